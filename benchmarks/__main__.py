@@ -1,9 +1,11 @@
-"""python -m benchmarks [NAME...] [REPEATS]: measures, keeps the raw numbers, and writes docs/benchmarks.md from them.
+"""python -m benchmarks [NAME...] [REPEATS]:
+measures, keeps the raw numbers, and writes docs/benchmarks.md from them.
 
-NAME: expand, fleet, flat, layouts, engine, everyday, start_up, listing (all of them without one); `page` writes the
-figures again from what was kept. `engine:WORD`, `everyday:WORD` and `layouts:WORD` measure what has WORD in its name,
-and keep the other rows. `images` stands for engine, everyday, start_up and listing: what the image engine's figures
-are, and with 2 repeats about a quarter of an hour on a machine that does nothing else.
+NAME: expand, fleet, flat, layouts, engine, everyday, start_up, listing (all of them without one);
+`page` writes the figures again from what was kept. `engine:WORD`, `everyday:WORD` and
+`layouts:WORD` measure what has WORD in its name, and keep the other rows. `images` stands for
+engine, everyday, start_up and listing: what the image engine's figures are, and with 2 repeats
+about a quarter of an hour on a machine that does nothing else.
 """
 
 from __future__ import annotations
@@ -30,7 +32,8 @@ def main(words: list[str]) -> int:
     numbers = [int(word) for word in words if word.isdigit()]
     asked = [word for word in words if not word.isdigit()] or page.NAMES
     page.RESULTS.mkdir(exist_ok=True)
-    compileall.compile_dir(Path(growdisk.__file__).parent, quiet=1)  # where Python keeps no bytecode by itself
+    # where Python keeps no bytecode by itself
+    compileall.compile_dir(Path(growdisk.__file__).parent, quiet=1)
     for word in chain.from_iterable(IMAGES if name == "images" else (name,) for name in asked):
         name, _, only = word.partition(":")
         if name != "page":
@@ -52,9 +55,12 @@ def _measure(name: str, only: str, repeats: int) -> None:
     machine = {
         "system": platform.platform(), "processors": os.cpu_count(),
         "at": datetime.now(UTC).isoformat(timespec="minutes"),
-        "load before": load, "load after": os.getloadavg()[0], "nice": os.getpriority(os.PRIO_PROCESS, 0),
+        "load before": load, "load after": os.getloadavg()[0],
+        "nice": os.getpriority(os.PRIO_PROCESS, 0),
     }  # fmt: skip
-    (page.RESULTS / f"{name}.json").write_text(json.dumps({"machine": machine, **result}, indent=1) + "\n")
+    (page.RESULTS / f"{name}.json").write_text(
+        json.dumps({"machine": machine, **result}, indent=1) + "\n"
+    )
     print("\n".join(module.rows(result)), flush=True)
 
 

@@ -1,4 +1,6 @@
-"""The images of the engine's table, made by qemu-img; the shuffled one by exchanging entries in its tables."""
+"""The images of the engine's table, made by qemu-img;
+the shuffled one by exchanging entries in its tables.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ def shuffled(path: Path, size: str = "16G") -> None:
     with path.open("r+b") as file:
         l1_size, l1_offset = struct.unpack_from(">IQ", file.read(48), 36)
         file.seek(l1_offset)
-        tables = [entry & _OFFSET for entry in struct.unpack(f">{l1_size}Q", file.read(8 * l1_size))]
+        tables = [
+            entry & _OFFSET for entry in struct.unpack(f">{l1_size}Q", file.read(8 * l1_size))
+        ]
         entries = array("Q")
         for offset in tables:
             file.seek(offset)
@@ -38,13 +42,19 @@ def shuffled(path: Path, size: str = "16G") -> None:
 def nearly_empty(path: Path) -> None:
     """10 GiB, of which 96 MiB have been written."""
     _create(path, "10G", "cluster_size=64k")
-    subprocess.run(["qemu-io", "-c", "write -P 5 0 96M", path], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(
+        ["qemu-io", "-c", "write -P 5 0 96M", path], check=True, stdout=subprocess.DEVNULL
+    )
 
 
 def filled(path: Path, size: int = 512 * MiB) -> None:
-    """A raw disk with the files of this machine on it, one behind the other: bytes as guests have them."""
+    """A raw disk with the files of this machine on it, one behind the other:
+    bytes as guests have them.
+    """
     with path.open("wb") as file:
-        for name in sorted(name for folder in _SOURCES for name in Path(folder).rglob("*") if name.is_file()):
+        for name in sorted(
+            name for folder in _SOURCES for name in Path(folder).rglob("*") if name.is_file()
+        ):
             if name.is_symlink():
                 continue
             file.write(name.read_bytes())
@@ -55,7 +65,9 @@ def filled(path: Path, size: int = 512 * MiB) -> None:
 
 
 def files(folder: Path, size: int) -> None:
-    """A folder with about `size` bytes of this machine's files, every kind of them, each under a name of its own."""
+    """A folder with about `size` bytes of this machine's files,
+    every kind of them, each under a name of its own.
+    """
     folder.mkdir()
     found = sorted(path for place in _SOURCES for path in Path(place).rglob("*") if path.is_file())
     chosen = [path for path in found if not path.is_symlink()]
@@ -68,4 +80,6 @@ def files(folder: Path, size: int) -> None:
 
 
 def _create(path: Path, size: str, options: str) -> None:
-    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-o", options, path, size], check=True)
+    subprocess.run(
+        ["qemu-img", "create", "-q", "-f", "qcow2", "-o", options, path, size], check=True
+    )

@@ -1,7 +1,9 @@
-"""Everyday images: 1.5 GiB of this machine's files in ext4, through what moves guest bytes; both sides durable.
+"""Everyday images: 1.5 GiB of this machine's files in ext4,
+through what moves guest bytes; both sides durable.
 
-qemu-img is measured twice: with `-t writeback`, so that its new image is on the disk when it ends, as growdisk's is;
-and as it comes, when most of it is still in memory. The same goes for cp, with and without sync.
+qemu-img is measured twice: with `-t writeback`, so that its new image is on the disk when it ends,
+as growdisk's is; and as it comes, when most of it is still in memory. The same goes for cp, with
+and without sync.
 """
 
 from __future__ import annotations
@@ -25,9 +27,10 @@ _SIZE, _CONTENT = "2G", 1450 << 20
 
 @dataclass(frozen=True)
 class Deed:
-    """`{raw}`, `{qcow2}`, `{zlib}`, `{zstd}`: the image in that form; `{new}`: what is made. Others: see _prepare.
+    """`{raw}`, `{qcow2}`, `{zlib}`, `{zstd}`: the image in that form; `{new}`: what is made.
 
-    `theirs`: with WRITEBACK where the durable run has `-t writeback`; a command that begins with cp has its own sync.
+    Others: see _prepare. `theirs`: with WRITEBACK where the durable run has `-t writeback`; a
+    command that begins with cp has its own sync.
     """
 
     ours: str
@@ -37,14 +40,18 @@ class Deed:
 
 DEEDS = {
     "qcow2 to raw": Deed("convert {qcow2} {new} -O raw", "convert WRITEBACK -O raw {qcow2} {new}"),
-    "qcow2 to qcow2": Deed("convert {qcow2} {new} -O qcow2", "convert WRITEBACK -O qcow2 {qcow2} {new}"),
-    "raw to qcow2": Deed("convert {raw} {new} -O qcow2", "convert WRITEBACK -f raw -O qcow2 {raw} {new}"),
+    "qcow2 to qcow2": Deed("convert {qcow2} {new} -O qcow2",
+        "convert WRITEBACK -O qcow2 {qcow2} {new}"),
+    "raw to qcow2": Deed("convert {raw} {new} -O qcow2",
+        "convert WRITEBACK -f raw -O qcow2 {raw} {new}"),
     "raw to raw": Deed("convert {raw} {new} -O raw", "convert WRITEBACK -f raw -O raw {raw} {new}"),
     "zlib to raw": Deed("convert {zlib} {new} -O raw", "convert WRITEBACK -O raw {zlib} {new}", 3),
     "zstd to raw": Deed("convert {zstd} {new} -O raw", "convert WRITEBACK -O raw {zstd} {new}", 3),
-    "qcow2 to zlib": Deed("convert -c {qcow2} {new}", "convert WRITEBACK -c -O qcow2 {qcow2} {new}", 1),
+    "qcow2 to zlib": Deed("convert -c {qcow2} {new}", "convert WRITEBACK -c -O qcow2 {qcow2} {new}",
+        1),
     "qcow2 to zstd": Deed("convert -c --compression zstd {qcow2} {new}",
-                          "convert WRITEBACK -c -O qcow2 -o compression_type=zstd {qcow2} {new}", 3),
+                          "convert WRITEBACK -c -O qcow2 -o compression_type=zstd {qcow2} {new}",
+                          3),
     "compare qcow2, raw": Deed("compare {qcow2} {raw}", "compare {qcow2} {raw}"),
     "compare qcow2, zlib": Deed("compare {qcow2} {zlib}", "compare {qcow2} {zlib}", 3),
     "commit all of it": Deed("commit {full}", "commit WRITEBACK -q {full}"),
@@ -52,7 +59,8 @@ DEEDS = {
                                    "rebase WRITEBACK -F qcow2 -b {other} {over}"),
     "rebase to none": Deed("rebase --trust-references {over}", "rebase WRITEBACK -b EMPTY {over}"),
     "copy": Deed("copy {raw} {new}", "cp --sparse=auto {raw} {new}"),
-    "copy --sparse always": Deed("copy --sparse always {raw} {new}", "cp --sparse=always {raw} {new}"),
+    "copy --sparse always": Deed("copy --sparse always {raw} {new}",
+        "cp --sparse=always {raw} {new}"),
 }  # fmt: skip
 
 
@@ -64,20 +72,33 @@ def compare(repeats: int, only: str = "") -> dict[str, Any]:
     """All samples and their medians, by deed and tool."""
     with tempfile.TemporaryDirectory(prefix="growdisk-bench-", dir="/var/tmp") as place:
         forms = build(Path(place))
-        found = {name: _deed(deed, forms, min(repeats, deed.most)) for name, deed in DEEDS.items() if only in name}
+        found = {
+            name: _deed(deed, forms, min(repeats, deed.most))
+            for name, deed in DEEDS.items()
+            if only in name
+        }
     return {"content": _CONTENT, ROWS: found}
 
 
 def rows(result: Mapping[str, Any]) -> Iterator[str]:
     """Ratios to qemu-img: its time over ours, above 1 where growdisk is ahead."""
-    yield "| 1.5 GiB of files in ext4 | growdisk | qemu-img, as durable | ahead by | as it comes | CPU | memory |"
+    yield (
+        "| 1.5 GiB of files in ext4 | growdisk | qemu-img, as durable | ahead by | as it comes "
+        "| CPU | memory |"
+    )
     yield "|---|---|---|---|---|---|---|"
     for name, tools in result[ROWS].items():
         ours, theirs, loose = tools[GROWDISK_RUN], tools[DURABLE], tools.get(AS_IT_COMES)
-        ahead, raised = times(theirs["wall"] / ours["wall"]), "–" if loose is None else seconds(loose)
+        ahead, raised = (
+            times(theirs["wall"] / ours["wall"]),
+            "–" if loose is None else seconds(loose),
+        )
         cpu = f"{ours['own_cpu']:.2g} : {theirs['own_cpu']:.2g} s"
         memory = f"{ours['own_peak_kib'] / 1024:.0f} : {theirs['own_peak_kib'] / 1024:.0f} MiB"
-        yield f"| {name} | {seconds(ours)} | {seconds(theirs)} | {ahead} | {raised} | {cpu} | {memory} |"
+        yield (
+            f"| {name} | {seconds(ours)} | {seconds(theirs)} | {ahead} | {raised} | {cpu} | "
+            f"{memory} |"
+        )
 
 
 def build(folder: Path) -> dict[str, Path]:
@@ -89,11 +110,21 @@ def build(folder: Path) -> dict[str, Path]:
         file.truncate(int(_SIZE[:-1]) << 30)
     subprocess.run(["mke2fs", "-q", "-F", "-t", "ext4", "-d", tree, raw], check=True)
     shutil.rmtree(tree)
-    options = {"qcow2": (), "zlib": ("-c",), "zstd": ("-c", "-o", "compression_type=zstd"), "other": ()}
+    options = {
+        "qcow2": (),
+        "zlib": ("-c",),
+        "zstd": ("-c", "-o", "compression_type=zstd"),
+        "other": (),
+    }
     for name, words in options.items():
         forms[name] = folder / f"{name}.qcow2"
-        subprocess.run(["qemu-img", "convert", "-f", "raw", "-O", "qcow2", *words, raw, forms[name]], check=True)
-    writes = [word for number in range(64) for word in ("-c", f"write -P {number + 1} {number * 31}M 2M")]
+        subprocess.run(
+            ["qemu-img", "convert", "-f", "raw", "-O", "qcow2", *words, raw, forms[name]],
+            check=True,
+        )
+    writes = [
+        word for number in range(64) for word in ("-c", f"write -P {number + 1} {number * 31}M 2M")
+    ]
     subprocess.run(["qemu-io", *writes, forms["other"]], check=True, stdout=subprocess.DEVNULL)
     return forms | {"raw": raw}
 
@@ -104,7 +135,9 @@ def _deed(deed: Deed, forms: Mapping[str, Path], repeats: int) -> dict[str, Any]
     for number in range(repeats):
         for tool in (GROWDISK_RUN, DURABLE, AS_IT_COMES):
             made.mkdir()
-            names = {f"{{{name}}}": str(path) for name, path in forms.items()} | {"{new}": str(made / "new")}
+            names = {f"{{{name}}}": str(path) for name, path in forms.items()} | {
+                "{new}": str(made / "new")
+            }
             names |= _prepare(deed, forms, made)
             if argv := _argv(deed, tool, names):
                 say(f"{number + 1} of {repeats}: {' '.join(argv)}")
@@ -115,7 +148,10 @@ def _deed(deed: Deed, forms: Mapping[str, Path], repeats: int) -> dict[str, Any]
 
 
 def _prepare(deed: Deed, forms: Mapping[str, Path], made: Path) -> dict[str, str]:
-    """`{over}`: an empty overlay on the image. `{full}`: one with all its content, over a base with nothing."""
+    """`{over}`: an empty overlay on the image.
+
+    `{full}`: one with all its content, over a base with nothing.
+    """
     over, full, base = made / "over.qcow2", made / "full.qcow2", made / "base.qcow2"
     if "{over}" in deed.ours:
         _create(over, forms["qcow2"])

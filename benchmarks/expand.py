@@ -1,8 +1,9 @@
 """The whole expand of the classic Debian guest: all backends, and all that other people use for it.
 
-virt-resize takes two minutes a time, so it is taken twice where the others are taken five times. growpart and
-systemd-repart cannot do it at all: their outcome is kept instead of a time. guestfish does what a careful person types,
-and leaves what needs repair in the guest: without its swap it waits for 90 s at each boot.
+virt-resize takes two minutes a time, so it is taken twice where the others are taken five times.
+growpart and systemd-repart cannot do it at all: their outcome is kept instead of a time. guestfish
+does what a careful person types, and leaves what needs repair in the guest: without its swap it
+waits for 90 s at each boot.
 """
 
 from __future__ import annotations
@@ -15,7 +16,16 @@ from typing import Any
 
 from benchmarks import limit
 from benchmarks.guests import NAME, base_image, forget, fresh_copy, prepare_peers
-from benchmarks.measure import Growdisk, Sample, figure, in_turn, seconds, take, take_growdisk, times
+from benchmarks.measure import (
+    Growdisk,
+    Sample,
+    figure,
+    in_turn,
+    seconds,
+    take,
+    take_growdisk,
+    times,
+)
 from growdisk.units import GiB
 
 GROWTH, NEW_SIZE, ENDS_AT = "+10G", "13G", 13 * GiB // 512 - 1
@@ -51,15 +61,21 @@ def compare(repeats: int) -> dict[str, Any]:
                 "guestfish": lambda: _guestfish(base, guest),
                 "virt-resize": lambda: _virt_resize(base, new),
             },
-            {**dict.fromkeys(("direct", "uml", "guestfs", "guestfish"), repeats), "virt-resize": min(SLOW, repeats)},
+            {
+                **dict.fromkeys(("direct", "uml", "guestfs", "guestfish"), repeats),
+                "virt-resize": min(SLOW, repeats),
+            },
         )
         refusals = _refusals(base, Path(folder))
         physical = limit.measure(base, guest, repeats)
     return {
-        "guest": NAME, "growth": GROWTH, "tools": {name: figure(taken) for name, taken in samples.items()},
+        "guest": NAME,
+        "growth": GROWTH,
+        "tools": {name: figure(taken) for name, taken in samples.items()},
         "steps": {name: _steps(samples[name]) for name in OURS},
-        "refusals": refusals, "limit": physical,
-    }  # fmt: skip
+        "refusals": refusals,
+        "limit": physical,
+    }
 
 
 def rows(result: Mapping[str, Any]) -> Iterator[str]:
@@ -70,7 +86,10 @@ def rows(result: Mapping[str, Any]) -> Iterator[str]:
     for name, words in WORDS.items():
         if name not in tools:
             continue
-        yield f"| {words} | {seconds(tools[name])} | {'1' if name == 'direct' else times(tools[name]['wall'] / ours)} |"
+        yield (
+            f"| {words} | {seconds(tools[name])} | "
+            f"{'1' if name == 'direct' else times(tools[name]['wall'] / ours)} |"
+        )
     for name, said in result["refusals"].items():
         yield f"| {name} | cannot: {said} | – |"
     yield ""
@@ -79,15 +98,18 @@ def rows(result: Mapping[str, Any]) -> Iterator[str]:
         yield (
             f"{name}: growdisk's own process takes {fig['own_cpu']:.2f} s of CPU and "
             f"{fig['own_peak_kib'] / 1024:.0f} MiB at its peak; by step: "
-            + ", ".join(f"{step} {took:.2f} s" for step, took in result["steps"][name].items()) + ".  "
-        )  # fmt: skip
+            + ", ".join(f"{step} {took:.2f} s" for step, took in result["steps"][name].items())
+            + ".  "
+        )
     yield from limit.rows(result["limit"], ours)
 
 
 def _growdisk(base: Path, guest: Path, backend: str) -> Growdisk:
     fresh_copy(base, guest)
     sample = take_growdisk(["expand", guest, GROWTH, "--backend", backend])
-    assert (sample.answer["result"], sample.answer["backend"]) == ("changed", backend), sample.answer
+    assert (sample.answer["result"], sample.answer["backend"]) == ("changed", backend), (
+        sample.answer
+    )
     forget(guest)
     return sample
 
@@ -102,14 +124,24 @@ def _guestfish(base: Path, guest: Path) -> Sample:
 
 def _virt_resize(base: Path, new: Path) -> Sample:
     created = take(["qemu-img", "create", "-q", "-f", "qcow2", new, NEW_SIZE])
-    resize = ["virt-resize", "--format", "qcow2", "--output-format", "qcow2", "--delete", "/dev/sda2"]
+    resize = [
+        "virt-resize",
+        "--format",
+        "qcow2",
+        "--output-format",
+        "qcow2",
+        "--delete",
+        "/dev/sda2",
+    ]
     resized = take([*resize, "--expand", "/dev/sda1", base, new])
     new.unlink()
     return Sample(created.wall + resized.wall)
 
 
 def _steps(samples: list[Sample]) -> dict[str, float]:
-    """Seconds by step in the run in the middle; `around` is all else: starting, reading, planning, opening, ending."""
+    """Seconds by step in the run in the middle; `around` is all else:
+    starting, reading, planning, opening, ending.
+    """
     run = sorted(samples, key=lambda sample: sample.wall)[len(samples) // 2]
     assert isinstance(run, Growdisk)
     steps = {step["name"]: float(step["seconds"]) for step in run.answer["steps"]}
@@ -127,7 +159,9 @@ def _refusals(base: Path, folder: Path) -> dict[str, str]:
     (definitions / "root.conf").write_text("[Partition]\nType=root\n")
     said = {
         "growpart": _outcome("growpart", raw, "1"),
-        "systemd-repart": _outcome("systemd-repart", "--dry-run=no", f"--definitions={definitions}", raw),
+        "systemd-repart": _outcome(
+            "systemd-repart", "--dry-run=no", f"--definitions={definitions}", raw
+        ),
     }
     raw.unlink()
     return said

@@ -1,8 +1,9 @@
-"""One expand by 10 GiB of ever larger disks, 10 % and 90 % full: its time must not depend on either.
+"""One expand by 10 GiB of ever larger disks, 10 % and 90 % full:
+its time must not depend on either.
 
-By what auto takes, and by a kernel whatever the size: auto is quicker where the disk is small. GPT, ext4 root last,
-qcow2. The files are allocated, not written (nobody here has 7 TiB to spare); at 90 % all clusters of the image are
-mapped as well, as a disk that was once full has them, up to 1 TiB.
+By what auto takes, and by a kernel whatever the size: auto is quicker where the disk is small. GPT,
+ext4 root last, qcow2. The files are allocated, not written (nobody here has 7 TiB to spare); at 90
+% all clusters of the image are mapped as well, as a disk that was once full has them, up to 1 TiB.
 """
 
 from __future__ import annotations
@@ -29,15 +30,22 @@ def compare(repeats: int, sizes: Mapping[str, int] = SIZES) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="growdisk-bench-", dir="/var/tmp") as place:
         folder = Path(place)
         bases = {
-            f"{size}, {fill}": make(folder / f"{size}-{fill}.qcow2".replace(" ", ""), sizes[size], FILLS[fill])
-            for size in sizes for fill in FILLS
-        }  # fmt: skip
+            f"{size}, {fill}": make(
+                folder / f"{size}-{fill}.qcow2".replace(" ", ""), sizes[size], FILLS[fill]
+            )
+            for size in sizes
+            for fill in FILLS
+        }
         contenders = {
             f"{name}, {backend}": lambda base=base, backend=backend: _expand(base, backend)
-            for name, base in bases.items() for backend in BACKENDS
-        }  # fmt: skip
+            for name, base in bases.items()
+            for backend in BACKENDS
+        }
         samples = in_turn(contenders, dict.fromkeys(contenders, repeats))
-    found = {name: {"backend": taken[0].answer["backend"], **figure(taken)} for name, taken in samples.items()}
+    found = {
+        name: {"backend": taken[0].answer["backend"], **figure(taken)}
+        for name, taken in samples.items()
+    }
     return {"growth": "+10G", "disks": found}
 
 
@@ -45,12 +53,19 @@ def rows(result: Mapping[str, Any]) -> Iterator[str]:
     disks = result["disks"]
     sizes = list(dict.fromkeys(name.split(", ")[0] for name in disks))
     columns = [(fill, backend) for backend in BACKENDS for fill in FILLS]
-    yield "| expand by 10 GiB of | " + " | ".join(f"{fill} full, {BACKENDS[by]}" for fill, by in columns) + " |"
+    yield (
+        "| expand by 10 GiB of | "
+        + " | ".join(f"{fill} full, {BACKENDS[by]}" for fill, by in columns)
+        + " |"
+    )
     yield "|---|" + "---|" * len(columns)
     for size in sizes:
         cells = []
         for fill, backend in columns:
-            cell, first = disks[f"{size}, {fill}, {backend}"], disks[f"{sizes[0]}, 10 %, {backend}"]["wall"]
+            cell, first = (
+                disks[f"{size}, {fill}, {backend}"],
+                disks[f"{sizes[0]}, 10 %, {backend}"]["wall"],
+            )
             by = f"{cell['backend']} " if backend == "auto" else ""
             cells.append(f"{by}{seconds(cell)}, {times(cell['wall'] / first)}")
         yield f"| {size} | {' | '.join(cells)} |"
@@ -70,8 +85,21 @@ def make(path: Path, size: int, fill: float) -> Path:
     )
     blocks = (size - 2 * MiB) // _BLOCK
     lazy = f"offset={MiB},lazy_itable_init=1,lazy_journal_init=1,nodiscard"
-    run("mke2fs", "-q", "-F", "-t", "ext4", "-m", "0", "-E", lazy, raw, f"{blocks * _BLOCK // 1024}k")
-    # A file has room for 16 TiB in these blocks, but debugfs counts what it allocates in 32 bits: several files.
+    run(
+        "mke2fs",
+        "-q",
+        "-F",
+        "-t",
+        "ext4",
+        "-m",
+        "0",
+        "-E",
+        lazy,
+        raw,
+        f"{blocks * _BLOCK // 1024}k",
+    )
+    # A file has room for 16 TiB in these blocks, but debugfs counts what it allocates in 32 bits:
+    # several files.
     left, commands = int(blocks * fill) - blocks // 50, []
     while left > 0:
         name, count = f"f{len(commands)}", min(left, 25 * GiB // _BLOCK)

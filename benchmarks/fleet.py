@@ -1,6 +1,8 @@
-"""Many guests in one call: the time per guest, one at a time and two at once, by `growdisk run` with one task.
+"""Many guests in one call:
+the time per guest, one at a time and two at once, by `growdisk run` with one task.
 
-The guests are overlays on the classic guest, as a fleet's often are: a hundred whole copies would be 50 GB.
+The guests are overlays on the classic guest, as a fleet's often are: a hundred whole copies would
+be 50 GB.
 """
 
 from __future__ import annotations
@@ -49,7 +51,10 @@ def _fleet(count: int, jobs: int) -> Sample:
     with tempfile.TemporaryDirectory(prefix="growdisk-bench-", dir="/var/tmp") as folder:
         guests = [Path(folder) / f"guest{number:03}.qcow2" for number in range(count)]
         for guest in guests:
-            subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-b", base, "-F", "qcow2", guest], check=True)
+            subprocess.run(
+                ["qemu-img", "create", "-q", "-f", "qcow2", "-b", base, "-F", "qcow2", guest],
+                check=True,
+            )
         playbook = Path(folder) / "play.yaml"
         playbook.write_text(PLAYBOOK.format(folder=folder))
         settle()
@@ -60,5 +65,7 @@ def _fleet(count: int, jobs: int) -> Sample:
 
 
 def _virtual_size(image: Path) -> int:
-    done = subprocess.run(["qemu-img", "info", "--output=json", image], check=True, capture_output=True, text=True)
+    done = subprocess.run(
+        ["qemu-img", "info", "--output=json", image], check=True, capture_output=True, text=True
+    )
     return int(json.loads(done.stdout)["virtual-size"])

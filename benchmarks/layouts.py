@@ -1,8 +1,9 @@
 """Layout by layout: every backend, and virt-resize on the same image where it can do it at all.
 
-Small disks with real file systems and no system in them, so what is measured is the layout's own cost. virt-resize
-takes a minute or more each time, so it is measured less often than ours; what it could not do stands in its place, and
-growdisk show judges the rest: does the file system fill the new disk?
+Small disks with real file systems and no system in them, so what is measured is the layout's own
+cost. virt-resize takes a minute or more each time, so it is measured less often than ours; what it
+could not do stands in its place, and growdisk show judges the rest: does the file system fill the
+new disk?
 """
 
 from __future__ import annotations
@@ -17,7 +18,16 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.guests import forget, fresh_copy, prepare_peers
-from benchmarks.measure import GROWDISK, Growdisk, Sample, figure, say, seconds, take_growdisk, times
+from benchmarks.measure import (
+    GROWDISK,
+    Growdisk,
+    Sample,
+    figure,
+    say,
+    seconds,
+    take_growdisk,
+    times,
+)
 from growdisk.units import GiB, MiB
 from tests.guests.layered import KEYS, layered_guests
 from tests.guests.layouts import Layout
@@ -31,7 +41,10 @@ _OURS = ("direct", "uml", "guestfs")  # the first that can do it is what auto ta
 
 @dataclass(frozen=True)
 class Case:
-    """`disk` is made here, or the name of a layered guest. `peer`: virt-resize's options for the same wish."""
+    """`disk` is made here, or the name of a layered guest.
+
+    `peer`: virt-resize's options for the same wish.
+    """
 
     name: str
     disk: SmallDisk | str
@@ -44,11 +57,14 @@ CASES = (
     Case("MBR, swap in an extended partition behind root", SmallDisk(), _DROP),
     Case("MBR, primary swap behind root", SmallDisk(Layout.SWAP_BEHIND), _DROP),
     Case("MBR, swap first, root last", SmallDisk(Layout.SWAP_FIRST), ("--expand", "/dev/sda2")),
-    Case("GPT, cloud image: 14, 15, root 1 last", SmallDisk(Layout.GPT_CLOUD), ("--expand", "/dev/sda1")),
+    Case("GPT, cloud image: 14, 15, root 1 last", SmallDisk(Layout.GPT_CLOUD),
+        ("--expand", "/dev/sda1")),
     Case("GPT, swap behind root", SmallDisk(Layout.GPT_SWAP_BEHIND), _DROP),
     Case("ext4 on the whole disk, no table", SmallDisk(Layout.NO_TABLE), ("--expand", "/dev/sda")),
-    Case("XFS root", SmallDisk(Layout.PLAIN, 512 * MiB, filesystem="xfs"), ("--expand", "/dev/sda1")),
-    Case("btrfs root", SmallDisk(Layout.PLAIN, 512 * MiB, filesystem="btrfs"), ("--expand", "/dev/sda1")),
+    Case("XFS root", SmallDisk(Layout.PLAIN, 512 * MiB, filesystem="xfs"),
+        ("--expand", "/dev/sda1")),
+    Case("btrfs root", SmallDisk(Layout.PLAIN, 512 * MiB, filesystem="btrfs"),
+        ("--expand", "/dev/sda1")),
     Case("Debian's LVM: PV in a logical partition", "lvm",
          ("--expand", "/dev/sda2", "--LV-expand", "/dev/guest-vg/root"), ("--lv", "guest-vg/root")),
     Case("LUKS1 with ext4", "luks1", ("--expand", "/dev/sda1")),
@@ -71,7 +87,9 @@ def compare(repeats: int, only: str = "") -> dict[str, Any]:
 
 def rows(result: Mapping[str, Any]) -> Iterator[str]:
     ours, peer = (_most(result, tools) for tools in (_OURS, ("virt-resize",)))
-    taken = f"direct and uml {ours} times, guestfs and virt-resize {peer}" if ours > 1 else "once each"
+    taken = (
+        f"direct and uml {ours} times, guestfs and virt-resize {peer}" if ours > 1 else "once each"
+    )
     first = f"layout (small disks, {result['growth']}; {taken})"
     yield f"| {first} | {' | '.join(_OURS)} | virt-resize, to a copy | against ours |"
     yield "|---" * (len(_OURS) + 3) + "|"
@@ -86,7 +104,9 @@ def rows(result: Mapping[str, Any]) -> Iterator[str]:
 
 def _most(result: Mapping[str, Any], tools: Sequence[str]) -> int:
     """How often one of `tools` was measured."""
-    return max(row.get(tool, {}).get("count", 0) for row in result["layouts"].values() for tool in tools)
+    return max(
+        row.get(tool, {}).get("count", 0) for row in result["layouts"].values() for tool in tools
+    )
 
 
 def _measure(case: Case, folder: Path, repeats: int) -> dict[str, Any]:
@@ -96,7 +116,9 @@ def _measure(case: Case, folder: Path, repeats: int) -> dict[str, Any]:
     argv = {backend: ["expand", guest, "+2G", "--backend", backend, *options] for backend in _OURS}
     fresh_copy(base, guest)
     reasons = {backend: _refused(["plan", *words[1:]]) for backend, words in argv.items()}
-    found: dict[str, Any] = {backend: {"cannot": f"– ({reason})"} for backend, reason in reasons.items() if reason}
+    found: dict[str, Any] = {
+        backend: {"cannot": f"– ({reason})"} for backend, reason in reasons.items() if reason
+    }
     ours: dict[str, list[Sample]] = {backend: [] for backend in argv if backend not in found}
     peer: list[dict[str, Any]] = []
     for number in range(repeats):
@@ -110,7 +132,11 @@ def _measure(case: Case, folder: Path, repeats: int) -> dict[str, Any]:
             peer.append(_virt_resize(case, base, folder))
     for path in (base, guest):
         forget(path)
-    return found | {backend: figure(samples) for backend, samples in ours.items()} | {"virt-resize": _together(peer)}
+    return (
+        found
+        | {backend: figure(samples) for backend, samples in ours.items()}
+        | {"virt-resize": _together(peer)}
+    )
 
 
 def _together(peer: list[dict[str, Any]]) -> dict[str, Any]:
@@ -150,29 +176,51 @@ def _refused(argv: list[Any]) -> str:
 def _virt_resize(case: Case, base: Path, folder: Path) -> dict[str, Any]:
     """Its time, or why it could not."""
     new = folder / "new.img"
-    size = json.loads(subprocess.run(["qemu-img", "info", "--output=json", base], capture_output=True).stdout)
+    size = json.loads(
+        subprocess.run(["qemu-img", "info", "--output=json", base], capture_output=True).stdout
+    )
     subprocess.run(
-        ["qemu-img", "create", "-q", "-f", "qcow2", new, str(size["virtual-size"] + GROWTH)], check=True
-    )  # fmt: skip
-    argv = ["virt-resize", "--format", "qcow2", "--output-format", "qcow2", *case.peer, str(base), str(new)]
+        ["qemu-img", "create", "-q", "-f", "qcow2", new, str(size["virtual-size"] + GROWTH)],
+        check=True,
+    )
+    argv = [
+        "virt-resize",
+        "--format",
+        "qcow2",
+        "--output-format",
+        "qcow2",
+        *case.peer,
+        str(base),
+        str(new),
+    ]
     say(" ".join(argv))
     started = _now()
     done = subprocess.run(argv, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     taken = Sample(_now() - started)
-    grown = done.returncode == 0 and _largest_file_system(new) - _largest_file_system(base) > GROWTH * 0.9
+    grown = (
+        done.returncode == 0
+        and _largest_file_system(new) - _largest_file_system(base) > GROWTH * 0.9
+    )
     other_numbers = done.returncode == 0 and _renumbered(base, new)
     new.unlink()
     if grown:
         return {"wall": taken.wall, "fault": "partitions renumbered" if other_numbers else ""}
     if done.returncode == 0:
-        return {"cannot": f"grows the partition alone ({taken.wall:.0f} s)", "wall_of_that": taken.wall}
-    lines = [line for line in done.stderr.splitlines() if "error" in line] or done.stderr.splitlines()[-1:]
+        return {
+            "cannot": f"grows the partition alone ({taken.wall:.0f} s)",
+            "wall_of_that": taken.wall,
+        }
+    lines = [
+        line for line in done.stderr.splitlines() if "error" in line
+    ] or done.stderr.splitlines()[-1:]
     said = re.sub(r"^virt-resize: error: ", "", lines[0] if lines else "")
     return {"cannot": f"cannot: “{said[:90]}”"}
 
 
 def _show(image: Path) -> dict[str, Any]:
-    done = subprocess.run([GROWDISK, "--json", "show", image], check=True, capture_output=True, text=True)
+    done = subprocess.run(
+        [GROWDISK, "--json", "show", image], check=True, capture_output=True, text=True
+    )
     layout: dict[str, Any] = json.loads(done.stdout)
     return layout
 
@@ -180,7 +228,11 @@ def _show(image: Path) -> dict[str, Any]:
 def _renumbered(base: Path, new: Path) -> bool:
     """Whether what has the same UUID now stands under another number."""
     old, now = (
-        {part["content"]["uuid"]: part["number"] for part in _show(image)["partitions"] if part["content"]}
+        {
+            part["content"]["uuid"]: part["number"]
+            for part in _show(image)["partitions"]
+            if part["content"]
+        }
         for image in (base, new)
     )
     return any(uuid in now and now[uuid] != number for uuid, number in old.items())

@@ -1,7 +1,8 @@
-"""What one expand must write: its writes and syncs as strace saw them, done again by a program that does nothing else.
+"""What one expand must write:
+its writes and syncs as strace saw them, done again by a program that does nothing else.
 
-That is as fast as this machine's device lets anybody be who keeps the same order of writes and syncs. The floor under
-it is the same bytes in one go, with one sync at the end.
+That is as fast as this machine's device lets anybody be who keeps the same order of writes and
+syncs. The floor under it is the same bytes in one go, with one sync at the end.
 """
 
 from __future__ import annotations
@@ -18,9 +19,11 @@ from typing import Any
 from benchmarks.guests import forget, fresh_copy
 from benchmarks.measure import GROWDISK, Sample, figure, say, seconds, times
 
-# pwrite64(7</a/guest.qcow2>, ""..., 65536, 131072) = 65536; or, with another thread's call in between, <unfinished ...>
+# pwrite64(7</a/guest.qcow2>, ""..., 65536, 131072) = 65536; or, with another thread's call in
+# between, <unfinished ...>
 _CALL = re.compile(
-    r'\b(?:pwrite64|write|fdatasync|fsync)\(\d+<(?P<path>[^>]*)>(?:, ""\.{0,3}, (?P<length>\d+)(?:, (?P<at>\d+))?)?'
+    r'\b(?:pwrite64|write|fdatasync|fsync)\(\d+<(?P<path>[^>]*)>(?:, ""\.{0,3}, '
+    r"(?P<length>\d+)(?:, (?P<at>\d+))?)?"
 )
 
 
@@ -37,31 +40,44 @@ def measure(base: Path, guest: Path, repeats: int) -> dict[str, Any]:
         floor.append(Sample(_again(guest, [(sum(writes), 0), (0, 0)])))
     forget(guest)
     return {
-        "bytes": sum(writes), "writes": len(writes), "syncs": len(deeds) - len(writes), "kept": figure(kept),
+        "bytes": sum(writes),
+        "writes": len(writes),
+        "syncs": len(deeds) - len(writes),
+        "kept": figure(kept),
         "floor": figure(floor),
-    }  # fmt: skip
+    }
 
 
 def rows(result: Mapping[str, Any], ours: float) -> Iterator[str]:
     kept, floor = result["kept"], result["floor"]
     yield (
-        f"Physical limit: a run writes {result['bytes'] / (1 << 20):.1f} MiB into image and journal, by "
-        f"{result['writes']} writes with {result['syncs']} syncs between them. The same writes and syncs alone take "
+        f"Physical limit: a run writes {result['bytes'] / (1 << 20):.1f} MiB into image and "
+        "journal, by "
+        f"{result['writes']} writes with {result['syncs']} syncs between them. The same writes "
+        "and syncs alone take "
         f"{seconds(kept)}, the same bytes with one sync {seconds(floor)}; "
         f"the run takes {times(ours / kept['wall'])} as long as the former."
     )
 
 
 def _record(guest: Path) -> list[tuple[int, int]]:
-    """(length, offset) of each write to the image or its journal, (0, 0) for each sync; in their order."""
+    """(length, offset) of each write to the image or its journal,
+    (0, 0) for each sync; in their order.
+    """
     with tempfile.NamedTemporaryFile(prefix="growdisk-strace-", mode="r") as log:
         traced = "trace=pwrite64,write,fdatasync,fsync"
         argv = ["strace", "-f", "-y", "-s0", "-e", traced, "-e", "signal=none", "-o", log.name]
         say("strace growdisk expand")
         subprocess.run(
-            [*argv, GROWDISK, "expand", guest, "+10G", "--backend", "direct"], check=True, stdout=subprocess.DEVNULL
+            [*argv, GROWDISK, "expand", guest, "+10G", "--backend", "direct"],
+            check=True,
+            stdout=subprocess.DEVNULL,
         )
-        calls = [call for line in log if (call := _CALL.search(line)) and call["path"].startswith(str(guest))]
+        calls = [
+            call
+            for line in log
+            if (call := _CALL.search(line)) and call["path"].startswith(str(guest))
+        ]
     return [(int(call["length"] or 0), int(call["at"] or 0)) for call in calls]
 
 

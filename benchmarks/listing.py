@@ -1,4 +1,6 @@
-"""A list of a thousand images, beside virt-df on ten of them: seconds and memory of the whole call."""
+"""A list of a thousand images, beside virt-df on ten of them:
+seconds and memory of the whole call.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +25,13 @@ def compare(repeats: int) -> dict[str, Any]:
         images = [first, *(folder / f"{number:04}.qcow2" for number in range(1, IMAGES))]
         for image in images[1:]:
             subprocess.run(["cp", "--reflink=auto", "--sparse=always", first, image], check=True)
-        ours = [take_small([GROWDISK, "list", str(folder), "--json"]) for _ in range(min(repeats, 3))]
-        beside = [take_small([GROWDISK, "list", *map(str, images[:BESIDE]), "--json"]) for _ in range(min(repeats, 3))]
+        ours = [
+            take_small([GROWDISK, "list", str(folder), "--json"]) for _ in range(min(repeats, 3))
+        ]
+        beside = [
+            take_small([GROWDISK, "list", *map(str, images[:BESIDE]), "--json"])
+            for _ in range(min(repeats, 3))
+        ]
         words = [word for image in images[:BESIDE] for word in ("-a", str(image))]
         theirs = [take_small(["virt-df", *words])]  # once: an appliance for each image
     return {
@@ -37,10 +44,16 @@ def compare(repeats: int) -> dict[str, Any]:
 
 
 def rows(result: Mapping[str, Any]) -> Iterator[str]:
-    yield "| how full are many disks (small qcow2 images) | whole call | per image | memory of the largest process |"
+    yield (
+        "| how full are many disks (small qcow2 images) | whole call | per image | memory of "
+        "the largest process |"
+    )
     yield "|---|---|---|---|"
     for name, fig in result["calls"].items():
-        yield f"| {name} | {seconds(fig)} | {1000 * fig['wall'] / fig['images']:.0f} ms | {_memory(fig)} |"
+        yield (
+            f"| {name} | {seconds(fig)} | {1000 * fig['wall'] / fig['images']:.0f} ms | "
+            f"{_memory(fig)} |"
+        )
 
 
 def _memory(fig: Mapping[str, Any]) -> str:

@@ -1,4 +1,6 @@
-"""Runs a command to its end and tells what it took: wall time, and its own process's CPU time and peak memory."""
+"""Runs a command to its end and tells what it took:
+wall time, and its own process's CPU time and peak memory.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ GROWDISK = str(Path(sys.executable).with_name("growdisk"))
 
 @dataclass(frozen=True)
 class Sample:
-    """Seconds of wall time; seconds of CPU and KiB of peak memory of the process itself (of qemu-img: all of it)."""
+    """Seconds of wall time; seconds of CPU and KiB of peak memory of the process
+    itself (of qemu-img: all of it).
+    """
 
     wall: float
     own_cpu: float = 0.0
@@ -43,7 +47,9 @@ def take(argv: Sequence[str | Path], stdin: str = "") -> Sample:
     words = [os.fspath(word) for word in argv]
     say(shlex.join(words))
     started = time.monotonic()
-    done = subprocess.run(words, input=stdin, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    done = subprocess.run(
+        words, input=stdin, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
     wall = time.monotonic() - started
     if done.returncode:
         raise SystemExit(f"{shlex.join(words)}: exit code {done.returncode}\n{done.stderr}")
@@ -57,14 +63,19 @@ started = time.monotonic()
 child = os.posix_spawnp(sys.argv[1], sys.argv[1:], os.environ, file_actions=quiet)
 _, status, usage = os.wait4(child, 0)
 wall = time.monotonic() - started
-print(json.dumps([os.waitstatus_to_exitcode(status), wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss]))
+cpu = usage.ru_utime + usage.ru_stime
+print(json.dumps([os.waitstatus_to_exitcode(status), wall, cpu, usage.ru_maxrss]))
 """
 
 
 def take_small(argv: Sequence[str], accept: Sequence[int] = (0,)) -> Sample:
-    """Run a command without children, from a process of a few MiB: what starts one counts as its memory too."""
+    """Run a command without children, from a process of a few MiB:
+    what starts one counts as its memory too.
+    """
     words = [sys.executable, "-I", "-S", "-c", _SPAWN, *argv]
-    done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        words, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True
+    )
     status, wall, cpu, peak_kib = json.loads(done.stdout)
     if status not in accept:
         raise SystemExit(f"{shlex.join(argv)}: exit code {status}")
@@ -72,13 +83,18 @@ def take_small(argv: Sequence[str], accept: Sequence[int] = (0,)) -> Sample:
 
 
 def take_growdisk(arguments: Sequence[str | Path]) -> Growdisk:
-    """Run the growdisk command with --json. Its own figures are looked up while it runs: wait4 counts children too."""
+    """Run the growdisk command with --json.
+
+    Its own figures are looked up while it runs: wait4 counts children too.
+    """
     words = [GROWDISK, "--json", *(str(word) for word in arguments)]
     say(shlex.join(["growdisk", *words[1:]]))
     cpu, peak = 0.0, 0
     with tempfile.TemporaryFile() as answer:
         started = time.monotonic()
-        with subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=answer, stderr=subprocess.DEVNULL) as process:
+        with subprocess.Popen(
+            words, stdin=subprocess.DEVNULL, stdout=answer, stderr=subprocess.DEVNULL
+        ) as process:
             while process.poll() is None:
                 with suppress(OSError, IndexError):
                     peak, cpu = _peak_kib(process.pid), _processor_seconds(process.pid)
@@ -116,11 +132,21 @@ def figure(samples: Sequence[Sample]) -> dict[str, Any]:
     """The median, the spread of the wall time, and all samples."""
     walls = [sample.wall for sample in samples]
     kept = [{"wall": s.wall, "own_cpu": s.own_cpu, "own_peak_kib": s.own_peak_kib} for s in samples]
-    return {"count": len(walls), **asdict(middle(samples)), "low": min(walls), "high": max(walls), "samples": kept}
+    return {
+        "count": len(walls),
+        **asdict(middle(samples)),
+        "low": min(walls),
+        "high": max(walls),
+        "samples": kept,
+    }
 
 
-def in_turn(contenders: Mapping[str, Callable[[], S]], repeats: Mapping[str, int]) -> dict[str, list[S]]:
-    """Each contender `repeats[name]` times, in turn, so that what else the machine does meets all of them."""
+def in_turn(
+    contenders: Mapping[str, Callable[[], S]], repeats: Mapping[str, int]
+) -> dict[str, list[S]]:
+    """Each contender `repeats[name]` times, in turn,
+    so that what else the machine does meets all of them.
+    """
     taken: dict[str, list[S]] = {name: [] for name in contenders}
     for number in range(max(repeats.values(), default=0)):
         for name, contender in contenders.items():
@@ -132,7 +158,9 @@ def in_turn(contenders: Mapping[str, Callable[[], S]], repeats: Mapping[str, int
 def seconds(fig: Mapping[str, Any]) -> str:
     """`1.23 s (1.20–1.31)`."""
     digits = 1 if fig["wall"] >= 10 else 2 if fig["wall"] >= 0.1 else 4
-    spread = f" ({fig['low']:.{digits}f}–{fig['high']:.{digits}f})" if fig["count"] > 1 else " (once)"
+    spread = (
+        f" ({fig['low']:.{digits}f}–{fig['high']:.{digits}f})" if fig["count"] > 1 else " (once)"
+    )
     return f"{fig['wall']:.{digits}f} s{spread}"
 
 

@@ -32,7 +32,9 @@ def figures() -> str:
             module = import_module(f"benchmarks.{name}")
             parts.append("\n".join(getattr(module, "summary", module.rows)(result)).strip())
             if name == "expand":
-                parts.append(f"![Seconds by tool, and by step of a run](../benchmarks/results/{PICTURE})")
+                parts.append(
+                    f"![Seconds by tool, and by step of a run](../benchmarks/results/{PICTURE})"
+                )
     return "\n\n".join(parts)
 
 

@@ -1,4 +1,6 @@
-"""The picture of docs/benchmarks.md, as SVG: how long an expand takes by which tool, and where the time goes."""
+"""The picture of docs/benchmarks.md, as SVG:
+how long an expand takes by which tool, and where the time goes.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,10 @@ def drawn(result: Mapping[str, Any]) -> str:
     below = 24 + len(NAMES) * (BAR + GAP) + 44
     shapes = [*_tools(result["tools"], 24), *_steps(result["steps"]["direct"], below)]
     height = below + BAR + 4 * 18
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" viewBox="0 0 {WIDTH} {height}">'
+    head = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" viewBox="0 '
+        f'0 {WIDTH} {height}">'
+    )
     ground = f'<rect width="{WIDTH}" height="{height}" fill="#fff"/>'
     return "\n".join([head, f"<style>{STYLE}</style>", ground, *shapes, "</svg>", ""])
 
@@ -31,14 +36,22 @@ def _tools(tools: Mapping[str, Any], top: int) -> Iterator[str]:
     """Bars on a logarithmic scale from 0.1 s, each with a line over its spread."""
     yield _text(8, top - 8, "Whole expand of a Debian guest by 10 GiB, logarithmic", "h")
     longest = max(fig["high"] for fig in tools.values())
-    for index, (name, words) in enumerate((name, words) for name, words in NAMES.items() if name in tools):
+    for index, (name, words) in enumerate(
+        (name, words) for name, words in NAMES.items() if name in tools
+    ):
         fig, y = tools[name], top + index * (BAR + GAP)
         yield _text(8, y + 13, words)
-        yield _bar(LEFT, y, _log(fig["wall"], longest), COLOURS[0 if words.startswith("growdisk") else 6])
+        yield _bar(
+            LEFT, y, _log(fig["wall"], longest), COLOURS[0 if words.startswith("growdisk") else 6]
+        )
         low, high = (LEFT + _log(fig[end], longest) for end in ("low", "high"))
         yield f'<path d="M{low:.1f} {y + BAR / 2}H{high:.1f}" stroke="#333"/>'
         ratio = fig["wall"] / tools["direct"]["wall"]
-        yield _text(high + 6, y + 13, f"{fig['wall']:.2f} s" + (f", {ratio:.0f} ×" if name != "direct" else ""))
+        yield _text(
+            high + 6,
+            y + 13,
+            f"{fig['wall']:.2f} s" + (f", {ratio:.0f} ×" if name != "direct" else ""),
+        )
 
 
 def _steps(steps: Mapping[str, float], top: int) -> Iterator[str]:
@@ -52,7 +65,10 @@ def _steps(steps: Mapping[str, float], top: int) -> Iterator[str]:
         x += width
         row, column = divmod(index, 3)
         at, y = 8 + column * 230, top + BAR + 10 + row * 18
-        yield f'<rect x="{at}" y="{y}" width="10" height="10" fill="{COLOURS[index % len(COLOURS)]}"/>'
+        yield (
+            f'<rect x="{at}" y="{y}" width="10" height="10" '
+            f'fill="{COLOURS[index % len(COLOURS)]}"/>'
+        )
         yield _text(at + 16, y + 10, f"{name} {took:.2f} s")
 
 
@@ -65,4 +81,8 @@ def _bar(x: float, y: float, width: float, colour: str) -> str:
 
 
 def _text(x: float, y: float, words: str, kind: str = "") -> str:
-    return f'<text x="{x:.1f}" y="{y}"' + (f' class="{kind}"' if kind else "") + f">{escape(words)}</text>"
+    return (
+        f'<text x="{x:.1f}" y="{y}"'
+        + (f' class="{kind}"' if kind else "")
+        + f">{escape(words)}</text>"
+    )

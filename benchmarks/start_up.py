@@ -1,4 +1,6 @@
-"""Where the work is tiny: `image info` and its like on a small image, as a command and in a running process."""
+"""Where the work is tiny:
+`image info` and its like on a small image, as a command and in a running process.
+"""
 
 from __future__ import annotations
 
@@ -32,8 +34,9 @@ def compare(repeats: int) -> dict[str, Any]:
         imports = _imports(image)
     return {
         "commands": {name: figure(taken) for name, taken in commands.items()},
-        "calls": {name: figure(taken) for name, taken in calls.items()}, "imports": imports,
-    }  # fmt: skip
+        "calls": {name: figure(taken) for name, taken in calls.items()},
+        "imports": imports,
+    }
 
 
 def rows(result: Mapping[str, Any]) -> Iterator[str]:
@@ -49,7 +52,10 @@ def rows(result: Mapping[str, Any]) -> Iterator[str]:
     slow = ", ".join(f"{name} {took:.1f} ms" for name, took in result["imports"]["slowest"].items())
     yield ""
     imports = result["imports"]
-    yield f"`-X importtime` of image info: {imports['total']:.1f} ms for {imports['count']} modules; {slow}."
+    yield (
+        f"`-X importtime` of image info: {imports['total']:.1f} ms for {imports['count']} "
+        f"modules; {slow}."
+    )
 
 
 def _in_process(image: Path) -> dict[str, list[Sample]]:
@@ -61,10 +67,15 @@ def _in_process(image: Path) -> dict[str, list[Sample]]:
 
     calls: dict[str, Callable[[], object]] = {
         "info": lambda: image_info(image), "check": lambda: check_image(image),
-        "snapshot create": lambda: create_snapshot(image, "s"), "apply": lambda: apply_snapshot(image, "s"),
-        "delete": lambda: delete_snapshot(image, "s"), "resize": lambda: resize_image(image, parse_size("+1G")),
+        "snapshot create": lambda: create_snapshot(image, "s"),
+        "apply": lambda: apply_snapshot(image, "s"),
+        "delete": lambda: delete_snapshot(image, "s"),
+        "resize": lambda: resize_image(image, parse_size("+1G")),
     }  # fmt: skip
-    return in_turn({name: lambda call=call: _timed(call) for name, call in calls.items()}, dict.fromkeys(calls, CALLS))
+    return in_turn(
+        {name: lambda call=call: _timed(call) for name, call in calls.items()},
+        dict.fromkeys(calls, CALLS),
+    )
 
 
 def _timed(call: Callable[[], object]) -> Sample:
@@ -76,13 +87,21 @@ def _timed(call: Callable[[], object]) -> Sample:
 def _imports(image: Path) -> dict[str, Any]:
     """Self times of modules, in milliseconds; twice as slow as without being looked at."""
     root = Path(__file__).parent.parent
-    script = f"import sys; sys.path.append({str(root)!r}); sys.argv[1:] = ['image', 'info', {str(image)!r}]; "
+    script = (
+        f"import sys; sys.path.append({str(root)!r}); sys.argv[1:] = ['image', 'info', "
+        f"{str(image)!r}]; "
+    )
     script += "from growdisk.cli.start import console; console()"
     done = subprocess.run(
-        [sys.executable, "-PsS", "-X", "importtime", "-c", script], capture_output=True, text=True, check=True,
+        [sys.executable, "-PsS", "-X", "importtime", "-c", script], capture_output=True, text=True,
+        check=True,
         env={**os.environ},
     )  # fmt: skip
-    rows = [line.removeprefix("import time:").split("|") for line in done.stderr.splitlines() if line.count("|") == 2]
+    rows = [
+        line.removeprefix("import time:").split("|")
+        for line in done.stderr.splitlines()
+        if line.count("|") == 2
+    ]
     took = {name.strip(): int(own) / 1000 for own, _, name in rows if own.strip().isdigit()}
     slowest = dict(sorted(took.items(), key=lambda item: -item[1])[:5])
     return {"count": len(took), "total": sum(took.values()), "slowest": slowest}

@@ -1,6 +1,7 @@
 """Files that survive a crash: the only fsync outside block/.
 
-A rename is durable only after the directory itself has been synced; that is what `sync_directory` is for.
+A rename is durable only after the directory itself has been synced; that is what `sync_directory`
+is for.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ def sync_directory(directory: Path) -> None:
 def replace_file(path: Path, content: bytes, mode: int = 0o600) -> None:
     """Write `path` atomically: after a crash it holds the old content or the new one, never a part.
 
-    OSError also where something else than a file has that name: a rename would put a file in place of /dev/null.
+    OSError also where something else than a file has that name: a rename would put a file in place
+    of /dev/null.
     """
     if (path.exists() and not path.is_file()) or path.parent.resolve() == _DEVICES:
         raise OSError(errno.EINVAL, "it is no regular file")
@@ -47,7 +49,10 @@ def replace_file(path: Path, content: bytes, mode: int = 0o600) -> None:
 
 
 def overwrite_file(path: Path, content: bytes) -> None:
-    """Write over what `path` holds, which is as long: no room is needed. A crash may leave a part of either."""
+    """Write over what `path` holds, which is as long: no room is needed.
+
+    A crash may leave a part of either.
+    """
     fd = os.open(path, os.O_WRONLY)
     try:
         _write_all(fd, content)
@@ -57,7 +62,10 @@ def overwrite_file(path: Path, content: bytes) -> None:
 
 
 def append_record(path: Path, record: bytes) -> None:
-    """Append `record` to `path` (created if absent) and sync it. A crash may leave a torn last record."""
+    """Append `record` to `path` (created if absent) and sync it.
+
+    A crash may leave a torn last record.
+    """
     created = not path.exists()
     fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     try:
@@ -70,8 +78,12 @@ def append_record(path: Path, record: bytes) -> None:
 
 
 def read_record(path: Path) -> bytes:
-    """All that a file of a run's folder holds. OSError where it is none, or longer than any of them can be."""
-    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # nobody may write to a pipe in its place
+    """All that a file of a run's folder holds.
+
+    OSError where it is none, or longer than any of them can be.
+    """
+    # nobody may write to a pipe in its place
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         found = os.fstat(fd)
         if not stat.S_ISREG(found.st_mode) or found.st_size > _LONGEST_RECORD:
@@ -91,7 +103,8 @@ def _write_all(fd: int, content: bytes) -> None:
 
 
 def reserve_room(path: Path, size: int) -> None:
-    """Take the host's blocks for the first `size` bytes of `path` (created if absent), whose length stays as it is.
+    """Take the host's blocks for the first `size` bytes of `path` (created if absent),
+    whose length stays as it is.
 
     OSError where there are none; a file system that cannot is left alone.
     """

@@ -8,9 +8,9 @@
     ├── OperationFailed   exit 4   a tool or the system failed; the engine restores what was begun
     └── NeedsUser         exit 5   growdisk cannot finish or restore this alone
 
-What code tells apart by `except` has a class, which declares its text. All else has an id and texts where it is raised:
-`raise Refused.named("disk-busy", ...)`. Both have their facts as fields, which `--json` shows.
-The exit code says how the disk stands, not what kind of thing went wrong.
+What code tells apart by `except` has a class, which declares its text. All else has an id and texts
+where it is raised: `raise Refused.named("disk-busy", ...)`. Both have their facts as fields, which
+`--json` shows. The exit code says how the disk stands, not what kind of thing went wrong.
 """
 
 from __future__ import annotations
@@ -26,7 +26,10 @@ if TYPE_CHECKING:
 
 @dataclass(eq=False)
 class GrowdiskError(Exception):
-    """Base of all expected errors. `what`, `why` and `what_to_do` are the templates filled with its fields."""
+    """Base of all expected errors.
+
+    `what`, `why` and `what_to_do` are the templates filled with its fields.
+    """
 
     ID: ClassVar[str] = ""
     exit_code: ClassVar[int] = 3
@@ -36,10 +39,12 @@ class GrowdiskError(Exception):
 
     @classmethod
     def named(cls, id: str, what: str, why: str, do: str, facts: dict[str, object]) -> Self:
-        """An error without a class of its own: its stable id, three templates, and the facts that fill them.
+        """An error without a class of its own:
+        its stable id, three templates, and the facts that fill them.
 
-        Texts and keys are constants: docs/json.md is written from them (setup/error_ids.py). A fact whose name begins
-        with _, and `hint`, are wording that is made up when it is raised; `--json` has them within the texts alone.
+        Texts and keys are constants: docs/json.md is written from them (setup/error_ids.py). A fact
+        whose name begins with _, and `hint`, are wording that is made up when it is raised;
+        `--json` has them within the texts alone.
         """
         error = cls.__new__(cls)
         vars(error).update(ID=id, WHAT=what, WHY=why, DO=do, **facts)
@@ -62,7 +67,9 @@ class GrowdiskError(Exception):
 
 
 class _Fields(dict[str, object]):
-    """An error's fields and properties, as format_map wants them; `pasteable`: a path stands in a command."""
+    """An error's fields and properties, as format_map wants them;
+    `pasteable`: a path stands in a command.
+    """
 
     def __init__(self, error: GrowdiskError, *, pasteable: bool = False) -> None:
         super().__init__()
@@ -78,22 +85,38 @@ class _Fields(dict[str, object]):
 def error_document(error: GrowdiskError) -> dict[str, object]:
     """An error as --json shows it: `id` and `data` for programs, the texts for people."""
     return {
-        "id": error_id(error), "what": error.what, "why": error.why, "do": error.what_to_do,
-        "code": error.exit_code, "data": _data(error),
-    }  # fmt: skip
+        "id": error_id(error),
+        "what": error.what,
+        "why": error.why,
+        "do": error.what_to_do,
+        "code": error.exit_code,
+        "data": _data(error),
+    }
 
 
 def error_id(error: GrowdiskError | type[GrowdiskError]) -> str:
-    """The stable name of a kind of error: `image-in-use`. A class that is renamed keeps its old id as ID."""
+    """The stable name of a kind of error: `image-in-use`.
+
+    A class that is renamed keeps its old id as ID.
+    """
     if error.ID:
         return error.ID
     name = (error if isinstance(error, type) else type(error)).__name__
-    return "".join(f"-{letter.lower()}" if letter.isupper() else letter for letter in name).lstrip("-")
+    return "".join(f"-{letter.lower()}" if letter.isupper() else letter for letter in name).lstrip(
+        "-"
+    )
 
 
 def _data(error: GrowdiskError) -> dict[str, object]:
-    """The facts of an error, as plain values. Its hint is a text, and stands in `do`; templates are in capitals."""
-    return {name: _plain(fact) for name, fact in vars(error).items() if name[0].islower() and name != "hint"}
+    """The facts of an error, as plain values.
+
+    Its hint is a text, and stands in `do`; templates are in capitals.
+    """
+    return {
+        name: _plain(fact)
+        for name, fact in vars(error).items()
+        if name[0].islower() and name != "hint"
+    }
 
 
 def _plain(value: object) -> object:
@@ -129,7 +152,9 @@ class BadSize(UsageError):
     WHY: ClassVar[str] = "{reason}"
     DO: ClassVar[str] = "{hint}"
     reason: str = ""
-    hint: str = "write +10G to grow by 10 GiB, or 40G to grow to 40 GiB (b k M G T P E, powers of 1024)"
+    hint: str = (
+        "write +10G to grow by 10 GiB, or 40G to grow to 40 GiB (b k M G T P E, powers of 1024)"
+    )
 
 
 # --- exit 3: refused, nothing touched -----------------------------------------------------------
@@ -189,7 +214,9 @@ class ImageUnsupported(ImageError):
 class RefcountsTooNarrow(ImageUnsupported):
     """Raised before anything is written: who can widen them may try again."""
 
-    hint: str = "delete a snapshot, or convert the image to wider refcounts; growdisk has not changed it"
+    hint: str = (
+        "delete a snapshot, or convert the image to wider refcounts; growdisk has not changed it"
+    )
 
 
 def destination_exists(path: Path) -> ImageError:
@@ -203,7 +230,9 @@ def destination_exists(path: Path) -> ImageError:
 
 
 def not_created(
-    path: Path, reason: str, hint: str = "free some space on the host (df -h) and run the same command again"
+    path: Path,
+    reason: str,
+    hint: str = "free some space on the host (df -h) and run the same command again",
 ) -> ImageError:
     """Something was to be made and could not be: what there was of it has been removed."""
     return ImageError.named(
@@ -217,7 +246,9 @@ def not_created(
 
 @dataclass(eq=False)
 class KeyNeeded(ImageError):
-    """Raised before anything is written: whoever can ask for the passphrase may try again with it."""
+    """Raised before anything is written:
+    whoever can ask for the passphrase may try again with it.
+    """
 
     WHAT: ClassVar[str] = "cannot work on {path}"
     WHY: ClassVar[str] = "{reason}"
@@ -229,7 +260,9 @@ class KeyNeeded(ImageError):
 class WrongKey(ImageError):
     WHAT: ClassVar[str] = "cannot unlock {path}"
     WHY: ClassVar[str] = "the passphrase opens none of its key slots"
-    DO: ClassVar[str] = "give the right one (--key-file FILE; a line break at its end counts); nothing was changed"
+    DO: ClassVar[str] = (
+        "give the right one (--key-file FILE; a line break at its end counts); nothing was changed"
+    )
 
 
 @dataclass(eq=False)
@@ -290,10 +323,16 @@ class OperationFailed(GrowdiskError):
 
 
 def write_failed(
-    path: Path, reason: str, hint: str = "free some space on the host (df -h) and run growdisk again"
+    path: Path,
+    reason: str,
+    hint: str = "free some space on the host (df -h) and run growdisk again",
 ) -> OperationFailed:
     return OperationFailed.named(
-        "write-failed", "cannot write {path}", "{reason}", "{hint}", {"path": path, "reason": reason, "hint": hint}
+        "write-failed",
+        "cannot write {path}",
+        "{reason}",
+        "{hint}",
+        {"path": path, "reason": reason, "hint": hint},
     )
 
 
@@ -301,8 +340,8 @@ def write_failed(
 class ToolFailed(OperationFailed):
     """An external program said no, on the host or inside the appliance.
 
-    `detail` is its own last words, which people get explained, or quoted as what they are. Where `tool` is several
-    words, they say what was tried, and `detail` is ours.
+    `detail` is its own last words, which people get explained, or quoted as what they are. Where
+    `tool` is several words, they say what was tried, and `detail` is ours.
     """
 
     WHAT: ClassVar[str] = "{tool} failed"
@@ -317,14 +356,16 @@ class ToolFailed(OperationFailed):
     def reason(self) -> str:
         if " " in self.tool:
             return self.detail
-        return (
-            self._meaning[0] or f'{self.tool} ended with status {self.status}, and its own words were: "{self.detail}"'
+        return self._meaning[0] or (
+            f'{self.tool} ended with status {self.status}, and its own words were: "{self.detail}"'
         )
 
     @property
     def cure(self) -> str:
         return (
-            self.hint or self._meaning[1] or "run growdisk again with -v -x to see what was run, and its whole answer"
+            self.hint
+            or self._meaning[1]
+            or "run growdisk again with -v -x to see what was run, and its whole answer"
         )
 
     @property
@@ -359,7 +400,10 @@ class ApplianceFailed(OperationFailed):
 
 @dataclass(eq=False)
 class ApplianceHangs(ApplianceFailed):
-    """It was not up in time. Emulation sometimes hangs at the very start; another try may well succeed."""
+    """It was not up in time.
+
+    Emulation sometimes hangs at the very start; another try may well succeed.
+    """
 
 
 def table_rewrite_failed(path: Path, reason: str) -> OperationFailed:

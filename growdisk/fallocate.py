@@ -1,4 +1,6 @@
-"""fallocate(2), which Python has without its modes: blocks of the host for a range of a file, or none any more."""
+"""fallocate(2), which Python has without its modes:
+blocks of the host for a range of a file, or none any more.
+"""
 
 from __future__ import annotations
 

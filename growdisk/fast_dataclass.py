@@ -1,11 +1,13 @@
 """The one dataclass of growdisk: `dataclass`, `field`, `replace`, `NamedTuple`, quick to define.
 
-The standard library writes and compiles methods for each class: 0.3 to 0.7 ms a class, and 8 ms for what it loads to do
-so. `growdisk image info` defines forty classes and has nothing else to do; `growdisk expand` defines three hundred.
-Here the methods are closures. Type checkers are shown the real ones. Whoever asks a class for its fields (asdict,
-msgspec) gets the real answer, made when it is asked for.
+The standard library writes and compiles methods for each class: 0.3 to 0.7 ms a class, and 8 ms for
+what it loads to do so. `growdisk image info` defines forty classes and has nothing else to do;
+`growdisk expand` defines three hundred. Here the methods are closures. Type checkers are shown the
+real ones. Whoever asks a class for its fields (asdict, msgspec) gets the real answer, made when it
+is asked for.
 
-What is left out: slots, InitVar, and an error at the definition for a default before a field without one.
+What is left out: slots, InitVar, and an error at the definition for a default before a field
+without one.
 """
 
 from __future__ import annotations
@@ -19,12 +21,19 @@ _MISSING = object()
 
 
 class _Field:
-    """What `field` says of one: a default, or how one is made for each instance; shown, compared, by name only."""
+    """What `field` says of one: a default, or how one is made for each instance;
+    shown, compared, by name only.
+    """
 
     def __init__(
-        self, *, default: object = _MISSING, default_factory: Callable[[], object] | None = None,
-        repr: bool = True, compare: bool = True, kw_only: bool = False,
-    ) -> None:  # fmt: skip
+        self,
+        *,
+        default: object = _MISSING,
+        default_factory: Callable[[], object] | None = None,
+        repr: bool = True,
+        compare: bool = True,
+        kw_only: bool = False,
+    ) -> None:
         self.default, self.make = default, default_factory
         self.repr, self.compare, self.kw_only = repr, compare, kw_only
 
@@ -33,8 +42,15 @@ class _Field:
 
 
 def quick_dataclass(cls: type | None = None, **options: bool) -> type | Callable[[type], type]:
-    """The decorator, with `frozen`, `eq` and `order`. Annotations of fields are strings, as in all modules here."""
-    return (lambda decorated: _define(decorated, **options)) if cls is None else _define(cls, **options)
+    """The decorator, with `frozen`, `eq` and `order`.
+
+    Annotations of fields are strings, as in all modules here.
+    """
+    return (
+        (lambda decorated: _define(decorated, **options))
+        if cls is None
+        else _define(cls, **options)
+    )
 
 
 quick_field = _Field
@@ -42,7 +58,9 @@ quick_field = _Field
 
 def quick_replace(value: object, /, **changes: object) -> object:
     """A copy with some fields changed."""
-    return type(value)(**({name: getattr(value, name) for name in getattr(type(value), _FIELDS)} | changes))
+    return type(value)(
+        **({name: getattr(value, name) for name in getattr(type(value), _FIELDS)} | changes)
+    )
 
 
 def _define(cls: type, *, frozen: bool = False, eq: bool = True, order: bool = False) -> type:
@@ -55,7 +73,8 @@ def _define(cls: type, *, frozen: bool = False, eq: bool = True, order: bool = F
     methods: dict[str, object] = {
         _FIELDS: fields, "__match_args__": positional, "__init__": _init(cls, fields, positional),
         "__value_options__": {"frozen": frozen, "eq": eq, "order": order},
-        "__dataclass_fields__": _Asked("__dataclass_fields__"), "__dataclass_params__": _Asked("__dataclass_params__"),
+        "__dataclass_fields__": _Asked("__dataclass_fields__"),
+        "__dataclass_params__": _Asked("__dataclass_params__"),
         **_comparing(cls, compared, frozen=frozen, eq=eq, order=order),
     }  # fmt: skip
     if "__repr__" not in cls.__dict__:
@@ -68,7 +87,9 @@ def _define(cls: type, *, frozen: bool = False, eq: bool = True, order: bool = F
 
 
 def _fields(cls: type) -> dict[str, object]:
-    """The fields in order, those of the bases first, with what each is if it is not given: a value, or a _Field."""
+    """The fields in order, those of the bases first,
+    with what each is if it is not given: a value, or a _Field.
+    """
     fields: dict[str, object] = {}
     for base in reversed(cls.__mro__[1:]):
         fields.update(base.__dict__.get(_FIELDS, ()))
@@ -90,7 +111,8 @@ def _without_specials(cls: type, special: dict[str, _Field]) -> None:
 
 def _init(cls: type, fields: dict[str, object], positional: tuple[str, ...]) -> Callable[..., None]:
     finish = getattr(cls, "__post_init__", None)
-    count = len(fields) if len(positional) == len(fields) else -1  # of values that need no further look
+    # of values that need no further look
+    count = len(fields) if len(positional) == len(fields) else -1
 
     def __init__(self: object, *given: object, **named: object) -> None:  # noqa: N807  it becomes the class's own
         state = self.__dict__
@@ -116,22 +138,35 @@ def _default(cls: type, name: str, given: object) -> object:
 
 
 def _repr(names: tuple[str, ...]) -> Callable[[object], str]:
-    return lambda self: f"{type(self).__qualname__}({', '.join(f'{name}={getattr(self, name)!r}' for name in names)})"
+    def shown(self: object) -> str:
+        values = ", ".join(f"{name}={getattr(self, name)!r}" for name in names)
+        return f"{type(self).__qualname__}({values})"
+
+    return shown
 
 
-def _comparing(cls: type, names: tuple[str, ...], *, frozen: bool, eq: bool, order: bool) -> dict[str, object]:
+def _comparing(
+    cls: type, names: tuple[str, ...], *, frozen: bool, eq: bool, order: bool
+) -> dict[str, object]:
     found = operator.attrgetter(*names) if names else (lambda value: ())
     methods: dict[str, object] = {}
     if eq and "__eq__" not in cls.__dict__:
         methods["__eq__"] = _compared(operator.eq, found)
         methods["__hash__"] = (lambda self: hash(found(self))) if frozen else None
     if order:
-        methods |= {f"__{name}__": _compared(getattr(operator, name), found) for name in ("lt", "le", "gt", "ge")}
+        methods |= {
+            f"__{name}__": _compared(getattr(operator, name), found)
+            for name in ("lt", "le", "gt", "ge")
+        }
     return methods
 
 
-def _compared(relation: Callable[[object, object], bool], found: Callable[[object], object]) -> object:
-    return lambda self, other: relation(found(self), found(other)) if type(other) is type(self) else NotImplemented
+def _compared(
+    relation: Callable[[object, object], bool], found: Callable[[object], object]
+) -> object:
+    return lambda self, other: (
+        relation(found(self), found(other)) if type(other) is type(self) else NotImplemented
+    )
 
 
 def _refuse(self: object, name: str, *_: object) -> None:
@@ -181,7 +216,11 @@ def _real(given: object) -> object:
 
     if not isinstance(given, _Field):
         return given
-    said: dict[str, object] = {"repr": given.repr, "compare": given.compare, "kw_only": given.kw_only}
+    said: dict[str, object] = {
+        "repr": given.repr,
+        "compare": given.compare,
+        "kw_only": given.kw_only,
+    }
     if given.make is not None:
         said["default_factory"] = given.make
     elif given.default is not _MISSING:

@@ -1,7 +1,8 @@
-"""Reading a small file that somebody names: a key, a password, a file for a guest. Bounded in size and in time.
+"""Reading a small file that somebody names: a key, a password, a file for a guest.
 
-It may well be a pipe, as of `--key-file <(pass show disk)`: that is waited for, but not for ever.
-And what somebody names to be written to: a shell makes `--html *.qcow2` name a disk.
+Bounded in size and in time. It may well be a pipe, as of `--key-file <(pass show disk)`: that is
+waited for, but not for ever. And what somebody names to be written to: a shell makes `--html
+*.qcow2` name a disk.
 """
 
 from __future__ import annotations
@@ -14,15 +15,17 @@ from growdisk.errors import UsageError
 
 MAX_KEY = 8 << 20  # what cryptsetup takes of a key file
 _WRITER_SECONDS = 3.0  # until somebody opens the other end of a pipe
-_DATA_SECONDS = 120.0  # until it is written to again, or closed: its writer may have a person to ask
+# until it is written to again, or closed: its writer may have a person to ask
+_DATA_SECONDS = 120.0
 _CHUNK = 1 << 16
 _START = 512
 
 
 def read_given(path: Path, hint: str, limit: int = MAX_KEY) -> bytes:
-    """All bytes of a file or a pipe. UsageError where it cannot be read, or has more than `limit` bytes.
+    """All bytes of a file or a pipe.
 
-    `hint`: what to check then, for the message.
+    UsageError where it cannot be read, or has more than `limit` bytes. `hint`: what to check then,
+    for the message.
     """
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
@@ -37,7 +40,9 @@ def read_given(path: Path, hint: str, limit: int = MAX_KEY) -> bytes:
 
 
 def refuse_to_replace(path: Path, option: str) -> None:
-    """UsageError where what `option` writes would go over a device, or over a file that is no text, as disks are."""
+    """UsageError where what `option` writes would go over a device,
+    or over a file that is no text, as disks are.
+    """
     try:
         if not path.is_block_device():
             if not path.is_file():
@@ -56,7 +61,9 @@ def _read(fd: int, path: Path, hint: str, limit: int) -> bytes:
     seconds = _WRITER_SECONDS if waits and _has_no_writer(fd, data) else _DATA_SECONDS
     while len(data) <= limit:
         if waits and not _is_ready(fd, seconds):
-            raise _unreadable(path, hint, "it is a pipe that nobody writes to, or does not end writing to")
+            raise _unreadable(
+                path, hint, "it is a pipe that nobody writes to, or does not end writing to"
+            )
         piece = os.read(fd, _CHUNK)
         if not piece:
             return bytes(data)

@@ -37,7 +37,9 @@ class SizeSpec:
 
     def __str__(self) -> str:
         """To be written again: `+10G`."""
-        power = next(power for power in reversed(range(len(SUFFIXES))) if self.bytes % (1 << 10 * power) == 0)
+        power = next(
+            power for power in reversed(range(len(SUFFIXES))) if self.bytes % (1 << 10 * power) == 0
+        )
         return f"{'+' if self.relative else ''}{self.bytes >> 10 * power}{SUFFIXES[power]}"
 
 
@@ -108,14 +110,16 @@ def parse_goal_size(text: str) -> SizeSpec:
 def _multiplier(text: str, number: str, suffix: str) -> int:
     if suffix == "":
         raise BadSize(
-            text, reason="a bare number means bytes to some tools and MiB to others",
+            text,
+            reason="a bare number means bytes to some tools and MiB to others",
             hint=_unit_hint(number),
-        )  # fmt: skip
+        )
     if re.fullmatch(r"[kKMGTPE]B", suffix):
         raise BadSize(
-            text, reason=f"{suffix} means powers of 1000 to some tools and of 1024 to others",
+            text,
+            reason=f"{suffix} means powers of 1000 to some tools and of 1024 to others",
             hint=f"write {number}{suffix[0]} or {number}{suffix[0]}iB for powers of 1024",
-        )  # fmt: skip
+        )
     unit = re.fullmatch(r"([kKMGTPEmgtpe])(?:iB)?|([bB])", suffix)
     if unit is None:
         raise BadSize(text, reason=f"'{suffix}' is not a unit")
@@ -128,11 +132,16 @@ def _unit_hint(number: str) -> str:
     if not number.isdigit() or not KiB <= int(number) <= MAX_SIZE:
         return f"write the unit: {number}G for GiB, {number}M for MiB, {number}b for bytes"
     shorter = str(SizeSpec(int(number), relative=False))
-    return f"write {number}b for bytes" + (f", that is {shorter}" if shorter != f"{number}b" else "")
+    return f"write {number}b for bytes" + (
+        f", that is {shorter}" if shorter != f"{number}b" else ""
+    )
 
 
 def whole_percent(share: float) -> int:
-    """0.846 as 85: the next whole number up, as df has it. So 85 is never shown of what is fuller than 85 %."""
+    """0.846 as 85: the next whole number up, as df has it.
+
+    So 85 is never shown of what is fuller than 85 %.
+    """
     return math.ceil(round(100 * share, 6))
 
 
@@ -147,7 +156,9 @@ def format_size(size: int) -> str:
 
 
 def format_change(old: int, new: int) -> str:
-    """`3.0 GiB -> 13.0 GiB`, and how much it is where that does not show: `8.0 TiB -> 8.0 TiB (+10.0 GiB)`."""
+    """`3.0 GiB -> 13.0 GiB`, and how much it is where that does not show:
+    `8.0 TiB -> 8.0 TiB (+10.0 GiB)`.
+    """
     words = f"{format_size(old)} -> {format_size(new)}"
     if old == new or format_size(old) != format_size(new):
         return words

@@ -1,4 +1,6 @@
-"""Writes the table of error identifiers into docs/json.md, from the classes and from where others are raised."""
+"""Writes the table of error identifiers into docs/json.md, from the classes and from where others
+are raised.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,9 @@ def rows() -> list[Row]:
         importlib.import_module(module.name)
     kinds = {kind for kind in _below(GrowdiskError) if not _groups_others(kind)}
     codes = {kind.__name__: kind.exit_code for kind in (GrowdiskError, *_below(GrowdiskError))}
-    raised = (row for path in Path(growdisk.__path__[0]).rglob("*.py") for row in _named_in(path, codes))
+    raised = (
+        row for path in Path(growdisk.__path__[0]).rglob("*.py") for row in _named_in(path, codes)
+    )
     return sorted([*map(_of_class, kinds), *raised])
 
 
@@ -48,12 +52,18 @@ def _groups_others(kind: type[GrowdiskError]) -> bool:
 
 def _of_class(kind: type[GrowdiskError]) -> Row:
     keys = tuple(field.name for field in dataclasses.fields(kind) if field.name != "hint")
-    return Row(error_id(kind), kind.exit_code, keys, "" if kind.WHAT == GrowdiskError.WHAT else kind.WHAT)
+    return Row(
+        error_id(kind), kind.exit_code, keys, "" if kind.WHAT == GrowdiskError.WHAT else kind.WHAT
+    )
 
 
 def _named_in(path: Path, codes: dict[str, int]) -> Iterator[Row]:
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "named":
+        if (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Attribute)
+            and node.func.attr == "named"
+        ):
             name, what, _why, _do = map(ast.literal_eval, node.args[:4])
             facts = node.args[4]
             assert isinstance(facts, ast.Dict), ast.unparse(node)

@@ -39,7 +39,8 @@ A person is needed: growdisk can neither finish nor go back alone.
 .B 130
 Stopped by Ctrl-C before anything was done.
 .PP
-\\fBgrowdisk image check\\fR is the exception, as qemu\\-img: 0 sound, 1 could not check, 2 corrupt, 3 leaked clusters.
+\\fBgrowdisk image check\\fR is the exception, as qemu\\-img:
+0 sound, 1 could not check, 2 corrupt, 3 leaked clusters.
 \\fBgrowdisk image compare\\fR: 0 the same, 1 different."""
 _FILES = """\
 .TP
@@ -84,23 +85,34 @@ def page(parser: argparse.ArgumentParser, commands: list[str]) -> str:
     return "\n".join([text, *(f".SH {name}\n{body}" for name, body in sections.items())]) + "\n"
 
 
-def _overview(parser: argparse.ArgumentParser, commands: dict[str, argparse.ArgumentParser]) -> argparse.ArgumentParser:
+def _overview(
+    parser: argparse.ArgumentParser, commands: dict[str, argparse.ArgumentParser]
+) -> argparse.ArgumentParser:
     """growdisk itself: its commands by name alone, for each has a page of its own."""
     top = argparse.ArgumentParser(prog=parser.prog, description=parser.description)
     add_common(top, top=True)
     verbs = top.add_subparsers(title="commands", prog=parser.prog, metavar="COMMAND")
     for name, command in commands.items():
-        verbs.add_parser(name, description=command.description, usage=f"{command.prog} [options] ...", add_help=False)
+        verbs.add_parser(
+            name,
+            description=command.description,
+            usage=f"{command.prog} [options] ...",
+            add_help=False,
+        )
     return top
 
 
 def main(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     parser = whole_parser()
-    commands = next(action for action in parser._actions if isinstance(action, argparse._SubParsersAction)).choices
+    commands = next(
+        action for action in parser._actions if isinstance(action, argparse._SubParsersAction)
+    ).choices
     names = list(commands)
     for name, command in commands.items():
-        (folder / f"growdisk-{name}.1").write_text(page(command, [other for other in names if other != name]))
+        (folder / f"growdisk-{name}.1").write_text(
+            page(command, [other for other in names if other != name])
+        )
     (folder / "growdisk.1").write_text(page(_overview(parser, commands), names))
 
 

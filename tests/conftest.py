@@ -1,4 +1,7 @@
-"""Guests as fixtures. Everything is built below tmp_path, apart from the Debian guest, which a cache outside keeps."""
+"""Guests as fixtures.
+
+Everything is built below tmp_path, apart from the Debian guest, which a cache outside keeps.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +43,9 @@ _TOGETHER = {
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Records of finished runs, and runs of devices, go to a folder of the tests; an ordinary user writes there too."""
+    """Records of finished runs, and runs of devices, go to a folder of the tests;
+    an ordinary user writes there too.
+    """
     folder = tempfile.mkdtemp(prefix="gd-state-", dir="/var/tmp")
     Path(folder).chmod(0o1777)
     os.environ[STATE_DIR] = folder
@@ -54,7 +59,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
-    """xdist's groups are lost with pytest 9.2: its node ids no longer take the mark that xdist gives them."""
+    """xdist's groups are lost with pytest 9.2:
+    its node ids no longer take the mark that xdist gives them.
+    """
     from xdist.scheduler import LoadScopeScheduling
 
     class Together(LoadScopeScheduling):
@@ -83,7 +90,8 @@ def small_disk(tmp_path: Path, disk_store: DiskMaker) -> DiskMaker:
 
     def make(name: str = "guest.qcow2", disk: SmallDisk | None = None) -> Path:
         wanted, target = disk or SmallDisk(), tmp_path / name
-        if wanted.backed or wanted.extra_files:  # an overlay names its base; large contents are not kept
+        # an overlay names its base; large contents are not kept
+        if wanted.backed or wanted.extra_files:
             return make_disk(target, wanted)
         return copy_sparse(disk_store(wanted), target)
 
@@ -102,7 +110,9 @@ def shared_disks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with guest.qcow2 and guest.raw (classic), cloud.qcow2 (GPT): for reading only."""
     folder = tmp_path_factory.mktemp("disks")
     make_disk(folder / "guest.qcow2", SmallDisk(size=128 * MiB, swap_size=16 * MiB))
-    make_disk(folder / "guest.raw", SmallDisk(size=128 * MiB, swap_size=16 * MiB, image_format="raw"))
+    make_disk(
+        folder / "guest.raw", SmallDisk(size=128 * MiB, swap_size=16 * MiB, image_format="raw")
+    )
     make_disk(folder / "cloud.qcow2", SmallDisk(Layout.GPT_CLOUD, 128 * MiB))
     return folder
 

@@ -1,7 +1,9 @@
-"""`python -m vagrant.box`: a vagrant box (libvirt) of the Debian guest in the classic layout; prints where it is.
+"""`python -m vagrant.box`: a vagrant box (libvirt) of the Debian guest in the classic layout;
+prints where it is.
 
-What vagrant expects of a box (user vagrant with its well-known key, sudo without a password) comes into a copy of the
-guest by growdisk provision (box.yml); the box itself is a tar of the image, its metadata and a Vagrantfile.
+What vagrant expects of a box (user vagrant with its well-known key, sudo without a password) comes
+into a copy of the guest by growdisk provision (box.yml); the box itself is a tar of the image, its
+metadata and a Vagrantfile.
 """
 
 from __future__ import annotations
@@ -48,7 +50,16 @@ def build(folder: Path) -> None:
 
 def provisioned(base: Path, image: Path) -> None:
     """A copy of `base` that vagrant can log in to."""
-    run(GROWDISK, "provision", base, image, "--recipe", _RECIPE, "--copy", f"{_public_key()}:/etc/vagrant.pub:0644")
+    run(
+        GROWDISK,
+        "provision",
+        base,
+        image,
+        "--recipe",
+        _RECIPE,
+        "--copy",
+        f"{_public_key()}:/etc/vagrant.pub:0644",
+    )
     run("qemu-img", "check", "-q", image)
 
 

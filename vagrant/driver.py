@@ -1,4 +1,6 @@
-"""Which libvirt driver the Vagrantfile shall use: kvm where KVM really works, else qemu, software emulation."""
+"""Which libvirt driver the Vagrantfile shall use: kvm where KVM really works, else qemu, software
+emulation.
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,10 @@
-"""`python -m vagrant.trial`: a guest of vagrant's grows while it runs, and the guest itself says so.
+"""`python -m vagrant.trial`: a guest of vagrant's grows while it runs, and the guest itself says
+so.
 
-Twice: the Vagrantfile here, grown from the host by `growdisk expand -d`; and own/Vagrantfile, which asks vagrant for a
-larger disk and has growdisk fill it. All of it, libvirt too, lives in namespaces of its own (own-libvirt.sh) and in one
-temporary folder, and goes with the trial, however that ends. Needs root.
+Twice: the Vagrantfile here, grown from the host by `growdisk expand -d`; and own/Vagrantfile, which
+asks vagrant for a larger disk and has growdisk fill it. All of it, libvirt too, lives in namespaces
+of its own (own-libvirt.sh) and in one temporary folder, and goes with the trial, however that ends.
+Needs root.
 """
 
 from __future__ import annotations
@@ -25,7 +27,10 @@ from vagrant.driver import driver
 
 HERE = Path(__file__).parent
 GROWDISK = Path(sys.executable).with_name("growdisk")
-_ASK = "lsblk --bytes --noheadings --list --output NAME,SIZE; df -B1 --output=target,size / | tail -1; cat /proc/swaps"
+_ASK = (
+    "lsblk --bytes --noheadings --list --output NAME,SIZE; df -B1 --output=target,size / | "
+    "tail -1; cat /proc/swaps"
+)
 
 
 @dataclass(frozen=True)
@@ -42,13 +47,17 @@ class Vagrant:
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE if capture else None,
         )  # fmt: skip
         if done.returncode:
-            raise SystemExit(f"vagrant.trial: vagrant {words[0]} ended with exit code {done.returncode}")
+            raise SystemExit(
+                f"vagrant.trial: vagrant {words[0]} ended with exit code {done.returncode}"
+            )
         return done.stdout or ""
 
     def environment(self) -> dict[str, str]:
         own = {
-            "VAGRANT_HOME": str(self.home), "VAGRANT_DOTFILE_PATH": str(self.home.parent / f"dot-{self.folder.name}"),
-            "VAGRANT_CHECKPOINT_DISABLE": "1", "VAGRANT_DEFAULT_PROVIDER": "libvirt", "GROWDISK_POOL": "growdisk",
+            "VAGRANT_HOME": str(self.home),
+            "VAGRANT_DOTFILE_PATH": str(self.home.parent / f"dot-{self.folder.name}"),
+            "VAGRANT_CHECKPOINT_DISABLE": "1", "VAGRANT_DEFAULT_PROVIDER": "libvirt",
+            "GROWDISK_POOL": "growdisk",
             "GROWDISK_DRIVER": driver(), "PATH": f"{GROWDISK.parent}:{os.environ['PATH']}",
         }  # fmt: skip
         return {**os.environ, **own}
@@ -65,7 +74,9 @@ class Vagrant:
         """Disk, partitions, swaps and the file system at /, in bytes, as the guest has them."""
         lines = [line.split() for line in self.run("ssh", "-c", _ASK, capture=True).splitlines()]
         return {
-            words[0]: int(words[-1 if len(words) == 2 else 2]) for words in lines if words and words[0] != "Filename"
+            words[0]: int(words[-1 if len(words) == 2 else 2])
+            for words in lines
+            if words and words[0] != "Filename"
         }
 
 
@@ -79,7 +90,9 @@ def main(words: Sequence[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="growdisk-vagrant-", dir="/var/tmp") as scratch:
         Path(scratch).chmod(0o711)
         trial = [sys.executable, "-m", "vagrant.trial", "--inside", scratch]
-        return subprocess.run([HERE / "own-libvirt.sh", scratch, *trial], cwd=HERE.parent).returncode
+        return subprocess.run(
+            [HERE / "own-libvirt.sh", scratch, *trial], cwd=HERE.parent
+        ).returncode
 
 
 def inside(scratch: Path) -> int:
@@ -91,7 +104,9 @@ def inside(scratch: Path) -> int:
     own.folder.mkdir()
     (own.folder / "Vagrantfile").write_text((HERE / "own" / "Vagrantfile").read_text())
     grown_by_a_line_of_ones_own(own)
-    leftovers = subprocess.run(["virsh", "-q", "list", "--all", "--name"], check=True, capture_output=True, text=True)
+    leftovers = subprocess.run(
+        ["virsh", "-q", "list", "--all", "--name"], check=True, capture_output=True, text=True
+    )
     check("no machine is left behind", leftovers.stdout.split() == [])
     return 0
 
@@ -102,7 +117,9 @@ def grown_from_the_host(vagrant: Vagrant) -> None:
         say("growdisk expand -d growdisk-classic +10G")
         started = time.monotonic()
         done = subprocess.run(
-            [GROWDISK, "--json", "expand", "-d", "growdisk-classic", "+10G"], stdout=subprocess.PIPE, text=True
+            [GROWDISK, "--json", "expand", "-d", "growdisk-classic", "+10G"],
+            stdout=subprocess.PIPE,
+            text=True,
         )
         say(f"exit code {done.returncode} after {time.monotonic() - started:.1f} s")
         answer = json.loads(done.stdout)
@@ -120,7 +137,9 @@ def grown_by_a_line_of_ones_own(vagrant: Vagrant) -> None:
 
 
 def check_full(sizes: dict[str, int]) -> None:
-    """One partition over the full disk, a file system over the full partition; what ext4 keeps for itself aside."""
+    """One partition over the full disk, a file system over the full partition; what ext4 keeps for
+    itself aside.
+    """
     disk = next(name for name in sizes if name in ("sda", "vda"))
     check(f"{disk}1 fills the disk", sizes[f"{disk}1"] == sizes[disk] - MiB, sizes)
     check("the swap is gone", f"/dev/{disk}5" not in sizes and f"{disk}5" not in sizes, sizes)

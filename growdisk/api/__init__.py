@@ -1,4 +1,5 @@
-"""growdisk for Python programs: inspect, plan, expand, status, resume, rollback, commit, provision, write_scripts.
+"""growdisk for Python programs:
+inspect, plan, expand, status, resume, rollback, commit, provision, write_scripts.
 
     from growdisk import api
 
@@ -7,12 +8,12 @@
         raise result.error
     print(result.result, result.after.image.virtual_size)
 
-Images are named by str or os.PathLike, sizes as on the command line ("+10G", "40G"). A Goal says more than a size; a
-LiveRequest names a guest that may be running. Refused is raised if nothing was touched; once a run has begun, its
-Result says how it ended. All sizes and offsets are in bytes.
+Images are named by str or os.PathLike, sizes as on the command line ("+10G", "40G"). A Goal says
+more than a size; a LiveRequest names a guest that may be running. Refused is raised if nothing was
+touched; once a run has begun, its Result says how it ended. All sizes and offsets are in bytes.
 
-What this module lists (`dir(api)`) is public and stays; all other modules of growdisk may change. Each name is loaded
-when it is first used.
+What this module lists (`dir(api)`) is public and stays; all other modules of growdisk may change.
+Each name is loaded when it is first used.
 """
 
 from __future__ import annotations
@@ -90,7 +91,8 @@ __all__ = [
     "write_scripts",
 ]
 
-# No file of this folder may have the name of a function: importing it would put the file in the function's place.
+# No file of this folder may have the name of a function: importing it would put the file in the
+# function's place.
 _MODULES = {
     "growdisk.api.disks": ("image_of", "inspect"),
     "growdisk.api.forced": ("commit_carried", "rollback_carried"),

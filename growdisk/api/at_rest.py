@@ -1,4 +1,5 @@
-"""Disks at rest as what a run works on: how they are opened, what is read of them, and how a plan for them is made.
+"""Disks at rest as what a run works on:
+how they are opened, what is read of them, and how a plan for them is made.
 
 To plan, they are opened to be read; to carry it out, as their one writer. What is read is the same.
 """
@@ -44,11 +45,15 @@ from growdisk.workflow.run_directory import RunDirectory
 
 
 @contextmanager
-def to_read(path: Path, options: RunOptions, image_format: ImageFormat | None) -> Iterator[DisksAtRest]:
+def to_read(
+    path: Path, options: RunOptions, image_format: ImageFormat | None
+) -> Iterator[DisksAtRest]:
     directory = RunDirectory.beside(path)  # says why, where no image can be
     refuse_unfit_host(path, options)
     with ExitStack() as stack:
-        device = stack.enter_context(opened(path, image_format or probe_to_write(path), options.keys))
+        device = stack.enter_context(
+            opened(path, image_format or probe_to_write(path), options.keys)
+        )
         others = tuple(
             (stack.enter_context(opened(other, kind, options.keys)), other)
             for other, kind in found_formats(path, options.others)
@@ -57,26 +62,37 @@ def to_read(path: Path, options: RunOptions, image_format: ImageFormat | None) -
 
 
 @contextmanager
-def to_write(path: Path, options: RunOptions, image_format: ImageFormat | None) -> Iterator[DisksAtRest]:
+def to_write(
+    path: Path, options: RunOptions, image_format: ImageFormat | None
+) -> Iterator[DisksAtRest]:
     """As long as the image is ours, no other run begins or ends."""
     directory, others = RunDirectory.beside(path), found_formats(path, options.others)
     chosen = image_format or probe_to_write(path)
     refuse_unfit_host(path, options)
-    with closing(Disk.open(directory.image, chosen, others, not_in_use=options.not_in_use, key=options.keys)) as disk:
+    with closing(
+        Disk.open(directory.image, chosen, others, not_in_use=options.not_in_use, key=options.keys)
+    ) as disk:
         named = tuple((companion.active, companion.path) for companion in disk.companions)
         yield DisksAtRest(path, directory, disk, disk.active, named, Keyring(options.keys), disk)
 
 
 class DisksAtRest:
-    """Target (api/runs.py). `device` is what `path` holds, by way of `image`; `others` are the guest's further disks.
+    """Target (api/runs.py).
 
-    `disk` is the same to write; None where it is open to be read.
+    `device` is what `path` holds, by way of `image`; `others` are the guest's further disks. `disk`
+    is the same to write; None where it is open to be read.
     """
 
     def __init__(
-        self, path: Path, directory: RunDirectory, device: BlockDevice, image: BlockDevice,
-        others: tuple[tuple[BlockDevice, Path], ...], keyring: Keyring, disk: Disk | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        path: Path,
+        directory: RunDirectory,
+        device: BlockDevice,
+        image: BlockDevice,
+        others: tuple[tuple[BlockDevice, Path], ...],
+        keyring: Keyring,
+        disk: Disk | None = None,
+    ) -> None:
         self.path, self.directory, self.device, self.image = path, directory, device, image
         self.others, self.keyring, self._disk = others, keyring, disk
         self._guest = Look()
@@ -97,20 +113,32 @@ class DisksAtRest:
         self._guest = look_at(self.device, self.path, goal.sector_size, self.keyring, self.others)
         return with_guest(facts, self._guest)
 
-    def proposed(self, facts: Facts, goal: Goal, options: RunOptions, proposer: PlanFunction) -> Proposal | AllDone:
+    def proposed(
+        self, facts: Facts, goal: Goal, options: RunOptions, proposer: PlanFunction
+    ) -> Proposal | AllDone:
         self._beside = plan_beside(facts, self.others, options, goal.sector_size, self.keyring)
-        return together(proposed_with_guest(proposer, facts, goal, self._guest), facts, self._beside)
+        return together(
+            proposed_with_guest(proposer, facts, goal, self._guest), facts, self._beside
+        )
 
-    def planned(self, facts: Facts, proposal: Proposal, goal: Goal, options: RunOptions) -> Prepared:
-        """Refused, too, where blkid disagrees, no backend can do it, or the host has no room for it."""
-        neighbours = PhysicalVolumeFinder([(self.device, self.path), *self.others], goal.sector_size)
+    def planned(
+        self, facts: Facts, proposal: Proposal, goal: Goal, options: RunOptions
+    ) -> Prepared:
+        """Refused, too, where blkid disagrees, no backend can do it,
+        or the host has no room for it.
+        """
+        neighbours = PhysicalVolumeFinder(
+            [(self.device, self.path), *self.others], goal.sector_size
+        )
         inside = partial(look_through, self.device, keyring=self.keyring, neighbours=neighbours)
         opinion = heard(facts, goal, proposal, self.device, inside)
         choice = choose_backend(facts, opinion.proposal, options, FoundTools(opinion.asked))
         plan = make_plan(facts, opinion.proposal, goal, options, choice, self._beside)
         plan = fit_to_host(plan, self.path, self.directory, options)
         others = zip([image for image, _ in self.others], self._beside, strict=True)
-        room = refuse_without_room(self.path, parts_of(self.image, facts, opinion.proposal, plan, others))
+        room = refuse_without_room(
+            self.path, parts_of(self.image, facts, opinion.proposal, plan, others)
+        )
         return Prepared(plan, room)
 
     def locked(self) -> nullcontext[None]:
@@ -119,8 +147,12 @@ class DisksAtRest:
     def begin(self, run: CurrentRun, room: int) -> Session:
         assert self._disk is not None
         plan = run.plan
-        if "guestfs" in (plan.backend, *(other.backend for other in plan.companions if other.before)):
-            from growdisk.backends.doctor import require_appliance  # it knows all backends, and loads them
+        if "guestfs" in (
+            plan.backend,
+            *(other.backend for other in plan.companions if other.before),
+        ):
+            # it knows all backends, and loads them
+            from growdisk.backends.doctor import require_appliance
 
             require_appliance()
         return Session.begin(run, self._disk, room=room)
@@ -131,8 +163,9 @@ class DisksAtRest:
 
 @dataclass(frozen=True)
 class Allowed:
-    """What goes with going on: passphrases of what is encrypted, consent to spoil what lies on the image, and the
-    user's word that nobody uses it whom growdisk cannot see."""
+    """What goes with going on: passphrases of what is encrypted, consent to spoil what lies on the
+    image, and the user's word that nobody uses it whom growdisk cannot see.
+    """
 
     keys: tuple[bytes, ...] = field(default=(), repr=False)
     overlays_may_break: bool = False
@@ -143,7 +176,9 @@ class Allowed:
 def reopened(run: CurrentRun, allowed: Allowed) -> Iterator[Disk]:
     """The run's disks, ours alone."""
     image, kind = run.directory.image, format_named(run.plan.before.image.format)
-    others = [(Path(companion.path), format_named(companion.format)) for companion in run.plan.companions]
+    others = [
+        (Path(companion.path), format_named(companion.format)) for companion in run.plan.companions
+    ]
     # What the images name was followed with the user's consent when the run began.
     with unreadable_refused(image), trusting_references():
         disk = Disk.open(image, kind, others, not_in_use=allowed.not_in_use, key=allowed.keys)

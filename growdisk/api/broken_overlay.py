@@ -1,4 +1,6 @@
-"""An overlay whose base was changed below it shows a mixture of two disks: the likely cause, named with the symptom."""
+"""An overlay whose base was changed below it shows a mixture of two disks:
+the likely cause, named with the symptom.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ from growdisk.units import format_size
 
 
 def with_likely_cause(error: TableDamaged, device: BlockDevice) -> TableDamaged:
-    """The error about the table of `device`; where that is an overlay, it says what may have happened to its base."""
+    """The error about the table of `device`;
+    where that is an overlay, it says what may have happened to its base.
+    """
     image = device.active if isinstance(device, Disk) else device
     if not isinstance(image, Qcow2Image) or image.header.backing_file is None:
         return error
@@ -27,15 +31,22 @@ def with_likely_cause(error: TableDamaged, device: BlockDevice) -> TableDamaged:
         reason = f"{error.reason}; the likely cause: {base.name} below it was changed {changed}"
         return TableDamaged(error.path, reason=reason, hint=back)
     return TableDamaged(
-        error.path, reason=error.reason, hint=f"if {base.name} below it was changed, {back}; else: {error.hint}"
+        error.path,
+        reason=error.reason,
+        hint=f"if {base.name} below it was changed, {back}; else: {error.hint}",
     )
 
 
 def _was_changed(image: Qcow2Image, base: Path) -> str:
-    """How one sees that somebody wrote to the base since the overlay lies on it; "" where nothing tells."""
+    """How one sees that somebody wrote to the base since the overlay lies
+    on it; "" where nothing tells.
+    """
     size = image.backing.size if image.backing is not None else 0
     if size > image.size:
-        return f"and has {format_size(size)} now, more than the {format_size(image.size)} of this image"
+        return (
+            f"and has {format_size(size)} now, more than the {format_size(image.size)} of this "
+            "image"
+        )
     if base.stat().st_mtime_ns > image.path.stat().st_mtime_ns:
         return "later than this image was"
     return ""

@@ -26,8 +26,11 @@ def known_to_host(goal: Goal, path: Path) -> Goal:
 
 
 def _since_growth(path: Path) -> float | None:
-    """Seconds since its last run ended well. One from the future tells that the clock was wrong then, or is now: it
-    holds nobody back for longer than the interval."""
+    """Seconds since its last run ended well.
+
+    One from the future tells that the clock was wrong then, or is now: it holds nobody back for
+    longer than the interval.
+    """
     directory = RunDirectory.beside(path)
     if directory.state().status not in (Status.DONE, Status.KEPT):
         return None
@@ -35,7 +38,10 @@ def _since_growth(path: Path) -> float | None:
 
 
 def refuse_to_fill_host(path: Path, goal: Goal, old_size: int, new_size: int) -> None:
-    """host-would-fill, pool-overcommitted: only where a rule grows it, for then nobody watches. Sizes in bytes."""
+    """host-would-fill, pool-overcommitted: only where a rule grows it, for then nobody watches.
+
+    Sizes in bytes.
+    """
     rule, growth = goal.rule, new_size - old_size
     if rule is None or growth <= 0:
         return
@@ -44,8 +50,13 @@ def refuse_to_fill_host(path: Path, goal: Goal, old_size: int, new_size: int) ->
     refuse_without_room(path, room_for(path), growth, rule.keep_host_free or 0.0)
 
 
-def refuse_without_room(path: Path, room: HostRoom, growth: int, keep_free: float, promised: int = 0) -> None:
-    """host-would-fill, pool-overcommitted. `promised`: what others may take of the same room, and have not yet."""
+def refuse_without_room(
+    path: Path, room: HostRoom, growth: int, keep_free: float, promised: int = 0
+) -> None:
+    """host-would-fill, pool-overcommitted.
+
+    `promised`: what others may take of the same room, and have not yet.
+    """
     if room.promised is not None and room.promised + promised + growth > room.total:
         all_promised = room.promised + promised + growth
         raise Refused.named(
@@ -54,23 +65,39 @@ def refuse_without_room(path: Path, room: HostRoom, growth: int, keep_free: floa
             "its volumes would have {_promised}, and the pool has {_size} {where}",
             "make the pool larger (lvextend), or grow without --when-used and --keep-host-free",
             {
-                "path": path, "promised": all_promised, "size": room.total, "where": room.where,
-                "_promised": format_size(all_promised), "_size": format_size(room.total),
+                "path": path,
+                "promised": all_promised,
+                "size": room.total,
+                "where": room.where,
+                "_promised": format_size(all_promised),
+                "_size": format_size(room.total),
             },
-        )  # fmt: skip
+        )
     if not room.shared:
         return  # its owner makes it larger, and says how much there is
     keep = int(room.total * keep_free)
     if room.free - promised - growth < keep:
-        others = f", {format_size(promised)} of it for disks that grew in the same round" if promised else ""
+        others = (
+            f", {format_size(promised)} of it for disks that grew in the same round"
+            if promised
+            else ""
+        )
         raise Refused.named(
             "host-would-fill",
             "{path} does not grow: the host would fill up",
-            "the growth can take {_growth}, {_free} are free {where}{_others}, and {_keep} shall stay free",
+            "the growth can take {_growth}, {_free} are free {where}{_others}, and {_keep} shall "
+            "stay free",
             "make room on the host, grow by less, or say --keep-host-free with a smaller share",
             {
-                "path": path, "growth": growth, "free": room.free, "keep": keep, "where": room.where,
-                "promised": promised, "_growth": format_size(growth), "_free": format_size(room.free),
-                "_keep": format_size(keep), "_others": others,
+                "path": path,
+                "growth": growth,
+                "free": room.free,
+                "keep": keep,
+                "where": room.where,
+                "promised": promised,
+                "_growth": format_size(growth),
+                "_free": format_size(room.free),
+                "_keep": format_size(keep),
+                "_others": others,
             },
-        )  # fmt: skip
+        )

@@ -1,7 +1,9 @@
-"""What an image itself carries of a run of growdisk: the mark of an unfinished one, and the run's snapshots.
+"""What an image itself carries of a run of growdisk:
+the mark of an unfinished one, and the run's snapshots.
 
-The plan and the journal lie in the folder beside the image. One that was renamed, copied or restored without that
-folder still carries these two, and they would stay in it for ever if nobody looked.
+The plan and the journal lie in the folder beside the image. One that was renamed, copied or
+restored without that folder still carries these two, and they would stay in it for ever if nobody
+looked.
 """
 
 from __future__ import annotations
@@ -28,19 +30,25 @@ class CarriedRun:
 
     @property
     def state(self) -> str:
-        """`unfinished`, as long as nobody has written to the image since; then the snapshots are as good as kept."""
+        """`unfinished`, as long as nobody has written to the image since;
+        then the snapshots are as good as kept.
+        """
         return "unfinished" if self.is_marked else "kept"
 
     @property
     def first(self) -> RunSnapshot | None:
         """The snapshot from before the whole run; None where it is gone."""
-        return next((each for each in self.snapshots if (each.run, each.number) == (self.run, 1)), None)
+        return next(
+            (each for each in self.snapshots if (each.run, each.number) == (self.run, 1)), None
+        )
 
 
 @dataclass(eq=False)
 class RunWithoutFolder(ImageError):
     WHAT: ClassVar[str] = "{path} carries {a_run} run of growdisk, and its folder is not here"
-    WHY: ClassVar[str] = "{found}, but {folder} does not have its plan and journal: was the image renamed or copied?"
+    WHY: ClassVar[str] = (
+        "{found}, but {folder} does not have its plan and journal: was the image renamed or copied?"
+    )
     DO: ClassVar[str] = "{hint}"
     run: CarriedRun
     folder: str

@@ -1,4 +1,6 @@
-"""A run as it goes through the api, at rest or in a running guest: its image and plan, and who takes part."""
+"""A run as it goes through the api, at rest or in a running guest:
+its image and plan, and who takes part.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""What this host says against working on one of its block devices, and against where its run would lie."""
+"""What this host says against working on one of its block devices,
+and against where its run would lie.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,8 @@ def refuse_unfit_device(path: Path) -> None:
         raise ImageError.named(
             "on-system-disk",
             "cannot work on {path}",
-            "it is a partition of the disk that this host runs from ({place} is mounted from that disk)",
+            "it is a partition of the disk that this host runs from ({place} is mounted from that "
+            "disk)",
             "growdisk grows the disks of guests; name a guest's volume or image",
             {"path": path, "place": place},
         )
@@ -50,11 +53,14 @@ def refuse_unsafe_place(path: Path, directory: RunDirectory, plan: Plan) -> None
             "state-in-memory",
             "cannot keep a run of {path} safe",
             "{folder} lies on {kind}, the host's memory: a power cut would lose it half-way",
-            "choose a folder on a disk (--state-dir DIR), or do without a way back (--snapshots none)",
+            "choose a folder on a disk (--state-dir DIR), or do without a way back (--snapshots "
+            "none)",
             {"path": path, "folder": folder, "kind": kind},
         )
     if plan.snapshots == "overlay":
-        there = next(parent for parent in (directory.path, *directory.path.parents) if parent.exists())
+        there = next(
+            parent for parent in (directory.path, *directory.path.parents) if parent.exists()
+        )
         wanted, free = _room_for(plan), free_room(there)
         if wanted > free:
             raise Refused.named(
@@ -62,12 +68,20 @@ def refuse_unsafe_place(path: Path, directory: RunDirectory, plan: Plan) -> None
                 "cannot begin a run on {path}",
                 "what it sets aside may take {wanted} in {folder}, which has {free} free",
                 "free some space there, or choose another folder (--state-dir DIR)",
-                {"path": path, "folder": folder, "wanted": format_size(wanted), "free": format_size(free)},
+                {
+                    "path": path,
+                    "folder": folder,
+                    "wanted": format_size(wanted),
+                    "free": format_size(free),
+                },
             )
 
 
 def _room_for(plan: Plan) -> int:
-    """Bytes: overlays with what the steps write, and once more for undo files. Partitions that move are all written."""
+    """Bytes: overlays with what the steps write, and once more for undo files.
+
+    Partitions that move are all written.
+    """
     steps = [step.own for step in plan.steps]
     growth = sum(step.added for step in steps)
     moved = sum(move.size for step in steps for move in step.moves)

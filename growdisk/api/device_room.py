@@ -1,4 +1,6 @@
-"""A qcow2 image on a block device has only the room that the device gives it, as oVirt keeps its disks in LVs."""
+"""A qcow2 image on a block device has only the room that the device gives it,
+as oVirt keeps its disks in LVs.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,8 @@ from growdisk.storage.growing import device_size
 from growdisk.storage.look import look_at_storage
 from growdisk.units import MiB, align_up, format_size
 
-_TABLES = 4096  # bytes of data, of clusters of 64 KiB, for each byte of the tables that map and count them
+# bytes of data, of clusters of 64 KiB, for each byte of the tables that map and count them
+_TABLES = 4096
 
 
 def refuse_full_device(path: Path, image: Qcow2Image, cluster_size: int, needed: int) -> None:
@@ -26,10 +29,14 @@ def refuse_full_device(path: Path, image: Qcow2Image, cluster_size: int, needed:
             "the run takes at least {wanted} of the device, and {free} of it are not in use",
             "make the device {_more} larger first ({how}), then run the same command again",
             {
-                "path": path, "wanted": format_size(needed), "free": format_size(free), "missing": missing,
-                "how": _how(path, missing), "_more": format_size(missing),
+                "path": path,
+                "wanted": format_size(needed),
+                "free": format_size(free),
+                "missing": missing,
+                "how": _how(path, missing),
+                "_more": format_size(missing),
             },
-        )  # fmt: skip
+        )
 
 
 def notes_on_room(path: Path, virtual_size: int) -> Iterator[str]:
@@ -37,7 +44,8 @@ def notes_on_room(path: Path, virtual_size: int) -> Iterator[str]:
     missing = align_up(virtual_size + virtual_size // _TABLES - device_size(path), MiB)
     if missing > 0:
         yield (
-            f"the device has {format_size(device_size(path))}: before the guest has filled its disk, make it "
+            f"the device has {format_size(device_size(path))}: before the guest has filled its "
+            "disk, make it "
             f"about {format_size(missing)} larger ({_how(path, missing)})"
         )
 
@@ -47,5 +55,8 @@ def _how(path: Path, missing: int) -> str:
     if storage.kind == "lvm":
         return f"lvextend --size +{missing // MiB}m {storage.name}"
     if storage.kind == "loop":
-        return f"truncate --size +{missing // MiB}M {shell_word(Path(storage.name))}; losetup --set-capacity {path}"
+        return (
+            f"truncate --size +{missing // MiB}M {shell_word(Path(storage.name))}; losetup "
+            f"--set-capacity {path}"
+        )
     return storage.hint or "with the tools of its storage"

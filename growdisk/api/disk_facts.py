@@ -1,4 +1,7 @@
-"""Reads what there is: image, table, superblocks. No appliance and no tool, so it answers in milliseconds."""
+"""Reads what there is: image, table, superblocks.
+
+No appliance and no tool, so it answers in milliseconds.
+"""
 
 from __future__ import annotations
 
@@ -29,17 +32,29 @@ _LDM_AT, _LDM = 6 * 512, b"PRIVHEAD"
 _HEAD = 16 * 512
 
 Look = Callable[[BlockDevice, int], Content | None]
-"""What stands in a partition, all the way in: of the partition, and the byte of the disk that it starts at."""
+"""What stands in a partition, all the way in: of the partition, and the byte of the disk that it
+starts at.
+"""
 
 
 def inspect_device(
-    device: BlockDevice, image: ImageFacts, sector_size: int = 512, keyring: Keyring | None = None,
-    look: Look | None = None, others: Sequence[tuple[BlockDevice, Path]] = (), *, thorough: bool = True,
-) -> Facts:  # fmt: skip
-    """What is on `device`, the guest-visible content of `image`, and in what `keyring` opens, or `look` sees. Damaged
-    tables are refused. `others` are further disks of the guest, onto which a volume group may reach. Not `thorough`: of
-    the disk itself only the very ends are looked at."""
-    known, neighbours = keyring or Keyring(), PhysicalVolumeFinder([(device, image.path), *others], sector_size)
+    device: BlockDevice,
+    image: ImageFacts,
+    sector_size: int = 512,
+    keyring: Keyring | None = None,
+    look: Look | None = None,
+    others: Sequence[tuple[BlockDevice, Path]] = (),
+    *,
+    thorough: bool = True,
+) -> Facts:
+    """What is on `device`, the guest-visible content of `image`, and in what `keyring` opens, or
+    `look` sees. Damaged tables are refused. `others` are further disks of the guest, onto which a
+    volume group may reach. Not `thorough`: of the disk itself only the very ends are looked at.
+    """
+    known, neighbours = (
+        keyring or Keyring(),
+        PhysicalVolumeFinder([(device, image.path), *others], sector_size),
+    )
     look = look or (lambda window, _start: look_inside(window, known, neighbours))
     try:
         table = read_table(device, image.path, sector_size)
@@ -48,17 +63,31 @@ def inspect_device(
 
         raise with_likely_cause(error, device) from error
     if table is None or (table.kind == "mbr" and not table.partitions and not table.claims):
-        content = look(device, 0)  # also under an MBR without entries, which mkfs on a whole disk leaves there
+        # also under an MBR without entries, which mkfs on a whole disk leaves there
+        content = look(device, 0)
         if table is None or content is not None:
-            return Facts(image, None, {0: content} if content else {}, other_table=_other_table(device, content))
+            return Facts(
+                image,
+                None,
+                {0: content} if content else {},
+                other_table=_other_table(device, content),
+            )
     contents = _contents(device, table, look)
-    # Where a GPT would have its own sectors, a board may have its boot loader, without any code in sector 0.
+    # Where a GPT would have its own sectors, a board may have its boot loader, without any code in
+    # sector 0.
     own = device.read(0, min(first_usable(table), device.size))
-    boot_code = starts_something(own[:sector_size]) or (table.kind == "mbr" and any(own[sector_size:]))
+    boot_code = starts_something(own[:sector_size]) or (
+        table.kind == "mbr" and any(own[sector_size:])
+    )
     is_empty = table.kind == "mbr" and not table.partitions
     other = _other_table(device, None) if is_empty else ""
     return Facts(
-        image, table, contents, boot_code, _owner(device, table, contents, thorough=thorough), other_table=other
+        image,
+        table,
+        contents,
+        boot_code,
+        _owner(device, table, contents, thorough=thorough),
+        other_table=other,
     )
 
 
@@ -74,14 +103,19 @@ def image_facts(device: BlockDevice, path: Path) -> ImageFacts:
         return ImageFacts(path, "raw", device.size, actual, padding=padding)
     header = device.header
     return ImageFacts(
-        path, "qcow2", device.size, actual,
+        path,
+        "qcow2",
+        device.size,
+        actual,
         snapshots=tuple(snapshot.name for snapshot in device.snapshots()),
         backing=(header.backing_file,) if header.backing_file else (),
-        version=header.version, refcount_bits=header.refcount_bits,
-        corrupt=header.has(Incompatible.CORRUPT), tables=device.tables_size,
+        version=header.version,
+        refcount_bits=header.refcount_bits,
+        corrupt=header.has(Incompatible.CORRUPT),
+        tables=device.tables_size,
         cluster_size=header.cluster_size,
         legacy_encryption=header.crypt_method == LEGACY_AES,
-    )  # fmt: skip
+    )
 
 
 def _contents(device: BlockDevice, table: PartitionTable, look: Look) -> dict[int, Content]:
@@ -95,14 +129,25 @@ def _contents(device: BlockDevice, table: PartitionTable, look: Look) -> dict[in
     return found
 
 
-def _owner(device: BlockDevice, table: PartitionTable, contents: dict[int, Content], *, thorough: bool) -> str:
-    """What the disk as a whole belongs to. A signature at the end of the last partition is that one's own."""
+def _owner(
+    device: BlockDevice, table: PartitionTable, contents: dict[int, Content], *, thorough: bool
+) -> str:
+    """What the disk as a whole belongs to.
+
+    A signature at the end of the last partition is that one's own.
+    """
     head = device.read(0, min(device.size, _LDM_AT + 512))
     if is_dynamic_disk(table) or head[_LDM_AT:].startswith(_LDM):
         return DYNAMIC_DISK
-    own = [(part.range, contents[part.number].kind) for part in table.partitions if part.number in contents]
+    own = [
+        (part.range, contents[part.number].kind)
+        for part in table.partitions
+        if part.number in contents
+    ]
     for one in find_foreign(device, head, thorough=thorough):
-        inside = any(place.start <= one.offset < place.end and kind == one.kind for place, kind in own)
+        inside = any(
+            place.start <= one.offset < place.end and kind == one.kind for place, kind in own
+        )
         if one.owner is Owner.WHOLE and not inside:
             return one.kind
     return ""

@@ -1,5 +1,7 @@
-"""What is on a disk: of an image at rest, or of a guest that may be running. Reads only, and loads no more than that
-needs: growdisk show answers in a tenth of a second."""
+"""What is on a disk: of an image at rest, or of a guest that may be running.
+
+Reads only, and loads no more than that needs: growdisk show answers in a tenth of a second.
+"""
 
 from __future__ import annotations
 
@@ -25,12 +27,16 @@ if TYPE_CHECKING:
 
 
 def inspect(
-    target: Asked, image_format: ImageFormat | None = None, sector_size: int = 512, keys: tuple[bytes, ...] = ()
+    target: Asked,
+    image_format: ImageFormat | None = None,
+    sector_size: int = 512,
+    keys: tuple[bytes, ...] = (),
 ) -> Facts:
     """What is on a disk: its table, its partitions, and what is in them. Reads only.
 
-    target: the image's path, or a LiveRequest for a guest that may be running. sector_size: in bytes, the disk's
-    logical one. keys: passphrases of what is encrypted inside. Raises Refused (the image cannot be read, or is in use).
+    target: the image's path, or a LiveRequest for a guest that may be running. sector_size: in
+    bytes, the disk's logical one. keys: passphrases of what is encrypted inside. Raises Refused
+    (the image cannot be read, or is in use).
     """
     if isinstance(target, (str, PathLike)):
         with explained_refusals(Path(target), "show"):
@@ -43,7 +49,10 @@ def inspect(
 
 
 def facts_of_image(
-    path: Path, image_format: ImageFormat | None = None, sector_size: int = 512, keys: tuple[bytes, ...] = ()
+    path: Path,
+    image_format: ImageFormat | None = None,
+    sector_size: int = 512,
+    keys: tuple[bytes, ...] = (),
 ) -> Facts:
     """Of the image at `path`. Refused while a guest has it open, as qemu-img does."""
     with opened(path, image_format or probe_format(path), keys) as device:
@@ -62,7 +71,9 @@ def image_of(request: LiveRequest) -> Path:
 
 
 @contextmanager
-def opened(path: Path, image_format: ImageFormat, keys: tuple[bytes, ...] = ()) -> Iterator[BlockDevice]:
+def opened(
+    path: Path, image_format: ImageFormat, keys: tuple[bytes, ...] = ()
+) -> Iterator[BlockDevice]:
     """The guest-visible disk, to read; one of `keys` opens an image that is encrypted."""
     is_qcow2 = image_format == "qcow2"
     device: BlockDevice = Qcow2Image.open(path, key=keys) if is_qcow2 else RawFile.open_disk(path)

@@ -1,4 +1,6 @@
-"""The guest's other disks in a run: which they are, that each is there for a reason, and what is done to them."""
+"""The guest's other disks in a run:
+which they are, that each is there for a reason, and what is done to them.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,10 @@ from growdisk.workflow.run_directory import RunDirectory, refuse_if_unfinished
 
 
 def found_formats(path: Path, others: Sequence[OtherDisk]) -> list[tuple[Path, ImageFormat]]:
-    """Each image with its format. Refused: one that is named twice, and one with an unfinished run."""
+    """Each image with its format.
+
+    Refused: one that is named twice, and one with an unfinished run.
+    """
     paths = [other.path for other in others]
     formats = [(other, probe_to_write(other)) for other in paths]
     for number, other in enumerate(paths):
@@ -40,15 +45,21 @@ def found_formats(path: Path, others: Sequence[OtherDisk]) -> list[tuple[Path, I
 
 
 def refuse_spoiling(path: Path, options: RunOptions) -> None:
-    """Refused before anything is planned for the image and its companions: a kept run, which hinders only those who
-    have something to do, and whoever would be harmed by a change: see refuse_dependents()."""
+    """Refused before anything is planned for the image and its companions: a kept run, which
+    hinders only those who have something to do, and whoever would be harmed by a change: see
+    refuse_dependents().
+    """
     for each in (path, *(other.path for other in options.others)):
         refuse_run_at(each)
         refuse_dependents(each, overlays_may_break=options.overlays_may_break)
 
 
 def plan_beside(
-    main: Facts, devices: Sequence[tuple[BlockDevice, Path]], options: RunOptions, sector_size: int, keyring: Keyring
+    main: Facts,
+    devices: Sequence[tuple[BlockDevice, Path]],
+    options: RunOptions,
+    sector_size: int,
+    keyring: Keyring,
 ) -> list[ExtraDiskPlan]:
     """What becomes of each of `options.others`, which are opened as `devices`. Raises refusals."""
     found = []
@@ -78,7 +89,10 @@ def _refuse_idle(main: Facts, device: BlockDevice, path: Path, sector_size: int)
     """option-unsupported where a disk holds nothing of the image's volume groups."""
     wanted = {volume.uuid for group in groups(main) for volume in group.physical_volumes}
     if not wanted & PhysicalVolumeFinder([(device, path)], sector_size).found().keys():
-        reason, hint = "no volume group of this image lies on it as well", f"to let it grow too: --with {path}=+10G"
+        reason, hint = (
+            "no volume group of this image lies on it as well",
+            f"to let it grow too: --with {path}=+10G",
+        )
         raise _refusal(main.image.path, path, reason, hint)
 
 

@@ -1,7 +1,8 @@
-"""A run that an image only carries, ended without its folder: what the run's snapshots tell is enough for that.
+"""A run that an image only carries, ended without its folder:
+what the run's snapshots tell is enough for that.
 
-Going back is possible as long as the snapshot from before the run's first step is there. Which other disks took part
-is not known, so neither of the two is ever done unasked.
+Going back is possible as long as the snapshot from before the run's first step is there. Which
+other disks took part is not known, so neither of the two is ever done unasked.
 """
 
 from __future__ import annotations
@@ -32,13 +33,20 @@ def commit_carried(path: Path, keys: tuple[bytes, ...] = (), *, not_in_use: bool
 
 
 def rollback_carried(
-    path: Path, keys: tuple[bytes, ...] = (), *, overlays_may_break: bool = False, not_in_use: bool = False
-) -> Result:  # fmt: skip
+    path: Path,
+    keys: tuple[bytes, ...] = (),
+    *,
+    overlays_may_break: bool = False,
+    not_in_use: bool = False,
+) -> Result:
     """Go back to before the latest run, and remove what the image carries of it."""
 
     def back(image: Qcow2Image, carried: CarriedRun) -> None:
         if carried.first is None:
-            reason = "the snapshot from before the run is gone; growdisk commit --force keeps the image as it is"
+            reason = (
+                "the snapshot from before the run is gone; growdisk commit --force keeps the "
+                "image as it is"
+            )
             raise _nothing_carried(path, verb="roll back", reason=reason)
         if not overlays_may_break:
             refuse_dependents(path)
@@ -49,10 +57,17 @@ def rollback_carried(
 
 
 def _ended(
-    path: Path, verb: str, outcome: Outcome, action: Callable[[Qcow2Image, CarriedRun], None],
-    keys: tuple[bytes, ...], *, not_in_use: bool,
-) -> Result:  # fmt: skip
-    with closing(Disk.open(path.resolve(), probe_to_write(path), not_in_use=not_in_use, key=keys)) as disk:
+    path: Path,
+    verb: str,
+    outcome: Outcome,
+    action: Callable[[Qcow2Image, CarriedRun], None],
+    keys: tuple[bytes, ...],
+    *,
+    not_in_use: bool,
+) -> Result:
+    with closing(
+        Disk.open(path.resolve(), probe_to_write(path), not_in_use=not_in_use, key=keys)
+    ) as disk:
         carried = carried_by(disk.active)
         if carried is None or is_recorded(path, carried):
             reason = "its run is recorded beside it" if carried else "it carries no run of growdisk"

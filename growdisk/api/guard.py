@@ -1,8 +1,9 @@
-"""The guard before every verb that writes to an image that is there: whose work would be spoiled by it?
+"""The guard before every verb that writes to an image that is there:
+whose work would be spoiled by it?
 
-That of a run of growdisk, which is unfinished or can still be taken back (its folder beside the image, or what the
-image carries of it), and that of the images that lie on this one. Every opening for writing goes through here, once
-the file is locked and before its first byte is written.
+That of a run of growdisk, which is unfinished or can still be taken back (its folder beside the
+image, or what the image carries of it), and that of the images that lie on this one. Every opening
+for writing goes through here, once the file is locked and before its first byte is written.
 """
 
 from __future__ import annotations
@@ -35,9 +36,11 @@ _MOST_FOLDERS = 1000
 
 @dataclass(frozen=True)
 class WriteGuard:
-    """For the image at `path`. `overlays_may_break`: its owner said so, or what is done shows through to none of them.
+    """For the image at `path`.
 
-    `merging` is an overlay whose data are on their way into this image, which spoils neither it nor what lies on it.
+    `overlays_may_break`: its owner said so, or what is done shows through to none of them.
+    `merging` is an overlay whose data are on their way into this image, which spoils neither it nor
+    what lies on it.
     """
 
     path: Path
@@ -45,7 +48,10 @@ class WriteGuard:
     merging: Path | None = None
 
     def __call__(self, file: BlockDevice, header: Header | None) -> None:
-        """Raises run-stands-in-the-way, RunWithoutFolder, memory-saved or overlays-on-it. `header` is None for raw."""
+        """Raises run-stands-in-the-way, RunWithoutFolder, memory-saved or overlays-on-it.
+
+        `header` is None for raw.
+        """
         refuse_run(self.path, carried_in(file, self.path, header))
         data_file = self._data_file(header)
         if data_file is not None:
@@ -57,7 +63,9 @@ class WriteGuard:
             refuse_dependents(data_file, merging=self.path)
 
     def _data_file(self, header: Header | None) -> Path | None:
-        """Where the guest's bytes lie, if one may look there: who opens the image to write to it refuses the rest."""
+        """Where the guest's bytes lie, if one may look there:
+        who opens the image to write to it refuses the rest.
+        """
         if header is None or not header.has(Incompatible.DATA_FILE):
             return None
         try:
@@ -76,9 +84,9 @@ def carried_in(file: BlockDevice, path: Path, header: Header | None) -> CarriedR
 
 
 def carried_at(path: Path) -> CarriedRun | None:
-    """The same without a lock: what can be read of it while somebody may be writing. A damaged image carries nothing.
+    """The same without a lock: what can be read of it while somebody may be writing.
 
-    ImageNotReadable where there is no image of that name.
+    A damaged image carries nothing. ImageNotReadable where there is no image of that name.
     """
     with closing(RawFile.open(path, lock=False)) as file:
         try:
@@ -88,7 +96,9 @@ def carried_at(path: Path) -> CarriedRun | None:
 
 
 def refuse_run(path: Path, carried: CarriedRun | None) -> None:
-    """run-stands-in-the-way for a run that is recorded beside the image; RunWithoutFolder for one it only carries."""
+    """run-stands-in-the-way for a run that is recorded beside the image;
+    RunWithoutFolder for one it only carries.
+    """
     folder = f"{os.path.realpath(path)}.growdisk"  # that of a device lies elsewhere
     if carried is None and not os.path.isdir(folder) and not path.is_block_device():  # noqa: PTH112 (as below)
         return
@@ -99,7 +109,9 @@ def refuse_run(path: Path, carried: CarriedRun | None) -> None:
 
 
 def refuse_run_at(path: Path) -> None:
-    """The same for an image that others are to lie on: to go on with its run, or back, would change what they show."""
+    """The same for an image that others are to lie on:
+    to go on with its run, or back, would change what they show.
+    """
     refuse_run(path, carried_at(path))
 
 
@@ -131,15 +143,20 @@ def carried_by(device: BlockDevice) -> CarriedRun | None:
     return carried_run(device.header, [snapshot.name for snapshot in device.snapshots()])
 
 
-def refuse_dependents(path: Path, *, merging: Path | None = None, overlays_may_break: bool = False) -> None:
-    """memory-saved, where a machine goes on from what it knew of this image; overlays-on-it, where others lie on it."""
+def refuse_dependents(
+    path: Path, *, merging: Path | None = None, overlays_may_break: bool = False
+) -> None:
+    """memory-saved, where a machine goes on from what it knew of this image;
+    overlays-on-it, where others lie on it.
+    """
     if machine := suspended_with(path):
         raise _memory_saved(path, machine, f"qm resume {machine}, and shut it down from inside")
     found = dependents_of(path, apart_from=merging)
     if found.saved:
         machine = found.saved[0]
         hint = (
-            f"virsh start {machine}, and grow it while it runs or after a shutdown; virsh managedsave-remove {machine} "
+            f"virsh start {machine}, and grow it while it runs or after a shutdown; virsh "
+            f"managedsave-remove {machine} "
             "gives its memory up, as a power cut does"
         )
         raise _memory_saved(path, machine, hint)
@@ -149,13 +166,15 @@ def refuse_dependents(path: Path, *, merging: Path | None = None, overlays_may_b
             "overlays-on-it",
             "other images lie on {path}",
             "{_names} would show the guest a mixture of two disks",
-            "work on the topmost image, which grows as well; or merge it down first (growdisk image commit); "
+            "work on the topmost image, which grows as well; or merge it down first (growdisk "
+            "image commit); "
             "--overlays-may-break for those who do not need them any more",
             {
-                "path": path, "overlays": overlays,
+                "path": path,
+                "overlays": overlays,
                 "_names": ", ".join(overlays[:_NAMED]) + (f" and {more} more" if more > 0 else ""),
             },
-        )  # fmt: skip
+        )
 
 
 def _memory_saved(path: Path, machine: str, hint: str) -> ImageError:
@@ -169,7 +188,9 @@ def _memory_saved(path: Path, machine: str, hint: str) -> ImageError:
 
 
 def _folder_beside(path: Path, run: str) -> str:
-    """The command that brings the folder of `run` along, where it lies beside the image; "" elsewhere."""
+    """The command that brings the folder of `run` along,
+    where it lies beside the image; "" elsewhere.
+    """
     from itertools import islice
 
     from growdisk.errors import shell_word

@@ -1,7 +1,8 @@
 """What a look into the guest's own files tells a plan, where nothing else on the disk does.
 
-Whether it sleeps in a swap file, which partitions are swap with a random key, whether all that names what is given up
-can be changed, and whether this machine's tools can write there. Read here, decided in planner/.
+Whether it sleeps in a swap file, which partitions are swap with a random key, whether all that
+names what is given up can be changed, and whether this machine's tools can write there. Read here,
+decided in planner/.
 """
 
 from __future__ import annotations
@@ -36,13 +37,25 @@ from growdisk.steps.remake_swap import MakeSwapFile
 from growdisk.steps.repair_guest import RepairGuest
 from growdisk.steps.step_traits import first, of_kind
 
-_SWAP_FILES = ("/swapfile*", "/swap.img", "/swap", "/swap/*", "/var/swap*", "/var/lib/swap*", "/.swapfile", "/.swap/*")
+_SWAP_FILES = (
+    "/swapfile*",
+    "/swap.img",
+    "/swap",
+    "/swap/*",
+    "/var/swap*",
+    "/var/lib/swap*",
+    "/.swapfile",
+    "/.swap/*",
+)
 _PARTITION = re.compile(r"/dev/(sda\d*)")
 _RANDOM_SWAP = SwapContent("swap", random_key=True)
 
 
 def with_guest(facts: Facts, look: Look) -> Facts:
-    """With what a guest's crypttab says of partitions of unknown content. Refused: a guest that sleeps in a file."""
+    """With what a guest's crypttab says of partitions of unknown content.
+
+    Refused: a guest that sleeps in a file.
+    """
     for home in look.systems:
         for path, signature in _sleeping(home):
             reason = memory_in(f"the swap file {path} on {home.root.name}", signature)
@@ -50,7 +63,9 @@ def with_guest(facts: Facts, look: Look) -> Facts:
     return _with_random_swap(facts, look)
 
 
-def proposed_with_guest(proposer: PlanFunction, facts: Facts, goal: Goal, look: Look) -> Proposal | AllDone:
+def proposed_with_guest(
+    proposer: PlanFunction, facts: Facts, goal: Goal, look: Look
+) -> Proposal | AllDone:
     """What `proposer` proposes, as far as the guest allows it."""
     proposal = proposer(facts, goal)
     if isinstance(proposal, AllDone) or not changes_guest(proposal):
@@ -84,29 +99,43 @@ def _swap_files(home: Home) -> Iterator[str]:
             yield from home.paths.matching(pattern)
 
 
-# Swap that is encrypted with another key at each start: nothing on the disk tells it, the guest's crypttab does.
+# Swap that is encrypted with another key at each start: nothing on the disk tells it, the guest's
+# crypttab does.
 #
 #     cryptswap  PARTUUID=…  /dev/urandom  swap,cipher=aes-xts-plain64
 #
-# It is made again at each start, so that it may be given up, or be anywhere: only its names must stay.
+# It is made again at each start, so that it may be given up, or be anywhere: only its names must
+# stay.
 
 
 def _with_random_swap(facts: Facts, look: Look) -> Facts:
-    unknown = [part for part in facts.table.partitions if _is_unknown(facts, part)] if facts.table else []
+    unknown = (
+        [part for part in facts.table.partitions if _is_unknown(facts, part)] if facts.table else []
+    )
     if not unknown:
         return facts
     tables = [text for home in look.systems for text in _texts(home, CRYPTTABS)]
-    found = [part.number for part in unknown if any(is_random_swap(text, _named(facts, part)) for text in tables)]
+    found = [
+        part.number
+        for part in unknown
+        if any(is_random_swap(text, _named(facts, part)) for text in tables)
+    ]
     return replace(facts, contents=facts.contents | dict.fromkeys(found, _RANDOM_SWAP))
 
 
 def _is_unknown(facts: Facts, part: Partition) -> bool:
-    return part.role is not Role.EXTENDED and part.type_code != BIOS_BOOT and part.number not in facts.contents
+    return (
+        part.role is not Role.EXTENDED
+        and part.type_code != BIOS_BOOT
+        and part.number not in facts.contents
+    )
 
 
 def _named(facts: Facts, part: Partition) -> RemovedPartition:
     assert facts.table is not None
-    return RemovedPartition(part.number, partuuid=facts.table.partuuid(part), partlabel=part.name or None)
+    return RemovedPartition(
+        part.number, partuuid=facts.table.partuuid(part), partlabel=part.name or None
+    )
 
 
 def _texts(home: Home, patterns: tuple[str, ...]) -> Iterator[str]:
@@ -122,7 +151,9 @@ def _texts(home: Home, patterns: tuple[str, ...]) -> Iterator[str]:
 
 def _seen(look: Look, steps: tuple[DiskStep, ...]) -> GuestSeen:
     systems = tuple(home.root.node for home in look.systems)
-    on_btrfs = tuple(home.root.node for home in look.systems if isinstance(home.paths.root.tree, BtrfsTree))
+    on_btrfs = tuple(
+        home.root.node for home in look.systems if isinstance(home.paths.root.tree, BtrfsTree)
+    )
     read_only = tuple(home.root.node for home in look.systems if _is_read_only(home))
     repairs: list[HomeRepair] = []
     try:
@@ -131,18 +162,24 @@ def _seen(look: Look, steps: tuple[DiskStep, ...]) -> GuestSeen:
     except Unknown as unknown:
         unread = f"the guest's files cannot all be read here: {unknown}"
         return GuestSeen(systems, on_btrfs, (unread,), closed=unread)
-    named = dict.fromkeys(change.path for repair in repairs for change in repair.changes if change.mended)
+    named = dict.fromkeys(
+        change.path for repair in repairs for change in repair.changes if change.mended
+    )
     try:
         closed = _why_not_written(look, repairs, first(MakeSwapFile, steps))
     except Unknown as unknown:
         closed = f"the guest's files cannot be read here: {unknown}"
-    return GuestSeen(systems, on_btrfs, tuple(obstacles(look, repairs)), tuple(named), closed, read_only)
+    return GuestSeen(
+        systems, on_btrfs, tuple(obstacles(look, repairs)), tuple(named), closed, read_only
+    )
 
 
 def _is_read_only(home: Home) -> bool:
     """A subvolume of btrfs that Linux itself does not write to."""
     tree, path = home.paths.root.tree, home.root.subvolume.strip("/")
-    return isinstance(tree, BtrfsTree) and any(one.read_only for one in tree.subvolumes() if one.path == path)
+    return isinstance(tree, BtrfsTree) and any(
+        one.read_only for one in tree.subvolumes() if one.path == path
+    )
 
 
 def _why_not_written(look: Look, repairs: list[HomeRepair], made: MakeSwapFile | None) -> str:
@@ -162,10 +199,18 @@ def _why_not_at_home(look: Look) -> str:
         return "the guest's files are not where they can be read here"
     for mount in (mount for home in look.homes for mount in home.mounts):
         if _PARTITION.fullmatch(mount.node) is None:
-            return f"the guest's files are in {mount.node.removeprefix('/dev/')}, which only a kernel opens"
-    for tree in (tree for home in look.homes for tree in home.paths.trees if isinstance(tree, ExtTree)):
+            return (
+                f"the guest's files are in {mount.node.removeprefix('/dev/')}, which only a "
+                "kernel opens"
+            )
+    for tree in (
+        tree for home in look.homes for tree in home.paths.trees if isinstance(tree, ExtTree)
+    ):
         if tree.content.needs_recovery or not tree.content.clean:
-            return "the guest was not shut down cleanly: its files are known when the journal has been replayed"
+            return (
+                "the guest was not shut down cleanly: its files are known when the journal has "
+                "been replayed"
+            )
         if tree.content.incompat & META_BG:
             return "the group descriptors of the guest's file system are scattered (meta_bg)"
     return ""

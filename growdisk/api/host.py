@@ -1,4 +1,6 @@
-"""What this host says against working on an image: who uses it, and what of that cannot be known."""
+"""What this host says against working on an image:
+who uses it, and what of that cannot be known.
+"""
 
 from __future__ import annotations
 
@@ -23,19 +25,22 @@ from growdisk.workflow.places import is_apart, is_served
 from growdisk.workflow.run_directory import RunDirectory
 
 _AT_SERVER = (
-    "the server gives {} to one client at a time, and that is growdisk; who else uses what it serves is known only "
+    "the server gives {} to one client at a time, and that is growdisk; who else uses what it "
+    "serves is known only "
     "there (QEMU's own server holds QEMU's lock on it)"
 )
 _AT_FAR_HOST = (
-    "QEMU's lock on {} is held on its host; a guest without locks (locking=off), or of a third host, is not seen "
+    "QEMU's lock on {} is held on its host; a guest without locks (locking=off), or of a third "
+    "host, is not seen "
     "from here"
 )
 _FIXED = "its server says how large it is, and no client can change that"
 
 
 def refuse_unfit_host(path: Path, options: RunOptions) -> None:
-    """ImageInUse, use-unknown, and ImageNotReadable where it cannot be written to: of the image, and of the guest's
-    other disks that take part."""
+    """ImageInUse, use-unknown, and ImageNotReadable where it cannot be written to:
+    of the image, and of the guest's other disks that take part.
+    """
     for each in (path, *(other.path for other in options.others)):
         if each.is_block_device():
             refuse_unfit_device(each)
@@ -49,15 +54,20 @@ def facts_of_host(image: ImageFacts, path: Path, goal: Goal) -> ImageFacts:
     if goal.size is None or image.format != "raw" or not is_apart(path):
         return image
     if is_served(path):
-        return replace(image, storage=Storage("other", "", obstacle=_FIXED, hint="grow it at its server"))
+        return replace(
+            image, storage=Storage("other", "", obstacle=_FIXED, hint="grow it at its server")
+        )
     from growdisk.storage.look import look_at_storage
 
     return replace(image, storage=look_at_storage(path))
 
 
 def fit_to_host(plan: Plan, path: Path, directory: RunDirectory, options: RunOptions) -> Plan:
-    """The plan with notes on what this host does not tell. Refused if the host has no room for it, or no place to keep
-    the run: storage-full, storage-refuses, state-in-memory, no-room-for-run."""
+    """The plan with notes on what this host does not tell.
+
+    Refused if the host has no room for it, or no place to keep the run: storage-full,
+    storage-refuses, state-in-memory, no-room-for-run.
+    """
     refuse_full_storage(plan, path)
     for step in plan.steps:
         _refuse_fixed_size(plan, path, step)
@@ -86,12 +96,17 @@ def _with_room_notes(plan: Plan, path: Path) -> Plan:
 
 
 def _refuse_fixed_size(plan: Plan, path: Path, step: DiskStep | ExtraDiskStep) -> None:
-    """device-cannot-grow, where a device is to grow of which only the guest's own layers are in the plan."""
+    """device-cannot-grow, where a device is to grow of which only the
+    guest's own layers are in the plan.
+    """
     told = plan.companions[step.disk - 1] if step.disk else None
     disk, kind = (Path(told.path), told.format) if told else (path, plan.before.image.format)
     grows = step.own.added and not isinstance(step, GrowDevice)
     if grows and kind == "raw" and disk.is_block_device():
-        reason, hint = "only the first disk of a run grows from the host's storage up", "grow it by its own tools first"
+        reason, hint = (
+            "only the first disk of a run grows from the host's storage up",
+            "grow it by its own tools first",
+        )
         raise device_cannot_grow(disk, reason=reason, hint=hint)
 
 
@@ -113,7 +128,9 @@ def _refuse_in_use(path: Path, *, not_in_use: bool) -> None:
 
 
 def _refuse_domains(path: Path) -> None:
-    """Machines of libvirt that run and have the device: an ordinary user does not see their processes."""
+    """Machines of libvirt that run and have the device:
+    an ordinary user does not see their processes.
+    """
     from growdisk.live.libvirt_users import running_users
 
     if names := running_users(path.stat().st_rdev):
@@ -133,16 +150,29 @@ def _doubt(path: Path) -> str:
         from growdisk.storage.rbd import clients_of
 
         unseen = [word for word in (use_of(path, claimed=True).unseen,) if word]
-        unseen += [] if clients_of(path) is not None else ["the Ceph cluster (rbd status gave no answer)"]
-        return f"whether {path} is in use was not looked up in {', '.join(unseen)}" if unseen else ""
+        unseen += (
+            [] if clients_of(path) is not None else ["the Ceph cluster (rbd status gave no answer)"]
+        )
+        return (
+            f"whether {path} is in use was not looked up in {', '.join(unseen)}" if unseen else ""
+        )
     if is_served(path):
-        return _AT_FAR_HOST.format(path) if path.parent.name.startswith("ssh-") else _AT_SERVER.format(path)
+        return (
+            _AT_FAR_HOST.format(path)
+            if path.parent.name.startswith("ssh-")
+            else _AT_SERVER.format(path)
+        )
     mount = mount_of(path)
     if mount is None or not is_shared(mount):
         return ""
-    reach = "" if locks_reach(mount) else f", and this mount keeps locks to this host ({_local_locks(mount)})"
+    reach = (
+        ""
+        if locks_reach(mount)
+        else f", and this mount keeps locks to this host ({_local_locks(mount)})"
+    )
     return (
-        f"{path} lies on {mount.kind} ({mount.source}): whether a guest of another host has it is known only by "
+        f"{path} lies on {mount.kind} ({mount.source}): whether a guest of another host has it is "
+        "known only by "
         f"QEMU's locks{reach}"
     )
 

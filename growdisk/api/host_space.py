@@ -1,4 +1,6 @@
-"""Whether a plan fits onto the host's disk: looked at before the first write, in `plan` as well as in `expand`."""
+"""Whether a plan fits onto the host's disk:
+looked at before the first write, in `plan` as well as in `expand`.
+"""
 
 from __future__ import annotations
 
@@ -34,21 +36,28 @@ SET_ASIDE = RESERVE + JOURNAL_ROOM
 _MAX_FILES, _FULL = (errno.EFBIG, errno.EINVAL), (errno.ENOSPC, errno.EDQUOT)
 
 
-def host_too_full(path: Path, place: Path, needed: int, free: int, problem: str = "", *, aside: bool = True) -> Refused:
-    """Sizes in bytes: what the run takes at the least, with what is set `aside`, and what the file system at `place`
-    has."""
+def host_too_full(
+    path: Path, place: Path, needed: int, free: int, problem: str = "", *, aside: bool = True
+) -> Refused:
+    """Sizes in bytes: what the run takes at the least,
+    with what is set `aside`, and what the file system at `place` has.
+    """
     return Refused.named(
         "host-too-full",
         "{path} cannot grow so far: the host has no room for that",
         "it takes at least {_needed} in {place}{_aside}; {problem}",
         "free at least {_missing} there, or grow by less; nothing was changed",
         {
-            "path": path, "place": place, "needed": needed, "free": free,
-            "problem": problem or f"{format_size(free)} are free", "_needed": format_size(needed),
+            "path": path,
+            "place": place,
+            "needed": needed,
+            "free": free,
+            "problem": problem or f"{format_size(free)} are free",
+            "_needed": format_size(needed),
             "_aside": f", with {format_size(SET_ASIDE)} to go back" if aside else "",
             "_missing": format_size(max(needed - free, 1)),
         },
-    )  # fmt: skip
+    )
 
 
 def _host_file_too_large(path: Path, needed: int, limit: str, hint: str) -> Refused:
@@ -57,7 +66,13 @@ def _host_file_too_large(path: Path, needed: int, limit: str, hint: str) -> Refu
         "{path} cannot grow so far: its file would be too large",
         "it will have {_needed} at the least, and {limit}",
         "{hint}",
-        {"path": path, "needed": needed, "limit": limit, "hint": hint, "_needed": format_size(needed)},
+        {
+            "path": path,
+            "needed": needed,
+            "limit": limit,
+            "hint": hint,
+            "_needed": format_size(needed),
+        },
     )
 
 
@@ -82,12 +97,18 @@ def parts_of(
     beside = zip(others, plan.companions, strict=True)
     return [
         Part(device, facts, proposal, plan.snapshots, plan.keep),
-        *(Part(other, told.facts, told.proposal, known.snapshots, plan.keep) for (other, told), known in beside),
-    ]  # fmt: skip
+        *(
+            Part(other, told.facts, told.proposal, known.snapshots, plan.keep)
+            for (other, told), known in beside
+        ),
+    ]
 
 
 def refuse_without_room(path: Path, parts: list[Part]) -> int:
-    """host-too-full or host-file-too-large. Returns the bytes that the run takes at the least, of the first image."""
+    """host-too-full or host-file-too-large.
+
+    Returns the bytes that the run takes at the least, of the first image.
+    """
     wanted: dict[int, int] = defaultdict(int)
     places: dict[int, Path] = {}
     for number, part in enumerate(parts):
@@ -107,12 +128,16 @@ def refuse_without_room(path: Path, parts: list[Part]) -> int:
 
 
 def _refuse_full_device(part: Part, growing: GrowingImage) -> None:
-    """no-room-on-device; host-too-full for the file behind a loop device, if that could not take what is written."""
+    """no-room-on-device; host-too-full for the file behind a loop device,
+    if that could not take what is written.
+    """
     path, file = part.facts.image.path, None
     if path.is_block_device():
         file = file_behind(path.stat().st_rdev)
     if file and not _has_room(file.parent, least := needed(replace(growing, snapshots="none"))):
-        raise host_too_full(path, file.parent, least, 0, "so much cannot be taken there", aside=False)
+        raise host_too_full(
+            path, file.parent, least, 0, "so much cannot be taken there", aside=False
+        )
     if growing.cluster_size and isinstance(part.device, Qcow2Image) and part.snapshots != "overlay":
         from growdisk.api.device_room import refuse_full_device
 
@@ -123,10 +148,16 @@ def _growing(part: Part) -> GrowingImage:
     image, steps = part.facts.image, part.proposal.steps if part.proposal else ()
     resize = first(ResizeImage, steps)
     return GrowingImage(
-        image.cluster_size, image.virtual_size, resize.new_size if resize else image.virtual_size, part.snapshots,
-        len(steps), part.proposal.fills if part.proposal else NOTHING, sum(_moved(part)),
-        preallocated=resize is not None and resize.preallocation != "off", keep=part.keep,
-    )  # fmt: skip
+        image.cluster_size,
+        image.virtual_size,
+        resize.new_size if resize else image.virtual_size,
+        part.snapshots,
+        len(steps),
+        part.proposal.fills if part.proposal else NOTHING,
+        sum(_moved(part)),
+        preallocated=resize is not None and resize.preallocation != "off",
+        keep=part.keep,
+    )
 
 
 def _moved(part: Part) -> Iterator[int]:
@@ -142,10 +173,14 @@ def _refuse_length(path: Path, image: Path, growing: GrowingImage) -> None:
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
     if limit != resource.RLIM_INFINITY and length > limit:
         limited = f"files of this process may have {format_size(limit)} (ulimit -f)"
-        raise _host_file_too_large(path, length, limited, "raise that limit, or grow by less; nothing was changed")
+        raise _host_file_too_large(
+            path, length, limited, "raise that limit, or grow by less; nothing was changed"
+        )
     if not _can_be_so_long(image.parent, length):
         limited = "the file system that it lies on has no files as long as that"
-        raise _host_file_too_large(path, length, limited, "move it to another file system; nothing was changed")
+        raise _host_file_too_large(
+            path, length, limited, "move it to another file system; nothing was changed"
+        )
 
 
 def _can_be_so_long(place: Path, length: int) -> bool:
@@ -158,7 +193,9 @@ def _has_room(place: Path, size: int) -> bool:
 
 
 def _tried(place: Path, action: Callable[[int], None]) -> int | None:
-    """Why `action` fails on a file without a name; where there are none of these, the run will find out."""
+    """Why `action` fails on a file without a name;
+    where there are none of these, the run will find out.
+    """
     with suppress(OSError):
         fd = os.open(place, os.O_TMPFILE | os.O_RDWR, 0o600)
         try:

@@ -1,4 +1,7 @@
-"""This machine, as the planner asks about them (planner/host_tools.py). Probes are loaded when needed."""
+"""This machine, as the planner asks about them (planner/host_tools.py).
+
+Probes are loaded when needed.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,11 @@ class FoundTools:
     tried: bool = False
 
     def why_no_tool(self, tool: str) -> str:
-        return "" if is_here(tool) else f"{tool} is not installed: sudo apt-get install {PACKAGES[tool]}"
+        return (
+            ""
+            if is_here(tool)
+            else f"{tool} is not installed: sudo apt-get install {PACKAGES[tool]}"
+        )
 
     def why_not_direct(self) -> str:
         from growdisk.backends.direct_available import why_unavailable

@@ -1,5 +1,6 @@
-"""Refusals that say more: an image in use is told with what works on its running guest, a disk that cannot be read
-with what became of it."""
+"""Refusals that say more: an image in use is told with what works on its running guest,
+a disk that cannot be read with what became of it.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +18,9 @@ _BROKEN = "a part of it cannot be read (input/output error)"
 
 @contextmanager
 def explained_refusals(path: Path, verb: str, size: SizeSpec | None = None) -> Iterator[None]:
-    """An image in use is told with the command that works on its running guest; as unreadable_refused() besides."""
+    """An image in use is told with the command that works on its running guest;
+    as unreadable_refused() besides.
+    """
     try:
         with unreadable_refused(path):
             yield
@@ -47,5 +50,9 @@ def unreadable_refused(path: Path) -> Iterator[None]:
         from growdisk.workflow.places import is_served
 
         if is_served(path):
-            raise ImageNotReadable(path, _LOST, "see that its server runs, and run the same command again") from error
-        raise ImageNotReadable(path, _BROKEN, "see what the host's kernel says (dmesg); copy what is there") from error
+            raise ImageNotReadable(
+                path, _LOST, "see that its server runs, and run the same command again"
+            ) from error
+        raise ImageNotReadable(
+            path, _BROKEN, "see what the host's kernel says (dmesg); copy what is there"
+        ) from error

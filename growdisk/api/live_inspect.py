@@ -1,4 +1,6 @@
-"""A running guest, looked at: by its own account of its disk, through the way inside that was found."""
+"""A running guest, looked at:
+by its own account of its disk, through the way inside that was found.
+"""
 
 from __future__ import annotations
 
@@ -25,14 +27,17 @@ def guest_not_running(machine: str, status: str) -> Refused:
         "guest-not-running",
         "{machine} is {status}",
         "the guest is paused, so no command can run in it",
-        "let it go on (virsh resume, or cont in its monitor), or shut it down; then run growdisk again",
+        "let it go on (virsh resume, or cont in its monitor), or shut it down; then run growdisk "
+        "again",
         {"machine": machine, "status": status},
     )
 
 
 @dataclass(frozen=True)
 class InspectedGuest:
-    """A running guest that was looked at: its facts by its own account, and the way inside that was used."""
+    """A running guest that was looked at:
+    its facts by its own account, and the way inside that was used.
+    """
 
     reached: RunningGuest
     inside: Inside
@@ -42,14 +47,23 @@ class InspectedGuest:
     def surroundings(self) -> HostEnvironment:
         machine = self.reached.machine
         return HostEnvironment(
-            self.reached.disk, machine.disks(), machine.memory(), room_for(self.reached.path),
-            managed=bool(self.reached.domain), fixed=machine.fixed_to_host(),
-        )  # fmt: skip
+            self.reached.disk,
+            machine.disks(),
+            machine.memory(),
+            room_for(self.reached.path),
+            managed=bool(self.reached.domain),
+            fixed=machine.fixed_to_host(),
+        )
 
 
 @contextmanager
-def inspected(request: LiveRequest, stop: StopRequest, *, fullness: bool = False) -> Iterator[InspectedGuest | Path]:
-    """The running guest, looked at; or the path of its image, where it is off. `fullness`: with what its df says."""
+def inspected(
+    request: LiveRequest, stop: StopRequest, *, fullness: bool = False
+) -> Iterator[InspectedGuest | Path]:
+    """The running guest, looked at; or the path of its image, where it is off.
+
+    `fullness`: with what its df says.
+    """
     reached = reach(request)
     if isinstance(reached, Path):
         yield reached
@@ -62,8 +76,12 @@ def inspected(request: LiveRequest, stop: StopRequest, *, fullness: bool = False
             looked.inside.forget()
 
 
-def look(reached: RunningGuest, path: Path, stop: StopRequest, *, fullness: bool = False) -> InspectedGuest:
-    """Refused where the guest stands still, QEMU is busy with its disk, or there is no way inside."""
+def look(
+    reached: RunningGuest, path: Path, stop: StopRequest, *, fullness: bool = False
+) -> InspectedGuest:
+    """Refused where the guest stands still, QEMU is busy with its disk,
+    or there is no way inside.
+    """
     machine, disk = reached.machine, reached.disk
     status = machine.status()
     if status != "running":
@@ -73,12 +91,15 @@ def look(reached: RunningGuest, path: Path, stop: StopRequest, *, fullness: bool
             "disk-busy",
             "another job is working on a disk of {machine}",
             "QEMU says it is a block job of the kind '{job}'",
-            "wait until it has ended (virsh blockjob, or query-block-jobs), then run growdisk again",
+            "wait until it has ended (virsh blockjob, or query-block-jobs), then run growdisk "
+            "again",
             {"machine": machine.name, "job": job},
         )
     inside = Inside(reached.open_shell, stop)
     try:
-        seen = find_in_guest(inside.shell, disk.names[0], disk.size, disk.serial, reached.request.guest_disk)
+        seen = find_in_guest(
+            inside.shell, disk.names[0], disk.size, disk.serial, reached.request.guest_disk
+        )
         facts = _facts(inside.shell, seen.device, _image_facts(reached, path), fullness=fullness)
     except BaseException:
         inside.forget()
@@ -89,14 +110,23 @@ def look(reached: RunningGuest, path: Path, stop: StopRequest, *, fullness: bool
 def _facts(shell: GuestShell, device: str, image: ImageFacts, *, fullness: bool) -> Facts:
     disk, volumes = look_at(shell, device), volumes_of(shell, fullness=fullness)
     return inspect_device(
-        disk, image, look=lambda window, start: look_in_guest(window, partition_device(disk, start), volumes),
+        disk,
+        image,
+        look=lambda window, start: look_in_guest(window, partition_device(disk, start), volumes),
         thorough=False,
-    )  # fmt: skip
+    )
 
 
 def _image_facts(reached: RunningGuest, path: Path) -> ImageFacts:
     disk = reached.disk
     return ImageFacts(
-        path, disk.format, disk.size, disk.actual_size, disk.snapshots, (disk.backing,) if disk.backing else (),
-        disk.version or None, disk.refcount_bits, disk.corrupt,
-    )  # fmt: skip
+        path,
+        disk.format,
+        disk.size,
+        disk.actual_size,
+        disk.snapshots,
+        (disk.backing,) if disk.backing else (),
+        disk.version or None,
+        disk.refcount_bits,
+        disk.corrupt,
+    )

@@ -1,7 +1,7 @@
 """The second opinion on a running guest's disk: its own blkid, before a plan is made for it.
 
-What offline is read byte by byte (space that no partition has) is asked for here at its beginning alone: everything
-comes through the guest's agent, or ssh.
+What offline is read byte by byte (space that no partition has) is asked for here at its beginning
+alone: everything comes through the guest's agent, or ssh.
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ _LEAST = 4096  # bytes of free space that are worth a question
 
 
 def heard_in_guest(looked: InspectedGuest, goal: Goal, proposal: Proposal) -> Proposal:
-    """The proposal with what there is to say about it. belongs-to-others where the guest's blkid speaks against it."""
+    """The proposal with what there is to say about it.
+    belongs-to-others where the guest's blkid speaks against it.
+    """
     facts, shell = looked.facts, looked.inside.shell
     disk = look_at(shell, looked.device)
     parts = {f"part{n}": part for n, part in enumerate(_parts(looked, goal, proposal, disk))}
@@ -41,7 +43,10 @@ def heard_in_guest(looked: InspectedGuest, goal: Goal, proposal: Proposal) -> Pr
     }
     verdicts = ask_guest(shell, asked)
     if isinstance(verdicts, CannotAsk):
-        note = f"blkid could not be asked in the guest ({verdicts.reason}): growdisk's own readers decide"
+        note = (
+            f"blkid could not be asked in the guest ({verdicts.reason}): growdisk's own "
+            "readers decide"
+        )
         return replace(proposal, notes=(*proposal.notes, note))
     for name, (part, _) in parts.items():
         judge(facts, part, verdicts[name])
@@ -61,22 +66,31 @@ def _parts(
     yield from _inner(looked, proposal, disk)
 
 
-def _inner(looked: InspectedGuest, proposal: Proposal, disk: GuestDisk) -> Iterator[tuple[Part, GuestPlace]]:
+def _inner(
+    looked: InspectedGuest, proposal: Proposal, disk: GuestDisk
+) -> Iterator[tuple[Part, GuestPlace]]:
     """What grows inside containers and logical volumes, as the guest has it open."""
     inner = [step for step in of_kind(GrowFilesystem, proposal.steps) if step.layers]
     volumes = volumes_of(looked.inside.shell) if inner else GuestVolumes(looked.inside.shell, ())
     for step in inner:
         seen = next((one for one in disk.partitions if one.number == step.number), None)
-        place = DevicePath(step.number, step.start, seen.size if seen else disk.size - step.start, step.layers)
+        place = DevicePath(
+            step.number, step.start, seen.size if seen else disk.size - step.start, step.layers
+        )
         try:
             device, content = opened(disk, volumes, place), content_at(disk, volumes, place)
         except DeviceNotReadable:
             continue
         if isinstance(device, GuestDisk):
-            yield Part(place.name, step.number, Treatment.KEPT_WHOLE, content), GuestPlace(device.device)
+            yield (
+                Part(place.name, step.number, Treatment.KEPT_WHOLE, content),
+                GuestPlace(device.device),
+            )
 
 
-def _gaps(facts: Facts, proposal: Proposal, disk: GuestDisk) -> Iterator[tuple[Partition, GuestPlace]]:
+def _gaps(
+    facts: Facts, proposal: Proposal, disk: GuestDisk
+) -> Iterator[tuple[Partition, GuestPlace]]:
     if facts.table is not None and proposal.after.table is not None:
         for part, space in newly_covered(facts.table, proposal.after.table, disk.size):
             if space.length >= _LEAST:

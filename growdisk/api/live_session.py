@@ -1,4 +1,6 @@
-"""Puts a run on a running guest together: its machine, its way inside, its snapshot store, its journal, the engine."""
+"""Puts a run on a running guest together:
+its machine, its way inside, its snapshot store, its journal, the engine.
+"""
 
 from __future__ import annotations
 
@@ -32,16 +34,29 @@ from growdisk.workflow.stopping import StopRequest
 class LiveSession:
     """A run in this process, on a running guest."""
 
-    def __init__(self, run: CurrentRun, reached: RunningGuest, inside: Inside, journal: Journal) -> None:
+    def __init__(
+        self, run: CurrentRun, reached: RunningGuest, inside: Inside, journal: Journal
+    ) -> None:
         self.run, self.reached, plan, directory = run, reached, run.plan, run.directory
         keys = run.keyring.passphrases
-        self.context = context_of(plan, reached, inside, directory.image, keys, run.observer.step_said)
+        self.context = context_of(
+            plan, reached, inside, directory.image, keys, run.observer.step_said
+        )
         self.snapshots = _store(plan, self.context, directory, reached)
-        steps = tuple(InGuest(step) if isinstance(step, GUEST_ONLY) else step for step in plan.own_steps)
+        steps = tuple(
+            InGuest(step) if isinstance(step, GUEST_ONLY) else step for step in plan.own_steps
+        )
         self.engine: Engine[LiveContext] = Engine(
-            steps, self.context, self.snapshots, journal, run.observer, keep=plan.keep, stop=run.stop,
-            make_room=directory.make_room, again_in_place=True,
-        )  # fmt: skip
+            steps,
+            self.context,
+            self.snapshots,
+            journal,
+            run.observer,
+            keep=plan.keep,
+            stop=run.stop,
+            make_room=directory.make_room,
+            again_in_place=True,
+        )
 
     def layout_now(self) -> Layout | None:
         """None where the guest cannot be asked any more."""
@@ -67,7 +82,8 @@ class LiveSession:
                 "machine-gone",
                 "step {step} was cut short: the machine went away",
                 "{reason}",
-                "start the guest and run growdisk resume {path}; or growdisk rollback {path}, while it is off",
+                "start the guest and run growdisk resume {path}; or growdisk rollback {path}, "
+                "while it is off",
                 {"path": self.run.path, "step": error.step, "reason": error.reason},
             )
         if self.run.plan.snapshots != "overlay":
@@ -78,7 +94,8 @@ class LiveSession:
                 "step {step} failed; the guest runs on, on its overlays",
                 "{reason}",
                 (
-                    "fix the cause, then growdisk resume {path}; or shut the guest down (do not restart it from the "
+                    "fix the cause, then growdisk resume {path}; or shut the guest down (do not "
+                    "restart it from the "
                     "image) and run growdisk rollback {path}"
                 ),
                 {"path": self.run.path, "step": error.step, "reason": error.reason},
@@ -88,13 +105,18 @@ class LiveSession:
         return error
 
     def refuse_other_image(self) -> None:
-        """wrong-image, where the guest was started past the run's overlays: nothing is even written down then."""
+        """wrong-image, where the guest was started past the run's overlays:
+        nothing is even written down then.
+        """
         if isinstance(self.snapshots, LiveOverlays):
             self.snapshots.refuse_other_image()
 
     def refuse_closed(self) -> None:
-        """What does not let us in now, a user can open: that is no reason to take the run back. GuestUnreachable; and
-        guest-refused, where containers are closed since the guest has restarted."""
+        """What does not let us in now, a user can open: that is no reason to take the run back.
+
+        GuestUnreachable; and guest-refused, where containers are closed since the guest has
+        restarted.
+        """
         state = self.engine.state
         if state.settling or state.keeping or state.going_back:
             return
@@ -104,23 +126,43 @@ class LiveSession:
 
 
 def context_of(
-    plan: Plan, reached: RunningGuest, inside: Inside, image: Path, keys: tuple[bytes, ...],
+    plan: Plan,
+    reached: RunningGuest,
+    inside: Inside,
+    image: Path,
+    keys: tuple[bytes, ...],
     told: Callable[[str], None] = lambda line: None,
-) -> LiveContext:  # fmt: skip
+) -> LiveContext:
     """What the steps of `plan` work with."""
     assert plan.way is not None and plan.way.guest is not None, plan.run
     return LiveContext(
-        reached.machine, reached.disk.key, inside, plan.way.device, plan.way.guest, image, plan.way.allow_reboot,
-        parts_of(plan.own_steps), plan.steps[-1].name, keys, told,
-    )  # fmt: skip
+        reached.machine,
+        reached.disk.key,
+        inside,
+        plan.way.device,
+        plan.way.guest,
+        image,
+        plan.way.allow_reboot,
+        parts_of(plan.own_steps),
+        plan.steps[-1].name,
+        keys,
+        told,
+    )
 
 
-def _store(plan: Plan, context: LiveContext, directory: RunDirectory, reached: RunningGuest) -> SnapshotStore:
+def _store(
+    plan: Plan, context: LiveContext, directory: RunDirectory, reached: RunningGuest
+) -> SnapshotStore:
     names = [step.name for step in plan.steps]
     if plan.snapshots == "overlay":
         base = context.machine.node_of(lambda file: _is(file, directory.image))
         return LiveOverlays(
-            context, directory.path, base, plan.run, names, lambda action: at_rest(reached, context.inside, action)
+            context,
+            directory.path,
+            base,
+            plan.run,
+            names,
+            lambda action: at_rest(reached, context.inside, action),
         )
     undo = LiveUndo(context, plan.steps)
     if plan.snapshots == "internal":
@@ -136,7 +178,9 @@ def _is(file: str, path: Path) -> bool:
 
 
 def at_rest(reached: RunningGuest, inside: Inside, action: Callable[[], None]) -> None:
-    """Do it while the guest's file systems are frozen, where an agent can do that; also where ssh leads inside."""
+    """Do it while the guest's file systems are frozen, where an agent can do that;
+    also where ssh leads inside.
+    """
     if not reached.by_ssh:
         inside.forget()  # an agent talks to one at a time
     try:

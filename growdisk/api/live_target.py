@@ -1,4 +1,6 @@
-"""Finds a running guest and the ways to it: by libvirt's name, by its monitor, or by the image that it has open."""
+"""Finds a running guest and the ways to it:
+by libvirt's name, by its monitor, or by the image that it has open.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,10 @@ _AGENT_CHANNEL = "org.qemu.guest_agent.0"
 
 @dataclass(frozen=True)
 class LiveRequest:
-    """What the user said of a guest that may be running. `path`: its image, where that was named."""
+    """What the user said of a guest that may be running.
+
+    `path`: its image, where that was named.
+    """
 
     path: Path | None = None
     qmp: Path | None = None
@@ -94,14 +99,19 @@ class RunningGuest:
         return _open_shell(self)
 
     def open_agent(self) -> AgentShell:
-        """The guest's agent, whichever way inside was asked for, to freeze and thaw. GuestUnreachable where there is
-        none."""
+        """The guest's agent, whichever way inside was asked for, to freeze and thaw.
+
+        GuestUnreachable where there is none.
+        """
         from growdisk.live.guest_agent import AgentShell
 
         return AgentShell(*_agent_channel(self))
 
     def open_channel(self) -> tuple[AgentCall, Callable[[], None]]:
-        """The agent's channel alone, and what closes it: for a guest that allows no commands. GuestUnreachable."""
+        """The agent's channel alone, and what closes it: for a guest that allows no commands.
+
+        GuestUnreachable.
+        """
         return _agent_channel(self)
 
     def way(self, device: str) -> GuestConnection:
@@ -109,9 +119,17 @@ class RunningGuest:
         by_ssh = _by_ssh(request)
         agent = "" if by_ssh else str(request.agent or _agent_socket(self) or "")
         return GuestConnection(
-            self.qmp, self.domain, self.uri, self.disk.key, "ssh" if by_ssh else "agent", agent, request.ssh,
-            str(request.ssh_config.resolve()) if request.ssh_config else "", device, request.allow_reboot,
-        )  # fmt: skip
+            self.qmp,
+            self.domain,
+            self.uri,
+            self.disk.key,
+            "ssh" if by_ssh else "agent",
+            agent,
+            request.ssh,
+            str(request.ssh_config.resolve()) if request.ssh_config else "",
+            device,
+            request.allow_reboot,
+        )
 
     def close(self) -> None:
         self.machine.close()
@@ -122,8 +140,9 @@ def reach(request: LiveRequest) -> RunningGuest | Path:
     if request.online == "manual":
         raise UsageError(
             "nothing is carried out here with --online manual",
-            hint="growdisk script TARGET [SIZE] -o DIR writes the scripts, and what to do with them",
-        )  # fmt: skip
+            hint="growdisk script TARGET [SIZE] -o DIR writes the scripts, and what to do with "
+            "them",
+        )
     if request.domain:
         return _by_domain(request)
     if request.qmp:
@@ -146,7 +165,9 @@ def reach(request: LiveRequest) -> RunningGuest | Path:
 
 
 def reconnect(request: LiveRequest) -> RunningGuest | Path:
-    """By the image alone: a machine that was started again has other sockets, the agent's as well, where it has one."""
+    """By the image alone: a machine that was started again has other sockets,
+    the agent's as well, where it has one.
+    """
     reached = reach(replace(request, qmp=None, domain="", agent=None))
     if isinstance(reached, RunningGuest) and request.agent and _agent_socket(reached) is None:
         return replace(reached, request=replace(reached.request, agent=request.agent))
@@ -156,11 +177,17 @@ def reconnect(request: LiveRequest) -> RunningGuest | Path:
 def request_of(path: Path, way: GuestConnection) -> LiveRequest:
     """How a plan that was written down reaches its guest."""
     return LiveRequest(
-        path=path, qmp=Path(way.qmp) if way.qmp else None, domain=way.domain, uri=way.uri or None, online=way.shell,
-        agent=Path(way.agent) if way.agent else None, ssh=way.ssh,
-        ssh_config=Path(way.ssh_config) if way.ssh_config else None, guest_disk=way.device,
+        path=path,
+        qmp=Path(way.qmp) if way.qmp else None,
+        domain=way.domain,
+        uri=way.uri or None,
+        online=way.shell,
+        agent=Path(way.agent) if way.agent else None,
+        ssh=way.ssh,
+        ssh_config=Path(way.ssh_config) if way.ssh_config else None,
+        guest_disk=way.device,
         allow_reboot=way.allow_reboot,
-    )  # fmt: skip
+    )
 
 
 def _by_domain(request: LiveRequest) -> RunningGuest | Path:
@@ -176,7 +203,15 @@ def _by_domain(request: LiveRequest) -> RunningGuest | Path:
         wanted = disks[request.disk].alias if request.disk in disks else request.disk
         disk = _choose(machine, wanted, request.path, None)
         return RunningGuest(
-            machine, disk, _image(machine, disk, None), None, request, "", domain.name, domain.uri, domain.agent_call
+            machine,
+            disk,
+            _image(machine, disk, None),
+            None,
+            request,
+            "",
+            domain.name,
+            domain.uri,
+            domain.agent_call,
         )
     except BaseException:
         machine.close()
@@ -184,7 +219,10 @@ def _by_domain(request: LiveRequest) -> RunningGuest | Path:
 
 
 def _file_of_domain(request: LiveRequest, disks: dict[str, DomainDisk]) -> Path:
-    present = ", ".join(f"{target} ({disk.file or disk.elsewhere})" for target, disk in disks.items()) or "none"
+    present = (
+        ", ".join(f"{target} ({disk.file or disk.elsewhere})" for target, disk in disks.items())
+        or "none"
+    )
     name = f"machine {request.domain}"
     chosen = [disks[request.disk]] if request.disk in disks else list(disks.values())
     if request.disk and request.disk not in disks:
@@ -204,7 +242,9 @@ def _by_monitor(request: LiveRequest, socket: Path) -> RunningGuest:
     try:
         disk = _choose(machine, request.disk, request.path, folder)
         path = _image(machine, disk, folder)
-        return RunningGuest(machine, disk, path, folder, request, str(socket.resolve()), "", "", None)
+        return RunningGuest(
+            machine, disk, path, folder, request, str(socket.resolve()), "", "", None
+        )
     except BaseException:
         machine.close()
         raise
@@ -220,13 +260,21 @@ def _choose(machine: Machine, wanted: str, path: Path | None, folder: Path | Non
             raise _disk_unknown(machine.name, wanted=wanted, present=present)
         return chosen[0]
     if path is not None:
-        chosen = [disk for disk in disks if any(_same(file, path, folder) for file in machine.files(disk.key))]
+        chosen = [
+            disk
+            for disk in disks
+            if any(_same(file, path, folder) for file in machine.files(disk.key))
+        ]
         if not chosen:
             raise _disk_unknown(machine.name, wanted=str(path), present=present)
         return chosen[0]
     writable = [disk for disk in disks if not disk.read_only]
     if len(writable) != 1:
-        raise DiskNotSaid(machine.name, present=present) if writable else _disk_unknown(machine.name, "", present)
+        raise (
+            DiskNotSaid(machine.name, present=present)
+            if writable
+            else _disk_unknown(machine.name, "", present)
+        )
     return writable[0]
 
 
@@ -283,9 +331,11 @@ def _agent_channel(reached: RunningGuest) -> tuple[AgentCall, Callable[[], None]
     socket = request.agent or _agent_socket(reached)
     if socket is None:
         raise GuestUnreachable(
-            "a guest agent", reason="the machine has no channel for one",
-            hint="give --ssh root@GUEST, or start the guest with an agent channel (org.qemu.guest_agent.0)",
-        )  # fmt: skip
+            "a guest agent",
+            reason="the machine has no channel for one",
+            hint="give --ssh root@GUEST, or start the guest with an agent channel "
+            "(org.qemu.guest_agent.0)",
+        )
     channel = AgentSocket.connect(socket)
     return channel.call, channel.close
 

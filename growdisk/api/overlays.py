@@ -1,9 +1,10 @@
 """Which images lie on an image: overlays, overlays of those, and images that keep their data in it.
 
-Such an image shows the guest its own clusters, and those below where it has none: whatever is written below it becomes
-a mixture of two disks. An image does not know what lies on it. So the headers of all files in its folder are read (with
-Proxmox, in those of the other machines), and where a libvirt answers, the disks of its machines and the folders of its
-pools. All are bounded, in number and time.
+Such an image shows the guest its own clusters, and those below where it has none: whatever is
+written below it becomes a mixture of two disks. An image does not know what lies on it. So the
+headers of all files in its folder are read (with Proxmox, in those of the other machines), and
+where a libvirt answers, the disks of its machines and the folders of its pools. All are bounded, in
+number and time.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ _SECONDS = 2.0
 
 @dataclass(frozen=True)
 class Overlay:
-    """An image at `path` that lies on another; `machine` where only a machine of libvirt led to it."""
+    """An image at `path` that lies on another;
+    `machine` where only a machine of libvirt led to it.
+    """
 
     path: str
     machine: str = ""
@@ -41,7 +44,9 @@ class Overlay:
 
 @dataclass(frozen=True)
 class Dependents:
-    """Who would be harmed by a change: `overlays`, and `saved`, machines of libvirt whose memory is saved."""
+    """Who would be harmed by a change:
+    `overlays`, and `saved`, machines of libvirt whose memory is saved.
+    """
 
     overlays: tuple[Overlay, ...] = ()
     saved: tuple[str, ...] = ()
@@ -50,7 +55,8 @@ class Dependents:
 def overlays_on(
     path: Path, *, libvirt: bool = True, uri: str | None = None, apart_from: Path | None = None
 ) -> tuple[Overlay, ...]:
-    """What lies on the image at `path`, directly or further up, apart from one overlay and those on it alone.
+    """What lies on the image at `path`, directly or further up,
+    apart from one overlay and those on it alone.
 
     `libvirt` False: only its own folder is looked at.
     """
@@ -60,7 +66,9 @@ def overlays_on(
 def dependents_of(
     path: Path, *, libvirt: bool = True, uri: str | None = None, apart_from: Path | None = None
 ) -> Dependents:
-    """As overlays_on(), with the machines that have the image, or one that lies on it, and go on from saved memory."""
+    """As overlays_on(), with the machines that have the image,
+    or one that lies on it, and go on from saved memory.
+    """
     target = identity(str(path))
     if target is None:
         return Dependents()
@@ -95,7 +103,9 @@ class _Search:
                     self._read(path)
 
     def ask_libvirt(self, uri: str | None) -> None:
-        """Nobody is asked where none listens: loading its library alone takes longer than all the rest."""
+        """Nobody is asked where none listens:
+        loading its library alone takes longer than all the rest.
+        """
         from growdisk.live.libvirt_sockets import listening
 
         for each in listening(uri):
@@ -106,7 +116,9 @@ class _Search:
                 self.read_folder(folder)
             for machine, path in known.disks:
                 self._follow(path, machine)
-            self._saved += [(machine, path) for machine, path in known.disks if machine in known.saved]
+            self._saved += [
+                (machine, path) for machine, path in known.disks if machine in known.saved
+            ]
 
     def leave_out(self, overlay: Path) -> None:
         if (place := identity(str(overlay))) is not None:
@@ -117,10 +129,14 @@ class _Search:
         reached, before = {self._target}, 0
         while len(reached) > before:
             before = len(reached)
-            reached |= {place for place, named in self._named.items() if not reached.isdisjoint(named)}
+            reached |= {
+                place for place, named in self._named.items() if not reached.isdisjoint(named)
+            }
         found = (self._overlays[place] for place in reached - {self._target})
         saved = {machine for machine, path in self._saved if identity(path) in reached}
-        return Dependents(tuple(sorted(found, key=lambda overlay: overlay.path)), tuple(sorted(saved)))
+        return Dependents(
+            tuple(sorted(found, key=lambda overlay: overlay.path)), tuple(sorted(saved))
+        )
 
     def _follow(self, path: str, machine: str) -> None:
         """Read a whole chain, from its top down."""

@@ -31,7 +31,9 @@ _STATE_WORDS = {
 
 @dataclass(frozen=True)
 class StepReport:
-    """`state` is pending, done, skipped, restored or unfinished; `detail` says what was done, or would be."""
+    """`state` is pending, done, skipped, restored or unfinished;
+    `detail` says what was done, or would be.
+    """
 
     name: str
     state: str
@@ -41,9 +43,10 @@ class StepReport:
 
 @dataclass(frozen=True)
 class Result:
-    """The end of a run, or a plan. `error` is set where it did not end as asked; `kept`: there still is a way back.
+    """The end of a run, or a plan.
 
-    `notes` is what should be known before it is done: of a running guest, what cannot be undone. `others` are the
+    `error` is set where it did not end as asked; `kept`: there still is a way back. `notes` is what
+    should be known before it is done: of a running guest, what cannot be undone. `others` are the
     guest's further disks that grow in the same run, each before and after.
     """
 
@@ -70,10 +73,20 @@ class Result:
 def planned(plan: Plan) -> Result:
     """What a run would do."""
     return Result(
-        "planned", None, plan.backend, plan.before, plan.after, planned_steps(plan), plan.given_up,
-        snapshots=plan.snapshots, notes=plan.notes, backend_reason=plan.backend_reason,
-        others=tuple((other.before, other.after) for other in plan.companions if other.before and other.after),
-    )  # fmt: skip
+        "planned",
+        None,
+        plan.backend,
+        plan.before,
+        plan.after,
+        planned_steps(plan),
+        plan.given_up,
+        snapshots=plan.snapshots,
+        notes=plan.notes,
+        backend_reason=plan.backend_reason,
+        others=tuple(
+            (other.before, other.after) for other in plan.companions if other.before and other.after
+        ),
+    )
 
 
 def nothing_to_do(facts: Facts, proposal: AllDone) -> Result:
@@ -88,7 +101,11 @@ def step_reports(plan: Plan, state: RunState) -> tuple[StepReport, ...]:
         record = state.last.get(step.name)
         word = _STATE_WORDS.get(record.event, "pending") if record else "pending"
         seconds = record.seconds if record else 0.0
-        reports.append(StepReport(step.name, word, seconds, (record.detail if record else "") or step.describe()))
+        reports.append(
+            StepReport(
+                step.name, word, seconds, (record.detail if record else "") or step.describe()
+            )
+        )
     return tuple(reports)
 
 
@@ -121,7 +138,9 @@ def how_far_back(state: RunState) -> str:
     """What to say after a rollback down to one step; "" after everything else."""
     if state.status is not Status.UNFINISHED:
         return ""
-    undone = ", ".join(name for name, record in state.last.items() if record.event is Event.RESTORED)
+    undone = ", ".join(
+        name for name, record in state.last.items() if record.event is Event.RESTORED
+    )
     return f"undone: {undone}; growdisk resume does it again, growdisk rollback undoes the rest"
 
 
@@ -135,19 +154,23 @@ def outcome(state: RunState, error: GrowdiskError | None) -> Outcome:
     return "changed" if error is None else "stuck"
 
 
-# What --json shows of a Result: the contract's keys, for the command line and for the tasks of playbooks.
+# What --json shows of a Result: the contract's keys, for the command line and for the tasks of
+# playbooks.
 
 
 def document(result: Result) -> dict[str, object]:
     from dataclasses import asdict
 
     content: dict[str, object] = {
-        "result": result.result, "run": result.run, "backend": result.backend, "snapshots": result.snapshots,
+        "result": result.result, "run": result.run, "backend": result.backend,
+        "snapshots": result.snapshots,
         "kept": result.kept, "before": asdict(result.before), "after": asdict(result.after),
         "steps": [asdict(step) for step in result.steps], "given_up": list(result.given_up),
     }  # fmt: skip
     if result.others:
-        content["others"] = [{"before": asdict(before), "after": asdict(after)} for before, after in result.others]
+        content["others"] = [
+            {"before": asdict(before), "after": asdict(after)} for before, after in result.others
+        ]
     if result.backend_reason:
         content["backend_reason"] = result.backend_reason
     if result.notes:

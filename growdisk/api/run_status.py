@@ -1,4 +1,7 @@
-"""How the run of an image stands, as its folder records it or the image itself tells. Works while it is going on."""
+"""How the run of an image stands, as its folder records it or the image itself tells.
+
+Works while it is going on.
+"""
 
 from __future__ import annotations
 
@@ -27,10 +30,11 @@ _ENDED = (Event.VERIFIED, Event.SKIPPED)
 
 @dataclass(frozen=True)
 class StatusReport:
-    """`state` is none, running, unfinished, kept, done or undone; `next` are the commands that make sense now.
+    """`state` is none, running, unfinished, kept, done or undone;
+    `next` are the commands that make sense now.
 
-    Of a run that is going on: `pid` is its process, `step` what that does. `missing`: the run is only known by what
-    the image carries of it, and this says how to go on.
+    Of a run that is going on: `pid` is its process, `step` what that does. `missing`: the run is
+    only known by what the image carries of it, and this says how to go on.
     """
 
     state: str
@@ -44,9 +48,10 @@ class StatusReport:
 
 
 def status(image: str | PathLike[str]) -> StatusReport:
-    """How the run of an image stands, and what can be done now. Reads only. ImageNotReadable if there is no image.
+    """How the run of an image stands, and what can be done now.
 
-    Of a disk of another host, named by its address, it is known without reaching that.
+    Reads only. ImageNotReadable if there is no image. Of a disk of another host, named by its
+    address, it is known without reaching that.
     """
     path = _path_of(image)
     directory = RunDirectory.beside(path)
@@ -64,9 +69,15 @@ def status(image: str | PathLike[str]) -> StatusReport:
     plan = recorded_plan(leading)
     steps = step_reports(plan, state)
     if state.status is Status.UNFINISHED and (pid := leading.worker()) is not None:
-        return StatusReport("running", plan.run, steps, (), state.failure, pid, _current(plan, leading.records()))
+        return StatusReport(
+            "running", plan.run, steps, (), state.failure, pid, _current(plan, leading.records())
+        )
     only_forward = state.settling or plan.snapshots == "none"
-    following = ("resume",) if only_forward and state.status is Status.UNFINISHED else _NEXT.get(state.status, ())
+    following = (
+        ("resume",)
+        if only_forward and state.status is Status.UNFINISHED
+        else _NEXT.get(state.status, ())
+    )
     return StatusReport(state.status.value, plan.run, steps, following, state.failure)
 
 
@@ -80,7 +91,9 @@ def _path_of(image: str | PathLike[str]) -> Path:
 
 def _of_carried(error: RunWithoutFolder) -> StatusReport:
     run = error.run
-    steps = tuple(StepReport(each.step, "unknown", 0.0, f"snapshot {each.name}") for each in run.snapshots)
+    steps = tuple(
+        StepReport(each.step, "unknown", 0.0, f"snapshot {each.name}") for each in run.snapshots
+    )
     following = ("rollback --force", "commit --force") if run.first else ("commit --force",)
     missing = f"{error.why}; {error.what_to_do}"
     return StatusReport(run.state, run.run or None, steps, following, missing=missing)

@@ -1,4 +1,5 @@
-"""A running guest as what a run works on: how it is reached and locked, and how a plan for it is made.
+"""A running guest as what a run works on:
+how it is reached and locked, and how a plan for it is made.
 
 A guest that is off goes the way of disks at rest: every call here begins by finding out.
 """
@@ -43,9 +44,11 @@ def running_guest(
     with inspected(request, stop, fullness=goal.rule is not None) as found:
         if isinstance(found, InspectedGuest) and options.others:
             raise option_unsupported(
-                found.facts.image.path, option=f"--with {options.others[0].path}", reason="its guest runs",
+                found.facts.image.path,
+                option=f"--with {options.others[0].path}",
+                reason="its guest runs",
                 hint="leave it out, or shut the guest down",
-            )  # fmt: skip
+            )
         yield found if isinstance(found, Path) else GuestTarget(found, options)
 
 
@@ -69,7 +72,9 @@ class GuestTarget:
         return Keyring(self.options.keys)
 
     def completed(self, goal: Goal) -> Goal:
-        """QEMU is not told that its device has grown: without a size, the goal becomes what the device has now."""
+        """QEMU is not told that its device has grown:
+        without a size, the goal becomes what the device has now.
+        """
         size = self.guest.facts.image.virtual_size
         if goal.size is not None or (present := self._device_size()) is None:
             return goal
@@ -77,9 +82,15 @@ class GuestTarget:
         return replace(goal, size=SizeSpec(whole, relative=False)) if whole > size else goal
 
     def facts(self, goal: Goal) -> Facts:
-        """Where the goal is more than the host's device has, with the storage below it, which must grow first."""
+        """Where the goal is more than the host's device has,
+        with the storage below it, which must grow first.
+        """
         facts, present = self.guest.facts, self._device_size()
-        if present is None or goal.size is None or goal.size.resolve(facts.image.virtual_size) <= present:
+        if (
+            present is None
+            or goal.size is None
+            or goal.size.resolve(facts.image.virtual_size) <= present
+        ):
             return facts
         from growdisk.storage.look import look_at_storage
 
@@ -92,10 +103,14 @@ class GuestTarget:
             return None
         return room_for(self.path).device_size or image.virtual_size
 
-    def proposed(self, facts: Facts, goal: Goal, options: RunOptions, proposer: PlanFunction) -> Proposal | AllDone:
+    def proposed(
+        self, facts: Facts, goal: Goal, options: RunOptions, proposer: PlanFunction
+    ) -> Proposal | AllDone:
         return proposer(facts, goal)
 
-    def planned(self, facts: Facts, proposal: Proposal, goal: Goal, options: RunOptions) -> Prepared:
+    def planned(
+        self, facts: Facts, proposal: Proposal, goal: Goal, options: RunOptions
+    ) -> Prepared:
         """Refused, too, where the guest itself says that it cannot do its part."""
         guest = self.guest
         heard = heard_in_guest(guest, goal, proposal)
@@ -120,7 +135,9 @@ class GuestTarget:
 
 @contextmanager
 def reopened(run: CurrentRun, verb: str) -> Iterator[LiveSession | None]:
-    """The run of a guest that runs now; None where it is off, and what is left to do can be done to the image alone."""
+    """The run of a guest that runs now;
+    None where it is off, and what is left to do can be done to the image alone.
+    """
     reached = _reached_again(run.path, run.plan)
     if reached is None:
         if verb == "resume":
@@ -134,7 +151,9 @@ def reopened(run: CurrentRun, verb: str) -> Iterator[LiveSession | None]:
         # A growdisk that died between freeze and thaw has left a guest that cannot write.
         if run.plan.snapshots == "overlay":
             thaw(reached)
-        session = LiveSession(run, reached, Inside(reached.open_shell, run.stop), run.directory.journal())
+        session = LiveSession(
+            run, reached, Inside(reached.open_shell, run.stop), run.directory.journal()
+        )
         if verb != "roll back":
             session.refuse_other_image()
         if verb == "resume":
@@ -143,7 +162,9 @@ def reopened(run: CurrentRun, verb: str) -> Iterator[LiveSession | None]:
 
 
 def _reached_again(path: Path, plan: Plan) -> RunningGuest | None:
-    """By the way that the plan has; where that is gone, by the image, which may have been started another way."""
+    """By the way that the plan has;
+    where that is gone, by the image, which may have been started another way.
+    """
     assert plan.way is not None
     request = request_of(path, plan.way)
     # A guest that was started again has another monitor, or another name of its socket.

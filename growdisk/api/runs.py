@@ -1,11 +1,12 @@
-"""Runs: a plan is made and carried out, or one that is recorded is gone on with, taken back or accepted.
+"""Runs: a plan is made and carried out, or a recorded one is resumed, rolled back or accepted.
 
-It is the same for an image at rest and for a guest that runs. What differs is the Target: how its disks are opened and
-locked, who says what is on them, who does the steps, and where the snapshots lie.
+It is the same for an image at rest and for a guest that runs. What differs is the Target: how its
+disks are opened and locked, who says what is on them, who does the steps, and where the snapshots
+lie.
 
-    target     opened, locked                      facts            plan               worker, snapshots
-    at rest    at_rest.py, steps/disk.py           disk_facts.py    planner/plan.py    session.py
-    running    running.py, live_target.py          live_inspect.py  planner/live_plan  live_session.py
+    target    opened, locked              facts            plan               worker, snapshots
+    at rest   at_rest.py, steps/disk.py   disk_facts.py    planner/plan.py    session.py
+    running   running.py, live_target.py  live_inspect.py  planner/live_plan  live_session.py
 """
 
 from __future__ import annotations
@@ -27,7 +28,15 @@ from growdisk.api.guard import carried_at, refuse_carried
 from growdisk.api.host_space import SET_ASIDE, host_too_full
 from growdisk.api.images.host import free_room
 from growdisk.api.in_use import explained_refusals
-from growdisk.api.result import Result, how_far_back, nothing_to_do, outcome, planned, run_to_outcome, step_reports
+from growdisk.api.result import (
+    Result,
+    how_far_back,
+    nothing_to_do,
+    outcome,
+    planned,
+    run_to_outcome,
+    step_reports,
+)
 from growdisk.errors import GrowdiskError, KeyNeeded, Refused
 from growdisk.planner.goal import Goal, RunOptions
 from growdisk.planner.layout import layout_of
@@ -36,7 +45,12 @@ from growdisk.planner.planner import AllDone, PlanFunction, Proposal, propose
 from growdisk.units import parse_size
 from growdisk.volumes.keyring import Keyring
 from growdisk.workflow.journal import Event
-from growdisk.workflow.run_directory import RunDirectory, no_such_run, refuse_if_unfinished, run_not_recorded
+from growdisk.workflow.run_directory import (
+    RunDirectory,
+    no_such_run,
+    refuse_if_unfinished,
+    run_not_recorded,
+)
 from growdisk.workflow.states import TOUCHED, RunState, Status
 from growdisk.workflow.stopping import StopRequest
 
@@ -57,7 +71,10 @@ if TYPE_CHECKING:
 
 
 class Target(Protocol):
-    """What a run works on, open and not to be changed by anybody else. Each call may raise refusals."""
+    """What a run works on, open and not to be changed by anybody else.
+
+    Each call may raise refusals.
+    """
 
     @property
     def path(self) -> Path: ...
@@ -74,24 +91,37 @@ class Target(Protocol):
 
     def facts(self, goal: Goal) -> Facts: ...
 
-    def proposed(self, facts: Facts, goal: Goal, options: RunOptions, proposer: PlanFunction) -> Proposal | AllDone: ...
+    def proposed(
+        self, facts: Facts, goal: Goal, options: RunOptions, proposer: PlanFunction
+    ) -> Proposal | AllDone: ...
 
-    def planned(self, facts: Facts, proposal: Proposal, goal: Goal, options: RunOptions) -> Prepared: ...
+    def planned(
+        self, facts: Facts, proposal: Proposal, goal: Goal, options: RunOptions
+    ) -> Prepared: ...
 
     def locked(self) -> AbstractContextManager[None]:
         """No other growdisk may begin a run on it."""
         ...
 
     def begin(self, run: CurrentRun, room: int) -> AnySession:
-        """A new run with its worker and snapshot store, written down. OSError, where that cannot be."""
+        """A new run with its worker and snapshot store, written down.
+
+        OSError, where that cannot be.
+        """
         ...
 
 
 def plan(
-    target: Asked, goal: Wanted = None, options: RunOptions | None = None, image_format: ImageFormat | None = None,
+    target: Asked,
+    goal: Wanted = None,
+    options: RunOptions | None = None,
+    image_format: ImageFormat | None = None,
     proposer: PlanFunction = propose,
-) -> Result:  # fmt: skip
-    """What expand would do, as a Result that is "planned" or "nochange". Reads only. Arguments: see expand."""
+) -> Result:
+    """What expand would do, as a Result that is "planned" or "nochange".
+
+    Reads only. Arguments: see expand.
+    """
     goal, options = _goal(goal), options or RunOptions()
     with _opened(target, goal, options, image_format, StopRequest(), verb="plan") as found:
         prepared = _prepare(found, goal, options, proposer)
@@ -99,18 +129,25 @@ def plan(
 
 
 def expand(
-    target: Asked, goal: Wanted = None, options: RunOptions | None = None, image_format: ImageFormat | None = None,
-    observer: Observer | None = None, stop: StopRequest | None = None, proposer: PlanFunction = propose,
-) -> Result:  # fmt: skip
+    target: Asked,
+    goal: Wanted = None,
+    options: RunOptions | None = None,
+    image_format: ImageFormat | None = None,
+    observer: Observer | None = None,
+    stop: StopRequest | None = None,
+    proposer: PlanFunction = propose,
+) -> Result:
     """Grow a disk and all that is in it, each step behind a snapshot.
 
-    target: the image's path, or a LiveRequest for a guest that may be running. goal: a size ("+10G", "40G"), or a Goal
-    that also says which partition grows and what may give way; None fills what is there. options: backend, snapshots,
-    passphrases. observer is told of each step; stop.ask() ends the run early, and takes it back. proposer: what the
-    run is to do, where that is not the whole job.
+    target: the image's path, or a LiveRequest for a guest that may be running. goal: a size
+    ("+10G", "40G"), or a Goal that also says which partition grows and what may give way; None
+    fills what is there. options: backend, snapshots, passphrases. observer is told of each step;
+    stop.ask() ends the run early, and takes it back. proposer: what the run is to do, where that is
+    not the whole job.
 
-    Raises UsageError for a size that cannot be read, and Refused if nothing was touched. Once a run has begun, the
-    Result says how it ended: "changed", "nochange", "restored" or "stuck", with `error` unless it ended as asked.
+    Raises UsageError for a size that cannot be read, and Refused if nothing was touched. Once a run
+    has begun, the Result says how it ended: "changed", "nochange", "restored" or "stuck", with
+    `error` unless it ended as asked.
     """
     goal, options, stop = _goal(goal), options or RunOptions(), stop or StopRequest()
     with _opened(target, goal, options, image_format, stop, verb="expand") as found:
@@ -118,7 +155,9 @@ def expand(
         if isinstance(prepared, Result):
             return prepared
         path = Path(prepared.plan.before.image.path)  # as the user named it
-        run = CurrentRun(path, prepared.plan, found.directory, observer or Silent(), stop, found.keyring)
+        run = CurrentRun(
+            path, prepared.plan, found.directory, observer or Silent(), stop, found.keyring
+        )
         with found.locked():
             # What cannot be written down must leave no folder that looks like a run.
             try:
@@ -137,7 +176,13 @@ def _goal(wanted: Wanted) -> Goal:
 
 @contextmanager
 def _opened(
-    asked: Asked, goal: Goal, options: RunOptions, image_format: ImageFormat | None, stop: StopRequest, *, verb: str
+    asked: Asked,
+    goal: Goal,
+    options: RunOptions,
+    image_format: ImageFormat | None,
+    stop: StopRequest,
+    *,
+    verb: str,
 ) -> Iterator[Target]:
     with ExitStack() as stack:
         if isinstance(asked, (str, PathLike)):
@@ -155,15 +200,22 @@ def _opened(
         yield stack.enter_context(opened(path, options, image_format))
 
 
-def _prepare(target: Target, goal: Goal, options: RunOptions, proposer: PlanFunction) -> Prepared | Result:
-    """The plan as it would be carried out now; the Result, if there is nothing to do. Raises refusals."""
+def _prepare(
+    target: Target, goal: Goal, options: RunOptions, proposer: PlanFunction
+) -> Prepared | Result:
+    """The plan as it would be carried out now; the Result, if there is nothing to do.
+
+    Raises refusals.
+    """
     refuse_if_unfinished(target.directory)
     goal = target.completed(known_to_host(goal, target.path))
     facts = target.facts(goal)
     proposal = target.proposed(facts, goal, options, proposer)
     if isinstance(proposal, AllDone):
         return nothing_to_do(facts, proposal)
-    refuse_to_fill_host(target.path, goal, facts.image.virtual_size, proposal.after.image.virtual_size)
+    refuse_to_fill_host(
+        target.path, goal, facts.image.virtual_size, proposal.after.image.virtual_size
+    )
     refuse_spoiling(target.path, options)
     prepared = target.planned(facts, proposal, goal, options)
     _refuse_unrecorded(target, prepared.plan)
@@ -171,7 +223,9 @@ def _prepare(target: Target, goal: Goal, options: RunOptions, proposer: PlanFunc
 
 
 def _refuse_unrecorded(target: Target, plan: Plan) -> None:
-    """run-not-recorded, where the folder of the run, or of a disk that takes part in it, cannot be made."""
+    """run-not-recorded, where the folder of the run,
+    or of a disk that takes part in it, cannot be made.
+    """
     others = [(path, RunDirectory(path)) for path in (Path(each.path) for each in plan.companions)]
     for path, directory in ((target.path, target.directory), *others):
         if reason := directory.obstacle():
@@ -188,12 +242,18 @@ def _not_begun(run: CurrentRun, error: OSError, room: int) -> Refused:
 
 
 def resume(
-    image: str | PathLike[str], observer: Observer | None = None, stop: StopRequest | None = None,
-    keys: tuple[bytes, ...] = (), *, overlays_may_break: bool = False, not_in_use: bool = False,
-) -> Result:  # fmt: skip
-    """Go on with an unfinished run, in the direction it was going. A finished or kept one is left as it is.
+    image: str | PathLike[str],
+    observer: Observer | None = None,
+    stop: StopRequest | None = None,
+    keys: tuple[bytes, ...] = (),
+    *,
+    overlays_may_break: bool = False,
+    not_in_use: bool = False,
+) -> Result:
+    """Go on with an unfinished run, in the direction it was going.
 
-    `keys` are the passphrases of what is encrypted inside. `not_in_use` is as in RunOptions.
+    A finished or kept one is left as it is. `keys` are the passphrases of what is encrypted inside.
+    `not_in_use` is as in RunOptions.
     """
     path = Path(image)
     refuse_carried(path, carried_at(path))
@@ -206,20 +266,30 @@ def resume(
         directory.put_away()
         return result
     allowed = Allowed(keys, overlays_may_break, not_in_use)
-    return _with_session(path, "resume", observer, stop, lambda session: session.engine.advance, allowed)
+    return _with_session(
+        path, "resume", observer, stop, lambda session: session.engine.advance, allowed
+    )
 
 
 def rollback(
-    image: str | PathLike[str], to: str | None = None, observer: Observer | None = None,
-    stop: StopRequest | None = None, keys: tuple[bytes, ...] = (), *, overlays_may_break: bool = False,
+    image: str | PathLike[str],
+    to: str | None = None,
+    observer: Observer | None = None,
+    stop: StopRequest | None = None,
+    keys: tuple[bytes, ...] = (),
+    *,
+    overlays_may_break: bool = False,
     not_in_use: bool = False,
-) -> Result:  # fmt: skip
+) -> Result:
     """Undo a run, newest step first, down to and including the step `to` (all of them if None)."""
     path = Path(image)
 
     def back(session: AnySession) -> Callable[[], RunState]:
         if session.engine.state.settling:
-            reason = "all its steps are done and their snapshots are being removed: growdisk resume finishes that"
+            reason = (
+                "all its steps are done and their snapshots are being removed: growdisk "
+                "resume finishes that"
+            )
             raise no_such_run(path, verb="roll back", reason=reason)
         refuse_unknown_step(path, [step.name for step in session.run.plan.steps], to)
         return lambda: session.engine.go_back(to)
@@ -236,18 +306,30 @@ def refuse_unknown_step(path: Path, steps: Sequence[str], to: str | None) -> Non
 
 
 def commit(
-    image: str | PathLike[str], observer: Observer | None = None, keys: tuple[bytes, ...] = (), *,
+    image: str | PathLike[str],
+    observer: Observer | None = None,
+    keys: tuple[bytes, ...] = (),
+    *,
     not_in_use: bool = False,
-) -> Result:  # fmt: skip
-    """Accept the image as it is, and forget the run's snapshots. What lies on the image sees what it saw."""
+) -> Result:
+    """Accept the image as it is, and forget the run's snapshots.
+
+    What lies on the image sees what it saw.
+    """
     path = Path(image)
 
     def accept(session: AnySession) -> Callable[[], RunState]:
         state = session.engine.state
-        half_done = [s.name for s in session.run.plan.steps if state.event_of(s.name) in TOUCHED - {Event.VERIFIED}]
+        half_done = [
+            s.name
+            for s in session.run.plan.steps
+            if state.event_of(s.name) in TOUCHED - {Event.VERIFIED}
+        ]
         if half_done and not state.settling:
             raise no_such_run(
-                path, verb="commit", reason=f"step {half_done[0]} is half done: resume or roll back first"
+                path,
+                verb="commit",
+                reason=f"step {half_done[0]} is half done: resume or roll back first",
             )
         return session.engine.commit
 
@@ -256,24 +338,37 @@ def commit(
 
 
 def _with_session(
-    path: Path, verb: str, observer: Observer | None, stop: StopRequest | None, action: Action, allowed: Allowed, *,
+    path: Path,
+    verb: str,
+    observer: Observer | None,
+    stop: StopRequest | None,
+    action: Action,
+    allowed: Allowed,
+    *,
     undoable: bool = False,
-) -> Result:  # fmt: skip
+) -> Result:
     directory = RunDirectory.beside(path)
     refuse_carried(path, carried_at(path))
     if (leading := directory.leading()) is not directory:
         directory, path = leading, leading.image
     _refuse_without_run(path, verb, directory.state(), undoable=undoable)
     plan = recorded_plan(directory)
-    run = CurrentRun(path, plan, directory, observer or Silent(), stop or StopRequest(), Keyring(allowed.keys))
+    run = CurrentRun(
+        path, plan, directory, observer or Silent(), stop or StopRequest(), Keyring(allowed.keys)
+    )
     with _reopened(run, verb, allowed, undoable=undoable) as session:
         return _carry_out(session, action(session))
 
 
 @contextmanager
-def _reopened(run: CurrentRun, verb: str, allowed: Allowed, *, undoable: bool) -> Iterator[AnySession]:
-    """The run that another process began. That of a guest which was grown while it ran goes on in the guest; where
-    this is off now, its image can be worked on here."""
+def _reopened(
+    run: CurrentRun, verb: str, allowed: Allowed, *, undoable: bool
+) -> Iterator[AnySession]:
+    """The run that another process began.
+
+    That of a guest which was grown while it ran goes on in the guest; where this is off now, its
+    image can be worked on here.
+    """
     with ExitStack() as stack:
         if run.plan.way is not None:
             from growdisk.api.running import reopened
@@ -291,11 +386,18 @@ def _refuse_without_run(path: Path, verb: str, state: RunState, *, undoable: boo
     if state.status is Status.NONE:
         raise no_such_run(path, verb=verb)
     if undoable and state.finished:
-        raise no_such_run(path, verb=verb, reason=f"the last run is {state.status.value}, and its snapshots are gone")
+        raise no_such_run(
+            path,
+            verb=verb,
+            reason=f"the last run is {state.status.value}, and its snapshots are gone",
+        )
 
 
 def _carry_out(session: AnySession, action: Callable[[], RunState]) -> Result:
-    """Do it, and say how it ended. Errors of growdisk become part of the Result; everything else is a bug."""
+    """Do it, and say how it ended.
+
+    Errors of growdisk become part of the Result; everything else is a bug.
+    """
     with closing(session.snapshots), session.run.directory.working():
         error = session.explained(run_to_outcome(action))
         session.run.directory.finish()
@@ -310,13 +412,26 @@ def _result(session: AnySession, error: GrowdiskError | None) -> Result:
     layout = session.layout_now() or (plan.before if undone else plan.after)
     reason = how_far_back(state) if error is None else ""
     return Result(
-        outcome(state, error), plan.run, plan.backend, plan.before, layout, step_reports(plan, state),
-        () if undone else plan.given_up, reason, error, plan.snapshots, kept=state.status is Status.KEPT,
-        backend_reason=plan.backend_reason, notes=() if undone else plan.notes, others=session.others_now(),
-    )  # fmt: skip
+        outcome(state, error),
+        plan.run,
+        plan.backend,
+        plan.before,
+        layout,
+        step_reports(plan, state),
+        () if undone else plan.given_up,
+        reason,
+        error,
+        plan.snapshots,
+        kept=state.status is Status.KEPT,
+        backend_reason=plan.backend_reason,
+        notes=() if undone else plan.notes,
+        others=session.others_now(),
+    )
 
 
-def _nothing_to_resume(path: Path, directory: RunDirectory, state: RunState, keys: tuple[bytes, ...]) -> Result:
+def _nothing_to_resume(
+    path: Path, directory: RunDirectory, state: RunState, keys: tuple[bytes, ...]
+) -> Result:
     plan = recorded_plan(directory)
     layout = plan.after
     if plan.way is None:  # an image in use is not looked into
@@ -327,8 +442,19 @@ def _nothing_to_resume(path: Path, directory: RunDirectory, state: RunState, key
             pass
     reason = f"the last run is {state.status.value} already"
     if state.status is Status.KEPT:
-        reason = "all steps are done, and the way back is kept (growdisk rollback takes it, growdisk commit forgets it)"
+        reason = (
+            "all steps are done, and the way back is kept (growdisk rollback takes it, "
+            "growdisk commit forgets it)"
+        )
     return Result(
-        "nochange", plan.run, plan.backend, layout, layout, step_reports(plan, state), reason=reason,
-        snapshots=plan.snapshots, kept=state.status is Status.KEPT, backend_reason=plan.backend_reason,
-    )  # fmt: skip
+        "nochange",
+        plan.run,
+        plan.backend,
+        layout,
+        layout,
+        step_reports(plan, state),
+        reason=reason,
+        snapshots=plan.snapshots,
+        kept=state.status is Status.KEPT,
+        backend_reason=plan.backend_reason,
+    )

@@ -1,4 +1,6 @@
-"""Guest-side scripts as files: planned from an image, which may be in use, and written to a new folder."""
+"""Guest-side scripts as files:
+planned from an image, which may be in use, and written to a new folder.
+"""
 
 from __future__ import annotations
 
@@ -54,11 +56,16 @@ def _folder_not_writable(folder: Path, reason: str) -> Refused:
 
 
 def write_scripts(
-    target: Path | LiveRequest, goal: Goal, folder: Path, image_format: ImageFormat | None = None,
+    target: Path | LiveRequest,
+    goal: Goal,
+    folder: Path,
+    image_format: ImageFormat | None = None,
     keys: tuple[bytes, ...] = (),
-) -> WrittenScripts:  # fmt: skip
-    """Scripts, README.md and user-data in `folder`, which must not exist or be empty. `keys` open what is encrypted in
-    an image, to be looked into; they become no part of a script."""
+) -> WrittenScripts:
+    """Scripts, README.md and user-data in `folder`, which must not exist or be empty.
+
+    `keys` open what is encrypted in an image, to be looked into; they become no part of a script.
+    """
     _refuse_full(folder)
     facts = _facts(target, image_format, Keyring(keys))
     proposal = propose(facts, goal)
@@ -70,7 +77,7 @@ def write_scripts(
     _write(folder, files)
     return WrittenScripts(
         folder, tuple(sorted(files)), before, layout_of(proposal.after), plan, proposal.given_up
-    )  # fmt: skip
+    )
 
 
 def _facts(target: Path | LiveRequest, image_format: ImageFormat | None, keyring: Keyring) -> Facts:
@@ -78,13 +85,20 @@ def _facts(target: Path | LiveRequest, image_format: ImageFormat | None, keyring
         from growdisk.api.disks import inspect
 
         return inspect(target, image_format)
-    with _opened_shared(target, image_format or probe_format(target), keyring.passphrases) as device:
+    with _opened_shared(
+        target, image_format or probe_format(target), keyring.passphrases
+    ) as device:
         return inspect_device(device, image_facts(device, target), keyring=keyring)
 
 
 @contextmanager
-def _opened_shared(path: Path, image_format: ImageFormat, keys: tuple[bytes, ...]) -> Iterator[BlockDevice]:
-    """Read without locks: scripts are for guests that run. Tables and identities stand still meanwhile."""
+def _opened_shared(
+    path: Path, image_format: ImageFormat, keys: tuple[bytes, ...]
+) -> Iterator[BlockDevice]:
+    """Read without locks: scripts are for guests that run.
+
+    Tables and identities stand still meanwhile.
+    """
     with closing(RawFile.open(path, lock=False)) as file:
         if image_format == "raw":
             yield file
@@ -100,7 +114,9 @@ def _refuse_full(folder: Path) -> None:
     except FileNotFoundError:
         return
     except (OSError, ValueError) as error:
-        raise _folder_not_writable(folder, reason=getattr(error, "strerror", "") or str(error)) from error
+        raise _folder_not_writable(
+            folder, reason=getattr(error, "strerror", "") or str(error)
+        ) from error
     raise destination_exists(folder)
 
 

@@ -1,4 +1,6 @@
-"""Before a plan is made: blkid is asked about all that it would touch, and free space is looked at once more."""
+"""Before a plan is made: blkid is asked about all that it would touch,
+and free space is looked at once more.
+"""
 
 from __future__ import annotations
 
@@ -30,19 +32,30 @@ Opened = Callable[[DevicePath], BlockDevice]
 
 @dataclass(frozen=True)
 class Opinion:
-    """`proposal` with what there is to say about it; `asked`: host tools have worked here, confined, on this disk."""
+    """`proposal` with what there is to say about it; `asked`:
+    host tools have worked here, confined, on this disk.
+    """
 
     proposal: Proposal
     asked: bool
 
 
-def heard(facts: Facts, goal: Goal, proposal: Proposal, device: BlockDevice, opened: Opened) -> Opinion:
-    """Raises belongs-to-others where blkid, or what stands in free space, speaks against the plan."""
+def heard(
+    facts: Facts, goal: Goal, proposal: Proposal, device: BlockDevice, opened: Opened
+) -> Opinion:
+    """Raises belongs-to-others where blkid, or what stands in free space,
+    speaks against the plan.
+    """
     _refuse_occupied(facts, proposal, device)
-    seen = {f"part{n}": part for n, part in enumerate(_parts(facts, goal, proposal, device, opened))}
+    seen = {
+        f"part{n}": part for n, part in enumerate(_parts(facts, goal, proposal, device, opened))
+    }
     verdicts = ask({name: place for name, (_, place) in seen.items()})
     if isinstance(verdicts, CannotAsk):
-        note = f"blkid could not be asked what it sees on this disk ({verdicts.reason}): growdisk's own readers decide"
+        note = (
+            f"blkid could not be asked what it sees on this disk ({verdicts.reason}): "
+            "growdisk's own readers decide"
+        )
         return Opinion(replace(proposal, notes=(*proposal.notes, note)), asked=False)
     for name, (part, _) in seen.items():
         judge(facts, part, verdicts.get(name, Verdict(failed=True)))
@@ -79,11 +92,17 @@ def touched(facts: Facts, goal: Goal, proposal: Proposal) -> Iterator[tuple[Part
         if old.role is Role.EXTENDED:
             continue
         if new is None or new.range != old.range or old.number in worked_on:
-            treatment = Treatment.GIVEN_UP if new is None and _is_consented(goal, before, old) else Treatment.KEPT_WHOLE
+            treatment = (
+                Treatment.GIVEN_UP
+                if new is None and _is_consented(goal, before, old)
+                else Treatment.KEPT_WHOLE
+            )
             yield Part(facts.name_of(old.number), old.number, treatment, own), old
 
 
-def _grown(facts: Facts, proposal: Proposal, device: BlockDevice) -> Iterator[tuple[Part, BlockDevice]]:
+def _grown(
+    facts: Facts, proposal: Proposal, device: BlockDevice
+) -> Iterator[tuple[Part, BlockDevice]]:
     """Partitions as they will be."""
     before, after = facts.table, proposal.after.table
     for old in before.partitions if before and after else ():
@@ -91,9 +110,14 @@ def _grown(facts: Facts, proposal: Proposal, device: BlockDevice) -> Iterator[tu
         if old.role is Role.EXTENDED or old.end > device.size or new is None:
             continue
         if new.start == old.start and new.end > old.end:
-            later = Padded(Window(device, old.start, min(new.end, device.size) - old.start), new.size)
+            later = Padded(
+                Window(device, old.start, min(new.end, device.size) - old.start), new.size
+            )
             own = facts.contents.get(old.number)
-            yield Part(facts.name_of(old.number), old.number, Treatment.KEPT_WHOLE, own, grown=True), later
+            yield (
+                Part(facts.name_of(old.number), old.number, Treatment.KEPT_WHOLE, own, grown=True),
+                later,
+            )
 
 
 def _is_consented(goal: Goal, table: PartitionTable, part: Partition) -> bool:
@@ -101,7 +125,9 @@ def _is_consented(goal: Goal, table: PartitionTable, part: Partition) -> bool:
     return bool({part.number, outer} & set(goal.delete))
 
 
-def _inner(facts: Facts, proposal: Proposal, device: BlockDevice, opened: Opened) -> Iterator[tuple[Part, BlockDevice]]:
+def _inner(
+    facts: Facts, proposal: Proposal, device: BlockDevice, opened: Opened
+) -> Iterator[tuple[Part, BlockDevice]]:
     """What grows inside containers and logical volumes."""
     for step in proposal.steps:
         if isinstance(step, GrowFilesystem) and step.layers:
@@ -110,7 +136,12 @@ def _inner(facts: Facts, proposal: Proposal, device: BlockDevice, opened: Opened
             place = DevicePath(step.number, step.start, size, step.layers)
             with suppress(DeviceNotReadable):
                 view = opened(place)
-                yield Part(place.name_on(facts.disk), step.number, Treatment.KEPT_WHOLE, identify(view)), view
+                yield (
+                    Part(
+                        place.name_on(facts.disk), step.number, Treatment.KEPT_WHOLE, identify(view)
+                    ),
+                    view,
+                )
 
 
 # --- space that no partition has ----------------------------------------------------------------
@@ -121,7 +152,9 @@ def _refuse_occupied(facts: Facts, proposal: Proposal, device: BlockDevice) -> N
     if before is None or after is None:
         return
     for part, space in newly_covered(before, after, device.size):
-        enclosed = any(other.start >= space.end for other in before.partitions if after.by_number(other.number))
+        enclosed = any(
+            other.start >= space.end for other in before.partitions if after.by_number(other.number)
+        )
         if (finding := occupied(device, space, enclosed=enclosed)) is not None:
             raise grown_over(facts, part, finding.what, finding.offset)
 
@@ -129,15 +162,19 @@ def _refuse_occupied(facts: Facts, proposal: Proposal, device: BlockDevice) -> N
 def grown_over(facts: Facts, part: Partition, what: str, offset: int) -> LayoutError:
     sector_size = facts.table.sector_size if facts.table else 512
     return belongs_to_others(
-        facts.image.path, 0, hint=_hint(offset, sector_size),
-        reason=f"{facts.name_of(part.number)} would grow over {what}, which stands at byte {offset} of the disk, where "
+        facts.image.path,
+        0,
+        hint=_hint(offset, sector_size),
+        reason=f"{facts.name_of(part.number)} would grow over {what}, which stands at byte "
+        f"{offset} of the disk, where "
         "no partition is",
-    )  # fmt: skip
+    )
 
 
 def _hint(offset: int, sector_size: int) -> str:
     return (
-        f"if it is of use, give it a partition that starts at sector {offset // sector_size} (sfdisk --append); if it "
+        f"if it is of use, give it a partition that starts at sector {offset // sector_size} "
+        "(sfdisk --append); if it "
         "is not, the same, and let that one go with --delete"
     )
 
@@ -147,11 +184,18 @@ def newly_covered(
 ) -> Iterator[tuple[Partition, ByteRange]]:
     for new in after.partitions:
         old = before.by_number(new.number)
-        if new.role is Role.EXTENDED or old is None or new.range == old.range or new.start >= old_size:
+        if (
+            new.role is Role.EXTENDED
+            or old is None
+            or new.range == old.range
+            or new.start >= old_size
+        ):
             continue
         within = new.role is Role.LOGICAL
         taken = [p.range for p in before.partitions if not (within and p.role is Role.EXTENDED)]
-        yield from ((new, space) for space in _outside(ByteRange(new.start, min(new.end, old_size)), taken))
+        yield from (
+            (new, space) for space in _outside(ByteRange(new.start, min(new.end, old_size)), taken)
+        )
 
 
 def _outside(area: ByteRange, taken: list[ByteRange]) -> Iterator[ByteRange]:

@@ -1,6 +1,8 @@
-"""Disks of other hosts: reached by their address, shown as a file of this host, and only if nobody else can have them.
+"""Disks of other hosts: reached by their address,
+shown as a file of this host, and only if nobody else can have them.
 
-Everything else of growdisk works on that file. The run lies in the state folder of this host, named after the address.
+Everything else of growdisk works on that file. The run lies in the state folder of this host, named
+after the address.
 """
 
 from __future__ import annotations
@@ -27,10 +29,14 @@ if TYPE_CHECKING:
     from growdisk.qcow2.probe import ImageFormat
 
 _ANSWER = 10.0  # seconds that a server has to answer
-_OTHERS, _TIMES = 1.0, 10  # a second client is given so long at least, and so many times what the first one took
+# a second client is given so long at least, and so many times what the first one took
+_OTHERS, _TIMES = 1.0, 10
 _TRIES, _PAUSE = 5, 0.3  # a server may take a moment to see that the one who asked has gone
 _CLAIM_SECONDS = 45.0  # a growdisk that was killed leaves a connection that ends within that
-_HOW = "qemu-nbd --persistent --format=raw without --shared does, and holds QEMU's lock on the image as well"
+_HOW = (
+    "qemu-nbd --persistent --format=raw without --shared does, and holds QEMU's lock on the "
+    "image as well"
+)
 
 
 def server_unfit(address: str, reason: str, hint: str) -> Refused:
@@ -45,7 +51,9 @@ def server_unfit(address: str, reason: str, hint: str) -> Refused:
 
 
 def served_path(uri: str | os.PathLike[str]) -> Path | None:
-    """The file that the disk is while growdisk works on it; None if this is no address, or a file is called so."""
+    """The file that the disk is while growdisk works on it;
+    None if this is no address, or a file is called so.
+    """
     address = address_of(os.fspath(uri))
     if address is None or Path(uri).exists():
         return None
@@ -56,15 +64,18 @@ def served_path(uri: str | os.PathLike[str]) -> Path | None:
 def served(
     uri: str | os.PathLike[str], image_format: ImageFormat | None = None, *, writable: bool = True
 ) -> Iterator[Path]:
-    """The disk at nbd://, nbd+unix:// or ssh:// as a raw image, whose path inspect, plan, expand, resume, rollback and
-    commit take, until the block is left. One connection serves all of them.
+    """The disk at nbd://, nbd+unix:// or ssh:// as a raw image, whose path inspect, plan, expand,
+    resume, rollback and commit take, until the block is left. One connection serves all of them.
 
-    image_format: of ssh, in what format the file lies there (raw if left out). `writable` False is enough for inspect.
-    Raises UsageError (no such address), DiskNotReached, held-at-server, server-unfit.
+    image_format: of ssh, in what format the file lies there (raw if left out). `writable` False is
+    enough for inspect. Raises UsageError (no such address), DiskNotReached, held-at-server,
+    server-unfit.
     """
     address = address_of(os.fspath(uri))
     if address is None:
-        raise UsageError(f"'{uri}' is not an address of a disk", hint="write nbd://, nbd+unix:// or ssh://")
+        raise UsageError(
+            f"'{uri}' is not an address of a disk", hint="write nbd://, nbd+unix:// or ssh://"
+        )
     if address.scheme != "ssh" and image_format == "qcow2":
         reason = "a server gives out a disk of a fixed size, in which a qcow2 image could not grow"
         raise server_unfit(str(address), reason, hint=_as_qcow2(address))
@@ -83,7 +94,9 @@ def served(
         if address.scheme != "ssh":
             _refuse_shared(address, server, patience, offer)
         if image_format is None and probe_format(place) == "qcow2":
-            raise server_unfit(str(address), "what its server gives out is a qcow2 image", hint=_as_qcow2(address))
+            raise server_unfit(
+                str(address), "what its server gives out is a qcow2 image", hint=_as_qcow2(address)
+            )
         yield place
 
 
@@ -95,7 +108,9 @@ def _as_qcow2(address: Address) -> str:
 
 @contextmanager
 def _claimed(address: Address, place: Path) -> Iterator[int]:
-    """A descriptor whose lock keeps every other growdisk of this host away from the disk. held-at-server."""
+    """A descriptor whose lock keeps every other growdisk of this host away
+    from the disk. held-at-server.
+    """
     place.parent.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     claim = _locked(address, place.parent)
     try:
@@ -120,10 +135,15 @@ def _locked(address: Address, folder: Path) -> int:
             if os.path.samestat(os.fstat(claim), folder.stat()):
                 return claim
         except BlockingIOError:
-            holder = flock_holder(folder)  # the one who took it: None when only its connection is left
+            # the one who took it: None when only its connection is left
+            holder = flock_holder(folder)
             if holder is not None or time.monotonic() > end:
                 os.close(claim)
-                who = f"another growdisk (pid {holder})" if holder else "the connection of a growdisk that was killed"
+                who = (
+                    f"another growdisk (pid {holder})"
+                    if holder
+                    else "the connection of a growdisk that was killed"
+                )
                 raise held_at_server(str(address), holder=f"{who} has it") from None
             time.sleep(_PAUSE)
         except FileNotFoundError:  # the one before us has just removed it
@@ -135,10 +155,17 @@ def _asked(address: Address, server: Address) -> Offer:
     try:
         return ask(server, _ANSWER)
     except TimeoutError as error:
-        reason = f"its server does not answer within {_ANSWER:.0f} s; it may have given the disk to another client"
-        raise DiskNotReached(str(address), reason, hint="end that client's use of it first") from error
+        reason = (
+            f"its server does not answer within {_ANSWER:.0f} s; it may have given the disk "
+            "to another client"
+        )
+        raise DiskNotReached(
+            str(address), reason, hint="end that client's use of it first"
+        ) from error
     except NotOffered as error:
-        raise DiskNotReached(str(address), str(error), hint="check the name of the export: qemu-nbd --list") from error
+        raise DiskNotReached(
+            str(address), str(error), hint="check the name of the export: qemu-nbd --list"
+        ) from error
     except OSError as error:
         raise DiskNotReached(str(address), error.strerror or str(error)) from error
 
@@ -146,16 +173,22 @@ def _asked(address: Address, server: Address) -> Offer:
 def _refuse_unfit(address: Address, offer: Offer, *, writable: bool) -> None:
     """server-unfit."""
     if writable and offer.read_only:
-        raise server_unfit(str(address), "its server gives it read-only", hint="serve it without --read-only")
+        raise server_unfit(
+            str(address), "its server gives it read-only", hint="serve it without --read-only"
+        )
     if writable and not offer.can_flush:
         reason = "its server cannot flush, so that nothing is sure to survive a power cut there"
         raise server_unfit(str(address), reason, hint=f"serve it with another program: {_HOW}")
 
 
-def _show(stack: ExitStack, address: Address, server: Address, place: Path, *, writable: bool, claim: int) -> None:
+def _show(
+    stack: ExitStack, address: Address, server: Address, place: Path, *, writable: bool, claim: int
+) -> None:
     for rest in reversed(range(_TRIES)):
         try:
-            stack.enter_context(shown_as_file(address, server, place, writable=writable, claim=claim))
+            stack.enter_context(
+                shown_as_file(address, server, place, writable=writable, claim=claim)
+            )
         except DiskNotReached:
             if not rest:
                 raise
@@ -167,8 +200,8 @@ def _show(stack: ExitStack, address: Address, server: Address, place: Path, *, w
 def _refuse_shared(address: Address, server: Address, patience: float, offer: Offer) -> None:
     """server-unfit, if a second client is given the disk while we have it.
 
-    A server that takes one client at a time lets others wait, or turns them away. One that says itself that it is fit
-    for several may just be slow.
+    A server that takes one client at a time lets others wait, or turns them away. One that says
+    itself that it is fit for several may just be slow.
     """
     try:
         ask(server, patience)
@@ -178,4 +211,6 @@ def _refuse_shared(address: Address, server: Address, patience: float, offer: Of
     except (OSError, NotOffered):
         return
     reason = "its server gives it to several clients at a time, so that a guest may have it as well"
-    raise server_unfit(str(address), reason, hint=f"use a server that gives it to one client: {_HOW}")
+    raise server_unfit(
+        str(address), reason, hint=f"use a server that gives it to one client: {_HOW}"
+    )

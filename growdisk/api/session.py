@@ -1,4 +1,6 @@
-"""Puts one run together: its disk, its snapshot store, its journal, the engine; for a new run or one from a journal."""
+"""Puts one run together: its disk, its snapshot store, its journal, the engine;
+for a new run or one from a journal.
+"""
 
 from __future__ import annotations
 
@@ -50,11 +52,15 @@ class Session:
 
     @classmethod
     def begin(cls, run: CurrentRun, disk: Disk, *, room: int = 0) -> Session:
-        """A new run: planned and written down, not yet begun. OSError where the host has not `room` bytes for it."""
+        """A new run: planned and written down, not yet begun.
+
+        OSError where the host has not `room` bytes for it.
+        """
         journal = run.directory.begin(encode_plan(run.plan), room)
         parts = _parts(run, disk)
         try:
-            # The images first: once the journal has begun, each must show whether somebody else has written to it.
+            # The images first: once the journal has begun, each must show whether somebody else has
+            # written to it.
             cls._announce(parts)
             journal.append(Record(Event.BEGIN, facts={"run": run.plan.run}))
         except OSError:
@@ -78,7 +84,8 @@ class Session:
     def reopen(cls, run: CurrentRun, disk: Disk, *, accepting: bool = False) -> Session:
         """A run that another process began. image-changed if the image is not as that one left it.
 
-        `accepting` the image as it is now is possible for a kept run, whatever a guest has written since.
+        `accepting` the image as it is now is possible for a kept run, whatever a guest has written
+        since.
         """
         journal = run.directory.journal()
         state = run.directory.state()
@@ -86,21 +93,31 @@ class Session:
             from growdisk.qcow2.repair import repair  # a run that begins needs none of it
 
             parts = _parts(run, disk)
-            # All are looked at before the first is repaired: a refusal leaves every image as it was.
+            # All are looked at before the first is repaired: a refusal leaves every image as it
+            # was.
             for part in parts:
-                _refuse_changed(run.path if part.disk is disk else part.disk.path, run.plan, part, state)
+                _refuse_changed(
+                    run.path if part.disk is disk else part.disk.path, run.plan, part, state
+                )
             for part in parts:
                 if part.disk.format == "qcow2" and not part.pin.exists():
-                    repair(part.disk.file, part.disk.path, errors=False)  # what a crash left half-made: leaks, no more
+                    # what a crash left half-made: leaks, no more
+                    repair(part.disk.file, part.disk.path, errors=False)
         return cls._assemble(run, disk, journal)
 
     def refuse_locked(self) -> None:
-        """KeyNeeded where what the run works in is encrypted, and no key that was given opens it."""
+        """KeyNeeded where what the run works in is encrypted,
+        and no key that was given opens it.
+        """
         for number, disk in enumerate((self.disk, *self.disk.companions)):
             for place in _places(self.run.plan, number):
                 if place.layers and not is_openable(disk, place, self.run.keyring):
-                    reason = f"it goes on inside {place.name}, and no passphrase that was given opens it"
-                    raise KeyNeeded(self.run.path if disk is self.disk else disk.path, reason=reason)
+                    reason = (
+                        f"it goes on inside {place.name}, and no passphrase that was given opens it"
+                    )
+                    raise KeyNeeded(
+                        self.run.path if disk is self.disk else disk.path, reason=reason
+                    )
 
     def explained(self, error: GrowdiskError | None) -> GrowdiskError | None:
         return error
@@ -109,22 +126,34 @@ class Session:
         """None where the disk is lost, which is why the run has ended, or nobody has its key."""
         with suppress(OSError):
             if not self.disk.is_locked:
-                return layout_now(self.disk, self.run.path, self.run.plan.sector_size, self.run.keyring)
+                return layout_now(
+                    self.disk, self.run.path, self.run.plan.sector_size, self.run.keyring
+                )
         return None
 
     def others_now(self) -> tuple[tuple[Layout, Layout], ...]:
         """The further disks that were to grow: before, and as they are now."""
         found = []
-        for number, (disk, known) in enumerate(zip(self.disk.companions, self.run.plan.companions, strict=True), 1):
+        for number, (disk, known) in enumerate(
+            zip(self.disk.companions, self.run.plan.companions, strict=True), 1
+        ):
             if known.before is not None:
                 with suppress(OSError):  # as of the first disk
                     name, sector_size = disk_name(number), self.run.plan.sector_size
-                    found.append((known.before, layout_now(disk, disk.path, sector_size, self.run.keyring, name)))
+                    found.append(
+                        (
+                            known.before,
+                            layout_now(disk, disk.path, sector_size, self.run.keyring, name),
+                        )
+                    )
         return tuple(found)
 
     def put_away(self) -> None:
-        """Of a finished run, what lies beside the run's disks: of those that lead to the first one before it."""
-        # Were the first one's folder gone before them, a crash here would leave folders that lead nowhere.
+        """Of a finished run, what lies beside the run's disks:
+        of those that lead to the first one before it.
+        """
+        # Were the first one's folder gone before them, a crash here would leave folders that lead
+        # nowhere.
         for part in reversed(_parts(self.run, self.disk)):
             part.directory.put_away()
 
@@ -133,16 +162,29 @@ class Session:
         stores = [_snapshots(run.plan, part, disk) for part in _parts(run, disk)]
         context = _context(run, disk)
         hands = [context.hands, *(other.hands for other in context.beside)]
-        store = QuietSnapshots(stores[0] if len(stores) == 1 else CompositeSnapshotStore(stores), hands, disk)
+        store = QuietSnapshots(
+            stores[0] if len(stores) == 1 else CompositeSnapshotStore(stores), hands, disk
+        )
         engine = Engine(
-            run.plan.steps, context, store, journal, run.observer,
-            keep=run.plan.keep, stop=run.stop, make_room=run.directory.make_room,
-        )  # fmt: skip
+            run.plan.steps,
+            context,
+            store,
+            journal,
+            run.observer,
+            keep=run.plan.keep,
+            stop=run.stop,
+            make_room=run.directory.make_room,
+        )
         return cls(run, disk, store, engine)
 
 
-def layout_now(disk: Disk, path: Path, sector_size: int, keyring: Keyring, name: str = FIRST_DISK) -> Layout:
-    """What is on the disk as it is now; nothing, where nobody has the key. `path` is the image as the user named it."""
+def layout_now(
+    disk: Disk, path: Path, sector_size: int, keyring: Keyring, name: str = FIRST_DISK
+) -> Layout:
+    """What is on the disk as it is now; nothing, where nobody has the key.
+
+    `path` is the image as the user named it.
+    """
     image = image_facts(disk.base(writable=False), path)
     if disk.is_locked:
         return layout_of(Facts(image, None, {}))
@@ -157,7 +199,10 @@ def _hands(plan: Plan) -> Kind:
 
 
 def _context(run: CurrentRun, disk: Disk) -> RunContext:
-    """What the steps work with. A further disk that grows has hands of its own; the others are there for the first."""
+    """What the steps work with.
+
+    A further disk that grows has hands of its own; the others are there for the first.
+    """
     plan, stop, keyring = run.plan, run.stop, run.keyring
     known = list(zip(disk.companions, plan.companions, strict=True))
     beside = tuple(
@@ -170,16 +215,25 @@ def _context(run: CurrentRun, disk: Disk) -> RunContext:
         for number, (other, told) in enumerate(known, 1)
     )
     hands = Hands(
-        disk, stop, plan.sector_size, keyring, _places(plan), kind=_hands(plan),
+        disk,
+        stop,
+        plan.sector_size,
+        keyring,
+        _places(plan),
+        kind=_hands(plan),
         beside=[other for other, told in known if told.before is None],
-    )  # fmt: skip
+    )
     return RunContext(disk, hands, run.path, beside)
 
 
 def _places(plan: Plan, number: int = 0) -> list[DevicePath]:
-    """Where its steps work on one of its disks, each once; of a running guest's steps none is done here."""
+    """Where its steps work on one of its disks, each once;
+    of a running guest's steps none is done here.
+    """
     steps = [step.own for step in plan.steps if step.disk == number]
-    return list(dict.fromkeys(step.works_at for step in steps if step.works_at and not step.running))
+    return list(
+        dict.fromkeys(step.works_at for step in steps if step.works_at and not step.running)
+    )
 
 
 @dataclass(frozen=True)
@@ -209,7 +263,9 @@ def _parts(run: CurrentRun, disk: Disk) -> list[_Part]:
 
 
 def _take_back(parts: list[_Part]) -> None:
-    """A run that could not begin leaves the images without its marks, as far as these can be written."""
+    """A run that could not begin leaves the images without its marks,
+    as far as these can be written.
+    """
     for part in parts:
         with suppress(OSError):
             if part.snapshots == "internal":
@@ -218,7 +274,9 @@ def _take_back(parts: list[_Part]) -> None:
 
 
 def _samples(layout: Layout | None) -> tuple[ByteRange, ...]:
-    """Where a disk shows that a guest was at work on it: its table, and the first blocks of each partition."""
+    """Where a disk shows that a guest was at work on it:
+    its table, and the first blocks of each partition.
+    """
     if layout is None:
         return (ByteRange(0, _SAMPLE),)
     size = layout.image.virtual_size
@@ -229,7 +287,9 @@ def _samples(layout: Layout | None) -> tuple[ByteRange, ...]:
 def _snapshots(plan: Plan, part: _Part, first: Disk) -> SnapshotStore:
     names = [step.name for step in plan.steps]
     if part.snapshots == "overlay":
-        overlays = OverlaySnapshots(part.disk, part.directory.path, names, part.pin, keep_undo=plan.keep)
+        overlays = OverlaySnapshots(
+            part.disk, part.directory.path, names, part.pin, keep_undo=plan.keep
+        )
         grown = [step for step in of_kind(GrowDevice, plan.steps) if not step.running]
         if part.disk is not first or not grown:
             return overlays
@@ -244,9 +304,9 @@ def _snapshots(plan: Plan, part: _Part, first: Disk) -> SnapshotStore:
 def _refuse_changed(path: Path, plan: Plan, part: _Part, state: RunState) -> None:
     """Going on would destroy what somebody else has written to the image since.
 
-    A kept run's internal snapshots are whole whatever was written since, and a rollback gives up what was written after
-    them; undo files fit only the image as it was left. A running guest writes to its image all the time: its runs leave
-    neither mark nor pin.
+    A kept run's internal snapshots are whole whatever was written since, and a rollback gives up
+    what was written after them; undo files fit only the image as it was left. A running guest
+    writes to its image all the time: its runs leave neither mark nor pin.
     """
     if plan.way is not None:
         return
@@ -254,7 +314,9 @@ def _refuse_changed(path: Path, plan: Plan, part: _Part, state: RunState) -> Non
         changed = state.status is Status.KEPT and not part.pin.holds()
     elif part.snapshots == "internal":
         touched = any(record.event in TOUCHED for record in state.last.values())
-        changed = touched and not state.going_back and not _image(part.disk, writable=False).has_run_mark
+        changed = (
+            touched and not state.going_back and not _image(part.disk, writable=False).has_run_mark
+        )
     else:
         changed = not part.pin.holds()
     if changed:
@@ -262,7 +324,8 @@ def _refuse_changed(path: Path, plan: Plan, part: _Part, state: RunState) -> Non
             "image-changed",
             "{path} is not as growdisk left it",
             "somebody has written to it since run {run} stopped; going on would destroy that",
-            "to accept the image as it is now, remove {folder} (and the snapshots growdisk-{run}-*)",
+            "to accept the image as it is now, remove {folder} (and the snapshots "
+            "growdisk-{run}-*)",
             {"path": path, "folder": part.directory.path, "run": plan.run},
         )
 

@@ -1,7 +1,7 @@
 """A small Linux with the disk in it, in which guests are checked, grown and repaired.
 
-It is libguestfs's, in a virtual machine (guestfs.py), or a kernel that runs as a program (uml.py). Device names here
-are /dev/sda, /dev/sda1, ...
+It is libguestfs's, in a virtual machine (guestfs.py), or a kernel that runs as a program (uml.py).
+Device names here are /dev/sda, /dev/sda1, ...
 """
 
 from __future__ import annotations
@@ -26,24 +26,34 @@ _CLOSE_SECONDS = 60.0
 
 
 class Appliance:
-    """A running appliance. As a context manager it is closed at the end, and killed when the block fails."""
+    """A running appliance.
+
+    As a context manager it is closed at the end, and killed when the block fails.
+    """
 
     table_reader = "the kernel"
 
     def __init__(self, handle: Handle, tag: str, disk: str, name: str) -> None:
-        """`tag` is in the command line of its process; `disk` is what its kernel calls the disk; `name` for people."""
+        """`tag` is in the command line of its process;
+        `disk` is what its kernel calls the disk; `name` for people.
+        """
         self._handle, self._tag, self._name = handle, tag, name
         self._shell = Shell(handle, disk)
         self._owner = threading.get_ident()
         self._open, self._synced = True, True
-        self._superblocks: dict[str, ext_growth.Superblock] = {}  # of what was checked: each look costs 0.2 s
-        self._mountable: dict[str, bool] = {}  # of what is grown: whether the kernel mounted it before
+        # of what was checked: each look costs 0.2 s
+        self._superblocks: dict[str, ext_growth.Superblock] = {}
+        # of what is grown: whether the kernel mounted it before
+        self._mountable: dict[str, bool] = {}
 
     def __enter__(self) -> Appliance:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         if error is None:
             self.close()
@@ -53,10 +63,20 @@ class Appliance:
     def kernel_partitions(self) -> list[KernelPartition]:
         """What the appliance's kernel made of the partition table, in the order of the numbers."""
         name = self._shell.disk.removeprefix("/dev/")
-        script = f"for p in /sys/block/{name}/{name}[0-9]*; do echo $(cat $p/partition $p/start $p/size); done"
+        script = (
+            f"for p in /sys/block/{name}/{name}[0-9]*; do echo $(cat $p/partition $p/start "
+            "$p/size); done"
+        )
         _, answer = self._shell.run("sh", "-c", script)
-        rows = sorted([int(field) for field in line.split()] for line in answer.splitlines() if line[0].isdigit())
-        return [KernelPartition(f"sda{number}", start * _SECTOR, size * _SECTOR) for number, start, size in rows]
+        rows = sorted(
+            [int(field) for field in line.split()]
+            for line in answer.splitlines()
+            if line[0].isdigit()
+        )
+        return [
+            KernelPartition(f"sda{number}", start * _SECTOR, size * _SECTOR)
+            for number, start, size in rows
+        ]
 
     def disk_size(self) -> int:
         _, answer = self._shell.run("blockdev", "--getsize64", DISK)
@@ -65,29 +85,45 @@ class Appliance:
     def reread(self) -> None:
         """Make the kernel read the table again, from our engine and not from its cache.
 
-        Tried for a while: as long as anything inside looks at a partition (udev does at any change) it is busy.
+        Tried for a while: as long as anything inside looks at a partition (udev does at any change)
+        it is busy.
         """
         self._shell.run("blockdev", "--flushbufs", DISK)
-        # Logical volumes, which the appliance activates when it starts, would keep their partition busy.
+        # Logical volumes, which the appliance activates when it starts, would keep their partition
+        # busy.
         self._shell.run("sh", "-c", "test ! -e /sys/block/dm-0 || lvm vgchange -an; true")
         reread = f"udevadm settle; blockdev --rereadpt {self._shell.disk}"
-        self._shell.run("sh", "-c", f"for n in $(seq {_REREAD_TRIES}); do {reread} && exit; sleep 0.2; done; exit 1")
+        self._shell.run(
+            "sh",
+            "-c",
+            f"for n in $(seq {_REREAD_TRIES}); do {reread} && exit; sleep 0.2; done; exit 1",
+        )
         self._shell.run("udevadm", "settle")
 
     def check_ext(self, device: str, *, repair: bool = False) -> FilesystemCheck:
-        """e2fsck: mends what is safe without asking; everything with `repair`. Damage that stays is a value."""
+        """e2fsck: mends what is safe without asking; everything with `repair`.
+
+        Damage that stays is a value.
+        """
         self._synced = False
         superblock = self._superblocks[device] = ext_growth.read_superblock(self._shell, device)
         return ext_growth.check(self._shell, device, superblock, repair=repair)
 
     def resize_ext(self, device: str, size: int | None = None) -> str:
-        """Grow an ext2/3/4, after check_ext(), to `size` bytes or to its device. Returns what resize2fs said."""
+        """Grow an ext2/3/4, after check_ext(), to `size` bytes or to its device.
+
+        Returns what resize2fs said.
+        """
         self._synced = False
         self._mountable[device] = not judging.why_not_mounted(self._shell, "ext4", device)
-        superblock = self._superblocks.pop(device, None) or ext_growth.read_superblock(self._shell, device)
+        superblock = self._superblocks.pop(device, None) or ext_growth.read_superblock(
+            self._shell, device
+        )
         return ext_growth.grow(self._shell, device, superblock, size)
 
-    def grow_filesystem(self, kind: str, device: str, device_id: int = 1, *, replay: bool = False) -> str:
+    def grow_filesystem(
+        self, kind: str, device: str, device_id: int = 1, *, replay: bool = False
+    ) -> str:
         self._mountable[device] = kind in filesystem_growth.MOUNTED
         return self.volumes.grow_filesystem(kind, device, device_id, replay=replay)
 
@@ -113,7 +149,7 @@ class Appliance:
     @contextlib.contextmanager
     def mounted_guest(
         self, root: str, mounts: Sequence[Mount] = (), *, writable: bool = True
-    ) -> Iterator[MountedEditor]:  # fmt: skip
+    ) -> Iterator[MountedEditor]:
         """See Backend. Unmounted and synced after."""
         guest = MountedEditor(self._shell)
         self._synced &= not writable
@@ -140,7 +176,10 @@ class Appliance:
         self._synced = True
 
     def close(self) -> None:
-        """Unmount and sync; ApplianceFailed if it does not obey within a minute. Then there is nothing to shut down."""
+        """Unmount and sync; ApplianceFailed if it does not obey within a minute.
+
+        Then there is nothing to shut down.
+        """
         if not self._open:
             return
         try:
@@ -149,14 +188,21 @@ class Appliance:
                 self.sync()
         except (RuntimeError, ToolFailed) as error:
             self.kill()
-            reason = f"it had not ended after {_CLOSE_SECONDS:.0f} s" if limit.overrun else last_lines(str(error))
-            raise ApplianceFailed(reason, failed="did not shut down properly", name=self._name) from error
+            reason = (
+                f"it had not ended after {_CLOSE_SECONDS:.0f} s"
+                if limit.overrun
+                else last_lines(str(error))
+            )
+            raise ApplianceFailed(
+                reason, failed="did not shut down properly", name=self._name
+            ) from error
         self.kill()
 
     def kill(self) -> None:
         """End it at once; what it had not yet written is lost. Harmless after close().
 
-        May be called from another thread to end a call that hangs: the call fails, and its thread calls kill() again.
+        May be called from another thread to end a call that hangs: the call fails, and its thread
+        calls kill() again.
         """
         kill_all(self._tag)
         if threading.get_ident() == self._owner:
@@ -168,16 +214,18 @@ class Appliance:
             self._handle.close()
 
 
-# Opens and grows, inside the appliance, what lies between a partition and its file system: LUKS and LVM.
+# Opens and grows, inside the appliance, what lies between a partition and its file system: LUKS and
+# LVM.
 #
-# Keys reach the appliance as a file in its memory, and as the volume key itself: a passphrase is never there.
-# Specs: cryptsetup(8), lvm(8).
+# Keys reach the appliance as a file in its memory, and as the volume key itself: a passphrase is
+# never there. Specs: cryptsetup(8), lvm(8).
 
 _KEYS, _KEY = "/sysroot", "/volume-key"  # the handle writes files below /sysroot only
 
 
 class ApplianceVolumes:
-    """Devices are named as the appliance names them: /dev/sda5, /dev/mapper/name, /dev/group/volume.
+    """Devices are named as the appliance names them:
+    /dev/sda5, /dev/mapper/name, /dev/group/volume.
 
     `owner` is the system ID of a volume group, "" where it has none.
     """
@@ -186,7 +234,10 @@ class ApplianceVolumes:
         self._shell = shell
 
     def open_luks(self, device: str, name: str, volume_key: bytes) -> None:
-        """/dev/mapper/`name` is then the decrypted content. Nothing is done where it is there already."""
+        """/dev/mapper/`name` is then the decrypted content.
+
+        Nothing is done where it is there already.
+        """
         if self._is_there(f"/dev/mapper/{name}"):
             return
         self._shell.run("mount", "-t", "tmpfs", "-o", "mode=0700", "keys", _KEYS)
@@ -199,11 +250,15 @@ class ApplianceVolumes:
         self._shell.run("udevadm", "settle")
 
     def activate(self, volume: str, owner: str = "") -> None:
-        """/dev/`volume` (GROUP/VOLUME) is then there, also what only its owner would activate. Not the whole group:
-        its other volumes may be of kinds that this kernel has no module for."""
+        """/dev/`volume` (GROUP/VOLUME) is then there, also what only its owner would activate.
+
+        Not the whole group: its other volumes may be of kinds that this kernel has no module for.
+        """
         if self._is_there(f"/dev/{volume}"):
             return
-        self._shell.run("lvm", "lvchange", *_acting_for(owner), "-ay", "--ignoreactivationskip", volume)
+        self._shell.run(
+            "lvm", "lvchange", *_acting_for(owner), "-ay", "--ignoreactivationskip", volume
+        )
         self._shell.run("udevadm", "settle")
 
     def grow_physical_volume(self, device: str, owner: str = "") -> str:
@@ -211,10 +266,17 @@ class ApplianceVolumes:
 
     def grow_logical_volume(self, group: str, volume: str, extents: int, owner: str = "") -> str:
         """To that many extents in all."""
-        return self._shell.run("lvm", "lvextend", *_acting_for(owner), "-l", str(extents), f"{group}/{volume}")[1]
+        return self._shell.run(
+            "lvm", "lvextend", *_acting_for(owner), "-l", str(extents), f"{group}/{volume}"
+        )[1]
 
-    def grow_filesystem(self, kind: str, device: str, device_id: int = 1, *, replay: bool = False) -> str:
-        """XFS, btrfs, NTFS or F2FS, to the size of its device. `device_id` is btrfs's number of it."""
+    def grow_filesystem(
+        self, kind: str, device: str, device_id: int = 1, *, replay: bool = False
+    ) -> str:
+        """XFS, btrfs, NTFS or F2FS, to the size of its device.
+
+        `device_id` is btrfs's number of it.
+        """
         return filesystem_growth.grow(self._shell, kind, device, device_id, replay=replay)
 
     def size_of(self, device: str) -> int:
@@ -225,7 +287,9 @@ class ApplianceVolumes:
 
 
 def _acting_for(owner: str) -> tuple[str, ...]:
-    """LVM touches no group that belongs to another system: here it is the guest's own, and that is who works."""
+    """LVM touches no group that belongs to another system:
+    here it is the guest's own, and that is who works.
+    """
     if not owner:
         return ()
     name = owner.replace("\\", "\\\\").replace('"', '\\"')

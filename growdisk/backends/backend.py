@@ -1,4 +1,5 @@
-"""What steps need of whoever works on a guest's file systems: the appliance (guestfs.py), or host tools (direct.py).
+"""What steps need of whoever works on a guest's file systems:
+the appliance (guestfs.py), or host tools (direct.py).
 
 Devices are named as a kernel with this one disk names them: /dev/sda1, /dev/sda.
 """
@@ -46,24 +47,32 @@ class Backend(Protocol):
         """resize2fs, after check_ext(), to `size` bytes or to the device. Returns what it said."""
         ...
 
-    def grow_filesystem(self, kind: str, device: str, device_id: int = 1, *, replay: bool = False) -> str:
-        """What is not ext, to the size of its device. `device_id` is btrfs's number of it. Returns what was said.
+    def grow_filesystem(
+        self, kind: str, device: str, device_id: int = 1, *, replay: bool = False
+    ) -> str:
+        """What is not ext, to the size of its device.
 
-        `replay`: it was not unmounted in order, and a kernel has to mount it before its tools see all of it.
+        `device_id` is btrfs's number of it. Returns what was said. `replay`: it was not unmounted
+        in order, and a kernel has to mount it before its tools see all of it.
         """
         ...
 
     def judge(self, kind: str, device: str) -> None:
-        """Somebody who did not grow the file system looks at it. filesystem-unsound: see judging.py."""
+        """Somebody who did not grow the file system looks at it.
+        filesystem-unsound: see judging.py.
+        """
         ...
 
-    def make_swap(self, device: str, *, uuid: str | None = None, label: str | None = None) -> None: ...
+    def make_swap(
+        self, device: str, *, uuid: str | None = None, label: str | None = None
+    ) -> None: ...
 
     def mounted_guest(
         self, root: str, mounts: Sequence[Mount] = (), *, writable: bool = True
-    ) -> AbstractContextManager[GuestSystem]:  # fmt: skip
-        """The guest's own files, whole again after the block: `mounts`, the first of them `root` at /; without them
-        `root`, and what its fstab mounts at /boot and the like."""
+    ) -> AbstractContextManager[GuestSystem]:
+        """The guest's own files, whole again after the block: `mounts`, the first of them `root` at
+        /; without them `root`, and what its fstab mounts at /boot and the like.
+        """
         ...
 
     def logical_volumes(self) -> list[str]:
@@ -79,7 +88,10 @@ class Backend(Protocol):
         ...
 
     def kill(self) -> None:
-        """End at once, also from another thread: a call that is going on fails. Harmless after close()."""
+        """End at once, also from another thread: a call that is going on fails.
+
+        Harmless after close().
+        """
         ...
 
 

@@ -1,7 +1,9 @@
-"""The `direct` backend: e2fsprogs and sfdisk of this machine, confined, on partitions that FUSE shows them as files.
+"""The `direct` backend: e2fsprogs and sfdisk of this machine,
+confined, on partitions that FUSE shows them as files.
 
-No appliance and no root. A tool sees one partition and nothing else of the disk, so that resize2fs cannot take what
-lies after it, and a hostile file system reaches no table. The engine stays in this process: see block/fuse.py.
+No appliance and no root. A tool sees one partition and nothing else of the disk, so that resize2fs
+cannot take what lies after it, and a hostile file system reaches no table. The engine stays in this
+process: see block/fuse.py.
 """
 
 from __future__ import annotations
@@ -41,18 +43,26 @@ _SECTOR = 512
 _MENDED, _LEFT_ERRORS = 3, 4  # bits of e2fsck's exit status; with 8 it could not do its work
 _VERDICTS = (*range(8), *range(12, 16))  # what is too damaged for its work is damaged
 _DEBUGFS_BANNER = re.compile(r"debugfs \d.*|debugfs: .*", re.DOTALL)
-_WORK, _WORK_A_TIB = 300, 60  # seconds of the processor that a tool may take; they need a tenth of it
+# seconds of the processor that a tool may take; they need a tenth of it
+_WORK, _WORK_A_TIB = 300, 60
 _FULL_CHECK_BLOCKS = 64 << 20  # 256 GiB: half a second
 _NEWER = "grow it on a machine with a newer e2fsprogs, or from inside the guest"
 
 
 class DirectTools:
-    """Implements Backend on a disk whose table is as it will stay. Nothing is started before it is needed."""
+    """Implements Backend on a disk whose table is as it will stay.
+
+    Nothing is started before it is needed.
+    """
 
     table_reader = "sfdisk"
 
-    def __init__(self, disk: BlockDevice, path: Path, writes: Callable[[], int] | None = None) -> None:
-        """`writes` counts what was written to the disk, by whomever: with it, tools share what they have read."""
+    def __init__(
+        self, disk: BlockDevice, path: Path, writes: Callable[[], int] | None = None
+    ) -> None:
+        """`writes` counts what was written to the disk, by whomever:
+        with it, tools share what they have read.
+        """
         self._disk, self._path, self._writes = disk, path, writes
         self._devices: Mapping[str, _Told] = {}
         self._table_seen: tuple[int | None, str] | None = None
@@ -69,9 +79,13 @@ class DirectTools:
     def kernel_partitions(self) -> list[KernelPartition]:
         found = json.loads(self._sfdisk())
         rows = [
-            (int(part["node"].removeprefix(f"/dev/{DISK}")), part) for part in found["partitiontable"]["partitions"]
+            (int(part["node"].removeprefix(f"/dev/{DISK}")), part)
+            for part in found["partitiontable"]["partitions"]
         ]
-        return [KernelPartition(f"sda{n}", p["start"] * _SECTOR, p["size"] * _SECTOR) for n, p in sorted(rows)]
+        return [
+            KernelPartition(f"sda{n}", p["start"] * _SECTOR, p["size"] * _SECTOR)
+            for n, p in sorted(rows)
+        ]
 
     def _sfdisk(self) -> str:
         """What it says of the whole disk. It is asked once as long as nobody writes."""
@@ -92,15 +106,22 @@ class DirectTools:
         output = done.stdout + done.stderr
         if done.status & _LEFT_ERRORS:
             return FilesystemCheck(CheckState.DAMAGED, output)
-        return FilesystemCheck(CheckState.MENDED if done.status & _MENDED else CheckState.CLEAN, output)
+        return FilesystemCheck(
+            CheckState.MENDED if done.status & _MENDED else CheckState.CLEAN, output
+        )
 
     def resize_ext(self, device: str, size: int | None = None) -> str:
         wanted = self._device(_name(device)).size if size is None else size
-        unchecked = [] if self._checks_in_full(device) else ["-f"]  # without it, resize2fs insists on a full check
-        done = self._run(["resize2fs", *unchecked, SHOWN, f"{wanted // _SECTOR}s"], _name(device), writable=True)
+        # without it, resize2fs insists on a full check
+        unchecked = [] if self._checks_in_full(device) else ["-f"]
+        done = self._run(
+            ["resize2fs", *unchecked, SHOWN, f"{wanted // _SECTOR}s"], _name(device), writable=True
+        )
         return done.stdout
 
-    def grow_filesystem(self, kind: str, device: str, device_id: int = 1, *, replay: bool = False) -> str:
+    def grow_filesystem(
+        self, kind: str, device: str, device_id: int = 1, *, replay: bool = False
+    ) -> str:
         for command in UNMOUNTED[kind]:
             done = self._run([*command, SHOWN], _name(device), writable=True)
         return done.stdout
@@ -108,7 +129,8 @@ class DirectTools:
     def judge(self, kind: str, device: str) -> None:
         if kind.startswith("ext"):
             if self._checks_in_full(device) and self._finds_errors(device):
-                self.check_ext(device)  # resize2fs leaves the checksums of an orphan_file stale; -p mends that much
+                # resize2fs leaves the checksums of an orphan_file stale; -p mends that much
+                self.check_ext(device)
                 if found := self._finds_errors(device):
                     raise filesystem_unsound(device, judge="e2fsck", found=found)
             return
@@ -118,20 +140,25 @@ class DirectTools:
                 raise filesystem_unsound(device, judge=judge[0], found=found)
 
     def _finds_errors(self, device: str) -> str:
-        done = self._run(["e2fsck", "-f", "-n", SHOWN], _name(device), writable=False, accept=_VERDICTS)
-        return last_lines(done.stderr + done.stdout) if done.status else ""  # its banner goes to stderr
+        done = self._run(
+            ["e2fsck", "-f", "-n", SHOWN], _name(device), writable=False, accept=_VERDICTS
+        )
+        # its banner goes to stderr
+        return last_lines(done.stderr + done.stdout) if done.status else ""
 
     def make_swap(self, device: str, *, uuid: str | None = None, label: str | None = None) -> None:
         place = self._device(_name(device))
         try:
             place.write(0, swap_header(place.size, uuid, label))
         except ValueError as error:
-            raise ToolFailed(f"making swap on {device}", 1, str(error), "use --backend guestfs") from error
+            raise ToolFailed(
+                f"making swap on {device}", 1, str(error), "use --backend guestfs"
+            ) from error
 
     @contextmanager
     def mounted_guest(
         self, root: str, mounts: Sequence[Mount] = (), *, writable: bool = True
-    ) -> Iterator[DirectEditor]:  # fmt: skip
+    ) -> Iterator[DirectEditor]:
         with _refusing_unknown():
             self._device(_name(root))
             mounts = mounts or self._mounts_of(root)
@@ -143,7 +170,8 @@ class DirectTools:
             guest.settle()
         for device in {self._name_of(tree): None for tree in guest.written}:
             if self._checks_in_full(device) and (found := self._finds_errors(f"/dev/{device}")):
-                raise ToolFailed("e2fsck", _LEFT_ERRORS, f"after the repair it finds: {found}")  # debugfs knows little
+                # debugfs knows little
+                raise ToolFailed("e2fsck", _LEFT_ERRORS, f"after the repair it finds: {found}")
         self.sync()
 
     def _mounts_of(self, root: str) -> tuple[Mount, ...]:
@@ -172,12 +200,15 @@ class DirectTools:
 
     def kill(self) -> None:
         if (place := self._place) is not None:
-            kill_all(f"{place}/")  # the tools; not fusermount3, which names the folder and must clean up
+            # the tools; not fusermount3, which names the folder and must clean up
+            kill_all(f"{place}/")
         if threading.get_ident() == self._owner:
             self._release()
 
     def _checks_in_full(self, device: str) -> bool:
-        """Whether e2fsck -f, which looks at every block's bit, is worth its time; else only where there is a doubt."""
+        """Whether e2fsck -f, which looks at every block's bit, is worth its time;
+        else only where there is a doubt.
+        """
         content = identify(self._device(_name(device)))
         is_huge = isinstance(content, ExtContent) and content.block_count > _FULL_CHECK_BLOCKS
         return not is_huge
@@ -192,27 +223,45 @@ class DirectTools:
     def _debugfs(self, tree: ExtTree, commands: list[str]) -> None:
         script = "".join(f"{command}\n" for command in commands)
         COMMAND_LOG.debug("# for debugfs: %s", "; ".join(commands))
-        done = self._run(["debugfs", "-w", "-f", "-", SHOWN], self._name_of(tree), writable=True, input=script)
-        complaints = [line for line in done.stderr.splitlines() if line and not _DEBUGFS_BANNER.fullmatch(line)]
+        done = self._run(
+            ["debugfs", "-w", "-f", "-", SHOWN], self._name_of(tree), writable=True, input=script
+        )
+        complaints = [
+            line
+            for line in done.stderr.splitlines()
+            if line and not _DEBUGFS_BANNER.fullmatch(line)
+        ]
         if complaints:
             raise ToolFailed("debugfs", done.status, last_lines("\n".join(complaints)))
 
     def _run(
-        self, argv: list[str], name: str, *, writable: bool, accept: Collection[int] = (0,), input: str | None = None
+        self,
+        argv: list[str],
+        name: str,
+        *,
+        writable: bool,
+        accept: Collection[int] = (0,),
+        input: str | None = None,
     ) -> CompletedCommand:
         self._device(name)
         if self._place is None:
             shown = {name: told.device for name, told in self._devices.items()}
-            self._place, self._folder = self._resources.enter_context(mounted(shown, writes=self._writes))
+            self._place, self._folder = self._resources.enter_context(
+                mounted(shown, writes=self._writes)
+            )
         with _naming(name):
             work = _WORK + _WORK_A_TIB * self._device(name).size // TiB
-            done = run_confined(argv, self._place / name, writable=writable, accept=accept, input=input, work=work)
+            done = run_confined(
+                argv, self._place / name, writable=writable, accept=accept, input=input, work=work
+            )
         return replace(done, stdout=_named(done.stdout, name), stderr=_named(done.stderr, name))
 
     def _device(self, name: str) -> BlockDevice:
         if not self._devices:
             devices = devices_of(self._disk, self._path)
-            self._devices = {name: _Told(device, partial(self._wrote, name)) for name, device in devices.items()}
+            self._devices = {
+                name: _Told(device, partial(self._wrote, name)) for name, device in devices.items()
+            }
         if name not in self._devices:
             raise ToolFailed(f"looking for {name}", 1, "there is no such partition")
         return self._devices[name]
@@ -250,12 +299,16 @@ def _refusing_unknown() -> Iterator[None]:
     try:
         yield
     except Unknown as unknown:
-        raise ToolFailed("reading the guest's files", 1, str(unknown), "use --backend guestfs") from unknown
+        raise ToolFailed(
+            "reading the guest's files", 1, str(unknown), "use --backend guestfs"
+        ) from unknown
 
 
 @contextmanager
 def _naming(name: str) -> Iterator[None]:
-    """A tool's last words in the names that the user knows; and a guest too new for this machine is a common case."""
+    """A tool's last words in the names that the user knows;
+    and a guest too new for this machine is a common case.
+    """
     try:
         yield
     except ToolFailed as error:

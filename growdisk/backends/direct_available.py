@@ -1,4 +1,6 @@
-"""Whether this machine lets host tools be confined and shown partitions: tried, not guessed, in some 30 ms."""
+"""Whether this machine lets host tools be confined and shown partitions:
+tried, not guessed, in some 30 ms.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,8 @@ _FUSE = Path("/dev/fuse")
 _NAME = "trial"
 # What a tool needs, no more: the file is there, has its size, and nothing else of the machine is.
 _TRIAL = (
-    f'test "$(stat -c %s {sandbox.DISK})" = {_TRIAL_SIZE} && ! test -e /home && ! test -e /root && : <>{sandbox.DISK}'
+    f'test "$(stat -c %s {sandbox.DISK})" = {_TRIAL_SIZE} && ! test -e /home && ! test -e '
+    f"/root && : <>{sandbox.DISK}"
 )
 
 
@@ -37,22 +40,36 @@ def missing_tools() -> list[str]:
 
 
 def why_unavailable(*, tried: bool = False) -> Obstacle | None:
-    """What the direct backend lacks here; None where it works. `tried`: tools have just worked, confined, by FUSE."""
+    """What the direct backend lacks here; None where it works.
+
+    `tried`: tools have just worked, confined, by FUSE.
+    """
     if missing := missing_tools():
         verb = "is" if len(missing) == 1 else "are"
         packages = sorted({PACKAGES[tool] for tool in missing})
-        return Obstacle(f"{', '.join(missing)} {verb} not installed", f"sudo apt-get install {' '.join(packages)}")
+        return Obstacle(
+            f"{', '.join(missing)} {verb} not installed",
+            f"sudo apt-get install {' '.join(packages)}",
+        )
     if tried:
         return None
     if not _FUSE.exists():
-        return Obstacle(f"there is no {_FUSE} on this machine", "modprobe fuse, or give it to this container")
+        return Obstacle(
+            f"there is no {_FUSE} on this machine", "modprobe fuse, or give it to this container"
+        )
     try:
         _try()
     except ToolFailed as error:
-        what = "FUSE does not work here" if error.tool == fuse_mount.TOOL else "tools cannot be confined here"
+        what = (
+            "FUSE does not work here"
+            if error.tool == fuse_mount.TOOL
+            else "tools cannot be confined here"
+        )
         return Obstacle(f"{what} ({error.detail})", "allow this user FUSE and user namespaces")
     except (GrowdiskError, OSError) as error:
-        return Obstacle(f"FUSE does not work here ({error})", "see whether other FUSE file systems work")
+        return Obstacle(
+            f"FUSE does not work here ({error})", "see whether other FUSE file systems work"
+        )
     return None
 
 

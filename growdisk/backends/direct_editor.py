@@ -1,6 +1,7 @@
 """Files made and removed in a guest that nobody has mounted: debugfs keeps the file system's books.
 
-Same roads as DirectGuest: our own reader finds the place, debugfs changes it by inode number, e2fsck judges at the end.
+Same roads as DirectGuest: our own reader finds the place, debugfs changes it by inode number,
+e2fsck judges at the end.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ class DirectEditor(DirectGuest):
         if place is None:
             self._in_folder(path, "mkdir")
         elif not place.inode.is_directory:
-            raise cannot_customize(f"make {path}", "there is something else by this name", "choose another place")
+            raise cannot_customize(
+                f"make {path}", "there is something else by this name", "choose another place"
+            )
         self._set_owner(path, owner)
 
     def remove(self, path: str) -> None:
@@ -44,16 +47,24 @@ class DirectEditor(DirectGuest):
         self._in_folder(path, "symlink", _quoted(target))
 
     def run(self, command: str) -> None:
-        raise ToolFailed("running a command in the guest", 1, "that needs a kernel", "use --backend guestfs")
+        raise ToolFailed(
+            "running a command in the guest", 1, "that needs a kernel", "use --backend guestfs"
+        )
 
     def _set_owner(self, path: str, owner: Owner) -> None:
         place = self._paths.find(path)
         if place is None:
             raise ToolFailed(f"making {path}", 1, "debugfs made something else")
         kind = stat.S_IFMT(place.inode.mode)
-        values = {"mode": f"0{kind | owner.mode:o}", "uid": owner.uid, "gid": owner.gid, "ctime": f"@{clock.now()}"}
+        values = {
+            "mode": f"0{kind | owner.mode:o}",
+            "uid": owner.uid,
+            "gid": owner.gid,
+            "ctime": f"@{clock.now()}",
+        }
         self._edit(
-            ext_place(place)[0], [f"sif <{place.inode.number}> {name} {value}" for name, value in values.items()]
+            ext_place(place)[0],
+            [f"sif <{place.inode.number}> {name} {value}" for name, value in values.items()],
         )
 
     def _in_folder(self, path: str, action: str, *words: str) -> None:
@@ -61,18 +72,25 @@ class DirectEditor(DirectGuest):
         folder, name = self._folder(path), PurePosixPath(path).name
         number, now = folder.inode.number, clock.now()
         times = [f"sif <{number}> {stamp} @{now}" for stamp in ("mtime", "ctime")]
-        self._edit(ext_place(folder)[0], [f"cd <{number}>", " ".join([action, _quoted(name), *words]), *times])
+        self._edit(
+            ext_place(folder)[0],
+            [f"cd <{number}>", " ".join([action, _quoted(name), *words]), *times],
+        )
 
     def _folder(self, path: str) -> Place:
         parent = str(PurePosixPath(path).parent)
         place = self._paths.find(parent)
         if place is None or not place.inode.is_directory:
-            raise cannot_customize(f"make {path}", f"it has no folder {parent}", "name a folder that is there")
+            raise cannot_customize(
+                f"make {path}", f"it has no folder {parent}", "name a folder that is there"
+            )
         return place
 
 
 def _quoted(word: str) -> str:
     """One word for debugfs."""
     if not word or not word.isprintable():
-        raise cannot_customize("make a file", f"{word!r} cannot be its name", "choose a printable one")
+        raise cannot_customize(
+            "make a file", f"{word!r} cannot be its name", "choose a printable one"
+        )
     return '"' + word.replace('"', '""') + '"'

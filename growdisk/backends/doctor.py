@@ -1,7 +1,7 @@
 """What is on this machine and what works: the facts behind `growdisk doctor`. Prints nothing.
 
-The one thing that surprises ordinary users: Ubuntu installs its kernels readable for root alone, and libguestfs builds
-its appliance from one.
+The one thing that surprises ordinary users: Ubuntu installs its kernels readable for root alone,
+and libguestfs builds its appliance from one.
 """
 
 from __future__ import annotations
@@ -30,14 +30,19 @@ _NEEDED_MODULES = {"guestfs": "python3-guestfs", "parted": "python3-parted"}
 _CURES = {
     KvmState.ABSENT: "nothing to do: growdisk uses software emulation, some seconds slower",
     KvmState.BROKEN: "nothing to do: growdisk uses software emulation, some seconds slower",
-    KvmState.FORBIDDEN: "sudo adduser $USER kvm, and log in again (until then software emulation is used)",
+    KvmState.FORBIDDEN: (
+        "sudo adduser $USER kvm, and log in again (until then software emulation is used)"
+    ),
 }
 _TRIAL_DISK_SIZE = 1 << 20
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One fact about the machine. Where it is not `ok`, `cure` says what to do; growdisk can work unless `needed`."""
+    """One fact about the machine.
+
+    Where it is not `ok`, `cure` says what to do; growdisk can work unless `needed`.
+    """
 
     name: str
     ok: bool
@@ -47,7 +52,9 @@ class Finding:
 
 
 def run_checks(*, launch_appliance: bool = False) -> Iterator[Finding]:
-    """All findings, one by one as they are found; really launching the appliance takes ten seconds or more."""
+    """All findings, one by one as they are found;
+    really launching the appliance takes ten seconds or more.
+    """
     yield from (tool_finding(tool) for tool in _NEEDED_TOOLS)
     yield from (_module_finding(module, package) for module, package in _NEEDED_MODULES.items())
     yield kernel_finding(_BOOT)
@@ -55,7 +62,13 @@ def run_checks(*, launch_appliance: bool = False) -> Iterator[Finding]:
         found = accelerator(fresh=True)
     except ToolMissing as missing:
         found = Accelerator(KvmState.ABSENT, f"cannot be tried without {missing.tool}")
-    yield Finding("kvm", found.has_kvm, found.reason or "a trial guest ran", _CURES.get(found.kvm, ""), needed=False)
+    yield Finding(
+        "kvm",
+        found.has_kvm,
+        found.reason or "a trial guest ran",
+        _CURES.get(found.kvm, ""),
+        needed=False,
+    )
     if launch_appliance:
         yield appliance_finding(found)
     yield direct_finding()
@@ -63,7 +76,10 @@ def run_checks(*, launch_appliance: bool = False) -> Iterator[Finding]:
 
 
 def require_appliance() -> None:
-    """ToolMissing where the appliance need not even be tried. Takes a millisecond: for before a run begins."""
+    """ToolMissing where the appliance need not even be tried.
+
+    Takes a millisecond: for before a run begins.
+    """
     for tool in _APPLIANCE_TOOLS:
         require(tool)
     if importlib.util.find_spec("guestfs") is None:
@@ -100,7 +116,12 @@ def kernel_finding(boot: Path) -> Finding:
     """Whether there is a kernel to build the appliance from, and this user may read it."""
     kernels = sorted(boot.glob("vmlinu*"))
     if not kernels:
-        return Finding("kernel", False, f"there is none in {boot}", "sudo apt-get install linux-image-cloud-amd64")
+        return Finding(
+            "kernel",
+            False,
+            f"there is none in {boot}",
+            "sudo apt-get install linux-image-cloud-amd64",
+        )
     readable = [kernel for kernel in kernels if os.access(kernel, os.R_OK)]
     if not readable:
         detail = f"this user may not read {', '.join(map(str, kernels))}"
@@ -113,7 +134,11 @@ def appliance_finding(found: Accelerator) -> Finding:
     try:
         seconds = _launch(found)
     except (GrowdiskError, ImportError, OSError) as error:
-        cure = error.what_to_do if isinstance(error, GrowdiskError) else "sudo apt-get install python3-guestfs"
+        cure = (
+            error.what_to_do
+            if isinstance(error, GrowdiskError)
+            else "sudo apt-get install python3-guestfs"
+        )
         return Finding("appliance", False, str(error), cure)
     how = "KVM" if found.has_kvm else "software emulation"
     return Finding("appliance", True, f"up in {seconds:.1f} s under {how}")
@@ -137,7 +162,12 @@ def kernel_program_finding() -> Finding:
     if found is not None:
         cure = f"{found.cure} (until then libguestfs does it, more slowly)"
         return Finding("user-mode kernel", False, found.reason, cure, needed=False)
-    return Finding("user-mode kernel", True, f"works, up and away in {time.monotonic() - started:.1f} s", needed=False)
+    return Finding(
+        "user-mode kernel",
+        True,
+        f"works, up and away in {time.monotonic() - started:.1f} s",
+        needed=False,
+    )
 
 
 def _launch(found: Accelerator) -> float:
@@ -156,20 +186,26 @@ def _launch(found: Accelerator) -> float:
 
 def _module_finding(module: str, package: str) -> Finding:
     if importlib.util.find_spec(module) is None:
-        cure = f"sudo apt-get install {package}, and a venv with --system-site-packages (make setup)"
+        cure = (
+            f"sudo apt-get install {package}, and a venv with --system-site-packages (make setup)"
+        )
         return Finding(f"python {module}", False, "this Python cannot import it", cure)
     return Finding(f"python {module}", True, "can be imported")
 
 
-# What can be grown on this machine, and which packages are missing: from what `doctor.run_checks` found.
+# What can be grown on this machine, and which packages are missing: from what `doctor.run_checks`
+# found.
 #
 # Pure but for a look whether programs and libraries are there.
 
 _FEDORA = {
     "e2fsprogs": "e2fsprogs", "fdisk": "util-linux", "bubblewrap": "bubblewrap", "fuse3": "fuse3",
-    "ntfs-3g": "ntfsprogs", "f2fs-tools": "f2fs-tools", "xfsprogs": "xfsprogs", "btrfs-progs": "btrfs-progs",
-    "lvm2": "lvm2", "cryptsetup": "cryptsetup", "openssh-client": "openssh-clients", "qemu-utils": "qemu-img",
-    "python3-libvirt": "python3-libvirt", "python3-guestfs": "python3-libguestfs", "qemu-system-x86": "qemu-kvm-core",
+    "ntfs-3g": "ntfsprogs", "f2fs-tools": "f2fs-tools", "xfsprogs": "xfsprogs",
+    "btrfs-progs": "btrfs-progs",
+    "lvm2": "lvm2", "cryptsetup": "cryptsetup", "openssh-client": "openssh-clients",
+    "qemu-utils": "qemu-img",
+    "python3-libvirt": "python3-libvirt", "python3-guestfs": "python3-libguestfs",
+    "qemu-system-x86": "qemu-kvm-core",
     "zfsutils-linux": "zfs", "ceph-common": "ceph-common", "mount": "util-linux",
 }  # fmt: skip
 _DIRECT = ("direct", "uml", "guestfs")
@@ -178,8 +214,8 @@ _KERNEL = ("uml", "guestfs")
 
 @dataclass(frozen=True)
 class _Wish:
-    """Something that can be grown: by the first of `backends` that works, with the host's `tools`, and `modules` of
-    Python, each with its package.
+    """Something that can be grown: by the first of `backends` that works,
+    with the host's `tools`, and `modules` of Python, each with its package.
     """
 
     what: str
@@ -190,8 +226,9 @@ class _Wish:
 
 @dataclass(frozen=True)
 class Capability:
-    """Whether `what` can be grown here, and by which backend. `missing` are Debian's packages, `fedora` are Fedora's in
-    the same order.
+    """Whether `what` can be grown here, and by which backend.
+
+    `missing` are Debian's packages, `fedora` are Fedora's in the same order.
     """
 
     what: str
@@ -223,7 +260,10 @@ MAIN = _WISHES[0].what
 
 
 def capabilities(backends: Mapping[str, bool]) -> Iterator[Capability]:
-    """`backends`: which of direct, uml and guestfs work here. The appliance of guestfs brings tools of its own."""
+    """`backends`: which of direct, uml and guestfs work here.
+
+    The appliance of guestfs brings tools of its own.
+    """
     for wish in _WISHES:
         yield _capability(wish, backends)
 
@@ -237,7 +277,9 @@ def _capability(wish: _Wish, backends: Mapping[str, bool]) -> Capability:
         return Capability(wish.what, True, "guestfs")
     ok = not missing and (bool(by) or not wish.backends)
     names = tuple(sorted(missing))
-    return Capability(wish.what, ok, by if ok else "", names, tuple(_FEDORA.get(name, name) for name in names))
+    return Capability(
+        wish.what, ok, by if ok else "", names, tuple(_FEDORA.get(name, name) for name in names)
+    )
 
 
 def _importable(module: str) -> bool:

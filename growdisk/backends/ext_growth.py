@@ -1,11 +1,13 @@
-"""Checks and grows ext2/3/4 inside the appliance, in a time that hardly depends on the file system's size.
+"""Checks and grows ext2/3/4 inside the appliance,
+in a time that hardly depends on the file system's size.
 
-The kernel grows a *mounted* ext4 by adding groups at its end, as every cloud guest does at first boot; resize2fs on an
-unmounted one walks all its bitmaps, 83 s for 2 TiB under emulation where mounted takes 2. Mounted needs room for the
-new group descriptors (`Reserved GDT blocks`), else the kernel would change the layout to meta_bg: then it is done
-unmounted, and likewise when the appliance's kernel does not know a feature of the file system. What becomes more than
-64 times as large is grown mounted all the same: resize2fs fails there, or says that it is done and has lost the tables.
-Likewise a full check loops over all inode numbers, used or not: 32 s for 134 million.
+The kernel grows a *mounted* ext4 by adding groups at its end, as every cloud guest does at first
+boot; resize2fs on an unmounted one walks all its bitmaps, 83 s for 2 TiB under emulation where
+mounted takes 2. Mounted needs room for the new group descriptors (`Reserved GDT blocks`), else the
+kernel would change the layout to meta_bg: then it is done unmounted, and likewise when the
+appliance's kernel does not know a feature of the file system. What becomes more than 64 times as
+large is grown mounted all the same: resize2fs fails there, or says that it is done and has lost the
+tables. Likewise a full check loops over all inode numbers, used or not: 32 s for 134 million.
 Specs: e2fsck(8), resize2fs(8), Linux fs/ext4/resize.c.
 """
 
@@ -30,15 +32,19 @@ _MENDED, _LEFT_ERRORS = 3, 4  # bits of e2fsck's exit status; with 8 it could no
 _VERDICTS = (*range(8), *range(12, 16))  # what is too damaged for its work is damaged
 _DUMPE2FS_TELLS = (0, 1)  # with 1 there is some damage, which is e2fsck's to tell
 _MOUNT_POINT = "/tmp/growing"
-# Up to here (256 GiB as mkfs makes them) a full check takes seconds. Larger file systems are checked in full if their
-# superblock shows any reason to: not cleanly unmounted, errors seen, or due by its own count or interval.
+# Up to here (256 GiB as mkfs makes them) a full check takes seconds. Larger file systems are
+# checked in full if their superblock shows any reason to: not cleanly unmounted, errors seen, or
+# due by its own count or interval.
 _FULL_CHECK_INODES = 16 << 20
 _FAR = 64
 
 
 @dataclass(frozen=True)
 class Superblock:
-    """The geometry that decides how an ext file system can grow. Sizes in blocks, but for the sizes of things."""
+    """The geometry that decides how an ext file system can grow.
+
+    Sizes in blocks, but for the sizes of things.
+    """
 
     block_size: int
     blocks: int
@@ -52,12 +58,16 @@ class Superblock:
         return self.inodes <= _FULL_CHECK_INODES
 
     def grows_far(self, size: int) -> bool:
-        """Beyond what resize2fs makes room for in its first group: a kernel lays new descriptors out elsewhere."""
+        """Beyond what resize2fs makes room for in its first group:
+        a kernel lays new descriptors out elsewhere.
+        """
         return size > _FAR * self.blocks * self.block_size
 
     def can_hold_descriptors_for(self, size: int) -> bool:
         """Whether the group descriptors of `size` bytes fit into the blocks reserved for them."""
-        more = self._descriptor_blocks(size // self.block_size) - self._descriptor_blocks(self.blocks)
+        more = self._descriptor_blocks(size // self.block_size) - self._descriptor_blocks(
+            self.blocks
+        )
         return more <= self.reserved_gdt_blocks
 
     def _descriptor_blocks(self, blocks: int) -> int:
@@ -69,23 +79,31 @@ class Superblock:
 def check(
     shell: Shell, device: str, superblock: Superblock, *, repair: bool = False, full: bool = False
 ) -> FilesystemCheck:
-    """e2fsck -p, or -y with `repair`; -f as well unless the file system is huge and says that it is clean."""
+    """e2fsck -p, or -y with `repair`;
+    -f as well unless the file system is huge and says that it is clean.
+    """
     options = ["-f"] if full or repair or superblock.is_checked_in_full else []
     with _saying_what_is_too_new():
-        status, output = shell.run("e2fsck", *options, "-y" if repair else "-p", device, accept=_VERDICTS)
+        status, output = shell.run(
+            "e2fsck", *options, "-y" if repair else "-p", device, accept=_VERDICTS
+        )
     if status & _LEFT_ERRORS:
         return FilesystemCheck(CheckState.DAMAGED, output)
     return FilesystemCheck(CheckState.MENDED if status & _MENDED else CheckState.CLEAN, output)
 
 
 def grow(shell: Shell, device: str, superblock: Superblock, size: int | None) -> str:
-    """Grow to `size` bytes, or to the device. Mounted where that is possible and safe, else unmounted."""
+    """Grow to `size` bytes, or to the device.
+
+    Mounted where that is possible and safe, else unmounted.
+    """
     target = size or _device_size(shell, device)
     wanted = [f"{size // _SECTOR}s"] if size else []
     if superblock.can_hold_descriptors_for(target) or superblock.grows_far(target):
         try:
             return _grow_mounted(shell, device, wanted)
-        except ToolFailed as refusal:  # a feature that this kernel does not know, or cannot grow while mounted
+        except ToolFailed as refusal:
+            # a feature that this kernel does not know, or cannot grow while mounted
             _log.debug("%s cannot grow while mounted: %s", device, refusal.detail)
     checked = check(shell, device, superblock, full=True)  # resize2fs insists on it
     if checked.state is CheckState.DAMAGED:
@@ -116,7 +134,8 @@ def _saying_what_is_too_new() -> Iterator[None]:
         if "unsupported feature" not in error.detail:
             raise
         hint = (
-            "grow it on a machine with a newer e2fsprogs (the appliance has this machine's), or from inside the guest"
+            "grow it on a machine with a newer e2fsprogs (the appliance has this machine's), "
+            "or from inside the guest"
         )
         raise ToolFailed(error.tool, error.status, error.detail, hint) from error
 

@@ -1,8 +1,8 @@
 """Grows XFS, btrfs, NTFS and F2FS inside the appliance, each to the size of its device.
 
-XFS and btrfs are grown by the kernel, mounted: mounting replays their logs, and refuses what is damaged or too new.
-NTFS and F2FS are grown by their tools alone, after a check by them.
-Specs: xfs_growfs(8), btrfs-filesystem(8), ntfsresize(8), resize.f2fs(8).
+XFS and btrfs are grown by the kernel, mounted: mounting replays their logs, and refuses what is
+damaged or too new. NTFS and F2FS are grown by their tools alone, after a check by them. Specs:
+xfs_growfs(8), btrfs-filesystem(8), ntfsresize(8), resize.f2fs(8).
 """
 
 from __future__ import annotations
@@ -28,7 +28,10 @@ _TOP_LEVEL = "subvolid=5"  # a default subvolume may be read-only, or not there 
 
 
 def grow(shell: Shell, kind: str, device: str, device_id: int, *, replay: bool = False) -> str:
-    """What the tool said. ToolFailed, with a hint where the appliance's kernel does not know the file system."""
+    """What the tool said.
+
+    ToolFailed, with a hint where the appliance's kernel does not know the file system.
+    """
     if kind in UNMOUNTED:
         if replay:
             _mounted(shell, kind, "noatime", device, "true")
@@ -45,7 +48,9 @@ def _grow_btrfs(shell: Shell, device: str, device_id: int) -> str:
     return _mounted(shell, "btrfs", f"noatime,{_TOP_LEVEL}", device, *resize)
 
 
-MOUNTED: Mapping[str, Callable[[Shell, str, int], str]] = MappingProxyType({"xfs": _grow_xfs, "btrfs": _grow_btrfs})
+MOUNTED: Mapping[str, Callable[[Shell, str, int], str]] = MappingProxyType(
+    {"xfs": _grow_xfs, "btrfs": _grow_btrfs}
+)
 
 
 def _mounted(shell: Shell, kind: str, options: str, device: str, *command: str) -> str:
@@ -53,7 +58,9 @@ def _mounted(shell: Shell, kind: str, options: str, device: str, *command: str) 
     try:
         shell.run("mount", "-t", kind, "-o", options, device, _MOUNT_POINT)
     except ToolFailed as error:
-        hint = f"the appliance has this machine's kernel: is the {kind} newer than that, or damaged?"
+        hint = (
+            f"the appliance has this machine's kernel: is the {kind} newer than that, or damaged?"
+        )
         raise ToolFailed(error.tool, error.status, error.detail, hint) from error
     try:
         return shell.run(*command)[1]

@@ -19,15 +19,17 @@ from growdisk.host.command import last_lines
 
 # The files of a guest mounted inside the appliance: read, rewritten in place, never replaced.
 #
-# In place means: the same inode, so owner, mode, xattrs, ACLs and hard links stay. It is safe because the step that
-# does it is guarded by a snapshot. Paths are the guest's own (/etc/fstab); its symbolic links are resolved inside it.
+# In place means: the same inode, so owner, mode, xattrs, ACLs and hard links stay. It is safe
+# because the step that does it is guarded by a snapshot. Paths are the guest's own (/etc/fstab);
+# its symbolic links are resolved inside it.
 
 _WRITABLE, _READ_ONLY = "rw,noatime", "ro"
 _CHUNK = 2 << 20  # a message of libguestfs holds 4 MiB
 _SYSROOT = "/sysroot"
 _SWAP_MODE = 0o600
 _BOOT_PLACES = ("/boot", "/boot/efi", "/efi")
-_FLAGS = re.compile(r"[-\w]{10,}(?= /)")  # as lsattr tells them, which has other words where there are none
+# as lsattr tells them, which has other words where there are none
+_FLAGS = re.compile(r"[-\w]{10,}(?= /)")
 _PARTITION = re.compile(r"/dev/(?:sda|vda|xvda|hda|nvme0n1p|mmcblk0p)(?P<number>\d+)")
 
 
@@ -38,7 +40,9 @@ class MountedGuest:
         self._shell, self._handle = shell, shell.handle
 
     def mount(self, root: str, mounts: Sequence[Mount] = (), *, writable: bool = True) -> None:
-        """Mount `mounts`; without them the root, and /boot and the EFI partition if its fstab has them."""
+        """Mount `mounts`; without them the root, and /boot and the EFI
+        partition if its fstab has them.
+        """
         options = _WRITABLE if writable else _READ_ONLY
         for mount in mounts:
             self._mount(options, mount)
@@ -48,7 +52,9 @@ class MountedGuest:
             self._handle.mount_options(options, root, "/")
         if not self.exists("/etc/fstab"):
             return
-        entries = {entry.mount_point: entry for entry in parse_fstab(decode(self.read("/etc/fstab")))}
+        entries = {
+            entry.mount_point: entry for entry in parse_fstab(decode(self.read("/etc/fstab")))
+        }
         for place in _BOOT_PLACES:
             if (entry := entries.get(place)) and (device := self._device_of(entry)):
                 with guest_call(f"mount {device}"):
@@ -60,7 +66,9 @@ class MountedGuest:
             self._handle.mount_options(options + subvolume, mount.node, mount.place)
 
     def read(self, path: str) -> bytes:
-        """All of a file, in pieces: the call that reads a whole one takes ten times as long under emulation."""
+        """All of a file, in pieces:
+        the call that reads a whole one takes ten times as long under emulation.
+        """
         content = bytearray()
         with guest_call(f"read {path}"):
             while chunk := self._handle.pread(path, _CHUNK, len(content)):
@@ -85,7 +93,9 @@ class MountedGuest:
         """Regular files that match, sorted; each once, symbolic links left out."""
         with guest_call(f"look for {pattern}"):
             found = self._handle.glob_expand(pattern, directoryslash=False)
-            return sorted(path for path in found if self._handle.is_file(path, followsymlinks=False))
+            return sorted(
+                path for path in found if self._handle.is_file(path, followsymlinks=False)
+            )
 
     def kernels(self) -> list[str]:
         return self.glob("/boot/vmlinu*")
@@ -93,8 +103,9 @@ class MountedGuest:
     def prepend(self, path: str, block: bytes) -> None:
         """Put `block` before a file's content.
 
-        Where the file system can (ext4, XFS; whole blocks), it only shifts the file's extents: no copy of a large
-        initrd, and no room needed. Else the content makes a round trip through the host.
+        Where the file system can (ext4, XFS; whole blocks), it only shifts the file's extents: no
+        copy of a large initrd, and no room needed. Else the content makes a round trip through the
+        host.
         """
         self._even_if_locked(path, lambda: self._prepend(path, block))
 
@@ -102,9 +113,15 @@ class MountedGuest:
         with guest_call(f"find {path}"):
             inside = _SYSROOT + self._handle.realpath(path)
         status, _ = self._shell.run(
-            "fallocate", "--insert-range", "--offset", "0", "--length", str(len(block)), inside,
+            "fallocate",
+            "--insert-range",
+            "--offset",
+            "0",
+            "--length",
+            str(len(block)),
+            inside,
             accept=tuple(range(256)),
-        )  # fmt: skip
+        )
         if status == 0:
             with guest_call(f"write {path}"):
                 self._handle.pwrite(path, block, 0)
@@ -117,13 +134,16 @@ class MountedGuest:
         if self.exists(path):
             raise ToolFailed(f"making {path}", 1, "there is such a file in the guest already")
         self._shell.run("install", "-m", f"{_SWAP_MODE:o}", "/dev/null", inside)
-        # btrfs swaps to no file that is copied on write, or compressed: told while it is empty. Others do not know it.
-        # What its folder hands down (c) stands against C, so that it goes first.
+        # btrfs swaps to no file that is copied on write, or compressed: told while it is empty.
+        # Others do not know it. What its folder hands down (c) stands against C, so that it goes
+        # first.
         for flag in ("-c", "+C"):
             self._shell.run("chattr", flag, inside, accept=tuple(range(256)))
         status, _ = self._shell.run("fallocate", "-l", str(size), inside, accept=tuple(range(256)))
         if status != 0:  # ext3 and its like cannot reserve: write it
-            self._shell.run("dd", "if=/dev/zero", f"of={inside}", "bs=1M", f"count={size}", "iflag=count_bytes")
+            self._shell.run(
+                "dd", "if=/dev/zero", f"of={inside}", "bs=1M", f"count={size}", "iflag=count_bytes"
+            )
         self._shell.run("mkswap", *(["-U", uuid] if uuid else []), inside)
         config = decode(self.read(SELINUX_CONFIG)) if self.exists(SELINUX_CONFIG) else ""
         if label := swap_file_label(config):
@@ -134,7 +154,9 @@ class MountedGuest:
             self._handle.write(path, content)
 
     def _even_if_locked(self, path: str, work: Callable[[], None]) -> None:
-        """What is immutable, append-only, or in a read-only subvolume of btrfs, is so again after it."""
+        """What is immutable, append-only, or in a read-only subvolume
+        of btrfs, is so again after it.
+        """
         try:
             work()
         except ToolFailed:
@@ -185,14 +207,21 @@ class MountedGuest:
             return None
         if match := _PARTITION.fullmatch(entry.plain_source):
             return f"/dev/sda{match['number']}"
-        return entry.plain_source if kind.startswith("/dev/mapper/") and self._is_device(kind) else None
+        return (
+            entry.plain_source
+            if kind.startswith("/dev/mapper/") and self._is_device(kind)
+            else None
+        )
 
     def _is_device(self, path: str) -> bool:
         return self._shell.run("test", "-b", path, accept=(0, 1))[0] == 0
 
 
 _ONE_MESSAGE = 2 << 20  # libguestfs holds 4 MiB
-_ENVIRONMENT = "export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8\n"
+_ENVIRONMENT = (
+    "export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin "
+    "HOME=/root LC_ALL=C.UTF-8\n"
+)
 
 
 class MountedEditor(MountedGuest):
@@ -241,7 +270,8 @@ class MountedEditor(MountedGuest):
             self._handle.upload(str(copy), path)
 
 
-# A file in memory that has a path: a guest's bytes are not for the host's disk, which may not be encrypted.
+# A file in memory that has a path: a guest's bytes are not for the host's disk, which may not be
+# encrypted.
 
 
 @contextmanager

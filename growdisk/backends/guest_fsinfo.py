@@ -1,6 +1,8 @@
-"""What the agent of a running guest says of its mounted file systems (guest-get-fsinfo): no command runs in there.
+"""What the agent of a running guest says of its mounted file systems (guest-get-fsinfo):
+no command runs in there.
 
-The guest's words, not to be trusted: numbers out of bounds are left out. Agents older than QEMU 2.12 tell no sizes.
+The guest's words, not to be trusted: numbers out of bounds are left out. Agents older than QEMU
+2.12 tell no sizes.
 """
 
 from __future__ import annotations
@@ -17,7 +19,9 @@ _PSEUDO = ("squashfs", "iso9660", "udf", "tmpfs", "overlay", "CDFS", "UDF")
 
 @dataclass(frozen=True)
 class GuestDisk:
-    """Of a disk that a file system lies on: `device` as the guest names it ("/dev/vda1"), its serial number."""
+    """Of a disk that a file system lies on:
+    `device` as the guest names it ("/dev/vda1"), its serial number.
+    """
 
     device: str = ""
     serial: str = ""
@@ -25,7 +29,10 @@ class GuestDisk:
 
 @dataclass(frozen=True)
 class GuestFileSystem:
-    """Sizes in bytes. `used` counts what root keeps for itself as used no more than the guest's df does."""
+    """Sizes in bytes.
+
+    `used` counts what root keeps for itself as used no more than the guest's df does.
+    """
 
     mount_point: str
     kind: str
@@ -61,7 +68,9 @@ def _known(told: object) -> GuestFileSystem | None:
     if not isinstance(entry, dict):
         return None
     size, used = entry.get("total_bytes"), entry.get("used_bytes")
-    if not (isinstance(size, int) and isinstance(used, int) and 0 < size < _MOST and 0 <= used <= size):
+    if not (
+        isinstance(size, int) and isinstance(used, int) and 0 < size < _MOST and 0 <= used <= size
+    ):
         return None
     mount_point, kind = str(entry.get("mountpoint", "")), str(entry.get("type", ""))
     if kind in _PSEUDO or len(mount_point) > _LONGEST or len(kind) > _LONGEST:

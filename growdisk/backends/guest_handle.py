@@ -1,6 +1,7 @@
 """The part of libguestfs's handle that growdisk uses, with types, and its errors turned into ours.
 
-python3-guestfs has no annotations, and every failure is a bare RuntimeError with the tool's text in it.
+python3-guestfs has no annotations, and every failure is a bare RuntimeError with the tool's text in
+it.
 """
 
 from __future__ import annotations
@@ -63,7 +64,14 @@ class LaunchHandle(Handle, Protocol):
     def set_pgroup(self, pgroup: bool) -> None: ...
     def set_event_callback(self, callback: EventCallback, event_bitmask: int) -> int: ...
     def add_drive(
-        self, filename: str, *, format: str, protocol: str, server: list[str], label: str, blocksize: int = ...
+        self,
+        filename: str,
+        *,
+        format: str,
+        protocol: str,
+        server: list[str],
+        label: str,
+        blocksize: int = ...,
     ) -> None: ...
     def launch(self) -> None: ...
 
@@ -78,21 +86,27 @@ def guest_call(action: str) -> Iterator[None]:
 
 
 class Shell:
-    """Runs programs inside the appliance (not inside the guest), where the disk may have another name than /dev/sda.
+    """Runs programs inside the appliance (not inside the guest),
+    where the disk may have another name than /dev/sda.
 
-    The appliance's own root is a second disk, and kernels name disks in the order in which they answer. libguestfs
-    translates the device names of its own calls; those of programs are translated here.
+    The appliance's own root is a second disk, and kernels name disks in the order in which they
+    answer. libguestfs translates the device names of its own calls; those of programs are
+    translated here.
     """
 
     def __init__(self, handle: Handle, disk: str) -> None:
         self.handle, self.disk = handle, disk
 
     def run(self, *words: str, accept: Collection[int] = (0,)) -> tuple[int, str]:
-        """Exit status, and what it printed on both streams. /dev/sda and its partitions are the disk's, there too."""
+        """Exit status, and what it printed on both streams.
+        /dev/sda and its partitions are the disk's, there too.
+        """
         command = shlex.join(self._translated(word) for word in words)
         COMMAND_LOG.debug("# in the appliance: %s", command)
         with guest_call(words[0]):
-            answer = self.handle.debug("sh", [f"LC_ALL=C {command} 2>&1 </dev/null; echo {_STATUS_MARK}$?"])
+            answer = self.handle.debug(
+                "sh", [f"LC_ALL=C {command} 2>&1 </dev/null; echo {_STATUS_MARK}$?"]
+            )
         match = _STATUS.match(answer)
         if match is None:
             raise ToolFailed(words[0], -1, f"unreadable answer {answer!r}")

@@ -1,8 +1,8 @@
 """Starts the libguestfs appliance (see appliance.py). Sole `import guestfs`.
 
-It sees the image as /dev/sda, over NBD from this very process, so no line here names an image file; python3-guestfs
-lets other threads run during its calls, else the appliance would wait for the server and the server for the call.
-Device names inside are /dev/sda, /dev/sda1, ...
+It sees the image as /dev/sda, over NBD from this very process, so no line here names an image file;
+python3-guestfs lets other threads run during its calls, else the appliance would wait for the
+server and the server for the call. Device names inside are /dev/sda, /dev/sda1, ...
 """
 
 from __future__ import annotations
@@ -28,18 +28,28 @@ from growdisk.host.watchdog import time_limit
 _SECTOR = 512
 _LABEL = "growdisk"
 _MEMORY_MIB = 768  # resize2fs of a 2 TiB file system stays below; an empty appliance takes 100
-_FIRST_LAUNCH_SECONDS = 300.0  # building the appliance once takes half a minute, booting it 5 to 15 s
+# building the appliance once takes half a minute, booting it 5 to 15 s
+_FIRST_LAUNCH_SECONDS = 300.0
 _CONSOLE_LINES = 60
-# Measured under emulation: faster RCU and no cleared pages save an eighth of the launch. Nothing untrusted runs inside.
+# Measured under emulation: faster RCU and no cleared pages save an eighth of the launch. Nothing
+# untrusted runs inside.
 _KERNEL_OPTIONS = "rcupdate.rcu_expedited=1 init_on_alloc=0 mitigations=off nokaslr audit=0"
 
 
 def launch(
-    socket: Path, *, accelerator: Accelerator, timeout: float = _FIRST_LAUNCH_SECONDS,
-    cancelled: Callable[[], bool] = lambda: False, sector_size: int = 512, beside: Sequence[Path] = (),
-) -> Appliance:  # fmt: skip
-    """Start it on the NBD server at `socket`. ApplianceFailed, with the reason, at the latest after `timeout`, and soon
-    after `cancelled` has become true. The sockets `beside` serve further disks of the guest, for LVM to find."""
+    socket: Path,
+    *,
+    accelerator: Accelerator,
+    timeout: float = _FIRST_LAUNCH_SECONDS,
+    cancelled: Callable[[], bool] = lambda: False,
+    sector_size: int = 512,
+    beside: Sequence[Path] = (),
+) -> Appliance:
+    """Start it on the NBD server at `socket`.
+
+    ApplianceFailed, with the reason, at the latest after `timeout`, and soon after `cancelled` has
+    become true. The sockets `beside` serve further disks of the guest, for LVM to find.
+    """
     handle: LaunchHandle = guestfs.GuestFS(python_return_dict=True)
     console: deque[str] = deque(maxlen=_CONSOLE_LINES)
     with contextlib.ExitStack() as undo:
@@ -56,7 +66,9 @@ def launch(
                 with _TEMPORARY_FILES.kept_together():
                     handle.launch()
             except RuntimeError as error:
-                raise _launch_failure(str(error), console, timeout if limit.overrun else None) from error
+                raise _launch_failure(
+                    str(error), console, timeout if limit.overrun else None
+                ) from error
         _, disk = Shell(handle, DISK).run("readlink", "-e", f"/dev/disk/guestfs/{_LABEL}")
         appliance = Appliance(handle, str(socket), disk.strip(), "the libguestfs appliance")
         undo.pop_all()
@@ -64,11 +76,13 @@ def launch(
 
 
 class _TemporaryFiles:
-    """Where QEMU and supermin put files of their own during a launch: in a folder that is gone afterwards.
+    """Where QEMU and supermin put files of their own during a launch:
+    in a folder that is gone afterwards.
 
-    QEMU keeps what is written to the appliance in a file that it creates and unlinks at once. Killed in between it
-    leaves that file, and nothing about it says whose it was. Both take the place from TMPDIR, which a process has only
-    one of: all threads that launch at the time share the folder.
+    QEMU keeps what is written to the appliance in a file that it creates and unlinks at once.
+    Killed in between it leaves that file, and nothing about it says whose it was. Both take the
+    place from TMPDIR, which a process has only one of: all threads that launch at the time share
+    the folder.
     """
 
     def __init__(self) -> None:
@@ -90,7 +104,9 @@ class _TemporaryFiles:
 
     def _open(self) -> None:
         before = os.environ.get("TMPDIR")
-        folder = tempfile.TemporaryDirectory(prefix="growdisk-", dir=before or "/var/tmp", ignore_cleanup_errors=True)
+        folder = tempfile.TemporaryDirectory(
+            prefix="growdisk-", dir=before or "/var/tmp", ignore_cleanup_errors=True
+        )
         os.environ["TMPDIR"] = self._undo.enter_context(folder)
         if before is None:
             self._undo.callback(os.environ.pop, "TMPDIR", None)
@@ -107,7 +123,8 @@ def _configure(handle: LaunchHandle, accelerator: Accelerator) -> None:
         handle.set_backend_setting("force_tcg", "1")
     handle.set_network(False)
     handle.set_memsize(_MEMORY_MIB)
-    handle.set_smp(1)  # a second processor costs more to emulate than it helps: nothing here has threads
+    # a second processor costs more to emulate than it helps: nothing here has threads
+    handle.set_smp(1)
     handle.set_append(_KERNEL_OPTIONS)
     handle.set_pgroup(True)  # a Ctrl-C at the terminal is for growdisk to handle
 
@@ -115,17 +132,29 @@ def _configure(handle: LaunchHandle, accelerator: Accelerator) -> None:
 def _add_disk(handle: LaunchHandle, socket: Path, label: str, sector_size: int) -> None:
     """`label` is letters only: digits would be read as a partition."""
     sectors = {} if sector_size == _SECTOR else {"blocksize": sector_size}
-    handle.add_drive("", format="raw", protocol="nbd", server=[f"unix:{socket}"], label=label, **sectors)
+    handle.add_drive(
+        "", format="raw", protocol="nbd", server=[f"unix:{socket}"], label=label, **sectors
+    )
 
 
 def _launch_failure(error: str, console: deque[str], overrun: float | None) -> ApplianceFailed:
     """The reason in what libguestfs, supermin and qemu said, most telling first."""
     said = "\n".join(console)
     if overrun is not None:
-        return ApplianceHangs(f"it was not up after {overrun:.0f} s; last seen: {last_lines(said) or 'nothing'}")
+        return ApplianceHangs(
+            f"it was not up after {overrun:.0f} s; last seen: {last_lines(said) or 'nothing'}"
+        )
     if match := re.search(r"(/boot/vmlinu\S+).*Permission denied", said):
-        return ApplianceFailed(f"this user may not read {match[1].rstrip(':')}", hint="sudo chmod +r /boot/vmlinu*")
+        return ApplianceFailed(
+            f"this user may not read {match[1].rstrip(':')}", hint="sudo chmod +r /boot/vmlinu*"
+        )
     if "failed to find a suitable kernel" in said:
-        return ApplianceFailed("there is no kernel in /boot", hint="sudo apt-get install linux-image-cloud-amd64")
-    telling = [line for line in console if re.search(r"qemu-system|supermin: (error|failure)|Kernel panic", line)]
+        return ApplianceFailed(
+            "there is no kernel in /boot", hint="sudo apt-get install linux-image-cloud-amd64"
+        )
+    telling = [
+        line
+        for line in console
+        if re.search(r"qemu-system|supermin: (error|failure)|Kernel panic", line)
+    ]
     return ApplianceFailed(last_lines("\n".join(telling)) or last_lines(said) or last_lines(error))

@@ -1,11 +1,16 @@
-"""Judges of a file system that was grown: never who grew it. What they do not let pass is no success.
+"""Judges of a file system that was grown: never who grew it.
+
+What they do not let pass is no success.
 
 What is asked:
 - ext: e2fsck -fn, up to 256 GiB as mkfs makes them (half a second); beyond, a mount alone.
-- in a kernel, always: a mount, read only, of what could be mounted before (a few hundredths of a second).
-- XFS: xfs_repair -n, btrfs: btrfs check --readonly, both up to 16 GiB; beyond, the mount alone, which the kernel has
-  grown it by. NTFS: ntfsresize's own check of all its clusters, F2FS: fsck.f2fs.
-- by `direct`, where there is a doubt (filesystems/ext_features.py, doubt()): a user-mode kernel mounts it as well.
+- in a kernel, always: a mount, read only, of what could be mounted before (a few hundredths of a
+  second).
+- XFS: xfs_repair -n, btrfs: btrfs check --readonly, both up to 16 GiB; beyond, the mount alone,
+  which the kernel has grown it by. NTFS: ntfsresize's own check of all its clusters, F2FS:
+  fsck.f2fs.
+- by `direct`, where there is a doubt (filesystems/ext_features.py, doubt()): a user-mode kernel
+  mounts it as well.
 """
 
 from __future__ import annotations
@@ -38,7 +43,8 @@ def filesystem_unsound(
     device: str,
     judge: str,
     found: str,
-    hint: str = "grow it in smaller steps, or from inside the guest; please report which features it has (dumpe2fs -h)",
+    hint: str = "grow it in smaller steps, or from inside the guest; please report which features "
+    "it has (dumpe2fs -h)",
 ) -> OperationFailed:
     """A grown file system that a foreign judge does not let pass: it never becomes a success."""
     return OperationFailed.named(
@@ -52,7 +58,9 @@ def filesystem_unsound(
 
 def complaint(kind: str, status: int, output: str) -> str:
     """What a judge found; "" for nothing. fsck.f2fs ends with 0 whatever it finds."""
-    bad = [line for line in output.splitlines() if any(word in line for word in _SAYS.get(kind, ()))]
+    bad = [
+        line for line in output.splitlines() if any(word in line for word in _SAYS.get(kind, ()))
+    ]
     return last_lines("\n".join(bad) or output) or "it gave no reason" if status or bad else ""
 
 
@@ -71,7 +79,11 @@ def judge(shell: Shell, kind: str, device: str, *, mountable: bool) -> None:
 
 def why_not_mounted(shell: Shell, kind: str, device: str) -> str:
     """Why the kernel does not mount it, read only; "" where it does."""
-    options, driver = ("ro,subvolid=5", kind) if kind == "btrfs" else ("ro", "ext4" if kind.startswith("ext") else kind)
+    options, driver = (
+        ("ro,subvolid=5", kind)
+        if kind == "btrfs"
+        else ("ro", "ext4" if kind.startswith("ext") else kind)
+    )
     shell.run("mkdir", "-p", _MOUNT_POINT)
     try:
         shell.run("mount", "-t", driver, "-o", options, device, _MOUNT_POINT)

@@ -1,10 +1,12 @@
-"""A Linux kernel that runs as a program (User-Mode Linux), with the disk in it: an appliance that is up in a second.
+"""A Linux kernel that runs as a program (User-Mode Linux), with the disk in it:
+an appliance that is up in a second.
 
-It needs neither KVM nor an emulated machine: what a guest's file system asks of a kernel runs at the processor's own
-speed. It sees a read-only /usr of this machine, whose tools do the work, the disk through FUSE, and nothing else: it is
-confined like the tools of the direct backend (sandbox.py), so a hostile file system that takes the kernel over is still
-within the same walls. uml_agent.py inside it answers what is asked through a line and a folder of files.
-Spec: Linux Documentation/virt/uml/user_mode_linux_howto_v2.rst.
+It needs neither KVM nor an emulated machine: what a guest's file system asks of a kernel runs at
+the processor's own speed. It sees a read-only /usr of this machine, whose tools do the work, the
+disk through FUSE, and nothing else: it is confined like the tools of the direct backend
+(sandbox.py), so a hostile file system that takes the kernel over is still within the same walls.
+uml_agent.py inside it answers what is asked through a line and a folder of files. Spec: Linux
+Documentation/virt/uml/user_mode_linux_howto_v2.rst.
 """
 
 from __future__ import annotations
@@ -40,7 +42,8 @@ _END_SECONDS = 10.0
 _PANIC = "Kernel panic"
 _NAME = "the user-mode kernel"
 _HINT = "--backend guestfs does without it; growdisk doctor says what works on this machine"
-# Its own root is what bwrap shows it. Modules come from where its package puts them; nobody plays udev.
+# Its own root is what bwrap shows it. Modules come from where its package puts them; nobody plays
+# udev.
 _INIT = """#!/bin/sh
 export PATH=/run/growdisk:/usr/sbin:/usr/bin DM_DISABLE_UDEV=1 LC_ALL=C
 mount -t proc proc /proc; mount -t sysfs sysfs /sys
@@ -48,29 +51,39 @@ for place in /tmp /run /etc; do mount -t tmpfs tmpfs $place; done
 mkdir -p /run/growdisk /run/lock /etc/lvm
 ln -s /proc/self/mounts /etc/mtab
 # The kernel starts it with an environment of its own.
-{ echo '#!/bin/sh'; export -p; echo 'exec /usr/sbin/modprobe -d /uml "$@"'; } >/run/growdisk/modprobe
+{ echo '#!/bin/sh'; export -p; echo 'exec /usr/sbin/modprobe -d /uml "$@"'; } \\
+    >/run/growdisk/modprobe
 printf '#!/bin/sh\\n' >/run/growdisk/udevadm
 chmod +x /run/growdisk/*
 echo /run/growdisk/modprobe >/proc/sys/kernel/modprobe
-echo 'devices { use_devicesfile=0 } backup { backup=0 archive=0 } activation { udev_sync=0 udev_rules=0 }' \\
-    >/etc/lvm/lvm.conf
+{
+    echo 'devices { use_devicesfile=0 } backup { backup=0 archive=0 }'
+    echo 'activation { udev_sync=0 udev_rules=0 }'
+} >/etc/lvm/lvm.conf
 exec python3 -X utf8 -I -S /exchange/agent.py
 """
-# More than half of its start, if it were let: how to make parity quickest, which no file system on one disk has; 256
-# terminals of an old kind; how long a loop takes, so that devices get their delays, of which it has none.
+# More than half of its start, if it were let: how to make parity quickest, which no file system on
+# one disk has; 256 terminals of an old kind; how long a loop takes, so that devices get their
+# delays, of which it has none.
 _QUICK = ("initcall_blacklist=raid6_select_algo", "pty.legacy_count=0", "lpj=30000000")
 _KERNEL = (
-    "root=/dev/root", "rootfstype=hostfs", "rootflags=/", "rw", "init=/exchange/init", "con=null", "con0=null,fd:1",
+    "root=/dev/root", "rootfstype=hostfs", "rootflags=/", "rw", "init=/exchange/init", "con=null",
+    "con0=null,fd:1",
     "quiet", "security=none", "random.trust_cpu=on", "rcupdate.rcu_expedited=1", *_QUICK,
 )  # fmt: skip
 
 
 def launch(
-    disks: Sequence[Path], flush: Callable[[], None], *, cancelled: Callable[[], bool] = lambda: False
-) -> Appliance:  # fmt: skip
-    """Start it on the files `disks`, in a folder that is nobody else's, the one to work on first; `flush` makes durable
-    what was written to them, for this kernel passes no flush of a disk on. ApplianceFailed with the reason, at the
-    latest after a minute and a half, and soon after `cancelled` has become true."""
+    disks: Sequence[Path],
+    flush: Callable[[], None],
+    *,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> Appliance:
+    """Start it on the files `disks`, in a folder that is nobody else's, the one to work on first;
+    `flush` makes durable what was written to them, for this kernel passes no flush of a disk on.
+    ApplianceFailed with the reason, at the latest after a minute and a half, and soon after
+    `cancelled` has become true.
+    """
     exchange = disks[0].parent.parent / "exchange"
     exchange.mkdir(mode=0o700)
     shutil.copyfile(uml_agent.__file__, exchange / "agent.py")
@@ -83,10 +96,17 @@ def launch(
         end = theirs.fileno()
         places = {f"/disk{number or ''}": disk for number, disk in enumerate(disks)}
         shown = [f"ubd{letter}={place}" for letter, place in zip(_LETTERS, places, strict=False)]
-        kernel = [TOOL, f"mem={_MEMORY_MIB}M", f"ssl0=fd:{end}", *shown, *_KERNEL, *uml_registers.environment()]
+        kernel = [
+            TOOL,
+            f"mem={_MEMORY_MIB}M",
+            f"ssl0=fd:{end}",
+            *shown,
+            *_KERNEL,
+            *uml_registers.environment(),
+        ]
         words = confined_kernel(
             kernel, places, exchange, MODULES, memory=_MEMORY_MIB << 20, syscall_filter=filtering
-        )  # fmt: skip
+        )
         pass_fds = (end,) if filtering is None else (end, filtering)
         process = start(words, pass_fds=pass_fds, env={}, shown=kernel, console=console)
     handle = UmlHandle(process, ours, exchange, flush)
@@ -99,12 +119,24 @@ def launch(
 
 
 class UmlHandle:
-    """Implements guest_handle's Handle. A call that fails, also because the kernel is gone, raises RuntimeError."""
+    """Implements guest_handle's Handle.
+
+    A call that fails, also because the kernel is gone, raises RuntimeError.
+    """
 
     def __init__(
-        self, process: subprocess.Popen[str], channel: socket.socket, exchange: Path, flush: Callable[[], None]
-    ) -> None:  # fmt: skip
-        self._process, self._channel, self._exchange, self._flush = process, channel, exchange, flush
+        self,
+        process: subprocess.Popen[str],
+        channel: socket.socket,
+        exchange: Path,
+        flush: Callable[[], None],
+    ) -> None:
+        self._process, self._channel, self._exchange, self._flush = (
+            process,
+            channel,
+            exchange,
+            flush,
+        )
         self._number, self._pending = 0, b""
 
     def await_ready(self, cancelled: Callable[[], bool]) -> None:
@@ -117,7 +149,9 @@ class UmlHandle:
                     return
             except TimeoutError:
                 if time.monotonic() > end or cancelled():
-                    raise ApplianceFailed(f"last seen: {self._last_words}", _HINT, name=_NAME) from None
+                    raise ApplianceFailed(
+                        f"last seen: {self._last_words}", _HINT, name=_NAME
+                    ) from None
             except RuntimeError as error:
                 raise ApplianceFailed(str(error), _HINT, name=_NAME) from error
 
@@ -135,7 +169,9 @@ class UmlHandle:
 
     def lvs(self) -> list[str]:
         listing = "lvm lvs --noheadings --options vg_name,lv_name"
-        names = self._ask("shell", f"lvm vgchange -ay >/run/vgchange 2>&1; {listing} 2>/run/lvs").decode()
+        names = self._ask(
+            "shell", f"lvm vgchange -ay >/run/vgchange 2>&1; {listing} 2>/run/lvs"
+        ).decode()
         return ["/dev/{}/{}".format(*line.split()) for line in names.splitlines() if line.strip()]
 
     def mount_options(self, options: str, mountable: str, mountpoint: str) -> None:

@@ -1,9 +1,10 @@
-"""The first program of a kernel that runs as a program: does what uml.py asks of it. It has nothing but Python itself.
+"""The first program of a kernel that runs as a program: does what uml.py asks of it.
 
-A request is a line with its number. What is asked is in EXCHANGE/NUMBER.request (JSON: the name of an operation and its
-arguments), with data in NUMBER.in, or behind the number (base64) where it is short: a key must not get into any file.
-The answer goes to NUMBER.out, an error into NUMBER.error, and the number back.
-Paths are the guest's: looked for from SYSROOT, which no link of the guest leads out of.
+It has nothing but Python itself. A request is a line with its number. What is asked is in
+EXCHANGE/NUMBER.request (JSON: the name of an operation and its arguments), with data in NUMBER.in,
+or behind the number (base64) where it is short: a key must not get into any file. The answer goes
+to NUMBER.out, an error into NUMBER.error, and the number back. Paths are the guest's: looked for
+from SYSROOT, which no link of the guest leads out of.
 """
 
 from __future__ import annotations
@@ -124,7 +125,10 @@ def sync(_base: str) -> None:
 
 @contextmanager
 def _inside() -> Iterator[None]:
-    """SYSROOT is the root of all paths. A process of its own for it would cost ten times what it does."""
+    """SYSROOT is the root of all paths.
+
+    A process of its own for it would cost ten times what it does.
+    """
     outside = os.open("/", os.O_RDONLY)
     os.chroot(SYSROOT)
     os.chdir("/")
@@ -160,7 +164,10 @@ def write(base: str, path: str, offset: int, short: str = "") -> None:
     with open(f"{base}.in" if not short else os.memfd_create("short"), "r+b") as data:
         data.write(binascii.a2b_base64(short))
         data.flush()
-        with _inside(), open(path, "wb", opener=lambda name, _: os.open(name, flags, 0o644)) as file:
+        with (
+            _inside(),
+            open(path, "wb", opener=lambda name, _: os.open(name, flags, 0o644)) as file,
+        ):
             _copy(data.fileno(), file.fileno(), -1, 0, max(offset, 0))
 
 

@@ -1,4 +1,6 @@
-"""Whether a kernel can run as a program on this machine: tried once per boot, in a second or two."""
+"""Whether a kernel can run as a program on this machine:
+tried once per boot, in a second or two.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ def why_unavailable(*, fresh: bool = False) -> Obstacle | None:
         return Obstacle(f"{TOOL} is not installed", f"sudo apt-get install {PACKAGES[TOOL]}")
     if (found := direct_available.why_unavailable()) is not None:
         return found
-    trial = Trial("uml", *(file_facts(Path(file)) for file in (require(TOOL), require("bwrap"), uml.__file__)))
+    trial = Trial(
+        "uml", *(file_facts(Path(file)) for file in (require(TOOL), require("bwrap"), uml.__file__))
+    )
     known = None if fresh else trial.recall()
     if known is None:
         known = {"reason": _why_not()}

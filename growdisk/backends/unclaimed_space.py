@@ -1,8 +1,9 @@
-"""Looks whether space that no partition has is free in fact: what stands there that some signature speaks of.
+"""Looks whether space that no partition has is free in fact:
+what stands there that some signature speaks of.
 
-A boot loader of a board, a file system whose entry somebody took out of the table by mistake, a container that was put
-after the last partition on purpose. Only what is about to be grown into is looked at, and only where the image holds
-data: of a sparse image that is nothing in most cases.
+A boot loader of a board, a file system whose entry somebody took out of the table by mistake, a
+container that was put after the last partition on purpose. Only what is about to be grown into is
+looked at, and only where the image holds data: of a sparse image that is nothing in most cases.
 """
 
 from __future__ import annotations
@@ -44,8 +45,11 @@ class Finding:
 
 
 def occupied(device: BlockDevice, space: ByteRange, *, enclosed: bool) -> Finding | None:
-    """The first thing that is found in `space`. `enclosed`: partitions stand before and after it, where nobody puts
-    data but on purpose; elsewhere only a signature counts, and old swap is nobody's loss."""
+    """The first thing that is found in `space`.
+
+    `enclosed`: partitions stand before and after it, where nobody puts data but on purpose;
+    elsewhere only a signature counts, and old swap is nobody's loss.
+    """
     if not _has_data(device, space):
         return None
     for offset in _places(device, space):
@@ -107,6 +111,8 @@ def _first_byte(device: BlockDevice, space: ByteRange) -> Finding | None:
     for start, end in _data(device, space):
         for offset in range(start, min(end, start + left), _CHUNK):
             if any(device.read(offset, min(_CHUNK, end - offset))):
-                return Finding(offset, f"data ({format_size(end - start)} of it) that no partition speaks of")
+                return Finding(
+                    offset, f"data ({format_size(end - start)} of it) that no partition speaks of"
+                )
         left -= min(left, end - start)
     return None

@@ -1,4 +1,5 @@
-"""Addresses of disks that another program serves: nbd://far/web01, nbd+unix:///web01?socket=/run/far, ssh://far/srv/web01.raw
+"""Addresses of disks that another program serves:
+nbd://far/web01, nbd+unix:///web01?socket=/run/far, ssh://far/srv/web01.raw
 
 Specs: https://github.com/NetworkBlockDevice/nbd/blob/master/doc/uri.md, and QEMU's form of ssh://.
 """
@@ -20,10 +21,16 @@ if TYPE_CHECKING:
 _PORTS = {"nbd": 10809, "ssh": 0}  # ssh looks into its own configuration
 _HOST = re.compile(r"[A-Za-z0-9_][\w.-]*|[0-9A-Fa-f:]+(%[\w.-]+)?")  # a name, or an address of IPv6
 _USER = re.compile(r"[\w.][\w.-]*")
-_ANY = re.compile(r"(nbds?(?:\+\w+)?|rbd|iscsi|iser|ssh|sftp|gluster(?:\+\w+)?|nfs|https?|ftp|s3):/*")
+_ANY = re.compile(
+    r"(nbds?(?:\+\w+)?|rbd|iscsi|iser|ssh|sftp|gluster(?:\+\w+)?|nfs|https?|ftp|s3):/*"
+)
 NOT_HERE = "{} is an address, which is not taken here"
-WHERE_TAKEN = "show, plan, expand, status, resume, rollback and commit take nbd://, nbd+unix:// and ssh://"
-_SHAPE = "nbd://HOST[:PORT]/EXPORT, nbd+unix:///EXPORT?socket=PATH, or ssh://[USER@]HOST[:PORT]/PATH"
+WHERE_TAKEN = (
+    "show, plan, expand, status, resume, rollback and commit take nbd://, nbd+unix:// and ssh://"
+)
+_SHAPE = (
+    "nbd://HOST[:PORT]/EXPORT, nbd+unix:///EXPORT?socket=PATH, or ssh://[USER@]HOST[:PORT]/PATH"
+)
 
 
 @dataclass(frozen=True)
@@ -54,7 +61,8 @@ class Address:
 
 
 def address_of(word: str) -> Address | None:
-    """The address that `word` is, also if a Path has eaten slashes of it; None if it is none of these.
+    """The address that `word` is, also if a Path has eaten slashes of it;
+    None if it is none of these.
 
     UsageError if it is one that cannot be understood.
     """
@@ -97,8 +105,15 @@ def _inet(uri: str, word: str) -> Address:
         raise _wrong(word, "its port is not a number") from error
     if not _HOST.fullmatch(host):
         raise _wrong(word, "it names no host")
-    if parts.password is not None or parts.query or parts.fragment or (user and not _USER.fullmatch(user)):
-        raise _wrong(word, "it has parts that growdisk does not take: a password, a query, an odd user")
+    if (
+        parts.password is not None
+        or parts.query
+        or parts.fragment
+        or (user and not _USER.fullmatch(user))
+    ):
+        raise _wrong(
+            word, "it has parts that growdisk does not take: a password, a query, an odd user"
+        )
     if scheme == "nbd":
         if user:
             raise _wrong(word, "nbd has no users")

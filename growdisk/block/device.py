@@ -1,7 +1,8 @@
 """The block device protocol: all that growdisk reads and writes is one of these.
 
-A partition is a Window on a disk, a disk is a raw file or a Qcow2Image, and the file below a qcow2 image is itself a
-`ResizableDevice`: so the crash tests can put a device that dies, tears and reorders under everything.
+A partition is a Window on a disk, a disk is a raw file or a Qcow2Image, and the file below a qcow2
+image is itself a `ResizableDevice`: so the crash tests can put a device that dies, tears and
+reorders under everything.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ class ExtentKind(Enum):
 class Extent:
     """A half-open range [start, end) of one kind, in bytes.
 
-    `depth` is the layer that decides it: 0 this image, 1 its backing file, and so on; -1 where no layer has anything
-    (only ever with ZERO).
+    `depth` is the layer that decides it: 0 this image, 1 its backing file, and so on; -1 where no
+    layer has anything (only ever with ZERO).
     """
 
     start: int
@@ -44,9 +45,10 @@ class Extent:
 
 
 class BlockDevice(Protocol):
-    """Random access to `size` bytes. Offsets and lengths are bytes; a range that leaves the device raises ValueError.
+    """Random access to `size` bytes.
 
-    I/O errors of the host surface as OSError; a device that finds its own metadata broken raises ImageDamaged.
+    Offsets and lengths are bytes; a range that leaves the device raises ValueError. I/O errors of
+    the host surface as OSError; a device that finds its own metadata broken raises ImageDamaged.
     """
 
     @property
@@ -65,7 +67,10 @@ class BlockDevice(Protocol):
         """Make a range read as zeros, cheaply where the device can."""
 
     def discard(self, offset: int, length: int) -> None:
-        """The range's content is no longer needed; it reads as the old bytes or as zeros. May do nothing."""
+        """The range's content is no longer needed; it reads as the old bytes or as zeros.
+
+        May do nothing.
+        """
 
     def flush(self) -> None:
         """When this returns, everything written before is durable."""
@@ -88,14 +93,17 @@ class Layer(BlockDevice, Protocol):
     """A device on top of another."""
 
     def own_extents(self) -> Iterator[Extent]:
-        """What it holds itself, in order: this takes as long as there is much of that, whatever lies below."""
+        """What it holds itself, in order:
+        this takes as long as there is much of that, whatever lies below.
+        """
 
 
 class Part(NamedTuple):
-    """Bytes [start, end) of a device. `fill` puts them into a buffer of just that length; None: they are zeros.
+    """Bytes [start, end) of a device.
 
-    `is_slow`: filling takes a processor longer than a disk, and may be done in any thread.
-    `place`: the host file that has these bytes as they are, and where in it.
+    `fill` puts them into a buffer of just that length; None: they are zeros. `is_slow`: filling
+    takes a processor longer than a disk, and may be done in any thread. `place`: the host file that
+    has these bytes as they are, and where in it.
     """
 
     start: int
@@ -118,6 +126,10 @@ class InParts:
 
 
 def check_range(device_size: int, offset: int, length: int) -> None:
-    """Raise ValueError unless [offset, offset+length) lies inside a device of `device_size` bytes."""
+    """Raise ValueError unless [offset, offset+length)
+    lies inside a device of `device_size` bytes.
+    """
     if offset < 0 or length < 0 or offset + length > device_size:
-        raise ValueError(f"range [{offset:#x}, {offset + length:#x}) leaves a device of {device_size:#x} bytes")
+        raise ValueError(
+            f"range [{offset:#x}, {offset + length:#x}) leaves a device of {device_size:#x} bytes"
+        )

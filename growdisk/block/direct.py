@@ -1,8 +1,10 @@
-"""Writing to the disk past the host's page cache (O_DIRECT): for much that has to be durable in the end anyway.
+"""Writing to the disk past the host's page cache (O_DIRECT):
+for much that has to be durable in the end anyway.
 
-Through the cache each byte is copied once more, into memory that the host first has to find: on a machine whose memory
-is full of other files, or is a virtual machine's that its own host has taken back, that takes several times as long as
-the disk does. Only local file systems: over a network the cache is what keeps many writes on their way.
+Through the cache each byte is copied once more, into memory that the host first has to find: on a
+machine whose memory is full of other files, or is a virtual machine's that its own host has taken
+back, that takes several times as long as the disk does. Only local file systems: over a network the
+cache is what keeps many writes on their way.
 """
 
 from __future__ import annotations
@@ -18,10 +20,14 @@ _FICLONE = 0x40049409
 
 
 def reopened(fd: int) -> int | None:
-    """Another descriptor of an open file that writes past the cache, or None where there is no such thing."""
+    """Another descriptor of an open file that writes past the cache,
+    or None where there is no such thing.
+    """
     status = os.fstat(fd)
     if not stat.S_ISBLK(status.st_mode) and not os.major(status.st_dev):
-        return None  # no disk of this host below it: in memory, a server's, or one that copies in other ways (btrfs)
+        # no disk of this host below it: in memory, a server's, or one that copies in other ways
+        # (btrfs)
+        return None
     try:
         return os.open(f"/proc/self/fd/{fd}", os.O_RDWR | os.O_CLOEXEC | os.O_DIRECT)
     except OSError:
@@ -29,7 +35,10 @@ def reopened(fd: int) -> int | None:
 
 
 def write(fd: int, offset: int, data: memoryview) -> int:
-    """Write what can be written past the cache of `data`; how much that was. The rest must go through it."""
+    """Write what can be written past the cache of `data`; how much that was.
+
+    The rest must go through it.
+    """
     done, length = 0, len(data) // ALIGNMENT * ALIGNMENT
     if length < LARGE or offset % ALIGNMENT:
         return 0
@@ -45,8 +54,8 @@ def write(fd: int, offset: int, data: memoryview) -> int:
 def aligned(length: int) -> bytearray:
     """A buffer of zeros that can be written past the cache: it begins where a page of memory does.
 
-    A bytearray that is cut at its front and end stays where it is in memory. Where it does not, writing goes through
-    the cache, and is as right.
+    A bytearray that is cut at its front and end stays where it is in memory. Where it does not,
+    writing goes through the cache, and is as right.
     """
     import ctypes
 
@@ -58,7 +67,9 @@ def aligned(length: int) -> bytearray:
 
 
 def clone(source: int, target: int) -> bool:
-    """Let one file share all blocks of another until one of them changes (reflink); False where that cannot be."""
+    """Let one file share all blocks of another until one of them changes (reflink);
+    False where that cannot be.
+    """
     import fcntl
 
     try:

@@ -1,4 +1,5 @@
-"""Which blocks of the host a file has, allocated and never written ones too, which reading cannot tell from holes.
+"""Which blocks of the host a file has, allocated and never written ones too,
+which reading cannot tell from holes.
 
 Spec: Linux include/uapi/linux/fiemap.h.
 """
@@ -17,15 +18,23 @@ _EXTENT = struct.Struct("=QQQ16xI12x")  # logical, physical, length, flags
 
 
 def allocated_extents(fd: int, offset: int, length: int) -> Iterator[tuple[int, int]]:
-    """Those of [offset, offset+length), as [start, end); the first and last may reach beyond. OSError if unknown."""
+    """Those of [offset, offset+length), as [start, end); the first and last may reach beyond.
+
+    OSError if unknown.
+    """
     end = offset + length
     while offset < end:
-        room = bytearray(_HEADER.pack(offset, end - offset, _SYNC, 0, _AT_ONCE, 0) + bytes(_AT_ONCE * _EXTENT.size))
+        room = bytearray(
+            _HEADER.pack(offset, end - offset, _SYNC, 0, _AT_ONCE, 0)
+            + bytes(_AT_ONCE * _EXTENT.size)
+        )
         fcntl.ioctl(fd, _FIEMAP, room)
         mapped = _HEADER.unpack_from(room)[3]
         flags = _LAST
         for index in range(mapped):
-            logical, _, extent_length, flags = _EXTENT.unpack_from(room, _HEADER.size + index * _EXTENT.size)
+            logical, _, extent_length, flags = _EXTENT.unpack_from(
+                room, _HEADER.size + index * _EXTENT.size
+            )
             offset = logical + extent_length
             yield logical, offset
         if mapped == 0 or flags & _LAST:

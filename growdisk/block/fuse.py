@@ -1,11 +1,13 @@
-"""Serves block devices as the files of a folder through FUSE, from a thread of this process: how host tools reach them.
+"""Serves block devices as the files of a folder through FUSE, from a thread of this process:
+how host tools reach them.
 
-The kernel's end is a descriptor of /dev/fuse that somebody has mounted. So growdisk's engine stays the one writer of
-the image: when this process dies the descriptor closes, and every access of a tool that outlives it fails.
+The kernel's end is a descriptor of /dev/fuse that somebody has mounted. So growdisk's engine stays
+the one writer of the image: when this process dies the descriptor closes, and every access of a
+tool that outlives it fails.
 
-FSYNC is answered at once: what tools write becomes durable when the owner flushes the device. A run that dies before
-that goes back to the snapshot before the step, so there is nothing that an earlier flush would save.
-Spec: Linux include/uapi/linux/fuse.h, protocol 7.31.
+FSYNC is answered at once: what tools write becomes durable when the owner flushes the device. A run
+that dies before that goes back to the snapshot before the step, so there is nothing that an earlier
+flush would save. Spec: Linux include/uapi/linux/fuse.h, protocol 7.31.
 """
 
 from __future__ import annotations
@@ -32,7 +34,8 @@ _PAGES = MAX_WRITE >> 12
 _BUFFER = MAX_WRITE + 4096
 _MAJOR, _MINOR = 7, 31
 _ROOT = 1
-_FOREVER = 1 << 30  # seconds that the kernel may remember attributes: nothing here changes size or owner
+# seconds that the kernel may remember attributes: nothing here changes size or owner
+_FOREVER = 1 << 30
 
 _HEADER = struct.Struct("<IIQQIIIHH")
 _REPLY = struct.Struct("<IiQ")
@@ -78,7 +81,9 @@ class _Opcode(IntEnum):
 
 
 _WITHOUT_REPLY = frozenset({_Opcode.FORGET, _Opcode.BATCH_FORGET, _Opcode.INTERRUPT})
-_WITHOUT_EFFECT = frozenset({_Opcode.RELEASE, _Opcode.RELEASEDIR, _Opcode.FSYNC, _Opcode.FLUSH, _Opcode.DESTROY})
+_WITHOUT_EFFECT = frozenset(
+    {_Opcode.RELEASE, _Opcode.RELEASEDIR, _Opcode.FSYNC, _Opcode.FLUSH, _Opcode.DESTROY}
+)
 
 
 class _Request(NamedTuple):
@@ -94,17 +99,24 @@ class _Request(NamedTuple):
 
 
 class FuseFolder:
-    """A folder with a file for each of `devices`: answers the kernel on `descriptor`, its own, until close()."""
+    """A folder with a file for each of `devices`:
+    answers the kernel on `descriptor`, its own, until close().
+    """
 
     def __init__(
-        self, devices: Mapping[str, BlockDevice], descriptor: int, *, cached: bool = True,
+        self,
+        devices: Mapping[str, BlockDevice],
+        descriptor: int,
+        *,
+        cached: bool = True,
         writes: Callable[[], int] | None = None,
-    ) -> None:  # fmt: skip
-        """Not `cached`: every access of a tool comes here, and none is answered from what was read before.
+    ) -> None:
+        """Not `cached`: every access of a tool comes here,
+        and none is answered from what was read before.
 
-        `writes` counts all that was ever written below the devices, here and elsewhere. With it, a tool is answered
-        from what another one has read or written in the same file, unless anybody else has written since. Without it,
-        every tool reads anew.
+        `writes` counts all that was ever written below the devices, here and elsewhere. With it, a
+        tool is answered from what another one has read or written in the same file, unless anybody
+        else has written since. Without it, every tool reads anew.
         """
         self._cached, self._writes = cached, writes
         self._written: Counter[int] = Counter()  # here, by file
@@ -117,14 +129,19 @@ class FuseFolder:
         self._thread.start()
 
     def close(self) -> None:
-        """Let go of the kernel; whoever still has a file open is answered with errors. Once only."""
+        """Let go of the kernel; whoever still has a file open is answered with errors.
+
+        Once only.
+        """
         os.eventfd_write(self._end, 1)
         self._thread.join()
         os.close(self._descriptor)
         os.close(self._end)
 
     def changed(self, name: str, offset: int, length: int) -> None:
-        """Say once of each write to a file's device that did not come through the folder: only that is read anew."""
+        """Say once of each write to a file's device that did not come through the
+        folder: only that is read anew.
+        """
         node = self._names[name]
         self._written[node] += 1
         notice = _INVALID.pack(_INVALID.size, _INVALIDATE, 0, node, offset, length)
@@ -135,14 +152,18 @@ class FuseFolder:
         poll = select.poll()
         poll.register(self._descriptor, select.POLLIN)
         poll.register(self._end, select.POLLIN)
-        while all(ready != self._end and not event & select.POLLERR for ready, event in poll.poll()):
+        while all(
+            ready != self._end and not event & select.POLLERR for ready, event in poll.poll()
+        ):
             try:
                 message = os.read(self._descriptor, _BUFFER)
             except OSError as error:
                 if error.errno == errno.ENODEV:  # somebody unmounted it
                     return
                 continue  # ENOENT: the request was interrupted
-            self._reply(_Request._make(_HEADER.unpack_from(message)), memoryview(message)[_HEADER.size :])
+            self._reply(
+                _Request._make(_HEADER.unpack_from(message)), memoryview(message)[_HEADER.size :]
+            )
 
     def _reply(self, request: _Request, body: memoryview) -> None:
         if request.opcode in _WITHOUT_REPLY:
@@ -152,12 +173,16 @@ class FuseFolder:
             answer = self._answer(request, body)
         except _Refusal as refusal:
             status = -refusal.number
-        except Exception as error:  # a bug of the engine too must reach the main thread, not die with this one
+        except Exception as error:
+            # a bug of the engine too must reach the main thread, not die with this one
             _log.debug("fuse request %s: %s", request.opcode, error)
             self.failure = self.failure or error
             status = -errno.EIO
         with contextlib.suppress(OSError):  # the asker is gone
-            os.writev(self._descriptor, [_REPLY.pack(_REPLY.size + len(answer), status, request.unique), answer])
+            os.writev(
+                self._descriptor,
+                [_REPLY.pack(_REPLY.size + len(answer), status, request.unique), answer],
+            )
 
     def _answer(self, request: _Request, body: memoryview) -> bytes:
         match request.opcode:
@@ -212,7 +237,9 @@ class FuseFolder:
         device = self._devices.get(node)
         size, mode = (device.size, stat.S_IFREG | 0o600) if device else (0, stat.S_IFDIR | 0o700)
         owner = (os.getuid(), os.getgid())
-        return _ATTRIBUTES.pack(node, size, size // 512, 0, 0, 0, 0, 0, 0, mode, 1, *owner, 0, 4096, 0)
+        return _ATTRIBUTES.pack(
+            node, size, size // 512, 0, 0, 0, 0, 0, 0, mode, 1, *owner, 0, 4096, 0
+        )
 
 
 def _refuse_other_size(device: BlockDevice, body: memoryview) -> None:
@@ -261,4 +288,6 @@ class _Refusal(Exception):
 
 def _init(major: int, minor: int, max_readahead: int, flags: int) -> bytes:
     wanted = (_ASYNC_READ | _BIG_WRITES | _MAX_PAGES) & flags
-    return _INIT.pack(_MAJOR, min(minor, _MINOR), max_readahead, wanted, 16, 12, MAX_WRITE, 1, _PAGES, 0, 0)
+    return _INIT.pack(
+        _MAJOR, min(minor, _MINOR), max_readahead, wanted, 16, 12, MAX_WRITE, 1, _PAGES, 0, 0
+    )

@@ -1,7 +1,9 @@
-"""Who uses a block device of the host, or an image file: looked up in /proc and /sys, whatever node was opened.
+"""Who uses a block device of the host, or an image file:
+looked up in /proc and /sys, whatever node was opened.
 
-QEMU's locks (locks.py) lie on an inode. libvirt gives each QEMU device nodes of its own, so the locks on a device are
-not seen from here, and QEMU does not claim a device as a mount does. So all open files are looked at. In use is:
+QEMU's locks (locks.py) lie on an inode. libvirt gives each QEMU device nodes of its own, so the
+locks on a device are not seen from here, and QEMU does not claim a device as a mount does. So all
+open files are looked at. In use is:
 
     what lies on it    a mount, swap, a mapping, an array, a loop device, an open partition
     the device itself  open in any process, under whatever node
@@ -41,8 +43,11 @@ _INITIAL_PID_NAMESPACE = "pid:[4026531836]"
 
 @dataclass(frozen=True)
 class Use:
-    """`holders` in words for people; `pids` of the processes among them. `unseen`: what could not be looked at.
-    `release`: how to end the use of a holder that is not a process."""
+    """`holders` in words for people; `pids` of the processes among them.
+
+    `unseen`: what could not be looked at. `release`: how to end the use of a holder that is not a
+    process.
+    """
 
     holders: tuple[str, ...]
     pids: tuple[int, ...] = ()
@@ -63,7 +68,10 @@ class _Held:
 
 @dataclass(frozen=True)
 class _Family:
-    """`upper`: the target and what lies on it. `lower`: what it lies on, of which only writers count."""
+    """`upper`: the target and what lies on it.
+
+    `lower`: what it lies on, of which only writers count.
+    """
 
     upper: frozenset[Node]
     lower: frozenset[Node]
@@ -71,9 +79,10 @@ class _Family:
 
 
 def use_of(path: Path, *, claimed: bool = False) -> Use:
-    """Who uses the device or file at `path`. `claimed`: this process has the device open exclusively itself.
+    """Who uses the device or file at `path`.
 
-    Our own process does not count. OSError if there is nothing at `path`.
+    `claimed`: this process has the device open exclusively itself. Our own process does not count.
+    OSError if there is nothing at `path`.
     """
     target = node_of(path.stat())
     family = _family(target)
@@ -94,7 +103,10 @@ def _family(target: Node) -> _Family:
     known = loops()
     lower = list(_lower(Span(target), known))
     beside = [
-        loop.number for span in lower for loop in known if loop.backing.overlaps(span) and loop.number != target
+        loop.number
+        for span in lower
+        for loop in known
+        if loop.backing.overlaps(span) and loop.number != target
     ]  # what shares bytes with it: another loop device on the same file
     own_chain = {span.node for span in lower}
     upper = [target, *_upper(target, known)]
@@ -128,27 +140,43 @@ def _lower(span: Span, known: list[LoopDevice]) -> Iterator[Span]:
 
 
 def _mappings(numbers: list[int]) -> Iterator[_Held]:
-    """Devices that are built on another one; not partitions, which are there whether anybody uses them or not."""
+    """Devices that are built on another one;
+    not partitions, which are there whether anybody uses them or not.
+    """
     for number in numbers:
-        kernel_name, name, uuid = name_of(number), value_of(number, "dm/name"), value_of(number, "dm/uuid")
+        kernel_name, name, uuid = (
+            name_of(number),
+            value_of(number, "dm/name"),
+            value_of(number, "dm/uuid"),
+        )
         if value_of(number, "partition"):
             continue
         if uuid.startswith("LVM-"):
             group = name.replace("--", "\0").partition("-")[0].replace("\0", "-")
-            yield _Held(f"the logical volume {name}", f"take the volume group out of use (vgchange -an {group})")
+            yield _Held(
+                f"the logical volume {name}",
+                f"take the volume group out of use (vgchange -an {group})",
+            )
         elif name:
             yield _Held(f"the mapping {name}", f"remove that mapping (dmsetup remove {name})")
         elif kernel_name.startswith("loop"):
-            yield _Held(f"the loop device /dev/{kernel_name}", f"detach that (losetup -d /dev/{kernel_name})")
+            yield _Held(
+                f"the loop device /dev/{kernel_name}",
+                f"detach that (losetup -d /dev/{kernel_name})",
+            )
         else:
             yield _Held(f"the device /dev/{kernel_name}", f"take /dev/{kernel_name} apart first")
 
 
 def _mounts(nodes: frozenset[Node]) -> Iterator[_Held]:
     for mount in mounts():
-        in_use = mount.number in nodes or (not os.major(mount.number) and _device_at(mount.source) in nodes)
+        in_use = mount.number in nodes or (
+            not os.major(mount.number) and _device_at(mount.source) in nodes
+        )
         if in_use:  # btrfs has a number that is no device's
-            yield _Held(f"the mount {mount.place}", f"unmount it (umount {shlex.quote(mount.place)})")
+            yield _Held(
+                f"the mount {mount.place}", f"unmount it (umount {shlex.quote(mount.place)})"
+            )
 
 
 def _device_at(source: str) -> Node | None:
@@ -163,16 +191,26 @@ def _swaps(nodes: frozenset[Node]) -> Iterator[_Held]:
     with suppress(OSError):
         for line in Path("/proc/swaps").read_text(errors="surrogateescape").splitlines()[1:]:
             if _device_at(place := unescaped(line.split()[0])) in nodes:
-                yield _Held("this host's swap", f"take it out of use (swapoff {shlex.quote(place)})")
+                yield _Held(
+                    "this host's swap", f"take it out of use (swapoff {shlex.quote(place)})"
+                )
 
 
 def _claims(family: _Family, target: Node, *, claimed: bool) -> list[_Held]:
-    """The kernel's own word, for mounts of other namespaces as well: who has claimed it keeps others from doing so."""
+    """The kernel's own word, for mounts of other namespaces as well:
+    who has claimed it keeps others from doing so.
+    """
     for node in family.upper:
-        if not isinstance(node, int) or (claimed and (node == target or value_of(node, "partition"))):
+        if not isinstance(node, int) or (
+            claimed and (node == target or value_of(node, "partition"))
+        ):
             continue
         try:
-            os.close(os.open(f"/dev/{name_of(node)}", os.O_RDONLY | os.O_EXCL | os.O_NONBLOCK | os.O_CLOEXEC))
+            os.close(
+                os.open(
+                    f"/dev/{name_of(node)}", os.O_RDONLY | os.O_EXCL | os.O_NONBLOCK | os.O_CLOEXEC
+                )
+            )
         except OSError as error:
             if error.errno == errno.EBUSY:
                 return [_Held("this host (a mount, a mapping, or an array)", "end that use")]
@@ -180,8 +218,15 @@ def _claims(family: _Family, target: Node, *, claimed: bool) -> list[_Held]:
 
 
 def _openers(family: _Family, *, all_of_target: bool) -> tuple[list[int], str]:
-    """Processes that have it open, and in words who could not be asked. A file's readers do no harm."""
-    always = family.upper if all_of_target else frozenset(node for node in family.upper if isinstance(node, int))
+    """Processes that have it open, and in words who could not be asked.
+
+    A file's readers do no harm.
+    """
+    always = (
+        family.upper
+        if all_of_target
+        else frozenset(node for node in family.upper if isinstance(node, int))
+    )
     writers = (family.upper | family.lower) - always
     found, hidden = [], 0
     servers = _servers(family)
@@ -201,7 +246,9 @@ def _openers(family: _Family, *, all_of_target: bool) -> tuple[list[int], str]:
 
 
 def _servers(family: _Family) -> list[str]:
-    """The threads that serve a device of NBD's client: their process has it open for that, and uses nothing of it."""
+    """The threads that serve a device of NBD's client:
+    their process has it open for that, and uses nothing of it.
+    """
     numbers = (node for node in family.upper | family.lower if isinstance(node, int))
     return [thread for number in numbers if (thread := value_of(number, "pid"))]
 
@@ -243,11 +290,17 @@ def _unseen(hidden: int) -> Iterator[str]:
 
 
 def _hides_processes() -> bool:
-    return any(option.startswith("hidepid=") and option != "hidepid=0" for m in mounts() for option in m.options)
+    return any(
+        option.startswith("hidepid=") and option != "hidepid=0"
+        for m in mounts()
+        for option in m.options
+    )
 
 
 def _has_no_files(pid: str) -> bool:
-    """A thread of the kernel, or a process that is ending: neither has memory of its own (any more)."""
+    """A thread of the kernel, or a process that is ending:
+    neither has memory of its own (any more).
+    """
     try:
         return "\nVmSize:" not in Path(f"/proc/{pid}/status").read_text(errors="replace")
     except OSError:

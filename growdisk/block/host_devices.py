@@ -1,8 +1,8 @@
 """The host's block devices as the kernel shows them in /sys: what lies on what.
 
-A node is a device (its number, as in st_rdev) or a file (st_dev, st_ino). `Span` is the part of a lower node that an
-upper one covers. Only partitions and loop devices have one; a device mapper's map is not read.
-Spec: Linux Documentation/ABI/stable/sysfs-block, loop(4).
+A node is a device (its number, as in st_rdev) or a file (st_dev, st_ino). `Span` is the part of a
+lower node that an upper one covers. Only partitions and loop devices have one; a device mapper's
+map is not read. Spec: Linux Documentation/ABI/stable/sysfs-block, loop(4).
 """
 
 from __future__ import annotations
@@ -89,7 +89,9 @@ def whole_disk(number: int) -> Span | None:
         return None
     start = 512 * int(value_of(number, "start"))
     parent = _number(sysfs(number).resolve().parent)
-    return None if parent is None else Span(parent, start, start + 512 * int(value_of(number, "size")))
+    return (
+        None if parent is None else Span(parent, start, start + 512 * int(value_of(number, "size")))
+    )
 
 
 def loops() -> list[LoopDevice]:
@@ -99,12 +101,19 @@ def loops() -> list[LoopDevice]:
 
 
 def file_behind(number: int) -> Path | None:
-    """The file that a loop device lies on, by its name. None where another file has that name by now: something is
-    mounted over its folder, or it was attached in another namespace. None, too, where we may not look."""
+    """The file that a loop device lies on, by its name.
+
+    None where another file has that name by now: something is mounted over its folder, or it was
+    attached in another namespace. None, too, where we may not look.
+    """
     with suppress(OSError, ValueError):
         for loop in loops():
             path = Path(loop.path)
-            if loop.number == number and path.is_file() and node_of(path.stat()) == loop.backing.node:
+            if (
+                loop.number == number
+                and path.is_file()
+                and node_of(path.stat()) == loop.backing.node
+            ):
                 return path
     return None
 
@@ -112,7 +121,9 @@ def file_behind(number: int) -> Path | None:
 def _loop(folder: Path) -> LoopDevice | None:
     try:
         path = (folder / "loop/backing_file").read_text().rstrip("\n")
-        start, limit = (int((folder / "loop" / name).read_text()) for name in ("offset", "sizelimit"))
+        start, limit = (
+            int((folder / "loop" / name).read_text()) for name in ("offset", "sizelimit")
+        )
     except OSError:  # detached meanwhile
         return None
     number, node = _number(folder), _backing_node(folder.name, path)
@@ -122,7 +133,9 @@ def _loop(folder: Path) -> LoopDevice | None:
 
 
 def _backing_node(name: str, path: str) -> Node | None:
-    """The kernel's own answer, if we may ask; the path is that of another place for what was moved or deleted."""
+    """The kernel's own answer, if we may ask;
+    the path is that of another place for what was moved or deleted.
+    """
     try:
         with open(f"/dev/{name}", "rb", buffering=0, opener=_opener) as device:
             answer = fcntl.ioctl(device, _LOOP_GET_STATUS64, bytes(_LOOP_INFO.size))

@@ -1,7 +1,9 @@
-"""What a block device is called by what stays true over restarts: dm-3 and sdb are given out anew at each one.
+"""What a block device is called by what stays true over restarts:
+dm-3 and sdb are given out anew at each one.
 
-LVM's and other mappings have a UUID, disks a WWN or a serial, a mapped RBD its cluster and image, an array its UUID, a
-loop device the file behind it, a zvol its dataset, a device of NBD's client the address that qemu-nbd was given.
+LVM's and other mappings have a UUID, disks a WWN or a serial, a mapped RBD its cluster and image,
+an array its UUID, a loop device the file behind it, a zvol its dataset, a device of NBD's client
+the address that qemu-nbd was given.
 """
 
 from __future__ import annotations
@@ -23,7 +25,9 @@ _BY_ID, _BY_DATASET = Path("/dev/disk/by-id"), Path("/dev/zvol")
 
 
 def identity_of(number: int) -> str:
-    """A name that is fit for a folder and the same after a restart; "" if the device has nothing that lasts."""
+    """A name that is fit for a folder and the same after a restart;
+    "" if the device has nothing that lasts.
+    """
     kernel_name = name_of(number)
     if uuid := value_of(number, "dm/uuid"):
         return _short("lv" if uuid.startswith("LVM-") else "dm", uuid.removeprefix("LVM-"))
@@ -56,15 +60,18 @@ def identity_of_backing(path: Path, start: int = 0) -> str:
 
 
 def identity_of_served(address: Address) -> str:
-    """Of a disk that another program serves; the same where it is attached as a device of NBD's client, and by all
-    names that this host has for itself."""
+    """Of a disk that another program serves; the same where it is attached as a device of NBD's
+    client, and by all names that this host has for itself.
+    """
     if address.host.lower() in _THIS_HOST:
         address = replace(address, host="localhost")
     return _short("ssh" if address.scheme == "ssh" else "nbd", address.name)
 
 
 def dataset_of(number: int) -> str:
-    """The dataset of a zvol, as udev's links name it: rpool/data/vm-100-disk-0; "" if it is none."""
+    """The dataset of a zvol, as udev's links name it:
+    rpool/data/vm-100-disk-0; "" if it is none.
+    """
     for link in sorted(_BY_DATASET.rglob("*")):
         if link.is_symlink() and not re.search(r"-part\d+$", link.name) and _leads_to(link, number):
             return str(link.relative_to(_BY_DATASET))
@@ -72,7 +79,9 @@ def dataset_of(number: int) -> str:
 
 
 def lasting_path(path: Path) -> Path:
-    """The path of a device that leads to it after a restart as well, if there is one; a link as it was named."""
+    """The path of a device that leads to it after a restart as well,
+    if there is one; a link as it was named.
+    """
     absolute = path.absolute()
     number = absolute.stat().st_rdev
     if absolute.is_symlink() or not absolute.is_relative_to("/dev"):
@@ -86,7 +95,9 @@ def lasting_path(path: Path) -> Path:
 
 def _rbd(number: int) -> str:
     folder = Path("/sys/bus/rbd/devices") / name_of(number).removeprefix("rbd")
-    words = [_text(folder / name) for name in ("cluster_fsid", "pool", "pool_ns", "name", "current_snap")]
+    words = [
+        _text(folder / name) for name in ("cluster_fsid", "pool", "pool_ns", "name", "current_snap")
+    ]
     return _short("rbd", "/".join(words)) if words[-2] else ""
 
 
@@ -101,7 +112,9 @@ def _attached(word: str) -> str:
 
 
 def _address(thread: str) -> str:
-    """What qemu-nbd was told to attach, nbd://far/web01, by one of its threads; "" if that was no address."""
+    """What qemu-nbd was told to attach, nbd://far/web01, by one of its threads;
+    "" if that was no address.
+    """
     words = _text(Path(f"/proc/{thread}/cmdline")).split("\0") if thread else []
     return next((word for word in words[1:] if "://" in word), "")
 
@@ -110,7 +123,11 @@ def _disk(number: int) -> str:
     for name in ("device/wwid", "wwid", "device/serial", "serial"):
         if value := value_of(number, name):
             return _short("disk", value)
-    links = [link.name for link in sorted(_BY_ID.glob("*")) if _leads_to(link, number)] if _BY_ID.is_dir() else []
+    links = (
+        [link.name for link in sorted(_BY_ID.glob("*")) if _leads_to(link, number)]
+        if _BY_ID.is_dir()
+        else []
+    )
     return _short("disk", links[0]) if links else ""
 
 
@@ -119,7 +136,8 @@ def _short(kind: str, name: str) -> str:
     import hashlib  # it loads OpenSSL: 3 ms of what loads this file for something else
 
     readable = re.sub(r"[^A-Za-z0-9.-]+", "-", name).strip("-.")[-_READABLE:]
-    return f"{kind}-{readable}-{hashlib.sha256(name.encode(errors='surrogateescape')).hexdigest()[:16]}"
+    digest = hashlib.sha256(name.encode(errors="surrogateescape")).hexdigest()
+    return f"{kind}-{readable}-{digest[:16]}"
 
 
 def _leads_to(path: Path, number: int) -> bool:

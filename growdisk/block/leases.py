@@ -1,9 +1,10 @@
-"""Asks the kernel whether anybody else has a file open: a lease is granted only if nobody has. Two system calls.
+"""Asks the kernel whether anybody else has a file open: a lease is granted only if nobody has.
 
-QEMU's locks tell of those who take them. A lease tells of everybody: a QEMU with locking=off, a loop device, a process
-of another user or of a container, and that without looking through /proc. Only the owner of a file (or root) may ask,
-only for regular files, and only about this host: for what is mounted from a server, or by FUSE, the answer is not all.
-Spec: fcntl(2), F_SETLEASE.
+Two system calls. QEMU's locks tell of those who take them. A lease tells of everybody: a QEMU with
+locking=off, a loop device, a process of another user or of a container, and that without looking
+through /proc. Only the owner of a file (or root) may ask, only for regular files, and only about
+this host: for what is mounted from a server, or by FUSE, the answer is not all. Spec: fcntl(2),
+F_SETLEASE.
 """
 
 from __future__ import annotations
@@ -34,13 +35,17 @@ def others_write(path: Path) -> Answer:
 
 
 def others_open(fd: int) -> Answer:
-    """Whether anybody but this one open file has it open, be it only to read. `fd` is open to write."""
+    """Whether anybody but this one open file has it open, be it only to read.
+
+    `fd` is open to write.
+    """
     return _ask(fd, fcntl.F_WRLCK)
 
 
 def _ask(fd: int, kind: int) -> Answer:
     try:
-        # Who opens the file just now would have the kernel send SIGIO, which ends a process; this one is ignored.
+        # Who opens the file just now would have the kernel send SIGIO, which ends a process; this
+        # one is ignored.
         fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGURG)
         fcntl.fcntl(fd, fcntl.F_SETLEASE, kind)
         fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)

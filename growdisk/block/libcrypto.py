@@ -1,7 +1,9 @@
-"""AES in XTS mode through the system's libcrypto: a cipher that is given another IV for each sector.
+"""AES in XTS mode through the system's libcrypto:
+a cipher that is given another IV for each sector.
 
-Two calls for a sector of 512 bytes, and three times as fast as all that can be done with calls for many sectors. The
-library is there wherever Python's own ssl works; where it is not, sector_cipher.py does without.
+Two calls for a sector of 512 bytes, and three times as fast as all that can be done with calls for
+many sectors. The library is there wherever Python's own ssl works; where it is not,
+sector_cipher.py does without.
 """
 
 from __future__ import annotations
@@ -20,7 +22,12 @@ class XtsSectors:
         self._lib = _library()
         name = "EVP_aes_256_xts" if len(key) == 64 else "EVP_aes_128_xts"
         self._context = self._lib.EVP_CIPHER_CTX_new()
-        if self._lib.EVP_CipherInit_ex(self._context, getattr(self._lib, name)(), None, key, None, int(encrypt)) != 1:
+        if (
+            self._lib.EVP_CipherInit_ex(
+                self._context, getattr(self._lib, name)(), None, key, None, int(encrypt)
+            )
+            != 1
+        ):
             raise ValueError("libcrypto does not take this key for XTS")
 
     def __del__(self) -> None:
@@ -28,14 +35,31 @@ class XtsSectors:
             self._lib.EVP_CIPHER_CTX_free(context)
 
     def sectors(self, ivs: bytes, data: bytes) -> bytes:
-        """As many sectors as there are IVs of 16 bytes. OSError if libcrypto fails, which it has no reason to."""
+        """As many sectors as there are IVs of 16 bytes.
+
+        OSError if libcrypto fails, which it has no reason to.
+        """
         result, written = ctypes.create_string_buffer(len(data)), ctypes.c_int()
-        source, iv = ctypes.create_string_buffer(data, len(data)), ctypes.create_string_buffer(ivs, len(ivs))
-        start, length, update = self._lib.EVP_CipherInit_ex, ctypes.addressof(written), self._lib.EVP_CipherUpdate
-        into, out_of, next_iv = ctypes.addressof(result), ctypes.addressof(source), ctypes.addressof(iv)
+        source, iv = (
+            ctypes.create_string_buffer(data, len(data)),
+            ctypes.create_string_buffer(ivs, len(ivs)),
+        )
+        start, length, update = (
+            self._lib.EVP_CipherInit_ex,
+            ctypes.addressof(written),
+            self._lib.EVP_CipherUpdate,
+        )
+        into, out_of, next_iv = (
+            ctypes.addressof(result),
+            ctypes.addressof(source),
+            ctypes.addressof(iv),
+        )
         for offset in range(0, len(data), _SECTOR):
             good = start(self._context, None, None, None, next_iv, -1)
-            if good != 1 or update(self._context, into + offset, length, out_of + offset, _SECTOR) != 1:
+            if (
+                good != 1
+                or update(self._context, into + offset, length, out_of + offset, _SECTOR) != 1
+            ):
                 raise OSError("libcrypto failed")
             next_iv += 16
         return result.raw

@@ -1,8 +1,10 @@
-"""QEMU's own file locks (block/file-posix.c), so that a running guest and growdisk keep each other out.
+"""QEMU's own file locks (block/file-posix.c), so that a running guest
+and growdisk keep each other out.
 
-One byte of the file stands for one permission: byte 100+i is held while permission i is used, byte 200+i while
-permission i may not be used by others. Every lock is a *shared* one; a conflict is found by asking whether an
-exclusive lock could be had there. They are open-file-description locks: closing another descriptor does not drop them.
+One byte of the file stands for one permission: byte 100+i is held while permission i is used, byte
+200+i while permission i may not be used by others. Every lock is a *shared* one; a conflict is
+found by asking whether an exclusive lock could be had there. They are open-file-description locks:
+closing another descriptor does not drop them.
 """
 
 from __future__ import annotations
@@ -27,10 +29,11 @@ _FLOCK = struct.Struct("hhqqi4x")  # struct flock of x86-64 and arm64 Linux
 
 
 def lock_image(fd: int, path: Path, *, writing: bool) -> None:
-    """Take QEMU's locks on the open file `fd` for reading or writing; ImageInUse if somebody stands against it.
+    """Take QEMU's locks on the open file `fd` for reading or writing;
+    ImageInUse if somebody stands against it.
 
-    The locks live as long as the file description. First ours are taken, then others are looked for: two that come
-    at the same time may both be refused, but never both let in.
+    The locks live as long as the file description. First ours are taken, then others are looked
+    for: two that come at the same time may both be refused, but never both let in.
     """
     uses = _WRITER_USES if writing else _READER_USES
     own = [_USED + i for i in uses] + [_FORBIDDEN + i for i in _FORBIDS]
@@ -43,9 +46,10 @@ def lock_image(fd: int, path: Path, *, writing: bool) -> None:
             unlock_image(fd)
     except OSError as error:
         raise ImageUnsupported(
-            path, reason=f"its file system cannot lock files ({error.strerror})",
+            path,
+            reason=f"its file system cannot lock files ({error.strerror})",
             hint="copy the image to a local file system first",
-        ) from error  # fmt: skip
+        ) from error
     if blocked:
         raise ImageInUse(path, holder=lock_holders(fd, frozenset(against)))
 
@@ -56,7 +60,9 @@ def unlock_image(fd: int) -> None:
 
 
 def lock_holders(fd: int, lock_bytes: frozenset[int]) -> str:
-    """Who holds any of these lock bytes of the file, for people: `qemu-system-x86 (pid 4711)`, or `another program`."""
+    """Who holds any of these lock bytes of the file, for people:
+    `qemu-system-x86 (pid 4711)`, or `another program`.
+    """
     status = os.fstat(fd)
     names = [f"{_process_name(pid)} (pid {pid})" for pid in _pids_that_lock(status, lock_bytes)]
     return ", ".join(names) or "another program"
@@ -68,9 +74,11 @@ def image_writers(path: Path) -> list[int]:
 
 
 def flock_holder(path: Path) -> int | None:
-    """The living process that holds a lock of flock() on the file or folder; None where there is none.
+    """The living process that holds a lock of flock() on the file or folder;
+    None where there is none.
 
-    Taking the lock to find out would keep out somebody who comes at that moment; the kernel's list does not.
+    Taking the lock to find out would keep out somebody who comes at that moment; the kernel's list
+    does not.
     """
     try:
         status = path.stat()
@@ -83,8 +91,10 @@ def flock_holder(path: Path) -> int | None:
 
 
 def _has_open(pid: int, status: os.stat_result) -> bool:
-    """The list names a device otherwise than stat() on some file systems. Of others' processes nothing can be seen but
-    that they live."""
+    """The list names a device otherwise than stat() on some file systems.
+
+    Of others' processes nothing can be seen but that they live.
+    """
     try:
         links = [link.stat() for link in Path(f"/proc/{pid}/fd").iterdir() if link.exists()]
     except PermissionError:
@@ -98,7 +108,8 @@ def _set(fd: int, kind: int, byte: int) -> None:
     try:
         fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _FLOCK.pack(kind, os.SEEK_SET, byte, 1, 0))
     except OSError as error:
-        # Somebody holds an exclusive lock here: not QEMU's way, but the conflict test below will find it as well.
+        # Somebody holds an exclusive lock here: not QEMU's way, but the conflict test below will
+        # find it as well.
         if error.errno not in (errno.EAGAIN, errno.EACCES):
             raise
 
@@ -109,9 +120,13 @@ def _is_held(fd: int, byte: int) -> bool:
 
 
 def _pids_that_lock(status: os.stat_result, lock_bytes: frozenset[int]) -> list[int]:
-    """/proc/locks gives pid -1 for description locks, so every process's descriptors are looked through."""
+    """/proc/locks gives pid -1 for description locks,
+    so every process's descriptors are looked through.
+    """
     processes = (entry for entry in Path("/proc").iterdir() if entry.name.isdigit())
-    return sorted(int(process.name) for process in processes if _holds_lock(process, status, lock_bytes))
+    return sorted(
+        int(process.name) for process in processes if _holds_lock(process, status, lock_bytes)
+    )
 
 
 def _holds_lock(process: Path, status: os.stat_result, lock_bytes: frozenset[int]) -> bool:
@@ -120,7 +135,9 @@ def _holds_lock(process: Path, status: os.stat_result, lock_bytes: frozenset[int
             other = link.stat()
             if (other.st_dev, other.st_ino) == (status.st_dev, status.st_ino):
                 locks = re.findall(_LOCK, (process / "fdinfo" / link.name).read_text())
-                if any(int(first) <= byte <= int(last) for first, last in locks for byte in lock_bytes):
+                if any(
+                    int(first) <= byte <= int(last) for first, last in locks for byte in lock_bytes
+                ):
                     return True
     except OSError:  # another user's process, or one that has just ended
         pass

@@ -1,7 +1,8 @@
-"""How LUKS keeps a key: spread over thousands of stripes, all of which are needed to get it back (anti-forensic split).
+"""How LUKS keeps a key: spread over thousands of stripes,
+all of which are needed to get it back (anti-forensic split).
 
-A disk that has replaced a bad sector may keep the old one: of a key slot that was wiped, one lost stripe is enough.
-Spec: LUKS1 On-Disk Format 1.2.3, AFsplit and AFmerge.
+A disk that has replaced a bad sector may keep the old one: of a key slot that was wiped, one lost
+stripe is enough. Spec: LUKS1 On-Disk Format 1.2.3, AFsplit and AFmerge.
 """
 
 from __future__ import annotations
@@ -29,9 +30,14 @@ def merged(stripes: bytes, length: int, digest: str) -> bytes:
 def _diffused(block: bytes, digest: str) -> bytes:
     size = hashlib.new(digest).digest_size
     parts = (block[start : start + size] for start in range(0, len(block), size))
-    hashed = (hashlib.new(digest, n.to_bytes(4, "big") + part).digest()[: len(part)] for n, part in enumerate(parts))
+    hashed = (
+        hashlib.new(digest, n.to_bytes(4, "big") + part).digest()[: len(part)]
+        for n, part in enumerate(parts)
+    )
     return b"".join(hashed)
 
 
 def _xor(one: bytes, other: bytes) -> bytes:
-    return (int.from_bytes(one, "little") ^ int.from_bytes(other, "little")).to_bytes(len(one), "little")
+    return (int.from_bytes(one, "little") ^ int.from_bytes(other, "little")).to_bytes(
+        len(one), "little"
+    )

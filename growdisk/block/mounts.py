@@ -11,13 +11,30 @@ from growdisk.fast_dataclass import dataclass
 _IN_MEMORY = frozenset({"tmpfs", "devtmpfs", "ramfs"})
 _DEVICES_IN_MEMORY = ("zram", "ram")
 _UPPER = "upperdir="  # of an overlay: what a live system writes to
-LOCAL_LOCKS = frozenset({"nolock", "local_lock=all", "local_lock=posix", "nobrl"})  # of NFS and CIFS
-_SHARED = ("nfs", "cifs", "smb3", "9p", "ceph", "fuse", "virtiofs", "ocfs2", "gfs2", "lustre", "afs", "beegfs", "gpfs")
+# of NFS and CIFS
+LOCAL_LOCKS = frozenset({"nolock", "local_lock=all", "local_lock=posix", "nobrl"})
+_SHARED = (
+    "nfs",
+    "cifs",
+    "smb3",
+    "9p",
+    "ceph",
+    "fuse",
+    "virtiofs",
+    "ocfs2",
+    "gfs2",
+    "lustre",
+    "afs",
+    "beegfs",
+    "gpfs",
+)
 
 
 @dataclass(frozen=True)
 class Mount:
-    """`number` is the file system's device number, `kind` its type, `source` what is mounted at `place`."""
+    """`number` is the file system's device number,
+    `kind` its type, `source` what is mounted at `place`.
+    """
 
     number: int
     place: str
@@ -39,13 +56,17 @@ def mount_of(path: Path) -> Mount | None:
 
 
 def memory_under(path: Path) -> str:
-    """What of this host's memory `path` lies in, or would lie in; "" if it is a disk, as far as that shows."""
+    """What of this host's memory `path` lies in, or would lie in;
+    "" if it is a disk, as far as that shows.
+    """
     mount = mount_of(path)
     if mount is None or mount.kind in _IN_MEMORY:
         return mount.kind if mount else ""
     if (name := name_of(mount.number)).startswith(_DEVICES_IN_MEMORY):
         return name
-    upper = next((option.removeprefix(_UPPER) for option in mount.options if option.startswith(_UPPER)), None)
+    upper = next(
+        (option.removeprefix(_UPPER) for option in mount.options if option.startswith(_UPPER)), None
+    )
     below = Path(upper) if upper else file_behind(mount.number)
     # A path from before the root was changed may lead to this very mount.
     return memory_under(below) if below and below.exists() and mount_of(below) != mount else ""
@@ -68,7 +89,12 @@ def locks_reach(mount: Mount) -> bool:
 
 
 def unescaped(word: str) -> str:
-    return word.replace("\\040", " ").replace("\\011", "\t").replace("\\012", "\n").replace("\\134", "\\")
+    return (
+        word.replace("\\040", " ")
+        .replace("\\011", "\t")
+        .replace("\\012", "\n")
+        .replace("\\134", "\\")
+    )
 
 
 def _mount(line: str) -> Mount:
@@ -77,4 +103,6 @@ def _mount(line: str) -> Mount:
     major, minor = number.split(":")
     kind, source, *more = rest.split(" ")
     words = frozenset(",".join((options, *more)).split(","))
-    return Mount(os.makedev(int(major), int(minor)), unescaped(place), kind, unescaped(source), words)
+    return Mount(
+        os.makedev(int(major), int(minor)), unescaped(place), kind, unescaped(source), words
+    )

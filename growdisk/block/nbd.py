@@ -1,11 +1,14 @@
-"""Serves a block device over NBD on a unix socket, from threads of this process: the appliance's only way to an image.
+"""Serves a block device over NBD on a unix socket, from threads of this process:
+the appliance's only way to an image.
 
-So growdisk's engine stays the one writer of the image, a snapshot can be taken between two requests without starting
-the appliance anew, and a qemu that outlives us has nothing left to write to.
+So growdisk's engine stays the one writer of the image, a snapshot can be taken between two requests
+without starting the appliance anew, and a qemu that outlives us has nothing left to write to.
 
-A full host disk is answered with EIO, never ENOSPC: QEMU's default (werror=enospc) *stops* its guest on ENOSPC and
-waits for a person, so that the appliance would hang for ever. The true error is kept in `NbdServer.failure`.
-Spec: https://github.com/NetworkBlockDevice/nbd/blob/master/doc/proto.md, "Transmission phase", simple replies.
+A full host disk is answered with EIO, never ENOSPC: QEMU's default (werror=enospc) *stops* its
+guest on ENOSPC and waits for a person, so that the appliance would hang for ever. The true error is
+kept in `NbdServer.failure`. Spec:
+https://github.com/NetworkBlockDevice/nbd/blob/master/doc/proto.md, "Transmission phase", simple
+replies.
 """
 
 from __future__ import annotations
@@ -59,17 +62,23 @@ class _Request(NamedTuple):
 
 
 class NbdServer:
-    """A context manager: listens from entering to leaving. When it is left, no request is in flight any more."""
+    """A context manager: listens from entering to leaving.
+
+    When it is left, no request is in flight any more.
+    """
 
     def __init__(self, device: BlockDevice, socket_path: Path) -> None:
         self.socket_path = socket_path
-        self.failure: Exception | None = None  # the first error of the device that a client was told of
+        # the first error of the device that a client was told of
+        self.failure: Exception | None = None
         self._device = device
         self._export = Export(device.size, device.writable)
         self._gate = threading.RLock()
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._connections: dict[socket.socket, threading.Thread] = {}
-        self._acceptor = threading.Thread(target=self._accept_clients, name="nbd-accept", daemon=True)
+        self._acceptor = threading.Thread(
+            target=self._accept_clients, name="nbd-accept", daemon=True
+        )
 
     def __enter__(self) -> NbdServer:
         self._listener.bind(os.fspath(self.socket_path))
@@ -79,7 +88,10 @@ class NbdServer:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self._listener.shutdown(socket.SHUT_RDWR)  # wakes accept(); close alone would not
         self._acceptor.join()
@@ -92,12 +104,17 @@ class NbdServer:
 
     @contextlib.contextmanager
     def quiesced(self) -> Iterator[BlockDevice]:
-        """The device for the caller alone: no request is in flight inside this block, clients wait."""
+        """The device for the caller alone:
+        no request is in flight inside this block, clients wait.
+        """
         with self._gate:
             yield self._device
 
     def replace_device(self, device: BlockDevice) -> None:
-        """Serve `device`, of the same size, from the next request on. The old one is the caller's again."""
+        """Serve `device`, of the same size, from the next request on.
+
+        The old one is the caller's again.
+        """
         if (device.size, device.writable) != (self._export.size, self._export.writable):
             raise ValueError(f"clients were promised {self._export}, not {device.size} bytes")
         with self._gate:
@@ -109,7 +126,9 @@ class NbdServer:
                 connection, _ = self._listener.accept()
             except OSError:  # the listener was shut down
                 return
-            thread = threading.Thread(target=self._serve, args=(connection,), name="nbd-client", daemon=True)
+            thread = threading.Thread(
+                target=self._serve, args=(connection,), name="nbd-client", daemon=True
+            )
             self._connections[connection] = thread
             thread.start()
 
@@ -118,7 +137,9 @@ class NbdServer:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SOCKET_BUFFER)
             negotiate(connection, self._export)
             while True:
-                self._answer(connection, _Request._make(_REQUEST.unpack(receive(connection, _REQUEST.size))))
+                self._answer(
+                    connection, _Request._make(_REQUEST.unpack(receive(connection, _REQUEST.size)))
+                )
         self._connections.pop(connection, None)
 
     def _answer(self, connection: socket.socket, request: _Request) -> None:
@@ -153,8 +174,11 @@ class NbdServer:
                 return _OK, _do(self._device, request, payload)
         except NotImplementedError:
             return _EINVAL, b""
-        except Exception as error:  # a bug of the engine too must reach the main thread, not die with this one
-            _log.debug("nbd %s at %#x+%#x: %s", request.command, request.offset, request.length, error)
+        except Exception as error:
+            # a bug of the engine too must reach the main thread, not die with this one
+            _log.debug(
+                "nbd %s at %#x+%#x: %s", request.command, request.offset, request.length, error
+            )
             self.failure = self.failure or error
             return _EIO, b""
 
@@ -180,7 +204,8 @@ def _do(device: BlockDevice, request: _Request, payload: bytearray) -> bytes:
 
 
 def _send(connection: socket.socket, header: bytes, data: bytes) -> None:
-    if len(data) <= _SMALL:  # one system call; copying large data would cost more than the second call
+    # one system call; copying large data would cost more than the second call
+    if len(data) <= _SMALL:
         connection.sendall(header + data)
         return
     connection.sendall(header, socket.MSG_MORE)
@@ -189,10 +214,14 @@ def _send(connection: socket.socket, header: bytes, data: bytes) -> None:
 
 @contextlib.contextmanager
 def serve(device: BlockDevice) -> Iterator[NbdServer]:
-    """Serve `device` at a socket in a private directory, with a path short enough for a unix socket (107 bytes)."""
+    """Serve `device` at a socket in a private directory,
+    with a path short enough for a unix socket (107 bytes).
+    """
     parent = tempfile.gettempdir()
     with (
-        tempfile.TemporaryDirectory(prefix="growdisk-", dir=parent if len(parent) < 60 else "/tmp") as directory,
+        tempfile.TemporaryDirectory(
+            prefix="growdisk-", dir=parent if len(parent) < 60 else "/tmp"
+        ) as directory,
         NbdServer(device, Path(directory) / "nbd") as server,
     ):
         yield server

@@ -1,7 +1,8 @@
-"""Asks an NBD server what it offers, and takes nothing: size, and what it can do. Data go through QEMU's own client.
+"""Asks an NBD server what it offers, and takes nothing: size, and what it can do.
 
-A server that ends with its client does not count this as one, for no export is chosen.
-Spec: https://github.com/NetworkBlockDevice/nbd/blob/master/doc/proto.md, "Fixed newstyle negotiation", NBD_OPT_INFO.
+Data go through QEMU's own client. A server that ends with its client does not count this as one,
+for no export is chosen. Spec: https://github.com/NetworkBlockDevice/nbd/blob/master/doc/proto.md,
+"Fixed newstyle negotiation", NBD_OPT_INFO.
 """
 
 from __future__ import annotations
@@ -50,7 +51,9 @@ class Offer:
 
 
 def ask(server: Address, seconds: float) -> Offer:
-    """NotOffered; TimeoutError if it does not answer for so long; OSError if it cannot be reached."""
+    """NotOffered; TimeoutError if it does not answer for so long;
+    OSError if it cannot be reached.
+    """
     with _connected(server, seconds) as connection:
         try:
             return _asked(connection, server.path.encode())

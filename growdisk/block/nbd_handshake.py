@@ -1,8 +1,10 @@
-"""The first half of the NBD protocol: client and server agree on an export, its size and what it can do.
+"""The first half of the NBD protocol:
+client and server agree on an export, its size and what it can do.
 
-The surprising thing: an option's data must be read to its end even when the option is refused, else the stream is out
-of step. One export, whatever its name; no TLS, no structured replies: what is not known is answered "unsupported".
-Spec: https://github.com/NetworkBlockDevice/nbd/blob/master/doc/proto.md, "Fixed newstyle negotiation".
+The surprising thing: an option's data must be read to its end even when the option is refused, else
+the stream is out of step. One export, whatever its name; no TLS, no structured replies: what is not
+known is answered "unsupported". Spec:
+https://github.com/NetworkBlockDevice/nbd/blob/master/doc/proto.md, "Fixed newstyle negotiation".
 """
 
 from __future__ import annotations
@@ -25,7 +27,15 @@ _REP_ACK, _REP_SERVER, _REP_INFO = 1, 2, 3
 _REP_ERR_UNSUP, _REP_ERR_INVALID, _REP_ERR_TOO_BIG = (1 << 31) + 1, (1 << 31) + 3, (1 << 31) + 9
 _INFO_EXPORT, _INFO_BLOCK_SIZE = 0, 3
 
-_HAS_FLAGS, _READ_ONLY, _CAN_FLUSH, _CAN_FUA, _CAN_TRIM, _CAN_WRITE_ZEROES, _MULTI_CONN = 1, 2, 4, 8, 32, 64, 256
+_HAS_FLAGS, _READ_ONLY, _CAN_FLUSH, _CAN_FUA, _CAN_TRIM, _CAN_WRITE_ZEROES, _MULTI_CONN = (
+    1,
+    2,
+    4,
+    8,
+    32,
+    64,
+    256,
+)
 _WRITER_FLAGS = _CAN_FLUSH | _CAN_FUA | _CAN_TRIM | _CAN_WRITE_ZEROES
 
 MAX_REQUEST = 32 << 20
@@ -45,8 +55,11 @@ class Export:
 
     @property
     def flags(self) -> int:
-        # One device lies behind every connection, so a flush on one covers the writes of all: MULTI_CONN is true.
-        return _HAS_FLAGS | _MULTI_CONN | (_WRITER_FLAGS if self.writable else _READ_ONLY | _CAN_FLUSH)
+        # One device lies behind every connection, so a flush on one covers the writes of all:
+        # MULTI_CONN is true.
+        return (
+            _HAS_FLAGS | _MULTI_CONN | (_WRITER_FLAGS if self.writable else _READ_ONLY | _CAN_FLUSH)
+        )
 
 
 def receive(connection: socket.socket, length: int) -> bytearray:
@@ -62,7 +75,10 @@ def receive(connection: socket.socket, length: int) -> bytearray:
 
 
 def negotiate(connection: socket.socket, export: Export) -> None:
-    """Haggle until the client has chosen the export. Raises ClientGone when it goes away instead."""
+    """Haggle until the client has chosen the export.
+
+    Raises ClientGone when it goes away instead.
+    """
     connection.sendall(_GREETING.pack(b"NBDMAGIC", _OPTION_MAGIC, _FIXED_NEWSTYLE | _NO_ZEROES))
     client_flags = int.from_bytes(receive(connection, 4), "big")
     if client_flags & ~(_FIXED_NEWSTYLE | _NO_ZEROES):
@@ -77,8 +93,11 @@ def _answer_option(connection: socket.socket, export: Export, *, padded: bool) -
     if magic != _OPTION_MAGIC or length > _LONGEST_OPTION:
         raise ClientGone
     data = bytes(receive(connection, length))
-    if option == _OPT_EXPORT_NAME:  # the one option without a reply header: the client cannot be told of an error
-        connection.sendall(struct.pack(">QH", export.size, export.flags) + bytes(124 if padded else 0))
+    # the one option without a reply header: the client cannot be told of an error
+    if option == _OPT_EXPORT_NAME:
+        connection.sendall(
+            struct.pack(">QH", export.size, export.flags) + bytes(124 if padded else 0)
+        )
         return True
     if option in (_OPT_INFO, _OPT_GO):
         return _answer_info(connection, option, export, data)
@@ -98,14 +117,18 @@ def _answer_info(connection: socket.socket, option: int, export: Export, data: b
         _reply(connection, option, _REP_ERR_INVALID)
         return False
     blocks = struct.pack(">HIII", _INFO_BLOCK_SIZE, _SMALLEST_BLOCK, _PREFERRED_BLOCK, MAX_REQUEST)
-    _reply(connection, option, _REP_INFO, struct.pack(">HQH", _INFO_EXPORT, export.size, export.flags))
+    _reply(
+        connection, option, _REP_INFO, struct.pack(">HQH", _INFO_EXPORT, export.size, export.flags)
+    )
     _reply(connection, option, _REP_INFO, blocks)
     _reply(connection, option, _REP_ACK)
     return option == _OPT_GO
 
 
 def _is_info_request(data: bytes) -> bool:
-    """Name with its length (4 bytes), then the wanted kinds of information with their number (2 bytes)."""
+    """Name with its length (4 bytes), then the wanted kinds of
+    information with their number (2 bytes).
+    """
     if len(data) < 6:
         return False
     name_end = 4 + int.from_bytes(data[:4], "big")

@@ -1,4 +1,6 @@
-"""How a file of the host is opened: without waiting, if it can be a disk, and to write only if nobody uses it."""
+"""How a file of the host is opened:
+without waiting, if it can be a disk, and to write only if nobody uses it.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +19,15 @@ from growdisk.errors import ImageError, ImageInUse, ImageNotReadable
 _READ_ONLY = {
     errno.EPERM: (
         "it is immutable, or may only be appended to (lsattr shows i or a)",
-        "if it may change: chattr -i -a on it; Proxmox marks so what linked clones lie on, and they would break",
+        (
+            "if it may change: chattr -i -a on it; Proxmox marks so what linked clones lie on, and "
+            "they would break"
+        ),
     ),
-    errno.EROFS: ("its file system is mounted read-only", "mount that to be written to, or copy the image elsewhere"),
+    errno.EROFS: (
+        "its file system is mounted read-only",
+        "mount that to be written to, or copy the image elsewhere",
+    ),
 }
 _GET_FLAGS = 0x80086601  # FS_IOC_GETFLAGS: _IOR('f', 1, long)
 _APPEND_ONLY = 0x20  # FS_APPEND_FL
@@ -28,8 +36,9 @@ _APPEND_ONLY = 0x20  # FS_APPEND_FL
 def opened(path: Path, *, writable: bool) -> int:
     """A descriptor of a regular file or a block device, without ever waiting.
 
-    What is neither is not even opened: that alone may start or wake something (a tape, a watchdog, a pipe's writer).
-    A block device is opened so that it is not written to while the host itself uses it.
+    What is neither is not even opened: that alone may start or wake something (a tape, a watchdog,
+    a pipe's writer). A block device is opened so that it is not written to while the host itself
+    uses it.
     """
     flags = (os.O_RDWR if writable else os.O_RDONLY) | os.O_CLOEXEC | os.O_NONBLOCK
     try:
@@ -72,13 +81,17 @@ def refuse_read_only(path: Path, number: int) -> None:
 
 
 def require_writable(path: Path) -> None:
-    """ImageNotReadable with the reason why it cannot be opened to write; who can does not open it so."""
+    """ImageNotReadable with the reason why it cannot be opened to write;
+    who can does not open it so.
+    """
     if not os.access(path, os.W_OK, effective_ids=True) or _is_append_only(path):
         os.close(opened(path, writable=True))
 
 
 def _is_append_only(path: Path) -> bool:
-    """What may only be appended to may be written to, as access() has it, and cannot be opened so."""
+    """What may only be appended to may be written to,
+    as access() has it, and cannot be opened so.
+    """
     fd, flags = opened(path, writable=False), bytearray(8)
     try:
         fcntl.ioctl(fd, _GET_FLAGS, flags)
@@ -99,7 +112,10 @@ def no_look() -> None:
 
 
 def second_look(path: Path, *, not_in_use: bool) -> Callable[[], None]:
-    """What to do when the locks are ours. Of a file the kernel is asked before it is open to write here."""
+    """What to do when the locks are ours.
+
+    Of a file the kernel is asked before it is open to write here.
+    """
     from growdisk.block.leases import others_write
 
     try:
@@ -112,7 +128,9 @@ def second_look(path: Path, *, not_in_use: bool) -> Callable[[], None]:
         return no_look
     from growdisk.block.second_look import refuse_users
 
-    return partial(refuse_users, path, claimed=True, not_in_use=not_in_use, written=answer == "somebody")
+    return partial(
+        refuse_users, path, claimed=True, not_in_use=not_in_use, written=answer == "somebody"
+    )
 
 
 def name_holder(path: Path) -> None:

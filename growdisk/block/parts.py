@@ -1,7 +1,8 @@
 """What a range of a device consists of, and how each part gets into a buffer of the caller's.
 
-Looking a range up and fetching it are two actions. The first goes through cached tables, and belongs to one thread. The
-second touches the host's files alone; where it takes a processor's time (decompressing), other threads can do it.
+Looking a range up and fetching it are two actions. The first goes through cached tables, and
+belongs to one thread. The second touches the host's files alone; where it takes a processor's time
+(decompressing), other threads can do it.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """A host file as a block device: raw images, and the file below every qcow2 image.
 
-It may be a block device of the host: that has the size it has, and is written to only while nothing of the host's own
-(a mount, a device mapper, an array) holds it.
-Holes are data's absence and stay holes: SEEK_DATA finds them, hole punching makes them. Writing needs the locks of
-block/locks.py, which are taken before the first byte is read.
+It may be a block device of the host: that has the size it has, and is written to only while nothing
+of the host's own (a mount, a device mapper, an array) holds it. Holes are data's absence and stay
+holes: SEEK_DATA finds them, hole punching makes them. Writing needs the locks of block/locks.py,
+which are taken before the first byte is read.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ from growdisk.fallocate import KEEP_SIZE, NOT_SUPPORTED, PUNCH_HOLE, ZERO_RANGE,
 _CHUNK = 1 << 20
 _SECTOR = 512
 _SENT_AT_ONCE = 16 << 20
-_AHEAD = 32 << 20  # a file that grows bit by bit is lengthened by so much at once: each time costs a journal's entry
+# a file that grows bit by bit is lengthened by so much at once: each time costs a journal's entry
+_AHEAD = 32 << 20
 _SYNC_FILE_RANGE_WRITE = 2
 _MAX_OFFSET = (1 << 63) - 1
 
@@ -40,18 +41,25 @@ class RawFile(InParts):
         self.is_block_device = stat.S_ISBLK(os.fstat(fd).st_mode)
         self._size = os.lseek(fd, 0, os.SEEK_END)
         self._missing = 0  # bytes of its last sector that the file has not; they read as zeros
-        self._waiting: int | None = None  # bytes written and not yet sent to the disk, where that is done early
-        self._direct: int | None = None  # another descriptor, for what is written past the host's cache
+        # bytes written and not yet sent to the disk, where that is done early
+        self._waiting: int | None = None
+        # another descriptor, for what is written past the host's cache
+        self._direct: int | None = None
         self._end = 0  # where the file ends on the host, if that is behind its size
         self._on_fuse: bool | None = None  # not looked up yet
         self._is_synced = False  # what another process wrote before it died need not be durable yet
         self._is_synced_later = False  # as a whole, by whoever made it
 
     @classmethod
-    def open(cls, path: Path, *, writable: bool = False, lock: bool = True, not_in_use: bool = False) -> RawFile:
-        """Open an existing file. Raises ImageNotReadable, or ImageInUse if QEMU's locks stand against it, or, to write,
-        if anybody else uses it; use-unknown if that cannot be known of a device, unless `not_in_use` says that it is
-        not."""
+    def open(
+        cls, path: Path, *, writable: bool = False, lock: bool = True, not_in_use: bool = False
+    ) -> RawFile:
+        """Open an existing file.
+
+        Raises ImageNotReadable, or ImageInUse if QEMU's locks stand against it, or, to write, if
+        anybody else uses it; use-unknown if that cannot be known of a device, unless `not_in_use`
+        says that it is not.
+        """
         look_again = second_look(path, not_in_use=not_in_use) if writable and lock else no_look
         fd = opened(path, writable=writable)
         try:
@@ -66,7 +74,10 @@ class RawFile(InParts):
 
     @classmethod
     def open_disk(cls, path: Path, *, writable: bool = False, not_in_use: bool = False) -> RawFile:
-        """Open a raw image. A file that ends within a sector is a disk that has the whole of it, as for QEMU."""
+        """Open a raw image.
+
+        A file that ends within a sector is a disk that has the whole of it, as for QEMU.
+        """
         file = cls.open(path, writable=writable, not_in_use=not_in_use)
         file._missing = -file._size % _SECTOR
         file._size += file._missing
@@ -142,7 +153,9 @@ class RawFile(InParts):
         return b"".join(parts)
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
-        """Fill `buffer` with the bytes from `offset` on: large pieces cost less than new memory for each."""
+        """Fill `buffer` with the bytes from `offset` on:
+        large pieces cost less than new memory for each.
+        """
         check_range(self._size, offset, len(buffer))
         while buffer:
             count = os.preadv(self._fd, [buffer], offset)
@@ -174,14 +187,17 @@ class RawFile(InParts):
         while view:
             written = os.pwrite(self._fd, view, offset)
             view, offset = view[written:], offset + written
-        self._missing = min(self._missing, max(self._size - offset, 0))  # the file has become longer
+        # the file has become longer
+        self._missing = min(self._missing, max(self._size - offset, 0))
 
     def write_behind(self, *, synced_later: bool = False) -> None:
-        """From now on much is written: it goes to the disk as it comes, so that the next flush has little to wait for.
+        """From now on much is written:
+        it goes to the disk as it comes, so that the next flush has little to wait for.
 
-        Large pieces in buffers of direct.aligned() go past the host's cache, where that can be. Where the file grows,
-        it is longer on the host than its size says until the next flush. `synced_later`: that waits for nothing, as
-        nobody knows of the file before its maker has made all of it durable.
+        Large pieces in buffers of direct.aligned() go past the host's cache, where that can be.
+        Where the file grows, it is longer on the host than its size says until the next flush.
+        `synced_later`: that waits for nothing, as nobody knows of the file before its maker has
+        made all of it durable.
         """
         self._waiting, self._is_synced_later = 0, synced_later
         if self._direct is None:
@@ -193,7 +209,9 @@ class RawFile(InParts):
         return self._direct is not None
 
     def clone_from(self, source: RawFile) -> bool:
-        """Become a copy of another file that shares its blocks with it; False where the file system has no such."""
+        """Become a copy of another file that shares its blocks with it;
+        False where the file system has no such.
+        """
         if self.is_block_device or not direct.clone(source._fd, self._fd):
             return False
         self._size, self._is_synced = source.length, False
@@ -206,11 +224,14 @@ class RawFile(InParts):
             import ctypes
 
             self._waiting = 0
-            ctypes.CDLL(None).sync_file_range(self._fd, ctypes.c_int64(0), ctypes.c_int64(0), _SYNC_FILE_RANGE_WRITE)
+            ctypes.CDLL(None).sync_file_range(
+                self._fd, ctypes.c_int64(0), ctypes.c_int64(0), _SYNC_FILE_RANGE_WRITE
+            )
 
     def write_zeros(self, offset: int, length: int) -> None:
         check_range(self._size, offset, length)
-        # Who serves a file by FUSE may take a hole for a mere hint, and keep what was there (QEMU's storage daemon).
+        # Who serves a file by FUSE may take a hole for a mere hint, and keep what was there (QEMU's
+        # storage daemon).
         if self._fallocate(ZERO_RANGE if self._is_on_fuse() else PUNCH_HOLE, offset, length):
             return
         zeros = bytes(min(length, _CHUNK))
@@ -222,7 +243,9 @@ class RawFile(InParts):
         self._fallocate(PUNCH_HOLE, offset, length)
 
     def copy_from(self, source: RawFile, offset: int, length: int, *, move: int = 0) -> None:
-        """A range of another file to the same place, or `move` bytes further; the kernel does it where it can."""
+        """A range of another file to the same place, or `move` bytes further;
+        the kernel does it where it can.
+        """
         check_range(self._size, offset + move, length)
         end = offset + length
         self._is_synced = False
@@ -282,10 +305,13 @@ class RawFile(InParts):
         return self._size - self._missing
 
     def trim(self, length: int) -> None:
-        """Give back what is reserved behind `length`, which is the file's, or ends within the disk's last sector."""
+        """Give back what is reserved behind `length`, which is the file's,
+        or ends within the disk's last sector.
+        """
         if self.is_block_device:
             return
-        if self._is_on_fuse() and os.fstat(self._fd).st_size == length:  # some have a size that cannot be set
+        # some have a size that cannot be set
+        if self._is_on_fuse() and os.fstat(self._fd).st_size == length:
             return
         self._is_synced = False
         os.ftruncate(self._fd, length)
@@ -293,7 +319,10 @@ class RawFile(InParts):
         self._missing = self._size - length
 
     def allocate(self, offset: int, length: int) -> None:
-        """Reserve host blocks for a range (posix_fallocate). OSError ENOSPC when there is no room for it."""
+        """Reserve host blocks for a range (posix_fallocate).
+
+        OSError ENOSPC when there is no room for it.
+        """
         if self.is_block_device:
             self._require_room(offset + length)
             return
@@ -302,7 +331,10 @@ class RawFile(InParts):
         self._size = max(self._size, offset + length)
 
     def reserve(self, offset: int, length: int) -> None:
-        """Reserve host blocks for a range without changing size or content, also behind the end. OSError if full."""
+        """Reserve host blocks for a range without changing size or content, also behind the end.
+
+        OSError if full.
+        """
         self._is_synced = False
         try:
             fallocate(self._fd, KEEP_SIZE, offset, length)
@@ -311,7 +343,9 @@ class RawFile(InParts):
                 raise OSError(error.errno, error.strerror, str(self.path)) from error
 
     def claim(self, ranges: Iterable[tuple[int, int]]) -> None:
-        """Reserve host blocks for all of these [start, end) before the first is written, or, with OSError, none."""
+        """Reserve host blocks for all of these [start,
+        end) before the first is written, or, with OSError, none.
+        """
         taken: list[tuple[int, int]] = []
         try:
             for first, last in (hole for each in ranges for hole in self.unallocated(*each)):
@@ -323,13 +357,20 @@ class RawFile(InParts):
             raise
 
     def unallocated(self, start: int, end: int) -> Iterator[tuple[int, int]]:
-        """Where [start, end) has no blocks of the host. What is allocated and never written reads as a hole too."""
+        """Where [start, end) has no blocks of the host.
+
+        What is allocated and never written reads as a hole too.
+        """
         if start >= end:
             return
         try:
             blocks = list(allocated_extents(self._fd, start, end - start))
         except OSError:  # a file system that does not tell: what reads as a hole is one
-            blocks = [(e.start, e.end) for e in self.extents(start, end - start) if e.kind is ExtentKind.DATA]
+            blocks = [
+                (e.start, e.end)
+                for e in self.extents(start, end - start)
+                if e.kind is ExtentKind.DATA
+            ]
         for first, last in (*blocks, (end, end)):
             if start < min(first, end):
                 yield start, min(first, end)
@@ -363,10 +404,15 @@ class RawFile(InParts):
 
     def _require_room(self, size: int) -> None:
         if size > self._size:
-            raise OSError(errno.ENOSPC, f"{self.path} is a block device of {self._size} bytes; {size} are needed")
+            raise OSError(
+                errno.ENOSPC,
+                f"{self.path} is a block device of {self._size} bytes; {size} are needed",
+            )
 
     def _seek(self, offset: int, whence: int, end: int) -> int:
-        """The next data or hole, at most `end`; a file system that cannot tell has data everywhere."""
+        """The next data or hole, at most `end`;
+        a file system that cannot tell has data everywhere.
+        """
         try:
             return min(os.lseek(self._fd, offset, whence), end)
         except OSError as error:
@@ -394,7 +440,10 @@ class RawFile(InParts):
 
 
 def _possible(size: int) -> int:
-    """The size of a file. One that the kernel's calls have no number for is told as any other that is too large."""
+    """The size of a file.
+
+    One that the kernel's calls have no number for is told as any other that is too large.
+    """
     if size > _MAX_OFFSET:
         raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
     return size

@@ -1,4 +1,6 @@
-"""The second look, after QEMU's locks: refuses a device or a file that anybody uses, whether he locks it or not."""
+"""The second look, after QEMU's locks:
+refuses a device or a file that anybody uses, whether he locks it or not.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +16,14 @@ _MOMENT, _PAUSE = 0.5, 0.05  # seconds
 _UDEV, _UDEV_SECONDS = ("(udev-worker) (pid", "systemd-udevd (pid"), 60.0
 
 
-def refuse_users(path: Path, *, claimed: bool = False, not_in_use: bool = False, written: bool = False) -> None:
-    """ImageInUse if anybody else uses it. use-unknown for a device of which not all users can be seen, unless
-    `not_in_use` gives the user's word for those.
+def refuse_users(
+    path: Path, *, claimed: bool = False, not_in_use: bool = False, written: bool = False
+) -> None:
+    """ImageInUse if anybody else uses it. use-unknown for a device of which not all users can be
+    seen, unless `not_in_use` gives the user's word for those.
 
-    `claimed`: this process has the device open exclusively already. `written`: the kernel knows of somebody who writes
-    to the file.
+    `claimed`: this process has the device open exclusively already. `written`: the kernel knows of
+    somebody who writes to the file.
     """
     use = _lasting_use(path, claimed=claimed)
     if use and use.release and not use.pids:
@@ -32,7 +36,9 @@ def refuse_users(path: Path, *, claimed: bool = False, not_in_use: bool = False,
             {"path": path, "holder": ", ".join(use.holders), "hint": use.release},
         )
     if use or (written and not is_open_here(path)):
-        raise ImageInUse(path, holder=", ".join(use.holders) or "a process that cannot be seen from here")
+        raise ImageInUse(
+            path, holder=", ".join(use.holders) or "a process that cannot be seen from here"
+        )
     if use.unseen and not not_in_use and path.is_block_device() and os.geteuid() != 0:
         # A device of the host, and not all who may use it can be seen.
         raise ImageError.named(

@@ -1,8 +1,10 @@
-"""Ciphers for 512-byte sectors, many at once: AES in XTS and CBC mode with the sector's number as its IV.
+"""Ciphers for 512-byte sectors, many at once:
+AES in XTS and CBC mode with the sector's number as its IV.
 
-One call per sector into a library costs more than the encryption. So a whole range goes through plain AES in one call,
-and what makes it XTS or CBC is XORed in as one large number.
-Follows IEEE 1619 (XTS) and dm-crypt's names of IV generators (plain, plain64, essiv). The sole `import cryptography`.
+One call per sector into a library costs more than the encryption. So a whole range goes through
+plain AES in one call, and what makes it XTS or CBC is XORed in as one large number. Follows IEEE
+1619 (XTS) and dm-crypt's names of IV generators (plain, plain64, essiv). The sole `import
+cryptography`.
 """
 
 from __future__ import annotations
@@ -44,7 +46,10 @@ class _Ivs(Protocol):
 
 
 def sector_cipher(algorithm: str, mode: str, key: bytes) -> SectorCipher:
-    """By dm-crypt's names: ("aes", "xts-plain64"), ("aes", "cbc-essiv:sha256"), ... UnknownCipher for others."""
+    """By dm-crypt's names: ("aes", "xts-plain64"), ("aes", "cbc-essiv:sha256"), ...
+
+    UnknownCipher for others.
+    """
     chaining, _, generator = mode.partition("-")
     if algorithm != "aes" or chaining not in ("xts", "cbc"):
         raise UnknownCipher(f"{algorithm}-{mode}")
@@ -64,7 +69,9 @@ def _xts(key: bytes, ivs: _Ivs) -> SectorCipher:
 
 def decrypt_xts(key: bytes, iv: int, unit: bytes) -> bytes:
     """One unit of any size, as dm-crypt has them with sectors larger than 512 bytes."""
-    return Cipher(algorithms.AES(key), modes.XTS(iv.to_bytes(16, "little"))).decryptor().update(unit)
+    return (
+        Cipher(algorithms.AES(key), modes.XTS(iv.to_bytes(16, "little"))).decryptor().update(unit)
+    )
 
 
 def _iv_generator(name: str, key: bytes) -> _Ivs:
@@ -72,7 +79,11 @@ def _iv_generator(name: str, key: bytes) -> _Ivs:
         mask = (1 << (32 if name == "plain" else 64)) - 1
         return lambda sector, count: _numbers(sector, count, mask)
     kind, _, digest = name.partition(":")
-    if kind != "essiv" or digest not in hashlib.algorithms_available or hashlib.new(digest).digest_size not in (16, 32):
+    if (
+        kind != "essiv"
+        or digest not in hashlib.algorithms_available
+        or hashlib.new(digest).digest_size not in (16, 32)
+    ):
         raise UnknownCipher(f"IV generator {name}")
     salted = _Aes(hashlib.new(digest, key).digest())
     plain = _iv_generator("plain64", key)
@@ -118,7 +129,9 @@ class _FastXts:
 
 
 class _Xts:
-    """C = E(P ^ T) ^ T, where T starts as the encrypted IV and is doubled for each further block of a sector."""
+    """C = E(P ^ T) ^ T, where T starts as the encrypted IV and is doubled for
+    each further block of a sector.
+    """
 
     def __init__(self, key: bytes, ivs: _Ivs) -> None:
         half = len(key) // 2
@@ -136,7 +149,9 @@ class _Xts:
         return (int.from_bytes(through_aes(inner), "little") ^ mask).to_bytes(len(data), "little")
 
     def _mask(self, sector: int, count: int) -> int:
-        """T of every block: all sectors' first ones are one number of 128-bit lanes, which is doubled 31 times."""
+        """T of every block: all sectors' first ones are one number of 128-bit lanes,
+        which is doubled 31 times.
+        """
         lanes = int.from_bytes(self._tweak.encrypt(self._ivs(sector, count)), "little")
         ones = int.from_bytes((b"\1" + bytes(15)) * count, "little")
         tops = ones << 127
@@ -168,8 +183,14 @@ class _Cbc:
         return _xor(self._aes.decrypt(data), before.tobytes())
 
     def _encrypt_one(self, sector: int, data: bytes) -> bytes:
-        return Cipher(algorithms.AES(self._key), modes.CBC(self._ivs(sector, 1))).encryptor().update(data)
+        return (
+            Cipher(algorithms.AES(self._key), modes.CBC(self._ivs(sector, 1)))
+            .encryptor()
+            .update(data)
+        )
 
 
 def _xor(one: bytes, other: bytes) -> bytes:
-    return (int.from_bytes(one, "little") ^ int.from_bytes(other, "little")).to_bytes(len(one), "little")
+    return (int.from_bytes(one, "little") ^ int.from_bytes(other, "little")).to_bytes(
+        len(one), "little"
+    )

@@ -8,7 +8,10 @@ from growdisk.block.device import BlockDevice, Extent, check_range
 
 
 class Window:
-    """Bytes [start, start+size) of `device`, addressed from 0. Closing the window leaves the device open."""
+    """Bytes [start, start+size) of `device`, addressed from 0.
+
+    Closing the window leaves the device open.
+    """
 
     def __init__(self, device: BlockDevice, start: int, size: int) -> None:
         check_range(device.size, start, size)
@@ -44,7 +47,9 @@ class Window:
     def extents(self, offset: int, length: int) -> Iterator[Extent]:
         check_range(self._size, offset, length)
         for extent in self._device.extents(self._start + offset, length):
-            yield Extent(extent.start - self._start, extent.end - self._start, extent.kind, extent.depth)
+            yield Extent(
+                extent.start - self._start, extent.end - self._start, extent.kind, extent.depth
+            )
 
     def close(self) -> None:
         """The device below belongs to somebody else."""

@@ -1,6 +1,7 @@
 """Copies what one device holds of its own onto another: how an overlay becomes part of its base.
 
-Doing it twice is the same as doing it once, so a crash in the middle is finished by doing it again (a redo log).
+Doing it twice is the same as doing it once, so a crash in the middle is finished by doing it again
+(a redo log).
 """
 
 from __future__ import annotations
@@ -12,11 +13,14 @@ CHUNK = 4 << 20
 _PIECE = 64 << 10  # zeros are looked for in pieces of this size
 
 
-def redo(delta: Layer, base: ResizableDevice, *, keep_room: bool = False, free_zeros: bool = False) -> None:
-    """Make `base` as large as `delta`, and give it all that `delta` itself holds. Durable on return.
+def redo(
+    delta: Layer, base: ResizableDevice, *, keep_room: bool = False, free_zeros: bool = False
+) -> None:
+    """Make `base` as large as `delta`, and give it all that `delta` itself holds.
 
-    `keep_room`: what becomes zeros stays data, so that going back finds the room of what was there before.
-    `free_zeros`: data that are zeros are given to `base` as zeros, which need no room in it.
+    Durable on return. `keep_room`: what becomes zeros stays data, so that going back finds the room
+    of what was there before. `free_zeros`: data that are zeros are given to `base` as zeros, which
+    need no room in it.
     """
     if base.size < delta.size:
         base.resize(delta.size)
@@ -26,7 +30,9 @@ def redo(delta: Layer, base: ResizableDevice, *, keep_room: bool = False, free_z
         elif extent.kind is ExtentKind.ZERO:
             base.write_zeros(extent.start, extent.length)
         else:
-            for start, end in split_range(extent.start, extent.end, _PIECE if free_zeros else CHUNK):
+            for start, end in split_range(
+                extent.start, extent.end, _PIECE if free_zeros else CHUNK
+            ):
                 data = delta.read(start, end - start)
                 if free_zeros and not any(data):
                     base.write_zeros(start, end - start)
@@ -40,16 +46,25 @@ def redo(delta: Layer, base: ResizableDevice, *, keep_room: bool = False, free_z
 
 def _write_zeros_over_data(base: BlockDevice, zeros: Extent) -> None:
     for extent in list(base.extents(zeros.start, zeros.length)):
-        for start, end in split_range(extent.start, extent.end, CHUNK) if extent.kind is ExtentKind.DATA else ():
+        for start, end in (
+            split_range(extent.start, extent.end, CHUNK) if extent.kind is ExtentKind.DATA else ()
+        ):
             base.write(start, bytes(end - start))
 
 
 def capture(delta: Layer, base: BlockDevice, undo: BlockDevice) -> None:
-    """Keep in `undo` (of base's size) what `redo(delta, base)` will overwrite. Durable on return."""
+    """Keep in `undo` (of base's size) what `redo(delta, base)` will overwrite.
+
+    Durable on return.
+    """
     for extent in delta.own_extents():
         end = min(extent.end, base.size)
         if extent.kind is ExtentKind.ZERO:  # what is a hole stays one
-            parts = [part for part in base.extents(extent.start, end - extent.start) if part.kind is ExtentKind.DATA]
+            parts = [
+                part
+                for part in base.extents(extent.start, end - extent.start)
+                if part.kind is ExtentKind.DATA
+            ]
         else:
             parts = [Extent(extent.start, end, ExtentKind.DATA)]
         for part in parts:

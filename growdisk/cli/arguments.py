@@ -7,14 +7,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from growdisk.cli.common_options import add_overlays_may_break, group_of
-from growdisk.cli.disk_options import add_layout_options, add_others, add_volume_options, declare, help_of, keys_of
+from growdisk.cli.disk_options import (
+    add_layout_options,
+    add_others,
+    add_volume_options,
+    declare,
+    help_of,
+    keys_of,
+)
 from growdisk.cli.targets import add_inside, add_machine, settle_positionals
 from growdisk.errors import BadSize, UsageError, shell_word
 from growdisk.fast_dataclass import replace
 from growdisk.planner.goal import Goal, RunOptions
 from growdisk.planner.option_table import SHARED
 from growdisk.planner.rule_words import rule_of
-from growdisk.planner.size_specs import chosen_volumes, grown, other_disks, percent, requests_by_disk
+from growdisk.planner.size_specs import (
+    chosen_volumes,
+    grown,
+    other_disks,
+    percent,
+    requests_by_disk,
+)
 from growdisk.units import SizeSpec, parse_goal_size
 
 if TYPE_CHECKING:
@@ -38,7 +51,10 @@ def add_image(parser: argparse.ArgumentParser) -> None:
 def add_goal(parser: argparse.ArgumentParser) -> None:
     add_target(parser)
     parser.add_argument(
-        "size", nargs="?", metavar="SIZE", help=help_of(SHARED["size"], "b k M G T P E are powers of 1024")
+        "size",
+        nargs="?",
+        metavar="SIZE",
+        help=help_of(SHARED["size"], "b k M G T P E are powers of 1024"),
     )
     rule = group_of(parser, "only if it is needed")
     for name, metavar in (
@@ -53,12 +69,16 @@ def add_goal(parser: argparse.ArgumentParser) -> None:
     add_others(parser)
     work = group_of(parser, "how it is done")
     declare(
-        work, "backend",
-        more="direct is this machine's own tools, uml a kernel that runs as a program, guestfs libguestfs's appliance",
-    )  # fmt: skip
+        work,
+        "backend",
+        more="direct is this machine's own tools, uml a kernel that runs as a program, guestfs "
+        "libguestfs's appliance",
+    )
     back = group_of(parser, "the way back")
     declare(
-        back, "snapshots", more="auto is internal for qcow2 v3, and overlay otherwise and for images with many tables"
+        back,
+        "snapshots",
+        more="auto is internal for qcow2 v3, and overlay otherwise and for images with many tables",
     )
     add_overlays_may_break(back)
     declare(back, "keep_snapshots")
@@ -68,9 +88,10 @@ def add_goal(parser: argparse.ArgumentParser) -> None:
 
 def add_not_in_use(parser: argparse._ActionsContainer) -> None:
     parser.add_argument(
-        "--not-in-use", action="store_true",
+        "--not-in-use",
+        action="store_true",
         help="nobody uses the device: your word for what growdisk, without root, cannot look at",
-    )  # fmt: skip
+    )
 
 
 def goal_of(arguments: argparse.Namespace) -> Goal:
@@ -78,12 +99,25 @@ def goal_of(arguments: argparse.Namespace) -> Goal:
     size = _size(arguments) if arguments.size is not None else None
     requests, *_ = requests_by_disk(arguments.grow, len(getattr(arguments, "others", ())))
     return Goal(
-        size, arguments.partition, arguments.swap, _numbers(arguments.delete), arguments.preallocation,
-        move=_numbers(arguments.move), grow=grown(requests), sector_size=arguments.sector_size,
-        to_gpt=arguments.to_gpt, lv=chosen_volumes(arguments.lv), lv_share=percent(arguments.lv_share),
+        size,
+        arguments.partition,
+        arguments.swap,
+        _numbers(arguments.delete),
+        arguments.preallocation,
+        move=_numbers(arguments.move),
+        grow=grown(requests),
+        sector_size=arguments.sector_size,
+        to_gpt=arguments.to_gpt,
+        lv=chosen_volumes(arguments.lv),
+        lv_share=percent(arguments.lv_share),
         repair=not arguments.no_guest_repair,
-        rule=rule_of(arguments.when_used, arguments.max_size, arguments.min_interval, arguments.keep_host_free),
-    )  # fmt: skip
+        rule=rule_of(
+            arguments.when_used,
+            arguments.max_size,
+            arguments.min_interval,
+            arguments.keep_host_free,
+        ),
+    )
 
 
 def _numbers(given: list[int]) -> tuple[int, ...]:
@@ -105,9 +139,14 @@ def _size(arguments: argparse.Namespace) -> SizeSpec:
         if not Path(word).is_file():
             raise _not_a_partition(error, word) from None
         if _is_size(str(target)):
-            hint = f"the image comes first: {arguments.parser.prog} {shell_word(Path(word))} {target}"
+            hint = (
+                f"the image comes first: {arguments.parser.prog} {shell_word(Path(word))} {target}"
+            )
             raise UsageError(f"{target} stands where the image should", hint) from error
-        hint = f"another disk of the same guest: --with {shell_word(Path(word))}=+10G; another guest: a run of its own"
+        hint = (
+            f"another disk of the same guest: --with {shell_word(Path(word))}=+10G; another "
+            "guest: a run of its own"
+        )
         raise UsageError(f"{word} stands where the size should", hint=hint) from error
 
 
@@ -120,12 +159,18 @@ def _is_size(word: str) -> bool:
 
 def options_of(arguments: argparse.Namespace) -> RunOptions:
     if arguments.keep_snapshots and arguments.snapshots == "none":
-        raise UsageError("--keep-snapshots and --snapshots none exclude each other", hint="leave one of them out")
+        raise UsageError(
+            "--keep-snapshots and --snapshots none exclude each other", hint="leave one of them out"
+        )
     return RunOptions(
-        arguments.backend, arguments.snapshots, arguments.keep_snapshots, keys_of(arguments),
-        other_disks(arguments.others, arguments.grow, goal_of(arguments)), arguments.not_in_use,
+        arguments.backend,
+        arguments.snapshots,
+        arguments.keep_snapshots,
+        keys_of(arguments),
+        other_disks(arguments.others, arguments.grow, goal_of(arguments)),
+        arguments.not_in_use,
         overlays_may_break=arguments.overlays_may_break,
-    )  # fmt: skip
+    )
 
 
 def format_of(arguments: argparse.Namespace) -> ImageFormat | None:

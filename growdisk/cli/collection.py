@@ -1,4 +1,6 @@
-"""growdisk collection: the Ansible collection growdisk.disk, put where ansible-playbook looks for it."""
+"""growdisk collection: the Ansible collection growdisk.disk,
+put where ansible-playbook looks for it.
+"""
 
 from __future__ import annotations
 
@@ -16,12 +18,19 @@ _DEFAULT = "~/.ansible/collections"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     verbs = parser.add_subparsers(prog=parser.prog, metavar="VERB", required=True, dest="verb")
-    install = verbs.add_parser("install", help="copy it to a folder where ansible looks", allow_abbrev=False)
+    install = verbs.add_parser(
+        "install", help="copy it to a folder where ansible looks", allow_abbrev=False
+    )
     add_common(install, top=False)
     install.add_argument(
-        "-p", "--collections-path", type=Path, default=Path(_DEFAULT), metavar="DIR",
-        help=f"a folder of ANSIBLE_COLLECTIONS_PATH (default: {_DEFAULT}, where ansible looks by itself)",
-    )  # fmt: skip
+        "-p",
+        "--collections-path",
+        type=Path,
+        default=Path(_DEFAULT),
+        metavar="DIR",
+        help=f"a folder of ANSIBLE_COLLECTIONS_PATH (default: {_DEFAULT}, where ansible looks by "
+        "itself)",
+    )
 
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
@@ -32,7 +41,11 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         installed = install_collection(folder)
     except OSError as error:
         reason = error.strerror or str(error)
-        raise not_created(folder, reason, "choose another folder with -p, or check its permissions") from error
+        raise not_created(
+            folder, reason, "choose another folder with -p, or check its permissions"
+        ) from error
     output.document({"collection": "growdisk.disk", "path": str(installed)})
-    output.lines([f"growdisk.disk is installed in {installed}", "try: ansible-doc growdisk.disk.expand"])
+    output.lines(
+        [f"growdisk.disk is installed in {installed}", "try: ansible-doc growdisk.disk.expand"]
+    )
     return 0

@@ -21,9 +21,10 @@ HELP = "forget the snapshots of a kept run: its result is final"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_image(parser)
     parser.add_argument(
-        "--force", action="store_true",
+        "--force",
+        action="store_true",
         help="a run whose folder is lost: keep the image, and remove the snapshots that it carries",
-    )  # fmt: skip
+    )
     add_not_in_use(parser)
     add_keys(parser)
 

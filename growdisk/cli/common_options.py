@@ -17,36 +17,68 @@ def group_of(parser: argparse.ArgumentParser, title: str) -> argparse._ArgumentG
 def add_overlays_may_break(parser: argparse._ActionsContainer) -> None:
     """Consent of verbs that write to an image on which others may lie."""
     parser.add_argument(
-        "--overlays-may-break", action="store_true", help="also where other images lie on this one, which it spoils"
+        "--overlays-may-break",
+        action="store_true",
+        help="also where other images lie on this one, which it spoils",
     )
 
 
 def add_common(whole: argparse.ArgumentParser, *, top: bool) -> None:
-    """The same options before and after the command, after its own; only the top parser sets their defaults."""
+    """The same options before and after the command, after its own;
+    only the top parser sets their defaults.
+    """
     default = False if top else argparse.SUPPRESS
     parser = group_of(whole, "options" if top else "output")
-    parser.add_argument("-v", "--verbose", action="store_true", default=default, help="say more on stderr")
-    parser.add_argument("-q", "--quiet", action="store_true", default=default, help="no progress, no notes")
     parser.add_argument(
-        "-x", dest="commands", action="store_true", default=default, help="print every external command"
+        "-v", "--verbose", action="store_true", default=default, help="say more on stderr"
     )
-    parser.add_argument("--json", action="store_true", default=default, help="one JSON document on stdout")
     parser.add_argument(
-        "--json-events", action="store_true", default=default,
+        "-q", "--quiet", action="store_true", default=default, help="no progress, no notes"
+    )
+    parser.add_argument(
+        "-x",
+        dest="commands",
+        action="store_true",
+        default=default,
+        help="print every external command",
+    )
+    parser.add_argument(
+        "--json", action="store_true", default=default, help="one JSON document on stdout"
+    )
+    parser.add_argument(
+        "--json-events",
+        action="store_true",
+        default=default,
         help="progress as JSON lines on stderr: steps, percentages",
-    )  # fmt: skip
+    )
     absent = None if top else argparse.SUPPRESS
-    parser.add_argument("--events-fd", type=int, default=absent, metavar="N", help="the same, to file descriptor N")
-    log = ("--log",) if "-o" in whole._option_string_actions else ("-o", "--log")  # -o is the verb's own
-    parser.add_argument(*log, type=Path, default=absent, metavar="FILE", help="append a line on who did what when")
-    parser.add_argument("--syslog", action="store_true", default=default, help="the same line to syslog and journald")
     parser.add_argument(
-        "--state-dir", type=Path, default=None if top else argparse.SUPPRESS, metavar="DIR",
-        help="where runs of block devices lie, and the records of finished ones (default: GROWDISK_STATE_DIR, or "
+        "--events-fd", type=int, default=absent, metavar="N", help="the same, to file descriptor N"
+    )
+    # -o is the verb's own
+    log = ("--log",) if "-o" in whole._option_string_actions else ("-o", "--log")
+    parser.add_argument(
+        *log, type=Path, default=absent, metavar="FILE", help="append a line on who did what when"
+    )
+    parser.add_argument(
+        "--syslog",
+        action="store_true",
+        default=default,
+        help="the same line to syslog and journald",
+    )
+    parser.add_argument(
+        "--state-dir",
+        type=Path,
+        default=None if top else argparse.SUPPRESS,
+        metavar="DIR",
+        help="where runs of block devices lie, and the records of finished ones (default: "
+        "GROWDISK_STATE_DIR, or "
         "/var/lib/growdisk for root)",
-    )  # fmt: skip
+    )
     parser.add_argument(
-        "--color", choices=("auto", "always", "never"), default="auto" if top else argparse.SUPPRESS,
+        "--color",
+        choices=("auto", "always", "never"),
+        default="auto" if top else argparse.SUPPRESS,
         help="colours (default: on a terminal)",
-    )  # fmt: skip
+    )
     add_trust(parser, default)

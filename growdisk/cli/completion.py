@@ -1,4 +1,5 @@
-"""growdisk completion: what a shell needs to complete growdisk's commands, options, files and machines.
+"""growdisk completion: what a shell needs to complete growdisk's commands,
+options, files and machines.
 
 Made from the parser itself by shtab.
 """
@@ -44,7 +45,13 @@ def _teach(action: argparse.Action, shtab: object) -> None:
     """Say what the values of an argument are, where that is not a list of words."""
     if action.dest == "domain":
         action.complete = _DOMAINS  # type: ignore[attr-defined]
-    elif action.type is Path or action.dest in ("ssh_key", "key_file", "new_key_file", "playbook", "inventory"):
+    elif action.type is Path or action.dest in (
+        "ssh_key",
+        "key_file",
+        "new_key_file",
+        "playbook",
+        "inventory",
+    ):
         folder = action.metavar == "DIR"
         action.complete = getattr(shtab, "DIRECTORY" if folder else "FILE")  # type: ignore[attr-defined]
 

@@ -1,4 +1,5 @@
-"""A site's defaults: /etc/growdisk.toml, then $XDG_CONFIG_HOME/growdisk/config.toml, then the command line.
+"""A site's defaults: /etc/growdisk.toml, then
+$XDG_CONFIG_HOME/growdisk/config.toml, then the command line.
 
     swap = "move"
     snapshots = "internal"
@@ -7,8 +8,8 @@
     log = "/var/log/growdisk.log"
     syslog = true
 
-A key is an option of the command line with underscores; a command takes those that it has. GROWDISK_CONFIG names one
-file instead of both.
+A key is an option of the command line with underscores; a command takes those that it has.
+GROWDISK_CONFIG names one file instead of both.
 """
 
 from __future__ import annotations
@@ -50,8 +51,12 @@ def configured() -> dict[str, tuple[object, Path]]:
 
 
 def apply(parser: argparse.ArgumentParser) -> None:
-    """The configured defaults in the place of growdisk's own, for the options that have one here."""
-    known = {action.dest: action for action in parser._actions if action.default is not argparse.SUPPRESS}
+    """The configured defaults in the place of growdisk's own,
+    for the options that have one here.
+    """
+    known = {
+        action.dest: action for action in parser._actions if action.default is not argparse.SUPPRESS
+    }
     for key, (value, _) in configured().items():
         if key in known:
             known[key].default = value
@@ -63,7 +68,9 @@ def _read(file: Path) -> Iterator[tuple[str, object]]:
     try:
         values = tomllib.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise UsageError(f"cannot read the configuration {file}: {error}", "correct it, or move it away") from error
+        raise UsageError(
+            f"cannot read the configuration {file}: {error}", "correct it, or move it away"
+        ) from error
     for key, value in values.items():
         yield key, _checked(file, key, value, values)
 
@@ -83,5 +90,7 @@ def _checked(file: Path, key: str, value: object, values: Mapping[str, object]) 
     if not isinstance(value, str) or not value:
         raise UsageError(f"{where} is not a text", f'{key} = "…"')
     if key in _CHOICES and value not in _CHOICES[key]:
-        raise UsageError(f"{where}: '{value}' is none of its values", f"one of: {', '.join(_CHOICES[key])}")
+        raise UsageError(
+            f"{where}: '{value}' is none of its values", f"one of: {', '.join(_CHOICES[key])}"
+        )
     return Path(value).expanduser() if key in _PATHS else value

@@ -14,11 +14,18 @@ _TYPES = {"int": int, "path": Path}
 
 
 def declare(
-    parser: argparse._ActionsContainer, name: str, *flags: str, more: str = "", also: tuple[str, ...] = (),
+    parser: argparse._ActionsContainer,
+    name: str,
+    *flags: str,
+    more: str = "",
+    also: tuple[str, ...] = (),
     **settings: object,
-) -> None:  # fmt: skip
-    """Add the option `name` of the table, with `flags` as short forms. `more` stands after its description in the
-    help; `also`: choices that only the command line has. `settings` (metavar, type, default) overrule the table."""
+) -> None:
+    """Add the option `name` of the table, with `flags` as short forms.
+
+    `more` stands after its description in the help; `also`: choices that only the command line has.
+    `settings` (metavar, type, default) overrule the table.
+    """
     option = SHARED[name]
     flag = f"--{name.replace('_', '-')}"
     made: dict[str, object] = {"help": help_of(option, more)}
@@ -48,7 +55,9 @@ def partition_number(text: str) -> int:
     """`5`, `sda5`, `/dev/vda5`, `nvme0n1p5` as 5."""
     match = _PARTITION.fullmatch(text)
     if match is None:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a partition: write its number, or a name such as sda5")
+        raise argparse.ArgumentTypeError(
+            f"'{text}' is not a partition: write its number, or a name such as sda5"
+        )
     return int(match[1])
 
 
@@ -60,9 +69,11 @@ def add_layout_options(parser: argparse.ArgumentParser) -> None:
     declare(gives_way, "move", type=partition_number, metavar="N", more="with all that is in them")
     declare(gives_way, "delete", type=partition_number, metavar="N")
     gives_way.add_argument(
-        "--no-guest-repair", action="store_true",
-        help="leave the guest's own files (fstab, RESUME, boot loader) as they are, whatever they name",
-    )  # fmt: skip
+        "--no-guest-repair",
+        action="store_true",
+        help="leave the guest's own files (fstab, RESUME, boot loader) as they are, whatever they "
+        "name",
+    )
     add_sector_size(parser)
     declare(grows, "to_gpt", more="for more than 2 TiB")
 
@@ -71,10 +82,12 @@ def add_sector_size(parser: argparse.ArgumentParser) -> None:
     declare(parser, "sector_size", choices=(512, 4096))
 
 
-# The options for what lies between a partition and its file system: logical volumes, and passphrases.
+# The options for what lies between a partition and its file system: logical volumes, and
+# passphrases.
 
 _KEY_FILE = (
-    "all bytes of FILE count, and a line break at its end may be too many; may be given several times: each container "
+    "all bytes of FILE count, and a line break at its end may be too many; may be given several "
+    "times: each container "
     "takes the one that opens it"
 )
 _SELECTORS = ("key", "file")
@@ -89,19 +102,28 @@ def add_volume_options(parser: argparse.ArgumentParser) -> None:
 
 def add_others(parser: argparse.ArgumentParser) -> None:
     group_of(parser, "what grows").add_argument(
-        "--with", dest="others", action="append", default=[], metavar="IMAGE[=SIZE]",
-        help="another disk of the guest in the same run: one that grows as well (sdb in --grow), or one onto which a "
+        "--with",
+        dest="others",
+        action="append",
+        default=[],
+        metavar="IMAGE[=SIZE]",
+        help="another disk of the guest in the same run: one that grows as well (sdb in --grow), "
+        "or one onto which a "
         "volume group reaches; may be given several times",
-    )  # fmt: skip
+    )
 
 
 def add_keys(parser: argparse.ArgumentParser) -> None:
     keys = group_of(parser, "passphrases")
     declare(keys, "key_file", metavar="FILE", more=_KEY_FILE)
     keys.add_argument(
-        "--key", action="append", default=[], metavar="PASSPHRASE|ID:key:PASSPHRASE|ID:file:FILE",
-        help="the same on the command line, where others may see it; the long forms are those of virt-* tools",
-    )  # fmt: skip
+        "--key",
+        action="append",
+        default=[],
+        metavar="PASSPHRASE|ID:key:PASSPHRASE|ID:file:FILE",
+        help="the same on the command line, where others may see it; the long forms are those of "
+        "virt-* tools",
+    )
 
 
 def keys_of(arguments: argparse.Namespace) -> tuple[bytes, ...]:
@@ -110,7 +132,9 @@ def keys_of(arguments: argparse.Namespace) -> tuple[bytes, ...]:
 
 
 def _selected(selector: str) -> bytes:
-    """The passphrase of `ID:key:PASSPHRASE`, `ID:file:FILE` or PASSPHRASE; every container may try it."""
+    """The passphrase of `ID:key:PASSPHRASE`, `ID:file:FILE` or PASSPHRASE;
+    every container may try it.
+    """
     _, first, rest = selector.partition(":")
     kind, second, value = rest.partition(":")
     if not (first and second and kind in _SELECTORS):

@@ -23,7 +23,9 @@ _NOT_CHECKED = 1
 
 
 def dispatch(words: Sequence[str]) -> int:
-    """Run the command in `words`; every error becomes a message, with --json a document, and an exit code."""
+    """Run the command in `words`;
+    every error becomes a message, with --json a document, and an exit code.
+    """
     prepare_streams()
     words = own_words(words)
     output = Output(json_mode="--json" in itertools.takewhile(lambda word: word != "--", words))
@@ -65,14 +67,22 @@ def _answer(words: Sequence[str], output: Output) -> int:
         import traceback
 
         traceback.print_exc()
-        output.document({"error": _unplanned("bug", "growdisk has a bug", repr(bug), "report it", _BUG)})
+        output.document(
+            {"error": _unplanned("bug", "growdisk has a bug", repr(bug), "report it", _BUG)}
+        )
         return _BUG
 
 
 def _code_of(error: GrowdiskError, words: Sequence[str]) -> int:
-    """The error's own; but 2 would mean a corrupt image to whoever calls `image check` as qemu-img's."""
+    """The error's own; but 2 would mean a corrupt image to whoever
+    calls `image check` as qemu-img's.
+    """
     names = [word for word in words if not word.startswith("-")]
-    return _NOT_CHECKED if isinstance(error, UsageError) and names[:2] == ["image", "check"] else error.exit_code
+    return (
+        _NOT_CHECKED
+        if isinstance(error, UsageError) and names[:2] == ["image", "check"]
+        else error.exit_code
+    )
 
 
 def _unplanned(name: str, what: str, why: str, cure: str, code: int) -> dict[str, object]:
@@ -90,14 +100,18 @@ def _run(words: Sequence[str], outer: Output) -> int:
 def _called(arguments: argparse.Namespace, outer: Output) -> int:
     """`outer` tells errors."""
     output = Output(
-        json_mode=arguments.json, quiet=arguments.quiet, color=arguments.color, events=_events(arguments),
+        json_mode=arguments.json,
+        quiet=arguments.quiet,
+        color=arguments.color,
+        events=_events(arguments),
         still=arguments.commands or arguments.verbose or arguments.json_events,
-    )  # fmt: skip
+    )
     _set_up_logging(verbose=arguments.verbose, commands=arguments.commands)
     if arguments.state_dir is not None:
         from growdisk.workflow.places import STATE_DIR
 
-        os.environ[STATE_DIR] = str(arguments.state_dir.absolute())  # also for processes that a playbook starts
+        # also for processes that a playbook starts
+        os.environ[STATE_DIR] = str(arguments.state_dir.absolute())
     return following(lambda: _acted(arguments, output, outer), trust_all=arguments.trust_references)
 
 
@@ -152,7 +166,9 @@ def _events(arguments: argparse.Namespace) -> EventLines | None:
     try:
         os.fstat(fd)
     except OSError as error:
-        raise UsageError(f"--events-fd {fd}: it is not open", "growdisk expand … --events-fd 3 3>events") from error
+        raise UsageError(
+            f"--events-fd {fd}: it is not open", "growdisk expand … --events-fd 3 3>events"
+        ) from error
     return EventLines(fd)
 
 
@@ -161,5 +177,7 @@ def _set_up_logging(*, verbose: bool, commands: bool) -> None:
         return  # warnings reach stderr all the same
     import logging
 
-    logging.basicConfig(stream=sys.stderr, format="%(message)s", level=logging.DEBUG if verbose else logging.WARNING)
+    logging.basicConfig(
+        stream=sys.stderr, format="%(message)s", level=logging.DEBUG if verbose else logging.WARNING
+    )
     logging.getLogger("growdisk.command").setLevel(logging.DEBUG)

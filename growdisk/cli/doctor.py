@@ -35,14 +35,26 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     grows = list(capabilities(works))
     ready = next(capability.ok for capability in grows if capability.what == MAIN)
     defaults = list(_defaults())
-    output.document({
-        "ok": ready, "findings": [asdict(finding) for finding in findings], "grows": [asdict(can) for can in grows],
-        "config": [{"key": key, "value": value, "file": file} for key, value, file in defaults],
-    })  # fmt: skip
+    output.document(
+        {
+            "ok": ready,
+            "findings": [asdict(finding) for finding in findings],
+            "grows": [asdict(can) for can in grows],
+            "config": [{"key": key, "value": value, "file": file} for key, value, file in defaults],
+        }
+    )
     output.lines(["", "what can be grown here:", *map(_row, grows)])
     if defaults:
-        output.lines(["", "this site's defaults:", *(f"  {key} = {value}  ({file})" for key, value, file in defaults)])
-    output.lines(["", "ready: growdisk can grow disks on this machine" if ready else "not ready: see above"])
+        output.lines(
+            [
+                "",
+                "this site's defaults:",
+                *(f"  {key} = {value}  ({file})" for key, value, file in defaults),
+            ]
+        )
+    output.lines(
+        ["", "ready: growdisk can grow disks on this machine" if ready else "not ready: see above"]
+    )
     return 0 if ready else 3
 
 

@@ -5,10 +5,12 @@
     │█████████████▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒│░░░░░░░░░░░│
     └────────────────────────────────────┴───────────┘
 
-Logical volumes and opened containers are drawn inside their partition, with their names: │root ██▒▒▒▒│home █▒▒▒▒▒│.
+Logical volumes and opened containers are drawn inside their partition, with their names:
+│root ██▒▒▒▒│home █▒▒▒▒▒│.
 
-Readable without colour: what is used is █, what a file system has free is ▒, what has no fill level is ░, what belongs
-to nobody is blank. Every string is plain text; the pen colours it, or puts ASCII in the place of these characters.
+Readable without colour: what is used is █, what a file system has free is ▒, what has no fill level
+is ░, what belongs to nobody is blank. Every string is plain text; the pen colours it, or puts ASCII
+in the place of these characters.
 """
 
 from __future__ import annotations
@@ -20,14 +22,17 @@ from growdisk.planner.layout import ContentLayout, FreeLayout, Layout, Partition
 from growdisk.units import format_size
 
 FREE = " "
-_VISIBLE = 20  # what is free of a partition with volumes is drawn if it is more than this part of it
+# what is free of a partition with volumes is drawn if it is more than this part of it
+_VISIBLE = 20
 _LEAST_FILL = 3
 _LEAST_PARTITION = 6  # room for "sda128"; a disk of many partitions makes do with one column each
 
 
 @dataclass(frozen=True)
 class _Cell:
-    """A stretch of the bar: `weight` bytes, captions (the first that fits), its least width, and how it is filled."""
+    """A stretch of the bar: `weight` bytes, captions (the first that fits),
+    its least width, and how it is filled.
+    """
 
     captions: tuple[str, ...]
     weight: int
@@ -56,7 +61,9 @@ def bar(layout: Layout, width: int) -> list[str]:
 
 
 def _cells(layout: Layout) -> list[_Cell]:
-    """The disk from left to right; an extended partition is only drawn through the logical ones in it."""
+    """The disk from left to right;
+    an extended partition is only drawn through the logical ones in it.
+    """
     drawn = [part for part in layout.partitions if part.role != "extended"]
     stretches = [(part.start, _cell(part, _volumes_in(layout, part))) for part in drawn]
     stretches += [(free.start, _free_cell(free)) for free in layout.free]
@@ -68,7 +75,9 @@ def _cells(layout: Layout) -> list[_Cell]:
 def _cell(part: PartitionLayout, inner: tuple[_Cell, ...]) -> _Cell:
     name, kind = part.name, kind_in_words(part.content.kind) if part.content else "?"
     captions = (f"{name} {kind} {format_size(part.size)}", f"{name} {kind}", name, "")
-    return _Cell(captions, part.size, _LEAST_PARTITION, _level(part.content, part.size), OPAQUE, inner)
+    return _Cell(
+        captions, part.size, _LEAST_PARTITION, _level(part.content, part.size), OPAQUE, inner
+    )
 
 
 def _level(content: ContentLayout | None, size: int) -> float | None:
@@ -97,7 +106,8 @@ def _innermost(layout: Layout, holder: str) -> list[VolumeLayout]:
 
 def _volume_cell(volume: VolumeLayout) -> _Cell:
     name = printable(volume.name.rpartition("/")[2])
-    captions = (f"{name} ", "") if " in " not in name else ("",)  # "LUKS in sda5": the caption above says so
+    # "LUKS in sda5": the caption above says so
+    captions = (f"{name} ", "") if " in " not in name else ("",)
     return _Cell(captions, volume.size, 1, _level(volume.content, volume.size), OPAQUE)
 
 
@@ -110,11 +120,16 @@ def _caption(cell: _Cell, width: int) -> str:
 
 
 def _body(cell: _Cell, width: int) -> str:
-    """How full it is; of a partition with volumes, each of them with its name, if there is room for them."""
+    """How full it is; of a partition with volumes,
+    each of them with its name, if there is room for them.
+    """
     room = width - len(cell.inner) + 1
     if not cell.inner or room < len(cell.inner):
         return _fill(cell, width)
-    return "│".join(_named(inner, w) for inner, w in zip(cell.inner, _widths(list(cell.inner), room), strict=True))
+    return "│".join(
+        _named(inner, w)
+        for inner, w in zip(cell.inner, _widths(list(cell.inner), room), strict=True)
+    )
 
 
 def _named(cell: _Cell, width: int) -> str:

@@ -1,8 +1,8 @@
 """Progress for programs (--json-events, --events-fd): one JSON object a line, as it happens.
 
-    {"event": "step-started", "number": 1, "total": 5, "step": "resize-image", "description": "…", "time": 1764345600.0}
-    {"event": "step-ended", "step": "resize-image", "state": "done", "seconds": 0.1, "detail": "…", "time": …}
-    {"event": "guest-said", "line": "…", "time": …}
+    {"event": "step-started", "number": 1, "total": 5, "step": "resize-image", "description": "…",
+    "time": 1764345600.0} {"event": "step-ended", "step": "resize-image", "state": "done",
+    "seconds": 0.1, "detail": "…", "time": …} {"event": "guest-said", "line": "…", "time": …}
     {"event": "progress", "title": "…", "done": 1048576, "total": 4194304, "percent": 25, "time": …}
 
 Nobody has to read them: a reader that is gone ends no run.

@@ -1,4 +1,7 @@
-"""Examples of each command: shown at the end of its --help and in its man page. A test parses every one of them."""
+"""Examples of each command: shown at the end of its --help and in its man page.
+
+A test parses every one of them.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +16,19 @@ EXAMPLES: dict[str, Examples] = {
     ),
     "growdisk expand": (
         ("growdisk expand guest.qcow2 +10G", "grow by 10 GiB; swap in the way gives its place"),
-        ("growdisk expand guest.qcow2 40G --swap move", "grow to 40 GiB and keep the swap partition"),
-        ("growdisk expand guest.qcow2 +10G --lv vg0/home --key-file key", "a volume in LVM in LUKS"),
+        (
+            "growdisk expand guest.qcow2 40G --swap move",
+            "grow to 40 GiB and keep the swap partition",
+        ),
+        (
+            "growdisk expand guest.qcow2 +10G --lv vg0/home --key-file key",
+            "a volume in LVM in LUKS",
+        ),
         ("growdisk expand -d web01 +10G", "a running guest of libvirt"),
-        ("growdisk expand -d web01 +10G --when-used 85% --max-size 200G", "only if it is fuller than that"),
+        (
+            "growdisk expand -d web01 +10G --when-used 85% --max-size 200G",
+            "only if it is fuller than that",
+        ),
     ),
     "growdisk plan": (
         ("growdisk plan guest.qcow2 +10G", "the disk before and after, and the steps"),
@@ -30,14 +42,23 @@ EXAMPLES: dict[str, Examples] = {
     ),
     "growdisk list": (
         ("growdisk list images/", "the images of a folder, a line each"),
-        ("growdisk list --all-domains --sort fullness", "all machines of libvirt, the fullest first"),
+        (
+            "growdisk list --all-domains --sort fullness",
+            "all machines of libvirt, the fullest first",
+        ),
         ("growdisk list images/ --html disks.html", "one page for a browser"),
-        ("growdisk list 'images/*.qcow2' -d 'web*' --above 85% --json", "what is fuller than that, for scripts"),
+        (
+            "growdisk list 'images/*.qcow2' -d 'web*' --above 85% --json",
+            "what is fuller than that, for scripts",
+        ),
     ),
     "growdisk watch": (
         ("growdisk watch rules.yml --dry-run", "what the rules would do now"),
         ("growdisk watch rules.yml", "one round: who is too full grows"),
-        ("growdisk watch rules.yml --metrics growdisk.prom", "with metrics for Prometheus' textfile collector"),
+        (
+            "growdisk watch rules.yml --metrics growdisk.prom",
+            "with metrics for Prometheus' textfile collector",
+        ),
     ),
     "growdisk status": (
         ("growdisk status guest.qcow2", "unfinished, kept, done, or none"),
@@ -60,18 +81,36 @@ EXAMPLES: dict[str, Examples] = {
         ("growdisk commit guest.qcow2 --json", "for scripts"),
     ),
     "growdisk script": (
-        ("growdisk script guest.qcow2 +10G -o scripts", "scripts and a README to carry over by hand"),
+        (
+            "growdisk script guest.qcow2 +10G -o scripts",
+            "scripts and a README to carry over by hand",
+        ),
         ("growdisk script -d web01 +10G -o scripts", "for a machine of libvirt"),
-        ("growdisk script guest.qcow2 +10G -o scripts --swap file", "with a swap file instead of the partition"),
+        (
+            "growdisk script guest.qcow2 +10G -o scripts --swap file",
+            "with a swap file instead of the partition",
+        ),
     ),
     "growdisk run": (
-        ("growdisk run expand-root -e target='images/*.qcow2' -e size=+10G -j 4", "many images, four at once"),
-        ("growdisk run expand-root -i inventory.yml -l 'web*' --check --diff", "write nothing, show each disk"),
+        (
+            "growdisk run expand-root -e target='images/*.qcow2' -e size=+10G -j 4",
+            "many images, four at once",
+        ),
+        (
+            "growdisk run expand-root -i inventory.yml -l 'web*' --check --diff",
+            "write nothing, show each disk",
+        ),
         ("growdisk run mine.yml --resume", "go on where the machine died"),
     ),
     "growdisk provision": (
-        ("growdisk provision base.qcow2 web.qcow2 --size 40G --overlay --hostname web", "one image on top of a base"),
-        ("growdisk provision base.qcow2 'web-{n:02}.qcow2' --count 8 -j 4 --size 20G", "eight images, four at once"),
+        (
+            "growdisk provision base.qcow2 web.qcow2 --size 40G --overlay --hostname web",
+            "one image on top of a base",
+        ),
+        (
+            "growdisk provision base.qcow2 'web-{n:02}.qcow2' --count 8 -j 4 --size 20G",
+            "eight images, four at once",
+        ),
         ("growdisk provision base.qcow2 --recipe web.yml --list guests.csv", "as a recipe says"),
     ),
     "growdisk collection": (
@@ -104,7 +143,10 @@ EXAMPLES: dict[str, Examples] = {
         ("growdisk image map guest.raw", "data and holes of a raw image"),
     ),
     "growdisk image check": (
-        ("growdisk image check guest.qcow2", "exit code: 0 sound, 1 not checked, 2 corrupt, 3 leaks"),
+        (
+            "growdisk image check guest.qcow2",
+            "exit code: 0 sound, 1 not checked, 2 corrupt, 3 leaks",
+        ),
         ("growdisk image check guest.qcow2 -r leaks", "give leaked clusters back"),
         ("growdisk image check guest.qcow2 -r all", "repair all that can be repaired"),
     ),
@@ -116,12 +158,21 @@ EXAMPLES: dict[str, Examples] = {
     "growdisk image create": (
         ("growdisk image create guest.qcow2 40G", "an empty qcow2 image"),
         ("growdisk image create overlay.qcow2 -b base.qcow2 -F qcow2", "on top of another image"),
-        ("growdisk image create guest.qcow2 40G -o cluster_size=128k,lazy_refcounts=on", "with options of qcow2"),
+        (
+            "growdisk image create guest.qcow2 40G -o cluster_size=128k,lazy_refcounts=on",
+            "with options of qcow2",
+        ),
     ),
     "growdisk image resize": (
-        ("growdisk image resize guest.qcow2 +10G", "the image alone; growdisk expand does the whole job"),
+        (
+            "growdisk image resize guest.qcow2 +10G",
+            "the image alone; growdisk expand does the whole job",
+        ),
         ("growdisk image resize guest.qcow2 20G --shrink", "cut the end off"),
-        ("growdisk image resize guest.raw +10G --preallocation falloc", "take the space on the host at once"),
+        (
+            "growdisk image resize guest.raw +10G --preallocation falloc",
+            "take the space on the host at once",
+        ),
     ),
     "growdisk image snapshot": (
         ("growdisk image snapshot create guest.qcow2 before-upgrade", "take an internal snapshot"),
@@ -139,7 +190,10 @@ EXAMPLES: dict[str, Examples] = {
         ("growdisk image copy guest.raw copy.raw --sparse never", "no holes"),
     ),
     "growdisk image overlay": (
-        ("growdisk image overlay base.qcow2 overlay.qcow2", "an external snapshot: writes go to overlay.qcow2"),
+        (
+            "growdisk image overlay base.qcow2 overlay.qcow2",
+            "an external snapshot: writes go to overlay.qcow2",
+        ),
         ("growdisk image overlay base.raw overlay.qcow2 --json", "for scripts"),
     ),
     "growdisk image commit": (
@@ -147,9 +201,15 @@ EXAMPLES: dict[str, Examples] = {
         ("growdisk image commit overlay.qcow2 --key-file key", "of an encrypted image"),
     ),
     "growdisk image rebase": (
-        ("growdisk image rebase overlay.qcow2 -b new-base.qcow2", "the guest sees the same on another base"),
+        (
+            "growdisk image rebase overlay.qcow2 -b new-base.qcow2",
+            "the guest sees the same on another base",
+        ),
         ("growdisk image rebase overlay.qcow2", "no base at all: the overlay stands alone"),
-        ("growdisk image rebase overlay.qcow2 -u -b moved/base.qcow2", "the same base in another place"),
+        (
+            "growdisk image rebase overlay.qcow2 -u -b moved/base.qcow2",
+            "the same base in another place",
+        ),
     ),
     "growdisk image compact": (
         ("growdisk image compact guest.qcow2", "give unused clusters back to the host"),
@@ -160,7 +220,10 @@ EXAMPLES: dict[str, Examples] = {
         ("growdisk image read guest.qcow2 1M 64k part", "64 KiB from 1 MiB on"),
     ),
     "growdisk image write": (
-        ("growdisk image write guest.qcow2 0 boot-sector", "the file onto the first bytes of the disk"),
+        (
+            "growdisk image write guest.qcow2 0 boot-sector",
+            "the file onto the first bytes of the disk",
+        ),
         ("growdisk image write guest.qcow2 1M part", "from 1 MiB on"),
     ),
 }

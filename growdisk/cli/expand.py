@@ -27,7 +27,9 @@ HELP = "grow image, partition and file system, each step behind a snapshot"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_goal(parser)
     parser.add_argument("-n", "--dry-run", action="store_true", help="the same as growdisk plan")
-    parser.add_argument("-y", "--yes", action="store_true", help="ask nothing on a terminal: the defaults")
+    parser.add_argument(
+        "-y", "--yes", action="store_true", help="ask nothing on a terminal: the defaults"
+    )
     plan.add_as_playbook(parser)
 
 
@@ -39,18 +41,23 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     from growdisk.workflow.stopping import SignalsStop, StopRequest
 
     target, goal, options = target_of(arguments), goal_of(arguments), options_of(arguments)
-    goal = with_swap_decided(arguments, output, goal, lambda: plan.planned(arguments, target, goal, options))
+    goal = with_swap_decided(
+        arguments, output, goal, lambda: plan.planned(arguments, target, goal, options)
+    )
     with SignalsStop(StopRequest()) as stop, output.steps() as steps:
         result = unlocking(
             arguments,
-            lambda keys: api.expand(target, goal, replace(options, keys=keys), format_of(arguments), steps, stop),
+            lambda keys: api.expand(
+                target, goal, replace(options, keys=keys), format_of(arguments), steps, stop
+            ),
             options.keys,
         )
     more = shlex.join(["growdisk", *arguments.words]) if goal.size is None else ""
     return tell(result, output, image=Path(result.before.image.path), command=more)
 
 
-# On a terminal: what shall become of swap that a run would give up? Asked once, before anything is changed.
+# On a terminal: what shall become of swap that a run would give up? Asked once, before anything is
+# changed.
 
 _CHOICES = (
     ("drop", "its space goes to the file system; the guest has no swap then"),
@@ -61,8 +68,11 @@ _CHOICES = (
 
 def with_swap_decided(
     arguments: argparse.Namespace, output: Output, goal: Goal, plan: Callable[[], Result]
-) -> Goal:  # fmt: skip
-    """The goal with the answer in it. Nothing is asked if --swap or --yes was given, or nobody is there to answer."""
+) -> Goal:
+    """The goal with the answer in it.
+
+    Nothing is asked if --swap or --yes was given, or nobody is there to answer.
+    """
     if goal.swap is not None or arguments.yes or output.json_mode or output.quiet:
         return goal
     if not (sys.stdin.isatty() and sys.stderr.isatty()):

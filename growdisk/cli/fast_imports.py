@@ -1,7 +1,7 @@
 """pathlib and argparse without what they load and hardly use, which takes 5 ms of every command.
 
-pathlib loads urllib.parse, and with that ipaddress, for Path.as_uri alone; argparse loads gettext for translations of
-its own few words, which growdisk has none of.
+pathlib loads urllib.parse, and with that ipaddress, for Path.as_uri alone; argparse loads gettext
+for translations of its own few words, which growdisk has none of.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ from collections.abc import Callable
 
 
 def load_standard_modules() -> None:
-    """Stand-ins answer while they are loaded; whoever imports urllib.parse or gettext later gets the real one."""
+    """Stand-ins answer while they are loaded;
+    whoever imports urllib.parse or gettext later gets the real one.
+    """
     if "urllib.parse" not in sys.modules:
         _load("pathlib", "urllib.parse", {"quote_from_bytes": _quoted})
     if "gettext" not in sys.modules:

@@ -1,6 +1,8 @@
-"""The list of disks as one page of HTML that needs nothing else: no network, and a few lines of script to sort.
+"""The list of disks as one page of HTML that needs nothing else:
+no network, and a few lines of script to sort.
 
-All names in it come from strangers: the template escapes every value, and the page's own policy allows no other source.
+All names in it come from strangers: the template escapes every value, and the page's own policy
+allows no other source.
 """
 
 from __future__ import annotations
@@ -77,17 +79,31 @@ def _disk(entry: DiskEntry, largest: int) -> _Disk:
     size = entry.virtual_size or 0
     grade = _grade(entry.fullness)
     return _Disk(
-        printable(entry.name), round(entry.fullness, 4), size, entry.idle,
-        _level(entry.fullest) if entry.fullest else "", grade, _SIGNS[grade], ", ".join(_facts(entry)),
-        round(max(100 * size / largest, _LEAST_WIDTH), 2), _described(entry), tuple(_parts(entry)),
-        tuple(printable(remark) for remark in remarks(entry)), printable(_next(entry)),
+        printable(entry.name),
+        round(entry.fullness, 4),
+        size,
+        entry.idle,
+        _level(entry.fullest) if entry.fullest else "",
+        grade,
+        _SIGNS[grade],
+        ", ".join(_facts(entry)),
+        round(max(100 * size / largest, _LEAST_WIDTH), 2),
+        _described(entry),
+        tuple(_parts(entry)),
+        tuple(printable(remark) for remark in remarks(entry)),
+        printable(_next(entry)),
         tuple(_row(use) for use in entry.file_systems),
         entry.error is not None,
-    )  # fmt: skip
+    )
 
 
 def _row(use: FileSystemUse) -> _Row:
-    return _Row(printable(use.name), printable(use.kind), f"{whole_percent(use.fullness)} %", format_size(use.size))
+    return _Row(
+        printable(use.name),
+        printable(use.kind),
+        f"{whole_percent(use.fullness)} %",
+        format_size(use.size),
+    )
 
 
 def _level(use: FileSystemUse) -> str:
@@ -104,14 +120,17 @@ def _facts(entry: DiskEntry) -> Iterator[str]:
     if entry.virtual_size is not None:
         yield entry.format
         yield {"mbr": "MBR", "gpt": "GPT"}.get(entry.table or "", "no partition table")
-        yield f"{format_size(entry.virtual_size)} ({format_size(entry.actual_size or 0)} on the host)"
+        yield (
+            f"{format_size(entry.virtual_size)} ({format_size(entry.actual_size or 0)} on the host)"
+        )
 
 
 def _parts(entry: DiskEntry) -> Iterator[_Part]:
     for stretch in entry.stretches:
         use = _use_of(entry, stretch)
         title = printable(
-            f"{stretch.name or 'idle'} {stretch.kind if stretch.name else ''} {format_size(stretch.size)}"
+            f"{stretch.name or 'idle'} {stretch.kind if stretch.name else ''} "
+            f"{format_size(stretch.size)}"
         )
         share = round(stretch.size / (entry.virtual_size or 1), 5)
         if use is not None:
@@ -122,15 +141,23 @@ def _parts(entry: DiskEntry) -> Iterator[_Part]:
 
 
 def _use_of(entry: DiskEntry, stretch: Stretch) -> FileSystemUse | None:
-    """How full a partition is: what its guest says, where that names the only file system of the size."""
+    """How full a partition is:
+    what its guest says, where that names the only file system of the size.
+    """
     if not stretch.name:
         return None
     own = [use for use in entry.file_systems if use.name == stretch.name]
-    alike = [use for use in entry.file_systems if use.kind == stretch.kind and use.source == "agent"]
+    alike = [
+        use for use in entry.file_systems if use.kind == stretch.kind and use.source == "agent"
+    ]
     best = min(alike, key=lambda use: abs(use.size - stretch.size), default=None)
     if own or (best is not None and best.size > stretch.size // 2):
         return own[0] if own else best
-    return None if stretch.used is None else FileSystemUse(stretch.name, stretch.kind, stretch.size, stretch.used)
+    return (
+        None
+        if stretch.used is None
+        else FileSystemUse(stretch.name, stretch.kind, stretch.size, stretch.used)
+    )
 
 
 def _described(entry: DiskEntry) -> str:
@@ -149,4 +176,8 @@ def _next(entry: DiskEntry) -> str:
         return ""
     if entry.state == "running" and not entry.domain:
         target += " --online agent"
-    return f"growdisk plan {target}" if entry.idle > (entry.virtual_size or 0) // 10 else f"growdisk plan {target} +10G"
+    return (
+        f"growdisk plan {target}"
+        if entry.idle > (entry.virtual_size or 0) // 10
+        else f"growdisk plan {target} +10G"
+    )

@@ -31,7 +31,9 @@ def rows(entries: Sequence[DiskEntry], width: int) -> Iterator[str]:
             columns.remove(expendable)
     widths = _widths(cells, columns, width)
     for row in cells:
-        words = [_fitted(row[i], widths[i], right=i in _RIGHT, keep_end=i == _NAME) for i in columns]
+        words = [
+            _fitted(row[i], widths[i], right=i in _RIGHT, keep_end=i == _NAME) for i in columns
+        ]
         yield "  ".join(words).rstrip()
 
 
@@ -44,7 +46,11 @@ def remarks(entry: DiskEntry) -> Iterator[str]:
         yield "way back kept" if entry.run == "kept" else f"{entry.run} run"
     if entry.hinders:
         first = entry.hinders[0]
-        yield f"{first.kind} {first.name} behind" if first.options and first.kind != "luks" else first.why
+        yield (
+            f"{first.kind} {first.name} behind"
+            if first.options and first.kind != "luks"
+            else first.why
+        )
     if entry.idle >= _WORTH_A_WORD:
         yield f"{format_size(entry.idle)} idle"
     if entry.overlays:
@@ -86,12 +92,17 @@ def _row(entry: DiskEntry) -> tuple[str, ...]:
     return tuple(
         printable(text)
         for text in (
-            shown_name(entry), "unreadable" if entry.error else entry.state, entry.format,
-            "" if size is None else format_size(size), "" if actual is None else format_size(actual),
-            "" if size is None else entry.table or "none", _named_percent(entry.root), _named_percent(entry.fullest),
+            shown_name(entry),
+            "unreadable" if entry.error else entry.state,
+            entry.format,
+            "" if size is None else format_size(size),
+            "" if actual is None else format_size(actual),
+            "" if size is None else entry.table or "none",
+            _named_percent(entry.root),
+            _named_percent(entry.fullest),
             "; ".join(remarks(entry)),
         )
-    )  # fmt: skip
+    )
 
 
 def _named_percent(use: FileSystemUse | None) -> str:

@@ -1,4 +1,6 @@
-"""What a run of a playbook looks like: a table that moves on a terminal, a line a host elsewhere, one summary."""
+"""What a run of a playbook looks like:
+a table that moves on a terminal, a line a host elsewhere, one summary.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,15 @@ from growdisk.cli.listing import printable
 from growdisk.cli.output import Output
 from growdisk.cli.progress import MovingTable
 from growdisk.fast_dataclass import dataclass, replace
-from growdisk.playbook.reports import Event, HostEnded, HostReport, StepStarted, TaskEnded, TaskReport, TaskStarted
+from growdisk.playbook.reports import (
+    Event,
+    HostEnded,
+    HostReport,
+    StepStarted,
+    TaskEnded,
+    TaskReport,
+    TaskStarted,
+)
 from growdisk.playbook.run import Ended, Watching
 
 _HEADINGS = ("host", "state", "task", "", "time")
@@ -28,7 +38,13 @@ class _Row:
 
     def cells(self, host: str) -> tuple[str, ...]:
         seconds = time.monotonic() - self.began if self.state == "running" else self.seconds
-        return printable(host), self.state, printable(self.task), self.step, f"{seconds:5.1f} s" if seconds else ""
+        return (
+            printable(host),
+            self.state,
+            printable(self.task),
+            self.step,
+            f"{seconds:5.1f} s" if seconds else "",
+        )
 
 
 class FleetView:
@@ -44,7 +60,10 @@ class FleetView:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         if self._table is not None:
             self._show()
@@ -75,7 +94,9 @@ class FleetView:
         match event:
             case TaskStarted(host, number, total, name):
                 began = row.began or time.monotonic()
-                row = replace(row, state="running", task=f"{number}/{total} {name}", step="", began=began)
+                row = replace(
+                    row, state="running", task=f"{number}/{total} {name}", step="", began=began
+                )
             case StepStarted(host, name):
                 row = replace(row, step=name)
             case TaskEnded(host, report):
@@ -101,7 +122,9 @@ class FleetView:
     # --- afterwards -----------------------------------------------------------------------------
 
     def _told(self, host: HostReport) -> Iterator[str]:
-        """One line; below it what was asked to be seen: the plan, what debug said, the disks before and after."""
+        """One line; below it what was asked to be seen:
+        the plan, what debug said, the disks before and after.
+        """
         counts = [f"{host.count('changed')} changed", f"{host.count('ok')} ok"]
         for state in ("failed", "ignored", "skipped"):
             if number := host.count(state):
@@ -125,7 +148,8 @@ class FleetView:
 def _task_line(task: TaskReport) -> str:
     item = f" ({printable(task.item)})" if task.item is not None else ""
     first = (task.message.splitlines() or [""])[0]
-    said = first.startswith(("would be done: ", f"{task.state}: "))  # the state, in the task's own words
+    # the state, in the task's own words
+    said = first.startswith(("would be done: ", f"{task.state}: "))
     return f"{printable(task.task)}{item}: {'' if said else f'{task.state}: '}{printable(first)}"
 
 
@@ -141,7 +165,9 @@ def _planned(result: Mapping[str, object]) -> Iterator[str]:
 def _difference(before: str, after: str) -> Iterator[str]:
     import difflib
 
-    for line in difflib.unified_diff(before.splitlines(), after.splitlines(), "before", "after", n=9, lineterm=""):
+    for line in difflib.unified_diff(
+        before.splitlines(), after.splitlines(), "before", "after", n=9, lineterm=""
+    ):
         yield f"    {printable(line)}"
 
 
@@ -149,18 +175,27 @@ def _summary(ended: Ended, *, check: bool) -> str:
     counts = {result: sum(host.result == result for host in ended.hosts) for result in _RESULTS}
     if not ended.hosts:
         return "no host: nothing to do"
-    words = ", ".join(f"{number} {result}" for result, number in counts.items() if number or result != "stuck")
+    words = ", ".join(
+        f"{number} {result}" for result, number in counts.items() if number or result != "stuck"
+    )
     stopped = "; stopped before all were begun" if ended.stopped else ""
     checked = " (only looked at: nothing has been changed)" if check else ""
-    return f"{len(ended.hosts)} host{'s' if len(ended.hosts) > 1 else ''}: {words}{stopped}{checked}"
+    return (
+        f"{len(ended.hosts)} host{'s' if len(ended.hosts) > 1 else ''}: {words}{stopped}{checked}"
+    )
 
 
 def _document(ended: Ended, *, check: bool) -> dict[str, object]:
     return {
-        "result": _word(ended), "code": ended.code, "check": check,
-        "summary": {result: sum(host.result == result for host in ended.hosts) for result in _RESULTS},
-        "stopped": ended.stopped, "hosts": [_host(host) for host in ended.hosts],
-    }  # fmt: skip
+        "result": _word(ended),
+        "code": ended.code,
+        "check": check,
+        "summary": {
+            result: sum(host.result == result for host in ended.hosts) for result in _RESULTS
+        },
+        "stopped": ended.stopped,
+        "hosts": [_host(host) for host in ended.hosts],
+    }
 
 
 def _word(ended: Ended) -> str:
@@ -173,7 +208,10 @@ def _word(ended: Ended) -> str:
 def _host(host: HostReport) -> dict[str, object]:
     states = ("changed", "ok", "failed", "ignored", "skipped")
     return {
-        "host": host.host, "result": host.result, "code": host.code,
+        "host": host.host,
+        "result": host.result,
+        "code": host.code,
         **{state: host.count(state) for state in states},  # type: ignore[arg-type]
-        "tasks": [task.as_json() for task in host.tasks], **({"error": dict(host.error)} if host.error else {}),
-    }  # fmt: skip
+        "tasks": [task.as_json() for task in host.tasks],
+        **({"error": dict(host.error)} if host.error else {}),
+    }

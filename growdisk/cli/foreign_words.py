@@ -1,8 +1,10 @@
-"""What people type who come from qemu-img, virt-resize, growpart or virsh, and what growdisk says instead.
+"""What people type who come from qemu-img, virt-resize,
+growpart or virsh, and what growdisk says instead.
 
-Words that mean the same here are rewritten before the command line is parsed (`accepted`). All others get a hint with
-the right command (`unknown_command`, `unknown_option`). Nothing here is loaded for a command line that growdisk
-understands. Sources: qemu-img(1), virt-resize(1), growpart(1), virsh(1).
+Words that mean the same here are rewritten before the command line is parsed (`accepted`). All
+others get a hint with the right command (`unknown_command`, `unknown_option`). Nothing here is
+loaded for a command line that growdisk understands. Sources: qemu-img(1), virt-resize(1),
+growpart(1), virsh(1).
 """
 
 from __future__ import annotations
@@ -22,9 +24,16 @@ COMMANDS = {
     "extend": _GROW,
     "enlarge": _GROW,
     "increase": _GROW,
-    "virt-resize": "growdisk expand IMAGE +10G grows in place; growdisk provision IN OUT --size 40G makes a grown copy",
-    "growpart": "growdisk expand IMAGE --partition 1 fills the disk with partition 1 and what is in it",
-    "blockresize": "growdisk expand -d NAME 40G grows the disk of a running guest and all that is in it",
+    "virt-resize": (
+        "growdisk expand IMAGE +10G grows in place; growdisk provision IN OUT --size "
+        "40G makes a grown copy"
+    ),
+    "growpart": (
+        "growdisk expand IMAGE --partition 1 fills the disk with partition 1 and what is in it"
+    ),
+    "blockresize": (
+        "growdisk expand -d NAME 40G grows the disk of a running guest and all that is in it"
+    ),
     "qemu-img": "growdisk image VERB has the verbs of qemu-img",
     "info": "growdisk show IMAGE draws the disk; growdisk image info IMAGE describes the image",
     "inspect": "growdisk show IMAGE",
@@ -39,18 +48,34 @@ COMMANDS = {
     "dd": "growdisk image read IMAGE OFFSET LENGTH FILE, growdisk image write IMAGE OFFSET FILE",
     **dict.fromkeys(
         (
-            "map", "check", "compare", "create", "snapshot", "convert", "copy", "overlay", "rebase", "compact", "read",
+            "map",
+            "check",
+            "compare",
+            "create",
+            "snapshot",
+            "convert",
+            "copy",
+            "overlay",
+            "rebase",
+            "compact",
+            "read",
             "write",
         ),
         _IMAGE_VERB,
     ),
-}  # fmt: skip
+}
 
 IMAGE_VERBS = {
-    "dd": "growdisk image read IMAGE OFFSET LENGTH FILE copies guest bytes into a file, growdisk image write back",
+    "dd": (
+        "growdisk image read IMAGE OFFSET LENGTH FILE copies guest bytes into a file, growdisk "
+        "image write back"
+    ),
     "amend": "growdisk image resize IMAGE +0 --upgrade makes version 3 of version 2; "
     "growdisk image convert SRC DST -o NAME=VALUE makes a copy with other options",
-    "bitmap": "growdisk image convert SRC DST --bitmaps takes dirty bitmaps along; qemu-img bitmap changes them",
+    "bitmap": (
+        "growdisk image convert SRC DST --bitmaps takes dirty bitmaps along; qemu-img "
+        "bitmap changes them"
+    ),
     "measure": _QEMU_IMG,
     "bench": _QEMU_IMG,
     "expand": "growdisk expand IMAGE SIZE",
@@ -58,8 +83,13 @@ IMAGE_VERBS = {
     "shrink": "growdisk image resize IMAGE SIZE --shrink",
 }
 
-_IN_USE = "growdisk does not open an image that a guest writes to; growdisk image info -U describes it"
-_CACHE = "leave it out: growdisk reads and writes through the page cache, and what it made is durable when it ends"
+_IN_USE = (
+    "growdisk does not open an image that a guest writes to; growdisk image info -U describes it"
+)
+_CACHE = (
+    "leave it out: growdisk reads and writes through the page cache, and what it made is "
+    "durable when it ends"
+)
 _SECRET = "growdisk takes a passphrase with --key-file FILE"
 # (the verb, or "image" for all of its verbs) → option → hint
 OPTIONS: dict[str, dict[str, str]] = {
@@ -81,36 +111,49 @@ OPTIONS: dict[str, dict[str, str]] = {
         "-b": "growdisk image rebase OVERLAY -b NEW puts an overlay on another backing file",
         "-s": "-l SNAPSHOT converts an internal snapshot",
         "-C": "leave it out: growdisk lets the kernel copy by itself",
-        "-r": "leave it out: growdisk has no rate limit; ionice -c 3 growdisk … runs when the disk is idle",
+        "-r": (
+            "leave it out: growdisk has no rate limit; ionice -c 3 growdisk … runs when the "
+            "disk is idle"
+        ),
         "--salvage": "qemu-img convert --salvage does that",
         "--target-image-opts": "name the file itself",
     },
     "image create": {"-u": "leave it out: growdisk opens the backing file to see that it is there"},
     "image commit": {
-        "-d": "leave it out: growdisk always empties the overlay after its data are in the backing file",
+        "-d": (
+            "leave it out: growdisk always empties the overlay after its data are in the "
+            "backing file"
+        ),
         "-b": "growdisk commits into the overlay's own backing file; commit once for each layer",
         "-r": "leave it out: growdisk has no rate limit",
     },
     "image rebase": {"-f": "leave it out: growdisk knows an overlay by itself"},
     "expand": {
-        "--resize": "--grow sda1=+1G (by), sda1=40G (to), sda1=60% (of the new space); may be given several times",
+        "--resize": (
+            "--grow sda1=+1G (by), sda1=40G (to), sda1=60% (of the new space); may be "
+            "given several times"
+        ),
         "--resize-force": "growdisk never shrinks a file system",
         "--shrink": "growdisk never shrinks a partition or a file system",
         "--machine-readable": "--json",
         "--ignore": "leave it out: growdisk keeps all partitions that it does not name in its plan",
         "--no-extra-partition": "leave it out: growdisk makes no extra partition",
         "--no-copy-boot-loader": "leave it out: growdisk works in place and keeps the boot loader",
-        "--no-expand-content": "--partition N grows it with what is in it; growdisk image resize grows the image alone",
+        "--no-expand-content": (
+            "--partition N grows it with what is in it; growdisk image resize grows the image alone"
+        ),
         "--align-first": "leave it out: growdisk never moves the first partition",
         "--alignment": "leave it out: growdisk aligns to 1 MiB where the disk allows it",
         "--output-format": "growdisk works in place; growdisk image convert changes the format",
-        "--ntfsresize-force": "run chkdsk in Windows first, or start the guest once and shut it down",
+        "--ntfsresize-force": (
+            "run chkdsk in Windows first, or start the guest once and shut it down"
+        ),
         "--xfs": "leave it out: growdisk finds XFS by itself",
         "--force": "growdisk asks nothing; a refusal names the option that gives your consent",
         "--fudge": "leave it out: growdisk takes what is free",
         "--live": "-d NAME or --qmp SOCKET names a running guest",
     },
-}  # fmt: skip
+}
 OPTIONS["plan"] = OPTIONS["show"] = OPTIONS["script"] = OPTIONS["expand"]
 
 _SNAPSHOT = {"-l": "list", "-c": "create", "-a": "apply", "-d": "delete"}
@@ -127,7 +170,9 @@ _DROPPED = {
     "image commit": ("-p", "--progress"),
     "image check": ("-p", "--progress"),
 }
-_OTHER_FORMATS = frozenset(("vmdk", "vdi", "vhdx", "vpc", "vhd", "qed", "qcow", "parallels", "luks", "dmg", "bochs"))
+_OTHER_FORMATS = frozenset(
+    ("vmdk", "vdi", "vhdx", "vpc", "vhd", "qed", "qcow", "parallels", "luks", "dmg", "bochs")
+)
 _FORMATS = {"json": ["--json"], "human": []}
 
 
@@ -179,7 +224,9 @@ def _snapshot_words(rest: list[str]) -> list[str]:
 
 
 def _output_words(rest: list[str]) -> list[str]:
-    """`--output json`, `--output=human` in growdisk's words; another format stays, to be refused."""
+    """`--output json`, `--output=human` in growdisk's words;
+    another format stays, to be refused.
+    """
     out, words = [], iter(rest)
     for word in words:
         if word == "--output":
@@ -215,7 +262,10 @@ def unknown_command(prog: str, word: str, known: Iterable[str]) -> UsageError:
     else:
         hint = f"one of: {', '.join(known)}; {prog} --help says what they do"
     return UsageError(
-        f"there is no command '{word}' of {prog}" if " " in prog else f"there is no command '{word}'", hint
+        f"there is no command '{word}' of {prog}"
+        if " " in prog
+        else f"there is no command '{word}'",
+        hint,
     )
 
 
@@ -223,20 +273,32 @@ def unknown_option(prog: str, word: str, known: Iterable[str]) -> UsageError:
     """`word` is not an option of `prog`; `known` are those that it has."""
     option, verb = word.partition("=")[0], prog.removeprefix("growdisk").strip()
     hint = OPTIONS.get(verb, {}).get(option) or OPTIONS.get(verb.partition(" ")[0], {}).get(option)
-    near = difflib.get_close_matches(option, [name for name in known if name.startswith("--")], 1, 0.7)
+    near = difflib.get_close_matches(
+        option, [name for name in known if name.startswith("--")], 1, 0.7
+    )
     if not hint:
-        hint = f"did you mean {near[0]}? {prog} --help" if near else f"{prog} --help lists its options"
+        hint = (
+            f"did you mean {near[0]}? {prog} --help" if near else f"{prog} --help lists its options"
+        )
     return UsageError(f"{prog} has no option {option}", hint)
 
 
-def unknown_value(prog: str, option: Sequence[str], word: str, choices: Iterable[object]) -> UsageError:
-    """`word` is not one of the `choices` of an option of `prog`, or of a word of its own (no option)."""
+def unknown_value(
+    prog: str, option: Sequence[str], word: str, choices: Iterable[object]
+) -> UsageError:
+    """`word` is not one of the `choices` of an option of `prog`,
+    or of a word of its own (no option).
+    """
     known = [str(choice) for choice in choices]
     near = difflib.get_close_matches(word, known, 1, 0.6)
     if word in _OTHER_FORMATS and "qcow2" in known:
         hint = f"growdisk knows qcow2 and raw; qemu-img convert reads and writes {word}"
     else:
-        hint = f"did you mean {near[0]}? {prog} --help" if near else f"one of: {', '.join(known)}; {prog} --help"
+        hint = (
+            f"did you mean {near[0]}? {prog} --help"
+            if near
+            else f"one of: {', '.join(known)}; {prog} --help"
+        )
     return UsageError(f"{'/'.join(option) or 'it'} cannot be '{word}'", hint)
 
 
@@ -246,5 +308,9 @@ def extra_words(prog: str, words: Sequence[str], size: str | None) -> UsageError
         return UsageError("a SIZE is one word", f"write +{words[0]}")
     if prog in ("growdisk expand", "growdisk plan"):
         hint = "several images: growdisk run expand-root -e target='*.qcow2' -e size=+10G"
-        return UsageError(f"{prog} takes one image and one SIZE, and there is also: {' '.join(words)}", hint)
-    return UsageError(f"there are more words than {prog} takes: {' '.join(words)}", f"{prog} --help")
+        return UsageError(
+            f"{prog} takes one image and one SIZE, and there is also: {' '.join(words)}", hint
+        )
+    return UsageError(
+        f"there are more words than {prog} takes: {' '.join(words)}", f"{prog} --help"
+    )

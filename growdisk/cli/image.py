@@ -39,7 +39,9 @@ _VERBS = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     later = partial(_Later, type(parser))
-    verbs = parser.add_subparsers(prog=parser.prog, metavar="VERB", required=True, parser_class=later)  # type: ignore[call-overload]
+    verbs = parser.add_subparsers(
+        prog=parser.prog, metavar="VERB", required=True, parser_class=later
+    )  # type: ignore[call-overload]
     for name, text in _VERBS:
         verbs.add_parser(name, help=text, description=f"{text}.", allow_abbrev=False)
 
@@ -49,7 +51,9 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
 
 
 class _Later:
-    """A verb's parser, made when it is to parse; its arguments are learned from the file of the verb."""
+    """A verb's parser, made when it is to parse;
+    its arguments are learned from the file of the verb.
+    """
 
     def __init__(self, parser_class: type[argparse.ArgumentParser], **options: Any) -> None:
         self._class, self._options = parser_class, options

@@ -25,20 +25,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="images, patterns, folders (default: all machines of libvirt)",
     )
     parser.add_argument(
-        "-d", "--domain", action="append", default=[], metavar="NAME", help="a machine of libvirt, or a pattern (web*)"
+        "-d",
+        "--domain",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a machine of libvirt, or a pattern (web*)",
     )
     parser.add_argument("--all-domains", action="store_true", help="all machines of libvirt")
-    parser.add_argument("-c", "--connect", metavar="URI", help="which libvirt (default: its own choice)")
+    parser.add_argument(
+        "-c", "--connect", metavar="URI", help="which libvirt (default: its own choice)"
+    )
     parser.add_argument(
         "--sort",
         choices=("name", "fullness", "size"),
         help="the fullest, the largest first (default: as they are named)",
     )
     parser.add_argument(
-        "--above", type=percent_of, metavar="N%", help="only disks with a file system that is fuller than that"
+        "--above",
+        type=percent_of,
+        metavar="N%",
+        help="only disks with a file system that is fuller than that",
     )
     parser.add_argument(
-        "--html", type=Path, metavar="FILE", help="write one page for a browser, with disks drawn to scale"
+        "--html",
+        type=Path,
+        metavar="FILE",
+        help="write one page for a browser, with disks drawn to scale",
     )
 
 
@@ -50,7 +63,9 @@ def percent_of(text: str) -> float:
     except ValueError:
         value = -1.0
     if not 0 <= value <= 100:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a percentage: write 85%, from 0% to 100%")
+        raise argparse.ArgumentTypeError(
+            f"'{text}' is not a percentage: write 85%, from 0% to 100%"
+        )
     return value / 100
 
 
@@ -62,13 +77,17 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     if arguments.html:
         refuse_to_replace(arguments.html, "--html")
     wanted = Wanted(
-        tuple(arguments.paths), tuple(arguments.domain),
-        arguments.all_domains or not (arguments.paths or arguments.domain), arguments.connect,
-    )  # fmt: skip
+        tuple(arguments.paths),
+        tuple(arguments.domain),
+        arguments.all_domains or not (arguments.paths or arguments.domain),
+        arguments.connect,
+    )
     with output.working("looking at the disks"):
         found = list_disks(wanted)
     if not found and arguments.paths:
-        raise UsageError("no image was found there", "name images, folders that hold some, or -d NAME")
+        raise UsageError(
+            "no image was found there", "name images, folders that hold some, or -d NAME"
+        )
     chosen = ordered(found, arguments.sort, arguments.above)
     if arguments.html:
         _write_page(arguments.html, chosen)
@@ -87,7 +106,10 @@ def _write_page(path: Path, entries: list[DiskEntry]) -> None:
     try:
         replace_file(path, text.encode("utf-8", "replace"), 0o644)
     except OSError as error:
-        reason, hint = error.strerror or str(error), "name a file in a folder that is there and can be written"
+        reason, hint = (
+            error.strerror or str(error),
+            "name a file in a folder that is there and can be written",
+        )
         raise UsageError(f"cannot write {path}: {reason}", hint) from error
 
 

@@ -1,6 +1,8 @@
-"""A disk in words: one line on the image, and a table of its partitions that fits the width it is given.
+"""A disk in words: one line on the image, and a table of its partitions
+that fits the width it is given.
 
-What comes from inside the guest (labels) is put through `printable`: it must not move anybody's cursor.
+What comes from inside the guest (labels) is put through `printable`: it must not move anybody's
+cursor.
 """
 
 from __future__ import annotations
@@ -10,7 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from growdisk.errors import shell_word
-from growdisk.planner.layout import BlockerLayout, ContentLayout, Layout, PartitionLayout, VolumeLayout
+from growdisk.planner.layout import (
+    BlockerLayout,
+    ContentLayout,
+    Layout,
+    PartitionLayout,
+    VolumeLayout,
+)
 from growdisk.units import format_size
 
 if TYPE_CHECKING:
@@ -40,7 +48,9 @@ def headline(layout: Layout, width: int) -> list[str]:
     """The image: name, format, table, sizes, snapshots; its backing file below it."""
     image = layout.image
     facts = [image.format, dict(_TABLES).get(layout.table.type or "", "no partition table")]
-    facts.append(f"{format_size(image.virtual_size)} ({format_size(image.actual_size)} on the host)")
+    facts.append(
+        f"{format_size(image.virtual_size)} ({format_size(image.actual_size)} on the host)"
+    )
     if image.snapshots:
         facts.append(f"{len(image.snapshots)} snapshot{'s' if len(image.snapshots) > 1 else ''}")
     name, text = printable(image.path.rsplit("/", 1)[-1]), ", ".join(facts)
@@ -55,14 +65,20 @@ def headline(layout: Layout, width: int) -> list[str]:
 def table(layout: Layout, width: int) -> list[str]:
     """A row for each partition and each stretch of free space, as they lie on the disk."""
     blocked = {blocker.number for blocker in layout.blockers}
-    rows = [(part.start, _partition_row(part, in_the_way=part.number in blocked)) for part in layout.partitions]
+    rows = [
+        (part.start, _partition_row(part, in_the_way=part.number in blocked))
+        for part in layout.partitions
+    ]
     rows += [
-        (free.start, ("free", format_size(free.start), format_size(free.size), "", "", "")) for free in layout.free
+        (free.start, ("free", format_size(free.start), format_size(free.size), "", "", ""))
+        for free in layout.free
     ]
     if not rows:
         return []
     cells = [_HEADER, *(row for _, row in sorted(rows, key=lambda row: row[0]))]
-    columns = [column for column in range(len(_HEADER)) if column != _ROLE or layout.table.type != "gpt"]
+    columns = [
+        column for column in range(len(_HEADER)) if column != _ROLE or layout.table.type != "gpt"
+    ]
     for expendable in _EXPENDABLE:
         if expendable in columns and _total(cells, columns) > width:
             columns.remove(expendable)
@@ -85,7 +101,8 @@ def _volume(volume: VolumeLayout) -> str:
 
 
 def blockers(found: tuple[BlockerLayout, ...], width: int) -> list[str]:
-    """What lies after the partition that would grow, a line each, and the options that would solve it below it.
+    """What lies after the partition that would grow,
+    a line each, and the options that would solve it below it.
 
     The extended partition goes without saying if it holds some.
     """
@@ -94,15 +111,25 @@ def blockers(found: tuple[BlockerLayout, ...], width: int) -> list[str]:
     for blocker in named:
         words = [
             f"  {blocker.why}",
-            *([" or ".join(blocker.options).replace(" or --swap ", "|")] if blocker.options else []),
+            *(
+                [" or ".join(blocker.options).replace(" or --swap ", "|")]
+                if blocker.options
+                else []
+            ),
         ]
         together = "; ".join(words)
-        lines += [together] if len(together) <= width else [words[0], *(f"    {word}" for word in words[1:])]
+        lines += (
+            [together]
+            if len(together) <= width
+            else [words[0], *(f"    {word}" for word in words[1:])]
+        )
     return [shortened(line, width) for line in lines]
 
 
 def standing(report: StatusReport | None, overlays: list[str], path: str) -> Iterator[str]:
-    """What stands against writing to the image: a run that has not ended, and images that lie on it."""
+    """What stands against writing to the image:
+    a run that has not ended, and images that lie on it.
+    """
     if report is not None:
         following = " or ".join(f"growdisk {verb} {shell_word(Path(path))}" for verb in report.next)
         yield {
@@ -125,12 +152,15 @@ def shortened(text: str, width: int) -> str:
 
 
 def wrapped(text: str, width: int, indent: str) -> list[str]:
-    """A line that may be longer than the terminal; what goes on is indented. Words and paths stay whole."""
+    """A line that may be longer than the terminal; what goes on is indented.
+
+    Words and paths stay whole.
+    """
     import textwrap
 
     return textwrap.wrap(
         text, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
-    ) or [text]  # fmt: skip
+    ) or [text]
 
 
 def _partition_row(part: PartitionLayout, *, in_the_way: bool) -> tuple[str, ...]:
@@ -155,7 +185,11 @@ def _holds(part: PartitionLayout, *, in_the_way: bool) -> str:
 def _content(content: ContentLayout | None) -> str:
     if content is None:
         return "nothing recognised"
-    fill = "" if content.used is None or not content.size else f", {_percent(content.used, content.size)} full"
+    fill = (
+        ""
+        if content.used is None or not content.size
+        else f", {_percent(content.used, content.size)} full"
+    )
     label = f' "{printable(content.label)}"' if content.label else ""
     return f"{kind_in_words(content.kind)}{fill}{label}"
 
@@ -176,5 +210,7 @@ def _total(cells: list[tuple[str, ...]], columns: list[int]) -> int:
 def _aligned(cells: list[tuple[str, ...]], columns: list[int]) -> Iterator[str]:
     widths = {i: max(len(row[i]) for row in cells) for i in columns}
     for row in cells:
-        words = [row[i].rjust(widths[i]) if i in _RIGHT else row[i].ljust(widths[i]) for i in columns]
+        words = [
+            row[i].rjust(widths[i]) if i in _RIGHT else row[i].ljust(widths[i]) for i in columns
+        ]
         yield ("  " + "  ".join(words)).rstrip()

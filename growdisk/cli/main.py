@@ -1,6 +1,8 @@
-"""The command line: parses, dispatches, and turns every expected error into what, why, what to do and an exit code.
+"""The command line: parses, dispatches, and turns every expected error into what,
+why, what to do and an exit code.
 
-`growdisk --version` answers before anything is imported; each verb imports what it needs when it is called.
+`growdisk --version` answers before anything is imported; each verb imports what it needs when it is
+called.
 """
 
 from __future__ import annotations

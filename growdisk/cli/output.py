@@ -1,7 +1,7 @@
 """Everything that growdisk says: text for people, one JSON document for scripts, notes and errors.
 
-With --json stdout carries exactly one document; all else goes to stderr. This is the only file that prints. A note
-that nobody can read any more (a closed pipe) is dropped: it must not end a run.
+With --json stdout carries exactly one document; all else goes to stderr. This is the only file that
+prints. A note that nobody can read any more (a closed pipe) is dropped: it must not end a run.
 """
 
 from __future__ import annotations
@@ -29,7 +29,10 @@ _PLAIN_WIDTH, _MAX_WIDTH, _MIN_WIDTH = 80, 120, 20
 
 
 class OutputError(Exception):
-    """The result could not be written. `reader_gone`: the reader of a pipe has seen enough, which is no failure."""
+    """The result could not be written.
+
+    `reader_gone`: the reader of a pipe has seen enough, which is no failure.
+    """
 
     def __init__(self, error: OSError) -> None:
         super().__init__(f"cannot write the answer: {error.strerror}")
@@ -56,11 +59,24 @@ class Output:
     """Where a command's words go. `color` is "auto", "always" or "never"."""
 
     def __init__(
-        self, *, json_mode: bool = False, quiet: bool = False, color: str = "auto", events: EventLines | None = None,
+        self,
+        *,
+        json_mode: bool = False,
+        quiet: bool = False,
+        color: str = "auto",
+        events: EventLines | None = None,
         still: bool = False,
-    ) -> None:  # fmt: skip
-        """`still`: nothing moves, for other lines go to the terminal as well (-x, -v, --json-events)."""
-        self.json_mode, self.quiet, self._color, self._events, self._still = json_mode, quiet, color, events, still
+    ) -> None:
+        """`still`: nothing moves, for other lines go to the terminal
+        as well (-x, -v, --json-events).
+        """
+        self.json_mode, self.quiet, self._color, self._events, self._still = (
+            json_mode,
+            quiet,
+            color,
+            events,
+            still,
+        )
         self.names: dict[str, str] = {}  # what paths are called instead, in text and in JSON
         self.json_names: dict[str, str] = {}
 
@@ -71,7 +87,9 @@ class Output:
             return _PLAIN_WIDTH
         import shutil  # here and below: imported only by those who need them
 
-        return max(min(shutil.get_terminal_size((_PLAIN_WIDTH, 24)).columns, _MAX_WIDTH), _MIN_WIDTH)
+        return max(
+            min(shutil.get_terminal_size((_PLAIN_WIDTH, 24)).columns, _MAX_WIDTH), _MIN_WIDTH
+        )
 
     def lines(self, lines: Iterable[str]) -> None:
         """The command's result, for people: nothing with --json."""
@@ -80,10 +98,13 @@ class Output:
             for line in lines:
                 _answer(pen.line(self._named(line)))
 
-    def document(self, value: Mapping[str, object] | Sequence[object] | Iterator[object], *, own: bool = True) -> None:
-        """The command's result, for scripts: nothing without --json. ASCII only, so that no encoding can break it.
+    def document(
+        self, value: Mapping[str, object] | Sequence[object] | Iterator[object], *, own: bool = True
+    ) -> None:
+        """The command's result, for scripts: nothing without --json.
 
-        `own`: its keys are growdisk's, and the version of its schema is the first of them; else they are qemu-img's.
+        ASCII only, so that no encoding can break it. `own`: its keys are growdisk's, and the
+        version of its schema is the first of them; else they are qemu-img's.
         """
         if not self.json_mode:
             return
@@ -114,7 +135,10 @@ class Output:
             _say(self._named(text))
 
     def ask(self, question: str, choices: Sequence[tuple[str, str]]) -> str:
-        """One of `choices`, each a word and what it means; the first one if the answer is empty. For a terminal."""
+        """One of `choices`, each a word and what it means; the first one if the answer is empty.
+
+        For a terminal.
+        """
         for word, meaning in choices:
             _say(f"  {word:<6} {meaning}")
         words = [word for word, _ in choices]
@@ -143,7 +167,9 @@ class Output:
         """The observer of a run."""
         from growdisk.cli.progress import StepLines
 
-        return StepLines(self.note, moving=self._moving, plain=self._color == "never", events=self._events)
+        return StepLines(
+            self.note, moving=self._moving, plain=self._color == "never", events=self._events
+        )
 
     def bar(self, title: str) -> Bar:
         """A progress bar."""
@@ -172,7 +198,12 @@ class Output:
 
     @property
     def _moving(self) -> bool:
-        return not self._still and sys.stderr.isatty() and not self.quiet and os.environ.get("TERM") != "dumb"
+        return (
+            not self._still
+            and sys.stderr.isatty()
+            and not self.quiet
+            and os.environ.get("TERM") != "dumb"
+        )
 
 
 def help_width() -> int:
@@ -181,7 +212,11 @@ def help_width() -> int:
     if told.isdecimal() and int(told):
         return int(told) - 2
     try:
-        return os.get_terminal_size(sys.__stdout__.fileno()).columns - 2 if sys.__stdout__ else _PLAIN_WIDTH - 2
+        return (
+            os.get_terminal_size(sys.__stdout__.fileno()).columns - 2
+            if sys.__stdout__
+            else _PLAIN_WIDTH - 2
+        )
     except (OSError, ValueError):
         return _PLAIN_WIDTH - 2
 
@@ -226,4 +261,6 @@ def _renamed(text: str, names: Mapping[str, str]) -> str:
 
 def _one_line(text: str) -> str:
     """What a tool said may have several lines, and bytes that move the cursor."""
-    return " | ".join("".join(c if c.isprintable() else "?" for c in line) for line in text.splitlines())
+    return " | ".join(
+        "".join(c if c.isprintable() else "?" for c in line) for line in text.splitlines()
+    )

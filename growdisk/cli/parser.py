@@ -21,12 +21,14 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
 VERBS = (
-    "expand", "plan", "show", "list", "watch", "status", "resume", "rollback", "commit", "script", "run", "provision",
+    "expand", "plan", "show", "list", "watch", "status", "resume", "rollback", "commit", "script",
+    "run", "provision",
     "image", "collection", "doctor", "completion",
 )  # fmt: skip
 # Words of other tools; foreign_words.py is loaded only if one of them is there.
 _FOREIGN = frozenset((
-    "-p", "--progress", "-W", "-m", "--num-coroutines", "--output", "-l", "-c", "-a", "-d", "--size", "--expand",
+    "-p", "--progress", "-W", "-m", "--num-coroutines", "--output", "-l", "-c", "-a", "-d",
+    "--size", "--expand",
     "--LV-expand", "--lv-expand",
 ))  # fmt: skip
 
@@ -41,7 +43,8 @@ class _HelpFormatter(argparse.HelpFormatter):
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         parts = text.split("\n\n")
         filled = (
-            part if "\n" in part else super(_HelpFormatter, self)._fill_text(part, width, indent) for part in parts
+            part if "\n" in part else super(_HelpFormatter, self)._fill_text(part, width, indent)
+            for part in parts
         )
         return "\n\n".join(filled)
 
@@ -50,7 +53,9 @@ class Parser(argparse.ArgumentParser):
     """Raises instead of printing and exiting."""
 
     def _get_formatter(self) -> argparse.HelpFormatter:
-        """argparse makes one for each argument, and would load a module for 3 ms to know how wide help may be."""
+        """argparse makes one for each argument, and would load a module for 3
+        ms to know how wide help may be.
+        """
         return _HelpFormatter(self.prog, width=help_width())
 
     def format_help(self) -> str:
@@ -92,14 +97,24 @@ class NoCommand(UsageError):
 def parsed(words: Sequence[str]) -> argparse.Namespace:
     """The arguments of a command line in growdisk's own words. Raises UsageError, TextAsked.
 
-    argparse takes a SIZE only directly after the TARGET; it may also stand after options (`X --swap move +1G`).
+    argparse takes a SIZE only directly after the TARGET; it may also stand after options (`X --swap
+    move +1G`).
     """
-    if all(word.startswith("-") for word in words) and not {"-h", "--help", "-V", "--version"}.intersection(words):
+    if all(word.startswith("-") for word in words) and not {
+        "-h",
+        "--help",
+        "-V",
+        "--version",
+    }.intersection(words):
         raise _no_command()
     parser = parser_for(words)
     _refuse_options_first(parser, words)
     arguments, left = parser.parse_known_args(words)
-    if len(left) == 1 and getattr(arguments, "size", "") is None and left[0].lstrip("+-")[:1].isdigit():
+    if (
+        len(left) == 1
+        and getattr(arguments, "size", "") is None
+        and left[0].lstrip("+-")[:1].isdigit()
+    ):
         arguments.size = left.pop()
     if left:
         raise _not_understood(arguments, left)
@@ -151,20 +166,32 @@ def _not_understood(arguments: argparse.Namespace, left: Sequence[str]) -> Usage
 
 
 def parser_for(words: Sequence[str]) -> Parser:
-    """The parser for a command line: with the verb that it calls, or with all of them if that is not plain."""
+    """The parser for a command line:
+    with the verb that it calls, or with all of them if that is not plain.
+    """
     parser = Parser(
-        prog="growdisk", description="Grow a virtual machine's disk in place: image, partition and file system.",
-        epilog="growdisk COMMAND --help says more. Exit codes: 0 done, 2 usage, 3 refused (nothing touched), "
-        "4 failed and restored, 5 needs you.", allow_abbrev=False,
-    )  # fmt: skip
+        prog="growdisk",
+        description="Grow a virtual machine's disk in place: image, partition and file system.",
+        epilog="growdisk COMMAND --help says more. Exit codes: 0 done, 2 usage, 3 refused "
+        "(nothing touched), "
+        "4 failed and restored, 5 needs you.",
+        allow_abbrev=False,
+    )
     parser.add_argument("-V", "--version", action=_Version, nargs=0, help="print the version")
     add_common(parser, top=True)
     _take_defaults(parser)
     verbs = parser.add_subparsers(
-        title="commands", description="", prog=parser.prog, metavar="COMMAND", required=True, parser_class=Parser
+        title="commands",
+        description="",
+        prog=parser.prog,
+        metavar="COMMAND",
+        required=True,
+        parser_class=Parser,
     )
     for verb in _verbs(words):
-        sub = verbs.add_parser(verb.NAME, help=verb.HELP, description=f"{verb.HELP}.", allow_abbrev=False)
+        sub = verbs.add_parser(
+            verb.NAME, help=verb.HELP, description=f"{verb.HELP}.", allow_abbrev=False
+        )
         sub.set_defaults(run=verb.run, parser=sub)
         verb.add_arguments(sub)
         add_common(sub, top=False)
@@ -176,7 +203,11 @@ def parser_for(words: Sequence[str]) -> Parser:
 def _take_defaults(parser: argparse.ArgumentParser) -> None:
     """The site's defaults, if it has any: the module that reads them is not loaded otherwise."""
     home = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")  # noqa: PTH111
-    files = (os.environ.get("GROWDISK_CONFIG", ""), "/etc/growdisk.toml", f"{home}/growdisk/config.toml")
+    files = (
+        os.environ.get("GROWDISK_CONFIG", ""),
+        "/etc/growdisk.toml",
+        f"{home}/growdisk/config.toml",
+    )
     if any(map(os.path.exists, files)):
         from growdisk.cli.config import apply
 
@@ -184,7 +215,9 @@ def _take_defaults(parser: argparse.ArgumentParser) -> None:
 
 
 def whole_parser() -> Parser:
-    """The parser with all commands and all verbs of growdisk image, as man pages and completion need it."""
+    """The parser with all commands and all verbs of growdisk image,
+    as man pages and completion need it.
+    """
     parser = parser_for(())
     image = _subparsers(_subparsers(parser)["image"])
     for name, later in list(image.items()):
@@ -193,7 +226,9 @@ def whole_parser() -> Parser:
 
 
 def _subparsers(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
-    action = next(action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
+    action = next(
+        action for action in parser._actions if isinstance(action, argparse._SubParsersAction)
+    )
     choices: dict[str, argparse.ArgumentParser] = action.choices
     return choices
 

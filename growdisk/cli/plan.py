@@ -28,7 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_as_playbook(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--as-playbook", action="store_true", help="print the plan as a playbook that does the same (growdisk run)"
+        "--as-playbook",
+        action="store_true",
+        help="print the plan as a playbook that does the same (growdisk run)",
     )
 
 
@@ -40,22 +42,35 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     from growdisk.cli.report import tell
 
     result = planned(arguments, target_of(arguments), goal_of(arguments), options_of(arguments))
-    return tell(result, output, image=Path(result.before.image.path), command=_command(arguments, result))
+    return tell(
+        result, output, image=Path(result.before.image.path), command=_command(arguments, result)
+    )
 
 
-def planned(arguments: argparse.Namespace, target: Path | LiveRequest, goal: Goal, options: RunOptions) -> Result:
+def planned(
+    arguments: argparse.Namespace, target: Path | LiveRequest, goal: Goal, options: RunOptions
+) -> Result:
     from growdisk import api
 
     return unlocking(
-        arguments, lambda keys: api.plan(target, goal, replace(options, keys=keys), format_of(arguments)), options.keys
+        arguments,
+        lambda keys: api.plan(target, goal, replace(options, keys=keys), format_of(arguments)),
+        options.keys,
     )
 
 
 def _command(arguments: argparse.Namespace, result: Result) -> str:
-    """What carries the plan out: the same words with expand. Nothing if a SIZE was given and there is nothing to do."""
+    """What carries the plan out: the same words with expand.
+
+    Nothing if a SIZE was given and there is nothing to do.
+    """
     import shlex
 
     if result.result == "nochange" and arguments.size is not None:
         return ""
-    words = ["expand" if word == NAME else word for word in arguments.words if word not in ("-n", "--dry-run")]
+    words = [
+        "expand" if word == NAME else word
+        for word in arguments.words
+        if word not in ("-n", "--dry-run")
+    ]
     return shlex.join(["growdisk", *words])

@@ -13,8 +13,19 @@ from growdisk.errors import UsageError
 from growdisk.fast_dataclass import replace
 from growdisk.playbook.as_playbook import playbook_of, running_playbook
 
-_SAME = ("size", "partition", "swap", "backend", "snapshots", "preallocation", "sector_size", "lv_share", "connect")
-_INSIDE = ("disk", "online", "ssh", "ssh_config", "agent", "guest_disk", "allow_reboot", "domain", "qmp", "to_gpt",
+_SAME = (
+    "size",
+    "partition",
+    "swap",
+    "backend",
+    "snapshots",
+    "preallocation",
+    "sector_size",
+    "lv_share",
+    "connect",
+)
+_INSIDE = ("disk", "online", "ssh", "ssh_config", "agent", "guest_disk", "allow_reboot", "domain",
+    "qmp", "to_gpt",
            "overlays_may_break", "not_in_use")  # fmt: skip
 _LISTS = ("grow", "move", "delete", "lv", "key_file")
 _DEFAULTS = ("auto", "off", 512, "", None, False)
@@ -23,9 +34,13 @@ _DEFAULTS = ("auto", "off", 512, "", None, False)
 def show(arguments: argparse.Namespace, output: Output) -> int:
     """Print it; nothing is written anywhere."""
     if arguments.key:
-        raise UsageError("a passphrase is not written into a playbook", hint="give it with --key-file FILE")
+        raise UsageError(
+            "a passphrase is not written into a playbook", hint="give it with --key-file FILE"
+        )
     if arguments.others:
-        raise UsageError("a playbook works on one disk at a time", hint="leave --as-playbook out, or --with")
+        raise UsageError(
+            "a playbook works on one disk at a time", hint="leave --as-playbook out, or --with"
+        )
     target, goal, options = target_of(arguments), goal_of(arguments), options_of(arguments)
     if isinstance(target, Path):
         text = unlocking(
@@ -36,17 +51,24 @@ def show(arguments: argparse.Namespace, output: Output) -> int:
             options.keys,
         )
     else:
-        text = running_playbook(arguments.domain or str(arguments.target or arguments.qmp), _as_given(arguments))
+        text = running_playbook(
+            arguments.domain or str(arguments.target or arguments.qmp), _as_given(arguments)
+        )
     output.document({"result": "planned", "playbook": text})
     output.lines(text.splitlines())
     if arguments.keep_snapshots:
-        output.note("growdisk: a playbook keeps no snapshots when it has ended: --keep-snapshots is left out")
+        output.note(
+            "growdisk: a playbook keeps no snapshots when it has ended: --keep-snapshots is left "
+            "out"
+        )
     return 0
 
 
 def _as_given(arguments: argparse.Namespace) -> dict[str, object]:
     """The words of the command line as options of a task; paths count from wherever it is run."""
-    options: dict[str, object] = {"image": str(arguments.target.resolve())} if arguments.target else {}
+    options: dict[str, object] = (
+        {"image": str(arguments.target.resolve())} if arguments.target else {}
+    )
     for name in (*_SAME, *_INSIDE, "format"):
         value = getattr(arguments, name)
         if value not in _DEFAULTS:
@@ -55,5 +77,7 @@ def _as_given(arguments: argparse.Namespace) -> dict[str, object]:
         options["guest_repair"] = False
     for name in _LISTS:
         if value := getattr(arguments, name):
-            options[name] = [str(item.resolve()) if isinstance(item, Path) else item for item in value]
+            options[name] = [
+                str(item.resolve()) if isinstance(item, Path) else item for item in value
+            ]
     return options

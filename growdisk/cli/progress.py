@@ -1,4 +1,5 @@
-"""Shows a run as it happens: a moving line on a terminal (which step, how far, time so far), a line a step elsewhere.
+"""Shows a run as it happens:
+a moving line on a terminal (which step, how far, time so far), a line a step elsewhere.
 
 rich is imported only when there is a terminal to move on.
 """
@@ -17,14 +18,28 @@ if TYPE_CHECKING:
 
 _SOON = 1.0  # seconds: what is quicker shows nothing, and does not load rich
 _SIGNS = {"done": "+", "skipped": "-", "failed": "!", "restored": "<"}
-_STYLES = {"changed": "yellow", "ok": "green", "failed": "red", "stuck": "bold red", "restored": "magenta"}
+_STYLES = {
+    "changed": "yellow",
+    "ok": "green",
+    "failed": "red",
+    "stuck": "bold red",
+    "restored": "magenta",
+}
 
 
 class StepLines:
-    """The engine's observer, and a context manager. `say` takes finished lines; `plain`: no colour."""
+    """The engine's observer, and a context manager.
+
+    `say` takes finished lines; `plain`: no colour.
+    """
 
     def __init__(
-        self, say: Callable[[str], None], *, moving: bool, plain: bool = False, events: EventLines | None = None
+        self,
+        say: Callable[[str], None],
+        *,
+        moving: bool,
+        plain: bool = False,
+        events: EventLines | None = None,
     ) -> None:
         self._say, self._moving, self._plain, self._events = say, moving, plain, events
         self._live: Progress | None = None
@@ -33,14 +48,19 @@ class StepLines:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         if self._live is not None:
             self._live.stop()
 
     def step_started(self, number: int, total: int, name: str, description: str) -> None:
         if self._events:
-            self._events.write("step-started", number=number, total=total, step=name, description=description)
+            self._events.write(
+                "step-started", number=number, total=total, step=name, description=description
+            )
         if not self._moving:
             return
         if self._live is None:
@@ -48,7 +68,9 @@ class StepLines:
             self._live.add_task("", total=total)
             self._live.start()
         task = self._live.task_ids[0]
-        self._live.update(task, completed=number - 1, total=total, description=f"{number}/{total} {name}")
+        self._live.update(
+            task, completed=number - 1, total=total, description=f"{number}/{total} {name}"
+        )
 
     def step_said(self, line: str) -> None:
         if self._events:
@@ -57,8 +79,12 @@ class StepLines:
 
     def step_ended(self, name: str, state: str, seconds: float, detail: str) -> None:
         if self._events:
-            self._events.write("step-ended", step=name, state=state, seconds=round(seconds, 3), detail=detail)
-        self._show(f" {_SIGNS.get(state, ' ')} {name:<19} {state:<8} {seconds:5.1f} s  {detail}".rstrip())
+            self._events.write(
+                "step-ended", step=name, state=state, seconds=round(seconds, 3), detail=detail
+            )
+        self._show(
+            f" {_SIGNS.get(state, ' ')} {name:<19} {state:<8} {seconds:5.1f} s  {detail}".rstrip()
+        )
         if self._live is not None:
             self._live.advance(self._live.task_ids[0])
 
@@ -66,19 +92,29 @@ class StepLines:
         if self._live is None:
             self._say(line)
         else:
-            self._live.console.print(line, highlight=False, markup=False, no_wrap=True, overflow="ellipsis")
+            self._live.console.print(
+                line, highlight=False, markup=False, no_wrap=True, overflow="ellipsis"
+            )
 
 
 def _moving_line(*, plain: bool) -> Progress:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=24), TimeElapsedColumn())
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        TimeElapsedColumn(),
+    )
     return Progress(*columns, console=Console(stderr=True, no_color=plain or None), transient=True)
 
 
 class MovingTable:
-    """Rows that change in place, as a context manager. It has no thread: whoever shows it may have to fork."""
+    """Rows that change in place, as a context manager.
+
+    It has no thread: whoever shows it may have to fork.
+    """
 
     def __init__(self, headings: Sequence[str], *, plain: bool = False) -> None:
         from rich.console import Console
@@ -86,14 +122,18 @@ class MovingTable:
 
         self._headings = headings
         self._console = Console(stderr=True, no_color=plain or None)
-        self._live = Live(console=self._console, auto_refresh=False, transient=True)  # the summary says it again
+        # the summary says it again
+        self._live = Live(console=self._console, auto_refresh=False, transient=True)
 
     def __enter__(self) -> MovingTable:
         self._live.start()
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self._live.stop()
 
@@ -114,9 +154,13 @@ class MovingTable:
 
 
 class Bar:
-    """One long task, as a context manager that is called with (bytes done, bytes in all); drawn if `moving`."""
+    """One long task, as a context manager that is called with (bytes done,
+    bytes in all); drawn if `moving`.
+    """
 
-    def __init__(self, title: str, *, moving: bool, plain: bool = False, events: EventLines | None = None) -> None:
+    def __init__(
+        self, title: str, *, moving: bool, plain: bool = False, events: EventLines | None = None
+    ) -> None:
         self._title, self._moving, self._plain, self._events = title, moving, plain, events
         self._percent = -1
         self._live: Progress | None = None
@@ -129,7 +173,10 @@ class Bar:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         if self._live is not None:
             self._live.stop()
@@ -142,7 +189,8 @@ class Bar:
 
 
 class Working:
-    """Work whose end cannot be foreseen, as a context manager: what takes over a second is shown with the time so far.
+    """Work whose end cannot be foreseen, as a context manager:
+    what takes over a second is shown with the time so far.
 
     Names may be added and taken away while it goes on, from any thread.
     """
@@ -160,14 +208,20 @@ class Working:
         return self
 
     def say(self, line: str) -> bool:
-        """A finished line above the moving one. False if nothing moves, and the line is still to be said."""
+        """A finished line above the moving one.
+
+        False if nothing moves, and the line is still to be said.
+        """
         with self._lock:
             if self._live is not None:
                 self._live.console.print(line, highlight=False, markup=False)
             return self._live is not None
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         if self._timer is not None:
             self._timer.cancel()

@@ -20,13 +20,29 @@ HELP = "make ready images of a base image, grown with all layers, before their f
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("base", type=Path, metavar="BASE", help="the base image; it is only read, and may be shared")
-    parser.add_argument("out", nargs="?", metavar="OUT", help="the new image; with --count a pattern: web-{n:02}.qcow2")
+    parser.add_argument(
+        "base", type=Path, metavar="BASE", help="the base image; it is only read, and may be shared"
+    )
+    parser.add_argument(
+        "out",
+        nargs="?",
+        metavar="OUT",
+        help="the new image; with --count a pattern: web-{n:02}.qcow2",
+    )
     add_making(parser)
     many = parser.add_argument_group("many outputs of one base")
     many.add_argument("--count", type=int, metavar="N", help="N outputs, numbered from 1")
-    many.add_argument("--list", type=Path, metavar="FILE", help="CSV or YAML: name, size, variables")
-    many.add_argument("-j", "--jobs", type=int, default=1, metavar="N", help="how many are made at once (default: 1)")
+    many.add_argument(
+        "--list", type=Path, metavar="FILE", help="CSV or YAML: name, size, variables"
+    )
+    many.add_argument(
+        "-j",
+        "--jobs",
+        type=int,
+        default=1,
+        metavar="N",
+        help="how many are made at once (default: 1)",
+    )
     add_customizing(parser)
 
 
@@ -39,9 +55,15 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     outputs = _outputs(arguments, own)
     with SignalsStop(StopRequest()) as stop, output.working() as working:
         report = api.provision(
-            arguments.base, outputs, recipe, force=arguments.force, jobs=arguments.jobs, dry_run=arguments.dry_run,
-            watcher=Lines(output, working), stop=stop,
-        )  # fmt: skip
+            arguments.base,
+            outputs,
+            recipe,
+            force=arguments.force,
+            jobs=arguments.jobs,
+            dry_run=arguments.dry_run,
+            watcher=Lines(output, working),
+            stop=stop,
+        )
     return tell(report, output)
 
 
@@ -51,10 +73,15 @@ def _outputs(arguments: argparse.Namespace, own: Sequence[api.Output]) -> Sequen
 
     if arguments.list is not None:
         if arguments.out is not None or arguments.count is not None:
-            raise UsageError("--list names the outputs: OUT and --count would as well", hint="leave them out")
+            raise UsageError(
+                "--list names the outputs: OUT and --count would as well", hint="leave them out"
+            )
         return listed(arguments.list)
     if arguments.out is None:
         if arguments.count is not None:
-            raise UsageError("--count needs a name for the outputs", hint="growdisk provision BASE 'web-{n}.qcow2' …")
+            raise UsageError(
+                "--count needs a name for the outputs",
+                hint="growdisk provision BASE 'web-{n}.qcow2' …",
+            )
         return own
     return counted(arguments.out, 1 if arguments.count is None else arguments.count)

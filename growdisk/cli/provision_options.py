@@ -1,4 +1,6 @@
-"""The options of growdisk provision, and the recipe that they make; a recipe file comes first, options go before it."""
+"""The options of growdisk provision, and the recipe that they make;
+a recipe file comes first, options go before it.
+"""
 
 from __future__ import annotations
 
@@ -22,20 +24,35 @@ _USER = re.compile(r"[a-z_][a-z0-9_.-]*\$?")
 _COPY = "SRC:DEST[:MODE[:OWNER[:GROUP]]]"
 # What an option that was given replaces in the recipe, by the same name.
 _REPLACED = (
-    "overlay", "format", "compress", "compression", "base_format", "partition", "swap", "backend", "reproducible",
+    "overlay", "format", "compress", "compression", "base_format", "partition", "swap", "backend",
+    "reproducible",
     "reset_machine_id", "remove_ssh_host_keys", "new_ssh_host_keys",
 )  # fmt: skip
 
 
 def add_making(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--size", metavar="SIZE", help="40G grows to, +10G by; left out: as large as the base")
-    parser.add_argument("--recipe", type=Path, metavar="FILE", help="what is wanted, as YAML; options go before it")
-    parser.add_argument("--overlay", action="store_true", help="OUT lies on top of BASE, which must stay as it is")
-    parser.add_argument("-O", "--format", choices=("qcow2", "raw"), help="the format of OUT (default: that of BASE)")
+    parser.add_argument(
+        "--size", metavar="SIZE", help="40G grows to, +10G by; left out: as large as the base"
+    )
+    parser.add_argument(
+        "--recipe", type=Path, metavar="FILE", help="what is wanted, as YAML; options go before it"
+    )
+    parser.add_argument(
+        "--overlay", action="store_true", help="OUT lies on top of BASE, which must stay as it is"
+    )
+    parser.add_argument(
+        "-O", "--format", choices=("qcow2", "raw"), help="the format of OUT (default: that of BASE)"
+    )
     parser.add_argument("--compress", action="store_true", help="compress the clusters of OUT")
-    parser.add_argument("--compression", choices=("zlib", "zstd"), help="how; --compress alone: zlib")
-    parser.add_argument("-f", "--base-format", choices=("qcow2", "raw"), help="the format of BASE (default: probed)")
-    parser.add_argument("--partition", metavar="N", help="which partition grows (default: the root)")
+    parser.add_argument(
+        "--compression", choices=("zlib", "zstd"), help="how; --compress alone: zlib"
+    )
+    parser.add_argument(
+        "-f", "--base-format", choices=("qcow2", "raw"), help="the format of BASE (default: probed)"
+    )
+    parser.add_argument(
+        "--partition", metavar="N", help="which partition grows (default: the root)"
+    )
     parser.add_argument(
         "--swap",
         choices=("drop", "move", "file"),
@@ -44,32 +61,69 @@ def add_making(parser: argparse.ArgumentParser) -> None:
     add_key(parser, "a passphrase of what is encrypted in BASE and grows (all bytes of FILE)")
     parser.add_argument("--backend", choices=BACKENDS, help="who works inside (default: auto)")
     parser.add_argument(
-        "--reproducible", action="store_true",
-        help="the same inputs give the same bytes, at the time of SOURCE_DATE_EPOCH, or that of the base",
-    )  # fmt: skip
-    parser.add_argument("--force", action="store_true", help="put OUT in the place of what is there")
+        "--reproducible",
+        action="store_true",
+        help="the same inputs give the same bytes, at the time of SOURCE_DATE_EPOCH, or that of "
+        "the base",
+    )
+    parser.add_argument(
+        "--force", action="store_true", help="put OUT in the place of what is there"
+    )
     parser.add_argument("-n", "--dry-run", action="store_true", help="look and plan, write nothing")
 
 
 def add_customizing(parser: argparse.ArgumentParser) -> None:
-    inside = parser.add_argument_group("inside the guest; texts may name {n}, {name}, and {{ variables }}")
+    inside = parser.add_argument_group(
+        "inside the guest; texts may name {n}, {name}, and {{ variables }}"
+    )
     inside.add_argument("--hostname", metavar="NAME", help="/etc/hostname and /etc/hosts")
-    inside.add_argument("--reset-machine-id", action="store_true", help="the first boot makes a new machine-id")
-    inside.add_argument("--remove-ssh-host-keys", action="store_true", help="the first boot makes new ones")
-    inside.add_argument("--new-ssh-host-keys", action="store_true", help="they are made here instead, and shown")
     inside.add_argument(
-        "--ssh-key", action="append", default=[], metavar="[USER:]FILE", help="a public key that may log in (root)"
+        "--reset-machine-id", action="store_true", help="the first boot makes a new machine-id"
     )
     inside.add_argument(
-        "--password", action="append", default=[], metavar="USER:HOW",
+        "--remove-ssh-host-keys", action="store_true", help="the first boot makes new ones"
+    )
+    inside.add_argument(
+        "--new-ssh-host-keys", action="store_true", help="they are made here instead, and shown"
+    )
+    inside.add_argument(
+        "--ssh-key",
+        action="append",
+        default=[],
+        metavar="[USER:]FILE",
+        help="a public key that may log in (root)",
+    )
+    inside.add_argument(
+        "--password",
+        action="append",
+        default=[],
+        metavar="USER:HOW",
         help="file:FILE (first line, hashed here), hash:HASH (ready), or locked",
-    )  # fmt: skip
-    inside.add_argument("--copy", action="append", default=[], metavar=_COPY, help="a file, as it is (0644, root)")
-    inside.add_argument("--template", action="append", default=[], metavar=_COPY, help="the same, filled in (jinja2)")
-    inside.add_argument("--run", dest="commands_inside", action="append", default=[], metavar="COMMAND",
-                        help="a shell command as root in the guest's own tree; no network")  # fmt: skip
-    inside.add_argument("-e", dest="variables", action="append", default=[], metavar="NAME=VALUE", help="a variable")
-    inside.add_argument("--seed", action="store_true", help="a NoCloud seed for cloud-init beside OUT: OUT-seed.iso")
+    )
+    inside.add_argument(
+        "--copy", action="append", default=[], metavar=_COPY, help="a file, as it is (0644, root)"
+    )
+    inside.add_argument(
+        "--template",
+        action="append",
+        default=[],
+        metavar=_COPY,
+        help="the same, filled in (jinja2)",
+    )
+    inside.add_argument(
+        "--run",
+        dest="commands_inside",
+        action="append",
+        default=[],
+        metavar="COMMAND",
+        help="a shell command as root in the guest's own tree; no network",
+    )
+    inside.add_argument(
+        "-e", dest="variables", action="append", default=[], metavar="NAME=VALUE", help="a variable"
+    )
+    inside.add_argument(
+        "--seed", action="store_true", help="a NoCloud seed for cloud-init beside OUT: OUT-seed.iso"
+    )
     for name in ("user-data", "meta-data", "network-config"):
         inside.add_argument(f"--{name}", type=Path, metavar="FILE", help=f"{name} of the seed")
 
@@ -97,15 +151,19 @@ def recipe_of(arguments: argparse.Namespace) -> tuple[api.Recipe, Sequence[api.O
     if (seed := _seed(arguments)) is not None:
         given["seed"] = seed
     return replace(
-        recipe, **given,
+        recipe,
+        **given,
         authorized_keys=(*recipe.authorized_keys, *map(_keys, arguments.ssh_key)),
         passwords=(*recipe.passwords, *map(_password, arguments.password)),
-        files=(*recipe.files, *(_file(word) for word in arguments.copy),
-               *(_file(word, template=True) for word in arguments.template)),
+        files=(
+            *recipe.files,
+            *(_file(word) for word in arguments.copy),
+            *(_file(word, template=True) for word in arguments.template),
+        ),
         commands=(*recipe.commands, *arguments.commands_inside),
         keys=tuple(map(read_key, arguments.key_file)),
         variables={**recipe.variables, **dict(map(_variable, arguments.variables))},
-    ), outputs  # fmt: skip
+    ), outputs
 
 
 def _keys(word: str) -> KeysFor:
@@ -133,8 +191,9 @@ def _password(word: str) -> PasswordFor:
         return PasswordFor(user, hashed="!")
     raise UsageError(
         "--password takes USER:file:FILE, USER:hash:HASH or USER:locked",
-        hint="put the password into a file: on a command line every user of this machine could read it",
-    )  # fmt: skip
+        hint="put the password into a file: on a command line every user of this machine could "
+        "read it",
+    )
 
 
 def _file(word: str, *, template: bool = False) -> FileInto:
@@ -143,7 +202,9 @@ def _file(word: str, *, template: bool = False) -> FileInto:
     source, *rest = word.split(":")
     path, mode, owner, group = (*rest, *[""] * (4 - len(rest)))[:4]
     if not source or not path or len(rest) > 4 or not re.fullmatch(r"[0-7]{0,4}", mode):
-        raise UsageError(f"cannot read '{word}'", hint=f"write {_COPY}, such as motd:/etc/motd:0644")
+        raise UsageError(
+            f"cannot read '{word}'", hint=f"write {_COPY}, such as motd:/etc/motd:0644"
+        )
     bits = int(mode or "644", 8)
     return FileInto(path, Path(source).expanduser(), "", template, bits, owner or "root", group)
 

@@ -15,7 +15,8 @@ from growdisk.planner.layout import Layout
 from growdisk.units import format_size
 
 _SWAP_AGAIN = (
-    "--swap move or --swap file keeps it next time. A swap file inside the guest: fallocate -l 1G /swapfile; "
+    "--swap move or --swap file keeps it next time. A swap file inside the guest: fallocate -l 1G "
+    "/swapfile; "
     "chmod 600 /swapfile; mkswap /swapfile; swapon /swapfile; and a line for it in /etc/fstab"
 )
 _READABLE = 40  # columns that a bar needs for its captions
@@ -65,7 +66,10 @@ def _lines(result: Result, width: int, image: str, command: str) -> Iterator[str
             yield from _backend(result, width)
             yield f"done in {_seconds(result):.1f} s"
             if result.kept:
-                yield f"the way back is kept: growdisk rollback {image} takes it, growdisk commit {image} forgets it"
+                yield (
+                    f"the way back is kept: growdisk rollback {image} takes it, growdisk commit "
+                    f"{image} forgets it"
+                )
         case "restored" if result.reason:
             yield result.reason
         case "restored" | "refused":
@@ -81,7 +85,9 @@ def _all_disks(result: Result, width: int) -> Iterator[str]:
 
 
 def before_and_after(result: Result, width: int) -> Iterator[str]:
-    """Both disks drawn to one scale; one that would be too small to read is drawn larger, and that is said."""
+    """Both disks drawn to one scale;
+    one that would be too small to read is drawn larger, and that is said.
+    """
     yield from headline(result.before, width)
     largest = max(layout.image.virtual_size for layout in (result.before, result.after)) or 1
     # Nothing is in the way any more when it is done.
@@ -89,7 +95,11 @@ def before_and_after(result: Result, width: int) -> Iterator[str]:
         share = layout.image.virtual_size / largest
         columns = max(round(width * share), min(_READABLE, width))
         enlarged = columns / (width * share) if share else 1.0
-        remark = f" (not to scale: the bar is drawn {enlarged:.0f} times as wide)" if enlarged > 1.5 else ""
+        remark = (
+            f" (not to scale: the bar is drawn {enlarged:.0f} times as wide)"
+            if enlarged > 1.5
+            else ""
+        )
         yield f"{word}: {format_size(layout.image.virtual_size)}{remark}"
         yield from _drawn(layout, columns, width)
 
@@ -100,10 +110,15 @@ def _drawn(layout: Layout, columns: int, width: int) -> list[str]:
 
 def _planned(result: Result, width: int) -> Iterator[str]:
     behind = f"each behind a snapshot ({result.snapshots})"
-    yield f"steps, {behind if result.snapshots != 'none' else 'without snapshots: there is no way back'}:"
+    yield (
+        "steps, "
+        f"{behind if result.snapshots != 'none' else 'without snapshots: there is no way back'}:"
+    )
     column = max([19, *(len(step.name) for step in result.steps)])
     for number, step in enumerate(result.steps, start=1):
-        yield from wrapped(f"  {number}. {step.name:<{column}} {step.detail}", width, " " * (column + 6))
+        yield from wrapped(
+            f"  {number}. {step.name:<{column}} {step.detail}", width, " " * (column + 6)
+        )
     yield from _backend(result, width)
     yield from _given_up(result, "would be given up", width)
     yield from _notes(result, width)
@@ -120,19 +135,26 @@ def _given_up(result: Result, heading: str, width: int) -> Iterator[str]:
 
 
 def _swapless(result: Result, width: int) -> Iterator[str]:
-    """What a person who did not ask for it must know: the guest had swap on this disk, and has none now."""
+    """What a person who did not ask for it must know:
+    the guest had swap on this disk, and has none now.
+    """
     before, after = (_has_swap(layout) for layout in (result.before, result.after))
     if before and not after and not any(step.name == "remake-swap" for step in result.steps):
         yield from wrapped(f"this disk has no swap now; {_SWAP_AGAIN}", width, "  ")
 
 
 def _has_swap(layout: Layout) -> bool:
-    contents = [*(part.content for part in layout.partitions), *(volume.content for volume in layout.volumes)]
+    contents = [
+        *(part.content for part in layout.partitions),
+        *(volume.content for volume in layout.volumes),
+    ]
     return any(content is not None and content.kind == "swap" for content in contents)
 
 
 def _changed_files(result: Result, width: int) -> Iterator[str]:
-    """The lines of a run are cut to the terminal; which of the guest's files changed is said whole."""
+    """The lines of a run are cut to the terminal;
+    which of the guest's files changed is said whole.
+    """
     for step in result.steps:
         if step.name == "repair-guest" and step.detail and step.state == "done":
             yield from wrapped(f"in the guest: {step.detail}", width, "  ")

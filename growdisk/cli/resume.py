@@ -32,7 +32,9 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         may_break, not_in_use = arguments.overlays_may_break, arguments.not_in_use
         result = unlocking(
             arguments,
-            lambda keys: api.resume(image, steps, stop, keys, overlays_may_break=may_break, not_in_use=not_in_use),
+            lambda keys: api.resume(
+                image, steps, stop, keys, overlays_may_break=may_break, not_in_use=not_in_use
+            ),
             keys_of(arguments),
         )
     return tell(result, output, image=image)

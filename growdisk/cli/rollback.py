@@ -24,9 +24,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_image(parser)
     parser.add_argument("--to", metavar="STEP", help="only down to and including this step")
     parser.add_argument(
-        "--force", action="store_true",
-        help="a run whose folder is lost: go back to before it by the snapshots that the image carries",
-    )  # fmt: skip
+        "--force",
+        action="store_true",
+        help="a run whose folder is lost: go back to before it by the snapshots that the image "
+        "carries",
+    )
     add_overlays_may_break(parser)
     add_not_in_use(parser)
     add_keys(parser)
@@ -39,13 +41,21 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
 
     if arguments.force and arguments.to:
         raise UsageError("--force goes all the way back", hint="leave --to out")
-    image, may_break, not_in_use = image_of(arguments), arguments.overlays_may_break, arguments.not_in_use
+    image, may_break, not_in_use = (
+        image_of(arguments),
+        arguments.overlays_may_break,
+        arguments.not_in_use,
+    )
 
     def go_back(keys: tuple[bytes, ...]) -> Result:
         if arguments.force:
-            return api.rollback_carried(image, keys, overlays_may_break=may_break, not_in_use=not_in_use)
+            return api.rollback_carried(
+                image, keys, overlays_may_break=may_break, not_in_use=not_in_use
+            )
         to = arguments.to
-        return api.rollback(image, to, steps, stop, keys, overlays_may_break=may_break, not_in_use=not_in_use)
+        return api.rollback(
+            image, to, steps, stop, keys, overlays_may_break=may_break, not_in_use=not_in_use
+        )
 
     # Going back is short and is not stopped half-way: a signal waits until it is done.
     with SignalsStop(StopRequest()) as stop, output.steps() as steps:

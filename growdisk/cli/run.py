@@ -21,33 +21,70 @@ HELP = "run a playbook: tasks on many images, in Ansible's YAML"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("playbook", nargs="?", metavar="PLAYBOOK", help="a file, or the name of a shipped playbook")
     parser.add_argument(
-        "-i", "--inventory", action="append", default=[], metavar="FILE",
-        help="hosts, groups and their variables, in Ansible's YAML or INI; may be given several times",
-    )  # fmt: skip
+        "playbook", nargs="?", metavar="PLAYBOOK", help="a file, or the name of a shipped playbook"
+    )
     parser.add_argument(
-        "-e", "--extra-vars", action="append", default=[], metavar="k=v|@FILE",
+        "-i",
+        "--inventory",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="hosts, groups and their variables, in Ansible's YAML or INI; may be given several "
+        "times",
+    )
+    parser.add_argument(
+        "-e",
+        "--extra-vars",
+        action="append",
+        default=[],
+        metavar="k=v|@FILE",
         help="variables that beat all others; may be given several times",
-    )  # fmt: skip
-    parser.add_argument(
-        "-l", "--limit", default="", metavar="HOSTS", help="only these hosts, groups or images (globs, !)"
     )
     parser.add_argument(
-        "-t", "--tags", action="append", default=[], metavar="TAGS", help="only tasks with one of these"
+        "-l",
+        "--limit",
+        default="",
+        metavar="HOSTS",
+        help="only these hosts, groups or images (globs, !)",
     )
-    parser.add_argument("--skip-tags", action="append", default=[], metavar="TAGS", help="no tasks with one of these")
-    parser.add_argument("-C", "--check", action="store_true", help="write nothing, and say what would be done")
+    parser.add_argument(
+        "-t",
+        "--tags",
+        action="append",
+        default=[],
+        metavar="TAGS",
+        help="only tasks with one of these",
+    )
+    parser.add_argument(
+        "--skip-tags",
+        action="append",
+        default=[],
+        metavar="TAGS",
+        help="no tasks with one of these",
+    )
+    parser.add_argument(
+        "-C", "--check", action="store_true", help="write nothing, and say what would be done"
+    )
     parser.add_argument("-D", "--diff", action="store_true", help="show each disk before and after")
-    parser.add_argument("-j", "--jobs", type=int, default=1, metavar="N", help="images at once (default: 1)")
+    parser.add_argument(
+        "-j", "--jobs", type=int, default=1, metavar="N", help="images at once (default: 1)"
+    )
     which = parser.add_mutually_exclusive_group()
-    which.add_argument("--resume", action="store_true", help="go on with a run of PLAYBOOK that was cut short")
-    which.add_argument("--undo", action="store_true", help="take back a run of PLAYBOOK that was cut short")
     which.add_argument(
-        "--tasks", action="store_true", help="list the tasks that a playbook can have, and their options"
+        "--resume", action="store_true", help="go on with a run of PLAYBOOK that was cut short"
+    )
+    which.add_argument(
+        "--undo", action="store_true", help="take back a run of PLAYBOOK that was cut short"
+    )
+    which.add_argument(
+        "--tasks",
+        action="store_true",
+        help="list the tasks that a playbook can have, and their options",
     )
     parser.epilog = (
-        f"Playbooks that come with growdisk: {', '.join(shipped_playbooks())}; each says at its top when to use it "
+        f"Playbooks that come with growdisk: {', '.join(shipped_playbooks())}; each says at its "
+        "top when to use it "
         f"(they lie in {shipped_folder()}). Exit code: that of the worst host."
     )
 
@@ -68,17 +105,25 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         from growdisk.playbook.run import resume_playbook
 
         verb = "undo" if arguments.undo else "resume"
-        return _shown(arguments, output, lambda w: resume_playbook(path, w, arguments.jobs, undo=verb == "undo"))
+        return _shown(
+            arguments,
+            output,
+            lambda w: resume_playbook(path, w, arguments.jobs, undo=verb == "undo"),
+        )
     from growdisk.playbook.run import run_playbook
 
     request = _request(arguments, path)
     return _shown(arguments, output, lambda watching: run_playbook(request, watching))
 
 
-def _shown(arguments: argparse.Namespace, output: Output, action: Callable[[Watching], Ended]) -> int:
+def _shown(
+    arguments: argparse.Namespace, output: Output, action: Callable[[Watching], Ended]
+) -> int:
     from growdisk.cli.fleet_view import FleetView
 
-    with FleetView(output, verbose=arguments.verbose, check=arguments.check, diff=arguments.diff) as view:
+    with FleetView(
+        output, verbose=arguments.verbose, check=arguments.check, diff=arguments.diff
+    ) as view:
         ended = action(view.watching)
     return view.summed_up(ended)
 
@@ -87,10 +132,16 @@ def _request(arguments: argparse.Namespace, path: Path) -> Request:
     from growdisk.playbook.request import Request, extra_vars
 
     return Request(
-        path, tuple(arguments.inventory), extra_vars(arguments.extra_vars), arguments.limit,
-        frozenset(_words(arguments.tags)), frozenset(_words(arguments.skip_tags)), arguments.check, arguments.diff,
+        path,
+        tuple(arguments.inventory),
+        extra_vars(arguments.extra_vars),
+        arguments.limit,
+        frozenset(_words(arguments.tags)),
+        frozenset(_words(arguments.skip_tags)),
+        arguments.check,
+        arguments.diff,
         arguments.jobs,
-    )  # fmt: skip
+    )
 
 
 def _words(given: list[str]) -> Iterator[str]:
@@ -111,4 +162,7 @@ def _found(name: str) -> Path:
 def _nearest(name: str, known: list[str]) -> str:
     near = difflib.get_close_matches(name.removesuffix(".yml"), known, 1, 0.6)
     guess = f"did you mean {near[0]}? " if near else ""
-    return f"{guess}a file of yours, or one that comes with growdisk: {', '.join(known) or 'none is installed'}"
+    return (
+        f"{guess}a file of yours, or one that comes with growdisk: "
+        f"{', '.join(known) or 'none is installed'}"
+    )

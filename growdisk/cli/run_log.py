@@ -25,7 +25,10 @@ def line(words: Sequence[str], code: int, seconds: float) -> str:
 
 
 def log(text: str, file: Path | None, *, syslog: bool) -> None:
-    """Append `text` to `file`, and hand it to syslog (journald reads that too). Raises write-failed."""
+    """Append `text` to `file`, and hand it to syslog (journald reads that too).
+
+    Raises write-failed.
+    """
     if syslog:
         import syslog as system_log
 
@@ -42,7 +45,9 @@ def log(text: str, file: Path | None, *, syslog: bool) -> None:
 
 def _log_failed(file: Path, error: OSError) -> OperationFailed:
     return write_failed(
-        file, error.strerror or str(error), "name another file with --log; the command itself has ended"
+        file,
+        error.strerror or str(error),
+        "name another file with --log; the command itself has ended",
     )
 
 

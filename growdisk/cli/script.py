@@ -17,24 +17,35 @@ if TYPE_CHECKING:
     from growdisk.api.scripts import WrittenScripts
 
 NAME = "script"
-HELP = "write scripts that grow the disk from inside its running guest, with a README; touch nothing else"
+HELP = (
+    "write scripts that grow the disk from inside its running guest, with a README; touch "
+    "nothing else"
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_target(parser)
-    parser.add_argument("size", nargs="?", metavar="SIZE", help="as for expand; left out: fill what lags behind")
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="a new or empty folder")
+    parser.add_argument(
+        "size", nargs="?", metavar="SIZE", help="as for expand; left out: fill what lags behind"
+    )
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="DIR", help="a new or empty folder"
+    )
     add_layout_options(parser)
     add_volume_options(parser)
     # The scripts do it whenever somebody runs them: no rule says when.
-    parser.set_defaults(preallocation="off", when_used=None, max_size=None, min_interval=None, keep_host_free=None)
+    parser.set_defaults(
+        preallocation="off", when_used=None, max_size=None, min_interval=None, keep_host_free=None
+    )
 
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
     from growdisk.api.scripts import write_scripts
 
     goal = goal_of(arguments)
-    written = write_scripts(target_of(arguments), goal, arguments.output, format_of(arguments), keys_of(arguments))
+    written = write_scripts(
+        target_of(arguments), goal, arguments.output, format_of(arguments), keys_of(arguments)
+    )
     output.document(_document(written))
     output.lines(_lines(written))
     return 0
@@ -42,11 +53,15 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
 
 def _document(written: WrittenScripts) -> dict[str, object]:
     return {
-        "result": "written" if written.plan else "nochange", "run": written.plan.run if written.plan else None,
-        "folder": str(written.folder), "files": list(written.files), "before": asdict(written.before),
-        "after": asdict(written.after), "given_up": list(written.given_up),
+        "result": "written" if written.plan else "nochange",
+        "run": written.plan.run if written.plan else None,
+        "folder": str(written.folder),
+        "files": list(written.files),
+        "before": asdict(written.before),
+        "after": asdict(written.after),
+        "given_up": list(written.given_up),
         **({"reason": written.reason} if written.reason else {}),
-    }  # fmt: skip
+    }
 
 
 def _lines(written: WrittenScripts) -> Iterator[str]:

@@ -1,4 +1,5 @@
-"""A disk named by its address (nbd://, nbd+unix://, ssh://): reached for one command, which sees a file.
+"""A disk named by its address (nbd://, nbd+unix://, ssh://):
+reached for one command, which sees a file.
 
 What is said of that file is said of the address.
 """
@@ -18,7 +19,9 @@ _LOOKING, _BY_RECORD = frozenset({"show"}), frozenset({"status"})
 _WORKING = frozenset({"plan", "expand", "resume", "rollback", "commit"})
 
 
-def on_address(arguments: argparse.Namespace, outputs: Iterable[Output], action: Callable[[], int]) -> int:
+def on_address(
+    arguments: argparse.Namespace, outputs: Iterable[Output], action: Callable[[], int]
+) -> int:
     """Do it, with the file of the disk in place of its address; as it is, if there is none."""
     verb, target = arguments.parser.prog.split()[-1], getattr(arguments, "target", None)
     word = next((word for word in arguments.words if Path(word) == target), None)
@@ -32,7 +35,9 @@ def on_address(arguments: argparse.Namespace, outputs: Iterable[Output], action:
     if getattr(arguments, "as_playbook", False):
         raise UsageError("a playbook has no disks behind addresses", hint="leave --as-playbook out")
     if arguments.domain or arguments.qmp:
-        raise UsageError("an address and a machine exclude each other", hint="name the one or the other")
+        raise UsageError(
+            "an address and a machine exclude each other", hint="name the one or the other"
+        )
     for output in outputs:
         output.names = {str(path): shlex.quote(word)}
         output.json_names = {json.dumps(str(path))[1:-1]: json.dumps(word)[1:-1]}

@@ -48,14 +48,24 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     beside = {"run": report and status.document(report), "overlays": overlays}
     output.document(asdict(layout) | {key: value for key, value in beside.items() if value})
     width = output.width
-    output.lines([*headline(layout, width), *bar(layout, width), *table(layout, width), *volumes(layout, width)])
+    output.lines(
+        [
+            *headline(layout, width),
+            *bar(layout, width),
+            *table(layout, width),
+            *volumes(layout, width),
+        ]
+    )
     output.lines(blockers(layout.blockers, width))
     output.lines(standing(report, overlays, layout.image.path))
     return 0
 
 
 def _run_of(image: Path) -> StatusReport | None:
-    """A run that has not ended, or can still be taken back. What is no file here, or has too long a name, has none."""
+    """A run that has not ended, or can still be taken back.
+
+    What is no file here, or has too long a name, has none.
+    """
     from growdisk import api
 
     try:

@@ -1,8 +1,9 @@
-"""How the installed command begins and ends: as much of what an interpreter does around a program as is needed.
+"""How the installed command begins and ends:
+as much of what an interpreter does around a program as is needed.
 
-`growdisk image info` has 0.2 ms of work. Finding the installed packages takes 4 ms, collecting garbage where there is
-none 2 ms, and taking the interpreter apart 4 ms; so packages are looked for when one is imported, and the process ends
-when the answer is out.
+`growdisk image info` has 0.2 ms of work. Finding the installed packages takes 4 ms, collecting
+garbage where there is none 2 ms, and taking the interpreter apart 4 ms; so packages are looked for
+when one is imported, and the process ends when the answer is out.
 """
 
 from __future__ import annotations
@@ -25,10 +26,14 @@ _OBJECTS_BEFORE_COLLECTING = 100_000  # what loading a command's modules makes; 
 
 
 class LateSite:
-    """The last finder of modules, for an interpreter that was started with -S: nobody has found this one so far."""
+    """The last finder of modules, for an interpreter that was started with -S:
+    nobody has found this one so far.
+    """
 
     @staticmethod
-    def find_spec(name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> ModuleSpec | None:
+    def find_spec(
+        name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
         if path is not None or name in sys.stdlib_module_names or "site" in sys.modules:
             return None
         import site
@@ -51,7 +56,9 @@ def console() -> NoReturn:
 
 
 def _end_now(code: int) -> None:
-    """End without taking the interpreter apart, unless there is something that could not be written."""
+    """End without taking the interpreter apart, unless there is
+    something that could not be written.
+    """
     try:
         sys.stdout.flush()
         sys.stderr.flush()

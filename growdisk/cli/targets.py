@@ -1,4 +1,6 @@
-"""Which disk is meant: the image file, or a machine by its name or its monitor, which may be running."""
+"""Which disk is meant: the image file, or a machine by its name or its
+monitor, which may be running.
+"""
 
 from __future__ import annotations
 
@@ -44,11 +46,18 @@ def target_of(arguments: argparse.Namespace) -> Path | LiveRequest:
     settle_positionals(arguments)
     path: Path | None = arguments.target
     named = bool(arguments.domain or arguments.qmp)
-    online = any(getattr(arguments, name, None) not in (None, "", "auto", False) for name in _INSIDE)
+    online = any(
+        getattr(arguments, name, None) not in (None, "", "auto", False) for name in _INSIDE
+    )
     if path is None and not named:
-        raise UsageError("no disk is named", hint="name an image, or a machine with -d NAME or --qmp SOCKET")
+        raise UsageError(
+            "no disk is named", hint="name an image, or a machine with -d NAME or --qmp SOCKET"
+        )
     if arguments.domain and arguments.qmp:
-        raise UsageError("-d and --qmp exclude each other", hint="libvirt keeps the monitor of its machines to itself")
+        raise UsageError(
+            "-d and --qmp exclude each other",
+            hint="libvirt keeps the monitor of its machines to itself",
+        )
     if path is not None and not named:
         path = _volume_of_pool(path, arguments.connect) or path
     if path is not None and not named and not online:
@@ -67,44 +76,65 @@ def _refuse_no_image(path: Path) -> None:
     if _URL.match(str(path)):
         reason = "it is an address, and growdisk works on files of this host"
         address = _URL.sub(r"\1://", str(path), count=1)  # a Path has eaten a slash
-        raise ImageNotReadable(path, reason, f"download it first: curl -LO {shlex.quote(address)}; then name the file")
+        raise ImageNotReadable(
+            path, reason, f"download it first: curl -LO {shlex.quote(address)}; then name the file"
+        )
     if (scheme := scheme_of(str(path))) and not path.exists():
         address = as_written(str(path))
         if scheme in ("nbd", "nbd+unix", "ssh"):
             raise ImageNotReadable(path, NOT_HERE.format(address), WHERE_TAKEN)
-        reason = _WHY_ATTACHED.get(scheme, f"growdisk does not work on disks behind {scheme}: {_UNKNOWN}")
+        reason = _WHY_ATTACHED.get(
+            scheme, f"growdisk does not work on disks behind {scheme}: {_UNKNOWN}"
+        )
         hint = _attach_nbd(address) if scheme.startswith("nbd") else _ATTACH.get(scheme, _AT_SERVER)
         raise ImageNotReadable(path, reason, hint)
     if _POOL_VOLUME.fullmatch(str(path)) and not path.exists() and not path.parent.exists():
         reason = "there is no such file, and libvirt knows no such volume of an active pool"
-        raise ImageNotReadable(path, reason, "check the name: virsh pool-list, virsh vol-list POOL; or name the file")
+        raise ImageNotReadable(
+            path, reason, "check the name: virsh pool-list, virsh vol-list POOL; or name the file"
+        )
     if _MACHINE_NAME.fullmatch(str(path)) and not path.exists():
         reason = "there is no such file"
-        raise ImageNotReadable(path, reason, f"check the path; if it is a machine of libvirt: -d {path}")
+        raise ImageNotReadable(
+            path, reason, f"check the path; if it is a machine of libvirt: -d {path}"
+        )
 
 
 _UNKNOWN = "it could not know who else uses them"
 _WHY_ATTACHED = {
-    "rbd": "growdisk takes a Ceph image once it is mapped: then it can grow it, and sees the cluster's other clients",
-    "iscsi": "its target gives it to every host that logs in, and whether another one uses it is known only there",
+    "rbd": (
+        "growdisk takes a Ceph image once it is mapped: then it can grow it, and sees the "
+        "cluster's other clients"
+    ),
+    "iscsi": (
+        "its target gives it to every host that logs in, and whether another one uses it is "
+        "known only there"
+    ),
 }
 _AT_SERVER = "run growdisk where the disk lies, on its file or device"
 _ATTACH = {
-    "rbd": "map it on this host (rbd map POOL/IMAGE), and name the device: growdisk expand /dev/rbd/POOL/IMAGE",
-    "iscsi": "see that no other host uses it, log in on this host (iscsiadm --login), and name the device in "
+    "rbd": (
+        "map it on this host (rbd map POOL/IMAGE), and name the device: growdisk expand "
+        "/dev/rbd/POOL/IMAGE"
+    ),
+    "iscsi": "see that no other host uses it, log in on this host (iscsiadm --login), and name "
+    "the device in "
     "/dev/disk/by-path",
 }
 
 
 def _attach_nbd(address: str) -> str:
     return (
-        f"attach it to this host (qemu-nbd --connect=/dev/nbd0 --format=raw {shlex.quote(address)}), then run growdisk "
+        "attach it to this host (qemu-nbd --connect=/dev/nbd0 --format=raw "
+        f"{shlex.quote(address)}), then run growdisk "
         "expand /dev/nbd0; its server should be a qemu-nbd, whose lock keeps others out"
     )
 
 
 def _volume_of_pool(path: Path, uri: str | None) -> Path | None:
-    """The file of `pool/volume`, as libvirt has it; None where that is a path, or libvirt knows no such volume."""
+    """The file of `pool/volume`, as libvirt has it;
+    None where that is a path, or libvirt knows no such volume.
+    """
     if not _POOL_VOLUME.fullmatch(str(path)) or path.exists() or path.parent.exists():
         return None
     from growdisk.errors import Refused
@@ -140,4 +170,6 @@ def _request(arguments: argparse.Namespace, path: Path | None) -> LiveRequest:
     from growdisk.api.live_target import LiveRequest
 
     inside = {name: getattr(arguments, name) for name in _INSIDE if hasattr(arguments, name)}
-    return LiveRequest(path, arguments.qmp, arguments.domain, arguments.connect, arguments.disk, **inside)
+    return LiveRequest(
+        path, arguments.qmp, arguments.domain, arguments.connect, arguments.disk, **inside
+    )

@@ -17,10 +17,14 @@ def document() -> list[dict[str, object]]:
 def lines(width: int) -> Iterator[str]:
     for task in TASKS.values():
         yield f"{task.qualified}"
-        yield from textwrap.wrap(task.description, width, initial_indent="  ", subsequent_indent="  ")
+        yield from textwrap.wrap(
+            task.description, width, initial_indent="  ", subsequent_indent="  "
+        )
         for option in task.options:
             words = f"{option.name}{_kind(option)}: {option.description}"
-            yield from textwrap.wrap(words, width, initial_indent="    ", subsequent_indent="        ")
+            yield from textwrap.wrap(
+                words, width, initial_indent="    ", subsequent_indent="        "
+            )
 
 
 def _kind(option: OptionSpec) -> str:
@@ -30,5 +34,8 @@ def _kind(option: OptionSpec) -> str:
     if option.choices:
         facts.append("|".join(option.choices))
     if option.default is not None:
-        facts.append(f"default {str(option.default).lower() if isinstance(option.default, bool) else option.default}")
+        facts.append(
+            "default "
+            f"{str(option.default).lower() if isinstance(option.default, bool) else option.default}"
+        )
     return f" ({', '.join(facts)})"

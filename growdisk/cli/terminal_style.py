@@ -1,6 +1,8 @@
-"""How drawn lines reach a stream: with colour or without, in box drawing characters or in ASCII where it must be.
+"""How drawn lines reach a stream:
+with colour or without, in box drawing characters or in ASCII where it must be.
 
-Python takes an unset locale for UTF-8, which nearly every terminal is; who says LC_ALL=C on purpose gets ASCII.
+Python takes an unset locale for UTF-8, which nearly every terminal is; who says LC_ALL=C on purpose
+gets ASCII.
 """
 
 from __future__ import annotations
@@ -34,7 +36,9 @@ class Pen:
 
 
 def pen_for(stream: TextIO, color: str) -> Pen:
-    """`color`: auto, always or never; auto is colour on a terminal, unless NO_COLOR is set or it is a dumb one."""
+    """`color`: auto, always or never;
+    auto is colour on a terminal, unless NO_COLOR is set or it is a dumb one.
+    """
     wanted = stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
     return Pen(colour=color == "always" or (color == "auto" and wanted), boxes=_draws_boxes(stream))
 

@@ -1,4 +1,6 @@
-"""Files outside an image's own folder: followed if the user says so, with an option or when asked on a terminal."""
+"""Files outside an image's own folder:
+followed if the user says so, with an option or when asked on a terminal.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +13,19 @@ from growdisk.qcow2.outside import ReferenceOutside
 
 def add_trust(parser: argparse.ArgumentParser | argparse._ArgumentGroup, default: object) -> None:
     parser.add_argument(
-        "--trust-references", action="store_true", default=default,
+        "--trust-references",
+        action="store_true",
+        default=default,
         help="follow the names of backing and data files out of the image's folder",
-    )  # fmt: skip
+    )
 
 
 def following(action: Callable[[], int], *, trust_all: bool) -> int:
-    """Do it. Where an image names a file outside its folder, it refuses before it changes anything: then the user is
-    asked on a terminal, once for each file, and it is done again."""
+    """Do it.
+
+    Where an image names a file outside its folder, it refuses before it changes anything: then the
+    user is asked on a terminal, once for each file, and it is done again.
+    """
     if trust_all:
         from growdisk.qcow2.named_files import trusting_references
 
@@ -36,11 +43,18 @@ def following(action: Callable[[], int], *, trust_all: bool) -> int:
 
 
 def _agreed(error: ReferenceOutside) -> bool:
-    if not (sys.stdin is not None and sys.stdin.isatty() and sys.stderr is not None and sys.stderr.isatty()):
+    if not (
+        sys.stdin is not None
+        and sys.stdin.isatty()
+        and sys.stderr is not None
+        and sys.stderr.isatty()
+    ):
         return False
     from growdisk.cli.images.shared import printable
 
-    question = f"{error.path}: its {error.role} is {error.target}, outside its folder. Open it? [y/N] "
+    question = (
+        f"{error.path}: its {error.role} is {error.target}, outside its folder. Open it? [y/N] "
+    )
     sys.stderr.write(printable(question))
     sys.stderr.flush()
     return sys.stdin.readline().strip().lower() in ("y", "yes")

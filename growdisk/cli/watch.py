@@ -19,13 +19,27 @@ _SILENT = ("nothing",)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("rules", type=Path, metavar="RULES.yml", help="which disks, when they grow, by what, how far")
-    parser.add_argument("-n", "--dry-run", action="store_true", help="say what would be done, and do nothing")
-    parser.add_argument("-c", "--connect", metavar="URI", help="which libvirt (default: what the rules say)")
     parser.add_argument(
-        "--metrics", type=Path, metavar="FILE", help="write metrics for Prometheus' textfile collector (NAME.prom)"
+        "rules",
+        type=Path,
+        metavar="RULES.yml",
+        help="which disks, when they grow, by what, how far",
     )
-    parser.add_argument("-j", "--jobs", type=int, default=4, metavar="N", help="so many guests at once (default: 4)")
+    parser.add_argument(
+        "-n", "--dry-run", action="store_true", help="say what would be done, and do nothing"
+    )
+    parser.add_argument(
+        "-c", "--connect", metavar="URI", help="which libvirt (default: what the rules say)"
+    )
+    parser.add_argument(
+        "--metrics",
+        type=Path,
+        metavar="FILE",
+        help="write metrics for Prometheus' textfile collector (NAME.prom)",
+    )
+    parser.add_argument(
+        "-j", "--jobs", type=int, default=4, metavar="N", help="so many guests at once (default: 4)"
+    )
 
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
@@ -45,9 +59,13 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         refuse_to_replace(arguments.metrics, "--metrics")
     rules = load_rules(arguments.rules)
     ended = watch_once(
-        rules, arguments.connect, tell, dry_run=arguments.dry_run, jobs=arguments.jobs,
+        rules,
+        arguments.connect,
+        tell,
+        dry_run=arguments.dry_run,
+        jobs=arguments.jobs,
         stopping=SignalsStop(StopRequest()),
-    )  # fmt: skip
+    )
     output.lines([_summary(ended)])
     if arguments.metrics and not arguments.dry_run:
         try:
@@ -63,4 +81,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
 def _summary(ended: Round) -> str:
     results = [action.result for action in ended.actions]
     counts = ", ".join(f"{results.count(word)} {word}" for word in dict.fromkeys(results))
-    return f"{len(results)} disk{'' if len(results) == 1 else 's'} in {ended.seconds:.1f} s: {counts or 'none'}"
+    return (
+        f"{len(results)} disk{'' if len(results) == 1 else 's'} in {ended.seconds:.1f} s: "
+        f"{counts or 'none'}"
+    )

@@ -1,8 +1,10 @@
-"""Reads files, directories and subvolumes of a btrfs file system on one device that nobody has mounted.
+"""Reads files, directories and subvolumes of a btrfs file system on one
+device that nobody has mounted.
 
-An inode's number here is SUBVOLUME << 64 | OBJECT, so that one tree shows all subvolumes from the top level down, as a
-mount of subvolid=5 does. The tree log of an unclean file system is not replayed: what only it knows is not seen.
-Spec: btrfs documentation, "On-disk format" and "Btree items".
+An inode's number here is SUBVOLUME << 64 | OBJECT, so that one tree shows all subvolumes from the
+top level down, as a mount of subvolid=5 does. The tree log of an unclean file system is not
+replayed: what only it knows is not seen. Spec: btrfs documentation, "On-disk format" and "Btree
+items".
 """
 
 from __future__ import annotations
@@ -25,7 +27,11 @@ _READ_ONLY = 1
 #  root, chunk root; node size, size of the system chunk array; their levels, this device's id
 _SUPER = struct.Struct("<64x8s8xQQ52xI8xI34xBBxQ")
 _SYSTEM_CHUNKS = 0x32B
-_HEADER, _ITEM, _POINTER = struct.Struct("<48xQ40xIB"), struct.Struct("<QBQII"), struct.Struct("<QBQQ8x")
+_HEADER, _ITEM, _POINTER = (
+    struct.Struct("<48xQ40xIB"),
+    struct.Struct("<QBQII"),
+    struct.Struct("<QBQQ8x"),
+)
 _KEY = struct.Struct("<QBQ")
 _CHUNK, _STRIPE = struct.Struct("<Q16xQ12xHH"), struct.Struct("<QQ16x")
 _STRIPED = 0b111001000  # RAID0, RAID10, RAID5, RAID6
@@ -41,7 +47,9 @@ Key = tuple[int, int, int]
 
 
 class Subvolume(NamedTuple):
-    """`path` is below the top level, "" for that itself; `is_copy`: it was made as a snapshot of another one."""
+    """`path` is below the top level, "" for that itself;
+    `is_copy`: it was made as a snapshot of another one.
+    """
 
     number: int
     path: str
@@ -69,9 +77,16 @@ class BtrfsTree:
 
     def __init__(self, device: BlockDevice) -> None:
         head = read_device(device, SUPERBLOCK_OFFSET, 4096)
-        magic, root, chunk_root, self._node_size, array_size, level, chunk_level, self._device_id = _SUPER.unpack_from(
-            head
-        )
+        (
+            magic,
+            root,
+            chunk_root,
+            self._node_size,
+            array_size,
+            level,
+            chunk_level,
+            self._device_id,
+        ) = _SUPER.unpack_from(head)
         if magic != b"_BHRfS_M":
             raise Unknown("it is not a btrfs file system")
         if not 4096 <= self._node_size <= 65536 or array_size > 2048:
@@ -81,7 +96,9 @@ class BtrfsTree:
         self._roots: dict[int, _Root] = {}
         self._chunks: list[_Chunk] = []
         self._read_system_chunks(head[_SYSTEM_CHUNKS : _SYSTEM_CHUNKS + array_size])
-        for key, data in self._between(_Root(chunk_root, chunk_level), (0, 0, 0), (_LAST, 255, _LAST)):
+        for key, data in self._between(
+            _Root(chunk_root, chunk_level), (0, 0, 0), (_LAST, 255, _LAST)
+        ):
             if key[1] == _CHUNK_ITEM:
                 self._add_chunk(key[2], data)
         self._root_tree = _Root(root, level)
@@ -94,7 +111,9 @@ class BtrfsTree:
     def default_subvolume(self) -> int:
         """What a mount without subvol= shows."""
         for _, data in self._between(
-            self._root_tree, (_ROOT_TREE_DIRECTORY, _DIR_ITEM, 0), (_ROOT_TREE_DIRECTORY, _DIR_ITEM, _LAST)
+            self._root_tree,
+            (_ROOT_TREE_DIRECTORY, _DIR_ITEM, 0),
+            (_ROOT_TREE_DIRECTORY, _DIR_ITEM, _LAST),
         ):
             for name, kind, number in _directory_entries(data):
                 if name == "default" and kind == _ROOT_ITEM:
@@ -117,7 +136,9 @@ class BtrfsTree:
 
     def inode(self, number: int) -> PlainNode:
         subvolume, thing = number >> 64, number & _LAST
-        for _, data in self._between(self._root(subvolume), (thing, _INODE_ITEM, 0), (thing, _INODE_ITEM, _LAST)):
+        for _, data in self._between(
+            self._root(subvolume), (thing, _INODE_ITEM, 0), (thing, _INODE_ITEM, _LAST)
+        ):
             size, mode = _INODE.unpack_from(data)
             return PlainNode(number, mode, size)
         raise Unknown(f"subvolume {subvolume} has no inode {thing}")
@@ -128,7 +149,9 @@ class BtrfsTree:
         span = (thing, _DIR_INDEX, 0), (thing, _DIR_INDEX, _LAST)
         for _, data in self._between(self._root(subvolume), *span):
             for name, kind, number in _directory_entries(data):
-                found[name] = self.root_of(number) if kind == _ROOT_ITEM else subvolume << 64 | number
+                found[name] = (
+                    self.root_of(number) if kind == _ROOT_ITEM else subvolume << 64 | number
+                )
         return found
 
     def read(self, inode: Node, limit: int = LARGEST) -> bytes:
@@ -160,7 +183,9 @@ class BtrfsTree:
         """The items with keys from `first` to `last`, in order."""
         return self._below(root.logical, root.level, first, last)
 
-    def _below(self, logical: int, level: int, first: Key, last: Key) -> Iterator[tuple[Key, bytes]]:
+    def _below(
+        self, logical: int, level: int, first: Key, last: Key
+    ) -> Iterator[tuple[Key, bytes]]:
         node = self._node(logical, level)
         count = _HEADER.unpack_from(node)[1]
         form = _POINTER if level else _ITEM
@@ -223,12 +248,16 @@ class BtrfsTree:
             return bytes(count)
         if compression == _NONE:
             return self._at(place + offset, count)
-        return _decompressed(self._at(place, length), compression, ram_bytes)[offset : offset + count]
+        return _decompressed(self._at(place, length), compression, ram_bytes)[
+            offset : offset + count
+        ]
 
     def _at(self, logical: int, length: int) -> bytes:
         pieces = []
         while length > 0:
-            chunk = next((c for c in self._chunks if c.logical <= logical < c.logical + c.length), None)
+            chunk = next(
+                (c for c in self._chunks if c.logical <= logical < c.logical + c.length), None
+            )
             if chunk is None:
                 raise Unknown("some of it lies on another device, or is striped")
             count = min(length, chunk.logical + chunk.length - logical)
@@ -279,4 +308,6 @@ def _decompressed(data: bytes, compression: int, size: int) -> bytes:
             return unpacked(data, size)
     except (zlib.error, ValueError) as error:
         raise Unknown(f"compressed data are damaged: {error}") from error
-    raise Unknown("it is compressed with " + ("lzo" if compression == _LZO else f"method {compression}"))
+    raise Unknown(
+        "it is compressed with " + ("lzo" if compression == _LZO else f"method {compression}")
+    )

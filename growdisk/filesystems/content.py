@@ -1,6 +1,8 @@
-"""What stands in a partition, as its superblock tells it: plain values, one class per family of contents.
+"""What stands in a partition, as its superblock tells it:
+plain values, one class per family of contents.
 
-`kind` and `uuid` are spelled as blkid spells them. Sizes are bytes; None where the superblock does not say.
+`kind` and `uuid` are spelled as blkid spells them. Sizes are bytes; None where the superblock does
+not say.
 """
 
 from __future__ import annotations
@@ -14,7 +16,10 @@ from growdisk.filesystems.volume_group import VolumeGroup
 
 @dataclass(frozen=True)
 class Content:
-    """A recognised content. `size` is what it covers of its device, `used` what of that is taken."""
+    """A recognised content.
+
+    `size` is what it covers of its device, `used` what of that is taken.
+    """
 
     kind: str
     uuid: str = ""
@@ -53,7 +58,9 @@ class Content:
 
     @property
     def overhead(self) -> int:
-        """Bytes of `used` that are its own tables and journal: df counts them neither as used nor as room."""
+        """Bytes of `used` that are its own tables and journal:
+        df counts them neither as used nor as room.
+        """
         return 0
 
     @property
@@ -66,10 +73,10 @@ class Content:
 class ExtContent(Content):
     """ext2, ext3 or ext4. `size` is block_count * block_size, the "filesystem size" of dumpe2fs.
 
-    `reserved_blocks` only root may fill, `kept_blocks` nobody; `overhead_blocks` are its own tables and journal.
-    `cluster_size` is what it gives out at once: more than a block with bigalloc.
-    `external_journal` is the UUID of the device that its journal is on, "" where that is in the file system itself.
-    `backup_groups`: where sparse_super2 has its two copies of the superblock.
+    `reserved_blocks` only root may fill, `kept_blocks` nobody; `overhead_blocks` are its own tables
+    and journal. `cluster_size` is what it gives out at once: more than a block with bigalloc.
+    `external_journal` is the UUID of the device that its journal is on, "" where that is in the
+    file system itself. `backup_groups`: where sparse_super2 has its two copies of the superblock.
     """
 
     block_size: int = 4096
@@ -123,7 +130,10 @@ class JournalContent(Content):
 
 @dataclass(frozen=True)
 class SwapContent(Content):
-    """Swap space. `hibernated` holds the signature of a suspended system ("S1SUSPEND", ...), "" when there is none.
+    """Swap space.
+
+    `hibernated` holds the signature of a suspended system ("S1SUSPEND", ...), "" when there is
+    none.
 
     `random_key`: encrypted with another key at each start; nothing on the disk tells.
     """
@@ -135,7 +145,9 @@ class SwapContent(Content):
 
 @dataclass(frozen=True)
 class XfsContent(Content):
-    """`ag_blocks` is the size of all allocation groups but the last; `unfit` says why no kernel here can mount it."""
+    """`ag_blocks` is the size of all allocation groups but the last;
+    `unfit` says why no kernel here can mount it.
+    """
 
     block_size: int = 4096
     block_count: int = 0
@@ -154,13 +166,16 @@ class XfsContent(Content):
 
     @property
     def held(self) -> int:
-        """A twentieth, at most 8192 blocks (xfs_default_resblks), and eight of each group (xfs_alloc_set_aside)."""
+        """A twentieth, at most 8192 blocks (xfs_default_resblks),
+        and eight of each group (xfs_alloc_set_aside).
+        """
         return (min(self.block_count // 20, 8192) + 8 * self.ag_count) * self.block_size
 
 
 @dataclass(frozen=True)
 class BtrfsContent(Content):
-    """`size` is that of all devices; this one is number `device_id` of `devices`, with `device_size` bytes in use.
+    """`size` is that of all devices;
+    this one is number `device_id` of `devices`, with `device_size` bytes in use.
 
     `unfit` says why no kernel here can mount it, to write.
     """
@@ -178,7 +193,10 @@ class BtrfsContent(Content):
 
 @dataclass(frozen=True)
 class NtfsContent(Content):
-    """`dirty`: Windows wants to check it first. `hibernated`: Windows sleeps in it, or was only half shut down."""
+    """`dirty`: Windows wants to check it first.
+
+    `hibernated`: Windows sleeps in it, or was only half shut down.
+    """
 
     cluster_size: int = 4096
     dirty: bool = False
@@ -215,8 +233,8 @@ class FixedContent(Content):
 class ForeignContent(Content):
     """What growdisk knows by name alone, and leaves as it is. `over`: what it looks like as well.
 
-    `member`: it belongs to a larger whole (an array, a pool, a key), which its own bytes do not tell all of. `hashed`:
-    how many bytes of something else it has the hashes of.
+    `member`: it belongs to a larger whole (an array, a pool, a key), which its own bytes do not
+    tell all of. `hashed`: how many bytes of something else it has the hashes of.
     """
 
     over: tuple[str, ...] = ()
@@ -226,9 +244,10 @@ class ForeignContent(Content):
 
 @dataclass(frozen=True)
 class PhysicalVolumeContent(Content):
-    """A physical volume of LVM. `group` is None where it belongs to none, or where its metadata are `unreadable`.
+    """A physical volume of LVM.
 
-    `volumes` is what stands in the logical volumes that can be read without LVM, by name. `beside` are the other
+    `group` is None where it belongs to none, or where its metadata are `unreadable`. `volumes` is
+    what stands in the logical volumes that can be read without LVM, by name. `beside` are the other
     physical volumes of the group that were found, by their keys.
     """
 
@@ -248,11 +267,13 @@ class PhysicalVolumeContent(Content):
 
 @dataclass(frozen=True)
 class LuksContent(Content):
-    """An encrypted container: `inside` is None until it was `unlocked`, or when nothing is recognised in it.
+    """An encrypted container:
+    `inside` is None until it was `unlocked`, or when nothing is recognised in it.
 
-    `payload` is where the encrypted bytes begin, `size` how many there are; `fixed` says why they do not simply reach
-    to the end of the device, `cure` what to do about that. `tried`: there were passphrases, whether one opened it or
-    not. `registers`: those of a TPM that opens it while they are as they were.
+    `payload` is where the encrypted bytes begin, `size` how many there are; `fixed` says why they
+    do not simply reach to the end of the device, `cure` what to do about that. `tried`: there were
+    passphrases, whether one opened it or not. `registers`: those of a TPM that opens it while they
+    are as they were.
     """
 
     version: int = 1

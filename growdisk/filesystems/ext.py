@@ -1,7 +1,8 @@
 """The superblock of ext2, ext3 and ext4 (kernel documentation: filesystems/ext4, "Super Block").
 
-It lies at byte 1024 whatever the block size. ext2 and ext3 differ from ext4 only by the features they may have; blkid's
-rule is followed. A superblock whose checksum is wrong is no ext superblock, as it is none for the kernel and blkid.
+It lies at byte 1024 whatever the block size. ext2 and ext3 differ from ext4 only by the features
+they may have; blkid's rule is followed. A superblock whose checksum is wrong is no ext superblock,
+as it is none for the kernel and blkid.
 """
 
 from __future__ import annotations
@@ -26,17 +27,18 @@ _EXT2_INCOMPAT = 0x2 | 0x10  # filetype, meta_bg
 _EXT3_INCOMPAT = _EXT2_INCOMPAT | _INCOMPAT_RECOVER
 _EXT2_RO_COMPAT = 0x1 | 0x2 | 0x4  # sparse_super, large_file, btree_dir
 
-#        blocks, those kept for root, free blocks, log block size, magic, state, features x3, uuid, label;
-#        high halves of the first three
-_JOURNAL = struct.Struct("<208x16sI")  # the journal's UUID, and its inode where it is in the file system itself
+#        blocks, those kept for root, free blocks, log block size, magic, state, features x3, uuid,
+#        label; high halves of the first three
+# the journal's UUID, and its inode where it is in the file system itself
+_JOURNAL = struct.Struct("<208x16sI")
 _LOW = struct.Struct("<4xIII8xI28xHH32xIII16s16s")
 _HIGH = struct.Struct("<III")
 _HIGH_AT = 0x150
 _BACKUP_GROUPS, _BACKUP_GROUPS_AT = struct.Struct("<II"), 0x24C
 _LOG_GROUPS_PER_FLEX_AT = 0x174
 _MOST_LOG_CLUSTER = 20
-#   first data block, log cluster size, blocks and inodes per group, inode size, reserved descriptor blocks,
-#   descriptor size
+#   first data block, log cluster size, blocks and inodes per group, inode size, reserved descriptor
+#   blocks, descriptor size
 _GEOMETRY = struct.Struct("<20xI4xII4xI44xH116xH46xH")
 
 
@@ -65,20 +67,36 @@ def read_ext(head: bytes) -> Content | None:
         return None
     if block.incompat & _INCOMPAT_JOURNAL_DEVICE:
         return JournalContent(
-            "jbd", dashed(block.uuid), text(block.label), (1024 << block.log_block_size) * block.blocks
+            "jbd",
+            dashed(block.uuid),
+            text(block.label),
+            (1024 << block.log_block_size) * block.blocks,
         )
     blocks, reserved, free = _with_high_halves(block, raw)
     size = 1024 << block.log_block_size
     content = ExtContent(
-        _kind(block), dashed(block.uuid), text(block.label), size * blocks, size * (blocks - free),
-        block_size=size, block_count=blocks, free_blocks=free, reserved_blocks=reserved,
-        clean=bool(block.state & _STATE_CLEAN), has_errors=bool(block.state & _STATE_ERRORS),
+        _kind(block),
+        dashed(block.uuid),
+        text(block.label),
+        size * blocks,
+        size * (blocks - free),
+        block_size=size,
+        block_count=blocks,
+        free_blocks=free,
+        reserved_blocks=reserved,
+        clean=bool(block.state & _STATE_CLEAN),
+        has_errors=bool(block.state & _STATE_ERRORS),
         needs_recovery=bool(block.incompat & _INCOMPAT_RECOVER),
-        compat=block.compat, incompat=block.incompat, ro_compat=block.ro_compat,
-        external_journal=_external_journal(block, raw), **_geometry(raw, size, block.incompat),
+        compat=block.compat,
+        incompat=block.incompat,
+        ro_compat=block.ro_compat,
+        external_journal=_external_journal(block, raw),
+        **_geometry(raw, size, block.incompat),
         backup_groups=_BACKUP_GROUPS.unpack_from(raw, _BACKUP_GROUPS_AT),
-    )  # fmt: skip
-    return replace(content, kept_blocks=kept_blocks(content), overhead_blocks=overhead_blocks(content, raw))
+    )
+    return replace(
+        content, kept_blocks=kept_blocks(content), overhead_blocks=overhead_blocks(content, raw)
+    )
 
 
 class _Geometry(TypedDict):
@@ -93,17 +111,21 @@ class _Geometry(TypedDict):
 
 
 def _geometry(raw: bytes, block_size: int, incompat: int) -> _Geometry:
-    first, log_cluster, per_group, inodes_per_group, inode_size, reserved_gdt, descriptor_size = _GEOMETRY.unpack_from(
-        raw
+    first, log_cluster, per_group, inodes_per_group, inode_size, reserved_gdt, descriptor_size = (
+        _GEOMETRY.unpack_from(raw)
     )
     return _Geometry(
-        first_data_block=first, cluster_size=1024 << min(log_cluster, _MOST_LOG_CLUSTER),
+        first_data_block=first,
+        cluster_size=1024 << min(log_cluster, _MOST_LOG_CLUSTER),
         blocks_per_group=max(per_group, 1),
         inode_blocks_per_group=-(-inodes_per_group * (inode_size or 128) // block_size),
-        inodes_per_group=inodes_per_group, reserved_gdt_blocks=reserved_gdt,
+        inodes_per_group=inodes_per_group,
+        reserved_gdt_blocks=reserved_gdt,
         descriptor_size=descriptor_size if incompat & _INCOMPAT_64BIT else 32,
-        groups_per_flex=1 << min(raw[_LOG_GROUPS_PER_FLEX_AT], 31) if incompat & _INCOMPAT_FLEX_BG else 1,
-    )  # fmt: skip
+        groups_per_flex=1 << min(raw[_LOG_GROUPS_PER_FLEX_AT], 31)
+        if incompat & _INCOMPAT_FLEX_BG
+        else 1,
+    )
 
 
 def _external_journal(block: _Superblock, raw: bytes) -> str:
@@ -123,7 +145,11 @@ def _with_high_halves(block: _Superblock, raw: bytes) -> tuple[int, int, int]:
     if not block.incompat & _INCOMPAT_64BIT:
         return block.blocks, block.reserved, block.free
     blocks_high, reserved_high, free_high = _HIGH.unpack_from(raw, _HIGH_AT)
-    return block.blocks | blocks_high << 32, block.reserved | reserved_high << 32, block.free | free_high << 32
+    return (
+        block.blocks | blocks_high << 32,
+        block.reserved | reserved_high << 32,
+        block.free | free_high << 32,
+    )
 
 
 def _kind(block: _Superblock) -> str:
@@ -133,7 +159,8 @@ def _kind(block: _Superblock) -> str:
     return "ext2" if old and not block.incompat & ~_EXT2_INCOMPAT else "ext4"
 
 
-# CRC-32C (Castagnoli), which ext4 uses for checksums and the standard library lacks. Fit for a superblock or so.
+# CRC-32C (Castagnoli), which ext4 uses for checksums and the standard library lacks. Fit for a
+# superblock or so.
 
 _REVERSED_POLYNOMIAL = 0x82F63B78
 
@@ -157,8 +184,8 @@ def crc32c(data: bytes, seed: int = 0xFFFFFFFF) -> int:
 
 # What of it is its own: tables and journal, which df counts neither as used nor as room.
 #
-# The kernel counts it again at each mount (fs/ext4/super.c, ext4_calculate_overhead). With bigalloc, where that takes
-# long, it believes the number in the superblock if there is one.
+# The kernel counts it again at each mount (fs/ext4/super.c, ext4_calculate_overhead). With
+# bigalloc, where that takes long, it believes the number in the superblock if there is one.
 
 _META_BG, _EXTENTS, _BIGALLOC = 0x10, 0x40, 0x200
 _BITMAPS = 2
@@ -190,11 +217,15 @@ def overhead_blocks(content: ExtContent, superblock: bytes) -> int:
 
 def _blocks_per_cluster(content: ExtContent) -> int:
     """One without bigalloc, whatever the superblock says then."""
-    return max(content.cluster_size // content.block_size, 1) if content.ro_compat & _BIGALLOC else 1
+    return (
+        max(content.cluster_size // content.block_size, 1) if content.ro_compat & _BIGALLOC else 1
+    )
 
 
 def _copies(content: ExtContent, groups: int, first_meta_group: int) -> int:
-    """Blocks of the superblock and of group descriptors, with all copies and with what is kept free for more."""
+    """Blocks of the superblock and of group descriptors,
+    with all copies and with what is kept free for more.
+    """
     in_a_block = max(content.block_size // (content.descriptor_size or 32), 1)
     descriptors = -(-groups // in_a_block)
     elsewhere = 0
@@ -203,7 +234,10 @@ def _copies(content: ExtContent, groups: int, first_meta_group: int) -> int:
         old = min(first_meta_group, descriptors)
         elsewhere = 3 * (descriptors - old) - _lacking(groups, in_a_block, descriptors - old)
         descriptors = old
-    return groups_with_superblock(content, groups) * (1 + descriptors + content.reserved_gdt_blocks) + elsewhere
+    return (
+        groups_with_superblock(content, groups) * (1 + descriptors + content.reserved_gdt_blocks)
+        + elsewhere
+    )
 
 
 def _lacking(groups: int, in_a_block: int, meta_groups: int) -> int:

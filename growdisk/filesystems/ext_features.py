@@ -1,6 +1,8 @@
-"""The features of ext file systems by name, who knows them, and which make it worth to ask a kernel for its judgement.
+"""The features of ext file systems by name, who knows them,
+and which make it worth to ask a kernel for its judgement.
 
-Names and bits: e2fsprogs, lib/e2p/feature.c and lib/ext2fs/ext2_fs.h; the kernel's: Linux fs/ext4/ext4.h.
+Names and bits: e2fsprogs, lib/e2p/feature.c and lib/ext2fs/ext2_fs.h; the kernel's: Linux
+fs/ext4/ext4.h.
 """
 
 from __future__ import annotations
@@ -11,16 +13,21 @@ from types import MappingProxyType
 from growdisk.filesystems.content import ExtContent
 
 _COMPAT = (
-    "dir_prealloc", "imagic_inodes", "has_journal", "ext_attr", "resize_inode", "dir_index", "lazy_bg", "",
+    "dir_prealloc", "imagic_inodes", "has_journal", "ext_attr", "resize_inode", "dir_index",
+    "lazy_bg", "",
     "snapshot_bitmap", "sparse_super2", "fast_commit", "stable_inodes", "orphan_file",
 )  # fmt: skip
 _INCOMPAT = (
-    "compression", "filetype", "needs_recovery", "journal_dev", "meta_bg", "", "extent", "64bit", "mmp", "flex_bg",
-    "ea_inode", "", "dirdata", "metadata_csum_seed", "large_dir", "inline_data", "encrypt", "casefold",
+    "compression", "filetype", "needs_recovery", "journal_dev", "meta_bg", "", "extent", "64bit",
+    "mmp", "flex_bg",
+    "ea_inode", "", "dirdata", "metadata_csum_seed", "large_dir", "inline_data", "encrypt",
+    "casefold",
 )  # fmt: skip
 _RO_COMPAT = (
-    "sparse_super", "large_file", "btree_dir", "huge_file", "uninit_bg", "dir_nlink", "extra_isize", "snapshot",
-    "quota", "bigalloc", "metadata_csum", "replica", "read-only", "project", "shared_blocks", "verity",
+    "sparse_super", "large_file", "btree_dir", "huge_file", "uninit_bg", "dir_nlink", "extra_isize",
+    "snapshot",
+    "quota", "bigalloc", "metadata_csum", "replica", "read-only", "project", "shared_blocks",
+    "verity",
     "orphan_present",
 )  # fmt: skip
 # Since when e2fsprogs works on them; those that are not named have been known for ten years.
@@ -31,17 +38,24 @@ _SINCE: Mapping[str, tuple[int, int]] = MappingProxyType(
     }
 )  # fmt: skip
 _TABLE_IS_OF = (1, 47)
-# Bits that have a name and nobody who works on them: e2fsck and resize2fs refuse them in every version.
-_NOBODYS = frozenset({"compression", "dirdata", "snapshot", "replica", "btree_dir", "imagic_inodes", "lazy_bg"})
-# What mke2fs has made by default in the last ten years, and what of older systems is still met every day.
+# Bits that have a name and nobody who works on them: e2fsck and resize2fs refuse them in every
+# version.
+_NOBODYS = frozenset(
+    {"compression", "dirdata", "snapshot", "replica", "btree_dir", "imagic_inodes", "lazy_bg"}
+)
+# What mke2fs has made by default in the last ten years, and what of older systems is still met
+# every day.
 _EVERYDAY = frozenset(
     (
-        "has_journal", "ext_attr", "resize_inode", "dir_index", "filetype", "needs_recovery", "extent", "64bit",
-        "flex_bg", "sparse_super", "large_file", "huge_file", "uninit_bg", "dir_nlink", "extra_isize",
+        "has_journal", "ext_attr", "resize_inode", "dir_index", "filetype", "needs_recovery",
+        "extent", "64bit",
+        "flex_bg", "sparse_super", "large_file", "huge_file", "uninit_bg", "dir_nlink",
+        "extra_isize",
         "metadata_csum", "metadata_csum_seed",
     )
 )  # fmt: skip
-_NOT_FOR_KERNELS = _NOBODYS | {"casefold", "snapshot_bitmap", "shared_blocks"}  # Debian's are built without Unicode
+# Debian's are built without Unicode
+_NOT_FOR_KERNELS = _NOBODYS | {"casefold", "snapshot_bitmap", "shared_blocks"}
 _KERNEL_PAGE = 4096
 _EVERYDAY_FACTOR = 64
 
@@ -49,9 +63,10 @@ _EVERYDAY_FACTOR = 64
 def feature_names(content: ExtContent) -> tuple[str, ...]:
     """All features, as dumpe2fs names them; FEATURE_I20 is a bit without a name."""
     return (
-        *_named(content.compat, _COMPAT, "C"), *_named(content.incompat, _INCOMPAT, "I"),
+        *_named(content.compat, _COMPAT, "C"),
+        *_named(content.incompat, _INCOMPAT, "I"),
         *_named(content.ro_compat, _RO_COMPAT, "R"),
-    )  # fmt: skip
+    )
 
 
 def has_feature(content: ExtContent, name: str) -> bool:
@@ -64,7 +79,9 @@ def unknown_to_tools(content: ExtContent, version: tuple[int, int]) -> tuple[str
     if version > _TABLE_IS_OF:
         return ()  # it may know more than this table: e2fsck will say
     return tuple(
-        name for name in names if name in _NOBODYS or name.startswith("FEATURE_") or version < _SINCE.get(name, (0, 0))
+        name
+        for name in names
+        if name in _NOBODYS or name.startswith("FEATURE_") or version < _SINCE.get(name, (0, 0))
     )
 
 
@@ -79,11 +96,18 @@ def kernel_mounts(content: ExtContent) -> bool:
 
 
 def kernel_can_mount(content: ExtContent) -> bool:
-    """Whether the kernels that growdisk starts (Debian's, 6.1 and later) mount such a file system at all, beside its
-    journal if that is a device of its own."""
+    """Whether the kernels that growdisk starts (Debian's, 6.1 and later)
+    mount such a file system at all, beside its journal if that is a device of its own.
+    """
     names = feature_names(content)
-    known = _NOT_FOR_KERNELS.isdisjoint(names) and not any(name.startswith("FEATURE_") for name in names)
-    fits = content.block_size == _KERNEL_PAGE if "verity" in names else content.block_size <= _KERNEL_PAGE
+    known = _NOT_FOR_KERNELS.isdisjoint(names) and not any(
+        name.startswith("FEATURE_") for name in names
+    )
+    fits = (
+        content.block_size == _KERNEL_PAGE
+        if "verity" in names
+        else content.block_size <= _KERNEL_PAGE
+    )
     return known and fits  # since Linux 6.3, verity goes with smaller blocks too
 
 
@@ -94,9 +118,10 @@ def grows_far(content: ExtContent, new_size: int, old_size: int | None = None) -
 def doubt(content: ExtContent, new_size: int, old_size: int | None = None) -> str:
     """Why e2fsck alone is not judge enough of its growth; "" for the everyday case.
 
-    The rule: a kernel must mount what has a feature that is not met every day, and what becomes more than 64 times as
-    large. resize2fs 1.47 leaves the checksums of an orphan_file stale, and cannot make room for the group descriptors
-    of a tiny file system that becomes huge; so such a one is best grown mounted.
+    The rule: a kernel must mount what has a feature that is not met every day, and what becomes
+    more than 64 times as large. resize2fs 1.47 leaves the checksums of an orphan_file stale, and
+    cannot make room for the group descriptors of a tiny file system that becomes huge; so such a
+    one is best grown mounted.
     """
     if rare := [name for name in feature_names(content) if name not in _EVERYDAY]:
         return f"it has {' and '.join(rare)}"

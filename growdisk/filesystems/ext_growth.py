@@ -1,7 +1,9 @@
-"""How large resize2fs makes an ext file system: whole pages of whole clusters, and no last group too small to be one.
+"""How large resize2fs makes an ext file system:
+whole pages of whole clusters, and no last group too small to be one.
 
-A last group that could not hold its own tables and 50 blocks more is left out (e2fsprogs, resize2fs.c,
-adjust_fs_info). Knowing that beforehand, a finished file system is told from one that still lags behind.
+A last group that could not hold its own tables and 50 blocks more is left out (e2fsprogs,
+resize2fs.c, adjust_fs_info). Knowing that beforehand, a finished file system is told from one that
+still lags behind.
 """
 
 from __future__ import annotations
@@ -18,21 +20,31 @@ _BITMAPS = 2
 
 
 def grown_size(content: ExtContent, partition_size: int) -> int:
-    """Bytes of the file system after resize2fs on a partition of `partition_size` bytes. Never less than now."""
+    """Bytes of the file system after resize2fs on a partition of `partition_size` bytes.
+
+    Never less than now.
+    """
     clusters = content.cluster_size if content.ro_compat & _BIGALLOC else 0
     whole = max(_PAGE, content.block_size, clusters)
     blocks = align_down(partition_size, whole) // content.block_size
-    while (rest := (blocks - content.first_data_block) % content.blocks_per_group) and _is_too_small(
-        content, blocks, rest
-    ):
+    while (
+        rest := (blocks - content.first_data_block) % content.blocks_per_group
+    ) and _is_too_small(content, blocks, rest):
         blocks -= rest
     return max(blocks, content.block_count) * content.block_size
 
 
 def most_blocks(content: ExtContent) -> int:
-    """Beyond so many blocks resize2fs refuses: inodes are counted in 32 bits, and all group descriptors must have room
-    in one group (resize2fs, main.c), beside its bitmaps and inodes: there it does not refuse, and destroys."""
-    descriptors = content.blocks_per_group - content.first_data_block - _overhead(content) - _LEAST_DATA_BLOCKS
+    """Beyond so many blocks resize2fs refuses: inodes are counted in 32 bits, and all group
+    descriptors must have room in one group (resize2fs, main.c), beside its bitmaps and inodes:
+    there it does not refuse, and destroys.
+    """
+    descriptors = (
+        content.blocks_per_group
+        - content.first_data_block
+        - _overhead(content)
+        - _LEAST_DATA_BLOCKS
+    )
     groups = max(descriptors, 1) * (content.block_size // content.descriptor_size)
     groups = min(groups, ((1 << 32) - 1) // (content.inodes_per_group or 1))
     return max(groups * content.blocks_per_group + content.first_data_block, content.block_count)
@@ -43,23 +55,32 @@ def _overhead(content: ExtContent) -> int:
 
 
 def descriptor_blocks_missing(content: ExtContent, size: int) -> int:
-    """How many more blocks of group descriptors it needs at `size` bytes than there is room kept free for."""
-    each = content.block_size // content.descriptor_size * content.blocks_per_group * content.block_size
+    """How many more blocks of group descriptors it needs at `size` bytes
+    than there is room kept free for.
+    """
+    each = (
+        content.block_size
+        // content.descriptor_size
+        * content.blocks_per_group
+        * content.block_size
+    )
     now, then = (-(-bytes_ // each) for bytes_ in (content.size or 0, size))
     return max(then - now - content.reserved_gdt_blocks, 0)
 
 
 def written_by_growth(content: ExtContent, size: int) -> tuple[int, int]:
-    """(places, bytes) that resize2fs writes to where nothing was: bitmaps, and copies of superblock and descriptors.
+    """(places, bytes) that resize2fs writes to where nothing was:
+    bitmaps, and copies of superblock and descriptors.
 
-    Inode tables are left for later, or are zeros. With checksums, groups without anything in them have no bitmaps of
-    their own on disk; what is there lies together for each flexible group.
+    Inode tables are left for later, or are zeros. With checksums, groups without anything in them
+    have no bitmaps of their own on disk; what is there lies together for each flexible group.
     """
     per_group = content.blocks_per_group * content.block_size
     first, groups = -(-(content.size or 0) // per_group), -(-size // per_group)
     places = -(-max(groups - first, 0) // content.groups_per_flex)
     descriptors = align_up(groups * content.descriptor_size, content.block_size)
-    each = descriptors if content.groups_per_flex == 1 else align_up(descriptors, _CLUSTER)  # else beside the bitmaps
+    # else beside the bitmaps
+    each = descriptors if content.groups_per_flex == 1 else align_up(descriptors, _CLUSTER)
     copies = sum(_has_superblock(content, group) for group in _odd_powers(groups) if group >= first)
     if not content.ro_compat & _SPARSE_SUPER and not content.compat & _SPARSE_SUPER2:
         copies = max(groups - first, 0)
@@ -84,7 +105,9 @@ def _is_too_small(content: ExtContent, blocks: int, rest: int) -> bool:
     groups = -(-(blocks - content.first_data_block) // content.blocks_per_group)
     overhead = _BITMAPS + content.inode_blocks_per_group
     if _has_superblock(content, groups - 1):
-        descriptors = align_up(groups * content.descriptor_size, content.block_size) // content.block_size
+        descriptors = (
+            align_up(groups * content.descriptor_size, content.block_size) // content.block_size
+        )
         overhead += 1 + descriptors + content.reserved_gdt_blocks
     return groups > 1 and rest < overhead + _LEAST_DATA_BLOCKS
 

@@ -1,8 +1,10 @@
-"""Reads files and directories of an ext2/3/4 file system that nobody has mounted, and tells where their blocks lie.
+"""Reads files and directories of an ext2/3/4 file system that nobody has mounted,
+and tells where their blocks lie.
 
-Nothing that the disk says is trusted: every number is checked against the device before it is followed. What this
-reader does not know is refused by name (Unknown), never guessed. The journal must have been replayed before.
-Spec: Linux Documentation/filesystems/ext4 (inode, extent tree, block map, directory entries).
+Nothing that the disk says is trusted: every number is checked against the device before it is
+followed. What this reader does not know is refused by name (Unknown), never guessed. The journal
+must have been replayed before. Spec: Linux Documentation/filesystems/ext4 (inode, extent tree,
+block map, directory entries).
 """
 
 from __future__ import annotations
@@ -26,22 +28,28 @@ ROOT = 2
 META_BG, _SPARSE_SUPER = 0x10, 0x1
 _EXTENTS, _INLINE = 0x80000, 0x10000000
 _STRANGE = {
-    0x4: "compressed", 0x10: "immutable", 0x20: "append-only", 0x800: "encrypted", 0x100000: "sealed with fs-verity",
+    0x4: "compressed", 0x10: "immutable", 0x20: "append-only", 0x800: "encrypted",
+    0x100000: "sealed with fs-verity",
     _INLINE: "kept inside its inode (inline_data)",
 }  # fmt: skip
-_INODE = struct.Struct("<HxxI24xI4x60s8xI")  # mode, size, flags, block pointers, high half of the size
-_SUPER = struct.Struct("<20xI8xI4xI44xH")  # first data block, blocks and inodes per group, inode size
+# mode, size, flags, block pointers, high half of the size
+_INODE = struct.Struct("<HxxI24xI4x60s8xI")
+# first data block, blocks and inodes per group, inode size
+_SUPER = struct.Struct("<20xI8xI4xI44xH")
 _EXTENT_HEADER = struct.Struct("<HHHH4x")
 _EXTENT, _INDEX = struct.Struct("<IHHI"), struct.Struct("<IIHxx")
 _EXTENT_MAGIC, _DEEPEST = 0xF30A, 5
 _UNWRITTEN = 32768
 _ATTRIBUTES, _SYSTEM_DATA = b"\0\0\x02\xea", (7, b"data")
-_ATTRIBUTE = struct.Struct("<BBH4xI4x")  # length of the name, its first part, where the value is, its size
+# length of the name, its first part, where the value is, its size
+_ATTRIBUTE = struct.Struct("<BBH4xI4x")
 _DIRECT, _ENTRY = 12, struct.Struct("<IHBB")
 
 
 class Run(NamedTuple):
-    """`length` blocks of a file from block `logical` on, on the device from `physical` on; `written`: with data."""
+    """`length` blocks of a file from block `logical` on,
+    on the device from `physical` on; `written`: with data.
+    """
 
     logical: int
     physical: int
@@ -78,7 +86,10 @@ class ExtTree:
         self.device, self.content, self.block_size = device, content, content.block_size
         self._inode_tables: dict[int, int] = {}
         self._first, self._inode_size = first, inode_size or 128
-        self._inodes_per_group, self._blocks = inodes, min(content.block_count, device.size // content.block_size)
+        self._inodes_per_group, self._blocks = (
+            inodes,
+            min(content.block_count, device.size // content.block_size),
+        )
         self._first_meta_block = int.from_bytes(head[SUPERBLOCK_OFFSET + 0x104 :][:4], "little")
         if not per_group or not inodes or not 128 <= self._inode_size <= self.block_size:
             raise Unknown("its superblock is damaged")
@@ -92,7 +103,14 @@ class ExtTree:
         mode, low, flags, pointers, high = _INODE.unpack_from(raw)
         high = 0 if stat.S_ISDIR(mode) and high >> 30 else high
         whole = self._read_at(place, self._inode_size) if flags & _INLINE else b""
-        return Inode(number, mode, low | high << 32, flags, pointers, pointers + _inline_rest(whole) if whole else b"")
+        return Inode(
+            number,
+            mode,
+            low | high << 32,
+            flags,
+            pointers,
+            pointers + _inline_rest(whole) if whole else b"",
+        )
 
     def _inode_table(self, group: int) -> int:
         """The byte that it starts at: nobody moves it while the file system is looked into."""
@@ -114,7 +132,10 @@ class ExtTree:
         return -(-blocks // self.content.blocks_per_group)
 
     def _descriptor_at(self, group: int, size: int) -> int:
-        """The byte of a group's descriptor. With meta_bg each block of them lies with the groups that it describes."""
+        """The byte of a group's descriptor.
+
+        With meta_bg each block of them lies with the groups that it describes.
+        """
         per_block = self.block_size // size
         block, index = divmod(group, per_block)
         start: int = self._first + 1 + block
@@ -133,10 +154,18 @@ class ExtTree:
         """Where its blocks lie, in order, holes left out."""
         if inode.flags & _INLINE:
             raise Unknown(f"inode {inode.number} is {_STRANGE[_INLINE]}")
-        found = sorted(self._extents(inode.pointers, None, set()) if inode.flags & _EXTENTS else self._mapped(inode))
+        found = sorted(
+            self._extents(inode.pointers, None, set())
+            if inode.flags & _EXTENTS
+            else self._mapped(inode)
+        )
         end = 0
         for run in found:
-            if run.logical < end or run.physical <= self._first or run.physical + run.length > self._blocks:
+            if (
+                run.logical < end
+                or run.physical <= self._first
+                or run.physical + run.length > self._blocks
+            ):
                 raise Unknown(f"the block map of inode {inode.number} is damaged")
             end = run.logical + run.length
         return found
@@ -156,10 +185,14 @@ class ExtTree:
             start = run.logical * self.block_size
             length = min(run.length * self.block_size, size - start)
             if run.written and length > 0:
-                pieces += [bytes(start - end), self._read_at(run.physical * self.block_size, length)]
+                pieces += [
+                    bytes(start - end),
+                    self._read_at(run.physical * self.block_size, length),
+                ]
                 end = start + length
         pieces = [piece for piece in (*pieces, bytes(size - end)) if piece]
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)  # most files are one piece: nothing is copied
+        # most files are one piece: nothing is copied
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def entries(self, directory: Node) -> dict[str, int]:
         """Names and inode numbers, without . and .. ; names that are no UTF-8 are escaped."""
@@ -182,11 +215,17 @@ class ExtTree:
             if length < _ENTRY.size or length % 4 or _ENTRY.size + name_length > length:
                 raise Unknown("a directory is damaged")
             if number and name_length:
-                yield block[at + 8 : at + 8 + name_length].decode("utf-8", "surrogateescape"), number
+                yield (
+                    block[at + 8 : at + 8 + name_length].decode("utf-8", "surrogateescape"),
+                    number,
+                )
             at += length
 
     def _extents(self, node: bytes, expected: int | None, seen: set[int]) -> Iterator[Run]:
-        """The leaves below `node`, which is `expected` levels high. A block seen twice would be a loop."""
+        """The leaves below `node`, which is `expected` levels high.
+
+        A block seen twice would be a loop.
+        """
         magic, count, _, depth = _EXTENT_HEADER.unpack_from(node)
         wrong_depth = depth > _DEEPEST if expected is None else depth != expected
         if magic != _EXTENT_MAGIC or wrong_depth or (count + 1) * _EXTENT.size > len(node):
@@ -202,10 +241,14 @@ class ExtTree:
             else:
                 logical, length, high, low = _EXTENT.unpack_from(node, at)
                 written = length <= _UNWRITTEN
-                yield Run(logical, low | high << 32, length if written else length - _UNWRITTEN, written)
+                yield Run(
+                    logical, low | high << 32, length if written else length - _UNWRITTEN, written
+                )
 
     def _mapped(self, inode: Inode) -> Iterator[Run]:
-        """The block map of ext2 and ext3: twelve direct pointers, then trees of one, two and three levels."""
+        """The block map of ext2 and ext3:
+        twelve direct pointers, then trees of one, two and three levels.
+        """
         pointers = struct.unpack("<15I", inode.pointers)
         blocks = -(-min(inode.size, LARGEST) // self.block_size)
         logical = _DIRECT
@@ -218,7 +261,9 @@ class ExtTree:
             if block:
                 yield Run(number, block, 1, True)
 
-    def _indirect(self, block: int, level: int, logical: int, end: int) -> Iterator[tuple[int, int]]:
+    def _indirect(
+        self, block: int, level: int, logical: int, end: int
+    ) -> Iterator[tuple[int, int]]:
         each = (self.block_size // 4) ** (level - 1)
         for pointer in struct.unpack(f"<{self.block_size // 4}I", self._block(block)):
             if logical >= end:
@@ -239,7 +284,9 @@ class ExtTree:
 
 
 def _inline_rest(inode: bytes) -> bytes:
-    """Of what is kept inside an inode, the part behind the first 60 bytes: its attribute system.data."""
+    """Of what is kept inside an inode, the part behind the first 60 bytes:
+    its attribute system.data.
+    """
     extra = int.from_bytes(inode[128:130], "little")
     at = 128 + extra
     if inode[at : at + 4] != _ATTRIBUTES:

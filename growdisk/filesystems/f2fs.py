@@ -1,8 +1,8 @@
-"""The superblock of F2FS (kernel documentation: filesystems/f2fs; Linux include/linux/f2fs_fs.h): at byte 1024,
-little-endian; and its checkpoints, which say whether it was left in order.
+"""The superblock of F2FS (kernel documentation: filesystems/f2fs; Linux include/linux/f2fs_fs.h):
+at byte 1024, little-endian; and its checkpoints, which say whether it was left in order.
 
-What was synced after the last checkpoint stands in a chain of its own, which a kernel follows when it mounts: fsck.f2fs
-and resize.f2fs know nothing of that chain, and cut it off.
+What was synced after the last checkpoint stands in a chain of its own, which a kernel follows when
+it mounts: fsck.f2fs and resize.f2fs know nothing of that chain, and cut it off.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ _ZONED, _READ_ONLY = 0x2, 0x4000
 _SUPERBLOCK_OFFSET = 1024
 _MAGIC = 0xF2F52010
 _BLOCK = 4096
-_CHECKPOINT = struct.Struct("<QQQ108xI")  # version, blocks for users, those of them that are taken, flags
+# version, blocks for users, those of them that are taken, flags
+_CHECKPOINT = struct.Struct("<QQQ108xI")
 _UNMOUNTED = 0x1
 SEGMENT = 512 * _BLOCK
 
@@ -30,17 +31,25 @@ def read_f2fs(head: bytes) -> Content | None:
     raw = head[_SUPERBLOCK_OFFSET:_BLOCK]
     if len(raw) < _DEVICES_AT + 1:
         return None
-    magic, log_block_size, log_segment, blocks, checkpoint, uuid, label = _SUPERBLOCK.unpack_from(raw)
+    magic, log_block_size, log_segment, blocks, checkpoint, uuid, label = _SUPERBLOCK.unpack_from(
+        raw
+    )
     if magic != _MAGIC or log_block_size != 12:
         return None
     return F2fsContent(
-        "f2fs", dashed(uuid), label.decode("utf-16-le", "replace").split("\0")[0], blocks * _BLOCK,
-        unfit=_unfit(raw), checkpoints=(checkpoint * _BLOCK, (checkpoint + (1 << min(log_segment, 20))) * _BLOCK),
-    )  # fmt: skip
+        "f2fs",
+        dashed(uuid),
+        label.decode("utf-16-le", "replace").split("\0")[0],
+        blocks * _BLOCK,
+        unfit=_unfit(raw),
+        checkpoints=(checkpoint * _BLOCK, (checkpoint + (1 << min(log_segment, 20))) * _BLOCK),
+    )
 
 
 def with_checkpoint(device: BlockDevice, content: F2fsContent) -> F2fsContent:
-    """The same with how full it is, and whether it was unmounted in order: the newer of its two checkpoints says."""
+    """The same with how full it is, and whether it was unmounted in order:
+    the newer of its two checkpoints says.
+    """
     found = [
         _CHECKPOINT.unpack(device.read(at, _CHECKPOINT.size))
         for at in content.checkpoints

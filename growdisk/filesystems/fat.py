@@ -1,6 +1,7 @@
 """The boot sector of FAT12, FAT16 and FAT32 (Microsoft's fatgen103). blkid calls all of them vfat.
 
-There is no magic worth the name: several fields must make sense together. The label is the boot sector's copy.
+There is no magic worth the name: several fields must make sense together. The label is the boot
+sector's copy.
 """
 
 from __future__ import annotations
@@ -25,10 +26,14 @@ _EXFAT_PERCENT_AT, _PERCENT_UNKNOWN = 112, 0xFF
 def read_fat(head: bytes) -> Content | None:
     if len(head) < 512 or head[510:512] != b"\x55\xaa":
         return None
-    sector_size, per_cluster, reserved, fats, _root, short_count, media, short_fat, count = _BOOT_SECTOR.unpack_from(
-        head
+    sector_size, per_cluster, reserved, fats, _root, short_count, media, short_fat, count = (
+        _BOOT_SECTOR.unpack_from(head)
     )
-    if sector_size not in (512, 1024, 2048, 4096) or per_cluster == 0 or per_cluster & (per_cluster - 1):
+    if (
+        sector_size not in (512, 1024, 2048, 4096)
+        or per_cluster == 0
+        or per_cluster & (per_cluster - 1)
+    ):
         return None
     if reserved == 0 or fats not in (1, 2) or not (media == 0xF0 or media >= 0xF8):
         return None
@@ -41,26 +46,43 @@ def read_fat(head: bytes) -> Content | None:
 
 def read_exfat(head: bytes) -> Content | None:
     """exFAT has a real signature (Microsoft's exFAT specification, "Main Boot Sector")."""
-    if len(head) < 512 or head[3:11] != b"EXFAT   " or head[510:512] != b"\x55\xaa" or not 9 <= head[108] <= 12:
+    if (
+        len(head) < 512
+        or head[3:11] != b"EXFAT   "
+        or head[510:512] != b"\x55\xaa"
+        or not 9 <= head[108] <= 12
+    ):
         return None
     sectors, serial = int.from_bytes(head[72:80], "little"), int.from_bytes(head[100:104], "little")
-    return FixedContent("exfat", f"{serial >> 16:04X}-{serial & 0xFFFF:04X}", size=sectors << head[108])
+    return FixedContent(
+        "exfat", f"{serial >> 16:04X}-{serial & 0xFFFF:04X}", size=sectors << head[108]
+    )
 
 
 def with_usage(device: BlockDevice, content: FixedContent) -> FixedContent:
-    """The same with how much is taken: FAT12 and FAT16 are counted, FAT32 and exFAT say so themselves, if they know."""
+    """The same with how much is taken:
+    FAT12 and FAT16 are counted, FAT32 and exFAT say so themselves, if they know.
+    """
     head = device.read(0, 512)
     size = content.size or 0
     if content.kind == "exfat":
         percent = head[_EXFAT_PERCENT_AT]
-        return content if percent == _PERCENT_UNKNOWN else replace(content, used=size * min(percent, 100) // 100)
+        return (
+            content
+            if percent == _PERCENT_UNKNOWN
+            else replace(content, used=size * min(percent, 100) // 100)
+        )
     free = _free_bytes(device, head)
     return content if free is None else replace(content, used=max(size - free, 0))
 
 
 def _free_bytes(device: BlockDevice, head: bytes) -> int | None:
-    sector, per_cluster, reserved, fats, root, short_count, _media, short_fat, count = _BOOT_SECTOR.unpack_from(head)
-    fat = short_fat or int.from_bytes(head[_SECTORS_PER_FAT32_AT : _SECTORS_PER_FAT32_AT + 4], "little")
+    sector, per_cluster, reserved, fats, root, short_count, _media, short_fat, count = (
+        _BOOT_SECTOR.unpack_from(head)
+    )
+    fat = short_fat or int.from_bytes(
+        head[_SECTORS_PER_FAT32_AT : _SECTORS_PER_FAT32_AT + 4], "little"
+    )
     data = (short_count or count) - reserved - fats * fat - -(-root * 32 // sector)
     clusters, cluster_size = data // per_cluster, per_cluster * sector
     if clusters >= _LEAST_FAT32 or not short_fat:

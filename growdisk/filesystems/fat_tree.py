@@ -1,7 +1,7 @@
 """Reads files and directories of FAT12, FAT16 and FAT32, with long names: an EFI system partition.
 
-An inode's number here is where its directory entry lies on the device; the root's is 0. Names are compared without case
-by whoever asks. Spec: Microsoft's fatgen103.
+An inode's number here is where its directory entry lies on the device; the root's is 0. Names are
+compared without case by whoever asks. Spec: Microsoft's fatgen103.
 """
 
 from __future__ import annotations
@@ -36,7 +36,9 @@ class FatTree:
         head = read_device(device, 0, 512)
         if read_fat(head) is None:
             raise Unknown("it is not a FAT file system")
-        sector, per_cluster, reserved, fats, root_entries, short_count, short_fat, count = _BOOT.unpack_from(head)
+        sector, per_cluster, reserved, fats, root_entries, short_count, short_fat, count = (
+            _BOOT.unpack_from(head)
+        )
         sectors_of_fat = short_fat or int.from_bytes(head[36:40], "little")
         root_sectors = -(-root_entries * 32 // sector)
         self.device, self._cluster_size = device, sector * per_cluster
@@ -46,7 +48,9 @@ class FatTree:
         self._clusters = ((short_count or count) * sector - self._data_at) // self._cluster_size
         self._bits = 12 if self._clusters < 4085 else 16 if self._clusters < 65525 else 32
         self._root_cluster = int.from_bytes(head[44:48], "little") if self._bits == 32 else 0
-        self._fat = read_device(device, reserved * sector, min(sectors_of_fat * sector, (self._clusters + 2) * 4))
+        self._fat = read_device(
+            device, reserved * sector, min(sectors_of_fat * sector, (self._clusters + 2) * 4)
+        )
         self._known: dict[int, _Inode] = {}
 
     def has_room_for(self, growing: Iterable[tuple[int, int]]) -> bool:
@@ -74,7 +78,10 @@ class FatTree:
     def read(self, inode: Node, limit: int = LARGEST) -> bytes:
         own = self._own(inode)
         size = min(own.size, limit)
-        pieces = [read_device(self.device, place, self._cluster_size) for place in self._places(own.cluster, size)]
+        pieces = [
+            read_device(self.device, place, self._cluster_size)
+            for place in self._places(own.cluster, size)
+        ]
         content = b"".join(pieces)[:size]
         if len(content) < size:
             raise Unknown("a file ends too early")
@@ -97,7 +104,10 @@ class FatTree:
             pair = int.from_bytes(self._fat[at : at + 2], "little")
             return pair >> 4 if cluster & 1 else pair & 0xFFF
         width = self._bits // 8
-        return int.from_bytes(self._fat[cluster * width : (cluster + 1) * width], "little") & 0x0FFFFFFF
+        return (
+            int.from_bytes(self._fat[cluster * width : (cluster + 1) * width], "little")
+            & 0x0FFFFFFF
+        )
 
     def _listed(self, directory: _Inode) -> Iterator[tuple[str, _Inode]]:
         long: list[str] = []
@@ -108,16 +118,24 @@ class FatTree:
             if raw[0] == _DELETED:
                 long = []
             elif attributes & _LONG == _LONG:
-                long.insert(0, (raw[1:11] + raw[14:26] + raw[28:32]).decode("utf-16-le", "surrogateescape"))
+                long.insert(
+                    0, (raw[1:11] + raw[14:26] + raw[28:32]).decode("utf-16-le", "surrogateescape")
+                )
             elif not attributes & _VOLUME:
                 name = "".join(long).split("\0")[0] or _short_name(base, extension, case)
                 mode = _DIRECTORY_MODE if attributes & _DIRECTORY else _FILE_MODE
-                yield name, _Inode(at, mode, 0 if attributes & _DIRECTORY else size, high << 16 | low)
+                yield (
+                    name,
+                    _Inode(at, mode, 0 if attributes & _DIRECTORY else size, high << 16 | low),
+                )
                 long = []
 
     def _rows(self, directory: _Inode) -> Iterator[tuple[int, bytes]]:
         if directory.cluster:
-            blocks = [(place, self._cluster_size) for place in self._places(directory.cluster, _LARGEST_DIRECTORY)]
+            blocks = [
+                (place, self._cluster_size)
+                for place in self._places(directory.cluster, _LARGEST_DIRECTORY)
+            ]
         elif directory.number == self.root:
             blocks = [(self._root_at, self._root_size)]
         else:

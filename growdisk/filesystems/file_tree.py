@@ -1,6 +1,8 @@
-"""What a reader of files in an unmounted file system offers, whatever its kind: inodes by number, names, contents.
+"""What a reader of files in an unmounted file system offers, whatever its kind:
+inodes by number, names, contents.
 
-Readers trust nothing that the disk says: what they do not know, or what cannot be true, raises Unknown.
+Readers trust nothing that the disk says: what they do not know, or what cannot be true, raises
+Unknown.
 """
 
 from __future__ import annotations

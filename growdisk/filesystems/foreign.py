@@ -1,6 +1,8 @@
-"""Finds what growdisk must not touch on a device: signatures of arrays, pools and file systems, at both of its ends.
+"""Finds what growdisk must not touch on a device:
+signatures of arrays, pools and file systems, at both of its ends.
 
-This is the opinion of growdisk alone. Where blkid can be asked, it is asked as well (api/second_opinion.py).
+This is the opinion of growdisk alone. Where blkid can be asked, it is asked as well
+(api/second_opinion.py).
 """
 
 from __future__ import annotations
@@ -33,9 +35,11 @@ _EXT_MAGIC, _EXT_JOURNAL_DEVICE = 0xEF53, 0x8
 
 @dataclass(frozen=True)
 class Foreign:
-    """A signature: its `kind` as blkid names it, where it stands (bytes from the start), and whom the content serves.
+    """A signature: its `kind` as blkid names it, where it stands (bytes from the start),
+    and whom the content serves.
 
-    Of a device that belongs to a larger whole nobody can tell from its own bytes what may be done to it.
+    Of a device that belongs to a larger whole nobody can tell from its own bytes what may be done
+    to it.
     """
 
     kind: str
@@ -44,7 +48,10 @@ class Foreign:
 
 
 class Ends:
-    """A device, both ends of which are read once. Not `thorough`: nothing that lies between them is read."""
+    """A device, both ends of which are read once.
+
+    Not `thorough`: nothing that lies between them is read.
+    """
 
     def __init__(self, device: BlockDevice, head: bytes, *, thorough: bool = True) -> None:
         self._device, self._head, self.size, self._thorough = device, head, device.size, thorough
@@ -67,7 +74,10 @@ class Ends:
 
 
 def find_foreign(device: BlockDevice, head: bytes, *, thorough: bool = True) -> tuple[Foreign, ...]:
-    """All signatures that are found, those of a larger whole first. `head` is the beginning of the device."""
+    """All signatures that are found, those of a larger whole first.
+
+    `head` is the beginning of the device.
+    """
     ends = Ends(device, head, thorough=thorough)
     found = [one for finder in _FINDERS for one in finder(ends)]
     return tuple(sorted(found, key=lambda one: one.owner is not Owner.WHOLE))
@@ -83,7 +93,9 @@ def _by_magic(ends: Ends) -> Iterator[Foreign]:
 
 
 def _linux_raid(ends: Ends) -> Iterator[Foreign]:
-    """0.90 in the last whole 64 KiB but one; 1.0 some 8 KiB before the end, 1.1 at the start, 1.2 at 4 KiB."""
+    """0.90 in the last whole 64 KiB but one;
+    1.0 some 8 KiB before the end, 1.1 at the start, 1.2 at 4 KiB.
+    """
     old = align_down(ends.size, _MD_RESERVED) - _MD_RESERVED
     for order in _MD0:
         raw = ends.at(old, struct.calcsize(order))
@@ -101,14 +113,20 @@ def _is_md0(fields: tuple[int, ...], offset: int) -> bool:
 
 
 def _zfs(ends: Ends) -> Iterator[Foreign]:
-    """Two labels at the start and two at the end, each with a ring of uberblocks; blkid wants to see four of those."""
+    """Two labels at the start and two at the end, each with a ring of uberblocks;
+    blkid wants to see four of those.
+    """
     if ends.size < _ZFS_LEAST:
         return
     last = align_down(ends.size, _ZFS_LABEL)
     places: list[int] = []
     for label in (0, _ZFS_LABEL, last - 2 * _ZFS_LABEL, last - _ZFS_LABEL):
         ring = ends.at(label + _ZFS_UBERBLOCKS, _ZFS_LABEL - _ZFS_UBERBLOCKS)
-        places += [label + _ZFS_UBERBLOCKS + slot for slot in range(0, len(ring), _ZFS_SLOT) if _is_uber(ring, slot)]
+        places += [
+            label + _ZFS_UBERBLOCKS + slot
+            for slot in range(0, len(ring), _ZFS_SLOT)
+            if _is_uber(ring, slot)
+        ]
     if len(places) >= _ZFS_ENOUGH:
         yield Foreign("zfs_member", places[0])
 
@@ -119,7 +137,11 @@ def _is_uber(ring: bytes, slot: int) -> bool:
 
 def _silicon(ends: Ends) -> Iterator[Foreign]:
     raw = ends.from_end(1)
-    if len(raw) == _SECTOR and struct.unpack_from("<I", raw, 0x60)[0] == _SILICON_MAGIC and raw[0x116] < 8:
+    if (
+        len(raw) == _SECTOR
+        and struct.unpack_from("<I", raw, 0x60)[0] == _SILICON_MAGIC
+        and raw[0x116] < 8
+    ):
         words = struct.unpack_from(f"<{_SILICON_SUM // 2 + 1}H", raw)
         if sum(words) & 0xFFFF == 0:
             yield Foreign("silicon_medley_raid_member", ends.size - _SECTOR)
@@ -133,7 +155,10 @@ def _via(ends: Ends) -> Iterator[Foreign]:
 
 def _jmicron(ends: Ends) -> Iterator[Foreign]:
     raw = ends.from_end(1)
-    if raw[:2] == b"JM" and sum(struct.unpack_from(f"<{_JMICRON_SUM // 2}H", raw)) & 0xFFFF in (0, 1):
+    if raw[:2] == b"JM" and sum(struct.unpack_from(f"<{_JMICRON_SUM // 2}H", raw)) & 0xFFFF in (
+        0,
+        1,
+    ):
         yield Foreign("jmicron_raid_member", ends.size - _SECTOR)
 
 
@@ -149,9 +174,21 @@ def _nilfs(ends: Ends) -> Iterator[Foreign]:
 def _journal(ends: Ends) -> Iterator[Foreign]:
     """A journal that an ext file system elsewhere has for itself."""
     raw = ends.at(1024, 100)
-    if raw[56:58] == _EXT_MAGIC.to_bytes(2, "little") and int.from_bytes(raw[96:100], "little") & _EXT_JOURNAL_DEVICE:
+    if (
+        raw[56:58] == _EXT_MAGIC.to_bytes(2, "little")
+        and int.from_bytes(raw[96:100], "little") & _EXT_JOURNAL_DEVICE
+    ):
         yield Foreign("jbd", 1024)
 
 
 _Finder = Callable[[Ends], Iterator[Foreign]]
-_FINDERS: tuple[_Finder, ...] = (_linux_raid, _by_magic, _zfs, _silicon, _via, _jmicron, _nilfs, _journal)
+_FINDERS: tuple[_Finder, ...] = (
+    _linux_raid,
+    _by_magic,
+    _zfs,
+    _silicon,
+    _via,
+    _jmicron,
+    _nilfs,
+    _journal,
+)

@@ -1,8 +1,8 @@
 """Names what stands on a device by its superblocks, with a read of both its ends and nothing run.
 
-Two signatures at once are possible (a careless mkfs leaves the old one): then nothing is guessed, because taking a
-root for swap would cost it. A member of an array or a pool often looks like a file system at its start: it is what the
-signature at its end says, as it is for blkid.
+Two signatures at once are possible (a careless mkfs leaves the old one): then nothing is guessed,
+because taking a root for swap would cost it. A member of an array or a pool often looks like a file
+system at its start: it is what the signature at its end says, as it is for blkid.
 """
 
 from __future__ import annotations
@@ -32,15 +32,32 @@ from growdisk.filesystems.verity import VERITY, has_hashes_behind, hashed_bytes
 from growdisk.filesystems.xfs import read_xfs
 
 _HEAD = SUPERBLOCK_OFFSET + 4096  # the last superblock that is looked for ends here
-_READERS = (read_luks, read_lvm, read_swap, read_ext, read_xfs, read_btrfs, read_ntfs, read_fat, read_exfat, read_f2fs)
+_READERS = (
+    read_luks,
+    read_lvm,
+    read_swap,
+    read_ext,
+    read_xfs,
+    read_btrfs,
+    read_ntfs,
+    read_fat,
+    read_exfat,
+    read_f2fs,
+)
 
 
 def identify(device: BlockDevice, *, thorough: bool = True) -> Content | None:
-    """The content of a partition or a whole disk; None when nothing is recognised. Not `thorough`: only the very ends
-    are read, where each further read is dear."""
+    """The content of a partition or a whole disk; None when nothing is recognised.
+
+    Not `thorough`: only the very ends are read, where each further read is dear.
+    """
     head = device.read(0, min(device.size, _HEAD))
     found = [content for reader in _READERS if (content := reader(head)) is not None]
-    foreign = [one for one in find_foreign(device, head, thorough=thorough) if one.kind not in {c.kind for c in found}]
+    foreign = [
+        one
+        for one in find_foreign(device, head, thorough=thorough)
+        if one.kind not in {c.kind for c in found}
+    ]
     if foreign and foreign[0].owner is Owner.WHOLE:
         return _belonging(device, foreign[0], found)
     kinds = list(dict.fromkeys([*(c.kind for c in found), *(one.kind for one in foreign)]))
@@ -49,7 +66,12 @@ def identify(device: BlockDevice, *, thorough: bool = True) -> Content | None:
     if len(kinds) > 1:
         return AmbiguousContent("ambiguous", candidates=tuple(kinds))
     if found:
-        if thorough and (end := found[0].size) and end < device.size and has_hashes_behind(device, end):
+        if (
+            thorough
+            and (end := found[0].size)
+            and end < device.size
+            and has_hashes_behind(device, end)
+        ):
             return ForeignContent(VERITY, over=(found[0].kind,), member=True)
         return _completed(device, found[0])
     return ForeignContent(kinds[0]) if kinds else None
@@ -57,7 +79,9 @@ def identify(device: BlockDevice, *, thorough: bool = True) -> Content | None:
 
 def _belonging(device: BlockDevice, foreign: Foreign, found: list[Content]) -> ForeignContent:
     hashed = hashed_bytes(device) if foreign.kind == VERITY else 0
-    return ForeignContent(foreign.kind, over=tuple(c.kind for c in found), member=True, hashed=hashed)
+    return ForeignContent(
+        foreign.kind, over=tuple(c.kind for c in found), member=True, hashed=hashed
+    )
 
 
 def _completed(device: BlockDevice, content: Content) -> Content:

@@ -1,11 +1,14 @@
-"""The header of a LUKS1 or LUKS2 container (cryptsetup's on-disk format documents); both keep the UUID at byte 168."""
+"""The header of a LUKS1 or LUKS2 container (cryptsetup's on-disk format documents);
+both keep the UUID at byte 168.
+"""
 
 from __future__ import annotations
 
 from growdisk.filesystems.content import Content, LuksContent, text
 
 _MAGIC = b"LUKS\xba\xbe"
-IN_TRANSITION = b"LUKS\xde\xad"  # what cryptsetup-reencrypt puts there while it works on a LUKS1 container
+# what cryptsetup-reencrypt puts there while it works on a LUKS1 container
+IN_TRANSITION = b"LUKS\xde\xad"
 
 
 def read_luks(head: bytes) -> Content | None:

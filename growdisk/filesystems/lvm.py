@@ -1,10 +1,11 @@
-"""A physical volume of LVM2: its label, and the text metadata of its volume group (lvm2, lib/format_text/layout.h).
+"""A physical volume of LVM2:
+its label, and the text metadata of its volume group (lvm2, lib/format_text/layout.h).
 
     |sector 0|label, pv_header|   metadata area: header, ring of texts   | extents ...
 
-The label stands in one of the first four sectors. The ring's header says where the newest text begins; a text may go
-on behind the ring's end, at its start. The UUID is 32 characters, not 16 bytes, and is shown in groups of
-6-4-4-4-4-4-6.
+The label stands in one of the first four sectors. The ring's header says where the newest text
+begins; a text may go on behind the ring's end, at its start. The UUID is 32 characters, not 16
+bytes, and is shown in groups of 6-4-4-4-4-4-6.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ _SECTOR = 512
 _LABEL = struct.Struct("<8sQII8s")  # "LABELONE", sector number, crc, offset of the pv_header, type
 _LABEL_CHECKED = 20  # its checksum is of all behind it
 _PV_HEADER = struct.Struct("<32sQ")  # uuid, size of the device
-_AREA = struct.Struct("<QQ")  # offset, size; zeros end a list. First the data areas, then the metadata areas
+# offset, size; zeros end a list. First the data areas, then the metadata areas
+_AREA = struct.Struct("<QQ")
 _RING = struct.Struct("<I16sIQQ")  # crc, magic, version, start and size of the metadata area
 _TEXT_AT = struct.Struct("<QQII")  # offset in the area, size, crc, flags
 _RING_MAGIC = b" LVM2 x[5A%r0N*>"
@@ -36,7 +38,10 @@ _IGNORED = 0x1  # a metadata area that its owner told LVM not to use
 
 @dataclass(frozen=True)
 class Label:
-    """What the label says: metadata areas as (offset, size). Of a device of size 0 LVM takes all there is."""
+    """What the label says: metadata areas as (offset, size).
+
+    Of a device of size 0 LVM takes all there is.
+    """
 
     uuid: str
     device_size: int
@@ -50,7 +55,9 @@ class VolumeGroupUnreadable(ValueError):
 
 def read_lvm(head: bytes) -> Content | None:
     label = read_label(head)
-    return PhysicalVolumeContent("LVM2_member", label.uuid, size=label.device_size) if label else None
+    return (
+        PhysicalVolumeContent("LVM2_member", label.uuid, size=label.device_size) if label else None
+    )
 
 
 def read_label(head: bytes) -> Label | None:
@@ -61,10 +68,17 @@ def read_label(head: bytes) -> Label | None:
         identifier, number, crc, offset, kind = _LABEL.unpack_from(raw)
         if _crc(raw[_LABEL_CHECKED:]) != crc:
             continue
-        if identifier == b"LABELONE" and kind == b"LVM2 001" and number * _SECTOR == sector and offset <= _SECTOR - 40:
+        if (
+            identifier == b"LABELONE"
+            and kind == b"LVM2 001"
+            and number * _SECTOR == sector
+            and offset <= _SECTOR - 40
+        ):
             uuid, size = _PV_HEADER.unpack_from(raw, offset)
             lists, end = _areas(raw, offset + _PV_HEADER.size)
-            return Label(_grouped(uuid.decode("ascii", "replace")), size, lists[1], _is_used(raw, end))
+            return Label(
+                _grouped(uuid.decode("ascii", "replace")), size, lists[1], _is_used(raw, end)
+            )
     return None
 
 
@@ -79,16 +93,23 @@ def with_group(device: BlockDevice, content: PhysicalVolumeContent) -> PhysicalV
 
 
 def read_volume_group(device: BlockDevice) -> VolumeGroup | None:
-    """The volume group of a physical volume; None: it belongs to none yet. VolumeGroupUnreadable otherwise."""
+    """The volume group of a physical volume; None: it belongs to none yet.
+
+    VolumeGroupUnreadable otherwise.
+    """
     label = read_label(device.read(0, min(device.size, 4 * _SECTOR)))
     if label is None:
         raise VolumeGroupUnreadable("it has no LVM label")
     if len(label.metadata_areas) != 1:
-        raise VolumeGroupUnreadable(f"it has {len(label.metadata_areas)} metadata areas, and growdisk reads one")
+        raise VolumeGroupUnreadable(
+            f"it has {len(label.metadata_areas)} metadata areas, and growdisk reads one"
+        )
     text = _newest_text(device, *label.metadata_areas[0])
     if text is None:
         if label.belongs_to_a_group:
-            raise VolumeGroupUnreadable("what it says of its group stands on other physical volumes alone")
+            raise VolumeGroupUnreadable(
+                "what it says of its group stands on other physical volumes alone"
+            )
         return None
     try:
         return _volume_group(parse(text), label.uuid)
@@ -100,7 +121,9 @@ def read_volume_group(device: BlockDevice) -> VolumeGroup | None:
 
 
 def _is_used(raw: bytes, at: int) -> bool:
-    """The extension behind the lists, where there is one, tells whether a group has the physical volume."""
+    """The extension behind the lists, where there is one,
+    tells whether a group has the physical volume.
+    """
     version, flags = _EXTENSION.unpack_from(raw, at) if at + _EXTENSION.size <= len(raw) else (0, 0)
     return version > 0 and bool(flags & _USED)
 
@@ -133,7 +156,9 @@ def _newest_text(device: BlockDevice, offset: int, size: int) -> str | None:
     if not _SECTOR <= at < size or text_size > min(size - _SECTOR, _MOST_TEXT):
         raise VolumeGroupUnreadable("the header of its metadata area is damaged")
     before_the_end = min(text_size, size - at)
-    raw = device.read(offset + at, before_the_end) + device.read(offset + _SECTOR, text_size - before_the_end)
+    raw = device.read(offset + at, before_the_end) + device.read(
+        offset + _SECTOR, text_size - before_the_end
+    )
     if _crc(raw) != text_crc:
         raise VolumeGroupUnreadable("the checksum of its metadata is wrong")
     return raw.rstrip(b"\0").decode()
@@ -159,31 +184,54 @@ def _volume_group(text: Section, own_uuid: str) -> VolumeGroup:
     extent_size = group.number("extent_size") * _SECTOR
     if extent_size <= 0:
         raise NotLvmText("extents have no size")
-    physical = tuple(_physical(key, section) for key, section in group.below("physical_volumes").items())
+    physical = tuple(
+        _physical(key, section) for key, section in group.below("physical_volumes").items()
+    )
     own = next((volume.key for volume in physical if volume.uuid == own_uuid), None)
     if own is None:
         raise NotLvmText("the physical volume itself is not in it")
-    logical = tuple(_logical(key, section) for key, section in group.below("logical_volumes").items())
+    logical = tuple(
+        _logical(key, section) for key, section in group.below("logical_volumes").items()
+    )
     return VolumeGroup(
-        name, group.text("id"), group.number("seqno"), extent_size, _flags(group), physical, logical, own,
-        group.text("allocation_policy", "normal"), group.text("system_id", ""), group.text("lock_type", ""),
-    )  # fmt: skip
+        name,
+        group.text("id"),
+        group.number("seqno"),
+        extent_size,
+        _flags(group),
+        physical,
+        logical,
+        own,
+        group.text("allocation_policy", "normal"),
+        group.text("system_id", ""),
+        group.text("lock_type", ""),
+    )
 
 
 def _physical(key: str, section: Section) -> PhysicalVolume:
     return PhysicalVolume(
-        key, section.text("id"), section.number("dev_size", 0) * _SECTOR, section.number("pe_start") * _SECTOR,
-        section.number("pe_count"), _flags(section),
-    )  # fmt: skip
+        key,
+        section.text("id"),
+        section.number("dev_size", 0) * _SECTOR,
+        section.number("pe_start") * _SECTOR,
+        section.number("pe_count"),
+        _flags(section),
+    )
 
 
 def _logical(name: str, section: Section) -> LogicalVolume:
     status = _flags(section)
     segments = tuple(
-        _segment(section.section(f"segment{number}")) for number in range(1, section.number("segment_count") + 1)
+        _segment(section.section(f"segment{number}"))
+        for number in range(1, section.number("segment_count") + 1)
     )
     return LogicalVolume(
-        name, section.text("id"), "VISIBLE" in status, segments, status, section.text("allocation_policy", "")
+        name,
+        section.text("id"),
+        "VISIBLE" in status,
+        segments,
+        status,
+        section.text("allocation_policy", ""),
     )
 
 
@@ -195,8 +243,10 @@ def _flags(section: Section) -> tuple[str, ...]:
 def _segment(section: Section) -> Segment:
     areas = section.list("stripes") or section.list("mirrors")
     return Segment(
-        section.number("start_extent"), section.number("extent_count"), section.text("type").partition("+")[0],
-        tuple(_pairs(areas)), tuple(filter(None, (section.text("origin", ""), section.text("cow_store", "")))),
+        section.number("start_extent"), section.number("extent_count"),
+        section.text("type").partition("+")[0],
+        tuple(_pairs(areas)),
+        tuple(filter(None, (section.text("origin", ""), section.text("cow_store", "")))),
     )  # fmt: skip
 
 

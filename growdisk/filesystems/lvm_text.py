@@ -1,4 +1,5 @@
-"""LVM's own configuration language, in which its metadata are written (lvm2, lib/config; lvm.conf(5)).
+"""LVM's own configuration language, in which its metadata are written (lvm2,
+lib/config; lvm.conf(5)).
 
 vg0 {
     extent_size = 8192                # numbers, "strings", [lists], sections, comments
@@ -13,8 +14,11 @@ from collections.abc import Iterator
 
 from growdisk.fast_dataclass import dataclass, field
 
-_TOKEN = re.compile(r"""\s+|\#[^\n]*|(?P<text>"(?:[^"\\]|\\.)*")|(?P<number>-?\d+(?:\.\d+)?)(?![\w.+-])
-    |(?P<name>[\w.+-][\w.+/-]*)|(?P<sign>[{}\[\],=])""", re.VERBOSE)  # fmt: skip
+_TOKEN = re.compile(
+    r"""\s+|\#[^\n]*|(?P<text>"(?:[^"\\]|\\.)*")|(?P<number>-?\d+(?:\.\d+)?)(?![\w.+-])
+    |(?P<name>[\w.+-][\w.+/-]*)|(?P<sign>[{}\[\],=])""",
+    re.VERBOSE,
+)
 _ESCAPE = re.compile(r"\\(.)")
 _DEPTH = 16
 

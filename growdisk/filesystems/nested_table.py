@@ -1,6 +1,7 @@
 """A partition table where a file system is looked for: a whole disk in a partition or a volume.
 
-Its places count from its own start, and a GPT keeps its backup at its own end: neither grows with what is around it.
+Its places count from its own start, and a GPT keeps its backup at its own end: neither grows with
+what is around it.
 """
 
 from __future__ import annotations
@@ -19,7 +20,10 @@ _RIGID_DISK_BLOCKS = 16  # an Amiga looks for its table in so many sectors
 
 
 def nested_gpt(head: bytes) -> str:
-    """Its kind, or "". The protective MBR before it makes it valid; without one it is a leftover."""
+    """Its kind, or "".
+
+    The protective MBR before it makes it valid; without one it is a leftover.
+    """
     header = head[_SECTOR : 2 * _SECTOR]
     if len(header) < _SECTOR or not any(kind == _PROTECTIVE for _, kind, _, _ in _entries(head)):
         return ""
@@ -31,7 +35,10 @@ def nested_gpt(head: bytes) -> str:
 
 
 def nested_mbr(head: bytes, size: int) -> str:
-    """Its kind, or "". The end mark stands in every boot sector; entries that make sense are in a table only."""
+    """Its kind, or "".
+
+    The end mark stands in every boot sector; entries that make sense are in a table only.
+    """
     entries = _entries(head)
     used = [(first, count) for _, kind, first, count in entries if kind and count]
     sound = all(flag in (0, _BOOT_FLAG) for flag, *_ in entries)
@@ -40,7 +47,8 @@ def nested_mbr(head: bytes, size: int) -> str:
 
 
 def foreign_table(head: bytes) -> str:
-    """What a disk has instead of a table that growdisk reads, in words; "" where it has nothing of the kind.
+    """What a disk has instead of a table that growdisk reads, in words;
+    "" where it has nothing of the kind.
 
     A GPT counts only behind a protective MBR: no system takes it for one without.
     """
@@ -50,7 +58,11 @@ def foreign_table(head: bytes) -> str:
         ("SGI", head.startswith(b"\x0b\xe5\xa9\x41")),
         ("Sun", head[508:510] == b"\xda\xbe" and not _xor_of_words(head[:_SECTOR])),
         ("Apple", head.startswith(b"ER") and head[_SECTOR : _SECTOR + 2] == b"PM"),
-        ("Amiga", b"RDSK" in (head[at : at + 4] for at in range(0, _RIGID_DISK_BLOCKS * _SECTOR, _SECTOR))),
+        (
+            "Amiga",
+            b"RDSK"
+            in (head[at : at + 4] for at in range(0, _RIGID_DISK_BLOCKS * _SECTOR, _SECTOR)),
+        ),
         ("BSD", b"WEV\x82" in (head[at : at + 4] for at in (0, 64, _SECTOR))),
     ):
         if found:

@@ -1,7 +1,8 @@
 """The boot sector of NTFS, and what Windows left in it to say that nobody else may change it now.
 
-Label and "dirty" stand in the file $Volume; a Windows that sleeps (also one that was shut down with fast start-up) has
-its memory in hiberfil.sys, and would go on with an old idea of the file system when it wakes.
+Label and "dirty" stand in the file $Volume; a Windows that sleeps (also one that was shut down with
+fast start-up) has its memory in hiberfil.sys, and would go on with an old idea of the file system
+when it wakes.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from growdisk.filesystems.content import Content, NtfsContent
 from growdisk.filesystems.ntfs_files import MasterFileTable, NtfsDamaged
 from growdisk.units import align_down
 
-#  "NTFS", bytes per sector, sectors per cluster, sectors, cluster of the $MFT, size of a record, serial number
+#  "NTFS", bytes per sector, sectors per cluster, sectors, cluster of the $MFT, size of a record,
+#  serial number
 _BOOT_SECTOR = struct.Struct("<3x8sHB26xQQ8xb7xQ")
 _VOLUME_FILE, _ROOT_FOLDER, _BITMAP_FILE = 3, 5, 6
 _MOST_BITMAP = 64 << 20  # bytes that are counted: of a volume of 2 TiB with the usual clusters
@@ -36,12 +38,19 @@ def read_ntfs(head: bytes) -> Content | None:
     # The backup of the boot sector follows the last sector counted.
     size = (sectors + 1) * sector_size
     return NtfsContent(
-        "ntfs", f"{serial:016X}", size=size, cluster_size=sector_size * _factor(per_cluster), sector_size=sector_size
+        "ntfs",
+        f"{serial:016X}",
+        size=size,
+        cluster_size=sector_size * _factor(per_cluster),
+        sector_size=sector_size,
     )
 
 
 def with_state(device: BlockDevice, content: NtfsContent) -> NtfsContent:
-    """The same with label and state, which lie after the beginning. What cannot be read counts as dirty."""
+    """The same with label and state, which lie after the beginning.
+
+    What cannot be read counts as dirty.
+    """
     try:
         table = _master_file_table(device, content.cluster_size)
         volume = table.record(_VOLUME_FILE)
@@ -52,18 +61,27 @@ def with_state(device: BlockDevice, content: NtfsContent) -> NtfsContent:
         used = _used(table, content)
     except (NtfsDamaged, struct.error, ValueError):
         return replace(content, dirty=True)
-    return replace(content, label=label, dirty=unwritten or bool(flags & _DIRTY), hibernated=hibernated, used=used)
+    return replace(
+        content,
+        label=label,
+        dirty=unwritten or bool(flags & _DIRTY),
+        hibernated=hibernated,
+        used=used,
+    )
 
 
 def grown_ntfs(content: NtfsContent, device_size: int) -> int:
     """Bytes after ntfsresize: whole clusters, and after them the backup of the boot sector."""
     return max(
-        align_down(device_size - content.sector_size, content.cluster_size) + content.sector_size, content.size or 0
+        align_down(device_size - content.sector_size, content.cluster_size) + content.sector_size,
+        content.size or 0,
     )
 
 
 def _master_file_table(device: BlockDevice, cluster_size: int) -> MasterFileTable:
-    _name, _size, _cluster, _sectors, first, record, _serial = _BOOT_SECTOR.unpack(device.read(0, _BOOT_SECTOR.size))
+    _name, _size, _cluster, _sectors, first, record, _serial = _BOOT_SECTOR.unpack(
+        device.read(0, _BOOT_SECTOR.size)
+    )
     record_size = 1 << -record if record < 0 else record * cluster_size
     return MasterFileTable(device, cluster_size, first * cluster_size, record_size)
 
@@ -80,11 +98,22 @@ def _used(table: MasterFileTable, content: NtfsContent) -> int | None:
 
 
 def _log_is_clean(table: MasterFileTable) -> bool:
-    """Whether $LogFile holds nothing that is not yet where it belongs: ntfsresize empties it. Of its two restart pages
-    the one with the higher number counts (libntfs-3g, logfile.c); an emptied log is all 0xff."""
+    """Whether $LogFile holds nothing that is not yet where it belongs: ntfsresize empties it.
+
+    Of its two restart pages the one with the higher number counts (libntfs-3g, logfile.c); an
+    emptied log is all 0xff.
+    """
     log = table.record(_LOG_FILE)
-    pages = [page for page in (table.data_start(log, 2 * _LOG_PAGE)[at:][:_LOG_PAGE] for at in (0, _LOG_PAGE)) if page]
-    found = [_RESTART.unpack_from(page, _RESTART_AT.unpack_from(page)[0]) for page in pages if page.startswith(b"RSTR")]
+    pages = [
+        page
+        for page in (table.data_start(log, 2 * _LOG_PAGE)[at:][:_LOG_PAGE] for at in (0, _LOG_PAGE))
+        if page
+    ]
+    found = [
+        _RESTART.unpack_from(page, _RESTART_AT.unpack_from(page)[0])
+        for page in pages
+        if page.startswith(b"RSTR")
+    ]
     if not found:
         return all(page.startswith(b"\xff\xff\xff\xff") for page in pages)
     _number, in_use, state = max(found)

@@ -1,7 +1,8 @@
-"""Files of an NTFS by their records: as much as it takes to find one in a folder and to read its first bytes.
+"""Files of an NTFS by their records:
+as much as it takes to find one in a folder and to read its first bytes.
 
-Every record and index block is protected by fix-ups: the last two bytes of each 512 are a counter, and what belongs
-there stands in its header. Follows the documentation of the Linux-NTFS project.
+Every record and index block is protected by fix-ups: the last two bytes of each 512 are a counter,
+and what belongs there stands in its header. Follows the documentation of the Linux-NTFS project.
 """
 
 from __future__ import annotations
@@ -72,13 +73,22 @@ class Record:
 class MasterFileTable:
     """`start` is where the table begins, in bytes."""
 
-    def __init__(self, device: BlockDevice, cluster_size: int, start: int, record_size: int) -> None:
+    def __init__(
+        self, device: BlockDevice, cluster_size: int, start: int, record_size: int
+    ) -> None:
         if not _BLOCK <= record_size <= 65536:
             raise NtfsDamaged(f"records of {record_size} bytes")
-        self._device, self._cluster_size, self._start, self._record_size = device, cluster_size, start, record_size
+        self._device, self._cluster_size, self._start, self._record_size = (
+            device,
+            cluster_size,
+            start,
+            record_size,
+        )
 
     def record(self, number: int) -> Record:
-        return Record(tuple(_attributes(_fixed(self._read(self._place(number), self._record_size), b"FILE"))))
+        return Record(
+            tuple(_attributes(_fixed(self._read(self._place(number), self._record_size), b"FILE")))
+        )
 
     def find(self, folder: Record, name: str) -> int | None:
         """The number of the record of a file in a folder, whatever the case of its name."""
@@ -104,11 +114,16 @@ class MasterFileTable:
                 return
             for cluster, count in attribute.runs():
                 start, size = cluster * self._cluster_size, min(count * self._cluster_size, length)
-                yield from (self._read(start + at, min(_PART, size - at)) for at in range(0, size, _PART))
+                yield from (
+                    self._read(start + at, min(_PART, size - at)) for at in range(0, size, _PART)
+                )
                 length -= size
 
     def _place(self, number: int) -> int:
-        """Where a record is. The first ones lie together; the table's own runs say where the others are."""
+        """Where a record is.
+
+        The first ones lie together; the table's own runs say where the others are.
+        """
         offset = number * self._record_size
         if number < 16:
             return self._start + offset
@@ -131,7 +146,9 @@ class MasterFileTable:
         if not _BLOCK <= block_size <= 65536:
             raise NtfsDamaged(f"index blocks of {block_size} bytes")
         for cluster, count in attribute.runs():
-            raw = self._read(cluster * self._cluster_size, min(count * self._cluster_size, _MOST_INDEX_BYTES))
+            raw = self._read(
+                cluster * self._cluster_size, min(count * self._cluster_size, _MOST_INDEX_BYTES)
+            )
             for at in range(0, len(raw) - block_size + 1, block_size):
                 if raw.startswith(b"INDX", at):  # one that was never used is zeros
                     yield _fixed(raw[at : at + block_size], b"INDX")
@@ -167,12 +184,17 @@ def _attributes(record: bytes) -> Iterator[Attribute]:
 
 
 def _entries(node: bytes) -> Iterator[tuple[int, str]]:
-    """(record number, name) of the files in one node of a folder's index; `node` begins at its header."""
+    """(record number, name) of the files in one node of a folder's index;
+    `node` begins at its header.
+    """
     at, end = _INDEX_NODE.unpack_from(node)
     while at + _INDEX_ENTRY.size <= min(end, len(node)):
         file, length, _key, flags = _INDEX_ENTRY.unpack_from(node, at)
         if flags & _LAST_ENTRY or length < 0x10:
             return
         name_length = node[at + 0x50]
-        yield file & _RECORD_NUMBER, node[at + 0x52 : at + 0x52 + 2 * name_length].decode("utf-16-le", "replace")
+        yield (
+            file & _RECORD_NUMBER,
+            node[at + 0x52 : at + 0x52 + 2 * name_length].decode("utf-16-le", "replace"),
+        )
         at += length

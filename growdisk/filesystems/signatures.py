@@ -1,7 +1,8 @@
 """Magic bytes at fixed places of contents that growdisk must not touch, named as blkid names them.
 
-A place is counted from the start of the device, or (negative) from its end, as the formats' public documents have it.
-What a magic alone does not prove (two bytes, a checksum to be counted) is in foreign.py, or left to blkid itself.
+A place is counted from the start of the device, or (negative) from its end, as the formats' public
+documents have it. What a magic alone does not prove (two bytes, a checksum to be counted) is in
+foreign.py, or left to blkid itself.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ from growdisk.fast_dataclass import dataclass
 
 
 class Owner(Enum):
-    """Who a content belongs to: itself, or something that the device is only a part of (an array, a pool, a key)."""
+    """Who a content belongs to:
+    itself, or something that the device is only a part of (an array, a pool, a key).
+    """
 
     ITSELF = "itself"
     WHOLE = "whole"
@@ -39,7 +42,8 @@ MAGICS = (
     Magic("isw_raid_member", b"Intel Raid ISM Cfg Sig. ", (-2 * _SECTOR,)),
     Magic("lsi_mega_raid_member", b"$XIDE$", (-_SECTOR,)),
     Magic("nvidia_raid_member", b"NVIDIA", (-2 * _SECTOR,)),
-    Magic("promise_fasttrack_raid_member", b"Promise Technology, Inc.", tuple(-n * _SECTOR for n in _PROMISE)),
+    Magic("promise_fasttrack_raid_member", b"Promise Technology, Inc.",
+        tuple(-n * _SECTOR for n in _PROMISE)),
     Magic("hpt45x_raid_member", b"\xf3\x16\x78\x5a", (-11 * _SECTOR,)),
     Magic("hpt45x_raid_member", b"\xfd\x16\x78\x5a", (-11 * _SECTOR,)),
     Magic("hpt37x_raid_member", b"\xf0\x16\x78\x5a", (4640,)),
@@ -51,8 +55,10 @@ MAGICS = (
     Magic("drbd", b"\x83\x74\x02\x6d", (-4096 + 60,)),
     Magic("drbdmanage_control_volume", b"$DRBDmgr=q", (0,)),
     Magic("drbdproxy_datalog", b"DRBDdlh*", (16,)),
-    Magic("bcache", b"\xc6\x85\x73\xf6\x4e\x1a\x45\xca\x82\x65\xf5\x7f\x48\xba\x6d\x81", (4096 + 24,)),
-    Magic("bcachefs", b"\xc6\x85\x73\xf6\x66\xce\x90\xa9\xd9\x6a\x60\xcf\x80\x3d\xf7\xef", (4096 + 24,)),
+    Magic("bcache", b"\xc6\x85\x73\xf6\x4e\x1a\x45\xca\x82\x65\xf5\x7f\x48\xba\x6d\x81",
+        (4096 + 24,)),
+    Magic("bcachefs", b"\xc6\x85\x73\xf6\x66\xce\x90\xa9\xd9\x6a\x60\xcf\x80\x3d\xf7\xef",
+        (4096 + 24,)),
     Magic("ceph_bluestore", b"bluestore block device", (0,)),
     Magic("stratis", b"!Stra0tis\x86\xff\x02^\x41rh", (_SECTOR + 4, 9 * _SECTOR + 4)),
     Magic("vdo", b"dmvdo001", (0,)),

@@ -1,7 +1,8 @@
 """Swap space (mkswap(8), kernel's union swap_header), and whether a system sleeps in it.
 
-The signature stands in the last ten bytes of the first page; the page's size is that of the machine that made it. A
-suspended system puts its own signature there, and takes it away when it wakes: then the header is as it was.
+The signature stands in the last ten bytes of the first page; the page's size is that of the machine
+that made it. A suspended system puts its own signature there, and takes it away when it wakes: then
+the header is as it was.
 """
 
 from __future__ import annotations
@@ -40,17 +41,23 @@ def _content(head: bytes, page: int, signature: bytes, hibernated: str) -> SwapC
         is_swap = hibernated or signature != _SIGNATURES[0]
         return SwapContent("swap", page_size=page, hibernated=hibernated) if is_swap else None
     size = (last_page + 1) * page
-    return SwapContent("swap", dashed(uuid), text(label), size, page_size=page, hibernated=hibernated)
+    return SwapContent(
+        "swap", dashed(uuid), text(label), size, page_size=page, hibernated=hibernated
+    )
 
 
-# Makes the first page of swap space, as mkswap(8) of a machine with 4 KiB pages does (kernel: union swap_header).
+# Makes the first page of swap space, as mkswap(8) of a machine with 4 KiB pages does (kernel: union
+# swap_header).
 
 PAGE = _PAGE_SIZES[0]
 _LABEL_SIZE = 16
 
 
 def swap_header(size: int, uuid: str | None, label: str | None) -> bytes:
-    """For `size` bytes of swap; a new UUID where none is given. ValueError where something does not fit."""
+    """For `size` bytes of swap; a new UUID where none is given.
+
+    ValueError where something does not fit.
+    """
     name = (label or "").encode()
     if size < 10 * PAGE or len(name) > _LABEL_SIZE:
         raise ValueError(f"no swap of {size} bytes with label {label!r}")

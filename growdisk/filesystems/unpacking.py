@@ -1,7 +1,9 @@
-"""zlib, xz, bzip2, zstd and lz4 streams, unpacked as far as one wants: initrds, and what btrfs has compressed.
+"""zlib, xz, bzip2, zstd and lz4 streams, unpacked as far as one wants:
+initrds, and what btrfs has compressed.
 
-zstd and lz4 come from the system's libraries, where they are. ValueError where a stream is damaged or cannot be read.
-A large stream comes in pieces that share one buffer: fresh memory for all of it would take longer than to unpack it.
+zstd and lz4 come from the system's libraries, where they are. ValueError where a stream is damaged
+or cannot be read. A large stream comes in pieces that share one buffer: fresh memory for all of it
+would take longer than to unpack it.
 """
 
 from __future__ import annotations
@@ -25,7 +27,10 @@ class Unpackable(ValueError):
 
 
 def unpacked(data: bytes | memoryview, limit: int) -> bytes:
-    """The stream that `data` begins with, at most `limit` bytes of it. What follows the stream is ignored."""
+    """The stream that `data` begins with, at most `limit` bytes of it.
+
+    What follows the stream is ignored.
+    """
     found = bytearray()
     for piece in pieces_of(data):
         found += piece[: limit - len(found)]
@@ -35,7 +40,10 @@ def unpacked(data: bytes | memoryview, limit: int) -> bytes:
 
 
 def pieces_of(data: bytes | memoryview) -> Iterator[memoryview]:
-    """The same, piece by piece and without a limit. Each piece is gone when the next one is asked for."""
+    """The same, piece by piece and without a limit.
+
+    Each piece is gone when the next one is asked for.
+    """
     view = memoryview(data)
     for magic, unpack in _KINDS:
         if view[: len(magic)] == magic:
@@ -79,7 +87,11 @@ def _zstd_library() -> ctypes.CDLL:
     library = _library("libzstd.so.1")
     library.ZSTD_createDStream.restype = ctypes.c_void_p
     library.ZSTD_freeDStream.argtypes = [ctypes.c_void_p]
-    library.ZSTD_decompressStream.argtypes = [ctypes.c_void_p, ctypes.POINTER(_Buffer), ctypes.POINTER(_Buffer)]
+    library.ZSTD_decompressStream.argtypes = [
+        ctypes.c_void_p,
+        ctypes.POINTER(_Buffer),
+        ctypes.POINTER(_Buffer),
+    ]
     library.ZSTD_decompressStream.restype = ctypes.c_size_t
     library.ZSTD_isError.argtypes = [ctypes.c_size_t]
     return library
@@ -134,7 +146,9 @@ def _lz4_legacy(data: memoryview) -> Iterator[memoryview]:
         (length,) = struct.unpack_from("<I", data, at)
         if not length or data[at : at + 4] == _LZ4_LEGACY or at + 4 + length > len(data):
             return
-        count = library.LZ4_decompress_safe(bytes(data[at + 4 : at + 4 + length]), target, length, _LZ4_BLOCK)
+        count = library.LZ4_decompress_safe(
+            bytes(data[at + 4 : at + 4 + length]), target, length, _LZ4_BLOCK
+        )
         if count < 0:
             raise Unpackable("its lz4 stream is damaged")
         yield memoryview(target)[:count]

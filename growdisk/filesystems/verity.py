@@ -1,7 +1,8 @@
-"""Hashes of dm-verity: who changes one byte of what they are of has a guest that does not start any more.
+"""Hashes of dm-verity: who changes one byte of what they are of has a
+guest that does not start any more.
 
-Their superblock stands in a partition of its own, or behind the file system that it protects, in the same one.
-Spec: cryptsetup, docs of veritysetup (on-disk format 1).
+Their superblock stands in a partition of its own, or behind the file system that it protects, in
+the same one. Spec: cryptsetup, docs of veritysetup (on-disk format 1).
 """
 
 from __future__ import annotations
@@ -13,19 +14,26 @@ from growdisk.units import KiB, MiB, align_up
 
 VERITY = "DM_verity_hash"
 _MAGIC = b"verity\0\0"
-_SUPERBLOCK = struct.Struct("<8sII16s32sIIQ")  # magic, version, type, uuid, algorithm, data block, hash block, blocks
+# magic, version, type, uuid, algorithm, data block, hash block, blocks
+_SUPERBLOCK = struct.Struct("<8sII16s32sIIQ")
 _ROUNDED = (512, 4 * KiB, 64 * KiB, MiB)
 
 
 def hashed_bytes(device: BlockDevice) -> int:
-    """How many bytes the hashes on `device` are of; 0 where it does not begin with their superblock."""
+    """How many bytes the hashes on `device` are of;
+    0 where it does not begin with their superblock.
+    """
     if device.size < _SUPERBLOCK.size:
         return 0
-    magic, version, *_, data_block, _hash_block, blocks = _SUPERBLOCK.unpack(device.read(0, _SUPERBLOCK.size))
+    magic, version, *_, data_block, _hash_block, blocks = _SUPERBLOCK.unpack(
+        device.read(0, _SUPERBLOCK.size)
+    )
     return int(data_block * blocks) if (magic, version) == (_MAGIC, 1) else 0
 
 
 def has_hashes_behind(device: BlockDevice, end: int) -> bool:
     """Whether they begin behind byte `end`, at the next place that is used for it."""
     places = {align_up(end, unit) for unit in _ROUNDED}
-    return any(at + len(_MAGIC) <= device.size and device.read(at, len(_MAGIC)) == _MAGIC for at in places)
+    return any(
+        at + len(_MAGIC) <= device.size and device.read(at, len(_MAGIC)) == _MAGIC for at in places
+    )

@@ -1,8 +1,9 @@
 """A volume group as its metadata describe it, and what of it growdisk can grow. Values only.
 
-Extents are the unit of LVM: a physical volume is `pe_count` of them from `pe_start`, a logical volume a list of
-segments. Only volumes that lie on their physical volumes as they are (LVM calls them striped, with one stripe) can be
-read here; thin pools, mirrors, caches and their like have a machinery of their own.
+Extents are the unit of LVM: a physical volume is `pe_count` of them from `pe_start`, a logical
+volume a list of segments. Only volumes that lie on their physical volumes as they are (LVM calls
+them striped, with one stripe) can be read here; thin pools, mirrors, caches and their like have a
+machinery of their own.
 """
 
 from __future__ import annotations
@@ -34,9 +35,10 @@ class PhysicalVolume:
 
 @dataclass(frozen=True)
 class Segment:
-    """Extents [start, start+count) of a logical volume. `areas`: (physical volume, first extent), one a stripe.
+    """Extents [start, start+count) of a logical volume.
 
-    `related` names other volumes: a snapshot's origin and store.
+    `areas`: (physical volume, first extent), one a stripe. `related` names other volumes: a
+    snapshot's origin and store.
     """
 
     start: int
@@ -123,13 +125,16 @@ class VolumeGroup:
         return sum(v.pe_count - self._used_on(v.key) for v in others if v.is_allocatable)
 
     def room_for(self, volume: LogicalVolume, own_extents: int) -> int | None:
-        """Free extents that the volume's allocation policy lets it have, where the own physical volume has
-        `own_extents`. None: any that are free."""
+        """Free extents that the volume's allocation policy lets it have,
+        where the own physical volume has `own_extents`. None: any that are free.
+        """
         policy = volume.allocation or self.allocation
         if policy not in ("contiguous", "cling", "cling_by_tags") or not volume.is_linear:
             return None
         key, first = volume.segments[-1].areas[0]
-        counts = {v.key: own_extents if v.key == self.own else v.pe_count for v in self.physical_volumes}
+        counts = {
+            v.key: own_extents if v.key == self.own else v.pe_count for v in self.physical_volumes
+        }
         if policy != "contiguous":
             return counts.get(key, 0) - self._used_on(key)
         end = first + volume.segments[-1].count
@@ -138,17 +143,29 @@ class VolumeGroup:
 
     def _taken(self) -> Iterator[tuple[str, int]]:
         """Where something begins: (physical volume, extent)."""
-        return (area for volume in self.logical_volumes for segment in volume.segments for area in segment.areas)
+        return (
+            area
+            for volume in self.logical_volumes
+            for segment in volume.segments
+            for area in segment.areas
+        )
 
     def _used_on(self, key: str) -> int:
         """What hidden volumes take is taken as well."""
         segments = [segment for volume in self.logical_volumes for segment in volume.segments]
-        return sum(segment.extents_per_area for segment in segments for place, _ in segment.areas if place == key)
+        return sum(
+            segment.extents_per_area
+            for segment in segments
+            for place, _ in segment.areas
+            if place == key
+        )
 
     @property
     def snapshotted(self) -> frozenset[str]:
         """Origins and stores of LVM's old snapshots."""
-        return frozenset(name for volume in self.logical_volumes for s in volume.segments for name in s.related)
+        return frozenset(
+            name for volume in self.logical_volumes for s in volume.segments for name in s.related
+        )
 
     def by_name(self, name: str) -> LogicalVolume | None:
         return next((volume for volume in self.visible if volume.name == name), None)
@@ -157,5 +174,9 @@ class VolumeGroup:
         return volume.extents * self.extent_size
 
     def extents_on(self, device_size: int) -> int:
-        """How many extents pvresize makes of the own physical volume on a device of that many bytes."""
-        return max(self.own_volume.pe_count, (device_size - self.own_volume.pe_start) // self.extent_size)
+        """How many extents pvresize makes of the own physical volume
+        on a device of that many bytes.
+        """
+        return max(
+            self.own_volume.pe_count, (device_size - self.own_volume.pe_start) // self.extent_size
+        )

@@ -1,8 +1,9 @@
-"""Where a volume of NTFS, FAT or exFAT says that it starts ("hidden sectors", exFAT's PartitionOffset), and its copies.
+"""Where a volume of NTFS, FAT or exFAT says that it starts ("hidden sectors",
+exFAT's PartitionOffset), and its copies.
 
-A boot loader of such a volume reads its next part by that number: a volume that is moved has to say its new start, as
-partition managers see to. Sources: Microsoft's fatgen103 and exFAT specification; NTFS has FAT's field, and its backup
-after the last sector that it counts.
+A boot loader of such a volume reads its next part by that number: a volume that is moved has to say
+its new start, as partition managers see to. Sources: Microsoft's fatgen103 and exFAT specification;
+NTFS has FAT's field, and its backup after the last sector that it counts.
 """
 
 from __future__ import annotations
@@ -45,7 +46,9 @@ class Stamp:
 
 
 def start_stamps(volume: BlockDevice, start: int) -> tuple[Stamp, ...]:
-    """What makes `volume` say that it starts at sector `start` of its disk; nothing for all other contents."""
+    """What makes `volume` say that it starts at sector `start` of its disk;
+    nothing for all other contents.
+    """
     head = volume.read(0, min(volume.size, _SECTOR))
     for reader, stamps in ((read_ntfs, _ntfs), (read_exfat, _exfat), (read_fat, _fat)):
         content: Content | None = reader(head)
@@ -81,7 +84,9 @@ def _exfat(volume: BlockDevice, head: bytes, start: int) -> Iterator[Stamp]:
         sectors = bytearray(volume.read(region, (_EXFAT_REGION - 1) * size))
         _EXFAT_OFFSET.pack_into(sectors, _EXFAT_OFFSET_AT, start)
         yield Stamp(region + _EXFAT_OFFSET_AT, _EXFAT_OFFSET.pack(start))
-        yield Stamp(region + len(sectors), struct.pack("<I", _exfat_sum(bytes(sectors))) * (size // 4))
+        yield Stamp(
+            region + len(sectors), struct.pack("<I", _exfat_sum(bytes(sectors))) * (size // 4)
+        )
 
 
 def _exfat_sum(sectors: bytes) -> int:

@@ -6,8 +6,9 @@ import struct
 
 from growdisk.filesystems.content import Content, XfsContent, dashed, text
 
-#  magic, block size, blocks, realtime blocks, uuid, first block of the log, blocks per group, groups, blocks of the
-#  log, version, label, in progress, free blocks; and of version 5 the features
+# Magic, block size, blocks, realtime blocks, uuid, first block of the log, blocks per group,
+# groups, blocks of the log, version, label, in progress, free blocks; and of version 5 the
+# features.
 _SUPERBLOCK = struct.Struct(">4sIQQ8x16sQ28xII4xIH6x12s6xB17xQ")
 _FEATURES = struct.Struct(">208x4xII")  # those to read and write with, those to mount with at all
 _VERSION, _LATEST = 0xF, 5
@@ -25,23 +26,41 @@ def read_xfs(head: bytes) -> Content | None:
     _magic, block_size, blocks, realtime, uuid, log, ag_blocks, ag_count, log_blocks, *rest = fields
     version, label, unfinished, free = rest
     return XfsContent(
-        "xfs", dashed(uuid), text(label), block_size * blocks, block_size * (blocks - free),
-        block_size=max(block_size, 512), block_count=blocks, ag_blocks=max(ag_blocks, 1), ag_count=ag_count,
+        "xfs",
+        dashed(uuid),
+        text(label),
+        block_size * blocks,
+        block_size * (blocks - free),
+        block_size=max(block_size, 512),
+        block_count=blocks,
+        ag_blocks=max(ag_blocks, 1),
+        ag_count=ag_count,
         log_blocks=log_blocks if log else 0,
-        unfit=_whole_elsewhere(log, realtime) or ("its mkfs did not finish" if unfinished else "")
+        unfit=_whole_elsewhere(log, realtime)
+        or ("its mkfs did not finish" if unfinished else "")
         or _unknown(head, version & _VERSION, block_size),
-    )  # fmt: skip
+    )
 
 
 def _whole_elsewhere(log: int, realtime: int) -> str:
     if not log:
-        return "its XFS has its log on another device (an external log), without which no kernel mounts it"
-    return "its XFS has a realtime section on another device, without which no kernel mounts it" if realtime else ""
+        return (
+            "its XFS has its log on another device (an external log), without which no kernel "
+            "mounts it"
+        )
+    return (
+        "its XFS has a realtime section on another device, without which no kernel mounts it"
+        if realtime
+        else ""
+    )
 
 
 def _unknown(head: bytes, version: int, block_size: int) -> str:
     if block_size > _PAGE:
-        return f"its XFS has blocks of {block_size} bytes, and this machine's kernels mount up to {_PAGE}"
+        return (
+            f"its XFS has blocks of {block_size} bytes, and this machine's kernels mount up to "
+            f"{_PAGE}"
+        )
     if version < _LATEST:
         return ""
     ro_compat, incompat = _FEATURES.unpack_from(head)
@@ -53,7 +72,9 @@ def _unknown(head: bytes, version: int, block_size: int) -> str:
 
 
 def grown_xfs(content: XfsContent, device_size: int) -> int:
-    """Bytes after xfs_growfs: a last group too small to be one is left out (kernel, xfs_growfs_data_private)."""
+    """Bytes after xfs_growfs:
+    a last group too small to be one is left out (kernel, xfs_growfs_data_private).
+    """
     blocks = device_size // content.block_size
     rest = blocks % content.ag_blocks
     if 0 < rest < _LEAST_GROUP_BLOCKS:

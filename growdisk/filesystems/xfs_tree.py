@@ -1,7 +1,8 @@
 """Reads files and directories of an XFS file system (versions 4 and 5) that nobody has mounted.
 
-The log of an unclean file system is not replayed: what only it knows is not seen.
-Spec: XFS Algorithms & Data Structures (xfs.org), chapters "Inodes", "Data extents", "Directories", "Symbolic links".
+The log of an unclean file system is not replayed: what only it knows is not seen. Spec: XFS
+Algorithms & Data Structures (xfs.org), chapters "Inodes", "Data extents", "Directories", "Symbolic
+links".
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from typing import NamedTuple
 from growdisk.block.device import BlockDevice
 from growdisk.filesystems.file_tree import LARGEST, Node, PlainNode, Unknown, name_of, read_device
 
-#  block size, root inode, blocks a group, version, sizes as logarithms: inodes a block, blocks a group; directory block
+#  block size, root inode, blocks a group, version, sizes as logarithms: inodes a block, blocks a
+#  group; directory block
 _SUPER = struct.Struct(">4sI48xQ20xI12xH2xH17xBB67xB7xI")
 _FTYPE, _FTYPE2, _MANY_EXTENTS = 0x1, 0x200, 0x20
 _CORE, _OLD_CORE = 176, 100
@@ -25,13 +27,17 @@ _FREE = 0xFFFF
 
 
 class _Inode(PlainNode):
-    def __init__(self, number: int, mode: int, size: int, form: int, fork: bytes, extents: int) -> None:
+    def __init__(
+        self, number: int, mode: int, size: int, form: int, fork: bytes, extents: int
+    ) -> None:
         super().__init__(number, mode, size)
         self.form, self.fork, self.extents = form, fork, extents
 
 
 class _Run(NamedTuple):
-    """`count` blocks of a file from block `logical` on; `block` is the file system's number of the first."""
+    """`count` blocks of a file from block `logical` on;
+    `block` is the file system's number of the first.
+    """
 
     logical: int
     block: int
@@ -42,15 +48,30 @@ class _Run(NamedTuple):
 class XfsTree:
     def __init__(self, device: BlockDevice) -> None:
         head = read_device(device, 0, 512)
-        magic, size, root, group_blocks, version, inode_size, per_block, group_log, directory_log, features2 = (
-            _SUPER.unpack_from(head)
-        )
+        (
+            magic,
+            size,
+            root,
+            group_blocks,
+            version,
+            inode_size,
+            per_block,
+            group_log,
+            directory_log,
+            features2,
+        ) = _SUPER.unpack_from(head)
         if magic != b"XFSB":
             raise Unknown("it is not an XFS file system")
         self._is_v5 = version & 0xF == 5
         incompatible = struct.unpack_from(">I", head, 216)[0] if self._is_v5 else 0
         self._has_types = bool(incompatible & _FTYPE or (not self._is_v5 and features2 & _FTYPE2))
-        if not 512 <= size <= 65536 or not group_blocks or inode_size < 256 or group_log > 31 or per_block > 8:
+        if (
+            not 512 <= size <= 65536
+            or not group_blocks
+            or inode_size < 256
+            or group_log > 31
+            or per_block > 8
+        ):
             raise Unknown("its superblock is damaged")
         self.device, self.root = device, root
         self._size, self._group_blocks, self._inode_size = size, group_blocks, inode_size
@@ -60,8 +81,12 @@ class XfsTree:
 
     def inode(self, number: int) -> _Inode:
         block, index = number >> self._per_block, number & (1 << self._per_block) - 1
-        raw = read_device(self.device, self._place(block) + index * self._inode_size, self._inode_size)
-        magic, mode, version, form, big_extents, size, extents, _, fork_offset = _INODE.unpack_from(raw)
+        raw = read_device(
+            self.device, self._place(block) + index * self._inode_size, self._inode_size
+        )
+        magic, mode, version, form, big_extents, size, extents, _, fork_offset = _INODE.unpack_from(
+            raw
+        )
         if magic != b"IN":
             raise Unknown(f"there is no inode {number}")
         start = _CORE if version >= 3 else _OLD_CORE
@@ -101,7 +126,9 @@ class XfsTree:
             start = run.logical * self._size
             length = min(run.length * self._size, size - start)
             if run.written and length > 0:
-                content[start : start + length] = read_device(self.device, self._place(run.block), length)
+                content[start : start + length] = read_device(
+                    self.device, self._place(run.block), length
+                )
         return bytes(content)
 
     def _runs(self, inode: _Inode) -> Iterator[_Run]:
@@ -130,7 +157,9 @@ class XfsTree:
                 yield from _records(child, header, its_count)
 
     def _place(self, block: int) -> int:
-        """The byte at which a block lies: its number holds its allocation group in the upper bits."""
+        """The byte at which a block lies:
+        its number holds its allocation group in the upper bits.
+        """
         group, inside = block >> self._group_log, block & (1 << self._group_log) - 1
         place: int = (group * self._group_blocks + inside) * self._size
         return place
@@ -161,7 +190,10 @@ class XfsTree:
                 at += int.from_bytes(block[at + 2 : at + 4], "big") or len(block)
                 continue
             length = block[at + 8]
-            yield name_of(block[at + 9 : at + 9 + length]), int.from_bytes(block[at : at + 8], "big")
+            yield (
+                name_of(block[at + 9 : at + 9 + length]),
+                int.from_bytes(block[at : at + 8], "big"),
+            )
             at += (9 + length + self._has_types + 2 + 7) & ~7
 
 

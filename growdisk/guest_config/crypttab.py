@@ -1,4 +1,5 @@
-"""/etc/crypttab after a partition is gone: its line would be waited for, and what it made is known by another name.
+"""/etc/crypttab after a partition is gone:
+its line would be waited for, and what it made is known by another name.
 
     sda5_crypt  /dev/sda5  /dev/urandom  cipher=aes-xts-plain64,size=256,swap
 
@@ -14,7 +15,9 @@ from growdisk.guest_config.removed_partition import RemovedPartition
 from growdisk.guest_config.text import change_lines
 
 _LINE = re.compile(r"[ \t]*(?P<name>[^#\s]\S*)[ \t]+(?P<source>\S+)")
-_FIELDS = re.compile(r"[ \t]*[^#\s]\S*[ \t]+(?P<source>\S+)[ \t]+(?P<key>\S+)[ \t]+(?P<options>\S+)")
+_FIELDS = re.compile(
+    r"[ \t]*[^#\s]\S*[ \t]+(?P<source>\S+)[ \t]+(?P<key>\S+)[ \t]+(?P<options>\S+)"
+)
 _RANDOM = frozenset({"/dev/urandom", "/dev/random", "/dev/hwrng"})
 _REMOVED = "# removed by growdisk: "
 

@@ -1,7 +1,8 @@
-"""What might name the partition and is left: names of partition 5 of some disk, and files that are links.
+"""What might name the partition and is left:
+names of partition 5 of some disk, and files that are links.
 
-udev alone knows which disk by-id/ata-…-part5 is. NixOS has /etc/fstab as a link into its store, made anew at each
-switch: to change it there would help until the next one.
+udev alone knows which disk by-id/ata-…-part5 is. NixOS has /etc/fstab as a link into its store,
+made anew at each switch: to change it there would help until the next one.
 """
 
 from __future__ import annotations
@@ -17,16 +18,26 @@ from growdisk.guest_config.removed_partition import RemovedPartition
 from growdisk.guest_config.text import decode
 
 _FSTAB, _CRYPTTAB = "/etc/fstab", "/etc/crypttab"
-_LINK = "it is a link and stays: take the partition out of what makes it (NixOS: swapDevices, fileSystems), and rebuild"
+_LINK = (
+    "it is a link and stays: take the partition out of what makes it (NixOS: swapDevices, "
+    "fileSystems), and rebuild"
+)
 _OF_SOME_DISK = re.compile(r"/dev/(?:disk|mapper)/[^\s\"',;]+?-part\d+(?!\w)")
-# What the kernel takes as well: the number of the device, or how many partitions it stands behind another.
-_BY_NUMBER = re.compile(r"(?<![\w.-])resume=\"?(\d+:\d+|PARTUUID=[^\s\"']+/PARTNROFF=-?\d+)(?![\w:])")
+# What the kernel takes as well: the number of the device, or how many partitions it stands behind
+# another.
+_BY_NUMBER = re.compile(
+    r"(?<![\w.-])resume=\"?(\d+:\d+|PARTUUID=[^\s\"']+/PARTNROFF=-?\d+)(?![\w:])"
+)
 _SWAP_TYPE = re.compile(r"^[ \t]*Type[ \t]*=[ \t]*swap[ \t\r]*$", re.MULTILINE)
 
 
 def doubtful(files: GuestFiles, swap: RemovedPartition, *, rooted: bool) -> Iterator[Change]:
     """Names of this partition of some disk, and, in a root file system, links that name it."""
-    others = (*places.CRYPTTABS, *places.UNITS, *places.RESUME_FILES, *places.DRACUT_FILES) if rooted else ()
+    others = (
+        (*places.CRYPTTABS, *places.UNITS, *places.RESUME_FILES, *places.DRACUT_FILES)
+        if rooted
+        else ()
+    )
     if rooted:
         yield from _in_fstab(files, swap)
     for path in found(files, (*others, *places.command_lines(rooted=rooted))):
@@ -63,7 +74,9 @@ def _in_text(path: str, files: GuestFiles, swap: RemovedPartition) -> Iterator[C
 
 
 def _left(path: str, name: str, *, waits: bool) -> Change:
-    return Change(path, f"names {name}, which is left: it may be of another disk", mended=False, waits=waits)
+    return Change(
+        path, f"names {name}, which is left: it may be of another disk", mended=False, waits=waits
+    )
 
 
 def _links(files: GuestFiles, swap: RemovedPartition) -> Iterator[Change]:

@@ -9,7 +9,10 @@ from growdisk.fast_dataclass import dataclass
 
 
 class GuestFiles(Protocol):
-    """A guest's files by their paths in the guest. Writing keeps a file's inode, owner, mode and attributes."""
+    """A guest's files by their paths in the guest.
+
+    Writing keeps a file's inode, owner, mode and attributes.
+    """
 
     def read(self, path: str) -> bytes: ...
     def read_start(self, path: str, length: int) -> bytes:
@@ -23,14 +26,17 @@ class GuestFiles(Protocol):
 
     def exists(self, path: str) -> bool: ...
     def glob(self, pattern: str) -> list[str]:
-        """Regular files that match (a pattern without wildcards matches itself), symbolic links left out."""
+        """Regular files that match (a pattern without wildcards matches itself),
+        symbolic links left out.
+        """
         ...
 
 
 @dataclass(frozen=True)
 class Change:
-    """`mended` False: it still names the partition, and `what` says what to do about it; `waits`: the next boot would
-    wait for it, or might."""
+    """`mended` False: it still names the partition, and `what` says what to do about it;
+    `waits`: the next boot would wait for it, or might.
+    """
 
     path: str
     what: str

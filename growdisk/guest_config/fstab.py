@@ -1,8 +1,8 @@
-"""/etc/fstab after a partition is gone. Every byte that does not concern that partition stays as it was.
+"""/etc/fstab after a partition is gone.
 
-A stale swap line costs each boot 90 s: systemd waits for the device, and much else waits for swap.target. A stale line
-of anything else ends the boot in an emergency shell.
-Spec: fstab(5).
+Every byte that does not concern that partition stays as it was. A stale swap line costs each boot
+90 s: systemd waits for the device, and much else waits for swap.target. A stale line of anything
+else ends the boot in an emergency shell. Spec: fstab(5).
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from growdisk.guest_config.text import change_lines
 
 SWAP_FILE = "/swapfile"
 _LINE = re.compile(
-    r"(?P<indent>[ \t]*)(?P<source>[^#\s]\S*)[ \t]+(?P<mount_point>\S+)[ \t]+(?P<kind>\S+)(?:[ \t]+(?P<options>\S+))?"
+    r"(?P<indent>[ \t]*)(?P<source>[^#\s]\S*)[ \t]+(?P<mount_point>\S+)[ \t]+(?P<kind>\S+)(?:[ "
+    r"\t]+(?P<options>\S+))?"
 )
 _NO_MOUNT_POINT = frozenset({"none", "swap"})
 _REMOVED = "# removed by growdisk: "
@@ -40,7 +41,11 @@ class Entry:
     @property
     def subvolume_number(self) -> int | None:
         """btrfs's subvolid=."""
-        words = [word.removeprefix("subvolid=") for word in self.options.split(",") if word.startswith("subvolid=")]
+        words = [
+            word.removeprefix("subvolid=")
+            for word in self.options.split(",")
+            if word.startswith("subvolid=")
+        ]
         return int(words[-1]) if words and words[-1].isdecimal() else None
 
     @property
@@ -56,7 +61,9 @@ def parse_fstab(text: str) -> Iterator[Entry]:
     """The lines that mount something or swap."""
     for line in text.split("\n"):
         if match := _LINE.match(line):
-            yield Entry(match["source"], match["mount_point"], match["kind"], match["options"] or "")
+            yield Entry(
+                match["source"], match["mount_point"], match["kind"], match["options"] or ""
+            )
 
 
 def swap_files(entries: Iterable[Entry]) -> Iterator[str]:
@@ -68,14 +75,21 @@ def swap_files(entries: Iterable[Entry]) -> Iterator[str]:
 
 
 def without_swap(text: str, swap: RemovedPartition, policy: SwapPolicy) -> str:
-    """fstab with the lines of `swap` made comments, or (policy FILE) its first line given /swapfile as source.
+    """fstab with the lines of `swap` made comments,
+    or (policy FILE) its first line given /swapfile as source.
 
     With them go lines of what was in it: /data/srv /srv none bind.
     """
     places = [entry.mount_point for entry in parse_fstab(text) if entry.mount_point.startswith("/")]
-    gone = {entry.mount_point for entry in parse_fstab(text) if not swap.is_swap and swap.is_named_by(entry.source)}
+    gone = {
+        entry.mount_point
+        for entry in parse_fstab(text)
+        if not swap.is_swap and swap.is_named_by(entry.source)
+    }
     gone.discard("/")
-    file_wanted = policy is SwapPolicy.FILE and not any(entry.source == SWAP_FILE for entry in parse_fstab(text))
+    file_wanted = policy is SwapPolicy.FILE and not any(
+        entry.source == SWAP_FILE for entry in parse_fstab(text)
+    )
 
     def change(line: str) -> str:
         nonlocal file_wanted
@@ -92,20 +106,29 @@ def without_swap(text: str, swap: RemovedPartition, policy: SwapPolicy) -> str:
 
 
 def with_swap_file(text: str) -> str:
-    """fstab with a line for the swap file, where it took no other line's place: the swap was named elsewhere."""
+    """fstab with a line for the swap file, where it took no other line's place:
+    the swap was named elsewhere.
+    """
     if any(entry.source == SWAP_FILE for entry in parse_fstab(text)):
         return text
-    return text + ("" if text.endswith("\n") or not text else "\n") + f"{SWAP_FILE} none swap sw 0 0\n"
+    return (
+        text + ("" if text.endswith("\n") or not text else "\n") + f"{SWAP_FILE} none swap sw 0 0\n"
+    )
 
 
 def _is_line_of(line: str, swap: RemovedPartition) -> bool:
-    return any((entry.is_swap() or not swap.is_swap) and swap.is_named_by(entry.source) for entry in parse_fstab(line))
+    return any(
+        (entry.is_swap() or not swap.is_swap) and swap.is_named_by(entry.source)
+        for entry in parse_fstab(line)
+    )
 
 
 def _place_around(entry: Entry, places: Iterable[str]) -> str | None:
     """Of these mounts the one in which the source lies, if it is a file or folder."""
     path = without_escapes(entry.plain_source)
-    around = [place for place in places if f"{path}/".startswith(f"{without_escapes(place).rstrip('/')}/")]
+    around = [
+        place for place in places if f"{path}/".startswith(f"{without_escapes(place).rstrip('/')}/")
+    ]
     return None if path.startswith("/dev/") else max(around, key=len, default=None)
 
 

@@ -1,13 +1,16 @@
 """Makes existing initrds forget a swap partition, without unpacking or rebuilding them.
 
-One block of 4096 bytes is put *before* the initrd: a cpio archive with one file, conf/conf.d/zzz-growdisk-resume-…,
-which initramfs-tools' /init sources last and which clears RESUME if it names that swap. Why before, uncompressed:
-that is how microcode stands in front of initrds everywhere, so that every kernel, boot loader and lsinitramfs takes
-it, whatever the rest is compressed with; behind a lz4 or gzip stream, kernels or `gzip -t` stumble over it. The archive
-fills its block exactly (padding inside the file), since lsinitramfs walks padding between archives at 4 bytes a fork.
-For dracut the one file is etc/cmdline.d/zzz-growdisk-resume-….conf with `noresume`, which its scripts read as if it
-stood on the kernel's command line. Neither file is one that the initrd has itself: its own would come later and win.
-Specs: Linux Documentation/driver-api/early-userspace/buffer-format.rst, initramfs-tools' /init, dracut.cmdline(7).
+One block of 4096 bytes is put *before* the initrd: a cpio archive with one file,
+conf/conf.d/zzz-growdisk-resume-…, which initramfs-tools' /init sources last and which clears RESUME
+if it names that swap. Why before, uncompressed: that is how microcode stands in front of initrds
+everywhere, so that every kernel, boot loader and lsinitramfs takes it, whatever the rest is
+compressed with; behind a lz4 or gzip stream, kernels or `gzip -t` stumble over it. The archive
+fills its block exactly (padding inside the file), since lsinitramfs walks padding between archives
+at 4 bytes a fork. For dracut the one file is etc/cmdline.d/zzz-growdisk-resume-….conf with
+`noresume`, which its scripts read as if it stood on the kernel's command line. Neither file is one
+that the initrd has itself: its own would come later and win. Specs: Linux
+Documentation/driver-api/early-userspace/buffer-format.rst, initramfs-tools' /init,
+dracut.cmdline(7).
 """
 
 from __future__ import annotations
@@ -18,18 +21,22 @@ from collections.abc import Iterator
 from growdisk.guest_config.removed_partition import RemovedPartition
 from growdisk.guest_config.text import encode
 
-BLOCK = 4096  # the block size of nearly every file system, so that it can shift the file by whole blocks
+# the block size of nearly every file system, so that it can shift the file by whole blocks
+BLOCK = 4096
 HEAD = 16 * BLOCK  # how much of an initrd is looked at
 
-UBOOT_HEADER = 64  # bytes before an initrd that mkimage has wrapped, with a checksum of all that follows
+# bytes before an initrd that mkimage has wrapped, with a checksum of all that follows
+UBOOT_HEADER = 64
 _UBOOT_MAGIC, _UBOOT_KIND, _UBOOT_RAMDISK = b"\x27\x05\x19\x56", 30, 3
 _DIRECTORY, _FILE = 0o040755, 0o100644
 _HEADER_SIZE = 110
 _MAGIC = b"070701"
 _TRAILER = "TRAILER!!!"
-_END = bytes(4)  # how lsinitramfs knows an archive's end, should another uncompressed one (microcode) follow
+# how lsinitramfs knows an archive's end, should another uncompressed one (microcode) follow
+_END = bytes(4)
 _INITRD_MAGICS = (
-    b"070701", b"070702", b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\xfd7zXZ", b"\x02\x21\x4c\x18", b"\x5d\0\0", b"BZh",
+    b"070701", b"070702", b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\xfd7zXZ", b"\x02\x21\x4c\x18",
+    b"\x5d\0\0", b"BZh",
     b"\x89LZO",
 )  # fmt: skip
 
@@ -45,7 +52,9 @@ def noresume_block(swap: RemovedPartition) -> bytes:
     return _block("etc/cmdline.d", _dracut_name(swap), b"noresume", b" ", swap)
 
 
-def _block(folder: str, name: str, script: bytes, padding_byte: bytes, swap: RemovedPartition) -> bytes:
+def _block(
+    folder: str, name: str, script: bytes, padding_byte: bytes, swap: RemovedPartition
+) -> bytes:
     fixed = len(_archive(folder, name, b"")) + len(_END)
     padding = BLOCK - fixed - len(script)
     if padding < 0:
@@ -62,7 +71,9 @@ def is_initrd(head: bytes) -> bool:
 
 def is_wrapped(head: bytes) -> bool:
     """Whether it is one as U-Boot takes it (uInitrd), which nothing may stand before."""
-    return head.startswith(_UBOOT_MAGIC) and head[_UBOOT_KIND : _UBOOT_KIND + 1] == bytes([_UBOOT_RAMDISK])
+    return head.startswith(_UBOOT_MAGIC) and head[_UBOOT_KIND : _UBOOT_KIND + 1] == bytes(
+        [_UBOOT_RAMDISK]
+    )
 
 
 def is_archive(head: bytes) -> bool:
@@ -76,7 +87,9 @@ def forgets(head: bytes, swap: RemovedPartition) -> bool:
 
 
 def leading_names(head: bytes) -> Iterator[str]:
-    """The members of the uncompressed archives at the start of an initrd, as far as `head` reaches."""
+    """The members of the uncompressed archives at the start of an initrd,
+    as far as `head` reaches.
+    """
     offset = 0
     while head[offset : offset + len(_MAGIC)] == _MAGIC:
         name_start = offset + _HEADER_SIZE
@@ -103,7 +116,8 @@ def _file_name(swap: RemovedPartition) -> str:
 
 
 def _script(swap: RemovedPartition) -> str:
-    # Empty, not 'none': that means the same to every version of /init, while old ones would wait for a device 'none'.
+    # Empty, not 'none': that means the same to every version of /init, while old ones would wait
+    # for a device 'none'.
     patterns = "|".join(swap.shell_patterns())
     comment = "# growdisk: this swap partition is gone, do not wait for it."
     return f'{comment}\ncase "$RESUME" in\n{patterns}) RESUME= ;;\nesac\n'

@@ -1,6 +1,6 @@
-"""What is inside an initrd: archives one after the other, the last of them compressed mostly. Looked at, not changed.
+"""What is inside an initrd: archives one after the other, the last of them compressed mostly.
 
-Spec: Linux Documentation/driver-api/early-userspace/buffer-format.rst.
+Looked at, not changed. Spec: Linux Documentation/driver-api/early-userspace/buffer-format.rst.
 """
 
 from __future__ import annotations
@@ -41,13 +41,18 @@ class Contents(NamedTuple):
     unread: str = ""
 
     def naming(self, needles: tuple[bytes, ...]) -> list[str]:
-        """The files that name one of `needles`, or have it in their names; those that only record how it was made
-        do not count."""
+        """The files that name one of `needles`, or have it in their names;
+        those that only record how it was made do not count.
+        """
         return [
-            member.name for member in self.members
+            member.name
+            for member in self.members
             if member.name not in _OF_THE_TOOL
-            and (is_said(member.content, needles) or any(needle in member.name.encode() for needle in needles))
-        ]  # fmt: skip
+            and (
+                is_said(member.content, needles)
+                or any(needle in member.name.encode() for needle in needles)
+            )
+        ]
 
 
 def contents_of(initrd: bytes) -> Contents:

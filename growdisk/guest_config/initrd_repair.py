@@ -1,4 +1,6 @@
-"""Initrds and unified kernel images after a partition is gone: a block before them, another command line, or a word."""
+"""Initrds and unified kernel images after a partition is gone:
+a block before them, another command line, or a word.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +13,19 @@ from growdisk.guest_config.removed_partition import RemovedPartition
 _NAMES = ("initrd", "initramfs", "booster")
 
 
-def change_initrds(files: GuestFiles, swap: RemovedPartition, *, rooted: bool, plain: bool) -> Iterator[Change]:
+def change_initrds(
+    files: GuestFiles, swap: RemovedPartition, *, rooted: bool, plain: bool
+) -> Iterator[Change]:
     """`plain`: initramfs-tools has made all of them, so that none must be unpacked."""
     for path in found(files, places.initrds(rooted=rooted)):
         head = files.read_start(path, initrd.HEAD)
         if initrd.is_wrapped(head):
             yield from _name_wrapped(files, path, swap)
-        if not initrd.is_initrd(head) or initrd.forgets(head, swap) or _is_packed_kernel(files, path, head):
+        if (
+            not initrd.is_initrd(head)
+            or initrd.forgets(head, swap)
+            or _is_packed_kernel(files, path, head)
+        ):
             continue
         if plain and not (swap.mapped and _opens_containers(files, path, swap)):
             files.prepend(path, initrd.forgetting_block(swap))
@@ -40,7 +48,9 @@ def change_unified(files: GuestFiles, swap: RemovedPartition, *, rooted: bool) -
 
 
 def _is_packed_kernel(files: GuestFiles, path: str, head: bytes) -> bool:
-    """kernel8.img of a Raspberry Pi begins as a packed initrd does: anything before it, and it starts no more."""
+    """kernel8.img of a Raspberry Pi begins as a packed initrd does:
+    anything before it, and it starts no more.
+    """
     if initrd.is_archive(head) or any(word in path.rpartition("/")[2] for word in _NAMES):
         return False
     from growdisk.filesystems.unpacking import Unpackable, unpacked
@@ -52,11 +62,15 @@ def _is_packed_kernel(files: GuestFiles, path: str, head: bytes) -> bool:
 
 
 def _opens_containers(files: GuestFiles, path: str, swap: RemovedPartition) -> bool:
-    """Whether what is encrypted in the partition is opened by the initrd already, which no RESUME tells."""
+    """Whether what is encrypted in the partition is opened by the initrd
+    already, which no RESUME tells.
+    """
     from growdisk.guest_config.initrd_content import contents_of
     from growdisk.guest_config.initrd_verdict import OPENED
 
-    return any(name.startswith(OPENED) for name in contents_of(files.read(path)).naming(swap.needles()))
+    return any(
+        name.startswith(OPENED) for name in contents_of(files.read(path)).naming(swap.needles())
+    )
 
 
 def _change_unpacked(files: GuestFiles, path: str, swap: RemovedPartition) -> Iterator[Change]:
@@ -78,5 +92,8 @@ def _name_wrapped(files: GuestFiles, path: str, swap: RemovedPartition) -> Itera
 
     contents = contents_of(files.read(path)[initrd.UBOOT_HEADER :])
     if verdict_of(contents, swap, files) is not None:
-        what = f"made for U-Boot, and names the partition or cannot be read here: run {REMEDIES[contents.maker]}"
+        what = (
+            "made for U-Boot, and names the partition or cannot be read here: run "
+            f"{REMEDIES[contents.maker]}"
+        )
         yield Change(path, what, mended=False, waits=True)

@@ -1,4 +1,6 @@
-"""What is to be done about an initrd that names what is gone: nothing, a block before it, or a word to its owner."""
+"""What is to be done about an initrd that names what is gone:
+nothing, a block before it, or a word to its owner.
+"""
 
 from __future__ import annotations
 
@@ -34,13 +36,20 @@ def verdict_of(contents: Contents, swap: RemovedPartition, files: GuestFiles) ->
     maker = contents.maker
     if contents.unread:
         maker = Maker.DRACUT if any(map(files.exists, _DRACUT)) else maker
-        return Verdict(f"made by {maker.value}, and not readable here ({contents.unread}): run {REMEDIES[maker]}")
+        return Verdict(
+            f"made by {maker.value}, and not readable here ({contents.unread}): run "
+            f"{REMEDIES[maker]}"
+        )
     naming = contents.naming(swap.needles())
     if not naming:
         return None
     if maker is Maker.INITRAMFS_TOOLS and not any(name.startswith(OPENED) for name in naming):
         return Verdict("stale RESUME inside cleared", initrd.forgetting_block(swap))
     if maker is Maker.DRACUT and all(name.startswith(_COMMAND_LINES) for name in naming):
-        return Verdict("made by dracut: noresume put before its resume=", initrd.noresume_block(swap))
+        return Verdict(
+            "made by dracut: noresume put before its resume=", initrd.noresume_block(swap)
+        )
     first = next((name for name in naming if name.startswith(OPENED)), naming[0])
-    return Verdict(f"made by {maker.value}, and {first} in it names the partition: run {REMEDIES[maker]}")
+    return Verdict(
+        f"made by {maker.value}, and {first} in it names the partition: run {REMEDIES[maker]}"
+    )

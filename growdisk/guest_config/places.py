@@ -1,8 +1,9 @@
-"""Where a guest may name a partition: the one list, for guests that are powered off and for those that run.
+"""Where a guest may name a partition:
+the one list, for guests that are powered off and for those that run.
 
-Patterns are those of a shell; a folder's name may be one as well. What boots is looked for below each of BOOTS: /boot,
-the EFI system partition wherever it is mounted, and at the top of the file system of either if no fstab names it.
-ostree keeps each deployment's /etc in a folder of its own.
+Patterns are those of a shell; a folder's name may be one as well. What boots is looked for below
+each of BOOTS: /boot, the EFI system partition wherever it is mounted, and at the top of the file
+system of either if no fstab names it. ostree keeps each deployment's /etc in a folder of its own.
 """
 
 from __future__ import annotations
@@ -26,42 +27,56 @@ _UNIT_FOLDERS = ("etc", "usr/local/lib", "usr/lib", "lib")
 NAMES = {
     "fstabs": ("etc/fstab",),
     "crypttabs": ("etc/crypttab", "etc/crypttab.initramfs"),
-    "units": tuple(f"{top}/systemd/system/*.{kind}" for top in _UNIT_FOLDERS for kind in ("swap", "mount")),
+    "units": tuple(f"{top}/systemd/system/*.{kind}" for top in _UNIT_FOLDERS for kind in ("swap",
+        "mount")),
     "wanters": tuple(
-        f"{top}/systemd/system/{name}" for top in _UNIT_FOLDERS[:2] for name in ("*.*", "*.d/*.conf")
+        f"{top}/systemd/system/{name}" for top in _UNIT_FOLDERS[:2] for name in ("*.*",
+            "*.d/*.conf")
     ),
     "resume_files": (
-        "etc/initramfs-tools/initramfs.conf", "etc/initramfs-tools/conf.d/*", "usr/share/initramfs-tools/conf.d/*",
+        "etc/initramfs-tools/initramfs.conf", "etc/initramfs-tools/conf.d/*",
+        "usr/share/initramfs-tools/conf.d/*",
     ),
-    "dracut_files": ("etc/dracut.conf", "etc/dracut.conf.d/*.conf", "usr/lib/dracut/dracut.conf.d/*.conf"),
+    "dracut_files": ("etc/dracut.conf", "etc/dracut.conf.d/*.conf",
+        "usr/lib/dracut/dracut.conf.d/*.conf"),
 }  # fmt: skip
 """Below each of SYSTEMS."""
-FSTABS, CRYPTTABS, UNITS, WANTERS, RESUME_FILES, DRACUT_FILES = (_below(SYSTEMS, names) for names in NAMES.values())
+FSTABS, CRYPTTABS, UNITS, WANTERS, RESUME_FILES, DRACUT_FILES = (
+    _below(SYSTEMS, names) for names in NAMES.values()
+)
 
 # What systemd-repart makes of the disk at each start.
 DEFINITIONS = _below(SYSTEMS, [f"{top}/repart.d/*.conf" for top in _UNIT_FOLDERS])
 
-# The kernel's command line, or parts of it, and what makes loader files: nothing else has resume=, wherever it lies.
+# The kernel's command line, or parts of it, and what makes loader files: nothing else has resume=,
+# wherever it lies.
 SETTINGS = (
-    "etc/default/*", "etc/default/*.d/*", "etc/sysconfig/*", "etc/conf.d/*", "etc/*.conf", "etc/*.d/*.conf",
-    "etc/*.d/*.cfg", "etc/*/conf.d/*.conf", "etc/grub.d/*", "etc/kernel/*", "etc/kernel/*.d/*", "etc/cmdline",
-    "etc/cmdline.d/*", "etc/systemd/*.conf", "etc/systemd/*.conf.d/*.conf", "etc/rc.local", "etc/tuned/*",
-    "etc/kernelstub/configuration", "usr/lib/kernel/*", "usr/lib/bootc/kargs.d/*", "usr/share/u-boot-menu/conf.d/*",
+    "etc/default/*", "etc/default/*.d/*", "etc/sysconfig/*", "etc/conf.d/*", "etc/*.conf",
+    "etc/*.d/*.conf",
+    "etc/*.d/*.cfg", "etc/*/conf.d/*.conf", "etc/grub.d/*", "etc/kernel/*", "etc/kernel/*.d/*",
+    "etc/cmdline",
+    "etc/cmdline.d/*", "etc/systemd/*.conf", "etc/systemd/*.conf.d/*.conf", "etc/rc.local",
+    "etc/tuned/*",
+    "etc/kernelstub/configuration", "usr/lib/kernel/*", "usr/lib/bootc/kargs.d/*",
+    "usr/share/u-boot-menu/conf.d/*",
     "extlinux.conf", "extlinux/*.conf", "syslinux.cfg", "syslinux/*.cfg",
 )  # fmt: skip
 _FOLDERS = ("", "*/", "*/*/", "*/*/*/")
 LOADER_FILES = (
-    *_below_each(_FOLDERS, ("*.cfg", "*.conf", "*.txt")), "boot.*", "*.nsh", "menu.lst", "grub/menu.lst",
+    *_below_each(_FOLDERS, ("*.cfg", "*.conf", "*.txt")), "boot.*", "*.nsh", "menu.lst",
+    "grub/menu.lst",
 )  # fmt: skip
 GRUB_ENVIRONMENTS = ("grub/grubenv", "grub2/grubenv", "EFI/*/grubenv")
 _NAMES_OF_INITRDS = ("*nitrd*", "*initramfs*", "booster*", "*.img")
 INITRDS = _below_each(("", "*/", "*/*/", "EFI/*/*/"), _NAMES_OF_INITRDS)
 _UNIFIED_KERNELS = _below_each(_FOLDERS, ("*.efi",))
 
-# What is searched, at the end, for whatever else names what is gone: folders with all that is in them.
+# What is searched, at the end, for whatever else names what is gone: folders with all that is in
+# them.
 _SEARCHED_IN_SYSTEM = (
     "etc", "usr/local/lib/systemd", "usr/lib/systemd", "lib/systemd", "usr/share/initramfs-tools",
-    "usr/lib/dracut/dracut.conf.d", "usr/lib/kernel", "usr/local/etc", "usr/local/sbin", "usr/local/bin",
+    "usr/lib/dracut/dracut.conf.d", "usr/lib/kernel", "usr/local/etc", "usr/local/sbin",
+    "usr/local/bin",
     "usr/lib/bootc", "usr/share/u-boot-menu", "extlinux", "syslinux",
 )  # fmt: skip
 SEARCHED = (*_below(SYSTEMS, _SEARCHED_IN_SYSTEM), *BOOTS)

@@ -1,9 +1,9 @@
 """The partition that goes away, swap mostly, and all the ways in which a guest's files may name it.
 
-A kernel name such as /dev/sda5 is taken as the guest's first disk, whatever driver it had (sda, vda, xvda, nvme0n1):
-the guest may have been written under another controller than it runs on now. /dev/sdb5 is another disk, unless the
-guest has its root on /dev/sdb.
-Specs: fstab(5), udev's 60-persistent-storage.rules.
+A kernel name such as /dev/sda5 is taken as the guest's first disk, whatever driver it had (sda,
+vda, xvda, nvme0n1): the guest may have been written under another controller than it runs on now.
+/dev/sdb5 is another disk, unless the guest has its root on /dev/sdb. Specs: fstab(5), udev's
+60-persistent-storage.rules.
 """
 
 from __future__ import annotations
@@ -26,15 +26,20 @@ _UDEV_ESCAPE = re.compile(r"\\x([0-9a-fA-F]{2})")
 
 
 # by-id, by-path, by-diskseq, azure, …: whatever folder names no content of the partition.
-_OF_SOME_DISK = re.compile(r"/dev/disk/(?P<stem>(?!by-(?:part)?(?:uuid|label)/)[^/]+/.+)-part(?P<number>\d+)")
-# udev's other names of what device mapper has as /dev/mapper/NAME; a disk with several paths has …-part5.
+_OF_SOME_DISK = re.compile(
+    r"/dev/disk/(?P<stem>(?!by-(?:part)?(?:uuid|label)/)[^/]+/.+)-part(?P<number>\d+)"
+)
+# udev's other names of what device mapper has as /dev/mapper/NAME; a disk with several paths has
+# …-part5.
 _MAPPED_LINK = re.compile(
     r"/dev/disk/by-id/dm-(?:name|uuid-CRYPT-(?:PLAIN|LUKS\d-[0-9a-f]{32}))-(?P<name>.+)(?<!-part\d)(?<!-part\d\d)"
 )
 # kpartx's partitions of what device mapper has: mostly a disk with several paths.
 _OF_MAPPED_DISK = re.compile(r"/dev/mapper/(.+-part\d+)")
 _MAPPED_DISK = "by-id/dm-name-"
-_OF_KERNEL = re.compile(r"/dev/(?P<disk>(?:sd|vd|xvd|hd|dasd|ubd)[a-z]+|(?:nvme\d+n|mmcblk|nbd|pmem)\d+p)\d+")
+_OF_KERNEL = re.compile(
+    r"/dev/(?P<disk>(?:sd|vd|xvd|hd|dasd|ubd)[a-z]+|(?:nvme\d+n|mmcblk|nbd|pmem)\d+p)\d+"
+)
 _SPECIAL = re.compile(r"[^\w#+\-.:=@\x80-\U0010ffff]")
 _SPECIAL_IN_UNIT = re.compile(rb"[^\w:./]", re.ASCII)
 _PLAIN = re.compile(r"[A-Za-z0-9]+")
@@ -52,9 +57,9 @@ class SwapPolicy(Enum):
 class RemovedPartition:
     """By what a partition can be named. Only `number`, the partition's, is always there.
 
-    `mapped` are device nodes of what lies in it: /dev/mapper/sda5_crypt, /dev/vg0/swap. `stems` are names that udev
-    gives this very disk, by-id/ata-QEMU_HARDDISK_QM00001, and the kernel's where it is not the first one: sdb,
-    nvme1n1p. `is_swap` False: something else, given up with consent.
+    `mapped` are device nodes of what lies in it: /dev/mapper/sda5_crypt, /dev/vg0/swap. `stems` are
+    names that udev gives this very disk, by-id/ata-QEMU_HARDDISK_QM00001, and the kernel's where it
+    is not the first one: sdb, nvme1n1p. `is_swap` False: something else, given up with consent.
     """
 
     number: int
@@ -79,7 +84,9 @@ class RemovedPartition:
         return path in self._kernel_names()
 
     def on_disk_of(self, sources: Iterable[str]) -> RemovedPartition:
-        """The same as a guest knows it that has its root, or /boot, on `sources`: these are on the same disk."""
+        """The same as a guest knows it that has its root, or /boot, on `sources`:
+        these are on the same disk.
+        """
         paths = [_as_path(source) for source in sources]
         stems = [match["stem"] for path in paths if (match := _OF_SOME_DISK.fullmatch(path))]
         disks = [match["disk"] for path in paths if (match := _OF_KERNEL.fullmatch(path))]
@@ -95,7 +102,10 @@ class RemovedPartition:
                 spellings = {value, value.lower(), value.upper()} if tag in _HEX_TAGS else {value}
                 patterns += [shlex.quote(f"{tag}={spelling}") for spelling in sorted(spellings)]
                 spellings.add(for_udev(value))
-                patterns += [shlex.quote(f"/dev/disk/{directory}/{spelling}") for spelling in sorted(spellings)]
+                patterns += [
+                    shlex.quote(f"/dev/disk/{directory}/{spelling}")
+                    for spelling in sorted(spellings)
+                ]
         return [*patterns, *map(shlex.quote, self._link_names())]
 
     def needles(self) -> tuple[bytes, ...]:
@@ -110,7 +120,12 @@ class RemovedPartition:
                 distinct = tag in _HEX_TAGS and len(value) >= _DISTINCT
                 plain = {value, value.lower(), value.upper()} if distinct else set()
                 links = {f"{directory}/{value}", f"{directory}/{for_udev(value)}"}
-                tags = {f"{tag}={value}", f'{tag}="{value}"', f"{tag}={_octal(value)}", f"{tag}={for_udev(value)}"}
+                tags = {
+                    f"{tag}={value}",
+                    f'{tag}="{value}"',
+                    f"{tag}={_octal(value)}",
+                    f"{tag}={for_udev(value)}",
+                }
                 names |= plain or links | tags
         names |= {f"systemd-cryptsetup@{_for_systemd(name)}.service" for name in opened}
         no_path = (_GRUBS_DISK, "systemd-", *(f"{tag}=" for tag in _NAMED_DIRECTORIES.values()))
@@ -123,13 +138,21 @@ class RemovedPartition:
         values += [node.rpartition("/")[2] for node in self.mapped]
         # A name in other letters has no such run: then what goes before all names of that kind.
         runs = [max(_PLAIN.findall(value), key=len, default="label") for value in values]
-        found = dict.fromkeys((*runs, *(f"{disk}{self.number}" for disk in self._disks), f"part{self.number}"))
+        found = dict.fromkeys(
+            (*runs, *(f"{disk}{self.number}" for disk in self._disks), f"part{self.number}")
+        )
         return tuple(hint.lower().encode("utf-8", "surrogateescape") for hint in found if hint)
 
     def may_be_named_by(self, source: str) -> bool:
-        """A name of partition `number` of some disk, which may be this one: udev knows, the files do not."""
+        """A name of partition `number` of some disk, which may be this one:
+        udev knows, the files do not.
+        """
         match = _OF_SOME_DISK.fullmatch(_as_path(source))
-        return match is not None and int(match["number"]) == self.number and not self.is_named_by(source)
+        return (
+            match is not None
+            and int(match["number"]) == self.number
+            and not self.is_named_by(source)
+        )
 
     @property
     def _disks(self) -> tuple[str, ...]:
@@ -146,7 +169,12 @@ class RemovedPartition:
                 yield f"{_MAPPER}{stem.removeprefix(_MAPPED_DISK)}-part{self.number}"
 
     def _tags(self) -> dict[str, str | None]:
-        return {"UUID": self.uuid, "LABEL": self.label, "PARTUUID": self.partuuid, "PARTLABEL": self.partlabel}
+        return {
+            "UUID": self.uuid,
+            "LABEL": self.label,
+            "PARTUUID": self.partuuid,
+            "PARTLABEL": self.partlabel,
+        }
 
     def _kernel_names(self) -> Iterator[str]:
         return (f"/dev/{disk}{self.number}" for disk in self._disks)
@@ -201,7 +229,11 @@ def for_udev(value: str) -> str:
 def _for_systemd(name: str) -> str:
     """As it is in the name of a unit: dev-disk-by\\x2duuid-…"""
     written = name.removeprefix("/").encode("utf-8", "surrogateescape")
-    return _SPECIAL_IN_UNIT.sub(lambda match: b"\\x%02x" % ord(match[0]), written).decode().replace("/", "-")
+    return (
+        _SPECIAL_IN_UNIT.sub(lambda match: b"\\x%02x" % ord(match[0]), written)
+        .decode()
+        .replace("/", "-")
+    )
 
 
 def _from_octal(match: re.Match[str]) -> str:

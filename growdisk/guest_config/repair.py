@@ -1,8 +1,9 @@
-"""Repairs a guest whose swap partition is gone, so that its next boot neither fails nor waits. Idempotent.
+"""Repairs a guest whose swap partition is gone, so that its next boot neither fails nor waits.
 
-Three kinds of places make a boot wait: fstab and its like (90 s), an initrd (30 s, or 200), and the kernel's command
-line; others would bring them back at the next update-initramfs or update-grub. places.py lists them all. What cannot be
-changed from here is reported with the command that does it inside the guest.
+Idempotent. Three kinds of places make a boot wait: fstab and its like (90 s), an initrd (30 s, or
+200), and the kernel's command line; others would bring them back at the next update-initramfs or
+update-grub. places.py lists them all. What cannot be changed from here is reported with the command
+that does it inside the guest.
 """
 
 from __future__ import annotations
@@ -24,7 +25,11 @@ from growdisk.guest_config.text import decode, encode, is_said
 
 _FSTAB, _CRYPTTAB = "/etc/fstab", "/etc/crypttab"
 _GRUB_ENVIRONMENT = "grubenv"
-INITRAMFS_TOOLS = ("/usr/sbin/update-initramfs", "/usr/share/initramfs-tools", "/etc/initramfs-tools")
+INITRAMFS_TOOLS = (
+    "/usr/sbin/update-initramfs",
+    "/usr/share/initramfs-tools",
+    "/etc/initramfs-tools",
+)
 OTHER_MAKERS = (
     "/usr/lib/dracut", "/usr/bin/dracut", "/usr/sbin/dracut", "/usr/bin/mkinitcpio",
     "/usr/bin/booster", "/usr/sbin/mkinitfs", "/sbin/mkinitfs", "/usr/bin/mkosi-initrd",
@@ -34,23 +39,41 @@ _OTHERWISE = "names the partition in a way that is not changed from here"
 
 
 def repair_guest(
-    files: GuestFiles, swap: RemovedPartition, policy: SwapPolicy, *, plain_initrds: bool | None = None
+    files: GuestFiles,
+    swap: RemovedPartition,
+    policy: SwapPolicy,
+    *,
+    plain_initrds: bool | None = None,
 ) -> tuple[Change, ...]:
-    """Take `swap` out of all files that name it; with policy FILE, /swapfile (made by the caller) replaces it.
+    """Take `swap` out of all files that name it;
+    with policy FILE, /swapfile (made by the caller) replaces it.
 
-    `plain_initrds`: initramfs-tools has made all initrds, so that none must be unpacked to know that; None: this
-    guest's own files tell. A second call finds nothing to do and reports no changes.
+    `plain_initrds`: initramfs-tools has made all initrds, so that none must be unpacked to know
+    that; None: this guest's own files tell. A second call finds nothing to do and reports no
+    changes.
     """
-    return tuple(_changes(files, swap, policy, has_plain_initrds(files) if plain_initrds is None else plain_initrds))
+    return tuple(
+        _changes(
+            files,
+            swap,
+            policy,
+            has_plain_initrds(files) if plain_initrds is None else plain_initrds,
+        )
+    )
 
 
-def left_to_repair(files: GuestFiles, swap: RemovedPartition, policy: SwapPolicy) -> tuple[Change, ...]:
+def left_to_repair(
+    files: GuestFiles, swap: RemovedPartition, policy: SwapPolicy
+) -> tuple[Change, ...]:
     """What repair_guest() would change; nothing is written."""
     return tuple(change for change in repair_guest(_LookOnly(files), swap, policy) if change.mended)
 
 
 def has_plain_initrds(files: GuestFiles) -> bool:
-    """Whether initramfs-tools is the only one that makes initrds there. Of a removed dracut its folders remain."""
+    """Whether initramfs-tools is the only one that makes initrds there.
+
+    Of a removed dracut its folders remain.
+    """
     return any(map(files.exists, INITRAMFS_TOOLS)) and not any(map(files.exists, OTHER_MAKERS))
 
 
@@ -63,7 +86,12 @@ class _LookOnly:
     """A guest's files that stay as they are, whatever is written."""
 
     def __init__(self, files: GuestFiles) -> None:
-        self.read, self.read_start, self.exists, self.glob = files.read, files.read_start, files.exists, files.glob
+        self.read, self.read_start, self.exists, self.glob = (
+            files.read,
+            files.read_start,
+            files.exists,
+            files.glob,
+        )
 
     def write(self, path: str, content: bytes) -> None:
         pass
@@ -72,7 +100,9 @@ class _LookOnly:
         pass
 
 
-def _changes(files: GuestFiles, swap: RemovedPartition, policy: SwapPolicy, plain_initrds: bool) -> Iterator[Change]:
+def _changes(
+    files: GuestFiles, swap: RemovedPartition, policy: SwapPolicy, plain_initrds: bool
+) -> Iterator[Change]:
     rooted = is_system(files)
     swap = known_in(files, swap)
     if rooted:
@@ -80,28 +110,48 @@ def _changes(files: GuestFiles, swap: RemovedPartition, policy: SwapPolicy, plai
     else:
         yield from doubtful(files, swap, rooted=False)
     loaders = places.command_lines(rooted=rooted)
-    yield from _edit(files, swap, loaders, lambda text: without_kernel_options(text, swap), "resume= removed")
+    yield from _edit(
+        files, swap, loaders, lambda text: without_kernel_options(text, swap), "resume= removed"
+    )
     if swap.is_swap or swap.mapped or not plain_initrds:
         yield from change_initrds(files, swap, rooted=rooted, plain=plain_initrds)
     yield from change_unified(files, swap, rooted=rooted)
     if rooted:  # Last: it tells the names of what was opened.
         yield from _edit(
-            files, swap, places.CRYPTTABS, lambda text: without_container(text, swap), "line made a comment"
+            files,
+            swap,
+            places.CRYPTTABS,
+            lambda text: without_container(text, swap),
+            "line made a comment",
         )
 
 
-def _change_settings(files: GuestFiles, swap: RemovedPartition, policy: SwapPolicy) -> Iterator[Change]:
+def _change_settings(
+    files: GuestFiles, swap: RemovedPartition, policy: SwapPolicy
+) -> Iterator[Change]:
     line = "swap line made a comment" if swap.is_swap else "line made a comment"
     where = f"swap is {SWAP_FILE}" if policy is SwapPolicy.FILE else line
     doubts = list(doubtful(files, swap, rooted=True))
-    yield from _edit(files, swap, places.FSTABS, lambda text: without_swap(text, swap, policy), where)
+    yield from _edit(
+        files, swap, places.FSTABS, lambda text: without_swap(text, swap, policy), where
+    )
     if policy is SwapPolicy.FILE:
         yield from _name_swap_file(files, where)
     yield from doubts
     yield from _mask_units(files, swap)
-    yield from _edit(files, swap, places.WANTERS, lambda text: without_wants(text, swap), "no longer wanted")
-    yield from _edit(files, swap, places.RESUME_FILES, lambda text: resume_none(text, swap), "RESUME=none")
-    yield from _edit(files, swap, places.DRACUT_FILES, lambda text: without_devices(text, swap), "no longer looked for")
+    yield from _edit(
+        files, swap, places.WANTERS, lambda text: without_wants(text, swap), "no longer wanted"
+    )
+    yield from _edit(
+        files, swap, places.RESUME_FILES, lambda text: resume_none(text, swap), "RESUME=none"
+    )
+    yield from _edit(
+        files,
+        swap,
+        places.DRACUT_FILES,
+        lambda text: without_devices(text, swap),
+        "no longer looked for",
+    )
 
 
 def _mask_units(files: GuestFiles, swap: RemovedPartition) -> Iterator[Change]:
@@ -120,7 +170,14 @@ def _automounts(files: GuestFiles, path: str) -> list[str]:
     """Of a mount unit, in whichever folder."""
     folder, _, name = path.rpartition("/")
     folders = (folder, *(pattern.rpartition("/")[0] for pattern in places.UNITS))
-    return found(files, [f"{one}/{name.removesuffix('mount')}automount" for one in folders if name.endswith(".mount")])
+    return found(
+        files,
+        [
+            f"{one}/{name.removesuffix('mount')}automount"
+            for one in folders
+            if name.endswith(".mount")
+        ],
+    )
 
 
 def _name_swap_file(files: GuestFiles, where: str) -> Iterator[Change]:
@@ -138,13 +195,20 @@ def _has_any(content: bytes, hints: Sequence[bytes]) -> bool:
 
 
 def known_in(files: GuestFiles, swap: RemovedPartition) -> RemovedPartition:
-    """The same with the names that crypttab and the kernel's options give to what is in it, and those of the disk that
-    root's line has."""
+    """The same with the names that crypttab and the kernel's options give to what is in it,
+    and those of the disk that root's line has.
+    """
     rooted = is_system(files)
     if rooted:
         entries = [entry for text in _texts(files, places.FSTABS) for entry in parse_fstab(text)]
-        swap = swap.on_disk_of(entry.plain_source for entry in entries if entry.mount_point in _ROOTS)
-    made = [node for text in _texts(files, places.CRYPTTABS) for node in nodes_made_of(text, swap)] if rooted else []
+        swap = swap.on_disk_of(
+            entry.plain_source for entry in entries if entry.mount_point in _ROOTS
+        )
+    made = (
+        [node for text in _texts(files, places.CRYPTTABS) for node in nodes_made_of(text, swap)]
+        if rooted
+        else []
+    )
     options = _texts(files, places.command_lines(rooted=rooted))
     made += [node for text in options for node in nodes_opened(text, swap)]
     return replace(swap, mapped=tuple(dict.fromkeys((*swap.mapped, *made))))
@@ -155,9 +219,15 @@ def _texts(files: GuestFiles, patterns: Sequence[str]) -> Iterator[str]:
 
 
 def _edit(
-    files: GuestFiles, swap: RemovedPartition, patterns: Sequence[str], change: Callable[[str], str], what: str
-) -> Iterator[Change]:  # fmt: skip
-    """What names nothing of the partition is not gone through line by line, and a program is left alone."""
+    files: GuestFiles,
+    swap: RemovedPartition,
+    patterns: Sequence[str],
+    change: Callable[[str], str],
+    what: str,
+) -> Iterator[Change]:
+    """What names nothing of the partition is not gone through line by line,
+    and a program is left alone.
+    """
     hints, needles = swap.hints(), swap.needles()
     for path in found(files, patterns):
         old = files.read(path)
@@ -166,7 +236,9 @@ def _edit(
         new = encode(change(decode(old)))
         if new != old:
             # GRUB's environment block has a fixed size, filled up with '#'.
-            files.write(path, new.ljust(len(old), b"#") if path.endswith(_GRUB_ENVIRONMENT) else new)
+            files.write(
+                path, new.ljust(len(old), b"#") if path.endswith(_GRUB_ENVIRONMENT) else new
+            )
             yield Change(path, what)
         if is_said(new, needles):
             yield Change(path, _OTHERWISE, mended=False, waits=True)

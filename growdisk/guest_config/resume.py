@@ -1,7 +1,8 @@
-"""Where a guest's start is told to wait for a partition: initramfs-tools' RESUME=, resume= and others for the kernel.
+"""Where a guest's start is told to wait for a partition:
+initramfs-tools' RESUME=, resume= and others for the kernel.
 
-`RESUME=none` rather than no line: without one, update-initramfs would guess, and may pick a swap that is not there.
-Specs: initramfs.conf(5), Documentation/admin-guide/kernel-parameters.txt.
+`RESUME=none` rather than no line: without one, update-initramfs would guess, and may pick a swap
+that is not there. Specs: initramfs.conf(5), Documentation/admin-guide/kernel-parameters.txt.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from growdisk.guest_config.text import change_lines
 
 _TAG = "(?:(?:PART)?(?:UUID|LABEL)=)?"  # quotes may begin behind it: LABEL="my swap"
 _ASSIGNMENT = re.compile(
-    rf"""(?P<before>[ \t]*(?:export[ \t]+)?RESUME=)(?P<value>{_TAG}(?:"[^"]*"|'[^']*')|(?:\\[ ]|[^\s;#])*)"""
+    rf"""(?P<before>[ \t]*(?:export[ \t]+)?RESUME=)"""
+    rf"""(?P<value>{_TAG}(?:"[^"]*"|'[^']*')|(?:\\[ ]|[^\s;#])*)"""
 )
 _QUOTED = r"""(?:"[^"]*"|'[^']*'|\\"[^"\\]*\\")"""
 _BARE = r"""(?:\\[ \\]|[^\s"'\\;]|\\(?=[^\s"']))+(?=[\s"';]|\\["']|$)"""
@@ -39,7 +41,9 @@ def resume_none(text: str, swap: RemovedPartition) -> str:
 
 
 def without_resume_option(text: str, swap: RemovedPartition) -> str:
-    """A boot loader's file without resume=`swap`, and without the resume_offset= that stood with it."""
+    """A boot loader's file without resume=`swap`, and without the
+    resume_offset= that stood with it.
+    """
 
     def change(line: str) -> str:
         kept = line
@@ -51,7 +55,9 @@ def without_resume_option(text: str, swap: RemovedPartition) -> str:
 
 
 def without_kernel_options(text: str, gone: RemovedPartition) -> str:
-    """Without resume=, and without waiting for a container or volume that was in the partition: rd.luks.uuid=, …"""
+    """Without resume=, and without waiting for a container or volume that was in
+    the partition: rd.luks.uuid=, …
+    """
     gone = replace(gone, mapped=(*gone.mapped, *nodes_opened(text, gone)))
 
     def change(line: str) -> str:
@@ -65,11 +71,22 @@ def without_kernel_options(text: str, gone: RemovedPartition) -> str:
 
 
 def nodes_opened(text: str, gone: RemovedPartition) -> Iterator[str]:
-    """The device nodes that the kernel's options give to a container in the partition: rd.luks.name=UUID=NAME."""
+    """The device nodes that the kernel's options give to a container in the
+    partition: rd.luks.name=UUID=NAME.
+    """
     lines = (line for line in text.split("\n") if "luks" in line or "crypt" in line)
-    options = (found for line in lines if not line.lstrip().startswith("#") for found in _OPTIONS.finditer(line))
+    options = (
+        found
+        for line in lines
+        if not line.lstrip().startswith("#")
+        for found in _OPTIONS.finditer(line)
+    )
     for option, value in (match.group("option", "value") for match in options):
-        if option in _NODES and _WAITS[option](gone, value) and (name := _NODES[option].search(value)):
+        if (
+            option in _NODES
+            and _WAITS[option](gone, value)
+            and (name := _NODES[option].search(value))
+        ):
             yield f"/dev/mapper/{name[1]}"
         elif option in _UNNAMED and _is_container(gone, value):
             yield f"/dev/mapper/luks-{value.removeprefix('luks-')}"
@@ -88,7 +105,9 @@ def _is_volume(swap: RemovedPartition, value: str) -> bool:
 def _is_source(swap: RemovedPartition, value: str) -> bool:
     """target=NAME,source=DEVICE,…"""
     return any(
-        swap.is_named_by(word.removeprefix("source=")) for word in value.split(",") if word.startswith("source=")
+        swap.is_named_by(word.removeprefix("source="))
+        for word in value.split(",")
+        if word.startswith("source=")
     )
 
 
@@ -107,11 +126,13 @@ _UNNAMED = frozenset({"rd.luks.uuid", "luks.uuid"})
 RESUMES = ("resume", "real_resume", "resume2")
 """Names of options whose value is the device that is resumed from; of the last, swap:DEVICE."""
 CONTAINERS = (
-    "rd.luks.uuid", "luks.uuid", "rd.luks.name", "luks.name", "rd.luks.partuuid", "luks.options", "rd.luks.options",
+    "rd.luks.uuid", "luks.uuid", "rd.luks.name", "luks.name", "rd.luks.partuuid", "luks.options",
+    "rd.luks.options",
 )  # fmt: skip
 VOLUMES, SOURCES = ("rd.lvm.lv",), ("cryptopts",)
 FIRST_FIELDS = (
-    "cryptdevice", "systemd.swap-extra", "systemd.swap_extra", "systemd.mount-extra", "systemd.mount_extra",
+    "cryptdevice", "systemd.swap-extra", "systemd.swap_extra", "systemd.mount-extra",
+    "systemd.mount_extra",
 )  # fmt: skip
 _WAITS: Mapping[str, Callable[[RemovedPartition, str], bool]] = MappingProxyType({
     **dict.fromkeys(CONTAINERS, _is_container), **dict.fromkeys(VOLUMES, _is_volume),
@@ -129,7 +150,9 @@ _ESCAPED = re.compile(r"""\\([ "\\])""")
 
 
 def _without_option(line: str, name: str, is_stale: Callable[[str], bool]) -> str:
-    """The line without name=VALUE, with the blanks before it; at a start, with the blanks behind it."""
+    """The line without name=VALUE, with the blanks before it;
+    at a start, with the blanks behind it.
+    """
     start = r"""(?:^|(?<=["'=]))"""
     later = rf"[ \t]+{name}={_VALUE}"
     for pattern in (later, rf"{start}{name}={_VALUE}[ \t]*", rf"{start}{name}={_WITH_BLANKS}"):

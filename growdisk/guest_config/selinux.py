@@ -1,7 +1,8 @@
-"""SELinux in a guest: what a new file must be labelled with. mkswap does it where SELinux runs, as in no appliance.
+"""SELinux in a guest: what a new file must be labelled with.
+mkswap does it where SELinux runs, as in no appliance.
 
-Without its label a swap file is not swapped on by a guest that enforces its policy. Specs: selinux(8),
-selinux_config(5).
+Without its label a swap file is not swapped on by a guest that enforces its policy. Specs:
+selinux(8), selinux_config(5).
 """
 
 from __future__ import annotations

@@ -1,8 +1,10 @@
-"""Units of systemd that swap on, or mount, a partition that is gone, and units that want one of these.
+"""Units of systemd that swap on, or mount, a partition that is gone,
+and units that want one of these.
 
-A unit is silenced by making its file empty, which systemd takes as masked: without its What= it would go by its name.
-What another unit wants is a name such as dev-disk-by\\x2duuid-….swap: it would wait for that, or not start at all.
-Specs: systemd.unit(5), systemd.swap(5), systemd.mount(5), systemd-escape(1).
+A unit is silenced by making its file empty, which systemd takes as masked: without its What= it
+would go by its name. What another unit wants is a name such as dev-disk-by\\x2duuid-….swap: it
+would wait for that, or not start at all. Specs: systemd.unit(5), systemd.swap(5), systemd.mount(5),
+systemd-escape(1).
 """
 
 from __future__ import annotations
@@ -14,14 +16,17 @@ from growdisk.guest_config.text import change_lines, decode, encode
 
 _WHAT = re.compile(r"^[ \t]*What[ \t]*=[ \t]*(?P<source>.*?)[ \t\r]*$", re.MULTILINE)
 _WANTS = re.compile(
-    r"(?P<before>[ \t]*(?:Requires|Requisite|Wants|BindsTo|PartOf|Upholds|After|Before)[ \t]*=)(?P<words>.*)"
+    r"(?P<before>[ \t]*(?:Requires|Requisite|Wants|BindsTo|PartOf|Upholds|After|Before)[ "
+    r"\t]*=)(?P<words>.*)"
 )
 _KINDS = (".swap", ".device")
 _ESCAPE = re.compile(rb"\\x([0-9a-fA-F]{2})")
 
 
 def silenced(text: str, gone: RemovedPartition, path: str = "") -> str:
-    """The unit's file: empty where its last What= names the partition, or its own name if there is none."""
+    """The unit's file: empty where its last What= names the partition,
+    or its own name if there is none.
+    """
     sources = [match["source"] for match in _WHAT.finditer(text)]
     if not any(sources):
         return "" if "[Swap]" in text and _is_unit_of(path.rpartition("/")[2], gone) else text
@@ -29,8 +34,14 @@ def silenced(text: str, gone: RemovedPartition, path: str = "") -> str:
 
 
 def swap_file_of(text: str) -> str:
-    """The path of the file that a swap unit swaps on; "" where it is a device, or the unit is another."""
-    source = "" if "[Swap]" not in text else next((m["source"] for m in reversed([*_WHAT.finditer(text)])), "")
+    """The path of the file that a swap unit swaps on;
+    "" where it is a device, or the unit is another.
+    """
+    source = (
+        ""
+        if "[Swap]" not in text
+        else next((m["source"] for m in reversed([*_WHAT.finditer(text)])), "")
+    )
     return source if source.startswith("/") and not source.startswith("/dev/") else ""
 
 
@@ -53,4 +64,6 @@ def _is_unit_of(name: str, gone: RemovedPartition) -> bool:
     if not name.startswith("dev-") or not name.endswith(_KINDS):
         return False
     path = "/" + name.rpartition(".")[0].replace("-", "/")
-    return gone.is_named_by(decode(_ESCAPE.sub(lambda match: bytes.fromhex(match[1].decode()), encode(path))))
+    return gone.is_named_by(
+        decode(_ESCAPE.sub(lambda match: bytes.fromhex(match[1].decode()), encode(path)))
+    )

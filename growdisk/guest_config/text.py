@@ -1,4 +1,6 @@
-"""Guest files as text and back, without a byte changed: foreign encodings and line ends come through as they were."""
+"""Guest files as text and back, without a byte changed:
+foreign encodings and line ends come through as they were.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,8 @@ from collections.abc import Callable, Sequence
 
 _COMMENTS = (b"#", b";", b"//")
 _STARTS = (b"/dev/", b"dev-")  # of most needles: a file without them need not be searched for each
-_PROGRAM = b"\x7fELF"  # also kernel modules and those of GRUB: most of the bytes below /boot and in an initrd
+# also kernel modules and those of GRUB: most of the bytes below /boot and in an initrd
+_PROGRAM = b"\x7fELF"
 
 
 def decode(content: bytes) -> str:
@@ -23,12 +26,17 @@ def change_lines(text: str, change: Callable[[str], str]) -> str:
 
 
 def is_said(content: bytes, needles: Sequence[bytes]) -> bool:
-    """Whether one of `needles` is in it outside of comments. /dev/sda5 is not in /dev/sda55. Programs say nothing."""
+    """Whether one of `needles` is in it outside of comments. /dev/sda5 is not in /dev/sda55.
+
+    Programs say nothing.
+    """
     if content.startswith(_PROGRAM):
         return False
     absent = tuple(start for start in _STARTS if start not in content)
     here = [needle for needle in needles if not needle.startswith(absent) and needle in content]
-    return any(_is_in(line, needle) for line in (content.split(b"\n") if here else ()) for needle in here)
+    return any(
+        _is_in(line, needle) for line in (content.split(b"\n") if here else ()) for needle in here
+    )
 
 
 def _is_in(line: bytes, needle: bytes) -> bool:

@@ -2,10 +2,10 @@
 
     .cmdline   root=UUID=… resume=UUID=…      becomes      root=UUID=… noresume
 
-Each section keeps its place and size (further profiles have further ones). `noresume` is obeyed by the initrds of
-initramfs-tools, dracut and mkinitcpio, and so speaks for a RESUME within the one that is inside. A signed image
-is never changed.
-Specs: Microsoft's PE format; UAPI.5 Unified Kernel Image; kernel-parameters.txt (noresume).
+Each section keeps its place and size (further profiles have further ones). `noresume` is obeyed by
+the initrds of initramfs-tools, dracut and mkinitcpio, and so speaks for a RESUME within the one
+that is inside. A signed image is never changed. Specs: Microsoft's PE format; UAPI.5 Unified Kernel
+Image; kernel-parameters.txt (noresume).
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ NO_RESUME = "noresume"
 
 
 class Section(NamedTuple):
-    """`size` bytes of content, in `room` bytes of the file from `start` on; its header is at `header`."""
+    """`size` bytes of content, in `room` bytes of the file from `start` on;
+    its header is at `header`.
+    """
 
     header: int
     start: int
@@ -89,12 +91,17 @@ def _read(content: bytes) -> tuple[list[tuple[str, Section]], bool]:
         raise ValueError("it is not a program of EFI")
     directories = optional + (112 if magic == _PE32_PLUS else 96)
     (rows,) = struct.unpack_from("<I", content, directories - 4)
-    signed = rows > _CERTIFICATES and struct.unpack_from("<I", content, directories + 8 * _CERTIFICATES + 4)[0] > 0
+    signed = (
+        rows > _CERTIFICATES
+        and struct.unpack_from("<I", content, directories + 8 * _CERTIFICATES + 4)[0] > 0
+    )
     sections: list[tuple[str, Section]] = []
     for number in range(count):
         header = optional + optional_size + number * _SECTION.size
         name, size, _, room, start = _SECTION.unpack_from(content, header)
         if start + room > len(content):
             raise ValueError("it ends too early")
-        sections.append((name.rstrip(b"\0").decode("latin-1"), Section(header, start, min(size, room), room)))
+        sections.append(
+            (name.rstrip(b"\0").decode("latin-1"), Section(header, start, min(size, room), room))
+        )
     return sections, bool(signed)

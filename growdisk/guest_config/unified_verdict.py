@@ -1,4 +1,6 @@
-"""What is to be done about a unified kernel image whose command line, or initrd, names what is gone."""
+"""What is to be done about a unified kernel image whose command line,
+or initrd, names what is gone.
+"""
 
 from __future__ import annotations
 
@@ -40,9 +42,16 @@ def changed_unified(content: bytes, swap: RemovedPartition, files: GuestFiles) -
     if stale and stale != NO_RESUME:
         return Changed(f"{stale}: {_REBUILD}")
     if stale:
-        without = [line if NO_RESUME in line.split() else f"{line.rstrip()} {NO_RESUME}" for line in without]
+        without = [
+            line if NO_RESUME in line.split() else f"{line.rstrip()} {NO_RESUME}"
+            for line in without
+        ]
     new = image.with_command_lines(without)
-    return Changed("resume= in it replaced", new) if new else Changed(f"it has no room for {NO_RESUME}: {_REBUILD}")
+    return (
+        Changed("resume= in it replaced", new)
+        if new
+        else Changed(f"it has no room for {NO_RESUME}: {_REBUILD}")
+    )
 
 
 def _why_initrd_waits(initrd: bytes, swap: RemovedPartition) -> str:
@@ -53,5 +62,13 @@ def _why_initrd_waits(initrd: bytes, swap: RemovedPartition) -> str:
     if contents.unread:
         return f"its initrd is not readable here ({contents.unread})"
     naming = contents.naming(swap.needles())
-    is_resume = contents.maker is Maker.INITRAMFS_TOOLS or all(name.startswith("etc/cmdline") for name in naming)
-    return "" if not naming else NO_RESUME if is_resume else f"{naming[0]} in its initrd names the partition"
+    is_resume = contents.maker is Maker.INITRAMFS_TOOLS or all(
+        name.startswith("etc/cmdline") for name in naming
+    )
+    return (
+        ""
+        if not naming
+        else NO_RESUME
+        if is_resume
+        else f"{naming[0]} in its initrd names the partition"
+    )

@@ -1,1 +1,3 @@
-"""The scripts that grow a disk from inside its running guest: planned, rendered, and their answers read."""
+"""The scripts that grow a disk from inside its running guest:
+planned, rendered, and their answers read.
+"""

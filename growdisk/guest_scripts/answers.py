@@ -1,11 +1,15 @@
-"""The one JSON line in which a guest-side script ends, as values. What a guest says is never trusted.
+"""The one JSON line in which a guest-side script ends, as values.
 
-    {"growdisk": 1, "run": "…", "phase": "grow", "result": "done", "what": "…", "why": "…", "do": "…",
+What a guest says is never trusted.
+
+    {"growdisk": 1, "run": "…", "phase": "grow", "result": "done", "what": "…", "why": "…", "do":
+    "…",
      "disk": "/dev/sda", "facts": {…}}
 
-The exit status says the same as `result`: done and already 0, refused 3 (this phase changed nothing), failed 4 (and put
-back what it had begun), stuck 5 (a person is needed), reboot 10 (the kernel cannot go on before a restart).
-A guest may be broken into: lengths are bounded, control characters taken out, and no value becomes part of a command.
+The exit status says the same as `result`: done and already 0, refused 3 (this phase changed
+nothing), failed 4 (and put back what it had begun), stuck 5 (a person is needed), reboot 10 (the
+kernel cannot go on before a restart). A guest may be broken into: lengths are bounded, control
+characters taken out, and no value becomes part of a command.
 """
 
 from __future__ import annotations
@@ -36,11 +40,15 @@ class Outcome(Enum):
 
     @property
     def exit_status(self) -> int:
-        return {"done": 0, "already": 0, "refused": 3, "failed": 4, "stuck": 5, "reboot": 10}[self.value]
+        return {"done": 0, "already": 0, "refused": 3, "failed": 4, "stuck": 5, "reboot": 10}[
+            self.value
+        ]
 
 
 class TableState(Enum):
-    """How a table compares with the plan: as it was, as planned, or neither (half-way, or foreign)."""
+    """How a table compares with the plan:
+    as it was, as planned, or neither (half-way, or foreign).
+    """
 
     BEFORE = "before"
     AFTER = "after"
@@ -59,7 +67,9 @@ class SwapInUse:
 
 @dataclass(frozen=True)
 class SavedSectors:
-    """Sectors as they were before rewrite: `sector` is the first one's number (of 512 bytes), `hex` their bytes."""
+    """Sectors as they were before rewrite:
+    `sector` is the first one's number (of 512 bytes), `hex` their bytes.
+    """
 
     sector: int
     hex: str
@@ -67,10 +77,12 @@ class SavedSectors:
 
 @dataclass(frozen=True)
 class GuestFacts:
-    """What a phase tells beside its result. inspect fills all but `saved`, prepare that; others what they know.
+    """What a phase tells beside its result.
+    inspect fills all but `saved`, prepare that; others what they know.
 
-    `disk_size` is what the guest's kernel sees; `table` what is on the disk, `kernel_table` what the kernel goes by;
-    `filesystem_size` bytes by df; `arranged`: after a reboot the run goes on by itself; `boot_id`: new with each boot.
+    `disk_size` is what the guest's kernel sees; `table` what is on the disk, `kernel_table` what
+    the kernel goes by; `filesystem_size` bytes by df; `arranged`: after a reboot the run goes on by
+    itself; `boot_id`: new with each boot.
     """
 
     disk_size: int = 0
@@ -109,17 +121,22 @@ def _guest_answer_bad(phase: str, reason: str) -> OperationFailed:
         "guest-answer-bad",
         "the guest's {phase} script did not answer as it should",
         "{reason}",
-        "look at /var/log/growdisk.log in the guest; running the same command again goes on from there",
+        "look at /var/log/growdisk.log in the guest; running the same command again goes on from "
+        "there",
         {"phase": phase, "reason": reason},
     )
 
 
 def parse_answer(phase: Phase, run: str, output: bytes) -> Answer:
-    """The answer in a script's stdout: its last line. guest-answer-bad for everything that is not one of this run."""
+    """The answer in a script's stdout: its last line.
+    guest-answer-bad for everything that is not one of this run.
+    """
     lines = output.rstrip().rsplit(b"\n", 1)
     line = lines[-1].strip()
     if not line or len(line) > MAX_LINE:
-        raise _guest_answer_bad(phase.value, reason="it said nothing" if not line else "its answer is too long")
+        raise _guest_answer_bad(
+            phase.value, reason="it said nothing" if not line else "its answer is too long"
+        )
     try:
         answer = decoded(line.decode("utf-8", "replace"), Answer)
     except NotThatValue as error:
@@ -128,7 +145,9 @@ def parse_answer(phase: Phase, run: str, output: bytes) -> Answer:
         reason = f"it answered for phase {answer.phase.value} of run {clean(answer.run)}"
         raise _guest_answer_bad(phase.value, reason=reason)
     if not all(0 <= number <= _MAX_NUMBER for number in _numbers(answer.facts)):
-        raise _guest_answer_bad(phase.value, reason=f"its numbers cannot be; it said: {clean(line)}")
+        raise _guest_answer_bad(
+            phase.value, reason=f"its numbers cannot be; it said: {clean(line)}"
+        )
     return _cleaned(answer)
 
 
@@ -140,7 +159,13 @@ def clean(text: str | bytes) -> str:
 
 
 def _numbers(facts: GuestFacts) -> Iterator[int]:
-    yield from (facts.disk_size, facts.sector_size, facts.filesystem_size, facts.memory_available, facts.uptime)
+    yield from (
+        facts.disk_size,
+        facts.sector_size,
+        facts.filesystem_size,
+        facts.memory_available,
+        facts.uptime,
+    )
     for swap in facts.swaps:
         yield from (swap.size, swap.used)
     yield from (saved.sector for saved in facts.saved)
@@ -149,12 +174,21 @@ def _numbers(facts: GuestFacts) -> Iterator[int]:
 def _cleaned(answer: Answer) -> Answer:
     facts = answer.facts
     facts = replace(
-        facts, tool=clean(facts.tool), reread_tools=tuple(map(clean, facts.reread_tools)),
-        mount_point=clean(facts.mount_point), init=clean(facts.init), boot_id=clean(facts.boot_id),
+        facts,
+        tool=clean(facts.tool),
+        reread_tools=tuple(map(clean, facts.reread_tools)),
+        mount_point=clean(facts.mount_point),
+        init=clean(facts.init),
+        boot_id=clean(facts.boot_id),
         blocked=clean(facts.blocked),
         swaps=tuple(replace(swap, device=clean(swap.device)) for swap in facts.swaps),
-    )  # fmt: skip
+    )
     return replace(
-        answer, run=clean(answer.run), what=clean(answer.what), why=clean(answer.why), do=clean(answer.do),
-        disk=clean(answer.disk), facts=facts,
-    )  # fmt: skip
+        answer,
+        run=clean(answer.run),
+        what=clean(answer.what),
+        why=clean(answer.why),
+        do=clean(answer.do),
+        disk=clean(answer.disk),
+        facts=facts,
+    )

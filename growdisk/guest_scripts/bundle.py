@@ -1,4 +1,6 @@
-"""The scripts as somebody carries them over by hand: with a README to follow, and user-data for cloud-init. Pure."""
+"""The scripts as somebody carries them over by hand:
+with a README to follow, and user-data for cloud-init. Pure.
+"""
 
 from __future__ import annotations
 
@@ -19,25 +21,40 @@ _EACH_BOOT = "/var/lib/cloud/scripts/per-boot"
 
 _DEEDS = {
     Phase.INSPECT: "looks, and changes nothing",
-    Phase.PREPARE: "checks everything, saves the table and the swap headers, turns off swap that stands in the way",
+    Phase.PREPARE: (
+        "checks everything, saves the table and the swap headers, turns off swap that "
+        "stands in the way"
+    ),
     Phase.REWRITE: "writes the new table",
     Phase.REREAD: "makes the running kernel see it, or says that the guest has to be restarted",
-    Phase.GROW: "grows what is in the partition (container, volumes, file system), in use: the point of no return",
+    Phase.GROW: (
+        "grows what is in the partition (container, volumes, file system), in use: the "
+        "point of no return"
+    ),
     Phase.REPAIR: "swap again where it stays; fstab, RESUME and initrd forget swap that is gone",
     Phase.VERIFY: "reads all of it back",
-    Phase.UNDO: "the old table, in the kernel too, and swap on again; refused once the file system has grown",
+    Phase.UNDO: (
+        "the old table, in the kernel too, and swap on again; refused once the file "
+        "system has grown"
+    ),
 }
 
 
 def package(plan: GuestPlan, gives_up: tuple[str, ...] = ()) -> dict[str, str]:
-    """File name → text: the scripts, README.md and user-data. `gives_up`: what the plan takes from the guest."""
+    """File name → text: the scripts, README.md and user-data.
+
+    `gives_up`: what the plan takes from the guest.
+    """
     user_data = _user_data(plan, render(plan, comments=False))
     return {**render(plan), README: _readme(plan, gives_up), USER_DATA: user_data}
 
 
 def _readme(plan: GuestPlan, gives_up: tuple[str, ...]) -> str:
     size = plan.after.disk_size
-    phases = "\n".join(f"| {number} | `{p.file_name}` | {_DEEDS[p]} |" for number, p in enumerate(RUN_ORDER, start=1))
+    phases = "\n".join(
+        f"| {number} | `{p.file_name}` | {_DEEDS[p]} |"
+        for number, p in enumerate(RUN_ORDER, start=1)
+    )
     lost = "".join(f"\nGiven up: {item}.\n" for item in gives_up)
     return f"""\
 # Growing a disk from inside its guest
@@ -89,7 +106,7 @@ Each may be run by itself and again. All is written down in `/var/log/growdisk.l
 cloud-init's growpart to keep out. Where the power is cut it goes on at the next boot, and after a restart where the
 disk was too small still; `cloud-init status --long` and `/var/log/cloud-init-output.log` say what failed. A cloud that
 takes 16 KiB only is given the output of `gzip -9c {USER_DATA}`, which cloud-init reads just as well.
-{_keyless(plan)}"""
+{_keyless(plan)}"""  # noqa: E501  the lines of a page for people
 
 
 def _is_encrypted(plan: GuestPlan) -> bool:
@@ -99,14 +116,17 @@ def _is_encrypted(plan: GuestPlan) -> bool:
 def _keyless(plan: GuestPlan) -> str:
     if not _is_encrypted(plan):
         return ""
-    return "It brings no passphrase, and LUKS2 asks for one: there it is refused, and the scripts are run by hand.\n"
+    return (
+        "It brings no passphrase, and LUKS2 asks for one: there it is refused, and the scripts "
+        "are run by hand.\n"
+    )
 
 
 def _key(plan: GuestPlan) -> str:
     if not _is_encrypted(plan):
         return ""
     return """
-`GROWDISK_KEY_FILE=FILE` holds the passphrase of the encrypted container, which LUKS2 asks for once more to grow."""
+`GROWDISK_KEY_FILE=FILE` holds the passphrase of the encrypted container, which LUKS2 asks for once more to grow."""  # noqa: E501
 
 
 def _disk(plan: GuestPlan) -> str:
@@ -125,7 +145,8 @@ def _drawn(table: PartitionTable) -> str:
 
 
 def _user_data(plan: GuestPlan, scripts: Mapping[str, str]) -> str:
-    """One archive, not a file for each script: they are much alike, and some clouds take 16 KiB only, compressed.
+    """One archive, not a file for each script:
+    they are much alike, and some clouds take 16 KiB only, compressed.
 
     Not by runcmd, which cloud-init begins but once for an instance, whether it ends or not.
     """
@@ -133,7 +154,7 @@ def _user_data(plan: GuestPlan, scripts: Mapping[str, str]) -> str:
     archive = base64.b64encode(_archive(scripts)).decode()
     return f"""\
 #cloud-config
-# growdisk run {plan.run}: grows the disk at first boot. cloud-init's own growing would get in the way.
+# growdisk run {plan.run}: grows the disk at first boot; cloud-init's own growing is in the way.
 growpart:
   mode: "off"
   ignore_growroot_disabled: true
@@ -166,8 +187,11 @@ write_files:
 
 
 def _archive(scripts: Mapping[str, str]) -> bytes:
-    """The same bytes for the same scripts: no times. Their common part lies further back than gzip looks, and the
-    longest script, which has most of it, comes first."""
+    """The same bytes for the same scripts: no times.
+
+    Their common part lies further back than gzip looks, and the longest script, which has most of
+    it, comes first.
+    """
     plain = io.BytesIO()
     with tarfile.open(fileobj=plain, mode="w", format=tarfile.USTAR_FORMAT) as tar:
         for name, script in sorted(scripts.items(), key=lambda item: (-len(item[1]), item[0])):

@@ -1,9 +1,9 @@
 """Renders the guest-side scripts of a plan from templates/*.sh.j2.
 
-For the host side: `render(plan)` gives file name → text of every phase (guest_plan.Phase.file_name) and of the driver
-(guest_plan.DRIVER). Send a phase's text to `sh -s` as root in the guest, then `guest_answers.parse_answer(...)` its
-stdout. Only what is in the plan becomes part of a script, and every value goes through `shell_value`, whatever the
-template does: nobody can forget to quote.
+For the host side: `render(plan)` gives file name → text of every phase (guest_plan.Phase.file_name)
+and of the driver (guest_plan.DRIVER). Send a phase's text to `sh -s` as root in the guest, then
+`guest_answers.parse_answer(...)` its stdout. Only what is in the plan becomes part of a script, and
+every value goes through `shell_value`, whatever the template does: nobody can forget to quote.
 """
 
 from __future__ import annotations
@@ -16,7 +16,14 @@ from growdisk.guest_config import initrd, places
 from growdisk.guest_config.removed_partition import RemovedPartition, for_udev
 from growdisk.guest_config.repair import INITRAMFS_TOOLS, OTHER_MAKERS
 from growdisk.guest_config.resume import CONTAINERS, FIRST_FIELDS, RESUMES, VOLUMES
-from growdisk.guest_scripts.script_plan import DRIVER, RUN_ORDER, GuestLayer, GuestPlan, GuestSwap, Phase
+from growdisk.guest_scripts.script_plan import (
+    DRIVER,
+    RUN_ORDER,
+    GuestLayer,
+    GuestPlan,
+    GuestSwap,
+    Phase,
+)
 from growdisk.guest_scripts.table_edits import (
     fdisk_keys,
     is_for_fdisk,
@@ -33,12 +40,18 @@ _FSTAB_SPECIAL = re.compile(r"[\s\\#]")
 
 
 def render(plan: GuestPlan, *, comments: bool = True) -> Mapping[str, str]:
-    """All scripts of `plan` by file name: one for each phase, and the driver. Without `comments` where nobody reads."""
+    """All scripts of `plan` by file name: one for each phase, and the driver.
+
+    Without `comments` where nobody reads.
+    """
     assert _RUN.fullmatch(plan.run), plan.run  # it is the name of a folder in the guest
     environment = shell_environment(shell_value, comments=comments)
     values = _values(plan)
     names = {phase.file_name: phase.value for phase in Phase} | {DRIVER: ""}
-    return {name: environment.get_template(f"{name}.j2").render(**values, phase=phase) for name, phase in names.items()}
+    return {
+        name: environment.get_template(f"{name}.j2").render(**values, phase=phase)
+        for name, phase in names.items()
+    }
 
 
 def shell_value(value: object) -> str:
@@ -62,7 +75,9 @@ class _GoneNames:
 
 @dataclass(frozen=True)
 class _GoneSwap:
-    """A swap that goes: the block before an initrd that makes it forget its names (in three pieces)."""
+    """A swap that goes: the block before an initrd that makes it
+    forget its names (in three pieces).
+    """
 
     number: int
     block_name: str
@@ -85,29 +100,38 @@ class _Numbered:
 def _values(plan: GuestPlan) -> dict[str, object]:
     gone = [_gone(swap) for swap in plan.swaps if swap.action in ("drop", "file")]
     return _table_values(plan) | {
-        "run": plan.run, "serial": plan.serial, "driver_name": DRIVER,
+        "run": plan.run,
+        "serial": plan.serial,
+        "driver_name": DRIVER,
         "phases": " ".join(phase.value for phase in RUN_ORDER),
-        "fs_kind": plan.filesystem.kind, "fs_uuid": plan.filesystem.uuid, "fs_new_size": plan.filesystem.new_size,
-        "fs_old_size": plan.filesystem.old_size, "room": plan.room, "layer_count": len(plan.layers),
+        "fs_kind": plan.filesystem.kind,
+        "fs_uuid": plan.filesystem.uuid,
+        "fs_new_size": plan.filesystem.new_size,
+        "fs_old_size": plan.filesystem.old_size,
+        "room": plan.room,
+        "layer_count": len(plan.layers),
         "layers": [_Numbered(number, layer) for number, layer in enumerate(plan.layers, start=1)],
         "swap_numbers": " ".join(str(swap.number) for swap in plan.swaps),
-        "gone_swaps": " ".join(str(swap.number) for swap in gone), "gone": gone,
+        "gone_swaps": " ".join(str(swap.number) for swap in gone),
+        "gone": gone,
         "gone_parts": " ".join(dict.fromkeys(str(part.number) for part in plan.gone)),
         "gone_names": list(_gone_names(plan)),
         "moved_swaps": [swap for swap in plan.swaps if swap.action == "move"],
         "swap_file_size": plan.swap_file_size,
         **_places(),
         "swap_file_uuid": next((swap.uuid for swap in plan.swaps if swap.action == "file"), ""),
-    }  # fmt: skip
+    }
 
 
 def _places() -> dict[str, str]:
-    """The one list of where a partition may be named, as words of a shell: below each of `systems`, or of `boots`; and
-    of the kernel's options that may name it."""
+    """The one list of where a partition may be named, as words of a shell:
+    below each of `systems`, or of `boots`; and of the kernel's options that may name it.
+    """
     lists = {
         **places.NAMES, "settings": places.SETTINGS, "initrds": places.INITRDS,
         "loader_files": (*places.LOADER_FILES, *places.GRUB_ENVIRONMENTS),
-        "boots": places.BOOTS, "systems": ("/", *places.SYSTEMS[1:]), "searched": places.SEARCHED_RUNNING,
+        "boots": places.BOOTS, "systems": ("/", *places.SYSTEMS[1:]),
+        "searched": places.SEARCHED_RUNNING,
         "other_makers": OTHER_MAKERS, "initramfs_tools": INITRAMFS_TOOLS,
         "resumes": RESUMES, "openings": (*CONTAINERS, *VOLUMES, *FIRST_FIELDS),
     }  # fmt: skip
@@ -118,11 +142,17 @@ def _table_values(plan: GuestPlan) -> dict[str, object]:
     before, after, unit = plan.before, plan.after, plan.before.sector_size
     old = before.by_number(plan.target)
     assert old is not None, plan.target
-    leaving = [part.number for part in [*plan.removed, *plan.moved] if part.role is not Role.EXTENDED]
+    leaving = [
+        part.number for part in [*plan.removed, *plan.moved] if part.role is not Role.EXTENDED
+    ]
     return {
-        "kind": "none" if plan.is_whole_disk else before.kind, "content_kind": plan.content_kind,
-        "disk_id": before.disk_id, "sector_size": unit, "disk_sectors": after.disk_size // unit,
-        "target": plan.target, "target_start": old.start // unit,
+        "kind": "none" if plan.is_whole_disk else before.kind,
+        "content_kind": plan.content_kind,
+        "disk_id": before.disk_id,
+        "sector_size": unit,
+        "disk_sectors": after.disk_size // unit,
+        "target": plan.target,
+        "target_start": old.start // unit,
         "target_old_bytes": old.size,
         **_listings(plan),
         "extended": before.extended.number if before.extended else 0,
@@ -130,9 +160,11 @@ def _table_values(plan: GuestPlan) -> dict[str, object]:
         "gone_numbers": " ".join(map(str, leaving)),
         "moves_gpt": "yes" if before.kind == "gpt" and plan.moved else "no",
         "fits_fdisk": "yes" if is_for_fdisk(plan) else "no",
-        "sfdisk_edits": sfdisk_edits(plan), "parted_steps": parted_steps(plan),
-        "fdisk_keys": fdisk_keys(plan, busybox=False), "busybox_keys": fdisk_keys(plan, busybox=True),
-    }  # fmt: skip
+        "sfdisk_edits": sfdisk_edits(plan),
+        "parted_steps": parted_steps(plan),
+        "fdisk_keys": fdisk_keys(plan, busybox=False),
+        "busybox_keys": fdisk_keys(plan, busybox=True),
+    }
 
 
 def _listings(plan: GuestPlan) -> dict[str, str]:
@@ -140,7 +172,9 @@ def _listings(plan: GuestPlan) -> dict[str, str]:
     tables = {"before": plan.before, "after": plan.after}
     none = plan.is_whole_disk
     on_disk = {f"{when}_table": "" if none else listing(table) for when, table in tables.items()}
-    return on_disk | {f"{when}_kernel": "" if none else kernel_listing(table) for when, table in tables.items()}
+    return on_disk | {
+        f"{when}_kernel": "" if none else kernel_listing(table) for when, table in tables.items()
+    }
 
 
 # --- the names of a swap ------------------------------------------------------------------------
@@ -156,8 +190,14 @@ def _gone_names(plan: GuestPlan) -> Iterator[_GoneNames]:
     needles: dict[int, list[str]] = {}
     for part in (*swaps, *plan.gone):
         names.setdefault(part.number, []).extend((*_names(part), *part.mapped))
-        found = [needle.decode("utf-8", "surrogateescape") for needle in part.needles() if not needle.startswith(_TOLD)]
-        found = [needle for needle in found if needle == needle.lower() or needle.lower() not in found]
+        found = [
+            needle.decode("utf-8", "surrogateescape")
+            for needle in part.needles()
+            if not needle.startswith(_TOLD)
+        ]
+        found = [
+            needle for needle in found if needle == needle.lower() or needle.lower() not in found
+        ]
         needles.setdefault(part.number, []).extend(found)
     for number, known in names.items():
         yield _GoneNames(number, tuple(dict.fromkeys(known)), tuple(dict.fromkeys(needles[number])))
@@ -165,7 +205,11 @@ def _gone_names(plan: GuestPlan) -> Iterator[_GoneNames]:
 
 def _identity(swap: GuestSwap) -> RemovedPartition:
     return RemovedPartition(
-        swap.number, swap.uuid or None, swap.label or None, swap.partuuid or None, swap.partlabel or None
+        swap.number,
+        swap.uuid or None,
+        swap.label or None,
+        swap.partuuid or None,
+        swap.partlabel or None,
     )
 
 
@@ -179,13 +223,19 @@ def _gone(swap: GuestSwap) -> _GoneSwap:
 
 
 def _names(part: RemovedPartition) -> Iterator[str]:
-    """As files write them, without quotes: fstab writes a blank as \\040, a link of udev as \\x20."""
+    """As files write them, without quotes:
+    fstab writes a blank as \\040, a link of udev as \\x20.
+    """
     for tag, directory, value in (
-        ("UUID", "by-uuid", part.uuid), ("LABEL", "by-label", part.label), ("PARTUUID", "by-partuuid", part.partuuid),
+        ("UUID", "by-uuid", part.uuid),
+        ("LABEL", "by-label", part.label),
+        ("PARTUUID", "by-partuuid", part.partuuid),
         ("PARTLABEL", "by-partlabel", part.partlabel),
-    ):  # fmt: skip
+    ):
         value = re.sub(r"[\"']", "", value or "")
-        spellings = {value, value.lower(), value.upper()} if tag in ("UUID", "PARTUUID") else {value}
+        spellings = (
+            {value, value.lower(), value.upper()} if tag in ("UUID", "PARTUUID") else {value}
+        )
         for spelling in sorted(spellings - {""}):
             yield f"{tag}={spelling}"
             yield f"{tag}={_FSTAB_SPECIAL.sub(_octal, spelling)}"

@@ -1,19 +1,20 @@
-"""What guest-side scripts are made from: a plan as values that a guest can act on, and the phases in their order.
+"""A plan as values that a guest can act on: what guest-side scripts are made from, by phases.
 
-    phase     does                                                            step of the same plan
-    inspect   looks: disk, tables, tools, swap, memory; changes nothing       (before all; did resize-image arrive?)
-    prepare   all checks; saves table and swap headers; swapoff               rewrite-partitions (first half)
-    rewrite   writes the planned table to the disk                            rewrite-partitions
-    reread    makes the running kernel see it, or arranges for a reboot       reread-partitions
-    grow      grows container, volumes and the mounted file system: the       grow-luks, grow-pv, grow-lv,
-              point of no return                                              grow-filesystem
-    repair    swap again (moved or as a file), fstab, RESUME, initrd          remake-swap and repair-guest, both
-    verify    reads everything back; takes away what a reboot was to go on    (after the last step)
-    undo      back to before: table, kernel, swap; refused once grow began    rollback of all of them
+    phase    does                                                      step of the same plan
+    inspect  looks: disk, tables, tools, swap, memory                  (is resize-image there?)
+    prepare  all checks; saves table and swap headers; swapoff         rewrite-partitions, a part
+    rewrite  writes the planned table to the disk                      rewrite-partitions
+    reread   makes the running kernel see it, or arranges a reboot     reread-partitions
+    grow     grows container, volumes and the mounted file system:     grow-luks, grow-pv, grow-lv,
+             the point of no return                                    grow-filesystem
+    repair   swap again (moved or as a file), fstab, RESUME, initrd    remake-swap, repair-guest
+    verify   reads all back; removes what a reboot was to go on with   (after the last step)
+    undo     back to before: table, kernel, swap; not once grow began  rollback of all of them
 
-Every phase may be run again at any time, in another boot as well: it looks how far things are and does the rest.
-A phase is one self-contained POSIX sh script, run as root: `sh FILE`, or `sh -s` with the script on stdin. Its last
-line on stdout is the answer (answers.py); stderr is for people, /var/log/growdisk.log has all.
+Every phase may be run again at any time, in another boot as well: it looks how far things are and
+does the rest. A phase is one self-contained POSIX sh script, run as root: `sh FILE`, or `sh -s`
+with the script on stdin. Its last line on stdout is the answer (answers.py); stderr is for people,
+/var/log/growdisk.log has all.
 """
 
 from __future__ import annotations
@@ -47,17 +48,23 @@ class Phase(Enum):
 
 
 RUN_ORDER = (
-    Phase.INSPECT, Phase.PREPARE, Phase.REWRITE, Phase.REREAD, Phase.GROW, Phase.REPAIR, Phase.VERIFY,
+    Phase.INSPECT, Phase.PREPARE, Phase.REWRITE, Phase.REREAD, Phase.GROW, Phase.REPAIR,
+    Phase.VERIFY,
 )  # fmt: skip
 DRIVER = "growdisk-run.sh"
 STATE_FOLDER = "/var/lib/growdisk"
-"""In the guest, per run: STATE_FOLDER/RUN holds what was saved; scripts put into STATE_FOLDER/RUN/scripts are found
-there by a phase that comes on stdin and has to arrange for a reboot."""
+"""In the guest, per run: STATE_FOLDER/RUN holds what was saved; scripts put into
+STATE_FOLDER/RUN/scripts are found there by a phase that comes on stdin and has to arrange for a
+reboot.
+"""
 
 
 @dataclass(frozen=True)
 class GuestSwap:
-    """A swap partition that stood in the way: as it was, and what becomes of it. `size` in bytes."""
+    """A swap partition that stood in the way: as it was, and what becomes of it.
+
+    `size` in bytes.
+    """
 
     number: int
     size: int
@@ -70,7 +77,9 @@ class GuestSwap:
 
 @dataclass(frozen=True)
 class GuestFilesystem:
-    """What grows, as blkid calls it ("ext4", "xfs", "btrfs"); `new_size` 0: as large as the partition allows."""
+    """What grows, as blkid calls it ("ext4", "xfs", "btrfs");
+    `new_size` 0: as large as the partition allows.
+    """
 
     kind: str
     uuid: str
@@ -82,9 +91,10 @@ class GuestFilesystem:
 class GuestLayer:
     """Something between the partition and the file system, from the outside in.
 
-    `luks`: the open container with `uuid` reaches to the end of what it is in, and then has `size` bytes. `pv`: the
-    physical volume there has `extents`. `lv`: the volume `name` (group/volume), in LVM's `uuid` of group and volume,
-    has `extents`, which are `size` bytes. UUIDs without hyphens, as the kernel has them.
+    `luks`: the open container with `uuid` reaches to the end of what it is in, and then has `size`
+    bytes. `pv`: the physical volume there has `extents`. `lv`: the volume `name` (group/volume), in
+    LVM's `uuid` of group and volume, has `extents`, which are `size` bytes. UUIDs without hyphens,
+    as the kernel has them.
     """
 
     kind: Literal["luks", "pv", "lv"]
@@ -105,13 +115,15 @@ class GuestGrowth:
 
 @dataclass(frozen=True)
 class GuestPlan:
-    """`before` and `after` are tables on the grown disk (disk_size is what the guest's kernel must see at least). Where
-    there is none they stand for it, with one partition of the number 0 and the UUID of what is on the whole disk.
-    `gone` are the partitions that go and are no swap, with what lies in them. `others` grow after the plan's own file
-    system; the host goes through them one by one.
+    """`before` and `after` are tables on the grown disk (disk_size is what the guest's kernel must
+    see at least). Where there is none they stand for it, with one partition of the number 0 and the
+    UUID of what is on the whole disk. `gone` are the partitions that go and are no swap, with what
+    lies in them. `others` grow after the plan's own file system; the host goes through them one by
+    one.
 
-    The guest finds the disk itself: the one whose table has this id and whose partition `target` starts there (when
-    several do: the one with `serial`). GROWDISK_DISK=/dev/sdb in the environment overrides that.
+    The guest finds the disk itself: the one whose table has this id and whose partition `target`
+    starts there (when several do: the one with `serial`). GROWDISK_DISK=/dev/sdb in the environment
+    overrides that.
     """
 
     run: str
@@ -127,7 +139,9 @@ class GuestPlan:
     others: tuple[GuestGrowth, ...] = ()
 
     def growth(self, number: int) -> GuestPlan:
-        """The plan as the scripts for one of its file systems see it: 0 is its own, 1 the first of `others`."""
+        """The plan as the scripts for one of its file systems see it:
+        0 is its own, 1 the first of `others`.
+        """
         if not number:
             return self
         other = self.others[number - 1]
@@ -167,7 +181,9 @@ class GuestPlan:
 
     @property
     def moved(self) -> tuple[Partition, ...]:
-        """Partitions that start elsewhere afterwards, as they will be; an extended one before what is in it."""
+        """Partitions that start elsewhere afterwards, as they will be;
+        an extended one before what is in it.
+        """
         return tuple(sorted(self._moved(), key=lambda p: p.number))
 
     def _moved(self) -> Iterator[Partition]:

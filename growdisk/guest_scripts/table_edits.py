@@ -1,7 +1,7 @@
-"""Partition tables in the words of the tools that a guest may have: listings, edits and keystrokes. Pure.
+"""Partition tables in the words of the tools that a guest may have: listings, edits and keystrokes.
 
-All in sectors, ends inclusive where a tool wants them so. A tool is only trusted to write: what it wrote is compared
-with `listing`, which the scripts make of the disk with their own reader.
+Pure. All in sectors, ends inclusive where a tool wants them so. A tool is only trusted to write:
+what it wrote is compared with `listing`, which the scripts make of the disk with their own reader.
 """
 
 from __future__ import annotations
@@ -18,12 +18,16 @@ _EXTENDED_LBA = "f"
 
 
 def listing(table: PartitionTable) -> str:
-    """ "number start size type boot" (MBR) or "number start size type guid attributes" (GPT), a line a partition."""
+    """ "number start size type boot" (MBR) or "number start size type guid
+    attributes" (GPT), a line a partition.
+    """
     return "\n".join(_line(table, part) for part in table.partitions)
 
 
 def kernel_listing(table: PartitionTable) -> str:
-    """ "number start size": what a kernel shows; it gives an extended partition no size of its own."""
+    """ "number start size": what a kernel shows;
+    it gives an extended partition no size of its own.
+    """
     lines = []
     for part in table.partitions:
         start, size = _sectors(table, part)
@@ -32,7 +36,9 @@ def kernel_listing(table: PartitionTable) -> str:
 
 
 def sfdisk_edits(plan: GuestPlan) -> str:
-    """A sed script that makes the planned table of what `sfdisk -d` said of the old one; all else stays as it was."""
+    """A sed script that makes the planned table of what `sfdisk -d` said of the old one;
+    all else stays as it was.
+    """
     edits = ["/^last-lba:/d"]
     edits += [f"/^[^:#]*[^0-9]{part.number} *:/d" for part in plan.removed]
     for part in _changed(plan):
@@ -68,23 +74,39 @@ def _parted_steps(plan: GuestPlan) -> Iterator[PartedStep]:
         yield PartedStep("resizepart", part.number, end=str(_last(plan.after, part)))
     for part in plan.moved:
         start, end = f"{_sectors(plan.after, part)[0]}s", f"{_last(plan.after, part)}s"
-        content = {_SWAP: "linux-swap"}.get(part.type_code, "ext2") if part.role is not Role.EXTENDED else ""
+        content = (
+            {_SWAP: "linux-swap"}.get(part.type_code, "ext2")
+            if part.role is not Role.EXTENDED
+            else ""
+        )
         yield PartedStep("mkpart", part.number, start, end, part.role.value, content)
         if part.role is Role.EXTENDED:
-            yield PartedStep("set", part.number, flag="lba", value="on" if part.type_code == _EXTENDED_LBA else "off")
+            yield PartedStep(
+                "set",
+                part.number,
+                flag="lba",
+                value="on" if part.type_code == _EXTENDED_LBA else "off",
+            )
         if part.bootable:
             yield PartedStep("set", part.number, flag="boot", value="on")
 
 
 def is_for_fdisk(plan: GuestPlan) -> bool:
-    """fdisk can only delete and make again: not an extended partition that others stay in, and no GPT's UUIDs."""
-    return plan.before.kind == "mbr" and _grown_in_place(plan) == [plan.goal] and plan.goal.role is Role.PRIMARY
+    """fdisk can only delete and make again:
+    not an extended partition that others stay in, and no GPT's UUIDs.
+    """
+    return (
+        plan.before.kind == "mbr"
+        and _grown_in_place(plan) == [plan.goal]
+        and plan.goal.role is Role.PRIMARY
+    )
 
 
 def fdisk_keys(plan: GuestPlan, *, busybox: bool) -> str:
     """Keystrokes for fdisk on an MBR, as printf's format; "q" where fdisk is not used.
 
-    Questions with only one possible answer are not asked, so the keys follow what is in the table at each moment.
+    Questions with only one possible answer are not asked, so the keys follow what is in the table
+    at each moment.
     """
     if not is_for_fdisk(plan):
         return r"q\n"
@@ -147,13 +169,20 @@ def _grown_in_place(plan: GuestPlan) -> list[Partition]:
 
 
 def _leaving(plan: GuestPlan) -> list[Partition]:
-    """What is deleted, logical ones first. What is in a deleted extended partition has gone before it."""
+    """What is deleted, logical ones first.
+
+    What is in a deleted extended partition has gone before it.
+    """
     gone = {part.number: part for part in [*plan.removed, *plan.moved]}
     return [gone[number] for number in sorted(gone, reverse=True)]
 
 
 def _changed(plan: GuestPlan) -> list[Partition]:
-    return [new for new in plan.after.partitions if _range(plan.before, new.number) != (new.start, new.end)]
+    return [
+        new
+        for new in plan.after.partitions
+        if _range(plan.before, new.number) != (new.start, new.end)
+    ]
 
 
 def _range(table: PartitionTable, number: int) -> tuple[int, int] | None:

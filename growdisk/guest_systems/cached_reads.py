@@ -1,4 +1,7 @@
-"""A device for looking: what was read once is remembered, in large pieces. Not for a device that changes meanwhile."""
+"""A device for looking: what was read once is remembered, in large pieces.
+
+Not for a device that changes meanwhile.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,9 @@ class CachedReads(ReadOnlyDevice):
         first = offset // _PIECE
         if offset + length <= (first + 1) * _PIECE:
             return self._piece(first)[offset - first * _PIECE :][:length]
-        pieces = [self._piece(number) for number in range(first, (offset + length - 1) // _PIECE + 1)]
+        pieces = [
+            self._piece(number) for number in range(first, (offset + length - 1) // _PIECE + 1)
+        ]
         return b"".join(pieces)[offset - first * _PIECE :][:length]
 
     def extents(self, offset: int, length: int) -> Iterator[Extent]:

@@ -13,8 +13,15 @@ DISK = FIRST_DISK
 
 
 def devices_of(disk: BlockDevice, path: Path, sector_size: int = 512) -> dict[str, BlockDevice]:
-    """The whole disk, and a window for each partition that can hold something. `path` is for messages."""
+    """The whole disk, and a window for each partition that can hold something.
+
+    `path` is for messages.
+    """
     table = read_table(disk, path, sector_size)
     parts = [part for part in table.partitions if part.role is not Role.EXTENDED] if table else []
-    windows = {f"{DISK}{part.number}": Window(disk, part.start, part.size) for part in parts if part.end <= disk.size}
+    windows = {
+        f"{DISK}{part.number}": Window(disk, part.start, part.size)
+        for part in parts
+        if part.end <= disk.size
+    }
     return {DISK: disk, **windows}

@@ -1,8 +1,10 @@
-"""A guest's files without a mount: read by our own reader, rewritten in their own blocks through our own engine.
+"""A guest's files without a mount:
+read by our own reader, rewritten in their own blocks through our own engine.
 
-debugfs does what concerns the file system's books (blocks, sizes, times) and keeps their checksums; the inode stays,
-with owner, mode, xattrs and hard links. What it cannot do right is refused by `unfit`, before anything is written.
-Blocks are taken or given back first, then the content goes into them: the step's snapshot guards all of it.
+debugfs does what concerns the file system's books (blocks, sizes, times) and keeps their checksums;
+the inode stays, with owner, mode, xattrs and hard links. What it cannot do right is refused by
+`unfit`, before anything is written. Blocks are taken or given back first, then the content goes
+into them: the step's snapshot guards all of it.
 """
 
 from __future__ import annotations
@@ -28,13 +30,17 @@ Debugfs = Callable[[ExtTree, list[str]], None]
 
 
 class DirectGuest:
-    """Implements guest_repair's GuestFiles. `debugfs` carries out commands on a file system; None: only look."""
+    """Implements guest_repair's GuestFiles.
+
+    `debugfs` carries out commands on a file system; None: only look.
+    """
 
     def __init__(self, paths: GuestPaths, debugfs: Debugfs | None) -> None:
         self._paths, self._debugfs = paths, debugfs
         self.written: list[ExtTree] = []
         self._first_paths: dict[tuple[int, int], str] = {}
-        self._later: dict[ExtTree, dict[int, list[str]]] = {}  # sizes and times, of inodes that nobody has read since
+        # sizes and times, of inodes that nobody has read since
+        self._later: dict[ExtTree, dict[int, list[str]]] = {}
 
     def read(self, path: str) -> bytes:
         place = self._file(path)
@@ -48,7 +54,9 @@ class DirectGuest:
         return self._paths.find(path) is not None
 
     def glob(self, pattern: str) -> list[str]:
-        """Each file by one path only, whatever links lead to it: /boot/loader is /boot/loader.1 with ostree."""
+        """Each file by one path only, whatever links lead to it:
+        /boot/loader is /boot/loader.1 with ostree.
+        """
         return [path for path in self._paths.matching(pattern) if self._is_first(path)]
 
     def write(self, path: str, content: bytes) -> None:
@@ -59,7 +67,9 @@ class DirectGuest:
         tree, inode = ext_place(place)
         old, new = _blocks(tree, inode.size), _blocks(tree, len(content))
         commands = self._take_blocks(tree, inode.number, old, new) if new > old else []
-        if tree.runs(inode) and new < (end := max(run.logical + run.length for run in tree.runs(inode))):
+        if tree.runs(inode) and new < (
+            end := max(run.logical + run.length for run in tree.runs(inode))
+        ):
             commands.append(f"punch <{inode.number}> {new} {end - 1}")
         now = clock.now()
         fields = {"size": len(content), "mtime": f"@{now}", "ctime": f"@{now}"}
@@ -79,7 +89,9 @@ class DirectGuest:
         self.write(path, block + self.read(path))
 
     def make_swap_file(self, path: str, size: int, *, uuid: str | None = None) -> None:
-        """A swap file with all its blocks allocated (the kernel refuses holes), mode 0600, in the root directory."""
+        """A swap file with all its blocks allocated (the kernel refuses holes),
+        mode 0600, in the root directory.
+        """
         if self.exists(path):
             raise ToolFailed(f"making {path}", 1, "there is such a file in the guest already")
         tree, name = ext_place(self._paths.root.place)[0], path.removeprefix("/")
@@ -89,12 +101,20 @@ class DirectGuest:
         # The header's blocks are to hold data; the rest is only taken, and reads as zeros.
         self._edit(tree, [f"write {_EMPTY_FILE} {name}"])
         marks = self._take_blocks(tree, self._file(path).inode.number, 0, first)
-        self._edit(tree, [
-            *marks, f"sif {path} mode {_SWAP_MODE}", f"sif {path} uid 0", f"sif {path} gid 0",
-            f"sif {path} size {size}", f"fallocate {path} {first} {blocks - 1}",
-            *(f"sif {path} {stamp} @{now}" for stamp in ("atime", "mtime", "ctime")),
-            f"sif / mtime @{now}", f"sif / ctime @{now}",
-        ])  # fmt: skip
+        self._edit(
+            tree,
+            [
+                *marks,
+                f"sif {path} mode {_SWAP_MODE}",
+                f"sif {path} uid 0",
+                f"sif {path} gid 0",
+                f"sif {path} size {size}",
+                f"fallocate {path} {first} {blocks - 1}",
+                *(f"sif {path} {stamp} @{now}" for stamp in ("atime", "mtime", "ctime")),
+                f"sif / mtime @{now}",
+                f"sif / ctime @{now}",
+            ],
+        )
         place = self._file(path)
         if sum(run.length for run in tree.runs(tree.inode(place.inode.number))) != blocks:
             raise ToolFailed(f"making {path}", 1, "the guest's file system has no room for it")
@@ -112,19 +132,32 @@ class DirectGuest:
         place = self._paths.find(path)
         if place is None or not place.inode.is_file:
             raise ToolFailed(f"reading {path}", 1, "there is no such file in the guest")
-        if any(place.tree is tree and place.inode.number in later for tree, later in self._later.items()):
+        if any(
+            place.tree is tree and place.inode.number in later
+            for tree, later in self._later.items()
+        ):
             self.settle()
             return self._file(path)
         return place
 
     def _take_blocks(self, tree: ExtTree, number: int, start: int, end: int) -> list[str]:
-        """Blocks [start, end) for an inode. Returns what marks them as written: they are, before anybody reads them."""
+        """Blocks [start, end) for an inode.
+
+        Returns what marks them as written: they are, before anybody reads them.
+        """
         self._edit(tree, [f"fallocate <{number}> {start} {end - 1}"])
-        fresh = [run for run in tree.runs(tree.inode(number)) if not run.written and run.logical >= start]
-        marks = [
-            (f"goto_block {run.logical}", f"replace_node {run.logical} {run.length} {run.physical}") for run in fresh
+        fresh = [
+            run for run in tree.runs(tree.inode(number)) if not run.written and run.logical >= start
         ]
-        return [f"extent_open <{number}>", *(word for mark in marks for word in mark), "extent_close"] if marks else []
+        marks = [
+            (f"goto_block {run.logical}", f"replace_node {run.logical} {run.length} {run.physical}")
+            for run in fresh
+        ]
+        return (
+            [f"extent_open <{number}>", *(word for mark in marks for word in mark), "extent_close"]
+            if marks
+            else []
+        )
 
     def _edit(self, tree: ExtTree, commands: list[str]) -> None:
         assert self._debugfs is not None, "opened to look only"
@@ -139,7 +172,9 @@ class DirectGuest:
         for run in tree.runs(tree.inode(number)):
             if run.logical * tree.block_size >= len(padded):
                 break
-            data = memoryview(padded)[run.logical * tree.block_size :][: run.length * tree.block_size]
+            data = memoryview(padded)[run.logical * tree.block_size :][
+                : run.length * tree.block_size
+            ]
             if run.logical * tree.block_size != filled or not run.written:
                 break
             tree.device.write(run.physical * tree.block_size, data)
@@ -155,7 +190,9 @@ def ext_place(place: Place) -> tuple[ExtTree, Inode]:
 
 
 def unfit(place: Place) -> str:
-    """Why a file cannot be rewritten in its blocks, in words that follow "it is"; "" where it can."""
+    """Why a file cannot be rewritten in its blocks,
+    in words that follow "it is"; "" where it can.
+    """
     if not isinstance(place.tree, ExtTree):
         return "in a file system that only a kernel writes to here"
     tree, inode = ext_place(place)

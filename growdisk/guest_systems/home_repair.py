@@ -1,4 +1,5 @@
-"""What a guest's homes need so that nothing in them waits for what is gone: decided by reading, written by whoever can.
+"""What a guest's homes need so that nothing in them waits for what is gone:
+decided by reading, written by whoever can.
 
 Deciding needs no mount: a plan knows every change beforehand, and a backend has only to write.
 """
@@ -28,7 +29,9 @@ class Pending:
 
     def read(self, path: str) -> bytes:
         content = self.contents.get(path)
-        return self.prefixes.get(path, b"") + (self._files.read(path) if content is None else content)
+        return self.prefixes.get(path, b"") + (
+            self._files.read(path) if content is None else content
+        )
 
     def read_start(self, path: str, length: int) -> bytes:
         if path in self.contents:
@@ -56,7 +59,9 @@ class Pending:
 
 @dataclass(frozen=True)
 class HomeRepair:
-    """`changes` are those of `pending`, and what cannot be changed; `parts` are what is gone, by all its names."""
+    """`changes` are those of `pending`, and what cannot be changed;
+    `parts` are what is gone, by all its names.
+    """
 
     home: Home
     parts: tuple[RemovedPartition, ...]
@@ -70,16 +75,27 @@ def obstacles(look: Look, repairs: Sequence[HomeRepair]) -> list[str]:
 
 
 def repairs_of(look: Look, system: str, decisions: Decisions) -> list[HomeRepair]:
-    """What is to be done in each home. On device `system` lies the swap file, if a decision says that there is one.
-    Unknown where a file cannot be read."""
+    """What is to be done in each home.
+
+    On device `system` lies the swap file, if a decision says that there is one. Unknown where a
+    file cannot be read.
+    """
     plain = {id(home): has_plain_initrds(DirectGuest(home.paths, None)) for home in look.systems}
     all_plain = bool(plain) and all(plain.values())
-    known = {id(home): [(_known_to(home, look, part), policy) for part, policy in decisions] for home in look.homes}
-    return [_repair(home, system, known[id(home)], plain.get(id(home), all_plain)) for home in look.homes]
+    known = {
+        id(home): [(_known_to(home, look, part), policy) for part, policy in decisions]
+        for home in look.homes
+    }
+    return [
+        _repair(home, system, known[id(home)], plain.get(id(home), all_plain))
+        for home in look.homes
+    ]
 
 
 def _known_to(home: Home, look: Look, part: RemovedPartition) -> RemovedPartition:
-    """By the names that others give it: a /boot by itself is told by the system's crypttab, which its options tell."""
+    """By the names that others give it:
+    a /boot by itself is told by the system's crypttab, which its options tell.
+    """
     for other in look.homes:
         if other.rooted != home.rooted:
             part = known_in(DirectGuest(other.paths, None), part)
@@ -97,16 +113,23 @@ def _repair(home: Home, system: str, decisions: Decisions, plain: bool) -> HomeR
 
 
 def _cramped(home: Home, pending: Pending, change: Change) -> Change | None:
-    """What is said of an initrd instead, and nothing done, where a full EFI partition has no room for the block."""
+    """What is said of an initrd instead, and nothing done,
+    where a full EFI partition has no room for the block.
+    """
     block = pending.prefixes.get(change.path, b"")
     tree = place.tree if block and (place := home.paths.find(change.path)) else None
     if not isinstance(tree, FatTree):
         return None
     longer = [(home.paths.find(path), len(prefix)) for path, prefix in pending.prefixes.items()]
-    if tree.has_room_for((one.inode.size, more) for one, more in longer if one is not None and one.tree is tree):
+    if tree.has_room_for(
+        (one.inode.size, more) for one, more in longer if one is not None and one.tree is tree
+    ):
         return None
     del pending.prefixes[change.path]
-    what = f"there is no room for {len(block)} bytes before it, which clear its RESUME: make room, then make it anew"
+    what = (
+        f"there is no room for {len(block)} bytes before it, which clear its RESUME: make "
+        "room, then make it anew"
+    )
     return Change(change.path, what, mended=False, waits=True)
 
 
@@ -119,9 +142,13 @@ def needles_of(home: Home, parts: Sequence[RemovedPartition]) -> tuple[bytes, ..
 
 def _obstacles(look: Look, repairs: Sequence[HomeRepair]) -> Iterator[str]:
     if not look.systems:
-        closed = "".join(f"; {node.removeprefix('/dev/')}: {why}" for node, why in look.closed.items())
+        closed = "".join(
+            f"; {node.removeprefix('/dev/')}: {why}" for node, why in look.closed.items()
+        )
         yield f"no system that can be read was found on this disk{closed}"
     for home in look.systems:
-        yield from (f"{place} is not on this disk, and cannot be looked into" for place in home.strange)
+        yield from (
+            f"{place} is not on this disk, and cannot be looked into" for place in home.strange
+        )
     for repair in repairs:
         yield from (f"{change.path}: {change.what}" for change in repair.changes if change.waits)

@@ -1,8 +1,10 @@
-"""Finds the systems on a disk by reading: which file systems are a guest's root, and what is mounted in each.
+"""Finds the systems on a disk by reading:
+which file systems are a guest's root, and what is mounted in each.
 
-A root is where an /etc, or deployments of ostree, can be seen: at the top of a file system, or in a subvolume of btrfs.
-Snapshots are not systems. A /boot or an EFI system partition that no system mounts is a home by itself, so that it does
-not matter by what name, or whether, a guest's fstab has it. Pure reading, with no tool, in milliseconds.
+A root is where an /etc, or deployments of ostree, can be seen: at the top of a file system, or in a
+subvolume of btrfs. Snapshots are not systems. A /boot or an EFI system partition that no system
+mounts is a home by itself, so that it does not matter by what name, or whether, a guest's fstab has
+it. Pure reading, with no tool, in milliseconds.
 """
 
 from __future__ import annotations
@@ -43,18 +45,27 @@ from growdisk.volumes.other_pvs import PhysicalVolumeFinder
 
 _FSTAB = "/etc/fstab"
 _MOUNTED = ("/boot", "/efi", "/esp", "/usr", "/nix", "/etc", "/ostree", "/sysroot")
-_BOOT_PLACES, _DEVICES = ("/boot", "/efi", "/esp"), ("/dev/", "UUID=", "LABEL=", "PARTUUID=", "PARTLABEL=")
+_BOOT_PLACES, _DEVICES = (
+    ("/boot", "/efi", "/esp"),
+    ("/dev/", "UUID=", "LABEL=", "PARTUUID=", "PARTLABEL="),
+)
 _SIGNS_OF_BOOT = frozenset({
-    "grub", "grub2", "loader", "efi", "extlinux", "syslinux", "isolinux", "refind_linux.conf", "extlinux.conf",
-    "syslinux.cfg", "limine.conf", "limine.cfg", "cmdline.txt", "uenv.txt", "armbianenv.txt", "boot.scr",
+    "grub", "grub2", "loader", "efi", "extlinux", "syslinux", "isolinux", "refind_linux.conf",
+    "extlinux.conf",
+    "syslinux.cfg", "limine.conf", "limine.cfg", "cmdline.txt", "uenv.txt", "armbianenv.txt",
+    "boot.scr",
 })  # fmt: skip
 _STARTS_OF_BOOT = ("initrd", "initramfs", "vmlinu", "booster")
-_SNAPSHOTS = frozenset({".snapshots", "timeshift-btrfs", ".btrfs_snapshots", "@snapshots", "snapshots"})
+_SNAPSHOTS = frozenset(
+    {".snapshots", "timeshift-btrfs", ".btrfs_snapshots", "@snapshots", "snapshots"}
+)
 
 
 @dataclass(frozen=True)
 class Seen:
-    """A file system on the disk: `node` as the appliance has it, /dev/sda1, /dev/vg0/root; `names` as a guest does."""
+    """A file system on the disk:
+    `node` as the appliance has it, /dev/sda1, /dev/vg0/root; `names` as a guest does.
+    """
 
     node: str
     device: BlockDevice
@@ -78,10 +89,11 @@ class Mount(NamedTuple):
 
 @dataclass(frozen=True)
 class Home:
-    """Where files of a guest are. `mounts`: first what is at /, then what is mounted in it, outer ones first.
+    """Where files of a guest are.
 
-    `rooted` False: a /boot or an EFI system partition by itself. `strange` are mounts of its fstab that are not on this
-    disk.
+    `mounts`: first what is at /, then what is mounted in it, outer ones first. `rooted` False: a
+    /boot or an EFI system partition by itself. `strange` are mounts of its fstab that are not on
+    this disk.
     """
 
     mounts: tuple[Mount, ...]
@@ -107,10 +119,16 @@ class Look:
 
 
 def look_at(
-    disk: BlockDevice, path: Path, sector_size: int = 512, keyring: Keyring | None = None,
+    disk: BlockDevice,
+    path: Path,
+    sector_size: int = 512,
+    keyring: Keyring | None = None,
     others: Sequence[tuple[BlockDevice, Path]] = (),
-) -> Look:  # fmt: skip
-    """All homes on the disk. `others` are further disks of the guest, onto which a volume group may reach."""
+) -> Look:
+    """All homes on the disk.
+
+    `others` are further disks of the guest, onto which a volume group may reach.
+    """
     neighbours = PhysicalVolumeFinder([(disk, path), *others], sector_size)
     closed: dict[str, str] = {}
     seen = list(_seen(disk, path, sector_size, keyring or Keyring(), neighbours, closed))
@@ -137,7 +155,9 @@ def _seen(
         if name == DISK and table is not None:
             continue
         part = table.by_number(int(name.removeprefix(DISK))) if table else None
-        for node, view, content in views_inside(f"/dev/{name}", CachedReads(device), keyring, neighbours):
+        for node, view, content in views_inside(
+            f"/dev/{name}", CachedReads(device), keyring, neighbours
+        ):
             if isinstance(content, LuksContent):
                 closed[node] = "it is encrypted, and no key that was given opens it"
             elif isinstance(content, F2fsContent):
@@ -146,14 +166,22 @@ def _seen(
                 yield Seen(node, view, content, _names(node, table, part, content))
 
 
-def _names(node: str, table: PartitionTable | None, part: Partition | None, content: Content) -> RemovedPartition:
+def _names(
+    node: str, table: PartitionTable | None, part: Partition | None, content: Content
+) -> RemovedPartition:
     uuid, label = content.uuid or None, content.label or None
     number = part.number if part else 0
     if part is None or table is None or node != f"/dev/{DISK}{number}":
         group, _, volume = node.removeprefix("/dev/").partition("/")
-        mapped = f"/dev/mapper/{group.replace('-', '--')}-{volume.replace('-', '--')}" if volume else node
+        mapped = (
+            f"/dev/mapper/{group.replace('-', '--')}-{volume.replace('-', '--')}"
+            if volume
+            else node
+        )
         return RemovedPartition(-1, uuid, label, mapped=(node, mapped), is_swap=False)
-    return RemovedPartition(number, uuid, label, table.partuuid(part), part.name or None, is_swap=False)
+    return RemovedPartition(
+        number, uuid, label, table.partuuid(part), part.name or None, is_swap=False
+    )
 
 
 def _tree_of(content: Content, device: BlockDevice) -> FileTree | None:
@@ -170,21 +198,28 @@ def _tree_of(content: Content, device: BlockDevice) -> FileTree | None:
 
 
 def tree_on(device: BlockDevice) -> FileTree | None:
-    """A reader of what is on it; None where there is none for its kind. Unknown where it cannot be read."""
+    """A reader of what is on it; None where there is none for its kind.
+
+    Unknown where it cannot be read.
+    """
     content = identify(device)
     return None if content is None else _tree_of(content, device)
 
 
 def paths_of(mounts: Sequence[Mount], trees: Mapping[str, FileTree]) -> GuestPaths:
     """The same mounts on other readers, by their nodes."""
-    first, *others = ((mount.place, _mounted(trees[mount.node], mount.subvolume)) for mount in mounts)
+    first, *others = (
+        (mount.place, _mounted(trees[mount.node], mount.subvolume)) for mount in mounts
+    )
     return GuestPaths(first[1], dict(others))
 
 
 # --- homes --------------------------------------------------------------------------------------
 
 
-def _homes(seen: Sequence[Seen], trees: Mapping[str, FileTree], closed: dict[str, str]) -> Iterator[Home]:
+def _homes(
+    seen: Sequence[Seen], trees: Mapping[str, FileTree], closed: dict[str, str]
+) -> Iterator[Home]:
     taken: set[str] = set()
     for one in seen:
         for root, top in _roots(one, trees.get(one.node), closed):
@@ -207,7 +242,9 @@ def _top(tree: FileTree) -> Mounted:
     return Mounted(tree, number)
 
 
-def _roots(one: Seen, tree: FileTree | None, closed: dict[str, str]) -> Iterator[tuple[Mount, Mounted]]:
+def _roots(
+    one: Seen, tree: FileTree | None, closed: dict[str, str]
+) -> Iterator[tuple[Mount, Mounted]]:
     """What systems have at /, each with how it is mounted."""
     if tree is None or isinstance(tree, FatTree):
         return
@@ -219,7 +256,9 @@ def _roots(one: Seen, tree: FileTree | None, closed: dict[str, str]) -> Iterator
         default = tree.default_subvolume
         for subvolume in tree.subvolumes():
             top = Mounted(tree, tree.root_of(subvolume.number))
-            if _is_system(GuestPaths(top)) and (subvolume.number == default or not _is_snapshot(top, subvolume)):
+            if _is_system(GuestPaths(top)) and (
+                subvolume.number == default or not _is_snapshot(top, subvolume)
+            ):
                 yield Mount("/", one.node, subvolume.path or "/"), top
     except (Unknown, OSError) as error:
         closed[one.node] = str(error)
@@ -228,11 +267,14 @@ def _roots(one: Seen, tree: FileTree | None, closed: dict[str, str]) -> Iterator
 def _is_snapshot(top: Mounted, subvolume: Subvolume) -> bool:
     """A copy, unless its own fstab says that it is what is mounted at /."""
     named = subvolume.path and any(
-        entry.mount_point == "/" and (entry.subvolume == subvolume.path or entry.subvolume_number == subvolume.number)
+        entry.mount_point == "/"
+        and (entry.subvolume == subvolume.path or entry.subvolume_number == subvolume.number)
         for entry in _fstab(GuestPaths(top))
     )
     return not named and (
-        subvolume.is_copy or subvolume.read_only or not _SNAPSHOTS.isdisjoint(subvolume.path.split("/"))
+        subvolume.is_copy
+        or subvolume.read_only
+        or not _SNAPSHOTS.isdisjoint(subvolume.path.split("/"))
     )
 
 
@@ -240,7 +282,9 @@ def _is_system(paths: GuestPaths) -> bool:
     names = set(paths.names("/"))
     if "ostree" in names and paths.is_directory("/ostree/deploy"):
         return True
-    return "etc" in names and ("fstab" in paths.names("/etc") or bool(names & {"usr", "bin", "sbin", "nix"}))
+    return "etc" in names and (
+        "fstab" in paths.names("/etc") or bool(names & {"usr", "bin", "sbin", "nix"})
+    )
 
 
 def _boots(paths: GuestPaths) -> bool:
@@ -258,8 +302,13 @@ def _fstab(paths: GuestPaths) -> list[Entry]:
         return []
 
 
-def _with_mounts(root: Mount, top: Mounted, seen: Sequence[Seen], trees: Mapping[str, FileTree]) -> Home:
-    """With its fstab's mounts. What GPT's types alone say where to mount is found as a home by itself."""
+def _with_mounts(
+    root: Mount, top: Mounted, seen: Sequence[Seen], trees: Mapping[str, FileTree]
+) -> Home:
+    """With its fstab's mounts.
+
+    What GPT's types alone say where to mount is found as a home by itself.
+    """
     paths, mounts, strange = GuestPaths(top, still=True), [root], []
     entries = sorted(_fstab(paths), key=lambda entry: entry.mount_point)
     files = tuple(swap_files(entries))
@@ -269,8 +318,13 @@ def _with_mounts(root: Mount, top: Mounted, seen: Sequence[Seen], trees: Mapping
         if entry.is_swap() or not (place.startswith(_MOUNTED) or (place and _holds(place, files))):
             continue
         readable = [one for one in seen if one.node in trees]
-        one = next((one for one in readable if one.names.on_disk_of(own).is_named_by(entry.plain_source)), None)
-        one = one or next((one for one in readable if _may_be_boot(one, entry, trees[one.node])), None)
+        one = next(
+            (one for one in readable if one.names.on_disk_of(own).is_named_by(entry.plain_source)),
+            None,
+        )
+        one = one or next(
+            (one for one in readable if _may_be_boot(one, entry, trees[one.node])), None
+        )
         if one is None:
             if place.startswith(_BOOT_PLACES) and entry.plain_source.startswith(_DEVICES):
                 strange.append(f"{place} ({entry.plain_source})")
@@ -293,7 +347,9 @@ def _may_be_boot(one: Seen, entry: Entry, tree: FileTree) -> bool:
 
 
 def _is_boot_elsewhere(place: str, tree: FileTree) -> bool:
-    """An EFI system partition at none of the places that are searched in a system: /esp, /efi2, /boot/EFI."""
+    """An EFI system partition at none of the places that are searched in a
+    system: /esp, /efi2, /boot/EFI.
+    """
     return isinstance(tree, FatTree) and place not in BOOTS and _is_boot(tree)
 
 
@@ -315,7 +371,9 @@ def _inner(tree: FileTree, entry: Entry) -> tuple[str, Mounted] | None:
 
 def _subvolume_of(tree: FileTree, entry: Entry) -> str:
     """As Mount has it."""
-    if not isinstance(tree, BtrfsTree) or (entry.subvolume is None and entry.subvolume_number is None):
+    if not isinstance(tree, BtrfsTree) or (
+        entry.subvolume is None and entry.subvolume_number is None
+    ):
         return ""
     number = entry.subvolume_number or TOP_LEVEL
     found = (one.path for one in tree.subvolumes() if one.number == number)

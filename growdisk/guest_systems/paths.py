@@ -1,4 +1,5 @@
-"""Finds a guest's files by their paths, as its own kernel would: symbolic links, mounts, and names without case on FAT.
+"""Finds a guest's files by their paths, as its own kernel would:
+symbolic links, mounts, and names without case on FAT.
 
 Reads only, and starts nothing: a plan can look through a guest in milliseconds.
 """
@@ -41,7 +42,9 @@ class GuestPaths:
     `still`: nobody writes to it meanwhile, so that each directory is read once.
     """
 
-    def __init__(self, root: Mounted, mounts: Mapping[str, Mounted] | None = None, *, still: bool = False) -> None:
+    def __init__(
+        self, root: Mounted, mounts: Mapping[str, Mounted] | None = None, *, still: bool = False
+    ) -> None:
         self.root, self.mounts, self._still = root, dict(mounts or {}), still
         self._listed: dict[tuple[int, int], dict[str, int]] = {}
         self._known: dict[tuple[str, bool], Place | None] = {}
@@ -56,10 +59,17 @@ class GuestPaths:
     @property
     def trees(self) -> list[FileTree]:
         """All file systems, each once."""
-        return list({id(mounted.tree): mounted.tree for mounted in (self.root, *self.mounts.values())}.values())
+        return list(
+            {
+                id(mounted.tree): mounted.tree for mounted in (self.root, *self.mounts.values())
+            }.values()
+        )
 
     def find(self, path: str, *, follow: bool = True) -> Place | None:
-        """The inode at `path`; a symbolic link itself with `follow` false. None if there is nothing."""
+        """The inode at `path`; a symbolic link itself with `follow` false.
+
+        None if there is nothing.
+        """
         if (path, follow) in self._known:
             return self._known[path, follow]
         found = self._find(path, follow=follow)
@@ -112,7 +122,9 @@ class GuestPaths:
 
     def folders(self, pattern: str) -> list[str]:
         """Directories that match."""
-        return sorted(path for path in self._matches("", _parts(pattern)) if self.is_directory(path))
+        return sorted(
+            path for path in self._matches("", _parts(pattern)) if self.is_directory(path)
+        )
 
     def is_directory(self, path: str) -> bool:
         place = self.find(path)
@@ -124,7 +136,9 @@ class GuestPaths:
         entries = self.entries(here)
         number = entries.get(name)
         if number is None and isinstance(here.tree, FatTree):
-            number = next((n for other, n in entries.items() if other.lower() == name.lower()), None)
+            number = next(
+                (n for other, n in entries.items() if other.lower() == name.lower()), None
+            )
         return None if number is None else self.place(here.tree, number)
 
     def place(self, tree: FileTree, number: int) -> Place:
@@ -159,7 +173,10 @@ class GuestPaths:
             yield from self._matches(f"{folder}/{name}", rest)
 
     def _named(self, folder: str, pattern: str, *, only_folders: bool) -> list[str]:
-        """What is in a folder under such a name. Many patterns begin alike: a still guest is looked through once."""
+        """What is in a folder under such a name.
+
+        Many patterns begin alike: a still guest is looked through once.
+        """
         key = folder, pattern, only_folders
         if (found := self._matched.get(key)) is None:
             place = self.find(folder or "/")

@@ -1,8 +1,10 @@
-"""Searches a guest's homes for whatever still names what is gone: the other road by which its repair is verified.
+"""Searches a guest's homes for whatever still names what is gone:
+the other road by which its repair is verified.
 
-It knows nothing of what a file means: every text file below /etc, /boot, the EFI system partition and other places of
-settings is read for the bytes of a UUID, a label, a device's name, and every file's own name as well; initrds and
-unified kernel images are unpacked. Comments do not count, nor does what the block before an initrd speaks for.
+It knows nothing of what a file means: every text file below /etc, /boot, the EFI system partition
+and other places of settings is read for the bytes of a UUID, a label, a device's name, and every
+file's own name as well; initrds and unified kernel images are unpacked. Comments do not count, nor
+does what the block before an initrd speaks for.
 """
 
 from __future__ import annotations
@@ -37,8 +39,10 @@ class Unsearched(ValueError):
 
 @dataclass(frozen=True)
 class Found:
-    """`named` are the files that contain one of the needles outside of comments, or have one in their name, each with
-    what in it does so and what helps, or ""; `unsearched` are others, each with why."""
+    """`named` are the files that contain one of the needles outside of comments, or have one in
+    their name, each with what in it does so and what helps, or ""; `unsearched` are others, each
+    with why.
+    """
 
     named: dict[str, str]
     unsearched: dict[str, str]
@@ -63,10 +67,16 @@ def _files(paths: GuestPaths, tops: Sequence[str]) -> Iterator[tuple[str, Place]
     """Each once, whatever links lead to it: by its own place first."""
     seen: set[tuple[int, int]] = set()
     links: list[tuple[str, Place]] = []
-    tops = [top for pattern in tops for top in (paths.folders(pattern) if "*" in pattern else [pattern])]
+    tops = [
+        top for pattern in tops for top in (paths.folders(pattern) if "*" in pattern else [pattern])
+    ]
     for top in tops:
         for path, place in _below(paths, top, _DEEPEST, seen):
-            if place.inode.is_link and _ALTERNATIVES not in path and (target := _target(paths, path)):
+            if (
+                place.inode.is_link
+                and _ALTERNATIVES not in path
+                and (target := _target(paths, path))
+            ):
                 links.append((path, target))
             else:
                 seen.add(_key(place))
@@ -87,7 +97,9 @@ def _target(paths: GuestPaths, path: str) -> Place | None:
     return place if place is not None and place.inode.is_file else None
 
 
-def _below(paths: GuestPaths, folder: str, depth: int, seen: set[tuple[int, int]]) -> Iterator[tuple[str, Place]]:
+def _below(
+    paths: GuestPaths, folder: str, depth: int, seen: set[tuple[int, int]]
+) -> Iterator[tuple[str, Place]]:
     place = paths.find(folder or "/")
     if place is None or not place.inode.is_directory or _key(place) in seen:
         return
@@ -101,7 +113,9 @@ def _below(paths: GuestPaths, folder: str, depth: int, seen: set[tuple[int, int]
             yield from _below(paths, path, depth - 1, seen)
 
 
-def _said_in(path: str, place: Place, parts: Sequence[RemovedPartition], needles: tuple[bytes, ...]) -> str | None:
+def _said_in(
+    path: str, place: Place, parts: Sequence[RemovedPartition], needles: tuple[bytes, ...]
+) -> str | None:
     """None if it names nothing of what is gone."""
     if _is_said_by_name(path.rpartition("/")[2].encode("utf-8", "surrogateescape"), needles):
         return None if _is_masked(place) else ""
@@ -114,9 +128,13 @@ def _said_in(path: str, place: Place, parts: Sequence[RemovedPartition], needles
         content = start if is_small else place.tree.read(place.inode)
         if (text := _packed_text(content, named=_is_named_initrd(path))) is not None:
             return "" if is_said(text, needles) else None
-        return _said_in_initrd(content, needles, forgets=all(initrd.forgets(head, part) for part in parts))
+        return _said_in_initrd(
+            content, needles, forgets=all(initrd.forgets(head, part) for part in parts)
+        )
     if initrd.is_wrapped(head):
-        return _said_in_initrd(place.tree.read(place.inode)[initrd.UBOOT_HEADER :], needles, forgets=False)
+        return _said_in_initrd(
+            place.tree.read(place.inode)[initrd.UBOOT_HEADER :], needles, forgets=False
+        )
     if is_program(head):
         return _said_in_program(place.tree.read(place.inode), needles)
     return "" if is_small and is_said(start, needles) else None
@@ -126,13 +144,17 @@ def _is_said_by_name(name: bytes, needles: tuple[bytes, ...]) -> bool:
     """dev-disk-by\\x2duuid-….swap, dev-sda5.swap"""
     plain = name.replace(b"\\x2d", b"-")
     long, units = _in_names(needles)
-    return any(one in plain for one in long) or any(name.startswith(one + b".") or b"-" + one in name for one in units)
+    return any(one in plain for one in long) or any(
+        name.startswith(one + b".") or b"-" + one in name for one in units
+    )
 
 
 @lru_cache(maxsize=4)  # there are hundreds of names, and the same needles for all
 def _in_names(needles: tuple[bytes, ...]) -> tuple[list[bytes], list[bytes]]:
     """What of them may be in any name, and what begins the name of a unit."""
-    long = [needle.rpartition(b"/")[2] for needle in needles if len(needle) > 10 and b"=" not in needle]
+    long = [
+        needle.rpartition(b"/")[2] for needle in needles if len(needle) > 10 and b"=" not in needle
+    ]
     return long, [needle for needle in needles if needle.startswith(b"dev-") or b"\\x2d" in needle]
 
 
@@ -144,7 +166,10 @@ def _is_masked(place: Place) -> bool:
 
 
 def _packed_text(content: bytes, *, named: bool) -> bytes | None:
-    """What is packed in a file that is no initrd: a manual page, a kernel. None if it is one, or is `named` so."""
+    """What is packed in a file that is no initrd: a manual page, a kernel.
+
+    None if it is one, or is `named` so.
+    """
     try:
         if named or initrd.is_archive(content) or initrd.is_archive(unpacked(content, initrd.HEAD)):
             return None
@@ -158,12 +183,18 @@ def _is_named_initrd(path: str) -> bool:
 
 
 def _said_in_initrd(content: bytes, needles: tuple[bytes, ...], *, forgets: bool) -> str | None:
-    """`forgets`: a block of ours speaks for what the boot itself would wait for by RESUME or resume=."""
+    """`forgets`: a block of ours speaks for what the boot itself would
+    wait for by RESUME or resume=.
+    """
     contents = contents_of(content)
     if contents.unread:
         raise Unsearched(contents.unread)
     spoken_for = _OBEYS_NORESUME if forgets else ()
-    left = [name for name in contents.naming(needles) if _BLOCKS not in name and not name.startswith(spoken_for)]
+    left = [
+        name
+        for name in contents.naming(needles)
+        if _BLOCKS not in name and not name.startswith(spoken_for)
+    ]
     return f"{left[0]} in it: run {REMEDIES[contents.maker]}" if left else None
 
 

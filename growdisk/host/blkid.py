@@ -1,7 +1,9 @@
-"""Asks blkid what it sees on parts of a guest's disk: the second opinion beside growdisk's own readers.
+"""Asks blkid what it sees on parts of a guest's disk:
+the second opinion beside growdisk's own readers.
 
-Its low-level probe runs confined like every host tool that reads a guest's bytes, once for all parts, on files that
-FUSE shows it. It names the arrays, pools and file systems of 25 years, and says where it finds two at once.
+Its low-level probe runs confined like every host tool that reads a guest's bytes, once for all
+parts, on files that FUSE shows it. It names the arrays, pools and file systems of 25 years, and
+says where it finds two at once.
 """
 
 from __future__ import annotations
@@ -19,8 +21,8 @@ TOOL = "blkid"
 _NOTHING, _AMBIVALENT = 2, 8
 _GUESSED = ("atari", "pmbr")
 _SECONDS, _WORK = 60.0, 20
-# Some look at once. What is said of each file comes in one piece, between two lines that name it. The udev format says
-# what it finds where that is more than one thing.
+# Some look at once. What is said of each file comes in one piece, between two lines that name it.
+# The udev format says what it finds where that is more than one thing.
 _ASK = f"""
 look() {{
     status=0
@@ -42,10 +44,11 @@ _PAIR = re.compile(r"(?P<name>[A-Z_]+)=(?P<value>.*)")
 
 @dataclass(frozen=True)
 class Verdict:
-    """`kind` and `usage` ("filesystem", "raid", "crypto", "other") as blkid has them, "" where it finds nothing.
+    """`kind` and `usage` ("filesystem", "raid", "crypto",
+    "other") as blkid has them, "" where it finds nothing.
 
-    A partition table where no file system is counts as a kind ("gpt_table"). `candidates` are there when it finds
-    several at once; `failed` where it came to no end in order.
+    A partition table where no file system is counts as a kind ("gpt_table"). `candidates` are there
+    when it finds several at once; `failed` where it came to no end in order.
     """
 
     kind: str = ""
@@ -63,7 +66,9 @@ def ask(devices: Mapping[str, BlockDevice]) -> dict[str, Verdict] | CannotAsk:
     """What blkid finds on each of `devices`, or why this machine cannot ask it."""
     try:
         with mounted(devices) as (place, folder):
-            done = run_confined_beside(["sh", "-c", _ASK, TOOL, *devices], place, seconds=_SECONDS, work=_WORK)
+            done = run_confined_beside(
+                ["sh", "-c", _ASK, TOOL, *devices], place, seconds=_SECONDS, work=_WORK
+            )
             if folder.failure is not None:
                 raise folder.failure
     except ToolTimedOut:
@@ -75,7 +80,9 @@ def ask(devices: Mapping[str, BlockDevice]) -> dict[str, Verdict] | CannotAsk:
 
 
 def verdicts_in(text: str) -> dict[str, Verdict]:
-    """By name: what blkid answered of each of several, in its udev format, between two lines that begin with "= "."""
+    """By name: what blkid answered of each of several,
+    in its udev format, between two lines that begin with "= ".
+    """
     return dict(_read(text))
 
 
@@ -94,13 +101,18 @@ def _read(text: str) -> Iterator[tuple[str, Verdict]]:
 def _verdict(pairs: Mapping[str, str], status: str) -> Verdict:
     several = pairs.get("ID_FS_AMBIVALENT", "")
     if several or status == str(_AMBIVALENT):
-        return Verdict(candidates=tuple(word.split(":")[1] for word in several.split() if ":" in word) or ("several",))
+        return Verdict(
+            candidates=tuple(word.split(":")[1] for word in several.split() if ":" in word)
+            or ("several",)
+        )
     if status not in ("0", str(_NOTHING)):
         return Verdict(failed=True)
     return Verdict(pairs.get("ID_FS_TYPE", "") or _table(pairs), pairs.get("ID_FS_USAGE", ""))
 
 
 def _table(pairs: Mapping[str, str]) -> str:
-    """A partition table where no file system is; what blkid takes for one at a mere guess is left out."""
+    """A partition table where no file system is;
+    what blkid takes for one at a mere guess is left out.
+    """
     kind = pairs.get("ID_PART_TABLE_TYPE", "").lower()
     return f"{kind}_table" if kind and kind not in _GUESSED else ""

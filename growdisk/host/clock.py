@@ -1,6 +1,8 @@
-"""The time that is written into guests: the host's, or a fixed one where the same inputs must give the same bytes.
+"""The time that is written into guests:
+the host's, or a fixed one where the same inputs must give the same bytes.
 
-A context variable: several images may be worked on in threads of one process, each with a time of its own.
+A context variable: several images may be worked on in threads of one process, each with a time of
+its own.
 """
 
 from __future__ import annotations

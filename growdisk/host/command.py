@@ -1,7 +1,8 @@
 """Runs programs of the host: the only place of growdisk that starts a process.
 
-Tools run in a session of their own, so that a Ctrl-C at the terminal reaches growdisk alone, which then decides what
-becomes of them. Every command is logged to `growdisk.command` (DEBUG) as a line that can be pasted into a shell.
+Tools run in a session of their own, so that a Ctrl-C at the terminal reaches growdisk alone, which
+then decides what becomes of them. Every command is logged to `growdisk.command` (DEBUG) as a line
+that can be pasted into a shell.
 """
 
 from __future__ import annotations
@@ -92,20 +93,28 @@ def run(
 ) -> CompletedCommand:
     """Run a program to its end, its output captured, with LC_ALL=C.
 
-    `accept` are the exit statuses that are not failures (None: all). `env` is added to our own environment. `name` is
-    what errors call the program, where the first word is a mere wrapper. `told` gets each line of stderr when it comes,
-    `begun` the number of the process.
-    Raises ToolMissing, ToolFailed, or ToolTimedOut after `timeout` seconds, when the program has been killed.
+    `accept` are the exit statuses that are not failures (None: all). `env` is added to our own
+    environment. `name` is what errors call the program, where the first word is a mere wrapper.
+    `told` gets each line of stderr when it comes, `begun` the number of the process. Raises
+    ToolMissing, ToolFailed, or ToolTimedOut after `timeout` seconds, when the program has been
+    killed.
     """
     words = tuple(os.fspath(word) for word in argv)
     COMMAND_LOG.debug("%s", shlex.join(words))
     program, name = require(words[0]), name or Path(words[0]).name
     started = time.monotonic()
     process = subprocess.Popen(
-        words, executable=program, stdin=subprocess.PIPE if input is not None else subprocess.DEVNULL,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True, cwd=cwd,
-        env={**os.environ, **(env or {}), "LC_ALL": "C"}, text=True, errors="replace",
-    )  # fmt: skip
+        words,
+        executable=program,
+        stdin=subprocess.PIPE if input is not None else subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        cwd=cwd,
+        env={**os.environ, **(env or {}), "LC_ALL": "C"},
+        text=True,
+        errors="replace",
+    )
     if begun:
         begun(process.pid)
     listener = _Listener(process, told) if told else None
@@ -119,26 +128,39 @@ def run(
 
 
 def start(
-    argv: Sequence[str | Path], *, pass_fds: Sequence[int], env: Mapping[str, str], shown: Sequence[str | Path],
+    argv: Sequence[str | Path],
+    *,
+    pass_fds: Sequence[int],
+    env: Mapping[str, str],
+    shown: Sequence[str | Path],
     console: IO[bytes] | None = None,
-) -> subprocess.Popen[str]:  # fmt: skip
-    """Start a helper; its stdin and stderr are pipes. The former ends when growdisk does, in whatever way.
+) -> subprocess.Popen[str]:
+    """Start a helper; its stdin and stderr are pipes.
 
-    `shown` is the command that matters in it, for the log. All that it says goes to `console` where that is given.
+    The former ends when growdisk does, in whatever way. `shown` is the command that matters in it,
+    for the log. All that it says goes to `console` where that is given.
     """
     words = tuple(os.fspath(word) for word in argv)
     COMMAND_LOG.debug("%s", shlex.join(os.fspath(word) for word in shown))
     return subprocess.Popen(
-        words, executable=require(words[0]), stdin=subprocess.PIPE, stdout=console or subprocess.DEVNULL,
-        stderr=console or subprocess.PIPE, start_new_session=True, pass_fds=tuple(pass_fds),
-        env={**os.environ, **env, "LC_ALL": "C"}, text=True, errors="replace",
-    )  # fmt: skip
+        words,
+        executable=require(words[0]),
+        stdin=subprocess.PIPE,
+        stdout=console or subprocess.DEVNULL,
+        stderr=console or subprocess.PIPE,
+        start_new_session=True,
+        pass_fds=tuple(pass_fds),
+        env={**os.environ, **env, "LC_ALL": "C"},
+        text=True,
+        errors="replace",
+    )
 
 
 def require(tool: str) -> str:
     """The full path of a program; ToolMissing, naming its package, where there is none.
 
-    The sbin directories are looked through as well: an ordinary user of Debian does not have them in PATH.
+    The sbin directories are looked through as well: an ordinary user of Debian does not have them
+    in PATH.
     """
     found = shutil.which(tool) or shutil.which(tool, path="/usr/local/sbin:/usr/sbin:/sbin")
     if found is None:
@@ -181,7 +203,9 @@ class _Listener(threading.Thread):
         return "".join(self._lines)
 
 
-def _communicate(process: subprocess.Popen[str], tool: str, text: str | None, timeout: float | None) -> tuple[str, str]:
+def _communicate(
+    process: subprocess.Popen[str], tool: str, text: str | None, timeout: float | None
+) -> tuple[str, str]:
     try:
         return process.communicate(text, timeout)
     except subprocess.TimeoutExpired as error:

@@ -1,8 +1,10 @@
-"""What the host has left for an image to fill: of its file system, and of the thin pool that either may lie in.
+"""What the host has left for an image to fill:
+of its file system, and of the thin pool that either may lie in.
 
-A file system on a thin volume may show more free space than its pool has; a guest that then writes is stopped by QEMU
-(or, worse, sees errors). Between the two may lie a container of LUKS, or another volume group. An image may be a block
-device as well: then nothing but its owner makes it larger; a loop device has what the file behind it has.
+A file system on a thin volume may show more free space than its pool has; a guest that then writes
+is stopped by QEMU (or, worse, sees errors). Between the two may lie a container of LUKS, or another
+volume group. An image may be a block device as well: then nothing but its owner makes it larger; a
+loop device has what the file behind it has.
 """
 
 from __future__ import annotations
@@ -24,9 +26,13 @@ _SECONDS = 20.0
 
 @dataclass(frozen=True)
 class HostRoom:
-    """Bytes. `where`: "on /srv", "in the thin pool vg0/pool". `device_size` is that of an image that is a device;
-    `promised` what all volumes of the thin pool have together, where the image is one of them. Images that share the
-    room have the same `shared`; "" for a device that has its room for itself."""
+    """Bytes.
+
+    `where`: "on /srv", "in the thin pool vg0/pool". `device_size` is that of an image that is a
+    device; `promised` what all volumes of the thin pool have together, where the image is one of
+    them. Images that share the room have the same `shared`; "" for a device that has its room for
+    itself.
+    """
 
     free: int
     total: int
@@ -53,12 +59,17 @@ def room_for(path: Path) -> HostRoom:
         return replace(pool, device_size=size) if pool else HostRoom(size, size, f"on {path}", size)
     space = os.statvfs(path)
     free, total = space.f_bavail * space.f_frsize, space.f_blocks * space.f_frsize
-    own = HostRoom(free, total, f"on {path.parent}", shared=f"{os.major(number)}:{os.minor(number)}")
+    own = HostRoom(
+        free, total, f"on {path.parent}", shared=f"{os.major(number)}:{os.minor(number)}"
+    )
     return replace(pool, promised=None) if pool is not None and pool.free < own.free else own
 
 
 def thin_pool_in(volumes: list[HostVolume], major: int, minor: int) -> HostRoom | None:
-    """The pool of a thin volume, if `volumes` has one with this number that is thin. NotThatValue."""
+    """The pool of a thin volume, if `volumes` has one with this number that is thin.
+
+    NotThatValue.
+    """
     own = next((v for v in volumes if v.pool_lv and v.has_number(major, minor)), None)
     pool = pool_of(own, volumes) if own else None
     if pool is None:
@@ -66,11 +77,15 @@ def thin_pool_in(volumes: list[HostVolume], major: int, minor: int) -> HostRoom 
     use = use_of_pool(pool)
     in_pool = [v for v in volumes if (v.vg_name, v.pool_lv) == (pool.vg_name, pool.lv_name)]
     promised = sum(int(volume.lv_size) for volume in in_pool)
-    return HostRoom(use.free, use.size, f"in the thin pool {pool.name}", promised=promised, shared=pool.name)
+    return HostRoom(
+        use.free, use.size, f"in the thin pool {pool.name}", promised=promised, shared=pool.name
+    )
 
 
 def _thin_pool_of(number: int) -> HostRoom | None:
-    """None where the device is not of LVM, or LVM cannot be asked: it is asked for a warning only."""
+    """None where the device is not of LVM, or LVM cannot be asked:
+    it is asked for a warning only.
+    """
     try:
         numbers = list(_volumes_under(_sysfs(number)))
         if not numbers:
@@ -93,11 +108,16 @@ def _volumes_under(device: Path) -> Iterator[tuple[int, int]]:
 
 
 def _device_under(path: Path, number: int) -> int:
-    """The device of the file system that `path` is in; btrfs gives each subvolume a number that is no device's."""
+    """The device of the file system that `path` is in;
+    btrfs gives each subvolume a number that is no device's.
+    """
     if os.major(number):
         return number
     try:
-        found = run(["findmnt", "--noheadings", "--nofsroot", "--output", "SOURCE", "--target", path], timeout=_SECONDS)
+        found = run(
+            ["findmnt", "--noheadings", "--nofsroot", "--output", "SOURCE", "--target", path],
+            timeout=_SECONDS,
+        )
         return Path(found.stdout.strip()).stat().st_rdev
     except (OSError, GrowdiskError):
         return number

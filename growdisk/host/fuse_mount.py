@@ -1,7 +1,9 @@
-"""Mounts a folder of block devices for host tools, as any user may: fusermount3 asks the kernel and hands us its end.
+"""Mounts a folder of block devices for host tools, as any user may:
+fusermount3 asks the kernel and hands us its end.
 
-A keeper mounts it, waits until growdisk lets go of a pipe, in order or because it was killed, and unmounts. (What
-fusermount3 calls auto_unmount works for root alone: it may not look into the folder of anybody else.)
+A keeper mounts it, waits until growdisk lets go of a pipe, in order or because it was killed, and
+unmounts. (What fusermount3 calls auto_unmount works for root alone: it may not look into the folder
+of anybody else.)
 """
 
 from __future__ import annotations
@@ -25,11 +27,12 @@ from growdisk.host.watchdog import kill_all
 
 TOOL = "fusermount3"
 _OPTIONS = f"rootmode=40000,default_permissions,nosuid,nodev,max_read={MAX_WRITE},fsname=growdisk"
-# $1 fusermount3, $2 options, $3 the folder, $4 what it lies in. The keeper makes both, as growdisk may be killed at any
-# instant, and removes both. The end is lazy: a tool may still have a file open. fusermount3 also fails when growdisk
-# was killed before it took the descriptor: then all is mounted.
-# A word in the pipe is an orderly end. Without it, whoever works in the folder dies: see watchdog.kill_all(). One look
-# is not enough, for who dies may just have had a child. (grep finds itself, but is gone when its turn comes.)
+# $1 fusermount3, $2 options, $3 the folder, $4 what it lies in. The keeper makes both, as growdisk
+# may be killed at any instant, and removes both. The end is lazy: a tool may still have a file
+# open. fusermount3 also fails when growdisk was killed before it took the descriptor: then all is
+# mounted. A word in the pipe is an orderly end. Without it, whoever works in the folder dies: see
+# watchdog.kill_all(). One look is not enough, for who dies may just have had a child. (grep finds
+# itself, but is gone when its turn comes.)
 _KEEPER = """
 trap '' HUP INT TERM PIPE
 mkdir -m 700 -- "$4" "$3" || exit
@@ -57,11 +60,15 @@ _PREFIX, _FOLDER, _ALIVE, _BORN = "growdisk-", "disk", "alive", "born"
 
 @contextmanager
 def mounted(
-    devices: Mapping[str, BlockDevice], *, cached: bool = True, writes: Callable[[], int] | None = None
+    devices: Mapping[str, BlockDevice],
+    *,
+    cached: bool = True,
+    writes: Callable[[], int] | None = None,
 ) -> Iterator[tuple[Path, FuseFolder]]:
-    """The folder where `devices` are files until the block is left. ToolMissing; ToolFailed where it is not allowed.
+    """The folder where `devices` are files until the block is left.
 
-    What lies beside the folder, in the one around it, goes when it goes. `cached` and `writes`: see FuseFolder.
+    ToolMissing; ToolFailed where it is not allowed. What lies beside the folder, in the one around
+    it, goes when it goes. `cached` and `writes`: see FuseFolder.
     """
     tool = require(TOOL)
     _sweep(tool)
@@ -69,9 +76,23 @@ def mounted(
     place = scratch / _FOLDER
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        words: list[str | Path] = ["sh", "-c", _KEEPER, "growdisk-keeper", tool, _OPTIONS, place, scratch]
+        words: list[str | Path] = [
+            "sh",
+            "-c",
+            _KEEPER,
+            "growdisk-keeper",
+            tool,
+            _OPTIONS,
+            place,
+            scratch,
+        ]
         end = theirs.fileno()
-        keeper = start(words, pass_fds=(end,), env={"_FUSE_COMMFD": str(end)}, shown=[TOOL, "-o", _OPTIONS, place])
+        keeper = start(
+            words,
+            pass_fds=(end,),
+            env={"_FUSE_COMMFD": str(end)},
+            shown=[TOOL, "-o", _OPTIONS, place],
+        )
         theirs.close()
         try:
             folder = FuseFolder(devices, _kernels_end(ours, keeper), cached=cached, writes=writes)
@@ -86,7 +107,9 @@ def mounted(
 
 @contextmanager
 def _sign_of_life(scratch: Path) -> Iterator[None]:
-    """It gets its name when it is locked: between its making and its lock another growdisk would sweep us away."""
+    """It gets its name when it is locked:
+    between its making and its lock another growdisk would sweep us away.
+    """
     born = scratch / _BORN
     with born.open("w") as alive:
         fcntl.flock(alive, fcntl.LOCK_EX)
@@ -95,9 +118,11 @@ def _sign_of_life(scratch: Path) -> Iterator[None]:
 
 
 def _sweep(tool: str) -> None:
-    """Where keeper and growdisk were killed together, the next one unmounts what nobody serves any more.
+    """Where keeper and growdisk were killed together,
+    the next one unmounts what nobody serves any more.
 
-    The folder itself is not touched to find out: whoever serves it may be stopped, and we would hang with it.
+    The folder itself is not touched to find out: whoever serves it may be stopped, and we would
+    hang with it.
     """
     for place in _mounted_folders(Path("/proc/self/mounts").read_text()):
         with contextlib.suppress(OSError), (place.parent / _ALIVE).open() as alive:
@@ -109,8 +134,14 @@ def _sweep(tool: str) -> None:
 
 def _mounted_folders(mounts: str) -> list[Path]:
     rows = [line.split(" ")[:3] for line in mounts.splitlines()]
-    folders = [Path(place) for source, place, kind in rows if (source, kind) == ("growdisk", "fuse")]
-    return [place for place in folders if place.name == _FOLDER and place.parent.name.startswith(_PREFIX)]
+    folders = [
+        Path(place) for source, place, kind in rows if (source, kind) == ("growdisk", "fuse")
+    ]
+    return [
+        place
+        for place in folders
+        if place.name == _FOLDER and place.parent.name.startswith(_PREFIX)
+    ]
 
 
 def _kernels_end(ours: socket.socket, keeper: subprocess.Popen[str]) -> int:

@@ -1,9 +1,10 @@
 """Whether KVM really works here: found out by starting a guest, not by looking at /dev/kvm.
 
-In nested virtual machines /dev/kvm often opens and creates a VM, and then QEMU aborts ("failed to set MSR"), hangs in
-its firmware or early in a kernel, or runs thirty times slower than emulation. libguestfs does not fall back once KVM
-has opened. So the trial is what an appliance needs, with `-cpu max`, within a few seconds: through SeaBIOS into a boot
-sector, then a Linux kernel of this machine up to where it looks for its root file system, and finds none.
+In nested virtual machines /dev/kvm often opens and creates a VM, and then QEMU aborts ("failed to
+set MSR"), hangs in its firmware or early in a kernel, or runs thirty times slower than emulation.
+libguestfs does not fall back once KVM has opened. So the trial is what an appliance needs, with
+`-cpu max`, within a few seconds: through SeaBIOS into a boot sector, then a Linux kernel of this
+machine up to where it looks for its root file system, and finds none.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from growdisk.host.probe_cache import Trial, file_facts
 
 _KVM = Path("/dev/kvm")
 _QEMU = "qemu-system-x86_64"
-_TRIAL_SECONDS = 5.0  # a boot sector takes 0.2 s where KVM works, and under emulation; a kernel half a second, and 2 s
+# a boot sector takes 0.2 s where KVM works, and under emulation; a kernel half a second, and 2 s
+_TRIAL_SECONDS = 5.0
 _EXIT_PORT = 0xF4
 _GOOD_STATUS = 0x10 << 1 | 1  # isa-debug-exit makes status (value << 1 | 1) of a written value
 # mov dx, 0xf4; mov al, 0x10; out dx, al; hlt; jmp $-1
@@ -52,14 +54,16 @@ class Accelerator:
 
 
 def accelerator(*, fresh: bool = False) -> Accelerator:
-    """Find out what works, once per boot, kernel and QEMU: the answer is cached. `fresh` tries again.
+    """Find out what works, once per boot, kernel and QEMU: the answer is cached.
 
-    Raises ToolMissing when there is no QEMU.
+    `fresh` tries again. Raises ToolMissing when there is no QEMU.
     """
     if not _KVM.exists():
         return Accelerator(KvmState.ABSENT, "this machine has no /dev/kvm")
     if not os.access(_KVM, os.R_OK | os.W_OK):
-        return Accelerator(KvmState.FORBIDDEN, "this user may not open /dev/kvm (it belongs to the group kvm)")
+        return Accelerator(
+            KvmState.FORBIDDEN, "this user may not open /dev/kvm (it belongs to the group kvm)"
+        )
     trial = _trial()
     known = None if fresh else _recalled(trial)
     if known is None:
@@ -70,13 +74,16 @@ def accelerator(*, fresh: bool = False) -> Accelerator:
 
 def try_kvm() -> Accelerator:
     """Run the trial guests: a boot sector, and a kernel where this user may read one."""
-    with tempfile.TemporaryDirectory(prefix="growdisk-kvm-") as directory:  # also takes the core file of an abort
+    # also takes the core file of an abort
+    with tempfile.TemporaryDirectory(prefix="growdisk-kvm-") as directory:
         boot = Path(directory) / "boot.img"
         boot.write_bytes(_BOOT_SECTOR.ljust(64 << 10, b"\0"))
         try:
             found = _judge(_run_boot_sector(boot))
         except ToolTimedOut:
-            return Accelerator(KvmState.BROKEN, f"a trial guest had not started after {_TRIAL_SECONDS:.0f} s")
+            return Accelerator(
+                KvmState.BROKEN, f"a trial guest had not started after {_TRIAL_SECONDS:.0f} s"
+            )
         kernel = _readable_kernel()
         return _try_kernel(kernel, Path(directory)) if found.has_kvm and kernel else found
 
@@ -89,9 +96,13 @@ def _readable_kernel() -> Path | None:
 
 def _run_boot_sector(boot: Path) -> CompletedCommand:
     return _run_guest(
-        boot.parent, 64, "-device", f"isa-debug-exit,iobase={_EXIT_PORT:#x},iosize=4",
-        "-drive", f"file={boot},format=raw,if=ide",
-    )  # fmt: skip
+        boot.parent,
+        64,
+        "-device",
+        f"isa-debug-exit,iobase={_EXIT_PORT:#x},iosize=4",
+        "-drive",
+        f"file={boot},format=raw,if=ide",
+    )
 
 
 def _try_kernel(kernel: Path, scratch: Path) -> Accelerator:
@@ -99,11 +110,19 @@ def _try_kernel(kernel: Path, scratch: Path) -> Accelerator:
     console.touch()
     try:
         guest = _run_guest(
-            scratch, 512, "-kernel", str(kernel), "-append", "console=ttyS0 panic=-1 quiet",
-            "-serial", f"file:{console}",
-        )  # fmt: skip
+            scratch,
+            512,
+            "-kernel",
+            str(kernel),
+            "-append",
+            "console=ttyS0 panic=-1 quiet",
+            "-serial",
+            f"file:{console}",
+        )
     except ToolTimedOut:
-        return Accelerator(KvmState.BROKEN, f"{kernel.name} had not started in it after {_TRIAL_SECONDS:.0f} s")
+        return Accelerator(
+            KvmState.BROKEN, f"{kernel.name} had not started in it after {_TRIAL_SECONDS:.0f} s"
+        )
     if _KERNEL_UP in console.read_bytes():
         return Accelerator(KvmState.WORKS)
     return Accelerator(KvmState.BROKEN, _complaint(guest) or f"{kernel.name} did not start in it")
@@ -113,30 +132,59 @@ def _run_guest(scratch: Path, memory: int, *devices: str) -> CompletedCommand:
     """`memory` in MiB."""
     return run(
         [
-            _QEMU, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
-            "-machine", "pc,graphics=off", "-accel", "kvm", "-cpu", "max", "-m", str(memory), *devices,
+            _QEMU,
+            "-nodefaults",
+            "-no-user-config",
+            "-display",
+            "none",
+            "-no-reboot",
+            "-machine",
+            "pc,graphics=off",
+            "-accel",
+            "kvm",
+            "-cpu",
+            "max",
+            "-m",
+            str(memory),
+            *devices,
         ],
-        timeout=_TRIAL_SECONDS, accept=None, cwd=scratch,
-    )  # fmt: skip
+        timeout=_TRIAL_SECONDS,
+        accept=None,
+        cwd=scratch,
+    )
 
 
 def _judge(guest: CompletedCommand) -> Accelerator:
     if guest.status == _GOOD_STATUS:
         return Accelerator(KvmState.WORKS)
-    return Accelerator(KvmState.BROKEN, _complaint(guest) or f"a trial guest ended with status {guest.status}")
+    return Accelerator(
+        KvmState.BROKEN, _complaint(guest) or f"a trial guest ended with status {guest.status}"
+    )
 
 
 def _complaint(guest: CompletedCommand) -> str:
-    return last_lines(guest.stderr).removeprefix(f"{_QEMU}: ").removeprefix("error: ").partition("; ")[0]
+    return (
+        last_lines(guest.stderr)
+        .removeprefix(f"{_QEMU}: ")
+        .removeprefix("error: ")
+        .partition("; ")[0]
+    )
 
 
 def _trial() -> Trial:
     """The answer depends on the trial itself, the kernels, QEMU's binary, the device node."""
     node = _KVM.stat()
     return Trial(
-        "kvm", "boot sector, kernel", str(_readable_kernel()), platform.release(), platform.machine(),
-        file_facts(Path(require(_QEMU))), node.st_ino, node.st_rdev, node.st_ctime_ns,
-    )  # fmt: skip
+        "kvm",
+        "boot sector, kernel",
+        str(_readable_kernel()),
+        platform.release(),
+        platform.machine(),
+        file_facts(Path(require(_QEMU))),
+        node.st_ino,
+        node.st_rdev,
+        node.st_ctime_ns,
+    )
 
 
 def _recalled(trial: Trial) -> Accelerator | None:

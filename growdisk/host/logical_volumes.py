@@ -1,4 +1,7 @@
-"""The host's logical volumes, as `lvs` reports them. Spec: lvs(8), lvmreport(7), lvmthin(7), lvmsystemid(7)."""
+"""The host's logical volumes, as `lvs` reports them.
+
+Spec: lvs(8), lvmreport(7), lvmthin(7), lvmsystemid(7).
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,9 @@ _METADATA_FULL = 95.0
 
 @dataclass(frozen=True)
 class HostVolume:
-    """The columns of lvs that growdisk asks for, in its words; "" where a column says nothing of a volume."""
+    """The columns of lvs that growdisk asks for, in its words;
+    "" where a column says nothing of a volume.
+    """
 
     lv_kernel_major: str
     lv_kernel_minor: str
@@ -49,7 +54,10 @@ class PoolUse:
 
     @property
     def free(self) -> int:
-        """Bytes that it can still take. If its metadata are nearly full, that is as little as of those."""
+        """Bytes that it can still take.
+
+        If its metadata are nearly full, that is as little as of those.
+        """
         taken = self.data if self.metadata < _METADATA_FULL else max(self.data, self.metadata)
         return int(self.size * (100 - taken) / 100)
 
@@ -91,6 +99,8 @@ def pool_of(own: HostVolume, volumes: list[HostVolume]) -> HostVolume | None:
 def use_of_pool(pool: HostVolume) -> PoolUse:
     """NotThatValue, if its columns hold no numbers."""
     try:
-        return PoolUse(int(pool.lv_size), float(pool.data_percent or 0), float(pool.metadata_percent or 0))
+        return PoolUse(
+            int(pool.lv_size), float(pool.data_percent or 0), float(pool.metadata_percent or 0)
+        )
     except ValueError as error:
         raise NotThatValue(str(error)) from error

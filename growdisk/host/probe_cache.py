@@ -1,4 +1,6 @@
-"""What was found out about this machine by trying it: remembered until something that it depends on changes."""
+"""What was found out about this machine by trying it:
+remembered until something that it depends on changes.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ class Trial:
     def __init__(self, name: str, *facts: object) -> None:
         self._name = name
         told = repr((Path("/proc/sys/kernel/random/boot_id").read_text(), *facts))
-        self._file = cache_directory() / f"{name}-{hashlib.sha256(told.encode()).hexdigest()[:16]}.json"
+        self._file = (
+            cache_directory() / f"{name}-{hashlib.sha256(told.encode()).hexdigest()[:16]}.json"
+        )
 
     def recall(self) -> dict[str, str] | None:
         try:

@@ -1,7 +1,8 @@
 """Runs a host tool on a file that a guest has made, so that nothing but that file can suffer.
 
-A hostile file system may take over the tool that reads it. Then it finds: no network, no other process, no file of
-this machine but a read-only /usr, no privilege to gain, and limits on time and memory; it ends when growdisk ends.
+A hostile file system may take over the tool that reads it. Then it finds: no network, no other
+process, no file of this machine but a read-only /usr, no privilege to gain, and limits on time and
+memory; it ends when growdisk ends.
 """
 
 from __future__ import annotations
@@ -30,27 +31,43 @@ _ENVIRONMENT = {"LC_ALL": "C", "PATH": "/usr/sbin:/usr/bin"}
 
 
 def run_confined(
-    argv: Sequence[str], disk: Path, *, writable: bool, accept: Collection[int] | None = (0,),
-    seconds: float = _SECONDS, work: int = _WORK, memory: int = _MEMORY, input: str | None = None,
-) -> CompletedCommand:  # fmt: skip
-    """Run `argv`, which names the file `disk` as DISK. Raises what command.run() raises, in the tool's own name.
+    argv: Sequence[str],
+    disk: Path,
+    *,
+    writable: bool,
+    accept: Collection[int] | None = (0,),
+    seconds: float = _SECONDS,
+    work: int = _WORK,
+    memory: int = _MEMORY,
+    input: str | None = None,
+) -> CompletedCommand:
+    """Run `argv`, which names the file `disk` as DISK.
 
-    `seconds` are those of the clock, `work` of the processor: a busy machine does not make a tool look like one caught
-    in a loop.
+    Raises what command.run() raises, in the tool's own name. `seconds` are those of the clock,
+    `work` of the processor: a busy machine does not make a tool look like one caught in a loop.
     """
     return _run_within(_walls(disk, writable=writable), argv, accept, seconds, work, memory, input)
 
 
-def run_confined_beside(argv: Sequence[str], folder: Path, *, seconds: float, work: int) -> CompletedCommand:
-    """The same where `argv` looks at all files of `folder`, which it names as FOLDER, and changes none."""
+def run_confined_beside(
+    argv: Sequence[str], folder: Path, *, seconds: float, work: int
+) -> CompletedCommand:
+    """The same where `argv` looks at all files of `folder`,
+    which it names as FOLDER, and changes none.
+    """
     walls = [*_system(), "--dev", "/dev", "--ro-bind", str(folder), FOLDER, *_closed()]
     return _run_within(walls, argv, (0,), seconds, work, _MEMORY, None)
 
 
 def _run_within(
-    walls: Sequence[str], argv: Sequence[str], accept: Collection[int] | None, seconds: float, work: int, memory: int,
+    walls: Sequence[str],
+    argv: Sequence[str],
+    accept: Collection[int] | None,
+    seconds: float,
+    work: int,
+    memory: int,
     input: str | None,
-) -> CompletedCommand:  # fmt: skip
+) -> CompletedCommand:
     limits = ["prlimit", f"--as={memory}", f"--cpu={work}", "--core=0", "--nofile=64", "--"]
     words = ["bwrap", *walls, "--", *limits, *argv]
     try:
@@ -58,20 +75,40 @@ def _run_within(
     except ToolFailed as error:
         if error.status not in _OUT_OF_WORK:
             raise
-        raise ToolTimedOut(argv[0], work, "it worked without an end: is the file system made to do that?") from error
+        raise ToolTimedOut(
+            argv[0], work, "it worked without an end: is the file system made to do that?"
+        ) from error
 
 
 def confined_kernel(
-    argv: Sequence[str], disks: Mapping[str, Path], exchange: Path, modules: Path, *, memory: int, work: int = _WORK,
+    argv: Sequence[str],
+    disks: Mapping[str, Path],
+    exchange: Path,
+    modules: Path,
+    *,
+    memory: int,
+    work: int = _WORK,
     syscall_filter: int | None = None,
-) -> list[str]:  # fmt: skip
-    """The command that runs a kernel as a program within the same walls, on the files `disks` under the names it knows.
+) -> list[str]:
+    """The command that runs a kernel as a program within the same walls,
+    on the files `disks` under the names it knows.
 
-    It may also write to the folder `exchange`, and keeps its `memory`, in bytes, in a file that nobody sees. Each of
-    its processes may take `work` seconds of the processor. All of them share one: it has but one itself, and to wake
-    each other on another one takes them four times as long. `syscall_filter` is an open file with a seccomp program.
+    It may also write to the folder `exchange`, and keeps its `memory`, in bytes, in a file that
+    nobody sees. Each of its processes may take `work` seconds of the processor. All of them share
+    one: it has but one itself, and to wake each other on another one takes them four times as long.
+    `syscall_filter` is an open file with a seccomp program.
     """
-    walls = [*_system(), "--proc", "/proc", "--dev", "/dev", "--size", str(memory + _ROOM), "--tmpfs", "/tmp"]
+    walls = [
+        *_system(),
+        "--proc",
+        "/proc",
+        "--dev",
+        "/dev",
+        "--size",
+        str(memory + _ROOM),
+        "--tmpfs",
+        "/tmp",
+    ]
     for place in ("/run", "/sys", "/etc", "/sysroot", "/uml/lib"):
         walls += ["--dir", place]
     walls += ["--ro-bind", str(modules), "/uml/lib/modules", "--bind", str(exchange), "/exchange"]
@@ -93,7 +130,16 @@ def _some_cpu() -> int:
 
 
 def _system() -> list[str]:
-    words = ["--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL", "--ro-bind", "/usr", "/usr"]
+    words = [
+        "--unshare-all",
+        "--die-with-parent",
+        "--new-session",
+        "--cap-drop",
+        "ALL",
+        "--ro-bind",
+        "/usr",
+        "/usr",
+    ]
     for name in _MERGED:
         if Path(f"/{name}").is_symlink():
             words += ["--symlink", f"usr/{name}", f"/{name}"]
@@ -112,6 +158,9 @@ def _walls(disk: Path, *, writable: bool) -> list[str]:
 
 
 def _closed() -> list[str]:
-    words = ["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/", "--clearenv"]  # no memory to fill either
+    # no memory to fill either
+    words = ["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/", "--clearenv"]
     environment = {**_ENVIRONMENT, **clock.environment()}
-    return words + [word for name, value in environment.items() for word in ("--setenv", name, value)]
+    return words + [
+        word for name, value in environment.items() for word in ("--setenv", name, value)
+    ]

@@ -1,7 +1,9 @@
-"""Templates: the only user of jinja2. Two environments: shell scripts for guests, and expressions of playbooks.
+"""Templates: the only user of jinja2.
 
-A playbook may come from anybody: its expressions run in jinja2's sandbox (no attributes that lead out of the values,
-nothing that changes them), a name that is not known is an error, and no expression makes a text of gigabytes.
+Two environments: shell scripts for guests, and expressions of playbooks. A playbook may come from
+anybody: its expressions run in jinja2's sandbox (no attributes that lead out of the values, nothing
+that changes them), a name that is not known is an error, and no expression makes a text of
+gigabytes.
 """
 
 from __future__ import annotations
@@ -26,30 +28,53 @@ StrictUndefined = jinja2.StrictUndefined
 
 
 class _Bare(jinja2.ext.Extension):
-    """Leaves out what no shell reads: comments, indents, empty lines. Of the template: a value may look like one."""
+    """Leaves out what no shell reads: comments, indents, empty lines.
+
+    Of the template: a value may look like one.
+    """
 
     def preprocess(self, source: str, name: str | None, filename: str | None = None) -> str:
         lines = (line.lstrip(" ") for line in source.splitlines(keepends=True))
-        return "".join(line for line in lines if line.strip() and (not line.startswith("#") or line.startswith("#!")))
+        return "".join(
+            line
+            for line in lines
+            if line.strip() and (not line.startswith("#") or line.startswith("#!"))
+        )
 
 
 @cache
-def shell_environment(finalize: Callable[[object], str], *, comments: bool = True) -> jinja2.Environment:
-    """For templates/*.sh.j2, each compiled once. Shell is full of {% and {#, as in {%s} and ${#x}."""
+def shell_environment(
+    finalize: Callable[[object], str], *, comments: bool = True
+) -> jinja2.Environment:
+    """For templates/*.sh.j2, each compiled once.
+
+    Shell is full of {% and {#, as in {%s} and ${#x}.
+    """
     return jinja2.Environment(
         extensions=[] if comments else [_Bare],
-        block_start_string="<%", block_end_string="%>", comment_start_string="<#", comment_end_string="#>",
-        loader=jinja2.PackageLoader("growdisk.guest_scripts"), undefined=jinja2.StrictUndefined, finalize=finalize,
-        keep_trailing_newline=True, autoescape=False,
-    )  # fmt: skip
+        block_start_string="<%",
+        block_end_string="%>",
+        comment_start_string="<#",
+        comment_end_string="#>",
+        loader=jinja2.PackageLoader("growdisk.guest_scripts"),
+        undefined=jinja2.StrictUndefined,
+        finalize=finalize,
+        keep_trailing_newline=True,
+        autoescape=False,
+    )
 
 
 def html_environment(package: str) -> jinja2.Environment:
-    """For templates/*.html.j2 of a package: every value is escaped, and a name that is not known is an error."""
+    """For templates/*.html.j2 of a package:
+    every value is escaped, and a name that is not known is an error.
+    """
     return jinja2.Environment(
-        loader=jinja2.PackageLoader(package), undefined=jinja2.StrictUndefined, autoescape=True, trim_blocks=True,
+        loader=jinja2.PackageLoader(package),
+        undefined=jinja2.StrictUndefined,
+        autoescape=True,
+        trim_blocks=True,
         lstrip_blocks=True,
-    )  # fmt: skip
+    )
 
 
 class TooLarge(ValueError):
@@ -59,11 +84,17 @@ class TooLarge(ValueError):
 class _Sandbox(jinja2.sandbox.ImmutableSandboxedEnvironment):
     intercepted_binops: ClassVar[frozenset[str]] = frozenset({"*", "**"})  # type: ignore[misc]
 
-    def call_binop(self, context: jinja2.runtime.Context, operator: str, left: object, right: object) -> object:
+    def call_binop(
+        self, context: jinja2.runtime.Context, operator: str, left: object, right: object
+    ) -> object:
         if operator == "**" and isinstance(right, int | float) and abs(right) > _HIGHEST_POWER:
             raise TooLarge("the power is too high")
         for many, times in ((left, right), (right, left)):
-            if isinstance(many, str | list | tuple) and isinstance(times, int) and len(many) * times > _LONGEST:
+            if (
+                isinstance(many, str | list | tuple)
+                and isinstance(times, int)
+                and len(many) * times > _LONGEST
+            ):
                 raise TooLarge("the result is too long")
         return super().call_binop(context, operator, left, right)
 
@@ -72,21 +103,28 @@ class Sandbox:
     """Expressions and texts of playbooks, with `filters` and `tests` beside jinja2's own."""
 
     def __init__(
-        self, filters: Mapping[str, Callable[..., object]], tests: Mapping[str, Callable[..., object]]
+        self,
+        filters: Mapping[str, Callable[..., object]],
+        tests: Mapping[str, Callable[..., object]],
     ) -> None:
-        self._environment = _Sandbox(undefined=jinja2.StrictUndefined, keep_trailing_newline=True, autoescape=False)
+        self._environment = _Sandbox(
+            undefined=jinja2.StrictUndefined, keep_trailing_newline=True, autoescape=False
+        )
         self._environment.filters.update(filters)
         self._environment.tests.update(tests)
 
     def names_in(self, text: str, *, expression: bool = False) -> tuple[set[str], set[str]]:
-        """The variables that it asks for, and those of them that may be missing (`x is defined`, `x | default(1)`).
+        """The variables that it asks for, and those of them that may be missing (`x
+        is defined`, `x | default(1)`).
 
         Failure (jinja2's TemplateSyntaxError) where it cannot be read.
         """
         source = "{{ (" + text + ") }}" if expression else text
         tree = self._environment.parse(source)
         self._environment.from_string(source)  # unknown filters and tests are found here
-        spared = (node for node in tree.find_all((nodes.Filter, nodes.Test)) if node.name in _FORGIVING)
+        spared = (
+            node for node in tree.find_all((nodes.Filter, nodes.Test)) if node.name in _FORGIVING
+        )
         optional = {node.node.name for node in spared if isinstance(node.node, nodes.Name)}
         return set(jinja2.meta.find_undeclared_variables(tree)), optional
 
@@ -95,8 +133,13 @@ class Sandbox:
         return self._environment.from_string(text).render(values)
 
     def value(self, expression: str, values: Mapping[str, object]) -> object:
-        """What an expression comes to, as the value that it is. Unknown names are an error as soon as they are used."""
-        found: object = self._environment.compile_expression(expression, undefined_to_none=False)(**values)
+        """What an expression comes to, as the value that it is.
+
+        Unknown names are an error as soon as they are used.
+        """
+        found: object = self._environment.compile_expression(expression, undefined_to_none=False)(
+            **values
+        )
         if isinstance(found, jinja2.Undefined):
             str(found)  # raises, in jinja2's own words
         return found

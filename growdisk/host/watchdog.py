@@ -1,7 +1,9 @@
-"""A limit for calls that cannot be interrupted: when time is over, the child processes they wait for are killed.
+"""A limit for calls that cannot be interrupted:
+when time is over, the child processes they wait for are killed.
 
-libguestfs has no time limits of its own, and its handle is locked while a call runs: killing what it waits for, from
-another thread, is the only way back. Only children of this process that show a given word in their command line die.
+libguestfs has no time limits of its own, and its handle is locked while a call runs: killing what
+it waits for, from another thread, is the only way back. Only children of this process that show a
+given word in their command line die.
 """
 
 from __future__ import annotations
@@ -26,9 +28,12 @@ class TimeLimit:
 
 
 @contextlib.contextmanager
-def time_limit(seconds: float, *words: str, cancelled: Callable[[], bool] = lambda: False) -> Iterator[TimeLimit]:
-    """Kill our children that have one of `words` in their command line when the block takes longer than `seconds`, or
-    when `cancelled` says so: again and again until the block has ended, for the one to die may not have begun yet.
+def time_limit(
+    seconds: float, *words: str, cancelled: Callable[[], bool] = lambda: False
+) -> Iterator[TimeLimit]:
+    """Kill our children that have one of `words` in their command line when the block takes longer
+    than `seconds`, or when `cancelled` says so: again and again until the block has ended, for the
+    one to die may not have begun yet.
     """
     limit, done = TimeLimit(), threading.Event()
     end = time.monotonic() + seconds
@@ -59,8 +64,9 @@ def kill_children(words: tuple[str, ...]) -> None:
 def kill_all(word: str) -> None:
     """SIGKILL to whoever has `word` in its command line, but this process, until nobody has.
 
-    Children of children as well: a very young one of bwrap's does not yet die with its parent, and would wait for it
-    for ever. So the word must be one that nobody else can have, such as a path of ours.
+    Children of children as well: a very young one of bwrap's does not yet die with its parent, and
+    would wait for it for ever. So the word must be one that nobody else can have, such as a path of
+    ours.
     """
     for _ in range(_ROUNDS):
         found = [pid for pid in _everybody() if word in _command_line(pid)]
@@ -73,7 +79,11 @@ def kill_all(word: str) -> None:
 
 
 def _everybody() -> list[int]:
-    return [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit() and int(path.name) != os.getpid()]
+    return [
+        int(path.name)
+        for path in Path("/proc").iterdir()
+        if path.name.isdigit() and int(path.name) != os.getpid()
+    ]
 
 
 def _children() -> list[int]:
@@ -87,6 +97,8 @@ def _children() -> list[int]:
 
 def _command_line(pid: int) -> str:
     try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        return (
+            Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        )
     except OSError:
         return ""

@@ -1,6 +1,7 @@
-"""YAML in and out: the only user of yaml. Every value knows where it stands, so that an error can say file:line:column.
+"""YAML in and out: the only user of yaml.
 
-YAML 1.1 as Ansible reads it (PyYAML's safe loader), but a date stays the text that it was, a key may not stand twice in
+Every value knows where it stands, so that an error can say file:line:column. YAML 1.1 as Ansible
+reads it (PyYAML's safe loader), but a date stays the text that it was, a key may not stand twice in
 a mapping, and anchors may not be used to make a file of a few lines into gigabytes.
 """
 
@@ -20,7 +21,8 @@ from growdisk.fast_dataclass import dataclass
 
 _MOST_VALUES = 100_000
 _LARGEST_FILE = 8 << 20
-_NO_NAME = re.compile("[\0\ud800-\udfff]")  # what no file, machine or argument of a command can have
+# what no file, machine or argument of a command can have
+_NO_NAME = re.compile("[\0\ud800-\udfff]")
 Scalar = str | int | float | bool | bytes | None
 
 
@@ -94,13 +96,19 @@ def read_yaml(path: Path) -> Located | None:
         with path.open("rb") as file:
             content = file.read(_LARGEST_FILE + 1)
         if len(content) > _LARGEST_FILE:
-            raise BadFile("the file is too large", place=str(path), reason="nobody writes that much by hand")
+            raise BadFile(
+                "the file is too large", place=str(path), reason="nobody writes that much by hand"
+            )
         text = content.decode("utf-8")
     except OSError as error:
         reason = error.strerror or str(error)
-        raise BadFile("cannot be read", place=str(path), reason=reason, hint="check the path") from error
+        raise BadFile(
+            "cannot be read", place=str(path), reason=reason, hint="check the path"
+        ) from error
     except UnicodeDecodeError as error:
-        raise BadFile("it is no text", place=str(path), reason="it is not UTF-8", hint="name another file") from error
+        raise BadFile(
+            "it is no text", place=str(path), reason="it is not UTF-8", hint="name another file"
+        ) from error
     return parse_yaml(text, str(path))
 
 
@@ -116,7 +124,9 @@ def parse_yaml(text: str, name: str) -> Located | None:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place: Place | str = Place(name, mark.line + 1, mark.column + 1) if mark else name
-        raise BadFile(error.problem or "it is no YAML", place=place, reason=error.context or "") from error
+        raise BadFile(
+            error.problem or "it is no YAML", place=place, reason=error.context or ""
+        ) from error
     except (yaml.YAMLError, ValueError) as error:
         raise BadFile("it is no YAML", place=name, reason=_one_line(error)) from error
     except RecursionError as error:
@@ -128,9 +138,14 @@ def parse_yaml(text: str, name: str) -> Located | None:
 def as_yaml(value: object) -> str:
     """A value as people write it: a playbook with its comments left out. Ends with a line break."""
     text: str = yaml.dump(
-        value, Dumper=_Indented, sort_keys=False, default_flow_style=False, width=110, allow_unicode=True,
+        value,
+        Dumper=_Indented,
+        sort_keys=False,
+        default_flow_style=False,
+        width=110,
+        allow_unicode=True,
         explicit_start=True,
-    )  # fmt: skip
+    )
     return text
 
 
@@ -153,7 +168,9 @@ class _Reader:
         place = self._place(node)
         self._count += 1
         if self._count > _MOST_VALUES:
-            raise BadFile("there are too many values", place=place, reason="anchors are used too often")
+            raise BadFile(
+                "there are too many values", place=place, reason="anchors are used too often"
+            )
         if id(node) in self._open:
             raise BadFile("this contains itself", place=place)
         self._open.add(id(node))
@@ -173,7 +190,9 @@ class _Reader:
         if not _is_scalar(value):
             raise BadFile(f"{node.tag} is not known here", place=self._place(node))
         if isinstance(value, str) and _NO_NAME.search(value):
-            raise BadFile("this has a character that is none (NUL, or half of one)", place=self._place(node))
+            raise BadFile(
+                "this has a character that is none (NUL, or half of one)", place=self._place(node)
+            )
         return value
 
     def _entries(self, node: MappingNode) -> Entries:
@@ -197,9 +216,11 @@ class _Reader:
     def _key(self, node: Node) -> str:
         if not isinstance(node, ScalarNode):
             raise BadFile(
-                "a key must be a word", place=self._place(node), reason="{{ }} without quotes is a mapping to YAML",
+                "a key must be a word",
+                place=self._place(node),
+                reason="{{ }} without quotes is a mapping to YAML",
                 hint='put an expression into quotes: "{{ name }}"',
-            )  # fmt: skip
+            )
         return str(node.value)
 
     def _place(self, node: Node) -> Place:

@@ -1,9 +1,11 @@
-"""What QEMU does to a running machine's images in jobs: snapshots with memory, overlays, and merging them again.
+"""What QEMU does to a running machine's images in jobs:
+snapshots with memory, overlays, and merging them again.
 
-Traps, all measured with QEMU 7.2: a snapshot-load that fails leaves the machine stopped in the state "restore-vm";
-snapshot-save takes any list of disks without a word, and one that leaves out a writable disk tears memory and disks
-apart; saving and loading stop the machine, and the monitor, for as long as they take. A job has a name that a later
-process finds: one that was left behind by a growdisk that died is waited for, not begun a second time.
+Traps, all measured with QEMU 7.2: a snapshot-load that fails leaves the machine stopped in the
+state "restore-vm"; snapshot-save takes any list of disks without a word, and one that leaves out a
+writable disk tears memory and disks apart; saving and loading stop the machine, and the monitor,
+for as long as they take. A job has a name that a later process finds: one that was left behind by a
+growdisk that died is waited for, not begun a second time.
 """
 
 from __future__ import annotations
@@ -28,7 +30,9 @@ class JobFailed(OperationFailed):
     DO: ClassVar[str] = "{hint}"
     verb: str
     reason: str
-    hint: str = "fix the cause (df -h shows full file systems on the host), and run the same command again"
+    hint: str = (
+        "fix the cause (df -h shows full file systems on the host), and run the same command again"
+    )
 
 
 @dataclass(frozen=True)
@@ -40,17 +44,25 @@ class _Job:
 
 
 def snapshot_disks(machine: Machine) -> tuple[LiveDisk, ...]:
-    """The disks that a snapshot must take together, lest memory and disks tell different stories."""
+    """The disks that a snapshot must take together,
+    lest memory and disks tell different stories.
+    """
     return tuple(disk for disk in machine.disks() if not disk.read_only)
 
 
 def save(machine: Machine, key: str, name: str) -> None:
-    """A snapshot of memory and all writable disks; the memory goes into the image of the disk `key`."""
+    """A snapshot of memory and all writable disks;
+    the memory goes into the image of the disk `key`.
+    """
     nodes = [disk.node for disk in snapshot_disks(machine)]
     _run(
-        machine, "snapshot-save", "take a snapshot of the running guest", tag=name, vmstate=machine.disk(key).node,
+        machine,
+        "snapshot-save",
+        "take a snapshot of the running guest",
+        tag=name,
+        vmstate=machine.disk(key).node,
         devices=nodes,
-    )  # fmt: skip
+    )
 
 
 def load(machine: Machine, key: str, name: str) -> None:
@@ -58,9 +70,13 @@ def load(machine: Machine, key: str, name: str) -> None:
     nodes = [disk.node for disk in snapshot_disks(machine)]
     try:
         _run(
-            machine, "snapshot-load", "put the running guest back", tag=name, vmstate=machine.disk(key).node,
+            machine,
+            "snapshot-load",
+            "put the running guest back",
+            tag=name,
+            vmstate=machine.disk(key).node,
             devices=nodes,
-        )  # fmt: skip
+        )
     except JobFailed:
         if machine.status() == "restore-vm":
             machine.monitor.execute("cont")
@@ -74,22 +90,36 @@ def delete(machine: Machine, name: str) -> None:
 
 
 def put_overlay(machine: Machine, key: str, overlay: Path, node: str) -> None:
-    """From now on the guest writes to `overlay`, a qcow2 file of the disk's size that is there already."""
+    """From now on the guest writes to `overlay`, a qcow2 file of the
+    disk's size that is there already.
+    """
     machine.monitor.execute(
-        "blockdev-snapshot-sync", node_name=machine.disk(key).node, snapshot_file=str(overlay),
-        snapshot_node_name=node, format="qcow2", mode="existing",
-    )  # fmt: skip
+        "blockdev-snapshot-sync",
+        node_name=machine.disk(key).node,
+        snapshot_file=str(overlay),
+        snapshot_node_name=node,
+        format="qcow2",
+        mode="existing",
+    )
 
 
-def merge_overlays(machine: Machine, key: str, base_node: str, check: Callable[[], None] = lambda: None) -> None:
-    """Write everything from the overlays down to `base_node`, while the guest runs, and let it go on there.
+def merge_overlays(
+    machine: Machine, key: str, base_node: str, check: Callable[[], None] = lambda: None
+) -> None:
+    """Write everything from the overlays down to `base_node`,
+    while the guest runs, and let it go on there.
 
-    When `check` raises, the job is cancelled: the guest stays on its overlays, and a later merge does it all again.
+    When `check` raises, the job is cancelled: the guest stays on its overlays, and a later merge
+    does it all again.
     """
     job = f"{OUR_JOBS}merge"
     if not _find(machine, job):
         machine.monitor.execute(
-            "block-commit", job_id=job, device=machine.disk(key).node, base_node=base_node, auto_dismiss=False
+            "block-commit",
+            job_id=job,
+            device=machine.disk(key).node,
+            base_node=base_node,
+            auto_dismiss=False,
         )
     while (found := _find(machine, job)) and found.status != "concluded":
         if found.status == "ready":
@@ -104,7 +134,9 @@ def merge_overlays(machine: Machine, key: str, base_node: str, check: Callable[[
 
 
 def _cancel(machine: Machine, name: str) -> None:
-    """Once a job is about to switch over, it ends by itself; what there is to dismiss is the same."""
+    """Once a job is about to switch over, it ends by itself;
+    what there is to dismiss is the same.
+    """
     with contextlib.suppress(CommandRefused):
         machine.monitor.execute("block-job-cancel", device=name, force=True)
     if ended := _wait(machine, _find(machine, name)):

@@ -1,7 +1,8 @@
 """The QEMU guest agent: runs scripts in a guest without any network, by guest-exec.
 
-The channel is a serial line with no sense of who is connected: answers to somebody else's old questions may still be in
-it. So a connection begins with guest-sync-delimited, which tells its own answer from all before.
+The channel is a serial line with no sense of who is connected: answers to somebody else's old
+questions may still be in it. So a connection begins with guest-sync-delimited, which tells its own
+answer from all before.
 """
 
 from __future__ import annotations
@@ -83,14 +84,17 @@ class AgentShell:
         allowed = {command.name for command in info.supported_commands if command.enabled}
         if "guest-get-osinfo" in allowed and _is_windows(call):
             raise GuestUnreachable(
-                cls.name, reason="the guest is Windows, in which growdisk runs no scripts",
+                cls.name,
+                reason="the guest is Windows, in which growdisk runs no scripts",
                 hint="shut it down: growdisk grows NTFS at rest",
-            )  # fmt: skip
+            )
         if not {"guest-exec", "guest-exec-status"} <= allowed:
             raise GuestUnreachable(
-                cls.name, reason="it answers, but the guest's configuration forbids guest-exec",
-                hint="allow guest-exec (blacklist, block-rpcs in /etc/qemu/qemu-ga.conf), or give --ssh root@GUEST",
-            )  # fmt: skip
+                cls.name,
+                reason="it answers, but the guest's configuration forbids guest-exec",
+                hint="allow guest-exec (blacklist, block-rpcs in /etc/qemu/qemu-ga.conf), or give "
+                "--ssh root@GUEST",
+            )
         return cls(call, close)
 
     def run(self, script: str, timeout: float, told: Told | None = None) -> GuestAnswer:
@@ -103,7 +107,8 @@ class AgentShell:
     def freeze(self) -> bool:
         """Bring the guest's file systems to rest, where it can. They must be thawed within seconds.
 
-        An agent that does not answer in time may freeze them yet: then the thaw waits in its channel.
+        An agent that does not answer in time may freeze them yet: then the thaw waits in its
+        channel.
         """
         try:
             self._call("guest-fsfreeze-freeze", {}, CALL_SECONDS)
@@ -125,7 +130,8 @@ class AgentShell:
     def _run(self, script: str, timeout: float, overheard: OutputTail | None) -> GuestAnswer:
         deadline = time.monotonic() + timeout
         arguments = {
-            "path": "/bin/sh", "arg": overheard.words if overheard else ["-s"], "capture-output": True,
+            "path": "/bin/sh", "arg": overheard.words if overheard else ["-s"],
+            "capture-output": True,
             "input-data": base64.b64encode(script.encode()).decode(),
         }  # fmt: skip
         started = converted(self._call("guest-exec", arguments, CALL_SECONDS), _Started)
@@ -147,12 +153,16 @@ class AgentShell:
 
 def _is_windows(call: AgentCall) -> bool:
     with contextlib.suppress(AgentError, NotThatValue):
-        return converted(fields(call("guest-get-osinfo", {}, CALL_SECONDS)), _System).id == "mswindows"
+        return (
+            converted(fields(call("guest-get-osinfo", {}, CALL_SECONDS)), _System).id == "mswindows"
+        )
     return False
 
 
 class AgentSocket:
-    """The host's end of the agent's channel, as QEMU's `-chardev socket,path=...,server=on` makes it."""
+    """The host's end of the agent's channel, as QEMU's `-chardev
+    socket,path=...,server=on` makes it.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -168,12 +178,19 @@ class AgentSocket:
             channel._synchronise()
         except (OSError, AgentError) as error:
             channel.close()
-            reason = "nobody in the guest answers on its channel" if isinstance(error, TimeoutError) else str(error)
+            reason = (
+                "nobody in the guest answers on its channel"
+                if isinstance(error, TimeoutError)
+                else str(error)
+            )
             raise GuestUnreachable(f"the guest agent ({path})", reason=reason) from error
         return channel
 
     def call(self, command: str, arguments: Mapping[str, object], timeout: float) -> object:
-        """The answer's value. AgentError where the agent refuses; OSError (TimeoutError) where it is silent."""
+        """The answer's value.
+
+        AgentError where the agent refuses; OSError (TimeoutError) where it is silent.
+        """
         self._send({"execute": command, "arguments": dict(arguments)})
         answer = self._answer(time.monotonic() + timeout)
         if "error" in answer:
@@ -185,7 +202,9 @@ class AgentSocket:
             self._socket.close()
 
     def _synchronise(self) -> None:
-        """0xff makes the agent forget half a command of somebody before us, and marks where our answer begins."""
+        """0xff makes the agent forget half a command of somebody before us,
+        and marks where our answer begins.
+        """
         number, deadline = secrets.randbelow(1 << 31), time.monotonic() + _SYNC_SECONDS
         self._socket.sendall(b"\xff")
         self._send({"execute": "guest-sync-delimited", "arguments": {"id": number}})
@@ -231,11 +250,12 @@ def _words(error: object) -> str:
     return str(error.get("desc", error))[:300] if isinstance(error, dict) else str(error)[:300]
 
 
-# What a script that runs by guest-exec says meanwhile: the agent itself hands its output over at its end only.
+# What a script that runs by guest-exec says meanwhile: the agent itself hands its output over at
+# its end only.
 #
-# So its stderr goes to a file in the guest's /run, which is read through the agent's file commands while it grows; at
-# the end the script's shell hands over all of it as stderr, and takes the file away. Where the agent may not read
-# files, or there is no /run, the lines come at the end.
+# So its stderr goes to a file in the guest's /run, which is read through the agent's file commands
+# while it grows; at the end the script's shell hands over all of it as stderr, and takes the file
+# away. Where the agent may not read files, or there is no /run, the lines come at the end.
 
 _SHELL = """\
 umask 077
@@ -278,9 +298,13 @@ class OutputTail:
             return
         try:
             if self._handle is None:
-                opened = self._call("guest-file-open", {"path": self._path, "mode": "r"}, CALL_SECONDS)
+                opened = self._call(
+                    "guest-file-open", {"path": self._path, "mode": "r"}, CALL_SECONDS
+                )
                 self._handle = converted(opened, int)
-            read = self._call("guest-file-read", {"handle": self._handle, "count": _PIECE}, CALL_SECONDS)
+            read = self._call(
+                "guest-file-read", {"handle": self._handle, "count": _PIECE}, CALL_SECONDS
+            )
         except AgentError:
             self._tries -= 1  # not there yet, or not allowed
             return

@@ -1,6 +1,8 @@
-"""Asks a running guest's own blkid what it sees on its devices: the second opinion where the disk is in use.
+"""Asks a running guest's own blkid what it sees on its devices:
+the second opinion where the disk is in use.
 
-The answer is the guest's word, as is all that growdisk knows of a running one. Nothing of it reaches a command.
+The answer is the guest's word, as is all that growdisk knows of a running one. Nothing of it
+reaches a command.
 """
 
 from __future__ import annotations
@@ -33,8 +35,13 @@ class GuestPlace:
     size: int = 0
 
 
-def ask_guest(shell: GuestShell, places: Mapping[str, GuestPlace]) -> dict[str, Verdict] | CannotAsk:
-    """What the guest's blkid finds at each of `places` (plain names), or why it cannot be asked. GuestLost."""
+def ask_guest(
+    shell: GuestShell, places: Mapping[str, GuestPlace]
+) -> dict[str, Verdict] | CannotAsk:
+    """What the guest's blkid finds at each of `places` (plain names), or why it cannot be asked.
+
+    GuestLost.
+    """
     questions = (_question(name, place) for name, place in places.items())
     answer = shell.run(_KNOWN + "".join(questions), _SECONDS)
     if answer.status == _UNKNOWN:

@@ -1,4 +1,5 @@
-"""A running guest's disk as the guest itself reads it: a BlockDevice by dd and base64 through a GuestShell.
+"""A running guest's disk as the guest itself reads it:
+a BlockDevice by dd and base64 through a GuestShell.
 
 So the same readers and the same planner serve running guests. Nothing is ever written this way.
 """
@@ -22,7 +23,8 @@ _LIST = """\
 for entry in /sys/block/*; do
     name=${entry##*/}
     case $name in loop*|ram*|sr*|fd*|zram*|dm-*|md*|nbd*) continue ;; esac
-    serial=$(cat "$entry/serial" 2>/dev/null || udevadm info --query=property --name="$name" 2>/dev/null |
+    serial=$(cat "$entry/serial" 2>/dev/null ||
+        udevadm info --query=property --name="$name" 2>/dev/null |
         sed -n 's/^ID_SERIAL_SHORT=//p') || serial=
     echo "$(cat "$entry/size") $name $serial"
 done
@@ -60,18 +62,28 @@ class SeenPartition:
 
 
 class GuestDisk:
-    """Implements BlockDevice, reading only. What was read once is remembered: `look_at` makes one that sees changes.
+    """Implements BlockDevice, reading only.
 
-    What lies in a partition is read from the partition's own device: its cache is the one that a mounted file system
-    writes to, and the whole disk's may show what was there before.
+    What was read once is remembered: `look_at` makes one that sees changes. What lies in a
+    partition is read from the partition's own device: its cache is the one that a mounted file
+    system writes to, and the whole disk's may show what was there before.
     """
 
     writable = False
 
-    def __init__(self, shell: GuestShell, device: str, size: int, partitions: Sequence[SeenPartition]) -> None:
-        self._shell, self.device, self.size, self.partitions = shell, device, size, tuple(partitions)
+    def __init__(
+        self, shell: GuestShell, device: str, size: int, partitions: Sequence[SeenPartition]
+    ) -> None:
+        self._shell, self.device, self.size, self.partitions = (
+            shell,
+            device,
+            size,
+            tuple(partitions),
+        )
         inner = [part for part in partitions if part.size > _TOKEN_SIZE]
-        self._sources = sorted(((p.start, p.start + p.size, p.device) for p in inner), key=lambda source: source[0])
+        self._sources = sorted(
+            ((p.start, p.start + p.size, p.device) for p in inner), key=lambda source: source[0]
+        )
         self._pieces: dict[tuple[str, int], bytes] = {}
 
     def read(self, offset: int, length: int) -> bytes:
@@ -116,23 +128,33 @@ class GuestDisk:
 
     def _from(self, device: str, offset: int, length: int, end: int) -> bytes:
         first, last = offset // _PIECE, (offset + length - 1) // _PIECE
-        missing = [number for number in range(first, last + 1) if (device, number) not in self._pieces]
+        missing = [
+            number for number in range(first, last + 1) if (device, number) not in self._pieces
+        ]
         if missing:
-            # One call, though it may fetch some again: in an emulated guest starting a program is what takes long.
+            # One call, though it may fetch some again: in an emulated guest starting a program is
+            # what takes long.
             self._fetch(device, missing[0], missing[-1] + 1, end)
         data = b"".join(self._pieces[device, number] for number in range(first, last + 1))
         return data[offset - first * _PIECE :][:length]
 
     def _fetch(self, device: str, first: int, after: int, end: int) -> None:
-        """Pieces [first, after); of the last one before another device's stretch more may come than is used."""
-        words = f"dd if={shlex.quote(device)} bs={_PIECE} skip={first} count={after - first} 2>/dev/null | base64"
+        """Pieces [first, after); of the last one before another device's
+        stretch more may come than is used.
+        """
+        words = (
+            f"dd if={shlex.quote(device)} bs={_PIECE} skip={first} count={after - first} "
+            "2>/dev/null | base64"
+        )
         answer = self._shell.run(words, _SECONDS)
         try:
             data = base64.b64decode(answer.stdout)
         except binascii.Error as error:
             raise GuestLost(self._shell.name, reason=f"it cannot read {device}: {error}") from error
         if not min(after * _PIECE, end) - first * _PIECE <= len(data) <= (after - first) * _PIECE:
-            raise GuestLost(self._shell.name, reason=f"it cannot read {device}: {answer.last_words}")
+            raise GuestLost(
+                self._shell.name, reason=f"it cannot read {device}: {answer.last_words}"
+            )
         for number in range(first, after):
             start = (number - first) * _PIECE
             self._pieces[device, number] = data[start : start + _PIECE]
@@ -163,8 +185,12 @@ def seen_disks(shell: GuestShell) -> tuple[SeenDisk, ...]:
     return tuple(disk for line in lines if (disk := _seen(line)))
 
 
-def find_in_guest(shell: GuestShell, name: str, size: int, serial: str, wanted: str = "") -> SeenDisk:
-    """The guest's disk that QEMU calls `name`: by `wanted`, by serial number, or the only one of that size."""
+def find_in_guest(
+    shell: GuestShell, name: str, size: int, serial: str, wanted: str = ""
+) -> SeenDisk:
+    """The guest's disk that QEMU calls `name`:
+    by `wanted`, by serial number, or the only one of that size.
+    """
     found = seen_disks(shell)
     if wanted:
         chosen = [disk for disk in found if disk.device == wanted]

@@ -1,6 +1,8 @@
-"""A way to run a script as root inside a running guest, and what it answered: by the guest agent, or by ssh.
+"""A way to run a script as root inside a running guest, and what it answered:
+by the guest agent, or by ssh.
 
-A script goes in through stdin or as an argument of `sh -c`, whole and unquoted by nobody: no value becomes a command.
+A script goes in through stdin or as an argument of `sh -c`, whole and unquoted by nobody: no value
+becomes a command.
 """
 
 from __future__ import annotations
@@ -14,7 +16,9 @@ from growdisk.fast_dataclass import dataclass
 
 @dataclass(frozen=True)
 class GuestAnswer:
-    """`status` is the script's exit status; the streams are what the guest says: not to be trusted."""
+    """`status` is the script's exit status;
+    the streams are what the guest says: not to be trusted.
+    """
 
     status: int
     stdout: bytes
@@ -22,7 +26,9 @@ class GuestAnswer:
 
     @property
     def last_words(self) -> str:
-        text = (self.stderr.strip() or self.stdout.strip() or b"it gave no reason").decode(errors="replace")
+        text = (self.stderr.strip() or self.stdout.strip() or b"it gave no reason").decode(
+            errors="replace"
+        )
         return "; ".join(text.splitlines()[-3:])[:500]
 
 
@@ -37,7 +43,8 @@ class GuestShell(Protocol):
     def name(self) -> str: ...
 
     def run(self, script: str, timeout: float, told: Told | None = None) -> GuestAnswer:
-        """Run a POSIX sh script as root; each line of its stderr goes to `told`, as soon as that can be.
+        """Run a POSIX sh script as root;
+        each line of its stderr goes to `told`, as soon as that can be.
 
         GuestLost where the way breaks; an exit status is no failure here.
         """
@@ -62,15 +69,21 @@ class GuestUnreachable(Refused):
 class GuestLost(OperationFailed):
     WHAT: ClassVar[str] = "the guest stopped answering through {way}"
     WHY: ClassVar[str] = "{reason}"
-    DO: ClassVar[str] = "see how the guest is (its console); growdisk status IMAGE says how far the run has come"
+    DO: ClassVar[str] = (
+        "see how the guest is (its console); growdisk status IMAGE says how far the run has come"
+    )
     way: str
     reason: str
 
 
-# What talking to a guest agent is made of: a command, its failure, and its names as Python can have them.
+# What talking to a guest agent is made of: a command, its failure, and its names as Python can have
+# them.
 
 AgentCall = Callable[[str, Mapping[str, object], float], object]
-"""One command of the agent: its name, its arguments, seconds to wait. AgentError, OSError where it does not work."""
+"""One command of the agent: its name, its arguments, seconds to wait.
+
+AgentError, OSError where it does not work.
+"""
 
 CALL_SECONDS = 60.0
 
@@ -81,4 +94,8 @@ class AgentError(Exception):
 
 def fields(value: object) -> object:
     """The agent's names, as a dataclass can have them."""
-    return {str(k).replace("-", "_"): v for k, v in value.items()} if isinstance(value, dict) else value
+    return (
+        {str(k).replace("-", "_"): v for k, v in value.items()}
+        if isinstance(value, dict)
+        else value
+    )

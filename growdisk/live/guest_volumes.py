@@ -1,9 +1,10 @@
-"""What lies further in, in a running guest: its opened containers and active logical volumes, read as it has them.
+"""What lies further in, in a running guest:
+its opened containers and active logical volumes, read as it has them.
 
-The kernel calls a mapped device by who made it: "CRYPT-LUKS2-<uuid>-<name>", "LVM-<group><volume>". So nothing needs a
-passphrase here, and nothing of LVM is trusted. Each is read from its own device, whose cache is the one that a mounted
-file system writes to. XFS is the exception: it keeps its superblock to itself for half a minute, so that a mounted one
-is asked for its size.
+The kernel calls a mapped device by who made it: "CRYPT-LUKS2-<uuid>-<name>", "LVM-<group><volume>".
+So nothing needs a passphrase here, and nothing of LVM is trusted. Each is read from its own device,
+whose cache is the one that a mounted file system writes to. XFS is the exception: it keeps its
+superblock to itself for half a minute, so that a mounted one is asked for its size.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ for entry in /sys/block/dm-*; do
     echo "$(cat "$entry/size") ${entry##*/} $(cat "$entry/dm/uuid")"
 done
 """
-# Blocks of 1 KiB: all, those in use, and those that users may still fill; by whatever place it is mounted at.
+# Blocks of 1 KiB: all, those in use, and those that users may still fill; by whatever place it is
+# mounted at.
 _MOUNTED = r"""
 number=$(cat /sys/class/block/{name}/dev) || exit 0
 place=$(awk -v number="$number" '$3 == number {{ print $5; exit }}' /proc/self/mountinfo |
@@ -64,8 +66,12 @@ class Mounted:
 class GuestVolumes:
     """All that is mapped in the guest now."""
 
-    def __init__(self, shell: GuestShell, mapped: Sequence[MappedDevice], *, fullness: bool = False) -> None:
-        """`fullness`: a mounted file system is asked how full it is; its superblock is brought up to date later."""
+    def __init__(
+        self, shell: GuestShell, mapped: Sequence[MappedDevice], *, fullness: bool = False
+    ) -> None:
+        """`fullness`: a mounted file system is asked how full it is;
+        its superblock is brought up to date later.
+        """
         self._shell, self._mapped, self.fullness = shell, mapped, fullness
 
     def opened(self, luks_uuid: str) -> GuestDisk | None:
@@ -91,25 +97,41 @@ class GuestVolumes:
 
 
 def partition_device(disk: GuestDisk, start: int) -> str:
-    """The guest's name of the partition that starts there; the disk's own where the kernel has none."""
-    return next((part.device for part in disk.partitions if part.start == start and part.size > 1024), disk.device)
+    """The guest's name of the partition that starts there;
+    the disk's own where the kernel has none.
+    """
+    return next(
+        (part.device for part in disk.partitions if part.start == start and part.size > 1024),
+        disk.device,
+    )
 
 
 def volumes_of(shell: GuestShell, *, fullness: bool = False) -> GuestVolumes:
-    rows = [line.split() for line in shell.run(_LIST, _SECONDS).stdout.decode(errors="replace").splitlines()]
+    rows = [
+        line.split()
+        for line in shell.run(_LIST, _SECONDS).stdout.decode(errors="replace").splitlines()
+    ]
     return GuestVolumes(
         shell,
         [
             MappedDevice(f"/dev/{row[1]}", 512 * int(row[0]), row[2])
             for row in rows
-            if len(row) == 3 and row[0].isascii() and row[0].isdecimal() and row[1].replace("-", "").isalnum()
+            if len(row) == 3
+            and row[0].isascii()
+            and row[0].isdecimal()
+            and row[1].replace("-", "").isalnum()
         ],
         fullness=fullness,
     )
 
 
-def look_in_guest(device: BlockDevice, name: str, volumes: GuestVolumes, depth: int = 0) -> Content | None:
-    """As look_inside(), through what the guest has open. `name` is the device that `device` is read from."""
+def look_in_guest(
+    device: BlockDevice, name: str, volumes: GuestVolumes, depth: int = 0
+) -> Content | None:
+    """As look_inside(), through what the guest has open.
+
+    `name` is the device that `device` is read from.
+    """
     content = identify(device, thorough=False)
     match content:
         case LuksContent() if depth < _DEPTH:
@@ -123,20 +145,31 @@ def look_in_guest(device: BlockDevice, name: str, volumes: GuestVolumes, depth: 
 
 def _as_full(name: str, content: Content | None, volumes: GuestVolumes) -> Content | None:
     """As full as the guest's own df has it."""
-    if content is None or not content.size or content.used is None or (told := volumes.mounted(name)) is None:
+    if (
+        content is None
+        or not content.size
+        or content.used is None
+        or (told := volumes.mounted(name)) is None
+    ):
         return content
     room = max(content.size - content.overhead - content.reserved, 0)
-    return replace(content, used=max(content.overhead + round(room * told.fullness) - content.held, 0))
+    return replace(
+        content, used=max(content.overhead + round(room * told.fullness) - content.held, 0)
+    )
 
 
-def _with_payload(device: BlockDevice, content: LuksContent, volumes: GuestVolumes, depth: int) -> Content:
+def _with_payload(
+    device: BlockDevice, content: LuksContent, volumes: GuestVolumes, depth: int
+) -> Content:
     from growdisk.volumes.luks import LuksUnreadable, UnknownCipher, read_header
 
     try:
         header = read_header(device)
     except (LuksUnreadable, UnknownCipher) as error:
         return replace(content, fixed=str(error))
-    content = replace(content, payload=header.payload, fixed=header.fixed, sector_size=header.sector_size)
+    content = replace(
+        content, payload=header.payload, fixed=header.fixed, sector_size=header.sector_size
+    )
     opened = volumes.opened(header.uuid)
     if opened is None:
         return replace(content, size=max(device.size - header.payload, 0))
@@ -151,11 +184,15 @@ def _with_volumes(content: PhysicalVolumeContent, volumes: GuestVolumes, depth: 
     active = [
         (volume.name, device)
         for volume in group.visible
-        if is_readable(volume, (group.own,)) and (device := volumes.volume(group.uuid, volume.uuid)) is not None
+        if is_readable(volume, (group.own,))
+        and (device := volumes.volume(group.uuid, volume.uuid)) is not None
     ]
     return replace(
         content,
-        volumes=tuple((name, look_in_guest(device, device.device, volumes, depth + 1)) for name, device in active),
+        volumes=tuple(
+            (name, look_in_guest(device, device.device, volumes, depth + 1))
+            for name, device in active
+        ),
     )
 
 

@@ -1,7 +1,8 @@
-"""Which disks libvirt's machines have, and in which folders its pools keep theirs. Reads only, and within a time.
+"""Which disks libvirt's machines have, and in which folders its pools keep theirs.
 
-libvirt's library has no time limit of its own, and a daemon that hangs would hold a run up for ever: so it is asked by
-a thread that nobody waits for longer than that.
+Reads only, and within a time. libvirt's library has no time limit of its own, and a daemon that
+hangs would hold a run up for ever: so it is asked by a thread that nobody waits for longer than
+that.
 """
 
 from __future__ import annotations
@@ -12,13 +13,20 @@ from threading import Thread
 from xml.etree import ElementTree
 
 from growdisk.fast_dataclass import dataclass, field
-from growdisk.live.libvirt_domain import KnownMachine, LibvirtUnreachable, definitions, known_machines
+from growdisk.live.libvirt_domain import (
+    KnownMachine,
+    LibvirtUnreachable,
+    definitions,
+    known_machines,
+)
 
 
 @dataclass
 class Known:
-    """`disks`: (machine, path of an image), `folders`: of the pools that are active. `saved` are machines that are off
-    and have their memory saved. What was answered in time."""
+    """`disks`: (machine, path of an image), `folders`: of the pools that are active.
+
+    `saved` are machines that are off and have their memory saved. What was answered in time.
+    """
 
     disks: list[tuple[str, str]] = field(default_factory=list)
     folders: list[str] = field(default_factory=list)
@@ -26,7 +34,9 @@ class Known:
 
 
 def known_to(uri: str, seconds: float) -> Known:
-    """What the libvirt at `uri` knows; what it has told so far where it takes longer than `seconds`."""
+    """What the libvirt at `uri` knows;
+    what it has told so far where it takes longer than `seconds`.
+    """
     known = Known()
     asking = Thread(target=_ask, args=(uri, known), name="libvirt", daemon=True)
     asking.start()
@@ -35,19 +45,26 @@ def known_to(uri: str, seconds: float) -> Known:
 
 
 def machines_within(uri: str | None, seconds: float) -> tuple[KnownMachine, ...]:
-    """All machines of a libvirt, by name. LibvirtUnreachable, also where it has not answered after `seconds`."""
+    """All machines of a libvirt, by name.
+
+    LibvirtUnreachable, also where it has not answered after `seconds`.
+    """
     answers: SimpleQueue[tuple[KnownMachine, ...] | LibvirtUnreachable] = SimpleQueue()
     Thread(target=_answer, args=(uri, answers), name="libvirt", daemon=True).start()
     try:
         answer = answers.get(timeout=seconds)
     except Empty:
-        raise LibvirtUnreachable(uri or "its default", reason=f"no answer within {seconds:.0f} s") from None
+        raise LibvirtUnreachable(
+            uri or "its default", reason=f"no answer within {seconds:.0f} s"
+        ) from None
     if isinstance(answer, LibvirtUnreachable):
         raise answer
     return answer
 
 
-def _answer(uri: str | None, answers: SimpleQueue[tuple[KnownMachine, ...] | LibvirtUnreachable]) -> None:
+def _answer(
+    uri: str | None, answers: SimpleQueue[tuple[KnownMachine, ...] | LibvirtUnreachable]
+) -> None:
     try:
         answers.put(known_machines(uri))
     except LibvirtUnreachable as error:

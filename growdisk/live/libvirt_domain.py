@@ -1,6 +1,7 @@
-"""libvirt: machines by name, their disks, QEMU's monitor and agent on libvirt's behalf. Sole `import libvirt`.
+"""libvirt: machines by name, their disks, QEMU's monitor and agent on libvirt's behalf.
 
-The monitor commands are handed through (qemuMonitorCommand): libvirt notes that in its log as "tainted" and goes on.
+Sole `import libvirt`. The monitor commands are handed through (qemuMonitorCommand): libvirt notes
+that in its log as "tainted" and goes on.
 """
 
 from __future__ import annotations
@@ -42,7 +43,9 @@ _FOLDER_POOLS = (
 class LibvirtUnreachable(Refused):
     WHAT: ClassVar[str] = "cannot reach libvirt at {uri}"
     WHY: ClassVar[str] = "{reason}"
-    DO: ClassVar[str] = "see that virsh -c {uri} list works (is libvirtd running? are you in the group libvirt?)"
+    DO: ClassVar[str] = (
+        "see that virsh -c {uri} list works (is libvirtd running? are you in the group libvirt?)"
+    )
     uri: str
     reason: str
 
@@ -59,7 +62,8 @@ def domain_unknown(name: str, uri: str, known: str) -> Refused:
 
 @dataclass(frozen=True)
 class DomainDisk:
-    """A disk as the machine's definition has it: target "vda", image file, and its name in QEMU while it runs.
+    """A disk as the machine's definition has it:
+    target "vda", image file, and its name in QEMU while it runs.
 
     `elsewhere`: what it is if it is no file here, in words.
     """
@@ -117,7 +121,9 @@ class Domain:
 
     def agent_call(self, command: str, arguments: Mapping[str, object], timeout: float) -> object:
         """As AgentCall: libvirt keeps the channel, and synchronises it."""
-        text = json.dumps({"execute": command, **({"arguments": dict(arguments)} if arguments else {})})
+        text = json.dumps(
+            {"execute": command, **({"arguments": dict(arguments)} if arguments else {})}
+        )
         try:
             answer = json.loads(libvirt_qemu.qemuAgentCommand(self._domain, text, int(timeout), 0))
         except libvirt.libvirtError as error:
@@ -139,7 +145,10 @@ class KnownMachine:
 
 
 def known_machines(uri: str | None) -> tuple[KnownMachine, ...]:
-    """All machines of a libvirt, by name; one that goes meanwhile is left out. LibvirtUnreachable."""
+    """All machines of a libvirt, by name; one that goes meanwhile is left out.
+
+    LibvirtUnreachable.
+    """
     libvirt.registerErrorHandler(lambda *_: None, None)  # it prints what it raises
     found = []
     try:
@@ -149,7 +158,11 @@ def known_machines(uri: str | None) -> tuple[KnownMachine, ...]:
     try:
         for domain in connection.listAllDomains():
             with suppress(libvirt.libvirtError):
-                found.append(KnownMachine(domain.name(), bool(domain.isActive()), _disks_of(connection, domain)))
+                found.append(
+                    KnownMachine(
+                        domain.name(), bool(domain.isActive()), _disks_of(connection, domain)
+                    )
+                )
     except libvirt.libvirtError as error:
         raise LibvirtUnreachable(uri or "qemu:///system", reason=_words(error)) from error
     finally:
@@ -158,10 +171,11 @@ def known_machines(uri: str | None) -> tuple[KnownMachine, ...]:
 
 
 def definitions(uri: str) -> Iterator[tuple[str, bool]]:
-    """The XML of all machines that the libvirt at `uri` knows, running and as defined, and of its active folder pools.
+    """The XML of all machines that the libvirt at `uri` knows,
+    running and as defined, and of its active folder pools.
 
-    With each: whether it is of a machine that goes on from saved memory at its next start. Ends early where it cannot
-    be reached, or a machine goes meanwhile.
+    With each: whether it is of a machine that goes on from saved memory at its next start. Ends
+    early where it cannot be reached, or a machine goes meanwhile.
     """
     libvirt.registerErrorHandler(lambda *_: None, None)  # it prints what it raises
     try:
@@ -179,7 +193,8 @@ def definitions(uri: str) -> Iterator[tuple[str, bool]]:
 
 
 def volume_path(pool: str, volume: str, uri: str | None) -> Path | None:
-    """Where a volume of an active pool lies; None if libvirt knows none of that name, or has it on no file here.
+    """Where a volume of an active pool lies;
+    None if libvirt knows none of that name, or has it on no file here.
 
     LibvirtUnreachable.
     """
@@ -196,7 +211,9 @@ def volume_path(pool: str, volume: str, uri: str | None) -> Path | None:
 
 
 def _volume_path(connection: libvirt.virConnect, pool: str, volume: str) -> str:
-    """ "" where there is none: pools of the network (RBD) name their volumes by something that is no path."""
+    """ "" where there is none:
+    pools of the network (RBD) name their volumes by something that is no path.
+    """
     with suppress(libvirt.libvirtError):
         path: str = connection.storagePoolLookupByName(pool).storageVolLookupByName(volume).path()
         return path if path.startswith("/") else ""
@@ -224,15 +241,20 @@ def _disk(node: ElementTree.Element) -> DomainDisk:
     target, source, alias = node.find("target"), node.find("source"), node.find("alias")
     file = "" if source is None else source.get("file") or source.get("dev") or ""
     return DomainDisk(
-        "" if target is None else target.get("dev", ""), str(Path(file)) if file else "",
-        "" if alias is None else alias.get("name", ""), "" if file or source is None else _elsewhere(source),
-    )  # fmt: skip
+        "" if target is None else target.get("dev", ""),
+        str(Path(file)) if file else "",
+        "" if alias is None else alias.get("name", ""),
+        "" if file or source is None else _elsewhere(source),
+    )
 
 
 def _elsewhere(source: ElementTree.Element) -> str:
     """What a disk is that has no file here."""
     if pool := source.get("pool"):
-        return f"the volume {source.get('volume')} of the pool {pool}, which is not active or has no files here"
+        return (
+            f"the volume {source.get('volume')} of the pool {pool}, which is not active or has "
+            "no files here"
+        )
     return ":".join(filter(None, (source.get("protocol"), source.get("name"))))
 
 

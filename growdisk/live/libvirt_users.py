@@ -1,5 +1,6 @@
-"""Which running machines of libvirt have a device of this host, by whatever path. virsh is asked, with an end to it:
-a libvirt that hangs must not hang growdisk."""
+"""Which running machines of libvirt have a device of this host, by whatever path.
+virsh is asked, with an end to it: a libvirt that hangs must not hang growdisk.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +17,10 @@ _SECONDS = 10.0
 
 
 def running_users(number: int) -> list[str]:
-    """The names of running machines with a disk whose device number is `number`. None where libvirt does not answer."""
+    """The names of running machines with a disk whose device number is `number`.
+
+    None where libvirt does not answer.
+    """
     uris = listening() if shutil.which("virsh") else ()
     return [name for uri in uris for name, path in _running_disks(uri) if _number(path) == number]
 
@@ -25,7 +29,8 @@ def _running_disks(uri: str) -> Iterator[tuple[str, str]]:
     """Pairs of a machine's name and a path of one of its disks."""
     try:
         told = run(
-            ["virsh", "-q", "-r", "-c", uri, "domstats", "--block", "--list-active", "--nowait"], timeout=_SECONDS
+            ["virsh", "-q", "-r", "-c", uri, "domstats", "--block", "--list-active", "--nowait"],
+            timeout=_SECONDS,
         )
     except (GrowdiskError, OSError):
         return

@@ -1,8 +1,9 @@
-"""A running machine as its QEMU describes it: its disks, what they are plugged into, and what can be asked of them.
+"""A running machine as its QEMU describes it:
+its disks, what they are plugged into, and what can be asked of them.
 
-What a new size does is a matter of the bus (measured with QEMU 7.2): a guest sees it at once on virtio-blk and
-virtio-scsi; IDE, SATA and others say ok and the guest learns of it at its next start; NVMe does not allow it. QEMU
-would shrink a disk in use without a word: `resize` never does.
+What a new size does is a matter of the bus (measured with QEMU 7.2): a guest sees it at once on
+virtio-blk and virtio-scsi; IDE, SATA and others say ok and the guest learns of it at its next
+start; NVMe does not allow it. QEMU would shrink a disk in use without a word: `resize` never does.
 """
 
 from __future__ import annotations
@@ -23,7 +24,10 @@ class Monitor(Protocol):
     """Whoever takes QMP commands: QEMU's own socket, or libvirt on its behalf."""
 
     def execute(self, command: str, **arguments: object) -> object:
-        """QEMU's answer. Underscores in names of arguments stand for hyphens. OperationFailed where it says no."""
+        """QEMU's answer.
+
+        Underscores in names of arguments stand for hyphens. OperationFailed where it says no.
+        """
         ...
 
     def close(self) -> None: ...
@@ -47,9 +51,10 @@ class Bus:
 
 @dataclass(frozen=True)
 class LiveDisk:
-    """A disk of a running machine. `key` is QEMU's path of the device, which outlives every change of its image.
+    """A disk of a running machine.
 
-    `file` is the image that is written to now (an overlay, while there is one); `snapshots` are that image's.
+    `key` is QEMU's path of the device, which outlives every change of its image. `file` is the
+    image that is written to now (an overlay, while there is one); `snapshots` are that image's.
     `version` is the qcow2 version, 0 for other formats.
     """
 
@@ -88,7 +93,9 @@ class CommandRefused(OperationFailed):
 
     WHAT: ClassVar[str] = "QEMU refused {command}"
     WHY: ClassVar[str] = "{reason}"
-    DO: ClassVar[str] = "see what the machine is doing (query-status, query-jobs) and run growdisk again"
+    DO: ClassVar[str] = (
+        "see what the machine is doing (query-status, query-jobs) and run growdisk again"
+    )
     command: str
     reason: str
 
@@ -221,7 +228,10 @@ _BUSES = {
 
 
 class Machine:
-    """A running QEMU. `name` is what people call it, `folder` what its relative file names start from."""
+    """A running QEMU.
+
+    `name` is what people call it, `folder` what its relative file names start from.
+    """
 
     def __init__(self, monitor: Monitor, name: str, folder: Path | None = None) -> None:
         self.monitor, self.name, self._folder = monitor, name, folder
@@ -236,7 +246,9 @@ class Machine:
         return memory.base_memory + memory.plugged_memory
 
     def fixed_to_host(self) -> str:
-        """What of it cannot be put into a snapshot with memory, in QEMU's words: a device, a mounted folder; or ""."""
+        """What of it cannot be put into a snapshot with memory, in QEMU's words:
+        a device, a mounted folder; or "".
+        """
         return next(iter(self.ask("query-migrate", _Migration).blocked_reasons), "")
 
     def disks(self) -> tuple[LiveDisk, ...]:
@@ -252,7 +264,11 @@ class Machine:
 
     def files(self, key: str) -> tuple[str, ...]:
         """The image that is written to, and what it lies on, from the top down."""
-        blocks = [block for block in self.ask("query-block", tuple[_Block, ...]) if (block.qdev or block.device) == key]
+        blocks = [
+            block
+            for block in self.ask("query-block", tuple[_Block, ...])
+            if (block.qdev or block.device) == key
+        ]
         image = blocks[0].inserted.image if blocks and blocks[0].inserted else None
         found = []
         while image is not None:
@@ -263,15 +279,31 @@ class Machine:
     def node_of(self, file: Callable[[str], bool]) -> str:
         """The node of the image whose file name `file` accepts; "" where there is none."""
         nodes = self.ask("query-named-block-nodes", tuple[_Node, ...], flat=True)
-        return next((node.node_name for node in nodes if node.drv != "file" and file(self._whole(node.file))), "")
+        return next(
+            (
+                node.node_name
+                for node in nodes
+                if node.drv != "file" and file(self._whole(node.file))
+            ),
+            "",
+        )
 
     def channel_socket(self, channel: str) -> str:
         """The unix socket behind the virtio-serial port named `channel`; "" where there is none."""
-        chardevs = {chardev.label: chardev.filename for chardev in self.ask("query-chardev", tuple[_Chardev, ...])}
+        chardevs = {
+            chardev.label: chardev.filename
+            for chardev in self.ask("query-chardev", tuple[_Chardev, ...])
+        }
         for path in self._devices():
             if self.property_of(path, "name") == channel:
-                address = chardevs.get(self.property_of(path, "chardev"), "").removeprefix("disconnected:")
-                return address.removeprefix("unix:").partition(",")[0] if address.startswith("unix:") else ""
+                address = chardevs.get(self.property_of(path, "chardev"), "").removeprefix(
+                    "disconnected:"
+                )
+                return (
+                    address.removeprefix("unix:").partition(",")[0]
+                    if address.startswith("unix:")
+                    else ""
+                )
         return ""
 
     def _devices(self) -> Iterator[str]:
@@ -284,12 +316,17 @@ class Machine:
         """Make the disk `size` bytes; it never becomes smaller."""
         disk = self.disk(key)
         if size < disk.size:
-            raise _unexpected_answer("query-block", reason=f"the disk has {disk.size} bytes, more than {size}")
+            raise _unexpected_answer(
+                "query-block", reason=f"the disk has {disk.size} bytes, more than {size}"
+            )
         if size > disk.size:
             self.monitor.execute("block_resize", node_name=disk.node, size=size)
 
     def take_back(self, key: str, size: int) -> None:
-        """Undo of a growth of ours: the caller has seen that nothing lies after `size`. The only way to less."""
+        """Undo of a growth of ours: the caller has seen that nothing lies after `size`.
+
+        The only way to less.
+        """
         self.monitor.execute("block_resize", node_name=self.disk(key).node, size=size)
 
     def busy(self) -> str:
@@ -319,15 +356,24 @@ class Machine:
         specific = (image.format_specific and image.format_specific.data) or _FormatData()
         names = (block.device, device.rsplit("/", 1)[-1], inserted.node_name)
         return LiveDisk(
-            key=block.qdev or block.device, names=tuple(name for name in names if name), node=inserted.node_name,
-            file=self._whole(inserted.file), format=inserted.drv, size=image.virtual_size,
-            actual_size=image.actual_size, read_only=inserted.ro, bus=self._bus(block.qdev, kind),
+            key=block.qdev or block.device,
+            names=tuple(name for name in names if name),
+            node=inserted.node_name,
+            file=self._whole(inserted.file),
+            format=inserted.drv,
+            size=image.virtual_size,
+            actual_size=image.actual_size,
+            read_only=inserted.ro,
+            bus=self._bus(block.qdev, kind),
             serial=self.property_of(device, "serial") if device else "",
             snapshots=tuple(snapshot.name for snapshot in image.snapshots),
-            version={"0.10": 2, "1.1": 3}.get(specific.compat, 0), refcount_bits=specific.refcount_bits,
-            corrupt=specific.corrupt, backing=image.full_backing_filename or image.backing_filename,
-            encrypted=specific.encrypt is not None, data_file=specific.data_file,
-        )  # fmt: skip
+            version={"0.10": 2, "1.1": 3}.get(specific.compat, 0),
+            refcount_bits=specific.refcount_bits,
+            corrupt=specific.corrupt,
+            backing=image.full_backing_filename or image.backing_filename,
+            encrypted=specific.encrypt is not None,
+            data_file=specific.data_file,
+        )
 
     def _whole(self, file: str) -> str:
         """A file name as QEMU has it, from the root on; what is no file name stays as it is."""
@@ -341,7 +387,9 @@ class Machine:
             if name in _BUSES:
                 return _BUSES[name]
             virtio = name.startswith("virtio-scsi")
-            return Bus("virtio-scsi" if virtio else name, Arrival.AT_ONCE if virtio else Arrival.RESTART)
+            return Bus(
+                "virtio-scsi" if virtio else name, Arrival.AT_ONCE if virtio else Arrival.RESTART
+            )
         return _BUSES.get(kind, Bus(kind or "unknown", Arrival.RESTART))
 
     def property_of(self, path: str, name: str) -> str:
@@ -354,14 +402,18 @@ class Machine:
 
 
 def _named_by_people(qdev: str) -> str:
-    """The device that -device made: virtio-blk and usb-storage have the disk in one of their own."""
+    """The device that -device made:
+    virtio-blk and usb-storage have the disk in one of their own.
+    """
     if qdev.endswith(_IN_USB):
         return qdev.removesuffix(_IN_USB).rpartition("/")[0]
     return qdev.removesuffix("/virtio-backend")
 
 
 def _plain(file: str) -> str:
-    """QEMU writes JSON where a backing file is another than the image's own words for it (../disk, say)."""
+    """QEMU writes JSON where a backing file is another than the image's
+    own words for it (../disk, say).
+    """
     if not file.startswith(_JSON):
         return file
     try:

@@ -1,4 +1,6 @@
-"""Running QEMUs of this host, seen through /proc: which one has an image, and by which sockets it can be talked to."""
+"""Running QEMUs of this host, seen through /proc:
+which one has an image, and by which sockets it can be talked to.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ _FILE = re.compile(r"(?:file|filename|path)=(?:file:)?([^,]+)")
 
 @dataclass(frozen=True)
 class QemuProcess:
-    """`monitor` is its QMP socket, "" where it has none that we could use; `domain` its name where libvirt runs it."""
+    """`monitor` is its QMP socket, "" where it has none that we could use;
+    `domain` its name where libvirt runs it.
+    """
 
     pid: int
     monitor: str
@@ -37,7 +41,9 @@ class QemuProcess:
 
 
 def guest_of(path: Path) -> QemuProcess | None:
-    """The QEMU that writes to the image, if there is one that we may look at; under whatever device node."""
+    """The QEMU that writes to the image, if there is one that we may look at;
+    under whatever device node.
+    """
     with contextlib.suppress(OSError):
         for pid in image_writers(path.resolve()) or use_of(path).pids:
             if (found := _qemu(pid)) is not None:
@@ -52,12 +58,20 @@ def hint_for(path: Path, verb: str, size: SizeSpec | None) -> str:
         return ""
     if found.options:
         wanted = f" {size}" if size else ""
-        return f"growdisk {verb} {found.options}{wanted} works on it while it runs; or shut the guest down first"
-    return "shut the guest down; or start it with a monitor (-qmp unix:SOCKET,server=on,wait=off), for --qmp SOCKET"
+        return (
+            f"growdisk {verb} {found.options}{wanted} works on it while it runs; or shut the "
+            "guest down first"
+        )
+    return (
+        "shut the guest down; or start it with a monitor (-qmp "
+        "unix:SOCKET,server=on,wait=off), for --qmp SOCKET"
+    )
 
 
 def server_folder(path: Path) -> Path | None:
-    """The working directory of the process that listens on a socket: what its relative file names start from."""
+    """The working directory of the process that listens on a socket:
+    what its relative file names start from.
+    """
     with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.connect(str(path))
         pid, _, _ = struct.unpack("3i", probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
@@ -68,8 +82,8 @@ def server_folder(path: Path) -> Path | None:
 def _folder(pid: int) -> Path:
     """What a QEMU's relative file names start from. OSError if it is gone.
 
-    With -daemonize its working directory is / when it runs. Then the files that it has open tell where it was started:
-    `file=images/a.qcow2` and an open /srv/images/a.qcow2 mean /srv.
+    With -daemonize its working directory is / when it runs. Then the files that it has open tell
+    where it was started: `file=images/a.qcow2` and an open /srv/images/a.qcow2 mean /srv.
     """
     proc = Path("/proc") / str(pid)
     folder = (proc / "cwd").readlink()
@@ -90,7 +104,12 @@ def _open_files(proc: Path) -> Iterator[str]:
 
 def _qemu(pid: int) -> QemuProcess | None:
     try:
-        words = (Path("/proc") / str(pid) / "cmdline").read_bytes().decode(errors="surrogateescape").split("\0")
+        words = (
+            (Path("/proc") / str(pid) / "cmdline")
+            .read_bytes()
+            .decode(errors="surrogateescape")
+            .split("\0")
+        )
         folder = _folder(pid)
     except OSError:
         return None
@@ -98,7 +117,9 @@ def _qemu(pid: int) -> QemuProcess | None:
         return None
     domain = next((name for name in _guest_names(words)), "") if _is_libvirts(words) else ""
     monitor = next(_monitors(words), "")
-    return QemuProcess(pid, os.path.normpath(folder / monitor) if monitor and not domain else "", domain)
+    return QemuProcess(
+        pid, os.path.normpath(folder / monitor) if monitor and not domain else "", domain
+    )
 
 
 def _is_libvirts(words: Sequence[str]) -> bool:
@@ -113,11 +134,17 @@ def _guest_names(words: Sequence[str]) -> Iterator[str]:
 
 
 def _monitors(words: Sequence[str]) -> Iterator[str]:
-    """Paths of unix sockets that speak QMP: -qmp unix:PATH, or -mon mode=control on a -chardev socket."""
+    """Paths of unix sockets that speak QMP:
+    -qmp unix:PATH, or -mon mode=control on a -chardev socket.
+    """
     for value in (*_values(words, "-qmp"), *_values(words, "-qmp-pretty")):
         if value.startswith("unix:"):
             yield value.removeprefix("unix:").partition(",")[0]
-    chardevs = {fields.get("id"): fields.get("path", "") for v in _values(words, "-chardev") if (fields := _fields(v))}
+    chardevs = {
+        fields.get("id"): fields.get("path", "")
+        for v in _values(words, "-chardev")
+        if (fields := _fields(v))
+    }
     for value in _values(words, "-mon"):
         fields = _fields(value)
         name = fields.get("chardev") or value.partition(",")[0]
@@ -126,7 +153,9 @@ def _monitors(words: Sequence[str]) -> Iterator[str]:
 
 
 def _values(words: Sequence[str], option: str) -> list[str]:
-    return [value for word, value in itertools.pairwise(words) if word.removeprefix("-") == option[1:]]
+    return [
+        value for word, value in itertools.pairwise(words) if word.removeprefix("-") == option[1:]
+    ]
 
 
 def _fields(value: str) -> dict[str, str]:

@@ -1,7 +1,7 @@
-"""The monitor of a running QEMU (QMP over a unix socket), one call at a time. Sole `import qemu.qmp`.
+"""The monitor of a running QEMU (QMP over a unix socket), one call at a time.
 
-QEMU serves one client a monitor: a second one connects and then waits for a greeting that never comes. The foreign
-library is asynchronous; its loop runs only inside our calls.
+Sole `import qemu.qmp`. QEMU serves one client a monitor: a second one connects and then waits for a
+greeting that never comes. The foreign library is asynchronous; its loop runs only inside our calls.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from growdisk.host.json_codec import encoded
 from growdisk.live.qemu_machine import CommandRefused, monitor_lost
 
 _PATIENCE = 10.0  # seconds for the greeting
-_ANSWER = 900.0  # for one command: while the memory of a large guest is saved, its monitor is silent
+# for one command: while the memory of a large guest is saved, its monitor is silent
+_ANSWER = 900.0
 T = TypeVar("T")
 
 
@@ -31,7 +32,8 @@ def _monitor_unreachable(socket: Path, reason: str) -> Refused:
         "cannot talk to QEMU through {socket}",
         "{reason}",
         (
-            "give the socket of QEMU's -qmp option (--qmp SOCKET), and see that no other program uses it; where "
+            "give the socket of QEMU's -qmp option (--qmp SOCKET), and see that no other program "
+            "uses it; where "
             "the guest is off, give its image"
         ),
         {"socket": socket, "reason": reason},
@@ -50,7 +52,8 @@ class QmpMonitor:
         logging.getLogger("qemu.qmp").setLevel(logging.CRITICAL)  # it logs what it raises
         logging.getLogger("asyncio").setLevel(logging.CRITICAL)
         loop = asyncio.new_event_loop()
-        loop.set_exception_handler(lambda *_: None)  # a QEMU that dies is told by the call that misses it
+        # a QEMU that dies is told by the call that misses it
+        loop.set_exception_handler(lambda *_: None)
         monitor = cls(QMPClient("growdisk"), loop)
         try:
             monitor._wait(monitor._client.connect(str(socket)), patience)
@@ -72,7 +75,9 @@ class QmpMonitor:
         except ExecuteError as error:
             raise CommandRefused(command, reason=str(error)) from error
         except TimeoutError as error:
-            raise monitor_lost(command, reason=f"it has not answered for {_ANSWER:.0f} s") from error
+            raise monitor_lost(
+                command, reason=f"it has not answered for {_ANSWER:.0f} s"
+            ) from error
         except (QMPError, OSError, EOFError, asyncio.CancelledError) as error:
             raise monitor_lost(command, reason=_reason(error)) from error
 

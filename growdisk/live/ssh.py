@@ -1,7 +1,9 @@
-"""ssh into a running guest, by OpenSSH's own client: the user's configuration, keys and known hosts are what counts.
+"""ssh into a running guest, by OpenSSH's own client:
+the user's configuration, keys and known hosts are what counts.
 
-One connection is shared by all commands of a run (a new one takes seconds under emulation); a guest that falls silent
-is given up after half a minute. Nothing is asked: where ssh would want a password or a yes, it fails and says so.
+One connection is shared by all commands of a run (a new one takes seconds under emulation); a guest
+that falls silent is given up after half a minute. Nothing is asked: where ssh would want a password
+or a yes, it fails and says so.
 """
 
 from __future__ import annotations
@@ -29,12 +31,19 @@ class SshShell:
     def __init__(self, target: str, config: Path | None, folder: Path) -> None:
         self.target, self._folder = target, folder
         self.name = f"ssh {target}"
-        self._words = ["ssh", *(["-F", str(config)] if config else []), "-o", f"ControlPath={folder}/s"]
+        self._words = [
+            "ssh",
+            *(["-F", str(config)] if config else []),
+            "-o",
+            f"ControlPath={folder}/s",
+        ]
 
     @classmethod
     def open(cls, target: str, config: Path | None = None) -> SshShell:
         """GuestUnreachable where ssh does not get in, or does not become root."""
-        if target.startswith("-") or any(not letter.isprintable() or letter.isspace() for letter in target):
+        if target.startswith("-") or any(
+            not letter.isprintable() or letter.isspace() for letter in target
+        ):
             raise UsageError(f"'{target}' is not a host", hint="write --ssh root@web01")
         shell = cls(target, config, Path(tempfile.mkdtemp(prefix="growdisk-ssh-")))
         try:
@@ -46,7 +55,9 @@ class SshShell:
         if answer.status != 0 or answer.stdout.strip() != b"0":
             shell.close()
             hint = f"let {target} use sudo without a password, or log in as root"
-            raise GuestUnreachable(shell.name, reason=f"no root there: {answer.last_words}", hint=hint)
+            raise GuestUnreachable(
+                shell.name, reason=f"no root there: {answer.last_words}", hint=hint
+            )
         return shell
 
     def run(self, script: str, timeout: float, told: Told | None = None) -> GuestAnswer:
@@ -54,7 +65,9 @@ class SshShell:
             words = [*self._words, *_OPTIONS, "--", self.target, _AS_ROOT]
             done = run(words, input=script, timeout=timeout, accept=None, told=told)
         except ToolTimedOut as error:
-            raise GuestLost(self.name, reason=f"a script had not ended after {timeout:.0f} s") from error
+            raise GuestLost(
+                self.name, reason=f"a script had not ended after {timeout:.0f} s"
+            ) from error
         if done.status == _SSH_FAILED:
             raise GuestLost(self.name, reason=done.last_words)
         return GuestAnswer(done.status, done.stdout.encode(), done.stderr.encode())
@@ -63,6 +76,8 @@ class SshShell:
         """End the shared connection."""
         if (self._folder / "s").exists():
             run(
-                ["ssh", "-o", f"ControlPath={self._folder}/s", "-O", "exit", "--", self.target], accept=None, timeout=20
+                ["ssh", "-o", f"ControlPath={self._folder}/s", "-O", "exit", "--", self.target],
+                accept=None,
+                timeout=20,
             )
         shutil.rmtree(self._folder, ignore_errors=True)

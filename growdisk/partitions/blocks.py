@@ -1,8 +1,9 @@
 """What lies after a partition, as blocks that keep together, and what may become of each.
 
-A block is one primary partition, or the extended one with all that is in it; inside the extended partition it is one
-logical partition. A block goes, moves or stays as a whole: Linux numbers logical partitions by their order in the
-chain, so that taking one out would give those after it other names.
+A block is one primary partition, or the extended one with all that is in it; inside the extended
+partition it is one logical partition. A block goes, moves or stays as a whole: Linux numbers
+logical partitions by their order in the chain, so that taking one out would give those after it
+other names.
 """
 
 from __future__ import annotations
@@ -16,7 +17,10 @@ from growdisk.units import format_size
 
 
 class SwapPolicy(Enum):
-    """What becomes of swap in the way. FILE removes the partition as DROP does; the guest gets a swap file instead."""
+    """What becomes of swap in the way.
+
+    FILE removes the partition as DROP does; the guest gets a swap file instead.
+    """
 
     DROP = "drop"
     MOVE = "move"
@@ -27,8 +31,8 @@ class SwapPolicy(Enum):
 class BlockerPolicy:
     """`kinds`: partition number → what is in it ("swap", "ext4", ...).
 
-    `delete` and `move`: numbers that may be removed, or moved to the end of the disk with what is in them. An extended
-    partition's number speaks for all that it holds.
+    `delete` and `move`: numbers that may be removed, or moved to the end of the disk with what is
+    in them. An extended partition's number speaks for all that it holds.
     """
 
     swap: SwapPolicy = SwapPolicy.DROP
@@ -38,7 +42,10 @@ class BlockerPolicy:
 
     def keeping_all(self) -> BlockerPolicy:
         """The same where nothing gives way at all."""
-        kinds = {number: "swap that stays" if kind == "swap" else kind for number, kind in self.kinds.items()}
+        kinds = {
+            number: "swap that stays" if kind == "swap" else kind
+            for number, kind in self.kinds.items()
+        }
         return BlockerPolicy(self.swap, kinds)
 
 
@@ -66,8 +73,14 @@ class Block:
 
 def blocks_behind(table: PartitionTable, target: Partition, policy: BlockerPolicy) -> list[Block]:
     """The blocks on the disk behind `target`, a primary or the extended partition, in order."""
-    behind = sorted((p for p in table.partitions if p.start >= target.end and p.role is not Role.LOGICAL), key=_start)
-    groups = [(p, *sorted(table.logicals, key=_start)) if p.role is Role.EXTENDED else (p,) for p in behind]
+    behind = sorted(
+        (p for p in table.partitions if p.start >= target.end and p.role is not Role.LOGICAL),
+        key=_start,
+    )
+    groups = [
+        (p, *sorted(table.logicals, key=_start)) if p.role is Role.EXTENDED else (p,)
+        for p in behind
+    ]
     return [Block(parts, _action(parts, policy)) for parts in groups]
 
 
@@ -79,7 +92,9 @@ def blocks_inside(table: PartitionTable, target: Partition, policy: BlockerPolic
     found = []
     for part in sorted((p for p in table.logicals if p.start >= target.end), key=_start):
         action = _action((part,), policy)
-        if action is BlockerAction.GOES and any(p.number > part.number and _stays(p, policy) for p in table.logicals):
+        if action is BlockerAction.GOES and any(
+            p.number > part.number and _stays(p, policy) for p in table.logicals
+        ):
             action = BlockerAction.STAYS if part.number in policy.delete else BlockerAction.MOVES
         found.append(Block((part,), action))
     return found
@@ -107,7 +122,11 @@ def _action(parts: Sequence[Partition], policy: BlockerPolicy) -> BlockerAction:
 def in_words(parts: Sequence[Partition], policy: BlockerPolicy) -> str:
     """ "partition 3 (ext4, 2.0 GiB) and partition 4 (unknown content, 1.0 GiB)" """
     words = [
-        f"partition {p.number} ({policy.kinds.get(p.number, 'unknown content')}, {format_size(p.size)})" for p in parts
+        (
+            f"partition {p.number} ({policy.kinds.get(p.number, 'unknown content')}, "
+            f"{format_size(p.size)})"
+        )
+        for p in parts
     ]
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 

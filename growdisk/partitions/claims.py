@@ -1,4 +1,6 @@
-"""Space that is not free though no partition has it: nothing grows into it, and what stands in it stays as it is."""
+"""Space that is not free though no partition has it:
+nothing grows into it, and what stands in it stays as it is.
+"""
 
 from __future__ import annotations
 
@@ -19,15 +21,18 @@ def claims_behind(table: PartitionTable, target: Partition) -> list[Claim]:
 
 
 def refuse_mirrored(table: PartitionTable, part: Partition) -> NotPossible | None:
-    """A partition that an MBR beside the GPT names as well would be two different ones afterwards."""
+    """A partition that an MBR beside the GPT names as well would be two
+    different ones afterwards.
+    """
     claim = next((c for c in table.claims if c.mirrors and c.range.overlaps(part.range)), None)
     if claim is None:
         return None
     return NotPossible(
-        f"partition {part.number} is named by {claim.what} as well: this is a hybrid of GPT and MBR, and a firmware "
+        f"partition {part.number} is named by {claim.what} as well: this is a hybrid of GPT and "
+        "MBR, and a firmware "
         "that goes by the MBR would still see the old partition",
         f"let one grow that only the GPT names (--partition N), or {_PROTECT}",
-    )  # fmt: skip
+    )
 
 
 def refuse_claimed(
@@ -54,7 +59,7 @@ def _claimed(claim: Claim, where: str) -> NotPossible:
     return NotPossible(
         f"{claim.what} speaks of bytes {claim.start} to {claim.end}, {where}",
         "growdisk leaves alone what it does not know: see what made that entry, and what it is for",
-    )  # fmt: skip
+    )
 
 
 def refuse_broken_claims(before: PartitionTable, growth: Grown | NothingToDo) -> NotPossible | None:
@@ -68,11 +73,13 @@ def refuse_broken_claims(before: PartitionTable, growth: Grown | NothingToDo) ->
     for new in growth.table.partitions:
         known = before.by_number(new.number)
         for claim in before.claims:
-            if _overlap(new.range, claim.range) > (_overlap(known.range, claim.range) if known else 0):
+            if _overlap(new.range, claim.range) > (
+                _overlap(known.range, claim.range) if known else 0
+            ):
                 return NotPossible(
                     f"partition {new.number} would lie on what {claim.what} speaks of",
                     "let it grow by less, or leave it where it is",
-                )  # fmt: skip
+                )
     return None
 
 

@@ -1,10 +1,11 @@
 """Reads a GUID partition table (UEFI specification, chapter 5.3).
 
-    LBA 0 protective MBR | LBA 1 header | LBA 2.. entries | ... | entries of the backup | last LBA backup header
+    LBA 0 protective MBR | LBA 1 header | LBA 2.. entries | ...
+    | entries of the backup | last LBA: header of the backup
 
-Either copy alone is enough: the header's and the entries' CRC tell which is whole. After the image has grown the backup
-lies where the disk used to end, and the header's "alternate LBA" still says where. GUIDs have their first three fields
-in little-endian order.
+Either copy alone is enough: the header's and the entries' CRC tell which is whole. After the image
+has grown the backup lies where the disk used to end, and the header's "alternate LBA" still says
+where. GUIDs have their first three fields in little-endian order.
 """
 
 from __future__ import annotations
@@ -80,23 +81,35 @@ def read_copies(device: BlockDevice, path: Path, sector_size: int) -> GptCopies:
 
 def read_gpt(
     device: BlockDevice, path: Path, sector_size: int, entries: tuple[MbrEntry, ...] = ()
-) -> LocatedTable:  # fmt: skip
-    """The table of a disk that says by its protective MBR, which has `entries`, that it has a GPT."""
+) -> LocatedTable:
+    """The table of a disk that says by its protective MBR,
+    which has `entries`, that it has a GPT.
+    """
     copies = read_copies(device, path, sector_size)
     primary, backup = copies.primary, copies.backup
     copy = primary or backup
     if copy is None:
         raise TableDamaged(
-            path, reason="neither the GPT at the start nor the backup at the end of the disk has a right checksum",
+            path,
+            reason="neither the GPT at the start nor the backup at the end of the disk has a "
+            "right checksum",
             hint="try gdisk's recovery menu on a copy of the image",
-        )  # fmt: skip
+        )
     table = _table(path, sector_size, device.size, copy)
-    table = replace(table, claims=(*_named_by_mbr(table, entries), *_kept_free(device, sector_size, copies)))
+    table = replace(
+        table, claims=(*_named_by_mbr(table, entries), *_kept_free(device, sector_size, copies))
+    )
     ranges = [ByteRange(0, 2 * sector_size), _entries_range(copy.header, sector_size)]
     if primary and backup:
-        ranges += [_entries_range(backup.header, sector_size), _sector(backup.header.my_lba, sector_size)]
+        ranges += [
+            _entries_range(backup.header, sector_size),
+            _sector(backup.header.my_lba, sector_size),
+        ]
     if primary is None:
-        table = replace(table, damage="the GPT at the start of the disk is damaged; its backup at the end is sound")
+        table = replace(
+            table,
+            damage="the GPT at the start of the disk is damaged; its backup at the end is sound",
+        )
     return LocatedTable(table, tuple(ranges))
 
 
@@ -118,22 +131,31 @@ def _read_copy(device: BlockDevice, path: Path, sector_size: int, lba: int) -> G
 def _check_supported(path: Path, header: GptHeader) -> None:
     if header.entry_size != GPT_ENTRY_SIZE or not 0 < header.entry_count <= _MAX_ENTRIES:
         raise table_unsupported(
-            path, reason=f"its GPT has {header.entry_count} entries of {header.entry_size} bytes",
+            path,
+            reason=f"its GPT has {header.entry_count} entries of {header.entry_size} bytes",
             hint="growdisk knows entries of 128 bytes only",
-        )  # fmt: skip
+        )
 
 
 def _table(path: Path, sector_size: int, device_size: int, copy: GptCopy) -> PartitionTable:
     disk_size = device_size - device_size % sector_size
     raw = _ENTRY.iter_unpack(copy.entries)
-    parts = [_partition(number, fields, sector_size) for number, fields in enumerate(raw, 1) if any(fields[0])]
+    parts = [
+        _partition(number, fields, sector_size)
+        for number, fields in enumerate(raw, 1)
+        if any(fields[0])
+    ]
     header = copy.header
-    usable = ByteRange(header.first_usable_lba * sector_size, (header.last_usable_lba + 1) * sector_size)
+    usable = ByteRange(
+        header.first_usable_lba * sector_size, (header.last_usable_lba + 1) * sector_size
+    )
     check_inside(path, parts, ByteRange(0, disk_size), "the disk")
     check_inside(path, parts, usable, "the area that the GPT's header leaves for partitions")
     check_no_overlap(path, parts)
     disk_guid = str(uuid.UUID(bytes_le=header.disk_guid)).upper()
-    return PartitionTable("gpt", disk_guid, sector_size, disk_size, tuple(parts), header.entry_count)
+    return PartitionTable(
+        "gpt", disk_guid, sector_size, disk_size, tuple(parts), header.entry_count
+    )
 
 
 def _named_by_mbr(table: PartitionTable, entries: tuple[MbrEntry, ...]) -> tuple[Claim, ...]:
@@ -143,23 +165,33 @@ def _named_by_mbr(table: PartitionTable, entries: tuple[MbrEntry, ...]) -> tuple
 
 
 def _kept_free(device: BlockDevice, sector_size: int, copies: GptCopies) -> tuple[Claim, ...]:
-    """What the header leaves between the last usable sector and the backup, where there is something in it."""
+    """What the header leaves between the last usable sector and the backup,
+    where there is something in it.
+    """
     if copies.primary is None or copies.backup is None:
         return ()
     start = (copies.primary.header.last_usable_lba + 1) * sector_size
     end = min(copies.backup.header.entries_lba * sector_size, device.size)
-    if all(not any(device.read(at, stop - at)) for at, stop in split_range(start, max(start, end), MiB)):
+    if all(
+        not any(device.read(at, stop - at)) for at, stop in split_range(start, max(start, end), MiB)
+    ):
         return ()
     return (Claim(start, end, "an area with data in it that the GPT's header keeps out of use"),)
 
 
-def _partition(number: int, fields: tuple[bytes, bytes, int, int, int, bytes], sector_size: int) -> Partition:
+def _partition(
+    number: int, fields: tuple[bytes, bytes, int, int, int, bytes], sector_size: int
+) -> Partition:
     type_guid, guid, first, last, attributes, name = fields
     return Partition(
-        number, first * sector_size, max(first, last + 1) * sector_size,
-        type_code=str(uuid.UUID(bytes_le=type_guid)).upper(), guid=str(uuid.UUID(bytes_le=guid)),
-        name=name.decode("utf-16-le", "replace").split("\0")[0], attributes=attributes,
-    )  # fmt: skip
+        number,
+        first * sector_size,
+        max(first, last + 1) * sector_size,
+        type_code=str(uuid.UUID(bytes_le=type_guid)).upper(),
+        guid=str(uuid.UUID(bytes_le=guid)),
+        name=name.decode("utf-16-le", "replace").split("\0")[0],
+        attributes=attributes,
+    )
 
 
 def _entries_range(header: GptHeader, sector_size: int) -> ByteRange:

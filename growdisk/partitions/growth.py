@@ -1,4 +1,6 @@
-"""Decides what a disk's table must become so that one partition takes the free space after it. Pure: touches nothing.
+"""Decides what a disk's table must become so that one partition takes the free space after it.
+
+Pure: touches nothing.
 
     before   [ sda1 root ][ sda2 [ sda5 swap ] ][ free ............ ]
     drop     [ sda1 root .......................................... ]
@@ -7,8 +9,8 @@
     before   [ sda1 boot ][ sda2 [ sda5 root ] ][ free ............ ]
     after    [ sda1 boot ][ sda2 [ sda5 root ..................... ] ]
 
-A blocker is removed or moved only for free space that lies after it. Debian's installer leaves exactly 1 MiB free at
-the end of the disk; that is no reason to take an untouched guest's swap away.
+A blocker is removed or moved only for free space that lies after it. Debian's installer leaves
+exactly 1 MiB free at the end of the disk; that is no reason to take an untouched guest's swap away.
 """
 
 from __future__ import annotations
@@ -25,18 +27,34 @@ from growdisk.partitions.blocks import (
     blocks_inside,
     in_words,
 )
-from growdisk.partitions.claims import before_claims, refuse_broken_claims, refuse_claimed, refuse_mirrored
+from growdisk.partitions.claims import (
+    before_claims,
+    refuse_broken_claims,
+    refuse_claimed,
+    refuse_mirrored,
+)
 from growdisk.partitions.growth_values import Grown, Growth, NothingToDo, NotPossible
 from growdisk.partitions.table import BIOS_BOOT, MBR_MAX_SECTORS, Partition, PartitionTable, Role
 from growdisk.units import MiB, align_down, align_up, format_size
 
-__all__ = ["BlockerPolicy", "Grown", "Growth", "NotPossible", "NothingToDo", "SwapPolicy", "blockers", "plan_growth"]
+__all__ = [
+    "BlockerPolicy",
+    "Grown",
+    "Growth",
+    "NotPossible",
+    "NothingToDo",
+    "SwapPolicy",
+    "blockers",
+    "plan_growth",
+]
 
 WORTH_A_BLOCKER = 2 * MiB
 
 
 def blockers(table: PartitionTable, number: int) -> tuple[Partition, ...]:
-    """All partitions behind this one, as they lie on the disk; an extended one comes before its logicals."""
+    """All partitions behind this one, as they lie on the disk;
+    an extended one comes before its logicals.
+    """
     target = table.by_number(number)
     if target is None:
         return ()
@@ -44,16 +62,25 @@ def blockers(table: PartitionTable, number: int) -> tuple[Partition, ...]:
     if target.role is Role.LOGICAL:
         inner = [p for block in blocks_inside(table, target, BlockerPolicy()) for p in block.parts]
         target = table.extended or target
-    return (*inner, *(p for block in blocks_behind(table, target, BlockerPolicy()) for p in block.parts))
+    return (
+        *inner,
+        *(p for block in blocks_behind(table, target, BlockerPolicy()) for p in block.parts),
+    )
 
 
-def plan_growth(table: PartitionTable, number: int, new_disk_size: int, policy: BlockerPolicy) -> Growth:
+def plan_growth(
+    table: PartitionTable, number: int, new_disk_size: int, policy: BlockerPolicy
+) -> Growth:
     """Let partition `number` take all free space after it on a disk of `new_disk_size` bytes."""
     target = table.by_number(number)
     if (unfit := unfit_to_grow(table, number, new_disk_size)) is not None or target is None:
         return unfit or NotPossible("", "")
     table = table.with_disk_size(new_disk_size)
-    growth = _grow_logical(table, target, policy) if target.role is Role.LOGICAL else _grow(table, target, policy)
+    growth = (
+        _grow_logical(table, target, policy)
+        if target.role is Role.LOGICAL
+        else _grow(table, target, policy)
+    )
     return (
         _refuse_small_part(table, growth, target, policy)
         or refuse_claimed(table, growth, target, worth=WORTH_A_BLOCKER)
@@ -67,13 +94,18 @@ def unfit_to_grow(table: PartitionTable, number: int, new_disk_size: int) -> Not
     if target is None:
         return NotPossible(f"there is no partition {number}", "growdisk show lists the partitions")
     if table.damage:
-        return NotPossible(table.damage, "repair the table first: gdisk IMAGE, then r (recovery) and b, or w")
+        return NotPossible(
+            table.damage, "repair the table first: gdisk IMAGE, then r (recovery) and b, or w"
+        )
     if new_disk_size < table.disk_size:
-        return NotPossible("the disk would become smaller", "growdisk grows disks; it never shrinks one")
+        return NotPossible(
+            "the disk would become smaller", "growdisk grows disks; it never shrinks one"
+        )
     if target.role is Role.EXTENDED:
         return NotPossible(
-            f"partition {target.number} is the extended partition, which only holds others", "name the one inside it"
-        )  # fmt: skip
+            f"partition {target.number} is the extended partition, which only holds others",
+            "name the one inside it",
+        )
     return refuse_mirrored(table, target)
 
 
@@ -89,32 +121,46 @@ def capped(growth: Growth, old: Partition, gain: int) -> Growth:
 
 
 def _grow(table: PartitionTable, target: Partition, policy: BlockerPolicy) -> Grown | NothingToDo:
-    movable, limit = _reach(blocks_behind(table, target, policy), before_claims(table, target, table.usable_end))
+    movable, limit = _reach(
+        blocks_behind(table, target, policy), before_claims(table, target, table.usable_end)
+    )
     return _settle(table, target, movable, limit, before_block=0)
 
 
-def _grow_logical(table: PartitionTable, target: Partition, policy: BlockerPolicy) -> Grown | NothingToDo:
+def _grow_logical(
+    table: PartitionTable, target: Partition, policy: BlockerPolicy
+) -> Grown | NothingToDo:
     """The extended partition first, as far as that is of use to the logical one in it."""
     extended = table.extended
     assert extended is not None, target
     outer = _grow(table, extended, policy)
     inner = blocks_inside(table, target, policy)
-    if isinstance(outer, NothingToDo) or any(block.action is BlockerAction.STAYS for block in inner):
+    if isinstance(outer, NothingToDo) or any(
+        block.action is BlockerAction.STAYS for block in inner
+    ):
         return _grow_within(table, target, inner, extended.end)
     growth = _grow_within(outer.table, target, inner, outer.target.end)
     if isinstance(growth, NothingToDo):
         return growth
-    return replace(growth, removed=(*growth.removed, *outer.removed), moved=(*growth.moved, *outer.moved))
+    return replace(
+        growth, removed=(*growth.removed, *outer.removed), moved=(*growth.moved, *outer.moved)
+    )
 
 
-def _grow_within(table: PartitionTable, target: Partition, blocks: list[Block], end: int) -> Grown | NothingToDo:
+def _grow_within(
+    table: PartitionTable, target: Partition, blocks: list[Block], end: int
+) -> Grown | NothingToDo:
     # Each logical partition has its boot record in a sector before it.
-    movable, limit = _reach(blocks, before_claims(table, target, end), before_block=table.sector_size)
+    movable, limit = _reach(
+        blocks, before_claims(table, target, end), before_block=table.sector_size
+    )
     return _settle(table, target, movable, limit, before_block=table.sector_size)
 
 
 def _reach(blocks: list[Block], limit: int, before_block: int = 0) -> tuple[list[Block], int]:
-    """The blocks that must give way, and where the growth ends: at the first that stays, or at `limit`."""
+    """The blocks that must give way, and where the growth ends:
+    at the first that stays, or at `limit`.
+    """
     reached = []
     for block in blocks:
         if block.action is BlockerAction.STAYS:
@@ -135,7 +181,8 @@ def _settle(
         if block.action is BlockerAction.GOES:
             removed = [*block.parts, *removed]
         else:
-            # By whole MiB: what was aligned stays so, and EBRs keep their distance to their partitions.
+            # By whole MiB: what was aligned stays so, and EBRs keep their distance to their
+            # partitions.
             distance = align_down(limit - block.end, MiB)
             moved = [*(p.moved_by(distance) for p in block.parts), *moved]
             limit = block.start + distance - before_block
@@ -155,7 +202,10 @@ def _refuse_small_part(
     """Refuse when more space lies after a partition that has to stay than can be had without it."""
     blocks: list[Block] = []
     if target.role is Role.LOGICAL and table.extended is not None:
-        blocks = [*blocks_inside(table, target, policy), *blocks_behind(table, table.extended, policy)]
+        blocks = [
+            *blocks_inside(table, target, policy),
+            *blocks_behind(table, table.extended, policy),
+        ]
     else:
         blocks = blocks_behind(table, target, policy)
     staying = [b for b in blocks if b.action is BlockerAction.STAYS]
@@ -175,7 +225,9 @@ def _refuse_small_part(
     return NotPossible(reason, _consent(parts, policy), parts)
 
 
-def _stands_between(parts: Sequence[Partition], target: Partition, beyond: int, policy: BlockerPolicy) -> str:
+def _stands_between(
+    parts: Sequence[Partition], target: Partition, beyond: int, policy: BlockerPolicy
+) -> str:
     named = [p for p in parts if p.role is not Role.EXTENDED]
     verb = "stands" if len(named) == 1 else "stand"
     between = f"between partition {target.number} and {format_size(beyond)} of free space"
@@ -189,16 +241,20 @@ def _consent(parts: Sequence[Partition], policy: BlockerPolicy) -> str:
     half_deleted = [p for p in named if p.number in policy.delete]
     if half_deleted and len(named) > len(half_deleted):
         return (
-            f"partition {half_deleted[0].number} cannot go alone: those behind it would get other numbers; "
+            f"partition {half_deleted[0].number} cannot go alone: those behind it would get other "
+            "numbers; "
             f"move it with them ({_options('--move', others)})"
         )
     if boot := [p for p in others if p.type_code == BIOS_BOOT]:
         return (
-            f"partition {boot[0].number} is the BIOS boot partition, which cannot be moved: the boot sector knows its "
-            f"place; if the guest starts without it (by UEFI), it can be removed: {_options('--delete', others)}"
+            f"partition {boot[0].number} is the BIOS boot partition, which cannot be moved: the "
+            "boot sector knows its "
+            "place; if the guest starts without it (by UEFI), it can be removed: "
+            f"{_options('--delete', others)}"
         )
     return (
-        f"let it be moved to the end of the disk, with all that is in it: {_options('--move', others)}; or, if you can "
+        "let it be moved to the end of the disk, with all that is in it: "
+        f"{_options('--move', others)}; or, if you can "
         f"do without it, removed: {_options('--delete', others)}"
     )
 
@@ -209,7 +265,11 @@ def _options(name: str, parts: Sequence[Partition]) -> str:
 
 def refuse_unfit_table(before: PartitionTable, growth: Grown | NothingToDo) -> NotPossible | None:
     """What holds for every new table."""
-    return refuse_beyond_mbr(growth) or refuse_broken_claims(before, growth) or _refuse_no_backup(growth)
+    return (
+        refuse_beyond_mbr(growth)
+        or refuse_broken_claims(before, growth)
+        or _refuse_no_backup(growth)
+    )
 
 
 def _refuse_no_backup(growth: Grown | NothingToDo) -> NotPossible | None:
@@ -220,9 +280,10 @@ def _refuse_no_backup(growth: Grown | NothingToDo) -> NotPossible | None:
     if not late:
         return None
     return NotPossible(
-        f"partition {late[0].number} reaches to the end of the disk, where the backup of its GPT has to be",
+        f"partition {late[0].number} reaches to the end of the disk, where the backup of its GPT "
+        "has to be",
         "grow the disk by 1 MiB or more",
-    )  # fmt: skip
+    )
 
 
 def refuse_beyond_mbr(growth: Grown | NothingToDo) -> NotPossible | None:
@@ -232,7 +293,8 @@ def refuse_beyond_mbr(growth: Grown | NothingToDo) -> NotPossible | None:
     if all(p.end <= limit for p in growth.table.partitions):
         return None
     return NotPossible(
-        f"an MBR table counts sectors in 32 bits: no partition can reach beyond {format_size(limit)}",
+        "an MBR table counts sectors in 32 bits: no partition can reach beyond "
+        f"{format_size(limit)}",
         f"grow the image to at most {format_size(limit)}",
         beyond_mbr=True,
     )

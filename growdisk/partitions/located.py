@@ -16,7 +16,9 @@ from growdisk.units import ByteRange
 
 @dataclass(frozen=True)
 class LocatedTable:
-    """`ranges` are all sectors that hold the table; `entries` (of an MBR) are (number, offset of the entry) pairs."""
+    """`ranges` are all sectors that hold the table;
+    `entries` (of an MBR) are (number, offset of the entry) pairs.
+    """
 
     table: PartitionTable
     ranges: tuple[ByteRange, ...]
@@ -38,12 +40,15 @@ def check_inside(path: Path, partitions: list[Partition], area: ByteRange, area_
     """Raise TableDamaged if a partition leaves the area that it must lie in."""
     for part in partitions:
         if not area.contains(part.range):
-            hint = "was the image cut off? Restore its size, or repair the table with sfdisk or gdisk"
+            hint = (
+                "was the image cut off? Restore its size, or repair the table with sfdisk or gdisk"
+            )
             if part.start == 0:
                 hint = "isohybrid images have such an entry; give it type 0, or remove it (sfdisk)"
             raise TableDamaged(
                 path,
-                reason=f"partition {part.number} (bytes {part.start} to {part.end}) lies outside {area_name} "
+                reason=f"partition {part.number} (bytes {part.start} to {part.end}) lies outside "
+                f"{area_name} "
                 f"(bytes {area.start} to {area.end})",
                 hint=hint,
             )

@@ -3,9 +3,10 @@
     sector 0: boot code 0..439 | disk signature 440..443 | 4 entries of 16 bytes from 446 | 55 aa
     entry:    boot flag | CHS | type | CHS | first sector (u32) | count (u32)
 
-In an extended boot record (EBR) entry 0 is the logical partition, counted from this EBR, and entry 1 the link to the
-next EBR, counted from the start of the *extended partition*. Logical numbers follow the chain, not the disk; that is
-what Linux and libparted do too. Linux takes an entry of length 0 for an empty one, whatever its type.
+In an extended boot record (EBR) entry 0 is the logical partition, counted from this EBR, and entry
+1 the link to the next EBR, counted from the start of the *extended partition*. Logical numbers
+follow the chain, not the disk; that is what Linux and libparted do too. Linux takes an entry of
+length 0 for an empty one, whatever its type.
 """
 
 from __future__ import annotations
@@ -34,7 +35,10 @@ _ENTRY = struct.Struct("<B3xB3xII")
 
 @dataclass(frozen=True)
 class MbrEntry:
-    """One entry of sector 0 or of an EBR; its 16 bytes lie at `offset`. `first` and `count` are sectors."""
+    """One entry of sector 0 or of an EBR; its 16 bytes lie at `offset`.
+
+    `first` and `count` are sectors.
+    """
 
     offset: int
     flag: int
@@ -56,20 +60,35 @@ class MbrEntry:
         return self.type in EXTENDED_TYPES
 
     def claim(self, number: int, sector_size: int, *, mirrors: bool = False) -> Claim:
-        """What an entry of sector 0 names, where it is none of the table's partitions: also beyond the disk's end."""
+        """What an entry of sector 0 names, where it is none of the table's partitions:
+        also beyond the disk's end.
+        """
         end = (self.first + self.count) * sector_size
-        return Claim(self.first * sector_size, end, f"entry {number} of the MBR (type {self.type:x})", number, mirrors)
+        return Claim(
+            self.first * sector_size,
+            end,
+            f"entry {number} of the MBR (type {self.type:x})",
+            number,
+            mirrors,
+        )
 
     def partition(self, number: int, base: int, sector_size: int, role: Role) -> Partition:
         """`base` is the sector that `first` counts from."""
         start = (base + self.first) * sector_size
         return Partition(
-            number, start, start + self.count * sector_size, role, f"{self.type:x}", self.flag == BOOT_FLAG
-        )  # fmt: skip
+            number,
+            start,
+            start + self.count * sector_size,
+            role,
+            f"{self.type:x}",
+            self.flag == BOOT_FLAG,
+        )
 
 
 def parse_entries(sector: bytes, offset: int = 0) -> tuple[MbrEntry, ...] | None:
-    """The four entries of a boot record that lies at `offset`; None if it is no boot record (no 55 aa, odd flags)."""
+    """The four entries of a boot record that lies at `offset`;
+    None if it is no boot record (no 55 aa, odd flags).
+    """
     if sector[510:512] != b"\x55\xaa":
         return None
     entries = tuple(
@@ -79,48 +98,65 @@ def parse_entries(sector: bytes, offset: int = 0) -> tuple[MbrEntry, ...] | None
     return entries if all(e.flag in (0, BOOT_FLAG) for e in entries) else None
 
 
-def read_mbr(device: BlockDevice, path: Path, sector_size: int, entries: tuple[MbrEntry, ...]) -> LocatedTable:
-    """The table whose four primary entries are given. Raises TableDamaged where it contradicts itself or the disk."""
+def read_mbr(
+    device: BlockDevice, path: Path, sector_size: int, entries: tuple[MbrEntry, ...]
+) -> LocatedTable:
+    """The table whose four primary entries are given.
+
+    Raises TableDamaged where it contradicts itself or the disk.
+    """
     disk_size = device.size - device.size % sector_size
     signature = int.from_bytes(device.read(SIGNATURE_OFFSET, 4), "little")
     used = {n: e for n, e in enumerate(entries, 1) if e.in_use}
     top = [
-        e.partition(n, 0, sector_size, Role.EXTENDED if e.is_extended else Role.PRIMARY) for n, e in used.items()
-    ]  # fmt: skip
+        e.partition(n, 0, sector_size, Role.EXTENDED if e.is_extended else Role.PRIMARY)
+        for n, e in used.items()
+    ]
     check_inside(path, top, ByteRange(sector_size, disk_size), "the disk")
     check_no_overlap(path, top)
 
     ranges, offsets = [ByteRange(0, sector_size)], {n: e.offset for n, e in used.items()}
     logicals = []
     if (extended := _the_extended(path, top)) is not None:
-        for number, (ebr, entry) in enumerate(_chain(device, path, sector_size, extended, ranges), 5):
+        for number, (ebr, entry) in enumerate(
+            _chain(device, path, sector_size, extended, ranges), 5
+        ):
             logicals.append(entry.partition(number, ebr // sector_size, sector_size, Role.LOGICAL))
             offsets[number] = entry.offset
         _check_logicals(path, extended, logicals, ranges[1:])
     claims = tuple(e.claim(n, sector_size) for n, e in enumerate(entries, 1) if e.is_nameless)
-    table = PartitionTable("mbr", f"0x{signature:08x}", sector_size, disk_size, (*top, *logicals), claims=claims)
+    table = PartitionTable(
+        "mbr", f"0x{signature:08x}", sector_size, disk_size, (*top, *logicals), claims=claims
+    )
     return LocatedTable(table, tuple(ranges), tuple(offsets.items()))
 
 
 def _the_extended(path: Path, top: list[Partition]) -> Partition | None:
     found = [p for p in top if p.role is Role.EXTENDED]
     if len(found) > 1:
-        raise TableDamaged(path, reason=f"partitions {found[0].number} and {found[1].number} are both extended")
+        raise TableDamaged(
+            path, reason=f"partitions {found[0].number} and {found[1].number} are both extended"
+        )
     return found[0] if found else None
 
 
 def _chain(
     device: BlockDevice, path: Path, sector_size: int, extended: Partition, ranges: list[ByteRange]
 ) -> Iterator[tuple[int, MbrEntry]]:
-    """(offset of the EBR, entry of the logical partition) along the chain; every EBR's sector is added to `ranges`."""
+    """(offset of the EBR, entry of the logical partition) along the chain;
+    every EBR's sector is added to `ranges`.
+    """
     ebr: int | None = extended.start
     while ebr is not None:
         here = ByteRange(ebr, ebr + sector_size)
         if here in ranges or len(ranges) > _MAX_LOGICALS:
-            raise TableDamaged(path, reason=f"the chain of logical partitions comes back to byte {ebr}")
+            raise TableDamaged(
+                path, reason=f"the chain of logical partitions comes back to byte {ebr}"
+            )
         if not extended.range.contains(here):
             raise TableDamaged(
-                path, reason=f"an extended boot record at byte {ebr} lies outside the extended partition"
+                path,
+                reason=f"an extended boot record at byte {ebr} lies outside the extended partition",
             )
         entries = parse_entries(device.read(ebr, 512), ebr)
         if entries is None:
@@ -129,22 +165,30 @@ def _chain(
         used = [e for e in entries if e.in_use]
         if sum(not e.is_extended for e in used) > 1:
             raise table_unsupported(
-                path, reason=f"the extended boot record at byte {ebr} names more than one partition, and most systems "
-                "and tools see the first of them only", hint="remove the others from it",
-            )  # fmt: skip
+                path,
+                reason=f"the extended boot record at byte {ebr} names more than one partition, "
+                "and most systems "
+                "and tools see the first of them only",
+                hint="remove the others from it",
+            )
         if any(e.is_nameless for e in entries):
             raise table_unsupported(
-                path, reason=f"a logical partition of type 0 stands in its table, at byte {ebr}",
+                path,
+                reason=f"a logical partition of type 0 stands in its table, at byte {ebr}",
                 hint="give it a type (sfdisk --part-type), or remove it",
-            )  # fmt: skip
+            )
         yield from ((ebr, e) for e in used if not e.is_extended)
         link = next((e for e in used if e.is_extended), None)
         ebr = None if link is None else extended.start + link.first * sector_size
 
 
-def _check_logicals(path: Path, extended: Partition, logicals: list[Partition], records: list[ByteRange]) -> None:
+def _check_logicals(
+    path: Path, extended: Partition, logicals: list[Partition], records: list[ByteRange]
+) -> None:
     check_inside(path, logicals, extended.range, "the extended partition")
     check_no_overlap(path, logicals)
     for part in logicals:
         if any(part.range.overlaps(record) for record in records):
-            raise TableDamaged(path, reason=f"logical partition {part.number} covers an extended boot record")
+            raise TableDamaged(
+                path, reason=f"logical partition {part.number} covers an extended boot record"
+            )

@@ -1,7 +1,9 @@
-"""Partition types that say: this belongs to something larger, or to a system that keeps books on it elsewhere.
+"""Partition types that say:
+this belongs to something larger, or to a system that keeps books on it elsewhere.
 
-MBR types as sfdisk prints them (lower-case hex), GPT types as GUIDs (UEFI, and the vendors' own lists). LVM is not
-among them, which growdisk knows; nor are types that only name an operating system.
+MBR types as sfdisk prints them (lower-case hex), GPT types as GUIDs (UEFI, and the vendors' own
+lists). LVM is not among them, which growdisk knows; nor are types that only name an operating
+system.
 """
 
 from __future__ import annotations
@@ -21,7 +23,8 @@ OWNERS: Mapping[str, str] = MappingProxyType(
         "42": DYNAMIC_DISK,
         "5808C8AA-7E8F-42E0-85D2-E1E90434CFB3": DYNAMIC_DISK,
         "AF9B60A0-1431-4F62-BC68-3311714A69AD": DYNAMIC_DISK,
-        **dict.fromkeys(("86", "87", "8b", "8c", "b6", "b7", "c6", "c7"), "a volume or stripe set of Windows NT"),
+        **dict.fromkeys(("86", "87", "8b", "8c", "b6", "b7", "c6", "c7"),
+            "a volume or stripe set of Windows NT"),
         "E75CAF8F-F680-4CEE-AFA3-B001E56EFC2D": "Storage Spaces of Windows",
         "558D43C5-A1AC-43C0-AAC8-D1472B2923D1": "Storage Replica of Windows",
         **dict.fromkeys(("fb", "fc"), _VMWARE),
@@ -57,5 +60,7 @@ def owner_of(part: Partition) -> str:
 
 
 def is_dynamic_disk(table: PartitionTable) -> bool:
-    """Windows keeps a database of all its volumes at the end of such a disk: its table alone says little."""
+    """Windows keeps a database of all its volumes at the end of such a disk:
+    its table alone says little.
+    """
     return any(owner_of(part) == DYNAMIC_DISK for part in table.partitions)

@@ -1,13 +1,15 @@
-"""Lets libparted make a new MBR of the old one, on a sparse scratch copy in memory; the sole importer of pyparted.
+"""Lets libparted make a new MBR of the old one, on a sparse scratch copy in memory;
+the sole importer of pyparted.
 
-(A GPT is changed in its own sectors: rewriting.py.) The image itself is never opened by libparted. The scratch file
-has the disk's full size but holds only the sectors of the table; libparted edits it, our own reader checks the outcome
-against the plan, and only sectors that differ from the image are handed back. What libparted would spoil is put back
-before that: boot code and disk signature (both are replaced when the boot sector begins with zeros), the type byte of
-an entry (5 may become f), flags, entries of type 0 or of no size.
+(A GPT is changed in its own sectors: rewriting.py.) The image itself is never opened by libparted.
+The scratch file has the disk's full size but holds only the sectors of the table; libparted edits
+it, our own reader checks the outcome against the plan, and only sectors that differ from the image
+are handed back. What libparted would spoil is put back before that: boot code and disk signature
+(both are replaced when the boot sector begins with zeros), the type byte of an entry (5 may become
+f), flags, entries of type 0 or of no size.
 
-pyparted's C module is used, not its Python classes: those form reference cycles, and an object that is collected after
-its device has been freed ends the process with SIGFPE.
+pyparted's C module is used, not its Python classes: those form reference cycles, and an object that
+is collected after its device has been freed ends the process with SIGFPE.
 """
 
 from __future__ import annotations
@@ -27,7 +29,8 @@ from growdisk.partitions.mbr import BOOT_FLAG, ENTRIES_OFFSET, ENTRY_SIZE, TYPE_
 from growdisk.partitions.sectors import SECTOR_SIZE, SectorChange, locate_table
 from growdisk.partitions.table import Partition, PartitionTable, Role
 
-# Stands for any boot code and signature, so that libparted's doings do not depend on what a boot loader left there.
+# Stands for any boot code and signature, so that libparted's doings do not depend on what a boot
+# loader left there.
 _NEUTRAL_BOOT_CODE = b"\xfa" + bytes(439) + b"disk" + bytes(2)
 
 _SLOTS = 4
@@ -40,10 +43,14 @@ _LIBPARTED_ERRORS = (
 
 
 def rewrite_mbr(device: BlockDevice, path: Path, new: PartitionTable) -> tuple[SectorChange, ...]:
-    """As rewrite() in rewriting.py. table-rewrite-failed if libparted refuses, or makes something else than `new`."""
+    """As rewrite() in rewriting.py.
+    table-rewrite-failed if libparted refuses, or makes something else than `new`.
+    """
     old = locate_table(device, path, new.sector_size)
     if old is None or old.table.kind != "mbr":
-        raise table_rewrite_failed(path, reason="it no longer holds the MBR that the plan was made for")
+        raise table_rewrite_failed(
+            path, reason="it no longer holds the MBR that the plan was made for"
+        )
     try:
         with _scratch_copy(device, old, new.disk_size) as file:
             with _sectors_of(new.sector_size):
@@ -55,7 +62,9 @@ def rewrite_mbr(device: BlockDevice, path: Path, new: PartitionTable) -> tuple[S
 
 @contextmanager
 def _scratch_copy(device: BlockDevice, old: LocatedTable, size: int) -> Iterator[Path]:
-    """The name of a sparse file in memory: nothing is left behind by a crash, and no file system limits its size."""
+    """The name of a sparse file in memory:
+    nothing is left behind by a crash, and no file system limits its size.
+    """
     fd = os.memfd_create("growdisk-table")
     try:
         os.ftruncate(fd, size)
@@ -105,7 +114,8 @@ def _edit_with_libparted(disk: _ped.Disk, old: PartitionTable, new: PartitionTab
     removed = _to_remove(old, new)
     for part in removed:
         disk.delete_partition(disk.get_partition(part.number))
-    # From the end of the disk to its start: each makes room for the one before it. Logical ones need their extended.
+    # From the end of the disk to its start: each makes room for the one before it. Logical ones
+    # need their extended.
     for part in sorted(_top_level(new), key=lambda p: p.start, reverse=True):
         _set_geometry(disk, part, new.sector_size)
     for part in sorted(new.logicals, key=lambda p: p.start, reverse=True):
@@ -123,12 +133,18 @@ def _to_remove(old: PartitionTable, new: PartitionTable) -> list[Partition]:
     libparted renumbers the logical partitions above one that it deletes.
     """
     anew = _hinders_its_extended(old, new)
-    gone = [p for p in old.partitions if new.by_number(p.number) is None or (anew and p.role is Role.LOGICAL)]
+    gone = [
+        p
+        for p in old.partitions
+        if new.by_number(p.number) is None or (anew and p.role is Role.LOGICAL)
+    ]
     return sorted(gone, key=lambda p: p.number, reverse=True)
 
 
 def _hinders_its_extended(old: PartitionTable, new: PartitionTable) -> bool:
-    """The extended partition moves; or it grows, and libparted wants more than a sector before the first one in it."""
+    """The extended partition moves;
+    or it grows, and libparted wants more than a sector before the first one in it.
+    """
     if old.extended is None or new.extended is None or old.extended == new.extended:
         return False
     first = min((p.start for p in old.logicals), default=old.extended.end)
@@ -168,20 +184,29 @@ def _outcome(
         _keep_entries(copy, device, path, old, new)
         written = locate_table(copy, path, new.sector_size)
         if written is None or written.table != new or written.table.damage:
-            raise table_rewrite_failed(path, reason="libparted made a table that is not the planned one")
+            raise table_rewrite_failed(
+                path, reason="libparted made a table that is not the planned one"
+            )
         ranges = written.ranges[:1] if _same_chain(old.table, new) else written.ranges
         sectors = [at for part in ranges for at in range(part.start, part.end, new.sector_size)]
         changes = (SectorChange(at, copy.read(at, new.sector_size)) for at in sectors)
         return tuple(c for c in changes if _on_disk(device, c) != c.data)
 
 
-def _keep_entries(copy: BlockDevice, device: BlockDevice, path: Path, old: LocatedTable, new: PartitionTable) -> None:
-    """Types and flags as planned; an entry that does not change at all keeps its bytes, CHS values too."""
+def _keep_entries(
+    copy: BlockDevice, device: BlockDevice, path: Path, old: LocatedTable, new: PartitionTable
+) -> None:
+    """Types and flags as planned;
+    an entry that does not change at all keeps its bytes, CHS values too.
+    """
     written = locate_table(copy, path, new.sector_size)
-    if written is None or _numbers(list(written.table.partitions)) != _numbers(list(new.partitions)):
+    if written is None or _numbers(list(written.table.partitions)) != _numbers(
+        list(new.partitions)
+    ):
         raise table_rewrite_failed(path, reason="libparted gave the partitions other numbers")
     numbers = _numbers([*old.table.partitions, *new.partitions])
-    for slot in (slot for slot in range(_SLOTS) if slot + 1 not in numbers):  # libparted takes them for empty ones
+    # libparted takes them for empty ones
+    for slot in (slot for slot in range(_SLOTS) if slot + 1 not in numbers):
         at = ENTRIES_OFFSET + slot * ENTRY_SIZE
         copy.write(at, device.read(at, ENTRY_SIZE))
     for part in new.partitions:
@@ -194,7 +219,9 @@ def _keep_entries(copy: BlockDevice, device: BlockDevice, path: Path, old: Locat
 
 
 def _same_chain(old: PartitionTable, new: PartitionTable) -> bool:
-    """No logical partition changes: the old EBRs stay as they are, though libparted would place some again."""
+    """No logical partition changes:
+    the old EBRs stay as they are, though libparted would place some again.
+    """
     if old.logicals != new.logicals:
         return False
     if old.extended is None or new.extended is None:

@@ -1,4 +1,6 @@
-"""Makes a new table of the old one: an MBR by libparted, on a copy; a GPT in its own sectors, or where none was."""
+"""Makes a new table of the old one: an MBR by libparted, on a copy;
+a GPT in its own sectors, or where none was.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +22,8 @@ from growdisk.units import align_up
 def rewrite(device: BlockDevice, path: Path, new: PartitionTable) -> tuple[SectorChange, ...]:
     """The sectors to change on `device` so that its table becomes `new`; writes nothing there.
 
-    `new` may be larger than the device, which then has yet to grow. Partitions keep their numbers, and none may be new.
-    Raises table-rewrite-failed, which names `path`.
+    `new` may be larger than the device, which then has yet to grow. Partitions keep their numbers,
+    and none may be new. Raises table-rewrite-failed, which names `path`.
     """
     if new.kind == "gpt":
         return rewrite_gpt(device, path, new)
@@ -32,10 +34,11 @@ def rewrite(device: BlockDevice, path: Path, new: PartitionTable) -> tuple[Secto
 
 # Changes a GPT where it lies, and nothing in it that need not change.
 #
-# Entries that were moved away from sector 2 stay where the header says; a boot loader may stand in their usual place.
-# A header of another size, with its reserved bytes, stays what it is; so do unused entries, and what follows them in
-# their last sector. New are the places of partitions, the checksums, and the backup, which goes to the end of the
-# disk. What lies in its old place stays there: nobody looks at it any more.
+# Entries that were moved away from sector 2 stay where the header says; a boot loader may stand in
+# their usual place. A header of another size, with its reserved bytes, stays what it is; so do
+# unused entries, and what follows them in their last sector. New are the places of partitions, the
+# checksums, and the backup, which goes to the end of the disk. What lies in its old place stays
+# there: nobody looks at it any more.
 
 _MAX_COUNT = 0xFFFFFFFF
 _NO_CHS = b"\xff\xff\xff"
@@ -44,7 +47,10 @@ _LBAS_IN_ENTRY = 32
 
 
 def rewrite_gpt(device: BlockDevice, path: Path, new: PartitionTable) -> tuple[SectorChange, ...]:
-    """The sectors to change so that the GPT on `device` becomes `new`, which may be larger. Writes nothing."""
+    """The sectors to change so that the GPT on `device` becomes `new`, which may be larger.
+
+    Writes nothing.
+    """
     sector, copies = new.sector_size, read_copies(device, path, new.sector_size)
     if copies.primary is None:
         raise table_rewrite_failed(path, reason="the GPT at the start of the disk is damaged")
@@ -52,12 +58,20 @@ def rewrite_gpt(device: BlockDevice, path: Path, new: PartitionTable) -> tuple[S
     last = new.disk_size // sector - 1
     spare = last - align_up(len(entries), sector) // sector
     if any(part.end > spare * sector for part in new.partitions):
-        raise table_rewrite_failed(path, reason="a partition lies where the backup of its GPT has to be")
-    backup = device.read(header.alternate_lba * sector, sector) if copies.backup else device.read(sector, sector)
+        raise table_rewrite_failed(
+            path, reason="a partition lies where the backup of its GPT has to be"
+        )
+    backup = (
+        device.read(header.alternate_lba * sector, sector)
+        if copies.backup
+        else device.read(sector, sector)
+    )
     wanted: dict[int, bytes] = {}
     wanted |= _in_sectors(device, header.entries_lba * sector, entries, sector)
     wanted |= _in_sectors(None, spare * sector, entries, sector)
-    wanted[sector] = _header(device.read(sector, sector), entries, (1, last), spare - 1, header.entries_lba)
+    wanted[sector] = _header(
+        device.read(sector, sector), entries, (1, last), spare - 1, header.entries_lba
+    )
     wanted[last * sector] = _header(backup, entries, (last, 1), spare - 1, spare)
     wanted[0] = _protective(device.read(0, sector), header, last)
     changes = (SectorChange(offset, data) for offset, data in sorted(wanted.items()))
@@ -85,15 +99,23 @@ def _place(part: Partition, sector: int) -> bytes:
     return struct.pack("<QQ", part.start // sector, part.end // sector - 1)
 
 
-def _in_sectors(device: BlockDevice | None, at: int, entries: bytes, sector: int) -> dict[int, bytes]:
+def _in_sectors(
+    device: BlockDevice | None, at: int, entries: bytes, sector: int
+) -> dict[int, bytes]:
     """The entries sector by sector; after the last of them stays what `device` has there."""
     size = align_up(len(entries), sector)
-    rest = device.read(at + len(entries), size - len(entries)) if device else bytes(size - len(entries))
+    rest = (
+        device.read(at + len(entries), size - len(entries))
+        if device
+        else bytes(size - len(entries))
+    )
     data = entries + rest
     return {at + start: data[start : start + sector] for start in range(0, size, sector)}
 
 
-def _header(raw: bytes, entries: bytes, places: tuple[int, int], last_usable: int, entries_lba: int) -> bytes:
+def _header(
+    raw: bytes, entries: bytes, places: tuple[int, int], last_usable: int, entries_lba: int
+) -> bytes:
     """`raw` with other places; its own size says what the checksum is of."""
     changed = bytearray(raw)
     struct.pack_into("<QQ", changed, _PLACES_AT, *places)
@@ -111,7 +133,11 @@ def _protective(sector_0: bytes, header: GptHeader, last: int) -> bytes:
     changed, entries = bytearray(sector_0), parse_entries(sector_0) or ()
     alone = not any(entry.count for entry in entries if entry.type != PROTECTIVE_TYPE)
     for entry in entries:
-        if entry.type == PROTECTIVE_TYPE and entry.count != _MAX_COUNT and (alone or _reaches_end(entry, header)):
+        if (
+            entry.type == PROTECTIVE_TYPE
+            and entry.count != _MAX_COUNT
+            and (alone or _reaches_end(entry, header))
+        ):
             count = min(last + 1 - entry.first, _MAX_COUNT)
             if count != entry.count:
                 changed[entry.offset + 5 : entry.offset + 8] = _NO_CHS
@@ -128,10 +154,11 @@ def _on_disk(device: BlockDevice, change: SectorChange) -> bytes | None:
     return device.read(change.offset, len(change.data)) if end <= device.size else None
 
 
-# The sectors of a new GPT, where there was none: protective MBR, both headers, both arrays of entries.
+# The sectors of a new GPT, where there was none: protective MBR, both headers, both arrays of
+# entries.
 #
-# A GPT that is there is changed by libparted (parted_disk.py); this one is made for a table that had been an MBR. Spec:
-# UEFI, chapter 5.3; last LBA of the protective MBR capped at 32 bits.
+# A GPT that is there is changed by libparted (parted_disk.py); this one is made for a table that
+# had been an MBR. Spec: UEFI, chapter 5.3; last LBA of the protective MBR capped at 32 bits.
 
 _HEADER_SIZE, _REVISION = 92, 0x00010000
 _MAX_LBA = 0xFFFFFFFF
@@ -150,7 +177,9 @@ def gpt_sectors(table: PartitionTable, boot_code: bytes) -> tuple[SectorChange, 
         last: _new_header(table, entries, my_lba=last, other=1, entries_lba=last - count),
     }
     changes = [SectorChange(0, protective)]
-    changes += [SectorChange(lba * sector, header.ljust(sector, b"\0")) for lba, header in headers.items()]
+    changes += [
+        SectorChange(lba * sector, header.ljust(sector, b"\0")) for lba, header in headers.items()
+    ]
     for start in (2, last - count):
         changes += _split(padded, start * sector, sector)
     return tuple(sorted(changes, key=lambda change: change.offset))
@@ -178,14 +207,25 @@ def _new_entries(table: PartitionTable) -> bytes:
 def _entry(part: Partition, sector: int) -> bytes:
     name = part.name.encode("utf-16-le")[: 2 * _NAME_UNITS].ljust(2 * _NAME_UNITS, b"\0")
     kind, own = uuid.UUID(part.type_code).bytes_le, uuid.UUID(part.guid or "").bytes_le
-    return struct.pack("<16s16sQQQ72s", kind, own, part.start // sector, part.end // sector - 1, part.attributes, name)
+    return struct.pack(
+        "<16s16sQQQ72s",
+        kind,
+        own,
+        part.start // sector,
+        part.end // sector - 1,
+        part.attributes,
+        name,
+    )
 
 
-def _new_header(table: PartitionTable, entries: bytes, *, my_lba: int, other: int, entries_lba: int) -> bytes:
+def _new_header(
+    table: PartitionTable, entries: bytes, *, my_lba: int, other: int, entries_lba: int
+) -> bytes:
     count = align_up(len(entries), table.sector_size) // table.sector_size
     last = max(my_lba, other)
     fields = (
-        my_lba, other, 2 + count, last - count - 1, uuid.UUID(table.disk_id).bytes_le, entries_lba, table.gpt_entries,
+        my_lba, other, 2 + count, last - count - 1, uuid.UUID(table.disk_id).bytes_le, entries_lba,
+        table.gpt_entries,
         GPT_ENTRY_SIZE, zlib.crc32(entries),
     )  # fmt: skip
     head = struct.pack("<8sIII4xQQQQ16sQIII", SIGNATURE, _REVISION, _HEADER_SIZE, 0, *fields)

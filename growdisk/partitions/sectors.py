@@ -1,4 +1,5 @@
-"""Finds, reads and changes the sectors that hold a partition table, through any block device and without libparted.
+"""Finds, reads and changes the sectors that hold a partition table,
+through any block device and without libparted.
 
 This is the fast road of `show` and `plan`, and the other road by which a written table is verified.
 """
@@ -20,11 +21,14 @@ _LARGE_SECTORS = 4096
 __all__ = ["SECTOR_SIZE", "SectorChange", "apply_changes", "locate_table", "read_table"]
 
 _BOOT_SECTORS_OF_FILESYSTEMS = (
-    (3, b"NTFS    "), (3, b"EXFAT   "), (3, b"-FVE-FS-"), (3, b"ReFS\0"), (0x36, b"FAT"), (0x52, b"FAT32"),
+    (3, b"NTFS    "), (3, b"EXFAT   "), (3, b"-FVE-FS-"), (3, b"ReFS\0"), (0x36, b"FAT"),
+    (0x52, b"FAT32"),
 )  # fmt: skip
 
 
-def read_table(device: BlockDevice, path: Path, sector_size: int = SECTOR_SIZE) -> PartitionTable | None:
+def read_table(
+    device: BlockDevice, path: Path, sector_size: int = SECTOR_SIZE
+) -> PartitionTable | None:
     """The disk's table; None when it has none (a file system on the whole disk, or nothing at all).
 
     Raises TableDamaged or table-unsupported, which name `path`.
@@ -33,7 +37,9 @@ def read_table(device: BlockDevice, path: Path, sector_size: int = SECTOR_SIZE) 
     return located.table if located else None
 
 
-def locate_table(device: BlockDevice, path: Path, sector_size: int = SECTOR_SIZE) -> LocatedTable | None:
+def locate_table(
+    device: BlockDevice, path: Path, sector_size: int = SECTOR_SIZE
+) -> LocatedTable | None:
     """As read_table, with the places where the table's bytes lie."""
     if device.size < 3 * sector_size:
         return None
@@ -50,10 +56,12 @@ def locate_table(device: BlockDevice, path: Path, sector_size: int = SECTOR_SIZE
 
 
 def apply_changes(device: BlockDevice, changes: Iterable[SectorChange]) -> None:
-    """Write the sectors, the last of the disk first and sector 0 last, each group durable before the next.
+    """Write the sectors, the last of the disk first and sector 0 last,
+    each group durable before the next.
 
-    Sector 0 is the switch: until it is written the old MBR stands, and new EBRs that it will point to are in place. Of
-    a GPT the backup comes first, so that one of the two copies is whole at any instant.
+    Sector 0 is the switch: until it is written the old MBR stands, and new EBRs that it will point
+    to are in place. Of a GPT the backup comes first, so that one of the two copies is whole at any
+    instant.
     """
     previous: int | None = None
     for change in sorted(changes, key=lambda c: c.offset, reverse=True):
@@ -66,7 +74,9 @@ def apply_changes(device: BlockDevice, changes: Iterable[SectorChange]) -> None:
 
 
 def _is_filesystem(head: bytes) -> bool:
-    """A boot sector of FAT, NTFS, BitLocker or ReFS ends in 55 aa as well, and its code looks like entries."""
+    """A boot sector of FAT, NTFS, BitLocker or ReFS ends in 55 aa as well,
+    and its code looks like entries.
+    """
     return any(head[at : at + len(magic)] == magic for at, magic in _BOOT_SECTORS_OF_FILESYSTEMS)
 
 
@@ -75,6 +85,7 @@ def _check_sector_size(path: Path, head: bytes, sector_size: int) -> None:
     here, there = (head[at : at + len(SIGNATURE)] == SIGNATURE for at in (sector_size, other))
     if there and not here:
         raise table_unsupported(
-            path, reason=f"its GPT was made for sectors of {other} bytes",
+            path,
+            reason=f"its GPT was made for sectors of {other} bytes",
             hint=f"say so with --sector-size {other}",
-        )  # fmt: skip
+        )

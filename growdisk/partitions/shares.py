@@ -1,10 +1,14 @@
-"""Several partitions that grow at once: each gets its share of the free space, and those behind the first move up.
+"""Several partitions that grow at once:
+each gets its share of the free space, and those behind the first move up.
 
     before   [ sda1 ][ sda2 ][ sda3 ][ free ............ ]
-    after    [ sda1 ........][ sda2 ][ sda3 ............ ]     --grow sda1=60% --grow sda3=rest --move 2
+    after    [ sda1 ........][ sda2 ][ sda3 ............ ]
 
-A partition that is to grow has consented to move; others say so by BlockerPolicy. None ever moves to the left. What a
-share is of: all the space from the first of them to the end of the last that would belong to nobody.
+    with     --grow sda1=60% --grow sda3=rest --move 2
+
+A partition that is to grow has consented to move; others say so by BlockerPolicy. None ever moves
+to the left. What a share is of: all the space from the first of them to the end of the last that
+would belong to nobody.
 """
 
 from __future__ import annotations
@@ -75,7 +79,9 @@ def _grown_end(part: Partition, growth: int) -> int:
 def plan_shares(
     table: PartitionTable, shares: Mapping[int, Share], new_disk_size: int, policy: BlockerPolicy
 ) -> Growth:
-    """Grow each partition that `shares` names; the target of the outcome is the first of them on the disk."""
+    """Grow each partition that `shares` names;
+    the target of the outcome is the first of them on the disk.
+    """
     for number in shares:
         if (unfit := unfit_to_grow(table, number, new_disk_size)) is not None:
             return unfit
@@ -86,21 +92,34 @@ def plan_shares(
         return NotPossible(
             f"partition {logical[0].number} is a logical one, and would have to share with others",
             "let logical partitions grow one at a time",
-        )  # fmt: skip
+        )
     return _together(table.with_disk_size(new_disk_size), targets, shares, policy)
 
 
-def _alone(table: PartitionTable, target: Partition, share: Share, new_disk_size: int, policy: BlockerPolicy) -> Growth:
+def _alone(
+    table: PartitionTable,
+    target: Partition,
+    share: Share,
+    new_disk_size: int,
+    policy: BlockerPolicy,
+) -> Growth:
     growth = plan_growth(table, target.number, new_disk_size, policy)
     if isinstance(share, Size):
         wanted = share.bytes if share.relative else share.bytes - target.size
-        for modest in (plan_growth(table, target.number, new_disk_size, policy.keeping_all()), growth):
+        for modest in (
+            plan_growth(table, target.number, new_disk_size, policy.keeping_all()),
+            growth,
+        ):
             had = modest.target.end - target.end if isinstance(modest, Grown) else 0
             if had >= align_down(wanted, MiB):
                 return capped(modest, target, wanted)
         return growth if isinstance(growth, NotPossible) else _too_much(wanted, growth, target)
     if isinstance(share, Percent) and isinstance(growth, Grown):
-        return capped(growth, target, align_down(int((growth.target.end - target.end) * share.value / 100), MiB))
+        return capped(
+            growth,
+            target,
+            align_down(int((growth.target.end - target.end) * share.value / 100), MiB),
+        )
     return growth
 
 
@@ -109,14 +128,17 @@ def _too_much(wanted: int, growth: Grown | NothingToDo, target: Partition) -> No
     return NotPossible(
         f"it shall grow by {format_size(wanted)}, and {format_size(had)} can be had",
         "grow the disk further, or ask for less",
-    )  # fmt: skip
+    )
 
 
 # --- several ------------------------------------------------------------------------------------
 
 
 def _together(
-    table: PartitionTable, targets: list[Partition], shares: Mapping[int, Share], policy: BlockerPolicy
+    table: PartitionTable,
+    targets: list[Partition],
+    shares: Mapping[int, Share],
+    policy: BlockerPolicy,
 ) -> Growth:
     first, last = targets[0], targets[-1]
     end = plan_growth(table, last.number, table.disk_size, policy)
@@ -133,7 +155,9 @@ def _together(
     if isinstance(given, NotPossible):
         return given
     pieces = [replace(p, growth=given.get(p.block.parts[0].number, 0)) for p in pieces]
-    modest = [_less(p, _places(pieces)[-1][1] - limit) if _takes_rest(p, shares) else p for p in pieces]
+    modest = [
+        _less(p, _places(pieces)[-1][1] - limit) if _takes_rest(p, shares) else p for p in pieces
+    ]
     return _placed(table, modest, limit, gone, end)
 
 
@@ -146,7 +170,9 @@ def _less(piece: _Piece, excess: int) -> _Piece:
     return replace(piece, growth=max(0, piece.growth - align_up(max(0, excess), MiB)))
 
 
-def _amounts(targets: Sequence[Partition], shares: Mapping[int, Share], had: int) -> dict[int, int] | NotPossible:
+def _amounts(
+    targets: Sequence[Partition], shares: Mapping[int, Share], had: int
+) -> dict[int, int] | NotPossible:
     """Partition number → bytes, whole MiB."""
     given: dict[int, int] = {}
     for part in targets:
@@ -158,20 +184,27 @@ def _amounts(targets: Sequence[Partition], shares: Mapping[int, Share], had: int
     left = had - sum(given.values())
     if left < 0:
         return NotPossible(
-            f"together they ask for {format_size(sum(given.values()))}, and {format_size(max(0, had))} can be had",
+            f"together they ask for {format_size(sum(given.values()))}, and "
+            f"{format_size(max(0, had))} can be had",
             "grow the disk further, or ask for less",
-        )  # fmt: skip
-    given |= {p.number: align_down(left, MiB) for p in targets if isinstance(shares[p.number], Rest)}
+        )
+    given |= {
+        p.number: align_down(left, MiB) for p in targets if isinstance(shares[p.number], Rest)
+    }
     return given
 
 
 def _packed(pieces: Sequence[_Piece]) -> list[tuple[int, int]]:
-    """(start, end) of each, as far to the left as they would get; each keeps its place within a MiB."""
+    """(start, end) of each, as far to the left as they would get;
+    each keeps its place within a MiB.
+    """
     return _laid(pieces, packed=True)
 
 
 def _places(pieces: Sequence[_Piece]) -> list[tuple[int, int]]:
-    """(start, end) of each, from the left: where it was if it still can be there, else right behind the one before."""
+    """(start, end) of each, from the left:
+    where it was if it still can be there, else right behind the one before.
+    """
     return _laid(pieces, packed=False)
 
 
@@ -187,7 +220,11 @@ def _laid(pieces: Sequence[_Piece], *, packed: bool) -> list[tuple[int, int]]:
 
 
 def _placed(
-    table: PartitionTable, pieces: list[_Piece], limit: int, gone: list[Block], end: Grown | NothingToDo
+    table: PartitionTable,
+    pieces: list[_Piece],
+    limit: int,
+    gone: list[Block],
+    end: Grown | NothingToDo,
 ) -> Growth:
     before, moved, targets, places = table, list[Partition](), list[Partition](), _places(pieces)
     for piece, (start, _) in zip(pieces, places, strict=True):
@@ -214,13 +251,15 @@ def _must_move(block: Block) -> NotPossible:
     number = block.parts[0].number
     return NotPossible(
         f"partition {number} stands between those that grow, and would have to move",
-        f"consent to that (it is copied with all that is in it): --move {number}", block.parts,
-    )  # fmt: skip
+        f"consent to that (it is copied with all that is in it): --move {number}",
+        block.parts,
+    )
 
 
 def _no_room(pieces: Sequence[_Piece], missing: int) -> NotPossible:
     numbers = " and ".join(str(p.block.parts[0].number) for p in pieces if p.target)
     return NotPossible(
-        f"partitions {numbers} would need {format_size(missing)} more, because none of them moves to the left",
+        f"partitions {numbers} would need {format_size(missing)} more, because none of them moves "
+        "to the left",
         "ask for less, or let one of them take the rest",
-    )  # fmt: skip
+    )

@@ -1,7 +1,9 @@
-"""Partition tables as values: what an MBR or a GPT says, in half-open bytes, and the space that it leaves free.
+"""Partition tables as values:
+what an MBR or a GPT says, in half-open bytes, and the space that it leaves free.
 
-Sectors and inclusive ends stay in the readers and writers of this room. A table knows the size of its disk, so that a
-plan can be made for a disk that has not been grown yet: `table.with_disk_size(40 * GiB)`.
+Sectors and inclusive ends stay in the readers and writers of this room. A table knows the size of
+its disk, so that a plan can be made for a disk that has not been grown yet:
+`table.with_disk_size(40 * GiB)`.
 """
 
 from __future__ import annotations
@@ -20,7 +22,8 @@ EFI_SYSTEM = "C12A7328-F81F-11D2-BA4B-00A0C93EC93B"
 WINDOWS_RECOVERY = "DE94BBA4-06D1-4D40-A16A-BFD50179D6AC"
 _READ_ONLY = 1 << 60
 FIRST_DISK = "sda"  # as a guest with one SCSI-like disk names it, and every appliance
-BIOS_BOOT = "21686148-6449-6E6F-744E-656564454649"  # GRUB's core.img: the boot sector knows where it lies
+# GRUB's core.img: the boot sector knows where it lies
+BIOS_BOOT = "21686148-6449-6E6F-744E-656564454649"
 
 
 class Role(Enum):
@@ -35,8 +38,9 @@ class Role(Enum):
 class Partition:
     """One entry of a table: bytes [start, end).
 
-    `type_code` is as sfdisk prints it: lower-case hex in an MBR ("83", "5", "f"), an upper-case GUID in a GPT;
-    `guid` is the GPT partition's own, in lower case as PARTUUID shows it; `attributes` are the 64 bits of a GPT entry.
+    `type_code` is as sfdisk prints it: lower-case hex in an MBR ("83", "5", "f"), an upper-case
+    GUID in a GPT; `guid` is the GPT partition's own, in lower case as PARTUUID shows it;
+    `attributes` are the 64 bits of a GPT entry.
     """
 
     number: int
@@ -59,7 +63,9 @@ class Partition:
 
     @property
     def read_only(self) -> bool:
-        """A GPT entry may say so (UEFI leaves the bit to the type; Windows and systemd use it alike)."""
+        """A GPT entry may say so (UEFI leaves the bit to the type;
+        Windows and systemd use it alike).
+        """
         return bool(self.attributes & _READ_ONLY)
 
     def moved_by(self, distance: int) -> Partition:
@@ -68,10 +74,11 @@ class Partition:
 
 @dataclass(frozen=True)
 class Claim:
-    """Bytes [start, end) that no partition of the table has, and that are somebody's all the same; `what` says whose.
+    """Bytes [start, end) that no partition of the table has,
+    and that are somebody's all the same; `what` says whose.
 
-    `mirrors`: an MBR beside the GPT names them, and with them maybe a partition of the GPT, which must then stay as it
-    is. `number` is that of the MBR's entry, 0 where there is none.
+    `mirrors`: an MBR beside the GPT names them, and with them maybe a partition of the GPT, which
+    must then stay as it is. `number` is that of the MBR's entry, 0 where there is none.
     """
 
     start: int
@@ -89,9 +96,9 @@ class Claim:
 class PartitionTable:
     """A table and the disk that it is on; `partitions` are ordered by number.
 
-    `disk_id` is the MBR's signature ("0x1234abcd") or the GPT's disk GUID in upper case, as sfdisk prints them.
-    `damage` names a damaged copy that the reader could do without (a GPT keeps two). `claims` is space that is not free
-    though no partition has it. Neither counts in comparisons.
+    `disk_id` is the MBR's signature ("0x1234abcd") or the GPT's disk GUID in upper case, as sfdisk
+    prints them. `damage` names a damaged copy that the reader could do without (a GPT keeps two).
+    `claims` is space that is not free though no partition has it. Neither counts in comparisons.
     """
 
     kind: TableKind
@@ -120,7 +127,8 @@ class PartitionTable:
 
     @property
     def usable_end(self) -> int:
-        """Where the last partition may end: 1 MiB aligned, and before a GPT's backup at the end of the disk.
+        """Where the last partition may end:
+        1 MiB aligned, and before a GPT's backup at the end of the disk.
 
         An MBR's limit of 2 TiB is not in it: a plan that would need more has to say so.
         """
@@ -131,15 +139,23 @@ class PartitionTable:
         """The same, not aligned."""
         backup = 0
         if self.kind == "gpt":
-            backup = self.sector_size + align_up(self.gpt_entries * GPT_ENTRY_SIZE, self.sector_size)
+            backup = self.sector_size + align_up(
+                self.gpt_entries * GPT_ENTRY_SIZE, self.sector_size
+            )
         return align_down(self.disk_size, self.sector_size) - backup
 
     def free_ranges(self, alignment: int = MiB) -> tuple[ByteRange, ...]:
-        """Aligned free space, in order. The gap before the first MiB belongs to boot loaders and is not free."""
+        """Aligned free space, in order.
+
+        The gap before the first MiB belongs to boot loaders and is not free.
+        """
         free, cursor = [], MiB
         end_of_disk = ByteRange(self.usable_end, self.usable_end)
         for taken in [*sorted(self._taken()), end_of_disk]:
-            start, end = align_up(cursor, alignment), align_down(min(taken.start, self.usable_end), alignment)
+            start, end = (
+                align_up(cursor, alignment),
+                align_down(min(taken.start, self.usable_end), alignment),
+            )
             if start < end:
                 free.append(ByteRange(start, end))
             cursor = max(cursor, taken.end)
@@ -165,8 +181,11 @@ class PartitionTable:
                 yield part.range
         yield from (claim.range for claim in self.claims)
         if (extended := self.extended) is not None:
-            # Its borders cut the free space in two; each logical partition needs a sector before it for its EBR.
+            # Its borders cut the free space in two; each logical partition needs a sector before it
+            # for its EBR.
             yield ByteRange(extended.start, extended.start + self.sector_size)
             yield ByteRange(extended.end, extended.end)
             for part in self.logicals:
-                yield ByteRange(part.start - self.sector_size, min(part.end + self.sector_size, extended.end))
+                yield ByteRange(
+                    part.start - self.sector_size, min(part.end + self.sector_size, extended.end)
+                )

@@ -1,10 +1,13 @@
-"""An MBR as the GPT that would take its place: same numbers, same places. Pure, and only where it is sound.
+"""An MBR as the GPT that would take its place: same numbers, same places.
+
+Pure, and only where it is sound.
 
     MBR   [ 1 data ][ 2 extended [ 5 data ][ 6 swap ] ]
     GPT   [ 1 data ]             [ 5 data ][ 6 swap ]
 
-A disk that a guest starts from is left alone: GRUB lies after the boot sector, where a GPT has its entries, and an
-UEFI firmware remembers the MBR's signature. Identifiers are made of that signature: the same plan is made twice.
+A disk that a guest starts from is left alone: GRUB lies after the boot sector, where a GPT has its
+entries, and an UEFI firmware remembers the MBR's signature. Identifiers are made of that signature:
+the same plan is made twice.
 """
 
 from __future__ import annotations
@@ -23,7 +26,8 @@ _OF_LIBPARTED = bytes.fromhex("fab800108ed0bc00b0b800008ed88ec0")
 _LINUX, _BASIC = "0FC63DAF-8483-4772-8E79-3D69D8477DE4", "EBD0A0A2-B9E5-4433-87C0-68B6B72699C7"
 _TYPES: Mapping[str, str] = MappingProxyType(
     {
-        "83": _LINUX, "82": "0657FD6D-A4AB-43C4-84E5-0933C84B4F4F", "8e": "E6D6D379-F507-44C2-A23C-238F2A3DF928",
+        "83": _LINUX, "82": "0657FD6D-A4AB-43C4-84E5-0933C84B4F4F",
+        "8e": "E6D6D379-F507-44C2-A23C-238F2A3DF928",
         "fd": "A19D880F-05FC-4D3B-A006-743F0F84911E", "ef": EFI_SYSTEM,
         **dict.fromkeys(("1", "4", "6", "7", "b", "c", "e"), _BASIC),
     }
@@ -42,7 +46,9 @@ def starts_something(boot_sector: bytes) -> bool:
     return any(code) and not code.startswith(_OF_LIBPARTED)
 
 
-def as_gpt(table: PartitionTable, disk_size: int, *, boot_code: bool) -> PartitionTable | NotConvertible:
+def as_gpt(
+    table: PartitionTable, disk_size: int, *, boot_code: bool
+) -> PartitionTable | NotConvertible:
     """The same partitions in a GPT, on a disk of `disk_size` bytes."""
     if reason := _why_it_would_not_start(table, boot_code=boot_code):
         return NotConvertible(reason)
@@ -50,7 +56,10 @@ def as_gpt(table: PartitionTable, disk_size: int, *, boot_code: bool) -> Partiti
         return NotConvertible(f"{table.claims[0].what} speaks of space that no partition has")
     kept = [part for part in table.partitions if part.role is not Role.EXTENDED]
     if strange := [part for part in kept if part.type_code not in _TYPES]:
-        return NotConvertible(f"partition {strange[0].number} is of type {strange[0].type_code}, which has no GPT type")
+        return NotConvertible(
+            f"partition {strange[0].number} is of type {strange[0].type_code}, which has no GPT "
+            "type"
+        )
     gpt = PartitionTable("gpt", _identifier(table, 0).upper(), table.sector_size, disk_size, ())
     first, last = first_usable(gpt), disk_size - _backup(gpt)
     if tight := [part for part in kept if part.start < first or part.end > last]:
@@ -71,11 +80,17 @@ def _why_it_would_not_start(table: PartitionTable, *, boot_code: bool) -> str:
     if table.kind != "mbr":
         return "it has a GPT already"
     if any(part.bootable for part in table.partitions):
-        return "it has a boot flag: a guest starts from it by BIOS, and would not from a GPT without a new boot loader"
+        return (
+            "it has a boot flag: a guest starts from it by BIOS, and would not from a GPT "
+            "without a new boot loader"
+        )
     if boot_code:
         return "there is a boot loader in its first sectors, which a GPT would write over"
     if any(part.type_code == "ef" for part in table.partitions):
-        return "it has an EFI system partition, and a firmware's boot entry names it by the MBR that would be gone"
+        return (
+            "it has an EFI system partition, and a firmware's boot entry names it by the MBR "
+            "that would be gone"
+        )
     return ""
 
 

@@ -1,8 +1,11 @@
-"""Who works on the guest's file systems: host tools (direct) where they can do all of it right, else a kernel.
+"""Who works on the guest's file systems:
+host tools (direct) where they can do all of it right, else a kernel.
 
-That is one that runs as a program (uml) where this machine lets it, else that of libguestfs's appliance.
+That is one that runs as a program (uml) where this machine lets it, else that of libguestfs's
+appliance.
 
-The guest is looked through beforehand, so that a run never finds half-way that a file cannot be rewritten in place.
+The guest is looked through beforehand, so that a run never finds half-way that a file cannot be
+rewritten in place.
 """
 
 from __future__ import annotations
@@ -25,7 +28,8 @@ from growdisk.units import format_size
 
 _SECTOR = 512
 _BIGALLOC = 0x200
-# resize2fs goes through all of a file system, a kernel does not: longer than the one or the other takes to start.
+# resize2fs goes through all of a file system, a kernel does not: longer than the one or the other
+# takes to start.
 _LARGE, _LARGE_FOR_APPLIANCE = 128 << 30, 2 << 40
 
 
@@ -40,21 +44,31 @@ DIRECT = Choice("direct", "this machine's own tools can do all of it")
 _LEAVE_OUT = "leave the option out: another one does it then"
 
 
-def choose_backend(facts: Facts, proposal: Proposal, options: RunOptions, host: HostTools) -> Choice:
-    """option-unsupported where a backend that is asked for cannot be had; CannotGrow where none can do it."""
+def choose_backend(
+    facts: Facts, proposal: Proposal, options: RunOptions, host: HostTools
+) -> Choice:
+    """option-unsupported where a backend that is asked for cannot be had;
+    CannotGrow where none can do it.
+    """
     refuse_unfit(facts, proposal.steps, host)
     if options.backend == "guestfs":
         return GUESTFS
     if options.backend == "uml":
         if not (reason := _why_no_kernel(facts, proposal.steps, host)):
             return Choice("uml", "as asked")
-        raise option_unsupported(facts.image.path, option="--backend uml", reason=reason, hint=_LEAVE_OUT)
+        raise option_unsupported(
+            facts.image.path, option="--backend uml", reason=reason, hint=_LEAVE_OUT
+        )
     reason = _why_not(facts, proposal, host)
     if options.backend == "direct":
         if reason:
-            raise option_unsupported(facts.image.path, option="--backend direct", reason=reason, hint=_LEAVE_OUT)
+            raise option_unsupported(
+                facts.image.path, option="--backend direct", reason=reason, hint=_LEAVE_OUT
+            )
         return DIRECT
-    if not reason and not (reason := _why_slower(proposal.steps, host) or _why_doubtful(facts, proposal.steps, host)):
+    if not reason and not (
+        reason := _why_slower(proposal.steps, host) or _why_doubtful(facts, proposal.steps, host)
+    ):
         return DIRECT
     return Choice("guestfs" if _why_no_kernel(facts, proposal.steps, host) else "uml", reason)
 
@@ -82,11 +96,17 @@ def _why_slower(steps: tuple[DiskStep, ...], host: HostTools) -> str:
 
 
 def _why_doubtful(facts: Facts, steps: tuple[DiskStep, ...], host: HostTools) -> str:
-    """A kernel that grows it also says whether it can be mounted: see filesystems/ext_features.py."""
+    """A kernel that grows it also says whether it can be mounted:
+    see filesystems/ext_features.py.
+    """
     grown = [step for step in of_kind(GrowFilesystem, steps) if step.is_plain_ext]
     for step in grown:
         content = facts.contents.get(step.number)
-        if isinstance(content, ExtContent) and (found := doubt(content, step.new_size)) and _has_a_kernel(host):
+        if (
+            isinstance(content, ExtContent)
+            and (found := doubt(content, step.new_size))
+            and _has_a_kernel(host)
+        ):
             return f"{found}: a kernel grows that more safely than resize2fs alone"
     return ""
 
@@ -96,7 +116,9 @@ def _has_a_kernel(host: HostTools) -> bool:
 
 
 def _why_no_kernel(facts: Facts, steps: tuple[DiskStep, ...], host: HostTools) -> str:
-    """Why a kernel that runs as a program cannot do it, with this machine's tools; "" where it can."""
+    """Why a kernel that runs as a program cannot do it,
+    with this machine's tools; "" where it can.
+    """
     if facts.table is not None and facts.table.sector_size != _SECTOR:
         return f"its disks have sectors of {_SECTOR} bytes"
     missing = (host.why_no_tool(tool) for step in steps for tool in step.kernel_tools)

@@ -1,4 +1,5 @@
-"""Growing by rule: only where the file system that would grow is fuller than that, and never beyond a largest size.
+"""Growing by rule: only where the file system that would grow is fuller than that,
+and never beyond a largest size.
 
 Pure, but for what the host says: when the disk last grew, and what room there is, are handed in.
 """
@@ -22,8 +23,11 @@ if TYPE_CHECKING:
 _TIMES = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
 
 
-def proposed_by_rule(rule: Rule, facts: Facts, goal: Goal, propose: PlanFunction) -> Proposal | AllDone:
-    """What `propose` proposes, if the rule wants it to be done. fullness-unknown, and what `propose` raises.
+def proposed_by_rule(
+    rule: Rule, facts: Facts, goal: Goal, propose: PlanFunction
+) -> Proposal | AllDone:
+    """What `propose` proposes, if the rule wants it to be done.
+    fullness-unknown, and what `propose` raises.
 
     What stands against growth matters only to a disk that is to grow.
     """
@@ -45,12 +49,28 @@ def proposed_by_rule(rule: Rule, facts: Facts, goal: Goal, propose: PlanFunction
 def _within_bounds(rule: Rule, facts: Facts, goal: Goal) -> tuple[Goal, str]:
     """The goal, no larger than the largest size; and why there is nothing to do."""
     current = facts.image.virtual_size
-    if rule.min_interval is not None and rule.since_growth is not None and rule.since_growth < rule.min_interval:
-        return goal, f"it grew {_time(rule.since_growth)} ago, and is left alone for {_time(rule.min_interval)}"
+    if (
+        rule.min_interval is not None
+        and rule.since_growth is not None
+        and rule.since_growth < rule.min_interval
+    ):
+        return (
+            goal,
+            (
+                f"it grew {_time(rule.since_growth)} ago, and is left alone for "
+                f"{_time(rule.min_interval)}"
+            ),
+        )
     if rule.max_size is None or goal.size is None:
         return goal, ""
     if current >= rule.max_size:
-        return goal, f"it has its largest size already, {format_size(current)} of {format_size(rule.max_size)}"
+        return (
+            goal,
+            (
+                f"it has its largest size already, {format_size(current)} of "
+                f"{format_size(rule.max_size)}"
+            ),
+        )
     wanted = min(goal.size.resolve(current), rule.max_size)
     return replace(goal, size=SizeSpec(wanted, relative=False)), ""
 
@@ -59,9 +79,14 @@ def _not_full(rule: Rule, facts: Facts, growing: dict[str, Content]) -> str | No
     """Why the rule leaves it as it is; None where it has to grow. fullness-unknown."""
     if rule.when_used is None:
         return None
-    known = {name: content.fullness for name, content in growing.items() if content.fullness is not None}
+    known = {
+        name: content.fullness for name, content in growing.items() if content.fullness is not None
+    }
     if not known:
-        kinds = ", ".join(f"{content.kind} in {name}" for name, content in growing.items()) or "nothing recognised"
+        kinds = (
+            ", ".join(f"{content.kind} in {name}" for name, content in growing.items())
+            or "nothing recognised"
+        )
         raise Refused.named(
             "fullness-unknown",
             "cannot know how full {path} is",
@@ -72,12 +97,18 @@ def _not_full(rule: Rule, facts: Facts, growing: dict[str, Content]) -> str | No
     name = max(known, key=lambda each: known[each])
     if known[name] > rule.when_used:
         return None
-    return f"{name} is {whole_percent(known[name])} % full, and grows above {100 * rule.when_used:g} %"
+    return (
+        f"{name} is {whole_percent(known[name])} % full, and grows above {100 * rule.when_used:g} %"
+    )
 
 
 def _growing(facts: Facts, proposal: Proposal) -> dict[str, Content]:
     before, after = facts.leaves, proposal.after.leaves
-    return {name: was for name, was in before.items() if name in after and (after[name].size or 0) > (was.size or 0)}
+    return {
+        name: was
+        for name, was in before.items()
+        if name in after and (after[name].size or 0) > (was.size or 0)
+    }
 
 
 def _wanted(facts: Facts, goal: Goal, error: Refused) -> dict[str, Content]:

@@ -1,4 +1,5 @@
-"""Several disks of one guest in one plan: each is planned like a disk alone, and their steps follow one another. Pure.
+"""Several disks of one guest in one plan:
+each is planned like a disk alone, and their steps follow one another. Pure.
 
 A disk without a goal of its own is there because a volume group of the first one reaches onto it.
 """
@@ -29,13 +30,23 @@ class ExtraDiskPlan:
 
 
 def propose_beside(main: Facts, other: Facts, goal: Goal) -> Proposal | AllDone:
-    """What is done to a further disk that is to grow as well. Raises Refused errors, which name it."""
+    """What is done to a further disk that is to grow as well.
+
+    Raises Refused errors, which name it.
+    """
     path = other.image.path
-    if shared := {group.uuid: group.name for group in groups(main)}.keys() & {group.uuid for group in groups(other)}:
+    if shared := {group.uuid: group.name for group in groups(main)}.keys() & {
+        group.uuid for group in groups(other)
+    }:
         name = next(group.name for group in groups(other) if group.uuid in shared)
-        reason = f"the volume group {name} lies on both disks, and its volumes can take the space of one at a time"
+        reason = (
+            f"the volume group {name} lies on both disks, and its volumes can take the space "
+            "of one at a time"
+        )
         hint = f"let {path} grow in a run of its own, and only be there in this one: --with {path}"
-        raise option_unsupported(main.image.path, option=f"--with {path}=SIZE", reason=reason, hint=hint)
+        raise option_unsupported(
+            main.image.path, option=f"--with {path}=SIZE", reason=reason, hint=hint
+        )
     proposal = propose(other, goal)
     if isinstance(proposal, Proposal):
         _refuse_swap_that_others_name(other, proposal)
@@ -44,20 +55,30 @@ def propose_beside(main: Facts, other: Facts, goal: Goal) -> Proposal | AllDone:
 
 def groups(facts: Facts) -> list[VolumeGroup]:
     """The volume groups that reach onto the disk, as far as they can be read."""
-    volumes = (content for content in facts.all_contents() if isinstance(content, PhysicalVolumeContent))
+    volumes = (
+        content for content in facts.all_contents() if isinstance(content, PhysicalVolumeContent)
+    )
     return [volume.group for volume in volumes if volume.group is not None]
 
 
-def together(main: Proposal | AllDone, facts: Facts, others: Sequence[ExtraDiskPlan]) -> Proposal | AllDone:
-    """The first disk's proposal, which may be to do nothing for itself; AllDone where there is nothing to do at all."""
-    if isinstance(main, AllDone) and any(other.proposal and other.proposal.steps for other in others):
+def together(
+    main: Proposal | AllDone, facts: Facts, others: Sequence[ExtraDiskPlan]
+) -> Proposal | AllDone:
+    """The first disk's proposal, which may be to do nothing for itself;
+    AllDone where there is nothing to do at all.
+    """
+    if isinstance(main, AllDone) and any(
+        other.proposal and other.proposal.steps for other in others
+    ):
         return Proposal((), facts)
     return main
 
 
 def steps_of(others: Sequence[ExtraDiskPlan]) -> Iterator[ExtraDiskStep]:
     for number, other in enumerate(others, 1):
-        yield from (ExtraDiskStep(step, number) for step in (other.proposal.steps if other.proposal else ()))
+        yield from (
+            ExtraDiskStep(step, number) for step in (other.proposal.steps if other.proposal else ())
+        )
 
 
 def given_up(others: Sequence[ExtraDiskPlan]) -> Iterator[str]:
@@ -69,7 +90,10 @@ def notes(others: Sequence[ExtraDiskPlan]) -> Iterator[str]:
     for other in others:
         name, path = other.facts.disk, other.facts.image.path
         if other.proposal is None:
-            yield f"{name} is {path}: what LVM writes there is kept and taken back together with this image"
+            yield (
+                f"{name} is {path}: what LVM writes there is kept and taken back together with "
+                "this image"
+            )
         else:
             yield f"{name} is {path}"
             yield from other.proposal.notes

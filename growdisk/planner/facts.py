@@ -1,4 +1,6 @@
-"""What inspection saw of a disk: the image, its table, and what the superblocks say stands in each partition."""
+"""What inspection saw of a disk:
+the image, its table, and what the superblocks say stands in each partition.
+"""
 
 from __future__ import annotations
 
@@ -20,11 +22,12 @@ from growdisk.storage.values import Storage
 
 @dataclass(frozen=True)
 class ImageFacts:
-    """The image file, sizes in bytes. `version` is the qcow2 version, None for raw; `corrupt`: it is marked so.
+    """The image file, sizes in bytes.
 
-    `legacy_encryption`: of the form that is only read. `tables`: bytes of the tables that say where its clusters lie.
-    `padding`: bytes that the last sector of a raw image has beyond the end of its file. `storage`: what a block
-    device lies on, if that was asked for.
+    `version` is the qcow2 version, None for raw; `corrupt`: it is marked so. `legacy_encryption`:
+    of the form that is only read. `tables`: bytes of the tables that say where its clusters lie.
+    `padding`: bytes that the last sector of a raw image has beyond the end of its file. `storage`:
+    what a block device lies on, if that was asked for.
     """
 
     path: Path
@@ -45,11 +48,12 @@ class ImageFacts:
 
 @dataclass(frozen=True)
 class Facts:
-    """`contents` maps partition numbers to what was recognised there; 0 is the whole disk where there is no table.
+    """`contents` maps partition numbers to what was recognised there;
+    0 is the whole disk where there is no table.
 
-    `boot_code`: a boot loader has its first part in sector 0. `owner`: what the whole disk belongs to, although it has
-    a table: an array of disks, a dynamic disk of Windows ("" for most). `disk`: which of the guest's disks it is.
-    `other_table`: a table that growdisk does not read, in words.
+    `boot_code`: a boot loader has its first part in sector 0. `owner`: what the whole disk belongs
+    to, although it has a table: an array of disks, a dynamic disk of Windows ("" for most). `disk`:
+    which of the guest's disks it is. `other_table`: a table that growdisk does not read, in words.
     """
 
     image: ImageFacts
@@ -74,7 +78,9 @@ class Facts:
     @property
     def swaps(self) -> tuple[int, ...]:
         """Numbers of the partitions that hold swap space."""
-        return tuple(sorted(n for n, content in self.contents.items() if isinstance(content, SwapContent)))
+        return tuple(
+            sorted(n for n, content in self.contents.items() if isinstance(content, SwapContent))
+        )
 
     def all_contents(self) -> Iterator[Content]:
         """What stands in its partitions, and in that."""
@@ -94,12 +100,15 @@ class Facts:
     def candidates(self) -> tuple[Partition, ...]:
         """Partitions whose content can grow, in the order in which they lie on the disk."""
         parts = self.table.partitions if self.table else ()
-        growable = [p for p in parts if (content := self.contents.get(p.number)) and content.growable]
+        growable = [
+            p for p in parts if (content := self.contents.get(p.number)) and content.growable
+        ]
         return tuple(sorted(growable, key=lambda p: p.start))
 
     @property
     def main(self) -> Partition | None:
-        """The partition that people mean when they name none: a root is larger than a /boot beside it.
+        """The partition that people mean when they name none:
+        a root is larger than a /boot beside it.
 
         Of two alike the later one has less in its way.
         """
@@ -109,7 +118,11 @@ class Facts:
     def members(self) -> tuple[Partition, ...]:
         """Partitions that are part of something larger."""
         parts = self.table.partitions if self.table else ()
-        return tuple(p for p in parts if isinstance(c := self.contents.get(p.number), ForeignContent) and c.member)
+        return tuple(
+            p
+            for p in parts
+            if isinstance(c := self.contents.get(p.number), ForeignContent) and c.member
+        )
 
     def blockers(self) -> tuple[Partition, ...]:
         """What lies after the main partition, in order."""

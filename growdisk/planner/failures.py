@@ -22,7 +22,9 @@ class CannotGrow(LayoutError):
 
     @property
     def subject(self) -> str:
-        return f"partition {self.number} of {self.path}" if self.number else f"what is on {self.path}"
+        return (
+            f"partition {self.number} of {self.path}" if self.number else f"what is on {self.path}"
+        )
 
 
 def cannot_move(path: Path, number: int, reason: str, hint: str) -> LayoutError:
@@ -52,12 +54,15 @@ def nothing_to_grow(path: Path, reason: str) -> LayoutError:
         "nothing-to-grow",
         "there is nothing in {path} that growdisk could grow",
         "{reason}",
-        "growdisk show {path} draws what is there; growdisk grows ext, XFS, btrfs, NTFS, F2FS, LVM and LUKS",
+        "growdisk show {path} draws what is there; growdisk grows ext, XFS, btrfs, NTFS, F2FS, "
+        "LVM and LUKS",
         {"path": path, "reason": reason},
     )
 
 
-def partition_not_found(path: Path, wanted: str, present: str, option: str = "--partition") -> LayoutError:
+def partition_not_found(
+    path: Path, wanted: str, present: str, option: str = "--partition"
+) -> LayoutError:
     return LayoutError.named(
         "partition-not-found",
         "there is no partition {wanted} in {path}",
@@ -75,7 +80,14 @@ def would_shrink(path: Path, old: str, new: str, subject: str = "") -> LayoutErr
         "{_larger} is larger than that already",
         "it has {old}, asked for is {new}, and growdisk never shrinks a {_kind}",
         "write +SIZE to grow by an amount",
-        {"path": path, "old": old, "new": new, "subject": subject, "_kind": kind, "_larger": subject or path},
+        {
+            "path": path,
+            "old": old,
+            "new": new,
+            "subject": subject,
+            "_kind": kind,
+            "_larger": subject or path,
+        },
     )
 
 

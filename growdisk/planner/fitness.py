@@ -1,6 +1,8 @@
-"""Refused before anything is touched: file systems that no tool and no kernel of this machine can grow at rest.
+"""Refused before anything is touched:
+file systems that no tool and no kernel of this machine can grow at rest.
 
-What a running guest grows itself is not asked here: it has the tools, the kernel and the devices that it needs.
+What a running guest grows itself is not asked here: it has the tools, the kernel and the devices
+that it needs.
 """
 
 from __future__ import annotations
@@ -13,7 +15,13 @@ from growdisk.filesystems.content import (
     JournalContent,
     XfsContent,
 )
-from growdisk.filesystems.ext_features import grows_far, has_feature, is_unusual, kernel_can_mount, unknown_to_tools
+from growdisk.filesystems.ext_features import (
+    grows_far,
+    has_feature,
+    is_unusual,
+    kernel_can_mount,
+    unknown_to_tools,
+)
 from growdisk.filesystems.ext_growth import descriptor_blocks_missing
 from growdisk.planner.facts import Facts
 from growdisk.planner.failures import CannotGrow
@@ -35,7 +43,9 @@ def refuse_unfit(facts: Facts, steps: tuple[DiskStep, ...], host: HostTools) -> 
                 raise CannotGrow(facts.image.path, step.number, reason=reason, hint=hint)
 
 
-def _unfit(facts: Facts, content: Content | None, new_size: int, host: HostTools) -> tuple[str, str]:
+def _unfit(
+    facts: Facts, content: Content | None, new_size: int, host: HostTools
+) -> tuple[str, str]:
     match content:
         case ExtContent():
             return (
@@ -52,15 +62,23 @@ def _unfit(facts: Facts, content: Content | None, new_size: int, host: HostTools
 
 def _never_written(content: ExtContent) -> tuple[str, str] | None:
     if has_feature(content, "read-only"):
-        return "its ext says that nobody may write to it (read-only)", "tune2fs -O ^read-only, if that is no more so"
+        return (
+            "its ext says that nobody may write to it (read-only)",
+            "tune2fs -O ^read-only, if that is no more so",
+        )
     if has_feature(content, "shared_blocks"):
-        return "files share blocks in it, so that nobody may write to it (shared_blocks)", "e2fsck -E unshare_blocks"
+        return (
+            "files share blocks in it, so that nobody may write to it (shared_blocks)",
+            "e2fsck -E unshare_blocks",
+        )
     return None
 
 
 def _absent_journal(facts: Facts, content: ExtContent) -> tuple[str, str] | None:
     wanted = content.external_journal
-    if not wanted or any(isinstance(c, JournalContent) and c.uuid == wanted for c in facts.all_contents()):
+    if not wanted or any(
+        isinstance(c, JournalContent) and c.uuid == wanted for c in facts.all_contents()
+    ):
         return None
     return (
         f"its journal is on another device (UUID {wanted}), which is not on this disk",
@@ -75,15 +93,30 @@ def _unknown_features(content: ExtContent, host: HostTools) -> tuple[str, str] |
     if not (unknown := unknown_to_tools(content, version)):
         return None
     number = ".".join(map(str, version))
-    words = f"it has {' and '.join(unknown)}, which neither this machine's e2fsprogs ({number}) nor its kernels know"
+    words = (
+        f"it has {' and '.join(unknown)}, which neither this machine's e2fsprogs ({number}) "
+        "nor its kernels know"
+    )
     return words, _NEWER
 
 
 def _too_far_unmounted(content: ExtContent, new_size: int) -> tuple[str, str] | None:
-    """What stands in the way of the new group descriptors is moved, and resize2fs loses its resize_inode thereby."""
-    if not grows_far(content, new_size) or kernel_can_mount(content) or not has_feature(content, "resize_inode"):
+    """What stands in the way of the new group descriptors is moved,
+    and resize2fs loses its resize_inode thereby.
+    """
+    if (
+        not grows_far(content, new_size)
+        or kernel_can_mount(content)
+        or not has_feature(content, "resize_inode")
+    ):
         return None
     if not descriptor_blocks_missing(content, new_size):
         return None
-    reason = "it becomes so much larger that only a kernel that mounts it has room for its new group descriptors, and "
-    return f"{reason}no kernel that growdisk starts can mount it", f"{_INSIDE}, or let it grow by less"
+    reason = (
+        "it becomes so much larger that only a kernel that mounts it has room for its new "
+        "group descriptors, and "
+    )
+    return (
+        f"{reason}no kernel that growdisk starts can mount it",
+        f"{_INSIDE}, or let it grow by less",
+    )

@@ -1,7 +1,9 @@
-"""What belongs to somebody else is not touched: not grown, not moved, not given up, whatever it looks like. Pure.
+"""What belongs to somebody else is not touched:
+not grown, not moved, not given up, whatever it looks like. Pure.
 
-A member of an array looks like a file system at its start; to grow its partition is to lose the member. A signature
-says so, or the partition's type. Whoever knows better can take the one or the other away.
+A member of an array looks like a file system at its start; to grow its partition is to lose the
+member. A signature says so, or the partition's type. Whoever knows better can take the one or the
+other away.
 """
 
 from __future__ import annotations
@@ -24,24 +26,36 @@ INSIDE = "grow it from inside the system that uses it"
 
 
 def refuse_foreign_disk(facts: Facts) -> None:
-    """A disk that belongs to an array keeps that array's books at its end, which must stay the end."""
+    """A disk that belongs to an array keeps that array's books at its end,
+    which must stay the end.
+    """
     content = facts.contents.get(0)
-    owner = facts.owner or (content.kind if isinstance(content, ForeignContent) and content.member else "")
+    owner = facts.owner or (
+        content.kind if isinstance(content, ForeignContent) and content.member else ""
+    )
     if owner:
         half = owner == "crypto_LUKS"
-        reason = f"the whole disk is {_HALF_LUKS}" if half else f"the whole disk belongs to something larger: {owner}"
+        reason = (
+            f"the whole disk is {_HALF_LUKS}"
+            if half
+            else f"the whole disk belongs to something larger: {owner}"
+        )
         raise belongs_to_others(facts.image.path, 0, reason=reason, hint=INSIDE)
 
 
 def refuse_hidden_main(facts: Facts, goal: Goal) -> None:
-    """nothing-to-grow where the partition that people would mean belongs to others: a /boot beside it is not meant."""
+    """nothing-to-grow where the partition that people would mean belongs to others:
+    a /boot beside it is not meant.
+    """
     largest = max(facts.members, key=lambda part: part.size, default=None)
     if goal.partition != "auto" or goal.grow or largest is None or facts.main is None:
         return
     if largest.size > facts.main.size:
         name, other = facts.name_of(largest.number), facts.main.number
         reason = f"{name}, its largest partition, holds {in_words(facts.contents[largest.number])}"
-        raise nothing_to_grow(facts.image.path, reason=f"{reason}; --partition {other} grows {facts.name_of(other)}")
+        raise nothing_to_grow(
+            facts.image.path, reason=f"{reason}; --partition {other} grows {facts.name_of(other)}"
+        )
 
 
 def refuse_foreign_targets(facts: Facts, numbers: Collection[int]) -> None:
@@ -52,20 +66,29 @@ def refuse_foreign_targets(facts: Facts, numbers: Collection[int]) -> None:
 
 
 def refuse_target(facts: Facts, part: Partition) -> None:
-    """Of a partition that would grow: also where somebody has written down what is in it, or that it stays as it is."""
+    """Of a partition that would grow:
+    also where somebody has written down what is in it, or that it stays as it is.
+    """
     refuse_partition(facts, part)
     content = facts.contents.get(part.number)
     for number, other in facts.contents.items():
-        if isinstance(other, ForeignContent) and other.hashed in (part.size, (content and content.size) or part.size):
+        if isinstance(other, ForeignContent) and other.hashed in (
+            part.size,
+            (content and content.size) or part.size,
+        ):
             raise belongs_to_others(
-                facts.image.path, part.number, hint=_VERIFIED,
+                facts.image.path,
+                part.number,
+                hint=_VERIFIED,
                 reason=f"{facts.name_of(number)} has the hashes of all its bytes (dm-verity)",
-            )  # fmt: skip
+            )
     if part.read_only:
         raise belongs_to_others(
-            facts.image.path, part.number, reason="its entry in the GPT says that it is read-only (bit 60)",
+            facts.image.path,
+            part.number,
+            reason="its entry in the GPT says that it is read-only (bit 60)",
             hint=f"if it may be written to: sgdisk -A {part.number}:clear:60 DISK",
-        )  # fmt: skip
+        )
 
 
 def refuse_foreign_blockers(facts: Facts, number: int, growth: NotPossible) -> None:
@@ -73,7 +96,12 @@ def refuse_foreign_blockers(facts: Facts, number: int, growth: NotPossible) -> N
     for part in growth.blockers:
         if words := whose(facts, part):
             reason = f"{growth.reason}; {facts.name_of(part.number)} {words}"
-            raise CannotGrow(facts.image.path, number, reason=reason, hint=f"growdisk does not touch that: {INSIDE}")
+            raise CannotGrow(
+                facts.image.path,
+                number,
+                reason=reason,
+                hint=f"growdisk does not touch that: {INSIDE}",
+            )
 
 
 def refuse_foreign(facts: Facts, goal: Goal, growth: Grown, targets: Collection[int]) -> None:
@@ -89,22 +117,33 @@ def refuse_partition(facts: Facts, part: Partition, *, consented: bool = False) 
     content = facts.contents.get(part.number)
     if isinstance(content, ForeignContent) and (content.member or not consented):
         raise belongs_to_others(
-            facts.image.path, part.number, reason=f"it holds {in_words(content)}", hint=_hint(content),
-        )  # fmt: skip
+            facts.image.path,
+            part.number,
+            reason=f"it holds {in_words(content)}",
+            hint=_hint(content),
+        )
     if isinstance(content, AmbiguousContent):
         raise belongs_to_others(
-            facts.image.path, part.number, reason=f"it has the signatures of {in_words(content)} at once",
-            hint="find out which of them is true, and take the others away (wipefs -t KIND -a, in the guest)",
-        )  # fmt: skip
+            facts.image.path,
+            part.number,
+            reason=f"it has the signatures of {in_words(content)} at once",
+            hint="find out which of them is true, and take the others away (wipefs -t KIND -a, in "
+            "the guest)",
+        )
     if (owner := owner_of(part)) and not consented:
         raise belongs_to_others(
-            facts.image.path, part.number, reason=f"its type, {part.type_code}, says that it belongs to {owner}",
-            hint=f"{INSIDE}; if the type is wrong, correct it: sfdisk --part-type DISK {part.number} TYPE",
-        )  # fmt: skip
+            facts.image.path,
+            part.number,
+            reason=f"its type, {part.type_code}, says that it belongs to {owner}",
+            hint=f"{INSIDE}; if the type is wrong, correct it: sfdisk --part-type DISK "
+            f"{part.number} TYPE",
+        )
 
 
 def whose(facts: Facts, part: Partition) -> str:
-    """ "holds drbd", "is of type fd, which says that it belongs to Linux RAID"; "" for what is nobody else's."""
+    """ "holds drbd", "is of type fd, which says that it belongs to Linux RAID";
+    "" for what is nobody else's.
+    """
     content = facts.contents.get(part.number)
     if isinstance(content, ForeignContent) and content.member:
         return f"holds {in_words(content)}"
@@ -120,7 +159,9 @@ def in_words(content: Content | None) -> str:
         case AmbiguousContent():
             return " and ".join(content.candidates)
         case ForeignContent() if content.over:
-            return f"{content.kind}, although it looks like {' and '.join(content.over)} at its start"
+            return (
+                f"{content.kind}, although it looks like {' and '.join(content.over)} at its start"
+            )
         case ForeignContent(kind=kind) if kind in (GPT_KIND, MBR_KIND):
             return f"a partition table of its own ({kind})"
         case ForeignContent(kind="crypto_LUKS"):
@@ -133,7 +174,9 @@ def in_words(content: Content | None) -> str:
 def _hint(content: ForeignContent) -> str:
     if not content.member:
         return "growdisk does not know how it wants to be handled: use its own tools"
-    return f"{INSIDE}; if that is no more, take its signature away there (wipefs -t {content.kind} -a)"
+    return (
+        f"{INSIDE}; if that is no more, take its signature away there (wipefs -t {content.kind} -a)"
+    )
 
 
 def _touched(growth: Grown, targets: Collection[int]) -> Iterator[Partition]:
@@ -144,5 +187,11 @@ def _touched(growth: Grown, targets: Collection[int]) -> Iterator[Partition]:
 
 def _given_up(goal: Goal, growth: Grown) -> set[int]:
     """What was named with --delete; an extended partition's number speaks for what is in it."""
-    whole = any(part.role is Role.EXTENDED and part.number in goal.delete for part in growth.removed)
-    return {p.number for p in growth.removed if p.number in goal.delete or (whole and p.role is Role.LOGICAL)}
+    whole = any(
+        part.role is Role.EXTENDED and part.number in goal.delete for part in growth.removed
+    )
+    return {
+        p.number
+        for p in growth.removed
+        if p.number in goal.delete or (whole and p.role is Role.LOGICAL)
+    }

@@ -1,7 +1,9 @@
-"""Swap as the guest's own files know it: it is given up only if every place that names it can be changed.
+"""Swap as the guest's own files know it:
+it is given up only if every place that names it can be changed.
 
-Otherwise the default becomes to move it: same UUID, label and number, so that nothing in the guest has to change. What
-was asked for in so many words is done, with a warning that names what will wait.
+Otherwise the default becomes to move it: same UUID, label and number, so that nothing in the guest
+has to change. What was asked for in so many words is done, with a warning that names what will
+wait.
 """
 
 from __future__ import annotations
@@ -40,7 +42,9 @@ def at_home(proposal: Proposal, systems: Sequence[str]) -> Proposal:
 def as_guest_allows(
     proposer: PlanFunction, facts: Facts, goal: Goal, proposal: Proposal, seen: GuestSeen
 ) -> Proposal | AllDone:
-    """The proposal; another one, where swap had better be moved. option-unsupported: a swap file without a system."""
+    """The proposal; another one, where swap had better be moved.
+    option-unsupported: a swap file without a system.
+    """
     _refuse_swap_file(facts, proposal, seen)
     repair = first(RepairGuest, proposal.steps)
     notes = (*proposal.notes, *_notes_on_swap_file(proposal, seen))
@@ -56,19 +60,30 @@ def _moved(proposer: PlanFunction, facts: Facts, goal: Goal, seen: GuestSeen) ->
     try:
         moved = proposer(facts, replace(goal, swap="move"))
     except CannotGrow as error:
-        hint = f"{error.hint}; --swap drop gives it up all the same" if error.hint else "--swap drop gives it up"
+        hint = (
+            f"{error.hint}; --swap drop gives it up all the same"
+            if error.hint
+            else "--swap drop gives it up"
+        )
         raise replace(
-            error, reason=f"{error.reason}; swap is not given up, since {seen.obstacles[0]}", hint=hint
+            error,
+            reason=f"{error.reason}; swap is not given up, since {seen.obstacles[0]}",
+            hint=hint,
         ) from error
     if isinstance(moved, AllDone):
         return moved
     names = f" (it stays named in {_short(seen.named)})" if seen.named else ""
-    note = f"swap is moved, not given up{names}: {'; '.join(seen.obstacles)}; --swap drop gives it up all the same"
+    note = (
+        f"swap is moved, not given up{names}: {'; '.join(seen.obstacles)}; --swap drop gives "
+        "it up all the same"
+    )
     return replace(moved, notes=(*moved.notes, note))
 
 
 def _warnings(facts: Facts, repair: RepairGuest, reasons: Sequence[str]) -> Iterator[str]:
-    gone = ", ".join(dict.fromkeys(facts.name_of(part.number) for part in (*repair.swaps, *repair.gone)))
+    gone = ", ".join(
+        dict.fromkeys(facts.name_of(part.number) for part in (*repair.swaps, *repair.gone))
+    )
     for reason in reasons:
         yield f"WARNING: {gone} is given up, and the next boot may wait for it: {reason}"
 
@@ -82,7 +97,8 @@ def _notes_on_swap_file(proposal: Proposal, seen: GuestSeen) -> Iterator[str]:
     nodes = {step.system for step in of_kind(MakeSwapFile, proposal.steps)}
     for _ in (node for node in seen.on_btrfs if node in nodes):
         yield (
-            "btrfs makes no snapshot of the root's subvolume while a swap file in it is on (snapper, timeshift): "
+            "btrfs makes no snapshot of the root's subvolume while a swap file in it is on "
+            "(snapper, timeshift): "
             "--swap move keeps a partition instead"
         )
 
@@ -91,7 +107,11 @@ def _refuse_swap_file(facts: Facts, proposal: Proposal, seen: GuestSeen) -> None
     for step in of_kind(MakeSwapFile, proposal.steps):
         node = step.system.removeprefix("/dev/")
         reason = "" if step.system in seen.systems else f"no guest's system can be seen in {node}"
-        reason = reason or (f"the root in {node} is a read-only subvolume" if step.system in seen.read_only else "")
+        reason = reason or (
+            f"the root in {node} is a read-only subvolume" if step.system in seen.read_only else ""
+        )
         if reason:
             hint = "keep the swap partition: --swap move"
-            raise option_unsupported(facts.image.path, option="--swap file", reason=reason, hint=hint)
+            raise option_unsupported(
+                facts.image.path, option="--swap file", reason=reason, hint=hint
+            )

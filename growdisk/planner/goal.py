@@ -24,9 +24,11 @@ class Grow:
 
 @dataclass(frozen=True)
 class Rule:
-    """`when_used` and `keep_host_free` are shares, 0 to 1; `max_size` is in bytes, `min_interval` in seconds.
+    """`when_used` and `keep_host_free` are shares, 0 to 1;
+    `max_size` is in bytes, `min_interval` in seconds.
 
-    `since_growth`: seconds since the disk last grew, which the host knows; None where it knows of no growth.
+    `since_growth`: seconds since the disk last grew, which the host knows; None where it knows of
+    no growth.
     """
 
     when_used: float | None = None
@@ -40,12 +42,12 @@ class Rule:
 class Goal:
     """`size` None: the image stays, and each layer that lags behind is filled.
 
-    `swap` None: given up if the guest allows it, else moved.
-    `grow` names several partitions, or one and its share; `partition` names one that takes all. `delete` and `move` are
-    consents, by number. `sector_size` is the disk's logical one, which an image does not record. `lv` names logical
-    volumes and their shares of the free extents (default: the largest takes all); `lv_share` is the percentage that
-    those without a share get together. `repair` False: the guest's own files are left as they are. `rule`: it
-    grows only where that wants it.
+    `swap` None: given up if the guest allows it, else moved. `grow` names several partitions, or
+    one and its share; `partition` names one that takes all. `delete` and `move` are consents, by
+    number. `sector_size` is the disk's logical one, which an image does not record. `lv` names
+    logical volumes and their shares of the free extents (default: the largest takes all);
+    `lv_share` is the percentage that those without a share get together. `repair` False: the
+    guest's own files are left as they are. `rule`: it grows only where that wants it.
     """
 
     size: SizeSpec | None = None
@@ -69,7 +71,10 @@ BACKENDS: tuple[Backend, ...] = ("auto", "guestfs", "uml", "direct")
 
 @dataclass(frozen=True)
 class OtherDisk:
-    """Another disk of the guest in the same run. `goal` None: it is there because a volume group reaches onto it."""
+    """Another disk of the guest in the same run.
+
+    `goal` None: it is there because a volume group reaches onto it.
+    """
 
     path: Path
     goal: Goal | None = None
@@ -77,11 +82,12 @@ class OtherDisk:
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How a plan is carried out. `keys` are passphrases of what is encrypted inside: never written anywhere.
+    """How a plan is carried out.
 
-    `others` are the guest's other disks that take part: sdb, sdc, ... `not_in_use`: the user's word that nobody uses
-    them whom growdisk cannot see. `overlays_may_break`: also where other images lie on one of the disks, which will
-    show a mixture of old and new then.
+    `keys` are passphrases of what is encrypted inside: never written anywhere. `others` are the
+    guest's other disks that take part: sdb, sdc, ... `not_in_use`: the user's word that nobody uses
+    them whom growdisk cannot see. `overlays_may_break`: also where other images lie on one of the
+    disks, which will show a mixture of old and new then.
     """
 
     backend: Backend = "auto"

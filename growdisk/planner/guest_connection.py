@@ -1,4 +1,6 @@
-"""How a running guest is reached: written into the plan, so that another process can go on with the run."""
+"""How a running guest is reached:
+written into the plan, so that another process can go on with the run.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +12,11 @@ from growdisk.guest_scripts.script_plan import GuestPlan
 
 @dataclass(frozen=True)
 class GuestConnection:
-    """To QEMU: `qmp` (a socket), or `domain` at `uri`. To the disk: `key` (QEMU's path of the device).
+    """To QEMU: `qmp` (a socket), or `domain` at `uri`.
 
-    Into the guest: `shell`, with `agent` (a socket; "" through libvirt) or `ssh` and `ssh_config`. `device` is the
-    disk as the guest names it, `guest` what its scripts are made from.
+    To the disk: `key` (QEMU's path of the device). Into the guest: `shell`, with `agent` (a socket;
+    "" through libvirt) or `ssh` and `ssh_config`. `device` is the disk as the guest names it,
+    `guest` what its scripts are made from.
     """
 
     qmp: str

@@ -1,4 +1,6 @@
-"""A proposal as a guest can carry it out itself while it runs: the same planner's steps, for guest-side scripts."""
+"""A proposal as a guest can carry it out itself while it runs:
+the same planner's steps, for guest-side scripts.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,8 @@ from growdisk.units import align_down
 _SECTOR = 512  # what a kernel counts in
 _KINDS = ("ext2", "ext3", "ext4", "xfs", "btrfs")
 _KNOWN = (
-    ResizeImage, RewritePartitions, RereadPartitions, GrowLuks, GrowPhysicalVolume, GrowLogicalVolume, GrowFilesystem,
+    ResizeImage, RewritePartitions, RereadPartitions, GrowLuks, GrowPhysicalVolume,
+    GrowLogicalVolume, GrowFilesystem,
     RemakeSwap, MakeSwapFile, RepairGuest,
 )  # fmt: skip
 
@@ -52,7 +55,10 @@ class Growth:
 
 
 def growths_of(steps: Iterable[DiskStep]) -> tuple[Growth, ...]:
-    """In the order in which they grow. Volumes of one group have what is around the group in common."""
+    """In the order in which they grow.
+
+    Volumes of one group have what is around the group in common.
+    """
     steps = tuple(steps)
     layers = [step for step in steps if isinstance(step, LayerStep)]
     return tuple(
@@ -63,8 +69,10 @@ def growths_of(steps: Iterable[DiskStep]) -> tuple[Growth, ...]:
 
 
 def parts_of(steps: Iterable[DiskStep]) -> dict[str, tuple[int, int]]:
-    """Of each growing step, by its name: which of the growths it belongs to, and which of its layers it is, from 1 on.
-    The file system itself is 0. What several have in common grows with the first of them."""
+    """Of each growing step, by its name: which of the growths it belongs to, and which of its
+    layers it is, from 1 on. The file system itself is 0. What several have in common grows with the
+    first of them.
+    """
     parts: dict[str, tuple[int, int]] = {}
     for number, growth in enumerate(growths_of(steps)):
         for layer, step in enumerate(growth.layers, 1):
@@ -83,9 +91,11 @@ def _is_around(layer: LayerStep, place: DevicePath) -> bool:
 def guest_plan(
     run: str, facts: Facts, steps: Iterable[DiskStep], *, serial: str = "", several: bool = False
 ) -> GuestPlan:
-    """`facts` are those that the steps were planned from; `serial` is the disk's, where the host gave it one.
+    """`facts` are those that the steps were planned from;
+    `serial` is the disk's, where the host gave it one.
 
-    `several`: somebody sees to `others`. Raises CannotGrow for what is grown while the guest is off only.
+    `several`: somebody sees to `others`. Raises CannotGrow for what is grown while the guest is off
+    only.
     """
     steps = tuple(steps)
     table = first(RewritePartitions, steps)
@@ -93,22 +103,33 @@ def guest_plan(
     foreign = [step for step in steps if not _is_for_a_guest(step)]
     target = _target(table, steps)
     if foreign or (table and table.before.kind != table.after.kind):
-        raise _only_at_rest(facts, target, foreign[0].describe() if foreign else "its table changes kind")
+        raise _only_at_rest(
+            facts, target, foreign[0].describe() if foreign else "its table changes kind"
+        )
     before, after = (table.before, table.after) if table else _whole_disk(facts, steps)
     grown = [_growth(facts, growth) for growth in growths_of(steps)]
     if not grown:
         raise _only_at_rest(facts, target, f"it holds {facts.kind_of(target)}")
     if len(grown) > 1 and not several:
         raise CannotGrow(
-            facts.image.path, target, reason=f"{len(grown)} file systems would grow, and the scripts are for one",
+            facts.image.path,
+            target,
+            reason=f"{len(grown)} file systems would grow, and the scripts are for one",
             hint="make scripts for one after another, each when the one before has been grown",
-        )  # fmt: skip
+        )
     return GuestPlan(
-        run, before, after, target, grown[0].filesystem,
+        run,
+        before,
+        after,
+        target,
+        grown[0].filesystem,
         swaps=tuple(_swap(facts, before, number, action) for number, action in _fates(steps)),
-        swap_file_size=made.size if made else 0, serial=serial, layers=grown[0].layers, others=tuple(grown[1:]),
+        swap_file_size=made.size if made else 0,
+        serial=serial,
+        layers=grown[0].layers,
+        others=tuple(grown[1:]),
         gone=tuple(part for step in of_kind(RepairGuest, steps) for part in step.gone),
-    )  # fmt: skip
+    )
 
 
 def _whole_disk(facts: Facts, steps: Iterable[DiskStep]) -> tuple[PartitionTable, PartitionTable]:
@@ -120,7 +141,9 @@ def _whole_disk(facts: Facts, steps: Iterable[DiskStep]) -> tuple[PartitionTable
     if not isinstance(content, PhysicalVolumeContent):
         uuid = uuid.lower()
     sizes = (align_down(size, _SECTOR) for size in (resize.old_size, resize.new_size))
-    old, new = (PartitionTable("mbr", uuid, _SECTOR, size, (Partition(0, 0, size),)) for size in sizes)
+    old, new = (
+        PartitionTable("mbr", uuid, _SECTOR, size, (Partition(0, 0, size),)) for size in sizes
+    )
     return old.with_disk_size(new.disk_size), new
 
 
@@ -139,7 +162,11 @@ def _target(table: RewritePartitions | None, steps: Iterable[DiskStep]) -> int:
     if table is None:
         return 0
     old = {part.number: part for part in table.before.partitions}
-    grown = (p for p in table.after.partitions if p.start == old[p.number].start and p.end > old[p.number].end)
+    grown = (
+        p
+        for p in table.after.partitions
+        if p.start == old[p.number].start and p.end > old[p.number].end
+    )
     return next((p.number for p in grown if p.role is not Role.EXTENDED), 0)
 
 
@@ -160,7 +187,11 @@ def kind_of(facts: Facts, step: GrowFilesystem) -> str:
 def content_of(facts: Facts, step: GrowFilesystem) -> Content | None:
     """The file system that a step grows, wherever it is."""
     outer = facts.contents.get(step.number)
-    return next((content for content in outer.all_within() if content.uuid == step.uuid), None) if outer else None
+    return (
+        next((content for content in outer.all_within() if content.uuid == step.uuid), None)
+        if outer
+        else None
+    )
 
 
 def _layers(steps: Iterable[LayerStep]) -> Iterator[GuestLayer]:
@@ -172,15 +203,25 @@ def _layers(steps: Iterable[LayerStep]) -> Iterator[GuestLayer]:
             case GrowPhysicalVolume(group=name, uuid=uuid, extents=extents):
                 group = uuid
                 yield GuestLayer("pv", "", name, extents=extents)
-            case GrowLogicalVolume(group=name, volume=volume, uuid=uuid, extents=extents, extent_size=unit):
-                yield GuestLayer("lv", f"{group}{uuid}".replace("-", ""), f"{name}/{volume}", extents * unit, extents)
+            case GrowLogicalVolume(
+                group=name, volume=volume, uuid=uuid, extents=extents, extent_size=unit
+            ):
+                yield GuestLayer(
+                    "lv",
+                    f"{group}{uuid}".replace("-", ""),
+                    f"{name}/{volume}",
+                    extents * unit,
+                    extents,
+                )
 
 
 def _only_at_rest(facts: Facts, target: int, what: str) -> CannotGrow:
     return CannotGrow(
-        facts.image.path, target, reason=f"{what}, which growdisk does not do in a running guest",
+        facts.image.path,
+        target,
+        reason=f"{what}, which growdisk does not do in a running guest",
         hint="shut the guest down and use growdisk expand on its image",
-    )  # fmt: skip
+    )
 
 
 def _fates(steps: Iterable[DiskStep]) -> list[tuple[int, SwapAction]]:
@@ -191,7 +232,9 @@ def _fates(steps: Iterable[DiskStep]) -> list[tuple[int, SwapAction]]:
         elif isinstance(step, RepairGuest):
             # All the swap that goes becomes one file, under the name of the first.
             first: SwapAction = "file" if step.policy is SwapPolicy.FILE else "drop"
-            decisions += [(swap.number, "drop" if number else first) for number, swap in enumerate(step.swaps)]
+            decisions += [
+                (swap.number, "drop" if number else first) for number, swap in enumerate(step.swaps)
+            ]
     return decisions
 
 
@@ -199,4 +242,6 @@ def _swap(facts: Facts, before: PartitionTable, number: int, action: SwapAction)
     content, part = facts.contents[number], before.by_number(number)
     assert isinstance(content, SwapContent), content
     assert part is not None, number
-    return GuestSwap(number, part.size, content.uuid, content.label, before.partuuid(part), part.name, action)
+    return GuestSwap(
+        number, part.size, content.uuid, content.label, before.partuuid(part), part.name, action
+    )

@@ -1,7 +1,9 @@
-"""A guest that sleeps: its memory lies in swap space, in a file, or in Windows' own, and it goes on from there.
+"""A guest that sleeps: its memory lies in swap space,
+in a file, or in Windows' own, and it goes on from there.
 
-What it remembers of its file systems is what they were: nothing of the disk may change before it has woken and been
-shut down. Nothing but the signature tells (Linux: kernel/power/swap.c; Windows: the first bytes of hiberfil.sys).
+What it remembers of its file systems is what they were: nothing of the disk may change before it
+has woken and been shut down. Nothing but the signature tells (Linux: kernel/power/swap.c; Windows:
+the first bytes of hiberfil.sys).
 """
 
 from __future__ import annotations
@@ -23,7 +25,10 @@ def refuse_hibernated(facts: Facts) -> None:
                 reason = memory_in(f"the swap space of {name}", content.hibernated)
                 raise hibernated(facts.image.path, number, content.hibernated, reason)
             if isinstance(content, NtfsContent) and content.hibernated:
-                reason = f"Windows is hibernated in {name}, or was shut down with fast start-up, which is half of that"
+                reason = (
+                    f"Windows is hibernated in {name}, or was shut down with fast start-up, "
+                    "which is half of that"
+                )
                 raise hibernated(facts.image.path, number, "hiberfil.sys", reason, _SHUT_DOWN)
 
 
@@ -32,7 +37,11 @@ def memory_in(place: str, signature: str) -> str:
 
 
 def hibernated(
-    path: Path, number: int, signature: str, reason: str, hint: str = "boot the guest and shut it down properly"
+    path: Path,
+    number: int,
+    signature: str,
+    reason: str,
+    hint: str = "boot the guest and shut it down properly",
 ) -> LayoutError:
     """`number` is the partition's, 0 where it is a file in the guest."""
     return LayoutError.named(

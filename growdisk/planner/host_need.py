@@ -1,9 +1,11 @@
-"""How much room on the host a plan will take, at the least: what it is refused for beforehand where that cannot fit.
+"""How much of the host's room a plan takes at the least: it is refused where that cannot fit.
 
-    image    clusters for what is written to new places, L2 tables for them, a longer L1 table and more counts
-    way back copies of the L1 table and of what is written over, for each step; or overlays, which are then copied,
-             and for a run that is kept as much again, which says what was there before
-    moved    partitions that are copied to the end of the disk
+    image     clusters for what is written to new places, L2 tables for them, a longer L1 table and
+              more counts
+    way back  copies of the L1 table and of what is written over, for each step; or overlays, which
+              are then copied; for a run that is kept as much again, which says what was before
+    moved     partitions that are copied to the end of the disk
+
 Pure: all of it is known before the first write.
 """
 
@@ -15,7 +17,8 @@ from growdisk.planner.layers.fills import Fills
 
 _OVERLAY_CLUSTER = 64 << 10
 _BLOCK = 4096  # of most host file systems
-_EMPTY_OVERLAY = 4 * _BLOCK  # header, refcount table and block, L1: most of their clusters are holes
+# header, refcount table and block, L1: most of their clusters are holes
+_EMPTY_OVERLAY = 4 * _BLOCK
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,11 @@ def needed_in_file(image: GrowingImage, length: int) -> int:
 def _overlays(image: GrowingImage) -> int:
     if image.snapshots != "overlay":
         return 0
-    overlays = image.steps * _EMPTY_OVERLAY + _data(image, _OVERLAY_CLUSTER) + _tables(image, _OVERLAY_CLUSTER)
+    overlays = (
+        image.steps * _EMPTY_OVERLAY
+        + _data(image, _OVERLAY_CLUSTER)
+        + _tables(image, _OVERLAY_CLUSTER)
+    )
     return 2 * overlays if image.keep else overlays
 
 

@@ -1,6 +1,8 @@
-"""What the planner must know of this machine: it decides by these answers, and looks nothing up itself.
+"""What the planner must know of this machine:
+it decides by these answers, and looks nothing up itself.
 
-The api has the answers (api/host_tools.py). Each is looked up when it is asked for: trying a kernel takes a second.
+The api has the answers (api/host_tools.py). Each is looked up when it is asked for: trying a kernel
+takes a second.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
-"""A disk's layout as people and scripts are shown it: the values behind `show --json`, the drawings and plan.json.
+"""A disk's layout as people and scripts are shown it:
+the values behind `show --json`, the drawings and plan.json.
 
-Plain values only (no Path, no subclass), so that a plan can be written down and read back as it was.
+Plain values only (no Path, no subclass), so that a plan can be written down and read back as it
+was.
 """
 
 from __future__ import annotations
@@ -61,7 +63,8 @@ class PartitionLayout:
 
 @dataclass(frozen=True)
 class VolumeLayout:
-    """What stands further in: an opened container (kind "luks"), or a logical volume (kind as LVM has it).
+    """What stands further in:
+    an opened container (kind "luks"), or a logical volume (kind as LVM has it).
 
     `holder` is what it lies in: sda5, or "LUKS in sda5".
     """
@@ -81,7 +84,9 @@ class FreeLayout:
 
 @dataclass(frozen=True)
 class BlockerLayout:
-    """What stands after the partition that would grow, in words, and the options that would solve it."""
+    """What stands after the partition that would grow,
+    in words, and the options that would solve it.
+    """
 
     number: int
     name: str
@@ -93,8 +98,9 @@ class BlockerLayout:
 
 @dataclass(frozen=True)
 class Layout:
-    """A disk as it is shown: sizes and places in bytes; `free` lies between partitions and after the last one;
-    `blockers` stand between what would grow and the end of the disk."""
+    """A disk as it is shown: sizes and places in bytes; `free` lies between partitions and after
+    the last one; `blockers` stand between what would grow and the end of the disk.
+    """
 
     image: ImageLayout
     table: TableLayout
@@ -109,21 +115,43 @@ def layout_of(facts: Facts) -> Layout:
     image = facts.image
     return Layout(
         image=ImageLayout(
-            str(image.path), image.format, image.virtual_size, image.actual_size, image.snapshots, image.backing
+            str(image.path),
+            image.format,
+            image.virtual_size,
+            image.actual_size,
+            image.snapshots,
+            image.backing,
         ),
-        table=TableLayout(facts.table.kind, facts.table.disk_id) if facts.table else TableLayout(None, None),
-        partitions=tuple(_partition(facts, part) for part in facts.table.partitions) if facts.table else _whole(facts),
-        volumes=tuple(v for n, content in sorted(facts.contents.items()) for v in _volumes(facts.name_of(n), content)),
+        table=TableLayout(facts.table.kind, facts.table.disk_id)
+        if facts.table
+        else TableLayout(None, None),
+        partitions=tuple(_partition(facts, part) for part in facts.table.partitions)
+        if facts.table
+        else _whole(facts),
+        volumes=tuple(
+            v
+            for n, content in sorted(facts.contents.items())
+            for v in _volumes(facts.name_of(n), content)
+        ),
         free=tuple(FreeLayout(free.start, free.length) for free in _free(facts.table)),
-        blockers=(*_others(facts), *(_blocker(facts, part) for part in facts.blockers() if not whose(facts, part))),
+        blockers=(
+            *_others(facts),
+            *(_blocker(facts, part) for part in facts.blockers() if not whose(facts, part)),
+        ),
     )
 
 
 def _partition(facts: Facts, part: Partition) -> PartitionLayout:
     return PartitionLayout(
-        number=part.number, name=facts.name_of(part.number), start=part.start, size=part.size, role=part.role.value,
-        type=part.type_code, bootable=part.bootable, content=_content(facts, part.number),
-    )  # fmt: skip
+        number=part.number,
+        name=facts.name_of(part.number),
+        start=part.start,
+        size=part.size,
+        role=part.role.value,
+        type=part.type_code,
+        bootable=part.bootable,
+        content=_content(facts, part.number),
+    )
 
 
 def _content(facts: Facts, number: int) -> ContentLayout | None:
@@ -145,30 +173,49 @@ def _volumes(holder: str, content: Content | None) -> Iterator[VolumeLayout]:
         group, inside = content.group, dict(content.volumes)
         for volume in group.visible:
             size, what = group.size_of(volume), inside.get(volume.name)
-            yield VolumeLayout(f"{group.name}/{volume.name}", holder, volume.kind, size, _shown(what))
+            yield VolumeLayout(
+                f"{group.name}/{volume.name}", holder, volume.kind, size, _shown(what)
+            )
 
 
 def _blocker(facts: Facts, part: Partition) -> BlockerLayout:
     assert facts.table is not None and facts.main is not None
     name, kind = facts.name_of(part.number), facts.kind_of(part.number)
-    behind = any(free.start >= part.end and free.length >= WORTH_A_BLOCKER for free in facts.table.free_ranges())
+    behind = any(
+        free.start >= part.end and free.length >= WORTH_A_BLOCKER
+        for free in facts.table.free_ranges()
+    )
     goal = "the free space" if behind else "the end of the disk"
-    why = f"{name}, {kind}, {format_size(part.size)}, stands between {facts.name_of(facts.main.number)} and {goal}"
+    why = (
+        f"{name}, {kind}, {format_size(part.size)}, stands between "
+        f"{facts.name_of(facts.main.number)} and {goal}"
+    )
     return BlockerLayout(part.number, name, kind, part.size, why, tuple(_options(facts, part)))
 
 
 def _others(facts: Facts) -> Iterator[BlockerLayout]:
-    """What belongs to somebody else: the disk, partitions of it, and space that no partition has."""
+    """What belongs to somebody else:
+    the disk, partitions of it, and space that no partition has.
+    """
     if facts.owner:
         why = f"the whole disk belongs to something larger: {facts.owner}"
         yield BlockerLayout(0, facts.name_of(0), facts.owner, facts.image.virtual_size, why)
     for part in facts.table.partitions if facts.table else ():
         if whose_it_is := whose(facts, part):
             name, kind = facts.name_of(part.number), facts.kind_of(part.number)
-            yield BlockerLayout(part.number, name, kind, part.size, f"{name} {whose_it_is}: growdisk does not touch it")
+            yield BlockerLayout(
+                part.number,
+                name,
+                kind,
+                part.size,
+                f"{name} {whose_it_is}: growdisk does not touch it",
+            )
     for claim in facts.table.claims if facts.table else ():
         size = claim.end - claim.start
-        why = f"{claim.what} speaks of {format_size(size)} from byte {claim.start} on: nothing grows into that"
+        why = (
+            f"{claim.what} speaks of {format_size(size)} from byte {claim.start} on: nothing "
+            "grows into that"
+        )
         yield BlockerLayout(0, facts.name_of(0), "claimed space", size, why)
 
 
@@ -186,7 +233,11 @@ def _whole(facts: Facts) -> tuple[PartitionLayout, ...]:
     if 0 not in facts.contents:
         return ()
     size = facts.image.virtual_size
-    return (PartitionLayout(0, facts.name_of(0), 0, size, "whole", "", bootable=False, content=_content(facts, 0)),)
+    return (
+        PartitionLayout(
+            0, facts.name_of(0), 0, size, "whole", "", bootable=False, content=_content(facts, 0)
+        ),
+    )
 
 
 def _free(table: PartitionTable | None) -> tuple[ByteRange, ...]:

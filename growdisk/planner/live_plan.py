@@ -1,7 +1,9 @@
-"""Decides how a proposal is carried out while the guest runs: its steps, its snapshots, and what cannot be undone.
+"""Decides how a proposal is carried out while the guest runs:
+its steps, its snapshots, and what cannot be undone.
 
-What QEMU 7.2 allows decides the default: a snapshot with memory needs a qcow2 image of version 3 for the disk that
-grows, qcow2 for every other disk that is written to, and nothing in the machine that cannot be migrated.
+What QEMU 7.2 allows decides the default: a snapshot with memory needs a qcow2 image of version 3
+for the disk that grows, qcow2 for every other disk that is written to, and nothing in the machine
+that cannot be migrated.
 """
 
 from __future__ import annotations
@@ -39,10 +41,11 @@ _LEAST_REFCOUNT_BITS = 8
 
 @dataclass(frozen=True)
 class HostEnvironment:
-    """What beside the disk decides: all disks of the machine, its memory (bytes), the host's room for the image.
+    """What beside the disk decides:
+    all disks of the machine, its memory (bytes), the host's room for the image.
 
-    `managed`: by libvirt, which must know of every change of a disk's files. `fixed`: what of the machine QEMU cannot
-    put into a snapshot; "" if all of it.
+    `managed`: by libvirt, which must know of every change of a disk's files. `fixed`: what of the
+    machine QEMU cannot put into a snapshot; "" if all of it.
     """
 
     disk: LiveDisk
@@ -54,9 +57,16 @@ class HostEnvironment:
 
 
 def make_live_plan(
-    facts: Facts, proposal: Proposal, goal: Goal, options: RunOptions, around: HostEnvironment, way: GuestConnection
+    facts: Facts,
+    proposal: Proposal,
+    goal: Goal,
+    options: RunOptions,
+    around: HostEnvironment,
+    way: GuestConnection,
 ) -> Plan:
-    """`way` comes without the guest plan, which is made here. option-unsupported where it cannot be done."""
+    """`way` comes without the guest plan, which is made here.
+    option-unsupported where it cannot be done.
+    """
     path = facts.image.path
     _refuse_options(facts, goal, options)
     _refuse_fixed_device(facts, proposal, around)
@@ -64,23 +74,36 @@ def make_live_plan(
     mode, reason = _snapshot_mode(facts, options, around, len(proposal.steps))
     if mode == "overlay" and options.keep:
         raise option_unsupported(
-            path, option="--keep-snapshots", reason="a guest that is started anew would go past its overlays",
+            path,
+            option="--keep-snapshots",
+            reason="a guest that is started anew would go past its overlays",
             hint="leave it out, or use --snapshots internal",
-        )  # fmt: skip
+        )
     _refuse_shape(path, proposal.steps)
     run, present = new_run_name(), around.host.device_size or 0
-    steps = tuple(_running(facts, step, restart=restart, device_size=present) for step in proposal.steps)
+    steps = tuple(
+        _running(facts, step, restart=restart, device_size=present) for step in proposal.steps
+    )
     guest = guest_plan(run, facts, proposal.steps, serial=around.disk.serial, several=True)
     return Plan(
-        run=run, backend="online", snapshots=mode, keep=options.keep, before=layout_of(facts),
-        after=layout_of(proposal.after), steps=steps,
-        given_up=proposal.given_up, way=replace(way, guest=guest),
+        run=run,
+        backend="online",
+        snapshots=mode,
+        keep=options.keep,
+        before=layout_of(facts),
+        after=layout_of(proposal.after),
+        steps=steps,
+        given_up=proposal.given_up,
+        way=replace(way, guest=guest),
         notes=tuple(_notes(facts, proposal, around, mode, reason, restart=restart)),
-    )  # fmt: skip
+    )
 
 
 def _running(facts: Facts, step: DiskStep, *, restart: bool, device_size: int) -> DiskStep:
-    """The same step, on a running guest. `device_size`: what the host's device has now, in bytes."""
+    """The same step, on a running guest.
+
+    `device_size`: what the host's device has now, in bytes.
+    """
     match step:
         case GrowDevice():
             return replace(step, running=True, restart=restart, device_size=device_size)
@@ -107,76 +130,114 @@ def _refuse_shape(path: Path, steps: tuple[DiskStep, ...]) -> None:
 
 def _only_at_rest(path: Path, what: str) -> LayoutError:
     hint = "shut the guest down and run growdisk on the image"
-    return option_unsupported(path, option="a running guest", reason=f"{what} is only done while it is off", hint=hint)
+    return option_unsupported(
+        path, option="a running guest", reason=f"{what} is only done while it is off", hint=hint
+    )
 
 
 def _refuse_options(facts: Facts, goal: Goal, options: RunOptions) -> None:
     path = facts.image.path
     if goal.preallocation != "off":
         raise option_unsupported(
-            path, option=f"--preallocation {goal.preallocation}", reason="QEMU grows the disk of a running guest",
+            path,
+            option=f"--preallocation {goal.preallocation}",
+            reason="QEMU grows the disk of a running guest",
             hint="leave the option out: space is then taken as the guest fills it",
-        )  # fmt: skip
+        )
     if goal.move:
         raise option_unsupported(
-            path, option="--move", reason="a partition can only be moved while nobody uses it",
+            path,
+            option="--move",
+            reason="a partition can only be moved while nobody uses it",
             hint="shut the guest down and run growdisk on the image",
-        )  # fmt: skip
+        )
     if options.backend != "auto":
         raise option_unsupported(
-            path, option=f"--backend {options.backend}", reason="a running guest does the work itself",
+            path,
+            option=f"--backend {options.backend}",
+            reason="a running guest does the work itself",
             hint="leave the option out",
-        )  # fmt: skip
+        )
 
 
 def _refuse_fixed_device(facts: Facts, proposal: Proposal, around: HostEnvironment) -> None:
-    """QEMU uses what a block device has, and cannot make it larger; the host may, and goes first."""
+    """QEMU uses what a block device has, and cannot make it larger;
+    the host may, and goes first.
+    """
     size, wanted = around.host.device_size, proposal.after.image.virtual_size
-    if facts.image.storage is None and around.disk.format == "raw" and size is not None and wanted > size:
+    if (
+        facts.image.storage is None
+        and around.disk.format == "raw"
+        and size is not None
+        and wanted > size
+    ):
         raise option_unsupported(
-            facts.image.path, option=f"a size of {format_size(wanted)}",
-            reason=f"the image is a block device of {format_size(size)}, which QEMU cannot make larger",
-            hint="make the device larger first (lvextend on the host), then run the same command again",
-        )  # fmt: skip
+            facts.image.path,
+            option=f"a size of {format_size(wanted)}",
+            reason=f"the image is a block device of {format_size(size)}, which QEMU cannot make "
+            "larger",
+            hint="make the device larger first (lvextend on the host), then run the same command "
+            "again",
+        )
 
 
-def _restart(facts: Facts, proposal: Proposal, around: HostEnvironment, way: GuestConnection) -> bool:
-    """Whether the guest must restart to see its new size. option-unsupported if that cannot be, or is not allowed."""
+def _restart(
+    facts: Facts, proposal: Proposal, around: HostEnvironment, way: GuestConnection
+) -> bool:
+    """Whether the guest must restart to see its new size.
+    option-unsupported if that cannot be, or is not allowed.
+    """
     bus, path = around.disk.bus, facts.image.path
     if not any(step.added for step in proposal.steps) or bus.arrival is Arrival.AT_ONCE:
         return False
     if bus.arrival is Arrival.NEVER:
         raise option_unsupported(
-            path, option="a running guest", reason=f"QEMU does not resize {bus.name} disks while they are in use",
+            path,
+            option="a running guest",
+            reason=f"QEMU does not resize {bus.name} disks while they are in use",
             hint="shut the guest down and run growdisk on the image",
-        )  # fmt: skip
+        )
     if not way.allow_reboot:
         raise option_unsupported(
-            path, option="a running guest, without a restart,",
+            path,
+            option="a running guest, without a restart,",
             reason=f"a disk on {bus.name} shows its new size only after the guest has restarted",
-            hint="allow one restart with --allow-reboot, or shut the guest down and run growdisk on the image",
-        )  # fmt: skip
+            hint="allow one restart with --allow-reboot, or shut the guest down and run growdisk "
+            "on the image",
+        )
     return True
 
 
-def _snapshot_mode(facts: Facts, options: RunOptions, around: HostEnvironment, steps: int) -> tuple[SnapshotMode, str]:
+def _snapshot_mode(
+    facts: Facts, options: RunOptions, around: HostEnvironment, steps: int
+) -> tuple[SnapshotMode, str]:
     """The mode, and where it was not chosen freely, why."""
     obstacle = _obstacle(around, steps)
     match options.snapshots:
         case "auto":
             return ("none", obstacle) if obstacle else ("internal", "")
         case "internal" if obstacle:
-            hint = f"use --snapshots none{'' if around.disk.encrypted else ', or overlay'}; or shut the guest down"
-            raise option_unsupported(facts.image.path, option="--snapshots internal", reason=obstacle, hint=hint)
+            hint = (
+                f"use --snapshots none{'' if around.disk.encrypted else ', or overlay'}; or "
+                "shut the guest down"
+            )
+            raise option_unsupported(
+                facts.image.path, option="--snapshots internal", reason=obstacle, hint=hint
+            )
         case "overlay" if around.disk.encrypted:
             reason = "the image is encrypted, and what the guest writes meanwhile would not be"
             raise option_unsupported(
-                facts.image.path, option="--snapshots overlay", reason=reason, hint="use --snapshots none"
+                facts.image.path,
+                option="--snapshots overlay",
+                reason=reason,
+                hint="use --snapshots none",
             )
         case "overlay" if around.managed:
             reason = "libvirt would not know of the overlays"
             hint = "use --snapshots internal or none"
-            raise option_unsupported(facts.image.path, option="--snapshots overlay", reason=reason, hint=hint)
+            raise option_unsupported(
+                facts.image.path, option="--snapshots overlay", reason=reason, hint=hint
+            )
     return options.snapshots, ""
 
 
@@ -184,65 +245,107 @@ def _obstacle(around: HostEnvironment, steps: int) -> str:
     """Why the machine's memory and disks cannot be put into snapshots; "" where they can."""
     disk = around.disk
     if disk.version != 3:
-        return f"the image is {'qcow2 version 2' if disk.version else disk.format}, which has no such snapshots"
+        return (
+            f"the image is {'qcow2 version 2' if disk.version else disk.format}, which has no "
+            "such snapshots"
+        )
     if disk.refcount_bits < _LEAST_REFCOUNT_BITS:
         return f"its refcounts of {disk.refcount_bits} bits leave no room for snapshots"
-    if disk.encrypted:  # QEMU up to 10 at the least: qcow2_co_encdec asserts whole sectors, and the memory has others
+    # QEMU up to 10 at the least: qcow2_co_encdec asserts whole sectors, and the memory has others
+    if disk.encrypted:
         return (
-            "the image is encrypted, and QEMU ends with an error when it is to write a guest's memory into such a one"
+            "the image is encrypted, and QEMU ends with an error when it is to write a guest's "
+            "memory into such a one"
         )
     if beside := [each for each in around.disks if not each.read_only and each.data_file]:
-        return f"its disk {beside[0].names[0]} keeps its data in another file, and has no such snapshots"
+        return (
+            f"its disk {beside[0].names[0]} keeps its data in another file, and has no such "
+            "snapshots"
+        )
     if around.fixed:
         return f"QEMU cannot save all of the machine ({around.fixed})"
     others = [other for other in around.disks if not other.read_only and other.format != "qcow2"]
     if others:
-        return f"its disk {others[0].names[0]} is {others[0].format}, and would not go back together with the memory"
+        return (
+            f"its disk {others[0].names[0]} is {others[0].format}, and would not go back "
+            "together with the memory"
+        )
     if around.host.free < steps * around.memory:
         room = f"{format_size(around.host.free)} free {around.host.where}"
-        return f"{steps} snapshots of {format_size(around.memory)} of memory may not fit into the {room}"
+        return (
+            f"{steps} snapshots of {format_size(around.memory)} of memory may not fit into the "
+            f"{room}"
+        )
     return ""
 
 
 def _notes(
-    facts: Facts, proposal: Proposal, around: HostEnvironment, mode: SnapshotMode, reason: str, *, restart: bool
+    facts: Facts,
+    proposal: Proposal,
+    around: HostEnvironment,
+    mode: SnapshotMode,
+    reason: str,
+    *,
+    restart: bool,
 ) -> Iterator[str]:
     yield from proposal.notes
     storage = facts.image.storage
     yield from storage.notes if storage else ()
     if restart:
-        yield f"the guest restarts once: a disk on {around.disk.bus.name} does not show a new size before"
+        yield (
+            f"the guest restarts once: a disk on {around.disk.bus.name} does not show a new "
+            "size before"
+        )
     if mode == "internal":
         yield (
-            "each snapshot holds the guest's memory and stops it for as long as that takes; going back puts it back to "
+            "each snapshot holds the guest's memory and stops it for as long as that takes; going "
+            "back puts it back to "
             "that instant: what it did since is lost"
         )
     elif mode == "overlay":
         yield (
-            "point of no return for the running guest: resize-image; until the run is done it can be shut down and "
-            "taken back by growdisk rollback. Do not restart it from the image meanwhile: its new data are in overlays"
+            "point of no return for the running guest: resize-image; until the run is done it can "
+            "be shut down and "
+            "taken back by growdisk rollback. Do not restart it from the image meanwhile: its new "
+            "data are in overlays"
         )
     else:
         why = f" ({reason})" if reason else ""
-        first = next((step.name for step in proposal.steps if step.name.startswith("grow-")), "grow-filesystem")
-        yield f"no snapshots{why}: until {first} the guest's own undo takes all back; point of no return: {first}"
+        first = next(
+            (step.name for step in proposal.steps if step.name.startswith("grow-")),
+            "grow-filesystem",
+        )
+        yield (
+            f"no snapshots{why}: until {first} the guest's own undo takes all back; point of no "
+            f"return: {first}"
+        )
     yield from _gdt_notes(facts, proposal)
     gone = [part.number for step in of_kind(RepairGuest, proposal.steps) for part in step.gone]
     if gone:
         names = ", ".join(facts.name_of(number) for number in dict.fromkeys(gone))
-        yield f"the guest mends its fstab and crypttab; a unit of systemd that names {names} is for you to disable"
+        yield (
+            f"the guest mends its fstab and crypttab; a unit of systemd that names {names} is "
+            "for you to disable"
+        )
     grown = proposal.after.image.virtual_size - around.disk.size
     if storage is None and (grown > around.host.free or around.host.nearly_full):
         free = f"{format_size(around.host.free)} free {around.host.where}"
-        yield f"WARNING: the disk may fill by {format_size(grown)} more than now, and the host has {free}"
+        yield (
+            f"WARNING: the disk may fill by {format_size(grown)} more than now, and the host "
+            f"has {free}"
+        )
 
 
 def _gdt_notes(facts: Facts, proposal: Proposal) -> Iterator[str]:
     """An ext file system that counts its groups in more blocks than were kept free for that."""
     for step in of_kind(GrowFilesystem, proposal.steps):
         content = content_of(facts, step)
-        if isinstance(content, ExtContent) and (missing := descriptor_blocks_missing(content, step.new_size)):
+        if isinstance(content, ExtContent) and (
+            missing := descriptor_blocks_missing(content, step.new_size)
+        ):
             yield (
-                f"its {content.kind} has {content.reserved_gdt_blocks} reserved GDT blocks, {missing} less than it "
-                "needs: mounted, it grows all the same with Linux 3.8 or newer (meta_bg); an older guest is refused"
+                f"its {content.kind} has {content.reserved_gdt_blocks} reserved GDT blocks, "
+                f"{missing} less than it "
+                "needs: mounted, it grows all the same with Linux 3.8 or newer (meta_bg); an "
+                "older guest is refused"
             )

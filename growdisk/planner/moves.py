@@ -15,7 +15,10 @@ from growdisk.units import format_size
 
 
 def moves_of(facts: Facts, growth: Grown) -> tuple[Move, ...]:
-    """The last on the disk first, so that each goes where nothing is that has yet to go. Swap is made again instead."""
+    """The last on the disk first, so that each goes where nothing is that has yet to go.
+
+    Swap is made again instead.
+    """
     assert facts.table is not None
     refuse_moved_boot_loader(facts, growth.moved)
     found = []
@@ -29,15 +32,23 @@ def moves_of(facts: Facts, growth: Grown) -> tuple[Move, ...]:
 
 def _refuse_unspeakable(facts: Facts, new: Partition) -> None:
     assert facts.table is not None
-    if facts.kind_of(new.number) in COUNTED and new.start // facts.table.sector_size > MOST_HIDDEN_SECTORS:
+    if (
+        facts.kind_of(new.number) in COUNTED
+        and new.start // facts.table.sector_size > MOST_HIDDEN_SECTORS
+    ):
         raise cannot_move(
-            facts.image.path, new.number, hint="let it stay where it is, or give it up with --delete",
-            reason=f"{facts.kind_of(new.number)} counts the sectors before it in 32 bits, and there would be more",
-        )  # fmt: skip
+            facts.image.path,
+            new.number,
+            hint="let it stay where it is, or give it up with --delete",
+            reason=f"{facts.kind_of(new.number)} counts the sectors before it in 32 bits, and "
+            "there would be more",
+        )
 
 
 def is_repeatable(table: PartitionTable, moves: tuple[Move, ...]) -> bool:
-    """Whether they can be begun again at any time without a snapshot: nothing that is still needed is written over."""
+    """Whether they can be begun again at any time without a snapshot:
+    nothing that is still needed is written over.
+    """
     needed = [move.source for move in moves]
     if table.extended is not None:
         needed.append(table.extended.range)  # the chain of boot records is somewhere in there
@@ -48,17 +59,33 @@ def notes_on(facts: Facts, moves: tuple[Move, ...]) -> Iterator[str]:
     for move in moves:
         name, kind = facts.name_of(move.number), facts.kind_of(move.number)
         yield (
-            f"{name} ({kind}, {format_size(move.size)}) is copied to byte {move.new_start} and keeps its number, "
+            f"{name} ({kind}, {format_size(move.size)}) is copied to byte {move.new_start} and "
+            "keeps its number, "
             "type, name and identifiers"
         )
         if kind in NAMED:
-            yield f"{name}: its boot sector, which says where on the disk it starts, will say the new place"
+            yield (
+                f"{name}: its boot sector, which says where on the disk it starts, will say the "
+                "new place"
+            )
         part = facts.table.by_number(move.number) if facts.table else None
         if kind == "ntfs":
-            yield f"{name}: Windows may look for its recovery tools at the old place until `reagentc /enable` is run"
+            yield (
+                f"{name}: Windows may look for its recovery tools at the old place until "
+                "`reagentc /enable` is run"
+            )
             if facts.table and facts.table.kind == "mbr":
-                yield f"{name}: Windows knows volumes of an MBR disk by their place: its drive letter may change"
+                yield (
+                    f"{name}: Windows knows volumes of an MBR disk by their place: its drive "
+                    "letter may change"
+                )
         elif part is not None and part.type_code == EFI_SYSTEM:
-            yield f"{name}: a firmware whose boot entry names the old place needs that entry anew, or the fallback path"
+            yield (
+                f"{name}: a firmware whose boot entry names the old place needs that entry "
+                "anew, or the fallback path"
+            )
         if part is not None and part.bootable:
-            yield f"{name} has the boot flag: a boot loader in its first sectors may look for the old place"
+            yield (
+                f"{name} has the boot flag: a boot loader in its first sectors may look for the "
+                "old place"
+            )

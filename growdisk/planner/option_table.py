@@ -1,7 +1,9 @@
-"""The options that the command line, playbooks and the Ansible modules share: declared once, as data.
+"""The options that the command line, playbooks and the Ansible modules
+share: declared once, as data.
 
-argparse's options are made from this table, playbook tasks take it as it is, and a test compares what the modules
-document with it. Names have underscores here; the command line writes hyphens. A default of None means: not given.
+argparse's options are made from this table, playbook tasks take it as it is, and a test compares
+what the modules document with it. Names have underscores here; the command line writes hyphens. A
+default of None means: not given.
 """
 
 from __future__ import annotations
@@ -33,8 +35,12 @@ class OptionSpec:
 Options = tuple[OptionSpec, ...]
 
 IMAGE = OptionSpec("image", "path", "The image file.", required=True)
-FORMAT = OptionSpec("format", "str", "The image's format; probed if left out.", choices=("qcow2", "raw"))
-IMAGE_MAYBE = OptionSpec("image", "path", "The image file; a running guest may be named by domain or qmp instead.")
+FORMAT = OptionSpec(
+    "format", "str", "The image's format; probed if left out.", choices=("qcow2", "raw")
+)
+IMAGE_MAYBE = OptionSpec(
+    "image", "path", "The image file; a running guest may be named by domain or qmp instead."
+)
 MACHINE: Options = (
     OptionSpec("domain", "str", "A machine of libvirt, running or not."),
     OptionSpec("connect", "str", "The URI of libvirt; its own choice if left out."),
@@ -54,10 +60,17 @@ INSIDE: Options = (
     OptionSpec("agent", "path", "The socket of the guest agent; found if left out."),
     OptionSpec("guest_disk", "str", "The disk as the guest names it, such as /dev/vda."),
     OptionSpec(
-        "allow_reboot", "bool", "The guest may restart once, where its disk controller asks for it.", default=False
+        "allow_reboot",
+        "bool",
+        "The guest may restart once, where its disk controller asks for it.",
+        default=False,
     ),
 )
-SIZE = OptionSpec("size", "str", "+10G grows by, 40G grows to; if left out, every layer that lags behind is filled.")
+SIZE = OptionSpec(
+    "size",
+    "str",
+    "+10G grows by, 40G grows to; if left out, every layer that lags behind is filled.",
+)
 PREALLOCATION = OptionSpec(
     "preallocation",
     "str",
@@ -72,7 +85,10 @@ PARTITION = OptionSpec(
     default="auto",
 )
 SECTOR_SIZE = OptionSpec(
-    "sector_size", "int", "The disk's logical sectors, which no image records: 512 or 4096.", default=512
+    "sector_size",
+    "int",
+    "The disk's logical sectors, which no image records: 512 or 4096.",
+    default=512,
 )
 TABLE: Options = (
     PARTITION,
@@ -85,51 +101,95 @@ TABLE: Options = (
     OptionSpec(
         "swap",
         "str",
-        "What becomes of swap that stands in the way; by default drop if the guest's files can be changed, else move.",
+        "What becomes of swap that stands in the way; by default drop if the guest's files can be "
+        "changed, else move.",
         choices=("drop", "move", "file"),
     ),
-    OptionSpec("move", "list", "Numbers of partitions that may be copied to the end of the disk.", elements="int"),
+    OptionSpec(
+        "move",
+        "list",
+        "Numbers of partitions that may be copied to the end of the disk.",
+        elements="int",
+    ),
     OptionSpec("delete", "list", "Numbers of partitions that may be given up.", elements="int"),
-    OptionSpec("to_gpt", "bool", "An MBR may become a GPT, on a disk that nothing starts from.", default=False),
-    OptionSpec("guest_repair", "bool", "Bring the guest's own files in line with what is gone.", default=True),
+    OptionSpec(
+        "to_gpt",
+        "bool",
+        "An MBR may become a GPT, on a disk that nothing starts from.",
+        default=False,
+    ),
+    OptionSpec(
+        "guest_repair",
+        "bool",
+        "Bring the guest's own files in line with what is gone.",
+        default=True,
+    ),
     SECTOR_SIZE,
 )
-KEY_FILE = OptionSpec("key_file", "list", "Files with a passphrase of what is encrypted in the guest.", elements="path")
+KEY_FILE = OptionSpec(
+    "key_file",
+    "list",
+    "Files with a passphrase of what is encrypted in the guest.",
+    elements="path",
+)
 VOLUMES: Options = (
     OptionSpec(
-        "lv", "list", "Which logical volumes grow, and by what of the free space: vg/root, vg/home=60%.", elements="str"
+        "lv",
+        "list",
+        "Which logical volumes grow, and by what of the free space: vg/root, vg/home=60%.",
+        elements="str",
     ),
-    OptionSpec("lv_share", "str", "Grow into this percentage of what is free in the volume group, such as 60%."),
+    OptionSpec(
+        "lv_share",
+        "str",
+        "Grow into this percentage of what is free in the volume group, such as 60%.",
+    ),
     KEY_FILE,
 )
-BACKEND = OptionSpec("backend", "str", "Who works on the guest's file systems.", default="auto", choices=BACKENDS)
+BACKEND = OptionSpec(
+    "backend", "str", "Who works on the guest's file systems.", default="auto", choices=BACKENDS
+)
 SNAPSHOTS = OptionSpec(
-    "snapshots", "str", "How each step can be undone.", default="auto", choices=("auto", "internal", "overlay", "none")
+    "snapshots",
+    "str",
+    "How each step can be undone.",
+    default="auto",
+    choices=("auto", "internal", "overlay", "none"),
 )
 OVERLAYS_MAY_BREAK = OptionSpec(
-    "overlays_may_break", "bool", "Also where other images lie on this one, which it spoils.", default=False
+    "overlays_may_break",
+    "bool",
+    "Also where other images lie on this one, which it spoils.",
+    default=False,
 )
 NOT_IN_USE = OptionSpec(
-    "not_in_use", "bool",
-    "Nobody uses the device: your word for what growdisk, without root, cannot look at.", default=False,
-)  # fmt: skip
+    "not_in_use",
+    "bool",
+    "Nobody uses the device: your word for what growdisk, without root, cannot look at.",
+    default=False,
+)
 RUN: Options = (
     BACKEND,
     SNAPSHOTS,
     OVERLAYS_MAY_BREAK,
     NOT_IN_USE,
     OptionSpec(
-        "keep_snapshots", "bool", "Keep the way back: growdisk rollback takes it, commit forgets it.", default=False
+        "keep_snapshots",
+        "bool",
+        "Keep the way back: growdisk rollback takes it, commit forgets it.",
+        default=False,
     ),
 )
 
 BY_RULE: Options = (
-    OptionSpec("when_used", "str", "Grow only if the file system that would grow is fuller than that, such as 85%."),
+    OptionSpec("when_used", "str",
+        "Grow only if the file system that would grow is fuller than that, such as 85%."),
     OptionSpec("max_size", "str", "Never let the disk become larger than that, such as 200G."),
     OptionSpec("min_interval", "str", "Grow only if it last grew that long ago: 90s, 15m, 1h, 2d."),
     OptionSpec(
         "keep_host_free", "str",
-        "Refuse if less than this percentage of the host's room were left once the new space is filled, such as 10%.",
+        "Refuse if less than this percentage of the host's room were left once the new space is "
+        "filled, such as 10%.",
     ),
 )  # fmt: skip
 
@@ -137,8 +197,16 @@ SHARED: Mapping[str, OptionSpec] = MappingProxyType(
     {
         option.name: option
         for option in (
-            FORMAT, SIZE, *BY_RULE, PREALLOCATION, *TABLE, *VOLUMES, *RUN, *MACHINE, *INSIDE,
+            FORMAT,
+            SIZE,
+            *BY_RULE,
+            PREALLOCATION,
+            *TABLE,
+            *VOLUMES,
+            *RUN,
+            *MACHINE,
+            *INSIDE,
         )
     }
-)  # fmt: skip
+)
 """By name: what `growdisk expand` and the task expand both take."""

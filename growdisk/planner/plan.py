@@ -1,4 +1,6 @@
-"""A plan as it is carried out and written down: `plan.json` beside the image, so that another process can go on."""
+"""A plan as it is carried out and written down:
+`plan.json` beside the image, so that another process can go on.
+"""
 
 from __future__ import annotations
 
@@ -30,13 +32,16 @@ from growdisk.units import format_size
 from growdisk.workflow.journal import record_unreadable
 from growdisk.workflow.run_directory import RunDirectory
 
-_MANY_TABLES = 8 << 20  # as 64 GiB in clusters of 64 KiB have: from there on overlays are done sooner
-_LEAST_REFCOUNT_BITS = 8  # five snapshots and the disk itself, and the user's own snapshots beside them
+# as 64 GiB in clusters of 64 KiB have: from there on overlays are done sooner
+_MANY_TABLES = 8 << 20
+# five snapshots and the disk itself, and the user's own snapshots beside them
+_LEAST_REFCOUNT_BITS = 8
 
 
 @dataclass(frozen=True)
 class ExtraDisk:
-    """The image of another disk of the guest, which is kept and taken back with every step; an absolute path.
+    """The image of another disk of the guest, which is kept and taken back
+    with every step; an absolute path.
 
     `before` and `after` are None where the disk does not grow itself.
     """
@@ -104,38 +109,67 @@ class _WrittenPlan:
 
 
 def make_plan(
-    facts: Facts, proposal: Proposal, goal: Goal, options: RunOptions, choice: Choice = GUESTFS,
+    facts: Facts,
+    proposal: Proposal,
+    goal: Goal,
+    options: RunOptions,
+    choice: Choice = GUESTFS,
     others: Sequence[ExtraDiskPlan] = (),
-) -> Plan:  # fmt: skip
-    """Decide how the proposal is carried out. option-unsupported where an image does not allow it."""
+) -> Plan:
+    """Decide how the proposal is carried out.
+    option-unsupported where an image does not allow it.
+    """
     _refuse_preallocation(facts, goal)
     steps = (*proposal.steps, *steps_of(others))
-    mode, on_mode = _snapshot_mode(facts.image, options, moves=any(step.moves for step in proposal.steps))
+    mode, on_mode = _snapshot_mode(
+        facts.image, options, moves=any(step.moves for step in proposal.steps)
+    )
     if mode == "none":
         _refuse_moves_without_a_way_back(facts.image.path, steps)
     of_storage = facts.image.storage.notes if facts.image.storage else ()
     return Plan(
-        run=new_run_name(), backend=choice.backend, snapshots=mode, keep=options.keep,
-        before=layout_of(facts), after=layout_of(proposal.after), steps=steps,
+        run=new_run_name(),
+        backend=choice.backend,
+        snapshots=mode,
+        keep=options.keep,
+        before=layout_of(facts),
+        after=layout_of(proposal.after),
+        steps=steps,
         given_up=(*proposal.given_up, *given_up(others)),
         notes=(*of_storage, *on_mode, *_on_size(facts.image), *proposal.notes, *notes(others)),
         backend_reason=choice.reason,
         companions=tuple(_companion(other, options) for other in others),
-    )  # fmt: skip
+    )
 
 
 def _on_size(image: ImageFacts) -> list[str]:
     if not image.padding:
         return []
-    return [f"the file ends {image.padding} bytes before the end of a sector: the disk has all of it, as for QEMU"]
+    return [
+        (
+            f"the file ends {image.padding} bytes before the end of a sector: the disk has all of "
+            "it, "
+            "as for QEMU"
+        )
+    ]
 
 
 def encode_plan(plan: Plan) -> bytes:
     steps = tuple(map(_written, plan.steps))
     written = _WrittenPlan(
-        plan.run, plan.backend, plan.snapshots, plan.keep, plan.before, plan.after, steps, plan.given_up, plan.way,
-        plan.notes, plan.backend_reason, plan.companions,
-    )  # fmt: skip
+        plan.run,
+        plan.backend,
+        plan.snapshots,
+        plan.keep,
+        plan.before,
+        plan.after,
+        steps,
+        plan.given_up,
+        plan.way,
+        plan.notes,
+        plan.backend_reason,
+        plan.companions,
+    )
     return encoded_lines(written)
 
 
@@ -144,9 +178,19 @@ def decode_plan(text: bytes) -> Plan:
     written = decoded(in_todays_words(text), _WrittenPlan)
     steps = tuple(_read(step, written) for step in written.steps)
     return Plan(
-        written.run, written.backend, written.snapshots, written.keep, written.before, written.after, steps,
-        written.given_up, written.way, written.notes, written.backend_reason, written.companions,
-    )  # fmt: skip
+        written.run,
+        written.backend,
+        written.snapshots,
+        written.keep,
+        written.before,
+        written.after,
+        steps,
+        written.given_up,
+        written.way,
+        written.notes,
+        written.backend_reason,
+        written.companions,
+    )
 
 
 def recorded_plan(directory: RunDirectory) -> Plan:
@@ -154,7 +198,9 @@ def recorded_plan(directory: RunDirectory) -> Plan:
     try:
         return decode_plan(directory.plan_text())
     except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise record_unreadable(directory.plan_file, reason=f"it is no plan of a run: {error}") from error
+        raise record_unreadable(
+            directory.plan_file, reason=f"it is no plan of a run: {error}"
+        ) from error
 
 
 def new_run_name() -> str:
@@ -186,27 +232,49 @@ def _companion(other: ExtraDiskPlan, options: RunOptions) -> ExtraDisk:
 
 def _snapshot_mode(
     image: ImageFacts, options: RunOptions, *, moves: bool = False
-) -> tuple[SnapshotMode, tuple[str, ...]]:  # fmt: skip
-    """With a note on it where that is not what one would expect. `moves`: whole partitions will be written again."""
+) -> tuple[SnapshotMode, tuple[str, ...]]:
+    """With a note on it where that is not what one would expect.
+
+    `moves`: whole partitions will be written again.
+    """
     fit = image.version == 3 and image.refcount_bits >= _LEAST_REFCOUNT_BITS
     if options.snapshots == "internal" and not fit:
-        reason = "raw images have no snapshots" if image.version is None else "only qcow2 v3 keeps a snapshot's size"
+        reason = (
+            "raw images have no snapshots"
+            if image.version is None
+            else "only qcow2 v3 keeps a snapshot's size"
+        )
         if image.version == 3:
             reason = f"its refcounts of {image.refcount_bits} bits leave no room for them"
-        raise option_unsupported(image.path, option="--snapshots internal", reason=reason, hint="leave the option out")
-    mode: SnapshotMode = ("internal" if fit else "overlay") if options.snapshots == "auto" else options.snapshots
+        raise option_unsupported(
+            image.path, option="--snapshots internal", reason=reason, hint="leave the option out"
+        )
+    mode: SnapshotMode = (
+        ("internal" if fit else "overlay") if options.snapshots == "auto" else options.snapshots
+    )
     notes: tuple[str, ...] = ()
-    if options.snapshots == "auto" and fit and image.tables > _MANY_TABLES and not options.keep and not moves:
+    if (
+        options.snapshots == "auto"
+        and fit
+        and image.tables > _MANY_TABLES
+        and not options.keep
+        and not moves
+    ):
         mode = "overlay"
         notes = (
-            f"snapshots by overlays: each internal one would have to go through {format_size(image.tables)} of tables",
+            (
+                "snapshots by overlays: each internal one would have to go through "
+                f"{format_size(image.tables)} of tables"
+            ),
         )
     if image.version == 2 and image.snapshots:
         raise ImageUnsupported(
             image.path,
-            reason="it is a qcow2 image of version 2 with snapshots, and that version does not record their size",
-            hint=f"make it version 3 (qemu-img amend -f qcow2 -o compat=1.1 {shell_word(image.path)}), or delete them",
-        )  # fmt: skip
+            reason="it is a qcow2 image of version 2 with snapshots, and that version does not "
+            "record their size",
+            hint="make it version 3 (qemu-img amend -f qcow2 -o compat=1.1 "
+            f"{shell_word(image.path)}), or delete them",
+        )
     return mode, notes
 
 
@@ -214,16 +282,22 @@ def _refuse_moves_without_a_way_back(path: Path, steps: Sequence[DiskStep | Extr
     for step in of_kind(RewritePartitions, (step.own for step in steps)):
         if not is_repeatable(step.before, step.moves):
             raise option_unsupported(
-                path, option="--snapshots none", hint="leave the option out, or grow the disk by more",
-                reason="a partition moves by less than its own size: stopped half-way, it would be lost",
-            )  # fmt: skip
+                path,
+                option="--snapshots none",
+                hint="leave the option out, or grow the disk by more",
+                reason="a partition moves by less than its own size: stopped half-way, it would "
+                "be lost",
+            )
 
 
 def _refuse_preallocation(facts: Facts, goal: Goal) -> None:
-    allowed = ("off", "falloc") if facts.image.format == "raw" and not facts.image.storage else ("off",)
+    allowed = (
+        ("off", "falloc") if facts.image.format == "raw" and not facts.image.storage else ("off",)
+    )
     if goal.preallocation not in allowed:
         raise option_unsupported(
-            facts.image.path, option=f"--preallocation {goal.preallocation}",
+            facts.image.path,
+            option=f"--preallocation {goal.preallocation}",
             reason=f"{facts.image.format} images are grown here with: {', '.join(allowed)}",
             hint="leave the option out: space is then taken as the guest fills it",
-        )  # fmt: skip
+        )

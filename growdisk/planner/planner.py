@@ -1,7 +1,8 @@
-"""Makes a plan of facts and a goal, or says that nothing is to do, or refuses. Pure: reads and touches nothing.
+"""Makes a plan of facts and a goal, or says that nothing is to do, or refuses.
 
-A plan holds all steps of the job; a step whose layer is done already finds that out itself and is skipped, so that a
-run converges whatever was done before. Only when every layer is as wanted is there no plan at all.
+Pure: reads and touches nothing. A plan holds all steps of the job; a step whose layer is done
+already finds that out itself and is skipped, so that a run converges whatever was done before. Only
+when every layer is as wanted is there no plan at all.
 """
 
 from __future__ import annotations
@@ -18,7 +19,12 @@ from growdisk.partitions.table import FIRST_DISK, WINDOWS_RECOVERY, Partition, P
 from growdisk.partitions.to_gpt import NotConvertible, as_gpt
 from growdisk.planner.by_rule import proposed_by_rule
 from growdisk.planner.facts import Facts
-from growdisk.planner.failures import CannotGrow, device_cannot_grow, option_unsupported, would_shrink
+from growdisk.planner.failures import (
+    CannotGrow,
+    device_cannot_grow,
+    option_unsupported,
+    would_shrink,
+)
 from growdisk.planner.foreign import (
     refuse_foreign,
     refuse_foreign_blockers,
@@ -53,7 +59,9 @@ from growdisk.units import MiB, align_down, align_up, format_size
 
 def propose(facts: Facts, goal: Goal) -> Proposal | AllDone:
     """Raises Refused errors, which name the image."""
-    return proposed_by_rule(goal.rule, facts, goal, _propose) if goal.rule else _propose(facts, goal)
+    return (
+        proposed_by_rule(goal.rule, facts, goal, _propose) if goal.rule else _propose(facts, goal)
+    )
 
 
 def without_gone(facts: Facts, goal: Goal) -> Goal:
@@ -63,7 +71,9 @@ def without_gone(facts: Facts, goal: Goal) -> Goal:
 
 
 def _propose(facts: Facts, goal: Goal) -> Proposal | AllDone:
-    """The same command again finds partitions gone that it named: good, if there is nothing to do; else a slip."""
+    """The same command again finds partitions gone that it named:
+    good, if there is nothing to do; else a slip.
+    """
     again = without_gone(facts, goal)
     if again != goal:
         with suppress(Refused):
@@ -88,11 +98,20 @@ def _propose_named(facts: Facts, goal: Goal) -> Proposal | AllDone:
     growth = _growth(facts, goal, table, shares, new_size)
     if isinstance(growth, NothingToDo):
         first, *others = (part for part in table.partitions if part.number in shares)
-        if new_size - facts.image.virtual_size >= MiB:  # the space lies elsewhere on the disk: the image alone grows
-            raise CannotGrow(facts.image.path, first.number, reason=growth.reason, hint="growdisk show draws the disk")
+        # the space lies elsewhere on the disk: the image alone grows
+        if new_size - facts.image.virtual_size >= MiB:
+            raise CannotGrow(
+                facts.image.path,
+                first.number,
+                reason=growth.reason,
+                hint="growdisk show draws the disk",
+            )
         growth, new_size = Grown(table, first, others=tuple(others)), facts.image.virtual_size
     refuse_foreign(facts, goal, growth, shares)
-    targets = [GrowthTarget(facts, part, goal, _suffix(part, growth)) for part in (growth.target, *growth.others)]
+    targets = [
+        GrowthTarget(facts, part, goal, _suffix(part, growth))
+        for part in (growth.target, *growth.others)
+    ]
     insides = [grow_inside(target) for target in targets]
     if growth.table == facts.table and not any(inside.lags for inside in insides):
         return AllDone(_all_done(facts, goal, growth.target))
@@ -100,11 +119,18 @@ def _propose_named(facts: Facts, goal: Goal) -> Proposal | AllDone:
     return Proposal(
         steps=tuple(_steps(facts, goal, growth, new_size, moves, insides)),
         after=_after(facts, growth, new_size, targets, insides),
-        given_up=(*_given_up(facts, goal, growth), *(line for inside in insides for line in inside.given_up)),
+        given_up=(
+            *_given_up(facts, goal, growth),
+            *(line for inside in insides for line in inside.given_up),
+        ),
         notes=(
             *([NOTE] if facts.table and table.kind != facts.table.kind else []),
             *notes_on(facts, moves),
-            *(notes_on_tpm(facts) if growth.table != facts.table and growth.table.kind == "gpt" else []),
+            *(
+                notes_on_tpm(facts)
+                if growth.table != facts.table and growth.table.kind == "gpt"
+                else []
+            ),
             *(note for inside in insides for note in inside.notes),
             *repair_notes(facts, goal, growth, _with_system(insides)),
         ),
@@ -124,7 +150,9 @@ def _all_done(facts: Facts, goal: Goal, target: Partition) -> str:
 
 
 def wanted_size(facts: Facts, goal: Goal) -> int:
-    """Of the disk, in bytes. would-shrink; device-cannot-grow where a device of the host would have to grow."""
+    """Of the disk, in bytes. would-shrink;
+    device-cannot-grow where a device of the host would have to grow.
+    """
     old = facts.image.virtual_size
     new = old if goal.size is None else align_up(goal.size.resolve(old), goal.sector_size)
     if new < old:
@@ -141,26 +169,46 @@ def _growth(
     facts: Facts, goal: Goal, table: PartitionTable, shares: Mapping[int, Share], new_size: int
 ) -> Grown | NothingToDo:
     kinds = {p.number: facts.kind_of(p.number) for p in table.partitions}
-    policy = BlockerPolicy(SwapPolicy(goal.swap or "drop"), kinds, frozenset(goal.delete), frozenset(goal.move))
+    policy = BlockerPolicy(
+        SwapPolicy(goal.swap or "drop"), kinds, frozenset(goal.delete), frozenset(goal.move)
+    )
     growth = plan_shares(table, shares, new_size, policy)
     if isinstance(growth, Grown | NothingToDo):
         return growth
     refuse_foreign_blockers(facts, next(iter(shares)), growth)
     candidates = (
-        [] if goal.grow else [p for p in facts.candidates if p.number not in shares and p.type_code != WINDOWS_RECOVERY]
+        []
+        if goal.grow
+        else [
+            p
+            for p in facts.candidates
+            if p.number not in shares and p.type_code != WINDOWS_RECOVERY
+        ]
     )
-    others = [p for p in candidates if isinstance(plan_growth(table, p.number, new_size, policy), Grown)]
-    hint = "".join(f"; {facts.name_of(p.number)} could grow without that: --partition {p.number}" for p in others[-1:])
+    others = [
+        p for p in candidates if isinstance(plan_growth(table, p.number, new_size, policy), Grown)
+    ]
+    hint = "".join(
+        f"; {facts.name_of(p.number)} could grow without that: --partition {p.number}"
+        for p in others[-1:]
+    )
     if growth.beyond_mbr:
         hint += f"; {offer(facts, table, new_size)}"
-    raise CannotGrow(facts.image.path, next(iter(shares)), reason=growth.reason, hint=growth.hint + hint)
+    raise CannotGrow(
+        facts.image.path, next(iter(shares)), reason=growth.reason, hint=growth.hint + hint
+    )
 
 
 # --- the steps ----------------------------------------------------------------------------------
 
 
 def _steps(
-    facts: Facts, goal: Goal, growth: Grown, new_size: int, moves: tuple[Move, ...], insides: list[ContentGrowth]
+    facts: Facts,
+    goal: Goal,
+    growth: Grown,
+    new_size: int,
+    moves: tuple[Move, ...],
+    insides: list[ContentGrowth],
 ) -> Iterator[DiskStep]:
     assert facts.table is not None
     # A table counts whole sectors; a raw file may end within one.
@@ -184,11 +232,16 @@ def grown_image(facts: Facts, goal: Goal, new_size: int) -> ResizeImage:
 
 def _with_system(insides: list[ContentGrowth]) -> ContentGrowth:
     """A root has more room than a /boot beside it."""
-    return max(insides, key=lambda inside: (bool(inside.system), inside.content.size or 0 if inside.content else 0))
+    return max(
+        insides,
+        key=lambda inside: (bool(inside.system), inside.content.size or 0 if inside.content else 0),
+    )
 
 
 def _propose_whole(facts: Facts, goal: Goal) -> Proposal | AllDone:
-    """A file system on the whole disk, without a table: there is nothing to rewrite, and nothing in the way."""
+    """A file system on the whole disk, without a table:
+    there is nothing to rewrite, and nothing in the way.
+    """
     refuse_table_options(facts, goal)
     new_size = wanted_size(facts, goal)
     disk = Partition(0, 0, align_down(new_size, goal.sector_size))
@@ -205,7 +258,11 @@ def _propose_whole(facts: Facts, goal: Goal) -> Proposal | AllDone:
 
 
 def _after(
-    facts: Facts, growth: Grown, new_size: int, targets: list[GrowthTarget], insides: list[ContentGrowth]
+    facts: Facts,
+    growth: Grown,
+    new_size: int,
+    targets: list[GrowthTarget],
+    insides: list[ContentGrowth],
 ) -> Facts:
     numbers = {part.number for part in growth.table.partitions}
     contents: dict[int, Content] = {n: c for n, c in facts.contents.items() if n in numbers}
@@ -213,12 +270,18 @@ def _after(
         if inside.content is not None:
             contents[target.partition.number] = inside.content
     image = replace(facts.image, virtual_size=new_size)
-    return replace(facts, image=image, table=growth.table.with_disk_size(new_size), contents=contents)
+    return replace(
+        facts, image=image, table=growth.table.with_disk_size(new_size), contents=contents
+    )
 
 
 def _given_up(facts: Facts, goal: Goal, growth: Grown) -> Iterator[str]:
     for part in growth.removed:
-        name, kind, size = facts.name_of(part.number), facts.kind_of(part.number), format_size(part.size)
+        name, kind, size = (
+            facts.name_of(part.number),
+            facts.kind_of(part.number),
+            format_size(part.size),
+        )
         if part.number in facts.swaps:
             becomes = " (a swap file takes its place)" if goal.swap == "file" else ""
             yield f"{name}: swap partition of {size}{becomes}"
@@ -232,10 +295,12 @@ def _asked_for(part: Partition, goal: Goal, growth: Grown) -> int:
     return part.number if part.number in goal.delete else outer
 
 
-# --to-gpt: an MBR that becomes a GPT on the way, where nothing starts from the disk; offered where that is of use.
+# --to-gpt: an MBR that becomes a GPT on the way, where nothing starts from the disk; offered where
+# that is of use.
 
 NOTE = (
-    "the table becomes a GPT: numbers, UUIDs and labels stay, but each partition has a new PARTUUID, and the extended "
+    "the table becomes a GPT: numbers, UUIDs and labels stay, but each partition has a new "
+    "PARTUUID, and the extended "
     "one is no more; a machine that mounts one of them by PARTUUID has to be told"
 )
 
@@ -247,9 +312,11 @@ def wanted_table(facts: Facts, goal: Goal, table: PartitionTable, new_size: int)
     gpt = _gpt(facts, table, new_size)
     if isinstance(gpt, NotConvertible):
         raise option_unsupported(
-            facts.image.path, option="--to-gpt", reason=gpt.reason,
+            facts.image.path,
+            option="--to-gpt",
+            reason=gpt.reason,
             hint="leave it out: with an MBR, 2 TiB of a disk can be used",
-        )  # fmt: skip
+        )
     return gpt
 
 
@@ -258,7 +325,9 @@ def offer(facts: Facts, table: PartitionTable, new_size: int) -> str:
     gpt = _gpt(facts, table, new_size)
     if isinstance(gpt, NotConvertible):
         return f"--to-gpt cannot help: {gpt.reason}"
-    return "or let its table become a GPT, which nothing that starts from this disk hinders: --to-gpt"
+    return (
+        "or let its table become a GPT, which nothing that starts from this disk hinders: --to-gpt"
+    )
 
 
 def _gpt(facts: Facts, table: PartitionTable, new_size: int) -> PartitionTable | NotConvertible:

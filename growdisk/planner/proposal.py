@@ -13,11 +13,14 @@ from growdisk.steps.registry import DiskStep
 
 @dataclass(frozen=True)
 class GuestSeen:
-    """What the guest's own files say of what is given up. `systems` are devices with a system's root, some `on_btrfs`,
-    and of these some in a `read_only` subvolume.
+    """What the guest's own files say of what is given up.
 
-    `obstacles`: why what is gone might still be waited for after the repair. `named`: files that name it, and are
-    mended. `closed`: why this machine's own tools cannot write there; "" if they can.
+    `systems` are devices with a system's root, some `on_btrfs`, and of these some in a `read_only`
+    subvolume.
+
+    `obstacles`: why what is gone might still be waited for after the repair. `named`: files that
+    name it, and are mended. `closed`: why this machine's own tools cannot write there; "" if they
+    can.
     """
 
     systems: tuple[str, ...] = ()

@@ -14,16 +14,24 @@ _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 def rule_of(
-    when_used: str | None, max_size: str | None, min_interval: str | None, keep_host_free: str | None
+    when_used: str | None,
+    max_size: str | None,
+    min_interval: str | None,
+    keep_host_free: str | None,
 ) -> Rule | None:
-    """As people write it: 85%, 200G, 1h, 10%. UsageError. None where nothing is said; "", as a script's variable that
-    was never set, says something, and wrongly."""
+    """As people write it: 85%, 200G, 1h, 10%.
+
+    UsageError. None where nothing is said; "", as a script's variable that was never set, says
+    something, and wrongly.
+    """
     if when_used is max_size is min_interval is keep_host_free is None:
         return None
     return Rule(
-        share("--when-used", when_used), largest_size(max_size), seconds_of(min_interval),
+        share("--when-used", when_used),
+        largest_size(max_size),
+        seconds_of(min_interval),
         share("--keep-host-free", keep_host_free),
-    )  # fmt: skip
+    )
 
 
 def share(option: str, text: str | None) -> float | None:
@@ -33,7 +41,9 @@ def share(option: str, text: str | None) -> float | None:
     number = text.strip().removesuffix("%")
     value = float(number) if _NUMBER.fullmatch(number) else -1.0
     if not 0 <= value <= 100:
-        raise UsageError(f"{option} {text}: that is no percentage", hint=f"write {option} 85%, from 0% to 100%")
+        raise UsageError(
+            f"{option} {text}: that is no percentage", hint=f"write {option} 85%, from 0% to 100%"
+        )
     return value / 100
 
 
@@ -42,7 +52,9 @@ def largest_size(text: str | None) -> int | None:
         return None
     size = parse_goal_size(text)
     if size.relative:
-        raise UsageError(f"--max-size {text}: a largest size does not begin with +", hint="write --max-size 200G")
+        raise UsageError(
+            f"--max-size {text}: a largest size does not begin with +", hint="write --max-size 200G"
+        )
     return size.resolve(0)
 
 

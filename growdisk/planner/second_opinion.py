@@ -1,7 +1,8 @@
 """What blkid says beside growdisk's own readers, and what follows from it. Pure.
 
-Where the two see the same, the plan may go on. Where they differ, one of them is wrong about somebody's data; and where
-blkid sees what growdisk does not know, nobody here knows what may be done to it.
+Where the two see the same, the plan may go on. Where they differ, one of them is wrong about
+somebody's data; and where blkid sees what growdisk does not know, nobody here knows what may be
+done to it.
 """
 
 from __future__ import annotations
@@ -19,7 +20,10 @@ from growdisk.planner.foreign import INSIDE, in_words
 _OF_A_WHOLE = frozenset(
     {magic.kind for magic in MAGICS if magic.owner is Owner.WHOLE} | {"zfs_member", "bcache", "jbd"}
 )
-_HINT = "look at it with wipefs (it changes nothing without -a), and take away the signature that is not true"
+_HINT = (
+    "look at it with wipefs (it changes nothing without -a), and take away the signature that "
+    "is not true"
+)
 
 
 class Treatment(Enum):
@@ -32,9 +36,10 @@ class Treatment(Enum):
 
 @dataclass(frozen=True)
 class Part:
-    """A part of the disk that the plan touches. `own` is what growdisk reads there; `number` 0 is the whole disk.
+    """A part of the disk that the plan touches.
 
-    `grown`: it is looked at as it will be, up to its new end, where an old signature might stand.
+    `own` is what growdisk reads there; `number` 0 is the whole disk. `grown`: it is looked at as it
+    will be, up to its new end, where an old signature might stand.
     """
 
     name: str
@@ -47,7 +52,9 @@ class Part:
 def judge(facts: Facts, part: Part, verdict: Verdict) -> None:
     """belongs-to-others where the plan must not be carried out."""
     if reason := _objection(facts, part, verdict):
-        raise belongs_to_others(facts.image.path, part.number, reason=reason, hint=_hint(part, verdict))
+        raise belongs_to_others(
+            facts.image.path, part.number, reason=reason, hint=_hint(part, verdict)
+        )
 
 
 def _objection(facts: Facts, part: Part, verdict: Verdict) -> str:
@@ -65,7 +72,10 @@ def _objection(facts: Facts, part: Part, verdict: Verdict) -> str:
         return ""
     found = verdict.kind or "nothing that it knows"
     if part.grown:
-        return f"up to its new end, blkid would find {found} on {part.name}, which holds {in_words(part.own)}"
+        return (
+            f"up to its new end, blkid would find {found} on {part.name}, which holds "
+            f"{in_words(part.own)}"
+        )
     return f"blkid finds {found} on {part.name}, where growdisk finds {in_words(part.own)}"
 
 

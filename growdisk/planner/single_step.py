@@ -1,7 +1,8 @@
-"""One step of the job alone, planned like the whole: what the step-wise tasks of a playbook ask for. Pure.
+"""One step of the job alone, planned like the whole:
+what the step-wise tasks of a playbook ask for. Pure.
 
-Each goes through the same engine as a run of one step. What the whole job knows from its other steps (the identity of
-swap that is gone) is told here by whoever asks.
+Each goes through the same engine as a run of one step. What the whole job knows from its other
+steps (the identity of swap that is gone) is told here by whoever asks.
 """
 
 from __future__ import annotations
@@ -17,7 +18,15 @@ from growdisk.planner.goal import Goal
 from growdisk.planner.hibernation import refuse_hibernated
 from growdisk.planner.layers.content_growth import ContentGrowth, GrowthTarget
 from growdisk.planner.layers.registry import grow_inside
-from growdisk.planner.planner import AllDone, PlanFunction, Proposal, grown_image, propose, wanted_size, without_gone
+from growdisk.planner.planner import (
+    AllDone,
+    PlanFunction,
+    Proposal,
+    grown_image,
+    propose,
+    wanted_size,
+    without_gone,
+)
 from growdisk.planner.refusals import refuse_unwritable
 from growdisk.planner.target import choose_shares, is_whole_disk
 from growdisk.steps.registry import DiskStep
@@ -85,18 +94,24 @@ def grow_only(facts: Facts, goal: Goal) -> Proposal | AllDone:
         if inside.content is not None:
             contents[target.partition.number] = inside.content
     return Proposal(
-        tuple(step for inside in insides for step in inside.steps), replace(facts, contents=contents),
+        tuple(step for inside in insides for step in inside.steps),
+        replace(facts, contents=contents),
         tuple(line for inside in insides for line in inside.given_up),
         tuple(note for inside in insides for note in inside.notes),
     )  # fmt: skip
 
 
 def remake_swap(swaps: tuple[SwapSpace, ...]) -> PlanFunction:
-    """Swap space again where the table has it. Refused by the step itself where something else is there."""
+    """Swap space again where the table has it.
+
+    Refused by the step itself where something else is there.
+    """
 
     def proposed(facts: Facts, goal: Goal) -> Proposal | AllDone:
         refuse_unwritable(facts)
-        return Proposal((RemakeSwap(swaps),), facts) if swaps else AllDone("no swap space was moved")
+        return (
+            Proposal((RemakeSwap(swaps),), facts) if swaps else AllDone("no swap space was moved")
+        )
 
     return proposed
 
@@ -126,7 +141,9 @@ def _in_the_guest(facts: Facts, goal: Goal, step: DiskStep) -> Proposal:
 
 
 def _insides(facts: Facts, goal: Goal) -> tuple[list[GrowthTarget], list[ContentGrowth]]:
-    targets = [GrowthTarget(facts, part, goal, suffix) for part, suffix in _grown_partitions(facts, goal)]
+    targets = [
+        GrowthTarget(facts, part, goal, suffix) for part, suffix in _grown_partitions(facts, goal)
+    ]
     return targets, [grow_inside(target) for target in targets]
 
 

@@ -1,4 +1,7 @@
-"""Wishes as people write them: `sda1=60%`, `vg/home=+5G`, `60%`. For the command line and for playbooks."""
+"""Wishes as people write them: `sda1=60%`, `vg/home=+5G`, `60%`.
+
+For the command line and for playbooks.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,10 @@ if TYPE_CHECKING:
     from growdisk.planner.goal import Goal, Grow, OtherDisk
 
 _DISK = re.compile(r"(?:/dev/)?(?:[svh]d|xvd)(?P<letter>[a-z])\d")
-_HINT = "write --grow sda1=60% --grow sda3=rest, or --grow sda1=+5G to grow by, --grow sda1=40G to grow to"
+_HINT = (
+    "write --grow sda1=60% --grow sda3=rest, or --grow sda1=+5G to grow by, --grow sda1=40G "
+    "to grow to"
+)
 
 
 def grown(words: Sequence[str]) -> tuple[Grow, ...]:
@@ -21,7 +27,11 @@ def grown(words: Sequence[str]) -> tuple[Grow, ...]:
     from growdisk.partitions.shares import Percent, Rest
     from growdisk.planner.goal import Grow
 
-    requests = tuple(Grow(name, share_of(word, share)) for word in words for name, _, share in [word.partition("=")])
+    requests = tuple(
+        Grow(name, share_of(word, share))
+        for word in words
+        for name, _, share in [word.partition("=")]
+    )
     if sum(request.share.value for request in requests if isinstance(request.share, Percent)) > 100:
         raise UsageError("the shares of --grow are more than 100 % together", hint=_HINT)
     if sum(isinstance(request.share, Rest) for request in requests) > 1:
@@ -30,22 +40,28 @@ def grown(words: Sequence[str]) -> tuple[Grow, ...]:
 
 
 def requests_by_disk(words: Sequence[str], others: int) -> list[list[str]]:
-    """The requests for the first disk, then for each of the `others`: sdb1 is on the first of them."""
+    """The requests for the first disk, then for each of the `others`:
+    sdb1 is on the first of them.
+    """
     found: list[list[str]] = [[] for _ in range(others + 1)]
     for word in words:
         match = _DISK.match(word) if others else None
         number = ord(match["letter"]) - ord("a") if match else 0
         if number > others:
             raise UsageError(
-                f"cannot read --grow {word}", hint="name its image with --with: the first is sdb, the next one sdc"
+                f"cannot read --grow {word}",
+                hint="name its image with --with: the first is sdb, the next one sdc",
             )
         found[number].append(word)
     return found
 
 
 def other_disks(words: Sequence[str], requests: Sequence[str], like: Goal) -> tuple[OtherDisk, ...]:
-    """`data.qcow2`, `data.qcow2=+10G`. One with a size, or with a partition that `requests` name, grows itself;
-    what may be given up for it is as for the first disk."""
+    """`data.qcow2`, `data.qcow2=+10G`.
+
+    One with a size, or with a partition that `requests` name, grows itself; what may be given up
+    for it is as for the first disk.
+    """
     return tuple(
         _other_disk(word, own, like)
         for word, own in zip(words, requests_by_disk(requests, len(words))[1:], strict=True)
@@ -58,12 +74,16 @@ def _other_disk(word: str, requests: Sequence[str], like: Goal) -> OtherDisk:
     from growdisk.planner.goal import Goal, OtherDisk
     from growdisk.units import parse_goal_size
 
-    name, equals, size = word.rpartition("=") if "=" in word and not Path(word).exists() else (word, "", "")
+    name, equals, size = (
+        word.rpartition("=") if "=" in word and not Path(word).exists() else (word, "", "")
+    )
     if not (equals or requests):
         return OtherDisk(Path(name))
     wanted = parse_goal_size(size) if equals else None
     grow, sectors = grown(requests), like.sector_size
-    return OtherDisk(Path(name), Goal(wanted, swap=like.swap, grow=grow, sector_size=sectors, repair=like.repair))
+    return OtherDisk(
+        Path(name), Goal(wanted, swap=like.swap, grow=grow, sector_size=sectors, repair=like.repair)
+    )
 
 
 def share_of(word: str, text: str) -> Share:
@@ -93,7 +113,9 @@ def chosen_volumes(words: Sequence[str]) -> tuple[Grow, ...]:
     requests = []
     for name, equals, share in (word.partition("=") for word in words):
         if not name:
-            raise UsageError(f"cannot read --lv ={share}", hint="write --lv VG/LV, or --lv VG/LV=60%")
+            raise UsageError(
+                f"cannot read --lv ={share}", hint="write --lv VG/LV, or --lv VG/LV=60%"
+            )
         requests.append(Grow(name, share_of(f"{name}={share}", share) if equals else Rest()))
     return tuple(requests)
 
@@ -106,5 +128,7 @@ def percent(text: str | None) -> float | None:
     except ValueError:
         value = -1.0
     if not text.endswith("%") or not 0 <= value <= 100:
-        raise UsageError(f"cannot read --lv-share {text}", hint="write a percentage, such as --lv-share 60%")
+        raise UsageError(
+            f"cannot read --lv-share {text}", hint="write a percentage, such as --lv-share 60%"
+        )
     return value

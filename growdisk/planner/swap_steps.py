@@ -28,12 +28,15 @@ _MOUNTABLE = (ExtContent, XfsContent, BtrfsContent)
 _FILES = "/etc/fstab, crypttab, RESUME, the boot loader's command line"
 
 
-def swap_steps(facts: Facts, goal: Goal, growth: Grown, inside: ContentGrowth) -> Iterator[DiskStep]:
+def swap_steps(
+    facts: Facts, goal: Goal, growth: Grown, inside: ContentGrowth
+) -> Iterator[DiskStep]:
     """`inside` is what grows; the guest's own files are looked for there first."""
     moved = tuple(
         SwapSpace(part.number, part.start, part.size, content.uuid, content.label)
         for part in growth.moved
-        if isinstance(content := facts.contents.get(part.number), SwapContent) and not content.random_key
+        if isinstance(content := facts.contents.get(part.number), SwapContent)
+        and not content.random_key
     )
     if moved:
         yield RemakeSwap(moved)
@@ -53,8 +56,13 @@ def repair_notes(facts: Facts, goal: Goal, growth: Grown, inside: ContentGrowth)
     if not gone or _repair(facts, goal, growth, inside):
         return
     asked = "the guest's files are left alone, as asked"
-    unread = "no file system on this disk can be read here, so that the guest's files stay as they are"
-    yield f"{asked if not goal.repair else unread}: what names {', '.join(gone)} there ({_FILES}) is for you to change"
+    unread = (
+        "no file system on this disk can be read here, so that the guest's files stay as they are"
+    )
+    yield (
+        f"{asked if not goal.repair else unread}: what names {', '.join(gone)} there ({_FILES}) "
+        "is for you to change"
+    )
 
 
 def _repair(facts: Facts, goal: Goal, growth: Grown, inside: ContentGrowth) -> RepairGuest | None:
@@ -63,8 +71,15 @@ def _repair(facts: Facts, goal: Goal, growth: Grown, inside: ContentGrowth) -> R
     systems += [device for device in _mountable(facts, growth) if device not in systems]
     if not (goal.repair and removed and systems):
         return None
-    swaps = tuple(identity for p in removed if p.number in facts.swaps for identity in _identities(facts, p))
-    gone = tuple(identity for p in removed if p.number not in facts.swaps for identity in _identities(facts, p))
+    swaps = tuple(
+        identity for p in removed if p.number in facts.swaps for identity in _identities(facts, p)
+    )
+    gone = tuple(
+        identity
+        for p in removed
+        if p.number not in facts.swaps
+        for identity in _identities(facts, p)
+    )
     remedy = SwapPolicy.FILE if goal.swap == "file" and swaps and inside.system else SwapPolicy.DROP
     return RepairGuest(systems[0], swaps, remedy, gone, tuple(systems[1:]))
 
@@ -72,7 +87,9 @@ def _repair(facts: Facts, goal: Goal, growth: Grown, inside: ContentGrowth) -> R
 def _mountable(facts: Facts, growth: Grown) -> Iterator[str]:
     """The largest first: a root has more room than a /boot beside it."""
     contents = ((part, facts.contents.get(part.number)) for part in growth.table.partitions)
-    for part, _ in sorted(((p, c) for p, c in contents if isinstance(c, _MOUNTABLE)), key=lambda pair: -pair[0].size):
+    for part, _ in sorted(
+        ((p, c) for p, c in contents if isinstance(c, _MOUNTABLE)), key=lambda pair: -pair[0].size
+    ):
         yield f"/dev/{FIRST_DISK}{part.number}"
 
 
@@ -87,7 +104,9 @@ def _identities(facts: Facts, part: Partition) -> Iterator[RemovedPartition]:
     yield replace(outer, mapped=tuple(_volume_nodes(content)))
     for inner in content.all_within() if content else ():
         if inner is not content and (inner.uuid or inner.label):
-            yield RemovedPartition(part.number, inner.uuid or None, inner.label or None, is_swap=False)
+            yield RemovedPartition(
+                part.number, inner.uuid or None, inner.label or None, is_swap=False
+            )
 
 
 def _volume_nodes(content: Content | None) -> Iterator[str]:

@@ -8,7 +8,13 @@ from growdisk.filesystems.content import AmbiguousContent, FixedContent, Foreign
 from growdisk.partitions.shares import Rest, Share, Size
 from growdisk.partitions.table import Partition, PartitionTable, Role
 from growdisk.planner.facts import Facts
-from growdisk.planner.failures import CannotGrow, nothing_to_grow, option_unsupported, partition_not_found, would_shrink
+from growdisk.planner.failures import (
+    CannotGrow,
+    nothing_to_grow,
+    option_unsupported,
+    partition_not_found,
+    would_shrink,
+)
 from growdisk.planner.foreign import in_words
 from growdisk.planner.goal import Goal
 from growdisk.units import format_size
@@ -29,20 +35,29 @@ def choose_shares(facts: Facts, goal: Goal) -> tuple[PartitionTable, dict[int, S
         return table, {part.number: Rest()}
     if goal.partition != "auto":
         reason = "--grow names what grows"
-        raise option_unsupported(facts.image.path, option="--partition", reason=reason, hint="leave it out")
+        raise option_unsupported(
+            facts.image.path, option="--partition", reason=reason, hint="leave it out"
+        )
     shares: dict[int, Share] = {}
     for wish in goal.grow:
         table, part = choose_target(facts, wish.partition, option="--grow")
         if part.number in shares:
             reason = f"{facts.name_of(part.number)} is named twice"
-            raise option_unsupported(facts.image.path, option="--grow", reason=reason, hint="name each partition once")
+            raise option_unsupported(
+                facts.image.path, option="--grow", reason=reason, hint="name each partition once"
+            )
         _refuse_smaller(facts, part, wish.share)
         shares[part.number] = wish.share
     return table, shares
 
 
-def choose_target(facts: Facts, wanted: str, option: str = "--partition") -> tuple[PartitionTable, Partition]:
-    """The table and the partition that is to grow. `wanted`: "auto", a number, or a name such as /dev/sda1."""
+def choose_target(
+    facts: Facts, wanted: str, option: str = "--partition"
+) -> tuple[PartitionTable, Partition]:
+    """The table and the partition that is to grow.
+
+    `wanted`: "auto", a number, or a name such as /dev/sda1.
+    """
     path = facts.image.path
     if facts.table is None or not facts.table.partitions:
         raise nothing_to_grow(path, reason=_nothing(facts))
@@ -63,20 +78,30 @@ def choose_target(facts: Facts, wanted: str, option: str = "--partition") -> tup
 def _refuse_smaller(facts: Facts, part: Partition, share: Share) -> None:
     if isinstance(share, Size) and not share.relative and share.bytes < part.size:
         name = facts.name_of(part.number)
-        raise would_shrink(facts.image.path, format_size(part.size), format_size(share.bytes), subject=name)
+        raise would_shrink(
+            facts.image.path, format_size(part.size), format_size(share.bytes), subject=name
+        )
 
 
 def _is_unknown(facts: Facts, part: Partition) -> bool:
-    """Nothing is recognised in it: who names it gets a larger partition, and does the rest himself."""
+    """Nothing is recognised in it:
+    who names it gets a larger partition, and does the rest himself.
+    """
     return part.role is not Role.EXTENDED and part.number not in facts.contents
 
 
 def refuse_table_options(facts: Facts, goal: Goal) -> None:
-    asked = [("--partition", goal.partition != "auto"), ("--grow", goal.grow), ("--move", goal.move)]
+    asked = [
+        ("--partition", goal.partition != "auto"),
+        ("--grow", goal.grow),
+        ("--move", goal.move),
+    ]
     for option, given in [*asked, ("--delete", goal.delete)]:
         if given:
             reason = "it has no partition table: the file system is on the whole disk"
-            raise option_unsupported(facts.image.path, option=option, reason=reason, hint="leave it out")
+            raise option_unsupported(
+                facts.image.path, option=option, reason=reason, hint="leave it out"
+            )
 
 
 def _unfit(facts: Facts, part: Partition) -> CannotGrow:
@@ -88,7 +113,9 @@ def _unfit(facts: Facts, part: Partition) -> CannotGrow:
             "growdisk grows ext, XFS, btrfs, NTFS, F2FS, LVM and LUKS",
         )
         if isinstance(facts.contents.get(part.number), FixedContent):
-            reason += ", which growdisk cannot grow: its tables of a fixed size lie in front of its files"
+            reason += (
+                ", which growdisk cannot grow: its tables of a fixed size lie in front of its files"
+            )
             hint = "copy its files away, make it anew in a larger partition, and copy them back"
     return CannotGrow(facts.image.path, part.number, reason=reason, hint=hint)
 
@@ -99,11 +126,18 @@ def _nothing(facts: Facts) -> str:
     if facts.table is None:
         if facts.kind_of(0) == "iso9660":
             return (
-                "it is an image of a CD or DVD (ISO 9660), which never grows; name the disk that was installed from it"
+                "it is an image of a CD or DVD (ISO 9660), which never grows; name the disk "
+                "that was installed from it"
             )
         found = 0 in facts.contents
-        return f"it has no partition table: the whole disk is {_words(facts, 0)}" if found else "nothing is recognised"
-    kinds = sorted({_words(facts, p.number) for p in facts.table.partitions if p.role is not Role.EXTENDED})
+        return (
+            f"it has no partition table: the whole disk is {_words(facts, 0)}"
+            if found
+            else "nothing is recognised"
+        )
+    kinds = sorted(
+        {_words(facts, p.number) for p in facts.table.partitions if p.role is not Role.EXTENDED}
+    )
     return f"its partitions hold {', '.join(kinds)}" if kinds else "its partition table is empty"
 
 

@@ -1,7 +1,9 @@
-"""A plan written as the playbook that does it: a task a step, with everything in it that the plan has decided.
+"""A plan written as the playbook that does it:
+a task a step, with everything in it that the plan has decided.
 
-`growdisk plan … --as-playbook` prints it. Each of its tasks is a run of one step of the same engine. What the plan
-knew of swap that is gone stands in it, so that it can be read, changed, and run here or by Ansible.
+`growdisk plan … --as-playbook` prints it. Each of its tasks is a run of one step of the same
+engine. What the plan knew of swap that is gone stands in it, so that it can be read, changed, and
+run here or by Ansible.
 """
 
 from __future__ import annotations
@@ -36,7 +38,11 @@ _IMAGE = "{{ image }}"
 
 
 def playbook_of(
-    path: Path, goal: Goal, options: RunOptions, key_files: Sequence[Path], image_format: ImageFormat | None = None
+    path: Path,
+    goal: Goal,
+    options: RunOptions,
+    key_files: Sequence[Path],
+    image_format: ImageFormat | None = None,
 ) -> str:
     """The playbook as text. Raises what `plan` raises."""
     found: list[tuple[Facts, Proposal | AllDone]] = []
@@ -49,12 +55,20 @@ def playbook_of(
     plan(path, goal, options, image_format, watched)
     facts, proposal = found[-1]
     if isinstance(proposal, AllDone):
-        tasks = [_task("expand", "Grow what lags behind (nothing, when this was planned)", {"image": _IMAGE})]
+        tasks = [
+            _task(
+                "expand",
+                "Grow what lags behind (nothing, when this was planned)",
+                {"image": _IMAGE},
+            )
+        ]
     else:
         tasks = list(_Writer(facts, goal, options, key_files, image_format).tasks(proposal.steps))
     play: _Words = {
-        "name": f"Grow {path.name}", "hosts": "localhost", "connection": "local", "gather_facts": False,
-        "vars": {"image": str(path.resolve()), ON_FAILURE: "none" if options.snapshots == "none" else "play"},
+        "name": f"Grow {path.name}", "hosts": "localhost", "connection": "local",
+        "gather_facts": False,
+        "vars": {"image": str(path.resolve()),
+            ON_FAILURE: "none" if options.snapshots == "none" else "play"},
         "tasks": tasks,
     }  # fmt: skip
     return as_yaml([play])
@@ -73,14 +87,23 @@ class _Writer:
     """Tasks for the steps of one proposal."""
 
     def __init__(
-        self, facts: Facts, goal: Goal, options: RunOptions, key_files: Sequence[Path],
+        self,
+        facts: Facts,
+        goal: Goal,
+        options: RunOptions,
+        key_files: Sequence[Path],
         image_format: ImageFormat | None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._facts, self._goal, self._options = facts, goal, options
         self._moves_swap = False
-        self._common: _Words = {"image": _IMAGE, **({"format": image_format} if image_format else {})}
+        self._common: _Words = {
+            "image": _IMAGE,
+            **({"format": image_format} if image_format else {}),
+        }
         self._sectors: _Words = {"sector_size": goal.sector_size} if goal.sector_size != 512 else {}
-        self._keys: _Words = {"key_file": [str(file.resolve()) for file in key_files]} if key_files else {}
+        self._keys: _Words = (
+            {"key_file": [str(file.resolve()) for file in key_files]} if key_files else {}
+        )
         chosen = {"backend": options.backend, "snapshots": options.snapshots}
         self._way: _Words = {name: word for name, word in chosen.items() if word != "auto"}
 
@@ -113,9 +136,15 @@ class _Writer:
         if step.before == step.after:
             return
         goal = self._goal
-        requests: _Words = {"grow": self._sizes(step)} if goal.grow else {"partition": str(self._target())}
+        requests: _Words = (
+            {"grow": self._sizes(step)} if goal.grow else {"partition": str(self._target())}
+        )
         swap = goal.swap or ("move" if self._moves_swap else None)
-        for name, value in (("swap", swap), ("move", list(goal.move)), ("delete", list(goal.delete))):
+        for name, value in (
+            ("swap", swap),
+            ("move", list(goal.move)),
+            ("delete", list(goal.delete)),
+        ):
             if value and value != "drop":
                 requests[name] = value
         if goal.to_gpt:
@@ -127,14 +156,23 @@ class _Writer:
         volumes: _Words = {"lv": list(map(_wish, goal.lv))} if goal.lv else {}
         if goal.lv_share is not None:
             volumes["lv_share"] = f"{goal.lv_share:g}%"
-        return self._task("grow_filesystem", step, {**_partition(number), **volumes, **self._sectors, **self._keys})
+        return self._task(
+            "grow_filesystem",
+            step,
+            {**_partition(number), **volumes, **self._sectors, **self._keys},
+        )
 
     def _for_swap(self, step: DiskStep) -> _Words:
         inside = {**_partition(self._target()), **self._sectors, **self._keys}
         match step:
             case RemakeSwap():
                 swaps = [
-                    {"number": s.number, "start": s.start, "size": s.size, **_known(uuid=s.uuid, label=s.label)}
+                    {
+                        "number": s.number,
+                        "start": s.start,
+                        "size": s.size,
+                        **_known(uuid=s.uuid, label=s.label),
+                    }
                     for s in step.swaps
                 ]
                 return self._task("remake_swap", step, {"swaps": swaps})

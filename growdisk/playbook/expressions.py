@@ -1,7 +1,8 @@
 """Variables and the expressions that ask for them.
 
-A text that is one {{ expression }} and nothing else becomes the value that it is; any other becomes a text. Variables
-may be made of others; they are worked out when they are asked for, and only those that are.
+A text that is one {{ expression }} and nothing else becomes the value that it is; any other becomes
+a text. Variables may be made of others; they are worked out when they are asked for, and only those
+that are.
 """
 
 from __future__ import annotations
@@ -50,7 +51,10 @@ def sandbox() -> Sandbox:
 
 
 class Scope:
-    """All variables that one task sees. `layers` may hold templates, the last one wins; `final` values hold none."""
+    """All variables that one task sees.
+
+    `layers` may hold templates, the last one wins; `final` values hold none.
+    """
 
     def __init__(self, layers: Sequence[Mapping[str, object]], final: Mapping[str, object]) -> None:
         self._layers, self._final = tuple(layers), {**final, "omit": OMIT}
@@ -71,7 +75,9 @@ class Scope:
             worked_out = ((str(key), self.filled_in(item, place)) for key, item in value.items())
             return {key: item for key, item in worked_out if item is not OMIT}
         if is_list(value):
-            return [item for item in (self.filled_in(each, place) for each in value) if item is not OMIT]
+            return [
+                item for item in (self.filled_in(each, place) for each in value) if item is not OMIT
+            ]
         return value
 
     def value(self, expression: str, place: Place | str) -> object:
@@ -162,9 +168,9 @@ def _reason(error: Exception) -> str:
     return f"{word}{' '.join(str(error).split())}"[:300]
 
 
-# What playbooks may call in expressions beside jinja2's own: the filters and tests of Ansible that reach no file,
-# under the same names and with the same answers; and `exists`, `file`, `directory`, which only ask whether one is
-# there.
+# What playbooks may call in expressions beside jinja2's own: the filters and tests of Ansible that
+# reach no file, under the same names and with the same answers; and `exists`, `file`, `directory`,
+# which only ask whether one is there.
 
 
 def _combine(first: Mapping[str, object], *others: Mapping[str, object]) -> dict[str, object]:

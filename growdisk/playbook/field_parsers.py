@@ -1,4 +1,6 @@
-"""The values of a playbook's words, each checked where it stands: texts, names, conditions, variables, tags."""
+"""The values of a playbook's words, each checked where it stands:
+texts, names, conditions, variables, tags.
+"""
 
 from __future__ import annotations
 
@@ -28,12 +30,19 @@ def name_of(node: Located | None, word: str) -> str:
         return ""
     text = str(node.value)
     if not is_name(text):
-        raise BadFile(f"{word} is the name of a variable", place=node.place, reason=f"'{text}' cannot be one")
+        raise BadFile(
+            f"{word} is the name of a variable", place=node.place, reason=f"'{text}' cannot be one"
+        )
     return text
 
 
 def is_name(text: str) -> bool:
-    return text.isidentifier() and text.isascii() and not keyword.iskeyword(text) and text not in _NOT_A_NAME
+    return (
+        text.isidentifier()
+        and text.isascii()
+        and not keyword.iskeyword(text)
+        and text not in _NOT_A_NAME
+    )
 
 
 def plain(node: Located | None, *, default: object = None) -> object:
@@ -76,12 +85,16 @@ def _condition(node: Located, word: str) -> str:
         return str(node.value).lower()
     text = str(node.value) if isinstance(node.value, str | int) else ""
     if not text.strip():
-        raise BadFile(f"{word} is an expression", place=node.place, hint=f"such as {word}: size is defined")
+        raise BadFile(
+            f"{word} is an expression", place=node.place, hint=f"such as {word}: size is defined"
+        )
     if is_template(text):
         raise BadFile(
-            f"{word} is an expression already", place=node.place, reason="braces make a text of it",
+            f"{word} is an expression already",
+            place=node.place,
+            reason="braces make a text of it",
             hint="leave {{ and }} out",
-        )  # fmt: skip
+        )
     check_expression(text, node.place)
     return text
 
@@ -93,7 +106,11 @@ def vars_of(node: Located | None) -> dict[str, object]:
         raise BadFile("vars is a mapping", place=node.place, hint="write NAME: VALUE below it")
     for key, _, place in node.entries():
         if not is_name(key):
-            raise BadFile(f"'{key}' cannot be the name of a variable", place=place, hint="use letters, digits and _")
+            raise BadFile(
+                f"'{key}' cannot be the name of a variable",
+                place=place,
+                hint="use letters, digits and _",
+            )
     check_all(node)
     return {key: value.plain() for key, value, _ in node.entries()}
 
@@ -113,13 +130,19 @@ def listed(node: Located | None, word: str) -> tuple[Located, ...]:
     if node is None or node.value is None:
         return ()
     if not node.is_list:
-        raise BadFile(f"{word} is a list", place=node.place, hint=f"begin each of its items with a dash, below {word}:")
+        raise BadFile(
+            f"{word} is a list",
+            place=node.place,
+            hint=f"begin each of its items with a dash, below {word}:",
+        )
     return node.items()
 
 
 def refuse_become(node: Located | None) -> None:
     if node is not None and truth_of(node.value) is not False:
-        raise BadFile("growdisk run does not become another user", place=node.place, hint="run it with sudo")
+        raise BadFile(
+            "growdisk run does not become another user", place=node.place, hint="run it with sudo"
+        )
 
 
 def check_all(node: Located) -> None:

@@ -1,7 +1,8 @@
 """Runs a playbook over its hosts: a process a host, N at once, play after play.
 
-A process each: libparted and libguestfs keep state of their own, and what kills one must not harm the others. The
-parent has no threads, so that forking is sound. A host that fails is left out of the plays behind; the others go on.
+A process each: libparted and libguestfs keep state of their own, and what kills one must not harm
+the others. The parent has no threads, so that forking is sound. A host that fails is left out of
+the plays behind; the others go on.
 """
 
 from __future__ import annotations
@@ -49,7 +50,10 @@ class Fleet:
         """By host. Hosts that were not begun because of a signal are missing."""
         self._ended = {}
         waiting = list(jobs)
-        old = {number: signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+        old = {
+            number: signal.signal(number, self._stop)
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        }
         try:
             while self._running or (waiting and not self._stopping):
                 while waiting and len(self._running) < max(at_once, 1) and not self._stopping:
@@ -81,7 +85,9 @@ class Fleet:
         self._tick()
 
     def _gone(self, connection: Connection) -> None:
-        """The process has ended; where it did not say how its host ended, something has killed it."""
+        """The process has ended; where it did not say how its host ended,
+        something has killed it.
+        """
         job, process = self._running.pop(connection)
         connection.close()
         process.join()
@@ -127,7 +133,13 @@ def _worked(job: Job, tell: Callable[[Event], None], stop: StopRequest) -> HostR
 
 
 def _lost(host: str, code: int | None) -> HostReport:
-    why = f"it was killed by signal {-code}" if code is not None and code < 0 else f"it ended with {code}"
-    do = "growdisk run PLAYBOOK --resume goes on with it; growdisk run PLAYBOOK --undo takes it back"
+    why = (
+        f"it was killed by signal {-code}"
+        if code is not None and code < 0
+        else f"it ended with {code}"
+    )
+    do = (
+        "growdisk run PLAYBOOK --resume goes on with it; growdisk run PLAYBOOK --undo takes it back"
+    )
     error = {"what": f"the process of {host} is gone", "why": why, "do": do, "code": 5}
     return HostReport(host, "stuck", 5, (), {}, error)

@@ -1,7 +1,8 @@
 """One play on one host: its tasks in order, each decision in the journal before it is acted on.
 
-A task that had ended when the process died is not done again; one that had begun is gone on with: what is half done in
-the image is finished by its own journal first. With growdisk_on_failure: play, a failure takes back all of the play.
+A task that had ended when the process died is not done again; one that had begun is gone on with:
+what is half done in the image is finished by its own journal first. With growdisk_on_failure: play,
+a failure takes back all of the play.
 """
 
 from __future__ import annotations
@@ -21,7 +22,15 @@ from growdisk.playbook.outcome import Outcome
 from growdisk.playbook.perform import perform
 from growdisk.playbook.play_journal import PlayJournal
 from growdisk.playbook.play_snapshot import PlaySnapshot
-from growdisk.playbook.reports import Event, HostReport, HostResult, StepStarted, TaskEnded, TaskReport, TaskStarted
+from growdisk.playbook.reports import (
+    Event,
+    HostReport,
+    HostResult,
+    StepStarted,
+    TaskEnded,
+    TaskReport,
+    TaskStarted,
+)
 from growdisk.playbook.specs import NAMESPACE, TASKS
 from growdisk.playbook.task_checkpoint import finished_before, state_before
 from growdisk.playbook.task_run import Done, TaskRun
@@ -31,19 +40,28 @@ _CREATES = {"convert": "dest", "provision": "dest", "image": "image"}
 
 
 class HostRun:
-    """`tell` hears of everything; `journal` is None in check mode; `run` names the run, for what lies beside images."""
+    """`tell` hears of everything; `journal` is None in check mode;
+    `run` names the run, for what lies beside images.
+    """
 
     def __init__(
-        self, setting: PlayContext, facts: Mapping[str, object], journal: PlayJournal | None, run: str,
-        tell: Callable[[Event], None], stop: StopRequest,
-    ) -> None:  # fmt: skip
+        self,
+        setting: PlayContext,
+        facts: Mapping[str, object],
+        journal: PlayJournal | None,
+        run: str,
+        tell: Callable[[Event], None],
+        stop: StopRequest,
+    ) -> None:
         self._setting, self._facts, self._journal, self._run = setting, dict(facts), journal, run
         self._tell, self._stop = tell, stop
         self._reports: list[TaskReport] = []
         self._foreseen: dict[Path, Facts] = {}
         self._files = setting.files(facts)
         self._how_far = setting.how_far_back(setting.scope(facts))
-        self._tasks = [(n, task) for n, task in enumerate(setting.play.tasks) if setting.request.takes(task)]
+        self._tasks = [
+            (n, task) for n, task in enumerate(setting.play.tasks) if setting.request.takes(task)
+        ]
 
     def run(self) -> HostReport:
         """To the end of the play, or back."""
@@ -73,9 +91,13 @@ class HostRun:
         scope = self._setting.scope_of(task, self._facts, self._files)
         self._tell(TaskStarted(self._setting.host.name, position, len(self._tasks), task.name))
         task_run = TaskRun(
-            self._setting.play.name, task, scope, self._handler_for(number), ignoring=self._setting.play.ignore_errors,
+            self._setting.play.name,
+            task,
+            scope,
+            self._handler_for(number),
+            ignoring=self._setting.play.ignore_errors,
             stopped=lambda: self._stop.requested,
-        )  # fmt: skip
+        )
         journal = self._journal
         if journal is not None and (kept := journal.task_done(number)) is not None:
             done = kept
@@ -121,11 +143,17 @@ class HostRun:
         before = before or state_before(image, made)
         journal.item_begins(key, before)
         outcome = self._performed(name, before.pinned(name, chosen), check=False)
-        return replace(outcome, changed=True) if before.made is not None and not outcome.failed else outcome
+        return (
+            replace(outcome, changed=True)
+            if before.made is not None and not outcome.failed
+            else outcome
+        )
 
     def _performed(self, name: str, options: Mapping[str, object], *, check: bool) -> Outcome:
         foreseen = self._foreseen if check else None
-        return perform(name, options, check=check, observer=_Watcher(self), stop=self._stop, foreseen=foreseen)
+        return perform(
+            name, options, check=check, observer=_Watcher(self), stop=self._stop, foreseen=foreseen
+        )
 
     def _make_way_back(self, image: Path | None) -> None:
         if self._how_far != "play" or image is None or not image.exists() or self._journal is None:
@@ -140,7 +168,11 @@ class HostRun:
 
     def _failed(self, report: TaskReport) -> HostReport:
         error = report.error or {}
-        if self._journal is not None and self._how_far == "play" and report.code != NeedsUser.exit_code:
+        if (
+            self._journal is not None
+            and self._how_far == "play"
+            and report.code != NeedsUser.exit_code
+        ):
             self._journal.goes_back(error)
             return self._gone_back(error)
         if report.code == NeedsUser.exit_code:
@@ -160,22 +192,41 @@ class HostRun:
             try:
                 self._way_back(image).restore()
             except (GrowdiskError, OSError) as wrong:
-                failures.append({**error_document(wrong)} if isinstance(wrong, GrowdiskError) else {"what": str(wrong)})
+                failures.append(
+                    {**error_document(wrong)}
+                    if isinstance(wrong, GrowdiskError)
+                    else {"what": str(wrong)}
+                )
         for path in self._journal.made():
             with suppress(OSError):
                 path.unlink(missing_ok=True)
         if failures:
             why = f"{error.get('what')}; and going back failed: {failures[0].get('what')}"
-            stuck = {"what": "the play could not be taken back", "why": why, "do": "growdisk run PLAYBOOK --undo"}
+            stuck = {
+                "what": "the play could not be taken back",
+                "why": why,
+                "do": "growdisk run PLAYBOOK --undo",
+            }
             return HostReport(
-                self._setting.host.name, "stuck", 5, tuple(self._reports), self._facts, {**stuck, "code": 5}
+                self._setting.host.name,
+                "stuck",
+                5,
+                tuple(self._reports),
+                self._facts,
+                {**stuck, "code": 5},
             )
         changed = bool(touched) or bool(self._journal.made())
         code = int(str(error.get("code", 4)))
-        return self._ended("restored" if changed else "failed", 4 if changed and code == 3 else code, error)
+        return self._ended(
+            "restored" if changed else "failed", 4 if changed and code == 3 else code, error
+        )
 
-    def _ended(self, result: HostResult, code: int, error: Mapping[str, object] | None) -> HostReport:
-        report = HostReport(self._setting.host.name, result, code, tuple(self._reports), self._facts, error)
+    def _ended(
+        self, result: HostResult, code: int, error: Mapping[str, object] | None
+    ) -> HostReport:
+        report = HostReport(
+            self._setting.host.name, result, code, tuple(self._reports), self._facts, error
+        )
         if self._journal is not None:
             for image in self._journal.ways_back() if result in ("ok", "changed") else ():
                 self._way_back(image).forget()

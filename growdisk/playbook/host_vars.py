@@ -19,7 +19,10 @@ from growdisk.playbook.request import Request, file_vars
 
 @dataclass(frozen=True)
 class PlayContext:
-    """One play on one host: where its variables come from. `number` counts the playbook's plays from 0."""
+    """One play on one host: where its variables come from.
+
+    `number` counts the playbook's plays from 0.
+    """
 
     request: Request
     playbook: Playbook
@@ -32,12 +35,15 @@ class PlayContext:
         """What Ansible calls magic variables."""
         folder = str(self.playbook.path.parent.resolve())
         return {
-            "inventory_hostname": self.host.name, "inventory_hostname_short": self.host.name.split(".")[0],
-            "group_names": list(self.host.groups), "playbook_dir": folder,
+            "inventory_hostname": self.host.name,
+            "inventory_hostname_short": self.host.name.split(".")[0],
+            "group_names": list(self.host.groups),
+            "playbook_dir": folder,
             "groups": {name: list(hosts) for name, hosts in self.inventory.groups.items()},
             "hostvars": {**self.inventory.hosts, self.host.name: self.host.vars},
-            "ansible_check_mode": self.request.check, "ansible_diff_mode": self.request.diff,
-        }  # fmt: skip
+            "ansible_check_mode": self.request.check,
+            "ansible_diff_mode": self.request.diff,
+        }
 
     def scope(self, facts: Mapping[str, object]) -> Scope:
         """What the play's own variables see."""
@@ -67,5 +73,7 @@ class PlayContext:
         if word not in HOW_FAR_BACK:
             from growdisk.errors import UsageError
 
-            raise UsageError(f"{ON_FAILURE} cannot be '{word}'", hint=f"choose one of {', '.join(HOW_FAR_BACK)}")
+            raise UsageError(
+                f"{ON_FAILURE} cannot be '{word}'", hint=f"choose one of {', '.join(HOW_FAR_BACK)}"
+            )
         return word

@@ -1,4 +1,6 @@
-"""Whom a play is for: images by path or glob, machines of libvirt, hosts and groups of inventories."""
+"""Whom a play is for: images by path or glob, machines of libvirt,
+hosts and groups of inventories.
+"""
 
 from __future__ import annotations
 
@@ -33,8 +35,13 @@ class Host:
 
 
 def hosts_of(play: Play, request: Request, inventory: Inventory) -> list[Host]:
-    """In the order in which they are named, each once. BadFile where nothing is meant; --limit is applied."""
-    scope = Scope((play.vars, request.extra), {"groups": {k: list(v) for k, v in inventory.groups.items()}})
+    """In the order in which they are named, each once.
+
+    BadFile where nothing is meant; --limit is applied.
+    """
+    scope = Scope(
+        (play.vars, request.extra), {"groups": {k: list(v) for k, v in inventory.groups.items()}}
+    )
     found: dict[str, Host] = {}
     for written in play.hosts:
         pattern = scope.filled_in(written, play.place)
@@ -46,13 +53,18 @@ def hosts_of(play: Play, request: Request, inventory: Inventory) -> list[Host]:
 def refuse_empty_limit(request: Request, hosts: Sequence[Host]) -> None:
     if request.limit and not hosts:
         raise UsageError(
-            f"no host matches --limit {request.limit}", hint="name a host, a group or an image of the plays"
+            f"no host matches --limit {request.limit}",
+            hint="name a host, a group or an image of the plays",
         )
 
 
-def _add(pattern: str, found: dict[str, Host], inventory: Inventory, scope: Scope, place: Place) -> None:
+def _add(
+    pattern: str, found: dict[str, Host], inventory: Inventory, scope: Scope, place: Place
+) -> None:
     if pattern.startswith(_DOMAIN):
-        found.setdefault(pattern, Host(pattern, _machine(pattern.removeprefix(_DOMAIN), scope, place)))
+        found.setdefault(
+            pattern, Host(pattern, _machine(pattern.removeprefix(_DOMAIN), scope, place))
+        )
     elif _is_path(pattern, inventory) and "," in pattern and not Path(pattern).exists():
         for word in filter(None, (word.strip() for word in pattern.split(","))):
             _add(word, found, inventory, scope, place)
@@ -62,7 +74,9 @@ def _add(pattern: str, found: dict[str, Host], inventory: Inventory, scope: Scop
     else:
         for name in _chosen(pattern, inventory, place):
             known = inventory.hosts.get(name, {})
-            found.setdefault(name, Host(name, known, tuple(inventory.groups_of(name)) if known else ()))
+            found.setdefault(
+                name, Host(name, known, tuple(inventory.groups_of(name)) if known else ())
+            )
 
 
 def _machine(name: str, scope: Scope, place: Place) -> dict[str, object]:
@@ -73,7 +87,10 @@ def _machine(name: str, scope: Scope, place: Place) -> dict[str, object]:
     uri = str(scope.filled_in("{{ connect }}", place)) if "connect" in scope else None
     disk = str(scope.filled_in("{{ disk }}", place)) if "disk" in scope else ""
     try:
-        return {"domain": name, "image": str(api.image_of(LiveRequest(domain=name, uri=uri, disk=disk)))}
+        return {
+            "domain": name,
+            "image": str(api.image_of(LiveRequest(domain=name, uri=uri, disk=disk))),
+        }
     except DiskNotSaid:
         return {"domain": name}
 
@@ -93,7 +110,11 @@ def _images(pattern: str, place: Place) -> Iterator[str]:
         return
     matching = sorted(name for name in glob.glob(str(path)) if not Path(name).is_dir())  # noqa: PTH207  absolute or not
     if not matching:
-        raise BadFile(f"no image matches {pattern}", place=place, hint="check the pattern; nothing has been touched")
+        raise BadFile(
+            f"no image matches {pattern}",
+            place=place,
+            hint="check the pattern; nothing has been touched",
+        )
     yield from matching
 
 

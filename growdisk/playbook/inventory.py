@@ -1,6 +1,8 @@
-"""Inventories: hosts, their groups and their variables, in Ansible's YAML and INI, with group_vars/ and host_vars/.
+"""Inventories: hosts, their groups and their variables,
+in Ansible's YAML and INI, with group_vars/ and host_vars/.
 
-A variable of a host beats one of its group; of groups the inner one beats the outer one; `all` is around everything.
+A variable of a host beats one of its group; of groups the inner one beats the outer one; `all` is
+around everything.
 """
 
 from __future__ import annotations
@@ -22,13 +24,17 @@ _SUFFIXES = ("", ".yml", ".yaml", ".json")
 
 @dataclass(frozen=True)
 class Inventory:
-    """`hosts` have all their variables; `groups` have all their hosts, those of inner groups included."""
+    """`hosts` have all their variables;
+    `groups` have all their hosts, those of inner groups included.
+    """
 
     hosts: Mapping[str, Vars]
     groups: Mapping[str, tuple[str, ...]]
 
     def groups_of(self, host: str) -> list[str]:
-        return sorted(name for name, hosts in self.groups.items() if host in hosts and name != "all")
+        return sorted(
+            name for name, hosts in self.groups.items() if host in hosts and name != "all"
+        )
 
 
 def read_inventories(sources: Sequence[str], playbook_folder: Path) -> Inventory:
@@ -43,7 +49,12 @@ def read_inventories(sources: Sequence[str], playbook_folder: Path) -> Inventory
             continue
         if not path.is_file():
             reason = "it is a folder" if path.is_dir() else "there is no such file"
-            raise BadFile("cannot read this inventory", place=source, reason=reason, hint="name a file with -i")
+            raise BadFile(
+                "cannot read this inventory",
+                place=source,
+                reason=reason,
+                hint="name a file with -i",
+            )
         (read_yaml_inventory if path.suffix in _YAML else read_ini)(path, tree)
         folders.insert(0, path.parent)
     found = _with_files(tree, folders)
@@ -82,7 +93,8 @@ def _candidates(folders: Sequence[Path], kind: str, name: str) -> Iterator[Path]
                 yield path
 
 
-# An inventory in Ansible's INI: [group], [group:vars], [group:children], and a line a host with its variables.
+# An inventory in Ansible's INI: [group], [group:vars], [group:children], and a line a host with its
+# variables.
 #
 # [guests]
 # web[01:03] image="/var/lib/images/{{ inventory_hostname }}.qcow2"
@@ -94,7 +106,9 @@ def read_ini(path: Path, tree: Tree) -> None:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise BadFile("cannot be read", place=str(path), reason=str(error), hint="name a file with -i") from error
+        raise BadFile(
+            "cannot be read", place=str(path), reason=str(error), hint="name a file with -i"
+        ) from error
     group, kind = "ungrouped", "hosts"
     tree.add_group("ungrouped")
     for number, line in enumerate(lines, start=1):
@@ -126,7 +140,9 @@ def _host(tree: Tree, group: str, text: str, place: Place) -> None:
     for word in words:
         key, equals, value = word.partition("=")
         if not equals:
-            raise BadFile(f"'{word}' is no variable", place=place, hint="write NAME=VALUE behind the host")
+            raise BadFile(
+                f"'{word}' is no variable", place=place, hint="write NAME=VALUE behind the host"
+            )
         values[key] = _value(value)
     for host in spelled_out(name, place):
         tree.add_host(group, host, values)
@@ -146,7 +162,9 @@ def _child(tree: Tree, group: str, text: str, place: Place) -> None:
 
 
 def _value(text: str) -> object:
-    """As Ansible takes it: a number, a list and the like if it reads like one of Python's, else the text."""
+    """As Ansible takes it: a number, a list and the like if it reads like
+    one of Python's, else the text.
+    """
     try:
         value: object = ast.literal_eval(text)
     except (ValueError, SyntaxError, MemoryError, RecursionError):
@@ -169,7 +187,9 @@ def read_yaml_inventory(path: Path, tree: Tree) -> None:
     if document is None:
         raise BadFile("it is empty", place=str(path), hint="an inventory names hosts")
     if not document.is_mapping:
-        raise BadFile("an inventory is a mapping of groups", place=document.place, hint="begin with all:")
+        raise BadFile(
+            "an inventory is a mapping of groups", place=document.place, hint="begin with all:"
+        )
     for name, node, place in document.entries():
         _group(tree, name, node, place, None)
 
@@ -181,7 +201,9 @@ def _group(tree: Tree, name: str, node: Located, place: Place, parent: str | Non
     if node.value is None:
         return
     if not node.is_mapping:
-        raise BadFile(f"group {name} is a mapping", place=node.place, hint="it has hosts, vars and children")
+        raise BadFile(
+            f"group {name} is a mapping", place=node.place, hint="it has hosts, vars and children"
+        )
     for word, value, where in node.entries():
         if word not in _GROUP_WORDS:
             raise unknown_word(word, where, "group", _GROUP_WORDS)
@@ -189,7 +211,9 @@ def _group(tree: Tree, name: str, node: Located, place: Place, parent: str | Non
             continue
         if not value.is_mapping:
             hint = "a colon behind each name, and no dash" if value.is_list else ""
-            raise BadFile(f"{word} is a mapping", place=value.place, hint=hint or "write NAME: below it")
+            raise BadFile(
+                f"{word} is a mapping", place=value.place, hint=hint or "write NAME: below it"
+            )
         _member(tree, name, word, value)
 
 
@@ -201,7 +225,11 @@ def _member(tree: Tree, group: str, word: str, value: Located) -> None:
             _group(tree, name, node, place, group)
         else:
             if node.value is not None and not node.is_mapping:
-                raise BadFile(f"host {name} has variables", place=node.place, hint="write NAME: VALUE below it")
+                raise BadFile(
+                    f"host {name} has variables",
+                    place=node.place,
+                    hint="write NAME: VALUE below it",
+                )
             values = {key: item.plain() for key, item, _ in node.entries()}
             for host in spelled_out(name, place):
                 tree.add_host(group, host, values)
@@ -266,7 +294,11 @@ class Tree:
         return ["all", *sorted(inside, key=lambda name: (self._depth(name), name))]
 
     def _depth(self, name: str) -> int:
-        around = [parent for parent, children in self._children.items() if name in children and parent != "all"]
+        around = [
+            parent
+            for parent, children in self._children.items()
+            if name in children and parent != "all"
+        ]
         return 1 + max((self._depth(parent) for parent in around), default=0)
 
 
@@ -291,6 +323,8 @@ def _middles(first: str, last: str, step: int, place: Place) -> Iterator[str]:
     numbers = first.isdigit() and last.isdigit()
     low, high = (int(first), int(last)) if numbers else (ord(first), ord(last))
     if first.isdigit() != last.isdigit() or low > high or step < 1 or high - low > _MOST:
-        raise BadFile(f"[{first}:{last}] is no range of hosts", place=place, hint="write [01:10], or [a:f]")
+        raise BadFile(
+            f"[{first}:{last}] is no range of hosts", place=place, hint="write [01:10], or [a:f]"
+        )
     for value in range(low, high + 1, step):
         yield str(value).zfill(len(first)) if numbers else chr(value)

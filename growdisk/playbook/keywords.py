@@ -1,4 +1,7 @@
-"""The words that a playbook may use, and where each may stand. What is not here is an error before anything runs."""
+"""The words that a playbook may use, and where each may stand.
+
+What is not here is an error before anything runs.
+"""
 
 from __future__ import annotations
 
@@ -10,32 +13,41 @@ from growdisk.playbook.options import nearest
 from growdisk.playbook.specs import NAMESPACE, TASKS
 
 PLAY_WORDS = (
-    "name", "hosts", "vars", "vars_files", "tasks", "tags", "gather_facts", "connection", "become", "ignore_errors",
+    "name", "hosts", "vars", "vars_files", "tasks", "tags", "gather_facts", "connection", "become",
+    "ignore_errors",
     "check_mode", "diff",
 )  # fmt: skip
 TASK_WORDS = (
-    "name", "when", "loop", "loop_control", "register", "failed_when", "changed_when", "ignore_errors", "tags", "vars",
+    "name", "when", "loop", "loop_control", "register", "failed_when", "changed_when",
+    "ignore_errors", "tags", "vars",
     "check_mode", "diff", "no_log", "args", "become", "delegate_to", "run_once",
 )  # fmt: skip
 LOOP_WORDS = ("loop_var", "index_var", "label")
 ON_FAILURE = "growdisk_on_failure"
 HOW_FAR_BACK = ("task", "play", "none")
 
-# What Ansible has, and growdisk run does not: said so, instead of being taken for a slip of the pen.
+# What Ansible has, and growdisk run does not: said so, instead of being taken for a slip of the
+# pen.
 _ANSIBLE_PLAY = frozenset(
     {
-        "any_errors_fatal", "become_exe", "become_flags", "become_method", "become_user", "collections",
-        "debugger", "environment", "fact_path", "force_handlers", "gather_subset", "gather_timeout", "handlers",
-        "ignore_unreachable", "max_fail_percentage", "module_defaults", "no_log", "order", "port", "post_tasks",
-        "pre_tasks", "remote_user", "roles", "run_once", "serial", "strategy", "throttle", "timeout",
+        "any_errors_fatal", "become_exe", "become_flags", "become_method", "become_user",
+        "collections",
+        "debugger", "environment", "fact_path", "force_handlers", "gather_subset", "gather_timeout",
+        "handlers",
+        "ignore_unreachable", "max_fail_percentage", "module_defaults", "no_log", "order", "port",
+        "post_tasks",
+        "pre_tasks", "remote_user", "roles", "run_once", "serial", "strategy", "throttle",
+        "timeout",
         "vars_prompt", "import_playbook",
     }
 )  # fmt: skip
 _ANSIBLE_TASK = frozenset(
     {
         "block", "rescue", "always", "action", "any_errors_fatal", "async", "poll", "become_exe",
-        "become_flags", "become_method", "become_user", "collections", "connection", "debugger", "delay",
-        "delegate_facts", "environment", "ignore_unreachable", "local_action", "module_defaults", "notify",
+        "become_flags", "become_method", "become_user", "collections", "connection", "debugger",
+        "delay",
+        "delegate_facts", "environment", "ignore_unreachable", "local_action", "module_defaults",
+        "notify",
         "listen", "port", "remote_user", "retries", "throttle", "timeout", "until", "import_tasks",
         "include_tasks", "include_vars",
     }
@@ -52,11 +64,17 @@ BUILTIN_OPTIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 
 
 def task_names() -> list[str]:
-    return [*(f"{NAMESPACE}.{name}" for name in TASKS), *(f"{BUILTIN}.{name}" for name in BUILTIN_OPTIONS)]
+    return [
+        *(f"{NAMESPACE}.{name}" for name in TASKS),
+        *(f"{BUILTIN}.{name}" for name in BUILTIN_OPTIONS),
+    ]
 
 
 def full_name(word: str) -> str:
-    """The qualified name of a task, or "" where there is none of that name. `debug` is Ansible's own."""
+    """The qualified name of a task, or "" where there is none of that name.
+
+    `debug` is Ansible's own.
+    """
     if word in task_names():
         return word
     builtin = f"{BUILTIN}.{word}"
@@ -80,10 +98,17 @@ def unknown_word(word: str, place: Place, where: str, known: Iterable[str]) -> B
     return _unknown(word, place, where, tuple(known), frozenset())
 
 
-def _unknown(word: str, place: Place, where: str, known: Iterable[str], ansible: frozenset[str]) -> BadFile:
+def _unknown(
+    word: str, place: Place, where: str, known: Iterable[str], ansible: frozenset[str]
+) -> BadFile:
     if word in ansible:
         hint = "leave it out, or run this playbook with ansible-playbook"
-        return BadFile(f"growdisk run does not know '{word}'", place=place, reason="only Ansible has it", hint=hint)
+        return BadFile(
+            f"growdisk run does not know '{word}'",
+            place=place,
+            reason="only Ansible has it",
+            hint=hint,
+        )
     near = nearest(word, known)
     hint = f"write {near}" if near else f"a {where} has: {', '.join(known)}"
     return BadFile(f"a {where} has no '{word}'", place=place, hint=hint)

@@ -1,7 +1,7 @@
 """Reads a playbook: every word, option, value and expression is looked at before anything runs.
 
-What cannot be known yet (a template's value) is looked at again for each host, by preflight, and still before the first
-task.
+What cannot be known yet (a template's value) is looked at again for each host, by preflight, and
+still before the first task.
 """
 
 from __future__ import annotations
@@ -51,37 +51,52 @@ def load(path: Path) -> Playbook:
     if document is None:
         raise BadFile("it is empty", place=str(path), hint="a playbook is a list of plays")
     if not document.is_list:
-        raise BadFile("a playbook is a list of plays", place=document.place, hint="begin the first with: - name: …")
+        raise BadFile(
+            "a playbook is a list of plays",
+            place=document.place,
+            hint="begin the first with: - name: …",
+        )
     return Playbook(path, tuple(_play(item) for item in document.items()))
 
 
 def _play(node: Located) -> Play:
     if not node.is_mapping:
-        raise BadFile("a play is a mapping", place=node.place, hint="write - name: …, hosts: …, tasks: …")
+        raise BadFile(
+            "a play is a mapping", place=node.place, hint="write - name: …, hosts: …, tasks: …"
+        )
     for key, _, place in node.entries():
         if key not in PLAY_WORDS:
             raise unknown_play_word(key, place)
     found = {key: value for key, value, _ in node.entries()}
     if "hosts" not in found:
-        raise BadFile("this play does not say which hosts", place=node.place, hint="add hosts: an image, or a group")
+        raise BadFile(
+            "this play does not say which hosts",
+            place=node.place,
+            hint="add hosts: an image, or a group",
+        )
     _refuse_elsewhere(found)
     hosts = tuple(_hosts(found["hosts"]))
     tags = tags_of(found.get("tags"))
     return Play(
-        name=text_of(found.get("name"), "name") or ", ".join(hosts), hosts=hosts, place=found["hosts"].place,
+        name=text_of(found.get("name"), "name") or ", ".join(hosts),
+        hosts=hosts,
+        place=found["hosts"].place,
         tasks=tuple(read_task(item, tags) for item in listed(found.get("tasks"), "tasks")),
-        vars=_vars(found.get("vars")), vars_files=tuple(_vars_files(found.get("vars_files"))),
+        vars=_vars(found.get("vars")),
+        vars_files=tuple(_vars_files(found.get("vars_files"))),
         ignore_errors=truth_or_template(found.get("ignore_errors"), "ignore_errors", default=False),
         check_mode=truth_or_template(found.get("check_mode"), "check_mode"),
         diff=truth_or_template(found.get("diff"), "diff"),
-    )  # fmt: skip
+    )
 
 
 def _refuse_elsewhere(words: dict[str, Located]) -> None:
     """growdisk works here, and as who it is."""
     connection = words.get("connection")
     if connection is not None and connection.value != "local":
-        raise BadFile("growdisk run works on this machine", place=connection.place, hint="connection: local")
+        raise BadFile(
+            "growdisk run works on this machine", place=connection.place, hint="connection: local"
+        )
     refuse_become(words.get("become"))
 
 
@@ -96,9 +111,18 @@ def _hosts(node: Located) -> Iterator[str]:
 def _vars(node: Located | None) -> dict[str, object]:
     found = vars_of(node)
     value = found.get(ON_FAILURE, HOW_FAR_BACK[0])
-    if node is not None and isinstance(value, str) and "{{" not in value and value not in HOW_FAR_BACK:
+    if (
+        node is not None
+        and isinstance(value, str)
+        and "{{" not in value
+        and value not in HOW_FAR_BACK
+    ):
         place = next(item.place for key, item, _ in node.entries() if key == ON_FAILURE)
-        raise BadFile(f"{ON_FAILURE} cannot be '{value}'", place=place, hint=f"choose one of {', '.join(HOW_FAR_BACK)}")
+        raise BadFile(
+            f"{ON_FAILURE} cannot be '{value}'",
+            place=place,
+            hint=f"choose one of {', '.join(HOW_FAR_BACK)}",
+        )
     return found
 
 
@@ -115,7 +139,9 @@ _Words = Mapping[str, tuple[Located, Place]]
 def read_task(node: Located, play_tags: frozenset[str]) -> Task:
     """BadFile, with the place, for whatever is wrong with it."""
     if not node.is_mapping:
-        raise BadFile("a task is a mapping", place=node.place, hint="write - name: …, and the task below it")
+        raise BadFile(
+            "a task is a mapping", place=node.place, hint="write - name: …, and the task below it"
+        )
     words = {key: (value, place) for key, value, place in node.entries()}
     action, (given, place) = _action(words, node.place)
     _refuse_delegation(words)
@@ -125,17 +151,24 @@ def read_task(node: Located, play_tags: frozenset[str]) -> Task:
     if loop is not None:
         check_all(loop)
     return Task(
-        name=text_of(found.get("name"), "name") or action, action=action, options=options, place=place, places=places,
-        vars=vars_of(found.get("vars")), when=conditions_of(found.get("when"), "when") or (),
-        loop=loop.plain() if loop is not None else None, loop_control=_loop_control(found.get("loop_control")),
+        name=text_of(found.get("name"), "name") or action,
+        action=action,
+        options=options,
+        place=place,
+        places=places,
+        vars=vars_of(found.get("vars")),
+        when=conditions_of(found.get("when"), "when") or (),
+        loop=loop.plain() if loop is not None else None,
+        loop_control=_loop_control(found.get("loop_control")),
         register=name_of(found.get("register"), "register"),
         failed_when=conditions_of(found.get("failed_when"), "failed_when"),
         changed_when=conditions_of(found.get("changed_when"), "changed_when"),
         ignore_errors=truth_or_template(found.get("ignore_errors"), "ignore_errors", default=False),
         tags=tags_of(found.get("tags")) | play_tags,
         check_mode=truth_or_template(found.get("check_mode"), "check_mode"),
-        diff=truth_or_template(found.get("diff"), "diff"), no_log=flag_of(found.get("no_log"), "no_log"),
-    )  # fmt: skip
+        diff=truth_or_template(found.get("diff"), "diff"),
+        no_log=flag_of(found.get("no_log"), "no_log"),
+    )
 
 
 def _action(words: _Words, place: Place) -> tuple[str, tuple[Located, Place]]:
@@ -149,10 +182,19 @@ def _action(words: _Words, place: Place) -> tuple[str, tuple[Located, Place]]:
             raise unknown_task_word(key, value[1])
         found.append((name, value))
     if not found:
-        raise BadFile("this task does nothing", place=place, hint=f"name what it does, such as {NAMESPACE}.expand:")
+        raise BadFile(
+            "this task does nothing",
+            place=place,
+            hint=f"name what it does, such as {NAMESPACE}.expand:",
+        )
     if len(found) > 1:
         names = " and ".join(name for name, _ in found)
-        raise BadFile("this task does two things", place=found[1][1][1], reason=names, hint="make two tasks of it")
+        raise BadFile(
+            "this task does two things",
+            place=found[1][1][1],
+            reason=names,
+            hint="make two tasks of it",
+        )
     return found[0]
 
 
@@ -161,7 +203,11 @@ def _refuse_delegation(words: _Words) -> None:
     if "delegate_to" in words:
         node = words["delegate_to"][0]
         if node.value not in ("localhost", "127.0.0.1"):
-            raise BadFile("growdisk run works on this machine", place=node.place, hint="delegate_to: localhost")
+            raise BadFile(
+                "growdisk run works on this machine",
+                place=node.place,
+                hint="delegate_to: localhost",
+            )
     if "run_once" in words and flag_of(words["run_once"][0], "run_once"):
         hint = "make a play of its own for it, with hosts: localhost"
         raise BadFile("growdisk run does not know run_once", place=words["run_once"][1], hint=hint)
@@ -176,7 +222,11 @@ def _options(
         if node is None or node.value is None:
             continue
         if not node.is_mapping:
-            raise BadFile(f"the options of {action} are a mapping", place=node.place, hint="write NAME: VALUE below it")
+            raise BadFile(
+                f"the options of {action} are a mapping",
+                place=node.place,
+                hint="write NAME: VALUE below it",
+            )
         for key, value, where in node.entries():
             _check(action, key, value, where)
             options[key], places[key] = value.plain(), value.place
@@ -204,14 +254,20 @@ def _check(action: str, key: str, value: Located, where: Place) -> None:
     try:
         check_option(spec, key, plain)
     except GrowdiskError as error:
-        raise BadFile(error.what, place=value.place, reason=error.why, hint=error.what_to_do) from error
+        raise BadFile(
+            error.what, place=value.place, reason=error.why, hint=error.what_to_do
+        ) from error
 
 
 def _check_builtin(action: str, key: str, value: Located, where: Place) -> None:
     known = BUILTIN_OPTIONS[action.removeprefix(f"{BUILTIN}.")]
     if not known:
         if key != "cacheable" and not is_name(key):
-            raise BadFile(f"'{key}' cannot be the name of a variable", place=where, hint="use letters, digits and _")
+            raise BadFile(
+                f"'{key}' cannot be the name of a variable",
+                place=where,
+                hint="use letters, digits and _",
+            )
         return
     if key not in known:
         near = nearest(key, known)
@@ -227,13 +283,16 @@ def _loop_control(node: Located | None) -> LoopControl:
     if node is None:
         return LoopControl()
     if not node.is_mapping:
-        raise BadFile("loop_control is a mapping", place=node.place, hint="such as loop_var: disk, below it")
+        raise BadFile(
+            "loop_control is a mapping", place=node.place, hint="such as loop_var: disk, below it"
+        )
     found = {}
     for key, value, place in node.entries():
         if key not in LOOP_WORDS:
             raise unknown_word(key, place, "loop_control", LOOP_WORDS)
         found[key] = value
     return LoopControl(
-        name_of(found.get("loop_var"), "loop_var") or "item", name_of(found.get("index_var"), "index_var"),
+        name_of(found.get("loop_var"), "loop_var") or "item",
+        name_of(found.get("index_var"), "index_var"),
         text_of(found.get("label"), "label"),
-    )  # fmt: skip
+    )

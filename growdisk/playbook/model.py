@@ -20,7 +20,9 @@ class LoopControl:
 
 @dataclass(frozen=True)
 class Task:
-    """`action` is the qualified name; `options` are as written, each at its place; all conditions must hold."""
+    """`action` is the qualified name;
+    `options` are as written, each at its place; all conditions must hold.
+    """
 
     name: str
     action: str

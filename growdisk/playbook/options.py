@@ -1,6 +1,8 @@
-"""The options of a task as typed values: checked against its spec, whoever gives them (a playbook, an Ansible module).
+"""The options of a task as typed values:
+checked against its spec, whoever gives them (a playbook, an Ansible module).
 
-Texts become what the spec says, as YAML and templates would have them: "5" is a number, "yes" is true, "2,5" a list.
+Texts become what the spec says, as YAML and templates would have them: "5" is a number, "yes" is
+true, "2,5" a list.
 """
 
 from __future__ import annotations
@@ -17,17 +19,27 @@ from growdisk.playbook.specs import TaskSpec
 from growdisk.units import parse_goal_size
 
 _SIZES = frozenset({"size", "at_least", "filesystem_at_least"})
-_TRUE, _FALSE = frozenset({"yes", "true", "on", "y", "t", "1"}), frozenset({"no", "false", "off", "n", "f", "0"})
+_TRUE, _FALSE = (
+    frozenset({"yes", "true", "on", "y", "t", "1"}),
+    frozenset({"no", "false", "off", "n", "f", "0"}),
+)
 
 
 def _bad_option(problem: str, hint: str = "see growdisk --help", task: str = "") -> UsageError:
     return UsageError.named(
-        "bad-option", "{task}: {problem}", "", "{hint}", {"problem": problem, "hint": hint, "task": task}
+        "bad-option",
+        "{task}: {problem}",
+        "",
+        "{hint}",
+        {"problem": problem, "hint": hint, "task": task},
     )
 
 
 class Options:
-    """All options of a task; those that were not given have their default. Paths have `~` and `$HOME` filled in."""
+    """All options of a task; those that were not given have their default.
+
+    Paths have `~` and `$HOME` filled in.
+    """
 
     def __init__(self, task: str, values: Mapping[str, object]) -> None:
         self.task, self._values = task, values
@@ -89,7 +101,9 @@ def typed(spec: TaskSpec, given: Mapping[str, object]) -> Options:
         value = given.get(option.name)
         if value is None:
             if option.required:
-                raise _bad_option(f"it needs {option.name}", hint=option.description, task=spec.qualified)
+                raise _bad_option(
+                    f"it needs {option.name}", hint=option.description, task=spec.qualified
+                )
             value = option.default
         values[option.name] = None if value is None else _checked(spec, option, value)
     return Options(spec.qualified, values)
@@ -114,7 +128,9 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 
 def check_option(spec: TaskSpec, name: str, value: object) -> None:
-    """UsageError where the task cannot take `value`: a size that is none, a word that is no choice."""
+    """UsageError where the task cannot take `value`:
+    a size that is none, a word that is no choice.
+    """
     option = spec.option(name)
     if option is None:
         raise unknown_option(spec, name)
@@ -135,7 +151,9 @@ def _checked(spec: TaskSpec, option: OptionSpec, value: object) -> object:
 
 
 def _choice_again(option: OptionSpec, value: object) -> object:
-    """YAML takes `off` for false; where one choice alone means that, it was meant (as Ansible has it, too)."""
+    """YAML takes `off` for false;
+    where one choice alone means that, it was meant (as Ansible has it, too).
+    """
     if not isinstance(value, bool):
         return value
     meant = [choice for choice in option.choices if truth_of(choice) is value]
@@ -155,13 +173,16 @@ def _converted(spec: TaskSpec, option: OptionSpec, kind: OptionType, value: obje
         case "path", str() | Path() if str(value):
             return Path(os.path.expandvars(value)).expanduser()
         case "list", _:
-            return [_converted(spec, option, option.elements or "str", item) for item in _listed(value)]
+            return [
+                _converted(spec, option, option.elements or "str", item) for item in _listed(value)
+            ]
         case "dict", Mapping():
             return {str(key): item for key, item in value.items()}
     raise _bad_option(
-        f"{option.name} must be {_WORDS[kind]}, and is {json.dumps(value, default=str)}", hint=option.description,
+        f"{option.name} must be {_WORDS[kind]}, and is {json.dumps(value, default=str)}",
+        hint=option.description,
         task=spec.qualified,
-    )  # fmt: skip
+    )
 
 
 def truth_of(value: object) -> bool | None:
@@ -179,6 +200,7 @@ def _listed(value: object) -> Sequence[object]:
 
 
 _WORDS: Mapping[OptionType, str] = {
-    "str": "a text", "bool": "true or false", "int": "a number", "list": "a list", "dict": "a mapping",
+    "str": "a text", "bool": "true or false", "int": "a number", "list": "a list",
+    "dict": "a mapping",
     "path": "a path",
 }  # fmt: skip

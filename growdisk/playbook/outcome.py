@@ -23,7 +23,10 @@ class Diff:
 
 @dataclass(frozen=True)
 class Outcome:
-    """`result` is what --json of the command line shows; with `error` the task failed. `message` is one line."""
+    """`result` is what --json of the command line shows; with `error` the task failed.
+
+    `message` is one line.
+    """
 
     changed: bool
     message: str
@@ -37,7 +40,10 @@ class Outcome:
 
 
 def failure(error: GrowdiskError, result: Mapping[str, object] | None = None) -> Outcome:
-    """A task that ended with `error`. Whether the image is as before is what its exit code says (3, 4: it is)."""
+    """A task that ended with `error`.
+
+    Whether the image is as before is what its exit code says (3, 4: it is).
+    """
     document = dict(result or {})
     document.setdefault("error", error_document(error))
     why = f"{error.what}: {error.why}" if error.why else error.what
@@ -52,11 +58,16 @@ def difference(before: Layout, after: Layout) -> Diff | None:
 
 
 def described(layout: Layout) -> str:
-    """The disk as lines: what `--diff` compares. Nothing that two equal runs would show differently."""
+    """The disk as lines: what `--diff` compares.
+
+    Nothing that two equal runs would show differently.
+    """
     table = {"mbr": "MBR", "gpt": "GPT"}.get(layout.table.type or "", "no partition table")
     lines = [f"image: {layout.image.format}, {format_size(layout.image.virtual_size)}, {table}"]
     lines += [_partition(part) for part in sorted(layout.partitions, key=lambda part: part.start)]
-    lines += [f"free: {format_size(free.size)} at {format_size(free.start)}" for free in layout.free]
+    lines += [
+        f"free: {format_size(free.size)} at {format_size(free.start)}" for free in layout.free
+    ]
     return "\n".join(lines) + "\n"
 
 
@@ -65,4 +76,6 @@ def _partition(part: PartitionLayout) -> str:
     if part.content is not None:
         size = f" of {format_size(part.content.size)}" if part.content.size else ""
         holds = f": {part.content.kind}{size}"
-    return f"{part.name} ({part.role}): {format_size(part.size)} at {format_size(part.start)}{holds}"
+    return (
+        f"{part.name} ({part.role}): {format_size(part.size)} at {format_size(part.start)}{holds}"
+    )

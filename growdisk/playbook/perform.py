@@ -1,6 +1,8 @@
-"""Carries out one task: the only road from a playbook to growdisk.api, for `growdisk run` and for Ansible's modules.
+"""Carries out one task: the only road from a playbook to growdisk.api,
+for `growdisk run` and for Ansible's modules.
 
-So the two cannot differ. Errors that growdisk expects are outcomes; anything else is a bug and is raised.
+So the two cannot differ. Errors that growdisk expects are outcomes; anything else is a bug and is
+raised.
 """
 
 from __future__ import annotations
@@ -26,7 +28,9 @@ if TYPE_CHECKING:
 _FILES: Mapping[str, str] = MappingProxyType(
     {
         **dict.fromkeys(("expand", "expand_online"), "expand"),
-        **dict.fromkeys(("resize_image", "rewrite_partitions", "reread_partitions", "grow_filesystem"), "steps"),
+        **dict.fromkeys(
+            ("resize_image", "rewrite_partitions", "reread_partitions", "grow_filesystem"), "steps"
+        ),
         **dict.fromkeys(("remake_swap", "make_swap_file", "repair_guest"), "swap"),
         **dict.fromkeys(("snapshot", "rollback", "commit", "convert", "image"), "images"),
         **dict.fromkeys(("show", "facts", "script", "assert"), "inspect"),
@@ -38,9 +42,11 @@ _FILES: Mapping[str, str] = MappingProxyType(
 
 @dataclass(frozen=True)
 class TaskContext:
-    """How a task is done: `check` looks only and says what would be; `observer` is told of steps; `stop` ends it.
+    """How a task is done: `check` looks only and says what would be;
+    `observer` is told of steps; `stop` ends it.
 
-    `foreseen`, in check mode: how disks would be after the tasks before this one, which takes them so.
+    `foreseen`, in check mode: how disks would be after the tasks before this one, which takes them
+    so.
     """
 
     check: bool = False
@@ -53,22 +59,33 @@ TaskHandler = Callable[[Options, TaskContext], Outcome]
 
 
 def perform(
-    task: str, options: Mapping[str, object], *, check: bool = False, observer: Observer | None = None,
-    stop: StopRequest | None = None, foreseen: dict[Path, Facts] | None = None,
-) -> Outcome:  # fmt: skip
-    """Do `task` (expand, or growdisk.disk.expand) with options as a playbook has them, templates filled in."""
+    task: str,
+    options: Mapping[str, object],
+    *,
+    check: bool = False,
+    observer: Observer | None = None,
+    stop: StopRequest | None = None,
+    foreseen: dict[Path, Facts] | None = None,
+) -> Outcome:
+    """Do `task` (expand, or growdisk.disk.expand) with options as a playbook
+    has them, templates filled in.
+    """
     name = task.removeprefix(f"{NAMESPACE}.")
     try:
         if name not in TASKS:
             near = nearest(name, TASKS)
             hint = f"write {NAMESPACE}.{near}" if near else f"there are {', '.join(TASKS)}"
             raise UsageError(f"there is no task {task}", hint=hint)
-        return _handler(name)(typed(TASKS[name], options), TaskContext(check, observer, stop, foreseen))
+        return _handler(name)(
+            typed(TASKS[name], options), TaskContext(check, observer, stop, foreseen)
+        )
     except GrowdiskError as error:
         return failure(error)
 
 
 def _handler(name: str) -> TaskHandler:
     """Loaded when it is first asked for: a look at a disk needs little of what a run needs."""
-    actions: Mapping[str, TaskHandler] = import_module(f"growdisk.playbook.tasks.{_FILES[name]}").HANDLERS
+    actions: Mapping[str, TaskHandler] = import_module(
+        f"growdisk.playbook.tasks.{_FILES[name]}"
+    ).HANDLERS
     return actions[name]

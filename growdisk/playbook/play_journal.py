@@ -59,7 +59,11 @@ class PlayJournal:
     def half_done(self) -> list[TaskCheckpoint]:
         """What had begun and not ended."""
         ended = {record.step for record in self._of(Event.VERIFIED)}
-        begun = [record for record in self._of(Event.APPLYING) if str(record.step).split(".")[0] not in ended]
+        begun = [
+            record
+            for record in self._of(Event.APPLYING)
+            if str(record.step).split(".")[0] not in ended
+        ]
         return [_before(_loaded(record)) for record in begun]
 
     def ways_back(self) -> list[Path]:
@@ -90,7 +94,11 @@ class PlayJournal:
 
     def goes_back(self, error: Mapping[str, object]) -> None:
         if not self.going_back:
-            self._journal.append(Record(Event.ROLLBACK, detail=str(error.get("what", "")), facts=_dumped(dict(error))))
+            self._journal.append(
+                Record(
+                    Event.ROLLBACK, detail=str(error.get("what", "")), facts=_dumped(dict(error))
+                )
+            )
 
     def ended(self, report: HostReport) -> None:
         event = Event.UNDONE if report.result == "restored" else Event.DONE
@@ -113,9 +121,11 @@ def _loaded(record: Record) -> dict[str, object]:
 def _before(found: dict[str, object]) -> TaskCheckpoint:
     image, made = found["image"], found["made"]
     return TaskCheckpoint(
-        Path(str(image)) if image else None, str(found["run"]), int(str(found["size"])),
+        Path(str(image)) if image else None,
+        str(found["run"]),
+        int(str(found["size"])),
         Path(str(made)) if made else None,
-    )  # fmt: skip
+    )
 
 
 def _done(found: dict[str, object]) -> Done:

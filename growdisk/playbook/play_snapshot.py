@@ -1,7 +1,8 @@
 """The way back from a whole play: how each image was before the play's first task touched it.
 
-A qcow2 image of version 3 gets an internal snapshot, which costs next to nothing; any other file a sparse copy.
-Names follow from the run alone, so that another process finds them; every method may be called again after a crash.
+A qcow2 image of version 3 gets an internal snapshot, which costs next to nothing; any other file a
+sparse copy. Names follow from the run alone, so that another process finds them; every method may
+be called again after a crash.
 """
 
 from __future__ import annotations
@@ -75,7 +76,9 @@ class PlaySnapshot:
                 image.delete_snapshot(self._name)
 
     def _opened(self) -> Qcow2Image:
-        """Without the guard of growdisk image: a play's own way back stands above the runs of its tasks."""
+        """Without the guard of growdisk image:
+        a play's own way back stands above the runs of its tasks.
+        """
         return Qcow2Image.open(self._image, writable=True, with_backing=False)
 
     def _has_snapshots(self) -> bool:
@@ -88,9 +91,14 @@ class PlaySnapshot:
 
     def _refuse_no_room(self) -> None:
         if not self._image.is_file():
-            raise _no_room_for_copy(self._image, reason="it is a block device, and would have to be copied")
+            raise _no_room_for_copy(
+                self._image, reason="it is a block device, and would have to be copied"
+            )
         needed = self._image.stat().st_blocks * 512 + _ROOM_TO_SPARE
         free = shutil.disk_usage(self._image.parent).free
         if free < needed:
-            reason = f"only qcow2 v3 has snapshots for that, and a copy needs {needed} bytes, of which {free} are free"
+            reason = (
+                f"only qcow2 v3 has snapshots for that, and a copy needs {needed} bytes, of "
+                f"which {free} are free"
+            )
             raise _no_room_for_copy(self._image, reason=reason)

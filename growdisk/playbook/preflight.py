@@ -1,7 +1,9 @@
-"""A look at a play on one host before anything runs: all that can be known beforehand of what would go wrong.
+"""A look at a play on one host before anything runs:
+all that can be known beforehand of what would go wrong.
 
-Names that nobody defines, expressions that fail, options that are no sizes or no choices, images that are not there.
-What hangs on the result of an earlier task is left out; it is looked at when its turn comes.
+Names that nobody defines, expressions that fail, options that are no sizes or no choices, images
+that are not there. What hangs on the result of an earlier task is left out; it is looked at when
+its turn comes.
 """
 
 from __future__ import annotations
@@ -33,7 +35,8 @@ class Looked:
 def look_ahead(setting: PlayContext, made: set[Path], given: Iterable[str]) -> Looked:
     """BadFile, TemplateFailed or a UsageError, naming the place.
 
-    `made` are files that will be there by then, `given` names that earlier plays will have registered.
+    `made` are files that will be there by then, `given` names that earlier plays will have
+    registered.
     """
     return _Look(setting, made, given).run()
 
@@ -88,7 +91,9 @@ class _Look:
                     raise _unknown_name(name, task, scope, self._setting)
 
     def _is_skipped(self, task: Task, scope: Scope, loop: set[str]) -> bool:
-        known = [each for each in task.when if not self._hangs_on_later(each, loop, expression=True)]
+        known = [
+            each for each in task.when if not self._hangs_on_later(each, loop, expression=True)
+        ]
         return not scope.holds(known, task.place)
 
     def _options(self, task: Task, scope: Scope, loop: set[str]) -> Iterator[Path]:
@@ -107,27 +112,47 @@ class _Look:
             check_option(TASKS[name], option, value)
         except GrowdiskError as error:
             place = task.place_of(option)
-            raise BadFile(error.what, place=place, reason=error.why, hint=error.what_to_do) from error
+            raise BadFile(
+                error.what, place=place, reason=error.why, hint=error.what_to_do
+            ) from error
 
     def _refuse_running(self, task: Task, scope: Scope) -> None:
         """The image of a running guest has no snapshot of ours before the play."""
-        for option in {"domain", "qmp"} & task.options.keys() if task.action.startswith(f"{NAMESPACE}.expand") else ():
+        for option in (
+            {"domain", "qmp"} & task.options.keys()
+            if task.action.startswith(f"{NAMESPACE}.expand")
+            else ()
+        ):
             if scope.filled_in(task.options[option], task.place_of(option)) is not OMIT:
                 raise BadFile(
-                    "a play on a running guest cannot be taken back whole", place=task.place_of(option),
-                    reason=f"{ON_FAILURE} is play", hint=f"{ON_FAILURE}: task takes back what a failed task did",
-                )  # fmt: skip
+                    "a play on a running guest cannot be taken back whole",
+                    place=task.place_of(option),
+                    reason=f"{ON_FAILURE} is play",
+                    hint=f"{ON_FAILURE}: task takes back what a failed task did",
+                )
 
     def _touched(self, name: str, task: Task, option: str, value: object) -> Iterator[Path]:
-        path = Path(str(value)).expanduser().resolve() if option in (*_READ, "dest") and value else None
+        path = (
+            Path(str(value)).expanduser().resolve()
+            if option in (*_READ, "dest") and value
+            else None
+        )
         if path is None:
             return
         if option in _MADE_BY.get(name, ()):
             self._made.add(path)
         elif option in _READ and not path.exists() and path not in self._made:
             hint = "check the path; nothing has been touched"
-            raise BadFile(f"there is no image {value}", place=task.place_of(option), hint=f"{self._whose()}{hint}")
-        if TASKS[name].writes and option != "base" and not (name == "convert" and option == "image"):
+            raise BadFile(
+                f"there is no image {value}",
+                place=task.place_of(option),
+                hint=f"{self._whose()}{hint}",
+            )
+        if (
+            TASKS[name].writes
+            and option != "base"
+            and not (name == "convert" and option == "image")
+        ):
             yield path
 
     def _whose(self) -> str:
@@ -140,7 +165,12 @@ class _Look:
     def _asked_for(self, text: str, *, expression: bool = False) -> set[str]:
         found: set[str] = set()
         names, _ = sandbox().names_in(text, expression=expression)
-        variables = {**self._setting.host.vars, **self._setting.play.vars, **self._files, **self._setting.request.extra}
+        variables = {
+            **self._setting.host.vars,
+            **self._setting.play.vars,
+            **self._files,
+            **self._setting.request.extra,
+        }
         waiting = list(names)
         while waiting:
             name = waiting.pop()
@@ -152,11 +182,19 @@ class _Look:
 
 
 def _names(task: Task) -> Iterator[tuple[set[str], set[str]]]:
-    """The names that its expressions ask for, and those that may be missing. Its own result is there by then."""
+    """The names that its expressions ask for, and those that may be missing.
+
+    Its own result is there by then.
+    """
     own = {task.register} if task.register else set()
     for text in templates_in([dict(task.options), dict(task.vars), task.loop, task.name]):
         yield sandbox().names_in(text)
-    conditions = (*task.when, *(task.failed_when or ()), *(task.changed_when or ()), *_conditions_in(task))
+    conditions = (
+        *task.when,
+        *(task.failed_when or ()),
+        *(task.changed_when or ()),
+        *_conditions_in(task),
+    )
     for condition in conditions:
         names, spared = sandbox().names_in(condition, expression=True)
         yield names - own, spared
@@ -189,4 +227,6 @@ def _unknown_name(name: str, task: Task, scope: Scope, setting: PlayContext) -> 
     for option, value in task.options.items():
         if any(name in sandbox().names_in(text)[0] for text in templates_in(value)):
             place = task.place_of(option)
-    return TemplateFailed(place, text=name, reason=f"'{name}' is undefined for {setting.host.name}", hint=hint)
+    return TemplateFailed(
+        place, text=name, reason=f"'{name}' is undefined for {setting.host.name}", hint=hint
+    )

@@ -1,4 +1,6 @@
-"""How tasks and hosts ended, as values that travel between processes and become the summary and --json."""
+"""How tasks and hosts ended, as values that travel between processes and
+become the summary and --json.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +13,17 @@ from growdisk.playbook.outcome import Diff
 State = Literal["ok", "changed", "failed", "ignored", "skipped"]
 HostResult = Literal["ok", "changed", "failed", "restored", "stuck"]
 
-# From the best to the worst: a host that needs somebody is worse than one that is as it was; a bug is worst.
+# From the best to the worst: a host that needs somebody is worse than one that is as it was; a bug
+# is worst.
 _SEVERITY = (0, 2, 3, 4, 130, 5, 1)
 
 
 @dataclass(frozen=True)
 class TaskReport:
-    """One task on one host, or one item of its loop. `error` is what --json shows of an error, `code` its exit code."""
+    """One task on one host, or one item of its loop.
+
+    `error` is what --json shows of an error, `code` its exit code.
+    """
 
     play: str
     task: str
@@ -33,7 +39,8 @@ class TaskReport:
 
     def as_json(self) -> dict[str, object]:
         shown: dict[str, object] = {
-            "play": self.play, "task": self.task, "action": self.action, "state": self.state, "message": self.message,
+            "play": self.play, "task": self.task, "action": self.action, "state": self.state,
+            "message": self.message,
             "seconds": round(self.seconds, 3),
         }  # fmt: skip
         if self.item is not None:

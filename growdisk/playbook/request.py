@@ -31,7 +31,9 @@ class Request:
         """Ansible's rules, with its words always, never, all, tagged and untagged."""
         tags = task.tags
         special = {"tagged"} if tags - {"always", "never"} else {"untagged"}
-        if self.skip_tags & (tags | special) and not ("always" in tags and "always" not in self.skip_tags):
+        if self.skip_tags & (tags | special) and not (
+            "always" in tags and "always" not in self.skip_tags
+        ):
             return False
         if "always" in tags:
             return True
@@ -54,7 +56,9 @@ def extra_vars(words: Sequence[str]) -> dict[str, object]:
             found |= _pairs(text)
     for name in found:
         if not is_name(name):
-            raise UsageError(f"-e: '{name}' cannot be the name of a variable", hint="use letters, digits and _")
+            raise UsageError(
+                f"-e: '{name}' cannot be the name of a variable", hint="use letters, digits and _"
+            )
     return found
 
 

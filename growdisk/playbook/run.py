@@ -1,4 +1,6 @@
-"""Runs a playbook from beginning to end, goes on with one that was cut short, or takes that back."""
+"""Runs a playbook from beginning to end, goes on with one that was
+cut short, or takes that back.
+"""
 
 from __future__ import annotations
 
@@ -32,21 +34,27 @@ def _playbook_changed(playbook: Path, reason: str) -> Refused:
         "playbook-changed",
         "{playbook} is not the playbook that was cut short",
         "{reason}",
-        "put the old one back for --resume, or take back what was done: growdisk run {playbook} --undo",
+        "put the old one back for --resume, or take back what was done: growdisk run {playbook} "
+        "--undo",
         {"playbook": playbook, "reason": reason},
     )
 
 
 @dataclass(frozen=True)
 class Ended:
-    """`hosts` in the order in which they were named. `stopped`: a signal kept some of them from being begun."""
+    """`hosts` in the order in which they were named.
+
+    `stopped`: a signal kept some of them from being begun.
+    """
 
     hosts: tuple[HostReport, ...]
     stopped: bool
 
     @property
     def code(self) -> int:
-        return worst([*(report.code for report in self.hosts), *([_STOPPED] if self.stopped else [])])
+        return worst(
+            [*(report.code for report in self.hosts), *([_STOPPED] if self.stopped else [])]
+        )
 
 
 @dataclass(frozen=True)
@@ -88,7 +96,9 @@ def resume_playbook(path: Path, watching: Watching, jobs: int, *, undo: bool = F
     prepared = _prepare(request, look=False)
     names = [[host.name for host in hosts] for hosts in prepared.hosts]
     if names != said["hosts"]:
-        raise _playbook_changed(path, reason="its hosts are others now (the inventory, or what a pattern matches)")
+        raise _playbook_changed(
+            path, reason="its hosts are others now (the inventory, or what a pattern matches)"
+        )
     claims = Claims(folder.run)
     finished = False
     try:
@@ -122,7 +132,9 @@ class _Prepared:
         return list(dict.fromkeys(host.name for hosts in self.hosts for host in hosts))
 
     def setting(self, play: int, host: Host) -> PlayContext:
-        return PlayContext(self.request, self.playbook, self.playbook.plays[play], play, host, self.inventory)
+        return PlayContext(
+            self.request, self.playbook, self.playbook.plays[play], play, host, self.inventory
+        )
 
 
 def _prepare(request: Request, *, look: bool = True) -> _Prepared:
@@ -139,15 +151,22 @@ def _look(prepared: _Prepared) -> tuple[Path, ...]:
     images: dict[Path, None] = {}
     made: set[Path] = set()
     for number, play in enumerate(prepared.playbook.plays):
-        given = [name for earlier in prepared.playbook.plays[:number] for name in given_by(earlier.tasks)]
-        looked = {h.name: look_ahead(prepared.setting(number, h), made, given) for h in prepared.hosts[number]}
+        given = [
+            name for earlier in prepared.playbook.plays[:number] for name in given_by(earlier.tasks)
+        ]
+        looked = {
+            h.name: look_ahead(prepared.setting(number, h), made, given)
+            for h in prepared.hosts[number]
+        }
         refuse_twice(play.name, looked)
         images.update(dict.fromkeys(image for each in looked.values() for image in each.images))
     return tuple(images)
 
 
 class _Running:
-    def __init__(self, prepared: _Prepared, run: str, folder: RunFolder | None, watching: Watching) -> None:
+    def __init__(
+        self, prepared: _Prepared, run: str, folder: RunFolder | None, watching: Watching
+    ) -> None:
         self._prepared, self._run, self._folder, self._watching = prepared, run, folder, watching
         self._fleet = Fleet(watching.tell, watching.tick)
 
@@ -177,21 +196,28 @@ class _Running:
             jobs = [
                 self._job(number, index, host, [], undo=True)
                 for index, host in enumerate(self._prepared.hosts[number])
-                if self._journal(number, index).has_begun and self._journal(number, index).ended_before() is None
+                if self._journal(number, index).has_begun
+                and self._journal(number, index).ended_before() is None
             ]
             for name, report in self._fleet.run(jobs, self._prepared.request.jobs).items():
                 reports.setdefault(name, []).append(report)
         return self._ended(reports)
 
     def _ended(self, reports: Mapping[str, list[HostReport]]) -> Ended:
-        hosts = tuple(together(name, reports[name]) for name in self._prepared.names() if name in reports)
-        return Ended(hosts, stopped=self._fleet.stopping and len(hosts) < len(self._prepared.names()))
+        hosts = tuple(
+            together(name, reports[name]) for name in self._prepared.names() if name in reports
+        )
+        return Ended(
+            hosts, stopped=self._fleet.stopping and len(hosts) < len(self._prepared.names())
+        )
 
     def _journal(self, play: int, index: int) -> PlayJournal:
         assert self._folder is not None
         return PlayJournal(self._folder.journal(play, index))
 
-    def _job(self, play: int, index: int, host: Host, before: list[HostReport], *, undo: bool = False) -> Job:
+    def _job(
+        self, play: int, index: int, host: Host, before: list[HostReport], *, undo: bool = False
+    ) -> Job:
         facts = before[-1].facts if before else {}
 
         def work(tell: Callable[[Event], None], stop: StopRequest) -> HostReport:
@@ -206,12 +232,18 @@ class _Running:
 
 def _description(request: Request, prepared: _Prepared) -> dict[str, object]:
     return {
-        "playbook": str(request.playbook.resolve()), "digest": _digest(request.playbook), "folder": str(Path.cwd()),
-        "inventories": list(request.inventories), "extra": dict(request.extra), "limit": request.limit,
-        "tags": sorted(request.tags), "skip_tags": sorted(request.skip_tags), "diff": request.diff,
+        "playbook": str(request.playbook.resolve()),
+        "digest": _digest(request.playbook),
+        "folder": str(Path.cwd()),
+        "inventories": list(request.inventories),
+        "extra": dict(request.extra),
+        "limit": request.limit,
+        "tags": sorted(request.tags),
+        "skip_tags": sorted(request.skip_tags),
+        "diff": request.diff,
         "hosts": [[host.name for host in hosts] for hosts in prepared.hosts],
         "images": [str(image) for image in prepared.images],
-    }  # fmt: skip
+    }
 
 
 def _request(said: Mapping[str, object], jobs: int) -> Request:
@@ -221,9 +253,15 @@ def _request(said: Mapping[str, object], jobs: int) -> Request:
 
     extra = said["extra"]
     return Request(
-        Path(str(said["playbook"])), tuple(words("inventories")), extra if isinstance(extra, dict) else {},
-        str(said["limit"]), frozenset(words("tags")), frozenset(words("skip_tags")), diff=bool(said["diff"]), jobs=jobs,
-    )  # fmt: skip
+        Path(str(said["playbook"])),
+        tuple(words("inventories")),
+        extra if isinstance(extra, dict) else {},
+        str(said["limit"]),
+        frozenset(words("tags")),
+        frozenset(words("skip_tags")),
+        diff=bool(said["diff"]),
+        jobs=jobs,
+    )
 
 
 def _digest(path: Path) -> str:

@@ -1,7 +1,7 @@
 """The playbooks, recipe examples and the Ansible collection that come with growdisk.
 
-An installed growdisk has them in its own package (`growdisk/shipped`), a checkout at its top (`playbooks/`): the wheel
-is built with that name for that folder (pyproject.toml).
+An installed growdisk has them in its own package (`growdisk/shipped`), a checkout at its top
+(`playbooks/`): the wheel is built with that name for that folder (pyproject.toml).
 """
 
 from __future__ import annotations
@@ -31,10 +31,11 @@ def playbook_path(name: str) -> Path:
 
 
 def install_collection(folder: Path) -> Path:
-    """Put the collection growdisk.disk where Ansible finds it: below `folder`, a folder of ANSIBLE_COLLECTIONS_PATH.
+    """Put the collection growdisk.disk where Ansible finds it:
+    below `folder`, a folder of ANSIBLE_COLLECTIONS_PATH.
 
-    An older one is replaced whole. Returns the collection's own folder. Raises OSError; FileNotFoundError if growdisk
-    was installed without it.
+    An older one is replaced whole. Returns the collection's own folder. Raises OSError;
+    FileNotFoundError if growdisk was installed without it.
     """
     source, target = shipped_folder() / "collection", folder / _COLLECTION
     if not (source / "galaxy.yml").is_file():

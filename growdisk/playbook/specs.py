@@ -1,5 +1,6 @@
-"""The tasks of playbooks and their options, declared once and as data: for `growdisk run`, its checks and its help, and
-for the modules of the Ansible collection. What the command line has too stands in planner/option_table.py.
+"""The tasks of playbooks and their options, declared once and as data: for `growdisk run`, its
+checks and its help, and for the modules of the Ansible collection. What the command line has too
+stands in planner/option_table.py.
 """
 
 from __future__ import annotations
@@ -29,14 +30,17 @@ from growdisk.planner.option_table import (
     VOLUMES,
     Options,
     OptionSpec,
-)  # fmt: skip
+)
 
 NAMESPACE = "growdisk.disk"
 
 
 @dataclass(frozen=True)
 class TaskSpec:
-    """`writes`: it may change an image; others only look. `running`: it also works on a guest that runs."""
+    """`writes`: it may change an image; others only look.
+
+    `running`: it also works on a guest that runs.
+    """
 
     name: str
     description: str
@@ -55,20 +59,45 @@ class TaskSpec:
 _STEP: Options = (IMAGE, FORMAT)
 _STEP_RUN: Options = (BACKEND, SNAPSHOTS, OVERLAYS_MAY_BREAK, NOT_IN_USE)
 _SYSTEM = OptionSpec(
-    "system", "str", "The guest's root file system as the appliance names it: /dev/sda1, /dev/vg/root.", required=True
+    "system",
+    "str",
+    "The guest's root file system as the appliance names it: /dev/sda1, /dev/vg/root.",
+    required=True,
 )
 
 _TASKS = (
     TaskSpec(
         "expand",
         "Grow image, partition, what lies between, and file system, each step behind a snapshot.",
-        (IMAGE_MAYBE, FORMAT, SIZE, *BY_RULE, *TABLE, *VOLUMES, PREALLOCATION, *RUN, *MACHINE, *INSIDE),
+        (
+            IMAGE_MAYBE,
+            FORMAT,
+            SIZE,
+            *BY_RULE,
+            *TABLE,
+            *VOLUMES,
+            PREALLOCATION,
+            *RUN,
+            *MACHINE,
+            *INSIDE,
+        ),
         running=True,
     ),
     TaskSpec(
         "expand_online",
         "Grow the disk of a guest while it runs; one that is off is grown as it lies.",
-        (IMAGE_MAYBE, FORMAT, SIZE, *BY_RULE, *TABLE, *VOLUMES, PREALLOCATION, *RUN, *MACHINE, *INSIDE),
+        (
+            IMAGE_MAYBE,
+            FORMAT,
+            SIZE,
+            *BY_RULE,
+            *TABLE,
+            *VOLUMES,
+            PREALLOCATION,
+            *RUN,
+            *MACHINE,
+            *INSIDE,
+        ),
         running=True,
     ),
     TaskSpec(
@@ -85,7 +114,8 @@ _TASKS = (
     ),
     TaskSpec(
         "rewrite_partitions",
-        "The second step alone: give up or move what is in the way, and recreate a partition over all the space.",
+        "The second step alone: give up or move what is in the way, and recreate a partition over "
+        "all the space.",
         (*_STEP, *TABLE, KEY_FILE, *_STEP_RUN),
     ),
     TaskSpec(
@@ -95,7 +125,8 @@ _TASKS = (
     ),
     TaskSpec(
         "grow_filesystem",
-        "The fourth step alone: grow what stands in a partition until it fills it, also in LUKS and LVM.",
+        "The fourth step alone: grow what stands in a partition until it fills it, also in LUKS "
+        "and LVM.",
         (*_STEP, PARTITION, SECTOR_SIZE, *VOLUMES, *_STEP_RUN),
     ),
     TaskSpec(
@@ -104,7 +135,11 @@ _TASKS = (
         (
             *_STEP,
             OptionSpec(
-                "swaps", "list", "What rewrite_partitions returns as moved_swaps.", required=True, elements="dict"
+                "swaps",
+                "list",
+                "What rewrite_partitions returns as moved_swaps.",
+                required=True,
+                elements="dict",
             ),
             *_STEP_RUN,
         ),
@@ -130,12 +165,25 @@ _TASKS = (
             *_STEP,
             _SYSTEM,
             OptionSpec(
-                "swaps", "list", "What rewrite_partitions returns as gone_swaps.", required=True, elements="dict"
+                "swaps",
+                "list",
+                "What rewrite_partitions returns as gone_swaps.",
+                required=True,
+                elements="dict",
             ),
             OptionSpec(
-                "others", "list", "Further file systems in which the guest's files may be as well.", elements="str"
+                "others",
+                "list",
+                "Further file systems in which the guest's files may be as well.",
+                elements="str",
             ),
-            OptionSpec("swap", "str", "What became of the first of them.", default="drop", choices=("drop", "file")),
+            OptionSpec(
+                "swap",
+                "str",
+                "What became of the first of them.",
+                default="drop",
+                choices=("drop", "file"),
+            ),
             PARTITION,
             SECTOR_SIZE,
             KEY_FILE,
@@ -163,43 +211,71 @@ _TASKS = (
         "Undo an unfinished or kept run of growdisk, wholly or down to one step.",
         (
             IMAGE,
-            OptionSpec("to", "str", "Only down to and including this step, such as grow-filesystem."),
+            OptionSpec(
+                "to", "str", "Only down to and including this step, such as grow-filesystem."
+            ),
             OVERLAYS_MAY_BREAK,
             NOT_IN_USE,
         ),
     ),
-    TaskSpec("commit", "Accept an image as a kept run left it, and forget the run's snapshots.", (IMAGE, NOT_IN_USE)),
+    TaskSpec(
+        "commit",
+        "Accept an image as a kept run left it, and forget the run's snapshots.",
+        (IMAGE, NOT_IN_USE),
+    ),
     TaskSpec(
         "convert",
         "Write what a guest sees of an image to a new one, in another format or shape.",
         (
             IMAGE,
             FORMAT,
-            OptionSpec("dest", "path", "The new image; one of this format and size is left as it is.", required=True),
-            OptionSpec("to", "str", "The new format; by the name of dest if left out.", choices=("qcow2", "raw")),
-            OptionSpec("compress", "bool", "Compress the clusters of a qcow2 image.", default=False),
+            OptionSpec(
+                "dest",
+                "path",
+                "The new image; one of this format and size is left as it is.",
+                required=True,
+            ),
+            OptionSpec(
+                "to",
+                "str",
+                "The new format; by the name of dest if left out.",
+                choices=("qcow2", "raw"),
+            ),
+            OptionSpec(
+                "compress", "bool", "Compress the clusters of a qcow2 image.", default=False
+            ),
             OptionSpec("compression", "str", "How to compress.", choices=("zlib", "zstd")),
             OptionSpec(
-                "options", "dict", "Options of the new image, named as qemu-img names them, such as cluster_size."
+                "options",
+                "dict",
+                "Options of the new image, named as qemu-img names them, such as cluster_size.",
             ),
-            OptionSpec("snapshot", "str", "Convert this internal snapshot instead, at its own size."),
-            OptionSpec("keep_snapshots", "bool", "Take the internal snapshots along.", default=False),
+            OptionSpec(
+                "snapshot", "str", "Convert this internal snapshot instead, at its own size."
+            ),
+            OptionSpec(
+                "keep_snapshots", "bool", "Take the internal snapshots along.", default=False
+            ),
         ),
     ),
     TaskSpec(
         "image",
-        "Have an image as it should be: there and as large as asked, sound, or without unused clusters.",
+        "Have an image as it should be: there and as large as asked, sound, or without unused "
+        "clusters.",
         (
             IMAGE,
             FORMAT,
             OptionSpec(
                 "state",
                 "str",
-                "present creates or enlarges it, sound repairs it, compacted gives unused clusters back.",
+                "present creates or enlarges it, sound repairs it, compacted gives unused "
+                "clusters back.",
                 default="present",
                 choices=("present", "sound", "compacted"),
             ),
-            OptionSpec("size", "str", "40G for a new image; an existing one grows to it, or by +10G."),
+            OptionSpec(
+                "size", "str", "40G for a new image; an existing one grows to it, or by +10G."
+            ),
             OptionSpec("backing", "path", "The backing file of a new image."),
             OptionSpec("backing_format", "str", "Its format.", choices=("qcow2", "raw")),
             OptionSpec("options", "dict", "Options of a new image, named as qemu-img names them."),
@@ -209,13 +285,24 @@ _TASKS = (
     ),
     TaskSpec(
         "provision",
-        "Make a ready image of a base image before its first boot: grown, named, with keys and files.",
+        "Make a ready image of a base image before its first boot: grown, named, with keys and "
+        "files.",
         (
             OptionSpec("base", "path", "The base image, which is only read.", required=True),
-            OptionSpec("dest", "path", "The new image; one that exists is left as it is, unless force.", required=True),
+            OptionSpec(
+                "dest",
+                "path",
+                "The new image; one that exists is left as it is, unless force.",
+                required=True,
+            ),
             OptionSpec("size", "str", "How large it shall be: 40G, or +10G more than the base."),
             OptionSpec("force", "bool", "Replace an existing image.", default=False),
-            OptionSpec("overlay", "bool", "Make it an overlay of the base: at once, and little.", default=False),
+            OptionSpec(
+                "overlay",
+                "bool",
+                "Make it an overlay of the base: at once, and little.",
+                default=False,
+            ),
             OptionSpec("format", "str", "The format of the new image.", choices=("qcow2", "raw")),
             OptionSpec("hostname", "str", "The guest's name."),
             OptionSpec("recipe", "path", "A recipe file, as growdisk provision --recipe takes it."),
@@ -223,7 +310,8 @@ _TASKS = (
     ),
     TaskSpec(
         "show",
-        "Show what is on a disk: its image, table, partitions, what is in them, what blocks growth.",
+        "Show what is on a disk: its image, table, partitions, what is in them, what blocks "
+        "growth.",
         (IMAGE_MAYBE, FORMAT, SECTOR_SIZE, KEY_FILE, *MACHINE, *INSIDE),
         writes=False,
         running=True,
@@ -237,7 +325,8 @@ _TASKS = (
     ),
     TaskSpec(
         "script",
-        "Write the scripts that grow the disk from inside its running guest, to be carried over by hand.",
+        "Write the scripts that grow the disk from inside its running guest, to be carried over "
+        "by hand.",
         (
             IMAGE_MAYBE,
             FORMAT,
@@ -256,13 +345,21 @@ _TASKS = (
             IMAGE,
             FORMAT,
             OptionSpec("filled", "bool", "Every layer fills what is around it.", default=False),
-            OptionSpec("sound", "bool", "The image has no errors and no leaked clusters.", default=False),
+            OptionSpec(
+                "sound", "bool", "The image has no errors and no leaked clusters.", default=False
+            ),
             OptionSpec("size", "str", "The virtual size, such as 13G."),
             OptionSpec("at_least", "str", "The least virtual size."),
-            OptionSpec("present", "list", "Numbers of partitions that must be there.", elements="int"),
-            OptionSpec("absent", "list", "Numbers of partitions that must not be there.", elements="int"),
+            OptionSpec(
+                "present", "list", "Numbers of partitions that must be there.", elements="int"
+            ),
+            OptionSpec(
+                "absent", "list", "Numbers of partitions that must not be there.", elements="int"
+            ),
             PARTITION,
-            OptionSpec("filesystem_at_least", "str", "The least size of the file system in the partition."),
+            OptionSpec(
+                "filesystem_at_least", "str", "The least size of the file system in the partition."
+            ),
             SECTOR_SIZE,
             KEY_FILE,
         ),
@@ -272,9 +369,13 @@ _TASKS = (
         "watch",
         "One round by rules: the disks of this host that are nearly full grow.",
         (
-            OptionSpec("rules", "path", "The rules file, on the host that is watched.", required=True),
+            OptionSpec(
+                "rules", "path", "The rules file, on the host that is watched.", required=True
+            ),
             OptionSpec("connect", "str", "The URI of libvirt; what the rules say if left out."),
-            OptionSpec("metrics", "path", "Where metrics for Prometheus' textfile collector are written."),
+            OptionSpec(
+                "metrics", "path", "Where metrics for Prometheus' textfile collector are written."
+            ),
         ),
         running=True,
     ),

@@ -1,10 +1,11 @@
-"""Where plays are recorded: a folder a run of a playbook under $XDG_STATE_HOME/growdisk/plays, and a claim an image.
+"""Where plays are recorded below $XDG_STATE_HOME/growdisk: a folder a run, a claim an image.
 
-    plays/20261125-210000-ab12/run.json            what was asked, so that --resume asks the same
-    plays/20261125-210000-ab12/0-0.jsonl           the journal of the first host in the first play
-    images/<hash of the path>                      which run works on that image; locked while it does
+    plays/20261125-210000-ab12/run.json     what was asked, so that --resume asks the same
+    plays/20261125-210000-ab12/0-0.jsonl    the journal of the first host in the first play
+    images/<hash of the path>               which run works on that image; locked while it does
 
-A run that ended in order leaves nothing; one that was cut short leaves its folder, for --resume or --undo.
+A run that ended in order leaves nothing; one that was cut short leaves its folder, for --resume or
+--undo.
 """
 
 from __future__ import annotations
@@ -86,7 +87,10 @@ def unfinished_run(playbook: Path, verb: str) -> RunFolder:
 
 
 class Claims:
-    """The images of a run: nobody else's play touches them meanwhile. Released when the processes that have it end."""
+    """The images of a run: nobody else's play touches them meanwhile.
+
+    Released when the processes that have it end.
+    """
 
     def __init__(self, run: str) -> None:
         self._run = run
@@ -118,8 +122,13 @@ class Claims:
                 "play-unfinished",
                 "{image} is in the middle of a play",
                 "run {run} of {playbook} was cut short",
-                "growdisk run {playbook} --resume goes on; growdisk run {playbook} --undo takes it back",
-                {"image": image, "run": said, "playbook": Path(str(other.description().get("playbook")))},
+                "growdisk run {playbook} --resume goes on; growdisk run {playbook} --undo takes "
+                "it back",
+                {
+                    "image": image,
+                    "run": said,
+                    "playbook": Path(str(other.description().get("playbook"))),
+                },
             )
         os.ftruncate(fd, 0)
         os.pwrite(fd, self._run.encode(), 0)

@@ -1,4 +1,6 @@
-"""A task that had begun when its process died: how its image was before, and what its own run says of it now."""
+"""A task that had begun when its process died:
+how its image was before, and what its own run says of it now.
+"""
 
 from __future__ import annotations
 
@@ -21,8 +23,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TaskCheckpoint:
-    """What a task was about to touch. `run` is the last run recorded beside the image ("" for none), `size` the
-    virtual size in bytes (0 where it could not be read), `made` a file that was not there."""
+    """What a task was about to touch.
+
+    `run` is the last run recorded beside the image ("" for none), `size` the virtual size in bytes
+    (0 where it could not be read), `made` a file that was not there.
+    """
 
     image: Path | None
     run: str = ""
@@ -30,7 +35,9 @@ class TaskCheckpoint:
     made: Path | None = None
 
     def pinned(self, task: str, options: Mapping[str, object]) -> Mapping[str, object]:
-        """`image` has no run that would tell whether it was done: grown by an amount, it must not grow twice."""
+        """`image` has no run that would tell whether it was done:
+        grown by an amount, it must not grow twice.
+        """
         size = options.get("size")
         if task != "image" or not size or not self.size:
             return options
@@ -54,12 +61,16 @@ def state_before(image: Path | None, made: Path | None) -> TaskCheckpoint:
 
 
 def finished_before(
-    image: Path | None, run_before: str, options: Mapping[str, object], stop: StopRequest,
+    image: Path | None,
+    run_before: str,
+    options: Mapping[str, object],
+    stop: StopRequest,
     observer: Observer | None = None,
-) -> Outcome | None:  # fmt: skip
+) -> Outcome | None:
     """Finish what the task had begun on its image, in the direction in which it was going.
 
-    None where nothing of it is left, so that the task is to be done: it never began, or was taken back.
+    None where nothing of it is left, so that the task is to be done: it never began, or was taken
+    back.
     """
     if image is None or not image.exists():
         return None
@@ -77,7 +88,12 @@ def finished_before(
         return None
     outcome = outcome_of(result)
     swaps = swaps_of_run(RunDirectory.beside(image))
-    return Outcome(_changed(result), outcome.message, {**outcome.result, "result": "changed", **swaps}, outcome.diff)
+    return Outcome(
+        _changed(result),
+        outcome.message,
+        {**outcome.result, "result": "changed", **swaps},
+        outcome.diff,
+    )
 
 
 def _changed(result: Result) -> bool:

@@ -1,4 +1,6 @@
-"""One task on one host: condition, loop, the action itself, and what the playbook makes of its end."""
+"""One task on one host: condition, loop, the action itself,
+and what the playbook makes of its end.
+"""
 
 from __future__ import annotations
 
@@ -33,12 +35,21 @@ class Done:
 
 
 class TaskRun:
-    """`action` does growdisk's own tasks; `ignoring`: what the play says about errors. If `stopped`, a loop ends."""
+    """`action` does growdisk's own tasks; `ignoring`: what the play says about errors.
+
+    If `stopped`, a loop ends.
+    """
 
     def __init__(
-        self, play: str, task: Task, scope: Scope, action: TaskHandler, *, ignoring: object,
+        self,
+        play: str,
+        task: Task,
+        scope: Scope,
+        action: TaskHandler,
+        *,
+        ignoring: object,
         stopped: Callable[[], bool] = lambda: False,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._play, self._task, self._scope, self._handler = play, task, scope, action
         self._stopped = stopped
         self._ignoring = task.ignore_errors or ignoring
@@ -56,8 +67,14 @@ class TaskRun:
             ended.append(self._item(scope, label, str(number)))
             if self._stopped() and ended[-1][0].error is not None:
                 break
-        facts = {name: value for _, registered in ended for name, value in _facts_in(registered).items()}
-        return Done(tuple(report for report, _ in ended), _all_of([registered for _, registered in ended]), facts)
+        facts = {
+            name: value for _, registered in ended for name, value in _facts_in(registered).items()
+        }
+        return Done(
+            tuple(report for report, _ in ended),
+            _all_of([registered for _, registered in ended]),
+            facts,
+        )
 
     def refused(self, error: GrowdiskError) -> Done:
         """It is not even begun."""
@@ -70,11 +87,16 @@ class TaskRun:
         if not isinstance(items, Sequence) or isinstance(items, str):
             raise UsageError(f"{task.place}: loop is no list but {items!r}", hint="loop: [1, 2, 3]")
         for number, item in enumerate(items):
-            values = {control.loop_var: item, **({control.index_var: number} if control.index_var else {})}
+            values = {
+                control.loop_var: item,
+                **({control.index_var: number} if control.index_var else {}),
+            }
             scope = self._scope.with_final(values)
             yield scope, str(scope.filled_in(control.label, task.place) if control.label else item)
 
-    def _item(self, scope: Scope, label: str | None, number: str) -> tuple[TaskReport, dict[str, object]]:
+    def _item(
+        self, scope: Scope, label: str | None, number: str
+    ) -> tuple[TaskReport, dict[str, object]]:
         started = time.monotonic()
         try:
             if not scope.holds(self._task.when, self._task.place):
@@ -90,17 +112,29 @@ class TaskRun:
         task = self._task
         if not task.action.startswith(f"{NAMESPACE}."):
             return carry_out(task, scope)
-        given = {name: scope.filled_in(value, task.place_of(name)) for name, value in task.options.items()}
-        return self._handler(task, {name: value for name, value in given.items() if value is not OMIT}, number)
+        given = {
+            name: scope.filled_in(value, task.place_of(name))
+            for name, value in task.options.items()
+        }
+        return self._handler(
+            task, {name: value for name, value in given.items() if value is not OMIT}, number
+        )
 
     def _told(
         self, scope: Scope, outcome: Outcome, label: str | None, seconds: float
     ) -> tuple[TaskReport, dict[str, object]]:
         """The end as the playbook sees it: failed_when, changed_when, ignore_errors."""
-        result = {**outcome.result, "changed": outcome.changed, "failed": outcome.failed, "skipped": False}
+        result = {
+            **outcome.result,
+            "changed": outcome.changed,
+            "failed": outcome.failed,
+            "skipped": False,
+        }
         result.setdefault("msg", outcome.message)
         error, changed = outcome.error, outcome.changed
-        seen = scope.with_final({**_facts_in(result), **({self._task.register: result} if self._task.register else {})})
+        seen = scope.with_final(
+            {**_facts_in(result), **({self._task.register: result} if self._task.register else {})}
+        )
         try:
             if self._task.failed_when is not None:
                 error = self._judged(seen, error)
@@ -111,8 +145,14 @@ class TaskRun:
         result |= {"changed": changed, "failed": error is not None}
         state: State = "changed" if changed else "ok"
         if error is not None:
-            state = "ignored" if truth_of(scope.filled_in(self._ignoring, self._task.place)) else "failed"
-        told = Outcome(changed, str(error) if error else outcome.message, outcome.result, outcome.diff, error)
+            state = (
+                "ignored"
+                if truth_of(scope.filled_in(self._ignoring, self._task.place))
+                else "failed"
+            )
+        told = Outcome(
+            changed, str(error) if error else outcome.message, outcome.result, outcome.diff, error
+        )
         return self._report(state, told, label, seconds, error), result
 
     def _judged(self, scope: Scope, error: GrowdiskError | None) -> GrowdiskError | None:
@@ -122,15 +162,27 @@ class TaskRun:
         return error or fail_task(f"failed_when: {' and '.join(conditions)}")
 
     def _report(
-        self, state: State, outcome: Outcome, label: str | None, seconds: float, error: GrowdiskError | None
+        self,
+        state: State,
+        outcome: Outcome,
+        label: str | None,
+        seconds: float,
+        error: GrowdiskError | None,
     ) -> TaskReport:
         hidden = self._task.no_log
         return TaskReport(
-            self._play, str(self._name()), self._task.action, state,
-            "(not shown: no_log)" if hidden else outcome.message, seconds, label,
-            None if hidden or not outcome.result else dict(outcome.result), None if hidden else outcome.diff,
-            error_document(error) if error else None, error.exit_code if error else 0,
-        )  # fmt: skip
+            self._play,
+            str(self._name()),
+            self._task.action,
+            state,
+            "(not shown: no_log)" if hidden else outcome.message,
+            seconds,
+            label,
+            None if hidden or not outcome.result else dict(outcome.result),
+            None if hidden else outcome.diff,
+            error_document(error) if error else None,
+            error.exit_code if error else 0,
+        )
 
     def _name(self) -> object:
         try:
@@ -142,10 +194,12 @@ class TaskRun:
 def _all_of(results: Sequence[Mapping[str, object]]) -> dict[str, object]:
     """What register gets of a loop."""
     return {
-        "results": [dict(result) for result in results], "changed": any(r.get("changed") for r in results),
-        "failed": any(r.get("failed") for r in results), "msg": "All items completed",
+        "results": [dict(result) for result in results],
+        "changed": any(r.get("changed") for r in results),
+        "failed": any(r.get("failed") for r in results),
+        "msg": "All items completed",
         "skipped": bool(results) and all(r.get("skipped") for r in results),
-    }  # fmt: skip
+    }
 
 
 def _facts_in(registered: Mapping[str, object]) -> Mapping[str, object]:
@@ -153,7 +207,8 @@ def _facts_in(registered: Mapping[str, object]) -> Mapping[str, object]:
     return facts if isinstance(facts, Mapping) else {}
 
 
-# The few of Ansible's own tasks that playbooks need between growdisk's: debug, assert, fail, set_fact.
+# The few of Ansible's own tasks that playbooks need between growdisk's: debug, assert, fail,
+# set_fact.
 
 
 def fail_task(reason: str) -> Refused:
@@ -182,7 +237,9 @@ def _assert(task: Task, scope: Scope) -> Outcome:
         if not scope.holds([text], task.place_of("that")):
             told = task.options.get("fail_msg", task.options.get("msg", "Assertion failed"))
             message = str(scope.filled_in(told, task.place))
-            return failure(fail_task(f"{message} ({text})"), {"assertion": text, "evaluated_to": False})
+            return failure(
+                fail_task(f"{message} ({text})"), {"assertion": text, "evaluated_to": False}
+            )
     told = task.options.get("success_msg", "All assertions passed")
     return Outcome(changed=False, message=str(scope.filled_in(told, task.place)))
 

@@ -1,8 +1,8 @@
 """Finding free clusters without scanning the image: known holes first, then the end of the file.
 
-Holes are learned one refcount block at a time, once per opening, and from what is freed meanwhile. At the end of the
-file new refcount blocks (and, rarely, a longer refcount table) are put in front of the clusters that needed them, in
-one area that counts itself.
+Holes are learned one refcount block at a time, once per opening, and from what is freed meanwhile.
+At the end of the file new refcount blocks (and, rarely, a longer refcount table) are put in front
+of the clusters that needed them, in one area that counts itself.
 """
 
 from __future__ import annotations
@@ -49,15 +49,19 @@ class HeaderKeeper(Protocol):
 class Allocator:
     """Hands out clusters (count 1, in memory) and takes freed ones back."""
 
-    def __init__(self, file: ResizableDevice, path: Path, refcounts: Refcounts, keeper: HeaderKeeper) -> None:
+    def __init__(
+        self, file: ResizableDevice, path: Path, refcounts: Refcounts, keeper: HeaderKeeper
+    ) -> None:
         self._file, self._path, self._refcounts, self._keeper = file, path, refcounts, keeper
         self._geometry = refcounts.geometry
         self._holes: deque[Run] = deque()
         self._next_scan = 0  # block index; blocks before it have been searched for holes
-        self._in_use: list[int] = []  # clusters that held metadata when the search began, less what was released
+        # clusters that held metadata when the search began, less what was released
+        self._in_use: list[int] = []
         self._end = -1  # first cluster behind all used ones; found when first needed
         self.append_only = False  # new clusters only behind the end
-        self.released: list[Run] | None = None  # what has been released, while somebody wants to know
+        # what has been released, while somebody wants to know
+        self.released: list[Run] | None = None
 
     def allocate_some(self, wanted: int) -> Run:
         """Between 1 and `wanted` contiguous clusters, as (first, count)."""
@@ -91,10 +95,15 @@ class Allocator:
             self._note_free(first, count)
             if self.released is not None:
                 self.released.append((first, count))
-            del self._in_use[bisect_left(self._in_use, first) : bisect_left(self._in_use, first + count)]
+            del self._in_use[
+                bisect_left(self._in_use, first) : bisect_left(self._in_use, first + count)
+            ]
 
     def check_metadata(self) -> None:
-        """Raise ImageDamaged if metadata are counted as free. Otherwise that is found when such a cluster is wanted."""
+        """Raise ImageDamaged if metadata are counted as free.
+
+        Otherwise that is found when such a cluster is wanted.
+        """
         self._in_use = self._in_use or self._keeper.metadata_clusters()
         self._refuse_free_metadata(0, sys.maxsize)
 
@@ -122,9 +131,10 @@ class Allocator:
         return self._find_end() << self._geometry.cluster_bits
 
     def give_back(self, runs: Iterable[Run]) -> None:
-        """Give the host's room behind those of these clusters that are free now back. That must be durable.
+        """Give the host's room behind those of these clusters that are free now back.
 
-        The file is cut off behind the last other one. No other free cluster is touched: a count may be wrong.
+        That must be durable. The file is cut off behind the last other one. No other free cluster
+        is touched: a count may be wrong.
         """
         bits, end = self._geometry.cluster_bits, self._geometry.clusters(self._file.size)
         inside = []
@@ -141,9 +151,16 @@ class Allocator:
     def give_back_all(self) -> None:
         """The same for all free clusters, in an image whose counts have just been checked."""
         self.trim_file()
-        per_block, end = self._geometry.refblock_entries, self._find_end()  # a block device goes on for long behind it
-        blocks = [index for index in range(-(-end // per_block)) if self._refcounts.block(index) is not None]
-        self.give_back((index * per_block, min(per_block, end - index * per_block)) for index in blocks)
+        # a block device goes on for long behind it
+        per_block, end = self._geometry.refblock_entries, self._find_end()
+        blocks = [
+            index
+            for index in range(-(-end // per_block))
+            if self._refcounts.block(index) is not None
+        ]
+        self.give_back(
+            (index * per_block, min(per_block, end - index * per_block)) for index in blocks
+        )
 
     def _free_among(self, runs: Iterable[Run]) -> Iterator[Run]:
         """Those with the count 0, as [first, last), the last ones first."""
@@ -158,7 +175,9 @@ class Allocator:
         self._extend_file(first + count)
 
     def _note_free(self, first: int, count: int) -> None:
-        """Remember what became free in blocks that were searched already; the search finds the rest itself."""
+        """Remember what became free in blocks that were searched already;
+        the search finds the rest itself.
+        """
         per_block = self._geometry.refblock_entries
         while count > 0:
             index, entry = divmod(first, per_block)
@@ -186,13 +205,21 @@ class Allocator:
             self._holes.extend((index * per_block + a, b - a) for a, b in zero_runs(block, 0, stop))
 
     def _refuse_free_metadata(self, first: int, end: int) -> None:
-        """Never hand out a table: wrong counts are found before the clusters that they call free are used."""
-        for cluster in self._in_use[bisect_left(self._in_use, first) : bisect_left(self._in_use, end)]:
+        """Never hand out a table:
+        wrong counts are found before the clusters that they call free are used.
+        """
+        for cluster in self._in_use[
+            bisect_left(self._in_use, first) : bisect_left(self._in_use, end)
+        ]:
             if self._refcounts.peek(cluster) == 0:
-                raise damaged(self._path, f"cluster {cluster:#x} holds metadata and is counted as free")
+                raise damaged(
+                    self._path, f"cluster {cluster:#x} holds metadata and is counted as free"
+                )
 
     def _find_end(self) -> int:
-        """The first cluster behind all used ones: the file's end, moved back over clusters that are free."""
+        """The first cluster behind all used ones:
+        the file's end, moved back over clusters that are free.
+        """
         per_block = self._geometry.refblock_entries
         # A block device may be far longer than what the table can count.
         end = min(self._geometry.clusters(self._file.size), self._refcounts.covered)
@@ -208,7 +235,9 @@ class Allocator:
         return end
 
     def _append(self, count: int) -> int:
-        """`count` clusters behind the end, with the refcount blocks and table that are missing for them in front."""
+        """`count` clusters behind the end, with the refcount blocks and table that
+        are missing for them in front.
+        """
         start = self._free_end(count)
         blocks, table_clusters = self._missing(start, count)
         first = start + table_clusters + len(blocks)
@@ -234,7 +263,9 @@ class Allocator:
         return first
 
     def _free_end(self, count: int) -> int:
-        """The first place at or behind the end where `count` clusters and the blocks for them are free."""
+        """The first place at or behind the end where `count` clusters
+        and the blocks for them are free.
+        """
         while not self._refcounts.all_equal(self._end, needed := count + self._span(count), 0):
             per_block = self._geometry.refblock_entries
             index = (self._end + needed - 1) // per_block
@@ -247,27 +278,37 @@ class Allocator:
         return 2 + 2 * count // self._geometry.refblock_entries
 
     def _missing(self, start: int, count: int) -> tuple[list[int], int]:
-        """The indices of missing blocks for an area from `start`, and the clusters of a longer table (0 if it fits)."""
+        """The indices of missing blocks for an area from `start`,
+        and the clusters of a longer table (0 if it fits).
+        """
         per_block, cluster_size = self._geometry.refblock_entries, self._geometry.cluster_size
         blocks: list[int] = []
         table_clusters = 0
         while True:
             end = start + table_clusters + len(blocks) + count
             indices = range(start // per_block, (end - 1) // per_block + 1)
-            missing = [i for i in indices if i >= len(self._refcounts.table) or not self._refcounts.table[i]]
+            missing = [
+                i
+                for i in indices
+                if i >= len(self._refcounts.table) or not self._refcounts.table[i]
+            ]
             longer = 0
             if indices[-1] >= len(self._refcounts.table):
                 wanted = indices[-1] + 1
                 longer = -(-(wanted + wanted // 2) * 8 // cluster_size)
                 longer = min(longer, max(MAX_REFTABLE_BYTES // cluster_size, 1))
                 if wanted * 8 > MAX_REFTABLE_BYTES:
-                    raise ImageUnsupported(self._path, reason="its refcount table cannot grow beyond 8 MiB")
+                    raise ImageUnsupported(
+                        self._path, reason="its refcount table cannot grow beyond 8 MiB"
+                    )
             if len(missing) == len(blocks) and longer <= table_clusters:
                 return missing, table_clusters
             blocks, table_clusters = missing, max(longer, table_clusters)
 
     def _move_table(self, start: int, clusters: int) -> None:
-        """Write the longer table, then switch to it by one header write; the old one is free afterwards."""
+        """Write the longer table, then switch to it by one header write;
+        the old one is free afterwards.
+        """
         old = self._keeper.header
         offset = start << self._geometry.cluster_bits
         self._refcounts.write_table_copy(offset, clusters * self._geometry.cluster_size // 8)

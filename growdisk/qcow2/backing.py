@@ -1,7 +1,7 @@
-"""The backing chain: loops refused, every layer locked for reading. What its names mean: named_files.py.
+"""The backing chain: loops refused, every layer locked for reading.
 
-A backing file without a recorded format is
-probed as QEMU does it; any other format than ours is refused, never taken for raw.
+What its names mean: named_files.py. A backing file without a recorded format is probed as QEMU does
+it; any other format than ours is refused, never taken for raw.
 """
 
 from __future__ import annotations
@@ -28,8 +28,13 @@ _DEEP, _CALLS_PER_LAYER = 40, 50
 OpenQcow2 = Callable[[Path, tuple[Path, ...]], BlockDevice]
 
 
-def open_backing(image: Path, header: Header, above: tuple[Path, ...], open_qcow2: OpenQcow2) -> BlockDevice | None:
-    """The opened backing file of an image, or None if it has none. `above`: the real paths of the layers on top."""
+def open_backing(
+    image: Path, header: Header, above: tuple[Path, ...], open_qcow2: OpenQcow2
+) -> BlockDevice | None:
+    """The opened backing file of an image, or None if it has none.
+
+    `above`: the real paths of the layers on top.
+    """
     if header.backing_file is None:
         return None
     path = backing_path(image, header.backing_file)
@@ -37,9 +42,11 @@ def open_backing(image: Path, header: Header, above: tuple[Path, ...], open_qcow
     chain = (*above, real(image))
     if real(path) in chain:
         raise ImageUnsupported(
-            image, reason=f"its backing file '{header.backing_file}' is an image of its own chain",
-            hint="give one of them another backing file (growdisk image rebase --unsafe); nothing was changed",
-        )  # fmt: skip
+            image,
+            reason=f"its backing file '{header.backing_file}' is an image of its own chain",
+            hint="give one of them another backing file (growdisk image rebase --unsafe); nothing "
+            "was changed",
+        )
     if len(chain) > MAX_DEPTH:
         raise ImageUnsupported(image, reason=f"its backing chain has more than {MAX_DEPTH} layers")
     if len(chain) > _DEEP:  # a read goes down through all layers, in several calls each
@@ -51,23 +58,42 @@ def open_backing(image: Path, header: Header, above: tuple[Path, ...], open_qcow
         return open_qcow2(path, chain)
     if kind == "raw" or kind == ("host_device" if path.is_block_device() else "file"):
         return RawFile.open_disk(path)
-    raise ImageUnsupported(image, reason=f"its backing file has the format '{kind}'; growdisk knows qcow2 and raw")
+    raise ImageUnsupported(
+        image, reason=f"its backing file has the format '{kind}'; growdisk knows qcow2 and raw"
+    )
 
 
-def with_backing(header: Header, path: Path, name: str | None, backing_format: str | None) -> Header:
-    """The header of the image at `path` with another backing file, or none. ImageUnsupported if it does not fit."""
-    kept = tuple(extension for extension in header.extensions if extension.type != Extension.BACKING_FORMAT)
-    named = (Extension(Extension.BACKING_FORMAT, backing_format.encode()),) if name and backing_format else ()
+def with_backing(
+    header: Header, path: Path, name: str | None, backing_format: str | None
+) -> Header:
+    """The header of the image at `path` with another backing file, or none.
+
+    ImageUnsupported if it does not fit.
+    """
+    kept = tuple(
+        extension for extension in header.extensions if extension.type != Extension.BACKING_FORMAT
+    )
+    named = (
+        (Extension(Extension.BACKING_FORMAT, backing_format.encode()),)
+        if name and backing_format
+        else ()
+    )
     changed = replace(header, backing_file=name, extensions=named + kept)
     if len(changed.to_bytes()) > ATOMIC:  # the names of features are a courtesy
         kept = tuple(extension for extension in kept if extension.type != Extension.FEATURE_NAMES)
         changed = replace(header, backing_file=name, extensions=named + kept)
     if name and header.autoclear & Autoclear.RAW_DATA_FILE:
-        reason = "its external data file is a raw image of its own, which cannot lie on a backing file"
-        raise ImageUnsupported(path, reason, "convert it to a qcow2 image without a raw data file first")
+        reason = (
+            "its external data file is a raw image of its own, which cannot lie on a backing file"
+        )
+        raise ImageUnsupported(
+            path, reason, "convert it to a qcow2 image without a raw data file first"
+        )
     length = len(os.fsencode(name or ""))
     if length > MAX_BACKING_NAME or len(changed.to_bytes()) > header.cluster_size:
-        raise ImageUnsupported(path, reason=f"the name of a backing file ({length} bytes) does not fit into its header")
+        raise ImageUnsupported(
+            path, reason=f"the name of a backing file ({length} bytes) does not fit into its header"
+        )
     return changed
 
 

@@ -1,4 +1,6 @@
-"""Persistent dirty bitmaps taken along: moved with all their clusters, or written anew into another image."""
+"""Persistent dirty bitmaps taken along:
+moved with all their clusters, or written anew into another image.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +50,10 @@ class MovedBitmaps:
             for index, word in enumerate(words):
                 if word & OFFSET_MASK:
                     moved[index] = place << bits
-                    yield place << bits, self._file.read(word & OFFSET_MASK, self._header.cluster_size)
+                    yield (
+                        place << bits,
+                        self._file.read(word & OFFSET_MASK, self._header.cluster_size),
+                    )
                     place += 1
             yield bitmap.table_offset, dump_table(moved)
 
@@ -61,7 +66,9 @@ class BitmapSource:
         self.bitmaps = directory.bitmaps
 
     def chunks(self, bitmap: Bitmap, length: int) -> Iterator[bytes | bool]:
-        """The stream in pieces of `length` bytes; False or True where the table tells that no bit is set, or all."""
+        """The stream in pieces of `length` bytes;
+        False or True where the table tells that no bit is set, or all.
+        """
         words, size = read_table(self._file, bitmap), self._header.cluster_size
         for start in range(0, len(words) * size, length):
             pieces = range(start // size, -(-(start + length) // size))
@@ -90,13 +97,20 @@ def add_bitmaps(metadata: Metadata, source: BitmapSource) -> None:
     metadata.flush()
     old = metadata.header
     header = replace(
-        old, extensions=(directory.extension(), *old.extensions), autoclear=int(old.autoclear | Autoclear.BITMAPS)
+        old,
+        extensions=(directory.extension(), *old.extensions),
+        autoclear=int(old.autoclear | Autoclear.BITMAPS),
     )
-    if len(header.to_bytes()) > header.cluster_size:  # only in clusters of 512 bytes: the names are a courtesy
-        needed = tuple(other for other in header.extensions if other.type != Extension.FEATURE_NAMES)
+    # only in clusters of 512 bytes: the names are a courtesy
+    if len(header.to_bytes()) > header.cluster_size:
+        needed = tuple(
+            other for other in header.extensions if other.type != Extension.FEATURE_NAMES
+        )
         header = replace(header, extensions=needed)
     if len(header.to_bytes()) > header.cluster_size:
-        raise ImageUnsupported(metadata.path, reason="its header has no room for bitmaps", hint="use larger clusters")
+        raise ImageUnsupported(
+            metadata.path, reason="its header has no room for bitmaps", hint="use larger clusters"
+        )
     metadata.switch(header, 0, header.to_bytes().ljust(len(old.to_bytes()), b"\0"))
 
 

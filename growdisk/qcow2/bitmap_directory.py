@@ -1,7 +1,8 @@
 """The directory of persistent dirty bitmaps: its entries, read with all their checks.
 
-Whoever keeps bitmaps up to date must be sure of every number in them; otherwise they are better dropped. So there are
-all of them or none. Follows QEMU's docs/interop/qcow2 ("Bitmaps extension", "Bitmaps").
+Whoever keeps bitmaps up to date must be sure of every number in them; otherwise they are better
+dropped. So there are all of them or none. Follows QEMU's docs/interop/qcow2 ("Bitmaps extension",
+"Bitmaps").
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from growdisk.qcow2.refcounts import Run
 from growdisk.qcow2.tables import load_table
 
 _EXTENSION = struct.Struct(">IIQQ")  # number of bitmaps, reserved, directory size, directory offset
-_ENTRY = struct.Struct(">QIIBBHI")  # table offset, table size, flags, type, granularity, name size, extra size
+# table offset, table size, flags, type, granularity, name size, extra size
+_ENTRY = struct.Struct(">QIIBBHI")
 IN_USE, AUTO = 1, 2
 ALL_ONES = 1  # a table entry without a cluster
 _KNOWN_FLAGS = IN_USE | AUTO
@@ -62,7 +64,13 @@ class Bitmap:
 
     def to_bytes(self) -> bytes:
         fixed = _ENTRY.pack(
-            self.table_offset, self.table_size, self.flags, _TRACKING, self.granularity_bits, len(self.name), 0
+            self.table_offset,
+            self.table_size,
+            self.flags,
+            _TRACKING,
+            self.granularity_bits,
+            len(self.name),
+            0,
         )
         entry = fixed + self.name
         return entry + bytes(-len(entry) % 8)
@@ -84,18 +92,27 @@ class Directory:
 
 
 def read_directory(file: BlockDevice, header: Header) -> Directory | None:
-    """The directory of an image with valid bitmaps; None if there is none, or one that cannot be kept up to date."""
+    """The directory of an image with valid bitmaps;
+    None if there is none, or one that cannot be kept up to date.
+    """
     extension = header.extension(Extension.BITMAPS) or b""
     if not header.autoclear & Autoclear.BITMAPS or len(extension) != _EXTENSION.size:
         return None
     count, reserved, size, offset = _EXTENSION.unpack(extension)
-    if reserved or not 0 < size <= _MAX_DIRECTORY or offset % header.cluster_size or offset + size > file.size:
+    if (
+        reserved
+        or not 0 < size <= _MAX_DIRECTORY
+        or offset % header.cluster_size
+        or offset + size > file.size
+    ):
         return None
     bitmaps = _parse(file.read(offset, size))
     directory = Directory(offset, bitmaps)
     if len(bitmaps) != count or sum(bitmap.table_size for bitmap in bitmaps) > MAX_TABLE_ENTRIES:
         return None
-    whole = len(directory.to_bytes()) == size and all(_is_possible(bitmap, file, header) for bitmap in bitmaps)
+    whole = len(directory.to_bytes()) == size and all(
+        _is_possible(bitmap, file, header) for bitmap in bitmaps
+    )
     return directory if offset and whole else None
 
 
@@ -109,18 +126,32 @@ def directory_runs(file: BlockDevice, header: Header, directory: Directory) -> l
     runs = [(directory.offset >> bits, geometry.clusters(len(directory.to_bytes())))]
     for bitmap in directory.bitmaps:
         runs.append((bitmap.table_offset >> bits, geometry.clusters(8 * bitmap.table_size)))
-        runs += [((word & OFFSET_MASK) >> bits, 1) for word in read_table(file, bitmap) if word & OFFSET_MASK]
+        runs += [
+            ((word & OFFSET_MASK) >> bits, 1)
+            for word in read_table(file, bitmap)
+            if word & OFFSET_MASK
+        ]
     return runs
 
 
 def _parse(data: bytes) -> tuple[Bitmap, ...]:
-    """The entries as far as they are understood; what is left out is missed by the one who counts them."""
+    """The entries as far as they are understood;
+    what is left out is missed by the one who counts them.
+    """
     found: list[Bitmap] = []
     position = 0
     while position + _ENTRY.size <= len(data):
-        offset, size, flags, kind, granularity, name_size, extra = _ENTRY.unpack_from(data, position)
+        offset, size, flags, kind, granularity, name_size, extra = _ENTRY.unpack_from(
+            data, position
+        )
         name = data[position + _ENTRY.size : position + _ENTRY.size + name_size]
-        if extra or kind != _TRACKING or flags & ~_KNOWN_FLAGS or not 9 <= granularity <= 31 or not name:
+        if (
+            extra
+            or kind != _TRACKING
+            or flags & ~_KNOWN_FLAGS
+            or not 9 <= granularity <= 31
+            or not name
+        ):
             break
         found.append(Bitmap(name, offset, size, flags, granularity))
         position += -(-(_ENTRY.size + name_size) // 8) * 8
@@ -130,7 +161,11 @@ def _parse(data: bytes) -> tuple[Bitmap, ...]:
 def _is_possible(bitmap: Bitmap, file: BlockDevice, header: Header) -> bool:
     """Whether the table lies in the file, covers the disk, and names whole clusters of the file."""
     size, cluster_size = bitmap.table_size, header.cluster_size
-    if not bitmap.table_offset or bitmap.table_offset % cluster_size or bitmap.table_offset + 8 * size > file.size:
+    if (
+        not bitmap.table_offset
+        or bitmap.table_offset % cluster_size
+        or bitmap.table_offset + 8 * size > file.size
+    ):
         return False
     if bitmap.is_sound and size != bitmap.entries_for(header.size, cluster_size):
         return False
@@ -140,6 +175,11 @@ def _is_possible(bitmap: Bitmap, file: BlockDevice, header: Header) -> bool:
         return False  # else a small file could make us read for hours
     for word in words:
         offset = word & OFFSET_MASK
-        if word & _TABLE_RESERVED or offset % cluster_size or (offset and word & ALL_ONES) or offset >= file.size:
+        if (
+            word & _TABLE_RESERVED
+            or offset % cluster_size
+            or (offset and word & ALL_ONES)
+            or offset >= file.size
+        ):
             return False
     return True

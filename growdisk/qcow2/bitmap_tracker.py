@@ -2,8 +2,9 @@
 
     IN_USE on ─ sync ─▶ guest writes, noted in memory ─▶ bits and tables ─ sync ─▶ IN_USE off
 
-What dies in between leaves bitmaps that say of themselves that they know nothing. A bit may be set without need, never
-be missing; so bits are only added, and whoever changes everything sets them all.
+What dies in between leaves bitmaps that say of themselves that they know nothing. A bit may be set
+without need, never be missing; so bits are only added, and whoever changes everything sets them
+all.
 """
 
 from __future__ import annotations
@@ -36,13 +37,17 @@ class BitmapKeeper:
     def __init__(self, metadata: Metadata, directory: Directory) -> None:
         self.metadata = metadata
         self._directory = directory
-        #: What stands in the file is IN_USE for those whose indices are in here, and they are to be put away again.
+        #: What stands in the file is IN_USE for those whose indices are in here, and they are to be
+        #: put away again.
         self._open: set[int] = set()
-        self._marks: dict[tuple[int, int], bytearray | None] = {}  # (bitmap, table entry): new bits, None for all
+        # (bitmap, table entry): new bits, None for all
+        self._marks: dict[tuple[int, int], bytearray | None] = {}
 
     @classmethod
     def of(cls, metadata: Metadata) -> BitmapKeeper | None:
-        """The keeper of an image whose bitmaps can be kept; None if there are none, or none that can be believed."""
+        """The keeper of an image whose bitmaps can be kept;
+        None if there are none, or none that can be believed.
+        """
         directory = read_directory(metadata.file, metadata.header)
         if directory is None:
             return None
@@ -56,7 +61,9 @@ class BitmapKeeper:
     # --- before and after -------------------------------------------------------------------------
 
     def begin(self, *, everything: bool = False) -> None:
-        """Before guest bytes change (or `everything`, the size as well): those that will differ are in use."""
+        """Before guest bytes change (or `everything`, the size as well):
+        those that will differ are in use.
+        """
         new = {
             index
             for index, bitmap in enumerate(self._directory.bitmaps)
@@ -87,13 +94,20 @@ class BitmapKeeper:
     # --- another size -----------------------------------------------------------------------------
 
     def check_size(self, size: int) -> None:
-        """Raise ImageUnsupported, before anything is written, for a disk that a table could not cover."""
+        """Raise ImageUnsupported, before anything is written,
+        for a disk that a table could not cover.
+        """
         cluster_size = self.metadata.geometry.cluster_size
-        if any(b.entries_for(size, cluster_size) > MAX_TABLE_ENTRIES for b in self._directory.bitmaps if b.is_sound):
+        if any(
+            b.entries_for(size, cluster_size) > MAX_TABLE_ENTRIES
+            for b in self._directory.bitmaps
+            if b.is_sound
+        ):
             raise ImageUnsupported(
-                self.metadata.path, reason="one of its dirty bitmaps is too fine for a disk of that size",
+                self.metadata.path,
+                reason="one of its dirty bitmaps is too fine for a disk of that size",
                 hint="remove the bitmap (qemu-img bitmap --remove); growdisk has not changed it",
-            )  # fmt: skip
+            )
 
     def resized(self, size: int) -> None:
         """The disk has another size, after begin(everything=True): tables cover it. Durable.
@@ -113,11 +127,18 @@ class BitmapKeeper:
         metadata.sync()
         self._set_valid(valid=True)
         metadata.release(lost)
-        self._marks = {key: bits for key, bits in self._marks.items() if key[1] < bitmaps[key[0]].table_size}
+        self._marks = {
+            key: bits for key, bits in self._marks.items() if key[1] < bitmaps[key[0]].table_size
+        }
 
     def _with_size(self, bitmap: Bitmap, size: int) -> tuple[Bitmap, list[tuple[int, int]]]:
-        """The bitmap with a new table for a disk of `size` bytes, and the clusters that this sets free."""
-        bits, cluster_size = self.metadata.geometry.cluster_bits, self.metadata.geometry.cluster_size
+        """The bitmap with a new table for a disk of `size` bytes,
+        and the clusters that this sets free.
+        """
+        bits, cluster_size = (
+            self.metadata.geometry.cluster_bits,
+            self.metadata.geometry.cluster_size,
+        )
         words = read_table(self.metadata.file, bitmap)
         count = bitmap.entries_for(size, cluster_size)
         kept = words[:count] + array("Q", bytes(8 * max(count - len(words), 0)))
@@ -126,7 +147,9 @@ class BitmapKeeper:
         clusters = max(self.metadata.geometry.clusters(8 * count), 1)
         offset = self.metadata.allocator.allocate(clusters) << bits
         self.metadata.file.write(offset, dump_table(kept).ljust(clusters * cluster_size, b"\0"))
-        lost = [(bitmap.table_offset >> bits, self.metadata.geometry.clusters(8 * bitmap.table_size))]
+        lost = [
+            (bitmap.table_offset >> bits, self.metadata.geometry.clusters(8 * bitmap.table_size))
+        ]
         lost += [((word & OFFSET_MASK) >> bits, 1) for word in words[count:] if word & OFFSET_MASK]
         return replace(bitmap, table_offset=offset, table_size=count), lost
 
@@ -153,7 +176,9 @@ class BitmapKeeper:
                 _set_bits(bits, low, ((last - 1) % coverage >> bitmap.granularity_bits) + 1)
 
     def _store(self, index: int, bitmap: Bitmap) -> None:
-        """Bits first, where no table entry names them yet or the bitmap is in use anyway; then the table."""
+        """Bits first, where no table entry names them yet or the bitmap is
+        in use anyway; then the table.
+        """
         metadata, bits = self.metadata, self.metadata.geometry.cluster_bits
         words, lost = read_table(metadata.file, bitmap), []
         before = words[:]
@@ -197,7 +222,9 @@ class BitmapKeeper:
 
     def _set_valid(self, *, valid: bool) -> None:
         header = self.metadata.header
-        bits = header.autoclear | Autoclear.BITMAPS if valid else header.autoclear & ~Autoclear.BITMAPS
+        bits = (
+            header.autoclear | Autoclear.BITMAPS if valid else header.autoclear & ~Autoclear.BITMAPS
+        )
         changed = replace(header, autoclear=int(bits))
         self.metadata.switch(changed, FEATURES_OFFSET, changed.features_bytes())
 

@@ -1,8 +1,9 @@
-"""Persistent dirty bitmaps: only what is needed to name them, to drop them and to give their clusters back.
+"""Persistent dirty bitmaps:
+only what is needed to name them, to drop them and to give their clusters back.
 
-Who writes guest data without keeping the bitmaps up to date must clear their autoclear bit first; from then on nobody
-looks at them any more, and their clusters are merely lost until somebody frees them.
-Follows QEMU's docs/interop/qcow2 ("Bitmaps extension", "Bitmaps").
+Who writes guest data without keeping the bitmaps up to date must clear their autoclear bit first;
+from then on nobody looks at them any more, and their clusters are merely lost until somebody frees
+them. Follows QEMU's docs/interop/qcow2 ("Bitmaps extension", "Bitmaps").
 """
 
 from __future__ import annotations
@@ -23,16 +24,21 @@ if TYPE_CHECKING:
     from growdisk.qcow2.refcounts import Run
 
 _EXTENSION = struct.Struct(">IIQQ")  # number of bitmaps, reserved, directory size, directory offset
-_ENTRY = struct.Struct(">QIIBBHI")  # table offset, table size, flags, type, granularity, name size, extra size
+# table offset, table size, flags, type, granularity, name size, extra size
+_ENTRY = struct.Struct(">QIIBBHI")
 _MAX_DIRECTORY = 64 << 20
-_MAX_TABLE = 8 << 20  # a million clusters of bits; a longer one stays lost when its bitmap is dropped
+# a million clusters of bits; a longer one stays lost when its bitmap is dropped
+_MAX_TABLE = 8 << 20
 _MAX_BITMAPS = 65535
 _IN_USE, _AUTO = 1, 2
 
 
 @dataclass(frozen=True)
 class BitmapInfo:
-    """A bitmap as its directory entry tells of it. `in_use`: a writer died, so it says nothing any more."""
+    """A bitmap as its directory entry tells of it.
+
+    `in_use`: a writer died, so it says nothing any more.
+    """
 
     name: str
     granularity: int
@@ -49,7 +55,9 @@ def bitmap_infos(file: BlockDevice, header: Header) -> tuple[BitmapInfo, ...]:
 
 
 def bitmap_runs(file: BlockDevice, header: Header) -> list[Run]:
-    """All clusters of an image's valid bitmaps; nothing if they cannot be read (they stay lost then)."""
+    """All clusters of an image's valid bitmaps;
+    nothing if they cannot be read (they stay lost then).
+    """
     try:
         directory = _directory(file, header)
         if not directory:
@@ -84,10 +92,14 @@ def _infos(directory: bytes) -> Iterator[BitmapInfo]:
 def _tables(file: BlockDevice, header: Header, directory: bytes) -> Iterator[Run]:
     position = 0
     while position < len(directory):
-        table_offset, table_size, *_, name_size, extra_size = _ENTRY.unpack_from(directory, position)
+        table_offset, table_size, *_, name_size, extra_size = _ENTRY.unpack_from(
+            directory, position
+        )
         position += -(-(_ENTRY.size + extra_size + name_size) // 8) * 8
         if 8 * table_size > _MAX_TABLE:
-            raise ValueError("a bitmap table that cannot be true, or is too large to be worth reading")
+            raise ValueError(
+                "a bitmap table that cannot be true, or is too large to be worth reading"
+            )
         yield _run(header, table_offset, 8 * table_size)
         for entry in load_table(file.read(table_offset, 8 * table_size)):
             if entry & OFFSET_MASK:

@@ -1,12 +1,15 @@
-"""Writes an image anew without its unused clusters; snapshots, backing file and compressed clusters stay as they are.
+"""Writes an image anew without its unused clusters;
+snapshots, backing file and compressed clusters stay as they are.
 
-Unused: what nothing names, and what the host has nothing of (unbacked_clusters.py), with tables that name nothing else.
+Unused: what nothing names, and what the host has nothing of (unbacked_clusters.py), with tables
+that name nothing else.
 
-    header │ refcount table, blocks │ L1 tables │ snapshot table │ LUKS header │ bitmaps │ used clusters, in old order
+    header │ refcount table, blocks │ L1 tables │ snapshot table │ LUKS header │ bitmaps
+    │ used clusters, in old order
 
-Because the order stays, what was contiguous stays contiguous, and COPIED stays true: only offsets in tables change.
-Refcounts are counted anew. LUKS takes the place in the file as IV, so what moves there is
-decrypted and encrypted again; guest clusters in an external data file stay where they are.
+Because the order stays, what was contiguous stays contiguous, and COPIED stays true: only offsets
+in tables change. Refcounts are counted anew. LUKS takes the place in the file as IV, so what moves
+there is decrypted and encrypted again; guest clusters in an external data file stay where they are.
 """
 
 from __future__ import annotations
@@ -77,15 +80,23 @@ class _Layout:
 class Compactor:
     """Compacts one open image, whose tables must be sound and on disk."""
 
-    def __init__(self, metadata: Metadata, walker: Walker, snapshots: list[tuple[SnapshotEntry, array[int]]]) -> None:
+    def __init__(
+        self, metadata: Metadata, walker: Walker, snapshots: list[tuple[SnapshotEntry, array[int]]]
+    ) -> None:
         self._metadata, self._snapshots, self._geometry = metadata, snapshots, metadata.geometry
         self._walker = walker
         self._file, self._bits = metadata.file, metadata.geometry.cluster_bits
         self._tables = [metadata.l1, *(table for _, table in snapshots)]
         directory = read_directory(metadata.file, metadata.header)
-        self._bitmaps = MovedBitmaps(metadata.file, metadata.header, directory) if directory is not None else None
+        self._bitmaps = (
+            MovedBitmaps(metadata.file, metadata.header, directory)
+            if directory is not None
+            else None
+        )
         references = [walker.references(table) for table in self._tables]
-        taken = {offset >> self._bits for offset in self._l2_offsets()}.union(*(each.compressed for each in references))
+        taken = {offset >> self._bits for offset in self._l2_offsets()}.union(
+            *(each.compressed for each in references)
+        )
         self._hollow = Hollow.of(metadata.file, metadata.header, taken)
         self._empty = self._emptied(self._hollow) if self._hollow else frozenset[int]()
         left = self._hollow.left_of if self._hollow else list[Run]
@@ -119,7 +130,10 @@ class Compactor:
                 self._copy(first, count, layout.remap(first), target)
         self._write_l2_tables(layout, target)
         for cluster, table in zip(layout.l1, self._tables, strict=True):
-            entries = (0 if entry & OFFSET_MASK in self._empty else self._moved(entry, layout) for entry in table)
+            entries = (
+                0 if entry & OFFSET_MASK in self._empty else self._moved(entry, layout)
+                for entry in table
+            )
             target.write(cluster << self._bits, dump_table(array("Q", entries)))
         self._write_counts(layout, target)
         self._write_header(layout, target)
@@ -127,7 +141,9 @@ class Compactor:
     def _layout(self, used: list[Run]) -> _Layout:
         geometry = self._geometry
         l1_sizes = [geometry.clusters(8 * max(len(table), 1)) for table in self._tables]
-        list_size = geometry.clusters(len(dump_entries(tuple(entry for entry, _ in self._snapshots))))
+        list_size = geometry.clusters(
+            len(dump_entries(tuple(entry for entry, _ in self._snapshots)))
+        )
         luks_size = geometry.clusters(self._luks_place()[1])
         bitmaps_size = self._bitmaps.clusters if self._bitmaps is not None else 0
         fixed = 1 + sum(l1_sizes) + list_size + luks_size + bitmaps_size
@@ -139,7 +155,15 @@ class Compactor:
             position += size
         luks = position + list_size
         bitmaps = luks + luks_size
-        return _Layout(table_clusters, blocks, tuple(l1), position, luks, bitmaps, Remap(used, bitmaps + bitmaps_size))
+        return _Layout(
+            table_clusters,
+            blocks,
+            tuple(l1),
+            position,
+            luks,
+            bitmaps,
+            Remap(used, bitmaps + bitmaps_size),
+        )
 
     def _luks_place(self) -> tuple[int, int]:
         """Offset and length of the LUKS header; nothing where there is none."""
@@ -170,7 +194,9 @@ class Compactor:
         assert isinstance(source, EncryptedData)
         moved, zero = source.over(target), 0 if self._geometry.extended_l2 else ZERO
         for first, count in _joined(self._guest_runs(zero)):
-            for start, end in split_range(first << self._bits, (first + count) << self._bits, _CHUNK):
+            for start, end in split_range(
+                first << self._bits, (first + count) << self._bits, _CHUNK
+            ):
                 new = (layout.remap(first) - first << self._bits) + start
                 moved.write(new, source.read(start, end - start, 0), 0)
 
@@ -205,8 +231,13 @@ class Compactor:
     def _move_entries(self, table: array[int], layout: _Layout, splitter: RunSplitter) -> None:
         entries = self._entries(table)
         for number, (start, end) in enumerate(splitter.runs(entries)):
-            if number == _FRAGMENTED and (clusters := self._walker.plain_clusters(entries[start:])) is not None:
-                entries[start:] = array("Q", layout.remap.moved(entries[start:], clusters, self._bits))
+            if (
+                number == _FRAGMENTED
+                and (clusters := self._walker.plain_clusters(entries[start:])) is not None
+            ):
+                entries[start:] = array(
+                    "Q", layout.remap.moved(entries[start:], clusters, self._bits)
+                )
                 break
             moved = self._moved(entries[start], layout)
             if end - start == 1:
@@ -253,11 +284,15 @@ class Compactor:
             target.write(layout.snapshots << bits, dump_entries(entries))
         kept = Autoclear.RAW_DATA_FILE | (Autoclear.BITMAPS if self._bitmaps is not None else 0)
         header = replace(
-            old, l1_offset=layout.l1[0] << bits, reftable_offset=1 << bits, reftable_clusters=layout.table_clusters,
+            old,
+            l1_offset=layout.l1[0] << bits,
+            reftable_offset=1 << bits,
+            reftable_clusters=layout.table_clusters,
             snapshots_offset=layout.snapshots << bits if entries else 0,
-            autoclear=int(old.autoclear & kept), incompatible=old.incompatible & ~Incompatible.DIRTY,
+            autoclear=int(old.autoclear & kept),
+            incompatible=old.incompatible & ~Incompatible.DIRTY,
             extensions=tuple(self._moved_extensions(layout)),
-        )  # fmt: skip
+        )
         target.write(0, header.to_bytes())
         if self._bitmaps is not None:
             for offset, data in self._bitmaps.placed(layout.bitmaps)[1]:
@@ -267,7 +302,9 @@ class Compactor:
         for extension in self._metadata.header.extensions:
             if extension.type == Extension.CRYPTO:
                 place = (layout.luks << self._bits, self._luks_place()[1])
-                yield Extension(Extension.CRYPTO, b"".join(number.to_bytes(8, "big") for number in place))
+                yield Extension(
+                    Extension.CRYPTO, b"".join(number.to_bytes(8, "big") for number in place)
+                )
             elif extension.type != Extension.BITMAPS:
                 yield extension
             elif self._bitmaps is not None:
@@ -278,11 +315,16 @@ def refuse_uncompactable(metadata: Metadata) -> None:
     """What cannot be moved by changing offsets, or is not understood here."""
     header, reason = metadata.header, None
     if header.crypt_method == LUKS and metadata.is_locked and metadata.data_file is None:
-        raise KeyNeeded(metadata.path, "it is encrypted by the place of each cluster in the file, and these will move")
+        raise KeyNeeded(
+            metadata.path,
+            "it is encrypted by the place of each cluster in the file, and these will move",
+        )
     if header.autoclear & Autoclear.GROWDISK_RUN:
         reason = "an unfinished run of growdisk needs its snapshots"
     if reason is not None:
-        raise ImageUnsupported(metadata.path, reason=reason, hint="convert it instead; it has not been changed")
+        raise ImageUnsupported(
+            metadata.path, reason=reason, hint="convert it instead; it has not been changed"
+        )
 
 
 def _joined(runs: Iterable[Run]) -> list[Run]:

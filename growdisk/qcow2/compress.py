@@ -1,7 +1,8 @@
 """Compressed clusters: deflate without header, and zstd (zstd.py).
 
-The length in an L2 entry is rounded up to sectors, so trailing bytes belong to somebody else and are ignored. Both
-libraries let go of the interpreter while they work, so threads compress in parallel.
+The length in an L2 entry is rounded up to sectors, so trailing bytes belong to somebody else and
+are ignored. Both libraries let go of the interpreter while they work, so threads compress in
+parallel.
 """
 
 from __future__ import annotations
@@ -25,22 +26,29 @@ _LEVEL, _MEMORY_LEVEL = 5, 8
 
 @dataclass(frozen=True)
 class CompressedCluster:
-    """Guest bytes `data` from `offset` on; `packed`: the whole cluster compressed, None where that saves nothing."""
+    """Guest bytes `data` from `offset` on; `packed`:
+    the whole cluster compressed, None where that saves nothing.
+    """
 
     offset: int
     data: bytes | memoryview
     packed: bytes | None
 
     @classmethod
-    def of(cls, offset: int, data: bytes | memoryview, cluster_size: int, compress: Compressor) -> CompressedCluster:
+    def of(
+        cls, offset: int, data: bytes | memoryview, cluster_size: int, compress: Compressor
+    ) -> CompressedCluster:
         if offset % cluster_size or not 0 < len(data) <= cluster_size:
-            raise ValueError(f"{len(data)} bytes at {offset:#x} are not a cluster of {cluster_size:#x} bytes")
+            raise ValueError(
+                f"{len(data)} bytes at {offset:#x} are not a cluster of {cluster_size:#x} bytes"
+            )
         whole = data if len(data) == cluster_size else bytes(data).ljust(cluster_size, b"\0")
         return cls(offset, data, compress(whole))
 
 
 def unpacker(compression_type: int) -> Unpacker:
-    """The function (data, buffer of a cluster) for a header's compression type, for any thread; or ToolMissing.
+    """The function (data, buffer of a cluster) for a header's compression type,
+    for any thread; or ToolMissing.
 
     Both have to be writable. It raises ValueError for data that are not a whole cluster.
     """

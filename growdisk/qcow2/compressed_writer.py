@@ -1,10 +1,12 @@
-"""Writing compressed clusters: several share a host cluster, byte behind byte, and each counts one reference.
+"""Writing compressed clusters:
+several share a host cluster, byte behind byte, and each counts one reference.
 
     host cluster 7                     host cluster 8
     ├── A ──┼──── B ────┼── C (begins) ┼─ (ends) ─┼─ free ...      counts: 3, then 1
 
-The free rest of the last one is used as long as the last entry written into it still stands in its L2 table: then the
-cluster cannot have been given back meanwhile. Spanning two clusters is allowed only where these are neighbours.
+The free rest of the last one is used as long as the last entry written into it still stands in its
+L2 table: then the cluster cannot have been given back meanwhile. Spanning two clusters is allowed
+only where these are neighbours.
 """
 
 from __future__ import annotations
@@ -25,7 +27,9 @@ _MAX_OFFSET = 1 << 56
 
 @dataclass(frozen=True)
 class _Last:
-    """The compressed cluster written last: where the guest has it, its entry, and the first byte behind it."""
+    """The compressed cluster written last:
+    where the guest has it, its entry, and the first byte behind it.
+    """
 
     guest_offset: int
     entry: int
@@ -35,8 +39,15 @@ class _Last:
 class CompressedWriter:
     """Puts compressed clusters into one open image."""
 
-    def __init__(self, metadata: Metadata, mapping: Mapping, reader: Reader, writer: Writer) -> None:
-        self._metadata, self._mapping, self._reader, self._writer = metadata, mapping, reader, writer
+    def __init__(
+        self, metadata: Metadata, mapping: Mapping, reader: Reader, writer: Writer
+    ) -> None:
+        self._metadata, self._mapping, self._reader, self._writer = (
+            metadata,
+            mapping,
+            reader,
+            writer,
+        )
         self._geometry = metadata.geometry
         self._last: _Last | None = None
         self._compress: Compressor | None = None
@@ -56,16 +67,28 @@ class CompressedWriter:
         return CompressedCluster.of(offset, data, self.cluster_size, self.compress)
 
     def check(self, cluster: CompressedCluster) -> None:
-        """Raise, before anything is written, for what is no cluster and for images that cannot have compressed ones."""
+        """Raise, before anything is written, for what is no cluster and for images
+        that cannot have compressed ones.
+        """
         if self._metadata.header.crypt_method:
-            raise ImageUnsupported(self._metadata.path, reason="an encrypted image has no compressed clusters")
+            raise ImageUnsupported(
+                self._metadata.path, reason="an encrypted image has no compressed clusters"
+            )
         if self._metadata.data_file is not None:
-            raise ImageUnsupported(self._metadata.path, reason="an external data file has no compressed clusters")
+            raise ImageUnsupported(
+                self._metadata.path, reason="an external data file has no compressed clusters"
+            )
         if not self._ends_with_disk_or_cluster(cluster):
-            raise ValueError(f"{len(cluster.data)} bytes at {cluster.offset:#x} are neither a cluster nor the last one")
+            raise ValueError(
+                f"{len(cluster.data)} bytes at {cluster.offset:#x} are neither a cluster nor the "
+                "last one"
+            )
 
     def write(self, cluster: CompressedCluster) -> None:
-        """Replace what the guest has in this cluster. As a normal write where compression saves nothing."""
+        """Replace what the guest has in this cluster.
+
+        As a normal write where compression saves nothing.
+        """
         if cluster.packed is None or not self._write_packed(cluster.offset, cluster.packed):
             self._writer.write(cluster.offset, memoryview(cluster.data))
         self._metadata.relieve()
@@ -114,7 +137,9 @@ class CompressedWriter:
         return cluster << bits
 
     def _free_from(self) -> int:
-        """The first free byte of a cluster that compressed data share; 0 if there is no such cluster."""
+        """The first free byte of a cluster that compressed data share;
+        0 if there is no such cluster.
+        """
         last, coverage = self._last, self._geometry.l2_coverage
         if last is None or last.guest_offset // coverage >= len(self._metadata.l1):
             return 0
@@ -125,4 +150,6 @@ class CompressedWriter:
         return last.end
 
     def _give_back(self, place: CompressedRange) -> None:
-        self._metadata.allocator.release([(cluster, 1) for cluster in place.clusters(self._geometry.cluster_bits)])
+        self._metadata.allocator.release(
+            [(cluster, 1) for cluster in place.clusters(self._geometry.cluster_bits)]
+        )

@@ -1,7 +1,8 @@
-"""Making a new, empty image: header, refcount table and blocks, L1 table, encryption header, one behind the other.
+"""Making a new, empty image:
+header, refcount table and blocks, L1 table, encryption header, one behind the other.
 
-All of it is written before anything depends on it and synced with its directory, so the image is there whole or the
-file can be removed.
+All of it is written before anything depends on it and synced with its directory, so the image is
+there whole or the file can be removed.
 """
 
 from __future__ import annotations
@@ -45,14 +46,15 @@ def create(
 ) -> Path | None:
     """Create an empty image of `size` bytes. FileExistsError if `path` exists.
 
-    It is durable when this returns, unless the caller sees to that (`synced_later`), for file and directory.
-    Returns where its external data file is, if it has one: that is created, too, and must not exist.
+    It is durable when this returns, unless the caller sees to that (`synced_later`), for file and
+    directory. Returns where its external data file is, if it has one: that is created, too, and
+    must not exist.
 
-    The name of the backing file is stored as given; a relative one counts from the image's directory, as that of the
-    data file does. A block device is written in place.
-    `key`: encrypt with LUKS under this passphrase; trying one takes `key_seconds` on a machine like this. `luks`: with
-    this encryption header of another image (luks_header) instead.
-    Raises ImageUnsupported, with nothing written, for what the format does not allow.
+    The name of the backing file is stored as given; a relative one counts from the image's
+    directory, as that of the data file does. A block device is written in place. `key`: encrypt
+    with LUKS under this passphrase; trying one takes `key_seconds` on a machine like this. `luks`:
+    with this encryption header of another image (luks_header) instead. Raises ImageUnsupported,
+    with nothing written, for what the format does not allow.
     """
     luks = _new_luks(path, key, key_seconds) if key is not None else luks
     header = _plan(path, size, options, backing, backing_format, luks)
@@ -98,15 +100,20 @@ def _new_data_file(path: Path, size: int) -> RawFile:
 def _new_luks(path: Path, key: bytes, seconds: float) -> bytes:
     if b"\0" in key or key.decode(errors="ignore").encode() != key:
         raise ImageUnsupported(
-            path, reason="its passphrase is no text (UTF-8), and QEMU takes no other: no machine could use it",
+            path,
+            reason="its passphrase is no text (UTF-8), and QEMU takes no other: no machine could "
+            "use it",
             hint="make a text of it: base64 -w0 KEYFILE > NEWFILE; nothing was written",
-        )  # fmt: skip
-    from growdisk.qcow2.luks import new_luks  # the library behind it is loaded for encrypted images only
+        )
+    # the library behind it is loaded for encrypted images only
+    from growdisk.qcow2.luks import new_luks
 
     return new_luks(key, seconds)
 
 
-def _preallocate(file: RawFile, path: Path, header: Header, options: CreateOptions, data_file: RawFile | None) -> None:
+def _preallocate(
+    file: RawFile, path: Path, header: Header, options: CreateOptions, data_file: RawFile | None
+) -> None:
     metadata = Metadata(file, path, header, data_file=data_file)
     mapping = SubclusterMapping(metadata) if options.extended_l2 else Mapping(metadata)
     Preallocator(metadata, mapping).fill(
@@ -116,17 +123,26 @@ def _preallocate(file: RawFile, path: Path, header: Header, options: CreateOptio
 
 
 def _plan(
-    path: Path, size: int, options: CreateOptions, backing: Path | str | None, backing_format: str | None, luks: bytes
+    path: Path,
+    size: int,
+    options: CreateOptions,
+    backing: Path | str | None,
+    backing_format: str | None,
+    luks: bytes,
 ) -> Header:
     """The header of the image to be. ImageUnsupported for what the format does not allow."""
     problem = options.problem(size, backed=backing is not None, encrypted=bool(luks))
     if backing is not None and len(os.fsencode(backing)) > MAX_BACKING_NAME:
         problem = f"the name of a backing file has at most {MAX_BACKING_NAME} bytes"
     if problem is not None:
-        raise ImageUnsupported(path, reason=problem, hint="choose other options; nothing was written")
+        raise ImageUnsupported(
+            path, reason=problem, hint="choose other options; nothing was written"
+        )
     version, geometry = options.version, options.geometry
     l1_size = max(geometry.l1_entries(size), 1)
-    table_clusters, blocks = refcount_area(geometry, 1 + geometry.clusters(8 * l1_size) + geometry.clusters(len(luks)))
+    table_clusters, blocks = refcount_area(
+        geometry, 1 + geometry.clusters(8 * l1_size) + geometry.clusters(len(luks))
+    )
     header = Header(
         version=version,
         cluster_bits=geometry.cluster_bits,
@@ -149,12 +165,19 @@ def _plan(
     )
     if luks:
         place = struct.pack(">QQ", _clusters(header, b"") << header.cluster_bits, len(luks))
-        header = replace(header, extensions=(Extension(Extension.CRYPTO, place), *header.extensions))
-    if len(header.to_bytes()) > header.cluster_size:  # only in clusters of 512 bytes: the names are a courtesy
-        needed = tuple(other for other in header.extensions if other.type != Extension.FEATURE_NAMES)
+        header = replace(
+            header, extensions=(Extension(Extension.CRYPTO, place), *header.extensions)
+        )
+    # only in clusters of 512 bytes: the names are a courtesy
+    if len(header.to_bytes()) > header.cluster_size:
+        needed = tuple(
+            other for other in header.extensions if other.type != Extension.FEATURE_NAMES
+        )
         header = replace(header, extensions=needed)
     if len(header.to_bytes()) > header.cluster_size:
-        raise ImageUnsupported(path, reason="the names of its other files do not fit into one cluster")
+        raise ImageUnsupported(
+            path, reason="the names of its other files do not fit into one cluster"
+        )
     return header
 
 
@@ -176,11 +199,17 @@ def _data_path(image: Path, name: str) -> Path:
     return image.absolute().parent / name
 
 
-def _extensions(path: Path, options: CreateOptions, backing_format: str | None) -> tuple[Extension, ...]:
+def _extensions(
+    path: Path, options: CreateOptions, backing_format: str | None
+) -> tuple[Extension, ...]:
     name = os.fsencode(_data_path(path, options.data_file)) if options.data_file else b""
     data = (Extension(Extension.DATA_FILE, name),) if name else ()
-    named = (Extension(Extension.BACKING_FORMAT, backing_format.encode()),) if backing_format else ()
-    names = (Extension(Extension.FEATURE_NAMES, feature_name_table()),) if options.version == 3 else ()
+    named = (
+        (Extension(Extension.BACKING_FORMAT, backing_format.encode()),) if backing_format else ()
+    )
+    names = (
+        (Extension(Extension.FEATURE_NAMES, feature_name_table()),) if options.version == 3 else ()
+    )
     return named + data + names
 
 

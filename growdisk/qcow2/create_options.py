@@ -1,6 +1,8 @@
-"""What a new image may be: the options of `qemu-img create -o`, by QEMU's names, and what they must agree on.
+"""What a new image may be:
+the options of `qemu-img create -o`, by QEMU's names, and what they must agree on.
 
-Version 2 ("0.10") knows nothing but clusters of any size: every other option here needs version 3 ("1.1").
+Version 2 ("0.10") knows nothing but clusters of any size: every other option here needs version 3
+("1.1").
 """
 
 from __future__ import annotations
@@ -46,7 +48,8 @@ class CreateOptions:
 
     @classmethod
     def parse(cls, text: str) -> CreateOptions:
-        """`cluster_size=4k,compat=0.10,...` as qemu-img's -o takes it, with `,,` for a comma in a value.
+        """`cluster_size=4k,compat=0.10,...` as qemu-img's -o takes it,
+        with `,,` for a comma in a value.
 
         UsageError for what it does not know.
         """
@@ -56,7 +59,10 @@ class CreateOptions:
             name, equals, value = word.partition("=")
             if not equals or name not in cls.__match_args__:
                 known = ", ".join(cls.__match_args__)
-                raise UsageError(f"'{word}' is not an option of a qcow2 image", hint=f"write NAME=VALUE; NAME: {known}")
+                raise UsageError(
+                    f"'{word}' is not an option of a qcow2 image",
+                    hint=f"write NAME=VALUE; NAME: {known}",
+                )
             options = replace(options, **{name: _value(name, value)})  # type: ignore[arg-type]
         return options
 
@@ -66,15 +72,26 @@ class CreateOptions:
 
     @property
     def geometry(self) -> Geometry:
-        return Geometry(self.cluster_size.bit_length() - 1, self.refcount_bits.bit_length() - 1, self.extended_l2)
+        return Geometry(
+            self.cluster_size.bit_length() - 1,
+            self.refcount_bits.bit_length() - 1,
+            self.extended_l2,
+        )
 
     def problem(self, size: int, *, backed: bool = False, encrypted: bool = False) -> str | None:
-        """Why no image of `size` bytes can be so, or None. `backed`: it is to have a backing file."""
+        """Why no image of `size` bytes can be so, or None.
+
+        `backed`: it is to have a backing file.
+        """
         if encrypted and self.preallocation != "off" and self.version == 2:
             return "preallocated clusters of an encrypted version 2 image would not read as zeros"
         if encrypted and self.data_file_raw:
             return "an encrypted data file is no raw image that could be read without the other"
-        return self._own_problem() or self._version_problem() or self._size_problem(size, backed=backed)
+        return (
+            self._own_problem()
+            or self._version_problem()
+            or self._size_problem(size, backed=backed)
+        )
 
     def _own_problem(self) -> str | None:
         if self.cluster_size not in _POWERS["cluster_size"]:
@@ -94,7 +111,9 @@ class CreateOptions:
         plain = CreateOptions(self.cluster_size, self.compat, preallocation=self.preallocation)
         if self.version == 3 or self == plain:
             return None
-        later = next(name for name in self.__match_args__ if getattr(self, name) != getattr(plain, name))
+        later = next(
+            name for name in self.__match_args__ if getattr(self, name) != getattr(plain, name)
+        )
         return f"{later} needs compat=1.1: a version 2 image has no place to say so"
 
     def _size_problem(self, size: int, *, backed: bool) -> str | None:
@@ -114,7 +133,9 @@ def _value(name: str, text: str) -> int | str | bool:
         text = _COMPAT_ALIASES.get(text, text)
     if name in _CHOICES:
         if text not in _CHOICES[name]:
-            raise UsageError(f"{name} cannot be '{text}'", hint=f"choose one of {', '.join(_CHOICES[name])}")
+            raise UsageError(
+                f"{name} cannot be '{text}'", hint=f"choose one of {', '.join(_CHOICES[name])}"
+            )
         return text
     if name == "data_file":
         if not text:
@@ -130,14 +151,22 @@ def _value(name: str, text: str) -> int | str | bool:
 def _power(name: str, value: int, text: str) -> int:
     if value not in _POWERS[name]:
         least, most = _POWERS[name][0], _POWERS[name][-1]
-        raise UsageError(f"{name} cannot be '{text}'", hint=f"write a power of two from {least} to {most}")
+        raise UsageError(
+            f"{name} cannot be '{text}'", hint=f"write a power of two from {least} to {most}"
+        )
     return value
 
 
 def _bytes(name: str, text: str) -> int:
-    """A number with an optional binary suffix: here a bare number is one of bytes, as for qemu-img."""
+    """A number with an optional binary suffix:
+    here a bare number is one of bytes, as for qemu-img.
+    """
     digits = text.rstrip(SUFFIXES + "K")
     suffix = text[len(digits) :].replace("K", "k") or "b"
-    if not (digits.isascii() and digits.isdigit()) or len(digits) > 9 or suffix not in tuple(SUFFIXES):
+    if (
+        not (digits.isascii() and digits.isdigit())
+        or len(digits) > 9
+        or suffix not in tuple(SUFFIXES)
+    ):
         raise UsageError(f"{name} cannot be '{text}'", hint=f"write {name}=65536 or {name}=64k")
     return int(digits) << 10 * SUFFIXES.index(suffix)

@@ -1,4 +1,6 @@
-"""Where the bytes of guest clusters lie: in the image file itself, or wherever else an image puts them."""
+"""Where the bytes of guest clusters lie:
+in the image file itself, or wherever else an image puts them.
+"""
 
 from __future__ import annotations
 
@@ -26,14 +28,19 @@ def open_data_file(image: Path, header: Header, *, writable: bool) -> RawFile | 
         return None
     path = data_file_path(image, header)
     if not exists(path):
-        raise ImageNotReadable(path, reason=f"it is the external data file of {image} and does not exist")
+        raise ImageNotReadable(
+            path, reason=f"it is the external data file of {image} and does not exist"
+        )
     if path.samefile(image):
         raise damaged(image, "its external data file is itself")
     return RawFile.open(path, writable=writable)
 
 
 def data_file_path(image: Path, header: Header) -> Path:
-    """Where the external data file of an image that has one should lie. ReferenceOutside if nobody may look there."""
+    """Where the external data file of an image that has one should lie.
+
+    ReferenceOutside if nobody may look there.
+    """
     if not header.data_file:
         raise damaged(image, "its data lie in an external data file that it does not name")
     path = data_path(image, header.data_file)
@@ -42,7 +49,10 @@ def data_file_path(image: Path, header: Header) -> Path:
 
 
 class DataFile(Protocol):
-    """Guest data by host offset. `guest_offset` of the first byte is for ciphers that depend on it."""
+    """Guest data by host offset.
+
+    `guest_offset` of the first byte is for ciphers that depend on it.
+    """
 
     @property
     def size(self) -> int: ...

@@ -1,8 +1,10 @@
-"""Guest data of an encrypted image: unlocked with a passphrase, then read and written as if it were plain.
+"""Guest data of an encrypted image:
+unlocked with a passphrase, then read and written as if it were plain.
 
-LUKS (method 2) takes the sector in the *host file* as IV, the legacy AES form (method 1) the guest's sector; so the
-first is a file that decrypts itself, the second has to be told where in the guest it is. The legacy form knows no
-wrong key: a wrong one yields noise. Only clusters with data are encrypted, never tables, never zeros that are flags.
+LUKS (method 2) takes the sector in the *host file* as IV, the legacy AES form (method 1) the
+guest's sector; so the first is a file that decrypts itself, the second has to be told where in the
+guest it is. The legacy form knows no wrong key: a wrong one yields noise. Only clusters with data
+are encrypted, never tables, never zeros that are flags.
 """
 
 from __future__ import annotations
@@ -27,15 +29,22 @@ _MAX_HEADER = 64 << 20
 
 
 def unlocked(
-    file: ResizableDevice, data: ResizableDevice, header: Header, path: Path, keys: tuple[bytes, ...]
+    file: ResizableDevice,
+    data: ResizableDevice,
+    header: Header,
+    path: Path,
+    keys: tuple[bytes, ...],
 ) -> DataFile:
-    """The image's guest data, which lie in `data`, decrypted. WrongKey, ImageDamaged or ImageUnsupported otherwise.
+    """The image's guest data, which lie in `data`, decrypted.
 
-    The first passphrase that fits is taken; the legacy form cannot tell, and takes the first.
+    WrongKey, ImageDamaged or ImageUnsupported otherwise. The first passphrase that fits is taken;
+    the legacy form cannot tell, and takes the first.
     """
     if header.crypt_method == LEGACY_AES:
         key = keys[0]
-        return LegacyData(data, path, sector_cipher("aes", "cbc-plain64", key[:_AES_KEY_BYTES].ljust(16, b"\0")))
+        return LegacyData(
+            data, path, sector_cipher("aes", "cbc-plain64", key[:_AES_KEY_BYTES].ljust(16, b"\0"))
+        )
     offset, length = _place(file, header, path)
 
     def read(start: int, count: int) -> bytes:
@@ -51,7 +60,9 @@ def unlocked(
 
 
 def luks_header(file: BlockDevice, header: Header, path: Path) -> bytes:
-    """The encryption header of a LUKS image, key slots and all: with it, another image has the same key."""
+    """The encryption header of a LUKS image, key slots and all:
+    with it, another image has the same key.
+    """
     offset, length = _place(file, header, path)
     return file.read(offset, length)
 
@@ -67,7 +78,10 @@ def _place(file: BlockDevice, header: Header, path: Path) -> tuple[int, int]:
 
 
 class EncryptedData:
-    """Implements DataFile: host offsets, whose sectors are the IVs. Less than a sector is read, changed and written."""
+    """Implements DataFile: host offsets, whose sectors are the IVs.
+
+    Less than a sector is read, changed and written.
+    """
 
     def __init__(self, file: ResizableDevice, cipher: SectorCipher) -> None:
         self._file, self._cipher = file, cipher
@@ -112,7 +126,9 @@ class LegacyData:
         before = guest_offset % SECTOR
         end = align_up(offset + length, SECTOR)
         data = self._file.read(offset - before, min(end, self._file.size) - (offset - before))
-        plain = self._cipher.decrypt(guest_offset // SECTOR, data.ljust(end - (offset - before), b"\0"))
+        plain = self._cipher.decrypt(
+            guest_offset // SECTOR, data.ljust(end - (offset - before), b"\0")
+        )
         return plain[before : before + length]
 
     def parts(self, offset: int, length: int, guest_offset: int) -> Iterator[Part]:
@@ -123,7 +139,9 @@ class LegacyData:
 
 
 def _parts(data: DataFile, offset: int, length: int, guest_offset: int) -> Iterator[Part]:
-    """One part that is deciphered, in the thread that asks (a cipher serves one); zeros behind the file's end."""
+    """One part that is deciphered, in the thread that asks (a cipher serves one);
+    zeros behind the file's end.
+    """
     inside = min(max(data.size - offset, 0), length)
 
     def decipher(buffer: memoryview) -> None:

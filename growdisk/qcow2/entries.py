@@ -1,7 +1,8 @@
 """The 64-bit entries of L1, L2 and refcount tables as values that name their bits.
 
-COPIED does not mean "was copied": it says that the cluster has exactly one reference and may be written in place.
-Follows QEMU's docs/interop/qcow2 ("Cluster mapping"). Hot loops use the masks below directly on tables of integers.
+COPIED does not mean "was copied": it says that the cluster has exactly one reference and may be
+written in place. Follows QEMU's docs/interop/qcow2 ("Cluster mapping"). Hot loops use the masks
+below directly on tables of integers.
 """
 
 from __future__ import annotations
@@ -66,10 +67,13 @@ class ReftableEntry:
 
 @dataclass(frozen=True)
 class L2Entry:
-    """A standard L2 entry, or the first half of an extended one (`bitmap` is then the second: see below)."""
+    """A standard L2 entry, or the first half of an extended one (`bitmap`
+    is then the second: see below).
+    """
 
     raw: int
-    bitmap: int | None = None  # extended: low 32 bits "allocated", high 32 bits "zero", per subcluster
+    # extended: low 32 bits "allocated", high 32 bits "zero", per subcluster
+    bitmap: int | None = None
 
     @property
     def kind(self) -> L2Kind:
@@ -117,7 +121,9 @@ class CompressedRange:
 
     @classmethod
     def of(cls, raw: int, cluster_bits: int) -> CompressedRange:
-        """Decode a compressed L2 entry: sectors-1 stand above the offset, in as many bits as a cluster needs."""
+        """Decode a compressed L2 entry:
+        sectors-1 stand above the offset, in as many bits as a cluster needs.
+        """
         offset_bits = 62 - (cluster_bits - 8)
         offset = raw & ((1 << offset_bits) - 1)
         sectors = (raw >> offset_bits & ((1 << (62 - offset_bits)) - 1)) + 1
@@ -130,4 +136,6 @@ class CompressedRange:
 
     def clusters(self, cluster_bits: int) -> range:
         """Indices of the host clusters that hold the data; each counts one reference."""
-        return range(self.offset >> cluster_bits, (self.offset + self.length - 1 >> cluster_bits) + 1)
+        return range(
+            self.offset >> cluster_bits, (self.offset + self.length - 1 >> cluster_bits) + 1
+        )

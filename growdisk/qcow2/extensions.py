@@ -1,8 +1,10 @@
-"""Header extensions, read as QEMU reads them: where they end, which of two counts, and what is refused.
+"""Header extensions, read as QEMU reads them:
+where they end, which of two counts, and what is refused.
 
-Of two of one type the last counts, for all types that are known. What QEMU refuses is refused here, too: an image that
-only one of two programs opens is one that nobody should go on with. Unknown extensions are kept as they are.
-Follows QEMU's docs/interop/qcow2 ("Header extensions") and qcow2_read_extensions().
+Of two of one type the last counts, for all types that are known. What QEMU refuses is refused here,
+too: an image that only one of two programs opens is one that nobody should go on with. Unknown
+extensions are kept as they are. Follows QEMU's docs/interop/qcow2 ("Header extensions") and
+qcow2_read_extensions().
 """
 
 from __future__ import annotations
@@ -42,7 +44,8 @@ class Extension:
 
 
 _KNOWN = (
-    Extension.BACKING_FORMAT, Extension.FEATURE_NAMES, Extension.BITMAPS, Extension.CRYPTO, Extension.DATA_FILE,
+    Extension.BACKING_FORMAT, Extension.FEATURE_NAMES, Extension.BITMAPS, Extension.CRYPTO,
+    Extension.DATA_FILE,
 )  # fmt: skip
 _TEXTS = (Extension.BACKING_FORMAT, Extension.DATA_FILE)
 
@@ -52,7 +55,8 @@ class BadExtension(Exception):
 
 
 def parse_extensions(area: bytes, header: Header) -> tuple[Extension, ...]:
-    """Those in `area`, which reaches from the header's end to the backing file's name or the end of the cluster.
+    """Those in `area`, which reaches from the header's end to the backing file's
+    name or the end of the cluster.
 
     Raises BadExtension. Texts end before their first NUL, as in C.
     """
@@ -64,8 +68,14 @@ def parse_extensions(area: bytes, header: Header) -> tuple[Extension, ...]:
         kind, length = _HEAD.unpack_from(area, offset)
         offset += _HEAD.size
         if length > len(area) - offset:
-            name = "the end of its header extensions" if kind == Extension.END else f"header extension {kind:#010x}"
-            raise BadExtension(f"its header is corrupt: {name} is {length} bytes long and reaches out of it")
+            name = (
+                "the end of its header extensions"
+                if kind == Extension.END
+                else f"header extension {kind:#010x}"
+            )
+            raise BadExtension(
+                f"its header is corrupt: {name} is {length} bytes long and reaches out of it"
+            )
         if kind == Extension.END:
             break
         data = area[offset : offset + length]
@@ -81,7 +91,10 @@ def parse_extensions(area: bytes, header: Header) -> tuple[Extension, ...]:
 
 def _problem(kind: int, data: bytes, header: Header) -> str | None:
     if kind == Extension.BACKING_FORMAT and len(data) > _MAX_FORMAT_NAME:
-        return f"the name of its backing file's format has {len(data)} bytes; {_MAX_FORMAT_NAME} are allowed"
+        return (
+            f"the name of its backing file's format has {len(data)} bytes; {_MAX_FORMAT_NAME} "
+            "are allowed"
+        )
     if kind == Extension.CRYPTO:
         return _crypto_problem(data, header)
     return _bitmaps_problem(data, header) if kind == Extension.BITMAPS else None
@@ -99,8 +112,14 @@ def _bitmaps_problem(data: bytes, header: Header) -> str | None:
     if len(data) != _BITMAPS.size:
         return f"its bitmaps extension has {len(data)} bytes instead of {_BITMAPS.size}"
     if not header.autoclear & Autoclear.BITMAPS:
-        return None  # written by a program that knows nothing of bitmaps: nobody looks at them any more
+        # written by a program that knows nothing of bitmaps: nobody looks at them any more
+        return None
     count, reserved, size, offset = _BITMAPS.unpack(data)
-    if reserved or not 0 < count <= _MAX_BITMAPS or offset % header.cluster_size or size > _MAX_DIRECTORY:
+    if (
+        reserved
+        or not 0 < count <= _MAX_BITMAPS
+        or offset % header.cluster_size
+        or size > _MAX_DIRECTORY
+    ):
         return "its bitmaps extension cannot be true"
     return None

@@ -1,7 +1,7 @@
 """Feature bits of a version 3 header, and the table that names them for older programs.
 
-The three fields differ in what a program must do with a bit it does not know: incompatible, refuse; compatible,
-keep; autoclear, clear before the first write.
+The three fields differ in what a program must do with a bit it does not know: incompatible, refuse;
+compatible, keep; autoclear, clear before the first write.
 """
 
 from __future__ import annotations
@@ -28,8 +28,9 @@ class Autoclear(IntFlag):
 
     BITMAPS = 1 << 0
     RAW_DATA_FILE = 1 << 1
-    # Ours, and nobody else's: an unfinished run. Whoever else opens the image for writing clears it, as the
-    # specification asks of unknown bits, and so tells us that the image is not as we left it.
+    # Ours, and nobody else's: an unfinished run. Whoever else opens the image for writing clears
+    # it, as the specification asks of unknown bits, and so tells us that the image is not as we
+    # left it.
     GROWDISK_RUN = 1 << 63
 
 
@@ -50,10 +51,14 @@ _RECORD = 48  # type u8, bit u8, name padded with zeros
 
 def parse_feature_names(table: bytes) -> dict[tuple[int, int], str]:
     """A feature name table as {(0 incompatible | 1 compatible | 2 autoclear, bit): name}."""
-    records = [table[start : start + _RECORD] for start in range(0, len(table) - _RECORD + 1, _RECORD)]
+    records = [
+        table[start : start + _RECORD] for start in range(0, len(table) - _RECORD + 1, _RECORD)
+    ]
     return {(r[0], r[1]): r[2:].split(b"\0")[0].decode("utf-8", "replace") for r in records}
 
 
 def feature_name_table() -> bytes:
     """The names of all features that this program knows, as it writes them into new images."""
-    return b"".join(bytes((kind, bit)) + name.encode().ljust(_RECORD - 2, b"\0") for kind, bit, name in _NAMES)
+    return b"".join(
+        bytes((kind, bit)) + name.encode().ljust(_RECORD - 2, b"\0") for kind, bit, name in _NAMES
+    )

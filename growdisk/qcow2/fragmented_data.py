@@ -1,7 +1,9 @@
-"""Tables of guest data whose clusters lie anywhere in the file, and what the host has of each: data or a hole.
+"""Tables of guest data whose clusters lie anywhere in the file,
+and what the host has of each: data or a hole.
 
-There are no runs to find in them, so that a table is taken as one large number, and the host's holes as one byte a
-cluster. Whatever could be wrong with a table, and all that is no plain data, is left to who looks at each entry.
+There are no runs to find in them, so that a table is taken as one large number, and the host's
+holes as one byte a cluster. Whatever could be wrong with a table, and all that is no plain data, is
+left to who looks at each entry.
 """
 
 from __future__ import annotations
@@ -25,7 +27,9 @@ _ALL = (1 << 64) - 1
 
 
 class Apart(NamedTuple):
-    """Guest clusters in a row, from the guest offset `start`: where each lies, and what the host has there."""
+    """Guest clusters in a row, from the guest offset `start`:
+    where each lies, and what the host has there.
+    """
 
     start: int
     clusters: array[int]
@@ -43,9 +47,17 @@ class Apart(NamedTuple):
             first = end
 
     def runs(self) -> tuple[list[int], list[int]]:
-        """The first index and the length of each run: neighbours in the file too, and of one mark."""
-        neighbours = enumerate(zip(self.clusters, self.clusters[1:], self.marks, self.marks[1:], strict=False), 1)
-        breaks = [index for index, (one, other, mark, next_) in neighbours if other - one != 1 or mark != next_]
+        """The first index and the length of each run:
+        neighbours in the file too, and of one mark.
+        """
+        neighbours = enumerate(
+            zip(self.clusters, self.clusters[1:], self.marks, self.marks[1:], strict=False), 1
+        )
+        breaks = [
+            index
+            for index, (one, other, mark, next_) in neighbours
+            if other - one != 1 or mark != next_
+        ]
         firsts = [0, *breaks]
         return firsts, list(map(sub, [*breaks, len(self.clusters)], firsts))
 
@@ -62,13 +74,21 @@ class ApartTables:
         self._offsets, self._bad = ones * offsets, ones * (_ALL & ~(COPIED | offsets))
 
     def of(self, table: array[int], start: int, first: int, end: int) -> Apart | None:
-        """Entries [first, end) of a standard L2 table as guest clusters from `start` on; None for any other."""
-        if end - first < _MIN_ENTRIES or self._end > _MAX_CLUSTERS or not self._is_apart(table, first, end):
+        """Entries [first, end) of a standard L2 table as guest clusters from
+        `start` on; None for any other.
+        """
+        if (
+            end - first < _MIN_ENTRIES
+            or self._end > _MAX_CLUSTERS
+            or not self._is_apart(table, first, end)
+        ):
             return None
         whole = int.from_bytes(table.tobytes(), "little")
         if whole & self._bad or COPIED in table:
             return None
-        clusters = array("Q", ((whole & self._offsets) >> self._bits).to_bytes(8 * len(table), "little"))[first:end]
+        clusters = array(
+            "Q", ((whole & self._offsets) >> self._bits).to_bytes(8 * len(table), "little")
+        )[first:end]
         if max(clusters) >= self._end:
             return None
         self._marks = self._marks or self._mark()
@@ -77,7 +97,10 @@ class ApartTables:
     def _is_apart(self, table: array[int], first: int, end: int) -> bool:
         """Whether most of a few pairs of neighbours are no neighbours in the file."""
         places = range(first, end - 1, (end - first) // _PROBES)
-        return sum(bool(table[i]) and table[i + 1] - table[i] != 1 << self._bits for i in places) > len(places) // 2
+        return (
+            sum(bool(table[i]) and table[i + 1] - table[i] != 1 << self._bits for i in places)
+            > len(places) // 2
+        )
 
     def _mark(self) -> bytes:
         if not self._holes:

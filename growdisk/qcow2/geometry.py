@@ -1,4 +1,6 @@
-"""How cluster size and refcount width divide offsets: the arithmetic of an image, without any I/O."""
+"""How cluster size and refcount width divide offsets:
+the arithmetic of an image, without any I/O.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,8 @@
-"""The guest's disk in an open qcow2 image, as a block device: what it is, its bytes, and closing it.
+"""The guest's disk in an open qcow2 image, as a block device:
+what it is, its bytes, and closing it.
 
-Nothing is written before the first change (write_guard.py). Opening it, and what changes all of it: image.py.
+Nothing is written before the first change (write_guard.py). Opening it, and what changes all of it:
+image.py.
 """
 
 from __future__ import annotations
@@ -29,15 +31,23 @@ class GuestDisk(InParts):
     """Implements BlockDevice for what the guest sees of one image."""
 
     def __init__(
-        self, file: ResizableDevice, path: Path, header: Header, backing: BlockDevice | None,
-        data: DataFile | None = None, data_file: ResizableDevice | None = None, *, writable: bool = False,
-    ) -> None:  # fmt: skip
+        self,
+        file: ResizableDevice,
+        path: Path,
+        header: Header,
+        backing: BlockDevice | None,
+        data: DataFile | None = None,
+        data_file: ResizableDevice | None = None,
+        *,
+        writable: bool = False,
+    ) -> None:
         self.path = path
         self._file, self._data_file = file, data_file
         self._metadata = Metadata(file, path, header, data, data_file)
         self._parts = Parts(self._metadata, backing)
         if header.snapshot_count:
-            _ = self._parts.snapshots  # an image whose snapshot table cannot be read is refused at once
+            # an image whose snapshot table cannot be read is refused at once
+            _ = self._parts.snapshots
         self._gate = WriteGuard(self._metadata, writable=writable)
         self._closed = False
 
@@ -113,13 +123,18 @@ class GuestDisk(InParts):
         self._parts.writer.write(offset, memoryview(data).cast("B"))
 
     def check_change(self, offset: int, length: int) -> None:
-        """Raise what writing this range would raise half-way through, if the image is damaged. Changes nothing."""
+        """Raise what writing this range would raise half-way through, if the image is damaged.
+
+        Changes nothing.
+        """
         check_range(self.size, offset, length)
         self._gate.refuse_guest_change()
         self._parts.preflight.guest_change(offset, offset + length)
 
     def write_compressed(self, offset: int, data: bytes) -> None:
-        """Store one whole cluster, or the disk's last partial one, compressed where that makes it smaller."""
+        """Store one whole cluster, or the disk's last partial one,
+        compressed where that makes it smaller.
+        """
         self.write_compressed_cluster(self._parts.packer.compressed(offset, data))
 
     def write_compressed_cluster(self, cluster: CompressedCluster) -> None:
@@ -144,7 +159,8 @@ class GuestDisk(InParts):
             self._metadata.flush()
 
     def write_behind(self, *, synced_later: bool = False) -> None:
-        """Send to the disk what is written as it comes: for a new image, all of which will have to be durable.
+        """Send to the disk what is written as it comes:
+        for a new image, all of which will have to be durable.
 
         `synced_later`: whoever made the image's own file sees to that.
         """
@@ -159,21 +175,29 @@ class GuestDisk(InParts):
 
     def own_extents(self) -> Iterator[Extent]:
         """What this layer itself holds, in order; those below are not looked at."""
-        return (extent for extent in self._parts.reader.own_extents(0, self.size) if extent.depth == 0)
+        return (
+            extent for extent in self._parts.reader.own_extents(0, self.size) if extent.depth == 0
+        )
 
     def runs(self, offset: int, length: int) -> Iterator[GuestRun]:
-        """The range as this layer alone has it: adjacent runs of one kind, with where they lie in the file."""
+        """The range as this layer alone has it:
+        adjacent runs of one kind, with where they lie in the file.
+        """
         check_range(self.size, offset, length)
         return self._parts.mapping.runs(offset, offset + length)
 
     def pieces(self, offset: int, length: int, *, holes: bool) -> Iterator[GuestRun | Apart]:
-        """The same, with tables that are no runs whole; `holes`: these then tell what the host has of each cluster."""
+        """The same, with tables that are no runs whole; `holes`:
+        these then tell what the host has of each cluster.
+        """
         check_range(self.size, offset, length)
         return self._parts.mapping.pieces(offset, offset + length, holes=holes)
 
     def used_clusters(self, limit: int) -> int:
         """How many clusters of the file are counted as used; counting ends at `limit`."""
-        return self._metadata.refcounts.used(self._metadata.geometry.clusters(self._file.size), limit)
+        return self._metadata.refcounts.used(
+            self._metadata.geometry.clusters(self._file.size), limit
+        )
 
     def close(self) -> None:
         if self._closed:

@@ -1,8 +1,8 @@
 """The qcow2 header: parsed, validated and written back without losing what we do not know.
 
-Version 2 has 72 bytes; what follows there are header extensions already, not the fields of version 3. Fields behind
-the known ones and unknown extensions are kept verbatim, as the specification demands of every writer.
-Follows QEMU's docs/interop/qcow2 ("Header", "Header extensions").
+Version 2 has 72 bytes; what follows there are header extensions already, not the fields of version
+3. Fields behind the known ones and unknown extensions are kept verbatim, as the specification
+demands of every writer. Follows QEMU's docs/interop/qcow2 ("Header", "Header extensions").
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ V2_LENGTH, V3_LENGTH, CURRENT_LENGTH = 72, 104, 112
 
 LEGACY_AES, LUKS = 1, 2  # crypt_method
 
-# Byte offsets of the fields that are rewritten alone: each group lies in the first sector, so one write is atomic.
+# Byte offsets of the fields that are rewritten alone: each group lies in the first sector, so one
+# write is atomic.
 SIZE_AND_L1_OFFSET = 24  # size u64, crypt_method u32, l1_size u32, l1_table_offset u64
 REFTABLE_OFFSET = 48  # refcount_table_offset u64, refcount_table_clusters u32
 SNAPSHOTS_OFFSET = 60  # nb_snapshots u32, snapshots_offset u64
@@ -60,9 +61,10 @@ class Header:
 
     @classmethod
     def parse(cls, prefix: bytes, path: Path, file_size: int) -> Header:
-        """The header at the start of a file of `file_size` bytes. `prefix`: the first cluster, or all there is.
+        """The header at the start of a file of `file_size` bytes.
 
-        Raises ImageDamaged for what contradicts the format, ImageUnsupported for unknown incompatible features.
+        `prefix`: the first cluster, or all there is. Raises ImageDamaged for what contradicts the
+        format, ImageUnsupported for unknown incompatible features.
         """
         check_start(prefix, path)
         header, backing = _parse_fixed(prefix)
@@ -71,13 +73,16 @@ class Header:
             raise damaged(path, "its header is cut off")
         end = backing[0] or header.cluster_size
         try:
-            extensions = parse_extensions(prefix.ljust(end, b"\0")[header.header_length : end], header)
+            extensions = parse_extensions(
+                prefix.ljust(end, b"\0")[header.header_length : end], header
+            )
         except BadExtension as error:
             raise damaged(path, str(error)) from error
         _refuse_unknown(header, extensions, path)
         return replace(
             header,
-            size=header.size - header.size % _SECTOR,  # as for QEMU, which checked its tables with the odd size
+            # as for QEMU, which checked its tables with the odd size
+            size=header.size - header.size % _SECTOR,
             extensions=extensions,
             late_fields=prefix[V3_LENGTH : header.header_length] if header.version >= 3 else b"",
             backing_file=_backing_name(prefix, backing, path),
@@ -118,17 +123,23 @@ class Header:
 
     def extension(self, kind: int) -> bytes | None:
         """The data of the extension of this type, or None."""
-        return next((extension.data for extension in self.extensions if extension.type == kind), None)
+        return next(
+            (extension.data for extension in self.extensions if extension.type == kind), None
+        )
 
     def to_bytes(self) -> bytes:
         """The header as it stands in the file, up to the end of the backing file's name."""
-        body = b"".join(extension.to_bytes() for extension in (*self.extensions, Extension(Extension.END, b"")))
+        body = b"".join(
+            extension.to_bytes() for extension in (*self.extensions, Extension(Extension.END, b""))
+        )
         name = os.fsencode(self.backing_file or "")
         backing_offset = self.header_length + len(body) if self.backing_file is not None else 0
         return self._pack_fixed(backing_offset, len(name)) + body + name
 
     def size_and_l1_bytes(self) -> bytes:
-        """What stands at SIZE_AND_L1_OFFSET: the one write that switches size and L1 table together."""
+        """What stands at SIZE_AND_L1_OFFSET:
+        the one write that switches size and L1 table together.
+        """
         return struct.pack(">QIIQ", self.size, self.crypt_method, self.l1_size, self.l1_offset)
 
     def reftable_bytes(self) -> bytes:
@@ -145,14 +156,26 @@ class Header:
 
     def _pack_fixed(self, backing_offset: int, backing_length: int) -> bytes:
         fixed = _V2.pack(
-            MAGIC, self.version, backing_offset, backing_length, self.cluster_bits, self.size, self.crypt_method,
-            self.l1_size, self.l1_offset, self.reftable_offset, self.reftable_clusters, self.snapshot_count,
+            MAGIC,
+            self.version,
+            backing_offset,
+            backing_length,
+            self.cluster_bits,
+            self.size,
+            self.crypt_method,
+            self.l1_size,
+            self.l1_offset,
+            self.reftable_offset,
+            self.reftable_clusters,
+            self.snapshot_count,
             self.snapshots_offset,
-        )  # fmt: skip
+        )
         if self.version == 2:
             return fixed
         features = (self.incompatible, self.compatible, self.autoclear)
-        return fixed + _V3.pack(*features, self.refcount_order, self.header_length) + self.late_fields
+        return (
+            fixed + _V3.pack(*features, self.refcount_order, self.header_length) + self.late_fields
+        )
 
 
 def read_header(file: BlockDevice, path: Path) -> Header:
@@ -166,18 +189,44 @@ def read_header(file: BlockDevice, path: Path) -> Header:
 
 def _parse_fixed(prefix: bytes) -> tuple[Header, tuple[int, int]]:
     """The fixed fields, and (offset, length) of the backing file's name."""
-    (_, version, backing_offset, backing_length, cluster_bits, size, crypt_method, l1_size, l1_offset,
-     reftable_offset, reftable_clusters, snapshot_count, snapshots_offset) = _V2.unpack_from(prefix)  # fmt: skip
+    (
+        _,
+        version,
+        backing_offset,
+        backing_length,
+        cluster_bits,
+        size,
+        crypt_method,
+        l1_size,
+        l1_offset,
+        reftable_offset,
+        reftable_clusters,
+        snapshot_count,
+        snapshots_offset,
+    ) = _V2.unpack_from(prefix)
     header = Header(
-        version, cluster_bits, size, crypt_method, l1_size, l1_offset, reftable_offset,
-        reftable_clusters, snapshot_count, snapshots_offset,
-    )  # fmt: skip
+        version,
+        cluster_bits,
+        size,
+        crypt_method,
+        l1_size,
+        l1_offset,
+        reftable_offset,
+        reftable_clusters,
+        snapshot_count,
+        snapshots_offset,
+    )
     if version >= 3:
         incompatible, compatible, autoclear, order, length = _V3.unpack_from(prefix, V2_LENGTH)
         header = replace(
-            header, incompatible=incompatible, compatible=compatible, autoclear=autoclear,
-            refcount_order=order, header_length=length, late_fields=prefix[V3_LENGTH : min(length, len(prefix))],
-        )  # fmt: skip
+            header,
+            incompatible=incompatible,
+            compatible=compatible,
+            autoclear=autoclear,
+            refcount_order=order,
+            header_length=length,
+            late_fields=prefix[V3_LENGTH : min(length, len(prefix))],
+        )
     return header, (backing_offset, backing_length)
 
 
@@ -195,7 +244,10 @@ def _refuse_unknown(header: Header, extensions: tuple[Extension, ...], path: Pat
     unknown = header.incompatible & ~KNOWN_INCOMPATIBLE
     if not unknown:
         return
-    table = next((extension.data for extension in extensions if extension.type == Extension.FEATURE_NAMES), b"")
+    table = next(
+        (extension.data for extension in extensions if extension.type == Extension.FEATURE_NAMES),
+        b"",
+    )
     names = parse_feature_names(table)
     bits = [bit for bit in range(64) if unknown >> bit & 1]
     listed = ", ".join(names.get((0, bit), f"bit {bit}") for bit in bits)

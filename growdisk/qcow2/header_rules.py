@@ -1,7 +1,7 @@
 """What a header must satisfy before anything behind it is believed.
 
-Stricter than QEMU in one way: tables must lie inside the file, because QEMU reads zeros behind the end and so takes a
-cut-off table for an empty one.
+Stricter than QEMU in one way: tables must lie inside the file, because QEMU reads zeros behind the
+end and so takes a cut-off table for an empty one.
 """
 
 from __future__ import annotations
@@ -42,11 +42,16 @@ def check_start(prefix: bytes, path: Path) -> None:
 
 
 def check_header(header: Header, backing: tuple[int, int], path: Path, file_size: int) -> None:
-    """Refuse a header whose fields cannot all be true. `backing`: offset and length of the backing file's name.
+    """Refuse a header whose fields cannot all be true.
 
-    Where the refcount table lies is another question (refcount_table_problem): who only reads needs none.
+    `backing`: offset and length of the backing file's name. Where the refcount table lies is
+    another question (refcount_table_problem): who only reads needs none.
     """
-    problem = _shape_problem(header) or _backing_problem(header, *backing) or _tables_problem(header, file_size)
+    problem = (
+        _shape_problem(header)
+        or _backing_problem(header, *backing)
+        or _tables_problem(header, file_size)
+    )
     if problem is not None:
         raise damaged(path, problem)
 
@@ -56,7 +61,9 @@ def refcount_table_problem(header: Header, file_size: int) -> str | None:
     if header.reftable_clusters == 0:
         return "it has no refcount table"
     length = header.reftable_clusters * header.cluster_size
-    return _table_problem("refcount table", header, header.reftable_offset, length, MAX_REFTABLE_BYTES, file_size)
+    return _table_problem(
+        "refcount table", header, header.reftable_offset, length, MAX_REFTABLE_BYTES, file_size
+    )
 
 
 def _shape_problem(header: Header) -> str | None:
@@ -87,7 +94,9 @@ def _backing_problem(header: Header, offset: int, length: int) -> str | None:
     if length and header.autoclear & Autoclear.RAW_DATA_FILE:
         return "it has a backing file, which its raw data file knows nothing of"
     if length > MAX_BACKING_NAME:
-        return f"the name of its backing file is {length} bytes long; {MAX_BACKING_NAME} are allowed"
+        return (
+            f"the name of its backing file is {length} bytes long; {MAX_BACKING_NAME} are allowed"
+        )
     if offset < header.header_length or offset + length > header.cluster_size:
         return "the name of its backing file lies outside the first cluster"
     return None
@@ -96,7 +105,10 @@ def _backing_problem(header: Header, offset: int, length: int) -> str | None:
 def _tables_problem(header: Header, file_size: int) -> str | None:
     geometry = header.geometry
     if header.l1_size < geometry.l1_entries(header.size):
-        return f"its L1 table has {header.l1_size} entries; the virtual size needs {geometry.l1_entries(header.size)}"
+        return (
+            f"its L1 table has {header.l1_size} entries; the virtual size needs "
+            f"{geometry.l1_entries(header.size)}"
+        )
     if header.snapshot_count > MAX_SNAPSHOTS:
         return f"it claims to have {header.snapshot_count} snapshots; {MAX_SNAPSHOTS} are allowed"
     snapshots = header.snapshots_offset, 40 * header.snapshot_count, 64 << 20
@@ -105,7 +117,9 @@ def _tables_problem(header: Header, file_size: int) -> str | None:
     ) or _table_problem("snapshot table", header, *snapshots, file_size)
 
 
-def _table_problem(name: str, header: Header, offset: int, length: int, limit: int, file_size: int) -> str | None:
+def _table_problem(
+    name: str, header: Header, offset: int, length: int, limit: int, file_size: int
+) -> str | None:
     if length > limit:
         return f"its {name} has {length} bytes; {limit} are allowed"
     if offset % header.cluster_size or offset + length >= 1 << 63 or (length and not offset):
@@ -113,5 +127,8 @@ def _table_problem(name: str, header: Header, offset: int, length: int, limit: i
     if length == 0:
         return None
     if offset + length > file_size:
-        return f"its {name} at {offset:#x} lies outside the file ({file_size} bytes): the file is cut off"
+        return (
+            f"its {name} at {offset:#x} lies outside the file ({file_size} bytes): the file is "
+            "cut off"
+        )
     return None

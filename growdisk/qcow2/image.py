@@ -1,7 +1,8 @@
-"""A qcow2 image: opening it with all its checks, and what changes it as a whole: size, snapshots, layers.
+"""A qcow2 image: opening it with all its checks, and what changes it as a whole:
+size, snapshots, layers.
 
-Opening for writing repairs an image that a crash left with its dirty bit set; nothing else is written before the first
-change (write_guard.py). Its guest's bytes: guest_disk.py.
+Opening for writing repairs an image that a crash left with its dirty bit set; nothing else is
+written before the first change (write_guard.py). Its guest's bytes: guest_disk.py.
 """
 
 from __future__ import annotations
@@ -44,26 +45,43 @@ class Qcow2Image(GuestDisk):
 
     @classmethod
     def open(
-        cls, path: Path, *, writable: bool = False, with_backing: bool = True, key: Passphrase | None = None,
+        cls,
+        path: Path,
+        *,
+        writable: bool = False,
+        with_backing: bool = True,
+        key: Passphrase | None = None,
         guard: Guard | None = None,
-    ) -> Qcow2Image:  # fmt: skip
-        """Open an image file under QEMU's locks. `with_backing=False`: for metadata only, bytes may be missing.
+    ) -> Qcow2Image:
+        """Open an image file under QEMU's locks.
 
-        `guard` is shown the locked file and its header before anything is written, and may refuse.
+        `with_backing=False`: for metadata only, bytes may be missing. `guard` is shown the locked
+        file and its header before anything is written, and may refuse.
 
-        `key`: the passphrase of every encrypted layer; without it such an image has its metadata only.
-        Raises WrongKey, ImageNotReadable, ImageInUse, ImageDamaged or ImageUnsupported; the file is untouched then.
+        `key`: the passphrase of every encrypted layer; without it such an image has its metadata
+        only. Raises WrongKey, ImageNotReadable, ImageInUse, ImageDamaged or ImageUnsupported; the
+        file is untouched then.
         """
-        return cls._open(path, writable=writable, with_backing=with_backing, above=(), key=key, guard=guard)
+        return cls._open(
+            path, writable=writable, with_backing=with_backing, above=(), key=key, guard=guard
+        )
 
     @classmethod
     def over(
-        cls, file: ResizableDevice, path: Path, *, writable: bool, backing: BlockDevice | None = None,
-        key: Passphrase | None = None, data_file: ResizableDevice | None = None, data: DataFile | None = None,
-    ) -> Qcow2Image:  # fmt: skip
-        """The same on files that are open already. The image closes `file`, `backing` and `data_file` with itself.
+        cls,
+        file: ResizableDevice,
+        path: Path,
+        *,
+        writable: bool,
+        backing: BlockDevice | None = None,
+        key: Passphrase | None = None,
+        data_file: ResizableDevice | None = None,
+        data: DataFile | None = None,
+    ) -> Qcow2Image:
+        """The same on files that are open already.
 
-        `data`: what was unlocked before (GuestDisk.unlocked), instead of a key: trying a key takes seconds.
+        The image closes `file`, `backing` and `data_file` with itself. `data`: what was unlocked
+        before (GuestDisk.unlocked), instead of a key: trying a key takes seconds.
         """
         header = read_header(file, path)
         refuse_unusable(header, path, writable=writable)
@@ -79,9 +97,15 @@ class Qcow2Image(GuestDisk):
 
     @classmethod
     def _open(
-        cls, path: Path, *, writable: bool, with_backing: bool, above: tuple[Path, ...], key: Passphrase | None,
+        cls,
+        path: Path,
+        *,
+        writable: bool,
+        with_backing: bool,
+        above: tuple[Path, ...],
+        key: Passphrase | None,
         guard: Guard | None = None,
-    ) -> Qcow2Image:  # fmt: skip
+    ) -> Qcow2Image:
         file = RawFile.open(path, writable=writable)
         backing: BlockDevice | None = None
         data_file: RawFile | None = None
@@ -93,7 +117,9 @@ class Qcow2Image(GuestDisk):
             data_file = open_data_file(path, header, writable=writable)
             if with_backing:
                 backing = open_backing(path, header, above, partial(cls._open_below, key=key))
-            return cls.over(file, path, writable=writable, backing=backing, key=key, data_file=data_file)
+            return cls.over(
+                file, path, writable=writable, backing=backing, key=key, data_file=data_file
+            )
         except BaseException:
             for opened in (file, backing, data_file):
                 if opened is not None:
@@ -101,11 +127,15 @@ class Qcow2Image(GuestDisk):
             raise
 
     @classmethod
-    def _open_below(cls, path: Path, above: tuple[Path, ...], key: Passphrase | None = None) -> BlockDevice:
+    def _open_below(
+        cls, path: Path, above: tuple[Path, ...], key: Passphrase | None = None
+    ) -> BlockDevice:
         return cls._open(path, writable=False, with_backing=True, above=above, key=key)
 
     def _refuse_cut_off(self) -> None:
-        """Before anything is written: where clusters behind the file's end are counted, none may be in use."""
+        """Before anything is written:
+        where clusters behind the file's end are counted, none may be in use.
+        """
         if not self._metadata.refcounts.counts_from(self.header.geometry.clusters(self._file.size)):
             return
         snapshots = self._parts.snapshots
@@ -115,10 +145,13 @@ class Qcow2Image(GuestDisk):
 
     # --- size and snapshots -----------------------------------------------------------------------
 
-    def resize(self, size: int, *, preallocation: Preallocation = "off", upgrade: bool = False) -> None:
+    def resize(
+        self, size: int, *, preallocation: Preallocation = "off", upgrade: bool = False
+    ) -> None:
         """Change the virtual size, durably. New space reads as zeros, whatever was there before.
 
-        `upgrade`: make a version 2 image version 3 before, so that its snapshots do not stand against it.
+        `upgrade`: make a version 2 image version 3 before, so that its snapshots do not stand
+        against it.
         """
         self._parts.resizer.check(size, preallocation, upgrade=upgrade)
         self._parts.preflight.resizing(size)
@@ -142,15 +175,26 @@ class Qcow2Image(GuestDisk):
         return self._parts.snapshots.infos()
 
     def create_snapshot(self, name: str, *, like: SnapshotInfo | None = None) -> SnapshotInfo:
-        """Keep the present state, durably; it appears by one header write. `like`: with that one's id and dates."""
+        """Keep the present state, durably; it appears by one header write.
+
+        `like`: with that one's id and dates.
+        """
         self._gate.refuse_snapshots()
-        return self._counted_wide(lambda: self._parts.snapshots.create(name, self._gate.begin_change, like))
+        return self._counted_wide(
+            lambda: self._parts.snapshots.create(name, self._gate.begin_change, like)
+        )
 
     def snapshot_view(self, name: str, *, by_id: bool = False) -> Qcow2Image:
-        """What a snapshot holds, at its own size and for reading only. Good while this image is open and unchanged."""
+        """What a snapshot holds, at its own size and for reading only.
+
+        Good while this image is open and unchanged.
+        """
         entry, l1 = self._parts.snapshots.load(name, by_id=by_id)
         header = replace(
-            self.header, size=entry.disk_size(self.header.size), l1_size=entry.l1_size, l1_offset=entry.l1_offset
+            self.header,
+            size=entry.disk_size(self.header.size),
+            l1_size=entry.l1_size,
+            l1_offset=entry.l1_offset,
         )
         data = None if self._metadata.is_locked else self._metadata.data
         view = Qcow2Image(self._file, self.path, header, self._parts.backing, data)
@@ -178,12 +222,19 @@ class Qcow2Image(GuestDisk):
     def forget_newest_snapshots(self, names: Collection[str]) -> None:
         """Forget the snapshots at the end of the list that have these names, durably."""
         with self._metadata.giving_back():
-            self._parts.reverter.forget(self._parts.reverter.last_of(names), self._gate.begin_change)
+            self._parts.reverter.forget(
+                self._parts.reverter.last_of(names), self._gate.begin_change
+            )
 
     def go_back_to(self, name: str, newer: Collection[str]) -> bool:
-        """The same as apply_snapshot(), and forget it and those behind it. False if these are not all in `newer`."""
+        """The same as apply_snapshot(), and forget it and those behind it.
+
+        False if these are not all in `newer`.
+        """
         position = self._parts.snapshots.entries.index(self._parts.snapshots.find(name))
-        if self._parts.reverter.last_of({name, *newer}) > position or not self._parts.reverter.can_go_back(position):
+        if self._parts.reverter.last_of(
+            {name, *newer}
+        ) > position or not self._parts.reverter.can_go_back(position):
             return False
         old, new = self.size, self._parts.snapshots.entries[position].disk_size(self.size)
         with self._metadata.giving_back():
@@ -193,20 +244,28 @@ class Qcow2Image(GuestDisk):
 
     @property
     def end_of_used(self) -> int:
-        """Byte offset in the file behind its last cluster in use: where append_only() puts the next one."""
+        """Byte offset in the file behind its last cluster in use:
+        where append_only() puts the next one.
+        """
         return self._metadata.allocator.end
 
     def metadata_ranges(self) -> Iterator[tuple[int, int]]:
         """Where in the file its tables lie, as byte ranges [start, end)."""
         bits = self.header.cluster_bits
-        return ((cluster << bits, cluster + 1 << bits) for cluster in self._metadata.metadata_clusters())
+        return (
+            (cluster << bits, cluster + 1 << bits) for cluster in self._metadata.metadata_clusters()
+        )
 
     def append_only(self) -> None:
-        """From now on put new clusters behind all that are in use, also where there are free ones before."""
+        """From now on put new clusters behind all that are in use,
+        also where there are free ones before.
+        """
         self._metadata.allocator.append_only = True
 
     def forget_unwritten(self) -> None:
-        """Go on with what stands in the file, as the next program after a crash would, with its repair."""
+        """Go on with what stands in the file, as the next program after
+        a crash would, with its repair.
+        """
         from growdisk.qcow2.repair import repair
 
         is_dirty = read_header(self._file, self.path).has(Incompatible.DIRTY)
@@ -219,7 +278,8 @@ class Qcow2Image(GuestDisk):
             self._metadata.allocator.give_back_all()
 
     def _counted_wide(self, action: Callable[[], Result]) -> Result:
-        """Do what refuses before its first write; where the refcounts are too narrow for it, widen them and try again.
+        """Do what refuses before its first write;
+        where the refcounts are too narrow for it, widen them and try again.
 
         Version 2 has one width, and 64 bits are enough for everything.
         """
@@ -238,14 +298,19 @@ class Qcow2Image(GuestDisk):
         self._metadata.flush()
 
     def _take_header(self, header: Header) -> None:
-        """Go on with tables that have been replaced in the file; there must be nothing unwritten."""
+        """Go on with tables that have been replaced in the file;
+        there must be nothing unwritten.
+        """
         data = None if self._metadata.is_locked else self._metadata.data
         self._metadata = Metadata(self._file, self.path, header, data, self._data_file)
         self._parts = Parts(self._metadata, self._parts.backing)
         self._gate = self._gate.of(self._metadata)
 
     def upgrade(self) -> None:
-        """Make a version 2 image version 3, durably. Its snapshots then know their sizes, so that it can be resized."""
+        """Make a version 2 image version 3, durably.
+
+        Its snapshots then know their sizes, so that it can be resized.
+        """
         if self.header.version >= 3:
             return
         from growdisk.qcow2.upgrade import refuse_upgrade, write_version_3
@@ -253,7 +318,8 @@ class Qcow2Image(GuestDisk):
         refuse_upgrade(self._metadata)
         self._metadata.flush()
         for l1 in self._all_l1():
-            self._parts.walker.references(l1)  # what version 2 reserves may mean something to version 3
+            # what version 2 reserves may mean something to version 3
+            self._parts.walker.references(l1)
         self._parts.snapshots.complete(self._gate.begin_change)
         self._gate.begin_change()
         write_version_3(self._metadata)
@@ -271,14 +337,19 @@ class Qcow2Image(GuestDisk):
         self._parts.preflight.dropping_behind(0)
 
     def make_empty(self) -> None:
-        """Forget all guest data of this layer, durably, and give the room back: the backing file shows through."""
+        """Forget all guest data of this layer, durably, and give the room back:
+        the backing file shows through.
+        """
         self.check_make_empty()
         self._gate.begin_change()
         with self._metadata.giving_back():
             self._parts.resizer.drop_tables_behind(0)
 
     def compact_into(self, file: ResizableDevice) -> None:
-        """Write this image, snapshots and all, into an empty file, without its unused clusters. Nothing is synced."""
+        """Write this image, snapshots and all, into an empty file, without its unused clusters.
+
+        Nothing is synced.
+        """
         self._metadata.flush()
         keeper = self._parts.snapshots
         snapshots = [(entry, keeper.l1_of(entry)) for entry in keeper.entries]
@@ -287,12 +358,19 @@ class Qcow2Image(GuestDisk):
         Compactor(self._metadata, self._parts.walker, snapshots).write_to(file)
 
     def exchange_backing(self, backing: BlockDevice | None) -> BlockDevice | None:
-        """Read through to another device from now on; the header is not changed. Returns the old one, not closed."""
+        """Read through to another device from now on; the header is not changed.
+
+        Returns the old one, not closed.
+        """
         return self._parts.exchange_backing(backing)
 
     def record_backing(self, name: str | None, backing_format: str | None) -> None:
-        """Write another backing file into the header, durably. Nobody compares what the guest sees."""
-        with_backing(self.header, self.path, name, backing_format)  # refuses before anything is written
+        """Write another backing file into the header, durably.
+
+        Nobody compares what the guest sees.
+        """
+        # refuses before anything is written
+        with_backing(self.header, self.path, name, backing_format)
         self._gate.begin_change()
         self._metadata.flush()
         header = with_backing(self.header, self.path, name, backing_format)
@@ -305,7 +383,9 @@ class Qcow2Image(GuestDisk):
             self._file.write(ATOMIC, bytes(len(old) - ATOMIC))
 
     def bitmap_source(self) -> BitmapSource | None:
-        """The persistent dirty bitmaps, to be added to another image of this size; None if there are none to trust."""
+        """The persistent dirty bitmaps, to be added to another image of this size;
+        None if there are none to trust.
+        """
         from growdisk.qcow2.bitmap_copy import BitmapSource
         from growdisk.qcow2.bitmap_directory import read_directory
 
@@ -330,14 +410,22 @@ class Qcow2Image(GuestDisk):
         """Set or clear the mark, durably. Version 3 only."""
         self._gate.begin_change()
         mark = int(Autoclear.GROWDISK_RUN)
-        self._gate.set_autoclear(self.header.autoclear | mark if on else self.header.autoclear & ~mark)
+        self._gate.set_autoclear(
+            self.header.autoclear | mark if on else self.header.autoclear & ~mark
+        )
 
 
-def backing_of(file: ResizableDevice, path: Path, key: Passphrase | None = None) -> BlockDevice | None:
+def backing_of(
+    file: ResizableDevice, path: Path, key: Passphrase | None = None
+) -> BlockDevice | None:
     """The opened backing file of the image in `file`, or None: for images opened by `over`."""
     return opened_as_backing(path, read_header(file, path), key)
 
 
-def opened_as_backing(path: Path, header: Header, key: Passphrase | None = None) -> BlockDevice | None:
-    """The opened backing file of an image at `path` with this header, which need not stand in the file."""
+def opened_as_backing(
+    path: Path, header: Header, key: Passphrase | None = None
+) -> BlockDevice | None:
+    """The opened backing file of an image at `path` with this header,
+    which need not stand in the file.
+    """
     return open_backing(path, header, (), partial(Qcow2Image._open_below, key=key))

@@ -1,6 +1,7 @@
 """The parts of one open image, each made, and its module loaded, when it is first needed.
 
-A command that only lists snapshots never loads what writes guest data: loading it takes longer than the command.
+A command that only lists snapshots never loads what writes guest data: loading it takes longer than
+the command.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""Walking everything that an L1 table reaches: what a snapshot counts, and where COPIED has to change.
+"""Walking everything that an L1 table reaches:
+what a snapshot counts, and where COPIED has to change.
 
-A table of 8192 entries is looked at as one big number: after an arithmetic progression is subtracted from it, each
-contiguous run shows as equal lanes, and equal lanes are found by comparing slices. Only fragmented tables cost time
-per entry.
+A table of 8192 entries is looked at as one big number: after an arithmetic progression is
+subtracted from it, each contiguous run shows as equal lanes, and equal lanes are found by comparing
+slices. Only fragmented tables cost time per entry.
 """
 
 from __future__ import annotations
@@ -25,19 +26,25 @@ from growdisk.qcow2.tables import dump_table, equal_until, progression
 _FRAGMENTED = 64  # runs in one table; from there on no more are looked for
 _PAGE = 4096  # what the host allocates at once
 _GUARD = 1 << 60  # keeps every lane from borrowing when the progression is subtracted
-_CLEAR = bytes(value & 0x7F for value in range(256))  # COPIED is the top bit of an entry's first byte
+# COPIED is the top bit of an entry's first byte
+_CLEAR = bytes(value & 0x7F for value in range(256))
 _SET = bytes(value | 0x80 for value in range(256))
 
 
 class Walker:
-    """Reads L2 tables straight from the file: there must be nothing unwritten, and the L2 cache is left alone."""
+    """Reads L2 tables straight from the file:
+    there must be nothing unwritten, and the L2 cache is left alone.
+    """
 
     def __init__(self, metadata: Metadata, mapping: Mapping) -> None:
         self._metadata, self._mapping, self._geometry = metadata, mapping, metadata.geometry
         self._splitter = RunSplitter(self._geometry)
 
     def references(self, l1: array[int]) -> References:
-        """What the table reaches, L2 tables included. ImageDamaged for any entry that is not sound."""
+        """What the table reaches, L2 tables included.
+
+        ImageDamaged for any entry that is not sound.
+        """
         found, bits = References(), self._geometry.cluster_bits
         for offset in self._sole_offsets(l1):
             found.add(offset >> bits, 1)
@@ -59,7 +66,11 @@ class Walker:
 
     def range_references(self, start: int, end: int) -> References:
         """What the entries of the guest range [start, end) name; not the L2 tables themselves."""
-        found, coverage, bits = References(), self._geometry.l2_coverage, self._geometry.cluster_bits
+        found, coverage, bits = (
+            References(),
+            self._geometry.l2_coverage,
+            self._geometry.cluster_bits,
+        )
         while start < end and self._metadata.data_file is None:
             stop = min(end, (start // coverage + 1) * coverage)
             table = self._metadata.l2_table(start // coverage)
@@ -71,7 +82,9 @@ class Walker:
         return found
 
     def _sole_offsets(self, l1: array[int]) -> list[int]:
-        """The L2 tables of an L1 table, each named once; else a small file could make us read for hours."""
+        """The L2 tables of an L1 table, each named once;
+        else a small file could make us read for hours.
+        """
         offsets, path = list(l2_offsets(l1)), self._metadata.path
         if len(set(offsets)) < len(offsets):
             raise damaged(path, "two entries of an L1 table name the same L2 table")
@@ -84,7 +97,9 @@ class Walker:
         return table[::2] if self._geometry.extended_l2 else table
 
     def _add_entries(self, found: References, entries: array[int]) -> None:
-        """The entries of a fragmented table: the same as by runs, whole where they all are plain."""
+        """The entries of a fragmented table:
+        the same as by runs, whole where they all are plain.
+        """
         bits = self._geometry.cluster_bits
         clusters = self.plain_clusters(entries)
         if clusters is not None and max(clusters, default=0) << bits < self._metadata.file.size:
@@ -99,7 +114,9 @@ class Walker:
                 found.singles.append((entry & OFFSET_MASK) >> bits)
 
     def plain_clusters(self, entries: array[int]) -> array[int] | None:
-        """The host clusters that entries name (0: none), taken as one number; None if one is compressed, or unsound."""
+        """The host clusters that entries name (0:
+        none), taken as one number; None if one is compressed, or unsound.
+        """
         (bad, offsets), whole = self._masks, int.from_bytes(entries.tobytes(), "little")
         if whole & bad:
             return None
@@ -108,17 +125,24 @@ class Walker:
 
     @cached_property
     def _masks(self) -> tuple[int, int]:
-        """The bits that no plain entry has, and those of offsets, in all lanes of a whole table; a part has fewer."""
+        """The bits that no plain entry has, and those of offsets,
+        in all lanes of a whole table; a part has fewer.
+        """
         ones = int.from_bytes((1).to_bytes(8, "little") * self._geometry.l2_entries, "little")
         return (COMPRESSED | self._mapping.bad_bits) * ones, OFFSET_MASK * ones
 
     def check_counts(self, references: References, *, up: bool) -> None:
-        """Raise ImageDamaged or ImageUnsupported unless all these clusters can be counted `up` (or down)."""
+        """Raise ImageDamaged or ImageUnsupported unless all these clusters
+        can be counted `up` (or down).
+        """
         refcounts, highest = self._metadata.refcounts, self._geometry.refcount_max
         low, high = (1, highest - 1) if up else (1, highest)
         bad = refcounts.first_outside(references.runs(), low, high)
         if references.repeated is not None:
-            raise damaged(self._metadata.path, f"cluster {references.repeated:#x} is used twice by the same disk")
+            raise damaged(
+                self._metadata.path,
+                f"cluster {references.repeated:#x} is used twice by the same disk",
+            )
         for cluster, times in references.compressed.items():
             if bad is not None:
                 break
@@ -129,11 +153,16 @@ class Walker:
             raise self.bad_count(*bad)
 
     def check_apart(self, references: References, tables: list[int]) -> None:
-        """Raise ImageDamaged if what an L1 table reaches is one of these clusters (in order) too."""
+        """Raise ImageDamaged if what an L1 table reaches is one of these
+        clusters (in order) too.
+        """
         for first, count in references.runs():
             place = bisect_left(tables, first)
             if place < len(tables) and tables[place] < first + count:
-                raise damaged(self._metadata.path, f"cluster {tables[place]:#x} holds a table and guest data too")
+                raise damaged(
+                    self._metadata.path,
+                    f"cluster {tables[place]:#x} holds a table and guest data too",
+                )
 
     def clear_copied(self, l1: array[int]) -> None:
         """Clear COPIED in all L2 tables that `l1` reaches, in place; the caller syncs."""
@@ -147,11 +176,17 @@ class Walker:
                 self._write_changed(offset, raw, table)
 
     def restore_copied(self, touched: array[int]) -> None:
-        """Set COPIED in the active tables wherever a count is 1, for each L1 entry that is not empty in `touched`."""
+        """Set COPIED in the active tables wherever a count is 1,
+        for each L1 entry that is not empty in `touched`.
+        """
         bits = self._geometry.cluster_bits
         for index, other in enumerate(touched[: len(self._metadata.l1)]):
             entry = self._metadata.l1[index]
-            if not other or not entry or self._metadata.refcounts.get((entry & OFFSET_MASK) >> bits) != 1:
+            if (
+                not other
+                or not entry
+                or self._metadata.refcounts.get((entry & OFFSET_MASK) >> bits) != 1
+            ):
                 continue
             if not entry & COPIED:
                 self._metadata.set_l1(index, entry | COPIED)
@@ -174,23 +209,36 @@ class Walker:
         self._write_changed(offset, old, new)
 
     def _write_changed(self, offset: int, old: bytes, new: bytearray) -> None:
-        """Write the pages of a table that are others now: the rest of a thin guest's tables is holes."""
-        pages = [page for page in range(0, len(new), _PAGE) if new[page : page + _PAGE] != old[page : page + _PAGE]]
+        """Write the pages of a table that are others now:
+        the rest of a thin guest's tables is holes.
+        """
+        pages = [
+            page
+            for page in range(0, len(new), _PAGE)
+            if new[page : page + _PAGE] != old[page : page + _PAGE]
+        ]
         if pages:
             area = slice(pages[0], pages[-1] + _PAGE)
             self._metadata.file.write(offset + area.start, new[area])
 
     def _restore_single(self, table: array[int], start: int, end: int, raw: bytearray) -> None:
-        """Set COPIED in `raw` for each of the entries [start, end) whose cluster has the count 1."""
+        """Set COPIED in `raw` for each of the entries [start,
+        end) whose cluster has the count 1.
+        """
         bits, step = self._geometry.cluster_bits, self._geometry.l2_entry_size
         clusters = self.plain_clusters(table[start:end])
         if clusters is not None:
             counts = self._metadata.refcounts.get_each(clusters)
             marks = bytes(
-                [0x80 if count == 1 and cluster else 0 for cluster, count in zip(clusters, counts, strict=True)]
+                [
+                    0x80 if count == 1 and cluster else 0
+                    for cluster, count in zip(clusters, counts, strict=True)
+                ]
             )
             area = slice(step * start, step * end, step)
-            raw[area] = (int.from_bytes(raw[area], "big") | int.from_bytes(marks, "big")).to_bytes(len(marks), "big")
+            raw[area] = (int.from_bytes(raw[area], "big") | int.from_bytes(marks, "big")).to_bytes(
+                len(marks), "big"
+            )
             return
         get = self._metadata.refcounts.get
         for index in range(start, end):
@@ -202,10 +250,13 @@ class Walker:
     def bad_count(self, cluster: int, count: int) -> ImageError:
         """What to raise for a cluster that is in use and has this count."""
         if count == 0:
-            return damaged(self._metadata.path, f"cluster {cluster:#x} is in use and its reference count is 0")
+            return damaged(
+                self._metadata.path, f"cluster {cluster:#x} is in use and its reference count is 0"
+            )
         return RefcountsTooNarrow(
             self._metadata.path,
-            reason=f"cluster {cluster:#x} is referenced {count} times and a count of {self._geometry.refcount_bits} "
+            reason=f"cluster {cluster:#x} is referenced {count} times and a count of "
+            f"{self._geometry.refcount_bits} "
             "bits cannot hold more",
         )
 
@@ -218,7 +269,9 @@ class RunSplitter:
         self._empty = array("Q", bytes(8 * geometry.l2_entries))
 
     def runs(self, table: array[int]) -> Iterator[Run]:
-        """Ranges [start, end) of entries with contiguous host clusters and equal flags; compressed ones stand alone."""
+        """Ranges [start, end) of entries with contiguous host clusters and equal flags;
+        compressed ones stand alone.
+        """
         if table == self._empty:
             return
         total = int.from_bytes(table.tobytes(), "little") + self._shift

@@ -1,4 +1,5 @@
-"""Inflating through the system's libdeflate, where there is one: a third of zlib's time for a cluster.
+"""Inflating through the system's libdeflate, where there is one:
+a third of zlib's time for a cluster.
 
 It cannot write what QEMU reads: its deflate looks back 32 KiB, QEMU's inflate 4.
 """
@@ -10,7 +11,10 @@ import threading
 
 
 class Libdeflate:
-    """libdeflate, found when first needed; OSError where it is not. One object may serve several threads."""
+    """libdeflate, found when first needed; OSError where it is not.
+
+    One object may serve several threads.
+    """
 
     def __init__(self) -> None:
         self._lib = ctypes.CDLL("libdeflate.so.0")
@@ -18,17 +22,26 @@ class Libdeflate:
         self._lib.libdeflate_free_decompressor.argtypes = [ctypes.c_void_p]
         self._inflate = self._lib.libdeflate_deflate_decompress
         self._inflate.argtypes = [
-            ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p,
+            ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p, ctypes.c_size_t,
+            ctypes.c_void_p,
         ]  # fmt: skip
         self._own = threading.local()
 
     def unpack(self, source: memoryview, target: memoryview) -> bool:
-        """Fill `target`; both are writable. False where the data do not end with it: perhaps they go on."""
+        """Fill `target`; both are writable.
+
+        False where the data do not end with it: perhaps they go on.
+        """
         if (held := getattr(self._own, "held", None)) is None:
             held = self._own.held = _Decompressor(self._lib)
         into, out_of = ctypes.c_char.from_buffer(target), ctypes.c_char.from_buffer(source)
         code: int = self._inflate(
-            held.pointer, ctypes.addressof(out_of), len(source), ctypes.addressof(into), len(target), None
+            held.pointer,
+            ctypes.addressof(out_of),
+            len(source),
+            ctypes.addressof(into),
+            len(target),
+            None,
         )
         return code == 0
 

@@ -1,8 +1,10 @@
-"""A LUKS version 1 header as it lies in an encrypted qcow2 image: made new, and opened with a passphrase.
+"""A LUKS version 1 header as it lies in an encrypted qcow2 image:
+made new, and opened with a passphrase.
 
-The data's key never changes; each key slot holds it encrypted under a passphrase and blown up to 4000 stripes, so that
-losing one sector loses the key. In qcow2 nothing follows the header: sectors of the *host file* are the IVs.
-Follows the LUKS On-Disk Format Specification 1.2 and QEMU's docs/interop/qcow2 ("Full disk encryption header").
+The data's key never changes; each key slot holds it encrypted under a passphrase and blown up to
+4000 stripes, so that losing one sector loses the key. In qcow2 nothing follows the header: sectors
+of the *host file* are the IVs. Follows the LUKS On-Disk Format Specification 1.2 and QEMU's
+docs/interop/qcow2 ("Full disk encryption header").
 """
 
 from __future__ import annotations
@@ -28,7 +30,8 @@ _MAGIC, _VERSION = b"LUKS\xba\xbe", 1
 _ENABLED, _DISABLED = 0x00AC71F3, 0x0000DEAD
 _SLOTS, _STRIPES = 8, 4000
 _SLOT_ALIGNMENT = 4096
-_MIN_ITERATIONS, _MAX_ITERATIONS = 1000, 1 << 26  # in all: an image must not keep a processor busy for minutes
+# in all: an image must not keep a processor busy for minutes
+_MIN_ITERATIONS, _MAX_ITERATIONS = 1000, 1 << 26
 _MAX_KEY_BYTES, _MAX_STRIPES = 64, 10_000
 _PROBE_ITERATIONS = 20_000
 Read = Callable[[int, int], bytes]  # (offset in the LUKS header, length) -> bytes
@@ -58,9 +61,11 @@ class LuksHeader:
 
     @classmethod
     def parse(cls, read: Read, length: int, path: Path) -> LuksHeader:
-        """ImageDamaged for what contradicts the format, ImageUnsupported for ciphers that growdisk does not know."""
-        magic, version, cipher, mode, digest_name, _, key_length, digest, salt, iterations, _ = _FIXED.unpack(
-            read(0, _FIXED.size)
+        """ImageDamaged for what contradicts the format,
+        ImageUnsupported for ciphers that growdisk does not know.
+        """
+        magic, version, cipher, mode, digest_name, _, key_length, digest, salt, iterations, _ = (
+            _FIXED.unpack(read(0, _FIXED.size))
         )
         if magic != _MAGIC or version != _VERSION:
             raise damaged(path, "its encryption header is not LUKS version 1")
@@ -69,8 +74,17 @@ class LuksHeader:
             for state, rounds, slot_salt, sector, stripes in _SLOT.iter_unpack(
                 read(_FIXED.size, _SLOTS * _SLOT.size)
             )
-        )  # fmt: skip
-        header = cls(_text(cipher), _text(mode), _text(digest_name), key_length, digest, salt, iterations, slots)
+        )
+        header = cls(
+            _text(cipher),
+            _text(mode),
+            _text(digest_name),
+            key_length,
+            digest,
+            salt,
+            iterations,
+            slots,
+        )
         header._check(length, path)
         return header
 
@@ -82,23 +96,37 @@ class LuksHeader:
         raise WrongKey(path)
 
     def _key_in(self, slot: KeySlot, passphrase: bytes, read: Read) -> bytes | None:
-        slot_key = hashlib.pbkdf2_hmac(self.hash, passphrase, slot.salt, slot.iterations, self.key_length)
+        slot_key = hashlib.pbkdf2_hmac(
+            self.hash, passphrase, slot.salt, slot.iterations, self.key_length
+        )
         length = self.key_length * slot.stripes
         material = read(slot.offset, align_up(length, SECTOR))
         stripes = sector_cipher(self.cipher, self.mode, slot_key).decrypt(0, material)[:length]
         key = merged(stripes, self.key_length, self.hash)
-        return key if hashlib.pbkdf2_hmac(self.hash, key, self.salt, self.iterations, 20) == self.digest else None
+        return (
+            key
+            if hashlib.pbkdf2_hmac(self.hash, key, self.salt, self.iterations, 20) == self.digest
+            else None
+        )
 
     def _check(self, length: int, path: Path) -> None:
         if self.hash not in hashlib.algorithms_available or self.key_length > _MAX_KEY_BYTES:
-            raise ImageUnsupported(path, reason=f"its encryption uses {self.hash} and keys of {self.key_length} bytes")
+            raise ImageUnsupported(
+                path, reason=f"its encryption uses {self.hash} and keys of {self.key_length} bytes"
+            )
         try:
             sector_cipher(self.cipher, self.mode, bytes(self.key_length))
         except UnknownCipher as error:
-            raise ImageUnsupported(path, reason=f"its encryption is {error}, which growdisk does not know") from error
+            raise ImageUnsupported(
+                path, reason=f"its encryption is {error}, which growdisk does not know"
+            ) from error
         for slot in self.slots:
             inside = slot.offset + align_up(self.key_length * slot.stripes, SECTOR) <= length
-            sound = 0 < slot.stripes <= _MAX_STRIPES and 0 < slot.iterations <= _MAX_ITERATIONS and inside
+            sound = (
+                0 < slot.stripes <= _MAX_STRIPES
+                and 0 < slot.iterations <= _MAX_ITERATIONS
+                and inside
+            )
             if slot.active and not sound:
                 raise damaged(path, "a key slot of its encryption header cannot be true")
         rounds = sum(slot.iterations for slot in self.slots if slot.active)
@@ -119,13 +147,24 @@ def new_luks(passphrase: bytes, seconds: float) -> bytes:
     offsets = [_SLOT_ALIGNMENT + number * material for number in range(_SLOTS)]
     payload = _SLOT_ALIGNMENT + _SLOTS * material
     fixed = _FIXED.pack(
-        _MAGIC, _VERSION, b"aes", b"xts-plain64", b"sha256", payload // SECTOR, len(key), digest, salt,
-        digest_rounds, str(uuid.uuid4()).encode(),
-    )  # fmt: skip
+        _MAGIC,
+        _VERSION,
+        b"aes",
+        b"xts-plain64",
+        b"sha256",
+        payload // SECTOR,
+        len(key),
+        digest,
+        salt,
+        digest_rounds,
+        str(uuid.uuid4()).encode(),
+    )
     slots = [_SLOT.pack(_ENABLED, rounds, slot_salt, offsets[0] // SECTOR, _STRIPES)]
     slots += [_SLOT.pack(_DISABLED, 0, b"", offset // SECTOR, _STRIPES) for offset in offsets[1:]]
     slot_key = hashlib.pbkdf2_hmac("sha256", passphrase, slot_salt, rounds, len(key))
-    stripes = sector_cipher("aes", "xts-plain64", slot_key).encrypt(0, split(key, _STRIPES, "sha256"))
+    stripes = sector_cipher("aes", "xts-plain64", slot_key).encrypt(
+        0, split(key, _STRIPES, "sha256")
+    )
     return ((fixed + b"".join(slots)).ljust(offsets[0], b"\0") + stripes).ljust(payload, b"\0")
 
 

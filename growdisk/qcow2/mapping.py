@@ -1,7 +1,7 @@
 """Where guest bytes lie: L2 entries decoded into runs of one kind.
 
-A run ends at an L2 table's border at the latest. Whether a whole range is one run is found by comparing slices, not by
-looking at each entry.
+A run ends at an L2 table's border at the latest. Whether a whole range is one run is found by
+comparing slices, not by looking at each entry.
 """
 
 from __future__ import annotations
@@ -30,7 +30,10 @@ _WORTH_COMPARING = 12  # entries; up to there a loop is faster than building wha
 
 
 class GuestRun(NamedTuple):
-    """Guest bytes [start, end) of one kind. `entry`: the raw L2 entry of the cluster that `start` lies in."""
+    """Guest bytes [start, end) of one kind.
+
+    `entry`: the raw L2 entry of the cluster that `start` lies in.
+    """
 
     kind: L2Kind
     start: int
@@ -40,19 +43,25 @@ class GuestRun(NamedTuple):
 
 
 class Mapping:
-    """Looks guest ranges up. Entries are validated when they are met; ImageDamaged says which one is bad."""
+    """Looks guest ranges up.
+
+    Entries are validated when they are met; ImageDamaged says which one is bad.
+    """
 
     def __init__(self, metadata: Metadata) -> None:
         self._metadata, self._geometry = metadata, metadata.geometry
         reserved = L2_RESERVED if metadata.header.version >= 3 else L2_RESERVED_V2
-        #: Bits that no standard entry has: reserved ones, and offsets inside a cluster.
-        #: Offset 0 of an external data file is a cluster like any other (and its entry then COPIED alone).
+        #: Bits that no standard entry has: reserved ones, and offsets inside a cluster. Offset 0 of
+        #: an external data file is a cluster like any other (and its entry then COPIED alone).
         self._elsewhere = metadata.header.has(Incompatible.DATA_FILE)
         self._compressed_offset = (1 << 62 - (self._geometry.cluster_bits - 8)) - 1
         self.bad_bits = reserved | (OFFSET_MASK & (self._geometry.cluster_size - 1))
 
     def runs(self, start: int, end: int) -> Iterator[GuestRun]:
-        """The range [start, end) as adjacent runs, in order. It may lie behind the disk's end, if the L1 reaches."""
+        """The range [start, end) as adjacent runs, in order.
+
+        It may lie behind the disk's end, if the L1 reaches.
+        """
         for first, stop, table in self._tables(start, end):
             if table is None:
                 yield GuestRun(L2Kind.UNALLOCATED, first, stop, 0)
@@ -60,7 +69,10 @@ class Mapping:
                 yield from self.table_runs(table, first, stop)
 
     def pieces(self, start: int, end: int, *, holes: bool) -> Iterator[GuestRun | Apart]:
-        """The same, with tables that are no runs whole. `holes`: these then tell what the host has of each cluster."""
+        """The same, with tables that are no runs whole.
+
+        `holes`: these then tell what the host has of each cluster.
+        """
         bits, apart = self._geometry.cluster_bits, None
         for first, stop, table in self._tables(start, end):
             if table is None:
@@ -69,7 +81,11 @@ class Mapping:
             apart = apart or self._apart_tables(holes=holes)
             index = first >> bits & self._geometry.l2_entries - 1
             whole = first % self._geometry.cluster_size == stop % self._geometry.cluster_size == 0
-            found = apart.of(table, first, index, index + (stop - first >> bits)) if apart and whole else None
+            found = (
+                apart.of(table, first, index, index + (stop - first >> bits))
+                if apart and whole
+                else None
+            )
             if found is None:
                 yield from self.table_runs(table, first, stop)
             else:
@@ -130,19 +146,25 @@ class Mapping:
             return L2Kind.COMPRESSED
         offset = entry & OFFSET_MASK
         if entry & self.bad_bits or offset >= self._metadata.data.size:
-            raise damaged(self._metadata.path, f"L2 entry {entry:#x} does not point to a cluster of the file")
+            raise damaged(
+                self._metadata.path, f"L2 entry {entry:#x} does not point to a cluster of the file"
+            )
         if entry & ZERO:
             return L2Kind.ZERO_ALLOCATED if offset else L2Kind.ZERO_PLAIN
         if not offset and not self._elsewhere:
-            return L2Kind.UNALLOCATED  # COPIED alone, of no cluster: it means nothing, as it does to QEMU
+            # COPIED alone, of no cluster: it means nothing, as it does to QEMU
+            return L2Kind.UNALLOCATED
         return L2Kind.NORMAL
 
     def check_place(self, entry: int, start: int) -> None:
-        """ImageDamaged unless the cluster around `start` has the same place in the external data file."""
+        """ImageDamaged unless the cluster around `start` has the same
+        place in the external data file.
+        """
         place, offset = start & -self._geometry.cluster_size, entry & OFFSET_MASK
         if offset != place and (offset or (entry & COPIED and not entry & ZERO)):
             raise damaged(
-                self._metadata.path, f"L2 entry {entry:#x} puts the cluster at {place:#x} elsewhere in the data file"
+                self._metadata.path,
+                f"L2 entry {entry:#x} puts the cluster at {place:#x} elsewhere in the data file",
             )
 
     def host_clusters(self, entry: int) -> range:
@@ -150,12 +172,16 @@ class Mapping:
         if self._elsewhere:
             return range(0)
         if entry & COMPRESSED:
-            return CompressedRange.of(entry, self._geometry.cluster_bits).clusters(self._geometry.cluster_bits)
+            return CompressedRange.of(entry, self._geometry.cluster_bits).clusters(
+                self._geometry.cluster_bits
+            )
         cluster = (entry & OFFSET_MASK) >> self._geometry.cluster_bits
         return range(cluster, cluster + 1) if cluster else range(0)
 
     def _run_end(self, table: array[int], index: int, limit: int, kind: L2Kind) -> int:
-        """Index behind the last entry in [index, limit) that continues the run; COPIED must be the same throughout."""
+        """Index behind the last entry in [index, limit) that continues the run;
+        COPIED must be the same throughout.
+        """
         if kind is L2Kind.COMPRESSED:
             return index + 1
         first = table[index]
@@ -171,19 +197,25 @@ class Mapping:
     def _inside_file(self, first: int, index: int, end: int, step: int) -> int:
         last_offset = (first & OFFSET_MASK) + (end - 1 - index) * step
         if last_offset >= self._metadata.data.size:
-            raise damaged(self._metadata.path, f"cluster {last_offset:#x} lies behind the end of the file")
+            raise damaged(
+                self._metadata.path, f"cluster {last_offset:#x} lies behind the end of the file"
+            )
         return end
 
     def _check_compressed(self, entry: int) -> None:
         offset = entry & self._compressed_offset
         if self._elsewhere or entry & COPIED or not 0 < offset < self._metadata.file.size:
-            raise damaged(self._metadata.path, f"compressed L2 entry {entry:#x} does not point into the file")
+            raise damaged(
+                self._metadata.path, f"compressed L2 entry {entry:#x} does not point into the file"
+            )
 
 
 def _continued(table: array[int], position: int, limit: int, expected: int, step: int) -> int:
-    """How far the entries from `position` on go up by `step` from `expected`: compared in pieces that grow.
+    """How far the entries from `position` on go up by `step` from `expected`:
+    compared in pieces that grow.
 
-    A run costs what it is long, so that a table of many short ones is not compared as a whole for each.
+    A run costs what it is long, so that a table of many short ones is not compared as a whole for
+    each.
     """
     count = _WORTH_COMPARING
     while position < limit:

@@ -2,8 +2,8 @@
 
     data, counts up ─ sync ─▶ L2 tables ─ sync ─▶ L1 table ─ sync ─▶ counts down, clusters reusable
 
-So nothing on disk ever points to a cluster that is not counted or not written, and no cluster is reused while
-something on disk may still point to it. A crash in between leaks clusters at worst.
+So nothing on disk ever points to a cluster that is not counted or not written, and no cluster is
+reused while something on disk may still point to it. A crash in between leaks clusters at worst.
 """
 
 from __future__ import annotations
@@ -34,23 +34,32 @@ _PENDING_MAX = 4096  # runs that wait to be freed
 
 
 class Metadata:
-    """Header, L1, L2 and refcounts of one image file: the state that reading, writing and snapshots share."""
+    """Header, L1, L2 and refcounts of one image file:
+    the state that reading, writing and snapshots share.
+    """
 
     def __init__(
-        self, file: ResizableDevice, path: Path, header: Header, data: DataFile | None = None,
+        self,
+        file: ResizableDevice,
+        path: Path,
+        header: Header,
+        data: DataFile | None = None,
         data_file: ResizableDevice | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.file, self.path, self.header, self.geometry = file, path, header, header.geometry
-        #: Guest clusters, decrypted where that is needed. An encrypted image that is not unlocked has only its tables.
+        #: Guest clusters, decrypted where that is needed. An encrypted image that is not unlocked
+        #: has only its tables.
         self.data: DataFile = data or PlainData(data_file or file)
-        #: Where an external data file has the guest's clusters: at their guest offsets, without counts.
+        #: Where an external data file has the guest's clusters: at their guest offsets, without
+        #: counts.
         self.data_file = data_file
         self.is_locked = bool(header.crypt_method) and data is None
         self.l1 = load_table(file.read(header.l1_offset, 8 * header.l1_size))
         self.check_l1(self.l1, "L1 table")
         self._l2 = TableCache(self.load_l2, lambda _key: self.flush(), L2_CACHE_BYTES)
         self._dirty_l1: set[int] = set()
-        self._broken = False  # a sync failed: nobody knows what the disk holds, so nothing more is written
+        # a sync failed: nobody knows what the disk holds, so nothing more is written
+        self._broken = False
         self._pending: list[Run] = []  # to be counted down after the next flush
 
     @cached_property
@@ -65,7 +74,9 @@ class Metadata:
     # --- header -----------------------------------------------------------------------------------
 
     def switch(self, header: Header, offset: int, field_bytes: bytes) -> None:
-        """Write header fields in one write inside the first sector, durably, and take `header` as the new one."""
+        """Write header fields in one write inside the first sector,
+        durably, and take `header` as the new one.
+        """
         self._require_sound()
         try:
             self.file.write(offset, field_bytes)
@@ -76,7 +87,9 @@ class Metadata:
         self.header = header
 
     def set_dirty_bit(self, *, dirty: bool) -> None:
-        """Note in the header that counts are being changed, so that any program repairs after a crash (version 3)."""
+        """Note in the header that counts are being changed,
+        so that any program repairs after a crash (version 3).
+        """
         if self.header.version < 3 or self.header.has(Incompatible.DIRTY) == dirty:
             return
         bits = self.header.incompatible & ~Incompatible.DIRTY | (Incompatible.DIRTY if dirty else 0)
@@ -90,8 +103,15 @@ class Metadata:
         cluster_size, size = self.geometry.cluster_size, self.file.size
         bad_bits = L1_RESERVED | (cluster_size - 1)
         for index, entry in enumerate(table):
-            if entry and (entry & bad_bits or not entry & OFFSET_MASK or (entry & OFFSET_MASK) + cluster_size > size):
-                raise damaged(self.path, f"entry {index} of its {name} ({entry:#x}) is not a cluster of the file")
+            if entry and (
+                entry & bad_bits
+                or not entry & OFFSET_MASK
+                or (entry & OFFSET_MASK) + cluster_size > size
+            ):
+                raise damaged(
+                    self.path,
+                    f"entry {index} of its {name} ({entry:#x}) is not a cluster of the file",
+                )
 
     def load_l2(self, offset: int) -> array[int]:
         return load_table(self.file.read(offset, self.geometry.cluster_size))
@@ -145,7 +165,9 @@ class Metadata:
         if (crypto := header.extension(Extension.CRYPTO)) is not None and len(crypto) == 16:
             offset, length = int.from_bytes(crypto[:8], "big"), int.from_bytes(crypto[8:], "big")
             if offset + length <= self.file.size and length <= _MAX_KEY_STORE:
-                clusters.update(range(offset >> bits, (offset >> bits) + self.geometry.clusters(length)))
+                clusters.update(
+                    range(offset >> bits, (offset >> bits) + self.geometry.clusters(length))
+                )
         if header.snapshot_count:
             clusters.add(header.snapshots_offset >> bits)
         return clusters
@@ -153,12 +175,17 @@ class Metadata:
     # --- order ------------------------------------------------------------------------------------
 
     def relieve(self) -> None:
-        """Called between guest writes: flush when much waits to be freed, so that memory stays bounded."""
+        """Called between guest writes:
+        flush when much waits to be freed, so that memory stays bounded.
+        """
         if len(self._pending) >= _PENDING_MAX:
             self.flush()
 
     def sync(self) -> None:
-        """Make what has been written durable. If that fails once, the disk's state is unknown and writing ends."""
+        """Make what has been written durable.
+
+        If that fails once, the disk's state is unknown and writing ends.
+        """
         self._require_sound()
         try:
             if self.data_file is not None:
@@ -169,7 +196,10 @@ class Metadata:
             raise
 
     def flush(self) -> None:
-        """Make all changes durable, in order. On OSError what was not written stays changed in memory."""
+        """Make all changes durable, in order.
+
+        On OSError what was not written stays changed in memory.
+        """
         self._require_sound()
         self.refcounts.write_blocks()
         self.sync()
@@ -186,10 +216,12 @@ class Metadata:
         if pending := self._pending:
             self._pending = []
             self.release(pending)
-            self.refcounts.write_blocks()  # who flushed may never close: what is not counted down on disk is leaked
+            # who flushed may never close: what is not counted down on disk is leaked
+            self.refcounts.write_blocks()
 
     def flush_flags(self) -> None:
-        """Make COPIED flags durable, those of L2 tables, written to the file already, and of L1: no order among them.
+        """Make COPIED flags durable, those of L2 tables,
+        written to the file already, and of L1: no order among them.
 
         There must be nothing else unwritten.
         """
@@ -206,7 +238,10 @@ class Metadata:
         self._forget_tables(runs)
 
     def drop_empty_blocks(self) -> bool:
-        """Give up refcount blocks that count nothing; whether there were any. There must be nothing unwritten."""
+        """Give up refcount blocks that count nothing; whether there were any.
+
+        There must be nothing unwritten.
+        """
         dropped = self.refcounts.drop_empty_blocks()
         self.release([run for run in dropped if self.refcounts.get(run[0])])
         if self.allocator.released is not None:
@@ -247,18 +282,25 @@ class Metadata:
 
     def _require_sound(self) -> None:
         if self._broken:
-            raise OSError(errno.EIO, f"{self.path}: an earlier write failed and its outcome is not known")
+            raise OSError(
+                errno.EIO, f"{self.path}: an earlier write failed and its outcome is not known"
+            )
 
     def _write_l1(self) -> None:
         for sector in sorted(self._dirty_l1):
             start = sector * _SECTOR_ENTRIES
-            self.file.write(self.header.l1_offset + 8 * start, dump_table(self.l1[start : start + _SECTOR_ENTRIES]))
+            self.file.write(
+                self.header.l1_offset + 8 * start,
+                dump_table(self.l1[start : start + _SECTOR_ENTRIES]),
+            )
 
     def _forget_tables(self, runs: list[Run]) -> None:
         """Drop freed L2 tables from the cache: their clusters may become guest data."""
         bits = self.geometry.cluster_bits
         cached = {offset >> bits for offset in self._l2.cached_keys()}
         for first, count in runs:
-            for cluster in cached.intersection(range(first, first + count)) if count < 64 else cached:
+            for cluster in (
+                cached.intersection(range(first, first + count)) if count < 64 else cached
+            ):
                 if first <= cluster < first + count and self.refcounts.get(cluster) == 0:
                     self._l2.drop(cluster << bits)

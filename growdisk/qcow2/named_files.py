@@ -1,11 +1,12 @@
 """The other files that an image names: where they are, and whether they may be opened.
 
-What stands before a colon in the name of a backing file, if no slash comes first, is a protocol to QEMU. `file:` alone
-means a file of this host, and counts from the directory that the program runs in; other names from the image's.
+What stands before a colon in the name of a backing file, if no slash comes first, is a protocol to
+QEMU. `file:` alone means a file of this host, and counts from the directory that the program runs
+in; other names from the image's.
 
-An image may come from a stranger. So a file that it names is followed only inside the image's own folder, with all
-symbolic links resolved, unless the user trusts the image (trusting_references)
-or has named that file himself (trusting).
+An image may come from a stranger. So a file that it names is followed only inside the image's own
+folder, with all symbolic links resolved, unless the user trusts the image (trusting_references) or
+has named that file himself (trusting).
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ _trusted: ContextVar[frozenset[Path] | None] = ContextVar("trusted", default=fro
 
 @contextmanager
 def trusting(*paths: Path) -> Iterator[None]:
-    """Inside the block an image may name these files, wherever they are: for what the user has named himself."""
+    """Inside the block an image may name these files, wherever they are:
+    for what the user has named himself.
+    """
     known = _trusted.get()
     token = _trusted.set(None if known is None else known.union(map(real, paths)))
     try:
@@ -51,9 +54,11 @@ def backing_path(image: Path, name: str) -> Path:
     """Where the backing file of `image` lies. ImageUnsupported for json: and protocol names."""
     if _has_protocol(name) and not name.startswith(_FILE):
         raise ImageUnsupported(
-            image, reason=f"its backing file '{name}' is not a local file: to QEMU a protocol stands before its colon",
+            image,
+            reason=f"its backing file '{name}' is not a local file: to QEMU a protocol stands "
+            "before its colon",
             hint=f"a file of this name is './{name}'; growdisk has not changed the image",
-        )  # fmt: skip
+        )
     local = _file_name(image, name.removeprefix(_FILE), "backing file")
     return Path(local) if name.startswith(_FILE) else image.parent / local
 
@@ -61,8 +66,9 @@ def backing_path(image: Path, name: str) -> Path:
 def data_path(image: Path, name: str) -> Path:
     """Where the external data file of `image` lies.
 
-    No part of its name is a protocol. QEMU takes a relative one from the directory that it runs in; who made the image
-    meant, as a rule, the image's. A name that means one file here and another one there is refused.
+    No part of its name is a protocol. QEMU takes a relative one from the directory that it runs in;
+    who made the image meant, as a rule, the image's. A name that means one file here and another
+    one there is refused.
     """
     here = Path(_file_name(image, name, "data file"))
     beside = image.parent / here
@@ -70,14 +76,19 @@ def data_path(image: Path, name: str) -> Path:
         return beside
     if exists(beside):
         raise ImageUnsupported(
-            image, reason=f"its data file '{name}' is one file beside it, and another one in the current directory",
+            image,
+            reason=f"its data file '{name}' is one file beside it, and another one in the current "
+            "directory",
             hint="change into the image's directory first; growdisk has opened neither",
-        )  # fmt: skip
+        )
     return here
 
 
 def real(path: Path) -> Path:
-    """Where a name leads, all symbolic links resolved as far as they can be. Unlike Path.resolve() without errors."""
+    """Where a name leads, all symbolic links resolved as far as they can be.
+
+    Unlike Path.resolve() without errors.
+    """
     return Path(os.path.realpath(path))
 
 
@@ -95,12 +106,16 @@ def as_local(name: str) -> str:
 
 
 def stored_name(image: Path, name: str) -> str:
-    """The user's name for a backing file of `image`, as it is to stand in the header: so that QEMU finds that file."""
+    """The user's name for a backing file of `image`, as it is to stand in the header:
+    so that QEMU finds that file.
+    """
     beside = image.parent / name
     return as_local(name) if _has_protocol(name) and exists(beside) else name
 
 
-def require_trusted(image: Path, path: Path, name: str, what: str, above: Sequence[Path] = ()) -> None:
+def require_trusted(
+    image: Path, path: Path, name: str, what: str, above: Sequence[Path] = ()
+) -> None:
     """Raise ReferenceOutside for a file that `image` may not name. It has not been opened then.
 
     `above`: the layers on top of the image. What lies beside one of those it could name itself.
@@ -114,10 +129,15 @@ def require_trusted(image: Path, path: Path, name: str, what: str, above: Sequen
 
 
 def _is_beside(image: Path, path: Path) -> bool:
-    """Whether a file lies in the folder of the image, as that is named or as it really is, or below it."""
+    """Whether a file lies in the folder of the image,
+    as that is named or as it really is, or below it.
+    """
     place = real(path)
     folders = {real(image.parent), real(image).parent}
-    return any(place.parent == folder or (folder.name and place.is_relative_to(folder)) for folder in folders)
+    return any(
+        place.parent == folder or (folder.name and place.is_relative_to(folder))
+        for folder in folders
+    )
 
 
 def _has_protocol(name: str) -> bool:

@@ -1,10 +1,12 @@
-"""The files that an image names: its backing file and its data file, read without judging the image.
+"""The files that an image names:
+its backing file and its data file, read without judging the image.
 
-This looks at files of all kinds in a folder, most of which are not images. So nothing is refused here: what cannot be
-read names nothing, and an image with features that growdisk does not know still names its backing file. A name is
-turned into every path that it may mean to QEMU, because a path too many is harmless: it is only compared with a file
-that is known. qcow (versions 1 to 3) and QED are read; other formats lie on their own kind only.
-Follows QEMU's docs/interop/qcow2 and docs/interop/qed_spec.
+This looks at files of all kinds in a folder, most of which are not images. So nothing is refused
+here: what cannot be read names nothing, and an image with features that growdisk does not know
+still names its backing file. A name is turned into every path that it may mean to QEMU, because a
+path too many is harmless: it is only compared with a file that is known. qcow (versions 1 to 3) and
+QED are read; other formats lie on their own kind only. Follows QEMU's docs/interop/qcow2 and
+docs/interop/qed_spec.
 """
 
 from __future__ import annotations
@@ -19,7 +21,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 Identity = tuple[int, int]
-"""Device and inode: the same for all names of a file. A block device is its number, whatever nodes it has."""
+"""Device and inode: the same for all names of a file.
+
+A block device is its number, whatever nodes it has.
+"""
 
 _PREFIX = 4096
 _MAX_NAME, _MAX_CLUSTER = 1023, 2 << 20
@@ -43,7 +48,10 @@ def identity(path: str | bytes) -> Identity | None:
 
 
 def named_files(path: str) -> dict[Identity, str]:
-    """The files that the image at `path` lies on or keeps its data in, with their paths. Other files name none."""
+    """The files that the image at `path` lies on or keeps its data in, with their paths.
+
+    Other files name none.
+    """
     try:  # O_NONBLOCK: a pipe must not be waited for
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except (OSError, ValueError):
@@ -91,14 +99,19 @@ def _data_files(start: bytes, backing_offset: int) -> Iterator[bytes]:
 
 
 def _places(image: bytes, name: bytes) -> Iterator[bytes]:
-    """Where a file of this name may lie. A relative one counts from the image's folder, by whichever name it has."""
+    """Where a file of this name may lie.
+
+    A relative one counts from the image's folder, by whichever name it has.
+    """
     folders = dict.fromkeys((os.path.dirname(image), os.path.dirname(os.path.realpath(image))))  # noqa: PTH120
     for each in filter(None, _spellings(name.split(b"\0")[0])):
         yield from (os.path.join(folder, each) for folder in folders)  # noqa: PTH118
 
 
 def _spellings(name: bytes) -> Iterator[bytes]:
-    """A name as it is, and what is left of it without what may be a protocol: file:, host_device:, blkdebug:CONFIG:"""
+    """A name as it is, and what is left of it without what may be a protocol:
+    file:, host_device:, blkdebug:CONFIG:
+    """
     if name.startswith(b"json:"):
         for each in _in_json(name.removeprefix(b"json:")):
             yield from _spellings(each)
@@ -119,7 +132,9 @@ def _unquoted(name: bytes) -> bytes:
 
 
 def _in_json(text: bytes) -> Iterator[bytes]:
-    """Every file name in a description of block devices, however deep: {"file": {"filename": ...}}."""
+    """Every file name in a description of block devices, however deep:
+    {"file": {"filename": ...}}.
+    """
     import json
 
     try:
@@ -130,7 +145,11 @@ def _in_json(text: bytes) -> Iterator[bytes]:
         match waiting.pop():
             case dict() as nodes:
                 waiting += nodes.values()
-                named = (value for key, value in nodes.items() if str(key).rpartition(".")[2] == "filename")
+                named = (
+                    value
+                    for key, value in nodes.items()
+                    if str(key).rpartition(".")[2] == "filename"
+                )
                 yield from (os.fsencode(value) for value in named if isinstance(value, str))
             case list() as items:
                 waiting += items

@@ -1,4 +1,6 @@
-"""Before an image is used: what the format allows and growdisk cannot do is refused, and a key is tried."""
+"""Before an image is used:
+what the format allows and growdisk cannot do is refused, and a key is tried.
+"""
 
 from __future__ import annotations
 
@@ -19,29 +21,43 @@ Passphrase = bytes | tuple[bytes, ...]
 
 
 def refuse_unusable(header: Header, path: Path, *, writable: bool) -> None:
-    """ImageDamaged or ImageUnsupported for an image that cannot be opened so, whatever else lies in it."""
+    """ImageDamaged or ImageUnsupported for an image that cannot be opened so,
+    whatever else lies in it.
+    """
     if header.has(Incompatible.CORRUPT) and writable:
         raise damaged(path, "it is marked as corrupt")
 
 
-def refuse_data_file(header: Header, path: Path, data_file: ResizableDevice | None, *, writable: bool) -> None:
+def refuse_data_file(
+    header: Header, path: Path, data_file: ResizableDevice | None, *, writable: bool
+) -> None:
     """Refuse an external data file that is missing or too short."""
     if header.has(Incompatible.DATA_FILE) and data_file is None:
         raise ImageUnsupported(
-            path, reason="its data lie in an external data file, where nothing can be kept for the way back",
-            hint="growdisk image convert makes a copy without one; or growdisk image resize, and the rest in the guest",
-        )  # fmt: skip
+            path,
+            reason="its data lie in an external data file, where nothing can be kept for the way "
+            "back",
+            hint="growdisk image convert makes a copy without one; or growdisk image resize, and "
+            "the rest in the guest",
+        )
     if data_file is not None and writable and data_file.size < header.size:
         raise damaged(path, "its external data file is shorter than its disk")
 
 
 def unlocked(
-    file: ResizableDevice, header: Header, path: Path, key: Passphrase | None, data_file: ResizableDevice | None = None
+    file: ResizableDevice,
+    header: Header,
+    path: Path,
+    key: Passphrase | None,
+    data_file: ResizableDevice | None = None,
 ) -> DataFile | None:
-    """The guest data of an encrypted image, or None where there is nothing to decrypt, or no key."""
+    """The guest data of an encrypted image, or None where there is
+    nothing to decrypt, or no key.
+    """
     if not header.crypt_method or key is None or key == ():
         return None
-    from growdisk.qcow2 import encryption  # the library behind it is loaded for encrypted images only
+    # the library behind it is loaded for encrypted images only
+    from growdisk.qcow2 import encryption
 
     keys = (key,) if isinstance(key, bytes) else key
     return encryption.unlocked(file, data_file or file, header, path, keys)

@@ -1,4 +1,6 @@
-"""The refusal to follow an image out of its own folder: alone, for those who only want to know it when they meet it."""
+"""The refusal to follow an image out of its own folder:
+alone, for those who only want to know it when they meet it.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +19,12 @@ class ReferenceOutside(ImageError):
     """Raised before that file is opened. `target` is where it lies."""
 
     WHAT: ClassVar[str] = "{path} names a file outside its own folder"
-    WHY: ClassVar[str] = "its {role} is '{name}', and an image from a stranger could so reach any file of this host"
-    DO: ClassVar[str] = "if you trust the image, say --trust-references; growdisk has not opened that file"
+    WHY: ClassVar[str] = (
+        "its {role} is '{name}', and an image from a stranger could so reach any file of this host"
+    )
+    DO: ClassVar[str] = (
+        "if you trust the image, say --trust-references; growdisk has not opened that file"
+    )
     name: str
     role: str
     target: Path

@@ -1,7 +1,8 @@
 """Clusters for guest data that has not been written yet: mapped, counted, and reading as zeros.
 
-A cluster that was in use before still holds old bytes, so every one is emptied before a table points to it. In an
-encrypted image empty clusters would decrypt to noise: there the entries carry the zero flag as well.
+A cluster that was in use before still holds old bytes, so every one is emptied before a table
+points to it. In an encrypted image empty clusters would decrypt to noise: there the entries carry
+the zero flag as well.
 """
 
 from __future__ import annotations
@@ -33,7 +34,10 @@ class Preallocator:
         self._geometry = metadata.geometry
 
     def fill(self, start: int, end: int, mode: Preallocation) -> None:
-        """Map all clusters of [start, end), which must be empty. OSError if the host is full; the caller flushes."""
+        """Map all clusters of [start, end), which must be empty.
+
+        OSError if the host is full; the caller flushes.
+        """
         coverage = self._geometry.l2_coverage
         while start < end:
             stop = min(end, (start // coverage + 1) * coverage)
@@ -52,7 +56,10 @@ class Preallocator:
         self._metadata.l2_changed(l1_index, table)
 
     def _empty_clusters(self, guest_cluster: int, count: int, mode: Preallocation) -> int:
-        """Zeros for `count` clusters; the index of the first. In a data file their places are given."""
+        """Zeros for `count` clusters; the index of the first.
+
+        In a data file their places are given.
+        """
         bits = self._geometry.cluster_bits
         if self._metadata.data_file is not None:
             offset = guest_cluster << bits

@@ -1,7 +1,8 @@
-"""What is looked at before the first write of a change, so that a refusal leaves the file as it was.
+"""What is looked at before the first write of a change,
+so that a refusal leaves the file as it was.
 
-The engine looks at every entry again when it meets it. But half-way through a change that is too late for an image
-whose tables lie: by then others have been written.
+The engine looks at every entry again when it meets it. But half-way through a change that is too
+late for an image whose tables lie: by then others have been written.
 """
 
 from __future__ import annotations
@@ -16,10 +17,20 @@ from growdisk.units import align_down, align_up
 
 
 class Preflight:
-    """Changes nothing. Each method raises ImageDamaged (or ImageUnsupported) if the change could not be finished."""
+    """Changes nothing.
 
-    def __init__(self, metadata: Metadata, mapping: Mapping, reader: Reader, walker: Walker) -> None:
-        self._metadata, self._mapping, self._reader, self._walker = metadata, mapping, reader, walker
+    Each method raises ImageDamaged (or ImageUnsupported) if the change could not be finished.
+    """
+
+    def __init__(
+        self, metadata: Metadata, mapping: Mapping, reader: Reader, walker: Walker
+    ) -> None:
+        self._metadata, self._mapping, self._reader, self._walker = (
+            metadata,
+            mapping,
+            reader,
+            walker,
+        )
         self._geometry = metadata.geometry
 
     def guest_change(self, start: int, end: int) -> None:
@@ -27,7 +38,10 @@ class Preflight:
         self._metadata.allocator.check_metadata()
         self._entries(start, end)
         cluster_size = self._geometry.cluster_size
-        for first, last in ((align_down(start, cluster_size), start), (end, align_up(end, cluster_size))):
+        for first, last in (
+            (align_down(start, cluster_size), start),
+            (end, align_up(end, cluster_size)),
+        ):
             self._readable(first, min(last, self._metadata.header.size))
 
     def resizing(self, size: int) -> None:
@@ -42,7 +56,10 @@ class Preflight:
             if header.size < cluster_end:
                 self._entries(header.size, cluster_end)
                 self._readable(align_down(header.size, self._geometry.cluster_size), header.size)
-            l1_run = header.l1_offset >> header.cluster_bits, self._geometry.clusters(8 * header.l1_size)
+            l1_run = (
+                header.l1_offset >> header.cluster_bits,
+                self._geometry.clusters(8 * header.l1_size),
+            )
             bad = self._metadata.refcounts.first_outside([l1_run], 1, self._geometry.refcount_max)
             if bad is not None:
                 raise self._walker.bad_count(*bad)
@@ -61,7 +78,9 @@ class Preflight:
         self._entries(start, min(align_up(size, coverage), len(l1) * coverage))
 
     def _entries(self, start: int, end: int) -> None:
-        """The entries of a range are sound, and what they name is counted and belongs to the guest alone."""
+        """The entries of a range are sound, and what they name is counted
+        and belongs to the guest alone.
+        """
         if start >= end:
             return
         for _ in self._mapping.runs(start, end):
@@ -71,9 +90,16 @@ class Preflight:
         for first, count in references.runs():
             cluster = self._metadata.allocator.metadata_in(first, count)
             if cluster is not None:
-                raise damaged(self._metadata.path, f"cluster {cluster:#x} is guest data and holds metadata too")
+                raise damaged(
+                    self._metadata.path,
+                    f"cluster {cluster:#x} is guest data and holds metadata too",
+                )
 
     def _readable(self, start: int, end: int) -> None:
-        """What stays of a compressed cluster that is written to in part is read now: its data may be broken."""
-        if start < end and any(run.kind is L2Kind.COMPRESSED for run in self._mapping.runs(start, end)):
+        """What stays of a compressed cluster that is written to in part is
+        read now: its data may be broken.
+        """
+        if start < end and any(
+            run.kind is L2Kind.COMPRESSED for run in self._mapping.runs(start, end)
+        ):
             self._reader.read(start, end)

@@ -1,8 +1,9 @@
 """Which format an image file has. A damaged qcow2 header is still qcow2, never raw.
 
-Taking a broken qcow2 file for a raw disk would let a guest's bytes be written over its tables; so only what carries no
-other format's magic is raw. The magics are those by which QEMU's drivers know their files (their bdrv_probe), and the
-footers of fixed VHD and DMG files, which QEMU takes for raw where nobody says what they are.
+Taking a broken qcow2 file for a raw disk would let a guest's bytes be written over its tables; so
+only what carries no other format's magic is raw. The magics are those by which QEMU's drivers know
+their files (their bdrv_probe), and the footers of fixed VHD and DMG files, which QEMU takes for raw
+where nobody says what they are.
 """
 
 from __future__ import annotations
@@ -47,7 +48,12 @@ _PACKED = (  # magic in lower case, its offset, what it is, what to do
     (b"bzh", 0, "a bzip2 file", "unpack it: bunzip2 -k {path}"),
     (b"pk\3\4", 0, "a zip file", "unpack it: unzip {path}"),
     (b"7z\xbc\xaf\x27\x1c", 0, "a 7z file", "unpack it: 7z x {path}"),
-    (b"ustar", 257, "a tar archive (an OVA is one)", "unpack it: tar -xf {path}, and convert the VMDK in it"),
+    (
+        b"ustar",
+        257,
+        "a tar archive (an OVA is one)",
+        "unpack it: tar -xf {path}, and convert the VMDK in it",
+    ),
     (b"<!doctype html", 0, "a web page", "download it again: the server answered with a page"),
     (b"<html", 0, "a web page", "download it again: the server answered with a page"),
 )
@@ -65,9 +71,10 @@ def format_of_name(path: Path) -> ImageFormat | None:
 
 
 def probe_format(path: Path) -> ImageFormat:
-    """qcow2 or raw, by magic. ImageUnsupported for other formats and for what is too small to be a disk.
+    """qcow2 or raw, by magic.
 
-    ImageNotReadable for what is neither a regular file nor a block device: that is not even opened.
+    ImageUnsupported for other formats and for what is too small to be a disk. ImageNotReadable for
+    what is neither a regular file nor a block device: that is not even opened.
     """
     file = RawFile.open(path, lock=False)
     try:
@@ -77,33 +84,44 @@ def probe_format(path: Path) -> ImageFormat:
 
 
 def probe_to_write(path: Path) -> ImageFormat:
-    """The same before something is written by it: what is called qcow2 and does not begin so is not taken for raw."""
+    """The same before something is written by it:
+    what is called qcow2 and does not begin so is not taken for raw.
+    """
     found = probe_format(path)
     if found == "raw" and format_of_name(path) == "qcow2":
         raise ImageUnsupported(
-            path, reason="its name says qcow2, but it does not begin as a qcow2 image does",
-            hint="was its header overwritten? If it is a raw disk, say so: -f raw; nothing was changed",
-        )  # fmt: skip
+            path,
+            reason="its name says qcow2, but it does not begin as a qcow2 image does",
+            hint="was its header overwritten? If it is a raw disk, say so: -f raw; nothing was "
+            "changed",
+        )
     if found == "raw":
         _refuse_packed(path)
     return found
 
 
 def _refuse_packed(path: Path) -> None:
-    """A download that is still packed, or is the page of an error. The first bytes of a disk are never so."""
+    """A download that is still packed, or is the page of an error.
+
+    The first bytes of a disk are never so.
+    """
     with path.open("rb") as file:
         start = file.read(_START)
     for magic, offset, name, cure in _PACKED:
         if start[offset : offset + len(magic)].lower() == magic:
             hint = cure.format(path=shell_word(path))
-            raise ImageUnsupported(path, reason=f"it is {name}, not a disk image", hint=f"{hint}; nothing was changed")
+            raise ImageUnsupported(
+                path, reason=f"it is {name}, not a disk image", hint=f"{hint}; nothing was changed"
+            )
 
 
 def probe(file: BlockDevice, path: Path) -> ImageFormat:
     """The same for an open file."""
     found = probe_backing(file, path)
     if found == "raw" and file.size < _SMALLEST_DISK:
-        raise ImageUnsupported(path, reason=f"it is not a disk image ({file.size} bytes)", hint="check the path")
+        raise ImageUnsupported(
+            path, reason=f"it is not a disk image ({file.size} bytes)", hint="check the path"
+        )
     return found
 
 
@@ -113,7 +131,9 @@ def probe_backing(file: BlockDevice, path: Path) -> ImageFormat:
     other = _other_format(start, file, path)
     if other is not None:
         raise ImageUnsupported(
-            path, reason=f"it is {other[0]} image; growdisk knows qcow2 and raw", hint=_hint(path, other[1])
+            path,
+            reason=f"it is {other[0]} image; growdisk knows qcow2 and raw",
+            hint=_hint(path, other[1]),
         )
     return "qcow2" if start[:4] == b"QFI\xfb" else "raw"
 
@@ -131,13 +151,20 @@ def _other_format(start: bytes, file: BlockDevice, path: Path) -> tuple[str, str
     for magic, distance, name, driver in _FOOTERS:
         if end[len(end) - distance :].startswith(magic) and len(end) >= distance:
             return name, driver
-    return ("a DMG", "dmg") if path.name[1:].endswith(".dmg") else None  # QEMU goes by the name alone
+    # QEMU goes by the name alone
+    return ("a DMG", "dmg") if path.name[1:].endswith(".dmg") else None
 
 
 def _hint(path: Path, driver: str) -> str:
     target = shell_word(path.with_name(f"{path.stem}.qcow2"))
     if driver == "luks":
-        source = f"--object secret,id=key,file=KEYFILE --image-opts driver=luks,key-secret=key,file.filename={path}"
+        source = (
+            "--object secret,id=key,file=KEYFILE --image-opts "
+            f"driver=luks,key-secret=key,file.filename={path}"
+        )
     else:
         source = f"-f {driver} {shell_word(path)}"
-    return f"qemu-img convert -O qcow2 {source} {target} makes it qcow2; -f raw takes its bytes as they are"
+    return (
+        f"qemu-img convert -O qcow2 {source} {target} makes it qcow2; -f raw takes its bytes "
+        "as they are"
+    )

@@ -1,4 +1,5 @@
-"""Reading guest bytes: one host read per contiguous run, the backing file where this layer has nothing.
+"""Reading guest bytes: one host read per contiguous run,
+the backing file where this layer has nothing.
 
 A backing file may be shorter than the image above it; behind its end there are zeros.
 """
@@ -24,7 +25,10 @@ _ZEROS = bytes(1 << 16)
 
 
 class Reader:
-    """Guest content of one layer and those below. Ranges may lie behind the disk's end; zeros are there."""
+    """Guest content of one layer and those below.
+
+    Ranges may lie behind the disk's end; zeros are there.
+    """
 
     def __init__(self, metadata: Metadata, mapping: Mapping, backing: BlockDevice | None) -> None:
         self._metadata, self._mapping, self.backing = metadata, mapping, backing
@@ -43,7 +47,9 @@ class Reader:
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def parts(self, start: int, end: int) -> Iterator[Part]:
-        """The range, which ends at the disk's end at the latest, as parts; whole compressed clusters as one."""
+        """The range, which ends at the disk's end at the latest, as parts;
+        whole compressed clusters as one.
+        """
         packed: list[GuestRun] = []
         for run in self._mapping.runs(start, end):
             if run.kind is L2Kind.COMPRESSED and run.end - run.start == self._geometry.cluster_size:
@@ -96,10 +102,14 @@ class Reader:
         """Whether a run is known to be zeros without looking at data."""
         if run.kind in (L2Kind.ZERO_PLAIN, L2Kind.ZERO_ALLOCATED):
             return True
-        return run.kind is L2Kind.UNALLOCATED and (self.backing is None or run.start >= self.backing.size)
+        return run.kind is L2Kind.UNALLOCATED and (
+            self.backing is None or run.start >= self.backing.size
+        )
 
     def not_known_as_zero(self, run: GuestRun) -> Iterator[tuple[int, int]]:
-        """The stretches of a run that may hold something: all of it, or what the layers below have there."""
+        """The stretches of a run that may hold something:
+        all of it, or what the layers below have there.
+        """
         if self.reads_as_zero(run):
             return
         if run.kind is not L2Kind.UNALLOCATED or self.backing is None:
@@ -132,10 +142,15 @@ class Reader:
         if missing <= 0:
             return data.read(offset, length, guest_offset)
         available = max(length - missing, 0)
-        return (data.read(offset, available, guest_offset) if available else b"") + bytes(length - available)
+        return (data.read(offset, available, guest_offset) if available else b"") + bytes(
+            length - available
+        )
 
     def _cluster(self, entry: int) -> bytes:
-        """A compressed cluster. Nobody but us writes the file, and who writes a compressed one calls `forget`."""
+        """A compressed cluster.
+
+        Nobody but us writes the file, and who writes a compressed one calls `forget`.
+        """
         cluster = self._clusters.get(entry)
         if cluster is None:
             cluster = self._decompressed(entry)
@@ -150,7 +165,10 @@ class Reader:
         return bytes(cluster)
 
     def _unpack_each(self, entries: list[int], buffer: memoryview) -> None:
-        """Fill `buffer` with whole clusters, one behind the other. For any thread, when the unpacker is there."""
+        """Fill `buffer` with whole clusters, one behind the other.
+
+        For any thread, when the unpacker is there.
+        """
         unpack, size = self._unpacker(), self._geometry.cluster_size
         ranges = [CompressedRange.of(entry, self._geometry.cluster_bits) for entry in entries]
         for number, (source, place) in enumerate(zip(self._stored(ranges), ranges, strict=True)):
@@ -165,7 +183,9 @@ class Reader:
         return self._unpack
 
     def _stored(self, ranges: list[CompressedRange]) -> Iterator[memoryview]:
-        """The bytes of each, read at once where they stand together, as they do when they were written in order."""
+        """The bytes of each, read at once where they stand together,
+        as they do when they were written in order.
+        """
         first = min(place.offset for place in ranges)
         end = min(max(place.offset + place.length for place in ranges), self._file.size)
         if len(ranges) > 1 and end - first > _SPREAD * sum(place.length for place in ranges):
@@ -202,9 +222,12 @@ class Reader:
                 yield Extent(start, end, ExtentKind.ZERO if mark == HOLE else ExtentKind.DATA)
 
     def _has_holes(self) -> bool:
-        """Whether much of the file is not on the host: preallocated clusters that nobody has written to."""
+        """Whether much of the file is not on the host:
+        preallocated clusters that nobody has written to.
+        """
         if self._metadata.header.crypt_method or self._metadata.data_file is not None:
-            return False  # what decrypts from zeros is none; and a data file is as large as the disk anyway
+            # what decrypts from zeros is none; and a data file is as large as the disk anyway
+            return False
         try:
             return self._metadata.path.stat().st_blocks * 512 < self._file.size * 9 // 10
         except OSError:

@@ -1,7 +1,8 @@
 """A new refcount structure behind everything else, put in place by one write to the header.
 
-Used where the old one cannot hold the counts: blocks missing, misplaced or shared, or entries too narrow. The new
-table and its blocks count themselves; the old ones are not counted any more and so become free by the same write.
+Used where the old one cannot hold the counts: blocks missing, misplaced or shared, or entries too
+narrow. The new table and its blocks count themselves; the old ones are not counted any more and so
+become free by the same write.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from growdisk.qcow2.check.stored_refcounts import encode
 from growdisk.qcow2.header import REFTABLE_OFFSET
 
 _MAX_TABLE_BYTES = 8 << 20
-_WIDTH_END = 100  # where the refcount width ends in a version 3 header: in the same sector as the table's place
+# where the refcount width ends in a version 3 header: in the same sector as the table's place
+_WIDTH_END = 100
 
 
 def needs_rebuild(analysis: Analysis) -> bool:
@@ -31,7 +33,11 @@ def needs_rebuild(analysis: Analysis) -> bool:
 
 def check_rebuild(analysis: Analysis) -> None:
     """Raise ImageDamaged, before anything is written, if the new table could become too large."""
-    cluster_size, per_block, end = analysis.header.cluster_size, analysis.stored.per_block, analysis.end_of_use()
+    cluster_size, per_block, end = (
+        analysis.header.cluster_size,
+        analysis.stored.per_block,
+        analysis.end_of_use(),
+    )
     blocks = len(_used_blocks(analysis.recount.counted, end, per_block))
     end += blocks + _MAX_TABLE_BYTES // cluster_size
     if 8 * (end + end // per_block) // per_block > _MAX_TABLE_BYTES:
@@ -39,13 +45,18 @@ def check_rebuild(analysis: Analysis) -> None:
 
 
 def rebuild_refcounts(file: ResizableDevice, analysis: Analysis, order: int | None = None) -> None:
-    """Write the structure, make it durable, switch the header to it. Before the switch nothing in use has changed.
+    """Write the structure, make it durable, switch the header to it.
 
-    `order`: of the width that its entries shall have, if that is to change.
+    Before the switch nothing in use has changed. `order`: of the width that its entries shall have,
+    if that is to change.
     """
     order = analysis.header.refcount_order if order is None else order
-    cluster_size, per_block = analysis.header.cluster_size, analysis.header.cluster_size * 8 >> order
-    start = analysis.end_of_use()  # not the file's end: that may be far behind, and the table ever so long
+    cluster_size, per_block = (
+        analysis.header.cluster_size,
+        analysis.header.cluster_size * 8 >> order,
+    )
+    # not the file's end: that may be far behind, and the table ever so long
+    start = analysis.end_of_use()
     counted = analysis.recount.rebuilt_without()
     blocks, table_clusters = _layout(analysis, counted, start, per_block)
     counted.add_run(start, table_clusters + len(blocks))
@@ -56,16 +67,25 @@ def rebuild_refcounts(file: ResizableDevice, analysis: Analysis, order: int | No
         file.write(place * cluster_size, encode(counted.get(index * per_block, per_block), order))
     file.write(start * cluster_size, struct.pack(f">{len(table)}Q", *table))
     file.flush()
-    header = replace(analysis.header, reftable_offset=start * cluster_size, reftable_clusters=table_clusters)
+    header = replace(
+        analysis.header, reftable_offset=start * cluster_size, reftable_clusters=table_clusters
+    )
     if order == header.refcount_order:
         file.write(REFTABLE_OFFSET, header.reftable_bytes())
     else:
-        file.write(REFTABLE_OFFSET, replace(header, refcount_order=order).to_bytes()[REFTABLE_OFFSET:_WIDTH_END])
+        file.write(
+            REFTABLE_OFFSET,
+            replace(header, refcount_order=order).to_bytes()[REFTABLE_OFFSET:_WIDTH_END],
+        )
     file.flush()
 
 
-def _layout(analysis: Analysis, counted: ClusterCounts, start: int, per_block: int) -> tuple[list[int], int]:
-    """(indices of the blocks needed, clusters of the table) once both also cover themselves, from `start` on."""
+def _layout(
+    analysis: Analysis, counted: ClusterCounts, start: int, per_block: int
+) -> tuple[list[int], int]:
+    """(indices of the blocks needed, clusters of the table)
+    once both also cover themselves, from `start` on.
+    """
     cluster_size = analysis.header.cluster_size
     used = set(_used_blocks(counted, start, per_block))
     table_clusters, blocks = 1, sorted(used)
@@ -82,15 +102,23 @@ def _layout(analysis: Analysis, counted: ClusterCounts, start: int, per_block: i
 
 
 def _too_large(analysis: Analysis) -> ImageDamaged:
-    return ImageDamaged(analysis.path, format="qcow2", reason="its refcounts need a table of more than 8 MiB")
+    return ImageDamaged(
+        analysis.path, format="qcow2", reason="its refcounts need a table of more than 8 MiB"
+    )
 
 
 def _used_blocks(counted: ClusterCounts, end: int, per_block: int) -> list[int]:
-    """The indices of the blocks with a count. Only what was counted is looked at: files may have holes."""
+    """The indices of the blocks with a count.
+
+    Only what was counted is looked at: files may have holes.
+    """
     found: set[int] = set()
     for first, length in counted.segments():
         for index in range(first // per_block, -(-min(first + length, end) // per_block)):
-            start, stop = max(index * per_block, first), min((index + 1) * per_block, first + length, end)
+            start, stop = (
+                max(index * per_block, first),
+                min((index + 1) * per_block, first + length, end),
+            )
             if index not in found and any(counted.get(start, stop - start)):
                 found.add(index)
     return sorted(found)

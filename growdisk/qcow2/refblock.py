@@ -1,8 +1,8 @@
 """Refcount blocks in memory: one array item per cluster, whatever the width on disk (1 to 64 bits).
 
-Entries narrower than a byte lie with entry 0 in the *low* bits; wider ones are big-endian. Unpacked, all widths are
-handled by the same whole-slice operations.
-Follows QEMU's docs/interop/qcow2 ("Refcount table and refcount blocks").
+Entries narrower than a byte lie with entry 0 in the *low* bits; wider ones are big-endian.
+Unpacked, all widths are handled by the same whole-slice operations. Follows QEMU's
+docs/interop/qcow2 ("Refcount table and refcount blocks").
 """
 
 from __future__ import annotations
@@ -17,7 +17,10 @@ _LEAF = 256  # bytes
 
 
 class RefcountRange(Exception):
-    """A count would fall below zero or rise above what the width can hold. `index`: of the entry in the block."""
+    """A count would fall below zero or rise above what the width can hold.
+
+    `index`: of the entry in the block.
+    """
 
     def __init__(self, index: int, count: int) -> None:
         super().__init__(f"entry {index} has count {count}")
@@ -54,7 +57,9 @@ class RefblockCodec:
 
 
 def add_to_run(block: array[int], first: int, count: int, delta: int, limit: int) -> None:
-    """Add `delta` to entries [first, first+count); all or nothing: RefcountRange if one would leave 0..limit."""
+    """Add `delta` to entries [first, first+count);
+    all or nothing: RefcountRange if one would leave 0..limit.
+    """
     if count == 1:
         value = block[first] + delta
         if not 0 <= value <= limit:
@@ -63,7 +68,8 @@ def add_to_run(block: array[int], first: int, count: int, delta: int, limit: int
         return
     run = block[first : first + count]
     value = run[0]
-    if run == array(block.typecode, [value]) * count:  # nearly always: neighbours were written together
+    # nearly always: neighbours were written together
+    if run == array(block.typecode, [value]) * count:
         if not 0 <= value + delta <= limit:
             raise RefcountRange(first, value)
         block[first : first + count] = array(block.typecode, [value + delta]) * count
@@ -82,7 +88,9 @@ def equal_run(block: array[int], first: int, count: int, value: int) -> bool:
 
 
 def runs_of(block: array[int], first: int, count: int, value: int) -> Iterator[tuple[int, int]]:
-    """The runs of entries that are `value` among the `count` from `first`, half-open, counted from `first`."""
+    """The runs of entries that are `value` among the `count` from `first`,
+    half-open, counted from `first`.
+    """
     same = block[first]
     if equal_run(block, first, count, same):  # nearly always: neighbours were written together
         if same == value:

@@ -1,7 +1,9 @@
-"""The reference counts of an image: refcount table, blocks, and counting runs of clusters up and down.
+"""The reference counts of an image:
+refcount table, blocks, and counting runs of clusters up and down.
 
-Changed blocks wait in a bounded cache. One may be written at any time: counts go up before anything points to a
-cluster and down only after nothing does (metadata.py), so an early write leaks at worst.
+Changed blocks wait in a bounded cache. One may be written at any time: counts go up before anything
+points to a cluster and down only after nothing does (metadata.py), so an early write leaks at
+worst.
 """
 
 from __future__ import annotations
@@ -16,7 +18,15 @@ from growdisk.qcow2.entries import REFTABLE_RESERVED
 from growdisk.qcow2.geometry import Geometry
 from growdisk.qcow2.header import Header
 from growdisk.qcow2.header_rules import damaged, refcount_table_problem
-from growdisk.qcow2.refblock import RefblockCodec, RefcountRange, add_to_run, equal_run, last_used, runs_of, zero_runs
+from growdisk.qcow2.refblock import (
+    RefblockCodec,
+    RefcountRange,
+    add_to_run,
+    equal_run,
+    last_used,
+    runs_of,
+    zero_runs,
+)
 from growdisk.qcow2.tables import TableCache, dump_table, load_table
 
 CACHE_BYTES = 8 << 20
@@ -28,14 +38,18 @@ Run = tuple[int, int]  # first cluster index, number of clusters
 class Refcounts:
     """Counts by cluster index. Blocks are made by the allocator (`add_blocks`, `move_table`)."""
 
-    def __init__(self, file: ResizableDevice, path: Path, header: Header, sync: Callable[[], None]) -> None:
+    def __init__(
+        self, file: ResizableDevice, path: Path, header: Header, sync: Callable[[], None]
+    ) -> None:
         self.geometry: Geometry = header.geometry
         self._file, self._path, self._sync = file, path, sync
         self.table_offset = header.reftable_offset
         problem = refcount_table_problem(header, file.size)
         if problem is not None:
             raise damaged(path, problem)
-        self.table = load_table(file.read(header.reftable_offset, header.reftable_clusters * header.cluster_size))
+        self.table = load_table(
+            file.read(header.reftable_offset, header.reftable_clusters * header.cluster_size)
+        )
         self._codec = RefblockCodec(self.geometry.refcount_bits)
         self._cache = TableCache(self._load, self._write_block, CACHE_BYTES)
         self._unlinked: set[int] = set()  # block indices whose table entry is not on disk yet
@@ -72,12 +86,16 @@ class Refcounts:
         return [blocks[cluster >> bits][cluster & inside] for cluster in clusters]
 
     def peek(self, cluster: int) -> int:
-        """The same as get(), without loading a block that is not loaded: for clusters far from each other."""
+        """The same as get(), without loading a block that is not loaded:
+        for clusters far from each other.
+        """
         index, entry = divmod(cluster, self.geometry.refblock_entries)
         if index in self._cache or index >= len(self.table) or not self.table[index]:
             return self.get(cluster)
         first, bit = divmod(entry * self.geometry.refcount_bits, 8)
-        value = int.from_bytes(self._file.read(self.table[index] + first, -(-self.geometry.refcount_bits // 8)), "big")
+        value = int.from_bytes(
+            self._file.read(self.table[index] + first, -(-self.geometry.refcount_bits // 8)), "big"
+        )
         return value >> bit & self.geometry.refcount_max
 
     def used(self, clusters: int, limit: int) -> int:
@@ -93,7 +111,9 @@ class Refcounts:
         return min(found, limit)
 
     def counts_from(self, cluster: int) -> bool:
-        """Whether `cluster` or any behind it has a count: in a file that ends before it, a leak, or a cut file."""
+        """Whether `cluster` or any behind it has a count:
+        in a file that ends before it, a leak, or a cut file.
+        """
         index, entry = divmod(cluster, self.geometry.refblock_entries)
         if any(
             self._cache.get(later).count(0) < self.geometry.refblock_entries
@@ -113,12 +133,17 @@ class Refcounts:
         return True
 
     def runs_of(self, first: int, count: int, value: int) -> Iterator[tuple[int, int]]:
-        """Where, of `count` clusters from `first`, those with exactly this count are: half-open, from `first` on."""
+        """Where, of `count` clusters from `first`, those with exactly this count are:
+        half-open, from `first` on.
+        """
         done = 0
         for index, entry, length in self._pieces(first, count):
             block = self.block(index)
             if block is not None:
-                yield from ((done + start, done + end) for start, end in runs_of(block, entry, length, value))
+                yield from (
+                    (done + start, done + end)
+                    for start, end in runs_of(block, entry, length, value)
+                )
             done += length
 
     def free_in(self, first: int, count: int) -> Iterator[tuple[int, int]]:
@@ -128,10 +153,16 @@ class Refcounts:
             if block is None:
                 yield base + entry, base + entry + length
             else:
-                yield from ((base + start, base + end) for start, end in zero_runs(block, entry, entry + length))
+                yield from (
+                    (base + start, base + end)
+                    for start, end in zero_runs(block, entry, entry + length)
+                )
 
     def add(self, runs: Iterable[Run], delta: int) -> None:
-        """Add `delta` to every cluster of the runs, in memory. Check first: a failure half-way is ImageDamaged."""
+        """Add `delta` to every cluster of the runs, in memory.
+
+        Check first: a failure half-way is ImageDamaged.
+        """
         entries, limit = self.geometry.refblock_entries, self.geometry.refcount_max
         current, block = -1, None
         for first, count in runs:
@@ -141,19 +172,28 @@ class Refcounts:
                     if block is not None:
                         self._cache.changed(index, block)
                 if block is None:
-                    raise damaged(self._path, f"cluster {index * entries + entry:#x} is in use and is not counted")
+                    raise damaged(
+                        self._path,
+                        f"cluster {index * entries + entry:#x} is in use and is not counted",
+                    )
                 try:
                     add_to_run(block, entry, length, delta, limit)
                 except RefcountRange as error:
                     raise self._bad_count(index * entries + error.index, error.count) from error
 
     def first_outside(self, runs: Iterable[Run], low: int, high: int) -> tuple[int, int] | None:
-        """The first cluster of the runs with a count outside low..high, as (cluster, count); None if all are within."""
+        """The first cluster of the runs with a count outside low..high,
+        as (cluster, count); None if all are within.
+        """
         for first, count in runs:
             for index, entry, length in self._pieces(first, count):
                 block = self.block(index)
                 counts = array("B", [0]) if block is None else block[entry : entry + length]
-                if block is not None and low <= counts[0] <= high and equal_run(block, entry, length, counts[0]):
+                if (
+                    block is not None
+                    and low <= counts[0] <= high
+                    and equal_run(block, entry, length, counts[0])
+                ):
                     continue
                 if min(counts) < low or max(counts) > high:
                     bad = next(i for i, value in enumerate(counts) if not low <= value <= high)
@@ -161,7 +201,10 @@ class Refcounts:
         return None
 
     def add_blocks(self, offsets: dict[int, int]) -> None:
-        """Put new, empty blocks at these host offsets, by block index. The table must be long enough."""
+        """Put new, empty blocks at these host offsets, by block index.
+
+        The table must be long enough.
+        """
         for index, offset in offsets.items():
             self.table[index] = offset
             self._unlinked.add(index)
@@ -179,8 +222,8 @@ class Refcounts:
         """Write the changed blocks, and link new ones after a sync of what they hold."""
         for index, _ in self._cache.dirty():
             self._write_block(index)
-        # A block may lie in a cluster that an earlier block counts, never a later one: so link them in order, all of
-        # one sector at once.
+        # A block may lie in a cluster that an earlier block counts, never a later one: so link them
+        # in order, all of one sector at once.
         for sector in sorted({index // _SECTOR_ENTRIES for index in self._unlinked}):
             self._sync()
             start = sector * _SECTOR_ENTRIES
@@ -189,9 +232,9 @@ class Refcounts:
         self._unlinked.clear()
 
     def drop_empty_blocks(self) -> list[Run]:
-        """Unlink, durably, blocks that count nothing but themselves. Where they lay; some of it may still be counted.
+        """Unlink, durably, blocks that count nothing but themselves.
 
-        There must be nothing unwritten.
+        Where they lay; some of it may still be counted. There must be nothing unwritten.
         """
         dropped = []
         for index, offset in enumerate(self.used_table()):
@@ -207,7 +250,9 @@ class Refcounts:
         return dropped
 
     def write_table_copy(self, offset: int, entries: int) -> array[int]:
-        """Write all blocks and a copy of the table, `entries` long, at `offset`; the header does not know it yet."""
+        """Write all blocks and a copy of the table, `entries` long, at `offset`;
+        the header does not know it yet.
+        """
         for index, _ in self._cache.dirty():
             self._write_block(index)
         longer = self.table + array("Q", bytes(8 * (entries - len(self.table))))
@@ -255,7 +300,10 @@ class Refcounts:
         table = self.used_table()
         for index, offset in enumerate(table):
             if offset and (offset & bad_bits or offset + cluster_size > size):
-                raise damaged(self._path, f"refcount table entry {index} ({offset:#x}) is not a cluster of the file")
+                raise damaged(
+                    self._path,
+                    f"refcount table entry {index} ({offset:#x}) is not a cluster of the file",
+                )
         blocks = [offset for offset in table if offset]
         if len(set(blocks)) < len(blocks):
             raise damaged(self._path, "two entries of its refcount table name the same block")

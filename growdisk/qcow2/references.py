@@ -1,4 +1,6 @@
-"""The host clusters that a disk's tables name, and these in the order of the file, neighbours joined."""
+"""The host clusters that a disk's tables name,
+and these in the order of the file, neighbours joined.
+"""
 
 from __future__ import annotations
 
@@ -21,8 +23,10 @@ class References:
     """Host clusters that an L1 table reaches, one count each time."""
 
     packed_runs: array[int] = field(default_factory=lambda: array("Q"))
-    singles: array[int] = field(default_factory=lambda: array("Q"))  # runs of one, as cluster indices
-    compressed: dict[int, int] = field(default_factory=dict)  # cluster index: how many compressed clusters lie in it
+    # runs of one, as cluster indices
+    singles: array[int] = field(default_factory=lambda: array("Q"))
+    # cluster index: how many compressed clusters lie in it
+    compressed: dict[int, int] = field(default_factory=dict)
     repeated: int | None = None  # a cluster that two entries claim as their own; known after runs()
     #: What _join() gave last, and of how many runs.
     joined: tuple[int, list[Run]] = field(default_factory=lambda: (0, []))
@@ -35,13 +39,16 @@ class References:
             self.compressed[cluster] = self.compressed.get(cluster, 0) + 1
 
     def runs(self) -> list[Run]:
-        """All of them in the order of the file, neighbours joined; what n compressed clusters share stands n times.
+        """All of them in the order of the file, neighbours joined;
+        what n compressed clusters share stands n times.
 
         However a guest's clusters are scattered: in the order of the file they are a few long runs.
         """
         if self.joined[0] != len(self.packed_runs) + len(self.singles):
             self.joined = len(self.packed_runs) + len(self.singles), self._join()
-        shared = [(cluster, 1) for cluster, times in sorted(self.compressed.items()) for _ in range(times)]
+        shared = [
+            (cluster, 1) for cluster, times in sorted(self.compressed.items()) for _ in range(times)
+        ]
         return self.joined[1] + shared
 
     def _join(self) -> list[Run]:
@@ -56,7 +63,9 @@ class References:
     def _joined_in_order(self) -> list[Run]:
         runs: list[Run] = []
         first, end = 0, 0
-        for packed in sorted([*self.packed_runs, *(cluster << _RUN_BITS | 1 for cluster in self.singles)]):
+        for packed in sorted(
+            [*self.packed_runs, *(cluster << _RUN_BITS | 1 for cluster in self.singles)]
+        ):
             start, count = packed >> _RUN_BITS, packed & _COUNT_MASK
             if start != end:
                 if start < end:
@@ -70,8 +79,12 @@ class References:
         return runs
 
     def _joined_by_marks(self) -> list[Run]:
-        """The same where most clusters are alone: a mark in a byte for each cluster is quicker than sorting them."""
-        end = max(max(self.singles), max(self.packed_runs, default=0) + _COUNT_MASK >> _RUN_BITS) + 1
+        """The same where most clusters are alone:
+        a mark in a byte for each cluster is quicker than sorting them.
+        """
+        end = (
+            max(max(self.singles), max(self.packed_runs, default=0) + _COUNT_MASK >> _RUN_BITS) + 1
+        )
         end += max((packed & _COUNT_MASK for packed in self.packed_runs), default=0)
         if end > _MAX_MARKS:
             return self._joined_in_order()
@@ -86,4 +99,6 @@ class References:
             marks[area] = marks[area].translate(_ONE_MORE)
         if (twice := re.search(rb"[^\0\1]", marks)) is not None:
             self.repeated = twice.start()
-        return [(found.start(), found.end() - found.start()) for found in re.finditer(rb"[^\0]+", marks)]
+        return [
+            (found.start(), found.end() - found.start()) for found in re.finditer(rb"[^\0]+", marks)
+        ]

@@ -1,8 +1,10 @@
-"""Mends refcounts and COPIED flags so that they agree with the references, which are left as they are.
+"""Mends refcounts and COPIED flags so that they agree with the references,
+which are left as they are.
 
-The order makes a crash harmless at every point, and a second repair finishes the first: refcounts up, flags off,
-refcounts down, flags on, dirty bit off last. An image whose *references* are doubtful is refused: what they name
-cannot be guessed. Only what is known to be zeros, or to be lost, is given up (`_mend_references`).
+The order makes a crash harmless at every point, and a second repair finishes the first: refcounts
+up, flags off, refcounts down, flags on, dirty bit off last. An image whose *references* are
+doubtful is refused: what they name cannot be guessed. Only what is known to be zeros, or to be
+lost, is given up (`_mend_references`).
 """
 
 from __future__ import annotations
@@ -26,16 +28,25 @@ from growdisk.qcow2.metadata import Metadata
 from growdisk.qcow2.rebuild import check_rebuild, needs_rebuild, rebuild_refcounts
 
 
-def repair(file: ResizableDevice, path: Path, *, errors: bool, accept_loss: bool = False) -> CheckReport:
-    """Free leaked clusters; with `errors` also raise refcounts, rebuild missing blocks, clear wrong flags.
+def repair(
+    file: ResizableDevice, path: Path, *, errors: bool, accept_loss: bool = False
+) -> CheckReport:
+    """Free leaked clusters; with `errors` also raise refcounts,
+    rebuild missing blocks, clear wrong flags.
 
-    `accept_loss`, with `errors`: a file that was cut off gets its length again, and zeros for what is lost.
+    `accept_loss`, with `errors`: a file that was cut off gets its length again, and zeros for what
+    is lost.
 
-    Returns the state afterwards and what was mended. Raises ImageDamaged, with nothing written, where the structure is
-    broken. Durable when it returns; a sound image loses its dirty and its corrupt bit.
+    Returns the state afterwards and what was mended. Raises ImageDamaged, with nothing written,
+    where the structure is broken. Durable when it returns; a sound image loses its dirty and its
+    corrupt bit.
     """
     analysis = analyse(file, path)
-    before, header, lost = analysis.report(), analysis.header, tuple(analysis.findings.cut_off) if errors else ()
+    before, header, lost = (
+        analysis.report(),
+        analysis.header,
+        tuple(analysis.findings.cut_off) if errors else (),
+    )
     refuse_broken(analysis, errors=errors, accept_loss=accept_loss)
     if errors and before.has_errors and needs_rebuild(analysis):
         check_rebuild(analysis)
@@ -78,7 +89,9 @@ def _mend_references(file: ResizableDevice, analysis: Analysis) -> None:
 
 
 def _lengthen(file: ResizableDevice, analysis: Analysis) -> None:
-    """What a file that was cut off has lost is zeros from now on, to growdisk as it always was to QEMU."""
+    """What a file that was cut off has lost is zeros from now on,
+    to growdisk as it always was to QEMU.
+    """
     size = analysis.recount.cut_off_end * analysis.header.cluster_size
     if size <= file.size:
         return
@@ -106,7 +119,10 @@ def _is_misplaced_zero(entry: int, cluster_size: int) -> bool:
 
 
 def _complete_snapshots(file: ResizableDevice, path: Path) -> None:
-    """A new snapshot table, whose entries say how large their disks are. The counts must be right by now."""
+    """A new snapshot table, whose entries say how large their disks are.
+
+    The counts must be right by now.
+    """
     metadata = Metadata(file, path, read_header(file, path))
     Parts(metadata, None).snapshots.complete(lambda: None)
 
@@ -124,16 +140,21 @@ def _write_features(file: ResizableDevice, header: Header, incompatible: int) ->
     """Version 2 has no dirty bit: there the order alone must do."""
     if header.version < 3:
         return
-    autoclear = header.autoclear & (Autoclear.BITMAPS | Autoclear.RAW_DATA_FILE | Autoclear.GROWDISK_RUN)
+    autoclear = header.autoclear & (
+        Autoclear.BITMAPS | Autoclear.RAW_DATA_FILE | Autoclear.GROWDISK_RUN
+    )
     marked = replace(header, incompatible=int(incompatible), autoclear=int(autoclear))
     file.write(FEATURES_OFFSET, marked.features_bytes())
     file.flush()
 
 
-def _write_refcounts(file: ResizableDevice, analysis: Analysis, choose: Callable[[int, int], int]) -> None:
+def _write_refcounts(
+    file: ResizableDevice, analysis: Analysis, choose: Callable[[int, int], int]
+) -> None:
     """Set every refcount inside the file to choose(refcount, references), block by block."""
     stored, counted = analysis.stored, analysis.recount.counted
-    # Whole bytes of refcounts; the clusters that this adds lie behind the file and keep their numbers.
+    # Whole bytes of refcounts; the clusters that this adds lie behind the file and keep their
+    # numbers.
     end = -(-analysis.recount.end_cluster // 8) * 8
     for index, entry in enumerate(stored.table):
         first = index * stored.per_block
@@ -149,13 +170,18 @@ def _write_refcounts(file: ResizableDevice, analysis: Analysis, choose: Callable
     file.flush()
 
 
-def _write_flags(file: ResizableDevice, header: Header, refcounts: ClusterCounts, *, setting: bool) -> None:
+def _write_flags(
+    file: ResizableDevice, header: Header, refcounts: ClusterCounts, *, setting: bool
+) -> None:
     """Set missing COPIED flags of the active disk, or clear wrong ones."""
     for index, entry in enumerate(active_l1(file, header)):
         offset = entry & entries.OFFSET_MASK
         if not offset:
             continue
-        is_one, is_copied = refcounts[offset >> header.cluster_bits] == 1, bool(entry & entries.COPIED)
+        is_one, is_copied = (
+            refcounts[offset >> header.cluster_bits] == 1,
+            bool(entry & entries.COPIED),
+        )
         if is_one == setting and is_copied != setting:
             file.write(header.l1_offset + index * 8, struct.pack(">Q", entry ^ entries.COPIED))
         table = mended_l2_table(file, header, offset, refcounts, setting=setting)

@@ -1,7 +1,9 @@
-"""Changing the virtual size. The header's size is one write; what must be true before or after it is done around it.
+"""Changing the virtual size.
 
-Growing: what lies behind the old end (data of an earlier, larger disk, VM state, a longer backing file) must read as
-zeros before the size is published. Shrinking: the size first, then the clusters behind it are freed.
+The header's size is one write; what must be true before or after it is done around it. Growing:
+what lies behind the old end (data of an earlier, larger disk, VM state, a longer backing file) must
+read as zeros before the size is published. Shrinking: the size first, then the clusters behind it
+are freed.
 """
 
 from __future__ import annotations
@@ -31,11 +33,15 @@ _SECTOR = 512
 class Resizer:
     """Changes the size of one open image; durable when it returns."""
 
-    def __init__(self, metadata: Metadata, mapping: Mapping, reader: Reader, writer: Writer, walker: Walker) -> None:
+    def __init__(
+        self, metadata: Metadata, mapping: Mapping, reader: Reader, writer: Writer, walker: Walker
+    ) -> None:
         self._metadata, self._mapping, self._geometry = metadata, mapping, metadata.geometry
         self._reader, self._writer, self._walker = reader, writer, walker
 
-    def check(self, size: int, preallocation: Preallocation = "off", *, upgrade: bool = False) -> None:
+    def check(
+        self, size: int, preallocation: Preallocation = "off", *, upgrade: bool = False
+    ) -> None:
         """Raise ImageUnsupported, before anything is written, if the image cannot have this size.
 
         `upgrade`: it will be version 3 then.
@@ -45,10 +51,18 @@ class Resizer:
         if size % _SECTOR:
             reason = f"a disk's size is a multiple of {_SECTOR} bytes; {size} is not"
         elif size > MAX_SIZE or 8 * self._geometry.l1_entries(size) > MAX_L1_BYTES:
-            reason = f"{format_size(size)} is more than clusters of {format_size(header.cluster_size)} can address"
+            reason = (
+                f"{format_size(size)} is more than clusters of "
+                f"{format_size(header.cluster_size)} can address"
+            )
         elif header.version == 2 and header.snapshot_count and not upgrade:
-            reason = "it is a version 2 image with snapshots, which do not know the size they were taken at"
-        elif header.backing_file is not None and self._reader.backing is None and size > header.size:
+            reason = (
+                "it is a version 2 image with snapshots, which do not know the size they "
+                "were taken at"
+            )
+        elif (
+            header.backing_file is not None and self._reader.backing is None and size > header.size
+        ):
             reason = "its backing file is not open, so nobody knows what lies behind the old end"
         elif preallocation != "off":
             reason = self._preallocation_problem(size)
@@ -56,7 +70,8 @@ class Resizer:
             hint = "choose another size, or convert the image; growdisk has not changed it"
             if reason.startswith("it is a version 2"):
                 hint = (
-                    f"growdisk image resize {shell_word(self._metadata.path)} SIZE --upgrade makes it version 3 first"
+                    f"growdisk image resize {shell_word(self._metadata.path)} SIZE --upgrade "
+                    "makes it version 3 first"
                 )
             raise ImageUnsupported(self._metadata.path, reason=reason, hint=hint)
         if size > header.size:
@@ -67,7 +82,9 @@ class Resizer:
         if size < header.size:
             return "there is nothing to preallocate in a disk that shrinks"
         if header.crypt_method and header.version == 2:
-            return "an encrypted version 2 image cannot say that preallocated clusters read as zeros"
+            return (
+                "an encrypted version 2 image cannot say that preallocated clusters read as zeros"
+            )
         return None
 
     def resize(self, size: int, preallocation: Preallocation = "off") -> None:
@@ -94,7 +111,8 @@ class Resizer:
             data_file.resize(old)  # what was written behind the old end must not come back
             data_file.resize(size)
             if self._metadata.header.autoclear & Autoclear.RAW_DATA_FILE and preallocation == "off":
-                preallocation = "metadata"  # the image must say of all bytes that they are the data file's
+                # the image must say of all bytes that they are the data file's
+                preallocation = "metadata"
         self._lengthen_l1(self._geometry.l1_entries(size))
         self._drop_clusters_behind(old)
         cluster_end = min(align_up(old, self._geometry.cluster_size), size)
@@ -109,7 +127,8 @@ class Resizer:
         self._metadata.flush()
 
     def take_back(self, l1_size: int) -> None:
-        """Drop what a growth that failed has left behind the disk's end, in place: that needs no room on the host.
+        """Drop what a growth that failed has left behind the disk's end, in place:
+        that needs no room on the host.
 
         There must be nothing unwritten. The L1 table gets its old length.
         """
@@ -131,14 +150,20 @@ class Resizer:
         header = replace(old, l1_size=entries)
         self._metadata.switch(header, SIZE_AND_L1_OFFSET, header.size_and_l1_bytes())
         self._metadata.replace_l1(self._metadata.l1[:entries])
-        kept, all_of_it = self._geometry.clusters(8 * entries), self._geometry.clusters(8 * old.l1_size)
+        kept, all_of_it = (
+            self._geometry.clusters(8 * entries),
+            self._geometry.clusters(8 * old.l1_size),
+        )
         if kept < all_of_it:
-            self._metadata.release([((old.l1_offset >> self._geometry.cluster_bits) + kept, all_of_it - kept)])
+            self._metadata.release(
+                [((old.l1_offset >> self._geometry.cluster_bits) + kept, all_of_it - kept)]
+            )
 
     def _preallocate(self, old: int, start: int, end: int, mode: Preallocation) -> None:
         """Map [old, end) before the size is published.
 
-        The old disk may end inside a cluster: the rest of that, until `start`, is zeros, written as guest data.
+        The old disk may end inside a cluster: the rest of that, until `start`, is zeros, written as
+        guest data.
         """
         if self._metadata.header.crypt_method:
             self._writer.write_zeros(old, start)
@@ -149,7 +174,9 @@ class Resizer:
         Preallocator(self._metadata, self._mapping).fill(start, end, mode)
 
     def _check_key_not_needed(self, old: int) -> None:
-        """Zeros that are written as guest data need the key of an encrypted image; zero flags do not."""
+        """Zeros that are written as guest data need the key of an
+        encrypted image; zero flags do not.
+        """
         if not self._metadata.is_locked and self._metadata.header.crypt_method != LEGACY_AES:
             return
         backing = self._reader.backing
@@ -158,14 +185,19 @@ class Resizer:
             run = next(self._mapping.runs(old, old + 1))
             explicit = explicit or not self._reader.reads_as_zero(run)
         if explicit:
-            raise KeyNeeded(self._metadata.path, "it is encrypted, and zeros have to be written behind its old end")
+            raise KeyNeeded(
+                self._metadata.path,
+                "it is encrypted, and zeros have to be written behind its old end",
+            )
 
     def _publish(self, size: int) -> None:
         header = replace(self._metadata.header, size=size)
         self._metadata.switch(header, SIZE_AND_L1_OFFSET, header.size_and_l1_bytes())
 
     def drop_tables_behind(self, size: int) -> None:
-        """Free all L2 tables that lie wholly behind a disk of `size` bytes: old data, and VM state."""
+        """Free all L2 tables that lie wholly behind a disk of `size`
+        bytes: old data, and VM state.
+        """
         self._metadata.flush()
         l1 = self._metadata.l1
         behind = [index for index in range(self._geometry.l1_entries(size), len(l1)) if l1[index]]
@@ -181,11 +213,16 @@ class Resizer:
     def _drop_clusters_behind(self, size: int) -> None:
         """Empty the entries behind `size` in the last L2 table."""
         start = align_up(size, self._geometry.cluster_size)
-        end = min(align_up(size, self._geometry.l2_coverage), len(self._metadata.l1) * self._geometry.l2_coverage)
+        end = min(
+            align_up(size, self._geometry.l2_coverage),
+            len(self._metadata.l1) * self._geometry.l2_coverage,
+        )
         self._writer.empty_clusters(start, end)
 
     def _lengthen_l1(self, entries: int) -> None:
-        """Move the L1 table to a longer one; the header changes in one write, then the old table is free."""
+        """Move the L1 table to a longer one;
+        the header changes in one write, then the old table is free.
+        """
         old = self._metadata.header
         if entries <= old.l1_size:
             return
@@ -195,7 +232,9 @@ class Resizer:
         offset = cluster << self._geometry.cluster_bits
         data = dump_table(longer)
         try:
-            self._metadata.file.write(offset, data + bytes(count * self._geometry.cluster_size - len(data)))
+            self._metadata.file.write(
+                offset, data + bytes(count * self._geometry.cluster_size - len(data))
+            )
             self._metadata.flush()
         except OSError:
             self._metadata.allocator.release([(cluster, count)])
@@ -203,5 +242,8 @@ class Resizer:
         header = replace(old, l1_size=entries, l1_offset=offset)
         self._metadata.switch(header, SIZE_AND_L1_OFFSET, header.size_and_l1_bytes())
         self._metadata.replace_l1(longer)
-        old_run = (old.l1_offset >> self._geometry.cluster_bits, self._geometry.clusters(8 * old.l1_size))
+        old_run = (
+            old.l1_offset >> self._geometry.cluster_bits,
+            self._geometry.clusters(8 * old.l1_size),
+        )
         self._metadata.release([old_run])

@@ -1,10 +1,11 @@
-"""Forgetting the newest snapshots, and going back to one, without a new cluster: a full host cannot hinder either.
+"""Forgetting the newest snapshots, and going back to one: a full host cannot hinder either.
 
-    COPIED off in the snapshot's tables ─▶ HEADER ─▶ counts down ─▶ COPIED on where a count is 1 again
+    COPIED off in the snapshot's tables ─▶ HEADER ─▶ counts down ─▶ COPIED on where one is 1 again
 
-Whoever goes back to a snapshot and forgets it needs no copy of its L1 table: the header takes that over, and the
-beginning of the snapshot table that is there already stays as the shorter one. All that is written lies in clusters
-that are in use. One header write does it, so the snapshot is there, or the disk is what it was.
+Neither takes a new cluster. Whoever goes back to a snapshot and forgets it needs no copy of its L1
+table: the header takes that over, and the beginning of the snapshot table that is there already
+stays as the shorter one. All that is written lies in clusters that are in use. One header write
+does it, so the snapshot is there, or the disk is what it was.
 """
 
 from __future__ import annotations
@@ -28,7 +29,12 @@ class Reverter:
     """Takes entries off the end of one open image's snapshot table."""
 
     def __init__(self, metadata: Metadata, walker: Walker, keeper: SnapshotManager) -> None:
-        self._metadata, self._walker, self._keeper, self._geometry = metadata, walker, keeper, metadata.geometry
+        self._metadata, self._walker, self._keeper, self._geometry = (
+            metadata,
+            walker,
+            keeper,
+            metadata.geometry,
+        )
 
     def last_of(self, names: Collection[str]) -> int:
         """How many entries stay if all those at the end whose names are in `names` go."""
@@ -39,9 +45,14 @@ class Reverter:
         return count
 
     def can_go_back(self, position: int) -> bool:
-        """Whether this entry's table can be the disk's as it stands: QEMU's may be too short, or have VM state."""
+        """Whether this entry's table can be the disk's as it stands:
+        QEMU's may be too short, or have VM state.
+        """
         entry = self._keeper.entries[position]
-        table, count = self._keeper.l1_of(entry), self._geometry.l1_entries(entry.disk_size(self._metadata.header.size))
+        table, count = (
+            self._keeper.l1_of(entry),
+            self._geometry.l1_entries(entry.disk_size(self._metadata.header.size)),
+        )
         return len(table) >= max(count, 1) and not any(table[count:])
 
     def forget(self, kept: int, begin: Callable[[], None]) -> None:
@@ -58,7 +69,9 @@ class Reverter:
             self._release(lost, self._l1_runs(entries[kept:]), _either(tables))
 
     def go_back(self, position: int, begin: Callable[[], None]) -> None:
-        """Make the disk what the entry at `position` keeps, and forget that one and all later ones, durably."""
+        """Make the disk what the entry at `position` keeps,
+        and forget that one and all later ones, durably.
+        """
         self._metadata.flush()
         header, entries = self._metadata.header, self._keeper.entries
         target, later = entries[position], entries[position + 1 :]
@@ -70,13 +83,17 @@ class Reverter:
         with self._keeper.counting():
             wanted = self._without_copied(target, wanted)
             size = target.disk_size(header.size)
-            new = replace(self._metadata.header, size=size, l1_size=target.l1_size, l1_offset=target.l1_offset)
+            new = replace(
+                self._metadata.header, size=size, l1_size=target.l1_size, l1_offset=target.l1_offset
+            )
             self._switch(new, position)
             self._metadata.replace_l1(wanted)
             old_l1 = self._keeper.table_run(header.l1_offset, 8 * header.l1_size)
             self._release(lost, [old_l1, *self._l1_runs(later)], wanted)
 
-    def _checked(self, tables: list[array[int]], entries: tuple[SnapshotEntry, ...]) -> list[References]:
+    def _checked(
+        self, tables: list[array[int]], entries: tuple[SnapshotEntry, ...]
+    ) -> list[References]:
         """What the tables reach: all of it counted, and none of it a table of others."""
         lost = [self._walker.references(table) for table in tables]
         for references in lost:
@@ -88,7 +105,9 @@ class Reverter:
         return [self._keeper.table_run(entry.l1_offset, 8 * entry.l1_size) for entry in entries]
 
     def _without_copied(self, target: SnapshotEntry, l1: array[int]) -> array[int]:
-        """The snapshot's tables without flags, which mean something as soon as they are the disk's."""
+        """The snapshot's tables without flags, which mean something
+        as soon as they are the disk's.
+        """
         self._walker.clear_copied(l1)
         cleared = without_copied(l1)
         if cleared != l1:
@@ -102,7 +121,9 @@ class Reverter:
         keeper, old = self._keeper, self._metadata.header
         first, before = keeper.table_run(old.snapshots_offset, len(dump_entries(keeper.entries)))
         staying = self._geometry.clusters(len(dump_entries(keeper.entries[:kept])))
-        header = replace(header, snapshot_count=kept, snapshots_offset=old.snapshots_offset if kept else 0)
+        header = replace(
+            header, snapshot_count=kept, snapshots_offset=old.snapshots_offset if kept else 0
+        )
         fields = header.size_and_l1_bytes() + header.reftable_bytes() + header.snapshots_bytes()
         self._metadata.switch(header, SIZE_AND_L1_OFFSET, fields)
         keeper.entries = keeper.entries[:kept]

@@ -1,12 +1,14 @@
 """Creating, applying and deleting internal snapshots, each by one header write.
 
     create   COPIED off ─▶ counts up, L1 copy, table ─▶ HEADER
-    apply    COPIED off in the snapshot's tables ─▶ counts up, L1 copy ─▶ HEADER ─▶ counts of the old state down
+    apply    COPIED off in the snapshot's tables ─▶ counts up, L1 copy ─▶ HEADER
+             ─▶ counts of the old state down
     delete   shorter table ─▶ HEADER ─▶ counts down ─▶ COPIED on where a count is 1 again
 
-Each arrow is a sync. COPIED goes off before a count goes up and on after it went down, so that no program ever writes
-in place into a shared cluster; a crash leaks clusters or leaves COPIED off, both harmless. Everything is read and
-counted in memory first: a refusal changes nothing. Version 3 images carry the dirty bit meanwhile.
+Each arrow is a sync. COPIED goes off before a count goes up and on after it went down, so that no
+program ever writes in place into a shared cluster; a crash leaks clusters or leaves COPIED off,
+both harmless. Everything is read and counted in memory first: a refusal changes nothing. Version 3
+images carry the dirty bit meanwhile.
 """
 
 from __future__ import annotations
@@ -69,13 +71,18 @@ class SnapshotManager:
         entry = self.find(name, by_id=by_id)
         size = entry.disk_size(self._metadata.header.size)
         if size > MAX_SIZE or 8 * self._geometry.l1_entries(size) > MAX_L1_BYTES:
-            raise damaged(self._metadata.path, f"snapshot '{entry.name}' claims an impossible size ({size} bytes)")
+            raise damaged(
+                self._metadata.path,
+                f"snapshot '{entry.name}' claims an impossible size ({size} bytes)",
+            )
         return entry, self.l1_of(entry)
 
     def check_new_name(self, name: str) -> None:
         if not 0 < len(name.encode("utf-8", "surrogateescape")) <= MAX_NAME:
             raise ImageUnsupported(
-                self._metadata.path, reason=f"a snapshot's name has 1 to {MAX_NAME} bytes", hint="choose another name"
+                self._metadata.path,
+                reason=f"a snapshot's name has 1 to {MAX_NAME} bytes",
+                hint="choose another name",
             )
         if any(entry.name == name for entry in self.entries):
             raise ImageError.named(
@@ -87,15 +94,18 @@ class SnapshotManager:
             )
         if len(self.entries) >= MAX_SNAPSHOTS:
             raise ImageUnsupported(
-                self._metadata.path, reason=f"it has {MAX_SNAPSHOTS} snapshots already", hint="delete some of them"
+                self._metadata.path,
+                reason=f"it has {MAX_SNAPSHOTS} snapshots already",
+                hint="delete some of them",
             )
 
     # --- create -----------------------------------------------------------------------------------
 
     def create(self, name: str, begin: Begin, like: SnapshotInfo | None = None) -> SnapshotInfo:
-        """Keep the present state under a new name. `begin`: called before the first write, after the last refusal.
+        """Keep the present state under a new name.
 
-        `like`: a snapshot of another image whose id and dates it shall have, and whose name may be doubled as it is.
+        `begin`: called before the first write, after the last refusal. `like`: a snapshot of
+        another image whose id and dates it shall have, and whose name may be doubled as it is.
         """
         if like is None:
             self.check_new_name(name)
@@ -133,7 +143,9 @@ class SnapshotManager:
         self._metadata.flush_flags()
 
     def _new_entry(self, name: str, l1_cluster: int, l1_size: int) -> SnapshotEntry:
-        numbers = [int(entry.id) for entry in self.entries if entry.id.isascii() and entry.id.isdigit()]
+        numbers = [
+            int(entry.id) for entry in self.entries if entry.id.isascii() and entry.id.isdigit()
+        ]
         now = time.time_ns()
         return SnapshotEntry(
             l1_offset=l1_cluster << self._geometry.cluster_bits,
@@ -149,7 +161,9 @@ class SnapshotManager:
     # --- apply ------------------------------------------------------------------------------------
 
     def apply(self, name: str, begin: Begin, *, by_id: bool = False) -> None:
-        """Make the image what it was when the snapshot was taken, size included; the snapshot stays."""
+        """Make the image what it was when the snapshot was taken,
+        size included; the snapshot stays.
+        """
         entry, l1 = self.load(name, by_id=by_id)
         self._metadata.flush()
         size = entry.disk_size(self._metadata.header.size)
@@ -171,19 +185,27 @@ class SnapshotManager:
                 self._write_counts()
             old = self._switch_l1(wanted, l1_run[0], size)
             self._metadata.release([*lost.runs(), old])
-            self._metadata.refcounts.write_blocks()  # durable with the dirty bit: without them there are leaks at worst
+            # durable with the dirty bit: without them there are leaks at worst
+            self._metadata.refcounts.write_blocks()
 
     def _guest_part(self, l1: array[int], size: int) -> array[int]:
-        """The entries for a disk of `size` bytes: VM state behind it stays with the snapshot alone."""
+        """The entries for a disk of `size` bytes:
+        VM state behind it stays with the snapshot alone.
+        """
         count = self._geometry.l1_entries(size)
         part = without_copied(l1[:count])
         part.frombytes(bytes(8 * (max(count, 1) - len(part))))
         return part
 
     def _switch_l1(self, l1: array[int], cluster: int, size: int) -> Run:
-        """Make `l1`, which stands at `cluster`, the active table. Returns the clusters of the old one."""
+        """Make `l1`, which stands at `cluster`, the active table.
+
+        Returns the clusters of the old one.
+        """
         old = self._metadata.header
-        header = replace(old, size=size, l1_size=len(l1), l1_offset=cluster << self._geometry.cluster_bits)
+        header = replace(
+            old, size=size, l1_size=len(l1), l1_offset=cluster << self._geometry.cluster_bits
+        )
         self._metadata.switch(header, SIZE_AND_L1_OFFSET, header.size_and_l1_bytes())
         self._metadata.replace_l1(l1)
         return self.table_run(old.l1_offset, 8 * old.l1_size)
@@ -200,8 +222,12 @@ class SnapshotManager:
         self.check_tables(references, self.table_run(entry.l1_offset, 8 * entry.l1_size))
         begin()
         with self.counting():
-            self._switch_table(tuple(other for other in self.entries if other is not entry), counted=[])
-            self._metadata.release([*references.runs(), self.table_run(entry.l1_offset, 8 * entry.l1_size)])
+            self._switch_table(
+                tuple(other for other in self.entries if other is not entry), counted=[]
+            )
+            self._metadata.release(
+                [*references.runs(), self.table_run(entry.l1_offset, 8 * entry.l1_size)]
+            )
             self._metadata.flush()
             self._metadata.forget_l2()
             self._walker.restore_copied(l1)
@@ -210,7 +236,9 @@ class SnapshotManager:
     # --- complete ---------------------------------------------------------------------------------
 
     def complete(self, begin: Begin) -> None:
-        """Give every entry the extra data that version 3 demands, durably; nothing is written if all have it."""
+        """Give every entry the extra data that version 3 demands, durably;
+        nothing is written if all have it.
+        """
         entries = tuple(entry.completed(self._metadata.header.size) for entry in self.entries)
         if entries == self.entries:
             return
@@ -227,7 +255,9 @@ class SnapshotManager:
         """A snapshot's L1 table, validated."""
         path, size = self._metadata.path, 8 * entry.l1_size
         if size > MAX_L1_BYTES or entry.l1_offset % self._geometry.cluster_size:
-            raise damaged(path, f"the L1 table of snapshot '{entry.name}' is too large or not aligned")
+            raise damaged(
+                path, f"the L1 table of snapshot '{entry.name}' is too large or not aligned"
+            )
         if entry.l1_offset + size > self._metadata.file.size or (size and not entry.l1_offset):
             raise damaged(path, f"the L1 table of snapshot '{entry.name}' lies outside the file")
         table = load_table(self._metadata.file.read(entry.l1_offset, size))
@@ -235,7 +265,9 @@ class SnapshotManager:
         return table
 
     def check_tables(self, references: References, *others: Run) -> None:
-        """Whatever is about to be freed, and all that may never be handed out, must be counted and be nothing else."""
+        """Whatever is about to be freed, and all that may never be handed out,
+        must be counted and be nothing else.
+        """
         header = self._metadata.header
         tables = [self.table_run(header.snapshots_offset, len(dump_entries(self.entries))), *others]
         tables.append(self.table_run(header.l1_offset, 8 * header.l1_size))
@@ -247,31 +279,41 @@ class SnapshotManager:
         fixed.update(cluster for first, count in tables for cluster in range(first, first + count))
         self._walker.check_apart(references, sorted(fixed))
 
-    def _switch_table(self, entries: tuple[SnapshotEntry, ...], counted: list[Run], *, last: bool = False) -> None:
+    def _switch_table(
+        self, entries: tuple[SnapshotEntry, ...], counted: list[Run], *, last: bool = False
+    ) -> None:
         """Write a whole new snapshot table and all counts, switch to it, and free the old one.
 
-        `counted`: what has been counted up for it, and is counted down again if it does not come to the switch.
-        `last`: the switch is all that was missing, so that the dirty bit goes with it.
+        `counted`: what has been counted up for it, and is counted down again if it does not come to
+        the switch. `last`: the switch is all that was missing, so that the dirty bit goes with it.
         """
         data = dump_entries(entries)
         with self._undone_on_failure(counted):
             new_run = self._allocate_table(data) if data else (0, 0)
             with self._undone_on_failure([new_run]):
                 self._write_counts()
-        old_run = self.table_run(self._metadata.header.snapshots_offset, len(dump_entries(self.entries)))
+        old_run = self.table_run(
+            self._metadata.header.snapshots_offset, len(dump_entries(self.entries))
+        )
         offset = new_run[0] << self._geometry.cluster_bits
-        header = replace(self._metadata.header, snapshot_count=len(entries), snapshots_offset=offset)
+        header = replace(
+            self._metadata.header, snapshot_count=len(entries), snapshots_offset=offset
+        )
         if last and header.version >= 3:
             header = replace(header, incompatible=int(header.incompatible & ~Incompatible.DIRTY))
             # The feature bits stand right behind, in the same sector.
-            self._metadata.switch(header, SNAPSHOTS_OFFSET, header.snapshots_bytes() + header.features_bytes())
+            self._metadata.switch(
+                header, SNAPSHOTS_OFFSET, header.snapshots_bytes() + header.features_bytes()
+            )
         else:
             self._metadata.switch(header, SNAPSHOTS_OFFSET, header.snapshots_bytes())
         self.entries = entries
         self._metadata.release([old_run])
 
     def _write_counts(self) -> None:
-        """Counts (and the tables written before) must be durable before the header tells of what they count."""
+        """Counts (and the tables written before) must be durable before the
+        header tells of what they count.
+        """
         self._metadata.refcounts.write_blocks()
         self._metadata.sync()
 
@@ -289,7 +331,10 @@ class SnapshotManager:
 
     @contextmanager
     def counting(self) -> Iterator[None]:
-        """The dirty bit around changes of many counts. It stays set if a failure cannot be mended here."""
+        """The dirty bit around changes of many counts.
+
+        It stays set if a failure cannot be mended here.
+        """
         self._metadata.set_dirty_bit(dirty=True)
         try:
             yield
@@ -309,7 +354,9 @@ class SnapshotManager:
 
     @contextmanager
     def _undone_on_failure(self, runs: list[Run]) -> Iterator[None]:
-        """Count clusters down again, in memory, if the header could not be switched to what uses them."""
+        """Count clusters down again, in memory, if the header could not
+        be switched to what uses them.
+        """
         try:
             yield
         except OSError:

@@ -1,7 +1,7 @@
 """The snapshot table: entries parsed and written back without losing what we do not know of them.
 
-The virtual size of a snapshot stands in its extra data, which version 2 images often lack: then it is the image's.
-Follows QEMU's docs/interop/qcow2 ("Snapshots").
+The virtual size of a snapshot stands in its extra data, which version 2 images often lack: then it
+is the image's. Follows QEMU's docs/interop/qcow2 ("Snapshots").
 """
 
 from __future__ import annotations
@@ -52,13 +52,22 @@ class SnapshotEntry:
 
     def info(self, image_size: int) -> SnapshotInfo:
         return SnapshotInfo(
-            self.id, self.name, self.disk_size(image_size), self.vm_state_size,
-            self.date_sec, self.date_nsec, self.vm_clock_nsec,
-        )  # fmt: skip
+            self.id,
+            self.name,
+            self.disk_size(image_size),
+            self.vm_state_size,
+            self.date_sec,
+            self.date_nsec,
+            self.vm_clock_nsec,
+        )
 
     @property
     def vm_state_size(self) -> int:
-        return int.from_bytes(self.extra[:8], "big") if len(self.extra) >= 8 else self.short_vm_state_size
+        return (
+            int.from_bytes(self.extra[:8], "big")
+            if len(self.extra) >= 8
+            else self.short_vm_state_size
+        )
 
     @property
     def icount(self) -> int | None:
@@ -70,7 +79,9 @@ class SnapshotEntry:
         return int.from_bytes(self.extra[8:16], "big") if len(self.extra) >= 16 else image_size
 
     def completed(self, image_size: int) -> SnapshotEntry:
-        """The same with the extra data that version 3 demands; a size that stands nowhere is the image's."""
+        """The same with the extra data that version 3 demands;
+        a size that stands nowhere is the image's.
+        """
         if len(self.extra) >= _V3_EXTRA:
             return self
         return replace(self, extra=_EXTRA.pack(self.vm_state_size, image_size, _NO_ICOUNT))
@@ -95,7 +106,10 @@ def dump_entries(entries: tuple[SnapshotEntry, ...]) -> bytes:
 
 
 def read_entries(file: BlockDevice, path: Path, header: Header) -> tuple[SnapshotEntry, ...]:
-    """All entries of the snapshot table. ImageDamaged if the table leaves the file or cannot be read."""
+    """All entries of the snapshot table.
+
+    ImageDamaged if the table leaves the file or cannot be read.
+    """
     entries: list[SnapshotEntry] = []
     offset = header.snapshots_offset
     for _ in range(header.snapshot_count):
@@ -109,9 +123,13 @@ def read_entries(file: BlockDevice, path: Path, header: Header) -> tuple[Snapsho
 def _read_entry(file: BlockDevice, path: Path, offset: int) -> tuple[SnapshotEntry, int]:
     """The entry at `offset`, and where the next one starts."""
     fixed = _read(file, path, offset, _FIXED.size)
-    (l1_offset, l1_size, id_length, name_length, sec, nsec, clock, vm_state, extra_length) = _FIXED.unpack(fixed)
+    (l1_offset, l1_size, id_length, name_length, sec, nsec, clock, vm_state, extra_length) = (
+        _FIXED.unpack(fixed)
+    )
     if extra_length > _MAX_EXTRA:
-        raise damaged(path, f"a snapshot has {extra_length} bytes of extra data; {_MAX_EXTRA} are allowed")
+        raise damaged(
+            path, f"a snapshot has {extra_length} bytes of extra data; {_MAX_EXTRA} are allowed"
+        )
     rest = _read(file, path, offset + _FIXED.size, extra_length + id_length + name_length)
     extra, texts = rest[:extra_length], rest[extra_length:]
     ident, name = map(_text, (texts[:id_length], texts[id_length:]))

@@ -1,9 +1,11 @@
-"""Extended L2 entries: each cluster in 32 subclusters, that are allocated, zero or neither, one by one.
+"""Extended L2 entries: 32 subclusters a cluster, each by itself allocated, zero or neither.
 
-    entry (host cluster, as in a standard table)  │  bitmap: 32 zero bits ── 32 allocated bits, subcluster 0 lowest
+    entry (host cluster, as in a standard table)  │  bitmap: 32 zero bits ── 32 allocated bits
+                                                  │          (subcluster 0 lowest in both)
 
-"Neither" means the backing file even where there is a host cluster. A subcluster that is both is corrupt, and bit 0 of
-the entry is no zero flag here. Follows QEMU's docs/interop/qcow2 ("Extended L2 Entries").
+"Neither" means the backing file even where there is a host cluster. A subcluster that is both is
+corrupt, and bit 0 of the entry is no zero flag here. Follows QEMU's docs/interop/qcow2 ("Extended
+L2 Entries").
 """
 
 from __future__ import annotations
@@ -28,7 +30,9 @@ _ALL_ZERO = ALL_SUBCLUSTERS << SUBCLUSTERS
 
 
 class SubclusterMapping(Mapping):
-    """Mapping for images with extended L2 entries: a table is an array of (entry, bitmap) pairs, end to end."""
+    """Mapping for images with extended L2 entries:
+    a table is an array of (entry, bitmap) pairs, end to end.
+    """
 
     def __init__(self, metadata: Metadata) -> None:
         super().__init__(metadata)
@@ -71,11 +75,14 @@ class SubclusterMapping(Mapping):
         while start < end:
             number = (start & in_cluster) >> shift
             kind, same = _kind(host, bitmap, number)
-            length = ((~same >> number) & -(~same >> number)).bit_length() - 1  # of the run of set bits from `number`
+            # of the run of set bits from `number`
+            length = ((~same >> number) & -(~same >> number)).bit_length() - 1
             stop = min(end, base + (number + length << shift))
             # What is not allocated in a cluster that is has its place there already.
             keeps_place = host and kind in (L2Kind.NORMAL, L2Kind.UNALLOCATED)
-            yield GuestRun(kind, start, stop, entry, host + (start & in_cluster) if keeps_place else 0)
+            yield GuestRun(
+                kind, start, stop, entry, host + (start & in_cluster) if keeps_place else 0
+            )
             start = stop
 
     def cluster_runs(self, start: int, end: int) -> Iterator[GuestRun]:
@@ -84,15 +91,25 @@ class SubclusterMapping(Mapping):
         for offset in range(start, end, 1 << bits):
             table = self._metadata.l2_table(offset // coverage)
             index = offset >> bits & self._geometry.l2_entries - 1
-            entry, bitmap = (table[2 * index], table[2 * index + 1]) if table is not None else (0, 0)
-            kind = L2Kind.NORMAL if entry else {0: L2Kind.UNALLOCATED, _ALL_ZERO: L2Kind.ZERO_PLAIN}.get(bitmap)
+            entry, bitmap = (
+                (table[2 * index], table[2 * index + 1]) if table is not None else (0, 0)
+            )
+            kind = (
+                L2Kind.NORMAL
+                if entry
+                else {0: L2Kind.UNALLOCATED, _ALL_ZERO: L2Kind.ZERO_PLAIN}.get(bitmap)
+            )
             yield GuestRun(kind or L2Kind.NORMAL, offset, min(offset + (1 << bits), end), entry)
 
     def put(self, table: array[int], index: int, entries: array[int]) -> array[int]:
-        """Whole clusters: all subclusters allocated, zero (the zero flag of a standard entry), or neither."""
+        """Whole clusters: all subclusters allocated, zero (the zero flag of
+        a standard entry), or neither.
+        """
         area = slice(2 * index, 2 * (index + len(entries)), 2)
         old = table[area]
-        table[area] = array("Q", [entry if entry & COMPRESSED else entry & ~ZERO for entry in entries])
+        table[area] = array(
+            "Q", [entry if entry & COMPRESSED else entry & ~ZERO for entry in entries]
+        )
         table[area.start + 1 : area.stop : 2] = array("Q", map(_bitmap, entries))
         return old
 
@@ -100,9 +117,14 @@ class SubclusterMapping(Mapping):
         """ImageDamaged for an entry and a bitmap that cannot stand together."""
         kind = self.kind(entry)
         allocated, zero = bitmap & ALL_SUBCLUSTERS, bitmap >> SUBCLUSTERS
-        if allocated & zero or (allocated and kind is L2Kind.UNALLOCATED) or (bitmap and kind is L2Kind.COMPRESSED):
+        if (
+            allocated & zero
+            or (allocated and kind is L2Kind.UNALLOCATED)
+            or (bitmap and kind is L2Kind.COMPRESSED)
+        ):
             raise damaged(
-                self._metadata.path, f"L2 entry {entry:#x} and its subcluster bitmap {bitmap:#x} contradict each other"
+                self._metadata.path,
+                f"L2 entry {entry:#x} and its subcluster bitmap {bitmap:#x} contradict each other",
             )
 
 

@@ -1,7 +1,8 @@
 """Big-endian tables as arrays of native integers, and a bounded cache for them.
 
-A table is converted once when it is loaded; then C-speed slices and comparisons work on it. The cache may evict at any
-time: who changes a table says so with `changed`, and hands the table back with it.
+A table is converted once when it is loaded; then C-speed slices and comparisons work on it. The
+cache may evict at any time: who changes a table says so with `changed`, and hands the table back
+with it.
 """
 
 from __future__ import annotations
@@ -45,7 +46,9 @@ def progression(first: int, count: int, step: int) -> array[int]:
 
 @lru_cache(maxsize=8)
 def _lanes(count: int, step: int) -> tuple[int, int]:
-    """1, 1, ... and 0, step, 2*step, ... as one number each, in `count` lanes of 64 bits; a power of two."""
+    """1, 1, ... and 0, step, 2*step, ...
+    as one number each, in `count` lanes of 64 bits; a power of two.
+    """
     ones, ramp, size = 1, 0, 1
     while size < count:
         ramp |= ramp + size * step * ones << 64 * size
@@ -55,7 +58,9 @@ def _lanes(count: int, step: int) -> tuple[int, int]:
 
 
 def equal_until(values: array[int], index: int, limit: int) -> int:
-    """The end, at most `limit`, of the run of equal values at `index`: steps that double, then halve."""
+    """The end, at most `limit`, of the run of equal values at `index`:
+    steps that double, then halve.
+    """
     value, end, step = values[index], index + 1, 1
     while end < limit and values[end] == value:
         piece = values[end : min(end + step, limit)]
@@ -67,12 +72,16 @@ def equal_until(values: array[int], index: int, limit: int) -> int:
 
 
 class TableCache:
-    """The most recently used tables by key (a host offset or a block index), the changed ones among them.
+    """The most recently used tables by key (a host offset or a block index),
+    the changed ones among them.
 
-    `load(key)` reads a table; `spill(key)` is called before a changed table is evicted and must make it clean.
+    `load(key)` reads a table; `spill(key)` is called before a changed table is evicted and must
+    make it clean.
     """
 
-    def __init__(self, load: Callable[[int], array[int]], spill: Callable[[int], None], max_bytes: int) -> None:
+    def __init__(
+        self, load: Callable[[int], array[int]], spill: Callable[[int], None], max_bytes: int
+    ) -> None:
         self._load, self._spill, self._max_bytes = load, spill, max_bytes
         self._tables: OrderedDict[int, array[int]] = OrderedDict()
         self._dirty: dict[int, array[int]] = {}

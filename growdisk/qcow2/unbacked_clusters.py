@@ -1,6 +1,8 @@
-"""Guest clusters that the host has nothing of: preallocated ones that nobody has written to, or that were punched out.
+"""Guest clusters that the host has nothing of:
+preallocated ones that nobody has written to, or that were punched out.
 
-They read as zeros, and so does an entry that names no cluster at all: a smaller image can do without them.
+They read as zeros, and so does an entry that names no cluster at all: a smaller image can do
+without them.
 """
 
 from __future__ import annotations
@@ -20,23 +22,39 @@ _FRAGMENTED = 64  # runs in one table; from there on each entry is looked at
 
 
 class Hollow:
-    """The hollow clusters of one file, one mark each. `gone` is the entry of a cluster that reads as zeros."""
+    """The hollow clusters of one file, one mark each.
+
+    `gone` is the entry of a cluster that reads as zeros.
+    """
 
     def __init__(self, marks: bytearray, bits: int, gone: int) -> None:
         self._marks, self._bits, self._gone = marks, bits, gone
 
     @classmethod
     def of(cls, file: BlockDevice, header: Header, taken: Iterable[int]) -> Hollow | None:
-        """None where no cluster can be left out. `taken`: clusters that hold something else than plain guest data."""
+        """None where no cluster can be left out.
+
+        `taken`: clusters that hold something else than plain guest data.
+        """
         bits, shows_through = header.cluster_bits, header.backing_file is not None
-        is_plain = not (header.crypt_method or header.has(Incompatible.EXTENDED_L2 | Incompatible.DATA_FILE))
-        if not is_plain or file.size >> bits > _MAX_CLUSTERS or (shows_through and header.version < 3):
+        is_plain = not (
+            header.crypt_method or header.has(Incompatible.EXTENDED_L2 | Incompatible.DATA_FILE)
+        )
+        if (
+            not is_plain
+            or file.size >> bits > _MAX_CLUSTERS
+            or (shows_through and header.version < 3)
+        ):
             return None
         marks = bytearray(header.geometry.clusters(file.size))
         for extent in file.extents(0, file.size):
             if extent.kind is ExtentKind.ZERO:
                 first = align_up(extent.start, 1 << bits) >> bits
-                last = len(marks) if extent.end == file.size else align_down(extent.end, 1 << bits) >> bits
+                last = (
+                    len(marks)
+                    if extent.end == file.size
+                    else align_down(extent.end, 1 << bits) >> bits
+                )
                 marks[first:last] = b"\1" * max(last - first, 0)
         for cluster in (0, *taken):
             marks[cluster] = 0
@@ -56,7 +74,10 @@ class Hollow:
                 yield start, position - start
 
     def take_out(self, table: array[int], runs: Iterable[Run]) -> None:
-        """Change a standard L2 table. `runs`: its ranges [start, end) of entries with contiguous clusters."""
+        """Change a standard L2 table.
+
+        `runs`: its ranges [start, end) of entries with contiguous clusters.
+        """
         for number, (start, end) in enumerate(runs):
             if number == _FRAGMENTED:
                 table[start:] = array("Q", map(self._entry, table[start:]))

@@ -1,9 +1,10 @@
-"""Version 2 to version 3 in place, as `qemu-img amend -o compat=1.1` does it: for what version 2 has no place to say.
+"""Version 2 to version 3 in place, as `qemu-img amend -o compat=1.1` does it:
+for what version 2 has no place to say.
 
     snapshot entries get their own sizes ─▶ HEADER
 
-The longer header must appear at once, so all of it up to the backing file's name lies in the first sector; the name
-itself may have to move, and then goes where the old header has nothing.
+The longer header must appear at once, so all of it up to the backing file's name lies in the first
+sector; the name itself may have to move, and then goes where the old header has nothing.
 """
 
 from __future__ import annotations
@@ -54,9 +55,10 @@ def _layout(metadata: Metadata) -> tuple[bytes, bytes, int]:
         head = head[:_BACKING_OFFSET] + place.to_bytes(8, "big") + head[_BACKING_OFFSET + 8 :]
     if len(head) > _SECTOR or place + len(name) > old.cluster_size:
         raise ImageUnsupported(
-            metadata.path, reason="its header has no room for the fields of version 3",
+            metadata.path,
+            reason="its header has no room for the fields of version 3",
             hint="convert it (growdisk image convert); growdisk has not changed it",
-        )  # fmt: skip
+        )
     return head, name, place
 
 

@@ -1,7 +1,7 @@
 """Wider refcounts for an image whose counts would overflow, switched to by one write to the header.
 
-All references are counted anew, as for a repair, and written into a new structure behind everything else; the old one
-is free by the same write. So a crash leaves either width whole.
+All references are counted anew, as for a repair, and written into a new structure behind everything
+else; the old one is free by the same write. So a crash leaves either width whole.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ _USUAL_ORDER, _MAX_ORDER = 4, 6  # 16 bits, 64 bits
 
 
 def widen_refcounts(file: ResizableDevice, path: Path, begin: Callable[[], None]) -> Header:
-    """Give the image in `file` wider refcounts, durably; there must be nothing unwritten. Returns the new header.
+    """Give the image in `file` wider refcounts, durably; there must be nothing unwritten.
 
-    `begin`: called before the first write, after the last refusal; what it changes is in the file when it returns.
-    Raises ImageUnsupported or ImageDamaged, with nothing written, where that cannot be.
+    Returns the new header. `begin`: called before the first write, after the last refusal; what it
+    changes is in the file when it returns. Raises ImageUnsupported or ImageDamaged, with nothing
+    written, where that cannot be.
     """
     _sound(file, path)
     begin()
@@ -36,7 +37,9 @@ def _sound(file: ResizableDevice, path: Path) -> Analysis:
     analysis = analyse(file, path)
     header = analysis.header
     if header.version < 3 or header.refcount_order >= _MAX_ORDER:
-        raise ImageUnsupported(path, reason=f"its refcounts of {header.refcount_bits} bits cannot be widened")
+        raise ImageUnsupported(
+            path, reason=f"its refcounts of {header.refcount_bits} bits cannot be widened"
+        )
     if analysis.report().has_errors:
         raise damaged(path, analysis.findings.lines[0])
     return analysis

@@ -1,7 +1,8 @@
-"""The gate that every change of an open image goes through: what is refused, and what must happen before the first.
+"""The gate that every change of an open image goes through:
+what is refused, and what must happen before the first.
 
-Dirty bitmaps are kept true (bitmap_tracker.py). Those that cannot be believed are dropped before the first change, as
-the specification asks of all autoclear data that a writer does not know.
+Dirty bitmaps are kept true (bitmap_tracker.py). Those that cannot be believed are dropped before
+the first change, as the specification asks of all autoclear data that a writer does not know.
 """
 
 from __future__ import annotations
@@ -48,7 +49,8 @@ class WriteGuard:
         if self._metadata.header.crypt_method == LEGACY_AES:
             raise ImageUnsupported(
                 self._metadata.path,
-                reason="it is encrypted in the legacy AES form, which growdisk reads and never writes",
+                reason="it is encrypted in the legacy AES form, which growdisk reads and never "
+                "writes",
                 hint="convert it (growdisk image convert); growdisk has not changed it",
             )
 
@@ -99,7 +101,9 @@ class WriteGuard:
         """Write other autoclear bits into the header, durably."""
         header = self._metadata.header
         if header.version < 3:
-            raise ImageUnsupported(self._metadata.path, reason="a version 2 image has no feature bits")
+            raise ImageUnsupported(
+                self._metadata.path, reason="a version 2 image has no feature bits"
+            )
         if bits != header.autoclear:
             changed = replace(header, autoclear=int(bits))
             self._metadata.switch(changed, FEATURES_OFFSET, changed.features_bytes())
@@ -112,14 +116,20 @@ class WriteGuard:
         if self.bitmaps is None:
             self._drop_autoclear_data()
         else:
-            self.set_autoclear(self._metadata.header.autoclear & (_KEPT_UP_TO_DATE | Autoclear.BITMAPS))
+            self.set_autoclear(
+                self._metadata.header.autoclear & (_KEPT_UP_TO_DATE | Autoclear.BITMAPS)
+            )
 
     def _drop_autoclear_data(self) -> None:
-        """Clear the bits, then free the bitmaps: in this order, so that nobody follows them any more."""
+        """Clear the bits, then free the bitmaps:
+        in this order, so that nobody follows them any more.
+        """
         self._metadata.allocator.check_metadata()
         header = self._metadata.header
         bitmaps = bitmap_runs(self._metadata.file, header)
         self.set_autoclear(header.autoclear & _KEPT_UP_TO_DATE)
-        theirs = all(self._metadata.allocator.metadata_in(first, count) is None for first, count in bitmaps)
+        theirs = all(
+            self._metadata.allocator.metadata_in(first, count) is None for first, count in bitmaps
+        )
         if theirs and self._metadata.refcounts.first_outside(bitmaps, 1, 1) is None:
             self._metadata.release(bitmaps)

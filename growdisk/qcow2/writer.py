@@ -1,7 +1,7 @@
 """Writing guest bytes: in place where the cluster is ours alone, otherwise into new clusters.
 
-"Ours alone" means COPIED *and* a count of one: another program may have died between the two. What is replaced is
-freed only after the table without it is durable (metadata.py).
+"Ours alone" means COPIED *and* a count of one: another program may have died between the two. What
+is replaced is freed only after the table without it is durable (metadata.py).
 """
 
 from __future__ import annotations
@@ -23,7 +23,10 @@ _ZERO_CHUNK = 1 << 20
 
 
 class Writer:
-    """Changes the guest content of the top layer. Ranges may lie behind the disk's end, as far as the L1 reaches."""
+    """Changes the guest content of the top layer.
+
+    Ranges may lie behind the disk's end, as far as the L1 reaches.
+    """
 
     def __init__(self, metadata: Metadata, mapping: Mapping, reader: Reader) -> None:
         self._metadata, self._mapping, self._reader = metadata, mapping, reader
@@ -41,13 +44,16 @@ class Writer:
         self._metadata.relieve()
 
     def write_zeros(self, start: int, end: int) -> None:
-        """Make [start, end) read as zeros: by flags where whole clusters are covered and the version has them."""
+        """Make [start, end) read as zeros:
+        by flags where whole clusters are covered and the version has them.
+        """
         if self._is_raw:
             self._write_explicit_zeros(start, end)
             return
         cluster_size = self._geometry.cluster_size
         if start < end and end >= self._metadata.header.size:
-            end = align_up(end, cluster_size)  # nobody sees what lies behind the disk's end in its last cluster
+            # nobody sees what lies behind the disk's end in its last cluster
+            end = align_up(end, cluster_size)
         head_end = min(align_up(start, cluster_size), end)
         tail_start = max(align_down(end, cluster_size), head_end)
         self._write_explicit_zeros(start, head_end)
@@ -56,15 +62,21 @@ class Writer:
         self._metadata.relieve()
 
     def discard(self, start: int, end: int) -> None:
-        """Free the clusters that lie wholly inside [start, end); they read as zeros, or stay where that cannot be."""
+        """Free the clusters that lie wholly inside [start, end);
+        they read as zeros, or stay where that cannot be.
+        """
         cluster_size = self._geometry.cluster_size
         start, end = align_up(start, cluster_size), align_down(end, cluster_size)
-        if not self._is_raw and (self._reader.backing is None or self._metadata.header.version >= 3):
+        if not self._is_raw and (
+            self._reader.backing is None or self._metadata.header.version >= 3
+        ):
             self._drop_clusters(start, end, to_zero=False)
         self._metadata.relieve()
 
     def empty_clusters(self, start: int, end: int) -> None:
-        """Free whole clusters and leave their entries empty: for what lies behind the disk's end."""
+        """Free whole clusters and leave their entries empty:
+        for what lies behind the disk's end.
+        """
         for run in list(self._mapping.runs(start, end)):
             if run.kind is not L2Kind.UNALLOCATED:
                 self._set_run(run, 0)
@@ -94,7 +106,9 @@ class Writer:
         if not self._metadata.refcounts.all_equal(first, last - first + 1, 1):
             return False
         if (cluster := self._metadata.allocator.metadata_in(first, last - first + 1)) is not None:
-            raise damaged(self._metadata.path, f"cluster {cluster:#x} is guest data and holds metadata too")
+            raise damaged(
+                self._metadata.path, f"cluster {cluster:#x} is guest data and holds metadata too"
+            )
         return True
 
     def _rewritable_end(self, first: GuestRun, end: int) -> int:
@@ -108,7 +122,10 @@ class Writer:
         return stop
 
     def _write_new(self, start: int, data: memoryview) -> int:
-        """Put data into new clusters, as many as can be had in a row. Returns how far that reached."""
+        """Put data into new clusters, as many as can be had in a row.
+
+        Returns how far that reached.
+        """
         bits = self._geometry.cluster_bits
         l1_index = start // self._geometry.l2_coverage
         table = self._metadata.writable_l2(l1_index)
@@ -127,8 +144,14 @@ class Writer:
         return end
 
     def _new_clusters(self, guest_cluster: int, wanted: int) -> Run:
-        """Clusters for up to `wanted` of the guest's in a row; in a data file they have their places already."""
-        return (guest_cluster, wanted) if self._elsewhere else self._metadata.allocator.allocate_some(wanted)
+        """Clusters for up to `wanted` of the guest's in a row;
+        in a data file they have their places already.
+        """
+        return (
+            (guest_cluster, wanted)
+            if self._elsewhere
+            else self._metadata.allocator.allocate_some(wanted)
+        )
 
     def _write_clusters(self, host: int, start: int, end: int, data: memoryview) -> None:
         """Fill whole new clusters: what the guest has around [start, end), and `data` in it."""
@@ -149,7 +172,9 @@ class Writer:
 
     # --- entries ----------------------------------------------------------------------------------
 
-    def replace_entries(self, l1_index: int, table: array[int], index: int, entries: array[int]) -> None:
+    def replace_entries(
+        self, l1_index: int, table: array[int], index: int, entries: array[int]
+    ) -> None:
         """Store entries in a table from Metadata.writable_l2 and free what they replace, later."""
         old = self._mapping.put(table, index, entries)
         self._metadata.l2_changed(l1_index, table)

@@ -1,4 +1,5 @@
-"""zstd through the system's libzstd: always there on Debian (dpkg needs it), which no Python module for it is.
+"""zstd through the system's libzstd:
+always there on Debian (dpkg needs it), which no Python module for it is.
 
 A compressed cluster may consist of several frames.
 """
@@ -54,12 +55,17 @@ class Zstd:
         self._lib.ZSTD_freeDStream.argtypes = [ctypes.c_void_p]
         self._lib.ZSTD_initDStream.argtypes = [ctypes.c_void_p]
         self._lib.ZSTD_initDStream.restype = ctypes.c_size_t
-        self._lib.ZSTD_decompressStream.argtypes = [ctypes.c_void_p, ctypes.POINTER(_Buffer), ctypes.POINTER(_Buffer)]
+        self._lib.ZSTD_decompressStream.argtypes = [
+            ctypes.c_void_p,
+            ctypes.POINTER(_Buffer),
+            ctypes.POINTER(_Buffer),
+        ]
         self._lib.ZSTD_decompressStream.restype = ctypes.c_size_t
         self._lib.ZSTD_createCCtx.restype = ctypes.c_void_p
         self._lib.ZSTD_freeCCtx.argtypes = [ctypes.c_void_p]
         self._lib.ZSTD_compressCCtx.argtypes = [
-            ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int,
+            ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_void_p, ctypes.c_size_t,
+            ctypes.c_int,
         ]  # fmt: skip
         self._lib.ZSTD_compressCCtx.restype = ctypes.c_size_t
         self._lib.ZSTD_isError.argtypes = [ctypes.c_size_t]
@@ -71,12 +77,20 @@ class Zstd:
         if (workplace := getattr(self._own, "workplace", None)) is None or workplace.size < size:
             workplace = self._own.workplace = _Workplace(self._lib, size)
         target = workplace.target
-        source = cluster if isinstance(cluster, bytes) else ctypes.byref(ctypes.c_char.from_buffer(cluster))
-        code = self._lib.ZSTD_compressCCtx(workplace.context, target, size - 1, source, size, _LEVEL)
+        source = (
+            cluster
+            if isinstance(cluster, bytes)
+            else ctypes.byref(ctypes.c_char.from_buffer(cluster))
+        )
+        code = self._lib.ZSTD_compressCCtx(
+            workplace.context, target, size - 1, source, size, _LEVEL
+        )
         return None if self._lib.ZSTD_isError(code) else ctypes.string_at(target, code)
 
     def unpack(self, source: memoryview, target: memoryview) -> None:
-        """Streaming, as there may be several frames: it stops when `target` is full, whatever follows."""
+        """Streaming, as there may be several frames:
+        it stops when `target` is full, whatever follows.
+        """
         if (stream := getattr(self._own, "stream", None)) is None:
             stream = self._own.stream = _Stream(self._lib)
         into, out_of = ctypes.c_char.from_buffer(target), ctypes.c_char.from_buffer(source)
@@ -85,6 +99,8 @@ class Zstd:
         self._lib.ZSTD_initDStream(stream.context)  # whatever the last cluster left
         while output.pos < output.size:
             before = (feed.pos, output.pos)
-            code = self._lib.ZSTD_decompressStream(stream.context, ctypes.byref(output), ctypes.byref(feed))
+            code = self._lib.ZSTD_decompressStream(
+                stream.context, ctypes.byref(output), ctypes.byref(feed)
+            )
             if self._lib.ZSTD_isError(code) or (feed.pos, output.pos) == before:
                 raise ValueError(f"the zstd stream ends after {output.pos} of {output.size} bytes")

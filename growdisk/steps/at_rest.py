@@ -1,4 +1,6 @@
-"""A disk at rest: our own engine reads it and makes it larger; hands do what takes tools or a kernel (context.py)."""
+"""A disk at rest: our own engine reads it and makes it larger;
+hands do what takes tools or a kernel (context.py).
+"""
 
 from __future__ import annotations
 
@@ -35,8 +37,11 @@ _ZERO_SAMPLE = 64 << 10
 
 @dataclass(frozen=True)
 class RunContext:
-    """The Worker of a disk at rest. `path` is the image as the user named it, for messages; `beside` are the run's
-    other disks, in their order."""
+    """The Worker of a disk at rest.
+
+    `path` is the image as the user named it, for messages; `beside` are the run's other disks, in
+    their order.
+    """
 
     disk: Disk
     hands: Hands
@@ -92,13 +97,17 @@ class RunContext:
 
     def confirm_size(self, step: ResizeImage) -> None:
         if self.disk.size != step.new_size:
-            raise verify_failed(step.name, found=f"{self.disk.size} bytes", expected=f"{step.new_size} bytes")
+            raise verify_failed(
+                step.name, found=f"{self.disk.size} bytes", expected=f"{step.new_size} bytes"
+            )
         if not step.gives_zeros:
             return
         sample = min(_ZERO_SAMPLE, step.new_size - step.old_size)
         for offset in (step.old_size, step.new_size - sample):
             if any(self.disk.read(offset, sample)):
-                raise verify_failed(step.name, found="old bytes in the grown area", expected="zeros")
+                raise verify_failed(
+                    step.name, found="old bytes in the grown area", expected="zeros"
+                )
 
     def write_table(self, step: RewritePartitions) -> dict[str, int | str]:
         # Made before anything is copied: a copy may go over the old chain of logical partitions.
@@ -180,7 +189,11 @@ class RunContext:
     def _ask_a_kernel(self, step: GrowFilesystem) -> None:
         """Where e2fsck alone is not judge enough, and no kernel has looked yet."""
         content = self.content(step.place)
-        if isinstance(content, ExtContent) and doubt(content, step.new_size, step.old_size) and kernel_mounts(content):
+        if (
+            isinstance(content, ExtContent)
+            and doubt(content, step.new_size, step.old_size)
+            and kernel_mounts(content)
+        ):
             self.hands.let_a_kernel_mount("ext4", step.place.device)
 
     def conclude(self, step: str) -> None:
@@ -188,4 +201,7 @@ class RunContext:
 
 
 def _placed(backend: Backend) -> Placed:
-    return {int(name.removeprefix(FIRST_DISK)): (start, size) for name, start, size in backend.kernel_partitions()}
+    return {
+        int(name.removeprefix(FIRST_DISK)): (start, size)
+        for name, start, size in backend.kernel_partitions()
+    }

@@ -1,7 +1,8 @@
 """What a step works with: the disk, and hands that reach into the guest's file systems.
 
-Those are this machine's tools where the plan says `direct`, else an appliance, launched when the first step needs it,
-once a run: a kernel that runs as a program (`uml`), or libguestfs's. The disk is served to all by this process.
+Those are this machine's tools where the plan says `direct`, else an appliance, launched when the
+first step needs it, once a run: a kernel that runs as a program (`uml`), or libguestfs's. The disk
+is served to all by this process.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from growdisk.steps.disk import Disk
 from growdisk.volumes.keyring import Keyring
 from growdisk.workflow.stopping import StopRequest
 
-if TYPE_CHECKING:  # what only a run needs is loaded when it launches: guestfs costs more than all of `growdisk plan`
+# what only a run needs is loaded when it launches: guestfs costs more than all of `growdisk plan`
+if TYPE_CHECKING:
     from growdisk.backends.appliance import Appliance
     from growdisk.backends.backend import Backend, Kind
     from growdisk.backends.direct import DirectTools
@@ -26,18 +28,28 @@ if TYPE_CHECKING:  # what only a run needs is loaded when it launches: guestfs c
     from growdisk.block.nbd import NbdServer
 
 _NAME = "disk"
-_FIRST_PATIENCE = 90.0  # seconds: a launch takes 6 to 15, and half a minute more where the appliance is built first
+# seconds: a launch takes 6 to 15, and half a minute more where the appliance is built first
+_FIRST_PATIENCE = 90.0
 
 
 class Hands:
     """Who works on a disk's file systems; an appliance is launched at first use."""
 
     def __init__(
-        self, disk: Disk, stop: StopRequest, sector_size: int = 512, keyring: Keyring | None = None,
-        places: Collection[DevicePath] = (), *, kind: Kind = "guestfs", beside: Sequence[Disk] = (),
-    ) -> None:  # fmt: skip
-        """`places` are those that the run's steps work in, which `keyring` opens. A kernel has the disks `beside` as
-        well: LVM finds there what belongs to its groups."""
+        self,
+        disk: Disk,
+        stop: StopRequest,
+        sector_size: int = 512,
+        keyring: Keyring | None = None,
+        places: Collection[DevicePath] = (),
+        *,
+        kind: Kind = "guestfs",
+        beside: Sequence[Disk] = (),
+    ) -> None:
+        """`places` are those that the run's steps work in, which `keyring` opens.
+
+        A kernel has the disks `beside` as well: LVM finds there what belongs to its groups.
+        """
         self._kind, self._beside = kind, tuple(beside)
         self._tools: DirectTools | None = None
         self._disk, self._stop, self.sector_size = disk, stop, sector_size
@@ -49,13 +61,18 @@ class Hands:
 
     @contextmanager
     def appliance(self, activity: str) -> Iterator[Appliance]:
-        """The running appliance, to do `activity` with. A failed write to the image is named as what it is."""
+        """The running appliance, to do `activity` with.
+
+        A failed write to the image is named as what it is.
+        """
         with self._naming_failures(activity):
             yield self._appliance or self._launch()
 
     @contextmanager
     def backend(self, activity: str, *, inside: bool = False) -> Iterator[Backend]:
-        """Whoever the plan says; with `inside`, containers and logical volumes are open where the run has any."""
+        """Whoever the plan says; with `inside`, containers and logical volumes
+        are open where the run has any.
+        """
         if self._kind == "direct":
             with self._naming_failures(activity):
                 yield self._tools or self._take_tools()
@@ -69,7 +86,9 @@ class Hands:
             yield
         except OperationFailed as error:
             if failed := self._failed:
-                raise _host_write_failed(failed[0].path, activity=activity, reason=str(failed[1])) from error
+                raise _host_write_failed(
+                    failed[0].path, activity=activity, reason=str(failed[1])
+                ) from error
             raise
         if failed := self._failed:  # a kernel may keep an error of its disk to itself
             raise _host_write_failed(failed[0].path, activity=activity, reason=str(failed[1]))
@@ -78,11 +97,15 @@ class Hands:
     def _failed(self) -> tuple[Disk, Exception] | None:
         """The first error of an image that anybody inside was told of."""
         served = ((self._disk, self._tools),) if self._tools else self._servers
-        return next(((disk, server.failure) for disk, server in served if server.failure is not None), None)
+        return next(
+            ((disk, server.failure) for disk, server in served if server.failure is not None), None
+        )
 
     @contextmanager
     def volumes(self, activity: str) -> Iterator[Appliance]:
-        """The same, with all the run's containers and logical volumes open: only after the table was read again."""
+        """The same, with all the run's containers and logical volumes open:
+        only after the table was read again.
+        """
         with self.appliance(activity) as appliance:
             if not self._opened:
                 for place in self._places:
@@ -91,9 +114,11 @@ class Hands:
             yield appliance
 
     def let_a_kernel_mount(self, kind: str, device: str) -> None:
-        """filesystem-unsound where a kernel does not mount, read only, what this machine's tools have grown.
+        """filesystem-unsound where a kernel does not mount,
+        read only, what this machine's tools have grown.
 
-        An appliance has seen to that itself; where none can be had, the tools' own judgement has to be enough.
+        An appliance has seen to that itself; where none can be had, the tools' own judgement has to
+        be enough.
         """
         from growdisk.backends.uml_available import why_unavailable
 
@@ -141,7 +166,8 @@ class Hands:
         self._stop.check()
         self._appliance = self._launch_kernel() if self._kind == "uml" else self._launch_machine()
         self._stop.callbacks.append(self._appliance.kill)
-        self._stop.check()  # a request that came too late for the launch and too early for the callback
+        # a request that came too late for the launch and too early for the callback
+        self._stop.check()
         return self._appliance
 
     def _launch_kernel(self) -> Appliance:
@@ -153,7 +179,9 @@ class Hands:
         devices = dict(zip(names, disks, strict=True))
         place, folder = self._resources.enter_context(mounted(devices, cached=False))
         self._servers = ((self._disk, folder),)
-        return launch([place / name for name in names], self._flush, cancelled=lambda: self._stop.requested)
+        return launch(
+            [place / name for name in names], self._flush, cancelled=lambda: self._stop.requested
+        )
 
     def _flush(self) -> None:
         for disk in (self._disk, *self._beside):
@@ -164,13 +192,20 @@ class Hands:
         from growdisk.block.nbd import serve
         from growdisk.host.kvm import accelerator
 
-        servers = [(disk, self._resources.enter_context(serve(disk))) for disk in (self._disk, *self._beside)]
+        servers = [
+            (disk, self._resources.enter_context(serve(disk)))
+            for disk in (self._disk, *self._beside)
+        ]
         self._servers = tuple(servers)
         socket, *beside = (server.socket_path for _, server in servers)
         begin = partial(
-            launch, socket, accelerator=accelerator(), cancelled=lambda: self._stop.requested,
-            sector_size=self.sector_size, beside=beside,
-        )  # fmt: skip
+            launch,
+            socket,
+            accelerator=accelerator(),
+            cancelled=lambda: self._stop.requested,
+            sector_size=self.sector_size,
+            beside=beside,
+        )
         try:
             return begin(timeout=_FIRST_PATIENCE)
         except ApplianceHangs:

@@ -1,4 +1,6 @@
-"""Going back from a device that was made larger: it gets exactly its old size again, if nobody uses the new room."""
+"""Going back from a device that was made larger:
+it gets exactly its old size again, if nobody uses the new room.
+"""
 
 from __future__ import annotations
 
@@ -28,9 +30,13 @@ def _new_room_in_use(path: Path, size: str, reason: str) -> NeedsUser:
 
 
 class GrownDevice:
-    """A SnapshotStore around another one: with the snapshot of `step` it puts the size of the device back."""
+    """A SnapshotStore around another one:
+    with the snapshot of `step` it puts the size of the device back.
+    """
 
-    def __init__(self, store: SnapshotStore, disk: Disk, step: str, old_size: int, new_size: int) -> None:
+    def __init__(
+        self, store: SnapshotStore, disk: Disk, step: str, old_size: int, new_size: int
+    ) -> None:
         self._store, self._disk, self._step = store, disk, step
         self._old, self._new = old_size, new_size
 
@@ -78,11 +84,15 @@ class GrownDevice:
         try:
             table = read_table(Window(self._disk.file, 0, end), path)
         except GrowdiskError as error:
-            raise _new_room_in_use(path, format_size(present), reason=f"its partition table: {error}") from error
+            raise _new_room_in_use(
+                path, format_size(present), reason=f"its partition table: {error}"
+            ) from error
         beyond = [part.number for part in table.partitions if part.end > end] if table else []
         if beyond:
             raise _new_room_in_use(
-                path, format_size(present), reason=f"partition {beyond[0]} reaches beyond the old end"
+                path,
+                format_size(present),
+                reason=f"partition {beyond[0]} reaches beyond the old end",
             )
         resize_device(path, self._old)
         self._disk.file.refresh_size()

@@ -1,8 +1,10 @@
 """Where something stands: in a partition, or further in, through containers and logical volumes.
 
-    DevicePath(5, ..., ("luks:cff1…", "lv:vg0/root"))   sda5 → what LUKS encrypts in it → the volume root of vg0
+    DevicePath(5, ..., ("luks:cff1…", "lv:vg0/root"))
+    sda5 → what LUKS encrypts in it → the volume root of vg0
 
-The same place is opened on two roads: by our own engine, to look, and inside the appliance, to work.
+The same place is opened on two roads: by our own engine, to look, and inside the appliance, to
+work.
 """
 
 from __future__ import annotations
@@ -26,7 +28,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DevicePath:
-    """Partition `number` (0: the whole disk), bytes [start, start+size) of the disk; `layers` from the outermost in.
+    """Partition `number` (0: the whole disk), bytes [start, start+size) of the disk;
+    `layers` from the outermost in.
 
     They are as plans have them, `chain` is what they mean.
     """
@@ -100,11 +103,15 @@ def look_through(
 
 def neighbours_of(disk: Disk, sector_size: int) -> PhysicalVolumeFinder:
     """The physical volumes on all the disks of a run."""
-    return PhysicalVolumeFinder([(each, each.path) for each in (disk, *disk.companions)], sector_size)
+    return PhysicalVolumeFinder(
+        [(each, each.path) for each in (disk, *disk.companions)], sector_size
+    )
 
 
 def is_openable(disk: Disk, place: DevicePath, keyring: Keyring) -> bool:
-    """Whether the keys that there are open the outermost container of a place, however large its partition is now."""
+    """Whether the keys that there are open the outermost container of a place,
+    however large its partition is now.
+    """
     if not isinstance(next(iter(place.chain), None), LuksLayer):
         return True
     from growdisk.volumes.luks import LuksUnreadable, read_header
@@ -116,7 +123,9 @@ def is_openable(disk: Disk, place: DevicePath, keyring: Keyring) -> bool:
         return False
 
 
-def open_inside(appliance: Appliance, disk: Disk, place: DevicePath, keyring: Keyring, sector_size: int = 512) -> None:
+def open_inside(
+    appliance: Appliance, disk: Disk, place: DevicePath, keyring: Keyring, sector_size: int = 512
+) -> None:
     """Make the place's device be there inside the appliance."""
     layer = place.innermost
     if layer is None:
@@ -135,7 +144,9 @@ def open_inside(appliance: Appliance, disk: Disk, place: DevicePath, keyring: Ke
     appliance.volumes.open_luks(place.around.device, layer.mapping, key)
 
 
-def _volume(outer: BlockDevice, place: DevicePath, name: str, neighbours: PhysicalVolumeFinder) -> BlockDevice:
+def _volume(
+    outer: BlockDevice, place: DevicePath, name: str, neighbours: PhysicalVolumeFinder
+) -> BlockDevice:
     try:
         group = read_volume_group(outer)
         devices = neighbours.of(group, outer) if group else {}
@@ -161,7 +172,8 @@ def _decrypted(outer: BlockDevice, place: DevicePath, keyring: Keyring) -> Block
 
 # What lies between a partition and what grows in it: a LUKS container, or a logical volume.
 #
-# Written plans hold a layer as text, `luks:UUID` or `lv:GROUP/VOLUME`. It is taken apart here alone.
+# Written plans hold a layer as text, `luks:UUID` or `lv:GROUP/VOLUME`. It is taken apart here
+# alone.
 
 _LUKS, _VOLUME = "luks:", "lv:"
 

@@ -1,7 +1,8 @@
 """The disk of one run: an image file, open and locked for as long as the run lasts.
 
-Steps, the NBD export and the readers all see this one device; a snapshot store may put another image in its place
-(an overlay) while nobody is inside. The lock makes every single access whole; it is not a lock on a run.
+Steps, the NBD export and the readers all see this one device; a snapshot store may put another
+image in its place (an overlay) while nobody is inside. The lock makes every single access whole; it
+is not a lock on a run.
 """
 
 from __future__ import annotations
@@ -23,13 +24,19 @@ Format = Literal["qcow2", "raw"]
 
 
 class Disk:
-    """Implements ResizableDevice on whatever image is active now. `file` holds the locks; closing it ends the run.
+    """Implements ResizableDevice on whatever image is active now.
 
-    `companions` are further disks of the guest that take part in the run.
+    `file` holds the locks; closing it ends the run. `companions` are further disks of the guest
+    that take part in the run.
     """
 
     def __init__(
-        self, path: Path, image_format: Format, file: RawFile, backing: BlockDevice | None, key: Passphrase = ()
+        self,
+        path: Path,
+        image_format: Format,
+        file: RawFile,
+        backing: BlockDevice | None,
+        key: Passphrase = (),
     ) -> None:
         self.path, self.format, self.file = path, image_format, file
         self.companions: tuple[Disk, ...] = ()
@@ -44,22 +51,31 @@ class Disk:
 
     @classmethod
     def open(
-        cls, path: Path, image_format: Format, companions: Sequence[tuple[Path, Format]] = (), *,
-        not_in_use: bool = False, key: Passphrase = (),
-    ) -> Disk:  # fmt: skip
-        """Open and lock the image as its one writer; nothing is written yet. ImageInUse and other refusals.
+        cls,
+        path: Path,
+        image_format: Format,
+        companions: Sequence[tuple[Path, Format]] = (),
+        *,
+        not_in_use: bool = False,
+        key: Passphrase = (),
+    ) -> Disk:
+        """Open and lock the image as its one writer; nothing is written yet.
 
-        `not_in_use`: the user's word for those who cannot be seen. `key`: the passphrases of encrypted images.
+        ImageInUse and other refusals. `not_in_use`: the user's word for those who cannot be seen.
+        `key`: the passphrases of encrypted images.
         """
         with ExitStack() as stack:
             open_file = RawFile.open_disk if image_format == "raw" else RawFile.open
-            file = stack.enter_context(closing(open_file(path, writable=True, not_in_use=not_in_use)))
+            file = stack.enter_context(
+                closing(open_file(path, writable=True, not_in_use=not_in_use))
+            )
             backing = backing_of(file, path, key) if image_format == "qcow2" else None
             if backing is not None:
                 stack.enter_context(closing(backing))
             disk = cls(path, image_format, file, backing, key)
             disk.companions = tuple(
-                stack.enter_context(closing(cls.open(*other, not_in_use=not_in_use, key=key))) for other in companions
+                stack.enter_context(closing(cls.open(*other, not_in_use=not_in_use, key=key)))
+                for other in companions
             )
             stack.pop_all()
         return disk
@@ -79,7 +95,9 @@ class Disk:
         return isinstance(self._active, Qcow2Image) and self._active.is_locked
 
     def base_resized(self) -> None:
-        """The host has made the device larger or smaller: whatever lies on it is opened again, in the new size."""
+        """The host has made the device larger or smaller:
+        whatever lies on it is opened again, in the new size.
+        """
         self.file.refresh_size()
         self.on_base_resized()
         with self.lock:
@@ -90,7 +108,12 @@ class Disk:
         if self.format == "raw":
             return self.file
         return Qcow2Image.over(
-            self.file, self.path, writable=writable, backing=self._backing, key=key, data=self.unlocked
+            self.file,
+            self.path,
+            writable=writable,
+            backing=self._backing,
+            key=key,
+            data=self.unlocked,
         )
 
     @property
@@ -106,7 +129,9 @@ class Disk:
         return luks_header(self.file, header, self.path)
 
     def unlocked_over(self, file: ResizableDevice) -> DataFile | None:
-        """The guest data of another image with the same encryption header; None where there is no key, or no need."""
+        """The guest data of another image with the same encryption header;
+        None where there is no key, or no need.
+        """
         if self.unlocked is None:
             return None
         from growdisk.qcow2.encryption import EncryptedData
@@ -170,7 +195,10 @@ class Disk:
             self._writes += 1
 
     def close(self) -> None:
-        """Let go of the image as it is. Everything that matters was flushed by those who wrote it."""
+        """Let go of the image as it is.
+
+        Everything that matters was flushed by those who wrote it.
+        """
         with self.lock:
             self.file.close()
             if self._backing is not None:

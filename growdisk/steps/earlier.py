@@ -1,7 +1,7 @@
 """Steps as written plans have them, and as those of earlier versions had them.
 
-Those had classes of their own for running guests: most around the planned step, and two that knew it by its words only.
-What these leave out, the plan's values for the guest's scripts tell.
+Those had classes of their own for running guests: most around the planned step, and two that knew
+it by its words only. What these leave out, the plan's values for the guest's scripts tell.
 """
 
 from __future__ import annotations
@@ -40,12 +40,17 @@ class _Told:
 
 
 def in_todays_words(text: bytes) -> bytes:
-    """A written plan with its keys as they are now. Inside a string the second quote would be escaped."""
+    """A written plan with its keys as they are now.
+
+    Inside a string the second quote would be escaped.
+    """
     return text.replace(b'"fate":', b'"action":')
 
 
 def step_of(kind: str, fields: Raw, guest: GuestPlan | None) -> DiskStep:
-    """The step that a plan has written as `kind`; `guest` are the plan's values for a running guest. NotThatValue."""
+    """The step that a plan has written as `kind`;
+    `guest` are the plan's values for a running guest. NotThatValue.
+    """
     if kind in STEP_KINDS:
         return decoded(fields, STEP_KINDS[kind])
     if kind in _EARLIER:
@@ -70,18 +75,26 @@ def _resize(fields: Raw) -> ResizeImage:
 
 
 def _swap(_: str, guest: GuestPlan) -> RemakeSwap | MakeSwapFile:
-    moved = [(swap, guest.after.by_number(swap.number)) for swap in guest.swaps if swap.action == "move"]
+    moved = [
+        (swap, guest.after.by_number(swap.number)) for swap in guest.swaps if swap.action == "move"
+    ]
     if not moved:
         return MakeSwapFile("", guest.swap_file_size, "")
     return RemakeSwap(
-        tuple(SwapSpace(swap.number, part.start, part.size, swap.uuid, swap.label) for swap, part in moved if part)
+        tuple(
+            SwapSpace(swap.number, part.start, part.size, swap.uuid, swap.label)
+            for swap, part in moved
+            if part
+        )
     )
 
 
 def _repair(words: str, guest: GuestPlan) -> RepairGuest:
     """`words` are "the guest on sda1 forgets …"."""
     given_up = [swap for swap in guest.swaps if swap.action in ("drop", "file")]
-    swaps = tuple(RemovedPartition(s.number, s.uuid, s.label, s.partuuid, s.partlabel) for s in given_up)
+    swaps = tuple(
+        RemovedPartition(s.number, s.uuid, s.label, s.partuuid, s.partlabel) for s in given_up
+    )
     policy = SwapPolicy.FILE if any(swap.action == "file" for swap in given_up) else SwapPolicy.DROP
     system = words.removeprefix("the guest on ").partition(" forgets ")[0]
     return RepairGuest(f"/dev/{system}", swaps, policy, guest.gone)
@@ -94,8 +107,12 @@ _EARLIER: Mapping[str, Callable[[Raw], DiskStep]] = MappingProxyType(
         "LiveRewrite": lambda fields: _planned(fields, RewritePartitions),
         "LiveReread": lambda fields: replace(decoded(fields, RereadPartitions), running=True),
         "LiveGrowLuks": lambda fields: replace(_planned(fields, GrowLuks), running=True),
-        "LiveGrowPhysicalVolume": lambda fields: replace(_planned(fields, GrowPhysicalVolume), running=True),
-        "LiveGrowLogicalVolume": lambda fields: replace(_planned(fields, GrowLogicalVolume), running=True),
+        "LiveGrowPhysicalVolume": lambda fields: replace(
+            _planned(fields, GrowPhysicalVolume), running=True
+        ),
+        "LiveGrowLogicalVolume": lambda fields: replace(
+            _planned(fields, GrowLogicalVolume), running=True
+        ),
         "LiveGrow": lambda fields: replace(_planned(fields, GrowFilesystem), running=True),
     }
 )

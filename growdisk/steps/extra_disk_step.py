@@ -17,7 +17,10 @@ _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 @dataclass(frozen=True)
 class ExtraDiskStep:
-    """`number` counts the run's disks: 0 would be sda, 1 is sdb. In the names of steps the disk itself is sda."""
+    """`number` counts the run's disks: 0 would be sda, 1 is sdb.
+
+    In the names of steps the disk itself is sda.
+    """
 
     step: DiskStep
     number: int
@@ -25,7 +28,11 @@ class ExtraDiskStep:
     @property
     def name(self) -> str:
         own, disk = f"-{FIRST_DISK}", f"-{disk_name(self.number)}"
-        return self.step.name.replace(own, disk) if own in self.step.name else f"{self.step.name}{disk}"
+        return (
+            self.step.name.replace(own, disk)
+            if own in self.step.name
+            else f"{self.step.name}{disk}"
+        )
 
     @property
     def disk(self) -> int:

@@ -35,7 +35,9 @@ class DeviceNotReadable(Refused):
     ID: ClassVar[str] = "place-closed"
     WHAT: ClassVar[str] = "cannot read {place}"
     WHY: ClassVar[str] = "{reason}"
-    DO: ClassVar[str] = "give the passphrase again (--key-file FILE), or roll back (growdisk rollback IMAGE)"
+    DO: ClassVar[str] = (
+        "give the passphrase again (--key-file FILE), or roll back (growdisk rollback IMAGE)"
+    )
     place: str
     reason: str
 

@@ -1,10 +1,12 @@
-"""A pin remembers how a file looked when growdisk last left it alone, so that a change by anybody else is noticed.
+"""A pin remembers how a file looked when growdisk last left it alone,
+so that a change by anybody else is noticed.
 
-A device, or a disk that another host serves, has no time of its own that every writer changes, and another inode after
-a restart: of it the bytes are remembered that a guest changes when it starts.
+A device, or a disk that another host serves, has no time of its own that every writer changes, and
+another inode after a restart: of it the bytes are remembered that a guest changes when it starts.
 
-It is lifted before growdisk itself begins to write the file, and set again afterwards: no pin, no claim. A lifted pin
-keeps its room on the host: it must be possible to set it again when there is none left.
+It is lifted before growdisk itself begins to write the file, and set again afterwards: no pin, no
+claim. A lifted pin keeps its room on the host: it must be possible to set it again when there is
+none left.
 """
 
 from __future__ import annotations
@@ -27,7 +29,8 @@ _MILLISECOND = 10**6  # in nanoseconds
 
 
 class ImageFingerprint:
-    """The pin at `path` on the file `target`: inode, size in bytes and modification time in nanoseconds.
+    """The pin at `path` on the file `target`:
+    inode, size in bytes and modification time in nanoseconds.
 
     On a device: a digest of the bytes in `samples`.
     """
@@ -68,7 +71,8 @@ class ImageFingerprint:
     def holds(self) -> bool:
         """False if there is a pin and the file is not as it was pinned.
 
-        A copy that keeps the time (rsync -a) is as good as the file, if that time is finer than chance.
+        A copy that keeps the time (rsync -a) is as good as the file, if that time is finer than
+        chance.
         """
         if not self.exists():
             return True

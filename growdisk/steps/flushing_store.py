@@ -1,5 +1,6 @@
-"""What has to be so before anything is written: the appliance has written back what it holds, or is ended, and nobody
-else has begun to use the disks."""
+"""What has to be so before anything is written: the appliance has written back what it holds,
+or is ended, and nobody else has begun to use the disks.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +12,9 @@ from growdisk.workflow.snapshots import SnapshotStore
 
 
 class QuietSnapshots:
-    """A SnapshotStore around another one, for all that works on the run's disks, of which `disk` is the first."""
+    """A SnapshotStore around another one, for all that works on the run's disks,
+    of which `disk` is the first.
+    """
 
     def __init__(self, store: SnapshotStore, hands: Sequence[Hands], disk: Disk) -> None:
         self._store, self._hands, self._disk = store, tuple(hands), disk

@@ -1,7 +1,8 @@
 """grow-filesystem: the file system takes all that it lies in.
 
-At rest ext is checked before (e2fsck -f), and grown by resize2fs; the others by their own tools, or by a kernel that
-mounts them. A running guest grows what it has mounted: that cannot be made smaller again.
+At rest ext is checked before (e2fsck -f), and grown by resize2fs; the others by their own tools, or
+by a kernel that mounts them. A running guest grows what it has mounted: that cannot be made smaller
+again.
 """
 
 from __future__ import annotations
@@ -18,16 +19,24 @@ from growdisk.steps.worker import DiskView, Worker
 from growdisk.units import format_change
 from growdisk.workflow.step import AlreadyDone, Blocked, Check, Evidence, Ready, Scope
 
-_TOOLS = {"xfs": "xfs_growfs", "btrfs": "btrfs", "ext2": "resize2fs", "ext3": "resize2fs", "ext4": "resize2fs"}
+_TOOLS = {
+    "xfs": "xfs_growfs",
+    "btrfs": "btrfs",
+    "ext2": "resize2fs",
+    "ext3": "resize2fs",
+    "ext4": "resize2fs",
+}
 
 
 @dataclass(frozen=True)
 class GrowFilesystem(StepTraits):
-    """The file system `uuid` of `kind` in partition `number`, bytes [start, start+size) of the disk, from `old_size`.
+    """The file system `uuid` of `kind` in partition `number`,
+    bytes [start, start+size) of the disk, from `old_size`.
 
-    `layers` lead from the partition to it (see DevicePath). `new_size` is what its tool makes of the room: of ext,
-    whole blocks, and no last group too small to be one. `number` 0 is the whole disk; `suffix` tells it from other
-    growth in the same plan. `running`: a running guest has it mounted.
+    `layers` lead from the partition to it (see DevicePath). `new_size` is what its tool makes of
+    the room: of ext, whole blocks, and no last group too small to be one. `number` 0 is the whole
+    disk; `suffix` tells it from other growth in the same plan. `running`: a running guest has it
+    mounted.
     """
 
     number: int
@@ -57,7 +66,9 @@ class GrowFilesystem(StepTraits):
 
     @property
     def usual(self) -> dict[str, bytes]:
-        plain = {"kind": b'"ext4"', "layers": b"[]"} if self.is_plain_ext and not self.running else {}
+        plain = (
+            {"kind": b'"ext4"', "layers": b"[]"} if self.is_plain_ext and not self.running else {}
+        )
         return super().usual | plain
 
     @property
@@ -84,11 +95,18 @@ class GrowFilesystem(StepTraits):
 
     @property
     def _growers(self) -> tuple[str, ...]:
-        return tuple(command[0] for command in UNMOUNTED[self.kind]) if self.kind in UNMOUNTED else (_TOOLS[self.kind],)
+        return (
+            tuple(command[0] for command in UNMOUNTED[self.kind])
+            if self.kind in UNMOUNTED
+            else (_TOOLS[self.kind],)
+        )
 
     def described(self, disk: str) -> str:
         kind = "" if self.is_plain_ext and not self.running else f" ({self.kind})"
-        words = f"file system on {self.place.name_on(disk)}{kind} {format_change(self.old_size, self.new_size)}"
+        words = (
+            f"file system on {self.place.name_on(disk)}{kind} "
+            f"{format_change(self.old_size, self.new_size)}"
+        )
         return f"{words}, mounted" if self.running else words
 
     def check(self, context: DiskView) -> Check:
@@ -103,7 +121,8 @@ class GrowFilesystem(StepTraits):
                     {"number": self.number, "found": content.kind if content else "nothing"},
                 )
             )
-        if content.size == self.new_size and not self.running:  # in use, only its own tool knows what is left to grow
+        # in use, only its own tool knows what is left to grow
+        if content.size == self.new_size and not self.running:
             return AlreadyDone(f"it fills {self.place.name_on(context.disk_name)} already")
         return Ready()
 

@@ -1,7 +1,8 @@
 """grow-luks: the encrypted container reaches to the end of the grown partition.
 
-Its header says "to the end of the device", so nothing is written. At rest it is opened: a passphrase that fails does so
-here, before anything in it is touched. A running guest has it open, and makes what is open larger.
+Its header says "to the end of the device", so nothing is written. At rest it is opened: a
+passphrase that fails does so here, before anything in it is touched. A running guest has it open,
+and makes what is open larger.
 """
 
 from __future__ import annotations
@@ -19,7 +20,10 @@ from growdisk.workflow.step import AlreadyDone, Check, Evidence, Ready, Scope
 
 @dataclass(frozen=True)
 class GrowLuks(StepTraits):
-    """`place` is the container's content, `new_size` what it will have. `running`: a running guest has it open."""
+    """`place` is the container's content, `new_size` what it will have.
+
+    `running`: a running guest has it open.
+    """
 
     place: DevicePath
     old_size: int
@@ -60,15 +64,21 @@ class GrowLuks(StepTraits):
         if not self.running:
             return Ready()  # in every process that goes on it has to be opened anew
         size = context.device(self.place).size
-        return AlreadyDone(f"it has {format_size(size)} already") if size >= self.new_size else Ready()
+        return (
+            AlreadyDone(f"it has {format_size(size)} already") if size >= self.new_size else Ready()
+        )
 
     def apply(self, context: Worker) -> Evidence:
         facts = context.grow_luks(self)
         opened = "" if self.running else "opened, "
-        return Evidence(f"{opened}{format_change(self.old_size, int(facts.get('size', self.new_size)))}", facts)
+        return Evidence(
+            f"{opened}{format_change(self.old_size, int(facts.get('size', self.new_size)))}", facts
+        )
 
     def verify(self, context: DiskView, evidence: Evidence) -> None:
-        """By our own reader of the header, or the guest's kernel; and what the kernel said that opened it here."""
+        """By our own reader of the header, or the guest's kernel;
+        and what the kernel said that opened it here.
+        """
         found = context.device(self.place).size
         told = evidence.facts.get("size", found)
         if not found == self.new_size == told:

@@ -62,13 +62,19 @@ class GrowLogicalVolume(LvmTraits):
         return Evidence(self._sizes)
 
     def verify(self, context: DiskView, evidence: Evidence) -> None:
-        """LVM's metadata by our own reader; and the size that the volume has in a kernel, if one has it open."""
+        """LVM's metadata by our own reader;
+        and the size that the volume has in a kernel, if one has it open.
+        """
         volume = self._volume(context)
         found = volume.extents if volume else None
         if found != self.extents:
-            raise verify_failed(self.name, found=f"{found} extents", expected=f"{self.extents} extents")
+            raise verify_failed(
+                self.name, found=f"{found} extents", expected=f"{self.extents} extents"
+            )
         if (size := self._kernel_size(context)) != self._new_size:
-            raise verify_failed(self.name, found=f"{size} bytes", expected=f"{self._new_size} bytes")
+            raise verify_failed(
+                self.name, found=f"{size} bytes", expected=f"{self._new_size} bytes"
+            )
 
     def has_begun(self, context: DiskView) -> bool:
         volume = self._volume(context)
@@ -81,4 +87,6 @@ class GrowLogicalVolume(LvmTraits):
 
     def _volume(self, context: DiskView) -> LogicalVolume | None:
         group = context.group(self.place)
-        return next((v for v in group.logical_volumes if v.uuid == self.uuid), None) if group else None
+        return (
+            next((v for v in group.logical_volumes if v.uuid == self.uuid), None) if group else None
+        )

@@ -15,7 +15,8 @@ from growdisk.workflow.step import AlreadyDone, Blocked, Check, Evidence, Ready,
 
 @dataclass(frozen=True)
 class GrowPhysicalVolume(LvmTraits):
-    """The physical volume at `place`, of the group with `uuid`, to `extents` extents of `extent_size` bytes.
+    """The physical volume at `place`, of the group with `uuid`,
+    to `extents` extents of `extent_size` bytes.
 
     `running`: of a running guest, in use.
     """
@@ -61,7 +62,9 @@ class GrowPhysicalVolume(LvmTraits):
         group = context.group(self.place)
         found = group.own_volume.pe_count if group and group.uuid == self.uuid else None
         if found != self.extents:
-            raise verify_failed(self.name, found=f"{found} extents", expected=f"{self.extents} extents")
+            raise verify_failed(
+                self.name, found=f"{found} extents", expected=f"{self.extents} extents"
+            )
 
     def has_begun(self, context: DiskView) -> bool:
         group = context.group(self.place)

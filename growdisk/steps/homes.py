@@ -1,4 +1,6 @@
-"""A guest's homes as a step of a run sees them: read through our own engine, whoever writes to them."""
+"""A guest's homes as a step of a run sees them:
+read through our own engine, whoever writes to them.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,9 @@ from growdisk.steps.at_rest import RunContext
 
 def homes_now(context: RunContext) -> Look:
     others = [(disk, disk.path) for disk in context.disk.companions]
-    return look_at(context.disk, context.path, context.hands.sector_size, context.hands.keyring, others)
+    return look_at(
+        context.disk, context.path, context.hands.sector_size, context.hands.keyring, others
+    )
 
 
 def settled_homes(context: RunContext, backend: Backend) -> Look:

@@ -1,6 +1,7 @@
-"""A step that a running guest takes itself: swap again, and its own files. One phase of its scripts does it all.
+"""A step that a running guest takes itself: swap again, and its own files.
 
-Where nothing is left to do, that phase finds out; what it did, the guest reads back after the last step.
+One phase of its scripts does it all. Where nothing is left to do, that phase finds out; what it
+did, the guest reads back after the last step.
 """
 
 from __future__ import annotations

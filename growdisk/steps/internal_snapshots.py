@@ -1,6 +1,7 @@
 """Snapshots inside the qcow2 image, by our own engine: instant, and nothing else to look after.
 
-A snapshot's name is a function of run and step, so that a later process finds it; a user's own are never touched.
+A snapshot's name is a function of run and step, so that a later process finds it; a user's own are
+never touched.
 """
 
 from __future__ import annotations
@@ -44,7 +45,9 @@ class InternalSnapshots:
             self._delete(newer)
 
     def reserve(self) -> None:
-        """Settling only frees clusters, and writes to no new place; what is still in memory may need one."""
+        """Settling only frees clusters, and writes to no new place;
+        what is still in memory may need one.
+        """
         self._image.flush()
 
     def keep(self) -> None:
@@ -55,7 +58,8 @@ class InternalSnapshots:
         try:
             self._forget_all()
         except OSError:
-            self.discard()  # once more, with nothing but what stands in the file; all of it does since reserve()
+            # once more, with nothing but what stands in the file; all of it does since reserve()
+            self.discard()
 
     def discard(self) -> None:
         self._image.forget_unwritten()

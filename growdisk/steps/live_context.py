@@ -1,6 +1,8 @@
-"""What a step of a running guest works with: the machine as QEMU has it, and a shell inside the guest.
+"""What a step of a running guest works with:
+the machine as QEMU has it, and a shell inside the guest.
 
-The shell is opened again after everything that may have broken it: a restart, or memory put back to an earlier instant.
+The shell is opened again after everything that may have broken it: a restart, or memory put back to
+an earlier instant.
 """
 
 from __future__ import annotations
@@ -94,7 +96,9 @@ class Inside:
                 return self.shell
             except GuestUnreachable as error:
                 if time.monotonic() > deadline:
-                    raise _guest_did_not_return(error.way, seconds=seconds, reason=error.reason) from error
+                    raise _guest_did_not_return(
+                        error.way, seconds=seconds, reason=error.reason
+                    ) from error
                 time.sleep(1)
 
 
@@ -112,9 +116,10 @@ class LiveContext:
 
     `key` is the disk's name in QEMU, `device_name` the guest's own; `path` the image, for messages.
 
-    `parts` tells of a growing step which of the guest plan's growths it belongs to, and up to which of its layers it
-    goes (0: all); `last` is the plan's last step. `keys` are the passphrases that were given. They go into the guest
-    with the scripts that need them, on stdin. `told` gets what the guest says while it works, a line at a time.
+    `parts` tells of a growing step which of the guest plan's growths it belongs to, and up to which
+    of its layers it goes (0: all); `last` is the plan's last step. `keys` are the passphrases that
+    were given. They go into the guest with the scripts that need them, on stdin. `told` gets what
+    the guest says while it works, a line at a time.
     """
 
     machine: Machine
@@ -183,7 +188,9 @@ class LiveContext:
     def confirm_size(self, step: ResizeImage) -> None:
         disk = self.disk
         if disk.size != step.new_size:
-            raise verify_failed(step.name, found=f"{disk.size} bytes", expected=f"{step.new_size} bytes")
+            raise verify_failed(
+                step.name, found=f"{disk.size} bytes", expected=f"{step.new_size} bytes"
+            )
         if not self._arrives(step.new_size, _ARRIVAL_SECONDS):
             restarts = disk.bus.arrival is Arrival.RESTART
             raise OperationFailed.named(
@@ -192,10 +199,12 @@ class LiveContext:
                 "QEMU has {expected} bytes, the guest's kernel {found}",
                 "{hint}",
                 {
-                    "device": self.device_name, "expected": step.new_size, "found": self.size,
+                    "device": self.device_name,
+                    "expected": step.new_size,
+                    "found": self.size,
                     "hint": "run the same command with --allow-reboot" if restarts else _WHILE_OFF,
                 },
-            )  # fmt: skip
+            )
 
     def _arrives(self, size: int, seconds: float) -> bool:
         """Whether the guest's kernel has the size, or gets it within `seconds`."""
@@ -244,29 +253,43 @@ class LiveContext:
         """A short look inside. GuestLost where it fails."""
         answer = self.inside.shell.run(words, _QUICK_SECONDS)
         if answer.status != 0:
-            raise GuestLost(self.inside.shell.name, reason=f"{words.split()[0]}: {answer.last_words}")
+            raise GuestLost(
+                self.inside.shell.name, reason=f"{words.split()[0]}: {answer.last_words}"
+            )
         return answer.stdout.decode(errors="replace")
 
     def _keep_table(self, prepared: Answer) -> None:
-        """What prepare saved in the guest, beside the image as well: for the day when the guest does not start."""
+        """What prepare saved in the guest, beside the image as well:
+        for the day when the guest does not start.
+        """
         if prepared.facts.saved:
             folder = RunDirectory.beside(self.path).path  # a device's lies elsewhere
-            replace_file(folder / SAVED_TABLE, encoded_lines(SavedTable(self.guest.run, prepared.facts.saved)))
+            replace_file(
+                folder / SAVED_TABLE,
+                encoded_lines(SavedTable(self.guest.run, prepared.facts.saved)),
+            )
 
     def check(self) -> None:
-        """Whether the guest can do it all: what prepare would refuse, before anything is touched. guest-refused."""
+        """Whether the guest can do it all:
+        what prepare would refuse, before anything is touched. guest-refused.
+        """
         for growth in range(1 + len(self.guest.others)):
             self.run(Phase.PREPARE, growth=growth, settings=("GROWDISK_CHECK=yes",))
 
-    def run(self, phase: Phase, *, growth: int = 0, up_to: int = 0, settings: tuple[str, ...] = ()) -> Answer:
-        """One phase of the guest-side scripts, for one of the file systems; of grow, up to that layer.
+    def run(
+        self, phase: Phase, *, growth: int = 0, up_to: int = 0, settings: tuple[str, ...] = ()
+    ) -> Answer:
+        """One phase of the guest-side scripts, for one of the file systems;
+        of grow, up to that layer.
 
         Raises what stands for its answer where it is not done.
         """
         from growdisk.guest_scripts.render import render
 
         scripts = render(self.guest.growth(growth))
-        text = "; ".join((*self._settings(phase, up_to), *settings)) + f"\n{scripts[phase.file_name]}"
+        text = (
+            "; ".join((*self._settings(phase, up_to), *settings)) + f"\n{scripts[phase.file_name]}"
+        )
         done = self.inside.shell.run(text, _PHASE_SECONDS, self._tell)
         answer = parse_answer(phase, self.guest.run, done.stdout)
         match answer.result:
@@ -277,17 +300,29 @@ class LiveContext:
                     "the guest says no to {phase}: {said}",
                     "{reason}",
                     "{hint}",
-                    {"phase": phase.value, "said": answer.what, "reason": answer.why, "hint": answer.do},
+                    {
+                        "phase": phase.value,
+                        "said": answer.what,
+                        "reason": answer.why,
+                        "hint": answer.do,
+                    },
                 )
             case Outcome.FAILED:
-                raise _phase_failed(phase.value, said=answer.what, reason=answer.why, hint=answer.do)
+                raise _phase_failed(
+                    phase.value, said=answer.what, reason=answer.why, hint=answer.do
+                )
             case Outcome.STUCK:
                 raise NeedsUser.named(
                     "phase-stuck",
                     "{phase} got stuck inside the guest: {said}",
                     "{reason}",
                     "{hint}",
-                    {"phase": phase.value, "said": answer.what, "reason": answer.why, "hint": answer.do},
+                    {
+                        "phase": phase.value,
+                        "said": answer.what,
+                        "reason": answer.why,
+                        "hint": answer.do,
+                    },
                 )
         return answer
 
@@ -297,18 +332,32 @@ class LiveContext:
         self.told(words)
 
     def _settings(self, phase: Phase, up_to: int) -> list[str]:
-        """Variables of the script's shell; the names and numbers are ours, and base64 needs no quotes."""
-        words = [f"GROWDISK_DISK={self.device_name}", "export GROWDISK_DISK", f"GROWDISK_PATIENCE={_PATIENCE}"]
+        """Variables of the script's shell;
+        the names and numbers are ours, and base64 needs no quotes.
+        """
+        words = [
+            f"GROWDISK_DISK={self.device_name}",
+            "export GROWDISK_DISK",
+            f"GROWDISK_PATIENCE={_PATIENCE}",
+        ]
         if up_to:
             words.append(f"GROWDISK_UP_TO={up_to}")
-        if phase in (Phase.PREPARE, Phase.GROW) and any(layer.kind == "luks" for layer in self.guest.all_layers):
+        if phase in (Phase.PREPARE, Phase.GROW) and any(
+            layer.kind == "luks" for layer in self.guest.all_layers
+        ):
             # A file with a passphrase may end with the line break of an editor: both are tried.
-            keys = [key for given in self.keys for key in dict.fromkeys((given, given.rstrip(b"\r\n")))]
-            words.append(f"GROWDISK_KEYS='{' '.join(base64.b64encode(key).decode() for key in keys)}'")
+            keys = [
+                key for given in self.keys for key in dict.fromkeys((given, given.rstrip(b"\r\n")))
+            ]
+            words.append(
+                f"GROWDISK_KEYS='{' '.join(base64.b64encode(key).decode() for key in keys)}'"
+            )
         return words
 
     def run_to_the_end(self, phase: Phase) -> Answer:
-        """As `run`; where the guest's kernel cannot go on before a restart, it is restarted, if that is allowed."""
+        """As `run`; where the guest's kernel cannot go on before a restart,
+        it is restarted, if that is allowed.
+        """
         answer = self.run(phase)
         if answer.result is Outcome.REBOOT:
             if not self.may_restart:
@@ -316,7 +365,8 @@ class LiveContext:
                     "guest-must-restart",
                     "the guest's kernel keeps the old partition table until the guest restarts",
                     "{reason}",
-                    "run the same command with --allow-reboot, or grow the disk while the guest is off",
+                    "run the same command with --allow-reboot, or grow the disk while the guest "
+                    "is off",
                     {"reason": answer.why},
                 )
             self.restart()
@@ -327,7 +377,8 @@ class LiveContext:
 
     def restart(self) -> None:
         """An orderly restart of the guest, until it lets us in again."""
-        # A shell that answers may still be that of the old system, on its way down: only another boot id tells.
+        # A shell that answers may still be that of the old system, on its way down: only another
+        # boot id tells.
         before = self.ask(_BOOT_ID)
         self.ask(_RESTART)
         deadline = time.monotonic() + _RESTART_SECONDS

@@ -1,8 +1,10 @@
-"""Overlays under a running guest: each step's writes go to a file of their own, merged into the image at the end.
+"""Overlays under a running guest:
+each step's writes go to a file of their own, merged into the image at the end.
 
-The image is as it was until then; but a running guest cannot go back, because its memory belongs to the newest data.
-Once it is off, the offline store finds the same files and takes it back, or brings them into the image. A QEMU that was
-started again goes past the overlays: it is told by a mark that only the old process bears.
+The image is as it was until then; but a running guest cannot go back, because its memory belongs to
+the newest data. Once it is off, the offline store finds the same files and takes it back, or brings
+them into the image. A QEMU that was started again goes past the overlays: it is told by a mark that
+only the old process bears.
 """
 
 from __future__ import annotations
@@ -20,14 +22,22 @@ from growdisk.steps.live_context import LiveContext
 
 
 class LiveOverlays:
-    """The SnapshotStore of `--snapshots overlay`, online. `quiet` runs a action while the guest's files are at rest."""
+    """The SnapshotStore of `--snapshots overlay`, online.
+
+    `quiet` runs a action while the guest's files are at rest.
+    """
 
     can_restore = False
 
     def __init__(
-        self, context: LiveContext, directory: Path, base_node: str, run: str, steps: Sequence[str],
+        self,
+        context: LiveContext,
+        directory: Path,
+        base_node: str,
+        run: str,
+        steps: Sequence[str],
         quiet: Callable[[Callable[[], None]], None],
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._context, self._directory, self._base_node = context, directory, base_node
         self._steps, self._quiet = list(steps), quiet
         self._mark = f"growdisk-{run}"
@@ -39,10 +49,15 @@ class LiveOverlays:
         below = self._present(self._steps[: self._steps.index(step)])
         expected = below[-1] if below else self._context.path.resolve()
         if not _same(self._context.disk.file, expected):
-            raise _wrong_image(self._context.path, file=self._context.disk.file, expected=str(expected))
-        mark(self._context.machine, self._mark)  # before there is a file: whoever finds one without it is another QEMU
+            raise _wrong_image(
+                self._context.path, file=self._context.disk.file, expected=str(expected)
+            )
+        # before there is a file: whoever finds one without it is another QEMU
+        mark(self._context.machine, self._mark)
         overlay.unlink(missing_ok=True)
-        backing, kind = (below[-1].name, "qcow2") if below else (f"../{expected.name}", self._format())
+        backing, kind = (
+            (below[-1].name, "qcow2") if below else (f"../{expected.name}", self._format())
+        )
         create(overlay, self._context.disk.size, backing=Path(backing), backing_format=kind)
         sync_directory(self._directory)
         node = f"growdisk-{self._steps.index(step) + 1:02}-{os.getpid()}"
@@ -51,8 +66,12 @@ class LiveOverlays:
     def refuse_other_image(self) -> None:
         """wrong-image where a QEMU that was started again went past the overlays."""
         left = self._present(self._steps)
-        if left and not (is_marked(self._context.machine, self._mark) or _same(self._context.disk.file, left[-1])):
-            raise _wrong_image(self._context.path, file=self._context.disk.file, expected=str(left[-1]))
+        if left and not (
+            is_marked(self._context.machine, self._mark) or _same(self._context.disk.file, left[-1])
+        ):
+            raise _wrong_image(
+                self._context.path, file=self._context.disk.file, expected=str(left[-1])
+            )
 
     def refuse_missing(self, step: str) -> None:
         raise overlays_need_rest(self._context.path, overlay=self._context.disk.file)
@@ -69,7 +88,12 @@ class LiveOverlays:
     def settle(self) -> None:
         left = self._present(self._steps)
         if left and not _same(self._context.disk.file, self._context.path):
-            merge_overlays(self._context.machine, self._context.key, self._base_node, self._context.inside.check_stop)
+            merge_overlays(
+                self._context.machine,
+                self._context.key,
+                self._base_node,
+                self._context.inside.check_stop,
+            )
         else:
             self.refuse_other_image()
         self.discard()
@@ -106,7 +130,8 @@ def _wrong_image(path: Path, file: str, expected: str) -> NeedsUser:
         "the guest was started from {file}, and this run has its newest data in {expected}",
         "what was written during the run lies in overlays, which that start went past",
         (
-            "shut the guest down; growdisk commit {path} then brings the overlays into the image (if nothing "
+            "shut the guest down; growdisk commit {path} then brings the overlays into the image "
+            "(if nothing "
             "that matters was written since), growdisk rollback {path} drops them"
         ),
         {"path": path, "file": file, "expected": expected},

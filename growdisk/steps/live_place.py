@@ -1,4 +1,5 @@
-"""Where something stands inside a running guest: a DevicePath, opened through what the guest itself has open.
+"""Where something stands inside a running guest:
+a DevicePath, opened through what the guest itself has open.
 
 The same places as offline (steps/device_path.py), by a third road: the guest's own mapped devices.
 """
@@ -22,7 +23,11 @@ def opened(seen: GuestDisk, volumes: GuestVolumes, place: DevicePath) -> BlockDe
     if layer is None:
         end = min(place.start + place.size, seen.size)
         return Window(seen, place.start, end - place.start)
-    found = volumes.opened(layer.uuid) if isinstance(layer, LuksLayer) else _volume(seen, volumes, place, layer.volume)
+    found = (
+        volumes.opened(layer.uuid)
+        if isinstance(layer, LuksLayer)
+        else _volume(seen, volumes, place, layer.volume)
+    )
     if found is None:
         raise DeviceNotReadable(place.name, reason="the guest does not have it open")
     return found
@@ -42,7 +47,9 @@ def group_at(seen: GuestDisk, volumes: GuestVolumes, place: DevicePath) -> Volum
         return None
 
 
-def _volume(seen: GuestDisk, volumes: GuestVolumes, place: DevicePath, name: str) -> GuestDisk | None:
+def _volume(
+    seen: GuestDisk, volumes: GuestVolumes, place: DevicePath, name: str
+) -> GuestDisk | None:
     group = group_at(seen, volumes, place.around)
     volume = group.by_name(name) if group else None
     return volumes.volume(group.uuid, volume.uuid) if group and volume else None

@@ -1,8 +1,9 @@
-"""Snapshots of a running guest inside its qcow2 images, memory included: going back puts the running guest back.
+"""Snapshots of a running guest inside its qcow2 images, memory included:
+going back puts the running guest back.
 
-What the guest did since the snapshot is lost then, with everything that it told others meanwhile; so the guest's own
-undo is tried first, which loses nothing. Names are those of the offline store: a guest that is off is taken back by
-that one.
+What the guest did since the snapshot is lost then, with everything that it told others meanwhile;
+so the guest's own undo is tried first, which loses nothing. Names are those of the offline store: a
+guest that is off is taken back by that one.
 """
 
 from __future__ import annotations
@@ -28,15 +29,22 @@ from growdisk.workflow.failures import NothingToRestore
 
 
 class LiveSnapshots:
-    """The SnapshotStore of `--snapshots internal`, online. `steps` are the plan's step names in order."""
+    """The SnapshotStore of `--snapshots internal`, online.
 
-    def __init__(self, context: LiveContext, run: str, steps: Sequence[str], undo: LiveUndo) -> None:
+    `steps` are the plan's step names in order.
+    """
+
+    def __init__(
+        self, context: LiveContext, run: str, steps: Sequence[str], undo: LiveUndo
+    ) -> None:
         self._context, self._undo = context, undo
         self._names = snapshot_names(run, steps)
 
     @property
     def can_restore(self) -> bool:
-        """As long as there is a machine to be put back: what is cut short by a power cut is gone on with later."""
+        """As long as there is a machine to be put back:
+        what is cut short by a power cut is gone on with later.
+        """
         try:
             self._context.machine.status()
         except GrowdiskError:
@@ -91,10 +99,11 @@ class LiveSnapshots:
                 delete(self._context.machine, name)
 
 
-# Going back without losing anything: the guest's own undo takes its table back, and QEMU the disk's size.
+# Going back without losing anything: the guest's own undo takes its table back, and QEMU the disk's
+# size.
 #
-# That works until something in the partition has begun to grow: what is in use cannot be made smaller. It is the
-# store of `--snapshots none`, and what the store with snapshots tries first.
+# That works until something in the partition has begun to grow: what is in use cannot be made
+# smaller. It is the store of `--snapshots none`, and what the store with snapshots tries first.
 
 
 class LiveUndo:
@@ -155,7 +164,9 @@ class LiveUndo:
             raise NothingToRestore(self._rewrite.name)
 
     def _take_size_back(self) -> None:
-        """Smaller again, if the table says that nothing is beyond the old end; NothingToRestore otherwise."""
+        """Smaller again, if the table says that nothing is beyond the old end;
+        NothingToRestore otherwise.
+        """
         old = self._resize.old_size
         sector = old - old % 512
         if self._context.disk.size == old:
@@ -168,7 +179,10 @@ class LiveUndo:
         self._context.machine.take_back(self._context.key, old)
 
     def _shrink_device(self) -> None:
-        """The host's device before QEMU, which goes by the size of it. NothingToRestore if others changed that size."""
+        """The host's device before QEMU, which goes by the size of it.
+
+        NothingToRestore if others changed that size.
+        """
         path, step = self._context.path, self._resize
         if not isinstance(step, GrowDevice) or (present := device_size(path)) == step.device_size:
             return
@@ -177,7 +191,9 @@ class LiveUndo:
         resize_device(path, step.device_size)
 
     def _table(self, size: int) -> PartitionTable | None:
-        """The table of the disk as if it ended after `size` bytes; None where it would not be a sound one."""
+        """The table of the disk as if it ended after `size` bytes;
+        None where it would not be a sound one.
+        """
         try:
             return read_table(Window(self._context.seen(), 0, size), self._context.path)
         except GrowdiskError:

@@ -1,9 +1,12 @@
-"""Copies a partition to where the new table will have it, through our engine, and proves that every byte arrived.
+"""Copies a partition to where the new table will have it,
+through our engine, and proves that every byte arrived.
 
-Old and new place may overlap: it is copied from its end, so that nothing is written over before it was read. Until the
-table is switched the guest knows the old place only; where that is written over, the step's snapshot is the way back.
+Old and new place may overlap: it is copied from its end, so that nothing is written over before it
+was read. Until the table is switched the guest knows the old place only; where that is written
+over, the step's snapshot is the way back.
 
-One thing is changed on the way: a volume that says where on the disk it starts says so of its new place.
+One thing is changed on the way: a volume that says where on the disk it starts says so of its new
+place.
 """
 
 from __future__ import annotations
@@ -46,11 +49,16 @@ class Move:
         return f"{FIRST_DISK}{self.number}"
 
     def described(self, disk: str) -> str:
-        return f"{disk}{self.number} copied to {format_size(self.new_start)} ({format_size(self.size)})"
+        return (
+            f"{disk}{self.number} copied to {format_size(self.new_start)} "
+            f"({format_size(self.size)})"
+        )
 
 
 def copy(device: BlockDevice, move: Move, pause: Callable[[], None], sector_size: int = 512) -> str:
-    """Copy, and return the digest of what was written; `pause` is called now and then, and may raise."""
+    """Copy, and return the digest of what was written;
+    `pause` is called now and then, and may raise.
+    """
     stamps = start_stamps(Window(device, move.start, move.size), move.new_start // sector_size)
     digests: list[bytes] = []
     for start, length in reversed(_chunks(move)):
@@ -61,8 +69,12 @@ def copy(device: BlockDevice, move: Move, pause: Callable[[], None], sector_size
     return _together(reversed(digests))
 
 
-def require_copied(device: BlockDevice, moves: Sequence[Move], digests: Mapping[str, int | str]) -> None:
-    """promise-broken where a partition's new place does not hold what copy() wrote; `digests` are by its name."""
+def require_copied(
+    device: BlockDevice, moves: Sequence[Move], digests: Mapping[str, int | str]
+) -> None:
+    """promise-broken where a partition's new place does not hold what copy() wrote;
+    `digests` are by its name.
+    """
     for move in moves:
         if (found := digest(device, move)) != (expected := digests[move.name]):
             found = f"SHA-256 {found} of {move.name}"
@@ -71,10 +83,14 @@ def require_copied(device: BlockDevice, moves: Sequence[Move], digests: Mapping[
 
 def digest(device: BlockDevice, move: Move) -> str:
     """Of what is at the new place."""
-    return _together(_digest_of(device, move.new_start + start, length) for start, length in _chunks(move))
+    return _together(
+        _digest_of(device, move.new_start + start, length) for start, length in _chunks(move)
+    )
 
 
-def _copy_chunk(device: BlockDevice, move: Move, start: int, length: int, stamps: Sequence[Stamp]) -> bytes:
+def _copy_chunk(
+    device: BlockDevice, move: Move, start: int, length: int, stamps: Sequence[Stamp]
+) -> bytes:
     source, destination = move.start + start, move.new_start + start
     if not stamps and _is_empty(device, source, length):
         if not _is_empty(device, destination, length):
@@ -86,11 +102,15 @@ def _copy_chunk(device: BlockDevice, move: Move, start: int, length: int, stamps
 
 
 def _stamped(data: bytes, start: int, stamps: Sequence[Stamp]) -> bytes:
-    """`data` from byte `start` of the volume, with what its new place has to say; a stamp may reach out of it."""
+    """`data` from byte `start` of the volume, with what its new place has to say;
+    a stamp may reach out of it.
+    """
     changed = bytearray(data)
     for stamp in stamps:
         first, last = max(stamp.offset, start), min(stamp.end, start + len(data))
-        changed[first - start : last - start] = stamp.data[first - stamp.offset : last - stamp.offset]
+        changed[first - start : last - start] = stamp.data[
+            first - stamp.offset : last - stamp.offset
+        ]
     return bytes(changed)
 
 

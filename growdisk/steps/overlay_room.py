@@ -25,16 +25,24 @@ class HeldRoom:
         self._trial = path.with_name("trial")
 
     def take(self, ranges: Iterable[Range]) -> None:
-        """Allocate these ranges, after the end of the file too; its content stays. OSError where there is no room."""
+        """Allocate these ranges, after the end of the file too; its content stays.
+
+        OSError where there is no room.
+        """
         wanted = sorted(ranges)
         size, holes = self._read()
-        new = [hole for start, end in wanted for hole in self._file.unallocated(start, min(end, size))]
+        new = [
+            hole for start, end in wanted for hole in self._file.unallocated(start, min(end, size))
+        ]
         replace_file(self._path, json.dumps({"size": size, "holes": [*holes, *new]}).encode())
         for start, end in wanted:
             self._file.reserve(start, end - start)
 
     def try_length(self, length: int) -> None:
-        """OSError EFBIG where no file can be so long, of this process or on this file system. Tried on another one."""
+        """OSError EFBIG where no file can be so long, of this process or on this file system.
+
+        Tried on another one.
+        """
         self._trial.unlink(missing_ok=True)
         try:
             RawFile.create(self._trial, length, lock=False).close()
@@ -58,7 +66,8 @@ class HeldRoom:
 
     def forget(self) -> None:
         """Nothing will be given back any more."""
-        for path in (self._path, self._trial, self._path.with_name(self._path.name + ".new")):  # two are of a crash
+        # two are of a crash
+        for path in (self._path, self._trial, self._path.with_name(self._path.name + ".new")):
             if path.exists():
                 path.unlink()
                 sync_directory(path.parent)
@@ -71,10 +80,12 @@ class HeldRoom:
             told = json.loads(read_record(self._path))
             return told["size"], [(start, end) for start, end in told["holes"]]
         except (OSError, ValueError, LookupError, TypeError):
-            return self._file.length, []  # nothing is known to be too much; the guest's bytes do not depend on it
+            # nothing is known to be too much; the guest's bytes do not depend on it
+            return self._file.length, []
 
 
-# What a redo of overlays will fill in the host's file of the image below them: a bound, before the first write.
+# What a redo of overlays will fill in the host's file of the image below them: a bound, before the
+# first write.
 
 
 def room_for_redo(base: BlockDevice, overlays: Sequence[Qcow2Image]) -> list[Range]:
@@ -82,19 +93,25 @@ def room_for_redo(base: BlockDevice, overlays: Sequence[Qcow2Image]) -> list[Ran
     data = _joined(overlays)
     if not isinstance(base, Qcow2Image):
         return data
-    length = _new_clusters(base, data, max((overlay.size for overlay in overlays), default=base.size))
+    length = _new_clusters(
+        base, data, max((overlay.size for overlay in overlays), default=base.size)
+    )
     end = base.end_of_used
     return [*base.metadata_ranges(), *_in_place(base, data), (end, end + length)]
 
 
 def new_length(base: BlockDevice, overlays: Sequence[Qcow2Image]) -> int:
     """How long a raw image will be; a qcow2 file grows by what is reserved after its end."""
-    return max((overlay.size for overlay in overlays), default=0) if isinstance(base, RawFile) else 0
+    return (
+        max((overlay.size for overlay in overlays), default=0) if isinstance(base, RawFile) else 0
+    )
 
 
 def _joined(overlays: Iterable[Qcow2Image]) -> list[Range]:
     """Where any of them has data, neighbours joined."""
-    found = sorted((e.start, e.end) for o in overlays for e in o.own_extents() if e.kind is ExtentKind.DATA)
+    found = sorted(
+        (e.start, e.end) for o in overlays for e in o.own_extents() if e.kind is ExtentKind.DATA
+    )
     joined: list[Range] = []
     for start, end in found:
         if joined and start <= joined[-1][1]:
@@ -108,16 +125,26 @@ def _new_clusters(base: Qcow2Image, data: list[Range], size: int) -> int:
     """Bytes of the clusters that a qcow2 image will have to add, tables and counts among them."""
     geometry = base.header.geometry
     own = sum(_clusters_to_add(base, data))
-    tables = len({index for a, b in data for index in range(a // geometry.l2_coverage, -(-b // geometry.l2_coverage))})
+    tables = len(
+        {
+            index
+            for a, b in data
+            for index in range(a // geometry.l2_coverage, -(-b // geometry.l2_coverage))
+        }
+    )
     l1 = geometry.clusters(8 * geometry.l1_entries(size))
     total = own + tables + l1
     blocks = total // geometry.refblock_entries + 2
-    reftable = geometry.clusters(8 * (base.header.reftable_clusters * geometry.cluster_size // 8 + blocks) * 2)
+    reftable = geometry.clusters(
+        8 * (base.header.reftable_clusters * geometry.cluster_size // 8 + blocks) * 2
+    )
     return (total + blocks + reftable + 2) * geometry.cluster_size
 
 
 def _in_place(base: Qcow2Image, data: list[Range]) -> Iterator[Range]:
-    """Where in the file that lies which is written over: a copy of an image may have holes there."""
+    """Where in the file that lies which is written over:
+    a copy of an image may have holes there.
+    """
     for start, end in data:
         for run in base.runs(start, min(end, base.size) - start) if start < base.size else ():
             if run.kind is L2Kind.NORMAL:

@@ -1,10 +1,13 @@
-"""External snapshots: the image itself stays untouched until the end, each step writes to an overlay of its own.
+"""External snapshots: the image itself stays untouched until the end,
+each step writes to an overlay of its own.
 
-Going back throws overlays away. At the end they are committed downward by a redo that survives a crash: an overlay's
-file is removed only when all of it is durable below. To keep a way back after that, an undo file keeps what the redo
-of each step is about to overwrite; it fits only the image as we left it, which is what the pin is for.
+Going back throws overlays away. At the end they are committed downward by a redo that survives a
+crash: an overlay's file is removed only when all of it is durable below. To keep a way back after
+that, an undo file keeps what the redo of each step is about to overwrite; it fits only the image as
+we left it, which is what the pin is for.
 
-All room that this takes on the host is taken by reserve(), while going back still is nothing but removing files.
+All room that this takes on the host is taken by reserve(), while going back still is nothing but
+removing files.
 """
 
 from __future__ import annotations
@@ -35,7 +38,13 @@ class OverlaySnapshots:
     can_restore = True
 
     def __init__(
-        self, disk: Disk, directory: Path, steps: Sequence[str], pin: ImageFingerprint, *, keep_undo: bool = False
+        self,
+        disk: Disk,
+        directory: Path,
+        steps: Sequence[str],
+        pin: ImageFingerprint,
+        *,
+        keep_undo: bool = False,
     ) -> None:
         self._disk, self._pin, self._keep_undo = disk, pin, keep_undo
         self._chain = OverlayChain(disk, directory, steps)
@@ -63,7 +72,10 @@ class OverlaySnapshots:
         self._pin.set()
 
     def reserve(self) -> None:
-        """Take the host's room that the redo will need, and write down what it will overwrite. OSError without room."""
+        """Take the host's room that the redo will need, and write down what it will overwrite.
+
+        OSError without room.
+        """
         self._disk.flush()
         for step, overlay, below in self._chain.layers():
             if self._keep_undo and not self._chain.undo(step).exists():
@@ -91,7 +103,11 @@ class OverlaySnapshots:
     def discard(self) -> None:
         self._chain.abandon()
         for step in reversed(self._chain.steps):
-            for path in (self._chain.overlay(step), self._chain.undo(step), self._chain.prepared_undo(step)):
+            for path in (
+                self._chain.overlay(step),
+                self._chain.undo(step),
+                self._chain.prepared_undo(step),
+            ):
                 self._chain.remove(path)
         self._chain.remove(self._chain.fresh)
         self._pin.lift()
@@ -103,7 +119,9 @@ class OverlaySnapshots:
             self._chain.close()
 
     def _renew_top(self) -> None:
-        """A fresh topmost overlay in place of one with another size than the image below; nothing is in it yet."""
+        """A fresh topmost overlay in place of one with another size than the
+        image below; nothing is in it yet.
+        """
         present = [step for step in self._chain.steps if self._chain.overlay(step).exists()]
         if present:
             self._chain.open(before=present[-1])
@@ -122,7 +140,9 @@ class OverlaySnapshots:
                 # The undo file gets its name first, and the overlay goes last: a crash in between
                 # merges the same overlay again, and what undoes it is from before the first time.
                 self._chain.use_prepared_undo(step)
-                overlay = self._chain.open_image(self._chain.overlay(step), backing=base, writable=False)
+                overlay = self._chain.open_image(
+                    self._chain.overlay(step), backing=base, writable=False
+                )
                 redo(overlay, base, keep_room=self._chain.undo(step).exists())
                 overlay.close()
                 self._chain.remove(self._chain.overlay(step))
@@ -135,7 +155,8 @@ class OverlaySnapshots:
         if self._chain.undo(step).exists():
             self._pin.lift()
             undo = self._chain.open_image(self._chain.undo(step), backing=None, writable=False)
-            # Where a raw image had holes the held room tells; a qcow2 image shall not keep clusters for zeros.
+            # Where a raw image had holes the held room tells; a qcow2 image shall not keep clusters
+            # for zeros.
             base = self._disk.base(writable=True)
             redo(undo, base, free_zeros=isinstance(base, Qcow2Image))
             if isinstance(base, Qcow2Image):
@@ -145,11 +166,16 @@ class OverlaySnapshots:
 
 # The files of a run's overlays, one a step, and the chain of open images that they make.
 #
-# guest.raw  <-  01-resize-image.qcow2  <-  02-rewrite-partitions.qcow2  <-  ...  (the top one is written to)
+# guest.raw  <-  01-resize-image.qcow2  <-  02-rewrite-partitions.qcow2  <-  ...
+#
+# The top one is written to.
 
 
 class OverlayChain:
-    """Keeps `disk`'s active device at the top of the chain. `steps` are the plan's step names in order."""
+    """Keeps `disk`'s active device at the top of the chain.
+
+    `steps` are the plan's step names in order.
+    """
 
     def __init__(self, disk: Disk, directory: Path, steps: Sequence[str]) -> None:
         self._disk, self._directory, self.steps = disk, directory, list(steps)
@@ -173,12 +199,16 @@ class OverlayChain:
     def layers(self) -> Iterator[tuple[str, Qcow2Image, BlockDevice]]:
         """Each open overlay with its step and what lies below it, the oldest first."""
         below: BlockDevice = self._disk.base(writable=False)
-        for step, image in zip([step for step in self.steps if self.overlay(step).exists()], self.images, strict=True):
+        for step, image in zip(
+            [step for step in self.steps if self.overlay(step).exists()], self.images, strict=True
+        ):
             yield step, image, below
             below = image
 
     def open(self, before: str | None = None) -> None:
-        """Open what the files say, of the steps before `before`, and make the top the active device."""
+        """Open what the files say, of the steps before `before`,
+        and make the top the active device.
+        """
         self.close()
         for step in self.steps[: self.steps.index(before) if before else None]:
             if self.overlay(step).exists():
@@ -197,22 +227,39 @@ class OverlayChain:
         self._disk.activate(self._disk.base(writable=False))
 
     def add(self, step: str) -> None:
-        """A fresh overlay for `step` on top of the open chain, in place of a file that may be there."""
-        # By their bare names: the folder may be moved together with the image while the run is unfinished.
+        """A fresh overlay for `step` on top of the open chain,
+        in place of a file that may be there.
+        """
+        # By their bare names: the folder may be moved together with the image while the run is
+        # unfinished.
         below = self.images[-1].path.name if self.images else self._base_name()
-        fresh = self.create_fresh(self._disk.size, Path(below), "qcow2" if self.images else self._disk.format)
+        fresh = self.create_fresh(
+            self._disk.size, Path(below), "qcow2" if self.images else self._disk.format
+        )
         self.publish(fresh, self.overlay(step))
         self._disk.flush()
         self._push(self.overlay(step))
 
     def _base_name(self) -> str:
         image = self._disk.path
-        return f"../{image.name}" if image.parent == self._directory.parent else str(image.absolute())
+        return (
+            f"../{image.name}" if image.parent == self._directory.parent else str(image.absolute())
+        )
 
-    def create_fresh(self, size: int, backing: Path | None = None, backing_format: str | None = None) -> Path:
-        """A file that has no name of its own yet: a crash leaves nothing that looks like an overlay."""
+    def create_fresh(
+        self, size: int, backing: Path | None = None, backing_format: str | None = None
+    ) -> Path:
+        """A file that has no name of its own yet:
+        a crash leaves nothing that looks like an overlay.
+        """
         self.fresh.unlink(missing_ok=True)
-        create(self.fresh, size, backing=backing, backing_format=backing_format, luks=self._disk.luks_header)
+        create(
+            self.fresh,
+            size,
+            backing=backing,
+            backing_format=backing_format,
+            luks=self._disk.luks_header,
+        )
         return self.fresh
 
     def publish(self, fresh: Path, path: Path) -> None:
@@ -225,10 +272,14 @@ class OverlayChain:
             path.unlink()
             sync_directory(self._directory)
 
-    def open_image(self, path: Path, *, backing: ResizableDevice | None, writable: bool) -> Qcow2Image:
-        """An image of our own making, on a backing device that is open already and stays so when it is closed.
+    def open_image(
+        self, path: Path, *, backing: ResizableDevice | None, writable: bool
+    ) -> Qcow2Image:
+        """An image of our own making, on a backing device that is open already
+        and stays so when it is closed.
 
-        Where the disk is encrypted it is, too, with the same key: no byte of the guest lies here in the clear.
+        Where the disk is encrypted it is, too, with the same key: no byte of the guest lies here in
+        the clear.
         """
         window = Window(backing, 0, backing.size) if backing is not None else None
         file = RawFile.open(path, writable=writable)

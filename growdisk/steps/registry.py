@@ -1,4 +1,7 @@
-"""Every kind of step that a written plan may contain. A new step is a file in this room and a line here."""
+"""Every kind of step that a written plan may contain.
+
+A new step is a file in this room and a line here.
+"""
 
 from __future__ import annotations
 
@@ -19,9 +22,18 @@ GROWTHS = (GrowLuks, GrowPhysicalVolume, GrowLogicalVolume, GrowFilesystem)
 """What grows inside a partition."""
 
 DiskStep = (
-    ResizeImage | GrowDevice | RewritePartitions | RereadPartitions | GrowLuks | GrowPhysicalVolume | GrowLogicalVolume
-    | GrowFilesystem | RemakeSwap | MakeSwapFile | RepairGuest
-)  # fmt: skip
+    ResizeImage
+    | GrowDevice
+    | RewritePartitions
+    | RereadPartitions
+    | GrowLuks
+    | GrowPhysicalVolume
+    | GrowLogicalVolume
+    | GrowFilesystem
+    | RemakeSwap
+    | MakeSwapFile
+    | RepairGuest
+)
 
 STEP_KINDS: Mapping[str, type[DiskStep]] = MappingProxyType(
     {

@@ -1,4 +1,6 @@
-"""remake-swap: swap space again, where the plan puts it: moved to the end of the disk, or as a file of the guest."""
+"""remake-swap: swap space again, where the plan puts it:
+moved to the end of the disk, or as a file of the guest.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ from growdisk.workflow.step import AlreadyDone, Blocked, Check, Evidence, Ready,
 
 @dataclass(frozen=True)
 class SwapSpace:
-    """Swap on partition `number`, bytes [start, start+size) of the disk, with the UUID and label that it had."""
+    """Swap on partition `number`, bytes [start, start+size) of the disk,
+    with the UUID and label that it had.
+    """
 
     number: int
     start: int
@@ -41,7 +45,9 @@ class RemakeSwap(StepTraits):
     touches: ClassVar[frozenset[Scope]] = frozenset({Scope.CONTENT})
 
     def described(self, disk: str) -> str:
-        spaces = ", ".join(f"{format_size(swap.size)} on {disk}{swap.number}" for swap in self.swaps)
+        spaces = ", ".join(
+            f"{format_size(swap.size)} on {disk}{swap.number}" for swap in self.swaps
+        )
         return f"swap of {spaces} as before (UUID, label)"
 
     def check(self, context: RunContext) -> Check:
@@ -50,7 +56,11 @@ class RemakeSwap(StepTraits):
     def apply(self, context: RunContext) -> Evidence:
         with context.hands.backend("making the swap space") as backend:
             for swap in self._missing(context):
-                backend.make_swap(f"/dev/{FIRST_DISK}{swap.number}", uuid=swap.uuid or None, label=swap.label or None)
+                backend.make_swap(
+                    f"/dev/{FIRST_DISK}{swap.number}",
+                    uuid=swap.uuid or None,
+                    label=swap.label or None,
+                )
             backend.sync()
         return Evidence(self.described(context.disk_name))
 
@@ -68,12 +78,17 @@ def _read(context: RunContext, swap: SwapSpace) -> Content | None:
 
 
 def _is_there(swap: SwapSpace, content: Content | None) -> bool:
-    return isinstance(content, SwapContent) and (content.uuid, content.label) == (swap.uuid, swap.label)
+    return isinstance(content, SwapContent) and (content.uuid, content.label) == (
+        swap.uuid,
+        swap.label,
+    )
 
 
 @dataclass(frozen=True)
 class MakeSwapFile(StepTraits):
-    """A swap file of `size` bytes in the guest's root file system `system` (/dev/sda1, /dev/vg0/root)."""
+    """A swap file of `size` bytes in the guest's root file system
+    `system` (/dev/sda1, /dev/vg0/root).
+    """
 
     system: str
     size: int
@@ -101,7 +116,9 @@ class MakeSwapFile(StepTraits):
                         {"system": self.system.removeprefix("/dev/")},
                     )
                 )
-            ours = guest.exists(SWAP_FILE) and _uuid_in(guest.read_start(SWAP_FILE, 4096)) == self.uuid
+            ours = (
+                guest.exists(SWAP_FILE) and _uuid_in(guest.read_start(SWAP_FILE, 4096)) == self.uuid
+            )
             return AlreadyDone(f"{SWAP_FILE} is there") if ours and self.uuid else Ready()
 
     def apply(self, context: RunContext) -> Evidence:
@@ -119,7 +136,9 @@ class MakeSwapFile(StepTraits):
         ):
             header = guest.read_start(SWAP_FILE, 4096)
         if header[4086:] != b"SWAPSPACE2":
-            raise verify_failed(self.name, found="no swap signature", expected=f"swap in {SWAP_FILE}")
+            raise verify_failed(
+                self.name, found="no swap signature", expected=f"swap in {SWAP_FILE}"
+            )
 
 
 def _uuid_in(header: bytes) -> str:

@@ -1,4 +1,6 @@
-"""repair-guest: fstab, RESUME, kernel command lines and initrds no longer wait for a partition that is gone."""
+"""repair-guest: fstab, RESUME, kernel command lines and initrds no longer
+wait for a partition that is gone.
+"""
 
 from __future__ import annotations
 
@@ -28,8 +30,9 @@ _FSTAB = "/etc/fstab"
 class RepairGuest(StepTraits):
     """`system` is where the guest's root file system is taken to be (/dev/sda1, /dev/vg0/root).
 
-    `swaps` are the removed swap partitions; with policy FILE the first of them has become the swap file. `gone` are
-    others that were removed. `others` are further file systems, in which the guest's files may be as well.
+    `swaps` are the removed swap partitions; with policy FILE the first of them has become the swap
+    file. `gone` are others that were removed. `others` are further file systems, in which the
+    guest's files may be as well.
     """
 
     system: str
@@ -43,10 +46,15 @@ class RepairGuest(StepTraits):
     changes_guest: ClassVar[bool] = True
 
     def described(self, disk: str) -> str:
-        swaps, gone = (", ".join(f"{disk}{part.number}" for part in parts) for parts in (self.swaps, self.gone))
+        swaps, gone = (
+            ", ".join(f"{disk}{part.number}" for part in parts) for parts in (self.swaps, self.gone)
+        )
         words = [f"swap partition {swaps}" if swaps else "", f"partition {gone}" if gone else ""]
         what = " and ".join(word for word in words if word)
-        return f"the guest on {self.system.removeprefix('/dev/')} forgets {what} (fstab, RESUME, initrd)"
+        return (
+            f"the guest on {self.system.removeprefix('/dev/')} forgets {what} (fstab, RESUME, "
+            "initrd)"
+        )
 
     def check(self, context: RunContext) -> Check:
         return Ready()  # the repair itself finds out, file by file, and is idempotent
@@ -66,16 +74,29 @@ class RepairGuest(StepTraits):
 
     def _left(self, look: Look, repairs: list[HomeRepair]) -> list[str]:
         """What still names it, and is not known to, and what could not be searched: in words."""
-        known = {change.path for repair in repairs for change in repair.changes if not change.mended}
+        known = {
+            change.path for repair in repairs for change in repair.changes if not change.mended
+        }
         parts = [part for part, _ in self.decisions()]
         # By the names from before: the line of crypttab that gave one of them is gone.
         names = list(dict.fromkeys(part for repair in repairs for part in repair.parts))
         found = [search(home, parts, needles_of(home, names)) for home in look.homes]
         named, unsearched = (
-            [f"{path} ({said})" if said else path for one in each for path, said in one.items() if path not in known]
+            [
+                f"{path} ({said})" if said else path
+                for one in each
+                for path, said in one.items()
+                if path not in known
+            ]
             for each in ([one.named for one in found], [one.unsearched for one in found])
         )
-        words = [f"still named in {', '.join(named)}: not changed, since growdisk does not know what it is for"]
+        words = [
+            (
+                f"still named in {', '.join(named)}: not changed, since growdisk does not know "
+                "what "
+                "it is for"
+            )
+        ]
         return [*(words if named else ()), *(f"could not be searched: {one}" for one in unsearched)]
 
     def _repair_unread(self, backend: Backend) -> Evidence:
@@ -84,7 +105,11 @@ class RepairGuest(StepTraits):
         systems, unread = self._systems(backend)
         for device in systems:
             with backend.mounted_guest(device, writable=True) as guest:
-                found = [change for part, policy in self.decisions() for change in repair_guest(guest, part, policy)]
+                found = [
+                    change
+                    for part, policy in self.decisions()
+                    for change in repair_guest(guest, part, policy)
+                ]
             changes |= {change.path: change for change in found}
         return Evidence(_told_unread(list(changes.values()), unread, found=bool(systems)))
 
@@ -94,7 +119,9 @@ class RepairGuest(StepTraits):
         if look.homes:
             for repair in repairs_of(look, self.system, self.decisions()):
                 for path in repair.pending.paths:
-                    raise verify_failed(self.name, found=f"stale lines in {path}", expected="a guest without them")
+                    raise verify_failed(
+                        self.name, found=f"stale lines in {path}", expected="a guest without them"
+                    )
             return
         with _at_work(context) as backend:
             for device in self._systems(backend)[0]:
@@ -104,17 +131,28 @@ class RepairGuest(StepTraits):
     def _expect_none_left(self, guest: GuestFiles) -> None:
         for part, policy in self.decisions():
             for change in left_to_repair(guest, part, policy):
-                raise verify_failed(self.name, found=f"stale lines in {change.path}", expected="a guest without them")
+                raise verify_failed(
+                    self.name,
+                    found=f"stale lines in {change.path}",
+                    expected="a guest without them",
+                )
 
     def _systems(self, backend: Backend) -> tuple[list[str], list[str]]:
-        """Where a guest is (the first where there is no other, else whatever has an fstab), and what cannot be read."""
+        """Where a guest is (the first where there is no other,
+        else whatever has an fstab), and what cannot be read.
+        """
         if not self.others:
             return [self.system], []
         found = {device: _has_guest(backend, device) for device in (self.system, *self.others)}
-        return [device for device, has in found.items() if has], [d for d, has in found.items() if has is None]
+        return [device for device, has in found.items() if has], [
+            d for d, has in found.items() if has is None
+        ]
 
     def decisions(self) -> list[tuple[RemovedPartition, SwapPolicy]]:
-        swaps = [(swap, SwapPolicy.DROP if number else self.policy) for number, swap in enumerate(self.swaps)]
+        swaps = [
+            (swap, SwapPolicy.DROP if number else self.policy)
+            for number, swap in enumerate(self.swaps)
+        ]
         return [*swaps, *((part, SwapPolicy.DROP) for part in self.gone)]
 
 
@@ -125,7 +163,9 @@ def _at_work(context: RunContext) -> Iterator[Backend]:
 
 
 def _has_guest(backend: Backend, device: str) -> bool | None:
-    """None where it cannot be mounted, which is no reason to fail: it may need other disks, or a newer kernel."""
+    """None where it cannot be mounted, which is no reason to fail:
+    it may need other disks, or a newer kernel.
+    """
     try:
         with backend.mounted_guest(device, writable=False) as guest:
             return guest.exists(_FSTAB)
@@ -136,14 +176,26 @@ def _has_guest(backend: Backend, device: str) -> bool | None:
 def _told(changes: list[Change], left: list[str]) -> str:
     mended = ", ".join(dict.fromkeys(change.path for change in changes if change.mended))
     named = [f"{change.path}: {change.what}" for change in changes if not change.mended]
-    words = [mended or ("nothing was changed" if named else "nothing in the guest names it"), *named]
+    words = [
+        mended or ("nothing was changed" if named else "nothing in the guest names it"),
+        *named,
+    ]
     if left and not changes:
         words[0] = "nothing was changed"
     return "; ".join([*words, *left])
 
 
 def _told_unread(changes: list[Change], unread: list[str], *, found: bool) -> str:
-    mended = ", ".join(change.path for change in changes if change.mended) or "nothing in the guest names it"
-    words = [mended if found else "no guest was found: no file system that can be read here has an /etc/fstab"]
+    mended = (
+        ", ".join(change.path for change in changes if change.mended)
+        or "nothing in the guest names it"
+    )
+    words = [
+        mended
+        if found
+        else "no guest was found: no file system that can be read here has an /etc/fstab"
+    ]
     words += [f"{change.path}: {change.what}" for change in changes if not change.mended]
-    return "; ".join([*words, *(f"{device.removeprefix('/dev/')} could not be looked into" for device in unread)])
+    return "; ".join(
+        [*words, *(f"{device.removeprefix('/dev/')} could not be looked into" for device in unread)]
+    )

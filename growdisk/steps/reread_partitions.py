@@ -14,9 +14,10 @@ from growdisk.workflow.step import AlreadyDone, Check, Evidence, Ready, Scope
 
 @dataclass(frozen=True)
 class RereadPartitions(StepTraits):
-    """`table` is the planned one. It has no content to lose; at rest it is done again in every process that goes on.
+    """`table` is the planned one.
 
-    `running`: the reader is the kernel of a running guest.
+    It has no content to lose; at rest it is done again in every process that goes on. `running`:
+    the reader is the kernel of a running guest.
     """
 
     table: PartitionTable
@@ -48,10 +49,14 @@ class RereadPartitions(StepTraits):
     def differences(self, seen: Placed) -> str:
         """What was seen, where that is not the planned table.
 
-        A kernel gives an extended partition a token size, so that is not compared; what the table only claims, and
-        does not name, may be there or not. sfdisk shows what no partition is, too: entries of type 0, and of no size.
+        A kernel gives an extended partition a token size, so that is not compared; what the table
+        only claims, and does not name, may be there or not. sfdisk shows what no partition is, too:
+        entries of type 0, and of no size.
         """
-        expected = {p.number: (p.start, 0 if p.role is Role.EXTENDED else p.size) for p in self.table.partitions}
+        expected = {
+            p.number: (p.start, 0 if p.role is Role.EXTENDED else p.size)
+            for p in self.table.partitions
+        }
         nameless = {claim.number for claim in self.table.claims} - expected.keys()
         actual = {
             number: (start, size if expected.get(number, (0, 1))[1] else 0)
@@ -60,4 +65,7 @@ class RereadPartitions(StepTraits):
         }
         if actual == expected:
             return ""
-        return ", ".join(f"sda{n} [{start}, +{size}]" for n, (start, size) in sorted(actual.items())) or "no partitions"
+        return (
+            ", ".join(f"sda{n} [{start}, +{size}]" for n, (start, size) in sorted(actual.items()))
+            or "no partitions"
+        )

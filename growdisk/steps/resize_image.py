@@ -1,6 +1,7 @@
 """resize-image: makes the virtual disk larger.
 
-At rest by our own engine for qcow2, and by the file's length for raw; of a running guest, QEMU does it.
+At rest by our own engine for qcow2, and by the file's length for raw; of a running guest, QEMU does
+it.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from growdisk.workflow.step import AlreadyDone, Check, Evidence, Ready, Scope
 
 @dataclass(frozen=True)
 class ResizeImage(StepTraits):
-    """`old_size` and `new_size` in bytes; `preallocation` is off, falloc or full (the last two for raw images).
+    """`old_size` and `new_size` in bytes;
+    `preallocation` is off, falloc or full (the last two for raw images).
 
     `running`: of a running guest; with `restart` it is restarted to see the new size.
     """
@@ -51,27 +53,38 @@ class ResizeImage(StepTraits):
 
     def check(self, context: DiskView) -> Check:
         if context.size >= self.new_size:
-            return AlreadyDone(f"the {'disk' if self.running else 'image'} is {format_size(context.size)} already")
+            return AlreadyDone(
+                f"the {'disk' if self.running else 'image'} is {format_size(context.size)} already"
+            )
         return Ready()
 
     def apply(self, context: Worker) -> Evidence:
         told = context.resize_disk(self)
-        return Evidence(f"{format_change(self.old_size, self.new_size)}{told}", {"size": self.new_size})
+        return Evidence(
+            f"{format_change(self.old_size, self.new_size)}{told}", {"size": self.new_size}
+        )
 
     def verify(self, context: Worker, evidence: Evidence) -> None:
         context.confirm_size(self)
 
 
-# resize-image for a block device: the host's storage below it becomes larger, and then whatever lies on it.
+# resize-image for a block device: the host's storage below it becomes larger, and then whatever
+# lies on it.
 
-_KINDS = {"lvm": "logical volume", "zvol": "ZFS volume", "rbd": "RBD image", "loop": "loop device on"}
+_KINDS = {
+    "lvm": "logical volume",
+    "zvol": "ZFS volume",
+    "rbd": "RBD image",
+    "loop": "loop device on",
+}
 
 
 @dataclass(frozen=True)
 class GrowDevice(ResizeImage):
     """As ResizeImage; the device lies on `storage`.
 
-    `device_size`: of a running guest, what the device has before, in bytes. QEMU goes by what it had on opening it.
+    `device_size`: of a running guest, what the device has before, in bytes. QEMU goes by what it
+    had on opening it.
     """
 
     storage: Storage = field(default_factory=lambda: Storage("other", ""))

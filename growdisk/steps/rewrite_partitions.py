@@ -1,6 +1,8 @@
-"""rewrite-partitions: writes the planned partition table: at rest by pyparted on a copy, sector by changed sector.
+"""rewrite-partitions: writes the planned partition table:
+at rest by pyparted on a copy, sector by changed sector.
 
-Partitions that the new table has elsewhere are copied there first, and compared; the table is switched last.
+Partitions that the new table has elsewhere are copied there first, and compared; the table is
+switched last.
 """
 
 from __future__ import annotations
@@ -21,7 +23,8 @@ from growdisk.workflow.step import AlreadyDone, Blocked, Check, Evidence, Ready,
 
 @dataclass(frozen=True)
 class RewritePartitions(StepTraits):
-    """`before` is the table that the plan was made for, `after` the one that will be there; both on the grown disk.
+    """`before` is the table that the plan was made for,
+    `after` the one that will be there; both on the grown disk.
 
     `moves` are in the order in which they must be done: the last on the disk first.
     """
@@ -34,7 +37,10 @@ class RewritePartitions(StepTraits):
     touches: ClassVar[frozenset[Scope]] = frozenset({Scope.TABLE, Scope.CONTENT})
 
     def described(self, disk: str) -> str:
-        return "; ".join([*(move.described(disk) for move in self.moves), *self._changes(disk)]) or "the table stays"
+        return (
+            "; ".join([*(move.described(disk) for move in self.moves), *self._changes(disk)])
+            or "the table stays"
+        )
 
     def check(self, context: DiskView) -> Check:
         table = context.table(self.before.sector_size)
@@ -57,12 +63,16 @@ class RewritePartitions(StepTraits):
         return Evidence(self.described(context.disk_name), facts)
 
     def verify(self, context: DiskView, evidence: Evidence) -> None:
-        """Our own reader, from the disk, against what was asked for; what was copied is read once more."""
+        """Our own reader, from the disk, against what was asked for;
+        what was copied is read once more.
+        """
         table = context.table(self.before.sector_size)
         if table != self.after:
             raise verify_failed(self.name, found=listed(table), expected=listed(self.after))
         if self.moves:
-            require_copied(context.device(DevicePath(0, 0, context.size)), self.moves, evidence.facts)
+            require_copied(
+                context.device(DevicePath(0, 0, context.size)), self.moves, evidence.facts
+            )
 
     def _changes(self, disk: str) -> list[str]:
         copied = {move.number for move in self.moves}
@@ -85,4 +95,7 @@ def _difference(name: str, old: Partition, new: Partition) -> str:
 def listed(table: PartitionTable | None) -> str:
     if table is None:
         return "no table"
-    return ", ".join(f"sda{p.number} [{p.start}, {p.end}) {p.type_code}" for p in table.partitions) or "no partitions"
+    return (
+        ", ".join(f"sda{p.number} [{p.start}, {p.end}) {p.type_code}" for p in table.partitions)
+        or "no partitions"
+    )

@@ -1,7 +1,7 @@
 """How the snapshots of a run are named, and how such a name is read again.
 
-The name is a function of run and step, so that a later process finds it. It also tells an image that was renamed or
-copied without the folder of its run from one that has none.
+The name is a function of run and step, so that a later process finds it. It also tells an image
+that was renamed or copied without the folder of its run from one that has none.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ _NAME = re.compile(r"growdisk-(\d{8}-\d{6}-[0-9a-f]+)-([1-9]\d*)-(.+)")
 
 @dataclass(frozen=True)
 class RunSnapshot:
-    """The snapshot `name` was taken before the step `step`, the `number`-th of the run (1: before all of it)."""
+    """The snapshot `name` was taken before the step `step`,
+    the `number`-th of the run (1: before all of it).
+    """
 
     name: str
     run: str

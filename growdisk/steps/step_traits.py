@@ -56,7 +56,9 @@ class StepTraits:
 
     @property
     def kernel_tools(self) -> tuple[str, ...]:
-        """Programs that do it in a kernel which uses this machine's own, beyond those that every run takes."""
+        """Programs that do it in a kernel which uses this machine's own,
+        beyond those that every run takes.
+        """
         return ()
 
     @property
@@ -71,7 +73,9 @@ class StepTraits:
 
     @property
     def usual(self) -> dict[str, bytes]:
-        """What a written plan leaves out, since it says nothing of a disk at rest: fields and their values, in JSON."""
+        """What a written plan leaves out, since it says nothing of a disk at rest:
+        fields and their values, in JSON.
+        """
         return {"running": b"false", "restart": b"false", "device_size": b"0"}
 
     @property
@@ -81,7 +85,9 @@ class StepTraits:
 
 
 class LvmTraits(StepTraits):
-    """The base of those that let LVM grow something at `place`: it works on what a kernel has open."""
+    """The base of those that let LVM grow something at `place`:
+    it works on what a kernel has open.
+    """
 
     place: DevicePath
 

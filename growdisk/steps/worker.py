@@ -1,9 +1,11 @@
-"""What a step works with: a view of the disk, through which it reads, and a worker, who does what the step decides.
+"""What a step works with: a view of the disk, to read, and a worker, who does what it decides.
 
     at rest     at_rest.py        our own engine reads; this machine's tools, or an appliance, write
-    running     live_context.py   our readers look through the guest's devices; QEMU and scripts in the guest write
+    running     live_context.py   our readers look through the guest's devices; QEMU and scripts in
+                                  the guest write
 
-A step decides and judges, and knows of both only this. What is different between the two is a method here.
+A step decides and judges, and knows of both only this. What is different between the two is a
+method here.
 """
 
 from __future__ import annotations
@@ -54,7 +56,9 @@ class DiskView(Protocol):
     def content(self, place: DevicePath) -> Content | None: ...
 
     def group(self, place: DevicePath) -> VolumeGroup | None:
-        """The group whose physical volume is at `place`; None where its metadata cannot be read, or do not agree."""
+        """The group whose physical volume is at `place`;
+        None where its metadata cannot be read, or do not agree.
+        """
         ...
 
     def kernel_size(self, place: DevicePath) -> int | None:
@@ -62,12 +66,16 @@ class DiskView(Protocol):
         ...
 
     def accepts(self, step: GrowFilesystem, size: int) -> bool:
-        """Whether the grown file system may have this size. In use, one may stop short of what it grows to at rest."""
+        """Whether the grown file system may have this size.
+
+        In use, one may stop short of what it grows to at rest.
+        """
         ...
 
 
 class Worker(DiskView, Protocol):
-    """Each method does a step's work; where it returns words, they are told beside what the step itself tells.
+    """Each method does a step's work;
+    where it returns words, they are told beside what the step itself tells.
 
     Raises OperationFailed, and OSError of the host.
     """

@@ -1,7 +1,9 @@
-"""ssh://HOST/FILE: QEMU's own NBD server is started on that host, by ssh, which also brings its socket here.
+"""ssh://HOST/FILE: QEMU's own NBD server is started on that host,
+by ssh, which also brings its socket here.
 
-So the file is locked where it lies, as QEMU locks it: a guest there keeps growdisk out, and growdisk keeps guests out.
-The server ends when its client goes, when growdisk does, or when the connection is cut.
+So the file is locked where it lies, as QEMU locks it: a guest there keeps growdisk out, and
+growdisk keeps guests out. The server ends when its client goes, when growdisk does, or when the
+connection is cut.
 """
 
 from __future__ import annotations
@@ -27,7 +29,8 @@ _OPTIONS = (
     "-T", "-o", "BatchMode=yes", "-o", "ConnectTimeout=30", "-o", "ServerAliveInterval=10", "-o",
     "ServerAliveCountMax=3", "-o", "ExitOnForwardFailure=yes", "-o", "ControlPath=none",
 )  # fmt: skip
-# $1 the file, $2 a folder of our own for the socket, then what qemu-nbd is told. stdin ends when growdisk or ssh does.
+# $1 the file, $2 a folder of our own for the socket, then what qemu-nbd is told. stdin ends when
+# growdisk or ssh does.
 _FAR_SIDE = """
 umask 077
 file=$1 folder=$2
@@ -63,16 +66,22 @@ def held_at_server(address: str, holder: str, hint: str = _SHUT_DOWN) -> Refused
 
 
 @contextmanager
-def far_server(address: Address, image_format: str, *, writable: bool, claim: int) -> Iterator[Address]:
-    """What can be asked for the content of the file, as long as the block is not left. DiskNotReached, held-at-server,
-    ToolMissing. `claim`: the descriptor of the lock that ssh inherits."""
+def far_server(
+    address: Address, image_format: str, *, writable: bool, claim: int
+) -> Iterator[Address]:
+    """What can be asked for the content of the file, as long as the block is not left.
+
+    DiskNotReached, held-at-server, ToolMissing. `claim`: the descriptor of the lock that ssh
+    inherits.
+    """
     with tempfile.TemporaryDirectory(prefix="growdisk-far-") as folder:
         socket, far = Path(folder) / "nbd", f"/tmp/growdisk-{secrets.token_hex(8)}"
         told = [_locked(address.path, image_format), *([] if writable else ["--read-only"])]
         script = shlex.join(["sh", "-c", _FAR_SIDE, "growdisk", address.path, far, *told])
         login = f"{address.user}@{address.host}" if address.user else address.host
         words = [
-            "ssh", *_OPTIONS, *_port(address), "-L", f"{socket}:{far}/nbd", "--", login, f"exec {script}",
+            "ssh", *_OPTIONS, *_port(address), "-L", f"{socket}:{far}/nbd", "--", login,
+            f"exec {script}",
         ]  # fmt: skip
         ssh = start(words, pass_fds=(claim,), env={}, shown=words)
         try:
@@ -84,8 +93,11 @@ def far_server(address: Address, image_format: str, *, writable: bool, claim: in
 
 
 def _locked(path: str, image_format: str) -> str:
-    """As QEMU names what it opens. By itself qemu-nbd keeps out guests, but no other qemu-nbd; blkdebug is the driver
-    that can let nobody else write."""
+    """As QEMU names what it opens.
+
+    By itself qemu-nbd keeps out guests, but no other qemu-nbd; blkdebug is the driver that can let
+    nobody else write.
+    """
     file = {"driver": "file", "filename": path}
     alone = {"driver": "blkdebug", "image": file, "unshare-child-perms": ["write", "resize"]}
     return "json:" + json.dumps({"driver": image_format, "file": alone})
@@ -102,7 +114,9 @@ def _await_answer(ssh: subprocess.Popen[str], server: Address, address: Address)
             ask(server, _ANSWER)
         except (OSError, NotOffered):  # ssh answers at once, its other end when there is something
             if time.monotonic() > end:
-                raise DiskNotReached(str(address), f"ssh has no answer after {_PATIENCE:.0f} s") from None
+                raise DiskNotReached(
+                    str(address), f"ssh has no answer after {_PATIENCE:.0f} s"
+                ) from None
             time.sleep(_POLL)
         else:
             return
@@ -113,13 +127,22 @@ def _refusal(address: Address, said: str) -> Refused:
     there = f"run growdisk on {address.host}"
     if own == ["device"]:
         reason = "it is a block device of that host, and who uses it can only be seen there"
-        return DiskNotReached(str(address), reason, hint=f"{there}: growdisk expand {shlex.quote(address.path)}")
+        return DiskNotReached(
+            str(address), reason, hint=f"{there}: growdisk expand {shlex.quote(address.path)}"
+        )
     if own:
-        return DiskNotReached(str(address), own[0], hint=f"install qemu-utils there, check the path, or {there}")
+        return DiskNotReached(
+            str(address), own[0], hint=f"install qemu-utils there, check the path, or {there}"
+        )
     if _LOCKED in said:
-        return held_at_server(str(address), holder=f"another program there has it open ({last_lines(said)})")
+        return held_at_server(
+            str(address), holder=f"another program there has it open ({last_lines(said)})"
+        )
     login = f"{address.user}@{address.host}" if address.user else address.host
-    hint = f"see that this works without a question: {shlex.join(['ssh', *_port(address), login, 'true'])}"
+    hint = (
+        "see that this works without a question: "
+        f"{shlex.join(['ssh', *_port(address), login, 'true'])}"
+    )
     return DiskNotReached(str(address), reason=last_lines(said) or "ssh gave no reason", hint=hint)
 
 

@@ -1,4 +1,7 @@
-"""Makes the storage below a device larger, and exactly as large as it was. Each may be called again after a crash."""
+"""Makes the storage below a device larger, and exactly as large as it was.
+
+Each may be called again after a crash.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,12 @@ def refuse_without_room(path: Path, storage: Storage, size: int) -> None:
             "cannot make {path} larger by {amount}",
             "{place} has {free} left",
             "give it more space first, or ask for less; nothing was changed",
-            {"path": path, "amount": format_size(growth), "place": storage.place, "free": format_size(storage.room)},
+            {
+                "path": path,
+                "amount": format_size(growth),
+                "place": storage.place,
+                "free": format_size(storage.room),
+            },
         )
     if storage.kind == "lvm" and growth > 0:
         try:
@@ -45,9 +53,9 @@ def refuse_without_room(path: Path, storage: Storage, size: int) -> None:
 
 
 def resize_device(path: Path, size: int) -> None:
-    """Until the kernel has the new size. The storage is looked for anew: a name in a plan may be old.
+    """Until the kernel has the new size.
 
-    ToolFailed, write-failed, OSError.
+    The storage is looked for anew: a name in a plan may be old. ToolFailed, write-failed, OSError.
     """
     old = device_size(path)
     if old == size:
@@ -57,7 +65,9 @@ def resize_device(path: Path, size: int) -> None:
     while device_size(path) != size:
         if time.monotonic() > deadline:
             reason = f"it has {device_size(path)} bytes after it was resized to {size}"
-            raise write_failed(path, reason, hint="see what the tools of its storage say, and run growdisk again")
+            raise write_failed(
+                path, reason, hint="see what the tools of its storage say, and run growdisk again"
+            )
         time.sleep(0.05)
 
 

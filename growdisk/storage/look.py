@@ -20,7 +20,12 @@ def look_at_storage(path: Path) -> Storage:
     try:
         return _look(number, name_of(number))
     except (GrowdiskError, NotThatValue, OSError, ValueError) as error:
-        return Storage("other", "", obstacle=f"its storage cannot be asked ({error})", hint="grow it by its own tools")
+        return Storage(
+            "other",
+            "",
+            obstacle=f"its storage cannot be asked ({error})",
+            hint="grow it by its own tools",
+        )
 
 
 def _look(number: int, kernel_name: str) -> Storage:
@@ -36,7 +41,12 @@ def _look(number: int, kernel_name: str) -> Storage:
         return rbd.look(kernel_name)
     if dataset := dataset_of(number) if kernel_name.startswith("zd") else "":
         return zvol.look(dataset)
-    return Storage("other", "", obstacle="growdisk does not manage its storage", hint=_hint(number, kernel_name))
+    return Storage(
+        "other",
+        "",
+        obstacle="growdisk does not manage its storage",
+        hint=_hint(number, kernel_name),
+    )
 
 
 def _hint(number: int, kernel_name: str) -> str:
@@ -50,9 +60,15 @@ def _hint(number: int, kernel_name: str) -> str:
     if name:
         return f"load a larger map for {name} (dmsetup)"
     hints = {
-        "md": f"mdadm --grow --size=max /dev/{kernel_name}", "drbd": "grow both sides, then drbdadm resize",
-        "nbd": "grow it at its server, and attach it again", "nvme": "grow the namespace, then nvme ns-rescan",
-        "vd": "grow it in the machine that has this host as its guest", "sd": _LUN.format(rescan=rescan),
+        "md": f"mdadm --grow --size=max /dev/{kernel_name}",
+        "drbd": "grow both sides, then drbdadm resize",
+        "nbd": "grow it at its server, and attach it again",
+        "nvme": "grow the namespace, then nvme ns-rescan",
+        "vd": "grow it in the machine that has this host as its guest",
+        "sd": _LUN.format(rescan=rescan),
         "zd": "zfs set volsize=SIZE DATASET",
     }  # fmt: skip
-    return next((hint for start, hint in hints.items() if kernel_name.startswith(start)), "grow it by its own tools")
+    return next(
+        (hint for start, hint in hints.items() if kernel_name.startswith(start)),
+        "grow it by its own tools",
+    )

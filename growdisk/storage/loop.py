@@ -17,10 +17,17 @@ def look(number: int) -> Storage:
     file = file_behind(number)
     if file is None:
         behind = value_of(number, "loop/backing_file") or "nothing"
-        obstacle = f"the loop device lies on {behind}, and that name leads to no file, or to another one"
+        obstacle = (
+            f"the loop device lies on {behind}, and that name leads to no file, or to another one"
+        )
         return Storage("other", "", obstacle=obstacle, hint="grow that, then losetup -c")
     if int(value_of(number, "loop/sizelimit") or 0):
-        return Storage("other", "", obstacle="the loop device has a size limit", hint="attach it again without one")
+        return Storage(
+            "other",
+            "",
+            obstacle="the loop device has a size limit",
+            hint="attach it again without one",
+        )
     free = os.statvfs(file)
     space = free.f_bavail * free.f_frsize
     note = f"{file} grows as a sparse file; its file system has {format_size(space)} free"

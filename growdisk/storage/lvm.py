@@ -1,4 +1,7 @@
-"""Logical volumes of the host, thick and thin, by lvextend and lvreduce. Spec: lvextend(8), lvs(8), lvmthin(7)."""
+"""Logical volumes of the host, thick and thin, by lvextend and lvreduce.
+
+Spec: lvextend(8), lvs(8), lvmthin(7).
+"""
 
 from __future__ import annotations
 
@@ -18,11 +21,14 @@ def look(number: int) -> Storage:
 
 
 def foreign_owner(number: int) -> str:
-    """The system ID of another host that owns the volume's group; "" if this host owns it, or nobody in particular.
+    """The system ID of another host that owns the volume's group;
+    "" if this host owns it, or nobody in particular.
 
     ToolFailed, ToolMissing, NotThatValue.
     """
-    own = next((volume for volume in lvs() if volume.has_number(os.major(number), os.minor(number))), None)
+    own = next(
+        (volume for volume in lvs() if volume.has_number(os.major(number), os.minor(number))), None
+    )
     owner = own.vg_systemid if own else ""
     return owner if owner and owner != own_system_id() else ""
 
@@ -46,9 +52,15 @@ def _thin(own: HostVolume, pool: HostVolume, unit: int) -> Storage:
     """Its size is a promise: the pool must have something to keep it with."""
     use, place = use_of_pool(pool), f"the thin pool {pool.name}"
     if use.is_full:
-        reason = f"{place} is full ({use.data:.0f} % of its data, {use.metadata:.0f} % of its metadata)"
-        return Storage("lvm", own.name, unit, obstacle=reason, hint=f"extend the pool (lvextend {pool.name})")
-    return Storage("lvm", own.name, unit, None, place, notes=(f"{place} has {format_size(use.free)} free",))
+        reason = (
+            f"{place} is full ({use.data:.0f} % of its data, {use.metadata:.0f} % of its metadata)"
+        )
+        return Storage(
+            "lvm", own.name, unit, obstacle=reason, hint=f"extend the pool (lvextend {pool.name})"
+        )
+    return Storage(
+        "lvm", own.name, unit, None, place, notes=(f"{place} has {format_size(use.free)} free",)
+    )
 
 
 def rehearse(name: str, size: int) -> None:

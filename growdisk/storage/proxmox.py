@@ -1,7 +1,7 @@
 """What Proxmox VE keeps of its machines: which are suspended to disk, and where linked clones lie.
 
-Suspended ones have their memory saved, and their disks are in nobody's use. By configuration files and folders alone,
-where this host has such. Spec: qm.conf(5) (lock, vmstate, the names of disks).
+Suspended ones have their memory saved, and their disks are in nobody's use. By configuration files
+and folders alone, where this host has such. Spec: qm.conf(5) (lock, vmstate, the names of disks).
 """
 
 from __future__ import annotations
@@ -12,29 +12,38 @@ from pathlib import Path
 CONFIGURATIONS = Path("/etc/pve/qemu-server")
 _MOST = 5000
 _SUSPENDED = re.compile(r"^lock:\s*suspend(?:ed|ing)\s*$", re.MULTILINE)
-_DISK = re.compile(r"^(?:scsi|virtio|ide|sata|efidisk|tpmstate)\d+:\s*(?P<volume>[^,\s]+)", re.MULTILINE)
+_DISK = re.compile(
+    r"^(?:scsi|virtio|ide|sata|efidisk|tpmstate)\d+:\s*(?P<volume>[^,\s]+)", re.MULTILINE
+)
 
 
 def folders_beside(folder: str) -> list[str]:
-    """Disks of a machine lie in images/NUMBER; those of its linked clones in images/OTHER-NUMBER."""
+    """Disks of a machine lie in images/NUMBER;
+    those of its linked clones in images/OTHER-NUMBER.
+    """
     own = Path(folder)
     if not own.name.isdecimal():
         return []
     try:
-        found = sorted(each for each in own.parent.iterdir() if each.name.isdecimal() and each != own)
+        found = sorted(
+            each for each in own.parent.iterdir() if each.name.isdecimal() and each != own
+        )
     except OSError:
         return []
     return [str(each) for each in found[:_MOST]]
 
 
 def suspended_with(path: Path, folder: Path = CONFIGURATIONS) -> str:
-    """The number of the machine that has the disk at `path` and is suspended to disk; "" where there is none."""
+    """The number of the machine that has the disk at `path` and is suspended
+    to disk; "" where there is none.
+    """
     if not folder.is_dir():
         return ""
     names = {path.name, path.resolve().name}
     for file in sorted(folder.glob("*.conf"))[:_MOST]:
         try:
-            own = file.read_text(errors="replace").partition("\n[")[0]  # sections of snapshots follow
+            # sections of snapshots follow
+            own = file.read_text(errors="replace").partition("\n[")[0]
         except OSError:
             continue
         volumes = {re.split("[:/]", match["volume"])[-1] for match in _DISK.finditer(own)}

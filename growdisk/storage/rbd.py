@@ -1,4 +1,7 @@
-"""Mapped images of Ceph, by `rbd resize`. Spec: rbd(8), Linux Documentation/ABI/testing/sysfs-bus-rbd."""
+"""Mapped images of Ceph, by `rbd resize`.
+
+Spec: rbd(8), Linux Documentation/ABI/testing/sysfs-bus-rbd.
+"""
 
 from __future__ import annotations
 
@@ -32,18 +35,24 @@ def look(kernel_name: str, devices: Path = _DEVICES) -> Storage:
     folder = devices / kernel_name.removeprefix("rbd")
     spec, snapshot = _spec(folder), _optional(folder / "current_snap")
     if snapshot not in ("", "-"):
-        return Storage("rbd", spec, obstacle=f"its snapshot {snapshot} is mapped", hint="map the image itself")
+        return Storage(
+            "rbd", spec, obstacle=f"its snapshot {snapshot} is mapped", hint="map the image itself"
+        )
     return Storage("rbd", spec, _MIB)
 
 
 def refuse_other_clients(path: Path) -> None:
-    """ImageInUse if the device at `path` is a mapped image that another client, on whatever host, has as well."""
+    """ImageInUse if the device at `path` is a mapped image that another client,
+    on whatever host, has as well.
+    """
     if others := clients_of(path):
         raise ImageInUse(path, holder=f"another client of the Ceph cluster ({', '.join(others)})")
 
 
 def clients_of(path: Path, devices: Path = _DEVICES) -> tuple[str, ...] | None:
-    """Addresses of those clients; () if it is no such device, None if the cluster cannot be asked."""
+    """Addresses of those clients;
+    () if it is no such device, None if the cluster cannot be asked.
+    """
     kernel_name = name_of(path.stat().st_rdev)
     if not kernel_name.startswith("rbd"):
         return ()
@@ -56,7 +65,10 @@ def clients_of(path: Path, devices: Path = _DEVICES) -> tuple[str, ...] | None:
 
 
 def others_in(status: str, own: str) -> tuple[str, ...]:
-    """Of what `rbd status` says. `own` is the mapping's client, as the kernel writes it: client4112."""
+    """Of what `rbd status` says.
+
+    `own` is the mapping's client, as the kernel writes it: client4112.
+    """
     watchers = decoded(status, _Status).watchers
     return tuple(each.address for each in watchers if f"client{each.client}" != own)
 

@@ -1,9 +1,10 @@
-"""Disks that a server has, as files of this host: QEMU's storage daemon is the client, and shows them through FUSE.
+"""Disks that a server has, as files of this host:
+QEMU's storage daemon is the client, and shows them through FUSE.
 
-A keeper ends the daemon and unmounts when growdisk lets go of a pipe, in order or because it was killed. Both inherit
-the claim on the disk (a lock), so that nobody comes back to it while a daemon of before may still write.
-A connection that is cut makes each later read and write fail; the daemon does not connect again by itself.
-Spec: qemu-storage-daemon(1).
+A keeper ends the daemon and unmounts when growdisk lets go of a pipe, in order or because it was
+killed. Both inherit the claim on the disk (a lock), so that nobody comes back to it while a daemon
+of before may still write. A connection that is cut makes each later read and write fail; the daemon
+does not connect again by itself. Spec: qemu-storage-daemon(1).
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ from growdisk.host.command import last_lines, require, run, start
 
 _TOOL, _UNMOUNT = "qemu-storage-daemon", "fusermount3"
 _PATIENCE, _POLL = 30.0, 0.02
-# $1 fusermount3, $2 the file; then the daemon's command line. What has begun in the daemon gets some seconds to end.
+# $1 fusermount3, $2 the file; then the daemon's command line. What has begun in the daemon gets
+# some seconds to end.
 _KEEPER = """
 trap '' HUP INT
 unmount=$1 place=$2
@@ -61,14 +63,20 @@ class DiskNotReached(Refused):
 
 
 @contextmanager
-def shown_as_file(address: Address, server: Address, place: Path, *, writable: bool, claim: int) -> Iterator[None]:
-    """What `server` gives out is the file `place` until the block is left. DiskNotReached, ToolMissing.
+def shown_as_file(
+    address: Address, server: Address, place: Path, *, writable: bool, claim: int
+) -> Iterator[None]:
+    """What `server` gives out is the file `place` until the block is left.
 
-    `address` is what the user calls it. `claim`: the descriptor of the lock that the daemon inherits.
+    DiskNotReached, ToolMissing. `address` is what the user calls it. `claim`: the descriptor of the
+    lock that the daemon inherits.
     """
     unmount, words = require(_UNMOUNT), _daemon(server, place, writable=writable)
     keeper = start(
-        ["sh", "-c", _KEEPER, "growdisk-keeper", unmount, place, *words], pass_fds=(claim,), env={}, shown=words
+        ["sh", "-c", _KEEPER, "growdisk-keeper", unmount, place, *words],
+        pass_fds=(claim,),
+        env={},
+        shown=words,
     )
     try:
         _await_ended_or(keeper, lambda: _is_mounted(place), address)
@@ -86,15 +94,24 @@ def unmount_left(place: Path) -> None:
 def _daemon(server: Address, place: Path, *, writable: bool) -> list[str]:
     inet = {"type": "inet", "host": server.host, "port": str(server.port), "keep-alive": True}
     where = {"type": "unix", "path": server.socket} if server.socket else inet
-    disk = {"driver": "nbd", "node-name": "disk", "server": where, "export": server.path, "read-only": not writable}
+    disk = {
+        "driver": "nbd",
+        "node-name": "disk",
+        "server": where,
+        "export": server.path,
+        "read-only": not writable,
+    }
     file = {
-        "type": "fuse", "id": "file", "node-name": "disk", "mountpoint": str(place), "writable": writable,
+        "type": "fuse", "id": "file", "node-name": "disk", "mountpoint": str(place),
+        "writable": writable,
         "allow-other": "off",
     }  # fmt: skip
     return [_TOOL, "--blockdev", json.dumps(disk), "--export", json.dumps(file)]
 
 
-def _await_ended_or(keeper: subprocess.Popen[str], ready: Callable[[], bool], address: Address) -> None:
+def _await_ended_or(
+    keeper: subprocess.Popen[str], ready: Callable[[], bool], address: Address
+) -> None:
     """DiskNotReached, if the daemon ends before it is ready, or is not ready in time."""
     end = time.monotonic() + _PATIENCE
     while not ready():
@@ -102,7 +119,9 @@ def _await_ended_or(keeper: subprocess.Popen[str], ready: Callable[[], bool], ad
             _, said = keeper.communicate()
             raise DiskNotReached(str(address), reason=last_lines(said) or f"{_TOOL} gave no reason")
         if time.monotonic() > end:
-            raise DiskNotReached(str(address), reason=f"{_TOOL} has no connection after {_PATIENCE:.0f} s")
+            raise DiskNotReached(
+                str(address), reason=f"{_TOOL} has no connection after {_PATIENCE:.0f} s"
+            )
         time.sleep(_POLL)
 
 

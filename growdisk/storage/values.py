@@ -11,8 +11,10 @@ Kind = Literal["lvm", "zvol", "rbd", "loop", "other"]
 
 @dataclass(frozen=True)
 class Storage:
-    """`name` is what its own tools call it: vg0/web01, rpool/vm-1, pool/image, /srv/web01.raw. Sizes are multiples of
-    `unit` bytes. `room`: by how many bytes it can grow, None if nothing is known to limit it, and `place` is where.
+    """`name` is what its own tools call it: vg0/web01, rpool/vm-1, pool/image, /srv/web01.raw.
+
+    Sizes are multiples of `unit` bytes. `room`: by how many bytes it can grow, None if nothing is
+    known to limit it, and `place` is where.
 
     `obstacle`: why growdisk cannot make it larger, with a `hint` at what can; both "" if it can.
     """

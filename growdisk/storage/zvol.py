@@ -11,7 +11,16 @@ _SECONDS = 60.0
 
 def look(dataset: str) -> Storage:
     """ToolMissing, ToolFailed; ValueError if zfs says something else than its manual does."""
-    words = ["zfs", "list", "-Hp", "-t", "volume", "-o", "available,volblocksize,refreservation", dataset]
+    words = [
+        "zfs",
+        "list",
+        "-Hp",
+        "-t",
+        "volume",
+        "-o",
+        "available,volblocksize,refreservation",
+        dataset,
+    ]
     return storage_in(run(words, timeout=_SECONDS).stdout, dataset)
 
 
@@ -21,7 +30,12 @@ def storage_in(told: str, dataset: str) -> Storage:
     place = f"the pool of {dataset}"
     if reserved in ("none", "0", "-"):  # a sparse volume: its size is a promise
         return Storage(
-            "zvol", dataset, int(block), None, place, notes=(f"{place} has {format_size(int(available))} free",)
+            "zvol",
+            dataset,
+            int(block),
+            None,
+            place,
+            notes=(f"{place} has {format_size(int(available))} free",),
         )
     return Storage("zvol", dataset, int(block), int(available), place)
 

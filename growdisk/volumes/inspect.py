@@ -1,4 +1,6 @@
-"""What stands in a partition, all the way in: through encrypted containers that open, into logical volumes."""
+"""What stands in a partition, all the way in:
+through encrypted containers that open, into logical volumes.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +21,11 @@ _DEPTH = 4  # LUKS in LVM in LUKS is the most that anybody has
 def look_inside(
     device: BlockDevice, keyring: Keyring, neighbours: PhysicalVolumeFinder, depth: int = 0
 ) -> Content | None:
-    """As identify(), with what is inside. What does not open with the keys that there are stays closed; what a volume
-    group has elsewhere is looked for among `neighbours`."""
+    """As identify(), with what is inside.
+
+    What does not open with the keys that there are stays closed; what a volume group has elsewhere
+    is looked for among `neighbours`.
+    """
     content = identify(device)
     if depth >= _DEPTH:
         return content
@@ -33,9 +38,14 @@ def look_inside(
 
 
 def views_inside(
-    node: str, device: BlockDevice, keyring: Keyring, neighbours: PhysicalVolumeFinder, depth: int = 0
+    node: str,
+    device: BlockDevice,
+    keyring: Keyring,
+    neighbours: PhysicalVolumeFinder,
+    depth: int = 0,
 ) -> Iterator[tuple[str, BlockDevice, Content]]:
-    """What can be mounted, all the way in: each by its device's name in the appliance, with a device to read from.
+    """What can be mounted, all the way in:
+    each by its device's name in the appliance, with a device to read from.
 
     A container that stays closed is one of them, with its LuksContent.
     """
@@ -44,14 +54,24 @@ def views_inside(
         return
     if depth < _DEPTH and isinstance(content, PhysicalVolumeContent):
         yield from _volume_views(device, content, keyring, neighbours, depth)
-    elif depth < _DEPTH and isinstance(content, LuksContent) and (view := _opened(device, keyring)) is not None:
-        yield from views_inside(f"/dev/mapper/growdisk-{content.uuid}", view, keyring, neighbours, depth + 1)
+    elif (
+        depth < _DEPTH
+        and isinstance(content, LuksContent)
+        and (view := _opened(device, keyring)) is not None
+    ):
+        yield from views_inside(
+            f"/dev/mapper/growdisk-{content.uuid}", view, keyring, neighbours, depth + 1
+        )
     else:
         yield node, device, content
 
 
 def _volume_views(
-    device: BlockDevice, content: PhysicalVolumeContent, keyring: Keyring, neighbours: PhysicalVolumeFinder, depth: int
+    device: BlockDevice,
+    content: PhysicalVolumeContent,
+    keyring: Keyring,
+    neighbours: PhysicalVolumeFinder,
+    depth: int,
 ) -> Iterator[tuple[str, BlockDevice, Content]]:
     group = content.group
     if group is None:
@@ -63,7 +83,9 @@ def _volume_views(
     for volume in group.visible:
         if is_readable(volume, devices):
             view = LogicalVolumeView(devices, group, volume)
-            yield from views_inside(f"/dev/{group.name}/{volume.name}", view, keyring, neighbours, depth + 1)
+            yield from views_inside(
+                f"/dev/{group.name}/{volume.name}", view, keyring, neighbours, depth + 1
+            )
 
 
 def _opened(device: BlockDevice, keyring: Keyring) -> BlockDevice | None:
@@ -76,7 +98,11 @@ def _opened(device: BlockDevice, keyring: Keyring) -> BlockDevice | None:
 
 
 def _with_volumes(
-    device: BlockDevice, content: PhysicalVolumeContent, keyring: Keyring, neighbours: PhysicalVolumeFinder, depth: int
+    device: BlockDevice,
+    content: PhysicalVolumeContent,
+    keyring: Keyring,
+    neighbours: PhysicalVolumeFinder,
+    depth: int,
 ) -> Content:
     group = content.group
     if group is None:
@@ -85,28 +111,46 @@ def _with_volumes(
         devices = neighbours.of(group, device)
     except VolumeGroupUnreadable as error:
         return replace(content, unreadable=str(error))
-    views = [(v.name, LogicalVolumeView(devices, group, v)) for v in group.visible if is_readable(v, devices)]
+    views = [
+        (v.name, LogicalVolumeView(devices, group, v))
+        for v in group.visible
+        if is_readable(v, devices)
+    ]
     return replace(
-        content, beside=tuple(key for key in devices if key != group.own),
-        volumes=tuple((name, look_inside(view, keyring, neighbours, depth + 1)) for name, view in views),
-    )  # fmt: skip
+        content,
+        beside=tuple(key for key in devices if key != group.own),
+        volumes=tuple(
+            (name, look_inside(view, keyring, neighbours, depth + 1)) for name, view in views
+        ),
+    )
 
 
 def _with_payload(
-    device: BlockDevice, content: LuksContent, keyring: Keyring, neighbours: PhysicalVolumeFinder, depth: int
+    device: BlockDevice,
+    content: LuksContent,
+    keyring: Keyring,
+    neighbours: PhysicalVolumeFinder,
+    depth: int,
 ) -> Content:
     from growdisk.volumes.luks import LuksUnreadable, UnknownCipher, read_header
 
     try:
         header = read_header(device)
         content = replace(
-            content, size=max(device.size - header.payload, 0), payload=header.payload, fixed=header.fixed,
-            sector_size=header.sector_size, tried=not keyring.is_empty, registers=header.registers,
-        )  # fmt: skip
+            content,
+            size=max(device.size - header.payload, 0),
+            payload=header.payload,
+            fixed=header.fixed,
+            sector_size=header.sector_size,
+            tried=not keyring.is_empty,
+            registers=header.registers,
+        )
         view = None if keyring.is_empty else keyring.open(device, header)
         if view is None:
             return content
-        return replace(content, unlocked=True, inside=look_inside(view, keyring, neighbours, depth + 1))
+        return replace(
+            content, unlocked=True, inside=look_inside(view, keyring, neighbours, depth + 1)
+        )
     except LuksUnreadable as error:
         return replace(content, fixed=str(error), cure=error.cure)
     except UnknownCipher as error:

@@ -1,4 +1,7 @@
-"""Passphrases and what they open. Never written anywhere: not into journal, plan or log, not on a command line."""
+"""Passphrases and what they open.
+
+Never written anywhere: not into journal, plan or log, not on a command line.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,9 @@ if TYPE_CHECKING:
 
 
 class Keyring:
-    """Opens containers with whichever passphrase fits, and remembers their volume keys: deriving one takes a second."""
+    """Opens containers with whichever passphrase fits, and remembers their volume keys:
+    deriving one takes a second.
+    """
 
     def __init__(self, passphrases: tuple[bytes, ...] = ()) -> None:
         self._passphrases = passphrases

@@ -1,9 +1,9 @@
 """An encrypted partition: LUKS version 1 or 2, opened for reading by our own code.
 
-What encrypts the data, the volume key, lies in key slots, each under a passphrase. Whoever has it needs no passphrase
-any more: it is what the appliance gets, where deriving it again would take minutes under emulation and, as argon2 is
-made to, more memory than the appliance has.
-Follows the LUKS1 On-Disk Format 1.2.3 and the LUKS2 On-Disk Format 1.1.0.
+What encrypts the data, the volume key, lies in key slots, each under a passphrase. Whoever has it
+needs no passphrase any more: it is what the appliance gets, where deriving it again would take
+minutes under emulation and, as argon2 is made to, more memory than the appliance has. Follows the
+LUKS1 On-Disk Format 1.2.3 and the LUKS2 On-Disk Format 1.1.0.
 """
 
 from __future__ import annotations
@@ -35,7 +35,9 @@ _SLOTS, _SLOT_AT, _SLOT_SIZE, _SLOT_ENABLED = 8, 208, 48, 0x00AC71F3
 
 
 class LuksUnreadable(ValueError):
-    """The header is damaged, or uses what growdisk does not know; the text says what, `cure` what to do if anything."""
+    """The header is damaged, or uses what growdisk does not know;
+    the text says what, `cure` what to do if anything.
+    """
 
     cure = ""
 
@@ -51,9 +53,10 @@ class InTransition(LuksUnreadable):
 
 @dataclass(frozen=True)
 class LuksHeader:
-    """Where the encrypted bytes lie, and how. `fixed`: why they do not simply reach to the end of the device.
+    """Where the encrypted bytes lie, and how.
 
-    `registers`: those of a TPM that one of its tokens goes by.
+    `fixed`: why they do not simply reach to the end of the device. `registers`: those of a TPM that
+    one of its tokens goes by.
     """
 
     uuid: str
@@ -66,7 +69,10 @@ class LuksHeader:
     registers: frozenset[int] = frozenset()
 
     def volume_key(self, device: BlockDevice, passphrase: bytes) -> bytes | None:
-        """The key that the passphrase opens; None when it opens none. LuksUnreadable, ToolMissing."""
+        """The key that the passphrase opens; None when it opens none.
+
+        LuksUnreadable, ToolMissing.
+        """
         try:
             keys = (_key_in(device, slot, digest, passphrase) for slot, digest in self.slots)
             return next((key for key in keys if key is not None), None)
@@ -98,7 +104,9 @@ def _version_1(head: bytes) -> LuksHeader:
     rounds = int.from_bytes(head[164:168], "big")
     own = Digest("pbkdf2", (), (), digest, rounds, _base64(head[132:164]), _base64(head[112:132]))
     slots = tuple((_slot_1(raw, f"{cipher}-{mode}", digest, size), own) for raw in _raw_slots(head))
-    return LuksHeader(_text(head[168:208]), payload * _SECTOR, f"{cipher}-{mode}", _SECTOR, 0, slots)
+    return LuksHeader(
+        _text(head[168:208]), payload * _SECTOR, f"{cipher}-{mode}", _SECTOR, 0, slots
+    )
 
 
 def _raw_slots(head: bytes) -> Iterator[bytes]:
@@ -132,7 +140,9 @@ def _version_2(device: BlockDevice, head: bytes) -> LuksHeader:
     if _is_in_transition(metadata) or segment is None or len(metadata.segments) != 1:
         raise InTransition
     if segment.type != "crypt":
-        raise LuksUnreadable(f"its data are of the type {segment.type}, which growdisk does not know")
+        raise LuksUnreadable(
+            f"its data are of the type {segment.type}, which growdisk does not know"
+        )
     slots = tuple(
         (slot, digest)
         for digest in metadata.digests.values()
@@ -141,23 +151,37 @@ def _version_2(device: BlockDevice, head: bytes) -> LuksHeader:
         if (slot := metadata.keyslots[number]).type == "luks2"
     )
     return LuksHeader(
-        _text(head[168:208]), int(segment.offset), segment.encryption, segment.sector_size, int(segment.iv_tweak),
-        slots, _why_fixed(segment, metadata), measured(metadata.tokens.values()),
-    )  # fmt: skip
+        _text(head[168:208]),
+        int(segment.offset),
+        segment.encryption,
+        segment.sector_size,
+        int(segment.iv_tweak),
+        slots,
+        _why_fixed(segment, metadata),
+        measured(metadata.tokens.values()),
+    )
 
 
 def _is_in_transition(metadata: Metadata) -> bool:
     needs = metadata.config.requirements.mandatory if metadata.config.requirements else ()
-    return any("reencrypt" in need for need in needs) or any(s.type == "reencrypt" for s in metadata.keyslots.values())
+    return any("reencrypt" in need for need in needs) or any(
+        s.type == "reencrypt" for s in metadata.keyslots.values()
+    )
 
 
 def _why_fixed(segment: Segment, metadata: Metadata) -> str:
     if segment.integrity is not None:
-        return "it protects the integrity of its data (dm-integrity), for whose tags there is no room to grow"
+        return (
+            "it protects the integrity of its data (dm-integrity), for whose tags there is no "
+            "room to grow"
+        )
     if segment.size != "dynamic":
         return f"its header says that it has {segment.size} bytes, whatever the partition has"
     if metadata.config.requirements is not None:
-        return f"it needs what growdisk does not know: {', '.join(metadata.config.requirements.mandatory)}"
+        return (
+            "it needs what growdisk does not know: "
+            f"{', '.join(metadata.config.requirements.mandatory)}"
+        )
     return ""
 
 
@@ -175,7 +199,11 @@ def _key_in(device: BlockDevice, slot: Keyslot, digest: Digest, passphrase: byte
     key = merged(split, slot.key_size, stripe_hash)
     wanted = base64.b64decode(digest.digest)
     salt = base64.b64decode(digest.salt)
-    return key if hashlib.pbkdf2_hmac(digest.hash, key, salt, digest.iterations, len(wanted)) == wanted else None
+    return (
+        key
+        if hashlib.pbkdf2_hmac(digest.hash, key, salt, digest.iterations, len(wanted)) == wanted
+        else None
+    )
 
 
 def _refuse_excess(slot: Keyslot, digest: Digest, stripes: int) -> None:
@@ -209,7 +237,9 @@ def _require_hash(name: str) -> None:
     try:
         hashlib.new(name)
     except ValueError as error:
-        raise LuksUnreadable(f"a key slot uses the hash {name}, which this machine's OpenSSL does not know") from error
+        raise LuksUnreadable(
+            f"a key slot uses the hash {name}, which this machine's OpenSSL does not know"
+        ) from error
 
 
 def _text(field: bytes) -> str:
@@ -223,11 +253,13 @@ def _base64(raw: bytes) -> str:
 __all__ = ["DecryptedView", "LuksHeader", "LuksUnreadable", "UnknownCipher", "read_header"]
 
 
-# --- the content, decrypted as it is read: for superblocks and metadata, not for bulk ---------------
+# --- the content, decrypted as it is read: for superblocks and metadata, not for bulk -------------
 
 
 class DecryptedView(ReadOnlyDevice):
-    """Sectors are numbered from the payload on, in units of 512 bytes, also where they are larger (dm-crypt)."""
+    """Sectors are numbered from the payload on, in units of 512 bytes,
+    also where they are larger (dm-crypt).
+    """
 
     def __init__(self, device: BlockDevice, header: LuksHeader, key: bytes) -> None:
         self._device, self._header, self._key = device, header, key
@@ -238,7 +270,9 @@ class DecryptedView(ReadOnlyDevice):
         unit = self._header.sector_size
         start, end = align_down(offset, unit), align_up(offset + length, unit)
         raw = self._device.read(self._header.payload + start, end - start)
-        return self._decrypted(start // _SECTOR + self._header.iv_start, raw)[offset - start : offset - start + length]
+        return self._decrypted(start // _SECTOR + self._header.iv_start, raw)[
+            offset - start : offset - start + length
+        ]
 
     def extents(self, offset: int, length: int) -> Iterator[Extent]:
         check_range(self.size, offset, length)
@@ -250,5 +284,6 @@ class DecryptedView(ReadOnlyDevice):
         if unit == _SECTOR or mode != "xts-plain64" or cipher != "aes":
             return sector_cipher(cipher, mode, self._key).decrypt(sector, raw)
         return b"".join(
-            decrypt_xts(self._key, sector + at // _SECTOR, raw[at : at + unit]) for at in range(0, len(raw), unit)
+            decrypt_xts(self._key, sector + at // _SECTOR, raw[at : at + unit])
+            for at in range(0, len(raw), unit)
         )

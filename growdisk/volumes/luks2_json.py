@@ -1,4 +1,7 @@
-"""The JSON area of a LUKS2 header, as far as growdisk reads it (LUKS2 On-Disk Format 1.1.0). Sizes are strings."""
+"""The JSON area of a LUKS2 header, as far as growdisk reads it (LUKS2 On-Disk Format 1.1.0).
+
+Sizes are strings.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""A logical volume as a device, read through our own engine: the other road by which what LVM did is verified."""
+"""A logical volume as a device, read through our own engine:
+the other road by which what LVM did is verified.
+"""
 
 from __future__ import annotations
 
@@ -30,9 +32,13 @@ class ReadOnlyDevice:
 
 
 class LogicalVolumeView(ReadOnlyDevice):
-    """`volume` must be linear, and wholly on the physical volumes `devices`, which are named by their keys."""
+    """`volume` must be linear, and wholly on the physical volumes `devices`,
+    which are named by their keys.
+    """
 
-    def __init__(self, devices: Mapping[str, BlockDevice], group: VolumeGroup, volume: LogicalVolume) -> None:
+    def __init__(
+        self, devices: Mapping[str, BlockDevice], group: VolumeGroup, volume: LogicalVolume
+    ) -> None:
         self._devices, self._extent = devices, group.extent_size
         self._first = {physical.key: physical.pe_start for physical in group.physical_volumes}
         self._segments = sorted(volume.segments, key=lambda segment: segment.start)
@@ -40,7 +46,10 @@ class LogicalVolumeView(ReadOnlyDevice):
 
     def read(self, offset: int, length: int) -> bytes:
         check_range(self.size, offset, length)
-        return b"".join(self._devices[key].read(place, count) for key, place, count in self._pieces(offset, length))
+        return b"".join(
+            self._devices[key].read(place, count)
+            for key, place, count in self._pieces(offset, length)
+        )
 
     def extents(self, offset: int, length: int) -> Iterator[Extent]:
         check_range(self.size, offset, length)
@@ -49,7 +58,10 @@ class LogicalVolumeView(ReadOnlyDevice):
     def _pieces(self, offset: int, length: int) -> Iterator[tuple[str, int, int]]:
         """The range as (physical volume, place on it, bytes)."""
         for segment in self._segments:
-            start, end = segment.start * self._extent, (segment.start + segment.count) * self._extent
+            start, end = (
+                segment.start * self._extent,
+                (segment.start + segment.count) * self._extent,
+            )
             if length and start <= offset < end:
                 count = min(length, end - offset)
                 key, first_extent = segment.areas[0]
@@ -58,5 +70,9 @@ class LogicalVolumeView(ReadOnlyDevice):
 
 
 def is_readable(volume: LogicalVolume, at_hand: Collection[str]) -> bool:
-    """Whether a view can be made: no stripes, mirrors or pools, and nothing on physical volumes that are not there."""
-    return volume.is_linear and all(key in at_hand for segment in volume.segments for key, _ in segment.areas)
+    """Whether a view can be made:
+    no stripes, mirrors or pools, and nothing on physical volumes that are not there.
+    """
+    return volume.is_linear and all(
+        key in at_hand for segment in volume.segments for key, _ in segment.areas
+    )

@@ -1,4 +1,5 @@
-"""Physical volumes that belong together: in several partitions of a disk, or on several disks of one guest.
+"""Physical volumes that belong together:
+in several partitions of a disk, or on several disks of one guest.
 
 Each has a copy of the group's metadata, and all copies say the same: `seqno` counts their changes.
 """
@@ -29,10 +30,16 @@ class PhysicalVolumeFinder:
         return dict(self._all())
 
     def _all(self) -> list[tuple[str, BlockDevice]]:
-        return [_labelled(part) for disk, path in self._disks for part in self._parts(disk, path) if _has(part)]
+        return [
+            _labelled(part)
+            for disk, path in self._disks
+            for part in self._parts(disk, path)
+            if _has(part)
+        ]
 
     def of(self, group: VolumeGroup, own: BlockDevice) -> dict[str, BlockDevice]:
-        """The group's physical volumes that are found, by their keys; `own` is the one that the group was read from.
+        """The group's physical volumes that are found, by their keys;
+        `own` is the one that the group was read from.
 
         VolumeGroupUnreadable where they do not say the same of it.
         """
@@ -41,7 +48,11 @@ class PhysicalVolumeFinder:
         _refuse_twins(group, everybody)
         if len(group.physical_volumes) > 1:
             found = dict(everybody)
-            devices |= {v.key: found[v.uuid] for v in group.physical_volumes if v.key != group.own and v.uuid in found}
+            devices |= {
+                v.key: found[v.uuid]
+                for v in group.physical_volumes
+                if v.key != group.own and v.uuid in found
+            }
         _refuse_disagreement(group, devices)
         return devices
 
@@ -71,13 +82,15 @@ def _refuse_twins(group: VolumeGroup, everybody: Iterable[tuple[str, BlockDevice
     for volume in group.physical_volumes:
         if uuids.count(volume.uuid) > 1:
             raise VolumeGroupUnreadable(
-                f"two physical volumes have the UUID {volume.uuid}: one is a copy of the other, and LVM uses neither"
+                f"two physical volumes have the UUID {volume.uuid}: one is a copy of the other, "
+                "and LVM uses neither"
             )
     for _, device in everybody:
         other = _group_of(device)
         if other is not None and other.name == group.name and other.uuid != group.uuid:
             raise VolumeGroupUnreadable(
-                f"another group is called {group.name} as well: LVM cannot be told which one is meant (vgrename)"
+                f"another group is called {group.name} as well: LVM cannot be told which one is "
+                "meant (vgrename)"
             )
 
 
@@ -93,9 +106,11 @@ def _refuse_disagreement(group: VolumeGroup, devices: Mapping[str, BlockDevice])
         if key == group.own:
             continue
         label = read_label(device.read(0, min(device.size, _LABEL_BYTES)))
-        other = read_volume_group(device) if label and label.metadata_areas else group  # it may have no copy at all
+        # it may have no copy at all
+        other = read_volume_group(device) if label and label.metadata_areas else group
         if other is not None and (other.uuid, other.seqno) != (group.uuid, group.seqno):
             raise VolumeGroupUnreadable(
-                f"the physical volumes of its group {group.name} do not say the same of it; LVM mends that when the "
+                f"the physical volumes of its group {group.name} do not say the same of it; LVM "
+                "mends that when the "
                 "guest starts"
             )

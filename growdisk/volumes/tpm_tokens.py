@@ -1,7 +1,8 @@
 """Tokens of a LUKS2 header by which a TPM opens it, as systemd-cryptenroll and clevis write them.
 
-A TPM gives its key away only while its registers (PCR) are as they were. One of them measures the partition table.
-Specs: TCG PC Client Platform Firmware Profile (PCR 5); systemd-cryptenroll(1); clevis-encrypt-tpm2(1).
+A TPM gives its key away only while its registers (PCR) are as they were. One of them measures the
+partition table. Specs: TCG PC Client Platform Firmware Profile (PCR 5); systemd-cryptenroll(1);
+clevis-encrypt-tpm2(1).
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ PARTITION_TABLE = 5
 
 def measured(tokens: Iterable[object]) -> frozenset[int]:
     """The registers that one of the tokens goes by. What is no such token says nothing."""
-    return frozenset(number for token in tokens if isinstance(token, dict) for number in _registers(token))
+    return frozenset(
+        number for token in tokens if isinstance(token, dict) for number in _registers(token)
+    )
 
 
 def _registers(token: dict[str, object]) -> list[int]:

@@ -1,7 +1,9 @@
-"""The engine: sequences steps, each behind a snapshot, and finishes or undoes a run whatever it died of.
+"""The engine: sequences steps, each behind a snapshot,
+and finishes or undoes a run whatever it died of.
 
-Everything it does next is decided by the journal alone, and every decision is in the journal before it is acted on.
-So `advance` after a crash needs no special road: it folds the journal and goes on from there.
+Everything it does next is decided by the journal alone, and every decision is in the journal before
+it is acted on. So `advance` after a crash needs no special road: it folds the journal and goes on
+from there.
 """
 
 from __future__ import annotations
@@ -53,16 +55,25 @@ class Observer(Protocol):
 class Engine(Generic[C]):
     """One run of `steps` on `context`. `journal` and `snapshots` outlive the process.
 
-    `make_room` frees what was set aside on the host's disk so that going back works even when it is full.
-    `again_in_place`: a step that was cut short is applied again where it stands (its steps must bear that), because
-    going back to its snapshot would cost what others have written since: a running guest.
+    `make_room` frees what was set aside on the host's disk so that going back works even when it is
+    full. `again_in_place`: a step that was cut short is applied again where it stands (its steps
+    must bear that), because going back to its snapshot would cost what others have written since: a
+    running guest.
     """
 
     def __init__(
-        self, steps: Sequence[Step[C]], context: C, snapshots: SnapshotStore, journal: Recorder,
-        observer: Observer, *, keep: bool = False, stop: StopRequest | None = None,
-        make_room: Callable[[], None] = lambda: None, again_in_place: bool = False,
-    ) -> None:  # fmt: skip
+        self,
+        steps: Sequence[Step[C]],
+        context: C,
+        snapshots: SnapshotStore,
+        journal: Recorder,
+        observer: Observer,
+        *,
+        keep: bool = False,
+        stop: StopRequest | None = None,
+        make_room: Callable[[], None] = lambda: None,
+        again_in_place: bool = False,
+    ) -> None:
         self._steps, self._context = steps, context
         self._snapshots, self._journal, self._observer = snapshots, journal, observer
         self._keep, self._stop, self._make_room = keep, stop or StopRequest(), make_room
@@ -73,10 +84,11 @@ class Engine(Generic[C]):
         return fold(self._journal.records)
 
     def advance(self) -> RunState:
-        """Begin or go on with the run, in the direction that the journal says, until it is finished or kept.
+        """Begin or go on with the run, in the direction that the journal says,
+        until it is finished or kept.
 
-        Raises step-failed when a step failed and all was restored, restore-failed or settle-failed when a person is
-        needed, and the step's own refusal when nothing had been touched yet.
+        Raises step-failed when a step failed and all was restored, restore-failed or settle-failed
+        when a person is needed, and the step's own refusal when nothing had been touched yet.
         """
         state = self.state
         if state.finished or state.status.value == "kept":
@@ -100,9 +112,13 @@ class Engine(Generic[C]):
         names = [step.name for step in self._steps]
         first = names.index(oldest) if oldest else 0
         # One that cannot be put back does not keep the older ones from it.
-        failures = [failure for step in reversed(self._steps[first:]) if (failure := self._restore(step))]
+        failures = [
+            failure for step in reversed(self._steps[first:]) if (failure := self._restore(step))
+        ]
         if failures:
-            raise restore_failed(self._failed_step(), state.failure or "going back", "; ".join(failures))
+            raise restore_failed(
+                self._failed_step(), state.failure or "going back", "; ".join(failures)
+            )
         if oldest and first > 0:
             self._record(Event.REVERTED)
         else:
@@ -142,7 +158,8 @@ class Engine(Generic[C]):
         started = time.monotonic()
         last = self.state.event_of(step.name)
         if last is Event.APPLIED:
-            # Cut short between apply and verify: its evidence is in the journal, and it is not done a second time.
+            # Cut short between apply and verify: its evidence is in the journal, and it is not done
+            # a second time.
             record = self.state.last[step.name]
             evidence = Evidence(record.detail, record.facts)
         else:
@@ -150,7 +167,11 @@ class Engine(Generic[C]):
             # snapshot would take back what the guest has done as well.
             again = last is Event.APPLYING and self._again_in_place
             # Half done by a process that died, nobody knows how far: taken back, then done again.
-            if last in (Event.APPLYING, Event.RESTORING) and not again and self._snapshots.can_restore:
+            if (
+                last in (Event.APPLYING, Event.RESTORING)
+                and not again
+                and self._snapshots.can_restore
+            ):
                 self._restore_one(step.name)
             if not again and last is not Event.SNAPSHOTTING and self._is_done(step):
                 return
@@ -172,7 +193,8 @@ class Engine(Generic[C]):
         return False
 
     def _apply(self, step: Step[C]) -> Evidence:
-        # Said before it is done, here and below: after a crash the journal names the most that can have happened.
+        # Said before it is done, here and below: after a crash the journal names the most that can
+        # have happened.
         self._record(Event.SNAPSHOTTING, step.name)
         self._snapshots.take(step.name)
         self._stop.check()
@@ -205,7 +227,10 @@ class Engine(Generic[C]):
         self._make_final(self._snapshots.settle, Event.DONE)
 
     def _make_final(self, action: Callable[[], None], then: Event) -> None:
-        """Only forward from here on. What had no room the first time may have it when what was set aside is free."""
+        """Only forward from here on.
+
+        What had no room the first time may have it when what was set aside is free.
+        """
         try:
             try:
                 action()
@@ -221,9 +246,12 @@ class Engine(Generic[C]):
 
     def _give_up(self, step: Step[C], error: Exception, seconds: float) -> None:
         """Restore everything, then raise what the user should see."""
-        patience = _SAME_SIGNAL if isinstance(error, ToolFailed) and error.status in OF_A_SIGNAL else 0.0
+        patience = (
+            _SAME_SIGNAL if isinstance(error, ToolFailed) and error.status in OF_A_SIGNAL else 0.0
+        )
         if not isinstance(error, Interrupted) and self._stop.requested_within(patience):
-            error = Interrupted(self._stop.signal)  # a tool died of the same signal, or was ended because of it
+            # a tool died of the same signal, or was ended because of it
+            error = Interrupted(self._stop.signal)
         # First of all: on a full disk FAILED could not be written down, nor anything be restored.
         self._make_room()
         reason = _reason(error)
@@ -242,11 +270,15 @@ class Engine(Generic[C]):
             hint = "fix the cause (df -h shows full file systems)"
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 hint = "free some space on the host (df -h, quota)"
-            raise step_failed(step.name, reason=reason, hint=f"{hint} and run the same command again") from error
+            raise step_failed(
+                step.name, reason=reason, hint=f"{hint} and run the same command again"
+            ) from error
         raise error
 
     def _restore(self, step: Step[C]) -> str:
-        """Restore one step if it was touched; what went wrong, or "" (the others are restored all the same)."""
+        """Restore one step if it was touched;
+        what went wrong, or "" (the others are restored all the same).
+        """
         if self.state.event_of(step.name) not in TOUCHED:
             return ""
         try:
@@ -267,13 +299,21 @@ class Engine(Generic[C]):
         return [step.name for step in self._steps if self.state.event_of(step.name) in TOUCHED]
 
     def _failed_step(self) -> str:
-        failed = [record.step for record in self._journal.records if record.event is Event.FAILED and record.step]
+        failed = [
+            record.step
+            for record in self._journal.records
+            if record.event is Event.FAILED and record.step
+        ]
         return failed[-1] if failed else "rollback"
 
     def _record(
-        self, event: Event, step: str | None = None, detail: str = "", seconds: float = 0.0,
+        self,
+        event: Event,
+        step: str | None = None,
+        detail: str = "",
+        seconds: float = 0.0,
         facts: dict[str, int | str] | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._journal.append(Record(event, step, detail, round(seconds, 3), facts or {}))
 
 

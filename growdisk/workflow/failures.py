@@ -25,7 +25,9 @@ class StoppedWithoutWayBack(NeedsUser):
 
     WHAT: ClassVar[str] = "step {step} failed, and without snapshots there is no way back"
     WHY: ClassVar[str] = "{reason}"
-    DO: ClassVar[str] = "fix the cause, then go on with: growdisk resume IMAGE (or restore a backup)"
+    DO: ClassVar[str] = (
+        "fix the cause, then go on with: growdisk resume IMAGE (or restore a backup)"
+    )
     step: str
     reason: str
 

@@ -1,7 +1,8 @@
 """The append-only record of a run: one JSON object a line, each with a checksum and an fsync.
 
-A torn last line (the machine died while it was written) is dropped and cut off before the next one is appended;
-damage anywhere else is an error, because the records after it would be read as something they are not.
+A torn last line (the machine died while it was written) is dropped and cut off before the next one
+is appended; damage anywhere else is an error, because the records after it would be read as
+something they are not.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ class Event(Enum):
     APPLIED = "applied"
     VERIFIED = "verified"
     FAILED = "failed"
-    ROLLBACK = "rollback"  # the decision to go back; `step` is the oldest step to restore, or None for all
+    # the decision to go back; `step` is the oldest step to restore, or None for all
+    ROLLBACK = "rollback"
     RESTORING = "restoring"
     RESTORED = "restored"
     REVERTED = "reverted"  # a rollback to one step has ended; the run can go on from there
@@ -62,7 +64,9 @@ class Journal:
             truncate_file(path, sound_length)
 
     def append(self, record: Record) -> None:
-        stamped = Record(**{**vars(record), "time": datetime.now(UTC).isoformat(timespec="milliseconds")})
+        stamped = Record(
+            **{**vars(record), "time": datetime.now(UTC).isoformat(timespec="milliseconds")}
+        )
         before = self.path.stat().st_size if self.path.exists() else 0
         try:
             self._append(self.path, _encode(stamped))
@@ -74,7 +78,9 @@ class Journal:
 
 
 def read_journal(path: Path) -> list[Record]:
-    """The sound records of a journal; changes nothing, so that `status` can read a run in progress."""
+    """The sound records of a journal;
+    changes nothing, so that `status` can read a run in progress.
+    """
     return _read(path)[0]
 
 
@@ -94,7 +100,8 @@ def _read(path: Path) -> tuple[list[Record], int]:
                     "journal-damaged",
                     "cannot read the journal {path}",
                     "line {line} is damaged",
-                    "keep the image and its .growdisk folder as they are, and look at the journal by hand",
+                    "keep the image and its .growdisk folder as they are, and look at the journal "
+                    "by hand",
                     {"path": path, "line": number + 1},
                 )
             break
@@ -108,13 +115,16 @@ def record_unreadable(path: Path, reason: str) -> Refused:
         "record-unreadable",
         "cannot read {path}",
         "{reason}",
-        "keep the image and its .growdisk folder as they are, and bring that file back from a backup",
+        "keep the image and its .growdisk folder as they are, and bring that file back from a "
+        "backup",
         {"path": path, "reason": reason},
     )
 
 
 def _encode(record: Record) -> bytes:
-    body = json.dumps({**asdict(record), "event": record.event.value}, ensure_ascii=False, sort_keys=True)
+    body = json.dumps(
+        {**asdict(record), "event": record.event.value}, ensure_ascii=False, sort_keys=True
+    )
     return f"{zlib.crc32(body.encode()):08x} {body}\n".encode()
 
 

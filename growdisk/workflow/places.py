@@ -1,11 +1,13 @@
 """Where a run is kept: beside an image file, and in the state folder for a block device.
 
-/dev is the host's memory: what lies there is gone after a power cut. So the run of a device lies on a real disk, under
-a name that leads to the same device after a restart. What is left of a finished run, its record, lies there for all.
+/dev is the host's memory: what lies there is gone after a power cut. So the run of a device lies on
+a real disk, under a name that leads to the same device after a restart. What is left of a finished
+run, its record, lies there for all.
 
     runs/lv-…/     the run of a device: plan, journal, overlays
     done/NAME-…/   the record of the last finished run of an image or a device
-    served/nbd-…/  the disk of another host while growdisk works on it, as a file; its run lies in runs/nbd-…/
+    served/nbd-…/  the disk of another host while growdisk works on it, as a file; its run lies in
+                   runs/nbd-…/
 """
 
 from __future__ import annotations
@@ -19,7 +21,9 @@ _SERVED = "served"
 
 
 def state_folder() -> Path:
-    """--state-dir, or GROWDISK_STATE_DIR; else the system's place for root, and the user's own for others."""
+    """--state-dir, or GROWDISK_STATE_DIR;
+    else the system's place for root, and the user's own for others.
+    """
     if chosen := os.environ.get(STATE_DIR):
         return Path(chosen)
     if os.geteuid() == 0:
@@ -34,11 +38,15 @@ def served_disk(identity: str) -> Path:
 
 def is_served(image: Path) -> bool:
     folder = image.parent.parent
-    return folder.name == _SERVED and os.path.realpath(folder.parent) == os.path.realpath(state_folder())
+    return folder.name == _SERVED and os.path.realpath(folder.parent) == os.path.realpath(
+        state_folder()
+    )
 
 
 def is_apart(image: Path) -> bool:
-    """Whether its run lies in the state folder, and its size is not growdisk's to change: a device, a served disk."""
+    """Whether its run lies in the state folder, and its size is not growdisk's to change:
+    a device, a served disk.
+    """
     return image.is_block_device() or is_served(image)
 
 
@@ -56,7 +64,9 @@ def record_folder(image: Path) -> Path:
 
 
 def same_bytes(image: Path) -> list[Path]:
-    """Folders of runs on the same bytes: of the file behind a loop device, of a loop device on a file."""
+    """Folders of runs on the same bytes:
+    of the file behind a loop device, of a loop device on a file.
+    """
     if is_served(image):
         return []  # attached as a device its run lies in the same folder
     # Here and below: `image info` asks this file what is served, and has no time for devices.
@@ -66,7 +76,9 @@ def same_bytes(image: Path) -> list[Path]:
     if not image.is_block_device():
         return [state_folder() / "runs" / identity_of_backing(image)]
     number = image.stat().st_rdev
-    return [run_folder(Path(loop.path)) for loop in loops() if loop.number == number and os.path.isfile(loop.path)]  # noqa: PTH113  it may lie where we cannot look
+    files = [loop.path for loop in loops() if loop.number == number]
+    # A file may lie where we cannot look: Path.is_file() would raise.
+    return [run_folder(Path(file)) for file in files if os.path.isfile(file)]  # noqa: PTH113
 
 
 def _device_name(device: Path) -> str:

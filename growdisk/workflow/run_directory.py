@@ -1,8 +1,10 @@
-"""The folder that holds a run: its plan, its journal, and what its snapshots need. `IMAGE.growdisk/` beside an image
-file; of a block device it lies in the state folder (places.py).
+"""The folder that holds a run: its plan, its journal, and what its snapshots need.
 
-When the run is finished its record (a few KiB) goes to the state folder, and nothing is left beside the image.
-`reserve` sets a little of the host's disk aside, because going back must be possible exactly when the disk is full.
+`IMAGE.growdisk/` beside an image file; of a block device it lies in the state folder (places.py).
+
+When the run is finished its record (a few KiB) goes to the state folder, and nothing is left beside
+the image. `reserve` sets a little of the host's disk aside, because going back must be possible
+exactly when the disk is full.
 """
 
 from __future__ import annotations
@@ -25,7 +27,8 @@ from growdisk.workflow.places import is_apart, record_folder, run_folder, same_b
 from growdisk.workflow.states import RunState, Status, fold
 
 RESERVE = 8 << 20
-JOURNAL_ROOM = 128 << 10  # several times what a run that fails and goes back again and again has to tell
+# several times what a run that fails and goes back again and again has to tell
+JOURNAL_ROOM = 128 << 10
 _MAIN_FILES = ("plan.json", "part-of.json", "journal.jsonl")
 
 
@@ -35,16 +38,21 @@ def run_stands_in_the_way(image: Path, state: str) -> Refused:
         "run-stands-in-the-way",
         "{image} still has {_what}",
         "{_why}",
-        "growdisk {_first} {image}, or growdisk rollback {image}; growdisk status {image} says more",
+        "growdisk {_first} {image}, or growdisk rollback {image}; growdisk status {image} says "
+        "more",
         {
-            "image": image, "state": state, "_first": "resume" if unfinished else "commit",
+            "image": image,
+            "state": state,
+            "_first": "resume" if unfinished else "commit",
             "_what": "an unfinished run" if unfinished else "the snapshots of its last run",
             "_why": "it was cut short" if unfinished else "it was done with --keep-snapshots",
         },
-    )  # fmt: skip
+    )
 
 
-def no_such_run(image: Path, verb: str, reason: str = "no run of growdisk is recorded beside it") -> Refused:
+def no_such_run(
+    image: Path, verb: str, reason: str = "no run of growdisk is recorded beside it"
+) -> Refused:
     next_time = "; next time: growdisk expand --keep-snapshots" if verb == "roll back" else ""
     return Refused.named(
         "no-such-run",
@@ -87,7 +95,10 @@ class RunDirectory:
 
     @classmethod
     def beside(cls, path: Path) -> RunDirectory:
-        """The run of the image at `path`, links followed, or of the device. ImageNotReadable if there can be none."""
+        """The run of the image at `path`, links followed, or of the device.
+
+        ImageNotReadable if there can be none.
+        """
         try:
             directory = cls(lasting_path(path) if path.is_block_device() else path.resolve())
             directory.plan_file.exists()
@@ -107,7 +118,9 @@ class RunDirectory:
         return fold(self.records()) if self.plan_file.exists() else RunState()
 
     def obstacle(self) -> str:
-        """Why `begin` could not make the folder, as far as that shows without writing; "" where nothing is seen."""
+        """Why `begin` could not make the folder, as far as that shows without writing;
+        "" where nothing is seen.
+        """
         there = next(each for each in (self.path, *self.path.parents) if os.path.lexists(each))
         if not there.is_dir():
             return f"{there} is not a folder"
@@ -116,9 +129,10 @@ class RunDirectory:
         return ""
 
     def begin(self, plan: bytes, room: int = 0) -> Journal:
-        """Make the folder hold a new run that has not begun yet. What a finished run left there goes.
+        """Make the folder hold a new run that has not begun yet.
 
-        OSError where it cannot be written, or where the host, or a quota, would not give `room` bytes more.
+        What a finished run left there goes. OSError where it cannot be written, or where the host,
+        or a quota, would not give `room` bytes more.
         """
         self._clear()
         self.set_aside()
@@ -129,10 +143,15 @@ class RunDirectory:
     def take_part(self, main: RunDirectory) -> None:
         """Make the folder say that the image takes part in the run that is recorded in `main`."""
         self._clear()
-        replace_file(self.path / "part-of.json", json.dumps({"image": str(main.image), "run": main.run()}).encode())
+        replace_file(
+            self.path / "part-of.json",
+            json.dumps({"image": str(main.image), "run": main.run()}).encode(),
+        )
 
     def leading(self) -> RunDirectory:
-        """Where the run is recorded that the image takes part in; this folder, where that is a run of its own."""
+        """Where the run is recorded that the image takes part in;
+        this folder, where that is a run of its own.
+        """
         try:
             told = json.loads(read_record(self._shown / "part-of.json"))
             main = RunDirectory(Path(told["image"]))
@@ -168,19 +187,25 @@ class RunDirectory:
         return Journal(self.journal_file)
 
     def set_aside(self) -> None:
-        """Take the reserve from the host's disk. OSError where there is none left: then no run should begin."""
+        """Take the reserve from the host's disk.
+
+        OSError where there is none left: then no run should begin.
+        """
         reserve_room(self.journal_file, JOURNAL_ROOM)
         sync_directory(self.path)
         with self._reserve.open("wb") as file:
             os.posix_fallocate(file.fileno(), 0, RESERVE)
 
     def _try_room(self, room: int) -> None:
-        """Only what is really taken is known to be there: so it is taken, and given back at once."""
+        """Only what is really taken is known to be there:
+        so it is taken, and given back at once.
+        """
         trial = self._reserve.with_name("trial")
         try:
             reserve_room(trial, room)
         except OSError as error:
-            if error.errno != errno.EFBIG:  # the image's file is another one, and may be long enough
+            # the image's file is another one, and may be long enough
+            if error.errno != errno.EFBIG:
                 raise
         finally:
             trial.unlink(missing_ok=True)
@@ -191,8 +216,10 @@ class RunDirectory:
             self._reserve.unlink(missing_ok=True)
 
     def put_away(self) -> None:
-        """Let nothing but the record of a finished run stay, in the state folder. Where that cannot be written, the
-        folder stays as it is: it is as good a record."""
+        """Let nothing but the record of a finished run stay, in the state folder.
+
+        Where that cannot be written, the folder stays as it is: it is as good a record.
+        """
         if not self.path.is_dir() or not self.leading().state().finished:
             return
         with contextlib.suppress(OSError):
@@ -214,8 +241,10 @@ class RunDirectory:
 
     @contextlib.contextmanager
     def working(self) -> Iterator[None]:
-        """Others can see that this process is at work on the run, until it ends or dies. It keeps nobody out: the lock
-        on the image does."""
+        """Others can see that this process is at work on the run, until it ends or dies.
+
+        It keeps nobody out: the lock on the image does.
+        """
         fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
         try:
             with contextlib.suppress(OSError):  # a file system without locks: then nobody sees it
@@ -229,7 +258,9 @@ class RunDirectory:
         return flock_holder(self.path)
 
     def finish(self) -> None:
-        """The run is over, or leaves a way back: give back what was set aside and is not needed any more."""
+        """The run is over, or leaves a way back:
+        give back what was set aside and is not needed any more.
+        """
         self.make_room()
         with contextlib.suppress(OSError):
             if self.state().finished:
@@ -245,7 +276,10 @@ class RunDirectory:
 
 
 def refuse_if_unfinished(directory: RunDirectory) -> None:
-    """run-stands-in-the-way while a run is unfinished. A kept one hinders only who has something to do."""
+    """run-stands-in-the-way while a run is unfinished.
+
+    A kept one hinders only who has something to do.
+    """
     _refuse(directory, Status.UNFINISHED)
 
 
@@ -285,7 +319,8 @@ def _keep_record(folder: Path, record: Path, image: Path) -> None:
 def _is_of(record: Path, image: Path) -> bool:
     """Whether a record is about this very image: another one may have taken its name since.
 
-    It is whole, or it is none: what a power cut has left of it would be an unfinished run that cannot be gone on with.
+    It is whole, or it is none: what a power cut has left of it would be an unfinished run that
+    cannot be gone on with.
     """
     try:
         if json.loads(read_record(record / "image.json"))["inode"] != _inode(image):
@@ -307,4 +342,6 @@ def _image_of(folder: Path) -> Path:
     try:
         return Path(json.loads(read_record(folder / "plan.json"))["before"]["image"]["path"])
     except (OSError, ValueError, LookupError, TypeError) as error:
-        raise record_unreadable(folder / "plan.json", reason="it does not name its image") from error
+        raise record_unreadable(
+            folder / "plan.json", reason="it does not name its image"
+        ) from error

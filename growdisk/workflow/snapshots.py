@@ -1,4 +1,7 @@
-"""What the engine needs of a snapshot store. Every method may be called again after a crash inside it."""
+"""What the engine needs of a snapshot store.
+
+Every method may be called again after a crash inside it.
+"""
 
 from __future__ import annotations
 
@@ -9,15 +12,22 @@ from growdisk.workflow.failures import NothingToRestore
 
 
 class SnapshotStore(Protocol):
-    """Snapshots of one run, one a step, named by the step alone, so that a later process finds them again."""
+    """Snapshots of one run, one a step, named by the step alone,
+    so that a later process finds them again.
+    """
 
     @property
     def can_restore(self) -> bool:
-        """False where there is no way back at all: a run that fails then stays where it is, to be gone on with."""
+        """False where there is no way back at all:
+        a run that fails then stays where it is, to be gone on with.
+        """
         ...
 
     def take(self, step: str) -> None:
-        """Take the snapshot that `step` goes back to. It appears atomically; one that is there already is kept."""
+        """Take the snapshot that `step` goes back to.
+
+        It appears atomically; one that is there already is kept.
+        """
         ...
 
     def refuse_missing(self, step: str) -> None:
@@ -28,15 +38,20 @@ class SnapshotStore(Protocol):
         ...
 
     def restore(self, step: str) -> None:
-        """Put the content back to where it was when `step`'s snapshot was taken, and forget the later snapshots.
+        """Put the content back to where it was when `step`'s snapshot was taken,
+        and forget the later snapshots.
 
-        Afterwards `take(step)` describes the present content, whether it finds the snapshot still there or not.
-        It needs no room on the host that the run does not hold already: that is full exactly when it is called.
+        Afterwards `take(step)` describes the present content, whether it finds the snapshot still
+        there or not. It needs no room on the host that the run does not hold already: that is full
+        exactly when it is called.
         """
         ...
 
     def reserve(self) -> None:
-        """Take what `keep` and `settle` will need, so that they cannot fail for want of space. OSError otherwise."""
+        """Take what `keep` and `settle` will need, so that they cannot fail for want of space.
+
+        OSError otherwise.
+        """
         ...
 
     def keep(self) -> None:
@@ -86,10 +101,11 @@ class NoSnapshots:
         pass
 
 
-# Several snapshot stores as one: a run that works on several disks goes forward and back on all of them together.
+# Several snapshot stores as one: a run that works on several disks goes forward and back on all of
+# them together.
 #
-# Each call goes to all stores. One that dies in between is made again, as every call may be: what a store has done
-# already it leaves as it is.
+# Each call goes to all stores. One that dies in between is made again, as every call may be: what a
+# store has done already it leaves as it is.
 
 
 class CompositeSnapshotStore:

@@ -74,7 +74,14 @@ def fold(records: Iterable[Record]) -> RunState:
         elif record.event is Event.FAILED:
             said["failure"] = record.detail
         elif record.event is Event.ROLLBACK:
-            said.update({"status": Status.UNFINISHED, "going_back": True, "back_to": record.step, "keeping": False})
+            said.update(
+                {
+                    "status": Status.UNFINISHED,
+                    "going_back": True,
+                    "back_to": record.step,
+                    "keeping": False,
+                }
+            )
         else:
             said.update(_RUN_EVENTS.get(record.event, {}))
     return RunState(last=last, **said)

@@ -1,7 +1,7 @@
 """The step contract: what the engine asks of every step.
 
-A step only ever does its own work; snapshot, journal and rollback belong to the engine, so that no step can forget
-them.
+A step only ever does its own work; snapshot, journal and rollback belong to the engine, so that no
+step can forget them.
 """
 
 from __future__ import annotations
@@ -48,14 +48,20 @@ Check = Ready | AlreadyDone | Blocked
 
 @dataclass(frozen=True)
 class Evidence:
-    """What `apply` did, as far as `verify` needs it. It is journalled, so that a later run can verify as well."""
+    """What `apply` did, as far as `verify` needs it.
+
+    It is journalled, so that a later run can verify as well.
+    """
 
     detail: str
     facts: dict[str, int | str] = field(default_factory=dict)
 
 
 class Step(Protocol[Context]):
-    """One step of a plan. `name` is unique in the plan; it is the journal's key and never renamed."""
+    """One step of a plan.
+
+    `name` is unique in the plan; it is the journal's key and never renamed.
+    """
 
     @property
     def name(self) -> str: ...
@@ -72,9 +78,15 @@ class Step(Protocol[Context]):
         ...
 
     def apply(self, context: Context) -> Evidence:
-        """The only method that writes. Raises GrowdiskError or OSError; the engine restores the snapshot then."""
+        """The only method that writes.
+
+        Raises GrowdiskError or OSError; the engine restores the snapshot then.
+        """
         ...
 
     def verify(self, context: Context, evidence: Evidence) -> None:
-        """Reads only, by another road than apply. Raises GrowdiskError if the step's promise does not hold."""
+        """Reads only, by another road than apply.
+
+        Raises GrowdiskError if the step's promise does not hold.
+        """
         ...

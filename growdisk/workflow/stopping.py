@@ -1,7 +1,9 @@
-"""Stops a run from outside: Ctrl-C, SIGTERM and SIGHUP become a request that the engine meets at its next safe point.
+"""Stops a run from outside:
+Ctrl-C, SIGTERM and SIGHUP become a request that the engine meets at its next safe point.
 
-While the main thread sits inside a C library no Python signal handler runs. The wakeup descriptor is written to at
-once all the same; a thread reads it and calls back those who can end a long wait, such as the appliance.
+While the main thread sits inside a C library no Python signal handler runs. The wakeup descriptor
+is written to at once all the same; a thread reads it and calls back those who can end a long wait,
+such as the appliance.
 """
 
 from __future__ import annotations
@@ -40,7 +42,9 @@ class StopRequest:
                 callback()
 
     def requested_within(self, seconds: float) -> bool:
-        """Whether a stop is requested by then: who was hit by the same signal may be noticed before it is."""
+        """Whether a stop is requested by then:
+        who was hit by the same signal may be noticed before it is.
+        """
         return self._flag.wait(seconds)
 
     def check(self) -> None:
@@ -65,7 +69,10 @@ class SignalsStop:
         return self._stop
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         signal.set_wakeup_fd(self._old_wakeup)
         for number, handler in self._old_handlers.items():

@@ -16,7 +16,9 @@ from tests.ansible.playing import ROOT, Ansible
 def collections(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """As `make collection` does it."""
     folder = tmp_path_factory.mktemp("collections")
-    done = subprocess.run([ROOT / "setup/collection.sh", folder, folder / "built"], capture_output=True, text=True)
+    done = subprocess.run(
+        [ROOT / "setup/collection.sh", folder, folder / "built"], capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     return folder
 

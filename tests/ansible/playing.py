@@ -1,4 +1,6 @@
-"""ansible-playbook as a real process, with the collection as `make collection` installs it and nothing of the user."""
+"""ansible-playbook as a real process, with the collection as `make collection`
+installs it and nothing of the user.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,9 @@ class TaskResult:
 
 @dataclass(frozen=True)
 class Played:
-    """How a playbook ended: its exit code, each task's result in the order in which they came, and what was said."""
+    """How a playbook ended: its exit code, each task's result in the order in
+    which they came, and what was said.
+    """
 
     code: int
     tasks: tuple[TaskResult, ...]
@@ -58,11 +62,15 @@ class Ansible:
     def __init__(self, home: Path, collections: Path) -> None:
         self.home = home
         self.environment = {
-            **{name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")},
-            "PATH": os.environ["PATH"] + ":/usr/sbin:/sbin", "HOME": str(home), "ANSIBLE_HOME": str(home / "ansible"),
-            "ANSIBLE_REMOTE_TMP": str(home / "remote"), "ANSIBLE_COLLECTIONS_PATH": str(collections),
+            **{name: value for name,
+                value in os.environ.items() if not name.startswith("ANSIBLE_")},
+            "PATH": os.environ["PATH"] + ":/usr/sbin:/sbin", "HOME": str(home),
+            "ANSIBLE_HOME": str(home / "ansible"),
+            "ANSIBLE_REMOTE_TMP": str(home / "remote"),
+            "ANSIBLE_COLLECTIONS_PATH": str(collections),
             "ANSIBLE_CALLBACK_PLUGINS": str(_CALLBACKS), "ANSIBLE_CALLBACKS_ENABLED": "records",
-            "ANSIBLE_NOCOLOR": "1", "ANSIBLE_LOCALHOST_WARNING": "False", "ANSIBLE_DEPRECATION_WARNINGS": "False",
+            "ANSIBLE_NOCOLOR": "1", "ANSIBLE_LOCALHOST_WARNING": "False",
+            "ANSIBLE_DEPRECATION_WARNINGS": "False",
             "RECORDS": str(home / "records"), "TMPDIR": str(home),
         }  # fmt: skip
 
@@ -73,7 +81,9 @@ class Ansible:
             "ansible_connection": "local", "ansible_python_interpreter": sys.executable, **more,
         }  # fmt: skip
         path = self.home / "inventory.yml"
-        path.write_text(yaml.safe_dump({"all": {"children": {group: {"hosts": hosts, "vars": variables}}}}))
+        path.write_text(
+            yaml.safe_dump({"all": {"children": {group: {"hosts": hosts, "vars": variables}}}})
+        )
         return path
 
     def play(self, playbook: Path, inventory: Path, *words: str, **variables: object) -> Played:
@@ -84,7 +94,9 @@ class Ansible:
         done = self.run(*argv)
         lines = records.read_text().splitlines() if records.exists() else []
         return Played(
-            done.returncode, tuple(TaskResult(**json.loads(line)) for line in lines), done.stdout + done.stderr
+            done.returncode,
+            tuple(TaskResult(**json.loads(line)) for line in lines),
+            done.stdout + done.stderr,
         )
 
     def tasks(self, inventory: Path, *tasks: Document, words: tuple[str, ...] = ()) -> Played:
@@ -96,6 +108,11 @@ class Ansible:
 
     def run(self, *argv: str | Path) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [str(word) for word in argv], capture_output=True, text=True, env=self.environment, cwd=self.home,
-            timeout=_PATIENCE, stdin=subprocess.DEVNULL,
-        )  # fmt: skip
+            [str(word) for word in argv],
+            capture_output=True,
+            text=True,
+            env=self.environment,
+            cwd=self.home,
+            timeout=_PATIENCE,
+            stdin=subprocess.DEVNULL,
+        )

@@ -1,4 +1,6 @@
-"""What ansible-doc says of the modules is what growdisk takes, option by option, and its examples can be meant."""
+"""What ansible-doc says of the modules is what growdisk takes,
+option by option, and its examples can be meant.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,10 @@ def documented(collections: Path, tmp_path_factory: pytest.TempPathFactory) -> d
     done = ansible.run("ansible-doc", "-j", *(f"growdisk.disk.{name}" for name in MODULES))
     assert done.returncode == 0, done.stderr
     assert "ERROR" not in done.stderr and "WARNING" not in done.stderr, done.stderr
-    return {name.removeprefix("growdisk.disk."): found for name, found in json.loads(done.stdout).items()}
+    return {
+        name.removeprefix("growdisk.disk."): found
+        for name, found in json.loads(done.stdout).items()
+    }
 
 
 def test_every_task_has_a_module_and_every_module_is_a_task() -> None:
@@ -39,32 +44,48 @@ def test_every_task_has_a_module_and_every_module_is_a_task() -> None:
 
 def test_ansible_doc_shows_every_module_as_text(ansible: Ansible) -> None:
     done = ansible.run("ansible-doc", "--list", "growdisk.disk")
-    assert [line.split()[0] for line in done.stdout.splitlines()] == [f"growdisk.disk.{name}" for name in MODULES]
+    assert [line.split()[0] for line in done.stdout.splitlines()] == [
+        f"growdisk.disk.{name}" for name in MODULES
+    ]
     shown = ansible.run("ansible-doc", *(f"growdisk.disk.{name}" for name in MODULES))
     assert shown.returncode == 0, shown.stderr
     assert shown.stdout.count("RETURN VALUES:") == shown.stdout.count("EXAMPLES:") == len(MODULES)
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_the_documentation_agrees_with_what_growdisk_takes(name: str, documented: dict[str, Document]) -> None:
+def test_the_documentation_agrees_with_what_growdisk_takes(
+    name: str, documented: dict[str, Document]
+) -> None:
     doc = cast("Document", documented[name]["doc"])
     options = cast("dict[str, Document]", doc["options"])
-    said = {option: {rule: rules[rule] for rule in _RULES if rules.get(rule)} for option, rules in options.items()}
+    said = {
+        option: {rule: rules[rule] for rule in _RULES if rules.get(rule)}
+        for option, rules in options.items()
+    }
     declared = task_file().argument_spec(TASKS[name])
-    taken = {option: {rule: rules[rule] for rule in _RULES if rules.get(rule)} for option, rules in declared.items()}
+    taken = {
+        option: {rule: rules[rule] for rule in _RULES if rules.get(rule)}
+        for option, rules in declared.items()
+    }
     assert said == taken
     assert cast("Document", cast("Document", doc["attributes"])["check_mode"])["support"] == "full"
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_each_option_is_described_as_in_growdisk_itself(name: str, documented: dict[str, Document]) -> None:
+def test_each_option_is_described_as_in_growdisk_itself(
+    name: str, documented: dict[str, Document]
+) -> None:
     options = cast("dict[str, Document]", cast("Document", documented[name]["doc"])["options"])
-    first = {option: cast("list[str]", rules["description"])[0] for option, rules in options.items()}
+    first = {
+        option: cast("list[str]", rules["description"])[0] for option, rules in options.items()
+    }
     assert first == {option.name: option.description for option in TASKS[name].options}
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_the_examples_are_tasks_that_growdisk_would_take(name: str, documented: dict[str, Document]) -> None:
+def test_the_examples_are_tasks_that_growdisk_would_take(
+    name: str, documented: dict[str, Document]
+) -> None:
     examples = yaml.safe_load(cast("str", documented[name]["examples"]))
     used = set()
     for example in examples:
@@ -73,9 +94,24 @@ def test_the_examples_are_tasks_that_growdisk_would_take(name: str, documented: 
             used.add(spec.name)
             templated = {option for option, value in example[key].items() if "{{" in str(value)}
             assert templated <= {option.name for option in spec.options}
-            plain = {option: value for option, value in example[key].items() if option not in templated}
-            missing = {option.name: "0" for option in spec.options if option.required and option.name in templated}
-            typed(spec, {**plain, **{option: [] if option == "swaps" else value for option, value in missing.items()}})
+            plain = {
+                option: value for option, value in example[key].items() if option not in templated
+            }
+            missing = {
+                option.name: "0"
+                for option in spec.options
+                if option.required and option.name in templated
+            }
+            typed(
+                spec,
+                {
+                    **plain,
+                    **{
+                        option: [] if option == "swaps" else value
+                        for option, value in missing.items()
+                    },
+                },
+            )
     assert name in used
 
 
@@ -96,7 +132,9 @@ def test_growdisk_itself_knows_nothing_of_ansible() -> None:
         for file in (ROOT / "growdisk").rglob("*.py")
         for node in ast.walk(ast.parse(file.read_text()))
         if isinstance(node, ast.Import | ast.ImportFrom)
-        for alias in ([ast.alias(node.module or "")] if isinstance(node, ast.ImportFrom) else node.names)
+        for alias in (
+            [ast.alias(node.module or "")] if isinstance(node, ast.ImportFrom) else node.names
+        )
     ]
     assert [name for name in names if name.startswith("ansible")] == []
 
@@ -104,7 +142,9 @@ def test_growdisk_itself_knows_nothing_of_ansible() -> None:
 @cache
 def task_file() -> ModuleType:
     """The file that all modules call."""
-    spec = importlib.util.spec_from_file_location("growdisk_disk_task", SOURCES / "plugins/module_utils/task.py")
+    spec = importlib.util.spec_from_file_location(
+        "growdisk_disk_task", SOURCES / "plugins/module_utils/task.py"
+    )
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

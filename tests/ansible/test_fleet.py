@@ -1,4 +1,6 @@
-"""Several hosts at once: one fails and is restored, one is refused, and the others grow all the same."""
+"""Several hosts at once: one fails and is restored,
+one is refused, and the others grow all the same.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +17,12 @@ from tests.guests.tools import run
 SMALL = SmallDisk(size=128 * MiB, swap_size=16 * MiB)
 RAW = SmallDisk(size=128 * MiB, swap_size=16 * MiB, image_format="raw")
 EXPAND: Document = {
-    "growdisk.disk.expand": {"image": "{{ image }}", "size": "1G", "backend": "direct"}, "register": "grown",
+    "growdisk.disk.expand": {"image": "{{ image }}", "size": "1G", "backend": "direct"},
+    "register": "grown",
 }  # fmt: skip
-SOUND: Document = {"growdisk.disk.assert": {"image": "{{ image }}", "filled": True, "sound": True, "size": "1G"}}
+SOUND: Document = {
+    "growdisk.disk.assert": {"image": "{{ image }}", "filled": True, "sound": True, "size": "1G"}
+}
 
 
 def damage(raw: Path) -> None:
@@ -25,7 +30,9 @@ def damage(raw: Path) -> None:
     run("debugfs", "-w", "-R", "clri /srv/odd", f"{raw}?offset={MiB}")
 
 
-def test_one_host_fails_and_is_restored_while_the_others_grow(ansible: Ansible, small_disk: DiskMaker) -> None:
+def test_one_host_fails_and_is_restored_while_the_others_grow(
+    ansible: Ansible, small_disk: DiskMaker
+) -> None:
     good = [small_disk(f"web{number}.qcow2", SMALL) for number in range(1, 4)]
     good.append(small_disk("web4.raw", RAW))
     ill = small_disk("ill.raw", RAW)
@@ -41,7 +48,9 @@ def test_one_host_fails_and_is_restored_while_the_others_grow(ansible: Ansible, 
     (failed,) = played.of("expand", "ill")
     error = cast("Document", failed.result["error"])
     assert (failed.state, error["code"], failed.result["result"]) == ("failed", 4, "restored")
-    assert "everything is back as it was" in str(failed.result["msg"]) and "e2fsck" in str(error["do"])
+    assert "everything is back as it was" in str(failed.result["msg"]) and "e2fsck" in str(
+        error["do"]
+    )
     assert_unchanged(ill, before[ill])
     (refused,) = played.of("expand", "gone")
     assert cast("Document", refused.result["error"])["code"] == 3
@@ -50,18 +59,28 @@ def test_one_host_fails_and_is_restored_while_the_others_grow(ansible: Ansible, 
     # What was wrong is mended, and the same command again brings all to the same end.
     run("sh", "-c", f"e2fsck -fy '{ill}?offset={MiB}' >/dev/null; test $? -le 1")
     again = ansible.tasks(ansible.inventory(*good, ill), EXPAND, SOUND, words=("--forks", "6"))
-    assert (again.code, [task.host for task in again.tasks if task.state == "changed"]) == (0, ["ill"]), again.said
+    assert (again.code, [task.host for task in again.tasks if task.state == "changed"]) == (
+        0,
+        ["ill"],
+    ), again.said
     assert {virtual_size(image) for image in [*good, ill]} == {GiB}
 
 
 def test_a_block_with_rescue_takes_a_host_back_that_is_not_as_it_should_be(
     ansible: Ansible, small_disk: DiskMaker
 ) -> None:
-    """Ansible's own rescue over a kept run: what only the playbook knows to be wrong is taken back as well."""
+    """Ansible's own rescue over a kept run:
+    what only the playbook knows to be wrong is taken back as well.
+    """
     wanted, other = small_disk("wanted.qcow2", SMALL), small_disk("other.qcow2", SMALL)
     before = Before.of(other)
     grow: Document = {
-        "growdisk.disk.expand": {"image": "{{ image }}", "size": "1G", "backend": "direct", "keep_snapshots": True}
+        "growdisk.disk.expand": {
+            "image": "{{ image }}",
+            "size": "1G",
+            "backend": "direct",
+            "keep_snapshots": True,
+        }
     }
     judge: Document = {"ansible.builtin.assert": {"that": ["inventory_hostname == 'wanted'"]}}
     block: Document = {

@@ -1,4 +1,6 @@
-"""Each module as ansible-playbook runs it: what changes, what a second run says, check mode, diff, errors."""
+"""Each module as ansible-playbook runs it:
+what changes, what a second run says, check mode, diff, errors.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,10 @@ SMALL = SmallDisk(size=128 * MiB, swap_size=16 * MiB)
 
 def task(task_name: str, /, **options: object) -> Document:
     """Its result is registered as did_TASK."""
-    return {f"growdisk.disk.{task_name}": {"image": "{{ image }}", **options}, "register": f"did_{task_name}"}
+    return {
+        f"growdisk.disk.{task_name}": {"image": "{{ image }}", **options},
+        "register": f"did_{task_name}",
+    }
 
 
 EXPAND = task("expand", size="1G", backend="direct")
@@ -67,7 +72,8 @@ def test_the_steps_one_by_one_do_what_expand_does(ansible: Ansible, small_disk: 
         task("reread_partitions", backend="direct"),
         task("grow_filesystem", partition=1, backend="direct"),
         task(
-            "repair_guest", system="/dev/sda1", backend="direct", swaps="{{ did_rewrite_partitions.gone_swaps }}",
+            "repair_guest", system="/dev/sda1", backend="direct",
+            swaps="{{ did_rewrite_partitions.gone_swaps }}",
         ),
         task("snapshot", name="by-hand", state="absent"),
         task("assert", filled=True, sound=True, size="1G", present=[1], absent="2,5"),
@@ -75,22 +81,40 @@ def test_the_steps_one_by_one_do_what_expand_does(ansible: Ansible, small_disk: 
     played = ansible.tasks(ansible.inventory(image), *tasks)
     assert played.code == 0, played.said
     assert states(played.tasks) == [
-        "snapshot changed", "resize_image changed", "rewrite_partitions changed", "reread_partitions ok",
-        "grow_filesystem changed", "repair_guest changed", "snapshot changed", "assert ok",
-    ]  # fmt: skip
+        "snapshot changed",
+        "resize_image changed",
+        "rewrite_partitions changed",
+        "reread_partitions ok",
+        "grow_filesystem changed",
+        "repair_guest changed",
+        "snapshot changed",
+        "assert ok",
+    ]
     assert_grown(image, before)
 
 
-def test_facts_are_there_for_the_tasks_behind_and_are_what_show_says(ansible: Ansible, small_disk: DiskMaker) -> None:
+def test_facts_are_there_for_the_tasks_behind_and_are_what_show_says(
+    ansible: Ansible, small_disk: DiskMaker
+) -> None:
     image = small_disk(disk=SMALL)
-    debug = {"ansible.builtin.debug": {"msg": "{{ growdisk_disk == shown and growdisk_disk.partitions[0].size }}"}}
+    debug = {
+        "ansible.builtin.debug": {
+            "msg": "{{ growdisk_disk == shown and growdisk_disk.partitions[0].size }}"
+        }
+    }
     shown = {
         "ansible.builtin.set_fact": {
             "shown": "{{ did_show | dict2items | selectattr('key', 'in', keys) | items2dict }}"
         }
     }
-    keys = {"ansible.builtin.set_fact": {"keys": ["image", "table", "partitions", "volumes", "free", "blockers"]}}
-    played = ansible.tasks(ansible.inventory(image), task("facts"), task("show"), keys, shown, debug)
+    keys = {
+        "ansible.builtin.set_fact": {
+            "keys": ["image", "table", "partitions", "volumes", "free", "blockers"]
+        }
+    }
+    played = ansible.tasks(
+        ansible.inventory(image), task("facts"), task("show"), keys, shown, debug
+    )
     assert played.code == 0, played.said
     root = json.loads(run("sfdisk", "--json", _raw(image)))["partitiontable"]["partitions"][0]
     assert played.tasks[-1].result["msg"] == str(root["size"] * 512)
@@ -103,12 +127,21 @@ def test_a_kept_run_is_taken_back_whole_and_then_there_is_nothing_to_take_back(
     image = small_disk(disk=SMALL)
     before = Before.of(image)
     keep = task("expand", size="1G", backend="direct", keep_snapshots=True)
-    played = ansible.tasks(ansible.inventory(image), keep, task("rollback"), task("rollback"), task("commit"))
-    assert states(played.tasks) == ["expand changed", "rollback changed", "rollback ok", "commit ok"], played.said
+    played = ansible.tasks(
+        ansible.inventory(image), keep, task("rollback"), task("rollback"), task("commit")
+    )
+    assert states(played.tasks) == [
+        "expand changed",
+        "rollback changed",
+        "rollback ok",
+        "commit ok",
+    ], played.said
     assert_unchanged(image, before)
 
 
-def test_images_are_made_converted_and_kept_as_they_should_be(ansible: Ansible, tmp_path: Path) -> None:
+def test_images_are_made_converted_and_kept_as_they_should_be(
+    ansible: Ansible, tmp_path: Path
+) -> None:
     made, raw = tmp_path / "made.qcow2", tmp_path / "copy.raw"
     tasks = [
         task("image", size="64M", options={"cluster_size": "4k", "lazy_refcounts": True}),
@@ -159,20 +192,36 @@ def test_an_error_says_what_why_and_what_to_do_in_one_piece_and_in_fields(
         error, message = cast("Document", each.result["error"]), str(each.result["msg"])
         assert (error["code"], each.result["changed"]) == (code, False), each
         assert error["what"] and error["do"]
-        assert all(str(part) in message for part in (error["what"], error["why"], error["do"], told)), each
+        assert all(
+            str(part) in message for part in (error["what"], error["why"], error["do"], told)
+        ), each
     assert "Traceback" not in played.said
     assert image.read_bytes() == before
 
 
-def test_ansible_itself_refuses_options_that_no_task_has(ansible: Ansible, small_disk: DiskMaker) -> None:
+def test_ansible_itself_refuses_options_that_no_task_has(
+    ansible: Ansible, small_disk: DiskMaker
+) -> None:
     image = small_disk(disk=SMALL)
     played = ansible.tasks(ansible.inventory(image), task("expand", sise="1G"))
     assert "Unsupported parameters" in str(played.only("expand").result["msg"])
 
 
-def test_an_image_in_use_is_refused_in_check_mode_too(ansible: Ansible, small_disk: DiskMaker) -> None:
+def test_an_image_in_use_is_refused_in_check_mode_too(
+    ansible: Ansible, small_disk: DiskMaker
+) -> None:
     image = small_disk(disk=SMALL)
-    words = ["qemu-system-x86_64", "-accel", "tcg", "-nodefaults", "-display", "none", "-S", "-drive", f"file={image}"]
+    words = [
+        "qemu-system-x86_64",
+        "-accel",
+        "tcg",
+        "-nodefaults",
+        "-display",
+        "none",
+        "-S",
+        "-drive",
+        f"file={image}",
+    ]
     with subprocess.Popen(words, stdin=subprocess.DEVNULL) as guest:
         try:
             _await_lock(image)
@@ -184,7 +233,9 @@ def test_an_image_in_use_is_refused_in_check_mode_too(ansible: Ansible, small_di
     assert virtual_size(image) == 128 * MiB
 
 
-def test_an_interpreter_without_growdisk_is_told_what_to_do(ansible: Ansible, small_disk: DiskMaker) -> None:
+def test_an_interpreter_without_growdisk_is_told_what_to_do(
+    ansible: Ansible, small_disk: DiskMaker
+) -> None:
     image = small_disk(disk=SMALL)
     inventory = ansible.inventory(image, ansible_python_interpreter="/usr/bin/python3")
     ansible.environment.pop("PYTHONPATH", None)
@@ -201,5 +252,7 @@ def _raw(image: Path) -> Path:
 
 
 def _await_lock(image: Path) -> None:
-    """The kernel's list of locks is read, since a command that tries the lock could have it just when QEMU wants it."""
+    """The kernel's list of locks is read, since a command that tries the lock could
+    have it just when QEMU wants it.
+    """
     await_true(lambda: bool(image_writers(image)), 60, "QEMU has opened the image")

@@ -1,4 +1,6 @@
-"""A running Debian guest grows by ansible-playbook: once, without a restart, and a second run finds nothing to do."""
+"""A running Debian guest grows by ansible-playbook:
+once, without a restart, and a second run finds nothing to do.
+"""
 
 from __future__ import annotations
 
@@ -16,17 +18,24 @@ from tests.online.machine import started, wake_copy
 pytestmark = [pytest.mark.boot, pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
-def test_expand_online_grows_a_running_guest_that_is_named_by_its_image(ansible: Ansible, tmp_path: Path) -> None:
+def test_expand_online_grows_a_running_guest_that_is_named_by_its_image(
+    ansible: Ansible, tmp_path: Path
+) -> None:
     with started(wake_copy("scsi", tmp_path), disk="scsi", woken=True) as guest:
         first, size = boot_id(guest), f"{(DISK_SIZE + 10 * GiB) // GiB}G"
         inventory = ansible.inventory(guest.image)
         online: Document = {"growdisk.disk.expand_online": {"image": "{{ image }}", "size": size}}
-        at_rest: Document = {"growdisk.disk.expand": {"image": "{{ image }}", "size": size}, "ignore_errors": True}
+        at_rest: Document = {
+            "growdisk.disk.expand": {"image": "{{ image }}", "size": size},
+            "ignore_errors": True,
+        }
 
         planned = ansible.tasks(inventory, at_rest, online, words=("--check", "--diff"))
         assert [task.state for task in planned.tasks] == ["ignored", "changed"], planned.said
         refused = cast("Document", planned.only("expand").result["error"])
-        assert (refused["code"] == 3 and "--online" in str(refused["do"])) or "--qmp" in str(refused["do"])
+        assert (refused["code"] == 3 and "--online" in str(refused["do"])) or "--qmp" in str(
+            refused["do"]
+        )
         assert sizes(guest)["sda"] == DISK_SIZE
 
         played = ansible.tasks(inventory, online, online)

@@ -18,7 +18,9 @@ PLAYBOOK = Path(__file__).parent / "playbooks/language.yml"
 Told = dict[str, list[tuple[str, str]]]
 
 
-def test_variables_loops_conditions_and_what_is_registered(ansible: Ansible, tmp_path: Path) -> None:
+def test_variables_loops_conditions_and_what_is_registered(
+    ansible: Ansible, tmp_path: Path
+) -> None:
     ours, theirs = tmp_path / "ours", tmp_path / "theirs"
     ours.mkdir()
     make_disk(ours / "guest.qcow2", SmallDisk(size=128 * MiB, swap_size=16 * MiB))
@@ -28,7 +30,10 @@ def test_variables_loops_conditions_and_what_is_registered(ansible: Ansible, tmp
     assert played.code == 0, played.said
     argv = [sys.executable, "-m", "growdisk.cli.main", "--json", "run", PLAYBOOK, "-i"]
     done = subprocess.run(
-        [*argv, ansible.inventory(ours / "guest.qcow2")], capture_output=True, text=True, env=ansible.environment
+        [*argv, ansible.inventory(ours / "guest.qcow2")],
+        capture_output=True,
+        text=True,
+        env=ansible.environment,
     )
     assert done.returncode == 0, done.stderr
     (host,) = cast("list[Document]", json.loads(done.stdout)["hosts"])
@@ -45,14 +50,20 @@ def test_variables_loops_conditions_and_what_is_registered(ansible: Ansible, tmp
 
 
 def by_task(records: Iterable[Document]) -> Told:
-    """State and words of each item of each task. Ansible tells those of a loop in one record, each its `msg`."""
+    """State and words of each item of each task.
+
+    Ansible tells those of a loop in one record, each its `msg`.
+    """
     told: Told = {}
     for record in records:
         state, message = str(record["state"]), str(record.get("msg") or record.get("message") or "")
         if "ansible_loop_var" in record:
-            state = "skipped" if record.get("skipped") else "changed" if record.get("changed") else "ok"
+            state = (
+                "skipped" if record.get("skipped") else "changed" if record.get("changed") else "ok"
+            )
         if state in ("ignored", "failed"):
-            message = message.partition(" (")[0]  # what to do stands in brackets, or in a field of its own
+            # what to do stands in brackets, or in a field of its own
+            message = message.partition(" (")[0]
         spoken = message if record["task"] in _SPEAKING and state != "skipped" else ""
         told.setdefault(str(record["task"]), []).append((state, spoken))
     return told

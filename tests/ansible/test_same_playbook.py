@@ -1,6 +1,8 @@
-"""Each shipped playbook under `growdisk run` and under ansible-playbook: the same disks, results, and `changed`.
+"""Each shipped playbook under `growdisk run` and under ansible-playbook:
+the same disks, results, and `changed`.
 
-Both start from copies of the same images, in check mode with --diff first, then for real, then once more.
+Both start from copies of the same images, in check mode with --diff first, then for real, then once
+more.
 """
 
 from __future__ import annotations
@@ -31,8 +33,17 @@ from tests.guests.tools import run
 from tests.online.inside import boot_id, sizes
 from tests.online.machine import started, wake_copy
 
-_OF_THE_RUN = {"run", "seconds", "actual_size", "actual-size", "backend_reason", "date-sec", "date-nsec"}
-"""What two runs may tell differently: their names, how long they took, and how much they take on the host.
+_OF_THE_RUN = {
+    "run",
+    "seconds",
+    "actual_size",
+    "actual-size",
+    "backend_reason",
+    "date-sec",
+    "date-nsec",
+}
+"""What two runs may tell differently: their names, how long they took, and how much they take on
+the host.
 
 `growdisk run` also has a way back for the whole play, which may be a snapshot, growdisk-play-*.
 """
@@ -45,9 +56,9 @@ _WITHOUT_TABLE = ("convert", "provision")
 class Case:
     """`disks` by file name, each of a host; or of `hosts`, whose images are made of the first disk.
 
-    `changed` are the tasks that change something, the first time.
-    Of several tasks that build on one another `growdisk run --check` foresees what each would find; a module of Ansible
-    sees the disk as it is. So only the first tasks, `foreseen`, say the same in check mode; all if None.
+    `changed` are the tasks that change something, the first time. Of several tasks that build on
+    one another `growdisk run --check` foresees what each would find; a module of Ansible sees the
+    disk as it is. So only the first tasks, `foreseen`, say the same in check mode; all if None.
     """
 
     disks: dict[str, SmallDisk]
@@ -74,9 +85,11 @@ CASES = {
         {"one.raw": RAW}, {"size": "1G"}, ("convert", "expand"), group="exported",
     ),
     "provision-from-base": Case(
-        {"base.qcow2": DEBIAN}, {"size": "1G"}, ("provision",), group="new_guests", hosts=("web01", "web02"),
+        {"base.qcow2": DEBIAN}, {"size": "1G"}, ("provision",), group="new_guests",
+        hosts=("web01", "web02"),
     ),
-    "online-expand": Case({"one.qcow2": SMALL}, {"size": "1G"}, ("expand_online",), group="running"),
+    "online-expand": Case({"one.qcow2": SMALL}, {"size": "1G"}, ("expand_online",),
+        group="running"),
 }  # fmt: skip
 
 
@@ -92,15 +105,22 @@ class Side:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_shipped_playbook_ends_the_same_under_both(ansible: Ansible, tmp_path: Path, name: str) -> None:
+def test_a_shipped_playbook_ends_the_same_under_both(
+    ansible: Ansible, tmp_path: Path, name: str
+) -> None:
     case, playbook = CASES[name], SHIPPED / f"{name}.yml"
     ours, theirs = sides(ansible, tmp_path, case)
     before = {path: path.read_bytes() for side in (ours, theirs) for path in side.images()}
 
-    planned, foreseen = ours.play(playbook, "--check", "--diff"), theirs.play(playbook, "--check", "--diff")
+    planned, foreseen = (
+        ours.play(playbook, "--check", "--diff"),
+        theirs.play(playbook, "--check", "--diff"),
+    )
     assert differences(planned[: case.foreseen], foreseen[: case.foreseen]) == []
     first = next(task for task in planned if task["state"] == "changed")
-    assert short(first) == case.changed[0] and ("image: " in str(first["diff"]) or short(first) in _WITHOUT_TABLE)
+    assert short(first) == case.changed[0] and (
+        "image: " in str(first["diff"]) or short(first) in _WITHOUT_TABLE
+    )
     assert {path: path.read_bytes() for side in (ours, theirs) for path in side.images()} == before
 
     done = ours.play(playbook, "--diff")
@@ -123,7 +143,9 @@ def test_a_shipped_playbook_ends_the_same_under_both(ansible: Ansible, tmp_path:
 def test_logical_volumes_grow_the_same_under_both(ansible: Ansible, tmp_path: Path) -> None:
     """LVM writes the time as text: its own tools judge."""
     case = Case({"one.qcow2": SMALL}, {"size": "1G", "volume": "guest-vg/root"}, ("expand",))
-    ours, theirs = sides(ansible, tmp_path, case, lambda path, _: copied(layered_guests() / "lvm.raw", path))
+    ours, theirs = sides(
+        ansible, tmp_path, case, lambda path, _: copied(layered_guests() / "lvm.raw", path)
+    )
     done = ours.play(SHIPPED / "expand-lvm.yml")
     assert differences(done, theirs.play(SHIPPED / "expand-lvm.yml")) == []
     assert [task["state"] for task in done] == ["changed", "ok"]
@@ -139,7 +161,9 @@ def test_logical_volumes_grow_the_same_under_both(ansible: Ansible, tmp_path: Pa
 def test_a_running_guest_grows_the_same_under_both(ansible: Ansible, tmp_path: Path) -> None:
     """By the shipped playbook, without a restart; a second play finds nothing to do."""
     grown = DISK_SIZE + 10 * GiB
-    case = Case({"guest.qcow2": SMALL}, {"size": f"{grown // GiB}G"}, ("expand_online",), group="running")
+    case = Case(
+        {"guest.qcow2": SMALL}, {"size": f"{grown // GiB}G"}, ("expand_online",), group="running"
+    )
     told: list[list[list[Document]]] = []
     for side in sides(ansible, tmp_path, case, lambda path, _: wake_copy("scsi", path.parent)):
         with started(*side.images(), disk="scsi", woken=True) as guest:
@@ -147,7 +171,11 @@ def test_a_running_guest_grows_the_same_under_both(ansible: Ansible, tmp_path: P
             planned = side.play(playbook, "--check", "--diff")
             assert sizes(guest)["sda"] == DISK_SIZE
             done, again = side.play(playbook, "--diff"), side.play(playbook)
-            assert [task["state"] for task in planned + done + again] == ["changed", "changed", "ok"]
+            assert [task["state"] for task in planned + done + again] == [
+                "changed",
+                "changed",
+                "ok",
+            ]
             assert cast("Document", done[0]["result"])["backend"] == "online"
             assert sizes(guest)["sda"] == grown and sizes(guest)["/"] > 12 * GiB
             assert boot_id(guest) == first
@@ -158,7 +186,9 @@ def test_a_running_guest_grows_the_same_under_both(ansible: Ansible, tmp_path: P
 def volumes(side: Side) -> str:
     with bench(side.images(), read_only=True) as judge:
         listing = "lvm lvs --noheadings --units b -o vg_size,vg_free,lv_name,lv_size guest-vg"
-        said = judge.run(f"lvm vgchange -ay guest-vg >&2; {listing}; e2fsck -fn /dev/guest-vg/root >&2")
+        said = judge.run(
+            f"lvm vgchange -ay guest-vg >&2; {listing}; e2fsck -fn /dev/guest-vg/root >&2"
+        )
     assert "root" in said
     return said
 
@@ -180,7 +210,9 @@ def short(task: Document) -> str:
 Builder = Callable[[Path, SmallDisk], Path]
 
 
-def sides(ansible: Ansible, folder: Path, case: Case, builder: Builder = make_disk) -> tuple[Side, Side]:
+def sides(
+    ansible: Ansible, folder: Path, case: Case, builder: Builder = make_disk
+) -> tuple[Side, Side]:
     ours, theirs = folder / "growdisk", folder / "ansible"
     ours.mkdir()
     for name, disk in case.disks.items():
@@ -188,19 +220,38 @@ def sides(ansible: Ansible, folder: Path, case: Case, builder: Builder = make_di
     run("cp", "-r", "--sparse=always", ours, theirs)
 
     def growdisk(playbook: Path, *words: str) -> list[Document]:
-        argv = [sys.executable, "-m", "growdisk.cli.main", "--json", "run", playbook, "-i", inventory(ours, case)]
+        argv = [
+            sys.executable,
+            "-m",
+            "growdisk.cli.main",
+            "--json",
+            "run",
+            playbook,
+            "-i",
+            inventory(ours, case),
+        ]
         more = ["-e", json.dumps(case.variables), *words]
-        done = subprocess.run([*argv, *more], capture_output=True, text=True, env=ansible.environment, cwd=folder)
+        done = subprocess.run(
+            [*argv, *more], capture_output=True, text=True, env=ansible.environment, cwd=folder
+        )
         assert done.returncode == 0, done.stderr + done.stdout
         hosts = cast("list[Document]", json.loads(done.stdout)["hosts"])
-        return [plain(ours, host["host"], task) for host in hosts for task in cast("list[Document]", host["tasks"])]
+        return [
+            plain(ours, host["host"], task)
+            for host in hosts
+            for task in cast("list[Document]", host["tasks"])
+        ]
 
     def ansible_playbook(playbook: Path, *words: str) -> list[Document]:
         played = ansible.play(playbook, inventory(theirs, case), *words, **case.variables)
         assert played.code == 0, played.said
         tasks = sorted(played.tasks, key=lambda task: task.host)
         return [
-            plain(theirs, task.host, {"action": task.action, "state": task.state, "result": task.result})
+            plain(
+                theirs,
+                task.host,
+                {"action": task.action, "state": task.state, "result": task.result},
+            )
             for task in tasks
         ]
 
@@ -215,18 +266,26 @@ def inventory(folder: Path, case: Case) -> Path:
         "base": str(folder / next(iter(case.disks))),
     }  # fmt: skip
     path = folder / "inventory.yml"
-    path.write_text(yaml.safe_dump({"all": {"vars": variables, "children": {case.group: {"hosts": hosts}}}}))
+    path.write_text(
+        yaml.safe_dump({"all": {"vars": variables, "children": {case.group: {"hosts": hosts}}}})
+    )
     return path
 
 
 def plain(folder: Path, host: object, task: Document) -> Document:
-    """What both must say alike: of growdisk's own tasks all of the result, of Ansible's how they ended."""
+    """What both must say alike:
+    of growdisk's own tasks all of the result, of Ansible's how they ended.
+    """
     told: Document = {"host": host, "action": task["action"], "state": task["state"]}
     if not str(task["action"]).startswith("growdisk.disk.") or task["state"] == "skipped":
         return told
     result = {**cast("Document", task.get("result") or {})}
     told["diff"] = task.get("diff") or result.pop("diff", None)
-    kept = {key: value for key, value in result.items() if key not in _ANSIBLES and not key.startswith("_ansible")}
+    kept = {
+        key: value
+        for key, value in result.items()
+        if key not in _ANSIBLES and not key.startswith("_ansible")
+    }
     return {**told, "result": _plain(kept, str(folder))}
 
 
@@ -235,10 +294,16 @@ def differences(ours: object, theirs: object, where: str = "") -> list[str]:
     match ours, theirs:
         case (dict(), dict()):
             keys = sorted(ours.keys() | theirs.keys())
-            return [each for key in keys for each in differences(ours.get(key), theirs.get(key), f"{where}.{key}")]
+            return [
+                each
+                for key in keys
+                for each in differences(ours.get(key), theirs.get(key), f"{where}.{key}")
+            ]
         case (list(), list()) if len(ours) == len(theirs):
             pairs = enumerate(zip(ours, theirs, strict=True))
-            return [each for number, pair in pairs for each in differences(*pair, f"{where}[{number}]")]
+            return [
+                each for number, pair in pairs for each in differences(*pair, f"{where}[{number}]")
+            ]
     return [] if ours == theirs else [f"{where}: {ours!r} != {theirs!r}"]
 
 
@@ -248,9 +313,13 @@ _ANSIBLES = {"changed", "failed", "msg", "invocation", "warnings", "diff"}
 def _plain(value: object, folder: str) -> object:
     match value:
         case dict():
-            return {key: _plain(item, folder) for key, item in value.items() if key not in _OF_THE_RUN}
+            return {
+                key: _plain(item, folder) for key, item in value.items() if key not in _OF_THE_RUN
+            }
         case list() | tuple():
-            return [_plain(item, folder) for item in value if not str(item).startswith("growdisk-play-")]
+            return [
+                _plain(item, folder) for item in value if not str(item).startswith("growdisk-play-")
+            ]
         case str():
             return re.sub(re.escape(folder), "FOLDER", value)
     return value

@@ -1,4 +1,6 @@
-"""One round by rules, by ansible-playbook: the shipped playbook, on a hypervisor with images of its own."""
+"""One round by rules, by ansible-playbook:
+the shipped playbook, on a hypervisor with images of its own.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,8 @@ def test_the_hypervisors_full_disks_grow_and_one_that_is_broken_makes_it_fail(
     image = small_disk("full.qcow2", SMALL)
     rules = image.with_name("rules.yml")
     rules.write_text(
-        f"rules: [{{images: {image}, when_used: 0.5%, step: 9G, max_size: 200M, keep_host_free: 0%, min_interval: 0s}}]"
+        f"rules: [{{images: {image}, when_used: 0.5%, step: 9G, max_size: 200M, keep_host_free: "
+        f"0%, min_interval: 0s}}]"
     )
     task: Document = {"growdisk.disk.watch": {"rules": str(rules)}}
     inventory = ansible.inventory(image)
@@ -32,7 +35,8 @@ def test_the_hypervisors_full_disks_grow_and_one_that_is_broken_makes_it_fail(
     broken = image.with_name("broken.qcow2")
     broken.write_text("no image")
     rules.write_text(
-        f"rules: [{{images: ['{image}', '{broken}'], when_used: 0.5%, step: 8M, keep_host_free: 0%, min_interval: 0s}}]"
+        f"rules: [{{images: ['{image}', '{broken}'], when_used: 0.5%, step: 8M, keep_host_free: "
+        f"0%, min_interval: 0s}}]"
     )
     played = ansible.tasks(inventory, task)
     (failed,) = played.of("watch", image.stem)

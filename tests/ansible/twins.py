@@ -16,12 +16,17 @@ _MOST = 4096
 
 
 def assert_same_disk(first: Path, second: Path) -> None:
-    """Size, table and every guest byte; e2fsprogs writes the time, and checksums over it, into what it touches."""
+    """Size, table and every guest byte;
+    e2fsprogs writes the time, and checksums over it, into what it touches.
+    """
     with as_raw(first, image_format(first)) as one, as_raw(second, image_format(second)) as other:
         assert one.stat().st_size == other.stat().st_size
         assert _table(one) == _table(other)
         differing = list(_differing(one, other))
-    runs = [len(list(group)) for _, group in groupby(enumerate(differing), key=lambda pair: pair[1] - pair[0])]
+    runs = [
+        len(list(group))
+        for _, group in groupby(enumerate(differing), key=lambda pair: pair[1] - pair[0])
+    ]
     assert max(runs, default=0) <= _LONGEST, f"{first} and {second} differ at {differing[:20]}"
     assert len(differing) <= _MOST, f"{first} and {second} differ in {len(differing)} bytes"
 
@@ -43,5 +48,7 @@ def _differing(one: Path, other: Path) -> Iterator[int]:
             against = second.read(_CHUNK)
             if chunk != against:
                 pairs = zip(chunk, against, strict=True)
-                yield from (offset + place for place, (left, right) in enumerate(pairs) if left != right)
+                yield from (
+                    offset + place for place, (left, right) in enumerate(pairs) if left != right
+                )
             offset += len(chunk)

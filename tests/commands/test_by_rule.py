@@ -34,15 +34,22 @@ def test_nothing_to_do_is_nothing_done(image: Path) -> None:
     assert expand(image, "50%", verb="plan").json()["result"] == "nochange"
 
 
-@pytest.mark.parametrize("option", ["--when-used", "--max-size", "--min-interval", "--keep-host-free"])
-def test_a_variable_that_was_never_set_is_no_rule_that_always_grows(image: Path, option: str) -> None:
+@pytest.mark.parametrize(
+    "option", ["--when-used", "--max-size", "--min-interval", "--keep-host-free"]
+)
+def test_a_variable_that_was_never_set_is_no_rule_that_always_grows(
+    image: Path, option: str
+) -> None:
     before = fingerprint(image)
     assert in_process("expand", image, "+100M", option, "", "--json").code == 2
     assert fingerprint(image) == before
 
 
 def test_it_grows_step_by_step_up_to_its_largest_size_and_no_further(image: Path) -> None:
-    sizes = [expand(image, "0.5%", "--max-size", "450M").json()["after"]["image"]["virtual_size"] for _ in range(4)]
+    sizes = [
+        expand(image, "0.5%", "--max-size", "450M").json()["after"]["image"]["virtual_size"]
+        for _ in range(4)
+    ]
     assert sizes == [356 * MiB, 450 * MiB, 450 * MiB, 450 * MiB]
 
 
@@ -75,7 +82,10 @@ def test_a_small_host_is_filled_up_to_its_share_and_no_further(image: Path, tmp_
     with small_file_system(tmp_path / "host", "ext4", 128 * MiB) as host:
         copy = host / "guest.qcow2"
         run("cp", "--sparse=always", image, copy)
-        assert expand(copy, "0.5%", "--keep-host-free", "20%").json()["error"]["id"] == "host-would-fill"
+        assert (
+            expand(copy, "0.5%", "--keep-host-free", "20%").json()["error"]["id"]
+            == "host-would-fill"
+        )
         assert expand(copy, "0.5%", "--keep-host-free", "2%").json()["result"] == "changed"
         before = fingerprint(copy)
         (host / "other").write_bytes(os.urandom(64 * MiB))
@@ -83,7 +93,10 @@ def test_a_small_host_is_filled_up_to_its_share_and_no_further(image: Path, tmp_
         assert (answer.code, answer.json()["error"]["id"]) == (3, "host-would-fill")
         assert fingerprint(copy) == before
         (host / "other").unlink()
-        assert expand(copy, "0.5%", "--keep-host-free", "2%", verb="plan").json()["result"] == "planned"
+        assert (
+            expand(copy, "0.5%", "--keep-host-free", "2%", verb="plan").json()["result"]
+            == "planned"
+        )
 
 
 def test_more_than_the_host_has_is_refused_by_rule_alone(small_disk: DiskMaker) -> None:
@@ -93,4 +106,7 @@ def test_more_than_the_host_has_is_refused_by_rule_alone(small_disk: DiskMaker) 
     more = f"+{space.f_bavail * space.f_frsize // GiB + 1}G"
     if in_process("plan", image, more, "--json").code != 0:
         pytest.skip("the host has more room than the small disk's file system can ever have")
-    assert in_process("plan", image, more, "--when-used", "0.5%", "--json").json()["error"]["id"] == "host-would-fill"
+    assert (
+        in_process("plan", image, more, "--when-used", "0.5%", "--json").json()["error"]["id"]
+        == "host-would-fill"
+    )

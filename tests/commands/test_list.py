@@ -38,7 +38,11 @@ def listed(*words: str | Path) -> list[dict[str, object]]:
 def test_a_folder_is_its_images_and_nothing_else(folder: Path) -> None:
     (folder / "notes.txt").write_text("hello")
     (folder / "no-suffix").write_bytes((folder / "one.qcow2").read_bytes())
-    assert [Path(str(disk["path"])).name for disk in listed(folder)] == ["no-suffix", "one.qcow2", "two.raw"]
+    assert [Path(str(disk["path"])).name for disk in listed(folder)] == [
+        "no-suffix",
+        "one.qcow2",
+        "two.raw",
+    ]
 
 
 def test_a_disk_is_what_show_says_of_it(folder: Path) -> None:
@@ -47,9 +51,14 @@ def test_a_disk_is_what_show_says_of_it(folder: Path) -> None:
     content = next(p["content"] for p in shown["partitions"] if p["name"] == "sda1")
     assert disk["fullest"] == disk["root"]
     assert disk["fullest"] | {"reserved": 0, "overhead": 0} == {  # type: ignore[operator]
-        "name": "sda1", "kind": "ext4", "size": content["size"], "used": content["used"], "source": "superblock",
-        "reserved": 0, "overhead": 0,
-    }  # fmt: skip
+        "name": "sda1",
+        "kind": "ext4",
+        "size": content["size"],
+        "used": content["used"],
+        "source": "superblock",
+        "reserved": 0,
+        "overhead": 0,
+    }
     assert (disk["virtual_size"], disk["format"], disk["table"]) == (256 * MiB, "qcow2", "mbr")
     assert [hinder["name"] for hinder in disk["hinders"]] == ["sda5"]  # type: ignore[attr-defined]
 
@@ -68,13 +77,18 @@ def test_an_unreadable_image_is_a_line_and_not_the_end(folder: Path) -> None:
 def test_a_pattern_is_for_no_folder(folder: Path) -> None:
     (folder / "lost+found").mkdir()
     (folder / "one.qcow2.growdisk").mkdir()
-    assert [Path(str(disk["path"])).name for disk in listed(f"{folder}/*")] == ["one.qcow2", "two.raw"]
+    assert [Path(str(disk["path"])).name for disk in listed(f"{folder}/*")] == [
+        "one.qcow2",
+        "two.raw",
+    ]
     (folder / "inner").mkdir()
     (folder / "inner/none").mkdir()
     assert in_process("list", f"{folder}/inner/*").code == 2
 
 
-def test_a_folder_that_cannot_be_read_is_a_line(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_cannot_be_read_is_a_line(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (folder / "closed").mkdir(mode=0)
     monkeypatch.chdir(folder)
     user = os.geteuid()
@@ -88,7 +102,10 @@ def test_a_folder_that_cannot_be_read_is_a_line(folder: Path, monkeypatch: pytes
 
 def test_a_name_without_a_letter_is_no_disk() -> None:
     answer = in_process("list", "", "--json")
-    assert (answer.code, "neither a regular file" in answer.json()["disks"][0]["error"]["why"]) == (3, True)
+    assert (answer.code, "neither a regular file" in answer.json()["disks"][0]["error"]["why"]) == (
+        3,
+        True,
+    )
 
 
 def test_where_nothing_can_be_read_the_exit_code_says_so(tmp_path: Path) -> None:
@@ -100,7 +117,9 @@ def test_sorted_and_filtered_by_fullness(folder: Path, small_disk: DiskMaker) ->
     by_fullness = [disk["fullness"] for disk in listed(folder, "--sort", "fullness")]
     assert by_fullness == sorted(by_fullness, reverse=True)  # type: ignore[type-var]
     threshold = f"{float(by_fullness[1]) + 0.1}%"  # type: ignore[arg-type]
-    assert [Path(str(disk["path"])).name for disk in listed(folder, "--above", threshold)] == ["tight.qcow2"]
+    assert [Path(str(disk["path"])).name for disk in listed(folder, "--above", threshold)] == [
+        "tight.qcow2"
+    ]
 
 
 def test_room_that_lies_idle_in_any_layer(folder: Path) -> None:
@@ -111,13 +130,27 @@ def test_room_that_lies_idle_in_any_layer(folder: Path) -> None:
 
 def test_a_file_system_smaller_than_its_partition_leaves_room_idle(small_disk: DiskMaker) -> None:
     image = small_disk("lag.qcow2", SmallDisk(filesystem_size=128 * MiB))
-    part = next(p for p in in_process("show", image, "--json").json()["partitions"] if p["name"] == "sda1")
+    part = next(
+        p for p in in_process("show", image, "--json").json()["partitions"] if p["name"] == "sda1"
+    )
     (disk,) = listed(image)
     assert int(str(disk["idle"])) >= part["size"] - 128 * MiB > 0
 
 
 def test_overlays_and_snapshots_and_a_kept_run_are_told(folder: Path) -> None:
-    run("qemu-img", "create", "-q", "-f", "qcow2", "-b", "two.raw", "-F", "raw", "over.qcow2", cwd=folder)
+    run(
+        "qemu-img",
+        "create",
+        "-q",
+        "-f",
+        "qcow2",
+        "-b",
+        "two.raw",
+        "-F",
+        "raw",
+        "over.qcow2",
+        cwd=folder,
+    )
     run("qemu-img", "snapshot", "-c", "before", folder / "one.qcow2")
     disks = {Path(str(disk["path"])).name: disk for disk in listed(folder)}
     assert [Path(str(path)).name for path in disks["two.raw"]["overlays"]] == ["over.qcow2"]  # type: ignore[attr-defined]
@@ -130,7 +163,9 @@ def test_overlays_and_snapshots_and_a_kept_run_are_told(folder: Path) -> None:
 
 def test_an_image_that_a_qemu_has_open_is_listed_as_in_use(folder: Path) -> None:
     words = ["qemu-io", "-f", "qcow2", folder / "one.qcow2"]
-    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+    with subprocess.Popen(
+        words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as holder:
         assert holder.stdin is not None and holder.stdout is not None
         try:
             holder.stdin.write("read 0 512\n")
@@ -161,7 +196,11 @@ def test_many_images_are_looked_at_by_several_processes(folder: Path, tmp_path: 
             many / f"{number:02}.{'qcow2' if number % 2 else 'raw'}",
         )
     done = subprocess.run(
-        [GROWDISK, "list", many, "--json"], env=environment(), capture_output=True, text=True, check=True
+        [GROWDISK, "list", many, "--json"],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=True,
     )
     disks = json.loads(done.stdout)["disks"]
     assert [Path(disk["path"]).stem for disk in disks] == [f"{number:02}" for number in range(40)]
@@ -175,8 +214,14 @@ def test_a_ctrl_c_while_the_processes_are_started_ends_the_list(folder: Path) ->
         "sys.exit(main(['list', *sys.argv[1:]]))"
     )
     many = [f"{folder}/{number}.raw" for number in range(40)]
-    done = subprocess.run([sys.executable, "-c", code, *many], env=environment(), capture_output=True, text=True)
-    assert (done.returncode, "stopped by Ctrl-C" in done.stderr, "Traceback" in done.stderr) == (130, True, False), done
+    done = subprocess.run(
+        [sys.executable, "-c", code, *many], env=environment(), capture_output=True, text=True
+    )
+    assert (done.returncode, "stopped by Ctrl-C" in done.stderr, "Traceback" in done.stderr) == (
+        130,
+        True,
+        False,
+    ), done
 
 
 def test_a_list_that_is_killed_says_nothing_of_its_processes(folder: Path, tmp_path: Path) -> None:
@@ -184,7 +229,9 @@ def test_a_list_that_is_killed_says_nothing_of_its_processes(folder: Path, tmp_p
     many.mkdir()
     for number in range(1000):
         (many / f"{number}.qcow2").hardlink_to(folder / "one.qcow2")
-    with subprocess.Popen([GROWDISK, "list", many], env=environment(), stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        [GROWDISK, "list", many], env=environment(), stderr=subprocess.PIPE, text=True
+    ) as process:
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
         while not children.read_text():
             assert process.poll() is None
@@ -194,7 +241,9 @@ def test_a_list_that_is_killed_says_nothing_of_its_processes(folder: Path, tmp_p
         assert process.stderr.read() == ""
 
 
-def test_the_processes_of_a_list_are_ended_and_nobody_else_is_asked_to_stop(folder: Path, tmp_path: Path) -> None:
+def test_the_processes_of_a_list_are_ended_and_nobody_else_is_asked_to_stop(
+    folder: Path, tmp_path: Path
+) -> None:
     """As in a playbook, where a signal asks the run to stop."""
     many = [f"{folder}/one.qcow2", *(f"{tmp_path}/{number}.raw" for number in range(40))]
     with SignalsStop(StopRequest()) as stop:

@@ -21,12 +21,16 @@ from tests.unit.cli.command import in_process
 HOSTILE = 'x"><script>alert(1)</script><img src=q onerror=alert(2)>.qcow2'.replace("/", "_")
 TEXT = ("text", "soft", "link", "calm", "tight", "full")
 USE = FileSystemUse("sda1", "ext4", 100, 95)
-FULL = DiskEntry("web", "web.qcow2", state="off", format="raw", virtual_size=100, file_systems=(USE,), root=USE)
+FULL = DiskEntry(
+    "web", "web.qcow2", state="off", format="raw", virtual_size=100, file_systems=(USE,), root=USE
+)
 _VOID = ("meta", "img", "br", "hr", "input", "link")
 
 
 class Page(HTMLParser):
-    """What a browser would see: which elements there are, with which attributes, and the texts in headings."""
+    """What a browser would see:
+    which elements there are, with which attributes, and the texts in headings.
+    """
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -59,15 +63,21 @@ def made(*words: str | Path, path: Path) -> Page:
     return Page(path.read_text())
 
 
-def test_the_page_has_each_disk_drawn_and_what_to_do_next(small_disk: DiskMaker, tmp_path: Path) -> None:
+def test_the_page_has_each_disk_drawn_and_what_to_do_next(
+    small_disk: DiskMaker, tmp_path: Path
+) -> None:
     image = small_disk()
     (tmp_path / "broken.qcow2").write_text("no image")
     page = made(image, tmp_path / "broken.qcow2", path=tmp_path / "disks.html")
     assert sorted(page.headings) == sorted([str(image), str(tmp_path / "broken.qcow2")])
     drawings = [attributes for attributes in page.named("div") if attributes.get("role") == "img"]
     assert len(drawings) == 1
-    assert "sda1 ext4" in str(drawings[0]["aria-label"]) and "swap" in str(drawings[0]["aria-label"])
-    assert f"growdisk image check {tmp_path / 'broken.qcow2'}" in (tmp_path / "disks.html").read_text()
+    assert "sda1 ext4" in str(drawings[0]["aria-label"]) and "swap" in str(
+        drawings[0]["aria-label"]
+    )
+    assert (
+        f"growdisk image check {tmp_path / 'broken.qcow2'}" in (tmp_path / "disks.html").read_text()
+    )
 
 
 def test_a_hostile_name_is_text_and_nothing_else(small_disk: DiskMaker, tmp_path: Path) -> None:
@@ -80,22 +90,49 @@ def test_a_hostile_name_is_text_and_nothing_else(small_disk: DiskMaker, tmp_path
 def test_what_a_guest_or_libvirt_calls_things_is_text_and_nothing_else() -> None:
     use = FileSystemUse(HOSTILE, HOSTILE, 100, 95, "agent")
     entry = DiskEntry(
-        HOSTILE, HOSTILE, HOSTILE, state="running", format="raw", virtual_size=100, file_systems=(use,), root=use,
-        hinders=(Hindrance(HOSTILE, HOSTILE, HOSTILE, (HOSTILE,)),), stretches=(Stretch(HOSTILE, 0, 100, HOSTILE),),
-        note=HOSTILE, error=None,
-    )  # fmt: skip
-    page = Page(text := rendered([entry, replace(entry, error={"what": HOSTILE, "why": HOSTILE})], datetime.now()))
+        HOSTILE,
+        HOSTILE,
+        HOSTILE,
+        state="running",
+        format="raw",
+        virtual_size=100,
+        file_systems=(use,),
+        root=use,
+        hinders=(Hindrance(HOSTILE, HOSTILE, HOSTILE, (HOSTILE,)),),
+        stretches=(Stretch(HOSTILE, 0, 100, HOSTILE),),
+        note=HOSTILE,
+        error=None,
+    )
+    page = Page(
+        text := rendered(
+            [entry, replace(entry, error={"what": HOSTILE, "why": HOSTILE})], datetime.now()
+        )
+    )
     assert page.headings == [HOSTILE, HOSTILE]
     assert len(page.named("script")) == 1 and page.named("img") == []
     assert "growdisk plan -d 'x" in html.unescape(text)
-    assert {attribute for _, found in page.elements for attribute in found if attribute.startswith("on")} == set()
+    assert {
+        attribute for _, found in page.elements for attribute in found if attribute.startswith("on")
+    } == set()
 
 
 def test_all_that_can_be_clicked_can_be_reached_by_keyboard() -> None:
-    """Real buttons and summaries, in the order of the page: a browser lets Tab, Enter and Space work on these."""
+    """Real buttons and summaries, in the order of the page:
+    a browser lets Tab, Enter and Space work on these.
+    """
     page = Page(text := rendered([FULL], datetime.now()))
-    assert [button["data-key"] for button in page.named("button")] == ["fullness", "name", "size", "idle"]
-    assert [button["aria-pressed"] for button in page.named("button")] == ["true", "false", "false", "false"]
+    assert [button["data-key"] for button in page.named("button")] == [
+        "fullness",
+        "name",
+        "size",
+        "idle",
+    ]
+    assert [button["aria-pressed"] for button in page.named("button")] == [
+        "true",
+        "false",
+        "false",
+        "false",
+    ]
     assert {button["type"] for button in page.named("button")} == {"button"}
     assert {f"data-{key['data-key']}" for key in page.named("button")} <= {
         attribute for item in page.named("li") for attribute in item
@@ -107,10 +144,14 @@ def test_all_that_can_be_clicked_can_be_reached_by_keyboard() -> None:
 
 @pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])
 def test_it_can_be_read_by_day_and_by_night(scheme: int) -> None:
-    """Contrast of all text is 4.5 to 1 at least, that of what is drawn 3 to 1 (WCAG 2.1, 1.4.3 and 1.4.11)."""
+    """Contrast of all text is 4.5 to 1 at least, that of what is drawn 3 to
+    1 (WCAG 2.1, 1.4.3 and 1.4.11).
+    """
     style = rendered([FULL], datetime.now()).partition("<style>")[2].partition("</style>")[0]
     colours = dict(re.findall(r"--(\w+): (#\w+)", style.split(":root")[scheme + 1]))
-    text = {name: [contrast(colours[name], colours[on]) for on in ("back", "card")] for name in TEXT}
+    text = {
+        name: [contrast(colours[name], colours[on]) for on in ("back", "card")] for name in TEXT
+    }
     assert {name: ratios for name, ratios in text.items() if min(ratios) < 4.5} == {}
     drawn = {name: contrast(colours[name], colours["free"]) for name in ("calm", "tight", "full")}
     assert {name: ratio for name, ratio in drawn.items() if ratio < 3} == {}
@@ -125,13 +166,20 @@ def contrast(one: str, other: str) -> float:
 def luminance(colour: str) -> float:
     digits = colour[1:] if len(colour) == 7 else "".join(2 * digit for digit in colour[1:])
     parts = [int(digits[at : at + 2], 16) / 255 for at in (0, 2, 4)]
-    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    red, green, blue = (
+        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts
+    )
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
 def test_the_page_asks_nobody_for_anything(small_disk: DiskMaker, tmp_path: Path) -> None:
     page = made(small_disk(), path=tmp_path / "disks.html")
-    outside = [(tag, name) for tag, found in page.elements for name in ("src", "href", "action") if name in found]
+    outside = [
+        (tag, name)
+        for tag, found in page.elements
+        for name in ("src", "href", "action")
+        if name in found
+    ]
     assert outside == [] and page.named("link") == []
     (policy,) = [str(meta["content"]) for meta in page.named("meta") if meta.get("http-equiv")]
     assert policy.startswith("default-src 'none'")

@@ -1,4 +1,6 @@
-"""Images that other images lie on: found by what those name, named, and not written to without consent."""
+"""Images that other images lie on:
+found by what those name, named, and not written to without consent.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,9 @@ def asked(verb: str, image: Path, *more: str) -> Answer:
     return in_process(*(words.get(word, word) for word in WRITING[verb]), *more)
 
 
-def overlay(base: Path, name: str, backing: str | None = None, backing_format: str = "qcow2") -> Path:
+def overlay(
+    base: Path, name: str, backing: str | None = None, backing_format: str = "qcow2"
+) -> Path:
     """An overlay beside the base, whose header has the name `backing`."""
     path = base.with_name(name)
     qemu_img("create", "-q", "-f", "qcow2", "-b", base, "-F", backing_format, path)
@@ -80,9 +84,12 @@ def spelled(base: Path) -> dict[str, str]:
         "absolute": str(base),
         "file:": f"file:{base}",
         "json": "json:" + json.dumps({"driver": "qcow2", "file": file}),
-        "json, flat": "json:" + json.dumps({"driver": "qcow2", "file.driver": "file", "file.filename": str(base)}),
+        "json, flat": "json:"
+        + json.dumps({"driver": "qcow2", "file.driver": "file", "file.filename": str(base)}),
         "json, through a filter": "json:"
-        + json.dumps({"driver": "throttle", "throttle-group": "g", "file": {"driver": "qcow2", "file": file}}),
+        + json.dumps(
+            {"driver": "throttle", "throttle-group": "g", "file": {"driver": "qcow2", "file": file}}
+        ),
     }
 
 
@@ -120,31 +127,74 @@ def test_overlay_of_an_overlay_counts_for_all_that_is_below(copied: Copier) -> N
     assert asked("write", top).code == 0
 
 
-@pytest.mark.parametrize("kind", ["raw base", "QED on it", "qcow on it", "version 2 on it", "2 MiB clusters"])
+@pytest.mark.parametrize(
+    "kind", ["raw base", "QED on it", "qcow on it", "version 2 on it", "2 MiB clusters"]
+)
 def test_other_kinds_of_images_lie_on_images_too(copied: Copier, kind: str) -> None:
     base = copied("guest.raw" if kind == "raw base" else "guest.qcow2")
     top, form = base.with_name("top"), {"QED on it": "qed", "qcow on it": "qcow"}.get(kind, "qcow2")
-    options = {"version 2 on it": ("-o", "compat=0.10"), "2 MiB clusters": ("-o", "cluster_size=2M")}.get(kind, ())
-    qemu_img("create", "-q", "-f", form, *options, "-b", base, "-F", "raw" if kind == "raw base" else "qcow2", top)
+    options = {
+        "version 2 on it": ("-o", "compat=0.10"),
+        "2 MiB clusters": ("-o", "cluster_size=2M"),
+    }.get(kind, ())
+    qemu_img(
+        "create",
+        "-q",
+        "-f",
+        form,
+        *options,
+        "-b",
+        base,
+        "-F",
+        "raw" if kind == "raw base" else "qcow2",
+        top,
+    )
     assert names_on(base) == ["top"]
     assert asked("expand", base).code == 3
 
 
-def test_linked_clone_of_proxmox_lies_in_the_folder_of_another_machine(copied: Copier, tmp_path: Path) -> None:
-    base, clone = tmp_path / "images/9000/base-9000-disk-0.qcow2", tmp_path / "images/101/vm-101-disk-0.qcow2"
+def test_linked_clone_of_proxmox_lies_in_the_folder_of_another_machine(
+    copied: Copier, tmp_path: Path
+) -> None:
+    base, clone = (
+        tmp_path / "images/9000/base-9000-disk-0.qcow2",
+        tmp_path / "images/101/vm-101-disk-0.qcow2",
+    )
     for image in (base, clone):
         image.parent.mkdir(parents=True)
     copied("guest.qcow2").rename(base)
-    run("qemu-img", "create", "-q", "-f", "qcow2", "-b", f"../9000/{base.name}", "-F", "qcow2", clone)
+    run(
+        "qemu-img",
+        "create",
+        "-q",
+        "-f",
+        "qcow2",
+        "-b",
+        f"../9000/{base.name}",
+        "-F",
+        "qcow2",
+        clone,
+    )
     assert names_on(base) == [clone.name]
     assert asked("expand", base).code == 3
     assert names_on(clone) == []
 
 
 @pytest.mark.parametrize("raw", ["on", "off"])
-def test_file_that_holds_the_data_of_an_image_is_not_written_to_past_it(tmp_path: Path, raw: str) -> None:
+def test_file_that_holds_the_data_of_an_image_is_not_written_to_past_it(
+    tmp_path: Path, raw: str
+) -> None:
     data = tmp_path / "data"
-    qemu_img("create", "-q", "-f", "qcow2", "-o", f"data_file={data},data_file_raw={raw}", tmp_path / "x.qcow2", "64M")
+    qemu_img(
+        "create",
+        "-q",
+        "-f",
+        "qcow2",
+        "-o",
+        f"data_file={data},data_file_raw={raw}",
+        tmp_path / "x.qcow2",
+        "64M",
+    )
     assert names_on(data) == ["x.qcow2"]
     answer = in_process("image", "resize", "-f", "raw", data, "+1M")
     assert (answer.code, "x.qcow2" in answer.err) == (3, True)
@@ -176,7 +226,9 @@ def test_merging_an_overlay_down_spoils_only_the_others(copied: Copier) -> None:
 @pytest.mark.parametrize("verb", ["rollback", "resume"])
 def test_overlay_that_was_put_on_a_run_hinders_its_end(copied: Copier, verb: str) -> None:
     base = copied("guest.qcow2")
-    run_on(base, keep=verb == "rollback", dies_at=None if verb == "rollback" else "rewrite-partitions")
+    run_on(
+        base, keep=verb == "rollback", dies_at=None if verb == "rollback" else "rewrite-partitions"
+    )
     overlay(base, "top.qcow2")
     answer = in_process(verb, base)
     assert (answer.code, "top.qcow2" in answer.err) == (3, True)
@@ -204,7 +256,9 @@ def test_info_names_what_lies_on_an_image_and_keeps_the_keys_of_qemu_img(copied:
     without = in_process("image", "info", base).out
     top = overlay(base, "top.qcow2")
     assert in_process("image", "info", base).out == f"{without}Images that lie on it:\n    {top}\n"
-    assert in_process("image", "info", base, "--json").json() == json.loads(qemu_img("info", "--output=json", base))
+    assert in_process("image", "info", base, "--json").json() == json.loads(
+        qemu_img("info", "--output=json", base)
+    )
 
 
 def test_folder_of_everything_else_hinders_nobody(copied: Copier) -> None:
@@ -226,7 +280,12 @@ def test_folder_of_everything_else_hinders_nobody(copied: Copier) -> None:
 
 def _image_naming(name: bytes) -> bytes:
     """The start of a qcow2 image whose backing file has this name."""
-    start = b"QFI\xfb" + (3).to_bytes(4, "big") + (512).to_bytes(8, "big") + len(name).to_bytes(4, "big")
+    start = (
+        b"QFI\xfb"
+        + (3).to_bytes(4, "big")
+        + (512).to_bytes(8, "big")
+        + len(name).to_bytes(4, "big")
+    )
     return start.ljust(512, b"\0") + name
 
 

@@ -67,8 +67,10 @@ def test_commands_that_are_printed_leave_the_line_alone(image: Path) -> None:
     """-x prints each external command on a line of its own, also on a terminal."""
     script = f"growdisk expand {shlex.quote(str(image))} +64M -x --yes"
     done = subprocess.run(
-        ["script", "-qec", script, "/dev/null"], capture_output=True, text=True, stdin=subprocess.DEVNULL,
-        env={"PATH": f"{Path(__import__('sys').executable).parent}:/usr/bin:/bin:/usr/sbin", "TERM": "xterm"},
+        ["script", "-qec", script, "/dev/null"], capture_output=True, text=True,
+        stdin=subprocess.DEVNULL,
+        env={"PATH": f"{Path(__import__('sys').executable).parent}:/usr/bin:/bin:/usr/sbin",
+            "TERM": "xterm"},
     )  # fmt: skip
     assert done.returncode == 0, done.stdout
     assert "\x1b[2K" not in done.stdout

@@ -1,4 +1,6 @@
-"""status, resume, rollback, commit: what they answer in each state of a run, and under every name of an image."""
+"""status, resume, rollback, commit:
+what they answer in each state of a run, and under every name of an image.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,15 @@ import pytest
 from growdisk.workflow.places import record_folder
 from tests.conftest import Copier
 from tests.oracle.qemu import qemu_check, qemu_img
-from tests.unit.cli.command import GUESTFS, NO_APPLIANCE, Answer, fingerprint, growdisk, in_process, run_folder
+from tests.unit.cli.command import (
+    GUESTFS,
+    NO_APPLIANCE,
+    Answer,
+    fingerprint,
+    growdisk,
+    in_process,
+    run_folder,
+)
 from tests.unit.cli.runs import run_on
 
 IMAGES = ("guest.qcow2", "guest.raw")
@@ -35,10 +45,16 @@ def test_kept_run_goes_back_step_by_step(copied: Copier, name: str) -> None:
     image, original = copied(name), copied(name, "original")
     run_on(image, keep=True)
     assert (status(image)["state"], status(image)["next"]) == ("kept", ["rollback", "commit"])
-    assert "nothing to do: all steps are done, and the way back is kept" in in_process("resume", image).out
+    assert (
+        "nothing to do: all steps are done, and the way back is kept"
+        in in_process("resume", image).out
+    )
 
     back = growdisk("rollback", image, "--to", "rewrite-partitions")
-    assert (back.code, back.out.startswith("undone: rewrite-partitions; growdisk resume does it again")) == (0, True)
+    assert (
+        back.code,
+        back.out.startswith("undone: rewrite-partitions; growdisk resume does it again"),
+    ) == (0, True)
     assert (status(image)["state"], status(image)["next"]) == ("unfinished", ["resume", "rollback"])
 
     back = in_process("rollback", image, "--json")
@@ -47,7 +63,9 @@ def test_kept_run_goes_back_step_by_step(copied: Copier, name: str) -> None:
     assert qemu_img("compare", image, original)
 
 
-@pytest.mark.parametrize("inside", [("--ssh", "root@nowhere"), ("--online", "agent"), ("--online", "auto")])
+@pytest.mark.parametrize(
+    "inside", [("--ssh", "root@nowhere"), ("--online", "agent"), ("--online", "auto")]
+)
 def test_a_guest_that_is_off_goes_the_offline_way_whatever_way_inside_is_named(
     copied: Copier, inside: tuple[str, ...]
 ) -> None:
@@ -100,7 +118,10 @@ def test_half_done_run_is_not_accepted(copied: Copier) -> None:
     image = copied("guest.qcow2")
     run_on(image, keep=True)
     answer = in_process("rollback", image, "--to", "grow-everything")
-    assert (answer.code, "its steps are: resize-image, rewrite-partitions" in answer.err) == (3, True)
+    assert (answer.code, "its steps are: resize-image, rewrite-partitions" in answer.err) == (
+        3,
+        True,
+    )
 
 
 def test_image_that_was_changed_since_is_left_alone(copied: Copier) -> None:
@@ -124,7 +145,9 @@ def test_words_of_an_unfinished_run(copied: Copier) -> None:
         "  resize-image        done       128.0 MiB -> 192.0 MiB",
         "  rewrite-partitions  pending    sda1 109.0 MiB -> 191.0 MiB; sda2 removed; sda5 removed",
     ]
-    assert lines[3:] == [f"next: growdisk {verb} {shlex.quote(str(image))}" for verb in ("resume", "rollback")]
+    assert lines[3:] == [
+        f"next: growdisk {verb} {shlex.quote(str(image))}" for verb in ("resume", "rollback")
+    ]
 
 
 def test_failed_run_says_what_why_and_what_to_do(copied: Copier) -> None:
@@ -153,7 +176,9 @@ def test_failed_run_as_a_document(copied: Copier) -> None:
 # --- names --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["my disk.qcow2", "größe – 大.qcow2", "a'b\"c.qcow2", "x" * 240 + ".qcow2"])
+@pytest.mark.parametrize(
+    "name", ["my disk.qcow2", "größe – 大.qcow2", "a'b\"c.qcow2", "x" * 240 + ".qcow2"]
+)
 def test_odd_names(copied: Copier, name: str) -> None:
     image = copied("guest.qcow2", name)
     run_on(image, keep=True)
@@ -208,7 +233,12 @@ def test_relative_path(copied: Copier, monkeypatch: pytest.MonkeyPatch, tmp_path
 
 @pytest.mark.parametrize(
     "words",
-    [("+64M", "--swap", "move"), ("--swap", "move", "+64M"), ("--swap=move", "+64M"), ("--swap", "move", "192M")],
+    [
+        ("+64M", "--swap", "move"),
+        ("--swap", "move", "+64M"),
+        ("--swap=move", "+64M"),
+        ("--swap", "move", "192M"),
+    ],
     ids=" ".join,
 )
 def test_size_may_stand_behind_options(classic: Path, words: tuple[str, ...]) -> None:
@@ -217,8 +247,12 @@ def test_size_may_stand_behind_options(classic: Path, words: tuple[str, ...]) ->
 
 
 @pytest.mark.parametrize("name", IMAGES)
-@pytest.mark.parametrize("plan", [b"", b"garbage", b"[]", b'{"run": 1}', b'{"run": "r", "steps": [1]}', None])
-def test_a_plan_that_cannot_be_read_is_told_and_changes_nothing(copied: Copier, name: str, plan: bytes | None) -> None:
+@pytest.mark.parametrize(
+    "plan", [b"", b"garbage", b"[]", b'{"run": 1}', b'{"run": "r", "steps": [1]}', None]
+)
+def test_a_plan_that_cannot_be_read_is_told_and_changes_nothing(
+    copied: Copier, name: str, plan: bytes | None
+) -> None:
     image = copied(name)
     run_on(image, keep=True)
     file, before = run_folder(image) / "plan.json", fingerprint(image)
@@ -231,7 +265,9 @@ def test_a_plan_that_cannot_be_read_is_told_and_changes_nothing(copied: Copier, 
         answer = in_process(verb, image, "--json")
         told = answer.json()["error"]["id"]
         assert answer.code == 3, answer
-        assert told == "record-unreadable" or (told == "run-without-folder" and image.suffix == ".qcow2")
+        assert told == "record-unreadable" or (
+            told == "run-without-folder" and image.suffix == ".qcow2"
+        )
         assert fingerprint(image) == before
 
 
@@ -249,14 +285,20 @@ def test_a_journal_that_is_no_file_is_told_and_waited_for_by_nobody(
         answer = growdisk(verb, image, "--json")
         told = answer.json()["error"]["id"]
         assert answer.code == 3, answer
-        assert told == "record-unreadable" or (told == "run-without-folder" and image.suffix == ".qcow2")
+        assert told == "record-unreadable" or (
+            told == "run-without-folder" and image.suffix == ".qcow2"
+        )
         assert fingerprint(image) == before
 
 
 @pytest.mark.parametrize("name", ["plan.json", "journal.jsonl", "image.json"])
 @pytest.mark.parametrize("kept", [0, 0.5, 0.9])
-def test_what_a_power_cut_has_left_of_a_record_hinders_nobody(copied: Copier, name: str, kept: float) -> None:
-    """A record is not flushed, and may be cut at any place: a finished run must not become an unfinished one."""
+def test_what_a_power_cut_has_left_of_a_record_hinders_nobody(
+    copied: Copier, name: str, kept: float
+) -> None:
+    """A record is not flushed, and may be cut at any place:
+    a finished run must not become an unfinished one.
+    """
     image = copied("guest.raw")
     assert in_process("expand", image, "+64M", "--json").json()["result"] == "changed"
     record = record_folder(image) / name

@@ -13,7 +13,9 @@ import pytest
 from tests.conftest import DiskMaker
 from tests.unit.cli.command import in_process
 
-SCHEMA = json.loads((Path(__file__).parents[2] / "growdisk/schema/growdisk-1.schema.json").read_text())
+SCHEMA = json.loads(
+    (Path(__file__).parents[2] / "growdisk/schema/growdisk-1.schema.json").read_text()
+)
 
 
 def assert_valid(document: Any, kind: str) -> None:
@@ -25,7 +27,9 @@ def assert_valid(document: Any, kind: str) -> None:
 @pytest.fixture
 def image(small_disk: DiskMaker) -> Path:
     image = small_disk()
-    image.with_name(f"{image.name}.rules").write_text(f"rules: [{{images: {image}, when_used: 0.5%}}]")
+    image.with_name(f"{image.name}.rules").write_text(
+        f"rules: [{{images: {image}, when_used: 0.5%}}]"
+    )
     return image
 
 
@@ -51,7 +55,9 @@ def test_the_schema_is_one() -> None:
         (("run", "expand-root", "-e", "target=IMAGE", "--check"), "run"),
     ],
 )
-def test_what_is_printed_is_what_the_schema_says(image: Path, words: tuple[str, ...], kind: str) -> None:
+def test_what_is_printed_is_what_the_schema_says(
+    image: Path, words: tuple[str, ...], kind: str
+) -> None:
     answer = in_process(*(word.replace("IMAGE", str(image)) for word in words), "--json")
     assert_valid(answer.json(), kind)
     jsonschema.validate(answer.json(), SCHEMA, cls=jsonschema.Draft202012Validator)
@@ -59,10 +65,14 @@ def test_what_is_printed_is_what_the_schema_says(image: Path, words: tuple[str, 
 
 def test_a_kept_run_and_its_ends(image: Path) -> None:
     for words, kind in (
-        (("expand", image, "+64M", "--keep-snapshots"), "result"), (("status", image), "status"),
-        (("expand", image, "+64M"), "refusal"), (("rollback", image), "result"), (("status", image), "status"),
-        (("expand", image), "result"), (("commit", image), "refusal"),
-    ):  # fmt: skip
+        (("expand", image, "+64M", "--keep-snapshots"), "result"),
+        (("status", image), "status"),
+        (("expand", image, "+64M"), "refusal"),
+        (("rollback", image), "result"),
+        (("status", image), "status"),
+        (("expand", image), "result"),
+        (("commit", image), "refusal"),
+    ):
         assert_valid(in_process(*words, "--json").json(), kind)
 
 

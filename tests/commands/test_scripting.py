@@ -1,4 +1,6 @@
-"""For scripts: stable ids and facts of errors, a schema version, events, a log line, a site's defaults."""
+"""For scripts: stable ids and facts of errors,
+a schema version, events, a log line, a site's defaults.
+"""
 
 from __future__ import annotations
 
@@ -18,13 +20,18 @@ def image(small_disk: DiskMaker) -> Path:
     return small_disk()
 
 
-# --- errors and documents ---------------------------------------------------------------------------
+# --- errors and documents -------------------------------------------------------------------------
 
 
 def test_an_error_has_an_id_and_its_facts(image: Path) -> None:
     error = in_process("plan", image, "+64M", "--partition", "9", "--json").json()["error"]
     assert error["id"] == "partition-not-found"
-    assert error["data"] == {"path": str(image), "wanted": "9", "present": "sda1, sda2, sda5", "option": "--partition"}
+    assert error["data"] == {
+        "path": str(image),
+        "wanted": "9",
+        "present": "sda1, sda2, sda5",
+        "option": "--partition",
+    }
     assert error["code"] == 3
 
 
@@ -44,7 +51,7 @@ def test_the_documents_of_qemu_img_have_its_keys_alone(image: Path) -> None:
     assert "schema" not in in_process("image", "info", image, "--json").json()
 
 
-# --- events -----------------------------------------------------------------------------------------
+# --- events ---------------------------------------------------------------------------------------
 
 
 def test_events_tell_each_step_as_it_begins_and_ends(image: Path) -> None:
@@ -52,12 +59,17 @@ def test_events_tell_each_step_as_it_begins_and_ends(image: Path) -> None:
     events = [json.loads(line) for line in answer.err.splitlines() if line.startswith("{")]
     steps = [step["name"] for step in answer.json()["steps"]]
     assert [event["step"] for event in events if event["event"] == "step-started"] == steps
-    assert [event["state"] for event in events if event["event"] == "step-ended"] == ["done"] * len(steps)
+    assert [event["state"] for event in events if event["event"] == "step-ended"] == ["done"] * len(
+        steps
+    )
     assert all(event["time"] > 1.7e9 for event in events)
 
 
 def test_events_go_to_a_descriptor_of_their_own(image: Path, tmp_path: Path) -> None:
-    command = f"{GROWDISK} image convert -c {image} {tmp_path / 'c.qcow2'} --events-fd 3 3>{tmp_path / 'events'}"
+    command = (
+        f"{GROWDISK} image convert -c {image} {tmp_path / 'c.qcow2'} --events-fd 3 "
+        f"3>{tmp_path / 'events'}"
+    )
     done = subprocess.run(command, shell=True, capture_output=True, text=True, env=environment())
     assert done.returncode == 0, done.stderr
     events = [json.loads(line) for line in (tmp_path / "events").read_text().splitlines()]
@@ -69,9 +81,11 @@ def test_a_reader_of_events_that_is_gone_ends_no_run(image: Path) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     with subprocess.Popen(
-        [GROWDISK, "expand", image, "+64M", "-q", "--events-fd", str(writing)], pass_fds=[writing],
-        env=environment(), stdout=subprocess.DEVNULL,
-    ) as process:  # fmt: skip
+        [GROWDISK, "expand", image, "+64M", "-q", "--events-fd", str(writing)],
+        pass_fds=[writing],
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+    ) as process:
         os.close(writing)
         assert process.wait() == 0
 
@@ -81,7 +95,7 @@ def test_a_descriptor_that_is_not_open_is_a_usage_error(image: Path) -> None:
     assert (answer.code, "it is not open" in answer.err) == (2, True)
 
 
-# --- the log ----------------------------------------------------------------------------------------
+# --- the log --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("option", ["-o", "--log"])
@@ -97,9 +111,14 @@ def test_the_log_gets_a_line_for_each_command(image: Path, tmp_path: Path, optio
 
 
 def test_the_options_that_verbs_call_o_stay_theirs(image: Path, tmp_path: Path) -> None:
-    assert in_process("image", "create", tmp_path / "new.qcow2", "1G", "-o", "cluster_size=4k").code == 0
+    assert (
+        in_process("image", "create", tmp_path / "new.qcow2", "1G", "-o", "cluster_size=4k").code
+        == 0
+    )
     assert in_process("script", image, "+64M", "-o", tmp_path / "scripts").code == 0
-    assert in_process("image", "info", tmp_path / "new.qcow2", "--json").json()["cluster-size"] == 4096
+    assert (
+        in_process("image", "info", tmp_path / "new.qcow2", "--json").json()["cluster-size"] == 4096
+    )
     assert (tmp_path / "scripts").is_dir()
 
 
@@ -111,9 +130,15 @@ def test_a_log_that_cannot_be_written_is_said(image: Path, tmp_path: Path) -> No
 @pytest.mark.parametrize("start", [b"QFI\xfb\0\0\0\3", bytes(512)])
 @pytest.mark.parametrize(
     "words",
-    [("show", "IMAGE", "--log", "DISK"), ("list", "IMAGE", "--html", "DISK"), ("watch", "RULES", "--metrics", "DISK")],
+    [
+        ("show", "IMAGE", "--log", "DISK"),
+        ("list", "IMAGE", "--html", "DISK"),
+        ("watch", "RULES", "--metrics", "DISK"),
+    ],
 )
-def test_a_report_never_goes_over_a_disk(image: Path, tmp_path: Path, words: tuple[str, ...], start: bytes) -> None:
+def test_a_report_never_goes_over_a_disk(
+    image: Path, tmp_path: Path, words: tuple[str, ...], start: bytes
+) -> None:
     disk, rules = tmp_path / "disk", tmp_path / "rules.yml"
     disk.write_bytes(start + b"disk")
     rules.write_text(f"- disks: {image}\n")
@@ -123,7 +148,7 @@ def test_a_report_never_goes_over_a_disk(image: Path, tmp_path: Path, words: tup
     assert disk.read_bytes() == start + b"disk"
 
 
-# --- a site's defaults ------------------------------------------------------------------------------
+# --- a site's defaults ----------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -133,15 +158,21 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return file
 
 
-def test_a_configured_default_holds_until_the_command_line_says_otherwise(image: Path, config: Path) -> None:
+def test_a_configured_default_holds_until_the_command_line_says_otherwise(
+    image: Path, config: Path
+) -> None:
     config.write_text('swap = "move"\nsnapshots = "overlay"\n')
     plan = in_process("plan", image, "+64M", "--json").json()
     assert (plan["given_up"], plan["snapshots"]) == ([], "overlay")
-    plan = in_process("plan", image, "+64M", "--json", "--swap", "drop", "--snapshots", "internal").json()
+    plan = in_process(
+        "plan", image, "+64M", "--json", "--swap", "drop", "--snapshots", "internal"
+    ).json()
     assert (len(plan["given_up"]), plan["snapshots"]) == (1, "internal")
 
 
-def test_a_configured_log_gives_way_to_the_command_line(image: Path, config: Path, tmp_path: Path) -> None:
+def test_a_configured_log_gives_way_to_the_command_line(
+    image: Path, config: Path, tmp_path: Path
+) -> None:
     config.write_text(f'log = "{tmp_path}/site"\n')
     in_process("--log", tmp_path / "mine", "plan", image, "+64M")
     assert [file.exists() for file in (tmp_path / "site", tmp_path / "mine")] == [False, True]
@@ -159,13 +190,17 @@ def test_a_configured_log_gives_way_to_the_command_line(image: Path, config: Pat
         ("swap =", "correct it, or move it away"),
     ],
 )
-def test_a_configuration_that_cannot_be_meant_is_named(image: Path, config: Path, text: str, told: str) -> None:
+def test_a_configuration_that_cannot_be_meant_is_named(
+    image: Path, config: Path, text: str, told: str
+) -> None:
     config.write_text(text)
     answer = in_process("plan", image, "+64M")
-    assert (answer.code, str(config) in answer.err, told in answer.err) == (2, True, True), answer.err
+    assert (answer.code, str(config) in answer.err, told in answer.err) == (2, True, True), (
+        answer.err
+    )
 
 
-# --- exit codes -------------------------------------------------------------------------------------
+# --- exit codes -----------------------------------------------------------------------------------
 
 
 def test_check_and_compare_have_the_exit_codes_of_qemu_img(image: Path, tmp_path: Path) -> None:
@@ -174,13 +209,17 @@ def test_check_and_compare_have_the_exit_codes_of_qemu_img(image: Path, tmp_path
     assert (missing.code, missing.json()["error"]["code"]) == (2, 2)
 
 
-@pytest.mark.parametrize("option", ["cluster_size=3k", "refcount_bits=7", "cluster_size=4M", "compat=2"])
+@pytest.mark.parametrize(
+    "option", ["cluster_size=3k", "refcount_bits=7", "cluster_size=4M", "compat=2"]
+)
 def test_an_option_that_cannot_be_meant_is_a_usage_error(tmp_path: Path, option: str) -> None:
     assert in_process("image", "create", tmp_path / "x.qcow2", "1G", "-o", option).code == 2
     assert not (tmp_path / "x.qcow2").exists()
 
 
-def test_an_output_in_a_folder_that_is_not_there_is_refused_by_name(image: Path, tmp_path: Path) -> None:
+def test_an_output_in_a_folder_that_is_not_there_is_refused_by_name(
+    image: Path, tmp_path: Path
+) -> None:
     answer = in_process("provision", image, tmp_path / "none/web.qcow2")
     assert answer.code == 3
     assert str(tmp_path / "none/web.qcow2") in answer.err

@@ -18,9 +18,14 @@ QUESTION = b"what shall become of it?"
 
 
 def on_a_terminal(*words: str | Path, answer: bytes) -> tuple[int, bytes]:
-    """growdisk with a terminal on all three streams; `answer` is typed when it asks. Exit code, and all it showed."""
+    """growdisk with a terminal on all three streams; `answer` is typed when it asks.
+
+    Exit code, and all it showed.
+    """
     main, sub = pty.openpty()
-    with subprocess.Popen([GROWDISK, *words], stdin=sub, stdout=sub, stderr=sub, env=environment()) as process:
+    with subprocess.Popen(
+        [GROWDISK, *words], stdin=sub, stdout=sub, stderr=sub, env=environment()
+    ) as process:
         os.close(sub)
         shown = b""
         answered = False
@@ -41,7 +46,9 @@ def image(small_disk: DiskMaker) -> Path:
     return small_disk("guest.raw", SmallDisk(image_format="raw"))
 
 
-@pytest.mark.parametrize(("answer", "partitions"), [(b"\n", 1), (b"drop\n", 1), (b"move\n", 3), (b"what\nmove\n", 3)])
+@pytest.mark.parametrize(
+    ("answer", "partitions"), [(b"\n", 1), (b"drop\n", 1), (b"move\n", 3), (b"what\nmove\n", 3)]
+)
 def test_the_answer_is_what_happens(image: Path, answer: bytes, partitions: int) -> None:
     code, shown = on_a_terminal("expand", image, "+64M", answer=answer)
     assert (code, shown.count(QUESTION)) == (0, 1 + answer.count(b"what")), shown

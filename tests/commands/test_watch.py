@@ -1,4 +1,6 @@
-"""growdisk watch on real disks: what is full grows, nothing twice, and one disk never stops the others."""
+"""growdisk watch on real disks:
+what is full grows, nothing twice, and one disk never stops the others.
+"""
 
 from __future__ import annotations
 
@@ -52,16 +54,25 @@ def test_rounds_grow_what_is_full_up_to_its_maximum_and_no_further(world: Path) 
     answers = [watch(world) for _ in range(4)]
     grown = [{Path(d["path"]).name: d for d in a.json()["disks"]}["full.qcow2"] for a in answers]
     assert [(disk["result"], disk["new_size"]) for disk in grown] == [
-        ("grown", 384 * MiB), ("grown", 450 * MiB), ("nothing", None), ("nothing", None),
-    ]  # fmt: skip
-    assert results(answers[0]) == {"full.qcow2": "grown", "broken.qcow2": "refused", "calm.raw": "nothing"}
+        ("grown", 384 * MiB),
+        ("grown", 450 * MiB),
+        ("nothing", None),
+        ("nothing", None),
+    ]
+    assert results(answers[0]) == {
+        "full.qcow2": "grown",
+        "broken.qcow2": "refused",
+        "calm.raw": "nothing",
+    }
     assert [answer.code for answer in answers] == [3] * 4  # of the broken one, which stops nobody
     assert fingerprint(world / "calm.raw") == calm
 
 
 def test_a_dry_run_touches_nothing(world: Path) -> None:
     before = fingerprint(world / "full.qcow2")
-    assert results(watch(world, "-n", "--metrics", world / "none.prom"))["full.qcow2"] == "would grow"
+    assert (
+        results(watch(world, "-n", "--metrics", world / "none.prom"))["full.qcow2"] == "would grow"
+    )
     assert fingerprint(world / "full.qcow2") == before
     assert not (world / "none.prom").exists()
 
@@ -78,7 +89,9 @@ def test_of_two_rounds_at_once_one_is_refused(world: Path) -> None:
     assert results(watch(world))["full.qcow2"] == "grown"
 
 
-def test_without_a_place_for_its_lock_there_is_no_round(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_place_for_its_lock_there_is_no_round(
+    world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("GROWDISK_STATE_DIR", "/proc/growdisk")
     answer = watch(world)
     assert (answer.code, answer.json()["error"]["id"]) == (3, "no-place-for-rounds")
@@ -89,7 +102,10 @@ def test_a_guest_whose_time_is_up_is_as_it_was(world: Path) -> None:
     (world / "rules.yml").write_text(RULES.replace("keep_host_free: 0%", "timeout: 0.01s"))
     answer = watch(world)
     assert (results(answer)["full.qcow2"], answer.code) == ("restored", 4)
-    assert in_process("status", world / "full.qcow2", "--json").json()["state"] in ("none", "undone")
+    assert in_process("status", world / "full.qcow2", "--json").json()["state"] in (
+        "none",
+        "undone",
+    )
 
 
 def test_the_metrics_appear_whole_and_can_be_read_by_others(world: Path) -> None:
@@ -97,7 +113,9 @@ def test_the_metrics_appear_whole_and_can_be_read_by_others(world: Path) -> None
     path = world / "growdisk.prom"
     assert path.stat().st_mode & 0o044 == 0o044
     families = {family.name: family for family in text_string_to_metric_families(path.read_text())}
-    sizes = {Path(s.labels["disk"]).name: s.value for s in families["growdisk_disk_size_bytes"].samples}
+    sizes = {
+        Path(s.labels["disk"]).name: s.value for s in families["growdisk_disk_size_bytes"].samples
+    }
     assert sizes == {"full.qcow2": 384 * MiB, "calm.raw": 256 * MiB}
     assert not list(world.glob("*.new"))
 
@@ -106,7 +124,11 @@ def test_metrics_that_cannot_be_written_hide_nothing_worse(world: Path) -> None:
     assert watch(world, "--metrics", "/dev/null").json()["error"]["id"] == "metrics-not-written"
     (world / "rules.yml").write_text(RULES.replace("keep_host_free: 0%", "timeout: 0.01s"))
     answer = watch(world, "--metrics", "/dev/null")
-    assert (answer.code, results(answer)["full.qcow2"], "no regular file" in answer.err) == (4, "restored", True)
+    assert (answer.code, results(answer)["full.qcow2"], "no regular file" in answer.err) == (
+        4,
+        "restored",
+        True,
+    )
 
 
 def test_a_full_host_is_told_and_the_exit_code_says_so(world: Path) -> None:
@@ -122,7 +144,9 @@ def test_what_one_disk_was_promised_is_not_free_for_the_next(world: Path) -> Non
     shutil.copy(world / "full.qcow2", world / "twin.qcow2")
     space = os.statvfs(world)
     step = space.f_bavail * space.f_frsize * 6 // 10 // MiB
-    (world / "rules.yml").write_text(RULES.replace("step: 50%", f"step: {step}M").replace("    max_size: 450M\n", ""))
+    (world / "rules.yml").write_text(
+        RULES.replace("step: 50%", f"step: {step}M").replace("    max_size: 450M\n", "")
+    )
     answer = watch(world, "-n")
     found = results(answer)
     assert sorted([found["full.qcow2"], found["twin.qcow2"]]) == ["refused", "would grow"]
@@ -150,7 +174,11 @@ def test_a_libvirt_that_does_not_answer_stops_no_image(world: Path) -> None:
     disks = {disk["name"].rpartition("/")[2]: disk for disk in answer.json()["disks"]}
     assert (answer.code, disks["full.qcow2"]["result"]) == (3, "grown")
     (silent,) = [disk for disk in disks.values() if not disk["path"]]
-    assert (silent["result"], silent["code"], "/nowhere" in silent["detail"]) == ("refused", 3, True)
+    assert (silent["result"], silent["code"], "/nowhere" in silent["detail"]) == (
+        "refused",
+        3,
+        True,
+    )
     assert "/nowhere" in (world / "growdisk.prom").read_text()
 
 
@@ -170,7 +198,9 @@ def test_where_libvirts_module_is_missing_images_are_dealt_with_all_the_same(
 
 def test_nothing_begins_in_the_quiet_hours(world: Path) -> None:
     before = fingerprint(world / "full.qcow2")
-    (world / "rules.yml").write_text(RULES.replace("keep_host_free: 0%", 'quiet_hours: "00:00-23:59"'))
+    (world / "rules.yml").write_text(
+        RULES.replace("keep_host_free: 0%", 'quiet_hours: "00:00-23:59"')
+    )
     if results(watch(world))["full.qcow2"] == "grown":  # the one minute that is not quiet
         return
     assert fingerprint(world / "full.qcow2") == before

@@ -1,4 +1,6 @@
-"""A file that is called qcow2 and does not begin so is not written to as if it were raw; nor is a header with lies."""
+"""A file that is called qcow2 and does not begin so is not written to as if it were raw;
+nor is a header with lies.
+"""
 
 from __future__ import annotations
 
@@ -31,12 +33,17 @@ WRITING = (
 def words(image: Path, line: tuple[str, ...]) -> list[str]:
     file = image.with_name("bytes")
     file.write_bytes(bytes(512))
-    return [{"IMAGE": str(image), "FILE": str(file), "NEW": str(image.with_name("new.qcow2"))}.get(w, w) for w in line]
+    return [
+        {"IMAGE": str(image), "FILE": str(file), "NEW": str(image.with_name("new.qcow2"))}.get(w, w)
+        for w in line
+    ]
 
 
 @pytest.mark.parametrize("line", WRITING, ids=lambda line: " ".join(line))
 @pytest.mark.parametrize("name", ["guest.qcow2", "GUEST.QCOW2"])
-def test_what_lost_its_header_is_not_taken_for_raw(copied: Copier, line: tuple[str, ...], name: str) -> None:
+def test_what_lost_its_header_is_not_taken_for_raw(
+    copied: Copier, line: tuple[str, ...], name: str
+) -> None:
     image = copied("guest.raw", name)
     before = fingerprint(image)
     answer = in_process(*words(image, line))
@@ -73,13 +80,22 @@ def test_end_of_the_extensions_that_reaches_out_of_the_header_is_corruption(
     image = tmp_path / "x.qcow2"
     qemu_img("create", "-q", "-f", "qcow2", tmp_path / "base.qcow2", "1M")
     qemu_img(
-        "create", "-q", "-f", "qcow2", *(("-b", tmp_path / "base.qcow2", "-F", "qcow2") if backed else ()), image, "1M"
+        "create",
+        "-q",
+        "-f",
+        "qcow2",
+        *(("-b", tmp_path / "base.qcow2", "-F", "qcow2") if backed else ()),
+        image,
+        "1M",
     )
     position = extensions_end(image)
     with image.open("r+b") as file:
         file.seek(position + 4)
         file.write(length.to_bytes(4, "big"))
-    assert subprocess.run(["qemu-img", "info", image], capture_output=True, check=False).returncode == 1
+    assert (
+        subprocess.run(["qemu-img", "info", image], capture_output=True, check=False).returncode
+        == 1
+    )
     before = fingerprint(image)
     for line in (("image", "check", "IMAGE"), *WRITING[:5]):
         answer = in_process(*words(image, line))
@@ -93,7 +109,9 @@ def test_end_of_the_extensions_with_data_inside_the_header_is_fine(tmp_path: Pat
     with image.open("r+b") as file:
         file.seek(extensions_end(image) + 4)
         file.write((16).to_bytes(4, "big"))
-    assert in_process("image", "info", image, "--json").json() == json.loads(qemu_img("info", "--output=json", image))
+    assert in_process("image", "info", image, "--json").json() == json.loads(
+        qemu_img("info", "--output=json", image)
+    )
 
 
 @pytest.mark.parametrize("size", ["+0", "+0G", "128M"])

@@ -1,4 +1,6 @@
-"""Every verb that writes sees a run of growdisk: the one recorded beside an image, and the one that it only carries."""
+"""Every verb that writes sees a run of growdisk:
+the one recorded beside an image, and the one that it only carries.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,9 @@ def asked(verb: str, image: Path) -> Answer:
     """The verb on the image; FILE is some bytes, SNAPSHOT one of the run's own."""
     file = image.with_name("bytes")
     file.write_bytes(os.urandom(4096))
-    names = [word for word in qemu_img("snapshot", "-l", image).split() if word.startswith("growdisk-")]
+    names = [
+        word for word in qemu_img("snapshot", "-l", image).split() if word.startswith("growdisk-")
+    ]
     words = {"IMAGE": str(image), "FILE": str(file), "SNAPSHOT": (*names, "none")[0]}
     return in_process(*(words.get(word, word) for word in WRITING[verb]))
 
@@ -52,7 +56,9 @@ def snapshots(image: Path) -> list[str]:
 
 @pytest.mark.parametrize("verb", WRITING)
 @pytest.mark.parametrize("state", ["unfinished", "kept"])
-def test_verb_that_writes_leaves_the_run_of_an_image_alone(copied: Copier, verb: str, state: str) -> None:
+def test_verb_that_writes_leaves_the_run_of_an_image_alone(
+    copied: Copier, verb: str, state: str
+) -> None:
     image = copied("guest.qcow2")
     run_on(image, keep=state == "kept", dies_at=None if state == "kept" else "rewrite-partitions")
     before = fingerprint(image)
@@ -84,16 +90,20 @@ def test_run_on_a_device_is_seen_by_verbs_that_write_there(
         run_on(device, dies_at="rewrite-partitions", size="")
         before = fingerprint(image)
         for words in (
-            ("write", device, "1M", source), ("convert", source, device), ("copy", source, device),
+            ("write", device, "1M", source),
+            ("convert", source, device),
+            ("copy", source, device),
             ("read", source, "0", "1M", device),
-        ):  # fmt: skip
+        ):
             answer = in_process("image", *words)
             assert (answer.code, fingerprint(image)) == (3, before), answer
             assert f"growdisk rollback {device}" in answer.err
         assert in_process("rollback", device).code == 0
 
 
-def test_run_on_a_data_file_is_seen_by_verbs_that_write_to_its_image(copied: Copier, tmp_path: Path) -> None:
+def test_run_on_a_data_file_is_seen_by_verbs_that_write_to_its_image(
+    copied: Copier, tmp_path: Path
+) -> None:
     data, image, patch = copied("guest.raw"), tmp_path / "image.qcow2", tmp_path / "bytes"
     create(image, data.stat().st_size, CreateOptions(data_file="empty", data_file_raw=True))
     (tmp_path / "empty").unlink()
@@ -101,7 +111,9 @@ def test_run_on_a_data_file_is_seen_by_verbs_that_write_to_its_image(copied: Cop
     patch.write_bytes(os.urandom(4096))
     run_on(data, dies_at="rewrite-partitions")
     before = fingerprint(data)
-    answer = in_process("image", "write", "--trust-references", "--overlays-may-break", image, "1M", patch)
+    answer = in_process(
+        "image", "write", "--trust-references", "--overlays-may-break", image, "1M", patch
+    )
     assert (answer.code, fingerprint(data)) == (3, before), answer
     assert "growdisk rollback" in answer.err
 
@@ -111,7 +123,8 @@ def test_repair_waits_for_the_run_as_well(copied: Copier) -> None:
     run_on(image, dies_at="rewrite-partitions")
     before = fingerprint(image)
     answer = in_process("image", "check", "-r", "all", image)
-    assert (answer.code, "still has an unfinished run" in answer.err) == (1, True)  # could not check
+    # could not check
+    assert (answer.code, "still has an unfinished run" in answer.err) == (1, True)
     assert fingerprint(image) == before
     assert in_process("image", "check", image).code == 0
 
@@ -133,7 +146,9 @@ def test_new_image_does_not_take_the_place_of_one_with_a_run(copied: Copier) -> 
 
 @pytest.mark.parametrize("keep", [False, True])
 @pytest.mark.parametrize("how", ["recorded", "carried"])
-def test_nothing_is_put_on_an_image_with_a_run(copied: Copier, tmp_path: Path, keep: bool, how: str) -> None:
+def test_nothing_is_put_on_an_image_with_a_run(
+    copied: Copier, tmp_path: Path, keep: bool, how: str
+) -> None:
     if how == "carried":
         image = travelled(copied, keep=keep)
     else:
@@ -144,10 +159,12 @@ def test_nothing_is_put_on_an_image_with_a_run(copied: Copier, tmp_path: Path, k
     assert in_process("image", "create", top, "1G").code == 0
     before = fingerprint(image), fingerprint(top)
     for words in (
-        ("image", "overlay", image, places / "new"), ("image", "create", "-b", image, places / "new"),
-        ("image", "rebase", "-b", image, top), ("image", "rebase", "-u", "-b", image, "-F", "qcow2", top),
+        ("image", "overlay", image, places / "new"),
+        ("image", "create", "-b", image, places / "new"),
+        ("image", "rebase", "-b", image, top),
+        ("image", "rebase", "-u", "-b", image, "-F", "qcow2", top),
         ("provision", image, places / "new", "--size", "2G"),
-    ):  # fmt: skip
+    ):
         answer = in_process(*words)
         assert (answer.code, "growdisk rollback" in answer.err) == (3, True), answer
     assert (fingerprint(image), fingerprint(top)) == before
@@ -174,7 +191,9 @@ def travelled(copied: Copier, *, keep: bool, how: str = "moved") -> Path:
 
 @pytest.mark.parametrize("verb", [*WRITING, "resume", "rollback", "status", "show"])
 @pytest.mark.parametrize("keep", [False, True])
-def test_run_that_an_image_only_carries_is_seen_by_every_verb(copied: Copier, verb: str, keep: bool) -> None:
+def test_run_that_an_image_only_carries_is_seen_by_every_verb(
+    copied: Copier, verb: str, keep: bool
+) -> None:
     image = travelled(copied, keep=keep)
     before = fingerprint(image)
     answer = asked(verb, image) if verb in WRITING else in_process(verb, image)
@@ -193,7 +212,9 @@ def test_status_of_a_carried_run_tells_programs_how_it_stands(copied: Copier, ke
     report = in_process("status", image, "--json").json()
     assert report["state"] == ("kept" if keep else "unfinished")
     assert report["next"] == ["rollback --force", "commit --force"]
-    assert [step["name"] for step in report["steps"]] == ["resize-image", "rewrite-partitions"][: 1 + keep]
+    assert [step["name"] for step in report["steps"]] == ["resize-image", "rewrite-partitions"][
+        : 1 + keep
+    ]
     assert in_process("show", image, "--json").json()["run"]["state"] == report["state"]
 
 
@@ -254,7 +275,12 @@ def test_snapshots_with_names_of_ones_own_are_nobodys_run(copied: Copier) -> Non
     for name in ("growdisk-before", "growdisk-play-20261128-101010-abcd-1", "growdisk-20261128"):
         qemu_img("snapshot", "-c", name, image)
     report = in_process("status", image, "--json").json()
-    assert (report["state"], report["run"], report["steps"], report["next"]) == ("none", None, [], [])
+    assert (report["state"], report["run"], report["steps"], report["next"]) == (
+        "none",
+        None,
+        [],
+        [],
+    )
     assert in_process("image", "resize", image, "+1M").code == 0
 
 
@@ -282,9 +308,15 @@ def test_status_of_a_run_that_is_going_on_names_process_and_step(copied: Copier)
     try:
         os.read(hears, 1)
         report = in_process("status", image, "--json").json()
-        assert (report["state"], report["pid"], report["step"]) == ("running", child, "rewrite-partitions")
+        assert (report["state"], report["pid"], report["step"]) == (
+            "running",
+            child,
+            "rewrite-partitions",
+        )
         assert (report["next"], report["run"] is None) == ([], False)
-        assert f"running (pid {child}, step 2/2 rewrite-partitions)" in in_process("status", image).out
+        assert (
+            f"running (pid {child}, step 2/2 rewrite-partitions)" in in_process("status", image).out
+        )
         assert f"(pid {child}) has it open" in in_process("image", "resize", image, "+1M").err
     finally:
         os.kill(child, 9)
@@ -297,7 +329,9 @@ def test_status_of_a_file_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     assert (answer.code, "No such file" in answer.err) == (3, True)
 
 
-def test_run_on_undo_files_survives_a_copy_that_keeps_the_times(copied: Copier, tmp_path: Path) -> None:
+def test_run_on_undo_files_survives_a_copy_that_keeps_the_times(
+    copied: Copier, tmp_path: Path
+) -> None:
     """rsync -a of image and folder: another inode, the same file."""
     image = copied("guest.raw")
     run_on(image, keep=True)
@@ -305,4 +339,6 @@ def test_run_on_undo_files_survives_a_copy_that_keeps_the_times(copied: Copier, 
     there.mkdir()
     subprocess.run(["cp", "-a", image, run_folder(image), there], check=True)
     assert in_process("rollback", there / image.name).code == 0
-    assert qemu_img("compare", "-f", "raw", "-F", "raw", there / image.name, copied("guest.raw", "original"))
+    assert qemu_img(
+        "compare", "-f", "raw", "-F", "raw", there / image.name, copied("guest.raw", "original")
+    )

@@ -20,7 +20,9 @@ KINDS = ("guestfs", "uml")
 
 
 @contextmanager
-def served(kind: str, device: RawFile) -> Iterator[tuple[NbdServer | FuseFolder, Callable[[], Appliance]]]:
+def served(
+    kind: str, device: RawFile
+) -> Iterator[tuple[NbdServer | FuseFolder, Callable[[], Appliance]]]:
     """Who serves `device`, and what launches the appliance on it."""
     need(kind)
     if kind == "uml":

@@ -1,4 +1,6 @@
-"""The real appliances on small disks served by us, judged by debugfs, e2fsck and their own kernels."""
+"""The real appliances on small disks served by us,
+judged by debugfs, e2fsck and their own kernels.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +55,18 @@ def tool(*argv: str | Path, **options: object) -> str:
 
 def make_ext4(image: Path, place: tuple[int, int], size: int, tree: Path | None = None) -> None:
     content = ["-d", tree] if tree else []
-    tool("mkfs.ext4", "-q", "-F", "-b", "4096", *content, "-E", f"offset={place[0] * MiB}", image, f"{size}M")
+    tool(
+        "mkfs.ext4",
+        "-q",
+        "-F",
+        "-b",
+        "4096",
+        *content,
+        "-E",
+        f"offset={place[0] * MiB}",
+        image,
+        f"{size}M",
+    )
 
 
 def make_tree(directory: Path) -> Path:
@@ -79,7 +92,9 @@ def image(tmp_path_factory: pytest.TempPathFactory, kind: str) -> Path:
     path = directory / "disk.raw"
     with path.open("wb") as file:
         file.truncate(802 * MiB)
-    table = "label: dos\n" + "".join(f"start={s * 2048}, size={n * 2048}, type=83\n" for s, n in (ROOT, SWAP, DAMAGED))
+    table = "label: dos\n" + "".join(
+        f"start={s * 2048}, size={n * 2048}, type=83\n" for s, n in (ROOT, SWAP, DAMAGED)
+    )
     tool("sfdisk", "-q", "--no-reread", path, input=table)
     make_ext4(path, ROOT, 300, make_tree(directory / "tree"))
     make_ext4(path, DAMAGED, 30)
@@ -110,26 +125,39 @@ def inode(image: Path, path: str) -> dict[str, str]:
     """What debugfs says of a file of the root file system, from the image itself."""
     where = f"{image}?offset={ROOT[0] * MiB}"
     stat = tool("debugfs", "-R", f"stat {path}", where)
-    found = {key: re.search(pattern, stat) for key, pattern in (
-        ("inode", r"Inode: (\d+)"), ("mode", r"Mode:\s+(\d+)"), ("owner", r"User:\s+(\d+)"), ("size", r"Size: (\d+)"),
-    )}  # fmt: skip
+    found = {
+        key: re.search(pattern, stat)
+        for key, pattern in (
+            ("inode", r"Inode: (\d+)"),
+            ("mode", r"Mode:\s+(\d+)"),
+            ("owner", r"User:\s+(\d+)"),
+            ("size", r"Size: (\d+)"),
+        )
+    }
     values = {key: match[1] for key, match in found.items() if match}
     return values | {"xattrs": tool("debugfs", "-R", f"ea_list {path}", where)}
 
 
 def children() -> list[str]:
     """Commands of our running children."""
-    listed = subprocess.run(["ps", "-o", "args=", "--ppid", str(os.getpid())], text=True, stdout=subprocess.PIPE).stdout
+    listed = subprocess.run(
+        ["ps", "-o", "args=", "--ppid", str(os.getpid())], text=True, stdout=subprocess.PIPE
+    ).stdout
     return [line for line in listed.splitlines() if "defunct" not in line]
 
 
 def test_its_kernel_sees_the_partitions_and_a_new_table_after_reread(rig: Rig) -> None:
-    expected = [(f"sda{n}", s * MiB, size * MiB) for n, (s, size) in enumerate((ROOT, SWAP, DAMAGED), 1)]
+    expected = [
+        (f"sda{n}", s * MiB, size * MiB) for n, (s, size) in enumerate((ROOT, SWAP, DAMAGED), 1)
+    ]
     assert rig.appliance.kernel_partitions() == expected
     assert rig.appliance.disk_size() == 802 * MiB
     with quiesced(rig) as device:  # the engine writes, behind the appliance's back
         sector = device.read(0, 512)
-        device.write(446 + 16 * 3, b"\0\0\0\0\x83\0\0\0" + ((800 * 2048).to_bytes(4, "little")) + b"\0\x08\0\0")
+        device.write(
+            446 + 16 * 3,
+            b"\0\0\0\0\x83\0\0\0" + ((800 * 2048).to_bytes(4, "little")) + b"\0\x08\0\0",
+        )
     rig.appliance.reread()
     assert rig.appliance.kernel_partitions()[3] == ("sda4", 800 * MiB, MiB)
     with quiesced(rig) as device:
@@ -202,7 +230,9 @@ def test_a_file_that_its_file_system_cannot_shift_is_rewritten_in_place(rig: Rig
             guest.read("/etc/no-such-file")
 
 
-def test_a_full_host_disk_fails_the_work_instead_of_stopping_the_appliance(tmp_path: Path, kind: str) -> None:
+def test_a_full_host_disk_fails_the_work_instead_of_stopping_the_appliance(
+    tmp_path: Path, kind: str
+) -> None:
     class FullDisk(RawFile):
         full = False
 
@@ -231,21 +261,28 @@ def hypervisor(directory: Path, monkeypatch: pytest.MonkeyPatch, when_run: str) 
     """A qemu that answers questions, and does `when_run` when it is to boot the appliance."""
     script = directory / "qemu"
     script.write_text(
-        f'#!/bin/sh\ncase "$*" in *guestfsd.sock*) {when_run} ;; esac\nexec /usr/bin/qemu-system-x86_64 "$@"\n'
+        f'#!/bin/sh\ncase "$*" in *guestfsd.sock*) {when_run} ;; esac\nexec '
+        '/usr/bin/qemu-system-x86_64 "$@"\n'
     )
     script.chmod(0o755)
     monkeypatch.setenv("LIBGUESTFS_HV", str(script))
 
 
-def test_an_appliance_that_does_not_start_says_what_qemu_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    hypervisor(tmp_path, monkeypatch, "echo 'qemu-system-x86_64: cannot allocate memory' >&2; exit 1")
+def test_an_appliance_that_does_not_start_says_what_qemu_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hypervisor(
+        tmp_path, monkeypatch, "echo 'qemu-system-x86_64: cannot allocate memory' >&2; exit 1"
+    )
     device = RawFile.create(tmp_path / "disk.raw", MiB)
     with serve(device) as server, pytest.raises(ApplianceFailed, match="cannot allocate memory"):
         launch(server.socket_path, accelerator=accelerator())
     device.close()
 
 
-def test_an_appliance_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_appliance_that_hangs_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     hypervisor(tmp_path, monkeypatch, 'exec sh -c "while :; do sleep 1; done" "$@"')
     device = RawFile.create(tmp_path / "disk.raw", MiB)
     started = time.monotonic()
@@ -256,12 +293,16 @@ def test_an_appliance_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest
 
 
 def test_what_a_killed_qemu_leaves_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """QEMU unlinks its file for the appliance's writes at once, but may die before; this one does."""
+    """QEMU unlinks its file for the appliance's writes at once,
+    but may die before; this one does.
+    """
     left = tmp_path / "left"
     left.mkdir()
     monkeypatch.setenv("TMPDIR", str(left))
     monkeypatch.setenv("LIBGUESTFS_CACHEDIR", "/var/tmp")
-    hypervisor(tmp_path, monkeypatch, f'mktemp -p "$TMPDIR" vl.XXXXXX > {tmp_path}/made; kill -9 $$')
+    hypervisor(
+        tmp_path, monkeypatch, f'mktemp -p "$TMPDIR" vl.XXXXXX > {tmp_path}/made; kill -9 $$'
+    )
     device = RawFile.create(tmp_path / "disk.raw", MiB)
     with serve(device) as server, pytest.raises(ApplianceFailed):
         launch(server.socket_path, accelerator=accelerator())

@@ -1,6 +1,8 @@
-"""Every backend does the same work on the same disks: what comes out is compared file by file, table by table.
+"""Every backend does the same work on the same disks:
+what comes out is compared file by file, table by table.
 
-First the hands alone, on one disk with an ext file system of every make; then whole runs on every layout.
+First the hands alone, on one disk with an ext file system of every make; then whole runs on every
+layout.
 """
 
 from __future__ import annotations
@@ -41,7 +43,13 @@ __all__ = ["host"]
 NAMES = ("direct", *KINDS)
 UUID = "3f9a2c1e-5b7d-4c88-9a10-0c2d4e6f8a1b"
 ROOM, MADE, GROWN, SWAP_FILE = 64 * MiB, 40 * MiB, 60 * MiB, 4 * MiB
-NAMED = ("/etc/fstab", "/etc/initramfs-tools/conf.d/resume", "/boot/initrd.img-6.1", "/swapfile", "/")
+NAMED = (
+    "/etc/fstab",
+    "/etc/initramfs-tools/conf.d/resume",
+    "/boot/initrd.img-6.1",
+    "/swapfile",
+    "/",
+)
 ZOO = {
     "ext4": ("-t", "ext4"),
     "ext4 with blocks of 1 KiB": ("-t", "ext4", "-b", "1024"),
@@ -92,7 +100,9 @@ def zoo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     image, files = folder / "zoo.raw", tree(folder / "tree")
     with image.open("wb") as file:
         file.truncate((len(ZOO) + 1) * ROOM)
-    lines = [f"start={number * ROOM // 512}, size={ROOM // 512}, type=L" for number in range(1, len(ZOO))]
+    lines = [
+        f"start={number * ROOM // 512}, size={ROOM // 512}, type=L" for number in range(1, len(ZOO))
+    ]
     lines.append(f"start={len(ZOO) * ROOM // 512}, type=L")
     run("sfdisk", "-q", "--no-reread", image, stdin="\n".join(["label: gpt", *lines, ""]))
     for number, options in enumerate(ZOO.values(), 1):
@@ -138,7 +148,10 @@ def outcomes(name: str, image: Path) -> tuple[list[KernelPartition], dict[str, O
         partitions = backend.kernel_partitions()
         said = {kind: work_on(backend, f"/dev/sda{number}") for number, kind in enumerate(ZOO, 1)}
     device.close()
-    return partitions, {kind: Outcome(*said[kind], *_seen(image, number * ROOM)) for number, kind in enumerate(ZOO, 1)}
+    return partitions, {
+        kind: Outcome(*said[kind], *_seen(image, number * ROOM))
+        for number, kind in enumerate(ZOO, 1)
+    }
 
 
 def _seen(image: Path, offset: int) -> tuple[str, Manifest]:
@@ -149,9 +162,16 @@ def _seen(image: Path, offset: int) -> tuple[str, Manifest]:
 
 
 def _timeless(path: str, facts: FileFacts) -> FileFacts:
-    """What is repaired has the time of the repair. A label may end with a zero byte: to a kernel it is the same."""
-    facts = replace(facts, xattrs=tuple((name, value.removesuffix("00")) for name, value in facts.xattrs))
-    return replace(facts, mtime=0) if path in NAMED or path.startswith("/boot/initrd.img") else facts
+    """What is repaired has the time of the repair.
+
+    A label may end with a zero byte: to a kernel it is the same.
+    """
+    facts = replace(
+        facts, xattrs=tuple((name, value.removesuffix("00")) for name, value in facts.xattrs)
+    )
+    return (
+        replace(facts, mtime=0) if path in NAMED or path.startswith("/boot/initrd.img") else facts
+    )
 
 
 @pytest.fixture(scope="module")
@@ -185,7 +205,9 @@ def test_the_same_file_system_comes_out(results: dict[str, tuple], kind: str) ->
         assert direct.blocks == guestfs.blocks
         assert differences(guestfs.files, direct.files) == []
         assert direct.files["/swapfile"].mode == 0o100600
-        assert direct.files["/swapfile"].xattrs == (("security.selinux", b"system_u:object_r:swapfile_t:s0".hex()),)
+        assert direct.files["/swapfile"].xattrs == (
+            ("security.selinux", b"system_u:object_r:swapfile_t:s0".hex()),
+        )
 
 
 # --- whole runs ---------------------------------------------------------------------------------
@@ -201,11 +223,15 @@ RUNS = (
 )
 
 
-@pytest.mark.parametrize(("layout", "kind", "words"), RUNS, ids=lambda value: str(getattr(value, "value", "")))
+@pytest.mark.parametrize(
+    ("layout", "kind", "words"), RUNS, ids=lambda value: str(getattr(value, "value", ""))
+)
 def test_whole_runs_leave_the_same_disk(
     small_disk: DiskMaker, host: Host, layout: Layout, kind: str, words: tuple[str, ...]
 ) -> None:
-    made = small_disk(f"made.{kind}", SmallDisk(layout, size=128 * MiB, swap_size=16 * MiB, image_format=kind))
+    made = small_disk(
+        f"made.{kind}", SmallDisk(layout, size=128 * MiB, swap_size=16 * MiB, image_format=kind)
+    )
     images = {name: made.with_name(f"{name}.{kind}") for name in NAMES}
     answers = {}
     for name, image in images.items():
@@ -215,7 +241,9 @@ def test_whole_runs_leave_the_same_disk(
         assert (answers[name].code, answers[name].result) == (0, "changed"), answers[name]
         assert answers[name].document["backend"] == name
         assert_sound(image)
-    steps = [[(s["name"], s["state"]) for s in answer.document["steps"]] for answer in answers.values()]
+    steps = [
+        [(s["name"], s["state"]) for s in answer.document["steps"]] for answer in answers.values()
+    ]
     assert steps[0] == steps[1] == steps[2]
     host.assert_quiet()
     number = 2 if layout is Layout.SWAP_FIRST else 1
@@ -224,7 +252,11 @@ def test_whole_runs_leave_the_same_disk(
     assert uml == guestfs
 
 
-DEEPER = {"lvm": ("grow-pv", ()), "luks1": ("grow-luks", ("--key-file",)), "luks2": ("grow-luks", ("--key-file",))}
+DEEPER = {
+    "lvm": ("grow-pv", ()),
+    "luks1": ("grow-luks", ("--key-file",)),
+    "luks2": ("grow-luks", ("--key-file",)),
+}
 
 
 @pytest.mark.parametrize("name", DEEPER)
@@ -243,11 +275,16 @@ def test_what_lies_in_volumes_and_containers_is_refused_by_direct_and_given_to_a
     host.backend = "auto"
     chosen = host.growdisk("plan", image, "+256M", *options)
     kernel = "guestfs" if kernel_obstacle() else "uml"
-    assert (chosen.document["backend"], chosen.document["backend_reason"]) == (kernel, f"{step} needs a kernel")
+    assert (chosen.document["backend"], chosen.document["backend_reason"]) == (
+        kernel,
+        f"{step} needs a kernel",
+    )
     assert step in [planned["name"] for planned in chosen.document["steps"]]
 
 
-def test_a_closed_container_gets_the_same_larger_partition_from_both(tmp_path: Path, host: Host) -> None:
+def test_a_closed_container_gets_the_same_larger_partition_from_both(
+    tmp_path: Path, host: Host
+) -> None:
     need("direct")
     seen = []
     for name in ("direct", "guestfs"):
@@ -256,7 +293,9 @@ def test_a_closed_container_gets_the_same_larger_partition_from_both(tmp_path: P
         image, _ = _layered(folder, "luks2")
         host.backend = name
         answer = host.growdisk("expand", image, "+200M", "--partition", "2")
-        assert (answer.code, answer.result, answer.document["backend"]) == (0, "changed", name), answer
+        assert (answer.code, answer.result, answer.document["backend"]) == (0, "changed", name), (
+            answer
+        )
         assert_sound(image)
         with as_raw(image, "qcow2") as raw:
             assert "No problems found" in run("sgdisk", "-v", raw)
@@ -275,14 +314,19 @@ def _layered(folder: Path, name: str) -> tuple[Path, Path]:
 
 
 def _disk(image: Path, layout: Layout, number: int) -> tuple[object, ...]:
-    """The table, what blkid finds in each partition, the bytes before the first one, and the files of the root."""
+    """The table, what blkid finds in each partition,
+    the bytes before the first one, and the files of the root.
+    """
     with as_raw(image, image_format(image)) as raw:
         if layout is Layout.NO_TABLE:
             blocks, files = _seen(raw, 0)
             return blocks, files
         table = run("sfdisk", "-d", raw).replace(str(raw), "disk")
         starts = {int(n): int(s) * 512 for n, s in re.findall(r"disk(\d+) : start=\s*(\d+)", table)}
-        found = [run("blkid", "-p", "-O", str(start), "-o", "export", raw) for start in _blkable(raw, starts)]
+        found = [
+            run("blkid", "-p", "-O", str(start), "-o", "export", raw)
+            for start in _blkable(raw, starts)
+        ]
         found = [text.replace(str(raw), "disk") for text in found]
         with raw.open("rb") as file:
             head = file.read(min(starts.values()))

@@ -1,4 +1,6 @@
-"""What a hostile file system meets that has taken over the tool which reads it; and file systems that lie."""
+"""What a hostile file system meets that has taken over the tool which reads it;
+and file systems that lie.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,8 @@ from tests.guests.tools import run
 from tests.unit.cli.command import in_process
 
 PLACE, SWAP = ByteRange(MiB, 33 * MiB), ByteRange(33 * MiB, 40 * MiB)
-_METADATA = 1 * MiB  # of the 32 MiB, the beginning: superblock, descriptors, bitmaps, inodes, first directories
+# of the 32 MiB, the beginning: superblock, descriptors, bitmaps, inodes, first directories
+_METADATA = 1 * MiB
 _LONGEST = 60.0  # seconds; each takes half of one
 
 
@@ -56,12 +59,18 @@ def test_what_is_just_being_mounted_is_not_unmounted_by_another_growdisk(
     def another_comes_first(file: IO[str], operation: int) -> None:
         if not operation & fcntl.LOCK_NB:  # those are others' folders
             monkeypatch.setattr(fcntl, "flock", lock)
-            with closing(RawFile.create(tmp_path / "other.raw", MiB)) as other, mounted({"disk": other}):
+            with (
+                closing(RawFile.create(tmp_path / "other.raw", MiB)) as other,
+                mounted({"disk": other}),
+            ):
                 pass
         lock(file, operation)
 
     monkeypatch.setattr(fcntl, "flock", another_comes_first)
-    with closing(RawFile.create(tmp_path / "disk.raw", MiB)) as device, mounted({"disk": device}) as (place, _):
+    with (
+        closing(RawFile.create(tmp_path / "disk.raw", MiB)) as device,
+        mounted({"disk": device}) as (place, _),
+    ):
         assert (place / "disk").stat().st_size == MiB
         assert (place.parent / "alive").exists()
 
@@ -91,11 +100,18 @@ def test_what_is_just_being_mounted_is_not_unmounted_by_another_growdisk(
 )  # fmt: skip
 def test_a_tool_gets_at_nothing_but_its_file(shown: Path, attempt: str) -> None:
     with pytest.raises(ToolFailed):
-        run_confined(["bash", "-e", "-o", "pipefail", "-c", attempt], shown, writable=True, seconds=60)
+        run_confined(
+            ["bash", "-e", "-o", "pipefail", "-c", attempt], shown, writable=True, seconds=60
+        )
 
 
 def test_a_tool_writes_to_its_file_only_where_it_may(shown: Path) -> None:
-    run_confined(["sh", "-c", "echo here > /disk.new || echo here 1<> /disk"], shown, writable=True, seconds=60)
+    run_confined(
+        ["sh", "-c", "echo here > /disk.new || echo here 1<> /disk"],
+        shown,
+        writable=True,
+        seconds=60,
+    )
     assert shown.read_bytes()[:5] == b"here\n"
     with pytest.raises(ToolFailed):
         run_confined(["sh", "-c", "echo gone 1<> /disk"], shown, writable=False, seconds=60)
@@ -156,7 +172,9 @@ def test_a_tool_that_hangs_is_ended_with_all_that_it_started(shown: Path) -> Non
 
 
 def test_a_tool_that_is_killed_while_its_walls_are_built_leaves_nobody_behind(shown: Path) -> None:
-    """bwrap's child waits for its parent at first, and does not yet die with it: one in ten attempts used to hang."""
+    """bwrap's child waits for its parent at first, and does not yet die with it:
+    one in ten attempts used to hang.
+    """
     chance = random.Random(0)
     for _ in range(60):
         tool = threading.Thread(target=_run_long, args=(shown,))
@@ -174,7 +192,9 @@ def _run_long(shown: Path) -> None:
         run_confined(["sleep", "4321"], shown, writable=True)
 
 
-def test_a_tool_in_an_endless_loop_is_ended_by_its_own_work_and_not_by_the_clock(shown: Path) -> None:
+def test_a_tool_in_an_endless_loop_is_ended_by_its_own_work_and_not_by_the_clock(
+    shown: Path,
+) -> None:
     with pytest.raises(ToolTimedOut, match="without an end"):
         run_confined(["sh", "-c", "while :; do :; done"], shown, writable=True, work=1)
 
@@ -186,7 +206,9 @@ def test_what_was_killed_with_its_keeper_is_unmounted_by_the_next_run(tmp_path: 
         "with mounted({'disk': RawFile.create(Path(sys.argv[1]) / 'x', 4096)}) as (place, _):\n"
         "    print(place, flush=True); time.sleep(600)"
     )
-    process = subprocess.Popen([sys.executable, "-c", script, tmp_path], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, tmp_path], stdout=subprocess.PIPE, text=True
+    )
     assert process.stdout is not None
     place = process.stdout.readline().strip()
     for child in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
@@ -204,17 +226,22 @@ def test_what_was_killed_with_its_keeper_is_unmounted_by_the_next_run(tmp_path: 
 def test_whoever_works_in_the_folder_of_a_killed_growdisk_dies_with_all_children_it_has_meanwhile(
     tmp_path: Path,
 ) -> None:
-    """Each of the workers has a child every few milliseconds, as bwrap has one when it builds its walls."""
+    """Each of the workers has a child every few milliseconds,
+    as bwrap has one when it builds its walls.
+    """
     worker = "import os, sys, time\nwhile os.fork():\n    time.sleep(0.002)\ntime.sleep(60)"
     script = (
-        "import os, subprocess, sys; from pathlib import Path; from growdisk.block.raw import RawFile\n"
+        "import os, subprocess, sys; from pathlib import Path; from growdisk.block.raw import "
+        "RawFile\n"
         "from growdisk.host.fuse_mount import mounted\n"
         "with mounted({'disk': RawFile.create(Path(sys.argv[1]) / 'x', 4096)}) as (place, _):\n"
         f"    words = [sys.executable, '-c', {worker!r}, f'{{place}}/disk']\n"
         "    for _ in range(3): subprocess.Popen(words, stdout=subprocess.DEVNULL)\n"
         "    print(place, flush=True); os.kill(os.getpid(), 9)"
     )
-    done = subprocess.run([sys.executable, "-c", script, tmp_path], stdout=subprocess.PIPE, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", script, tmp_path], stdout=subprocess.PIPE, text=True, check=False
+    )
     place = done.stdout.strip()
     until = time.monotonic() + _LONGEST
     while f" {place} " in Path("/proc/self/mounts").read_text():
@@ -250,9 +277,20 @@ def honest(tmp_path_factory: pytest.TempPathFactory) -> Path:
     script = "label: dos\nstart=2048, size=65536, type=83\nstart=67584, size=14336, type=82\n"
     run("sfdisk", "-q", "--no-reread", image, stdin=script)
     run(
-        "mke2fs", "-q", "-F", "-t", "ext4", "-O", "^metadata_csum,^resize_inode,^has_journal", "-d", files,
-        "-E", f"root_owner=0:0,offset={PLACE.start}", image, f"{PLACE.length >> 10}k",
-    )  # fmt: skip
+        "mke2fs",
+        "-q",
+        "-F",
+        "-t",
+        "ext4",
+        "-O",
+        "^metadata_csum,^resize_inode,^has_journal",
+        "-d",
+        files,
+        "-E",
+        f"root_owner=0:0,offset={PLACE.start}",
+        image,
+        f"{PLACE.length >> 10}k",
+    )
     make_swap(image, SWAP, uuid="5e1f0c1d-0000-4000-8000-0000000000aa")
     return image
 
@@ -266,7 +304,8 @@ def test_the_honest_one_is_served(honest: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("seed", "backend"), [*((seed, "direct") for seed in range(24)), *((s, "uml") for s in range(6))]
+    ("seed", "backend"),
+    [*((seed, "direct") for seed in range(24)), *((s, "uml") for s in range(6))],
 )
 def test_a_file_system_that_lies_is_grown_or_refused_and_nothing_else(
     honest: Path, tmp_path: Path, seed: int, backend: str
@@ -289,14 +328,20 @@ def test_a_file_system_that_lies_is_grown_or_refused_and_nothing_else(
 
 def _mounts_of_others() -> bool:
     """Other tests may run beside this one: what is mounted then is served by somebody."""
-    lines = [line for line in Path("/proc/self/mounts").read_text().splitlines() if line.startswith("growdisk ")]
+    lines = [
+        line
+        for line in Path("/proc/self/mounts").read_text().splitlines()
+        if line.startswith("growdisk ")
+    ]
     return all(os.path.exists(line.split()[1]) for line in lines)  # noqa: PTH110
 
 
 def mutated(honest: bytes, chance: random.Random) -> bytes:
     """A few lies among its metadata: numbers that are large, zero, or another's."""
     content = bytearray(honest)
-    used = [at for at in range(PLACE.start, PLACE.start + _METADATA, 16) if any(content[at : at + 16])]
+    used = [
+        at for at in range(PLACE.start, PLACE.start + _METADATA, 16) if any(content[at : at + 16])
+    ]
     for _ in range(chance.choice((1, 3, 10, 40))):
         at = chance.choice(used) + chance.randrange(16)
         size = chance.choice((1, 2, 4))
@@ -333,10 +378,13 @@ def test_where_nothing_can_be_confined_it_is_said_and_libguestfs_does_it(
     assert asked.code == 3 and complaint in asked.err
 
 
-def test_what_is_not_installed_is_named_with_its_package(honest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_not_installed_is_named_with_its_package(
+    honest: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(direct_available, "TOOLS", ("bwrap", "no-such-tool"))
     monkeypatch.setitem(direct_available.__dict__, "PACKAGES", {"no-such-tool": "its-package"})
     plan = in_process("plan", honest, "+32M")
-    assert "backend: guestfs (no-such-tool is not installed: sudo apt-get install its-package)" in " ".join(
-        plan.out.split()
+    assert (
+        "backend: guestfs (no-such-tool is not installed: sudo apt-get install its-package)"
+        in " ".join(plan.out.split())
     )

@@ -1,4 +1,6 @@
-"""What tools see through FUSE when somebody writes beside them, and how often the device is asked."""
+"""What tools see through FUSE when somebody writes beside them,
+and how often the device is asked.
+"""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -29,7 +31,9 @@ class Counting(Window):
 
 
 class Shown:
-    def __init__(self, disk: Disk, place: Path, folder: FuseFolder, files: dict[str, Counting]) -> None:
+    def __init__(
+        self, disk: Disk, place: Path, folder: FuseFolder, files: dict[str, Counting]
+    ) -> None:
         self.disk, self.folder, self.files = disk, folder, files
         self._place = place
 
@@ -74,7 +78,9 @@ def test_what_was_written_to_the_disk_itself_the_next_tool_sees(shown: Shown) ->
     assert shown.read()[4096:4113] == b"written beside it"
 
 
-@pytest.mark.parametrize("writer, reader, offset", [("part", "disk", _SIZE // 2), ("disk", "part", 0)])
+@pytest.mark.parametrize(
+    "writer, reader, offset", [("part", "disk", _SIZE // 2), ("disk", "part", 0)]
+)
 def test_what_was_written_through_one_file_is_seen_in_another_that_has_the_same_bytes(
     shown: Shown, writer: str, reader: str, offset: int
 ) -> None:

@@ -1,6 +1,8 @@
-"""A kernel really boots an initrd with a stale RESUME inside, before and after it has been made to forget.
+"""A kernel really boots an initrd with a stale RESUME inside,
+before and after it has been made to forget.
 
-The archive is this machine's own initrd, whose /init is Debian's; a script in it reports what RESUME came out as.
+The archive is this machine's own initrd, whose /init is Debian's; a script in it reports what
+RESUME came out as.
 """
 
 from __future__ import annotations
@@ -18,9 +20,15 @@ from growdisk.guest_config.removed_partition import RemovedPartition
 pytestmark = pytest.mark.boot
 
 UUID = "3f9a2c1e-5b7d-4c88-9a10-0c2d4e6f8a1b"
-COMPRESSORS = {"gzip": ["gzip", "-1"], "zstd": ["zstd", "-q"], "xz": ["xz", "-0", "-Ccrc32"], "lz4": ["lz4", "-lq"]}
+COMPRESSORS = {
+    "gzip": ["gzip", "-1"],
+    "zstd": ["zstd", "-q"],
+    "xz": ["xz", "-0", "-Ccrc32"],
+    "lz4": ["lz4", "-lq"],
+}
 REPORT = (
-    '#!/bin/sh\n[ "$1" = prereqs ] && exit 0\necho "resume is [${resume}]"\necho o > /proc/sysrq-trigger\nsleep 9\n'
+    '#!/bin/sh\n[ "$1" = prereqs ] && exit 0\necho "resume is [${resume}]"\necho o > '
+    "/proc/sysrq-trigger\nsleep 9\n"
 )
 
 
@@ -33,7 +41,9 @@ def newest(pattern: str) -> Path:
 
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """The initrd unpacked, given a stale RESUME and the reporting script, and packed again, uncompressed."""
+    """The initrd unpacked, given a stale RESUME and the reporting script,
+    and packed again, uncompressed.
+    """
     tree = tmp_path_factory.mktemp("initrd") / "tree"
     subprocess.run(["unmkinitramfs", newest("initrd.img-*"), tree], check=True)
     tree = tree / "main" if (tree / "main").exists() else tree
@@ -51,11 +61,26 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 def resume_at_boot(initrd: Path) -> str:
     console = subprocess.run(
         [
-            "qemu-system-x86_64", "-accel", "tcg", "-cpu", "max", "-m", "1024", "-nographic", "-no-reboot",
-            "-kernel", newest("vmlinuz-*"), "-initrd", initrd, "-append", "console=ttyS0 root=/dev/vda1 quiet",
+            "qemu-system-x86_64",
+            "-accel",
+            "tcg",
+            "-cpu",
+            "max",
+            "-m",
+            "1024",
+            "-nographic",
+            "-no-reboot",
+            "-kernel",
+            newest("vmlinuz-*"),
+            "-initrd",
+            initrd,
+            "-append",
+            "console=ttyS0 root=/dev/vda1 quiet",
         ],
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, timeout=300,
-    ).stdout.decode(errors="replace")  # fmt: skip
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        timeout=300,
+    ).stdout.decode(errors="replace")
     assert "resume is [" in console, console
     return console.partition("resume is [")[2].partition("]")[0]
 
@@ -66,9 +91,15 @@ def test_a_stale_resume_is_seen_where_nothing_has_been_done(archive: bytes, tmp_
 
 
 @pytest.mark.parametrize("compressor", COMPRESSORS)
-def test_a_stale_resume_is_forgotten_whatever_compresses_it(compressor: str, archive: bytes, tmp_path: Path) -> None:
+def test_a_stale_resume_is_forgotten_whatever_compresses_it(
+    compressor: str, archive: bytes, tmp_path: Path
+) -> None:
     if shutil.which(compressor) is None:
         pytest.skip(f"{compressor} is not installed")
-    main = subprocess.run(COMPRESSORS[compressor], input=archive, stdout=subprocess.PIPE, check=True).stdout
-    (tmp_path / "initrd").write_bytes(forgetting_block(RemovedPartition(number=5, uuid=UUID)) + main)
+    main = subprocess.run(
+        COMPRESSORS[compressor], input=archive, stdout=subprocess.PIPE, check=True
+    ).stdout
+    (tmp_path / "initrd").write_bytes(
+        forgetting_block(RemovedPartition(number=5, uuid=UUID)) + main
+    )
     assert resume_at_boot(tmp_path / "initrd") == ""

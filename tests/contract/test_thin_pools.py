@@ -1,4 +1,5 @@
-"""Room in a real thin pool: in a kernel that runs as a program, since the test's own may know no device mapper.
+"""Room in a real thin pool:
+in a kernel that runs as a program, since the test's own may know no device mapper.
 
 growdisk's own code runs in there, and asks that kernel's /sys and the real lvs.
 """
@@ -33,7 +34,7 @@ from pathlib import Path
 room = room_for(Path(sys.argv[1]))
 print(json.dumps({"free": room.free, "total": room.total, "where": room.where, "full": room.nearly_full,
                   "device_size": room.device_size}))
-"""
+"""  # noqa: E501
 _BY_RULE = """
 import json, sys
 sys.path.insert(0, "/exchange/python")
@@ -46,7 +47,7 @@ try:
     print(json.dumps({"error": ""}))
 except GrowdiskError as error:
     print(json.dumps({"error": error.ID, "why": error.why, "code": error.exit_code}))
-"""
+"""  # noqa: E501
 _PERCENT = "lvs --noheadings -o data_percent vg0/pool"
 _FILL = f"""
 for number in $(seq 60); do
@@ -63,18 +64,25 @@ def inside(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Inside]:
     """Runs a shell script in a kernel that has a thin pool vg0/pool, ours with it."""
     need("uml")
     disk = RawFile.create(tmp_path_factory.mktemp("thin") / "disk.raw", GiB)
-    with mounted({"disk": disk}, cached=False) as (place, _), launch([place / "disk"], disk.flush) as appliance:
+    with (
+        mounted({"disk": disk}, cached=False) as (place, _),
+        launch([place / "disk"], disk.flush) as appliance,
+    ):
         handle = appliance._handle
         assert isinstance(handle, UmlHandle)
         packages = place.parent / "exchange" / "python"
         for package in (growdisk, msgspec):
             source = Path(str(package.__file__)).parent
-            shutil.copytree(source, packages / source.name, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(
+                source, packages / source.name, ignore=shutil.ignore_patterns("__pycache__")
+            )
         (packages / "ask.py").write_text(_ASK)
         (packages / "by_rule.py").write_text(_BY_RULE)
         handle.debug("sh", [_LVM])
         handle.debug("sh", ["lvm pvcreate /dev/ubda && lvm vgcreate vg0 /dev/ubda"])
-        handle.debug("sh", [f"lvm lvcreate -y --type thin-pool -L {POOL}b --poolmetadatasize 4M -n pool vg0"])
+        handle.debug(
+            "sh", [f"lvm lvcreate -y --type thin-pool -L {POOL}b --poolmetadatasize 4M -n pool vg0"]
+        )
         yield lambda script: handle.debug("sh", [f"set -e; {script}"])
     disk.close()
 
@@ -106,12 +114,22 @@ def test_whatever_lies_on_a_thin_volume_has_no_more_room_than_its_pool(inside: I
     inside("head -c 16 /dev/urandom >/run/key")
     cheap = "--pbkdf pbkdf2 --pbkdf-force-iterations 1000"
     secret = thin_volume(inside, "secret")
-    inside(f"cryptsetup -q luksFormat {cheap} {secret} /run/key; cryptsetup open --key-file /run/key {secret} opened")
-    inside("lvm pvcreate /dev/mapper/opened; lvm vgcreate vg1 /dev/mapper/opened; lvm lvcreate -y -n plain -L 512M vg1")
+    inside(
+        f"cryptsetup -q luksFormat {cheap} {secret} /run/key; cryptsetup open --key-file /run/key "
+        f"{secret} opened"
+    )
+    inside(
+        "lvm pvcreate /dev/mapper/opened; lvm vgcreate vg1 /dev/mapper/opened; lvm lvcreate -y -n "
+        "plain -L 512M vg1"
+    )
     images.append(with_image(inside, "/dev/vg1/plain", "plain"))
     for path in images:
         seen = room(inside, path)
-        assert (seen["where"], seen["total"], seen["full"]) == ("in the thin pool vg0/pool", POOL, False)
+        assert (seen["where"], seen["total"], seen["full"]) == (
+            "in the thin pool vg0/pool",
+            POOL,
+            False,
+        )
         assert seen["device_size"] == (VOLUME if path == alone else None)
     inside(_FILL)
     percent = float(inside(_PERCENT))
@@ -138,9 +156,13 @@ def test_a_rule_gives_the_volumes_of_a_pool_no_more_than_the_pool_has(inside: In
     assert by_rule(inside, "/dev/vg0/web", 64 * MiB, 96 * MiB) == {"error": ""}
     refused = by_rule(inside, "/dev/vg0/web", 64 * MiB, 100 * MiB)
     assert (refused["error"], refused["code"]) == ("pool-overcommitted", 3)
-    assert "132.0 MiB, and the pool has 128.0 MiB in the thin pool vg0/strict" in str(refused["why"])
+    assert "132.0 MiB, and the pool has 128.0 MiB in the thin pool vg0/strict" in str(
+        refused["why"]
+    )
 
 
 def by_rule(inside: Inside, device: str, old: int, new: int) -> Room:
-    answer: Room = json.loads(inside(f"python3 -I -S /exchange/python/by_rule.py {device} {old} {new}"))
+    answer: Room = json.loads(
+        inside(f"python3 -I -S /exchange/python/by_rule.py {device} {old} {new}")
+    )
     return answer

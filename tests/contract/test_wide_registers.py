@@ -1,6 +1,8 @@
-"""The user-mode kernel on a processor with AMX: the host is made not to know the call that fails there.
+"""The user-mode kernel on a processor with AMX:
+the host is made not to know the call that fails there.
 
-Any processor can be told that it is one, so this is tried everywhere; with AMX, all other tests of that kernel are it.
+Any processor can be told that it is one, so this is tried everywhere; with AMX, all other tests of
+that kernel are it.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ for _ in range(3):
     pieces = [content[start:] + b"-" for start in range(16)]
 print([hashlib.new(name, piece).hexdigest() for piece in pieces for name in ("sha256", "sha512", "md5", "blake2b")])
 print(content.decode("latin-1").upper().count("AB"), content.replace(b"ab", b"abc").find(b"growdisk"))
-"""
+"""  # noqa: E501
 _ASK = """
 import ctypes, os, signal, sys
 libc = ctypes.CDLL(None, use_errno=True)
@@ -47,7 +49,7 @@ for request, what in ((0x4204, 0x202), (0x4204, 1), (14, 0)):
     failed = libc.ptrace(request, child, what, vector if request == 0x4204 else ctypes.addressof(room))
     print(ctypes.get_errno() if failed else 0, end=" ")
 os.kill(child, signal.SIGKILL)
-"""
+"""  # noqa: E501
 
 
 @pytest.fixture
@@ -96,7 +98,9 @@ def test_only_the_call_for_vector_registers_fails(wide: None) -> None:
         assert filtering is not None
         words = ["bwrap", "--ro-bind", "/", "/", "--dev", "/dev", "--seccomp", str(filtering), "--"]
         ask = [sys.executable, "-c", _ASK]
-        asked = subprocess.run([*words, *ask], check=True, stdout=subprocess.PIPE, pass_fds=(filtering,)).stdout
+        asked = subprocess.run(
+            [*words, *ask], check=True, stdout=subprocess.PIPE, pass_fds=(filtering,)
+        ).stdout
     assert asked.split() == [b"22", b"0", b"0"]
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(filtering)
@@ -110,5 +114,7 @@ def test_where_registers_fit_nothing_is_filtered(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_processor_with_amx_is_too_wide() -> None:
-    flags = next(line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("flags"))
+    flags = next(
+        line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("flags")
+    )
     assert uml_registers.too_wide() == (" amx_tile" in flags)

@@ -1,7 +1,8 @@
-"""A process that dies at its n-th change of any file, as by SIGKILL: nothing is flushed, nobody cleans up.
+"""A process that dies at its n-th change of any file, as by SIGKILL:
+nothing is flushed, nobody cleans up.
 
-All that growdisk changes on the host goes through these calls of `os`; the child counts them and is gone before the
-n-th. What it had written before stays, as it does when a process is killed.
+All that growdisk changes on the host goes through these calls of `os`; the child counts them and is
+gone before the n-th. What it had written before stays, as it does when a process is killed.
 """
 
 from __future__ import annotations
@@ -32,9 +33,9 @@ DIED, FAILED = 77, 78
 
 
 def run_dying(action: Callable[[], object], changes: int | None) -> bool:
-    """Run `action` in a child that dies before its change number `changes` (None: never). True if it died of it.
+    """Run `action` in a child that dies before its change number `changes` (None: never).
 
-    Raises AssertionError if the action failed by itself.
+    True if it died of it. Raises AssertionError if the action failed by itself.
     """
     sys.stdout.flush()
     sys.stderr.flush()
@@ -61,8 +62,11 @@ def _arm(changes: int) -> None:
     before_change(changes, lambda: os._exit(DIED))
 
 
-def before_change(changes: int, action: Callable[[], object], names: Collection[str] = _CHANGES) -> None:
-    """Let `action` happen once in this process, right before its change number `changes`, whatever it changes itself.
+def before_change(
+    changes: int, action: Callable[[], object], names: Collection[str] = _CHANGES
+) -> None:
+    """Let `action` happen once in this process, right before its change number `changes`,
+    whatever it changes itself.
 
     `names`: the calls of `os` that count; fallocate() always does.
     """

@@ -1,6 +1,8 @@
-"""A host whose file system is full from the n-th change on: really full, every block of it taken by another file.
+"""A host whose file system is full from the n-th change on:
+really full, every block of it taken by another file.
 
-What lies in place already can still be written, as on any full disk, and whatever needs a block fails, for good.
+What lies in place already can still be written, as on any full disk, and whatever needs a block
+fails, for good.
 """
 
 from __future__ import annotations
@@ -23,7 +25,9 @@ NAME = "somebody-else"
 
 @contextmanager
 def small_file_system(place: Path, kind: str, size: int) -> Iterator[Path]:
-    """A file system of its own at `place`; "tmpfs", or one that mkfs makes and a loop device carries (root only)."""
+    """A file system of its own at `place`;
+    "tmpfs", or one that mkfs makes and a loop device carries (root only).
+    """
     place.mkdir(exist_ok=True)
     if kind == "tmpfs":
         words = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", place]
@@ -31,7 +35,9 @@ def small_file_system(place: Path, kind: str, size: int) -> Iterator[Path]:
         carrier = place.with_name(f"{place.name}.{kind}")
         with carrier.open("wb") as file:
             file.truncate(size)
-        subprocess.run([f"mkfs.{kind}", *_OPTIONS.get(kind, ()), carrier], check=True, capture_output=True)
+        subprocess.run(
+            [f"mkfs.{kind}", *_OPTIONS.get(kind, ()), carrier], check=True, capture_output=True
+        )
         words = ["mount", "-o", "loop", carrier, place]
     if subprocess.run(words, capture_output=True).returncode:
         pytest.skip("nothing can be mounted here: that needs root")
@@ -73,14 +79,19 @@ def fill(place: Path) -> None:
 
 
 def make_room(place: Path) -> None:
-    """Cut to nothing first: XFS frees what is removed a while later, and what is cut off at once."""
+    """Cut to nothing first: XFS frees what is removed a while later,
+    and what is cut off at once.
+    """
     with suppress(FileNotFoundError):
         os.truncate(place / NAME, 0)
     (place / NAME).unlink(missing_ok=True)
 
 
 def run_until_full(
-    action: Callable[[], int], change: int, become_full: Callable[[], None], names: Collection[str] = TAKING_ROOM
+    action: Callable[[], int],
+    change: int,
+    become_full: Callable[[], None],
+    names: Collection[str] = TAKING_ROOM,
 ) -> tuple[int, bool]:
     """Run `action` in a child for which `become_full` happens before its change number `change`.
 

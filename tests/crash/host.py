@@ -1,11 +1,13 @@
-"""Real verbs on real files, recorded: every write, sync and change of a name, so that a crash can be made of any part.
+"""Real verbs on real files, recorded:
+every write, sync and change of a name, so that a crash can be made of any part.
 
     with recorded(directory) as tape:
         commit_overlay(...)                    # unchanged
     for state in tape.states(seed=1, count=50):
         state.save(other_directory)            # what a machine finds that died in the middle
 
-A sync makes one file durable, and no other. Names change in their order, and surely with a sync of the directory.
+A sync makes one file durable, and no other. Names change in their order, and surely with a sync of
+the directory.
 """
 
 from __future__ import annotations
@@ -27,7 +29,9 @@ from tests.crash.states import apply_survivors, torn_part
 
 @dataclass(frozen=True)
 class Named:
-    """A file got the name `target`: another one (`link`), or instead of `name`; without `target` it lost its name."""
+    """A file got the name `target`: another one (`link`), or instead of `name`;
+    without `target` it lost its name.
+    """
 
     name: str
     target: str | None
@@ -56,7 +60,10 @@ class HostState:
 
 
 class Tape:
-    """All that was done to the files of a directory. `starts`: what each inode held when it was first seen."""
+    """All that was done to the files of a directory.
+
+    `starts`: what each inode held when it was first seen.
+    """
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -67,7 +74,13 @@ class Tape:
     def states(self, seed: int, count: int) -> Iterator[HostState]:
         """Crashes between any two entries; the first and the last are always among them."""
         chance = random.Random(seed)
-        cuts = sorted({*chance.sample(range(len(self.log) + 1), min(count, len(self.log) + 1)), 0, len(self.log)})
+        cuts = sorted(
+            {
+                *chance.sample(range(len(self.log) + 1), min(count, len(self.log) + 1)),
+                0,
+                len(self.log),
+            }
+        )
         for cut in cuts:
             for kind in ("all", "none", "torn"):
                 yield self._state(cut, kind, chance)
@@ -78,14 +91,21 @@ class Tape:
         contents = {inode: self._content(inode, log, kind, chance) for inode in self._inodes(log)}
         names = self._names(log, kind, chance)
         files = {name: contents[inode] for name, inode in names.items() if inode in contents}
-        return HostState(files, f"cut before entry {cut} of {len(self.log)}, {kind} of what was not synced")
+        return HostState(
+            files, f"cut before entry {cut} of {len(self.log)}, {kind} of what was not synced"
+        )
 
     def _inodes(self, log: list[Entry]) -> set[int]:
         return set(self.starts) | {entry[0] for entry in log if isinstance(entry, tuple)}
 
-    def _content(self, inode: int, log: list[Entry], kind: str, chance: random.Random) -> SparseBytes:
+    def _content(
+        self, inode: int, log: list[Entry], kind: str, chance: random.Random
+    ) -> SparseBytes:
         events = [entry[1] for entry in log if isinstance(entry, tuple) and entry[0] == inode]
-        synced = max((number + 1 for number, event in enumerate(events) if isinstance(event, Flush)), default=0)
+        synced = max(
+            (number + 1 for number, event in enumerate(events) if isinstance(event, Flush)),
+            default=0,
+        )
         content = self.starts.get(inode, SparseBytes()).copy()
         for event in events[:synced]:
             event.apply(content)
@@ -96,8 +116,13 @@ class Tape:
 
     def _names(self, log: list[Entry], kind: str, chance: random.Random) -> dict[str, int]:
         changes = [entry for entry in log if isinstance(entry, (Named, DirectorySync))]
-        synced = max((n + 1 for n, change in enumerate(changes) if isinstance(change, DirectorySync)), default=0)
-        until = {"all": len(changes), "none": synced, "torn": chance.randint(synced, len(changes))}[kind]
+        synced = max(
+            (n + 1 for n, change in enumerate(changes) if isinstance(change, DirectorySync)),
+            default=0,
+        )
+        until = {"all": len(changes), "none": synced, "torn": chance.randint(synced, len(changes))}[
+            kind
+        ]
         names = dict(self.names)
         for change in changes[:until]:
             if isinstance(change, Named):
@@ -118,7 +143,8 @@ def recorded(directory: Path) -> Iterator[Tape]:
 
     def create(cls: type[RawFile], path: Path, size: int = 0, *, lock: bool = True) -> RawFile:
         file = created(taped, path, size, lock=lock)
-        tape.names[path.name] = os.fstat(file._fd).st_ino  # its name is as unsure as its content: nobody looks there
+        # its name is as unsure as its content: nobody looks there
+        tape.names[path.name] = os.fstat(file._fd).st_ino
         tape.log.append((tape.names[path.name], Resize(size)))
         return file
 
@@ -142,13 +168,17 @@ def recorded(directory: Path) -> Iterator[Tape]:
 
     os_link, path_replace, path_unlink = os.link, Path.replace, Path.unlink
     with (
-        patch.object(RawFile, "open", classmethod(lambda cls, *words, **more: opened(taped, *words, **more))),
+        patch.object(
+            RawFile, "open", classmethod(lambda cls, *words, **more: opened(taped, *words, **more))
+        ),
         patch.object(RawFile, "create", classmethod(create)),
         patch.object(os, "link", link),
         patch.object(Path, "replace", replace),
         patch.object(Path, "unlink", unlink),
         patch.object(new_file, "_sync", sync_file),
-        patch.object(new_file, "sync_directory", lambda _directory: tape.log.append(DirectorySync())),
+        patch.object(
+            new_file, "sync_directory", lambda _directory: tape.log.append(DirectorySync())
+        ),
     ):
         yield tape
 

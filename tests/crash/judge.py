@@ -19,7 +19,9 @@ _SECTOR = 512
 
 @dataclass(frozen=True)
 class Content:
-    """A guest-visible state: its size and the bytes at its beginning (all behind them are zeros)."""
+    """A guest-visible state: its size and the bytes at its
+    beginning (all behind them are zeros).
+    """
 
     size: int
     data: bytes
@@ -34,7 +36,10 @@ class Seen:
 
 
 def see(world: World, file: RecordingFile) -> Seen:
-    """Open the image for writing, as the next program does, and look at everything. Leaves `file` mended."""
+    """Open the image for writing, as the next program does, and look at everything.
+
+    Leaves `file` mended.
+    """
     image = world.open(file)
     active, names = content_of(image), [info.name for info in image.snapshots()]
     image.close()
@@ -55,7 +60,10 @@ def content_of(image: Qcow2Image) -> Content:
 
 
 def judge(world: World, state: CrashState, before: Seen, after: Seen, *, closely: bool) -> None:
-    """Assert that a crash state is harmless. `closely`: look into the snapshots too, and write on afterwards."""
+    """Assert that a crash state is harmless.
+
+    `closely`: look into the snapshots too, and write on afterwards.
+    """
     assert_harmless(world, state.open())
     file = state.open()
     image = world.open(file)
@@ -79,7 +87,10 @@ def assert_harmless(world: World, file: RecordingFile) -> None:
 
 
 def assert_sound(report: CheckReport, *, version_2: bool) -> None:
-    """Leaks at worst. Version 2 has no dirty bit: there COPIED may be missing too, which costs a copy and no data."""
+    """Leaks at worst.
+
+    Version 2 has no dirty bit: there COPIED may be missing too, which costs a copy and no data.
+    """
     errors = [line for line in report.problems if not line.startswith("leaked") and line != "..."]
     if version_2:
         errors = [line for line in errors if not line.endswith("COPIED is missing")]
@@ -93,7 +104,9 @@ def assert_old_or_new(seen: Content, before: Content, after: Content, *, whole: 
     assert not whole, "neither the old content nor the new one"
     for offset in range(0, len(seen.data), _SECTOR):
         sector = slice(offset, offset + _SECTOR)
-        assert seen.data[sector] in (before.data[sector], after.data[sector]), f"sector at {offset:#x}"
+        assert seen.data[sector] in (before.data[sector], after.data[sector]), (
+            f"sector at {offset:#x}"
+        )
 
 
 def assert_usable(world: World, file: RecordingFile) -> None:

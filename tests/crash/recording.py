@@ -1,6 +1,8 @@
-"""A file in memory that remembers every write, resize and flush, so that a crash can be made of any part of them.
+"""A file in memory that remembers every write, resize and flush,
+so that a crash can be made of any part of them.
 
-Use with anything that works on a ResizableDevice (image engine, redo of an overlay, partition tables):
+Use with anything that works on a ResizableDevice (image engine, redo of an overlay, partition
+tables):
 
     file = RecordingFile.load(path)          # or RecordingFile(SparseBytes(size))
     operation(file)                          # the code under test, unchanged
@@ -9,7 +11,7 @@ Use with anything that works on a ResizableDevice (image engine, redo of an over
         ...                                  # judge it: by the code itself, or state.content.save(path) for other tools
 
 Writing may be repeated on a reopened file: crashes within a recovery are tested the same way.
-"""
+"""  # noqa: E501
 
 from __future__ import annotations
 

@@ -35,7 +35,9 @@ OLD_SIZE, NEW_SIZE, OTHER_SIZE = 64 * MiB, 96 * MiB, 8 * MiB
 
 @dataclass(frozen=True)
 class Scribble(StepTraits):
-    """Writes over old content and into the grown area as resize2fs would, and to the guest's other disk as LVM does."""
+    """Writes over old content and into the grown area as resize2fs would,
+    and to the guest's other disk as LVM does.
+    """
 
     name: ClassVar[str] = "grow-filesystem"
     touches: ClassVar[frozenset[Scope]] = frozenset({Scope.CONTENT})
@@ -68,7 +70,9 @@ class Scribble(StepTraits):
 
 @dataclass(frozen=True)
 class World:
-    """An image in a folder of its own, and what it must be in the end; perhaps with another disk of its guest."""
+    """An image in a folder of its own, and what it must be in the end;
+    perhaps with another disk of its guest.
+    """
 
     folder: Path
     image: Path
@@ -129,7 +133,9 @@ class World:
         """The same in every process; made from the pristine image."""
         with closing(Disk.open(self.pristine, disk.format)) as pristine:
             table = read_table(pristine, self.image)
-            layout = layout_of(inspect_device(pristine, image_facts(pristine.active, self.pristine)))
+            layout = layout_of(
+                inspect_device(pristine, image_facts(pristine.active, self.pristine))
+            )
         assert table is not None
         growth = plan_growth(table, 1, NEW_SIZE, BlockerPolicy(kinds={5: "swap"}))
         assert isinstance(growth, Grown)
@@ -143,8 +149,16 @@ class World:
             ),
         )
         return Plan(
-            "20260101-000000-test", "guestfs", self.mode, self.keep, layout, layout, steps, (), companions=self.beside
-        )  # fmt: skip
+            "20260101-000000-test",
+            "guestfs",
+            self.mode,
+            self.keep,
+            layout,
+            layout,
+            steps,
+            (),
+            companions=self.beside,
+        )
 
 
 def format_of(image: Path) -> Format:
@@ -152,7 +166,11 @@ def format_of(image: Path) -> Format:
 
 
 KINDS = {
-    "internal": ("guest.qcow2", SmallDisk(size=OLD_SIZE, swap_size=8 * MiB, boot_code=False), "internal"),
+    "internal": (
+        "guest.qcow2",
+        SmallDisk(size=OLD_SIZE, swap_size=8 * MiB, boot_code=False),
+        "internal",
+    ),
     "overlay over raw": (
         "guest.raw",
         SmallDisk(size=OLD_SIZE, swap_size=8 * MiB, boot_code=False, image_format="raw"),
@@ -181,7 +199,9 @@ def make_world(tmp_path: Path, kind: str, *, keep: bool = False) -> World:
     if kind in COMPANIONS:
         other, other_mode = COMPANIONS[kind]
         made = tmp_path / f"pristine-{other}"
-        subprocess.run(["qemu-img", "create", "-q", "-f", format_of(made), made, str(OTHER_SIZE)], check=True)
+        subprocess.run(
+            ["qemu-img", "create", "-q", "-f", format_of(made), made, str(OTHER_SIZE)], check=True
+        )
         beside = (ExtraDisk(str(folder / other), format_of(Path(other)), other_mode),)
     return World(folder, folder / name, mode, keep, pristine, beside)
 
@@ -194,7 +214,9 @@ def assert_same_disk(one: Path, other: Path) -> None:
 
 
 def virtual_size(image: Path) -> int:
-    info = subprocess.run(["qemu-img", "info", "--output=json", image], capture_output=True, text=True, check=True)
+    info = subprocess.run(
+        ["qemu-img", "info", "--output=json", image], capture_output=True, text=True, check=True
+    )
     return int(json.loads(info.stdout)["virtual-size"])
 
 
@@ -204,8 +226,16 @@ def judge(world: World, expected: Callable[[Path], Path]) -> None:
         if image.suffix != ".raw":
             check = subprocess.run(["qemu-img", "check", image], capture_output=True, text=True)
             assert check.returncode == 0, check.stdout
-            listed = subprocess.run(["qemu-img", "snapshot", "-l", image], capture_output=True, text=True)
+            listed = subprocess.run(
+                ["qemu-img", "snapshot", "-l", image], capture_output=True, text=True
+            )
             assert "growdisk" not in listed.stdout
         folder = RunDirectory(image).path
         left = {path.name for path in folder.iterdir()} if folder.exists() else set()
-        assert left <= {"plan.json", "journal.jsonl", "plan.json.new", "part-of.json", "part-of.json.new"}
+        assert left <= {
+            "plan.json",
+            "journal.jsonl",
+            "plan.json.new",
+            "part-of.json",
+            "part-of.json.new",
+        }

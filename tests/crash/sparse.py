@@ -50,14 +50,20 @@ class SparseBytes:
             number, inside = divmod(offset + done, PAGE)
             part = data[done : done + PAGE - inside]
             old = self.pages.get(number, _ZERO_PAGE)
-            self._put(number, part if len(part) == PAGE else old[:inside] + part + old[inside + len(part) :])
+            self._put(
+                number,
+                part if len(part) == PAGE else old[:inside] + part + old[inside + len(part) :],
+            )
             done += len(part)
 
     def resize(self, size: int) -> None:
         if size < self.size:
             for number in [number for number in self.pages if number * PAGE >= size]:
                 del self.pages[number]
-            self._put(size // PAGE, self.pages.get(size // PAGE, _ZERO_PAGE)[: size % PAGE].ljust(PAGE, b"\0"))
+            self._put(
+                size // PAGE,
+                self.pages.get(size // PAGE, _ZERO_PAGE)[: size % PAGE].ljust(PAGE, b"\0"),
+            )
         self.size = size
 
     def _put(self, number: int, page: bytes) -> None:

@@ -1,8 +1,9 @@
 """Every kind of file that a dying machine may leave behind, made from a recording.
 
-Between two flushes the host may write back what it likes: all that was written so far (a killed program), nothing,
-any part of it, and of every write any part of its 512-byte sectors. Only within one sector the order holds: the page
-cache has one copy of it, so that a later write to it never reaches the disk without the earlier ones.
+Between two flushes the host may write back what it likes: all that was written so far (a killed
+program), nothing, any part of it, and of every write any part of its 512-byte sectors. Only within
+one sector the order holds: the page cache has one copy of it, so that a later write to it never
+reaches the disk without the earlier ones.
 """
 
 from __future__ import annotations
@@ -19,7 +20,10 @@ SECTOR = 512
 
 @dataclass(frozen=True)
 class CrashState:
-    """What was found after the crash. `completed`: all events were durable, the operation had ended."""
+    """What was found after the crash.
+
+    `completed`: all events were durable, the operation had ended.
+    """
 
     content: SparseBytes
     note: str
@@ -30,10 +34,14 @@ class CrashState:
         return RecordingFile(self.content.copy())
 
 
-def crash_states(recording: RecordingFile, seed: int, *, per_window: int = 40) -> Iterator[CrashState]:
-    """The states of all windows between flushes, at most about four times `per_window` of each window.
+def crash_states(
+    recording: RecordingFile, seed: int, *, per_window: int = 40
+) -> Iterator[CrashState]:
+    """The states of all windows between flushes, at most about four
+    times `per_window` of each window.
 
-    Per window: the cut after every write, every write alone, all but one, and random parts of torn writes.
+    Per window: the cut after every write, every write alone, all but one, and random parts of torn
+    writes.
     """
     chance = random.Random(seed)
     durable, position = recording.start.copy(), 0
@@ -51,7 +59,9 @@ def crash_states(recording: RecordingFile, seed: int, *, per_window: int = 40) -
 
 
 def durable_content(recording: RecordingFile, events: int) -> SparseBytes:
-    """What is certainly on the disk after the first `events` events: all up to the last flush among them."""
+    """What is certainly on the disk after the first `events` events:
+    all up to the last flush among them.
+    """
     log = recording.log[:events]
     while log and not isinstance(log[-1], Flush):
         log.pop()
@@ -77,9 +87,13 @@ def _windows(log: Sequence[Event]) -> Iterator[list[Event]]:
 Survivor = tuple[int, Event]
 
 
-def _survivors(window: list[Event], chance: random.Random, limit: int) -> Iterator[tuple[str, list[Survivor]]]:
+def _survivors(
+    window: list[Event], chance: random.Random, limit: int
+) -> Iterator[tuple[str, list[Survivor]]]:
     """(description, what reached the disk) for one window."""
-    events = [(number, event) for number, event in enumerate(window) if not isinstance(event, Flush)]
+    events = [
+        (number, event) for number, event in enumerate(window) if not isinstance(event, Flush)
+    ]
     if not events:
         return
     for cut in _some(range(1, len(events)), chance, limit):
@@ -115,11 +129,15 @@ def _some_sectors(write: Write, chance: random.Random) -> list[Write]:
     """Some of a write's sectors: a beginning, an end, or any of them."""
     pieces = list(_sectors(write))
     cut = chance.randint(0, len(pieces))
-    return chance.choice((pieces[:cut], pieces[cut:], [piece for piece in pieces if chance.random() < 0.5]))
+    return chance.choice(
+        (pieces[:cut], pieces[cut:], [piece for piece in pieces if chance.random() < 0.5])
+    )
 
 
 def apply_survivors(content: SparseBytes, window: list[Event], survivors: list[Survivor]) -> None:
-    """Apply the survivors, each after the window's earlier writes to the sectors that it fills only in part."""
+    """Apply the survivors, each after the window's earlier writes to the
+    sectors that it fills only in part.
+    """
     for number, survivor in survivors:
         shared = _partial_sectors(survivor) if isinstance(survivor, Write) else ()
         for earlier in window[:number] if shared else ():

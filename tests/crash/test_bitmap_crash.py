@@ -1,4 +1,6 @@
-"""A bitmap that a crash leaves in force never misses a write: whoever copies by it would lose data."""
+"""A bitmap that a crash leaves in force never misses a write:
+whoever copies by it would lose data.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,9 @@ def clean_sectors(file: RecordingFile, path: Path) -> list[int] | None:
 
 @pytest.mark.parametrize("shape", (Shape(3, 16), Shape(3, 9)), ids=str)
 @pytest.mark.parametrize("scenario", BESIDE_BITMAPS, ids=str)
-def test_what_is_called_unchanged_is_unchanged(tmp_path: Path, shape: Shape, scenario: Scenario) -> None:
+def test_what_is_called_unchanged_is_unchanged(
+    tmp_path: Path, shape: Shape, scenario: Scenario
+) -> None:
     world = World(tmp_path, shape, scenario)
     recording, _ = world.act()
     before = content_of(world.open(RecordingFile(world.start.copy()))).data
@@ -45,6 +49,9 @@ def test_what_is_called_unchanged_is_unchanged(tmp_path: Path, shape: Shape, sce
         for sector in clean:
             start = sector * SECTOR
             if start + SECTOR <= min(len(before), len(after)):
-                assert after[start : start + SECTOR] == before[start : start + SECTOR], (state.note, sector)
+                assert after[start : start + SECTOR] == before[start : start + SECTOR], (
+                    state.note,
+                    sector,
+                )
     assert in_force
     assert clean_sectors(RecordingFile(recording.content.copy()), world.path) is not None

@@ -1,4 +1,5 @@
-"""Runs on a host that is full from any instant on: all done, or all as before, and the host's room as before.
+"""Runs on a host that is full from any instant on:
+all done, or all as before, and the host's room as before.
 
 The file system is a real one. The guest is that of test_run_crash.py; qemu-img is the judge.
 """
@@ -59,13 +60,18 @@ def back(world: World) -> int:
 def world_on(tmp_path: Path, kind: str, file_system: str, *, keep: bool = False) -> Iterator[World]:
     """The world of a kind, its folder a small file system."""
     world = make_world(tmp_path, kind, keep=keep)
-    with small_file_system(world.folder, file_system, 320 * MiB if file_system == "xfs" else 64 * MiB):
+    with small_file_system(
+        world.folder, file_system, 320 * MiB if file_system == "xfs" else 64 * MiB
+    ):
         yield world
 
 
 def renew(world: World) -> None:
     make_room(world.folder)
-    subprocess.run(["find", world.folder, "-mindepth", "1", "-not", "-name", "lost+found", "-delete"], check=True)
+    subprocess.run(
+        ["find", world.folder, "-mindepth", "1", "-not", "-name", "lost+found", "-delete"],
+        check=True,
+    )
     for image in world.images:
         subprocess.run(["cp", "--sparse=auto", world.pristine_of(image), image], check=True)
 
@@ -74,17 +80,26 @@ def grown_images(world: World, tmp_path: Path) -> None:
     renew(world)
     assert attempt(world) == DONE
     for image in world.images:
-        subprocess.run(["cp", "--sparse=always", image, tmp_path / f"grown-{image.name}"], check=True)
+        subprocess.run(
+            ["cp", "--sparse=always", image, tmp_path / f"grown-{image.name}"], check=True
+        )
 
 
 def judge_end(world: World, code: int, tmp_path: Path, free: int, note: str) -> None:
-    """What it says is how it is, as long as the host is full and afterwards; then nothing of the room is missing."""
+    """What it says is how it is, as long as the host is full and afterwards;
+    then nothing of the room is missing.
+    """
     try:
         assert code in (DONE, REFUSED, RESTORED)
-        judge(world, (lambda image: tmp_path / f"grown-{image.name}") if code == DONE else world.pristine_of)
+        judge(
+            world,
+            (lambda image: tmp_path / f"grown-{image.name}") if code == DONE else world.pristine_of,
+        )
         make_room(world.folder)
         if code != DONE:
-            assert free_room(world.folder) >= free - RECORD, f"{free - free_room(world.folder)} bytes are missing"
+            assert free_room(world.folder) >= free - RECORD, (
+                f"{free - free_room(world.folder)} bytes are missing"
+            )
     except AssertionError as error:
         raise AssertionError(f"{note}, exit {code}: {error}") from error
 
@@ -150,9 +165,13 @@ def test_a_kept_run_goes_back_on_a_host_without_a_free_byte(tmp_path: Path, kind
         judge_end(world, RESTORED, tmp_path, free, "kept")
 
 
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO], ids=errno.errorcode.get)
+@pytest.mark.parametrize(
+    "number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO], ids=errno.errorcode.get
+)
 @pytest.mark.parametrize("kind", KINDS)
-def test_one_failure_of_the_host_ends_a_run_done_or_undone(tmp_path: Path, kind: str, number: int) -> None:
+def test_one_failure_of_the_host_ends_a_run_done_or_undone(
+    tmp_path: Path, kind: str, number: int
+) -> None:
     """A quota, a limit, a disk that fails once: at any change."""
     world = make_world(tmp_path, kind)
     grown_images(world, tmp_path)

@@ -1,4 +1,6 @@
-"""`growdisk image` on a host without room: what failed has taken nothing, what frees gives it back. qemu-img judges."""
+"""`growdisk image` on a host without room:
+what failed has taken nothing, what frees gives it back. qemu-img judges.
+"""
 
 from __future__ import annotations
 
@@ -69,7 +71,9 @@ def failing(small: Path, action: Callable[[], object]) -> str:
 
 @pytest.mark.parametrize("options", SHAPES)
 @pytest.mark.parametrize("mode", ["falloc", "full"])
-def test_a_preallocation_that_does_not_fit_gives_all_back(small: Path, options: str, mode: str) -> None:
+def test_a_preallocation_that_does_not_fit_gives_all_back(
+    small: Path, options: str, mode: str
+) -> None:
     image = make(small / "a.qcow2", options)
     before = image.stat().st_size
     failing(small, lambda: resize_image(image, grow_to(128 * MiB), preallocation=mode))  # type: ignore[arg-type]
@@ -86,7 +90,9 @@ LARGE = {
 
 
 @pytest.mark.parametrize("options", LARGE)
-def test_tables_that_do_not_fit_leave_nothing(small: Path, options: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tables_that_do_not_fit_leave_nothing(
+    small: Path, options: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Host and image are full of them by then; so what takes them away again must need no room."""
     monkeypatch.chdir(small)  # a data file lies there for QEMU
     image = make(small / "a.qcow2", options)
@@ -94,7 +100,15 @@ def test_tables_that_do_not_fit_leave_nothing(small: Path, options: str, monkeyp
     failing(small, lambda: resize_image(image, grow_to(LARGE[options]), preallocation="metadata"))
     assert [path.stat().st_size for path in small.iterdir()] <= [size + SLACK for size in before]
     run("qemu-img", "check", "-q", image)
-    run("qemu-io", "-r", "-c", f"read -q -P 1 0 {DATA}", "-c", f"read -q -P 0 {DATA} {64 * MiB - DATA}", image)
+    run(
+        "qemu-io",
+        "-r",
+        "-c",
+        f"read -q -P 1 0 {DATA}",
+        "-c",
+        f"read -q -P 0 {DATA} {64 * MiB - DATA}",
+        image,
+    )
     resize_image(image, grow_to(128 * MiB), preallocation="metadata")
     run("qemu-img", "check", "-q", image)
 
@@ -122,7 +136,8 @@ def test_shrinking_gives_room_back_from_the_middle_of_the_file(small: Path) -> N
     image = make(small / "a.qcow2")
     run("qemu-io", "-c", f"write -q -P 2 {40 * MiB} 4M", "-c", "write -q -P 3 20M 1M", image)
     free, length = free_room(small), image.stat().st_size
-    run("qemu-io", "-c", "discard -q 0 1M", "-c", "write -q -P 4 12M 1M", image)  # now the end belongs to the start
+    # now the end belongs to the start
+    run("qemu-io", "-c", "discard -q 0 1M", "-c", "write -q -P 4 12M 1M", image)
     resize_image(image, grow_to(16 * MiB), shrink=True)
     assert image.stat().st_size <= length
     assert free_room(small) >= free + 4 * MiB
@@ -131,7 +146,9 @@ def test_shrinking_gives_room_back_from_the_middle_of_the_file(small: Path) -> N
 
 
 @pytest.mark.parametrize("action", [delete_snapshot, apply_snapshot], ids=["delete", "apply"])
-def test_snapshots_give_the_room_back_that_only_they_took(small: Path, action: Callable[[Path, str], object]) -> None:
+def test_snapshots_give_the_room_back_that_only_they_took(
+    small: Path, action: Callable[[Path, str], object]
+) -> None:
     image = make(small / "a.qcow2")
     create_snapshot(image, "one")
     free = free_room(small)
@@ -143,7 +160,9 @@ def test_snapshots_give_the_room_back_that_only_they_took(small: Path, action: C
 
 
 @pytest.mark.parametrize("options", SHAPES)
-def test_a_write_that_does_not_fit_leaves_no_leak(small: Path, tmp_path: Path, options: str) -> None:
+def test_a_write_that_does_not_fit_leaves_no_leak(
+    small: Path, tmp_path: Path, options: str
+) -> None:
     image = make(small / "a.qcow2", options)
     (tmp_path / "bytes").write_bytes(b"\2" * 16 * MiB)
     failing(small, lambda: write_bytes(image, 12 * MiB, tmp_path / "bytes"))
@@ -151,7 +170,9 @@ def test_a_write_that_does_not_fit_leaves_no_leak(small: Path, tmp_path: Path, o
     run("qemu-io", "-r", "-c", f"read -q -P 1 0 {DATA}", image)
 
 
-def test_a_raw_disk_that_has_no_room_for_a_write_or_a_commit_is_as_it_was(small: Path, tmp_path: Path) -> None:
+def test_a_raw_disk_that_has_no_room_for_a_write_or_a_commit_is_as_it_was(
+    small: Path, tmp_path: Path
+) -> None:
     base, top = small / "base.raw", small / "top.qcow2"
     base.write_bytes(b"\1" * MiB)
     os.truncate(base, 40 * MiB + 100)
@@ -159,7 +180,9 @@ def test_a_raw_disk_that_has_no_room_for_a_write_or_a_commit_is_as_it_was(small:
     run("qemu-io", "-c", "write -q -P 2 512k 14M", "-c", "write -q -z 0 64k", top)
     (tmp_path / "bytes").write_bytes(b"\2" * 16 * MiB)
     before, room = base.read_bytes(), base.stat().st_blocks
-    failing(small, lambda: write_bytes(base, 512 << 10, tmp_path / "bytes", overlays_may_break=True))
+    failing(
+        small, lambda: write_bytes(base, 512 << 10, tmp_path / "bytes", overlays_may_break=True)
+    )
     failing(small, lambda: commit_overlay(top, quiet))
     assert (base.read_bytes(), base.stat().st_blocks) == (before, room)
     run("qemu-io", "-r", "-c", "read -q -P 2 512k 14M", top)
@@ -179,13 +202,17 @@ def test_a_commit_and_a_rebase_that_do_not_fit_leave_both_layers_whole(small: Pa
 
 NEW: dict[str, Callable[[Path], object]] = {
     "raw": lambda image: convert_image(Source(image), image.with_name("new"), RawTarget(), quiet),
-    "qcow2": lambda image: convert_image(Source(image), image.with_name("new"), Qcow2Target(CreateOptions()), quiet),
+    "qcow2": lambda image: convert_image(
+        Source(image), image.with_name("new"), Qcow2Target(CreateOptions()), quiet
+    ),
     "data-file": lambda image: convert_image(
         Source(image), image.with_name("new"), Qcow2Target(CreateOptions(data_file="data")), quiet
     ),
     "copy": lambda image: copy_image(image, image.with_name("new"), "auto", quiet),
     "compact": compact_image,
-    "create": lambda image: create_qcow2(image.with_name("new"), 64 * MiB, CreateOptions(preallocation="falloc")),
+    "create": lambda image: create_qcow2(
+        image.with_name("new"), 64 * MiB, CreateOptions(preallocation="falloc")
+    ),
     "create-raw": lambda image: create_raw(image.with_name("new"), 64 * MiB, "full"),
 }
 

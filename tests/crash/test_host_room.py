@@ -1,4 +1,5 @@
-"""A host without room for what a plan needs is told before the first write; one with it lets the run through.
+"""A host without room for what a plan needs is told before the first write;
+one with it lets the run through.
 
 The file system is a real one, with so many bytes free; qemu-img judges.
 """
@@ -37,7 +38,10 @@ def image(copied: Copier, small: Path, request: pytest.FixtureRequest) -> Path:
     if kind != "overlay":
         return disk
     base = disk.rename(disk.with_name("base.qcow2"))
-    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-b", base.name, "-F", "qcow2", disk], check=True)
+    subprocess.run(
+        ["qemu-img", "create", "-q", "-f", "qcow2", "-b", base.name, "-F", "qcow2", disk],
+        check=True,
+    )
     return disk
 
 
@@ -61,7 +65,9 @@ both = pytest.mark.parametrize("image", KINDS, indirect=True)
 
 @both
 @pytest.mark.parametrize("verb", ["plan", "expand"])
-def test_a_run_that_does_not_fit_is_refused_and_nothing_is_touched(image: Path, small: Path, verb: str) -> None:
+def test_a_run_that_does_not_fit_is_refused_and_nothing_is_touched(
+    image: Path, small: Path, verb: str
+) -> None:
     leave(small, 2 * MiB)
     before, names = fingerprint(image), sorted(small.iterdir())
 
@@ -73,7 +79,9 @@ def test_a_run_that_does_not_fit_is_refused_and_nothing_is_touched(image: Path, 
 
 
 @both
-def test_with_the_room_that_is_named_a_run_is_done_or_undone(image: Path, small: Path, tmp_path: Path) -> None:
+def test_with_the_room_that_is_named_a_run_is_done_or_undone(
+    image: Path, small: Path, tmp_path: Path
+) -> None:
     """The estimate is the least: with it a run may still end restored, but never in between."""
     original = image_as_raw(image, tmp_path / "original.raw")
     leave(small, 2 * MiB)
@@ -119,7 +127,9 @@ def test_a_file_that_may_not_become_so_long_is_refused_beforehand(image: Path) -
     before = fingerprint(image)
     limit = image.stat().st_size
 
-    answer = limited(lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)), "expand", image, "+4G")
+    answer = limited(
+        lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)), "expand", image, "+4G"
+    )
 
     assert answer.code == 3, answer.err
     assert "its file would be too large" in answer.err
@@ -129,8 +139,13 @@ def test_a_file_that_may_not_become_so_long_is_refused_beforehand(image: Path) -
 def limited(limit: Callable[[], None], *words: str | Path) -> Answer:
     command = [GROWDISK, *map(str, words), "--backend", "direct"]
     done = subprocess.run(
-        command, preexec_fn=limit, capture_output=True, text=True, env=environment(), check=False,
-    )  # fmt: skip
+        command,
+        preexec_fn=limit,
+        capture_output=True,
+        text=True,
+        env=environment(),
+        check=False,
+    )
     return Answer(done.returncode, done.stdout, done.stderr)
 
 

@@ -1,4 +1,6 @@
-"""The same verbs in real processes: killed at a change of a file, and on a host without room for longer files."""
+"""The same verbs in real processes:
+killed at a change of a file, and on a host without room for longer files.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,8 @@ GROWING: list[tuple[str, Callable[[Path], None], Change]] = [
     ("grow-full", plain,
      lambda path: resize_image(path, SizeSpec(1024 * KiB, relative=False), preallocation="full")),
     ("grow-metadata", plain,
-     lambda path: resize_image(path, SizeSpec(4096 * KiB, relative=False), preallocation="metadata")),
+     lambda path: resize_image(path, SizeSpec(4096 * KiB, relative=False),
+         preallocation="metadata")),
 ]  # fmt: skip
 
 
@@ -40,7 +43,9 @@ def some_numbers() -> Iterator[int]:
         number, step = number + step, step + (number > 6)
 
 
-@pytest.mark.parametrize(("name", "prepare", "action"), IN_PLACE, ids=[name for name, *_ in IN_PLACE])
+@pytest.mark.parametrize(
+    ("name", "prepare", "action"), IN_PLACE, ids=[name for name, *_ in IN_PLACE]
+)
 def test_a_killed_process_leaves_the_old_guest_or_the_new_one(
     tmp_path: Path, name: str, prepare: Callable[[Path], None], action: Change
 ) -> None:
@@ -67,7 +72,10 @@ def test_a_killed_process_leaves_no_half_of_a_file_and_the_next_one_succeeds(
             break
         if not (work / "new").exists():
             action(work / "image.qcow2")
-        assert {file.name for file in work.iterdir()} - {".new.growdisk-new", "patch"} == {"image.qcow2", "new"}
+        assert {file.name for file in work.iterdir()} - {".new.growdisk-new", "patch"} == {
+            "image.qcow2",
+            "new",
+        }
         if not name.endswith(("raw", "raw-full")):
             assert check_is_sound(work / "new")
 
@@ -111,11 +119,15 @@ def test_without_room_no_half_of_a_file_stays(tmp_path: Path, name: str, action:
         assert check_image(work / "image.qcow2") is not None
 
 
-# --- shared -----------------------------------------------------------------------------------------
+# --- shared ---------------------------------------------------------------------------------------
 
 
-def world(tmp_path: Path, prepare: Callable[[Path], None], action: Change) -> tuple[Path, Path, bytes, bytes]:
-    """(the files before, where to work on copies of them, the guest before, the guest afterwards)."""
+def world(
+    tmp_path: Path, prepare: Callable[[Path], None], action: Change
+) -> tuple[Path, Path, bytes, bytes]:
+    """(the files before, where to work on copies of them,
+    the guest before, the guest afterwards).
+    """
     pristine, work = tmp_path / "pristine", tmp_path / "work"
     work.mkdir()
     prepare(work)

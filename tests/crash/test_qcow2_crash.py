@@ -1,7 +1,8 @@
-"""The image engine on a machine that dies: at every write, in every order that a disk may have written them.
+"""The image engine on a machine that dies:
+at every write, in every order that a disk may have written them.
 
-Each scenario is recorded once; every state that the crash can leave is opened, repaired where it says so, and judged.
-A sample is also judged by qemu-img.
+Each scenario is recorded once; every state that the crash can leave is opened, repaired where it
+says so, and judged. A sample is also judged by qemu-img.
 """
 
 from __future__ import annotations
@@ -68,7 +69,9 @@ def test_every_crash_leaves_a_usable_image(tmp_path: Path, shape: Shape, scenari
     before = see(world, RecordingFile(world.start.copy()))
     after = see(world, RecordingFile(recording.content.copy()))
     assert before != after
-    assert see(world, RecordingFile(durable_content(recording, returned))) == after, "not durable when it returned"
+    assert see(world, RecordingFile(durable_content(recording, returned))) == after, (
+        "not durable when it returned"
+    )
     chance = random.Random(world.path.name)
     states = list(crash_states(recording, seed=chance.randrange(1000), per_window=PER_WINDOW))
     if len(states) > 20 * PER_WINDOW:
@@ -89,9 +92,14 @@ def assert_qemu_agrees(world: World, states: list[CrashState]) -> None:
 
 
 def qemu_problem(image: Path, state: CrashState) -> str | None:
-    """Where qemu-img counts otherwise than we do, or finds a dirty image still unsound after its own repair."""
+    """Where qemu-img counts otherwise than we do, or finds a dirty image
+    still unsound after its own repair.
+    """
     state.content.save(image)
-    ours, dirty = check(state.open(), image), read_header(state.open(), image).has(Incompatible.DIRTY)
+    ours, dirty = (
+        check(state.open(), image),
+        read_header(state.open(), image).has(Incompatible.DIRTY),
+    )
     code, counts = qemu_check(image)
     if (counts["leaks"], counts["corruptions"]) != (ours.leaks, ours.corruptions):
         return f"{state.note}: {counts} here, {ours} there"
@@ -99,4 +107,6 @@ def qemu_problem(image: Path, state: CrashState) -> str | None:
         qemu_check(image, "-r", "all")
         code, counts = qemu_check(image)
     image.unlink()
-    return f"{state.note}: unsound after qemu-img check -r all: {counts}" if dirty and code else None
+    return (
+        f"{state.note}: unsound after qemu-img check -r all: {counts}" if dirty and code else None
+    )

@@ -1,4 +1,6 @@
-"""A repair that dies is finished by the next one, and never takes from a reader what it could read before."""
+"""A repair that dies is finished by the next one,
+and never takes from a reader what it could read before.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +56,9 @@ def harm(content: SparseBytes, path: Path, damage: str) -> None:
     image.close()
     block = int.from_bytes(content.read(header.reftable_offset, 8), "big")
     if damage == "wrong counts":
-        used = min(content.size // header.cluster_size * header.refcount_bits // 8, header.cluster_size)
+        used = min(
+            content.size // header.cluster_size * header.refcount_bits // 8, header.cluster_size
+        )
         for _ in range(10):
             content.write(block + chance.randrange(used), chance.randbytes(1))
     elif damage == "an empty block":

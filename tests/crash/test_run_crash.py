@@ -1,7 +1,9 @@
-"""Whole runs on real images, killed at every change of a file: afterwards they end all done, or all undone.
+"""Whole runs on real images, killed at every change of a file:
+afterwards they end all done, or all undone.
 
-The steps are growdisk's own, except that the file system's place is taken by a step that writes bytes: the appliance
-is not needed to try engine, journal, snapshot stores and qcow2 engine together. qemu-img is the judge.
+The steps are growdisk's own, except that the file system's place is taken by a step that writes
+bytes: the appliance is not needed to try engine, journal, snapshot stores and qcow2 engine
+together. qemu-img is the judge.
 """
 
 from __future__ import annotations
@@ -24,12 +26,16 @@ def grown_copy(world: World, tmp_path: Path) -> Callable[[Path], Path]:
     world.reset()
     world.begin()
     for image in world.images:
-        subprocess.run(["cp", "--sparse=always", image, tmp_path / f"grown-{image.name}"], check=True)
+        subprocess.run(
+            ["cp", "--sparse=always", image, tmp_path / f"grown-{image.name}"], check=True
+        )
     return lambda image: tmp_path / f"grown-{image.name}"
 
 
 @pytest.mark.parametrize("kind", ALL_KINDS)
-def test_a_run_killed_at_any_change_is_finished_by_resume_or_undone_by_rollback(tmp_path: Path, kind: str):
+def test_a_run_killed_at_any_change_is_finished_by_resume_or_undone_by_rollback(
+    tmp_path: Path, kind: str
+):
     world = make_world(tmp_path, kind)
     grown = grown_copy(world, tmp_path)
     deaths, finished, undone = 0, 0, 0

@@ -26,7 +26,9 @@ def test_what_was_flushed_is_in_every_later_state_and_the_rest_in_any_part():
 def test_a_write_is_torn_at_sectors_and_never_inside_one():
     file = RecordingFile(SparseBytes(8 * SECTOR))
     file.write(0, b"x" * 8 * SECTOR)
-    sectors = {content[i * SECTOR : (i + 1) * SECTOR] for content in contents(file) for i in range(8)}
+    sectors = {
+        content[i * SECTOR : (i + 1) * SECTOR] for content in contents(file) for i in range(8)
+    }
     assert sectors == {bytes(SECTOR), b"x" * SECTOR}
     assert len(contents(file)) > 2
 
@@ -63,6 +65,7 @@ def test_the_same_seed_makes_the_same_states():
     for place in range(20):
         file.write(place * 3 * SECTOR, bytes([place + 1]) * 2 * SECTOR)
     first, second = (
-        [(state.note, state.content.pages) for state in crash_states(file, seed=4, per_window=5)] for _ in range(2)
+        [(state.note, state.content.pages) for state in crash_states(file, seed=4, per_window=5)]
+        for _ in range(2)
     )
     assert first == second

@@ -1,7 +1,8 @@
-"""Verbs that change several files, or put a new one in place, on a machine that dies at any instant.
+"""Verbs that change several files, or put a new one in place,
+on a machine that dies at any instant.
 
-What lies on the disk then is opened as the next program does. The guest must see its old bytes or its new ones, images
-must be sound, and a file that was to appear is either whole or not there.
+What lies on the disk then is opened as the next program does. The guest must see its old bytes or
+its new ones, images must be sound, and a file that was to appear is either whole or not there.
 """
 
 from __future__ import annotations
@@ -19,16 +20,26 @@ from tests.oracle.qemu import qemu_check
 STATES = 16
 
 
-# --- worlds -----------------------------------------------------------------------------------------
+# --- worlds ---------------------------------------------------------------------------------------
 
 
-# --- one file or several: old or new ----------------------------------------------------------------
+# --- one file or several: old or new --------------------------------------------------------------
 
 #: The guest must not notice anything.
-UNSEEN = ("commit", "commit-raw", "rebase", "rebase-none", "compact", "snapshot-encrypted", "delete-encrypted")
+UNSEEN = (
+    "commit",
+    "commit-raw",
+    "rebase",
+    "rebase-none",
+    "compact",
+    "snapshot-encrypted",
+    "delete-encrypted",
+)
 
 
-@pytest.mark.parametrize(("name", "prepare", "action"), IN_PLACE, ids=[name for name, *_ in IN_PLACE])
+@pytest.mark.parametrize(
+    ("name", "prepare", "action"), IN_PLACE, ids=[name for name, *_ in IN_PLACE]
+)
 def test_a_crash_leaves_the_old_guest_or_the_new_one(
     tmp_path: Path, name: str, prepare: Callable[[Path], None], action: Change
 ) -> None:
@@ -62,7 +73,7 @@ def qemu_agrees(state: HostState, work: Path) -> None:
         assert code in (0, 3), (state.note, counts)
 
 
-# --- a new file: whole or not there -----------------------------------------------------------------
+# --- a new file: whole or not there ---------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("name", "action"), NEW, ids=[name for name, _ in NEW])
@@ -82,5 +93,9 @@ def test_a_new_file_is_whole_or_not_there(tmp_path: Path, name: str, action: Cha
         if (work / "new").exists():
             assert (work / "new").read_bytes() == whole, state.note
         else:
-            assert {file.name for file in work.iterdir()} <= {"image.qcow2", "patch", ".new.growdisk-new"}, state.note
+            assert {file.name for file in work.iterdir()} <= {
+                "image.qcow2",
+                "patch",
+                ".new.growdisk-new",
+            }, state.note
     assert found == {True, False}, name

@@ -36,7 +36,9 @@ def write_patch(path: Path) -> None:
     write_bytes(path, 40 * KiB + 512, path.with_name("patch"), key=KEY)
 
 
-def make_image(path: Path, options: CreateOptions | None = None, *, key: bytes | None = None) -> None:
+def make_image(
+    path: Path, options: CreateOptions | None = None, *, key: bytes | None = None
+) -> None:
     path.with_name("patch").write_bytes(pattern(7, 90 * KiB))
     create(path, SIZE, options or CreateOptions(4 * KiB), key=key, key_seconds=0.001)
     fill(path, 1, key)
@@ -57,8 +59,12 @@ def plain(directory: Path) -> None:
 def layers(directory: Path) -> None:
     make_image(directory / "base.qcow2")
     create(
-        directory / "image.qcow2", SIZE, CreateOptions(4 * KiB), backing=Path("base.qcow2"), backing_format="qcow2"
-    )  # fmt: skip
+        directory / "image.qcow2",
+        SIZE,
+        CreateOptions(4 * KiB),
+        backing=Path("base.qcow2"),
+        backing_format="qcow2",
+    )
     fill(directory / "image.qcow2", 4)
     with Qcow2Image.open(directory / "image.qcow2", writable=True) as image:
         image.write_zeros(0, 30 * KiB)
@@ -67,7 +73,13 @@ def layers(directory: Path) -> None:
 def over_raw(directory: Path) -> None:
     (directory / "base.raw").write_bytes(pattern(9, 400 * KiB))
     (directory / "other.raw").write_bytes(pattern(9, 100 * KiB) + pattern(8, 200 * KiB))
-    create(directory / "image.qcow2", SIZE, CreateOptions(4 * KiB), backing=Path("base.raw"), backing_format="raw")
+    create(
+        directory / "image.qcow2",
+        SIZE,
+        CreateOptions(4 * KiB),
+        backing=Path("base.raw"),
+        backing_format="raw",
+    )
     fill(directory / "image.qcow2", 4)
 
 
@@ -94,9 +106,11 @@ IN_PLACE: list[tuple[str, Callable[[Path], None], Change]] = [
     ("snapshot-encrypted", encrypted, lambda path: create_snapshot(path, "two")),
     ("apply-encrypted", encrypted, lambda path: apply_snapshot(path, "one")),
     ("delete-encrypted", encrypted, lambda path: delete_snapshot(path, "one")),
-    ("grow-encrypted", encrypted, lambda path: resize_image(path, SizeSpec(1024 * KiB, relative=False))),
+    ("grow-encrypted", encrypted,
+        lambda path: resize_image(path, SizeSpec(1024 * KiB, relative=False))),
     ("write-data-file", with_data_file, write_patch),
-    ("grow-data-file", with_data_file, lambda path: resize_image(path, SizeSpec(1024 * KiB, relative=False))),
+    ("grow-data-file", with_data_file,
+        lambda path: resize_image(path, SizeSpec(1024 * KiB, relative=False))),
     ("shrink-data-file", with_data_file,
      lambda path: resize_image(path, SizeSpec(256 * KiB, relative=False), shrink=True)),
 ]  # fmt: skip
@@ -127,16 +141,21 @@ def check_is_sound(path: Path) -> bool:
 
 
 NEW: list[tuple[str, Change]] = [
-    ("convert-raw", lambda path: convert_image(Source(path), path.with_name("new"), RawTarget(), quiet)),
+    ("convert-raw",
+        lambda path: convert_image(Source(path), path.with_name("new"), RawTarget(), quiet)),
     ("convert-qcow2", lambda path: convert_image(
         Source(path), path.with_name("new"), Qcow2Target(CreateOptions(4 * KiB)), quiet)),
     ("convert-compressed", lambda path: convert_image(
-        Source(path), path.with_name("new"), Qcow2Target(CreateOptions(4 * KiB), compress=True), quiet)),
+        Source(path), path.with_name("new"), Qcow2Target(CreateOptions(4 * KiB), compress=True),
+        quiet)),
     ("convert-snapshot", lambda path: convert_image(
-        Source(path, snapshot="one"), path.with_name("new"), Qcow2Target(CreateOptions(4 * KiB)), quiet)),
+        Source(path, snapshot="one"), path.with_name("new"), Qcow2Target(CreateOptions(4 * KiB)),
+        quiet)),
     ("create", lambda path: create_qcow2(path.with_name("new"), SIZE, CreateOptions(4 * KiB))),
     ("create-metadata", lambda path: create_qcow2(
         path.with_name("new"), SIZE, CreateOptions(4 * KiB, preallocation="metadata"))),
-    ("create-overlay", lambda path: create_qcow2(path.with_name("new"), None, CreateOptions(), "image.qcow2", "qcow2")),
+    ("create-overlay",
+        lambda path: create_qcow2(path.with_name("new"), None, CreateOptions(), "image.qcow2",
+            "qcow2")),
     ("create-raw-full", lambda path: create_raw(path.with_name("new"), SIZE, "full")),
 ]  # fmt: skip

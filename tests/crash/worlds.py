@@ -1,4 +1,6 @@
-"""Small qcow2 images in every shape that the order of writes depends on, and what is done to them when they die."""
+"""Small qcow2 images in every shape that the order of writes depends on,
+and what is done to them when they die.
+"""
 
 from __future__ import annotations
 
@@ -30,10 +32,12 @@ class Shape:
     @property
     def options(self) -> CreateOptions:
         compat: Compat = "0.10" if self.version == 2 else "1.1"
-        return CreateOptions(1 << self.cluster_bits, compat, 1 << self.order, extended_l2=self.extended)
+        return CreateOptions(
+            1 << self.cluster_bits, compat, 1 << self.order, extended_l2=self.extended
+        )
 
     def __str__(self) -> str:
-        return f"v{self.version}-{1 << self.cluster_bits}-{1 << self.order}bit{'-extended' if self.extended else ''}"
+        return f"v{self.version}-{1 << self.cluster_bits}-{1 << self.order}bit{'-extended' if self.extended else ''}"  # noqa: E501
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,8 @@ class Scenario:
     act: Callable[[Qcow2Image], object]
     size: int = 1 * MiB
     backed: bool = False
-    whole: bool = True  # the guest sees all of the change or nothing; else old or new bytes, sector by sector
+    # the guest sees all of the change or nothing; else old or new bytes, sector by sector
+    whole: bool = True
 
     def __str__(self) -> str:
         return self.name
@@ -60,9 +65,12 @@ class World:
         if self.backing is not None:
             self.backing.write_bytes(pattern(9, 700 * KiB))
         create(
-            self.path, scenario.size, shape.options,
-            backing=self.backing, backing_format="raw" if self.backing else None,
-        )  # fmt: skip
+            self.path,
+            scenario.size,
+            shape.options,
+            backing=self.backing,
+            backing_format="raw" if self.backing else None,
+        )
         file = RecordingFile.load(self.path)
         self._do(file, scenario.prepare)
         self.start: SparseBytes = file.content
@@ -72,7 +80,9 @@ class World:
         return Qcow2Image.over(file, self.path, writable=writable, backing=backing)
 
     def act(self) -> tuple[RecordingFile, int]:
-        """The recording of the act, and how many events there were when the engine said that it is durable."""
+        """The recording of the act, and how many events there were when the
+        engine said that it is durable.
+        """
         file = RecordingFile(self.start.copy())
         return file, self._do(file, self.scenario.act)
 
@@ -89,7 +99,9 @@ class World:
 def pattern(seed: int, length: int) -> bytes:
     """Bytes that tell where they were written, and by whom."""
     sectors = -(-length // 512)
-    return b"".join(bytes([seed, index & 255, index >> 8, 255]) * 128 for index in range(sectors))[:length]
+    return b"".join(bytes([seed, index & 255, index >> 8, 255]) * 128 for index in range(sectors))[
+        :length
+    ]
 
 
 def write(seed: int, offset: int, length: int) -> Callable[[Qcow2Image], object]:
@@ -124,16 +136,26 @@ def zero(offset: int, length: int) -> Callable[[Qcow2Image], object]:
     return lambda image: image.write_zeros(offset, length)
 
 
-SOME_DATA = several(write(1, 0, 150 * KiB), write(2, 300 * KiB, 70 * KiB), write(3, 900 * KiB, 1 * KiB))
+SOME_DATA = several(
+    write(1, 0, 150 * KiB), write(2, 300 * KiB, 70 * KiB), write(3, 900 * KiB, 1 * KiB)
+)
 ONE_SNAPSHOT = several(SOME_DATA, take("old"))
-TWO_SNAPSHOTS = several(ONE_SNAPSHOT, write(4, 100 * KiB, 100 * KiB), take("new"), write(5, 320 * KiB, 10 * KiB))
+TWO_SNAPSHOTS = several(
+    ONE_SNAPSHOT, write(4, 100 * KiB, 100 * KiB), take("new"), write(5, 320 * KiB, 10 * KiB)
+)
 
 WRITES = (
     Scenario("new-clusters", SOME_DATA, write(7, 500 * KiB, 90 * KiB), whole=False),
     Scenario("in-place", SOME_DATA, write(7, 10 * KiB, 20 * KiB), whole=False),
-    Scenario("shared-with-snapshot", ONE_SNAPSHOT, write(7, 100 * KiB + 512, 80 * KiB), whole=False),
     Scenario(
-        "over-backing", write(1, 64 * KiB, 4 * KiB), write(7, 100 * KiB + 512, 60 * KiB), backed=True, whole=False
+        "shared-with-snapshot", ONE_SNAPSHOT, write(7, 100 * KiB + 512, 80 * KiB), whole=False
+    ),
+    Scenario(
+        "over-backing",
+        write(1, 64 * KiB, 4 * KiB),
+        write(7, 100 * KiB + 512, 60 * KiB),
+        backed=True,
+        whole=False,
     ),
     Scenario("zeros", ONE_SNAPSHOT, zero(20 * KiB, 100 * KiB), whole=False),
 )
@@ -151,14 +173,21 @@ def compress(seed: int, offset: int, length: int) -> Callable[[Qcow2Image], obje
 COMPRESSED = (
     Scenario("compressed", SOME_DATA, compress(7, 100 * KiB, 90 * KiB), whole=False),
     Scenario(
-        "compressed-over-compressed", several(compress(1, 0, 200 * KiB), take("old"), compress(3, 0, 50 * KiB)),
+        "compressed-over-compressed",
+        several(compress(1, 0, 200 * KiB), take("old"), compress(3, 0, 50 * KiB)),
         several(compress(7, 30 * KiB, 90 * KiB), write(8, 70 * KiB, 3 * KiB)), whole=False,
     ),
 )  # fmt: skip
 RESIZES = (
     Scenario("grow", ONE_SNAPSHOT, grow(2 * MiB)),
     Scenario("grow-odd", several(SOME_DATA, grow(1 * MiB + 512)), grow(3 * MiB + 1024)),
-    Scenario("grow-over-longer-backing", write(1, 100 * KiB, 412 * KiB), grow(1 * MiB), size=512 * KiB, backed=True),
+    Scenario(
+        "grow-over-longer-backing",
+        write(1, 100 * KiB, 412 * KiB),
+        grow(1 * MiB),
+        size=512 * KiB,
+        backed=True,
+    ),
     Scenario("shrink", SOME_DATA, grow(400 * KiB)),
 )
 
@@ -172,7 +201,12 @@ def track(image: Qcow2Image) -> None:
 
 
 BESIDE_BITMAPS = (
-    Scenario("write-beside-bitmaps", several(SOME_DATA, track), write(7, 500 * KiB, 90 * KiB), whole=False),
+    Scenario(
+        "write-beside-bitmaps",
+        several(SOME_DATA, track),
+        write(7, 500 * KiB, 90 * KiB),
+        whole=False,
+    ),
     Scenario("grow-beside-bitmaps", several(ONE_SNAPSHOT, track), grow(5 * MiB)),
     Scenario("shrink-beside-bitmaps", several(SOME_DATA, track), grow(400 * KiB)),
     Scenario("apply-beside-bitmaps", several(TWO_SNAPSHOTS, track), go_back("old")),
@@ -195,7 +229,11 @@ SNAPSHOTS = (
     Scenario("delete-only", several(ONE_SNAPSHOT, write(4, 100 * KiB, 100 * KiB)), forget("old")),
 )
 ACROSS_SIZES = (
-    Scenario("apply-smaller", several(ONE_SNAPSHOT, grow(3 * MiB), write(4, 2 * MiB, 50 * KiB)), go_back("old")),
+    Scenario(
+        "apply-smaller",
+        several(ONE_SNAPSHOT, grow(3 * MiB), write(4, 2 * MiB, 50 * KiB)),
+        go_back("old"),
+    ),
     Scenario("apply-larger", several(ONE_SNAPSHOT, grow(300 * KiB)), go_back("old")),
 )
 PREALLOCATED = (
@@ -204,7 +242,19 @@ PREALLOCATED = (
 )  # fmt: skip
 L1_MOVES = (Scenario("l1-moves", ONE_SNAPSHOT, grow(40 * MiB)),)
 REFTABLE_MOVES = (
-    Scenario("reftable-moves", write(1, 0, 1800 * KiB), write(7, 1800 * KiB, 300 * KiB), size=3 * MiB, whole=False),
-    Scenario("reftable-sector", write(1, 0, 3900 * KiB), write(7, 3900 * KiB, 250 * KiB), size=5 * MiB, whole=False),
+    Scenario(
+        "reftable-moves",
+        write(1, 0, 1800 * KiB),
+        write(7, 1800 * KiB, 300 * KiB),
+        size=3 * MiB,
+        whole=False,
+    ),
+    Scenario(
+        "reftable-sector",
+        write(1, 0, 3900 * KiB),
+        write(7, 3900 * KiB, 250 * KiB),
+        size=5 * MiB,
+        whole=False,
+    ),
     Scenario("reftable-moves-in-snapshot", write(1, 0, 1900 * KiB), take("one"), size=3 * MiB),
 )

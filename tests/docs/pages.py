@@ -14,7 +14,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-_BLOCK = re.compile(r"(?P<before>[^\n]*)\n```(?P<language>\w*)\n(?P<body>.*?)\n```$", re.MULTILINE | re.DOTALL)
+_BLOCK = re.compile(
+    r"(?P<before>[^\n]*)\n```(?P<language>\w*)\n(?P<body>.*?)\n```$", re.MULTILINE | re.DOTALL
+)
 _NOT_RUN = re.compile(r"<!-- not run: (?P<reason>.+) -->")
 _LINK = re.compile(r"\]\((?P<target>[^)\s]+)\)")
 
@@ -37,7 +39,9 @@ class Block:
         """Its command lines, without prompts, comments and the output that is shown with them."""
         lines = self.body.splitlines()
         prompted = any(line.startswith("$ ") for line in lines)
-        chosen = [line.removeprefix("$ ") for line in lines if line.startswith("$ ") or not prompted]
+        chosen = [
+            line.removeprefix("$ ") for line in lines if line.startswith("$ ") or not prompted
+        ]
         return [stripped for line in chosen if (stripped := re.split(r"\s+#\s", line)[0].strip())]
 
 
@@ -45,7 +49,9 @@ def blocks(page: Path) -> Iterator[Block]:
     text = "\n" + page.read_text()
     for number, found in enumerate(_BLOCK.finditer(text.replace("\n\n```", "\n```")), start=1):
         reason = _NOT_RUN.search(found["before"])
-        yield Block(page, number, found["language"], found["body"], reason["reason"] if reason else "")
+        yield Block(
+            page, number, found["language"], found["body"], reason["reason"] if reason else ""
+        )
 
 
 def all_blocks() -> list[Block]:
@@ -59,4 +65,6 @@ def links(page: Path) -> list[str]:
 def anchors(page: Path) -> set[str]:
     """The anchors of a page's headings, as the usual renderers make them."""
     headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+    return {
+        re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings
+    }

@@ -1,4 +1,7 @@
-"""docs/json.md names every key of the schema. That it lists every error, test_architecture.py looks after."""
+"""docs/json.md names every key of the schema.
+
+That it lists every error, test_architecture.py looks after.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +14,16 @@ import pytest
 from tests.docs.pages import ROOT
 
 PAGE = (ROOT / "docs/json.md").read_text()
-KINDS: dict[str, Any] = json.loads((ROOT / "growdisk/schema/growdisk-1.schema.json").read_text())["$defs"]
+KINDS: dict[str, Any] = json.loads((ROOT / "growdisk/schema/growdisk-1.schema.json").read_text())[
+    "$defs"
+]
 
 
 def keys_in(schema: Any) -> Iterator[str]:
     """Every key that a document may have, at any depth."""
-    parts = schema.values() if isinstance(schema, dict) else schema if isinstance(schema, list) else ()
+    parts = (
+        schema.values() if isinstance(schema, dict) else schema if isinstance(schema, list) else ()
+    )
     if isinstance(schema, dict):
         yield from schema.get("properties", {})
     for part in parts:

@@ -1,4 +1,6 @@
-"""The documentation is true: its commands run, its links lead somewhere, and the README stays short."""
+"""The documentation is true:
+its commands run, its links lead somewhere, and the README stays short.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,7 @@ def test_growdisk_understands_every_command_that_is_shown(block: Block) -> None:
             assert parsed(own_words(shlex.split(command.partition(" > ")[0])[1:])), command
 
 
-# --- run them -------------------------------------------------------------------------------------------
+# --- run them -------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="session")
@@ -66,7 +68,18 @@ def world(disks: Path, tmp_path: Path) -> Path:
     _copy(disks / "jammy.qcow2", tmp_path / "jammy.qcow2")
     for name in ("guest.raw", "image.raw"):
         _copy(disks / "guest.raw", tmp_path / name)
-    run("qemu-img", "create", "-q", "-f", "qcow2", "-b", "base.qcow2", "-F", "qcow2", tmp_path / "overlay.qcow2")
+    run(
+        "qemu-img",
+        "create",
+        "-q",
+        "-f",
+        "qcow2",
+        "-b",
+        "base.qcow2",
+        "-F",
+        "qcow2",
+        tmp_path / "overlay.qcow2",
+    )
     (tmp_path / ".ssh").mkdir()
     run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / ".ssh/id_ed25519")
     return tmp_path
@@ -83,13 +96,20 @@ def test_the_commands_of_a_page_run(block: Block, world: Path) -> None:
     env = {**environment(), "HOME": str(world), "PATH": f"{GROWDISK.parent}:{os.environ['PATH']}"}
     for command in block.commands:
         done = subprocess.run(
-            ["bash", "-c", command], cwd=world, env=env, capture_output=True, text=True, stdin=subprocess.DEVNULL
+            ["bash", "-c", command],
+            cwd=world,
+            env=env,
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
         )
         assert done.returncode == 0, f"{command}\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
 
 
 @pytest.mark.parametrize("block", PYTHON, ids=str)
-def test_the_python_of_a_page_runs(block: Block, world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_python_of_a_page_runs(
+    block: Block, world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(world)
     from growdisk import api
 

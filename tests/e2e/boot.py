@@ -1,9 +1,10 @@
 """Boots a guest under software emulation and reads the report that it prints when it is up.
 
-The image itself is never written to: QEMU gets an overlay that is thrown away, unless `keep_writes` is asked for.
-TCG on purpose: the nested KVM of build machines aborts or hangs. And with a steady clock: a guest second is a number of
-instructions, or a second of idling. So a boot takes the same time (measured: within 1 %) whether the host is busy or
-not, while every wait for a device that does not come counts in full.
+The image itself is never written to: QEMU gets an overlay that is thrown away, unless `keep_writes`
+is asked for. TCG on purpose: the nested KVM of build machines aborts or hangs. And with a steady
+clock: a guest second is a number of instructions, or a second of idling. So a boot takes the same
+time (measured: within 1 %) whether the host is busy or not, while every wait for a device that does
+not come counts in full.
 """
 
 from __future__ import annotations
@@ -53,7 +54,10 @@ class BootFailed(AssertionError):
 
 @dataclass(frozen=True)
 class BootReport:
-    """What the guest said of itself once it was up. Sizes in bytes, times in seconds of its own clock."""
+    """What the guest said of itself once it was up.
+
+    Sizes in bytes, times in seconds of its own clock.
+    """
 
     login_seconds: float  # kernel start to login prompt
     initrd_seconds: float  # kernel and initramfs, before systemd
@@ -82,13 +86,18 @@ class Doors:
 class RunningGuest:
     """A QEMU that we started, with its serial console on a socket."""
 
-    def __init__(self, process: subprocess.Popen[bytes], console: socket.socket, doors: Doors) -> None:
+    def __init__(
+        self, process: subprocess.Popen[bytes], console: socket.socket, doors: Doors
+    ) -> None:
         self._process, self._console, self.doors = process, console, doors
         self._started = time.monotonic()
         self.console_text = b""
 
     def wait_for_report(self, timeout: float = 900) -> BootReport:
-        """Until the guest reports itself up. BootFailed at a dead end, when QEMU ends, or after `timeout` seconds."""
+        """Until the guest reports itself up.
+
+        BootFailed at a dead end, when QEMU ends, or after `timeout` seconds.
+        """
         match = self._wait_for(_REPORT, timeout)
         said = self.console_text[: match.start()]
         waits = [line for line in said.splitlines() if line.startswith(_WAITED)]
@@ -101,12 +110,16 @@ class RunningGuest:
         self._console.sendall(words + b"\n")
 
     def run(self, command: str, timeout: float = 120) -> str:
-        """Run a shell command as root through the console; its output (both streams), BootFailed if it fails."""
+        """Run a shell command as root through the console;
+        its output (both streams), BootFailed if it fails.
+        """
         mark = secrets.token_hex(8)
         # Split in the command line, so that the terminal's echo of it is not taken for the answer.
         typed = f"{mark[:8]}''{mark[8:]}"
         self._console.sendall(f"echo {typed}; {{ {command} ; }} 2>&1; echo {typed} $?\n".encode())
-        answer = re.compile(rb"%b\r*\n(.*?)%b (\d+)\r*\n" % (mark.encode(), mark.encode()), re.DOTALL)
+        answer = re.compile(
+            rb"%b\r*\n(.*?)%b (\d+)\r*\n" % (mark.encode(), mark.encode()), re.DOTALL
+        )
         match = self._wait_for(answer, timeout)
         output = match[1].decode(errors="replace").replace("\r\n", "\n")
         if match[2] != b"0":
@@ -146,10 +159,17 @@ def boot(image: Path, image_format: str = "qcow2", *, timeout: float = 900) -> B
 
 @contextmanager
 def running(
-    image: Path, image_format: str = "qcow2", *, keep_writes: bool = False, steady_clock: bool = False,
+    image: Path,
+    image_format: str = "qcow2",
+    *,
+    keep_writes: bool = False,
+    steady_clock: bool = False,
     uefi: bool = False,
-) -> Iterator[RunningGuest]:  # fmt: skip
-    """A started guest; at the end QEMU is killed if it still runs. `keep_writes` lets the guest write to the image."""
+) -> Iterator[RunningGuest]:
+    """A started guest; at the end QEMU is killed if it still runs.
+
+    `keep_writes` lets the guest write to the image.
+    """
     with tempfile.TemporaryDirectory(prefix="growdisk-boot-", dir="/var/tmp") as scratch:
         folder = Path(scratch)
         if not keep_writes:
@@ -165,36 +185,56 @@ def _overlay(base: Path, base_format: str, overlay: Path) -> Path:
 
 
 def _uefi(folder: Path) -> list[str]:
-    """OVMF, with variables of its own that are forgotten: it takes the fallback path of the EFI partition."""
+    """OVMF, with variables of its own that are forgotten:
+    it takes the fallback path of the EFI partition.
+    """
     code, variables = (Path(f"/usr/share/OVMF/OVMF_{name}_4M.fd") for name in ("CODE", "VARS"))
     if not code.exists():
         raise BootFailed("OVMF is not installed: make setup-test")
     own = folder / "variables"
     shutil.copyfile(variables, own)
     return [
-        "-drive", f"if=pflash,format=raw,unit=0,readonly=on,file={code}",
-        "-drive", f"if=pflash,format=raw,unit=1,file={own}",
-    ]  # fmt: skip
+        "-drive",
+        f"if=pflash,format=raw,unit=0,readonly=on,file={code}",
+        "-drive",
+        f"if=pflash,format=raw,unit=1,file={own}",
+    ]
 
 
 class _Qemu:
     """The process and its sockets, as a context."""
 
     def __init__(
-        self, image: Path, image_format: str, folder: Path, firmware: list[str], *, steady_clock: bool
+        self,
+        image: Path,
+        image_format: str,
+        folder: Path,
+        firmware: list[str],
+        *,
+        steady_clock: bool,
     ) -> None:
         self._folder = folder
         self._doors = Doors(_free_port(), folder / "agent", folder / "qmp")
         clock = _STEADY_CLOCK if steady_clock else _FAST_CLOCK
-        self._command = [*qemu_command(image, image_format, self._doors, folder / "console"), *clock, *firmware]
+        self._command = [
+            *qemu_command(image, image_format, self._doors, folder / "console"),
+            *clock,
+            *firmware,
+        ]
 
     def __enter__(self) -> RunningGuest:
         self._log = (self._folder / "qemu.log").open("wb")
         self._process = subprocess.Popen(
-            self._command, stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log, env=environment()
+            self._command,
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=self._log,
+            env=environment(),
         )
         try:
-            self._console = _connected(self._folder / "console", self._process, self._folder / "qemu.log")
+            self._console = _connected(
+                self._folder / "console", self._process, self._folder / "qemu.log"
+            )
         except BaseException:
             self._end_process()
             raise
@@ -211,23 +251,53 @@ class _Qemu:
 
 
 def qemu_command(image: Path, image_format: str, doors: Doors, console: Path) -> list[str]:
-    """QEMU with the disk as sda (virtio-scsi). The default VGA stays: without one SeaBIOS hangs under TCG."""
+    """QEMU with the disk as sda (virtio-scsi).
+
+    The default VGA stays: without one SeaBIOS hangs under TCG.
+    """
     qemu = shutil.which("qemu-system-x86_64", path=environment()["PATH"])
     if qemu is None:
         raise BootFailed("qemu-system-x86_64 is not installed: make setup")
     # setpriv: should the test process be killed, QEMU must not live on.
     return [
-        "setpriv", "--pdeathsig", "KILL", qemu, "-cpu", "max", "-m", "768",
-        "-smp", "1", "-display", "none",
-        "-chardev", f"socket,id=console,path={console},server=on,wait=on", "-serial", "chardev:console",
-        "-qmp", f"unix:{doors.qmp_socket},server=on,wait=off", "-monitor", "none",
-        "-device", "virtio-scsi-pci", "-device", "scsi-hd,drive=disk",
-        "-drive", f"if=none,id=disk,file={image},format={image_format},cache=unsafe,discard=unmap",
-        "-nic", f"user,model=virtio-net-pci,hostfwd=tcp:127.0.0.1:{doors.ssh_port}-:22",
-        "-device", "virtio-serial-pci", "-device", "virtserialport,chardev=agent,name=org.qemu.guest_agent.0",
-        "-chardev", f"socket,id=agent,path={doors.agent_socket},server=on,wait=off",
-        "-device", "virtio-rng-pci", "-no-reboot",
-    ]  # fmt: skip
+        "setpriv",
+        "--pdeathsig",
+        "KILL",
+        qemu,
+        "-cpu",
+        "max",
+        "-m",
+        "768",
+        "-smp",
+        "1",
+        "-display",
+        "none",
+        "-chardev",
+        f"socket,id=console,path={console},server=on,wait=on",
+        "-serial",
+        "chardev:console",
+        "-qmp",
+        f"unix:{doors.qmp_socket},server=on,wait=off",
+        "-monitor",
+        "none",
+        "-device",
+        "virtio-scsi-pci",
+        "-device",
+        "scsi-hd,drive=disk",
+        "-drive",
+        f"if=none,id=disk,file={image},format={image_format},cache=unsafe,discard=unmap",
+        "-nic",
+        f"user,model=virtio-net-pci,hostfwd=tcp:127.0.0.1:{doors.ssh_port}-:22",
+        "-device",
+        "virtio-serial-pci",
+        "-device",
+        "virtserialport,chardev=agent,name=org.qemu.guest_agent.0",
+        "-chardev",
+        f"socket,id=agent,path={doors.agent_socket},server=on,wait=off",
+        "-device",
+        "virtio-rng-pci",
+        "-no-reboot",
+    ]
 
 
 def _connected(path: Path, process: subprocess.Popen[bytes], log: Path) -> socket.socket:
@@ -275,7 +345,7 @@ class _Block(TypedDict):
 
 def _report(
     said: _Said, wall_seconds: float, console_waits: list[bytes], console_failed: list[bytes]
-) -> BootReport:  # fmt: skip
+) -> BootReport:
     blocks = list(_flat(said["lsblk"]["blockdevices"]))
     return BootReport(
         login_seconds=said["login_us"] / 1e6,

@@ -31,7 +31,10 @@ class Before:
         copy = image.with_name(f"before-{image.name}")
         run("cp", "--sparse=always", image, copy)
         return cls(
-            copy, image_format, file_manifest(image, image_format, partition), first_bytes(image, image_format, MiB)
+            copy,
+            image_format,
+            file_manifest(image, image_format, partition),
+            first_bytes(image, image_format, MiB),
         )
 
 
@@ -56,12 +59,28 @@ def sfdisk(raw: Path) -> list[dict[str, object]]:
 
 
 def assert_unchanged(image: Path, before: Before) -> None:
-    """The guest sees the very bytes that it saw; the image is sound, and no snapshot of ours is left in it."""
+    """The guest sees the very bytes that it saw;
+    the image is sound, and no snapshot of ours is left in it.
+    """
     assert virtual_size(image) == virtual_size(before.copy)
-    run("qemu-img", "compare", "-f", before.image_format, "-F", before.image_format, image, before.copy)
+    run(
+        "qemu-img",
+        "compare",
+        "-f",
+        before.image_format,
+        "-F",
+        before.image_format,
+        image,
+        before.copy,
+    )
     assert_sound(image)
-    with as_raw(image, before.image_format) as now, as_raw(before.copy, before.image_format) as then:
-        assert run("sfdisk", "-d", now).replace(str(now), "") == run("sfdisk", "-d", then).replace(str(then), "")
+    with (
+        as_raw(image, before.image_format) as now,
+        as_raw(before.copy, before.image_format) as then,
+    ):
+        assert run("sfdisk", "-d", now).replace(str(now), "") == run("sfdisk", "-d", then).replace(
+            str(then), ""
+        )
 
 
 def assert_sound(image: Path) -> None:
@@ -73,9 +92,16 @@ def assert_sound(image: Path) -> None:
 
 
 def assert_grown(
-    image: Path, before: Before, *, partition: int = 1, up_to: int | None = None, aside: tuple[str, ...] = ()
+    image: Path,
+    before: Before,
+    *,
+    partition: int = 1,
+    up_to: int | None = None,
+    aside: tuple[str, ...] = (),
 ) -> None:
-    """`partition` reaches to `up_to` (the end of the disk), its file system fills it, and every file is as before."""
+    """`partition` reaches to `up_to` (the end of the disk),
+    its file system fills it, and every file is as before.
+    """
     assert_sound(image)
     end = up_to or virtual_size(image)
     with as_raw(image, before.image_format) as raw:
@@ -95,13 +121,19 @@ def assert_filesystem(raw: Path, start: int, size: int) -> None:
     check = subprocess.run(["/sbin/e2fsck", "-f", "-n", where], capture_output=True, text=True)
     assert check.returncode == 0, check.stdout
     said = run("dumpe2fs", "-h", where)
-    blocks, block = (int(re.findall(rf"{name}:\s+(\d+)", said)[0]) for name in ("Block count", "Block size"))
+    blocks, block = (
+        int(re.findall(rf"{name}:\s+(\d+)", said)[0]) for name in ("Block count", "Block size")
+    )
     assert blocks * block <= size
-    assert size - blocks * block < 2048 * block, "no more is left out than a last group too small to be one"
+    assert size - blocks * block < 2048 * block, (
+        "no more is left out than a last group too small to be one"
+    )
 
 
 def _assert_boot_area_kept(raw: Path, before: Before) -> None:
-    """Boot code, signature and the gap with core.img are the old bytes; only table entries differ."""
+    """Boot code, signature and the gap with core.img are the old bytes;
+    only table entries differ.
+    """
     with raw.open("rb") as file:
         now = file.read(MiB)
     assert (

@@ -1,6 +1,8 @@
-"""growdisk as a real process, in a temporary directory of its own, so that what it leaves behind is seen.
+"""growdisk as a real process, in a temporary directory of its own,
+so that what it leaves behind is seen.
 
-A run is followed through its journal alone, as another process would: `wait_for` returns when a record is there.
+A run is followed through its journal alone, as another process would: `wait_for` returns when a
+record is there.
 """
 
 from __future__ import annotations
@@ -55,8 +57,10 @@ class Command:
         self._said = host.scratch / f"stderr-{len(host.started)}"
         self._file = self._said.open("w+")
         self.process = subprocess.Popen(
-            [*host.prefix, sys.executable, "-m", "growdisk.cli.main", "--json", *words], stdout=subprocess.PIPE,
-            stderr=self._file, text=True, env=host.environment, start_new_session=True, cwd=host.scratch,
+            [*host.prefix, sys.executable, "-m", "growdisk.cli.main", "--json", *words],
+            stdout=subprocess.PIPE,
+            stderr=self._file, text=True, env=host.environment, start_new_session=True,
+            cwd=host.scratch,
         )  # fmt: skip
 
     def ended(self, seconds: float = PATIENCE) -> Answer:
@@ -87,7 +91,8 @@ class Host:
         self.backend = "auto"  # what `expand` and `plan` are told to work with
         self.environment = {
             **os.environ, "PATH": os.environ.get("PATH", "") + _SBIN, "PYTHONPATH": str(_ROOT),
-            "TMPDIR": str(scratch), "XDG_RUNTIME_DIR": str(scratch), "LIBGUESTFS_CACHEDIR": "/var/tmp",
+            "TMPDIR": str(scratch), "XDG_RUNTIME_DIR": str(scratch),
+            "LIBGUESTFS_CACHEDIR": "/var/tmp",
         }  # fmt: skip
 
     def start(self, *words: str | Path) -> Command:
@@ -101,13 +106,21 @@ class Host:
         return self.start(*words).ended()
 
     def left_mounts(self) -> list[str]:
-        return [line for line in Path("/proc/self/mounts").read_text().splitlines() if f" {self.scratch}/" in line]
+        return [
+            line
+            for line in Path("/proc/self/mounts").read_text().splitlines()
+            if f" {self.scratch}/" in line
+        ]
 
     def left_files(self) -> list[str]:
-        return sorted(path.name for path in self.scratch.iterdir() if not path.name.startswith("stderr-"))
+        return sorted(
+            path.name for path in self.scratch.iterdir() if not path.name.startswith("stderr-")
+        )
 
     def left_processes(self) -> list[str]:
-        """Command lines of processes that work on something of ours; growdisk itself must have ended."""
+        """Command lines of processes that work on something of ours;
+        growdisk itself must have ended.
+        """
         return [line for line in _command_lines() if f"{self.scratch}/" in line]
 
     def assert_quiet(self, seconds: float = 10) -> None:
@@ -134,7 +147,9 @@ def _command_lines() -> Iterator[str]:
     for process in Path("/proc").iterdir():
         if process.name.isdigit() and int(process.name) != os.getpid():
             with contextlib.suppress(OSError):
-                yield (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                yield (
+                    (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                )
 
 
 def await_true(condition: Callable[[], bool], seconds: float, what: str) -> None:
@@ -155,12 +170,19 @@ def _records(path: Path) -> list[Document]:
     return [json.loads(line.partition(b" ")[2]) for line in lines]
 
 
-def wait_for(command: Command, image: Path, event: str, step: str | None = None, *, known: int = 0) -> None:
-    """Until the journal has `event` (of `step`), and more than `known` records; fails if the command ends first."""
+def wait_for(
+    command: Command, image: Path, event: str, step: str | None = None, *, known: int = 0
+) -> None:
+    """Until the journal has `event` (of `step`), and more than `known` records;
+    fails if the command ends first.
+    """
 
     def there() -> bool:
         assert command.process.poll() is None, f"ended before {event} {step}: {command.ended()}"
-        records = _records(image.with_name(image.name + ".growdisk") / "journal.jsonl")  # not of the run before
-        return len(records) > known and (event, step) in [(record["event"], record["step"]) for record in records]
+        # not of the run before
+        records = _records(image.with_name(image.name + ".growdisk") / "journal.jsonl")
+        return len(records) > known and (event, step) in [
+            (record["event"], record["step"]) for record in records
+        ]
 
     await_true(there, PATIENCE, f"{event} {step}")

@@ -21,7 +21,8 @@ EVERYTHING = {
     "authorized_keys": (KeysFor("ann", KEY), KeysFor("root", f"# mine\n{KEY}\n{OLD_KEY}\n")),
     "passwords": (PasswordFor("root", b"secret"), PasswordFor("ann", hashed="!")),
     "files": (
-        FileInto("/opt/app/a \"quoted\" name", content="for {{ hostname }}, {{ color }}\n", template=True, mode=0o640,
+        FileInto("/opt/app/a \"quoted\" name", content="for {{ hostname }}, {{ color }}\n",
+            template=True, mode=0o640,
                  owner="ann", group="adm"),
         FileInto("/etc/fstab.d", content="x" * 70_000, owner="7"),
     ),

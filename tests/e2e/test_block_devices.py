@@ -1,4 +1,6 @@
-"""Runs on block devices: kept on a real disk under a name that lasts, grown from the host's storage up, and back."""
+"""Runs on block devices: kept on a real disk under a name that lasts,
+grown from the host's storage up, and back.
+"""
 
 from __future__ import annotations
 
@@ -83,7 +85,9 @@ def test_a_device_that_has_become_read_only_is_refused_before_anything_of_its_ru
     host: Host, device: Path, before: Before, image: Path, state: Path, verb: str
 ) -> None:
     command = host.start("expand", device, "+64M", "--keep-snapshots")
-    await_true(lambda: b'"step": "grow-filesystem"' in recorded(state), PATIENCE, "the file system grows")
+    await_true(
+        lambda: b'"step": "grow-filesystem"' in recorded(state), PATIENCE, "the file system grows"
+    )
     command.kill()
     host.assert_quiet()
     run("blockdev", "--setro", device)
@@ -96,12 +100,17 @@ def test_a_device_that_has_become_read_only_is_refused_before_anything_of_its_ru
     assert_unchanged(image, before)
 
 
-def test_new_room_that_others_may_have_taken_is_not_given_back(host: Host, device: Path, image: Path) -> None:
+def test_new_room_that_others_may_have_taken_is_not_given_back(
+    host: Host, device: Path, image: Path
+) -> None:
     assert host.growdisk("expand", device, "+64M", "--keep-snapshots").code == 0
     os.truncate(image, NEW + MiB)
     run("losetup", "--set-capacity", device)
     answer = host.growdisk("rollback", device)
-    assert (answer.code, "somebody else has changed its size" in str(answer.error["why"])) == (5, True), answer
+    assert (answer.code, "somebody else has changed its size" in str(answer.error["why"])) == (
+        5,
+        True,
+    ), answer
     assert device_size(device) == NEW + MiB
 
 
@@ -111,12 +120,17 @@ def test_a_run_that_was_cut_short_is_found_again_under_another_name_of_the_devic
 ) -> None:
     with loop(image) as first:
         command = host.start("expand", first, "+64M")
-        await_true(lambda: b'"step": "grow-filesystem"' in recorded(state), PATIENCE, "the file system grows")
+        await_true(
+            lambda: b'"step": "grow-filesystem"' in recorded(state),
+            PATIENCE,
+            "the file system grows",
+        )
         command.kill()
         host.assert_quiet()
     beside = host.growdisk("expand", image, "+8M")
     assert (beside.code, "an unfinished run" in str(beside.error["what"])) == (3, True), beside
-    with loop(tmp_path / "before-guest.raw"), loop(image) as second:  # the first number may be taken
+    # the first number may be taken
+    with loop(tmp_path / "before-guest.raw"), loop(image) as second:
         assert host.growdisk("status", second).document["state"] == "unfinished"
         answer = host.growdisk(verb, second)
         assert answer.code == 0, answer
@@ -131,7 +145,9 @@ def recorded(state: Path) -> bytes:
     return b"".join(file.read_bytes() for file in state.glob("runs/*/journal.jsonl"))
 
 
-def test_a_run_is_not_kept_in_the_hosts_memory(host: Host, device: Path, image: Path, tmp_path: Path) -> None:
+def test_a_run_is_not_kept_in_the_hosts_memory(
+    host: Host, device: Path, image: Path, tmp_path: Path
+) -> None:
     memory = tmp_path / "memory"
     memory.mkdir()
     run("mount", "-t", "tmpfs", "none", memory)
@@ -140,12 +156,19 @@ def test_a_run_is_not_kept_in_the_hosts_memory(host: Host, device: Path, image: 
             refused = host.growdisk(verb, device, "+64M", "--state-dir", memory)
             assert (refused.code, "tmpfs" in str(refused.error["why"])) == (3, True), refused
         assert device_size(device) == OLD
-        assert host.growdisk("expand", device, "+64M", "--state-dir", memory, "--snapshots", "none").code == 0
+        assert (
+            host.growdisk(
+                "expand", device, "+64M", "--state-dir", memory, "--snapshots", "none"
+            ).code
+            == 0
+        )
     finally:
         run("umount", memory)
 
 
-def test_memory_below_another_file_system_is_memory_too(host: Host, device: Path, tmp_path: Path) -> None:
+def test_memory_below_another_file_system_is_memory_too(
+    host: Host, device: Path, tmp_path: Path
+) -> None:
     """A live system writes to an overlay whose upper folder is on tmpfs."""
     memory, place = tmp_path / "memory", tmp_path / "overlay"
     memory.mkdir()
@@ -164,7 +187,9 @@ def test_memory_below_another_file_system_is_memory_too(host: Host, device: Path
         run("umount", memory)
 
 
-def test_a_folder_without_room_for_the_run_is_refused(host: Host, device: Path, tmp_path: Path) -> None:
+def test_a_folder_without_room_for_the_run_is_refused(
+    host: Host, device: Path, tmp_path: Path
+) -> None:
     small = tmp_path / "small.raw"
     run("truncate", "-s", "32M", small)
     run("mkfs.ext4", "-qF", small)
@@ -173,7 +198,9 @@ def test_a_folder_without_room_for_the_run_is_refused(host: Host, device: Path, 
         assert (refused.code, "free" in str(refused.error["why"])) == (3, True), refused
 
 
-def test_what_cannot_grow_is_refused_in_the_plan(host: Host, image: Path, before: Before, tmp_path: Path) -> None:
+def test_what_cannot_grow_is_refused_in_the_plan(
+    host: Host, image: Path, before: Before, tmp_path: Path
+) -> None:
     with loop(image, "--sizelimit", str(OLD)) as limited:
         for verb in ("plan", "expand"):
             refused = host.growdisk(verb, limited, "+64M")
@@ -189,7 +216,9 @@ def test_what_cannot_grow_is_refused_in_the_plan(host: Host, image: Path, before
 def test_a_loop_device_whose_file_has_no_room_is_refused_in_the_plan(
     host: Host, image: Path, tmp_path: Path, state: Path
 ) -> None:
-    """Its file is sparse, and grows all the same; the last step would end in an error of the device."""
+    """Its file is sparse, and grows all the same;
+    the last step would end in an error of the device.
+    """
     with small_file_system(tmp_path / "small", "ext4", 64 * MiB) as place:
         run("cp", "--sparse=always", image, place)
         with loop(place / image.name) as device:
@@ -216,7 +245,9 @@ def test_another_file_of_the_name_of_the_one_behind_a_loop_device_is_left_alone(
         run("truncate", "-s", str(5 * NEW), image)
         for verb in ("plan", "expand"):
             refused = host.growdisk(verb, device, "+64M")
-            assert (refused.code, "or to another one" in str(refused.error["why"])) == (3, True), refused
+            assert (refused.code, "or to another one" in str(refused.error["why"])) == (3, True), (
+                refused
+            )
         assert image.stat().st_size == 5 * NEW
 
 
@@ -233,9 +264,15 @@ def test_an_image_in_a_device_without_room_behind_it_is_told_how_much_is_missing
         untouched = fingerprint(tight)
         for verb in ("plan", "expand"):
             refused = host.growdisk(verb, device, "+64G")
-            assert (refused.code, "of it are not in use" in str(refused.error["why"])) == (3, True), refused
+            assert (refused.code, "of it are not in use" in str(refused.error["why"])) == (
+                3,
+                True,
+            ), refused
         assert fingerprint(tight) == untouched
-        told = re.search(r"truncate --size (\+\d+M) (\S+); losetup --set-capacity (\S+?)\)", str(refused.error["do"]))
+        told = re.search(
+            r"truncate --size (\+\d+M) (\S+); losetup --set-capacity (\S+?)\)",
+            str(refused.error["do"]),
+        )
         assert told is not None and (told[2], told[3]) == (str(tight), str(device)), refused
         run("truncate", "--size", told[1], tight)
         run("losetup", "--set-capacity", device)
@@ -249,7 +286,9 @@ def test_an_image_in_a_device_without_room_behind_it_is_told_how_much_is_missing
     assert_grown(tmp_path / "read.raw", before)
 
 
-def test_nothing_of_a_finished_run_stays_beside_an_image_file(host: Host, image: Path, before: Before) -> None:
+def test_nothing_of_a_finished_run_stays_beside_an_image_file(
+    host: Host, image: Path, before: Before
+) -> None:
     assert host.growdisk("expand", image, "+64M").code == 0
     assert not image.with_name("guest.raw.growdisk").exists()
     status = host.growdisk("status", image).document

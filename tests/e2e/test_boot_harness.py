@@ -1,4 +1,6 @@
-"""The yardstick of every boot test: an untouched guest comes up without waiting, and a spoiled one is told from it."""
+"""The yardstick of every boot test:
+an untouched guest comes up without waiting, and a spoiled one is told from it.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""NTFS and F2FS grown by the direct backend, judged by their own tools: in seconds, and taken back when that fails."""
+"""NTFS and F2FS grown by the direct backend, judged by their own tools:
+in seconds, and taken back when that fails.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,13 @@ def made(tmp_path: Path) -> Callable[[str], Path]:
         for path, size in ((raw, _SIZE), (alone, _SIZE - 2 * MiB)):
             with path.open("wb") as file:
                 file.truncate(size)
-        run("sfdisk", "-q", "--no-reread", raw, stdin=f"label: gpt\nstart=2048, size={(_SIZE - 2 * MiB) // 512}\n")
+        run(
+            "sfdisk",
+            "-q",
+            "--no-reread",
+            raw,
+            stdin=f"label: gpt\nstart=2048, size={(_SIZE - 2 * MiB) // 512}\n",
+        )
         run(*_MAKERS[kind], alone)
         if kind == "ntfs":
             (tmp_path / "text").write_bytes(_TEXT)
@@ -51,21 +59,35 @@ def alone(image: Path, folder: Path) -> Path:
     with as_raw(image, "qcow2") as raw:
         part = sfdisk(raw)[0]
         start, sectors = int(str(part["start"])), int(str(part["size"]))
-        run("dd", f"if={raw}", f"of={found}", "bs=512", f"skip={start}", f"count={sectors}", "status=none")
+        run(
+            "dd",
+            f"if={raw}",
+            f"of={found}",
+            "bs=512",
+            f"skip={start}",
+            f"count={sectors}",
+            "status=none",
+        )
     return found
 
 
 @pytest.mark.parametrize("kind", _CHECKS)
-def test_it_fills_the_grown_partition(made: Callable[[str], Path], host: Host, tmp_path: Path, kind: str) -> None:
+def test_it_fills_the_grown_partition(
+    made: Callable[[str], Path], host: Host, tmp_path: Path, kind: str
+) -> None:
     image = made(kind)
     host.backend = "direct"
     answer = host.growdisk("expand", image, "+200M")
-    assert (answer.code, answer.result, answer.document["backend"]) == (0, "changed", "direct"), answer
+    assert (answer.code, answer.result, answer.document["backend"]) == (0, "changed", "direct"), (
+        answer
+    )
     now = alone(image, tmp_path)
     said = run(*_CHECKS[kind], now)
     if kind == "ntfs":
         volume = next(line for line in said.splitlines() if line.startswith("Current volume size"))
-        assert now.stat().st_size - 4096 <= int(volume.split(":")[1].split()[0]) <= now.stat().st_size
+        assert (
+            now.stat().st_size - 4096 <= int(volume.split(":")[1].split()[0]) <= now.stat().st_size
+        )
         assert run("ntfscat", "-f", now, "text").encode() == _TEXT
     else:
         blocks = int.from_bytes(now.read_bytes()[1024 + 36 : 1024 + 44], "little")
@@ -73,7 +95,9 @@ def test_it_fills_the_grown_partition(made: Callable[[str], Path], host: Host, t
     assert host.growdisk("expand", image).result == "nochange"
 
 
-def test_an_ntfs_that_its_tool_refuses_is_given_back(made: Callable[[str], Path], host: Host, tmp_path: Path) -> None:
+def test_an_ntfs_that_its_tool_refuses_is_given_back(
+    made: Callable[[str], Path], host: Host, tmp_path: Path
+) -> None:
     image = made("ntfs")
     record = 4 * 4096 + 1024  # of $MFTMirr: where ntfsresize begins to read
     run("qemu-io", "-f", "qcow2", "-c", f"write -P 0xa5 {_START + record} 1k", image)

@@ -1,4 +1,6 @@
-"""Images that are encrypted themselves (LUKS in qcow2): grown whole, and no byte of the guest lies in the clear."""
+"""Images that are encrypted themselves (LUKS in qcow2):
+grown whole, and no byte of the guest lies in the clear.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ _WORDS = b"what only the guest may read"
 
 
 class Encrypted:
-    """guest.qcow2 in a folder of its own, encrypted by QEMU under the passphrase in `key`; `plain` is what it holds."""
+    """guest.qcow2 in a folder of its own, encrypted by QEMU under the passphrase in `key`;
+    `plain` is what it holds.
+    """
 
     def __init__(self, place: Path) -> None:
         self.folder, self.key, self.plain = place / "images", place / "key", place / "plain.raw"
@@ -32,13 +36,24 @@ class Encrypted:
     def make(self, form: str = "luks") -> Encrypted:
         self.folder.mkdir()
         self.key.write_bytes(_SECRET)
-        make_disk(self.plain, SmallDisk(Layout.CLASSIC, 128 * MiB, swap_size=16 * MiB, image_format="raw"))
+        make_disk(
+            self.plain, SmallDisk(Layout.CLASSIC, 128 * MiB, swap_size=16 * MiB, image_format="raw")
+        )
         _fill(self.plain)
         time = ",encrypt.iter-time=10" if form == "luks" else ""
         qemu_img(
-            "convert", "-f", "raw", "-O", "qcow2", "--object", f"secret,id=s,file={self.key}",
-            "-o", f"encrypt.format={form},encrypt.key-secret=s{time}", self.plain, self.path,
-        )  # fmt: skip
+            "convert",
+            "-f",
+            "raw",
+            "-O",
+            "qcow2",
+            "--object",
+            f"secret,id=s,file={self.key}",
+            "-o",
+            f"encrypt.format={form},encrypt.key-secret=s{time}",
+            self.plain,
+            self.path,
+        )
         return self
 
     def __call__(self, *words: str | Path) -> Answer:
@@ -57,7 +72,11 @@ class Encrypted:
 
     def in_the_clear(self) -> list[str]:
         """The files in the images' folder, run folders and all, that hold what the guest wrote."""
-        return [str(file) for file in self.folder.rglob("*") if file.is_file() and _WORDS in file.read_bytes()]
+        return [
+            str(file)
+            for file in self.folder.rglob("*")
+            if file.is_file() and _WORDS in file.read_bytes()
+        ]
 
 
 def _fill(raw: Path) -> None:
@@ -99,7 +118,9 @@ def test_encrypted_image_grows_with_all_that_is_in_it(encrypted: Encrypted, snap
     assert encrypted.in_the_clear() == []
     assert "ext4" in encrypted("show", encrypted.path).out
     assert encrypted("plan", encrypted.path, "+1G").code == 0
-    answer = encrypted("expand", encrypted.path, "+1G", "--snapshots", snapshots, "--backend", "direct")
+    answer = encrypted(
+        "expand", encrypted.path, "+1G", "--snapshots", snapshots, "--backend", "direct"
+    )
     assert answer.code == 0, answer
     judged(encrypted.decrypted(), GiB + 128 * MiB)
     assert encrypted.in_the_clear() == []
@@ -157,7 +178,9 @@ def test_run_that_was_killed_leaves_nothing_in_the_clear(
 
 @pytest.mark.parametrize("snapshots", ["internal", "overlay"])
 @pytest.mark.parametrize("verb", ["rollback", "commit"])
-def test_way_back_that_is_kept_is_encrypted_too(encrypted: Encrypted, snapshots: str, verb: str) -> None:
+def test_way_back_that_is_kept_is_encrypted_too(
+    encrypted: Encrypted, snapshots: str, verb: str
+) -> None:
     words = ("--keep-snapshots", "--snapshots", snapshots, "--backend", "direct")
     assert encrypted("expand", encrypted.path, "+1G", *words).code == 0
     assert encrypted.in_the_clear() == []
@@ -168,7 +191,9 @@ def test_way_back_that_is_kept_is_encrypted_too(encrypted: Encrypted, snapshots:
         assert encrypted.is_as_before()
 
 
-def test_internal_snapshots_are_taken_back_and_forgotten_without_the_passphrase(encrypted: Encrypted) -> None:
+def test_internal_snapshots_are_taken_back_and_forgotten_without_the_passphrase(
+    encrypted: Encrypted,
+) -> None:
     words = ("--keep-snapshots", "--backend", "direct")
     assert encrypted("expand", encrypted.path, "+1G", *words).code == 0
     assert in_process("rollback", encrypted.path).code == 0
@@ -181,7 +206,17 @@ def test_internal_snapshots_are_taken_back_and_forgotten_without_the_passphrase(
 def test_overlay_of_an_encrypted_base_grows_in_its_own_file(encrypted: Encrypted) -> None:
     top = encrypted.folder / "top.qcow2"
     created = in_process(
-        "image", "create", "-b", encrypted.path, "-F", "qcow2", "--encrypt", "luks", "--key-file", encrypted.key, top
+        "image",
+        "create",
+        "-b",
+        encrypted.path,
+        "-F",
+        "qcow2",
+        "--encrypt",
+        "luks",
+        "--key-file",
+        encrypted.key,
+        top,
     )
     assert created.code == 0, created
     before = fingerprint(encrypted.path)
@@ -201,7 +236,9 @@ def test_legacy_form_is_looked_at_and_never_written(tmp_path: Path) -> None:
     assert fingerprint(image.path) == before
 
 
-@pytest.mark.parametrize("words", [(), ("--overlay",), ("--overlay", "--reproducible"), ("--format", "qcow2")])
+@pytest.mark.parametrize(
+    "words", [(), ("--overlay",), ("--overlay", "--reproducible"), ("--format", "qcow2")]
+)
 def test_what_is_provisioned_of_an_encrypted_base_is_encrypted_with_its_key(
     encrypted: Encrypted, words: tuple[str, ...]
 ) -> None:

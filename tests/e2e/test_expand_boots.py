@@ -1,4 +1,6 @@
-"""The proof of the whole: a real Debian guest is expanded, boots as fast as before, and has lost nothing."""
+"""The proof of the whole:
+a real Debian guest is expanded, boots as fast as before, and has lost nothing.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,11 @@ pytestmark = [pytest.mark.boot, pytest.mark.appliance, pytest.mark.timeout(1800)
 GROWDISK = Path(__file__).parents[2] / ".venv/bin/growdisk"
 NEW_SIZE = DISK_SIZE + 10 * GiB
 REPAIRED = {"/etc/fstab", "/etc/initramfs-tools/conf.d/resume"}
-ROOT_SIZES = {"drop": NEW_SIZE - MiB, "move": NEW_SIZE - SWAP_SIZE - 2 * MiB, "file": NEW_SIZE - MiB}
+ROOT_SIZES = {
+    "drop": NEW_SIZE - MiB,
+    "move": NEW_SIZE - SWAP_SIZE - 2 * MiB,
+    "file": NEW_SIZE - MiB,
+}
 
 
 QUICK = [("drop", "direct"), ("move", "uml"), ("file", "guestfs")]
@@ -33,7 +39,9 @@ REST = [
 ]
 
 
-@pytest.mark.parametrize(("swap", "backend"), [*QUICK, *(pytest.param(*case, marks=pytest.mark.slow) for case in REST)])
+@pytest.mark.parametrize(
+    ("swap", "backend"), [*QUICK, *(pytest.param(*case, marks=pytest.mark.slow) for case in REST)]
+)
 def test_an_expanded_guest_boots_as_before_with_its_root_over_the_full_disk(
     swap: str, backend: str, classic_base: Guest, classic_copy: Path, untouched_boot: BootReport
 ) -> None:
@@ -63,7 +71,9 @@ def expand(image: Path, swap: str, backend: str) -> dict:
 
 def judge_image(image: Path) -> None:
     subprocess.run(["qemu-img", "check", "-q", image], check=True)
-    info = json.loads(subprocess.run(["qemu-img", "info", "--output=json", image], capture_output=True).stdout)
+    info = json.loads(
+        subprocess.run(["qemu-img", "info", "--output=json", image], capture_output=True).stdout
+    )
     assert info["virtual-size"] == NEW_SIZE
     assert "snapshots" not in info
 

@@ -1,4 +1,6 @@
-"""The whole job on every kind of image and for every action of swap, judged by foreign tools alone."""
+"""The whole job on every kind of image and for every action of swap,
+judged by foreign tools alone.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,15 @@ import pytest
 
 from growdisk.units import GiB, MiB
 from tests.conftest import DiskMaker
-from tests.e2e.judges import REPAIRED, SECTOR, Before, assert_grown, assert_unchanged, sfdisk, virtual_size
+from tests.e2e.judges import (
+    REPAIRED,
+    SECTOR,
+    Before,
+    assert_grown,
+    assert_unchanged,
+    sfdisk,
+    virtual_size,
+)
 from tests.e2e.process import Host
 from tests.guests.layouts import Layout
 from tests.guests.manifest import as_raw, differences, file_manifest
@@ -40,10 +50,15 @@ def expand(host: Host, image: Path, *words: str) -> dict[str, object]:
     return answer.document
 
 
-def test_swap_is_dropped_and_a_users_own_snapshots_are_what_they_were(small_disk: DiskMaker, host: Host) -> None:
-    image = small_disk("guest.qcow2", SmallDisk(size=256 * MiB, swap_size=_SWAP, qcow2_options="cluster_size=4k"))
+def test_swap_is_dropped_and_a_users_own_snapshots_are_what_they_were(
+    small_disk: DiskMaker, host: Host
+) -> None:
+    image = small_disk(
+        "guest.qcow2", SmallDisk(size=256 * MiB, swap_size=_SWAP, qcow2_options="cluster_size=4k")
+    )
     run("qemu-img", "snapshot", "-c", "mine", image)
-    run("qemu-io", "-f", "qcow2", "-c", f"write -P 7 {200 * MiB} 3M", image)  # free space of the file system
+    # free space of the file system
+    run("qemu-io", "-f", "qcow2", "-c", f"write -P 7 {200 * MiB} 3M", image)
     run("qemu-img", "snapshot", "-c", "mine too", image)
     before = Before.of(image)
     snapshots = json.loads(run("qemu-img", "info", "--output=json", image))["snapshots"]
@@ -91,13 +106,16 @@ def test_swap_becomes_a_file_in_a_version_2_image(small_disk: DiskMaker, host: H
         run("debugfs", "-R", f"dump /swapfile {copy}", where)
         blocks = run("debugfs", "-R", "blocks /swapfile", where).split()
         fstab = run("debugfs", "-R", "cat /etc/fstab", where)
-    assert len([block for block in blocks if block != "0"]) * 4096 >= _SWAP  # the kernel takes no file with holes
+    # the kernel takes no file with holes
+    assert len([block for block in blocks if block != "0"]) * 4096 >= _SWAP
     assert f'UUID="{SWAP_UUID}"' in run("blkid", "-p", copy)
     assert re.search(r"^/swapfile\s+none\s+swap\s", fstab, re.MULTILINE)
     assert SWAP_UUID not in fstab
 
 
-def test_an_image_with_many_tables_is_kept_by_overlays_and_says_so(small_disk: DiskMaker, host: Host) -> None:
+def test_an_image_with_many_tables_is_kept_by_overlays_and_says_so(
+    small_disk: DiskMaker, host: Host
+) -> None:
     image = small_disk(disk=SmallDisk(size=400 * GiB, swap_size=_SWAP))
     run("qemu-img", "snapshot", "-c", "mine", image)
     snapshots = json.loads(run("qemu-img", "info", "--output=json", image))["snapshots"]
@@ -128,7 +146,9 @@ CASES = (
     ),
     Case(
         "clusters of 2 MiB and a file system smaller than its partition, without a size",
-        SmallDisk(Layout.PLAIN, size=512 * MiB, filesystem_size=200 * MiB, qcow2_options="cluster_size=2M"),
+        SmallDisk(
+            Layout.PLAIN, size=512 * MiB, filesystem_size=200 * MiB, qcow2_options="cluster_size=2M"
+        ),
         (),
     ),
     Case(
@@ -142,7 +162,9 @@ CASES = (
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_the_file_system_fills_the_grown_disk(small_disk: DiskMaker, host: Host, case: Case) -> None:
+def test_the_file_system_fills_the_grown_disk(
+    small_disk: DiskMaker, host: Host, case: Case
+) -> None:
     kind = case.disk.image_format
     image = small_disk(f"guest.{kind}", case.disk)
     base = [digest(path) for path in image.parent.glob("*.base")]
@@ -151,5 +173,7 @@ def test_the_file_system_fills_the_grown_disk(small_disk: DiskMaker, host: Host,
         run("qemu-img", "resize", "-q", "-f", kind, image, "+300M")
     expand(host, image, *case.words)
     assert_grown(image, before, partition=case.partition)
-    assert differences(before.files, file_manifest(image, kind, case.partition), aside=REPAIRED) == []
+    assert (
+        differences(before.files, file_manifest(image, kind, case.partition), aside=REPAIRED) == []
+    )
     assert [digest(path) for path in image.parent.glob("*.base")] == base

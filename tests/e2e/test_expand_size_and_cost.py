@@ -19,13 +19,16 @@ from tests.guests.small import SmallDisk
 
 pytestmark = pytest.mark.appliance
 
-# With 10 GiB more it still fits into an MBR. resize2fs alone, unmounted, goes through all of the file system.
+# With 10 GiB more it still fits into an MBR. resize2fs alone, unmounted, goes through all of the
+# file system.
 _LARGE = {"guestfs": (2032 * GiB, 2.5), "uml": (2032 * GiB, 2.5), "direct": (100 * GiB, 6)}
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Seconds by the clock; seconds of the processor and peak memory in bytes of growdisk's own process."""
+    """Seconds by the clock; seconds of the processor and peak memory in
+    bytes of growdisk's own process.
+    """
 
     seconds: float
     processor: float
@@ -38,7 +41,10 @@ def cost_of_expanding(host: Host, image: Path) -> Cost:
     memory, processor = 0, 0.0
     while command.process.poll() is None:
         with contextlib.suppress(OSError, IndexError):
-            memory, processor = _peak_memory(command.process.pid), _processor_seconds(command.process.pid)
+            memory, processor = (
+                _peak_memory(command.process.pid),
+                _processor_seconds(command.process.pid),
+            )
         time.sleep(0.05)
     answer = command.ended()
     assert (answer.code, answer.result) == (0, "changed"), answer
@@ -57,7 +63,9 @@ def _processor_seconds(pid: int) -> float:
 
 
 @pytest.mark.parametrize("backend", _LARGE)
-def test_a_large_disk_costs_about_what_one_gibibyte_costs(small_disk: DiskMaker, host: Host, backend: str) -> None:
+def test_a_large_disk_costs_about_what_one_gibibyte_costs(
+    small_disk: DiskMaker, host: Host, backend: str
+) -> None:
     host.backend = backend
     little = cost_of_expanding(host, small_disk("little.qcow2", SmallDisk(size=GiB)))
     size, times = _LARGE[backend]

@@ -1,7 +1,8 @@
-"""Every tool fails once: the run is taken back whole, exit 4, and the message says why and what to do.
+"""Every tool fails once: the run is taken back whole,
+exit 4, and the message says why and what to do.
 
-Where no way back is left, exit 5 says so. The failures are real: a full file system, a file size limit, damage that
-e2fsck refuses to mend by itself, a QEMU that does not start.
+Where no way back is left, exit 5 says so. The failures are real: a full file system, a file size
+limit, damage that e2fsck refuses to mend by itself, a QEMU that does not start.
 """
 
 from __future__ import annotations
@@ -45,7 +46,8 @@ def break_qemu(host: Host) -> None:
     script = host.scratch.with_name(f"{host.scratch.name}-qemu")
     script.write_text(
         "#!/bin/sh\n"
-        "case \"$*\" in *guestfsd.sock*) echo 'qemu-system-x86_64: cannot set up guest memory' >&2; exit 1 ;; esac\n"
+        "case \"$*\" in *guestfsd.sock*) echo 'qemu-system-x86_64: cannot set up guest memory' "
+        ">&2; exit 1 ;; esac\n"
         'exec qemu-system-x86_64 "$@"\n'
     )
     script.chmod(0o755)
@@ -61,7 +63,9 @@ def broken_qemu(host: Host) -> Iterator[Host]:
 
 
 @pytest.mark.parametrize("name", ["guest.qcow2", "guest.raw"])
-def test_an_appliance_that_does_not_start(small_disk: DiskMaker, broken_qemu: Host, name: str) -> None:
+def test_an_appliance_that_does_not_start(
+    small_disk: DiskMaker, broken_qemu: Host, name: str
+) -> None:
     kind = name.partition(".")[2]
     image = small_disk(name, small(kind))
     before = Before.of(image, kind)
@@ -115,7 +119,9 @@ def test_a_machine_without_qemu_is_refused_before_anything_is_touched(
     assert not image.with_name(image.name + ".growdisk").exists()
 
 
-def test_without_snapshots_a_failed_run_stops_and_is_gone_on_with(small_disk: DiskMaker, broken_qemu: Host) -> None:
+def test_without_snapshots_a_failed_run_stops_and_is_gone_on_with(
+    small_disk: DiskMaker, broken_qemu: Host
+) -> None:
     image = small_disk(disk=small())
     before = Before.of(image)
     answer = broken_qemu.growdisk("expand", image, "+1G", "--snapshots", "none")
@@ -130,7 +136,9 @@ def test_without_snapshots_a_failed_run_stops_and_is_gone_on_with(small_disk: Di
     break_qemu(broken_qemu)
 
 
-def test_a_snapshot_that_somebody_removed_cannot_be_restored(small_disk: DiskMaker, host: Host) -> None:
+def test_a_snapshot_that_somebody_removed_cannot_be_restored(
+    small_disk: DiskMaker, host: Host
+) -> None:
     image = small_disk("guest.raw", small("raw"))
     host.backend = "guestfs"  # for its slowness
     command = host.start("expand", image, "+1G")
@@ -144,7 +152,9 @@ def test_a_snapshot_that_somebody_removed_cannot_be_restored(small_disk: DiskMak
 
 
 @pytest.mark.parametrize("backend", ["direct", "guestfs"])
-def test_damage_that_e2fsck_does_not_mend_by_itself(small_disk: DiskMaker, host: Host, backend: str) -> None:
+def test_damage_that_e2fsck_does_not_mend_by_itself(
+    small_disk: DiskMaker, host: Host, backend: str
+) -> None:
     host.backend = backend
     image = small_disk("guest.raw", small("raw"))
     damage(image)
@@ -164,7 +174,9 @@ def damage(image: Path) -> None:
 
 
 @pytest.mark.parametrize("backend", ["direct", "guestfs"])
-def test_a_file_system_with_a_feature_that_no_tool_knows(small_disk: DiskMaker, host: Host, backend: str) -> None:
+def test_a_file_system_with_a_feature_that_no_tool_knows(
+    small_disk: DiskMaker, host: Host, backend: str
+) -> None:
     host.backend = backend
     image = small_disk("guest.raw", small("raw"))
     run("debugfs", "-w", "-R", "feature FEATURE_R30", f"{image}{_ROOT_AT}")
@@ -228,7 +240,9 @@ def test_a_host_disk_that_fills_up_while_the_file_system_grows(
 
 
 @needs_root
-def test_a_killed_run_is_rolled_back_on_a_disk_that_is_full_meanwhile(tmp_path: Path, host: Host) -> None:
+def test_a_killed_run_is_rolled_back_on_a_disk_that_is_full_meanwhile(
+    tmp_path: Path, host: Host
+) -> None:
     made = make_disk(tmp_path / "guest.qcow2", small())
     with mounted(tmp_path / "full", 32 * MiB) as directory:
         image = directory / "guest.qcow2"
@@ -258,9 +272,12 @@ def test_a_disk_without_room_for_a_way_back_is_refused(tmp_path: Path, host: Hos
 
 
 @needs_root
-def test_a_host_disk_that_fills_up_at_the_very_end_leaves_all_done_or_undone(tmp_path: Path, host: Host) -> None:
+def test_a_host_disk_that_fills_up_at_the_very_end_leaves_all_done_or_undone(
+    tmp_path: Path, host: Host
+) -> None:
     made = make_disk(
-        tmp_path / "guest.qcow2", SmallDisk(size=128 * MiB, swap_size=16 * MiB, qcow2_options="compat=0.10")
+        tmp_path / "guest.qcow2",
+        SmallDisk(size=128 * MiB, swap_size=16 * MiB, qcow2_options="compat=0.10"),
     )
     with mounted(tmp_path / "full", 64 * MiB) as directory:
         image = directory / "guest.qcow2"
@@ -268,7 +285,8 @@ def test_a_host_disk_that_fills_up_at_the_very_end_leaves_all_done_or_undone(tmp
         before = Before.of(made)
         host.backend = "guestfs"
         command = host.start("expand", image, "+1G")
-        wait_for(command, image, "verified", "repair-guest")  # now the appliance is ended, which takes a moment
+        # now the appliance is ended, which takes a moment
+        wait_for(command, image, "verified", "repair-guest")
         fill(directory, alone=False)
         answer = command.ended()
         if answer.code == 0:  # what it takes had been taken already
@@ -281,7 +299,8 @@ def test_a_host_disk_that_fills_up_at_the_very_end_leaves_all_done_or_undone(tmp
 def test_a_file_size_limit(small_disk: DiskMaker, host: Host, backend: str) -> None:
     host.backend = backend
     image = small_disk(disk=small())
-    run("qemu-io", "-f", "qcow2", "-c", f"write -P 7 {80 * MiB} 12M", image)  # larger than the reserve
+    # larger than the reserve
+    run("qemu-io", "-f", "qcow2", "-c", f"write -P 7 {80 * MiB} 12M", image)
     before = Before.of(image)
     host.prefix = ("prlimit", f"--fsize={image.stat().st_size + MiB}")
     answer = host.growdisk("expand", image, "+20G")

@@ -1,6 +1,8 @@
-"""Guests of other families start after they were expanded as before: no wait, no failed unit, in the same time.
+"""Guests of other families start after they were expanded as before:
+no wait, no failed unit, in the same time.
 
-make test boots the two that tell most, and afterwards only; the others are for make test-slow. The clock is steady.
+make test boots the two that tell most, and afterwards only; the others are for make test-slow. The
+clock is steady.
 """
 
 from __future__ import annotations
@@ -64,7 +66,9 @@ def test_a_guest_of_another_family_starts_as_it_did_before(
     assert (answer.code, answer.result) == (0, "changed"), answer
     assert_sound(image)
     after = _started(image, case.name)
-    record_property("seconds", f"{before.login_seconds if before else 0:.1f} {after.login_seconds:.1f}")
+    record_property(
+        "seconds", f"{before.login_seconds if before else 0:.1f} {after.login_seconds:.1f}"
+    )
     record_property("repaired", answer.document)
     assert after.waits == after.failed_units == ()
     assert _kind_of_swap(after) == case.swap

@@ -98,7 +98,8 @@ def test_a_failure_on_the_second_disk_takes_the_first_back(guest: Guest, host: H
     need("direct")
     host.backend = "direct"
     root, root_before, data, _ = guest
-    with data.open("r+b") as file:  # descriptors, bitmaps and tables of the first group, not the superblock
+    # descriptors, bitmaps and tables of the first group, not the superblock
+    with data.open("r+b") as file:
         file.seek(MiB + 4096)
         file.write(b"\xa5" * 800_000)
     answer = host.growdisk("expand", root, "+200M", "--with", f"{data}=+100M")
@@ -123,7 +124,9 @@ def test_shares_name_partitions_of_several_disks(guest: Guest, host: Host) -> No
     assert wrong.code == 2 and "--with" in str(wrong.error["do"]), wrong
 
 
-def test_swap_on_the_second_disk_is_not_given_up_behind_its_guests_back(small_disk: DiskMaker, host: Host) -> None:
+def test_swap_on_the_second_disk_is_not_given_up_behind_its_guests_back(
+    small_disk: DiskMaker, host: Host
+) -> None:
     root = small_disk("root.qcow2", SmallDisk(size=64 * MiB, swap_size=8 * MiB))
     data = small_disk("data.qcow2", SmallDisk(size=64 * MiB, swap_size=8 * MiB))
     refused = host.growdisk("plan", root, "+64M", "--with", f"{data}=+64M")

@@ -1,4 +1,6 @@
-"""A running guest's own blkid as second opinion: the guest is this machine, its disk a loop device."""
+"""A running guest's own blkid as second opinion:
+the guest is this machine, its disk a loop device.
+"""
 
 from __future__ import annotations
 
@@ -58,12 +60,16 @@ def put(path: Path, offset: int, data: bytes) -> None:
 def heard(path: Path, shell: Any | None = None) -> Proposal:
     goal = Goal(size=parse_size("+64M"))
     with closing(RawFile.open(path)) as device:
-        facts: Facts = inspect_device(device, ImageFacts(path, "raw", device.size, 0), thorough=False)
+        facts: Facts = inspect_device(
+            device, ImageFacts(path, "raw", device.size, 0), thorough=False
+        )
     proposal = propose(facts, goal)
     assert isinstance(proposal, Proposal)
     with loop(path) as device_file:
         guest: Any = SimpleNamespace(
-            facts=facts, device=str(device_file), inside=SimpleNamespace(shell=shell or ThisMachine())
+            facts=facts,
+            device=str(device_file),
+            inside=SimpleNamespace(shell=shell or ThisMachine()),
         )
         return heard_in_guest(guest, goal, proposal)
 

@@ -1,4 +1,6 @@
-"""What in a guest names a partition that is gone is mended, in whichever of its file systems it stands, or said."""
+"""What in a guest names a partition that is gone is mended,
+in whichever of its file systems it stands, or said.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +22,10 @@ FILES = (
     directory("etc/systemd"), directory("etc/systemd/system"), directory("boot/loader"),
     directory("boot/loader/entries"),
     text("etc/systemd/system/dev-sda2.swap", UNIT), text("etc/crypttab", CRYPTTAB),
-    text("boot/loader/entries/debian.conf", "options root=/dev/sda1 resume=/dev/mapper/swap quiet\n"),
-    directory("etc/dracut.conf.d"), text("etc/dracut.conf.d/swap.conf", f'add_device+=" UUID={SWAP_UUID} "\n'),
+    text("boot/loader/entries/debian.conf",
+        "options root=/dev/sda1 resume=/dev/mapper/swap quiet\n"),
+    directory("etc/dracut.conf.d"),
+    text("etc/dracut.conf.d/swap.conf", f'add_device+=" UUID={SWAP_UUID} "\n'),
 )  # fmt: skip
 BACKENDS = ["direct", pytest.param("guestfs", marks=pytest.mark.appliance)]
 
@@ -30,10 +34,14 @@ BACKENDS = ["direct", pytest.param("guestfs", marks=pytest.mark.appliance)]
 def test_units_crypttab_loader_entries_and_dracut_forget_the_swap(
     small_disk: DiskMaker, host: Host, backend: str
 ) -> None:
-    image = small_disk("guest.qcow2", SmallDisk(Layout.SWAP_BEHIND, 128 * MiB, 16 * MiB, extra_files=FILES))
+    image = small_disk(
+        "guest.qcow2", SmallDisk(Layout.SWAP_BEHIND, 128 * MiB, 16 * MiB, extra_files=FILES)
+    )
     host.backend = backend
     answer = host.growdisk("expand", image, "+64M")
-    assert (answer.code, answer.result, answer.document["backend"]) == (0, "changed", backend), answer
+    assert (answer.code, answer.result, answer.document["backend"]) == (0, "changed", backend), (
+        answer
+    )
     assert read(image, "/etc/systemd/system/dev-sda2.swap") == ""
     assert read(image, "/etc/crypttab") == f"# removed by growdisk: {CRYPTTAB}"
     assert read(image, "/boot/loader/entries/debian.conf") == "options root=/dev/sda1 quiet\n"
@@ -42,7 +50,9 @@ def test_units_crypttab_loader_entries_and_dracut_forget_the_swap(
 
 
 def test_no_guest_repair_leaves_every_file_and_says_so(small_disk: DiskMaker, host: Host) -> None:
-    image = small_disk("guest.qcow2", SmallDisk(Layout.SWAP_BEHIND, 128 * MiB, 16 * MiB, extra_files=FILES))
+    image = small_disk(
+        "guest.qcow2", SmallDisk(Layout.SWAP_BEHIND, 128 * MiB, 16 * MiB, extra_files=FILES)
+    )
     before = file_manifest(image)
     answer = host.growdisk("expand", image, "+64M", "--no-guest-repair")
     assert (answer.code, answer.result) == (0, "changed"), answer

@@ -1,6 +1,8 @@
-"""Who uses a device or an image file without QEMU's locks is found all the same, and named; nothing is written then.
+"""Who uses a device or an image file without QEMU's locks is found all the same, and named;
+nothing is written then.
 
-Each situation is a real one: a process with a node of its own, a mount, a loop device, a machine of libvirt.
+Each situation is a real one: a process with a node of its own, a mount, a loop device, a machine of
+libvirt.
 """
 
 from __future__ import annotations
@@ -34,7 +36,10 @@ from tests.guests.tools import run
 from tests.online.libvirtd import libvirtd, virsh
 from tests.unit.cli.command import fingerprint
 
-_HOLD = "import sys, time; file = open(sys.argv[1], sys.argv[2], buffering=0); print(flush=True); time.sleep(600)"
+_HOLD = (
+    "import sys, time; file = open(sys.argv[1], sys.argv[2], buffering=0); print(flush=True); "
+    "time.sleep(600)"
+)
 _MACHINE = """\
 <domain type='qemu'><name>{name}</name><memory unit='MiB'>64</memory>
 <os><type arch='x86_64' machine='pc'>hvm</type></os>
@@ -66,7 +71,8 @@ def held(path: Path, mode: str = "rb") -> Iterator[int]:
 def image(small_disk: DiskMaker) -> Path:
     """Its partition begins at 1 MiB; 128 MiB of the disk are behind it."""
     made = small_disk(
-        "guest.raw", SmallDisk(layout=Layout.CLASSIC, size=128 * MiB, swap_size=16 * MiB, image_format="raw")
+        "guest.raw",
+        SmallDisk(layout=Layout.CLASSIC, size=128 * MiB, swap_size=16 * MiB, image_format="raw"),
     )
     os.truncate(made, 256 * MiB)
     return made
@@ -117,13 +123,24 @@ def test_a_process_with_a_device_node_of_its_own_is_found(
     assert host.growdisk("expand", device).result == "changed"
 
 
-def test_a_mounted_partition_of_the_device_is_found(host: Host, device: Path, image: Path, tmp_path: Path) -> None:
-    """The kernel here may know no partition tables: a loop device at the partition's place stands for it."""
-    with loop(device, "--offset", str(MiB)) as partition, mounted(partition, tmp_path / "mnt", "-o", "ro") as place:
+def test_a_mounted_partition_of_the_device_is_found(
+    host: Host, device: Path, image: Path, tmp_path: Path
+) -> None:
+    """The kernel here may know no partition tables:
+    a loop device at the partition's place stands for it.
+    """
+    with (
+        loop(device, "--offset", str(MiB)) as partition,
+        mounted(partition, tmp_path / "mnt", "-o", "ro") as place,
+    ):
         error = refused(host, device, f"the mount {place}", str(partition), image=image)
         assert f"umount {place}" in str(error["do"])
-    with loop(image, "--offset", str(MiB)) as partition, mounted(partition, tmp_path / "mnt", "-o", "ro") as place:
-        refused(host, device, f"the mount {place}", image=image)  # not on the device, but on the same bytes
+    with (
+        loop(image, "--offset", str(MiB)) as partition,
+        mounted(partition, tmp_path / "mnt", "-o", "ro") as place,
+    ):
+        # not on the device, but on the same bytes
+        refused(host, device, f"the mount {place}", image=image)
 
 
 def test_a_mount_of_the_device_itself_is_found(host: Host, tmp_path: Path, device: Path) -> None:
@@ -146,7 +163,9 @@ def test_swap_on_the_device_is_found(host: Host, tmp_path: Path, device: Path) -
             run("swapoff", whole)
 
 
-def test_a_loop_device_beside_it_on_other_bytes_does_not_matter(host: Host, image: Path, tmp_path: Path) -> None:
+def test_a_loop_device_beside_it_on_other_bytes_does_not_matter(
+    host: Host, image: Path, tmp_path: Path
+) -> None:
     both = tmp_path / "two-disks.raw"
     both.write_bytes(bytes(64 * MiB) + image.read_bytes())
     with (
@@ -162,7 +181,9 @@ def test_a_loop_device_over_the_image_file_is_found(host: Host, device: Path, im
     assert f"losetup -d {device}" in str(error["do"])
 
 
-def test_a_program_that_writes_to_the_image_file_without_locks_is_found(host: Host, image: Path) -> None:
+def test_a_program_that_writes_to_the_image_file_without_locks_is_found(
+    host: Host, image: Path
+) -> None:
     with held(image, "r+b") as pid:
         refused(host, image, f"(pid {pid})")
     with held(image, "rb"):
@@ -172,7 +193,8 @@ def test_a_program_that_writes_to_the_image_file_without_locks_is_found(host: Ho
 def test_qemu_that_does_not_lock_the_image_file_is_found(host: Host, image: Path) -> None:
     drive = f"driver=file,filename={image},locking=off,node-name=disk"
     qemu = subprocess.Popen(
-        ["qemu-system-x86_64", "-S", "-display", "none", "-nodefaults", "-m", "64", "-blockdev", drive,
+        ["qemu-system-x86_64", "-S", "-display", "none", "-nodefaults", "-m", "64", "-blockdev",
+            drive,
          "-device", "virtio-blk-pci,drive=disk"], stdin=subprocess.DEVNULL,
     )  # fmt: skip
     try:
@@ -186,7 +208,11 @@ def test_qemu_that_does_not_lock_the_image_file_is_found(host: Host, image: Path
 def test_a_running_machine_of_libvirt_is_found_by_any_path_to_its_device(
     host: Host, device: Path, image: Path, tmp_path: Path
 ) -> None:
-    name, link, xml = f"growdisk-test-{uuid.uuid4().hex[:8]}", tmp_path / "web01", tmp_path / "machine.xml"
+    name, link, xml = (
+        f"growdisk-test-{uuid.uuid4().hex[:8]}",
+        tmp_path / "web01",
+        tmp_path / "machine.xml",
+    )
     link.symlink_to(device)
     xml.write_text(_MACHINE.format(name=name, device=link))
     with libvirtd():
@@ -206,17 +232,22 @@ def test_a_running_machine_of_libvirt_is_found_by_any_path_to_its_device(
 
 
 def test_an_ordinary_user_is_told_what_cannot_be_seen(host: Host, device: Path) -> None:
-    if subprocess.run([*_DROP, sys.executable, "-c", "import growdisk.cli.main"], cwd="/").returncode:
+    if subprocess.run(
+        [*_DROP, sys.executable, "-c", "import growdisk.cli.main"], cwd="/"
+    ).returncode:
         pytest.skip("this Python is root's alone")
     status = device.stat()
     os.chown(host.scratch, _NOBODY, _NOBODY)
     os.chown(device, _NOBODY, _NOBODY)
     host.prefix = _DROP
     host.environment |= {"HOME": str(host.scratch), "PYTHONDONTWRITEBYTECODE": "1"}
-    host.environment[STATE_DIR] = str(host.scratch / "state")  # that of the tests may be root's already
+    # that of the tests may be root's already
+    host.environment[STATE_DIR] = str(host.scratch / "state")
     try:
         answer = host.growdisk("expand", device)
-        assert (answer.code, "processes of other users" in str(answer.error["why"])) == (3, True), answer
+        assert (answer.code, "processes of other users" in str(answer.error["why"])) == (3, True), (
+            answer
+        )
         assert "--not-in-use" in str(answer.error["do"])
         trusting = host.growdisk("plan", device, "--not-in-use")
         assert trusting.result == "planned", trusting
@@ -231,7 +262,9 @@ def test_an_ordinary_user_is_told_what_cannot_be_seen(host: Host, device: Path) 
         os.chown(device, status.st_uid, status.st_gid)
 
 
-def test_a_file_that_others_may_reach_from_elsewhere_is_told_in_the_plan(host: Host, image: Path) -> None:
+def test_a_file_that_others_may_reach_from_elsewhere_is_told_in_the_plan(
+    host: Host, image: Path
+) -> None:
     assert "lies on" not in str(host.growdisk("plan", image).document.get("notes"))
     disk = RawFile.open(image, writable=True)
     with ExitStack() as stack:
@@ -265,7 +298,9 @@ def test_what_begins_to_use_the_device_during_a_run_stops_the_next_step(device: 
 
 
 def test_the_kernel_knows_of_those_who_cannot_be_seen(tmp_path: Path) -> None:
-    """A lease is what spares the look through all processes: it must not say `nobody` of anybody who writes."""
+    """A lease is what spares the look through all processes:
+    it must not say `nobody` of anybody who writes.
+    """
     image = tmp_path / "image.raw"
     image.write_bytes(bytes(MiB))
     assert others_write(image) == "nobody"

@@ -1,4 +1,6 @@
-"""What was grown is judged by somebody else before it counts, and what only a kernel knows is not cut off."""
+"""What was grown is judged by somebody else before it counts,
+and what only a kernel knows is not cut off.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,13 @@ def disk_with(image: Path, size: int, *mkfs: str) -> Path:
         with path.open("wb") as file:
             file.truncate(length)
     run(*mkfs, alone)
-    run("sfdisk", "-q", "--no-reread", image, stdin=f"label: gpt\nstart=2048, size={size // 512}, type=L\n")
+    run(
+        "sfdisk",
+        "-q",
+        "--no-reread",
+        image,
+        stdin=f"label: gpt\nstart=2048, size={size // 512}, type=L\n",
+    )
     place_content(alone, image, MiB)
     return image
 
@@ -41,7 +49,9 @@ def test_an_ext4_with_an_orphan_file_is_mounted_by_a_kernel_afterwards(
 ) -> None:
     need("uml")
     need("direct")
-    image = disk_with(tmp_path / "disk.raw", 96 * MiB, "mke2fs", "-q", "-F", "-t", "ext4", "-O", options)
+    image = disk_with(
+        tmp_path / "disk.raw", 96 * MiB, "mke2fs", "-q", "-F", "-t", "ext4", "-O", options
+    )
     answer = host.growdisk("expand", image, growth, "--backend", backend)
     assert (answer.code, answer.result) == (0, "changed"), answer
     assert answer.document["backend"] == ("uml" if backend == "auto" else backend)
@@ -58,14 +68,20 @@ def test_an_ext4_that_the_judges_kernel_does_not_mount_is_grown_and_checked_all_
     need("uml")
     need("direct")
     mkfs = ("mke2fs", "-q", "-F", "-t", "ext4", "-b", "1024", "-O", options)
-    answer = host.growdisk("expand", disk_with(tmp_path / "disk.raw", 96 * MiB, *mkfs), "+40M", "--backend", backend)
+    answer = host.growdisk(
+        "expand", disk_with(tmp_path / "disk.raw", 96 * MiB, *mkfs), "+40M", "--backend", backend
+    )
     assert (answer.code, answer.result) == (0, "changed"), answer
     run("e2fsck", "-fn", f"{tmp_path / 'disk.raw'}?offset={MiB}")
 
 
-def test_a_tiny_file_system_becomes_a_huge_one_by_a_kernel_where_resize2fs_fails(tmp_path: Path, host: Host) -> None:
+def test_a_tiny_file_system_becomes_a_huge_one_by_a_kernel_where_resize2fs_fails(
+    tmp_path: Path, host: Host
+) -> None:
     need("uml")
-    image = disk_with(tmp_path / "disk.raw", 8 * MiB, "mke2fs", "-q", "-F", "-t", "ext4", "-b", "4096")
+    image = disk_with(
+        tmp_path / "disk.raw", 8 * MiB, "mke2fs", "-q", "-F", "-t", "ext4", "-b", "4096"
+    )
     answer = host.growdisk("expand", image, "+60G")
     assert (answer.code, answer.document["backend"]) == (0, "uml"), answer
     run("e2fsck", "-fn", f"{image}?offset={MiB}")
@@ -73,7 +89,9 @@ def test_a_tiny_file_system_becomes_a_huge_one_by_a_kernel_where_resize2fs_fails
 
 def test_the_judge_does_not_let_a_damaged_file_system_pass(tmp_path: Path) -> None:
     need("direct")
-    image = disk_with(tmp_path / "disk.raw", 64 * MiB, "mke2fs", "-q", "-F", "-t", "ext4", "-b", "4096")
+    image = disk_with(
+        tmp_path / "disk.raw", 64 * MiB, "mke2fs", "-q", "-F", "-t", "ext4", "-b", "4096"
+    )
     bitmap = int(run("dumpe2fs", f"{image}?offset={MiB}").split("Inode table at ")[1].split("-")[0])
     with image.open("r+b") as file:
         file.seek(MiB + bitmap * 4096 + 256)  # the root folder's inode
@@ -88,12 +106,17 @@ def test_the_judge_does_not_let_a_damaged_file_system_pass(tmp_path: Path) -> No
         device.close()
 
 
-def test_what_was_synced_last_on_an_f2fs_that_was_never_unmounted_is_still_there(tmp_path: Path, host: Host) -> None:
+def test_what_was_synced_last_on_an_f2fs_that_was_never_unmounted_is_still_there(
+    tmp_path: Path, host: Host
+) -> None:
     """fsck.f2fs and resize.f2fs cut off the chain of what was synced after the last checkpoint."""
     need("uml")
     image = disk_with(tmp_path / "disk.raw", 200 * MiB, "mkfs.f2fs", "-q")
     with suppress(KeyError), kernel_on(image) as kernel:
-        kernel.must("mkdir -p /tmp/m; mount -t f2fs /dev/sda1 /tmp/m && cd /tmp/m && seq 3000 >first && sync")
+        kernel.must(
+            "mkdir -p /tmp/m; mount -t f2fs /dev/sda1 /tmp/m && cd /tmp/m && seq 3000 >first && "
+            "sync"
+        )
         kernel.must("cd /tmp/m && dd if=first of=last conv=fsync")
         raise KeyError  # the power goes
     refused = host.growdisk("expand", image, "+100M", "--backend", "direct")
@@ -101,15 +124,20 @@ def test_what_was_synced_last_on_an_f2fs_that_was_never_unmounted_is_still_there
     answer = host.growdisk("expand", image, "+100M")
     assert (answer.code, answer.document["backend"]) == (0, "uml"), answer
     with kernel_on(image) as kernel:
-        kernel.must("mkdir -p /tmp/m; mount -t f2fs -o ro /dev/sda1 /tmp/m && cd /tmp/m && cmp first last")
+        kernel.must(
+            "mkdir -p /tmp/m; mount -t f2fs -o ro /dev/sda1 /tmp/m && cd /tmp/m && cmp first last"
+        )
 
 
-def test_an_ntfs_whose_log_windows_has_not_yet_carried_out_is_refused(tmp_path: Path, host: Host) -> None:
+def test_an_ntfs_whose_log_windows_has_not_yet_carried_out_is_refused(
+    tmp_path: Path, host: Host
+) -> None:
     image = disk_with(tmp_path / "disk.raw", 64 * MiB, "mkntfs", "-q", "-F", "-f")
     place = image.read_bytes().find(b"\xff" * 65536)  # mkntfs leaves an empty log
     page = bytearray(4096)
     page[0:4], page[24:26] = b"RSTR", (48).to_bytes(2, "little")
-    page[48:56], page[60:62] = (7).to_bytes(8, "little"), bytes(2)  # its number, and a client that uses it
+    # its number, and a client that uses it
+    page[48:56], page[60:62] = (7).to_bytes(8, "little"), bytes(2)
     with image.open("r+b") as file:
         file.seek(-(-(place - MiB) // 4096) * 4096 + MiB)
         file.write(page * 2)
@@ -127,11 +155,15 @@ def test_an_ntfs_whose_log_windows_has_not_yet_carried_out_is_refused(tmp_path: 
      "local {system_id=its-own}' --systemid its-own g"],
     ids=["activation skip", "system ID"],
 )  # fmt: skip
-def test_a_volume_that_lvm_would_not_activate_for_us_grows_all_the_same(tmp_path: Path, host: Host, last: str) -> None:
+def test_a_volume_that_lvm_would_not_activate_for_us_grows_all_the_same(
+    tmp_path: Path, host: Host, last: str
+) -> None:
     need("uml")
     image = disk_with(tmp_path / "disk.raw", 96 * MiB, "true")
     with kernel_on(image) as kernel:
-        kernel.must("lvm pvcreate /dev/sda1; lvm vgcreate g /dev/sda1; lvm lvcreate -y -L 40M -n root g")
+        kernel.must(
+            "lvm pvcreate /dev/sda1; lvm vgcreate g /dev/sda1; lvm lvcreate -y -L 40M -n root g"
+        )
         kernel.must("mke2fs -q -t ext4 /dev/g/root; lvm vgchange -an g; " + last)
     answer = host.growdisk("expand", image, "+200M")
     assert (answer.code, answer.result) == (0, "changed"), answer
@@ -155,11 +187,18 @@ def test_a_volume_grows_beside_one_of_a_kind_that_the_kernel_has_not_loaded(
     need("uml")
     image = disk_with(tmp_path / "disk.raw", 128 * MiB, "true")
     with kernel_on(image) as kernel:
-        kernel.must("lvm pvcreate /dev/sda1; lvm vgcreate g /dev/sda1; lvm lvcreate -y -L 40M -n root g")
-        kernel.must(f"mke2fs -q -t ext4 /dev/g/root; modprobe {modules}; lvm lvcreate -y {create}; lvm vgchange -an g")
+        kernel.must(
+            "lvm pvcreate /dev/sda1; lvm vgcreate g /dev/sda1; lvm lvcreate -y -L 40M -n root g"
+        )
+        kernel.must(
+            f"mke2fs -q -t ext4 /dev/g/root; modprobe {modules}; lvm lvcreate -y {create}; lvm "
+            "vgchange -an g"
+        )
     answer = host.growdisk("expand", image, "+200M")
     assert (answer.code, answer.result) == (0, "changed"), answer
-    root = next(volume for volume in answer.document["after"]["volumes"] if volume["name"] == "g/root")  # type: ignore[index]
+    root = next(
+        volume for volume in answer.document["after"]["volumes"] if volume["name"] == "g/root"
+    )  # type: ignore[index]
     assert root["content"]["size"] > 200 * MiB
 
 
@@ -168,10 +207,21 @@ def test_volumes_that_lvm_cannot_tell_apart_are_refused(tmp_path: Path, host: Ho
     image, part = tmp_path / "disk.raw", 40 * MiB // 512
     with image.open("wb") as file:
         file.truncate(122 * MiB)
-    run("sfdisk", "-q", "--no-reread", image, stdin=f"label: gpt\n2048,{part},V\n{2048 + part + 2048},{part},V\n")
+    run(
+        "sfdisk",
+        "-q",
+        "--no-reread",
+        image,
+        stdin=f"label: gpt\n2048,{part},V\n{2048 + part + 2048},{part},V\n",
+    )
     with kernel_on(image) as kernel:
-        kernel.must("lvm pvcreate /dev/sda1; lvm vgcreate g /dev/sda1; lvm lvcreate -y -L 20M -n root g")
-        kernel.must("mke2fs -q -t ext4 /dev/g/root; lvm vgchange -an g; dd if=/dev/sda1 of=/dev/sda2 bs=1M 2>/dev/null")
+        kernel.must(
+            "lvm pvcreate /dev/sda1; lvm vgcreate g /dev/sda1; lvm lvcreate -y -L 20M -n root g"
+        )
+        kernel.must(
+            "mke2fs -q -t ext4 /dev/g/root; lvm vgchange -an g; dd if=/dev/sda1 of=/dev/sda2 "
+            "bs=1M 2>/dev/null"
+        )
     assert "one is a copy of the other" in str(host.growdisk("expand", image, "+200M").error["why"])
     with kernel_on(image) as kernel:
         kernel.must("lvm vgimportclone -n g2 /dev/sda2; lvm vgs")
@@ -186,7 +236,13 @@ def test_a_physical_volume_whose_group_is_described_elsewhere_is_not_called_one_
     image, part = tmp_path / "disk.raw", 40 * MiB // 512
     with image.open("wb") as file:
         file.truncate(122 * MiB)
-    run("sfdisk", "-q", "--no-reread", image, stdin=f"label: gpt\n2048,{part},V\n{2048 + part + 2048},{part},V\n")
+    run(
+        "sfdisk",
+        "-q",
+        "--no-reread",
+        image,
+        stdin=f"label: gpt\n2048,{part},V\n{2048 + part + 2048},{part},V\n",
+    )
     with kernel_on(image) as kernel:
         kernel.must("lvm pvcreate /dev/sda1 /dev/sda2; lvm vgcreate g /dev/sda1 /dev/sda2")
         kernel.must("lvm pvchange -y --metadataignore y /dev/sda2")

@@ -1,4 +1,6 @@
-"""--keep-snapshots: a finished run goes back to any step, on again, or is accepted; and what a guest wrote since."""
+"""--keep-snapshots: a finished run goes back to any step, on again, or is accepted;
+and what a guest wrote since.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ def make_guest(small_disk: DiskMaker, name: str) -> tuple[Path, Before]:
 
 
 def layers(image: Path, before: Before) -> tuple[int, int, bool, bool]:
-    """Virtual size, number of partitions, whether the file system is grown, whether fstab still names the swap."""
+    """Virtual size, number of partitions, whether the file system is grown,
+    whether fstab still names the swap.
+    """
     with as_raw(image, before.image_format) as raw:
         where = f"{raw}?offset={MiB}"
         blocks = re.findall(r"Block count:\s+(\d+)", run("dumpe2fs", "-h", where))[0]
@@ -54,13 +58,16 @@ def write_as_a_guest(image: Path, kind: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["guest.qcow2", "guest.raw"])
-def test_a_kept_run_goes_back_to_each_step_and_on_again(small_disk: DiskMaker, host: Host, name: str) -> None:
+def test_a_kept_run_goes_back_to_each_step_and_on_again(
+    small_disk: DiskMaker, host: Host, name: str
+) -> None:
     image, before = make_guest(small_disk, name)
     assert_went(host.growdisk("expand", image, "+1G", "--keep-snapshots"), "changed")
     assert_kept(host, image)
     assert layers(image, before) == (_NEW, 1, True, False)
 
-    if name == "guest.qcow2":  # internal snapshots are whole whatever a guest has written since; that is given up
+    # internal snapshots are whole whatever a guest has written since; that is given up
+    if name == "guest.qcow2":
         write_as_a_guest(image, "qcow2")
         assert_kept(host, image)
     assert_went(host.growdisk("rollback", image, "--to", "repair-guest"), "restored")

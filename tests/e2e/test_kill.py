@@ -1,7 +1,8 @@
-"""SIGKILL to the real process at every stage of a run: resume finishes it, rollback undoes it, nothing runs on.
+"""SIGKILL to the real process at every stage of a run:
+resume finishes it, rollback undoes it, nothing runs on.
 
-The moment is found in the journal, and then a random while later. One test kills the same run again and again; with
-the appliance each late death costs a launch, so those are few.
+The moment is found in the journal, and then a random while later. One test kills the same run again
+and again; with the appliance each late death costs a launch, so those are few.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ IMAGES = ("guest.qcow2", "guest.raw")  # internal snapshots, overlays
 _STEPS_TAKE = 0.015
 
 
-# Before the first tool is at work a run is a matter of milliseconds: these deaths cost next to nothing.
+# Before the first tool is at work a run is a matter of milliseconds: these deaths cost next to
+# nothing.
 EARLY = (
     Death("begin", None, _STEPS_TAKE),
     Death("snapshotting", "resize-image", _STEPS_TAKE),
@@ -71,7 +73,11 @@ def make_guest(small_disk: DiskMaker, name: str) -> tuple[Path, Before]:
 
 @pytest.mark.parametrize(
     ("name", "backend"),
-    [(name, backend) for name, backend in product(IMAGES, AT_WORK) if (name, backend) != ("guest.raw", "guestfs")],
+    [
+        (name, backend)
+        for name, backend in product(IMAGES, AT_WORK)
+        if (name, backend) != ("guest.raw", "guestfs")
+    ],
 )
 def test_a_run_killed_again_and_again_is_finished_by_resume(
     small_disk: DiskMaker, host: Host, name: str, backend: str
@@ -111,7 +117,8 @@ def test_a_run_killed_before_any_tool_was_at_work_is_undone_by_rollback(
 ) -> None:
     image, before = make_guest(small_disk, name)
     for death in EARLY:
-        shutil.rmtree(image.with_name(image.name + ".growdisk"), ignore_errors=True)  # the former run's record
+        # the former run's record
+        shutil.rmtree(image.with_name(image.name + ".growdisk"), ignore_errors=True)
         die(host, image, death, "expand", image, "+1G")
         answer = host.growdisk("rollback", image)
         assert (answer.code, answer.result) == (0, "restored"), (death, answer)
@@ -134,7 +141,8 @@ def test_a_run_killed_with_tools_at_work_is_undone_by_rollback(
     host.backend = backend
     die(host, image, death, "expand", image, "+1G")
     state = host.growdisk("status", image).document
-    if state["next"] in ([], ["resume"]):  # on a quick machine all steps may have been done in time: no way back then
+    # on a quick machine all steps may have been done in time: no way back then
+    if state["next"] in ([], ["resume"]):
         return
     assert state["next"] == ["resume", "rollback"]
     answer = host.growdisk("rollback", image)

@@ -1,5 +1,7 @@
-"""Root file systems in logical volumes and encrypted containers, and every other kind of file system: judged by their
-own tools, in an appliance that knows nothing of growdisk where that takes a kernel."""
+"""Root file systems in logical volumes and encrypted containers, and every other kind of file
+system: judged by their own tools, in an appliance that knows nothing of growdisk where that takes a
+kernel.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ _GROWTH = 256
 
 @dataclass
 class Grown:
-    """Copies of the layered guests, after `growdisk expand`; `seen` is what the judging appliance found."""
+    """Copies of the layered guests, after `growdisk expand`;
+    `seen` is what the judging appliance found.
+    """
 
     folder: Path
     host: Host
@@ -55,7 +59,14 @@ def grown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Grown]:
     scratch.mkdir()
     world = Grown(folder, Host(scratch))
     for name in ("lvm", "luks1", "luks2", "zoo"):
-        run("qemu-img", "convert", "-O", "qcow2", layered_guests() / f"{name}.raw", world.image(name))
+        run(
+            "qemu-img",
+            "convert",
+            "-O",
+            "qcow2",
+            layered_guests() / f"{name}.raw",
+            world.image(name),
+        )
     world.expand("lvm", f"+{_GROWTH}M", "--lv", "home=50%", "--lv", "guest-vg/root")
     world.expand("luks2", f"+{_GROWTH}M", "--key-file", world.key("luks2"), "--lv-share", "60%")
     world.expand("luks1", f"+{_GROWTH}M", "--key-file", world.key("luks1"), "--keep-snapshots")
@@ -79,24 +90,34 @@ _LISTING = "lvm lvs --noheadings --nosuffix --units m -o vg_size,vg_free,lv_name
 def _look(device: str, check: str) -> str:
     """A check, its size, and the files in it."""
     return (
-        f"{check} {device} >/tmp/said 2>&1 || {{ cat /tmp/said; exit 1; }}; blockdev --getsize64 {device}\n"
-        f"mkdir -p /tmp/l; mount -o ro {device} /tmp/l; df -B1M --output=size /tmp/l | tail -1; cat /tmp/l/etc/fstab\n"
+        f"{check} {device} >/tmp/said 2>&1 || {{ cat /tmp/said; exit 1; }}; blockdev --getsize64 "
+        f"{device}\n"
+        f"mkdir -p /tmp/l; mount -o ro {device} /tmp/l; df -B1M --output=size /tmp/l | tail -1; "
+        "cat /tmp/l/etc/fstab\n"
         "cksum </tmp/l/numbers; umount /tmp/l"
     )
 
 
 def volumes(listing: str) -> dict[str, float]:
     rows = [line.split() for line in listing.splitlines() if len(line.split()) == 4]
-    return {name: float(size) for _, _, name, size in rows} | {"free": float(rows[0][1]), "group": float(rows[0][0])}
+    return {name: float(size) for _, _, name, size in rows} | {
+        "free": float(rows[0][1]),
+        "group": float(rows[0][0]),
+    }
 
 
 def assert_filled(seen: str) -> None:
-    """The file system fills its device, but for its own tables and journal, and the files are as before."""
+    """The file system fills its device, but for its own tables and journal,
+    and the files are as before.
+    """
     size, usable, fstab, numbers = seen.splitlines()
     assert int(usable) * MiB > int(size) * 0.85
     assert fstab == FSTAB.strip()
     text = "".join(f"{number}\n" for number in range(1, 100001)).encode()
-    assert numbers.split() == subprocess.run(["cksum"], input=text, capture_output=True).stdout.decode().split()
+    assert (
+        numbers.split()
+        == subprocess.run(["cksum"], input=text, capture_output=True).stdout.decode().split()
+    )
 
 
 def step_names(answer: Answer) -> list[str]:
@@ -108,7 +129,13 @@ def step_names(answer: Answer) -> list[str]:
 def test_debians_logical_volumes_grow_in_their_extended_partition(grown: Grown) -> None:
     answer = grown.answers["lvm"]
     assert (answer.code, answer.result) == (0, "changed"), answer
-    inner = ["grow-pv", "grow-lv-home", "grow-filesystem-home", "grow-lv-root", "grow-filesystem-root"]
+    inner = [
+        "grow-pv",
+        "grow-lv-home",
+        "grow-filesystem-home",
+        "grow-lv-root",
+        "grow-filesystem-root",
+    ]
     assert step_names(answer)[3:] == inner
     with as_raw(grown.image("lvm"), "qcow2") as raw:
         parts = {str(part["node"])[-1]: part for part in sfdisk(raw)}
@@ -144,14 +171,22 @@ def test_no_key_is_told_to_anybody(grown: Grown) -> None:
         told = grown.answers[name].said.encode() + json.dumps(grown.answers[name].document).encode()
         assert b"cryptsetup open" in told
         files = [
-            path.read_bytes() for path in record_folder(grown.folder / f"{name}.qcow2").iterdir() if path.is_file()
+            path.read_bytes()
+            for path in record_folder(grown.folder / f"{name}.qcow2").iterdir()
+            if path.is_file()
         ]
         for text in (told, *files):
-            assert phrase not in text and phrase.strip() not in text and phrase.strip().hex().encode() not in text
+            assert (
+                phrase not in text
+                and phrase.strip() not in text
+                and phrase.strip().hex().encode() not in text
+            )
 
 
 def test_a_grown_guest_has_nothing_more_to_grow(grown: Grown) -> None:
-    again = grown.host.growdisk("expand", grown.image("lvm"), "--lv", "home=50%", "--lv", "guest-vg/root")
+    again = grown.host.growdisk(
+        "expand", grown.image("lvm"), "--lv", "home=50%", "--lv", "guest-vg/root"
+    )
     assert (again.code, again.result) == (0, "nochange"), again
 
 
@@ -174,17 +209,24 @@ def test_thin_volumes_and_what_has_snapshots_are_refused_each_with_its_reason(gr
     assert kinds["thin/pool"] == "thin-pool" and kinds["thin/data"] == "linear"
     refused = grown.host.growdisk("expand", image, "+64M")
     assert refused.code == 3
-    for reason in ("thin/pool is a thin pool", "thin/root is thin", "thin/data has an LVM snapshot"):
+    for reason in (
+        "thin/pool is a thin pool",
+        "thin/root is thin",
+        "thin/data has an LVM snapshot",
+    ):
         assert reason in str(refused.error["why"])
     run("qemu-img", "compare", "-f", "qcow2", "-F", "raw", image, layered_guests() / "thin.raw")
 
 
 def test_every_kind_of_file_system_grows_beside_the_others(grown: Grown) -> None:
-    shares = [f"--grow=sda{number}={share}%" for number, share in enumerate((20, 20, 15, 15, 10, 10), 1)]
+    shares = [
+        f"--grow=sda{number}={share}%" for number, share in enumerate((20, 20, 15, 15, 10, 10), 1)
+    ]
     answer = grown.expand("zoo", "+600M", *shares, "--grow", "sda7=rest")
     assert (answer.code, answer.result) == (0, "changed"), answer
     checks = {
-        "xfs": ["xfs_repair", "-n", "-f"], "btrfs": ["btrfs", "check"], "ntfs": ["ntfsresize", "--info", "--force"],
+        "xfs": ["xfs_repair", "-n", "-f"], "btrfs": ["btrfs", "check"],
+        "ntfs": ["ntfsresize", "--info", "--force"],
         "f2fs": ["fsck.f2fs", "--dry-run"], "ext3": ["e2fsck", "-fn"],
         "ext2": ["e2fsck", "-fn"], "old ext4": ["e2fsck", "-fn"],
     }  # fmt: skip
@@ -192,7 +234,15 @@ def test_every_kind_of_file_system_grows_beside_the_others(grown: Grown) -> None
         for part, (kind, old) in zip(sfdisk(raw), ZOO.values(), strict=True):
             start, size = (int(str(part[key])) // 2048 for key in ("start", "size"))
             alone = grown.folder / kind
-            run("dd", f"if={raw}", f"of={alone}", "bs=1M", f"skip={start}", f"count={size}", "status=none")
+            run(
+                "dd",
+                f"if={raw}",
+                f"of={alone}",
+                "bs=1M",
+                f"skip={start}",
+                f"count={size}",
+                "status=none",
+            )
             run(*checks[kind], alone)
             assert size > old + 50
             if kind == "btrfs":  # the default subvolume is the one it was, and still read-only
@@ -203,7 +253,8 @@ def test_every_kind_of_file_system_grows_beside_the_others(grown: Grown) -> None
 
 def _claimed(alone: Path, kind: str) -> int:
     """How large the file system is, by its superblock or its own tools."""
-    if kind == "ntfs":  # without the backup of the boot sector, which a last cluster is left out for
+    # without the backup of the boot sector, which a last cluster is left out for
+    if kind == "ntfs":
         said = run("ntfsresize", "--info", "--force", alone)
         volume = next(line for line in said.splitlines() if line.startswith("Current volume size"))
         return -(-(int(volume.split(":")[1].split()[0]) + 512) // 4096) * 4096
@@ -219,5 +270,7 @@ def _by_superblock(alone: Path, kind: str) -> int:
         return int.from_bytes(alone.read_bytes()[1024 + 36 : 1024 + 44], "little") * 4096
     if kind == "btrfs":
         return int.from_bytes(alone.read_bytes()[0x10070:0x10078], "little")
-    said = dict(line.split(":", 1) for line in run("dumpe2fs", "-h", alone).splitlines() if ":" in line)
+    said = dict(
+        line.split(":", 1) for line in run("dumpe2fs", "-h", alone).splitlines() if ":" in line
+    )
     return int(said["Block count"]) * int(said["Block size"])

@@ -1,4 +1,6 @@
-"""SIGKILL while containers and volumes are open: LUKS with LVM in it is finished by resume, or undone by rollback."""
+"""SIGKILL while containers and volumes are open:
+LUKS with LVM in it is finished by resume, or undone by rollback.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +18,16 @@ from tests.guests.tools import run
 
 pytestmark = [pytest.mark.appliance, pytest.mark.slow, pytest.mark.timeout(1800)]
 
-_LAYERS = (("applying", "grow-luks"), ("applying", "grow-pv"), ("applying", "grow-lv"), ("applied", "grow-lv"),
+_LAYERS = (("applying", "grow-luks"), ("applying", "grow-pv"), ("applying", "grow-lv"),
+    ("applied", "grow-lv"),
            ("applying", "grow-filesystem"))  # fmt: skip
 DEATHS = {  # a kernel that runs as a program has done each in a fraction of a second
-    "guestfs": tuple(Death(*at, within) for at, within in zip(_LAYERS, (1.0, 0.5, 0.5, 0.1, 0.8), strict=True)),
-    "uml": tuple(Death(*at, within) for at, within in zip(_LAYERS, (0.1, 0.1, 0.1, 0.02, 0.05), strict=True)),
+    "guestfs": tuple(
+        Death(*at, within) for at, within in zip(_LAYERS, (1.0, 0.5, 0.5, 0.1, 0.8), strict=True)
+    ),
+    "uml": tuple(
+        Death(*at, within) for at, within in zip(_LAYERS, (0.1, 0.1, 0.1, 0.02, 0.05), strict=True)
+    ),
 }
 WORDS = ("+256M", "--lv-share", "60%")
 
@@ -40,7 +47,9 @@ def guest(tmp_path: Path) -> tuple[Path, Path]:
 
 
 @pytest.mark.parametrize("backend", DEATHS)
-def test_killed_in_each_layer_it_is_finished_by_resume(guest: tuple[Path, Path], host: Host, backend: str) -> None:
+def test_killed_in_each_layer_it_is_finished_by_resume(
+    guest: tuple[Path, Path], host: Host, backend: str
+) -> None:
     _work_with(host, backend)
     image, key = guest
     die(host, image, DEATHS[backend][0], "expand", image, *WORDS, "--key-file", key)
@@ -57,12 +66,16 @@ def test_killed_in_each_layer_it_is_finished_by_resume(guest: tuple[Path, Path],
         said += judge.run("blockdev --getsize64 /dev/crypt/root")
     blocks, block_size, device_size = (int(line.split()[-1]) for line in said.splitlines())
     assert blocks * block_size == device_size
-    again = host.growdisk("expand", image, "--partition", "2", "--key-file", key, "--lv-share", "0%")
+    again = host.growdisk(
+        "expand", image, "--partition", "2", "--key-file", key, "--lv-share", "0%"
+    )
     assert (again.code, again.result) == (0, "nochange"), again
 
 
 @pytest.mark.parametrize(
-    ("backend", "death"), [(name, death) for name, deaths in DEATHS.items() for death in deaths[1:]], ids=str
+    ("backend", "death"),
+    [(name, death) for name, deaths in DEATHS.items() for death in deaths[1:]],
+    ids=str,
 )
 def test_killed_in_any_layer_it_is_undone_by_rollback(
     guest: tuple[Path, Path], host: Host, backend: str, death: Death

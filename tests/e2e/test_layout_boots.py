@@ -1,7 +1,8 @@
-"""Debian guests of other layouts than the classic one start after they were expanded, and have lost nothing.
+"""Debian guests of other layouts than the classic one start after they were
+expanded, and have lost nothing.
 
-make test boots the two that tell most: the cloud layout by UEFI, and LVM inside LUKS with its passphrase typed at the
-console. The others are for make test-slow.
+make test boots the two that tell most: the cloud layout by UEFI, and LVM inside LUKS with its
+passphrase typed at the console. The others are for make test-slow.
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ _ASKED = rb"(?i)please unlock disk[^\n]*:|passphrase for[^\n]*:"
 
 @dataclass(frozen=True)
 class Case:
-    """`part` is the partition that must reach the end of the disk; `inside` what holds the root file system."""
+    """`part` is the partition that must reach the end of the disk;
+    `inside` what holds the root file system.
+    """
 
     name: str
     part: int
@@ -43,22 +46,30 @@ class Case:
 
 CASES = [
     pytest.param(Case("cloud", 1, "sda1", uefi=True), id="cloud layout, by UEFI"),
-    pytest.param(Case("cryptlvm", 5, "crypt--vg-root", locked=True), id="LVM in LUKS in a logical partition"),
+    pytest.param(
+        Case("cryptlvm", 5, "crypt--vg-root", locked=True), id="LVM in LUKS in a logical partition"
+    ),
     pytest.param(Case("cloud", 1, "sda1"), id="cloud layout, by BIOS", marks=pytest.mark.slow),
     pytest.param(Case("gpt", 2, "sda2"), id="GPT, by BIOS", marks=pytest.mark.slow),
-    pytest.param(Case("lvm", 5, "guest--vg-root"), id="LVM in a logical partition", marks=pytest.mark.slow),
+    pytest.param(
+        Case("lvm", 5, "guest--vg-root"), id="LVM in a logical partition", marks=pytest.mark.slow
+    ),
     pytest.param(Case("luks", 2, "cryptroot", locked=True), id="LUKS", marks=pytest.mark.slow),
 ]
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_an_expanded_guest_starts_and_its_root_has_the_new_space(tmp_path: Path, host: Host, case: Case) -> None:
+def test_an_expanded_guest_starts_and_its_root_has_the_new_space(
+    tmp_path: Path, host: Host, case: Case
+) -> None:
     image = tmp_path / "guest.qcow2"
     shutil.copyfile(bootable_guests() / f"{case.name}.qcow2", image)
     key = tmp_path / "key"
     key.write_bytes(PHRASE)
     table = _table(image)
-    answer = host.growdisk("expand", image, f"+{GROWTH // GiB}G", *(["--key-file", key] if case.locked else []))
+    answer = host.growdisk(
+        "expand", image, f"+{GROWTH // GiB}G", *(["--key-file", key] if case.locked else [])
+    )
     assert (answer.code, answer.result) == (0, "changed"), answer
     assert_sound(image)
     _assert_only_grown(table, _table(image), case.part)
@@ -74,7 +85,9 @@ def test_an_expanded_guest_starts_and_its_root_has_the_new_space(tmp_path: Path,
 @pytest.mark.parametrize(
     "case",
     [
-        pytest.param(Case("cryptlvm", 5, "crypt--vg-root", locked=True), id="Debian's guided encrypted LVM"),
+        pytest.param(
+            Case("cryptlvm", 5, "crypt--vg-root", locked=True), id="Debian's guided encrypted LVM"
+        ),
         pytest.param(Case("red_hat", 3, "rhel-root", uefi=True), id="Red Hat's LVM and XFS"),
     ],
 )
@@ -106,14 +119,20 @@ def started(image: Path, case: Case) -> BootReport:
 
 def _table(image: Path) -> dict[str, dict[str, object]]:
     with as_raw(image, "qcow2") as raw:
-        parts = {str(part.pop("node")).removeprefix(str(raw)).lstrip("p"): part for part in sfdisk(raw)}
+        parts = {
+            str(part.pop("node")).removeprefix(str(raw)).lstrip("p"): part for part in sfdisk(raw)
+        }
         if "uuid" in next(iter(parts.values())):
             assert "No problems found" in run("sgdisk", "-v", raw)
     return parts
 
 
-def _assert_only_grown(before: dict[str, dict[str, object]], after: dict[str, dict[str, object]], number: int) -> None:
-    """Numbers, starts, types, names and GUIDs are what they were; sizes but for what grew and what is around it."""
+def _assert_only_grown(
+    before: dict[str, dict[str, object]], after: dict[str, dict[str, object]], number: int
+) -> None:
+    """Numbers, starts, types, names and GUIDs are what they were;
+    sizes but for what grew and what is around it.
+    """
     assert after.keys() == before.keys()
     for name, part in before.items():
         free = {"size"} if name == str(number) or part["type"] == "5" else set()

@@ -1,4 +1,6 @@
-"""Disks that libvirt knows as volumes of its pools: found by the machine's name and as POOL/VOLUME, at work and off."""
+"""Disks that libvirt knows as volumes of its pools:
+found by the machine's name and as POOL/VOLUME, at work and off.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,7 @@ _MACHINE = """\
 </devices>
 <seclabel type='static' model='dac' relabel='no'><label>+0:+0</label></seclabel>
 </domain>
-"""
+"""  # noqa: E501
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,9 @@ class Guest:
 def guest(small_disk: DiskMaker, tmp_path: Path) -> Iterator[Guest]:
     if os.geteuid() != 0:
         pytest.skip("libvirtd must be started by root")
-    wanted = SmallDisk(layout=Layout.CLASSIC, size=128 * MiB, swap_size=16 * MiB, image_format="raw")
+    wanted = SmallDisk(
+        layout=Layout.CLASSIC, size=128 * MiB, swap_size=16 * MiB, image_format="raw"
+    )
     image = small_disk("web 01.raw", wanted)
     mark, xml = uuid.uuid4().hex[:8], tmp_path / "machine.xml"
     made = Guest(f"growdisk-test-{mark}", f"growdisk-pool-{mark}", image)
@@ -98,7 +102,8 @@ def test_a_volume_of_a_running_machine_is_refused_by_any_name(host: Host, guest:
             answer = host.growdisk("expand", target, "+64M")
             assert (answer.code, answer.result) == (3, "refused"), answer
             assert f"-d {guest.name}" in str(answer.error["do"]), answer
-        assert host.growdisk("expand", "-d", guest.name, "+64M").code == 3  # it stands still, and cannot be asked
+        # it stands still, and cannot be asked
+        assert host.growdisk("expand", "-d", guest.name, "+64M").code == 3
     finally:
         virsh("destroy", guest.name)
     assert fingerprint(guest.image) == before
@@ -111,7 +116,10 @@ def test_a_volume_whose_pool_is_off_is_said_to_be(host: Host, guest: Guest, tmp_
         assert (answer.code, answer.result) == (3, "refused"), answer
         assert f"of the pool {guest.pool}, which is not active" in str(answer.error["why"]), answer
         named = host.growdisk("plan", guest.volume, "+64M")
-        assert (named.code, "no such volume of an active pool" in str(named.error["why"])) == (3, True), named
+        assert (named.code, "no such volume of an active pool" in str(named.error["why"])) == (
+            3,
+            True,
+        ), named
     finally:
         virsh("pool-create-as", guest.pool, "dir", "--target", str(guest.image.parent))
 
@@ -123,6 +131,8 @@ def test_a_volume_whose_pool_is_off_is_said_to_be(host: Host, guest: Guest, tmp_
         ("iscsi://host/target/1", "iscsiadm"),
     ],
 )
-def test_a_disk_behind_an_address_is_refused_with_what_works(host: Host, address: str, way: str) -> None:
+def test_a_disk_behind_an_address_is_refused_with_what_works(
+    host: Host, address: str, way: str
+) -> None:
     answer = host.growdisk("plan", address, "+64M")
     assert (answer.code, way in str(answer.error["do"])) == (3, True), answer

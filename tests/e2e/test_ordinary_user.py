@@ -1,6 +1,8 @@
-"""The direct backend as an ordinary user, who may mount nothing but FUSE: grown, killed, and nothing left mounted.
+"""The direct backend as an ordinary user, who may mount nothing but FUSE:
+grown, killed, and nothing left mounted.
 
-Where the tests run as an ordinary user all others show it as well; where they run as root, these give it up.
+Where the tests run as an ordinary user all others show it as well; where they run as root, these
+give it up.
 """
 
 from __future__ import annotations
@@ -27,7 +29,9 @@ from tests.guests.tools import run
 def ordinary(host: Host) -> Host:
     """growdisk is started by nobody."""
     if os.geteuid() == 0:
-        if subprocess.run([*_DROP, sys.executable, "-c", "import growdisk.cli.main"], cwd="/").returncode:
+        if subprocess.run(
+            [*_DROP, sys.executable, "-c", "import growdisk.cli.main"], cwd="/"
+        ).returncode:
             pytest.skip("this Python is root's alone")
         os.chown(host.scratch, _NOBODY, _NOBODY)
         host.prefix = _DROP
@@ -55,10 +59,14 @@ def make_guest(small_disk: DiskMaker, folder: Path, name: str) -> tuple[Path, Be
 
 
 @pytest.mark.parametrize("name", ["guest.qcow2", "guest.raw"])
-def test_an_ordinary_user_grows_a_guest(small_disk: DiskMaker, ordinary: Host, folder: Path, name: str) -> None:
+def test_an_ordinary_user_grows_a_guest(
+    small_disk: DiskMaker, ordinary: Host, folder: Path, name: str
+) -> None:
     image, before = make_guest(small_disk, folder, name)
     answer = ordinary.growdisk("expand", image, "+1G")
-    assert (answer.code, answer.result, answer.document["backend"]) == (0, "changed", "direct"), answer
+    assert (answer.code, answer.result, answer.document["backend"]) == (0, "changed", "direct"), (
+        answer
+    )
     assert_grown(image, before)
     assert ordinary.left_files() == []
     ordinary.assert_quiet()

@@ -1,4 +1,6 @@
-"""Images made of a base: every way of getting its content, grown by the usual planner; and what is refused."""
+"""Images made of a base: every way of getting its content,
+grown by the usual planner; and what is refused.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,9 @@ def bases(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with base.qcow2 and base.raw, for reading only."""
     folder = tmp_path_factory.mktemp("bases")
     make_disk(folder / "base.qcow2", SmallDisk(size=128 * MiB, swap_size=16 * MiB))
-    make_disk(folder / "base.raw", SmallDisk(size=128 * MiB, swap_size=16 * MiB, image_format="raw"))
+    make_disk(
+        folder / "base.raw", SmallDisk(size=128 * MiB, swap_size=16 * MiB, image_format="raw")
+    )
     return folder
 
 
@@ -89,7 +93,9 @@ def test_a_compressed_output_is_smaller_than_a_copy(base: Path, tmp_path: Path) 
     assert sizes[0] < sizes[1]
 
 
-def test_a_base_with_snapshots_and_a_backing_file_becomes_one_whole_file(base: Path, tmp_path: Path) -> None:
+def test_a_base_with_snapshots_and_a_backing_file_becomes_one_whole_file(
+    base: Path, tmp_path: Path
+) -> None:
     layer, out = tmp_path / "layer.qcow2", tmp_path / "out.qcow2"
     run("qemu-img", "create", "-q", "-f", "qcow2", "-b", base, "-F", "qcow2", layer)
     run("qemu-img", "snapshot", "-c", "past", layer)
@@ -129,11 +135,15 @@ def test_force_spares_what_is_in_use_and_what_the_base_needs(base: Path, tmp_pat
     assert error_id(made(layer, base, force=True).error) == "not-provisioned"
 
 
-def test_what_cannot_be_meant_is_refused_before_anything_is_made(base: Path, tmp_path: Path) -> None:
+def test_what_cannot_be_meant_is_refused_before_anything_is_made(
+    base: Path, tmp_path: Path
+) -> None:
     with pytest.raises(ImageNotReadable):
         made(tmp_path / "missing.qcow2", tmp_path / "out.qcow2")
     with pytest.raises(UsageError, match="twice"):
-        api.provision(base, [api.Output(tmp_path / "a"), api.Output(tmp_path / "sub/../a")], recipe())
+        api.provision(
+            base, [api.Output(tmp_path / "a"), api.Output(tmp_path / "sub/../a")], recipe()
+        )
     with pytest.raises(UsageError):
         made(base, tmp_path / "out.raw", overlay=True, format="raw")
     missing = made(base, tmp_path / "no/such/out.qcow2")
@@ -143,7 +153,9 @@ def test_what_cannot_be_meant_is_refused_before_anything_is_made(base: Path, tmp
     assert sorted(path.name for path in tmp_path.iterdir()) == ["base.qcow2"]
 
 
-def test_one_that_fails_neither_stops_the_others_nor_leaves_anything(base: Path, tmp_path: Path) -> None:
+def test_one_that_fails_neither_stops_the_others_nor_leaves_anything(
+    base: Path, tmp_path: Path
+) -> None:
     (tmp_path / "b.qcow2").write_text("in the way")
     outputs = [api.Output(tmp_path / f"{name}.qcow2") for name in "abc"]
     report = api.provision(base, outputs, recipe(overlay=True), jobs=3)
@@ -152,7 +164,9 @@ def test_one_that_fails_neither_stops_the_others_nor_leaves_anything(base: Path,
     assert hidden_files(tmp_path) == []
 
 
-def test_a_call_that_is_stopped_finishes_nothing_more_and_leaves_nothing_half_done(base: Path, tmp_path: Path) -> None:
+def test_a_call_that_is_stopped_finishes_nothing_more_and_leaves_nothing_half_done(
+    base: Path, tmp_path: Path
+) -> None:
     stop = StopRequest()
 
     class Impatient(Unwatched):
@@ -166,9 +180,13 @@ def test_a_call_that_is_stopped_finishes_nothing_more_and_leaves_nothing_half_do
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.qcow2", "base.qcow2"]
 
 
-def test_a_long_copy_can_be_stopped(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_copy_can_be_stopped(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     stop = StopRequest()
-    monkeypatch.setattr("growdisk.api.provisioning.making.create_overlay", _then(create_overlay, stop))
+    monkeypatch.setattr(
+        "growdisk.api.provisioning.making.create_overlay", _then(create_overlay, stop)
+    )
     (output,) = api.provision(
         base, [api.Output(tmp_path / "a.raw")], recipe(size=None, format="raw"), stop=stop
     ).outputs
@@ -220,7 +238,9 @@ def test_what_a_killed_process_left_is_no_hindrance(base: Path, tmp_path: Path) 
 
 
 def test_a_dry_run_writes_nothing(base: Path, tmp_path: Path) -> None:
-    (output,) = api.provision(base, [api.Output(tmp_path / "out.qcow2")], recipe(), dry_run=True).outputs
+    (output,) = api.provision(
+        base, [api.Output(tmp_path / "out.qcow2")], recipe(), dry_run=True
+    ).outputs
     assert output.result == "planned" and output.layout is not None
     assert output.layout.image.virtual_size == GiB and output.given_up
     assert sorted(path.name for path in tmp_path.iterdir()) == ["base.qcow2"]
@@ -233,7 +253,9 @@ class held:  # noqa: N801  reads as what it does
         self._command = ["qemu-io", *options, "-f", "qcow2", str(image)]
 
     def __enter__(self) -> None:
-        self._process = subprocess.Popen(self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self._process = subprocess.Popen(
+            self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
         assert self._process.stdin is not None and self._process.stdout is not None
         self._process.stdin.write(b"length\n")
         self._process.stdin.flush()

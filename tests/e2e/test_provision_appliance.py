@@ -1,4 +1,6 @@
-"""What host tools cannot do for a guest, and libguestfs does: commands in its own tree, and the same files as ever."""
+"""What host tools cannot do for a guest, and libguestfs does:
+commands in its own tree, and the same files as ever.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ from tests.guests.classic import Guest
 from tests.guests.layered import KEYS, layered_guests
 from tests.guests.manifest import differences, file_manifest
 
-OPEN = "lvm vgchange -qq -ay guest-vg >/dev/null; mkdir -p /tmp/m; mount /dev/guest-vg/root /tmp/m; "
+OPEN = (
+    "lvm vgchange -qq -ay guest-vg >/dev/null; mkdir -p /tmp/m; mount /dev/guest-vg/root /tmp/m; "
+)
 CLOSE = "umount /tmp/m; lvm vgchange -qq -an guest-vg >/dev/null"
 PASSWD = "root:x:0:0:root:/root:/bin/sh"
 
@@ -25,17 +29,28 @@ pytestmark = [pytest.mark.appliance, pytest.mark.timeout(1200)]
 
 
 def made(base: Path, out: Path, **changes: object) -> api.Provisioned:
-    (output,) = api.provision(base, [api.Output(out)], api.Recipe(**({"overlay": True} | changes))).outputs
+    (output,) = api.provision(
+        base, [api.Output(out)], api.Recipe(**({"overlay": True} | changes))
+    ).outputs
     return output
 
 
-def test_commands_run_in_the_guests_own_tree_and_may_make_users(classic_base: Guest, tmp_path: Path) -> None:
+def test_commands_run_in_the_guests_own_tree_and_may_make_users(
+    classic_base: Guest, tmp_path: Path
+) -> None:
     output = made(
-        classic_base.image, tmp_path / "web.qcow2", hostname="web",
+        classic_base.image,
+        tmp_path / "web.qcow2",
+        hostname="web",
         files=(FileInto("/root/script", content="id -u; cat /etc/debian_version", mode=0o755),),
-        commands=("useradd -m -u 1234 ann", "sh /root/script > /root/said", "echo {{ name }} >> /root/said"),
-        authorized_keys=(KeysFor("ann", KEY),), passwords=(PasswordFor("ann", b"secret"),),
-    )  # fmt: skip
+        commands=(
+            "useradd -m -u 1234 ann",
+            "sh /root/script > /root/said",
+            "echo {{ name }} >> /root/said",
+        ),
+        authorized_keys=(KeysFor("ann", KEY),),
+        passwords=(PasswordFor("ann", b"secret"),),
+    )
     assert output.error is None and "ran: useradd -m -u 1234 ann" in output.customized
     inside = Inside(tmp_path / "web.qcow2")
     first, version, name = inside.texts["/root/said"].splitlines()
@@ -46,15 +61,28 @@ def test_commands_run_in_the_guests_own_tree_and_may_make_users(classic_base: Gu
 
 
 def test_a_command_that_fails_leaves_no_output(classic_base: Guest, tmp_path: Path) -> None:
-    error = made(classic_base.image, tmp_path / "web.qcow2", commands=("echo no such thing >&2; exit 3",)).error
-    assert error and error_id(error) == "command-failed" and "no such thing" in error.why and error.exit_code == 4
+    error = made(
+        classic_base.image, tmp_path / "web.qcow2", commands=("echo no such thing >&2; exit 3",)
+    ).error
+    assert (
+        error
+        and error_id(error) == "command-failed"
+        and "no such thing" in error.why
+        and error.exit_code == 4
+    )
     assert list(tmp_path.iterdir()) == []
 
 
 def test_both_backends_make_the_same_guest(classic_base: Guest, tmp_path: Path) -> None:
     base = Path(shutil.copy(classic_base.image, tmp_path / "base.qcow2"))
-    wishes = {**EVERYTHING, "authorized_keys": (KeysFor("root", KEY),), "passwords": (PasswordFor("root", hashed="!"),)}
-    wishes["files"] = (FileInto("/opt/app/new", content="x" * 3_000_000, mode=0o4755, owner="daemon", group="adm"),)
+    wishes = {
+        **EVERYTHING,
+        "authorized_keys": (KeysFor("root", KEY),),
+        "passwords": (PasswordFor("root", hashed="!"),),
+    }
+    wishes["files"] = (
+        FileInto("/opt/app/new", content="x" * 3_000_000, mode=0o4755, owner="daemon", group="adm"),
+    )
     trees = []
     for backend in ("direct", "guestfs"):
         assert made(base, tmp_path / f"{backend}.qcow2", backend=backend, **wishes).error is None
@@ -71,10 +99,17 @@ def test_a_tool_that_fails_in_auto_is_replaced_by_the_appliance(
     classic_base: Guest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("growdisk.backends.direct_editor.DirectEditor.put", _fails)
-    output = made(classic_base.image, tmp_path / "web.qcow2", files=(FileInto("/root/x", content="y"),))
+    output = made(
+        classic_base.image, tmp_path / "web.qcow2", files=(FileInto("/root/x", content="y"),)
+    )
     assert output.error is None and "host tools could not" in output.notes[0]
     assert Inside(tmp_path / "web.qcow2").texts["/root/x"] == "y"
-    failed = made(classic_base.image, tmp_path / "b.qcow2", backend="direct", files=(FileInto("/x", content="y"),))
+    failed = made(
+        classic_base.image,
+        tmp_path / "b.qcow2",
+        backend="direct",
+        files=(FileInto("/x", content="y"),),
+    )
     assert failed.error is not None and error_id(failed.error) != "provisioning-failed"
 
 
@@ -102,12 +137,18 @@ def test_a_root_in_an_encrypted_container_is_found_with_its_key(tmp_path: Path) 
     shutil.copy(layered_guests() / "luks1.raw", base)
     base.chmod(0o644)
     with bench([base]) as appliance:
-        appliance.run(f"{_opened(appliance, base)}mkdir -p /tmp/m/etc; echo {PASSWD} >/tmp/m/etc/passwd; {_CLOSED}")
+        appliance.run(
+            f"{_opened(appliance, base)}mkdir -p /tmp/m/etc; echo {PASSWD} >/tmp/m/etc/passwd; "
+            f"{_CLOSED}"
+        )
     wishes = {"overlay": False, "size": SizeSpec(GiB, relative=False), "hostname": "web"}
     output = made(base, out, keys=(KEYS["luks1"].rstrip(b"\n"),), **wishes)
     assert output.error is None and "grow-luks" in [step.name for step in output.steps]
     with bench([out], read_only=True) as appliance:
-        assert appliance.run(f"{_opened(appliance, out)}cat /tmp/m/etc/hostname; {_CLOSED}").strip() == "web"
+        assert (
+            appliance.run(f"{_opened(appliance, out)}cat /tmp/m/etc/hostname; {_CLOSED}").strip()
+            == "web"
+        )
     assert made(base, closed, **wishes).error is not None and not closed.exists()
 
 

@@ -1,4 +1,6 @@
-"""A provisioned guest's first boot, on the real Debian: its name, its size, its own keys, as fast as the base."""
+"""A provisioned guest's first boot, on the real Debian:
+its name, its size, its own keys, as fast as the base.
+"""
 
 from __future__ import annotations
 
@@ -31,9 +33,9 @@ def test_a_provisioned_guest_boots_with_its_own_name_and_full_size_as_fast_as_th
     classic_base: Guest, untouched_boot: BootReport, tmp_path: Path
 ) -> None:
     out = provisioned(classic_base.image, tmp_path)
-    assert json.loads(subprocess.run(["qemu-img", "info", "--output=json", out], capture_output=True).stdout)[
-        "full-backing-filename"
-    ] == str(classic_base.image)
+    assert json.loads(
+        subprocess.run(["qemu-img", "info", "--output=json", out], capture_output=True).stdout
+    )["full-backing-filename"] == str(classic_base.image)
     with running(out, steady_clock=True) as guest:
         report = guest.wait_for_report()
         said = {name: guest.run(command).strip() for name, command in QUESTIONS.items()}
@@ -51,10 +53,24 @@ def provisioned(base: Path, folder: Path) -> Path:
     (folder / "greeting").write_text(GREETING)
     (folder / "password").write_text("quite secret\n")
     answer = growdisk(
-        "--json", "provision", base, folder / "web.qcow2", "--size", "10G", "--overlay", "--hostname", "web-{n}",
-        "--reset-machine-id", "--remove-ssh-host-keys", "--password", f"root:file:{folder}/password",
-        "--template", f"{folder}/greeting:/etc/greeting", "-e", "kind=red",
-    )  # fmt: skip
+        "--json",
+        "provision",
+        base,
+        folder / "web.qcow2",
+        "--size",
+        "10G",
+        "--overlay",
+        "--hostname",
+        "web-{n}",
+        "--reset-machine-id",
+        "--remove-ssh-host-keys",
+        "--password",
+        f"root:file:{folder}/password",
+        "--template",
+        f"{folder}/greeting:/etc/greeting",
+        "-e",
+        "kind=red",
+    )
     assert answer.code == 0, answer.err
     made = answer.json()["outputs"][0]
     assert made["growpart"] == "nothing" and made["backend"] == "direct", made

@@ -1,4 +1,7 @@
-"""What provisioning changes inside a guest: judged by foreign readers. And that the same inputs give the same bytes."""
+"""What provisioning changes inside a guest: judged by foreign readers.
+
+And that the same inputs give the same bytes.
+"""
 
 from __future__ import annotations
 
@@ -42,16 +45,26 @@ def test_a_guest_gets_its_own_name_keys_accounts_and_files(debian: Path, tmp_pat
     assert output.error is None and output.growpart == "nothing"
     inside = Inside(tmp_path / "web.qcow2")
     assert inside.texts["/etc/hostname"] == "web-1.example\n"
-    assert "127.0.1.1\tweb-1.example web-1\n" in inside.texts["/etc/hosts"] and "tiny" not in inside.texts["/etc/hosts"]
+    assert (
+        "127.0.1.1\tweb-1.example web-1\n" in inside.texts["/etc/hosts"]
+        and "tiny" not in inside.texts["/etc/hosts"]
+    )
     assert inside.texts["/etc/machine-id"] == "" and "/var/lib/dbus/machine-id" not in inside.files
-    assert not [path for path in inside.files if "ssh_host" in path and path.endswith(("key", ".pub"))]
+    assert not [
+        path for path in inside.files if "ssh_host" in path and path.endswith(("key", ".pub"))
+    ]
     unit = "growdisk-ssh-host-keys.service"
     link = inside.files[f"/etc/systemd/system/multi-user.target.wants/{unit}"]
-    assert link.content == f"/etc/systemd/system/{unit}" and "ssh-keygen -A" in inside.texts[link.content]
+    assert (
+        link.content == f"/etc/systemd/system/{unit}"
+        and "ssh-keygen -A" in inside.texts[link.content]
+    )
     named = '/opt/app/a "quoted" name'
     assert inside.texts[named] == "for web-1.example, red\n"
     assert inside.owner_and_mode(named) == ((1000, 4), 0o640)
-    assert inside.texts["/etc/fstab.d"] == "x" * 70_000 and inside.owner_and_mode("/etc/fstab.d") == ((7, 7), 0o644)
+    assert inside.texts["/etc/fstab.d"] == "x" * 70_000 and inside.owner_and_mode(
+        "/etc/fstab.d"
+    ) == ((7, 7), 0o644)
 
 
 def test_keys_and_passwords_are_right_for_sshd_and_login(debian: Path, tmp_path: Path) -> None:
@@ -63,47 +76,73 @@ def test_keys_and_passwords_are_right_for_sshd_and_login(debian: Path, tmp_path:
     assert inside.owner_and_mode("/root/.ssh") == ((0, 0), 0o700)
     assert inside.texts["/root/.ssh/authorized_keys"] == f"{OLD_KEY}\n{KEY}\n"
     root, ann, bare = (line.split(":") for line in inside.texts["/etc/shadow"].splitlines())
-    assert (ann[1], bare[1]) == ("!", "!") and inside.owner_and_mode("/etc/shadow") == ((0, 0), 0o640)
+    assert (ann[1], bare[1]) == ("!", "!") and inside.owner_and_mode("/etc/shadow") == (
+        (0, 0),
+        0o640,
+    )
     perl = ["perl", "-e", "print crypt('secret', <STDIN>)"]
     again = subprocess.run(perl, input=root[1], capture_output=True, text=True)
     assert root[1].startswith("$y$") and again.stdout == root[1]
     assert int(root[2]) == int(time.time()) // 86400
 
 
-def test_new_host_keys_are_a_guests_own_and_their_fingerprints_are_told(debian: Path, tmp_path: Path) -> None:
+def test_new_host_keys_are_a_guests_own_and_their_fingerprints_are_told(
+    debian: Path, tmp_path: Path
+) -> None:
     output = made(debian, tmp_path / "web.qcow2", size=None, new_ssh_host_keys=True)
     assert output.error is None
     inside = Inside(tmp_path / "web.qcow2")
     for kind in ("ed25519", "ecdsa", "rsa"):
         key = f"/etc/ssh/ssh_host_{kind}_key"
-        assert inside.owner_and_mode(key) == ((0, 0), 0o600) and inside.owner_and_mode(f"{key}.pub") == ((0, 0), 0o644)
+        assert inside.owner_and_mode(key) == ((0, 0), 0o600) and inside.owner_and_mode(
+            f"{key}.pub"
+        ) == ((0, 0), 0o644)
         (tmp_path / "key.pub").write_text(inside.texts[f"{key}.pub"])
         (tmp_path / "key").write_text(inside.texts[key])
         (tmp_path / "key").chmod(0o600)
-        assert run("ssh-keygen", "-y", "-f", tmp_path / "key").split()[1] == inside.texts[f"{key}.pub"].split()[1]
+        assert (
+            run("ssh-keygen", "-y", "-f", tmp_path / "key").split()[1]
+            == inside.texts[f"{key}.pub"].split()[1]
+        )
         assert run("ssh-keygen", "-lf", tmp_path / "key.pub").split()[1] in output.customized[0]
     assert "/etc/systemd/system/growdisk-ssh-host-keys.service" not in inside.files
 
 
 def test_a_guest_that_does_not_know_yescrypt_gets_a_hash_that_it_knows(tmp_path: Path) -> None:
     older = tuple(entry for entry in debian_files() if entry.path != "etc/login.defs")
-    base = make_disk(tmp_path / "base.qcow2", SmallDisk(size=128 * MiB, swap_size=16 * MiB, extra_files=older))
+    base = make_disk(
+        tmp_path / "base.qcow2", SmallDisk(size=128 * MiB, swap_size=16 * MiB, extra_files=older)
+    )
     made(base, tmp_path / "web.qcow2", size=None, passwords=(PasswordFor("root", b"secret"),))
     assert Inside(tmp_path / "web.qcow2").texts["/etc/shadow"].startswith("root:$6$")
 
 
 @pytest.mark.parametrize("shape", [{"overlay": True}, {}, {"compress": True}, {"format": "raw"}])
-def test_the_same_inputs_give_the_same_bytes(shape: dict[str, object], debian: Path, tmp_path: Path) -> None:
+def test_the_same_inputs_give_the_same_bytes(
+    shape: dict[str, object], debian: Path, tmp_path: Path
+) -> None:
     prints = []
     for _ in range(2):
         out = tmp_path / "web.img"
-        assert made(debian, out, force=True, seed=Seed(), reproducible=True, **EVERYTHING, **shape).error is None
-        prints.append([hashlib.sha256(file.read_bytes()).hexdigest() for file in (out, tmp_path / "web-seed.iso")])
+        assert (
+            made(
+                debian, out, force=True, seed=Seed(), reproducible=True, **EVERYTHING, **shape
+            ).error
+            is None
+        )
+        prints.append(
+            [
+                hashlib.sha256(file.read_bytes()).hexdigest()
+                for file in (out, tmp_path / "web-seed.iso")
+            ]
+        )
         time.sleep(1.1)
     assert prints[0] == prints[1]
 
 
-def test_without_being_asked_for_the_same_bytes_a_salt_is_never_used_twice(debian: Path, tmp_path: Path) -> None:
+def test_without_being_asked_for_the_same_bytes_a_salt_is_never_used_twice(
+    debian: Path, tmp_path: Path
+) -> None:
     for name in "ab":
         made(debian, tmp_path / f"{name}.qcow2", passwords=(PasswordFor("root", b"secret"),))
     shadows = [Inside(tmp_path / f"{name}.qcow2").texts["/etc/shadow"] for name in "ab"]
@@ -148,7 +187,10 @@ def test_what_cannot_be_meant_is_refused_before_anything_is_made(
 
 
 def test_a_disk_without_a_guest_cannot_be_given_a_name(tmp_path: Path) -> None:
-    empty, data = tmp_path / "empty.raw", make_disk(tmp_path / "data.qcow2", SmallDisk(size=128 * MiB))
+    empty, data = (
+        tmp_path / "empty.raw",
+        make_disk(tmp_path / "data.qcow2", SmallDisk(size=128 * MiB)),
+    )
     run("truncate", "-s", "8M", empty)
     for base, word in ((empty, "no ext file system"), (data, "has users")):
         error = made(base, tmp_path / "out.img", size=None, hostname="web").error
@@ -170,7 +212,9 @@ def test_a_seed_is_what_cloud_init_looks_for(debian: Path, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("swap", ["drop", "move"])
-def test_cloud_inits_growpart_itself_finds_nothing_left_to_do(swap: str, debian: Path, tmp_path: Path) -> None:
+def test_cloud_inits_growpart_itself_finds_nothing_left_to_do(
+    swap: str, debian: Path, tmp_path: Path
+) -> None:
     output = made(debian, tmp_path / "web.raw", format="raw", swap=swap)
     said = subprocess.run(["growpart", "-N", output.path, "1"], capture_output=True, text=True)
     assert said.returncode == 1 and said.stdout.startswith("NOCHANGE:"), said
@@ -195,17 +239,37 @@ def test_the_command_line_makes_many_and_tells_no_secret(debian: Path, tmp_path:
     (tmp_path / "password").write_text("quite secret\n")
     (tmp_path / "key.pub").write_text(f"{KEY}\n")
     (tmp_path / "motd.j2").write_text("I am {{ hostname }}, number {{ n }}\n")
-    (tmp_path / "list.csv").write_text(f"name,size,role\n{tmp_path}/a.qcow2,1G,web\n{tmp_path}/b.qcow2,+1G,db\n")
+    (tmp_path / "list.csv").write_text(
+        f"name,size,role\n{tmp_path}/a.qcow2,1G,web\n{tmp_path}/b.qcow2,+1G,db\n"
+    )
     answer = growdisk(
-        "-v", "-x", "--json", "provision", debian, "--list", tmp_path / "list.csv", "-j", "2", "--overlay",
-        "--hostname", "{{ role }}-{n:02}", "--password", f"root:file:{tmp_path}/password",
-        "--ssh-key", f"ann:{tmp_path}/key.pub", "--template", f"{tmp_path}/motd.j2:/etc/motd:0600:ann",
-    )  # fmt: skip
+        "-v",
+        "-x",
+        "--json",
+        "provision",
+        debian,
+        "--list",
+        tmp_path / "list.csv",
+        "-j",
+        "2",
+        "--overlay",
+        "--hostname",
+        "{{ role }}-{n:02}",
+        "--password",
+        f"root:file:{tmp_path}/password",
+        "--ssh-key",
+        f"ann:{tmp_path}/key.pub",
+        "--template",
+        f"{tmp_path}/motd.j2:/etc/motd:0600:ann",
+    )
     assert answer.code == 0, answer.err
     assert "debugfs" in answer.err, "what is run is told"
     assert not [secret for secret in ("quite secret", "$y$") if secret in answer.out + answer.err]
     sizes = [made["virtual_size"] for made in answer.json()["outputs"]]
     assert sizes == [GiB, GiB + 128 * MiB]
     inside = Inside(tmp_path / "b.qcow2")
-    assert inside.texts["/etc/hostname"] == "db-02\n" and inside.texts["/etc/motd"] == "I am db-02, number 2\n"
+    assert (
+        inside.texts["/etc/hostname"] == "db-02\n"
+        and inside.texts["/etc/motd"] == "I am db-02, number 2\n"
+    )
     assert inside.owner_and_mode("/etc/motd") == ((1000, 1001), 0o600)

@@ -1,4 +1,6 @@
-"""Swap with a random key is told by the guest's crypttab alone: given up, or moved with its names, as any swap."""
+"""Swap with a random key is told by the guest's crypttab alone:
+given up, or moved with its names, as any swap.
+"""
 
 from __future__ import annotations
 
@@ -24,9 +26,13 @@ FSTAB = "/dev/sda1 / ext4 defaults 0 1\n/dev/mapper/cswap none swap sw 0 0\n"
 
 def guest(small_disk: DiskMaker, crypttab: str = LINE) -> Path:
     files: tuple[Entry, ...] = (text("etc/crypttab", crypttab), text("etc/fstab", FSTAB))
-    image = small_disk("guest.qcow2", SmallDisk(Layout.SWAP_BEHIND, 128 * MiB, 16 * MiB, extra_files=files))
+    image = small_disk(
+        "guest.qcow2", SmallDisk(Layout.SWAP_BEHIND, 128 * MiB, 16 * MiB, extra_files=files)
+    )
     with as_raw(image, "qcow2") as raw:
-        start = next(int(part["start"]) * 512 for part in sfdisk(raw) if str(part["node"]).endswith("2"))
+        start = next(
+            int(part["start"]) * 512 for part in sfdisk(raw) if str(part["node"]).endswith("2")
+        )
         with raw.open("r+b") as file:
             file.seek(start)
             file.write(bytes(range(1, 256)) * 64)
@@ -39,17 +45,24 @@ def parts_of(image: Path) -> dict[str, int]:
         return {str(part["node"])[-1]: int(part["start"]) for part in sfdisk(raw)}
 
 
-def test_it_is_given_up_with_its_lines_in_crypttab_and_fstab(small_disk: DiskMaker, host: Host) -> None:
+def test_it_is_given_up_with_its_lines_in_crypttab_and_fstab(
+    small_disk: DiskMaker, host: Host
+) -> None:
     image = guest(small_disk)
     answer = host.growdisk("expand", image, "+64M")
     assert (answer.code, answer.result) == (0, "changed"), answer
     assert_sound(image)
     assert set(parts_of(image)) == {"1"}
     assert read(image, "/etc/crypttab") == f"# removed by growdisk: {LINE}"
-    assert read(image, "/etc/fstab").splitlines()[1] == f"# removed by growdisk: {FSTAB.splitlines()[1]}"
+    assert (
+        read(image, "/etc/fstab").splitlines()[1]
+        == f"# removed by growdisk: {FSTAB.splitlines()[1]}"
+    )
 
 
-def test_it_is_moved_with_its_number_and_without_a_header(small_disk: DiskMaker, host: Host) -> None:
+def test_it_is_moved_with_its_number_and_without_a_header(
+    small_disk: DiskMaker, host: Host
+) -> None:
     image = guest(small_disk)
     before = parts_of(image)
     answer = host.growdisk("expand", image, "+64M", "--swap", "move")
@@ -73,11 +86,14 @@ def test_it_does_not_become_a_file_that_is_not_encrypted(small_disk: DiskMaker, 
 
 @pytest.mark.parametrize(
     "crypttab",
-    [f"data PARTUUID={PARTUUID} /root/key luks\n", f"# {LINE}", f"data PARTUUID={PARTUUID} /dev/urandom tmp\n",
+    [f"data PARTUUID={PARTUUID} /root/key luks\n", f"# {LINE}",
+        f"data PARTUUID={PARTUUID} /dev/urandom tmp\n",
      f"s PARTUUID={PARTUUID} /dev/urandom swap\nd PARTUUID={PARTUUID} none luks\n",
      "s /dev/disk/by-id/ata-OTHER-part2 /dev/urandom swap\n"],
 )  # fmt: skip
-def test_other_encrypted_content_still_needs_consent(small_disk: DiskMaker, host: Host, crypttab: str) -> None:
+def test_other_encrypted_content_still_needs_consent(
+    small_disk: DiskMaker, host: Host, crypttab: str
+) -> None:
     answer = host.growdisk("plan", guest(small_disk, crypttab), "+64M")
     assert answer.code == 3, answer
     assert "--delete 2" in str(answer.document)

@@ -1,4 +1,6 @@
-"""A whole round of growdisk watch that is killed: the next ones go on where it was, and do nothing twice."""
+"""A whole round of growdisk watch that is killed:
+the next ones go on where it was, and do nothing twice.
+"""
 
 from __future__ import annotations
 
@@ -46,14 +48,25 @@ def test_the_next_rounds_go_on_and_each_disk_grows_once(
 ) -> None:
     before = Before.of(disks[0])
     command = host.start("watch", disks[0].with_name("rules.yml"))
-    await_true(lambda: written(disks) >= records or command.process.poll() is not None, 60, "the journals have grown")
+    await_true(
+        lambda: written(disks) >= records or command.process.poll() is not None,
+        60,
+        "the journals have grown",
+    )
     time.sleep(random.uniform(0, 0.2))
     killed(command, whole=whole)
     results = list(rounds(host, disks))
     assert [virtual_size(disk) for disk in disks] == [OLD + STEP] * 3, results
     assert results[-1] == {"nothing"}
-    # What a killed round had started goes on by itself, and may begin between a round's look at a disk and its own try.
-    assert set.union(*results) <= {"grown", "resumed", "busy", "nothing", *([] if whole else ["refused"])}
+    # What a killed round had started goes on by itself, and may begin between a round's look at a
+    # disk and its own try.
+    assert set.union(*results) <= {
+        "grown",
+        "resumed",
+        "busy",
+        "nothing",
+        *([] if whole else ["refused"]),
+    }
     for disk in disks:
         assert_grown(disk, before)
     host.assert_quiet()
@@ -64,7 +77,9 @@ def written(disks: list[Path]) -> int:
 
 
 def killed(command: Command, *, whole: bool) -> None:
-    """As by systemd, which kills all that a service has started; or growdisk watch alone, as by the kernel's killer."""
+    """As by systemd, which kills all that a service has started;
+    or growdisk watch alone, as by the kernel's killer.
+    """
     victims = stopped(command.process.pid) if whole else []
     command.kill()
     for victim in victims:

@@ -1,4 +1,6 @@
-"""A round of growdisk watch that is asked to stop: what is under way goes back, the rest does not begin."""
+"""A round of growdisk watch that is asked to stop:
+what is under way goes back, the rest does not begin.
+"""
 
 from __future__ import annotations
 

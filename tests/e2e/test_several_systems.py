@@ -1,4 +1,6 @@
-"""A disk with more than one system, a deployment of ostree, a /boot by a name of udev's: each is found by reading."""
+"""A disk with more than one system, a deployment of ostree, a /boot by a name of udev's:
+each is found by reading.
+"""
 
 from __future__ import annotations
 
@@ -24,9 +26,13 @@ def disk(path: Path, systems: dict[int, dict[str, str]]) -> Path:
     """MBR: 1 and 2 ext4 with these files, 3 swap."""
     with path.open("wb") as file:
         file.truncate(SIZE)
-    lines = [f"{n}: start={start // 512}, type={'82' if n == 3 else '83'}" for n, start in STARTS.items()]
+    lines = [
+        f"{n}: start={start // 512}, type={'82' if n == 3 else '83'}" for n, start in STARTS.items()
+    ]
     ends = {1: STARTS[2], 2: STARTS[3], 3: END}
-    table = "\n".join(f"{line}, size={(ends[n] - STARTS[n]) // 512}" for n, line in enumerate(lines, start=1))
+    table = "\n".join(
+        f"{line}, size={(ends[n] - STARTS[n]) // 512}" for n, line in enumerate(lines, start=1)
+    )
     run("sfdisk", "-q", "--no-reread", path, stdin=f"label: dos\nlabel-id: 0x5e7e7a15\n{table}\n")
     make_swap(path, ByteRange(STARTS[3], END), uuid=SWAP)
     for number, files in systems.items():
@@ -34,7 +40,19 @@ def disk(path: Path, systems: dict[int, dict[str, str]]) -> Path:
         for name, content in files.items():
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             (root / name).write_text(content)
-        run("mke2fs", "-q", "-F", "-t", "ext4", "-d", root, "-E", f"offset={STARTS[number]}", path, f"{size}k")
+        run(
+            "mke2fs",
+            "-q",
+            "-F",
+            "-t",
+            "ext4",
+            "-d",
+            root,
+            "-E",
+            f"offset={STARTS[number]}",
+            path,
+            f"{size}k",
+        )
     return path
 
 
@@ -52,7 +70,8 @@ SYSTEM = {"etc/hostname": "x\n", "usr/x": "", "etc/fstab": f"/dev/sda1 / ext4 de
 
 def test_both_systems_of_a_disk_forget_the_swap(tmp_path: Path, host: Host) -> None:
     image = disk(
-        tmp_path / "two.raw", {1: SYSTEM, 2: SYSTEM | {"boot/grub/grub.cfg": f"linux /v resume=UUID={SWAP}\n"}}
+        tmp_path / "two.raw",
+        {1: SYSTEM, 2: SYSTEM | {"boot/grub/grub.cfg": f"linux /v resume=UUID={SWAP}\n"}},
     )
     answer = host.growdisk("expand", image, "+64M")
     assert (answer.code, answer.result) == (0, "changed"), answer
@@ -62,7 +81,9 @@ def test_both_systems_of_a_disk_forget_the_swap(tmp_path: Path, host: Host) -> N
     assert text_of(image, 2, "/boot/grub/grub.cfg") == "linux /v\n"
 
 
-def test_a_deployment_of_ostree_is_a_system_and_forgets_the_swap(tmp_path: Path, host: Host) -> None:
+def test_a_deployment_of_ostree_is_a_system_and_forgets_the_swap(
+    tmp_path: Path, host: Host
+) -> None:
     etc = "ostree/deploy/x/deploy/0a1b.0/etc"
     files = {f"{etc}/fstab": f"LABEL=r / ext4 defaults 0 1\n{LINE}", f"{etc}/hostname": "x\n"}
     entry = {"boot/loader.1/entries/ostree-1-x.conf": f"options ostree=/x resume=UUID={SWAP}\n"}
@@ -76,30 +97,46 @@ def test_a_deployment_of_ostree_is_a_system_and_forgets_the_swap(tmp_path: Path,
 
 @pytest.mark.parametrize(
     "name",
-    ["/dev/disk/by-path/pci-0000:00:10.0-scsi-0:0:0:0-part1", "/dev/disk/by-id/wwn-0x5000-part1", "/dev/nvme0n1p1",
+    ["/dev/disk/by-path/pci-0000:00:10.0-scsi-0:0:0:0-part1", "/dev/disk/by-id/wwn-0x5000-part1",
+        "/dev/nvme0n1p1",
      "PARTUUID=5e7e7a15-01", "PARTUUID=5E7E7A15-01"],
 )  # fmt: skip
 def test_a_boot_of_its_own_is_found_by_whatever_name_it_has(tmp_path: Path, name: str) -> None:
     fstab = f"/dev/disk/by-uuid/1 / ext4 defaults 0 1\n{name} /boot ext4 defaults 0 2\n"
     image = disk(
-        tmp_path / "boot.raw", {1: {"grub/grub.cfg": ""}, 2: {"etc/fstab": fstab, "boot/.keep": "", "usr/x": ""}}
+        tmp_path / "boot.raw",
+        {1: {"grub/grub.cfg": ""}, 2: {"etc/fstab": fstab, "boot/.keep": "", "usr/x": ""}},
     )
     (home,) = looked(image).homes
-    assert [(mount.place, mount.node) for mount in home.mounts] == [("/", "/dev/sda2"), ("/boot", "/dev/sda1")]
+    assert [(mount.place, mount.node) for mount in home.mounts] == [
+        ("/", "/dev/sda2"),
+        ("/boot", "/dev/sda1"),
+    ]
     assert home.strange == ()
 
 
 def test_a_boot_on_another_disk_keeps_the_swap(tmp_path: Path, host: Host) -> None:
-    fstab = f"/dev/sda2 / ext4 defaults 0 1\n/dev/disk/by-id/ata-OTHER-part9 /boot ext4 defaults 0 2\n{LINE}"
-    image = disk(tmp_path / "other.raw", {1: {"x": ""}, 2: SYSTEM | {"etc/fstab": fstab, "boot/.keep": ""}})
+    fstab = (
+        "/dev/sda2 / ext4 defaults 0 1\n/dev/disk/by-id/ata-OTHER-part9 /boot ext4 defaults "
+        f"0 2\n{LINE}"
+    )
+    image = disk(
+        tmp_path / "other.raw", {1: {"x": ""}, 2: SYSTEM | {"etc/fstab": fstab, "boot/.keep": ""}}
+    )
     answer = host.growdisk("plan", image, "+64M")
     assert answer.code == 0, answer
     assert "swap is moved, not given up" in str(answer.document["notes"])
     assert "ata-OTHER-part9" in str(answer.document["notes"])
 
 
-def test_an_fstab_that_leads_into_the_store_of_nixos_keeps_the_swap(tmp_path: Path, host: Host) -> None:
-    store = {"nix/store/1-fstab": f"/dev/sda2 / ext4 defaults 0 1\n{LINE}", "usr/x": "", "etc/hostname": "x\n"}
+def test_an_fstab_that_leads_into_the_store_of_nixos_keeps_the_swap(
+    tmp_path: Path, host: Host
+) -> None:
+    store = {
+        "nix/store/1-fstab": f"/dev/sda2 / ext4 defaults 0 1\n{LINE}",
+        "usr/x": "",
+        "etc/hostname": "x\n",
+    }
     (tmp_path / "root2" / "etc").mkdir(parents=True)
     (tmp_path / "root2" / "etc" / "fstab").symlink_to("/nix/store/1-fstab")
     image = disk(tmp_path / "nixos.raw", {1: {"x": ""}, 2: store})
@@ -112,8 +149,11 @@ def test_an_fstab_that_leads_into_the_store_of_nixos_keeps_the_swap(tmp_path: Pa
 
 def test_what_crypttab_opened_from_the_swap_is_searched_for_after_its_line_is_gone(
     tmp_path: Path, host: Host
-) -> None:  # fmt: skip
-    opened = {"etc/crypttab": "cs /dev/sda3 /dev/urandom swap\n", "etc/init.d/x": "swapon /dev/mapper/cs\n"}
+) -> None:
+    opened = {
+        "etc/crypttab": "cs /dev/sda3 /dev/urandom swap\n",
+        "etc/init.d/x": "swapon /dev/mapper/cs\n",
+    }
     image = disk(tmp_path / "opened.raw", {1: {"x": ""}, 2: SYSTEM | opened})
     answer = host.growdisk("expand", image, "+64M", "--swap", "drop")
     assert (answer.code, answer.result) == (0, "changed"), answer

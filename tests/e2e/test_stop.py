@@ -1,4 +1,6 @@
-"""Ctrl-C, SIGTERM and SIGHUP while tools are at work: ended within seconds, restored, nothing left behind."""
+"""Ctrl-C, SIGTERM and SIGHUP while tools are at work:
+ended within seconds, restored, nothing left behind.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,8 @@ MOMENTS = (
     Moment("reread-partitions", 1.5, signal.SIGTERM, group=False, image="guest.raw"),
     Moment("grow-filesystem", 0.4, signal.SIGINT, group=True, image="guest.raw"),
     Moment("repair-guest", 0.2, signal.SIGHUP, group=False),
-    Moment("reread-partitions", 0.0, signal.SIGINT, group=True, backend="uml"),  # the kernel is being launched
+    # the kernel is being launched
+    Moment("reread-partitions", 0.0, signal.SIGINT, group=True, backend="uml"),
     Moment("grow-filesystem", 0.1, signal.SIGTERM, group=False, image="guest.raw", backend="uml"),
     Moment("repair-guest", 0.1, signal.SIGINT, group=True, backend="uml"),
     Moment("reread-partitions", 0.0, signal.SIGTERM, group=False, backend="direct"),
@@ -54,7 +57,9 @@ def test_a_signal_ends_the_run_soon_and_everything_is_back_as_it_was(
     small_disk: DiskMaker, host: Host, moment: Moment
 ) -> None:
     kind = moment.image.partition(".")[2]
-    image = small_disk(moment.image, SmallDisk(size=128 * MiB, swap_size=16 * MiB, image_format=kind))
+    image = small_disk(
+        moment.image, SmallDisk(size=128 * MiB, swap_size=16 * MiB, image_format=kind)
+    )
     before = Before.of(image, kind)
     host.backend = moment.backend
     command = host.start("expand", image, "+1G")

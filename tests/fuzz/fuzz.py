@@ -1,7 +1,9 @@
-"""Coverage-guided fuzzing of the image engine: `make fuzz`, or `python -m tests.fuzz.fuzz CORPUS [libFuzzer options]`.
+"""Coverage-guided fuzzing of the image engine:
+`make fuzz`, or `python -m tests.fuzz.fuzz CORPUS [libFuzzer options]`.
 
-An input chooses a seed, a few fields and what they say, and the verbs that then work on the image; so each of its bytes
-matters, and what reaches new code is kept in the corpus. A fault ends the run; libFuzzer keeps the input as crash-*.
+An input chooses a seed, a few fields and what they say, and the verbs that then work on the image;
+so each of its bytes matters, and what reaches new code is kept in the corpus. A fault ends the run;
+libFuzzer keeps the input as crash-*.
 """
 
 from __future__ import annotations
@@ -16,7 +18,9 @@ import atheris
 
 MEMORY_MB = 2048  # of the whole process: what is instrumented, the corpus, and 400 MiB for a verb
 
-with atheris.instrument_imports(include=["growdisk.qcow2", "growdisk.api.images", "growdisk.block"]):
+with atheris.instrument_imports(
+    include=["growdisk.qcow2", "growdisk.api.images", "growdisk.block"]
+):
     from tests.fuzz.mutants import Field, Mutant, fields_of, structure_offsets
     from tests.fuzz.seeds import RECIPES, Seed, make_seed
     from tests.fuzz.verbs import Bench
@@ -46,8 +50,12 @@ class Target:
             names.append(f"{field.name}={value:#x}")
         length = None
         if data.ConsumeIntInRange(0, 7) == 0:
-            length = data.PickValueInList([*_LENGTHS, *self._places, data.ConsumeIntInRange(0, len(self._seed.image))])
-        return Mutant(f"{self._seed.name}: {', '.join(names)}, length {length}", tuple(patches), length)
+            length = data.PickValueInList(
+                [*_LENGTHS, *self._places, data.ConsumeIntInRange(0, len(self._seed.image))]
+            )
+        return Mutant(
+            f"{self._seed.name}: {', '.join(names)}, length {length}", tuple(patches), length
+        )
 
     def _value(self, field: Field, data: atheris.FuzzedDataProvider) -> int:
         """Any number, one near the old one, one bit turned, or the place of a table."""

@@ -1,6 +1,8 @@
-"""Looks for headers that growdisk and QEMU read differently: `make fuzz-headers`, or python -m tests.fuzz.fuzz_headers.
+"""Looks for headers that growdisk and QEMU read differently:
+`make fuzz-headers`, or python -m tests.fuzz.fuzz_headers.
 
-Every difference is told with the names by which tests/fuzz/test_headers.py finds it again; one is enough to fail.
+Every difference is told with the names by which tests/fuzz/test_headers.py finds it again; one is
+enough to fail.
 """
 
 from __future__ import annotations
@@ -19,9 +21,13 @@ _AT_ONCE = 50  # headers of one seed before the next one's turn
 
 
 def main(seconds: float, first: int) -> int:
-    """All seeds in turn, in one random order after the other from `first` on, until the time is over."""
+    """All seeds in turn, in one random order after the other from
+    `first` on, until the time is over.
+    """
     end, looked_at = time.monotonic() + seconds, 0
-    with tempfile.TemporaryDirectory(prefix="growdisk-headers-", dir=_fast_directory()) as directory:
+    with tempfile.TemporaryDirectory(
+        prefix="growdisk-headers-", dir=_fast_directory()
+    ) as directory:
         readers = {}
         for name in RECIPES:
             (maker := Path(directory) / name / "maker").mkdir(parents=True)
@@ -32,11 +38,17 @@ def main(seconds: float, first: int) -> int:
             for seed, both in readers.values():
                 for mutant in header_mutants(seed, _AT_ONCE, number):
                     if time.monotonic() > end:
-                        sys.stdout.write(f"{looked_at} headers, orders {first} to {number}: no difference\n")
+                        sys.stdout.write(
+                            f"{looked_at} headers, orders {first} to {number}: no difference\n"
+                        )
                         return 0
                     looked_at += 1
                     if differences := both.differences(mutant):
-                        sys.stdout.write("\n".join((f"HEADERS={_AT_ONCE} HEADERS_FROM={number}", *differences, "")))
+                        sys.stdout.write(
+                            "\n".join(
+                                (f"HEADERS={_AT_ONCE} HEADERS_FROM={number}", *differences, "")
+                            )
+                        )
                         return 1
     return 0
 

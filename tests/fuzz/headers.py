@@ -1,8 +1,9 @@
 """Headers that the format allows, or nearly, and that two readers could take for different things.
 
-The header is taken apart, changed as a whole and put together again: extensions doubled, reordered, cut short, placed
-after the name of the backing file; fields on the borders of what is allowed; names of all sorts. Nothing after the
-header is moved, so what an image shows depends on how its header is read.
+The header is taken apart, changed as a whole and put together again: extensions doubled, reordered,
+cut short, placed after the name of the backing file; fields on the borders of what is allowed;
+names of all sorts. Nothing after the header is moved, so what an image shows depends on how its
+header is read.
 """
 
 from __future__ import annotations
@@ -25,13 +26,17 @@ DECOYS = {
     "caf\udce9.raw": b"\x44" * 65536,
 }
 _NAMES = (
-    *DECOYS, "./a:b.raw", "file:other.raw", "file:./other.raw", "file:a:b.raw", "FILE:other.raw", "./other.raw",
-    "other.raw/", "other.raw\0.gone", "\0", "json:{\"driver\":\"file\",\"filename\":\"other.raw\"}", "nbd:localhost:1",
-    "host_device:other.raw", "fat:.", "missing", ".", "x/../other.raw", "//other.raw", "2026-01-02T10:00.raw",
+    *DECOYS, "./a:b.raw", "file:other.raw", "file:./other.raw", "file:a:b.raw", "FILE:other.raw",
+    "./other.raw",
+    "other.raw/", "other.raw\0.gone", "\0", "json:{\"driver\":\"file\",\"filename\":\"other.raw\"}",
+    "nbd:localhost:1",
+    "host_device:other.raw", "fat:.", "missing", ".", "x/../other.raw", "//other.raw",
+    "2026-01-02T10:00.raw",
     "n" * 300, "n" * 1023, "other.raw?x", "%6fther.raw", "other.raw\n",
 )  # fmt: skip
 _FORMATS = (
-    b"raw", b"qcow2", b"", b"qcow2\0", b"raw\0qcow2", b"file", b"vmdk", b"host_device", b"QCOW2", b"q" * 15, b"q" * 16,
+    b"raw", b"qcow2", b"", b"qcow2\0", b"raw\0qcow2", b"file", b"vmdk", b"host_device", b"QCOW2",
+    b"q" * 15, b"q" * 16,
 )  # fmt: skip
 _UNKNOWN = 0x11223344
 _LIMIT = 1 << 12  # what stands before the first table in all seeds, or less: the cluster's size
@@ -39,7 +44,10 @@ _LIMIT = 1 << 12  # what stands before the first table in all seeds, or less: th
 
 @dataclass(frozen=True)
 class Parts:
-    """A header taken apart. `fields`: (value, width) by name, in order; `gap`: bytes before the backing file's name."""
+    """A header taken apart.
+
+    `fields`: (value, width) by name, in order; `gap`: bytes before the backing file's name.
+    """
 
     fields: dict[str, tuple[int, int]]
     late: bytes
@@ -51,13 +59,24 @@ class Parts:
 
     def to_bytes(self) -> bytes:
         body = b"".join(map(_packed, self.extensions)) + bytes(8) * self.ended
-        fixed = b"".join(value.to_bytes(width, "big") for value, width in self.fields.values()) + self.late
+        fixed = (
+            b"".join(value.to_bytes(width, "big") for value, width in self.fields.values())
+            + self.late
+        )
         values = dict(self.fields)
         if self.name is not None and values["backing_offset"][0] in (0, _AUTO):
             values["backing_offset"] = (len(fixed) + len(body) + self.gap, 8)
             values["backing_length"] = (len(self.name), 4)
-        fixed = b"".join(value.to_bytes(width, "big") for value, width in values.values()) + self.late
-        return fixed + body + bytes(self.gap) + (self.name or b"") + b"".join(map(_packed, self.behind))
+        fixed = (
+            b"".join(value.to_bytes(width, "big") for value, width in values.values()) + self.late
+        )
+        return (
+            fixed
+            + body
+            + bytes(self.gap)
+            + (self.name or b"")
+            + b"".join(map(_packed, self.behind))
+        )
 
 
 _AUTO = (1 << 64) - 1
@@ -65,11 +84,17 @@ Change = Callable[[Parts, random.Random], Parts]
 
 
 def header_mutants(seed: Seed, count: int, number: int = 0) -> Iterator[Mutant]:
-    """`count` headers for this seed, in a random order that `number` decides; one in five is a lie of mutants.py."""
+    """`count` headers for this seed, in a random order that `number` decides;
+    one in five is a lie of mutants.py.
+    """
     chance, lies = random.Random(f"headers {seed.name} {number}"), mutants(seed, count, number)
     for turn in range(count):
         lie = next(lies)
-        if chance.random() < 0.2 and lie.length is None and all(at < len(seed.image) for at, _ in lie.patches):
+        if (
+            chance.random() < 0.2
+            and lie.length is None
+            and all(at < len(seed.image) for at, _ in lie.patches)
+        ):
             yield lie
             continue
         parts, names = taken_apart(seed), []
@@ -79,7 +104,10 @@ def header_mutants(seed: Seed, count: int, number: int = 0) -> Iterator[Mutant]:
             names.append(change.__name__.strip("_"))
         data = parts.to_bytes()
         room = min(_LIMIT, 1 << int.from_bytes(seed.image[20:24], "big"))
-        yield Mutant(f"{seed.name}/{number}.{turn}: {', '.join(names)}", ((0, data[:room].ljust(room, b"\0")),))
+        yield Mutant(
+            f"{seed.name}/{number}.{turn}: {', '.join(names)}",
+            ((0, data[:room].ljust(room, b"\0")),),
+        )
 
 
 def taken_apart(seed: Seed) -> Parts:
@@ -106,7 +134,8 @@ def taken_apart(seed: Seed) -> Parts:
 
 
 _V2_FIELDS = (
-    "magic:4 version:4 backing_offset:8 backing_length:4 cluster_bits:4 size:8 crypt:4 l1_size:4 l1_offset:8 "
+    "magic:4 version:4 backing_offset:8 backing_length:4 cluster_bits:4 size:8 crypt:4 l1_size:4 "
+    "l1_offset:8 "
     "reftable_offset:8 reftable_clusters:4 snapshots:4 snapshots_offset:8"
 )
 _V3_FIELDS = " incompatible:8 compatible:8 autoclear:8 refcount_order:4 header_length:4"
@@ -114,7 +143,11 @@ _V3_FIELDS = " incompatible:8 compatible:8 autoclear:8 refcount_order:4 header_l
 
 def _packed(extension: tuple[int, bytes, int | None]) -> bytes:
     kind, data, length = extension
-    return struct.pack(">II", kind, len(data) if length is None else length) + data + bytes(-len(data) % 8)
+    return (
+        struct.pack(">II", kind, len(data) if length is None else length)
+        + data
+        + bytes(-len(data) % 8)
+    )
 
 
 # --- changes --------------------------------------------------------------------------------------
@@ -146,13 +179,17 @@ def _add(parts: Parts, chance: random.Random) -> Parts:
     """An extension more, of a type that is known or not."""
     kind, data = chance.choice(
         (
-            (Extension.BACKING_FORMAT, chance.choice(_FORMATS)), (Extension.DATA_FILE, _name(chance)),
+            (Extension.BACKING_FORMAT, chance.choice(_FORMATS)),
+            (Extension.DATA_FILE, _name(chance)),
             (_UNKNOWN, chance.randbytes(chance.choice((0, 1, 9)))), (Extension.CRYPTO, bytes(16)),
-            (Extension.BITMAPS, struct.pack(">IIQQ", chance.randrange(3), 0, chance.choice((0, 32, 64)), 1 << 12)),
+            (Extension.BITMAPS,
+                struct.pack(">IIQQ", chance.randrange(3), 0, chance.choice((0, 32, 64)), 1 << 12)),
         )
     )  # fmt: skip
     at = chance.randrange(len(parts.extensions) + 1)
-    return replace(parts, extensions=(*parts.extensions[:at], (kind, data, None), *parts.extensions[at:]))
+    return replace(
+        parts, extensions=(*parts.extensions[:at], (kind, data, None), *parts.extensions[at:])
+    )
 
 
 def _shuffle(parts: Parts, chance: random.Random) -> Parts:
@@ -173,9 +210,9 @@ def _length_lies(parts: Parts, chance: random.Random) -> Parts:
         return parts
     at = chance.randrange(len(parts.extensions))
     kind, data, _ = parts.extensions[at]
-    length = chance.choice((0, len(data) - 1, len(data) + 1, len(data) + 8, 1 << 12, 1 << 31, (1 << 32) - 1)) % (
-        1 << 32
-    )
+    length = chance.choice(
+        (0, len(data) - 1, len(data) + 1, len(data) + 8, 1 << 12, 1 << 31, (1 << 32) - 1)
+    ) % (1 << 32)
     changed = (kind, data, length)
     return replace(parts, extensions=(*parts.extensions[:at], changed, *parts.extensions[at + 1 :]))
 
@@ -183,7 +220,9 @@ def _length_lies(parts: Parts, chance: random.Random) -> Parts:
 def _behind_the_name(parts: Parts, chance: random.Random) -> Parts:
     """An extension after the backing file's name, where none is looked for."""
     kind = chance.choice((Extension.BACKING_FORMAT, Extension.DATA_FILE))
-    return replace(parts, behind=((kind, _other_data(kind, b"", chance), None),), ended=chance.random() < 0.5)
+    return replace(
+        parts, behind=((kind, _other_data(kind, b"", chance), None),), ended=chance.random() < 0.5
+    )
 
 
 def _rename(parts: Parts, chance: random.Random) -> Parts:
@@ -193,23 +232,37 @@ def _rename(parts: Parts, chance: random.Random) -> Parts:
 
 
 def _format(parts: Parts, chance: random.Random) -> Parts:
-    others = tuple(extension for extension in parts.extensions if extension[0] != Extension.BACKING_FORMAT)
-    return replace(parts, extensions=((Extension.BACKING_FORMAT, chance.choice(_FORMATS), None), *others))
+    others = tuple(
+        extension for extension in parts.extensions if extension[0] != Extension.BACKING_FORMAT
+    )
+    return replace(
+        parts, extensions=((Extension.BACKING_FORMAT, chance.choice(_FORMATS), None), *others)
+    )
 
 
 def _data_name(parts: Parts, chance: random.Random) -> Parts:
-    others = tuple(extension for extension in parts.extensions if extension[0] != Extension.DATA_FILE)
+    others = tuple(
+        extension for extension in parts.extensions if extension[0] != Extension.DATA_FILE
+    )
     return replace(parts, extensions=((Extension.DATA_FILE, _name(chance), None), *others))
 
 
 def _length_of_header(parts: Parts, chance: random.Random) -> Parts:
-    """The fields after the known ones: none, one, many; what their length says need not be a multiple of 8."""
+    """The fields after the known ones: none, one, many;
+    what their length says need not be a multiple of 8.
+    """
     if "header_length" not in parts.fields:
         return parts
     length = chance.choice((0, 72, 103, 104, 105, 108, 111, 112, 120, 200, 4096, 1 << 31))
-    late = parts.late[:1] + chance.randbytes(200) if chance.random() < 0.5 else parts.late.ljust(200, b"\0")
+    late = (
+        parts.late[:1] + chance.randbytes(200)
+        if chance.random() < 0.5
+        else parts.late.ljust(200, b"\0")
+    )
     return replace(
-        parts, fields=parts.fields | {"header_length": (length, 4)}, late=late[: min(max(length - 104, 0), 200)]
+        parts,
+        fields=parts.fields | {"header_length": (length, 4)},
+        late=late[: min(max(length - 104, 0), 200)],
     )
 
 
@@ -218,10 +271,13 @@ def _field(parts: Parts, chance: random.Random) -> Parts:
     name = chance.choice([name for name in parts.fields if name != "magic"])
     old, width = parts.fields[name]
     values = (
-        0, 1, 2, 3, 4, 5, 7, old + 1, old - 1, old + 511, old - 511, old ^ 1 << chance.randrange(8 * width), 2 * old,
+        0, 1, 2, 3, 4, 5, 7, old + 1, old - 1, old + 511, old - 511,
+        old ^ 1 << chance.randrange(8 * width), 2 * old,
         1 << 8 * width - 1, (1 << 8 * width) - 1, 1 << chance.randrange(8 * width),
     )  # fmt: skip
-    return replace(parts, fields=parts.fields | {name: (chance.choice(values) % (1 << 8 * width), width)})
+    return replace(
+        parts, fields=parts.fields | {name: (chance.choice(values) % (1 << 8 * width), width)}
+    )
 
 
 def _bits(parts: Parts, chance: random.Random) -> Parts:
@@ -239,7 +295,11 @@ def _size(parts: Parts, chance: random.Random) -> Parts:
 
 
 def _compression(parts: Parts, chance: random.Random) -> Parts:
-    return replace(parts, late=bytes([chance.choice((0, 1, 2, 255))]) + parts.late[1:]) if parts.late else parts
+    return (
+        replace(parts, late=bytes([chance.choice((0, 1, 2, 255))]) + parts.late[1:])
+        if parts.late
+        else parts
+    )
 
 
 def _nothing_there(parts: Parts, chance: random.Random) -> Parts:
@@ -254,6 +314,8 @@ def _name(chance: random.Random) -> bytes:
 
 
 _CHANGES: tuple[Change, ...] = (
-    _double, _double, _add, _shuffle, _drop, _no_end, _length_lies, _behind_the_name, _rename, _rename, _format,
-    _data_name, _length_of_header, _field, _field, _bits, _bits, _size, _compression, _nothing_there,
+    _double, _double, _add, _shuffle, _drop, _no_end, _length_lies, _behind_the_name, _rename,
+    _rename, _format,
+    _data_name, _length_of_header, _field, _field, _bits, _bits, _size, _compression,
+    _nothing_there,
 )  # fmt: skip

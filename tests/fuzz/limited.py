@@ -13,7 +13,8 @@ from pathlib import Path
 MEMORY = 400 << 20  # what a verb may take, whatever an image says
 
 
-SLOW = {"luks": 8, "luks-data-file": 8}  # a file of 2 MiB, and a passphrase to be tried at each opening
+# a file of 2 MiB, and a passphrase to be tried at each opening
+SLOW = {"luks": 8, "luks-data-file": 8}
 
 
 COUNT = int(os.environ.get("MUTANTS", "120"))

@@ -1,7 +1,8 @@
-"""Images with a few numbers that lie: every structure of the file is found, and its fields are given hostile values.
+"""Images with a few numbers that lie:
+every structure of the file is found, and its fields are given hostile values.
 
-The values are the borders of what the format allows, and offsets of *other* structures of the same image: a table
-that is also a refcount block is the lie that code believes most easily.
+The values are the borders of what the format allows, and offsets of *other* structures of the same
+image: a table that is also a refcount block is the lie that code believes most easily.
 """
 
 from __future__ import annotations
@@ -31,7 +32,10 @@ class Field:
 
 @dataclass(frozen=True)
 class Mutant:
-    """`patches`: (offset, bytes); `length`: of the file, None for the seed's. Both as little as says it all."""
+    """`patches`: (offset, bytes); `length`: of the file, None for the seed's.
+
+    Both as little as says it all.
+    """
 
     name: str
     patches: tuple[tuple[int, bytes], ...]
@@ -48,14 +52,18 @@ class Mutant:
 
 
 def mutants(seed: Seed, count: int, number: int = 0) -> Iterator[Mutant]:
-    """The first `count` mutants of this seed in a random order that `number` decides: single lies, pairs, cuts."""
+    """The first `count` mutants of this seed in a random order that `number` decides:
+    single lies, pairs, cuts.
+    """
     chance = random.Random(f"{seed.name} {number}")
     fields = list(fields_of(seed))
     places = structure_offsets(seed)
     for turn in range(count):
         lies = chance.choice((1, 1, 1, 2, 3))
         chosen = [_lie(seed, chance.choice(fields), places, chance) for _ in range(lies)]
-        patches = tuple((field.offset, value.to_bytes(field.width, "big")) for field, value in chosen)
+        patches = tuple(
+            (field.offset, value.to_bytes(field.width, "big")) for field, value in chosen
+        )
         name = ", ".join(f"{field.name}={value:#x}" for field, value in chosen)
         length = _length(seed, places, chance) if chance.random() < 0.2 else None
         if chance.random() < 0.1:
@@ -66,7 +74,9 @@ def mutants(seed: Seed, count: int, number: int = 0) -> Iterator[Mutant]:
 def uncounted(seed: Seed) -> Iterator[Mutant]:
     """One mutant for each cluster of the file that is counted: as if it were free."""
     header = _header(seed)
-    blocks = [entry for _, entry in _entries(seed, header.reftable_offset, header.reftable_clusters * 8)]
+    blocks = [
+        entry for _, entry in _entries(seed, header.reftable_offset, header.reftable_clusters * 8)
+    ]
     bits, clusters = header.refcount_bits, -(-len(seed.image) // header.cluster_size)
     for cluster in range(min(clusters, header.geometry.refblock_entries)):
         first, bit = divmod(cluster * bits, 8)
@@ -74,7 +84,10 @@ def uncounted(seed: Seed) -> Iterator[Mutant]:
         value = int.from_bytes(seed.image[place : place + width], "big")
         without = value & ~(header.geometry.refcount_max << bit)
         if without != value:
-            yield Mutant(f"{seed.name}: cluster {cluster:#x} uncounted", ((place, without.to_bytes(width, "big")),))
+            yield Mutant(
+                f"{seed.name}: cluster {cluster:#x} uncounted",
+                ((place, without.to_bytes(width, "big")),),
+            )
 
 
 def _lie(seed: Seed, field: Field, places: list[int], chance: random.Random) -> tuple[Field, int]:
@@ -94,23 +107,39 @@ def _lie(seed: Seed, field: Field, places: list[int], chance: random.Random) -> 
         0x1FF,
         0x200,
     ]
-    borders += [(1 << bits) - 1, 1 << bits - 1, (1 << bits - 1) - 1, 1 << chance.randrange(bits), len(seed.image)]
+    borders += [
+        (1 << bits) - 1,
+        1 << bits - 1,
+        (1 << bits - 1) - 1,
+        1 << chance.randrange(bits),
+        len(seed.image),
+    ]
     flags = old & ~OFFSET_MASK if field.width == 8 else 0
-    borders += [chance.choice(places) | flags, chance.choice(places), chance.choice(_HUGE), chance.getrandbits(bits)]
+    borders += [
+        chance.choice(places) | flags,
+        chance.choice(places),
+        chance.choice(_HUGE),
+        chance.getrandbits(bits),
+    ]
     return field, chance.choice(borders) & (1 << bits) - 1
 
 
 def _length(seed: Seed, places: list[int], chance: random.Random) -> int:
     """Cut at a structure or anywhere, or made longer by a hole."""
-    cut = chance.choice((chance.choice(places), chance.randrange(len(seed.image)), len(seed.image) - 1))
+    cut = chance.choice(
+        (chance.choice(places), chance.randrange(len(seed.image)), len(seed.image) - 1)
+    )
     return chance.choice((cut, cut, chance.choice(_HUGE) + len(seed.image)))
 
 
 def _noise(seed: Seed, chance: random.Random) -> tuple[tuple[int, bytes], ...]:
-    return tuple((chance.randrange(len(seed.image) - 8), chance.randbytes(chance.choice((1, 2, 8)))) for _ in range(20))
+    return tuple(
+        (chance.randrange(len(seed.image) - 8), chance.randbytes(chance.choice((1, 2, 8))))
+        for _ in range(20)
+    )
 
 
-# --- where the structures are -----------------------------------------------------------------------
+# --- where the structures are ---------------------------------------------------------------------
 
 
 def structure_offsets(seed: Seed) -> list[int]:
@@ -128,7 +157,9 @@ def fields_of(seed: Seed) -> Iterator[Field]:
     yield from _extension_fields(seed, header)
     yield from _table_fields("L1", header.l1_offset, header.l1_size)
     for offset, entry in _entries(seed, header.l1_offset, header.l1_size):
-        yield from _used_fields(seed, f"L2 of {offset:#x}", entry & OFFSET_MASK, header.cluster_size)
+        yield from _used_fields(
+            seed, f"L2 of {offset:#x}", entry & OFFSET_MASK, header.cluster_size
+        )
     yield from _table_fields("refcount table", header.reftable_offset, 3)
     for _, entry in _entries(seed, header.reftable_offset, 2):
         yield from (Field(f"refcount {i}", entry + 2 * i, 2) for i in range(40))
@@ -137,10 +168,16 @@ def fields_of(seed: Seed) -> Iterator[Field]:
 
 
 def _header_fields(header: Header) -> Iterator[Field]:
-    names = "version:4 backing_offset:8 backing_length:4 cluster_bits:4 size:8 crypt:4 l1_size:4 l1_offset:8 "
+    names = (
+        "version:4 backing_offset:8 backing_length:4 cluster_bits:4 size:8 crypt:4 l1_size:4 "
+        "l1_offset:8 "
+    )
     names += "reftable_offset:8 reftable_clusters:4 snapshots:4 snapshots_offset:8"
     if header.version >= 3:
-        names += " incompatible:8 compatible:8 autoclear:8 refcount_order:4 header_length:4 compression:1"
+        names += (
+            " incompatible:8 compatible:8 autoclear:8 refcount_order:4 header_length:4 "
+            "compression:1"
+        )
     offset = 4
     for word in names.split():
         name, _, width = word.partition(":")
@@ -169,19 +206,30 @@ def _extension_fields(seed: Seed, header: Header) -> Iterator[Field]:
 def _bitmap_fields(seed: Seed, data: bytes) -> Iterator[Field]:
     count, _, _, directory = struct.unpack(">IIQQ", data)
     for _ in range(count):
-        widths = (("table", 8), ("table size", 4), ("flags", 4), ("type", 1), ("granularity", 1), ("name size", 2),
+        widths = (("table", 8), ("table size", 4), ("flags", 4), ("type", 1), ("granularity", 1),
+            ("name size", 2),
                   ("extra size", 4))  # fmt: skip
         table, offset = int.from_bytes(seed.image[directory : directory + 8], "big"), directory
         for name, width in widths:
             yield Field(f"bitmap {name}", offset, width)
             offset += width
         yield Field("bitmap table entry", table, 8)
-        directory += (24 + int.from_bytes(seed.image[directory + 18 : directory + 20], "big") + 7) // 8 * 8
+        directory += (
+            (24 + int.from_bytes(seed.image[directory + 18 : directory + 20], "big") + 7) // 8 * 8
+        )
 
 
 def _luks_fields(data: bytes) -> Iterator[Field]:
     offset, _ = struct.unpack(">QQ", data)
-    places = {"magic": 0, "version": 6, "cipher": 8, "mode": 40, "hash": 72, "payload": 104, "key length": 108}
+    places = {
+        "magic": 0,
+        "version": 6,
+        "cipher": 8,
+        "mode": 40,
+        "hash": 72,
+        "payload": 104,
+        "key length": 108,
+    }
     places |= {"iterations": 164, "uuid": 168, "digest": 112}
     places |= {f"slot {i} {name}": 208 + 48 * i + at for i in range(8) for name, at in _SLOT}
     yield from (Field(f"luks {name}", offset + at, 4) for name, at in places.items())
@@ -193,7 +241,9 @@ _SLOT = (("state", 0), ("iterations", 4), ("offset", 40), ("stripes", 44))
 def _snapshot_fields(seed: Seed, header: Header) -> Iterator[Field]:
     offset = header.snapshots_offset
     for number in range(header.snapshot_count):
-        l1_offset, l1_size, ids, names, *_, extra = struct.unpack_from(">QIHHIIQII", seed.image, offset)
+        l1_offset, l1_size, ids, names, *_, extra = struct.unpack_from(
+            ">QIHHIIQII", seed.image, offset
+        )
         widths = (8, 4, 2, 2, 4, 4, 8, 4, 4, 8, 8, 8)
         start = offset
         for place, width in enumerate(widths[: 9 + extra // 8]):

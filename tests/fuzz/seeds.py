@@ -1,7 +1,7 @@
 """Small, sound images of every kind, made by QEMU's own tools: what the mutants are made from.
 
-Each stands for one set of structures in the file. They are kept small (a few hundred KiB at most), so that thousands
-of mutants can be written and read in a minute.
+Each stands for one set of structures in the file. They are kept small (a few hundred KiB at most),
+so that thousands of mutants can be written and read in a minute.
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ class Seed:
 
 @dataclass(frozen=True)
 class Recipe:
-    """`actions`: commands of qemu-io; a word that begins with `snapshot ` or `bitmap ` is one of qemu-img's."""
+    """`actions`: commands of qemu-io;
+    a word that begins with `snapshot ` or `bitmap ` is one of qemu-img's.
+    """
 
     options: str
     actions: tuple[str, ...]
@@ -40,21 +42,27 @@ class Recipe:
 
 RECIPES = {
     "plain": Recipe(
-        "cluster_size=4k", (*_DATA, "write -c -P 3 64k 12k", "snapshot one", "write -P 4 4k 8k", "snapshot two"),
+        "cluster_size=4k",
+        (*_DATA, "write -c -P 3 64k 12k", "snapshot one", "write -P 4 4k 8k", "snapshot two"),
     ),
-    "version-2": Recipe("compat=0.10,cluster_size=512", ("write -P 1 0 20k", "snapshot one", "write -P 2 9k 9k")),
+    "version-2": Recipe("compat=0.10,cluster_size=512",
+        ("write -P 1 0 20k", "snapshot one", "write -P 2 9k 9k")),
     "overlay": Recipe("cluster_size=4k", (*_DATA, "snapshot one"), backed=True),
-    "zstd": Recipe("cluster_size=16k,compression_type=zstd", ("write -c -P 3 0 64k", "write -P 1 80k 16k")),
-    "subclusters": Recipe("cluster_size=16k,extended_l2=on", (*_DATA, "write -c -P 3 64k 16k", "snapshot one")),
+    "zstd": Recipe("cluster_size=16k,compression_type=zstd",
+        ("write -c -P 3 0 64k", "write -P 1 80k 16k")),
+    "subclusters": Recipe("cluster_size=16k,extended_l2=on",
+        (*_DATA, "write -c -P 3 64k 16k", "snapshot one")),
     "narrow": Recipe("cluster_size=512,refcount_bits=1", ("write -P 1 0 9k",), size="64k"),
-    "wide": Recipe("cluster_size=512,refcount_bits=64", ("write -P 1 0 20k", "snapshot one"), size="64k"),
+    "wide": Recipe("cluster_size=512,refcount_bits=64", ("write -P 1 0 20k", "snapshot one"),
+        size="64k"),
     "bitmaps": Recipe("cluster_size=4k", ("bitmap first", *_DATA, "bitmap second")),
     "data-file": Recipe("cluster_size=4k,data_file=data.raw", _DATA),
     "raw-data-file": Recipe("cluster_size=4k,data_file=data.raw,data_file_raw=on", _DATA),
     "lazy": Recipe("cluster_size=64k,lazy_refcounts=on", _DATA),
     "luks": Recipe("cluster_size=4k", ("write -P 1 0 24k", "snapshot one"), encrypted=True),
     "luks-data-file": Recipe("cluster_size=4k,data_file=data.raw", _DATA[:2], encrypted=True),
-    "legacy-aes": Recipe("cluster_size=4k,encrypt.format=aes", ("write -P 1 0 24k",), encrypted=True),
+    "legacy-aes": Recipe("cluster_size=4k,encrypt.format=aes", ("write -P 1 0 24k",),
+        encrypted=True),
 }  # fmt: skip
 
 
@@ -68,9 +76,22 @@ def make_seed(name: str, directory: Path) -> Seed:
     options = recipe.options
     if recipe.encrypted:
         options += ",encrypt.key-secret=key"
-        options += "" if "encrypt.format" in options else ",encrypt.format=luks,encrypt.iter-time=10"
+        options += (
+            "" if "encrypt.format" in options else ",encrypt.format=luks,encrypt.iter-time=10"
+        )
         words = [*_SECRET, *words]
-    qemu_img("create", "-q", "-f", "qcow2", *words, "-o", options, path.name, recipe.size, directory=directory)
+    qemu_img(
+        "create",
+        "-q",
+        "-f",
+        "qcow2",
+        *words,
+        "-o",
+        options,
+        path.name,
+        recipe.size,
+        directory=directory,
+    )
     for action in recipe.actions:
         _do(path, action, encrypted=recipe.encrypted)
     (directory / "key").unlink()
@@ -88,4 +109,5 @@ def _do(path: Path, action: str, *, encrypted: bool) -> None:
         qemu_img("bitmap", "--add", "-g", "64k", path.name, name, directory=path.parent)
     else:
         words = ["qemu-io", *([] if encrypted else ["-f", "qcow2"]), "-c", action, *place]
-        subprocess.run(words, check=True, capture_output=True, cwd=path.parent)  # a data file is looked for there
+        # a data file is looked for there
+        subprocess.run(words, check=True, capture_output=True, cwd=path.parent)

@@ -1,4 +1,6 @@
-"""A fixed, quick share of the random disks of `make fuzz-disks`, and those that once showed a fault."""
+"""A fixed, quick share of the random disks of `make fuzz-disks`,
+and those that once showed a fault.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,20 @@ def test_the_same_seed_makes_the_same_recipe_and_another_one_another() -> None:
 
 def test_the_recipes_have_all_that_there_is() -> None:
     text = " ".join(str(recipe(seed)) for seed in range(600))
-    kinds = ("ext", "xfs", "btrfs", "ntfs", "f2fs", "fat", "swap", "lvm", "luks", "jbd", "noise", "nothing")
+    kinds = (
+        "ext",
+        "xfs",
+        "btrfs",
+        "ntfs",
+        "f2fs",
+        "fat",
+        "swap",
+        "lvm",
+        "luks",
+        "jbd",
+        "noise",
+        "nothing",
+    )
     words = (
         "orphan_file",
         "contiguous",
@@ -45,4 +60,6 @@ def test_the_recipes_have_all_that_there_is() -> None:
         "logical=True",
         "--move",
     )
-    assert not [word for word in (*(f"kind='{kind}'" for kind in kinds), *words) if word not in text]
+    assert not [
+        word for word in (*(f"kind='{kind}'" for kind in kinds), *words) if word not in text
+    ]

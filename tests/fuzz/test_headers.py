@@ -1,6 +1,8 @@
-"""Headers on the border of what is allowed: growdisk and QEMU read the same of them, or one refuses.
+"""Headers on the border of what is allowed:
+growdisk and QEMU read the same of them, or one refuses.
 
-`HEADERS=2000 HEADERS_FROM=7 pytest tests/fuzz/test_headers.py` looks closer, `make fuzz-headers` for as long as it may.
+`HEADERS=2000 HEADERS_FROM=7 pytest tests/fuzz/test_headers.py` looks closer, `make fuzz-headers`
+for as long as it may.
 """
 
 from __future__ import annotations
@@ -24,5 +26,9 @@ def test_two_readers_see_the_same_in_a_strange_header(name: str, tmp_path: Path)
     (work := tmp_path / "work").mkdir()
     seed = make_seed(name, maker)
     readers = TwoReaders(seed, work)
-    differences = [line for mutant in header_mutants(seed, COUNT, ORDER) for line in readers.differences(mutant)]
+    differences = [
+        line
+        for mutant in header_mutants(seed, COUNT, ORDER)
+        for line in readers.differences(mutant)
+    ]
     assert not differences, "\n".join(differences[:10])

@@ -1,6 +1,7 @@
 """Thousands of images that lie, and everything that can be done to them.
 
-`MUTANTS=2000 MUTANTS_FROM=7 pytest tests/fuzz` looks closer: 2000 of each seed, in the order number 7.
+`MUTANTS=2000 MUTANTS_FROM=7 pytest tests/fuzz` looks closer: 2000 of each seed, in the order number
+7.
 """
 
 from __future__ import annotations
@@ -17,14 +18,22 @@ from tests.fuzz.verbs import Bench
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_no_lie_ends_in_a_traceback_or_without_end_or_in_a_change(name: str, memory_directory: Path) -> None:
-    faults = all_faults(name, memory_directory, lambda seed: mutants(seed, COUNT // SLOW.get(name, 1), ORDER))
+def test_no_lie_ends_in_a_traceback_or_without_end_or_in_a_change(
+    name: str, memory_directory: Path
+) -> None:
+    faults = all_faults(
+        name, memory_directory, lambda seed: mutants(seed, COUNT // SLOW.get(name, 1), ORDER)
+    )
     assert not faults, "\n".join(faults[:10])
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_whatever_cluster_is_counted_as_free_a_refusal_changes_nothing(name: str, memory_directory: Path) -> None:
-    faults = all_faults(name, memory_directory, lambda seed: list(uncounted(seed))[: 60 // SLOW.get(name, 1)])
+def test_whatever_cluster_is_counted_as_free_a_refusal_changes_nothing(
+    name: str, memory_directory: Path
+) -> None:
+    faults = all_faults(
+        name, memory_directory, lambda seed: list(uncounted(seed))[: 60 // SLOW.get(name, 1)]
+    )
     assert not faults, "\n".join(faults[:10])
 
 

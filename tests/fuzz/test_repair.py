@@ -18,7 +18,9 @@ _PIECE = 4096
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_repair_never_makes_a_readable_image_less_readable(name: str, memory_directory: Path) -> None:
+def test_repair_never_makes_a_readable_image_less_readable(
+    name: str, memory_directory: Path
+) -> None:
     (maker := memory_directory / "maker").mkdir()
     (work := memory_directory / "work").mkdir()
     seed, compared = make_seed(name, maker), 0
@@ -42,7 +44,9 @@ def _compare(path: Path, seed: Seed, mutant: Mutant) -> int:
             continue  # tests/fuzz/test_mutants.py sees to it that nothing was written
         after = _pieces(path, seed.key)
         lost = [place for place, piece in before.items() if after.get(place) != piece]
-        assert not lost, f"{mutant.name}: -r {level} changed what is at {lost[0]} (and {len(lost) - 1} more)"
+        assert not lost, (
+            f"{mutant.name}: -r {level} changed what is at {lost[0]} (and {len(lost) - 1} more)"
+        )
     return len(before)
 
 

@@ -1,7 +1,8 @@
-"""One image, two readers: what growdisk and qemu-img say of it, and where they say different things.
+"""One image, two readers:
+what growdisk and qemu-img say of it, and where they say different things.
 
-A reader may refuse. What both read has to be the same: bytes, facts, map. What a check calls clean has to be readable
-for both.
+A reader may refuse. What both read has to be the same: bytes, facts, map. What a check calls clean
+has to be readable for both.
 """
 
 from __future__ import annotations
@@ -53,19 +54,30 @@ class TwoReaders:
             maps = {"growdisk": self._ours(self._our_map), "qemu-img": self._their_map()}
             found += self._compare("map", maps["growdisk"], maps["qemu-img"])
             found += self._compare(
-                "content", self._ours(lambda: self._our_content(Source(self._image))), self._their_content()
+                "content",
+                self._ours(lambda: self._our_content(Source(self._image))),
+                self._their_content(),
             )
             for entry in ours.snapshots[:2]:
-                if entry.disk_size(0) == ours.virtual_size:  # of one with another size QEMU shows no more than that
+                # of one with another size QEMU shows no more than that
+                if entry.disk_size(0) == ours.virtual_size:
                     found += self._compare(f"snapshot {entry.id!r}", *self._snapshot(entry.id))
             if self._ours(self._is_clean):
-                found += [f"check calls clean what {who} cannot open" for who, seen in maps.items() if seen is None]
+                found += [
+                    f"check calls clean what {who} cannot open"
+                    for who, seen in maps.items()
+                    if seen is None
+                ]
         return found
 
     def _snapshot(self, ident: str) -> tuple[bytes | None, bytes | None]:
         """What both show of the snapshot of this id."""
-        theirs = None if "," in ident or not ident else self._their_content("-l", f"snapshot.id={ident}")
-        return self._ours(lambda: self._our_content(Source(self._image, snapshot=ident, selector="id"))), theirs
+        theirs = (
+            None if "," in ident or not ident else self._their_content("-l", f"snapshot.id={ident}")
+        )
+        return self._ours(
+            lambda: self._our_content(Source(self._image, snapshot=ident, selector="id"))
+        ), theirs
 
     # --- growdisk ---------------------------------------------------------------------------------
 
@@ -89,7 +101,8 @@ class TwoReaders:
 
     def _is_clean(self) -> bool:
         report = check_image(self._image)
-        return report is not None and report.is_clean and not report.problems  # a missing backing file is noted
+        # a missing backing file is noted
+        return report is not None and report.is_clean and not report.problems
 
     # --- qemu-img ---------------------------------------------------------------------------------
 
@@ -97,7 +110,8 @@ class TwoReaders:
         """Its output, or None for a refusal; some images it reads for ever."""
         try:
             answer = subprocess.run(
-                ["qemu-img", *words], capture_output=True, text=True, errors="surrogateescape", timeout=_SECONDS,
+                ["qemu-img", *words], capture_output=True, text=True, errors="surrogateescape",
+                timeout=_SECONDS,
                 check=True, env=os.environ | {"LC_ALL": "C"},
             )  # fmt: skip
         except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
@@ -126,13 +140,18 @@ class TwoReaders:
             return [f"{what}, {key}: {ours.get(key)}, qemu-img: {theirs.get(key)}" for key in keys]
         if isinstance(ours, bytes) and isinstance(theirs, bytes):
             return [
-                f"{what}: {len(ours)} bytes {ours[:4].hex()}..., qemu-img: {len(theirs)} bytes {theirs[:4].hex()}..."
+                (
+                    f"{what}: {len(ours)} bytes {ours[:4].hex()}..., qemu-img: {len(theirs)} bytes "
+                    f"{theirs[:4].hex()}..."
+                )
             ]
         return [f"{what}: {ours}\n  qemu-img: {theirs}"]
 
 
 def _facts(document: dict[str, object]) -> dict[str, object]:
-    """What an image says of itself; bytes that are no text are spelled alike, and so are huge numbers."""
+    """What an image says of itself;
+    bytes that are no text are spelled alike, and so are huge numbers.
+    """
 
     def alike(value: object) -> object:
         if isinstance(value, dict):

@@ -1,7 +1,7 @@
 """All that growdisk image does, called on one hostile image after the other.
 
-Each verb has to end in an answer or in a GrowdiskError; `Bench.try_all` says where one did not, took too long or too
-much memory, changed an image that it refused, or made a sound one unsound.
+Each verb has to end in an answer or in a GrowdiskError; `Bench.try_all` says where one did not,
+took too long or too much memory, changed an image that it refused, or made a sound one unsound.
 """
 
 from __future__ import annotations
@@ -29,12 +29,14 @@ from growdisk.units import SizeSpec
 from tests.fuzz.mutants import Mutant
 from tests.fuzz.seeds import Seed
 
-MAX_GUEST = 4 << 20  # bytes of a guest that are converted; a hole of 2^60 bytes would take its time in any program
+# bytes of a guest that are converted; a hole of 2^60 bytes would take its time in any program
+MAX_GUEST = 4 << 20
 SECONDS = 5.0
 Change = Callable[[], object]
 
 
-#: What no verb of the command line does: what they refuse half-way is told to a guest as an I/O error.
+#: What no verb of the command line does: what they refuse half-way is told to a guest as an I/O
+#: error.
 LIBRARY_CALLS = ("zero", "discard")
 
 
@@ -48,13 +50,20 @@ class Bench:
     def __init__(self, seed: Seed, directory: Path, *, seconds: float = SECONDS) -> None:
         self.seed, self.seconds = seed, seconds
         self.path = directory / f"{seed.name}.qcow2"
-        self.other, self.output, self.patch = directory / "other.raw", directory / "output", directory / "patch"
+        self.other, self.output, self.patch = (
+            directory / "other.raw",
+            directory / "output",
+            directory / "patch",
+        )
         self.other.write_bytes(bytes(1 << 16))
         self.patch.write_bytes(b"\x5a" * 5000)
         self._restore_beside()
 
     def try_all(self, mutant: Mutant, chosen: int = -1) -> list[str]:
-        """What went wrong; each line begins with the name of the verb. `chosen`: a bit for each, all by default."""
+        """What went wrong; each line begins with the name of the verb.
+
+        `chosen`: a bit for each, all by default.
+        """
         mutant.write(self.path, self.seed)
         before, faults = self._bytes(), []
         for name, action in _chosen(self.readers(), chosen):
@@ -71,7 +80,11 @@ class Bench:
                 mutant.write(self.path, self.seed)
                 self._restore_beside()
             elif self._bytes() != before:
-                if isinstance(error, Refused) and name not in LIBRARY_CALLS and not is_dirty(before[1]):
+                if (
+                    isinstance(error, Refused)
+                    and name not in LIBRARY_CALLS
+                    and not is_dirty(before[1])
+                ):
                     faults.append(f"{name}: changed what it refused ({error})")
                 mutant.write(self.path, self.seed)
         return faults
@@ -87,14 +100,20 @@ class Bench:
             return
         yield "map", lambda: [record.as_json() for record in image_map(path)]
         yield "read", lambda: read_bytes(path, 0, min(size, MAX_GUEST), self.output, key=key)
-        yield "read end", lambda: read_bytes(path, max(size - 70000, 0), min(size, 70000), self.output, key=key)
+        yield (
+            "read end",
+            lambda: read_bytes(path, max(size - 70000, 0), min(size, 70000), self.output, key=key),
+        )
         if size <= MAX_GUEST:
             yield "compare", lambda: compare_images(path, self.other, ("qcow2", "raw"))
             yield "convert", lambda: self._convert(Source(path, key=key), RawTarget())
         for snapshot in self._snapshots():
             if snapshot[1] <= MAX_GUEST:
                 source = Source(path, snapshot=snapshot[0], selector="id", key=key)
-                yield "convert snapshot", lambda source=source: self._convert(source, Qcow2Target(CreateOptions()))
+                yield (
+                    "convert snapshot",
+                    lambda source=source: self._convert(source, Qcow2Target(CreateOptions())),
+                )
 
     def writers(self) -> Iterator[tuple[str, Change]]:
         path, key, size = self.path, self.seed.key, self._guest_size()
@@ -147,12 +166,17 @@ class Bench:
         if not sound:
             return []
         errors = self._errors()
-        return [f"{name}: made a sound image unsound: {errors[:3]}"] if errors or errors is None else []
+        return (
+            [f"{name}: made a sound image unsound: {errors[:3]}"]
+            if errors or errors is None
+            else []
+        )
 
     def _errors(self) -> list[str] | None:
         """What a check finds beyond leaks; None if it cannot be checked.
 
-        A table that was counted too high makes its clusters seem shared, so that a COPIED flag may be missing for good.
+        A table that was counted too high makes its clusters seem shared, so that a COPIED flag may
+        be missing for good.
         """
         try:
             report = check_image(self.path)
@@ -161,7 +185,11 @@ class Bench:
         if report is None:
             return None  # noise in the magic: it is a raw image now
         harmless = ("leaked", "...")
-        return [line for line in report.problems if not line.startswith(harmless) and "COPIED is missing" not in line]
+        return [
+            line
+            for line in report.problems
+            if not line.startswith(harmless) and "COPIED is missing" not in line
+        ]
 
     def _guest_size(self) -> int | None:
         try:
@@ -178,7 +206,9 @@ class Bench:
         return [(entry.id, entry.disk_size(0)) for entry in entries]
 
     def _bytes(self) -> tuple[int, bytes]:
-        """The file's length and all that the seed's bytes may have become; a hole behind them stays a hole."""
+        """The file's length and all that the seed's bytes may have become;
+        a hole behind them stays a hole.
+        """
         with self.path.open("rb") as file:
             data = file.read(len(self.seed.image) + (1 << 16))
         return self.path.stat().st_size, data

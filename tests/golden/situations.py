@@ -1,7 +1,9 @@
-"""A situation as a JSON file: what is on a disk, what is asked, and the plan or refusal that is expected.
+"""A situation as a JSON file:
+what is on a disk, what is asked, and the plan or refusal that is expected.
 
-All but `expected` is written by hand, with sizes as on the command line ("1900M", "1901M-1024b"). `expected` is
-written by `GROWDISK_UPDATE_GOLDEN=1 pytest tests/golden`, and read by a person before it is committed.
+All but `expected` is written by hand, with sizes as on the command line ("1900M", "1901M-1024b").
+`expected` is written by `GROWDISK_UPDATE_GOLDEN=1 pytest tests/golden`, and read by a person before
+it is committed.
 """
 
 from __future__ import annotations
@@ -13,7 +15,13 @@ from typing import Literal
 
 import msgspec
 
-from growdisk.filesystems.content import AmbiguousContent, Content, ExtContent, LuksContent, SwapContent
+from growdisk.filesystems.content import (
+    AmbiguousContent,
+    Content,
+    ExtContent,
+    LuksContent,
+    SwapContent,
+)
 from growdisk.partitions.table import Partition, PartitionTable, Role
 from growdisk.planner.facts import Facts, ImageFacts
 from growdisk.planner.goal import Goal, Preallocation, RunOptions, SwapPolicy
@@ -67,7 +75,17 @@ class _Part:
     def partition(self) -> Partition:
         role = Role(self.role)
         start, end = size(self.start), size(self.end)
-        return Partition(self.number, start, end, role, self.type, self.bootable, self.name, self.guid, self.attributes)
+        return Partition(
+            self.number,
+            start,
+            end,
+            role,
+            self.type,
+            self.bootable,
+            self.name,
+            self.guid,
+            self.attributes,
+        )
 
 
 @dataclass(frozen=True)
@@ -82,7 +100,9 @@ class _Table:
     def table(self, disk_size: int) -> PartitionTable:
         parts = tuple(part.partition() for part in self.partitions)
         sector = self.sector_size
-        return PartitionTable(self.kind, self.id, sector, align_down(disk_size, sector), parts, damage=self.damage)
+        return PartitionTable(
+            self.kind, self.id, sector, align_down(disk_size, sector), parts, damage=self.damage
+        )
 
 
 @dataclass(frozen=True)
@@ -98,10 +118,19 @@ class _Holds:
         total, used = (size(text) if text else None for text in (self.size, self.used))
         if self.kind in ("ext2", "ext3", "ext4"):
             return ExtContent(
-                self.kind, self.uuid, self.label, total, used, block_count=(total or 0) // 4096, compat=0x3C,
-                incompat=0x2C2, ro_compat=0x46B, inode_blocks_per_group=512, reserved_gdt_blocks=256,
+                self.kind,
+                self.uuid,
+                self.label,
+                total,
+                used,
+                block_count=(total or 0) // 4096,
+                compat=0x3C,
+                incompat=0x2C2,
+                ro_compat=0x46B,
+                inode_blocks_per_group=512,
+                reserved_gdt_blocks=256,
                 descriptor_size=64,
-            )  # fmt: skip
+            )
         if self.kind == "swap":
             return SwapContent(self.kind, self.uuid, self.label, total, hibernated=self.hibernated)
         if self.kind == "crypto_LUKS":
@@ -127,9 +156,17 @@ class _Asked:
     def goal(self) -> Goal:
         wanted = parse_size(self.size) if self.size else None
         return Goal(
-            wanted, self.partition, self.swap, self.delete, self.preallocation, self.move, grown(self.grow),
-            self.sector_size, self.to_gpt, repair=self.repair,
-        )  # fmt: skip
+            wanted,
+            self.partition,
+            self.swap,
+            self.delete,
+            self.preallocation,
+            self.move,
+            grown(self.grow),
+            self.sector_size,
+            self.to_gpt,
+            repair=self.repair,
+        )
 
 
 @dataclass(frozen=True)
@@ -179,5 +216,7 @@ def _laid_out(value: object, depth: int) -> str:
         lines = [f"{json.dumps(key)}: {_laid_out(item, depth + 1)}" for key, item in value.items()]
         return "{" + margin + f",{margin}".join(lines) + margin[:-1] + "}"
     if isinstance(value, list) and value and isinstance(value[0], str | dict) and depth < 3:
-        return "[" + margin + f",{margin}".join(json.dumps(item) for item in value) + margin[:-1] + "]"
+        return (
+            "[" + margin + f",{margin}".join(json.dumps(item) for item in value) + margin[:-1] + "]"
+        )
     return json.dumps(value)

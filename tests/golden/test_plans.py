@@ -1,4 +1,6 @@
-"""Facts and a goal make a plan, a refusal, or nothing to do: each file in plans/ is one situation and its outcome."""
+"""Facts and a goal make a plan, a refusal, or nothing to do:
+each file in plans/ is one situation and its outcome.
+"""
 
 from __future__ import annotations
 
@@ -71,25 +73,37 @@ def outcome_of(situation: Situation) -> Document:
     if isinstance(outcome, AllDone):
         return {"result": "nochange", "reason": outcome.reason}
     if isinstance(outcome, Refused):
-        return {"result": "refused", "what": outcome.what, "why": outcome.why, "do": outcome.what_to_do}
+        return {
+            "result": "refused",
+            "what": outcome.what,
+            "why": outcome.why,
+            "do": outcome.what_to_do,
+        }
     return _planned(outcome)
 
 
 def _planned(plan: Plan) -> Document:
     written = json.loads(encode_plan(plan))
     return {
-        "result": "planned", "snapshots": plan.snapshots, "keep": plan.keep, "given_up": list(plan.given_up),
+        "result": "planned",
+        "snapshots": plan.snapshots,
+        "keep": plan.keep,
+        "given_up": list(plan.given_up),
         "says": [f"{report.name}: {report.detail}" for report in planned_steps(plan)],
         **({"notes": list(plan.notes)} if plan.notes else {}),
-        "steps": [{"kind": step["kind"], **_condensed(step["fields"])} for step in written["steps"]],
+        "steps": [
+            {"kind": step["kind"], **_condensed(step["fields"])} for step in written["steps"]
+        ],
         "after": _described(plan.after),
-    }  # fmt: skip
+    }
 
 
 def _condensed(fields: dict[str, Any]) -> Document:
     """A step's fields, with a table as one string a partition; what is empty is left out."""
     return {
-        name: _partitions(value) if name in ("before", "after", "table") else _identities(name, value)
+        name: _partitions(value)
+        if name in ("before", "after", "table")
+        else _identities(name, value)
         for name, value in fields.items()
         if not (name in ("moves", "suffix", "gone", "others") and not value)
     }
@@ -100,14 +114,22 @@ def _identities(name: str, value: Any) -> Any:
     if name not in ("swaps", "gone"):
         return value
     return [
-        {k: v for k, v in item.items() if not (k == "is_swap" or (k in ("mapped", "stems") and not v))}
+        {
+            k: v
+            for k, v in item.items()
+            if not (k == "is_swap" or (k in ("mapped", "stems") and not v))
+        }
         for item in value
     ]
 
 
 def _partitions(table: dict[str, Any]) -> list[str]:
     return [
-        f"{part['number']}{'*' * part['bootable']} {part['start']}..{part['end']} {part['role']} {part['type_code']}"
+        (
+            f"{part['number']}{'*' * part['bootable']} {part['start']}..{part['end']} "
+            f"{part['role']} "
+            f"{part['type_code']}"
+        )
         for part in table["partitions"]
     ]
 

@@ -1,4 +1,6 @@
-"""A micro guest under QEMU: its console, its disk made larger while it runs, a power cut at any instant."""
+"""A micro guest under QEMU:
+its console, its disk made larger while it runs, a power cut at any instant.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,8 @@ from tests.guest_scripts.micro import kernel
 from tests.guests.content import text, write_tar
 from tests.guests.tools import environment
 
-_PATIENCE = 600.0  # seconds: on a machine that is busy with other things everything takes ten times as long
+# seconds: on a machine that is busy with other things everything takes ten times as long
+_PATIENCE = 600.0
 _BUSES = {
     "scsi": ["-device", "virtio-scsi-pci", "-device", "scsi-hd,drive=disk,serial=GROW-1"],
     "virtio": ["-device", "virtio-blk-pci,drive=disk,serial=GROW-1"],
@@ -30,7 +33,9 @@ _BUSES = {
 class Machine(RunningGuest):
     """A running micro guest. The scripts lie in /tmp/scripts."""
 
-    def __init__(self, process: subprocess.Popen[bytes], console: socket.socket, doors: Doors) -> None:
+    def __init__(
+        self, process: subprocess.Popen[bytes], console: socket.socket, doors: Doors
+    ) -> None:
         super().__init__(process, console, doors)
         self.exit_status = 0
 
@@ -38,7 +43,8 @@ class Machine(RunningGuest):
         self._wait_for(re.compile(rb"GROWDISK-MICRO-UP\r*\n"), _PATIENCE)
         self.run(
             "mkdir -p /tmp/scripts; for disk in /dev/vda /dev/vdb; do "
-            "if tar -xf $disk -C /tmp/scripts 2>/dev/null; then break; fi; done; [ -e /tmp/scripts/inspect.sh ]"
+            "if tar -xf $disk -C /tmp/scripts 2>/dev/null; then break; fi; done; [ -e "
+            "/tmp/scripts/inspect.sh ]"
         )
 
     def grow_disk(self, size: int, node: str = "disk") -> None:
@@ -56,18 +62,28 @@ class Machine(RunningGuest):
                     assert "error" not in answer, answer
 
     def phase(
-        self, phase: Phase, run: str, environment: str = "", *, shell: str = "sh", on_stdin: bool = False
+        self,
+        phase: Phase,
+        run: str,
+        environment: str = "",
+        *,
+        shell: str = "sh",
+        on_stdin: bool = False,
     ) -> Answer:
         """Run one phase by its script; its answer, and its exit status in `exit_status`."""
         file = f"/tmp/scripts/{phase.file_name}"
-        return self.answer(phase, run, f"{environment} {shell} {f'-s <{file}' if on_stdin else file}")
+        return self.answer(
+            phase, run, f"{environment} {shell} {f'-s <{file}' if on_stdin else file}"
+        )
 
     def drive(self, phase: Phase, run: str, options: str = "", environment: str = "") -> Answer:
         """Run the driver, which is to end with the answer of `phase`."""
         return self.answer(phase, run, f"{environment} sh /tmp/scripts/{DRIVER} {options}")
 
     def answer(self, phase: Phase, run: str, command: str) -> Answer:
-        said = self.run(f"status=0; {command} 2>/tmp/said || status=$?; echo $status", timeout=_PATIENCE)
+        said = self.run(
+            f"status=0; {command} 2>/tmp/said || status=$?; echo $status", timeout=_PATIENCE
+        )
         output, _, status = said.rstrip().rpartition("\n")
         self.exit_status = int(status)
         answer = parse_answer(phase, run, output.encode())
@@ -80,12 +96,16 @@ class Machine(RunningGuest):
 
     def wait_until(self, condition: str) -> None:
         self.run(
-            f"for _ in $(seq 400); do if {condition}; then break; fi; sleep 0.5; done; {condition} || "
-            "{ tail -n 30 /var/log/growdisk.log; false; }", timeout=_PATIENCE,
-        )  # fmt: skip
+            f"for _ in $(seq 400); do if {condition}; then break; fi; sleep 0.5; done; "
+            f"{condition} || "
+            "{ tail -n 30 /var/log/growdisk.log; false; }",
+            timeout=_PATIENCE,
+        )
 
     def settle(self) -> None:
-        """All is on the disk, and nothing open for writing; then the power goes, and foreign tools may look."""
+        """All is on the disk, and nothing open for writing;
+        then the power goes, and foreign tools may look.
+        """
         self.run("sync; echo u >/proc/sysrq-trigger; sleep 1; sync")
         self.cut_power()
 
@@ -96,22 +116,34 @@ class Machine(RunningGuest):
 
 @contextmanager
 def booted(
-    disk: Path, scripts: Mapping[str, str], *, bus: str = "scsi", root: int = 1, data: Path | None = None
+    disk: Path,
+    scripts: Mapping[str, str],
+    *,
+    bus: str = "scsi",
+    root: int = 1,
+    data: Path | None = None,
 ) -> Iterator[Machine]:
-    """The guest on the qcow2 `disk`, which it writes to; up, with the scripts at hand. QEMU is killed at the end.
+    """The guest on the qcow2 `disk`, which it writes to; up, with the scripts at hand.
 
-    `data` is a second disk, on the same bus (scsi).
+    QEMU is killed at the end. `data` is a second disk, on the same bus (scsi).
     """
     with tempfile.TemporaryDirectory(prefix="growdisk-micro-", dir="/var/tmp") as scratch:
         folder = Path(scratch)
         doors = Doors(0, folder / "agent", folder / "qmp")
-        tar = write_tar(folder / "scripts.tar", [text(name, script, 0o755) for name, script in scripts.items()])
+        tar = write_tar(
+            folder / "scripts.tar", [text(name, script, 0o755) for name, script in scripts.items()]
+        )
         command = _command(disk, tar, doors, folder / "console", bus, root)
         if data is not None:
-            command += ["-blockdev", f"driver=qcow2,file.driver=file,file.filename={data},node-name=data"]
+            command += [
+                "-blockdev",
+                f"driver=qcow2,file.driver=file,file.filename={data},node-name=data",
+            ]
             command += ["-device", "scsi-hd,drive=data,serial=DATA-1"]
         with (folder / "qemu.log").open("wb") as log:
-            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment())
+            process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment()
+            )
         try:
             with closing(_connected(folder / "console", process, folder / "qemu.log")) as console:
                 machine = Machine(process, console, doors)
@@ -128,13 +160,42 @@ def _command(disk: Path, tar: Path, doors: Doors, console: Path, bus: str, root:
     image, initramfs = kernel()
     name = "vda" if bus == "virtio" else "sda"
     return [
-        "setpriv", "--pdeathsig", "KILL", qemu, "-cpu", "max", "-m", "256", "-smp", "1",
-        "-accel", "tcg", "-display", "none", "-no-reboot", "-monitor", "none",
-        "-kernel", str(image), "-initrd", str(initramfs),
-        "-append", f"console=ttyS0 quiet panic=-1 no_timer_check microroot={name}{root}",
-        "-chardev", f"socket,id=console,path={console},server=on,wait=on", "-serial", "chardev:console",
-        "-qmp", f"unix:{doors.qmp_socket},server=on,wait=off",
-        "-blockdev", f"driver=file,filename={disk},node-name=file,cache.no-flush=on",
-        "-blockdev", "driver=qcow2,file=file,node-name=disk", *_BUSES[bus],
-        "-drive", f"if=none,id=tar,file={tar},format=raw,readonly=on", "-device", "virtio-blk-pci,drive=tar",
-    ]  # fmt: skip
+        "setpriv",
+        "--pdeathsig",
+        "KILL",
+        qemu,
+        "-cpu",
+        "max",
+        "-m",
+        "256",
+        "-smp",
+        "1",
+        "-accel",
+        "tcg",
+        "-display",
+        "none",
+        "-no-reboot",
+        "-monitor",
+        "none",
+        "-kernel",
+        str(image),
+        "-initrd",
+        str(initramfs),
+        "-append",
+        f"console=ttyS0 quiet panic=-1 no_timer_check microroot={name}{root}",
+        "-chardev",
+        f"socket,id=console,path={console},server=on,wait=on",
+        "-serial",
+        "chardev:console",
+        "-qmp",
+        f"unix:{doors.qmp_socket},server=on,wait=off",
+        "-blockdev",
+        f"driver=file,filename={disk},node-name=file,cache.no-flush=on",
+        "-blockdev",
+        "driver=qcow2,file=file,node-name=disk",
+        *_BUSES[bus],
+        "-drive",
+        f"if=none,id=tar,file={tar},format=raw,readonly=on",
+        "-device",
+        "virtio-blk-pci,drive=tar",
+    ]

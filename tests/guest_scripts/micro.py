@@ -1,7 +1,9 @@
-"""Guests of a few megabytes that boot in seconds: the host's kernel, busybox, and of the host's tools what is wanted.
+"""Guests of a few megabytes that boot in seconds:
+the host's kernel, busybox, and of the host's tools what is wanted.
 
-Their disks are those of tests/guests/small.py, with a root that really runs: fstab, RESUME, initrd and GRUB's menu are
-there to be repaired. The kernel comes from the host's /boot and starts from an initramfs that only loads drivers.
+Their disks are those of tests/guests/small.py, with a root that really runs: fstab, RESUME, initrd
+and GRUB's menu are there to be repaired. The kernel comes from the host's /boot and starts from an
+initramfs that only loads drivers.
 """
 
 from __future__ import annotations
@@ -19,12 +21,47 @@ from tests.guests.content import Entry, directory, text
 from tests.guests.tools import environment, run
 
 BUSYBOX = Path("/bin/busybox")
-UTIL_LINUX = ("sfdisk", "fdisk", "partx", "addpart", "delpart", "resizepart", "flock", "mkswap", "swapon", "swapoff")
+UTIL_LINUX = (
+    "sfdisk",
+    "fdisk",
+    "partx",
+    "addpart",
+    "delpart",
+    "resizepart",
+    "flock",
+    "mkswap",
+    "swapon",
+    "swapoff",
+)
 PARTED = ("parted", "partprobe")
 EXT = ("resize2fs", "e2fsck")
 
-_DRIVERS = ("virtio_pci", "virtio_scsi", "virtio_blk", "sd_mod", "virtio_console", "ata_piix", "xfs", "btrfs", "ext4")
-_FOLDERS = ("bin", "sbin", "lib", "lib64", "usr", "usr/bin", "sys", "run", "var", "var/lib", "var/log", "tmp", "root")
+_DRIVERS = (
+    "virtio_pci",
+    "virtio_scsi",
+    "virtio_blk",
+    "sd_mod",
+    "virtio_console",
+    "ata_piix",
+    "xfs",
+    "btrfs",
+    "ext4",
+)
+_FOLDERS = (
+    "bin",
+    "sbin",
+    "lib",
+    "lib64",
+    "usr",
+    "usr/bin",
+    "sys",
+    "run",
+    "var",
+    "var/lib",
+    "var/log",
+    "tmp",
+    "root",
+)
 _INITRAMFS_INIT = """\
 #!/bin/sh
 mount -t devtmpfs none /dev
@@ -58,7 +95,9 @@ exec setsid cttyhack sh
 
 
 def root_files(tools: Iterable[str]) -> tuple[Entry, ...]:
-    """What makes a small disk's root bootable, with `tools` of the host beside busybox's applets."""
+    """What makes a small disk's root bootable, with `tools` of the
+    host beside busybox's applets.
+    """
     wanted = set(tools)
     entries = [directory(folder) for folder in _FOLDERS]
     entries += [text("init", _INIT, 0o755), Entry("bin/busybox", BUSYBOX.read_bytes(), 0o755)]
@@ -68,7 +107,10 @@ def root_files(tools: Iterable[str]) -> tuple[Entry, ...]:
     for tool in wanted:
         entries.append(Entry(f"sbin/{tool}", _program(tool).read_bytes(), 0o755))
     libraries = {library for tool in wanted for library in _libraries(_program(tool))}
-    entries += [directory(folder) for folder in sorted({f for lib in libraries for f in _parents(lib)} - set(_FOLDERS))]
+    entries += [
+        directory(folder)
+        for folder in sorted({f for lib in libraries for f in _parents(lib)} - set(_FOLDERS))
+    ]
     entries += [Entry(str(lib).lstrip("/"), lib.read_bytes(), 0o755) for lib in sorted(libraries)]
     return tuple(entries)
 
@@ -97,7 +139,8 @@ def _make_initramfs(folder: Path, version: str) -> None:
     (tree / "init").chmod(0o755)
     names = "".join(f"{path.relative_to(tree)}\n" for path in [tree, *sorted(tree.rglob("*"))])
     archive = subprocess.run(
-        ["cpio", "-o", "-H", "newc", "-R", "0:0", "--quiet"], input=names.encode(), cwd=tree, env=environment(),
+        ["cpio", "-o", "-H", "newc", "-R", "0:0", "--quiet"], input=names.encode(), cwd=tree,
+        env=environment(),
         check=True, capture_output=True,
     )  # fmt: skip
     (folder / "initramfs").write_bytes(archive.stdout)
@@ -138,7 +181,9 @@ def _program(tool: str) -> Path:
 
 @cache
 def _libraries(program: Path) -> Sequence[Path]:
-    said = subprocess.run(["ldd", program], capture_output=True, text=True, env=environment()).stdout
+    said = subprocess.run(
+        ["ldd", program], capture_output=True, text=True, env=environment()
+    ).stdout
     return [Path(match) for match in re.findall(r"(/\S+\.so\S*) \(0x", said)]
 
 

@@ -1,4 +1,6 @@
-"""XFS and btrfs on a second disk: grown mounted, at a place whose name is a trap, beside a disk that looks the same."""
+"""XFS and btrfs on a second disk:
+grown mounted, at a place whose name is a trap, beside a disk that looks the same.
+"""
 
 from __future__ import annotations
 
@@ -60,9 +62,12 @@ def test_a_file_system_on_a_whole_disk_is_found_by_its_uuid_and_grows(tmp_path: 
 
 
 @pytest.mark.parametrize(
-    ("kind", "tools"), [("xfs", ("xfs_growfs",)), pytest.param("btrfs", ("btrfs",), marks=pytest.mark.slow)]
+    ("kind", "tools"),
+    [("xfs", ("xfs_growfs",)), pytest.param("btrfs", ("btrfs",), marks=pytest.mark.slow)],
 )
-def test_a_mounted_file_system_grows_on_a_data_disk(tmp_path: Path, kind: str, tools: tuple[str, ...]) -> None:
+def test_a_mounted_file_system_grows_on_a_data_disk(
+    tmp_path: Path, kind: str, tools: tuple[str, ...]
+) -> None:
     data = make_disk(tmp_path / "data.qcow2", SmallDisk(Layout.PLAIN, size=SIZE, filesystem=kind))
     root = make_world(tmp_path, (*UTIL_LINUX, *EXT, *tools))
     plan = _plan(data, kind)
@@ -74,7 +79,9 @@ def test_a_mounted_file_system_grows_on_a_data_disk(tmp_path: Path, kind: str, t
         guest.grow_disk(2 * SIZE, "data")
         unmounted = guest.phase(Phase.PREPARE, RUN, "GROWDISK_DISK=/dev/sdb")
         assert (unmounted.result, "not mounted" in unmounted.what) == (Outcome.REFUSED, True)
-        place = PLACE.replace("\\", "\\\\").replace('"', '\\"').replace("$", "\\$").replace("`", "\\`")
+        place = (
+            PLACE.replace("\\", "\\\\").replace('"', '\\"').replace("$", "\\$").replace("`", "\\`")
+        )
         guest.run(f'mkdir -p "{place}"; mount -t {kind} /dev/sdb1 "{place}"; cd /tmp')
         done = guest.drive(Phase.VERIFY, RUN, environment="GROWDISK_DISK=/dev/sdb")
         assert done.result is Outcome.DONE, (done, guest.run("cat /var/log/growdisk.log"))

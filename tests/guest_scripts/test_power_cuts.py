@@ -1,4 +1,6 @@
-"""The power is cut in the middle of the scripts, again and again; after each boot the run goes on, and ends well."""
+"""The power is cut in the middle of the scripts, again and again;
+after each boot the run goes on, and ends well.
+"""
 
 from __future__ import annotations
 
@@ -16,12 +18,15 @@ pytestmark = pytest.mark.boot
 
 
 def _hang(guest: Machine, tool: str, action: str) -> None:
-    """From now on, `tool` does `action` instead and then hangs; but not where it only tells something."""
+    """From now on, `tool` does `action` instead and then hangs;
+    but not where it only tells something.
+    """
     guest.run("mkdir -p /usr/local/sbin")
     telling = f'case $1 in --version | -d) exec /sbin/{tool} "$@" ;; esac'
     script = f"#!/bin/sh\n{telling}\n{action}\nsync\n>/root/hangs\nsync\nsleep 1000\n"
     guest.run(
-        f"cat >/usr/local/sbin/{tool} <<'SHIM'\n{script}SHIM\nchmod 755 /usr/local/sbin/{tool}; rm -f /root/hangs"
+        f"cat >/usr/local/sbin/{tool} <<'SHIM'\n{script}SHIM\nchmod 755 /usr/local/sbin/{tool}; "
+        "rm -f /root/hangs"
     )
 
 
@@ -42,9 +47,14 @@ def test_a_run_that_loses_power_at_every_turn_ends_as_planned(tmp_path: Path) ->
         guest.cut_power()
     with world.booted(keep_size=True) as guest:  # half a table: sda5 is gone, the rest is as it was
         assert guest.phase(Phase.INSPECT, RUN).facts.table is TableState.BEFORE
-        _hang(guest, "sfdisk", 'disk="/dev/sda"; /sbin/sfdisk --no-reread --no-tell-kernel -f --delete "$disk" 5')
+        _hang(
+            guest,
+            "sfdisk",
+            'disk="/dev/sda"; /sbin/sfdisk --no-reread --no-tell-kernel -f --delete "$disk" 5',
+        )
         _cut_while_it_hangs(guest, "sfdisk")
-    with world.booted(keep_size=True) as guest:  # the new table, and the kernel has forgotten sda5 alone
+    # the new table, and the kernel has forgotten sda5 alone
+    with world.booted(keep_size=True) as guest:
         assert guest.phase(Phase.INSPECT, RUN).facts.table is TableState.OTHER
         _hang(guest, "delpart", '/sbin/delpart "$@"')
         _cut_while_it_hangs(guest, "delpart")
@@ -59,7 +69,9 @@ def test_a_run_that_loses_power_at_every_turn_ends_as_planned(tmp_path: Path) ->
     with world.booted(keep_size=True) as guest:
         assert guest.phase(Phase.GROW, RUN).result is Outcome.ALREADY
         assert guest.drive(Phase.VERIFY, RUN).result is Outcome.DONE
-        assert [swap.device for swap in guest.phase(Phase.INSPECT, RUN).facts.swaps] == ["/dev/sda5"]
+        assert [swap.device for swap in guest.phase(Phase.INSPECT, RUN).facts.swaps] == [
+            "/dev/sda5"
+        ]
         guest.settle()
     world.judge()
 
@@ -75,7 +87,8 @@ def test_undo_takes_back_what_was_begun_even_after_a_power_cut(tmp_path: Path) -
         facts = guest.phase(Phase.INSPECT, RUN).facts
         assert (facts.table, facts.kernel_table) == (TableState.BEFORE, TableState.BEFORE)
         assert [swap.device for swap in facts.swaps] == ["/dev/sda5"]
-        assert guest.phase(Phase.REWRITE, RUN).result is Outcome.REFUSED  # nothing is prepared any more
+        # nothing is prepared any more
+        assert guest.phase(Phase.REWRITE, RUN).result is Outcome.REFUSED
         for phase in (Phase.PREPARE, Phase.REWRITE):
             assert guest.phase(phase, RUN).result is Outcome.DONE
         guest.cut_power()

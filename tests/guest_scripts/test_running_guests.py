@@ -1,4 +1,6 @@
-"""The scripts in running guests, with whatever tools those have: the disk grows under them, and foreign tools judge."""
+"""The scripts in running guests, with whatever tools those have:
+the disk grows under them, and foreign tools judge.
+"""
 
 from __future__ import annotations
 
@@ -20,11 +22,14 @@ pytestmark = pytest.mark.boot
 _WRITER = "i=0; while :; do i=$((i+1)); echo $i >>/root/record; sync; done"
 
 
-def test_a_running_guest_grows_without_a_restart_and_a_second_run_finds_nothing_to_do(tmp_path: Path) -> None:
+def test_a_running_guest_grows_without_a_restart_and_a_second_run_finds_nothing_to_do(
+    tmp_path: Path,
+) -> None:
     world = make_world(tmp_path, (*UTIL_LINUX, *EXT))
     with world.booted(grown=False) as guest:
         early = guest.phase(Phase.PREPARE, RUN)
-        assert (early.result, early.facts.arranged) == (Outcome.REBOOT, False)  # the disk has not grown yet
+        # the disk has not grown yet
+        assert (early.result, early.facts.arranged) == (Outcome.REBOOT, False)
         boot = guest.phase(Phase.INSPECT, RUN).facts.boot_id
     with world.booted() as guest:
         guest.start(_WRITER)
@@ -50,10 +55,13 @@ def test_swap_that_memory_cannot_take_stays_on(tmp_path: Path) -> None:
         guest.run(
             "mkdir /run/fill; mount -t tmpfs -o size=90% none /run/fill; n=0; "
             "while [ \"$(awk 'NR > 1 { print $4 }' /proc/swaps)\" -lt 20000 ]; do n=$((n + 1)); "
-            "dd if=/dev/zero of=/run/fill/$n bs=1048576 count=2 2>/dev/null; done", timeout=600,
-        )  # fmt: skip
+            "dd if=/dev/zero of=/run/fill/$n bs=1048576 count=2 2>/dev/null; done",
+            timeout=600,
+        )
         refused = guest.phase(Phase.PREPARE, RUN)
-        assert (refused.result, "too little memory" in refused.what) == (Outcome.REFUSED, True), refused
+        assert (refused.result, "too little memory" in refused.what) == (Outcome.REFUSED, True), (
+            refused
+        )
         assert "end some programs" in refused.do
         assert len(guest.phase(Phase.INSPECT, RUN).facts.swaps) == 1
         guest.run("umount /run/fill")
@@ -68,9 +76,12 @@ _SLOW, _GPT = pytest.mark.slow, Layout.GPT_SWAP_BEHIND
 @pytest.mark.parametrize(
     ("tools", "layout", "swap", "bus", "tool"),
     [
-        pytest.param(("flock", *PARTED, *EXT), Layout.CLASSIC, "move", "scsi", "parted", id="parted-mbr"),
-        pytest.param(("partx", *EXT), Layout.CLASSIC, "move", "virtio", "fdisk", id="busybox-fdisk-mbr"),
-        pytest.param(("sfdisk", "partx", *EXT), _GPT, "move", "scsi", "sfdisk", id="gpt", marks=_SLOW),
+        pytest.param(("flock", *PARTED, *EXT), Layout.CLASSIC, "move", "scsi", "parted",
+            id="parted-mbr"),
+        pytest.param(("partx", *EXT), Layout.CLASSIC, "move", "virtio", "fdisk",
+            id="busybox-fdisk-mbr"),
+        pytest.param(("sfdisk", "partx", *EXT), _GPT, "move", "scsi", "sfdisk", id="gpt",
+            marks=_SLOW),
         pytest.param((*PARTED, *EXT), _GPT, "file", "scsi", "parted", id="parted-gpt", marks=_SLOW),
     ],
 )  # fmt: skip
@@ -99,7 +110,10 @@ def test_fdisk_of_util_linux_writes_it_as_well_and_dash_runs_it(tmp_path: Path) 
     with world.booted() as guest:
         for phase in RUN_ORDER:
             answer = guest.phase(phase, RUN, shell="dash")
-            assert answer.result in (Outcome.DONE, Outcome.ALREADY), (answer, guest.run("cat /var/log/growdisk.log"))
+            assert answer.result in (Outcome.DONE, Outcome.ALREADY), (
+                answer,
+                guest.run("cat /var/log/growdisk.log"),
+            )
         assert "fdisk of util-linux" in guest.run("cat /var/log/growdisk.log")
         assert "/swapfile none" in guest.run("cat /etc/fstab")
         guest.settle()
@@ -110,7 +124,10 @@ def test_fdisk_of_util_linux_writes_it_as_well_and_dash_runs_it(tmp_path: Path) 
 def test_where_the_kernel_keeps_the_old_table_the_run_goes_on_by_itself_after_a_restart(
     tmp_path: Path, init: str
 ) -> None:
-    """Busybox alone: its partprobe cannot reread a disk in use. What lies in /etc/local.d runs as with OpenRC."""
+    """Busybox alone: its partprobe cannot reread a disk in use.
+
+    What lies in /etc/local.d runs as with OpenRC.
+    """
     openrc = (directory("etc/local.d"), text("sbin/rc-update", "#!/bin/sh\nexit 0\n", 0o755))
     world = make_world(tmp_path, EXT, extra=openrc if init == "openrc" else ())
     with world.booted() as guest:
@@ -134,7 +151,10 @@ def test_where_the_kernel_keeps_the_old_table_the_run_goes_on_by_itself_after_a_
 def test_a_root_without_a_byte_left_grows_and_leaves_no_half_file_behind(tmp_path: Path) -> None:
     world = make_world(tmp_path, (*UTIL_LINUX, *EXT), swap="file")
     with world.booted() as guest:
-        guest.run("dd if=/dev/zero of=/fill bs=64k 2>/dev/null; dd if=/dev/zero of=/fill2 bs=512 2>/dev/null; sync")
+        guest.run(
+            "dd if=/dev/zero of=/fill bs=64k 2>/dev/null; dd if=/dev/zero of=/fill2 bs=512 "
+            "2>/dev/null; sync"
+        )
         assert guest.run("df -k / | awk 'END { print $4 }'").strip() == "0"
         assert guest.drive(Phase.VERIFY, RUN).result is Outcome.DONE
         assert guest.run("find / -xdev -name '*growdisk-new*' -o -xdev -name '*.growdisk'") == ""

@@ -1,4 +1,6 @@
-"""Guest-side scripts are clean for shellcheck, in every layout: three seconds of the processor each."""
+"""Guest-side scripts are clean for shellcheck, in every layout:
+three seconds of the processor each.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ def assert_clean(scripts: Mapping[str, str], folder: Path) -> None:
 
 
 def as_parsed(script: str) -> str:
-    """How bash understands it: comments are gone, texts are not; of those over several lines (awk's) the indents."""
+    """How bash understands it: comments are gone, texts are not;
+    of those over several lines (awk's) the indents.
+    """
     parsed = run("bash", stdin=f"script() {{\n{script}\n}}\ndeclare -f script")
     return "\n".join(line.lstrip(" ") for line in parsed.splitlines() if line.strip())
 
@@ -39,7 +43,9 @@ def test_user_data_holds_the_same_scripts_without_comments_and_fits_into_16_kib(
     assert len(gzip.compress(package(plan)[USER_DATA].encode(), 9)) <= 16 << 10
 
 
-def test_the_readme_says_how_an_encrypted_container_gets_its_passphrase_and_that_user_data_brings_none() -> None:
+def test_the_readme_says_how_a_container_gets_its_passphrase_and_that_user_data_brings_none() -> (
+    None
+):
     plan = planned("classic-drop")
     words = ("GROWDISK_KEY_FILE=FILE", "brings no passphrase")
     assert all(word in package(replace(plan, layers=LAYERS))[README] for word in words)
@@ -47,7 +53,9 @@ def test_the_readme_says_how_an_encrypted_container_gets_its_passphrase_and_that
 
 
 @pytest.mark.parametrize("kind", ["ext4", "xfs", "btrfs"])
-def test_the_scripts_for_what_lies_in_layers_are_clean_for_shellcheck(kind: str, tmp_path: Path) -> None:
+def test_the_scripts_for_what_lies_in_layers_are_clean_for_shellcheck(
+    kind: str, tmp_path: Path
+) -> None:
     plan = planned("classic-drop")
     layered = replace(plan, layers=LAYERS, filesystem=replace(plan.filesystem, kind=kind))
     assert_clean(render(layered), tmp_path)
@@ -58,7 +66,10 @@ def test_the_scripts_for_a_disk_without_a_table_are_clean_for_shellcheck(
     layers: tuple[GuestLayer, ...], tmp_path: Path
 ) -> None:
     plan = planned("classic-drop")
-    whole = tuple(replace(table, partitions=(Partition(0, 0, 1 << 30),)) for table in (plan.before, plan.after))
+    whole = tuple(
+        replace(table, partitions=(Partition(0, 0, 1 << 30),))
+        for table in (plan.before, plan.after)
+    )
     disk = replace(plan, before=whole[0], after=whole[1], target=0, swaps=(), layers=layers)
     assert_clean(render(disk), tmp_path)
 

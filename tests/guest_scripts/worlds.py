@@ -1,4 +1,6 @@
-"""A guest with its plan: what the tests of the guest-side scripts begin with, and who judges the disk afterwards."""
+"""A guest with its plan: what the tests of the guest-side scripts begin with,
+and who judges the disk afterwards.
+"""
 
 from __future__ import annotations
 
@@ -45,11 +47,16 @@ class World:
             yield machine
 
     def judge(self) -> None:
-        """After the guest is off: the table by our own reader and by sfdisk, the file system by e2fsck."""
+        """After the guest is off:
+        the table by our own reader and by sfdisk, the file system by e2fsck.
+        """
         after = inspect(self.disk)
         assert after.table == self.plan.after
         content = after.contents[self.plan.target]
-        assert (content.uuid, content.size) == (self.plan.filesystem.uuid, self.plan.filesystem.new_size)
+        assert (content.uuid, content.size) == (
+            self.plan.filesystem.uuid,
+            self.plan.filesystem.new_size,
+        )
         self._judge_by_foreign_tools()
 
     def judge_untouched(self) -> None:
@@ -63,10 +70,20 @@ class World:
         run("qemu-img", "convert", "-O", "raw", self.disk, raw)
         try:
             run("sfdisk", "--verify", raw)
-            target = next(p for p in inspect(self.disk).table.partitions if p.number == self.plan.target)  # type: ignore[union-attr]
+            target = next(
+                p for p in inspect(self.disk).table.partitions if p.number == self.plan.target
+            )  # type: ignore[union-attr]
             alone = raw.with_suffix(".part")
-            run("dd", f"if={raw}", f"of={alone}", "bs=1M", f"skip={target.start // MiB}", f"count={target.size // MiB}",
-                "conv=sparse", "status=none")  # fmt: skip
+            run(
+                "dd",
+                f"if={raw}",
+                f"of={alone}",
+                "bs=1M",
+                f"skip={target.start // MiB}",
+                f"count={target.size // MiB}",
+                "conv=sparse",
+                "status=none",
+            )
             run("e2fsck", "-f", "-n", alone)
             alone.unlink()
         finally:
@@ -74,10 +91,17 @@ class World:
 
 
 def make_world(
-    folder: Path, tools: Sequence[str], *, layout: Layout = Layout.CLASSIC, swap: SwapPolicy = "drop",
-    bus: str = "scsi", extra: tuple[Entry, ...] = (),
-) -> World:  # fmt: skip
-    disk = make_disk(folder / "guest.qcow2", SmallDisk(layout, extra_files=(*root_files(tools), *extra)))
+    folder: Path,
+    tools: Sequence[str],
+    *,
+    layout: Layout = Layout.CLASSIC,
+    swap: SwapPolicy = "drop",
+    bus: str = "scsi",
+    extra: tuple[Entry, ...] = (),
+) -> World:
+    disk = make_disk(
+        folder / "guest.qcow2", SmallDisk(layout, extra_files=(*root_files(tools), *extra))
+    )
     facts = inspect(disk)
     plan = planned(facts, swap)
     return World(disk, facts, plan, render(plan), bus)

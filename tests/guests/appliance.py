@@ -1,4 +1,5 @@
-"""An appliance of libguestfs for building and judging: images as /dev/disk/guestfs/NAME, and a shell in it.
+"""An appliance of libguestfs for building and judging:
+images as /dev/disk/guestfs/NAME, and a shell in it.
 
 Not as /dev/sda: a kernel names disks in the order in which they answer.
 """
@@ -24,7 +25,9 @@ class Bench:
 
     def run(self, script: str) -> str:
         """What a shell script printed. AssertionError where any of its commands fails."""
-        answer: str = self.handle.debug("sh", [f"(set -e; {script}\n) </dev/null 2>&1; echo status=$?"])
+        answer: str = self.handle.debug(
+            "sh", [f"(set -e; {script}\n) </dev/null 2>&1; echo status=$?"]
+        )
         output, _, status = answer.rpartition("status=")
         assert status.strip() == "0", f"{script}\n{output}"
         return output

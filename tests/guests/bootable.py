@@ -1,4 +1,6 @@
-"""Debian guests that start from other layouts than the classic one. One system tree serves them all.
+"""Debian guests that start from other layouts than the classic one.
+
+One system tree serves them all.
 
     gpt        GPT: 1 BIOS boot, 2 root, last on the disk
     cloud      GPT: 14 BIOS boot, 15 EFI system, and 1 root last, as cloud images have it; starts by BIOS and by UEFI
@@ -6,9 +8,9 @@
     luks       MBR: sda1 /boot, sda2 LUKS2 with the root file system
     cryptlvm   MBR: sda1 /boot, sda2 extended, sda5 LUKS2, in it a volume group: Debian's encrypted installation
 
-GRUB's parts are put where grub-install puts them. On a GPT its core.img lies in the BIOS boot partition, whose place
-both the boot sector and core.img's own first sector have to be told.
-"""
+GRUB's parts are put where grub-install puts them. On a GPT its core.img lies in the BIOS boot
+partition, whose place both the boot sector and core.img's own first sector have to be told.
+"""  # noqa: E501
 
 from __future__ import annotations
 
@@ -96,7 +98,8 @@ class _Tree:
 def bootable_guests() -> Path:
     """The folder with NAME.qcow2 of each, read-only; built when needed (4 minutes)."""
     sources = [
-        Path(__file__).with_name(f"{name}.py") for name in ("bootable", "classic", "content", "ext4", "appliance")
+        Path(__file__).with_name(f"{name}.py")
+        for name in ("bootable", "classic", "content", "ext4", "appliance")
     ]
     inside = Path(__file__).parent / "inside"
     return cached(f"bootable-{recipe_hash([*sources, *inside.iterdir()])[:20]}", _build)
@@ -106,7 +109,10 @@ def _build(folder: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="growdisk-bootable-", dir="/var/tmp") as scratch:
         work = Path(scratch)
         tree = _debootstrap(work)
-        disks = [*(_flat(work, tree, name) for name in _GPT), *(_layered(work, tree, name) for name in _MBR)]
+        disks = [
+            *(_flat(work, tree, name) for name in _GPT),
+            *(_layered(work, tree, name) for name in _MBR),
+        ]
         _fill(work, tree, [disk for disk in disks if disk.stem in _MBR])
         for disk in disks:
             image = folder / f"{disk.stem}.qcow2"
@@ -121,15 +127,26 @@ def _debootstrap(work: Path) -> _Tree:
     (work / "cores.sh").write_text(_CORES)
     conf = "$1/etc/initramfs-tools/conf.d"
     run(
-        "mmdebstrap", "--quiet", "--variant=minbase", "--dpkgopt=force-unsafe-io", f"--include={','.join(packages)}",
+        "mmdebstrap",
+        "--quiet",
+        "--variant=minbase",
+        "--dpkgopt=force-unsafe-io",
+        f"--include={','.join(packages)}",
         f'--essential-hook=mkdir -p "{conf}" && echo RESUME=none >"{conf}/resume"',
         f"--customize-hook=tar-in {own} /",
-        '--customize-hook=chroot "$1" systemctl --quiet enable boot-report.service serial-getty@ttyS0.service',
+        '--customize-hook=chroot "$1" systemctl --quiet enable boot-report.service '
+        "serial-getty@ttyS0.service",
         f'--customize-hook=chroot "$1" /usr/local/lib/offline-grub.sh {_ROOT_UUID}',
-        f"--customize-hook=copy-in {work / 'cores.sh'} /tmp", '--customize-hook=chroot "$1" sh /tmp/cores.sh',
-        SUITE, tree.whole,
-    )  # fmt: skip
-    with tarfile.open(tree.whole) as whole, tarfile.open(tree.root, "w") as root, tarfile.open(tree.boot, "w") as boot:
+        f"--customize-hook=copy-in {work / 'cores.sh'} /tmp",
+        '--customize-hook=chroot "$1" sh /tmp/cores.sh',
+        SUITE,
+        tree.whole,
+    )
+    with (
+        tarfile.open(tree.whole) as whole,
+        tarfile.open(tree.root, "w") as root,
+        tarfile.open(tree.boot, "w") as boot,
+    ):
         for member in whole:
             target, data = root, whole.extractfile(member) if member.isreg() else None
             if member.name.startswith("./boot/"):
@@ -148,8 +165,15 @@ def _flat(work: Path, tree: _Tree, name: str) -> Path:
     _boot_code(disk, tree, f"core-{name}.img", 2048, with_table=True)
     run("sfdisk", "-q", "--no-reread", "--no-tell-kernel", disk, stdin=f"label: gpt\n{_GPT[name]}")
     start = (128 if name == "cloud" else 2) * MiB
-    own = [text("etc/fstab", f"UUID={_ROOT_UUID} / ext4 errors=remount-ro 0 1\n"), _menu(tree, "/boot", _ROOT_UUID)]
-    parts = [tree.whole, write_tar(work / "own.tar", own), write_tar(work / "odd.tar", odd_files(crowd=100))]
+    own = [
+        text("etc/fstab", f"UUID={_ROOT_UUID} / ext4 errors=remount-ro 0 1\n"),
+        _menu(tree, "/boot", _ROOT_UUID),
+    ]
+    parts = [
+        tree.whole,
+        write_tar(work / "own.tar", own),
+        write_tar(work / "odd.tar", odd_files(crowd=100)),
+    ]
     make_ext4(disk, ByteRange(start, _LAST * _SECTOR), parts, uuid=_ROOT_UUID)
     if name == "cloud":
         _efi_system(work, disk, tree)
@@ -174,9 +198,14 @@ def _efi_system(work: Path, disk: Path, tree: _Tree) -> None:
 def _layered(work: Path, tree: _Tree, name: str) -> Path:
     disk = _blank(work, name)
     _boot_code(disk, tree, "core-mbr.img", 1, with_table=False)
-    script = f"label: dos\nlabel-id: 0x0b007ab1\n1: start=2048, size={_BOOT_SIZE // _SECTOR}, type=83, bootable\n"
+    script = (
+        f"label: dos\nlabel-id: 0x0b007ab1\n1: start=2048, size={_BOOT_SIZE // _SECTOR}, "
+        "type=83, bootable\n"
+    )
     run("sfdisk", "-q", "--no-reread", "--no-tell-kernel", disk, stdin=script + _MBR[name])
-    menu = write_tar(work / "menu.tar", [_menu(tree, "", _BOOT_UUID, _ROOTS[name], "grub/grub.cfg")])
+    menu = write_tar(
+        work / "menu.tar", [_menu(tree, "", _BOOT_UUID, _ROOTS[name], "grub/grub.cfg")]
+    )
     make_ext4(disk, ByteRange(MiB, MiB + _BOOT_SIZE), [tree.boot, menu], uuid=_BOOT_UUID)
     return disk
 
@@ -195,28 +224,49 @@ def _fill(work: Path, tree: _Tree, disks: Sequence[Path]) -> None:
         given = appliance.give(PHRASE)
         for name, number in (("luks", 2), ("cryptlvm", 5)):
             appliance.run(f"cryptsetup open --key-file {given} {device(name, number)} {name}")
-        for name, group, place in (("lvm", "guest", device("lvm", 5)), ("cryptlvm", "crypt", "/dev/mapper/cryptlvm")):
+        for name, group, place in (
+            ("lvm", "guest", device("lvm", 5)),
+            ("cryptlvm", "crypt", "/dev/mapper/cryptlvm"),
+        ):
             vg = f"{group}-vg"
             appliance.run(
-                f"lvm pvcreate {place}; lvm vgcreate {vg} {place}; lvm lvcreate -y -n root -L 1200M {vg}\n"
+                f"lvm pvcreate {place}; lvm vgcreate {vg} {place}; lvm lvcreate -y -n root -L "
+                f"1200M {vg}\n"
                 f"lvm lvcreate -y -n swap_1 -L 64M {vg}; mkswap /dev/{vg}/swap_1\n"
-                + _copied(f"/dev/{vg}/root", f"/dev/mapper/{group}--vg-", crypt=name != "lvm", swap=True)
+                + _copied(
+                    f"/dev/{vg}/root", f"/dev/mapper/{group}--vg-", crypt=name != "lvm", swap=True
+                )
                 + f"\nlvm vgchange -an {vg}"
-            )  # fmt: skip
+            )
             if name == "cryptlvm":
                 appliance.run("cryptsetup close cryptlvm")
-        appliance.run(_copied("/dev/mapper/luks", "/dev/mapper/crypt", crypt=True) + "\ncryptsetup close luks")
+        appliance.run(
+            _copied("/dev/mapper/luks", "/dev/mapper/crypt", crypt=True) + "\ncryptsetup close luks"
+        )
 
 
 def _format(disk: Path, key: Path, start: int) -> None:
-    """A LUKS header made here, as quick to open as can be: how hard it is to guess the phrase is not what is tested."""
+    """A LUKS header made here, as quick to open as can be:
+    how hard it is to guess the phrase is not what is tested.
+    """
     alone = disk.with_suffix(".luks")
     with alone.open("wb") as file:
         file.truncate((_LAST - start) * _SECTOR)
     run(
-        "cryptsetup", "-q", "luksFormat", "--type", "luks2", "--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000",
-        "--uuid", _LUKS_UUID, alone, key,
-    )  # fmt: skip
+        "cryptsetup",
+        "-q",
+        "luksFormat",
+        "--type",
+        "luks2",
+        "--pbkdf",
+        "pbkdf2",
+        "--pbkdf-force-iterations",
+        "1000",
+        "--uuid",
+        _LUKS_UUID,
+        alone,
+        key,
+    )
     run(
         "dd",
         f"if={alone}",
@@ -229,14 +279,22 @@ def _format(disk: Path, key: Path, start: int) -> None:
 
 
 def _copied(to: str, mapped: str, *, crypt: bool, swap: bool = False) -> str:
-    """The root file system onto a device, with its own fstab and crypttab; `mapped` and "root" is its name there."""
-    fstab = f"{mapped}root / ext4 errors=remount-ro 0 1\\nUUID={_BOOT_UUID} /boot ext4 defaults 0 2\\n"
+    """The root file system onto a device, with its own fstab and crypttab;
+    `mapped` and "root" is its name there.
+    """
+    fstab = (
+        f"{mapped}root / ext4 errors=remount-ro 0 1\\nUUID={_BOOT_UUID} /boot ext4 defaults 0 2\\n"
+    )
     if swap:
         fstab += f"{mapped}swap_1 none swap sw 0 0\\n"
-    table = f"printf 'cryptroot UUID={_LUKS_UUID} none luks\\n' >/tmp/m/etc/crypttab" if crypt else ":"
+    table = (
+        f"printf 'cryptroot UUID={_LUKS_UUID} none luks\\n' >/tmp/m/etc/crypttab" if crypt else ":"
+    )
     return (
-        f"dd if=/dev/disk/guestfs/root of={to} bs=4M status=none; e2fsck -fy {to} || true; mkdir -p /tmp/m\n"
-        f"resize2fs {to}; mount {to} /tmp/m; printf '{fstab}' >/tmp/m/etc/fstab; {table}; umount /tmp/m; sync"
+        f"dd if=/dev/disk/guestfs/root of={to} bs=4M status=none; e2fsck -fy {to} || true; mkdir "
+        "-p /tmp/m\n"
+        f"resize2fs {to}; mount {to} /tmp/m; printf '{fstab}' >/tmp/m/etc/fstab; {table}; umount "
+        "/tmp/m; sync"
     )
 
 
@@ -250,12 +308,15 @@ def _blank(work: Path, name: str) -> Path:
     return disk
 
 
-def _menu(tree: _Tree, folder: str, uuid: str, root: str = "", path: str = "boot/grub/grub.cfg") -> Entry:
+def _menu(
+    tree: _Tree, folder: str, uuid: str, root: str = "", path: str = "boot/grub/grub.cfg"
+) -> Entry:
     release, root = tree.kernel(), root or f"root=UUID={uuid}"
     return text(
         path,
         f"set timeout=0\nsearch --no-floppy --fs-uuid --set=root {uuid}\nmenuentry Debian {{\n"
-        f"linux {folder}/vmlinuz-{release} {root} ro {KERNEL_OPTIONS}\ninitrd {folder}/initrd.img-{release}\n}}\n",
+        f"linux {folder}/vmlinuz-{release} {root} ro {KERNEL_OPTIONS}\ninitrd "
+        f"{folder}/initrd.img-{release}\n}}\n",
     )
 
 

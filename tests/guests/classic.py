@@ -1,7 +1,9 @@
-"""A real Debian 12 as its installer leaves it: MBR, sda1 root, sda2 with sda5 swap behind, GRUB in the gap.
+"""A real Debian 12 as its installer leaves it:
+MBR, sda1 root, sda2 with sda5 swap behind, GRUB in the gap.
 
-Nothing here needs root or an appliance: mmdebstrap makes the tree, mke2fs the file system from it, and GRUB's two
-parts are put where grub-install puts them. RESUME is set before the kernel is installed, so that it is in the initrd.
+Nothing here needs root or an appliance: mmdebstrap makes the tree, mke2fs the file system from it,
+and GRUB's two parts are put where grub-install puts them. RESUME is set before the kernel is
+installed, so that it is in the initrd.
 """
 
 from __future__ import annotations
@@ -28,14 +30,19 @@ ROOT_UUID = "8f1ad1c5-9a4e-4f60-8a3b-6d1f5f0e7a11"
 SWAP_UUID = "3a7dd4b2-6e5b-4d4e-9a53-0d4a58a1c0de"
 SUITE = "bookworm"
 PACKAGES = (
-    "linux-image-cloud-amd64", "grub-pc", "systemd-sysv", "udev", "e2fsprogs", "fdisk", "parted", "initramfs-tools",
-    "kmod", "zstd", "openssh-server", "qemu-guest-agent", "python3", "sudo", "ifupdown", "isc-dhcp-client",
+    "linux-image-cloud-amd64", "grub-pc", "systemd-sysv", "udev", "e2fsprogs", "fdisk", "parted",
+    "initramfs-tools",
+    "kmod", "zstd", "openssh-server", "qemu-guest-agent", "python3", "sudo", "ifupdown",
+    "isc-dhcp-client",
 )  # fmt: skip
 KERNEL_OPTIONS = "net.ifnames=0 console=ttyS0"
 TABLE: Table = classic(DISK_SIZE // SECTOR, SWAP_SIZE // SECTOR)
 
 _INSIDE = Path(__file__).parent / "inside"
-_RECIPE = [Path(__file__).parent / f"{name}.py" for name in ("classic", "content", "ext4", "layouts", "swap")]
+_RECIPE = [
+    Path(__file__).parent / f"{name}.py"
+    for name in ("classic", "content", "ext4", "layouts", "swap")
+]
 
 FSTAB = f"""\
 # /etc/fstab: static file system information.
@@ -85,7 +92,10 @@ class Guest:
 
 
 def classic_guest() -> Guest:
-    """The guest, built now if it is not in the cache (2 minutes). Its image is read-only: take an overlay or a copy."""
+    """The guest, built now if it is not in the cache (2 minutes).
+
+    Its image is read-only: take an overlay or a copy.
+    """
     return Guest(cached(f"classic-{recipe_hash([*_RECIPE, *_INSIDE.iterdir()])[:32]}", build))
 
 
@@ -108,13 +118,19 @@ def _debootstrap(work: Path, own: Path, packages: Sequence[str] = PACKAGES) -> P
     tree = work / "tree.tar"
     conf = "$1/etc/initramfs-tools/conf.d"
     run(
-        "mmdebstrap", "--quiet", "--variant=minbase", "--dpkgopt=force-unsafe-io", f"--include={','.join(packages)}",
+        "mmdebstrap",
+        "--quiet",
+        "--variant=minbase",
+        "--dpkgopt=force-unsafe-io",
+        f"--include={','.join(packages)}",
         f'--essential-hook=mkdir -p "{conf}" && echo RESUME=UUID={SWAP_UUID} >"{conf}/resume"',
         f"--customize-hook=tar-in {own} /",
-        '--customize-hook=chroot "$1" systemctl --quiet enable boot-report.service serial-getty@ttyS0.service',
+        '--customize-hook=chroot "$1" systemctl --quiet enable boot-report.service '
+        "serial-getty@ttyS0.service",
         f'--customize-hook=chroot "$1" /usr/local/lib/offline-grub.sh {ROOT_UUID}',
-        SUITE, tree,
-    )  # fmt: skip
+        SUITE,
+        tree,
+    )
     return tree
 
 
@@ -123,7 +139,8 @@ def _own_files(public_key: str) -> list[Entry]:
         text("etc/fstab", FSTAB),
         text("etc/hostname", "classic\n"),
         text("etc/hosts", "127.0.0.1\tlocalhost\n127.0.1.1\tclassic\n"),
-        # A fixed identity: an empty one would make every boot of an overlay a "first boot" with work of its own.
+        # A fixed identity: an empty one would make every boot of an overlay a "first boot" with
+        # work of its own.
         text("etc/machine-id", "0c1a551c0c1a551c0c1a551c0c1a551c\n", 0o444),
         text("etc/network/interfaces", INTERFACES),
         text("etc/default/grub", _default_grub()),
@@ -140,7 +157,8 @@ def _own_files(public_key: str) -> list[Entry]:
 
 def _default_grub() -> str:
     return (
-        "GRUB_DEFAULT=0\nGRUB_TIMEOUT=0\nGRUB_DISTRIBUTOR=`lsb_release -i -s 2> /dev/null || echo Debian`\n"
+        "GRUB_DEFAULT=0\nGRUB_TIMEOUT=0\nGRUB_DISTRIBUTOR=`lsb_release -i -s 2> /dev/null || echo "
+        "Debian`\n"
         f'GRUB_CMDLINE_LINUX_DEFAULT="quiet"\nGRUB_CMDLINE_LINUX="{KERNEL_OPTIONS}"\nGRUB_TERMINAL=console\n'
     )
 
@@ -164,11 +182,14 @@ def _part(content: Content) -> Part:
 
 
 def _install_grub(disk: Path, tree: Path) -> None:
-    """boot.img into the boot sector's code, core.img into the sectors behind it, as grub-bios-setup does."""
+    """boot.img into the boot sector's code, core.img into the sectors behind it,
+    as grub-bios-setup does.
+    """
     boot = bytearray(_from_tar(tree, "./boot/grub/i386-pc/boot.img"))
     core = _from_tar(tree, "./boot/grub/i386-pc/core.img")
     assert len(core) <= (2048 - 1) * SECTOR
-    # The jump that distrusts the BIOS's drive number is for floppies only; a hard disk gets two no-operations.
+    # The jump that distrusts the BIOS's drive number is for floppies only; a hard disk gets two
+    # no-operations.
     boot[0x66:0x68] = b"\x90\x90"
     with disk.open("r+b") as file:
         file.write(boot[:440])

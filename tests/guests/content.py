@@ -1,4 +1,5 @@
-"""Files that a careless copy loses: odd owners, modes, names, times, links, holes and extended attributes.
+"""Files that a careless copy loses:
+odd owners, modes, names, times, links, holes and extended attributes.
 
 They travel as a tar, the one container that an ordinary user can write with any owner in it.
 """
@@ -44,7 +45,12 @@ def write_tar(path: Path, entries: list[Entry]) -> Path:
 
 def _header(entry: Entry) -> tarfile.TarInfo:
     info = tarfile.TarInfo(entry.path)
-    info.size, info.mode, info.mtime, info.type = len(entry.data), entry.mode, entry.mtime, entry.kind
+    info.size, info.mode, info.mtime, info.type = (
+        len(entry.data),
+        entry.mode,
+        entry.mtime,
+        entry.kind,
+    )
     info.uid, info.gid = entry.owner
     info.linkname = entry.link
     return info
@@ -57,13 +63,23 @@ ODD_XATTRS = {
         "trusted.binary": bytes(range(256)),
     },
     # cap_net_raw+ep, as on ping
-    "srv/odd/setuid": {"security.capability": bytes.fromhex("0100000200200000000000000000000000000000")},
+    "srv/odd/setuid": {
+        "security.capability": bytes.fromhex("0100000200200000000000000000000000000000")
+    },
 }
 
 
 def odd_files(crowd: int = 40) -> list[Entry]:
     """A folder /srv/odd with one of everything, and one with `crowd` files."""
-    return [directory("srv"), directory("srv/odd"), *_owners(), *_names(), *_links(), *_shapes(), *_crowd(crowd)]
+    return [
+        directory("srv"),
+        directory("srv/odd"),
+        *_owners(),
+        *_names(),
+        *_links(),
+        *_shapes(),
+        *_crowd(crowd),
+    ]
 
 
 def _owners() -> list[Entry]:
@@ -90,7 +106,13 @@ def _links() -> list[Entry]:
         Entry("srv/odd/twin-b", kind=tarfile.LNKTYPE, link="srv/odd/twin-a"),
         Entry("srv/odd/sticky/twin-c", kind=tarfile.LNKTYPE, link="srv/odd/twin-a"),
         Entry("srv/odd/short-link", kind=tarfile.SYMTYPE, link="twin-a", mode=0o777),
-        Entry("srv/odd/dangling", kind=tarfile.SYMTYPE, link="/nowhere/" + "deep/" * 30, mode=0o777, owner=(7, 8)),
+        Entry(
+            "srv/odd/dangling",
+            kind=tarfile.SYMTYPE,
+            link="/nowhere/" + "deep/" * 30,
+            mode=0o777,
+            owner=(7, 8),
+        ),
         Entry("srv/odd/pipe", kind=tarfile.FIFOTYPE, mode=0o622),
     ]
 
@@ -111,5 +133,8 @@ def _shapes() -> list[Entry]:
 
 def _crowd(count: int) -> list[Entry]:
     """A few hundred names make a directory with an index tree."""
-    files = [Entry(f"srv/odd/crowd/file-{number:04}", b"%d\n" % number, owner=(number, 0)) for number in range(count)]
+    files = [
+        Entry(f"srv/odd/crowd/file-{number:04}", b"%d\n" % number, owner=(number, 0))
+        for number in range(count)
+    ]
     return [directory("srv/odd/crowd"), *files]

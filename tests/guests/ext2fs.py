@@ -1,6 +1,8 @@
-"""Reads an ext file system through libext2fs, e2fsprogs' own library: no root, no mount, no code of growdisk's.
+"""Reads an ext file system through libext2fs, e2fsprogs' own library:
+no root, no mount, no code of growdisk's.
 
-The library's structures stay opaque to us but for two on-disk ones: the inode and the directory entry.
+The library's structures stay opaque to us but for two on-disk ones: the inode and the directory
+entry.
 """
 
 from __future__ import annotations
@@ -28,7 +30,9 @@ class Ext2fsError(AssertionError):
 
 @dataclass(frozen=True)
 class Inode:
-    """What stat(2) tells, and the 60 bytes that hold block map, extents or a short link's target."""
+    """What stat(2) tells, and the 60 bytes that hold block map,
+    extents or a short link's target.
+    """
 
     number: int
     mode: int
@@ -46,7 +50,8 @@ class Ext2Filesystem:
 
     def __init__(self, handle: ctypes.c_void_p) -> None:
         self._lib, self._handle = _library(), handle
-        self._buffer = ctypes.create_string_buffer(_CHUNK)  # one for all files: a megabyte costs time to clear
+        # one for all files: a megabyte costs time to clear
+        self._buffer = ctypes.create_string_buffer(_CHUNK)
 
     def walk(self) -> Iterator[tuple[bytes, Inode]]:
         """Every name with its inode, from the root on; the root is b'/'."""
@@ -56,22 +61,30 @@ class Ext2Filesystem:
             yield path, inode
             if inode.mode & 0o170000 == 0o040000:
                 names = self._names(inode.number)
-                stack += [(path.rstrip(b"/") + b"/" + name, self.inode(number)) for name, number in names]
+                stack += [
+                    (path.rstrip(b"/") + b"/" + name, self.inode(number)) for name, number in names
+                ]
 
     def inode(self, number: int) -> Inode:
         raw = ctypes.create_string_buffer(_INODE_SIZE)
-        _check(self._lib.ext2fs_read_inode_full(self._handle, number, raw, _INODE_SIZE), f"inode {number}")
+        _check(
+            self._lib.ext2fs_read_inode_full(self._handle, number, raw, _INODE_SIZE),
+            f"inode {number}",
+        )
         return _parse_inode(number, raw.raw)
 
     def chunks(self, inode: Inode) -> Iterator[bytes]:
         """The content of a regular file, or of a link that is too long for its inode."""
         file = ctypes.c_void_p()
-        _check(self._lib.ext2fs_file_open(self._handle, inode.number, 0, ctypes.byref(file)), "open")
+        _check(
+            self._lib.ext2fs_file_open(self._handle, inode.number, 0, ctypes.byref(file)), "open"
+        )
         got = ctypes.c_uint()
         try:
             while True:
                 _check(
-                    self._lib.ext2fs_file_read(file, self._buffer, _CHUNK, ctypes.byref(got)), f"inode {inode.number}"
+                    self._lib.ext2fs_file_read(file, self._buffer, _CHUNK, ctypes.byref(got)),
+                    f"inode {inode.number}",
                 )
                 if got.value == 0:
                     return
@@ -80,7 +93,9 @@ class Ext2Filesystem:
             self._lib.ext2fs_file_close(file)
 
     def link_target(self, inode: Inode) -> bytes:
-        return inode.block[: inode.size] if inode.size < _FAST_LINK else b"".join(self.chunks(inode))
+        return (
+            inode.block[: inode.size] if inode.size < _FAST_LINK else b"".join(self.chunks(inode))
+        )
 
     def xattrs(self, inode: Inode) -> dict[str, bytes]:
         found: dict[str, bytes] = {}
@@ -90,7 +105,9 @@ class Ext2Filesystem:
             return 0
 
         xattrs = ctypes.c_void_p()
-        _check(self._lib.ext2fs_xattrs_open(self._handle, inode.number, ctypes.byref(xattrs)), "xattrs")
+        _check(
+            self._lib.ext2fs_xattrs_open(self._handle, inode.number, ctypes.byref(xattrs)), "xattrs"
+        )
         try:
             _check(self._lib.ext2fs_xattrs_read(xattrs), f"xattrs of inode {inode.number}")
             _check(self._lib.ext2fs_xattrs_iterate(xattrs, _XATTR(keep), None), "xattrs")
@@ -108,7 +125,10 @@ class Ext2Filesystem:
                 found.append((name, number))
             return 0
 
-        _check(self._lib.ext2fs_dir_iterate2(self._handle, directory, 0, None, _DIRENT(keep), None), "directory")
+        _check(
+            self._lib.ext2fs_dir_iterate2(self._handle, directory, 0, None, _DIRENT(keep), None),
+            "directory",
+        )
         return found
 
 
@@ -118,7 +138,9 @@ def open_ext(disk: Path, offset: int = 0) -> Iterator[Ext2Filesystem]:
     lib, handle = _library(), ctypes.c_void_p()
     manager = ctypes.c_void_p.in_dll(lib, "unix_io_manager")
     options = f"offset={offset}".encode()
-    opened = lib.ext2fs_open2(str(disk).encode(), options, _FLAG_64BITS, 0, 0, manager, ctypes.byref(handle))
+    opened = lib.ext2fs_open2(
+        str(disk).encode(), options, _FLAG_64BITS, 0, 0, manager, ctypes.byref(handle)
+    )
     _check(opened, f"{disk} at {offset}")
     try:
         yield Ext2Filesystem(handle)
@@ -127,9 +149,14 @@ def open_ext(disk: Path, offset: int = 0) -> Iterator[Ext2Filesystem]:
 
 
 def _parse_inode(number: int, raw: bytes) -> Inode:
-    mode, uid, size, _atime, _ctime, mtime, _dtime, gid, links = struct.unpack_from("<HHIIiiIHH", raw)
+    mode, uid, size, _atime, _ctime, mtime, _dtime, gid, links = struct.unpack_from(
+        "<HHIIiiIHH", raw
+    )
     (flags,) = struct.unpack_from("<I", raw, 32)
-    size_high, uid_high, gid_high = *struct.unpack_from("<I", raw, 108), *struct.unpack_from("<HH", raw, 120)
+    size_high, uid_high, gid_high = (
+        *struct.unpack_from("<I", raw, 108),
+        *struct.unpack_from("<HH", raw, 120),
+    )
     return Inode(
         number,
         mode,

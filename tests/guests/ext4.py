@@ -1,7 +1,9 @@
-"""An ext4 file system made from tars, at an offset of a disk image, without root and without mounting.
+"""An ext4 file system made from tars, at an offset of a disk image,
+without root and without mounting.
 
-mke2fs copies a folder, and fakeroot lets that folder carry the owners and device nodes of the tars. Extended attributes
-take another way in, debugfs: a file that gets one under fakeroot loses its type (1.31).
+mke2fs copies a folder, and fakeroot lets that folder carry the owners and device nodes of the tars.
+Extended attributes take another way in, debugfs: a file that gets one under fakeroot loses its type
+(1.31).
 """
 
 from __future__ import annotations
@@ -28,14 +30,23 @@ done
 # tar makes a file of mode 000 that mke2fs then cannot read, unless root: fakeroot's chmod leaves it readable in truth.
 find "$root" -type f ! -perm -400 -exec sh -c 'chmod "$(stat -c %a "$1")" "$1"' - {} \\;
 exec mke2fs -q -F -t ext4 -d "$root" $options
-"""
+"""  # noqa: E501
 
 
 def make_ext4(
-    disk: Path, place: ByteRange, tars: Sequence[Path], *, uuid: str, label: str = "", xattrs: Xattrs | None = None,
+    disk: Path,
+    place: ByteRange,
+    tars: Sequence[Path],
+    *,
+    uuid: str,
+    label: str = "",
+    xattrs: Xattrs | None = None,
     block_size: int | None = None,
-) -> None:  # fmt: skip
-    """Fill bytes `place` of the raw image `disk` with an ext4 holding the tars' files. Stays sparse."""
+) -> None:
+    """Fill bytes `place` of the raw image `disk` with an ext4 holding the tars' files.
+
+    Stays sparse.
+    """
     lazy = f"lazy_itable_init=1,lazy_journal_init=1,nodiscard,root_owner=0:0,offset={place.start}"
     options: list[str | Path] = [
         "-U",

@@ -1,4 +1,5 @@
-"""Debian guests of families that Debian's installer does not make: nearly all start by UEFI, with swap behind the root.
+"""Debian guests of families that Debian's installer does not make:
+nearly all start by UEFI, with swap behind the root.
 
     entries    systemd-boot; a loader entry on the EFI partition has resume=, the initrd beside it has RESUME
     uki        systemd-boot; a unified kernel image with resume= in its command line and RESUME in its initrd
@@ -23,10 +24,10 @@
     sid        as entries; Debian's unstable release, ext4 as trixie; the swap by its link in /dev/disk/by-uuid
     i386       as extlinux, for 32 bits
 
-GPT: sda1 EFI system, sda2 root, sda3 swap; with a /boot of its own: sda1, sda2 /boot, sda3 root, sda4 swap; home: sda4.
-By BIOS an MBR: sda1 root, sda2 extended, sda5 swap, as Debian's installer does.
-family_systems.py has the systems, family_disks.py makes the disks.
-"""
+GPT: sda1 EFI system, sda2 root, sda3 swap; with a /boot of its own: sda1, sda2 /boot, sda3 root,
+sda4 swap; home: sda4. By BIOS an MBR: sda1 root, sda2 extended, sda5 swap, as Debian's installer
+does. family_systems.py has the systems, family_disks.py makes the disks.
+"""  # noqa: E501
 
 from __future__ import annotations
 
@@ -59,8 +60,9 @@ btrfs subvolume set-default @/.snapshots/1/snapshot; keep=@
 
 @dataclass(frozen=True)
 class Family:
-    """`fstab` are its lines without the EFI partition's; `script` runs at the top of a btrfs and sets `keep`, what
-    stays there; `options` are the kernel's."""
+    """`fstab` are its lines without the EFI partition's; `script` runs at the top of a btrfs and
+    sets `keep`, what stays there; `options` are the kernel's.
+    """
 
     fstab: str
     system: str = FIRST
@@ -82,7 +84,9 @@ class Family:
 _EXT4 = f"UUID={ROOT_UUID} / ext4 errors=remount-ro 0 1\n"
 _SWAP = f"UUID={SWAP_UUID} none swap sw 0 0\n"
 _PLAIN = f"root=UUID={ROOT_UUID} ro"
-_DEFAULTS = text("etc/default/grub", f'GRUB_CMDLINE_LINUX_DEFAULT="quiet resume=UUID={SWAP_UUID}"\n')
+_DEFAULTS = text(
+    "etc/default/grub", f'GRUB_CMDLINE_LINUX_DEFAULT="quiet resume=UUID={SWAP_UUID}"\n'
+)
 
 
 def _btrfs(name: str) -> str:
@@ -97,7 +101,8 @@ FAMILIES: Mapping[str, Family] = MappingProxyType({
     "hostonly": Family(_EXT4 + _SWAP, loader="hostonly", options=_PLAIN),
     "grub": Family(_EXT4 + _SWAP, loader="grub", files=(_DEFAULTS,)),
     "subvolume": Family(
-        f"UUID={ROOT_UUID} / btrfs subvol=@rootfs 0 0\n{_SWAP}", root="btrfs", script=_btrfs("@rootfs"),
+        f"UUID={ROOT_UUID} / btrfs subvol=@rootfs 0 0\n{_SWAP}", root="btrfs",
+        script=_btrfs("@rootfs"),
         options=f"{_PLAIN} rootflags=subvol=@rootfs resume=UUID={SWAP_UUID}",
     ),
     "fedora": Family(
@@ -118,24 +123,29 @@ FAMILIES: Mapping[str, Family] = MappingProxyType({
     "bootpart": Family(
         f"PARTUUID={ROOT_PART} / ext4 defaults 0 1\nPARTUUID={BOOT_PART} /boot ext4 defaults 0 2\n"
         f"PARTUUID={SWAP_PART} none swap sw 0 0\n",
-        loader="grub", boot=True, options=f"root=PARTUUID={ROOT_PART} ro resume=PARTUUID={SWAP_PART}",
+        loader="grub", boot=True,
+        options=f"root=PARTUUID={ROOT_PART} ro resume=PARTUUID={SWAP_PART}",
     ),
     "xfs": Family(f"UUID={ROOT_UUID} / xfs defaults 0 0\n{_SWAP}", root="xfs"),
     "unit": Family(
         _EXT4, options=f"{_PLAIN} resume=PARTLABEL={SWAP_NAME}",
         files=(
-            text(_SWAP_UNIT, f"[Unit]\nDescription=Swap\n[Swap]\nWhat=/dev/disk/by-partlabel/{SWAP_NAME}\n"),
+            text(_SWAP_UNIT,
+                f"[Unit]\nDescription=Swap\n[Swap]\nWhat=/dev/disk/by-partlabel/{SWAP_NAME}\n"),
             directory("etc/systemd/system/swap.target.wants"),
             Entry(
-                f"etc/systemd/system/swap.target.wants/{_SWAP_UNIT.rpartition('/')[2]}", kind=tarfile.SYMTYPE,
+                f"etc/systemd/system/swap.target.wants/{_SWAP_UNIT.rpartition('/')[2]}",
+                kind=tarfile.SYMTYPE,
                 mode=0o777, link=f"../{_SWAP_UNIT.rpartition('/')[2]}",
             ),
         ),
     ),
     "auto": Family(_EXT4),
     "random": Family(
-        f"{_EXT4}/dev/mapper/cryptswap none swap sw 0 0\n", random_swap=True, options=f"{_PLAIN} noresume",
-        files=(text("etc/crypttab", f"cryptswap PARTUUID={SWAP_PART} /dev/urandom swap,cipher=aes-xts-plain64\n"),),
+        f"{_EXT4}/dev/mapper/cryptswap none swap sw 0 0\n", random_swap=True,
+        options=f"{_PLAIN} noresume",
+        files=(text("etc/crypttab",
+            f"cryptswap PARTUUID={SWAP_PART} /dev/urandom swap,cipher=aes-xts-plain64\n"),),
     ),
     "trixie": Family(_EXT4 + _SWAP, system="trixie", features="orphan_file,metadata_csum_seed"),
     "plainext": Family(_EXT4 + _SWAP, features="^metadata_csum"),
@@ -144,12 +154,14 @@ FAMILIES: Mapping[str, Family] = MappingProxyType({
     "home": Family(f"{_EXT4}{_SWAP}UUID={HOME_UUID} /home ext4 defaults 0 2\n", home=True),
     "extlinux": Family(_EXT4 + _SWAP, loader="extlinux"),
     "bullseye": Family(
-        f"{_EXT4}PARTUUID={SWAP_PART} none swap sw 0 0\n", system="bullseye", features="^metadata_csum",
+        f"{_EXT4}PARTUUID={SWAP_PART} none swap sw 0 0\n", system="bullseye",
+        features="^metadata_csum",
         options=f"{_PLAIN} resume=PARTUUID={SWAP_PART}",
     ),
     "sid": Family(
         f"{_EXT4}/dev/disk/by-uuid/{SWAP_UUID} none swap sw 0 0\n", system="sid",
-        features="orphan_file,metadata_csum_seed", options=f"{_PLAIN} resume=/dev/disk/by-uuid/{SWAP_UUID}",
+        features="orphan_file,metadata_csum_seed",
+        options=f"{_PLAIN} resume=/dev/disk/by-uuid/{SWAP_UUID}",
     ),
     "i386": Family(_EXT4 + _SWAP, system="i386", loader="extlinux"),
 })  # fmt: skip

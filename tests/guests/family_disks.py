@@ -1,4 +1,6 @@
-"""Disks of the families' guests, each made when it is asked for: a root file system, what boots it, and swap last."""
+"""Disks of the families' guests, each made when it is asked for:
+a root file system, what boots it, and swap last.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,8 @@ _BOOT = ByteRange(_ESP.end, _ESP.end + 160 * MiB)
 _LOADER = "./usr/lib/systemd/boot/efi/systemd-bootx64.efi"
 _STUB = "./usr/lib/systemd/boot/efi/linuxx64.efi.stub"
 _STUB_MENU = (
-    "search --no-floppy --fs-uuid --set=root {uuid}\nset prefix=($root){folder}/grub\nconfigfile $prefix/grub.cfg\n"
+    "search --no-floppy --fs-uuid --set=root {uuid}\nset "
+    "prefix=($root){folder}/grub\nconfigfile $prefix/grub.cfg\n"
 )
 
 
@@ -56,7 +59,9 @@ def family_guest(name: str) -> Path:
 
 def _build(folder: Path, name: str) -> None:
     with tempfile.TemporaryDirectory(prefix="growdisk-family-", dir="/var/tmp") as scratch:
-        guest = _Guest(Path(scratch), FAMILIES[name], tree_of(FAMILIES[name].system), tree_of(FIRST))
+        guest = _Guest(
+            Path(scratch), FAMILIES[name], tree_of(FAMILIES[name].system), tree_of(FIRST)
+        )
         run("qemu-img", "convert", "-f", "raw", "-O", "qcow2", guest.made(), folder / "guest.qcow2")
     (folder / "guest.qcow2").chmod(0o444)
 
@@ -91,7 +96,10 @@ class _Guest:
         if not self.family.random_swap:
             make_swap(self.disk, self.swap, uuid=SWAP_UUID)
         if self.family.home:
-            owned = [directory("user", 0o700, (1000, 1000)), text("user/letter", "behind the swap\n")]
+            owned = [
+                directory("user", 0o700, (1000, 1000)),
+                text("user/letter", "behind the swap\n"),
+            ]
             make_ext4(self.disk, _LAST, [write_tar(self.work / "home.tar", owned)], uuid=HOME_UUID)
         self._fill_root(self._tars())
         if self.family.bios:
@@ -103,20 +111,27 @@ class _Guest:
     def _table(self) -> str:
         if self.family.bios:
             return (
-                f"label: dos\n1: start={self.root.start // 512}, size={self.root.length // 512}, type=83, bootable\n"
-                f"2: start={self.root.end // 512}, size={(self.swap.end - self.root.end) // 512}, type=5\n"
+                f"label: dos\n1: start={self.root.start // 512}, size={self.root.length // 512}, "
+                "type=83, bootable\n"
+                f"2: start={self.root.end // 512}, size={(self.swap.end - self.root.end) // 512}, "
+                "type=5\n"
                 f"5: start={self.swap.start // 512}, size={self.swap.length // 512}, type=82\n"
             )
-        rows = [(_ESP, "U", "", ""), (self.root, "L", ROOT_PART, ""), (self.swap, "S", SWAP_PART, SWAP_NAME)]
+        rows = [
+            (_ESP, "U", "", ""),
+            (self.root, "L", ROOT_PART, ""),
+            (self.swap, "S", SWAP_PART, SWAP_NAME),
+        ]
         if self.family.boot:
             rows.insert(1, (_BOOT, "L", BOOT_PART, ""))
         if self.family.home:
             rows.append((_LAST, "H", "", ""))
         lines = [
             f"start={place.start // 512}, size={place.length // 512}, type={kind}"
-            + (f", uuid={guid}" if guid else "") + (f', name="{name}"' if name else "")
+            + (f", uuid={guid}" if guid else "")
+            + (f', name="{name}"' if name else "")
             for place, kind, guid, name in rows
-        ]  # fmt: skip
+        ]
         return "label: gpt\n" + "\n".join(lines) + "\n"
 
     # --- the root, and /boot ---------------------------------------------------------------------
@@ -128,12 +143,18 @@ class _Guest:
         own = [text("etc/fstab", fstab), *self.family.files, *odd_files(crowd=20)]
         grub: list[Entry] = []
         if self.family.loader == "grub":
-            grub = [directory("boot"), directory("boot/grub"), text("boot/grub/grub.cfg", self._menu())]
+            grub = [
+                directory("boot"),
+                directory("boot/grub"),
+                text("boot/grub/grub.cfg", self._menu()),
+            ]
         if not self.family.boot:
             return [self.tree.tar, write_tar(self.work / "own.tar", [*own, *grub])]
         root, boot = _without_boot(self.tree, self.work)
         in_boot = [directory("grub"), text("grub/grub.cfg", self._menu()), directory("efi")]
-        make_ext4(self.disk, _BOOT, [boot, write_tar(self.work / "menu.tar", in_boot)], uuid=BOOT_UUID)
+        make_ext4(
+            self.disk, _BOOT, [boot, write_tar(self.work / "menu.tar", in_boot)], uuid=BOOT_UUID
+        )
         return [root, write_tar(self.work / "own.tar", [*own, directory("boot")])]
 
     def _menu(self) -> str:
@@ -148,11 +169,15 @@ class _Guest:
         """As GRUB finds it: in its file system, on btrfs from the top level on."""
         if self.family.boot:
             return "", BOOT_UUID
-        return ("/@/.snapshots/1/snapshot/boot" if "@/.snapshots" in self.family.script else "/boot"), ROOT_UUID
+        return (
+            "/@/.snapshots/1/snapshot/boot" if "@/.snapshots" in self.family.script else "/boot"
+        ), ROOT_UUID
 
     def _named(self, start: str) -> str:
         with tarfile.open(self.tree.tar) as tar:
-            return next(n for n in tar.getnames() if n.startswith(f"./boot/{start}")).removeprefix("./boot/")
+            return next(n for n in tar.getnames() if n.startswith(f"./boot/{start}")).removeprefix(
+                "./boot/"
+            )
 
     def _fill_root(self, tars: Sequence[Path]) -> None:
         if self.family.root == "ext4":
@@ -161,7 +186,9 @@ class _Guest:
         whole = self.work / "whole.tar"
         _joined(tars, whole)
         make = (
-            f"mkfs.btrfs -q -f -U {ROOT_UUID}" if self.family.root == "btrfs" else f"mkfs.xfs -q -f -m uuid={ROOT_UUID}"
+            f"mkfs.btrfs -q -f -U {ROOT_UUID}"
+            if self.family.root == "btrfs"
+            else f"mkfs.xfs -q -f -m uuid={ROOT_UUID}"
         )
         with bench([self.disk]) as appliance:
             place = device(self.disk, 3 if self.family.boot else 2)
@@ -171,7 +198,8 @@ class _Guest:
             if self.family.script:
                 appliance.run(
                     f"cd /sysroot; {self.family.script}\nfor f in * .[!.]*; do\n"
-                    'case " $keep " in *" $f "*) ;; *) [ ! -e "$f" ] || rm -rf "$f" ;; esac; done; sync'
+                    'case " $keep " in *" $f "*) ;; *) [ ! -e "$f" ] || rm -rf "$f" ;; esac; '
+                    "done; sync"
                 )
 
     def _make_ext4(self, tars: Sequence[Path]) -> None:
@@ -188,7 +216,7 @@ class _Guest:
         run("dd", f"if={alone}", f"of={self.disk}", *place)
         alone.unlink()
 
-    # --- what only the guest's own programs do -------------------------------------------------------
+    # --- what only the guest's own programs do ----------------------------------------------------
 
     @contextmanager
     def _entered(self, number: int) -> Iterator[Bench]:
@@ -200,13 +228,16 @@ class _Guest:
             appliance.run("for f in dev proc sys run; do umount /sysroot/$f; done; sync")
 
     def _install_extlinux(self) -> None:
-        """ldlinux.sys lies where the boot sector of the partition looks for it, by number of the block."""
+        """ldlinux.sys lies where the boot sector of the partition looks
+        for it, by number of the block.
+        """
         with self._entered(1) as appliance:
             appliance.handle.mkdir_p("/boot/extlinux")
             appliance.handle.write(
                 "/boot/extlinux/extlinux.conf",
                 "default linux\nprompt 0\ntimeout 1\nlabel linux\n"
-                f"  linux /boot/{self._named('vmlinuz-')}\n  initrd /boot/{self._named('initrd.img-')}\n"
+                f"  linux /boot/{self._named('vmlinuz-')}\n  initrd "
+                f"/boot/{self._named('initrd.img-')}\n"
                 f"  append {self._options()}\n",
             )
             appliance.run("chroot /sysroot extlinux --install /boot/extlinux")
@@ -214,12 +245,16 @@ class _Guest:
             file.write(self.tree.member("./usr/lib/EXTLINUX/mbr.bin")[:440])
 
     def _made_for_this_host(self) -> bytes:
-        """dracut looks at the devices that are in use, so the swap is on. What the kernel resumes from it is told."""
+        """dracut looks at the devices that are in use, so the swap is on.
+
+        What the kernel resumes from it is told.
+        """
         with self._entered(2) as appliance:
             swap = device(self.disk, 3)
             release = self._named("vmlinuz-").removeprefix("vmlinuz-")
             appliance.run(
-                f"swapon {swap}; chroot /sysroot dracut --quiet --force --hostonly --hostonly-cmdline --add resume "
+                f"swapon {swap}; chroot /sysroot dracut --quiet --force --hostonly "
+                "--hostonly-cmdline --add resume "
                 f"--no-early-microcode --add-drivers 'virtio_scsi virtio_pci sd_mod ext4' "
                 f"--kernel-cmdline 'resume=UUID={SWAP_UUID}' /boot/host.img {release}\n"
                 f"swapoff {swap}"
@@ -234,12 +269,28 @@ class _Guest:
         with esp.open("wb") as file:
             file.truncate(_ESP.length)
         run("mkfs.fat", "-F", "32", "-i", ESP_ID, esp)
-        for folder in ("EFI", "EFI/BOOT", "EFI/Linux", "EFI/debian", "loader", "loader/entries", "debian"):
+        for folder in (
+            "EFI",
+            "EFI/BOOT",
+            "EFI/Linux",
+            "EFI/debian",
+            "loader",
+            "loader/entries",
+            "debian",
+        ):
             run("mmd", "-i", esp, f"::/{folder}")
         for path, content in self._files_of_esp().items():
             place.write_bytes(content)
             run("mcopy", "-i", esp, place, f"::/{path}")
-        run("dd", f"if={esp}", f"of={self.disk}", "bs=1M", "seek=1", "conv=notrunc,sparse", "status=none")
+        run(
+            "dd",
+            f"if={esp}",
+            f"of={self.disk}",
+            "bs=1M",
+            "seek=1",
+            "conv=notrunc,sparse",
+            "status=none",
+        )
 
     def _files_of_esp(self) -> dict[str, bytes]:
         if self.family.loader == "grub":
@@ -249,21 +300,30 @@ class _Guest:
                 "EFI/BOOT/BOOTX64.EFI": self.loaders.member("./boot/grub.efi"),
                 "EFI/debian/grub.cfg": menu.encode(),
             }
-        files = {"EFI/BOOT/BOOTX64.EFI": self.loaders.member(_LOADER), "loader/loader.conf": b"timeout 0\n"}
+        files = {
+            "EFI/BOOT/BOOTX64.EFI": self.loaders.member(_LOADER),
+            "loader/loader.conf": b"timeout 0\n",
+        }
         return files | (self._unified() if self.family.loader == "uki" else self._entries())
 
     def _entries(self) -> dict[str, bytes]:
-        entry = f"title Debian\nlinux /debian/linux\ninitrd /debian/initrd.img\noptions {self._options()}\n"
+        entry = (
+            "title Debian\nlinux /debian/linux\ninitrd /debian/initrd.img\noptions "
+            f"{self._options()}\n"
+        )
         return {
-            "loader/entries/debian.conf": entry.encode(), "debian/linux": self.tree.begins("./boot/vmlinuz-"),
+            "loader/entries/debian.conf": entry.encode(),
+            "debian/linux": self.tree.begins("./boot/vmlinuz-"),
             "debian/initrd.img": self._initrd(),
-        }  # fmt: skip
+        }
 
     def _initrd(self) -> bytes:
         loader = self.family.loader
         if loader == "hostonly":
             return self._made_for_this_host()
-        return self.tree.begins(f"./boot/{loader}.img" if loader in ("dracut", "anyhost") else "./boot/initrd.img-")
+        return self.tree.begins(
+            f"./boot/{loader}.img" if loader in ("dracut", "anyhost") else "./boot/initrd.img-"
+        )
 
     def _unified(self) -> dict[str, bytes]:
         """As the manual page of systemd-stub has it made."""
@@ -276,7 +336,12 @@ class _Guest:
         words: list[str | Path] = []
         for name, (content, place) in parts.items():
             (self.work / name[1:]).write_bytes(content)
-            words += ["--add-section", f"{name}={self.work / name[1:]}", "--change-section-vma", f"{name}={place:#x}"]
+            words += [
+                "--add-section",
+                f"{name}={self.work / name[1:]}",
+                "--change-section-vma",
+                f"{name}={place:#x}",
+            ]
         (self.work / "stub").write_bytes(self.loaders.member(_STUB))
         run("objcopy", *words, self.work / "stub", self.work / "unified.efi")
         return {"EFI/Linux/debian.efi": (self.work / "unified.efi").read_bytes()}
@@ -288,7 +353,11 @@ class _Guest:
 def _without_boot(tree: Tree, work: Path) -> tuple[Path, Path]:
     """The tree in two: what is not in /boot, and what is."""
     paths = work / "root.tar", work / "boot.tar"
-    with tarfile.open(tree.tar) as whole, tarfile.open(paths[0], "w") as root, tarfile.open(paths[1], "w") as boot:
+    with (
+        tarfile.open(tree.tar) as whole,
+        tarfile.open(paths[0], "w") as root,
+        tarfile.open(paths[1], "w") as boot,
+    ):
         for member in whole:
             data = whole.extractfile(member) if member.isreg() else None
             target = boot if member.name.startswith("./boot/") else root
@@ -309,7 +378,9 @@ def _joined(tars: Sequence[Path], whole: Path) -> None:
 
 
 def main() -> None:
-    """`python -m tests.guests.family_disks NAME…`: build guests if need be, print where they are."""
+    """`python -m tests.guests.family_disks NAME…`:
+    build guests if need be, print where they are.
+    """
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("names", nargs="*", default=list(FAMILIES))
     for name in parser.parse_args().names:

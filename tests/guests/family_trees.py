@@ -14,11 +14,12 @@ from tests.guests.family_systems import SWAP_UUID, SYSTEMS, System
 from tests.guests.tools import run
 
 _ENABLE = (
-    "if [ -d /lib/systemd/system ] && command -v systemctl >/dev/null; then systemctl --quiet enable {}; fi\n".format(
-        "boot-report.service serial-getty@ttyS0.service"
-    )
+    "if [ -d /lib/systemd/system ] && command -v systemctl >/dev/null; then systemctl "
+    "--quiet enable {}; fi\n"
+).format("boot-report.service serial-getty@ttyS0.service")
+_CLEAN = (
+    "rm -rf /usr/share/doc /usr/share/man /usr/share/locale /var/lib/apt/lists /var/cache/apt\n"
 )
-_CLEAN = "rm -rf /usr/share/doc /usr/share/man /usr/share/locale /var/lib/apt/lists /var/cache/apt\n"
 
 
 @dataclass(frozen=True)
@@ -41,11 +42,16 @@ class Tree:
 
 def tree_of(name: str) -> Tree:
     """Built when needed (2 minutes)."""
-    sources = [Path(__file__), *(Path(__file__).with_name(f"{source}.py") for source in ("classic", "content"))]
+    sources = [
+        Path(__file__),
+        *(Path(__file__).with_name(f"{source}.py") for source in ("classic", "content")),
+    ]
     inside = Path(__file__).parent / "inside"
     system = SYSTEMS[name]
     recipe = recipe_hash([*sources, *inside.iterdir()], repr(system))[:20]
-    return Tree(cached(f"tree-{name}-{recipe}", lambda folder: _debootstrap(folder, system)) / "tree.tar")
+    return Tree(
+        cached(f"tree-{name}-{recipe}", lambda folder: _debootstrap(folder, system)) / "tree.tar"
+    )
 
 
 def _debootstrap(folder: Path, system: System) -> None:
@@ -56,10 +62,16 @@ def _debootstrap(folder: Path, system: System) -> None:
         own = write_tar(work / "own.tar", _own_files("no key\n"))
         (work / "script.sh").write_text(_ENABLE + system.script + _CLEAN)
         run(
-            "mmdebstrap", "--quiet", "--variant=minbase", "--dpkgopt=force-unsafe-io",
+            "mmdebstrap",
+            "--quiet",
+            "--variant=minbase",
+            "--dpkgopt=force-unsafe-io",
             f"--include={system.packages.replace(' ', ',')}",
             *([resume] if "initramfs-tools" in system.packages else []),
             f"--customize-hook=tar-in {own} /",
-            f"--customize-hook=copy-in {work / 'script.sh'} /tmp", '--customize-hook=chroot "$1" sh /tmp/script.sh',
-            *system.options, system.suite, folder / "tree.tar",
-        )  # fmt: skip
+            f"--customize-hook=copy-in {work / 'script.sh'} /tmp",
+            '--customize-hook=chroot "$1" sh /tmp/script.sh',
+            *system.options,
+            system.suite,
+            folder / "tree.tar",
+        )

@@ -1,6 +1,8 @@
-"""Signatures of what growdisk must leave alone, as their public formats have them: bytes to be put on a volume.
+"""Signatures of what growdisk must leave alone, as their public formats have them:
+bytes to be put on a volume.
 
-Each entry says where its bytes go on a volume of some size. Whether they are what they should be is for blkid to say.
+Each entry says where its bytes go on a volume of some size. Whether they are what they should be is
+for blkid to say.
 """
 
 from __future__ import annotations
@@ -73,7 +75,13 @@ def _jmicron(size: int) -> Pieces:
 
 
 def _stratis(size: int) -> Pieces:
-    body = b"!Stra0tis\x86\xff\x02^\x41rh" + struct.pack("<Q", size // SECTOR) + bytes(4) + b"a" * 32 + b"b" * 32
+    body = (
+        b"!Stra0tis\x86\xff\x02^\x41rh"
+        + struct.pack("<Q", size // SECTOR)
+        + bytes(4)
+        + b"a" * 32
+        + b"b" * 32
+    )
     body = body.ljust(SECTOR - 4, b"\0")
     return [(SECTOR, struct.pack("<I", _crc32c(body)) + body)]
 
@@ -107,7 +115,8 @@ AT_THE_END: Mapping[str, tuple[str, Callable[[int], Pieces]]] = MappingProxyType
         "Silicon Image": ("silicon_medley_raid_member", _silicon),
         "Nvidia": ("nvidia_raid_member", _last(b"NVIDIA  ", 2)),
         "Promise": ("promise_fasttrack_raid_member", _last(b"Promise Technology, Inc.", 63)),
-        "Promise, far from the end": ("promise_fasttrack_raid_member", _last(b"Promise Technology, Inc.", 3087)),
+        "Promise, far from the end": ("promise_fasttrack_raid_member",
+            _last(b"Promise Technology, Inc.", 3087)),
         "HighPoint 45x": ("hpt45x_raid_member", _last(b"\xf3\x16\x78\x5a", 11)),
         "Adaptec": ("adaptec_raid_member", lambda size: [
             *_last(b"\x37\xfc\x4d\x1e")(size), *_last(b"DPTM", at=256)(size),
@@ -118,7 +127,10 @@ AT_THE_END: Mapping[str, tuple[str, Callable[[int], Pieces]]] = MappingProxyType
         "DRBD 9": ("drbd", lambda size: [(size - 4096 + 60, b"\x83\x74\x02\x6d")]),
     }
 )  # fmt: skip
-"""Name → kind as blkid has it, and where its bytes go. A file system may stand at the start of the same volume."""
+"""Name → kind as blkid has it, and where its bytes go.
+
+A file system may stand at the start of the same volume.
+"""
 
 AT_THE_START: Mapping[str, tuple[str, Callable[[int], Pieces]]] = MappingProxyType(
     {

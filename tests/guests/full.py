@@ -1,6 +1,8 @@
-"""The classic guest with Debian's full kernel, which has AHCI and USB, and with cloud-init and its growpart.
+"""The classic guest with Debian's full kernel,
+which has AHCI and USB, and with cloud-init and its growpart.
 
-Without a seed disk cloud-init stays off, so that one guest serves both. It opens to the classic guest's ssh key.
+Without a seed disk cloud-init stays off, so that one guest serves both. It opens to the classic
+guest's ssh key.
 """
 
 from __future__ import annotations
@@ -26,11 +28,15 @@ def full_guest() -> Path:
 
 
 def _build(folder: Path) -> None:
-    """/dev/sda by its UUID in fstab, whatever the bus; the drivers of all buses are in the initrd (MODULES=most)."""
+    """/dev/sda by its UUID in fstab, whatever the bus;
+    the drivers of all buses are in the initrd (MODULES=most).
+    """
     packages = [*(_OTHER_KERNEL.get(name, name) for name in PACKAGES), *_MORE]
     with tempfile.TemporaryDirectory(prefix="growdisk-full-", dir="/var/tmp") as scratch:
         work = Path(scratch)
-        own = write_tar(work / "own.tar", _own_files(classic_guest().ssh_key.with_suffix(".pub").read_text()))
+        own = write_tar(
+            work / "own.tar", _own_files(classic_guest().ssh_key.with_suffix(".pub").read_text())
+        )
         disk = _assemble(work / "disk.raw", [_debootstrap(work, own, packages)])
         run("qemu-img", "convert", "-f", "raw", "-O", "qcow2", disk, folder / "full.qcow2")
     (folder / "full.qcow2").chmod(0o444)

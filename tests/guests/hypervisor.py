@@ -1,6 +1,8 @@
-"""The classic guest with what growdisk's package depends on: a hypervisor to install it on, which has booted.
+"""The classic guest with what growdisk's package depends on:
+a hypervisor to install it on, which has booted.
 
-It has been up for longer than a timer's OnBootSec=3min when a test wakes it, so that such a timer fires at once.
+It has been up for longer than a timer's OnBootSec=3min when a test wakes it, so that such a timer
+fires at once.
 """
 
 from __future__ import annotations
@@ -27,7 +29,11 @@ def hypervisor_image() -> Path:
 def _build(folder: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="growdisk-hypervisor-", dir="/var/tmp") as scratch:
         work = Path(scratch)
-        own = write_tar(work / "own.tar", _own_files(classic_guest().ssh_key.with_suffix(".pub").read_text()))
-        disk = _assemble(work / "disk.raw", [_debootstrap(work, own, sorted({*PACKAGES, *dependencies()}))])
+        own = write_tar(
+            work / "own.tar", _own_files(classic_guest().ssh_key.with_suffix(".pub").read_text())
+        )
+        disk = _assemble(
+            work / "disk.raw", [_debootstrap(work, own, sorted({*PACKAGES, *dependencies()}))]
+        )
         run("qemu-img", "convert", "-f", "raw", "-O", "qcow2", disk, work / "base.qcow2")
         boot_once(folder, work / "base.qcow2", "scsi", _WAIT)

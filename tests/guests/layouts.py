@@ -1,6 +1,7 @@
 """Partition tables as installers and cloud images make them, as data; sfdisk writes them.
 
-In Debian's classic layout the extended partition starts *two sectors before* the swap in it, not on a MiB:
+In Debian's classic layout the extended partition starts *two sectors before* the swap in it, not on
+a MiB:
 
     |MBR|core.img|  sda1 ext4 root, boot flag  | 1 MiB |sda2: EBR| sda5 swap | 1 MiB |
     0   1        2048                                  S-2       S
@@ -73,7 +74,10 @@ def classic(sectors: int, swap: int) -> Table:
     """sda1 root, sda2 extended with sda5 swap behind it: Debian's installer."""
     start = (sectors - _MIB_SECTORS - swap) // _MIB_SECTORS * _MIB_SECTORS
     root = Part(1, 2048, start - _MIB_SECTORS - 2048, _LINUX, Content.ROOT, bootable=True)
-    return Table("dos", (root, Part(2, start - 2, swap + 2, _EXTENDED), Part(5, start, swap, _SWAP, Content.SWAP)))
+    return Table(
+        "dos",
+        (root, Part(2, start - 2, swap + 2, _EXTENDED), Part(5, start, swap, _SWAP, Content.SWAP)),
+    )
 
 
 def swap_behind(sectors: int, swap: int) -> Table:

@@ -1,4 +1,7 @@
-"""What is in a guest's file system, name by name, to be compared before and after. Read by a foreign library."""
+"""What is in a guest's file system, name by name, to be compared before and after.
+
+Read by a foreign library.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,10 @@ _IMMUTABLE_AND_APPEND = 0x30
 
 @dataclass(frozen=True)
 class FileFacts:
-    """All that a user could miss of one file. `content`: sha256 of a file's data, a link's target."""
+    """All that a user could miss of one file.
+
+    `content`: sha256 of a file's data, a link's target.
+    """
 
     mode: int
     owner: tuple[int, int]
@@ -37,7 +43,10 @@ Manifest = Mapping[str, FileFacts]
 
 
 def file_manifest(image: Path, image_format: str = "qcow2", number: int | None = 1) -> Manifest:
-    """The files of partition `number` (None: the whole disk) by path. The image may not be in use."""
+    """The files of partition `number` (None: the whole disk) by path.
+
+    The image may not be in use.
+    """
     with as_raw(image, image_format) as raw:
         offset = partition_start(raw, number) if number is not None else 0
         with open_ext(raw, offset) as filesystem:
@@ -48,7 +57,9 @@ def differences(before: Manifest, after: Manifest, *, aside: Collection[str] = (
     """Paths that appeared, vanished or changed, apart from those in `aside`."""
     paths = sorted((before.keys() | after.keys()) - set(aside))
     return [
-        _difference(path, before.get(path), after.get(path)) for path in paths if before.get(path) != after.get(path)
+        _difference(path, before.get(path), after.get(path))
+        for path in paths
+        if before.get(path) != after.get(path)
     ]
 
 
@@ -106,7 +117,9 @@ def _difference(path: str, before: FileFacts | None, after: FileFacts | None) ->
     if before is None or after is None:
         return f"{path}: {'appeared' if before is None else 'vanished'}"
     names = [name for name in vars(before) if getattr(before, name) != getattr(after, name)]
-    return f"{path}: " + ", ".join(f"{name} {getattr(before, name)} → {getattr(after, name)}" for name in names)
+    return f"{path}: " + ", ".join(
+        f"{name} {getattr(before, name)} → {getattr(after, name)}" for name in names
+    )
 
 
 def main() -> None:

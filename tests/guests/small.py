@@ -1,4 +1,5 @@
-"""Quick disks: the layouts of real guests with real files and no operating system, in a second or two, without root.
+"""Quick disks: the layouts of real guests with real files and no operating system,
+in a second or two, without root.
 
 python -m tests.guests.small sample.qcow2 --size 1G
 """
@@ -66,7 +67,18 @@ def _convert(raw: Path, path: Path, disk: SmallDisk) -> None:
     run("qemu-img", "convert", "-f", "raw", "-O", "qcow2", *options, raw, target)
     if disk.backed:
         run(
-            "qemu-img", "create", "-q", "-f", "qcow2", *options, "-b", target.name, "-F", "qcow2", path, cwd=path.parent
+            "qemu-img",
+            "create",
+            "-q",
+            "-f",
+            "qcow2",
+            *options,
+            "-b",
+            target.name,
+            "-F",
+            "qcow2",
+            path,
+            cwd=path.parent,
         )
 
 
@@ -113,7 +125,9 @@ def _make_empty(raw: Path, place: ByteRange, kind: str) -> None:
 
 
 def _write_boot_code(raw: Path, label: str) -> None:
-    """Noise where boot code and, on MBR, GRUB's core.img stand: whoever loses a byte of it is noticed."""
+    """Noise where boot code and, on MBR, GRUB's core.img stand:
+    whoever loses a byte of it is noticed.
+    """
     noise = random.Random(label)
     with raw.open("r+b") as file:
         file.write(b"\xeb\x63\x90" + noise.randbytes(437))
@@ -125,13 +139,17 @@ def _write_boot_code(raw: Path, label: str) -> None:
 
 def main() -> None:
     """Make one disk from the command line."""
-    parser = argparse.ArgumentParser(description="make a small disk image with a guest's layout and files")
+    parser = argparse.ArgumentParser(
+        description="make a small disk image with a guest's layout and files"
+    )
     parser.add_argument("path", type=Path)
     parser.add_argument("--size", default="1G", help="size of the disk (1G)")
     parser.add_argument("--layout", default="classic", choices=[layout.value for layout in Layout])
     parser.add_argument("--format", default="qcow2", choices=["qcow2", "raw"])
     chosen = parser.parse_args()
-    disk = SmallDisk(Layout(chosen.layout), parse_size(chosen.size).bytes, image_format=chosen.format)
+    disk = SmallDisk(
+        Layout(chosen.layout), parse_size(chosen.size).bytes, image_format=chosen.format
+    )
     sys.stdout.write(f"{make_disk(chosen.path, disk)}\n")
 
 

@@ -2,7 +2,7 @@
 
 span     root.raw: MBR, sda1 /boot, sda2; spare.raw: the whole disk. Group span: root on both, its end on the spare
 twins    twins.raw: GPT, sda1 and sda2, the group twin on both: root begins on the second and ends on the first
-"""
+"""  # noqa: E501
 
 from __future__ import annotations
 
@@ -37,14 +37,20 @@ def _build(folder: Path) -> None:
     one, two = device("twins", 1), device("twins", 2)
     with bench(list(disks.values())) as appliance:
         appliance.run(
-            f"mkfs.ext2 -q {device('root', 1)}; lvm pvcreate {root} {spare}; lvm vgcreate span {root} {spare}\n"
-            f"lvm lvcreate -y -n root -l 100%PVS span {root}; lvm lvextend -L +32M span/root {spare}\n"
-            "mkfs.ext4 -q /dev/span/root\n" + _with_files("/dev/span/root") + "lvm vgchange -an span"
+            f"mkfs.ext2 -q {device('root', 1)}; lvm pvcreate {root} {spare}; lvm vgcreate span "
+            f"{root} {spare}\n"
+            f"lvm lvcreate -y -n root -l 100%PVS span {root}; lvm lvextend -L +32M span/root "
+            f"{spare}\n"
+            "mkfs.ext4 -q /dev/span/root\n"
+            + _with_files("/dev/span/root")
+            + "lvm vgchange -an span"
         )
         appliance.run(
             f"lvm pvcreate {one} {two}; lvm vgcreate twin {one} {two}\n"
             f"lvm lvcreate -y -n root -l 100%PVS twin {two}; lvm lvextend -L +32M twin/root {one}\n"
-            "mkfs.ext4 -q /dev/twin/root\n" + _with_files("/dev/twin/root") + "lvm vgchange -an twin"
+            "mkfs.ext4 -q /dev/twin/root\n"
+            + _with_files("/dev/twin/root")
+            + "lvm vgchange -an twin"
         )
     for disk in disks.values():
         disk.chmod(0o444)

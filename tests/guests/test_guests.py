@@ -1,4 +1,6 @@
-"""The test bed itself, judged by sfdisk, blkid and e2fsck: a wrong guest would make every other test lie."""
+"""The test bed itself, judged by sfdisk, blkid and e2fsck:
+a wrong guest would make every other test lie.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ def test_the_classic_layout_is_as_debian_makes_it(small_disk: DiskMaker) -> None
 
 
 @pytest.mark.parametrize("layout", list(Layout))
-def test_every_layout_holds_a_clean_root_with_the_files(small_disk: DiskMaker, layout: Layout) -> None:
+def test_every_layout_holds_a_clean_root_with_the_files(
+    small_disk: DiskMaker, layout: Layout
+) -> None:
     spec = SmallDisk(layout, qcow2_options="cluster_size=4k")
     disk = small_disk(disk=spec)
     table = layout.table(spec.size, spec.swap_size)
@@ -48,7 +52,9 @@ def test_blkid_finds_root_and_swap(small_disk: DiskMaker) -> None:
         part = table.part(content)
         assert part is not None
         offset, size = f"--offset={part.start * SECTOR}", f"--size={part.sectors * SECTOR}"
-        assert run("blkid", "--probe", "-s", "UUID", "-o", "value", offset, size, disk).strip() == uuid
+        assert (
+            run("blkid", "--probe", "-s", "UUID", "-o", "value", offset, size, disk).strip() == uuid
+        )
 
 
 def test_the_manifest_tells_what_was_put_in(small_disk: DiskMaker) -> None:
@@ -57,15 +63,24 @@ def test_the_manifest_tells_what_was_put_in(small_disk: DiskMaker) -> None:
         facts = manifest["/" + entry.path]
         assert stat.S_IMODE(facts.mode) == entry.mode
         assert facts.owner == entry.owner
-        assert stat.S_ISDIR(facts.mode) or facts.size == max(len(entry.data), len(entry.link)) or facts.links == 3
+        assert (
+            stat.S_ISDIR(facts.mode)
+            or facts.size == max(len(entry.data), len(entry.link))
+            or facts.links == 3
+        )
     for path, values in ODD_XATTRS.items():
-        assert dict(manifest["/" + path].xattrs) == {name: value.hex() for name, value in values.items()}
+        assert dict(manifest["/" + path].xattrs) == {
+            name: value.hex() for name, value in values.items()
+        }
 
 
 def test_a_changed_file_is_noticed_and_named(small_disk: DiskMaker) -> None:
     disk = small_disk("guest.raw", SmallDisk(image_format="raw"))
     before = file_manifest(disk, "raw")
-    commands = "set_inode_field /srv/odd/foreign uid 1\nunlink /srv/odd/one-byte\nea_rm /srv/odd/tagged user.note\n"
+    commands = (
+        "set_inode_field /srv/odd/foreign uid 1\nunlink /srv/odd/one-byte\nea_rm "
+        "/srv/odd/tagged user.note\n"
+    )
     run("debugfs", "-w", "-f", "-", f"{disk}?offset={MiB}", stdin=commands)
     changed = [line.split(":")[0] for line in differences(before, file_manifest(disk, "raw"))]
     assert changed == ["/srv/odd/foreign", "/srv/odd/one-byte", "/srv/odd/tagged"]
@@ -73,14 +88,20 @@ def test_a_changed_file_is_noticed_and_named(small_disk: DiskMaker) -> None:
 
 def test_a_backed_disk_reads_through_to_its_base(small_disk: DiskMaker) -> None:
     disk = small_disk(disk=SmallDisk(backed=True, qcow2_options="compat=0.10"))
-    assert json.loads(run("qemu-img", "info", "--output=json", disk))["backing-filename"] == f"{disk.name}.base"
+    assert (
+        json.loads(run("qemu-img", "info", "--output=json", disk))["backing-filename"]
+        == f"{disk.name}.base"
+    )
     assert "/etc/fstab" in file_manifest(disk)
 
 
 @pytest.mark.parametrize("kind", ["xfs", "btrfs"])
 def test_other_filesystems_stand_in_the_partition(small_disk: DiskMaker, kind: str) -> None:
     disk = small_disk("guest.raw", SmallDisk(size=GiB, filesystem=kind, image_format="raw"))
-    assert run("blkid", "--probe", "-s", "TYPE", "-o", "value", f"--offset={MiB}", disk).strip() == kind
+    assert (
+        run("blkid", "--probe", "-s", "TYPE", "-o", "value", f"--offset={MiB}", disk).strip()
+        == kind
+    )
 
 
 def test_a_disk_of_two_tebibytes_stays_sparse(small_disk: DiskMaker) -> None:

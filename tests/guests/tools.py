@@ -19,7 +19,9 @@ class ToolFailed(AssertionError):
 def run(*argv: str | Path, stdin: str | bytes = b"", cwd: Path | None = None) -> str:
     """Run a tool, give back its standard output. Raises ToolFailed with what it said."""
     data = stdin.encode() if isinstance(stdin, str) else stdin
-    done = subprocess.run([str(part) for part in argv], input=data, capture_output=True, cwd=cwd, env=environment())
+    done = subprocess.run(
+        [str(part) for part in argv], input=data, capture_output=True, cwd=cwd, env=environment()
+    )
     if done.returncode != 0:
         said = (done.stderr[-4000:] + done.stdout[-1000:]).decode(errors="replace")
         raise ToolFailed(f"{_shown(argv)}: exit {done.returncode}\n{said}")
@@ -27,11 +29,17 @@ def run(*argv: str | Path, stdin: str | bytes = b"", cwd: Path | None = None) ->
 
 
 def place_content(content: Path, disk: Path, at: int) -> None:
-    """Write what is in the file `content` to `disk` from byte `at` on: its data alone, so that holes stay holes."""
+    """Write what is in the file `content` to `disk` from byte `at` on:
+    its data alone, so that holes stay holes.
+    """
     with content.open("rb") as source, disk.open("r+b") as target:
         for start, end in _data(source.fileno()):
             for place in range(start, end, _PIECE):
-                os.pwrite(target.fileno(), os.pread(source.fileno(), min(_PIECE, end - place), place), at + place)
+                os.pwrite(
+                    target.fileno(),
+                    os.pread(source.fileno(), min(_PIECE, end - place), place),
+                    at + place,
+                )
 
 
 def _data(source: int) -> Iterator[tuple[int, int]]:

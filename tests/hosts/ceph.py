@@ -52,7 +52,7 @@ timeout 60 rbd create --size 128 vms/web01
 modprobe rbd
 timeout 60 rbd map --options noudev vms/web01 >/dev/null
 dd if=/dev/ubdb of=/dev/rbd0 bs=1M
-"""
+"""  # noqa: E501
 # As QEMU of another host has it: by librbd.
 _CLIENT = """
 import rados, rbd, time
@@ -65,7 +65,10 @@ CLIENT_COMES = (
     "rm -f /run/has-it; python3 /exchange/client.py >/dev/null 2>&1 & echo $! >/run/client; "
     "until [ -e /run/has-it ]; do sleep 0.1; done"
 )
-CLIENT_GOES = "kill $(cat /run/client); until [ $(rbd status vms/web01 | grep -c watcher=) = 1 ]; do sleep 1; done"
+CLIENT_GOES = (
+    "kill $(cat /run/client); until [ $(rbd status vms/web01 | grep -c watcher=) = 1 ]; "
+    "do sleep 1; done"
+)
 
 
 @contextmanager

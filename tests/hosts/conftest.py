@@ -14,5 +14,7 @@ from tests.hosts.machine import OLD
 
 @pytest.fixture
 def before(tmp_path: Path) -> Before:
-    guest = make_disk(tmp_path / "guest.raw", SmallDisk(size=OLD, swap_size=16 * MiB, image_format="raw"))
+    guest = make_disk(
+        tmp_path / "guest.raw", SmallDisk(size=OLD, swap_size=16 * MiB, image_format="raw")
+    )
     return Before.of(guest, "raw")

@@ -1,4 +1,6 @@
-"""Far sides for disks that are named by an address: real servers of NBD, a real sshd, and a network that can be cut."""
+"""Far sides for disks that are named by an address:
+real servers of NBD, a real sshd, and a network that can be cut.
+"""
 
 from __future__ import annotations
 
@@ -60,11 +62,18 @@ def await_listening(server: subprocess.Popen[bytes], socket_path: Path) -> None:
         time.sleep(0.01)
 
 
-def qemu_nbd(image: Path, socket_path: Path, *options: str, image_format: str = "raw") -> list[str | Path]:
+def qemu_nbd(
+    image: Path, socket_path: Path, *options: str, image_format: str = "raw"
+) -> list[str | Path]:
     return [
-        "qemu-nbd", "--persistent", f"--socket={socket_path}", "--export-name=web01", f"--format={image_format}",
-        *options, image,
-    ]  # fmt: skip
+        "qemu-nbd",
+        "--persistent",
+        f"--socket={socket_path}",
+        "--export-name=web01",
+        f"--format={image_format}",
+        *options,
+        image,
+    ]
 
 
 def watched_nbd(image: Path, socket_path: Path, log: Path) -> list[str | Path]:
@@ -78,8 +87,10 @@ def watched_nbd(image: Path, socket_path: Path, log: Path) -> list[str | Path]:
 
 
 class CutNetwork:
-    """Passes connections from `socket_path` on to `server`, until so many pieces have gone to it; then it is cut, in
-    the middle of one. A piece is a request or several, or a part of a large one, so that bulk does not count."""
+    """Passes connections from `socket_path` on to `server`, until so many pieces have gone to it;
+    then it is cut, in the middle of one. A piece is a request or several, or a part of a large one,
+    so that bulk does not count.
+    """
 
     def __init__(self, socket_path: Path, server: Path) -> None:
         self.uri = f"nbd+unix:///web01?socket={socket_path}"
@@ -163,11 +174,15 @@ def sshd(folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
     (folder / "config").write_text(_CLIENT.format(folder, port, getpass.getuser()))
     bin_folder = folder / "bin"
     bin_folder.mkdir()
-    (bin_folder / "ssh").write_text(f'#!/bin/sh\nexec {require("ssh")} -F {shlex.quote(str(folder / "config"))} "$@"\n')
+    (bin_folder / "ssh").write_text(
+        f'#!/bin/sh\nexec {require("ssh")} -F {shlex.quote(str(folder / "config"))} "$@"\n'
+    )
     (bin_folder / "ssh").chmod(0o755)
     if os.geteuid() == 0:
         Path("/run/sshd").mkdir(exist_ok=True)
-    server = subprocess.Popen([require("sshd"), "-D", "-e", "-f", folder / "sshd"], stderr=subprocess.DEVNULL)
+    server = subprocess.Popen(
+        [require("sshd"), "-D", "-e", "-f", folder / "sshd"], stderr=subprocess.DEVNULL
+    )
     try:
         end = time.monotonic() + _PATIENCE
         while True:

@@ -28,8 +28,9 @@ _MACHINE = """
 <seclabel type='static' model='dac' relabel='no'><label>+0:+0</label></seclabel>
 </domain>
 """
-# libvirt gives a QEMU a /dev of its own in a mount namespace, whose root must be the one that libvirtd has. Who runs
-# as the first process here does not ask after orphans, so libvirtd gets a parent that does.
+# libvirt gives a QEMU a /dev of its own in a mount namespace, whose root must be the one that
+# libvirtd has. Who runs as the first process here does not ask after orphans, so libvirtd gets a
+# parent that does.
 _REAPER = """
 import ctypes, os, subprocess
 ctypes.CDLL(None).prctl(36, 1)
@@ -57,12 +58,15 @@ tries=0
 until chroot $root virsh -q -c qemu:///system version >/dev/null 2>&1; do
     tries=$((tries + 1)); [ $tries -lt 60 ] || { cat /run/libvirtd.log >&2; exit 1; }; sleep 1
 done
-"""
+"""  # noqa: E501
 
 
 @contextmanager
-def libvirt_host(guest: Path, folder: Path, *, kernel: tuple[Path, Path] | None = None) -> Iterator[HostMachine]:
-    """What the file `guest` holds is the volume /dev/vg0/web01 of 128 MiB, and libvirt knows that as web01, off.
+def libvirt_host(
+    guest: Path, folder: Path, *, kernel: tuple[Path, Path] | None = None
+) -> Iterator[HostMachine]:
+    """What the file `guest` holds is the volume /dev/vg0/web01 of 128 MiB,
+    and libvirt knows that as web01, off.
 
     `kernel`: a kernel and its initramfs to start the machine with.
     """
@@ -71,13 +75,15 @@ def libvirt_host(guest: Path, folder: Path, *, kernel: tuple[Path, Path] | None 
     os.truncate(disk, 1024 * MiB)
     with host_machine(disk, guest) as machine:
         machine.make_group()
-        machine.sh(f"lvm lvcreate -q -y -n web01 -L 128M vg0 >/dev/null; dd if=/dev/ubdb of={VOLUME} bs=1M")
+        machine.sh(
+            f"lvm lvcreate -q -y -n web01 -L 128M vg0 >/dev/null; dd if=/dev/ubdb of={VOLUME} bs=1M"
+        )
         boot = ""
         if kernel:
             for name, file in zip(("kernel", "initramfs"), kernel, strict=True):
                 (machine.exchange / name).write_bytes(file.read_bytes())
             line = "console=ttyS0 quiet microroot=vda1"
-            boot = f"<kernel>/exchange/kernel</kernel><initrd>/exchange/initramfs</initrd><cmdline>{line}</cmdline>"
+            boot = f"<kernel>/exchange/kernel</kernel><initrd>/exchange/initramfs</initrd><cmdline>{line}</cmdline>"  # noqa: E501
         xml = _MACHINE.format(memory=256 if kernel else 64, boot=boot, volume=VOLUME)
         (machine.exchange / "web01.xml").write_text(xml)
         (machine.exchange / "reaper.py").write_text(_REAPER)

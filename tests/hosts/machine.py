@@ -1,7 +1,8 @@
-"""A host of its own for growdisk: a kernel that runs as a program, with real LVM, loop devices and mounts of its own.
+"""A host of its own for growdisk:
+a kernel that runs as a program, with real LVM, loop devices and mounts of its own.
 
-It has this machine's /usr and growdisk's code, read as they are; its disks are files here. What growdisk does in it is
-what it does on a host with these disks.
+It has this machine's /usr and growdisk's code, read as they are; its disks are files here. What
+growdisk does in it is what it does on a host with these disks.
 
     with host_machine(disk) as host:
         host.make_group()
@@ -28,9 +29,20 @@ from tests.hosts.registers import all_registers
 STATE = "/run/state"
 OLD, NEW = 128 * MiB, 192 * MiB  # most guests here, before and after
 _GROWDISK = f"PYTHONPATH=/exchange/python GROWDISK_STATE_DIR={STATE} python3 -m growdisk.cli.start"
-_PACKAGES = ("growdisk", "msgspec", "cryptography", "jinja2", "markupsafe", "yaml", "rich", "pygments", "parted")
-# lvm looks for modules in one place only; what would check a pool at its start may not be installed. Nobody plays udev,
-# so lvm makes the device nodes itself. Its root is read-only but for /run, /tmp and /etc.
+_PACKAGES = (
+    "growdisk",
+    "msgspec",
+    "cryptography",
+    "jinja2",
+    "markupsafe",
+    "yaml",
+    "rich",
+    "pygments",
+    "parted",
+)
+# lvm looks for modules in one place only; what would check a pool at its start may not be
+# installed. Nobody plays udev, so lvm makes the device nodes itself. Its root is read-only but for
+# /run, /tmp and /etc.
 _PREPARE = """
 for module in dm-mod dm-thin-pool dm-log-writes loop fuse nbd; do modprobe $module; done
 cat >>/etc/lvm/lvm.conf <<END
@@ -61,7 +73,10 @@ class HostMachine:
         return self._handle.debug("sh", [f"set -e; {script}"]).strip()
 
     def growdisk(self, *words: str) -> Answer:
-        line = f"chroot {self.root} env {_GROWDISK} --json {shlex.join(words)} >/exchange/out 2>/exchange/err"
+        line = (
+            f"chroot {self.root} env {_GROWDISK} --json {shlex.join(words)} >/exchange/out "
+            "2>/exchange/err"
+        )
         status = self.sh(f"status=0; {line} || status=$?; echo $status")
         out, said = ((self.exchange / name).read_text() for name in ("out", "err"))
         return Answer(int(status), json.loads(out or "{}"), said)
@@ -70,7 +85,9 @@ class HostMachine:
         """growdisk, killed as soon as its journal speaks of the step `at`."""
         started = f"{_GROWDISK} {shlex.join(words)} >/run/said 2>&1 & pid=$!"
         there = f'grep -qs \'"step": "{at}"\' {STATE}/runs/*/journal.jsonl'
-        wait = f"until {there}; do kill -0 $pid || {{ cat /run/said >&2; exit 1; }}; sleep 0.02; done"
+        wait = (
+            f"until {there}; do kill -0 $pid || {{ cat /run/said >&2; exit 1; }}; sleep 0.02; done"
+        )
         self.sh(f"{started}; {wait}; kill -9 $pid")
 
     def make_group(self) -> None:

@@ -1,8 +1,10 @@
-"""A host whose power is cut: what its disk holds then, by what its kernel had written and what it had flushed.
+"""A host whose power is cut:
+what its disk holds then, by what its kernel had written and what it had flushed.
 
-A device mapper target in the host's kernel (log-writes) notes every write to its disk, and every flush. A disk with a
-write cache may lose what came after the last flush: all of it, or any part, down to single sectors.
-Spec: Linux Documentation/admin-guide/device-mapper/log-writes.rst, drivers/md/dm-log-writes.c.
+A device mapper target in the host's kernel (log-writes) notes every write to its disk, and every
+flush. A disk with a write cache may lose what came after the last flush: all of it, or any part,
+down to single sectors. Spec: Linux Documentation/admin-guide/device-mapper/log-writes.rst,
+drivers/md/dm-log-writes.c.
 """
 
 from __future__ import annotations
@@ -45,7 +47,9 @@ Noted = Write | Flush | Mark
 
 @contextmanager
 def watched_host(disk: Path, log: Path, *others: Path) -> Iterator[HostMachine]:
-    """A host with `disk`, all of whose writes are noted in the new file `log`; `others` are /dev/ubdc and so on."""
+    """A host with `disk`, all of whose writes are noted in the new file `log`;
+    `others` are /dev/ubdc and so on.
+    """
     with log.open("xb") as file:
         file.truncate(4 * GiB)
     with host_machine(disk, log, *others) as host:
@@ -67,7 +71,9 @@ def noted(log: Path) -> list[Noted]:
         for _ in range(count):
             start, length, flags, extra = _ENTRY.unpack(file.read(_ENTRY.size))
             file.seek(sector - _ENTRY.size, 1)
-            events += _events(file.read(length * sector) if not flags & _DISCARD else b"", start * sector, flags)
+            events += _events(
+                file.read(length * sector) if not flags & _DISCARD else b"", start * sector, flags
+            )
             assert not (extra and not flags & _MARK)
     return events
 
@@ -91,9 +97,13 @@ class Cut:
 
 
 def power_cut(start: SparseBytes, events: list[Noted], chance: random.Random) -> Cut:
-    """At a random instant behind the mark: between two flushes that are drawn first, so that bulk does not count."""
+    """At a random instant behind the mark:
+    between two flushes that are drawn first, so that bulk does not count.
+    """
     begin = events.index(Mark())
-    flushes = [number for number, event in enumerate(events) if isinstance(event, Flush) and number > begin]
+    flushes = [
+        number for number, event in enumerate(events) if isinstance(event, Flush) and number > begin
+    ]
     window = chance.randrange(len(flushes) + 1)
     first = flushes[window - 1] if window else begin
     last = flushes[window] if window < len(flushes) else len(events)
@@ -102,8 +112,12 @@ def power_cut(start: SparseBytes, events: list[Noted], chance: random.Random) ->
     for event in events[: first + 1]:
         if isinstance(event, Write):
             event.apply(content)
-    lost = _survivors(content, [event for event in events[first + 1 : cut] if isinstance(event, Write)], chance)
-    return Cut(content, f"before event {cut} of {len(events)} (window {window} of {len(flushes)}), {lost}")
+    lost = _survivors(
+        content, [event for event in events[first + 1 : cut] if isinstance(event, Write)], chance
+    )
+    return Cut(
+        content, f"before event {cut} of {len(events)} (window {window} of {len(flushes)}), {lost}"
+    )
 
 
 def lost_power(start: SparseBytes, events: list[Noted], chance: random.Random) -> SparseBytes:

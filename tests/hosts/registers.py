@@ -1,7 +1,8 @@
 """Hosts of their own on processors with AMX, whose registers are too wide for the user-mode kernel.
 
-growdisk starts that kernel in a way that costs its programs AVX (backends/uml_registers.py), which a QEMU or a Ceph in
-there does not know. In these hosts a library keeps all of their registers instead.
+growdisk starts that kernel in a way that costs its programs AVX (backends/uml_registers.py), which
+a QEMU or a Ceph in there does not know. In these hosts a library keeps all of their registers
+instead.
 """
 
 from __future__ import annotations
@@ -29,9 +30,13 @@ def all_registers() -> Iterator[None]:
         return
     library = cached(f"registers-{recipe_hash([_SOURCE])[:20]}", _build) / _LIBRARY
 
-    def with_library(argv: list[str], disks: dict[str, Path], exchange: Path, *rest: Path, **more: int) -> list[str]:
+    def with_library(
+        argv: list[str], disks: dict[str, Path], exchange: Path, *rest: Path, **more: int
+    ) -> list[str]:
         shutil.copy(library, exchange / _LIBRARY)
-        return confined_kernel(["env", f"LD_PRELOAD=/exchange/{_LIBRARY}", *argv], disks, exchange, *rest, **more)
+        return confined_kernel(
+            ["env", f"LD_PRELOAD=/exchange/{_LIBRARY}", *argv], disks, exchange, *rest, **more
+        )
 
     with (
         patch.object(uml_registers, "too_wide", return_value=False),

@@ -1,4 +1,6 @@
-"""An image of a real Ceph of one node that the kernel has mapped: grown, taken back, resumed, in use."""
+"""An image of a real Ceph of one node that the kernel has mapped:
+grown, taken back, resumed, in use.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,7 @@ class Disturber:
 
 result = api.expand("/dev/rbd0", api.Goal(api.parse_size("+64M")), api.RunOptions(), observer=Disturber())
 print(result.result, result.error)
-"""
+"""  # noqa: E501
 
 
 @pytest.fixture
@@ -60,10 +62,14 @@ def test_an_image_of_ceph_is_grown_and_taken_back_and_is_in_use_if_another_clien
     assert_grown(host.content("/dev/rbd1", "grown.raw"), before)
 
 
-def test_a_client_of_the_cluster_that_comes_during_a_run_stops_the_next_step(host: HostMachine, before: Before) -> None:
+def test_a_client_of_the_cluster_that_comes_during_a_run_stops_the_next_step(
+    host: HostMachine, before: Before
+) -> None:
     (host.exchange / "comes").write_text(CLIENT_COMES)
     (host.exchange / "disturbed.py").write_text(_DISTURBED)
-    said = host.sh(f"PYTHONPATH=/exchange/python GROWDISK_STATE_DIR={STATE} python3 /exchange/disturbed.py")
+    said = host.sh(
+        f"PYTHONPATH=/exchange/python GROWDISK_STATE_DIR={STATE} python3 /exchange/disturbed.py"
+    )
     assert _ANOTHER in said, said
     host.sh(CLIENT_GOES)
     if host.growdisk("status", "/dev/rbd0").document["state"] == "unfinished":

@@ -1,4 +1,6 @@
-"""A real machine of a real libvirt on a logical volume of real LVM: both are there only in a host of its own."""
+"""A real machine of a real libvirt on a logical volume of real LVM:
+both are there only in a host of its own.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,10 @@ from tests.hosts.machine import NEW, OLD, HostMachine
 
 pytestmark = [pytest.mark.appliance, pytest.mark.timeout(900)]
 _LIVE = ("-d", "web01", "-c", URI, "--online", "agent")
-_AGENT = '#!/bin/sh\nqemu-ga --daemonize --path="$(ls /dev/vport*p1)" --statedir=/run --pidfile=/run/agent.pid\n'
+_AGENT = (
+    '#!/bin/sh\nqemu-ga --daemonize --path="$(ls /dev/vport*p1)" --statedir=/run '
+    "--pidfile=/run/agent.pid\n"
+)
 _UP = f"""
 tries=0
 until {VIRSH} qemu-agent-command web01 '{{"execute": "guest-ping"}}' >/dev/null 2>&1; do
@@ -26,11 +31,15 @@ done
 """
 
 
-def test_a_volume_that_a_machine_of_libvirt_has_is_in_use_until_it_is_off(before: Before, tmp_path: Path) -> None:
+def test_a_volume_that_a_machine_of_libvirt_has_is_in_use_until_it_is_off(
+    before: Before, tmp_path: Path
+) -> None:
     with libvirt_host(before.copy, tmp_path) as host:
         host.sh(f"{VIRSH} start web01")
         pid = host.sh("pgrep qemu-system")
-        node, own = (host.sh(f"stat -c %i {root}/dev/mapper/vg0-web01") for root in ("", f"/proc/{pid}/root"))
+        node, own = (
+            host.sh(f"stat -c %i {root}/dev/mapper/vg0-web01") for root in ("", f"/proc/{pid}/root")
+        )
         assert node != own  # so no lock that QEMU takes is seen on the host's node
         for name in (VOLUME, "/dev/mapper/vg0-web01"):
             answer = host.growdisk("expand", name, "+64M")
@@ -55,7 +64,9 @@ def guest(tmp_path: Path) -> Before:
 def test_a_running_machine_grows_with_its_volume_and_takes_up_what_the_host_has_added(
     guest: Before, tmp_path: Path
 ) -> None:
-    """The host's volume first, then QEMU, then the guest; and all the way back from the middle of that."""
+    """The host's volume first, then QEMU, then the guest;
+    and all the way back from the middle of that.
+    """
     with libvirt_host(guest.copy, tmp_path, kernel=kernel()) as host:
         host.sh(f"{VIRSH} start web01; {_UP}")
         host.growdisk_killed("expand", *_LIVE, "+64M", at="reread-partitions")
@@ -77,11 +88,16 @@ def test_a_running_machine_grows_with_its_volume_and_takes_up_what_the_host_has_
         refused = host.growdisk("expand", *_LIVE, "+4G")
         assert (refused.code, refused.error["id"]) == (3, "storage-full"), refused
         assert _sees(host) == 256 * MiB
-        host.sh(f"""{VIRSH} qemu-agent-command web01 '{{"execute": "guest-fsfreeze-freeze"}}'; {VIRSH} destroy web01""")
+        host.sh(
+            f"""{VIRSH} qemu-agent-command web01 '{{"execute": "guest-fsfreeze-freeze"}}'; {VIRSH} destroy web01"""  # noqa: E501
+        )
         grown = host.content(VOLUME, "grown.raw")
         assert_filesystem(grown, MiB, 255 * MiB)
         found = differences(guest.files, file_manifest(grown, "raw", 1), aside=REPAIRED)
-        assert [line for line in found if "mtime" not in line and not line.startswith("/var/")] == []  # it has run
+        # it has run
+        assert [
+            line for line in found if "mtime" not in line and not line.startswith("/var/")
+        ] == []
 
 
 def _sees(host: HostMachine) -> int:

@@ -1,4 +1,6 @@
-"""Disks that an NBD server has: attached as a device of this host, grown there, and this host keeps the run."""
+"""Disks that an NBD server has:
+attached as a device of this host, grown there, and this host keeps the run.
+"""
 
 from __future__ import annotations
 
@@ -17,19 +19,24 @@ from tests.hosts.machine import STATE, HostMachine, host_machine
 pytestmark = pytest.mark.appliance
 OLD, NEW = 128 * MiB, 192 * MiB
 URI = "nbd+unix:///web01?socket=/run/far"
-# The far side: a raw image that was made larger there, served by QEMU's own server, which holds QEMU's locks on it.
+# The far side: a raw image that was made larger there, served by QEMU's own server, which holds
+# QEMU's locks on it.
 _FAR_SIDE = f"""
 mkdir -p {STATE}; mount /dev/ubda {STATE}
 cp --sparse=always /dev/ubdb /run/web01.raw; truncate -s {NEW} /run/web01.raw
 """
-_SERVE = "qemu-nbd --fork --persistent --socket=/run/far --export-name=web01 --format=raw /run/web01.raw"
+_SERVE = (
+    "qemu-nbd --fork --persistent --socket=/run/far --export-name=web01 --format=raw /run/web01.raw"
+)
 _ATTACH = "qemu-nbd --connect=/dev/nbd{0} --socket=/run/nbd{0} --format=raw '" + URI + "'"
 
 
 @pytest.fixture
 def before(tmp_path: Path) -> Before:
     image = tmp_path / "guest.raw"
-    make_disk(image, SmallDisk(layout=Layout.CLASSIC, size=OLD, swap_size=16 * MiB, image_format="raw"))
+    make_disk(
+        image, SmallDisk(layout=Layout.CLASSIC, size=OLD, swap_size=16 * MiB, image_format="raw")
+    )
     return Before.of(image, "raw")
 
 
@@ -68,4 +75,7 @@ def test_others_are_kept_out_on_both_sides_while_it_is_attached(host: HostMachin
             host.sh(refused)
     host.sh("sleep 600 </dev/nbd0 >/dev/null 2>&1 & echo $! >/run/holder")
     answer = host.growdisk("expand", "/dev/nbd0")
-    assert (answer.code, f"(pid {host.sh('cat /run/holder')})" in str(answer.error["why"])) == (3, True), answer
+    assert (answer.code, f"(pid {host.sh('cat /run/holder')})" in str(answer.error["why"])) == (
+        3,
+        True,
+    ), answer

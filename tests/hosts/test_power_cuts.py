@@ -1,7 +1,9 @@
-"""The power of a whole host is cut while growdisk grows a volume of its LVM: its run is finished, or all is as before.
+"""The power of a whole host is cut while growdisk grows a volume of its LVM:
+its run is finished, or all is as before.
 
-The host's own disk holds the volume group, the guest's volume, and the volume that the run is kept in. What the host
-had not flushed is lost (power.py). `growdisk status` finds the run, and resume or rollback ends it.
+The host's own disk holds the volume group, the guest's volume, and the volume that the run is kept
+in. What the host had not flushed is lost (power.py). `growdisk status` finds the run, and resume or
+rollback ends it.
 """
 
 from __future__ import annotations
@@ -26,7 +28,9 @@ _COMES_UP = f"lvm vgchange -q -ay vg0 >/dev/null; mkdir {STATE}; mount /dev/vg0/
 
 
 class World:
-    """A host with a guest on a volume of a kind, and all that its kernel did while growdisk grew that."""
+    """A host with a guest on a volume of a kind, and all that its
+    kernel did while growdisk grew that.
+    """
 
     def __init__(self, folder: Path, kind: str) -> None:
         self.folder = folder
@@ -46,8 +50,14 @@ class World:
         with host_machine(disk, self.before.copy) as host:
             host.make_group()
             if kind == "thin":
-                host.sh("lvm lvcreate -q -y --type thin-pool -L 256M --poolmetadatasize 4M -n pool vg0 >/dev/null")
-            host.sh(f"lvm lvcreate -q -y -n web01 {_KINDS[kind]} >/dev/null; dd if=/dev/ubdb of={_VOLUME} bs=1M")
+                host.sh(
+                    "lvm lvcreate -q -y --type thin-pool -L 256M --poolmetadatasize 4M -n pool "
+                    "vg0 >/dev/null"
+                )
+            host.sh(
+                f"lvm lvcreate -q -y -n web01 {_KINDS[kind]} >/dev/null; dd if=/dev/ubdb "
+                f"of={_VOLUME} bs=1M"
+            )
             host.sh(f"umount {STATE}; lvm vgchange -q -an vg0 >/dev/null; sync")
 
     def _recorded(self, disk: Path) -> list[Noted]:
@@ -62,7 +72,10 @@ class World:
         return events
 
     def cut_and_ended(self, chance: random.Random, verb: str, *, twice: bool = False) -> str:
-        """One power cut, or another one while its run is ended; judged by everybody else. What was done, in words."""
+        """One power cut, or another one while its run is ended; judged by everybody else.
+
+        What was done, in words.
+        """
         cut = power_cut(self.start, self.events, chance)
         note = f"cut {cut.note}"
         if twice:
@@ -101,7 +114,10 @@ class World:
         return done
 
     def _end(self, host: HostMachine, verb: str) -> str:
-        """How it ends. A run that was cut before its first record has done nothing; the next one does not mind it."""
+        """How it ends.
+
+        A run that was cut before its first record has done nothing; the next one does not mind it.
+        """
         found = str(host.growdisk("status", _VOLUME).document["state"])
         if found == "none":
             assert host.size(_VOLUME) == OLD
@@ -112,7 +128,11 @@ class World:
             assert host.growdisk("resume", _VOLUME).result == "nochange"
             return found
         answer = host.growdisk(*words)
-        if verb == "rollback" and answer.code == 3 and "growdisk resume finishes that" in str(answer.error["why"]):
+        if (
+            verb == "rollback"
+            and answer.code == 3
+            and "growdisk resume finishes that" in str(answer.error["why"])
+        ):
             words, answer = ("resume", _VOLUME), host.growdisk("resume", _VOLUME)
         assert answer.code == 0, answer
         return words[0]

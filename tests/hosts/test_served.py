@@ -1,4 +1,6 @@
-"""Disks that are named by an address, of real servers: qemu-nbd, nbdkit, and a real sshd with a qemu-nbd behind it."""
+"""Disks that are named by an address, of real servers:
+qemu-nbd, nbdkit, and a real sshd with a qemu-nbd behind it.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +9,7 @@ import random
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -71,7 +74,9 @@ def test_a_disk_of_an_nbd_server_is_grown_by_its_address(far: Far) -> None:
     with qemu_server(far):
         assert far.host.growdisk("show", far.uri).document["image"]["path"] == far.uri  # type: ignore[index]
         answer = far.host.growdisk("expand", far.uri, "+1G")
-        assert (answer.code, "grow it at its server" in str(answer.error["do"])) == (3, True), answer
+        assert (answer.code, "grow it at its server" in str(answer.error["do"])) == (3, True), (
+            answer
+        )
         assert far.host.growdisk("plan", far.uri).result == "planned"
         far.assert_nothing_left()
         answer = far.host.growdisk("expand", far.uri)
@@ -89,7 +94,17 @@ def test_a_kept_run_is_taken_back_byte_for_byte_or_accepted(far: Far) -> None:
             assert far.host.growdisk("status", far.uri).document["state"] == "kept"
             assert far.host.growdisk(verb, far.uri).code == 0
             if verb == "rollback":
-                run("qemu-img", "compare", "-U", "-f", "raw", "-F", "raw", far.image, far.before.copy)
+                run(
+                    "qemu-img",
+                    "compare",
+                    "-U",
+                    "-f",
+                    "raw",
+                    "-F",
+                    "raw",
+                    far.image,
+                    far.before.copy,
+                )
     far.assert_nothing_left()
     far.assert_grown()
 
@@ -104,11 +119,17 @@ def test_nobody_else_has_the_disk_meanwhile(far: Far) -> None:
     with qemu_server(far):
         command = far.host.start("expand", far.uri)
         journal = run_of(far.uri) / "journal.jsonl"
-        await_true(lambda: journal.exists() and b"applying" in journal.read_bytes(), 60, "the run has begun")
+        await_true(
+            lambda: journal.exists() and b"applying" in journal.read_bytes(),
+            60,
+            "the run has begun",
+        )
         second = far.host.growdisk("expand", far.uri)
         assert (second.code, second.error["id"]) == (3, "held-at-server"), second
         assert f"(pid {command.process.pid})" in str(second.error["why"])
-        locked = subprocess.run(["qemu-img", "resize", "-f", "raw", far.image, "+1M"], capture_output=True, text=True)
+        locked = subprocess.run(
+            ["qemu-img", "resize", "-f", "raw", far.image, "+1M"], capture_output=True, text=True
+        )
         assert "lock" in locked.stderr
         assert command.ended().result == "changed"
     far.assert_grown()
@@ -117,15 +138,29 @@ def test_nobody_else_has_the_disk_meanwhile(far: Far) -> None:
 @pytest.mark.parametrize(
     ("server", "reason"),
     [
-        ("qemu-nbd --persistent --format=raw --export-name=web01 --socket={0} --shared=2 {1}", "several clients"),
+        (
+            "qemu-nbd --persistent --format=raw --export-name=web01 --socket={0} --shared=2 {1}",
+            "several clients",
+        ),
         ("nbdkit --foreground --unix {0} file {1}", "several clients"),
-        ("nbdkit --foreground --unix {0} --filter=multi-conn file {1} multi-conn-mode=disable", "several clients"),
-        ("qemu-nbd --persistent --format=raw --export-name=web01 --socket={0} --read-only {1}", "read-only"),
-        ("qemu-nbd --persistent --format=raw --export-name=other --socket={0} {1}", "not available|not present|web01"),
+        (
+            "nbdkit --foreground --unix {0} --filter=multi-conn file {1} multi-conn-mode=disable",
+            "several clients",
+        ),
+        (
+            "qemu-nbd --persistent --format=raw --export-name=web01 --socket={0} --read-only {1}",
+            "read-only",
+        ),
+        (
+            "qemu-nbd --persistent --format=raw --export-name=other --socket={0} {1}",
+            "not available|not present|web01",
+        ),
         ("nbdkit --foreground --unix {0} --mask-handshake=0 file {1}", "old form"),
     ],
 )
-def test_a_server_that_gives_too_much_or_too_little_is_refused(far: Far, server: str, reason: str) -> None:
+def test_a_server_that_gives_too_much_or_too_little_is_refused(
+    far: Far, server: str, reason: str
+) -> None:
     with serving(list(server.format(far.socket, far.image).split()), far.socket):
         answer = far.host.growdisk("expand", far.uri)
     assert answer.code == 3, answer
@@ -145,7 +180,9 @@ def test_another_server_that_gives_it_to_one_client_will_do(far: Far) -> None:
 def test_a_disk_that_another_client_has_is_refused(far: Far) -> None:
     with qemu_server(far):
         mine = ["qemu-io", "-f", "raw", far.uri]
-        with subprocess.Popen(mine, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as client:
+        with subprocess.Popen(
+            mine, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ) as client:
             assert client.stdin is not None and client.stdout is not None
             client.stdin.write("read 0 512\n")
             client.stdin.flush()
@@ -157,7 +194,9 @@ def test_a_disk_that_another_client_has_is_refused(far: Far) -> None:
 
 
 def test_zeros_that_are_written_are_zeros_where_a_server_takes_no_hints(far: Far) -> None:
-    """qemu-nbd ignores discards unless it is told otherwise, and a hole in the file is one to the storage daemon."""
+    """qemu-nbd ignores discards unless it is told otherwise,
+    and a hole in the file is one to the storage daemon.
+    """
     with qemu_server(far), api.served(far.uri) as path:
         file = RawFile.open(path, writable=True)
         file.write(NEW - MiB, b"x" * MiB)
@@ -175,13 +214,22 @@ def test_a_growdisk_that_is_killed_leaves_no_client_and_is_gone_on_with(far: Far
         for verb in ("rollback", "resume"):
             command = far.host.start("expand", far.uri)
             journal = run_of(far.uri) / "journal.jsonl"
-            there = lambda journal=journal: journal.exists() and b"grow-filesystem" in journal.read_bytes()  # noqa: E731
-            await_true(there, 60, "the run is on its way")
+            await_true(partial(_has_begun_to_grow, journal), 60, "the run is on its way")
             command.kill()
             assert far.host.growdisk("status", far.uri).document["state"] == "unfinished"
             assert far.host.growdisk(verb, far.uri).code == 0
             if verb == "rollback":
-                run("qemu-img", "compare", "-U", "-f", "raw", "-F", "raw", far.image, far.before.copy)
+                run(
+                    "qemu-img",
+                    "compare",
+                    "-U",
+                    "-f",
+                    "raw",
+                    "-F",
+                    "raw",
+                    far.image,
+                    far.before.copy,
+                )
     far.assert_nothing_left()
     far.assert_grown()
 
@@ -217,7 +265,9 @@ class Cuts:
         return self._judged(done, answer)
 
     def with_power(self, verb: str) -> str:
-        """The same, and the server's host loses its power as well: with it what its disk had not flushed."""
+        """The same, and the server's host loses its power as well:
+        with it what its disk had not flushed.
+        """
         run("cp", "--sparse=always", self.fresh, self.far.image)
         forget(self.network.uri)
         log = self.fresh.with_name("log")
@@ -299,11 +349,22 @@ def far_port() -> Iterator[int]:
     yield port
 
 
+def _has_begun_to_grow(journal: Path) -> bool:
+    return journal.exists() and b"grow-filesystem" in journal.read_bytes()
+
+
 @contextmanager
 def serving_on_port(far: Far, port: int) -> Iterator[None]:
     import socket
 
-    words = ["qemu-nbd", "--persistent", "--bind=127.0.0.1", f"--port={port}", "--export-name=web01", "--format=raw"]
+    words = [
+        "qemu-nbd",
+        "--persistent",
+        "--bind=127.0.0.1",
+        f"--port={port}",
+        "--export-name=web01",
+        "--format=raw",
+    ]
     server = subprocess.Popen([*words, far.image])
 
     def listens() -> bool:

@@ -1,4 +1,6 @@
-"""ssh://HOST/FILE: a real sshd, and QEMU's own server that growdisk starts behind it, which locks the file."""
+"""ssh://HOST/FILE: a real sshd, and QEMU's own server that growdisk starts
+behind it, which locks the file.
+"""
 
 from __future__ import annotations
 
@@ -78,9 +80,12 @@ def test_a_qcow2_file_is_grown_inside_by_ssh(host: Host, small_disk: DiskMaker) 
 
 def test_a_file_that_a_guest_has_there_is_in_use(host: Host, image: Path) -> None:
     before = Before.of(image, "raw")
-    holder = subprocess.Popen(["qemu-nbd", "--format=raw", f"--socket={image.parent}/holder", image])
+    holder = subprocess.Popen(
+        ["qemu-nbd", "--format=raw", f"--socket={image.parent}/holder", image]
+    )
     try:
-        await_true(lambda: bool(image_writers(image)), 30, "the image is held")  # qemu-nbd listens before it opens
+        # qemu-nbd listens before it opens
+        await_true(lambda: bool(image_writers(image)), 30, "the image is held")
         answer = host.growdisk("expand", f"ssh://far{image}")
     finally:
         holder.kill()
@@ -92,7 +97,11 @@ def test_a_file_that_a_guest_has_there_is_in_use(host: Host, image: Path) -> Non
 @pytest.mark.parametrize(
     ("address", "why", "hint"),
     [
-        ("ssh://far/var/none.raw", "there is no file /var/none.raw on that host", "run growdisk on far"),
+        (
+            "ssh://far/var/none.raw",
+            "there is no file /var/none.raw on that host",
+            "run growdisk on far",
+        ),
         ("ssh://nowhere.invalid/x.raw", "resolve", "ssh nowhere.invalid true"),
     ],
 )
@@ -108,7 +117,10 @@ def test_a_block_device_of_another_host_is_refused(host: Host, tmp_path: Path) -
     device = tmp_path / "node"
     os.mknod(device, 0o600 | 0o060000, os.makedev(7, 250))
     answer = host.growdisk("expand", f"ssh://far{device}")
-    assert (answer.code, "who uses it can only be seen there" in str(answer.error["why"])) == (3, True), answer
+    assert (answer.code, "who uses it can only be seen there" in str(answer.error["why"])) == (
+        3,
+        True,
+    ), answer
 
 
 @pytest.mark.parametrize("verb", ["resume", "rollback"])
@@ -118,7 +130,11 @@ def test_a_cut_ssh_leaves_a_run_that_is_ended_later(
     before, uri = Before.of(image, "raw"), f"ssh://far{image}"
     command = host.start("expand", uri)
     journal = run_of(uri) / "journal.jsonl"
-    await_true(lambda: journal.exists() and b"grow-filesystem" in journal.read_bytes(), 60, "the run is on its way")
+    await_true(
+        lambda: journal.exists() and b"grow-filesystem" in journal.read_bytes(),
+        60,
+        "the run is on its way",
+    )
     for session in _sessions(server[0].pid):
         os.kill(session, signal.SIGKILL)
     answer = command.ended()
@@ -159,4 +175,8 @@ def _sessions(sshd_pid: int) -> list[int]:
 
 
 def _sshds(pid: int) -> list[int]:
-    return [child for child in _sessions(pid) if Path(f"/proc/{child}/comm").read_text().strip() == "sshd"]
+    return [
+        child
+        for child in _sessions(pid)
+        if Path(f"/proc/{child}/comm").read_text().strip() == "sshd"
+    ]

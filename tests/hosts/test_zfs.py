@@ -1,4 +1,6 @@
-"""A volume of real ZFS, grown from its pool up, taken back, killed and gone on with, refused beyond its pool."""
+"""A volume of real ZFS, grown from its pool up, taken back,
+killed and gone on with, refused beyond its pool.
+"""
 
 from __future__ import annotations
 
@@ -46,10 +48,12 @@ zfs create -s -V 128M -o volblocksize=64k tank/web02; udevadm settle
 dd if=/dev/vdb of=/dev/zvol/tank/web02 bs=1M status=none
 asked sparse expand /dev/zvol/tank/web02 +2000001k
 blockdev --getsize64 /dev/zvol/tank/web02 >/exchange/sparse.size
-"""
+"""  # noqa: E501
 
 
-def test_a_volume_of_zfs_is_grown_and_taken_back_and_gone_on_with(before: Before, tmp_path: Path) -> None:
+def test_a_volume_of_zfs_is_grown_and_taken_back_and_gone_on_with(
+    before: Before, tmp_path: Path
+) -> None:
     disks = [tmp_path / "pool.raw", before.copy, tmp_path / "state.raw"]
     for path, size in ((disks[0], GiB), (disks[2], 256 * MiB)):
         with path.open("xb") as file:
@@ -61,11 +65,17 @@ def test_a_volume_of_zfs_is_grown_and_taken_back_and_gone_on_with(before: Before
 
     def of(name: str) -> tuple[str, int]:
         document = json.loads((exchange / f"{name}.json").read_text())
-        return str(document.get("result") or document["state"]), int((exchange / f"{name}.size").read_text())
+        return str(document.get("result") or document["state"]), int(
+            (exchange / f"{name}.size").read_text()
+        )
 
     assert [of(name) for name in ("grown", "back", "refused", "status", "resumed")] == [
-        ("changed", NEW), ("restored", OLD), ("refused", OLD), ("unfinished", NEW), ("changed", NEW),
-    ], said  # fmt: skip
+        ("changed", NEW),
+        ("restored", OLD),
+        ("refused", OLD),
+        ("unfinished", NEW),
+        ("changed", NEW),
+    ], said
     assert "storage-full" in (exchange / "refused.json").read_text()
     reserved = [int((exchange / f"{name}.own").read_text()) for name in ("before", "grown", "back")]
     assert reserved[0] == reserved[2] < reserved[1]

@@ -1,7 +1,9 @@
-"""The power of a whole host is cut while growdisk grows a volume of its ZFS: its run is finished, or all is as before.
+"""The power of a whole host is cut while growdisk grows a volume of its ZFS:
+its run is finished, or all is as before.
 
-The host's one disk holds the pool with the guest's volume, and the folder that the run is kept in: a file system of the
-pool, or ext4 beside it. QEMU notes all that reaches the disk; what the host had not flushed is lost (power.py).
+The host's one disk holds the pool with the guest's volume, and the folder that the run is kept in:
+a file system of the pool, or ext4 beside it. QEMU notes all that reaches the disk; what the host
+had not flushed is lost (power.py).
 """
 
 from __future__ import annotations
@@ -54,7 +56,7 @@ ended() {
     *) asked resume $volume ;;
     esac || true
 }
-"""
+"""  # noqa: E501
 _STATE = {
     "dataset": "zfs create -o mountpoint=/run/state tank/state",
     "ext4": "mkfs.ext4 -q /dev/vda2; mount /dev/vda2 /run/state",
@@ -104,8 +106,12 @@ class World:
         return _Case(Cut(second.content, f"{first.note}; {verb} cut {second.note}"), verb)
 
     def judged(self, cases: Sequence[_Case]) -> list[str]:
-        """Each run is ended by a host that comes up with all the disks, and everybody else is the judge."""
-        disks = [self._file(f"cut{number}.raw", case.cut.content) for number, case in enumerate(cases)]
+        """Each run is ended by a host that comes up with all the disks,
+        and everybody else is the judge.
+        """
+        disks = [
+            self._file(f"cut{number}.raw", case.cut.content) for number, case in enumerate(cases)
+        ]
         exchange = self._exchange()
         script = "".join(
             _JUDGED.format(name=f"case{number}", disk=f"vd{'abcdefgh'[number]}", verb=case.verb)
@@ -116,9 +122,14 @@ class World:
 
     def _judged(self, exchange: Path, name: str, case: _Case) -> str:
         done = [line.split() for line in (exchange / f"{name}.done").read_text().splitlines()]
-        found, facts = ((exchange / f"{name}.{when}").read_text().split() for when in ("found", "facts"))
+        found, facts = (
+            (exchange / f"{name}.{when}").read_text().split() for when in ("found", "facts")
+        )
         verb, status = done[-1]
-        note = f"cut {case.cut.note}: {' '.join(' '.join(words) for words in done)}, {found[1]} -> {facts[1]}"
+        note = (
+            f"cut {case.cut.note}: {' '.join(' '.join(words) for words in done)}, {found[1]} "
+            f"-> {facts[1]}"
+        )
         assert status == "0", f"{note}\n{(exchange / f'{name}.{verb}').read_text()}"
         assert (exchange / f"{name}.left").read_text() == "", note
         state = json.loads((exchange / f"{name}.status").read_text())["state"]
@@ -139,7 +150,10 @@ class World:
         exchange, log = self._exchange(), self._file("writes.log", SparseBytes(4 * GiB))
         (exchange / "mark").write_bytes(_MARK)
         in_zfs_host(_FUNCTIONS + script, exchange, [disk, *others], log)
-        return exchange, [Mark() if isinstance(event, Write) and event.data == _MARK else event for event in noted(log)]
+        return exchange, [
+            Mark() if isinstance(event, Write) and event.data == _MARK else event
+            for event in noted(log)
+        ]
 
     def _file(self, name: str, content: SparseBytes) -> Path:
         path = self.folder / name

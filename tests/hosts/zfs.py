@@ -1,7 +1,8 @@
-"""A host with real ZFS: Debian's kernel in a QEMU machine, with the module of zfs-dkms, and this machine's /usr.
+"""A host with real ZFS: Debian's kernel in a QEMU machine,
+with the module of zfs-dkms, and this machine's /usr.
 
-The packages come from Debian's section contrib, by the sources that this machine has; nothing of them is installed.
-The module is compiled once (5 minutes) and kept with its initramfs in the cache.
+The packages come from Debian's section contrib, by the sources that this machine has; nothing of
+them is installed. The module is compiled once (5 minutes) and kept with its initramfs in the cache.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ from tests.hosts.machine import bring_code
 
 _VIRTIOFSD = Path("/usr/lib/qemu/virtiofsd")
 _DRIVERS = ("virtio_pci", "virtio_blk", "fuse", "virtiofs", "loop")
-_ZFS = ("spl", "znvpair", "zcommon", "zunicode", "zavl", "icp", "zlua", "zzstd", "zfs")  # in the order of their needs
+# in the order of their needs
+_ZFS = ("spl", "znvpair", "zcommon", "zunicode", "zavl", "icp", "zlua", "zzstd", "zfs")
 _APPLETS = ("sh", "mount", "umount", "insmod", "mkdir", "ln", "cp", "switch_root")
 _BUILD = """
 cd {tree}/usr/src/zfs-*
@@ -35,7 +37,7 @@ common=$(sed -n 's#^include \\(.*\\)/Makefile$#\\1#p' $headers/Makefile)
 ./configure --prefix=/usr --with-config=kernel --with-linux=$common --with-linux-obj=$headers >/dev/null
 make -s -j$(nproc) >/dev/null
 for name in {modules}; do strip --strip-debug -o {target}/$name.ko $(find module -name $name.ko); done
-"""
+"""  # noqa: E501
 _INIT = """\
 #!/bin/sh
 mount -t devtmpfs none /dev; mount -t proc none /proc; mount -t sysfs none /sys
@@ -53,8 +55,9 @@ mount -t virtiofs usr /usr; mount -t virtiofs exchange /exchange
 for name in lib lib64 sbin; do ln -s usr/$name /$name; done
 mount -t tmpfs none /tmp; mount -t tmpfs none /run; mkdir -p /dev/shm /dev/pts; mount -t tmpfs none /dev/shm
 exec /usr/bin/dash /exchange/host
-"""
-# udev makes the links in /dev/zvol, by ZFS's own rule; its programs and those of ZFS have libraries of their own.
+"""  # noqa: E501
+# udev makes the links in /dev/zvol, by ZFS's own rule; its programs and those of ZFS have libraries
+# of their own.
 _HOST = """\
 export LC_ALL=C
 mkdir -p /run/own /run/lock /run/udev/rules.d /etc/udev
@@ -74,13 +77,14 @@ growdisk() { /usr/bin/python3 -m growdisk.cli.start "$@"; }
 (set -e; . /exchange/script) >/exchange/out 2>&1
 echo $? >/exchange/status
 sync; echo o >/proc/sysrq-trigger; sleep 100
-"""
+"""  # noqa: E501
 
 
 def in_zfs_host(script: str, exchange: Path, disks: Sequence[Path], log: Path | None = None) -> str:
-    """What the script prints there; `disks` are /dev/vda and so on, `exchange` is /exchange. RuntimeError if it fails.
+    """What the script prints there; `disks` are /dev/vda and so on, `exchange` is /exchange.
 
-    It has zfs, zpool, udevadm and growdisk. All writes to its first disk are noted in the file `log` (power.py).
+    RuntimeError if it fails. It has zfs, zpool, udevadm and growdisk. All writes to its first disk
+    are noted in the file `log` (power.py).
     """
     if os.geteuid() != 0 or not _VIRTIOFSD.exists():
         pytest.skip("virtiofsd needs root")
@@ -95,9 +99,18 @@ def in_zfs_host(script: str, exchange: Path, disks: Sequence[Path], log: Path | 
             words += ["-chardev", f"socket,id={tag},path={folder / tag}"]
             words += ["-device", f"vhost-user-fs-pci,chardev={tag},tag={tag}"]
         with (folder / "log").open("wb") as log:
-            subprocess.run(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment(), timeout=1500)
+            subprocess.run(
+                words,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=environment(),
+                timeout=1500,
+            )
         said = exchange / "out"
-        text = said.read_text() if said.exists() else (folder / "console").read_text(errors="replace")
+        text = (
+            said.read_text() if said.exists() else (folder / "console").read_text(errors="replace")
+        )
     status = exchange / "status"
     if not status.exists() or status.read_text().strip() != "0":
         raise RuntimeError(text)
@@ -111,13 +124,37 @@ def _command(folder: Path, disks: Sequence[Path], log: Path | None) -> list[str]
         files = f"file.driver=file,file.filename={disks[0]},log.driver=file,log.filename={log}"
         drives[1] = f"if=virtio,driver=blklogwrites,{files}"
     return [
-        "setpriv", "--pdeathsig", "KILL", "qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max",
-        "-m", "1024", "-smp", "1", "-display", "none", "-monitor", "none", "-no-reboot",
-        "-serial", f"file:{folder / 'console'}",
-        "-object", "memory-backend-memfd,id=memory,size=1024M,share=on", "-numa", "node,memdev=memory",
-        "-kernel", str(image), "-initrd", str(_initramfs()), "-append", "console=ttyS0 quiet panic=-1 rdinit=/init",
+        "setpriv",
+        "--pdeathsig",
+        "KILL",
+        "qemu-system-x86_64",
+        "-accel",
+        "tcg,thread=multi",
+        "-cpu",
+        "max",
+        "-m",
+        "1024",
+        "-smp",
+        "1",
+        "-display",
+        "none",
+        "-monitor",
+        "none",
+        "-no-reboot",
+        "-serial",
+        f"file:{folder / 'console'}",
+        "-object",
+        "memory-backend-memfd,id=memory,size=1024M,share=on",
+        "-numa",
+        "node,memdev=memory",
+        "-kernel",
+        str(image),
+        "-initrd",
+        str(_initramfs()),
+        "-append",
+        "console=ttyS0 quiet panic=-1 rdinit=/init",
         *drives,
-    ]  # fmt: skip
+    ]
 
 
 @contextmanager
@@ -127,7 +164,9 @@ def _shared(source: Path, path: Path) -> Iterator[None]:
         listener.bind(str(path))
         listener.listen()
         words = [_VIRTIOFSD, f"--fd={listener.fileno()}", "-o", f"source={source}"]
-        daemon = subprocess.Popen(words, pass_fds=[listener.fileno()], stderr=subprocess.DEVNULL, env=environment())
+        daemon = subprocess.Popen(
+            words, pass_fds=[listener.fileno()], stderr=subprocess.DEVNULL, env=environment()
+        )
     try:
         yield
     finally:
@@ -148,16 +187,23 @@ def _build(folder: Path, version: str) -> None:
         for place in (tools, sources, tree / "modules"):
             place.mkdir(parents=True)
         packages = _Packages(work / "apt")
-        own = ["zfsutils-linux", *(name for name in packages.needs("zfsutils-linux") if name.endswith("linux"))]
+        own = [
+            "zfsutils-linux",
+            *(name for name in packages.needs("zfsutils-linux") if name.endswith("linux")),
+        ]
         packages.unpack([*own, "udev", "libsystemd-shared"], tools)
-        packages.unpack(["zfs-dkms", f"linux-headers-{version}", *packages.needs(f"linux-headers-{version}")], sources)
+        packages.unpack(
+            ["zfs-dkms", f"linux-headers-{version}", *packages.needs(f"linux-headers-{version}")],
+            sources,
+        )
         target = tree / "modules"
         script = _BUILD.format(tree=sources, version=version, modules=" ".join(_ZFS), target=target)
         run("sh", "-c", f"set -e; {script}")
         _fill(tree, tools, closure_of(version, _DRIVERS))
         names = "".join(f"{path.relative_to(tree)}\n" for path in [tree, *sorted(tree.rglob("*"))])
         archive = subprocess.run(
-            ["cpio", "-o", "-H", "newc", "-R", "0:0", "--quiet"], input=names.encode(), cwd=tree, env=environment(),
+            ["cpio", "-o", "-H", "newc", "-R", "0:0", "--quiet"], input=names.encode(), cwd=tree,
+            env=environment(),
             check=True, capture_output=True,
         )  # fmt: skip
         (folder / "initramfs").write_bytes(archive.stdout)
@@ -173,14 +219,21 @@ def _fill(tree: Path, tools: Path, drivers: Sequence[Path]) -> None:
         shutil.copy(module, tree / "modules" / module.name)
     order = [*(module.name for module in drivers), *(f"{name}.ko" for name in _ZFS)]
     (tree / "modules/order").write_text("".join(f"{name}\n" for name in order))
-    shutil.copytree(tools, tree / "zfs", symlinks=True, ignore=shutil.ignore_patterns("doc", "man", "locale", "hwdb.d"))
+    shutil.copytree(
+        tools,
+        tree / "zfs",
+        symlinks=True,
+        ignore=shutil.ignore_patterns("doc", "man", "locale", "hwdb.d"),
+    )
     (tree / "init").write_text(_INIT)
     (tree / "init").chmod(0o755)
     (tree / "go").write_text(_GO)
 
 
 class _Packages:
-    """apt's own client in a folder of its own, with this machine's sources and their section contrib as well."""
+    """apt's own client in a folder of its own, with this machine's sources and
+    their section contrib as well.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -188,12 +241,21 @@ class _Packages:
             (folder / name).mkdir(parents=True)
         for source in [Path("/etc/apt/sources.list"), *Path("/etc/apt/sources.list.d").glob("*")]:
             if source.exists() and "debian" in (text := source.read_text()):
-                text = re.sub(r"^(Components:.*\bmain\b.*|deb .*\bmain\b.*)$", r"\1 contrib", text, flags=re.MULTILINE)
-                (folder / "sources" / source.name.replace("sources.list", "old.list")).write_text(text)
+                text = re.sub(
+                    r"^(Components:.*\bmain\b.*|deb .*\bmain\b.*)$",
+                    r"\1 contrib",
+                    text,
+                    flags=re.MULTILINE,
+                )
+                (folder / "sources" / source.name.replace("sources.list", "old.list")).write_text(
+                    text
+                )
         self._apt("apt-get", "-qq", "update")
 
     def needs(self, package: str) -> list[str]:
-        return re.findall(r"^ +Depends: (\S+)$", self._apt("apt-cache", "depends", package), re.MULTILINE)
+        return re.findall(
+            r"^ +Depends: (\S+)$", self._apt("apt-cache", "depends", package), re.MULTILINE
+        )
 
     def unpack(self, packages: Sequence[str], target: Path) -> None:
         self._apt("apt-get", "-qq", "download", *packages)
@@ -203,7 +265,8 @@ class _Packages:
 
     def _apt(self, tool: str, *words: str) -> str:
         places = {
-            "Etc::sourcelist": "/dev/null", "Etc::sourceparts": "sources", "State::lists": "lists", "Cache": "cache",
+            "Etc::sourcelist": "/dev/null", "Etc::sourceparts": "sources", "State::lists": "lists",
+            "Cache": "cache",
         }  # fmt: skip
         options = [f"-oDir::{name}={self._folder / place}" for name, place in places.items()]
         return run(tool, *options, *words, cwd=self._folder)

@@ -1,4 +1,6 @@
-"""Disks of many layouts with something real in every partition, and what foreign tools say of them."""
+"""Disks of many layouts with something real in every partition,
+and what foreign tools say of them.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ SECTOR = 512
 
 @dataclass(frozen=True)
 class Layout:
-    """`script` is sfdisk's, in sectors; `holds`: partition number → ext4, small-ext4, swap, noise or ntfs."""
+    """`script` is sfdisk's, in sectors; `holds`:
+    partition number → ext4, small-ext4, swap, noise or ntfs.
+    """
 
     script: str
     size: int
@@ -35,7 +39,9 @@ class Layout:
 
 @dataclass(frozen=True)
 class Seen:
-    """A disk as foreign tools see it; `parts` are sfdisk's entries by number, without their node."""
+    """A disk as foreign tools see it;
+    `parts` are sfdisk's entries by number, without their node.
+    """
 
     label: str
     id: str
@@ -94,7 +100,9 @@ def _make_ntfs(raw: Path, place: ByteRange) -> None:
     alone = raw.with_suffix(".ntfs")
     with alone.open("wb") as file:
         file.truncate(place.length)
-    run("mkntfs", "-q", "-F", "-f", "-p", str(place.start // SECTOR), "-H", "255", "-S", "63", alone)
+    run(
+        "mkntfs", "-q", "-F", "-f", "-p", str(place.start // SECTOR), "-H", "255", "-S", "63", alone
+    )
     with raw.open("r+b") as file:
         file.seek(place.start)
         file.write(alone.read_bytes())
@@ -105,17 +113,26 @@ def look(image: Path, image_format: str) -> Seen:
     with as_raw(image, image_format) as raw:
         table = json.loads(run("sfdisk", "--json", raw))["partitiontable"]
         parts = _parts(raw)
-        places = {n: ByteRange(p["start"] * SECTOR, (p["start"] + p["size"]) * SECTOR) for n, p in parts.items()}
+        places = {
+            n: ByteRange(p["start"] * SECTOR, (p["start"] + p["size"]) * SECTOR)
+            for n, p in parts.items()
+        }
         kinds = {n: _kind(raw, place) for n, place in places.items()}
         if table["label"] == "gpt":
             assert "No problems found" in run("sgdisk", "-v", raw)
         with raw.open("rb") as file:
             head = file.read(MiB)
         return Seen(
-            table["label"], table["id"], raw.stat().st_size, table.get("firstlba", 0), table.get("lastlba", 0), parts,
+            table["label"],
+            table["id"],
+            raw.stat().st_size,
+            table.get("firstlba", 0),
+            table.get("lastlba", 0),
+            parts,
             {n: _digest(raw, place, ntfs=kinds[n] == "ntfs") for n, place in places.items()},
-            {n: files_at(raw, places[n]) for n, kind in kinds.items() if kind == "ext4"}, head,
-        )  # fmt: skip
+            {n: files_at(raw, places[n]) for n, kind in kinds.items() if kind == "ext4"},
+            head,
+        )
 
 
 def _parts(raw: Path) -> dict[int, dict[str, Any]]:
@@ -129,7 +146,19 @@ def _parts(raw: Path) -> dict[int, dict[str, Any]]:
 
 
 def _kind(raw: Path, place: ByteRange) -> str:
-    command = ["blkid", "-p", "-O", str(place.start), "-S", str(place.length), "-o", "value", "-s", "TYPE", raw]
+    command = [
+        "blkid",
+        "-p",
+        "-O",
+        str(place.start),
+        "-S",
+        str(place.length),
+        "-o",
+        "value",
+        "-s",
+        "TYPE",
+        raw,
+    ]
     try:
         return run(*command).strip()
     except AssertionError:
@@ -142,8 +171,9 @@ def files_at(raw: Path, place: ByteRange) -> Manifest:
 
 
 def _digest(raw: Path, place: ByteRange, *, ntfs: bool) -> str:
-    """Of NTFS without the sector that it starts at, which it names at its beginning and at its end, and which must be
-    the true one."""
+    """Of NTFS without the sector that it starts at,
+    which it names at its beginning and at its end, and which must be the true one.
+    """
     digest = hashlib.sha256()
     if ntfs:
         volume = bytearray(raw.read_bytes()[place.start : place.end])

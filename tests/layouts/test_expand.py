@@ -1,4 +1,6 @@
-"""Layouts that people really have, grown by the command, judged by sfdisk, sgdisk, blkid, e2fsck and the files."""
+"""Layouts that people really have, grown by the command,
+judged by sfdisk, sgdisk, blkid, e2fsck and the files.
+"""
 
 from __future__ import annotations
 
@@ -44,26 +46,27 @@ CASES = (
         "a cloud image: root is number 1 and lies behind 14 and 15, swap behind it",
         Layout(
             _GPT_HEAD + f'14: start=2048, size=8192, type={_BIOS}, attrs="GUID:60"\n'
-            f'15: start=10240, size=16384, type={_ESP}, name="EFI größe", attrs="RequiredPartition"\n'
-            '1: start=26624, size=150000, type=L, name="rüt-数据", attrs="LegacyBIOSBootable GUID:59"\n'
+            f'15: start=10240, size=16384, type={_ESP}, name="EFI größe", attrs="RequiredPartition"\n'  # noqa: E501
+            '1: start=26624, size=150000, type=L, name="rüt-数据", attrs="LegacyBIOSBootable GUID:59"\n'  # noqa: E501
             "2: start=178176, size=20480, type=S\n",
             100 * MiB, {1: "ext4", 2: "swap", 14: "noise", 15: "noise"},
         ),
         ("+300M", "--swap", "drop"), grown=(1,), removed=(2,),
     ),
     Case(
-        "Windows' order: a recovery partition behind what grows is moved, by less than its own size",
+        "Windows' order: a recovery partition behind what grows is moved, by less than its own size",  # noqa: E501
         Layout(
             _GPT_HEAD + f'1: start=2048, size=16384, type={_ESP}, name="EFI system partition"\n'
             f'3: start=18432, size=102400, type={_BASIC}, name="Basic data partition"\n'
-            f'4: start=120832, size=81920, type={_RECOVERY}, name="Wiederherstellung", attrs="RequiredPartition '
+            f'4: start=120832, size=81920, type={_RECOVERY}, name="Wiederherstellung", attrs="RequiredPartition '  # noqa: E501
             'GUID:63"\n',
             100 * MiB, {1: "noise", 3: "ext4", 4: "ntfs"},
         ),
-        ("+24M", "--move", "4", "--partition", "3"), grown=(3,), moved=(4,), again=("--partition", "3", "--move", "4"),
+        ("+24M", "--move", "4", "--partition", "3"), grown=(3,), moved=(4,),
+        again=("--partition", "3", "--move", "4"),
     ),
     Case(
-        "old DOS alignment, a logical root in an extended partition that grows first, swap moved, an odd end",
+        "old DOS alignment, a logical root in an extended partition that grows first, swap moved, an odd end",  # noqa: E501
         Layout(
             "label: dos\nlabel-id: 0x5ca1ab1e\n"
             "1: start=63, size=40000, type=83, bootable\n2: start=40131, size=180000, type=5\n"
@@ -78,10 +81,11 @@ CASES = (
         "two shares, and what lies between them moves",
         Layout(
             _GPT_HEAD + '1: start=2048, size=81920, type=L, name="one"\n'
-            '2: start=83968, size=20480, type=L, name="two"\n3: start=104448, size=81920, type=L, name="three"\n',
+            '2: start=83968, size=20480, type=L, name="two"\n3: start=104448, size=81920, type=L, name="three"\n',  # noqa: E501
             100 * MiB, {1: "ext4", 2: "noise", 3: "small-ext4"},
         ),
-        ("+400M", "--grow", "sda1=60%", "--grow", "sda3=rest", "--move", "2"), grown=(1, 3), moved=(2, 3),
+        ("+400M", "--grow", "sda1=60%", "--grow", "sda3=rest", "--move", "2"), grown=(1, 3),
+        moved=(2, 3),
         again=("--partition", "3"),
     ),
 )  # fmt: skip
@@ -114,7 +118,9 @@ def _assert_others_kept(before: Seen, after: Seen, case: Case) -> None:
         free = {"start"} if number in case.moved else set()
         free |= {"start", "size"} if number in case.grown and number in case.moved else set()
         free |= {"size"} if number in case.grown or extended else set()
-        assert {k: v for k, v in now.items() if k not in free} == {k: v for k, v in then.items() if k not in free}
+        assert {k: v for k, v in now.items() if k not in free} == {
+            k: v for k, v in then.items() if k not in free
+        }
         if number not in case.grown and not extended and now["type"] != "82":
             assert after.digests[number] == before.digests[number], number
     gap = slice(512, 63 * SECTOR) if before.label == "dos" else slice(0, 440)
@@ -137,13 +143,17 @@ def _assert_no_space_left(after: Seen) -> None:
         assert after.last_lba == after.size // SECTOR - 34
 
 
-def test_a_data_disk_becomes_a_gpt_on_the_way_and_keeps_numbers_and_files(tmp_path: Path, host: Host) -> None:
+def test_a_data_disk_becomes_a_gpt_on_the_way_and_keeps_numbers_and_files(
+    tmp_path: Path, host: Host
+) -> None:
     layout = Layout(
         "label: dos\nlabel-id: 0x5ca1ab1e\n1: start=2048, size=40960, type=83\n"
         "2: start=43008, size=120832, type=5\n5: start=45056, size=40960, type=82\n"
         "6: start=88064, size=75776, type=83\n",
-        80 * MiB, {1: "small-ext4", 5: "swap", 6: "ext4"}, boot_code=False,
-    )  # fmt: skip
+        80 * MiB,
+        {1: "small-ext4", 5: "swap", 6: "ext4"},
+        boot_code=False,
+    )
     image = make(tmp_path / "guest.qcow2", layout)
     before = look(image, "qcow2")
     answer = host.growdisk("expand", image, "+100M", "--partition", "6", "--to-gpt")
@@ -151,19 +161,24 @@ def test_a_data_disk_becomes_a_gpt_on_the_way_and_keeps_numbers_and_files(tmp_pa
     assert_sound(image)
     after = look(image, "qcow2")
     assert (after.label, set(after.parts)) == ("gpt", {1, 5, 6})
-    assert [after.parts[n]["start"] for n in (1, 5, 6)] == [before.parts[n]["start"] for n in (1, 5, 6)]
+    assert [after.parts[n]["start"] for n in (1, 5, 6)] == [
+        before.parts[n]["start"] for n in (1, 5, 6)
+    ]
     assert [after.digests[n] for n in (1, 5)] == [before.digests[n] for n in (1, 5)]
     _assert_grown(image, before, after, 6, "qcow2")
     _assert_no_space_left(after)
     assert host.growdisk("expand", image, "--partition", "6", "--to-gpt").result == "nochange"
 
 
-def test_a_disk_of_large_sectors_is_grown_where_the_user_says_so(tmp_path: Path, host: Host) -> None:
+def test_a_disk_of_large_sectors_is_grown_where_the_user_says_so(
+    tmp_path: Path, host: Host
+) -> None:
     """parted makes and judges it: sfdisk takes any file's sectors for 512 bytes."""
     image = tmp_path / "guest.raw"
     large.make(image, "gpt", "root 1MiB 60MiB", "swap 60MiB 80MiB")
     place, files = ByteRange(MiB, 60 * MiB), [write_tar(tmp_path / "files.tar", odd_files())]
-    make_ext4(image, place, files, uuid=uuid_of(1), block_size=4096)  # no kernel mounts smaller blocks there
+    # no kernel mounts smaller blocks there
+    make_ext4(image, place, files, uuid=uuid_of(1), block_size=4096)
     make_swap(image, ByteRange(60 * MiB, 80 * MiB), uuid=uuid_of(2))
     refused = host.growdisk("expand", image, "+100M")
     assert (refused.code, "--sector-size 4096" in str(refused.error["do"])) == (3, True), refused

@@ -1,4 +1,6 @@
-"""What is somebody else's is neither grown nor moved nor given up, and named; blkid judges that it is what it is."""
+"""What is somebody else's is neither grown nor moved nor given up, and named;
+blkid judges that it is what it is.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,8 @@ from tests.layouts.refusing import assert_refused, disk
 from tests.unit.cli.command import in_process
 
 SECTOR = 512
-_SIZE = 72 * MiB + 40 * SECTOR  # of the volume: no round number, so that "the end" has to be reckoned
+# of the volume: no round number, so that "the end" has to be reckoned
+_SIZE = 72 * MiB + 40 * SECTOR
 _START = MiB
 _DISK = _START + _SIZE + 3 * MiB
 _EVERYTHING = {**AT_THE_END, **AT_THE_START}
@@ -45,7 +48,9 @@ _ONE = f"label: dos\nstart=2048,size={_SIZE // SECTOR},type=83\n"
 
 
 @pytest.mark.parametrize("name", _EVERYTHING)
-def test_a_member_is_refused_by_its_name_whatever_it_looks_like_at_its_start(tmp_path: Path, name: str) -> None:
+def test_a_member_is_refused_by_its_name_whatever_it_looks_like_at_its_start(
+    tmp_path: Path, name: str
+) -> None:
     kind, pieces = _EVERYTHING[name]
     content = volume(tmp_path / "volume", ext4=name in AT_THE_END, pieces=pieces(_SIZE))
     assert kind_by_blkid(content) == kind
@@ -57,10 +62,14 @@ def test_a_member_is_refused_by_its_name_whatever_it_looks_like_at_its_start(tmp
 
 
 @pytest.mark.parametrize("name", AT_THE_END)
-def test_a_whole_disk_of_an_array_is_refused_though_it_has_a_table(tmp_path: Path, name: str) -> None:
+def test_a_whole_disk_of_an_array_is_refused_though_it_has_a_table(
+    tmp_path: Path, name: str
+) -> None:
     kind, pieces = AT_THE_END[name]
     content = volume(tmp_path / "volume", ext4=True, pieces=[], size=40 * MiB)
-    image = disk(tmp_path / "disk.raw", "label: dos\nstart=2048,size=81920,type=83\n", s2048=content)
+    image = disk(
+        tmp_path / "disk.raw", "label: dos\nstart=2048,size=81920,type=83\n", s2048=content
+    )
     volume_of_disk = pieces(_DISK)
     with image.open("r+b") as file:
         for offset, data in volume_of_disk:
@@ -68,7 +77,9 @@ def test_a_whole_disk_of_an_array_is_refused_though_it_has_a_table(tmp_path: Pat
             file.write(data)
     assert kind_by_blkid(image) == kind
     assert_refused(image, "+100M", naming=kind)
-    assert any(kind in blocker["why"] for blocker in in_process("--json", "show", image).json()["blockers"])
+    assert any(
+        kind in blocker["why"] for blocker in in_process("--json", "show", image).json()["blockers"]
+    )
 
 
 @pytest.mark.parametrize("name", AT_THE_END)
@@ -79,10 +90,14 @@ def test_a_whole_disk_without_a_table_is_refused(tmp_path: Path, name: str) -> N
 
 
 @pytest.mark.parametrize("name", ["BitLocker", "ReFS"])
-def test_the_boot_sector_of_a_whole_disk_is_not_taken_for_a_table(tmp_path: Path, name: str) -> None:
+def test_the_boot_sector_of_a_whole_disk_is_not_taken_for_a_table(
+    tmp_path: Path, name: str
+) -> None:
     kind, pieces = AT_THE_START[name]
     image = volume(
-        tmp_path / "disk.raw", ext4=False, pieces=[*pieces(_SIZE), (440, b"\x80code" * 14), (510, b"\x55\xaa")]
+        tmp_path / "disk.raw",
+        ext4=False,
+        pieces=[*pieces(_SIZE), (440, b"\x80code" * 14), (510, b"\x55\xaa")],
     )
     assert kind_by_blkid(image) == kind
     assert_refused(image, "+100M", naming=kind)
@@ -93,7 +108,9 @@ _TWO = f"label: dos\nstart=2048,size=32768,type=83\nstart=34816,size={_SIZE // S
 
 @pytest.mark.parametrize("consent", [("--move", "2"), ("--delete", "2")])
 @pytest.mark.parametrize("name", ["md 1.0", "DRBD 9", "ZFS", "BitLocker"])
-def test_a_member_in_the_way_is_neither_moved_nor_removed(tmp_path: Path, name: str, consent: tuple[str, str]) -> None:
+def test_a_member_in_the_way_is_neither_moved_nor_removed(
+    tmp_path: Path, name: str, consent: tuple[str, str]
+) -> None:
     kind, pieces = _EVERYTHING[name]
     root = volume(tmp_path / "root", ext4=True, pieces=[], size=16 * MiB)
     member = volume(tmp_path / "member", ext4=False, pieces=pieces(_SIZE))
@@ -171,7 +188,12 @@ def test_an_older_file_system_under_the_first_is_refused(tmp_path: Path) -> None
     older = content.read_bytes()[64 << 10 : 68 << 10]
     run("mke2fs", "-q", "-F", "-t", "ext4", content)
     _put(content, 64 << 10, older)
-    image = disk(tmp_path / "disk.raw", "label: dos\nstart=2048,size=262144,type=83\n", 160 * MiB, s2048=content)
+    image = disk(
+        tmp_path / "disk.raw",
+        "label: dos\nstart=2048,size=262144,type=83\n",
+        160 * MiB,
+        s2048=content,
+    )
     said = assert_refused(image, "+100M", naming="btrfs")
     assert "ext" in said
 
@@ -188,7 +210,12 @@ def test_what_blkid_alone_knows_is_refused_by_its_name(tmp_path: Path) -> None:
 
 def test_an_old_signature_where_the_new_end_will_be_is_seen(tmp_path: Path) -> None:
     content = volume(tmp_path / "volume", ext4=True, pieces=[], size=40 * MiB)
-    image = disk(tmp_path / "disk.raw", "label: dos\nstart=2048,size=81920,type=83\n", 101 * MiB, s2048=content)
+    image = disk(
+        tmp_path / "disk.raw",
+        "label: dos\nstart=2048,size=81920,type=83\n",
+        101 * MiB,
+        s2048=content,
+    )
     for offset, data in AT_THE_END["md 1.0"][1](100 * MiB):
         _put(image, MiB + offset, data)
     assert_refused(image, naming="linux_raid_member")
@@ -208,9 +235,15 @@ def test_a_table_inside_a_partition_is_named_and_stays(tmp_path: Path, label: st
 
 def test_a_table_that_blkid_alone_knows_is_refused(tmp_path: Path) -> None:
     inner = tmp_path / "inner"
-    entry = struct.pack(">III", 2, 1, 63) + b"Apple".ljust(32, b"\0") + b"Apple_partition_map".ljust(32, b"\0")
+    entry = (
+        struct.pack(">III", 2, 1, 63)
+        + b"Apple".ljust(32, b"\0")
+        + b"Apple_partition_map".ljust(32, b"\0")
+    )
     inner.write_bytes((b"ER\2\0".ljust(512, b"\0") + b"PM\0\0" + entry).ljust(16 * MiB, b"\0"))
-    image = disk(tmp_path / "disk.raw", "label: gpt\nstart=2048,size=32768\n", 40 * MiB, s2048=inner)
+    image = disk(
+        tmp_path / "disk.raw", "label: gpt\nstart=2048,size=32768\n", 40 * MiB, s2048=inner
+    )
     assert_refused(image, "+100M", "--partition", "1", naming="mac_table")
 
 
@@ -220,7 +253,9 @@ def test_a_machine_without_blkid_says_so_and_goes_by_its_own_readers(
     from growdisk.api import second_opinion
     from growdisk.host.blkid import CannotAsk
 
-    monkeypatch.setattr(second_opinion, "ask", lambda devices: CannotAsk("it is not installed on this machine"))
+    monkeypatch.setattr(
+        second_opinion, "ask", lambda devices: CannotAsk("it is not installed on this machine")
+    )
     content = volume(tmp_path / "volume", ext4=True, pieces=[])
     image = disk(tmp_path / "disk.raw", _ONE, s2048=content)
     assert "blkid could not be asked" in in_process("plan", image, "+100M").out
@@ -237,7 +272,8 @@ _GAP = "label: dos\n1: start=2048,size=32768,type=83\n2: start=98304,size=32768,
 
 @pytest.mark.parametrize("maker", [
     ("mke2fs", "-q", "-F", "-t", "ext4"), ("mkfs.vfat",), ("mkntfs", "-q", "-F", "-f"),
-    ("sh", "-c", 'echo key | cryptsetup luksFormat -q --pbkdf pbkdf2 --pbkdf-force-iterations 1000 "$0"'),
+    ("sh", "-c",
+        'echo key | cryptsetup luksFormat -q --pbkdf pbkdf2 --pbkdf-force-iterations 1000 "$0"'),
 ])  # fmt: skip
 @pytest.mark.parametrize("offset", [17 * MiB, 25 * MiB])
 def test_a_volume_behind_the_last_partition_that_no_entry_names_is_not_grown_over(
@@ -246,7 +282,9 @@ def test_a_volume_behind_the_last_partition_that_no_entry_names_is_not_grown_ove
     root = volume(tmp_path / "root", ext4=True, pieces=[], size=16 * MiB)
     lost = volume(tmp_path / "lost", ext4=False, pieces=[], size=16 * MiB)
     run(*maker, lost)
-    image = disk(tmp_path / "disk.raw", "label: dos\nstart=2048,size=32768,type=83\n", 64 * MiB, s2048=root)
+    image = disk(
+        tmp_path / "disk.raw", "label: dos\nstart=2048,size=32768,type=83\n", 64 * MiB, s2048=root
+    )
     _put(image, offset, lost.read_bytes())
     said = assert_refused(image, "+100M", naming="where no partition is")
     assert f"sector {offset // SECTOR}" in said
@@ -260,10 +298,16 @@ def test_a_boot_loader_between_two_partitions_is_not_grown_over(tmp_path: Path) 
     assert_refused(image, "--partition", "1", naming="no partition speaks of")
 
 
-@pytest.mark.parametrize("start", [b"\xd0\x0d\xfe\xed", b"\x27\x05\x19\x56", b"ANDROID!", b"\0\0\0\xeaeGON.BT0"])
-def test_what_a_board_starts_by_is_not_grown_over_behind_the_last_partition(tmp_path: Path, start: bytes) -> None:
+@pytest.mark.parametrize(
+    "start", [b"\xd0\x0d\xfe\xed", b"\x27\x05\x19\x56", b"ANDROID!", b"\0\0\0\xeaeGON.BT0"]
+)
+def test_what_a_board_starts_by_is_not_grown_over_behind_the_last_partition(
+    tmp_path: Path, start: bytes
+) -> None:
     root = volume(tmp_path / "root", ext4=True, pieces=[], size=16 * MiB)
-    image = disk(tmp_path / "disk.raw", "label: dos\nstart=2048,size=32768,type=83\n", 64 * MiB, s2048=root)
+    image = disk(
+        tmp_path / "disk.raw", "label: dos\nstart=2048,size=32768,type=83\n", 64 * MiB, s2048=root
+    )
     _put(image, 24 * MiB, start + random.Random(3).randbytes(4000))
     assert_refused(image, "+100M", naming="boot")
 
@@ -281,7 +325,9 @@ def test_noise_and_old_swap_behind_the_last_partition_are_nobodys(tmp_path: Path
     root = volume(tmp_path / "root", ext4=True, pieces=[], size=16 * MiB)
     swap = volume(tmp_path / "swap", ext4=False, pieces=[], size=16 * MiB)
     run("mkswap", "-q", swap)
-    image = disk(tmp_path / "disk.raw", "label: dos\nstart=2048,size=32768,type=83\n", 64 * MiB, s2048=root)
+    image = disk(
+        tmp_path / "disk.raw", "label: dos\nstart=2048,size=32768,type=83\n", 64 * MiB, s2048=root
+    )
     _put(image, 17 * MiB, swap.read_bytes())
     _put(image, 40 * MiB, random.Random(2).randbytes(MiB))
     assert in_process("plan", image, "+100M").code == 0
@@ -289,7 +335,9 @@ def test_noise_and_old_swap_behind_the_last_partition_are_nobodys(tmp_path: Path
 
 def test_a_loader_where_a_gpt_would_have_its_sectors_hinders_to_gpt(tmp_path: Path) -> None:
     root = volume(tmp_path / "root", ext4=True, pieces=[], size=16 * MiB)
-    image = disk(tmp_path / "disk.raw", "label: dos\nstart=2048,size=32768,type=83\n", 64 * MiB, s2048=root)
+    image = disk(
+        tmp_path / "disk.raw", "label: dos\nstart=2048,size=32768,type=83\n", 64 * MiB, s2048=root
+    )
     assert in_process("plan", image, "+100M", "--to-gpt").code == 0
     _put(image, 16 * SECTOR, b"\0\0\0\xeaeGON.BT0" + os.urandom(500))
     assert_refused(image, "+100M", "--to-gpt", naming="boot loader")
@@ -306,12 +354,21 @@ def test_hashes_behind_a_file_system_are_seen(tmp_path: Path, data: int, at: int
     """As appliances have it, whose /usr is verified: in one partition with what they are of."""
     content = volume(tmp_path / "volume", ext4=False, pieces=[])
     run("mke2fs", "-q", "-F", "-t", "ext4", "-b", "4096", content, f"{data // 1024}k")
-    run("veritysetup", "format", f"--data-blocks={data // 4096}", f"--hash-offset={at}", content, content)
+    run(
+        "veritysetup",
+        "format",
+        f"--data-blocks={data // 4096}",
+        f"--hash-offset={at}",
+        content,
+        content,
+    )
     image = disk(tmp_path / "disk.raw", _ONE, s2048=content)
     assert_refused(image, "+100M", naming="DM_verity_hash, although it looks like ext4")
 
 
-def test_a_partition_whose_hashes_stand_in_another_does_not_grow_and_its_neighbour_does(tmp_path: Path) -> None:
+def test_a_partition_whose_hashes_stand_in_another_does_not_grow_and_its_neighbour_does(
+    tmp_path: Path,
+) -> None:
     data, hashes, other = (tmp_path / name for name in ("data", "hashes", "other"))
     for path, size in ((data, 32), (hashes, 2), (other, 40)):
         volume(path, ext4=False, pieces=[], size=size * MiB)
@@ -321,7 +378,9 @@ def test_a_partition_whose_hashes_stand_in_another_does_not_grow_and_its_neighbo
     assert kind_by_blkid(hashes) == "DM_verity_hash"
     script = "label: gpt\nstart=2048,size=4096\nstart=6144,size=65536\nstart=71680,size=81920\n"
     image = disk(tmp_path / "disk.raw", script, 80 * MiB, s2048=hashes, s6144=data, s71680=other)
-    assert_refused(image, "+100M", "--partition", "2", "--move", "3", naming="the hashes of all its bytes")
+    assert_refused(
+        image, "+100M", "--partition", "2", "--move", "3", naming="the hashes of all its bytes"
+    )
     done = in_process("expand", image, "+100M", "--partition", "3")
     assert done.code == 0, done
     with image.open("rb") as file:
@@ -331,15 +390,23 @@ def test_a_partition_whose_hashes_stand_in_another_does_not_grow_and_its_neighbo
 
 def test_a_partition_that_the_gpt_calls_read_only_stays_as_it_is(tmp_path: Path) -> None:
     content = volume(tmp_path / "volume", ext4=True, pieces=[])
-    image = disk(tmp_path / "disk.raw", _ONE.replace("dos", "gpt").replace(",type=83", ",attrs=GUID:60"), s2048=content)
+    image = disk(
+        tmp_path / "disk.raw",
+        _ONE.replace("dos", "gpt").replace(",type=83", ",attrs=GUID:60"),
+        s2048=content,
+    )
     assert_refused(image, "+100M", naming="read-only (bit 60)")
     run("sfdisk", "-q", "--no-tell-kernel", "--no-reread", "--part-attrs", image, "1", "")
     assert in_process("plan", image, "+100M").code == 0
 
 
-def test_an_mbr_without_entries_does_not_hide_the_file_system_of_the_whole_disk(tmp_path: Path) -> None:
+def test_an_mbr_without_entries_does_not_hide_the_file_system_of_the_whole_disk(
+    tmp_path: Path,
+) -> None:
     """A boot loader in the first sector of an ext4 without partitions ends in 55 aa."""
-    image = volume(tmp_path / "disk.raw", ext4=True, pieces=[(0, os.urandom(440)), (510, b"\x55\xaa")])
+    image = volume(
+        tmp_path / "disk.raw", ext4=True, pieces=[(0, os.urandom(440)), (510, b"\x55\xaa")]
+    )
     answer = in_process("--json", "expand", image, "+100M")
     assert (answer.code, answer.json()["after"]["table"]["type"]) == (0, None), answer
     run("e2fsck", "-fn", image)
@@ -358,7 +425,9 @@ def test_an_mbr_without_entries_does_not_hide_the_file_system_of_the_whole_disk(
         ("gpt", "no protective MBR"),
     ],
 )
-def test_a_table_that_growdisk_does_not_read_is_named(tmp_path: Path, label: str, named: str) -> None:
+def test_a_table_that_growdisk_does_not_read_is_named(
+    tmp_path: Path, label: str, named: str
+) -> None:
     image = volume(tmp_path / "disk.raw", ext4=False, pieces=[])
     run("parted", "-s", image, "mklabel", label)
     if label == "gpt":

@@ -28,7 +28,11 @@ def swap_file(*, asleep: bool) -> bytes:
 
 
 def tree(folder: Path, files: Mapping[str, bytes]) -> Path:
-    for name, content in {"etc/fstab": b"/dev/sda2 / auto defaults 0 1\n", "usr/bin/sh": b"", **files}.items():
+    for name, content in {
+        "etc/fstab": b"/dev/sda2 / auto defaults 0 1\n",
+        "usr/bin/sh": b"",
+        **files,
+    }.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
     return folder
@@ -49,7 +53,9 @@ def filled(kind: str, path: Path, files: Mapping[str, bytes], size: int = _SYSTE
 
 
 def _prototype(folder: Path) -> Path:
-    """As mkfs.xfs -p wants it: `d` for a directory, `-` for a file with where its content is, `$` ends a directory."""
+    """As mkfs.xfs -p wants it:
+    `d` for a directory, `-` for a file with where its content is, `$` ends a directory.
+    """
 
     def lines(here: Path) -> Iterator[str]:
         for each in sorted(here.iterdir()):
@@ -67,22 +73,36 @@ def _prototype(folder: Path) -> Path:
 
 NAMED = {
     "usual place, named nowhere": ("swap.img", {}),
-    "fstab": ("data/deep/hib", {"etc/fstab": b"/dev/sda2 / auto x 0 1\n/data/deep/hib none swap sw 0 0\n"}),
-    "fstab, with a blank": ("my swap", {"etc/fstab": b"/dev/sda2 / auto x 0 1\n/my\\040swap none swap sw 0 0\n"}),
-    "a unit of systemd": ("srv/hib", {"etc/systemd/system/srv-hib.swap": b"[Swap]\nWhat=/srv/hib\n"}),
+    "fstab": (
+        "data/deep/hib",
+        {"etc/fstab": b"/dev/sda2 / auto x 0 1\n/data/deep/hib none swap sw 0 0\n"},
+    ),
+    "fstab, with a blank": (
+        "my swap",
+        {"etc/fstab": b"/dev/sda2 / auto x 0 1\n/my\\040swap none swap sw 0 0\n"},
+    ),
+    "a unit of systemd": (
+        "srv/hib",
+        {"etc/systemd/system/srv-hib.swap": b"[Swap]\nWhat=/srv/hib\n"},
+    ),
 }
 
 
 @pytest.mark.parametrize(
-    ("kind", "name"), [*(("ext4", name) for name in NAMED), ("xfs", "fstab"), ("btrfs", "a unit of systemd")]
+    ("kind", "name"),
+    [*(("ext4", name) for name in NAMED), ("xfs", "fstab"), ("btrfs", "a unit of systemd")],
 )
-def test_a_guest_that_sleeps_in_a_swap_file_is_refused(tmp_path: Path, kind: str, name: str) -> None:
+def test_a_guest_that_sleeps_in_a_swap_file_is_refused(
+    tmp_path: Path, kind: str, name: str
+) -> None:
     place, files = NAMED[name]
     for asleep in (True, False):
         system = filled(kind, tmp_path / f"{asleep}", {**files, place: swap_file(asleep=asleep)})
         image = disk(tmp_path / "disk.raw", _TABLE, _BOTH, s67584=system)
         if asleep:
-            assert f"/{place}" in assert_refused(image, "+100M", naming="its memory lies in the swap file")
+            assert f"/{place}" in assert_refused(
+                image, "+100M", naming="its memory lies in the swap file"
+            )
         else:
             assert in_process("plan", image, "+100M").code == 0
 

@@ -1,4 +1,6 @@
-"""Moving a partition with all that is in it: the copy is exact, overlapping or not, and a way back lies under it."""
+"""Moving a partition with all that is in it:
+the copy is exact, overlapping or not, and a way back lies under it.
+"""
 
 from __future__ import annotations
 
@@ -31,17 +33,22 @@ from tests.unit.cli.command import GUESTFS, NO_APPLIANCE, growdisk, in_process
 
 HOME_BEHIND = Layout(
     "label: dos\nlabel-id: 0x5ca1ab1e\n1: start=2048, size=20480, type=83, bootable\n"
-    "2: start=24574, size=40962, type=5\n5: start=24576, size=8192, type=82\n6: start=34816, size=30720, type=83\n",
-    34 * MiB, {1: "small-ext4", 5: "swap", 6: "small-ext4"},
-)  # fmt: skip
+    "2: start=24574, size=40962, type=5\n5: start=24576, size=8192, type=82\n6: start=34816, "
+    "size=30720, type=83\n",
+    34 * MiB,
+    {1: "small-ext4", 5: "swap", 6: "small-ext4"},
+)
 ASKED = ("+10M", "--move", "6", "--partition", "1")
 MOVING = Goal(parse_size("+10M"), partition="1", move=(6,))
 # A disk of data, whose MBR becomes a GPT.
 DATA = Layout(
-    "label: dos\nlabel-id: 0x5ca1ab1e\n1: start=2048, size=20480, type=83\n2: start=22528, size=40960, type=5\n"
+    "label: dos\nlabel-id: 0x5ca1ab1e\n1: start=2048, size=20480, type=83\n2: start=22528, "
+    "size=40960, type=5\n"
     "5: start=24576, size=8192, type=82\n6: start=34816, size=28672, type=83\n",
-    34 * MiB, {1: "small-ext4", 5: "swap", 6: "small-ext4"}, boot_code=False,
-)  # fmt: skip
+    34 * MiB,
+    {1: "small-ext4", 5: "swap", 6: "small-ext4"},
+    boot_code=False,
+)
 CONVERTING = Goal(parse_size("+10M"), partition="6", to_gpt=True)
 
 
@@ -92,7 +99,8 @@ def test_a_move_can_be_begun_anew_only_where_nothing_needed_is_written_over() ->
 def test_a_run_that_fails_later_puts_everything_back(tmp_path: Path, kind: str) -> None:
     image = make(tmp_path / f"guest.{kind}", replace(HOME_BEHIND, image_format=kind))
     before = look(image, kind)
-    answer = growdisk("expand", image, *ASKED, *GUESTFS, env=NO_APPLIANCE)  # the first step behind the table fails
+    # the first step behind the table fails
+    answer = growdisk("expand", image, *ASKED, *GUESTFS, env=NO_APPLIANCE)
     assert (answer.code, "is as it was before the run" in answer.out) == (4, True), answer
     assert look(image, kind) == before
 
@@ -108,7 +116,10 @@ def test_no_consent_names_what_stands_there_and_the_commands(tmp_path: Path) -> 
     image = make(tmp_path / "guest.qcow2", HOME_BEHIND)
     answer = in_process("plan", image, "+10M", "--partition", "1")
     assert answer.code == 3
-    assert "partition 5 (swap, 4.0 MiB) and partition 6 (ext4, 15.0 MiB) stand between partition 1" in answer.err
+    assert (
+        "partition 5 (swap, 4.0 MiB) and partition 6 (ext4, 15.0 MiB) stand between partition 1"
+        in answer.err
+    )
     assert "--move 6" in answer.err
     assert "--delete 6" in answer.err
 
@@ -134,7 +145,9 @@ def _planned(image: Path, disk: Disk, goal: Goal) -> Plan:
 
 
 @pytest.mark.parametrize("kind", ["qcow2", "raw"])
-@pytest.mark.parametrize(("layout", "goal"), [(HOME_BEHIND, MOVING), (DATA, CONVERTING)], ids=["a move", "a GPT"])
+@pytest.mark.parametrize(
+    ("layout", "goal"), [(HOME_BEHIND, MOVING), (DATA, CONVERTING)], ids=["a move", "a GPT"]
+)
 def test_a_table_and_a_move_that_die_at_any_write_are_finished_or_undone(
     tmp_path: Path, kind: str, layout: Layout, goal: Goal
 ) -> None:

@@ -1,4 +1,6 @@
-"""Random layouts and wishes: what the solver plans is sound, and libparted makes exactly that of a real table."""
+"""Random layouts and wishes:
+what the solver plans is sound, and libparted makes exactly that of a real table.
+"""
 
 from __future__ import annotations
 
@@ -46,11 +48,17 @@ def test_a_plan_becomes_the_table_that_was_planned(tmp_path: Path, seed: int) ->
         pytest.fail("no wish could be fulfilled")
     grow(disk, wish.size)
     changes = rewritten(disk, growth.table.with_disk_size(wish.size - wish.size % 512))
-    assert sfdisk_table(disk) == table_of(disk) == growth.table.with_disk_size(wish.size - wish.size % 512)
+    assert (
+        sfdisk_table(disk)
+        == table_of(disk)
+        == growth.table.with_disk_size(wish.size - wish.size % 512)
+    )
     if table.kind == "gpt":
         assert "No problems found" in run("sgdisk", "-v", disk)
     content = [p for p in growth.table.partitions if p.role is not Role.EXTENDED]
-    assert not [c for c in changes for p in content if p.start <= c.offset < p.end], "a table's sector in a partition"
+    assert not [c for c in changes for p in content if p.start <= c.offset < p.end], (
+        "a table's sector in a partition"
+    )
 
 
 def test_the_dice_fall_on_every_side(tmp_path: Path) -> None:

@@ -45,7 +45,10 @@ def _random_gpt(path: Path, dice: random.Random) -> None:
         size = dice.randrange(8000, 120_000)
         kind, name = dice.choice("LSU"), dice.choice(("root", "größe", "数据", "")) + str(number)
         bit = dice.randrange(48, 64)
-        script += f'/dev/x{number}: start={start}, size={size}, type={kind}, name="{name}", attrs="GUID:{bit}"\n'
+        script += (
+            f'/dev/x{number}: start={start}, size={size}, type={kind}, name="{name}", '
+            f'attrs="GUID:{bit}"\n'
+        )
         cursor = start + size
     make_disk(path, (cursor + 40 + dice.choice((0, 2048, 50_000))) * 512, script)
 
@@ -57,13 +60,18 @@ def random_wish(table: PartitionTable, dice: random.Random) -> Wish:
     kinds = {n: dice.choice(("swap", "swap", "ext4", "ntfs")) for n in numbers}
     consents = {n: dice.choice(("move", "move", "delete", "no")) for n in numbers}
     policy = BlockerPolicy(
-        dice.choice(list(SwapPolicy)), kinds,
+        dice.choice(list(SwapPolicy)),
+        kinds,
         delete=frozenset(n for n, c in consents.items() if c == "delete"),
         move=frozenset(n for n, c in consents.items() if c == "move"),
-    )  # fmt: skip
+    )
     shares: dict[int, Share] = {p.number: _share(dice, len(targets)) for p in targets[1:]}
-    shares[targets[0].number] = Rest() if len(targets) > 1 or dice.random() < 0.7 else _share(dice, 1)
-    return Wish(shares, table.disk_size + dice.choice((0, 5, 100 * MiB + 3 * 512, GiB, 3 * GiB)), policy)
+    shares[targets[0].number] = (
+        Rest() if len(targets) > 1 or dice.random() < 0.7 else _share(dice, 1)
+    )
+    return Wish(
+        shares, table.disk_size + dice.choice((0, 5, 100 * MiB + 3 * 512, GiB, 3 * GiB)), policy
+    )
 
 
 def _share(dice: random.Random, among: int) -> Share:
@@ -109,11 +117,15 @@ def _assert_apart(table: PartitionTable) -> None:
     if logicals:
         assert table.extended is not None
         assert table.extended.start < logicals[0].start and logicals[-1].end <= table.extended.end
-        assert all(one.end < two.start for one, two in pairwise(logicals)), "there is no room for a boot record"
+        assert all(one.end < two.start for one, two in pairwise(logicals)), (
+            "there is no room for a boot record"
+        )
 
 
 def assert_nothing_left(table: PartitionTable, wish: Wish, growth: Grown) -> None:
-    """One partition that takes all has nothing free behind it that it could have, and asks for nothing more."""
+    """One partition that takes all has nothing free behind it that it could have,
+    and asks for nothing more.
+    """
     again = wish.plan(growth.table)
     assert not isinstance(again, Grown), again
     behind = [r for r in growth.table.free_ranges() if r.start == growth.target.end]

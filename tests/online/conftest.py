@@ -13,7 +13,9 @@ from tests.online.machine import LiveGuest, started, wake_copy
 
 
 class PatientHost(Host):
-    """A guest under emulation on a busy machine takes minutes for what it does in seconds on an idle one."""
+    """A guest under emulation on a busy machine takes minutes for what it
+    does in seconds on an idle one.
+    """
 
     def growdisk(self, *words: str | Path) -> Answer:
         return self.start(*words).ended(1200)

@@ -10,7 +10,10 @@ from contextlib import contextmanager
 
 
 class Line:
-    """Forwards each connection on `port` to `target` (a port of this host) until it is cut. New ones are let in."""
+    """Forwards each connection on `port` to `target` (a port of this host) until it is cut.
+
+    New ones are let in.
+    """
 
     def __init__(self, target: int) -> None:
         self._target, self._ends = target, list[socket.socket]()

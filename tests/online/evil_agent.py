@@ -17,7 +17,13 @@ Question = Mapping[str, object]
 Reply = Callable[[Question], bytes | None]
 """What it says to a question; None: nothing, for ever."""
 
-_COMMANDS = ("guest-sync-delimited", "guest-info", "guest-get-fsinfo", "guest-exec", "guest-exec-status")
+_COMMANDS = (
+    "guest-sync-delimited",
+    "guest-info",
+    "guest-get-fsinfo",
+    "guest-exec",
+    "guest-exec-status",
+)
 
 
 def silent(_: Question) -> None:
@@ -45,7 +51,9 @@ def dumb(question: Question) -> bytes | None:
 
 
 def absurd(question: Question) -> bytes | None:
-    """Numbers and names that cannot be true; its commands succeed and say nothing that makes sense."""
+    """Numbers and names that cannot be true;
+    its commands succeed and say nothing that makes sense.
+    """
     told = {
         "mountpoint": "\x1b[2J\n\u202e" * 3,
         "type": 7,
@@ -58,13 +66,25 @@ def absurd(question: Question) -> bytes | None:
 
 def of_another_disk(question: Question) -> bytes | None:
     """Nearly full, and larger than the disk that was asked for."""
-    told = {"mountpoint": "/", "type": "ext4", "total-bytes": 999 * MiB, "used-bytes": 998 * MiB, "disk": []}
+    told = {
+        "mountpoint": "/",
+        "type": "ext4",
+        "total-bytes": 999 * MiB,
+        "used-bytes": 998 * MiB,
+        "disk": [],
+    }
     return _synchronised(question) or _reply(question, [told])
 
 
 def plausible(question: Question) -> bytes | None:
     """Nearly full, so that it must be grown; but what it lets run says nothing."""
-    told = {"mountpoint": "/", "type": "ext4", "total-bytes": 50 * MiB, "used-bytes": 49 * MiB, "disk": []}
+    told = {
+        "mountpoint": "/",
+        "type": "ext4",
+        "total-bytes": 50 * MiB,
+        "used-bytes": 49 * MiB,
+        "disk": [],
+    }
     return _synchronised(question) or _reply(question, [told])
 
 
@@ -79,7 +99,8 @@ def _synchronised(question: Question) -> bytes | None:
 def _reply(question: Question, file_systems: list[object]) -> bytes:
     said = base64.b64encode(b"99999999999999999999 -1 \x00 / / /\n" * 9).decode()
     answers: dict[object, object] = {
-        "guest-info": {"version": "9", "supported_commands": [{"name": name, "enabled": True} for name in _COMMANDS]},
+        "guest-info": {"version": "9",
+            "supported_commands": [{"name": name, "enabled": True} for name in _COMMANDS]},
         "guest-get-fsinfo": file_systems, "guest-exec": {"pid": 1},
         "guest-exec-status": {"exited": True, "exitcode": 0, "out-data": said, "err-data": ""},
     }  # fmt: skip

@@ -20,7 +20,13 @@ _LEAKS = 3  # of qemu-img check
 OLD_ROOT = TABLE.parts[0].place.length
 
 
-STEPS = ["resize-image", "rewrite-partitions", "reread-partitions", "grow-filesystem", "repair-guest"]
+STEPS = [
+    "resize-image",
+    "rewrite-partitions",
+    "reread-partitions",
+    "grow-filesystem",
+    "repair-guest",
+]
 
 
 def assert_grown(answer: Answer, guest: LiveGuest) -> None:
@@ -45,8 +51,10 @@ def assert_as_before(guest: LiveGuest) -> None:
 
 
 def assert_boots_clean(guest: LiveGuest, kind: str = "qcow2", *, leaks: bool = False) -> BootReport:
-    """Shut down and started anew, by a clock that a busy host does not hurry. `leaks`: a QEMU that was killed leaves
-    clusters that nobody uses."""
+    """Shut down and started anew, by a clock that a busy host does not hurry.
+
+    `leaks`: a QEMU that was killed leaves clusters that nobody uses.
+    """
     guest.power_off(600)
     report = boot(guest.image, kind)
     assert (report.failed_units, report.waits) == ((), ())

@@ -18,7 +18,8 @@ while True:
     time.sleep(0.1)
 """
 
-# Counted in the guest: its console is slow. How many records are as they were written, and how many must be.
+# Counted in the guest: its console is slow. How many records are as they were written, and how many
+# must be.
 _JUDGE = """\
 acknowledged = open("/run/acknowledged").read()
 sound = 0
@@ -33,15 +34,19 @@ _PATIENCE = 600.0  # a busy host may take minutes for what an idle one does in a
 
 def start_writer(guest: LiveGuest) -> None:
     guest.run(
-        f"cat >/run/writer.py <<'END'\n{_WRITER}END\nsystemd-run --quiet --unit=writer python3 /run/writer.py",
+        f"cat >/run/writer.py <<'END'\n{_WRITER}END\nsystemd-run --quiet --unit=writer python3 "
+        "/run/writer.py",
         _PATIENCE,
     )
 
 
 def assert_nothing_lost(guest: LiveGuest, at_least: int = 20) -> None:
     """Every acknowledged record is there, in order, and the writer is still at it."""
-    guest.run(f"cat >/run/judge.py <<'END'\n{_JUDGE}END\ntrue", _PATIENCE)  # END must stand alone on its line
-    sound, acknowledged = guest.run("systemctl is-active --quiet writer && python3 /run/judge.py", _PATIENCE).split()
+    # END must stand alone on its line
+    guest.run(f"cat >/run/judge.py <<'END'\n{_JUDGE}END\ntrue", _PATIENCE)
+    sound, acknowledged = guest.run(
+        "systemctl is-active --quiet writer && python3 /run/judge.py", _PATIENCE
+    ).split()
     assert int(sound) >= int(acknowledged) >= at_least
 
 
@@ -52,7 +57,9 @@ def boot_id(guest: LiveGuest) -> str:
 def sizes(guest: LiveGuest) -> dict[str, int]:
     """What the guest's kernel has: sda, sda1, ... in bytes, and / as df sees it."""
     lines = guest.run(
-        "lsblk --bytes --noheadings --list --output NAME,SIZE; df -B1 --output=target,size / | tail -1", _PATIENCE
+        "lsblk --bytes --noheadings --list --output NAME,SIZE; df -B1 --output=target,size / | "
+        "tail -1",
+        _PATIENCE,
     )
     return {line.split()[0]: int(line.split()[1]) for line in lines.splitlines()}
 

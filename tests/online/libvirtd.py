@@ -1,4 +1,6 @@
-"""libvirt as a system has it, started for the tests where it does not run yet, and machines that it knows."""
+"""libvirt as a system has it, started for the tests where it does not run yet,
+and machines that it knows.
+"""
 
 from __future__ import annotations
 
@@ -69,7 +71,9 @@ def libvirtd() -> Iterator[None]:
         yield
         return
     daemons = [
-        subprocess.Popen([name], stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment())
+        subprocess.Popen(
+            [name], stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment()
+        )
         for name in ("virtlogd", "libvirtd")
     ]
     try:
@@ -83,7 +87,10 @@ def libvirtd() -> Iterator[None]:
 
 def _answers() -> bool:
     done = subprocess.run(
-        ["virsh", "-q", "-c", "qemu:///system", "version"], capture_output=True, env=environment(), timeout=30
+        ["virsh", "-q", "-c", "qemu:///system", "version"],
+        capture_output=True,
+        env=environment(),
+        timeout=30,
     )
     return done.returncode == 0
 
@@ -95,7 +102,9 @@ def domain(
     """A defined machine, not started; destroyed and forgotten at the end."""
     made = Domain(f"growdisk-test-{uuid.uuid4().hex[:8]}", image)
     xml = image.with_suffix(".xml")
-    xml.write_text(_XML.format(name=made.name, image=image, kind=kind, target=target, bus=bus, memory=memory))
+    xml.write_text(
+        _XML.format(name=made.name, image=image, kind=kind, target=target, bus=bus, memory=memory)
+    )
     virsh("define", str(xml))
     try:
         yield made
@@ -116,7 +125,10 @@ def wait_for_agent(machine: Domain) -> None:
 
 
 def power_off(machine: Domain) -> None:
-    """In an orderly way. `virsh shutdown` calls a program that needs D-Bus, which this guest does not have."""
+    """In an orderly way.
+
+    `virsh shutdown` calls a program that needs D-Bus, which this guest does not have.
+    """
     words = {"path": "/bin/systemctl", "arg": ["poweroff"]}
     machine.virsh("qemu-agent-command", json.dumps({"execute": "guest-exec", "arguments": words}))
     for _ in range(600):

@@ -1,7 +1,8 @@
-"""Running guests to grow: the Debian guest, booted once and then woken from a snapshot, and bare machines without one.
+"""Running guests to grow:
+the Debian guest, booted once and then woken from a snapshot, and bare machines without one.
 
-A boot under emulation takes most of a minute; a guest that has booted is kept in the cache with its memory, one for
-each kind of disk, and every test wakes a copy of its own within seconds.
+A boot under emulation takes most of a minute; a guest that has booted is kept in the cache with its
+memory, one for each kind of disk, and every test wakes a copy of its own within seconds.
 """
 
 from __future__ import annotations
@@ -64,7 +65,13 @@ class Sockets:
 class LiveGuest(RunningGuest):
     """A guest that runs, with all doors open."""
 
-    def __init__(self, process: subprocess.Popen[bytes], console: socket.socket, sockets: Sockets, image: Path) -> None:
+    def __init__(
+        self,
+        process: subprocess.Popen[bytes],
+        console: socket.socket,
+        sockets: Sockets,
+        image: Path,
+    ) -> None:
         super().__init__(process, console, Doors(sockets.ssh_port, sockets.agent, sockets.qmp))
         self.process, self.sockets, self.image = process, sockets, image
 
@@ -85,22 +92,39 @@ class LiveGuest(RunningGuest):
 
 @contextmanager
 def started(
-    image: Path, image_format: str = "qcow2", disk: str = "scsi", *, more: Sequence[str] = (), woken: bool = False,
+    image: Path,
+    image_format: str = "qcow2",
+    disk: str = "scsi",
+    *,
+    more: Sequence[str] = (),
+    woken: bool = False,
     folder: Path | None = None,
-) -> Iterator[LiveGuest]:  # fmt: skip
-    """QEMU in `folder` with `image`; booting, or woken from the snapshot that `booted_guest` made."""
+) -> Iterator[LiveGuest]:
+    """QEMU in `folder` with `image`;
+    booting, or woken from the snapshot that `booted_guest` made.
+    """
     with tempfile.TemporaryDirectory(prefix="gd-live-", dir="/tmp") as scratch:
         sockets = Sockets(Path(scratch), _free_port())
-        words = [*_command(image, image_format, sockets, DISKS[disk]), *more, *(["-loadvm", BOOTED] if woken else [])]
+        words = [
+            *_command(image, image_format, sockets, DISKS[disk]),
+            *more,
+            *(["-loadvm", BOOTED] if woken else []),
+        ]
         with (Path(scratch) / "qemu.log").open("wb") as log:
             process = subprocess.Popen(
-                words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment(), cwd=folder
+                words,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=environment(),
+                cwd=folder,
             )
             try:
                 console = _connected(sockets.console, process, Path(scratch) / "qemu.log")
                 await_true(sockets.agent.exists, 60, "QEMU has opened its sockets")
                 guest = LiveGuest(process, console, sockets, image)
-                with guest.monitor() as machine:  # QEMU opens its images after its sockets, and answers after both
+                # QEMU opens its images after its sockets, and answers after both
+                with guest.monitor() as machine:
                     machine.status()
                 yield guest
             finally:
@@ -109,14 +133,18 @@ def started(
 
 
 @contextmanager
-def bare_machine(image: Path, image_format: str = "qcow2", disk: str = "scsi", *more: str) -> Iterator[LiveGuest]:
+def bare_machine(
+    image: Path, image_format: str = "qcow2", disk: str = "scsi", *more: str
+) -> Iterator[LiveGuest]:
     """A machine whose disk nothing boots from: for what needs QEMU and no guest."""
     with started(image, image_format, disk, more=more) as guest:
         yield guest
 
 
 def booted_guest(disk: str) -> Path:
-    """The image of a guest that has booted, with its memory in a snapshot; read-only, in the cache."""
+    """The image of a guest that has booted, with its memory in a snapshot;
+    read-only, in the cache.
+    """
     version = run("qemu-system-x86_64", "--version").split("(")[0].split()[-1]
     base = full_guest() if disk in _FULL_KERNEL else classic_guest().image
     key = f"woken-{base.parent.name.removeprefix('classic-')}-{disk}-{version}-2"
@@ -141,14 +169,17 @@ def ssh_config(guest: LiveGuest, folder: Path) -> Path:
     shutil.copy(classic_guest().ssh_key, key)
     key.chmod(0o600)
     config.write_text(
-        f"Host guest\n  HostName 127.0.0.1\n  Port {guest.sockets.ssh_port}\n  User root\n  IdentityFile {key}\n"
+        f"Host guest\n  HostName 127.0.0.1\n  Port {guest.sockets.ssh_port}\n  User root\n  "
+        f"IdentityFile {key}\n"
         f"  StrictHostKeyChecking accept-new\n  UserKnownHostsFile {folder}/known_hosts\n"
     )
     return config
 
 
 def boot_once(folder: Path, base: Path, disk: str, then: str = "true") -> None:
-    """guest.qcow2 in `folder`: a copy of `base`, with the memory that it had when it was up and had done `then`."""
+    """guest.qcow2 in `folder`:
+    a copy of `base`, with the memory that it had when it was up and had done `then`.
+    """
     image = writable_copy(base, folder)
     with started(image, disk=disk) as guest:
         guest.wait_for_report()
@@ -162,17 +193,52 @@ def boot_once(folder: Path, base: Path, disk: str, then: str = "true") -> None:
 
 
 def _command(image: Path, image_format: str, sockets: Sockets, disk: Sequence[str]) -> list[str]:
-    """setpriv: should the test process be killed, QEMU must not live on. The default VGA stays: SeaBIOS needs one."""
+    """setpriv: should the test process be killed, QEMU must not live on.
+
+    The default VGA stays: SeaBIOS needs one.
+    """
     return [
-        "setpriv", "--pdeathsig", "KILL", "nice", "-n", "5", "qemu-system-x86_64", "-accel", "tcg,thread=multi",
-        "-cpu", "max", "-m", "512", "-smp", "1", "-display", "none", "-monitor", "none",
-        "-chardev", f"socket,id=console,path={sockets.console},server=on,wait=on", "-serial", "chardev:console",
-        "-qmp", f"unix:{sockets.qmp},server=on,wait=off", "-qmp", f"unix:{sockets.own},server=on,wait=off",
-        "-drive", f"if=none,id=disk,file={image},format={image_format},cache=unsafe,discard=unmap", *disk,
-        "-nic", f"user,model=virtio-net-pci,hostfwd=tcp:127.0.0.1:{sockets.ssh_port}-:22",
-        "-device", "virtio-serial-pci", "-device", "virtserialport,chardev=agent,name=org.qemu.guest_agent.0",
-        "-chardev", f"socket,id=agent,path={sockets.agent},server=on,wait=off", "-device", "virtio-rng-pci",
-    ]  # fmt: skip
+        "setpriv",
+        "--pdeathsig",
+        "KILL",
+        "nice",
+        "-n",
+        "5",
+        "qemu-system-x86_64",
+        "-accel",
+        "tcg,thread=multi",
+        "-cpu",
+        "max",
+        "-m",
+        "512",
+        "-smp",
+        "1",
+        "-display",
+        "none",
+        "-monitor",
+        "none",
+        "-chardev",
+        f"socket,id=console,path={sockets.console},server=on,wait=on",
+        "-serial",
+        "chardev:console",
+        "-qmp",
+        f"unix:{sockets.qmp},server=on,wait=off",
+        "-qmp",
+        f"unix:{sockets.own},server=on,wait=off",
+        "-drive",
+        f"if=none,id=disk,file={image},format={image_format},cache=unsafe,discard=unmap",
+        *disk,
+        "-nic",
+        f"user,model=virtio-net-pci,hostfwd=tcp:127.0.0.1:{sockets.ssh_port}-:22",
+        "-device",
+        "virtio-serial-pci",
+        "-device",
+        "virtserialport,chardev=agent,name=org.qemu.guest_agent.0",
+        "-chardev",
+        f"socket,id=agent,path={sockets.agent},server=on,wait=off",
+        "-device",
+        "virtio-rng-pci",
+    ]
 
 
 def _connected(path: Path, process: subprocess.Popen[bytes], log: Path) -> socket.socket:

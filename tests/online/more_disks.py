@@ -1,4 +1,6 @@
-"""More disks for a guest that runs: one with tools of this host, which so small a guest lacks, and any other."""
+"""More disks for a guest that runs:
+one with tools of this host, which so small a guest lacks, and any other.
+"""
 
 from __future__ import annotations
 
@@ -16,21 +18,30 @@ _RULES = Path("/lib/udev/rules.d")
 _PATIENCE = 600.0
 
 
-def attach(guest: LiveGuest, name: str, image: Path, kind: str = "qcow2", driver: str = "scsi-hd") -> None:
+def attach(
+    guest: LiveGuest, name: str, image: Path, kind: str = "qcow2", driver: str = "scsi-hd"
+) -> None:
     """A disk on the guest's SCSI bus, at once: /dev/sdb is the first. Raw ones are read-only."""
     with guest.monitor() as machine:
         file = {"driver": "file", "filename": str(image), "read-only": kind == "raw"}
-        machine.monitor.execute("blockdev-add", driver=kind, node_name=name, read_only=kind == "raw", file=file)
+        machine.monitor.execute(
+            "blockdev-add", driver=kind, node_name=name, read_only=kind == "raw", file=file
+        )
         machine.monitor.execute("device_add", driver=driver, drive=name, id=name, serial=name)
 
 
 def install(guest: LiveGuest, folder: Path, tools: Iterable[str]) -> None:
-    """The host's `tools` in the guest, with what they need; both are the same Debian. They come as /dev/sdb."""
+    """The host's `tools` in the guest, with what they need; both are the same Debian.
+
+    They come as /dev/sdb.
+    """
     attach(guest, "tools", write_tar(folder / "tools.tar", list(_entries(tools))), "raw")
     guest.run(
-        "until [ -b /dev/sdb ]; do sleep 0.2; done; tar -xf /dev/sdb -C / --skip-old-files; ldconfig; "
-        "udevadm control --reload; udevadm settle", _PATIENCE,
-    )  # fmt: skip
+        "until [ -b /dev/sdb ]; do sleep 0.2; done; tar -xf /dev/sdb -C / --skip-old-files; "
+        "ldconfig; "
+        "udevadm control --reload; udevadm settle",
+        _PATIENCE,
+    )
 
 
 def _entries(tools: Iterable[str]) -> Iterator[Entry]:
@@ -46,6 +57,8 @@ def _entries(tools: Iterable[str]) -> Iterator[Entry]:
 
 
 def _libraries(program: Path) -> Iterator[Path]:
-    said = subprocess.run(["ldd", program], capture_output=True, text=True, env=environment()).stdout
+    said = subprocess.run(
+        ["ldd", program], capture_output=True, text=True, env=environment()
+    ).stdout
     for match in re.finditer(r"=> (/\S+) \(0x", said):
         yield Path(match[1])

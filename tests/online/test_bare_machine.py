@@ -1,4 +1,6 @@
-"""What QEMU itself does, and what growdisk refuses, on machines in which nothing runs: a second or two each."""
+"""What QEMU itself does, and what growdisk refuses,
+on machines in which nothing runs: a second or two each.
+"""
 
 from __future__ import annotations
 
@@ -37,13 +39,20 @@ def image(folder: Path, kind: str = "qcow2", size: str = "64M", name: str = "dis
 
 
 @contextmanager
-def bare(folder: Path, disk: str = "scsi", kind: str = "qcow2", *more: str) -> Iterator[tuple[LiveGuest, Machine]]:
+def bare(
+    folder: Path, disk: str = "scsi", kind: str = "qcow2", *more: str
+) -> Iterator[tuple[LiveGuest, Machine]]:
     with bare_machine(image(folder, kind), kind, disk, *more) as guest, guest.monitor() as machine:
         yield guest, machine
 
 
 def second_disk(path: Path, kind: str) -> tuple[str, ...]:
-    return ("-drive", f"if=none,id=other,file={path},format={kind}", "-device", "virtio-blk-pci,drive=other")
+    return (
+        "-drive",
+        f"if=none,id=other,file={path},format={kind}",
+        "-device",
+        "virtio-blk-pci,drive=other",
+    )
 
 
 # --- what QEMU allows (7.2): the reasons for growdisk's choices ---------------------------------
@@ -67,7 +76,11 @@ def test_a_snapshot_brings_back_the_size_that_the_disk_had(tmp_path: Path, disk:
 def test_qemu_follows_a_device_of_the_host_up_and_back(tmp_path: Path) -> None:
     if os.geteuid() != 0:
         pytest.skip("loop devices are root's")
-    with loop(image(tmp_path, "raw")) as device, bare_machine(device, "raw") as guest, guest.monitor() as machine:
+    with (
+        loop(image(tmp_path, "raw")) as device,
+        bare_machine(device, "raw") as guest,
+        guest.monitor() as machine,
+    ):
         key = machine.disks()[0].key
         resize_device(device, 128 * MiB)
         assert machine.disk(key).size == 64 * MiB  # QEMU does not look by itself
@@ -81,7 +94,14 @@ def test_qemu_follows_a_device_of_the_host_up_and_back(tmp_path: Path) -> None:
 @pytest.mark.parametrize("device", ["usb-storage", "scsi-hd", "ide-hd"])
 def test_a_disk_goes_by_the_id_of_its_device(tmp_path: Path, device: str) -> None:
     drive = f"if=none,id=other,file={image(tmp_path, 'raw', name='more')},format=raw"
-    words = ("-device", "qemu-xhci", "-drive", drive, "-device", f"{device},drive=other,id=stick,serial=s1")
+    words = (
+        "-device",
+        "qemu-xhci",
+        "-drive",
+        drive,
+        "-device",
+        f"{device},drive=other,id=stick,serial=s1",
+    )
     with bare(tmp_path, "scsi", "qcow2", *words) as (_, machine):
         found = next(disk for disk in machine.disks() if "stick" in disk.names)
         assert (found.file, found.serial) == (str(tmp_path / "more.raw"), "s1")
@@ -101,13 +121,20 @@ def test_nvme_is_neither_resized_nor_put_into_snapshots_by_qemu(tmp_path: Path) 
 
 
 def test_all_writable_disks_go_back_together(tmp_path: Path) -> None:
-    with bare(tmp_path, "scsi", "qcow2", *second_disk(image(tmp_path, name="other"), "qcow2")) as (_, machine):
+    with bare(tmp_path, "scsi", "qcow2", *second_disk(image(tmp_path, name="other"), "qcow2")) as (
+        _,
+        machine,
+    ):
         save(machine, machine.disks()[0].key, "one")
         assert [disk.snapshots for disk in machine.disks()] == [("one",), ("one",)]
 
 
-def test_a_raw_disk_beside_makes_the_snapshot_fail_instead_of_leaving_it_out(tmp_path: Path) -> None:
-    with bare(tmp_path, "scsi", "qcow2", *second_disk(image(tmp_path, "raw", name="other"), "raw")) as (_, machine):
+def test_a_raw_disk_beside_makes_the_snapshot_fail_instead_of_leaving_it_out(
+    tmp_path: Path,
+) -> None:
+    with bare(
+        tmp_path, "scsi", "qcow2", *second_disk(image(tmp_path, "raw", name="other"), "raw")
+    ) as (_, machine):
         with pytest.raises(JobFailed):
             save(machine, machine.disks()[0].key, "one")
         assert machine.status() == "running"
@@ -134,7 +161,9 @@ def test_a_load_that_fails_does_not_leave_the_machine_stopped(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("kind", ["raw", "qcow2"])
-def test_overlays_are_merged_into_the_image_while_the_machine_runs(tmp_path: Path, kind: str) -> None:
+def test_overlays_are_merged_into_the_image_while_the_machine_runs(
+    tmp_path: Path, kind: str
+) -> None:
     with bare(tmp_path, "blk", kind) as (guest, machine):
         disk = machine.disks()[0]
         written = [(0, "0x11"), (1 * MiB, "0x22"), (100 * MiB, "0x33")]
@@ -142,28 +171,52 @@ def test_overlays_are_merged_into_the_image_while_the_machine_runs(tmp_path: Pat
             overlay = tmp_path / f"{number}.qcow2"
             below = machine.disk(disk.key)
             run(
-                "qemu-img", "create", "-q", "-u", "-f", "qcow2", "-b", below.file, "-F", below.format, overlay,
+                "qemu-img",
+                "create",
+                "-q",
+                "-u",
+                "-f",
+                "qcow2",
+                "-b",
+                below.file,
+                "-F",
+                below.format,
+                overlay,
                 str(below.size),
-            )  # fmt: skip
+            )
             put_overlay(machine, disk.key, overlay, f"layer-{number}")
             machine.resize(disk.key, 128 * MiB)
             words = f'qemu-io disk "write -P {pattern} {offset} 64k"'
             machine.monitor.execute("human-monitor-command", command_line=words)
         assert machine.files(disk.key)[-1] == str(guest.image)
         merge_overlays(machine, disk.key, disk.node)
-        assert (machine.disk(disk.key).file, machine.disk(disk.key).size) == (str(guest.image), 128 * MiB)
-    reads = [word for offset, pattern in written for word in ("-c", f"read -P {pattern} {offset} 64k")]
-    told = subprocess.run(["qemu-io", "-f", kind, *reads, guest.image], capture_output=True, text=True).stdout
+        assert (machine.disk(disk.key).file, machine.disk(disk.key).size) == (
+            str(guest.image),
+            128 * MiB,
+        )
+    reads = [
+        word for offset, pattern in written for word in ("-c", f"read -P {pattern} {offset} 64k")
+    ]
+    told = subprocess.run(
+        ["qemu-io", "-f", kind, *reads, guest.image], capture_output=True, text=True
+    ).stdout
     assert told.count("read 65536/65536") == 3 and "failed" not in told, told
 
 
 @pytest.mark.parametrize("kind", ["raw", "qcow2"])
-def test_an_overlay_that_has_another_name_for_its_image_is_known_by_its_file(tmp_path: Path, kind: str) -> None:
+def test_an_overlay_that_has_another_name_for_its_image_is_known_by_its_file(
+    tmp_path: Path, kind: str
+) -> None:
     """QEMU then describes it in JSON."""
     with bare(tmp_path, "scsi", kind) as (guest, machine):
         disk, folder = machine.disks()[0], tmp_path / "run"
         folder.mkdir()
-        create(folder / "1.qcow2", disk.size, backing=Path(f"../{guest.image.name}"), backing_format=kind)
+        create(
+            folder / "1.qcow2",
+            disk.size,
+            backing=Path(f"../{guest.image.name}"),
+            backing_format=kind,
+        )
         put_overlay(machine, disk.key, folder / "1.qcow2", "layer")
         assert machine.disk(disk.key).file == str(folder / "1.qcow2")
         assert machine.files(disk.key) == (str(folder / "1.qcow2"), str(guest.image))
@@ -176,19 +229,27 @@ class Stopped(Exception):
     """Somebody had enough."""
 
 
-def test_a_merge_that_is_stopped_leaves_the_machine_on_its_overlay_and_can_be_done_again(tmp_path: Path) -> None:
+def test_a_merge_that_is_stopped_leaves_the_machine_on_its_overlay_and_can_be_done_again(
+    tmp_path: Path,
+) -> None:
     with bare(tmp_path, "blk") as (guest, machine):
         disk, overlay = machine.disks()[0], tmp_path / "overlay.qcow2"
         run("qemu-img", "create", "-q", "-f", "qcow2", "-b", disk.file, "-F", "qcow2", overlay)
         put_overlay(machine, disk.key, overlay, "layer")
-        machine.monitor.execute("human-monitor-command", command_line='qemu-io disk "write -P 0x11 0 32M"')
+        machine.monitor.execute(
+            "human-monitor-command", command_line='qemu-io disk "write -P 0x11 0 32M"'
+        )
 
         def stop() -> None:
             raise Stopped
 
         with pytest.raises(Stopped):
             merge_overlays(machine, disk.key, disk.node, stop)
-        assert (machine.disk(disk.key).file, machine.busy(), machine.status()) == (str(overlay), "", "running")
+        assert (machine.disk(disk.key).file, machine.busy(), machine.status()) == (
+            str(overlay),
+            "",
+            "running",
+        )
         assert machine.ask("query-jobs", tuple[dict[str, object], ...]) == ()
         merge_overlays(machine, disk.key, disk.node)
         assert machine.disk(disk.key).file == str(guest.image)
@@ -207,7 +268,11 @@ def test_file_names_start_from_where_qemu_was_started(tmp_path: Path) -> None:
         found = reach(LiveRequest(qmp=guest.sockets.qmp))
         assert isinstance(found, RunningGuest)
         with closing(found):
-            assert (found.path, found.disk.file, found.machine.files(found.disk.key)) == (path, str(path), (str(path),))
+            assert (found.path, found.disk.file, found.machine.files(found.disk.key)) == (
+                path,
+                str(path),
+                (str(path),),
+            )
             assert found.machine.node_of(lambda file: file == str(path)) == found.disk.node
         by_image = reach(LiveRequest(path=path))
         assert isinstance(by_image, RunningGuest)
@@ -222,7 +287,11 @@ def test_an_overlay_of_the_users_own_is_what_grows_by_whichever_name(tmp_path: P
             found = reach(request)
             assert isinstance(found, RunningGuest)
             with closing(found):
-                assert (found.path, found.disk.file, found.disk.size) == (overlay, str(overlay), 64 * MiB)
+                assert (found.path, found.disk.file, found.disk.size) == (
+                    overlay,
+                    str(overlay),
+                    64 * MiB,
+                )
                 found.machine.resize(found.disk.key, found.disk.size + 64 * MiB)
                 assert found.again().disk.size == 128 * MiB
                 found.machine.take_back(found.disk.key, 64 * MiB)
@@ -230,7 +299,10 @@ def test_an_overlay_of_the_users_own_is_what_grows_by_whichever_name(tmp_path: P
 
 def test_what_cannot_be_put_into_a_snapshot_is_known_before_one_is_tried(tmp_path: Path) -> None:
     drive = ("-drive", f"if=none,id=n,file={image(tmp_path, name='second')},format=qcow2")
-    with bare(tmp_path, "scsi", "qcow2", *drive, "-device", "nvme,drive=n,serial=1") as (_, machine):
+    with bare(tmp_path, "scsi", "qcow2", *drive, "-device", "nvme,drive=n,serial=1") as (
+        _,
+        machine,
+    ):
         assert "nvme" in machine.fixed_to_host()
         with pytest.raises(GrowdiskError, match="nvme"):
             save(machine, machine.disks()[0].key, "one")
@@ -238,12 +310,15 @@ def test_what_cannot_be_put_into_a_snapshot_is_known_before_one_is_tried(tmp_pat
         assert machine.fixed_to_host() == ""
 
 
-def test_qemu_ends_when_it_is_to_write_memory_into_an_encrypted_image_and_growdisk_sees_that_it_is_one(
+def test_qemu_ends_when_it_is_to_write_memory_into_an_encrypted_image_and_growdisk_sees_it(
     tmp_path: Path,
 ) -> None:
     key, other, split = tmp_path / "key", tmp_path / "other.qcow2", tmp_path / "split.qcow2"
     key.write_text("phrase")
-    assert in_process("image", "create", "--encrypt", "luks", "--new-key-file", key, other, "64M").code == 0
+    assert (
+        in_process("image", "create", "--encrypt", "luks", "--new-key-file", key, other, "64M").code
+        == 0
+    )
     run("qemu-img", "create", "-q", "-f", "qcow2", "-o", f"data_file={tmp_path}/data", split, "64M")
     drive, *device = second_disk(other, "qcow2,encrypt.key-secret=key")[1:]
     more = ("-object", f"secret,id=key,file={key}", "-drive", drive, *device)
@@ -259,7 +334,9 @@ def test_qemu_ends_when_it_is_to_write_memory_into_an_encrypted_image_and_growdi
         assert guest.process.wait(60) == -signal.SIGABRT
 
 
-def test_a_machine_that_was_started_anew_is_found_with_the_sockets_that_it_has_now(tmp_path: Path) -> None:
+def test_a_machine_that_was_started_anew_is_found_with_the_sockets_that_it_has_now(
+    tmp_path: Path,
+) -> None:
     with bare_machine(image(tmp_path)) as guest:
         old = tmp_path / "gone"
         found = reconnect(LiveRequest(path=guest.image, qmp=old, agent=old))
@@ -279,12 +356,16 @@ def refused(host: Host, *words: str | Path) -> Answer:
     return answer
 
 
-def test_an_image_in_use_is_refused_with_the_command_that_grows_it_online(tmp_path: Path, host: Host) -> None:
+def test_an_image_in_use_is_refused_with_the_command_that_grows_it_online(
+    tmp_path: Path, host: Host
+) -> None:
     with bare(tmp_path) as (guest, _):
         error = refused(host, "expand", guest.image, "+1G").error
         assert f"(pid {guest.process.pid})" in str(error["why"])
         assert f"growdisk expand --qmp {guest.sockets.qmp} +1G works" in str(error["do"])
-        assert f"growdisk show --qmp {guest.sockets.qmp}" in str(refused(host, "show", guest.image).error["do"])
+        assert f"growdisk show --qmp {guest.sockets.qmp}" in str(
+            refused(host, "show", guest.image).error["do"]
+        )
         assert not guest.image.with_name(guest.image.name + ".growdisk").exists()
 
 
@@ -292,7 +373,16 @@ def test_an_image_in_use_by_a_qemu_without_a_monitor_is_refused_with_the_holder_
     tmp_path: Path, host: Host
 ) -> None:
     disk = image(tmp_path)
-    words = ["-accel", "tcg", "-nodefaults", "-display", "none", "-S", "-drive", f"if=virtio,file={disk},format=qcow2"]
+    words = [
+        "-accel",
+        "tcg",
+        "-nodefaults",
+        "-display",
+        "none",
+        "-S",
+        "-drive",
+        f"if=virtio,file={disk},format=qcow2",
+    ]
     process = subprocess.Popen(["qemu-system-x86_64", *words], env=environment())
     try:
         await_true(lambda: bool(image_writers(disk)), 60, "QEMU has opened the image")
@@ -308,18 +398,29 @@ def test_an_image_in_use_by_a_qemu_without_a_monitor_is_refused_with_the_holder_
 def test_a_paused_guest_is_refused(tmp_path: Path, host: Host) -> None:
     with bare(tmp_path) as (guest, machine):
         machine.monitor.execute("stop")
-        assert "paused" in str(refused(host, "expand", "--qmp", guest.sockets.qmp, "+1G").error["what"])
+        assert "paused" in str(
+            refused(host, "expand", "--qmp", guest.sockets.qmp, "+1G").error["what"]
+        )
 
 
 def test_another_block_job_is_refused(tmp_path: Path, host: Host) -> None:
     with bare(tmp_path) as (guest, machine):
         machine.monitor.execute(
-            "drive-mirror", job_id="copy", device="disk", target=str(tmp_path / "copy.raw"), sync="full", format="raw"
+            "drive-mirror",
+            job_id="copy",
+            device="disk",
+            target=str(tmp_path / "copy.raw"),
+            sync="full",
+            format="raw",
         )
-        assert "'mirror'" in str(refused(host, "expand", "--qmp", guest.sockets.qmp, "+1G").error["why"])
+        assert "'mirror'" in str(
+            refused(host, "expand", "--qmp", guest.sockets.qmp, "+1G").error["why"]
+        )
 
 
-def test_a_guest_without_agent_is_refused_before_anything_is_touched(tmp_path: Path, host: Host) -> None:
+def test_a_guest_without_agent_is_refused_before_anything_is_touched(
+    tmp_path: Path, host: Host
+) -> None:
     with bare(tmp_path) as (guest, _):
         error = refused(host, "expand", guest.image, "+1G", "--online", "agent").error
         assert "nobody in the guest answers" in str(error["why"])
@@ -327,16 +428,22 @@ def test_a_guest_without_agent_is_refused_before_anything_is_touched(tmp_path: P
         assert not guest.image.with_name(guest.image.name + ".growdisk").exists()
 
 
-def test_a_disk_that_the_machine_does_not_have_is_refused_with_those_it_has(tmp_path: Path, host: Host) -> None:
+def test_a_disk_that_the_machine_does_not_have_is_refused_with_those_it_has(
+    tmp_path: Path, host: Host
+) -> None:
     with bare(tmp_path) as (guest, _):
         error = refused(host, "expand", "--qmp", guest.sockets.qmp, "--disk", "vdz", "+1G").error
         assert (error["what"], str(guest.image) in str(error["why"])) == (
-            f"the guest at {guest.sockets.qmp} has no disk vdz", True,
-        )  # fmt: skip
+            f"the guest at {guest.sockets.qmp} has no disk vdz",
+            True,
+        )
 
 
 def test_several_disks_must_be_told_apart(tmp_path: Path, host: Host) -> None:
-    with bare(tmp_path, "scsi", "qcow2", *second_disk(image(tmp_path, name="other"), "qcow2")) as (guest, _):
+    with bare(tmp_path, "scsi", "qcow2", *second_disk(image(tmp_path, name="other"), "qcow2")) as (
+        guest,
+        _,
+    ):
         error = refused(host, "expand", "--qmp", guest.sockets.qmp, "+1G").error
         assert "--disk" in str(error["do"]) and "other" in str(error["why"])
 
@@ -363,13 +470,17 @@ def test_a_monitor_that_is_none_is_refused(host: Host, words: tuple[str, ...]) -
         ("expand", "--qmp", "/run/q", "-- -oProxyCommand=x", "+1G"),
     ],
 )
-def test_commands_that_cannot_be_understood_end_with_status_2_or_3(host: Host, words: tuple[str, ...]) -> None:
+def test_commands_that_cannot_be_understood_end_with_status_2_or_3(
+    host: Host, words: tuple[str, ...]
+) -> None:
     answer = host.growdisk(*words)
     assert answer.code in (2, 3), answer
     assert answer.error["do"]
 
 
-def test_the_machine_survives_that_its_qemu_dies_under_a_command(tmp_path: Path, host: Host) -> None:
+def test_the_machine_survives_that_its_qemu_dies_under_a_command(
+    tmp_path: Path, host: Host
+) -> None:
     with bare(tmp_path) as (guest, machine):
         guest.pull_the_plug()
         with pytest.raises(Exception, match="QEMU went away"):

@@ -1,4 +1,6 @@
-"""A running guest that somebody fills: it grows before it is full, several times, up to its maximum and no further."""
+"""A running guest that somebody fills:
+it grows before it is full, several times, up to its maximum and no further.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,11 @@ def test_a_guest_that_fills_up_grows_before_it_is_full_and_never_beyond_its_maxi
         assert by_rule(host, guest).result == "nochange"
     assert grown == [DISK_SIZE + GiB, MAXIMUM]
     listed = host.growdisk("list", guest.image).document["disks"][0]
-    assert (listed["state"], listed["root"]["name"], listed["root"]["source"]) == ("running", "/", "agent")
+    assert (listed["state"], listed["root"]["name"], listed["root"]["source"]) == (
+        "running",
+        "/",
+        "agent",
+    )
     assert listed["virtual_size"] == MAXIMUM
     assert boot_id(guest) == first
     assert_nothing_lost(guest)
@@ -49,5 +55,13 @@ def test_a_full_host_is_refused_and_the_guest_goes_on(scsi_guest: LiveGuest, hos
 
 def by_rule(host: Host, guest: LiveGuest, *words: str) -> Answer:
     return host.growdisk(
-        "expand", "--qmp", guest.sockets.qmp, "+1G", "--when-used", "85%", "--max-size", f"{MAXIMUM // MiB}M", *words
+        "expand",
+        "--qmp",
+        guest.sockets.qmp,
+        "+1G",
+        "--when-used",
+        "85%",
+        "--max-size",
+        f"{MAXIMUM // MiB}M",
+        *words,
     )

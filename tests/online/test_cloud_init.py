@@ -25,7 +25,8 @@ pytestmark = [pytest.mark.boot, pytest.mark.slow, pytest.mark.timeout(2400)]
 
 _PATIENCE = 1200.0
 _META = b"instance-id: iid-grown\nlocal-hostname: grown\n"
-# growpart is asked before growdisk's scripts, which come at the end of the boot. The guest has no package locales.
+# growpart is asked before growdisk's scripts, which come at the end of the boot. The guest has no
+# package locales.
 _VENDOR = b"""\
 #cloud-config
 locale: false
@@ -35,7 +36,9 @@ bootcmd:
 _PER_BOOT = "/var/lib/cloud/scripts/per-boot"
 
 
-def test_the_first_boot_grows_what_growpart_cannot_and_the_second_changes_nothing(tmp_path: Path, host: Host) -> None:
+def test_the_first_boot_grows_what_growpart_cannot_and_the_second_changes_nothing(
+    tmp_path: Path, host: Host
+) -> None:
     image, seed = seeded(tmp_path, host)
     with booted(image, seed) as guest:
         report = guest.wait_for_report()
@@ -44,7 +47,10 @@ def test_the_first_boot_grows_what_growpart_cannot_and_the_second_changes_nothin
         assert "NOCHANGE: partition 1 could only be grown by" in said and "status 1" in said
         assert_grown(guest)
         assert swaps(guest) == []
-        assert asked(guest, "cloud-init schema --system").strip() == "Valid cloud-config: system userdata"
+        assert (
+            asked(guest, "cloud-init schema --system").strip()
+            == "Valid cloud-config: system userdata"
+        )
         assert report.failed_units == ()
         before = trace(guest)
         guest.power_off(600)
@@ -56,7 +62,9 @@ def test_the_first_boot_grows_what_growpart_cannot_and_the_second_changes_nothin
         assert trace(guest) == before
 
 
-def test_a_power_cut_in_the_first_boot_is_made_good_by_the_second(tmp_path: Path, host: Host) -> None:
+def test_a_power_cut_in_the_first_boot_is_made_good_by_the_second(
+    tmp_path: Path, host: Host
+) -> None:
     image, seed = seeded(tmp_path, host, "--swap", "move")
     with booted(image, seed) as guest:
         guest.answer(rb"root@\S+:~# ", b"")
@@ -87,18 +95,27 @@ def test_a_disk_that_is_still_small_is_said_and_one_restart_after_it_has_grown_d
         asked(guest, "until [ -e /var/lib/growdisk/*/finished ]; do sleep 1; done")
         assert_grown(guest)
         assert "status: done" in asked(guest, "cloud-init status --wait")
-        assert asked(guest, "find /etc/systemd -name '*growdisk*'; systemctl --failed --no-legend") == ""
+        assert (
+            asked(guest, "find /etc/systemd -name '*growdisk*'; systemctl --failed --no-legend")
+            == ""
+        )
 
 
 def seeded(folder: Path, host: Host, *words: str, size: int = NEW_SIZE) -> tuple[Path, Path]:
-    """The guest with its disk of `size` and nothing else done, and a seed with what growdisk wrote for it."""
+    """The guest with its disk of `size` and nothing else done,
+    and a seed with what growdisk wrote for it.
+    """
     image = folder / "guest.qcow2"
     run("qemu-img", "create", "-q", "-f", "qcow2", "-b", full_guest(), "-F", "qcow2", image)
     written = host.growdisk("script", image, "+10G", *words, "-o", folder / "out")
     assert (written.code, written.result) == (0, "written"), written
     run("qemu-img", "resize", "-q", image, str(size))
     seed = folder / "seed.iso"
-    files = {"user-data": (folder / "out" / "user-data").read_bytes(), "meta-data": _META, "vendor-data": _VENDOR}
+    files = {
+        "user-data": (folder / "out" / "user-data").read_bytes(),
+        "meta-data": _META,
+        "vendor-data": _VENDOR,
+    }
     seed.write_bytes(seed_iso(files, 0))
     return image, seed
 
@@ -115,7 +132,10 @@ def asked(guest: LiveGuest, command: str) -> str:
 
 
 def log(guest: LiveGuest) -> str:
-    return asked(guest, "cd /var/log; cat growdisk.log cloud-init-output.log; grep -i warn cloud-init.log || :")
+    return asked(
+        guest,
+        "cd /var/log; cat growdisk.log cloud-init-output.log; grep -i warn cloud-init.log || :",
+    )
 
 
 def assert_grown(guest: LiveGuest, kept_free: int = 0) -> None:

@@ -1,4 +1,6 @@
-"""Machines of a real libvirt: found by name, grown offline when they are off and online when they run."""
+"""Machines of a real libvirt:
+found by name, grown offline when they are off and online when they run.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +48,9 @@ def test_an_unreachable_libvirt_is_refused(host: Host) -> None:
 def test_a_machine_that_is_off_goes_the_offline_way(small: Domain, host: Host) -> None:
     plan = host.growdisk("plan", "-d", small.name, "+1G").document
     assert plan["result"] == "planned" and plan["backend"] != "online", plan
-    assert host.growdisk("show", "-d", small.name, "--disk", "vda").document["image"]["path"] == str(small.image)
+    assert host.growdisk("show", "-d", small.name, "--disk", "vda").document["image"][
+        "path"
+    ] == str(small.image)
     assert host.growdisk("show", "-d", small.name, "--disk", "vdz").code == 3
     assert host.growdisk("status", "-d", small.name).document["state"] == "none"
 
@@ -54,7 +58,10 @@ def test_a_machine_that_is_off_goes_the_offline_way(small: Domain, host: Host) -
 def test_a_base_is_known_by_the_machine_whose_disk_lies_on_it(host: Host, tmp_path: Path) -> None:
     """The overlay lies in another folder, where nobody would look for it."""
     base = make_disk(_folder(tmp_path / "bases") / "base.qcow2", SmallDisk())
-    middle, top = _folder(tmp_path / "middle") / "middle.qcow2", _folder(tmp_path / "machines") / "top.qcow2"
+    middle, top = (
+        _folder(tmp_path / "middle") / "middle.qcow2",
+        _folder(tmp_path / "machines") / "top.qcow2",
+    )
     run("qemu-img", "create", "-q", "-f", "qcow2", "-b", base, "-F", "qcow2", middle)
     run("qemu-img", "create", "-q", "-f", "qcow2", "-b", middle, "-F", "qcow2", top)
     assert host.growdisk("plan", base, "+1G").code == 0
@@ -85,19 +92,24 @@ def _folder(path: Path) -> Path:
     return path
 
 
-def test_a_machine_that_runs_without_agent_is_refused_and_named_where_its_image_is(small: Domain, host: Host) -> None:
+def test_a_machine_that_runs_without_agent_is_refused_and_named_where_its_image_is(
+    small: Domain, host: Host
+) -> None:
     small.virsh("start")
     answer = host.growdisk("expand", "-d", small.name, "+1G")
     assert (answer.code, "guest agent" in str(answer.error["what"])) == (3, True), answer
     by_path = host.growdisk("expand", small.image, "+1G")
-    assert (by_path.code, f"growdisk expand -d {small.name} +1G works" in str(by_path.error["do"])) == (3, True), (
-        by_path
-    )
+    assert (
+        by_path.code,
+        f"growdisk expand -d {small.name} +1G works" in str(by_path.error["do"]),
+    ) == (3, True), by_path
     small.virsh("suspend")
     assert "paused" in str(host.growdisk("expand", "-d", small.name, "+1G").error["what"])
 
 
-def test_a_machine_whose_memory_is_saved_keeps_its_disk_as_it_is(small: Domain, host: Host, tmp_path: Path) -> None:
+def test_a_machine_whose_memory_is_saved_keeps_its_disk_as_it_is(
+    small: Domain, host: Host, tmp_path: Path
+) -> None:
     """Also where its disk lies on the image. Given up, the memory is as after a power cut."""
     top = tmp_path / "top.qcow2"
     run("qemu-img", "create", "-q", "-f", "qcow2", "-b", small.image, "-F", "qcow2", top)
@@ -107,9 +119,17 @@ def test_a_machine_whose_memory_is_saved_keeps_its_disk_as_it_is(small: Domain, 
             each.virsh("managedsave")
             assert each.state() == "shut off"
         before = fingerprint(top)
-        for words in (("plan", top, "+64M"), ("expand", top, "+64M"), ("image", "resize", top, "+64M")):
+        for words in (
+            ("plan", top, "+64M"),
+            ("expand", top, "+64M"),
+            ("image", "resize", top, "+64M"),
+        ):
             answer = host.growdisk(*words)
-            assert (answer.code, answer.error["id"], fingerprint(top)) == (3, "memory-saved", before), answer
+            assert (answer.code, answer.error["id"], fingerprint(top)) == (
+                3,
+                "memory-saved",
+                before,
+            ), answer
             assert f"virsh start {upper.name}" in str(answer.error["do"])
         small.virsh("managedsave-remove")
         answer = host.growdisk("expand", small.image, "+64M", "--overlays-may-break")

@@ -1,4 +1,6 @@
-"""Scripts carried over by hand, connections that break, and the way back from each step: in a real running guest."""
+"""Scripts carried over by hand, connections that break, and the way back from each step:
+in a real running guest.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,14 @@ from growdisk.units import GiB, MiB
 from tests.e2e.process import Host, wait_for
 from tests.guests.content import text, write_tar
 from tests.online.cut_line import line_to
-from tests.online.grown import NEW_SIZE, OLD_ROOT, STEPS, assert_as_before, assert_boots_clean, assert_grown
+from tests.online.grown import (
+    NEW_SIZE,
+    OLD_ROOT,
+    STEPS,
+    assert_as_before,
+    assert_boots_clean,
+    assert_grown,
+)
 from tests.online.inside import assert_nothing_lost, boot_id, sizes, start_writer, swaps
 from tests.online.machine import LiveGuest, ssh_config, started, wake_copy
 from tests.online.more_disks import attach
@@ -23,15 +32,20 @@ _PATIENCE = 900.0
 
 
 def carry_over(guest: LiveGuest, host: Host, folder: Path, driver: str, device: str) -> None:
-    """The scripts that `growdisk script` writes lie in the guest's /root/scripts, and its disk has grown."""
+    """The scripts that `growdisk script` writes lie in the guest's
+    /root/scripts, and its disk has grown.
+    """
     written = host.growdisk("script", "--qmp", guest.sockets.qmp, "+10G", "-o", folder / "out")
     assert (written.code, written.result) == (0, "written"), written
-    scripts = [text(path.name, path.read_text(), 0o755) for path in sorted((folder / "out").iterdir())]
+    scripts = [
+        text(path.name, path.read_text(), 0o755) for path in sorted((folder / "out").iterdir())
+    ]
     attach(guest, "scripts", write_tar(folder / "scripts.tar", scripts), "raw", driver)
     with guest.monitor() as machine:
         machine.resize(machine.disks()[0].key, NEW_SIZE)
     guest.run(
-        f"until [ -b {device} ]; do sleep 0.2; done; mkdir /root/scripts; tar -xf {device} -C /root/scripts; sync",
+        f"until [ -b {device} ]; do sleep 0.2; done; mkdir /root/scripts; tar -xf {device} -C "
+        "/root/scripts; sync",
         _PATIENCE,
     )
 
@@ -51,27 +65,53 @@ def test_scripts_carried_over_by_hand_grow_the_guest_without_a_restart(
     assert_boots_clean(guest)
 
 
-def test_where_the_guest_has_to_restart_systemd_goes_on_with_it_and_forgets_it(tmp_path: Path, host: Host) -> None:
+def test_where_the_guest_has_to_restart_systemd_goes_on_with_it_and_forgets_it(
+    tmp_path: Path, host: Host
+) -> None:
     with started(wake_copy("ide", tmp_path), disk="ide", woken=True) as guest:
         carry_over(guest, host, tmp_path, "virtio-blk-pci", "/dev/vda")
-        said = guest.run("sh /root/scripts/growdisk-run.sh 2>/dev/null || echo $?", _PATIENCE).split("\n")
+        said = guest.run(
+            "sh /root/scripts/growdisk-run.sh 2>/dev/null || echo $?", _PATIENCE
+        ).split("\n")
         answer = json.loads(said[0])
         assert (answer["result"], answer["facts"]["arranged"], said[1]) == ("reboot", True, "10")
-        guest.run("systemctl is-enabled growdisk-continue || test -L /etc/systemd/system/*/growdisk-continue.service")
+        guest.run(
+            "systemctl is-enabled growdisk-continue || test -L "
+            "/etc/systemd/system/*/growdisk-continue.service"
+        )
         guest.run("(sleep 1; systemctl reboot) >/dev/null 2>&1 & true")
         guest.wait_for_report()
-        guest.run(f"until [ -e /var/lib/growdisk/{answer['run']}/finished ]; do sleep 1; done", _PATIENCE)
+        guest.run(
+            f"until [ -e /var/lib/growdisk/{answer['run']}/finished ]; do sleep 1; done", _PATIENCE
+        )
         assert sizes(guest)["sda1"] == NEW_SIZE - MiB
         assert guest.run("find /etc/systemd -name '*growdisk*'", _PATIENCE) == ""
         assert_boots_clean(guest)
 
 
-def test_a_line_that_is_cut_in_a_step_costs_nothing_and_the_next_run_succeeds(tmp_path: Path, host: Host) -> None:
-    with started(wake_copy("scsi", tmp_path), woken=True) as guest, line_to(guest.sockets.ssh_port) as line:
+def test_a_line_that_is_cut_in_a_step_costs_nothing_and_the_next_run_succeeds(
+    tmp_path: Path, host: Host
+) -> None:
+    with (
+        started(wake_copy("scsi", tmp_path), woken=True) as guest,
+        line_to(guest.sockets.ssh_port) as line,
+    ):
         start_writer(guest)
         config = ssh_config(guest, tmp_path)
-        config.write_text(config.read_text().replace(f"Port {guest.sockets.ssh_port}", f"Port {line.port}"))
-        words = ("expand", guest.image, "+10G", "--snapshots", "none", "--ssh", "guest", "--ssh-config", config)
+        config.write_text(
+            config.read_text().replace(f"Port {guest.sockets.ssh_port}", f"Port {line.port}")
+        )
+        words = (
+            "expand",
+            guest.image,
+            "+10G",
+            "--snapshots",
+            "none",
+            "--ssh",
+            "guest",
+            "--ssh-config",
+            config,
+        )
         command = host.start(*words)
         wait_for(command, guest.image, "applying", "rewrite-partitions")
         time.sleep(1)
@@ -84,7 +124,9 @@ def test_a_line_that_is_cut_in_a_step_costs_nothing_and_the_next_run_succeeds(tm
         assert_nothing_lost(guest)
 
 
-def test_an_agent_that_falls_silent_in_a_step_costs_nothing(scsi_guest: LiveGuest, host: Host) -> None:
+def test_an_agent_that_falls_silent_in_a_step_costs_nothing(
+    scsi_guest: LiveGuest, host: Host
+) -> None:
     guest = scsi_guest
     start_writer(guest)
     command = host.start("expand", "--qmp", guest.sockets.qmp, "+10G", "--snapshots", "none")
@@ -93,7 +135,10 @@ def test_an_agent_that_falls_silent_in_a_step_costs_nothing(scsi_guest: LiveGues
     answer = command.ended(1800)
     assert (answer.code, answer.result) == (5, "stuck"), answer
     refused = host.growdisk("resume", guest.image)
-    assert (refused.code, "nobody in the guest answers" in str(refused.error["why"])) == (3, True), refused
+    assert (refused.code, "nobody in the guest answers" in str(refused.error["why"])) == (
+        3,
+        True,
+    ), refused
     guest.run("pkill -CONT qemu-ga", _PATIENCE)
     back = host.growdisk("rollback", guest.image)
     assert (back.code, back.result) == (0, "restored"), back

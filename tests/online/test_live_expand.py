@@ -1,4 +1,6 @@
-"""A running Debian guest is grown: at once, without a restart, and nothing that it wrote meanwhile is lost."""
+"""A running Debian guest is grown:
+at once, without a restart, and nothing that it wrote meanwhile is lost.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,14 @@ from growdisk.units import GiB, MiB
 from growdisk.workflow.places import record_folder
 from tests.e2e.process import Host, wait_for
 from tests.guests.classic import DISK_SIZE
-from tests.online.grown import NEW_SIZE, OLD_ROOT, STEPS, assert_as_before, assert_boots_clean, assert_grown
+from tests.online.grown import (
+    NEW_SIZE,
+    OLD_ROOT,
+    STEPS,
+    assert_as_before,
+    assert_boots_clean,
+    assert_grown,
+)
 from tests.online.inside import assert_nothing_lost, boot_id, sizes, start_writer
 from tests.online.machine import BOOTED, LiveGuest
 
@@ -30,7 +39,8 @@ def test_the_running_guest_grows_without_a_restart_and_boots_clean_afterwards(
         assert f"   . {line}" in answer.said.splitlines()
     assert boot_id(guest) == first
     saved = json.loads(record_folder(guest.image).joinpath("saved-table.json").read_text())
-    assert [piece["hex"][-4:] for piece in saved["sectors"]] == ["55aa"] * 2  # the MBR, and that of the extended one
+    # the MBR, and that of the extended one
+    assert [piece["hex"][-4:] for piece in saved["sectors"]] == ["55aa"] * 2
     assert_nothing_lost(guest)
     assert host.growdisk("expand", guest.image, "--online", "agent").result == "nochange"
     guest.run("systemctl stop writer")
@@ -38,9 +48,14 @@ def test_the_running_guest_grows_without_a_restart_and_boots_clean_afterwards(
 
 
 @pytest.mark.slow
-def test_a_kept_run_goes_back_to_a_step_forward_again_and_all_the_way_back(scsi_guest: LiveGuest, host: Host) -> None:
+def test_a_kept_run_goes_back_to_a_step_forward_again_and_all_the_way_back(
+    scsi_guest: LiveGuest, host: Host
+) -> None:
     guest, first = scsi_guest, boot_id(scsi_guest)
-    assert host.growdisk("expand", guest.image, "+10G", "--online", "agent", "--keep-snapshots").code == 0
+    assert (
+        host.growdisk("expand", guest.image, "+10G", "--online", "agent", "--keep-snapshots").code
+        == 0
+    )
     status = host.growdisk("status", "--qmp", guest.sockets.qmp).document
     assert (status["state"], status["next"]) == ("kept", ["rollback", "commit"])
 
@@ -74,7 +89,9 @@ def test_a_run_killed_in_every_step_is_finished_by_resume_and_costs_the_guest_no
     assert_nothing_lost(guest)
 
 
-def test_a_run_killed_before_the_file_system_grew_is_taken_back_without_loss(scsi_guest: LiveGuest, host: Host) -> None:
+def test_a_run_killed_before_the_file_system_grew_is_taken_back_without_loss(
+    scsi_guest: LiveGuest, host: Host
+) -> None:
     guest = scsi_guest
     start_writer(guest)
     command = host.start("expand", "--qmp", guest.sockets.qmp, "+10G")
@@ -86,7 +103,9 @@ def test_a_run_killed_before_the_file_system_grew_is_taken_back_without_loss(scs
     assert_nothing_lost(guest)
 
 
-def test_a_guest_whose_power_was_cut_is_taken_back_while_it_is_off(scsi_guest: LiveGuest, host: Host) -> None:
+def test_a_guest_whose_power_was_cut_is_taken_back_while_it_is_off(
+    scsi_guest: LiveGuest, host: Host
+) -> None:
     guest = scsi_guest
     command = host.start("expand", "--qmp", guest.sockets.qmp, "+10G")
     wait_for(command, guest.image, "applied", "rewrite-partitions")
@@ -102,5 +121,7 @@ def test_a_guest_whose_power_was_cut_is_taken_back_while_it_is_off(scsi_guest: L
 
 
 def _qemu_img(image: Path) -> dict:
-    shown = subprocess.run(["qemu-img", "info", "--output=json", image], capture_output=True, check=True).stdout
+    shown = subprocess.run(
+        ["qemu-img", "info", "--output=json", image], capture_output=True, check=True
+    ).stdout
     return json.loads(shown)

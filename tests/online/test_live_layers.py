@@ -1,4 +1,6 @@
-"""Volumes, encrypted containers, XFS and btrfs on a second disk of a running guest: grown as they are, in use."""
+"""Volumes, encrypted containers, XFS and btrfs on a second disk of a running guest:
+grown as they are, in use.
+"""
 
 from __future__ import annotations
 
@@ -53,8 +55,9 @@ def test_an_xfs_in_a_logical_volume_grows_and_a_second_run_finds_nothing_to_do(
     attach(guest, "data", layered("lvm", tmp_path))
     guest.run(
         f"until [ -b /dev/sdc5 ]; do sleep 0.2; done; lvm vgchange -ay guest-vg; mkdir '{_PLACE}'; "
-        f"mount /dev/guest-vg/home '{_PLACE}'", _PATIENCE,
-    )  # fmt: skip
+        f"mount /dev/guest-vg/home '{_PLACE}'",
+        _PATIENCE,
+    )
     before = df(guest, _PLACE)
     answer = expand(guest, host, "+256M")
     table = ["resize-image", "rewrite-partitions", "reread-partitions"]
@@ -78,9 +81,11 @@ def test_an_encrypted_volume_group_grows_with_its_passphrase_and_all_of_it_goes_
     assert (closed.code, "encrypted" in str(closed.error["why"])) == (3, True), closed
     octal = "".join(f"\\{byte:03o}" for byte in KEYS["luks2"])
     guest.run(
-        f"printf '{octal}' >/run/key; cryptsetup open --key-file /run/key /dev/sdc2 vault; rm /run/key; "
-        "lvm vgchange -ay crypt; mount /dev/crypt/root /mnt", _PATIENCE,
-    )  # fmt: skip
+        f"printf '{octal}' >/run/key; cryptsetup open --key-file /run/key /dev/sdc2 vault; rm "
+        "/run/key; "
+        "lvm vgchange -ay crypt; mount /dev/crypt/root /mnt",
+        _PATIENCE,
+    )
     before = df(guest, "/mnt"), size_of(guest, "/dev/mapper/vault")
     for words in ((), ("--key", "wrong")):
         refused = expand(guest, host, "+256M", *words)
@@ -105,7 +110,15 @@ def test_a_file_system_on_a_whole_disk_grows_and_goes_back_until_it_has_grown(
     attach(guest, "data", image)
     guest.run("until [ -b /dev/sdb ]; do sleep 0.2; done; mount /dev/sdb /mnt", _PATIENCE)
     before = df(guest, "/mnt")
-    words: tuple[str | Path, ...] = ("--qmp", guest.sockets.qmp, "--disk", "data", "+1G", "--snapshots", "none")
+    words: tuple[str | Path, ...] = (
+        "--qmp",
+        guest.sockets.qmp,
+        "--disk",
+        "data",
+        "+1G",
+        "--snapshots",
+        "none",
+    )
     planned = host.growdisk("plan", *words)
     assert "point of no return: grow-filesystem" in str(planned.document["notes"]), planned
     command = host.start("expand", *words)
@@ -129,10 +142,13 @@ def test_two_volumes_of_a_group_on_a_whole_disk_grow_in_one_run(
     run("qemu-img", "create", "-q", "-f", "qcow2", image, "640M")
     attach(guest, "data", image)
     guest.run(
-        "until [ -b /dev/sdc ]; do sleep 0.2; done; lvm vgcreate whole /dev/sdc; lvm lvcreate -L 200M -n a whole; "
-        "lvm lvcreate -L 200M -n b whole; mkfs.ext4 -q /dev/whole/a; mkfs.ext4 -q /dev/whole/b; mkdir /a /b; "
-        "mount /dev/whole/a /a; mount /dev/whole/b /b", _PATIENCE,
-    )  # fmt: skip
+        "until [ -b /dev/sdc ]; do sleep 0.2; done; lvm vgcreate whole /dev/sdc; lvm lvcreate -L "
+        "200M -n a whole; "
+        "lvm lvcreate -L 200M -n b whole; mkfs.ext4 -q /dev/whole/a; mkfs.ext4 -q /dev/whole/b; "
+        "mkdir /a /b; "
+        "mount /dev/whole/a /a; mount /dev/whole/b /b",
+        _PATIENCE,
+    )
     answer = expand(guest, host, "+1G", "--lv", "a=60%", "--lv", "b=rest")
     volumes = ["grow-lv-a", "grow-filesystem-a", "grow-lv-b", "grow-filesystem-b"]
     assert steps_of(answer) == ["resize-image", "grow-pv", *volumes]
@@ -149,7 +165,9 @@ def test_a_file_system_that_its_kernel_grows_is_grown_on_a_whole_disk(
     scsi_guest: LiveGuest, host: Host, tmp_path: Path, kind: str, tools: tuple[str, ...]
 ) -> None:
     guest = scsi_guest
-    image = make_disk(tmp_path / "data.qcow2", SmallDisk(Layout.NO_TABLE, size=640 * MiB, filesystem=kind))
+    image = make_disk(
+        tmp_path / "data.qcow2", SmallDisk(Layout.NO_TABLE, size=640 * MiB, filesystem=kind)
+    )
     install(guest, tmp_path, tools)
     attach(guest, "data", image)
     refused = expand(guest, host, "+1G")
@@ -163,23 +181,31 @@ def test_a_file_system_that_its_kernel_grows_is_grown_on_a_whole_disk(
 def test_a_partition_that_is_deleted_must_not_be_in_use_and_the_guest_forgets_it(
     scsi_guest: LiveGuest, host: Host, tmp_path: Path
 ) -> None:
-    """Two partitions on a second disk: the first grows, the other one is named in the guest's fstab."""
+    """Two partitions on a second disk:
+    the first grows, the other one is named in the guest's fstab.
+    """
     guest, image = scsi_guest, tmp_path / "data.qcow2"
     run("qemu-img", "create", "-q", "-f", "qcow2", image, "256M")
     attach(guest, "data", image)
     guest.run(
-        "until [ -b /dev/sdb ]; do sleep 0.2; done; printf ',128M\n,\n' | sfdisk -q /dev/sdb; udevadm settle; "
+        "until [ -b /dev/sdb ]; do sleep 0.2; done; printf ',128M\n,\n' | sfdisk -q /dev/sdb; "
+        "udevadm settle; "
         "mkfs.ext4 -q /dev/sdb1; mkfs.ext4 -q -L old /dev/sdb2; mount /dev/sdb1 /mnt; mkdir /old; "
-        "echo 'LABEL=old /old ext4 defaults 0 2' >>/etc/fstab; mount /dev/sdb2 /old", _PATIENCE,
-    )  # fmt: skip
+        "echo 'LABEL=old /old ext4 defaults 0 2' >>/etc/fstab; mount /dev/sdb2 /old",
+        _PATIENCE,
+    )
     asked = ("+256M", "--partition", "1", "--delete", "2")
     refused = expand(guest, host, *asked)
-    assert (refused.code, "/dev/sdb2 is mounted" in str(refused.error["what"])) == (3, True), refused
+    assert (refused.code, "/dev/sdb2 is mounted" in str(refused.error["what"])) == (3, True), (
+        refused
+    )
     guest.run("umount /old", _PATIENCE)
     table = ["resize-image", "rewrite-partitions", "reread-partitions"]
     assert steps_of(expand(guest, host, *asked)) == [*table, "grow-filesystem", "repair-guest"]
     assert df(guest, "/mnt") > 400 * MiB
-    assert "\n# removed by growdisk: LABEL=old /old ext4" in guest.run("cat /etc/fstab", _PATIENCE).replace("\r", "")
+    assert "\n# removed by growdisk: LABEL=old /old ext4" in guest.run(
+        "cat /etc/fstab", _PATIENCE
+    ).replace("\r", "")
 
 
 @pytest.mark.slow
@@ -188,7 +214,9 @@ def test_a_file_system_that_its_kernel_grows_is_grown_in_its_partition(
     scsi_guest: LiveGuest, host: Host, tmp_path: Path, kind: str, tools: tuple[str, ...]
 ) -> None:
     guest = scsi_guest
-    image = make_disk(tmp_path / "data.qcow2", SmallDisk(Layout.PLAIN, size=640 * MiB, filesystem=kind))
+    image = make_disk(
+        tmp_path / "data.qcow2", SmallDisk(Layout.PLAIN, size=640 * MiB, filesystem=kind)
+    )
     install(guest, tmp_path, tools)
     attach(guest, "data", image)
     refused = expand(guest, host, "+1G")
@@ -204,9 +232,12 @@ def test_an_ext4_without_reserved_gdt_blocks_is_told_of_and_grows_all_the_same(
     scsi_guest: LiveGuest, host: Host, tmp_path: Path
 ) -> None:
     guest = scsi_guest
-    attach(guest, "data", make_disk(tmp_path / "data.qcow2", SmallDisk(Layout.PLAIN, size=640 * MiB)))
+    attach(
+        guest, "data", make_disk(tmp_path / "data.qcow2", SmallDisk(Layout.PLAIN, size=640 * MiB))
+    )
     guest.run(
-        "until [ -b /dev/sdb1 ]; do sleep 0.2; done; mkfs.ext4 -q -F -O ^resize_inode /dev/sdb1; mount /dev/sdb1 /mnt",
+        "until [ -b /dev/sdb1 ]; do sleep 0.2; done; mkfs.ext4 -q -F -O ^resize_inode /dev/sdb1; "
+        "mount /dev/sdb1 /mnt",
         _PATIENCE,
     )
     planned = host.growdisk("plan", "--qmp", guest.sockets.qmp, "--disk", "data", "+20G").document

@@ -1,4 +1,6 @@
-"""The long matrix: every bus, every way inside, every kind of swap and of snapshot, in a real running guest."""
+"""The long matrix: every bus, every way inside,
+every kind of swap and of snapshot, in a real running guest.
+"""
 
 from __future__ import annotations
 
@@ -82,13 +84,17 @@ def test_a_disk_on_ide_sata_or_usb_takes_one_announced_restart_or_is_refused(
 
 
 @pytest.mark.parametrize("snapshots", ["auto", "overlay"])
-def test_a_raw_image_grows_live(classic_copy: Path, tmp_path: Path, host: Host, snapshots: str) -> None:
+def test_a_raw_image_grows_live(
+    classic_copy: Path, tmp_path: Path, host: Host, snapshots: str
+) -> None:
     raw = tmp_path / "guest.raw"
     run("qemu-img", "convert", "-O", "raw", classic_copy, raw)
     with started(raw, "raw") as guest:
         guest.wait_for_report()
         start_writer(guest)
-        answer = host.growdisk("expand", "--qmp", guest.sockets.qmp, "+10G", "--snapshots", snapshots)
+        answer = host.growdisk(
+            "expand", "--qmp", guest.sockets.qmp, "+10G", "--snapshots", snapshots
+        )
         grown(answer)
         assert answer.document["snapshots"] == ("none" if snapshots == "auto" else "overlay")
         assert sizes(guest)["sda1"] == NEW_SIZE - MiB
@@ -104,7 +110,9 @@ def test_a_raw_image_grows_live(classic_copy: Path, tmp_path: Path, host: Host, 
 def test_overlays_are_merged_while_a_writer_goes_on(scsi_guest: LiveGuest, host: Host) -> None:
     guest = scsi_guest
     start_writer(guest)
-    answer = host.growdisk("expand", guest.image, "+10G", "--online", "agent", "--snapshots", "overlay")
+    answer = host.growdisk(
+        "expand", guest.image, "+10G", "--online", "agent", "--snapshots", "overlay"
+    )
     grown(answer)
     assert sizes(guest)["sda1"] == NEW_SIZE - MiB
     with guest.monitor() as machine:
@@ -116,7 +124,9 @@ def test_overlays_are_merged_while_a_writer_goes_on(scsi_guest: LiveGuest, host:
     assert sorted(path.name for path in run_folder.iterdir()) == LEFT
 
 
-def test_a_growdisk_killed_while_overlays_are_merged_is_finished_by_resume(scsi_guest: LiveGuest, host: Host) -> None:
+def test_a_growdisk_killed_while_overlays_are_merged_is_finished_by_resume(
+    scsi_guest: LiveGuest, host: Host
+) -> None:
     guest = scsi_guest
     start_writer(guest)
     command = host.start("expand", "--qmp", guest.sockets.qmp, "+10G", "--snapshots", "overlay")
@@ -138,7 +148,9 @@ def test_overlays_survive_a_power_cut_and_are_thrown_away_or_kept_while_the_gues
         wait_for(command, guest.image, "verified", "rewrite-partitions")
         command.kill()
         refused = host.growdisk("rollback", guest.image)
-        assert (refused.code, "shut the guest down" in str(refused.error["do"])) == (5, True), refused
+        assert (refused.code, "shut the guest down" in str(refused.error["do"])) == (5, True), (
+            refused
+        )
         guest.pull_the_plug()
     with started(guest.image, woken=True) as past:
         for verb in ("resume", "commit"):
@@ -152,7 +164,9 @@ def test_overlays_survive_a_power_cut_and_are_thrown_away_or_kept_while_the_gues
         assert_as_before(again)
 
 
-def test_a_guest_that_a_growdisk_left_frozen_is_thawed_by_resume(scsi_guest: LiveGuest, host: Host) -> None:
+def test_a_guest_that_a_growdisk_left_frozen_is_thawed_by_resume(
+    scsi_guest: LiveGuest, host: Host
+) -> None:
     guest = scsi_guest
     command = host.start("expand", "--qmp", guest.sockets.qmp, "+10G", "--snapshots", "overlay")
     wait_for(command, guest.image, "verified", "resize-image")
@@ -168,7 +182,14 @@ def test_without_snapshots_a_run_is_taken_back_until_the_file_system_has_grown(
 ) -> None:
     guest = scsi_guest
     start_writer(guest)
-    words: tuple[str | Path, ...] = ("expand", "--qmp", guest.sockets.qmp, "+10G", "--snapshots", "none")
+    words: tuple[str | Path, ...] = (
+        "expand",
+        "--qmp",
+        guest.sockets.qmp,
+        "+10G",
+        "--snapshots",
+        "none",
+    )
     command = host.start(*words)
     wait_for(command, guest.image, "verified", "reread-partitions")
     command.kill()
@@ -185,26 +206,40 @@ def test_without_snapshots_a_run_is_taken_back_until_the_file_system_has_grown(
     assert_nothing_lost(guest)
 
 
-@pytest.mark.parametrize(("step", "snapshots"), [("rewrite-partitions", "none"), ("grow-filesystem", "internal")])
+@pytest.mark.parametrize(
+    ("step", "snapshots"), [("rewrite-partitions", "none"), ("grow-filesystem", "internal")]
+)
 @pytest.mark.parametrize("way", ["agent", "ssh"])
 def test_ctrl_c_takes_the_run_back_while_the_guest_runs(
     scsi_guest: LiveGuest, host: Host, tmp_path: Path, step: str, snapshots: str, way: str
 ) -> None:
-    """A terminal interrupts growdisk and its ssh alike; what that had begun in the guest comes to its end there."""
+    """A terminal interrupts growdisk and its ssh alike;
+    what that had begun in the guest comes to its end there.
+    """
     guest, first = scsi_guest, boot_id(scsi_guest)
     inside = ("--ssh", "guest", "--ssh-config", ssh_config(guest, tmp_path)) if way == "ssh" else ()
-    command = host.start("expand", "--qmp", guest.sockets.qmp, "+10G", "--snapshots", snapshots, *inside)
+    command = host.start(
+        "expand", "--qmp", guest.sockets.qmp, "+10G", "--snapshots", snapshots, *inside
+    )
     wait_for(command, guest.image, "applying", step)
     command.signal(signal.SIGINT, group=True)
     answer = command.ended(1200)
-    assert (answer.code, answer.result, "SIGINT" in str(answer.error["what"])) == (4, "restored", True), answer
+    assert (answer.code, answer.result, "SIGINT" in str(answer.error["what"])) == (
+        4,
+        "restored",
+        True,
+    ), answer
     assert_as_before(guest)
     assert boot_id(guest) == first
     assert host.left_files() == []
 
 
-@pytest.mark.parametrize("step", ["rewrite-partitions", "reread-partitions", "grow-filesystem", "repair-guest"])
-def test_a_power_cut_in_a_step_then_a_boot_and_resume_finish_it(scsi_guest: LiveGuest, host: Host, step: str) -> None:
+@pytest.mark.parametrize(
+    "step", ["rewrite-partitions", "reread-partitions", "grow-filesystem", "repair-guest"]
+)
+def test_a_power_cut_in_a_step_then_a_boot_and_resume_finish_it(
+    scsi_guest: LiveGuest, host: Host, step: str
+) -> None:
     command = host.start("expand", "--qmp", scsi_guest.sockets.qmp, "+10G")
     wait_for(command, scsi_guest.image, "applying", step)
     scsi_guest.run("sleep 2; true")

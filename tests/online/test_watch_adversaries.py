@@ -1,4 +1,6 @@
-"""A round of growdisk watch among guests whose agents lie or hang: each has its time, and nobody stops the others."""
+"""A round of growdisk watch among guests whose agents lie or hang:
+each has its time, and nobody stops the others.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,8 @@ from tests.online.machine import bare_machine
 pytestmark = pytest.mark.timeout(600)
 
 EVIL = (
-    evil.silent, evil.garbage, evil.deep, evil.endless, evil.absurd, evil.of_another_disk, evil.plausible,
+    evil.silent, evil.garbage, evil.deep, evil.endless, evil.absurd, evil.of_another_disk,
+    evil.plausible,
 )  # fmt: skip
 RULES = """\
 rules:
@@ -49,16 +52,25 @@ def test_agents_that_lie_or_hang_grow_nothing_and_stop_nobody(
         for reply, image in zip(agents, guests.values(), strict=True):
             machine = stack.enter_context(bare_machine(image))
             stack.enter_context(evil.evil_agent(machine.sockets.agent, reply))
-        answer = host.growdisk("watch", tmp_path / "rules.yml", "-j", "9", "--metrics", tmp_path / "out.prom")
+        answer = host.growdisk(
+            "watch", tmp_path / "rules.yml", "-j", "9", "--metrics", tmp_path / "out.prom"
+        )
         assert "disks" in answer.document, answer
         disks = {Path(str(disk["path"])).stem: disk for disk in answer.document["disks"]}  # type: ignore[attr-defined]
         host.assert_quiet()
     assert disks.pop("full")["result"] == "grown"
-    assert {name: disk["result"] for name, disk in disks.items()} == dict.fromkeys(guests, "refused")
+    assert {name: disk["result"] for name, disk in disks.items()} == dict.fromkeys(
+        guests, "refused"
+    )
     assert answer.code == 3
-    assert max(float(disk["seconds"]) for disk in disks.values()) < seconds + 90  # a minute later it is killed
+    # a minute later it is killed
+    assert max(float(disk["seconds"]) for disk in disks.values()) < seconds + 90
     assert {virtual_size(image) for image in guests.values()} == {256 * MiB}
     assert virtual_size(first) == 320 * MiB
-    families = {f.name: f for f in text_string_to_metric_families((tmp_path / "out.prom").read_text())}
+    families = {
+        f.name: f for f in text_string_to_metric_families((tmp_path / "out.prom").read_text())
+    }
     assert len(families["growdisk_disk_last_code"].samples) == len(agents) + 1
-    assert all(0 <= sample.value <= 1 for sample in families["growdisk_filesystem_fullness_ratio"].samples)
+    assert all(
+        0 <= sample.value <= 1 for sample in families["growdisk_filesystem_fullness_ratio"].samples
+    )

@@ -1,4 +1,6 @@
-"""Rounds of growdisk watch on guests that run, fill up and write on: of libvirt by name, of plain QEMU by image."""
+"""Rounds of growdisk watch on guests that run, fill up and write on:
+of libvirt by name, of plain QEMU by image.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +50,9 @@ def assert_grown_to_the_maximum(grown: list[dict[str, object]]) -> None:
     assert "has its largest size already" in str(grown[-1]["detail"])
 
 
-def test_a_plain_qemu_that_is_filled_grows_round_by_round(scsi_guest: LiveGuest, host: Host, rules: Path) -> None:
+def test_a_plain_qemu_that_is_filled_grows_round_by_round(
+    scsi_guest: LiveGuest, host: Host, rules: Path
+) -> None:
     guest, first = scsi_guest, boot_id(scsi_guest)
     rules.write_text(RULES.replace("TARGET", f"images: {guest.image}"))
     start_writer(guest)
@@ -70,7 +74,9 @@ def test_a_guest_that_is_full_to_the_last_block_grows_all_the_same(
     rules.write_text(RULES.replace("TARGET", f"images: {guest.image}"))
     guest.run("fallocate -l $(df -Pk / | tail -n 1 | awk '{print $4}')k /root/filler; sync", 600)
     guest.run(
-        "dd if=/dev/zero of=/root/rest bs=1M status=none; dd if=/dev/zero of=/root/last bs=512 status=none; true", 900
+        "dd if=/dev/zero of=/root/rest bs=1M status=none; dd if=/dev/zero of=/root/last bs=512 "
+        "status=none; true",
+        900,
     )
     assert guest.run("df -Pk / | tail -n 1").split()[3] == "0"
     assert watched(host, rules)["new_size"] == DISK_SIZE + GiB
@@ -86,7 +92,9 @@ def machine(classic_copy: Path) -> Iterator[Domain]:
         yield machine
 
 
-def test_a_machine_of_libvirt_that_is_filled_grows_round_by_round(machine: Domain, host: Host, rules: Path) -> None:
+def test_a_machine_of_libvirt_that_is_filled_grows_round_by_round(
+    machine: Domain, host: Host, rules: Path
+) -> None:
     rules.write_text(RULES.replace("TARGET", f"domains: {machine.name[:-2]}*"))
     assert watched(host, rules)["result"] == "nothing"
     grown = []

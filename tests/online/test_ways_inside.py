@@ -1,4 +1,6 @@
-"""The ways into a guest: what a script says is heard while it runs, root is needed, files come to rest."""
+"""The ways into a guest: what a script says is heard while it runs,
+root is needed, files come to rest.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,10 @@ from tests.online.machine import LiveGuest, ssh_config
 pytestmark = [pytest.mark.boot, pytest.mark.timeout(600)]
 
 _PATIENCE = 600.0
-_SCRIPT = "echo one >&2; until [ -e /run/heard ]; do sleep 0.2; done; rm /run/heard; echo two >&2; echo done; exit 7"
+_SCRIPT = (
+    "echo one >&2; until [ -e /run/heard ]; do sleep 0.2; done; rm /run/heard; echo two "
+    ">&2; echo done; exit 7"
+)
 
 
 def by_agent(guest: LiveGuest) -> GuestShell:
@@ -48,7 +53,9 @@ def test_whoever_is_not_root_uses_sudo_or_is_refused(scsi_guest: LiveGuest, tmp_
     guest, config = scsi_guest, ssh_config(scsi_guest, tmp_path)
     config.write_text(config.read_text().replace("User root", "User somebody"))
     guest.run(
-        "useradd -m somebody; cp -r /root/.ssh /home/somebody/; chown -R somebody: /home/somebody/.ssh", _PATIENCE
+        "useradd -m somebody; cp -r /root/.ssh /home/somebody/; chown -R somebody: "
+        "/home/somebody/.ssh",
+        _PATIENCE,
     )
     with pytest.raises(GuestUnreachable, match="no root there") as refused:
         SshShell.open("guest", config)
@@ -75,6 +82,7 @@ def test_the_guests_files_come_to_rest_for_a_deed_and_are_free_again_whatever_co
             at_rest(reached, inside, fail)
         inside.forget()
     said = scsi_guest.run(
-        "echo x >/root/x; sync; journalctl --no-pager -o cat | grep -c 'fsfreeze called' || :", _PATIENCE
+        "echo x >/root/x; sync; journalctl --no-pager -o cat | grep -c 'fsfreeze called' || :",
+        _PATIENCE,
     )
     assert int(said) == 1

@@ -1,4 +1,6 @@
-"""Images of every kind, made by QEMU: each a function that builds one in a folder and returns its path."""
+"""Images of every kind, made by QEMU:
+each a function that builds one in a folder and returns its path.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +12,10 @@ from tests.oracle.qemu import qemu_img, qemu_io
 
 _GEOMETRIES = (
     "compat=0.10", "compat=0.10,cluster_size=4k", "compat=1.1", "cluster_size=1k,refcount_bits=64",
-    "cluster_size=4k,refcount_bits=1", "cluster_size=2M,refcount_bits=8", "lazy_refcounts=on,refcount_bits=32",
-    "compression_type=zstd,cluster_size=128k", "preallocation=metadata", "preallocation=metadata,cluster_size=4k",
+    "cluster_size=4k,refcount_bits=1", "cluster_size=2M,refcount_bits=8",
+    "lazy_refcounts=on,refcount_bits=32",
+    "compression_type=zstd,cluster_size=128k", "preallocation=metadata",
+    "preallocation=metadata,cluster_size=4k",
     "preallocation=falloc",
 )  # fmt: skip
 
@@ -23,7 +27,13 @@ def _written(options: str) -> Callable[[Path], Path]:
         path = folder / "image.qcow2"
         qemu_img("create", "-q", "-f", "qcow2", "-o", options, path, "16M")
         zero = "write -z" if "0.10" not in options else "write -P 0"
-        actions = ["write -P 1 0 3M", f"{zero} 1M 1M", "write -P 4 1500k 1k", f"{zero} 9M 100k", "write -P 5 15M 500k"]
+        actions = [
+            "write -P 1 0 3M",
+            f"{zero} 1M 1M",
+            "write -P 4 1500k 1k",
+            f"{zero} 9M 100k",
+            "write -P 5 15M 500k",
+        ]
         if "preallocation" not in options:
             actions += ["write -c -P 2 4M 2M", "write -c -P 3 6M 2M", "discard 2M 512k"]
         qemu_io(path, *actions)
@@ -93,7 +103,16 @@ def _empty_tail_raw(folder: Path) -> Path:
 
 def _raw_data_file(folder: Path) -> Path:
     path = folder / "image.qcow2"
-    qemu_img("create", "-q", "-f", "qcow2", "-o", f"data_file={folder}/data.raw,data_file_raw=on", path, "4M")
+    qemu_img(
+        "create",
+        "-q",
+        "-f",
+        "qcow2",
+        "-o",
+        f"data_file={folder}/data.raw,data_file_raw=on",
+        path,
+        "4M",
+    )
     return path
 
 
@@ -104,7 +123,14 @@ def _subclusters_over_subclusters(folder: Path) -> Path:
     qemu_io(base, "write -P 5 100k 3M")
     options = ("-o", "extended_l2=on,cluster_size=32k", "-b", base.name, "-F", "qcow2")
     qemu_img("create", "-q", "-f", "qcow2", *options, top, "20M")
-    qemu_io(top, "write -P 5 101k 3k", "write -z 200k 3k", "write -z 17M 1M", "write -P 6 18M 1k", "discard 8M 8k")
+    qemu_io(
+        top,
+        "write -P 5 101k 3k",
+        "write -z 200k 3k",
+        "write -z 17M 1M",
+        "write -P 6 18M 1k",
+        "discard 8M 8k",
+    )
     return top
 
 
@@ -117,18 +143,28 @@ def _no_bytes(folder: Path) -> Path:
 def _encrypted(folder: Path) -> Path:
     path = folder / "luks.qcow2"
     qemu_img(
-        "create", "-q", "-f", "qcow2", "--object", "secret,id=s,data=abc",
-        "-o", "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10", path, "4M",
-    )  # fmt: skip
+        "create",
+        "-q",
+        "-f",
+        "qcow2",
+        "--object",
+        "secret,id=s,data=abc",
+        "-o",
+        "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10",
+        path,
+        "4M",
+    )
     return path
 
 
 READABLE: dict[str, Callable[[Path], Path]] = {
     **{f"qcow2 {options}": _written(options) for options in _GEOMETRIES},
-    "chain": _chain, "snapshots and bitmaps": _snapshots, "leaky": _leaky, "sparse raw": _sparse_raw,
+    "chain": _chain, "snapshots and bitmaps": _snapshots, "leaky": _leaky,
+    "sparse raw": _sparse_raw,
     "odd raw": _odd_raw, "raw with empty tail": _empty_tail_raw,
     "raw data file": _raw_data_file,
-    "extended L2": _written("extended_l2=on"), "extended L2, 16k": _written("extended_l2=on,cluster_size=16k"),
+    "extended L2": _written("extended_l2=on"),
+    "extended L2, 16k": _written("extended_l2=on,cluster_size=16k"),
     "extended L2, 2M": _written("extended_l2=on,cluster_size=2M,compression_type=zstd"),
     "extended L2 chain": _subclusters_over_subclusters, "no bytes": _no_bytes,
 }  # fmt: skip

@@ -8,7 +8,8 @@ import time
 from pathlib import Path
 
 COUNTS = (
-    "leaks", "corruptions", "check-errors", "total-clusters", "allocated-clusters", "fragmented-clusters",
+    "leaks", "corruptions", "check-errors", "total-clusters", "allocated-clusters",
+    "fragmented-clusters",
     "compressed-clusters", "image-end-offset",
 )  # fmt: skip
 
@@ -20,7 +21,8 @@ _TOO_QUICK = "Unable to get accurate CPU usage"
 def qemu_img(*words: str | Path, directory: Path | None = None) -> str:
     """Run qemu-img; its output. Raises CalledProcessError where it fails.
 
-    Making a LUKS header it measures the processor, and on a busy machine it often gives up: then it is asked again.
+    Making a LUKS header it measures the processor, and on a busy machine it often gives up: then it
+    is asked again.
     """
     command, end = ["qemu-img", *map(str, words)], time.monotonic() + _PATIENCE
     while True:

@@ -24,12 +24,16 @@ MKFS_OPTIONS = (
 
 
 @pytest.mark.parametrize("options", MKFS_OPTIONS)
-def test_a_grown_file_system_has_exactly_the_size_that_was_foretold(tmp_path: Path, options: tuple[str, ...]):
+def test_a_grown_file_system_has_exactly_the_size_that_was_foretold(
+    tmp_path: Path, options: tuple[str, ...]
+):
     chance = random.Random(repr(options))
     for number in range(4):
         disk = tmp_path / f"{number}.img"
         old = chance.randint(20, 200) << 20
-        new = old + chance.randint(1, 400) * chance.choice((512, 1 << 20, (1 << 20) + 4096, 123 * 512))
+        new = old + chance.randint(1, 400) * chance.choice(
+            (512, 1 << 20, (1 << 20) + 4096, 123 * 512)
+        )
         run("truncate", "-s", str(old), disk)
         run("mkfs.ext4", "-q", "-F", *options, disk)
         foretold = grown_size(read(disk), new)

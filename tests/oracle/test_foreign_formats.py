@@ -1,4 +1,6 @@
-"""Images in the formats of others: named with the command that converts them, and taken for raw by no verb."""
+"""Images in the formats of others:
+named with the command that converts them, and taken for raw by no verb.
+"""
 
 from __future__ import annotations
 
@@ -29,10 +31,13 @@ from growdisk.qcow2.probe import probe_format
 from growdisk.units import SizeSpec, parse_size
 from tests.oracle.qemu import qemu_img
 
-MADE = ("parallels", "qcow", "qed", "vdi", "vhdx", "vmdk", "vpc", "luks")  # those that qemu-img can make
+# those that qemu-img can make
+MADE = ("parallels", "qcow", "qed", "vdi", "vhdx", "vmdk", "vpc", "luks")
 WRITTEN = {  # the others, by the beginning that QEMU's driver looks for
     "bochs": b"Bochs Virtual HD Image\0".ljust(32, b"\0") + b"Redolog\0",
-    "cloop": b"#!/bin/sh\n#V2.0 Format\nmodprobe cloop file=$0 && mount -r -t iso9660 /dev/cloop $1\n",
+    "cloop": (
+        b"#!/bin/sh\n#V2.0 Format\nmodprobe cloop file=$0 && mount -r -t iso9660 /dev/cloop $1\n"
+    ),
     "vmdk": b"# a comment first\n#\n  \nversion=1\nCID=fffffffe\n",
     "parallels": b"WithouFreSpacExt",
 }
@@ -65,7 +70,12 @@ def made(driver: str, folder: Path) -> Path:
     path, words = folder / f"disk.{driver}", ["-f", driver]
     if driver == "luks":
         (folder / "key").write_bytes(b"secret")
-        words += ["--object", f"secret,id=key,file={folder / 'key'}", "-o", "key-secret=key,iter-time=10"]
+        words += [
+            "--object",
+            f"secret,id=key,file={folder / 'key'}",
+            "-o",
+            "key-secret=key,iter-time=10",
+        ]
     qemu_img("create", "-q", *words, path, "4M")
     return path
 
@@ -136,7 +146,11 @@ def test_nothing_is_put_on_a_backing_file_of_another_format(tmp_path: Path) -> N
     create(tmp_path / "top", 1 << 20, CreateOptions())
     base = made("qed", tmp_path).name
     refused(lambda image, _: rebase_unsafe(image, base, None), tmp_path / "top", tmp_path / "new")
-    refused(lambda image, _: rebase_overlay(image, base, None, quiet), tmp_path / "top", tmp_path / "new")
+    refused(
+        lambda image, _: rebase_overlay(image, base, None, quiet),
+        tmp_path / "top",
+        tmp_path / "new",
+    )
 
 
 # --- what is no file at all -----------------------------------------------------------------------
@@ -147,11 +161,19 @@ def special_files(folder: Path) -> list[Path]:
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(str(folder / "socket"))
     (folder / "folder").mkdir()
-    return [folder / "pipe", folder / "socket", folder / "folder", Path("/dev/zero"), Path("/dev/full")]
+    return [
+        folder / "pipe",
+        folder / "socket",
+        folder / "folder",
+        Path("/dev/zero"),
+        Path("/dev/full"),
+    ]
 
 
 @pytest.mark.timeout(60)
-def test_pipes_sockets_folders_and_devices_without_blocks_are_refused_by_every_verb(tmp_path: Path) -> None:
+def test_pipes_sockets_folders_and_devices_without_blocks_are_refused_by_every_verb(
+    tmp_path: Path,
+) -> None:
     for special in special_files(tmp_path):
         for name, verb in VERBS.items():
             for chosen in (special, Path(os.path.relpath(special, tmp_path / "x"))):

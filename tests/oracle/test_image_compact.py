@@ -1,4 +1,6 @@
-"""compact through the command line: what a guest and its snapshots hold stays, and the file is as small as new."""
+"""compact through the command line:
+what a guest and its snapshots hold stays, and the file is as small as new.
+"""
 
 from __future__ import annotations
 
@@ -29,10 +31,14 @@ GEOMETRIES = (
 
 
 def worn(path: Path, options: str) -> Path:
-    """An image on a base with three snapshots, one of them of another size, compressed clusters, leaks and holes."""
+    """An image on a base with three snapshots, one of them of another size,
+    compressed clusters, leaks and holes.
+    """
     base = path.with_name("base.raw")
     base.write_bytes(os.urandom(4 * MiB))
-    qemu_img("create", "-q", "-f", "qcow2", "-o", options, "-b", base.name, "-F", "raw", path, "12M")
+    qemu_img(
+        "create", "-q", "-f", "qcow2", "-o", options, "-b", base.name, "-F", "raw", path, "12M"
+    )
     qemu_io(path, "write -P 1 0 3M", "write -c -P 2 4M 2M", "write -P 3 8M 1M")
     qemu_img("snapshot", "-c", "one", path)
     qemu_io(path, "write -P 4 1M 300k", "write -P 5 10M 2M")
@@ -91,7 +97,12 @@ def test_a_compacted_image_has_no_holes_filled_and_keeps_mode_and_link(tmp_path:
 
 @pytest.mark.parametrize(
     ("options", "left_out"),
-    [("compat=1.1", True), ("cluster_size=4k", True), ("compat=0.10", False), ("extended_l2=on", False)],
+    [
+        ("compat=1.1", True),
+        ("cluster_size=4k", True),
+        ("compat=0.10", False),
+        ("extended_l2=on", False),
+    ],
 )
 @pytest.mark.parametrize("on_base", [True, False], ids=["on a base", "alone"])
 def test_what_the_host_has_nothing_of_is_left_out_where_it_still_reads_as_zeros(
@@ -116,12 +127,16 @@ def test_what_the_host_has_nothing_of_is_left_out_where_it_still_reads_as_zeros(
 
 
 def punch(path: Path) -> int:
-    """Make holes of half of what the guest's clusters hold, whole ones and parts of some; returns their bytes."""
+    """Make holes of half of what the guest's clusters hold,
+    whole ones and parts of some; returns their bytes.
+    """
     punched = 0
     for number, row in enumerate(json.loads(qemu_img("map", "--output=json", path))):
         if row["depth"] == 0 and row["data"] and "offset" in row:
             length = row["length"] // 2 + 512 * number
-            subprocess.run(["fallocate", "-p", "-o", str(row["offset"]), "-l", str(length), path], check=True)
+            subprocess.run(
+                ["fallocate", "-p", "-o", str(row["offset"]), "-l", str(length), path], check=True
+            )
             punched += length
     return punched
 
@@ -174,10 +189,14 @@ def test_what_cannot_be_compacted_is_left_as_it_is(tmp_path: Path, kind: str) ->
 
 
 @pytest.mark.parametrize("delay", [0.12, 0.16, 0.2, 0.25, 0.3])
-def test_killed_at_any_time_the_image_is_the_old_or_the_new_one(tmp_path: Path, delay: float) -> None:
+def test_killed_at_any_time_the_image_is_the_old_or_the_new_one(
+    tmp_path: Path, delay: float
+) -> None:
     path = worn(tmp_path / "image.qcow2", "cluster_size=4k")
     before = seen(path)
-    process = subprocess.Popen([sys.executable, "-m", "growdisk.cli.main", "image", "compact", path])
+    process = subprocess.Popen(
+        [sys.executable, "-m", "growdisk.cli.main", "image", "compact", path]
+    )
     time.sleep(delay)
     process.send_signal(signal.SIGKILL)
     process.wait()
@@ -193,7 +212,9 @@ def test_with_an_external_data_file_only_the_tables_move(tmp_path: Path, raw: st
     path, data = tmp_path / "image.qcow2", tmp_path / "data"
     options = f"data_file={data},data_file_raw={raw},cluster_size=4k"
     qemu_img("create", "-q", "-f", "qcow2", "-o", options, path, "64M")
-    qemu_io(path, *(f"write -P {number} {number * 2}M 1M" for number in range(1, 30)), "discard 2M 20M")
+    qemu_io(
+        path, *(f"write -P {number} {number * 2}M 1M" for number in range(1, 30)), "discard 2M 20M"
+    )
     before, bytes_before, size = seen(path), data.read_bytes(), path.stat().st_size
     assert image("compact", path) == 0
     assert (seen(path), data.read_bytes()) == (before, bytes_before)
@@ -202,8 +223,12 @@ def test_with_an_external_data_file_only_the_tables_move(tmp_path: Path, raw: st
     assert qemu_check(path)[0] == 0
 
 
-@pytest.mark.parametrize("options", (CreateOptions(), CreateOptions(1 << 14, extended_l2=True), CreateOptions(512)))
-def test_an_encrypted_image_is_encrypted_anew_where_its_clusters_go(tmp_path: Path, options: CreateOptions) -> None:
+@pytest.mark.parametrize(
+    "options", (CreateOptions(), CreateOptions(1 << 14, extended_l2=True), CreateOptions(512))
+)
+def test_an_encrypted_image_is_encrypted_anew_where_its_clusters_go(
+    tmp_path: Path, options: CreateOptions
+) -> None:
     path, key = tmp_path / "image.qcow2", tmp_path / "key"
     key.write_bytes(b"open sesame")
     create(path, 8 * MiB, options, key=key.read_bytes(), key_seconds=0.01)
@@ -230,5 +255,7 @@ def test_an_encrypted_image_is_encrypted_anew_where_its_clusters_go(tmp_path: Pa
     assert image("check", path) == 0
     raw = tmp_path / "raw"
     source = f"driver=qcow2,encrypt.key-secret=s,file.filename={path}"
-    qemu_img("convert", "--object", f"secret,id=s,file={key}", "--image-opts", source, "-O", "raw", raw)
+    qemu_img(
+        "convert", "--object", f"secret,id=s,file={key}", "--image-opts", source, "-O", "raw", raw
+    )
     assert raw.read_bytes() == before[0]

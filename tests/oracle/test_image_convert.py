@@ -25,7 +25,11 @@ MiB = 1 << 20
 @pytest.mark.parametrize("kind", READABLE)
 def test_every_kind_of_image_converts_to_every_form(kind: str, tmp_path: Path) -> None:
     source = READABLE[kind](tmp_path)
-    targets = {"raw": ["-O", "raw"], "qcow2": ["-O", "qcow2"], "packed": ["-O", "qcow2", "-c", "-o", "cluster_size=4k"]}
+    targets = {
+        "raw": ["-O", "raw"],
+        "qcow2": ["-O", "qcow2"],
+        "packed": ["-O", "qcow2", "-c", "-o", "cluster_size=4k"],
+    }
     for name, options in targets.items():
         target = tmp_path / f"target.{name}"
         assert image("convert", source, target, *options) == 0
@@ -37,7 +41,8 @@ def test_every_kind_of_image_converts_to_every_form(kind: str, tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    "options", ["compat=0.10", "cluster_size=1k", "cluster_size=2M,refcount_bits=1", "preallocation=metadata"]
+    "options",
+    ["compat=0.10", "cluster_size=1k", "cluster_size=2M,refcount_bits=1", "preallocation=metadata"],
 )
 def test_options_are_those_of_create(options: str, tmp_path: Path) -> None:
     source, target = READABLE["sparse raw"](tmp_path), tmp_path / "target.qcow2"
@@ -49,20 +54,28 @@ def test_options_are_those_of_create(options: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("target", ["qcow2", "raw"])
 def test_as_few_clusters_are_used_as_by_qemu_img(tmp_path: Path, target: str) -> None:
     source = make(
-        tmp_path / "source.qcow2", "write -P 1 0 1M", "write -P 0 2M 1M", "write -P 2 4M 100k", "write -P 0 5M 4k",
+        tmp_path / "source.qcow2",
+        "write -P 1 0 1M",
+        "write -P 0 2M 1M",
+        "write -P 2 4M 100k",
+        "write -P 0 5M 4k",
         "write -P 3 5332k 4k",
-    )  # fmt: skip
+    )
     ours, theirs = tmp_path / f"ours.{target}", tmp_path / f"theirs.{target}"
     assert image("convert", source, ours, "-O", target) == 0
     qemu_img("convert", "-O", target, source, theirs)
     if target == "qcow2":
-        assert qemu_check(ours)[1]["allocated-clusters"] <= qemu_check(theirs)[1]["allocated-clusters"]
+        assert (
+            qemu_check(ours)[1]["allocated-clusters"] <= qemu_check(theirs)[1]["allocated-clusters"]
+        )
     assert ours.stat().st_blocks <= theirs.stat().st_blocks
 
 
 @pytest.mark.parametrize("how", ["zlib", "zstd"])
 @pytest.mark.parametrize("jobs", ["1", "2"])
-def test_compressed_images_are_as_small_as_qemu_img_makes_them(tmp_path: Path, how: str, jobs: str) -> None:
+def test_compressed_images_are_as_small_as_qemu_img_makes_them(
+    tmp_path: Path, how: str, jobs: str
+) -> None:
     source = tmp_path / "source.raw"
     source.write_bytes(b"".join(bytes([i % 251]) * 700 + os.urandom(100) for i in range(8000)))
     ours, theirs = tmp_path / "ours.qcow2", tmp_path / "theirs.qcow2"
@@ -70,7 +83,10 @@ def test_compressed_images_are_as_small_as_qemu_img_makes_them(tmp_path: Path, h
     qemu_img("convert", "-c", "-O", "qcow2", "-o", f"compression_type={how}", source, theirs)
     assert "identical" in qemu_img("compare", source, ours)
     counts = qemu_check(ours)
-    assert (counts[0], counts[1]["compressed-clusters"]) == (0, qemu_check(theirs)[1]["compressed-clusters"])
+    assert (counts[0], counts[1]["compressed-clusters"]) == (
+        0,
+        qemu_check(theirs)[1]["compressed-clusters"],
+    )
     assert ours.stat().st_size <= 1.02 * theirs.stat().st_size + 65536
 
 
@@ -89,7 +105,12 @@ def test_a_snapshot_converts_at_its_own_size(tmp_path: Path, later: str) -> None
 
 def test_the_name_tells_the_format_where_it_is_not_said(tmp_path: Path) -> None:
     source = make(tmp_path / "source.qcow2", "write -P 1 0 1M")
-    for name, wanted in (("a.qcow2", "qcow2"), ("a.raw", "raw"), ("a.img", "raw"), ("plain", "raw")):
+    for name, wanted in (
+        ("a.qcow2", "qcow2"),
+        ("a.raw", "raw"),
+        ("a.img", "raw"),
+        ("plain", "raw"),
+    ):
         assert image("convert", source, tmp_path / name) == 0
         assert info(tmp_path / name)["format"] == wanted
 
@@ -105,8 +126,10 @@ def listing(folder: Path) -> dict[str, int]:
     ("words", "code"),
     [
         (["source.qcow2", "there"], 3), (["missing", "new"], 3), (["cut.qcow2", "new"], 3),
-        (["loop.qcow2", "new"], 3), (["source.qcow2", "nowhere/new"], 3), (["held.qcow2", "new"], 3),
-        (["source.qcow2", "new", "-O", "raw", "-c"], 2), (["source.qcow2", "new.qcow2", "-o", "size=3"], 2),
+        (["loop.qcow2", "new"], 3), (["source.qcow2", "nowhere/new"], 3),
+        (["held.qcow2", "new"], 3),
+        (["source.qcow2", "new", "-O", "raw", "-c"], 2),
+        (["source.qcow2", "new.qcow2", "-o", "size=3"], 2),
         (["source.qcow2", "new.qcow2", "-c", "-o", "preallocation=full"], 3),
         (["source.qcow2", "new", "-l", "nothing"], 3), (["source.qcow2", "source.qcow2"], 3),
     ],
@@ -135,7 +158,9 @@ def started(*words: str | Path, limit: int | None = None) -> subprocess.Popen[by
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 
     command = [sys.executable, "-m", "growdisk.cli.main", *map(str, words)]
-    return subprocess.Popen(command, preexec_fn=limited, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    return subprocess.Popen(
+        command, preexec_fn=limited, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
 
 
 @pytest.mark.parametrize("options", [["-O", "raw"], ["-O", "qcow2"], ["-O", "qcow2", "-c"]])
@@ -151,7 +176,9 @@ def test_a_full_host_leaves_nothing(tmp_path: Path, options: list[str], verb: st
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
-def test_what_is_stopped_leaves_nothing_that_stands_in_the_way(tmp_path: Path, number: signal.Signals) -> None:
+def test_what_is_stopped_leaves_nothing_that_stands_in_the_way(
+    tmp_path: Path, number: signal.Signals
+) -> None:
     source, target = tmp_path / "source.raw", tmp_path / "new.qcow2"
     source.write_bytes(os.urandom(MiB) * 400)
     process = started("image", "convert", source, target, "-c", "-j", "1")
@@ -184,7 +211,9 @@ def test_copies_have_the_holes_that_were_asked_for(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["xfs", "btrfs", "ext4"])
-def test_a_copy_shares_its_blocks_where_the_file_system_can_do_that(tmp_path: Path, kind: str) -> None:
+def test_a_copy_shares_its_blocks_where_the_file_system_can_do_that(
+    tmp_path: Path, kind: str
+) -> None:
     with small_file_system(tmp_path / "small", kind, 320 * MiB) as place:
         source, copy, packed = place / "source.raw", place / "copy.raw", place / "converted.qcow2"
         with source.open("wb") as file:

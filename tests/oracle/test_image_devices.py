@@ -25,7 +25,9 @@ def new_device(tmp_path: Path) -> Iterator[NewDevice]:
     def make(size: int) -> Path:
         file = tmp_path / f"behind-{len(devices)}"
         file.write_bytes(b"\xee" * size)
-        answer = subprocess.run(["losetup", "--find", "--show", str(file)], capture_output=True, text=True, check=False)
+        answer = subprocess.run(
+            ["losetup", "--find", "--show", str(file)], capture_output=True, text=True, check=False
+        )
         if answer.returncode:
             pytest.skip(f"no loop devices here: {answer.stderr.strip()}")
         devices.append(answer.stdout.strip())
@@ -58,14 +60,18 @@ def test_a_raw_device_gets_the_guests_bytes_and_zeros_between(
     assert device.read_bytes() == raw_bytes(source, tmp_path) + b"\xee" * (2 * MiB)
 
 
-def test_a_device_that_is_too_small_is_refused_and_keeps_its_bytes(source: Path, new_device: NewDevice) -> None:
+def test_a_device_that_is_too_small_is_refused_and_keeps_its_bytes(
+    source: Path, new_device: NewDevice
+) -> None:
     device = new_device(4 * MiB)
     assert image("convert", source, device, "-O", "raw") == 3
     assert image("copy", source.with_name("behind-0"), new_device(MiB)) == 3
     assert device.read_bytes() == b"\xee" * (4 * MiB)
 
 
-@pytest.mark.parametrize("options", ("compat=1.1", "cluster_size=4k", "compat=0.10,cluster_size=512"))
+@pytest.mark.parametrize(
+    "options", ("compat=1.1", "cluster_size=4k", "compat=0.10,cluster_size=512")
+)
 def test_qcow2_on_a_device_is_made_written_grown_and_checked(
     tmp_path: Path, source: Path, new_device: NewDevice, options: str
 ) -> None:
@@ -97,7 +103,12 @@ def test_a_device_is_a_source_for_copies_overlays_and_reads(
     tmp_path: Path, new_device: NewDevice, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GROWDISK_TRUST_REFERENCES", "1")
-    device, copy, top, piece = new_device(MiB), tmp_path / "copy", tmp_path / "top.qcow2", tmp_path / "piece"
+    device, copy, top, piece = (
+        new_device(MiB),
+        tmp_path / "copy",
+        tmp_path / "top.qcow2",
+        tmp_path / "piece",
+    )
     assert image("copy", device, copy) == 0
     assert copy.read_bytes() == b"\xee" * MiB
     assert image("overlay", device, top) == 0
@@ -109,7 +120,9 @@ def test_a_device_is_a_source_for_copies_overlays_and_reads(
     assert image("compare", device, top) == 0
 
 
-def test_holes_of_a_copied_file_are_zeros_on_a_device(tmp_path: Path, new_device: NewDevice) -> None:
+def test_holes_of_a_copied_file_are_zeros_on_a_device(
+    tmp_path: Path, new_device: NewDevice
+) -> None:
     sparse = tmp_path / "sparse"
     with sparse.open("wb") as file:
         file.truncate(MiB)
@@ -128,7 +141,9 @@ def test_info_and_map_of_a_device_are_those_of_qemu_img(
     for _ in range(2):
         for verb in ("info", "map"):
             assert image(verb, device, "--json") == 0
-            assert json.loads(capsys.readouterr().out) == json.loads(qemu_img(verb, "--output=json", device))
+            assert json.loads(capsys.readouterr().out) == json.loads(
+                qemu_img(verb, "--output=json", device)
+            )
         assert image("convert", source, device, "-O", "qcow2") == 0
         capsys.readouterr()
 
@@ -151,7 +166,9 @@ def test_a_mounted_device_is_not_written_to(
     device, place = new_device(16 * MiB), tmp_path / "mnt"
     subprocess.run(["mkfs.ext4", "-q", "-F", str(device)], check=True)
     place.mkdir()
-    if subprocess.run(["mount", str(device), str(place)], capture_output=True, check=False).returncode:
+    if subprocess.run(
+        ["mount", str(device), str(place)], capture_output=True, check=False
+    ).returncode:
         pytest.skip("cannot mount here")
     try:
         assert image("convert", source, device, "-O", "raw") == 3

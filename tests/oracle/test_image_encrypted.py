@@ -1,4 +1,6 @@
-"""Encrypted images through the command line: QEMU opens what we made with the passphrase, and we what QEMU made."""
+"""Encrypted images through the command line:
+QEMU opens what we made with the passphrase, and we what QEMU made.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ def decrypted(path: Path, key: Path) -> bytes:
     """The guest's bytes, by QEMU."""
     raw = path.with_name("decrypted.raw")
     options = f"driver=qcow2,encrypt.key-secret=s,file.filename={path}"
-    qemu_img("convert", "--object", f"secret,id=s,file={key}", "--image-opts", options, "-O", "raw", raw)
+    qemu_img(
+        "convert", "--object", f"secret,id=s,file={key}", "--image-opts", options, "-O", "raw", raw
+    )
     return raw.read_bytes()
 
 
@@ -31,7 +35,11 @@ def key(tmp_path: Path) -> Path:
 
 
 def test_what_is_encrypted_here_is_read_by_qemu_and_back(tmp_path: Path, key: Path) -> None:
-    source, locked, plain = tmp_path / "source.raw", tmp_path / "locked.qcow2", tmp_path / "plain.raw"
+    source, locked, plain = (
+        tmp_path / "source.raw",
+        tmp_path / "locked.qcow2",
+        tmp_path / "plain.raw",
+    )
     source.write_bytes(os.urandom(MiB) + bytes(MiB) + os.urandom(MiB))
     assert image("convert", source, locked, "--encrypt", "luks", "--key-file", key) == 0
     assert decrypted(locked, key) == source.read_bytes()

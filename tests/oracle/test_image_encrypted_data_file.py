@@ -1,4 +1,6 @@
-"""LUKS whose guest data lie in an external data file: encrypted there by their places in it; QEMU judges."""
+"""LUKS whose guest data lie in an external data file:
+encrypted there by their places in it; QEMU judges.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,17 @@ def made(path: Path, by: str, options: str = "") -> None:
         create(path, 8 * MIB, CreateOptions.parse(words), key=KEY, key_seconds=0.01)
     else:
         words = f"encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10,data_file={data}"
-        qemu_img("create", "-q", *SECRET, "-f", "qcow2", "-o", ",".join(filter(None, (words, options))), path, "8M")
+        qemu_img(
+            "create",
+            "-q",
+            *SECRET,
+            "-f",
+            "qcow2",
+            "-o",
+            ",".join(filter(None, (words, options))),
+            path,
+            "8M",
+        )
 
 
 @pytest.mark.parametrize("options", ("", "cluster_size=4k", "cluster_size=2M", "extended_l2=on"))
@@ -65,7 +77,9 @@ def test_what_is_grown_and_shrunk_reads_as_zeros(tmp_path: Path, preallocation: 
     words = ["--key-file", str(key)]
     assert main(["image", "resize", str(path), f"{kept}b", "--shrink", *words]) == 0
     assert (tmp_path / "data").stat().st_size == kept
-    assert main(["image", "resize", str(path), "10M", "--preallocation", preallocation, *words]) == 0
+    assert (
+        main(["image", "resize", str(path), "10M", "--preallocation", preallocation, *words]) == 0
+    )
     their_check(path)
     assert their_bytes(path) == b"\7" * kept + bytes(10 * MIB - kept)
 

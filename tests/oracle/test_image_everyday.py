@@ -1,6 +1,8 @@
-"""What moves many guest bytes, on chains of every shape that chance makes; qemu-img judges what the guest sees.
+"""What moves many guest bytes, on chains of every shape that chance makes;
+qemu-img judges what the guest sees.
 
-Layers are raw, plain, compressed or with subclusters, of odd sizes and cluster sizes, one shorter than the next.
+Layers are raw, plain, compressed or with subclusters, of odd sizes and cluster sizes, one shorter
+than the next.
 """
 
 from __future__ import annotations
@@ -20,8 +22,10 @@ from tests.oracle.qemu import qemu_check, qemu_img, qemu_io
 
 KiB, MiB = 1 << 10, 1 << 20
 LAYERS = (
-    "cluster_size=512", "cluster_size=4k", "compat=1.1", "cluster_size=2M", "extended_l2=on", "compat=0.10",
-    "compression_type=zstd", "compression_type=zstd,cluster_size=2M", "extended_l2=on,cluster_size=16k",
+    "cluster_size=512", "cluster_size=4k", "compat=1.1", "cluster_size=2M", "extended_l2=on",
+    "compat=0.10",
+    "compression_type=zstd", "compression_type=zstd,cluster_size=2M",
+    "extended_l2=on,cluster_size=16k",
 )  # fmt: skip
 
 
@@ -47,7 +51,9 @@ def assert_sound(path: Path) -> None:
 
 
 def actions(chance: random.Random, size: int, options: str) -> list[str]:
-    """qemu-io commands: unaligned data, zeros, holes, and whole compressed clusters where the layer has them."""
+    """qemu-io commands: unaligned data, zeros, holes,
+    and whole compressed clusters where the layer has them.
+    """
     found = []
     for _ in range(chance.randrange(1, 12)):
         start = chance.randrange(size // 512) * 512
@@ -62,9 +68,14 @@ def compressed(chance: random.Random, path: Path, size: int) -> list[str]:
     """qemu-io commands for whole compressed clusters, some of which do not compress."""
     unit = int(json.loads(qemu_img("info", "--output=json", path))["cluster-size"])
     content = path.with_suffix(".content")
-    content.write_bytes(b"".join(chance.randbytes(chance.randrange(1, unit)) * 3 for _ in range(8))[: 2 * unit])
-    places = {unit * chance.randrange(max(size // unit, 1)) for _ in range(5)}  # once each: QEMU refuses it twice
-    return [f"write -c -s {content} {place} {unit}" for place in sorted(places) if place + unit <= size]
+    content.write_bytes(
+        b"".join(chance.randbytes(chance.randrange(1, unit)) * 3 for _ in range(8))[: 2 * unit]
+    )
+    # once each: QEMU refuses it twice
+    places = {unit * chance.randrange(max(size // unit, 1)) for _ in range(5)}
+    return [
+        f"write -c -s {content} {place} {unit}" for place in sorted(places) if place + unit <= size
+    ]
 
 
 def random_layer(chance: random.Random, path: Path, base: Path | None) -> Path:
@@ -87,7 +98,9 @@ def random_chain(chance: random.Random, folder: Path, depth: int) -> list[Path]:
         os.truncate(raw, 512 * chance.randrange(1, 6000))
         layers = [raw]
     while len(layers) < depth:
-        layers.append(random_layer(chance, folder / f"{len(layers)}.qcow2", layers[-1] if layers else None))
+        layers.append(
+            random_layer(chance, folder / f"{len(layers)}.qcow2", layers[-1] if layers else None)
+        )
     return layers
 
 
@@ -95,10 +108,16 @@ def random_chain(chance: random.Random, folder: Path, depth: int) -> list[Path]:
 def test_a_chain_converts_to_what_its_guest_sees(tmp_path: Path, seed: int) -> None:
     chance = random.Random(seed)
     top = random_chain(chance, tmp_path, 3)[-1]
-    for number, words in enumerate((
-        ["-O", "raw"], ["-O", "qcow2"], ["-O", "qcow2", "-o", "cluster_size=2M"],
-        ["-O", "qcow2", "-o", "extended_l2=on"], ["-c"], ["-c", "--compression", "zstd", "-o", "cluster_size=4k"],
-    )):  # fmt: skip
+    for number, words in enumerate(
+        (
+            ["-O", "raw"],
+            ["-O", "qcow2"],
+            ["-O", "qcow2", "-o", "cluster_size=2M"],
+            ["-O", "qcow2", "-o", "extended_l2=on"],
+            ["-c"],
+            ["-c", "--compression", "zstd", "-o", "cluster_size=4k"],
+        )
+    ):
         made = tmp_path / f"made{number}"
         assert growdisk("convert", top, made, *words) == 0
         assert_same(top, made)
@@ -112,24 +131,43 @@ def test_compare_says_what_qemu_img_says(tmp_path: Path, seed: int) -> None:
     layers = random_chain(chance, tmp_path, 3)
     copy = tmp_path / "copy.qcow2"
     qemu_img("convert", *chance.choice(([], ["-c"])), "-O", "qcow2", layers[-1], copy)
-    pairs = [(layers[-1], layers[0]), (layers[-1], layers[1]), (layers[1], layers[0]), (layers[-1], copy)]
+    pairs = [
+        (layers[-1], layers[0]),
+        (layers[-1], layers[1]),
+        (layers[1], layers[0]),
+        (layers[-1], copy),
+    ]
     assert growdisk("compare", layers[-1], copy) == 0
-    place = chance.randrange(copy.stat().st_size and int(qemu_img("measure", "-O", "raw", copy).split()[2]) // 512)
+    place = chance.randrange(
+        copy.stat().st_size and int(qemu_img("measure", "-O", "raw", copy).split()[2]) // 512
+    )
     qemu_io(copy, f"write -P 77 {place * 512} 512", f"write -P 0 {place * 512 + 1} 1")
     for one, other in pairs:
-        theirs = subprocess.run(["qemu-img", "compare", one, other], capture_output=True, check=False).returncode
+        theirs = subprocess.run(
+            ["qemu-img", "compare", one, other], capture_output=True, check=False
+        ).returncode
         assert growdisk("compare", one, other) == theirs, (one, other)
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_a_rebase_within_its_own_chain_or_beside_it_changes_nothing(tmp_path: Path, seed: int) -> None:
-    """Onto the base's base, onto another overlay of the same base, onto a copy with other bytes, onto none."""
+def test_a_rebase_within_its_own_chain_or_beside_it_changes_nothing(
+    tmp_path: Path, seed: int
+) -> None:
+    """Onto the base's base, onto another overlay of the same base,
+    onto a copy with other bytes, onto none.
+    """
     chance = random.Random(200 + seed)
     layers = random_chain(chance, tmp_path, 3)
     top, before = layers[-1], seen(layers[-1])
     beside = random_layer(chance, tmp_path / "beside.qcow2", layers[0])
     other = random_layer(chance, tmp_path / "other.qcow2", None)
-    bases: list[list[str | Path]] = [["-b", layers[0]], ["-b", beside], ["-b", layers[1]], ["-b", other], ["-b", ""]]
+    bases: list[list[str | Path]] = [
+        ["-b", layers[0]],
+        ["-b", beside],
+        ["-b", layers[1]],
+        ["-b", other],
+        ["-b", ""],
+    ]
     chance.shuffle(bases)
     for words in bases:
         assert growdisk("rebase", top, *words) == 0
@@ -151,7 +189,9 @@ def test_a_commit_changes_nothing_that_the_guest_sees(tmp_path: Path, seed: int)
 
 
 def test_what_comes_from_a_shared_layer_is_not_read(tmp_path: Path) -> None:
-    """A rebase past a layer leaves alone what that layer has nothing of: the overlay stays small."""
+    """A rebase past a layer leaves alone what that layer has nothing of:
+    the overlay stays small.
+    """
     base, middle, top = (tmp_path / name for name in ("base.qcow2", "middle.qcow2", "top.qcow2"))
     qemu_img("create", "-q", "-f", "qcow2", base, "64M")
     qemu_io(base, "write -P 1 0 64M")
@@ -203,7 +243,9 @@ def test_without_libdeflate_zlib_does_it(tmp_path: Path, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(libdeflate.Libdeflate, "__init__", missing)
     chance, content, image = random.Random(1), tmp_path / "content.raw", tmp_path / "image.qcow2"
-    content.write_bytes(b"".join(chance.randbytes(chance.randrange(1, 4000)) * 9 for _ in range(200)))
+    content.write_bytes(
+        b"".join(chance.randbytes(chance.randrange(1, 4000)) * 9 for _ in range(200))
+    )
     os.truncate(content, 3 * MiB + 512)
     qemu_img("convert", "-c", "-f", "raw", "-O", "qcow2", content, image)
     assert growdisk("convert", image, tmp_path / "made.raw") == 0

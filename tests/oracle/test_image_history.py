@@ -1,4 +1,6 @@
-"""convert --keep-snapshots: every state of an image in another shape, without its backing file; qemu-img judges."""
+"""convert --keep-snapshots:
+every state of an image in another shape, without its backing file; qemu-img judges.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,9 @@ def lived(path: Path, options: str) -> Path:
 
 
 def snapshots(path: Path) -> list[dict[str, object]]:
-    found: list[dict[str, object]] = json.loads(qemu_img("info", "--output=json", path)).get("snapshots", [])
+    found: list[dict[str, object]] = json.loads(qemu_img("info", "--output=json", path)).get(
+        "snapshots", []
+    )
     return [{key: value for key, value in entry.items() if key != "icount"} for entry in found]
 
 
@@ -50,11 +54,16 @@ def everything(path: Path) -> list[str]:
 
 @pytest.mark.parametrize(
     "words",
-    ((), ("-o", "cluster_size=4k"), ("-o", "cluster_size=2M,refcount_bits=1"), ("-o", "extended_l2=on"), ("-c",),
+    ((), ("-o", "cluster_size=4k"), ("-o", "cluster_size=2M,refcount_bits=1"),
+        ("-o", "extended_l2=on"), ("-c",),
      ("-c", "-o", "cluster_size=4k,compression_type=zstd")),
 )  # fmt: skip
-@pytest.mark.parametrize("options", ("compat=1.1", "cluster_size=4k", "extended_l2=on,cluster_size=16k"))
-def test_every_state_is_the_same_in_another_shape(tmp_path: Path, options: str, words: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    "options", ("compat=1.1", "cluster_size=4k", "extended_l2=on,cluster_size=16k")
+)
+def test_every_state_is_the_same_in_another_shape(
+    tmp_path: Path, options: str, words: tuple[str, ...]
+) -> None:
     path, new = lived(tmp_path / "image.qcow2", options), tmp_path / "new.qcow2"
     assert image("convert", path, new, "-O", "qcow2", "--keep-snapshots", *words) == 0
     assert snapshots(new) == snapshots(path)

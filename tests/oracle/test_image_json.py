@@ -40,11 +40,18 @@ def test_check_has_the_keys_and_the_exit_code_of_qemu_img(
     kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = READABLE[kind](tmp_path)
-    theirs = subprocess.run(["qemu-img", "check", "--output=json", path], capture_output=True, check=False)
-    assert growdisk_json(capsys, "image", "check", path) == (theirs.returncode, json.loads(theirs.stdout))
+    theirs = subprocess.run(
+        ["qemu-img", "check", "--output=json", path], capture_output=True, check=False
+    )
+    assert growdisk_json(capsys, "image", "check", path) == (
+        theirs.returncode,
+        json.loads(theirs.stdout),
+    )
 
 
-def test_repair_of_leaks_is_told_as_qemu_img_tells_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_repair_of_leaks_is_told_as_qemu_img_tells_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = READABLE["leaky"](tmp_path)
     copy = tmp_path / "theirs" / path.name
     copy.parent.mkdir()
@@ -55,7 +62,10 @@ def test_repair_of_leaks_is_told_as_qemu_img_tells_it(tmp_path: Path, capsys: py
     )  # fmt: skip
     code, answer = growdisk_json(capsys, "image", "check", "-r", "leaks", path)
     assert isinstance(answer, dict)
-    assert (code, answer | {"filename": copy.name}) == (theirs.returncode, json.loads(theirs.stdout))
+    assert (code, answer | {"filename": copy.name}) == (
+        theirs.returncode,
+        json.loads(theirs.stdout),
+    )
     qemu_img("check", path)
 
 
@@ -65,7 +75,9 @@ def test_a_raw_image_has_nothing_to_check_and_says_so_as_qemu_img_does(tmp_path:
     assert main(["image", "check", str(path)]) == 63
 
 
-def test_what_cannot_be_checked_is_exit_code_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_cannot_be_checked_is_exit_code_1(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = tmp_path / "cut.qcow2"
     path.write_bytes(b"QFI\xfb" + bytes(20))
     code, answer = growdisk_json(capsys, "image", "check", path)
@@ -74,21 +86,29 @@ def test_what_cannot_be_checked_is_exit_code_1(tmp_path: Path, capsys: pytest.Ca
     assert answer["error"]["code"] == 1
 
 
-@pytest.mark.parametrize("kind", ["chain", "snapshots and bitmaps", "qcow2 compat=0.10", "encrypted", "odd raw"])
-def test_info_reads_as_qemu_img_info(kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    "kind", ["chain", "snapshots and bitmaps", "qcow2 compat=0.10", "encrypted", "odd raw"]
+)
+def test_info_reads_as_qemu_img_info(
+    kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = DESCRIBABLE[kind](tmp_path)
     assert main(["image", "info", str(path)]) == 0
     assert capsys.readouterr().out.splitlines() == qemu_img("info", path).splitlines()
 
 
 @pytest.mark.parametrize("kind", ["chain", "sparse raw", "qcow2 preallocation=metadata"])
-def test_map_reads_as_qemu_img_map(kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_map_reads_as_qemu_img_map(
+    kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = READABLE[kind](tmp_path)
     assert main(["image", "map", str(path)]) == 0
     assert capsys.readouterr().out.splitlines() == qemu_img("map", path).splitlines()
 
 
-def test_snapshots_are_listed_with_the_keys_of_qemu_img(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_snapshots_are_listed_with_the_keys_of_qemu_img(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = READABLE["snapshots and bitmaps"](tmp_path)
     code, answer = growdisk_json(capsys, "image", "snapshot", "list", path)
     assert (code, answer) == (0, json.loads(qemu_img("info", "--output=json", path))["snapshots"])

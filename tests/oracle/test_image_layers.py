@@ -1,4 +1,6 @@
-"""overlay, commit and rebase through the command line; qemu-img and qemu-io judge what the guest sees."""
+"""overlay, commit and rebase through the command line;
+qemu-img and qemu-io judge what the guest sees.
+"""
 
 from __future__ import annotations
 
@@ -17,10 +19,14 @@ from tests.oracle.verbs import image, info, make
 MiB = 1 << 20
 
 
-def overlay_on(base: Path, path: Path, *actions: str, size: str | None = None, options: str = "compat=1.1") -> Path:
+def overlay_on(
+    base: Path, path: Path, *actions: str, size: str | None = None, options: str = "compat=1.1"
+) -> Path:
     form = info(base)["format"]
     words = [size] if size else []
-    qemu_img("create", "-q", "-f", "qcow2", "-o", options, "-b", base.name, "-F", str(form), path, *words)
+    qemu_img(
+        "create", "-q", "-f", "qcow2", "-o", options, "-b", base.name, "-F", str(form), path, *words
+    )
     qemu_io(path, *actions)
     return path
 
@@ -32,7 +38,9 @@ def states(folder: Path) -> dict[str, bytes]:
 # --- overlay --------------------------------------------------------------------------------------
 
 
-def test_an_overlay_is_empty_and_shows_its_base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_overlay_is_empty_and_shows_its_base(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "sub").mkdir()
     make(tmp_path / "base.qcow2", "write -P 1 0 1M")
     monkeypatch.chdir(tmp_path)
@@ -49,14 +57,25 @@ def test_a_chain_ten_deep_reads_through(tmp_path: Path) -> None:
     for number in range(1, 11):
         path = tmp_path / f"{number}.qcow2"
         assert image("overlay", tmp_path / f"{number - 1}.qcow2", path) == 0
-        qemu_io(path, f"write -P {number} {number}M 64k" if number < 8 else f"write -P {number} {number * 100}k 4k")
+        qemu_io(
+            path,
+            f"write -P {number} {number}M 64k"
+            if number < 8
+            else f"write -P {number} {number * 100}k 4k",
+        )
     qemu_io(tmp_path / "10.qcow2", "read -P 1 0 64k", "read -P 3 3M 64k", "read -P 10 1000k 4k")
     assert image("compare", tmp_path / "10.qcow2", tmp_path / "9.qcow2") == 1
 
 
 # --- commit ---------------------------------------------------------------------------------------
 
-HANDLERS = ("write -P 7 0 100k", "write -z 1M 200k", "write -c -P 8 2M 64k", "write -P 9 3500k 3k", "discard 5M 64k")
+HANDLERS = (
+    "write -P 7 0 100k",
+    "write -z 1M 200k",
+    "write -c -P 8 2M 64k",
+    "write -P 9 3500k 3k",
+    "discard 5M 64k",
+)
 
 
 @pytest.mark.parametrize("base_format", ["raw", "qcow2"])
@@ -66,7 +85,11 @@ def test_committed_data_are_in_the_base_and_the_overlay_is_empty(
 ) -> None:
     base = tmp_path / f"base.{base_format}"
     qemu_img("create", "-q", "-f", base_format, base, sizes[0])
-    subprocess.run(["qemu-io", "-f", base_format, "-c", "write -P 1 0 8M", base], check=True, capture_output=True)
+    subprocess.run(
+        ["qemu-io", "-f", base_format, "-c", "write -P 1 0 8M", base],
+        check=True,
+        capture_output=True,
+    )
     top = overlay_on(base, tmp_path / "top.qcow2", *HANDLERS, size=sizes[1])
     before = seen(top)
     assert image("commit", top) == 0
@@ -129,22 +152,31 @@ def test_no_commit_into_a_base_that_another_program_reads(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("options", ["compat=1.1", "compat=0.10", "cluster_size=4k"])
 @pytest.mark.parametrize("new", ["middle", "other.qcow2", "short.raw", "long.qcow2", ""])
-def test_a_safe_rebase_changes_nothing_that_the_guest_sees(tmp_path: Path, options: str, new: str) -> None:
+def test_a_safe_rebase_changes_nothing_that_the_guest_sees(
+    tmp_path: Path, options: str, new: str
+) -> None:
     base = make(tmp_path / "base.qcow2", "write -P 1 0 5M", "write -P 2 6M 1M", size="7M")
     make(tmp_path / "other.qcow2", "write -P 1 0 2M", "write -P 4 3M 5M")
     make(tmp_path / "long.qcow2", "write -P 1 0 64M", size="64M")
     (tmp_path / "short.raw").write_bytes(b"\1" * 3 * MiB)
     overlay_on(base, tmp_path / "middle", "write -P 5 4M 3k", "write -P 6 5M 100k")
     actions = HANDLERS if options != "compat=0.10" else (*HANDLERS[:1], *HANDLERS[2:4])
-    top = overlay_on(tmp_path / "middle", tmp_path / "top.qcow2", *actions, size="8M", options=options)
-    before, bases = seen(top), {name: seen(tmp_path / name) for name in ("base.qcow2", "other.qcow2", "middle")}
+    top = overlay_on(
+        tmp_path / "middle", tmp_path / "top.qcow2", *actions, size="8M", options=options
+    )
+    before, bases = (
+        seen(top),
+        {name: seen(tmp_path / name) for name in ("base.qcow2", "other.qcow2", "middle")},
+    )
     words = ["-b", new] if new else []
     assert image("rebase", top, *words) == 0
     assert seen(top) == before
     assert qemu_check(top)[0] == 0
     facts = info(top)
     assert facts.get("backing-filename") == (new or None)
-    assert facts.get("backing-filename-format") == ({"": None, "short.raw": "raw"}.get(new, "qcow2"))
+    assert facts.get("backing-filename-format") == (
+        {"": None, "short.raw": "raw"}.get(new, "qcow2")
+    )
     assert {name: seen(tmp_path / name) for name in bases} == bases
 
 
@@ -170,7 +202,9 @@ def test_an_unsafe_rebase_only_writes_the_name(tmp_path: Path) -> None:
     assert qemu_check(moved)[0] == 0
 
 
-@pytest.mark.parametrize("words", [["-b", "top.qcow2"], ["-b", "above.qcow2"], ["-b", "missing"], ["-b", "x" * 1100]])
+@pytest.mark.parametrize(
+    "words", [["-b", "top.qcow2"], ["-b", "above.qcow2"], ["-b", "missing"], ["-b", "x" * 1100]]
+)
 def test_a_rebase_that_is_refused_changes_nothing(tmp_path: Path, words: list[str]) -> None:
     base = make(tmp_path / "base.qcow2", "write -P 1 0 5M")
     top = overlay_on(base, tmp_path / "top.qcow2", "write -P 2 1M 64k")
@@ -186,7 +220,9 @@ def test_a_rebase_without_room_leaves_the_old_base(tmp_path: Path) -> None:
     top = overlay_on(base, tmp_path / "top.qcow2", "write -P 2 1M 64k")
     before = seen(top)
     command = f"ulimit -f 2048; exec python3 -m growdisk.cli.main image rebase {top} -b other.qcow2"
-    done = subprocess.run(["bash", "-c", command.replace("python3", sys.executable)], capture_output=True, check=False)
+    done = subprocess.run(
+        ["bash", "-c", command.replace("python3", sys.executable)], capture_output=True, check=False
+    )
     assert done.returncode == 4, done.stderr
     assert info(top)["backing-filename"] == "base.qcow2"
     assert seen(top) == before

@@ -1,4 +1,6 @@
-"""Names as users have them: long, strange, of folders, of files that are none; and disks of odd sizes."""
+"""Names as users have them:
+long, strange, of folders, of files that are none; and disks of odd sizes.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,8 @@ import pytest
 from tests.oracle.qemu import qemu_img
 from tests.oracle.verbs import image, info
 
-NAMES = ("n" * 255, "ü" * 127, "two words 'and' \"quotes\"", "line\nbreak", os.fsdecode(b"\xff\xfe"), "json:{}.qcow2",
+NAMES = ("n" * 255, "ü" * 127, "two words 'and' \"quotes\"", "line\nbreak",
+    os.fsdecode(b"\xff\xfe"), "json:{}.qcow2",
          "-rf.qcow2", "a,b=c", "%s$(x)")  # fmt: skip
 
 
@@ -34,9 +37,12 @@ def test_any_name_that_a_file_may_have_is_made_changed_and_read(
 
 @pytest.mark.parametrize("place", (".", "/", "", "folder", "folder/"))
 @pytest.mark.parametrize(
-    "verb", ("create {} 1M", "convert there.raw {}", "overlay there.raw {}", "info {}", "compact {}")
+    "verb",
+    ("create {} 1M", "convert there.raw {}", "overlay there.raw {}", "info {}", "compact {}"),
 )
-def test_what_is_no_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: str, place: str) -> None:
+def test_what_is_no_file_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: str, place: str
+) -> None:
     monkeypatch.chdir(tmp_path)
     Path("folder").mkdir()
     Path("there.raw").write_bytes(b"x" * 4096)
@@ -51,7 +57,9 @@ def test_a_file_without_a_size_is_refused(place: str) -> None:
 
 @pytest.mark.parametrize("size", (513, 70_001, 1_000_001))
 def test_a_raw_disk_of_an_odd_size_goes_everywhere(tmp_path: Path, size: int) -> None:
-    raw, qcow2, packed, overlay = (tmp_path / name for name in ("odd.raw", "plain.qcow2", "packed.qcow2", "over.qcow2"))
+    raw, qcow2, packed, overlay = (
+        tmp_path / name for name in ("odd.raw", "plain.qcow2", "packed.qcow2", "over.qcow2")
+    )
     raw.write_bytes(os.urandom(size))
     assert image("convert", raw, qcow2) == 0
     assert image("convert", "-c", raw, packed) == 0

@@ -1,4 +1,6 @@
-"""Images that do not end on a sector: a disk has whole ones, up for a raw file and down for a qcow2 header, as QEMU."""
+"""Images that do not end on a sector:
+a disk has whole ones, up for a raw file and down for a qcow2 header, as QEMU.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +14,22 @@ from growdisk.units import MiB
 from tests.e2e.conftest import host
 from tests.e2e.process import Host, need
 from tests.guests.tools import place_content, run
-from tests.unit.cli.command import GROWDISK, GUESTFS, NO_APPLIANCE, environment, fingerprint, growdisk
+from tests.unit.cli.command import (
+    GROWDISK,
+    GUESTFS,
+    NO_APPLIANCE,
+    environment,
+    fingerprint,
+    growdisk,
+)
 
 __all__ = ["host"]
 
 
 def qemu_size(image: Path, kind: str) -> int:
-    return int(json.loads(run("qemu-img", "info", "--output=json", "-f", kind, image))["virtual-size"])
+    return int(
+        json.loads(run("qemu-img", "info", "--output=json", "-f", kind, image))["virtual-size"]
+    )
 
 
 @pytest.mark.parametrize("size", [MiB + 1, MiB - 1, MiB + 511, 700, 5 * MiB + 256])
@@ -70,7 +81,13 @@ def test_a_disk_grows_from_a_file_that_ends_within_a_sector(
     image, label = tmp_path / "disk.raw", {"mbr": "dos", "gpt": "gpt"}[kind]
     with image.open("wb") as file:
         file.truncate(40 * MiB)
-    run("sfdisk", "-q", "--no-reread", image, stdin=f"label: {label}\nstart=2048, size={30 * MiB // 512}, type=L\n")
+    run(
+        "sfdisk",
+        "-q",
+        "--no-reread",
+        image,
+        stdin=f"label: {label}\nstart=2048, size={30 * MiB // 512}, type=L\n",
+    )
     run("mke2fs", "-q", "-F", "-t", "ext4", "-E", f"offset={MiB}", image, "30m")
     with image.open("r+b") as file:
         file.truncate(40 * MiB + odd)
@@ -87,7 +104,9 @@ def test_a_disk_grows_from_a_file_that_ends_within_a_sector(
 
 @pytest.mark.parametrize(("name", "kind"), [("new.raw", "raw"), ("new.qcow2", "qcow2")])
 @pytest.mark.parametrize("size", [1234, 1, MiB, 3 * MiB + 1])
-def test_a_new_image_is_as_large_as_that_of_qemu_img(tmp_path: Path, name: str, kind: str, size: int) -> None:
+def test_a_new_image_is_as_large_as_that_of_qemu_img(
+    tmp_path: Path, name: str, kind: str, size: int
+) -> None:
     theirs = tmp_path / f"theirs-{name}"
     run("qemu-img", "create", "-q", "-f", kind, theirs, str(size))
     answer = growdisk("image", "create", tmp_path / name, f"{size}b")
@@ -119,7 +138,9 @@ def test_an_overlay_reads_an_odd_raw_file_below_it_to_its_end(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("size", [MiB + 1, 3 * MiB - 100, 700])
-def test_a_raw_file_that_ends_within_a_sector_is_read_by_every_verb(tmp_path: Path, size: int) -> None:
+def test_a_raw_file_that_ends_within_a_sector_is_read_by_every_verb(
+    tmp_path: Path, size: int
+) -> None:
     odd, image, back = tmp_path / "odd.raw", tmp_path / "disk.qcow2", tmp_path / "back.raw"
     odd.write_bytes(b"\7" * size)
     assert growdisk("image", "convert", "-f", "raw", odd, image).code == 0
@@ -130,14 +151,22 @@ def test_a_raw_file_that_ends_within_a_sector_is_read_by_every_verb(tmp_path: Pa
 
 
 @pytest.mark.parametrize("more", [1, 511])
-def test_what_a_gpt_has_in_a_last_sector_that_is_not_whole_is_kept(tmp_path: Path, more: int) -> None:
+def test_what_a_gpt_has_in_a_last_sector_that_is_not_whole_is_kept(
+    tmp_path: Path, more: int
+) -> None:
     """The file becomes longer by what is written there, and stays so when the run has ended."""
     alone, image = tmp_path / "alone", tmp_path / "disk.raw"
     for path, size in ((alone, 24 * MiB), (image, 40 * MiB + more)):
         with path.open("wb") as file:
             file.truncate(size)
     run("mke2fs", "-q", "-F", "-t", "ext4", alone)
-    run("sfdisk", "-q", "--no-reread", image, stdin=f"label: gpt\nstart=2048, size={24 * MiB // 512}, type=L\n")
+    run(
+        "sfdisk",
+        "-q",
+        "--no-reread",
+        image,
+        stdin=f"label: gpt\nstart=2048, size={24 * MiB // 512}, type=L\n",
+    )
     place_content(alone, image, MiB)
     answer = growdisk("--json", "expand", image)
     assert (answer.code, answer.json()["result"]) == (0, "changed"), answer
@@ -148,7 +177,9 @@ def test_what_a_gpt_has_in_a_last_sector_that_is_not_whole_is_kept(tmp_path: Pat
 
 @pytest.mark.parametrize("verb", ["create", "resize"])
 @pytest.mark.parametrize("size", [(1 << 63) - 1, (1 << 63) - 512])
-def test_a_size_that_no_file_can_have_is_an_error_with_words(tmp_path: Path, verb: str, size: int) -> None:
+def test_a_size_that_no_file_can_have_is_an_error_with_words(
+    tmp_path: Path, verb: str, size: int
+) -> None:
     if verb == "resize":
         (tmp_path / "disk.raw").write_bytes(bytes(1 << 20))
     answer = growdisk("image", verb, tmp_path / "disk.raw", f"{size}b")
@@ -160,7 +191,8 @@ def test_a_size_that_no_file_can_have_is_an_error_with_words(tmp_path: Path, ver
 def test_a_file_that_may_not_become_so_long_is_not_there(tmp_path: Path) -> None:
     words = (GROWDISK, "image", "create", "-o", "data_file=data", tmp_path / "disk.qcow2", "100M")
     done = subprocess.run(
-        ["sh", "-c", 'ulimit -f 40960; exec "$0" "$@"', *words], capture_output=True, text=True, env=environment(),
+        ["sh", "-c", 'ulimit -f 40960; exec "$0" "$@"', *words], capture_output=True, text=True,
+        env=environment(),
         check=False,
     )  # fmt: skip
     assert (done.returncode, "ulimit" in done.stderr) == (3, True), done

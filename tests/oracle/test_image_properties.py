@@ -1,4 +1,5 @@
-"""Random sequences of all that can be done to an image, of every kind, against plain bytes and QEMU on the same image.
+"""Random sequences of all that can be done to an image,
+of every kind, against plain bytes and QEMU on the same image.
 
 `EXAMPLES=1000 pytest tests/oracle/test_image_properties.py` looks closer.
 """
@@ -42,9 +43,12 @@ class Shape:
     @property
     def options(self) -> CreateOptions:
         return CreateOptions(
-            1 << self.cluster_bits, "0.10" if self.version == 2 else "1.1", 1 << self.refcount_order,
-            extended_l2=self.kind == "extended", compression_type="zstd" if self.kind == "zstd" else "zlib",
-        )  # fmt: skip
+            1 << self.cluster_bits,
+            "0.10" if self.version == 2 else "1.1",
+            1 << self.refcount_order,
+            extended_l2=self.kind == "extended",
+            compression_type="zstd" if self.kind == "zstd" else "zlib",
+        )
 
 
 @st.composite
@@ -65,7 +69,8 @@ def shapes(draw: st.DrawFn) -> Shape:
 #: What is done, and three numbers from which it takes place, length and value.
 STEPS = st.tuples(
     st.sampled_from(
-        ("write", "write", "write", "theirs", "zero", "discard", "compressed", "reopen", "keep", "keep", "go back",
+        ("write", "write", "write", "theirs", "zero", "discard", "compressed", "reopen", "keep",
+            "keep", "go back",
          "forget", "grow", "shrink", "commit", "rebase", "convert", "compact")
     ),
     st.integers(0, 1 << 20), st.integers(1, 1 << 18), st.integers(0, 255),
@@ -99,10 +104,11 @@ class World:
             (what in ("keep", "go back", "forget") and "data file" in kind)
             or (what in ("grow", "shrink") and self.shape.version == 2 and bool(self.snapshots))
             or (what == "compressed" and ("encrypted" in kind or "data file" in kind))
-            or (what == "compact" and kind == "encrypted")  # its clusters move, and it is not told the key
+            # its clusters move, and it is not told the key
+            or (what == "compact" and kind == "encrypted")
         )
 
-    # --- by the image itself ------------------------------------------------------------------------
+    # --- by the image itself ----------------------------------------------------------------------
 
     def _open(self) -> Qcow2Image:
         return Qcow2Image.open(self.path, writable=True, key=self._key())
@@ -122,7 +128,10 @@ class World:
         with self._open() as image:
             image.discard(start, length)
             now = image.read(start, length)
-        assert all(byte in (0, old) for byte, old in zip(now, self.data[start : start + length], strict=True))
+        assert all(
+            byte in (0, old)
+            for byte, old in zip(now, self.data[start : start + length], strict=True)
+        )
         self.data[start : start + length] = now
 
     def _compressed(self, start: int, _length: int, value: int) -> None:
@@ -169,7 +178,7 @@ class World:
             image.resize(min(size, len(self.data)))
         del self.data[size:]
 
-    # --- by the verbs of growdisk image, and by QEMU ------------------------------------------------
+    # --- by the verbs of growdisk image, and by QEMU ----------------------------------------------
 
     def _commit(self, _start: int, _length: int, _value: int) -> None:
         if self.shape.backed and not self.snapshots and self._has_backing():
@@ -190,7 +199,12 @@ class World:
             return
         target, key = self.path.with_name("converted"), self._key()
         compress = bool(value % 2) and key is None
-        convert_image(Source(self.path, key=key), target, Qcow2Target(self.shape.options, compress, 1, key), _quiet)
+        convert_image(
+            Source(self.path, key=key),
+            target,
+            Qcow2Target(self.shape.options, compress, 1, key),
+            _quiet,
+        )
         target.replace(self.path)
         self.snapshots.clear()
 
@@ -202,7 +216,9 @@ class World:
         length, start = max(length // 512 * 512, 512), start // 512 * 512
         if start + length > len(self.data):
             return
-        done = subprocess.run(["qemu-io", *self.their_words(), "-c", command], capture_output=True, text=True)
+        done = subprocess.run(
+            ["qemu-io", *self.their_words(), "-c", command], capture_output=True, text=True
+        )
         assert done.returncode == 0, done.stdout + done.stderr
         self.data[start : start + length] = bytes([value]) * length
 
@@ -215,7 +231,11 @@ class World:
     def their_words(self) -> list[str]:
         if "encrypted" not in self.shape.kind:
             return ["--image-opts", f"driver=qcow2,file.filename={self.path}"]
-        return [*SECRET, "--image-opts", f"driver=qcow2,file.filename={self.path},encrypt.key-secret=s"]
+        return [
+            *SECRET,
+            "--image-opts",
+            f"driver=qcow2,file.filename={self.path},encrypt.key-secret=s",
+        ]
 
 
 def _quiet(_done: int, _total: int) -> None:
@@ -223,11 +243,14 @@ def _quiet(_done: int, _total: int) -> None:
 
 
 @settings(
-    max_examples=int(os.environ.get("EXAMPLES", "15")), deadline=None, derandomize="EXAMPLES" not in os.environ,
+    max_examples=int(os.environ.get("EXAMPLES", "15")), deadline=None,
+    derandomize="EXAMPLES" not in os.environ,
     database=None, suppress_health_check=list(HealthCheck), phases=(Phase.generate, Phase.shrink),
 )  # fmt: skip
 @given(shape=shapes(), steps=st.lists(STEPS, min_size=4, max_size=14))
-def test_whatever_is_done_the_guest_sees_what_it_wrote(shape: Shape, steps: list[tuple[str, int, int, int]]) -> None:
+def test_whatever_is_done_the_guest_sees_what_it_wrote(
+    shape: Shape, steps: list[tuple[str, int, int, int]]
+) -> None:
     quick_keys = patch.object(luks, "_iterations", lambda _seconds: 1000)
     with TemporaryDirectory(prefix="growdisk-") as directory, quick_keys:
         world = make_world(Path(directory), shape)
@@ -243,16 +266,26 @@ def make_world(directory: Path, shape: Shape) -> World:
     (directory / "other.raw").write_bytes(base[: len(base) // 2] + bytes(9000))
     options = shape.options
     if "data file" in shape.kind:
-        options = CreateOptions(options.cluster_size, "1.1", options.refcount_bits, data_file=str(directory / "data"))
+        options = CreateOptions(
+            options.cluster_size, "1.1", options.refcount_bits, data_file=str(directory / "data")
+        )
     create(
-        path, size, options, backing=Path("base.raw") if shape.backed else None,
-        backing_format="raw" if shape.backed else None, key=KEY if "encrypted" in shape.kind else None,
-    )  # fmt: skip
-    return World(path, shape, bytearray(base[:size].ljust(size, b"\0")) if shape.backed else bytearray(size))
+        path,
+        size,
+        options,
+        backing=Path("base.raw") if shape.backed else None,
+        backing_format="raw" if shape.backed else None,
+        key=KEY if "encrypted" in shape.kind else None,
+    )
+    return World(
+        path, shape, bytearray(base[:size].ljust(size, b"\0")) if shape.backed else bytearray(size)
+    )
 
 
 def judge(world: World) -> None:
-    """QEMU finds no error and no leak, and reads what the model says; so do we, in the snapshots too."""
+    """QEMU finds no error and no leak, and reads what the model says;
+    so do we, in the snapshots too.
+    """
     qemu_img("check", *world.their_words())
     wanted = world.path.with_name("wanted")
     wanted.write_bytes(world.data)

@@ -1,4 +1,6 @@
-"""Overlays with subclusters put on another base: the guest sees the same bytes, whatever the bases have."""
+"""Overlays with subclusters put on another base:
+the guest sees the same bytes, whatever the bases have.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Images whose clusters lie anywhere: their tables are taken whole, and what comes of it is judged by qemu-img."""
+"""Images whose clusters lie anywhere:
+their tables are taken whole, and what comes of it is judged by qemu-img.
+"""
 
 from __future__ import annotations
 
@@ -83,19 +85,24 @@ def test_whole_tables_are_taken_at_once(tmp_path: Path) -> None:
         runs = list(image.runs(0, image.size))
     assert all(isinstance(piece, Apart) for piece in pieces)
     assert len(pieces) == 8
-    apart = [cluster << 12 for piece in pieces if isinstance(piece, Apart) for cluster in piece.clusters]
+    apart = [
+        cluster << 12 for piece in pieces if isinstance(piece, Apart) for cluster in piece.clusters
+    ]
     assert apart == [run.host + at for run in runs for at in range(0, run.end - run.start, 4096)]
 
 
 @pytest.mark.parametrize("name", CHANGES)
 def test_snapshots_count_and_free_what_qemu_img_counts(tmp_path: Path, name: str) -> None:
     path = _image(tmp_path, CHANGES[name], "a part")
-    subprocess.run(["qemu-img", "check", "-q", "-r", "leaks", path], check=False)  # what `change` gave up
+    # what `change` gave up
+    subprocess.run(["qemu-img", "check", "-q", "-r", "leaks", path], check=False)
     before = tmp_path / "before.raw"
     qemu_img("convert", "-O", "raw", path, before)
     create_snapshot(path, "s")
     qemu_img("check", path)
-    subprocess.run(["qemu-io", "-c", "write -P 1 1M 3M", path], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(
+        ["qemu-io", "-c", "write -P 1 1M 3M", path], check=True, stdout=subprocess.DEVNULL
+    )
     apply_snapshot(path, "s")
     qemu_img("check", path)
     qemu_img("compare", "-F", "raw", path, before)
@@ -104,7 +111,9 @@ def test_snapshots_count_and_free_what_qemu_img_counts(tmp_path: Path, name: str
     qemu_img("compare", "-F", "raw", path, before)
 
 
-def test_a_cluster_that_two_entries_name_is_found_before_anything_is_written(tmp_path: Path) -> None:
+def test_a_cluster_that_two_entries_name_is_found_before_anything_is_written(
+    tmp_path: Path,
+) -> None:
     path = tmp_path / "image.qcow2"
     shuffled(path, lambda entries: entries.__setitem__(700, entries[1300]))
     bytes_before = path.read_bytes()

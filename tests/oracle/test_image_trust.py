@@ -1,6 +1,7 @@
 """What an image names is followed inside its own folder, and out of it only if the user says so.
 
-Each hostile image here is one that qemu-img opens without asking, and so reads or writes a file of the host.
+Each hostile image here is one that qemu-img opens without asking, and so reads or writes a file of
+the host.
 """
 
 from __future__ import annotations
@@ -41,7 +42,9 @@ def host(tmp_path: Path) -> Path:
 
 
 def with_data_file(image: Path, target: Path | str) -> Path:
-    """An image whose data file is `target`, which exists: as an attacker writes it, without the file's consent."""
+    """An image whose data file is `target`, which exists:
+    as an attacker writes it, without the file's consent.
+    """
     (kept := image.parent / "kept").mkdir()
     create(kept / "image", MiB, CreateOptions(data_file="data", data_file_raw=True))
     data = (kept / "image").read_bytes()
@@ -62,22 +65,36 @@ def over(image: Path, base: Path | str, base_format: str = "raw") -> Path:
     return image
 
 
-READERS = ("map {}", "convert -O raw {} new", "compare {} patch", "read {} 0 4096b new", "overlay {} new")
+READERS = (
+    "map {}",
+    "convert -O raw {} new",
+    "compare {} patch",
+    "read {} 0 4096b new",
+    "overlay {} new",
+)
 WRITERS = ("resize {} +1M", "write {} 0 patch", "rebase {}", "commit {}")
 
 
 def refused(line: str, image: Path) -> bool:
-    """Whether growdisk refuses for this reason, and neither image, host nor folder are another afterwards."""
+    """Whether growdisk refuses for this reason, and neither image,
+    host nor folder are another afterwards.
+    """
     folder = image.parent
     root = next(parent for parent in folder.parents if (parent / "etc").is_dir() and parent.name)
     (folder / "patch").write_bytes(b"owned" * 1024)
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     verb, *words = line.split()
-    answer = growdisk("image", verb, *(image if word == "{}" else word for word in words), cwd=folder)
+    answer = growdisk(
+        "image", verb, *(image if word == "{}" else word for word in words), cwd=folder
+    )
     assert (root / "etc" / "shadow").read_bytes() == SECRET
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before, line
     refused_with = 2 if verb == "compare" else 3  # as qemu-img compare, where 1 is a difference
-    return answer.code == refused_with and "outside its own folder" in answer.err and "--trust-references" in answer.err
+    return (
+        answer.code == refused_with
+        and "outside its own folder" in answer.err
+        and "--trust-references" in answer.err
+    )
 
 
 @pytest.mark.parametrize("line", [*READERS, *WRITERS[:2]])
@@ -88,7 +105,8 @@ def test_a_data_file_of_the_host_is_neither_read_nor_written(host: Path, line: s
 
 WATCHED = (
     "import sys; sys.addaudithook(lambda event, words: event in ('os.scandir', 'open') "
-    "and print('TOUCHED', words[0], file=sys.stderr)); from growdisk.cli.main import main; sys.exit(main())"
+    "and print('TOUCHED', words[0], file=sys.stderr)); from growdisk.cli.main import main; "
+    "sys.exit(main())"
 )
 
 
@@ -98,7 +116,9 @@ def test_nothing_beside_a_data_file_of_the_host_is_looked_at(host: Path, line: s
     (other := host / "images" / "other").write_bytes(b"x" * 512)
     words = [{"IMAGE": str(image), "other": str(other)}.get(word, word) for word in line.split()]
     python = GROWDISK.with_name("python")
-    told = subprocess.run([python, "-c", WATCHED, "image", *words], capture_output=True, text=True, check=False).stderr
+    told = subprocess.run(
+        [python, "-c", WATCHED, "image", *words], capture_output=True, text=True, check=False
+    ).stderr
     touched = [line for line in told.splitlines() if line.startswith("TOUCHED")]
     assert any("images" in line for line in touched)
     assert not any(str(host / "etc") in line for line in touched), touched
@@ -113,7 +133,9 @@ def test_a_backing_file_of_the_host_is_neither_read_nor_written(host: Path, line
 def test_neither_is_one_of_an_image_below(host: Path) -> None:
     over(host / "images" / "base.qcow2", "../etc/shadow")
     for line in (*READERS, *WRITERS):
-        assert refused(line, over(host / "images" / f"top{len(line)}{line[0]}.qcow2", "base.qcow2", "qcow2"))
+        assert refused(
+            line, over(host / "images" / f"top{len(line)}{line[0]}.qcow2", "base.qcow2", "qcow2")
+        )
 
 
 def test_a_link_in_the_folder_leads_out_of_it(host: Path) -> None:
@@ -121,7 +143,9 @@ def test_a_link_in_the_folder_leads_out_of_it(host: Path) -> None:
     (host / "images" / "deep").symlink_to("../etc")
     assert refused("map {}", over(host / "images" / "one.qcow2", "base.raw"))
     assert refused("map {}", over(host / "images" / "two.qcow2", "deep/shadow"))
-    assert refused("map {}", with_data_file(host / "images" / "three.qcow2", host / "images" / "base.raw"))
+    assert refused(
+        "map {}", with_data_file(host / "images" / "three.qcow2", host / "images" / "base.raw")
+    )
 
 
 def test_a_folder_with_a_longer_name_is_another_one(host: Path) -> None:
@@ -145,7 +169,11 @@ def growdisk_api(verb: str, image: Path) -> object:
     goal = Goal(SizeSpec(MiB, relative=True))
     if verb == "show":
         return api.inspect(image)
-    return api.plan(image, goal, RunOptions()) if verb == "plan" else api.expand(image, goal, RunOptions())
+    return (
+        api.plan(image, goal, RunOptions())
+        if verb == "plan"
+        else api.expand(image, goal, RunOptions())
+    )
 
 
 @pytest.mark.parametrize("verb", ["show", "plan", "expand"])
@@ -163,7 +191,9 @@ def test_info_and_check_name_it_and_leave_it_closed(host: Path) -> None:
     answer = growdisk("image", "check", image)
     assert answer.code == 0 and "lies outside its folder and was not looked at" in answer.out
     data = with_data_file(host / "images" / "data.qcow2", host / "etc" / "shadow")
-    assert image_info(data).as_json()["format-specific"]["data"]["data-file"] == str(host / "etc" / "shadow")  # type: ignore[index]
+    assert image_info(data).as_json()["format-specific"]["data"]["data-file"] == str(
+        host / "etc" / "shadow"
+    )  # type: ignore[index]
 
 
 # --- what stays as it was -------------------------------------------------------------------------
@@ -204,7 +234,9 @@ def test_what_the_user_names_himself_may_lie_anywhere(host: Path) -> None:
     assert growdisk("image", "create", "-b", base, "-F", "qcow2", images / "one.qcow2").code == 0
     assert growdisk("image", "overlay", base, images / "two.qcow2").code == 0
     create(images / "three.qcow2", MiB, CreateOptions())
-    assert growdisk("image", "rebase", "-b", "../others/base.qcow2", images / "three.qcow2").code == 0
+    assert (
+        growdisk("image", "rebase", "-b", "../others/base.qcow2", images / "three.qcow2").code == 0
+    )
     over(images / "four.qcow2", "one.qcow2", "qcow2")
     assert growdisk("image", "rebase", "-u", "-b", base, images / "four.qcow2").code == 0
     for name in ("one", "two", "three", "four"):
@@ -224,7 +256,10 @@ def test_but_not_what_that_one_names(host: Path) -> None:
 
 def test_who_trusts_the_image_gets_what_qemu_gives(host: Path) -> None:
     image = over(host / "images" / "disk.qcow2", host / "etc" / "shadow")
-    for words in (("--trust-references", "image", "convert"), ("image", "convert", "--trust-references")):
+    for words in (
+        ("--trust-references", "image", "convert"),
+        ("image", "convert", "--trust-references"),
+    ):
         (host / "new").unlink(missing_ok=True)
         assert growdisk(*words, "-O", "raw", image, host / "new").code == 0
         assert (host / "new").read_bytes() == SECRET
@@ -242,7 +277,11 @@ def test_trust_can_stand_in_the_environment(host: Path, monkeypatch: pytest.Monk
 
 def test_programs_trust_one_file_or_all_and_only_for_a_while(host: Path) -> None:
     image = over(host / "images" / "disk.qcow2", host / "etc" / "shadow")
-    for trust in (trusting(host / "etc" / "shadow"), trusting_references(), api.trusting_references()):
+    for trust in (
+        trusting(host / "etc" / "shadow"),
+        trusting_references(),
+        api.trusting_references(),
+    ):
         with trust, Qcow2Image.open(image) as opened:
             assert opened.read(0, 4) == b"root"
         with pytest.raises(ReferenceOutside), trusting(host / "etc" / "passwd"):
@@ -276,9 +315,13 @@ def test_on_a_terminal_it_is_asked_for(host: Path, answer: str, code: int) -> No
     ours, theirs = pty.openpty()
     os.write(ours, f"{answer}\n".encode())
     command = [GROWDISK, "image", "map", image]
-    result = subprocess.run(command, stdin=theirs, stdout=subprocess.PIPE, stderr=theirs, timeout=60, check=False)
+    result = subprocess.run(
+        command, stdin=theirs, stdout=subprocess.PIPE, stderr=theirs, timeout=60, check=False
+    )
     os.close(theirs)
     said = _all_that_was_said(ours)
     assert result.returncode == code
-    assert f"its backing file is {host / 'etc' / 'shadow'}, outside its folder. Open it? [y/N]" in said
+    assert (
+        f"its backing file is {host / 'etc' / 'shadow'}, outside its folder. Open it? [y/N]" in said
+    )
     assert before == hashlib.sha256(image.read_bytes()).digest()

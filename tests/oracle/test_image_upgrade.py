@@ -1,4 +1,6 @@
-"""Version 2 images made version 3, snapshot entries completed, and shrinking by a size; QEMU judges."""
+"""Version 2 images made version 3, snapshot entries completed,
+and shrinking by a size; QEMU judges.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ from tests.oracle.verbs import image
 MiB = 1 << 20
 
 
-def old_image(path: Path, *, snapshots: int = 2, options: str = "", backing: str | None = None) -> Path:
+def old_image(
+    path: Path, *, snapshots: int = 2, options: str = "", backing: str | None = None
+) -> Path:
     """A version 2 image whose snapshots do not say how large they are, as old programs wrote it."""
     base = ["-b", backing, "-F", "raw"] if backing else []
     qemu_img("create", "-q", "-f", "qcow2", "-o", f"compat=0.10{options}", *base, path, "8M")
@@ -44,7 +48,9 @@ def strip_extra_data(path: Path) -> None:
 
 @pytest.mark.parametrize("options", ("", ",cluster_size=512", ",cluster_size=2M"))
 @pytest.mark.parametrize("change", ("+4M", "-4M"))
-def test_a_version_2_image_with_snapshots_is_upgraded_and_resized(tmp_path: Path, options: str, change: str) -> None:
+def test_a_version_2_image_with_snapshots_is_upgraded_and_resized(
+    tmp_path: Path, options: str, change: str
+) -> None:
     path = old_image(tmp_path / "old.qcow2", options=options)
     before = path.read_bytes()
     assert image("resize", path, change, "--shrink") == 3
@@ -68,7 +74,11 @@ def test_the_name_of_the_backing_file_survives_the_upgrade(tmp_path: Path, lengt
     path = old_image(tmp_path / "old.qcow2", backing=name)
     assert image("resize", path, "+1M", "--upgrade") == 0
     with Qcow2Image.open(path) as disk:
-        assert (disk.header.version, disk.header.backing_file, disk.header.backing_format) == (3, name, "raw")
+        assert (disk.header.version, disk.header.backing_file, disk.header.backing_format) == (
+            3,
+            name,
+            "raw",
+        )
     assert qemu_check(path)[0] == 0
     qemu_io(path, "read -P 0x77 0 1M", "read -P 1 1M 1M", "read -P 0 8M 1M")
 
@@ -98,7 +108,9 @@ def test_an_incomplete_snapshot_entry_of_version_3_is_found_and_completed(tmp_pa
 
 
 @pytest.mark.parametrize("words", (("-1M",), ("--shrink", "-9M"), ("--shrink", "-8M")))
-def test_shrinking_by_too_much_or_without_consent_is_refused(tmp_path: Path, words: tuple[str, ...]) -> None:
+def test_shrinking_by_too_much_or_without_consent_is_refused(
+    tmp_path: Path, words: tuple[str, ...]
+) -> None:
     path = tmp_path / "new.qcow2"
     qemu_img("create", "-q", "-f", "qcow2", path, "8M")
     before = path.read_bytes()

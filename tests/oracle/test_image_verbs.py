@@ -1,4 +1,6 @@
-"""compare, snapshot, create, resize, read and write, through the command line, judged by qemu-img and qemu-io."""
+"""compare, snapshot, create, resize, read and write,
+through the command line, judged by qemu-img and qemu-io.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ MiB = 1 << 20
 
 
 def both_compare(one: Path, other: Path, *options: str) -> int:
-    theirs = subprocess.run(["qemu-img", "compare", *options, one, other], capture_output=True, check=False).returncode
+    theirs = subprocess.run(
+        ["qemu-img", "compare", *options, one, other], capture_output=True, check=False
+    ).returncode
     ours = image("compare", *options, one, other)
     assert ours == theirs
     return ours
@@ -30,7 +34,9 @@ def test_the_same_content_in_other_clusters_is_the_same(tmp_path: Path) -> None:
     assert both_compare(one, other) == 0
 
 
-def test_one_byte_makes_a_difference_and_its_sector_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_byte_makes_a_difference_and_its_sector_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     one = make(tmp_path / "one.qcow2", "write -P 1 1M 1M")
     other = make(tmp_path / "two.qcow2", "write -P 1 1M 1M", "write -P 7 1234567 1")
     assert both_compare(one, other) == 1
@@ -40,7 +46,9 @@ def test_one_byte_makes_a_difference_and_its_sector_is_told(tmp_path: Path, caps
 
 @pytest.mark.parametrize("tail", ["write -z 8M 64k", "write -P 0 8M 64k", "write -P 1 9M 512"])
 @pytest.mark.parametrize("options", [[], ["-s"]])
-def test_what_is_longer_by_zeros_is_the_same_unless_strict(tmp_path: Path, tail: str, options: list[str]) -> None:
+def test_what_is_longer_by_zeros_is_the_same_unless_strict(
+    tmp_path: Path, tail: str, options: list[str]
+) -> None:
     one = make(tmp_path / "one.qcow2", "write -P 1 1M 1M")
     other = make(tmp_path / "two.qcow2", "write -P 1 1M 1M", tail, size="12M")
     assert both_compare(one, other, *options) == (1 if options or "P 1" in tail else 0)
@@ -100,7 +108,8 @@ def test_of_two_snapshots_of_one_name_the_id_chooses(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "options",
     [
-        "compat=0.10", "cluster_size=4k", "cluster_size=2M,refcount_bits=1", "lazy_refcounts=on,refcount_bits=64",
+        "compat=0.10", "cluster_size=4k", "cluster_size=2M,refcount_bits=1",
+        "lazy_refcounts=on,refcount_bits=64",
         "compression_type=zstd", "preallocation=metadata",
     ],
 )  # fmt: skip
@@ -119,13 +128,18 @@ def test_a_new_image_is_what_qemu_img_would_have_made(tmp_path: Path, options: s
     qemu_io(ours, "write -P 1 0 10M", "read -P 0 10M 54M")
 
 
-def test_an_overlay_takes_the_size_of_its_backing_file_and_records_its_format(tmp_path: Path) -> None:
+def test_an_overlay_takes_the_size_of_its_backing_file_and_records_its_format(
+    tmp_path: Path,
+) -> None:
     (tmp_path / "sub").mkdir()
     make(tmp_path / "base.qcow2", "write -P 1 0 1M")
     overlay = tmp_path / "sub" / "overlay.qcow2"
     assert image("create", overlay, "-b", "../base.qcow2") == 0
     facts = info(overlay)
-    assert (facts["backing-filename"], facts["backing-filename-format"]) == ("../base.qcow2", "qcow2")
+    assert (facts["backing-filename"], facts["backing-filename-format"]) == (
+        "../base.qcow2",
+        "qcow2",
+    )
     assert facts["virtual-size"] == 8 * MiB
     qemu_io(overlay, "read -P 1 0 1M")
 
@@ -141,8 +155,10 @@ def test_raw_images_take_the_room_that_was_asked_for(tmp_path: Path, how: str, b
     ("words", "code"),
     [
         (["there.qcow2", "1G"], 3), (["new.qcow2", "1G", "-o", "cluster_size=3k"], 2),
-        (["new.qcow2", "1G", "-o", "colour=red"], 2), (["new.qcow2"], 2), (["new.qcow2", "10GB"], 2),
-        (["new.qcow2", "1G", "-b", "missing.qcow2"], 3), (["new.qcow2", "1G", "-b", "new.qcow2"], 3),
+        (["new.qcow2", "1G", "-o", "colour=red"], 2), (["new.qcow2"], 2),
+        (["new.qcow2", "10GB"], 2),
+        (["new.qcow2", "1G", "-b", "missing.qcow2"], 3),
+        (["new.qcow2", "1G", "-b", "new.qcow2"], 3),
         (["new.qcow2", "1G", "-b", "loop.qcow2"], 3), (["nowhere/new.qcow2", "1G"], 3),
         (["new.raw", "1G", "-f", "raw", "-o", "preallocation=metadata"], 3),
         (["new.qcow2", "1G", "-b", "nbd:localhost:10809"], 3),
@@ -210,16 +226,23 @@ def test_bytes_behind_the_end_are_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def test_whatever_writes_is_kept_out_of_an_image_in_use(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_whatever_writes_is_kept_out_of_an_image_in_use(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = make(tmp_path / "image.qcow2")
     payload = tmp_path / "payload"
     payload.write_bytes(b"x")
     holder = RawFile.open(path, writable=True)
     try:
         for words in (
-            ["resize", path, "+1G"], ["snapshot", "create", path, "s"], ["write", path, "0", payload],
-            ["read", path, "0", "1b", tmp_path / "out"], ["info", path], ["map", path], ["compare", path, path],
-        ):  # fmt: skip
+            ["resize", path, "+1G"],
+            ["snapshot", "create", path, "s"],
+            ["write", path, "0", payload],
+            ["read", path, "0", "1b", tmp_path / "out"],
+            ["info", path],
+            ["map", path],
+            ["compare", path, path],
+        ):
             assert image(*words) == (2 if words[0] == "compare" else 3)
             assert "(pid " in capsys.readouterr().err
         assert image("check", path) == 1

@@ -1,4 +1,6 @@
-"""Images whose refcount structure is lost, wrong or somewhere else: they can be read, and check -r all mends them."""
+"""Images whose refcount structure is lost, wrong or somewhere else:
+they can be read, and check -r all mends them.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,9 @@ DAMAGES: dict[str, Damage] = {
     "table of zeros": lambda image: put(image, number(image, OFFSET), 0),
     "block behind the end": lambda image: put(image, number(image, OFFSET), 0x77770000),
     "block between clusters": lambda image: put(image, number(image, OFFSET), 0xDEADBE00),
-    "reserved bits": lambda image: put(image, number(image, OFFSET), number(image, number(image, OFFSET)) | 1),
+    "reserved bits": lambda image: put(
+        image, number(image, OFFSET), number(image, number(image, OFFSET)) | 1
+    ),
     "block on the header": lambda image: put(image, number(image, OFFSET) + 8, 4096),
     "block on the table": lambda image: put(image, number(image, OFFSET), number(image, OFFSET)),
     "block on an L2 table": lambda image: put(image, number(image, OFFSET), l2_table(image)),
@@ -54,7 +58,8 @@ DAMAGES: dict[str, Damage] = {
         image, number(image, OFFSET) + 8, number(image, number(image, OFFSET))
     ),
     "all counts zero": lambda image: image.__setitem__(
-        slice(number(image, number(image, OFFSET)), number(image, number(image, OFFSET)) + 4096), bytes(4096)
+        slice(number(image, number(image, OFFSET)), number(image, number(image, OFFSET)) + 4096),
+        bytes(4096),
     ),
 }
 

@@ -22,7 +22,11 @@ _MAKERS = {
     "ntfs": ["mkntfs", "-q", "-F", "-f", "-p", "2048", "-H", "255", "-S", "63"],
     "exfat": ["mkfs.exfat"],
 }  # fmt: skip
-_JUDGES = {"fat": ["fsck.vfat", "-n"], "ntf": ["ntfsresize", "-i", "-f"], "exf": ["fsck.exfat", "-n"]}
+_JUDGES = {
+    "fat": ["fsck.vfat", "-n"],
+    "ntf": ["ntfsresize", "-i", "-f"],
+    "exf": ["fsck.exfat", "-n"],
+}
 
 
 def run(*command: str | Path) -> str:
@@ -91,7 +95,10 @@ def test_a_place_that_overlaps_the_old_one_is_told_as_well(tmp_path: Path) -> No
 
 
 def test_sectors_are_those_of_the_disk(tmp_path: Path) -> None:
-    assert start_in(moved(tmp_path, made(tmp_path, "fat16"), sector_size=4096), "fat16") == _NEW // 4096
+    assert (
+        start_in(moved(tmp_path, made(tmp_path, "fat16"), sector_size=4096), "fat16")
+        == _NEW // 4096
+    )
 
 
 def test_what_says_nothing_of_its_start_moves_byte_for_byte(tmp_path: Path) -> None:

@@ -1,4 +1,6 @@
-"""Zeros that are written into an overlay take room only where the layers below hold something. qemu-img judges."""
+"""Zeros that are written into an overlay take room only where the layers below
+hold something. qemu-img judges.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,8 @@ from growdisk.qcow2.image import Qcow2Image
 from tests.oracle.qemu import qemu_check, qemu_img
 
 MiB, KiB = 1 << 20, 1 << 10
-DATA = (64 * KiB, 96 * KiB)  # the base has data from here to there, half a cluster; all else is a hole
+# the base has data from here to there, half a cluster; all else is a hole
+DATA = (64 * KiB, 96 * KiB)
 
 
 @pytest.fixture(params=["raw", "qcow2"])
@@ -29,14 +32,20 @@ def base(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
 
 
 def zeroed(base: Path, start: int, length: int, compat: str = "1.1") -> int:
-    """Write zeros into a new overlay, judge what it shows, and return how many bytes of data it holds."""
+    """Write zeros into a new overlay, judge what it shows,
+    and return how many bytes of data it holds.
+    """
     image, expected = base.with_name("over.qcow2"), base.with_name("expected.raw")
-    create(image, 2 * MiB, CreateOptions(compat=compat), backing=base, backing_format=base.suffix[1:])
+    create(
+        image, 2 * MiB, CreateOptions(compat=compat), backing=base, backing_format=base.suffix[1:]
+    )
     with Qcow2Image.open(image, writable=True) as over:
         over.write_zeros(start, length)
         over.flush()
         held = sum(
-            extent.length for extent in over.extents(0, over.size) if extent.depth == 0 and extent.kind.value == "data"
+            extent.length
+            for extent in over.extents(0, over.size)
+            if extent.depth == 0 and extent.kind.value == "data"
         )
     content = bytearray(2 * MiB)
     content[DATA[0] : DATA[1]] = b"x" * (DATA[1] - DATA[0])
@@ -50,7 +59,13 @@ def zeroed(base: Path, start: int, length: int, compat: str = "1.1") -> int:
 @pytest.mark.parametrize("compat", ["1.1", "0.10"])
 @pytest.mark.parametrize(
     ("start", "length"),
-    [(200 * KiB, 4 * KiB), (130 * KiB, 500 * KiB), (MiB - 512, 2 * KiB), (MiB + 100, 5000), (96 * KiB, 32 * KiB)],
+    [
+        (200 * KiB, 4 * KiB),
+        (130 * KiB, 500 * KiB),
+        (MiB - 512, 2 * KiB),
+        (MiB + 100, 5000),
+        (96 * KiB, 32 * KiB),
+    ],
 )
 def test_over_a_hole_they_take_nothing(base: Path, start: int, length: int, compat: str) -> None:
     assert zeroed(base, start, length, compat) == 0
@@ -59,7 +74,12 @@ def test_over_a_hole_they_take_nothing(base: Path, start: int, length: int, comp
 @pytest.mark.parametrize("compat", ["1.1", "0.10"])
 @pytest.mark.parametrize(
     ("start", "length"),
-    [(80 * KiB, 4 * KiB), (40 * KiB, 30 * KiB), (90 * KiB, 100 * KiB), (65 * KiB, 2 * MiB - 65 * KiB)],
+    [
+        (80 * KiB, 4 * KiB),
+        (40 * KiB, 30 * KiB),
+        (90 * KiB, 100 * KiB),
+        (65 * KiB, 2 * MiB - 65 * KiB),
+    ],
 )
 def test_over_data_they_are_written(base: Path, start: int, length: int, compat: str) -> None:
     assert zeroed(base, start, length, compat) == 64 * KiB

@@ -1,4 +1,6 @@
-"""Persistent dirty bitmaps stay true while our engine changes an image: QEMU reads them, and compares with its own."""
+"""Persistent dirty bitmaps stay true while our engine changes an image:
+QEMU reads them, and compares with its own.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,7 @@ def dirty(path: Path, name: str) -> list[tuple[int, int]]:
             if _answers(address):
                 break
             time.sleep(0.02)
-        place = f"driver=nbd,server.type=unix,server.path={address},x-dirty-bitmap=qemu:dirty-bitmap:{name}"
+        place = f"driver=nbd,server.type=unix,server.path={address},x-dirty-bitmap=qemu:dirty-bitmap:{name}"  # noqa: E501
         records = json.loads(qemu_img("map", "--output=json", "--image-opts", place))
     finally:
         server.terminate()
@@ -60,8 +62,12 @@ def _answers(address: Path) -> bool:
         return True
 
 
-def tracked(path: Path, options: str = "compat=1.1", size: str = "8M", granularity: str = "64k") -> Path:
-    """An image with a bitmap that notes writes and one that is switched off; both know of earlier ones."""
+def tracked(
+    path: Path, options: str = "compat=1.1", size: str = "8M", granularity: str = "64k"
+) -> Path:
+    """An image with a bitmap that notes writes and one that is switched off;
+    both know of earlier ones.
+    """
     qemu_img("create", "-q", "-f", "qcow2", "-o", options, path, size)
     for name in ("on", "off"):
         qemu_img("bitmap", "--add", "-g", granularity, path, name)
@@ -70,8 +76,12 @@ def tracked(path: Path, options: str = "compat=1.1", size: str = "8M", granulari
     return path
 
 
-def same_done_twice(path: Path, ours: Callable[[Path], object], theirs: Callable[[Path], object]) -> Path:
-    """Do a thing with our engine on a copy and with QEMU on the image; the bitmaps then must be the same."""
+def same_done_twice(
+    path: Path, ours: Callable[[Path], object], theirs: Callable[[Path], object]
+) -> Path:
+    """Do a thing with our engine on a copy and with QEMU on the image;
+    the bitmaps then must be the same.
+    """
     copy = path.with_name("ours.qcow2")
     shutil.copy(path, copy)
     ours(copy)
@@ -86,7 +96,9 @@ def same_done_twice(path: Path, ours: Callable[[Path], object], theirs: Callable
 
 @pytest.mark.parametrize("granularity", ("512", "64k", "2M"))
 @pytest.mark.parametrize("options", ("cluster_size=4k", "compat=1.1", "cluster_size=512"))
-def test_writes_zeros_and_discards_are_noted(tmp_path: Path, options: str, granularity: str) -> None:
+def test_writes_zeros_and_discards_are_noted(
+    tmp_path: Path, options: str, granularity: str
+) -> None:
     path = tracked(tmp_path / "image.qcow2", options, granularity=granularity)
 
     def ours(copy: Path) -> None:
@@ -118,7 +130,10 @@ def test_snapshots_are_made_and_deleted_beside_bitmaps(tmp_path: Path) -> None:
     path = tracked(tmp_path / "image.qcow2")
     same_done_twice(
         path,
-        lambda copy: (image("snapshot", "create", copy, "a"), image("snapshot", "delete", copy, "a")),
+        lambda copy: (
+            image("snapshot", "create", copy, "a"),
+            image("snapshot", "delete", copy, "a"),
+        ),
         lambda path: (qemu_img("snapshot", "-c", "a", path), qemu_img("snapshot", "-d", "a", path)),
     )
 
@@ -163,7 +178,8 @@ def test_a_program_that_dies_leaves_bitmaps_that_say_so(tmp_path: Path) -> None:
     disk.close()
     assert [bitmap["flags"] for bitmap in bitmaps(copy)] == [["in-use", "auto"], []]
     assert qemu_check(copy)[0] == 0
-    assert image("write", copy, "1M", tmp_path / "image.qcow2") == 0  # goes on, and leaves it as it is
+    # goes on, and leaves it as it is
+    assert image("write", copy, "1M", tmp_path / "image.qcow2") == 0
     assert [bitmap["flags"] for bitmap in bitmaps(copy)] == [["in-use", "auto"], []]
     assert qemu_check(copy)[0] == 0
 
@@ -172,7 +188,9 @@ def test_a_program_that_dies_leaves_bitmaps_that_say_so(tmp_path: Path) -> None:
 def test_random_writes_never_miss_a_bit(tmp_path: Path, seed: int) -> None:
     chance = random.Random(seed)
     path = tracked(tmp_path / "image.qcow2", "cluster_size=512", size="1G", granularity="512")
-    writes = [(chance.randrange(0, 2 << 20) * 512, 512 * chance.choice((1, 9, 999))) for _ in range(40)]
+    writes = [
+        (chance.randrange(0, 2 << 20) * 512, 512 * chance.choice((1, 9, 999))) for _ in range(40)
+    ]
     writes = [(offset, length) for offset, length in writes if offset + length <= 1 << 30]
 
     def ours(copy: Path) -> None:
@@ -181,10 +199,16 @@ def test_random_writes_never_miss_a_bit(tmp_path: Path, seed: int) -> None:
                 for offset, length in part:
                     disk.write_zeros(offset, length)
 
-    same_done_twice(path, ours, lambda path: qemu_io(path, *(f"write -z {start} {size}" for start, size in writes)))
+    same_done_twice(
+        path,
+        ours,
+        lambda path: qemu_io(path, *(f"write -z {start} {size}" for start, size in writes)),
+    )
 
 
-def test_bitmaps_that_cannot_be_believed_are_dropped_before_the_first_change(tmp_path: Path) -> None:
+def test_bitmaps_that_cannot_be_believed_are_dropped_before_the_first_change(
+    tmp_path: Path,
+) -> None:
     path = tracked(tmp_path / "image.qcow2")
     raw = bytearray(path.read_bytes())
     place = raw.find((0x23852875).to_bytes(4, "big"))
@@ -209,17 +233,26 @@ def test_compact_takes_bitmaps_along(tmp_path: Path, options: str) -> None:
 @pytest.mark.parametrize("options", ("compat=1.1", "cluster_size=512", "cluster_size=2M"))
 @pytest.mark.parametrize("granularity", ("512", "64k"))
 def test_convert_takes_bitmaps_along(tmp_path: Path, options: str, granularity: str) -> None:
-    path, new = tracked(tmp_path / "image.qcow2", "cluster_size=1k", granularity=granularity), tmp_path / "new.qcow2"
+    path, new = (
+        tracked(tmp_path / "image.qcow2", "cluster_size=1k", granularity=granularity),
+        tmp_path / "new.qcow2",
+    )
     with Qcow2Image.open(path, writable=True) as disk:
         disk.write_zeros(3 * MiB, 5 * MiB)
     assert image("convert", path, new, "-o", options, "--bitmaps") == 0
     assert bitmaps(new) == bitmaps(path)
-    assert [dirty(new, name) for name in ("on", "off")] == [dirty(path, name) for name in ("on", "off")]
+    assert [dirty(new, name) for name in ("on", "off")] == [
+        dirty(path, name) for name in ("on", "off")
+    ]
     assert qemu_check(new)[0] == 0
 
 
 def test_bitmaps_that_cannot_be_taken_along_are_refused(tmp_path: Path) -> None:
-    path, plain, new = tracked(tmp_path / "image.qcow2"), tmp_path / "plain.qcow2", tmp_path / "new.qcow2"
+    path, plain, new = (
+        tracked(tmp_path / "image.qcow2"),
+        tmp_path / "plain.qcow2",
+        tmp_path / "new.qcow2",
+    )
     qemu_img("create", "-q", "-f", "qcow2", plain, "8M")
     qemu_img("snapshot", "-c", "s", path)
     assert image("convert", plain, new, "--bitmaps") == 3

@@ -104,7 +104,9 @@ def test_tables_that_three_hundred_snapshots_share_are_counted_three_hundred_tim
 
 
 @pytest.mark.parametrize("seed", range(30))
-def test_a_damaged_image_has_the_numbers_of_qemu_and_is_clean_after_repair(tmp_path: Path, seed: int):
+def test_a_damaged_image_has_the_numbers_of_qemu_and_is_clean_after_repair(
+    tmp_path: Path, seed: int
+):
     chance = random.Random(seed)
     options = OPTIONS[seed % len(OPTIONS)]
     image = make_image(tmp_path, options)
@@ -144,7 +146,10 @@ def test_repairing_leaks_alone_does_not_touch_errors(tmp_path: Path):
 def test_an_image_marked_dirty_is_mended_and_loses_the_mark(tmp_path: Path):
     image = make_image(tmp_path, "lazy_refcounts=on,refcount_bits=16")
     change(image, empty_refcount_block, random.Random(1))
-    change(image, lambda file, header, chance: file.write(72, struct.pack(">Q", header.incompatible | 1)))
+    change(
+        image,
+        lambda file, header, chance: file.write(72, struct.pack(">Q", header.incompatible | 1)),
+    )
     assert our_repair(image, errors=True).is_clean
     assert "dirty-flag" in qemu_img("info", "--output=json", image)
     assert '"dirty-flag": false' in qemu_img("info", "--output=json", image)
@@ -188,7 +193,10 @@ def test_an_image_whose_end_was_cut_off_is_whole_again_with_zeros_for_what_is_lo
 
 def test_a_cut_off_image_is_not_repaired_by_opening_it(tmp_path: Path):
     image = full_image(tmp_path)
-    change(image, lambda file, header, chance: file.write(72, struct.pack(">Q", header.incompatible | 1)))
+    change(
+        image,
+        lambda file, header, chance: file.write(72, struct.pack(">Q", header.incompatible | 1)),
+    )
     os.truncate(image, image.stat().st_size - 5 * 65536)
     before = image.read_bytes()
     with pytest.raises(ImageDamaged):
@@ -197,7 +205,9 @@ def test_a_cut_off_image_is_not_repaired_by_opening_it(tmp_path: Path):
 
 
 @pytest.mark.parametrize("snapshot", [False, True], ids=["alone", "with a snapshot"])
-def test_a_zero_cluster_whose_offset_cannot_be_true_becomes_a_plain_one(tmp_path: Path, snapshot: bool):
+def test_a_zero_cluster_whose_offset_cannot_be_true_becomes_a_plain_one(
+    tmp_path: Path, snapshot: bool
+):
     image, theirs = make_image(tmp_path, "cluster_size=64k"), tmp_path / "theirs.qcow2"
     if snapshot:
         qemu_img("snapshot", "-c", "s", image)
@@ -240,7 +250,7 @@ def test_a_full_disk_of_100_gib_is_checked_in_half_a_second_of_processor_time(tm
     assert report.allocated_clusters == 100 << 14
 
 
-# --- the damage -------------------------------------------------------------------------------------
+# --- the damage -----------------------------------------------------------------------------------
 
 
 def leak_a_cluster(file: RawFile, header: Header, chance: random.Random) -> None:
@@ -278,7 +288,8 @@ def share_a_refcount_block(file: RawFile, header: Header, chance: random.Random)
 
 
 DAMAGES: tuple[Callable[[RawFile, Header, random.Random], None], ...] = (
-    leak_a_cluster, forget_a_refcount, count_a_cluster_too_low_or_high, turn_flags, empty_refcount_block,
+    leak_a_cluster, forget_a_refcount, count_a_cluster_too_low_or_high, turn_flags,
+    empty_refcount_block,
     forget_a_refcount_block, share_a_refcount_block,
 )  # fmt: skip
 
@@ -312,7 +323,7 @@ def forget_all_snapshots(image: Path) -> None:
     change(image, lambda file, header, chance: file.write(60, bytes(12)))
 
 
-# --- the world --------------------------------------------------------------------------------------
+# --- the world ------------------------------------------------------------------------------------
 
 
 def full_image(directory: Path) -> Path:
@@ -326,10 +337,26 @@ def full_image(directory: Path) -> Path:
 def make_image(directory: Path, options: str) -> Path:
     image = directory / "disk.qcow2"
     qemu_img("create", "-f", "qcow2", "-o", options, image, "8M")
-    qemu_io(image, "write -P 1 0 1M", "write -P 2 3M 200k", "write -z 1M 256k", "write -z 0 64k", "write -P 3 7M 4k")
-    if not any(word in options for word in ("preallocation", "refcount_bits=1", "refcount_bits=2", "refcount_bits=4")):
+    qemu_io(
+        image,
+        "write -P 1 0 1M",
+        "write -P 2 3M 200k",
+        "write -z 1M 256k",
+        "write -z 0 64k",
+        "write -P 3 7M 4k",
+    )
+    if not any(
+        word in options
+        for word in ("preallocation", "refcount_bits=1", "refcount_bits=2", "refcount_bits=4")
+    ):
         length = 2048 if "2M" in options else 64
-        qemu_io(image, *(f"write -c -P {start % 7} {start}k {length}k" for start in range(4096, 6144, 3 * length)))
+        qemu_io(
+            image,
+            *(
+                f"write -c -P {start % 7} {start}k {length}k"
+                for start in range(4096, 6144, 3 * length)
+            ),
+        )
     return image
 
 

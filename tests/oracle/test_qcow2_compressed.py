@@ -1,4 +1,6 @@
-"""Compressed clusters that we write, QEMU reads, and goes on writing among; and the other way round."""
+"""Compressed clusters that we write, QEMU reads, and goes on writing among;
+and the other way round.
+"""
 
 from __future__ import annotations
 
@@ -30,11 +32,15 @@ MATRIX = [
 
 
 def guest_data(size: int, seed: int) -> bytes:
-    """Text, noise, zeros: what shrinks a lot, not at all, and to nothing, in pieces of many lengths."""
+    """Text, noise, zeros: what shrinks a lot, not at all,
+    and to nothing, in pieces of many lengths.
+    """
     chance, parts = random.Random(seed), []
     while sum(map(len, parts)) < size:
         length = chance.randrange(1, 40_000)
-        words = b" ".join(chance.choices((b"grow", b"disk", b"%d" % chance.randrange(99)), k=100)) * (length // 400)
+        words = b" ".join(
+            chance.choices((b"grow", b"disk", b"%d" % chance.randrange(99)), k=100)
+        ) * (length // 400)
         half = b"".join(bytes([value, 0]) for value in chance.randbytes(length // 2))
         parts.append(chance.choice((words, half, chance.randbytes(length), bytes(length))))
     return b"".join(parts)[:size]
@@ -48,7 +54,9 @@ def same_as(path: Path, wanted: bytes) -> None:
 
 
 @pytest.mark.parametrize("options", MATRIX)
-def test_an_image_compressed_in_threads_is_what_qemu_reads_and_as_small(tmp_path: Path, options: str):
+def test_an_image_compressed_in_threads_is_what_qemu_reads_and_as_small(
+    tmp_path: Path, options: str
+):
     path, theirs = tmp_path / "ours.qcow2", tmp_path / "theirs.qcow2"
     shape = CreateOptions.parse(options)
     cluster = shape.cluster_size
@@ -58,18 +66,25 @@ def test_an_image_compressed_in_threads_is_what_qemu_reads_and_as_small(tmp_path
     (tmp_path / "raw").write_bytes(data)
     raw = RawFile.open(tmp_path / "raw")
     with closing(raw), Qcow2Image.open(path, writable=True) as image:
-        copy_compressed(raw, image, compressor(image.header.compression_type), lambda *_: None, jobs=2)
+        copy_compressed(
+            raw, image, compressor(image.header.compression_type), lambda *_: None, jobs=2
+        )
         assert image.read(0, len(data)) == data
     same_as(path, data)
     convert = ("convert", "-c", "-f", "raw", "-O", "qcow2", *(["-o", options] if options else []))
     qemu_img(*convert, tmp_path / "raw", theirs)
     assert path.stat().st_size <= theirs.stat().st_size * 1.05 + 3 * cluster
     if shape.refcount_bits > 2:
-        assert qemu_check(path)[1]["compressed-clusters"] >= qemu_check(theirs)[1]["compressed-clusters"]
+        assert (
+            qemu_check(path)[1]["compressed-clusters"]
+            >= qemu_check(theirs)[1]["compressed-clusters"]
+        )
 
 
 @pytest.mark.parametrize("options", MATRIX)
-def test_compressed_and_other_writes_mix_in_any_order_with_snapshots_between(tmp_path: Path, options: str):
+def test_compressed_and_other_writes_mix_in_any_order_with_snapshots_between(
+    tmp_path: Path, options: str
+):
     shape, chance = CreateOptions.parse(options), random.Random(options)
     path, cluster = tmp_path / "image.qcow2", shape.cluster_size
     size = 24 * cluster + 512

@@ -1,4 +1,6 @@
-"""New images with every option, ours beside QEMU's: `qemu-img info` and `check` must say the same of both."""
+"""New images with every option, ours beside QEMU's:
+`qemu-img info` and `check` must say the same of both.
+"""
 
 from __future__ import annotations
 
@@ -34,14 +36,19 @@ MATRIX = [
 
 def described(image: Path) -> dict[str, object]:
     answer = json.loads(qemu_img("info", "--output=json", image))
-    return {key: answer[key] for key in ("virtual-size", "cluster-size", "format-specific", "dirty-flag")}
+    return {
+        key: answer[key]
+        for key in ("virtual-size", "cluster-size", "format-specific", "dirty-flag")
+    }
 
 
 @pytest.mark.parametrize("options", MATRIX)
 def test_a_new_image_is_to_qemu_what_its_own_would_be(tmp_path: Path, options: str):
     ours, theirs = tmp_path / "ours.qcow2", tmp_path / "theirs.qcow2"
     create(ours, 5 * MIB + 512, CreateOptions.parse(options))
-    qemu_img("create", "-f", "qcow2", *(["-o", options] if options else []), theirs, str(5 * MIB + 512))
+    qemu_img(
+        "create", "-f", "qcow2", *(["-o", options] if options else []), theirs, str(5 * MIB + 512)
+    )
     assert described(ours) == described(theirs)
     (code, counts), (_, wanted) = qemu_check(ours), qemu_check(theirs)
     assert code == 0
@@ -51,7 +58,8 @@ def test_a_new_image_is_to_qemu_what_its_own_would_be(tmp_path: Path, options: s
     if "falloc" in options or "full" in options:
         assert ours.stat().st_blocks * 512 >= 5 * MIB
     else:
-        assert ours.stat().st_blocks * 512 < MIB + 3 * CreateOptions.parse(options).cluster_size  # tables
+        # tables
+        assert ours.stat().st_blocks * 512 < MIB + 3 * CreateOptions.parse(options).cluster_size
     qemu_io(ours, "write -P 7 1M 300k", "read -P 7 1M 300k", "read -P 0 2M 1M")
     with Qcow2Image.open(ours, writable=True) as image:
         image.write(3 * MIB, b"\1" * 1000)

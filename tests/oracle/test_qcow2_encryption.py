@@ -14,7 +14,13 @@ from growdisk.qcow2.image import Qcow2Image
 from tests.oracle.encrypted import KEY, MIB, SECRET, their_bytes, their_check, their_io
 from tests.oracle.qemu import qemu_img
 
-OURS = ["", "cluster_size=512", "cluster_size=2M,refcount_bits=8", "compat=0.10", "preallocation=metadata"]
+OURS = [
+    "",
+    "cluster_size=512",
+    "cluster_size=2M,refcount_bits=8",
+    "compat=0.10",
+    "preallocation=metadata",
+]
 THEIRS = [
     "",
     "compat=0.10",
@@ -25,7 +31,9 @@ THEIRS = [
 
 
 def exercise(path: Path) -> None:
-    """Write with both, in pieces of all alignments, with a snapshot between; both must see the same."""
+    """Write with both, in pieces of all alignments,
+    with a snapshot between; both must see the same.
+    """
     model = bytearray(8 * MIB)
 
     def both(offset: int, length: int, value: int, image: Qcow2Image | None = None) -> None:
@@ -67,9 +75,19 @@ def test_what_we_encrypt_qemu_reads_and_writes(tmp_path: Path, options: str):
     told = json.loads(qemu_img("info", "--output=json", path))
     assert told["encrypted"]
     luks = told["format-specific"]["data"]["encrypt"]
-    assert (luks["format"], luks["cipher-alg"], luks["cipher-mode"], luks["ivgen-alg"], luks["hash-alg"]) == (
-        "luks", "aes-256", "xts", "plain64", "sha256",
-    )  # fmt: skip
+    assert (
+        luks["format"],
+        luks["cipher-alg"],
+        luks["cipher-mode"],
+        luks["ivgen-alg"],
+        luks["hash-alg"],
+    ) == (
+        "luks",
+        "aes-256",
+        "xts",
+        "plain64",
+        "sha256",
+    )
     assert [slot["active"] for slot in luks["slots"]] == [True] + 7 * [False]
     assert not any(their_bytes(path))
     exercise(path)
@@ -78,7 +96,7 @@ def test_what_we_encrypt_qemu_reads_and_writes(tmp_path: Path, options: str):
 @pytest.mark.parametrize("options", THEIRS)
 def test_what_qemu_encrypts_we_read_and_write(tmp_path: Path, options: str):
     path = tmp_path / "image.qcow2"
-    words = f"encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10{',' if options else ''}{options}"
+    words = f"encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10{',' if options else ''}{options}"  # noqa: E501
     qemu_img("create", *SECRET, "-f", "qcow2", "-o", words, path, "8M")
     exercise(path)
 
@@ -88,17 +106,31 @@ def test_a_second_passphrase_opens_the_image_too(tmp_path: Path):
     create(path, MIB, key=KEY, key_seconds=0.01)
     options = "state=active,new-secret=n,iter-time=10"
     qemu_img(
-        "amend", *SECRET, "--object", "secret,id=n,data=other", "--image-opts",
-        f"driver=qcow2,file.filename={path},encrypt.key-secret=s", "-o",
+        "amend",
+        *SECRET,
+        "--object",
+        "secret,id=n,data=other",
+        "--image-opts",
+        f"driver=qcow2,file.filename={path},encrypt.key-secret=s",
+        "-o",
         ",".join(f"encrypt.{word}" for word in options.split(",")),
-    )  # fmt: skip
+    )
     with Qcow2Image.open(path, key=b"other") as image, Qcow2Image.open(path, key=KEY) as same:
         assert image.read(0, 100) == same.read(0, 100)
 
 
 def test_the_legacy_form_is_read_and_never_written(tmp_path: Path):
     path = tmp_path / "image.qcow2"
-    qemu_img("create", *SECRET, "-f", "qcow2", "-o", "encrypt.format=aes,encrypt.key-secret=s", path, "4M")
+    qemu_img(
+        "create",
+        *SECRET,
+        "-f",
+        "qcow2",
+        "-o",
+        "encrypt.format=aes,encrypt.key-secret=s",
+        path,
+        "4M",
+    )
     their_io(path, "write -P 7 1M 100k", "write -P 8 3M 64k", "discard 3M 64k", form="aes")
     before = path.read_bytes()
     with Qcow2Image.open(path, writable=True, key=KEY) as image:
@@ -116,13 +148,16 @@ def test_an_encrypted_overlay_lies_over_an_encrypted_base(tmp_path: Path):
     create(base, 2 * MIB, key=KEY, key_seconds=0.01)
     with Qcow2Image.open(base, writable=True, key=KEY) as image:
         image.write(0, b"\1" * MIB)
-    create(top, 4 * MIB, backing=Path("base.qcow2"), backing_format="qcow2", key=KEY, key_seconds=0.01)
+    create(
+        top, 4 * MIB, backing=Path("base.qcow2"), backing_format="qcow2", key=KEY, key_seconds=0.01
+    )
     with Qcow2Image.open(top, writable=True, key=KEY) as image:
         image.write(1000, b"\2" * 10)
         assert image.read(0, MIB) == (b"\1" * 1000 + b"\2" * 10).ljust(MIB, b"\1")
         image.resize(6 * MIB)
     options = {
-        "driver": "qcow2", "encrypt.key-secret": "s", "file.filename": str(top), "backing.driver": "qcow2",
+        "driver": "qcow2", "encrypt.key-secret": "s", "file.filename": str(top),
+        "backing.driver": "qcow2",
         "backing.file.filename": str(base), "backing.encrypt.key-secret": "s",
     }  # fmt: skip
     opened = ",".join(f"{name}={value}" for name, value in options.items())

@@ -1,4 +1,6 @@
-"""Our writes, sizes and snapshots on QEMU's images, and QEMU's on ours; `qemu-img check` and `qemu-io` judge."""
+"""Our writes, sizes and snapshots on QEMU's images, and QEMU's on ours;
+`qemu-img check` and `qemu-io` judge.
+"""
 
 from __future__ import annotations
 
@@ -119,15 +121,34 @@ def test_data_behind_an_earlier_end_do_not_come_back(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("options", ["compat=1.1", "compat=0.10", "compat=1.1,cluster_size=512"])
-def test_a_longer_backing_file_does_not_show_in_the_grown_area(tmp_path: Path, options: str) -> None:
+def test_a_longer_backing_file_does_not_show_in_the_grown_area(
+    tmp_path: Path, options: str
+) -> None:
     base, path = tmp_path / "base.raw", tmp_path / "top.qcow2"
     base.write_bytes(b"\xaa" * (8 * MIB))
-    qemu("qemu-img", "create", "-q", "-f", "qcow2", "-o", options, "-b", base, "-F", "raw", path, "1000k")
+    qemu(
+        "qemu-img",
+        "create",
+        "-q",
+        "-f",
+        "qcow2",
+        "-o",
+        options,
+        "-b",
+        base,
+        "-F",
+        "raw",
+        path,
+        "1000k",
+    )
     with Qcow2Image.open(path, writable=True) as image:
         image.resize(16 * MIB)
     qemu("qemu-img", "check", path)
     assert guest_bytes(path, tmp_path) == b"\xaa" * 1024000 + bytes(16 * MIB - 1024000)
-    with Qcow2Image.open(path, writable=True, with_backing=False) as image, pytest.raises(ImageUnsupported):
+    with (
+        Qcow2Image.open(path, writable=True, with_backing=False) as image,
+        pytest.raises(ImageUnsupported),
+    ):
         image.resize(32 * MIB)
 
 
@@ -145,9 +166,20 @@ def test_the_refcount_table_moves_when_the_file_outgrows_it(tmp_path: Path) -> N
 
 def test_vm_state_stays_with_its_snapshot_and_never_reaches_the_guest(tmp_path: Path) -> None:
     path = make(tmp_path / "image.qcow2", size="8M")
-    machine = ["qemu-system-x86_64", "-machine", "none", "-display", "none", "-monitor", "stdio", "-S"]
+    machine = [
+        "qemu-system-x86_64",
+        "-machine",
+        "none",
+        "-display",
+        "none",
+        "-monitor",
+        "stdio",
+        "-S",
+    ]
     drive = ["-drive", f"if=none,id=d,format=qcow2,file={path}"]
-    done = subprocess.run([*machine, *drive], input="savevm running\nquit\n", capture_output=True, text=True)
+    done = subprocess.run(
+        [*machine, *drive], input="savevm running\nquit\n", capture_output=True, text=True
+    )
     assert listed(path) == [("1", "running")], done.stdout + done.stderr
     with Qcow2Image.open(path, writable=True) as image:
         state = image.snapshots()[0].vm_state_size
@@ -159,7 +191,9 @@ def test_vm_state_stays_with_its_snapshot_and_never_reaches_the_guest(tmp_path: 
         image.create_snapshot("other")
         assert image.snapshots()[0].vm_state_size == state
     qemu("qemu-img", "check", path)
-    done = subprocess.run([*machine, *drive], input="loadvm running\nquit\n", capture_output=True, text=True)
+    done = subprocess.run(
+        [*machine, *drive], input="loadvm running\nquit\n", capture_output=True, text=True
+    )
     assert "rror" not in done.stdout + done.stderr
     with Qcow2Image.open(path, writable=True) as image:
         image.delete_snapshot("running")
@@ -167,7 +201,8 @@ def test_vm_state_stays_with_its_snapshot_and_never_reaches_the_guest(tmp_path: 
 
 
 @pytest.mark.parametrize(
-    "options", ["refcount_bits=1", "refcount_bits=2,cluster_size=4k", "refcount_bits=8,extended_l2=on"]
+    "options",
+    ["refcount_bits=1", "refcount_bits=2,cluster_size=4k", "refcount_bits=8,extended_l2=on"],
 )
 def test_too_narrow_refcounts_are_widened(tmp_path: Path, options: str) -> None:
     path = make(tmp_path / "image.qcow2", options)
@@ -219,7 +254,9 @@ def test_a_disk_of_size_zero_has_snapshots_and_grows(tmp_path: Path, maker: str)
     qemu_io(path, "read -P 7 0 4k")
 
 
-def test_strange_bitmaps_are_dropped_before_the_first_write_and_their_clusters_freed(tmp_path: Path) -> None:
+def test_strange_bitmaps_are_dropped_before_the_first_write_and_their_clusters_freed(
+    tmp_path: Path,
+) -> None:
     path = make(tmp_path / "image.qcow2")
     qemu("qemu-img", "bitmap", "--add", path, "backup")
     qemu_io(path, "write -P 1 0 1M")
@@ -240,9 +277,15 @@ def test_strange_bitmaps_are_dropped_before_the_first_write_and_their_clusters_f
 def test_qemu_keeps_us_out_of_an_image_in_use_and_we_keep_qemu_out(tmp_path: Path) -> None:
     path = make(tmp_path / "image.qcow2")
     with Qcow2Image.open(path, writable=True):
-        assert subprocess.run(["qemu-io", "-c", "read 0 1k", path], capture_output=True).returncode == 1
+        assert (
+            subprocess.run(["qemu-io", "-c", "read 0 1k", path], capture_output=True).returncode
+            == 1
+        )
     guest = subprocess.Popen(
-        ["qemu-io", "-f", "qcow2", str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ["qemu-io", "-f", "qcow2", str(path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     assert guest.stdin is not None
     assert guest.stdout is not None
@@ -255,7 +298,9 @@ def test_qemu_keeps_us_out_of_an_image_in_use_and_we_keep_qemu_out(tmp_path: Pat
 
 
 def test_what_was_flushed_leaks_nothing_when_nobody_closes_the_image(tmp_path: Path) -> None:
-    """As when a run's overlays become part of an image that has snapshots: the image is not closed, its file is."""
+    """As when a run's overlays become part of an image that has snapshots:
+    the image is not closed, its file is.
+    """
     path = make(tmp_path / "image.qcow2")
     qemu_io(path, "write -P 1 0 1M")
     qemu("qemu-img", "snapshot", "-c", "theirs", path)

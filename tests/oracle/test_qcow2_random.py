@@ -1,4 +1,6 @@
-"""Seeded random operations against a plain bytes model; after each sequence qemu-img judges the image."""
+"""Seeded random operations against a plain bytes model;
+after each sequence qemu-img judges the image.
+"""
 
 from __future__ import annotations
 
@@ -43,14 +45,20 @@ class Model:
 class Actor:
     """Does one random thing after the other to an image and to its model."""
 
-    def __init__(self, path: Path, model: Model, rng: random.Random, *, version: int, backing_size: int) -> None:
+    def __init__(
+        self, path: Path, model: Model, rng: random.Random, *, version: int, backing_size: int
+    ) -> None:
         self.path, self.model, self.rng = path, model, rng
         self.version, self.backing_size = version, backing_size
         self.image = Qcow2Image.open(path, writable=True)
         self.names = 0
 
     def act(self) -> None:
-        actions = [self.write] * 6 + [self.zero] * 2 + [self.discard, self.flush, self.reopen, self.read, self.read]
+        actions = (
+            [self.write] * 6
+            + [self.zero] * 2
+            + [self.discard, self.flush, self.reopen, self.read, self.read]
+        )
         actions += [self.create, self.create, self.apply, self.delete, self.grow, self.shrink]
         self.rng.choice(actions)()
 
@@ -135,11 +143,19 @@ class Actor:
 
 
 @pytest.mark.parametrize("seed", range(2))
-@pytest.mark.parametrize(("version", "cluster_bits", "refcount_order", "backed", "size"), GEOMETRIES)
+@pytest.mark.parametrize(
+    ("version", "cluster_bits", "refcount_order", "backed", "size"), GEOMETRIES
+)
 def test_random_operations_leave_what_the_model_says_and_qemu_finds_no_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: int, cluster_bits: int, refcount_order: int,
-    backed: bool, size: int, seed: int,
-) -> None:  # fmt: skip
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    version: int,
+    cluster_bits: int,
+    refcount_order: int,
+    backed: bool,
+    size: int,
+    seed: int,
+) -> None:
     if seed:  # tables are evicted all the time
         monkeypatch.setattr(metadata, "L2_CACHE_BYTES", 2 << cluster_bits)
         monkeypatch.setattr(refcounts, "CACHE_BYTES", 1 << cluster_bits)
@@ -153,9 +169,12 @@ def test_random_operations_leave_what_the_model_says_and_qemu_finds_no_error(
         base.write_bytes(below)
         content = bytearray(below[:size].ljust(size, b"\0"))
     create(
-        path, size, CreateOptions(1 << cluster_bits, "0.10" if version == 2 else "1.1", 1 << refcount_order),
-        backing=Path(base.name) if backed else None, backing_format="raw" if backed else None,
-    )  # fmt: skip
+        path,
+        size,
+        CreateOptions(1 << cluster_bits, "0.10" if version == 2 else "1.1", 1 << refcount_order),
+        backing=Path(base.name) if backed else None,
+        backing_format="raw" if backed else None,
+    )
     actor = Actor(path, Model(content), rng, version=version, backing_size=backing_size)
     for _ in range(3):
         for _ in range(25):
@@ -173,7 +192,9 @@ def _judge(path: Path, model: Model, scratch: Path) -> None:
     wanted = scratch / "wanted.raw"
     wanted.write_bytes(model.data)
     compare = subprocess.run(
-        ["qemu-img", "compare", "-f", "qcow2", "-F", "raw", path, wanted], capture_output=True, text=True
+        ["qemu-img", "compare", "-f", "qcow2", "-F", "raw", path, wanted],
+        capture_output=True,
+        text=True,
     )
     assert compare.returncode == 0, compare.stdout + compare.stderr
     with Qcow2Image.open(path) as image:

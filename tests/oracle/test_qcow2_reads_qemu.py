@@ -1,4 +1,6 @@
-"""What QEMU writes, we read: every kind of cluster, in every geometry, through every kind of chain."""
+"""What QEMU writes, we read:
+every kind of cluster, in every geometry, through every kind of chain.
+"""
 
 from __future__ import annotations
 
@@ -32,9 +34,16 @@ def test_all_kinds_of_clusters_read_as_qemu_reads_them(tmp_path: Path, options: 
     compressed = "write" if "preallocation" in options else "write -c"
     zero = "write -z" if "0.10" not in options else "write -P 0"
     qemu_io(
-        path, "write -P 1 0 3M", f"{compressed} -P 2 4M 2M", f"{compressed} -P 3 6M 2M", f"{zero} 1M 1M",
-        "write -P 4 1500k 1k", f"{zero} 9M 100k", "discard 2M 512k", "write -P 5 15M 1M",
-    )  # fmt: skip
+        path,
+        "write -P 1 0 3M",
+        f"{compressed} -P 2 4M 2M",
+        f"{compressed} -P 3 6M 2M",
+        f"{zero} 1M 1M",
+        "write -P 4 1500k 1k",
+        f"{zero} 9M 100k",
+        "discard 2M 512k",
+        "write -P 5 15M 1M",
+    )
     with Qcow2Image.open(path) as image:
         whole = image.read(0, image.size)
         assert whole == guest_bytes(path, tmp_path)
@@ -47,11 +56,27 @@ def test_all_kinds_of_clusters_read_as_qemu_reads_them(tmp_path: Path, options: 
 
 def test_a_chain_of_different_formats_and_lengths_reads_through(tmp_path: Path) -> None:
     (tmp_path / "sub").mkdir()
-    base, middle, top = tmp_path / "base.raw", tmp_path / "sub" / "middle.qcow2", tmp_path / "top.qcow2"
+    base, middle, top = (
+        tmp_path / "base.raw",
+        tmp_path / "sub" / "middle.qcow2",
+        tmp_path / "top.qcow2",
+    )
     base.write_bytes(b"\x11" * (3 << 20))
     qemu("qemu-img", "create", "-q", "-f", "qcow2", "-b", "../base.raw", "-F", "raw", middle, "2M")
     qemu_io(middle, "write -P 2 1M 100k")
-    qemu("qemu-img", "create", "-q", "-f", "qcow2", "-b", "sub/middle.qcow2", "-F", "qcow2", top, "4M")
+    qemu(
+        "qemu-img",
+        "create",
+        "-q",
+        "-f",
+        "qcow2",
+        "-b",
+        "sub/middle.qcow2",
+        "-F",
+        "qcow2",
+        top,
+        "4M",
+    )
     qemu_io(top, "write -P 3 1536k 3k", "write -z 0 64k")
     assert read_all(top) == guest_bytes(top, tmp_path)
     with Qcow2Image.open(top) as image:
@@ -95,11 +120,17 @@ def test_an_older_header_without_a_compression_type_is_read_and_kept(tmp_path: P
 
 
 @pytest.mark.parametrize("options", ["compat=0.10", "cluster_size=4k", "extended_l2=on"])
-def test_a_flag_without_a_cluster_means_nothing_and_is_written_over(tmp_path: Path, options: str) -> None:
-    """An L2 entry that is COPIED alone, which QEMU reads through to the layer below, and its check calls clean."""
+def test_a_flag_without_a_cluster_means_nothing_and_is_written_over(
+    tmp_path: Path, options: str
+) -> None:
+    """An L2 entry that is COPIED alone, which QEMU reads through to the layer below,
+    and its check calls clean.
+    """
     base, top = tmp_path / "base.raw", tmp_path / "top.qcow2"
     base.write_bytes(b"\x11" * (1 << 20))
-    qemu("qemu-img", "create", "-q", "-f", "qcow2", "-o", options, "-b", "base.raw", "-F", "raw", top)
+    qemu(
+        "qemu-img", "create", "-q", "-f", "qcow2", "-o", options, "-b", "base.raw", "-F", "raw", top
+    )
     qemu_io(top, "write -P 2 0 64k")
     with Qcow2Image.open(top) as image:
         l1, width = image.header.l1_offset, 16 if image.header.geometry.extended_l2 else 8

@@ -25,8 +25,19 @@ def scribble(path: Path, seed: int, *, compressed: bool) -> None:
     """Forty random writes, zeros and discards by QEMU, aligned to 512 bytes."""
     chance, words = random.Random(seed), []
     for number in range(40):
-        start, length = chance.randrange(0, 6 * MIB, 512), chance.choice((512, 2048, 5120, 65536, 200 << 10))
-        kind = chance.choice((f"write -P {number + 1}", f"write -P {number + 1}", "write -z", "write -z -u", "discard"))
+        start, length = (
+            chance.randrange(0, 6 * MIB, 512),
+            chance.choice((512, 2048, 5120, 65536, 200 << 10)),
+        )
+        kind = chance.choice(
+            (
+                f"write -P {number + 1}",
+                f"write -P {number + 1}",
+                "write -z",
+                "write -z -u",
+                "discard",
+            )
+        )
         words.append(f"{kind} {start} {length}")
     if compressed:
         words.insert(0, "write -c -P 77 7M 1M")
@@ -56,11 +67,17 @@ def assert_read_alike(path: Path) -> None:
 
 
 @pytest.mark.parametrize("backed", [False, True])
-@pytest.mark.parametrize("options", ["", "cluster_size=16k", "cluster_size=2M", "compression_type=zstd"])
+@pytest.mark.parametrize(
+    "options", ["", "cluster_size=16k", "cluster_size=2M", "compression_type=zstd"]
+)
 def test_subclusters_read_as_qemu_reads_them(tmp_path: Path, options: str, backed: bool):
     path, base = tmp_path / "image.qcow2", tmp_path / "base.raw"
     base.write_bytes(b"\xbb" * (5 * MIB + 512))
-    words = ["-o", f"extended_l2=on{',' if options else ''}{options}", *(["-b", base, "-F", "raw"] if backed else [])]
+    words = [
+        "-o",
+        f"extended_l2=on{',' if options else ''}{options}",
+        *(["-b", base, "-F", "raw"] if backed else []),
+    ]
     qemu_img("create", "-f", "qcow2", *words, path, "8M")
     scribble(path, len(options), compressed="2M" not in options)
     assert_read_alike(path)
@@ -120,7 +137,12 @@ def test_a_bitmap_that_contradicts_its_entry_is_refused_and_nothing_is_written(t
         l1_offset = image.header.l1_offset
     raw = bytearray(path.read_bytes())
     table = int.from_bytes(raw[l1_offset : l1_offset + 8], "big") & 0x00FFFFFFFFFFFE00
-    for position, value in ((table + 8, 1 << 32 | 1), (table, 0), (table, 0x50001), (table, 0x50200)):
+    for position, value in (
+        (table + 8, 1 << 32 | 1),
+        (table, 0),
+        (table, 0x50001),
+        (table, 0x50200),
+    ):
         bad = raw.copy()
         bad[position : position + 8] = value.to_bytes(8, "big")
         path.write_bytes(bad)
@@ -172,16 +194,22 @@ def assert_written_alike(path: Path, data: Path) -> None:
         assert qemu_check(path)[0] == 0
         assert whole(path) == model
         assert data.stat().st_size == len(model)
-        if json.loads(qemu_img("info", "--output=json", path))["format-specific"]["data"]["data-file-raw"]:
+        if json.loads(qemu_img("info", "--output=json", path))["format-specific"]["data"][
+            "data-file-raw"
+        ]:
             assert data.read_bytes() == model
         scribble(path, 60 + round_, compressed=False)
         model[:] = whole(path)
 
 
-@pytest.mark.parametrize("options", ["", "data_file_raw=on", "extended_l2=on", "preallocation=full,cluster_size=4k"])
+@pytest.mark.parametrize(
+    "options", ["", "data_file_raw=on", "extended_l2=on", "preallocation=full,cluster_size=4k"]
+)
 def test_an_image_with_a_data_file_is_to_qemu_what_its_own_would_be(tmp_path: Path, options: str):
     ours, theirs = tmp_path / "ours.qcow2", tmp_path / "theirs.qcow2"
-    create(ours, 8 * MIB, CreateOptions.parse(f"data_file=ours.raw{',' if options else ''}{options}"))
+    create(
+        ours, 8 * MIB, CreateOptions.parse(f"data_file=ours.raw{',' if options else ''}{options}")
+    )
     words = f"data_file={tmp_path / 'theirs.raw'}{',' if options else ''}{options}"
     qemu_img("create", "-f", "qcow2", "-o", words, theirs, "8M")
     one, two = (json.loads(qemu_img("info", "--output=json", path)) for path in (ours, theirs))
@@ -200,9 +228,11 @@ def test_what_a_data_file_cannot_do_is_refused_and_nothing_is_written(tmp_path: 
     before = path.read_bytes(), data.read_bytes()
     with Qcow2Image.open(path, writable=True) as image:
         for operation in (
-            lambda: image.create_snapshot("one"), lambda: image.apply_snapshot("one"),
-            lambda: image.delete_snapshot("one"), lambda: image.write_compressed(0, bytes(65536)),
-        ):  # fmt: skip
+            lambda: image.create_snapshot("one"),
+            lambda: image.apply_snapshot("one"),
+            lambda: image.delete_snapshot("one"),
+            lambda: image.write_compressed(0, bytes(65536)),
+        ):
             with pytest.raises(ImageUnsupported, match="external data file"):
                 operation()
     with (

@@ -1,4 +1,7 @@
-"""Where qemu-img 7.2 crashes, loses data, leaves damage or says nothing, growdisk does better. One test a fault."""
+"""Where qemu-img 7.2 crashes, loses data, leaves damage or says nothing, growdisk does better.
+
+One test a fault.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ def number(path: Path, offset: int, width: int = 8) -> int:
         return int.from_bytes(file.read(width), "big")
 
 
-# --- it ends by a signal, or never ------------------------------------------------------------------
+# --- it ends by a signal, or never ----------------------------------------------------------------
 
 
 @pytest.mark.parametrize("entry", [0x10, 0x1FF])
@@ -66,18 +69,22 @@ def test_a_backing_file_that_is_the_image_itself_has_an_end(tmp_path: Path) -> N
     assert not (tmp_path / "new.raw").exists()
 
 
-# --- it goes on with a file that is cut off ---------------------------------------------------------
+# --- it goes on with a file that is cut off -------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     "words",
-    [("resize", "{}", "20M"), ("resize", "{}", "1M", "--shrink"), ("snapshot", "create", "{}", "new"),
-     ("snapshot", "delete", "{}", "one"), ("snapshot", "apply", "{}", "one"), ("write", "{}", "3M", "{patch}"),
+    [("resize", "{}", "20M"), ("resize", "{}", "1M", "--shrink"),
+        ("snapshot", "create", "{}", "new"),
+     ("snapshot", "delete", "{}", "one"), ("snapshot", "apply", "{}", "one"),
+     ("write", "{}", "3M", "{patch}"),
      ("compact", "{}"), ("rebase", "{}")],
     ids=lambda words: "-".join(words[:2]).replace("-{}", ""),
 )  # fmt: skip
 @pytest.mark.parametrize("kept", [0.03, 0.5, 0.9])
-def test_a_cut_file_is_noticed_before_the_first_write(tmp_path: Path, words: tuple[str, ...], kept: float) -> None:
+def test_a_cut_file_is_noticed_before_the_first_write(
+    tmp_path: Path, words: tuple[str, ...], kept: float
+) -> None:
     path = make(tmp_path / "image.qcow2", "write -P 1 0 6M")
     qemu_img("snapshot", "-c", "one", path)
     qemu_io(path, "write -P 2 1M 5M")
@@ -89,7 +96,7 @@ def test_a_cut_file_is_noticed_before_the_first_write(tmp_path: Path, words: tup
     assert image("check", path) in (1, 2, 3)
 
 
-# --- old data come back, new room cannot be had -----------------------------------------------------
+# --- old data come back, new room cannot be had ---------------------------------------------------
 
 
 def test_what_was_cut_off_does_not_come_back(tmp_path: Path) -> None:
@@ -115,13 +122,28 @@ def test_vm_state_behind_the_disk_does_not_become_guest_data(tmp_path: Path) -> 
 def test_a_version_2_image_grows_over_a_longer_backing_file(tmp_path: Path) -> None:
     (tmp_path / "base.raw").write_bytes(b"b" * 2 * MIB)
     path = tmp_path / "image.qcow2"
-    qemu_img("create", "-q", "-f", "qcow2", "-o", "compat=0.10", "-b", "base.raw", "-F", "raw", path, "1M")
+    qemu_img(
+        "create",
+        "-q",
+        "-f",
+        "qcow2",
+        "-o",
+        "compat=0.10",
+        "-b",
+        "base.raw",
+        "-F",
+        "raw",
+        path,
+        "1M",
+    )
     assert image("resize", path, "2M") == 0
     qemu_io(path, "read -P 98 0 1M", "read -P 0 1M 1M")
     qemu_img("check", path)
 
 
-def test_a_size_that_does_not_fit_is_not_wrapped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_size_that_does_not_fit_is_not_wrapped(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = make(tmp_path / "image.qcow2")
     before = path.read_bytes()
     assert image("resize", path, "+9E") in (2, 3)
@@ -129,7 +151,7 @@ def test_a_size_that_does_not_fit_is_not_wrapped(tmp_path: Path, capsys: pytest.
     assert path.read_bytes() == before
 
 
-# --- it wants what it does not need -----------------------------------------------------------------
+# --- it wants what it does not need ---------------------------------------------------------------
 
 KEYLESS: list[Callable[[Path], int]] = [
     lambda path: image("check", path),
@@ -141,7 +163,9 @@ KEYLESS: list[Callable[[Path], int]] = [
 ]
 
 
-def test_without_its_backing_file_an_image_is_checked_and_keeps_its_snapshots(tmp_path: Path) -> None:
+def test_without_its_backing_file_an_image_is_checked_and_keeps_its_snapshots(
+    tmp_path: Path,
+) -> None:
     (tmp_path / "base.raw").write_bytes(b"b" * MIB)
     path = tmp_path / "image.qcow2"
     qemu_img("create", "-q", "-f", "qcow2", "-b", "base.raw", "-F", "raw", path, "1M")
@@ -151,16 +175,28 @@ def test_without_its_backing_file_an_image_is_checked_and_keeps_its_snapshots(tm
     assert image("read", path, "0", "1M", tmp_path / "out") == 3  # guest bytes do need it
 
 
-def test_without_its_key_an_image_is_checked_resized_and_keeps_its_snapshots(tmp_path: Path) -> None:
-    path, options = tmp_path / "image.qcow2", "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10"
-    qemu_img("create", "-q", "--object", "secret,id=s,data=x", "-f", "qcow2", "-o", options, path, "1M")
+def test_without_its_key_an_image_is_checked_resized_and_keeps_its_snapshots(
+    tmp_path: Path,
+) -> None:
+    path, options = (
+        tmp_path / "image.qcow2",
+        "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10",
+    )
+    qemu_img(
+        "create", "-q", "--object", "secret,id=s,data=x", "-f", "qcow2", "-o", options, path, "1M"
+    )
     assert [action(path) for action in KEYLESS] == [0] * len(KEYLESS)
     assert image("resize", path, "2M") == 0
-    qemu_img("check", "--object", "secret,id=s,data=x", "--image-opts",
-             f"driver=qcow2,file.filename={path},encrypt.key-secret=s")  # fmt: skip
+    qemu_img(
+        "check",
+        "--object",
+        "secret,id=s,data=x",
+        "--image-opts",
+        f"driver=qcow2,file.filename={path},encrypt.key-secret=s",
+    )
 
 
-# --- names -----------------------------------------------------------------------------------------
+# --- names ----------------------------------------------------------------------------------------
 
 
 def test_a_name_is_never_cut(tmp_path: Path) -> None:
@@ -173,7 +209,9 @@ def test_a_name_is_never_cut(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["json:{}", 'json:{"driver":"file","filename":"/etc/passwd"}', "nbd:127.0.0.1:1", "nbd://localhost/x",
+    "name",
+    ["json:{}", 'json:{"driver":"file","filename":"/etc/passwd"}', "nbd:127.0.0.1:1",
+        "nbd://localhost/x",
              "http://example.invalid/a", "ssh://root@localhost/x", "fat:rw:/tmp", "rbd:a/b"],
 )  # fmt: skip
 def test_a_backing_file_elsewhere_is_named_and_not_opened(
@@ -207,10 +245,15 @@ def test_info_does_not_touch_the_backing_file(tmp_path: Path) -> None:
     assert image("map", path) == 3
 
 
-def test_the_holder_of_a_lock_is_named_with_its_pid(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_holder_of_a_lock_is_named_with_its_pid(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = make(tmp_path / "image.qcow2")
     with subprocess.Popen(
-        ["qemu-io", "-f", "qcow2", str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ["qemu-io", "-f", "qcow2", str(path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     ) as holder:
         assert holder.stdin is not None
         assert holder.stdout is not None
@@ -218,7 +261,12 @@ def test_the_holder_of_a_lock_is_named_with_its_pid(tmp_path: Path, capsys: pyte
         holder.stdin.flush()
         while "MiB" not in holder.stdout.readline():
             pass
-        for words in (("resize", path, "9M"), ("snapshot", "create", path, "x"), ("check", path), ("info", path)):
+        for words in (
+            ("resize", path, "9M"),
+            ("snapshot", "create", path, "x"),
+            ("check", path),
+            ("info", path),
+        ):
             capsys.readouterr()
             assert image(*words) in (1, 3)
             assert f"qemu-io (pid {holder.pid})" in capsys.readouterr().err

@@ -1,4 +1,6 @@
-"""Hybrid MBRs, and entries that stand elsewhere, as gdisk makes them (each time it sleeps for a second)."""
+"""Hybrid MBRs, and entries that stand elsewhere,
+as gdisk makes them (each time it sleeps for a second).
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ __all__ = ["tmp_path"]
 
 _SIZE, _LARGER = 64 * MiB, 164 * MiB
 _ENTRY = 446
-_ROOMY_GPT = "label: gpt\nfirst-lba: 8192\nstart=8192,size=16384\nstart=24576,size=65536,name=root\n"
+_ROOMY_GPT = (
+    "label: gpt\nfirst-lba: 8192\nstart=8192,size=16384\nstart=24576,size=65536,name=root\n"
+)
 _THREE = "label: gpt\nstart=2048,size=16384\nstart=18432,size=8192\nstart=26624,size=65536\n"
 
 

@@ -19,12 +19,20 @@ class BootedDebian:
     def bring(self, *files: Path) -> None:
         """Into /root; it has nothing that scp would ask for."""
         for file in files:
-            run("ssh", "-F", self._config, "guest", f"cat >/root/{file.name}", stdin=file.read_bytes())
+            run(
+                "ssh",
+                "-F",
+                self._config,
+                "guest",
+                f"cat >/root/{file.name}",
+                stdin=file.read_bytes(),
+            )
 
     def sh(self, script: str) -> str:
         """What it prints on both streams; AssertionError where it fails."""
         done = subprocess.run(
-            ["ssh", "-F", self._config, "guest", f"exec 2>&1; set -e; {script}"], capture_output=True, text=True,
+            ["ssh", "-F", self._config, "guest", f"exec 2>&1; set -e; {script}"],
+            capture_output=True, text=True,
             timeout=600,
         )  # fmt: skip
         assert done.returncode == 0, f"{script}\n{done.stdout}{done.stderr}"

@@ -1,7 +1,8 @@
-"""A clean Debian to install growdisk's package in: a folder with an installed system, in walls of bubblewrap's.
+"""A clean Debian to install growdisk's package in:
+a folder with an installed system, in walls of bubblewrap's.
 
-bubblewrap makes it the root of a mount namespace (pivot_root): in a mere chroot the kernel lets nobody make namespaces,
-and growdisk's sandbox needs them.
+bubblewrap makes it the root of a mount namespace (pivot_root): in a mere chroot the kernel lets
+nobody make namespaces, and growdisk's sandbox needs them.
 """
 
 from __future__ import annotations
@@ -24,13 +25,20 @@ def dependencies() -> list[str]:
     """What the package depends on, as debian/control says."""
     depends = re.search(r"^Depends:\n((?: .*\n)+)", _CONTROL.read_text(), re.MULTILINE)
     assert depends is not None
-    return [word for word in re.findall(r"^ (\S+),$", depends[1], re.MULTILINE) if not word.startswith("$")]
+    return [
+        word
+        for word in re.findall(r"^ (\S+),$", depends[1], re.MULTILINE)
+        if not word.startswith("$")
+    ]
 
 
 def clean_debian(folder: Path) -> CleanDebian:
     """A new copy in `folder` of a system with nothing but the package's dependencies."""
     packages = ",".join(sorted({*dependencies(), *_ALSO}))
-    base = cached(f"clean-debian-{recipe_hash([], f'{SUITE} {packages}')[:16]}", lambda made: _build(made, packages))
+    base = cached(
+        f"clean-debian-{recipe_hash([], f'{SUITE} {packages}')[:16]}",
+        lambda made: _build(made, packages),
+    )
     run("tar", "-C", folder, "-xf", base / "tree.tar")
     return CleanDebian(folder)
 
@@ -38,9 +46,15 @@ def clean_debian(folder: Path) -> CleanDebian:
 def _build(folder: Path, packages: str) -> None:
     tree = folder / "tree.tar"
     run(
-        "mmdebstrap", "--quiet", "--variant=minbase", "--dpkgopt=force-unsafe-io", f"--include={packages}",
-        "--dpkgopt=path-exclude=/usr/share/locale/*", SUITE, tree,
-    )  # fmt: skip
+        "mmdebstrap",
+        "--quiet",
+        "--variant=minbase",
+        "--dpkgopt=force-unsafe-io",
+        f"--include={packages}",
+        "--dpkgopt=path-exclude=/usr/share/locale/*",
+        SUITE,
+        tree,
+    )
 
 
 @dataclass(frozen=True)
@@ -64,5 +78,8 @@ class CleanDebian:
         ]
         inside = ["--cap-add", "ALL", "--unshare-net", "--chdir", "/tmp", "--die-with-parent"]
         return subprocess.run(
-            [*walls, *inside, "--", *words], capture_output=True, text=True, env={"PATH": "/usr/sbin:/usr/bin"}
+            [*walls, *inside, "--", *words],
+            capture_output=True,
+            text=True,
+            env={"PATH": "/usr/sbin:/usr/bin"},
         )

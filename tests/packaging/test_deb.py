@@ -17,7 +17,9 @@ from tests.e2e.judges import virtual_size
 from tests.guests.tools import run
 from tests.packaging.clean_debian import ROOT, CleanDebian, clean_debian
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="installing packages in a folder needs root")
+pytestmark = pytest.mark.skipif(
+    os.geteuid() != 0, reason="installing packages in a folder needs root"
+)
 
 
 @pytest.fixture(scope="session")
@@ -38,7 +40,9 @@ def debian(package: Path) -> Iterator[CleanDebian]:
 
 
 def test_lintian_finds_no_error(package: Path) -> None:
-    done = subprocess.run(["lintian", "--fail-on", "error,warning", package], capture_output=True, text=True)
+    done = subprocess.run(
+        ["lintian", "--fail-on", "error,warning", package], capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stdout
 
 
@@ -48,13 +52,17 @@ def test_the_version_is_growdisks_own(package: Path) -> None:
     assert run("dpkg-deb", "--field", package, "Version").strip() == __version__
 
 
-def test_the_package_does_the_main_job_and_a_playbook(debian: CleanDebian, small_disk: DiskMaker) -> None:
+def test_the_package_does_the_main_job_and_a_playbook(
+    debian: CleanDebian, small_disk: DiskMaker
+) -> None:
     shutil.copy(small_disk(), debian.folder / "tmp/g.qcow2")
     before = virtual_size(debian.folder / "tmp/g.qcow2")
     done = debian.run("growdisk", "expand", "g.qcow2", "+64M", "--json")
     assert done.returncode == 0, done.stdout + done.stderr
     assert json.loads(done.stdout)["backend"] == "direct"
-    done = debian.run("growdisk", "run", "expand-root", "-e", "target=/tmp/g.qcow2", "-e", "size=+64M")
+    done = debian.run(
+        "growdisk", "run", "expand-root", "-e", "target=/tmp/g.qcow2", "-e", "size=+64M"
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert virtual_size(debian.folder / "tmp/g.qcow2") == before + (128 << 20)
 
@@ -62,7 +70,9 @@ def test_the_package_does_the_main_job_and_a_playbook(debian: CleanDebian, small
 def test_the_package_provisions_with_a_seed(debian: CleanDebian, small_disk: DiskMaker) -> None:
     """The seed is made by a library that Debian's own is too old for."""
     shutil.copy(small_disk(), debian.folder / "tmp/base.qcow2")
-    done = debian.run("growdisk", "provision", "base.qcow2", "out.qcow2", "--size", "+64M", "--seed")
+    done = debian.run(
+        "growdisk", "provision", "base.qcow2", "out.qcow2", "--size", "+64M", "--seed"
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert (debian.folder / "tmp/out-seed.iso").is_file()
 

@@ -44,11 +44,15 @@ def test_promtool_finds_nothing_wrong(promtool: Path, name: str) -> None:
     for ended in (Round(actions, 1.5, dry_run=False), Round((), 0.0, dry_run=False)):
         text = as_text(ended, 1e9).encode("utf-8", "replace")
         words = [promtool, "check", "metrics"]
-        done = subprocess.run(words, input=text, capture_output=True, env=os.environ | {"LC_ALL": "C.UTF-8"})
+        done = subprocess.run(
+            words, input=text, capture_output=True, env=os.environ | {"LC_ALL": "C.UTF-8"}
+        )
         assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
 
 def test_promtool_finds_what_is_wrong(promtool: Path) -> None:
     """So that the test above can fail."""
-    done = subprocess.run([promtool, "check", "metrics"], input=b"growdiskCount{} 1\n", capture_output=True)
+    done = subprocess.run(
+        [promtool, "check", "metrics"], input=b"growdiskCount{} 1\n", capture_output=True
+    )
     assert done.returncode != 0

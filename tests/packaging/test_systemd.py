@@ -1,4 +1,6 @@
-"""growdisk's timer under a real systemd: the package is installed on a Debian that runs, and a full disk grows."""
+"""growdisk's timer under a real systemd:
+the package is installed on a Debian that runs, and a full disk grows.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,9 @@ def hypervisor(tmp_path: Path) -> Iterator[BootedDebian]:
     (tmp_path / "watch.yml").write_text(RULES)
     with booted_debian(tmp_path) as hypervisor:
         hypervisor.bring(next(tmp_path.glob("growdisk_*.deb")), disk, tmp_path / "watch.yml")
-        hypervisor.sh("dpkg --install /root/growdisk_*.deb; mkdir -p /srv; mv /root/web01.qcow2 /srv")
+        hypervisor.sh(
+            "dpkg --install /root/growdisk_*.deb; mkdir -p /srv; mv /root/web01.qcow2 /srv"
+        )
         yield hypervisor
 
 
@@ -55,7 +59,9 @@ def test_the_timer_grows_a_full_disk_and_tells_of_it(hypervisor: BootedDebian) -
     sh(recipe())
 
     assert round_of(hypervisor, 1) == ("success", 0)
-    assert "/srv/web01.qcow2: grown: 256.0 MiB -> 320.0 MiB" in sh("journalctl -o cat -u growdisk-watch")
+    assert "/srv/web01.qcow2: grown: 256.0 MiB -> 320.0 MiB" in sh(
+        "journalctl -o cat -u growdisk-watch"
+    )
     grown = json.loads(sh("growdisk list --json /srv/web01.qcow2"))["disks"][0]
     assert (grown["virtual_size"], size_by_metrics(hypervisor)) == (320 * MiB, 320 * MiB)
     assert grown["root"]["size"] > 300 * MiB
@@ -71,7 +77,9 @@ def test_the_timer_grows_a_full_disk_and_tells_of_it(hypervisor: BootedDebian) -
 
 def recipe() -> str:
     """The lines of docs/fleet.md, with rules that are edited already."""
-    (block,) = [block for block in blocks(ROOT / "docs/fleet.md") if "systemctl enable" in block.body]
+    (block,) = [
+        block for block in blocks(ROOT / "docs/fleet.md") if "systemctl enable" in block.body
+    ]
     lines = [line.replace("editor", "mv /root/watch.yml") for line in block.commands]
     assert len(lines) == 5 and lines[-1] == "sudo systemctl enable --now growdisk-watch.timer"
     return "; ".join(lines)
@@ -80,7 +88,9 @@ def recipe() -> str:
 def round_of(hypervisor: BootedDebian, number: int) -> tuple[str, int]:
     """How that round ended, once it has: systemd's word, and its exit code."""
     end = time.monotonic() + 300
-    while hypervisor.sh("journalctl -o cat -u growdisk-watch | grep -c 'disks\\? in' || true") != str(number):
+    while hypervisor.sh(
+        "journalctl -o cat -u growdisk-watch | grep -c 'disks\\? in' || true"
+    ) != str(number):
         assert time.monotonic() < end, hypervisor.sh(
             "journalctl -u 'growdisk-watch*' --no-pager; systemctl list-timers"
         )
@@ -94,5 +104,8 @@ def round_of(hypervisor: BootedDebian, number: int) -> tuple[str, int]:
 
 def size_by_metrics(hypervisor: BootedDebian) -> float:
     families = {f.name: f for f in text_string_to_metric_families(hypervisor.sh(f"cat {METRICS}"))}
-    sizes = {sample.labels["disk"]: sample.value for sample in families["growdisk_disk_size_bytes"].samples}
+    sizes = {
+        sample.labels["disk"]: sample.value
+        for sample in families["growdisk_disk_size_bytes"].samples
+    }
     return sizes["/srv/web01.qcow2"]

@@ -24,12 +24,21 @@ def units(tmp_path: Path) -> list[Path]:
 
 
 def test_systemd_finds_nothing_wrong_with_them(units: list[Path]) -> None:
-    done = subprocess.run(["systemd-analyze", "verify", "--man=no", *units], capture_output=True, text=True)
+    done = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", *units], capture_output=True, text=True
+    )
     assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_the_service_is_hardened(units: list[Path]) -> None:
     """It needs root, devices and mounts; what it does not need it has not."""
-    words = ["systemd-analyze", "security", "--offline=true", "--no-pager", "--threshold=80", units[0]]
+    words = [
+        "systemd-analyze",
+        "security",
+        "--offline=true",
+        "--no-pager",
+        "--threshold=80",
+        units[0],
+    ]
     done = subprocess.run(words, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout

@@ -1,4 +1,6 @@
-"""What people install is whole: the wheel and the sdist, in a bare environment, outside the checkout."""
+"""What people install is whole:
+the wheel and the sdist, in a bare environment, outside the checkout.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ def distributions(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def installed(distributions: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The command, in an environment of its own that knows Debian's packages and nothing of the checkout."""
+    """The command, in an environment of its own that knows Debian's
+    packages and nothing of the checkout.
+    """
     folder = tmp_path_factory.mktemp("installed")
     run("/usr/bin/python3", "-m", "venv", "--system-site-packages", folder)
     run(folder / "bin/python", "-m", "pip", "install", "--quiet", next(distributions.glob("*.whl")))
@@ -57,22 +61,30 @@ def test_the_wheel_has_a_licence_and_all_that_is_read_at_run_time(distributions:
     assert "Author: growdisk contributors" in metadata
 
 
-def test_an_installed_growdisk_does_the_main_job(installed: Path, small_disk: DiskMaker, tmp_path: Path) -> None:
+def test_an_installed_growdisk_does_the_main_job(
+    installed: Path, small_disk: DiskMaker, tmp_path: Path
+) -> None:
     disk = small_disk()
     before = virtual_size(disk)
     assert answer(installed, "expand", disk, "+64M", cwd=tmp_path)["result"] == "changed"
     assert virtual_size(disk) == before + (64 << 20)
 
 
-def test_an_installed_growdisk_has_its_playbooks(installed: Path, small_disk: DiskMaker, tmp_path: Path) -> None:
+def test_an_installed_growdisk_has_its_playbooks(
+    installed: Path, small_disk: DiskMaker, tmp_path: Path
+) -> None:
     disk = small_disk()
     before = virtual_size(disk)
     answer(installed, "run", "expand-root", "-e", f"target={disk}", "-e", "size=+64M", cwd=tmp_path)
     assert virtual_size(disk) == before + (64 << 20)
 
 
-def test_a_playbook_that_nobody_has_is_answered_with_the_nearest(installed: Path, tmp_path: Path) -> None:
-    done = subprocess.run([installed, "run", "expand-rot"], capture_output=True, text=True, cwd=tmp_path)
+def test_a_playbook_that_nobody_has_is_answered_with_the_nearest(
+    installed: Path, tmp_path: Path
+) -> None:
+    done = subprocess.run(
+        [installed, "run", "expand-rot"], capture_output=True, text=True, cwd=tmp_path
+    )
     assert done.returncode == 2
     assert "did you mean expand-root?" in done.stderr
     assert "provision-from-base" in done.stderr
@@ -83,8 +95,10 @@ def test_an_installed_growdisk_installs_its_collection(installed: Path, tmp_path
     folder = tmp_path / "collections/ansible_collections/growdisk/disk"
     assert (told["collection"], told["path"]) == ("growdisk.disk", str(folder))
     listed = subprocess.run(
-        ["ansible-doc", "-l", "growdisk.disk", "--json"], capture_output=True, text=True, check=True,
-        env={"PATH": "/usr/bin:/bin", "ANSIBLE_COLLECTIONS_PATH": str(tmp_path / "collections"), "HOME": str(tmp_path)},
+        ["ansible-doc", "-l", "growdisk.disk", "--json"], capture_output=True, text=True,
+        check=True,
+        env={"PATH": "/usr/bin:/bin", "ANSIBLE_COLLECTIONS_PATH": str(tmp_path / "collections"),
+            "HOME": str(tmp_path)},
     )  # fmt: skip
     assert {"growdisk.disk.expand", "growdisk.disk.provision"} <= json.loads(listed.stdout).keys()
 

@@ -37,7 +37,11 @@ class Ended:
     def states(self, host: str | None = None) -> list[str]:
         """How each task ended on a host (the first one if none is named)."""
         hosts = self.json()["hosts"]
-        found = hosts[0] if host is None else next(each for each in hosts if each["host"].endswith(host))
+        found = (
+            hosts[0]
+            if host is None
+            else next(each for each in hosts if each["host"].endswith(host))
+        )
         return [task["state"] for task in found["tasks"]]
 
 
@@ -70,7 +74,8 @@ class Place:
     def start(self, *words: str | Path) -> subprocess.Popen[str]:
         process = subprocess.Popen(
             [sys.executable, "-m", "growdisk.cli.main", *map(str, words)], stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True, cwd=self.folder, env=self.environment,
+            stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True, cwd=self.folder,
+            env=self.environment,
             start_new_session=True,
         )  # fmt: skip
         self.started.append(process)
@@ -94,7 +99,9 @@ class Place:
 def disks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("playbook-disks")
     make_disk(folder / "guest.qcow2", SmallDisk(size=128 * MiB, swap_size=16 * MiB))
-    make_disk(folder / "guest.raw", SmallDisk(size=128 * MiB, swap_size=16 * MiB, image_format="raw"))
+    make_disk(
+        folder / "guest.raw", SmallDisk(size=128 * MiB, swap_size=16 * MiB, image_format="raw")
+    )
     return folder
 
 

@@ -1,4 +1,6 @@
-"""Hosts that are machines of libvirt, and guests that need the appliance: LVM in a partition, LVM in LUKS."""
+"""Hosts that are machines of libvirt, and guests that need the appliance:
+LVM in a partition, LVM in LUKS.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ def test_a_machine_of_libvirt_that_is_off_is_a_host(place: Place) -> None:
     image = place.disk()
     before = Before.of(image)
     with libvirtd(), domain(image, memory=128) as machine:
-        ended = place.run(Path("expand-root"), "-e", f"target=domain:{machine.name}", "-e", "size=+64M")
+        ended = place.run(
+            Path("expand-root"), "-e", f"target=domain:{machine.name}", "-e", "size=+64M"
+        )
         nobody = place.run(Path("expand-root"), "-e", "target=domain:nobody-at-all")
     assert (ended.code, ended.json()["hosts"][0]["host"]) == (0, f"domain:{machine.name}"), ended
     assert_grown(image, before)
@@ -29,10 +33,27 @@ def test_a_machine_of_libvirt_that_is_off_is_a_host(place: Place) -> None:
 @pytest.mark.appliance
 def test_a_logical_volume_is_expanded_in_a_partition_and_in_a_container(place: Place) -> None:
     for name in ("lvm", "luks2"):
-        run("qemu-img", "convert", "-O", "qcow2", layered_guests() / f"{name}.raw", place.folder / f"{name}.qcow2")
+        run(
+            "qemu-img",
+            "convert",
+            "-O",
+            "qcow2",
+            layered_guests() / f"{name}.raw",
+            place.folder / f"{name}.qcow2",
+        )
     (place.folder / "key").write_bytes(KEYS["luks2"])
     sizes = {name: virtual_size(place.folder / f"{name}.qcow2") for name in ("lvm", "luks2")}
-    ended = place.run(Path("expand-lvm"), "-e", "target=*.qcow2", "-e", "size=+128M", "-e", "key_file=key", "-j", "2")
+    ended = place.run(
+        Path("expand-lvm"),
+        "-e",
+        "target=*.qcow2",
+        "-e",
+        "size=+128M",
+        "-e",
+        "key_file=key",
+        "-j",
+        "2",
+    )
     assert (ended.code, ended.json()["summary"]["changed"]) == (0, 2), ended
     for name, size in sizes.items():
         image = place.folder / f"{name}.qcow2"
@@ -40,5 +61,7 @@ def test_a_logical_volume_is_expanded_in_a_partition_and_in_a_container(place: P
         assert_sound(image)
         host = next(each for each in ended.json()["hosts"] if each["host"] == image.name)
         steps = {step["name"]: step["state"] for step in host["tasks"][0]["result"]["steps"]}
-        assert [steps[name] for name in ("grow-pv", "grow-lv", "grow-filesystem")] == ["done"] * 3, steps
+        assert [steps[name] for name in ("grow-pv", "grow-lv", "grow-filesystem")] == [
+            "done"
+        ] * 3, steps
         assert ("grow-luks" in steps) == (name == "luks2")

@@ -1,4 +1,6 @@
-"""What is wrong with a playbook is said before anything runs, with the place and the word that was meant."""
+"""What is wrong with a playbook is said before anything runs,
+with the place and the word that was meant.
+"""
 
 from __future__ import annotations
 
@@ -26,24 +28,66 @@ IMAGE = 'growdisk.disk.expand: {image: "{{ image }}", '
 NO_FACTS = "gather_facts: false"
 MISTAKES = [
     ("host: x", FINE, "3:3", "a play has no 'host'", "write hosts"),
-    (NO_FACTS, "growdisk.disk.expnad: {image: x}", "10:7", "no task or keyword", "growdisk.disk.expand"),
+    (
+        NO_FACTS,
+        "growdisk.disk.expnad: {image: x}",
+        "10:7",
+        "no task or keyword",
+        "growdisk.disk.expand",
+    ),
     (NO_FACTS, IMAGE + "sise: +1G}", "10:52", "no option 'sise'", "write size"),
     (NO_FACTS, f"{FINE}\n      whne: true", "11:7", "a task has no 'whne'", "write when"),
     (NO_FACTS, IMAGE + "size: 10GB}", "10:58", "size '10GB'", "10GiB"),
     (NO_FACTS, IMAGE + "swap: mvoe}", "10:58", "swap cannot be 'mvoe'", "write move"),
     (NO_FACTS, IMAGE + "delete: two}", "10:60", "delete must be a number", ""),
-    (NO_FACTS, 'growdisk.disk.show: {image: "{{ image }"}', "10:35", "cannot read the expression", ""),
+    (
+        NO_FACTS,
+        'growdisk.disk.show: {image: "{{ image }"}',
+        "10:35",
+        "cannot read the expression",
+        "",
+    ),
     (NO_FACTS, 'growdisk.disk.show: {image: "{{ imege }}"}', "10:35", "imege", "write image"),
-    (NO_FACTS, 'growdisk.disk.show: {image: "{{ image | nosuch }}"}', "10:35", "cannot read the expression", ""),
-    (NO_FACTS, f'{FINE}\n      when: "{{{{ x }}}}"', "11:13", "when is an expression already", "leave"),
-    (NO_FACTS, 'growdisk.disk.show: {image: "no.qcow2"}', "10:35", "there is no image no.qcow2", "check"),
+    (
+        NO_FACTS,
+        'growdisk.disk.show: {image: "{{ image | nosuch }}"}',
+        "10:35",
+        "cannot read the expression",
+        "",
+    ),
+    (
+        NO_FACTS,
+        f'{FINE}\n      when: "{{{{ x }}}}"',
+        "11:13",
+        "when is an expression already",
+        "leave",
+    ),
+    (
+        NO_FACTS,
+        'growdisk.disk.show: {image: "no.qcow2"}',
+        "10:35",
+        "there is no image no.qcow2",
+        "check",
+    ),
     (NO_FACTS, "growdisk.disk.resize_image: {image: x}", "10:7", "needs size", ""),
     ("roles: []", FINE, "3:3", "growdisk run does not know 'roles'", "ansible-playbook"),
     (NO_FACTS, "block: []", "10:7", "growdisk run does not know 'block'", "ansible-playbook"),
     ("become: true", FINE, "3:11", "does not become another user", "sudo"),
-    ("vars: {growdisk_on_failure: paly}", FINE, "3:31", "growdisk_on_failure cannot be 'paly'", "play"),
+    (
+        "vars: {growdisk_on_failure: paly}",
+        FINE,
+        "3:31",
+        "growdisk_on_failure cannot be 'paly'",
+        "play",
+    ),
     ("vars: {more: 10GB}", IMAGE + 'size: "{{ more }}"}', "10:58", "size '10GB'", ""),
-    ("vars: {a: '{{ b }}', b: '{{ a }}'}", 'ansible.builtin.debug: {msg: "{{ a }}"}', "10:", "made of itself", ""),
+    (
+        "vars: {a: '{{ b }}', b: '{{ a }}'}",
+        'ansible.builtin.debug: {msg: "{{ a }}"}',
+        "10:",
+        "made of itself",
+        "",
+    ),
     (NO_FACTS, f"{FINE}\n      growdisk.disk.facts: {{image: a}}", "11:7", "does two things", ""),
     (
         "vars: {growdisk_on_failure: play}",
@@ -67,7 +111,9 @@ def test_a_mistake_is_named_with_its_place_and_nothing_is_touched(
     ended = place.run(playbook)
     error = ended.json()["error"]
     assert ended.code in (2, 3), ended
-    assert f"{playbook}:{where}" in error["what"] and what in f"{error['what']} {error['why']}", error
+    assert f"{playbook}:{where}" in error["what"] and what in f"{error['what']} {error['why']}", (
+        error
+    )
     assert do in error["do"], error
     assert fingerprint(image) == before
     assert place.left() == []
@@ -76,7 +122,9 @@ def test_a_mistake_is_named_with_its_place_and_nothing_is_touched(
 def test_two_hosts_with_one_image_are_refused(place: Place) -> None:
     image = place.disk()
     (place.folder / "link.qcow2").symlink_to(image)
-    playbook = place.playbook(PLAY.format(play="gather_facts: false", task=FINE).replace("guest.qcow2", "'*.qcow2'"))
+    playbook = place.playbook(
+        PLAY.format(play="gather_facts: false", task=FINE).replace("guest.qcow2", "'*.qcow2'")
+    )
     ended = place.run(playbook)
     assert (ended.code, "would be worked on by" in ended.json()["error"]["what"]) == (3, True)
 
@@ -94,7 +142,9 @@ def test_two_hosts_with_one_image_are_refused(place: Place) -> None:
         (("-j", "0"), "-j takes a number"),
     ],
 )
-def test_a_slip_on_the_command_line_is_told(place: Place, words: tuple[str, ...], what: str) -> None:
+def test_a_slip_on_the_command_line_is_told(
+    place: Place, words: tuple[str, ...], what: str
+) -> None:
     place.disk()
     playbook = place.playbook(
         "- hosts: \"{{ target | default('guest.qcow2') }}\"\n  tasks:\n"

@@ -1,4 +1,6 @@
-"""A play that was cut short, wherever that was, is gone on with or taken back; nothing is done twice."""
+"""A play that was cut short, wherever that was,
+is gone on with or taken back; nothing is done twice.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,7 @@ PLAY = """\
       register: table
     - name: Remember
       growdisk.disk.snapshot: {{image: "{{{{ image }}}}", name: "{{{{ table.gone_swaps[0].partuuid }}}}"}}
-"""
+"""  # noqa: E501
 RECORDS = 11  # what the journal of this play gets before the last one
 
 _DYING = """\
@@ -61,10 +63,14 @@ sys.exit(main(sys.argv[2:]))
 
 
 def die_at(place: Place, record: int, playbook: Path, *, before: bool) -> int:
-    """growdisk run in a process that dies before, or after, the play's journal gets its record of that number."""
+    """growdisk run in a process that dies before, or after,
+    the play's journal gets its record of that number.
+    """
     done = subprocess.run(
-        [sys.executable, "-c", _DYING.format(before=before), str(record), "run", str(playbook), "--json"],
-        cwd=place.folder, env={**place.environment, "PYTHONPATH": str(Path(__file__).parents[2])}, check=False,
+        [sys.executable, "-c", _DYING.format(before=before), str(record), "run", str(playbook),
+            "--json"],
+        cwd=place.folder, env={**place.environment, "PYTHONPATH": str(Path(__file__).parents[2])},
+        check=False,
         capture_output=True, text=True,
     )  # fmt: skip
     return done.returncode
@@ -85,7 +91,9 @@ def test_a_play_that_died_at_any_record_is_gone_on_with(place: Place, before: bo
         ended = place.run(playbook, "--resume")
         assert (ended.code, ended.json()["result"]) == (0, "changed"), (record, ended)
         assert virtual_size(image) == 160 * MiB, record
-        assert [line.split()[1] for line in qemu_img("snapshot", "-l", image).splitlines()[2:]] == ["5ca1ab1e-05"]
+        assert [line.split()[1] for line in qemu_img("snapshot", "-l", image).splitlines()[2:]] == [
+            "5ca1ab1e-05"
+        ]
         run("qemu-img", "check", "-q", image)
         assert place.left() == []
         shutil.rmtree(f"{image}.growdisk", ignore_errors=True)
@@ -108,7 +116,8 @@ def test_a_play_that_is_killed_within_a_task_is_gone_on_with(place: Place) -> No
     image = place.disk()
     playbook = place.playbook(
         "- hosts: guest.qcow2\n  tasks:\n"
-        "    - growdisk.disk.resize_image: {image: '{{ image }}', size: +1M}\n      loop: '{{ range(40) | list }}'\n"
+        "    - growdisk.disk.resize_image: {image: '{{ image }}', size: +1M}\n      loop: '{{ "
+        "range(40) | list }}'\n"
     )
     process = place.start("run", playbook, "--json")
     journals = place.folder / "state/growdisk/plays"
@@ -131,12 +140,16 @@ def test_two_plays_on_one_image_at_once_are_refused(place: Place) -> None:
     place.disk()
     slow = place.playbook(
         "- hosts: guest.qcow2\n  tasks:\n"
-        "    - growdisk.disk.resize_image: {image: '{{ image }}', size: +1M}\n      loop: '{{ range(200) | list }}'\n"
+        "    - growdisk.disk.resize_image: {image: '{{ image }}', size: +1M}\n      loop: '{{ "
+        "range(200) | list }}'\n"
     )
     process = place.start("run", slow)
-    wait_until(lambda: any((place.folder / "state/growdisk/plays").rglob("*.jsonl")), "the first has begun")
+    wait_until(
+        lambda: any((place.folder / "state/growdisk/plays").rglob("*.jsonl")), "the first has begun"
+    )
     other = place.playbook(
-        "- hosts: guest.qcow2\n  tasks:\n    - growdisk.disk.resize_image: {image: '{{ image }}', size: 4G}\n",
+        "- hosts: guest.qcow2\n  tasks:\n    - growdisk.disk.resize_image: {image: '{{ image }}', "
+        "size: 4G}\n",
         "other.yml",
     )
     ended = place.run(other)

@@ -1,4 +1,6 @@
-"""Plays over several images: what changes, what is taken back, what goes on although another fails."""
+"""Plays over several images:
+what changes, what is taken back, what goes on although another fails.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,9 @@ TWO_STEPS = """\
 
 
 def names(image: Path) -> set[str]:
-    return {line.split()[0] for line in run("sfdisk", "-d", image).splitlines() if line.startswith("/")}
+    return {
+        line.split()[0] for line in run("sfdisk", "-d", image).splitlines() if line.startswith("/")
+    }
 
 
 def test_each_image_is_changed_once_and_a_second_run_changes_nothing(place: Place) -> None:
@@ -51,7 +55,11 @@ def test_each_image_is_changed_once_and_a_second_run_changes_nothing(place: Plac
     assert (first.code, first.json()["summary"]["changed"]) == (0, 3)
     assert first.states() == ["changed", "changed", "skipped"]
     second = place.run(playbook, "-e", "size=160M")
-    assert (second.code, second.json()["result"], second.states()) == (0, "nochange", ["ok", "ok", "skipped"])
+    assert (second.code, second.json()["result"], second.states()) == (
+        0,
+        "nochange",
+        ["ok", "ok", "skipped"],
+    )
     for image in place.folder.glob("*.qcow2"):
         assert virtual_size(image) == 160 * MiB
         run("qemu-img", "check", "-q", image)
@@ -60,11 +68,22 @@ def test_each_image_is_changed_once_and_a_second_run_changes_nothing(place: Plac
 
 
 @pytest.mark.parametrize("kind", ["guest.qcow2", "guest.raw"])
-def test_a_play_that_fails_is_taken_back_whole_and_the_others_go_on(place: Place, kind: str) -> None:
+def test_a_play_that_fails_is_taken_back_whole_and_the_others_go_on(
+    place: Place, kind: str
+) -> None:
     suffix = Path(kind).suffix
     good, bad = place.disk(f"good{suffix}", kind), place.disk(f"bad{suffix}", kind)
     original = place.disk(f"original.{kind}", kind).rename(place.folder / "before")
-    words = ("-e", "how_far=play", "-e", f"stumble={bad.name}", "-e", f"target=*d{suffix}", "-j", "2")
+    words = (
+        "-e",
+        "how_far=play",
+        "-e",
+        f"stumble={bad.name}",
+        "-e",
+        f"target=*d{suffix}",
+        "-j",
+        "2",
+    )
     ended = place.run(place.playbook(TWO_STEPS), *words)
     assert ended.code == 4
     summary = ended.json()["summary"]
@@ -91,7 +110,11 @@ def test_check_mode_writes_nothing_and_says_what_would_be(place: Place) -> None:
     image = place.disk()
     before = fingerprint(image)
     ended = place.run(place.playbook(TWO_STEPS), "--check", "--diff")
-    assert (ended.code, ended.json()["check"], ended.states()[:2]) == (0, True, ["changed", "changed"])
+    assert (ended.code, ended.json()["check"], ended.states()[:2]) == (
+        0,
+        True,
+        ["changed", "changed"],
+    )
     enlarge = ended.json()["hosts"][0]["tasks"][0]
     assert "160.0 MiB" in enlarge["message"] and "160.0 MiB" in enlarge["diff"]["after"]
     assert fingerprint(image) == before
@@ -131,14 +154,17 @@ def test_conditions_loops_and_results_are_ansibles(place: Place) -> None:
     - growdisk.disk.show: {image: "{{ image }}"}
       failed_when: false
       tags: last
-"""
+"""  # noqa: E501
     )
     ended = place.run(playbook)
     assert ended.code == 0, ended.out
     assert ended.states() == ["ok", "ok", "ok", "ignored", "ok", "ok", "ok", "skipped", "ok"]
-    assert [task["task"] for task in place.run(playbook, "--tags", "told").json()["hosts"][0]["tasks"]] == [
-        "growdisk.disk.facts", "ansible.builtin.debug",
-    ]  # fmt: skip
+    assert [
+        task["task"] for task in place.run(playbook, "--tags", "told").json()["hosts"][0]["tasks"]
+    ] == [
+        "growdisk.disk.facts",
+        "ansible.builtin.debug",
+    ]
     assert len(place.run(playbook, "--tags", "last").states()) == 2
     assert len(place.run(playbook, "--skip-tags", "last").states()) == 8
 
@@ -149,23 +175,32 @@ def test_inventories_give_hosts_groups_and_variables(place: Place) -> None:
     (place.folder / "group_vars").mkdir()
     (place.folder / "group_vars/web.yml").write_text("size: 144M\n")
     ini = place.playbook(
-        '[web]\nweb[01:02] image="{{ inventory_hostname }}.qcow2"\n[other]\ndb image=db.qcow2 size=136M\n'
-        "[guests:children]\nweb\nother\n[guests:vars]\nsize=130M\n", "hosts.ini",
-    )  # fmt: skip
+        '[web]\nweb[01:02] image="{{ inventory_hostname }}.qcow2"\n[other]\ndb image=db.qcow2 '
+        "size=136M\n"
+        "[guests:children]\nweb\nother\n[guests:vars]\nsize=130M\n",
+        "hosts.ini",
+    )
     yaml = place.playbook(
-        "all:\n  children:\n    guests:\n      vars: {size: 130M}\n      children:\n        web:\n          hosts:\n"
-        "            web[01:02]: {image: '{{ inventory_hostname }}.qcow2'}\n        other:\n          hosts:\n"
-        "            db: {image: db.qcow2, size: 136M}\n", "hosts.yml",
-    )  # fmt: skip
+        "all:\n  children:\n    guests:\n      vars: {size: 130M}\n      children:\n        "
+        "web:\n          hosts:\n"
+        "            web[01:02]: {image: '{{ inventory_hostname }}.qcow2'}\n        other:\n      "
+        "    hosts:\n"
+        "            db: {image: db.qcow2, size: 136M}\n",
+        "hosts.yml",
+    )
     playbook = place.playbook(
-        '- hosts: guests:!web02\n  tasks:\n    - growdisk.disk.resize_image:\n        image: "{{ image }}"\n'
+        '- hosts: guests:!web02\n  tasks:\n    - growdisk.disk.resize_image:\n        image: "{{ '
+        'image }}"\n'
         '        size: "{{ size }}"\n'
     )
     first = place.run(playbook, "-i", ini, "-l", "web")
     assert ([host["host"] for host in first.json()["hosts"]], first.code) == (["web01"], 0)
     assert virtual_size(place.folder / "web01.qcow2") == 144 * MiB
     second = place.run(playbook, "-i", yaml)
-    assert [(h["host"], h["result"]) for h in second.json()["hosts"]] == [("web01", "ok"), ("db", "changed")]
+    assert [(h["host"], h["result"]) for h in second.json()["hosts"]] == [
+        ("web01", "ok"),
+        ("db", "changed"),
+    ]
     assert virtual_size(place.folder / "db.qcow2") == 136 * MiB
     assert virtual_size(place.folder / "web02.qcow2") == 128 * MiB
     assert place.run(playbook, "-i", yaml, "-e", "size=152M", "-l", "db").code == 0
@@ -174,10 +209,14 @@ def test_inventories_give_hosts_groups_and_variables(place: Place) -> None:
 
 def test_people_see_a_line_a_host_and_one_summary(place: Place) -> None:
     good, bad = place.disk("good.qcow2"), place.disk("bad.qcow2")
-    ended = place.growdisk("run", place.playbook(TWO_STEPS), "-e", f"stumble={bad.name}", "-e", "how_far=play")
+    ended = place.growdisk(
+        "run", place.playbook(TWO_STEPS), "-e", f"stumble={bad.name}", "-e", "how_far=play"
+    )
     assert [line.split(",")[0] for line in ended.out.splitlines()] == [
-        "bad.qcow2: restored", f"{good.name}: changed", "2 hosts: 1 changed",
-    ]  # fmt: skip
+        "bad.qcow2: restored",
+        f"{good.name}: changed",
+        "2 hosts: 1 changed",
+    ]
     assert ended.err.splitlines()[0] == "growdisk: bad.qcow2: told to"
 
 

@@ -1,4 +1,5 @@
-"""The shipped playbooks do what their comments say, and say when to use them; linters have nothing to add.
+"""The shipped playbooks do what their comments say, and say when to use them;
+linters have nothing to add.
 
 Where the guest's own files are changed, this machine's tools do it, so no appliance is needed.
 """
@@ -25,7 +26,8 @@ from tests.oracle.qemu import qemu_img
 from tests.playbooks.conftest import ROOT, SHIPPED, Ended, Place
 
 PLAYBOOKS = (
-    "classic-hand-recipe", "convert-raw-to-qcow2-and-grow", "expand-data-disk", "expand-lvm", "expand-root",
+    "classic-hand-recipe", "convert-raw-to-qcow2-and-grow", "expand-data-disk", "expand-lvm",
+    "expand-root",
     "move-swap-to-file", "online-expand", "provision-from-base", "watch",
 )  # fmt: skip
 
@@ -35,23 +37,35 @@ def play(place: Place, name: str, *words: str | Path) -> Ended:
 
 
 def test_each_job_has_its_playbook_and_each_says_when_to_use_it() -> None:
-    assert tuple(sorted(path.stem for path in SHIPPED.glob("*.yml") if path.stem != "inventory.example")) == PLAYBOOKS
+    assert (
+        tuple(
+            sorted(path.stem for path in SHIPPED.glob("*.yml") if path.stem != "inventory.example")
+        )
+        == PLAYBOOKS
+    )
     for name in PLAYBOOKS:
         lines = (SHIPPED / f"{name}.yml").read_text().splitlines()
         assert lines[1].startswith("# When to use it: "), name
-        assert any("growdisk run" in line for line in lines) and any("ansible-playbook" in line for line in lines), name
+        assert any("growdisk run" in line for line in lines) and any(
+            "ansible-playbook" in line for line in lines
+        ), name
 
 
 def test_a_round_by_rules_grows_what_is_full_and_a_second_one_nothing(place: Place) -> None:
     image = place.disk()
     rules = image.with_name("rules.yml")
-    rules.write_text(f"rules: [{{images: {image}, when_used: 0.5%, step: 300M, max_size: 300M, keep_host_free: 0%}}]")
+    rules.write_text(
+        f"rules: [{{images: {image}, when_used: 0.5%, step: 300M, max_size: 300M, keep_host_free: "
+        f"0%}}]"
+    )
     words = ("-e", "target=localhost", "-e", f"rules={rules}")
     planned = play(place, "watch", *words, "--check")
     assert (planned.code, planned.json()["result"]) == (0, "changed"), planned
     assert virtual_size(image) < 300 * MiB
     ended = play(place, "watch", *words)
-    assert (ended.code, ended.json()["result"], virtual_size(image)) == (0, "changed", 300 * MiB), ended
+    assert (ended.code, ended.json()["result"], virtual_size(image)) == (0, "changed", 300 * MiB), (
+        ended
+    )
     again = play(place, "watch", *words)
     assert (again.code, again.json()["result"]) == (0, "nochange"), again
 
@@ -80,7 +94,9 @@ def test_without_a_size_the_unused_space_is_filled_once(place: Place) -> None:
 
 def test_the_hand_recipe_does_what_expand_does(place: Place) -> None:
     by_hand, at_once = place.disk("hand.qcow2"), place.disk("once.qcow2")
-    assert play(place, "classic-hand-recipe", "-e", "target=hand.qcow2", "-e", "size=+64M").code == 0
+    assert (
+        play(place, "classic-hand-recipe", "-e", "target=hand.qcow2", "-e", "size=+64M").code == 0
+    )
     assert place.growdisk("expand", at_once, "+64M", "--json").code == 0
     assert_the_same(by_hand, at_once)
 
@@ -141,8 +157,9 @@ def test_data_disks_grow_and_one_with_something_behind_the_data_is_refused(place
     place.disk("system.qcow2")
     ended = play(place, "expand-data-disk", "-e", "target=*.qcow2", "-e", "size=256M", "-j", "2")
     assert [(h["host"], h["result"], h["code"]) for h in ended.json()["hosts"]] == [
-        ("data.qcow2", "changed", 0), ("system.qcow2", "failed", 3),
-    ]  # fmt: skip
+        ("data.qcow2", "changed", 0),
+        ("system.qcow2", "failed", 3),
+    ]
     assert virtual_size(data) == 256 * MiB
 
 
@@ -152,8 +169,9 @@ def test_images_are_provisioned_from_a_base(place: Place) -> None:
     before = base.read_bytes()
     inventory = place.playbook(
         "new_guests:\n  hosts:\n    web[1:2]: {image: '{{ inventory_hostname }}.qcow2'}\n"
-        "  vars: {base: base.qcow2, size: 192M}\n", "hosts.yml",
-    )  # fmt: skip
+        "  vars: {base: base.qcow2, size: 192M}\n",
+        "hosts.yml",
+    )
     ended = play(place, "provision-from-base", "-i", inventory, "-j", "2")
     assert (ended.code, ended.json()["summary"]["changed"]) == (0, 2), ended
     for name in ("web1", "web2"):
@@ -176,7 +194,10 @@ def test_the_example_inventory_is_one_and_fits_the_playbooks(place: Place) -> No
     example = SHIPPED / "inventory.example.yml"
     ended = play(place, "expand-root", "-i", example)
     error = ended.json()["error"]
-    assert (ended.code, "there is no image /var/lib/libvirt/images/web01.qcow2" in error["what"]) == (2, True), error
+    assert (
+        ended.code,
+        "there is no image /var/lib/libvirt/images/web01.qcow2" in error["what"],
+    ) == (2, True), error
 
 
 def test_yamllint_has_nothing_to_say() -> None:
@@ -199,7 +220,8 @@ def test_ansible_lint_has_nothing_to_say(tmp_path: Path) -> None:
     )  # fmt: skip
     assert built.returncode == 0, built.stderr
     done = subprocess.run(
-        [lint, "--offline", "--nocolor", "--profile", "production", *sorted(SHIPPED.glob("[!i]*.yml"))],
+        [lint, "--offline", "--nocolor", "--profile", "production",
+            *sorted(SHIPPED.glob("[!i]*.yml"))],
         cwd=tmp_path, capture_output=True, text=True, check=False, env=lint_environment(tmp_path),
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
@@ -209,25 +231,36 @@ def lint_environment(folder: Path) -> dict[str, str]:
     import os
 
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    return {**os.environ, "PATH": path, "HOME": str(folder), "ANSIBLE_COLLECTIONS_PATH": str(folder / "collections")}
+    return {
+        **os.environ,
+        "PATH": path,
+        "HOME": str(folder),
+        "ANSIBLE_COLLECTIONS_PATH": str(folder / "collections"),
+    }
 
 
 # --- judges -------------------------------------------------------------------------------------
 
 
 def assert_the_same(one: Path, other: Path) -> None:
-    """To a guest: the same table, the same files, the same file system but for the times at which it was written."""
+    """To a guest: the same table, the same files, the same file system but for the
+    times at which it was written.
+    """
     assert virtual_size(one) == virtual_size(other)
     assert_sound(one)
     assert_sound(other)
     with as_raw(one, "qcow2") as a, as_raw(other, "qcow2") as b:
-        assert run("sfdisk", "-d", a).replace(str(a), "") == run("sfdisk", "-d", b).replace(str(b), "")
+        assert run("sfdisk", "-d", a).replace(str(a), "") == run("sfdisk", "-d", b).replace(
+            str(b), ""
+        )
     assert differences(timeless(one), timeless(other)) == []
     assert json.loads(qemu_img("info", "--output=json", one)).get("snapshots") is None
 
 
 def timeless(image: Path) -> Manifest:
-    return {path: replace(facts, mtime=0) for path, facts in file_manifest(image, "qcow2", 1).items()}
+    return {
+        path: replace(facts, mtime=0) for path, facts in file_manifest(image, "qcow2", 1).items()
+    }
 
 
 def file_text(image: Path, path: str) -> str:

@@ -1,4 +1,6 @@
-"""Tasks asked a second time change nothing, and what cannot be meant is said before anything is done."""
+"""Tasks asked a second time change nothing, and what cannot be meant
+is said before anything is done.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,11 @@ def test_growing_to_a_size_again_is_no_matter_of_a_kept_run(small_disk: DiskMake
     assert did(grow(image, size="1G", keep_snapshots=True)) == "ok"
     assert did(grow(image, size="1G", check=True)) == "ok"
     refused = grow(image, size="2G")
-    assert refused.error is not None and refused.error.exit_code == 3 and "snapshots of its last run" in refused.message
+    assert (
+        refused.error is not None
+        and refused.error.exit_code == 3
+        and "snapshots of its last run" in refused.message
+    )
 
 
 def test_going_back_to_a_step_again_changes_nothing(small_disk: DiskMaker) -> None:
@@ -50,7 +56,9 @@ def test_going_back_to_a_step_again_changes_nothing(small_disk: DiskMaker) -> No
 
 
 @pytest.mark.parametrize("check", [False, True])
-def test_going_back_to_a_step_that_there_is_not_is_refused(small_disk: DiskMaker, check: bool) -> None:
+def test_going_back_to_a_step_that_there_is_not_is_refused(
+    small_disk: DiskMaker, check: bool
+) -> None:
     image = small_disk(disk=SMALL)
     grow(image, size="1G", keep_snapshots=True)
     outcome = perform("rollback", {"image": str(image), "to": "grow-filesytem"}, check=check)
@@ -72,10 +80,16 @@ def test_an_image_is_not_converted_onto_itself(small_disk: DiskMaker) -> None:
 @pytest.mark.parametrize("option", ["size", "at_least", "filesystem_at_least"])
 def test_what_a_disk_has_is_not_a_size_to_grow_by(small_disk: DiskMaker, option: str) -> None:
     outcome = perform("assert", {"image": str(small_disk(disk=SMALL)), option: "+1G"})
-    assert outcome.error is not None and outcome.error.exit_code == 2 and f"{option}: 1G" in outcome.message
+    assert (
+        outcome.error is not None
+        and outcome.error.exit_code == 2
+        and f"{option}: 1G" in outcome.message
+    )
 
 
-def test_off_is_a_word_where_it_is_a_choice_though_yaml_takes_it_for_false(small_disk: DiskMaker) -> None:
+def test_off_is_a_word_where_it_is_a_choice_though_yaml_takes_it_for_false(
+    small_disk: DiskMaker,
+) -> None:
     image = small_disk(disk=SMALL)
     assert did(grow(image, size="1G", preallocation=False, check=True)) == "changed"
     assert grow(image, size="1G", preallocation=True, check=True).failed
@@ -104,9 +118,13 @@ FALSE_PROMISES: list[tuple[str, dict[str, object]]] = [
 def test_check_mode_refuses_what_would_fail(
     small_disk: DiskMaker, monkeypatch: pytest.MonkeyPatch, task: str, options: dict[str, object]
 ) -> None:
-    image = small_disk("guest.raw", SmallDisk(size=128 * MiB, swap_size=16 * MiB, image_format="raw"))
+    image = small_disk(
+        "guest.raw", SmallDisk(size=128 * MiB, swap_size=16 * MiB, image_format="raw")
+    )
     monkeypatch.chdir(image.parent)
-    planned, done = (perform(task, {"image": str(image), **options}, check=check) for check in (True, False))
+    planned, done = (
+        perform(task, {"image": str(image), **options}, check=check) for check in (True, False)
+    )
     assert planned.failed and planned.message == done.message
     assert [path.name for path in image.parent.iterdir()] == ["guest.raw"]
 
@@ -134,15 +152,32 @@ def test_an_image_on_which_others_lie_is_written_only_by_consent(
     small_disk: DiskMaker, task: str, options: dict[str, object]
 ) -> None:
     image = small_disk(disk=SMALL)
-    run("qemu-img", "create", "-q", "-f", "qcow2", "-b", image, "-F", "qcow2", image.with_name("overlay.qcow2"))
+    run(
+        "qemu-img",
+        "create",
+        "-q",
+        "-f",
+        "qcow2",
+        "-b",
+        image,
+        "-F",
+        "qcow2",
+        image.with_name("overlay.qcow2"),
+    )
     before = Before.of(image)
     refused = perform(task, {"image": str(image), **options})
-    assert refused.error is not None and refused.error.exit_code == 3 and "overlay.qcow2" in refused.message
+    assert (
+        refused.error is not None
+        and refused.error.exit_code == 3
+        and "overlay.qcow2" in refused.message
+    )
     assert_unchanged(image, before)
     assert not perform(task, {"image": str(image), "overlays_may_break": True, **options}).failed
 
 
-def test_swap_that_is_to_be_dropped_is_dropped_by_the_playbook_of_the_plan_too(small_disk: DiskMaker) -> None:
+def test_swap_that_is_to_be_dropped_is_dropped_by_the_playbook_of_the_plan_too(
+    small_disk: DiskMaker,
+) -> None:
     """Left out, another default would hold: swap is moved if nobody can change the guest."""
     image = small_disk(disk=SMALL)
     answer = in_process("plan", image, "+64M", "--swap", "drop", "--as-playbook")

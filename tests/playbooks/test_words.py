@@ -36,16 +36,26 @@ FORMS = [('{"name": "more", "f": "extra"}',), ("name=more", "f=extra"), ("name=m
 
 @pytest.mark.parametrize("words", FORMS, ids=" ".join)
 def test_variables_are_given_in_every_form(place: Place, words: tuple[str, ...]) -> None:
-    playbook = place.playbook('- hosts: all\n  tasks:\n    - ansible.builtin.debug: {msg: "{{ name }} {{ f }}"}\n')
+    playbook = place.playbook(
+        '- hosts: all\n  tasks:\n    - ansible.builtin.debug: {msg: "{{ name }} {{ f }}"}\n'
+    )
     ended = place.run(playbook, "-i", "x,y", *(part for word in words for part in ("-e", word)))
-    assert [host["tasks"][0]["message"] for host in ended.json()["hosts"]] == ["more extra"] * 2, ended
+    assert [host["tasks"][0]["message"] for host in ended.json()["hosts"]] == ["more extra"] * 2, (
+        ended
+    )
 
 
-def test_a_group_that_the_inventory_does_not_have_is_told_with_those_that_it_has(place: Place) -> None:
+def test_a_group_that_the_inventory_does_not_have_is_told_with_those_that_it_has(
+    place: Place,
+) -> None:
     inventory = place.playbook("[guests]\nx\n", "hosts")
     ended = place.run(place.playbook("- hosts: gests\n  tasks: []\n"), "-i", inventory)
     error = ended.json()["error"]
-    assert (ended.code, "no host or group 'gests'" in error["what"], error["do"]) == (2, True, "write guests")
+    assert (ended.code, "no host or group 'gests'" in error["what"], error["do"]) == (
+        2,
+        True,
+        "write guests",
+    )
 
 
 def test_all_tasks_are_listed_with_their_options(place: Place) -> None:
@@ -66,7 +76,8 @@ def test_on_a_terminal_a_table_moves_and_makes_room_for_the_summary(place: Place
     )
     ours, theirs = os.openpty()
     process = subprocess.Popen(
-        [sys.executable, "-m", "growdisk.cli.main", "run", playbook], stdout=subprocess.PIPE, stderr=theirs, text=True,
+        [sys.executable, "-m", "growdisk.cli.main", "run", playbook], stdout=subprocess.PIPE,
+        stderr=theirs, text=True,
         stdin=subprocess.DEVNULL, cwd=place.folder, env={**place.environment, "TERM": "xterm"},
     )  # fmt: skip
     place.started.append(process)
@@ -78,8 +89,13 @@ def test_on_a_terminal_a_table_moves_and_makes_room_for_the_summary(place: Place
     os.close(ours)
     text = shown.decode()
     assert process.returncode == 0, text
-    assert "host" in text and "1/1 Enlarge" in text and "changed" in text and "\x1b[1A" in text, text
-    assert [line.split(",")[0] for line in out.splitlines()] == ["a.qcow2: changed", "1 host: 1 changed"]
+    assert "host" in text and "1/1 Enlarge" in text and "changed" in text and "\x1b[1A" in text, (
+        text
+    )
+    assert [line.split(",")[0] for line in out.splitlines()] == [
+        "a.qcow2: changed",
+        "1 host: 1 changed",
+    ]
 
 
 def _read(terminal: int) -> bytes:

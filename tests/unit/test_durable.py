@@ -1,4 +1,6 @@
-"""Files that a crash leaves old or new: seen through the system calls, because a test cannot cut the power."""
+"""Files that a crash leaves old or new:
+seen through the system calls, because a test cannot cut the power.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +18,24 @@ def calls_of(code: str, directory: Path) -> list[str]:
     """The names of the relevant system calls that `code` makes, in order."""
     trace = directory / "trace"
     names = "write,fsync,fdatasync,rename,renameat,renameat2"
-    command = ["strace", "-f", "-y", "-e", f"trace={names}", "-o", trace, sys.executable, "-c", code]
+    command = [
+        "strace",
+        "-f",
+        "-y",
+        "-e",
+        f"trace={names}",
+        "-o",
+        trace,
+        sys.executable,
+        "-c",
+        code,
+    ]
     subprocess.run(command, check=True, cwd=Path(__file__).parents[2])
-    return [line.split(maxsplit=1)[1] for line in trace.read_text().splitlines() if str(directory) in line]
+    return [
+        line.split(maxsplit=1)[1]
+        for line in trace.read_text().splitlines()
+        if str(directory) in line
+    ]
 
 
 def test_a_replaced_file_has_the_new_content_and_leaves_nothing_else(tmp_path: Path):
@@ -36,8 +53,11 @@ def test_the_content_is_synced_before_the_rename_and_the_directory_after_it(tmp_
         tmp_path,
     )
     assert [call.split("(")[0].removesuffix("at").removesuffix("at2") for call in calls] == [
-        "write", "fsync", "rename", "fsync",
-    ]  # fmt: skip
+        "write",
+        "fsync",
+        "rename",
+        "fsync",
+    ]
     assert calls[1].split("<")[1].startswith(str(tmp_path / "plan.json.new"))
     assert calls[3].split("<")[1].startswith(f"{tmp_path}>")
 

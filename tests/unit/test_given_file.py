@@ -1,4 +1,6 @@
-"""Key files and their like: small files and pipes are read, what has no end or never begins is told."""
+"""Key files and their like:
+small files and pipes are read, what has no end or never begins is told.
+"""
 
 from __future__ import annotations
 
@@ -71,7 +73,9 @@ def test_a_pipe_that_nobody_writes_to_is_not_waited_for_for_ever(
     assert "nobody writes to" in refusal(tmp_path / "pipe")
 
 
-def test_a_writer_that_never_ends_is_not_waited_for_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_writer_that_never_ends_is_not_waited_for_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(given_file, "_DATA_SECONDS", 0.2)
     reading, writing = os.pipe()
     os.write(writing, b"half a k")

@@ -24,7 +24,8 @@ from growdisk.units import (
 @pytest.mark.parametrize(
     ("text", "size", "relative"),
     (
-        ("+10G", 10 * GiB, True), ("40G", 40 * GiB, False), ("1.5T", 3 * TiB // 2, False), ("+.5G", GiB // 2, True),
+        ("+10G", 10 * GiB, True), ("40G", 40 * GiB, False), ("1.5T", 3 * TiB // 2, False),
+        ("+.5G", GiB // 2, True),
         ("10GiB", 10 * GiB, False), ("512b", 512, False), ("1k", 1024, False), ("1K", 1024, False),
         ("7E", 7 << 60, False), (" +1M ", MiB, True), ("2.M", 2 * MiB, False), ("0.1k", None, None),
     ),
@@ -44,7 +45,25 @@ def test_a_size_is_written_as_it_was_asked_for(text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ("10", "10GB", "10kB", "-5G", "0G", "+0G", "8E", "16E", "", "G", "ten", "1e3G", "5X", "1 G", "+-1G", "1,5G", "4iB"),
+    (
+        "10",
+        "10GB",
+        "10kB",
+        "-5G",
+        "0G",
+        "+0G",
+        "8E",
+        "16E",
+        "",
+        "G",
+        "ten",
+        "1e3G",
+        "5X",
+        "1 G",
+        "+-1G",
+        "1,5G",
+        "4iB",
+    ),
 )
 def test_what_tools_disagree_on_or_cannot_be_is_refused_with_a_hint(text: str):
     with pytest.raises(BadSize) as refusal:
@@ -60,7 +79,12 @@ def test_a_relative_size_is_added_and_an_absolute_one_replaces():
 
 
 def test_aligning_goes_to_the_neighbour_or_stays():
-    assert (align_down(4095, 4096), align_down(4096, 4096), align_up(4097, 4096), align_up(0, 4096)) == (
+    assert (
+        align_down(4095, 4096),
+        align_down(4096, 4096),
+        align_up(4097, 4096),
+        align_up(0, 4096),
+    ) == (
         0,
         4096,
         8192,
@@ -88,7 +112,14 @@ def test_a_range_that_ends_before_it_starts_cannot_be_made():
 
 @pytest.mark.parametrize(
     ("size", "text"),
-    ((0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (13 * GiB, "13.0 GiB"), (-GiB, "-1.0 GiB"), (3 * TiB, "3.0 TiB")),
+    (
+        (0, "0 B"),
+        (1023, "1023 B"),
+        (1024, "1.0 KiB"),
+        (13 * GiB, "13.0 GiB"),
+        (-GiB, "-1.0 GiB"),
+        (3 * TiB, "3.0 TiB"),
+    ),
 )
 def test_sizes_are_shown_in_powers_of_1024(size: int, text: str):
     assert format_size(size) == text
@@ -109,7 +140,8 @@ def test_a_change_of_size_shows(old: int, new: int, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("share", "percent"), [(0.0, 0), (0.001, 1), (0.07, 7), (0.29, 29), (0.85, 85), (0.8500001, 86), (1.0, 100)]
+    ("share", "percent"),
+    [(0.0, 0), (0.001, 1), (0.07, 7), (0.29, 29), (0.85, 85), (0.8500001, 86), (1.0, 100)],
 )
 def test_a_percentage_is_rounded_up_as_df_does(share: float, percent: int) -> None:
     assert whole_percent(share) == percent

@@ -34,9 +34,13 @@ def point(decorator: Decorator) -> type:
 
 
 @pytest.mark.parametrize(
-    "given", [((1,), {}), ((1, 5), {}), ((), {"x": 3}), ((1, 2, "a"), {}), ((1,), {"label": "b"})], ids=str
+    "given",
+    [((1,), {}), ((1, 5), {}), ((), {"x": 3}), ((1, 2, "a"), {}), ((1,), {"label": "b"})],
+    ids=str,
 )
-def test_instances_are_made_shown_compared_and_hashed_alike(given: tuple[tuple[object, ...], dict[str, object]]):
+def test_instances_are_made_shown_compared_and_hashed_alike(
+    given: tuple[tuple[object, ...], dict[str, object]],
+):
     ours, theirs = (point(decorator)(*given[0], **given[1]) for decorator in BOTH)
     assert repr(ours) == repr(theirs)
     assert vars(ours) == vars(theirs)
@@ -47,7 +51,14 @@ def test_instances_are_made_shown_compared_and_hashed_alike(given: tuple[tuple[o
 
 @pytest.mark.parametrize(
     "given",
-    [((), {}), ((1, 2, "a", 4), {}), ((1,), {"x": 1}), ((1,), {"z": 1}), ((), {"y": 1}), ((1, 2, "a"), {"z": 1})],
+    [
+        ((), {}),
+        ((1, 2, "a", 4), {}),
+        ((1,), {"x": 1}),
+        ((1,), {"z": 1}),
+        ((), {"y": 1}),
+        ((1, 2, "a"), {"z": 1}),
+    ],
     ids=str,
 )
 def test_wrong_arguments_are_refused_alike(given: tuple[tuple[object, ...], dict[str, object]]):
@@ -108,7 +119,11 @@ def test_who_asks_for_the_fields_gets_them():
     value = kind(1, label="a")
     assert dataclasses.asdict(value) == {"x": 1, "y": 2, "label": "a"}
     assert [field.name for field in dataclasses.fields(kind)] == ["x", "y", "label"]
-    assert dataclasses.replace(value, x=7) == fast_dataclass.quick_replace(value, x=7) == kind(7, 2, "a")
+    assert (
+        dataclasses.replace(value, x=7)
+        == fast_dataclass.quick_replace(value, x=7)
+        == kind(7, 2, "a")
+    )
     assert msgspec.json.encode(value) == b'{"x":1,"y":2,"label":"a"}'
 
 
@@ -130,11 +145,19 @@ def test_a_field_may_be_hidden_not_compared_or_given_by_name_only():
         assert repr(value) == "Secret(name='a', seen=[1], strict=False)"
         assert value == kind("a", b"k", [2], strict=False) != kind("a", b"other", [1], strict=False)
         assert hash(value) == hash(kind("a", b"k", [], strict=False))
-        assert (kind("a").key, kind("a").strict, kind.key, hasattr(kind, "seen")) == (b"", True, b"", False)
+        assert (kind("a").key, kind("a").strict, kind.key, hasattr(kind, "seen")) == (
+            b"",
+            True,
+            b"",
+            False,
+        )
         assert kind.__match_args__ == ("name", "key", "seen")
         with pytest.raises(TypeError):
             kind("a", b"k", [1], False)
-    seen = [[(f.name, f.repr, f.compare, f.kw_only) for f in dataclasses.fields(kind)] for kind in (ours, theirs)]
+    seen = [
+        [(f.name, f.repr, f.compare, f.kw_only) for f in dataclasses.fields(kind)]
+        for kind in (ours, theirs)
+    ]
     assert seen[0] == seen[1]
 
 
@@ -152,9 +175,13 @@ def test_post_init_runs_and_may_add_to_a_frozen_value():
 
 def test_defining_a_class_loads_no_dataclasses():
     code = (
-        "import sys; from growdisk import fast_dataclass as values\nclass A: __annotations__ = {'x': 'int'}\n"
-        "values.dataclass(frozen=True)(A); print(A(1), 'dataclasses' in sys.modules, 'inspect' in sys.modules)"
+        "import sys; from growdisk import fast_dataclass as values\nclass A: __annotations__ = "
+        "{'x': 'int'}\n"
+        "values.dataclass(frozen=True)(A); print(A(1), 'dataclasses' in sys.modules, 'inspect' in "
+        "sys.modules)"
     )
     root = Path(fast_dataclass.__file__).parent.parent
-    done = subprocess.run([sys.executable, "-S", "-c", code], cwd=root, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", code], cwd=root, capture_output=True, text=True, check=True
+    )
     assert done.stdout == "A(x=1) False False\n"

@@ -1,4 +1,6 @@
-"""The Vagrantfiles as vagrant judges them, and the trial: a real guest of vagrant's grows while it runs."""
+"""The Vagrantfiles as vagrant judges them, and the trial:
+a real guest of vagrant's grows while it runs.
+"""
 
 from __future__ import annotations
 
@@ -20,9 +22,17 @@ ROOT = Path(__file__).parent.parent.parent
 
 
 def vagrant(folder: Path, home: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    own = {"VAGRANT_HOME": str(home), "VAGRANT_DOTFILE_PATH": str(home / "dot"), "VAGRANT_CHECKPOINT_DISABLE": "1"}
+    own = {
+        "VAGRANT_HOME": str(home),
+        "VAGRANT_DOTFILE_PATH": str(home / "dot"),
+        "VAGRANT_CHECKPOINT_DISABLE": "1",
+    }
     return subprocess.run(
-        ["vagrant", "--no-tty", *words], cwd=folder, env={**environment(), **own}, capture_output=True, text=True
+        ["vagrant", "--no-tty", *words],
+        cwd=folder,
+        env={**environment(), **own},
+        capture_output=True,
+        text=True,
     )
 
 
@@ -35,7 +45,9 @@ def test_vagrant_finds_no_fault_with_the_vagrantfile(folder: str, tmp_path: Path
 def test_vagrant_finds_fault_with_a_misspelt_option(tmp_path: Path) -> None:
     """The judge of the test above can say no."""
     text = (ROOT / "vagrant" / "own" / "Vagrantfile").read_text()
-    (tmp_path / "Vagrantfile").write_text(text.replace("machine_virtual_size", "machine_virtual_sise"))
+    (tmp_path / "Vagrantfile").write_text(
+        text.replace("machine_virtual_size", "machine_virtual_sise")
+    )
     assert vagrant(tmp_path, tmp_path / "home", "validate").returncode != 0
 
 
@@ -51,7 +63,11 @@ def test_a_guest_of_vagrants_grows_while_it_runs_and_nothing_of_it_stays() -> No
         pytest.skip("libvirtd must be started by root")
     before = set(Path("/var/tmp").glob("growdisk-vagrant-*"))
     done = subprocess.run(
-        [sys.executable, "-m", "vagrant.trial"], cwd=ROOT, env=environment(), capture_output=True, text=True
+        [sys.executable, "-m", "vagrant.trial"],
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
     assert done.stdout.count("== ok: the file system fills the partition") == 2, done.stdout[-6000:]

@@ -1,7 +1,7 @@
-"""The list: which disks, looked at by several processes, running guests asked, overlays found. Reads only.
+"""The list: which disks, looked at by several processes, running guests asked, overlays found.
 
-A process each for a share of the images: what is to be done is computing, and libparted keeps state of its own. They
-are forked before anything here has threads.
+Reads only. A process each for a share of the images: what is to be done is computing, and libparted
+keeps state of its own. They are forked before anything here has threads.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ _LIBVIRT_SECONDS = 60.0
 class Wanted:
     """Images by path, glob or folder; machines of libvirt by name or glob, or all of them.
 
-    `forgiving`: a pattern may be for no machine or no image; a libvirt that does not answer is an entry with an error.
+    `forgiving`: a pattern may be for no machine or no image; a libvirt that does not answer is an
+    entry with an error.
     """
 
     paths: tuple[str, ...] = ()
@@ -40,8 +41,13 @@ class Wanted:
 
 
 def list_disks(wanted: Wanted) -> list[DiskEntry]:
-    """An entry for each disk, as named, machines last. LibvirtUnreachable, where machines are asked for."""
-    entries = [DiskEntry(path, path) for path in images_in(wanted.paths, forgiving=wanted.forgiving)]
+    """An entry for each disk, as named, machines last.
+
+    LibvirtUnreachable, where machines are asked for.
+    """
+    entries = [
+        DiskEntry(path, path) for path in images_in(wanted.paths, forgiving=wanted.forgiving)
+    ]
     if wanted.domains or wanted.all_domains:
         entries += _forgiven(wanted) if wanted.forgiving else _of_machines(wanted)
     looked = _looked(entries)
@@ -67,10 +73,18 @@ def _of_machines(wanted: Wanted) -> Iterator[DiskEntry]:
             error: GrowdiskError = domain_unknown(pattern, uri=uri, known=known)
             yield DiskEntry(pattern, domain=pattern, error=error_document(error))
     for machine in machines:
-        if wanted.all_domains or any(fnmatchcase(machine.name, pattern) for pattern in wanted.domains):
+        if wanted.all_domains or any(
+            fnmatchcase(machine.name, pattern) for pattern in wanted.domains
+        ):
             for disk in machine.disks:
                 name = machine.name if len(machine.disks) == 1 else f"{machine.name}:{disk.target}"
-                yield DiskEntry(name, disk.file, machine.name, disk.target, "running" if machine.running else "off")
+                yield DiskEntry(
+                    name,
+                    disk.file,
+                    machine.name,
+                    disk.target,
+                    "running" if machine.running else "off",
+                )
 
 
 def _looked(entries: Sequence[DiskEntry]) -> list[DiskEntry]:
@@ -88,12 +102,15 @@ def _looked(entries: Sequence[DiskEntry]) -> list[DiskEntry]:
 
 
 def _plain_signals() -> None:
-    """The pool ends its processes by a signal, which must not become a request to stop of who has forked them."""
+    """The pool ends its processes by a signal, which must not become a request
+    to stop of who has forked them.
+    """
     signal.set_wakeup_fd(-1)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is for all of the terminal's
-    # Where the list is killed, each would tell that nobody listens any more; what is really wrong goes to the list.
+    # Where the list is killed, each would tell that nobody listens any more; what is really wrong
+    # goes to the list.
     sys.stderr = open(os.devnull, "w")  # noqa: SIM115, PTH123
 
 
@@ -154,13 +171,16 @@ _QCOW2 = b"QFI\xfb"
 def images_in(named: Iterable[str], *, forgiving: bool = False) -> list[str]:
     """Each image once, in the order in which they were named; those of a folder or a glob by name.
 
-    A glob that is for no file stays as it is, and will be an entry with an error; `forgiving`: it is left out.
+    A glob that is for no file stays as it is, and will be an entry with an error; `forgiving`: it
+    is left out.
     """
     return list(dict.fromkeys(path for name in named for path in _meant(name, forgiving)))
 
 
 def _meant(name: str, forgiving: bool) -> Iterator[str]:
-    """A pattern for images is for no folder: lost+found, or the run of one of them (IMAGE.growdisk)."""
+    """A pattern for images is for no folder:
+    lost+found, or the run of one of them (IMAGE.growdisk).
+    """
     if os.path.isdir(name):  # noqa: PTH112
         try:
             yield from sorted(_images_of(name))

@@ -1,6 +1,6 @@
-"""One image for the list: at rest by its superblocks, in use by what can be read without a lock. Launches nothing.
+"""One image for the list: at rest by its superblocks, in use by what can be read without a lock.
 
-What goes wrong with it becomes part of its entry: one image never ends the list.
+Launches nothing. What goes wrong with it becomes part of its entry: one image never ends the list.
 """
 
 from __future__ import annotations
@@ -36,7 +36,9 @@ def look_at_image(path: str, entry: DiskEntry | None = None) -> DiskEntry:
     try:
         with _opened(Path(path)) as (device, state):
             facts = inspect_device(device, image_facts(device, Path(path)), thorough=state == "off")
-        return with_facts(replace(entry, state=entry.state if entry.state == "running" else state), facts)
+        return with_facts(
+            replace(entry, state=entry.state if entry.state == "running" else state), facts
+        )
     except GrowdiskError as error:
         return replace(entry, error=error_document(error))
     except _BROKEN as error:
@@ -47,20 +49,34 @@ def with_facts(entry: DiskEntry, facts: Facts) -> DiskEntry:
     layout, found = layout_of(facts), file_systems(facts)
     image = facts.image
     return replace(
-        entry, format=image.format, virtual_size=image.virtual_size, actual_size=image.actual_size,
-        table=layout.table.type, file_systems=found, root=main_file_system(facts, found), idle=idle_room(facts),
-        hinders=tuple(hindrances(facts, layout)), stretches=stretches(layout), run=_run_of(image.path),
-        snapshots=image.snapshots, backing=image.backing,
-    )  # fmt: skip
+        entry,
+        format=image.format,
+        virtual_size=image.virtual_size,
+        actual_size=image.actual_size,
+        table=layout.table.type,
+        file_systems=found,
+        root=main_file_system(facts, found),
+        idle=idle_room(facts),
+        hinders=tuple(hindrances(facts, layout)),
+        stretches=stretches(layout),
+        run=_run_of(image.path),
+        snapshots=image.snapshots,
+        backing=image.backing,
+    )
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[BlockDevice, State]]:
-    """The disk, and whether it is off or in use. In use it is read without a lock: its guest may change it meanwhile,
-    and a reader that held a lock would be in the way of a machine that is just started."""
+    """The disk, and whether it is off or in use.
+
+    In use it is read without a lock: its guest may change it meanwhile, and a reader that held a
+    lock would be in the way of a machine that is just started.
+    """
     image_format = probe_format(path)
     try:
-        device: BlockDevice = Qcow2Image.open(path) if image_format == "qcow2" else RawFile.open_disk(path)
+        device: BlockDevice = (
+            Qcow2Image.open(path) if image_format == "qcow2" else RawFile.open_disk(path)
+        )
         in_use = False
     except ImageInUse:
         device, in_use = _unlocked(path, image_format), True

@@ -1,4 +1,6 @@
-"""Of a disk that was looked at: how full its file systems are, and what room lies idle, layer by layer."""
+"""Of a disk that was looked at:
+how full its file systems are, and what room lies idle, layer by layer.
+"""
 
 from __future__ import annotations
 
@@ -32,16 +34,20 @@ def _use(name: str, content: Content) -> FileSystemUse | None:
     used = min(content.used + content.held, content.size)
     return FileSystemUse(
         name, content.kind, content.size, used, reserved=content.reserved, overhead=content.overhead
-    )  # fmt: skip
+    )
 
 
 def idle_room(facts: Facts) -> int:
-    """Bytes that belong to no file system: unpartitioned, or a layer that does not fill what is around it."""
+    """Bytes that belong to no file system:
+    unpartitioned, or a layer that does not fill what is around it.
+    """
     if facts.table is None:
         return sum(_idle(facts.contents[0], facts.image.virtual_size)) if 0 in facts.contents else 0
     free = sum(each.length for each in facts.table.free_ranges() if each.length >= _LEAST)
     parts = (part for part in facts.table.partitions if part.role is not Role.EXTENDED)
-    return free + sum(size for part in parts for size in _idle(facts.contents.get(part.number), part.size))
+    return free + sum(
+        size for part in parts for size in _idle(facts.contents.get(part.number), part.size)
+    )
 
 
 def _idle(content: Content | None, around: int) -> Iterator[int]:
@@ -66,7 +72,9 @@ def _gap(around: int, covered: int) -> int:
 
 
 def hindrances(facts: Facts, layout: Layout) -> Iterator[Hindrance]:
-    """What stands after the main partition, or belongs to somebody else; or that nothing is known that grows."""
+    """What stands after the main partition, or belongs to somebody else;
+    or that nothing is known that grows.
+    """
     named = [b for b in layout.blockers if b.kind != "extended partition"] or list(layout.blockers)
     yield from (Hindrance(each.name, each.kind, each.why, each.options) for each in named)
     whole = facts.contents.get(0)
@@ -84,10 +92,14 @@ def stretches(layout: Layout) -> tuple[Stretch, ...]:
     """The disk from left to right."""
     parts = [
         Stretch(
-            part.name, part.start, part.size, part.content.kind if part.content else "",
+            part.name,
+            part.start,
+            part.size,
+            part.content.kind if part.content else "",
             part.content.used if part.content else None,
         )
-        for part in layout.partitions if part.role != "extended"
-    ]  # fmt: skip
+        for part in layout.partitions
+        if part.role != "extended"
+    ]
     free = [Stretch("", each.start, each.size, "free") for each in layout.free]
     return tuple(sorted((*parts, *free), key=lambda each: each.start))

@@ -1,7 +1,8 @@
-"""What running guests themselves say of their file systems, each within a bounded time: a guest that hangs is a line.
+"""What running guests themselves say of their file systems, each within a bounded time:
+a guest that hangs is a line.
 
-Each is asked in a thread of its own, because most of the time is waiting. A thread that does not come back is left
-behind: it holds nothing but a connection.
+Each is asked in a thread of its own, because most of the time is waiting. A thread that does not
+come back is left behind: it holds nothing but a connection.
 """
 
 from __future__ import annotations
@@ -28,18 +29,27 @@ _DISK = re.compile(r"(?:/dev/)?(?P<bus>[svh]d|xvd)(?P<letter>[a-z]+)\d*")
 Told = tuple[GuestFileSystem, ...]
 
 
-def ask_guests(entries: Sequence[DiskEntry], uri: str | None, seconds: float = SECONDS) -> dict[int, Told | str]:
-    """By the place in `entries`: what the guest said, or why it did not. Those of one machine are asked once."""
+def ask_guests(
+    entries: Sequence[DiskEntry], uri: str | None, seconds: float = SECONDS
+) -> dict[int, Told | str]:
+    """By the place in `entries`: what the guest said, or why it did not.
+
+    Those of one machine are asked once.
+    """
     questions: dict[tuple[str, str], list[int]] = {}
     for number, entry in enumerate(entries):
         questions.setdefault((entry.domain, "" if entry.domain else entry.path), []).append(number)
     answers: SimpleQueue[tuple[tuple[str, str], Told | str]] = SimpleQueue()
     gate = Semaphore(_AT_ONCE)
     for domain, path in questions:
-        Thread(target=_ask, args=(domain, path, uri, gate, answers), name="guest", daemon=True).start()
+        Thread(
+            target=_ask, args=(domain, path, uri, gate, answers), name="guest", daemon=True
+        ).start()
     heard = _collected(answers, len(questions), seconds * -(-len(questions) // _AT_ONCE))
     silent = f"its guest did not answer within {seconds:.0f} s"
-    return {number: heard.get(key, silent) for key, numbers in questions.items() for number in numbers}
+    return {
+        number: heard.get(key, silent) for key, numbers in questions.items() for number in numbers
+    }
 
 
 def _collected(
@@ -57,10 +67,19 @@ def _collected(
 
 
 def _ask(
-    domain: str, path: str, uri: str | None, gate: Semaphore, answers: SimpleQueue[tuple[tuple[str, str], Told | str]]
+    domain: str,
+    path: str,
+    uri: str | None,
+    gate: Semaphore,
+    answers: SimpleQueue[tuple[tuple[str, str], Told | str]],
 ) -> None:
     with gate:
-        answers.put(((domain, path), _told_by(LiveRequest(Path(path) if path else None, domain=domain, uri=uri))))
+        answers.put(
+            (
+                (domain, path),
+                _told_by(LiveRequest(Path(path) if path else None, domain=domain, uri=uri)),
+            )
+        )
 
 
 def _told_by(request: LiveRequest) -> Told | str:
@@ -96,7 +115,11 @@ def _by_monitor(request: LiveRequest) -> Told | str:
         if len(reached.machine.disks()) == 1:
             return told
         serial = reached.disk.serial
-        own = tuple(one for one in told if serial and any(disk.serial.endswith(serial) for disk in one.disks))
+        own = tuple(
+            one
+            for one in told
+            if serial and any(disk.serial.endswith(serial) for disk in one.disks)
+        )
         return own or "its guest has several disks, and does not say which of them this one is"
 
 
@@ -107,9 +130,13 @@ def with_guest(entry: DiskEntry, told: Told | str, alone: bool) -> DiskEntry:
     own = [one for one in told if alone or _is_on(one, entry.target)]
     if not own:
         return replace(entry, note="its guest names no file system on it")
-    if any(one.size > (entry.virtual_size or one.size) for one in own if alone or len(one.disks) == 1):
+    if any(
+        one.size > (entry.virtual_size or one.size) for one in own if alone or len(one.disks) == 1
+    ):
         return replace(entry, note="its guest tells of a file system that is larger than the disk")
-    found = tuple(FileSystemUse(one.mount_point, one.kind, one.size, one.used, "agent") for one in own)
+    found = tuple(
+        FileSystemUse(one.mount_point, one.kind, one.size, one.used, "agent") for one in own
+    )
     root = next((one for one in found if one.name == "/"), None)
     return replace(entry, file_systems=found, root=root or max(found, key=lambda one: one.size))
 

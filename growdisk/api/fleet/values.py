@@ -20,10 +20,12 @@ LIVE = ("running", "in use")
 
 @dataclass(frozen=True)
 class FileSystemUse:
-    """How full a file system is. `name`: sda1 or vg0/root at rest, the mount point where a running guest told.
+    """How full a file system is.
 
-    `reserved` is what users may not fill, `overhead` what of `used` are its own tables, which df does not count.
-    `source`: the superblock, which a running guest brings up to date when it likes; or the guest's agent.
+    `name`: sda1 or vg0/root at rest, the mount point where a running guest told. `reserved` is what
+    users may not fill, `overhead` what of `used` are its own tables, which df does not count.
+    `source`: the superblock, which a running guest brings up to date when it likes; or the guest's
+    agent.
     """
 
     name: str
@@ -64,10 +66,13 @@ class Hindrance:
 
 @dataclass(frozen=True)
 class DiskEntry:
-    """One disk. `error` (as error_document) where it could not be read: then all that is known is its name.
+    """One disk.
 
-    `root` is what a running guest has at /, at rest the file system that would grow. `idle`: room that no file system
-    has, in any layer. `run`: running, unfinished or kept. `target`: the disk of a machine ("vda").
+    `error` (as error_document) where it could not be read: then all that is known is its name.
+
+    `root` is what a running guest has at /, at rest the file system that would grow. `idle`: room
+    that no file system has, in any layer. `run`: running, unfinished or kept. `target`: the disk of
+    a machine ("vda").
     """
 
     name: str

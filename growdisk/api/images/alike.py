@@ -1,4 +1,5 @@
-"""Whether two devices have the same bytes somewhere, told in steps so small that they stay in the processor's cache.
+"""Whether two devices have the same bytes somewhere,
+told in steps so small that they stay in the processor's cache.
 
 That takes half of the time that it takes with buffers which do not fit in there.
 """
@@ -19,7 +20,9 @@ class Comparer:
         self._buffers = bytearray(_STEP), bytearray(_STEP)
 
     def are_alike(self, one: list[Part], other: list[Part]) -> bool:
-        """False also where they cannot be read in steps: then all of the range must be fetched and looked at."""
+        """False also where they cannot be read in steps:
+        then all of the range must be fetched and looked at.
+        """
         if not all(part.place is not None or part.fill is None for part in (*one, *other)):
             return False
         start, mine, theirs = one[0].start, iter(one), iter(other)

@@ -26,10 +26,16 @@ else:
 
 
 def check_image(
-    path: Path, repair_what: Repair | None = None, image_format: ImageFormat | None = None,
-    *, overlays_may_break: bool = False,
-) -> CheckReport | None:  # fmt: skip
-    """The state of an image, after the repair if one is asked for. None: a raw image has nothing to be checked."""
+    path: Path,
+    repair_what: Repair | None = None,
+    image_format: ImageFormat | None = None,
+    *,
+    overlays_may_break: bool = False,
+) -> CheckReport | None:
+    """The state of an image, after the repair if one is asked for.
+
+    None: a raw image has nothing to be checked.
+    """
     if format_of(path, image_format, writing=repair_what is not None) == "raw":
         return None
     report, names_files = _checked(path, repair_what, overlays_may_break=overlays_may_break)
@@ -39,11 +45,14 @@ def check_image(
 def _with_its_files(path: Path, report: CheckReport) -> CheckReport:
     """The report, with what stands against opening the files that the image names.
 
-    Its data file is a part of the image: without it, the check has an error. A backing file is not, and is only noted.
+    Its data file is a part of the image: without it, the check has an error. A backing file is not,
+    and is only noted.
     """
     lost = _problem(path, report, with_backing=False)
     if lost is not None:
-        return replace(report, check_errors=report.check_errors + 1, problems=(*report.problems, lost))
+        return replace(
+            report, check_errors=report.check_errors + 1, problems=(*report.problems, lost)
+        )
     note = _problem(path, report, with_backing=True)
     return report if note is None else replace(report, problems=(*report.problems, note))
 
@@ -53,19 +62,25 @@ def _problem(path: Path, report: CheckReport, *, with_backing: bool) -> str | No
 
     try:
         with Qcow2Image.open(path, with_backing=with_backing) as image:
-            is_short = image.header.has(Incompatible.DATA_FILE) and image.host_file.size < image.size
+            is_short = (
+                image.header.has(Incompatible.DATA_FILE) and image.host_file.size < image.size
+            )
             return "its external data file is shorter than its disk" if is_short else None
     except ReferenceOutside as error:
         if not with_backing and exists(error.target):
             return None  # told below
-        state = "was not looked at (--trust-references)" if exists(error.target) else "does not exist"
+        state = (
+            "was not looked at (--trust-references)" if exists(error.target) else "does not exist"
+        )
         return f"its {error.role} '{error.name}' lies outside its folder and {state}"
     except GrowdiskError as error:
         told = report.has_errors and isinstance(error, ImageDamaged) and error.path == path
         return None if told else f"it cannot be opened with all files that it names: {error}"
 
 
-def _checked(path: Path, repair_what: Repair | None, *, overlays_may_break: bool) -> tuple[CheckReport, bool]:
+def _checked(
+    path: Path, repair_what: Repair | None, *, overlays_may_break: bool
+) -> tuple[CheckReport, bool]:
     """The report on the image alone, and whether it names other files."""
     file = RawFile.open(path, writable=repair_what is not None)
     try:

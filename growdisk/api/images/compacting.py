@@ -1,4 +1,6 @@
-"""An image without its unused clusters, in its own place: written again, checked, then put there in one rename."""
+"""An image without its unused clusters, in its own place:
+written again, checked, then put there in one rename.
+"""
 
 from __future__ import annotations
 
@@ -14,14 +16,19 @@ from growdisk.qcow2.check.checker import check
 from growdisk.qcow2.open_checks import Passphrase
 
 
-def compact_image(path: Path, key: Passphrase | None = None, *, overlays_may_break: bool = False) -> tuple[int, int]:
-    """Give unused clusters back; snapshots and backing file stay. Returns the host's bytes before and after.
+def compact_image(
+    path: Path, key: Passphrase | None = None, *, overlays_may_break: bool = False
+) -> tuple[int, int]:
+    """Give unused clusters back; snapshots and backing file stay.
 
-    The new image is checked by counting all its references before it takes the old one's place.
+    Returns the host's bytes before and after. The new image is checked by counting all its
+    references before it takes the old one's place.
     """
     path = path.resolve()  # behind a link: the link stays
     guard = WriteGuard(path, overlays_may_break)
-    with opened_qcow2(path, "unused clusters", writable=True, with_backing=False, key=key, guard=guard) as image:
+    with opened_qcow2(
+        path, "unused clusters", writable=True, with_backing=False, key=key, guard=guard
+    ) as image:
         before = actual_size(path)
         _refuse(path)
         with report_create_errors(path, lambda: before), NewFile(path, replacing=True) as new:
@@ -33,7 +40,9 @@ def compact_image(path: Path, key: Passphrase | None = None, *, overlays_may_bre
             finally:
                 file.close()
             if not report.is_clean:
-                raise ImageDamaged(path, format="qcow2", reason=f"its copy is not sound: {report.problems[0]}")
+                raise ImageDamaged(
+                    path, format="qcow2", reason=f"its copy is not sound: {report.problems[0]}"
+                )
             new.replace()
         return before, actual_size(path)
 
@@ -41,14 +50,17 @@ def compact_image(path: Path, key: Passphrase | None = None, *, overlays_may_bre
 def _refuse(path: Path) -> None:
     if path.is_block_device():
         raise ImageUnsupported(
-            path, reason="it lies on a block device, which cannot be replaced by a smaller file",
+            path,
+            reason="it lies on a block device, which cannot be replaced by a smaller file",
             hint="convert it to another place; it has not been changed",
-        )  # fmt: skip
+        )
     if path.stat().st_nlink > 1:
         raise ImageUnsupported(
-            path, reason="the file has several names (hard links), and only one of them would be compacted",
+            path,
+            reason="the file has several names (hard links), and only one of them would be "
+            "compacted",
             hint="remove the other names, or convert it; it has not been changed",
-        )  # fmt: skip
+        )
     file = RawFile.open(path, lock=False)  # this process holds the lock
     try:
         report = check(file, path)

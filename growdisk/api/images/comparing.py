@@ -1,6 +1,7 @@
-"""Whether two images show a guest the same bytes. Where one is longer, the rest of it must be zeros.
+"""Whether two images show a guest the same bytes.
 
-Ranges that are zeros in both, or come from a layer below both, are never read.
+Where one is longer, the rest of it must be zeros. Ranges that are zeros in both, or come from a
+layer below both, are never read.
 """
 
 from __future__ import annotations
@@ -24,7 +25,10 @@ _SECTOR = 512
 
 @dataclass(frozen=True)
 class Comparison:
-    """`offset`: the first sector that differs, None where the content is the same. Sizes as a guest sees them."""
+    """`offset`: the first sector that differs, None where the content is the same.
+
+    Sizes as a guest sees them.
+    """
 
     sizes: tuple[int, int]
     offset: int | None
@@ -35,10 +39,16 @@ class Comparison:
 
 
 def compare_images(
-    first: Path, second: Path, formats: tuple[ImageFormat | None, ImageFormat | None] = (None, None),
-    key: Passphrase | None = None, progress: Callable[[int, int], None] | None = None,
-) -> Comparison:  # fmt: skip
-    """Compare the guest-visible content of two images. `progress` is told (bytes done, bytes in all)."""
+    first: Path,
+    second: Path,
+    formats: tuple[ImageFormat | None, ImageFormat | None] = (None, None),
+    key: Passphrase | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Comparison:
+    """Compare the guest-visible content of two images.
+
+    `progress` is told (bytes done, bytes in all).
+    """
     with opened(first, formats[0], key=key) as one, opened(second, formats[1], key=key) as other:
         require_keys(one)
         require_keys(other)
@@ -48,7 +58,7 @@ def compare_images(
 
 def _first_difference(
     one: BlockDevice, other: BlockDevice, progress: Callable[[int, int], None] | None
-) -> int | None:  # fmt: skip
+) -> int | None:
     shared, report = min(one.size, other.size), progress or _nobody
     ranges = joined(differing(one, other, 0, shared))
     different = _first_place([one, other], ranges, lambda reached: report(reached, shared))
@@ -56,16 +66,22 @@ def _first_difference(
         return different
     longer = one if one.size > shared else other
     behind = longer.extents(shared, longer.size - shared)
-    return _first_place([longer], ((e.start, e.end) for e in behind if e.kind is ExtentKind.DATA), lambda _: None)
+    return _first_place(
+        [longer], ((e.start, e.end) for e in behind if e.kind is ExtentKind.DATA), lambda _: None
+    )
 
 
 def _first_place(
-    devices: Sequence[BlockDevice], ranges: Iterable[tuple[int, int]], progress: Callable[[int], None]
+    devices: Sequence[BlockDevice],
+    ranges: Iterable[tuple[int, int]],
+    progress: Callable[[int], None],
 ) -> int | None:
     """The first sector in which two devices differ, or one is not zeros."""
     place: list[int] = []
 
-    def look(start: int, mine: bytearray, theirs: bytearray | None = None) -> tuple[int, int | None]:
+    def look(
+        start: int, mine: bytearray, theirs: bytearray | None = None
+    ) -> tuple[int, int | None]:
         is_same = is_zero(mine) if theirs is None else mine == theirs
         beside = bytearray(len(mine)) if theirs is None else theirs
         return start + len(mine), None if is_same else start + _sector_of_difference(mine, beside)
@@ -81,7 +97,9 @@ def _first_place(
 
 
 def _sector_of_difference(one: bytearray, other: bytearray) -> int:
-    return next(i for i in range(0, len(one), _SECTOR) if one[i : i + _SECTOR] != other[i : i + _SECTOR])
+    return next(
+        i for i in range(0, len(one), _SECTOR) if one[i : i + _SECTOR] != other[i : i + _SECTOR]
+    )
 
 
 def _nobody(_reached: int, _size: int) -> None:

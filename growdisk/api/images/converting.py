@@ -1,7 +1,7 @@
 """An image in another format or shape: what the guest sees, without what it does not use.
 
-The new image grows under a name of its own and appears when it is whole and durable. Snapshots are not taken along;
-one of them can be the source, and then has its own size.
+The new image grows under a name of its own and appears when it is whole and durable. Snapshots are
+not taken along; one of them can be the source, and then has its own size.
 """
 
 from __future__ import annotations
@@ -13,7 +13,13 @@ from pathlib import Path
 from growdisk.api.images.history import State, follow, states_of
 from growdisk.api.images.host import format_of
 from growdisk.api.images.new_file import NewFile
-from growdisk.api.images.opening import data_length, opened, refuse_small_device, report_create_errors, require_keys
+from growdisk.api.images.opening import (
+    data_length,
+    opened,
+    refuse_small_device,
+    report_create_errors,
+    require_keys,
+)
 from growdisk.api.images.pumping import Progress, copy_compressed, copy_everything, copy_nonzero
 from growdisk.api.images.resizing import extend_raw, refuse_raw_preallocation
 from growdisk.api.images.snapshots import Selector, is_id
@@ -44,11 +50,13 @@ class RawTarget:
 
 @dataclass(frozen=True)
 class Qcow2Target:
-    """A qcow2 image to be. `jobs`: threads that compress, 0 for one per processor; `key`: encrypt with LUKS.
+    """A qcow2 image to be.
 
-    `luks`: with this encryption header of another image instead, which one of `keys` opens.
+    `jobs`: threads that compress, 0 for one per processor; `key`: encrypt with LUKS. `luks`: with
+    this encryption header of another image instead, which one of `keys` opens.
 
-    `bitmaps`, `keep_snapshots`: it gets the persistent dirty bitmaps, the internal snapshots of the source, too.
+    `bitmaps`, `keep_snapshots`: it gets the persistent dirty bitmaps, the internal snapshots of the
+    source, too.
     """
 
     options: CreateOptions
@@ -70,8 +78,13 @@ class Source:
     key: Passphrase | None = None
 
 
-def convert_image(source: Source, path: Path, target: RawTarget | Qcow2Target, progress: Progress) -> int:
-    """Make `path` from what a guest sees of `source`. Returns its virtual size. After a failure nothing is there."""
+def convert_image(
+    source: Source, path: Path, target: RawTarget | Qcow2Target, progress: Progress
+) -> int:
+    """Make `path` from what a guest sees of `source`.
+
+    Returns its virtual size. After a failure nothing is there.
+    """
     source_format = format_of(source.path, source.format, writing=True)
     with opened(source.path, source_format, key=source.key) as device:
         content = _content(device, source)
@@ -102,16 +115,28 @@ def _content(device: BlockDevice, source: Source) -> BlockDevice:
 
 
 def _states(device: BlockDevice, source: Source, target: RawTarget | Qcow2Target) -> list[State]:
-    """What the new image has to go through to get the snapshots; nothing where they are not taken along."""
-    if isinstance(target, RawTarget) or not target.keep_snapshots or not isinstance(device, Qcow2Image):
+    """What the new image has to go through to get the snapshots;
+    nothing where they are not taken along.
+    """
+    if (
+        isinstance(target, RawTarget)
+        or not target.keep_snapshots
+        or not isinstance(device, Qcow2Image)
+    ):
         return []
     if source.snapshot is not None:
-        raise ImageUnsupported(source.path, reason="one snapshot has no others", hint="leave --keep-snapshots out")
+        raise ImageUnsupported(
+            source.path, reason="one snapshot has no others", hint="leave --keep-snapshots out"
+        )
     return states_of(device, target.options)
 
 
-def _bitmaps(device: BlockDevice, source: Source, target: RawTarget | Qcow2Target) -> BitmapSource | None:
-    """What is to be taken along of the source's bitmaps; refused where they say nothing, or of another state."""
+def _bitmaps(
+    device: BlockDevice, source: Source, target: RawTarget | Qcow2Target
+) -> BitmapSource | None:
+    """What is to be taken along of the source's bitmaps;
+    refused where they say nothing, or of another state.
+    """
     if isinstance(target, RawTarget) or not target.bitmaps:
         return None
     found = device.bitmap_source() if isinstance(device, Qcow2Image) else None
@@ -121,11 +146,16 @@ def _bitmaps(device: BlockDevice, source: Source, target: RawTarget | Qcow2Targe
     elif found is None:
         reason = "it has no persistent dirty bitmaps that can be read"
     elif not all(bitmap.is_sound for bitmap in found.bitmaps):
-        reason = "one of its dirty bitmaps is still marked as in use (its last writer died) and says nothing"
+        reason = (
+            "one of its dirty bitmaps is still marked as in use (its last writer died) and "
+            "says nothing"
+        )
     elif target.options.version < 3:
         reason = "dirty bitmaps need compat=1.1"
     if reason is not None:
-        raise ImageUnsupported(source.path, reason=reason, hint="leave --bitmaps out, or remove the bitmap")
+        raise ImageUnsupported(
+            source.path, reason=reason, hint="leave --bitmaps out, or remove the bitmap"
+        )
     return found
 
 
@@ -139,16 +169,22 @@ def _refuse(path: Path, target: RawTarget | Qcow2Target, size: int) -> None:
     if target.compress and (target.key is not None or target.luks):
         problem = "an encrypted image has no compressed clusters"
     if problem is not None:
-        raise ImageUnsupported(path, reason=problem, hint="choose other options; nothing was written")
+        raise ImageUnsupported(
+            path, reason=problem, hint="choose other options; nothing was written"
+        )
 
 
 @contextmanager
-def _new_image(new: NewFile, target: RawTarget | Qcow2Target, size: int) -> Iterator[RawFile | Qcow2Image]:
+def _new_image(
+    new: NewFile, target: RawTarget | Qcow2Target, size: int
+) -> Iterator[RawFile | Qcow2Image]:
     image: RawFile | Qcow2Image
     if isinstance(target, RawTarget):
         image = new.open()
     else:
-        new.beside = create(new.temporary, size, target.options, key=target.key, luks=target.luks, synced_later=True)
+        new.beside = create(
+            new.temporary, size, target.options, key=target.key, luks=target.luks, synced_later=True
+        )
         with trusting_references():  # it names nothing but the data file that was asked for
             image = Qcow2Image.open(new.temporary, writable=True, key=target.key or target.keys)
     try:
@@ -163,7 +199,10 @@ def _new_image(new: NewFile, target: RawTarget | Qcow2Target, size: int) -> Iter
 
 
 def _fill(
-    image: RawFile | Qcow2Image, content: BlockDevice, target: RawTarget | Qcow2Target, progress: Progress
+    image: RawFile | Qcow2Image,
+    content: BlockDevice,
+    target: RawTarget | Qcow2Target,
+    progress: Progress,
 ) -> None:
     if not isinstance(image, Qcow2Image) or not isinstance(target, Qcow2Target):
         if isinstance(image, RawFile) and image.is_block_device:

@@ -1,7 +1,7 @@
 """A file copied byte for byte, with its holes: like cp --sparse.
 
-Where the file system can let two files share blocks (XFS, btrfs), they do. Otherwise the data go past the host's cache
-to its disk, or the kernel moves them.
+Where the file system can let two files share blocks (XFS, btrfs), they do. Otherwise the data go
+past the host's cache to its disk, or the kernel moves them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ _SMALLEST_HOLE = 4096
 
 
 def copy_image(source: Path, path: Path, sparse: Sparse, progress: Progress) -> int:
-    """Copy under the reader's lock. auto: holes stay holes; always: zeros become holes; never: holes become zeros.
+    """Copy under the reader's lock. auto: holes stay holes;
+    always: zeros become holes; never: holes become zeros.
 
     Returns the size. After a failure nothing is there.
     """
@@ -55,9 +56,15 @@ def _fill(file: RawFile, copy: RawFile, sparse: Sparse, progress: Progress) -> N
             copy_nonzero(file, _SMALLEST_HOLE, copy.write, progress)
         return
     if copy.is_block_device or sparse == "never":
-        for hole in (extent for extent in file.extents(0, file.size) if extent.kind is ExtentKind.ZERO):
+        for hole in (
+            extent for extent in file.extents(0, file.size) if extent.kind is ExtentKind.ZERO
+        ):
             _fill_hole(copy, hole, sparse)
-    data = ((extent.start, extent.end) for extent in file.extents(0, file.size) if extent.kind is ExtentKind.DATA)
+    data = (
+        (extent.start, extent.end)
+        for extent in file.extents(0, file.size)
+        if extent.kind is ExtentKind.DATA
+    )
     if copy.writes_directly:
         copy_ranges(file, data, copy.write, progress)
     else:

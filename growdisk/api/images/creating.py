@@ -1,7 +1,7 @@
 """New, empty images, with the options of qemu-img create.
 
-The format of a backing file is always recorded: found by a probe once, here, where its owner is looking, and never
-again by those who open the image.
+The format of a backing file is always recorded: found by a probe once, here, where its owner is
+looking, and never again by those who open the image.
 """
 
 from __future__ import annotations
@@ -32,44 +32,63 @@ _RAW_PREALLOCATION: dict[str, Preallocation] = {
 
 
 def create_qcow2(
-    path: Path, size: int | None, options: CreateOptions, backing: str | None = None,
-    backing_format: ImageFormat | None = None, key: bytes | None = None, luks: bytes = b"",
-) -> int:  # fmt: skip
-    """A new qcow2 image; `size` None: that of its backing file. Returns its size, in whole sectors. Durable.
+    path: Path,
+    size: int | None,
+    options: CreateOptions,
+    backing: str | None = None,
+    backing_format: ImageFormat | None = None,
+    key: bytes | None = None,
+    luks: bytes = b"",
+) -> int:
+    """A new qcow2 image; `size` None: that of its backing file.
 
-    A relative name of `backing` counts from the image's directory. `key`: encrypt with LUKS; `luks`: with this
-    encryption header of another image.
+    Returns its size, in whole sectors. Durable. A relative name of `backing` counts from the
+    image's directory. `key`: encrypt with LUKS; `luks`: with this encryption header of another
+    image.
     """
     if backing is not None:
         backing = stored_name(path, backing)
         backing_format, length = _examine(path, backing, backing_format)
         size = length if size is None else size
     if size is None:
-        raise UsageError("an image without a backing file needs a SIZE", hint="write 40G for 40 GiB")
+        raise UsageError(
+            "an image without a backing file needs a SIZE", hint="write 40G for 40 GiB"
+        )
     size = align_up(size, _SECTOR)
     problem = options.problem(size, backed=backing is not None)
     if problem is not None:
-        raise ImageUnsupported(path, reason=problem, hint="choose other options; nothing was written")
+        raise ImageUnsupported(
+            path, reason=problem, hint="choose other options; nothing was written"
+        )
     takes = size if options.preallocation in ("falloc", "full") else 0
     with report_create_errors(path, (lambda: takes) if takes else None), NewFile(path) as new:
         new.beside = create(
-            new.temporary, size, options,
-            backing=backing, backing_format=backing_format,
-            key=key, luks=luks, synced_later=True,
-        )  # fmt: skip
+            new.temporary,
+            size,
+            options,
+            backing=backing,
+            backing_format=backing_format,
+            key=key,
+            luks=luks,
+            synced_later=True,
+        )
         new.publish()
     return size
 
 
 def create_raw(path: Path, size: int, preallocation: Preallocation) -> int:
-    """A new raw image: a hole (off), reserved blocks (falloc) or written zeros (full). Returns its size. Durable."""
+    """A new raw image: a hole (off), reserved blocks (falloc) or written zeros (full).
+
+    Returns its size. Durable.
+    """
     size = align_up(size, _SECTOR)
     refuse_raw_preallocation(path, preallocation)
     if path.is_block_device():
         raise ImageUnsupported(
-            path, reason="a block device is a raw image already, as large as it is",
+            path,
+            reason="a block device is a raw image already, as large as it is",
             hint="blkdiscard -z empties it; nothing was written",
-        )  # fmt: skip
+        )
     with report_create_errors(path, lambda: size), NewFile(path) as new:
         file = RawFile.create(new.temporary)
         try:
@@ -80,8 +99,13 @@ def create_raw(path: Path, size: int, preallocation: Preallocation) -> int:
     return size
 
 
-def create_overlay(base: Path, path: Path, base_format: ImageFormat | None = None, luks: bytes = b"") -> int:
-    """An empty image on top of `base`, of its size. The name in it leads from its own directory to the base."""
+def create_overlay(
+    base: Path, path: Path, base_format: ImageFormat | None = None, luks: bytes = b""
+) -> int:
+    """An empty image on top of `base`, of its size.
+
+    The name in it leads from its own directory to the base.
+    """
     place = real(base.parent) / base.name
     name = str(base) if base.is_absolute() else as_local(os.path.relpath(place, real(path.parent)))
     return create_qcow2(path, None, CreateOptions(), name, base_format, luks=luks)
@@ -94,14 +118,18 @@ def raw_preallocation(options: str) -> Preallocation:
         name, _, value = word.partition("=")
         if name != "preallocation" or value not in _RAW_PREALLOCATION:
             raise UsageError(
-                f"'{word}' is not an option of a raw image", hint="write preallocation=off, falloc or full"
+                f"'{word}' is not an option of a raw image",
+                hint="write preallocation=off, falloc or full",
             )
         chosen = _RAW_PREALLOCATION[value]
     return chosen
 
 
 def _examine(path: Path, name: str, backing_format: ImageFormat | None) -> tuple[ImageFormat, int]:
-    """Format and size of a backing file to be; its own chain must be sound. A new image cannot close a loop."""
+    """Format and size of a backing file to be; its own chain must be sound.
+
+    A new image cannot close a loop.
+    """
     if not name:
         raise UsageError("the name of a backing file cannot be empty", hint="leave -b out")
     place = backing_path(path, name)

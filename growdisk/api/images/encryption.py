@@ -1,7 +1,8 @@
 """What is known of an encrypted image without its key: the LUKS header inside it, in QEMU's words.
 
-Every number is checked before it is used, and a header that contradicts itself is not described at all: it is the
-guest's bytes that need the key, not this. Follows the LUKS1 On-Disk Format Specification, chapter 5.
+Every number is checked before it is used, and a header that contradicts itself is not described at
+all: it is the guest's bytes that need the key, not this. Follows the LUKS1 On-Disk Format
+Specification, chapter 5.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ _AES = 1
 
 
 def encryption_facts(file: BlockDevice, header: Header) -> dict[str, object] | None:
-    """The value of `encrypt` in the format-specific data, or None where nothing is encrypted or nothing is known."""
+    """The value of `encrypt` in the format-specific data,
+    or None where nothing is encrypted or nothing is known.
+    """
     if header.crypt_method == _AES:
         return {"format": "aes"}
     place = header.extension(Extension.CRYPTO)
@@ -35,7 +38,9 @@ def encryption_facts(file: BlockDevice, header: Header) -> dict[str, object] | N
 
 
 def _luks(store: bytes) -> dict[str, object] | None:
-    magic, version, cipher, mode, digest, payload, key_bytes, _, _, rounds, uuid = _FIXED.unpack_from(store)
+    magic, version, cipher, mode, digest, payload, key_bytes, _, _, rounds, uuid = (
+        _FIXED.unpack_from(store)
+    )
     if magic != _MAGIC or version != 1:
         return None
     chaining, _, generator = _text(mode).partition("-")
@@ -43,9 +48,11 @@ def _luks(store: bytes) -> dict[str, object] | None:
     bits = key_bytes * (4 if chaining == "xts" else 8)
     name, _, generator_hash = generator.partition(":")
     facts: dict[str, object] = {
-        "ivgen-alg": name, "hash-alg": _text(digest), "cipher-alg": f"{_text(cipher)}-{bits}", "uuid": _text(uuid),
+        "ivgen-alg": name, "hash-alg": _text(digest), "cipher-alg": f"{_text(cipher)}-{bits}",
+        "uuid": _text(uuid),
         "format": "luks", "cipher-mode": chaining,
-        "slots": [_slot(*_SLOT.unpack_from(store, _FIXED.size + i * _SLOT.size)) for i in range(_SLOTS)],
+        "slots": [_slot(*_SLOT.unpack_from(store,
+            _FIXED.size + i * _SLOT.size)) for i in range(_SLOTS)],
         "payload-offset": payload * _SECTOR, "master-key-iters": rounds,
     }  # fmt: skip
     if generator_hash:

@@ -1,8 +1,9 @@
 """Ranges of devices fetched piece by piece into buffers that are used again and again.
 
-What has to be decompressed and what the host has as it is can be fetched by any thread; everything else one at a time.
-Where the pieces do not stand in order in the host's file, the host is told some ahead. Large new buffers for each piece
-would cost the kernel as much as the copying itself; small ones stay in the processor's cache.
+What has to be decompressed and what the host has as it is can be fetched by any thread; everything
+else one at a time. Where the pieces do not stand in order in the host's file, the host is told some
+ahead. Large new buffers for each piece would cost the kernel as much as the copying itself; small
+ones stay in the processor's cache.
 """
 
 from __future__ import annotations
@@ -34,16 +35,26 @@ Piece = list[list[Part]]  # the same range of each device
 
 
 def pump(
-    devices: Devices, ranges: Ranges, work: Callable[..., T], use: Callable[[T], int],
+    devices: Devices,
+    ranges: Ranges,
+    work: Callable[..., T],
+    use: Callable[[T], int],
     progress: Callable[[int], None] = lambda _: None,
-    *, chunk: int = CHUNK, jobs: int = 0, apart: bool = True, written: bool = False, unless_alike: bool = False,
-) -> None:  # fmt: skip
-    """Fetch the ranges from each of the devices, in pieces of at most `chunk`, for `work(start, buffer...)`.
+    *,
+    chunk: int = CHUNK,
+    jobs: int = 0,
+    apart: bool = True,
+    written: bool = False,
+    unless_alike: bool = False,
+) -> None:
+    """Fetch the ranges from each of the devices, in pieces of at most `chunk`,
+    for `work(start, buffer...)`.
 
-    That may run in any thread. What it returns is given to `use`, in order; the buffers are good until that returns.
-    The rest is as in_order() has it; `apart`: using does not change the devices; `written`: what is in the buffers is
-    written to the disk, past the host's cache if that can be. `unless_alike`: of two devices, pieces that are seen to
-    be the same in both are passed over.
+    That may run in any thread. What it returns is given to `use`, in order; the buffers are good
+    until that returns. The rest is as in_order() has it; `apart`: using does not change the
+    devices; `written`: what is in the buffers is written to the disk, past the host's cache if that
+    can be. `unless_alike`: of two devices, pieces that are seen to be the same in both are passed
+    over.
     """
     fetcher = _Fetcher(aligned if written else bytearray)
 
@@ -61,7 +72,9 @@ def pump(
         return using
 
     pieces = fetcher.taken(devices, ranges, chunk)
-    in_order(pieces, working, lambda using: using(), progress, desk=fetcher.desk, apart=apart, jobs=jobs)
+    in_order(
+        pieces, working, lambda using: using(), progress, desk=fetcher.desk, apart=apart, jobs=jobs
+    )
 
 
 class _Fetcher:
@@ -70,7 +83,8 @@ class _Fetcher:
         self.desk = allocate_lock()
         self._free: list[bytearray] = []
         self._comparers: list[Comparer] = []
-        self._next: dict[int, tuple[BlockDevice, int]] = {}  # by device: where its next piece is expected
+        # by device: where its next piece is expected
+        self._next: dict[int, tuple[BlockDevice, int]] = {}
 
     def taken(self, devices: Devices, ranges: Ranges, chunk: int) -> Iterator[Piece]:
         """Each piece looked up, some time after the host has been told of it."""
@@ -96,7 +110,9 @@ class _Fetcher:
 
     def fetched(self, parts: list[Part]) -> bytearray:
         start, buffer = parts[0].start, self._buffer(parts[-1].end - parts[0].start)
-        apart = [part for part in parts if part.is_slow or part.place is not None or part.fill is None]
+        apart = [
+            part for part in parts if part.is_slow or part.place is not None or part.fill is None
+        ]
         fill(apart, start, memoryview(buffer))
         if len(apart) < len(parts):
             with self.desk:

@@ -28,7 +28,9 @@ def read_bytes(
     image_format: ImageFormat | None = None,
     key: Passphrase | None = None,
 ) -> None:
-    """Copy `length` guest bytes from `offset` into a file, whose earlier content is replaced as dd does."""
+    """Copy `length` guest bytes from `offset` into a file,
+    whose earlier content is replaced as dd does.
+    """
     with opened(path, image_format, key=key) as image:
         require_keys(image)
         _require_inside(path, image, offset, length)
@@ -38,9 +40,14 @@ def read_bytes(
 
 
 def write_bytes(
-    path: Path, offset: int, source: Path, image_format: ImageFormat | None = None, key: Passphrase | None = None,
-    *, overlays_may_break: bool = False,
-) -> int:  # fmt: skip
+    path: Path,
+    offset: int,
+    source: Path,
+    image_format: ImageFormat | None = None,
+    key: Passphrase | None = None,
+    *,
+    overlays_may_break: bool = False,
+) -> int:
     """Copy a whole file to guest bytes from `offset` on, durably. Returns how many these were."""
     file = RawFile.open(source, lock=False)
     try:
@@ -51,7 +58,8 @@ def write_bytes(
             if isinstance(image, Qcow2Image):
                 image.check_change(offset, file.size)
             elif isinstance(image, RawFile):
-                image.claim([(offset, offset + file.size)])  # what has been overwritten could not be undone
+                # what has been overwritten could not be undone
+                image.claim([(offset, offset + file.size)])
             for start, end in split_range(0, file.size, _CHUNK):
                 image.write(offset + start, file.read(start, end - start))
             image.flush()
@@ -67,8 +75,11 @@ def _output(target: Path, *, image_of: Path) -> Iterator[int]:
         raise ImageUnsupported(target, reason="it is the image itself", hint="choose another FILE")
     existed = target.exists()
     with _nobody_elses(target, image_of):
-        # A pipe that nobody reads is an error: the image would stay locked for as long as that is waited for.
-        fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NONBLOCK, 0o644)
+        # A pipe that nobody reads is an error: the image would stay locked for as long as that is
+        # waited for.
+        fd = os.open(
+            target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NONBLOCK, 0o644
+        )
         os.set_blocking(fd, True)
         try:
             yield fd
@@ -82,7 +93,9 @@ def _output(target: Path, *, image_of: Path) -> Iterator[int]:
 
 @contextmanager
 def _nobody_elses(target: Path, image: Path) -> Iterator[None]:
-    """Refused for a disk that is in use, by a guest or below the image that is read; overlays-on-it and the like."""
+    """Refused for a disk that is in use, by a guest or below the image that is read;
+    overlays-on-it and the like.
+    """
     if not (target.is_file() or target.is_block_device()):
         yield
         return
@@ -105,6 +118,7 @@ def _write_all(fd: int, data: bytes) -> None:
 def _require_inside(path: Path, image: BlockDevice, offset: int, length: int) -> None:
     if offset + length > image.size:
         raise ImageUnsupported(
-            path, reason=f"bytes {offset} to {offset + length} leave its disk of {image.size} bytes",
+            path,
+            reason=f"bytes {offset} to {offset + length} leave its disk of {image.size} bytes",
             hint="choose a smaller OFFSET or LENGTH; nothing was changed",
-        )  # fmt: skip
+        )

@@ -1,6 +1,8 @@
-"""Internal snapshots taken along to another image: the states one after the other, each by what differs from the last.
+"""Internal snapshots taken along to another image:
+the states one after the other, each by what differs from the last.
 
-Two states of one image have the same bytes wherever they lead to the same host clusters; only the rest is read.
+Two states of one image have the same bytes wherever they lead to the same host clusters; only the
+rest is read.
 """
 
 from __future__ import annotations
@@ -23,22 +25,32 @@ State = tuple[SnapshotInfo | None, Qcow2Image]  # None: the disk as it is now
 
 
 def states_of(image: Qcow2Image, options: CreateOptions) -> list[State]:
-    """All snapshots, oldest first, and the disk as it is now. ImageUnsupported where one could not be kept."""
+    """All snapshots, oldest first, and the disk as it is now.
+
+    ImageUnsupported where one could not be kept.
+    """
     infos = image.snapshots()
     reason = None
     if any(info.vm_state_size for info in infos):
-        reason = "a snapshot holds the state of a running machine, which only growdisk image compact keeps"
+        reason = (
+            "a snapshot holds the state of a running machine, which only growdisk image "
+            "compact keeps"
+        )
     elif options.data_file and infos:
         reason = "an image with an external data file has no snapshots"
     elif options.version < 3 and any(info.size != image.size for info in infos):
         reason = "snapshots of another size need compat=1.1"
     if reason is not None:
-        raise ImageUnsupported(image.path, reason=reason, hint="leave --keep-snapshots out; nothing was written")
+        raise ImageUnsupported(
+            image.path, reason=reason, hint="leave --keep-snapshots out; nothing was written"
+        )
     return [*((info, image.snapshot_view(info.id, by_id=True)) for info in infos), (None, image)]
 
 
 def follow(image: Qcow2Image, states: list[State], *, compress: bool) -> None:
-    """Take `image`, which shows the first state, through all others; it gets a snapshot of each but the last."""
+    """Take `image`, which shows the first state, through all others;
+    it gets a snapshot of each but the last.
+    """
     for (info, before), (_, after) in pairwise(states):
         assert info is not None
         image.flush()
@@ -99,4 +111,6 @@ def _is_same(a: GuestRun, b: GuestRun) -> bool:
 
 def _aligned(ranges: Iterable[tuple[int, int]], unit: int, size: int) -> Iterator[tuple[int, int]]:
     """The ranges widened to whole clusters, joined where they then touch."""
-    return joined((align_down(start, unit), min(align_up(end, unit), size)) for start, end in ranges)
+    return joined(
+        (align_down(start, unit), min(align_up(end, unit), size)) for start, end in ranges
+    )

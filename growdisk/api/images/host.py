@@ -12,16 +12,23 @@ from pathlib import Path
 from growdisk.errors import ImageNotReadable, write_failed
 from growdisk.qcow2.probe import ImageFormat, probe_format, probe_to_write
 
-TOO_LARGE = "choose a smaller SIZE, or a file system, or a limit (ulimit -f), that allows files of that size"
+TOO_LARGE = (
+    "choose a smaller SIZE, or a file system, or a limit (ulimit -f), that allows files "
+    "of that size"
+)
 
 
-def format_of(path: Path, image_format: ImageFormat | None, *, writing: bool = False) -> ImageFormat:
+def format_of(
+    path: Path, image_format: ImageFormat | None, *, writing: bool = False
+) -> ImageFormat:
     """The wanted format, or the one found; `writing`: something is to be written by it."""
     return image_format or (probe_to_write(path) if writing else probe_format(path))
 
 
 def free_room(place: Path) -> int:
-    """Bytes that this process can still write in a folder; without end on a file system that does not tell (FUSE)."""
+    """Bytes that this process can still write in a folder;
+    without end on a file system that does not tell (FUSE).
+    """
     space = os.statvfs(place)
     if not space.f_blocks:
         return sys.maxsize

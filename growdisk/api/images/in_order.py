@@ -2,9 +2,9 @@
 
     take (one at a time, in order) ─▶ work (side by side) ─▶ use (one at a time, in order)
 
-No thread waits for another as long as there is room: what is done before its turn is put down, and whoever finishes
-what it waits for uses it too. Who asks for all this only waits: an interruption (Ctrl-C) meets it there, never in the
-middle of a piece.
+No thread waits for another as long as there is room: what is done before its turn is put down, and
+whoever finishes what it waits for uses it too. Who asks for all this only waits: an interruption
+(Ctrl-C) meets it there, never in the middle of a piece.
 """
 
 from __future__ import annotations
@@ -31,14 +31,22 @@ class Enough(Exception):
 
 
 def in_order(
-    pieces: Iterable[Any], work: Callable[[Any], Any], use: Callable[[Any], int], progress: Callable[[int], None],
-    *, desk: LockType | None = None, apart: bool = True, jobs: int = 0,
-) -> None:  # fmt: skip
-    """Take each piece, work on it, use what came out; `use` returns how far that reaches, and `progress` is told.
+    pieces: Iterable[Any],
+    work: Callable[[Any], Any],
+    use: Callable[[Any], int],
+    progress: Callable[[int], None],
+    *,
+    desk: LockType | None = None,
+    apart: bool = True,
+    jobs: int = 0,
+) -> None:
+    """Take each piece, work on it, use what came out;
+    `use` returns how far that reaches, and `progress` is told.
 
-    `desk` is held while a piece is taken; `work` may take it for a while. It is held for `use` too unless these have
-    nothing in common (`apart`). `jobs`: threads; 0: some more than processors, as each waits for the disk at times.
-    The first failure in order is raised, and nothing after it is used. `progress` is called by the calling thread.
+    `desk` is held while a piece is taken; `work` may take it for a while. It is held for `use` too
+    unless these have nothing in common (`apart`). `jobs`: threads; 0: some more than processors, as
+    each waits for the disk at times. The first failure in order is raised, and nothing after it is
+    used. `progress` is called by the calling thread.
     """
     remaining, jobs = iter(pieces), jobs or _usual_jobs()
     first = list(islice(remaining, _FEW)) if jobs > 1 else []
@@ -47,7 +55,11 @@ def in_order(
             for piece in chain(first, remaining):
                 progress(use(work(piece)))
         else:
-            _serve(_Line(chain(first, remaining), work, use, desk or allocate_lock(), apart=apart), jobs, progress)
+            _serve(
+                _Line(chain(first, remaining), work, use, desk or allocate_lock(), apart=apart),
+                jobs,
+                progress,
+            )
     except Enough:
         return
 
@@ -82,9 +94,14 @@ class _Line:
     """What the threads share."""
 
     def __init__(
-        self, pieces: Iterator[Any], work: Callable[[Any], Any], use: Callable[[Any], int], desk: LockType,
-        *, apart: bool,
-    ) -> None:  # fmt: skip
+        self,
+        pieces: Iterator[Any],
+        work: Callable[[Any], Any],
+        use: Callable[[Any], int],
+        desk: LockType,
+        *,
+        apart: bool,
+    ) -> None:
         from _queue import SimpleQueue
 
         self._pieces, self._work, self._use, self._desk = pieces, work, use, desk

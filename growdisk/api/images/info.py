@@ -1,7 +1,8 @@
 """What an image says of itself, in the keys of `qemu-img info --output=json`.
 
-Only the header and the lists that it names are read: an image is described also where its data cannot be (a key or a
-backing file is missing, its tables are damaged), and the name of a backing file is told but never followed.
+Only the header and the lists that it names are read: an image is described also where its data
+cannot be (a key or a backing file is missing, its tables are damaged), and the name of a backing
+file is told but never followed.
 """
 
 from __future__ import annotations
@@ -27,7 +28,10 @@ _NANO = 10**9
 
 @dataclass(frozen=True)
 class ImageInfo:
-    """The facts of one image file. `header` is None for raw; `encrypt` are the keys that QEMU shows of a key store."""
+    """The facts of one image file.
+
+    `header` is None for raw; `encrypt` are the keys that QEMU shows of a key store.
+    """
 
     path: Path
     format: ImageFormat
@@ -45,7 +49,10 @@ class ImageInfo:
         answer |= {"format": self.format, "actual-size": self.actual_size, "dirty-flag": False}
         if header is None:
             return answer
-        answer |= {"cluster-size": header.cluster_size, "dirty-flag": header.has(Incompatible.DIRTY)}
+        answer |= {
+            "cluster-size": header.cluster_size,
+            "dirty-flag": header.has(Incompatible.DIRTY),
+        }
         if header.crypt_method:
             answer["encrypted"] = True
         if self.snapshots:
@@ -67,14 +74,20 @@ class ImageInfo:
         if self.bitmaps:
             first["bitmaps"] = [bitmap_json(bitmap) for bitmap in self.bitmaps]
         first["refcount-bits"] = header.refcount_bits
-        last = {"corrupt": header.has(Incompatible.CORRUPT), "extended-l2": header.has(Incompatible.EXTENDED_L2)}
+        last = {
+            "corrupt": header.has(Incompatible.CORRUPT),
+            "extended-l2": header.has(Incompatible.EXTENDED_L2),
+        }
         return first | encrypt | _data_file_json(header) | last
 
 
-def image_info(path: Path, image_format: ImageFormat | None = None, *, shared: bool = False) -> ImageInfo:
-    """Describe the image at `path`. `shared`: also while somebody writes to it, whatever that makes of the answer.
+def image_info(
+    path: Path, image_format: ImageFormat | None = None, *, shared: bool = False
+) -> ImageInfo:
+    """Describe the image at `path`.
 
-    Raises ImageNotReadable, ImageInUse, ImageDamaged or ImageUnsupported.
+    `shared`: also while somebody writes to it, whatever that makes of the answer. Raises
+    ImageNotReadable, ImageInUse, ImageDamaged or ImageUnsupported.
     """
     file = RawFile.open(path, lock=not shared)
     try:
@@ -85,11 +98,19 @@ def image_info(path: Path, image_format: ImageFormat | None = None, *, shared: b
         header = read_header(file, path)
         snapshots = read_entries(file, path, header)
         if header.has(Incompatible.DATA_FILE):
-            snapshots = ()  # nobody keeps what lies in a data file: QEMU tells of none, and none can be gone back to
+            # nobody keeps what lies in a data file: QEMU tells of none, and none can be gone back
+            # to
+            snapshots = ()
         return ImageInfo(
-            path, "qcow2", header.size, actual_size(path), header, snapshots,
-            _bitmaps(file, header), _encryption(file, header),
-        )  # fmt: skip
+            path,
+            "qcow2",
+            header.size,
+            actual_size(path),
+            header,
+            snapshots,
+            _bitmaps(file, header),
+            _encryption(file, header),
+        )
     finally:
         file.close()
 
@@ -152,14 +173,22 @@ def _data_file_json(header: Header) -> dict[str, object]:
 
 
 def _beside(path: Path, name: str) -> str:
-    """A relative name counts from the image's directory; joined as text, as QEMU does. A protocol's name is whole."""
+    """A relative name counts from the image's directory; joined as text, as QEMU does.
+
+    A protocol's name is whole.
+    """
     if name.startswith("/") or ":" in name.split("/", 1)[0]:
         return name
     return os.path.join(os.path.dirname(path), name)  # noqa: PTH118, PTH120 (Path would fold "./")
 
 
-def backing_chain(path: Path, image_format: ImageFormat | None = None, *, shared: bool = False) -> list[ImageInfo]:
-    """The image and all that it lies on, topmost first. ReferenceOutside for a layer that may not be followed."""
+def backing_chain(
+    path: Path, image_format: ImageFormat | None = None, *, shared: bool = False
+) -> list[ImageInfo]:
+    """The image and all that it lies on, topmost first.
+
+    ReferenceOutside for a layer that may not be followed.
+    """
     from growdisk.errors import ImageDamaged
     from growdisk.qcow2.named_files import backing_path, real, require_trusted
 
@@ -170,7 +199,9 @@ def backing_chain(path: Path, image_format: ImageFormat | None = None, *, shared
         below = backing_path(top, name)
         require_trusted(top, below, name, "backing file", above)
         if real(below) in {real(info.path) for info in chain}:
-            raise ImageDamaged(path, format="qcow2", reason=f"its backing files lead back to {below}")
+            raise ImageDamaged(
+                path, format="qcow2", reason=f"its backing files lead back to {below}"
+            )
         above.append(top)
         chain.append(image_info(below, _known(header.backing_format), shared=shared))
     return chain

@@ -3,7 +3,8 @@
     commit   base grown ─▶ data into the base, durable ─▶ overlay emptied
     rebase   what the new base shows otherwise into the overlay, durable ─▶ HEADER
 
-At every point the overlay shows the guest what it showed before: until the last arrow its own clusters hide the base.
+At every point the overlay shows the guest what it showed before: until the last arrow its own
+clusters hide the base.
 """
 
 from __future__ import annotations
@@ -37,15 +38,22 @@ _RAW_NAMES = ("raw", "file", "host_device")
 
 
 def commit_overlay(
-    path: Path, progress: Progress, key: Passphrase | None = None, *, overlays_may_break: bool = False
+    path: Path,
+    progress: Progress,
+    key: Passphrase | None = None,
+    *,
+    overlays_may_break: bool = False,
 ) -> Path:
-    """Give the overlay's data to its backing file, which grows if it is smaller; then empty the overlay. Durable.
+    """Give the overlay's data to its backing file, which grows if it is smaller;
+    then empty the overlay. Durable.
 
-    Returns the backing file. What the base holds behind the overlay's end stays there. What lies on the overlay sees
-    what it saw; other overlays on the base do not.
+    Returns the backing file. What the base holds behind the overlay's end stays there. What lies on
+    the overlay sees what it saw; other overlays on the base do not.
     """
     harmless = WriteGuard(path, overlays_may_break=True)
-    with opened_qcow2(path, _NOUN, writable=True, with_backing=False, key=key, guard=harmless) as overlay:
+    with opened_qcow2(
+        path, _NOUN, writable=True, with_backing=False, key=key, guard=harmless
+    ) as overlay:
         require_keys(overlay)
         base_path, base_format = _base_of(overlay)
         guard = WriteGuard(base_path, overlays_may_break, merging=path)
@@ -69,12 +77,15 @@ def commit_overlay(
 
 
 def rebase_overlay(
-    path: Path, name: str | None, backing_format: ImageFormat | None, progress: Progress,
+    path: Path,
+    name: str | None,
+    backing_format: ImageFormat | None,
+    progress: Progress,
     key: Passphrase | None = None,
-) -> None:  # fmt: skip
-    """Put the overlay on another base (None: on none) without changing what the guest sees. Durable.
+) -> None:
+    """Put the overlay on another base (None: on none) without changing what the guest sees.
 
-    What lies on the overlay sees what it saw.
+    Durable. What lies on the overlay sees what it saw.
     """
     harmless = WriteGuard(path, overlays_may_break=True)
     with opened_qcow2(path, _NOUN, writable=True, key=key, guard=harmless) as overlay:
@@ -94,14 +105,23 @@ def rebase_overlay(
 
 
 def rebase_unsafe(
-    path: Path, name: str | None, backing_format: ImageFormat | None, *, overlays_may_break: bool = False
+    path: Path,
+    name: str | None,
+    backing_format: ImageFormat | None,
+    *,
+    overlays_may_break: bool = False,
 ) -> None:
-    """Write another base into the header and trust that it shows the same. Neither base is opened."""
+    """Write another base into the header and trust that it shows the same.
+
+    Neither base is opened.
+    """
     guard = WriteGuard(path, overlays_may_break)
     with opened_qcow2(path, _NOUN, writable=True, with_backing=False, guard=guard) as overlay:
         name = name and stored_name(path, name)
         if name is not None and real(backing_path(path, name)) == real(path):
-            raise ImageUnsupported(path, reason="an image cannot be its own backing file", hint="choose another")
+            raise ImageUnsupported(
+                path, reason="an image cannot be its own backing file", hint="choose another"
+            )
         overlay.record_backing(name, _format_of_base(path, name, backing_format))
 
 
@@ -109,10 +129,15 @@ def rebase_unsafe(
 
 
 def _base_of(overlay: Qcow2Image) -> tuple[Path, ImageFormat]:
-    """Where the overlay's data go. The chain is looked through first: a loop would meet our own locks."""
+    """Where the overlay's data go.
+
+    The chain is looked through first: a loop would meet our own locks.
+    """
     header = overlay.header
     if header.backing_file is None:
-        raise ImageUnsupported(overlay.path, reason="it has no backing file", hint="there is nothing to commit to")
+        raise ImageUnsupported(
+            overlay.path, reason="it has no backing file", hint="there is nothing to commit to"
+        )
     chain = opened_as_backing(overlay.path, header)
     if chain is not None:
         chain.close()
@@ -134,7 +159,9 @@ def _own_ranges(overlay: Qcow2Image) -> Iterator[tuple[int, int, bool]]:
 
 
 def _own_stretches(overlay: Qcow2Image, limit: int) -> Iterator[tuple[int, int]]:
-    """Where the overlay has something below `limit`; what lies less than a GiB apart is one stretch."""
+    """Where the overlay has something below `limit`;
+    what lies less than a GiB apart is one stretch.
+    """
     first = last = 0
     for start, end, _ in _own_ranges(overlay):
         if start >= limit:
@@ -154,7 +181,9 @@ def _own_data(overlay: Qcow2Image) -> Iterator[tuple[int, int]]:
 
 
 def _make_room(overlay: Qcow2Image, base: RawFile) -> None:
-    """Make a raw base long enough, with all the host's room that it will need: what is in it could not be undone."""
+    """Make a raw base long enough, with all the host's room that it will need:
+    what is in it could not be undone.
+    """
     length = base.length
     refuse_small_device(base, overlay.size)
     try:
@@ -178,7 +207,10 @@ def _give(overlay: Qcow2Image, base: BlockDevice, progress: Progress) -> None:
 
 
 def _opened_base(
-    overlay: Qcow2Image, name: str | None, backing_format: ImageFormat | None, key: Passphrase | None
+    overlay: Qcow2Image,
+    name: str | None,
+    backing_format: ImageFormat | None,
+    key: Passphrase | None,
 ) -> BlockDevice | None:
     """The new base: the user himself has named it, so it may lie anywhere."""
     header = with_backing(overlay.header, overlay.path, name, backing_format)
@@ -186,7 +218,9 @@ def _opened_base(
         return opened_as_backing(overlay.path, header, key)
 
 
-def _format_of_base(path: Path, name: str | None, backing_format: ImageFormat | None) -> ImageFormat | None:
+def _format_of_base(
+    path: Path, name: str | None, backing_format: ImageFormat | None
+) -> ImageFormat | None:
     if name is None:
         return None
     place = backing_path(path, name)
@@ -198,7 +232,9 @@ def _format_of_base(path: Path, name: str | None, backing_format: ImageFormat | 
 
 @contextmanager
 def _exchanged(overlay: Qcow2Image, new: BlockDevice | None) -> Iterator[BlockDevice | None]:
-    """Unallocated clusters are read from `new`; the old backing file, which is given, is closed at the end."""
+    """Unallocated clusters are read from `new`;
+    the old backing file, which is given, is closed at the end.
+    """
     old = overlay.exchange_backing(new)
     try:
         yield old
@@ -208,7 +244,8 @@ def _exchanged(overlay: Qcow2Image, new: BlockDevice | None) -> Iterator[BlockDe
 
 
 def _fill_mixed_clusters(overlay: Qcow2Image, new: BlockDevice | None) -> None:
-    """Make clusters that are the overlay's in part its own as a whole, where the new base would show otherwise.
+    """Make clusters that are the overlay's in part its own as a whole,
+    where the new base would show otherwise.
 
     What is read around a subcluster comes from the old base as long as that has not been exchanged.
     """
@@ -218,15 +255,24 @@ def _fill_mixed_clusters(overlay: Qcow2Image, new: BlockDevice | None) -> None:
         for run in list(overlay.runs(start, end - start)):
             if run.kind is L2Kind.UNALLOCATED:
                 edges = (align_down(run.start, cluster_size), align_down(run.end - 1, cluster_size))
-                mixed.update(edge for edge in edges if _differs(overlay, old, new, edge, run.start, run.end))
+                mixed.update(
+                    edge for edge in edges if _differs(overlay, old, new, edge, run.start, run.end)
+                )
         for cluster in sorted(mixed):
             overlay.write(cluster, overlay.read(cluster, min(cluster_size, overlay.size - cluster)))
 
 
 def _differs(
-    overlay: Qcow2Image, old: BlockDevice | None, new: BlockDevice | None, cluster: int, start: int, end: int
+    overlay: Qcow2Image,
+    old: BlockDevice | None,
+    new: BlockDevice | None,
+    cluster: int,
+    start: int,
+    end: int,
 ) -> bool:
-    """Whether the part of [start, end) that lies in a cluster is not all of it, and another on the other base."""
+    """Whether the part of [start, end) that lies in a cluster is not all of it,
+    and another on the other base.
+    """
     stop = min(cluster + overlay.header.cluster_size, overlay.size)
     first, last = max(start, cluster), min(end, stop)
     return (first, last) != (cluster, stop) and _seen(old, first, last) != _seen(new, first, last)
@@ -235,7 +281,9 @@ def _differs(
 def _keep_what_was_seen(
     overlay: Qcow2Image, old: BlockDevice | None, new: BlockDevice | None, progress: Progress
 ) -> None:
-    """Write into the overlay what would be another on the new base: cluster by cluster, and only there."""
+    """Write into the overlay what would be another on the new base:
+    cluster by cluster, and only there.
+    """
     cluster_size = overlay.header.cluster_size
     ranges = joined(_worth_comparing(overlay, old, new))
 
@@ -246,27 +294,40 @@ def _keep_what_was_seen(
         return first + len(before)
 
     pump(
-        [old, new], ranges, lambda first, before, after: (first, before, after, before == after), keep,
-        lambda reached: progress(reached, overlay.size), chunk=max(WRITTEN_CHUNK, cluster_size), apart=False,
-        written=True, unless_alike=True,
-    )  # fmt: skip
+        [old, new],
+        ranges,
+        lambda first, before, after: (first, before, after, before == after),
+        keep,
+        lambda reached: progress(reached, overlay.size),
+        chunk=max(WRITTEN_CHUNK, cluster_size),
+        apart=False,
+        written=True,
+        unless_alike=True,
+    )
     progress(overlay.size, overlay.size)
 
 
 def _worth_comparing(
     overlay: Qcow2Image, old: BlockDevice | None, new: BlockDevice | None
 ) -> Iterator[tuple[int, int]]:
-    """What the bases decide, and perhaps not alike, in whole clusters where the overlay has nothing of one."""
+    """What the bases decide, and perhaps not alike,
+    in whole clusters where the overlay has nothing of one.
+    """
     for start, end in split_range(0, overlay.size, overlay.header.geometry.l2_coverage):
         for run in list(overlay.runs(start, end - start)):  # a list: writing changes the table
             if run.kind is L2Kind.UNALLOCATED:
                 for first, last in differing(old, new, run.start, run.end):
                     unit = overlay.header.cluster_size
-                    yield max(align_down(first, unit), run.start), min(align_up(last, unit), run.end)
+                    yield (
+                        max(align_down(first, unit), run.start),
+                        min(align_up(last, unit), run.end),
+                    )
 
 
 def _keep(overlay: Qcow2Image, offset: int, before: bytearray, after: bytearray) -> None:
-    """Clusters, the first at `offset`, as they were before; what is the same on the new base is left alone."""
+    """Clusters, the first at `offset`, as they were before;
+    what is the same on the new base is left alone.
+    """
 
     def change(cluster: tuple[int, int]) -> Literal["none", "zeros", "data"]:
         inside = slice(cluster[0] - offset, cluster[1] - offset)

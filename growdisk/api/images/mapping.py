@@ -1,7 +1,9 @@
-"""Which layer of an image holds which guest bytes, and where: the records of `qemu-img map --output=json`.
+"""Which layer of an image holds which guest bytes, and where:
+the records of `qemu-img map --output=json`.
 
-`present` means that the layer itself decides, `zero` that it reads as zeros, `data` that clusters are allocated; so
-metadata that was preallocated is data *and* zero. Only then is the host asked for holes, as QEMU does.
+`present` means that the layer itself decides, `zero` that it reads as zeros, `data` that clusters
+are allocated; so metadata that was preallocated is data *and* zero. Only then is the host asked for
+holes, as QEMU does.
 """
 
 from __future__ import annotations
@@ -31,7 +33,9 @@ _FLAGS = {
 
 
 class MapRecord(NamedTuple):
-    """Guest bytes [start, start+length), at `offset` of the file `path`; None where they are nowhere."""
+    """Guest bytes [start, start+length), at `offset` of the file `path`;
+    None where they are nowhere.
+    """
 
     start: int
     length: int
@@ -51,14 +55,24 @@ class MapRecord(NamedTuple):
         return record if self.offset is None else record | {"offset": self.offset}
 
     def json_text(self) -> str:
-        """The same as JSON, without the time that a general encoder takes: there may be millions."""
+        """The same as JSON, without the time that a general
+        encoder takes: there may be millions.
+        """
         start, length, depth, present, zero, data, offset, _ = self
         place = "" if offset is None else f', "offset": {offset}'
-        return f'{{"start": {start}, "length": {length}, "depth": {depth}, {_FLAGS[present, zero, data]}{place}}}'
+        return (
+            f'{{"start": {start}, "length": {length}, "depth": {depth}, '
+            f"{_FLAGS[present, zero, data]}{place}}}"
+        )
 
     def continued_by(self, other: MapRecord) -> bool:
         """Whether both can be told as one."""
-        if (self.depth, self.present, self.zero, self.data) != (other.depth, other.present, other.zero, other.data):
+        if (self.depth, self.present, self.zero, self.data) != (
+            other.depth,
+            other.present,
+            other.zero,
+            other.data,
+        ):
             return False
         if self.offset is None or other.offset is None:
             return self.offset is other.offset
@@ -66,26 +80,35 @@ class MapRecord(NamedTuple):
 
 
 def image_map(path: Path, image_format: ImageFormat | None = None) -> Iterator[MapRecord]:
-    """The records of an image, in order, covering it; the file is open as long as the iterator runs."""
+    """The records of an image, in order, covering it;
+    the file is open as long as the iterator runs.
+    """
     return chain.from_iterable(image_map_lists(path, image_format))
 
 
-def image_map_lists(path: Path, image_format: ImageFormat | None = None) -> Iterator[list[MapRecord]]:
+def image_map_lists(
+    path: Path, image_format: ImageFormat | None = None
+) -> Iterator[list[MapRecord]]:
     """The same in lists, as they are found: there may be millions of records."""
     with opened(path, image_format) as device:
         last: MapRecord | None = None
         for records in _batches(device, path, 0, 0, align_up(device.size, _SECTOR)):
             if last is not None and last.continued_by(records[0]):
                 length = last.length + records[0].length
-                records[0] = records[0]._replace(start=last.start, length=length, offset=last.offset)
+                records[0] = records[0]._replace(
+                    start=last.start, length=length, offset=last.offset
+                )
             elif last is not None:
                 records.insert(0, last)
             last = records.pop()
             yield records
-        yield [last or MapRecord(0, 0, 0, False, False, False, None, path)]  # a disk of no bytes is one record to QEMU
+        # a disk of no bytes is one record to QEMU
+        yield [last or MapRecord(0, 0, 0, False, False, False, None, path)]
 
 
-def _batches(device: BlockDevice, path: Path, depth: int, start: int, end: int) -> Iterator[list[MapRecord]]:
+def _batches(
+    device: BlockDevice, path: Path, depth: int, start: int, end: int
+) -> Iterator[list[MapRecord]]:
     """The records, some at once, which are then no longer to be joined; never none."""
     if isinstance(device, Qcow2Image):
         preallocated = _has_preallocated_metadata(device)
@@ -101,8 +124,12 @@ def _batches(device: BlockDevice, path: Path, depth: int, start: int, end: int) 
             yield [MapRecord(first, last - first, depth, True, not is_data, is_data, first, path)]
 
 
-def _apart_records(image: Qcow2Image, apart: Apart, depth: int, *, preallocated: bool) -> Iterator[list[MapRecord]]:
-    """A whole table; where the host has parts of a cluster, or what is nowhere needs a look below, run by run."""
+def _apart_records(
+    image: Qcow2Image, apart: Apart, depth: int, *, preallocated: bool
+) -> Iterator[list[MapRecord]]:
+    """A whole table; where the host has parts of a cluster,
+    or what is nowhere needs a look below, run by run.
+    """
     bits = image.header.cluster_bits
     if BOTH in apart.marks or NOWHERE in apart.marks or image.header.crypt_method:
         for run in image.runs(apart.start, len(apart.marks) << bits):
@@ -116,7 +143,16 @@ def _apart_records(image: Qcow2Image, apart: Apart, depth: int, *, preallocated:
     lengths = [count << bits for count in counts]
     zeros = [apart.marks[first] == HOLE for first in firsts]
     offsets = [apart.clusters[first] << bits for first in firsts]
-    columns = zip(starts, lengths, repeat(depth), repeat(True), zeros, repeat(True), offsets, repeat(_place(image)))
+    columns = zip(
+        starts,
+        lengths,
+        repeat(depth),
+        repeat(True),
+        zeros,
+        repeat(True),
+        offsets,
+        repeat(_place(image)),
+    )
     yield list(map(MapRecord._make, columns))
 
 
@@ -128,19 +164,32 @@ def _below(image: Qcow2Image, depth: int, run: GuestRun) -> Iterator[list[MapRec
         yield from _batches(backing, path, depth + 1, start, border)
         start = border
     if start < end:
-        offset = run.host + start - run.start if run.host and not image.header.crypt_method else None
+        offset = (
+            run.host + start - run.start if run.host and not image.header.crypt_method else None
+        )
         yield [MapRecord(start, end - start, depth, False, True, False, offset, _place(image))]
 
 
-def _run_records(image: Qcow2Image, run: GuestRun, depth: int, *, preallocated: bool) -> Iterator[list[MapRecord]]:
+def _run_records(
+    image: Qcow2Image, run: GuestRun, depth: int, *, preallocated: bool
+) -> Iterator[list[MapRecord]]:
     zero = run.kind in (L2Kind.ZERO_PLAIN, L2Kind.ZERO_ALLOCATED)
     record = MapRecord(
-        run.start, run.end - run.start, depth, True, zero, not zero, _host_offset(image, run), _place(image)
+        run.start,
+        run.end - run.start,
+        depth,
+        True,
+        zero,
+        not zero,
+        _host_offset(image, run),
+        _place(image),
     )
     if not preallocated or record.offset is None or zero:
         yield [record]
         return
-    for first, last, is_data in _host_extents(image.host_file, record.offset, record.offset + record.length):
+    for first, last, is_data in _host_extents(
+        image.host_file, record.offset, record.offset + record.length
+    ):
         start = run.start + first - record.offset
         yield [MapRecord(start, last - first, depth, True, not is_data, True, first, image.path)]
 
@@ -161,7 +210,8 @@ def _host_offset(image: Qcow2Image, run: GuestRun) -> int | None:
 
 def _host_extents(file: BlockDevice, start: int, end: int) -> Iterator[tuple[int, int, bool]]:
     """(start, end, whether it is data) of a host range; behind the file's end there is none."""
-    length = file.length if isinstance(file, RawFile) else file.size  # its last sector may not be whole
+    # its last sector may not be whole
+    length = file.length if isinstance(file, RawFile) else file.size
     inside = max(min(end, length), start)
     for extent in file.extents(start, inside - start):
         yield extent.start, extent.end, extent.kind is ExtentKind.DATA

@@ -1,9 +1,11 @@
 """A file that appears whole or not at all, and never in the place of another.
 
-It grows under a name of its own beside its place (`.NAME.growdisk-new`) and gets its real one by link(), which fails
-where rename() would overwrite. What a killed process left under that name is removed, unless somebody holds it.
+It grows under a name of its own beside its place (`.NAME.growdisk-new`) and gets its real one by
+link(), which fails where rename() would overwrite. What a killed process left under that name is
+removed, unless somebody holds it.
 
-A block device is the exception: it is there already, is written in place, and keeps what it got until a failure.
+A block device is the exception: it is there already, is written in place, and keeps what it got
+until a failure.
 """
 
 from __future__ import annotations
@@ -22,7 +24,8 @@ _NAME_BYTES = 240  # of 255 that a name may have
 
 
 class NewFile:
-    """A context manager: make the file at `temporary`, then `publish()` it, or `replace()` what is at its path.
+    """A context manager: make the file at `temporary`,
+    then `publish()` it, or `replace()` what is at its path.
 
     Without that it is removed on leaving.
     """
@@ -31,7 +34,9 @@ class NewFile:
         self.path, self._replacing = path, replacing
         self.is_device = path.is_block_device()
         self.beside: Path | None = None  # another new file that is of no use without it
-        self.temporary = path if self.is_device or not path.name else path.with_name(_temporary_name(path.name))
+        self.temporary = (
+            path if self.is_device or not path.name else path.with_name(_temporary_name(path.name))
+        )
 
     def __enter__(self) -> NewFile:
         refuse_run(self.path, None)
@@ -40,12 +45,16 @@ class NewFile:
         if not self._replacing and os.path.lexists(self.path):
             raise destination_exists(self.path)
         if os.path.lexists(self.temporary):
-            RawFile.open(self.temporary, writable=True).close()  # refused while another growdisk is at work on it
+            # refused while another growdisk is at work on it
+            RawFile.open(self.temporary, writable=True).close()
             self.temporary.unlink()
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         if isinstance(error, ImageError) and error.path == self.temporary:
             error.path = self.path  # the name that its reader knows
@@ -56,7 +65,11 @@ class NewFile:
 
     def open(self) -> RawFile:
         """The file to be, or the block device as it is, open for writing."""
-        return RawFile.open(self.path, writable=True) if self.is_device else RawFile.create(self.temporary)
+        return (
+            RawFile.open(self.path, writable=True)
+            if self.is_device
+            else RawFile.create(self.temporary)
+        )
 
     def publish(self) -> None:
         """Give the finished file its name, durably."""
@@ -73,7 +86,9 @@ class NewFile:
         sync_directory(self.path.absolute().parent)
 
     def replace(self) -> None:
-        """Put the finished file in the place of the other, durably, with that one's owner, mode and attributes."""
+        """Put the finished file in the place of the other,
+        durably, with that one's owner, mode and attributes.
+        """
         status = self.path.stat()
         if (status.st_uid, status.st_gid) != (os.geteuid(), os.getegid()):
             os.chown(self.temporary, status.st_uid, status.st_gid)

@@ -1,4 +1,6 @@
-"""Opening an image for one action, in the format that is asked for or found, and telling failures of the host."""
+"""Opening an image for one action, in the format that is asked for or found,
+and telling failures of the host.
+"""
 
 from __future__ import annotations
 
@@ -23,16 +25,23 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 @contextmanager
 def opened(
-    path: Path, image_format: ImageFormat | None = None, *, writable: bool = False, with_backing: bool = True,
-    key: Passphrase | None = None, guard: WriteGuard | None = None,
-) -> Iterator[ResizableDevice]:  # fmt: skip
+    path: Path,
+    image_format: ImageFormat | None = None,
+    *,
+    writable: bool = False,
+    with_backing: bool = True,
+    key: Passphrase | None = None,
+    guard: WriteGuard | None = None,
+) -> Iterator[ResizableDevice]:
     """The image's guest content; `key` is the passphrase of its encrypted layers.
 
     An image that is opened for writing is guarded in any case; `guard` says what may be spoiled.
 
     A failing host becomes write-failed while the image is open for writing.
     """
-    device = open_device(path, image_format, writable=writable, with_backing=with_backing, key=key, guard=guard)
+    device = open_device(
+        path, image_format, writable=writable, with_backing=with_backing, key=key, guard=guard
+    )
     try:
         with report_host_errors(path, writing=writable):
             try:
@@ -46,13 +55,20 @@ def opened(
 
 
 def open_device(
-    path: Path, image_format: ImageFormat | None, *, writable: bool = False, with_backing: bool = True,
-    key: Passphrase | None = None, guard: WriteGuard | None = None,
-) -> RawFile | Qcow2Image:  # fmt: skip
+    path: Path,
+    image_format: ImageFormat | None,
+    *,
+    writable: bool = False,
+    with_backing: bool = True,
+    key: Passphrase | None = None,
+    guard: WriteGuard | None = None,
+) -> RawFile | Qcow2Image:
     """The same for whoever closes it."""
     guard = (guard or WriteGuard(path)) if writable else None
     if format_of(path, image_format, writing=writable) == "qcow2":
-        return Qcow2Image.open(path, writable=writable, with_backing=with_backing, key=key, guard=guard)
+        return Qcow2Image.open(
+            path, writable=writable, with_backing=with_backing, key=key, guard=guard
+        )
     file = RawFile.open_disk(path, writable=writable)
     if guard is not None:
         try:
@@ -65,47 +81,68 @@ def open_device(
 
 @contextmanager
 def opened_qcow2(
-    path: Path, action: str, *, writable: bool = False, with_backing: bool = True, key: Passphrase | None = None,
+    path: Path,
+    action: str,
+    *,
+    writable: bool = False,
+    with_backing: bool = True,
+    key: Passphrase | None = None,
     guard: WriteGuard | None = None,
-) -> Iterator[Qcow2Image]:  # fmt: skip
+) -> Iterator[Qcow2Image]:
     """The same for what only qcow2 images can do."""
     with opened(path, writable=writable, with_backing=with_backing, key=key, guard=guard) as device:
         if not isinstance(device, Qcow2Image):
             raise ImageUnsupported(
-                path, reason=f"a raw image has no {action}", hint=f"growdisk image convert {path} makes it qcow2"
+                path,
+                reason=f"a raw image has no {action}",
+                hint=f"growdisk image convert {path} makes it qcow2",
             )
         yield device
 
 
 @contextmanager
 def report_create_errors(path: Path, takes: Callable[[], int] | None = None) -> Iterator[None]:
-    """The same for a file that was to be made. `takes`: bytes of the host that it will have at the most."""
+    """The same for a file that was to be made.
+
+    `takes`: bytes of the host that it will have at the most.
+    """
     try:
         yield
     except OSError as error:
         full = error.errno in _NO_ROOM
         reason = error.strerror or os.strerror(error.errno or errno.EIO)
         if path.is_block_device():
-            raise write_failed(path, reason=reason, hint="what it held before is lost; use a larger device") from error
+            raise write_failed(
+                path, reason=reason, hint="what it held before is lost; use a larger device"
+            ) from error
         if error.errno == errno.EFBIG:
             raise not_created(path, reason=reason, hint=TOO_LARGE) from error
         if full:
-            raise not_created(path, reason=reason + (_in_numbers(path, takes()) if takes else "")) from error
+            raise not_created(
+                path, reason=reason + (_in_numbers(path, takes()) if takes else "")
+            ) from error
         raise not_created(path, reason=reason, hint="check the path and its permissions") from error
 
 
 def data_length(device: BlockDevice) -> int:
     """Bytes of a disk that are stored anywhere."""
-    return sum(extent.length for extent in device.extents(0, device.size) if extent.kind is ExtentKind.DATA)
+    return sum(
+        extent.length for extent in device.extents(0, device.size) if extent.kind is ExtentKind.DATA
+    )
 
 
 def _in_numbers(path: Path, takes: int) -> str:
     place = path.absolute().parent
-    return f": it takes up to {format_size(takes)}, and {format_size(free_room(place))} are free in {place}"
+    return (
+        f": it takes up to {format_size(takes)}, and {format_size(free_room(place))} are free "
+        f"in {place}"
+    )
 
 
 def require_keys(device: BlockDevice | None) -> None:
-    """Raise KeyNeeded for a layer of the chain that could not be unlocked, before anything depends on its bytes."""
+    """Raise KeyNeeded for a layer of the chain that could not be unlocked,
+    before anything depends on its bytes.
+    """
     while isinstance(device, Qcow2Image):
         device.read(0, 0)
         device = device.backing
@@ -115,13 +152,17 @@ def refuse_small_device(file: RawFile, size: int) -> None:
     """A block device has to be as large as what goes there; a file grows."""
     if file.is_block_device and file.size < size:
         raise ImageUnsupported(
-            file.path, reason=f"the block device has {file.size} bytes, and {size} are to go there",
+            file.path,
+            reason=f"the block device has {file.size} bytes, and {size} are to go there",
             hint="use a larger device; nothing was written",
-        )  # fmt: skip
+        )
 
 
 def _close_after_failure(device: ResizableDevice, *, take_back: bool) -> None:
-    """The first failure is the one to tell of. What it had filled on the host to no use goes back with `take_back`."""
+    """The first failure is the one to tell of.
+
+    What it had filled on the host to no use goes back with `take_back`.
+    """
     with suppress(OSError):
         if take_back and isinstance(device, Qcow2Image) and device.has_changed:
             device.forget_unwritten()

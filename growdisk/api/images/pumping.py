@@ -14,7 +14,8 @@ _SOME = 64  # bytes
 
 Progress = Callable[[int, int], None]  # bytes done, bytes in all
 Write = Callable[[int, memoryview], None]
-_Found = tuple[int, bytearray, list[tuple[int, int]]]  # guest offset, bytes, where they are not zeros
+# guest offset, bytes, where they are not zeros
+_Found = tuple[int, bytearray, list[tuple[int, int]]]
 
 
 def copy_nonzero(source: BlockDevice, granule: int, write: Write, progress: Progress) -> None:
@@ -30,11 +31,21 @@ def copy_nonzero(source: BlockDevice, granule: int, write: Write, progress: Prog
         return start + len(data)
 
     chunk = max(WRITTEN_CHUNK, granule)
-    pump([source], _ranges(source, granule), look, store, _of(source, progress), chunk=chunk, written=True)
+    pump(
+        [source],
+        _ranges(source, granule),
+        look,
+        store,
+        _of(source, progress),
+        chunk=chunk,
+        written=True,
+    )
     progress(source.size, source.size)
 
 
-def copy_ranges(source: BlockDevice, ranges: Iterable[tuple[int, int]], write: Write, progress: Progress) -> None:
+def copy_ranges(
+    source: BlockDevice, ranges: Iterable[tuple[int, int]], write: Write, progress: Progress
+) -> None:
     """Write these ranges of the source as they are, in order."""
 
     def store(found: tuple[int, bytearray]) -> int:
@@ -47,7 +58,9 @@ def copy_ranges(source: BlockDevice, ranges: Iterable[tuple[int, int]], write: W
     pump([source], ranges, look, store, _of(source, progress), chunk=WRITTEN_CHUNK, written=True)
 
 
-def copy_everything(source: BlockDevice, target: BlockDevice, granule: int, progress: Progress) -> None:
+def copy_everything(
+    source: BlockDevice, target: BlockDevice, granule: int, progress: Progress
+) -> None:
     """The same onto a device that is not empty: it gets zeros everywhere else."""
     position = 0
 
@@ -64,9 +77,15 @@ def copy_everything(source: BlockDevice, target: BlockDevice, granule: int, prog
 
 
 def copy_compressed(
-    source: BlockDevice, target: Qcow2Image, compress: Compressor, progress: Progress, *, jobs: int = 0
+    source: BlockDevice,
+    target: Qcow2Image,
+    compress: Compressor,
+    progress: Progress,
+    *,
+    jobs: int = 0,
 ) -> None:
-    """Compress all clusters that are not zeros, in threads (`jobs=0`: one per processor), and write them in order.
+    """Compress all clusters that are not zeros, in threads (`jobs=0`:
+    one per processor), and write them in order.
 
     The last one reaches as far as the disk of `target`.
     """
@@ -92,7 +111,9 @@ def copy_compressed(
 
 
 def nonzero_runs(data: bytes | bytearray, granule: int) -> Iterator[tuple[int, int]]:
-    """The ranges of `data` that are not zeros, in whole granules (of 8 bytes or a multiple of that)."""
+    """The ranges of `data` that are not zeros, in whole granules (of
+    8 bytes or a multiple of that).
+    """
     position = 0
     for start in _zero_granules(data, granule):
         if position < start:
@@ -103,12 +124,17 @@ def nonzero_runs(data: bytes | bytearray, granule: int) -> Iterator[tuple[int, i
 
 
 def is_zero(data: bytearray) -> bool:
-    """Whether there is nothing but zeros; that there is something else is nearly always seen at once."""
+    """Whether there is nothing but zeros;
+    that there is something else is nearly always seen at once.
+    """
     return not any(data[:_SOME]) and data == bytes(len(data))
 
 
 def _zero_granules(data: bytes | bytearray, granule: int) -> Iterator[int]:
-    """Where granules of zeros begin. The first word of each tells nearly always, and all of these are had at once."""
+    """Where granules of zeros begin.
+
+    The first word of each tells nearly always, and all of these are had at once.
+    """
     zeros, whole = bytes(granule), align_down(len(data), granule)
     first_words = memoryview(data)[:whole].cast("Q")[:: granule // 8].tolist()
     if 0 in first_words:

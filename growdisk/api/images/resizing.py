@@ -1,4 +1,7 @@
-"""Changing an image's virtual size. Shrinking loses what lies after the new end, so it wants to be said."""
+"""Changing an image's virtual size.
+
+Shrinking loses what lies after the new end, so it wants to be said.
+"""
 
 from __future__ import annotations
 
@@ -23,13 +26,20 @@ _SECTOR = 512
 
 
 def resize_image(
-    path: Path, size: SizeSpec, image_format: ImageFormat | None = None, *, shrink: bool = False,
-    preallocation: Preallocation = "off", key: Passphrase | None = None, upgrade: bool = False,
+    path: Path,
+    size: SizeSpec,
+    image_format: ImageFormat | None = None,
+    *,
+    shrink: bool = False,
+    preallocation: Preallocation = "off",
+    key: Passphrase | None = None,
+    upgrade: bool = False,
     overlays_may_break: bool = False,
-) -> tuple[int, int]:  # fmt: skip
-    """Resize, durably, to whole sectors. Returns the old and the new size. All refusals come before the first write.
+) -> tuple[int, int]:
+    """Resize, durably, to whole sectors.
 
-    `upgrade`: make a version 2 image version 3 before, where its snapshots stand against resizing it.
+    Returns the old and the new size. All refusals come before the first write. `upgrade`: make a
+    version 2 image version 3 before, where its snapshots stand against resizing it.
     """
     guard = WriteGuard(path, overlays_may_break)
     with opened(path, image_format, writable=True, key=key, guard=guard) as image:
@@ -64,21 +74,33 @@ def extend_raw(file: RawFile, size: int, preallocation: Preallocation) -> None:
 def refuse_raw_preallocation(path: Path, preallocation: Preallocation) -> None:
     if preallocation == "metadata":
         raise ImageUnsupported(
-            path, reason="a raw image has no metadata that could be preallocated",
+            path,
+            reason="a raw image has no metadata that could be preallocated",
             hint="choose falloc or full; nothing was changed",
-        )  # fmt: skip
+        )
 
 
-def _refuse(path: Path, image: ResizableDevice, new: int, *, shrink: bool, preallocation: Preallocation) -> None:
+def _refuse(
+    path: Path, image: ResizableDevice, new: int, *, shrink: bool, preallocation: Preallocation
+) -> None:
     if isinstance(image, RawFile):
         refuse_raw_preallocation(path, preallocation)
     reason = hint = None
     if new <= 0 and new != image.size:
-        reason, hint = f"it has {format_size(image.size)}, and nothing would be left", "choose another SIZE"
+        reason, hint = (
+            f"it has {format_size(image.size)}, and nothing would be left",
+            "choose another SIZE",
+        )
     elif isinstance(image, RawFile) and image.is_block_device:
-        reason, hint = "it is a block device, and its size is the host's matter", "resize that (lvextend, losetup -c)"
+        reason, hint = (
+            "it is a block device, and its size is the host's matter",
+            "resize that (lvextend, losetup -c)",
+        )
     elif new < image.size and not shrink:
-        reason = f"{format_size(new)} is less than its {format_size(image.size)}, and what lies behind would be lost"
+        reason = (
+            f"{format_size(new)} is less than its {format_size(image.size)}, and what lies "
+            "behind would be lost"
+        )
         hint = "shrink the file system first, then say --shrink"
     elif preallocation != "off" and new < image.size:
         reason, hint = "only growing can allocate space", "leave --preallocation out"

@@ -1,4 +1,6 @@
-"""Two images that stand on one and the same layer: what both have from there is the same, and need not be read."""
+"""Two images that stand on one and the same layer:
+what both have from there is the same, and need not be read.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +13,20 @@ from growdisk.qcow2.image import Qcow2Image
 Range = tuple[int, int]
 
 
-def differing(one: BlockDevice | None, other: BlockDevice | None, start: int, end: int) -> Iterator[Range]:
-    """The parts of [start, end) that may differ: not zeros in both, as behind an end, and not from a shared layer."""
+def differing(
+    one: BlockDevice | None, other: BlockDevice | None, start: int, end: int
+) -> Iterator[Range]:
+    """The parts of [start, end) that may differ:
+    not zeros in both, as behind an end, and not from a shared layer.
+    """
     depths = _depths_of_shared(one, other)
     mine, theirs = _extents(one, start, end), _extents(other, start, end)
     a, b = next(mine, None), next(theirs, None)
     while a is not None and b is not None:
         stop = min(a.end, b.end)
-        if not (_is_zero(a) and _is_zero(b)) and not (depths is not None and _comes_from(depths, a, b)):
+        if not (_is_zero(a) and _is_zero(b)) and not (
+            depths is not None and _comes_from(depths, a, b)
+        ):
             yield start, stop
         a = next(mine, None) if a.end == stop else a
         b = next(theirs, None) if b.end == stop else b
@@ -39,7 +47,10 @@ def joined(ranges: Iterable[Range]) -> Iterator[Range]:
 
 
 def _comes_from(depths: tuple[int, int], a: Extent, b: Extent) -> bool:
-    """Whether both look through to the shared layer. Where none has anything, a shorter layer may hide it: unknown."""
+    """Whether both look through to the shared layer.
+
+    Where none has anything, a shorter layer may hide it: unknown.
+    """
     return a.depth >= depths[0] and b.depth >= depths[1]
 
 
@@ -61,7 +72,10 @@ def _depths_of_shared(one: BlockDevice | None, other: BlockDevice | None) -> tup
 
 
 def _layers(device: BlockDevice | None) -> Iterator[tuple[object, ...]]:
-    """What each layer is: how it is read, and the file on the host. What is not known is like nothing else."""
+    """What each layer is: how it is read, and the file on the host.
+
+    What is not known is like nothing else.
+    """
     while device is not None:
         if isinstance(device, Qcow2Image):
             yield "qcow2", *_file(device.image_file), device.header.l1_offset, device.header.size

@@ -1,6 +1,8 @@
-"""Bases that are encrypted (LUKS inside the image): what is made of them is encrypted with the same key, all the way.
+"""Bases that are encrypted (LUKS inside the image):
+what is made of them is encrypted with the same key, all the way.
 
-The encryption header is copied with its key slots. So the passphrases of the base open the output, too.
+The encryption header is copied with its key slots. So the passphrases of the base open the output,
+too.
 """
 
 from __future__ import annotations
@@ -18,7 +20,9 @@ from growdisk.qcow2.probe import ImageFormat
 
 
 def encryption_of(base: Path, base_format: ImageFormat) -> bytes:
-    """The encryption header of the topmost encrypted layer; b"" where all of the base is in the clear."""
+    """The encryption header of the topmost encrypted layer;
+    b"" where all of the base is in the clear.
+    """
     with closing(open_device(base, base_format)) as device:
         layer = _encrypted_layer(device)
         if layer is None or layer.header.crypt_method != LUKS:
@@ -30,14 +34,18 @@ def encryption_of(base: Path, base_format: ImageFormat) -> bytes:
 
 
 def refuse_locked(base: Path, base_format: ImageFormat, recipe: Recipe) -> None:
-    """Refused before anything is made: a base without its key, and outputs that would not be encrypted."""
+    """Refused before anything is made:
+    a base without its key, and outputs that would not be encrypted.
+    """
     with closing(open_device(base, base_format)) as device:
         layer = _encrypted_layer(device)
     if layer is None:
         return
     reason = ""
     if layer.header.crypt_method != LUKS:
-        reason = "the base is encrypted in the legacy AES form, which growdisk reads and never writes"
+        reason = (
+            "the base is encrypted in the legacy AES form, which growdisk reads and never writes"
+        )
     elif recipe.format == "raw":
         reason = "the base is encrypted, and a raw image would not be"
     elif recipe.compressed:

@@ -1,4 +1,6 @@
-"""A recipe's texts filled in for one output: what comes out has no template and no clear-text password in it."""
+"""A recipe's texts filled in for one output:
+what comes out has no template and no clear-text password in it.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,12 @@ from pathlib import Path, PurePosixPath
 from growdisk.api.provisioning.recipe import FileInto, KeysFor, Output, PasswordFor, Recipe
 from growdisk.errors import UsageError
 from growdisk.given_file import read_given
-from growdisk.guest_config.customize.changes import FileChange, GuestChanges, KeysOrder, PasswordOrder
+from growdisk.guest_config.customize.changes import (
+    FileChange,
+    GuestChanges,
+    KeysOrder,
+    PasswordOrder,
+)
 from growdisk.guest_config.customize.hostname import check_hostname
 from growdisk.guest_config.customize.passwords import check_hash, hash_password
 
@@ -21,7 +28,13 @@ Values = Mapping[str, str]
 
 def values_for(base: Path, number: int, output: Output, recipe: Recipe) -> Values:
     """What the texts may name; a hostname is known to the others."""
-    values = {"name": output.path.stem, "n": str(number), "base": base.name, **recipe.variables, **output.variables}
+    values = {
+        "name": output.path.stem,
+        "n": str(number),
+        "base": base.name,
+        **recipe.variables,
+        **output.variables,
+    }
     hostname = filled_in(recipe.hostname, values, "the hostname")
     return {**values, "hostname": hostname or values["name"]}
 
@@ -36,7 +49,8 @@ def orders_for(recipe: Recipe, values: Values) -> GuestChanges:
         tuple(_keys(keys, values) for keys in recipe.authorized_keys),
         tuple(_password(password, values, recipe) for password in recipe.passwords),
         tuple(_file(file, values) for file in recipe.files),
-        tuple(filled_in(command, values, f"the command '{command}'") for command in recipe.commands),
+        tuple(filled_in(command, values,
+            f"the command '{command}'") for command in recipe.commands),
     )  # fmt: skip
 
 
@@ -50,17 +64,26 @@ def filled_in(text: str, values: Values, what: str) -> str:
         return Sandbox({}, {}).text(text, values)
     except (Failure, ArithmeticError, TypeError, ValueError) as error:
         known = ", ".join(sorted(values))
-        raise UsageError(f"cannot fill in {what}: {error}", hint=f"the variables are: {known}") from error
+        raise UsageError(
+            f"cannot fill in {what}: {error}", hint=f"the variables are: {known}"
+        ) from error
 
 
 def _keys(keys: KeysFor, values: Values) -> KeysOrder:
     text = filled_in(keys.lines, values, f"the keys of {keys.user}")
-    lines = tuple(line.strip() for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#"))
+    lines = tuple(
+        line.strip()
+        for line in text.splitlines()
+        if line.strip() and not line.lstrip().startswith("#")
+    )
     wrong = [line for line in lines if not _KEY.fullmatch(line)]
     if wrong or not lines:
         private = any("PRIVATE KEY" in line for line in wrong)
         problem = "a private key" if private else f"'{wrong[0][:40]}'" if wrong else "nothing"
-        raise UsageError(f"{problem} is no public key for {keys.user}", hint="give the .pub file that ssh-keygen made")
+        raise UsageError(
+            f"{problem} is no public key for {keys.user}",
+            hint="give the .pub file that ssh-keygen made",
+        )
     return KeysOrder(keys.user, lines)
 
 
@@ -74,16 +97,22 @@ def _password(password: PasswordFor, values: Values, recipe: Recipe) -> Password
 def _file(file: FileInto, values: Values) -> FileChange:
     path = filled_in(file.path, values, f"the path {file.path}")
     if not path.startswith("/") or path.endswith("/") or ".." in PurePosixPath(path).parts:
-        raise UsageError(f"'{path}' is no path of a file in a guest", hint="write it from / on, without ..")
+        raise UsageError(
+            f"'{path}' is no path of a file in a guest", hint="write it from / on, without .."
+        )
     content = file.content.encode() if file.source is None else content_of(file.source)
     if file.template:
         what = f"the template {file.source or path}"
         try:
             content = filled_in(content.decode(), values, what).encode()
         except UnicodeDecodeError as error:
-            raise UsageError(f"{what} is not UTF-8", hint="copy it in as it is, without filling it in") from error
+            raise UsageError(
+                f"{what} is not UTF-8", hint="copy it in as it is, without filling it in"
+            ) from error
     return FileChange(path, content, file.mode, file.owner, file.group)
 
 
 def content_of(source: Path) -> bytes:
-    return read_given(source, "check its name; let a command in the guest fetch what is larger", _LARGEST_FILE)
+    return read_given(
+        source, "check its name; let a command in the guest fetch what is larger", _LARGEST_FILE
+    )

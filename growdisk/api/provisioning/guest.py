@@ -1,4 +1,6 @@
-"""GuestChanges carried out in the guest of a hidden image: by host tools where they can, else in the appliance."""
+"""GuestChanges carried out in the guest of a hidden image:
+by host tools where they can, else in the appliance.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,10 @@ def customize_guest(
     stop: StopRequest,
     keys: tuple[bytes, ...] = (),
 ) -> tuple[str, ...]:
-    """What was done, a line each. Raises what stands against it; the image is then not to be used."""
+    """What was done, a line each.
+
+    Raises what stands against it; the image is then not to be used.
+    """
     with closing(Disk.open(path, image_format, key=keys)) as disk:
         disk.activate(disk.base(writable=True))
         keyring = Keyring(keys)
@@ -80,7 +85,9 @@ def kernel_kind() -> Kind:
 def _mounts(disk: Disk, path: Path, keyring: Keyring) -> tuple[Mount, ...]:
     """Of the system on the largest file system that has users; empty if none can be read here."""
     try:
-        homes = [home for home in look_at(disk, path, keyring=keyring).systems if home.paths.find(_MARK)]
+        homes = [
+            home for home in look_at(disk, path, keyring=keyring).systems if home.paths.find(_MARK)
+        ]
     except Unknown:
         return ()
     return max(homes, key=lambda home: home.paths.root.tree.device.size).mounts if homes else ()
@@ -90,8 +97,16 @@ def _to_open(facts: Facts, mounts: Sequence[Mount]) -> list[DevicePath]:
     """The containers and volumes that they are in."""
     nodes = {mount.node for mount in mounts}
     parts = facts.table.partitions if facts.table else (Partition(0, 0, facts.image.virtual_size),)
-    around = ((DevicePath(part.number, part.start, part.size), facts.contents.get(part.number)) for part in parts)
-    return [place for outer, content in around for place in _places(outer, content) if place.device in nodes]
+    around = (
+        (DevicePath(part.number, part.start, part.size), facts.contents.get(part.number))
+        for part in parts
+    )
+    return [
+        place
+        for outer, content in around
+        for place in _places(outer, content)
+        if place.device in nodes
+    ]
 
 
 def _places(place: DevicePath, content: Content | None) -> Iterator[DevicePath]:
@@ -115,13 +130,21 @@ def _root(backend: Backend, facts: Facts, *, direct: bool) -> str:
         except Unknown:
             continue
     if direct:  # there are logical volumes, and file systems that only a kernel reads
-        raise ToolFailed("looking for the guest's root", 1, "no ext file system right in a partition has users")
+        raise ToolFailed(
+            "looking for the guest's root", 1, "no ext file system right in a partition has users"
+        )
     hint = "growdisk show draws what is in it; what is encrypted needs its passphrase: --key-file"
-    raise cannot_customize("find the root file system", f"no file system in the image has {_MARK}", hint)
+    raise cannot_customize(
+        "find the root file system", f"no file system in the image has {_MARK}", hint
+    )
 
 
 def _candidates(backend: Backend, facts: Facts, *, direct: bool) -> Iterator[str]:
     kinds = _EXT if direct else _ROOTS
-    found = [(content.size or 0, number) for number, content in facts.contents.items() if content.kind in kinds]
+    found = [
+        (content.size or 0, number)
+        for number, content in facts.contents.items()
+        if content.kind in kinds
+    ]
     yield from (f"/dev/{facts.name_of(number)}" for _, number in sorted(found, reverse=True))
     yield from backend.logical_volumes()

@@ -32,11 +32,15 @@ from growdisk.workflow.stopping import StopRequest
 class Making:
     """One output of `recipe` from `base`, which is of `base_format`."""
 
-    def __init__(self, base: Path, base_format: ImageFormat, path: Path, recipe: Recipe, stop: StopRequest) -> None:
+    def __init__(
+        self, base: Path, base_format: ImageFormat, path: Path, recipe: Recipe, stop: StopRequest
+    ) -> None:
         self._base, self._base_format, self._recipe, self.path = base, base_format, recipe, path
         self._stop = stop
         self._luks = encryption_of(base, base_format)
-        self.format: ImageFormat = "qcow2" if recipe.overlay else recipe.format or _made_of(base_format, recipe)
+        self.format: ImageFormat = (
+            "qcow2" if recipe.overlay else recipe.format or _made_of(base_format, recipe)
+        )
         self._new = path.with_name(f".{path.name}.growdisk-new")
         self._work = path.with_name(f".{path.name}.growdisk-work")
 
@@ -46,11 +50,19 @@ class Making:
         recipe = self._recipe
         if recipe.overlay:
             return recipe.reproducible
-        return recipe.compressed or recipe.reproducible or self.format != self._base_format or not self._is_plain()
+        return (
+            recipe.compressed
+            or recipe.reproducible
+            or self.format != self._base_format
+            or not self._is_plain()
+        )
 
     @contextmanager
     def begun(self, *, force: bool) -> Iterator[tuple[Path, ImageFormat]]:
-        """The hidden image to work on, and its format. After the block OUT is there, or nothing is left."""
+        """The hidden image to work on, and its format.
+
+        After the block OUT is there, or nothing is left.
+        """
         with exclusive_output(self.path):
             yield from self._begun(force=force)
 
@@ -94,7 +106,9 @@ class Making:
             return RawTarget()
         compression = self._recipe.compression
         options = CreateOptions.parse(f"compression_type={compression}" if compression else "")
-        return Qcow2Target(options, self._recipe.compressed, luks=self._luks, keys=self._recipe.keys)
+        return Qcow2Target(
+            options, self._recipe.compressed, luks=self._luks, keys=self._recipe.keys
+        )
 
     def _is_plain(self) -> bool:
         """Whether the base's file can be copied as it is: alone, and without a past."""
@@ -103,7 +117,9 @@ class Making:
                 return not device.is_block_device
             header = device.header
             external = header.has(Incompatible.DATA_FILE)
-            return not (header.backing_file or header.crypt_method or header.snapshot_count or external)
+            return not (
+                header.backing_file or header.crypt_method or header.snapshot_count or external
+            )
 
 
 def _made_of(base_format: ImageFormat, recipe: Recipe) -> ImageFormat:
@@ -118,17 +134,27 @@ def _remove_left_over(hidden: Path) -> None:
     RunDirectory(hidden).forget()
 
 
-# The last two actions on an output: an overlay written again in the order of the disk, and the name that it gets.
+# The last two actions on an output: an overlay written again in the order of the disk, and the name
+# that it gets.
 #
-# A qcow2 file's clusters lie in the order in which they were first written to. Two runs that write the same may do so
-# in another order; written again, both are the same bytes.
+# A qcow2 file's clusters lie in the order in which they were first written to. Two runs that write
+# the same may do so in another order; written again, both are the same bytes.
 
 
 def rewrite_overlay(path: Path, new: Path, luks: bytes = b"", keys: tuple[bytes, ...] = ()) -> None:
-    """Make `new`, in the same folder, show what the overlay `path` shows, on top of the same base, and as encrypted."""
+    """Make `new`, in the same folder, show what the overlay `path` shows,
+    on top of the same base, and as encrypted.
+    """
     with Qcow2Image.open(path, key=keys) as overlay:
         backing_format: ImageFormat = "qcow2" if overlay.header.backing_format == "qcow2" else "raw"
-        create_qcow2(new, overlay.size, CreateOptions(), overlay.header.backing_file, backing_format, luks=luks)
+        create_qcow2(
+            new,
+            overlay.size,
+            CreateOptions(),
+            overlay.header.backing_file,
+            backing_format,
+            luks=luks,
+        )
         with Qcow2Image.open(new, writable=True, key=keys) as image:
             for run in overlay.runs(0, overlay.size):
                 if run.kind is L2Kind.UNALLOCATED:
@@ -142,7 +168,10 @@ def rewrite_overlay(path: Path, new: Path, luks: bytes = b"", keys: tuple[bytes,
 
 
 class HiddenFile:
-    """A small file beside `path` that gets its name when all is done. As a context manager: else nothing is left."""
+    """A small file beside `path` that gets its name when all is done.
+
+    As a context manager: else nothing is left.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -163,13 +192,17 @@ class HiddenFile:
 
 @contextmanager
 def exclusive_output(path: Path) -> Iterator[None]:
-    """Nobody else makes an output at `path` meanwhile: both would use the same hidden names. ImageInUse."""
+    """Nobody else makes an output at `path` meanwhile: both would use the same hidden names.
+
+    ImageInUse.
+    """
     lock = path.with_name(f".{path.name}.growdisk-lock")
     while True:
         fd = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if lock.exists() and os.path.samestat(os.fstat(fd), lock.stat()):  # else its former owner has removed it
+            # else its former owner has removed it
+            if lock.exists() and os.path.samestat(os.fstat(fd), lock.stat()):
                 break
         except BlockingIOError as error:
             os.close(fd)
@@ -183,7 +216,9 @@ def exclusive_output(path: Path) -> Iterator[None]:
 
 
 def put_in_place(hidden: Path, path: Path, *, force: bool) -> None:
-    """Give the finished image its name, durably: from one instant to the next it is there, or instead of another."""
+    """Give the finished image its name, durably:
+    from one instant to the next it is there, or instead of another.
+    """
     _sync(hidden)
     if force:
         os.replace(hidden, path)  # noqa: PTH105  beside os.link, its sister

@@ -1,7 +1,8 @@
-"""One output, from the hidden image to its name: made, grown, changed inside, looked at, put in place.
+"""One output, from the hidden image to its name:
+made, grown, changed inside, looked at, put in place.
 
-With backend auto, host tools try first; what they turn out not to be able to do is done again, from the start, in the
-appliance: the hidden image is thrown away, so nothing half-done can stay.
+With backend auto, host tools try first; what they turn out not to be able to do is done again, from
+the start, in the appliance: the hidden image is thrown away, so nothing half-done can stay.
 """
 
 from __future__ import annotations
@@ -50,7 +51,10 @@ class Batch:
 
 
 class OneOutput:
-    """`number` counts from 1. All that can be wrong with it is found by `check`, before anything is made."""
+    """`number` counts from 1.
+
+    All that can be wrong with it is found by `check`, before anything is made.
+    """
 
     def __init__(self, batch: Batch, number: int, output: Output) -> None:
         self._batch, self._output, self.path = batch, output, output.path
@@ -72,12 +76,26 @@ class OneOutput:
         orders = tuple(self._orders.described())
         if self._goal is None:
             layout = layout_of(self._looked_at(self._batch.base, self._batch.base_format))
-            return Provisioned(self.path, "planned", self._named(layout), seed=self._seed_path, customized=orders)
-        result = plan(self._batch.base, self._goal, self._options(self._batch.recipe.backend), self._batch.base_format)
+            return Provisioned(
+                self.path, "planned", self._named(layout), seed=self._seed_path, customized=orders
+            )
+        result = plan(
+            self._batch.base,
+            self._goal,
+            self._options(self._batch.recipe.backend),
+            self._batch.base_format,
+        )
         return Provisioned(
-            self.path, "planned", self._named(result.after), 0, result.backend, result.steps, result.given_up,
-            orders, self._seed_path,
-        )  # fmt: skip
+            self.path,
+            "planned",
+            self._named(result.after),
+            0,
+            result.backend,
+            result.steps,
+            result.given_up,
+            orders,
+            self._seed_path,
+        )
 
     def made(self) -> Provisioned:
         recipe = self._batch.recipe
@@ -90,11 +108,20 @@ class OneOutput:
                 self._batch.stop.check()
                 if recipe.backend != "auto":
                     raise
-                note = f"done in libguestfs's appliance, for host tools could not: {error.why or error.what}"
+                note = (
+                    "done in libguestfs's appliance, for host tools could not: "
+                    f"{error.why or error.what}"
+                )
                 return replace(self._made("guestfs"), notes=(note,))
 
     def _made(self, backend: Backend) -> Provisioned:
-        making = Making(self._batch.base, self._batch.base_format, self.path, self._batch.recipe, self._batch.stop)
+        making = Making(
+            self._batch.base,
+            self._batch.base_format,
+            self.path,
+            self._batch.recipe,
+            self._batch.stop,
+        )
         with ExitStack() as undo:
             seed = undo.enter_context(HiddenFile(self._seed_path)) if self._seed_path else None
             with making.begun(force=self._batch.force) as (hidden, hidden_format):
@@ -107,31 +134,51 @@ class OneOutput:
                 self._put(seed)
         layout = layout_of(self._looked_at(self.path, making.format))
         return Provisioned(
-            self.path, "created", layout, layout.image.actual_size,
-            grown.backend if grown else None, grown.steps if grown else (), grown.given_up if grown else (),
-            customized, self._seed_path, growpart,
-        )  # fmt: skip
+            self.path,
+            "created",
+            layout,
+            layout.image.actual_size,
+            grown.backend if grown else None,
+            grown.steps if grown else (),
+            grown.given_up if grown else (),
+            customized,
+            self._seed_path,
+            growpart,
+        )
 
     def _grow(self, hidden: Path, hidden_format: ImageFormat, backend: Backend) -> Result | None:
         """All layers of the hidden image grown. It needs no way back: nobody has it yet."""
         if self._goal is None:
             return None
-        result = expand(hidden, self._goal, self._options(backend), hidden_format, stop=self._batch.stop)
+        result = expand(
+            hidden, self._goal, self._options(backend), hidden_format, stop=self._batch.stop
+        )
         if result.error is not None:
             raise _failure(self.path, result.error) from result.error
         return result
 
-    def _customize(self, hidden: Path, hidden_format: ImageFormat, backend: Backend) -> tuple[str, ...]:
+    def _customize(
+        self, hidden: Path, hidden_format: ImageFormat, backend: Backend
+    ) -> tuple[str, ...]:
         if not self._orders.any:
             return ()
         kind: Kind = "direct" if backend == "auto" else backend
-        if kind == "direct" and (reason := why_not_direct(self._looked_at(hidden, hidden_format), self._orders)):
+        if kind == "direct" and (
+            reason := why_not_direct(self._looked_at(hidden, hidden_format), self._orders)
+        ):
             if backend == "direct":
                 hint = "leave --reproducible and --backend out: a kernel does it then"
-                raise not_provisioned(self.path, reason=f"host tools alone cannot do it: {reason}", hint=hint)
+                raise not_provisioned(
+                    self.path, reason=f"host tools alone cannot do it: {reason}", hint=hint
+                )
             kind = kernel_kind()
         return customize_guest(
-            hidden, hidden_format, self._orders, kind=kind, stop=self._batch.stop, keys=self._batch.recipe.keys
+            hidden,
+            hidden_format,
+            self._orders,
+            kind=kind,
+            stop=self._batch.stop,
+            keys=self._batch.recipe.keys,
         )
 
     def _looked_at(self, image: Path, image_format: ImageFormat) -> Facts:
@@ -163,14 +210,19 @@ class OneOutput:
 def _failure(path: Path, error: GrowdiskError) -> OperationFailed:
     """What stopped growing, in words that fit an image that is not there any more."""
     cause = error.__cause__ if isinstance(error.__cause__, GrowdiskError) else error
-    hint = cause.what_to_do if cause is not error else "see what it says with -v -x; the base is as it was"
+    hint = (
+        cause.what_to_do
+        if cause is not error
+        else "see what it says with -v -x; the base is as it was"
+    )
     return provisioning_failed(path, reason=str(error.why or error.what), hint=hint)
 
 
-# What cloud-init would still find to do at the first boot, by the rules of its growpart and resizefs.
+# What cloud-init would still find to do at the first boot, by the rules of its growpart and
+# resizefs.
 #
-# growpart moves the end of the root's partition to the next partition's start, or to the end of the disk less what a
-# GPT keeps there; what would be a mebibyte or less it leaves alone.
+# growpart moves the end of the root's partition to the next partition's start, or to the end of the
+# disk less what a GPT keeps there; what would be a mebibyte or less it leaves alone.
 
 NOTHING = "nothing"
 _FUDGE = MiB
@@ -182,10 +234,16 @@ _MBR_END = (1 << 32) * 512
 def left_for_growpart(facts: Facts) -> str:
     """NOTHING, or what is left in words."""
     if facts.table is None or facts.main is None:
-        return NOTHING if facts.table is None and isinstance(propose(facts, Goal()), AllDone) else "cannot be told"
+        return (
+            NOTHING
+            if facts.table is None and isinstance(propose(facts, Goal()), AllDone)
+            else "cannot be told"
+        )
     main, table = facts.main, facts.table
     end = facts.image.virtual_size
-    end = min(end, _MBR_END) if table.kind == "mbr" else end - _GPT_BACKUP_SECTORS * table.sector_size
+    end = (
+        min(end, _MBR_END) if table.kind == "mbr" else end - _GPT_BACKUP_SECTORS * table.sector_size
+    )
     following = [part.start for part in table.partitions if part.start >= main.end]
     room = min([end, *following]) - main.end
     if room > _FUDGE:
@@ -193,5 +251,8 @@ def left_for_growpart(facts: Facts) -> str:
     content = facts.contents.get(main.number)
     size = content.size if content is not None and content.kind in _RESIZED else None
     if size is not None and main.size - size >= _FUDGE:
-        return f"the file system on {facts.name_of(main.number)} could grow by {format_size(main.size - size)}"
+        return (
+            f"the file system on {facts.name_of(main.number)} could grow by "
+            f"{format_size(main.size - size)}"
+        )
     return NOTHING

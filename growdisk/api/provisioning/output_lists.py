@@ -27,7 +27,10 @@ def counted(pattern: str, count: int) -> tuple[Output, ...]:
     if not 1 <= count <= _MOST:
         raise UsageError(f"--count {count} makes no sense", hint=f"from 1 to {_MOST}")
     if count > 1 and not _NUMBER.search(pattern):
-        raise UsageError("all outputs would have one name", hint="put {n} into it: web-{n}.qcow2, or web-{n:02}.qcow2")
+        raise UsageError(
+            "all outputs would have one name",
+            hint="put {n} into it: web-{n}.qcow2, or web-{n:02}.qcow2",
+        )
     return tuple(Output(Path(numbered(pattern, str(number)))) for number in range(1, count + 1))
 
 
@@ -43,7 +46,10 @@ def as_template(pattern: str) -> str:
 
 
 def listed(path: Path) -> tuple[Output, ...]:
-    """What a file lists; its ending says how. UsageError, with the line, for what cannot be read."""
+    """What a file lists; its ending says how.
+
+    UsageError, with the line, for what cannot be read.
+    """
     if path.suffix.lower() in (".yml", ".yaml"):
         from growdisk.api.provisioning.recipe_file import outputs_in
 
@@ -52,15 +58,26 @@ def listed(path: Path) -> tuple[Output, ...]:
         with path.open(newline="", encoding="utf-8-sig") as file:
             return tuple(_rows(path, csv.reader(file)))
     except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}", hint="check its name and permissions") from error
+        raise UsageError(
+            f"cannot read {path}: {error.strerror}", hint="check its name and permissions"
+        ) from error
     except (UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(f"{path} is no CSV: {error}", hint="write name,size and a line for each output") from error
+        raise UsageError(
+            f"{path} is no CSV: {error}", hint="write name,size and a line for each output"
+        ) from error
 
 
 def _rows(path: Path, rows: Iterator[list[str]]) -> Iterator[Output]:
     heads = [head.strip() for head in next(rows, [])]
-    if "name" not in heads or not all(head.isidentifier() for head in heads) or len(set(heads)) < len(heads):
-        raise UsageError(f"{path}:1: the first line names the columns", hint="write name,size,… each once, as words")
+    if (
+        "name" not in heads
+        or not all(head.isidentifier() for head in heads)
+        or len(set(heads)) < len(heads)
+    ):
+        raise UsageError(
+            f"{path}:1: the first line names the columns",
+            hint="write name,size,… each once, as words",
+        )
     for number, row in enumerate(rows, start=2):
         if any(cell.strip() for cell in row):
             yield _output(f"{path}:{number}", heads, row)
@@ -68,7 +85,9 @@ def _rows(path: Path, rows: Iterator[list[str]]) -> Iterator[Output]:
 
 def _output(place: str, heads: Sequence[str], row: Sequence[str]) -> Output:
     if len(row) != len(heads):
-        raise UsageError(f"{place}: {len(row)} fields under {len(heads)} columns", hint="one for each column")
+        raise UsageError(
+            f"{place}: {len(row)} fields under {len(heads)} columns", hint="one for each column"
+        )
     cells = {head: cell.strip() for head, cell in zip(heads, row, strict=True)}
     name, size = cells.pop("name"), cells.pop("size", "")
     if not name:

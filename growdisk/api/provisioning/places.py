@@ -1,4 +1,6 @@
-"""Where outputs may go, looked at before anything is made: an image that somebody uses or needs is left alone."""
+"""Where outputs may go, looked at before anything is made:
+an image that somebody uses or needs is left alone.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,10 @@ from growdisk.workflow.run_directory import RunDirectory, refuse_if_open
 
 
 def look_at_base(base: Path, base_format: ImageFormat | None) -> tuple[ImageFormat, list[Path]]:
-    """The base's format, and the files that it consists of. ImageInUse while somebody writes to one of them."""
+    """The base's format, and the files that it consists of.
+
+    ImageInUse while somebody writes to one of them.
+    """
     found = format_of(base, base_format, writing=True)
     with closing(open_device(base, found)) as device:
         return found, [path.resolve() for path in _layers(device)]
@@ -34,7 +39,9 @@ def refuse_outputs(outputs: Sequence[Output]) -> None:
     for output in outputs:
         place = output.path.absolute().parent.resolve() / output.path.name
         if place in seen:
-            raise UsageError(f"{output.path} is named twice", hint="every output needs a name of its own")
+            raise UsageError(
+                f"{output.path} is named twice", hint="every output needs a name of its own"
+            )
         seen.add(place)
 
 
@@ -42,15 +49,21 @@ def refuse_place(path: Path, layers: Sequence[Path], *, force: bool) -> None:
     """Raise what stands against an image at `path`."""
     parent = path.absolute().parent
     if not parent.is_dir():
-        raise not_provisioned(path, reason=f"there is no folder {parent}", hint=f"make it first: mkdir -p {parent}")
+        raise not_provisioned(
+            path, reason=f"there is no folder {parent}", hint=f"make it first: mkdir -p {parent}"
+        )
     if not os.path.lexists(path):
         return
     if path.resolve() in layers:
-        raise not_provisioned(path, reason="the base consists of it", hint="choose another name for the output")
+        raise not_provisioned(
+            path, reason="the base consists of it", hint="choose another name for the output"
+        )
     if not force:
         raise output_exists(path)
     if not path.is_file():
-        raise not_provisioned(path, reason="it is no file that could be replaced", hint="choose another name")
+        raise not_provisioned(
+            path, reason="it is no file that could be replaced", hint="choose another name"
+        )
     RawFile.open(path, writable=True).close()  # refused while a guest has it open
     refuse_if_open(RunDirectory.beside(path))
 
@@ -59,13 +72,25 @@ def refuse_contradictions(recipe: Recipe) -> None:
     """UsageError for what no image can be."""
     problem = hint = ""
     if recipe.overlay and (recipe.compressed or recipe.format == "raw"):
-        problem, hint = "an overlay is an uncompressed qcow2", "leave --overlay, or --format and --compress, out"
+        problem, hint = (
+            "an overlay is an uncompressed qcow2",
+            "leave --overlay, or --format and --compress, out",
+        )
     elif recipe.compressed and recipe.format == "raw":
-        problem, hint = "a raw image is not compressed", "leave --compress out, or say --format qcow2"
+        problem, hint = (
+            "a raw image is not compressed",
+            "leave --compress out, or say --format qcow2",
+        )
     elif recipe.reproducible and recipe.backend == "guestfs":
-        problem, hint = "libguestfs's kernel puts the time into what it writes", "leave --backend out"
+        problem, hint = (
+            "libguestfs's kernel puts the time into what it writes",
+            "leave --backend out",
+        )
     elif recipe.reproducible and recipe.new_ssh_host_keys:
-        problem, hint = "new SSH host keys are never the same", "let the first boot make them: --remove-ssh-host-keys"
+        problem, hint = (
+            "new SSH host keys are never the same",
+            "let the first boot make them: --remove-ssh-host-keys",
+        )
     if problem:
         raise UsageError(problem, hint=hint)
 

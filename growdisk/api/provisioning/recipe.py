@@ -25,7 +25,9 @@ class KeysFor:
 
 @dataclass(frozen=True)
 class PasswordFor:
-    """Either the `clear` text, which is hashed here and goes nowhere else, or a hash that is ready."""
+    """Either the `clear` text, which is hashed here and goes nowhere else,
+    or a hash that is ready.
+    """
 
     user: str
     clear: bytes = field(default=b"", repr=False)
@@ -36,7 +38,8 @@ class PasswordFor:
 class FileInto:
     """A file of the host (`source`), or a text (`content`), that becomes `path` in the guest.
 
-    `template`: its {{ expressions }} are filled in. `owner` and `group` are names or numbers of the guest.
+    `template`: its {{ expressions }} are filled in. `owner` and `group` are names or numbers of the
+    guest.
     """
 
     path: str
@@ -50,7 +53,9 @@ class FileInto:
 
 @dataclass(frozen=True)
 class Seed:
-    """A NoCloud seed for cloud-init, as an ISO beside the image; files of the host, or texts made of the recipe."""
+    """A NoCloud seed for cloud-init, as an ISO beside the image;
+    files of the host, or texts made of the recipe.
+    """
 
     user_data: Path | None = None
     meta_data: Path | None = None
@@ -59,13 +64,15 @@ class Seed:
 
 @dataclass(frozen=True)
 class Recipe:
-    """What all outputs have in common. `size` None: as large as the base; `format` None: that of the base.
+    """What all outputs have in common.
 
-    `overlay`: OUT is a qcow2 on top of the base, which must stay where it is and as it is. `base_format` None: probed.
-    Hostname, keys, templates and commands may name variables: `name` (OUT without its ending), `n` (its number), those
-    of the recipe, and those of the output, which come first. `reproducible`: the same inputs give the same bytes, at
-    the time `epoch` (seconds since 1970; None: the latest that the base's file systems tell of). `keys` are passphrases
-    of what is encrypted in the base and grows.
+    `size` None: as large as the base; `format` None: that of the base. `overlay`: OUT is a qcow2 on
+    top of the base, which must stay where it is and as it is. `base_format` None: probed. Hostname,
+    keys, templates and commands may name variables: `name` (OUT without its ending), `n` (its
+    number), those of the recipe, and those of the output, which come first. `reproducible`: the
+    same inputs give the same bytes, at the time `epoch` (seconds since 1970; None: the latest that
+    the base's file systems tell of). `keys` are passphrases of what is encrypted in the base and
+    grows.
     """
 
     size: SizeSpec | None = None

@@ -15,7 +15,10 @@ ProvisionOutcome = Literal["created", "planned", "failed"]
 
 @dataclass(frozen=True)
 class Provisioned:
-    """One output. `growpart` is what cloud-init's growpart would find to do at the first boot: "nothing", one hopes.
+    """One output.
+
+    `growpart` is what cloud-init's growpart would find to do at the first boot: "nothing", one
+    hopes.
 
     `steps` are those of growing; `layout` is the finished disk (planned: as it would be).
 
@@ -78,7 +81,11 @@ def output_exists(
     hint: str = "choose another name, or say --force to put the new image in its place",
 ) -> Refused:
     return Refused.named(
-        "output-exists", "cannot provision {path}", "{reason}", "{hint}", {"path": path, "reason": reason, "hint": hint}
+        "output-exists",
+        "cannot provision {path}",
+        "{reason}",
+        "{hint}",
+        {"path": path, "reason": reason, "hint": hint},
     )
 
 
@@ -103,9 +110,13 @@ def provision_document(report: ProvisionReport) -> dict[str, object]:
     if len(failed) == count:
         word = "refused" if all(isinstance(made.error, Refused) for made in failed) else "failed"
     content: dict[str, object] = {
-        "result": word, "base": str(report.base), "outputs": [_output(made) for made in report.outputs]
+        "result": word, "base": str(report.base),
+        "outputs": [_output(made) for made in report.outputs]
     }  # fmt: skip
-    worst = next((made.error for made in failed if made.error and made.error.exit_code == report.exit_code), None)
+    worst = next(
+        (made.error for made in failed if made.error and made.error.exit_code == report.exit_code),
+        None,
+    )
     if worst is not None:
         content["error"] = error_document(worst)
     return content
@@ -116,12 +127,15 @@ def _output(made: Provisioned) -> dict[str, object]:
 
     layout = made.layout
     content: dict[str, object] = {
-        "path": str(made.path), "result": made.result, "seconds": round(made.seconds, 3), "backend": made.backend,
+        "path": str(made.path), "result": made.result, "seconds": round(made.seconds, 3),
+        "backend": made.backend,
         "format": layout.image.format if layout else None,
-        "virtual_size": layout.image.virtual_size if layout else None, "actual_size": made.actual_size,
+        "virtual_size": layout.image.virtual_size if layout else None,
+        "actual_size": made.actual_size,
         "steps": [asdict(step) for step in made.steps], "given_up": list(made.given_up),
         "customized": list(made.customized), "seed": str(made.seed) if made.seed else None,
-        "growpart": made.growpart or None, "notes": list(made.notes), "layout": asdict(layout) if layout else None,
+        "growpart": made.growpart or None, "notes": list(made.notes),
+        "layout": asdict(layout) if layout else None,
     }  # fmt: skip
     if made.error is not None:
         content["error"] = error_document(made.error)

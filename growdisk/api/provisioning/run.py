@@ -1,4 +1,5 @@
-"""Provisioning: everything that can be refused is looked at first, then the outputs are made, several at once if asked.
+"""Provisioning: everything that can be refused is looked at first,
+then the outputs are made, several at once if asked.
 
 One output that fails does not stop the others, and leaves nothing.
 """
@@ -49,15 +50,25 @@ class Unwatched:
 
 
 def provision(
-    base: Path, outputs: Sequence[Output], recipe: Recipe, *, force: bool = False, jobs: int = 1,
-    dry_run: bool = False, watcher: Watcher | None = None, stop: StopRequest | None = None,
-) -> ProvisionReport:  # fmt: skip
-    """Make `outputs` of `base`, `jobs` at once. Raises what concerns them all; what concerns one is in its report.
+    base: Path,
+    outputs: Sequence[Output],
+    recipe: Recipe,
+    *,
+    force: bool = False,
+    jobs: int = 1,
+    dry_run: bool = False,
+    watcher: Watcher | None = None,
+    stop: StopRequest | None = None,
+) -> ProvisionReport:
+    """Make `outputs` of `base`, `jobs` at once.
 
-    `force` puts an output in the place of what is there. `dry_run`: look and plan, write nothing.
+    Raises what concerns them all; what concerns one is in its report. `force` puts an output in the
+    place of what is there. `dry_run`: look and plan, write nothing.
     """
     if jobs < 1:
-        raise UsageError("-j takes a number of outputs that are made at once", hint="leave it out for one")
+        raise UsageError(
+            "-j takes a number of outputs that are made at once", hint="leave it out for one"
+        )
     refuse_contradictions(recipe)
     refuse_outputs(outputs)
     base_format, layers = look_at_base(base, recipe.base_format)
@@ -65,7 +76,9 @@ def provision(
     stop, watching = stop or StopRequest(), watcher or Unwatched()
     epoch = None
     if recipe.reproducible:
-        epoch = last_time_in(base, base_format, recipe.keys) if recipe.epoch is None else recipe.epoch
+        epoch = (
+            last_time_in(base, base_format, recipe.keys) if recipe.epoch is None else recipe.epoch
+        )
     batch = Batch(base, base_format, layers, recipe, force, stop, epoch)
 
     def action(number: int, output: Output) -> Provisioned:
@@ -75,13 +88,17 @@ def provision(
         return report
 
     with trusting(base), ThreadPoolExecutor(min(jobs, len(outputs)), "provision") as pool:
-        actions = [pool.submit(copy_context().run, action, number, output) for number, output in enumerate(outputs, 1)]
+        actions = [
+            pool.submit(copy_context().run, action, number, output)
+            for number, output in enumerate(outputs, 1)
+        ]
         return ProvisionReport(base, tuple(made.result() for made in actions))
 
 
 def _one(batch: Batch, number: int, output: Output, *, dry_run: bool) -> Provisioned:
     batch.stop.check()
-    own = StopRequest()  # whoever works on an image forgets all callbacks when it is done: not those of the others
+    # whoever works on an image forgets all callbacks when it is done: not those of the others
+    own = StopRequest()
     batch.stop.callbacks.append(lambda: own.request(batch.stop.signal))
     one = OneOutput(replace(batch, stop=own), number, output)
     one.check()
@@ -108,9 +125,11 @@ def _failure(path: Path, error: OSError) -> GrowdiskError:
     return provisioning_failed(path, reason, "look at the host (df -h), and try again")
 
 
-# The time that a reproducible output stands still at: the latest that the base's own file systems tell of.
+# The time that a reproducible output stands still at: the latest that the base's own file systems
+# tell of.
 #
-# Nothing in the guest is then newer than its file system, and e2fsck does not find times that lie in its future.
+# Nothing in the guest is then newer than its file system, and e2fsck does not find times that lie
+# in its future.
 
 _TIMES = (0x2C, 0x30, 0x40, 0x108)  # in an ext superblock: mounted, written, checked, made
 _WITHOUT = 1577836800  # 2020, where no file system tells

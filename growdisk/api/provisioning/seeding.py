@@ -22,7 +22,10 @@ def seed_place(out: Path) -> Path:
 
 
 def seed_files(seed: Seed, values: Values, *, reproducible: bool) -> dict[str, bytes]:
-    """The texts of the seed. Its instance-id is new each time, so that cloud-init takes the guest for a new one."""
+    """The texts of the seed.
+
+    Its instance-id is new each time, so that cloud-init takes the guest for a new one.
+    """
     user = _text(seed.user_data, values) if seed.user_data else _user_data(values)
     files = {"user-data": user}
     if seed.network_config:
@@ -31,7 +34,9 @@ def seed_files(seed: Seed, values: Values, *, reproducible: bool) -> dict[str, b
     if not files["meta-data"]:
         told = json.dumps({**values}, sort_keys=True).encode() + b"".join(files.values())
         number = hashlib.sha256(told).hexdigest()[:16] if reproducible else secrets.token_hex(8)
-        files["meta-data"] = f"instance-id: iid-{number}\nlocal-hostname: {_quoted(values['hostname'])}\n".encode()
+        files["meta-data"] = (
+            f"instance-id: iid-{number}\nlocal-hostname: {_quoted(values['hostname'])}\n".encode()
+        )
     return files
 
 
@@ -58,8 +63,9 @@ def _quoted(text: str) -> str:
 
 # A NoCloud seed as an ISO 9660 image: the sole `import pycdlib`.
 #
-# cloud-init looks for a disk labelled cidata with user-data and meta-data on it. pycdlib puts the host's clock and time
-# zone into each record; here all of them say the time that is asked for, so that the same texts give the same bytes.
+# cloud-init looks for a disk labelled cidata with user-data and meta-data on it. pycdlib puts the
+# host's clock and time zone into each record; here all of them say the time that is asked for, so
+# that the same texts give the same bytes.
 
 LABEL = "cidata"
 _SECTOR, _FIRST_DESCRIPTOR = 2048, 16
@@ -84,7 +90,9 @@ def seed_iso(files: Mapping[str, bytes], seconds: int) -> bytes:
 
 
 def _set_times(image: bytearray, moment: time.struct_time) -> None:
-    """Spec: ECMA-119, 8.4.26 (descriptors: digits) and 9.1.5 (directory records: seven bytes, UTC)."""
+    """Spec: ECMA-119, 8.4.26 (descriptors:
+    digits) and 9.1.5 (directory records: seven bytes, UTC).
+    """
     digits = time.strftime("%Y%m%d%H%M%S00", moment).encode() + b"\0"
     record = bytes([moment.tm_year - 1900, *moment[1:6], 0])
     for at in _descriptors(image):

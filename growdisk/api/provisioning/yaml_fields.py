@@ -1,4 +1,6 @@
-"""The values of a recipe file, each checked where it stands: texts, switches, sizes, files, lists."""
+"""The values of a recipe file, each checked where it stands:
+texts, switches, sizes, files, lists.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +17,14 @@ _MODE = re.compile(r"[0-7]{3,4}")
 
 
 def words_of(node: Located, known: Collection[str], what: str) -> Mapping[str, Located]:
-    """The entries of a mapping by word. BadFile, with the nearest known word, for one that is not known."""
+    """The entries of a mapping by word.
+
+    BadFile, with the nearest known word, for one that is not known.
+    """
     if not node.is_mapping:
-        raise BadFile(f"{what} is a mapping", place=node.place, hint=f"its words are {', '.join(known)}")
+        raise BadFile(
+            f"{what} is a mapping", place=node.place, hint=f"its words are {', '.join(known)}"
+        )
     for word, _, place in node.entries():
         if word not in known:
             near = difflib.get_close_matches(word, known, 1, 0.6)
@@ -41,7 +48,9 @@ class Fields:
 
     def required(self, word: str) -> str:
         if word not in self._found:
-            raise BadFile(f"{self._what} needs {word}", place=self._node.place, hint=f"add {word}: …")
+            raise BadFile(
+                f"{self._what} needs {word}", place=self._node.place, hint=f"add {word}: …"
+            )
         return self.text(word)
 
     def exactly_one(self, *words: str) -> str:
@@ -92,19 +101,25 @@ class Fields:
         try:
             return parse_goal_size(str(node.value))
         except BadSize as error:
-            raise BadFile(error.what, place=node.place, reason=error.why, hint=error.what_to_do) from error
+            raise BadFile(
+                error.what, place=node.place, reason=error.why, hint=error.what_to_do
+            ) from error
 
     def path(self, word: str) -> Path | None:
         return self._folder / Path(self.text(word)).expanduser() if word in self._found else None
 
     def mode(self, word: str, default: int) -> int:
-        """In quotes: to YAML 0644 is a number in octal and 644 another one, and no one can tell them apart here."""
+        """In quotes: to YAML 0644 is a number in octal and 644 another one,
+        and no one can tell them apart here.
+        """
         node = self._found.get(word)
         if node is None:
             return default
         value = node.value
         if not isinstance(value, str) or not _MODE.fullmatch(value):
-            raise BadFile(f"{word} is a mode in quotes", place=node.place, hint=f'write {word}: "0644"')
+            raise BadFile(
+                f"{word} is a mode in quotes", place=node.place, hint=f'write {word}: "0644"'
+            )
         return int(value, 8)
 
     def items(self, word: str) -> tuple[Located, ...]:
@@ -121,7 +136,9 @@ class Fields:
         if node is None:
             return {}
         if not node.is_mapping:
-            raise BadFile(f"{word} is a mapping", place=node.place, hint=f"write {word}: {{name: value}}")
+            raise BadFile(
+                f"{word} is a mapping", place=node.place, hint=f"write {word}: {{name: value}}"
+            )
         return {key: plain_text(value) for key, value, _ in node.entries()}
 
 

@@ -1,7 +1,8 @@
 """What is done about one disk of a round: by a growdisk of its own, whose time is bounded.
 
-A process each, so that a guest that hangs or a bug costs nobody else anything. When its time is up it is asked to stop,
-and takes its run back; a minute later it is killed, and the next round goes on with what the journal says.
+A process each, so that a guest that hangs or a bug costs nobody else anything. When its time is up
+it is asked to stop, and takes its run back; a minute later it is killed, and the next round goes on
+with what the journal says.
 """
 
 from __future__ import annotations
@@ -30,14 +31,19 @@ from growdisk.workflow.stopping import OF_A_SIGNAL, StopRequest
 if TYPE_CHECKING:
     from typing import Literal
 
-    Ending = Literal["grown", "would grow", "resumed", "nothing", "quiet", "busy", "refused", "restored", "stuck"]
+    Ending = Literal[
+        "grown", "would grow", "resumed", "nothing", "quiet", "busy", "refused", "restored", "stuck"
+    ]
 
 Ended = Callable[[dict[str, object], float], "Action"]
 """What becomes of growdisk's document, and of the seconds that it took."""
 
 _GRACE = 60  # seconds between being asked to stop and being killed
 _MORE = 30.0
-_START = "import sys; sys.path.insert(0, sys.argv.pop(1)); from growdisk.cli.main import main; sys.exit(main())"
+_START = (
+    "import sys; sys.path.insert(0, sys.argv.pop(1)); from growdisk.cli.main import main; "
+    "sys.exit(main())"
+)
 _REFUSED, _RESTORED, _STUCK = 3, 4, 5
 _LEFT_ALONE = ("nothing", "refused", "restored")
 _OF_CODE: dict[int, Ending] = {2: "refused", _REFUSED: "refused", _RESTORED: "restored"}
@@ -57,7 +63,10 @@ class Action:
 
 @dataclass(frozen=True)
 class Manner:
-    """How a round is done. `uri`: which libvirt; `stop` ends what is under way, and nothing begins after it."""
+    """How a round is done.
+
+    `uri`: which libvirt; `stop` ends what is under way, and nothing begins after it.
+    """
 
     uri: str | None
     promises: Promises
@@ -79,12 +88,15 @@ def deal_with(entry: DiskEntry, rule: WatchRule, manner: Manner) -> Action:
             if manner.dry_run
             else _resumed(entry, rule, manner)
         )
-    # Of a guest that says nothing only old superblocks are known: whoever is to grow it asks again, and tells.
+    # Of a guest that says nothing only old superblocks are known: whoever is to grow it asks again,
+    # and tells.
     silent = entry.state in LIVE and bool(entry.note)
     if 0 <= entry.fullness <= rule.threshold and not silent:
         return Action(entry, "nothing", detail=_fullness(entry))
     if rule.is_quiet(datetime.now().astimezone().time()):
-        return Action(entry, "quiet", detail=f"{_fullness(entry)}; nothing begins in the quiet hours")
+        return Action(
+            entry, "quiet", detail=f"{_fullness(entry)}; nothing begins in the quiet hours"
+        )
     if entry.virtual_size is None and rule.is_share:
         note = entry.note or "nothing tells its size"
         return Action(entry, "refused", _REFUSED, f"{note}: a step as a size (10G) would do")
@@ -92,10 +104,14 @@ def deal_with(entry: DiskEntry, rule: WatchRule, manner: Manner) -> Action:
 
 
 def _grown_within_room(entry: DiskEntry, rule: WatchRule, manner: Manner) -> Action:
-    """Its growth must fit beside what the round has promised to others; which is told only if it would grow."""
+    """Its growth must fit beside what the round has promised to others;
+    which is told only if it would grow.
+    """
     growth = rule.growth_of(entry.virtual_size or 0)
     try:
-        with manner.promises.of(entry.path, growth, share("keep_host_free", rule.keep_host_free) or 0.0) as promise:
+        with manner.promises.of(
+            entry.path, growth, share("keep_host_free", rule.keep_host_free) or 0.0
+        ) as promise:
             action = _grown(entry, rule, manner)
             promise.kept = action.result not in _LEFT_ALONE
         return action
@@ -114,23 +130,37 @@ def _grown(entry: DiskEntry, rule: WatchRule, manner: Manner) -> Action:
     for option in ("when_used", "max_size", "min_interval", "keep_host_free", "swap", "snapshots"):
         if value := getattr(rule, option):
             words += [f"--{option.replace('_', '-')}", value]
-    return _done(entry, words, rule.timeout, manner.stop, lambda found, seconds: _ended(entry, found, seconds))
+    return _done(
+        entry,
+        words,
+        rule.timeout,
+        manner.stop,
+        lambda found, seconds: _ended(entry, found, seconds),
+    )
 
 
 def _resumed(entry: DiskEntry, rule: WatchRule, manner: Manner) -> Action:
     def ended(found: dict[str, object], seconds: float) -> Action:
-        return Action(entry, "resumed", 0, f"an earlier run is finished: {found.get('result')}", seconds)
+        return Action(
+            entry, "resumed", 0, f"an earlier run is finished: {found.get('result')}", seconds
+        )
 
     return _done(entry, ["resume", entry.path], rule.timeout, manner.stop, ended)
 
 
 def _target(entry: DiskEntry, uri: str | None) -> list[str]:
     if entry.domain:
-        return [f"--domain={entry.domain}", f"--disk={entry.target}", *([f"--connect={uri}"] if uri else [])]
+        return [
+            f"--domain={entry.domain}",
+            f"--disk={entry.target}",
+            *([f"--connect={uri}"] if uri else []),
+        ]
     return [entry.path, *(["--online", "agent"] if entry.state in LIVE else [])]
 
 
-def _done(entry: DiskEntry, words: list[str], seconds: float, stop: StopRequest, ended: Ended) -> Action:
+def _done(
+    entry: DiskEntry, words: list[str], seconds: float, stop: StopRequest, ended: Ended
+) -> Action:
     """Run growdisk with `words`, no longer than that."""
     house = str(Path(__file__).parents[3])
     bounded = ["timeout", "--preserve-status", f"--kill-after={_GRACE}", f"{seconds:g}"]
@@ -139,15 +169,24 @@ def _done(entry: DiskEntry, words: list[str], seconds: float, stop: StopRequest,
     try:
         done = run(argv, timeout=seconds + _GRACE + _MORE, accept=None, begun=asked.at)
     except GrowdiskError as error:
-        return Action(entry, "stuck", _STUCK, f"{error.what}: {error.why}", time.monotonic() - begun)
+        return Action(
+            entry, "stuck", _STUCK, f"{error.what}: {error.why}", time.monotonic() - begun
+        )
     except OSError as error:  # this host has no room for another process
-        return Action(entry, "stuck", _STUCK, f"growdisk cannot be started: {error}", time.monotonic() - begun)
+        return Action(
+            entry, "stuck", _STUCK, f"growdisk cannot be started: {error}", time.monotonic() - begun
+        )
     finally:
         asked.no_more()
     found = _document(done)
     if done.status == 0:
         return ended(found, done.seconds)
-    return _failed(entry, done, found, f" (its time of {seconds:g} s was up)" if done.seconds >= seconds else "")
+    return _failed(
+        entry,
+        done,
+        found,
+        f" (its time of {seconds:g} s was up)" if done.seconds >= seconds else "",
+    )
 
 
 class _Asked:
@@ -179,14 +218,25 @@ def _ended(entry: DiskEntry, found: dict[str, object], seconds: float) -> Action
     return Action(entry, result, 0, f"{format_change(old, new)} ({_fullness(entry)})", seconds, new)
 
 
-def _failed(entry: DiskEntry, done: CompletedCommand, found: dict[str, object], late: str) -> Action:
+def _failed(
+    entry: DiskEntry, done: CompletedCommand, found: dict[str, object], late: str
+) -> Action:
     error = found.get("error")
     told = error if isinstance(error, dict) else {"what": "growdisk died", "why": done.last_words}
-    if done.status in OF_A_SIGNAL:  # from its first step on, growdisk would have answered that itself
-        return Action(entry, "restored", _RESTORED, f"it was stopped before it began{late}", done.seconds)
+    # from its first step on, growdisk would have answered that itself
+    if done.status in OF_A_SIGNAL:
+        return Action(
+            entry, "restored", _RESTORED, f"it was stopped before it began{late}", done.seconds
+        )
     why = f"{told['what']}: {told['why']}{late}"
     result = _OF_CODE.get(done.status, "stuck")
-    return Action(entry, result, _STUCK if result == "stuck" else max(done.status, _REFUSED), why, done.seconds)
+    return Action(
+        entry,
+        result,
+        _STUCK if result == "stuck" else max(done.status, _REFUSED),
+        why,
+        done.seconds,
+    )
 
 
 def _document(done: CompletedCommand) -> dict[str, object]:
@@ -206,4 +256,6 @@ def _size_after(found: dict[str, object]) -> int:
 def _fullness(entry: DiskEntry) -> str:
     if (fullest := entry.fullest) is None:
         return "it is not known how full it is"
-    return f"{fullest.name} is {whole_percent(fullest.fullness)} % full of {format_size(fullest.size)}"
+    return (
+        f"{fullest.name} is {whole_percent(fullest.fullness)} % full of {format_size(fullest.size)}"
+    )

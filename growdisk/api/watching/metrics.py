@@ -1,4 +1,6 @@
-"""A round as metrics for the textfile collector of Prometheus' node exporter (its text format, version 0.0.4)."""
+"""A round as metrics for the textfile collector of Prometheus' node exporter
+(its text format, version 0.0.4).
+"""
 
 from __future__ import annotations
 
@@ -30,32 +32,55 @@ def write_metrics(path: Path, ended: Round) -> None:
 
 
 def as_text(ended: Round, now: float) -> str:
-    return "".join(line for name, text, samples in _families(ended, now) for line in _lines(name, text, samples))
+    return "".join(
+        line
+        for name, text, samples in _families(ended, now)
+        for line in _lines(name, text, samples)
+    )
 
 
 def _families(ended: Round, now: float) -> Iterator[tuple[str, str, list[Sample]]]:
     actions = ended.actions
     yield (
-        "growdisk_filesystem_fullness_ratio", "How full a file system is, of what users may fill.",
-        [({**_disk(d), "filesystem": fs.name}, fs.fullness) for d in actions for fs in d.entry.file_systems],
-    )  # fmt: skip
+        "growdisk_filesystem_fullness_ratio",
+        "How full a file system is, of what users may fill.",
+        [
+            ({**_disk(d), "filesystem": fs.name}, fs.fullness)
+            for d in actions
+            for fs in d.entry.file_systems
+        ],
+    )
     yield "growdisk_disk_size_bytes", "Size of the virtual disk.", _sizes(actions)
     yield (
-        "growdisk_disk_host_bytes", "What the image takes on the host.",
-        [(_disk(d), float(d.entry.actual_size)) for d in actions if d.entry.actual_size is not None],
-    )  # fmt: skip
+        "growdisk_disk_host_bytes",
+        "What the image takes on the host.",
+        [
+            (_disk(d), float(d.entry.actual_size))
+            for d in actions
+            if d.entry.actual_size is not None
+        ],
+    )
     known = [d for d in actions if d.entry.virtual_size is not None]
     idle = "Room of the disk that belongs to no file system."
     yield "growdisk_disk_idle_bytes", idle, [(_disk(d), float(d.entry.idle)) for d in known]
     yield (
-        "growdisk_disk_last_result", "How the disk came out of the last round, in its label.",
+        "growdisk_disk_last_result",
+        "How the disk came out of the last round, in its label.",
         [({**_disk(d), "result": d.result.replace(" ", "_")}, 1.0) for d in actions],
-    )  # fmt: skip
+    )
     code = "0 all is well, 3 refused, 4 failed and restored, 5 needs a person."
     yield "growdisk_disk_last_code", code, [(_disk(d), float(d.code)) for d in actions]
     yield "growdisk_watch_last_code", "The worst of the last round.", [({}, float(ended.code))]
-    yield "growdisk_watch_last_duration_seconds", "How long the last round took.", [({}, round(ended.seconds, 3))]
-    yield "growdisk_watch_last_timestamp_seconds", "When the last round ended.", [({}, round(now, 3))]
+    yield (
+        "growdisk_watch_last_duration_seconds",
+        "How long the last round took.",
+        [({}, round(ended.seconds, 3))],
+    )
+    yield (
+        "growdisk_watch_last_timestamp_seconds",
+        "When the last round ended.",
+        [({}, round(now, 3))],
+    )
 
 
 def _sizes(actions: Iterable[Action]) -> list[Sample]:
@@ -70,7 +95,9 @@ def _disk(action: Action) -> dict[str, str]:
 def _lines(name: str, text: str, samples: list[Sample]) -> Iterator[str]:
     if samples:
         yield f"# HELP {name} {text}\n# TYPE {name} gauge\n"
-    for labels, value in {tuple(sorted(labels.items())): value for labels, value in samples}.items():
+    for labels, value in {
+        tuple(sorted(labels.items())): value for labels, value in samples
+    }.items():
         inside = ",".join(f'{key}="{_escaped(word)}"' for key, word in labels)
         yield f"{name}{{{inside}}} {value!r}\n" if inside else f"{name} {value!r}\n"
 

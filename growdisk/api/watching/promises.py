@@ -1,6 +1,8 @@
-"""What a round has promised of the host's room: disks that grow in it do not fill at once, and each looks alone.
+"""What a round has promised of the host's room:
+disks that grow in it do not fill at once, and each looks alone.
 
-A growth that would not fit beside those that are under way waits for how they end: some grow nothing in the end.
+A growth that would not fit beside those that are under way waits for how they end: some grow
+nothing in the end.
 """
 
 from __future__ import annotations
@@ -34,7 +36,10 @@ class Promises:
 
     @contextmanager
     def of(self, path: str, growth: int, keep_free: float) -> Iterator[Promise]:
-        """host-would-fill, pool-overcommitted. Nothing is promised to what is no file of this host."""
+        """host-would-fill, pool-overcommitted.
+
+        Nothing is promised to what is no file of this host.
+        """
         promise = Promise()
         try:
             shared = self._granted(Path(path), growth, keep_free) if path and growth else ""
@@ -56,7 +61,9 @@ class Promises:
                 # A pool knows of volumes that have grown.
                 kept = self._kept[room.shared] if room.promised is None else 0
                 try:
-                    refuse_without_room(path, room, growth, keep_free, kept + self._pending[room.shared])
+                    refuse_without_room(
+                        path, room, growth, keep_free, kept + self._pending[room.shared]
+                    )
                 except Refused:
                     if not self._pending[room.shared]:
                         raise

@@ -1,4 +1,7 @@
-"""One round: list the disks that rules are for, deal with each, say how it went. Never two rounds at once."""
+"""One round: list the disks that rules are for, deal with each, say how it went.
+
+Never two rounds at once.
+"""
 
 from __future__ import annotations
 
@@ -44,12 +47,16 @@ def watch_once(
 ) -> Round:
     """`tell` hears of each action as soon as it is done. round-going-on.
 
-    `stopping` gives a request to stop; it is entered once disks are known, for processes are forked to look at them.
+    `stopping` gives a request to stop; it is entered once disks are known, for processes are forked
+    to look at them.
     """
     begun = time.monotonic()
     with _alone():
         wanted = rules.in_force(list_disks(_wanted(rules, uri)))
-        with stopping or nullcontext(StopRequest()) as stop, ThreadPoolExecutor(max(jobs, 1)) as pool:
+        with (
+            stopping or nullcontext(StopRequest()) as stop,
+            ThreadPoolExecutor(max(jobs, 1)) as pool,
+        ):
             manner = Manner(uri or rules.connect, Promises(), stop, dry_run)
 
             def one(pair: tuple[DiskEntry, WatchRule]) -> Action:

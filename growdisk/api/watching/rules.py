@@ -1,4 +1,6 @@
-"""The rules file: which disks, when they grow, by what, and how far. Errors name file, line and column.
+"""The rules file: which disks, when they grow, by what, and how far.
+
+Errors name file, line and column.
 
 rules:
   - domains: "web*"
@@ -29,7 +31,8 @@ from growdisk.units import MiB, align_up, parse_goal_size
 
 _FILE_WORDS = ("connect", "rules")
 _RULE_WORDS = (
-    "domains", "images", "when_used", "step", "max_size", "min_interval", "keep_host_free", "swap", "snapshots",
+    "domains", "images", "when_used", "step", "max_size", "min_interval", "keep_host_free", "swap",
+    "snapshots",
     "quiet_hours", "timeout",
 )  # fmt: skip
 _STEP, _WHEN, _INTERVAL, _KEEP, _TIMEOUT = "20%", "85%", "10m", "10%", "15m"
@@ -40,7 +43,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class WatchRule:
-    """As it was written, and checked. `domains`, `images`: patterns. `timeout`: seconds for one guest."""
+    """As it was written, and checked.
+
+    `domains`, `images`: patterns. `timeout`: seconds for one guest.
+    """
 
     domains: tuple[str, ...]
     images: tuple[str, ...]
@@ -55,7 +61,9 @@ class WatchRule:
     timeout: float
 
     def is_for(self, entry: DiskEntry) -> bool:
-        """A libvirt that does not answer, which is neither a machine nor a path, concerns all rules for machines."""
+        """A libvirt that does not answer, which is neither a machine nor a path,
+        concerns all rules for machines.
+        """
         if entry.domain:
             return any(fnmatchcase(entry.domain, pattern) for pattern in self.domains)
         if not entry.path:
@@ -102,9 +110,11 @@ class Rules:
         return next((rule for rule in self.rules if any(map(rule.is_for, alike))), None)
 
     def in_force(self, entries: Iterable[DiskEntry]) -> list[tuple[DiskEntry, WatchRule]]:
-        """Each disk once with its rule, whatever names it has: two machines, a machine and a file, a link.
+        """Each disk once with its rule, whatever names it has:
+        two machines, a machine and a file, a link.
 
-        The first rule that is for any of its names counts; it is reached as the machine that runs, or as a machine.
+        The first rule that is for any of its names counts; it is reached as the machine that runs,
+        or as a machine.
         """
         named = defaultdict[object, list[DiskEntry]](list)
         for number, entry in enumerate(entries):
@@ -119,7 +129,8 @@ class Rules:
 def _matches(path: str, pattern: str) -> bool:
     """A file, a pattern, or the folder that it lies in."""
     path = os.path.abspath(path)  # noqa: PTH100
-    return path == pattern or fnmatchcase(path, pattern) or os.path.dirname(path) == pattern.rstrip("/")  # noqa: PTH120
+    folder = os.path.dirname(path)  # noqa: PTH120
+    return path == pattern or fnmatchcase(path, pattern) or folder == pattern.rstrip("/")
 
 
 def load_rules(path: Path) -> Rules:
@@ -133,7 +144,9 @@ def load_rules(path: Path) -> Rules:
         raise BadFile("it has no rules", place=document.place, hint="write rules: and a list")
     rules = tuple(_rule(item, path.absolute().parent) for item in fields.items("rules"))
     if not rules:
-        raise BadFile("the list of rules is empty", place=words["rules"].place, hint="write at least one")
+        raise BadFile(
+            "the list of rules is empty", place=words["rules"].place, hint="write at least one"
+        )
     return Rules(rules, fields.text("connect") or None)
 
 
@@ -141,17 +154,22 @@ def _rule(node: Located, folder: Path) -> WatchRule:
     fields = Fields(node, _RULE_WORDS, "a rule", folder)
     domains, images = _texts(fields, "domains"), _texts(fields, "images")
     if not (domains or images):
-        raise BadFile("a rule needs domains or images", place=node.place, hint='write domains: "web*"')
+        raise BadFile(
+            "a rule needs domains or images", place=node.place, hint='write domains: "web*"'
+        )
     return WatchRule(
-        domains, tuple(os.path.normpath(folder / os.path.expanduser(each)) for each in images),  # noqa: PTH111
+        domains,
+        tuple(os.path.normpath(folder / os.path.expanduser(each)) for each in images),  # noqa: PTH111
         _checked(fields, "when_used", _WHEN, lambda text: share("when_used", text)),
-        _checked(fields, "step", _STEP, _step), _checked(fields, "max_size", "", largest_size),
+        _checked(fields, "step", _STEP, _step),
+        _checked(fields, "max_size", "", largest_size),
         _checked(fields, "min_interval", _INTERVAL, seconds_of),
         _checked(fields, "keep_host_free", _KEEP, lambda text: share("keep_host_free", text)),
         fields.choice("swap", ("drop", "move", "file")),
         fields.choice("snapshots", ("auto", "internal", "overlay", "none")) or "auto",
-        _quiet(fields), seconds_of(_checked(fields, "timeout", _TIMEOUT, _timeout)) or 0.0,
-    )  # fmt: skip
+        _quiet(fields),
+        seconds_of(_checked(fields, "timeout", _TIMEOUT, _timeout)) or 0.0,
+    )
 
 
 def _texts(fields: Fields, word: str) -> tuple[str, ...]:
@@ -161,7 +179,9 @@ def _texts(fields: Fields, word: str) -> tuple[str, ...]:
         return ()
     texts = tuple(map(plain_text, node.items())) if node.is_list else (fields.text(word),)
     if not all(texts):
-        raise BadFile(f"{word} has a pattern without a letter", place=node.place, hint="leave it out")
+        raise BadFile(
+            f"{word} has a pattern without a letter", place=node.place, hint="leave it out"
+        )
     return texts
 
 
@@ -173,7 +193,9 @@ def _checked(fields: Fields, word: str, default: str, check: Callable[[str], T])
             check(text)
     except GrowdiskError as error:
         node = fields.node(word)
-        raise BadFile(f"{word}: {error.what}", place=node.place if node else "", hint=error.what_to_do) from error
+        raise BadFile(
+            f"{word}: {error.what}", place=node.place if node else "", hint=error.what_to_do
+        ) from error
     return text
 
 
@@ -198,7 +220,9 @@ def _quiet(fields: Fields) -> tuple[time, time] | None:
     if match is None:
         node = fields.node("quiet_hours")
         raise BadFile(
-            f"quiet_hours cannot be '{text}'", place=node.place if node else "", hint='write quiet_hours: "22:00-06:00"'
+            f"quiet_hours cannot be '{text}'",
+            place=node.place if node else "",
+            hint='write quiet_hours: "22:00-06:00"',
         )
     first, last = time(int(match[1]), int(match[2])), time(int(match[3]), int(match[4]))
     return first, last

@@ -1,6 +1,7 @@
-"""growdisk image check: all references counted again. Its exit codes are qemu-img's, not growdisk's own.
+"""growdisk image check: all references counted again.
 
-0 clean, 1 could not check, 2 corrupt, 3 leaks, 63 a format that has nothing to check.
+Its exit codes are qemu-img's, not growdisk's own. 0 clean, 1 could not check, 2 corrupt, 3 leaks,
+63 a format that has nothing to check.
 """
 
 from __future__ import annotations
@@ -24,9 +25,14 @@ _ALWAYS = ("filename", "format", "check-errors")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_path(parser)
     add_format(parser)
-    parser.add_argument("-r", dest="repair", choices=("leaks", "all"), help="repair leaked clusters, or all errors")
+    parser.add_argument(
+        "-r", dest="repair", choices=("leaks", "all"), help="repair leaked clusters, or all errors"
+    )
     add_overlays_may_break(parser)
-    parser.epilog = "Exit codes: 0 clean, 1 could not check, 2 corrupt, 3 leaks, 63 not a format that can be checked."
+    parser.epilog = (
+        "Exit codes: 0 clean, 1 could not check, 2 corrupt, 3 leaks, 63 not a format "
+        "that can be checked."
+    )
 
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
@@ -35,7 +41,10 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     try:
         with output.working(f"checking {arguments.path.name}"):
             report = check_image(
-                arguments.path, arguments.repair, arguments.format, overlays_may_break=arguments.overlays_may_break
+                arguments.path,
+                arguments.repair,
+                arguments.format,
+                overlays_may_break=arguments.overlays_may_break,
             )
     except GrowdiskError as error:
         output.error(error)
@@ -67,13 +76,19 @@ def _exit_code(report: CheckReport) -> int:
 def _lines(report: CheckReport) -> Iterator[str]:
     yield from report.problems
     if report.leaks_fixed or report.corruptions_fixed:
-        yield f"Repaired: {report.leaks_fixed} leaked clusters, {report.corruptions_fixed} corruptions."
+        yield (
+            f"Repaired: {report.leaks_fixed} leaked clusters, {report.corruptions_fixed} "
+            "corruptions."
+        )
     if report.is_clean:
         yield "No errors were found on the image."
     if report.corruptions:
         yield f"{report.corruptions} errors were found on the image. Data may be corrupted."
     if report.leaks:
-        yield f"{report.leaks} leaked clusters were found on the image: space is wasted, no data are in danger."
+        yield (
+            f"{report.leaks} leaked clusters were found on the image: space is wasted, no data "
+            "are in danger."
+        )
     if report.check_errors:
         yield f"{report.check_errors} internal errors have occurred during the check."
     total, allocated = report.total_clusters, report.allocated_clusters

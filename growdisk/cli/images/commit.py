@@ -16,8 +16,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_overlays_may_break(parser)
     add_key(parser)
     parser.epilog = (
-        "Stopped half-way, the overlay still shows the guest what it showed; commit again to finish. "
-        "Refused while other overlays lie on the same backing file, which would lose what they showed."
+        "Stopped half-way, the overlay still shows the guest what it showed; commit again to "
+        "finish. "
+        "Refused while other overlays lie on the same backing file, which would lose what they "
+        "showed."
     )
 
 
@@ -26,9 +28,13 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
 
     def commit(keys: tuple[bytes, ...]) -> Path:
         with ended_like_ctrl_c(), output.bar(f"committing {arguments.path.name}") as progress:
-            return commit_overlay(arguments.path, progress, keys, overlays_may_break=arguments.overlays_may_break)
+            return commit_overlay(
+                arguments.path, progress, keys, overlays_may_break=arguments.overlays_may_break
+            )
 
     base = unlocking(arguments, commit)
-    output.document({"result": "changed", "filename": str(arguments.path), "backing-filename": str(base)})
+    output.document(
+        {"result": "changed", "filename": str(arguments.path), "backing-filename": str(base)}
+    )
     output.note(f"{arguments.path} is empty now; its data are in {base}")
     return 0

@@ -14,7 +14,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_path(parser, metavar="PATH")
     add_overlays_may_break(parser)
     add_key(parser)
-    parser.epilog = "Snapshots, backing file and dirty bitmaps stay. Needs room for the new file beside the old."
+    parser.epilog = (
+        "Snapshots, backing file and dirty bitmaps stay. Needs room for the new file "
+        "beside the old."
+    )
 
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
@@ -22,10 +25,14 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
 
     def compact(keys: tuple[bytes, ...]) -> tuple[int, int]:
         with output.working(f"compacting {arguments.path.name}"):
-            return compact_image(arguments.path, keys, overlays_may_break=arguments.overlays_may_break)
+            return compact_image(
+                arguments.path, keys, overlays_may_break=arguments.overlays_may_break
+            )
 
     with ended_like_ctrl_c():
         before, after = unlocking(arguments, compact)
-    output.document({"result": "changed", "filename": str(arguments.path), "before": before, "after": after})
+    output.document(
+        {"result": "changed", "filename": str(arguments.path), "before": before, "after": after}
+    )
     output.note(f"{arguments.path}: {human_size(before)} -> {human_size(after)} on the host")
     return 0

@@ -1,4 +1,6 @@
-"""growdisk image compare: exit 0 if two images show the same bytes, 1 if they differ, 2 if one cannot be read."""
+"""growdisk image compare:
+exit 0 if two images show the same bytes, 1 if they differ, 2 if one cannot be read.
+"""
 
 from __future__ import annotations
 
@@ -19,9 +21,18 @@ _SAME, _DIFFERENT, _FAILED = 0, 1, 2  # qemu-img's
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_path(parser, "first", metavar="A")
     add_path(parser, "second", metavar="B")
-    parser.add_argument("-f", "--format", choices=("qcow2", "raw"), help="the format of A (default: probed)")
-    parser.add_argument("-F", dest="other_format", choices=("qcow2", "raw"), help="the format of B (default: probed)")
-    parser.add_argument("-s", "--strict", action="store_true", help="images of different size are never the same")
+    parser.add_argument(
+        "-f", "--format", choices=("qcow2", "raw"), help="the format of A (default: probed)"
+    )
+    parser.add_argument(
+        "-F",
+        dest="other_format",
+        choices=("qcow2", "raw"),
+        help="the format of B (default: probed)",
+    )
+    parser.add_argument(
+        "-s", "--strict", action="store_true", help="images of different size are never the same"
+    )
     add_key(parser)
 
 

@@ -6,7 +6,13 @@ import argparse
 from pathlib import Path
 
 from growdisk.cli.images.keys import add_key, add_new_key, key_for_new, unlocking
-from growdisk.cli.images.shared import add_format, add_options, add_path, ended_like_ctrl_c, human_size
+from growdisk.cli.images.shared import (
+    add_format,
+    add_options,
+    add_path,
+    ended_like_ctrl_c,
+    human_size,
+)
 from growdisk.cli.output import Output
 from growdisk.errors import UsageError
 from growdisk.qcow2.probe import format_of_name
@@ -21,21 +27,46 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("path", type=Path, metavar="DST", help="the new image; it must not exist")
     add_format(parser)
     parser.add_argument(
-        "-O", dest="to", choices=("qcow2", "raw"),
-        help="the new format (default: by the name, .qcow2 or .raw or .img; else raw, but qcow2 with -c)",
-    )  # fmt: skip
+        "-O",
+        dest="to",
+        choices=("qcow2", "raw"),
+        help="the new format (default: by the name, .qcow2 or .raw or .img; else raw, but qcow2 "
+        "with -c)",
+    )
     parser.add_argument("-c", dest="compress", action="store_true", help="compress the clusters")
-    parser.add_argument("--compression", choices=("zlib", "zstd"), help="how; the same as -c -o compression_type=")
+    parser.add_argument(
+        "--compression", choices=("zlib", "zstd"), help="how; the same as -c -o compression_type="
+    )
     add_options(parser)
-    parser.add_argument("-j", "--jobs", type=int, default=0, metavar="N", help="threads (default: one per processor)")
-    parser.add_argument("-l", "--snapshot", metavar="SNAPSHOT", help="convert this internal snapshot, at its own size")
-    parser.add_argument("--keep-snapshots", action="store_true", help="take all internal snapshots of SRC along")
-    parser.add_argument("--bitmaps", action="store_true", help="take the persistent dirty bitmaps of SRC along")
+    parser.add_argument(
+        "-j",
+        "--jobs",
+        type=int,
+        default=0,
+        metavar="N",
+        help="threads (default: one per processor)",
+    )
+    parser.add_argument(
+        "-l",
+        "--snapshot",
+        metavar="SNAPSHOT",
+        help="convert this internal snapshot, at its own size",
+    )
+    parser.add_argument(
+        "--keep-snapshots", action="store_true", help="take all internal snapshots of SRC along"
+    )
+    parser.add_argument(
+        "--bitmaps", action="store_true", help="take the persistent dirty bitmaps of SRC along"
+    )
     add_key(parser)
     add_new_key(parser)
     which = parser.add_mutually_exclusive_group()
-    which.add_argument("--id", dest="selector", action="store_const", const="id", help="SNAPSHOT is an id")
-    which.add_argument("--name", dest="selector", action="store_const", const="name", help="SNAPSHOT is a name")
+    which.add_argument(
+        "--id", dest="selector", action="store_const", const="id", help="SNAPSHOT is an id"
+    )
+    which.add_argument(
+        "--name", dest="selector", action="store_const", const="name", help="SNAPSHOT is a name"
+    )
 
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
@@ -44,13 +75,22 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     target = _target(arguments)
 
     def convert(keys: tuple[bytes, ...]) -> int:
-        source = Source(arguments.source, arguments.format, arguments.snapshot, arguments.selector, keys)
+        source = Source(
+            arguments.source, arguments.format, arguments.snapshot, arguments.selector, keys
+        )
         with ended_like_ctrl_c(), output.bar(f"converting {arguments.source.name}") as progress:
             return convert_image(source, arguments.path, target, progress)
 
     size = unlocking(arguments, convert)
     host = arguments.path.stat().st_blocks * 512
-    output.document({"result": "created", "filename": str(arguments.path), "virtual-size": size, "actual-size": host})
+    output.document(
+        {
+            "result": "created",
+            "filename": str(arguments.path),
+            "virtual-size": size,
+            "actual-size": host,
+        }
+    )
     output.note(f"{arguments.path}: {human_size(size)}, {human_size(host)} on the host")
     return 0
 
@@ -60,14 +100,19 @@ def _target(arguments: argparse.Namespace) -> RawTarget | Qcow2Target:
     from growdisk.api.images.creating import raw_preallocation
     from growdisk.qcow2.create_options import CreateOptions
 
-    options, compress = ",".join(arguments.options), arguments.compress or arguments.compression is not None
+    options, compress = (
+        ",".join(arguments.options),
+        arguments.compress or arguments.compression is not None,
+    )
     if arguments.jobs < 0:
         raise UsageError("-j takes a number of threads", hint="leave it out for one per processor")
     if _format(arguments.to, arguments.path, compress=compress) == "raw":
         if compress or key_for_new(arguments) is not None:
             raise UsageError("a raw image is neither compressed nor encrypted", hint="add -O qcow2")
         if arguments.bitmaps or arguments.keep_snapshots:
-            raise UsageError("a raw image has neither snapshots nor dirty bitmaps", hint="add -O qcow2")
+            raise UsageError(
+                "a raw image has neither snapshots nor dirty bitmaps", hint="add -O qcow2"
+            )
         return RawTarget(raw_preallocation(options))
     if arguments.compression is not None:
         options += f",compression_type={arguments.compression}"

@@ -13,9 +13,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_path(parser, "source", metavar="SRC")
     parser.add_argument("path", type=Path, metavar="DST", help="the copy; it must not exist")
     parser.add_argument(
-        "--sparse", choices=("auto", "always", "never"), default="auto",
+        "--sparse",
+        choices=("auto", "always", "never"),
+        default="auto",
         help="holes stay holes (default), zeros become holes too, or holes become zeros",
-    )  # fmt: skip
+    )
 
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
@@ -24,6 +26,8 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     with ended_like_ctrl_c(), output.bar(f"copying {arguments.source.name}") as progress:
         size = copy_image(arguments.source, arguments.path, arguments.sparse, progress)
     host = arguments.path.stat().st_blocks * 512
-    output.document({"result": "created", "filename": str(arguments.path), "size": size, "actual-size": host})
+    output.document(
+        {"result": "created", "filename": str(arguments.path), "size": size, "actual-size": host}
+    )
     output.note(f"{arguments.path}: {human_size(size)}, {human_size(host)} on the host")
     return 0

@@ -15,12 +15,24 @@ _BACKING = {"backing_file": "backing", "backing_fmt": "backing_format"}
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_path(parser, metavar="PATH")
-    parser.add_argument("size", nargs="?", metavar="SIZE", help="40G (left out: that of the backing file)")
     parser.add_argument(
-        "-f", "--format", choices=("qcow2", "raw"), help="default: by the name (.raw, .img), else qcow2"
+        "size", nargs="?", metavar="SIZE", help="40G (left out: that of the backing file)"
     )
-    parser.add_argument("-b", "--backing", metavar="FILE", help="the backing file; counts from the image's directory")
-    parser.add_argument("-F", "--backing-format", choices=("qcow2", "raw"), help="its format (default: probed)")
+    parser.add_argument(
+        "-f",
+        "--format",
+        choices=("qcow2", "raw"),
+        help="default: by the name (.raw, .img), else qcow2",
+    )
+    parser.add_argument(
+        "-b",
+        "--backing",
+        metavar="FILE",
+        help="the backing file; counts from the image's directory",
+    )
+    parser.add_argument(
+        "-F", "--backing-format", choices=("qcow2", "raw"), help="its format (default: probed)"
+    )
     add_options(parser)
     add_key(parser, "the same as --new-key-file")
     add_new_key(parser)
@@ -50,18 +62,32 @@ def _take_backing_options(arguments: argparse.Namespace) -> None:
 
 
 def _format(arguments: argparse.Namespace) -> str:
-    """As asked; else by the name, so that a .raw is no qcow2. UsageError if what is asked contradicts the name."""
+    """As asked; else by the name, so that a .raw is no qcow2.
+
+    UsageError if what is asked contradicts the name.
+    """
     named = format_of_name(arguments.path)
-    qcow2_only = arguments.backing is not None or arguments.encrypt or arguments.backing_format is not None
+    qcow2_only = (
+        arguments.backing is not None or arguments.encrypt or arguments.backing_format is not None
+    )
     if arguments.format is not None:
         form: str = arguments.format
         if named == "raw" and arguments.path.suffix == ".raw" and form == "qcow2":
-            raise UsageError(f"{arguments.path} would be a qcow2 image with the name of a raw one", "name it .qcow2")
+            raise UsageError(
+                f"{arguments.path} would be a qcow2 image with the name of a raw one",
+                "name it .qcow2",
+            )
         if named == "qcow2" and form == "raw":
-            raise UsageError(f"{arguments.path} would be a raw image with the name of a qcow2 one", "name it .raw")
+            raise UsageError(
+                f"{arguments.path} would be a raw image with the name of a qcow2 one",
+                "name it .raw",
+            )
         return form
     if named == "raw" and qcow2_only:
-        raise UsageError(f"{arguments.path} is the name of a raw image, which has no such options", "name it .qcow2")
+        raise UsageError(
+            f"{arguments.path} is the name of a raw image, which has no such options",
+            "name it .qcow2",
+        )
     return named or "qcow2"
 
 
@@ -69,7 +95,9 @@ def _raw(arguments: argparse.Namespace, size: int | None) -> int:
     from growdisk.api.images.creating import create_raw, raw_preallocation
 
     if size is None or arguments.backing is not None or arguments.encrypt:
-        raise UsageError("a raw image has a SIZE, no backing file and no encryption", hint="make it qcow2")
+        raise UsageError(
+            "a raw image has a SIZE, no backing file and no encryption", hint="make it qcow2"
+        )
     return create_raw(arguments.path, size, raw_preallocation(",".join(arguments.options)))
 
 
@@ -79,5 +107,10 @@ def _qcow2(arguments: argparse.Namespace, size: int | None) -> int:
 
     options = CreateOptions.parse(",".join(arguments.options))
     return create_qcow2(
-        arguments.path, size, options, arguments.backing, arguments.backing_format, key_for_new(arguments)
+        arguments.path,
+        size,
+        options,
+        arguments.backing,
+        arguments.backing_format,
+        key_for_new(arguments),
     )

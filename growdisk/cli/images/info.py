@@ -19,9 +19,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_path(parser)
     add_format(parser)
     parser.add_argument(
-        "-U", "--force-share", action="store_true", help="also while a guest writes to it; the answer may be torn"
+        "-U",
+        "--force-share",
+        action="store_true",
+        help="also while a guest writes to it; the answer may be torn",
     )
-    parser.add_argument("--backing-chain", action="store_true", help="also of all images that it lies on")
+    parser.add_argument(
+        "--backing-chain", action="store_true", help="also of all images that it lies on"
+    )
 
 
 def run(arguments: argparse.Namespace, output: Output) -> int:

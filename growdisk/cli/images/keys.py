@@ -1,4 +1,5 @@
-"""Passphrases of encrypted images: from files, or asked for on a terminal when an image turns out to need one.
+"""Passphrases of encrypted images:
+from files, or asked for on a terminal when an image turns out to need one.
 
 A file's bytes are the passphrase as they are, a line break at the end included, as QEMU takes them.
 """
@@ -18,26 +19,41 @@ if TYPE_CHECKING:
 
     Answer = TypeVar("Answer")
 
-_TEXT = "a passphrase (all bytes of FILE); may be given several times: each encrypted image takes the one that opens it"
+_TEXT = (
+    "a passphrase (all bytes of FILE); may be given several times: each encrypted image takes "
+    "the one that opens it"
+)
 
 
 def add_key(parser: argparse._ActionsContainer, text: str = _TEXT) -> None:
-    parser.add_argument("--key-file", type=Path, action="append", default=[], metavar="FILE", help=text)
+    parser.add_argument(
+        "--key-file", type=Path, action="append", default=[], metavar="FILE", help=text
+    )
 
 
 def add_new_key(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--encrypt", choices=("luks",), help="encrypt under the passphrase of --new-key-file")
     parser.add_argument(
-        "--new-key-file", type=Path, metavar="FILE",
-        help="the passphrase of the new image (default: that of --key-file, else asked for on a terminal)",
-    )  # fmt: skip
+        "--encrypt", choices=("luks",), help="encrypt under the passphrase of --new-key-file"
+    )
+    parser.add_argument(
+        "--new-key-file",
+        type=Path,
+        metavar="FILE",
+        help="the passphrase of the new image (default: that of --key-file, else asked for on a "
+        "terminal)",
+    )
 
 
 def unlocking(
-    arguments: argparse.Namespace, action: Callable[[tuple[bytes, ...]], Answer], given: tuple[bytes, ...] | None = None
+    arguments: argparse.Namespace,
+    action: Callable[[tuple[bytes, ...]], Answer],
+    given: tuple[bytes, ...] | None = None,
 ) -> Answer:
-    """Do it with the passphrases that there are. An image that needs another refuses before it changes anything:
-    then one is asked for, once for each image, and it is done again."""
+    """Do it with the passphrases that there are.
+
+    An image that needs another refuses before it changes anything: then one is asked for, once for
+    each image, and it is done again.
+    """
     keys = tuple(map(read_key, arguments.key_file)) if given is None else given
     asked: set[Path] = set()
     while True:
@@ -55,7 +71,9 @@ def key_for_new(arguments: argparse.Namespace) -> bytes | None:
     file = arguments.new_key_file or next(iter(arguments.key_file), None)
     if not arguments.encrypt:
         if arguments.new_key_file is not None:
-            raise UsageError("--new-key-file is for an image that is encrypted", hint="add --encrypt luks")
+            raise UsageError(
+                "--new-key-file is for an image that is encrypted", hint="add --encrypt luks"
+            )
         return None
     if file is None and _is_terminal():
         return _ask_twice(arguments.path)
@@ -82,11 +100,16 @@ def _ask(prompt: str) -> bytes:
     try:
         return getpass.getpass(prompt).encode()
     except EOFError as error:
-        raise UsageError("no passphrase was given", hint="type it, or give it with --key-file FILE") from error
+        raise UsageError(
+            "no passphrase was given", hint="type it, or give it with --key-file FILE"
+        ) from error
 
 
 def _ask_twice(path: Path) -> bytes:
     key = _ask(f"New passphrase of {path}: ")
     if not key or _ask("The same again: ") != key:
-        raise UsageError("the passphrase is empty, or was typed differently", hint="try again, or use --key-file FILE")
+        raise UsageError(
+            "the passphrase is empty, or was typed differently",
+            hint="try again, or use --key-file FILE",
+        )
     return key

@@ -32,8 +32,11 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
 
 
 def _lines(records: Iterator[MapRecord]) -> Iterator[str]:
-    """Data only, as qemu-img; compressed and encrypted ones, at which it stops, have no place that could be told."""
-    first = [record for record in (next(records, None),) if record is not None]  # an image that cannot be read refuses
+    """Data only, as qemu-img;
+    compressed and encrypted ones, at which it stops, have no place that could be told.
+    """
+    # an image that cannot be read refuses
+    first = [record for record in (next(records, None),) if record is not None]
     yield f"{'Offset':<16}{'Length':<16}{'Mapped to':<16}File"
     for record in chain(first, records):
         if record.data and not record.zero:

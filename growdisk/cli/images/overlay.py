@@ -1,4 +1,6 @@
-"""growdisk image overlay: a new, empty image on top of another, which is not to be written to from then on."""
+"""growdisk image overlay:
+a new, empty image on top of another, which is not to be written to from then on.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,12 @@ from growdisk.cli.output import Output
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_path(parser, "base", metavar="BASE")
     parser.add_argument("path", type=Path, metavar="NEW", help="the overlay; it must not exist")
-    parser.add_argument("-F", "--backing-format", choices=("qcow2", "raw"), help="the format of BASE (default: probed)")
+    parser.add_argument(
+        "-F",
+        "--backing-format",
+        choices=("qcow2", "raw"),
+        help="the format of BASE (default: probed)",
+    )
 
 
 def run(arguments: argparse.Namespace, output: Output) -> int:

@@ -14,7 +14,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_path(parser)
     parser.add_argument("offset", metavar="OFFSET", help="where the bytes begin: 0, 4096b, 64k")
     parser.add_argument("length", metavar="LENGTH", help="how many: 512b, 1M")
-    parser.add_argument("file", type=Path, metavar="FILE", help="where they go; an earlier content is replaced")
+    parser.add_argument(
+        "file", type=Path, metavar="FILE", help="where they go; an earlier content is replaced"
+    )
     add_format(parser)
     add_key(parser)
 
@@ -25,7 +27,9 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     offset, length = position_of(arguments.offset), position_of(arguments.length)
     unlocking(
         arguments,
-        lambda keys: read_bytes(arguments.path, offset, length, arguments.file, arguments.format, keys),
+        lambda keys: read_bytes(
+            arguments.path, offset, length, arguments.file, arguments.format, keys
+        ),
     )
     output.document({"offset": offset, "length": length})
     return 0

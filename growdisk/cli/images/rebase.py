@@ -13,12 +13,20 @@ from growdisk.cli.output import Output
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_path(parser, metavar="OVERLAY")
     parser.add_argument(
-        "-b", "--backing", metavar="NEW",
-        help="the new backing file; counts from the overlay's directory (left out or empty: the overlay stands alone)",
-    )  # fmt: skip
-    parser.add_argument("-F", "--backing-format", choices=("qcow2", "raw"), help="its format (default: probed)")
+        "-b",
+        "--backing",
+        metavar="NEW",
+        help="the new backing file; counts from the overlay's directory (left out or empty: the "
+        "overlay stands alone)",
+    )
     parser.add_argument(
-        "-u", "--unsafe", action="store_true", help="only write the name; the guest sees what the new base shows"
+        "-F", "--backing-format", choices=("qcow2", "raw"), help="its format (default: probed)"
+    )
+    parser.add_argument(
+        "-u",
+        "--unsafe",
+        action="store_true",
+        help="only write the name; the guest sees what the new base shows",
     )
     add_overlays_may_break(parser)
     add_key(parser)
@@ -29,7 +37,12 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
 
     name = arguments.backing or None
     if arguments.unsafe:
-        rebase_unsafe(arguments.path, name, arguments.backing_format, overlays_may_break=arguments.overlays_may_break)
+        rebase_unsafe(
+            arguments.path,
+            name,
+            arguments.backing_format,
+            overlays_may_break=arguments.overlays_may_break,
+        )
     else:
 
         def rebase(keys: tuple[bytes, ...]) -> None:
@@ -37,5 +50,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
                 rebase_overlay(arguments.path, name, arguments.backing_format, progress, keys)
 
         unlocking(arguments, rebase)
-    output.document({"result": "changed", "filename": str(arguments.path), "backing-filename": name})
+    output.document(
+        {"result": "changed", "filename": str(arguments.path), "backing-filename": name}
+    )
     return 0

@@ -20,7 +20,9 @@ _SIZE = re.compile(r"-[0-9.]+[A-Za-z]*$")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_path(parser)
-    parser.add_argument("size", metavar="SIZE", help="+10G grows by, 40G grows to; with --shrink: -10G by, 4G to")
+    parser.add_argument(
+        "size", metavar="SIZE", help="+10G grows by, 40G grows to; with --shrink: -10G by, 4G to"
+    )
     parser._negative_number_matcher = _SIZE  # "-10G" is no option
     add_format(parser)
     parser.add_argument(
@@ -28,11 +30,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="make a version 2 image version 3 before (compat=1.1): its snapshots need it",
     )
-    parser.add_argument("--shrink", action="store_true", help="consent to lose what lies behind the new end")
     parser.add_argument(
-        "--preallocation", choices=("off", "metadata", "falloc", "full"), default="off",
+        "--shrink", action="store_true", help="consent to lose what lies behind the new end"
+    )
+    parser.add_argument(
+        "--preallocation",
+        choices=("off", "metadata", "falloc", "full"),
+        default="off",
         help="take the new space on the host at once",
-    )  # fmt: skip
+    )
     add_overlays_may_break(parser)
     add_key(parser)
 
@@ -44,19 +50,29 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     old, new = unlocking(
         arguments,
         lambda keys: resize_image(
-            arguments.path, size, arguments.format, shrink=arguments.shrink,
-            preallocation=arguments.preallocation, key=keys, upgrade=arguments.upgrade,
+            arguments.path,
+            size,
+            arguments.format,
+            shrink=arguments.shrink,
+            preallocation=arguments.preallocation,
+            key=keys,
+            upgrade=arguments.upgrade,
             overlays_may_break=arguments.overlays_may_break,
         ),
-    )  # fmt: skip
-    output.document({"result": "nochange" if old == new else "changed", "before": old, "after": new})
+    )
+    output.document(
+        {"result": "nochange" if old == new else "changed", "before": old, "after": new}
+    )
     note_rounded(output, size.resolve(old), new)
     if old == new:
         output.note(f"{arguments.path}: nothing to do, it has {human_size(old)} already")
     else:
         output.note(f"{arguments.path}: {human_size(old)} -> {human_size(new)}")
     if new > old:
-        output.note(f"the partitions inside are as before; growdisk expand {shell_word(arguments.path)} grows them")
+        output.note(
+            f"the partitions inside are as before; growdisk expand {shell_word(arguments.path)} "
+            "grows them"
+        )
     return 0
 
 

@@ -19,12 +19,16 @@ if TYPE_CHECKING:
 _ZERO = r"0+(b|B|[kKMGTPE](iB)?)?"
 
 
-def add_path(parser: argparse.ArgumentParser, name: str = "path", *, metavar: str = "IMAGE") -> None:
+def add_path(
+    parser: argparse.ArgumentParser, name: str = "path", *, metavar: str = "IMAGE"
+) -> None:
     parser.add_argument(name, type=Path, metavar=metavar, help="the image file")
 
 
 def add_format(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-f", "--format", choices=("qcow2", "raw"), help="the image's format (default: probed)")
+    parser.add_argument(
+        "-f", "--format", choices=("qcow2", "raw"), help="the image's format (default: probed)"
+    )
 
 
 def position_of(text: str) -> int:
@@ -33,7 +37,9 @@ def position_of(text: str) -> int:
         return 0
     size = size_of(text)
     if size.relative:
-        raise BadSize(text, reason="it is a place and cannot be relative", hint="write 4096b or 64k")
+        raise BadSize(
+            text, reason="it is a place and cannot be relative", hint="write 4096b or 64k"
+        )
     return size.bytes
 
 
@@ -79,9 +85,13 @@ _NAMES = ", ".join(word.partition("=")[0] for word in _QCOW2)
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "-o", dest="options", action=_Options, default=[], metavar="NAME=VALUE,...",
+        "-o",
+        dest="options",
+        action=_Options,
+        default=[],
+        metavar="NAME=VALUE,...",
         help=f"{_NAMES}; raw: preallocation; -o help says more",
-    )  # fmt: skip
+    )
 
 
 class _Options(argparse.Action):
@@ -105,7 +115,9 @@ def _listing() -> str:
     lines += [f"  {name:<40}{text}" for name, text in _QCOW2.items()]
     lines.append("-o of a raw image:")
     lines += [f"  {name:<40}{text}" for name, text in _RAW.items()]
-    lines.append("Backing file and encryption have options of their own: -b, -F, --encrypt luks, --key-file.")
+    lines.append(
+        "Backing file and encryption have options of their own: -b, -F, --encrypt luks, --key-file."
+    )
     return "\n".join(lines)
 
 

@@ -24,18 +24,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", nargs="?", metavar="NAME", help="the snapshot's name, or its id")
     add_overlays_may_break(parser)
     which = parser.add_mutually_exclusive_group()
-    which.add_argument("--id", metavar="ID", help="the snapshot of this id, whatever names there are")
-    which.add_argument("--name", dest="only_name", metavar="NAME", help="the snapshot of this name, whatever ids")
+    which.add_argument(
+        "--id", metavar="ID", help="the snapshot of this id, whatever names there are"
+    )
+    which.add_argument(
+        "--name", dest="only_name", metavar="NAME", help="the snapshot of this name, whatever ids"
+    )
 
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
     if arguments.action == "list":
         return _list(arguments, output)
-    chosen = [word for word in (arguments.name, arguments.id, arguments.only_name) if word is not None]
+    chosen = [
+        word for word in (arguments.name, arguments.id, arguments.only_name) if word is not None
+    ]
     if len(chosen) != 1:
         from growdisk.errors import UsageError
 
-        raise UsageError(f"snapshot {arguments.action} needs one NAME", hint="or --id ID, or --name NAME")
+        raise UsageError(
+            f"snapshot {arguments.action} needs one NAME", hint="or --id ID, or --name NAME"
+        )
     return _change(arguments, chosen[0], output)
 
 
@@ -82,7 +90,8 @@ def table(entries: Iterable[SnapshotEntry]) -> Iterator[str]:
         date = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry.date_sec))
         count = "" if entry.icount is None else entry.icount
         yield (
-            f"{printable(entry.id):<9} {printable(entry.name):<16} {human_size(entry.vm_state_size):>8}{date:>20}"
+            f"{printable(entry.id):<9} {printable(entry.name):<16} "
+            f"{human_size(entry.vm_state_size):>8}{date:>20}"
             f"{_clock(entry.vm_clock_nsec):>13}{count:>11}"
         )
 

@@ -27,9 +27,13 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     length = unlocking(
         arguments,
         lambda keys: write_bytes(
-            arguments.path, offset, arguments.file, arguments.format, keys,
+            arguments.path,
+            offset,
+            arguments.file,
+            arguments.format,
+            keys,
             overlays_may_break=arguments.overlays_may_break,
         ),
-    )  # fmt: skip
+    )
     output.document({"offset": offset, "length": length})
     return 0

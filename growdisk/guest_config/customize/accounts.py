@@ -1,4 +1,7 @@
-"""/etc/passwd, /etc/group and /etc/shadow as texts: who is who, and the line of a password. Pure."""
+"""/etc/passwd, /etc/group and /etc/shadow as texts: who is who, and the line of a password.
+
+Pure.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,11 @@ def groups(group: str) -> Mapping[str, int]:
 def account_of(passwd: str, user: str, action: str) -> Account:
     account = accounts(passwd).get(user)
     if account is None:
-        people = ", ".join(name for name, one in accounts(passwd).items() if one.uid == 0 or 1000 <= one.uid < 60000)
+        people = ", ".join(
+            name
+            for name, one in accounts(passwd).items()
+            if one.uid == 0 or 1000 <= one.uid < 60000
+        )
         hint = f"name one that is there ({people}), or add it first: --run 'useradd -m {user}'"
         raise cannot_customize(action, f"it has no user '{user}'", hint)
     return account

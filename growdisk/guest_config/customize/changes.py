@@ -1,4 +1,6 @@
-"""What to change inside a guest, with every value known: no template, no clear-text password is left in here."""
+"""What to change inside a guest, with every value known:
+no template, no clear-text password is left in here.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,9 @@ class KeysOrder:
 
 @dataclass(frozen=True)
 class PasswordOrder:
-    """`hashed` as it stands in /etc/shadow; `older` the same for a guest that does not know yescrypt."""
+    """`hashed` as it stands in /etc/shadow;
+    `older` the same for a guest that does not know yescrypt.
+    """
 
     user: str
     hashed: str = field(repr=False)
@@ -70,12 +74,17 @@ class GuestChanges:
         yield from ["machine-id: reset"] if self.reset_machine_id else []
         yield from ["ssh host keys: removed"] if self.remove_ssh_host_keys else []
         yield from ["ssh host keys: new ones, made here"] if self.new_ssh_host_keys else []
-        yield from (f"authorized keys of {order.user}: {len(order.keys)}" for order in self.authorized_keys)
+        yield from (
+            f"authorized keys of {order.user}: {len(order.keys)}" for order in self.authorized_keys
+        )
         yield from (f"password of {order.user}: set" for order in self.passwords)
 
 
 class GuestEditor(GuestFiles, Protocol):
-    """A guest's files, to be changed. Parents are never made on the way; links are followed inside the guest."""
+    """A guest's files, to be changed.
+
+    Parents are never made on the way; links are followed inside the guest.
+    """
 
     def put(self, path: str, content: bytes, owner: Owner) -> None:
         """Make the file, or give it new content; then owner and mode."""

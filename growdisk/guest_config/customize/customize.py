@@ -1,7 +1,8 @@
 """Carries orders out on a guest's files. Says what it did, never a password.
 
-Everything that can be refused is looked at while nothing has been written: a user that is not there, a folder that is
-missing. Commands find the files and the name, and come before the accounts, which they may have to make.
+Everything that can be refused is looked at while nothing has been written: a user that is not
+there, a folder that is missing. Commands find the files and the name, and come before the accounts,
+which they may have to make.
 """
 
 from __future__ import annotations
@@ -72,7 +73,12 @@ def _make_its_own(guest: GuestEditor, orders: GuestChanges) -> Iterator[str]:
 def _knows_yescrypt(guest: GuestEditor) -> bool:
     """What its own passwd would write; other guests may not even read it."""
     texts = [decode(guest.read(path)) for path in (_LOGIN_DEFS, _PAM) if guest.exists(path)]
-    return any("yescrypt" in line.lower() for text in texts for line in text.splitlines() if not line.startswith("#"))
+    return any(
+        "yescrypt" in line.lower()
+        for text in texts
+        for line in text.splitlines()
+        if not line.startswith("#")
+    )
 
 
 def _check_accounts(guest: GuestEditor, orders: GuestChanges) -> None:
@@ -80,7 +86,9 @@ def _check_accounts(guest: GuestEditor, orders: GuestChanges) -> None:
         account = _account(guest, order.user, "authorize keys")
         if not guest.exists(account.home):
             hint = f"make it first: --run 'mkhomedir_helper {order.user}'"
-            raise cannot_customize(f"authorize keys for {order.user}", f"{account.home} is not there", hint)
+            raise cannot_customize(
+                f"authorize keys for {order.user}", f"{account.home} is not there", hint
+            )
     for password in orders.passwords:
         _account(guest, password.user, "set a password")
 
@@ -88,13 +96,17 @@ def _check_accounts(guest: GuestEditor, orders: GuestChanges) -> None:
 def _name(guest: GuestEditor, name: str) -> str:
     old = decode(guest.read("/etc/hostname")).strip() if guest.exists("/etc/hostname") else ""
     _rewrite(guest, "/etc/hostname", f"{name}\n".encode())
-    hosts = decode(guest.read("/etc/hosts")) if guest.exists("/etc/hosts") else "127.0.0.1\tlocalhost\n"
+    hosts = (
+        decode(guest.read("/etc/hosts")) if guest.exists("/etc/hosts") else "127.0.0.1\tlocalhost\n"
+    )
     _rewrite(guest, "/etc/hosts", encode(hosts_for(hosts, old, name)))
     return f"hostname: {name}"
 
 
 def _reset_machine_id(guest: GuestEditor) -> str:
-    """Empty, not absent: then systemd makes one, and takes the boot for no first one, which presets all units anew."""
+    """Empty, not absent: then systemd makes one, and takes the boot for no first one,
+    which presets all units anew.
+    """
     if guest.exists(_MACHINE_ID):
         guest.write(_MACHINE_ID, b"")
     else:
@@ -142,7 +154,9 @@ def _authorize(guest: GuestEditor, order: KeysOrder, account: Account) -> str:
     guest.make_folder(folder, Owner(account.uid, account.gid, 0o700))
     there = decode(guest.read(path)).splitlines() if guest.exists(path) else []
     lines = [*there, *(key for key in dict.fromkeys(order.keys) if key not in there)]
-    guest.put(path, encode("".join(f"{line}\n" for line in lines)), Owner(account.uid, account.gid, 0o600))
+    guest.put(
+        path, encode("".join(f"{line}\n" for line in lines)), Owner(account.uid, account.gid, 0o600)
+    )
     return f"authorized keys of {order.user}: {len(order.keys)} in {path}"
 
 
@@ -178,6 +192,8 @@ def _owner(guest: GuestEditor, order: FileChange) -> Owner:
     if order.group:
         known = groups(decode(guest.read("/etc/group"))) if guest.exists("/etc/group") else {}
         if not order.group.isdecimal() and order.group not in known:
-            raise cannot_customize(action, f"it has no group '{order.group}'", "name one of /etc/group, or a number")
+            raise cannot_customize(
+                action, f"it has no group '{order.group}'", "name one of /etc/group, or a number"
+            )
         gid = int(order.group) if order.group.isdecimal() else known[order.group]
     return Owner(uid, gid, order.mode)

@@ -15,12 +15,15 @@ def check_hostname(name: str) -> None:
     """UsageError for what Linux, or the DNS, would not take."""
     if len(name) > _LONGEST or not all(_LABEL.fullmatch(label) for label in name.split(".")):
         raise UsageError(
-            f"'{name}' cannot be a hostname", hint="letters, digits and - within each label, 64 characters at most"
+            f"'{name}' cannot be a hostname",
+            hint="letters, digits and - within each label, 64 characters at most",
         )
 
 
 def hosts_for(hosts: str, old: str, new: str) -> str:
-    """/etc/hosts of a guest that was called `old`: its own lines name `new`, with the short name behind a full one."""
+    """/etc/hosts of a guest that was called `old`:
+    its own lines name `new`, with the short name behind a full one.
+    """
     names = [new, new.partition(".")[0]] if "." in new else [new]
     own = f"{OWN_ADDRESS}\t{' '.join(names)}"
     lines, found = [], False
@@ -36,7 +39,9 @@ def hosts_for(hosts: str, old: str, new: str) -> str:
         else:
             lines.append(line)
     if not found:
-        last = max((n for n, line in enumerate(lines) if line.split()[:1] == ["127.0.0.1"]), default=-1)
+        last = max(
+            (n for n, line in enumerate(lines) if line.split()[:1] == ["127.0.0.1"]), default=-1
+        )
         lines.insert(last + 1, own)
     return "\n".join(lines) + "\n"
 

@@ -1,7 +1,8 @@
-"""Passwords hashed by the host's own libcrypt (yescrypt, as Debian does): the clear text stays in this process.
+"""Passwords hashed by the host's own libcrypt (yescrypt, as Debian does):
+the clear text stays in this process.
 
-The salt is random; for the same bytes every time it comes from what is no secret. Never from the password: a quick
-hash of it would stand in the file beside the slow one.
+The salt is random; for the same bytes every time it comes from what is no secret. Never from the
+password: a quick hash of it would stand in the file beside the slow one.
 """
 
 from __future__ import annotations
@@ -21,26 +22,40 @@ _READY = re.compile(r"[!*]|!?\$(?:y|gy|7|2[abxy]|5|6)\$[./A-Za-z0-9$=,]{20,400}"
 
 
 def hash_password(clear: bytes, salt_from: str | None = None) -> tuple[str, str]:
-    """As it stands in /etc/shadow: by the best method of the host, and by one that guests of all ages know.
+    """As it stands in /etc/shadow:
+    by the best method of the host, and by one that guests of all ages know.
 
     `salt_from` makes the salt one that can be had again.
     """
     if not clear or b"\0" in clear or b"\n" in clear:
-        raise UsageError("a password cannot be empty, nor have more than one line", hint="check the file it is in")
-    salt = secrets.token_bytes(_SALT_BYTES) if salt_from is None else hashlib.sha256(salt_from.encode()).digest()
+        raise UsageError(
+            "a password cannot be empty, nor have more than one line",
+            hint="check the file it is in",
+        )
+    salt = (
+        secrets.token_bytes(_SALT_BYTES)
+        if salt_from is None
+        else hashlib.sha256(salt_from.encode()).digest()
+    )
     try:
         library = ctypes.CDLL(_LIBRARY)
         hashes = [_hashed(library, method, clear, salt[:_SALT_BYTES]) for method in _METHODS]
         return next(filter(None, hashes)), hashes[-1]
     except (OSError, AttributeError, StopIteration) as error:
-        raise ToolFailed(_LIBRARY, 1, "it hashes neither by yescrypt nor by sha512-crypt", "give a hash") from error
+        raise ToolFailed(
+            _LIBRARY, 1, "it hashes neither by yescrypt nor by sha512-crypt", "give a hash"
+        ) from error
 
 
 def check_hash(text: str) -> str:
-    """A hash that somebody else has made. UsageError where it cannot be one: a clear text must not get into a guest."""
+    """A hash that somebody else has made.
+
+    UsageError where it cannot be one: a clear text must not get into a guest.
+    """
     if not _READY.fullmatch(text):
         raise UsageError(
-            "that is not the hash of a password", hint="mkpasswd (or openssl passwd -6) makes one; ! or * locks"
+            "that is not the hash of a password",
+            hint="mkpasswd (or openssl passwd -6) makes one; ! or * locks",
         )
     return text
 
@@ -49,10 +64,14 @@ def _hashed(library: ctypes.CDLL, method: bytes, clear: bytes, salt: bytes) -> s
     """ "" where libcrypt does not know the method."""
     library.crypt_gensalt_rn.restype = library.crypt_rn.restype = ctypes.c_char_p
     library.crypt_gensalt_rn.argtypes = [
-        ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_int,
+        ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p,
+        ctypes.c_int,
     ]  # fmt: skip
     library.crypt_rn.argtypes = [ctypes.c_char_p, ctypes.c_char_p, ctypes.c_void_p, ctypes.c_int]
-    setting, state = ctypes.create_string_buffer(_SETTING_SIZE), ctypes.create_string_buffer(_STATE_SIZE)
+    setting, state = (
+        ctypes.create_string_buffer(_SETTING_SIZE),
+        ctypes.create_string_buffer(_STATE_SIZE),
+    )
     chosen = library.crypt_gensalt_rn(method, 0, salt, len(salt), setting, _SETTING_SIZE)
     hashed = library.crypt_rn(clear, chosen, state, _STATE_SIZE) if chosen else None
     return hashed.decode("ascii") if hashed and hashed.startswith(method) else ""

@@ -1,7 +1,8 @@
-"""What makes a guest without SSH host keys get some: Debian's sshd does not start without, and nobody makes them.
+"""What makes a guest without SSH host keys get some:
+Debian's sshd does not start without, and nobody makes them.
 
-The unit runs at a boot that finds none, before sshd; cloud-init, where it is, has then made them already or makes them
-again. It stays in the guest and does nothing later on.
+The unit runs at a boot that finds none, before sshd; cloud-init, where it is, has then made them
+already or makes them again. It stays in the guest and does nothing later on.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ KEYS = "/etc/ssh/ssh_host_*"
 UNIT = "/etc/systemd/system/growdisk-ssh-host-keys.service"
 WANTED_BY = "/etc/systemd/system/multi-user.target.wants"
 UNIT_TEXT = """\
-# Written by growdisk provision: this guest's SSH host keys were removed, so that no two guests share them.
+# Written by growdisk provision, which removed the SSH host keys: no two guests share them.
 [Unit]
 Description=Make the SSH host keys of this machine
 Before=ssh.service ssh.socket sshd.service
@@ -38,7 +39,8 @@ _KINDS = ("ed25519", "ecdsa", "rsa")
 
 
 def new_host_keys(host: str) -> Iterator[tuple[str, bytes, int]]:
-    """New ones, made by this machine's ssh-keygen in a folder that nobody else can read: path, content, mode.
+    """New ones, made by this machine's ssh-keygen in a folder that nobody else
+    can read: path, content, mode.
 
     In memory, where there is such a folder: the guest's secrets are not for the host's disk.
     """

@@ -2,11 +2,12 @@
 
     sda5 → LUKS → physical volume → logical volume → file system
 
-The planner decides about tables; whatever stands in the partition is grown by whoever knows that kind of content. A
-layer that holds others asks for them in turn and puts their steps after its own: outermost first, as they are done.
+The planner decides about tables; whatever stands in the partition is grown by whoever knows that
+kind of content. A layer that holds others asks for them in turn and puts their steps after its own:
+outermost first, as they are done.
 
-A new kind: `<kind>.py` with a function (GrowthTarget) -> ContentGrowth, its line in `registry.py`, and `growable` in
-its Content.
+A new kind: `<kind>.py` with a function (GrowthTarget) -> ContentGrowth, its line in `registry.py`,
+and `growable` in its Content.
 """
 
 from __future__ import annotations
@@ -23,10 +24,11 @@ from growdisk.steps.registry import DiskStep
 
 @dataclass(frozen=True)
 class GrowthTarget:
-    """The partition as it will be, and what stands in it now. Number 0 is the whole disk, where there is no table.
+    """The partition as it will be, and what stands in it now.
 
-    Further in, `layers` lead to it (see DevicePath); it holds `inner`, and will have `inner_size` bytes.
-    `suffix` follows the name of every step: "" for the only partition that grows, "-sda3" for a further one.
+    Number 0 is the whole disk, where there is no table. Further in, `layers` lead to it (see
+    DevicePath); it holds `inner`, and will have `inner_size` bytes. `suffix` follows the name of
+    every step: "" for the only partition that grows, "-sda3" for a further one.
     """
 
     facts: Facts
@@ -47,7 +49,9 @@ class GrowthTarget:
 
     @property
     def place(self) -> DevicePath:
-        return DevicePath(self.partition.number, self.partition.start, self.partition.size, self.layers)
+        return DevicePath(
+            self.partition.number, self.partition.start, self.partition.size, self.layers
+        )
 
     @property
     def name(self) -> str:
@@ -70,13 +74,15 @@ class GrowthTarget:
 
 @dataclass(frozen=True)
 class ContentGrowth:
-    """What is done inside a partition when it has grown; all of it is also right when it stays as it is.
+    """What is done inside a partition when it has grown;
+    all of it is also right when it stays as it is.
 
-    `content` is how it will be; `lags`: some layer does not fill what is around it, so that there is something to do
-    even where the partition stays. `system` is the file system that the guest's own files are looked for in, as the
-    appliance names it (/dev/sda1, /dev/vg0/root; "" where none can be mounted), `free` its free bytes afterwards.
-    `fills`: what is written to places that hold nothing yet. `given_up` and `notes` are lines for people: what is
-    lost, and what was not done and why.
+    `content` is how it will be; `lags`: some layer does not fill what is around it, so that there
+    is something to do even where the partition stays. `system` is the file system that the guest's
+    own files are looked for in, as the appliance names it (/dev/sda1, /dev/vg0/root; "" where none
+    can be mounted), `free` its free bytes afterwards. `fills`: what is written to places that hold
+    nothing yet. `given_up` and `notes` are lines for people: what is lost, and what was not done
+    and why.
     """
 
     steps: tuple[DiskStep, ...]

@@ -1,7 +1,8 @@
-"""What growing writes to places of the disk that hold nothing yet: a sparse image needs room on its host for that.
+"""What growing writes to places of the disk that hold nothing yet:
+a sparse image needs room on its host for that.
 
-Measured with what the tools really write; at the least so much, never more: what is refused for want of room could
-not have been done.
+Measured with what the tools really write; at the least so much, never more: what is refused for
+want of room could not have been done.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ _BLOCK = 4096
 
 @dataclass(frozen=True)
 class Fills:
-    """`places` that lie far from each other, each of at least one cluster, and `bytes` beside those, in long rows."""
+    """`places` that lie far from each other, each of at least one cluster,
+    and `bytes` beside those, in long rows.
+    """
 
     places: int = 0
     bytes: int = 0

@@ -1,4 +1,6 @@
-"""How far each kind of content grows once its device has: file systems, containers that are encrypted."""
+"""How far each kind of content grows once its device has:
+file systems, containers that are encrypted.
+"""
 
 from __future__ import annotations
 
@@ -32,30 +34,48 @@ from growdisk.volumes.tpm_tokens import PARTITION_TABLE
 
 
 def grown(
-    target: GrowthTarget, content: Content, wanted: int, *, mountable: bool, notes: tuple[str, ...] = ()
+    target: GrowthTarget,
+    content: Content,
+    wanted: int,
+    *,
+    mountable: bool,
+    notes: tuple[str, ...] = (),
 ) -> ContentGrowth:
     """One step to `wanted` bytes. `mountable`: the guest's own files can be looked for in it."""
     refuse_larger(target, content)
     old, part = content.size or 0, target.partition
     step = GrowFilesystem(
-        part.number, part.start, part.size, content.uuid, old, wanted, suffix=target.suffix, kind=content.kind,
+        part.number,
+        part.start,
+        part.size,
+        content.uuid,
+        old,
+        wanted,
+        suffix=target.suffix,
+        kind=content.kind,
         layers=target.layers,
-    )  # fmt: skip
+    )
     return ContentGrowth(
-        (step,), replace(content, size=wanted), lags=wanted > old, system=target.device if mountable else "",
-        free=wanted - (content.used or 0), notes=notes if wanted > old else (),
+        (step,),
+        replace(content, size=wanted),
+        lags=wanted > old,
+        system=target.device if mountable else "",
+        free=wanted - (content.used or 0),
+        notes=notes if wanted > old else (),
         fills=fills_of(content, wanted),
-    )  # fmt: skip
+    )
 
 
 def refuse_larger(target: GrowthTarget, content: Content) -> None:
     if (content.size or 0) > target.size:
         missing = format_size((content.size or 0) - target.size)
         raise CannotGrow(
-            target.facts.image.path, target.partition.number,
+            target.facts.image.path,
+            target.partition.number,
             reason=f"the file system on {target.name} is larger than it: {missing} are missing",
-            hint="was the partition or the image cut off? Grow to at least the old size, or restore a backup",
-        )  # fmt: skip
+            hint="was the partition or the image cut off? Grow to at least the old size, or "
+            "restore a backup",
+        )
 
 
 def cannot_grow(target: GrowthTarget, reason: str, hint: str) -> CannotGrow:
@@ -74,31 +94,44 @@ def grow_ext(target: GrowthTarget) -> ContentGrowth:
         return grown(target, content, wanted, mountable=True)
     refuse_cut_off(target.facts, part, content)
     old = content.size or 0
-    step = GrowFilesystem(part.number, part.start, part.size, content.uuid, old, wanted, suffix=target.suffix)
+    step = GrowFilesystem(
+        part.number, part.start, part.size, content.uuid, old, wanted, suffix=target.suffix
+    )
     return ContentGrowth(
-        steps=(step,), content=replace(content, size=wanted), lags=wanted > old, system=target.device,
-        free=part.size - (content.used or 0), fills=fills_of(content, wanted),
-    )  # fmt: skip
+        steps=(step,),
+        content=replace(content, size=wanted),
+        lags=wanted > old,
+        system=target.device,
+        free=part.size - (content.used or 0),
+        fills=fills_of(content, wanted),
+    )
 
 
 def _refuse_too_many_blocks(target: GrowthTarget, content: ExtContent, wanted: int) -> None:
     limit = (1 << 32) * content.block_size
     if wanted >= limit and not content.has_64bit:
         raise cannot_grow(
-            target, f"its {content.kind} counts blocks in 32 bits: it can have {format_size(limit)} at most",
-            "grow it to less than that; resize2fs -b makes a file system that is at rest count in 64 bits",
-        )  # fmt: skip
+            target,
+            f"its {content.kind} counts blocks in 32 bits: it can have {format_size(limit)} at "
+            "most",
+            "grow it to less than that; resize2fs -b makes a file system that is at rest count in "
+            "64 bits",
+        )
     most = most_blocks(content) * content.block_size
     if wanted > max(most, content.size or 0):
         raise cannot_grow(
-            target, f"its {content.kind} was made so small that its tables end at {format_size(most)}; it would have "
-            f"{format_size(wanted)}", "grow it to less than that, or copy its files into a new file system",
-        )  # fmt: skip
+            target,
+            f"its {content.kind} was made so small that its tables end at {format_size(most)}; it "
+            "would have "
+            f"{format_size(wanted)}",
+            "grow it to less than that, or copy its files into a new file system",
+        )
 
 
 # XFS and btrfs, which the kernel grows while they are mounted.
 
-_MANY_GROUPS = 64  # mkfs makes 4 on a disk, 32 on an array; with hundreds, XFS searches long for space
+# mkfs makes 4 on a disk, 32 on an array; with hundreds, XFS searches long for space
+_MANY_GROUPS = 64
 _EXPLOSION = 4
 _LEAST_BTRFS = 256 * MiB  # Linux fs/btrfs/ioctl.c, btrfs_ioctl_resize
 
@@ -111,7 +144,8 @@ def grow_xfs(target: GrowthTarget) -> ContentGrowth:
     notes: tuple[str, ...] = ()
     if after > _MANY_GROUPS and after >= _EXPLOSION * before:
         notes = (
-            f"XFS on {target.name} will have {after} allocation groups instead of {before}, because it was made "
+            f"XFS on {target.name} will have {after} allocation groups instead of {before}, "
+            "because it was made "
             "that small: it works, but slower than one that is made anew",
         )
     inside = grown(target, content, wanted, mountable=True, notes=notes)
@@ -123,15 +157,19 @@ def grow_btrfs(target: GrowthTarget) -> ContentGrowth:
     assert isinstance(content, BtrfsContent), content
     if content.devices != 1:
         raise cannot_grow(
-            target, f"its btrfs lies on {content.devices} devices, of which this is one",
+            target,
+            f"its btrfs lies on {content.devices} devices, of which this is one",
             "grow it from inside the guest: btrfs filesystem resize DEVICE-ID:max PATH",
-        )  # fmt: skip
+        )
     wanted = grown_btrfs(content, target.size)
     if (content.size or 0) < wanted < _LEAST_BTRFS:
         raise cannot_grow(
-            target, f"the kernel resizes no btrfs to less than {format_size(_LEAST_BTRFS)}, and it would have "
-            f"{format_size(wanted)}", f"grow it to at least {format_size(_LEAST_BTRFS)}",
-        )  # fmt: skip
+            target,
+            f"the kernel resizes no btrfs to less than {format_size(_LEAST_BTRFS)}, and it would "
+            "have "
+            f"{format_size(wanted)}",
+            f"grow it to at least {format_size(_LEAST_BTRFS)}",
+        )
     return grown(target, content, wanted, mountable=True)
 
 
@@ -151,9 +189,10 @@ def grow_ntfs(target: GrowthTarget) -> ContentGrowth:
 def _refuse_unready(target: GrowthTarget, content: NtfsContent) -> None:
     if content.dirty:
         raise cannot_grow(
-            target, "its NTFS is marked as dirty: Windows wants to check it first",
+            target,
+            "its NTFS is marked as dirty: Windows wants to check it first",
             "start Windows, let it check the volume (chkdsk /f) and shut it down",
-        )  # fmt: skip
+        )
 
 
 def grow_f2fs(target: GrowthTarget) -> ContentGrowth:
@@ -162,7 +201,8 @@ def grow_f2fs(target: GrowthTarget) -> ContentGrowth:
     return grown(target, content, grown_f2fs(content, target.size), mountable=False)
 
 
-# An encrypted container: it reaches to the end of its device by itself, once it is opened; then what is in it.
+# An encrypted container: it reaches to the end of its device by itself, once it is opened; then
+# what is in it.
 
 _INSIDE = "grow it from inside the guest"
 
@@ -171,25 +211,34 @@ def grow_luks(target: GrowthTarget, grow: Callable[[GrowthTarget], ContentGrowth
     content = target.content
     assert isinstance(content, LuksContent), content
     if content.fixed:
-        raise cannot_grow(target, f"it is encrypted (LUKS), and {content.fixed}", content.cure or _INSIDE)
+        raise cannot_grow(
+            target, f"it is encrypted (LUKS), and {content.fixed}", content.cure or _INSIDE
+        )
     if content.payload >= target.size:
-        raise cannot_grow(target, "its header says that its encrypted data begin beyond its end", _INSIDE)
+        raise cannot_grow(
+            target, "its header says that its encrypted data begin beyond its end", _INSIDE
+        )
     if not content.unlocked:
         return _locked(target, content)
     place = target.place.within_luks(content.uuid)
     size = align_down(target.size - content.payload, content.sector_size)
     if size != target.size - content.payload:
         raise cannot_grow(
-            target, f"it has sectors of {content.sector_size} bytes, and cryptsetup opens it only where it is a "
-            "multiple of them long", "choose a size in whole MiB",
-        )  # fmt: skip
+            target,
+            f"it has sectors of {content.sector_size} bytes, and cryptsetup opens it only where "
+            "it is a "
+            "multiple of them long",
+            "choose a size in whole MiB",
+        )
     inside = grow(target.within(place, content.inside, size))
     old = content.size or size
     step = GrowLuks(place, old, size, target.suffix)
     return replace(
-        inside, steps=(step, *inside.steps), content=replace(content, size=size, inside=inside.content),
+        inside,
+        steps=(step, *inside.steps),
+        content=replace(content, size=size, inside=inside.content),
         lags=inside.lags,
-    )  # fmt: skip
+    )
 
 
 def notes_on_tpm(facts: Facts) -> Iterator[str]:
@@ -197,8 +246,10 @@ def notes_on_tpm(facts: Facts) -> Iterator[str]:
     for number, content in facts.contents.items():
         if isinstance(content, LuksContent) and PARTITION_TABLE in content.registers:
             yield (
-                f"{facts.name_of(number)}: its TPM token goes by PCR {PARTITION_TABLE}, which measures the partition "
-                "table: the guest asks for the passphrase at its next start (systemd-cryptenroll, or clevis luks "
+                f"{facts.name_of(number)}: its TPM token goes by PCR {PARTITION_TABLE}, which "
+                "measures the partition "
+                "table: the guest asks for the passphrase at its next start (systemd-cryptenroll, "
+                "or clevis luks "
                 "regen, binds it anew)"
             )
 
@@ -207,14 +258,18 @@ def _locked(target: GrowthTarget, content: LuksContent) -> ContentGrowth:
     name = target.name
     if target.is_named and not content.tried:
         note = (
-            f"{name} is encrypted, and no key was given: the partition alone is larger. The container takes that when "
+            f"{name} is encrypted, and no key was given: the partition alone is larger. The "
+            "container takes that when "
             "it is opened next; what is in it has to be grown from inside the guest"
         )
         return ContentGrowth((), content, lags=False, system="", notes=(note,))
     reason = (
-        "no passphrase that was given opens it" if content.tried else "what is in it grows with its passphrase only"
+        "no passphrase that was given opens it"
+        if content.tried
+        else "what is in it grows with its passphrase only"
     )
     raise KeyNeeded(
         target.facts.image.path,
-        reason=f"{name} is encrypted (LUKS), and {reason}; --partition {name} without a key grows the partition alone",
+        reason=f"{name} is encrypted (LUKS), and {reason}; --partition {name} without a key grows "
+        "the partition alone",
     )

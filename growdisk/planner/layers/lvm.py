@@ -1,4 +1,6 @@
-"""LVM: the physical volume takes its device, logical volumes take the free extents, their contents take those."""
+"""LVM: the physical volume takes its device, logical volumes take the free extents,
+their contents take those.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ _MOST_EXTENTS = (1 << 32) - 1
 _DIGITS = "0123456789"
 
 
-def grow_physical_volume(target: GrowthTarget, grow: Callable[[GrowthTarget], ContentGrowth]) -> ContentGrowth:
+def grow_physical_volume(
+    target: GrowthTarget, grow: Callable[[GrowthTarget], ContentGrowth]
+) -> ContentGrowth:
     content = target.content
     assert isinstance(content, PhysicalVolumeContent), content
     group = _group(target, content)
@@ -32,42 +36,73 @@ def grow_physical_volume(target: GrowthTarget, grow: Callable[[GrowthTarget], Co
     chosen, notes = chosen_volumes(target, group, contents, extents)
     growth = extents_for(target, group, chosen, extents)
     insides = [
-        (volume, *_grow_volume(target, group, volume, volume.extents + growth[volume.name], contents, grow, suffix))
+        (
+            volume,
+            *_grow_volume(
+                target, group, volume, volume.extents + growth[volume.name], contents, grow, suffix
+            ),
+        )
         for volume, suffix in _suffixes(target, [volume for volume, _ in chosen])
     ]
     pv = GrowPhysicalVolume(
-        target.place, group.name, group.uuid, group.own_volume.pe_count, extents, group.extent_size, target.suffix
+        target.place,
+        group.name,
+        group.uuid,
+        group.own_volume.pe_count,
+        extents,
+        group.extent_size,
+        target.suffix,
     )
     steps: list[DiskStep] = [pv]
     for _volume, step, inside in insides:
         steps += [step, *inside.steps]
     after = contents | {volume.name: inside.content for volume, _, inside in insides}
     return ContentGrowth(
-        tuple(steps), _after(content, group, extents, growth, after),
-        lags=extents > group.own_volume.pe_count or any(growth.values()) or any(i.lags for _, _, i in insides),
+        tuple(steps),
+        _after(content, group, extents, growth, after),
+        lags=extents > group.own_volume.pe_count
+        or any(growth.values())
+        or any(i.lags for _, _, i in insides),
         system=_system(target, group, contents, [inside for _, _, inside in insides]),
         free=max((inside.free for _, _, inside in insides), default=0),
         notes=(
-            *notes, *taken_from_the_group(group, growth, extents),
+            *notes,
+            *taken_from_the_group(group, growth, extents),
             *(note for _, _, inside in insides for note in inside.notes),
         ),
         fills=together(inside.fills for _, _, inside in insides),
-    )  # fmt: skip
+    )
 
 
 def _grow_volume(
-    target: GrowthTarget, group: VolumeGroup, volume: LogicalVolume, extents: int, contents: dict[str, Content | None],
-    grow: Callable[[GrowthTarget], ContentGrowth], suffix: str,
-) -> tuple[GrowLogicalVolume, ContentGrowth]:  # fmt: skip
+    target: GrowthTarget,
+    group: VolumeGroup,
+    volume: LogicalVolume,
+    extents: int,
+    contents: dict[str, Content | None],
+    grow: Callable[[GrowthTarget], ContentGrowth],
+    suffix: str,
+) -> tuple[GrowLogicalVolume, ContentGrowth]:
     step = GrowLogicalVolume(
-        target.place, group.name, volume.name, volume.uuid, volume.extents, extents, group.extent_size, suffix
+        target.place,
+        group.name,
+        volume.name,
+        volume.uuid,
+        volume.extents,
+        extents,
+        group.extent_size,
+        suffix,
     )
     place = target.place.within_volume(group.name, volume.name)
-    inner = replace(target.within(place, contents.get(volume.name), extents * group.extent_size), suffix=suffix)
+    inner = replace(
+        target.within(place, contents.get(volume.name), extents * group.extent_size), suffix=suffix
+    )
     return step, grow(inner)
 
 
-def _suffixes(target: GrowthTarget, volumes: list[LogicalVolume]) -> Iterator[tuple[LogicalVolume, str]]:
+def _suffixes(
+    target: GrowthTarget, volumes: list[LogicalVolume]
+) -> Iterator[tuple[LogicalVolume, str]]:
     for volume in volumes:
         yield volume, target.suffix if len(volumes) == 1 else f"{target.suffix}-{volume.name}"
 
@@ -82,19 +117,30 @@ def _group(target: GrowthTarget, content: PhysicalVolumeContent) -> VolumeGroup:
             "look at it in the guest (pvs, pvck), or grow it there",
         )
     if group is None:
-        raise cannot_grow(target, f"{name} is a physical volume of LVM without a group", "use it in the guest first")
-    if missing := len(group.physical_volumes) - 1 - len(content.beside):
-        where = "another physical volume, which is" if missing == 1 else f"{missing} other physical volumes, which are"
         raise cannot_grow(
-            target, f"its volume group {group.name} also lies on {where} not on this disk",
-            "name the guest's other disk as well: --with IMAGE (if it is encrypted, or the guest runs: grow it in "
+            target,
+            f"{name} is a physical volume of LVM without a group",
+            "use it in the guest first",
+        )
+    if missing := len(group.physical_volumes) - 1 - len(content.beside):
+        where = (
+            "another physical volume, which is"
+            if missing == 1
+            else f"{missing} other physical volumes, which are"
+        )
+        raise cannot_grow(
+            target,
+            f"its volume group {group.name} also lies on {where} not on this disk",
+            "name the guest's other disk as well: --with IMAGE (if it is encrypted, or the guest "
+            "runs: grow it in "
             f"the guest, pvresize and lvextend --resizefs {group.name}/VOLUME)",
-        )  # fmt: skip
+        )
     if _grows_twice(target, group):
         raise cannot_grow(
-            target, f"another physical volume of its volume group {group.name} is to grow in the same run",
+            target,
+            f"another physical volume of its volume group {group.name} is to grow in the same run",
             "let them grow one after the other",
-        )  # fmt: skip
+        )
     if found := why_not_group(
         group, name, inside_a_volume=any(isinstance(layer, LvLayer) for layer in target.place.chain)
     ):
@@ -107,33 +153,47 @@ def _refuse_odd_sizes(target: GrowthTarget, group: VolumeGroup) -> None:
     own = group.own_volume
     if group.end_of_extents > target.size:
         raise cannot_grow(
-            target, f"the group {group.name} counts {own.pe_count} extents on it, which is more than it has room for",
-            "was the partition or the image cut off? Grow to at least the old size, or restore a backup",
-        )  # fmt: skip
+            target,
+            f"the group {group.name} counts {own.pe_count} extents on it, which is more than it "
+            "has room for",
+            "was the partition or the image cut off? Grow to at least the old size, or restore a "
+            "backup",
+        )
     if group.extents_on(target.size) > _MOST_EXTENTS:
         most = format_size(_MOST_EXTENTS * group.extent_size)
         raise cannot_grow(
             target,
-            f"with extents of {format_size(group.extent_size)} a physical volume of LVM can have {most} at most",
+            f"with extents of {format_size(group.extent_size)} a physical volume of LVM can have "
+            f"{most} at most",
             "grow it to less, or give the group larger extents first: vgchange -s",
-        )  # fmt: skip
+        )
 
 
 def _grows_twice(target: GrowthTarget, group: VolumeGroup) -> bool:
     """What the volumes get is counted for one of them."""
     named = {
-        int(digits) for wish in target.goal.grow if (digits := wish.partition[len(wish.partition.rstrip(_DIGITS)) :])
+        int(digits)
+        for wish in target.goal.grow
+        if (digits := wish.partition[len(wish.partition.rstrip(_DIGITS)) :])
     }
     others = (target.facts.contents.get(number) for number in named - {target.partition.number})
-    return any(isinstance(c, PhysicalVolumeContent) and c.group and c.group.uuid == group.uuid for c in others)
+    return any(
+        isinstance(c, PhysicalVolumeContent) and c.group and c.group.uuid == group.uuid
+        for c in others
+    )
 
 
 def _after(
-    content: PhysicalVolumeContent, group: VolumeGroup, extents: int, growth: dict[str, int],
+    content: PhysicalVolumeContent,
+    group: VolumeGroup,
+    extents: int,
+    growth: dict[str, int],
     contents: dict[str, Content | None],
-) -> PhysicalVolumeContent:  # fmt: skip
+) -> PhysicalVolumeContent:
     own = replace(group.own_volume, pe_count=extents)
-    volumes = tuple(_longer(volume, growth.get(volume.name, 0), own.key) for volume in group.logical_volumes)
+    volumes = tuple(
+        _longer(volume, growth.get(volume.name, 0), own.key) for volume in group.logical_volumes
+    )
     physical = tuple(own if volume.key == own.key else volume for volume in group.physical_volumes)
     grown = replace(group, physical_volumes=physical, logical_volumes=volumes)
     return replace(content, size=grown.end_of_extents, group=grown, volumes=tuple(contents.items()))
@@ -147,7 +207,10 @@ def _longer(volume: LogicalVolume, extents: int, key: str) -> LogicalVolume:
 
 
 def _system(
-    target: GrowthTarget, group: VolumeGroup, contents: dict[str, Content | None], insides: list[ContentGrowth]
+    target: GrowthTarget,
+    group: VolumeGroup,
+    contents: dict[str, Content | None],
+    insides: list[ContentGrowth],
 ) -> str:
     """The root file system: a volume of that name, or one that grows."""
     if target.facts.table is not None and contents.get(_ROOT) is not None and group.by_name(_ROOT):

@@ -1,4 +1,7 @@
-"""Who grows which content. What is not here can still be asked for by number: then the partition alone grows."""
+"""Who grows which content.
+
+What is not here can still be asked for by number: then the partition alone grows.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,15 @@ from growdisk.filesystems.content import (
 )
 from growdisk.planner.foreign import INSIDE, in_words
 from growdisk.planner.layers.content_growth import ContentGrowth, GrowthTarget
-from growdisk.planner.layers.growers import cannot_grow, grow_btrfs, grow_ext, grow_f2fs, grow_luks, grow_ntfs, grow_xfs
+from growdisk.planner.layers.growers import (
+    cannot_grow,
+    grow_btrfs,
+    grow_ext,
+    grow_f2fs,
+    grow_luks,
+    grow_ntfs,
+    grow_xfs,
+)
 from growdisk.planner.layers.lvm import grow_physical_volume
 from growdisk.steps.device_path import LuksLayer, LvLayer
 
@@ -38,7 +49,9 @@ HOLDERS: Mapping[type[Content], Callable[[GrowthTarget, Grow], ContentGrowth]] =
     {LuksContent: grow_luks, PhysicalVolumeContent: grow_physical_volume}
 )
 
-_WHOLE: Mapping[type[object], str] = MappingProxyType({LuksLayer: "the container", LvLayer: "the logical volume"})
+_WHOLE: Mapping[type[object], str] = MappingProxyType(
+    {LuksLayer: "the container", LvLayer: "the logical volume"}
+)
 
 
 def grow_inside(target: GrowthTarget) -> ContentGrowth:

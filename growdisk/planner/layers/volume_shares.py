@@ -16,10 +16,15 @@ Chosen = list[tuple[LogicalVolume, Share]]
 def chosen_volumes(
     target: GrowthTarget, group: VolumeGroup, contents: dict[str, Content | None], own_extents: int
 ) -> tuple[Chosen, list[str]]:
-    """As --lv names them; else the largest one whose content can grow, and notes on larger ones that cannot."""
+    """As --lv names them; else the largest one whose content can grow,
+    and notes on larger ones that cannot.
+    """
     notes: list[str] = []
     if target.goal.lv:
-        parts = [(_named(target, group, wish.partition, own_extents), wish.share) for wish in target.goal.lv]
+        parts = [
+            (_named(target, group, wish.partition, own_extents), wish.share)
+            for wish in target.goal.lv
+        ]
         if len({volume.name for volume, _ in parts}) < len(parts):
             raise cannot_grow(target, "--lv names a volume twice", "name each of them once")
     else:
@@ -27,12 +32,15 @@ def chosen_volumes(
         parts = [(largest, Rest())]
         notes = [
             f"{group.name}/{v.name} is larger and stays: it {_why_not(group, v, own_extents)}"
-            for v in group.visible if v.extents > largest.extents and _why_not(group, v, own_extents)
-        ]  # fmt: skip
+            for v in group.visible
+            if v.extents > largest.extents and _why_not(group, v, own_extents)
+        ]
     if target.goal.lv_share is None:
         return parts, notes
     portion = Percent(target.goal.lv_share / sum(isinstance(share, Rest) for _, share in parts))
-    return [(volume, portion if isinstance(share, Rest) else share) for volume, share in parts], notes
+    return [
+        (volume, portion if isinstance(share, Rest) else share) for volume, share in parts
+    ], notes
 
 
 def _largest(
@@ -42,53 +50,88 @@ def _largest(
     fit = [volume for volume in growable if not _why_not(group, volume, own_extents)]
     if not fit:
         reasons = _reasons(group, contents, own_extents)
-        raise cannot_grow(target, f"none of its logical volumes can grow here: {reasons}", "grow it in the guest")
+        raise cannot_grow(
+            target, f"none of its logical volumes can grow here: {reasons}", "grow it in the guest"
+        )
     return max(fit, key=lambda volume: volume.extents)
 
 
-def extents_for(target: GrowthTarget, group: VolumeGroup, chosen: Chosen, own_extents: int) -> dict[str, int]:
+def extents_for(
+    target: GrowthTarget, group: VolumeGroup, chosen: Chosen, own_extents: int
+) -> dict[str, int]:
     """Volume name → extents to add, where the own physical volume has `own_extents`."""
     free = own_extents - group.used_extents + group.free_elsewhere
-    given = {v.name: _amount(target, group, v, share, free) for v, share in chosen if not isinstance(share, Rest)}
-    left, resting = free - sum(given.values()), [v.name for v, share in chosen if isinstance(share, Rest)]
+    given = {
+        v.name: _amount(target, group, v, share, free)
+        for v, share in chosen
+        if not isinstance(share, Rest)
+    }
+    left, resting = (
+        free - sum(given.values()),
+        [v.name for v, share in chosen if isinstance(share, Rest)],
+    )
     if left < 0:
         asked = format_size(sum(given.values()) * group.extent_size)
         raise cannot_grow(
-            target, f"its volumes shall grow by {asked}, and {format_size(free * group.extent_size)} can be had",
+            target,
+            f"its volumes shall grow by {asked}, and {format_size(free * group.extent_size)} can "
+            "be had",
             "grow the disk further, or ask for less",
-        )  # fmt: skip
+        )
     wanted = given | {name: left // len(resting) for name in resting}
-    return {v.name: _allowed(target, group, v, wanted[v.name], own_extents, share) for v, share in chosen}
+    return {
+        v.name: _allowed(target, group, v, wanted[v.name], own_extents, share)
+        for v, share in chosen
+    }
 
 
 def taken_from_the_group(group: VolumeGroup, growth: dict[str, int], own_extents: int) -> list[str]:
-    """A note if volumes take space that the group had free before: somebody may have left it free on purpose."""
+    """A note if volumes take space that the group had free before:
+    somebody may have left it free on purpose.
+    """
     before = group.own_volume.pe_count - group.used_extents + group.free_elsewhere
     added = own_extents - group.own_volume.pe_count
     taken = min(sum(growth.values()) - added, before)
     if taken <= 0:
         return []
     size = format_size(taken * group.extent_size)
-    return [f"{size} that were free in the volume group {group.name} are taken too; --lv-share 60% leaves some free"]
+    return [
+        (
+            f"{size} that were free in the volume group {group.name} are taken too; --lv-share 60% "
+            "leaves some free"
+        )
+    ]
 
 
 def _allowed(
-    target: GrowthTarget, group: VolumeGroup, volume: LogicalVolume, wanted: int, own_extents: int, share: Share
+    target: GrowthTarget,
+    group: VolumeGroup,
+    volume: LogicalVolume,
+    wanted: int,
+    own_extents: int,
+    share: Share,
 ) -> int:
-    """What its allocation policy lets it have of that. Who named an amount is told where that is less."""
+    """What its allocation policy lets it have of that.
+
+    Who named an amount is told where that is less.
+    """
     most = group.room_for(volume, own_extents)
     if most is None or wanted <= most:
         return wanted
     if isinstance(share, Size):
         policy = volume.allocation or group.allocation
         raise cannot_grow(
-            target, f"{group.name}/{volume.name} has the allocation policy {policy}, which leaves it "
-            f"{format_size(most * group.extent_size)} more", "ask for less, or change it there: lvchange --alloc",
-        )  # fmt: skip
+            target,
+            f"{group.name}/{volume.name} has the allocation policy {policy}, which leaves it "
+            f"{format_size(most * group.extent_size)} more",
+            "ask for less, or change it there: lvchange --alloc",
+        )
     return most
 
 
-def _amount(target: GrowthTarget, group: VolumeGroup, volume: LogicalVolume, share: Share, free: int) -> int:
+def _amount(
+    target: GrowthTarget, group: VolumeGroup, volume: LogicalVolume, share: Share, free: int
+) -> int:
     match share:
         case Percent(value):
             return int(free * value / 100)
@@ -96,22 +139,36 @@ def _amount(target: GrowthTarget, group: VolumeGroup, volume: LogicalVolume, sha
             extents = align_up(size, group.extent_size) // group.extent_size
             if not relative and extents < volume.extents:
                 now = format_size(group.size_of(volume))
-                raise cannot_grow(target, f"{group.name}/{volume.name} has {now} already", "write +SIZE to grow by")
+                raise cannot_grow(
+                    target,
+                    f"{group.name}/{volume.name} has {now} already",
+                    "write +SIZE to grow by",
+                )
             return extents if relative else extents - volume.extents
     return 0
 
 
-def _named(target: GrowthTarget, group: VolumeGroup, wanted: str, own_extents: int) -> LogicalVolume:
+def _named(
+    target: GrowthTarget, group: VolumeGroup, wanted: str, own_extents: int
+) -> LogicalVolume:
     """vg0/root, root, /dev/vg0/root, /dev/mapper/vg0-root."""
     spellings = {volume.name: volume for volume in group.visible}
     for volume in group.visible:
         mapped = f"{group.name.replace('-', '--')}-{volume.name.replace('-', '--')}"
-        names = (f"{group.name}/{volume.name}", f"/dev/{group.name}/{volume.name}", f"/dev/mapper/{mapped}")
+        names = (
+            f"{group.name}/{volume.name}",
+            f"/dev/{group.name}/{volume.name}",
+            f"/dev/mapper/{mapped}",
+        )
         spellings |= dict.fromkeys(names, volume)
     if (found := spellings.get(wanted)) is None:
-        raise cannot_grow(target, f"there is no logical volume {wanted}", f"its volumes are: {_listed(group)}")
+        raise cannot_grow(
+            target, f"there is no logical volume {wanted}", f"its volumes are: {_listed(group)}"
+        )
     if reason := _why_not(group, found, own_extents):
-        raise cannot_grow(target, f"{group.name}/{found.name} {reason}", "grow it in the guest (lvextend)")
+        raise cannot_grow(
+            target, f"{group.name}/{found.name} {reason}", "grow it in the guest (lvextend)"
+        )
     return found
 
 
@@ -129,5 +186,7 @@ def _reasons(group: VolumeGroup, contents: dict[str, Content | None], own_extent
 
 
 def _listed(group: VolumeGroup) -> str:
-    words = [f"{group.name}/{v.name} ({v.kind}, {format_size(group.size_of(v))})" for v in group.visible]
+    words = [
+        f"{group.name}/{v.name} ({v.kind}, {format_size(group.size_of(v))})" for v in group.visible
+    ]
     return ", ".join(words) or "none"

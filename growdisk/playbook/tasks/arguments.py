@@ -1,4 +1,6 @@
-"""What a task's options ask for, in the words of growdisk.api: a target, a goal, a way of carrying it out."""
+"""What a task's options ask for, in the words of growdisk.api:
+a target, a goal, a way of carrying it out.
+"""
 
 from __future__ import annotations
 
@@ -27,19 +29,30 @@ def target_of(options: Options, *, running: bool = False) -> Path | LiveRequest:
     if path is None and not domain and qmp is None:
         raise UsageError(f"{options.task} names no disk", hint="give it image, or domain, or qmp")
     if domain and qmp is not None:
-        raise UsageError(f"{options.task}: domain and qmp exclude each other", hint="leave one of them out")
+        raise UsageError(
+            f"{options.task}: domain and qmp exclude each other", hint="leave one of them out"
+        )
     online = options.word("online") or "auto"
-    inside = online != "auto" or any(options.text(name) or options.path(name) for name in _INSIDE[:-1])
+    inside = online != "auto" or any(
+        options.text(name) or options.path(name) for name in _INSIDE[:-1]
+    )
     if path is not None and not (domain or qmp or inside or running):
         return path
     from growdisk.api.live_target import LiveRequest
 
     return LiveRequest(
-        path, qmp, domain, options.text("connect"), options.word("disk"),
-        online=cast("Literal['auto', 'agent', 'ssh']", online), agent=options.path("agent"), ssh=options.word("ssh"),
-        ssh_config=options.path("ssh_config"), guest_disk=options.word("guest_disk"),
+        path,
+        qmp,
+        domain,
+        options.text("connect"),
+        options.word("disk"),
+        online=cast("Literal['auto', 'agent', 'ssh']", online),
+        agent=options.path("agent"),
+        ssh=options.word("ssh"),
+        ssh_config=options.path("ssh_config"),
+        guest_disk=options.word("guest_disk"),
         allow_reboot=options.flag("allow_reboot"),
-    )  # fmt: skip
+    )
 
 
 def goal_of(options: Options) -> Goal:
@@ -52,25 +65,32 @@ def goal_of(options: Options) -> Goal:
         grow=grown(options.texts("grow")), sector_size=sector_size_of(options),
         to_gpt=options.flag("to_gpt"), repair=options.text("guest_repair") != "False",
         lv=chosen_volumes(options.texts("lv")), lv_share=percent(options.text("lv_share")),
-        rule=rule_of(*(options.text(name) for name in ("when_used", "max_size", "min_interval", "keep_host_free"))),
+        rule=rule_of(*(options.text(name) for name in ("when_used", "max_size", "min_interval",
+            "keep_host_free"))),
     )  # fmt: skip
 
 
 def sector_size_of(options: Options) -> int:
     size = int(options.text("sector_size") or 512)
     if size not in (512, 4096):
-        raise UsageError(f"{options.task}: sectors of {size} bytes are not supported", hint="sector_size: 512 or 4096")
+        raise UsageError(
+            f"{options.task}: sectors of {size} bytes are not supported",
+            hint="sector_size: 512 or 4096",
+        )
     return size
 
 
 def run_options(options: Options) -> RunOptions:
     keep, snapshots = options.flag("keep_snapshots"), options.text("snapshots") or "auto"
     if keep and snapshots == "none":
-        raise UsageError("keep_snapshots and snapshots: none exclude each other", hint="leave one of them out")
+        raise UsageError(
+            "keep_snapshots and snapshots: none exclude each other", hint="leave one of them out"
+        )
     backend = options.text("backend") or "auto"
     return RunOptions(
         cast("Backend", backend), cast("Snapshots", snapshots), keep, keys_of(options),
-        not_in_use=options.flag("not_in_use"), overlays_may_break=options.flag("overlays_may_break"),
+        not_in_use=options.flag("not_in_use"),
+        overlays_may_break=options.flag("overlays_may_break"),
     )  # fmt: skip
 
 

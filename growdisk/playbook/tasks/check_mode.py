@@ -1,4 +1,6 @@
-"""Check mode over several tasks: each is planned on the disk as the tasks before it would have left it."""
+"""Check mode over several tasks:
+each is planned on the disk as the tasks before it would have left it.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +19,13 @@ Foreseen = dict[Path, Facts]
 
 
 def planned(
-    path: Path, goal: Goal, options: RunOptions, image_format: ImageFormat | None, proposer: PlanFunction,
+    path: Path,
+    goal: Goal,
+    options: RunOptions,
+    image_format: ImageFormat | None,
+    proposer: PlanFunction,
     foreseen: Foreseen | None,
-) -> Result:  # fmt: skip
+) -> Result:
     """The plan; `foreseen` is read, and then holds the disk as it would be."""
     if foreseen is None:
         return plan(path, goal, options, image_format, proposer)
@@ -34,4 +40,6 @@ def planned(
 
     result = plan(path, goal, options, image_format, foreseeing)
     before = layout_of(seen[-1])
-    return replace(result, before=before, after=before if result.result == "nochange" else result.after)
+    return replace(
+        result, before=before, after=before if result.result == "nochange" else result.after
+    )

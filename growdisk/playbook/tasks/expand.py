@@ -30,7 +30,9 @@ def _grown(options: Options, context: TaskContext, *, running: bool) -> Outcome:
         return outcome_of(planned(target, goal, way, format_of(options), propose, context.foreseen))
     if context.check:
         return outcome_of(api.plan(target, goal, way, format_of(options)))
-    return outcome_of(api.expand(target, goal, way, format_of(options), context.observer, context.stop))
+    return outcome_of(
+        api.expand(target, goal, way, format_of(options), context.observer, context.stop)
+    )
 
 
 def outcome_of(result: Result) -> Outcome:
@@ -38,9 +40,11 @@ def outcome_of(result: Result) -> Outcome:
     if result.error is not None:
         return failure(result.error, document(result))
     return Outcome(
-        changed=result.result == "planned" or _did_something(result), message=_message(result), result=document(result),
+        changed=result.result == "planned" or _did_something(result),
+        message=_message(result),
+        result=document(result),
         diff=difference(result.before, result.after),
-    )  # fmt: skip
+    )
 
 
 def _did_something(result: Result) -> bool:
@@ -55,7 +59,9 @@ def _message(result: Result) -> str:
     would = "would be done: " if result.result == "planned" else ""
     if old != new:
         return f"{would}{format_change(old, new)}"
-    return would + "; ".join(step.detail for step in result.steps if step.state in ("done", "pending"))
+    return would + "; ".join(
+        step.detail for step in result.steps if step.state in ("done", "pending")
+    )
 
 
 HANDLERS = {"expand": expand, "expand_online": expand_online}

@@ -1,4 +1,6 @@
-"""Tasks on image files as such: snapshots, ways back, conversion, and having an image as it should be."""
+"""Tasks on image files as such:
+snapshots, ways back, conversion, and having an image as it should be.
+"""
 
 from __future__ import annotations
 
@@ -37,9 +39,10 @@ def _snapshot(options: Options, context: TaskContext) -> Outcome:
     info = image_info(path)
     if info.format == "raw" and state != "absent":
         raise ImageUnsupported(
-            path, reason="a raw image has no snapshots",
+            path,
+            reason="a raw image has no snapshots",
             hint=f"growdisk image convert {shell_word(path)} makes it qcow2",
-        )  # fmt: skip
+        )
     there = name in [snapshot.name for snapshot in info.snapshots]
     result: dict[str, object] = {"snapshot": name, "state": state}
     if state != "applied" and there == (state == "present"):
@@ -63,20 +66,34 @@ def _rollback(options: Options, context: TaskContext) -> Outcome:
     path, to = options.place("image"), options.text("to")
     report = _run_of(path)
     if "rollback" not in report.next:
-        return Outcome(changed=False, message="there is no run to undo", result={"result": "nochange"})
+        return Outcome(
+            changed=False, message="there is no run to undo", result={"result": "nochange"}
+        )
     states = {step.name: step.state for step in report.steps}
     refuse_unknown_step(path, list(states), to)
     if to is not None and states[to] in ("pending", "restored"):
-        return Outcome(changed=False, message=f"{to} is undone already", result={"result": "nochange"})
+        return Outcome(
+            changed=False, message=f"{to} is undone already", result={"result": "nochange"}
+        )
     if context.check:
-        return Outcome(changed=True, message=f"run {report.run} would be undone", result={"result": "planned"})
+        return Outcome(
+            changed=True, message=f"run {report.run} would be undone", result={"result": "planned"}
+        )
     outcome = outcome_of(
         api.rollback(
-            path, to, context.observer, context.stop, overlays_may_break=options.flag("overlays_may_break"),
+            path,
+            to,
+            context.observer,
+            context.stop,
+            overlays_may_break=options.flag("overlays_may_break"),
             not_in_use=options.flag("not_in_use"),
         )
-    )  # fmt: skip
-    return outcome if outcome.failed else Outcome(True, f"run {report.run} is undone", outcome.result, outcome.diff)
+    )
+    return (
+        outcome
+        if outcome.failed
+        else Outcome(True, f"run {report.run} is undone", outcome.result, outcome.diff)
+    )
 
 
 def _commit(options: Options, context: TaskContext) -> Outcome:
@@ -85,9 +102,13 @@ def _commit(options: Options, context: TaskContext) -> Outcome:
     if "commit" not in report.next:
         return Outcome(changed=False, message="there is no kept run", result={"result": "nochange"})
     if context.check:
-        return Outcome(changed=True, message=f"run {report.run} would be final", result={"result": "planned"})
+        return Outcome(
+            changed=True, message=f"run {report.run} would be final", result={"result": "planned"}
+        )
     outcome = outcome_of(api.commit(path, context.observer, not_in_use=options.flag("not_in_use")))
-    return outcome if outcome.failed else Outcome(True, f"run {report.run} is final", outcome.result)
+    return (
+        outcome if outcome.failed else Outcome(True, f"run {report.run} is final", outcome.result)
+    )
 
 
 def _run_of(path: Path) -> StatusReport:
@@ -102,7 +123,11 @@ def _convert(options: Options, context: TaskContext) -> Outcome:
     from growdisk.api.images.info import image_info
 
     path, dest = options.place("image"), options.place("dest")
-    to = options.text("to") or format_of_name(dest) or ("qcow2" if options.flag("compress") else "raw")
+    to = (
+        options.text("to")
+        or format_of_name(dest)
+        or ("qcow2" if options.flag("compress") else "raw")
+    )
     target = _target(options, to)
     source = image_info(path, format_of(options))
     if dest.exists() and dest.samefile(path):
@@ -111,12 +136,21 @@ def _convert(options: Options, context: TaskContext) -> Outcome:
         made = image_info(dest)
         if made.format != to or made.virtual_size < source.virtual_size:
             raise destination_exists(dest)
-        return Outcome(False, f"{dest.name} is there already, {to}, {format_size(made.virtual_size)}", made.as_json())
+        return Outcome(
+            False,
+            f"{dest.name} is there already, {to}, {format_size(made.virtual_size)}",
+            made.as_json(),
+        )
     _refuse_no_folder(dest)
     if context.check:
         planned = {"result": "planned", "filename": str(dest), "virtual-size": source.virtual_size}
         return Outcome(True, f"{path.name} would be converted to {dest.name} ({to})", planned)
-    convert_image(Source(path, format_of(options), options.text("snapshot"), None, ()), dest, target, _no_progress)
+    convert_image(
+        Source(path, format_of(options), options.text("snapshot"), None, ()),
+        dest,
+        target,
+        _no_progress,
+    )
     return Outcome(True, f"{path.name} -> {dest.name} ({to})", image_info(dest).as_json())
 
 
@@ -126,7 +160,10 @@ def _target(options: Options, to: str):  # type: ignore[no-untyped-def]  # one o
     compress = options.flag("compress") or options.text("compression") is not None
     if to == "raw":
         if compress or options.flag("keep_snapshots"):
-            raise UsageError(f"{options.task}: a raw image is not compressed and has no snapshots", hint="to: qcow2")
+            raise UsageError(
+                f"{options.task}: a raw image is not compressed and has no snapshots",
+                hint="to: qcow2",
+            )
         return RawTarget()
     words = _create_options(options)
     if options.text("compression"):
@@ -139,7 +176,9 @@ def _create_options(options: Options) -> str:
     """As qemu-img's -o has them."""
     words = {True: "on", False: "off"}
     given = options.mapping("options").items()
-    return ",".join(f"{name}={words[value] if isinstance(value, bool) else value}" for name, value in given)
+    return ",".join(
+        f"{name}={words[value] if isinstance(value, bool) else value}" for name, value in given
+    )
 
 
 def _image(options: Options, context: TaskContext) -> Outcome:
@@ -161,10 +200,14 @@ def _sound(options: Options, context: TaskContext) -> Outcome:
     found = f"{report.leaks} leaks, {report.corruptions} errors"
     if context.check:
         return Outcome(True, f"would be repaired: {found}", report.as_json())
-    repaired = check_image(path, "all", format_of(options), overlays_may_break=options.flag("overlays_may_break"))
+    repaired = check_image(
+        path, "all", format_of(options), overlays_may_break=options.flag("overlays_may_break")
+    )
     assert repaired is not None
     if not repaired.is_clean:
-        raise ImageDamaged(path, format="qcow2", reason=f"it could not be repaired: {repaired.problems[0]}")
+        raise ImageDamaged(
+            path, format="qcow2", reason=f"it could not be repaired: {repaired.problems[0]}"
+        )
     return Outcome(True, f"repaired: {found}", repaired.as_json())
 
 
@@ -174,10 +217,16 @@ def _compacted(options: Options, context: TaskContext) -> Outcome:
 
     path = options.place("image")
     if context.check:
-        return Outcome(False, "in check mode it is not known whether there are unused clusters", {"result": "planned"})
+        return Outcome(
+            False,
+            "in check mode it is not known whether there are unused clusters",
+            {"result": "planned"},
+        )
     before, after = compact_image(path, overlays_may_break=options.flag("overlays_may_break"))
     changed = after < before
-    return Outcome(changed, f"{format_change(before, after)} on the host", {"before": before, "after": after})
+    return Outcome(
+        changed, f"{format_change(before, after)} on the host", {"before": before, "after": after}
+    )
 
 
 def _present(options: Options, context: TaskContext) -> Outcome:
@@ -190,19 +239,26 @@ def _present(options: Options, context: TaskContext) -> Outcome:
     info = image_info(path, format_of(options))
     new = size.resolve(info.virtual_size) if size else info.virtual_size
     if new <= info.virtual_size:
-        return Outcome(False, f"it is there, {info.format}, {format_size(info.virtual_size)}", info.as_json())
+        return Outcome(
+            False, f"it is there, {info.format}, {format_size(info.virtual_size)}", info.as_json()
+        )
     message = format_change(info.virtual_size, new)
     if context.check:
         return Outcome(
-            True, f"would be done: {message}", {"result": "planned", "before": info.virtual_size, "after": new}
+            True,
+            f"would be done: {message}",
+            {"result": "planned", "before": info.virtual_size, "after": new},
         )
     from growdisk.api.images.resizing import resize_image
 
     preallocation = cast("Preallocation", options.word("preallocation"))
     resize_image(
-        path, SizeSpec(new, relative=False), format_of(options), preallocation=preallocation,
+        path,
+        SizeSpec(new, relative=False),
+        format_of(options),
+        preallocation=preallocation,
         overlays_may_break=options.flag("overlays_may_break"),
-    )  # fmt: skip
+    )
     return Outcome(True, message, image_info(path).as_json())
 
 
@@ -212,24 +268,36 @@ def _created(options: Options, context: TaskContext, size: SizeSpec | None) -> O
 
     path, backing = options.place("image"), options.path("backing")
     if (size is None and backing is None) or (size is not None and size.relative):
-        raise UsageError(f"{options.task}: {path} is not there, and its size is not said", hint="size: 40G")
+        raise UsageError(
+            f"{options.task}: {path} is not there, and its size is not said", hint="size: 40G"
+        )
     image_format = options.text("format") or format_of_name(path) or "qcow2"
     if image_format == "raw" and (size is None or backing is not None):
-        raise UsageError(f"{options.task}: a raw image has a size and no backing file", hint="format: qcow2")
+        raise UsageError(
+            f"{options.task}: a raw image has a size and no backing file", hint="format: qcow2"
+        )
     _refuse_no_folder(path)
     preallocation = options.word("preallocation")
-    words = ",".join(word for word in (_create_options(options), f"preallocation={preallocation}") if word)
+    words = ",".join(
+        word for word in (_create_options(options), f"preallocation={preallocation}") if word
+    )
     chosen = CreateOptions.parse(words if image_format == "qcow2" else "")
     if context.check:
-        return Outcome(True, f"{path.name} would be created ({image_format})", {"result": "planned"})
+        return Outcome(
+            True, f"{path.name} would be created ({image_format})", {"result": "planned"}
+        )
     if image_format == "raw":
         assert size is not None
         create_raw(path, size.bytes, cast("Preallocation", preallocation))
     else:
         backing_format = cast("ImageFormat | None", options.text("backing_format"))
         create_qcow2(
-            path, size.bytes if size else None, chosen, str(backing) if backing else None, backing_format,
-        )  # fmt: skip
+            path,
+            size.bytes if size else None,
+            chosen,
+            str(backing) if backing else None,
+            backing_format,
+        )
     return Outcome(True, f"{path.name} created, {image_format}", image_info(path).as_json())
 
 
@@ -249,5 +317,6 @@ def _no_progress(done: int, total: int) -> None:
 
 
 HANDLERS = {
-    "snapshot": _snapshot, "rollback": _rollback, "commit": _commit, "convert": _convert, "image": _image,
+    "snapshot": _snapshot, "rollback": _rollback, "commit": _commit, "convert": _convert,
+    "image": _image,
 }  # fmt: skip

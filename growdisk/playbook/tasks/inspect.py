@@ -31,32 +31,52 @@ def _facts(options: Options, context: TaskContext) -> Outcome:
     """Under the key that Ansible takes facts from; `growdisk run` does the same."""
     layout = asdict(layout_of(_facts_of(options)))
     message = f"{layout['image']['format']}, {format_size(layout['image']['virtual_size'])}"
-    return Outcome(changed=False, message=message, result={"ansible_facts": {"growdisk_disk": layout}})
+    return Outcome(
+        changed=False, message=message, result={"ansible_facts": {"growdisk_disk": layout}}
+    )
 
 
 def _facts_of(options: Options) -> Facts:
-    return api.inspect(target_of(options), format_of(options), sector_size_of(options), keys_of(options))
+    return api.inspect(
+        target_of(options), format_of(options), sector_size_of(options), keys_of(options)
+    )
 
 
 def _script(options: Options, context: TaskContext) -> Outcome:
     """A folder with something in it is taken for the scripts that were written before."""
     folder = options.place("dest")
     if (folder / "README.md").is_file():
-        return Outcome(changed=False, message=f"{folder} has its scripts already", result={"folder": str(folder)})
-    with TemporaryDirectory() as elsewhere:  # in check mode all is done but in the folder that is meant
+        return Outcome(
+            changed=False,
+            message=f"{folder} has its scripts already",
+            result={"folder": str(folder)},
+        )
+    # in check mode all is done but in the folder that is meant
+    with TemporaryDirectory() as elsewhere:
         place = Path(elsewhere) / "scripts" if context.check else folder
         written = api.write_scripts(target_of(options), goal_of(options), place, format_of(options))
     if written.plan is None:
-        return Outcome(changed=False, message=f"nothing to do: {written.reason}", result={"result": "nochange"})
+        return Outcome(
+            changed=False, message=f"nothing to do: {written.reason}", result={"result": "nochange"}
+        )
     if context.check:
-        return Outcome(changed=True, message=f"scripts would be written to {folder}", result={"result": "planned"})
+        return Outcome(
+            changed=True,
+            message=f"scripts would be written to {folder}",
+            result={"result": "planned"},
+        )
     result = {"result": "written", "folder": str(folder), "files": list(written.files)}
     return Outcome(changed=True, message=f"{len(written.files)} files in {folder}", result=result)
 
 
 def _assert(options: Options, context: TaskContext) -> Outcome:
     facts = _facts_of(options)
-    failures = [*_sizes(options, facts), *_partitions(options, facts), *_unfilled(options, facts), *_unsound(options)]
+    failures = [
+        *_sizes(options, facts),
+        *_partitions(options, facts),
+        *_unfilled(options, facts),
+        *_unsound(options),
+    ]
     if failures:
         raise Refused.named(
             "assertion-failed",
@@ -83,21 +103,33 @@ def _bytes(options: Options, name: str) -> int | None:
         return None
     size = parse_size(text)
     if size.relative:
-        raise UsageError(f"{options.task}: {name} {text} is a size to grow by", hint=f"{name}: {text.lstrip('+')}")
+        raise UsageError(
+            f"{options.task}: {name} {text} is a size to grow by",
+            hint=f"{name}: {text.lstrip('+')}",
+        )
     return size.bytes
 
 
 def _partitions(options: Options, facts: Facts) -> Iterator[str]:
     numbers = {part.number for part in facts.table.partitions} if facts.table else set()
     yield from (
-        f"there is no {facts.name_of(number)}" for number in options.numbers("present") if number not in numbers
+        f"there is no {facts.name_of(number)}"
+        for number in options.numbers("present")
+        if number not in numbers
     )
-    yield from (f"there is a {facts.name_of(number)}" for number in options.numbers("absent") if number in numbers)
+    yield from (
+        f"there is a {facts.name_of(number)}"
+        for number in options.numbers("absent")
+        if number in numbers
+    )
     if (wanted := _bytes(options, "filesystem_at_least")) is not None:
         number, size = _filesystem(options, facts)
         if size < wanted:
             least = options.word("filesystem_at_least")
-            yield f"the file system on {facts.name_of(number)} has {format_size(size)}, less than {least}"
+            yield (
+                f"the file system on {facts.name_of(number)} has {format_size(size)}, less than "
+                f"{least}"
+            )
 
 
 def _filesystem(options: Options, facts: Facts) -> tuple[int, int]:

@@ -20,9 +20,16 @@ def _provision(options: Options, context: TaskContext) -> Outcome:
     """An image that is there is left as it is: it may have been booted since."""
     base, dest = options.place("base"), options.place("dest")
     if dest.exists() and not options.flag("force"):
-        return Outcome(changed=False, message=f"{dest} is there already", result={"result": "nochange"})
+        return Outcome(
+            changed=False, message=f"{dest} is there already", result={"result": "nochange"}
+        )
     report = api.provision(
-        base, [Output(dest)], _recipe(options), force=options.flag("force"), dry_run=context.check, stop=context.stop
+        base,
+        [Output(dest)],
+        _recipe(options),
+        force=options.flag("force"),
+        dry_run=context.check,
+        stop=context.stop,
     )
     document = provision_document(report)
     for made in report.failed:
@@ -32,7 +39,11 @@ def _provision(options: Options, context: TaskContext) -> Outcome:
     assert layout is not None
     size = format_size(layout.image.virtual_size)
     message = f"{dest.name} would be made, {size}" if context.check else f"{dest.name}, {size}"
-    return Outcome(changed=True, message=f"{message}: {'; '.join(described(layout).splitlines()[1:])}", result=document)
+    return Outcome(
+        changed=True,
+        message=f"{message}: {'; '.join(described(layout).splitlines()[1:])}",
+        result=document,
+    )
 
 
 def _recipe(options: Options) -> Recipe:

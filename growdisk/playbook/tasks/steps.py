@@ -1,4 +1,6 @@
-"""The four steps of the job, each as a task of its own: planned alone, and run by the same engine."""
+"""The four steps of the job, each as a task of its own:
+planned alone, and run by the same engine.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,13 @@ from growdisk.planner.facts import Facts
 from growdisk.planner.goal import Goal
 from growdisk.planner.plan import recorded_plan
 from growdisk.planner.planner import AllDone, PlanFunction, Proposal
-from growdisk.planner.single_step import grow_only, reread_only, resize_only, rewrite_only, whole_rewrite
+from growdisk.planner.single_step import (
+    grow_only,
+    reread_only,
+    resize_only,
+    rewrite_only,
+    whole_rewrite,
+)
 from growdisk.playbook.options import Options
 from growdisk.playbook.outcome import Outcome
 from growdisk.playbook.perform import TaskContext, TaskHandler
@@ -20,7 +28,9 @@ from growdisk.playbook.tasks.swap_results import swaps_between, swaps_in
 from growdisk.workflow.run_directory import RunDirectory
 
 
-def one_step(options: Options, context: TaskContext, proposer: PlanFunction, goal: Goal | None = None) -> Result:
+def one_step(
+    options: Options, context: TaskContext, proposer: PlanFunction, goal: Goal | None = None
+) -> Result:
     """A run of what `proposer` proposes; in check mode the plan for it."""
     path, goal, way = options.place("image"), goal or goal_of(options), run_options(options)
     if context.check:
@@ -52,14 +62,23 @@ def _rewrite(options: Options, context: TaskContext) -> Outcome:
 
 
 def swaps_of_run(directory: RunDirectory) -> dict[str, object]:
-    """The same of a run that is recorded beside its image: for who was not there when it was planned."""
+    """The same of a run that is recorded beside its image:
+    for who was not there when it was planned.
+    """
     plan = recorded_plan(directory)
-    contents = {part.number: part.content for part in plan.before.partitions if part.content is not None}
-    named = {number: (content.uuid, content.label) for number, content in contents.items() if content.kind == "swap"}
+    contents = {
+        part.number: part.content for part in plan.before.partitions if part.content is not None
+    }
+    named = {
+        number: (content.uuid, content.label)
+        for number, content in contents.items()
+        if content.kind == "swap"
+    }
     return swaps_between(plan.own_steps, named)
 
 
 HANDLERS = {
-    "resize_image": _alone(resize_only), "rewrite_partitions": _rewrite, "reread_partitions": _reread,
+    "resize_image": _alone(resize_only), "rewrite_partitions": _rewrite,
+    "reread_partitions": _reread,
     "grow_filesystem": _alone(grow_only),
 }  # fmt: skip

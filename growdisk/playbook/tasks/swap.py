@@ -1,4 +1,6 @@
-"""What is left to do for swap that stood in the way: made again, made a file, or forgotten by the guest."""
+"""What is left to do for swap that stood in the way:
+made again, made a file, or forgotten by the guest.
+"""
 
 from __future__ import annotations
 
@@ -32,20 +34,27 @@ def _remake_swap(options: Options, context: TaskContext) -> Outcome:
 def _make_swap_file(options: Options, context: TaskContext) -> Outcome:
     size = parse_size(options.word("size"))
     if size.relative:
-        raise UsageError(f"{options.task}: a swap file has a size, and nothing to grow by", hint="size: 1G")
+        raise UsageError(
+            f"{options.task}: a swap file has a size, and nothing to grow by", hint="size: 1G"
+        )
     proposer = make_swap_file(options.word("system"), size.bytes, options.word("uuid"))
     return outcome_of(one_step(options, context, proposer, _goal(options)))
 
 
 def _repair_guest(options: Options, context: TaskContext) -> Outcome:
-    """Looked for file by file, so a guest that names none of them is unchanged; a plan cannot know that."""
+    """Looked for file by file, so a guest that names none of them is unchanged;
+    a plan cannot know that.
+    """
     parts = [_identity(options, each) for each in options.mappings("swaps")]
     swaps, gone = (tuple(part for part in parts if part.is_swap is kind) for kind in (True, False))
     policy = SwapPolicy(options.word("swap"))
     step = RepairGuest(options.word("system"), swaps, policy, gone, options.texts("others"))
     result = one_step(options, context, forget_gone(step), _goal(options))
     outcome = outcome_of(result)
-    idle = any(step.name == "repair-guest" and step.detail == "nothing in the guest names it" for step in result.steps)
+    idle = any(
+        step.name == "repair-guest" and step.detail == "nothing in the guest names it"
+        for step in result.steps
+    )
     return replace(outcome, changed=False) if idle else outcome
 
 
@@ -60,19 +69,26 @@ def _identity(options: Options, given: Mapping[str, object]) -> RemovedPartition
     mapped = given.get("mapped")
     nodes = tuple(str(node) for node in mapped) if isinstance(mapped, list | tuple) else ()
     is_swap = truth_of(given.get("is_swap", True)) is not False
-    return RemovedPartition(_number(options, given, "number"), *words, mapped=nodes, is_swap=is_swap)
+    return RemovedPartition(
+        _number(options, given, "number"), *words, mapped=nodes, is_swap=is_swap
+    )
 
 
 def _space(options: Options, given: Mapping[str, object]) -> SwapSpace:
     _refuse_unknown(options, given, _SPACE)
     number, start, size = (_number(options, given, name) for name in _SPACE[:3])
-    return SwapSpace(number, start, size, str(given.get("uuid") or ""), str(given.get("label") or ""))
+    return SwapSpace(
+        number, start, size, str(given.get("uuid") or ""), str(given.get("label") or "")
+    )
 
 
 def _number(options: Options, given: Mapping[str, object], name: str) -> int:
     value = str(given.get(name, ""))
     if not value.isdecimal():
-        raise UsageError(f"{options.task}: a swap needs {name}, a number", hint="register rewrite_partitions for it")
+        raise UsageError(
+            f"{options.task}: a swap needs {name}, a number",
+            hint="register rewrite_partitions for it",
+        )
     return int(value)
 
 
@@ -84,4 +100,8 @@ def _refuse_unknown(options: Options, given: Mapping[str, object], known: tuple[
             raise UsageError(f"{options.task}: a swap has no {name}", hint=hint)
 
 
-HANDLERS = {"remake_swap": _remake_swap, "make_swap_file": _make_swap_file, "repair_guest": _repair_guest}
+HANDLERS = {
+    "remake_swap": _remake_swap,
+    "make_swap_file": _make_swap_file,
+    "repair_guest": _repair_guest,
+}

@@ -1,4 +1,6 @@
-"""Which swap spaces a new table takes away or puts elsewhere: what the tasks behind rewrite_partitions are told."""
+"""Which swap spaces a new table takes away or puts elsewhere:
+what the tasks behind rewrite_partitions are told.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ Named = Mapping[int, tuple[str, str]]
 
 
 def swaps_in(steps: Iterable[DiskStep]) -> dict[str, object]:
-    """Of the whole job: what its later steps would do about swap, and about whatever else is gone."""
+    """Of the whole job: what its later steps would do about swap,
+    and about whatever else is gone.
+    """
     gone, moved, systems = [], [], list[str]()
     for step in steps:
         if isinstance(step, RepairGuest):
@@ -30,7 +34,12 @@ def swaps_in(steps: Iterable[DiskStep]) -> dict[str, object]:
 
 def described(part: RemovedPartition) -> dict[str, object]:
     """What a partition may be named by, without what is not there."""
-    words = {"uuid": part.uuid, "label": part.label, "partuuid": part.partuuid, "partlabel": part.partlabel}
+    words = {
+        "uuid": part.uuid,
+        "label": part.label,
+        "partuuid": part.partuuid,
+        "partlabel": part.partlabel,
+    }
     more: dict[str, object] = {"mapped": list(part.mapped)} if part.mapped else {}
     if not part.is_swap:
         more["is_swap"] = False

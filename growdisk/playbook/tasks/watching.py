@@ -25,9 +25,13 @@ def _watch(options: Options, context: TaskContext) -> Outcome:
     if metrics is not None:
         refuse_to_replace(metrics, "metrics")
     ended = watch_once(
-        rules, options.text("connect"), lambda _: None, dry_run=context.check, jobs=_JOBS,
+        rules,
+        options.text("connect"),
+        lambda _: None,
+        dry_run=context.check,
+        jobs=_JOBS,
         stopping=nullcontext(context.stop) if context.stop else None,
-    )  # fmt: skip
+    )
     if metrics is not None and not context.check:
         write_metrics(metrics, ended)
     document = round_document(ended)
@@ -35,9 +39,15 @@ def _watch(options: Options, context: TaskContext) -> Outcome:
         return failure(_error(ended), document)
     changed = any(action.result in _DONE for action in ended.actions)
     told = "; ".join(
-        f"{action.entry.name}: {action.result}, {action.detail}" for action in ended.actions if action.result in _DONE
+        f"{action.entry.name}: {action.result}, {action.detail}"
+        for action in ended.actions
+        if action.result in _DONE
     )
-    return Outcome(changed=changed, message=told or f"nothing to do for {len(ended.actions)} disks", result=document)
+    return Outcome(
+        changed=changed,
+        message=told or f"nothing to do for {len(ended.actions)} disks",
+        result=document,
+    )
 
 
 def _error(ended: Round) -> GrowdiskError:

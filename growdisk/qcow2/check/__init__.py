@@ -1,1 +1,4 @@
-"""The checker of qcow2 images. It shares header, entries and features with the writer, and no arithmetic."""
+"""The checker of qcow2 images.
+
+It shares header, entries and features with the writer, and no arithmetic.
+"""

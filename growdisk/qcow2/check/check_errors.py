@@ -1,4 +1,6 @@
-"""What a check finds, while it is finding: numbers that are exact and lines for people that are bounded."""
+"""What a check finds, while it is finding:
+numbers that are exact and lines for people that are bounded.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,10 @@ MAX_LINES = 100  # of each kind
 
 @dataclass
 class Findings:
-    """A collector. `broken` says why no repair may trust the references; `rebuild` why the refcounts must be new."""
+    """A collector.
+
+    `broken` says why no repair may trust the references; `rebuild` why the refcounts must be new.
+    """
 
     corruptions: int = 0
     leaks: int = 0
@@ -19,7 +24,8 @@ class Findings:
     broken: str | None = None
     rebuild: str | None = None
     incomplete: bool = False  # entries of the snapshot table
-    cut_off: list[str] = field(default_factory=list)  # data that were counted, in a file that ends before them
+    # data that were counted, in a file that ends before them
+    cut_off: list[str] = field(default_factory=list)
     misplaced_zeros: bool = False  # entries that read as zeros whatever offset stands in them
 
     def corruption(self, line: str, times: int = 1) -> None:
@@ -33,7 +39,9 @@ class Findings:
         self.broken = self.broken or line
 
     def cut_off_data(self, line: str, times: int) -> None:
-        """Data of a file that was cut off: they are lost, and read as zeros where the file is made longer again."""
+        """Data of a file that was cut off:
+        they are lost, and read as zeros where the file is made longer again.
+        """
         self.corruption(line, times)
         _note(self.cut_off, line)
 
@@ -48,7 +56,9 @@ class Findings:
         self.rebuild = self.rebuild or line
 
     def incomplete_snapshot(self, line: str) -> None:
-        """A snapshot without the extra data of version 3; the image's own size is the best guess."""
+        """A snapshot without the extra data of version 3;
+        the image's own size is the best guess.
+        """
         self.corruption(line)
         self.incomplete = True
 

@@ -1,8 +1,9 @@
-"""An independent check of an image: every reference counted anew and compared with the stored refcounts.
+"""An independent check of an image:
+every reference counted anew and compared with the stored refcounts.
 
-Reports the numbers of `qemu-img check --output=json`. A leak is a cluster that is counted but not used (harmless); a
-corruption is anything that can lose data at the next write. Also found here, and not by QEMU: tables that share their
-cluster with something else although the refcount says so.
+Reports the numbers of `qemu-img check --output=json`. A leak is a cluster that is counted but not
+used (harmless); a corruption is anything that can lose data at the next write. Also found here, and
+not by QEMU: tables that share their cluster with something else although the refcount says so.
 """
 
 from __future__ import annotations
@@ -22,7 +23,10 @@ from growdisk.qcow2.header import Header, read_header
 
 @dataclass(frozen=True)
 class CheckReport:
-    """The result of a check; counts are clusters. `problems` are lines for people, the first hundred of each kind."""
+    """The result of a check; counts are clusters.
+
+    `problems` are lines for people, the first hundred of each kind.
+    """
 
     path: Path
     leaks: int
@@ -49,13 +53,19 @@ class CheckReport:
     def as_json(self) -> dict[str, str | int]:
         """The keys and conventions of `qemu-img check --output=json`, zeros included."""
         return {
-            "filename": str(self.path), "format": "qcow2", "check-errors": self.check_errors,
-            "leaks": self.leaks, "corruptions": self.corruptions,
-            "leaks-fixed": self.leaks_fixed, "corruptions-fixed": self.corruptions_fixed,
-            "total-clusters": self.total_clusters, "allocated-clusters": self.allocated_clusters,
-            "fragmented-clusters": self.fragmented_clusters, "compressed-clusters": self.compressed_clusters,
+            "filename": str(self.path),
+            "format": "qcow2",
+            "check-errors": self.check_errors,
+            "leaks": self.leaks,
+            "corruptions": self.corruptions,
+            "leaks-fixed": self.leaks_fixed,
+            "corruptions-fixed": self.corruptions_fixed,
+            "total-clusters": self.total_clusters,
+            "allocated-clusters": self.allocated_clusters,
+            "fragmented-clusters": self.fragmented_clusters,
+            "compressed-clusters": self.compressed_clusters,
             "image-end-offset": self.image_end_offset,
-        }  # fmt: skip
+        }
 
 
 @dataclass(frozen=True)
@@ -71,14 +81,19 @@ class Analysis:
     def report(self) -> CheckReport:
         header, recount, findings = self.header, self.recount, self.findings
         return CheckReport(
-            path=self.path, leaks=findings.leaks, corruptions=findings.corruptions, leaks_fixed=0,
-            corruptions_fixed=0, check_errors=findings.check_errors,
+            path=self.path,
+            leaks=findings.leaks,
+            corruptions=findings.corruptions,
+            leaks_fixed=0,
+            corruptions_fixed=0,
+            check_errors=findings.check_errors,
             total_clusters=-(-header.size // header.cluster_size),
             allocated_clusters=recount.fragmentation.allocated,
             fragmented_clusters=recount.fragmentation.fragmented,
             compressed_clusters=recount.fragmentation.compressed,
-            image_end_offset=self.end_of_use() * header.cluster_size, problems=findings.lines,
-        )  # fmt: skip
+            image_end_offset=self.end_of_use() * header.cluster_size,
+            problems=findings.lines,
+        )
 
     def end_of_use(self) -> int:
         """The first cluster behind all that are referenced or counted."""
@@ -100,9 +115,11 @@ def analyse(file: BlockDevice, path: Path) -> Analysis:
         return _analyse(file, path)
     except TooScattered as error:
         raise ImageUnsupported(
-            path, reason=f"what it refers to is scattered over a file of {file.size} bytes, too widely to be counted",
+            path,
+            reason=f"what it refers to is scattered over a file of {file.size} bytes, too widely "
+            "to be counted",
             hint="convert it, if it can be read; nothing was changed",
-        ) from error  # fmt: skip
+        ) from error
 
 
 def _analyse(file: BlockDevice, path: Path) -> Analysis:
@@ -120,28 +137,40 @@ def _analyse(file: BlockDevice, path: Path) -> Analysis:
 def fixed(before: CheckReport, after: CheckReport) -> CheckReport:
     """The report after a repair, with what it mended."""
     return replace(
-        after, leaks_fixed=max(0, before.leaks - after.leaks),
+        after,
+        leaks_fixed=max(0, before.leaks - after.leaks),
         corruptions_fixed=max(0, before.corruptions - after.corruptions),
-    )  # fmt: skip
+    )
 
 
 def _check_overflow(analysis: Analysis) -> None:
     """More references than the refcount's width can say: each one too many is a corruption."""
     largest = (1 << analysis.header.refcount_bits) - 1
     for cluster, count in list(analysis.recount.counted.above(largest)):
-        analysis.findings.broken_structure(f"cluster {cluster} has {count} references; {largest} fit", count - largest)
+        analysis.findings.broken_structure(
+            f"cluster {cluster} has {count} references; {largest} fit", count - largest
+        )
         analysis.recount.counted.add(cluster, largest - count)
 
 
 def _check_sole_owners(analysis: Analysis) -> None:
-    """Tables that share a cluster with something else. Those with a wrong refcount are counted by the comparison.
+    """Tables that share a cluster with something else.
 
-    A refcount structure among the owners is told already, and can be made again elsewhere.
+    Those with a wrong refcount are counted by the comparison. A refcount structure among the owners
+    is told already, and can be made again elsewhere.
     """
     refcounts = analysis.recount.refcount_clusters
-    counted, stored, bits = analysis.recount.counted, analysis.stored.tally, analysis.header.cluster_bits
-    owned = [(name, cluster, 1) for name, clusters in analysis.recount.tables for cluster in clusters]
-    owned += [("L2 table", offset >> bits, times) for offset, times in analysis.recount.l2_tables.items()]
+    counted, stored, bits = (
+        analysis.recount.counted,
+        analysis.stored.tally,
+        analysis.header.cluster_bits,
+    )
+    owned = [
+        (name, cluster, 1) for name, clusters in analysis.recount.tables for cluster in clusters
+    ]
+    owned += [
+        ("L2 table", offset >> bits, times) for offset, times in analysis.recount.l2_tables.items()
+    ]
     for name, cluster, references in owned:
         if counted[cluster] - refcounts[cluster] > references:
             line = f"the {name} shares cluster {cluster} with something else"

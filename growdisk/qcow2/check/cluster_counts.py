@@ -1,8 +1,8 @@
 """A number for every cluster of a file: how often it is referenced, or what its refcount says.
 
-Sparse, in segments, one byte a cluster: 1 TiB of 64 KiB clusters takes 16 MiB. A segment in which a number gets too
-large for a byte becomes one of 64-bit numbers, so nothing is ever cut off. Numbers that are scattered over a file of
-2^60 bytes would need a segment each: then there is a limit.
+Sparse, in segments, one byte a cluster: 1 TiB of 64 KiB clusters takes 16 MiB. A segment in which a
+number gets too large for a byte becomes one of 64-bit numbers, so nothing is ever cut off. Numbers
+that are scattered over a file of 2^60 bytes would need a segment each: then there is a limit.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ class ClusterCounts:
         self._segments: dict[int, bytearray | array[int]] = {}
         self._max_segments = max_segments
         self._plus: dict[int, bytes] = {}
-        self._copy: tuple[int, int, bytes] | None = None  # what _flat() gave last, for which segments
+        # what _flat() gave last, for which segments
+        self._copy: tuple[int, int, bytes] | None = None
 
     def __getitem__(self, cluster: int) -> int:
         segment = self._segments.get(cluster >> SEGMENT_BITS)
@@ -93,7 +94,9 @@ class ClusterCounts:
         flat, base = self._flat(first, last), first << SEGMENT_BITS
         if not flat or len(clusters) < 2:
             return bytes(self[cluster] == 1 for cluster in clusters)
-        return bytes(itemgetter(*([c - base for c in clusters] if base else clusters))(flat)).translate(_IS_ONE)
+        return bytes(
+            itemgetter(*([c - base for c in clusters] if base else clusters))(flat)
+        ).translate(_IS_ONE)
 
     def _segments_of(self, clusters: Sequence[int], highest: int) -> tuple[int, int]:
         """The first and the last segment to be copied for these clusters."""
@@ -107,7 +110,9 @@ class ClusterCounts:
             part = values[start : start + high - low]
             segment = self._segment(number)
             if isinstance(segment, bytearray):
-                if (isinstance(part, (bytes, bytearray)) and _FULL not in part) or max(part) < _FULL:
+                if (isinstance(part, (bytes, bytearray)) and _FULL not in part) or max(
+                    part
+                ) < _FULL:
                     segment[low:high] = bytes(part)
                     continue
                 segment = self._widen(number)
@@ -124,10 +129,15 @@ class ClusterCounts:
 
     def ones(self, first: int, length: int) -> int:
         """How many of `length` clusters from `first` on have exactly the number one."""
-        return sum(_ones(self._segments.get(number), low, high) for number, low, high in _split(first, length))
+        return sum(
+            _ones(self._segments.get(number), low, high)
+            for number, low, high in _split(first, length)
+        )
 
     def differing(self, other: ClusterCounts, end: int) -> Iterator[tuple[int, int, int]]:
-        """(cluster, own number, other's number) of all clusters before `end` in which the two tallies differ."""
+        """(cluster, own number, other's number) of all clusters before `end`
+        in which the two tallies differ.
+        """
         for number in sorted(self._segments.keys() | other._segments.keys()):
             base = number << SEGMENT_BITS
             high = max(0, min(SEGMENT, end - base))
@@ -138,14 +148,22 @@ class ClusterCounts:
                 if mine[low : low + _LEAF] == theirs[low : low + _LEAF]:
                     continue
                 pairs = zip(mine[low : low + _LEAF], theirs[low : low + _LEAF], strict=True)
-                yield from ((place, *pair) for place, pair in enumerate(pairs, base + low) if pair[0] != pair[1])
+                yield from (
+                    (place, *pair)
+                    for place, pair in enumerate(pairs, base + low)
+                    if pair[0] != pair[1]
+                )
 
     def segments(self) -> list[Run]:
-        """(first cluster, number of clusters) of all areas outside which every number is zero, in order."""
+        """(first cluster, number of clusters) of all areas outside which
+        every number is zero, in order.
+        """
         return [(number << SEGMENT_BITS, SEGMENT) for number in sorted(self._segments)]
 
     def last_used(self, end: int) -> int:
-        """The highest cluster before `end` with a number other than zero; -1 where there is none."""
+        """The highest cluster before `end` with a number other
+        than zero; -1 where there is none.
+        """
         for number in sorted(self._segments, reverse=True):
             base = number << SEGMENT_BITS
             part = self._part(number, 0, max(0, min(SEGMENT, end - base)))
@@ -157,7 +175,9 @@ class ClusterCounts:
     def above(self, limit: int) -> Iterator[tuple[int, int]]:
         """(cluster, number) of all numbers greater than `limit`."""
         for number, segment in sorted(self._segments.items()):
-            if isinstance(segment, bytearray) and (limit >= _FULL or not segment.strip(bytes(range(limit + 1)))):
+            if isinstance(segment, bytearray) and (
+                limit >= _FULL or not segment.strip(bytes(range(limit + 1)))
+            ):
                 continue
             for index, value in enumerate(segment):
                 if value > limit:
@@ -171,7 +191,10 @@ class ClusterCounts:
         """The numbers in these segments; nothing where they are many, or too large for bytes."""
         if self._copy is not None and self._copy[:2] == (first, last):
             return self._copy[2]
-        parts = [self._part(number, 0, SEGMENT) for number in range(first, min(last, first + _FLAT_SEGMENTS) + 1)]
+        parts = [
+            self._part(number, 0, SEGMENT)
+            for number in range(first, min(last, first + _FLAT_SEGMENTS) + 1)
+        ]
         if last - first >= _FLAT_SEGMENTS or any(isinstance(part, array) for part in parts):
             return b""
         flat = b"".join(bytes(part) for part in parts)

@@ -1,7 +1,7 @@
 """The COPIED flags of the active disk against the refcounts: set exactly where the refcount is one.
 
-Only the active L1 table counts; in a snapshot's table the flags mean nothing. The comparison is with the refcounts as
-they stand in the file, as QEMU does it: a writer acts on these two alone.
+Only the active L1 table counts; in a snapshot's table the flags mean nothing. The comparison is
+with the refcounts as they stand in the file, as QEMU does it: a writer acts on these two alone.
 """
 
 from __future__ import annotations
@@ -37,10 +37,14 @@ def check_copied_flags(
         for first, length in found:
             if wrong := _wrong_flags(header, refcounts, first, length):
                 where = first & entries.OFFSET_MASK
-                findings.corruption(f"{wrong} clusters from {where:#x} on: COPIED {_what_is_wrong(first)}", wrong)
+                findings.corruption(
+                    f"{wrong} clusters from {where:#x} on: COPIED {_what_is_wrong(first)}", wrong
+                )
 
 
-def _check_scattered(found: Scattered, refcounts: ClusterCounts, bits: int, findings: Findings) -> None:
+def _check_scattered(
+    found: Scattered, refcounts: ClusterCounts, bits: int, findings: Findings
+) -> None:
     wanted = refcounts.ones_among(found.clusters, found.last)
     if wanted == found.copied:
         return
@@ -57,13 +61,17 @@ def _what_is_wrong(entry: int) -> str:
 
 def active_l1(file: BlockDevice, header: Header) -> tuple[int, ...]:
     """The entries of the active L1 table."""
-    return struct.unpack(f">{header.l1_size}Q", read_padded(file, header.l1_offset, header.l1_size * 8))
+    return struct.unpack(
+        f">{header.l1_size}Q", read_padded(file, header.l1_offset, header.l1_size * 8)
+    )
 
 
 def mended_l2_table(
     file: BlockDevice, header: Header, offset: int, refcounts: ClusterCounts, *, setting: bool
 ) -> bytes | None:
-    """An L2 table with missing flags set (`setting`), or wrong ones cleared; None if there is nothing to do."""
+    """An L2 table with missing flags set (`setting`), or wrong ones cleared;
+    None if there is nothing to do.
+    """
     finder = RunFinder(header.cluster_size)
     runs = finder.runs(_entries_of(file, header, offset))
     if not any(_wrong_flags(header, refcounts, first, length) for first, length in runs):

@@ -1,7 +1,9 @@
-"""The entries of an L2 table as runs: host clusters in a row, as they stand in an image that was filled in order.
+"""The entries of an L2 table as runs:
+host clusters in a row, as they stand in an image that was filled in order.
 
-The whole table is taken as one large integer: it is a run when subtracting a ramp leaves the same number in every
-lane. That costs 50 microseconds for 8192 entries; only tables that are no run are halved, down to single entries.
+The whole table is taken as one large integer: it is a run when subtracting a ramp leaves the same
+number in every lane. That costs 50 microseconds for 8192 entries; only tables that are no run are
+halved, down to single entries.
 """
 
 from __future__ import annotations
@@ -43,7 +45,11 @@ class RunFinder:
     def _is_run(self, part: bytes, first: int) -> bool:
         count = len(part) // 8
         last = int.from_bytes(part[-8:], "big")
-        if last != first + (count - 1) * self._step or (first ^ last) & ~OFFSET_MASK or _stands_alone(first):
+        if (
+            last != first + (count - 1) * self._step
+            or (first ^ last) & ~OFFSET_MASK
+            or _stands_alone(first)
+        ):
             return False
         ones, ramp = self._lanes_for(count)
         return int.from_bytes(part, "big") - ramp == first * ones
@@ -52,7 +58,9 @@ class RunFinder:
         """The integers 1,1,1,... and 0,step,2*step,... with `count` lanes of 64 bits."""
         if count not in self._lanes:
             ones = int.from_bytes(struct.pack(">Q", 1) * count, "big")
-            ramp = int.from_bytes(struct.pack(f">{count}Q", *range(0, count * self._step, self._step)), "big")
+            ramp = int.from_bytes(
+                struct.pack(f">{count}Q", *range(0, count * self._step, self._step)), "big"
+            )
             self._lanes[count] = ones, ramp
         return self._lanes[count]
 

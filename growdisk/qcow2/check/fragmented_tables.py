@@ -1,7 +1,8 @@
-"""L2 tables whose clusters lie anywhere: there are no runs to find, so their entries are taken as one list.
+"""L2 tables whose clusters lie anywhere:
+there are no runs to find, so their entries are taken as one list.
 
-That is for tables with nothing in them but plain entries. All else, and all that could be wrong, is left to those who
-look at each entry.
+That is for tables with nothing in them but plain entries. All else, and all that could be wrong, is
+left to those who look at each entry.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ _ALL, _FLAG = (1 << 64) - 1, 1 << 60  # no cluster's index reaches the flag
 
 
 class Scattered(NamedTuple):
-    """The clusters that the entries of one table name, in order, and for each 1 where its entry has COPIED, else 0.
+    """The clusters that the entries of one table name,
+    in order, and for each 1 where its entry has COPIED, else 0.
 
     `breaks`: how often a cluster does not lie behind the one before. `last`: the highest cluster.
     """
@@ -32,7 +34,9 @@ class Scattered(NamedTuple):
 
 
 class _Masks(NamedTuple):
-    """Numbers with the same in each lane: 1, what no entry may have, its offset, the flag, and all ones below that."""
+    """Numbers with the same in each lane:
+    1, what no entry may have, its offset, the flag, and all ones below that.
+    """
 
     ones: int
     bad: int
@@ -42,7 +46,10 @@ class _Masks(NamedTuple):
 
 
 class ScatteredTables:
-    """Recognises them, in one image. A table is taken as one number, with a lane of 64 bits for each entry."""
+    """Recognises them, in one image.
+
+    A table is taken as one number, with a lane of 64 bits for each entry.
+    """
 
     def __init__(self, cluster_bits: int, clusters_in_file: int, *, zero_flag: bool) -> None:
         self._bits, self._end = cluster_bits, clusters_in_file
@@ -63,10 +70,13 @@ class ScatteredTables:
         if sys.byteorder == "little":
             clusters.reverse()
         copied = table[0::8].translate(_TOP_BIT)
-        if (lanes + masks.below & masks.flags).bit_count() == count:  # none is 0: adding carries into each flag
+        # none is 0: adding carries into each flag
+        if (lanes + masks.below & masks.flags).bit_count() == count:
             fewer = self._masks_for(count - 1)
             ahead = (lanes >> 64) + fewer.ones  # each as it would be if the next lay behind it
-            breaks = ((ahead ^ lanes & (1 << 64 * (count - 1)) - 1) + fewer.below & fewer.flags).bit_count()
+            breaks = (
+                (ahead ^ lanes & (1 << 64 * (count - 1)) - 1) + fewer.below & fewer.flags
+            ).bit_count()
         else:
             copied = bytes(compress(copied, clusters))
             clusters = array("Q", filter(None, clusters))
@@ -78,7 +88,9 @@ class ScatteredTables:
         if count not in self._masks:
             ones = int.from_bytes((1).to_bytes(8, "big") * count, "big")
             bad = ones * (_ALL & ~(self._flags | self._offset))
-            self._masks[count] = _Masks(ones, bad, ones * self._offset, ones * _FLAG, ones * (_FLAG - 1))
+            self._masks[count] = _Masks(
+                ones, bad, ones * self._offset, ones * _FLAG, ones * (_FLAG - 1)
+            )
         return self._masks[count]
 
     def _is_scattered(self, table: bytes) -> bool:

@@ -1,7 +1,8 @@
-"""The L2 tables of an image as a check looks at them: as runs, or whole where their clusters lie anywhere.
+"""The L2 tables of an image as a check looks at them:
+as runs, or whole where their clusters lie anywhere.
 
-A check looks twice, first for references and then for COPIED; what it has learned of a table takes little room, and is
-kept for the second time.
+A check looks twice, first for references and then for COPIED; what it has learned of a table takes
+little room, and is kept for the second time.
 """
 
 from __future__ import annotations
@@ -19,11 +20,16 @@ _MAX_KEPT = 32 << 20
 
 
 class L2Reader:
-    """Reads standard tables; those with extended entries are taken apart by who knows their bitmaps."""
+    """Reads standard tables; those with extended entries are taken
+    apart by who knows their bitmaps.
+    """
 
     def __init__(self, file: BlockDevice, header: Header) -> None:
         self._file, self._size = file, header.cluster_size
-        self.extended, self._is_plain = header.has(Incompatible.EXTENDED_L2), not header.has(Incompatible.DATA_FILE)
+        self.extended, self._is_plain = (
+            header.has(Incompatible.EXTENDED_L2),
+            not header.has(Incompatible.DATA_FILE),
+        )
         zeros = header.version >= 3 and not self.extended
         self._runs = RunFinder(header.cluster_size, zero_flag=zeros)
         clusters = -(-file.size // header.cluster_size)
@@ -41,7 +47,11 @@ class L2Reader:
             return kept
         table = self.raw(offset)
         found = (self._scattered.read(table) if self._is_plain else None) or self.runs(table)
-        size = _ENTRY_BYTES * len(found.clusters) if isinstance(found, Scattered) else _RUN_BYTES * len(found)
+        size = (
+            _ENTRY_BYTES * len(found.clusters)
+            if isinstance(found, Scattered)
+            else _RUN_BYTES * len(found)
+        )
         if size <= self._room:
             self._room -= size
             self._kept[offset] = found

@@ -1,7 +1,7 @@
 """All references of an image, counted from scratch by walking every table.
 
-A table that several snapshots share is read once and counted as often as it is referenced. Shares no arithmetic with
-the writer: an engine that is tested only against itself agrees with itself.
+A table that several snapshots share is read once and counted as often as it is referenced. Shares
+no arithmetic with the writer: an engine that is tested only against itself agrees with itself.
 Follows QEMU's docs/interop/qcow2; what counts as a corruption follows qcow2_check_refcounts().
 """
 
@@ -36,15 +36,22 @@ class Fragmentation:
 class Recount:
     """Walks the image on construction; `counted` then holds the references of every cluster."""
 
-    def __init__(self, file: BlockDevice, header: Header, stored: StoredRefcounts, findings: Findings) -> None:
+    def __init__(
+        self, file: BlockDevice, header: Header, stored: StoredRefcounts, findings: Findings
+    ) -> None:
         self._file, self._header, self._stored, self._found = file, header, stored, findings
         self._bits, self._cluster_size = header.cluster_bits, header.cluster_size
         self.l2 = L2Reader(file, header)
         # Only version 3 has zero clusters, and with subclusters a bitmap says so.
-        self._reserved = entries.L2_RESERVED if header.version >= 3 and not self.l2.extended else entries.L2_RESERVED_V2
+        self._reserved = (
+            entries.L2_RESERVED
+            if header.version >= 3 and not self.l2.extended
+            else entries.L2_RESERVED_V2
+        )
         self._data_file = header.has(Incompatible.DATA_FILE)
         self._clusters_in_file = -(-file.size // self._cluster_size)
-        self.end_cluster = self._clusters_in_file  # or behind, where compressed data reach over the end of the file
+        # or behind, where compressed data reach over the end of the file
+        self.end_cluster = self._clusters_in_file
         self.cut_off_end = 0  # the first cluster behind data that the file has lost
         self.counted = tally_for(file)
         self.fragmentation = Fragmentation()
@@ -53,12 +60,15 @@ class Recount:
         self._table("header", 0, self._cluster_size)
         self._walk_disks()
         self._walk_bitmaps()
-        self.refcount_clusters: Counter[int] = Counter()  # the table and its blocks, and how often each is one
+        # the table and its blocks, and how often each is one
+        self.refcount_clusters: Counter[int] = Counter()
         self._walk_refcount_table()
         self._walk_refcount_blocks()
 
     def rebuilt_without(self) -> ClusterCounts:
-        """Let the counts forget the refcount table and its blocks: what a new structure must count."""
+        """Let the counts forget the refcount table and its blocks:
+        what a new structure must count.
+        """
         for cluster, times in self.refcount_clusters.items():
             self.counted.add(cluster, -times)
         return self.counted
@@ -67,12 +77,16 @@ class Recount:
 
     def _table(self, name: str, offset: int, length: int) -> None:
         if length and self._count_range(offset, length, name):
-            self.tables.append((name, range(offset >> self._bits, (offset + length - 1 >> self._bits) + 1)))
+            self.tables.append(
+                (name, range(offset >> self._bits, (offset + length - 1 >> self._bits) + 1))
+            )
 
     def _count_range(self, offset: int, length: int, name: str, times: int = 1) -> bool:
         """Count the clusters of a byte range; False (and a corruption) if it leaves the file."""
         if offset + length - self._file.size >= self._cluster_size:
-            self._found.broken_structure(f"{name} at {offset:#x} lies behind the end of the file", times)
+            self._found.broken_structure(
+                f"{name} at {offset:#x} lies behind the end of the file", times
+            )
             return False
         first, end = offset >> self._bits, (offset + length - 1 >> self._bits) + 1
         self.counted.add_run(first, end - first, times)
@@ -87,7 +101,9 @@ class Recount:
         self.l2_tables.update(active)
         table = snapshot_tables(self._file, header, self._found)
         for snapshot in table.snapshots:
-            self.l2_tables.update(self._walk_l1(snapshot.label, snapshot.l1_offset, snapshot.l1_size))
+            self.l2_tables.update(
+                self._walk_l1(snapshot.label, snapshot.l1_offset, snapshot.l1_size)
+            )
         self._table("snapshot table", header.snapshots_offset, table.length)
         for offset, times in self.l2_tables.items():
             self._walk_l2(offset, times, active.get(offset, 0))
@@ -96,7 +112,9 @@ class Recount:
         """Count an L1 table and the L2 tables that it names; returns those."""
         self._table(f"L1 table of {label}", offset, size * 8)
         found: Counter[int] = Counter()
-        for index, entry in enumerate(struct.unpack(f">{size}Q", read_padded(self._file, offset, size * 8))):
+        for index, entry in enumerate(
+            struct.unpack(f">{size}Q", read_padded(self._file, offset, size * 8))
+        ):
             if entry:
                 self._check_l1_entry(label, entry)
                 found[entry & entries.OFFSET_MASK] += 1
@@ -114,22 +132,32 @@ class Recount:
             offset = entry & entries.OFFSET_MASK
             is_normal = offset or (entry & entries.COPIED and not entry & entries.ZERO)
             if is_normal and offset != guest_offset and not entry & entries.COMPRESSED:
-                self._found.broken_structure(f"the data file has cluster {guest_offset:#x} elsewhere: {entry:#x}")
+                self._found.broken_structure(
+                    f"the data file has cluster {guest_offset:#x} elsewhere: {entry:#x}"
+                )
 
     def _check_l1_entry(self, label: str, entry: int) -> None:
         l2_offset = entry & entries.OFFSET_MASK
         if entry & entries.L1_RESERVED:
-            self._found.broken_structure(f"an L1 entry of {label} has reserved bits set: {entry:#x}")
+            self._found.broken_structure(
+                f"an L1 entry of {label} has reserved bits set: {entry:#x}"
+            )
         self._count_range(l2_offset, self._cluster_size, f"L2 table of {label}")
         if l2_offset % self._cluster_size:
-            self._found.broken_structure(f"L2 table of {label} at {l2_offset:#x} is not aligned to a cluster")
+            self._found.broken_structure(
+                f"L2 table of {label} at {l2_offset:#x} is not aligned to a cluster"
+            )
 
     # --- L2 tables -------------------------------------------------------------------------------
 
     def _walk_l2(self, offset: int, times: int, active: int) -> None:
-        """Count what the L2 table refers to, `times` references long; `active` of these come from the active disk."""
+        """Count what the L2 table refers to, `times` references long;
+        `active` of these come from the active disk.
+        """
         if self.l2.extended:
-            self._count_runs(self.l2.runs(self._without_bitmaps(self.l2.raw(offset), times)), times, active)
+            self._count_runs(
+                self.l2.runs(self._without_bitmaps(self.l2.raw(offset), times)), times, active
+            )
             return
         found = self.l2.read(offset)
         if not isinstance(found, Scattered):
@@ -148,7 +176,9 @@ class Recount:
                 continue
             start = entry & entries.OFFSET_MASK
             if entry & self._reserved:
-                self._found.broken_structure(f"an L2 entry has reserved bits set: {entry:#x}", length * times)
+                self._found.broken_structure(
+                    f"an L2 entry has reserved bits set: {entry:#x}", length * times
+                )
             if not start and not (self._data_file and entry & entries.COPIED):
                 continue
             self._count_run(entry, length, times)
@@ -159,10 +189,19 @@ class Recount:
 
     def _count_run(self, entry: int, length: int, times: int) -> None:
         start = entry & entries.OFFSET_MASK
-        if start % self._cluster_size and entry & entries.ZERO and self._header.version >= 3 and not self.l2.extended:
-            self._found.misplaced_zero(f"zero cluster at {start:#x} is not aligned to a cluster", length * times)
+        if (
+            start % self._cluster_size
+            and entry & entries.ZERO
+            and self._header.version >= 3
+            and not self.l2.extended
+        ):
+            self._found.misplaced_zero(
+                f"zero cluster at {start:#x} is not aligned to a cluster", length * times
+            )
         elif start % self._cluster_size:
-            self._found.broken_structure(f"data cluster at {start:#x} is not aligned to a cluster", length * times)
+            self._found.broken_structure(
+                f"data cluster at {start:#x} is not aligned to a cluster", length * times
+            )
         if self._data_file:
             return
         if start % self._cluster_size or (start >> self._bits) + length > self._clusters_in_file:
@@ -173,20 +212,34 @@ class Recount:
             self.counted.add_run(start >> self._bits, length, times)
 
     def _is_cut_off(self, offset: int, times: int) -> bool:
-        """Whether a data cluster lies behind the file's end and was there once: it has a refcount."""
+        """Whether a data cluster lies behind the file's end and was
+        there once: it has a refcount.
+        """
         cluster = offset >> self._bits
-        if offset % self._cluster_size or cluster < self._clusters_in_file or not self._stored.tally[cluster]:
+        if (
+            offset % self._cluster_size
+            or cluster < self._clusters_in_file
+            or not self._stored.tally[cluster]
+        ):
             return False
-        self._found.cut_off_data(f"data cluster at {offset:#x} lies behind the end of the file", times)
+        self._found.cut_off_data(
+            f"data cluster at {offset:#x} lies behind the end of the file", times
+        )
         self.cut_off_end = max(self.cut_off_end, cluster + 1)
         return True
 
     def _count_compressed(self, entry: int, times: int, active: int) -> None:
-        """Compressed data fill 512-byte sectors; they may share their host cluster, and reach into the next one."""
+        """Compressed data fill 512-byte sectors;
+        they may share their host cluster, and reach into the next one.
+        """
         if entry & entries.COPIED:
-            self._found.broken_structure(f"a compressed cluster has the COPIED flag: {entry:#x}", times)
+            self._found.broken_structure(
+                f"a compressed cluster has the COPIED flag: {entry:#x}", times
+            )
         if self._data_file:
-            return self._found.broken_structure(f"a compressed cluster in an external data file: {entry:#x}", times)
+            return self._found.broken_structure(
+                f"a compressed cluster in an external data file: {entry:#x}", times
+            )
         offset_bits = 70 - self._bits
         offset = entry & (1 << offset_bits) - 1
         sectors = ((entry & (1 << 62) - 1) >> offset_bits) + 1
@@ -197,7 +250,9 @@ class Recount:
         return None
 
     def _without_bitmaps(self, table: bytes, times: int) -> bytes:
-        """The entries of an extended L2 table alone, after a look at the subcluster bitmaps between them."""
+        """The entries of an extended L2 table alone, after a look at the
+        subcluster bitmaps between them.
+        """
         numbers = struct.unpack(f">{len(table) // 8}Q", table)
         for entry, bitmap in zip(numbers[::2], numbers[1::2], strict=True):
             if bitmap and (problem := _bitmap_problem(entry, bitmap)):
@@ -228,7 +283,9 @@ class Recount:
             self._count_range(offset, self._cluster_size, "bitmap data")
 
     def _walk_refcount_table(self) -> None:
-        """After all else: a refcount structure that lies on something else is the one that can be made again."""
+        """After all else: a refcount structure that lies on something else is
+        the one that can be made again.
+        """
         if self._stored.problem:
             self._found.broken_refcounts(self._stored.problem)
             return
@@ -239,11 +296,17 @@ class Recount:
     def _walk_refcount_blocks(self) -> None:
         for index, entry in enumerate(self._stored.table):
             if entry & entries.REFTABLE_RESERVED:
-                self._found.broken_refcounts(f"refcount table entry {index} has reserved bits set: {entry:#x}")
+                self._found.broken_refcounts(
+                    f"refcount table entry {index} has reserved bits set: {entry:#x}"
+                )
             elif entry % self._cluster_size:
-                self._found.broken_refcounts(f"refcount block {index} at {entry:#x} is not aligned to a cluster")
+                self._found.broken_refcounts(
+                    f"refcount block {index} at {entry:#x} is not aligned to a cluster"
+                )
             elif entry >> self._bits >= self.end_cluster:
-                self._found.broken_refcounts(f"refcount block {index} at {entry:#x} lies behind the end of the file")
+                self._found.broken_refcounts(
+                    f"refcount block {index} at {entry:#x} lies behind the end of the file"
+                )
             elif entry:
                 self._count_refcounts(entry >> self._bits, f"refcount block {index} at {entry:#x}")
 

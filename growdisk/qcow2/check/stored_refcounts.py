@@ -21,9 +21,10 @@ _CODES = {4: "H", 5: "I", 6: "Q"}
 
 
 class StoredRefcounts:
-    """All refcounts of an image, and where each refcount block lies. Blocks that cannot be read count as zeros.
+    """All refcounts of an image, and where each refcount block lies.
 
-    `problem`: why the table itself cannot be read, if it cannot.
+    Blocks that cannot be read count as zeros. `problem`: why the table itself cannot be read, if it
+    cannot.
     """
 
     def __init__(self, file: BlockDevice, header: Header) -> None:
@@ -33,7 +34,8 @@ class StoredRefcounts:
         length = 0 if self.problem else header.reftable_clusters * header.cluster_size
         table = read_padded(file, header.reftable_offset, length)
         entries = -(-used_length(table) // 8)
-        self.table: tuple[int, ...] = struct.unpack_from(f">{entries}Q", table)  # without the empty end
+        # without the empty end
+        self.table: tuple[int, ...] = struct.unpack_from(f">{entries}Q", table)
         self.tally = tally_for(file)
         seen: set[int] = set()
         repeated = 0  # reading a block for each of a million entries that name it would have no end
@@ -47,7 +49,9 @@ class StoredRefcounts:
 
 
 def tally_for(file: BlockDevice) -> ClusterCounts:
-    """An empty tally, as large as an image may need: 512 bytes of refcounts on the host tell of one segment."""
+    """An empty tally, as large as an image may need:
+    512 bytes of refcounts on the host tell of one segment.
+    """
     if not isinstance(file, RawFile):
         return ClusterCounts()
     real = file.size if file.is_block_device else file.path.stat().st_blocks * 512
@@ -61,7 +65,9 @@ def read_padded(file: BlockDevice, offset: int, length: int) -> bytes:
 
 
 def used_length(block: bytes) -> int:
-    """The length without the zeros at the end, found by comparing halves: 100 times as fast as rstrip()."""
+    """The length without the zeros at the end, found by comparing halves:
+    100 times as fast as rstrip().
+    """
     end = len(block)
     step = 1 << max(end.bit_length() - 1, 0)
     while step and end:
@@ -73,7 +79,9 @@ def used_length(block: bytes) -> int:
 
 
 def decode(block: bytes, order: int) -> Sequence[int]:
-    """The numbers in (the beginning of) a refcount block of 2^order bits each, without the zeros at its end."""
+    """The numbers in (the beginning of) a refcount block of 2^order bits each,
+    without the zeros at its end.
+    """
     used = used_length(block)
     if order <= 3:
         return _decode_narrow(block[:used], order)
@@ -101,14 +109,19 @@ def _decode_narrow(block: bytes, order: int) -> bytes:
     per_byte, bits = 8 >> order, 1 << order
     values = bytearray(len(block) * per_byte)
     for place in range(per_byte):
-        values[place::per_byte] = block.translate(bytes(b >> place * bits & (1 << bits) - 1 for b in range(256)))
+        values[place::per_byte] = block.translate(
+            bytes(b >> place * bits & (1 << bits) - 1 for b in range(256))
+        )
     return bytes(values)
 
 
 def _encode_narrow(values: bytes, order: int) -> bytes:
     per_byte, bits = 8 >> order, 1 << order
     values = values.ljust(-(-len(values) // per_byte) * per_byte, b"\0")
-    lanes = (int.from_bytes(values[place::per_byte], "little") << place * bits for place in range(per_byte))
+    lanes = (
+        int.from_bytes(values[place::per_byte], "little") << place * bits
+        for place in range(per_byte)
+    )
     packed = 0
     for lane in lanes:
         packed |= lane

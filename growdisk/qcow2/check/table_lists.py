@@ -1,7 +1,8 @@
 """The snapshot table and the bitmap directory, read only for the tables that their entries name.
 
-Both are lists of entries of different length, padded to 8 bytes; a list that is cut off or absurd is a corruption,
-and nothing behind that point is believed. Follows QEMU's docs/interop/qcow2 ("Snapshots", "Bitmaps").
+Both are lists of entries of different length, padded to 8 bytes; a list that is cut off or absurd
+is a corruption, and nothing behind that point is believed. Follows QEMU's docs/interop/qcow2
+("Snapshots", "Bitmaps").
 """
 
 from __future__ import annotations
@@ -15,8 +16,10 @@ from growdisk.qcow2.check.stored_refcounts import read_padded
 from growdisk.qcow2.header import Header
 
 BITMAP_RESERVED = 0xFF000000000001FE
-_SNAPSHOT = struct.Struct(">QIHHIIQII")  # l1 offset, l1 size, id size, name size, dates, clock, state, extra size
-_BITMAP = struct.Struct(">QIIBBHI")  # table offset, table size, flags, type, granularity, name size, extra size
+# l1 offset, l1 size, id size, name size, dates, clock, state, extra size
+_SNAPSHOT = struct.Struct(">QIHHIIQII")
+# table offset, table size, flags, type, granularity, name size, extra size
+_BITMAP = struct.Struct(">QIIBBHI")
 _MAX_L1_ENTRIES = (32 << 20) // 8
 _MAX_EXTRA = 1024
 _MAX_BITMAP = 512 << 20
@@ -49,16 +52,27 @@ def snapshot_tables(file: BlockDevice, header: Header, findings: Findings) -> Sn
             findings.broken_structure(f"the snapshot table ends behind entry {index}")
             break
         fields = _SNAPSHOT.unpack(file.read(offset, _SNAPSHOT.size))
-        l1_offset, l1_size, id_size, name_size, extra_size = fields[0], fields[1], fields[2], fields[3], fields[8]
+        l1_offset, l1_size, id_size, name_size, extra_size = (
+            fields[0],
+            fields[1],
+            fields[2],
+            fields[3],
+            fields[8],
+        )
         text = read_padded(file, offset + _SNAPSHOT.size + extra_size, id_size + name_size)
-        label = f"snapshot {text[:id_size].decode(errors='replace')} ({text[id_size:].decode(errors='replace')})"
+        label = (
+            f"snapshot {text[:id_size].decode(errors='replace')} "
+            f"({text[id_size:].decode(errors='replace')})"
+        )
         offset += -(-(_SNAPSHOT.size + extra_size + id_size + name_size) // 8) * 8
         if extra_size > _MAX_EXTRA:
             findings.broken_structure(f"{label} has {extra_size} bytes of extra data")
         elif header.version >= 3 and extra_size < _V3_EXTRA:
             findings.incomplete_snapshot(f"the snapshot table entry of {label} is incomplete")
         if l1_offset % header.cluster_size or l1_size > _MAX_L1_ENTRIES:
-            findings.broken_structure(f"the L1 table of {label} at {l1_offset:#x} ({l1_size} entries) cannot be true")
+            findings.broken_structure(
+                f"the L1 table of {label} at {l1_offset:#x} ({l1_size} entries) cannot be true"
+            )
         else:
             found.append(SnapshotTables(label, l1_offset, l1_size))
     return SnapshotList(tuple(found), offset - header.snapshots_offset)
@@ -93,7 +107,9 @@ def bitmap_tables(
         names.add(name)
         tables.append((entry[0], entry[1]))
     if len(tables) != count or position != size:
-        findings.broken_structure(f"the bitmap directory does not have {count} entries in {size} bytes")
+        findings.broken_structure(
+            f"the bitmap directory does not have {count} entries in {size} bytes"
+        )
     return (offset, size), tables
 
 
@@ -104,7 +120,13 @@ def _is_possible(entry: tuple[int, ...], name: bytes, header: Header, file_size:
         return False
     if table_size * header.cluster_size > _MAX_BITMAP or table_offset + 8 * table_size > file_size:
         return False
-    if flags & ~3 or kind != 1 or not 9 <= granularity <= 31 or extra_size or not 0 < len(name) <= 1023:
+    if (
+        flags & ~3
+        or kind != 1
+        or not 9 <= granularity <= 31
+        or extra_size
+        or not 0 < len(name) <= 1023
+    ):
         return False
     covered = header.cluster_size * 8 << granularity  # by one entry of the table
     size = header.size // _SECTOR * _SECTOR  # QEMU opens no bitmap on a disk without a sector

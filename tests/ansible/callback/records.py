@@ -23,7 +23,8 @@ class CallbackModule(CallbackBase):
 
     def _write(self, result, state: str) -> None:
         record = {
-            "host": result._host.get_name(), "task": result._task.get_name(), "action": result._task.action,
+            "host": result._host.get_name(), "task": result._task.get_name(),
+            "action": result._task.action,
             "state": state, "result": result._result,
         }  # fmt: skip
         with Path(os.environ["RECORDS"]).open("a") as file:

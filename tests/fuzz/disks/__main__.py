@@ -1,4 +1,6 @@
-"""python -m tests.fuzz.disks [SECONDS [FIRST SEED]], or SEED=7 for one alone: exit 1 where a fault was found."""
+"""python -m tests.fuzz.disks [SECONDS [FIRST SEED]], or SEED=7 for one alone:
+exit 1 where a fault was found.
+"""
 
 from __future__ import annotations
 

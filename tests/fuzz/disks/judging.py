@@ -19,7 +19,8 @@ _CHUNK = 4 << 20
 _NO_CHECK_BEYOND = 2 << 40
 _EXTENDED = ("5", "f", "85")
 _CHECKS = {
-    "ext": "e2fsck -fn {}", "xfs": "xfs_repair -n {}", "btrfs": "btrfs check --readonly {}", "ntfs": "ntfsfix -n {}",
+    "ext": "e2fsck -fn {}", "xfs": "xfs_repair -n {}", "btrfs": "btrfs check --readonly {}",
+    "ntfs": "ntfsfix -n {}",
     "f2fs": "fsck.f2fs --dry-run {}",
 }  # fmt: skip
 
@@ -34,12 +35,17 @@ class Seen:
 
 
 def look(raw: Path, label: str) -> Seen:
-    """`label` is the recipe's: to sfdisk the boot sector of an NTFS without a table around it looks like one."""
+    """`label` is the recipe's:
+    to sfdisk the boot sector of an NTFS without a table around it looks like one.
+    """
     done = subprocess.run(["sfdisk", "--json", raw], capture_output=True, text=True, check=False)
     if done.returncode or not label:
         return Seen({}, {}, {0: _blkid(raw, 0, raw.stat().st_size)})
     table = json.loads(done.stdout)["partitiontable"]
-    parts = {int(re.findall(r"\d+$", entry.pop("node"))[0]): entry for entry in table.pop("partitions", [])}
+    parts = {
+        int(re.findall(r"\d+$", entry.pop("node"))[0]): entry
+        for entry in table.pop("partitions", [])
+    }
     names = {n: _blkid(raw, p["start"] * SECTOR, p["size"] * SECTOR) for n, p in parts.items()}
     table = {key: value for key, value in table.items() if key not in ("device", "lastlba")}
     return Seen(table, parts, names)
@@ -54,21 +60,29 @@ def _blkid(raw: Path, start: int, size: int) -> str:
 
 def table_faults(raw: Path, seen: Seen) -> Iterator[str]:
     if seen.table.get("label") == "gpt":
-        said = subprocess.run(["sgdisk", "-v", raw], capture_output=True, text=True, check=False).stdout
+        said = subprocess.run(
+            ["sgdisk", "-v", raw], capture_output=True, text=True, check=False
+        ).stdout
         if "No problems found" not in said:
             yield f"sgdisk -v: {said.strip()[-300:]}"
     if seen.table:
-        done = subprocess.run(["sfdisk", "--verify", raw], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            ["sfdisk", "--verify", raw], capture_output=True, text=True, check=False
+        )
         bad = [line for line in (done.stdout + done.stderr).splitlines() if _is_bad(line)]
         if bad:
             yield f"sfdisk --verify: {'; '.join(bad)}"
 
 
 def _is_bad(line: str) -> bool:
-    return bool(re.search(r"overlap|outside|beyond|invalid|corrupt|mismatch|fail", line, re.IGNORECASE))
+    return bool(
+        re.search(r"overlap|outside|beyond|invalid|corrupt|mismatch|fail", line, re.IGNORECASE)
+    )
 
 
-def changed_entries(before: Seen, after: Seen, may_grow: set[int], gone: set[int], moved: set[int]) -> Iterator[str]:
+def changed_entries(
+    before: Seen, after: Seen, may_grow: set[int], gone: set[int], moved: set[int]
+) -> Iterator[str]:
     if before.table != after.table:
         yield f"the table itself changed: {before.table} -> {after.table}"
     if lost := set(before.parts) - set(after.parts) - gone:
@@ -77,14 +91,23 @@ def changed_entries(before: Seen, after: Seen, may_grow: set[int], gone: set[int
         yield f"partitions {sorted(new)} are new"
     for number in sorted(set(before.parts) & set(after.parts)):
         old, now = before.parts[number], after.parts[number]
-        free = {"start", "size"} if number in moved else {"size"} if number in may_grow or _holds(old) else set()
+        free = (
+            {"start", "size"}
+            if number in moved
+            else {"size"}
+            if number in may_grow or _holds(old)
+            else set()
+        )
         for key in (set(old) | set(now)) - free:
             if old.get(key) != now.get(key):
                 yield f"partition {number}: {key} {old.get(key)} -> {now.get(key)}"
         if now["size"] < old["size"]:
             yield f"partition {number} became smaller: {old['size']} -> {now['size']}"
         if before.names[number] != after.names[number]:
-            yield f"blkid calls partition {number} {after.names[number]!r}, which was {before.names[number]!r}"
+            yield (
+                f"blkid calls partition {number} {after.names[number]!r}, which was "
+                f"{before.names[number]!r}"
+            )
 
 
 def _holds(entry: dict[str, Any]) -> bool:
@@ -119,7 +142,9 @@ def journal(seen: Seen, number: int) -> tuple[int, int]:
 def _boot_records(seen: Seen) -> Iterator[tuple[int, int]]:
     """Of the logical partitions: each in the gap before its own."""
     if seen.table["label"] == "dos":
-        ends = sorted((p["start"] + (0 if _holds(p) else p["size"])) * SECTOR for p in seen.parts.values())
+        ends = sorted(
+            (p["start"] + (0 if _holds(p) else p["size"])) * SECTOR for p in seen.parts.values()
+        )
         for number, part in seen.parts.items():
             if number > 4:
                 start = part["start"] * SECTOR
@@ -143,7 +168,9 @@ def _difference(one: Path, other: Path, start: int, end: int) -> int | None:
             length = min(_CHUNK, end - place)
             left, right = a.read(length), b.read(length)
             if left != right:
-                return place + next((i for i, (x, y) in enumerate(zip(left, right, strict=False)) if x != y), 0)
+                return place + next(
+                    (i for i, (x, y) in enumerate(zip(left, right, strict=False)) if x != y), 0
+                )
     return None
 
 
@@ -164,9 +191,17 @@ def _data(fd: int, start: int, end: int) -> Iterator[int]:
 
 
 def content_faults(
-    kernel: Kernel, before: list[Found], now: list[Found], gone: set[int], grown: dict[str, int], touched: set[int]
+    kernel: Kernel,
+    before: list[Found],
+    now: list[Found],
+    gone: set[int],
+    grown: dict[str, int],
+    touched: set[int],
 ) -> Iterator[str]:
-    """What was mounted mounts and has its files; every checker passes what was touched. `grown`: device → bytes."""
+    """What was mounted mounts and has its files; every checker passes what was touched.
+
+    `grown`: device → bytes.
+    """
     seen = {found.device: found for found in now}
     for found in before:
         if found.parent in gone:
@@ -174,7 +209,10 @@ def content_faults(
         after = seen.get(found.device)
         if after is None or after.files != found.files:
             seen_after = after.files if after else None
-            yield f"{found.kind} on {found.device}: files {found.files!r} before, {seen_after!r} after"
+            yield (
+                f"{found.kind} on {found.device}: files {found.files!r} before, {seen_after!r} "
+                "after"
+            )
         check = _CHECKS.get(found.kind) if found.parent in touched else None
         if check and grown.get(found.device, 0) <= _NO_CHECK_BEYOND:
             yield from _checked(kernel, found, check)

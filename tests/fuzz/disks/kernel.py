@@ -1,4 +1,6 @@
-"""A user-mode kernel as the one who makes volumes on a disk, mounts what is there, and says what it found."""
+"""A user-mode kernel as the one who makes volumes on a disk,
+mounts what is there, and says what it found.
+"""
 
 from __future__ import annotations
 

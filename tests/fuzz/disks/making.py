@@ -1,4 +1,6 @@
-"""A recipe becomes a raw disk: host tools make the table and what needs no kernel, a kernel the rest and the files."""
+"""A recipe becomes a raw disk:
+host tools make the table and what needs no kernel, a kernel the rest and the files.
+"""
 
 from __future__ import annotations
 
@@ -18,11 +20,13 @@ _MOUNTABLE = {"ext": "ext4", "xfs": "xfs", "btrfs": "btrfs", "f2fs": "f2fs", "fa
 _LVM = "lvm {} 2>/dev/null </dev/null"
 _FILL = (
     "mkdir -p /tmp/m; mount -t {kind} {options} {device} /tmp/m || exit 99\n"
-    "cd /tmp/m && seq 4000 >numbers && mkdir -p etc a/b && echo '# none' >etc/fstab && head -c 70000 /dev/zero >a/zeros"
+    "cd /tmp/m && seq 4000 >numbers && mkdir -p etc a/b && echo '# none' >etc/fstab && head -c "
+    "70000 /dev/zero >a/zeros"
     " && ln numbers a/b/again 2>/dev/null\n: ; cd /; umount /tmp/m"
 )
 _LEAVE = (
-    "mkdir -p /tmp/n{number}; mount -t {kind} {device} /tmp/n{number} && cd /tmp/n{number} && seq 9000 >more && sync\n"
+    "mkdir -p /tmp/n{number}; mount -t {kind} {device} /tmp/n{number} && cd /tmp/n{number} && seq "
+    "9000 >more && sync\n"
     "dd if=numbers of=last conv=fsync; dd if=numbers of=more conv=fsync,notrunc seek=3; mv last a"
 )
 _LIST = (
@@ -33,7 +37,9 @@ _LIST = (
 
 @dataclass(frozen=True)
 class Found:
-    """A file system on the disk: where a kernel has it, and what is in it ("" where no kernel mounts it)."""
+    """A file system on the disk:
+    where a kernel has it, and what is in it ("" where no kernel mounts it).
+    """
 
     device: str
     kind: str
@@ -65,7 +71,9 @@ def make(raw: Path, recipe: Recipe) -> list[Found]:
 
 
 def _crashed(raw: Path, recipe: Recipe) -> list[Found]:
-    """Its file systems are written to, synced, and left: what they hold is what a kernel finds that mounts a copy."""
+    """Its file systems are written to, synced, and left:
+    what they hold is what a kernel finds that mounts a copy.
+    """
     with suppress(_Crash), kernel_on(raw) as kernel:
         for number, (device, kind, _) in enumerate(open_all(kernel, recipe)):
             if driver := _MOUNTABLE.get(kind):
@@ -87,10 +95,18 @@ def table(recipe: Recipe) -> str:
     lines = [f"label: {recipe.label}", "label-id: " + ("0x5ca1ab1e" if recipe.label == "dos" else
              "5E1F0C1D-0000-4000-8000-00000000D15C")]  # fmt: skip
     lines += ["first-lba: 34"] if recipe.label == "gpt" else []
-    entries = [(s.start, f"{s.number}: start={s.start}, size={s.size}, type={s.type}{s.extra}") for s in recipe.slots]
+    entries = [
+        (s.start, f"{s.number}: start={s.start}, size={s.size}, type={s.type}{s.extra}")
+        for s in recipe.slots
+    ]
     if recipe.extended:
         number, start, size = recipe.extended
-        entries.append((start - 1, f"{number}: start={start}, size={size}, type={'5' if recipe.seed % 2 else 'f'}"))
+        entries.append(
+            (
+                start - 1,
+                f"{number}: start={start}, size={size}, type={'5' if recipe.seed % 2 else 'f'}",
+            )
+        )
     return "\n".join([*lines, *(line for _, line in sorted(entries))]) + "\n"
 
 
@@ -124,7 +140,9 @@ def _fill_on_host(raw: Path, recipe: Recipe, slot: Slot) -> None:
     if thing.kind == "noise":
         with raw.open("r+b") as file:
             file.seek(slot.start * _SECTOR)
-            file.write(b"\1" + random.Random(recipe.seed + slot.number).randbytes(min(size // 2, 1 << 20)))
+            file.write(
+                b"\1" + random.Random(recipe.seed + slot.number).randbytes(min(size // 2, 1 << 20))
+            )
         return
     words = _mkfs(thing, size, raw, recipe)
     if not words:
@@ -175,7 +193,11 @@ def _make_inside(kernel: Kernel, device: str, thing: Thing, name: str) -> None:
     match thing.kind:
         case "ext" if "-J" in thing.options and "device=" in thing.options[-1]:
             number = thing.options[-1].partition("=")[2]
-            kernel.must(quoted("mke2fs", "-q", "-F", *thing.options[:-1], f"device=/dev/sda{number}", device))
+            kernel.must(
+                quoted(
+                    "mke2fs", "-q", "-F", *thing.options[:-1], f"device=/dev/sda{number}", device
+                )
+            )
         case "luks":
             words = (
                 "cryptsetup",
@@ -187,7 +209,8 @@ def _make_inside(kernel: Kernel, device: str, thing: Thing, name: str) -> None:
                 "1000",
             )
             kernel.must(
-                f"printf '%s' '{KEY}' >/tmp/key; " + quoted(*words, "--key-file", "/tmp/key", *thing.options, device)
+                f"printf '%s' '{KEY}' >/tmp/key; "
+                + quoted(*words, "--key-file", "/tmp/key", *thing.options, device)
             )
             kernel.must(f"cryptsetup open --key-file /tmp/key {device} {name}c")
             if thing.inside:
@@ -197,13 +220,36 @@ def _make_inside(kernel: Kernel, device: str, thing: Thing, name: str) -> None:
 
 
 def _make_group(kernel: Kernel, device: str, thing: Thing, name: str) -> None:
-    of_volume = [w for w in _pairs(thing.options) if w[0] in ("--dataalignment", "--metadatacopies", "--metadatasize")]
+    of_volume = [
+        w
+        for w in _pairs(thing.options)
+        if w[0] in ("--dataalignment", "--metadatacopies", "--metadatasize")
+    ]
     of_group = [w for w in _pairs(thing.options) if w not in of_volume]
-    of_volume = [("--pvmetadatacopies" if w[0] == "--metadatacopies" else w[0], w[1]) for w in of_volume]
-    kernel.must(quoted("lvm", "pvcreate", "-q", *(word for pair in of_volume for word in pair), device))
-    kernel.must(quoted("lvm", "vgcreate", "-q", *(word for pair in of_group for word in pair), name, device))
+    of_volume = [
+        ("--pvmetadatacopies" if w[0] == "--metadatacopies" else w[0], w[1]) for w in of_volume
+    ]
+    kernel.must(
+        quoted("lvm", "pvcreate", "-q", *(word for pair in of_volume for word in pair), device)
+    )
+    kernel.must(
+        quoted("lvm", "vgcreate", "-q", *(word for pair in of_group for word in pair), name, device)
+    )
     for volume in thing.volumes:
-        kernel.must(quoted("lvm", "lvcreate", "-q", "-y", "-Wn", "-L", f"{volume.size}b", "-n", volume.name, name))
+        kernel.must(
+            quoted(
+                "lvm",
+                "lvcreate",
+                "-q",
+                "-y",
+                "-Wn",
+                "-L",
+                f"{volume.size}b",
+                "-n",
+                volume.name,
+                name,
+            )
+        )
         _make_content(kernel, f"/dev/{name}/{volume.name}", volume.holds, f"{name}{volume.name[0]}")
 
 
@@ -221,37 +267,53 @@ def _make_content(kernel: Kernel, device: str, thing: Thing, name: str) -> None:
 
 
 def open_all(kernel: Kernel, recipe: Recipe) -> list[tuple[str, str, int]]:
-    """(device, kind, partition) of everything that is no container, each of which is open afterwards."""
+    """(device, kind, partition) of everything that is no container,
+    each of which is open afterwards.
+    """
     found: list[tuple[str, str, int]] = []
     kernel.run(f"printf '%s' '{KEY}' >/tmp/key")
     for slot in recipe.slots:
-        found += [(*pair, slot.number) for pair in _open(kernel, device_of(slot), slot.holds, f"vg{slot.number}")]
+        found += [
+            (*pair, slot.number)
+            for pair in _open(kernel, device_of(slot), slot.holds, f"vg{slot.number}")
+        ]
     return found
 
 
 def _open(kernel: Kernel, device: str, thing: Thing, name: str) -> list[tuple[str, str]]:
     if thing.kind == "luks":
-        kernel.run(f"test -e /dev/mapper/{name}c || cryptsetup open --key-file /tmp/key {device} {name}c")
-        return _open(kernel, f"/dev/mapper/{name}c", thing.inside, f"{name}i") if thing.inside else []
+        kernel.run(
+            f"test -e /dev/mapper/{name}c || cryptsetup open --key-file /tmp/key {device} {name}c"
+        )
+        return (
+            _open(kernel, f"/dev/mapper/{name}c", thing.inside, f"{name}i") if thing.inside else []
+        )
     if thing.kind != "lvm":
         return [(device, thing.kind)]
     kernel.run(f"lvm vgchange {_foreign(thing)} -ay -K {name}")
     found: list[tuple[str, str]] = []
     for volume in thing.volumes:
-        found += _open(kernel, f"/dev/{name}/{volume.name}", volume.holds, f"{name}{volume.name[0]}")
+        found += _open(
+            kernel, f"/dev/{name}/{volume.name}", volume.holds, f"{name}{volume.name[0]}"
+        )
     return found
 
 
 def close_all(kernel: Kernel, recipe: Recipe) -> None:
     """Again and again, for one stands in the other."""
     kernel.run(
-        "for n in 1 2 3 4; do lvm vgchange -an; for c in $(ls /dev/mapper | grep '^vg.*c$'); do cryptsetup close $c; "
+        "for n in 1 2 3 4; do lvm vgchange -an; for c in $(ls /dev/mapper | grep '^vg.*c$'); do "
+        "cryptsetup close $c; "
         "done; done >/dev/null 2>&1"
     )
 
 
 def _foreign(thing: Thing) -> str:
-    return "--config 'global {system_id_source=lvmlocal} local {system_id=another}'" if "FOREIGN" in thing.last else ""
+    return (
+        "--config 'global {system_id_source=lvmlocal} local {system_id=another}'"
+        if "FOREIGN" in thing.last
+        else ""
+    )
 
 
 def _finish(kernel: Kernel, device: str, thing: Thing, name: str) -> None:
@@ -263,7 +325,8 @@ def _finish(kernel: Kernel, device: str, thing: Thing, name: str) -> None:
         if command == "SNAPSHOT":
             first = thing.volumes[0].name if thing.volumes else "none"
             kernel.run(
-                f"lvm lvchange -ay {name}; lvm lvcreate -q -y -s -l 1 -n old {name}/{first}; lvm vgchange -an {name}"
+                f"lvm lvchange -ay {name}; lvm lvcreate -q -y -s -l 1 -n old {name}/{first}; lvm "
+                f"vgchange -an {name}"
             )
         elif command == "FOREIGN":
             kernel.must(f"lvm vgchange -y {_foreign(thing)} --systemid another {name}")
@@ -278,7 +341,9 @@ def _put_files(kernel: Kernel, device: str, kind: str) -> None:
 
 
 def look(kernel: Kernel, opened: list[tuple[str, str, int]]) -> list[Found]:
-    return [Found(device, kind, _files(kernel, device, kind), number) for device, kind, number in opened]
+    return [
+        Found(device, kind, _files(kernel, device, kind), number) for device, kind, number in opened
+    ]
 
 
 def _files(kernel: Kernel, device: str, kind: str) -> str:

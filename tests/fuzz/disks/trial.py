@@ -1,4 +1,6 @@
-"""One seed from end to end: make the disk, ask for the plan, do it, and look for what does not agree."""
+"""One seed from end to end:
+make the disk, ask for the plan, do it, and look for what does not agree.
+"""
 
 from __future__ import annotations
 
@@ -22,15 +24,18 @@ from tests.fuzz.disks.recipe import KEY, Recipe, recipe
 
 _GROWDISK = Path(sys.executable).with_name("growdisk")
 _RAW_WORDS = re.compile(
-    r"Report this|report this|Traceback|exit status|in the appliance|needed, but only|wrong fs type|internal error"
+    r"Report this|report this|Traceback|exit status|in the appliance|needed, but only|wrong fs "
+    r"type|internal error"
 )
 _SECONDS = 900.0
 
 
 @dataclass
 class Outcome:
-    """`kind`: not-made, too-slow, not-judged, refused, nothing, grown. `faults`: what is wrong; none, and the disk is
-    right."""
+    """`kind`: not-made, too-slow, not-judged, refused, nothing, grown.
+
+    `faults`: what is wrong; none, and the disk is right.
+    """
 
     seed: int
     kind: str = ""
@@ -38,7 +43,10 @@ class Outcome:
     words: str = ""
 
     def __str__(self) -> str:
-        lines = [f"seed {self.seed}: {self.kind} {self.words}", *(f"  FAULT {fault}" for fault in self.faults)]
+        lines = [
+            f"seed {self.seed}: {self.kind} {self.words}",
+            *(f"  FAULT {fault}" for fault in self.faults),
+        ]
         return "\n".join(lines)
 
 
@@ -94,7 +102,8 @@ class _Trial:
 
     def _ask(self, verb: str, *words: str) -> tuple[int, dict[str, Any]]:
         done = subprocess.run(
-            [_GROWDISK, "--json", verb, str(self._image), *words], capture_output=True, text=True, check=False,
+            [_GROWDISK, "--json", verb, str(self._image), *words], capture_output=True, text=True,
+            check=False,
             timeout=_SECONDS, stdin=subprocess.DEVNULL, env={**os.environ, "TMPDIR": "/tmp"},
         )  # fmt: skip
         if "Traceback" in done.stderr or done.returncode == 1:
@@ -105,7 +114,9 @@ class _Trial:
             self._fault(f"{verb}: no JSON: {done.stdout[:300]} {done.stderr[-300:]}")
             return done.returncode, {}
 
-    def _judge_answers(self, plan: int, planned: dict[str, Any], run: int, done: dict[str, Any]) -> None:
+    def _judge_answers(
+        self, plan: int, planned: dict[str, Any], run: int, done: dict[str, Any]
+    ) -> None:
         error = json.dumps(done.get("error") or planned.get("error"), ensure_ascii=False)
         if plan != run or plan not in (0, 3):
             self._fault(f"plan gave {plan}, expand gave {run}: {error}")
@@ -115,20 +126,28 @@ class _Trial:
             self._fault(f"a tool's own words: {error}")
         if plan == 3:
             self._outcome.words += f": {(planned.get('error') or {}).get('why')}"
-        elif run == 0 and (found := _sizes(done.get("after"))) != (wanted := _sizes(planned.get("after"))):
+        elif run == 0 and (found := _sizes(done.get("after"))) != (
+            wanted := _sizes(planned.get("after"))
+        ):
             self._fault(f"the plan said {wanted}, and the run gave {found}")
 
     def _judge_untouched(self) -> Iterator[str]:
         raw = self._as_raw()
         yield from judging.other_bytes(self._before_raw, raw, [], self._before_raw.stat().st_size)
-        if self._image.with_name(self._image.name + ".growdisk").exists() and not self._outcome.faults:
+        if (
+            self._image.with_name(self._image.name + ".growdisk").exists()
+            and not self._outcome.faults
+        ):
             yield "a folder was left beside the image"
 
     def _judge_disk(self, planned: dict[str, Any]) -> Iterator[str]:
         raw = self._as_raw()
         if self._recipe.image_format == "qcow2":
             check = subprocess.run(
-                ["qemu-img", "check", "-q", self._image], capture_output=True, text=True, check=False
+                ["qemu-img", "check", "-q", self._image],
+                capture_output=True,
+                text=True,
+                check=False,
             )
             if check.returncode:
                 yield f"qemu-img check: {check.stdout} {check.stderr}"
@@ -137,12 +156,18 @@ class _Trial:
         new = {p["number"]: p for p in planned["after"]["partitions"]}
         gone = set(old) - set(new)
         moved = {n for n in set(old) & set(new) if old[n]["start"] != new[n]["start"]}
-        grow = {n for n in set(old) & set(new) if n not in moved and self._is_touched(old[n], new[n])}
+        grow = {
+            n for n in set(old) & set(new) if n not in moved and self._is_touched(old[n], new[n])
+        }
         yield from judging.table_faults(raw, after)
         yield from judging.changed_entries(before, after, grow, gone, moved)
         size = self._before_raw.stat().st_size
         free = judging.free_to_change(before, after, grow, gone, moved, size)
-        free += [judging.journal(before, slot.number) for slot in self._recipe.slots if slot.holds.kind == "jbd"]
+        free += [
+            judging.journal(before, slot.number)
+            for slot in self._recipe.slots
+            if slot.holds.kind == "jbd"
+        ]
         yield from judging.other_bytes(self._before_raw, raw, free, size)
         with kernel_on(raw) as kernel:
             yield from self._judge_contents(kernel, gone, grow | moved | {0})
@@ -152,7 +177,9 @@ class _Trial:
             content = {k: v for k, v in (part["content"] or {}).items() if k != "used"}
             return part["size"], content
 
-        return plain(old) != plain(new) or any(t in ("lvm", "luks") for t in self._kinds(old["number"]))
+        return plain(old) != plain(new) or any(
+            t in ("lvm", "luks") for t in self._kinds(old["number"])
+        )
 
     def _kinds(self, number: int) -> list[str]:
         return [slot.holds.kind for slot in self._recipe.slots if slot.number == number]
@@ -179,8 +206,14 @@ def _sizes(layout: Any) -> list[tuple[object, ...]]:
     """What a plan promises: places of partitions, and the sizes of what is in them."""
     if not layout:
         return []
-    parts = [(p["number"], p["start"], p["size"], (p["content"] or {}).get("size")) for p in layout["partitions"]]
-    volumes = [(v.get("name"), v.get("size"), (v.get("content") or {}).get("size")) for v in layout["volumes"]]
+    parts = [
+        (p["number"], p["start"], p["size"], (p["content"] or {}).get("size"))
+        for p in layout["partitions"]
+    ]
+    volumes = [
+        (v.get("name"), v.get("size"), (v.get("content") or {}).get("size"))
+        for v in layout["volumes"]
+    ]
     return [("image", layout["image"]["virtual_size"]), *parts, *volumes]
 
 

@@ -1,7 +1,9 @@
 #!/usr/bin/python3
-"""Runs inside the guest at every boot: one JSON line about it on the first serial port, for the boot harness.
+"""Runs inside the guest at every boot:
+one JSON line about it on the first serial port, for the boot harness.
 
-Without systemd it is started by /etc/inittab when the runlevel's scripts have ended, just before the login.
+Without systemd it is started by /etc/inittab when the runlevel's scripts have ended, just before
+the login.
 """
 
 import hashlib
@@ -50,7 +52,11 @@ def by_systemd() -> dict[str, object]:
         "finish_us": manager["FinishTimestampMonotonic"],
         "analyze": said("systemd-analyze", "time").strip(),
         "failed": said("systemctl", "--failed", "--no-legend", "--plain").splitlines(),
-        "waits": [line for line in said("journalctl", "-b", "-o", "cat").splitlines() if line.startswith(WAITS)],
+        "waits": [
+            line
+            for line in said("journalctl", "-b", "-o", "cat").splitlines()
+            if line.startswith(WAITS)
+        ],
     }
 
 
@@ -64,15 +70,27 @@ def uptime() -> float:
 
 
 def files() -> str:
-    """A digest of what nobody may change: the metadata of all files in /usr, and the content as well in /srv."""
+    """A digest of what nobody may change:
+    the metadata of all files in /usr, and the content as well in /srv.
+    """
     digest = hashlib.sha256()
     walked = (found for top in ("/srv", "/usr") for found in os.walk(top))
     for folder, _, names in sorted(walked, key=lambda found: found[0]):
-        for path in (f"{folder}/{name}" for name in sorted(names) if not folder.endswith("__pycache__")):
+        for path in (
+            f"{folder}/{name}" for name in sorted(names) if not folder.endswith("__pycache__")
+        ):
             info = os.lstat(path)
-            digest.update(repr((path, info.st_mode, info.st_uid, info.st_gid, info.st_size, info.st_mtime)).encode())
+            digest.update(
+                repr(
+                    (path, info.st_mode, info.st_uid, info.st_gid, info.st_size, info.st_mtime)
+                ).encode()
+            )
             if path.startswith("/srv") and stat.S_ISREG(info.st_mode):
-                digest.update(repr([(name, os.getxattr(path, name)) for name in sorted(os.listxattr(path))]).encode())
+                digest.update(
+                    repr(
+                        [(name, os.getxattr(path, name)) for name in sorted(os.listxattr(path))]
+                    ).encode()
+                )
                 digest.update(Path(path).read_bytes())
     return digest.hexdigest()
 
@@ -82,8 +100,13 @@ def report() -> dict[str, object]:
     root = os.statvfs("/")
     return times | {
         "uptime": uptime(),
-        "lsblk": parsed("lsblk", "--bytes", "--json", "-o", "NAME,SIZE,TYPE,FSTYPE,UUID,PARTUUID,MOUNTPOINT"),
-        "root": {"size": root.f_blocks * root.f_frsize, "used": (root.f_blocks - root.f_bfree) * root.f_frsize},
+        "lsblk": parsed(
+            "lsblk", "--bytes", "--json", "-o", "NAME,SIZE,TYPE,FSTYPE,UUID,PARTUUID,MOUNTPOINT"
+        ),
+        "root": {
+            "size": root.f_blocks * root.f_frsize,
+            "used": (root.f_blocks - root.f_bfree) * root.f_frsize,
+        },
         "df": said("df", "--block-size=1", "--output=source,size,used,avail,target", "/"),
         "swap": said("swapon", "--show=NAME,TYPE,SIZE", "--bytes", "--noheadings"),
         "files": files(),

@@ -18,7 +18,10 @@ from tests.refusals import raises
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_disk(tmp_path_factory.mktemp("api") / "guest.qcow2", SmallDisk(size=128 * MiB, swap_size=16 * MiB))
+    return make_disk(
+        tmp_path_factory.mktemp("api") / "guest.qcow2",
+        SmallDisk(size=128 * MiB, swap_size=16 * MiB),
+    )
 
 
 @pytest.fixture
@@ -33,7 +36,9 @@ def test_every_name_of_the_room_can_be_had() -> None:
         _ = api.frobnicate  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("file", sorted(path.stem for path in Path(api.__file__).parent.glob("*.py")))
+@pytest.mark.parametrize(
+    "file", sorted(path.stem for path in Path(api.__file__).parent.glob("*.py"))
+)
 def test_no_file_hides_a_function(file: str) -> None:
     """Importing growdisk.api.X sets the attribute X of growdisk.api, whatever it was before."""
     assert file not in api.__all__
@@ -44,15 +49,30 @@ def test_no_file_hides_a_function(file: str) -> None:
 
 def test_inspect_gives_facts(image: Path) -> None:
     facts = api.inspect(image)
-    assert (facts.image.format, facts.image.version, facts.image.virtual_size) == ("qcow2", 3, 128 * MiB)
-    assert {number: content.kind for number, content in facts.contents.items()} == {1: "ext4", 5: "swap"}
-    assert [facts.kind_of(part.number) for part in facts.blockers()] == ["extended partition", "swap"]
+    assert (facts.image.format, facts.image.version, facts.image.virtual_size) == (
+        "qcow2",
+        3,
+        128 * MiB,
+    )
+    assert {number: content.kind for number, content in facts.contents.items()} == {
+        1: "ext4",
+        5: "swap",
+    }
+    assert [facts.kind_of(part.number) for part in facts.blockers()] == [
+        "extended partition",
+        "swap",
+    ]
     assert [part.number for part in facts.candidates] == [1]
 
 
 def test_plan_is_a_value(image: Path) -> None:
     result = api.plan(image, Goal(SizeSpec(64 * MiB, relative=True)), RunOptions())
-    assert (result.result, result.exit_code, result.error, result.snapshots) == ("planned", 0, None, "internal")
+    assert (result.result, result.exit_code, result.error, result.snapshots) == (
+        "planned",
+        0,
+        None,
+        "internal",
+    )
     assert result.after.image.virtual_size == 192 * MiB
 
 
@@ -60,13 +80,18 @@ def test_refusals_are_raised_with_their_facts(image: Path) -> None:
     with raises("would-shrink") as caught:
         api.expand(image, Goal(SizeSpec(64 * MiB, relative=False)), RunOptions())
     assert error_document(caught.value)["data"] == {
-        "path": str(image), "old": "128.0 MiB", "new": "64.0 MiB", "subject": "",
-    }  # fmt: skip
+        "path": str(image),
+        "old": "128.0 MiB",
+        "new": "64.0 MiB",
+        "subject": "",
+    }
     assert isinstance(caught.value, Refused)
     assert not image.with_name("guest.qcow2.growdisk").exists()
 
 
-@pytest.mark.parametrize("call", [api.resume, api.rollback, api.commit], ids=lambda call: str(call.__name__))
+@pytest.mark.parametrize(
+    "call", [api.resume, api.rollback, api.commit], ids=lambda call: str(call.__name__)
+)
 def test_what_needs_a_run_refuses_without_one(image: Path, call: object) -> None:
     with raises("no-such-run"):
         call(image)  # type: ignore[operator]

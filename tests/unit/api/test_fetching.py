@@ -26,12 +26,16 @@ class Slow(InParts):
 
     def __init__(self, broken: int = -1, *, alone: bool = False) -> None:
         self._broken, self._alone = broken, alone
-        self._now = self.most = 0  # parts that are being filled by those that one thread at a time may fill
+        # parts that are being filled by those that one thread at a time may fill
+        self._now = self.most = 0
 
     def parts(self, offset: int, length: int) -> Iterator[Part]:
         for start in range(offset, offset + length, MiB // 2):
             yield Part(
-                start, start + MiB // 2, partial(self._fill, start), is_slow=not self._alone and start % MiB == 0
+                start,
+                start + MiB // 2,
+                partial(self._fill, start),
+                is_slow=not self._alone and start % MiB == 0,
             )
 
     def _fill(self, start: int, buffer: memoryview) -> None:
@@ -49,7 +53,9 @@ def device(slow: Slow) -> RawFile:
     return slow  # type: ignore[return-value]  # all that is asked of it is there
 
 
-def fetched(*devices: RawFile | None, ranges: list[tuple[int, int]]) -> list[tuple[int, list[bytes]]]:
+def fetched(
+    *devices: RawFile | None, ranges: list[tuple[int, int]]
+) -> list[tuple[int, list[bytes]]]:
     found: list[tuple[int, list[bytes]]] = []
 
     def use(piece: tuple[int, list[bytearray]]) -> int:
@@ -62,7 +68,8 @@ def fetched(*devices: RawFile | None, ranges: list[tuple[int, int]]) -> list[tup
 
 def test_pieces_come_in_order_whatever_thread_filled_them() -> None:
     found = [
-        (start, data[0], data[-1], len(data)) for start, (data,) in fetched(device(Slow()), ranges=[(0, 64 * MiB)])
+        (start, data[0], data[-1], len(data))
+        for start, (data,) in fetched(device(Slow()), ranges=[(0, 64 * MiB)])
     ]
     assert found == [(i * MiB, 1 + 2 * i, 2 + 2 * i, MiB) for i in range(64)]
     assert MiB == CHUNK
@@ -121,6 +128,8 @@ def test_runs_that_are_not_zeros_are_found_by_every_byte(granule: int) -> None:
         found = [False] * len(expected)
         for start, end in nonzero_runs(data, granule):
             assert end % granule == 0 or end == len(data)
-            found[start // granule : -(-end // granule)] = [True] * (-(-end // granule) - start // granule)
+            found[start // granule : -(-end // granule)] = [True] * (
+                -(-end // granule) - start // granule
+            )
         assert found == expected
         assert is_zero(data) == (not any(data))

@@ -26,7 +26,9 @@ DATA = GuestFileSystem("/srv", "xfs", 1000, 10, (GuestDisk("/dev/vdb1"),))
 def test_of_a_machine_with_two_disks_each_has_its_own_file_systems() -> None:
     first, second = (DiskEntry(name, domain="web", target=name) for name in ("sda", "vdb"))
     assert [use.name for use in with_guest(first, (ROOT, DATA), alone=False).file_systems] == ["/"]
-    assert [use.name for use in with_guest(second, (ROOT, DATA), alone=False).file_systems] == ["/srv"]
+    assert [use.name for use in with_guest(second, (ROOT, DATA), alone=False).file_systems] == [
+        "/srv"
+    ]
 
 
 def test_two_disks_with_the_same_letter_on_two_buses_are_two_disks() -> None:
@@ -40,13 +42,22 @@ def test_two_disks_with_the_same_letter_on_two_buses_are_two_disks() -> None:
 def test_a_file_system_larger_than_its_disk_is_not_believed(alone: bool) -> None:
     entry = DiskEntry("web", domain="web", target="sda", virtual_size=99)
     lied = with_guest(entry, (ROOT,), alone=alone)
-    assert (lied.file_systems, lied.note) == ((), "its guest tells of a file system that is larger than the disk")
-    assert with_guest(DiskEntry("web", domain="web", target="sda", virtual_size=100), (ROOT,), alone=alone).fullest
+    assert (lied.file_systems, lied.note) == (
+        (),
+        "its guest tells of a file system that is larger than the disk",
+    )
+    assert with_guest(
+        DiskEntry("web", domain="web", target="sda", virtual_size=100), (ROOT,), alone=alone
+    ).fullest
 
 
 def test_a_file_system_over_several_disks_may_be_larger_than_each() -> None:
-    both = GuestFileSystem("/srv", "btrfs", 1000, 10, (GuestDisk("/dev/vda"), GuestDisk("/dev/vdb")))
-    entry = with_guest(DiskEntry("web", domain="web", target="vda", virtual_size=600), (both,), alone=False)
+    both = GuestFileSystem(
+        "/srv", "btrfs", 1000, 10, (GuestDisk("/dev/vda"), GuestDisk("/dev/vdb"))
+    )
+    entry = with_guest(
+        DiskEntry("web", domain="web", target="vda", virtual_size=600), (both,), alone=False
+    )
     assert entry.fullest is not None and entry.fullest.size == 1000
 
 
@@ -87,24 +98,35 @@ def test_a_rule_does_not_rely_on_the_old_superblocks_of_a_silent_guest(
 
     monkeypatch.setattr(actions, "_grown", grown)
     manner = Manner(None, Promises(), StopRequest())
-    entry = with_guest(DiskEntry("web", domain="web", state="running", virtual_size=1 << 50), (DATA,), alone=True)
+    entry = with_guest(
+        DiskEntry("web", domain="web", state="running", virtual_size=1 << 50), (DATA,), alone=True
+    )
     assert deal_with(entry, rule, manner).result == "nothing"
     silent = with_guest(entry, "its guest did not answer", alone=True)
     assert deal_with(silent, rule, manner).result == "refused"
     assert asked == ["web"]
 
 
-def test_a_share_of_a_disk_whose_size_nobody_tells_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_share_of_a_disk_whose_size_nobody_tells_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It would be a step of nothing; a step as a size is left to whoever reaches the machine."""
-    (tmp_path / "rules.yml").write_text("rules: [{domains: web, step: 20%}, {domains: db, step: 10G}]")
+    (tmp_path / "rules.yml").write_text(
+        "rules: [{domains: web, step: 20%}, {domains: db, step: 10G}]"
+    )
     monkeypatch.setattr(actions, "_grown", lambda entry, *_: Action(entry, "grown"))
     manner = Manner(None, Promises(), StopRequest())
     dealt = [
         deal_with(
-            DiskEntry(name, domain=name, state="running", note="its disk is not a file of this host"), rule, manner
+            DiskEntry(
+                name, domain=name, state="running", note="its disk is not a file of this host"
+            ),
+            rule,
+            manner,
         )
         for name, rule in zip(("web", "db"), load_rules(tmp_path / "rules.yml").rules, strict=True)
     ]
     assert [(each.result, each.detail.partition(":")[0]) for each in dealt] == [
-        ("refused", "its disk is not a file of this host"), ("grown", ""),
-    ]  # fmt: skip
+        ("refused", "its disk is not a file of this host"),
+        ("grown", ""),
+    ]

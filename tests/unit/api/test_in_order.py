@@ -1,4 +1,6 @@
-"""Pieces worked on side by side and used in order: how it goes on, how it ends, and what is left behind."""
+"""Pieces worked on side by side and used in order:
+how it goes on, how it ends, and what is left behind.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +45,9 @@ def test_everything_is_used_once_and_in_order(jobs: int, count: int) -> None:
 
 @pytest.mark.parametrize("stage", ["take", "work", "use"])
 @pytest.mark.parametrize("where", [0, 3, 40])
-def test_the_first_failure_in_order_is_raised_and_nothing_behind_it_is_used(stage: str, where: int) -> None:
+def test_the_first_failure_in_order_is_raised_and_nothing_behind_it_is_used(
+    stage: str, where: int
+) -> None:
     used = []
 
     def fails(here: str, number: int) -> int:
@@ -56,7 +60,12 @@ def test_the_first_failure_in_order_is_raised_and_nothing_behind_it_is_used(stag
         return number
 
     with pytest.raises(OSError, match=f"^{where} is broken"):
-        in_order((fails("take", number) for number in range(100)), lambda number: fails("work", number), use, told)
+        in_order(
+            (fails("take", number) for number in range(100)),
+            lambda number: fails("work", number),
+            use,
+            told,
+        )
     assert used == ([] if where < 8 and stage == "take" else list(range(where)))
 
 
@@ -71,7 +80,9 @@ def test_pieces_that_wait_for_a_slow_one_are_bounded() -> None:
             assert go.wait(20)
         return number
 
-    in_order(range(1000), work, lambda number: used.append(len(taken) - number) or number, told, jobs=4)
+    in_order(
+        range(1000), work, lambda number: used.append(len(taken) - number) or number, told, jobs=4
+    )
     assert max(used) <= 8
     assert len(used) == 1000
 
@@ -126,4 +137,11 @@ def test_taking_and_using_exclude_each_other_where_they_have_something_in_common
         inside -= 1
         return number
 
-    in_order((alone(number) for number in range(300)), lambda number: number, alone, told, apart=False, jobs=4)
+    in_order(
+        (alone(number) for number in range(300)),
+        lambda number: number,
+        alone,
+        told,
+        apart=False,
+        jobs=4,
+    )

@@ -1,4 +1,6 @@
-"""Disks that grow in one round share the host's room: what was promised to one is not free for the next."""
+"""Disks that grow in one round share the host's room:
+what was promised to one is not free for the next.
+"""
 
 from __future__ import annotations
 
@@ -16,12 +18,18 @@ from growdisk.units import GiB
 from tests.refusals import raises
 
 SRV = HostRoom(30 * GiB, 100 * GiB, "on /srv", shared="8:1")
-POOL = HostRoom(50 * GiB, 100 * GiB, "in the thin pool vg/pool", 10 * GiB, 70 * GiB, shared="vg/pool")
+POOL = HostRoom(
+    50 * GiB, 100 * GiB, "in the thin pool vg/pool", 10 * GiB, 70 * GiB, shared="vg/pool"
+)
 
 
 @pytest.fixture
 def rooms(monkeypatch: pytest.MonkeyPatch) -> dict[str, HostRoom]:
-    known = {"/srv/a": SRV, "/srv/b": replace(SRV, where="on /srv/sub"), "/home/c": replace(SRV, shared="8:2")}
+    known = {
+        "/srv/a": SRV,
+        "/srv/b": replace(SRV, where="on /srv/sub"),
+        "/home/c": replace(SRV, shared="8:2"),
+    }
     monkeypatch.setattr(module, "room_for", lambda path: known[str(path)])
     return known
 
@@ -31,12 +39,17 @@ def grown(promises: Promises, path: str, *, kept: bool = True) -> None:
         promise.kept = kept
 
 
-def test_the_second_on_one_file_system_is_refused_and_one_elsewhere_is_not(rooms: dict[str, HostRoom]) -> None:
+def test_the_second_on_one_file_system_is_refused_and_one_elsewhere_is_not(
+    rooms: dict[str, HostRoom],
+) -> None:
     promises = Promises()
     grown(promises, "/srv/a")
     with raises("host-would-fill") as caught:
         grown(promises, "/srv/b")
-    assert "30.0 GiB are free on /srv/sub, 15.0 GiB of it for disks that grew in the same round" in caught.value.why
+    assert (
+        "30.0 GiB are free on /srv/sub, 15.0 GiB of it for disks that grew in the same round"
+        in caught.value.why
+    )
     grown(promises, "/home/c")
 
 

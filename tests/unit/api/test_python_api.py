@@ -26,7 +26,9 @@ def test_expand_takes_a_name_and_a_size(small_disk: DiskMaker) -> None:
 def test_plan_takes_a_goal_of_its_own_and_touches_nothing(small_disk: DiskMaker) -> None:
     disk = small_disk()
     before = disk.read_bytes()
-    result = api.plan(disk, api.Goal(api.parse_size("+64M"), swap="move"), api.RunOptions(snapshots="overlay"))
+    result = api.plan(
+        disk, api.Goal(api.parse_size("+64M"), swap="move"), api.RunOptions(snapshots="overlay")
+    )
     assert (result.result, result.given_up, result.snapshots) == ("planned", (), "overlay")
     assert disk.read_bytes() == before
 
@@ -50,7 +52,9 @@ def test_everything_that_is_listed_is_there_and_described() -> None:
         assert getattr(api, name).__doc__, name
 
 
-def test_the_example_of_the_docstring_runs(small_disk: DiskMaker, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_example_of_the_docstring_runs(
+    small_disk: DiskMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
     small_disk("guest.qcow2")
     monkeypatch.chdir(small_disk("other.qcow2").parent)
     lines = (api.__doc__ or "").splitlines()
@@ -59,14 +63,32 @@ def test_the_example_of_the_docstring_runs(small_disk: DiskMaker, monkeypatch: p
     assert virtual_size(Path("guest.qcow2")) == 320 * MiB
 
 
-def test_planning_for_a_disk_at_rest_loads_nothing_that_is_for_running_guests(small_disk: DiskMaker) -> None:
+def test_planning_for_a_disk_at_rest_loads_nothing_that_is_for_running_guests(
+    small_disk: DiskMaker,
+) -> None:
     image = small_disk()
     program = WITHOUT_LIBVIRT + (
         "import sys; from growdisk import api; api.plan(sys.argv[1], '+16M');"
         "print(*(name for name in sys.modules if name.startswith('growdisk.')))"
     )
-    loaded = subprocess.run([sys.executable, "-c", program, str(image)], capture_output=True, text=True, check=True)
-    last = {name.rpartition(".")[2] for name in loaded.stdout.split() if not name.startswith("growdisk.qcow2.")}
+    loaded = subprocess.run(
+        [sys.executable, "-c", program, str(image)], capture_output=True, text=True, check=True
+    )
+    last = {
+        name.rpartition(".")[2]
+        for name in loaded.stdout.split()
+        if not name.startswith("growdisk.qcow2.")
+    }
     assert "planner" in last
-    live = {"qmp", "online", "agent", "ssh", "guest_shell", "guest_disk", "guest_volumes", "guest_answers", "in_guest"}
+    live = {
+        "qmp",
+        "online",
+        "agent",
+        "ssh",
+        "guest_shell",
+        "guest_disk",
+        "guest_volumes",
+        "guest_answers",
+        "in_guest",
+    }
     assert sorted(name for name in last if name in live or name.startswith("live_")) == []

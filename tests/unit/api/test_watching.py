@@ -1,4 +1,6 @@
-"""Rules as people write them, what is wrong with them, and metrics that another program can read."""
+"""Rules as people write them, what is wrong with them,
+and metrics that another program can read.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,8 @@ def test_the_first_rule_that_is_for_a_disk_counts(tmp_path: Path) -> None:
     text = "rules:\n- domains: web1\n  step: 1G\n- domains: [web*, db]\n- images: a*.qcow2\n"
     loaded = load_rules(rules(tmp_path, text))
     chosen = [
-        loaded.rule_for(DiskEntry("x", "/elsewhere/d.qcow2", domain=name)) for name in ("web1", "web2", "db", "other")
+        loaded.rule_for(DiskEntry("x", "/elsewhere/d.qcow2", domain=name))
+        for name in ("web1", "web2", "db", "other")
     ]
     assert [rule and rule.step for rule in chosen] == ["1G", "20%", "20%", None]
     assert loaded.rule_for(DiskEntry("a", str(tmp_path / "ab.qcow2"))) is loaded.rules[2]
@@ -38,29 +41,57 @@ def test_a_disk_with_several_names_is_one(tmp_path: Path) -> None:
     image, link = tmp_path / "a.qcow2", tmp_path / "b.qcow2"
     image.touch()
     link.symlink_to(image)
-    loaded = load_rules(rules(tmp_path, "rules:\n- images: b.qcow2\n  step: 1G\n- domains: web*\n- images: '*'\n"))
+    loaded = load_rules(
+        rules(tmp_path, "rules:\n- images: b.qcow2\n  step: 1G\n- domains: web*\n- images: '*'\n")
+    )
     files = [DiskEntry(str(path), str(path)) for path in (image, link)]
-    off, on = (DiskEntry(name, str(image), name, state=state) for name, state in (("web1", "off"), ("web2", "running")))  # type: ignore[arg-type]
+    off, on = (
+        DiskEntry(name, str(image), name, state=state)
+        for name, state in (("web1", "off"), ("web2", "running"))
+    )  # type: ignore[arg-type]
     chosen = [
-        loaded.in_force(entries) for entries in (files, [*files, off], [off, *files, on], [on], [*files[:1], off])
+        loaded.in_force(entries)
+        for entries in (files, [*files, off], [off, *files, on], [on], [*files[:1], off])
     ]
     assert [[(entry.name, rule.step) for entry, rule in pairs] for pairs in chosen] == [
-        [(str(image), "1G")], [("web1", "1G")], [("web2", "1G")], [("web2", "20%")], [("web1", "20%")],
-    ]  # fmt: skip
+        [(str(image), "1G")],
+        [("web1", "1G")],
+        [("web2", "1G")],
+        [("web2", "20%")],
+        [("web1", "20%")],
+    ]
     gone = DiskEntry("c", str(tmp_path / "c.qcow2"), error={})
-    assert len(loaded.in_force([gone, DiskEntry("libvirt", error={}), DiskEntry("web3", domain="web3")])) == 3
+    assert (
+        len(
+            loaded.in_force(
+                [gone, DiskEntry("libvirt", error={}), DiskEntry("web3", domain="web3")]
+            )
+        )
+        == 3
+    )
 
 
 def test_a_step_is_a_share_of_the_disk_or_a_size(tmp_path: Path) -> None:
-    text = "rules:\n- domains: a\n  step: 25%\n- domains: b\n  step: 10G\n- domains: c\n  step: +5G\n"
+    text = (
+        "rules:\n- domains: a\n  step: 25%\n- domains: b\n  step: 10G\n- domains: c\n  step: +5G\n"
+    )
     sizes = [rule.size_for(40 * GiB) for rule in load_rules(rules(tmp_path, text)).rules]
     assert sizes == ["+10240M", "+10G", "+5G"]
 
 
 def test_quiet_hours_may_go_over_midnight(tmp_path: Path) -> None:
-    text = 'rules:\n- domains: a\n  quiet_hours: "22:00-06:00"\n- domains: b\n  quiet_hours: 9:30-17:00\n'
+    text = (
+        'rules:\n- domains: a\n  quiet_hours: "22:00-06:00"\n- domains: b\n  quiet_hours: '
+        "9:30-17:00\n"
+    )
     night, day = load_rules(rules(tmp_path, text)).rules
-    assert [night.is_quiet(time(hour)) for hour in (21, 22, 0, 5, 6)] == [False, True, True, True, False]
+    assert [night.is_quiet(time(hour)) for hour in (21, 22, 0, 5, 6)] == [
+        False,
+        True,
+        True,
+        True,
+        False,
+    ]
     assert [day.is_quiet(time(hour)) for hour in (9, 10, 16, 17)] == [False, True, True, False]
 
 
@@ -99,14 +130,23 @@ def test_the_metrics_are_read_by_another_program_whatever_the_disks_are_called()
     name = 'we"ird\\name\nwith lines'
     full = FileSystemUse("/srv", "xfs", 100, 80, "agent")
     actions = (
-        Action(DiskEntry(name, virtual_size=10, actual_size=5, file_systems=(full,), idle=3), "grown", new_size=20),
+        Action(
+            DiskEntry(name, virtual_size=10, actual_size=5, file_systems=(full,), idle=3),
+            "grown",
+            new_size=20,
+        ),
         Action(DiskEntry("b", error={}), "refused", 3, "why"),
         Action(DiskEntry("b", error={}), "refused", 3, "named twice"),
     )
-    families = {f.name: f for f in text_string_to_metric_families(as_text(Round(actions, 1.5, dry_run=False), 1e9))}
+    families = {
+        f.name: f
+        for f in text_string_to_metric_families(as_text(Round(actions, 1.5, dry_run=False), 1e9))
+    }
     (fullness,) = families["growdisk_filesystem_fullness_ratio"].samples
     assert (fullness.labels, fullness.value) == ({"disk": name, "filesystem": "/srv"}, 0.8)
     assert [sample.value for sample in families["growdisk_disk_size_bytes"].samples] == [20.0]
-    results = {s.labels["disk"]: s.labels["result"] for s in families["growdisk_disk_last_result"].samples}
+    results = {
+        s.labels["disk"]: s.labels["result"] for s in families["growdisk_disk_last_result"].samples
+    }
     assert results == {name: "grown", "b": "refused"}
     assert families["growdisk_watch_last_code"].samples[0].value == 3.0

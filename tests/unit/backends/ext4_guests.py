@@ -1,4 +1,6 @@
-"""Guests as files on an ext4, and initrds as a kernel unpacks them: made by mke2fs, cpio and the packers."""
+"""Guests as files on an ext4, and initrds as a kernel unpacks them:
+made by mke2fs, cpio and the packers.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +12,18 @@ from growdisk.units import MiB
 
 UUID = "9d1f0a7b-3c52-4e86-b7aa-15d0c3f2e481"
 SWAP = RemovedPartition(number=4, uuid=UUID, label="spare", partuuid="7f00aa11-04")
-RESUME = {"conf/conf.d/resume": f"RESUME=UUID={UUID}\n", "scripts/functions": "", "init": "#!/bin/sh\n"}
-PACKERS = {"gzip": "gzip -9", "zstd": "zstd -q -19", "xz": "xz --check=crc32", "lz4": "lz4 -l -q", "plain": "cat"}
+RESUME = {
+    "conf/conf.d/resume": f"RESUME=UUID={UUID}\n",
+    "scripts/functions": "",
+    "init": "#!/bin/sh\n",
+}
+PACKERS = {
+    "gzip": "gzip -9",
+    "zstd": "zstd -q -19",
+    "xz": "xz --check=crc32",
+    "lz4": "lz4 -l -q",
+    "plain": "cat",
+}
 
 
 def packed(folder: Path, files: dict[str, str], packer: str = "gzip") -> bytes:
@@ -21,12 +33,16 @@ def packed(folder: Path, files: dict[str, str], packer: str = "gzip") -> bytes:
         (place / name).parent.mkdir(parents=True, exist_ok=True)
         (place / name).write_text(content)
     command = f"find . -type f | sort | cpio --quiet -o -H newc | {PACKERS[packer]}"
-    made = subprocess.run(["sh", "-c", command], cwd=place, stdout=subprocess.PIPE, check=True).stdout
+    made = subprocess.run(
+        ["sh", "-c", command], cwd=place, stdout=subprocess.PIPE, check=True
+    ).stdout
     subprocess.run(["rm", "-r", place], check=True)
     return made
 
 
-def guest_on_ext4(folder: Path, files: dict[str, bytes | str], links: dict[str, str] | None = None) -> Path:
+def guest_on_ext4(
+    folder: Path, files: dict[str, bytes | str], links: dict[str, str] | None = None
+) -> Path:
     """Without a table."""
     root, image = folder / "root", folder / "guest.raw"
     shared: dict[str, bytes | str] = {"/etc/fstab": "LABEL=r / ext4 defaults 0 1\n", "/usr/x": ""}

@@ -24,7 +24,8 @@ class Files:
 
     def __init__(self, **contents: str | bytes) -> None:
         self.contents = {
-            path: content.encode() if isinstance(content, str) else content for path, content in contents.items()
+            path: content.encode() if isinstance(content, str) else content
+            for path, content in contents.items()
         }
         self.writes: list[str] = []
 
@@ -56,8 +57,12 @@ def guest() -> Files:
             "/etc/initramfs-tools/initramfs.conf": "MODULES=most\n",
             "/etc/initramfs-tools/conf.d/resume": f"RESUME=UUID={UUID}\n",
             "/etc/default/grub": f'GRUB_CMDLINE_LINUX="resume=UUID={UUID}"\n',
-            "/boot/grub/grub.cfg": f"linux /boot/vmlinuz-6.1 root=UUID=1 ro resume=UUID={UUID} quiet\n",
-            "/boot/grub2/grubenv": b"# GRUB\nkernelopts=ro resume=/dev/sda5 quiet\n".ljust(1024, b"#"),
+            "/boot/grub/grub.cfg": (
+                f"linux /boot/vmlinuz-6.1 root=UUID=1 ro resume=UUID={UUID} quiet\n"
+            ),
+            "/boot/grub2/grubenv": b"# GRUB\nkernelopts=ro resume=/dev/sda5 quiet\n".ljust(
+                1024, b"#"
+            ),
             "/boot/initrd.img-6.1": b"\x1f\x8b compressed",
             "/boot/initrd.img-6.1.bak": b"not an initrd",
         }

@@ -33,7 +33,9 @@ def part_of(script: str, start: str, end: str) -> str:
 
 
 def guest_plans() -> Iterator[ParameterSet]:
-    """Every layout and swap policy that a running guest can be grown with; most are for the long matrix."""
+    """Every layout and swap policy that a running guest can be grown with;
+    most are for the long matrix.
+    """
     for file in sorted(PLANS.glob("*.json")):
         try:
             planned(file.stem)
@@ -44,7 +46,8 @@ def guest_plans() -> Iterator[ParameterSet]:
 
 
 LAYERS = (
-    GuestLayer("luks", "0f" * 16, "LUKS in sda5", 1 << 30), GuestLayer("pv", "", "vg0", extents=255),
+    GuestLayer("luks", "0f" * 16, "LUKS in sda5", 1 << 30),
+    GuestLayer("pv", "", "vg0", extents=255),
     GuestLayer("lv", "aB3" * 21, "vg0/root", 1 << 29, 128),
 )  # fmt: skip
 
@@ -53,7 +56,9 @@ def locking(folder: Path, *, has_flock: bool) -> str:
     """How each script begins, with its files below `folder`."""
     if os.geteuid() != 0:
         pytest.skip("the scripts want root")
-    base = part_of(render(planned("classic-drop"))[Phase.INSPECT.file_name], "set -eu", "# -- The disk")
+    base = part_of(
+        render(planned("classic-drop"))[Phase.INSPECT.file_name], "set -eu", "# -- The disk"
+    )
     for place in ("/var/log", "/var/lib", "/run"):
         base = base.replace(f"{place}/growdisk", f"{folder}{place}/growdisk")
         (folder / place[1:]).mkdir(parents=True)

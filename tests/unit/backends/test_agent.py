@@ -1,4 +1,6 @@
-"""The guest agent's channel, at its other end a guest that may say anything: old answers, nonsense, or nothing."""
+"""The guest agent's channel, at its other end a guest that may say anything:
+old answers, nonsense, or nothing.
+"""
 
 from __future__ import annotations
 
@@ -54,14 +56,20 @@ def said(answer: object) -> bytes:
 def test_answers_to_somebody_elses_questions_are_passed_over(tmp_path: Path) -> None:
     def reply(command: dict) -> list[bytes]:
         if command["execute"] == "guest-sync-delimited":
-            return [said({"error": {"desc": "stray"}}), said({"return": 4711}), *synchronised(command)]
+            return [
+                said({"error": {"desc": "stray"}}),
+                said({"return": 4711}),
+                *synchronised(command),
+            ]
         return [said({"return": "mine"})]
 
     with guest(tmp_path, reply) as path:
         assert AgentSocket.connect(path).call("guest-ping", {}, 5) == "mine"
 
 
-@pytest.mark.parametrize("nonsense", [b"no json\n", b"[1]\n", b"\xff\xfe\n", b"[" * 100_000 + b"\n"])
+@pytest.mark.parametrize(
+    "nonsense", [b"no json\n", b"[1]\n", b"\xff\xfe\n", b"[" * 100_000 + b"\n"]
+)
 def test_nonsense_is_an_error_and_no_crash(tmp_path: Path, nonsense: bytes) -> None:
     def reply(command: dict) -> list[bytes]:
         return synchronised(command) if command["execute"] == "guest-sync-delimited" else [nonsense]
@@ -70,15 +78,23 @@ def test_nonsense_is_an_error_and_no_crash(tmp_path: Path, nonsense: bytes) -> N
         AgentSocket.connect(path).call("guest-ping", {}, 5)
 
 
-def test_a_guest_that_says_nothing_is_unreachable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_guest_that_says_nothing_is_unreachable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(guest_agent, "_SYNC_SECONDS", 0.2)
-    with guest(tmp_path, lambda _: []) as path, pytest.raises(GuestUnreachable, match="nobody in the guest answers"):
+    with (
+        guest(tmp_path, lambda _: []) as path,
+        pytest.raises(GuestUnreachable, match="nobody in the guest answers"),
+    ):
         AgentSocket.connect(path)
 
 
 def test_an_endless_answer_is_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guest_agent, "_MOST", 1 << 16)
-    with guest(tmp_path, lambda _: [b"x" * (1 << 18)]) as path, pytest.raises(GuestUnreachable, match="without an end"):
+    with (
+        guest(tmp_path, lambda _: [b"x" * (1 << 18)]) as path,
+        pytest.raises(GuestUnreachable, match="without an end"),
+    ):
         AgentSocket.connect(path)
 
 
@@ -89,19 +105,31 @@ def test_a_socket_that_is_not_there_is_unreachable(tmp_path: Path) -> None:
 
 INFO = {
     "version": "7",
-    "supported_commands": [{"name": n, "enabled": True} for n in ("guest-exec", "guest-exec-status")],
+    "supported_commands": [
+        {"name": n, "enabled": True} for n in ("guest-exec", "guest-exec-status")
+    ],
 }
 
 
 def shell(answers: dict[str, object]) -> AgentShell:
-    return AgentShell.open(lambda command, arguments, seconds: {"guest-info": INFO, **answers}[command], lambda: None)
+    return AgentShell.open(
+        lambda command, arguments, seconds: {"guest-info": INFO, **answers}[command], lambda: None
+    )
 
 
 def test_windows_is_told_from_a_guest_with_a_shell() -> None:
     names = ("guest-exec", "guest-exec-status", "guest-get-osinfo")
-    info = {"version": "9", "supported_commands": [{"name": name, "enabled": True} for name in names]}
+    info = {
+        "version": "9",
+        "supported_commands": [{"name": name, "enabled": True} for name in names],
+    }
     with pytest.raises(GuestUnreachable, match="Windows"):
-        shell({"guest-info": info, "guest-get-osinfo": {"id": "mswindows", "name": "Microsoft Windows"}})
+        shell(
+            {
+                "guest-info": info,
+                "guest-get-osinfo": {"id": "mswindows", "name": "Microsoft Windows"},
+            }
+        )
     assert shell({"guest-info": info, "guest-get-osinfo": {"id": "debian"}})
     assert shell({"guest-info": info, "guest-get-osinfo": {}})
 
@@ -123,12 +151,16 @@ class HostAsGuest:
     def call(self, command: str, given: Mapping[str, object], seconds: float) -> object:
         if command == self.forbidden:
             raise AgentError(f"{command} has been disabled")
-        return getattr(self, command.replace("-", "_"))(**{name.replace("-", "_"): v for name, v in given.items()})
+        return getattr(self, command.replace("-", "_"))(
+            **{name.replace("-", "_"): v for name, v in given.items()}
+        )
 
     def guest_info(self) -> object:
         return INFO
 
-    def guest_exec(self, path: str, arg: list[str], input_data: str, capture_output: bool) -> object:
+    def guest_exec(
+        self, path: str, arg: list[str], input_data: str, capture_output: bool
+    ) -> object:
         self.program = subprocess.Popen([path, *arg], stdin=PIPE, stdout=PIPE, stderr=PIPE)
         self.overheard = Path(arg[-1])
         assert self.program.stdin is not None and capture_output
@@ -142,7 +174,12 @@ class HostAsGuest:
         if self.program.poll() is None:
             return {"exited": False}
         out, err = (base64.b64encode(said).decode() for said in self.program.communicate())
-        return {"exited": True, "exitcode": self.program.returncode, "out-data": out, "err-data": err}
+        return {
+            "exited": True,
+            "exitcode": self.program.returncode,
+            "out-data": out,
+            "err-data": err,
+        }
 
     def guest_file_open(self, path: str, mode: str) -> object:
         try:
@@ -171,7 +208,10 @@ def test_what_a_script_says_is_told_while_it_runs(tmp_path: Path) -> None:
         (tmp_path / line).touch()
 
     host = HostAsGuest()
-    script = f"echo one >&2; until [ -e {tmp_path}/one ]; do sleep 0.05; done; printf two >&2; echo done; exit 7"
+    script = (
+        f"echo one >&2; until [ -e {tmp_path}/one ]; do sleep 0.05; done; printf two >&2; "
+        "echo done; exit 7"
+    )
     answer = AgentShell.open(host.call, lambda: None).run(script, 30, told)
     assert (answer.status, answer.stdout, answer.stderr) == (7, b"done\n", b"one\ntwo")
     assert heard == ["one", "two"]
@@ -195,7 +235,10 @@ def test_where_the_agent_may_not_read_files_it_is_told_at_the_end() -> None:
         {"guest-exec": {}},
         {"guest-exec": {"pid": "; rm -rf /"}},
         {"guest-exec": {"pid": 7}, "guest-exec-status": {"exited": "maybe"}},
-        {"guest-exec": {"pid": 7}, "guest-exec-status": {"exited": True, "exitcode": 0, "out-data": "a"}},
+        {
+            "guest-exec": {"pid": 7},
+            "guest-exec-status": {"exited": True, "exitcode": 0, "out-data": "a"},
+        },
         {"guest-exec": {"pid": 7}, "guest-exec-status": {"exited": False}},
     ],
 )

@@ -46,7 +46,9 @@ def test_a_tool_that_hangs_is_killed_with_all_that_it_started() -> None:
     with pytest.raises(ToolTimedOut, match="did not finish within 1 s"):
         run(["sh", "-c", "sleep 31.4159 & wait"], timeout=1)
     assert time.monotonic() - started < 5
-    assert subprocess.run(["pgrep", "-f", "^sleep 31.4159"], stdout=subprocess.DEVNULL).returncode == 1
+    assert (
+        subprocess.run(["pgrep", "-f", "^sleep 31.4159"], stdout=subprocess.DEVNULL).returncode == 1
+    )
 
 
 def test_lines_of_stderr_are_told_while_the_tool_runs(tmp_path: Path) -> None:
@@ -68,11 +70,17 @@ def test_lines_of_stderr_are_told_while_the_tool_runs(tmp_path: Path) -> None:
 def test_every_command_is_logged_so_that_it_can_be_pasted(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, "growdisk.command")
     run(["echo", "it's", "a b", "$HOME"])
-    assert subprocess.run(["sh", "-c", caplog.messages[0]], stdout=subprocess.PIPE).stdout == b"it's a b $HOME\n"
+    assert (
+        subprocess.run(["sh", "-c", caplog.messages[0]], stdout=subprocess.PIPE).stdout
+        == b"it's a b $HOME\n"
+    )
 
 
 def test_a_time_limit_kills_only_the_children_it_names() -> None:
-    with subprocess.Popen(["sleep", "27.1828"]) as named, subprocess.Popen(["sleep", "27.1829"]) as other:
+    with (
+        subprocess.Popen(["sleep", "27.1828"]) as named,
+        subprocess.Popen(["sleep", "27.1829"]) as other,
+    ):
         with time_limit(0.1, "27.1828") as limit:
             assert named.wait(timeout=10) < 0
         assert limit.overrun and other.poll() is None

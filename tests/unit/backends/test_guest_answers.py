@@ -10,7 +10,14 @@ from growdisk.guest_scripts.answers import MAX_LINE, Outcome, TableState, parse_
 from growdisk.guest_scripts.script_plan import Phase
 from tests.refusals import raises
 
-GOOD: dict[str, object] = {"growdisk": 1, "run": "run-1", "phase": "grow", "result": "done", "what": "a", "facts": {}}
+GOOD: dict[str, object] = {
+    "growdisk": 1,
+    "run": "run-1",
+    "phase": "grow",
+    "result": "done",
+    "what": "a",
+    "facts": {},
+}
 
 
 def said(**changes: object) -> bytes:
@@ -18,9 +25,17 @@ def said(**changes: object) -> bytes:
 
 
 def test_the_last_line_is_the_answer() -> None:
-    facts = {"table": "after", "swaps": [{"device": "/dev/sda5", "size": 1, "used": 0, "priority": -2}], "new": True}
+    facts = {
+        "table": "after",
+        "swaps": [{"device": "/dev/sda5", "size": 1, "used": 0, "priority": -2}],
+        "new": True,
+    }
     answer = parse_answer(Phase.GROW, "run-1", b"noise\n{}\n" + said(facts=facts) + b"\r\n\n")
-    assert (answer.result, answer.facts.table, answer.facts.swaps[0].priority) == (Outcome.DONE, TableState.AFTER, -2)
+    assert (answer.result, answer.facts.table, answer.facts.swaps[0].priority) == (
+        Outcome.DONE,
+        TableState.AFTER,
+        -2,
+    )
 
 
 def test_foreign_text_is_one_line_without_control_characters_and_not_endless() -> None:
@@ -34,8 +49,10 @@ def test_foreign_text_is_one_line_without_control_characters_and_not_endless() -
     "output",
     [
         b"", b"\n\n", b"no json", b"[]", b"null", b"\xff\xfe", b"{", b"[" * 100000, said()[:-1],
-        said(growdisk=2), said(run="run-2"), said(phase="undo"), said(phase="rm"), said(result="fine"),
-        said(what=3), said(facts={"disk_size": "x"}), said(facts={"disk_size": 10**30}), said(facts={"table": "?"}),
+        said(growdisk=2), said(run="run-2"), said(phase="undo"), said(phase="rm"),
+        said(result="fine"),
+        said(what=3), said(facts={"disk_size": "x"}), said(facts={"disk_size": 10**30}),
+        said(facts={"table": "?"}),
         said(facts=[]), said(what="\ud800"), said(facts={"uptime": -1}), said(what="x" * MAX_LINE),
         said() + b"\nkilled",
     ],

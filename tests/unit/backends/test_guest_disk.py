@@ -30,14 +30,23 @@ def test_what_is_read_is_what_is_there_and_a_stretch_is_one_call(file: Path) -> 
     disk = GuestDisk(shell, str(file), len(whole), ())
     assert disk.read(0, 300 * KiB) == whole[: 300 * KiB]
     assert shell.calls == 1
-    for offset, length in ((1, 1), (64 * KiB - 1, 2), (250 * KiB, 200 * KiB), (MiB, 512), (MiB + 511, 1), (0, 0)):
+    for offset, length in (
+        (1, 1),
+        (64 * KiB - 1, 2),
+        (250 * KiB, 200 * KiB),
+        (MiB, 512),
+        (MiB + 511, 1),
+        (0, 0),
+    ):
         assert disk.read(offset, length) == whole[offset : offset + length]
 
 
 def test_a_partition_is_read_from_its_own_device(file: Path, tmp_path: Path) -> None:
     part = tmp_path / "part"
     part.write_bytes(b"p" * 128 * KiB)
-    disk = GuestDisk(ThisMachine(), str(file), MiB, (SeenPartition(1, str(part), 256 * KiB, 128 * KiB),))
+    disk = GuestDisk(
+        ThisMachine(), str(file), MiB, (SeenPartition(1, str(part), 256 * KiB, 128 * KiB),)
+    )
     whole = file.read_bytes()
     expected = whole[200 * KiB : 256 * KiB] + b"p" * 128 * KiB + whole[384 * KiB : 400 * KiB]
     assert disk.read(200 * KiB, 200 * KiB) == expected
@@ -68,7 +77,9 @@ def test_this_machine_can_be_asked() -> None:
 
 @pytest.fixture
 def mounted_xfs(tmp_path: Path) -> Iterator[tuple[str, Path]]:
-    """An XFS on a loop device, mounted at a place whose name is a trap; then grown, as a running guest's is."""
+    """An XFS on a loop device, mounted at a place whose name is a trap;
+    then grown, as a running guest's is.
+    """
     image, place = tmp_path / "xfs", tmp_path / 'a $(touch pwned) \\040 "b"'
     place.mkdir()
     with image.open("wb") as file:
@@ -90,7 +101,9 @@ def mounted_xfs(tmp_path: Path) -> Iterator[tuple[str, Path]]:
         run("losetup", "--detach", loop)
 
 
-def test_a_mounted_xfs_is_asked_for_its_size_which_its_device_tells_late(mounted_xfs: tuple[str, Path]) -> None:
+def test_a_mounted_xfs_is_asked_for_its_size_which_its_device_tells_late(
+    mounted_xfs: tuple[str, Path],
+) -> None:
     loop, image = mounted_xfs
     shell = ThisMachine()
     volumes = GuestVolumes(shell, ())

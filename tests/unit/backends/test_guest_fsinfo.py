@@ -1,10 +1,17 @@
-"""What a guest's agent says of its file systems: taken where it can be true, left out where it cannot."""
+"""What a guest's agent says of its file systems:
+taken where it can be true, left out where it cannot.
+"""
 
 from __future__ import annotations
 
 import pytest
 
-from growdisk.backends.guest_fsinfo import FsInfoMissing, GuestDisk, GuestFileSystem, file_systems_in_guest
+from growdisk.backends.guest_fsinfo import (
+    FsInfoMissing,
+    GuestDisk,
+    GuestFileSystem,
+    file_systems_in_guest,
+)
 from growdisk.live.guest_shell import AgentError
 
 
@@ -12,8 +19,10 @@ def told(*answer: object) -> tuple[GuestFileSystem, ...]:
     return file_systems_in_guest(lambda *_: list(answer), 1.0)
 
 
-ROOT = {"mountpoint": "/", "type": "ext4", "name": "vda1", "total-bytes": 100, "used-bytes": 80, "disk": [
-    {"bus-type": "virtio", "dev": "/dev/vda1", "serial": "abc", "target": 0, "pci-controller": {"bus": 1}},
+ROOT = {"mountpoint": "/", "type": "ext4", "name": "vda1", "total-bytes": 100, "used-bytes": 80,
+    "disk": [
+    {"bus-type": "virtio", "dev": "/dev/vda1", "serial": "abc", "target": 0,
+        "pci-controller": {"bus": 1}},
 ]}  # fmt: skip
 
 
@@ -24,7 +33,8 @@ def test_a_mounted_file_system_with_its_disk() -> None:
 @pytest.mark.parametrize(
     "lie",
     [
-        {"used-bytes": 101}, {"used-bytes": -1}, {"total-bytes": 0}, {"total-bytes": 1 << 80}, {"total-bytes": "much"},
+        {"used-bytes": 101}, {"used-bytes": -1}, {"total-bytes": 0}, {"total-bytes": 1 << 80},
+        {"total-bytes": "much"},
         {"total-bytes": None}, {"type": "squashfs"},
     ],
 )  # fmt: skip

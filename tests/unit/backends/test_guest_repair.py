@@ -14,19 +14,26 @@ from growdisk.guest_config.resume import resume_none, without_resume_option
 from tests.unit.backends.memory_files import INSTALLER_FSTAB, UUID, Files, guest
 
 SWAP = RemovedPartition(
-    number=5, uuid=UUID, label="my swap", partuuid="1a2b3c4d-05", partlabel="swap",
+    number=5,
+    uuid=UUID,
+    label="my swap",
+    partuuid="1a2b3c4d-05",
+    partlabel="swap",
     stems=("by-path/pci-0000:00:07.0-scsi-0:0:0:0", "by-id/ata-QEMU_HARDDISK_QM00001"),
-)  # fmt: skip
+)
 
 
 @pytest.mark.parametrize(
     "source",
     [
-        f"UUID={UUID}", f"UUID={UUID.upper()}", f'UUID="{UUID}"', f"UUID='{UUID}'", f'"UUID={UUID}"',
+        f"UUID={UUID}", f"UUID={UUID.upper()}", f'UUID="{UUID}"', f"UUID='{UUID}'",
+        f'"UUID={UUID}"',
         r"LABEL=my\040swap", r'LABEL="my\040swap"', "PARTUUID=1a2b3c4d-05", "PARTLABEL=swap",
         "/dev/sda5", "/dev/vda5", "/dev/xvda5", "/dev/nvme0n1p5",
-        f"/dev/disk/by-uuid/{UUID}", r"/dev/disk/by-label/my\x20swap", "/dev/disk/by-partuuid/1a2b3c4d-05",
-        "/dev/disk/by-path/pci-0000:00:07.0-scsi-0:0:0:0-part5", "/dev/disk/by-id/ata-QEMU_HARDDISK_QM00001-part5",
+        f"/dev/disk/by-uuid/{UUID}", r"/dev/disk/by-label/my\x20swap",
+        "/dev/disk/by-partuuid/1a2b3c4d-05",
+        "/dev/disk/by-path/pci-0000:00:07.0-scsi-0:0:0:0-part5",
+        "/dev/disk/by-id/ata-QEMU_HARDDISK_QM00001-part5",
     ],
 )  # fmt: skip
 def test_the_swap_is_found_by_every_name_it_can_have(source: str) -> None:
@@ -40,8 +47,10 @@ def test_the_swap_is_found_by_every_name_it_can_have(source: str) -> None:
     [
         "UUID=99999999-5b7d-4c88-9a10-0c2d4e6f8a1b none swap sw 0 0", "/dev/sdb5 none swap sw 0 0",
         "/dev/sda15 none swap sw 0 0", "/dev/zram0 none swap sw 0 0", "/swap.img none swap sw 0 0",
-        "/dev/disk/by-path/pci-0000:00:07.0-scsi-0:0:0:0-part15 none swap sw 0 0", "LABEL=other none swap sw 0 0",
-        f"#UUID={UUID} none swap sw 0 0", f"  # UUID={UUID} none swap sw 0 0", "", "   ", "/dev/sda5",
+        "/dev/disk/by-path/pci-0000:00:07.0-scsi-0:0:0:0-part15 none swap sw 0 0",
+        "LABEL=other none swap sw 0 0",
+        f"#UUID={UUID} none swap sw 0 0", f"  # UUID={UUID} none swap sw 0 0", "", "   ",
+        "/dev/sda5",
         "#VAGRANT-BEGIN", "#VAGRANT-END", "192.168.121.1:/srv /vagrant nfs vers=3,tcp 0 0",
     ],
 )  # fmt: skip
@@ -52,23 +61,34 @@ def test_other_lines_are_left_alone(line: str) -> None:
 
 def test_an_unlabelled_swap_is_not_taken_for_one_with_an_empty_label() -> None:
     bare = RemovedPartition(number=5)
-    for line in ("UUID= none swap sw 0 0", "LABEL= none swap sw 0 0", "PARTLABEL= none swap sw 0 0"):
+    for line in (
+        "UUID= none swap sw 0 0",
+        "LABEL= none swap sw 0 0",
+        "PARTLABEL= none swap sw 0 0",
+    ):
         assert without_swap(line, bare, SwapPolicy.DROP) == line
 
 
 def test_the_rest_of_fstab_is_kept_byte_for_byte() -> None:
-    expected = INSTALLER_FSTAB.replace(f"UUID={UUID} none", f"# removed by growdisk: UUID={UUID} none")
+    expected = INSTALLER_FSTAB.replace(
+        f"UUID={UUID} none", f"# removed by growdisk: UUID={UUID} none"
+    )
     assert without_swap(INSTALLER_FSTAB, SWAP, SwapPolicy.DROP) == expected
 
 
 def test_a_missing_last_newline_and_windows_line_ends_stay() -> None:
     text = f"/dev/sda1 / ext4 defaults 0 1\r\nUUID={UUID} none swap sw 0 0"
-    assert without_swap(text, SWAP, SwapPolicy.FILE) == "/dev/sda1 / ext4 defaults 0 1\r\n/swapfile none swap sw 0 0"
+    assert (
+        without_swap(text, SWAP, SwapPolicy.FILE)
+        == "/dev/sda1 / ext4 defaults 0 1\r\n/swapfile none swap sw 0 0"
+    )
 
 
 def test_of_two_lines_of_the_same_swap_one_becomes_the_swap_file() -> None:
     text = f"/dev/sda5 none swap sw 0 0\nUUID={UUID} none swap sw,pri=2 0 0\n"
-    after = f"/swapfile none swap sw 0 0\n# removed by growdisk: UUID={UUID} none swap sw,pri=2 0 0\n"
+    after = (
+        f"/swapfile none swap sw 0 0\n# removed by growdisk: UUID={UUID} none swap sw,pri=2 0 0\n"
+    )
     assert without_swap(text, SWAP, SwapPolicy.FILE) == after
 
 
@@ -98,7 +118,8 @@ def test_resume_becomes_none_only_where_it_names_the_swap(before: str, after: st
 @pytest.mark.parametrize(
     ("before", "after"),
     [
-        (f'GRUB_CMDLINE_LINUX="net.ifnames=0 resume=UUID={UUID} quiet"', 'GRUB_CMDLINE_LINUX="net.ifnames=0 quiet"'),
+        (f'GRUB_CMDLINE_LINUX="net.ifnames=0 resume=UUID={UUID} quiet"',
+            'GRUB_CMDLINE_LINUX="net.ifnames=0 quiet"'),
         (f'GRUB_CMDLINE_LINUX="resume=UUID={UUID}  quiet"', 'GRUB_CMDLINE_LINUX="quiet"'),
         (f'GRUB_CMDLINE_LINUX="resume=UUID={UUID}"', 'GRUB_CMDLINE_LINUX=""'),
         ("GRUB_CMDLINE_LINUX=resume=/dev/sda5", "GRUB_CMDLINE_LINUX="),
@@ -106,10 +127,14 @@ def test_resume_becomes_none_only_where_it_names_the_swap(before: str, after: st
          "\tlinux\t/boot/vmlinuz root=UUID=1 ro quiet"),
         ("options root=UUID=1 ro resume=PARTUUID=1a2b3c4d-05\n", "options root=UUID=1 ro\n"),
         ("resume=/dev/sda5 root=/dev/sda1 resume=/dev/vda5 resume=/dev/sda5", "root=/dev/sda1"),
-        ("linux /vmlinuz resume=/dev/mapper/vg-swap quiet", "linux /vmlinuz resume=/dev/mapper/vg-swap quiet"),
-        ("linux /vmlinuz resume=/dev/sdb1 resume_offset=5", "linux /vmlinuz resume=/dev/sdb1 resume_offset=5"),
-        ("linux /vmlinuz noresume nosplash.resume=/dev/sda5", "linux /vmlinuz noresume nosplash.resume=/dev/sda5"),
-        ("# resume=/dev/sda5 is set by the installer", "# resume=/dev/sda5 is set by the installer"),
+        ("linux /vmlinuz resume=/dev/mapper/vg-swap quiet",
+            "linux /vmlinuz resume=/dev/mapper/vg-swap quiet"),
+        ("linux /vmlinuz resume=/dev/sdb1 resume_offset=5",
+            "linux /vmlinuz resume=/dev/sdb1 resume_offset=5"),
+        ("linux /vmlinuz noresume nosplash.resume=/dev/sda5",
+            "linux /vmlinuz noresume nosplash.resume=/dev/sda5"),
+        ("# resume=/dev/sda5 is set by the installer",
+            "# resume=/dev/sda5 is set by the installer"),
     ],
 )  # fmt: skip
 def test_the_kernel_is_no_longer_told_to_resume_from_the_swap(before: str, after: str) -> None:
@@ -153,7 +178,9 @@ def test_looking_for_what_is_left_to_repair_writes_nothing_and_names_the_same_ch
 def test_a_guest_that_names_its_swap_nowhere_has_only_its_initrds_secured() -> None:
     files = guest()
     other = replace(SWAP, uuid="0" * 8, number=7)
-    assert [change.path for change in repair_guest(files, other, SwapPolicy.DROP)] == ["/boot/initrd.img-6.1"]
+    assert [change.path for change in repair_guest(files, other, SwapPolicy.DROP)] == [
+        "/boot/initrd.img-6.1"
+    ]
 
 
 def test_an_initrd_that_cannot_be_looked_into_is_left_alone_and_named() -> None:
@@ -167,30 +194,48 @@ def test_an_initrd_that_cannot_be_looked_into_is_left_alone_and_named() -> None:
 # --- all else that may name a partition ---------------------------------------------------------
 
 HOME = RemovedPartition(number=3, uuid=UUID, label="home", partuuid="1a2b3c4d-03", is_swap=False)
-CRYPT = "sda5_crypt /dev/sda5 /dev/urandom cipher=aes-xts-plain64,size=256,swap\nroot UUID=1 none luks\n"
+CRYPT = (
+    "sda5_crypt /dev/sda5 /dev/urandom cipher=aes-xts-plain64,size=256,swap\nroot UUID=1 none "
+    "luks\n"
+)
 
 
-def test_a_mount_of_a_partition_that_was_given_up_does_not_end_the_boot_in_an_emergency_shell() -> None:
+def test_a_mount_of_a_partition_that_was_given_up_does_not_end_the_boot_in_an_emergency_shell() -> (
+    None
+):
     line = f"UUID={UUID} /home ext4 defaults 0 2\n"
-    files = Files(**{"/etc/fstab": "/dev/sda1 / ext4 defaults 0 1\n" + line, "/etc/initramfs-tools/x": ""})
-    assert repair_guest(files, HOME, SwapPolicy.DROP) == (Change("/etc/fstab", "line made a comment"),)
-    assert files.contents["/etc/fstab"].decode() == f"/dev/sda1 / ext4 defaults 0 1\n# removed by growdisk: {line}"
+    files = Files(
+        **{"/etc/fstab": "/dev/sda1 / ext4 defaults 0 1\n" + line, "/etc/initramfs-tools/x": ""}
+    )
+    assert repair_guest(files, HOME, SwapPolicy.DROP) == (
+        Change("/etc/fstab", "line made a comment"),
+    )
+    assert (
+        files.contents["/etc/fstab"].decode()
+        == f"/dev/sda1 / ext4 defaults 0 1\n# removed by growdisk: {line}"
+    )
     assert repair_guest(files, HOME, SwapPolicy.DROP) == ()
 
 
 def test_what_crypttab_makes_of_the_partition_is_forgotten_with_it() -> None:
     files = Files(
         **{
-            "/boot/initrd.img-6.1": b"\x1f\x8b", "/etc/crypttab": CRYPT,
+            "/boot/initrd.img-6.1": b"\x1f\x8b",
+            "/etc/crypttab": CRYPT,
             "/etc/fstab": "/dev/mapper/sda5_crypt none swap sw 0 0\n",
             "/etc/initramfs-tools/conf.d/resume": "RESUME=/dev/mapper/sda5_crypt\n",
         }
-    )  # fmt: skip
+    )
     gone = RemovedPartition(number=5, is_swap=False)
     left = left_to_repair(files, gone, SwapPolicy.DROP)
     assert left == repair_guest(files, gone, SwapPolicy.DROP)
     resume = "/etc/initramfs-tools/conf.d/resume"
-    assert [change.path for change in left] == ["/etc/fstab", resume, "/boot/initrd.img-6.1", "/etc/crypttab"]
+    assert [change.path for change in left] == [
+        "/etc/fstab",
+        resume,
+        "/boot/initrd.img-6.1",
+        "/etc/crypttab",
+    ]
     assert b"/dev/mapper/sda5_crypt" in files.contents["/boot/initrd.img-6.1"]
     assert files.contents["/etc/crypttab"].decode() == f"# removed by growdisk: {CRYPT}"
     assert files.contents["/etc/fstab"].startswith(b"# removed by growdisk: /dev/mapper/sda5_crypt")
@@ -204,15 +249,23 @@ def test_units_of_systemd_that_swap_on_or_mount_it_are_masked_and_others_stay() 
         "/etc/systemd/system/srv.mount": "[Mount]\nWhat=/dev/sda6\nWhere=/srv\n",
     }
     files = Files(**units)
-    assert repair_guest(files, SWAP, SwapPolicy.DROP) == (Change("/etc/systemd/system/dev-sda5.swap", "masked"),)
+    assert repair_guest(files, SWAP, SwapPolicy.DROP) == (
+        Change("/etc/systemd/system/dev-sda5.swap", "masked"),
+    )
     assert files.contents["/etc/systemd/system/dev-sda5.swap"] == b""
-    assert files.contents["/etc/systemd/system/srv.mount"] == units["/etc/systemd/system/srv.mount"].encode()
+    assert (
+        files.contents["/etc/systemd/system/srv.mount"]
+        == units["/etc/systemd/system/srv.mount"].encode()
+    )
 
 
 def test_a_swap_file_is_used_also_where_no_line_of_fstab_named_the_swap() -> None:
     files = Files(**{"/etc/fstab": "/dev/sda1 / ext4 defaults 0 1"})
     repair_guest(files, SWAP, SwapPolicy.FILE)
-    assert files.contents["/etc/fstab"] == b"/dev/sda1 / ext4 defaults 0 1\n/swapfile none swap sw 0 0\n"
+    assert (
+        files.contents["/etc/fstab"]
+        == b"/dev/sda1 / ext4 defaults 0 1\n/swapfile none swap sw 0 0\n"
+    )
     assert left_to_repair(files, SWAP, SwapPolicy.FILE) == ()
 
 
@@ -232,9 +285,13 @@ def test_a_swap_file_is_used_also_where_no_line_of_fstab_named_the_swap() -> Non
 @pytest.mark.parametrize(
     "path", ["/boot/loader/entries/arch.conf", "/efi/loader/entries/a.conf", "/boot/grub/grub.cfg"]
 )
-def test_no_boot_loader_has_the_kernel_wait_for_what_was_in_it(path: str, before: str, after: str) -> None:
+def test_no_boot_loader_has_the_kernel_wait_for_what_was_in_it(
+    path: str, before: str, after: str
+) -> None:
     files = Files(**{path: before})
-    repair_guest(files, replace(SWAP, mapped=("/dev/vg/swap", "/dev/mapper/vg-swap")), SwapPolicy.DROP)
+    repair_guest(
+        files, replace(SWAP, mapped=("/dev/vg/swap", "/dev/mapper/vg-swap")), SwapPolicy.DROP
+    )
     assert files.contents[path].decode() == after
 
 
@@ -255,7 +312,9 @@ def test_dracuts_configuration_no_longer_looks_for_it(before: str, after: str) -
 
 
 def test_initrds_of_dracut_are_named_with_what_to_do_about_them() -> None:
-    files = Files(**{"/usr/lib/dracut/dracut-functions.sh": "", "/boot/initramfs-6.1.img": b"\x1f\x8b"})
+    files = Files(
+        **{"/usr/lib/dracut/dracut-functions.sh": "", "/boot/initramfs-6.1.img": b"\x1f\x8b"}
+    )
     (said,) = repair_guest(files, SWAP, SwapPolicy.DROP)
     assert (said.path, said.mended) == ("/boot/initramfs-6.1.img", False)
     assert "dracut -f" in said.what

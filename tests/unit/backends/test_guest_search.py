@@ -1,4 +1,6 @@
-"""The search by which a repair is verified reads bytes: also those within initrds, however they are packed."""
+"""The search by which a repair is verified reads bytes:
+also those within initrds, however they are packed.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ from tests.unit.backends.unified_images import unified
 UNIT = "dev-disk-by\\x2duuid-" + UUID.replace("-", "\\x2d") + ".swap"
 
 
-def searched(folder: Path, files: dict[str, bytes | str], links: dict[str, str] | None = None) -> Found:
+def searched(
+    folder: Path, files: dict[str, bytes | str], links: dict[str, str] | None = None
+) -> Found:
     image = guest_on_ext4(folder, files, links)
     with closing(RawFile.open(image)) as disk:
         (home,) = look_at(disk, image).homes
@@ -29,7 +33,9 @@ def searched(folder: Path, files: dict[str, bytes | str], links: dict[str, str] 
 @pytest.mark.parametrize("packer", PACKERS)
 def test_what_an_initrd_names_is_found_however_it_is_packed(tmp_path: Path, packer: str) -> None:
     found = searched(tmp_path, {"/boot/initrd.img-6": packed(tmp_path, RESUME, packer)})
-    assert found.named == {"/boot/initrd.img-6": "conf/conf.d/resume in it: run update-initramfs -u -k all"}
+    assert found.named == {
+        "/boot/initrd.img-6": "conf/conf.d/resume in it: run update-initramfs -u -k all"
+    }
     assert found.unsearched == {}
 
 
@@ -41,15 +47,25 @@ def test_what_the_block_before_an_initrd_speaks_for_is_mended(tmp_path: Path, pa
 
 def test_the_block_speaks_for_no_more_than_it_does(tmp_path: Path) -> None:
     inside = RESUME | {"cryptroot/crypttab": f"s UUID={UUID} none luks\n"}
-    found = searched(tmp_path, {"/boot/initrd.img-6": forgetting_block(SWAP) + packed(tmp_path, inside)})
+    found = searched(
+        tmp_path, {"/boot/initrd.img-6": forgetting_block(SWAP) + packed(tmp_path, inside)}
+    )
     assert found.named["/boot/initrd.img-6"].startswith("cryptroot/crypttab in it")
-    hook = {"lib/dracut/hooks/emergency/x.sh": f"[ -e /dev/disk/by-uuid/{UUID} ]\n", "lib/dracut/modules.txt": ""}
-    found = searched(tmp_path, {"/boot/initramfs-6.img": noresume_block(SWAP) + packed(tmp_path, hook)})
+    hook = {
+        "lib/dracut/hooks/emergency/x.sh": f"[ -e /dev/disk/by-uuid/{UUID} ]\n",
+        "lib/dracut/modules.txt": "",
+    }
+    found = searched(
+        tmp_path, {"/boot/initramfs-6.img": noresume_block(SWAP) + packed(tmp_path, hook)}
+    )
     assert "dracut -f" in found.named["/boot/initramfs-6.img"]
 
 
 def test_an_initrd_that_cannot_be_unpacked_is_not_said_to_be_right(tmp_path: Path) -> None:
-    found = searched(tmp_path, {"/boot/initrd.img-6": packed(tmp_path, RESUME)[:90], "/boot/initrd.lzo": b"\x89LZO\0"})
+    found = searched(
+        tmp_path,
+        {"/boot/initrd.img-6": packed(tmp_path, RESUME)[:90], "/boot/initrd.lzo": b"\x89LZO\0"},
+    )
     assert found.named == {}
     assert set(found.unsearched) == {"/boot/initrd.img-6", "/boot/initrd.lzo"}
 
@@ -57,11 +73,13 @@ def test_an_initrd_that_cannot_be_unpacked_is_not_said_to_be_right(tmp_path: Pat
 @pytest.mark.parametrize(
     ("path", "content"),
     [
-        ("/etc/rc.local", f"swapon -U {UUID}\n"), ("/usr/local/sbin/sleep.sh", "swapon /dev/vda4 && hibernate\n"),
+        ("/etc/rc.local", f"swapon -U {UUID}\n"),
+        ("/usr/local/sbin/sleep.sh", "swapon /dev/vda4 && hibernate\n"),
         ("/boot/boot.scr", f"\x27\x05\x19\x56 resume=UUID={UUID}"),
         ("/boot/grub/device.map", "(hd0) x\nset root=(hd0,gpt4)"),
         ("/usr/lib/systemd/system/x.service", "[Service]\nExecStart=/sbin/swapon LABEL=spare\n"),
-        ("/etc/systemd/zram-generator.conf", "[zram0]\nwriteback-device=/dev/disk/by-partuuid/7f00aa11-04\n"),
+        ("/etc/systemd/zram-generator.conf",
+            "[zram0]\nwriteback-device=/dev/disk/by-partuuid/7f00aa11-04\n"),
         ("/etc/systemd/system/a.service", f"[Unit]\nAfter={UNIT}\n"),
         ("/usr/lib/systemd/system/b.target", "[Unit]\nBindsTo=dev-sda4.device\n"),
         ("/etc/systemd/system/dev-vda4.swap", "[Swap]\nPriority=1\n"),
@@ -70,41 +88,63 @@ def test_an_initrd_that_cannot_be_unpacked_is_not_said_to_be_right(tmp_path: Pat
         (f"/etc/systemd/system/{UNIT}.d/x.conf", f"# x\nA={UUID}\n"),
     ],
 )  # fmt: skip
-def test_a_file_of_unknown_meaning_is_found_by_its_bytes(tmp_path: Path, path: str, content: str) -> None:
+def test_a_file_of_unknown_meaning_is_found_by_its_bytes(
+    tmp_path: Path, path: str, content: str
+) -> None:
     assert searched(tmp_path, {path: content}) == Found({path: ""}, {})
 
 
 @pytest.mark.parametrize(
     ("path", "content"),
     [
-        ("/etc/fstab", f"# removed by growdisk: UUID={UUID} none swap sw 0 0\n"), ("/etc/x", "/dev/sda45 /dev/sdb4\n"),
+        ("/etc/fstab", f"# removed by growdisk: UUID={UUID} none swap sw 0 0\n"),
+        ("/etc/x", "/dev/sda45 /dev/sdb4\n"),
         (f"/etc/systemd/system/{UNIT}", ""),
         ("/boot/grub/grub.cfg", "set root='hd0,gpt42'\n"),
     ],
 )  # fmt: skip
-def test_comments_longer_numbers_and_masked_units_are_not_found(tmp_path: Path, path: str, content: str) -> None:
+def test_comments_longer_numbers_and_masked_units_are_not_found(
+    tmp_path: Path, path: str, content: str
+) -> None:
     assert searched(tmp_path, {path: content}) == Found({}, {})
 
 
 def test_what_is_packed_and_no_initrd_is_searched_as_text(tmp_path: Path) -> None:
     kernel = b"\0" * 56 + b"ARMd" + bytes(4000)
     page, note = b".TH which 1\n" * 50, f"old swap: {UUID}\n".encode()
-    files: dict[str, bytes | str] = {"/boot/kernel8.img": gzip.compress(kernel), "/etc/b.gz": gzip.compress(note)}
-    links = {"/etc/alternatives/which.1.gz": "/usr/share/which.1.gz", "/etc/page": "/usr/share/which.1.gz"}
+    files: dict[str, bytes | str] = {
+        "/boot/kernel8.img": gzip.compress(kernel),
+        "/etc/b.gz": gzip.compress(note),
+    }
+    links = {
+        "/etc/alternatives/which.1.gz": "/usr/share/which.1.gz",
+        "/etc/page": "/usr/share/which.1.gz",
+    }
     files["/usr/share/which.1.gz"] = gzip.compress(page)
     assert searched(tmp_path, files, links) == Found({"/etc/b.gz": ""}, {})
 
 
 def test_a_link_is_followed_and_each_file_found_once(tmp_path: Path) -> None:
-    files: dict[str, bytes | str] = {"/nix/store/1-etc/crypttab": f"s UUID={UUID} none\n", "/etc/a": f"{UUID}\n"}
+    files: dict[str, bytes | str] = {
+        "/nix/store/1-etc/crypttab": f"s UUID={UUID} none\n",
+        "/etc/a": f"{UUID}\n",
+    }
     links = {f"/etc/systemd/system/{UNIT}": "/dev/null"}
-    links |= {"/etc/crypttab": "/nix/store/1-etc/crypttab", "/etc/b": "a", "/etc/c": "nowhere", "/etc/d": "d"}
+    links |= {
+        "/etc/crypttab": "/nix/store/1-etc/crypttab",
+        "/etc/b": "a",
+        "/etc/c": "nowhere",
+        "/etc/d": "d",
+    }
     assert searched(tmp_path, files, links).named == {"/etc/a": "", "/etc/crypttab": ""}
 
 
 def test_a_unified_kernel_is_searched_in_its_command_line_and_its_initrd(tmp_path: Path) -> None:
     found = searched(
         tmp_path,
-        {"/boot/efi/EFI/Linux/a.efi": unified(f"root=x resume=UUID={UUID}"), "/boot/efi/EFI/Linux/b.efi": unified("x")},
+        {
+            "/boot/efi/EFI/Linux/a.efi": unified(f"root=x resume=UUID={UUID}"),
+            "/boot/efi/EFI/Linux/b.efi": unified("x"),
+        },
     )
     assert found.named == {"/boot/efi/EFI/Linux/a.efi": "its command line"}

@@ -9,16 +9,26 @@ from pathlib import Path
 
 import pytest
 
-from growdisk.guest_config.initrd import BLOCK, HEAD, forgets, forgetting_block, is_initrd, leading_names
+from growdisk.guest_config.initrd import (
+    BLOCK,
+    HEAD,
+    forgets,
+    forgetting_block,
+    is_initrd,
+    leading_names,
+)
 from growdisk.guest_config.removed_partition import RemovedPartition
 
 UUID = "3f9a2c1e-5b7d-4c88-9a10-0c2d4e6f8a1b"
 SWAP = RemovedPartition(number=5, uuid=UUID, label="it's my swap", stems=("by-path/pci-0",))
 COMPRESSORS = {
-    "gzip": ["gzip", "-n"], "zstd": ["zstd", "-q"], "xz": ["xz", "--check=crc32"], "lz4": ["lz4", "-l", "-q"],
+    "gzip": ["gzip", "-n"], "zstd": ["zstd", "-q"], "xz": ["xz", "--check=crc32"],
+    "lz4": ["lz4", "-l", "-q"],
 }  # fmt: skip
 
-needs_initramfs_tools = pytest.mark.skipif(shutil.which("lsinitramfs") is None, reason="needs initramfs-tools-core")
+needs_initramfs_tools = pytest.mark.skipif(
+    shutil.which("lsinitramfs") is None, reason="needs initramfs-tools-core"
+)
 
 
 def small_initrd(directory: Path, compressor: str) -> bytes:
@@ -32,9 +42,15 @@ def small_initrd(directory: Path, compressor: str) -> bytes:
     (tree / "init").write_text("#!/bin/sh\n")
     names = "conf\nconf/conf.d\nconf/conf.d/resume\nconf/conf.d/zz-resume-auto\ninit\n"
     archive = subprocess.run(
-        ["cpio", "--quiet", "-o", "-H", "newc"], input=names.encode(), cwd=tree, stdout=subprocess.PIPE, check=True
+        ["cpio", "--quiet", "-o", "-H", "newc"],
+        input=names.encode(),
+        cwd=tree,
+        stdout=subprocess.PIPE,
+        check=True,
     ).stdout
-    return subprocess.run(COMPRESSORS[compressor], input=archive, stdout=subprocess.PIPE, check=True).stdout
+    return subprocess.run(
+        COMPRESSORS[compressor], input=archive, stdout=subprocess.PIPE, check=True
+    ).stdout
 
 
 def unpack_as_the_kernel_does(initrd: Path, directory: Path) -> Path:
@@ -49,15 +65,21 @@ def unpack_as_the_kernel_does(initrd: Path, directory: Path) -> Path:
 
 def resume_of(root: Path) -> str:
     """What RESUME is after initramfs-tools' /init has read its configuration."""
-    loop = 'for conf in conf/conf.d/*; do [ -f "$conf" ] && . "$PWD/$conf"; done; printf %s "$RESUME"'
+    loop = (
+        'for conf in conf/conf.d/*; do [ -f "$conf" ] && . "$PWD/$conf"; done; printf %s "$RESUME"'
+    )
     env = {"PATH": os.environ["PATH"], "LC_ALL": "C"}
-    return subprocess.run(["sh", "-euc", loop], cwd=root, env=env, text=True, stdout=subprocess.PIPE, check=True).stdout
+    return subprocess.run(
+        ["sh", "-euc", loop], cwd=root, env=env, text=True, stdout=subprocess.PIPE, check=True
+    ).stdout
 
 
 def test_it_is_exactly_one_file_system_block_and_cpio_lists_it() -> None:
     block = forgetting_block(SWAP)
     assert len(block) == BLOCK
-    listed = subprocess.run(["cpio", "-t", "--quiet"], input=block, stdout=subprocess.PIPE, check=True).stdout
+    listed = subprocess.run(
+        ["cpio", "-t", "--quiet"], input=block, stdout=subprocess.PIPE, check=True
+    ).stdout
     assert listed.decode().split() == list(leading_names(block))[:3]
 
 
@@ -71,7 +93,9 @@ def test_an_initrd_forgets_the_swap_whatever_compresses_it(compressor: str, tmp_
     main = small_initrd(tmp_path, compressor)
     initrd = tmp_path / "initrd.img"
     initrd.write_bytes(forgetting_block(SWAP) + main)
-    listed = subprocess.run(["lsinitramfs", initrd], stdout=subprocess.PIPE, text=True, check=True, timeout=60).stdout
+    listed = subprocess.run(
+        ["lsinitramfs", initrd], stdout=subprocess.PIPE, text=True, check=True, timeout=60
+    ).stdout
     assert "conf/conf.d/zz-resume-auto" in listed and "conf/conf.d/zzz-growdisk-resume" in listed
     assert resume_of(unpack_as_the_kernel_does(initrd, tmp_path)) == ""
 
@@ -88,7 +112,9 @@ def test_another_resume_device_is_left_as_it_is(tmp_path: Path) -> None:
 def test_two_swaps_are_forgotten_one_after_the_other(tmp_path: Path) -> None:
     initrd = tmp_path / "initrd.img"
     other = RemovedPartition(number=7)
-    initrd.write_bytes(forgetting_block(other) + forgetting_block(SWAP) + small_initrd(tmp_path, "xz"))
+    initrd.write_bytes(
+        forgetting_block(other) + forgetting_block(SWAP) + small_initrd(tmp_path, "xz")
+    )
     head = initrd.read_bytes()[:HEAD]
     assert forgets(head, SWAP) and forgets(head, other)
     assert resume_of(unpack_as_the_kernel_does(initrd, tmp_path)) == ""
@@ -98,20 +124,29 @@ def test_two_swaps_are_forgotten_one_after_the_other(tmp_path: Path) -> None:
     ("value", "after"),
     [
         (f"UUID={UUID.upper()}", ""), ("LABEL=it's my swap", ""), ("/dev/vda5", ""),
-        ("/dev/disk/by-path/pci-0-part5", ""), ("/dev/disk/by-path/pci-0-part15", "/dev/disk/by-path/pci-0-part15"),
+        ("/dev/disk/by-path/pci-0-part5", ""),
+        ("/dev/disk/by-path/pci-0-part15", "/dev/disk/by-path/pci-0-part15"),
         ("/dev/disk/by-path/pci-1-part5", "/dev/disk/by-path/pci-1-part5"),
         ("/dev/sdb5", "/dev/sdb5"), ("", ""), ("none", "none"),
     ],
 )  # fmt: skip
-def test_the_shell_agrees_on_which_names_are_the_swap(value: str, after: str, tmp_path: Path) -> None:
+def test_the_shell_agrees_on_which_names_are_the_swap(
+    value: str, after: str, tmp_path: Path
+) -> None:
     subprocess.run(
-        ["cpio", "-i", "--quiet", "--no-absolute-filenames"], input=forgetting_block(SWAP), cwd=tmp_path, check=True
+        ["cpio", "-i", "--quiet", "--no-absolute-filenames"],
+        input=forgetting_block(SWAP),
+        cwd=tmp_path,
+        check=True,
     )
     (tmp_path / "conf/conf.d/resume").write_text('RESUME="$GIVEN"\n')
     script = 'for conf in conf/conf.d/*; do . "$PWD/$conf"; done; printf %s "$RESUME"'
     env = {"PATH": os.environ["PATH"], "LC_ALL": "C", "GIVEN": value}
     assert (
-        subprocess.run(["sh", "-euc", script], cwd=tmp_path, env=env, stdout=subprocess.PIPE, text=True).stdout == after
+        subprocess.run(
+            ["sh", "-euc", script], cwd=tmp_path, env=env, stdout=subprocess.PIPE, text=True
+        ).stdout
+        == after
     )
 
 

@@ -17,7 +17,9 @@ OPTIONS = f"options root=LABEL=r resume=UUID={UUID}\n"
 ENTRIES = [f"/boot/loader/entries/nixos-generation-{number}.conf" for number in (3, 4)]
 
 
-def seen(folder: Path, files: dict[str, bytes | str], links: dict[str, str]) -> tuple[list[HomeRepair], list[str]]:
+def seen(
+    folder: Path, files: dict[str, bytes | str], links: dict[str, str]
+) -> tuple[list[HomeRepair], list[str]]:
     """What is to be done, and what stands against it."""
     image = guest_on_ext4(folder, files, links)
     with closing(RawFile.open(image)) as disk:
@@ -29,10 +31,15 @@ def seen(folder: Path, files: dict[str, bytes | str], links: dict[str, str]) -> 
 def test_a_file_that_two_paths_lead_to_is_mended_once(tmp_path: Path) -> None:
     initrd = "/boot/ostree/fedora-0/initramfs-6.img"
     files: dict[str, bytes | str] = {
-        "/boot/loader.1/entries/ostree-1.conf": OPTIONS, "/ostree/deploy/fedora/deploy/0.0/etc/fstab": "#\n",
+        "/boot/loader.1/entries/ostree-1.conf": OPTIONS,
+        "/ostree/deploy/fedora/deploy/0.0/etc/fstab": "#\n",
         initrd: packed(tmp_path, RESUME),
     }  # fmt: skip
-    links = {"/boot/loader": "loader.1", "/boot/now": "ostree/fedora-0", "/ostree/boot.1": "boot.1.1"}
+    links = {
+        "/boot/loader": "loader.1",
+        "/boot/now": "ostree/fedora-0",
+        "/ostree/boot.1": "boot.1.1",
+    }
     ((repair,), _) = seen(tmp_path, files, links)
     entry, block = repair.changes
     assert entry.path == "/boot/loader.1/entries/ostree-1.conf"
@@ -52,9 +59,13 @@ def test_links_in_a_circle_and_to_nowhere_are_as_if_they_were_not_there(tmp_path
     assert [change.path for change in repairs[0].changes] == ["/boot/grub/grub.cfg"]
 
 
-def test_an_fstab_in_the_store_of_nixos_is_an_obstacle_while_its_loader_entries_are_mended(tmp_path: Path) -> None:
+def test_an_fstab_in_the_store_of_nixos_is_an_obstacle_while_its_loader_entries_are_mended(
+    tmp_path: Path,
+) -> None:
     files: dict[str, bytes | str] = {
-        "/nix/store/0-etc/etc/fstab": f"LABEL=r / ext4\n/dev/disk/by-uuid/{UUID} none swap defaults\n",
+        "/nix/store/0-etc/etc/fstab": (
+            f"LABEL=r / ext4\n/dev/disk/by-uuid/{UUID} none swap defaults\n"
+        ),
         **dict.fromkeys(ENTRIES, OPTIONS),
     }
     repairs, (obstacle,) = seen(
@@ -66,8 +77,14 @@ def test_an_fstab_in_the_store_of_nixos_is_an_obstacle_while_its_loader_entries_
 
 def test_several_kernels_have_each_its_initrd_mended(tmp_path: Path) -> None:
     initrd = packed(tmp_path, RESUME)
-    names = ("initrd.img-5.10.0-28-amd64", "initrd.img-6.1.0-56-amd64", "initrd.img-6.1.0-56-amd64.old-dkms")
+    names = (
+        "initrd.img-5.10.0-28-amd64",
+        "initrd.img-6.1.0-56-amd64",
+        "initrd.img-6.1.0-56-amd64.old-dkms",
+    )
     files: dict[str, bytes | str] = {f"/boot/{name}": initrd for name in names}
     files["/usr/sbin/update-initramfs"] = ""
-    repairs, _ = seen(tmp_path, files, {"/boot/initrd.img": names[1], "/initrd.img.old": f"boot/{names[0]}"})
+    repairs, _ = seen(
+        tmp_path, files, {"/boot/initrd.img": names[1], "/initrd.img.old": f"boot/{names[0]}"}
+    )
     assert sorted(repairs[0].pending.prefixes) == sorted(f"/boot/{name}" for name in names)

@@ -1,4 +1,6 @@
-"""A guest's file that is locked (chattr +i, a read-only subvolume) is mended all the same, and stays locked."""
+"""A guest's file that is locked (chattr +i, a read-only subvolume)
+is mended all the same, and stays locked.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,10 @@ FSTAB, OLD, NEW = "/etc/fstab", b"old\n", b"new\n"
 
 
 class Locked:
-    """An appliance with one file, its letters of chattr, and its subvolume. A kernel writes to nothing locked."""
+    """An appliance with one file, its letters of chattr, and its subvolume.
+
+    A kernel writes to nothing locked.
+    """
 
     def __init__(self, flags: str, *, read_only: bool = False) -> None:
         self.flags, self.content, self.read_only = set(flags), OLD, read_only
@@ -40,11 +45,20 @@ class Locked:
             return f"ro={'true' if self.read_only else 'false'}\ngrowdisk-status=0\n"
         assert program != "chattr" or not self.read_only
         if program == "lsattr":
-            told = "".join(letter if letter in self.flags else "-" for letter in "s-uSDi-ae------") + f" {words[-1]}\n"
-            told = told if self.flags else f"lsattr: Operation not supported While reading flags on {words[-1]}\n"
+            told = (
+                "".join(letter if letter in self.flags else "-" for letter in "s-uSDi-ae------")
+                + f" {words[-1]}\n"
+            )
+            told = (
+                told
+                if self.flags
+                else f"lsattr: Operation not supported While reading flags on {words[-1]}\n"
+            )
         elif program == "chattr":
             assert words[1] == "/sysroot/etc/fstab"
-            self.flags = self.flags - set(words[0]) if words[0][0] == "-" else self.flags | set(words[0][1:])
+            self.flags = (
+                self.flags - set(words[0]) if words[0][0] == "-" else self.flags | set(words[0][1:])
+            )
         return f"{told}growdisk-status=0\n"
 
 

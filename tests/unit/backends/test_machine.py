@@ -25,7 +25,9 @@ def fake_qemu(directory: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> 
 
 
 @pytest.mark.boot
-def test_the_trial_guest_runs_to_its_end_under_emulation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_trial_guest_runs_to_its_end_under_emulation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With emulation for KVM the trial must succeed: so its failure means KVM."""
     monkeypatch.setattr(kvm, "_TRIAL_SECONDS", 60.0)  # the machine may be busy
     real = run(["sh", "-c", "command -v qemu-system-x86_64"]).stdout.strip()
@@ -34,28 +36,40 @@ def test_the_trial_guest_runs_to_its_end_under_emulation(tmp_path: Path, monkeyp
     assert try_kvm() == Accelerator(KvmState.WORKS)
 
 
-def test_kvm_that_makes_qemu_abort_is_broken_and_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kvm_that_makes_qemu_abort_is_broken_and_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     fake_qemu(
-        tmp_path / "bin", monkeypatch, "echo 'qemu-system-x86_64: error: failed to set MSR 0x10a' >&2; kill -6 $$"
+        tmp_path / "bin",
+        monkeypatch,
+        "echo 'qemu-system-x86_64: error: failed to set MSR 0x10a' >&2; kill -6 $$",
     )
     assert try_kvm() == Accelerator(KvmState.BROKEN, "failed to set MSR 0x10a")
 
 
-def test_kvm_in_which_firmware_hangs_is_broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kvm_in_which_firmware_hangs_is_broken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(kvm, "_TRIAL_SECONDS", 1.0)
     fake_qemu(tmp_path / "bin", monkeypatch, "exec sleep 60")
     assert try_kvm().kvm is KvmState.BROKEN
 
 
-def test_kvm_that_runs_a_boot_sector_but_no_kernel_is_broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kvm_that_runs_a_boot_sector_but_no_kernel_is_broken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(kvm, "_TRIAL_SECONDS", 1.0)
-    fake_qemu(tmp_path / "bin", monkeypatch, 'case "$*" in *-kernel*) exec sleep 60 ;; esac; exit 33')
+    fake_qemu(
+        tmp_path / "bin", monkeypatch, 'case "$*" in *-kernel*) exec sleep 60 ;; esac; exit 33'
+    )
     found = try_kvm()
     assert found.kvm is KvmState.BROKEN and "had not started in it after 1 s" in found.reason
 
 
 @pytest.mark.skipif(not os.access("/dev/kvm", os.R_OK | os.W_OK), reason="needs /dev/kvm")
-def test_the_answer_is_remembered_until_qemu_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_answer_is_remembered_until_qemu_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     fake_qemu(tmp_path / "bin", monkeypatch, f"echo x >> {tmp_path}/calls; echo first >&2; exit 1")
     assert accelerator().reason == accelerator().reason == "first"
@@ -70,9 +84,14 @@ def test_a_kernel_that_only_root_may_read_is_named_with_the_cure(
     kernel = tmp_path / "vmlinuz-6.8"
     kernel.touch()
     assert kernel_finding(tmp_path).ok
-    monkeypatch.setattr(os, "access", lambda *_: False)  # root may read everything: the one thing to play
+    # root may read everything: the one thing to play
+    monkeypatch.setattr(os, "access", lambda *_: False)
     finding = kernel_finding(tmp_path)
-    assert not finding.ok and str(kernel) in finding.detail and finding.cure.startswith("sudo chmod +r")
+    assert (
+        not finding.ok
+        and str(kernel) in finding.detail
+        and finding.cure.startswith("sudo chmod +r")
+    )
 
 
 def test_a_machine_without_kernels_is_told_which_package_to_install(tmp_path: Path) -> None:
@@ -93,6 +112,9 @@ def test_examining_names_each_thing_once(tmp_path: Path, monkeypatch: pytest.Mon
 def test_descriptors_of_a_grown_file_system_must_fit_into_the_reserved_blocks() -> None:
     one = Superblock(4096, 262144, 32768, 64, reserved_gdt_blocks=127, inodes=65536)
     assert one.can_hold_descriptors_for(11 * GiB)
-    assert one.can_hold_descriptors_for(1024 * GiB)  # 128 blocks of 64 groups of 128 MiB, one of them there already
+    # 128 blocks of 64 groups of 128 MiB, one of them there already
+    assert one.can_hold_descriptors_for(1024 * GiB)
     assert not one.can_hold_descriptors_for(1025 * GiB)
-    assert not Superblock(4096, 262144, 32768, 32, reserved_gdt_blocks=0, inodes=1).can_hold_descriptors_for(17 * GiB)
+    assert not Superblock(
+        4096, 262144, 32768, 32, reserved_gdt_blocks=0, inodes=1
+    ).can_hold_descriptors_for(17 * GiB)

@@ -1,4 +1,6 @@
-"""Each place where a guest may name a partition: what stands there before and after, and what is left and said."""
+"""Each place where a guest may name a partition:
+what stands there before and after, and what is left and said.
+"""
 
 from __future__ import annotations
 
@@ -26,65 +28,123 @@ DEPLOYED = "/ostree/deploy/fedora/deploy/0123.0/etc"
 IN_THE_STORE = "it is a link and stays"
 
 _MENDED = [
-    ("/etc/fstab", f"{FSTAB}PARTUUID={PARTUUID} none swap sw", f"{FSTAB}{GONE}PARTUUID={PARTUUID} none swap sw"),
-    ("/etc/fstab", f"{FSTAB}PARTLABEL=Swap\\040space swap swap", f"{FSTAB}{GONE}PARTLABEL=Swap\\040space swap swap"),
+    ("/etc/fstab", f"{FSTAB}PARTUUID={PARTUUID} none swap sw",
+        f"{FSTAB}{GONE}PARTUUID={PARTUUID} none swap sw"),
+    ("/etc/fstab", f"{FSTAB}PARTLABEL=Swap\\040space swap swap",
+        f"{FSTAB}{GONE}PARTLABEL=Swap\\040space swap swap"),
     ("/etc/fstab", f"{FSTAB}/dev/disk/by-partlabel/Swap\\134x20space none swap sw",
      f"{FSTAB}{GONE}/dev/disk/by-partlabel/Swap\\134x20space none swap sw"),
-    (f"{DEPLOYED}/fstab", f"LABEL=old none swap sw 0 0\n{FSTAB}", f"{GONE}LABEL=old none swap sw 0 0\n{FSTAB}"),
+    (f"{DEPLOYED}/fstab", f"LABEL=old none swap sw 0 0\n{FSTAB}",
+        f"{GONE}LABEL=old none swap sw 0 0\n{FSTAB}"),
     ("/etc/crypttab", f"s PARTUUID={PARTUUID} /dev/urandom swap\nr LABEL=r none\n",
      f"{GONE}s PARTUUID={PARTUUID} /dev/urandom swap\nr LABEL=r none\n"),
-    ("/etc/crypttab.initramfs", "s /dev/vda7 /dev/urandom swap", f"{GONE}s /dev/vda7 /dev/urandom swap"),
+    ("/etc/crypttab.initramfs", "s /dev/vda7 /dev/urandom swap",
+        f"{GONE}s /dev/vda7 /dev/urandom swap"),
     ("/etc/systemd/system/dev-vda7.swap", SWAP_UNIT, ""),
     ("/usr/lib/systemd/system/dev-vda7.swap", SWAP_UNIT, ""),
     ("/usr/local/lib/systemd/system/dev-vda7.swap", SWAP_UNIT, ""),
     ("/etc/systemd/system/dev-nvme0n1p7.swap", "[Unit]\nDescription=x\n[Swap]\nPriority=3\n", ""),
-    ("/etc/systemd/system/dev-disk-by\\x2dpartlabel-Swap\\x5cx20space.swap", "[Swap]\nOptions=discard\n", ""),
+    ("/etc/systemd/system/dev-disk-by\\x2dpartlabel-Swap\\x5cx20space.swap",
+        "[Swap]\nOptions=discard\n", ""),
     ("/etc/systemd/system/a.swap", f"[Swap]\r\nWhat=UUID={UUID}\r\n", ""),
     ("/etc/systemd/system/a.service", "[Unit]\nAfter=x.target dev-disk-by\\x2dlabel-old.swap\n",
      "[Unit]\nAfter=x.target\n"),
     ("/etc/systemd/system/a.service.d/b.conf", "[Unit]\nRequires=dev-vda7.device",
      f"[Unit]\n{GONE}Requires=dev-vda7.device"),
-    ("/etc/initramfs-tools/initramfs.conf", f"A=b\nRESUME=PARTUUID={PARTUUID}\n", "A=b\nRESUME=none\n"),
-    ("/etc/initramfs-tools/conf.d/hibernate", f"RESUME=/dev/disk/by-uuid/{UUID}\n", "RESUME=none\n"),
+    ("/etc/initramfs-tools/initramfs.conf", f"A=b\nRESUME=PARTUUID={PARTUUID}\n",
+        "A=b\nRESUME=none\n"),
+    ("/etc/initramfs-tools/conf.d/hibernate", f"RESUME=/dev/disk/by-uuid/{UUID}\n",
+        "RESUME=none\n"),
     ("/etc/initramfs-tools/conf.d/resume", 'RESUME=PARTLABEL="Swap space"\n', "RESUME=none\n"),
     ("/etc/initramfs-tools/conf.d/resume", "RESUME=PARTLABEL=Swap\\ space\n", "RESUME=none\n"),
     ("/etc/dracut.conf.d/r.conf", "add_device=/dev/disk/by-label/old\n", "add_device=\n"),
     ("/etc/dracut.conf", f'kernel_cmdline+=" {OPTIONS} "', f'kernel_cmdline+=" {CLEAN} "'),
-    ("/etc/dracut.conf.d/r.conf", f'add_device+=" /dev/disk/by-partuuid/{PARTUUID} "', 'add_device+=""'),
+    ("/etc/dracut.conf.d/r.conf", f'add_device+=" /dev/disk/by-partuuid/{PARTUUID} "',
+        'add_device+=""'),
     ("/etc/default/grub", f'GRUB_CMDLINE_LINUX="{OPTIONS}"\n', f'GRUB_CMDLINE_LINUX="{CLEAN}"\n'),
     ("/etc/default/grub", f'GRUB_CMDLINE_LINUX="quiet resume=\\"UUID={UUID}\\" splash"\n',
      'GRUB_CMDLINE_LINUX="quiet splash"\n'),
-    ("/boot/grub/grub.cfg", 'linux /v resume="PARTLABEL=Swap space" ro\nlinux /v "resume=PARTLABEL=Swap space" ro\n',
+    ("/boot/grub/grub.cfg",
+        'linux /v resume="PARTLABEL=Swap space" ro\nlinux /v "resume=PARTLABEL=Swap space" ro\n',
      'linux /v ro\nlinux /v "" ro\n'),
-    ("/boot/grub/custom.cfg", "linux /v resume=/dev/disk/by-partlabel/Swap\\\\x20space ro\n", "linux /v ro\n"),
+    ("/boot/grub/custom.cfg", "linux /v resume=/dev/disk/by-partlabel/Swap\\\\x20space ro\n",
+        "linux /v ro\n"),
     ("/boot/grub/user.cfg", "linux /v resume=PARTLABEL=Swap\\x20space ro\n", "linux /v ro\n"),
-    ("/boot/uEnv.txt", f"bootargs=root=LABEL=r resume=UUID={UUID};x\n", "bootargs=root=LABEL=r;x\n"),
-    ("/boot/limine.conf", f"cmdline: real_resume=UUID={UUID} rd.luks.options={UUID}=discard ro\n", "cmdline: ro\n"),
-    ("/etc/default/grub.d/50-cloud.cfg", f"GRUB_CMDLINE_LINUX='resume=UUID={UUID}'\n", "GRUB_CMDLINE_LINUX=''\n"),
+    ("/boot/uEnv.txt", f"bootargs=root=LABEL=r resume=UUID={UUID};x\n",
+        "bootargs=root=LABEL=r;x\n"),
+    ("/boot/limine.conf", f"cmdline: real_resume=UUID={UUID} rd.luks.options={UUID}=discard ro\n",
+        "cmdline: ro\n"),
+    ("/etc/default/grub.d/50-cloud.cfg", f"GRUB_CMDLINE_LINUX='resume=UUID={UUID}'\n",
+        "GRUB_CMDLINE_LINUX=''\n"),
 ]  # fmt: skip
 _MENDED += [
     (path, OPTIONS, CLEAN)
     for path in (
-        "/etc/grub.d/40_custom", "/etc/kernel/cmdline", "/usr/lib/kernel/cmdline",
-        "/etc/kernel/cmdline.d/r.conf", "/etc/kernel/uki.conf", "/etc/elilo.conf",
-        "/etc/cmdline.d/resume.conf", "/etc/default/u-boot", "/etc/default/extlinux", "/etc/update-extlinux.conf",
-        "/etc/zipl.conf", "/etc/lilo.conf", "/etc/default/kexec", "/etc/sysconfig/bootloader", "/etc/extlinux.conf",
-        "/boot/grub/grub.cfg", "/boot/grub/custom.cfg", "/boot/grub2/grub.cfg", "/boot/grub2/user.cfg",
-        "/boot/grub/menu.lst", "/boot/efi/EFI/redhat/grub.cfg", "/efi/EFI/fedora/grub.cfg",
-        "/boot/loader/entries/1-2.conf", "/boot/loader.1/entries/ostree-1.conf", "/boot/efi/loader/entries/a.conf",
-        "/efi/loader/entries/a.conf", "/boot/extlinux.conf", "/boot/extlinux/linux.cfg", "/boot/extlinux/extlinux.conf",
-        "/boot/syslinux/syslinux.cfg", "/boot/efi/EFI/syslinux/syslinux.cfg", "/boot/isolinux/isolinux.cfg",
-        "/boot/refind_linux.conf", "/boot/efi/EFI/refind/refind.conf", "/boot/firmware/cmdline.txt",
-        "/boot/armbianEnv.txt", "/boot/limine.conf", "/boot/grub/x86_64-efi/grub.cfg", "/boot/efi/EFI/BOOT/grub.cfg",
-        "/boot/loader/grub.cfg", "/boot/uEnv/uEnv.txt", "/boot/boot.ini", "/boot/efi/startup.nsh", "/boot/menu.lst",
-        "/boot/zipl.conf", "/boot/firmware/extlinux/extlinux.conf", "/extlinux.conf", "/syslinux/syslinux.cfg",
-        "/etc/sysconfig/grub", "/etc/sysconfig/sdbootutil", "/etc/default/limine", "/etc/default/grub.d/x.cfg",
-        "/etc/zipl.conf.d/x.conf", "/etc/kernel/install.conf", "/etc/sdboot-manage.conf.d/x.conf",
-        "/etc/limine-entry-tool.d/x.conf", "/etc/conf.d/kexec", "/etc/u-boot-menu/conf.d/x.conf",
-        "/etc/tuned/bootcmdline", "/etc/genkernel.conf",
-        "/usr/share/u-boot-menu/conf.d/x.conf", "/usr/lib/bootc/kargs.d/x.toml", "/etc/kernelstub/configuration",
+        "/etc/grub.d/40_custom",
+        "/etc/kernel/cmdline",
+        "/usr/lib/kernel/cmdline",
+        "/etc/kernel/cmdline.d/r.conf",
+        "/etc/kernel/uki.conf",
+        "/etc/elilo.conf",
+        "/etc/cmdline.d/resume.conf",
+        "/etc/default/u-boot",
+        "/etc/default/extlinux",
+        "/etc/update-extlinux.conf",
+        "/etc/zipl.conf",
+        "/etc/lilo.conf",
+        "/etc/default/kexec",
+        "/etc/sysconfig/bootloader",
+        "/etc/extlinux.conf",
+        "/boot/grub/grub.cfg",
+        "/boot/grub/custom.cfg",
+        "/boot/grub2/grub.cfg",
+        "/boot/grub2/user.cfg",
+        "/boot/grub/menu.lst",
+        "/boot/efi/EFI/redhat/grub.cfg",
+        "/efi/EFI/fedora/grub.cfg",
+        "/boot/loader/entries/1-2.conf",
+        "/boot/loader.1/entries/ostree-1.conf",
+        "/boot/efi/loader/entries/a.conf",
+        "/efi/loader/entries/a.conf",
+        "/boot/extlinux.conf",
+        "/boot/extlinux/linux.cfg",
+        "/boot/extlinux/extlinux.conf",
+        "/boot/syslinux/syslinux.cfg",
+        "/boot/efi/EFI/syslinux/syslinux.cfg",
+        "/boot/isolinux/isolinux.cfg",
+        "/boot/refind_linux.conf",
+        "/boot/efi/EFI/refind/refind.conf",
+        "/boot/firmware/cmdline.txt",
+        "/boot/armbianEnv.txt",
+        "/boot/limine.conf",
+        "/boot/grub/x86_64-efi/grub.cfg",
+        "/boot/efi/EFI/BOOT/grub.cfg",
+        "/boot/loader/grub.cfg",
+        "/boot/uEnv/uEnv.txt",
+        "/boot/boot.ini",
+        "/boot/efi/startup.nsh",
+        "/boot/menu.lst",
+        "/boot/zipl.conf",
+        "/boot/firmware/extlinux/extlinux.conf",
+        "/extlinux.conf",
+        "/syslinux/syslinux.cfg",
+        "/etc/sysconfig/grub",
+        "/etc/sysconfig/sdbootutil",
+        "/etc/default/limine",
+        "/etc/default/grub.d/x.cfg",
+        "/etc/zipl.conf.d/x.conf",
+        "/etc/kernel/install.conf",
+        "/etc/sdboot-manage.conf.d/x.conf",
+        "/etc/limine-entry-tool.d/x.conf",
+        "/etc/conf.d/kexec",
+        "/etc/u-boot-menu/conf.d/x.conf",
+        "/etc/tuned/bootcmdline",
+        "/etc/genkernel.conf",
+        "/usr/share/u-boot-menu/conf.d/x.conf",
+        "/usr/lib/bootc/kargs.d/x.toml",
+        "/etc/kernelstub/configuration",
     )
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("path", "before", "after"), _MENDED, ids=[path for path, *_ in _MENDED])
@@ -99,7 +159,8 @@ def test_a_place_that_names_the_swap_no_longer_does(path: str, before: str, afte
 @pytest.mark.parametrize(
     ("option", "node"),
     [(f"rd.luks.name={UUID}=cs", "cs"), (f"luks.uuid={UUID}", f"luks-{UUID}"),
-     (f"rd.luks.uuid=luks-{UUID}", f"luks-{UUID}"), (f"cryptdevice=PARTUUID={PARTUUID}:cs:discard", "cs"),
+     (f"rd.luks.uuid=luks-{UUID}", f"luks-{UUID}"),
+     (f"cryptdevice=PARTUUID={PARTUUID}:cs:discard", "cs"),
      (f"cryptopts=target=cs,source=UUID={UUID}", "cs")],
 )  # fmt: skip
 def test_what_the_kernels_options_open_is_known_by_its_name_there(option: str, node: str) -> None:
@@ -112,10 +173,18 @@ def test_what_the_kernels_options_open_is_known_by_its_name_there(option: str, n
 
 
 @pytest.mark.parametrize(
-    "option", ["rd.luks.name=0b0b=cs", "cryptdevice=/dev/sdb7:cs", "# cryptdevice=/dev/sda7:cs", "x.luks.name=0=cs"]
+    "option",
+    [
+        "rd.luks.name=0b0b=cs",
+        "cryptdevice=/dev/sdb7:cs",
+        "# cryptdevice=/dev/sda7:cs",
+        "x.luks.name=0=cs",
+    ],
 )
 def test_what_the_kernels_options_open_of_another_partition_stays(option: str) -> None:
-    files = Files(**{"/etc/fstab": f"{FSTAB}/dev/mapper/cs none swap sw 0 0\n", "/etc/kernel/cmdline": option})
+    files = Files(
+        **{"/etc/fstab": f"{FSTAB}/dev/mapper/cs none swap sw 0 0\n", "/etc/kernel/cmdline": option}
+    )
     repair_guest(files, SWAP, SwapPolicy.DROP)
     assert files.writes == []
 
@@ -134,9 +203,15 @@ def test_an_environment_block_of_grub_keeps_its_size(folder: str) -> None:
     ("path", "content"),
     [
         ("/etc/crypttab", "s /dev/disk/by-id/ata-SOME_DISK_123-part7 /dev/urandom swap\n"),
-        ("/etc/systemd/system/x.swap", "[Swap]\nWhat=/dev/disk/by-path/pci-0000:00:1f.2-ata-1-part7\n"),
+        (
+            "/etc/systemd/system/x.swap",
+            "[Swap]\nWhat=/dev/disk/by-path/pci-0000:00:1f.2-ata-1-part7\n",
+        ),
         ("/etc/initramfs-tools/conf.d/resume", "RESUME=/dev/disk/by-id/wwn-0x5000c500-part7\n"),
-        ("/etc/default/grub", 'GRUB_CMDLINE_LINUX="resume=/dev/disk/by-id/ata-SOME_DISK_123-part7"\n'),
+        (
+            "/etc/default/grub",
+            'GRUB_CMDLINE_LINUX="resume=/dev/disk/by-id/ata-SOME_DISK_123-part7"\n',
+        ),
         ("/boot/loader/entries/a.conf", "options resume=/dev/disk/by-id/ata-SOME_DISK_123-part7\n"),
         ("/boot/loader/entries/b.conf", "options resume=/dev/disk/azure/root-part7\n"),
         ("/etc/fstab", f"{FSTAB}/dev/disk/cloud/azure_root-part7 none swap sw 0 0\n"),
@@ -158,14 +233,19 @@ def test_the_same_partition_of_some_disk_is_left_and_said(path: str, content: st
 @pytest.mark.parametrize(
     ("path", "content"),
     [
-        ("/etc/fstab", f"{FSTAB}LABEL=d /data ext4 x-systemd.requires=/dev/disk/by-uuid/{UUID} 0 2\n"),
+        (
+            "/etc/fstab",
+            f"{FSTAB}LABEL=d /data ext4 x-systemd.requires=/dev/disk/by-uuid/{UUID} 0 2\n",
+        ),
         ("/etc/crypttab", f"data LABEL=d /key:UUID={UUID} luks\n"),
         ("/boot/grub/grub.cfg", f"linux /v root=LABEL=r crypt_swap=UUID={UUID}\n"),
         ("/etc/default/grub", f'SWAP={UUID}\nGRUB_CMDLINE_LINUX="resume=UUID=$SWAP"\n'),
         ("/etc/systemd/system/s.service", f"[Service]\nExecStart=/sbin/swapon -U {UUID}\n"),
     ],
 )
-def test_a_place_that_names_it_in_an_unknown_way_is_left_and_said_to_wait(path: str, content: str) -> None:
+def test_a_place_that_names_it_in_an_unknown_way_is_left_and_said_to_wait(
+    path: str, content: str
+) -> None:
     files = Files(**{"/etc/fstab": FSTAB} | {path: content})
     (change,) = repair_guest(files, SWAP, SwapPolicy.DROP)
     assert (change.path, change.mended, change.waits) == (path, False, True)
@@ -173,7 +253,8 @@ def test_a_place_that_names_it_in_an_unknown_way_is_left_and_said_to_wait(path: 
 
 
 @pytest.mark.parametrize(
-    "link", ["dm-name-cs", "dm-uuid-CRYPT-PLAIN-cs", f"dm-uuid-CRYPT-LUKS2-{UUID.replace('-', '')}-cs"]
+    "link",
+    ["dm-name-cs", "dm-uuid-CRYPT-PLAIN-cs", f"dm-uuid-CRYPT-LUKS2-{UUID.replace('-', '')}-cs"],
 )
 def test_udevs_other_names_of_what_crypttab_opens_are_known(link: str) -> None:
     line = f"/dev/disk/by-id/{link} none swap sw 0 0\n"
@@ -187,25 +268,34 @@ def test_udevs_other_names_of_what_crypttab_opens_are_known(link: str) -> None:
 def test_the_service_that_opened_it_is_named_in_what_requires_it() -> None:
     unit = "[Unit]\nRequires=systemd-cryptsetup@crypt\\x2dswap.service\n"
     files = Files(
-        **{"/etc/crypttab": "crypt-swap /dev/vda7 /dev/urandom swap\n", "/etc/systemd/system/a.service": unit}
+        **{
+            "/etc/crypttab": "crypt-swap /dev/vda7 /dev/urandom swap\n",
+            "/etc/systemd/system/a.service": unit,
+        }
     )
     found = repair_guest(files, SWAP, SwapPolicy.DROP)
     assert [(change.path, change.waits) for change in found] == [
-        ("/etc/systemd/system/a.service", True), ("/etc/crypttab", False),
-    ]  # fmt: skip
+        ("/etc/systemd/system/a.service", True),
+        ("/etc/crypttab", False),
+    ]
 
 
 @pytest.mark.parametrize("label", ["подкачка", "Подкачка", "交換", "--"])
 def test_a_label_without_latin_letters_is_found(label: str) -> None:
     files = Files(
-        **{"/etc/fstab": f"{FSTAB}LABEL={label} none swap sw 0 0\n", "/etc/kernel/cmdline": f"resume=LABEL={label} a"}
+        **{
+            "/etc/fstab": f"{FSTAB}LABEL={label} none swap sw 0 0\n",
+            "/etc/kernel/cmdline": f"resume=LABEL={label} a",
+        }
     )
     repair_guest(files, RemovedPartition(number=7, label=label), SwapPolicy.DROP)
     assert files.contents["/etc/fstab"].decode() == f"{FSTAB}{GONE}LABEL={label} none swap sw 0 0\n"
     assert files.contents["/etc/kernel/cmdline"] == b"a"
 
 
-@pytest.mark.parametrize("source", ["ID=ata-MINE-part7", 'ID="ata-MINE-part7"', "/dev/disk/by-id/ata-MINE-part7"])
+@pytest.mark.parametrize(
+    "source", ["ID=ata-MINE-part7", 'ID="ata-MINE-part7"', "/dev/disk/by-id/ata-MINE-part7"]
+)
 def test_a_disk_is_known_by_its_id_in_either_spelling(source: str) -> None:
     assert replace(SWAP, stems=("by-id/ata-MINE",)).is_named_by(source)
     assert not SWAP.is_named_by(source) and SWAP.may_be_named_by(source)
@@ -213,10 +303,18 @@ def test_a_disk_is_known_by_its_id_in_either_spelling(source: str) -> None:
 
 def test_the_kernels_name_of_a_second_disk_counts_where_root_is_on_it() -> None:
     first, second = "/dev/sda7 none swap sw 0 0\n", "/dev/sdb7 none swap sw 0 0\n"
-    for root, gone, kept in (("/dev/sdb1", second, first), ("/dev/vda1", first, second), ("LABEL=r", first, second)):
+    for root, gone, kept in (
+        ("/dev/sdb1", second, first),
+        ("/dev/vda1", first, second),
+        ("LABEL=r", first, second),
+    ):
         files = Files(**{"/etc/fstab": f"{root} / ext4 defaults 0 1\n{first}{second}"})
         repair_guest(files, SWAP, SwapPolicy.DROP)
-        assert files.contents["/etc/fstab"].decode().endswith(f"\n{first}{second}".replace(gone, GONE + gone))
+        assert (
+            files.contents["/etc/fstab"]
+            .decode()
+            .endswith(f"\n{first}{second}".replace(gone, GONE + gone))
+        )
         assert kept in files.contents["/etc/fstab"].decode().replace(GONE + kept, "")
 
 
@@ -225,7 +323,9 @@ def test_links_and_units_are_spelled_as_udev_and_systemd_do() -> None:
     link = "/dev/disk/by-label/größe\\x20\\x28a\\x29\\x20#1=b"
     assert swap.is_named_by(link) and shlex.quote(link) in swap.shell_patterns()
     unit = run("systemd-escape", "-p", "--suffix=swap", link).strip()
-    files = Files(**{"/etc/fstab": FSTAB, "/etc/systemd/system/a.service": f"[Unit]\nAfter={unit} x.target\n"})
+    files = Files(
+        **{"/etc/fstab": FSTAB, "/etc/systemd/system/a.service": f"[Unit]\nAfter={unit} x.target\n"}
+    )
     repair_guest(files, swap, SwapPolicy.DROP)
     assert files.contents["/etc/systemd/system/a.service"].decode() == "[Unit]\nAfter=x.target\n"
     assert any(needle in unit.encode() for needle in swap.needles())
@@ -233,11 +333,21 @@ def test_links_and_units_are_spelled_as_udev_and_systemd_do() -> None:
 
 @pytest.mark.parametrize("folder", ["/etc", "/usr/local/lib", "/usr/lib"])
 def test_the_automount_unit_of_what_is_gone_is_masked_in_whichever_folder(folder: str) -> None:
-    mount, automount = "/usr/lib/systemd/system/data.mount", f"{folder}/systemd/system/data.automount"
+    mount, automount = (
+        "/usr/lib/systemd/system/data.mount",
+        f"{folder}/systemd/system/data.automount",
+    )
     other = "/etc/systemd/system/other.automount"
-    units = {mount: f"[Mount]\nWhat=UUID={UUID}\nWhere=/data\n", automount: "[Automount]\n", other: "[Automount]\n"}
+    units = {
+        mount: f"[Mount]\nWhat=UUID={UUID}\nWhere=/data\n",
+        automount: "[Automount]\n",
+        other: "[Automount]\n",
+    }
     files = Files(**{"/etc/fstab": FSTAB, **units})
-    assert repair_guest(files, SWAP, SwapPolicy.DROP) == (Change(mount, "masked"), Change(automount, "masked"))
+    assert repair_guest(files, SWAP, SwapPolicy.DROP) == (
+        Change(mount, "masked"),
+        Change(automount, "masked"),
+    )
     assert (files.contents[automount], files.contents[other]) == (b"", b"[Automount]\n")
 
 
@@ -245,7 +355,11 @@ def test_the_automount_unit_of_what_is_gone_is_masked_in_whichever_folder(folder
 def test_a_definition_by_which_swap_would_be_made_again_is_named(path: str) -> None:
     other = "/usr/lib/repart.d/10-root.conf"
     files = Files(
-        **{"/etc/fstab": FSTAB, path: "[Partition]\nType=swap\n", other: "[Partition]\nType=root\n# Type=swap\n"}
+        **{
+            "/etc/fstab": FSTAB,
+            path: "[Partition]\nType=swap\n",
+            other: "[Partition]\nType=root\n# Type=swap\n",
+        }
     )
     (change,) = repair_guest(files, SWAP, SwapPolicy.DROP)
     assert (change.path, change.mended, change.waits) == (path, False, True)
@@ -253,13 +367,24 @@ def test_a_definition_by_which_swap_would_be_made_again_is_named(path: str) -> N
 
 
 def test_partitions_of_other_numbers_and_comments_are_no_doubt() -> None:
-    line = "# /dev/disk/by-id/ata-X-part7\ns /dev/disk/by-id/ata-X-part77 none\nt /dev/disk/by-id/ata-X-part1 none\n"
-    assert repair_guest(Files(**{"/etc/fstab": FSTAB, "/etc/crypttab": line}), SWAP, SwapPolicy.DROP) == ()
+    line = (
+        "# /dev/disk/by-id/ata-X-part7\ns /dev/disk/by-id/ata-X-part77 none\nt "
+        "/dev/disk/by-id/ata-X-part1 none\n"
+    )
+    assert (
+        repair_guest(Files(**{"/etc/fstab": FSTAB, "/etc/crypttab": line}), SWAP, SwapPolicy.DROP)
+        == ()
+    )
 
 
 def test_the_same_partition_of_roots_own_disk_is_mended() -> None:
     fstab = "/dev/disk/by-id/ata-MINE-part1 / ext4 defaults 0 1\n"
-    files = Files(**{"/etc/fstab": fstab, "/etc/crypttab": "s /dev/disk/by-id/ata-MINE-part7 /dev/urandom swap"})
+    files = Files(
+        **{
+            "/etc/fstab": fstab,
+            "/etc/crypttab": "s /dev/disk/by-id/ata-MINE-part7 /dev/urandom swap",
+        }
+    )
     repair_guest(files, SWAP, SwapPolicy.DROP)
     assert files.contents["/etc/crypttab"].decode().startswith(GONE)
 
@@ -268,15 +393,23 @@ class Linked(Files):
     """/etc/fstab and /etc/crypttab are links into a store, as NixOS has them."""
 
     def glob(self, pattern: str) -> list[str]:
-        return [path for path in super().glob(pattern) if path not in ("/etc/fstab", "/etc/crypttab")]
+        return [
+            path for path in super().glob(pattern) if path not in ("/etc/fstab", "/etc/crypttab")
+        ]
 
 
 def test_an_fstab_that_is_a_link_is_named_and_not_changed() -> None:
-    files = Linked(**{"/etc/fstab": f"{FSTAB}UUID={UUID} none swap sw 0 0\n", "/etc/crypttab": "s LABEL=old none\n"})
+    files = Linked(
+        **{
+            "/etc/fstab": f"{FSTAB}UUID={UUID} none swap sw 0 0\n",
+            "/etc/crypttab": "s LABEL=old none\n",
+        }
+    )
     changes = repair_guest(files, SWAP, SwapPolicy.DROP)
     assert {(change.path, change.mended, change.waits) for change in changes} == {
-        ("/etc/fstab", False, True), ("/etc/crypttab", False, True),
-    }  # fmt: skip
+        ("/etc/fstab", False, True),
+        ("/etc/crypttab", False, True),
+    }
     assert all(IN_THE_STORE in change.what for change in changes)
     assert files.writes == []
     assert repair_guest(Linked(**{"/etc/fstab": FSTAB}), SWAP, SwapPolicy.DROP) == ()
@@ -290,11 +423,15 @@ def test_a_packed_kernel_is_not_taken_for_an_initrd(path: str) -> None:
     assert files.contents[path] == kernel
 
 
-@pytest.mark.parametrize("path", ["/boot/kernels/0a1b-initrd-linux-6.6-initrd", "/efi/EFI/nixos/0a1b-initrd.efi"])
+@pytest.mark.parametrize(
+    "path", ["/boot/kernels/0a1b-initrd-linux-6.6-initrd", "/efi/EFI/nixos/0a1b-initrd.efi"]
+)
 def test_an_initrd_is_known_by_any_name_that_says_so(path: str) -> None:
     inside = b"070701" + b"0" * 88 + b"%08X" % 11 + b"0" * 8 + b"TRAILER!!!\0"
     files = Files(**{"/etc/fstab": FSTAB, "/usr/sbin/update-initramfs": "", path: inside})
-    assert repair_guest(files, SWAP, SwapPolicy.DROP) == (Change(path, "stale RESUME inside cleared"),)
+    assert repair_guest(files, SWAP, SwapPolicy.DROP) == (
+        Change(path, "stale RESUME inside cleared"),
+    )
 
 
 def test_a_running_guest_looks_at_the_same_places() -> None:
@@ -310,21 +447,34 @@ def test_a_running_guest_looks_at_the_same_places() -> None:
     [("/dev/mapper/mpatha-part1", "/dev/mapper/mpatha-part7"),
      ("/dev/disk/by-id/dm-name-mpatha-part1", "/dev/mapper/mpatha-part7"),
      ("/dev/mapper/mpatha-part1", "/dev/disk/by-id/dm-name-mpatha-part7"),
-     ("/dev/dasdb1", "/dev/dasdb7"), ("/dev/nbd0p1", "/dev/nbd0p7"), ("/dev/pmem0p1", "/dev/pmem0p7")],
+     ("/dev/dasdb1", "/dev/dasdb7"), ("/dev/nbd0p1", "/dev/nbd0p7"),
+     ("/dev/pmem0p1", "/dev/pmem0p7")],
 )  # fmt: skip
 def test_a_disk_that_root_is_on_is_known_whatever_drives_it(root: str, swap: str) -> None:
     line = f"{swap} none swap sw 0 0\n"
     other = "/dev/mapper/mpathb-part7 none swap sw 0 0\n/dev/dasda7 none swap sw 0 0\n"
     files = Files(**{"/etc/fstab": f"{root} / ext4 defaults 0 1\n{line}{other}"})
     repair_guest(files, SWAP, SwapPolicy.DROP)
-    assert files.contents["/etc/fstab"].decode() == f"{root} / ext4 defaults 0 1\n{GONE}{line}{other}"
+    assert (
+        files.contents["/etc/fstab"].decode() == f"{root} / ext4 defaults 0 1\n{GONE}{line}{other}"
+    )
     assert any(needle in swap.encode() for needle in known_in(files, SWAP).needles())
 
 
 @pytest.mark.parametrize("number", ["8:5", "254:7", "PARTUUID=0f0f-01/PARTNROFF=4"])
 def test_a_kernel_option_by_a_devices_number_is_left_and_said(number: str) -> None:
     entry = f"options root=LABEL=r resume={number} quiet\n"
-    files = Files(**{"/etc/fstab": FSTAB, "/boot/loader/entries/a.conf": entry, "/etc/kernel/cmdline": "noresume=8:5"})
+    files = Files(
+        **{
+            "/etc/fstab": FSTAB,
+            "/boot/loader/entries/a.conf": entry,
+            "/etc/kernel/cmdline": "noresume=8:5",
+        }
+    )
     (change,) = repair_guest(files, SWAP, SwapPolicy.DROP)
-    assert (change.path, change.mended, change.waits) == ("/boot/loader/entries/a.conf", False, True)
+    assert (change.path, change.mended, change.waits) == (
+        "/boot/loader/entries/a.conf",
+        False,
+        True,
+    )
     assert number in change.what

@@ -1,4 +1,6 @@
-"""Machines of Proxmox VE that are suspended to disk, by configuration files as qm.conf(5) has them."""
+"""Machines of Proxmox VE that are suspended to disk,
+by configuration files as qm.conf(5) has them.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""A plain QEMU that was started with relative names, and went to the background: its files are still found."""
+"""A plain QEMU that was started with relative names, and went to the background:
+its files are still found.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +22,23 @@ def daemon(small_disk: DiskMaker, tmp_path: Path) -> Iterator[Path]:
     """A stopped QEMU with images/busy.qcow2, started in tmp_path with -daemonize."""
     (tmp_path / "images").mkdir()
     small_disk("images/busy.qcow2")
-    command = ["qemu-system-x86_64", "-S", "-accel", "tcg", "-m", "64", "-nodefaults", "-display", "none"]
-    drive = ["-drive", "file=images/busy.qcow2,if=virtio", "-qmp", "unix:qmp.sock,server=on,wait=off"]
+    command = [
+        "qemu-system-x86_64",
+        "-S",
+        "-accel",
+        "tcg",
+        "-m",
+        "64",
+        "-nodefaults",
+        "-display",
+        "none",
+    ]
+    drive = [
+        "-drive",
+        "file=images/busy.qcow2,if=virtio",
+        "-qmp",
+        "unix:qmp.sock,server=on,wait=off",
+    ]
     subprocess.run([*command, *drive, "-daemonize", "-pidfile", "pid"], cwd=tmp_path, check=True)
     try:
         yield tmp_path

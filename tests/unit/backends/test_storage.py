@@ -1,5 +1,7 @@
-"""The storage below a device, in the words of its own tools: real reports of lvs, and what the manuals of zfs and rbd
-say. LVM itself is tried in tests/hosts/test_lvm.py; ZFS and Ceph were not at hand."""
+"""The storage below a device, in the words of its own tools: real reports of lvs, and what the
+manuals of zfs and rbd say. LVM itself is tried in tests/hosts/test_lvm.py; ZFS and Ceph were not at
+hand.
+"""
 
 from __future__ import annotations
 
@@ -16,19 +18,28 @@ from growdisk.storage.lvm import storage_in
 from growdisk.units import GiB, MiB
 
 _VOLUME = {
-    "lv_kernel_major": "253", "lv_kernel_minor": "3", "vg_name": "vg0", "lv_name": "web01", "pool_lv": "",
-    "lv_size": str(GiB), "vg_free": str(2 * GiB), "vg_extent_size": str(4 * MiB), "data_percent": "",
+    "lv_kernel_major": "253", "lv_kernel_minor": "3", "vg_name": "vg0", "lv_name": "web01",
+    "pool_lv": "",
+    "lv_size": str(GiB), "vg_free": str(2 * GiB), "vg_extent_size": str(4 * MiB),
+    "data_percent": "",
     "metadata_percent": "", "lv_role": "public", "vg_systemid": "",
 }  # fmt: skip
 
 
 def report(*changes: dict[str, str]) -> list[HostVolume]:
-    return volumes_in(json.dumps({"report": [{"lv": [_VOLUME | each for each in changes]}]}).encode())
+    return volumes_in(
+        json.dumps({"report": [{"lv": [_VOLUME | each for each in changes]}]}).encode()
+    )
 
 
 def test_a_thick_volume_has_the_room_of_its_group() -> None:
     found = storage_in(report({"lv_kernel_minor": "4", "lv_name": "db"}, {}), 253, 3)
-    assert (found.kind, found.name, found.unit, found.room) == ("lvm", "vg0/web01", 4 * MiB, 2 * GiB)
+    assert (found.kind, found.name, found.unit, found.room) == (
+        "lvm",
+        "vg0/web01",
+        4 * MiB,
+        2 * GiB,
+    )
     assert found.place == "the volume group vg0" and not found.obstacle
 
 
@@ -38,7 +49,9 @@ def test_a_thin_volume_is_told_of_by_its_pool() -> None:
     assert (found.room, found.notes) == (None, ("the thin pool vg0/pool has 768.0 MiB free",))
 
 
-@pytest.mark.parametrize("full", [{"data_percent": "100.00"}, {"data_percent": "3", "metadata_percent": "96.5"}])
+@pytest.mark.parametrize(
+    "full", [{"data_percent": "100.00"}, {"data_percent": "3", "metadata_percent": "96.5"}]
+)
 def test_a_full_thin_pool_is_an_obstacle(full: dict[str, str]) -> None:
     pool = {"lv_name": "pool", "lv_kernel_minor": "2"} | full
     found = storage_in(report({"pool_lv": "pool"}, pool), 253, 3)
@@ -66,7 +79,9 @@ def test_a_mapped_rbd_is_named_by_pool_namespace_and_image(tmp_path: Path) -> No
     (folder / "pool_ns").write_text("tenant\n")
     found = rbd.look("rbd0", tmp_path)
     assert (found.name, found.unit, found.obstacle) == ("vms/tenant/web01", MiB, "")
-    grow, shrink = (rbd.words_to_resize(found.name, 3 * GiB, smaller=smaller) for smaller in (False, True))
+    grow, shrink = (
+        rbd.words_to_resize(found.name, 3 * GiB, smaller=smaller) for smaller in (False, True)
+    )
     assert grow == ["rbd", "resize", "--no-progress", "--size", "3072", "vms/tenant/web01"]
     assert set(shrink) - set(grow) == {"--allow-shrink"}
     (folder / "current_snap").write_text("before\n")

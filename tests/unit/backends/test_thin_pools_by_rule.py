@@ -17,18 +17,35 @@ from tests.refusals import raises
 
 def volume(name: str, minor: int, size: int, pool: str = "", used: str = "") -> dict[str, str]:
     return {
-        "lv_kernel_major": "253", "lv_kernel_minor": str(minor), "vg_name": "vg", "lv_name": name, "pool_lv": pool,
-        "lv_size": str(size), "data_percent": used, "metadata_percent": "1.0",
-        "vg_free": "0", "vg_extent_size": "4194304", "lv_role": "public", "vg_systemid": "",
-    }  # fmt: skip
+        "lv_kernel_major": "253",
+        "lv_kernel_minor": str(minor),
+        "vg_name": "vg",
+        "lv_name": name,
+        "pool_lv": pool,
+        "lv_size": str(size),
+        "data_percent": used,
+        "metadata_percent": "1.0",
+        "vg_free": "0",
+        "vg_extent_size": "4194304",
+        "lv_role": "public",
+        "vg_systemid": "",
+    }
 
 
 REPORT = json.dumps(
-    {"report": [{"lv": [
-        volume("pool", 2, 100 * GiB, used="30.0"), volume("a", 3, 40 * GiB, "pool", "10.0"),
-        volume("b", 4, 50 * GiB, "pool", "20.0"), volume("other", 5, 500 * GiB),
-    ]}]}
-).encode()  # fmt: skip
+    {
+        "report": [
+            {
+                "lv": [
+                    volume("pool", 2, 100 * GiB, used="30.0"),
+                    volume("a", 3, 40 * GiB, "pool", "10.0"),
+                    volume("b", 4, 50 * GiB, "pool", "20.0"),
+                    volume("other", 5, 500 * GiB),
+                ]
+            }
+        ]
+    }
+).encode()
 
 
 def test_a_pool_has_promised_what_all_its_volumes_have() -> None:
@@ -37,7 +54,9 @@ def test_a_pool_has_promised_what_all_its_volumes_have() -> None:
     assert (room.promised, room.total, room.free) == (90 * GiB, 100 * GiB, 70 * GiB)
 
 
-def test_a_growth_that_would_overcommit_the_pool_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_growth_that_would_overcommit_the_pool_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     room = HostRoom(70 * GiB, 100 * GiB, "in the thin pool vg/pool", 40 * GiB, 90 * GiB)
     monkeypatch.setattr("growdisk.host.free_space.room_for", lambda _: room)
     goal = Goal(rule=Rule(0.85))

@@ -1,4 +1,6 @@
-"""Whether a kernel can run as a program here: said once, with what would change it, and remembered."""
+"""Whether a kernel can run as a program here:
+said once, with what would change it, and remembered.
+"""
 
 from __future__ import annotations
 
@@ -19,18 +21,29 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "growdisk"
 
 
-def test_where_it_is_not_installed_its_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_it_is_not_installed_its_package_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(uml_available, "MODULES", tmp_path / "none")
-    assert str(uml_available.why_unavailable()) == "linux.uml is not installed: sudo apt-get install user-mode-linux"
+    assert (
+        str(uml_available.why_unavailable())
+        == "linux.uml is not installed: sudo apt-get install user-mode-linux"
+    )
 
 
-def test_it_is_tried_for_real_and_the_answer_is_remembered(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_is_tried_for_real_and_the_answer_is_remembered(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert uml_available.why_unavailable() is None
     assert [path.name.partition("-")[0] for path in cache.iterdir()] == ["uml"]
     monkeypatch.setattr(uml_available, "launch", _fails)
     assert uml_available.why_unavailable() is None
     found = uml_available.why_unavailable(fresh=True)
-    assert found is not None and "ptrace: Operation not permitted" in found.reason and "ptrace" in found.cure
+    assert (
+        found is not None
+        and "ptrace: Operation not permitted" in found.reason
+        and "ptrace" in found.cure
+    )
     assert uml_available.why_unavailable() == found
 
 

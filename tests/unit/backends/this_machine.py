@@ -17,7 +17,9 @@ class ThisMachine:
 
     def run(self, script: str, timeout: float) -> GuestAnswer:
         self.calls += 1
-        done = subprocess.run(["sh", "-s"], input=script.encode(), capture_output=True, timeout=timeout)
+        done = subprocess.run(
+            ["sh", "-s"], input=script.encode(), capture_output=True, timeout=timeout
+        )
         return GuestAnswer(done.returncode, done.stdout, done.stderr)
 
     def close(self) -> None: ...

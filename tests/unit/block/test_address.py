@@ -20,7 +20,10 @@ from growdisk.errors import UsageError
         ("nbd://far//dev/x", Address("nbd", "/dev/x", "far", 10809)),
         ("nbd+unix:///web%2001?socket=/run/far", Address("nbd+unix", "web 01", socket="/run/far")),
         ("nbd+unix:///?socket=/run/a%26b", Address("nbd+unix", "", socket="/run/a&b")),
-        ("ssh://root@far:2222/srv/web01.raw", Address("ssh", "/srv/web01.raw", "far", 2222, user="root")),
+        (
+            "ssh://root@far:2222/srv/web01.raw",
+            Address("ssh", "/srv/web01.raw", "far", 2222, user="root"),
+        ),
         ("ssh://far/srv/a%20b", Address("ssh", "/srv/a b", "far", 0)),
         ("guest.raw", None),
         ("rbd:pool/image", None),
@@ -38,8 +41,10 @@ def test_an_address_is_read_as_it_is_meant(word: str, found: Address | None) -> 
 @pytest.mark.parametrize(
     "word",
     [
-        "nbd:///web01", "nbd://far:x/web01", "nbd://me@far/web01", "nbd+unix:///web01", "nbd+unix:///x?socket=far",
-        "ssh://far", "ssh://far/folder/", "ssh://me:secret@far/x", "ssh://-oProxyCommand=x/y", "ssh://-l@far/x",
+        "nbd:///web01", "nbd://far:x/web01", "nbd://me@far/web01", "nbd+unix:///web01",
+        "nbd+unix:///x?socket=far",
+        "ssh://far", "ssh://far/folder/", "ssh://me:secret@far/x", "ssh://-oProxyCommand=x/y",
+        "ssh://-l@far/x",
     ],
 )  # fmt: skip
 def test_what_cannot_be_understood_is_a_usage_error(word: str) -> None:

@@ -1,4 +1,6 @@
-"""Writing past the host's cache: what reaches the file, and what goes through the cache after all."""
+"""Writing past the host's cache:
+what reaches the file, and what goes through the cache after all.
+"""
 
 from __future__ import annotations
 
@@ -51,9 +53,18 @@ def test_on_a_disk_of_this_host_a_large_piece_goes_past_the_cache(disk: RawFile)
 
 @pytest.mark.parametrize(
     ("offset", "front", "length"),
-    [(0, 0, 2 * MiB), (0, 0, 2 * MiB - 3), (512, 0, MiB), (4096, 512, MiB), (8192, 1, MiB), (4096, 0, 8 * KiB)],
+    [
+        (0, 0, 2 * MiB),
+        (0, 0, 2 * MiB - 3),
+        (512, 0, MiB),
+        (4096, 512, MiB),
+        (8192, 1, MiB),
+        (4096, 0, 8 * KiB),
+    ],
 )
-def test_every_piece_is_written_whole_wherever_it_lies(disk: RawFile, offset: int, front: int, length: int) -> None:
+def test_every_piece_is_written_whole_wherever_it_lies(
+    disk: RawFile, offset: int, front: int, length: int
+) -> None:
     data = filled(2 * MiB + 4096)
     disk.write(offset, memoryview(data)[front : front + length])
     assert disk.read(offset, length) == data[front : front + length]

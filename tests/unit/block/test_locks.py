@@ -24,7 +24,10 @@ def image(tmp_path: Path) -> Path:
 
 @contextmanager
 def qemu_holding(image: Path, *options: str, backing: Path | None = None) -> Iterator[int]:
-    """qemu-io with the image, and what is below it, open; its pid. It waits for commands, as a running guest does."""
+    """qemu-io with the image, and what is below it, open; its pid.
+
+    It waits for commands, as a running guest does.
+    """
     command = ["qemu-io", "-f", "qcow2", *options, str(image)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as process:
         wait_for_locks(process.pid, image)
@@ -39,14 +42,19 @@ def wait_for_locks(pid: int, image: Path) -> None:
     for _ in range(200):
         for link in Path(f"/proc/{pid}/fd").iterdir():
             with suppress(FileNotFoundError):  # it was closed meanwhile
-                if link.samefile(image) and " 201 " in Path(f"/proc/{pid}/fdinfo/{link.name}").read_text():
+                if (
+                    link.samefile(image)
+                    and " 201 " in Path(f"/proc/{pid}/fdinfo/{link.name}").read_text()
+                ):
                     return
         time.sleep(0.02)
     raise AssertionError("qemu-io did not lock the image")
 
 
 def qemu_img(*words: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(["qemu-img", *map(str, words)], capture_output=True, text=True, check=False)
+    return subprocess.run(
+        ["qemu-img", *map(str, words)], capture_output=True, text=True, check=False
+    )
 
 
 def test_a_writer_of_qemu_keeps_us_out_and_is_named_with_its_pid(image: Path):
@@ -67,7 +75,10 @@ def test_a_reader_of_qemu_lets_us_read_and_not_write(image: Path):
 
 
 def test_who_only_looks_at_the_file_is_not_called_its_holder(image: Path):
-    with subprocess.Popen(["tail", "-f", image], stdout=subprocess.DEVNULL) as bystander, qemu_holding(image) as pid:
+    with (
+        subprocess.Popen(["tail", "-f", image], stdout=subprocess.DEVNULL) as bystander,
+        qemu_holding(image) as pid,
+    ):
         try:
             with pytest.raises(ImageInUse) as refusal:
                 RawFile.open(image, writable=True)

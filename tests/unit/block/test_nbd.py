@@ -73,7 +73,9 @@ def go(client: socket.socket) -> None:
         pass
 
 
-def request(client: socket.socket, command: int, offset: int, length: int, payload: bytes = b"") -> int:
+def request(
+    client: socket.socket, command: int, offset: int, length: int, payload: bytes = b""
+) -> int:
     """Send one request, give back the error number of its reply."""
     client.sendall(struct.pack(">IHHQQI", 0x25609513, 0, command, 77, offset, length) + payload)
     magic, error, cookie = struct.unpack(">IIQ", client.recv(16, socket.MSG_WAITALL))
@@ -85,9 +87,17 @@ def test_qemu_writes_reads_zeroes_trims_and_flushes_through_it(disk: RawFile) ->
     disk.write(8 * MiB, b"\xcc" * MiB)
     with serve(disk) as server:
         out = qemu_io(
-            server, "write -P 0xab 4096 3M", "write -f -P 0xcd 512 512", "write -z 1M 1M", "discard 8M 64k", "flush",
-            "read -P 0xab 4096 1044480", "read -P 0 1M 1M", "read -P 0xcd 512 512", "read -P 0xcc 9371648 65536",
-        )  # fmt: skip
+            server,
+            "write -P 0xab 4096 3M",
+            "write -f -P 0xcd 512 512",
+            "write -z 1M 1M",
+            "discard 8M 64k",
+            "flush",
+            "read -P 0xab 4096 1044480",
+            "read -P 0 1M 1M",
+            "read -P 0xcd 512 512",
+            "read -P 0xcc 9371648 65536",
+        )
     assert "failed" not in out and "error" not in out.lower(), out
     assert disk.read(4096, 2 * MiB - 4096) == b"\xab" * (MiB - 4096) + bytes(MiB)
     assert server.failure is None
@@ -96,7 +106,9 @@ def test_qemu_writes_reads_zeroes_trims_and_flushes_through_it(disk: RawFile) ->
 def test_what_qemu_reads_is_what_the_file_holds(disk: RawFile, tmp_path: Path) -> None:
     disk.write(5 * MiB + 3, b"somewhere in the middle")
     with serve(disk) as server:
-        compare = subprocess.run(["qemu-img", "compare", "-f", "raw", uri(server), str(disk.path), "-U"], timeout=60)
+        compare = subprocess.run(
+            ["qemu-img", "compare", "-f", "raw", uri(server), str(disk.path), "-U"], timeout=60
+        )
     assert compare.returncode == 0
 
 
@@ -113,7 +125,9 @@ def test_a_read_only_device_refuses_to_be_written(tmp_path: Path) -> None:
     device.close()
 
 
-def test_a_full_host_disk_is_an_io_error_to_the_client_and_kept_for_the_caller(tmp_path: Path) -> None:
+def test_a_full_host_disk_is_an_io_error_to_the_client_and_kept_for_the_caller(
+    tmp_path: Path,
+) -> None:
     RawFile.create(tmp_path / "disk.raw", MiB).close()
     device = FailingDisk.open(tmp_path / "disk.raw", writable=True)
     with serve(device) as server:
@@ -190,7 +204,10 @@ def test_the_next_overlay_takes_over_between_two_requests(disk: RawFile, tmp_pat
         with server.quiesced():
             server.replace_device(second)
         assert request(client, 1, 0, 6, b"second") == 0
-        with contextlib.closing(RawFile.create(tmp_path / "small.raw", MiB)) as small, pytest.raises(ValueError):
+        with (
+            contextlib.closing(RawFile.create(tmp_path / "small.raw", MiB)) as small,
+            pytest.raises(ValueError),
+        ):
             server.replace_device(small)
     assert (disk.read(0, 6), second.read(0, 6)) == (b"first\0", b"second")
     second.close()

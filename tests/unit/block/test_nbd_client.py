@@ -1,4 +1,6 @@
-"""What a server offers, asked without becoming its client: growdisk's own server, QEMU's, and what is none."""
+"""What a server offers, asked without becoming its client:
+growdisk's own server, QEMU's, and what is none.
+"""
 
 from __future__ import annotations
 
@@ -30,19 +32,35 @@ def test_size_and_abilities_are_told(tmp_path: Path) -> None:
     with serve(disk) as server:
         offer = ask(at(server.socket_path), 5)
     disk.close()
-    assert (offer.size, offer.read_only, offer.can_flush, offer.for_several) == (3 * MiB, False, True, True)
+    assert (offer.size, offer.read_only, offer.can_flush, offer.for_several) == (
+        3 * MiB,
+        False,
+        True,
+        True,
+    )
 
 
 def test_a_server_that_ends_with_its_client_goes_on_after_it_was_asked(tmp_path: Path) -> None:
     (tmp_path / "disk.raw").write_bytes(bytes(MiB))
-    words = ["qemu-nbd", f"--socket={tmp_path}/far", "--export-name=a", "--format=raw", tmp_path / "disk.raw"]
+    words = [
+        "qemu-nbd",
+        f"--socket={tmp_path}/far",
+        "--export-name=a",
+        "--format=raw",
+        tmp_path / "disk.raw",
+    ]
     server = subprocess.Popen(words, stderr=subprocess.DEVNULL)
     try:
         while not (tmp_path / "far").exists():
             time.sleep(0.01)
         for _ in range(2):
             offer = ask(at(tmp_path / "far", "a"), 10)
-            assert (offer.size, offer.read_only, offer.can_flush, offer.for_several) == (MiB, False, True, False)
+            assert (offer.size, offer.read_only, offer.can_flush, offer.for_several) == (
+                MiB,
+                False,
+                True,
+                False,
+            )
         with pytest.raises(NotOffered, match="its server says"):
             ask(at(tmp_path / "far", "b"), 10)
         assert server.poll() is None

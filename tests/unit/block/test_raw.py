@@ -46,8 +46,10 @@ def test_a_write_over_the_end_writes_nothing(disk: RawFile):
 def test_holes_and_data_are_extents_that_cover_the_range(disk: RawFile):
     disk.write(2 * MiB, bytes(range(256)) * 4096)
     assert list(disk.extents(0, 8 * MiB)) == [
-        Extent(0, 2 * MiB, ZERO), Extent(2 * MiB, 3 * MiB, DATA), Extent(3 * MiB, 8 * MiB, ZERO),
-    ]  # fmt: skip
+        Extent(0, 2 * MiB, ZERO),
+        Extent(2 * MiB, 3 * MiB, DATA),
+        Extent(3 * MiB, 8 * MiB, ZERO),
+    ]
     assert list(disk.extents(2 * MiB + 5, 10)) == [Extent(2 * MiB + 5, 2 * MiB + 15, DATA)]
     assert list(disk.extents(5 * MiB, 0)) == []
 
@@ -61,7 +63,9 @@ def test_zeros_make_a_hole_and_spare_their_neighbours(disk: RawFile):
     assert disk.size == 8 * MiB
 
 
-def test_zeros_are_written_where_no_hole_can_be_made(disk: RawFile, monkeypatch: pytest.MonkeyPatch):
+def test_zeros_are_written_where_no_hole_can_be_made(
+    disk: RawFile, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setattr(RawFile, "_fallocate", lambda *_: False)
     disk.write(0, b"x" * 5 * MiB)
     disk.write_zeros(100, 3 * MiB + 7)
@@ -125,8 +129,10 @@ def test_whatever_changed_the_file_is_made_durable_once_and_only_once(
     disk.flush()  # a process that died before may have left something
     assert len(syncs) == 1
     changes = (
-        lambda: disk.write(0, b"x"), lambda: disk.write_zeros(0, 4096), lambda: disk.discard(0, 4096),
-        lambda: disk.resize(disk.size + 512), lambda: disk.allocate(0, 4096), lambda: disk.reserve(0, 4096),
+        lambda: disk.write(0, b"x"), lambda: disk.write_zeros(0, 4096),
+        lambda: disk.discard(0, 4096),
+        lambda: disk.resize(disk.size + 512), lambda: disk.allocate(0, 4096),
+        lambda: disk.reserve(0, 4096),
         lambda: disk.copy_from(other, 0, 4096),
     )  # fmt: skip
     for number, change in enumerate(changes, 2):
@@ -159,7 +165,9 @@ def test_what_is_sent_to_the_disk_early_is_whole_and_still_has_to_be_synced(
     monkeypatch.setattr(os, "fdatasync", syncs.append)
     other.flush()
     assert len(syncs) == 1
-    assert all(other.read(start, MiB) == bytes([start // MiB]) * MiB for start in range(0, 40 * MiB, MiB))
+    assert all(
+        other.read(start, MiB) == bytes([start // MiB]) * MiB for start in range(0, 40 * MiB, MiB)
+    )
     other.close()
 
 
@@ -174,7 +182,9 @@ def test_what_a_failed_sync_left_is_synced_again(disk: RawFile, monkeypatch: pyt
 
 
 @pytest.mark.parametrize("end", ["flush", "close"])
-def test_a_file_that_grows_bit_by_bit_ends_with_its_disk_when_that_matters(tmp_path: Path, end: str) -> None:
+def test_a_file_that_grows_bit_by_bit_ends_with_its_disk_when_that_matters(
+    tmp_path: Path, end: str
+) -> None:
     path = tmp_path / "growing"
     disk = RawFile.create(path)
     disk.write_behind()

@@ -31,7 +31,12 @@ def test_offsets_count_from_the_windows_start(disk: RawFile):
 @pytest.mark.parametrize(("offset", "length"), ((MiB - 1, 2), (-1, 2), (MiB + 1, 0)))
 def test_no_access_leaves_the_window(disk: RawFile, offset: int, length: int):
     window = Window(disk, 2 * MiB, MiB)
-    for access in (window.read, window.write_zeros, window.discard, lambda o, n: list(window.extents(o, n))):
+    for access in (
+        window.read,
+        window.write_zeros,
+        window.discard,
+        lambda o, n: list(window.extents(o, n)),
+    ):
         with pytest.raises(ValueError, match="leaves a device"):
             access(offset, length)
     with pytest.raises(ValueError, match="leaves a device"):
@@ -49,8 +54,9 @@ def test_zeros_stay_inside_and_extents_are_moved(disk: RawFile):
     window.write_zeros(MiB, MiB)
     assert disk.read(3 * MiB - 1, MiB + 2) == b"x" + bytes(MiB) + b"x"
     assert list(window.extents(0, 2 * MiB)) == [
-        Extent(0, MiB, ExtentKind.DATA), Extent(MiB, 2 * MiB, ExtentKind.ZERO),
-    ]  # fmt: skip
+        Extent(0, MiB, ExtentKind.DATA),
+        Extent(MiB, 2 * MiB, ExtentKind.ZERO),
+    ]
 
 
 def test_windows_nest_and_closing_one_leaves_the_disk_open(disk: RawFile):

@@ -20,7 +20,8 @@ from growdisk.cli.main import main
 GROWDISK = Path(sys.executable).with_name("growdisk")
 GUESTFS = ("--backend", "guestfs")
 _BLOCK = 64 << 10
-NO_APPLIANCE = {"LIBGUESTFS_PATH": "/nonexistent"}  # with --backend guestfs, reread-partitions fails at once
+# with --backend guestfs, reread-partitions fails at once
+NO_APPLIANCE = {"LIBGUESTFS_PATH": "/nonexistent"}
 
 
 @dataclass(frozen=True)
@@ -34,9 +35,12 @@ class Answer:
         return json.loads(self.out)
 
 
-def growdisk(*words: str | Path, cwd: Path | None = None, env: dict[str, str] | None = None) -> Answer:
+def growdisk(
+    *words: str | Path, cwd: Path | None = None, env: dict[str, str] | None = None
+) -> Answer:
     done = subprocess.run(
-        [GROWDISK, *map(str, words)], capture_output=True, text=True, cwd=cwd, env=environment(env), check=False,
+        [GROWDISK, *map(str, words)], capture_output=True, text=True, cwd=cwd, env=environment(env),
+        check=False,
         stdin=subprocess.DEVNULL, errors="backslashreplace",
     )  # fmt: skip
     return Answer(done.returncode, done.stdout, done.stderr)
@@ -52,11 +56,20 @@ def in_process(*words: str | Path) -> Answer:
 
 def environment(changes: dict[str, str] | None = None) -> dict[str, str]:
     """A plain one; what says how to draw is left out. An empty value takes a variable away."""
-    compiled = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(Path(tempfile.gettempdir()) / "growdisk-pyc")}
-    plain = {
-        k: v for k, v in os.environ.items() if not k.startswith(("LC_", "LANG", "NO_COLOR", "COLUMNS", "PYTHONIO"))
+    compiled = {
+        "PYTHONDONTWRITEBYTECODE": "",
+        "PYTHONPYCACHEPREFIX": str(Path(tempfile.gettempdir()) / "growdisk-pyc"),
     }
-    return {key: value for key, value in (plain | compiled | {"LC_ALL": "C.UTF-8"} | (changes or {})).items() if value}
+    plain = {
+        k: v
+        for k, v in os.environ.items()
+        if not k.startswith(("LC_", "LANG", "NO_COLOR", "COLUMNS", "PYTHONIO"))
+    }
+    return {
+        key: value
+        for key, value in (plain | compiled | {"LC_ALL": "C.UTF-8"} | (changes or {})).items()
+        if value
+    }
 
 
 def fingerprint(image: Path) -> tuple[str, int, int]:
@@ -66,7 +79,10 @@ def fingerprint(image: Path) -> tuple[str, int, int]:
 
 
 def _hash_of_data(image: Path) -> str:
-    """Of every block that is not zeros, and of its place. Holes are skipped: a raw image is mostly holes."""
+    """Of every block that is not zeros, and of its place.
+
+    Holes are skipped: a raw image is mostly holes.
+    """
     digest = hashlib.sha256()
     with image.open("rb", buffering=0) as file:
         place = 0

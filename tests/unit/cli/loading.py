@@ -9,21 +9,42 @@ from pathlib import Path
 
 from tests.unit.cli.command import GROWDISK, environment
 
-HEAVY = ("msgspec", "rich", "parted", "_ped", "guestfs", "jinja2", "asyncio", "yaml", "socket", "logging")
-
-
-LOADED = (
-    "import sys; from growdisk.cli.main import main; code = main(sys.argv[1:]); print(*sys.modules, file=sys.stderr)"
+HEAVY = (
+    "msgspec",
+    "rich",
+    "parted",
+    "_ped",
+    "guestfs",
+    "jinja2",
+    "asyncio",
+    "yaml",
+    "socket",
+    "logging",
 )
 
 
-WITHOUT_LIBVIRT = "import growdisk.live.libvirt_sockets as sockets; sockets.listening = lambda uri=None: iter(()); "
+LOADED = (
+    "import sys; from growdisk.cli.main import main; code = main(sys.argv[1:]); "
+    "print(*sys.modules, file=sys.stderr)"
+)
+
+
+WITHOUT_LIBVIRT = (
+    "import growdisk.live.libvirt_sockets as sockets; sockets.listening = lambda "
+    "uri=None: iter(()); "
+)
 
 
 def loaded_by(*words: str | Path, before: str = "") -> set[str]:
-    """`before` is Python that runs first; WITHOUT_LIBVIRT for a command that would ask one that another test runs."""
+    """`before` is Python that runs first;
+    WITHOUT_LIBVIRT for a command that would ask one that another test runs.
+    """
     done = subprocess.run(
-        [sys.executable, "-c", before + LOADED, *words], capture_output=True, text=True, check=True, env=environment()
+        [sys.executable, "-c", before + LOADED, *words],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=environment(),
     )
     return set(done.stderr.split())
 

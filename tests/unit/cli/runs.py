@@ -49,8 +49,12 @@ def waiting_in(image: Path, step: str, told: int) -> None:
     _run(image, _Waiting(step, told), keep=False, size="+64M")
 
 
-def run_on(image: Path, *, keep: bool = False, dies_at: str | None = None, size: str = "+64M") -> None:
-    """Resize the image and rewrite its table, as far as the run gets, in a process that is gone afterwards."""
+def run_on(
+    image: Path, *, keep: bool = False, dies_at: str | None = None, size: str = "+64M"
+) -> None:
+    """Resize the image and rewrite its table, as far as the run gets,
+    in a process that is gone afterwards.
+    """
     child = os.fork()
     if child == 0:
         try:

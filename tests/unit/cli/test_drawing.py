@@ -21,11 +21,27 @@ from growdisk.planner.layout import (
 from growdisk.units import GiB, MiB
 
 ROOT = PartitionLayout(
-    1, "sda1", MiB, 3 * GiB, "primary", "83", bootable=True, content=ContentLayout("ext4", "u", "root", 3 * GiB, GiB)
+    1,
+    "sda1",
+    MiB,
+    3 * GiB,
+    "primary",
+    "83",
+    bootable=True,
+    content=ContentLayout("ext4", "u", "root", 3 * GiB, GiB),
 )
-EXTENDED = PartitionLayout(2, "sda2", 3 * GiB + MiB, GiB, "extended", "5", bootable=False, content=None)
+EXTENDED = PartitionLayout(
+    2, "sda2", 3 * GiB + MiB, GiB, "extended", "5", bootable=False, content=None
+)
 SWAP = PartitionLayout(
-    5, "sda5", 3 * GiB + MiB, GiB, "logical", "82", bootable=False, content=ContentLayout("swap", "s", "", GiB, None)
+    5,
+    "sda5",
+    3 * GiB + MiB,
+    GiB,
+    "logical",
+    "82",
+    bootable=False,
+    content=ContentLayout("swap", "s", "", GiB, None),
 )
 FREE = FreeLayout(4 * GiB + MiB, 4 * GiB)
 IMAGE = ImageLayout("/images/web01.qcow2", "qcow2", 8 * GiB, GiB)
@@ -54,7 +70,9 @@ def test_every_line_of_the_bar_has_the_asked_width(width: int) -> None:
 
 @pytest.mark.parametrize("width", range(20, 121, 7))
 def test_no_line_is_wider_than_the_terminal(width: int) -> None:
-    disk = replace(DISK, image=replace(IMAGE, path="/x/" + "long-name-" * 30, backing=("base-" * 30,)))
+    disk = replace(
+        DISK, image=replace(IMAGE, path="/x/" + "long-name-" * 30, backing=("base-" * 30,))
+    )
     assert max(map(len, [*headline(disk, width), *bar(disk, width), *table(disk, width)])) <= width
 
 
@@ -70,20 +88,26 @@ def test_stretches_are_drawn_to_scale() -> None:
 
 def test_small_partition_keeps_room_for_its_name() -> None:
     tiny = replace(
-        DISK, partitions=(replace(ROOT, size=7 * GiB), replace(SWAP, start=7 * GiB + MiB, size=MiB)), free=()
+        DISK,
+        partitions=(replace(ROOT, size=7 * GiB), replace(SWAP, start=7 * GiB + MiB, size=MiB)),
+        free=(),
     )
     assert "│sda5  │" in bar(tiny, 80)[1]
 
 
 def test_disk_of_more_partitions_than_columns_has_a_table_only() -> None:
-    many = tuple(replace(SWAP, number=n, name=f"sda{n}", start=n * MiB, size=MiB) for n in range(1, 129))
+    many = tuple(
+        replace(SWAP, number=n, name=f"sda{n}", start=n * MiB, size=MiB) for n in range(1, 129)
+    )
     disk = replace(DISK, partitions=many, free=())
     assert bar(disk, 80) == []
     assert len(table(disk, 80)) == 129
 
 
 def test_forty_partitions_still_fit() -> None:
-    few = tuple(replace(SWAP, number=n, name=f"sda{n}", start=n * MiB, size=MiB) for n in range(1, 39))
+    few = tuple(
+        replace(SWAP, number=n, name=f"sda{n}", start=n * MiB, size=MiB) for n in range(1, 39)
+    )
     assert {len(line) for line in bar(replace(DISK, partitions=few, free=()), 80)} == {80}
 
 
@@ -104,7 +128,9 @@ def test_what_has_no_fill_level_looks_neither_full_nor_empty() -> None:
 def test_empty_disk_is_drawn_as_such() -> None:
     empty = Layout(IMAGE, TableLayout(None, None), ())
     assert "nothing recognised" in bar(empty, 80)[1]
-    assert headline(empty, 80) == ["web01.qcow2: qcow2, no partition table, 8.0 GiB (1.0 GiB on the host)"]
+    assert headline(empty, 80) == [
+        "web01.qcow2: qcow2, no partition table, 8.0 GiB (1.0 GiB on the host)"
+    ]
     assert table(empty, 80) == []
 
 
@@ -124,7 +150,10 @@ def test_blockers_are_named_without_the_extended_partition_around_them() -> None
 
 
 def test_what_is_in_the_way_is_marked_in_the_table() -> None:
-    found = (BlockerLayout(2, "sda2", "extended partition", GiB), BlockerLayout(5, "sda5", "swap", GiB))
+    found = (
+        BlockerLayout(2, "sda2", "extended partition", GiB),
+        BlockerLayout(5, "sda5", "swap", GiB),
+    )
     marked = [line for line in table(replace(DISK, blockers=found), 100) if "<-" in line]
     assert marked == ["  sda5    3.0 GiB  1.0 GiB  logical   82    swap <- in the way"]
 
@@ -142,19 +171,29 @@ PV = PartitionLayout(
     content=ContentLayout("LVM2_member", "p", "", 0, None),
 )
 VOLUMES = (
-    VolumeLayout("vg0/root", "sda1", "linear", 2 * GiB, ContentLayout("ext4", "r", "", 2 * GiB, GiB)),
+    VolumeLayout(
+        "vg0/root", "sda1", "linear", 2 * GiB, ContentLayout("ext4", "r", "", 2 * GiB, GiB)
+    ),
     VolumeLayout("vg0/home", "sda1", "linear", 4 * GiB, ContentLayout("xfs", "h", "", 4 * GiB, 0)),
 )
 GROUP = replace(DISK, partitions=(PV,), free=(), volumes=VOLUMES)
 LOCKED = replace(PV, content=ContentLayout("crypto_LUKS", "l", "", 0, None))
 OPENED = (
-    VolumeLayout("LUKS in sda1", "sda1", "luks", 8 * GiB - 17 * MiB, ContentLayout("LVM2_member", "p", "", 0, None)),
+    VolumeLayout(
+        "LUKS in sda1",
+        "sda1",
+        "luks",
+        8 * GiB - 17 * MiB,
+        ContentLayout("LVM2_member", "p", "", 0, None),
+    ),
     *(replace(volume, holder="LUKS in sda1") for volume in VOLUMES),
 )
 
 
 @pytest.mark.parametrize("disk", [GROUP, replace(GROUP, partitions=(LOCKED,), volumes=OPENED)])
-def test_volumes_are_drawn_in_their_partition_and_what_the_group_has_free_is_blank(disk: Layout) -> None:
+def test_volumes_are_drawn_in_their_partition_and_what_the_group_has_free_is_blank(
+    disk: Layout,
+) -> None:
     root, home, free = bar(disk, 80)[2].strip("│").split("│")
     assert (root[:6], home[:6], free.strip()) == ("root █", "home ▒", "")
     assert abs(2 * len(root) - len(home)) <= 3
@@ -167,7 +206,9 @@ def test_a_bar_with_volumes_has_the_asked_width_too(width: int) -> None:
 
 
 def test_a_container_with_a_file_system_shows_how_full_that_is() -> None:
-    inner = VolumeLayout("LUKS in sda1", "sda1", "luks", 8 * GiB, ContentLayout("ext4", "e", "", 8 * GiB, 4 * GiB))
+    inner = VolumeLayout(
+        "LUKS in sda1", "sda1", "luks", 8 * GiB, ContentLayout("ext4", "e", "", 8 * GiB, 4 * GiB)
+    )
     body = bar(replace(GROUP, partitions=(LOCKED,), volumes=(inner,)), 80)[2].strip("│")
     assert body == USED * 39 + UNUSED * 39
 

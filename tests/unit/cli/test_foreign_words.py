@@ -1,4 +1,6 @@
-"""Habits from qemu-img, virt-resize, growpart and virsh: accepted if they mean the same, else a hint."""
+"""Habits from qemu-img, virt-resize, growpart and virsh:
+accepted if they mean the same, else a hint.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,7 @@ def hint(answer: Answer) -> str:
     return answer.err.splitlines()[-1].removeprefix("  do:   ")
 
 
-# --- accepted ---------------------------------------------------------------------------------------
+# --- accepted -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("verb", ["info", "map", "check"])
@@ -41,11 +43,17 @@ def test_an_error_after_output_json_is_a_document_too(tmp_path: Path) -> None:
 
 
 def test_output_human_is_the_text(image: Path) -> None:
-    assert in_process("image", "info", "--output", "human", image).out == in_process("image", "info", image).out
+    assert (
+        in_process("image", "info", "--output", "human", image).out
+        == in_process("image", "info", image).out
+    )
 
 
 def test_progress_may_be_asked_for(image: Path, tmp_path: Path) -> None:
-    assert in_process("image", "convert", "-p", "-W", "-m", "4", image, tmp_path / "copy.qcow2").code == 0
+    assert (
+        in_process("image", "convert", "-p", "-W", "-m", "4", image, tmp_path / "copy.qcow2").code
+        == 0
+    )
     assert in_process("image", "compare", "-p", image, tmp_path / "copy.qcow2").code == 0
 
 
@@ -68,13 +76,20 @@ def test_a_backing_file_may_be_an_option_of_o(image: Path, tmp_path: Path) -> No
 
 @pytest.mark.parametrize(
     "words",
-    [("--size", "+64M"), ("--size=+64M",), ("+64m",), ("+64M", "--expand", "/dev/sda1"), ("+64M", "--expand=sda1")],
+    [
+        ("--size", "+64M"),
+        ("--size=+64M",),
+        ("+64m",),
+        ("+64M", "--expand", "/dev/sda1"),
+        ("+64M", "--expand=sda1"),
+    ],
 )
 def test_the_same_plan_in_other_words(image: Path, words: tuple[str, ...]) -> None:
     wanted = in_process("plan", image, "+64M", "--json").json()["after"]
     told = in_process("plan", image, *words, "--json").json()["after"]
     for layout in (wanted, told):
-        del layout["image"]["actual_size"]  # a new file's grows a little when the host writes it back
+        # a new file's grows a little when the host writes it back
+        del layout["image"]["actual_size"]
     assert told == wanted
 
 
@@ -94,23 +109,29 @@ def test_growdisk_version() -> None:
     assert in_process("version").out == in_process("--version").out
 
 
-# --- the name decides -------------------------------------------------------------------------------
+# --- the name decides -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("name", "kind"), [("d.raw", "raw"), ("d.img", "raw"), ("d.qcow2", "qcow2"), ("d", "qcow2")])
+@pytest.mark.parametrize(
+    ("name", "kind"), [("d.raw", "raw"), ("d.img", "raw"), ("d.qcow2", "qcow2"), ("d", "qcow2")]
+)
 def test_the_name_of_a_new_image_decides_its_format(tmp_path: Path, name: str, kind: str) -> None:
     assert in_process("image", "create", tmp_path / name, "1G").code == 0
     assert json.loads(run("qemu-img", "info", "--output=json", tmp_path / name))["format"] == kind
 
 
-@pytest.mark.parametrize("words", [("-f", "qcow2", "1G"), ("-b", "base.qcow2"), ("--encrypt", "luks", "1G")])
-def test_a_qcow2_image_is_not_made_with_the_name_of_a_raw_one(tmp_path: Path, words: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    "words", [("-f", "qcow2", "1G"), ("-b", "base.qcow2"), ("--encrypt", "luks", "1G")]
+)
+def test_a_qcow2_image_is_not_made_with_the_name_of_a_raw_one(
+    tmp_path: Path, words: tuple[str, ...]
+) -> None:
     answer = in_process("image", "create", tmp_path / "d.raw", *words)
     assert hint(answer) == "name it .qcow2"
     assert not (tmp_path / "d.raw").exists()
 
 
-# --- answered with a hint ---------------------------------------------------------------------------
+# --- answered with a hint -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -155,7 +176,10 @@ def test_an_option_of_another_tool_is_named_alone(words: list[str], told: str) -
     answer = in_process(*words)
     assert told in hint(answer)
     option = next(word for word in words if word.startswith("-")).partition("=")[0]
-    assert any(line.endswith(f"has no option {option}") for line in answer.err.splitlines()) or "--swp" in words
+    assert (
+        any(line.endswith(f"has no option {option}") for line in answer.err.splitlines())
+        or "--swp" in words
+    )
 
 
 @pytest.mark.parametrize(
@@ -165,7 +189,10 @@ def test_an_option_of_another_tool_is_named_alone(words: list[str], told: str) -
         (["{image}", "1"], "a partition is named with --partition 1"),
         (["{image}", "1073741824"], "write 1073741824b for bytes, that is 1G"),
         (["{image}", "+", "10G"], "write +10G"),
-        (["{image}", "{image}", "+1G"], "growdisk run expand-root -e target='*.qcow2' -e size=+10G"),
+        (
+            ["{image}", "{image}", "+1G"],
+            "growdisk run expand-root -e target='*.qcow2' -e size=+10G",
+        ),
     ],
 )
 def test_words_in_the_wrong_place(image: Path, words: list[str], told: str) -> None:
@@ -175,7 +202,9 @@ def test_words_in_the_wrong_place(image: Path, words: list[str], told: str) -> N
     assert fingerprint(image) == before
 
 
-def test_the_name_of_a_machine_is_not_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_name_of_a_machine_is_not_a_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.chdir(tmp_path)
     answer = in_process("expand", "web01", "+1G")
     assert (answer.code, "-d web01" in answer.err) == (3, True)
@@ -183,7 +212,10 @@ def test_the_name_of_a_machine_is_not_a_file(monkeypatch: pytest.MonkeyPatch, tm
 
 def test_an_address_is_to_be_downloaded_first() -> None:
     answer = in_process("expand", "https://example.org/a.qcow2", "+1G")
-    assert (answer.code, "download it first: curl -LO https://example.org/a.qcow2;" in answer.err) == (3, True)
+    assert (
+        answer.code,
+        "download it first: curl -LO https://example.org/a.qcow2;" in answer.err,
+    ) == (3, True)
 
 
 @pytest.mark.parametrize(
@@ -212,7 +244,10 @@ def test_an_address_goes_with_neither_a_machine_nor_a_playbook() -> None:
 
 def test_what_does_not_answer_is_named_by_its_address() -> None:
     answer = in_process("show", "nbd+unix:///web01?socket=/none/such")
-    assert (answer.code, "cannot reach nbd+unix:///web01?socket=/none/such" in answer.err) == (3, True), answer
+    assert (answer.code, "cannot reach nbd+unix:///web01?socket=/none/such" in answer.err) == (
+        3,
+        True,
+    ), answer
 
 
 def test_an_image_of_a_cd_never_grows(tmp_path: Path) -> None:
@@ -253,7 +288,10 @@ def test_growdisk_alone_shows_its_commands() -> None:
 
 
 def test_common_options_may_stand_before_the_command(image: Path) -> None:
-    assert in_process("--color", "never", "show", image).out == in_process("show", image, "--color", "never").out
+    assert (
+        in_process("--color", "never", "show", image).out
+        == in_process("show", image, "--color", "never").out
+    )
 
 
 def test_the_whole_backing_chain_is_described(image: Path, tmp_path: Path) -> None:

@@ -48,9 +48,18 @@ def test_help_ends_with_the_examples(prog: str) -> None:
 
 def test_the_options_of_expand_are_in_groups() -> None:
     titles = [
-        group.title for group in commands(whole_parser())["growdisk expand"]._action_groups if group._group_actions
+        group.title
+        for group in commands(whole_parser())["growdisk expand"]._action_groups
+        if group._group_actions
     ]
-    wanted = ["what grows", "what gives way", "the way back", "inside a running guest", "passphrases", "output"]
+    wanted = [
+        "what grows",
+        "what gives way",
+        "the way back",
+        "inside a running guest",
+        "passphrases",
+        "output",
+    ]
     assert set(wanted) <= set(titles)
     assert titles[-1] == "output"
 
@@ -65,7 +74,7 @@ def test_every_option_says_what_it_does() -> None:
     assert silent == []
 
 
-# --- man pages ------------------------------------------------------------------------------------------
+# --- man pages ------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -83,15 +92,24 @@ def test_every_command_has_a_man_page(pages: Path) -> None:
 @pytest.mark.parametrize("name", ["growdisk", "growdisk-expand", "growdisk-image"])
 def test_man_shows_a_page_without_a_warning(pages: Path, name: str) -> None:
     shown = subprocess.run(
-        ["man", "--warnings", "-l", pages / f"{name}.1"], capture_output=True, text=True, check=True,
+        ["man", "--warnings", "-l", pages / f"{name}.1"], capture_output=True, text=True,
+        check=True,
         env={"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", "MANWIDTH": "100"},
     )  # fmt: skip
     assert shown.stderr == ""
-    for section in ("NAME", "SYNOPSIS", "EXAMPLES", "EXIT STATUS", "FILES", "ENVIRONMENT", "SEE ALSO"):
+    for section in (
+        "NAME",
+        "SYNOPSIS",
+        "EXAMPLES",
+        "EXIT STATUS",
+        "FILES",
+        "ENVIRONMENT",
+        "SEE ALSO",
+    ):
         assert f"\n{section}\n" in shown.stdout, section
 
 
-# --- completion -----------------------------------------------------------------------------------------
+# --- completion -----------------------------------------------------------------------------------
 
 
 def completed(line: str) -> list[str]:

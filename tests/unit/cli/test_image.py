@@ -12,7 +12,12 @@ from growdisk.cli.main import main
 from growdisk.qcow2.create_options import CreateOptions
 from tests.unit.cli.loading import HEAVY, cpu_seconds, loaded_by
 
-PLANNING = ("growdisk.planner.layout", "growdisk.planner.goal", "growdisk.qcow2.image", "growdisk.qcow2.writer")
+PLANNING = (
+    "growdisk.planner.layout",
+    "growdisk.planner.goal",
+    "growdisk.qcow2.image",
+    "growdisk.qcow2.writer",
+)
 
 
 @pytest.fixture
@@ -36,7 +41,8 @@ def test_info_takes_little_time(image: Path) -> None:
     ("words", "kind"),
     [
         (["info"], dict), (["map"], list), (["check"], dict), (["snapshot", "list"], list),
-        (["snapshot", "create", "IMAGE", "one"], dict), (["resize", "IMAGE", "+1M"], dict), (["compact"], dict),
+        (["snapshot", "create", "IMAGE", "one"], dict), (["resize", "IMAGE", "+1M"], dict),
+        (["compact"], dict),
         (["compare", "IMAGE", "IMAGE"], dict), (["read", "IMAGE", "0", "4k", "/dev/null"], dict),
     ],
 )  # fmt: skip
@@ -54,17 +60,27 @@ def test_json_is_one_document_wherever_the_option_stands(
 @pytest.mark.parametrize("target", ["base.qcow2", "middle.qcow2", "data.bin", "other-base.qcow2"])
 def test_read_replaces_no_disk_that_an_image_lies_on(tmp_path: Path, target: str) -> None:
     made = {
-        "base.qcow2": ["create", "base.qcow2", "1M"], "middle.qcow2": ["overlay", "base.qcow2", "middle.qcow2"],
-        "top.qcow2": ["overlay", "middle.qcow2", "top.qcow2"], "other-base.qcow2": ["create", "other-base.qcow2", "1M"],
+        "base.qcow2": ["create", "base.qcow2", "1M"],
+        "middle.qcow2": ["overlay", "base.qcow2", "middle.qcow2"],
+        "top.qcow2": ["overlay", "middle.qcow2", "top.qcow2"],
+        "other-base.qcow2": ["create", "other-base.qcow2", "1M"],
         "other.qcow2": ["overlay", "other-base.qcow2", "other.qcow2"],
     }  # fmt: skip
     for words in made.values():
-        assert main(["-q", "image", *(str(tmp_path / word) if word in made else word for word in words)]) == 0
+        assert (
+            main(
+                ["-q", "image", *(str(tmp_path / word) if word in made else word for word in words)]
+            )
+            == 0
+        )
     data_file = ["-o", f"data_file={tmp_path / 'data.bin'}"]
     assert main(["-q", "image", "create", str(tmp_path / "split.qcow2"), "1M", *data_file]) == 0
     image = "split.qcow2" if target == "data.bin" else "top.qcow2"
     before = (tmp_path / target).read_bytes()
-    assert main(["-q", "image", "read", str(tmp_path / image), "0b", "64k", str(tmp_path / target)]) == 3
+    assert (
+        main(["-q", "image", "read", str(tmp_path / image), "0b", "64k", str(tmp_path / target)])
+        == 3
+    )
     assert (tmp_path / target).read_bytes() == before
 
 
@@ -72,34 +88,55 @@ def test_read_replaces_no_disk_that_an_image_lies_on(tmp_path: Path, target: str
     "words",
     [
         [], ["melt"], ["info"], ["read", "x", "4096", "1k", "y"], ["read", "x", "+4k", "1k", "y"],
-        ["resize", "x", "10GB"], ["snapshot", "create", "x"], ["snapshot", "delete", "x", "a", "--id", "1"],
+        ["resize", "x", "10GB"], ["snapshot", "create", "x"],
+        ["snapshot", "delete", "x", "a", "--id", "1"],
         ["convert", "x"], ["create", "x", "1G", "--encrypt", "luks"],
         ["convert", "x", "y", "-j", "-1"], ["copy", "x", "y", "--sparse", "maybe"],
     ],
 )  # fmt: skip
-def test_what_cannot_be_understood_is_exit_code_2(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_cannot_be_understood_is_exit_code_2(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["--json", "image", *words]) == 2
     assert json.loads(capsys.readouterr().out)["error"]["code"] == 2
 
 
 def test_every_verb_explains_itself(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["image", "--help"]) == 0
-    listed = [line.split()[0] for line in capsys.readouterr().out.splitlines() if line.startswith("    ")]
+    listed = [
+        line.split()[0] for line in capsys.readouterr().out.splitlines() if line.startswith("    ")
+    ]
     verbs = [word for word in listed if word.isalpha() and word.islower()]
     assert {"info", "map", "check", "convert", "compact", "rebase"} <= set(verbs)
-    for verb in ("info", "map", "check", "compare", "create", "resize", "snapshot", "read", "write", "convert", "copy"):
+    for verb in (
+        "info",
+        "map",
+        "check",
+        "compare",
+        "create",
+        "resize",
+        "snapshot",
+        "read",
+        "write",
+        "convert",
+        "copy",
+    ):
         assert main(["image", verb, "--help"]) == 0
         assert "usage: growdisk image" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("verb", ("create", "convert"))
-def test_o_help_lists_every_option_that_can_be_given(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_o_help_lists_every_option_that_can_be_given(
+    verb: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["image", verb, "-o", "help"]) == 0
     listed = capsys.readouterr().out
     assert all(f"  {field.name}=" in listed for field in fields(CreateOptions))
 
 
-def test_a_map_that_is_refused_says_nothing_on_stdout(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_map_that_is_refused_says_nothing_on_stdout(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "base.raw").write_bytes(bytes(4096))
     assert main(["image", "create", str(tmp_path / "top"), "-b", "base.raw"]) == 0
     (tmp_path / "base.raw").unlink()

@@ -1,4 +1,6 @@
-"""--json: exactly one document on stdout, whatever happens, with the contract's keys and exit codes."""
+"""--json: exactly one document on stdout, whatever happens,
+with the contract's keys and exit codes.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ def called(capsys: pytest.CaptureFixture[str], *words: str | Path) -> tuple[int,
     return code, json.loads(captured.out), captured.err
 
 
-def test_show_gives_the_layout_with_the_keys_of_the_contract(classic: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_show_gives_the_layout_with_the_keys_of_the_contract(
+    classic: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     code, layout, _ = called(capsys, "show", classic, "--json")
     assert code == 0
     assert set(layout) == {"schema", *LAYOUT}
@@ -49,7 +53,9 @@ def test_show_counts_bytes(classic: Path, capsys: pytest.CaptureFixture[str]) ->
     assert 0 < root["content"]["used"] < root["size"]
 
 
-def test_plan_has_the_keys_of_expand_and_says_planned(classic: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_plan_has_the_keys_of_expand_and_says_planned(
+    classic: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     code, plan, _ = called(capsys, "plan", classic, "+64M", "--json")
     assert code == 0
     assert {"result", "run", "backend", "before", "after", "steps", "given_up"} <= set(plan)
@@ -60,25 +66,35 @@ def test_plan_has_the_keys_of_expand_and_says_planned(classic: Path, capsys: pyt
     assert [part["name"] for part in plan["after"]["partitions"]] == ["sda1"]
     assert [set(step) for step in plan["steps"]] == [{"name", "state", "seconds", "detail"}] * 5
     assert [step["name"] for step in plan["steps"]] == [
-        "resize-image", "rewrite-partitions", "reread-partitions", "grow-filesystem", "repair-guest",
-    ]  # fmt: skip
+        "resize-image",
+        "rewrite-partitions",
+        "reread-partitions",
+        "grow-filesystem",
+        "repair-guest",
+    ]
     assert plan["given_up"] == ["sda5: swap partition of 16.0 MiB"]
 
 
 @pytest.mark.parametrize("words", [("-n",), ("--dry-run",)])
-def test_expand_dry_run_is_plan(classic: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]) -> None:
+def test_expand_dry_run_is_plan(
+    classic: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
+) -> None:
     dry = called(capsys, "expand", classic, "+64M", "--json", *words)
     assert dry == called(capsys, "plan", classic, "+64M", "--json")
 
 
 @pytest.mark.parametrize("verb", ["plan", "expand"])
-def test_nothing_to_do_is_no_error(classic: Path, capsys: pytest.CaptureFixture[str], verb: str) -> None:
+def test_nothing_to_do_is_no_error(
+    classic: Path, capsys: pytest.CaptureFixture[str], verb: str
+) -> None:
     code, result, _ = called(capsys, verb, classic, "128M", "--json")
     assert (code, result["result"]) == (0, "nochange")
     assert result["before"] == result["after"]
 
 
-def test_status_of_an_image_without_a_run(classic: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_status_of_an_image_without_a_run(
+    classic: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     code, status, _ = called(capsys, "status", classic, "--json")
     assert code == 0
     assert status == {"schema": 1, "state": "none", "run": None, "steps": [], "next": []}
@@ -108,7 +124,11 @@ def test_status_of_an_image_without_a_run(classic: Path, capsys: pytest.CaptureF
 )
 @pytest.mark.parametrize("in_front", [True, False], ids=["--json first", "--json last"])
 def test_error_is_one_document_with_its_exit_code(
-    classic: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], code: int, in_front: bool
+    classic: Path,
+    capsys: pytest.CaptureFixture[str],
+    words: tuple[str, ...],
+    code: int,
+    in_front: bool,
 ) -> None:
     named = [word.replace("IMAGE", str(classic)) for word in words]
     given, document, err = called(capsys, *(["--json", *named] if in_front else [*named, "--json"]))
@@ -120,7 +140,9 @@ def test_error_is_one_document_with_its_exit_code(
 
 
 @pytest.mark.parametrize("word", ["-h", "--help", "--version"])
-def test_even_a_text_that_is_asked_for_is_one_document(capsys: pytest.CaptureFixture[str], word: str) -> None:
+def test_even_a_text_that_is_asked_for_is_one_document(
+    capsys: pytest.CaptureFixture[str], word: str
+) -> None:
     code, document, err = called(capsys, "--json", word)
     assert (code, set(document), err) == (0, {"schema", "text"}, "")
 
@@ -143,7 +165,11 @@ def test_stdout_of_the_real_command_is_the_document_alone(classic: Path) -> None
 def test_refusal_of_the_real_command(classic: Path) -> None:
     answer = growdisk("--json", "plan", classic, "1M")
     assert (answer.code, set(answer.json()["error"])) == (3, ERROR)
-    assert [line.strip().split(":")[0] for line in answer.err.splitlines()] == ["growdisk", "why", "do"]
+    assert [line.strip().split(":")[0] for line in answer.err.splitlines()] == [
+        "growdisk",
+        "why",
+        "do",
+    ]
 
 
 def test_usage_error_of_the_real_command() -> None:

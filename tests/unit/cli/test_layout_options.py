@@ -26,7 +26,9 @@ from tests.unit.cli.command import in_process
         (("--sector-size", "1024"), "--sector-size cannot be '1024'"),
     ],
 )
-def test_what_cannot_be_meant_is_a_usage_error(classic: Path, words: tuple[str, ...], what: str) -> None:
+def test_what_cannot_be_meant_is_a_usage_error(
+    classic: Path, words: tuple[str, ...], what: str
+) -> None:
     answer = in_process("plan", classic, "+64M", *words)
     assert (answer.code, what in answer.err) == (2, True), answer
 
@@ -43,7 +45,9 @@ def test_what_cannot_be_meant_is_a_usage_error(classic: Path, words: tuple[str, 
         (("--to-gpt",), "it has a boot flag"),
     ],
 )
-def test_what_this_disk_cannot_do_is_refused(classic: Path, words: tuple[str, ...], why: str) -> None:
+def test_what_this_disk_cannot_do_is_refused(
+    classic: Path, words: tuple[str, ...], why: str
+) -> None:
     answer = in_process("plan", classic, "+64M", *words)
     assert (answer.code, why in answer.err) == (3, True), answer
 
@@ -53,7 +57,8 @@ def test_a_share_of_the_space_leaves_the_rest_free(classic: Path) -> None:
     (root,) = (part for part in after["partitions"] if part["number"] == 1)
     (free,) = after["free"]
     assert root["start"] + root["size"] == free["start"]
-    assert abs(free["size"] - (82 << 20) // 2) <= 1 << 20  # of the swap's place, the gaps and the new space
+    # of the swap's place, the gaps and the new space
+    assert abs(free["size"] - (82 << 20) // 2) <= 1 << 20
 
 
 def test_swap_that_is_moved_by_its_number_is_kept(classic: Path) -> None:
@@ -64,7 +69,10 @@ def test_swap_that_is_moved_by_its_number_is_kept(classic: Path) -> None:
 
 def test_show_names_what_is_in_the_way_and_the_options(classic: Path) -> None:
     blockers = in_process("show", classic, "--json").json()["blockers"]
-    assert [blocker["options"] for blocker in blockers] == [[], ["--swap drop", "--swap move", "--swap file"]]
+    assert [blocker["options"] for blocker in blockers] == [
+        [],
+        ["--swap drop", "--swap move", "--swap file"],
+    ]
     assert blockers[1]["why"] == "sda5, swap, 16.0 MiB, stands between sda1 and the end of the disk"
 
 

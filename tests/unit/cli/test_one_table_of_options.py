@@ -18,7 +18,9 @@ _ONLY_HERE = {"online": ("manual",)}
 def actions(verb: str) -> dict[str, argparse.Action]:
     """The options of a verb by the names that playbooks write."""
     whole = parser_for([verb])
-    verbs = next(action for action in whole._actions if isinstance(action, argparse._SubParsersAction))
+    verbs = next(
+        action for action in whole._actions if isinstance(action, argparse._SubParsersAction)
+    )
     return {action.dest: action for action in verbs.choices[verb]._actions}
 
 
@@ -37,7 +39,9 @@ def test_the_command_line_takes_every_option_of_the_table_as_it_is_declared(verb
 
 
 def _choices(action: argparse.Action, name: str) -> tuple[str, ...]:
-    return tuple(str(choice) for choice in action.choices or () if choice not in _ONLY_HERE.get(name, ()))
+    return tuple(
+        str(choice) for choice in action.choices or () if choice not in _ONLY_HERE.get(name, ())
+    )
 
 
 def _default(option: OptionSpec) -> object:
@@ -47,4 +51,8 @@ def _default(option: OptionSpec) -> object:
 def test_the_task_takes_no_option_that_the_command_line_has_not() -> None:
     for task in ("expand", "expand_online"):
         assert {option.name for option in TASKS[task].options} - {"image"} == SHARED.keys()
-        assert all(SHARED[option.name] is option for option in TASKS[task].options if option.name != "image")
+        assert all(
+            SHARED[option.name] is option
+            for option in TASKS[task].options
+            if option.name != "image"
+        )

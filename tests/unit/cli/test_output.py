@@ -1,4 +1,6 @@
-"""What reaches the screen, a pipe, or nothing at all: colour, characters, widths, closed streams."""
+"""What reaches the screen, a pipe, or nothing at all:
+colour, characters, widths, closed streams.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ def on_a_terminal(*words: str | Path, columns: int = 80, env: dict[str, str] | N
     leader, follower = pty.openpty()
     fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     variables = environment({"TERM": "xterm", **(env or {})})
-    with subprocess.Popen([GROWDISK, *words], stdin=follower, stdout=follower, stderr=follower, env=variables):
+    with subprocess.Popen(
+        [GROWDISK, *words], stdin=follower, stdout=follower, stderr=follower, env=variables
+    ):
         os.close(follower)
         return _all_of(leader).replace("\r\n", "\n")
 
@@ -50,7 +54,10 @@ def test_in_a_pipe_there_is_no_colour_and_eighty_columns(classic: Path) -> None:
 def test_colour_always_is_colour_in_a_pipe_too(classic: Path) -> None:
     plain, coloured = growdisk("show", classic), growdisk("show", classic, "--color", "always")
     assert "\x1b[36m█" in coloured.out
-    assert coloured.out.replace("\x1b[36m", "").replace("\x1b[2m", "").replace("\x1b[0m", "") == plain.out
+    assert (
+        coloured.out.replace("\x1b[36m", "").replace("\x1b[2m", "").replace("\x1b[0m", "")
+        == plain.out
+    )
 
 
 def test_terminal_gets_colour_and_its_own_width(classic: Path) -> None:
@@ -72,7 +79,13 @@ def test_terminal_without_colour_when_asked(classic: Path, env: dict[str, str]) 
 
 
 @pytest.mark.parametrize(
-    "env", [{"LC_ALL": "C"}, {"PYTHONIOENCODING": "ascii"}, {"PYTHONIOENCODING": "latin-1"}, {"LC_ALL": "POSIX"}]
+    "env",
+    [
+        {"LC_ALL": "C"},
+        {"PYTHONIOENCODING": "ascii"},
+        {"PYTHONIOENCODING": "latin-1"},
+        {"LC_ALL": "POSIX"},
+    ],
 )
 def test_without_box_characters_the_drawing_is_ascii(classic: Path, env: dict[str, str]) -> None:
     answer = growdisk("show", classic, env=env)
@@ -96,7 +109,11 @@ def test_reader_that_goes_away_early_is_no_error(classic: Path) -> None:
     for unbuffered in ("", "1"):
         env = environment({"PYTHONUNBUFFERED": unbuffered})
         done = subprocess.run(
-            [GROWDISK, "show", classic], stdout=write_end, stderr=subprocess.PIPE, env=env, check=False
+            [GROWDISK, "show", classic],
+            stdout=write_end,
+            stderr=subprocess.PIPE,
+            env=env,
+            check=False,
         )
         assert (done.returncode, done.stderr) == (0, b"")
     os.close(write_end)
@@ -105,7 +122,11 @@ def test_reader_that_goes_away_early_is_no_error(classic: Path) -> None:
 def test_full_disk_behind_stdout_is_told(classic: Path) -> None:
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
-            [GROWDISK, "show", classic], stdout=full, stderr=subprocess.PIPE, env=environment(), check=False
+            [GROWDISK, "show", classic],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            env=environment(),
+            check=False,
         )
     assert done.returncode == 1
     assert done.stderr == b"growdisk: cannot write the answer: No space left on device\n"
@@ -137,7 +158,9 @@ def test_run_goes_on_when_nobody_reads_its_progress(copied: Copier) -> None:
 def test_quiet_leaves_errors_only(copied: Copier) -> None:
     answer = growdisk("expand", copied("guest.qcow2"), "+8M", "-q", *GUESTFS, env=NO_APPLIANCE)
     assert answer.code == 4
-    assert answer.err.startswith("growdisk: step reread-partitions failed; everything is back as it was")
+    assert answer.err.startswith(
+        "growdisk: step reread-partitions failed; everything is back as it was"
+    )
 
 
 def test_what_a_tool_says_stays_on_one_line(copied: Copier) -> None:

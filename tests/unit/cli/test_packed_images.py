@@ -1,4 +1,6 @@
-"""A download that is still packed is no raw disk: growdisk names what it is, and how to unpack it."""
+"""A download that is still packed is no raw disk:
+growdisk names what it is, and how to unpack it.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,10 @@ PACKED: dict[str, tuple[Callable[[Path], object], str]] = {
     "d.zst": (_zstd, "zstd -d"),
     "d.zip": (_zip, "unzip"),
     "d.ova": (_tar, "tar -xf"),
-    "d.img": (lambda path: path.write_text("<!DOCTYPE html><title>404</title>" + 600 * " "), "download it again"),
+    "d.img": (
+        lambda path: path.write_text("<!DOCTYPE html><title>404</title>" + 600 * " "),
+        "download it again",
+    ),
 }
 
 

@@ -1,4 +1,6 @@
-"""growdisk provision's words: what makes a recipe of options and files, and what is refused with its place."""
+"""growdisk provision's words:
+what makes a recipe of options and files, and what is refused with its place.
+"""
 
 from __future__ import annotations
 
@@ -86,7 +88,10 @@ def test_a_wrong_recipe_is_refused_with_the_place_and_the_right_word(
 
 
 def test_patterns_number_the_outputs() -> None:
-    assert [str(output.path) for output in counted("web-{n:02}.qcow2", 2)] == ["web-01.qcow2", "web-02.qcow2"]
+    assert [str(output.path) for output in counted("web-{n:02}.qcow2", 2)] == [
+        "web-01.qcow2",
+        "web-02.qcow2",
+    ]
     assert numbered("{n}-{n:3}", "7") == "7-007"
     assert as_template("web-{n:02}.{name}") == "web-{{ n.zfill(2) }}.{{ name }}"
     assert as_template("{{ role }}-{n}") == "{{ role }}-{{ n.zfill(0) }}"
@@ -99,7 +104,10 @@ def test_patterns_number_the_outputs() -> None:
 def test_lists_are_csv_or_yaml(tmp_path: Path) -> None:
     csv, yaml = tmp_path / "list.csv", tmp_path / "list.yml"
     csv.write_text("name, size, role\na.qcow2,1G,web\n\nb.qcow2,,db\n")
-    yaml.write_text("- {name: a.qcow2, size: 1G, variables: {role: web}}\n- {name: b.qcow2, variables: {role: db}}\n")
+    yaml.write_text(
+        "- {name: a.qcow2, size: 1G, variables: {role: web}}\n- {name: b.qcow2, variables: {role: "
+        "db}}\n"
+    )
     assert listed(csv) == listed(yaml)
     assert listed(csv)[0].size is not None and listed(csv)[1].size is None
 
@@ -156,7 +164,9 @@ def test_bad_input_leaves_everything_as_it_was(
     assert [path.name for path in base.parent.iterdir()] == ["guest.qcow2"]
 
 
-def test_a_dry_run_shows_what_would_be_made(copied: Copier, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dry_run_shows_what_would_be_made(
+    copied: Copier, monkeypatch: pytest.MonkeyPatch
+) -> None:
     base = copied("guest.qcow2")
     monkeypatch.chdir(base.parent)
     count = ("web-{n}.qcow2", "--count", "2", "--size", "1G", "--hostname", "w{n}")
@@ -165,6 +175,7 @@ def test_a_dry_run_shows_what_would_be_made(copied: Copier, monkeypatch: pytest.
     assert [made["customized"] for made in said["outputs"]] == [["hostname: w1"], ["hostname: w2"]]
     assert answer.code == 0 and said["result"] == "planned"
     assert [(made["path"], made["virtual_size"]) for made in said["outputs"]] == [
-        ("web-1.qcow2", GiB), ("web-2.qcow2", GiB),
-    ]  # fmt: skip
+        ("web-1.qcow2", GiB),
+        ("web-2.qcow2", GiB),
+    ]
     assert [path.name for path in base.parent.iterdir()] == ["guest.qcow2"]

@@ -1,4 +1,6 @@
-"""A refusal touches nothing: exit 3, what, why and what to do; the image as it was, and no folder beside it."""
+"""A refusal touches nothing: exit 3, what, why and what to do;
+the image as it was, and no folder beside it.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,15 @@ from tests.e2e.process import await_true
 from tests.guests.layouts import Layout
 from tests.guests.small import SmallDisk, make_disk
 from tests.guests.tools import run
-from tests.unit.cli.command import GROWDISK, Answer, environment, fingerprint, growdisk, in_process, run_folder
+from tests.unit.cli.command import (
+    GROWDISK,
+    Answer,
+    environment,
+    fingerprint,
+    growdisk,
+    in_process,
+    run_folder,
+)
 
 _INCOMPATIBLE_FEATURES = 72  # byte offset in a qcow2 v3 header
 
@@ -46,7 +56,10 @@ def refused(image: Path, *words: str, why: str) -> Answer:
 
 @contextmanager
 def qemu_with(image: Path, image_format: str) -> Iterator[int]:
-    """A real QEMU, stopped before its first instruction, that has the image as its disk. Gives its pid."""
+    """A real QEMU, stopped before its first instruction, that has the image as its disk.
+
+    Gives its pid.
+    """
     drive = f"file={image},format={image_format},if=virtio"
     command = [
         "qemu-system-x86_64",
@@ -61,7 +74,9 @@ def qemu_with(image: Path, image_format: str) -> Iterator[int]:
         "-drive",
         drive,
     ]
-    with subprocess.Popen([*command, "-monitor", "stdio"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+    with subprocess.Popen(
+        [*command, "-monitor", "stdio"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
         try:
             assert process.stdin is not None
             assert process.stdout is not None
@@ -86,7 +101,9 @@ def test_image_that_a_guest_runs_on(copied: Copier, name: str, image_format: str
 
 def test_image_that_another_tool_writes(copied: Copier) -> None:
     image = copied("guest.qcow2")
-    with subprocess.Popen(["qemu-io", "-f", "qcow2", image], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+    with subprocess.Popen(
+        ["qemu-io", "-f", "qcow2", image], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as holder:
         await_true(lambda: bool(image_writers(image)), 60, "qemu-io has opened the image")
         refused(image, why=f"qemu-io (pid {holder.pid}) has it open")
         assert holder.stdin is not None
@@ -118,7 +135,16 @@ def test_image_that_is_the_base_of_a_running_guest(copied: Copier, tmp_path: Pat
         (b"QFI\xfb", ""),
         (b"QFI\xfb" + b"\0\0\0\x01" + bytes(4096), "version"),
     ],
-    ids=["empty", "short text", "long text", "VMDK", "VDI", "nonsense header", "only the magic", "version 1"],
+    ids=[
+        "empty",
+        "short text",
+        "long text",
+        "VMDK",
+        "VDI",
+        "nonsense header",
+        "only the magic",
+        "version 1",
+    ],
 )
 def test_file_that_is_no_image(tmp_path: Path, content: bytes, why: str) -> None:
     image = tmp_path / "file"
@@ -127,14 +153,22 @@ def test_file_that_is_no_image(tmp_path: Path, content: bytes, why: str) -> None
 
 
 def test_images_that_other_tools_made(tmp_path: Path) -> None:
-    for kind, why in (("vmdk", "it is a VMDK image"), ("vdi", "it is a VDI image"), ("vhdx", "it is a VHDX image")):
+    for kind, why in (
+        ("vmdk", "it is a VMDK image"),
+        ("vdi", "it is a VDI image"),
+        ("vhdx", "it is a VHDX image"),
+    ):
         image = tmp_path / f"disk.{kind}"
         run("qemu-img", "create", "-q", "-f", kind, image, "64M")
         refused(image, why=why)
 
 
-@pytest.mark.parametrize("verb", ["show", "plan", "expand", "status", "resume", "rollback", "commit"])
-@pytest.mark.parametrize("kind", ["folder", "missing", "loop", "pipe", "device", "root", "long name"])
+@pytest.mark.parametrize(
+    "verb", ["show", "plan", "expand", "status", "resume", "rollback", "commit"]
+)
+@pytest.mark.parametrize(
+    "kind", ["folder", "missing", "loop", "pipe", "device", "root", "long name"]
+)
 def test_path_that_leads_to_no_file(tmp_path: Path, kind: str, verb: str) -> None:
     path = tmp_path / "x"
     match kind:
@@ -163,14 +197,24 @@ def test_file_without_permission(copied: Copier, tmp_path: Path) -> None:
         image.chmod(0)
         refused(image, why="Permission denied")
         return
-    code = "import sys, os\nfrom growdisk.cli.main import main\nos.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
+    code = (
+        "import sys, os\nfrom growdisk.cli.main import main\nos.setgroups([]); "
+        "os.setgid(65534); os.setuid(65534)\n"
+    )
     code += "sys.exit(main(['expand', sys.argv[1], '+64M']))"
     python = GROWDISK.with_name("python")
     warm = ["-c", "import growdisk.api.runs, growdisk.cli.dispatch, growdisk.cli.report"]
     subprocess.run([python, *warm], check=True, env=environment())
-    preload = "import growdisk.api.runs, growdisk.cli.dispatch, growdisk.cli.report, growdisk.cli.progress\n"
+    preload = (
+        "import growdisk.api.runs, growdisk.cli.dispatch, growdisk.cli.report, "
+        "growdisk.cli.progress\n"
+    )
     done = subprocess.run(
-        [python, "-c", preload + code, image], capture_output=True, text=True, check=False, env=environment()
+        [python, "-c", preload + code, image],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment(),
     )
     assert done.returncode == 3, done.stderr
     assert "Permission denied" in done.stderr
@@ -181,7 +225,11 @@ def test_file_on_a_host_file_system_that_is_read_only(copied: Copier, verb: str)
     image = copied("guest.qcow2")
     walls = ["bwrap", "--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc"]
     done = subprocess.run(
-        [*walls, GROWDISK, verb, image, "+64M"], capture_output=True, text=True, check=False, env=environment()
+        [*walls, GROWDISK, verb, image, "+64M"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment(),
     )
     assert (done.returncode, "mounted read-only" in done.stderr) == (3, True), done.stderr
 
@@ -217,14 +265,25 @@ def test_something_else_where_the_folder_of_the_run_would_be(copied: Copier, ver
     before = fingerprint(image)
     run_folder(image).symlink_to("/nowhere")
     answer = in_process(verb, image, "+64M")
-    assert (answer.code, f"{run_folder(image)} is not a folder" in answer.err) == (3, True), answer.err
+    assert (answer.code, f"{run_folder(image)} is not a folder" in answer.err) == (3, True), (
+        answer.err
+    )
     assert fingerprint(image) == before
     assert run_folder(image).is_symlink()
 
 
 def test_image_with_an_external_data_file(copied: Copier, tmp_path: Path) -> None:
     image, data = tmp_path / "split.qcow2", tmp_path / "data"
-    run("qemu-img", "convert", "-O", "qcow2", "-o", f"data_file={data}", copied("guest.qcow2"), image)
+    run(
+        "qemu-img",
+        "convert",
+        "-O",
+        "qcow2",
+        "-o",
+        f"data_file={data}",
+        copied("guest.qcow2"),
+        image,
+    )
     refused(image, why="external data file, where nothing can be kept")
 
 
@@ -264,7 +323,9 @@ def test_backing_file_that_is_missing(copied: Copier, tmp_path: Path) -> None:
 
 
 def test_version_2_with_snapshots_and_its_cure(tmp_path: Path) -> None:
-    image = make_disk(tmp_path / "old.qcow2", SmallDisk(size=128 * MiB, qcow2_options="compat=0.10"))
+    image = make_disk(
+        tmp_path / "old.qcow2", SmallDisk(size=128 * MiB, qcow2_options="compat=0.10")
+    )
     run("qemu-img", "snapshot", "-c", "before-upgrade", image)
     answer = refused(image, why="version 2 with snapshots")
     cure = answer.err[answer.err.index("qemu-img amend") : answer.err.index(")")]
@@ -299,7 +360,14 @@ def test_disks_without_a_file_system(tmp_path: Path, script: str, why: str) -> N
 def test_physical_volume(tmp_path: Path) -> None:
     image = tmp_path / "disk.raw"
     image.write_bytes(bytes(16 * MiB))
-    run("sfdisk", "-q", "--no-reread", "--no-tell-kernel", image, stdin="label: dos\nstart=2048, type=8e\n")
+    run(
+        "sfdisk",
+        "-q",
+        "--no-reread",
+        "--no-tell-kernel",
+        image,
+        stdin="label: dos\nstart=2048, type=8e\n",
+    )
     with image.open("r+b") as file:
         file.seek(MiB + 512)
         file.write(b"LABELONE" + (1).to_bytes(8, "little") + bytes(8) + b"LVM2 001" + b"x" * 32)
@@ -324,7 +392,9 @@ def test_hibernated_guest(tmp_path: Path) -> None:
         (("+64M", "--preallocation", "full"), "qcow2 images are grown here with: off"),
     ],
 )
-def test_wish_that_this_disk_cannot_fulfil(copied: Copier, words: tuple[str, ...], why: str) -> None:
+def test_wish_that_this_disk_cannot_fulfil(
+    copied: Copier, words: tuple[str, ...], why: str
+) -> None:
     refused(copied("guest.qcow2"), *words, why=why)
 
 
@@ -359,4 +429,6 @@ def test_a_second_image_in_the_place_of_the_size_is_told_of_with(
     answer = in_process("expand", "a.raw", "b.raw")
     assert answer.code == 2, answer
     assert "b.raw stands where the size should" in answer.err and "--with b.raw=+10G" in answer.err
-    assert in_process("plan", "a.raw", "+16M").code == 3, "a size is a size, also where a file is called like that"
+    assert in_process("plan", "a.raw", "+16M").code == 3, (
+        "a size is a size, also where a file is called like that"
+    )

@@ -38,7 +38,9 @@ def test_it_writes_the_scripts_and_touches_nothing_else(image: Path, tmp_path: P
     assert f"virsh blockresize GUEST DISK {1280 << 20}B" in text
 
 
-def test_user_data_carries_the_same_scripts_and_tells_growpart_to_keep_out(image: Path, tmp_path: Path) -> None:
+def test_user_data_carries_the_same_scripts_and_tells_growpart_to_keep_out(
+    image: Path, tmp_path: Path
+) -> None:
     assert in_process("script", image, "+1G", "-o", tmp_path / "out").code == 0
     text = (tmp_path / "out" / "user-data").read_text()
     assert text.startswith("#cloud-config\n")
@@ -50,7 +52,10 @@ def test_user_data_carries_the_same_scripts_and_tells_growpart_to_keep_out(image
             file = tar.extractfile(member)
             assert file
             script = (tmp_path / "out" / member.name).read_text()
-            said, written = (re.findall(r"^ *(?!#[^!])(\S.*)", text, re.M) for text in (file.read().decode(), script))
+            said, written = (
+                re.findall(r"^ *(?!#[^!])(\S.*)", text, re.M)
+                for text in (file.read().decode(), script)
+            )
             assert said == written
     assert f"tar -xJf {archive['path']}\n" in each_boot["content"]
     assert (each_boot["permissions"], "per-boot" in each_boot["path"]) == ("0700", True)
@@ -75,7 +80,9 @@ def test_an_empty_folder_will_do_and_a_full_one_is_refused(image: Path, tmp_path
 
 
 @pytest.mark.parametrize("folder", ["nowhere/out", "/proc/out", "/etc/passwd", "\0"])
-def test_a_folder_that_cannot_be_is_refused_and_nothing_is_left(image: Path, tmp_path: Path, folder: str) -> None:
+def test_a_folder_that_cannot_be_is_refused_and_nothing_is_left(
+    image: Path, tmp_path: Path, folder: str
+) -> None:
     answer = in_process("script", image, "+1G", "-o", tmp_path / folder)
     assert (answer.code, "Traceback" in answer.err) == (3, False)
     assert list(tmp_path.iterdir()) == []

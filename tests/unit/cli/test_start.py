@@ -15,15 +15,21 @@ BEGIN = f"import sys; sys.path.append({str(ROOT)!r}); from growdisk.cli import s
 def run(code: str, **more: object) -> subprocess.CompletedProcess[str]:
     """As setup/venv.sh starts it."""
     return subprocess.run(  # type: ignore[call-overload,no-any-return]
-        [sys.executable, "-I", "-S", "-c", BEGIN + code], text=True, check=False, stderr=subprocess.PIPE,
+        [sys.executable, "-I", "-S", "-c", BEGIN + code],
+        text=True,
+        check=False,
+        stderr=subprocess.PIPE,
         **{"stdout": subprocess.PIPE} | more,
-    )  # fmt: skip
+    )
 
 
 def test_no_package_is_looked_for_before_one_is_needed():
     looked = "start.main = lambda: print('site' in sys.modules) or 0\nstart.console()"
     assert run(looked).stdout == "False\n"
-    needed = "start.main = lambda: __import__('rich') and print('site' in sys.modules) or 0\nstart.console()"
+    needed = (
+        "start.main = lambda: __import__('rich') and print('site' in sys.modules) or "
+        "0\nstart.console()"
+    )
     assert run(needed).stdout == "True\n"
 
 
@@ -93,7 +99,12 @@ def test_an_answer_that_cannot_be_written_is_no_success():
 
 
 def test_a_closed_stdout_does_no_harm():
-    assert run("import os; os.close(1); sys.stdout = None\nstart.main = lambda: 3\nstart.console()").returncode == 3
+    assert (
+        run(
+            "import os; os.close(1); sys.stdout = None\nstart.main = lambda: 3\nstart.console()"
+        ).returncode
+        == 3
+    )
 
 
 def test_pathlib_comes_without_urls_and_both_work_afterwards():

@@ -18,7 +18,9 @@ from tests.unit.cli.command import GROWDISK, environment
 def shown(*words: str | Path) -> tuple[int, str]:
     """What a command shows on a terminal."""
     main, sub = pty.openpty()
-    with subprocess.Popen([GROWDISK, *words], stdin=sub, stdout=sub, stderr=sub, env=environment()) as process:
+    with subprocess.Popen(
+        [GROWDISK, *words], stdin=sub, stdout=sub, stderr=sub, env=environment()
+    ) as process:
         os.close(sub)
         out = b""
         while True:

@@ -1,4 +1,6 @@
-"""How full a file system is, by its superblock alone; the judges are the tools and the kernel that made it so."""
+"""How full a file system is, by its superblock alone;
+the judges are the tools and the kernel that made it so.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ def blob(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.parametrize(("bits", "size"), [("12", 3 * MiB), ("16", 64 * MiB), ("32", 600 * MiB)])
-def test_a_fat_is_as_full_as_the_files_in_it(tmp_path: Path, blob: Path, bits: str, size: int) -> None:
+def test_a_fat_is_as_full_as_the_files_in_it(
+    tmp_path: Path, blob: Path, bits: str, size: int
+) -> None:
     image = sized(tmp_path / "fat.raw", size)
     run("mkfs.vfat", "-F", bits, image)
     empty = content_of(image).used
@@ -70,7 +74,8 @@ def test_an_exfat_that_does_not_know_has_no_level(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "options",
     [
-        "", "-b 1024", "-t ext2", "-t ext3", "-O ^has_journal", "-O bigalloc", "-O sparse_super2", "-O ^64bit",
+        "", "-b 1024", "-t ext2", "-t ext3", "-O ^has_journal", "-O bigalloc", "-O sparse_super2",
+        "-O ^64bit",
         "-g 4096", "-O ^sparse_super,^resize_inode", "-O meta_bg,^resize_inode",
         "-O meta_bg,^resize_inode -b 1024 -g 1024", "-O fast_commit",
     ],
@@ -93,7 +98,8 @@ def test_an_empty_xfs_has_its_log_and_what_the_kernel_keeps(tmp_path: Path) -> N
     assert log is not None
     content = content_of(image)
     assert content.overhead == int(log[1]) * 4096
-    assert content.fullness == pytest.approx(0.05, abs=0.01)  # a mounted one: 0.06, with what its trees may need
+    # a mounted one: 0.06, with what its trees may need
+    assert content.fullness == pytest.approx(0.05, abs=0.01)
 
 
 def test_what_only_root_may_fill_is_no_room(tmp_path: Path) -> None:

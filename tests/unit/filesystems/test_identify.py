@@ -33,7 +33,8 @@ MAKERS = {
     "ext4 of 64 KiB blocks": (64, ["mkfs.ext4", "-q", "-F", "-b", "65536"]),
     "swap": (8, ["mkswap", "-L", "paging"]),
     "swap of large pages": (8, ["mkswap", "-p", "65536"]),
-    "luks1": (20, ["cryptsetup", "-q", "luksFormat", "--type", "luks1", "--pbkdf-force-iterations", "1000"]),
+    "luks1": (20,
+        ["cryptsetup", "-q", "luksFormat", "--type", "luks1", "--pbkdf-force-iterations", "1000"]),
     "luks2": (
         20,
         ["cryptsetup", "-q", "luksFormat", "--label", "vault", "--type", "luks2",
@@ -51,7 +52,9 @@ MAKERS = {
 
 def run(*command: str | Path) -> str:
     environment = {"LC_ALL": "C", "PATH": os.environ["PATH"] + ":/usr/sbin:/sbin"}
-    done = subprocess.run(command, input="key", env=environment, check=True, text=True, capture_output=True)
+    done = subprocess.run(
+        command, input="key", env=environment, check=True, text=True, capture_output=True
+    )
     return done.stdout
 
 
@@ -96,7 +99,11 @@ def test_kind_uuid_and_label_are_those_of_blkid(tmp_path: Path, name: str) -> No
     disk = made(tmp_path / "fs", name)
     content, judge = content_of(disk), blkid(disk)
     assert content is not None
-    assert (content.kind, content.uuid, content.label) == (judge["TYPE"], judge["UUID"], judge.get("LABEL", ""))
+    assert (content.kind, content.uuid, content.label) == (
+        judge["TYPE"],
+        judge["UUID"],
+        judge.get("LABEL", ""),
+    )
 
 
 @pytest.mark.parametrize("name", [name for name in MAKERS if name.startswith("ext")])
@@ -173,7 +180,9 @@ def test_a_superblock_with_a_wrong_checksum_is_none(tmp_path: Path) -> None:
     assert content_of(disk) is None
 
 
-@pytest.mark.parametrize("signature", [b"S1SUSPEND\0", b"S2SUSPEND\0", b"ULSUSPEND\0", b"LINHIB0001"])
+@pytest.mark.parametrize(
+    "signature", [b"S1SUSPEND\0", b"S2SUSPEND\0", b"ULSUSPEND\0", b"LINHIB0001"]
+)
 def test_a_sleeping_system_in_the_swap_is_noticed(tmp_path: Path, signature: bytes) -> None:
     disk = made(tmp_path / "fs", "swap")
     awake = content_of(disk)
@@ -241,7 +250,9 @@ def test_blank_and_tiny_devices_hold_nothing(tmp_path: Path, size: int) -> None:
     assert content_of(blank(tmp_path / "fs", size)) is None
 
 
-@pytest.mark.parametrize("name", ["ext4", "ext4 of old", "swap", "luks2", "xfs", "btrfs", "ntfs", "fat32"])
+@pytest.mark.parametrize(
+    "name", ["ext4", "ext4 of old", "swap", "luks2", "xfs", "btrfs", "ntfs", "fat32"]
+)
 def test_noise_and_truncation_never_end_in_a_traceback(tmp_path: Path, name: str) -> None:
     disk = made(tmp_path / "fs", name)
     with disk.open("rb") as file:

@@ -64,7 +64,8 @@ def test_a_windows_that_woke_up_is_none(tmp_path: Path) -> None:
 
 def test_one_to_be_checked_is_dirty(tmp_path: Path) -> None:
     disk = made(tmp_path / "ntfs")
-    run("ntfsresize", "--no-progress-bar", "-ff", "-s", "30M", disk)  # asks for a check, as any resizing does
+    # asks for a check, as any resizing does
+    run("ntfsresize", "--no-progress-bar", "-ff", "-s", "30M", disk)
     assert state(disk).dirty
     told = subprocess.run(["ntfsresize", "--info", disk], capture_output=True, text=True)
     assert told.returncode != 0 and "scheduled for check" in told.stderr + told.stdout

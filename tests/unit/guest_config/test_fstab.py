@@ -12,7 +12,8 @@ GONE = "# removed by growdisk: "
 def test_folders_and_files_of_a_partition_that_is_gone_are_no_longer_mounted() -> None:
     lines = {
         "/dev/sda1 / ext4 defaults 0 1": False,
-        "/my\\040data/srv /srv none bind 0 0": True,  # before the line that mounts it, which systemd takes as well
+        # before the line that mounts it, which systemd takes as well
+        "/my\\040data/srv /srv none bind 0 0": True,
         f"UUID={DATA.uuid} /my\\040data ext4 defaults 0 2": True,
         "LABEL=more /my\\040data/more ext4 defaults 0 2": False,
         "/my\\040data/more/x /x none bind 0 0": False,
@@ -30,4 +31,6 @@ def test_folders_and_files_of_a_partition_that_is_gone_are_no_longer_mounted() -
 
 def test_a_root_that_is_gone_takes_no_other_line_along() -> None:
     rest = "/swapfile none swap sw 0 0\n/dev/sdb1 /b ext4 defaults 0 2\n/home/x /x none bind 0 0\n"
-    assert without_swap(f"/dev/sda5 / ext4 defaults 0 1\n{rest}", DATA, SwapPolicy.DROP).endswith(f"1\n{rest}")
+    assert without_swap(f"/dev/sda5 / ext4 defaults 0 1\n{rest}", DATA, SwapPolicy.DROP).endswith(
+        f"1\n{rest}"
+    )

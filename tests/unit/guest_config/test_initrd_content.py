@@ -20,7 +20,9 @@ def cpio(*files: tuple[str, bytes], trailer: bool = True) -> bytes:
     made = b""
     for name, content in (*files, *([("TRAILER!!!", b"")] if trailer else [])):
         fields = (0, 0o100644, 0, 0, 1, 0, len(content), 0, 0, 0, 0, len(name) + 1, 0)
-        head = b"070701" + "".join(f"{field:08x}" for field in fields).encode() + name.encode() + b"\0"
+        head = (
+            b"070701" + "".join(f"{field:08x}" for field in fields).encode() + name.encode() + b"\0"
+        )
         made += head + bytes(-len(head) % 4) + content + bytes(-len(content) % 4)
     return made
 
@@ -52,19 +54,31 @@ def test_small_files_are_read_and_large_ones_passed_over(packer: str) -> None:
     assert contents.unread == ""
     assert contents.maker is Maker.INITRAMFS_TOOLS
     assert [(member.name, member.content) for member in contents.members] == [
-        ("conf/initramfs.conf", b"MODULES=most\n"), (_MODULE[0], b""), _RESUME,
-    ]  # fmt: skip
+        ("conf/initramfs.conf", b"MODULES=most\n"),
+        (_MODULE[0], b""),
+        _RESUME,
+    ]
     assert contents.naming((b"UUID=1234",)) == [_RESUME[0]]
 
 
 @pytest.mark.parametrize("packer", PACKERS)
 def test_plain_archives_before_it_and_zeros_between_are_read_too(packer: str) -> None:
-    initrd = cpio(("kernel/x86/microcode.bin", b"m" * 700)) + bytes(512) + cpio(("etc/a", b"a")) + bytes(8)
+    initrd = (
+        cpio(("kernel/x86/microcode.bin", b"m" * 700))
+        + bytes(512)
+        + cpio(("etc/a", b"a"))
+        + bytes(8)
+    )
     contents = contents_of(initrd + PACKERS[packer](cpio(_RESUME)))
-    assert [member.name for member in contents.members] == ["kernel/x86/microcode.bin", "etc/a", _RESUME[0]]
+    assert [member.name for member in contents.members] == [
+        "kernel/x86/microcode.bin",
+        "etc/a",
+        _RESUME[0],
+    ]
 
 
-@pytest.mark.parametrize("packer", sorted(PACKERS.keys() - {"lz4"}))  # it says its blocks' length, and no more
+# it says its blocks' length, and no more
+@pytest.mark.parametrize("packer", sorted(PACKERS.keys() - {"lz4"}))
 def test_one_that_was_cut_off_is_not_taken_for_read(packer: str) -> None:
     packed = PACKERS[packer](cpio(_MODULE, _RESUME))
     assert contents_of(packed[: len(packed) * 2 // 3]).unread
@@ -72,7 +86,10 @@ def test_one_that_was_cut_off_is_not_taken_for_read(packer: str) -> None:
 
 @pytest.mark.parametrize("packer", PACKERS)
 def test_one_without_an_end_is_not_taken_for_read(packer: str) -> None:
-    assert contents_of(PACKERS[packer](cpio(_MODULE, _RESUME, trailer=False))).unread == "its archive ends too early"
+    assert (
+        contents_of(PACKERS[packer](cpio(_MODULE, _RESUME, trailer=False))).unread
+        == "its archive ends too early"
+    )
 
 
 @pytest.mark.parametrize(

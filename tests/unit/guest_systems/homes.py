@@ -1,4 +1,6 @@
-"""Disks with a root and an EFI system partition beside it: what is found on them, and what is to be done there."""
+"""Disks with a root and an EFI system partition beside it:
+what is found on them, and what is to be done there.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,21 @@ def disk(folder: Path, root: dict[str, str], esp: dict[str, str]) -> Path:
             place.write_text(content)
     run("mcopy", "-s", "-i", f"{image}@@{MiB}", *sorted((folder / "esp").iterdir()), "::/")
     offset = f"offset={9 * MiB}"
-    run("mke2fs", "-q", "-F", "-t", "ext4", "-U", ROOT, "-d", folder / "root", "-E", offset, image, "16384k")
+    run(
+        "mke2fs",
+        "-q",
+        "-F",
+        "-t",
+        "ext4",
+        "-U",
+        ROOT,
+        "-d",
+        folder / "root",
+        "-E",
+        offset,
+        image,
+        "16384k",
+    )
     return image
 
 
@@ -47,4 +63,6 @@ def repairs(image: Path, gone: RemovedPartition = SWAP) -> Iterator[list[HomeRep
 
 def written(found: list[HomeRepair]) -> dict[str, str]:
     """What each file will have in it."""
-    return {path: content.decode() for one in found for path, content in one.pending.contents.items()}
+    return {
+        path: content.decode() for one in found for path, content in one.pending.contents.items()
+    }

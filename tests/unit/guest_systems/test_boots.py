@@ -1,4 +1,6 @@
-"""An EFI system partition is searched wherever the guest mounts it, and knows what its system knows."""
+"""An EFI system partition is searched wherever the guest mounts it,
+and knows what its system knows.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ from tests.unit.guest_systems.homes import ESP, FSTAB, UUID, disk, repairs, writ
 ENTRY, UNIFIED = "/loader/entries/a.conf", "/EFI/Linux/x.conf"
 
 
-@pytest.mark.parametrize("place", ["/efi", "/boot/efi", "/esp", "/efi2", "/boot/EFI", "/boot/esp", "/mnt/esp"])
+@pytest.mark.parametrize(
+    "place", ["/efi", "/boot/efi", "/esp", "/efi2", "/boot/EFI", "/boot/esp", "/mnt/esp"]
+)
 def test_an_efi_partition_is_searched_wherever_it_is_mounted(tmp_path: Path, place: str) -> None:
     root = {"/etc/fstab": f"{FSTAB}UUID={ESP} {place} vfat defaults 0 2\n", f"{place}/.keep": ""}
     image = disk(tmp_path, root, {ENTRY: f"options root=x resume=UUID={UUID} quiet\n"})
@@ -22,8 +26,12 @@ def test_an_efi_partition_is_searched_wherever_it_is_mounted(tmp_path: Path, pla
     assert text == "options root=x quiet\n"
 
 
-@pytest.mark.parametrize("entry", ["resume=/dev/mapper/cs", "resume=/dev/disk/by-id/ata-MINE-part3"])
-def test_an_efi_partition_by_itself_knows_what_its_systems_files_tell(tmp_path: Path, entry: str) -> None:
+@pytest.mark.parametrize(
+    "entry", ["resume=/dev/mapper/cs", "resume=/dev/disk/by-id/ata-MINE-part3"]
+)
+def test_an_efi_partition_by_itself_knows_what_its_systems_files_tell(
+    tmp_path: Path, entry: str
+) -> None:
     root = {
         "/etc/fstab": "/dev/disk/by-id/ata-MINE-part2 / ext4 defaults 0 1\n",
         "/etc/crypttab": "cs /dev/sda3 none\n",
@@ -34,21 +42,38 @@ def test_an_efi_partition_by_itself_knows_what_its_systems_files_tell(tmp_path: 
 
 def test_a_system_knows_what_its_efi_partitions_options_open(tmp_path: Path) -> None:
     line = "/dev/mapper/cs none swap sw 0 0\n"
-    image = disk(tmp_path, {"/etc/fstab": FSTAB + line}, {ENTRY: f"options root=x rd.luks.name={UUID}=cs\n"})
+    image = disk(
+        tmp_path, {"/etc/fstab": FSTAB + line}, {ENTRY: f"options root=x rd.luks.name={UUID}=cs\n"}
+    )
     with repairs(image) as found:
-        assert written(found) == {"/etc/fstab": f"{FSTAB}# removed by growdisk: {line}", ENTRY: "options root=x\n"}
+        assert written(found) == {
+            "/etc/fstab": f"{FSTAB}# removed by growdisk: {line}",
+            ENTRY: "options root=x\n",
+        }
 
 
-def test_the_same_partition_of_some_disk_is_left_and_said_on_an_efi_partition(tmp_path: Path) -> None:
-    image = disk(tmp_path, {"/etc/fstab": FSTAB}, {ENTRY: "options resume=/dev/disk/by-id/ata-X-part3\n"})
+def test_the_same_partition_of_some_disk_is_left_and_said_on_an_efi_partition(
+    tmp_path: Path,
+) -> None:
+    image = disk(
+        tmp_path, {"/etc/fstab": FSTAB}, {ENTRY: "options resume=/dev/disk/by-id/ata-X-part3\n"}
+    )
     with repairs(image) as found:
         assert written(found) == {}
-        assert [(change.path, change.waits) for one in found for change in one.changes] == [(ENTRY, True)]
+        assert [(change.path, change.waits) for one in found for change in one.changes] == [
+            (ENTRY, True)
+        ]
 
 
-@pytest.mark.parametrize("path", ["/cmdline.txt", "/uEnv.txt", "/syslinux.cfg", "/limine.conf", "/EFI/x/grub.cfg"])
-def test_a_boot_partition_that_fstab_does_not_have_is_known_by_what_lies_in_it(tmp_path: Path, path: str) -> None:
-    with repairs(disk(tmp_path, {"/etc/fstab": FSTAB}, {path: f"root=x resume=UUID={UUID} quiet\n"})) as found:
+@pytest.mark.parametrize(
+    "path", ["/cmdline.txt", "/uEnv.txt", "/syslinux.cfg", "/limine.conf", "/EFI/x/grub.cfg"]
+)
+def test_a_boot_partition_that_fstab_does_not_have_is_known_by_what_lies_in_it(
+    tmp_path: Path, path: str
+) -> None:
+    with repairs(
+        disk(tmp_path, {"/etc/fstab": FSTAB}, {path: f"root=x resume=UUID={UUID} quiet\n"})
+    ) as found:
         assert [*written(found).values()] == ["root=x quiet\n"]
 
 
@@ -56,15 +81,23 @@ def test_a_boot_partition_that_fstab_does_not_have_is_known_by_what_lies_in_it(t
 def test_an_initrd_on_a_full_efi_partition_is_left_and_said(tmp_path: Path, is_full: bool) -> None:
     initrd = "/debian/6/initrd.img-6"
     end = f"{'070701'}{'0' * 88}{11:08X}{'0' * 8}TRAILER!!!\0"
-    image = disk(tmp_path, {"/etc/fstab": FSTAB, "/usr/sbin/update-initramfs": ""}, {initrd: end, "/EFI/x": ""})
+    image = disk(
+        tmp_path,
+        {"/etc/fstab": FSTAB, "/usr/sbin/update-initramfs": ""},
+        {initrd: end, "/EFI/x": ""},
+    )
     filling = tmp_path / "filling"
     for size in (1 << 20, 1 << 16, 512) if is_full else ():
         filling.write_bytes(bytes(size))
         for number in range(1000):
             target = f"::/{size}-{number}"
-            if subprocess.run(["mcopy", "-i", f"{image}@@{MiB}", filling, target], capture_output=True).returncode:
+            if subprocess.run(
+                ["mcopy", "-i", f"{image}@@{MiB}", filling, target], capture_output=True
+            ).returncode:
                 break
     with repairs(image) as found:
         (change,) = (change for one in found for change in one.changes)
         assert (change.path, change.mended, change.waits) == (initrd, not is_full, is_full)
-        assert [path for one in found for path in one.pending.paths] == ([] if is_full else [initrd])
+        assert [path for one in found for path in one.pending.paths] == (
+            [] if is_full else [initrd]
+        )

@@ -20,7 +20,10 @@ class Tree(BtrfsTree):
         return 256
 
     def subvolumes(self) -> list[Subvolume]:
-        return [Subvolume(n, path, read_only=False, is_copy=False) for n, path in ((5, ""), (256, "@"), (257, "@boot"))]
+        return [
+            Subvolume(n, path, read_only=False, is_copy=False)
+            for n, path in ((5, ""), (256, "@"), (257, "@boot"))
+        ]
 
 
 @pytest.mark.parametrize(
@@ -29,7 +32,9 @@ class Tree(BtrfsTree):
      ("subvolid=257,subvol=/@boot", "@boot", 257), ("subvolid=5", "/", 5), ("subvolid=0", "/", 5),
      ("subvol=/", "/", 5)],
 )  # fmt: skip
-def test_a_subvolume_is_known_by_its_path_or_its_number(options: str, path: str, number: int) -> None:
+def test_a_subvolume_is_known_by_its_path_or_its_number(
+    options: str, path: str, number: int
+) -> None:
     found = _inner(Tree(), Entry("UUID=1", "/boot", "btrfs", options))
     assert found is not None
     assert (found[0], found[1].number) == (path, Tree().root_of(number))

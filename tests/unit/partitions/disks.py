@@ -19,7 +19,8 @@ from growdisk.units import GiB, MiB
 SECTOR = 512
 EXTENDED = ("5", "f", "85")
 
-# As Debian's installer leaves it: sda2 begins two sectors before sda5, and 1 MiB stays free at the end.
+# As Debian's installer leaves it: sda2 begins two sectors before sda5, and 1 MiB stays free at the
+# end.
 CLASSIC = """label: dos
 label-id: 0x12345678
 2048,3889152,83,*
@@ -31,7 +32,9 @@ CLASSIC_SIZE = 2 * GiB
 
 def run(*command: str | Path, stdin: str = "") -> str:
     environment = {"LC_ALL": "C", "PATH": os.environ["PATH"] + ":/usr/sbin:/sbin"}
-    done = subprocess.run(command, input=stdin, env=environment, check=True, text=True, capture_output=True)
+    done = subprocess.run(
+        command, input=stdin, env=environment, check=True, text=True, capture_output=True
+    )
     return done.stdout
 
 
@@ -112,7 +115,9 @@ def _partition(kind: str, entry: dict[str, str | int | bool], path: Path) -> Par
     if kind == "gpt":
         attributes = _attribute_bits(str(entry.get("attrs", "")))
         name, guid = str(entry.get("name", "")), str(entry["uuid"]).lower()
-        return Partition(number, start, end, type_code=code, name=name, guid=guid, attributes=attributes)
+        return Partition(
+            number, start, end, type_code=code, name=name, guid=guid, attributes=attributes
+        )
     role = Role.EXTENDED if code in EXTENDED else Role.LOGICAL if number > 4 else Role.PRIMARY
     return Partition(number, start, end, role, code, bool(entry.get("bootable", False)))
 

@@ -16,14 +16,23 @@ from tests.unit.partitions.disks import opened
 SECTOR = 4096
 
 
-_ENVIRONMENT = {**os.environ, "PARTED_SECTOR_SIZE": str(SECTOR), "LC_ALL": "C", "PATH": os.environ["PATH"] + ":/sbin"}
+_ENVIRONMENT = {
+    **os.environ,
+    "PARTED_SECTOR_SIZE": str(SECTOR),
+    "LC_ALL": "C",
+    "PATH": os.environ["PATH"] + ":/sbin",
+}
 
 
 def parted(disk: Path, *words: str) -> str:
-    """Asked again where it crashes, as it does now and then when it makes an extended partition of large sectors."""
+    """Asked again where it crashes, as it does now and then when it makes an
+    extended partition of large sectors.
+    """
     command = ["parted", "-s", "-m", disk, "unit", "b", *words]
     for _ in range(20):
-        done = subprocess.run(command, env=_ENVIRONMENT, check=False, capture_output=True, text=True)
+        done = subprocess.run(
+            command, env=_ENVIRONMENT, check=False, capture_output=True, text=True
+        )
         if done.returncode != -signal.SIGSEGV:
             break
     done.check_returncode()

@@ -1,4 +1,6 @@
-"""Random MBR layouts written byte by byte, with odd starts and narrow gaps that sfdisk would not make (but reads)."""
+"""Random MBR layouts written byte by byte, with odd starts and narrow gaps that
+sfdisk would not make (but reads).
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,8 @@ class Logical:
 
 
 def write_random_mbr(path: Path, size: int, dice: random.Random, most_logicals: int = 4) -> None:
-    """A disk of `size` bytes (at least 300 MiB) with one to four primaries, one of them extended perhaps.
+    """A disk of `size` bytes (at least 300 MiB) with one to four primaries,
+    one of them extended perhaps.
 
     With more than four logical partitions it has to be larger: 30 MiB for each.
     """
@@ -36,7 +39,14 @@ def write_random_mbr(path: Path, size: int, dice: random.Random, most_logicals: 
             entries.append((False, dice.choice((0x05, 0x0F, 0x85)), cursor, end - cursor))
         else:
             end = cursor + dice.randrange(40_000, 80_000)
-            entries.append((dice.random() < 0.3, dice.choice((0x83, 0x07, 0x82, 0x0C, 0xDE)), cursor, end - cursor))
+            entries.append(
+                (
+                    dice.random() < 0.3,
+                    dice.choice((0x83, 0x07, 0x82, 0x0C, 0xDE)),
+                    cursor,
+                    end - cursor,
+                )
+            )
         cursor = end + dice.choice((0, 1, 2048, 30_000))
     # The slots need not be in the order of the disk.
     slots: list[Entry] = [*entries, *[(False, 0, 0, 0)] * (4 - len(entries))]
@@ -46,7 +56,9 @@ def write_random_mbr(path: Path, size: int, dice: random.Random, most_logicals: 
 
 
 def _logicals(start: int, dice: random.Random, most: int) -> tuple[int, list[Logical]]:
-    """The end of an extended partition at `start`, and what is in it: the first EBR is always at its start."""
+    """The end of an extended partition at `start`, and what is in it:
+    the first EBR is always at its start.
+    """
     cursor, logicals = start, []
     for _ in range(dice.randint(0, most)):
         record = cursor

@@ -1,4 +1,6 @@
-"""Space that is somebody's though no partition has it: type-0 entries, hybrid MBRs, tables in unusual places."""
+"""Space that is somebody's though no partition has it:
+type-0 entries, hybrid MBRs, tables in unusual places.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,9 @@ from tests.unit.partitions.disks import (
 
 _SIZE, _LARGER = 64 * MiB, 164 * MiB
 _ENTRY = 446
-_ROOMY_GPT = "label: gpt\nfirst-lba: 8192\nstart=8192,size=16384\nstart=24576,size=65536,name=root\n"
+_ROOMY_GPT = (
+    "label: gpt\nfirst-lba: 8192\nstart=8192,size=16384\nstart=24576,size=65536,name=root\n"
+)
 
 
 def set_entry(disk: Path, number: int, kind: int, first: int, count: int) -> bytes:
@@ -45,7 +49,9 @@ def set_entry(disk: Path, number: int, kind: int, first: int, count: int) -> byt
 
 
 def test_an_entry_of_type_0_keeps_its_bytes_and_its_number(tmp_path: Path) -> None:
-    disk = make_disk(tmp_path / "disk.img", _SIZE, "label: dos\n/dev/x3: start=32768,size=32768,type=83\n")
+    disk = make_disk(
+        tmp_path / "disk.img", _SIZE, "label: dos\n/dev/x3: start=32768,size=32768,type=83\n"
+    )
     entry = set_entry(disk, 2, 0, 2048, 16384)
     grow(disk, _LARGER)
     rewritten(disk, grown(disk, 3))
@@ -58,7 +64,10 @@ def test_what_an_entry_of_type_0_speaks_of_is_not_free(tmp_path: Path) -> None:
     disk = make_disk(tmp_path / "disk.img", _SIZE, "label: dos\nstart=2048,size=16384,type=83\n")
     set_entry(disk, 4, 0, 32768, 8192)
     table = table_of(disk)
-    assert [(free.start // MiB, free.end // MiB) for free in table.free_ranges()] == [(9, 16), (20, 64)]
+    assert [(free.start // MiB, free.end // MiB) for free in table.free_ranges()] == [
+        (9, 16),
+        (20, 64),
+    ]
     refusal = refused(disk, 1)
     assert "entry 4 of the MBR" in refusal.reason and "--move" not in refusal.hint
 
@@ -79,7 +88,9 @@ def test_a_claim_around_the_partition_itself_lets_it_grow_no_further(tmp_path: P
 
 
 @pytest.mark.parametrize("first", [0, 131072])
-def test_an_entry_of_type_0_speaks_of_what_lies_beyond_the_disk_too(tmp_path: Path, first: int) -> None:
+def test_an_entry_of_type_0_speaks_of_what_lies_beyond_the_disk_too(
+    tmp_path: Path, first: int
+) -> None:
     disk = make_disk(tmp_path / "disk.img", _SIZE, "label: dos\nstart=2048,size=129024,type=83\n")
     set_entry(disk, 2, 0, first, 4_000_000)
     grow(disk, _LARGER)
@@ -87,9 +98,12 @@ def test_an_entry_of_type_0_speaks_of_what_lies_beyond_the_disk_too(tmp_path: Pa
 
 
 @pytest.mark.parametrize("raw", [
-    b"\0\1\2\3\x83\4\5\6" + struct.pack("<II", 65536, 0), b"\x80" + bytes(15), b"\0\1\2\3\0\4\5\6" + bytes(8),
+    b"\0\1\2\3\x83\4\5\6" + struct.pack("<II", 65536, 0), b"\x80" + bytes(15),
+    b"\0\1\2\3\0\4\5\6" + bytes(8),
 ])  # fmt: skip
-def test_an_entry_without_a_size_keeps_its_bytes_and_is_in_nobodys_way(tmp_path: Path, raw: bytes) -> None:
+def test_an_entry_without_a_size_keeps_its_bytes_and_is_in_nobodys_way(
+    tmp_path: Path, raw: bytes
+) -> None:
     disk = make_disk(tmp_path / "disk.img", _SIZE, "label: dos\nstart=2048,size=16384,type=83\n")
     write_at(disk, _ENTRY + 32, raw)
     grow(disk, _LARGER)
@@ -135,7 +149,9 @@ def test_an_mbr_entry_for_space_that_the_gpt_calls_free_is_not_grown_into(tmp_pa
 
 @pytest.mark.parametrize("count", [4, 56, 60, 248])
 def test_an_unusual_number_of_entries_stays(tmp_path: Path, count: int) -> None:
-    disk = make_disk(tmp_path / "disk.img", _SIZE, f"label: gpt\ntable-length: {count}\nstart=8192,size=16384\n")
+    disk = make_disk(
+        tmp_path / "disk.img", _SIZE, f"label: gpt\ntable-length: {count}\nstart=8192,size=16384\n"
+    )
     behind = scribble(disk, 1024 + 128 * count, 4 * MiB, seed=2)
     grow(disk, _LARGER)
     rewritten(disk, grown(disk, 1))
@@ -158,8 +174,12 @@ def test_a_header_of_unusual_size_keeps_all_its_bytes(tmp_path: Path) -> None:
     assert len(sfdisk_table(disk).partitions) == 2
 
 
-def test_what_the_header_keeps_out_of_use_behind_the_last_usable_sector_is_somebodys(tmp_path: Path) -> None:
-    disk = make_disk(tmp_path / "disk.img", _SIZE, "label: gpt\nlast-lba: 98303\nstart=2048,size=16384\n")
+def test_what_the_header_keeps_out_of_use_behind_the_last_usable_sector_is_somebodys(
+    tmp_path: Path,
+) -> None:
+    disk = make_disk(
+        tmp_path / "disk.img", _SIZE, "label: gpt\nlast-lba: 98303\nstart=2048,size=16384\n"
+    )
     empty = table_of(disk)
     scribble(disk, 50 * MiB, 51 * MiB, seed=3)
     grow(disk, _LARGER)
@@ -167,11 +187,17 @@ def test_what_the_header_keeps_out_of_use_behind_the_last_usable_sector_is_someb
     assert "keeps out of use" in refused(disk, 1).reason
 
 
-def test_a_disk_that_was_cut_off_behind_its_last_partition_needs_room_for_the_backup(tmp_path: Path) -> None:
-    disk = make_disk(tmp_path / "disk.img", _SIZE, "label: gpt\nstart=2048,size=16384\nstart=18432,size=81920\n")
+def test_a_disk_that_was_cut_off_behind_its_last_partition_needs_room_for_the_backup(
+    tmp_path: Path,
+) -> None:
+    disk = make_disk(
+        tmp_path / "disk.img", _SIZE, "label: gpt\nstart=2048,size=16384\nstart=18432,size=81920\n"
+    )
     os.truncate(disk, (18432 + 81920) * 512)
     assert isinstance(growth_of(disk, 1), NothingToDo)
-    growth = plan_growth(table_of(disk), 1, disk.stat().st_size, BlockerPolicy(delete=frozenset({2})))
+    growth = plan_growth(
+        table_of(disk), 1, disk.stat().st_size, BlockerPolicy(delete=frozenset({2}))
+    )
     assert isinstance(growth, Grown | NothingToDo)
 
 

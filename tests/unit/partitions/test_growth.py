@@ -18,17 +18,22 @@ from growdisk.partitions.table import Partition, PartitionTable, Role
 from growdisk.units import GiB, MiB, TiB
 
 CLASSIC = PartitionTable(
-    "mbr", "0x12345678", 512, 2 * GiB,
+    "mbr",
+    "0x12345678",
+    512,
+    2 * GiB,
     (
         Partition(1, MiB, 1900 * MiB, bootable=True),
         Partition(2, 1901 * MiB - 1024, 2047 * MiB, Role.EXTENDED, "5"),
         Partition(5, 1901 * MiB, 2047 * MiB, Role.LOGICAL, "82"),
     ),
-)  # fmt: skip
+)
 SWAP_IS_5 = {1: "ext4", 5: "swap"}
 
 
-def planned(table: PartitionTable, number: int, size: int, policy: BlockerPolicy | None = None) -> Growth:
+def planned(
+    table: PartitionTable, number: int, size: int, policy: BlockerPolicy | None = None
+) -> Growth:
     return plan_growth(table, number, size, policy or BlockerPolicy(kinds=SWAP_IS_5))
 
 
@@ -57,7 +62,12 @@ def test_moved_swap_keeps_size_number_type_and_its_two_sectors() -> None:
     growth = grown(planned(CLASSIC, 1, 12 * GiB, BlockerPolicy(SwapPolicy.MOVE, SWAP_IS_5)))
     one, two, five = growth.table.partitions
     assert (two.end, five.end) == (12 * GiB, 12 * GiB)
-    assert (five.size, five.start - two.start, five.type_code, two.type_code) == (146 * MiB, 1024, "82", "5")
+    assert (five.size, five.start - two.start, five.type_code, two.type_code) == (
+        146 * MiB,
+        1024,
+        "82",
+        "5",
+    )
     assert one == Partition(1, MiB, 12 * GiB - 147 * MiB, bootable=True)
     assert growth.moved == (two, five)
 
@@ -86,7 +96,11 @@ def test_only_swap_with_free_space_behind_it_gives_way() -> None:
     parts = [Partition(1, MiB, GiB), Partition(2, GiB, 2 * GiB), Partition(3, 9 * GiB, 10 * GiB)]
     policy = BlockerPolicy(SwapPolicy.MOVE, {2: "swap", 3: "swap"})
     growth = grown(planned(mbr(10 * GiB, *parts), 1, 10 * GiB, policy))
-    assert growth.table.partitions == (Partition(1, MiB, 8 * GiB), parts[1].moved_by(7 * GiB), parts[2])
+    assert growth.table.partitions == (
+        Partition(1, MiB, 8 * GiB),
+        parts[1].moved_by(7 * GiB),
+        parts[2],
+    )
 
 
 def test_an_unaligned_end_of_the_disk_is_left_alone() -> None:
@@ -104,7 +118,10 @@ def test_data_behind_the_root_is_refused_by_number_kind_and_size() -> None:
     table = mbr(3 * GiB, Partition(1, MiB, GiB), Partition(2, GiB, 3 * GiB))
     refusal = planned(table, 1, 10 * GiB, BlockerPolicy(kinds={2: "ext4"}))
     assert isinstance(refusal, NotPossible)
-    assert refusal.reason == "partition 2 (ext4, 2.0 GiB) stands between partition 1 and 7.0 GiB of free space"
+    assert (
+        refusal.reason
+        == "partition 2 (ext4, 2.0 GiB) stands between partition 1 and 7.0 GiB of free space"
+    )
     assert "--delete 2" in refusal.hint
     assert [p.number for p in refusal.blockers] == [2]
 
@@ -118,7 +135,9 @@ def test_data_beside_swap_in_the_extended_partition_holds_both() -> None:
     assert "partition 5 (swap" in refusal.reason
     assert "partition 6 (unknown content" in refusal.reason
     consent = BlockerPolicy(kinds=SWAP_IS_5, delete=frozenset({6}))
-    assert grown(planned(table, 1, 10 * GiB, consent)).table.partitions == (Partition(1, MiB, 10 * GiB, bootable=True),)
+    assert grown(planned(table, 1, 10 * GiB, consent)).table.partitions == (
+        Partition(1, MiB, 10 * GiB, bootable=True),
+    )
 
 
 def test_data_at_the_very_end_only_limits_the_growth() -> None:
@@ -153,7 +172,12 @@ def test_extended_and_missing_targets_are_refused(number: int) -> None:
 
 def test_a_table_with_a_damaged_copy_is_refused() -> None:
     table = PartitionTable(
-        "gpt", "A", 512, GiB, (Partition(1, MiB, 9 * MiB),), damage="the GPT at the start is damaged"
+        "gpt",
+        "A",
+        512,
+        GiB,
+        (Partition(1, MiB, 9 * MiB),),
+        damage="the GPT at the start is damaged",
     )
     refusal = planned(table, 1, 2 * GiB)
     assert isinstance(refusal, NotPossible)

@@ -38,8 +38,12 @@ def test_the_root_grows_past_swap(tmp_path: Path, label: str, swap: SwapPolicy) 
     assert {p.number: (p.start, p.end) for p in growth.table.partitions} == places(disk)
     assert table_of(disk) == growth.table
     assert "PARTED_SECTOR_SIZE" not in os.environ
-    fdisk = subprocess.run(["/sbin/fdisk", "-b", "4096", "-l", disk], capture_output=True, text=True, check=True)
-    assert len(re.findall(rf"^{disk}\d+ ", fdisk.stdout, re.MULTILINE)) == len(growth.table.partitions)
+    fdisk = subprocess.run(
+        ["/sbin/fdisk", "-b", "4096", "-l", disk], capture_output=True, text=True, check=True
+    )
+    assert len(re.findall(rf"^{disk}\d+ ", fdisk.stdout, re.MULTILINE)) == len(
+        growth.table.partitions
+    )
     assert "error" not in fdisk.stderr.lower() and "corrupt" not in fdisk.stderr.lower()
 
 

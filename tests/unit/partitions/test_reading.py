@@ -29,7 +29,7 @@ from tests.unit.partitions.disks import (
 GPT = """label: gpt
 start=2048, size=100M, type=C12A7328-F81F-11D2-BA4B-00C93EC93B3B, name="ESP ä", attrs="RequiredPartition GUID:55,63"
 size=500M, name="root"
-"""
+"""  # noqa: E501
 
 
 def damage_of(path: Path) -> TableDamaged:
@@ -44,8 +44,10 @@ def test_the_classic_layout_reads_as_sfdisk_reads_it(tmp_path: Path) -> None:
     table = table_of(disk)
     assert table == sfdisk_table(disk)
     assert [(p.number, p.role, p.type_code) for p in table.partitions] == [
-        (1, Role.PRIMARY, "83"), (2, Role.EXTENDED, "5"), (5, Role.LOGICAL, "82"),
-    ]  # fmt: skip
+        (1, Role.PRIMARY, "83"),
+        (2, Role.EXTENDED, "5"),
+        (5, Role.LOGICAL, "82"),
+    ]
 
 
 def test_the_mib_that_debian_leaves_is_free_and_the_gap_before_sda1_is_not(tmp_path: Path) -> None:
@@ -61,19 +63,25 @@ def test_free_space_is_told_apart_inside_and_behind_the_extended_partition(tmp_p
 
 
 def test_many_logical_partitions_follow_the_chain(tmp_path: Path) -> None:
-    script = "label: dos\n2048,2048,83\n4096,,f\n" + "".join(f"{8192 + n * 8192},4096,8e\n" for n in range(20))
+    script = "label: dos\n2048,2048,83\n4096,,f\n" + "".join(
+        f"{8192 + n * 8192},4096,8e\n" for n in range(20)
+    )
     disk = make_disk(tmp_path / "disk.img", 200 * MiB, script)
     assert table_of(disk) == sfdisk_table(disk)
     assert len(table_of(disk).logicals) == 20
 
 
 def test_logical_partitions_in_another_order_than_on_the_disk(tmp_path: Path) -> None:
-    disk = make_disk(tmp_path / "disk.img", 100 * MiB, "label: dos\n4096,,5\n51200,4096,83\n10240,4096,82\n")
+    disk = make_disk(
+        tmp_path / "disk.img", 100 * MiB, "label: dos\n4096,,5\n51200,4096,83\n10240,4096,82\n"
+    )
     assert table_of(disk) == sfdisk_table(disk)
 
 
 def test_a_first_boot_record_without_partition_leads_on_to_the_next(tmp_path: Path) -> None:
-    disk = make_disk(tmp_path / "disk.img", 100 * MiB, "label: dos\n4096,,5\n8192,4096,83\n51200,4096,82\n")
+    disk = make_disk(
+        tmp_path / "disk.img", 100 * MiB, "label: dos\n4096,,5\n8192,4096,83\n51200,4096,82\n"
+    )
     at = 4096 * 512 + 446
     write_at(disk, at, bytes(16))
     assert [(p.number, p.start) for p in table_of(disk).logicals] == [(5, 51200 * 512)]
@@ -107,7 +115,9 @@ def test_the_stale_backup_of_a_grown_gpt_does_no_harm(tmp_path: Path) -> None:
     assert table_of(disk) == before.with_disk_size(2 * GiB)
 
 
-@pytest.mark.parametrize("maker", [["mkfs.ext4", "-q"], ["mkfs.vfat"], ["mkfs.ntfs", "-F", "-f", "-q"], ["mkswap"]])
+@pytest.mark.parametrize(
+    "maker", [["mkfs.ext4", "-q"], ["mkfs.vfat"], ["mkfs.ntfs", "-F", "-f", "-q"], ["mkswap"]]
+)
 def test_a_filesystem_on_the_whole_disk_is_no_table(tmp_path: Path, maker: list[str]) -> None:
     disk = tmp_path / "disk.img"
     with disk.open("wb") as file:
@@ -139,23 +149,30 @@ def test_an_entry_that_covers_its_own_table_is_not_called_cut_off(tmp_path: Path
 
 
 def test_overlapping_partitions_are_refused_by_name(tmp_path: Path) -> None:
-    disk = make_disk(tmp_path / "disk.img", 100 * MiB, "label: dos\n2048,20480,83\n40960,20480,83\n")
+    disk = make_disk(
+        tmp_path / "disk.img", 100 * MiB, "label: dos\n2048,20480,83\n40960,20480,83\n"
+    )
     write_at(disk, 446 + 16 + 8, struct.pack("<I", 4096))
     assert damage_of(disk).why == "partitions 1 and 2 overlap"
 
 
 def test_a_chain_that_runs_in_a_circle_is_refused(tmp_path: Path) -> None:
-    disk = make_disk(tmp_path / "disk.img", 100 * MiB, "label: dos\n4096,,5\n8192,4096,83\n51200,4096,82\n")
+    disk = make_disk(
+        tmp_path / "disk.img", 100 * MiB, "label: dos\n4096,,5\n8192,4096,83\n51200,4096,82\n"
+    )
     with opened(disk) as device:
         located = locate_table(device, disk)
     assert located is not None
     second = located.ranges[2].start
-    write_at(disk, second + 446 + 16, read_at(disk, 4096 * 512 + 446 + 16, 16))  # the second points to itself
+    # the second points to itself
+    write_at(disk, second + 446 + 16, read_at(disk, 4096 * 512 + 446 + 16, 16))
     assert "comes back" in damage_of(disk).why
 
 
 def test_a_link_out_of_the_extended_partition_is_refused(tmp_path: Path) -> None:
-    disk = make_disk(tmp_path / "disk.img", 100 * MiB, "label: dos\n4096,40960,5\n8192,4096,83\n20480,4096,82\n")
+    disk = make_disk(
+        tmp_path / "disk.img", 100 * MiB, "label: dos\n4096,40960,5\n8192,4096,83\n20480,4096,82\n"
+    )
     write_at(disk, 4096 * 512 + 446 + 16 + 8, struct.pack("<I", 100000))
     assert "outside the extended" in damage_of(disk).why
 
@@ -168,10 +185,17 @@ def test_an_extended_partition_without_boot_record_is_refused(tmp_path: Path) ->
 
 @pytest.mark.parametrize("kind", ["mbr", "gpt"])
 def test_noise_in_a_table_never_ends_in_a_traceback(tmp_path: Path, kind: str) -> None:
-    source = GPT if kind == "gpt" else "label: dos\n2048,2048,83\n4096,,f\n8192,4096,83\n51200,4096,82\n"
+    source = (
+        GPT if kind == "gpt" else "label: dos\n2048,2048,83\n4096,,f\n8192,4096,83\n51200,4096,82\n"
+    )
     disk = make_disk(tmp_path / "disk.img", GiB, source)
     clean, noise = read_at(disk, 0, 4096 * 512 + 512), random.Random(7)
-    places = [*range(446, 512), *range(512, 604), *range(1024, 1300), *range(4096 * 512 + 446, 4096 * 512 + 512)]
+    places = [
+        *range(446, 512),
+        *range(512, 604),
+        *range(1024, 1300),
+        *range(4096 * 512 + 446, 4096 * 512 + 512),
+    ]
     for _ in range(200):
         for at in noise.sample(places, noise.choice((1, 2, 8))):
             write_at(disk, at, noise.randbytes(1))

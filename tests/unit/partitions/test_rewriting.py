@@ -93,7 +93,10 @@ def test_the_change_can_be_made_before_the_disk_has_grown(tmp_path: Path) -> Non
 
 
 def test_swap_in_primary_slot_3_moves_without_becoming_number_2(tmp_path: Path) -> None:
-    script = "label: dos\n/dev/x1: start=2048,size=20480,type=83,bootable\n/dev/x3: start=22528,size=20480,type=82\n"
+    script = (
+        "label: dos\n/dev/x1: start=2048,size=20480,type=83,bootable\n/dev/x3: "
+        "start=22528,size=20480,type=82\n"
+    )
     disk = make_disk(tmp_path / "disk.img", 100 * MiB, script)
     new = plan(disk, 1, SwapPolicy.MOVE, {3: "swap"})
     rewritten(disk, new)
@@ -137,7 +140,9 @@ def test_what_libparted_cannot_make_is_a_failure_that_wrote_nothing(tmp_path: Pa
     with raises("table-rewrite-failed", match="libparted"):
         rewritten(disk, over_the_swap)
     with raises("table-rewrite-failed"):
-        rewritten(disk, table.with_partitions([*table.partitions, Partition(3, 2047 * MiB, 2048 * MiB)]))
+        rewritten(
+            disk, table.with_partitions([*table.partitions, Partition(3, 2047 * MiB, 2048 * MiB)])
+        )
     assert table_of(disk) == table
 
 
@@ -150,7 +155,7 @@ CLOUD = """label: gpt
 /dev/x1: start=227328, size=2G, type=L, name="rüt", attrs="LegacyBIOSBootable GUID:59"
 /dev/x14: start=2048, size=8192, type=21686148-6449-6E6F-744E-656564454649
 /dev/x15: start=10240, size=217088, type=C12A7328-F81F-11D2-BA4B-00C93EC93B3B, name="ESP", attrs="RequiredPartition"
-"""
+"""  # noqa: E501
 
 
 @pytest.mark.parametrize("size", [10 * GiB, 10 * GiB + 512 * 77, 3 * TiB])
@@ -158,7 +163,8 @@ def test_a_cloud_gpt_grows_with_numbers_guids_and_names_kept(tmp_path: Path, siz
     disk = make_disk(tmp_path / "disk.img", 3 * GiB, CLOUD)
     boot_code = scribble(disk, 0, 440, seed=5)
     grow(disk, size)
-    scribble(disk, size - 20000, size, seed=6)  # what lies where the backup goes must not shine through
+    # what lies where the backup goes must not shine through
+    scribble(disk, size - 20000, size, seed=6)
     new = plan(disk, 1, SwapPolicy.DROP, {})
     rewritten(disk, new)
     assert sfdisk_table(disk) == table_of(disk) == new
@@ -169,7 +175,10 @@ def test_a_cloud_gpt_grows_with_numbers_guids_and_names_kept(tmp_path: Path, siz
 
 @pytest.mark.parametrize("swap", list(SwapPolicy))
 def test_swap_behind_the_root_on_gpt(tmp_path: Path, swap: SwapPolicy) -> None:
-    script = "label: gpt\nsize=100M,name=root\nsize=50M,type=0657FD6D-A4AB-43C4-84E5-0933C84B4F4F,name=swap\n"
+    script = (
+        "label: "
+        "gpt\nsize=100M,name=root\nsize=50M,type=0657FD6D-A4AB-43C4-84E5-0933C84B4F4F,name=swap\n"
+    )
     disk = make_disk(tmp_path / "disk.img", 200 * MiB, script)
     grow(disk, 500 * MiB)
     new = plan(disk, 1, swap, {2: "swap"})
@@ -215,7 +224,12 @@ def test_random_layouts_become_exactly_what_was_planned(tmp_path: Path, seed: in
     grow(disk, dice.choice((512 * MiB, 600 * MiB + 512, GiB)))
     kinds = {p.number: "swap" for p in table.partitions if p.role is not Role.EXTENDED}
     target = dice.choice([p for p in table.partitions if p.role is not Role.LOGICAL])
-    growth = plan_growth(table, target.number, disk.stat().st_size, BlockerPolicy(dice.choice(list(SwapPolicy)), kinds))
+    growth = plan_growth(
+        table,
+        target.number,
+        disk.stat().st_size,
+        BlockerPolicy(dice.choice(list(SwapPolicy)), kinds),
+    )
     new = (
         growth.table
         if isinstance(growth, Grown)
@@ -225,14 +239,25 @@ def test_random_layouts_become_exactly_what_was_planned(tmp_path: Path, seed: in
     assert sfdisk_table(disk) == table_of(disk) == new
     for change in changes:
         sector = change.offset
-        assert not any(p.start <= sector < p.end for p in new.partitions if p.role is not Role.EXTENDED)
+        assert not any(
+            p.start <= sector < p.end for p in new.partitions if p.role is not Role.EXTENDED
+        )
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_nothing_but_table_sectors_changes_on_a_disk_full_of_noise(tmp_path: Path, seed: int) -> None:
+def test_nothing_but_table_sectors_changes_on_a_disk_full_of_noise(
+    tmp_path: Path, seed: int
+) -> None:
     dice = random.Random(100 + seed)
     disk = classic_disk(tmp_path / "disk.img")
-    places = [3893246 * 512 + 512, 3893246 * 512 - 4096, 3 * GiB - 147 * MiB - 8192, 3 * GiB - 4096, MiB, 512]
+    places = [
+        3893246 * 512 + 512,
+        3893246 * 512 - 4096,
+        3 * GiB - 147 * MiB - 8192,
+        3 * GiB - 4096,
+        MiB,
+        512,
+    ]
     grow(disk, 3 * GiB)
     noise = {at: scribble(disk, at, at + dice.choice((512, 3072)), seed=at) for at in places}
     new = plan(disk, 1, dice.choice(list(SwapPolicy)), {5: "swap"})
@@ -246,7 +271,11 @@ def test_random_gpt_layouts_become_exactly_what_was_planned(tmp_path: Path, seed
     script, cursor = "label: gpt\n", 2048
     numbers = dice.sample(range(1, 129), dice.randint(1, 6))
     for number in numbers:
-        start, size, kind = cursor + dice.choice((0, 1, 2048)), dice.randrange(2000, 60_000), dice.choice("LSU")
+        start, size, kind = (
+            cursor + dice.choice((0, 1, 2048)),
+            dice.randrange(2000, 60_000),
+            dice.choice("LSU"),
+        )
         attributes = f'name="p{number} é", attrs="GUID:{dice.randrange(48, 64)}"'
         script += f"/dev/x{number}: start={start}, size={size}, type={kind}, {attributes}\n"
         cursor = start + size
@@ -255,14 +284,20 @@ def test_random_gpt_layouts_become_exactly_what_was_planned(tmp_path: Path, seed
     grow(disk, smallest + dice.choice((0, 512, MiB, 100 * MiB, GiB)))
     policy = BlockerPolicy(dice.choice(list(SwapPolicy)), dict.fromkeys(numbers, "swap"))
     growth = plan_growth(table_of(disk), dice.choice(numbers), disk.stat().st_size, policy)
-    new = growth.table if isinstance(growth, Grown) else table_of(disk).with_disk_size(disk.stat().st_size)
+    new = (
+        growth.table
+        if isinstance(growth, Grown)
+        else table_of(disk).with_disk_size(disk.stat().st_size)
+    )
     rewritten(disk, new)
     assert sfdisk_table(disk) == table_of(disk) == new
     assert "No problems found" in run("sgdisk", "-v", disk)
 
 
 def test_many_disks_of_different_sizes_in_one_process(tmp_path: Path) -> None:
-    """libparted caches devices by name, and pyparted's objects may outlive them: this ended in SIGFPE once."""
+    """libparted caches devices by name, and pyparted's objects may outlive them:
+    this ended in SIGFPE once.
+    """
     gc.freeze()  # what is collected each time is of this test, and not all that pytest holds
     for seed in range(40):
         dice = random.Random(1000 + seed)

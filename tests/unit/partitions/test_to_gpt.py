@@ -1,4 +1,6 @@
-"""An MBR that becomes a GPT: judged by sgdisk and sfdisk, and refused where something starts from the disk."""
+"""An MBR that becomes a GPT:
+judged by sgdisk and sfdisk, and refused where something starts from the disk.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,16 @@ from growdisk.partitions.sectors import apply_changes
 from growdisk.partitions.table import PartitionTable, Role
 from growdisk.partitions.to_gpt import NotConvertible, as_gpt, starts_something
 from growdisk.units import GiB, MiB, TiB
-from tests.unit.partitions.disks import grow, make_disk, opened, read_at, run, sfdisk_table, table_of, write_at
+from tests.unit.partitions.disks import (
+    grow,
+    make_disk,
+    opened,
+    read_at,
+    run,
+    sfdisk_table,
+    table_of,
+    write_at,
+)
 from tests.unit.partitions.layouts import write_random_mbr
 
 DATA = "label: dos\nlabel-id: 0x5ca1ab1e\n1: start=2048, size=40960, type=83\n"
@@ -31,7 +42,11 @@ def test_places_and_numbers_stay_and_foreign_tools_find_no_fault(tmp_path: Path,
     write_random_mbr(disk, GiB, dice, most_logicals=8)
     read = table_of(disk)
     old = read.with_partitions(
-        replace(p, bootable=False, type_code="83" if p.type_code not in ("5", "f", "85", "82") else p.type_code)
+        replace(
+            p,
+            bootable=False,
+            type_code="83" if p.type_code not in ("5", "f", "85", "82") else p.type_code,
+        )
         for p in read.partitions
     )
     size = dice.choice((2 * GiB, 3 * TiB + 5 * 512))
@@ -70,7 +85,9 @@ def test_until_sector_0_is_written_it_is_still_the_old_disk(tmp_path: Path) -> N
         ("label: gpt\n2048,40960,L\n", "a GPT already"),
     ],
 )
-def test_what_would_not_work_afterwards_is_refused_with_the_reason(tmp_path: Path, script: str, why: str) -> None:
+def test_what_would_not_work_afterwards_is_refused_with_the_reason(
+    tmp_path: Path, script: str, why: str
+) -> None:
     table = table_of(make_disk(tmp_path / "disk.img", 64 * MiB, script))
     refused = as_gpt(table, 64 * MiB, boot_code=False)
     assert isinstance(refused, NotConvertible)

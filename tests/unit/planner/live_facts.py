@@ -11,10 +11,28 @@ from growdisk.units import GiB, MiB
 VIRTIO = Bus("virtio-blk", Arrival.AT_ONCE)
 
 
-DISK = LiveDisk("/machine/x", ("disk",), "node", "guest.qcow2", "qcow2", 128 * MiB, MiB, False, VIRTIO, "", (), 3, 16)
+DISK = LiveDisk(
+    "/machine/x",
+    ("disk",),
+    "node",
+    "guest.qcow2",
+    "qcow2",
+    128 * MiB,
+    MiB,
+    False,
+    VIRTIO,
+    "",
+    (),
+    3,
+    16,
+)
 
 
-AROUND = HostEnvironment(DISK, (DISK,), memory=GiB, host=HostRoom(100 * GiB, 200 * GiB, "on /srv"), managed=False)
+AROUND = HostEnvironment(
+    DISK, (DISK,), memory=GiB, host=HostRoom(100 * GiB, 200 * GiB, "on /srv"), managed=False
+)
 
 
-WAY = GuestConnection("/run/q", "", "", "/machine/x", "agent", "", "", "", "/dev/sda", allow_reboot=False)
+WAY = GuestConnection(
+    "/run/q", "", "", "/machine/x", "agent", "", "", "", "/dev/sda", allow_reboot=False
+)

@@ -29,12 +29,19 @@ def test_what_only_a_kernel_grows_is_for_one(small_disk: DiskMaker, kind: str) -
     assert (refused.code, "grow-filesystem" in refused.json()["error"]["why"]) == (3, True), refused
 
 
-# --- what host tools would not do right, known before anything is written --------------------------
+# --- what host tools would not do right, known before anything is written -------------------------
 
-FILES = {"etc/fstab": "/dev/sda1 / ext4 defaults 0 1\n/dev/sda2 none swap sw 0 0\n", "boot/initrd.img-6.1": "x" * 9000}
+FILES = {
+    "etc/fstab": "/dev/sda1 / ext4 defaults 0 1\n/dev/sda2 none swap sw 0 0\n",
+    "boot/initrd.img-6.1": "x" * 9000,
+}
 MADE = {
     "plain": ((), "direct", "own tools"),
-    "quota": (("-O", "quota"), KERNEL, "/etc/fstab in the guest is in a file system that keeps quota"),
+    "quota": (
+        ("-O", "quota"),
+        KERNEL,
+        "/etc/fstab in the guest is in a file system that keeps quota",
+    ),
     "clusters": (("-O", "bigalloc"), KERNEL, "bigalloc"),
     "small files in inodes": (("-O", "inline_data"), KERNEL, "inline_data"),
     "scattered descriptors": (("-O", "meta_bg,^resize_inode"), KERNEL, "meta_bg"),
@@ -58,7 +65,9 @@ def disk_with(folder: Path, options: tuple[str, ...]) -> Path:
 
 
 @pytest.mark.parametrize("kind", MADE)
-def test_what_debugfs_or_resize2fs_would_not_do_right_is_for_a_kernel(tmp_path: Path, kind: str) -> None:
+def test_what_debugfs_or_resize2fs_would_not_do_right_is_for_a_kernel(
+    tmp_path: Path, kind: str
+) -> None:
     options, backend, reason = MADE[kind]
     if backend == "direct":
         need("direct")
@@ -77,7 +86,9 @@ def test_a_guest_that_was_not_shut_down_cleanly_is_for_a_kernel(tmp_path: Path) 
 
 def test_who_asks_for_a_kernel_gets_it(tmp_path: Path) -> None:
     for name in {"guestfs", KERNEL}:
-        plan = in_process("plan", disk_with(tmp_path, ()), "+32M", "--json", "--backend", name).json()
+        plan = in_process(
+            "plan", disk_with(tmp_path, ()), "+32M", "--json", "--backend", name
+        ).json()
         assert (plan["backend"], plan["backend_reason"]) == (name, "as asked")
 
 

@@ -25,10 +25,19 @@ def disk(content: Content, size: int = 10 * GiB) -> Facts:
 def ext(used: float, reserved: float = 0.0, size: int = 10 * GiB) -> ExtContent:
     blocks = size // 4096
     return ExtContent(
-        "ext4", "u", "", size, int(used * size), block_count=blocks, free_blocks=int((1 - used) * blocks),
-        reserved_blocks=int(reserved * blocks), blocks_per_group=32768, inodes_per_group=8192,
-        inode_blocks_per_group=512, reserved_gdt_blocks=1024,
-    )  # fmt: skip
+        "ext4",
+        "u",
+        "",
+        size,
+        int(used * size),
+        block_count=blocks,
+        free_blocks=int((1 - used) * blocks),
+        reserved_blocks=int(reserved * blocks),
+        blocks_per_group=32768,
+        inodes_per_group=8192,
+        inode_blocks_per_group=512,
+        reserved_gdt_blocks=1024,
+    )
 
 
 def asked(facts: Facts, rule: Rule, size: str = "+10G") -> Proposal | AllDone:
@@ -61,16 +70,23 @@ def test_the_last_step_ends_at_the_largest_size_and_then_there_is_none() -> None
 
 
 def test_it_does_not_grow_again_too_soon() -> None:
-    assert isinstance(asked(disk(ext(0.9)), Rule(0.85, min_interval=3600, since_growth=600)), AllDone)
-    assert isinstance(asked(disk(ext(0.9)), Rule(0.85, min_interval=3600, since_growth=3601)), Proposal)
+    assert isinstance(
+        asked(disk(ext(0.9)), Rule(0.85, min_interval=3600, since_growth=600)), AllDone
+    )
+    assert isinstance(
+        asked(disk(ext(0.9)), Rule(0.85, min_interval=3600, since_growth=3601)), Proposal
+    )
     assert isinstance(asked(disk(ext(0.9)), Rule(0.85, min_interval=3600)), Proposal)
 
 
 def test_what_cannot_be_known_is_refused() -> None:
     with raises("fullness-unknown", match="crypto_LUKS in sda"):
         proposed_by_rule(
-            Rule(0.85), disk(LuksContent("crypto_LUKS")), Goal(), lambda facts, _: Proposal((), facts)
-        )  # fmt: skip
+            Rule(0.85),
+            disk(LuksContent("crypto_LUKS")),
+            Goal(),
+            lambda facts, _: Proposal((), facts),
+        )
 
 
 def test_what_stands_in_the_way_is_nothing_to_a_disk_that_has_room() -> None:
@@ -90,7 +106,8 @@ def test_a_rule_as_people_write_it() -> None:
 @pytest.mark.parametrize(
     "words",
     [
-        ("101%", None, None, None), ("-1%", None, None, None), ("nan", None, None, None), ("85%", "+20G", None, None),
+        ("101%", None, None, None), ("-1%", None, None, None), ("nan", None, None, None),
+        ("85%", "+20G", None, None),
         ("85%", None, "1 hour", None), ("85%", None, None, "much"),
     ],
 )  # fmt: skip

@@ -1,6 +1,8 @@
-"""Runs that an earlier version began, as it wrote them down: they are read, and gone on with where they stopped.
+"""Runs that an earlier version began, as it wrote them down:
+they are read, and gone on with where they stopped.
 
-Each folder in earlier/ is one run: its plan and its journal, and what that version said of each step (steps.json).
+Each folder in earlier/ is one run: its plan and its journal, and what that version said of each
+step (steps.json).
 """
 
 from __future__ import annotations
@@ -33,7 +35,9 @@ def names(runs: list[Path]) -> list[str]:
 @pytest.mark.parametrize("run", RUNS, ids=names(RUNS))
 def test_its_steps_have_the_names_and_the_words_that_they_had(run: Path) -> None:
     plan = decode_plan((run / "plan.json").read_bytes())
-    assert {step.name: step.describe() for step in plan.steps} == json.loads((run / "steps.json").read_text())
+    assert {step.name: step.describe() for step in plan.steps} == json.loads(
+        (run / "steps.json").read_text()
+    )
     assert decode_plan(encode_plan(plan)) == plan
 
 
@@ -42,7 +46,11 @@ def test_it_stands_where_its_journal_ends(run: Path) -> None:
     steps = [step.name for step in decode_plan((run / "plan.json").read_bytes()).steps]
     state = fold(read_journal(run / "journal.jsonl"))
     assert state.status is Status.UNFINISHED
-    assert [state.event_of(name) for name in steps[:3]] == [Event.VERIFIED, Event.VERIFIED, Event.APPLYING]
+    assert [state.event_of(name) for name in steps[:3]] == [
+        Event.VERIFIED,
+        Event.VERIFIED,
+        Event.APPLYING,
+    ]
 
 
 @pytest.mark.parametrize("run", RUNNING, ids=names(RUNNING))
@@ -64,9 +72,14 @@ def test_each_step_finds_its_part_of_what_the_guest_was_given(run: Path) -> None
 
 def test_a_running_guest_on_a_volume_still_grows_its_volume_first() -> None:
     """That version had one step for both: with `storage` it began with the host's device."""
-    told = b'{"old_size": 1024, "new_size": 4096, "restart": false, "storage": {"kind": "lvm", "name": "vg0/web"}, '
+    told = (
+        b'{"old_size": 1024, "new_size": 4096, "restart": false, "storage": {"kind": "lvm", '
+        b'"name": "vg0/web"}, '
+    )
     step = step_of("LiveResize", Raw(told + b'"device_size": 2048}'), None)
-    assert step == GrowDevice(1024, 4096, running=True, storage=Storage("lvm", "vg0/web"), device_size=2048)
+    assert step == GrowDevice(
+        1024, 4096, running=True, storage=Storage("lvm", "vg0/web"), device_size=2048
+    )
     assert step.describe() == "logical volume vg0/web 1.0 KiB -> 4.0 KiB, while the guest runs"
 
 

@@ -18,7 +18,8 @@ ROOT = "/dev/sda1"
 
 @pytest.mark.parametrize(
     ("seen", "words"),
-    [(GuestSeen(), "no guest's system"), (GuestSeen((ROOT,), (ROOT,), read_only=(ROOT,)), "read-only subvolume"),
+    [(GuestSeen(), "no guest's system"),
+        (GuestSeen((ROOT,), (ROOT,), read_only=(ROOT,)), "read-only subvolume"),
      (GuestSeen((ROOT, "/dev/sda2"), read_only=("/dev/sda2",)), "")],
 )  # fmt: skip
 def test_a_swap_file_needs_a_root_that_can_have_it(seen: GuestSeen, words: str) -> None:

@@ -1,4 +1,6 @@
-"""What is judged of a content before anything is written: facts that mkfs made, and requests that go too far."""
+"""What is judged of a content before anything is written:
+facts that mkfs made, and requests that go too far.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +51,9 @@ def with_content(facts: Facts, content: Content) -> Facts:
     return replace(facts, contents={1: content})
 
 
-def test_an_xfs_that_would_have_hundreds_of_groups_is_warned_of_and_a_little_growth_is_not(tmp_path: Path) -> None:
+def test_an_xfs_that_would_have_hundreds_of_groups_is_warned_of_and_a_little_growth_is_not(
+    tmp_path: Path,
+) -> None:
     facts = facts_of(tmp_path, ["mkfs.xfs", "-q"], 320 * MiB)
     (note,) = proposed(facts, "100G").notes
     assert "allocation groups instead of 4" in note
@@ -57,7 +61,9 @@ def test_an_xfs_that_would_have_hundreds_of_groups_is_warned_of_and_a_little_gro
     assert proposed(facts, "600M").notes == ()
 
 
-@pytest.mark.parametrize("features", ["^64bit,^resize_inode", "^64bit", "^resize_inode,^64bit,^metadata_csum"])
+@pytest.mark.parametrize(
+    "features", ["^64bit,^resize_inode", "^64bit", "^resize_inode,^64bit,^metadata_csum"]
+)
 def test_an_ext4_that_counts_blocks_in_32_bits_is_refused_beyond_them_and_grown_up_to_them(
     tmp_path: Path, features: str
 ) -> None:
@@ -74,9 +80,12 @@ def test_an_ext4_that_counts_in_64_bits_goes_further(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("state", "why", "do"), [("dirty", "marked as dirty", "chkdsk"), ("hibernated", "hibernated", "shutdown /s")]
+    ("state", "why", "do"),
+    [("dirty", "marked as dirty", "chkdsk"), ("hibernated", "hibernated", "shutdown /s")],
 )
-def test_an_ntfs_that_windows_has_not_left_in_order_is_refused(tmp_path: Path, state: str, why: str, do: str) -> None:
+def test_an_ntfs_that_windows_has_not_left_in_order_is_refused(
+    tmp_path: Path, state: str, why: str, do: str
+) -> None:
     facts = facts_of(tmp_path, ["mkntfs", "-F", "-q", "-f"], 32 * MiB)
     content = facts.contents[1]
     assert isinstance(content, NtfsContent)
@@ -107,19 +116,25 @@ TOKENS = {
     "systemd": ({**_SYSTEMD, "tpm2-pcrs": [5, 7]}, True),
     "systemd, by other registers": ({**_SYSTEMD, "tpm2-pcrs": [7]}, False),
     "clevis": ({"type": "clevis", "keyslots": ["0"], "jwe": {"protected": _base64url(_JWE)}}, True),
-    "clevis, not understood": ({"type": "clevis", "keyslots": ["0"], "jwe": {"protected": "!"}}, False),
+    "clevis, not understood": (
+        {"type": "clevis", "keyslots": ["0"], "jwe": {"protected": "!"}},
+        False,
+    ),
     "another": ({"type": "systemd-recovery", "keyslots": ["0"]}, False),
 }
 
 
 @pytest.mark.parametrize("name", TOKENS)
-def test_a_container_that_a_tpm_opens_by_the_partition_table_is_told(tmp_path: Path, name: str) -> None:
+def test_a_container_that_a_tpm_opens_by_the_partition_table_is_told(
+    tmp_path: Path, name: str
+) -> None:
     token, is_told = TOKENS[name]
     key, file, script = tmp_path / "key", tmp_path / "token", tmp_path / "make"
     key.write_text("phrase")
     file.write_text(json.dumps(token))
     script.write_text(
-        f"set -e\ncryptsetup -q luksFormat --type luks2 --pbkdf pbkdf2 --pbkdf-force-iterations 1000 $1 {key}\n"
+        "set -e\ncryptsetup -q luksFormat --type luks2 --pbkdf pbkdf2 --pbkdf-force-iterations "
+        f"1000 $1 {key}\n"
         f"cryptsetup token import --json-file {file} $1\n"
     )
     facts = facts_of(tmp_path, ["sh", str(script)], 32 * MiB)

@@ -1,4 +1,6 @@
-"""Containers and volumes in a running guest: what is planned for them, and handed to the guest's scripts."""
+"""Containers and volumes in a running guest:
+what is planned for them, and handed to the guest's scripts.
+"""
 
 from __future__ import annotations
 
@@ -28,25 +30,35 @@ LUKS_UUID = "0f0f0f0f-0000-4000-8000-000000000001"
 
 def group(extents: int) -> VolumeGroup:
     own = PhysicalVolume("pv0", "PV", extents * EXTENT + MiB, MiB, extents, ("ALLOCATABLE",))
-    root = LogicalVolume("root", ROOT_UUID, True, (Segment(0, 512, "striped", (("pv0", 0),)),), _WRITABLE)
-    return VolumeGroup("vg0", GROUP_UUID, 1, EXTENT, ("RESIZEABLE", "READ", "WRITE"), (own,), (root,), "pv0")
+    root = LogicalVolume(
+        "root", ROOT_UUID, True, (Segment(0, 512, "striped", (("pv0", 0),)),), _WRITABLE
+    )
+    return VolumeGroup(
+        "vg0", GROUP_UUID, 1, EXTENT, ("RESIZEABLE", "READ", "WRITE"), (own,), (root,), "pv0"
+    )
 
 
 def volumes(size: int) -> PhysicalVolumeContent:
     extents = (size - MiB) // EXTENT
-    return PhysicalVolumeContent("LVM2_member", "PV", size=size, group=group(extents), volumes=(("root", EXT),))
+    return PhysicalVolumeContent(
+        "LVM2_member", "PV", size=size, group=group(extents), volumes=(("root", EXT),)
+    )
 
 
 def planned(seen: Facts) -> Plan:
     proposal = propose(seen, Goal(parse_size("+1G")))
     assert isinstance(proposal, Proposal), proposal
     around = replace(AROUND, disk=replace(AROUND.disk, size=3 * GiB))
-    plan = make_live_plan(seen, proposal, Goal(parse_size("+1G")), RunOptions(snapshots="none"), around, WAY)
+    plan = make_live_plan(
+        seen, proposal, Goal(parse_size("+1G")), RunOptions(snapshots="none"), around, WAY
+    )
     assert decode_plan(encode_plan(plan)) == plan
     return plan
 
 
-def test_a_volume_group_grows_layer_by_layer_and_the_first_of_them_is_the_point_of_no_return() -> None:
+def test_a_volume_group_grows_layer_by_layer_and_the_first_of_them_is_the_point_of_no_return() -> (
+    None
+):
     plan = planned(facts(volumes(3 * GiB - MiB)))
     table = ["resize-image", "rewrite-partitions", "reread-partitions"]
     assert [step.name for step in plan.steps] == [*table, "grow-pv", "grow-lv", "grow-filesystem"]
@@ -66,7 +78,12 @@ def test_what_the_guest_has_open_grows_and_what_it_has_not_needs_its_passphrase(
     container = LuksContent("crypto_LUKS", LUKS_UUID, size=size, version=2, payload=16 * MiB)
     opened = replace(container, unlocked=True, inside=volumes(size))
     plan = planned(facts(opened))
-    assert [step.name for step in plan.steps][3:] == ["grow-luks", "grow-pv", "grow-lv", "grow-filesystem"]
+    assert [step.name for step in plan.steps][3:] == [
+        "grow-luks",
+        "grow-pv",
+        "grow-lv",
+        "grow-filesystem",
+    ]
     assert plan.way is not None and plan.way.guest is not None
     first = plan.way.guest.layers[0]
     assert (first.kind, first.uuid, first.size) == ("luks", LUKS_UUID.replace("-", ""), size + GiB)
@@ -77,8 +94,12 @@ def test_what_the_guest_has_open_grows_and_what_it_has_not_needs_its_passphrase(
 def test_several_volumes_grow_in_one_run_and_have_their_group_in_common() -> None:
     content = volumes(3 * GiB - MiB)
     assert content.group is not None
-    root = replace(content.group.logical_volumes[0], segments=(Segment(0, 256, "striped", (("pv0", 0),)),))
-    other = LogicalVolume("home", OTHER_UUID, True, (Segment(0, 256, "striped", (("pv0", 256),)),), _WRITABLE)
+    root = replace(
+        content.group.logical_volumes[0], segments=(Segment(0, 256, "striped", (("pv0", 0),)),)
+    )
+    other = LogicalVolume(
+        "home", OTHER_UUID, True, (Segment(0, 256, "striped", (("pv0", 256),)),), _WRITABLE
+    )
     both = replace(content, group=replace(content.group, logical_volumes=(root, other)))
     small = replace(EXT, size=GiB, block_count=GiB // 4096)
     both = replace(both, volumes=(("root", small), ("home", replace(small, uuid="other"))))
@@ -89,7 +110,13 @@ def test_several_volumes_grow_in_one_run_and_have_their_group_in_common() -> Non
     proposal = propose(facts(both), goal)
     assert isinstance(proposal, Proposal)
     plan = make_live_plan(facts(both), proposal, goal, RunOptions(), AROUND, WAY)
-    names = ["grow-pv", "grow-lv-root", "grow-filesystem-root", "grow-lv-home", "grow-filesystem-home"]
+    names = [
+        "grow-pv",
+        "grow-lv-root",
+        "grow-filesystem-root",
+        "grow-lv-home",
+        "grow-filesystem-home",
+    ]
     assert [step.name for step in plan.steps][3:] == names
     assert decode_plan(encode_plan(plan)) == plan
     assert plan.way is not None and plan.way.guest is not None
@@ -97,13 +124,17 @@ def test_several_volumes_grow_in_one_run_and_have_their_group_in_common() -> Non
     assert [layer.name for layer in first.layers] == ["vg0", "vg0/root"]
     assert [layer.name for layer in second.layers] == ["vg0", "vg0/home"]
     assert (second.filesystem.uuid, second.room) == ("other", second.layers[1].size)
-    assert parts_of(plan.own_steps) == dict(zip(names, [(0, 1), (0, 2), (0, 0), (1, 2), (1, 0)], strict=True))
+    assert parts_of(plan.own_steps) == dict(
+        zip(names, [(0, 1), (0, 2), (0, 0), (1, 2), (1, 0)], strict=True)
+    )
     with pytest.raises(CannotGrow, match="2 file systems would grow, and the scripts are for one"):
         guest_plan("run-1", facts(both), proposal.steps)
 
 
 @pytest.mark.parametrize(("reserved", "told"), [(255, False), (0, True)])
-def test_an_ext_file_system_without_reserved_gdt_blocks_is_told_of(reserved: int, told: bool) -> None:
+def test_an_ext_file_system_without_reserved_gdt_blocks_is_told_of(
+    reserved: int, told: bool
+) -> None:
     content = replace(EXT, reserved_gdt_blocks=reserved)
     seen = facts(content)
     proposal = propose(seen, Goal(parse_size("+20G")))

@@ -1,4 +1,6 @@
-"""How a plan is carried out on a running guest: pure decisions from what QEMU said of the machine."""
+"""How a plan is carried out on a running guest:
+pure decisions from what QEMU said of the machine.
+"""
 
 from __future__ import annotations
 
@@ -53,9 +55,17 @@ def with_disk(**changes: object) -> HostEnvironment:
     return replace(AROUND, disk=disk, disks=(disk,))
 
 
-def test_the_plan_has_the_steps_of_the_offline_one_and_survives_being_written_down(tmp_path: Path) -> None:
+def test_the_plan_has_the_steps_of_the_offline_one_and_survives_being_written_down(
+    tmp_path: Path,
+) -> None:
     plan = planned(tmp_path)
-    names = ["resize-image", "rewrite-partitions", "reread-partitions", "grow-filesystem", "repair-guest"]
+    names = [
+        "resize-image",
+        "rewrite-partitions",
+        "reread-partitions",
+        "grow-filesystem",
+        "repair-guest",
+    ]
     assert [step.name for step in plan.steps] == names
     assert decode_plan(encode_plan(plan)) == plan
     assert plan.way is not None and plan.way.guest is not None and plan.way.guest.run == plan.run
@@ -69,12 +79,28 @@ def test_the_plan_has_the_steps_of_the_offline_one_and_survives_being_written_do
         (with_disk(version=2), "none", "qcow2 version 2"),
         (with_disk(refcount_bits=1), "none", "refcounts of 1 bits"),
         (with_disk(encrypted=True), "none", "the image is encrypted"),
-        (replace(AROUND, fixed="non-migratable device: nvme"), "none", "cannot save all of the machine"),
+        (
+            replace(AROUND, fixed="non-migratable device: nvme"),
+            "none",
+            "cannot save all of the machine",
+        ),
         (with_disk(data_file="x.data"), "none", "keeps its data in another file"),
         (replace(AROUND, disks=(DISK, replace(DISK, encrypted=True))), "internal", "is lost"),
-        (replace(AROUND, disks=(DISK, replace(DISK, names=("data",), format="raw"))), "none", "its disk data is raw"),
-        (replace(AROUND, disks=(DISK, replace(DISK, format="raw", read_only=True))), "internal", "is lost"),
-        (replace(AROUND, host=replace(AROUND.host, free=3 * GiB)), "none", "5 snapshots of 1.0 GiB"),
+        (
+            replace(AROUND, disks=(DISK, replace(DISK, names=("data",), format="raw"))),
+            "none",
+            "its disk data is raw",
+        ),
+        (
+            replace(AROUND, disks=(DISK, replace(DISK, format="raw", read_only=True))),
+            "internal",
+            "is lost",
+        ),
+        (
+            replace(AROUND, host=replace(AROUND.host, free=3 * GiB)),
+            "none",
+            "5 snapshots of 1.0 GiB",
+        ),
     ],
     ids=[
         "usual",
@@ -136,7 +162,12 @@ def with_whole_disk(content: Content) -> Plan:
 def test_a_disk_without_a_table_has_nothing_to_rewrite() -> None:
     plan = with_whole_disk(
         XfsContent(
-            "xfs", "5E1F0C1D-0000-4000-8000-00000000A001", size=GiB, block_count=1 << 18, ag_blocks=1 << 16, ag_count=4
+            "xfs",
+            "5E1F0C1D-0000-4000-8000-00000000A001",
+            size=GiB,
+            block_count=1 << 18,
+            ag_blocks=1 << 16,
+            ag_count=4,
         )
     )
     assert [step.name for step in plan.steps] == ["resize-image", "grow-filesystem"]
@@ -172,14 +203,20 @@ def test_a_restart_that_is_allowed_is_announced(tmp_path: Path) -> None:
 
 
 def test_a_host_that_may_fill_up_is_warned_of(tmp_path: Path) -> None:
-    full = replace(AROUND, memory=MiB, host=HostRoom(100 * MiB, 200 * GiB, "in the thin pool vg0/pool"))
-    assert "the host has 100.0 MiB free in the thin pool vg0/pool" in planned(tmp_path, full).notes[-1]
+    full = replace(
+        AROUND, memory=MiB, host=HostRoom(100 * MiB, 200 * GiB, "in the thin pool vg0/pool")
+    )
+    assert (
+        "the host has 100.0 MiB free in the thin pool vg0/pool" in planned(tmp_path, full).notes[-1]
+    )
     nearly = replace(AROUND, memory=MiB, host=HostRoom(9 * GiB, 200 * GiB, "on /srv"))
     assert "WARNING" in planned(tmp_path, nearly).notes[-1]
     assert "WARNING" not in " ".join(planned(tmp_path).notes)
 
 
 def test_a_block_device_that_is_too_small_is_refused_before_qemu_is_asked(tmp_path: Path) -> None:
-    device = replace(with_disk(format="raw", version=0), host=HostRoom(GiB, GiB, "on /dev/vg/x", 512 * MiB))
+    device = replace(
+        with_disk(format="raw", version=0), host=HostRoom(GiB, GiB, "on /dev/vg/x", 512 * MiB)
+    )
     with raises("option-unsupported", match="block device"):
         planned(tmp_path, device)

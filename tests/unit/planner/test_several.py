@@ -1,4 +1,6 @@
-"""Several disks in one plan: whose request is whose, what steps are called; a written plan keeps them apart."""
+"""Several disks in one plan: whose request is whose, what steps are called;
+a written plan keeps them apart.
+"""
 
 from __future__ import annotations
 
@@ -23,31 +25,57 @@ from tests.refusals import raises
 
 
 def layout(name: str) -> Layout:
-    return Layout(ImageLayout(f"/images/{name}", "raw", 8 * MiB, 8 * MiB), TableLayout(None, None), ())
+    return Layout(
+        ImageLayout(f"/images/{name}", "raw", 8 * MiB, 8 * MiB), TableLayout(None, None), ()
+    )
 
 
 def plan_of(folder: Path) -> Plan:
-    beside = ExtraDisk(str(folder / "data.raw"), "raw", "overlay", "direct", layout("data.raw"), layout("data.raw"))
-    xfs = GrowFilesystem(3, MiB, 4 * MiB, "uuid", 4 * MiB, 8 * MiB, suffix="-sda3", kind="xfs", layers=("lv:vg/a",))
-    steps = (ResizeImage(8 * MiB, 9 * MiB), ExtraDiskStep(ResizeImage(8 * MiB, 12 * MiB), 1), ExtraDiskStep(xfs, 1))
+    beside = ExtraDisk(
+        str(folder / "data.raw"), "raw", "overlay", "direct", layout("data.raw"), layout("data.raw")
+    )
+    xfs = GrowFilesystem(
+        3, MiB, 4 * MiB, "uuid", 4 * MiB, 8 * MiB, suffix="-sda3", kind="xfs", layers=("lv:vg/a",)
+    )
+    steps = (
+        ResizeImage(8 * MiB, 9 * MiB),
+        ExtraDiskStep(ResizeImage(8 * MiB, 12 * MiB), 1),
+        ExtraDiskStep(xfs, 1),
+    )
     before = layout("root.raw")
-    return Plan("run-1", "guestfs", "overlay", False, before, before, steps, (), companions=(beside,))
+    return Plan(
+        "run-1", "guestfs", "overlay", False, before, before, steps, (), companions=(beside,)
+    )
 
 
 def test_each_disk_gets_its_own_wishes() -> None:
     words = ["sda1=60%", "/dev/sdb2=rest", "vdb1=+1G", "sdc=x", "sda3=rest", "2=+5G"]
-    assert requests_by_disk(words, 1) == [["sda1=60%", "sdc=x", "sda3=rest", "2=+5G"], ["/dev/sdb2=rest", "vdb1=+1G"]]
-    assert requests_by_disk(["sdb1=60%"], 0) == [["sdb1=60%"]], "a disk alone may be called what its guest calls it"
+    assert requests_by_disk(words, 1) == [
+        ["sda1=60%", "sdc=x", "sda3=rest", "2=+5G"],
+        ["/dev/sdb2=rest", "vdb1=+1G"],
+    ]
+    assert requests_by_disk(["sdb1=60%"], 0) == [["sdb1=60%"]], (
+        "a disk alone may be called what its guest calls it"
+    )
     with pytest.raises(UsageError, match="sdc1"):
         requests_by_disk(["sdc1=60%"], 1)
 
 
 def test_a_step_speaks_of_its_own_disk_by_its_name() -> None:
     first, second, third = plan_of(Path("/images")).steps
-    assert (first.name, second.name, third.name) == ("resize-image", "resize-image-sdb", "grow-filesystem-sdb3")
-    locked = GrowFilesystem(5, MiB, 4 * MiB, "uuid", 4 * MiB, 8 * MiB, kind="xfs", layers=("luks:cff1",))
+    assert (first.name, second.name, third.name) == (
+        "resize-image",
+        "resize-image-sdb",
+        "grow-filesystem-sdb3",
+    )
+    locked = GrowFilesystem(
+        5, MiB, 4 * MiB, "uuid", 4 * MiB, 8 * MiB, kind="xfs", layers=("luks:cff1",)
+    )
     assert locked.describe() == "file system on LUKS in sda5 (xfs) 4.0 MiB -> 8.0 MiB"
-    assert ExtraDiskStep(locked, 2).describe() == "file system on LUKS in sdc5 (xfs) 4.0 MiB -> 8.0 MiB"
+    assert (
+        ExtraDiskStep(locked, 2).describe()
+        == "file system on LUKS in sdc5 (xfs) 4.0 MiB -> 8.0 MiB"
+    )
     plain = GrowFilesystem(1, MiB, 4 * MiB, "uuid", 4 * MiB, 8 * MiB)
     assert ExtraDiskStep(plain, 1).describe() == "file system on sdb1 4.0 MiB -> 8.0 MiB"
 

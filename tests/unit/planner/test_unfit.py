@@ -1,4 +1,6 @@
-"""File systems that nobody here could grow at rest: named in the plan, before anything is touched."""
+"""File systems that nobody here could grow at rest:
+named in the plan, before anything is touched.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ def empty(path: Path, size: int) -> Path:
 def refused(image: Path, *words: str) -> str:
     """Why the plan says no; expand says the same, and touches nothing."""
     before = fingerprint(image)
-    answers: list[Answer] = [in_process(verb, image, "+200M", "--json", *words) for verb in ("plan", "expand")]
+    answers: list[Answer] = [
+        in_process(verb, image, "+200M", "--json", *words) for verb in ("plan", "expand")
+    ]
     assert [answer.code for answer in answers] == [3, 3], answers
     assert answers[0].json()["error"] == answers[1].json()["error"]
     assert fingerprint(image) == before
@@ -36,7 +40,9 @@ def with_bit(image: Path, offset: int, bit: int) -> Path:
     with image.open("r+b") as file:
         file.seek(_SUPERBLOCK)
         block = bytearray(file.read(1024))
-        block[offset : offset + 4] = (int.from_bytes(block[offset : offset + 4], "little") | bit).to_bytes(4, "little")
+        block[offset : offset + 4] = (
+            int.from_bytes(block[offset : offset + 4], "little") | bit
+        ).to_bytes(4, "little")
         block[1020:] = crc32c(bytes(block[:1020])).to_bytes(4, "little")
         file.seek(_SUPERBLOCK)
         file.write(block)
@@ -45,7 +51,11 @@ def with_bit(image: Path, offset: int, bit: int) -> Path:
 
 @pytest.mark.parametrize(
     ("offset", "bit", "name"),
-    [(_INCOMPAT, 1 << 20, "FEATURE_I20"), (_RO_COMPAT, 1 << 25, "FEATURE_R25"), (_INCOMPAT, 1, "compression")],
+    [
+        (_INCOMPAT, 1 << 20, "FEATURE_I20"),
+        (_RO_COMPAT, 1 << 25, "FEATURE_R25"),
+        (_INCOMPAT, 1, "compression"),
+    ],
 )
 def test_an_ext4_with_a_feature_that_nobody_knows_is_refused_by_its_name(
     tmp_path: Path, offset: int, bit: int, name: str
@@ -63,7 +73,9 @@ def test_an_ext4_that_nobody_may_write_to_is_refused(tmp_path: Path, bit: int, n
 
 
 def test_a_tiny_ext4_that_no_kernel_here_mounts_does_not_become_huge(tmp_path: Path) -> None:
-    """resize2fs makes no room for so many group descriptors: it says that the resize_inode is illegal, and gives up."""
+    """resize2fs makes no room for so many group descriptors:
+    it says that the resize_inode is illegal, and gives up.
+    """
     image = empty(tmp_path / "disk.raw", 4 * MiB)
     run("mke2fs", "-q", "-F", "-t", "ext4", "-b", "1024", "-O", "casefold", image)
     planned = in_process("plan", image, "120G", "--json")
@@ -81,7 +93,9 @@ def test_a_journal_on_another_disk_is_asked_for(tmp_path: Path) -> None:
     assert "00010203-0405-0607-0809-0a0b0c0d0e0f" in refused(image)
 
 
-@pytest.mark.parametrize(("option", "word"), [("-llogdev={}", "external log"), ("-rrtdev={}", "realtime")])
+@pytest.mark.parametrize(
+    ("option", "word"), [("-llogdev={}", "external log"), ("-rrtdev={}", "realtime")]
+)
 def test_an_xfs_that_lies_on_two_devices_is_refused(tmp_path: Path, option: str, word: str) -> None:
     image, other = empty(tmp_path / "disk.raw", 400 * MiB), empty(tmp_path / "other", 80 * MiB)
     run("mkfs.xfs", "-q", "-f", "-m", "reflink=0,rmapbt=0", option.format(other), image)
@@ -119,14 +133,26 @@ def test_a_btrfs_that_is_a_seed_is_refused_and_an_ordinary_one_is_not(tmp_path: 
 
 
 @pytest.mark.parametrize("options", [["--type", "luks1"], ["--type", "luks2"]])
-def test_a_container_whose_encryption_is_just_changing_is_called_that(tmp_path: Path, options: list[str]) -> None:
+def test_a_container_whose_encryption_is_just_changing_is_called_that(
+    tmp_path: Path, options: list[str]
+) -> None:
     image, key = empty(tmp_path / "disk.raw", 64 * MiB), tmp_path / "key"
     key.write_text("a secret")
-    quick = ("--batch-mode", "--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000", "--key-file", key)
+    quick = (
+        "--batch-mode",
+        "--pbkdf",
+        "pbkdf2",
+        "--pbkdf-force-iterations",
+        "1000",
+        "--key-file",
+        key,
+    )
     run("cryptsetup", "luksFormat", *quick, *options, image)
     if "luks2" in options:
         run("cryptsetup", "reencrypt", "--init-only", "--batch-mode", "--key-file", key, image)
-    else:  # as cryptsetup-reencrypt leaves it: no command of today makes such a one without running to its end
+    else:
+        # as cryptsetup-reencrypt leaves it: no command of today makes such a one without running to
+        # its end
         with image.open("r+b") as file:
             file.write(b"LUKS\xde\xad")
     for words in ((), ("--key-file", str(key))):
@@ -136,7 +162,15 @@ def test_a_container_whose_encryption_is_just_changing_is_called_that(tmp_path: 
 def test_a_container_whose_first_header_is_lost_is_called_that(tmp_path: Path) -> None:
     image, key = empty(tmp_path / "disk.raw", 64 * MiB), tmp_path / "key"
     key.write_text("a secret")
-    quick = ("--batch-mode", "--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000", "--key-file", key)
+    quick = (
+        "--batch-mode",
+        "--pbkdf",
+        "pbkdf2",
+        "--pbkdf-force-iterations",
+        "1000",
+        "--key-file",
+        key,
+    )
     run("cryptsetup", "luksFormat", *quick, "--type", "luks2", image)
     with image.open("r+b") as file:
         file.write(bytes(4096))

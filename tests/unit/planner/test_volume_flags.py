@@ -1,4 +1,6 @@
-"""What LVM heeds and a plan therefore has to: flags, policies and owners in a volume group's own metadata."""
+"""What LVM heeds and a plan therefore has to:
+flags, policies and owners in a volume group's own metadata.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ def group(**changes: object) -> VolumeGroup:
     own = PhysicalVolume("pv0", "PV", _EXTENTS * EXTENT + MiB, MiB, _EXTENTS, ("ALLOCATABLE",))
     root = LogicalVolume("root", "ROOT", True, (Segment(0, 512, "striped", (("pv0", 0),)),), _ALL)
     home = LogicalVolume("home", "HOME", True, (Segment(0, 88, "striped", (("pv0", 512),)),), _ALL)
-    plain = VolumeGroup("vg0", "GROUP", 1, EXTENT, ("RESIZEABLE", "READ", "WRITE"), (own,), (root, home), "pv0")
+    plain = VolumeGroup(
+        "vg0", "GROUP", 1, EXTENT, ("RESIZEABLE", "READ", "WRITE"), (own,), (root, home), "pv0"
+    )
     return replace(plain, **changes)  # type: ignore[arg-type]
 
 
@@ -37,8 +41,12 @@ def with_volume(number: int = 0, **changes: object) -> VolumeGroup:
 def proposal(of: VolumeGroup, *, lv: str = "") -> Proposal:
     home: ExtContent = replace(EXT, size=GiB // 4, uuid="home")
     content = PhysicalVolumeContent(
-        "LVM2_member", "PV", size=of.end_of_extents, group=of, volumes=(("root", EXT), ("home", home)),
-    )  # fmt: skip
+        "LVM2_member",
+        "PV",
+        size=of.end_of_extents,
+        group=of,
+        volumes=(("root", EXT), ("home", home)),
+    )
     from growdisk.partitions.shares import Rest
     from growdisk.planner.goal import Grow
 
@@ -74,12 +82,18 @@ def test_without_any_flag_the_largest_takes_all() -> None:
         ({"lock_type": "sanlock"}, "shared with other machines"),
     ],
 )
-def test_a_group_that_lvm_does_not_let_grow_is_refused_with_what_to_do(changes: dict[str, object], word: str) -> None:
+def test_a_group_that_lvm_does_not_let_grow_is_refused_with_what_to_do(
+    changes: dict[str, object], word: str
+) -> None:
     assert word in refusal(group(**changes))
 
 
-@pytest.mark.parametrize(("flags", "word"), [((), "allocatable"), (("ALLOCATABLE", "MISSING"), "restoremissing")])
-def test_a_physical_volume_with_a_flag_in_the_way_is_refused(flags: tuple[str, ...], word: str) -> None:
+@pytest.mark.parametrize(
+    ("flags", "word"), [((), "allocatable"), (("ALLOCATABLE", "MISSING"), "restoremissing")]
+)
+def test_a_physical_volume_with_a_flag_in_the_way_is_refused(
+    flags: tuple[str, ...], word: str
+) -> None:
     own = replace(group().own_volume, flags=flags)
     assert word in refusal(group(physical_volumes=(own,)))
 
@@ -92,7 +106,10 @@ def test_a_physical_volume_with_a_flag_in_the_way_is_refused(flags: tuple[str, .
         ({"flags": (*_ALL, "FIXED_MINOR")}, "lvchange --persistent n vg0/root"),
         ({"segments": (Segment(0, 512, "striped", (("pvmove0", 0),)),)}, "pvmove"),
         ({"segments": (Segment(0, 512, "writecache", ()),)}, "writecache"),
-        ({"segments": (Segment(0, 512, "raid1", (("root_rimage_0", 0), ("root_rimage_1", 0))),)}, "raid1"),
+        (
+            {"segments": (Segment(0, 512, "raid1", (("root_rimage_0", 0), ("root_rimage_1", 0))),)},
+            "raid1",
+        ),
         ({"segments": (Segment(0, 512, "integrity", ()),)}, "integrity"),
         ({"allocation": "contiguous"}, "contiguous"),
     ],
@@ -126,13 +143,17 @@ def test_a_physical_volume_that_was_cut_off_is_refused() -> None:
     assert "cut off" in refusal(group(physical_volumes=(own,)))
 
 
-# --- what the group had free ------------------------------------------------------------------------
+# --- what the group had free ----------------------------------------------------------------------
 
 
 def test_free_space_of_the_group_that_is_taken_is_said() -> None:
-    assert any("free in the volume group vg0 are taken too" in note for note in proposal(group()).notes)
+    assert any(
+        "free in the volume group vg0 are taken too" in note for note in proposal(group()).notes
+    )
 
 
 def test_a_group_without_free_space_has_nothing_to_say_of_it() -> None:
     own = replace(group().physical_volumes[0], pe_count=600)
-    assert not any("are taken too" in note for note in proposal(group(physical_volumes=(own,))).notes)
+    assert not any(
+        "are taken too" in note for note in proposal(group(physical_volumes=(own,))).notes
+    )

@@ -1,4 +1,6 @@
-"""Expressions of playbooks: values as Ansible has them, and nothing that a stranger's playbook could do with them."""
+"""Expressions of playbooks:
+values as Ansible has them, and nothing that a stranger's playbook could do with them.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +17,19 @@ SCOPE = Scope(
 @pytest.mark.parametrize(
     ("text", "value"),
     [
-        ("plain", "plain"), ("{{ size }}", 5), ("{{ size }}G", "5G"), ("{{ outer }}", [5, 2]), ("{{ text }}", "b"),
-        ("{{ missing | default('x') }}", "x"), ("{{ missing is defined }}", False), ("{{ done is changed }}", True),
+        ("plain", "plain"), ("{{ size }}", 5), ("{{ size }}G", "5G"), ("{{ outer }}", [5, 2]),
+        ("{{ text }}", "b"),
+        ("{{ missing | default('x') }}", "x"), ("{{ missing is defined }}", False),
+        ("{{ done is changed }}", True),
         ("{{ done.results | selectattr('rc') | list | length }}", 1), ("{{ 'yes' | bool }}", True),
         ("{{ '/a/b.qcow2' | basename | splitext | first }}", "b"),
         ("{{ {'a': 1} | combine({'b': 2}) }}", {"a": 1, "b": 2}),
-        ("{{ (size > 3) | ternary('big', 'small') }}", "big"), ("{% if size > 3 %}yes{% endif %}", "yes"),
-        ({"a": ["{{ size }}"], "b": "{{ omit }}"}, {"a": [5]}), ("[1, {{ size }}]", [1, 5]), ("{{ omit }}", OMIT),
-        ("{{ 'v1.2' is match('v[0-9]') }}", True), ("{{ 'web01' | regex_replace('[0-9]+', '') }}", "web"),
+        ("{{ (size > 3) | ternary('big', 'small') }}", "big"),
+        ("{% if size > 3 %}yes{% endif %}", "yes"),
+        ({"a": ["{{ size }}"], "b": "{{ omit }}"}, {"a": [5]}), ("[1, {{ size }}]", [1, 5]),
+        ("{{ omit }}", OMIT),
+        ("{{ 'v1.2' is match('v[0-9]') }}", True),
+        ("{{ 'web01' | regex_replace('[0-9]+', '') }}", "web"),
     ],
 )  # fmt: skip
 def test_a_template_becomes_the_value_that_it_is(text: object, value: object) -> None:
@@ -35,14 +42,19 @@ def test_a_template_becomes_the_value_that_it_is(text: object, value: object) ->
         "{{ ''.__class__ }}", "{{ ''.__class__.__mro__ }}", "{{ cycler.__init__.__globals__ }}",
         "{{ lipsum.__globals__ }}", "{{ done.update({'x': 1}) }}", "{{ done.results.append(1) }}",
         "{{ range(10 ** 9) | list }}", "{{ 'a' * 10 ** 9 }}",
-        "{{ [0] * 10 ** 9 }}", "{{ 9 ** (9 ** 9) }}", "{% include '/etc/passwd' %}", "{% import 'os' as os %}",
-        "{{ 1 / 0 }}", "{{ nobody }}", "{{ done.nothing }}", "{{ size.__init__ }}", "{{ '%s' | format(nobody) }}",
+        "{{ [0] * 10 ** 9 }}", "{{ 9 ** (9 ** 9) }}", "{% include '/etc/passwd' %}",
+        "{% import 'os' as os %}",
+        "{{ 1 / 0 }}", "{{ nobody }}", "{{ done.nothing }}", "{{ size.__init__ }}",
+        "{{ '%s' | format(nobody) }}",
     ],
 )  # fmt: skip
 def test_what_fails_or_leads_outside_is_an_error_with_its_place(text: str) -> None:
     with pytest.raises(TemplateFailed) as failure:
         SCOPE.filled_in(text, "play.yml:3:5")
-    assert failure.value.what.startswith("play.yml:3:5: cannot evaluate") and failure.value.exit_code == 3
+    assert (
+        failure.value.what.startswith("play.yml:3:5: cannot evaluate")
+        and failure.value.exit_code == 3
+    )
 
 
 def test_a_variable_made_of_itself_is_said_to_be() -> None:

@@ -60,7 +60,12 @@ def test_every_mode_gives_back_what_it_took_and_depends_on_the_sector(mode: str)
 
 @pytest.mark.parametrize(
     ("algorithm", "mode", "bits"),
-    [("serpent", "xts-plain64", 512), ("aes", "ecb", 256), ("aes", "xts-plain64", 384), ("aes", "cbc-essiv:sha1", 256)],
+    [
+        ("serpent", "xts-plain64", 512),
+        ("aes", "ecb", 256),
+        ("aes", "xts-plain64", 384),
+        ("aes", "cbc-essiv:sha1", 256),
+    ],
 )
 def test_other_ciphers_are_named_and_refused(algorithm: str, mode: str, bits: int) -> None:
     with pytest.raises(UnknownCipher):
@@ -94,8 +99,12 @@ def test_the_passphrase_gives_the_same_key_and_another_one_none() -> None:
         (208 + 44, struct.pack(">I", 1 << 31), ImageDamaged),
     ],
 )
-def test_a_header_that_would_cost_hours_or_gigabytes_is_refused(position: int, value: bytes, error: type) -> None:
+def test_a_header_that_would_cost_hours_or_gigabytes_is_refused(
+    position: int, value: bytes, error: type
+) -> None:
     blob = bytearray(new_luks(b"secret", 0.001))
     blob[position : position + len(value)] = value
     with pytest.raises(error):
-        LuksHeader.parse(lambda offset, length: bytes(blob[offset : offset + length]), len(blob), NAME)
+        LuksHeader.parse(
+            lambda offset, length: bytes(blob[offset : offset + length]), len(blob), NAME
+        )

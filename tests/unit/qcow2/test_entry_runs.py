@@ -16,7 +16,9 @@ def runs_of(entries: list[int]) -> list[tuple[int, int]]:
 
 
 def test_a_contiguous_table_is_one_run():
-    assert runs_of([COPIED | 5 * STEP + i * STEP for i in range(8192)]) == [(COPIED | 5 * STEP, 8192)]
+    assert runs_of([COPIED | 5 * STEP + i * STEP for i in range(8192)]) == [
+        (COPIED | 5 * STEP, 8192)
+    ]
 
 
 def test_an_empty_table_and_one_of_zero_clusters_have_no_runs():
@@ -32,7 +34,9 @@ def test_one_entry_out_of_place_splits_the_run():
 
 
 def test_compressed_entries_never_join_a_run():
-    assert runs_of([COMPRESSED | i * STEP for i in range(1, 65)]) == [(COMPRESSED | i * STEP, 1) for i in range(1, 65)]
+    assert runs_of([COMPRESSED | i * STEP for i in range(1, 65)]) == [
+        (COMPRESSED | i * STEP, 1) for i in range(1, 65)
+    ]
 
 
 def test_a_run_does_not_reach_from_the_offset_into_the_flags():
@@ -45,7 +49,9 @@ def test_random_tables_are_named_entry_for_entry():
     for _ in range(100):
         entries: list[int] = []
         while len(entries) < 1024:
-            first = chance.choice((0, 1, COPIED, COMPRESSED, 0)) | chance.choice((0, chance.randrange(1 << 30) * STEP))
+            first = chance.choice((0, 1, COPIED, COMPRESSED, 0)) | chance.choice(
+                (0, chance.randrange(1 << 30) * STEP)
+            )
             step = chance.choice((STEP, STEP, 0, 7 * STEP))
             entries += [first + i * step for i in range(chance.choice((1, 3, 40, 500)))]
         entries = entries[:1024]

@@ -88,7 +88,9 @@ def test_a_header_that_cannot_be_true_is_refused_and_left_alone(
         (72, u64(1 << 40), "bit 40"),
     ],
 )
-def test_what_growdisk_does_not_know_is_refused_by_name(image: Path, offset: int, value: bytes, said: str) -> None:
+def test_what_growdisk_does_not_know_is_refused_by_name(
+    image: Path, offset: int, value: bytes, said: str
+) -> None:
     before = patch(image, offset, value)
     with pytest.raises(ImageUnsupported) as refusal:
         Qcow2Image.open(image, writable=True)
@@ -143,7 +145,9 @@ def test_unknown_fields_and_extensions_survive_being_written_back(image: Path) -
     assert again.to_bytes() == raw
 
 
-def test_an_unknown_autoclear_bit_is_cleared_by_the_first_change_and_not_before(image: Path) -> None:
+def test_an_unknown_autoclear_bit_is_cleared_by_the_first_change_and_not_before(
+    image: Path,
+) -> None:
     before = patch(image, 88, u64(1 << 7))
     with Qcow2Image.open(image, writable=True):
         pass

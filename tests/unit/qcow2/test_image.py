@@ -1,4 +1,6 @@
-"""An image as a whole, judged by its own bytes: refusals, chains, failing disks, order of writes."""
+"""An image as a whole, judged by its own bytes:
+refusals, chains, failing disks, order of writes.
+"""
 
 from __future__ import annotations
 
@@ -66,9 +68,13 @@ def test_entries_that_leave_the_file_are_refused_before_anything_is_written(imag
     raw = bytearray(image.read_bytes())
     l2_offset = int.from_bytes(raw[l1_offset : l1_offset + 8], "big") & 0x00FFFFFFFFFFFE00
     for position, value in (
-        (l1_offset, 1 << 50), (l1_offset, 0x10), (l1_offset, l2_offset | 0x1FF),
-        (l2_offset, 1 << 50), (l2_offset, 0x50002), (l2_offset, 0x50200),
-    ):  # fmt: skip
+        (l1_offset, 1 << 50),
+        (l1_offset, 0x10),
+        (l1_offset, l2_offset | 0x1FF),
+        (l2_offset, 1 << 50),
+        (l2_offset, 0x50002),
+        (l2_offset, 0x50200),
+    ):
         bad = raw.copy()
         bad[position : position + 8] = value.to_bytes(8, "big")
         image.write_bytes(bad)
@@ -88,12 +94,17 @@ def test_tables_that_are_counted_as_free_are_never_handed_out(image: Path) -> No
     raw = bytearray(image.read_bytes())
     raw[0x20006:0x20008] = bytes(2)  # the count of the L1 table, in the only refcount block
     image.write_bytes(raw)
-    with pytest.raises(ImageDamaged, match="counted as free"), Qcow2Image.open(image, writable=True) as opened:
+    with (
+        pytest.raises(ImageDamaged, match="counted as free"),
+        Qcow2Image.open(image, writable=True) as opened,
+    ):
         opened.write(8 * MIB, b"x")
     assert image.read_bytes() == raw
 
 
-@pytest.mark.parametrize("name", ["json:{}", "nbd://localhost/disk", "http://example.org/disk.qcow2"])
+@pytest.mark.parametrize(
+    "name", ["json:{}", "nbd://localhost/disk", "http://example.org/disk.qcow2"]
+)
 def test_a_backing_file_that_is_not_a_local_file_is_refused(tmp_path: Path, name: str) -> None:
     path = tmp_path / "top.qcow2"
     create(path, MIB, backing=Path("b" * len(name)), backing_format="raw")
@@ -130,7 +141,11 @@ def test_encrypted_guest_data_are_refused_and_metadata_operations_work(image: Pa
         file.seek(32)
         file.write((1).to_bytes(4, "big"))
     with Qcow2Image.open(image, writable=True) as opened:
-        for operation in (lambda: opened.read(0, 1), lambda: opened.write(0, b"x"), lambda: opened.write_zeros(0, 9)):
+        for operation in (
+            lambda: opened.read(0, 1),
+            lambda: opened.write(0, b"x"),
+            lambda: opened.write_zeros(0, 9),
+        ):
             with pytest.raises(KeyNeeded, match="encrypted"):
                 operation()
         opened.create_snapshot("one")
@@ -175,9 +190,11 @@ def test_a_version_2_image_with_snapshots_keeps_its_size(tmp_path: Path) -> None
 def test_ranges_outside_the_disk_are_the_callers_mistake(image: Path) -> None:
     with Qcow2Image.open(image, writable=True) as opened:
         for operation in (
-            lambda: opened.read(64 * MIB - 1, 2), lambda: opened.write(64 * MIB, b"x"),
-            lambda: opened.discard(-1, 1), lambda: opened.extents(0, 65 * MIB),
-        ):  # fmt: skip
+            lambda: opened.read(64 * MIB - 1, 2),
+            lambda: opened.write(64 * MIB, b"x"),
+            lambda: opened.discard(-1, 1),
+            lambda: opened.extents(0, 65 * MIB),
+        ):
             with pytest.raises(ValueError, match="range"):
                 operation()
         assert opened.read(64 * MIB, 0) == b""
@@ -202,7 +219,10 @@ def test_zeros_and_discards_free_what_they_cover_for_the_next_write(image: Path)
             opened.write(0, b"\2" * (8 * MIB))
             opened.flush()
         assert image.stat().st_size <= size + 8 * MIB
-        assert [extent.kind for extent in opened.extents(0, 64 * MIB)] == [ExtentKind.DATA, ExtentKind.ZERO]
+        assert [extent.kind for extent in opened.extents(0, 64 * MIB)] == [
+            ExtentKind.DATA,
+            ExtentKind.ZERO,
+        ]
 
 
 def test_snapshots_taken_and_deleted_over_and_over_do_not_make_the_file_longer(image: Path) -> None:

@@ -88,7 +88,10 @@ def test_small_clusters_share_a_host_cluster_and_noise_is_stored_as_it_is(image:
         opened.flush()
         assert image.stat().st_size == before + 2 * CLUSTER  # an L2 table and one shared cluster
         opened.write_compressed(20 * CLUSTER, NOISE)
-        assert opened.read(0, 21 * CLUSTER) == b"".join(bytes([i]) * CLUSTER for i in range(20)) + NOISE
+        assert (
+            opened.read(0, 21 * CLUSTER)
+            == b"".join(bytes([i]) * CLUSTER for i in range(20)) + NOISE
+        )
     assert_sound(image, 20)
 
 
@@ -123,9 +126,14 @@ def test_a_count_that_is_full_opens_a_new_shared_cluster(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(("offset", "length"), [(512, CLUSTER), (0, 512), (0, CLUSTER + 1), (0, 0)])
-def test_what_is_not_a_cluster_is_the_callers_mistake(image: Path, offset: int, length: int) -> None:
+def test_what_is_not_a_cluster_is_the_callers_mistake(
+    image: Path, offset: int, length: int
+) -> None:
     before = image.read_bytes()
-    with Qcow2Image.open(image, writable=True) as opened, pytest.raises(ValueError, match="cluster"):
+    with (
+        Qcow2Image.open(image, writable=True) as opened,
+        pytest.raises(ValueError, match="cluster"),
+    ):
         opened.write_compressed(offset, bytes(length))
     assert image.read_bytes() == before
 

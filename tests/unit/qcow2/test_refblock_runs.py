@@ -1,4 +1,6 @@
-"""Which clusters of a run have a count: whole slices where neighbours are alike, one by one where not."""
+"""Which clusters of a run have a count:
+whole slices where neighbours are alike, one by one where not.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +16,16 @@ from growdisk.qcow2.refblock import runs_of
 def test_the_runs_of_a_count_are_all_of_them_and_nothing_else(typecode: str) -> None:
     numbers = random.Random(typecode)
     for _ in range(300):
-        block = array(typecode, [numbers.choice((0, 1, 1, 2)) for _ in range(numbers.randint(1, 40))])
+        block = array(
+            typecode, [numbers.choice((0, 1, 1, 2)) for _ in range(numbers.randint(1, 40))]
+        )
         if numbers.random() < 0.3:
             block = array(typecode, [block[0]]) * len(block)
         first = numbers.randrange(len(block))
         count = numbers.randint(1, len(block) - first)
-        found = [index for start, end in runs_of(block, first, count, 1) for index in range(start, end)]
+        found = [
+            index for start, end in runs_of(block, first, count, 1) for index in range(start, end)
+        ]
         assert found == [index for index in range(count) if block[first + index] == 1]
 
 

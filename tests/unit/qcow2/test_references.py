@@ -35,7 +35,12 @@ def test_marks_join_what_sorting_joins(monkeypatch: pytest.MonkeyPatch, chance: 
 
 @pytest.mark.parametrize(
     ("singles", "runs", "twice"),
-    [([7, 9, 7], [], 7), ([7, 30], [(20, 11)], 30), ([1], [(20, 11), (25, 1)], 25), ([3] * 300, [], 3)],
+    [
+        ([7, 9, 7], [], 7),
+        ([7, 30], [(20, 11)], 30),
+        ([1], [(20, 11), (25, 1)], 25),
+        ([3] * 300, [], 3),
+    ],
 )
 def test_a_cluster_that_is_claimed_twice_is_told(
     monkeypatch: pytest.MonkeyPatch, singles: list[int], runs: list[tuple[int, int]], twice: int

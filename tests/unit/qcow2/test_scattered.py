@@ -1,4 +1,6 @@
-"""Tables whose clusters lie anywhere: taken whole they are judged as entry by entry, and as qemu-img judges them."""
+"""Tables whose clusters lie anywhere:
+taken whole they are judged as entry by entry, and as qemu-img judges them.
+"""
 
 from __future__ import annotations
 
@@ -58,14 +60,23 @@ def test_a_check_finds_what_it_finds_entry_by_entry(
 
     monkeypatch.setattr(ScatteredTables, "read", watched)
     whole = check_image(image)
-    assert sum(taken) >= len(taken) - 2  # at most the changed table, in both passes, is looked at more closely
+    # at most the changed table, in both passes, is looked at more closely
+    assert sum(taken) >= len(taken) - 2
     monkeypatch.setattr(ScatteredTables, "read", lambda self, table: None)
     assert whole == check_image(image)
     assert whole is not None
-    said = subprocess.run(["qemu-img", "check", "--output=json", image], capture_output=True, text=True, check=False)
+    said = subprocess.run(
+        ["qemu-img", "check", "--output=json", image], capture_output=True, text=True, check=False
+    )
     theirs = json.loads(said.stdout)
     ours = whole.as_json()
-    for key in ("corruptions", "leaks", "allocated-clusters", "fragmented-clusters", "total-clusters"):
+    for key in (
+        "corruptions",
+        "leaks",
+        "allocated-clusters",
+        "fragmented-clusters",
+        "total-clusters",
+    ):
         assert ours[key] == theirs.get(key, 0), key
 
 
@@ -76,6 +87,8 @@ def test_numbers_of_many_clusters_are_those_of_each():
         numbers.add_each(clusters, max(clusters), times)
         for cluster in clusters:
             one_by_one.add(cluster, times)
-        assert list(numbers.ones_among(clusters, max(clusters))) == [one_by_one[cluster] == 1 for cluster in clusters]
+        assert list(numbers.ones_among(clusters, max(clusters))) == [
+            one_by_one[cluster] == 1 for cluster in clusters
+        ]
     assert list(numbers.differing(one_by_one, SEGMENT * 200)) == []
     assert numbers.segments() == one_by_one.segments()

@@ -1,4 +1,6 @@
-"""Refcount blocks of every width, against the words of the specification taken one entry at a time."""
+"""Refcount blocks of every width, against the words of the
+specification taken one entry at a time.
+"""
 
 from __future__ import annotations
 

@@ -118,7 +118,9 @@ def test_the_cache_writes_a_changed_table_before_it_forgets_it() -> None:
 @pytest.mark.parametrize("count", [1, 64, 65, 100, 128, 8192])
 def test_a_progression_of_any_length_is_that_of_its_numbers(count: int) -> None:
     first, step = 1 << 63 | 7 << 16, 1 << 16
-    assert progression(first, count, step).tolist() == [first + step * place for place in range(count)]
+    assert progression(first, count, step).tolist() == [
+        first + step * place for place in range(count)
+    ]
 
 
 @pytest.mark.parametrize("typecode", ["B", "H", "I", "Q"])

@@ -10,7 +10,12 @@ from growdisk.qcow2.check.cluster_counts import SEGMENT, ClusterCounts
 def test_a_run_across_segments_raises_every_cluster_once():
     tally = ClusterCounts()
     tally.add_run(SEGMENT - 3, SEGMENT + 6)
-    assert (tally[SEGMENT - 4], tally[SEGMENT - 3], tally[2 * SEGMENT + 2], tally[2 * SEGMENT + 3]) == (0, 1, 1, 0)
+    assert (
+        tally[SEGMENT - 4],
+        tally[SEGMENT - 3],
+        tally[2 * SEGMENT + 2],
+        tally[2 * SEGMENT + 3],
+    ) == (0, 1, 1, 0)
     assert tally.ones(0, 3 * SEGMENT) == SEGMENT + 6
     assert tally.last_used(10 * SEGMENT) == 2 * SEGMENT + 2
     assert tally.last_used(SEGMENT) == SEGMENT - 1
@@ -56,5 +61,7 @@ def test_random_changes_agree_with_a_dictionary():
         first, length = chance.randrange(2 * SEGMENT), chance.choice((1, 2, 100, 3000, SEGMENT))
         times = chance.choice((1, 2, 90))
         tally.add_run(first, length, times)
-        expected[first : first + length] = [value + times for value in expected[first : first + length]]
+        expected[first : first + length] = [
+            value + times for value in expected[first : first + length]
+        ]
     assert list(tally.get(0, 3 * SEGMENT)) == expected

@@ -1,4 +1,6 @@
-"""Each step by itself, on a disk at rest: what it finds, does and refuses, judged by other programs."""
+"""Each step by itself, on a disk at rest:
+what it finds, does and refuses, judged by other programs.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,9 @@ def image(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
     """40 MiB: a GPT with one ext4 of 32 MiB."""
     raw = tmp_path / "disk.raw"
     run("truncate", "-s", str(OLD), raw)
-    run("sfdisk", "-q", "--no-reread", raw, stdin="label: gpt\nstart=2048, size=65536, type=linux\n")
+    run(
+        "sfdisk", "-q", "--no-reread", raw, stdin="label: gpt\nstart=2048, size=65536, type=linux\n"
+    )
     run("mke2fs", "-q", "-F", "-t", "ext4", "-U", UUID, "-E", f"offset={START}", raw, "32m")
     if request.param == "raw":
         return raw
@@ -122,7 +126,9 @@ def test_another_reader_must_see_the_planned_table(context: RunContext) -> None:
     too_early.verify(context, too_early.apply(context))
 
 
-def test_the_file_system_fills_its_partition_and_e2fsck_likes_it(context: RunContext, tmp_path: Path) -> None:
+def test_the_file_system_fills_its_partition_and_e2fsck_likes_it(
+    context: RunContext, tmp_path: Path
+) -> None:
     need("direct")
     ResizeImage(OLD, NEW).apply(context)
     enlarged(context).apply(context)

@@ -1,4 +1,6 @@
-"""What steps say of themselves: where they work, by which programs, and under which names plans have them."""
+"""What steps say of themselves:
+where they work, by which programs, and under which names plans have them.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ VOLUME = CONTAINER.within_volume("vg-0", "root")
 
 
 def filesystem(kind: str, place: DevicePath = PARTITION) -> GrowFilesystem:
-    return GrowFilesystem(place.number, place.start, place.size, "u", 1, 2, kind=kind, layers=place.layers)
+    return GrowFilesystem(
+        place.number, place.start, place.size, "u", 1, 2, kind=kind, layers=place.layers
+    )
 
 
 @pytest.mark.parametrize(
@@ -32,7 +36,7 @@ def filesystem(kind: str, place: DevicePath = PARTITION) -> GrowFilesystem:
 )
 def test_a_place_has_a_name_for_people_and_a_device_in_the_appliance(
     place: DevicePath, name: str, device: str
-) -> None:  # fmt: skip
+) -> None:
     assert (place.name, place.device) == (name, device)
 
 
@@ -56,7 +60,11 @@ def test_layers_are_what_plans_have_always_had() -> None:
 def test_a_step_says_which_programs_do_it(
     step: DiskStep, needs_kernel: bool, own_tools: tuple[str, ...], kernel_tools: tuple[str, ...]
 ) -> None:
-    assert (step.needs_kernel, step.own_tools, step.kernel_tools) == (needs_kernel, own_tools, kernel_tools)
+    assert (step.needs_kernel, step.own_tools, step.kernel_tools) == (
+        needs_kernel,
+        own_tools,
+        kernel_tools,
+    )
 
 
 def test_every_kind_of_step_is_written_under_its_own_name() -> None:

@@ -35,7 +35,9 @@ def new_world() -> Storage:
 
 
 def crash_then(storage: Storage, writes: int, action) -> bool:
-    """Run `action` until the machine dies before write number `writes`; False if it ended by itself before."""
+    """Run `action` until the machine dies before write number `writes`;
+    False if it ended by itself before.
+    """
     storage.writes_left = writes
     try:
         action()
@@ -63,7 +65,13 @@ def test_every_action_is_recorded_before_it_is_done():
     storage = new_world()
     engine(storage).advance()
     events = [record.event for record in storage.records if record.step == "a"]
-    assert events == [Event.CHECKED, Event.SNAPSHOTTING, Event.APPLYING, Event.APPLIED, Event.VERIFIED]
+    assert events == [
+        Event.CHECKED,
+        Event.SNAPSHOTTING,
+        Event.APPLYING,
+        Event.APPLIED,
+        Event.VERIFIED,
+    ]
 
 
 def test_a_second_run_over_finished_work_skips_every_step():
@@ -80,8 +88,15 @@ def test_a_failing_step_takes_everything_back():
     storage = new_world()
     with raises("step-failed") as failure:
         engine(storage, failing="b").advance()
-    assert (failure.value.what, failure.value.exit_code) == ("step b failed; everything is back as it was", 4)
-    assert (storage.words, storage.snapshots, fold(storage.records).status) == (["start"], {}, Status.UNDONE)
+    assert (failure.value.what, failure.value.exit_code) == (
+        "step b failed; everything is back as it was",
+        4,
+    )
+    assert (storage.words, storage.snapshots, fold(storage.records).status) == (
+        ["start"],
+        {},
+        Status.UNDONE,
+    )
 
 
 @dataclass(frozen=True)
@@ -98,7 +113,9 @@ class HitStep(FakeStep):
 def test_a_tool_that_is_hit_by_the_signal_first_does_not_make_a_stopped_run_a_failed_one():
     storage, stop = new_world(), StopRequest()
     snapshots = FakeSnapshots(storage, order=("a",))
-    run = Engine([HitStep("a", stop=stop)], storage, snapshots, FakeJournal(storage), Silent(), stop=stop)
+    run = Engine(
+        [HitStep("a", stop=stop)], storage, snapshots, FakeJournal(storage), Silent(), stop=stop
+    )
     with raises("stopped-and-restored"):
         run.advance()
 
@@ -118,7 +135,9 @@ def test_a_kept_run_goes_back_to_any_step_and_on_again():
         storage = new_world()
         assert engine(storage, keep=True).advance().status is Status.KEPT
         assert set(storage.snapshots) == {"a", "b", "c"}
-        before = ["start"] + [f"{name}.{half}" for name in "abc"[: "abc".index(oldest)] for half in (1, 2)]
+        before = ["start"] + [
+            f"{name}.{half}" for name in "abc"[: "abc".index(oldest)] for half in (1, 2)
+        ]
         engine(storage, keep=True).go_back(oldest)
         assert storage.words == before
         if oldest != "a":
@@ -147,12 +166,18 @@ def test_a_crash_at_every_pair_of_writes_ends_all_done_or_all_undone(failing: st
     schedules = 0
     for first in range(200):
         storage = new_world()
-        if not crash_then(storage, first, lambda s=storage: engine(s, failing=failing, keep=keep).advance()):
+        if not crash_then(
+            storage, first, lambda s=storage: engine(s, failing=failing, keep=keep).advance()
+        ):
             break
         for second in range(200):
             again = new_world()
-            crash_then(again, first, lambda s=again: engine(s, failing=failing, keep=keep).advance())
-            died = crash_then(again, second, lambda s=again: engine(s, failing=failing, keep=keep).advance())
+            crash_then(
+                again, first, lambda s=again: engine(s, failing=failing, keep=keep).advance()
+            )
+            died = crash_then(
+                again, second, lambda s=again: engine(s, failing=failing, keep=keep).advance()
+            )
             finish(again, failing=failing, keep=keep)
             schedules += 1
             assert again.words in (["start"], ALL_DONE)
@@ -182,18 +207,24 @@ def test_a_crash_at_every_write_of_a_rollback_ends_all_undone():
 
 def without_decision(eager):
     original = eager._record
-    eager._record = lambda event, *rest, **facts: None if event is Event.ROLLBACK else original(event, *rest, **facts)
+    eager._record = lambda event, *rest, **facts: (
+        None if event is Event.ROLLBACK else original(event, *rest, **facts)
+    )
     return eager
 
 
 def test_the_crash_schedules_notice_an_engine_that_restores_without_deciding_first():
-    """Without rule 4 (the decision to go back is journalled before the first restore) a run ends both ways."""
+    """Without rule 4 (the decision to go back is journalled before the first
+    restore) a run ends both ways.
+    """
     seen_half_way = False
     for first in range(200):
         storage = new_world()
         if not crash_then(storage, first, without_decision(engine(storage, failing="c")).advance):
             break
-        finish(storage)  # the cause of the failure is gone at the second run: it goes forward although it had gone back
+        # the cause of the failure is gone at the second run: it goes forward although it had gone
+        # back
+        finish(storage)
         if any(r.event is Event.FAILED for r in storage.records) and storage.words == ALL_DONE:
             seen_half_way = True
     assert seen_half_way
@@ -204,7 +235,10 @@ def test_without_snapshots_a_failed_run_stays_where_it_is():
     with pytest.raises(StoppedWithoutWayBack) as failure:
         engine(storage, failing="c", reversible=False).advance()
     assert failure.value.exit_code == 5
-    assert (fold(storage.records).status, fold(storage.records).going_back) == (Status.UNFINISHED, False)
+    assert (fold(storage.records).status, fold(storage.records).going_back) == (
+        Status.UNFINISHED,
+        False,
+    )
     with pytest.raises(NothingToRestore):
         engine(storage, reversible=False).go_back()
     assert fold(storage.records).going_back is False
@@ -229,4 +263,7 @@ def test_what_was_gone_on_with_in_place_is_still_undone_when_a_later_step_fails(
             crash_then(storage, first, engine(storage, in_place=True, failing="c").advance)
             crash_then(storage, second, engine(storage, in_place=True, failing="c").advance)
             finish(storage, in_place=True, failing="c")
-            assert (storage.words, fold(storage.records).status) == (["start"], Status.UNDONE), (first, second)
+            assert (storage.words, fold(storage.records).status) == (["start"], Status.UNDONE), (
+                first,
+                second,
+            )

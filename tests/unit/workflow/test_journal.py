@@ -25,7 +25,11 @@ def test_a_torn_last_line_is_dropped_and_the_next_record_follows_the_sound_ones(
     path.write_bytes(path.read_bytes()[:-cut])
     assert [record.event for record in read_journal(path)] == [Event.BEGIN, Event.CHECKED]
     Journal(path).append(Record(Event.APPLYING))
-    assert [record.event for record in read_journal(path)] == [Event.BEGIN, Event.CHECKED, Event.APPLYING]
+    assert [record.event for record in read_journal(path)] == [
+        Event.BEGIN,
+        Event.CHECKED,
+        Event.APPLYING,
+    ]
 
 
 def test_reading_for_status_leaves_a_torn_line_alone(tmp_path):

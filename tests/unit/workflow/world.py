@@ -1,6 +1,8 @@
-"""A world small enough to be crashed at every write: a disk that is a list of words, snapshots of it, and a journal.
+"""A world small enough to be crashed at every write:
+a disk that is a list of words, snapshots of it, and a journal.
 
-All that is in `Storage` survives a crash; every change of it counts as one write, and the n-th write kills the machine.
+All that is in `Storage` survives a crash; every change of it counts as one write, and the n-th
+write kills the machine.
 """
 
 from __future__ import annotations
@@ -65,7 +67,11 @@ class FakeSnapshots:
             raise OperationFailed
         self.storage.write()
         self.storage.words = list(self.storage.snapshots[step])
-        for later in [name for name in self.storage.snapshots if self.order.index(name) > self.order.index(step)]:
+        for later in [
+            name
+            for name in self.storage.snapshots
+            if self.order.index(name) > self.order.index(step)
+        ]:
             self.storage.write()
             del self.storage.snapshots[later]
 
@@ -155,13 +161,26 @@ ALL_DONE = ["start"] + [f"{name}.{half}" for name in NAMES for half in (1, 2)]
 
 
 def engine(
-    storage: Storage, *, failing: str = "", keep: bool = False, broken: frozenset[str] = frozenset(),
-    reversible: bool = True, in_place: bool = False,
-) -> Engine:  # fmt: skip
+    storage: Storage,
+    *,
+    failing: str = "",
+    keep: bool = False,
+    broken: frozenset[str] = frozenset(),
+    reversible: bool = True,
+    in_place: bool = False,
+) -> Engine:
     kind = RepeatableStep if in_place else FakeStep
     steps = [kind(name, fails=name == failing) for name in NAMES]
     snapshots = FakeSnapshots(storage, broken, NAMES, reversible)
-    return Engine(steps, storage, snapshots, FakeJournal(storage), Silent(), keep=keep, again_in_place=in_place)
+    return Engine(
+        steps,
+        storage,
+        snapshots,
+        FakeJournal(storage),
+        Silent(),
+        keep=keep,
+        again_in_place=in_place,
+    )
 
 
 def begin(storage: Storage) -> None:

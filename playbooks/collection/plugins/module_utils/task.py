@@ -1,7 +1,8 @@
-"""All that a module of this collection does: its options as growdisk declares them, its task as growdisk does it.
+"""All that a module of this collection does: its options as growdisk declares them, its task as
+growdisk does it.
 
-`growdisk run` calls the same function, so that the two cannot differ. This runs in the interpreter of the module, which
-must be one that has growdisk: ansible_python_interpreter says which.
+`growdisk run` calls the same function, so that the two cannot differ. This runs in the interpreter
+of the module, which must be one that has growdisk: ansible_python_interpreter says which.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ try:
     from growdisk.playbook.perform import perform
     from growdisk.playbook.specs import TASKS
     from growdisk.workflow.stopping import SignalsStop, StopRequest
-except (ImportError, SyntaxError) as error:  # not there, older than playbooks, or of a Python that is too old for it
+except (ImportError, SyntaxError) as error:
+    # not there, older than playbooks, or of a Python that is too old for it
     _MISSING = f"{type(error).__name__}: {error}"
 else:
     _MISSING = ""
@@ -28,7 +30,8 @@ if TYPE_CHECKING:
     from growdisk.playbook.specs import OptionSpec, TaskSpec
 
 _INSTALL = (
-    "let ansible_python_interpreter name the Python of growdisk's installation on this host, such as "
+    "let ansible_python_interpreter name the Python of growdisk's installation on this host, such "
+    "as "
     "/opt/growdisk/.venv/bin/python (the collection's README says how)"
 )
 
@@ -44,7 +47,9 @@ def carry_out(task: str) -> None:
         with SignalsStop(StopRequest()) as stop:
             outcome = perform(task, module.params, check=module.check_mode, stop=stop)
     except Exception as bug:
-        module.fail_json(msg=f"growdisk has a bug: {bug!r} (report it)", exception=traceback.format_exc())
+        module.fail_json(
+            msg=f"growdisk has a bug: {bug!r} (report it)", exception=traceback.format_exc()
+        )
     _answer(module, outcome)
 
 
@@ -54,7 +59,9 @@ def argument_spec(spec: TaskSpec) -> dict[str, dict[str, object]]:
 
 
 def _declared(option: OptionSpec) -> dict[str, object]:
-    """no_log is said of every option: where it is not, Ansible guesses by the name, and warns of files of keys."""
+    """no_log is said of every option: where it is not, Ansible guesses by the name, and warns of
+    files of keys.
+    """
     declared: dict[str, object] = {"type": option.type, "no_log": getattr(option, "secret", False)}
     if option.required:
         declared["required"] = True
@@ -78,16 +85,28 @@ def _answer(module: AnsibleModule, outcome: Outcome) -> None:
 
 
 def _warn_of_losses(module: AnsibleModule, outcome: Outcome) -> None:
-    """What was asked to grow must not cost anybody something silently. Ansible shows no host with a warning."""
-    disk = module.params.get("image") or module.params.get("domain") or module.params.get("qmp") or ""
+    """What was asked to grow must not cost anybody something silently.
+
+    Ansible shows no host with a warning.
+    """
+    disk = (
+        module.params.get("image") or module.params.get("domain") or module.params.get("qmp") or ""
+    )
     would_be = "would be " if module.check_mode else ""
     for lost in outcome.result.get("given_up", ()):
         module.warn(f"{disk}: {would_be}given up: {lost}")
 
 
 def _fail_without_growdisk(why: str) -> None:
-    """As fail_json would; but who does not know the options must not show them, one might be a secret."""
+    """As fail_json would; but who does not know the options must not show them, one might be a
+    secret.
+    """
     error = {"what": "this module needs growdisk", "why": why, "do": _INSTALL, "code": 3}
-    answer = {"failed": True, "changed": False, "msg": f"{error['what']}: {why} ({_INSTALL})", "error": error}
+    answer = {
+        "failed": True,
+        "changed": False,
+        "msg": f"{error['what']}: {why} ({_INSTALL})",
+        "error": error,
+    }
     sys.stdout.write(json.dumps(answer) + "\n")
     sys.exit(1)

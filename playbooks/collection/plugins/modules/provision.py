@@ -1,4 +1,6 @@
-"""growdisk.disk.provision: what ansible-doc says of it. growdisk declares its options and does it."""
+"""growdisk.disk.provision: what ansible-doc says of it. growdisk declares its
+options and does it.
+"""
 
 from __future__ import annotations
 
