@@ -68,9 +68,12 @@ _LIST = Deed("snapshot list", "image snapshot list {}", "snapshot -l {}")
 _FILLED = (
     Deed("to qcow2", "image convert {} {new}", "convert -f raw -O qcow2 {} {new}"),
     Deed("-c zlib", "image convert -c {} {new}", "convert -c -f raw -O qcow2 {} {new}"),
-    Deed("-c zstd", "image convert -c --compression zstd {} {new}",
-         "convert -c -f raw -O qcow2 -o compression_type=zstd {} {new}"),
-)  # fmt: skip
+    Deed(
+        "-c zstd",
+        "image convert -c --compression zstd {} {new}",
+        "convert -c -f raw -O qcow2 -o compression_type=zstd {} {new}",
+    ),
+)
 
 
 @dataclass(frozen=True)

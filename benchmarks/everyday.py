@@ -40,28 +40,35 @@ class Deed:
 
 DEEDS = {
     "qcow2 to raw": Deed("convert {qcow2} {new} -O raw", "convert WRITEBACK -O raw {qcow2} {new}"),
-    "qcow2 to qcow2": Deed("convert {qcow2} {new} -O qcow2",
-        "convert WRITEBACK -O qcow2 {qcow2} {new}"),
-    "raw to qcow2": Deed("convert {raw} {new} -O qcow2",
-        "convert WRITEBACK -f raw -O qcow2 {raw} {new}"),
+    "qcow2 to qcow2": Deed(
+        "convert {qcow2} {new} -O qcow2", "convert WRITEBACK -O qcow2 {qcow2} {new}"
+    ),
+    "raw to qcow2": Deed(
+        "convert {raw} {new} -O qcow2", "convert WRITEBACK -f raw -O qcow2 {raw} {new}"
+    ),
     "raw to raw": Deed("convert {raw} {new} -O raw", "convert WRITEBACK -f raw -O raw {raw} {new}"),
     "zlib to raw": Deed("convert {zlib} {new} -O raw", "convert WRITEBACK -O raw {zlib} {new}", 3),
     "zstd to raw": Deed("convert {zstd} {new} -O raw", "convert WRITEBACK -O raw {zstd} {new}", 3),
-    "qcow2 to zlib": Deed("convert -c {qcow2} {new}", "convert WRITEBACK -c -O qcow2 {qcow2} {new}",
-        1),
-    "qcow2 to zstd": Deed("convert -c --compression zstd {qcow2} {new}",
-                          "convert WRITEBACK -c -O qcow2 -o compression_type=zstd {qcow2} {new}",
-                          3),
+    "qcow2 to zlib": Deed(
+        "convert -c {qcow2} {new}", "convert WRITEBACK -c -O qcow2 {qcow2} {new}", 1
+    ),
+    "qcow2 to zstd": Deed(
+        "convert -c --compression zstd {qcow2} {new}",
+        "convert WRITEBACK -c -O qcow2 -o compression_type=zstd {qcow2} {new}",
+        3,
+    ),
     "compare qcow2, raw": Deed("compare {qcow2} {raw}", "compare {qcow2} {raw}"),
     "compare qcow2, zlib": Deed("compare {qcow2} {zlib}", "compare {qcow2} {zlib}", 3),
     "commit all of it": Deed("commit {full}", "commit WRITEBACK -q {full}"),
-    "rebase, 128 MiB differ": Deed("rebase --trust-references {over} -b {other}",
-                                   "rebase WRITEBACK -F qcow2 -b {other} {over}"),
+    "rebase, 128 MiB differ": Deed(
+        "rebase --trust-references {over} -b {other}", "rebase WRITEBACK -F qcow2 -b {other} {over}"
+    ),
     "rebase to none": Deed("rebase --trust-references {over}", "rebase WRITEBACK -b EMPTY {over}"),
     "copy": Deed("copy {raw} {new}", "cp --sparse=auto {raw} {new}"),
-    "copy --sparse always": Deed("copy --sparse always {raw} {new}",
-        "cp --sparse=always {raw} {new}"),
-}  # fmt: skip
+    "copy --sparse always": Deed(
+        "copy --sparse always {raw} {new}", "cp --sparse=always {raw} {new}"
+    ),
+}
 
 
 def names() -> list[str]:

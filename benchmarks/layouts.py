@@ -57,19 +57,30 @@ CASES = (
     Case("MBR, swap in an extended partition behind root", SmallDisk(), _DROP),
     Case("MBR, primary swap behind root", SmallDisk(Layout.SWAP_BEHIND), _DROP),
     Case("MBR, swap first, root last", SmallDisk(Layout.SWAP_FIRST), ("--expand", "/dev/sda2")),
-    Case("GPT, cloud image: 14, 15, root 1 last", SmallDisk(Layout.GPT_CLOUD),
-        ("--expand", "/dev/sda1")),
+    Case(
+        "GPT, cloud image: 14, 15, root 1 last",
+        SmallDisk(Layout.GPT_CLOUD),
+        ("--expand", "/dev/sda1"),
+    ),
     Case("GPT, swap behind root", SmallDisk(Layout.GPT_SWAP_BEHIND), _DROP),
     Case("ext4 on the whole disk, no table", SmallDisk(Layout.NO_TABLE), ("--expand", "/dev/sda")),
-    Case("XFS root", SmallDisk(Layout.PLAIN, 512 * MiB, filesystem="xfs"),
-        ("--expand", "/dev/sda1")),
-    Case("btrfs root", SmallDisk(Layout.PLAIN, 512 * MiB, filesystem="btrfs"),
-        ("--expand", "/dev/sda1")),
-    Case("Debian's LVM: PV in a logical partition", "lvm",
-         ("--expand", "/dev/sda2", "--LV-expand", "/dev/guest-vg/root"), ("--lv", "guest-vg/root")),
+    Case(
+        "XFS root", SmallDisk(Layout.PLAIN, 512 * MiB, filesystem="xfs"), ("--expand", "/dev/sda1")
+    ),
+    Case(
+        "btrfs root",
+        SmallDisk(Layout.PLAIN, 512 * MiB, filesystem="btrfs"),
+        ("--expand", "/dev/sda1"),
+    ),
+    Case(
+        "Debian's LVM: PV in a logical partition",
+        "lvm",
+        ("--expand", "/dev/sda2", "--LV-expand", "/dev/guest-vg/root"),
+        ("--lv", "guest-vg/root"),
+    ),
     Case("LUKS1 with ext4", "luks1", ("--expand", "/dev/sda1")),
     Case("LUKS2 with LVM with ext4", "luks2", ("--expand", "/dev/sda2"), ("--lv", "crypt/root")),
-)  # fmt: skip
+)
 
 
 def names() -> list[str]:

@@ -22,14 +22,12 @@ if TYPE_CHECKING:
 
 VERBS = (
     "expand", "plan", "show", "list", "watch", "status", "resume", "rollback", "commit", "script",
-    "run", "provision",
-    "image", "collection", "doctor", "completion",
+    "run", "provision", "image", "collection", "doctor", "completion",
 )  # fmt: skip
 # Words of other tools; foreign_words.py is loaded only if one of them is there.
 _FOREIGN = frozenset((
     "-p", "--progress", "-W", "-m", "--num-coroutines", "--output", "-l", "-c", "-a", "-d",
-    "--size", "--expand",
-    "--LV-expand", "--lv-expand",
+    "--size", "--expand", "--LV-expand", "--lv-expand",
 ))  # fmt: skip
 
 

@@ -24,9 +24,10 @@ _SAME = (
     "lv_share",
     "connect",
 )
-_INSIDE = ("disk", "online", "ssh", "ssh_config", "agent", "guest_disk", "allow_reboot", "domain",
-    "qmp", "to_gpt",
-           "overlays_may_break", "not_in_use")  # fmt: skip
+_INSIDE = (
+    "disk", "online", "ssh", "ssh_config", "agent", "guest_disk", "allow_reboot", "domain", "qmp",
+    "to_gpt", "overlays_may_break", "not_in_use",
+)  # fmt: skip
 _LISTS = ("grow", "move", "delete", "lv", "key_file")
 _DEFAULTS = ("auto", "off", 512, "", None, False)
 

@@ -25,8 +25,7 @@ _COPY = "SRC:DEST[:MODE[:OWNER[:GROUP]]]"
 # What an option that was given replaces in the recipe, by the same name.
 _REPLACED = (
     "overlay", "format", "compress", "compression", "base_format", "partition", "swap", "backend",
-    "reproducible",
-    "reset_machine_id", "remove_ssh_host_keys", "new_ssh_host_keys",
+    "reproducible", "reset_machine_id", "remove_ssh_host_keys", "new_ssh_host_keys",
 )  # fmt: skip
 
 

@@ -14,29 +14,31 @@ from growdisk.filesystems.content import ExtContent
 
 _COMPAT = (
     "dir_prealloc", "imagic_inodes", "has_journal", "ext_attr", "resize_inode", "dir_index",
-    "lazy_bg", "",
-    "snapshot_bitmap", "sparse_super2", "fast_commit", "stable_inodes", "orphan_file",
+    "lazy_bg", "", "snapshot_bitmap", "sparse_super2", "fast_commit", "stable_inodes",
+    "orphan_file",
 )  # fmt: skip
 _INCOMPAT = (
     "compression", "filetype", "needs_recovery", "journal_dev", "meta_bg", "", "extent", "64bit",
-    "mmp", "flex_bg",
-    "ea_inode", "", "dirdata", "metadata_csum_seed", "large_dir", "inline_data", "encrypt",
-    "casefold",
+    "mmp", "flex_bg", "ea_inode", "", "dirdata", "metadata_csum_seed", "large_dir", "inline_data",
+    "encrypt", "casefold",
 )  # fmt: skip
 _RO_COMPAT = (
     "sparse_super", "large_file", "btree_dir", "huge_file", "uninit_bg", "dir_nlink", "extra_isize",
-    "snapshot",
-    "quota", "bigalloc", "metadata_csum", "replica", "read-only", "project", "shared_blocks",
-    "verity",
-    "orphan_present",
+    "snapshot", "quota", "bigalloc", "metadata_csum", "replica", "read-only", "project",
+    "shared_blocks", "verity", "orphan_present",
 )  # fmt: skip
 # Since when e2fsprogs works on them; those that are not named have been known for ten years.
 _SINCE: Mapping[str, tuple[int, int]] = MappingProxyType(
     {
-        "shared_blocks": (1, 45), "verity": (1, 45), "casefold": (1, 45), "fast_commit": (1, 46),
-        "stable_inodes": (1, 46), "orphan_file": (1, 47), "orphan_present": (1, 47),
+        "shared_blocks": (1, 45),
+        "verity": (1, 45),
+        "casefold": (1, 45),
+        "fast_commit": (1, 46),
+        "stable_inodes": (1, 46),
+        "orphan_file": (1, 47),
+        "orphan_present": (1, 47),
     }
-)  # fmt: skip
+)
 _TABLE_IS_OF = (1, 47)
 # Bits that have a name and nobody who works on them: e2fsck and resize2fs refuse them in every
 # version.
@@ -47,13 +49,25 @@ _NOBODYS = frozenset(
 # every day.
 _EVERYDAY = frozenset(
     (
-        "has_journal", "ext_attr", "resize_inode", "dir_index", "filetype", "needs_recovery",
-        "extent", "64bit",
-        "flex_bg", "sparse_super", "large_file", "huge_file", "uninit_bg", "dir_nlink",
+        "has_journal",
+        "ext_attr",
+        "resize_inode",
+        "dir_index",
+        "filetype",
+        "needs_recovery",
+        "extent",
+        "64bit",
+        "flex_bg",
+        "sparse_super",
+        "large_file",
+        "huge_file",
+        "uninit_bg",
+        "dir_nlink",
         "extra_isize",
-        "metadata_csum", "metadata_csum_seed",
+        "metadata_csum",
+        "metadata_csum_seed",
     )
-)  # fmt: skip
+)
 # Debian's are built without Unicode
 _NOT_FOR_KERNELS = _NOBODYS | {"casefold", "snapshot_bitmap", "shared_blocks"}
 _KERNEL_PAGE = 4096

@@ -42,8 +42,11 @@ MAGICS = (
     Magic("isw_raid_member", b"Intel Raid ISM Cfg Sig. ", (-2 * _SECTOR,)),
     Magic("lsi_mega_raid_member", b"$XIDE$", (-_SECTOR,)),
     Magic("nvidia_raid_member", b"NVIDIA", (-2 * _SECTOR,)),
-    Magic("promise_fasttrack_raid_member", b"Promise Technology, Inc.",
-        tuple(-n * _SECTOR for n in _PROMISE)),
+    Magic(
+        "promise_fasttrack_raid_member",
+        b"Promise Technology, Inc.",
+        tuple(-n * _SECTOR for n in _PROMISE),
+    ),
     Magic("hpt45x_raid_member", b"\xf3\x16\x78\x5a", (-11 * _SECTOR,)),
     Magic("hpt45x_raid_member", b"\xfd\x16\x78\x5a", (-11 * _SECTOR,)),
     Magic("hpt37x_raid_member", b"\xf0\x16\x78\x5a", (4640,)),
@@ -55,10 +58,14 @@ MAGICS = (
     Magic("drbd", b"\x83\x74\x02\x6d", (-4096 + 60,)),
     Magic("drbdmanage_control_volume", b"$DRBDmgr=q", (0,)),
     Magic("drbdproxy_datalog", b"DRBDdlh*", (16,)),
-    Magic("bcache", b"\xc6\x85\x73\xf6\x4e\x1a\x45\xca\x82\x65\xf5\x7f\x48\xba\x6d\x81",
-        (4096 + 24,)),
-    Magic("bcachefs", b"\xc6\x85\x73\xf6\x66\xce\x90\xa9\xd9\x6a\x60\xcf\x80\x3d\xf7\xef",
-        (4096 + 24,)),
+    Magic(
+        "bcache", b"\xc6\x85\x73\xf6\x4e\x1a\x45\xca\x82\x65\xf5\x7f\x48\xba\x6d\x81", (4096 + 24,)
+    ),
+    Magic(
+        "bcachefs",
+        b"\xc6\x85\x73\xf6\x66\xce\x90\xa9\xd9\x6a\x60\xcf\x80\x3d\xf7\xef",
+        (4096 + 24,),
+    ),
     Magic("ceph_bluestore", b"bluestore block device", (0,)),
     Magic("stratis", b"!Stra0tis\x86\xff\x02^\x41rh", (_SECTOR + 4, 9 * _SECTOR + 4)),
     Magic("vdo", b"dmvdo001", (0,)),
@@ -101,4 +108,4 @@ MAGICS = (
     Magic("nss", b"SPB5", (4096,), Owner.ITSELF),
     Magic("vxfs", b"\xf5\xfc\x01\xa5", (1024,), Owner.ITSELF),
     Magic("befs", b"1SFB", (512 + 32, 32), Owner.ITSELF),
-)  # fmt: skip
+)

@@ -27,19 +27,25 @@ _UNIT_FOLDERS = ("etc", "usr/local/lib", "usr/lib", "lib")
 NAMES = {
     "fstabs": ("etc/fstab",),
     "crypttabs": ("etc/crypttab", "etc/crypttab.initramfs"),
-    "units": tuple(f"{top}/systemd/system/*.{kind}" for top in _UNIT_FOLDERS for kind in ("swap",
-        "mount")),
+    "units": tuple(
+        f"{top}/systemd/system/*.{kind}" for top in _UNIT_FOLDERS for kind in ("swap", "mount")
+    ),
     "wanters": tuple(
-        f"{top}/systemd/system/{name}" for top in _UNIT_FOLDERS[:2] for name in ("*.*",
-            "*.d/*.conf")
+        f"{top}/systemd/system/{name}"
+        for top in _UNIT_FOLDERS[:2]
+        for name in ("*.*", "*.d/*.conf")
     ),
     "resume_files": (
-        "etc/initramfs-tools/initramfs.conf", "etc/initramfs-tools/conf.d/*",
+        "etc/initramfs-tools/initramfs.conf",
+        "etc/initramfs-tools/conf.d/*",
         "usr/share/initramfs-tools/conf.d/*",
     ),
-    "dracut_files": ("etc/dracut.conf", "etc/dracut.conf.d/*.conf",
-        "usr/lib/dracut/dracut.conf.d/*.conf"),
-}  # fmt: skip
+    "dracut_files": (
+        "etc/dracut.conf",
+        "etc/dracut.conf.d/*.conf",
+        "usr/lib/dracut/dracut.conf.d/*.conf",
+    ),
+}
 """Below each of SYSTEMS."""
 FSTABS, CRYPTTABS, UNITS, WANTERS, RESUME_FILES, DRACUT_FILES = (
     _below(SYSTEMS, names) for names in NAMES.values()
@@ -52,13 +58,10 @@ DEFINITIONS = _below(SYSTEMS, [f"{top}/repart.d/*.conf" for top in _UNIT_FOLDERS
 # wherever it lies.
 SETTINGS = (
     "etc/default/*", "etc/default/*.d/*", "etc/sysconfig/*", "etc/conf.d/*", "etc/*.conf",
-    "etc/*.d/*.conf",
-    "etc/*.d/*.cfg", "etc/*/conf.d/*.conf", "etc/grub.d/*", "etc/kernel/*", "etc/kernel/*.d/*",
-    "etc/cmdline",
-    "etc/cmdline.d/*", "etc/systemd/*.conf", "etc/systemd/*.conf.d/*.conf", "etc/rc.local",
-    "etc/tuned/*",
-    "etc/kernelstub/configuration", "usr/lib/kernel/*", "usr/lib/bootc/kargs.d/*",
-    "usr/share/u-boot-menu/conf.d/*",
+    "etc/*.d/*.conf", "etc/*.d/*.cfg", "etc/*/conf.d/*.conf", "etc/grub.d/*", "etc/kernel/*",
+    "etc/kernel/*.d/*", "etc/cmdline", "etc/cmdline.d/*", "etc/systemd/*.conf",
+    "etc/systemd/*.conf.d/*.conf", "etc/rc.local", "etc/tuned/*", "etc/kernelstub/configuration",
+    "usr/lib/kernel/*", "usr/lib/bootc/kargs.d/*", "usr/share/u-boot-menu/conf.d/*",
     "extlinux.conf", "extlinux/*.conf", "syslinux.cfg", "syslinux/*.cfg",
 )  # fmt: skip
 _FOLDERS = ("", "*/", "*/*/", "*/*/*/")
@@ -76,8 +79,7 @@ _UNIFIED_KERNELS = _below_each(_FOLDERS, ("*.efi",))
 _SEARCHED_IN_SYSTEM = (
     "etc", "usr/local/lib/systemd", "usr/lib/systemd", "lib/systemd", "usr/share/initramfs-tools",
     "usr/lib/dracut/dracut.conf.d", "usr/lib/kernel", "usr/local/etc", "usr/local/sbin",
-    "usr/local/bin",
-    "usr/lib/bootc", "usr/share/u-boot-menu", "extlinux", "syslinux",
+    "usr/local/bin", "usr/lib/bootc", "usr/share/u-boot-menu", "extlinux", "syslinux",
 )  # fmt: skip
 SEARCHED = (*_below(SYSTEMS, _SEARCHED_IN_SYSTEM), *BOOTS)
 # The first two by name: they may be links, which grep follows on its command line alone.

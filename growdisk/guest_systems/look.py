@@ -51,9 +51,8 @@ _BOOT_PLACES, _DEVICES = (
 )
 _SIGNS_OF_BOOT = frozenset({
     "grub", "grub2", "loader", "efi", "extlinux", "syslinux", "isolinux", "refind_linux.conf",
-    "extlinux.conf",
-    "syslinux.cfg", "limine.conf", "limine.cfg", "cmdline.txt", "uenv.txt", "armbianenv.txt",
-    "boot.scr",
+    "extlinux.conf", "syslinux.cfg", "limine.conf", "limine.cfg", "cmdline.txt", "uenv.txt",
+    "armbianenv.txt", "boot.scr",
 })  # fmt: skip
 _STARTS_OF_BOOT = ("initrd", "initramfs", "vmlinu", "booster")
 _SNAPSHOTS = frozenset(

@@ -23,8 +23,9 @@ OWNERS: Mapping[str, str] = MappingProxyType(
         "42": DYNAMIC_DISK,
         "5808C8AA-7E8F-42E0-85D2-E1E90434CFB3": DYNAMIC_DISK,
         "AF9B60A0-1431-4F62-BC68-3311714A69AD": DYNAMIC_DISK,
-        **dict.fromkeys(("86", "87", "8b", "8c", "b6", "b7", "c6", "c7"),
-            "a volume or stripe set of Windows NT"),
+        **dict.fromkeys(
+            ("86", "87", "8b", "8c", "b6", "b7", "c6", "c7"), "a volume or stripe set of Windows NT"
+        ),
         "E75CAF8F-F680-4CEE-AFA3-B001E56EFC2D": "Storage Spaces of Windows",
         "558D43C5-A1AC-43C0-AAC8-D1472B2923D1": "Storage Replica of Windows",
         **dict.fromkeys(("fb", "fc"), _VMWARE),
@@ -51,7 +52,7 @@ OWNERS: Mapping[str, str] = MappingProxyType(
         **dict.fromkeys(("a5", "a6", "a9"), "BSD, which has a table of its own in it"),
         "516E7CB4-6ECF-11D6-8FF8-00022D09712B": "FreeBSD, which has a table of its own in it",
     }
-)  # fmt: skip
+)
 
 
 def owner_of(part: Partition) -> str:

@@ -26,12 +26,14 @@ _OF_LIBPARTED = bytes.fromhex("fab800108ed0bc00b0b800008ed88ec0")
 _LINUX, _BASIC = "0FC63DAF-8483-4772-8E79-3D69D8477DE4", "EBD0A0A2-B9E5-4433-87C0-68B6B72699C7"
 _TYPES: Mapping[str, str] = MappingProxyType(
     {
-        "83": _LINUX, "82": "0657FD6D-A4AB-43C4-84E5-0933C84B4F4F",
+        "83": _LINUX,
+        "82": "0657FD6D-A4AB-43C4-84E5-0933C84B4F4F",
         "8e": "E6D6D379-F507-44C2-A23C-238F2A3DF928",
-        "fd": "A19D880F-05FC-4D3B-A006-743F0F84911E", "ef": EFI_SYSTEM,
+        "fd": "A19D880F-05FC-4D3B-A006-743F0F84911E",
+        "ef": EFI_SYSTEM,
         **dict.fromkeys(("1", "4", "6", "7", "b", "c", "e"), _BASIC),
     }
-)  # fmt: skip
+)
 _NAMESPACE = uuid.UUID("9f0c7f0a-6b1b-4a64-9d1f-5a7c0a9e6d10")
 
 

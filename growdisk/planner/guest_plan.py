@@ -38,8 +38,7 @@ _SECTOR = 512  # what a kernel counts in
 _KINDS = ("ext2", "ext3", "ext4", "xfs", "btrfs")
 _KNOWN = (
     ResizeImage, RewritePartitions, RereadPartitions, GrowLuks, GrowPhysicalVolume,
-    GrowLogicalVolume, GrowFilesystem,
-    RemakeSwap, MakeSwapFile, RepairGuest,
+    GrowLogicalVolume, GrowFilesystem, RemakeSwap, MakeSwapFile, RepairGuest,
 )  # fmt: skip
 
 

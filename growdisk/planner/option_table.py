@@ -182,16 +182,20 @@ RUN: Options = (
 )
 
 BY_RULE: Options = (
-    OptionSpec("when_used", "str",
-        "Grow only if the file system that would grow is fuller than that, such as 85%."),
+    OptionSpec(
+        "when_used",
+        "str",
+        "Grow only if the file system that would grow is fuller than that, such as 85%.",
+    ),
     OptionSpec("max_size", "str", "Never let the disk become larger than that, such as 200G."),
     OptionSpec("min_interval", "str", "Grow only if it last grew that long ago: 90s, 15m, 1h, 2d."),
     OptionSpec(
-        "keep_host_free", "str",
+        "keep_host_free",
+        "str",
         "Refuse if less than this percentage of the host's room were left once the new space is "
         "filled, such as 10%.",
     ),
-)  # fmt: skip
+)
 
 SHARED: Mapping[str, OptionSpec] = MappingProxyType(
     {

@@ -65,12 +65,16 @@ def playbook_of(
     else:
         tasks = list(_Writer(facts, goal, options, key_files, image_format).tasks(proposal.steps))
     play: _Words = {
-        "name": f"Grow {path.name}", "hosts": "localhost", "connection": "local",
+        "name": f"Grow {path.name}",
+        "hosts": "localhost",
+        "connection": "local",
         "gather_facts": False,
-        "vars": {"image": str(path.resolve()),
-            ON_FAILURE: "none" if options.snapshots == "none" else "play"},
+        "vars": {
+            "image": str(path.resolve()),
+            ON_FAILURE: "none" if options.snapshots == "none" else "play",
+        },
         "tasks": tasks,
-    }  # fmt: skip
+    }
     return as_yaml([play])
 
 

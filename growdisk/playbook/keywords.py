@@ -14,13 +14,12 @@ from growdisk.playbook.specs import NAMESPACE, TASKS
 
 PLAY_WORDS = (
     "name", "hosts", "vars", "vars_files", "tasks", "tags", "gather_facts", "connection", "become",
-    "ignore_errors",
-    "check_mode", "diff",
+    "ignore_errors", "check_mode", "diff",
 )  # fmt: skip
 TASK_WORDS = (
     "name", "when", "loop", "loop_control", "register", "failed_when", "changed_when",
-    "ignore_errors", "tags", "vars",
-    "check_mode", "diff", "no_log", "args", "become", "delegate_to", "run_once",
+    "ignore_errors", "tags", "vars", "check_mode", "diff", "no_log", "args", "become",
+    "delegate_to", "run_once",
 )  # fmt: skip
 LOOP_WORDS = ("loop_var", "index_var", "label")
 ON_FAILURE = "growdisk_on_failure"
@@ -30,28 +29,73 @@ HOW_FAR_BACK = ("task", "play", "none")
 # pen.
 _ANSIBLE_PLAY = frozenset(
     {
-        "any_errors_fatal", "become_exe", "become_flags", "become_method", "become_user",
+        "any_errors_fatal",
+        "become_exe",
+        "become_flags",
+        "become_method",
+        "become_user",
         "collections",
-        "debugger", "environment", "fact_path", "force_handlers", "gather_subset", "gather_timeout",
+        "debugger",
+        "environment",
+        "fact_path",
+        "force_handlers",
+        "gather_subset",
+        "gather_timeout",
         "handlers",
-        "ignore_unreachable", "max_fail_percentage", "module_defaults", "no_log", "order", "port",
+        "ignore_unreachable",
+        "max_fail_percentage",
+        "module_defaults",
+        "no_log",
+        "order",
+        "port",
         "post_tasks",
-        "pre_tasks", "remote_user", "roles", "run_once", "serial", "strategy", "throttle",
+        "pre_tasks",
+        "remote_user",
+        "roles",
+        "run_once",
+        "serial",
+        "strategy",
+        "throttle",
         "timeout",
-        "vars_prompt", "import_playbook",
+        "vars_prompt",
+        "import_playbook",
     }
-)  # fmt: skip
+)
 _ANSIBLE_TASK = frozenset(
     {
-        "block", "rescue", "always", "action", "any_errors_fatal", "async", "poll", "become_exe",
-        "become_flags", "become_method", "become_user", "collections", "connection", "debugger",
+        "block",
+        "rescue",
+        "always",
+        "action",
+        "any_errors_fatal",
+        "async",
+        "poll",
+        "become_exe",
+        "become_flags",
+        "become_method",
+        "become_user",
+        "collections",
+        "connection",
+        "debugger",
         "delay",
-        "delegate_facts", "environment", "ignore_unreachable", "local_action", "module_defaults",
+        "delegate_facts",
+        "environment",
+        "ignore_unreachable",
+        "local_action",
+        "module_defaults",
         "notify",
-        "listen", "port", "remote_user", "retries", "throttle", "timeout", "until", "import_tasks",
-        "include_tasks", "include_vars",
+        "listen",
+        "port",
+        "remote_user",
+        "retries",
+        "throttle",
+        "timeout",
+        "until",
+        "import_tasks",
+        "include_tasks",
+        "include_vars",
     }
-)  # fmt: skip
+)
 BUILTIN = "ansible.builtin"
 BUILTIN_OPTIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {

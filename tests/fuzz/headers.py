@@ -315,7 +315,6 @@ def _name(chance: random.Random) -> bytes:
 
 _CHANGES: tuple[Change, ...] = (
     _double, _double, _add, _shuffle, _drop, _no_end, _length_lies, _behind_the_name, _rename,
-    _rename, _format,
-    _data_name, _length_of_header, _field, _field, _bits, _bits, _size, _compression,
-    _nothing_there,
+    _rename, _format, _data_name, _length_of_header, _field, _field, _bits, _bits, _size,
+    _compression, _nothing_there,
 )  # fmt: skip

@@ -31,9 +31,8 @@ SWAP_UUID = "3a7dd4b2-6e5b-4d4e-9a53-0d4a58a1c0de"
 SUITE = "bookworm"
 PACKAGES = (
     "linux-image-cloud-amd64", "grub-pc", "systemd-sysv", "udev", "e2fsprogs", "fdisk", "parted",
-    "initramfs-tools",
-    "kmod", "zstd", "openssh-server", "qemu-guest-agent", "python3", "sudo", "ifupdown",
-    "isc-dhcp-client",
+    "initramfs-tools", "kmod", "zstd", "openssh-server", "qemu-guest-agent", "python3", "sudo",
+    "ifupdown", "isc-dhcp-client",
 )  # fmt: skip
 KERNEL_OPTIONS = "net.ifnames=0 console=ttyS0"
 TABLE: Table = classic(DISK_SIZE // SECTOR, SWAP_SIZE // SECTOR)

@@ -12,8 +12,7 @@ OLD_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOldOldOldOldOldOldOldOldOld old"
 def debian_files() -> tuple[Entry, ...]:
     folders = (
         "etc/ssh", "etc/systemd", "etc/systemd/system",
-        "etc/systemd/system/multi-user.target.wants", "var", "var/lib",
-        "var/lib/dbus", "home",
+        "etc/systemd/system/multi-user.target.wants", "var", "var/lib", "var/lib/dbus", "home",
     )  # fmt: skip
     keys = [
         f"etc/ssh/ssh_host_{kind}_key{end}" for kind in ("rsa", "ed25519") for end in ("", ".pub")

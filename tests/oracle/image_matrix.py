@@ -13,10 +13,8 @@ from tests.oracle.qemu import qemu_img, qemu_io
 _GEOMETRIES = (
     "compat=0.10", "compat=0.10,cluster_size=4k", "compat=1.1", "cluster_size=1k,refcount_bits=64",
     "cluster_size=4k,refcount_bits=1", "cluster_size=2M,refcount_bits=8",
-    "lazy_refcounts=on,refcount_bits=32",
-    "compression_type=zstd,cluster_size=128k", "preallocation=metadata",
-    "preallocation=metadata,cluster_size=4k",
-    "preallocation=falloc",
+    "lazy_refcounts=on,refcount_bits=32", "compression_type=zstd,cluster_size=128k",
+    "preallocation=metadata", "preallocation=metadata,cluster_size=4k", "preallocation=falloc",
 )  # fmt: skip
 
 

@@ -9,8 +9,7 @@ from pathlib import Path
 
 COUNTS = (
     "leaks", "corruptions", "check-errors", "total-clusters", "allocated-clusters",
-    "fragmented-clusters",
-    "compressed-clusters", "image-end-offset",
+    "fragmented-clusters", "compressed-clusters", "image-end-offset",
 )  # fmt: skip
 
 

@@ -24,9 +24,9 @@ from tests.oracle.verbs import image, info
 
 MiB = 1 << 20
 GEOMETRIES = (
-    "compat=0.10", "compat=1.1", "cluster_size=4k,refcount_bits=32",
-    "cluster_size=2M", "compression_type=zstd,cluster_size=16k",
-    "extended_l2=on", "extended_l2=on,cluster_size=16k,refcount_bits=32",
+    "compat=0.10", "compat=1.1", "cluster_size=4k,refcount_bits=32", "cluster_size=2M",
+    "compression_type=zstd,cluster_size=16k", "extended_l2=on",
+    "extended_l2=on,cluster_size=16k,refcount_bits=32",
 )  # fmt: skip
 
 

@@ -23,8 +23,7 @@ from tests.oracle.qemu import qemu_check, qemu_img, qemu_io
 KiB, MiB = 1 << 10, 1 << 20
 LAYERS = (
     "cluster_size=512", "cluster_size=4k", "compat=1.1", "cluster_size=2M", "extended_l2=on",
-    "compat=0.10",
-    "compression_type=zstd", "compression_type=zstd,cluster_size=2M",
+    "compat=0.10", "compression_type=zstd", "compression_type=zstd,cluster_size=2M",
     "extended_l2=on,cluster_size=16k",
 )  # fmt: skip
 

@@ -289,8 +289,7 @@ def share_a_refcount_block(file: RawFile, header: Header, chance: random.Random)
 
 DAMAGES: tuple[Callable[[RawFile, Header, random.Random], None], ...] = (
     leak_a_cluster, forget_a_refcount, count_a_cluster_too_low_or_high, turn_flags,
-    empty_refcount_block,
-    forget_a_refcount_block, share_a_refcount_block,
+    empty_refcount_block, forget_a_refcount_block, share_a_refcount_block,
 )  # fmt: skip
 
 

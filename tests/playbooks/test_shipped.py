@@ -27,8 +27,7 @@ from tests.playbooks.conftest import ROOT, SHIPPED, Ended, Place
 
 PLAYBOOKS = (
     "classic-hand-recipe", "convert-raw-to-qcow2-and-grow", "expand-data-disk", "expand-lvm",
-    "expand-root",
-    "move-swap-to-file", "online-expand", "provision-from-base", "watch",
+    "expand-root", "move-swap-to-file", "online-expand", "provision-from-base", "watch",
 )  # fmt: skip
 
 

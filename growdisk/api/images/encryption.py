@@ -48,13 +48,18 @@ def _luks(store: bytes) -> dict[str, object] | None:
     bits = key_bytes * (4 if chaining == "xts" else 8)
     name, _, generator_hash = generator.partition(":")
     facts: dict[str, object] = {
-        "ivgen-alg": name, "hash-alg": _text(digest), "cipher-alg": f"{_text(cipher)}-{bits}",
+        "ivgen-alg": name,
+        "hash-alg": _text(digest),
+        "cipher-alg": f"{_text(cipher)}-{bits}",
         "uuid": _text(uuid),
-        "format": "luks", "cipher-mode": chaining,
-        "slots": [_slot(*_SLOT.unpack_from(store,
-            _FIXED.size + i * _SLOT.size)) for i in range(_SLOTS)],
-        "payload-offset": payload * _SECTOR, "master-key-iters": rounds,
-    }  # fmt: skip
+        "format": "luks",
+        "cipher-mode": chaining,
+        "slots": [
+            _slot(*_SLOT.unpack_from(store, _FIXED.size + i * _SLOT.size)) for i in range(_SLOTS)
+        ],
+        "payload-offset": payload * _SECTOR,
+        "master-key-iters": rounds,
+    }
     if generator_hash:
         facts["ivgen-hash-alg"] = generator_hash
     return facts

@@ -45,13 +45,17 @@ def orders_for(recipe: Recipe, values: Values) -> GuestChanges:
     if hostname:
         check_hostname(hostname)
     return GuestChanges(
-        hostname, recipe.reset_machine_id, recipe.remove_ssh_host_keys, recipe.new_ssh_host_keys,
+        hostname,
+        recipe.reset_machine_id,
+        recipe.remove_ssh_host_keys,
+        recipe.new_ssh_host_keys,
         tuple(_keys(keys, values) for keys in recipe.authorized_keys),
         tuple(_password(password, values, recipe) for password in recipe.passwords),
         tuple(_file(file, values) for file in recipe.files),
-        tuple(filled_in(command, values,
-            f"the command '{command}'") for command in recipe.commands),
-    )  # fmt: skip
+        tuple(
+            filled_in(command, values, f"the command '{command}'") for command in recipe.commands
+        ),
+    )
 
 
 def filled_in(text: str, values: Values, what: str) -> str:

@@ -29,10 +29,9 @@ from growdisk.qcow2.probe import ImageFormat
 
 WORDS = (
     "size", "overlay", "format", "base_format", "compress", "compression", "partition", "swap",
-    "backend",
-    "reproducible", "epoch", "hostname", "reset_machine_id", "remove_ssh_host_keys",
-    "new_ssh_host_keys",
-    "authorized_keys", "passwords", "files", "commands", "seed", "variables", "outputs",
+    "backend", "reproducible", "epoch", "hostname", "reset_machine_id", "remove_ssh_host_keys",
+    "new_ssh_host_keys", "authorized_keys", "passwords", "files", "commands", "seed", "variables",
+    "outputs",
 )  # fmt: skip
 _FORMATS, _COMPRESSIONS = ("qcow2", "raw"), ("zlib", "zstd")
 _SWAP = ("drop", "move", "file")

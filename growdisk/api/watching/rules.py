@@ -32,8 +32,7 @@ from growdisk.units import MiB, align_up, parse_goal_size
 _FILE_WORDS = ("connect", "rules")
 _RULE_WORDS = (
     "domains", "images", "when_used", "step", "max_size", "min_interval", "keep_host_free", "swap",
-    "snapshots",
-    "quiet_hours", "timeout",
+    "snapshots", "quiet_hours", "timeout",
 )  # fmt: skip
 _STEP, _WHEN, _INTERVAL, _KEEP, _TIMEOUT = "20%", "85%", "10m", "10%", "15m"
 _LONGEST_TIMEOUT = 7 * 86400.0

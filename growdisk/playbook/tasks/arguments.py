@@ -59,15 +59,25 @@ def goal_of(options: Options) -> Goal:
     """Tasks that lack an option have its default."""
     size = options.text("size")
     return Goal(
-        parse_goal_size(size) if size else None, options.text("partition") or "auto",
-        cast("SwapPolicy | None", options.text("swap") or None), options.numbers("delete"),
-        cast("Preallocation", options.text("preallocation") or "off"), move=options.numbers("move"),
-        grow=grown(options.texts("grow")), sector_size=sector_size_of(options),
-        to_gpt=options.flag("to_gpt"), repair=options.text("guest_repair") != "False",
-        lv=chosen_volumes(options.texts("lv")), lv_share=percent(options.text("lv_share")),
-        rule=rule_of(*(options.text(name) for name in ("when_used", "max_size", "min_interval",
-            "keep_host_free"))),
-    )  # fmt: skip
+        parse_goal_size(size) if size else None,
+        options.text("partition") or "auto",
+        cast("SwapPolicy | None", options.text("swap") or None),
+        options.numbers("delete"),
+        cast("Preallocation", options.text("preallocation") or "off"),
+        move=options.numbers("move"),
+        grow=grown(options.texts("grow")),
+        sector_size=sector_size_of(options),
+        to_gpt=options.flag("to_gpt"),
+        repair=options.text("guest_repair") != "False",
+        lv=chosen_volumes(options.texts("lv")),
+        lv_share=percent(options.text("lv_share")),
+        rule=rule_of(
+            *(
+                options.text(name)
+                for name in ("when_used", "max_size", "min_interval", "keep_host_free")
+            )
+        ),
+    )
 
 
 def sector_size_of(options: Options) -> int:

@@ -14,20 +14,16 @@ KEY = "a secret"
 
 _EXT = (
     "", "-b 1024", "-b 4096", "-b 2048 -I 128", "-b 1024 -O ^64bit,^resize_inode",
-    "-b 1024 -O bigalloc -C 16384",
-    "-b 4096 -O bigalloc", "-O sparse_super2", "-O meta_bg,^resize_inode -b 1024",
-    "-O quota,project", "-O mmp",
-    "-O inline_data,ea_inode", "-O encrypt,verity", "-O casefold",
-    "-O ^flex_bg,uninit_bg,^metadata_csum -b 1024",
+    "-b 1024 -O bigalloc -C 16384", "-b 4096 -O bigalloc", "-O sparse_super2",
+    "-O meta_bg,^resize_inode -b 1024", "-O quota,project", "-O mmp", "-O inline_data,ea_inode",
+    "-O encrypt,verity", "-O casefold", "-O ^flex_bg,uninit_bg,^metadata_csum -b 1024",
     "-O metadata_csum_seed,large_dir", "-O fast_commit,stable_inodes", "-b 1024 -i 1024",
     "-b 4096 -g 2048 -O ^resize_inode", "-b 1024 -N 64", "-b 65536",
-    "-b 1024 -E packed_meta_blocks=1",
-    "-b 4096 -E stride=16,stripe_width=64", "-b 1024 -G 1024", "-b 1024 -E resize=4000000",
-    "-O orphan_file",
-    "-O orphan_file -b 1024 -I 1024", "-O orphan_file,metadata_csum_seed,quota -b 4096",
+    "-b 1024 -E packed_meta_blocks=1", "-b 4096 -E stride=16,stripe_width=64", "-b 1024 -G 1024",
+    "-b 1024 -E resize=4000000", "-O orphan_file", "-O orphan_file -b 1024 -I 1024",
+    "-O orphan_file,metadata_csum_seed,quota -b 4096",
     "-O ^extents,^has_journal,^metadata_csum,^64bit", "-b 1024 -g 1024", "-t ext2", "-t ext3",
-    "-t ext3 -b 1024 -O ^dir_index",
-    "-m 0 -J size=4 -b 4096", "-E root_owner=1000:1000 -L größer",
+    "-t ext3 -b 1024 -O ^dir_index", "-m 0 -J size=4 -b 4096", "-E root_owner=1000:1000 -L größer",
     "-O ^huge_file,^large_file,^extra_isize -I 128",
 )  # fmt: skip
 _XFS = (
@@ -44,14 +40,13 @@ _BTRFS = (
 _NTFS = ("", "-c 512", "-c 4096", "-c 65536", "-L Daten", "-s 4096", "-p 63")
 _F2FS = (
     "", "-O extra_attr,inode_checksum,sb_checksum", "-O extra_attr,compression", "-l f",
-    "-O encrypt,verity", "-s 2",
-    "-O extra_attr,project_quota,quota",
+    "-O encrypt,verity", "-s 2", "-O extra_attr,project_quota,quota",
 )  # fmt: skip
 _FAT = ("-F 16", "-F 32", "", "-F 12")
 _GPT_TYPES = (
     "L", "L", "S", "U", "V", "E6D6D379-F507-44C2-A23C-238F2A3DF928",
-    "EBD0A0A2-B9E5-4433-87C0-68B6B72699C7",
-    "4F68BCE3-E8CD-4DB1-96E7-FBCAF984B709", "FE3A2A5D-4F32-41A7-B725-ACCC3285A309",
+    "EBD0A0A2-B9E5-4433-87C0-68B6B72699C7", "4F68BCE3-E8CD-4DB1-96E7-FBCAF984B709",
+    "FE3A2A5D-4F32-41A7-B725-ACCC3285A309",
 )  # fmt: skip
 _MBR_TYPES = ("83", "82", "7", "b", "c", "8e", "83", "da", "39", "e")
 _FIXED = ("swap", "nothing", "noise", "fat")
