@@ -8,6 +8,7 @@ import argparse
 from pathlib import Path
 
 from growdisk.cli.common_options import add_common
+from growdisk.cli.named_path import named_path
 from growdisk.cli.output import Output
 from growdisk.errors import not_created
 
@@ -25,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     install.add_argument(
         "-p",
         "--collections-path",
-        type=Path,
+        type=named_path,
         default=Path(_DEFAULT),
         metavar="DIR",
         help=f"a folder of ANSIBLE_COLLECTIONS_PATH (default: {_DEFAULT}, where ansible looks by "

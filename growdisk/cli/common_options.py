@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
+from growdisk.cli.named_path import named_path
 from growdisk.cli.trust import add_trust
 
 
@@ -58,7 +58,11 @@ def add_common(whole: argparse.ArgumentParser, *, top: bool) -> None:
     # -o is the verb's own
     log = ("--log",) if "-o" in whole._option_string_actions else ("-o", "--log")
     parser.add_argument(
-        *log, type=Path, default=absent, metavar="FILE", help="append a line on who did what when"
+        *log,
+        type=named_path,
+        default=absent,
+        metavar="FILE",
+        help="append a line on who did what when",
     )
     parser.add_argument(
         "--syslog",
@@ -68,7 +72,7 @@ def add_common(whole: argparse.ArgumentParser, *, top: bool) -> None:
     )
     parser.add_argument(
         "--state-dir",
-        type=Path,
+        type=named_path,
         default=None if top else argparse.SUPPRESS,
         metavar="DIR",
         help="where runs of block devices lie, and the records of finished ones (default: "

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from growdisk.cli.named_path import named_path
 from growdisk.cli.output import Output
 from growdisk.errors import Refused, UsageError
 
@@ -49,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--html",
-        type=Path,
+        type=named_path,
         metavar="FILE",
         help="write one page for a browser, with disks drawn to scale",
     )

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from growdisk.cli.images.keys import add_key, read_key
+from growdisk.cli.named_path import named_path
 from growdisk.errors import UsageError
 from growdisk.planner.goal import BACKENDS
 
@@ -34,7 +35,10 @@ def add_making(parser: argparse.ArgumentParser) -> None:
         "--size", metavar="SIZE", help="40G grows to, +10G by; left out: as large as the base"
     )
     parser.add_argument(
-        "--recipe", type=Path, metavar="FILE", help="what is wanted, as YAML; options go before it"
+        "--recipe",
+        type=named_path,
+        metavar="FILE",
+        help="what is wanted, as YAML; options go before it",
     )
     parser.add_argument(
         "--overlay", action="store_true", help="OUT lies on top of BASE, which must stay as it is"
@@ -124,7 +128,9 @@ def add_customizing(parser: argparse.ArgumentParser) -> None:
         "--seed", action="store_true", help="a NoCloud seed for cloud-init beside OUT: OUT-seed.iso"
     )
     for name in ("user-data", "meta-data", "network-config"):
-        inside.add_argument(f"--{name}", type=Path, metavar="FILE", help=f"{name} of the seed")
+        inside.add_argument(
+            f"--{name}", type=named_path, metavar="FILE", help=f"{name} of the seed"
+        )
 
 
 def recipe_of(arguments: argparse.Namespace) -> tuple[api.Recipe, Sequence[api.Output]]:

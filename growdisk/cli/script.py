@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from growdisk.cli.arguments import add_target, format_of, goal_of
 from growdisk.cli.disk_options import add_layout_options, add_volume_options, keys_of
+from growdisk.cli.named_path import named_path
 from growdisk.cli.output import Output
 from growdisk.cli.targets import target_of
 
@@ -29,7 +29,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "size", nargs="?", metavar="SIZE", help="as for expand; left out: fill what lags behind"
     )
     parser.add_argument(
-        "-o", "--output", type=Path, required=True, metavar="DIR", help="a new or empty folder"
+        "-o",
+        "--output",
+        type=named_path,
+        required=True,
+        metavar="DIR",
+        help="a new or empty folder",
     )
     add_layout_options(parser)
     add_volume_options(parser)

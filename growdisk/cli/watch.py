@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from growdisk.cli.named_path import named_path
 from growdisk.cli.output import Output
 from growdisk.errors import Refused
 
@@ -21,7 +21,7 @@ _SILENT = ("nothing",)
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "rules",
-        type=Path,
+        type=named_path,
         metavar="RULES.yml",
         help="which disks, when they grow, by what, how far",
     )
@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--metrics",
-        type=Path,
+        type=named_path,
         metavar="FILE",
         help="write metrics for Prometheus' textfile collector (NAME.prom)",
     )

@@ -432,3 +432,26 @@ def test_a_second_image_in_the_place_of_the_size_is_told_of_with(
     assert in_process("plan", "a.raw", "+16M").code == 3, (
         "a size is a size, also where a file is called like that"
     )
+
+
+# --- names ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("plan", "", "+1G"),
+        ("plan", "disk.qcow2", "+1G", "--state-dir", ""),
+        ("list", "disk.qcow2", "--html", ""),
+        ("image", "info", ""),
+        ("image", "create", "", "1G"),
+        ("script", "disk.qcow2", "+1G", "-o", ""),
+        ("watch", ""),
+        ("provision", "", "new.qcow2"),
+    ],
+    ids=" ".join,
+)
+def test_an_empty_name_is_not_the_current_folder(words: tuple[str, ...]) -> None:
+    answer = in_process(*words)
+    assert (answer.code, answer.out) == (2, "")
+    assert "the name of a file or folder is empty" in answer.err
