@@ -269,7 +269,7 @@ fi
 exec sh -s
 """
 _PIECE = 64 << 10
-_TRIES = 3
+_TRIES = 10  # within some seconds: a busy guest may not have begun the script yet
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import pytest
 
 from growdisk.block.device import ExtentKind
 from growdisk.block.raw import RawFile
-from growdisk.errors import ImageDamaged, ImageInUse, ImageNotReadable, ImageUnsupported
+from growdisk.errors import ImageDamaged, ImageError, ImageInUse, ImageNotReadable, ImageUnsupported
 from growdisk.qcow2.create import create
 from growdisk.qcow2.create_options import CreateOptions
 from growdisk.qcow2.image import Qcow2Image
@@ -245,6 +245,6 @@ def test_what_a_data_file_cannot_do_is_refused_and_nothing_is_written(tmp_path: 
     with pytest.raises(ImageDamaged, match="shorter"):
         Qcow2Image.open(path, writable=True)
     for name in ("data.raw", "image.qcow2"):
-        with pytest.raises(FileExistsError):
+        with pytest.raises(ImageError, match="exists already"):
             create(tmp_path / "new.qcow2", MIB, CreateOptions(data_file=name))
     assert not (tmp_path / "new.qcow2").exists()
