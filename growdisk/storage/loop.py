@@ -11,6 +11,7 @@ from growdisk.storage.values import Storage
 from growdisk.units import format_size
 
 _SECONDS = 60.0
+_SECTOR = 512
 
 
 def look(number: int) -> Storage:
@@ -27,6 +28,14 @@ def look(number: int) -> Storage:
             "",
             obstacle="the loop device has a size limit",
             hint="attach it again without one",
+        )
+    if tail := (file.stat().st_size - int(value_of(number, "loop/offset") or 0)) % _SECTOR:
+        return Storage(
+            "other",
+            "",
+            obstacle=f"the file behind the loop device ends in {tail} bytes that are no whole "
+            "sector: to go back would lose them",
+            hint="make it whole (truncate -s %512), then losetup -c",
         )
     free = os.statvfs(file)
     space = free.f_bavail * free.f_frsize

@@ -211,6 +211,12 @@ def test_what_cannot_grow_is_refused_in_the_plan(
     with loop(image, "--read-only") as fixed:
         assert "read-only" in str(host.growdisk("plan", fixed).error["why"])
     assert_unchanged(image, before)
+    with image.open("ab") as file:
+        file.write(b"tail")
+    with loop(image) as odd:
+        assert "4 bytes that are no whole sector" in str(
+            host.growdisk("plan", odd, "+64M").error["why"]
+        )
 
 
 def test_a_loop_device_whose_file_has_no_room_is_refused_in_the_plan(
