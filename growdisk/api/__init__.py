@@ -30,9 +30,10 @@ if TYPE_CHECKING:
     from growdisk.api.provisioning.recipe_file import RecipeFile, load_recipe
     from growdisk.api.provisioning.result import Provisioned, ProvisionReport, provision_document
     from growdisk.api.provisioning.run import provision
+    from growdisk.api.recorded_runs import commit, resume, rollback
     from growdisk.api.result import Result, StepReport
     from growdisk.api.run_status import StatusReport, status
-    from growdisk.api.runs import commit, expand, plan, resume, rollback
+    from growdisk.api.runs import expand, plan
     from growdisk.api.scripts import WrittenScripts, write_scripts
     from growdisk.api.served_disks import served
     from growdisk.errors import GrowdiskError, NeedsUser, OperationFailed, Refused, UsageError
@@ -104,7 +105,8 @@ _MODULES = {
     "growdisk.api.provisioning.run": ("provision",),
     "growdisk.api.result": ("Result", "StepReport"),
     "growdisk.api.run_status": ("StatusReport", "status"),
-    "growdisk.api.runs": ("commit", "expand", "plan", "resume", "rollback"),
+    "growdisk.api.recorded_runs": ("commit", "resume", "rollback"),
+    "growdisk.api.runs": ("expand", "plan"),
     "growdisk.api.scripts": ("WrittenScripts", "write_scripts"),
     "growdisk.api.served_disks": ("served",),
     "growdisk.errors": ("GrowdiskError", "NeedsUser", "OperationFailed", "Refused", "UsageError"),

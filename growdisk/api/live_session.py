@@ -20,7 +20,8 @@ from growdisk.planner.layout import Layout, layout_of
 from growdisk.planner.plan import Plan
 from growdisk.steps.failures import overlays_need_rest
 from growdisk.steps.in_guest import GUEST_ONLY, InGuest
-from growdisk.steps.live_context import Inside, LiveContext
+from growdisk.steps.inside import Inside
+from growdisk.steps.live_context import LiveContext
 from growdisk.steps.live_overlays import LiveOverlays
 from growdisk.steps.live_snapshots import LiveSnapshots, LiveUndo
 from growdisk.workflow.engine import Engine

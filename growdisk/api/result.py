@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal
 
-from growdisk.errors import GrowdiskError, NeedsUser, Refused, error_document
+from growdisk.error_document import error_document
+from growdisk.errors import GrowdiskError, NeedsUser, Refused
 from growdisk.fast_dataclass import dataclass
 from growdisk.planner.goal import SnapshotMode
 from growdisk.planner.layout import Layout, layout_of

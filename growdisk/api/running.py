@@ -27,7 +27,7 @@ from growdisk.planner.goal import Goal, RunOptions
 from growdisk.planner.live_plan import make_live_plan
 from growdisk.planner.plan import Plan, encode_plan
 from growdisk.planner.planner import AllDone, PlanFunction, Proposal
-from growdisk.steps.live_context import Inside
+from growdisk.steps.inside import Inside
 from growdisk.units import SizeSpec, align_down
 from growdisk.volumes.keyring import Keyring
 from growdisk.workflow.journal import Event, Record

@@ -24,7 +24,8 @@ from growdisk.planner.layout import Layout, layout_of
 from growdisk.planner.plan import new_run_name
 from growdisk.planner.planner import AllDone, propose
 from growdisk.qcow2.header import read_header
-from growdisk.qcow2.image import Qcow2Image, opened_as_backing
+from growdisk.qcow2.image import Qcow2Image
+from growdisk.qcow2.opened_backing import opened_as_backing
 from growdisk.qcow2.probe import ImageFormat, probe_format
 from growdisk.volumes.keyring import Keyring
 

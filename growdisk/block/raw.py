@@ -11,14 +11,14 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
 from growdisk.block import direct
-from growdisk.block.device import Extent, ExtentKind, InParts, Part, check_range
-from growdisk.block.fiemap import allocated_extents
+from growdisk.block.device import Extent, InParts, Part, check_range
+from growdisk.block.host_blocks import extents, possible_size, unallocated
 from growdisk.block.locks import lock_image
 from growdisk.block.opening import no_look, opened, require_disk, second_look
 from growdisk.errors import ImageNotReadable
@@ -30,7 +30,6 @@ _SENT_AT_ONCE = 16 << 20
 # a file that grows bit by bit is lengthened by so much at once: each time costs a journal's entry
 _AHEAD = 32 << 20
 _SYNC_FILE_RANGE_WRITE = 2
-_MAX_OFFSET = (1 << 63) - 1
 
 
 class RawFile(InParts):
@@ -97,7 +96,7 @@ class RawFile(InParts):
         try:
             if lock:
                 lock_image(fd, path, writing=True)
-            os.ftruncate(fd, _possible(size))
+            os.ftruncate(fd, possible_size(size))
             return cls(fd, path, writable=True)
         except BaseException:
             os.close(fd)
@@ -275,7 +274,7 @@ class RawFile(InParts):
             self._require_room(size)
             return
         self._is_synced = False
-        size = _possible(size)
+        size = possible_size(size)
         if self._waiting is None or size < self._size:
             os.ftruncate(self._fd, size)
             self._end = 0
@@ -327,7 +326,7 @@ class RawFile(InParts):
             self._require_room(offset + length)
             return
         self._is_synced = False
-        os.posix_fallocate(self._fd, offset, _possible(offset + length) - offset)
+        os.posix_fallocate(self._fd, offset, possible_size(offset + length) - offset)
         self._size = max(self._size, offset + length)
 
     def reserve(self, offset: int, length: int) -> None:
@@ -342,54 +341,18 @@ class RawFile(InParts):
             if error.errno not in NOT_SUPPORTED:
                 raise OSError(error.errno, error.strerror, str(self.path)) from error
 
-    def claim(self, ranges: Iterable[tuple[int, int]]) -> None:
-        """Reserve host blocks for all of these [start,
-        end) before the first is written, or, with OSError, none.
-        """
-        taken: list[tuple[int, int]] = []
-        try:
-            for first, last in (hole for each in ranges for hole in self.unallocated(*each)):
-                taken.append((first, last - first))
-                self.reserve(*taken[-1])
-        except OSError:
-            for hole in taken:
-                self.discard(*hole)
-            raise
-
     def unallocated(self, start: int, end: int) -> Iterator[tuple[int, int]]:
-        """Where [start, end) has no blocks of the host.
-
-        What is allocated and never written reads as a hole too.
-        """
-        if start >= end:
-            return
-        try:
-            blocks = list(allocated_extents(self._fd, start, end - start))
-        except OSError:  # a file system that does not tell: what reads as a hole is one
-            blocks = [
-                (e.start, e.end)
-                for e in self.extents(start, end - start)
-                if e.kind is ExtentKind.DATA
-            ]
-        for first, last in (*blocks, (end, end)):
-            if start < min(first, end):
-                yield start, min(first, end)
-            start = max(start, last)
+        """Where [start, end) has no blocks of the host."""
+        return unallocated(self._fd, start, end, unit=self._unit)
 
     def extents(self, offset: int, length: int) -> Iterator[Extent]:
         check_range(self._size, offset, length)
-        end = offset + length
-        while offset < end:
-            data = self._seek(offset, os.SEEK_DATA, end)
-            if data > offset:
-                yield Extent(offset, data, ExtentKind.ZERO)
-            if data < end:
-                hole = self._seek(data, os.SEEK_HOLE, end)
-                if self._missing:
-                    hole = min(-(-hole // _SECTOR) * _SECTOR, end)
-                yield Extent(data, hole, ExtentKind.DATA)
-                data = hole
-            offset = data
+        return extents(self._fd, offset, offset + length, unit=self._unit)
+
+    @property
+    def _unit(self) -> int:
+        """What is added to a last sector that is cut belongs to its data."""
+        return _SECTOR if self._missing else 1
 
     def close(self) -> None:
         if self._fd >= 0:
@@ -409,17 +372,6 @@ class RawFile(InParts):
                 f"{self.path} is a block device of {self._size} bytes; {size} are needed",
             )
 
-    def _seek(self, offset: int, whence: int, end: int) -> int:
-        """The next data or hole, at most `end`;
-        a file system that cannot tell has data everywhere.
-        """
-        try:
-            return min(os.lseek(self._fd, offset, whence), end)
-        except OSError as error:
-            if error.errno == errno.ENXIO:  # only a hole until the end of the file
-                return end
-            return offset if whence == os.SEEK_DATA else end
-
     def _is_on_fuse(self) -> bool:
         if self._on_fuse is None:
             from growdisk.block.mounts import is_on_fuse
@@ -437,13 +389,3 @@ class RawFile(InParts):
         except OSError:
             return False
         return True
-
-
-def _possible(size: int) -> int:
-    """The size of a file.
-
-    One that the kernel's calls have no number for is told as any other that is too large.
-    """
-    if size > _MAX_OFFSET:
-        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
-    return size

@@ -15,7 +15,6 @@ from growdisk.cli.disk_options import (
     help_of,
     keys_of,
 )
-from growdisk.cli.named_path import named_path
 from growdisk.cli.targets import add_inside, add_machine, settle_positionals
 from growdisk.errors import BadSize, UsageError, shell_word
 from growdisk.fast_dataclass import replace
@@ -38,18 +37,14 @@ _MOST_PARTITIONS = 128
 
 
 def add_target(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "target", type=named_path, nargs="?", metavar="TARGET", help="the image file"
-    )
+    parser.add_argument("target", type=Path, nargs="?", metavar="TARGET", help="the image file")
     declare(parser, "format", "-f")
     add_machine(parser)
     add_inside(parser)
 
 
 def add_image(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "target", type=named_path, nargs="?", metavar="IMAGE", help="the image file"
-    )
+    parser.add_argument("target", type=Path, nargs="?", metavar="IMAGE", help="the image file")
     add_machine(parser)
 
 

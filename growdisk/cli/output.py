@@ -12,8 +12,8 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from growdisk.cli.terminal_style import pen_for
+from growdisk.error_document import error_document as error_document
 from growdisk.errors import GrowdiskError
-from growdisk.errors import error_document as error_document
 
 TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from growdisk.cli.named_path import named_path
 from growdisk.cli.output import Output
 from growdisk.cli.provision_options import add_customizing, add_making, recipe_of
 from growdisk.errors import UsageError
@@ -21,10 +21,7 @@ HELP = "make ready images of a base image, grown with all layers, before their f
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "base",
-        type=named_path,
-        metavar="BASE",
-        help="the base image; it is only read, and may be shared",
+        "base", type=Path, metavar="BASE", help="the base image; it is only read, and may be shared"
     )
     parser.add_argument(
         "out",
@@ -36,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     many = parser.add_argument_group("many outputs of one base")
     many.add_argument("--count", type=int, metavar="N", help="N outputs, numbered from 1")
     many.add_argument(
-        "--list", type=named_path, metavar="FILE", help="CSV or YAML: name, size, variables"
+        "--list", type=Path, metavar="FILE", help="CSV or YAML: name, size, variables"
     )
     many.add_argument(
         "-j",

@@ -16,6 +16,19 @@ from typing import ClassVar, Protocol, TypeVar
 from growdisk.errors import OperationFailed
 from growdisk.fast_dataclass import dataclass
 from growdisk.host.json_codec import NotThatValue, converted, decoded
+from growdisk.live.qmp_answers import (
+    Block,
+    Busy,
+    Chardev,
+    FormatData,
+    Inserted,
+    Memory,
+    Migration,
+    Node,
+    Property,
+    Status,
+    Written,
+)
 
 T = TypeVar("T")
 
@@ -110,109 +123,6 @@ def monitor_lost(command: str, reason: str) -> OperationFailed:
     )
 
 
-@dataclass(frozen=True)
-class _Snapshot:
-    name: str
-
-
-@dataclass(frozen=True)
-class _FormatData:
-    compat: str = ""
-    refcount_bits: int = 0
-    corrupt: bool = False
-    encrypt: object = None
-    data_file: str = ""
-
-
-@dataclass(frozen=True)
-class _FormatSpecific:
-    data: _FormatData | None = None
-
-
-@dataclass(frozen=True)
-class _Image:
-    virtual_size: int
-    filename: str = ""
-    actual_size: int = 0
-    backing_image: _Image | None = None
-    backing_filename: str = ""
-    full_backing_filename: str = ""
-    snapshots: tuple[_Snapshot, ...] = ()
-    format_specific: _FormatSpecific | None = None
-
-
-@dataclass(frozen=True)
-class _Inserted:
-    node_name: str
-    file: str
-    drv: str
-    ro: bool
-    image: _Image
-
-
-@dataclass(frozen=True)
-class _Block:
-    device: str = ""
-    qdev: str = ""
-    inserted: _Inserted | None = None
-
-
-@dataclass(frozen=True)
-class _Node:
-    node_name: str
-    drv: str
-    file: str
-
-
-@dataclass(frozen=True)
-class _Chardev:
-    label: str
-    filename: str
-
-
-@dataclass(frozen=True)
-class _Property:
-    name: str
-    type: str
-
-
-@dataclass(frozen=True)
-class _Status:
-    status: str
-    running: bool
-
-
-@dataclass(frozen=True)
-class _Memory:
-    base_memory: int
-    plugged_memory: int = 0
-
-
-@dataclass(frozen=True)
-class _Migration:
-    blocked_reasons: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class _Busy:
-    device: str = ""
-    type: str = ""
-
-
-@dataclass(frozen=True)
-class _WrittenFile:
-    driver: str = ""
-    filename: str = ""
-
-
-@dataclass(frozen=True)
-class _Written(_WrittenFile):
-    """An image's name as QEMU's JSON; `offset`: it is a piece of its file only."""
-
-    file: _WrittenFile | None = None
-    offset: object = None
-
-
 _JSON = "json:"
 _FORMATS = ("qcow2", "raw", "file")
 OUR_JOBS = "growdisk-"
@@ -238,18 +148,18 @@ class Machine:
 
     def status(self) -> str:
         """running, paused, ...: QEMU's own words."""
-        return self.ask("query-status", _Status).status
+        return self.ask("query-status", Status).status
 
     def memory(self) -> int:
         """The guest's memory in bytes."""
-        memory = self.ask("query-memory-size-summary", _Memory)
+        memory = self.ask("query-memory-size-summary", Memory)
         return memory.base_memory + memory.plugged_memory
 
     def fixed_to_host(self) -> str:
         """What of it cannot be put into a snapshot with memory, in QEMU's words:
         a device, a mounted folder; or "".
         """
-        return next(iter(self.ask("query-migrate", _Migration).blocked_reasons), "")
+        return next(iter(self.ask("query-migrate", Migration).blocked_reasons), "")
 
     def disks(self) -> tuple[LiveDisk, ...]:
         """Disks with an image in them; no CDs, floppies and firmware."""
@@ -266,7 +176,7 @@ class Machine:
         """The image that is written to, and what it lies on, from the top down."""
         blocks = [
             block
-            for block in self.ask("query-block", tuple[_Block, ...])
+            for block in self.ask("query-block", tuple[Block, ...])
             if (block.qdev or block.device) == key
         ]
         image = blocks[0].inserted.image if blocks and blocks[0].inserted else None
@@ -278,7 +188,7 @@ class Machine:
 
     def node_of(self, file: Callable[[str], bool]) -> str:
         """The node of the image whose file name `file` accepts; "" where there is none."""
-        nodes = self.ask("query-named-block-nodes", tuple[_Node, ...], flat=True)
+        nodes = self.ask("query-named-block-nodes", tuple[Node, ...], flat=True)
         return next(
             (
                 node.node_name
@@ -292,7 +202,7 @@ class Machine:
         """The unix socket behind the virtio-serial port named `channel`; "" where there is none."""
         chardevs = {
             chardev.label: chardev.filename
-            for chardev in self.ask("query-chardev", tuple[_Chardev, ...])
+            for chardev in self.ask("query-chardev", tuple[Chardev, ...])
         }
         for path in self._devices():
             if self.property_of(path, "name") == channel:
@@ -308,7 +218,7 @@ class Machine:
 
     def _devices(self) -> Iterator[str]:
         for folder in ("/machine/peripheral", "/machine/peripheral-anon"):
-            for entry in self.ask("qom-list", tuple[_Property, ...], path=folder):
+            for entry in self.ask("qom-list", tuple[Property, ...], path=folder):
                 if entry.type == "child<virtserialport>":
                     yield f"{folder}/{entry.name}"
 
@@ -331,7 +241,7 @@ class Machine:
 
     def busy(self) -> str:
         """The type of a block job that is not ours ("backup", "commit", ...), or ""."""
-        jobs = self.ask("query-block-jobs", tuple[_Busy, ...])
+        jobs = self.ask("query-block-jobs", tuple[Busy, ...])
         return next((job.type for job in jobs if not job.device.startswith(OUR_JOBS)), "")
 
     def ask(self, command: str, kind: type[T], **arguments: object) -> T:
@@ -346,14 +256,14 @@ class Machine:
         self.monitor.close()
 
     def _disks(self) -> Iterator[LiveDisk]:
-        for block in self.ask("query-block", tuple[_Block, ...]):
+        for block in self.ask("query-block", tuple[Block, ...]):
             kind = self.property_of(block.qdev, "type") if block.qdev else ""
             if block.inserted is not None and kind not in _NO_DISKS:
                 yield self._disk(block, block.inserted, kind)
 
-    def _disk(self, block: _Block, inserted: _Inserted, kind: str) -> LiveDisk:
+    def _disk(self, block: Block, inserted: Inserted, kind: str) -> LiveDisk:
         image, device = inserted.image, _named_by_people(block.qdev)
-        specific = (image.format_specific and image.format_specific.data) or _FormatData()
+        specific = (image.format_specific and image.format_specific.data) or FormatData()
         names = (block.device, device.rsplit("/", 1)[-1], inserted.node_name)
         return LiveDisk(
             key=block.qdev or block.device,
@@ -417,7 +327,7 @@ def _plain(file: str) -> str:
     if not file.startswith(_JSON):
         return file
     try:
-        written = decoded(file.removeprefix(_JSON), _Written)
+        written = decoded(file.removeprefix(_JSON), Written)
     except NotThatValue:
         return file
     inner = written.file or written

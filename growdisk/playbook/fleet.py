@@ -15,7 +15,8 @@ from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from types import FrameType
 
-from growdisk.errors import GrowdiskError, error_document
+from growdisk.error_document import error_document
+from growdisk.errors import GrowdiskError
 from growdisk.fast_dataclass import dataclass
 from growdisk.playbook.reports import Event, HostEnded, HostReport
 from growdisk.workflow.stopping import SignalsStop, StopRequest

@@ -12,7 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from growdisk import api
-from growdisk.errors import GrowdiskError, NeedsUser, error_document
+from growdisk.error_document import error_document
+from growdisk.errors import GrowdiskError, NeedsUser
 from growdisk.fast_dataclass import replace
 from growdisk.planner.facts import Facts
 from growdisk.playbook.host_vars import PlayContext

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from growdisk.errors import GrowdiskError, error_document
+from growdisk.error_document import error_document
+from growdisk.errors import GrowdiskError
 from growdisk.fast_dataclass import dataclass, field
 from growdisk.units import format_size
 

@@ -8,7 +8,8 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from growdisk.errors import GrowdiskError, Refused, UsageError, error_document
+from growdisk.error_document import error_document
+from growdisk.errors import GrowdiskError, Refused, UsageError
 from growdisk.fast_dataclass import dataclass
 from growdisk.playbook.expressions import OMIT, Scope
 from growdisk.playbook.model import Task

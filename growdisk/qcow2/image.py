@@ -24,7 +24,13 @@ from growdisk.qcow2.guest_disk import GuestDisk
 from growdisk.qcow2.header import Header, read_header
 from growdisk.qcow2.image_services import Parts
 from growdisk.qcow2.metadata import Metadata
-from growdisk.qcow2.open_checks import refuse_data_file, refuse_unusable, repaired, unlocked
+from growdisk.qcow2.open_checks import (
+    refuse_cut_off,
+    refuse_data_file,
+    refuse_unusable,
+    repaired,
+    unlocked,
+)
 
 TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:
@@ -91,7 +97,7 @@ class Qcow2Image(GuestDisk):
             header = repaired(file, header, path)
         image = cls(file, path, header, backing, data, data_file, writable=writable)
         if writable:
-            image._refuse_cut_off()
+            refuse_cut_off(image._parts)
             image._metadata.set_dirty_bit(dirty=False)
         return image
 
@@ -116,7 +122,7 @@ class Qcow2Image(GuestDisk):
                 guard(file, header)
             data_file = open_data_file(path, header, writable=writable)
             if with_backing:
-                backing = open_backing(path, header, above, partial(cls._open_below, key=key))
+                backing = open_backing(path, header, above, partial(cls.open_below, key=key))
             return cls.over(
                 file, path, writable=writable, backing=backing, key=key, data_file=data_file
             )
@@ -127,21 +133,10 @@ class Qcow2Image(GuestDisk):
             raise
 
     @classmethod
-    def _open_below(
+    def open_below(
         cls, path: Path, above: tuple[Path, ...], key: Passphrase | None = None
     ) -> BlockDevice:
         return cls._open(path, writable=False, with_backing=True, above=above, key=key)
-
-    def _refuse_cut_off(self) -> None:
-        """Before anything is written:
-        where clusters behind the file's end are counted, none may be in use.
-        """
-        if not self._metadata.refcounts.counts_from(self.header.geometry.clusters(self._file.size)):
-            return
-        snapshots = self._parts.snapshots
-        tables = [self._metadata.l1, *map(snapshots.l1_of, snapshots.entries)]
-        for l1 in tables:
-            self._parts.walker.references(l1)  # ImageDamaged for what lies behind
 
     # --- size and snapshots -----------------------------------------------------------------------
 
@@ -244,9 +239,7 @@ class Qcow2Image(GuestDisk):
 
     @property
     def end_of_used(self) -> int:
-        """Byte offset in the file behind its last cluster in use:
-        where append_only() puts the next one.
-        """
+        """Byte offset behind the last cluster in use, where append_only() puts the next one."""
         return self._metadata.allocator.end
 
     def metadata_ranges(self) -> Iterator[tuple[int, int]]:
@@ -298,9 +291,7 @@ class Qcow2Image(GuestDisk):
         self._metadata.flush()
 
     def _take_header(self, header: Header) -> None:
-        """Go on with tables that have been replaced in the file;
-        there must be nothing unwritten.
-        """
+        """Go on with tables that were replaced in the file; there must be nothing unwritten."""
         data = None if self._metadata.is_locked else self._metadata.data
         self._metadata = Metadata(self._file, self.path, header, data, self._data_file)
         self._parts = Parts(self._metadata, self._parts.backing)
@@ -317,18 +308,12 @@ class Qcow2Image(GuestDisk):
 
         refuse_upgrade(self._metadata)
         self._metadata.flush()
-        for l1 in self._all_l1():
-            # what version 2 reserves may mean something to version 3
-            self._parts.walker.references(l1)
+        # What version 2 reserves may mean something to version 3.
+        self._parts.refuse_damaged_tables()
         self._parts.snapshots.complete(self._gate.begin_change)
         self._gate.begin_change()
         write_version_3(self._metadata)
         self._take_header(self.header)
-
-    def _all_l1(self) -> Iterator[array[int]]:
-        yield self._metadata.l1
-        for entry in self._parts.snapshots.entries:
-            yield self._parts.snapshots.l1_of(entry)
 
     # --- layers -----------------------------------------------------------------------------------
 
@@ -371,8 +356,7 @@ class Qcow2Image(GuestDisk):
         """
         # refuses before anything is written
         with_backing(self.header, self.path, name, backing_format)
-        self._gate.begin_change()
-        self._metadata.flush()
+        self._begin_and_flush()
         header = with_backing(self.header, self.path, name, backing_format)
         old, new = self.header.to_bytes(), header.to_bytes()
         if len(new) > ATOMIC:  # a name as long as that may tear
@@ -413,19 +397,3 @@ class Qcow2Image(GuestDisk):
         self._gate.set_autoclear(
             self.header.autoclear | mark if on else self.header.autoclear & ~mark
         )
-
-
-def backing_of(
-    file: ResizableDevice, path: Path, key: Passphrase | None = None
-) -> BlockDevice | None:
-    """The opened backing file of the image in `file`, or None: for images opened by `over`."""
-    return opened_as_backing(path, read_header(file, path), key)
-
-
-def opened_as_backing(
-    path: Path, header: Header, key: Passphrase | None = None
-) -> BlockDevice | None:
-    """The opened backing file of an image at `path` with this header,
-    which need not stand in the file.
-    """
-    return open_backing(path, header, (), partial(Qcow2Image._open_below, key=key))

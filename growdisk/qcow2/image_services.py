@@ -41,6 +41,11 @@ class Parts:
         self.reader.backing = backing
         return old
 
+    def refuse_damaged_tables(self) -> None:
+        """ImageDamaged for what the tables of the disk or of a snapshot name, and may not."""
+        for l1 in (self.metadata.l1, *map(self.snapshots.l1_of, self.snapshots.entries)):
+            self.walker.references(l1)
+
     @cached_property
     def mapping(self) -> Mapping:
         if self.metadata.header.has(Incompatible.EXTENDED_L2):

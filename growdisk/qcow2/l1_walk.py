@@ -222,9 +222,7 @@ class Walker:
             self._metadata.file.write(offset + area.start, new[area])
 
     def _restore_single(self, table: array[int], start: int, end: int, raw: bytearray) -> None:
-        """Set COPIED in `raw` for each of the entries [start,
-        end) whose cluster has the count 1.
-        """
+        """Set COPIED in `raw` for each entry of [start, end) whose cluster has the count 1."""
         bits, step = self._geometry.cluster_bits, self._geometry.l2_entry_size
         clusters = self.plain_clusters(table[start:end])
         if clusters is not None:

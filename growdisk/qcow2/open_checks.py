@@ -15,6 +15,7 @@ from growdisk.qcow2.header_rules import damaged
 TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:
     from growdisk.qcow2.data import DataFile
+    from growdisk.qcow2.image_services import Parts
 
 #: One, or several of which each encrypted layer of a chain takes the first that opens it.
 Passphrase = bytes | tuple[bytes, ...]
@@ -42,6 +43,15 @@ def refuse_data_file(
         )
     if data_file is not None and writable and data_file.size < header.size:
         raise damaged(path, "its external data file is shorter than its disk")
+
+
+def refuse_cut_off(parts: Parts) -> None:
+    """Before anything is written:
+    where clusters behind the file's end are counted, none may be in use.
+    """
+    metadata = parts.metadata
+    if metadata.refcounts.counts_from(metadata.geometry.clusters(metadata.file.size)):
+        parts.refuse_damaged_tables()
 
 
 def unlocked(

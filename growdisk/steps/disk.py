@@ -17,8 +17,9 @@ from growdisk.block.device import BlockDevice, Extent, ResizableDevice
 from growdisk.block.raw import RawFile
 from growdisk.qcow2.data import DataFile
 from growdisk.qcow2.header import read_header
-from growdisk.qcow2.image import Qcow2Image, backing_of
+from growdisk.qcow2.image import Qcow2Image
 from growdisk.qcow2.open_checks import Passphrase
+from growdisk.qcow2.opened_backing import backing_of
 
 Format = Literal["qcow2", "raw"]
 

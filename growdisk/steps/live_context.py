@@ -24,7 +24,7 @@ from growdisk.guest_scripts.script_plan import GuestPlan, Phase
 from growdisk.host.command import COMMAND_LOG
 from growdisk.host.json_codec import encoded_lines
 from growdisk.live.guest_block_device import GuestDisk, look_at
-from growdisk.live.guest_shell import GuestLost, GuestShell, GuestUnreachable
+from growdisk.live.guest_shell import GuestLost
 from growdisk.live.guest_volumes import GuestVolumes, volumes_of
 from growdisk.live.qemu_machine import Arrival, LiveDisk, Machine
 from growdisk.partitions.sectors import read_table
@@ -32,10 +32,10 @@ from growdisk.partitions.table import FIRST_DISK
 from growdisk.steps import live_place
 from growdisk.steps.device_path import DevicePath
 from growdisk.steps.failures import verify_failed
+from growdisk.steps.inside import Inside, guest_did_not_return
 from growdisk.steps.worker import Placed
 from growdisk.storage.growing import device_size, resize_device
 from growdisk.workflow.run_directory import RunDirectory
-from growdisk.workflow.stopping import StopRequest
 
 if TYPE_CHECKING:
     from growdisk.partitions.table import PartitionTable
@@ -61,45 +61,6 @@ _RESTART = "(sleep 2; systemctl reboot || reboot) </dev/null >/dev/null 2>&1 &"
 
 def _to_nobody(line: str) -> None:
     """Nobody wants to know."""
-
-
-class Inside:
-    """The way into the guest. `open` makes a new one; GuestUnreachable where that fails."""
-
-    def __init__(self, open_shell: Callable[[], GuestShell], stop: StopRequest) -> None:
-        self._open, self._stop = open_shell, stop
-        self._shell: GuestShell | None = None
-
-    @property
-    def shell(self) -> GuestShell:
-        if self._shell is None:
-            self._shell = self._open()
-        return self._shell
-
-    def check_stop(self) -> None:
-        """Interrupted, if somebody asked for the end of it."""
-        self._stop.check()
-
-    def forget(self) -> None:
-        """The next use opens a new one."""
-        if self._shell is not None:
-            self._shell.close()
-        self._shell = None
-
-    def wait(self, seconds: float) -> GuestShell:
-        """Until the guest lets us in again."""
-        deadline = time.monotonic() + seconds
-        self.forget()
-        while True:
-            self._stop.check()
-            try:
-                return self.shell
-            except GuestUnreachable as error:
-                if time.monotonic() > deadline:
-                    raise _guest_did_not_return(
-                        error.way, seconds=seconds, reason=error.reason
-                    ) from error
-                time.sleep(1)
 
 
 @dataclass(frozen=True)
@@ -390,7 +351,7 @@ class LiveContext:
             except GuestLost:
                 pass
             if time.monotonic() > deadline:
-                raise _guest_did_not_return(
+                raise guest_did_not_return(
                     "its shell", seconds=_RESTART_SECONDS, reason="it is still in the same boot"
                 )
             time.sleep(1)
@@ -403,14 +364,4 @@ def _phase_failed(phase: str, said: str, reason: str, hint: str) -> OperationFai
         "{reason}",
         "{hint}",
         {"phase": phase, "said": said, "reason": reason, "hint": hint},
-    )
-
-
-def _guest_did_not_return(way: str, seconds: float, reason: str) -> OperationFailed:
-    return OperationFailed.named(
-        "guest-did-not-return",
-        "the guest did not come back within {seconds:.0f} s",
-        "{reason} (through {way})",
-        "look at its console",
-        {"way": way, "seconds": seconds, "reason": reason},
     )

@@ -14,7 +14,7 @@ from growdisk.api.live_target import LiveRequest, RunningGuest, reach
 from growdisk.live.guest_agent import AgentShell, AgentSocket
 from growdisk.live.guest_shell import GuestShell, GuestUnreachable
 from growdisk.live.ssh import SshShell
-from growdisk.steps.live_context import Inside
+from growdisk.steps.inside import Inside
 from growdisk.workflow.stopping import StopRequest
 from tests.online.machine import LiveGuest, ssh_config
 

@@ -17,7 +17,8 @@ from fnmatch import fnmatchcase
 
 from growdisk.api.fleet.looking import look_at_image
 from growdisk.api.fleet.values import LIVE, DiskEntry
-from growdisk.errors import GrowdiskError, Refused, error_document
+from growdisk.error_document import error_document
+from growdisk.errors import GrowdiskError, Refused
 from growdisk.fast_dataclass import dataclass, replace
 
 _ALONE = 24  # images that one process has looked at before others have started

@@ -16,7 +16,8 @@ from growdisk.api.fleet.room import file_systems, hindrances, idle_room, main_fi
 from growdisk.api.fleet.values import DiskEntry
 from growdisk.block.device import BlockDevice
 from growdisk.block.raw import RawFile
-from growdisk.errors import GrowdiskError, ImageInUse, error_document
+from growdisk.error_document import error_document
+from growdisk.errors import GrowdiskError, ImageInUse
 from growdisk.fast_dataclass import replace
 from growdisk.planner.facts import Facts
 from growdisk.planner.layout import layout_of

@@ -10,6 +10,7 @@ from pathlib import Path
 from growdisk.api.guard import WriteGuard
 from growdisk.api.images.opening import opened, report_create_errors, require_keys
 from growdisk.block.device import BlockDevice
+from growdisk.block.host_blocks import claim
 from growdisk.block.raw import RawFile
 from growdisk.errors import ImageInUse, ImageUnsupported
 from growdisk.qcow2.image import Qcow2Image
@@ -59,7 +60,7 @@ def write_bytes(
                 image.check_change(offset, file.size)
             elif isinstance(image, RawFile):
                 # what has been overwritten could not be undone
-                image.claim([(offset, offset + file.size)])
+                claim(image, [(offset, offset + file.size)])
             for start, end in split_range(0, file.size, _CHUNK):
                 image.write(offset + start, file.read(start, end - start))
             image.flush()

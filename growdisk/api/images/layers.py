@@ -22,14 +22,16 @@ from growdisk.api.images.opening import opened, opened_qcow2, refuse_small_devic
 from growdisk.api.images.pumping import Progress, copy_ranges, is_zero
 from growdisk.api.images.sharing import differing, joined
 from growdisk.block.device import BlockDevice
+from growdisk.block.host_blocks import claim
 from growdisk.block.raw import RawFile
 from growdisk.errors import ImageUnsupported
 from growdisk.qcow2.backing import with_backing
 from growdisk.qcow2.entries import L2Kind
 from growdisk.qcow2.features import Incompatible
-from growdisk.qcow2.image import Qcow2Image, opened_as_backing
+from growdisk.qcow2.image import Qcow2Image
 from growdisk.qcow2.named_files import backing_path, exists, real, stored_name, trusting
 from growdisk.qcow2.open_checks import Passphrase
+from growdisk.qcow2.opened_backing import opened_as_backing
 from growdisk.qcow2.probe import ImageFormat
 from growdisk.units import GiB, align_down, align_up, split_range
 
@@ -189,7 +191,7 @@ def _make_room(overlay: Qcow2Image, base: RawFile) -> None:
     try:
         if base.size < overlay.size:
             base.resize(align_up(overlay.size, 512))
-        base.claim(_own_data(overlay))
+        claim(base, _own_data(overlay))
     except OSError:
         base.resize(length)
         raise

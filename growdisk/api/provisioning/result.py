@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Literal
 
 from growdisk.api.result import StepReport
-from growdisk.errors import GrowdiskError, OperationFailed, Refused, error_document
+from growdisk.error_document import error_document
+from growdisk.errors import GrowdiskError, OperationFailed, Refused
 from growdisk.fast_dataclass import dataclass
 from growdisk.planner.layout import Layout
 

@@ -13,7 +13,6 @@ from growdisk.cli.images.shared import (
     ended_like_ctrl_c,
     human_size,
 )
-from growdisk.cli.named_path import named_path
 from growdisk.cli.output import Output
 from growdisk.errors import UsageError
 from growdisk.qcow2.probe import format_of_name
@@ -25,9 +24,7 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_path(parser, "source", metavar="SRC")
-    parser.add_argument(
-        "path", type=named_path, metavar="DST", help="the new image; it must not exist"
-    )
+    parser.add_argument("path", type=Path, metavar="DST", help="the new image; it must not exist")
     add_format(parser)
     parser.add_argument(
         "-O",

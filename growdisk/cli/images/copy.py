@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from growdisk.cli.images.shared import add_path, ended_like_ctrl_c, human_size
-from growdisk.cli.named_path import named_path
 from growdisk.cli.output import Output
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_path(parser, "source", metavar="SRC")
-    parser.add_argument("path", type=named_path, metavar="DST", help="the copy; it must not exist")
+    parser.add_argument("path", type=Path, metavar="DST", help="the copy; it must not exist")
     parser.add_argument(
         "--sparse",
         choices=("auto", "always", "never"),

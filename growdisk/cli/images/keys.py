@@ -11,7 +11,6 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from growdisk.cli.named_path import named_path
 from growdisk.errors import KeyNeeded, UsageError, WrongKey
 
 TYPE_CHECKING = False  # typing would be loaded for this alone
@@ -28,7 +27,7 @@ _TEXT = (
 
 def add_key(parser: argparse._ActionsContainer, text: str = _TEXT) -> None:
     parser.add_argument(
-        "--key-file", type=named_path, action="append", default=[], metavar="FILE", help=text
+        "--key-file", type=Path, action="append", default=[], metavar="FILE", help=text
     )
 
 
@@ -38,7 +37,7 @@ def add_new_key(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--new-key-file",
-        type=named_path,
+        type=Path,
         metavar="FILE",
         help="the passphrase of the new image (default: that of --key-file, else asked for on a "
         "terminal)",

@@ -5,17 +5,15 @@ a new, empty image on top of another, which is not to be written to from then on
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from growdisk.cli.images.shared import add_path, human_size
-from growdisk.cli.named_path import named_path
 from growdisk.cli.output import Output
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_path(parser, "base", metavar="BASE")
-    parser.add_argument(
-        "path", type=named_path, metavar="NEW", help="the overlay; it must not exist"
-    )
+    parser.add_argument("path", type=Path, metavar="NEW", help="the overlay; it must not exist")
     parser.add_argument(
         "-F",
         "--backing-format",

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from growdisk.cli.images.keys import add_key, unlocking
 from growdisk.cli.images.shared import add_format, add_path, position_of
-from growdisk.cli.named_path import named_path
 from growdisk.cli.output import Output
 
 
@@ -15,10 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("offset", metavar="OFFSET", help="where the bytes begin: 0, 4096b, 64k")
     parser.add_argument("length", metavar="LENGTH", help="how many: 512b, 1M")
     parser.add_argument(
-        "file",
-        type=named_path,
-        metavar="FILE",
-        help="where they go; an earlier content is replaced",
+        "file", type=Path, metavar="FILE", help="where they go; an earlier content is replaced"
     )
     add_format(parser)
     add_key(parser)

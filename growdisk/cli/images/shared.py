@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from math import frexp
+from pathlib import Path
 
-from growdisk.cli.named_path import named_path
 from growdisk.errors import BadSize
 
 TYPE_CHECKING = False  # typing would be loaded for this alone
@@ -22,7 +22,7 @@ _ZERO = r"0+(b|B|[kKMGTPE](iB)?)?"
 def add_path(
     parser: argparse.ArgumentParser, name: str = "path", *, metavar: str = "IMAGE"
 ) -> None:
-    parser.add_argument(name, type=named_path, metavar=metavar, help="the image file")
+    parser.add_argument(name, type=Path, metavar=metavar, help="the image file")
 
 
 def add_format(parser: argparse.ArgumentParser) -> None:

@@ -61,7 +61,7 @@ def _snapshot(options: Options, context: TaskContext) -> Outcome:
 
 def _rollback(options: Options, context: TaskContext) -> Outcome:
     """Where there is nothing to undo, nothing is done."""
-    from growdisk.api.runs import refuse_unknown_step
+    from growdisk.api.recorded_runs import refuse_unknown_step
 
     path, to = options.place("image"), options.text("to")
     report = _run_of(path)

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from growdisk import api
-from growdisk.errors import ImageNotReadable, Refused, error_document
+from growdisk.error_document import error_document
+from growdisk.errors import ImageNotReadable, Refused
 from growdisk.planner.goal import Goal, RunOptions
 from growdisk.units import MiB, SizeSpec
 from tests.guests.small import SmallDisk, make_disk

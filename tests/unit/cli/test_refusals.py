@@ -440,14 +440,10 @@ def test_a_second_image_in_the_place_of_the_size_is_told_of_with(
 @pytest.mark.parametrize(
     "words",
     [
-        ("plan", "", "+1G"),
         ("plan", "disk.qcow2", "+1G", "--state-dir", ""),
         ("list", "disk.qcow2", "--html", ""),
-        ("image", "info", ""),
-        ("image", "create", "", "1G"),
         ("script", "disk.qcow2", "+1G", "-o", ""),
         ("watch", ""),
-        ("provision", "", "new.qcow2"),
     ],
     ids=" ".join,
 )

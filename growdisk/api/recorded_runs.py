@@ -1,0 +1,214 @@
+"""A run that is recorded is gone on with, rolled back, or accepted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from growdisk.api import at_rest
+from growdisk.api.at_rest import Allowed
+from growdisk.api.current_run import CurrentRun, Silent
+from growdisk.api.disks import facts_of_image
+from growdisk.api.guard import carried_at, refuse_carried
+from growdisk.api.result import Result, step_reports
+from growdisk.api.runs import carry_out
+from growdisk.errors import KeyNeeded
+from growdisk.planner.layout import layout_of
+from growdisk.planner.plan import recorded_plan
+from growdisk.volumes.keyring import Keyring
+from growdisk.workflow.journal import Event
+from growdisk.workflow.run_directory import RunDirectory, no_such_run
+from growdisk.workflow.states import TOUCHED, RunState, Status
+from growdisk.workflow.stopping import StopRequest
+
+if TYPE_CHECKING:
+    from growdisk.api.runs import AnySession
+    from growdisk.workflow.engine import Observer
+
+    Action = Callable[[AnySession], Callable[[], RunState]]
+
+
+def resume(
+    image: str | PathLike[str],
+    observer: Observer | None = None,
+    stop: StopRequest | None = None,
+    keys: tuple[bytes, ...] = (),
+    *,
+    overlays_may_break: bool = False,
+    not_in_use: bool = False,
+) -> Result:
+    """Go on with an unfinished run, in the direction it was going.
+
+    A finished or kept one is left as it is. `keys` are the passphrases of what is encrypted inside.
+    `not_in_use` is as in RunOptions.
+    """
+    path = Path(image)
+    refuse_carried(path, carried_at(path))
+    directory = RunDirectory.beside(path).leading()
+    # A run that ended between its last record and here is finished; what it left is put away.
+    state = directory.state()
+    if state.finished or state.status is Status.KEPT:
+        directory.finish()  # where growdisk was killed when all was done but this
+        result = _nothing_to_resume(directory.image, directory, state, keys)
+        directory.put_away()
+        return result
+    allowed = Allowed(keys, overlays_may_break, not_in_use)
+    return _with_session(
+        path, "resume", observer, stop, lambda session: session.engine.advance, allowed
+    )
+
+
+def rollback(
+    image: str | PathLike[str],
+    to: str | None = None,
+    observer: Observer | None = None,
+    stop: StopRequest | None = None,
+    keys: tuple[bytes, ...] = (),
+    *,
+    overlays_may_break: bool = False,
+    not_in_use: bool = False,
+) -> Result:
+    """Undo a run, newest step first, down to and including the step `to` (all of them if None)."""
+    path = Path(image)
+
+    def back(session: AnySession) -> Callable[[], RunState]:
+        if session.engine.state.settling:
+            reason = (
+                "all its steps are done and their snapshots are being removed: growdisk "
+                "resume finishes that"
+            )
+            raise no_such_run(path, verb="roll back", reason=reason)
+        refuse_unknown_step(path, [step.name for step in session.run.plan.steps], to)
+        return lambda: session.engine.go_back(to)
+
+    allowed = Allowed(keys, overlays_may_break, not_in_use)
+    return _with_session(path, "roll back", observer, stop, back, allowed, undoable=True)
+
+
+def refuse_unknown_step(path: Path, steps: Sequence[str], to: str | None) -> None:
+    """no-such-run where `to` is none of the run's steps."""
+    if to is not None and to not in steps:
+        reason = f"the run has no step '{to}'; its steps are: {', '.join(steps)}"
+        raise no_such_run(path, verb="roll back", reason=reason)
+
+
+def commit(
+    image: str | PathLike[str],
+    observer: Observer | None = None,
+    keys: tuple[bytes, ...] = (),
+    *,
+    not_in_use: bool = False,
+) -> Result:
+    """Accept the image as it is, and forget the run's snapshots.
+
+    What lies on the image sees what it saw.
+    """
+    path = Path(image)
+
+    def accept(session: AnySession) -> Callable[[], RunState]:
+        state = session.engine.state
+        half_done = [
+            s.name
+            for s in session.run.plan.steps
+            if state.event_of(s.name) in TOUCHED - {Event.VERIFIED}
+        ]
+        if half_done and not state.settling:
+            raise no_such_run(
+                path,
+                verb="commit",
+                reason=f"step {half_done[0]} is half done: resume or roll back first",
+            )
+        return session.engine.commit
+
+    allowed = Allowed(keys, overlays_may_break=True, not_in_use=not_in_use)
+    return _with_session(path, "commit", observer, None, accept, allowed, undoable=True)
+
+
+def _with_session(
+    path: Path,
+    verb: str,
+    observer: Observer | None,
+    stop: StopRequest | None,
+    action: Action,
+    allowed: Allowed,
+    *,
+    undoable: bool = False,
+) -> Result:
+    directory = RunDirectory.beside(path)
+    refuse_carried(path, carried_at(path))
+    if (leading := directory.leading()) is not directory:
+        directory, path = leading, leading.image
+    _refuse_without_run(path, verb, directory.state(), undoable=undoable)
+    plan = recorded_plan(directory)
+    run = CurrentRun(
+        path, plan, directory, observer or Silent(), stop or StopRequest(), Keyring(allowed.keys)
+    )
+    with _reopened(run, verb, allowed, undoable=undoable) as session:
+        return carry_out(session, action(session))
+
+
+@contextmanager
+def _reopened(
+    run: CurrentRun, verb: str, allowed: Allowed, *, undoable: bool
+) -> Iterator[AnySession]:
+    """The run that another process began.
+
+    That of a guest which was grown while it ran goes on in the guest; where this is off now, its
+    image can be worked on here.
+    """
+    with ExitStack() as stack:
+        if run.plan.way is not None:
+            from growdisk.api.running import reopened
+
+            if (live := stack.enter_context(reopened(run, verb))) is not None:
+                yield live
+                return
+        disk = stack.enter_context(at_rest.reopened(run, allowed))
+        # Again, now that nobody else can end it.
+        _refuse_without_run(run.path, verb, run.directory.state(), undoable=undoable)
+        yield at_rest.session_of(run, disk, verb, allowed)
+
+
+def _refuse_without_run(path: Path, verb: str, state: RunState, *, undoable: bool) -> None:
+    if state.status is Status.NONE:
+        raise no_such_run(path, verb=verb)
+    if undoable and state.finished:
+        raise no_such_run(
+            path,
+            verb=verb,
+            reason=f"the last run is {state.status.value}, and its snapshots are gone",
+        )
+
+
+def _nothing_to_resume(
+    path: Path, directory: RunDirectory, state: RunState, keys: tuple[bytes, ...]
+) -> Result:
+    plan = recorded_plan(directory)
+    layout = plan.after
+    if plan.way is None:  # an image in use is not looked into
+        try:
+            image_format = at_rest.format_named(plan.before.image.format)
+            layout = layout_of(facts_of_image(path, image_format, plan.sector_size, keys))
+        except KeyNeeded:
+            pass
+    reason = f"the last run is {state.status.value} already"
+    if state.status is Status.KEPT:
+        reason = (
+            "all steps are done, and the way back is kept (growdisk rollback takes it, "
+            "growdisk commit forgets it)"
+        )
+    return Result(
+        "nochange",
+        plan.run,
+        plan.backend,
+        layout,
+        layout,
+        step_reports(plan, state),
+        reason=reason,
+        snapshots=plan.snapshots,
+        kept=state.status is Status.KEPT,
+        backend_reason=plan.backend_reason,
+    )

@@ -1,0 +1,35 @@
+"""An error as `--json` shows it."""
+
+from __future__ import annotations
+
+from growdisk.errors import GrowdiskError, error_id
+
+
+def error_document(error: GrowdiskError) -> dict[str, object]:
+    """An error as --json shows it: `id` and `data` for programs, the texts for people."""
+    return {
+        "id": error_id(error),
+        "what": error.what,
+        "why": error.why,
+        "do": error.what_to_do,
+        "code": error.exit_code,
+        "data": _data(error),
+    }
+
+
+def _data(error: GrowdiskError) -> dict[str, object]:
+    """The facts of an error, as plain values.
+
+    Its hint is a text, and stands in `do`; templates are in capitals.
+    """
+    return {
+        name: _plain(fact)
+        for name, fact in vars(error).items()
+        if name[0].islower() and name != "hint"
+    }
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, (tuple, list)):
+        return [_plain(item) for item in value]
+    return value if value is None or isinstance(value, (bool, int, float)) else str(value)
