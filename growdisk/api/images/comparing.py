@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from growdisk.api.images.fetching import pump
+from growdisk.api.images.fetching import COMPARED_CHUNK, pump
 from growdisk.api.images.in_order import Enough
 from growdisk.api.images.opening import opened, require_keys
 from growdisk.api.images.pumping import is_zero
@@ -92,7 +92,15 @@ def _first_place(
             raise Enough
         return found[0]
 
-    pump(devices, ranges, look, note, progress, unless_alike=len(devices) > 1)
+    pump(
+        devices,
+        ranges,
+        look,
+        note,
+        progress,
+        chunk=COMPARED_CHUNK,
+        unless_alike=len(devices) > 1,
+    )
     return place[0] if place else None
 
 

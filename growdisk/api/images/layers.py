@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from growdisk.api.guard import WriteGuard, refuse_run_at
-from growdisk.api.images.fetching import WRITTEN_CHUNK, pump
+from growdisk.api.images.fetching import COMPARED_CHUNK, pump
 from growdisk.api.images.host import format_of
 from growdisk.api.images.opening import opened, opened_qcow2, refuse_small_device, require_keys
 from growdisk.api.images.pumping import Progress, copy_ranges, is_zero
@@ -301,7 +301,7 @@ def _keep_what_was_seen(
         lambda first, before, after: (first, before, after, before == after),
         keep,
         lambda reached: progress(reached, overlay.size),
-        chunk=max(WRITTEN_CHUNK, cluster_size),
+        chunk=max(COMPARED_CHUNK, cluster_size),
         apart=False,
         written=True,
         unless_alike=True,
