@@ -14,7 +14,7 @@ from pathlib import Path
 from growdisk.api.current_run import CurrentRun, Prepared
 from growdisk.api.disk_facts import image_facts, inspect_device
 from growdisk.api.disks import opened
-from growdisk.api.extra_disks import found_formats, plan_beside
+from growdisk.api.extra_disks import found_formats, plan_extra_disks
 from growdisk.api.guard import carried_by, refuse_carried, refuse_dependents
 from growdisk.api.guest_look import proposed_with_guest, with_guest
 from growdisk.api.host import facts_of_host, fit_to_host, refuse_unfit_host
@@ -72,7 +72,7 @@ def to_write(
     with closing(
         Disk.open(directory.image, chosen, others, not_in_use=options.not_in_use, key=options.keys)
     ) as disk:
-        named = tuple((companion.active, companion.path) for companion in disk.companions)
+        named = tuple((extra.active, extra.path) for extra in disk.extra_disks)
         yield DisksAtRest(path, directory, disk, disk.active, named, Keyring(options.keys), disk)
 
 
@@ -96,7 +96,7 @@ class DisksAtRest:
         self.path, self.directory, self.device, self.image = path, directory, device, image
         self.others, self.keyring, self._disk = others, keyring, disk
         self._guest = Look()
-        self._beside: list[ExtraDiskPlan] = []  # what becomes of the others
+        self._extra_plans: list[ExtraDiskPlan] = []  # what becomes of the others
 
     def completed(self, goal: Goal) -> Goal:
         return goal
@@ -116,9 +116,11 @@ class DisksAtRest:
     def proposed(
         self, facts: Facts, goal: Goal, options: RunOptions, proposer: PlanFunction
     ) -> Proposal | AllDone:
-        self._beside = plan_beside(facts, self.others, options, goal.sector_size, self.keyring)
+        self._extra_plans = plan_extra_disks(
+            facts, self.others, options, goal.sector_size, self.keyring
+        )
         return together(
-            proposed_with_guest(proposer, facts, goal, self._guest), facts, self._beside
+            proposed_with_guest(proposer, facts, goal, self._guest), facts, self._extra_plans
         )
 
     def planned(
@@ -133,9 +135,9 @@ class DisksAtRest:
         inside = partial(look_through, self.device, keyring=self.keyring, neighbours=neighbours)
         opinion = heard(facts, goal, proposal, self.device, inside)
         choice = choose_backend(facts, opinion.proposal, options, FoundTools(opinion.asked))
-        plan = make_plan(facts, opinion.proposal, goal, options, choice, self._beside)
+        plan = make_plan(facts, opinion.proposal, goal, options, choice, self._extra_plans)
         plan = fit_to_host(plan, self.path, self.directory, options)
-        others = zip([image for image, _ in self.others], self._beside, strict=True)
+        others = zip([image for image, _ in self.others], self._extra_plans, strict=True)
         room = refuse_without_room(
             self.path, parts_of(self.image, facts, opinion.proposal, plan, others)
         )
@@ -149,7 +151,7 @@ class DisksAtRest:
         plan = run.plan
         if "guestfs" in (
             plan.backend,
-            *(other.backend for other in plan.companions if other.before),
+            *(other.backend for other in plan.extra_disks if other.before),
         ):
             # it knows all backends, and loads them
             from growdisk.backends.doctor import require_appliance
@@ -176,9 +178,7 @@ class Allowed:
 def reopened(run: CurrentRun, allowed: Allowed) -> Iterator[Disk]:
     """The run's disks, ours alone."""
     image, kind = run.directory.image, format_named(run.plan.before.image.format)
-    others = [
-        (Path(companion.path), format_named(companion.format)) for companion in run.plan.companions
-    ]
+    others = [(Path(extra.path), format_named(extra.format)) for extra in run.plan.extra_disks]
     # What the images name was followed with the user's consent when the run began.
     with unreadable_refused(image), trusting_references():
         disk = Disk.open(image, kind, others, not_in_use=allowed.not_in_use, key=allowed.keys)
@@ -188,7 +188,7 @@ def reopened(run: CurrentRun, allowed: Allowed) -> Iterator[Disk]:
 
 def session_of(run: CurrentRun, disk: Disk, verb: str, allowed: Allowed) -> Session:
     """KeyNeeded, overlays-on-it, image-changed: see Session.reopen."""
-    for each in (disk, *disk.companions):
+    for each in (disk, *disk.extra_disks):
         # Internal snapshots can be gone back to, or forgotten, without the key to what they hold.
         if each.is_locked and (verb == "resume" or run.plan.snapshots != "internal"):
             raise KeyNeeded(run.path if each is disk else each.path)

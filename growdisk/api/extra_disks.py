@@ -16,7 +16,7 @@ from growdisk.block.device import BlockDevice
 from growdisk.errors import LayoutError
 from growdisk.fast_dataclass import replace
 from growdisk.planner.backend_choice import choose_backend
-from growdisk.planner.extra_disks import ExtraDiskPlan, groups, propose_beside
+from growdisk.planner.extra_disks import ExtraDiskPlan, groups, propose_extra_disk
 from growdisk.planner.facts import Facts
 from growdisk.planner.failures import option_unsupported
 from growdisk.planner.goal import OtherDisk, RunOptions
@@ -45,7 +45,7 @@ def found_formats(path: Path, others: Sequence[OtherDisk]) -> list[tuple[Path, I
 
 
 def refuse_spoiling(path: Path, options: RunOptions) -> None:
-    """Refused before anything is planned for the image and its companions: a kept run, which
+    """Refused before anything is planned for the image and the extra disks: a kept run, which
     hinders only those who have something to do, and whoever would be harmed by a change: see
     refuse_dependents().
     """
@@ -54,7 +54,7 @@ def refuse_spoiling(path: Path, options: RunOptions) -> None:
         refuse_dependents(each, overlays_may_break=options.overlays_may_break)
 
 
-def plan_beside(
+def plan_extra_disks(
     main: Facts,
     devices: Sequence[tuple[BlockDevice, Path]],
     options: RunOptions,
@@ -72,7 +72,7 @@ def plan_beside(
             found.append(ExtraDiskPlan(facts))
             continue
         facts = replace(inspect_device(device, image, sector_size, keyring), disk=disk_name(number))
-        proposal = propose_beside(main, facts, other.goal)
+        proposal = propose_extra_disk(main, facts, other.goal)
         if isinstance(proposal, Proposal):
             neighbours = PhysicalVolumeFinder([(device, path)], sector_size)
             opened = partial(look_through, device, keyring=keyring, neighbours=neighbours)

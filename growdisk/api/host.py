@@ -99,7 +99,7 @@ def _refuse_fixed_size(plan: Plan, path: Path, step: DiskStep | ExtraDiskStep) -
     """device-cannot-grow, where a device is to grow of which only the
     guest's own layers are in the plan.
     """
-    told = plan.companions[step.disk - 1] if step.disk else None
+    told = plan.extra_disks[step.disk - 1] if step.disk else None
     disk, kind = (Path(told.path), told.format) if told else (path, plan.before.image.format)
     grows = step.own.added and not isinstance(step, GrowDevice)
     if grows and kind == "raw" and disk.is_block_device():

@@ -94,12 +94,12 @@ def parts_of(
     plan: Plan,
     others: Iterable[tuple[BlockDevice, ExtraDiskPlan]],
 ) -> list[Part]:
-    beside = zip(others, plan.companions, strict=True)
+    known_disks = zip(others, plan.extra_disks, strict=True)
     return [
         Part(device, facts, proposal, plan.snapshots, plan.keep),
         *(
             Part(other, told.facts, told.proposal, known.snapshots, plan.keep)
-            for (other, told), known in beside
+            for (other, told), known in known_disks
         ),
     ]
 

@@ -85,7 +85,9 @@ def planned(plan: Plan) -> Result:
         notes=plan.notes,
         backend_reason=plan.backend_reason,
         others=tuple(
-            (other.before, other.after) for other in plan.companions if other.before and other.after
+            (other.before, other.after)
+            for other in plan.extra_disks
+            if other.before and other.after
         ),
     )
 

@@ -218,7 +218,7 @@ def _refuse_unrecorded(target: Target, plan: Plan) -> None:
     """run-not-recorded, where the folder of the run,
     or of a disk that takes part in it, cannot be made.
     """
-    others = [(path, RunDirectory(path)) for path in (Path(each.path) for each in plan.companions)]
+    others = [(path, RunDirectory(path)) for path in (Path(each.path) for each in plan.extra_disks)]
     for path, directory in ((target.path, target.directory), *others):
         if reason := directory.obstacle():
             raise run_not_recorded(path, directory.path, reason)

@@ -19,7 +19,6 @@ from growdisk.planner.layout import Layout, layout_of
 from growdisk.planner.plan import Plan, encode_plan
 from growdisk.qcow2.image import Qcow2Image
 from growdisk.steps.at_rest import RunContext
-from growdisk.steps.context import Hands
 from growdisk.steps.device_growth import GrownDevice
 from growdisk.steps.device_path import DevicePath, is_openable
 from growdisk.steps.disk import Disk
@@ -29,6 +28,7 @@ from growdisk.steps.flushing_store import QuietSnapshots
 from growdisk.steps.internal_snapshots import InternalSnapshots
 from growdisk.steps.overlay_snapshots import OverlaySnapshots
 from growdisk.steps.resize_image import GrowDevice
+from growdisk.steps.run_backend import RunBackend
 from growdisk.steps.step_traits import of_kind
 from growdisk.units import ByteRange
 from growdisk.volumes.keyring import Keyring
@@ -109,7 +109,7 @@ class Session:
         """KeyNeeded where what the run works in is encrypted,
         and no key that was given opens it.
         """
-        for number, disk in enumerate((self.disk, *self.disk.companions)):
+        for number, disk in enumerate((self.disk, *self.disk.extra_disks)):
             for place in _places(self.run.plan, number):
                 if place.layers and not is_openable(disk, place, self.run.keyring):
                     reason = (
@@ -135,7 +135,7 @@ class Session:
         """The further disks that were to grow: before, and as they are now."""
         found = []
         for number, (disk, known) in enumerate(
-            zip(self.disk.companions, self.run.plan.companions, strict=True), 1
+            zip(self.disk.extra_disks, self.run.plan.extra_disks, strict=True), 1
         ):
             if known.before is not None:
                 with suppress(OSError):  # as of the first disk
@@ -161,9 +161,9 @@ class Session:
     def _assemble(cls, run: CurrentRun, disk: Disk, journal: Journal) -> Session:
         stores = [_snapshots(run.plan, part, disk) for part in _parts(run, disk)]
         context = _context(run, disk)
-        hands = [context.hands, *(other.hands for other in context.beside)]
+        backends = [context.run_backend, *(other.run_backend for other in context.extra_disks)]
         store = QuietSnapshots(
-            stores[0] if len(stores) == 1 else CompositeSnapshotStore(stores), hands, disk
+            stores[0] if len(stores) == 1 else CompositeSnapshotStore(stores), backends, disk
         )
         engine = Engine(
             run.plan.steps,
@@ -188,12 +188,12 @@ def layout_now(
     image = image_facts(disk.base(writable=False), path)
     if disk.is_locked:
         return layout_of(Facts(image, None, {}))
-    others = [(companion, companion.path) for companion in disk.companions]
+    others = [(extra, extra.path) for extra in disk.extra_disks]
     facts = inspect_device(disk, image, sector_size, keyring, others=others)
     return layout_of(replace(facts, disk=name))
 
 
-def _hands(plan: Plan) -> Kind:
+def _kind_of_backend(plan: Plan) -> Kind:
     """What is undone of a running guest's steps, when it is off, needs none."""
     return "guestfs" if plan.backend == "online" else plan.backend
 
@@ -201,29 +201,31 @@ def _hands(plan: Plan) -> Kind:
 def _context(run: CurrentRun, disk: Disk) -> RunContext:
     """What the steps work with.
 
-    A further disk that grows has hands of its own; the others are there for the first.
+    A further disk that grows has a backend of its own; the others are there for the first.
     """
     plan, stop, keyring = run.plan, run.stop, run.keyring
-    known = list(zip(disk.companions, plan.companions, strict=True))
-    beside = tuple(
+    known = list(zip(disk.extra_disks, plan.extra_disks, strict=True))
+    extra_disks = tuple(
         RunContext(
             other,
-            Hands(other, stop, plan.sector_size, keyring, _places(plan, number), kind=told.backend),
+            RunBackend(
+                other, stop, plan.sector_size, keyring, _places(plan, number), kind=told.backend
+            ),
             other.path,
             disk_name=disk_name(number),
         )
         for number, (other, told) in enumerate(known, 1)
     )
-    hands = Hands(
+    run_backend = RunBackend(
         disk,
         stop,
         plan.sector_size,
         keyring,
         _places(plan),
-        kind=_hands(plan),
-        beside=[other for other, told in known if told.before is None],
+        kind=_kind_of_backend(plan),
+        extra_disks=[other for other, told in known if told.before is None],
     )
-    return RunContext(disk, hands, run.path, beside)
+    return RunContext(disk, run_backend, run.path, extra_disks)
 
 
 def _places(plan: Plan, number: int = 0) -> list[DevicePath]:
@@ -251,13 +253,13 @@ class _Part:
 
 
 def _parts(run: CurrentRun, disk: Disk) -> list[_Part]:
-    """The image first, then its companions."""
-    beside = zip(disk.companions, run.plan.companions, strict=True)
+    """The image first, then the extra disks."""
+    known_disks = zip(disk.extra_disks, run.plan.extra_disks, strict=True)
     return [
         _Part(disk, run.directory, run.plan.snapshots, _samples(run.plan.before)),
         *(
             _Part(other, RunDirectory(Path(known.path)), known.snapshots, _samples(known.before))
-            for other, known in beside
+            for other, known in known_disks
         ),
     ]
 

@@ -43,19 +43,19 @@ def launch(
     timeout: float = _FIRST_LAUNCH_SECONDS,
     cancelled: Callable[[], bool] = lambda: False,
     sector_size: int = 512,
-    beside: Sequence[Path] = (),
+    extra_disks: Sequence[Path] = (),
 ) -> Appliance:
     """Start it on the NBD server at `socket`.
 
     ApplianceFailed, with the reason, at the latest after `timeout`, and soon after `cancelled` has
-    become true. The sockets `beside` serve further disks of the guest, for LVM to find.
+    become true. `extra_disks`: the sockets of further disks of the guest, for LVM to find.
     """
     handle: LaunchHandle = guestfs.GuestFS(python_return_dict=True)
     console: deque[str] = deque(maxlen=_CONSOLE_LINES)
     with contextlib.ExitStack() as undo:
         undo.callback(handle.close)
         _configure(handle, accelerator)
-        for number, served in enumerate((socket, *beside)):
+        for number, served in enumerate((socket, *extra_disks)):
             _add_disk(handle, served, _LABEL + number * "x", sector_size)
         handle.set_event_callback(
             lambda _event, _handle, text, _array: console.extend(text.splitlines()),

@@ -73,7 +73,7 @@ class NbdServer:
         self.failure: Exception | None = None
         self._device = device
         self._export = Export(device.size, device.writable)
-        self._gate = threading.RLock()
+        self._lock = threading.RLock()
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._connections: dict[socket.socket, threading.Thread] = {}
         self._acceptor = threading.Thread(
@@ -107,7 +107,7 @@ class NbdServer:
         """The device for the caller alone:
         no request is in flight inside this block, clients wait.
         """
-        with self._gate:
+        with self._lock:
             yield self._device
 
     def replace_device(self, device: BlockDevice) -> None:
@@ -117,7 +117,7 @@ class NbdServer:
         """
         if (device.size, device.writable) != (self._export.size, self._export.writable):
             raise ValueError(f"clients were promised {self._export}, not {device.size} bytes")
-        with self._gate:
+        with self._lock:
             self._device = device
 
     def _accept_clients(self) -> None:
@@ -170,7 +170,7 @@ class NbdServer:
     def _perform(self, request: _Request, payload: bytearray) -> tuple[int, bytes]:
         """Let the device do it. The status, and what was read."""
         try:
-            with self._gate:
+            with self._lock:
                 return _OK, _do(self._device, request, payload)
         except NotImplementedError:
             return _EINVAL, b""

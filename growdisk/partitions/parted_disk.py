@@ -106,8 +106,8 @@ def _edit(file: Path, path: Path, old: PartitionTable, new: PartitionTable) -> N
 
 def _answer(_kind: int, options: int, _message: str) -> int:
     """libparted asks where something is unusual: let it go on."""
-    wishes = (_ped.EXCEPTION_RESOLVE_FIX, _ped.EXCEPTION_RESOLVE_OK, _ped.EXCEPTION_RESOLVE_IGNORE)
-    return next((int(w) for w in wishes if options & w), int(_ped.EXCEPTION_RESOLVE_CANCEL))
+    answers = (_ped.EXCEPTION_RESOLVE_FIX, _ped.EXCEPTION_RESOLVE_OK, _ped.EXCEPTION_RESOLVE_IGNORE)
+    return next((int(w) for w in answers if options & w), int(_ped.EXCEPTION_RESOLVE_CANCEL))
 
 
 def _edit_with_libparted(disk: _ped.Disk, old: PartitionTable, new: PartitionTable) -> None:

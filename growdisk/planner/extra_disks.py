@@ -29,7 +29,7 @@ class ExtraDiskPlan:
     choice: Choice = GUESTFS
 
 
-def propose_beside(main: Facts, other: Facts, goal: Goal) -> Proposal | AllDone:
+def propose_extra_disk(main: Facts, other: Facts, goal: Goal) -> Proposal | AllDone:
     """What is done to a further disk that is to grow as well.
 
     Raises Refused errors, which name it.

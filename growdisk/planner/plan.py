@@ -69,7 +69,7 @@ class Plan:
     way: GuestConnection | None = None
     notes: tuple[str, ...] = ()
     backend_reason: str = ""
-    companions: tuple[ExtraDisk, ...] = ()
+    extra_disks: tuple[ExtraDisk, ...] = ()
 
     @property
     def own_steps(self) -> tuple[DiskStep, ...]:
@@ -85,7 +85,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class _WrittenStep:
-    """`disk` counts the run's disks: 1 is its first companion."""
+    """`disk` counts the run's disks: 1 is the first extra disk."""
 
     kind: str
     fields: Raw
@@ -138,7 +138,7 @@ def make_plan(
         given_up=(*proposal.given_up, *given_up(others)),
         notes=(*of_storage, *on_mode, *_on_size(facts.image), *proposal.notes, *notes(others)),
         backend_reason=choice.reason,
-        companions=tuple(_companion(other, options) for other in others),
+        extra_disks=tuple(_extra_disk(other, options) for other in others),
     )
 
 
@@ -168,7 +168,7 @@ def encode_plan(plan: Plan) -> bytes:
         plan.way,
         plan.notes,
         plan.backend_reason,
-        plan.companions,
+        plan.extra_disks,
     )
     return encoded_lines(written)
 
@@ -221,7 +221,7 @@ def _read(written: _WrittenStep, plan: _WrittenPlan) -> DiskStep | ExtraDiskStep
     return ExtraDiskStep(step, written.disk) if written.disk else step
 
 
-def _companion(other: ExtraDiskPlan, options: RunOptions) -> ExtraDisk:
+def _extra_disk(other: ExtraDiskPlan, options: RunOptions) -> ExtraDisk:
     image = other.facts.image
     known = ExtraDisk(str(image.path.resolve()), image.format, _snapshot_mode(image, options)[0])
     if other.proposal is None:

@@ -35,7 +35,7 @@ from growdisk.qcow2.refblock import RefblockCodec, add_to_run
 from growdisk.qcow2.refcounts import Run
 from growdisk.qcow2.snapshots import SnapshotEntry, dump_entries
 from growdisk.qcow2.tables import dump_table, progression
-from growdisk.qcow2.unbacked_clusters import Hollow
+from growdisk.qcow2.unbacked_clusters import UnbackedClusters
 from growdisk.units import split_range
 
 _CHUNK = 4 << 20
@@ -97,22 +97,22 @@ class Compactor:
         taken = {offset >> self._bits for offset in self._l2_offsets()}.union(
             *(each.compressed for each in references)
         )
-        self._hollow = Hollow.of(metadata.file, metadata.header, taken)
+        self._hollow = UnbackedClusters.of(metadata.file, metadata.header, taken)
         self._empty = self._emptied(self._hollow) if self._hollow else frozenset[int]()
         left = self._hollow.left_of if self._hollow else list[Run]
         self._references = [list(left(each.runs())) for each in references]
 
-    def _emptied(self, hollow: Hollow) -> frozenset[int]:
+    def _emptied(self, unbacked: UnbackedClusters) -> frozenset[int]:
         """Offsets of the L2 tables that name nothing any more; they are left out too."""
         nothing = array("Q", bytes(8 * self._geometry.l2_entries))
         splitter = RunSplitter(self._geometry)
         emptied = set()
         for offset in self._l2_offsets():
             table = self._metadata.load_l2(offset)
-            hollow.take_out(table, splitter.runs(table))
+            unbacked.take_out(table, splitter.runs(table))
             if table == nothing:
                 emptied.add(offset)
-                hollow.drop(offset >> self._bits)
+                unbacked.drop(offset >> self._bits)
         return frozenset(emptied)
 
     def write_to(self, target: ResizableDevice) -> None:

@@ -48,7 +48,7 @@ class GuestDisk(InParts):
         if header.snapshot_count:
             # an image whose snapshot table cannot be read is refused at once
             _ = self._parts.snapshots
-        self._gate = WriteGuard(self._metadata, writable=writable)
+        self._guard = WriteGuard(self._metadata, writable=writable)
         self._closed = False
 
     # --- what it is -------------------------------------------------------------------------------
@@ -63,12 +63,12 @@ class GuestDisk(InParts):
 
     @property
     def writable(self) -> bool:
-        return self._gate.writable
+        return self._guard.writable
 
     @property
     def has_changed(self) -> bool:
         """Whether anything of it may have been written since it was opened."""
-        return self._gate.has_begun
+        return self._guard.has_begun
 
     @property
     def backing(self) -> BlockDevice | None:
@@ -109,17 +109,17 @@ class GuestDisk(InParts):
 
     def read(self, offset: int, length: int) -> bytes:
         check_range(self.size, offset, length)
-        self._gate.require_readable()
+        self._guard.require_readable()
         return self._parts.reader.read(offset, offset + length) if length else b""
 
     def parts(self, offset: int, length: int) -> Iterator[Part]:
         check_range(self.size, offset, length)
-        self._gate.require_readable()
+        self._guard.require_readable()
         return self._parts.reader.parts(offset, offset + length)
 
     def write(self, offset: int, data: bytes | bytearray | memoryview) -> None:
         check_range(self.size, offset, len(data))
-        self._gate.begin_guest_change(offset, offset + len(data))
+        self._guard.begin_guest_change(offset, offset + len(data))
         self._parts.writer.write(offset, memoryview(data).cast("B"))
 
     def check_change(self, offset: int, length: int) -> None:
@@ -128,7 +128,7 @@ class GuestDisk(InParts):
         Changes nothing.
         """
         check_range(self.size, offset, length)
-        self._gate.refuse_guest_change()
+        self._guard.refuse_guest_change()
         self._parts.preflight.guest_change(offset, offset + length)
 
     def write_compressed(self, offset: int, data: bytes) -> None:
@@ -141,21 +141,21 @@ class GuestDisk(InParts):
         """The same for a cluster that has been compressed, in any thread."""
         check_range(self.size, cluster.offset, len(cluster.data))
         self._parts.packer.check(cluster)
-        self._gate.begin_guest_change(cluster.offset, cluster.offset + len(cluster.data))
+        self._guard.begin_guest_change(cluster.offset, cluster.offset + len(cluster.data))
         self._parts.packer.write(cluster)
 
     def write_zeros(self, offset: int, length: int) -> None:
         check_range(self.size, offset, length)
-        self._gate.begin_guest_change(offset, offset + length)
+        self._guard.begin_guest_change(offset, offset + length)
         self._parts.writer.write_zeros(offset, offset + length)
 
     def discard(self, offset: int, length: int) -> None:
         check_range(self.size, offset, length)
-        self._gate.begin_guest_change(offset, offset + length)
+        self._guard.begin_guest_change(offset, offset + length)
         self._parts.writer.discard(offset, offset + length)
 
     def flush(self) -> None:
-        if self._gate.writable:
+        if self._guard.writable:
             self._metadata.flush()
 
     def write_behind(self, *, synced_later: bool = False) -> None:
@@ -203,10 +203,10 @@ class GuestDisk(InParts):
         if self._closed:
             return
         try:
-            if self._gate.has_begun:
+            if self._guard.has_begun:
                 self._metadata.flush()
-            if self._gate.bitmaps is not None:
-                self._gate.bitmaps.store()
+            if self._guard.bitmaps is not None:
+                self._guard.bitmaps.store()
         finally:
             self.abandon()
 

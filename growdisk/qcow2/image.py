@@ -153,7 +153,7 @@ class Qcow2Image(GuestDisk):
         if upgrade:
             self.upgrade()
         old, l1_size = self.size, self.header.l1_size
-        self._gate.begin_whole_change(size)
+        self._guard.begin_whole_change(size)
         try:
             self._parts.resizer.resize(size, preallocation)
         except OSError:
@@ -163,7 +163,7 @@ class Qcow2Image(GuestDisk):
                     self._parts.resizer.take_back(l1_size)
                     self._take_header(self.header)
             raise
-        self._gate.end_whole_change(old)
+        self._guard.end_whole_change(old)
 
     def snapshots(self) -> tuple[SnapshotInfo, ...]:
         """The internal snapshots, oldest first."""
@@ -174,9 +174,9 @@ class Qcow2Image(GuestDisk):
 
         `like`: with that one's id and dates.
         """
-        self._gate.refuse_snapshots()
+        self._guard.refuse_snapshots()
         return self._counted_wide(
-            lambda: self._parts.snapshots.create(name, self._gate.begin_change, like)
+            lambda: self._parts.snapshots.create(name, self._guard.begin_change, like)
         )
 
     def snapshot_view(self, name: str, *, by_id: bool = False) -> Qcow2Image:
@@ -199,18 +199,18 @@ class Qcow2Image(GuestDisk):
 
     def apply_snapshot(self, name: str, *, by_id: bool = False) -> None:
         """Go back to a snapshot, its virtual size included, durably. The snapshot stays."""
-        self._gate.refuse_snapshots()
+        self._guard.refuse_snapshots()
         old, new = self.size, self._parts.snapshots.find(name, by_id=by_id).disk_size(self.size)
-        begin = partial(self._gate.begin_whole_change, new)
+        begin = partial(self._guard.begin_whole_change, new)
         with self._metadata.giving_back():
             self._counted_wide(lambda: self._parts.snapshots.apply(name, begin, by_id=by_id))
-        self._gate.end_whole_change(old, all_bytes=True)
+        self._guard.end_whole_change(old, all_bytes=True)
 
     def delete_snapshot(self, name: str, *, by_id: bool = False) -> None:
         """Forget a snapshot and free what only it needed, durably."""
-        self._gate.refuse_snapshots()
+        self._guard.refuse_snapshots()
         with self._metadata.giving_back():
-            self._parts.snapshots.delete(name, self._gate.begin_change, by_id=by_id)
+            self._parts.snapshots.delete(name, self._guard.begin_change, by_id=by_id)
 
     # --- without any room on the host -------------------------------------------------------------
 
@@ -218,7 +218,7 @@ class Qcow2Image(GuestDisk):
         """Forget the snapshots at the end of the list that have these names, durably."""
         with self._metadata.giving_back():
             self._parts.reverter.forget(
-                self._parts.reverter.last_of(names), self._gate.begin_change
+                self._parts.reverter.last_of(names), self._guard.begin_change
             )
 
     def go_back_to(self, name: str, newer: Collection[str]) -> bool:
@@ -233,8 +233,8 @@ class Qcow2Image(GuestDisk):
             return False
         old, new = self.size, self._parts.snapshots.entries[position].disk_size(self.size)
         with self._metadata.giving_back():
-            self._parts.reverter.go_back(position, partial(self._gate.begin_whole_change, new))
-        self._gate.end_whole_change(old, all_bytes=True)
+            self._parts.reverter.go_back(position, partial(self._guard.begin_whole_change, new))
+        self._guard.end_whole_change(old, all_bytes=True)
         return True
 
     @property
@@ -287,7 +287,7 @@ class Qcow2Image(GuestDisk):
             self._take_header(widen_refcounts(self._file, self.path, self._begin_and_flush))
 
     def _begin_and_flush(self) -> None:
-        self._gate.begin_change()
+        self._guard.begin_change()
         self._metadata.flush()
 
     def _take_header(self, header: Header) -> None:
@@ -295,7 +295,7 @@ class Qcow2Image(GuestDisk):
         data = None if self._metadata.is_locked else self._metadata.data
         self._metadata = Metadata(self._file, self.path, header, data, self._data_file)
         self._parts = Parts(self._metadata, self._parts.backing)
-        self._gate = self._gate.of(self._metadata)
+        self._guard = self._guard.of(self._metadata)
 
     def upgrade(self) -> None:
         """Make a version 2 image version 3, durably.
@@ -310,8 +310,8 @@ class Qcow2Image(GuestDisk):
         self._metadata.flush()
         # What version 2 reserves may mean something to version 3.
         self._parts.refuse_damaged_tables()
-        self._parts.snapshots.complete(self._gate.begin_change)
-        self._gate.begin_change()
+        self._parts.snapshots.complete(self._guard.begin_change)
+        self._guard.begin_change()
         write_version_3(self._metadata)
         self._take_header(self.header)
 
@@ -326,7 +326,7 @@ class Qcow2Image(GuestDisk):
         the backing file shows through.
         """
         self.check_make_empty()
-        self._gate.begin_change()
+        self._guard.begin_change()
         with self._metadata.giving_back():
             self._parts.resizer.drop_tables_behind(0)
 
@@ -392,8 +392,8 @@ class Qcow2Image(GuestDisk):
 
     def set_run_mark(self, *, on: bool) -> None:
         """Set or clear the mark, durably. Version 3 only."""
-        self._gate.begin_change()
+        self._guard.begin_change()
         mark = int(Autoclear.GROWDISK_RUN)
-        self._gate.set_autoclear(
+        self._guard.set_autoclear(
             self.header.autoclear | mark if on else self.header.autoclear & ~mark
         )

@@ -133,7 +133,7 @@ def _mend(file: ResizableDevice, analysis: Analysis, *, errors: bool) -> None:
         _write_refcounts(file, analysis, max)
         _write_flags(file, analysis.header, counted, setting=False)
     _write_refcounts(file, analysis, min)
-    _write_flags(file, analysis.header, analysis.stored.tally, setting=True)
+    _write_flags(file, analysis.header, analysis.stored.counts, setting=True)
 
 
 def _write_features(file: ResizableDevice, header: Header, incompatible: int) -> None:
@@ -161,12 +161,12 @@ def _write_refcounts(
         length = min(stored.per_block, end - first)
         if not entry or length <= 0:
             continue
-        old = stored.tally.get(first, length)
+        old = stored.counts.get(first, length)
         new = list(map(choose, old, counted.get(first, length)))
         new[analysis.recount.end_cluster - first :] = old[analysis.recount.end_cluster - first :]
         if new != list(old):
             _write(file, entry, encode(new, stored.order))
-            stored.tally.put(first, new)
+            stored.counts.put(first, new)
     file.flush()
 
 

@@ -21,8 +21,8 @@ _MAX_CLUSTERS = 1 << 25  # 32 MiB of marks
 _FRAGMENTED = 64  # runs in one table; from there on each entry is looked at
 
 
-class Hollow:
-    """The hollow clusters of one file, one mark each.
+class UnbackedClusters:
+    """The unbacked clusters of one file, one mark each.
 
     `gone` is the entry of a cluster that reads as zeros.
     """
@@ -31,7 +31,7 @@ class Hollow:
         self._marks, self._bits, self._gone = marks, bits, gone
 
     @classmethod
-    def of(cls, file: BlockDevice, header: Header, taken: Iterable[int]) -> Hollow | None:
+    def of(cls, file: BlockDevice, header: Header, taken: Iterable[int]) -> UnbackedClusters | None:
         """None where no cluster can be left out.
 
         `taken`: clusters that hold something else than plain guest data.
@@ -83,10 +83,10 @@ class Hollow:
                 table[start:] = array("Q", map(self._entry, table[start:]))
                 break
             first, count = (table[start] & OFFSET_MASK) >> self._bits, end - start
-            hollow = self._marks.count(1, first, first + count)
-            if table[start] & COMPRESSED or not hollow:
+            unbacked = self._marks.count(1, first, first + count)
+            if table[start] & COMPRESSED or not unbacked:
                 continue
-            if hollow == count:
+            if unbacked == count:
                 table[start:end] = array("Q", [self._gone]) * count
             else:
                 table[start:end] = array("Q", map(self._entry, table[start:end]))

@@ -1,4 +1,4 @@
-"""The gate that every change of an open image goes through:
+"""What every change of an open image goes through:
 what is refused, and what must happen before the first.
 
 Dirty bitmaps are kept true (bitmap_tracker.py). Those that cannot be believed are dropped before
@@ -30,13 +30,13 @@ class WriteGuard:
         self.bitmaps: BitmapKeeper | None = None  # known when a change has begun
 
     def of(self, metadata: Metadata) -> WriteGuard:
-        """The same gate before the metadata of the same image as they have been read again."""
-        gate = WriteGuard(metadata, writable=self.writable)
-        gate.has_begun = self.has_begun
-        gate.bitmaps = self.bitmaps
-        if gate.bitmaps is not None:
-            gate.bitmaps.metadata = metadata
-        return gate
+        """The same guard before the metadata of the same image as they have been read again."""
+        guard = WriteGuard(metadata, writable=self.writable)
+        guard.has_begun = self.has_begun
+        guard.bitmaps = self.bitmaps
+        if guard.bitmaps is not None:
+            guard.bitmaps.metadata = metadata
+        return guard
 
     def require_readable(self) -> None:
         """Refuse guest bytes that cannot be decrypted."""

@@ -1,5 +1,5 @@
 """A disk at rest: our own engine reads it and makes it larger;
-hands do what takes tools or a kernel (context.py).
+the run's backend does what takes tools or a kernel (run_backend.py).
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from growdisk.filesystems.lvm import VolumeGroupUnreadable, read_volume_group
 from growdisk.filesystems.volume_group import VolumeGroup
 from growdisk.partitions.sectors import SectorChange, apply_changes, read_table
 from growdisk.partitions.table import FIRST_DISK, PartitionTable
-from growdisk.steps.context import Hands
 from growdisk.steps.device_path import DevicePath, look_at, neighbours_of
 from growdisk.steps.disk import Disk
 from growdisk.steps.failures import verify_failed
@@ -29,6 +28,7 @@ from growdisk.steps.moving import copy, require_copied
 from growdisk.steps.reread_partitions import RereadPartitions
 from growdisk.steps.resize_image import GrowDevice, ResizeImage
 from growdisk.steps.rewrite_partitions import RewritePartitions
+from growdisk.steps.run_backend import RunBackend
 from growdisk.steps.worker import Placed
 from growdisk.storage.growing import resize_device
 
@@ -39,14 +39,14 @@ _ZERO_SAMPLE = 64 << 10
 class RunContext:
     """The Worker of a disk at rest.
 
-    `path` is the image as the user named it, for messages; `beside` are the run's other disks, in
-    their order.
+    `path` is the image as the user named it, for messages; `extra_disks` are the run's other disks,
+    in their order.
     """
 
     disk: Disk
-    hands: Hands
+    run_backend: RunBackend
     path: Path
-    beside: tuple[RunContext, ...] = ()
+    extra_disks: tuple[RunContext, ...] = ()
     disk_name: str = FIRST_DISK
 
     @property
@@ -57,11 +57,11 @@ class RunContext:
         return read_table(self.disk, self.path, sector_size)
 
     def kernel_partitions(self) -> Placed:
-        with self.hands.backend("reading the table") as backend:
+        with self.run_backend.started("reading the table") as backend:
             return _placed(backend)
 
     def device(self, place: DevicePath) -> BlockDevice:
-        return look_at(self.disk, place, self.hands.keyring, self.hands.sector_size)
+        return look_at(self.disk, place, self.run_backend.keyring, self.run_backend.sector_size)
 
     def content(self, place: DevicePath) -> Content | None:
         return identify(self.device(place))
@@ -72,7 +72,7 @@ class RunContext:
             device = self.device(place)
             group = read_volume_group(device)
             if group is not None:
-                neighbours_of(self.disk, self.hands.sector_size).of(group, device)
+                neighbours_of(self.disk, self.run_backend.sector_size).of(group, device)
         except VolumeGroupUnreadable:
             return None
         return group
@@ -114,7 +114,9 @@ class RunContext:
         changes = self._new_sectors(step)
         facts: dict[str, int | str] = {"sectors": len(changes)}
         for move in step.moves:
-            facts[move.name] = copy(self.disk, move, self.hands.check_stop, step.before.sector_size)
+            facts[move.name] = copy(
+                self.disk, move, self.run_backend.check_stop, step.before.sector_size
+            )
         require_copied(self.disk, step.moves, facts)
         apply_changes(self.disk, changes)
         return facts
@@ -129,24 +131,24 @@ class RunContext:
         return rewrite(self.disk, self.path, step.after)
 
     def reread(self, step: RereadPartitions) -> str:
-        with self.hands.backend("reading the table") as backend:
+        with self.run_backend.started("reading the table") as backend:
             if step.differences(_placed(backend)):
                 backend.reread()
             return f"{backend.table_reader} sees {step.names(self.disk_name)}"
 
     def grow_luks(self, step: GrowLuks) -> dict[str, int | str]:
-        with self.hands.volumes(f"opening {step.place.name_on(self.disk_name)}") as appliance:
+        with self.run_backend.volumes(f"opening {step.place.name_on(self.disk_name)}") as appliance:
             return {"size": appliance.volumes.size_of(step.place.device)}
 
     def grow_pv(self, step: GrowPhysicalVolume) -> None:
         owner = self._owner_of(step.place)
-        with self.hands.volumes("growing the physical volume") as appliance:
+        with self.run_backend.volumes("growing the physical volume") as appliance:
             appliance.volumes.grow_physical_volume(step.place.device, owner)
             appliance.sync()
 
     def grow_lv(self, step: GrowLogicalVolume) -> None:
         owner = self._owner_of(step.place)
-        with self.hands.volumes("growing the logical volume") as appliance:
+        with self.run_backend.volumes("growing the logical volume") as appliance:
             appliance.volumes.grow_logical_volume(step.group, step.volume, step.extents, owner)
             appliance.sync()
 
@@ -156,7 +158,9 @@ class RunContext:
         return group.system_id if group else ""
 
     def grow_filesystem(self, step: GrowFilesystem) -> str:
-        with self.hands.backend("growing the file system", inside=not step.is_plain_ext) as backend:
+        with self.run_backend.started(
+            "growing the file system", inside=not step.is_plain_ext
+        ) as backend:
             grow = self._grow_ext if step.is_ext else self._grow_other
             told = grow(backend, step)
             backend.judge(step.kind, step.place.device)
@@ -194,7 +198,7 @@ class RunContext:
             and doubt(content, step.new_size, step.old_size)
             and kernel_mounts(content)
         ):
-            self.hands.let_a_kernel_mount("ext4", step.place.device)
+            self.run_backend.let_a_kernel_mount("ext4", step.place.device)
 
     def conclude(self, step: str) -> None:
         """Each step has been verified by itself."""

@@ -104,7 +104,7 @@ def look_through(
 def neighbours_of(disk: Disk, sector_size: int) -> PhysicalVolumeFinder:
     """The physical volumes on all the disks of a run."""
     return PhysicalVolumeFinder(
-        [(each, each.path) for each in (disk, *disk.companions)], sector_size
+        [(each, each.path) for each in (disk, *disk.extra_disks)], sector_size
     )
 
 

@@ -27,7 +27,7 @@ Format = Literal["qcow2", "raw"]
 class Disk:
     """Implements ResizableDevice on whatever image is active now.
 
-    `file` holds the locks; closing it ends the run. `companions` are further disks of the guest
+    `file` holds the locks; closing it ends the run. `extra_disks` are further disks of the guest
     that take part in the run.
     """
 
@@ -40,7 +40,7 @@ class Disk:
         key: Passphrase = (),
     ) -> None:
         self.path, self.format, self.file = path, image_format, file
-        self.companions: tuple[Disk, ...] = ()
+        self.extra_disks: tuple[Disk, ...] = ()
         self.lock = RLock()
         self._writes = 0
         self._backing = backing
@@ -55,7 +55,7 @@ class Disk:
         cls,
         path: Path,
         image_format: Format,
-        companions: Sequence[tuple[Path, Format]] = (),
+        extra_disks: Sequence[tuple[Path, Format]] = (),
         *,
         not_in_use: bool = False,
         key: Passphrase = (),
@@ -74,16 +74,16 @@ class Disk:
             if backing is not None:
                 stack.enter_context(closing(backing))
             disk = cls(path, image_format, file, backing, key)
-            disk.companions = tuple(
+            disk.extra_disks = tuple(
                 stack.enter_context(closing(cls.open(*other, not_in_use=not_in_use, key=key)))
-                for other in companions
+                for other in extra_disks
             )
             stack.pop_all()
         return disk
 
     def refuse_in_use(self) -> None:
         """ImageInUse if anybody has begun to use one of the run's disks."""
-        for disk in (self, *self.companions):
+        for disk in (self, *self.extra_disks):
             disk.file.refuse_in_use()
             if disk.file.is_block_device:
                 from growdisk.storage.rbd import refuse_other_clients
@@ -204,5 +204,5 @@ class Disk:
             self.file.close()
             if self._backing is not None:
                 self._backing.close()
-        for companion in self.companions:
-            companion.close()
+        for extra in self.extra_disks:
+            extra.close()

@@ -53,14 +53,14 @@ class ExtraDiskStep:
         return self.step.check(self._there(context))
 
     def apply(self, context: RunContext) -> Evidence:
-        context.hands.close()  # one appliance at a time is enough for a host's memory
+        context.run_backend.close()  # one appliance at a time is enough for a host's memory
         return self.step.apply(self._there(context))
 
     def verify(self, context: RunContext, evidence: Evidence) -> None:
         self.step.verify(self._there(context), evidence)
 
     def _there(self, context: RunContext) -> RunContext:
-        return context.beside[self.number - 1]
+        return context.extra_disks[self.number - 1]
 
 
 def disk_name(number: int) -> str:

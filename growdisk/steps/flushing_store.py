@@ -6,8 +6,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from growdisk.steps.context import Hands
 from growdisk.steps.disk import Disk
+from growdisk.steps.run_backend import RunBackend
 from growdisk.workflow.snapshots import SnapshotStore
 
 
@@ -16,53 +16,53 @@ class QuietSnapshots:
     of which `disk` is the first.
     """
 
-    def __init__(self, store: SnapshotStore, hands: Sequence[Hands], disk: Disk) -> None:
-        self._store, self._hands, self._disk = store, tuple(hands), disk
+    def __init__(self, store: SnapshotStore, backends: Sequence[RunBackend], disk: Disk) -> None:
+        self._store, self._backends, self._disk = store, tuple(backends), disk
 
     @property
     def can_restore(self) -> bool:
         return self._store.can_restore
 
     def take(self, step: str) -> None:
-        for hands in self._hands:
-            hands.sync()
+        for backend in self._backends:
+            backend.sync()
         self._disk.refuse_in_use()
         self._store.take(step)
 
     def refuse_missing(self, step: str) -> None:
-        for hands in self._hands:
-            hands.kill()
+        for backend in self._backends:
+            backend.kill()
         self._store.refuse_missing(step)
 
     def restore(self, step: str) -> None:
-        for hands in self._hands:
-            hands.kill()
+        for backend in self._backends:
+            backend.kill()
         self._store.restore(step)
 
     def reserve(self) -> None:
-        for hands in self._hands:
-            hands.close()
+        for backend in self._backends:
+            backend.close()
         self._disk.refuse_in_use()
         self._store.reserve()
 
     def keep(self) -> None:
-        for hands in self._hands:
-            hands.close()
+        for backend in self._backends:
+            backend.close()
         self._disk.refuse_in_use()
         self._store.keep()
 
     def settle(self) -> None:
-        for hands in self._hands:
-            hands.close()
+        for backend in self._backends:
+            backend.close()
         self._disk.refuse_in_use()
         self._store.settle()
 
     def discard(self) -> None:
-        for hands in self._hands:
-            hands.kill()
+        for backend in self._backends:
+            backend.kill()
         self._store.discard()
 
     def close(self) -> None:
-        for hands in self._hands:
-            hands.kill()
+        for backend in self._backends:
+            backend.kill()
         self._store.close()

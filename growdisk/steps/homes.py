@@ -12,9 +12,13 @@ from growdisk.steps.at_rest import RunContext
 
 
 def homes_now(context: RunContext) -> Look:
-    others = [(disk, disk.path) for disk in context.disk.companions]
+    others = [(disk, disk.path) for disk in context.disk.extra_disks]
     return look_at(
-        context.disk, context.path, context.hands.sector_size, context.hands.keyring, others
+        context.disk,
+        context.path,
+        context.run_backend.sector_size,
+        context.run_backend.keyring,
+        others,
     )
 
 

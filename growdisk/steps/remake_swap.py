@@ -54,7 +54,7 @@ class RemakeSwap(StepTraits):
         return Ready() if self._missing(context) else AlreadyDone("the swap is there")
 
     def apply(self, context: RunContext) -> Evidence:
-        with context.hands.backend("making the swap space") as backend:
+        with context.run_backend.started("making the swap space") as backend:
             for swap in self._missing(context):
                 backend.make_swap(
                     f"/dev/{FIRST_DISK}{swap.number}",
@@ -103,7 +103,7 @@ class MakeSwapFile(StepTraits):
 
     def check(self, context: RunContext) -> Check:
         with (
-            context.hands.backend("looking at the guest", inside=True) as backend,
+            context.run_backend.started("looking at the guest", inside=True) as backend,
             backend.mounted_guest(self.system, mounts_of(homes_now(context), self.system)) as guest,
         ):
             if not guest.exists("/etc/fstab"):
@@ -123,7 +123,7 @@ class MakeSwapFile(StepTraits):
 
     def apply(self, context: RunContext) -> Evidence:
         with (
-            context.hands.backend("making the swap file", inside=True) as backend,
+            context.run_backend.started("making the swap file", inside=True) as backend,
             backend.mounted_guest(self.system, mounts_of(homes_now(context), self.system)) as guest,
         ):
             guest.make_swap_file(SWAP_FILE, self.size, uuid=self.uuid or None)
@@ -131,7 +131,7 @@ class MakeSwapFile(StepTraits):
 
     def verify(self, context: RunContext, evidence: Evidence) -> None:
         with (
-            context.hands.backend("looking at the swap file", inside=True) as backend,
+            context.run_backend.started("looking at the swap file", inside=True) as backend,
             backend.mounted_guest(self.system, mounts_of(homes_now(context), self.system)) as guest,
         ):
             header = guest.read_start(SWAP_FILE, 4096)

@@ -158,7 +158,7 @@ class RepairGuest(StepTraits):
 
 @contextmanager
 def _at_work(context: RunContext) -> Iterator[Backend]:
-    with context.hands.backend("repairing the guest", inside=True) as backend:
+    with context.run_backend.started("repairing the guest", inside=True) as backend:
         yield backend
 
 

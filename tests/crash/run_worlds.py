@@ -49,7 +49,7 @@ class Scribble(StepTraits):
 
     def check(self, context: RunContext) -> Check:
         wanted = [(context.disk, place) for place in self.places]
-        wanted += [(disk, place) for disk in context.disk.companions for place in self.elsewhere]
+        wanted += [(disk, place) for disk in context.disk.extra_disks for place in self.elsewhere]
         done = all(disk.read(place, 4) == b"grow" for disk, place in wanted)
         return AlreadyDone("scribbled") if done else Ready()
 
@@ -58,7 +58,7 @@ class Scribble(StepTraits):
             context.disk.write(place, b"grow" * 17500)
         context.disk.write_zeros(30 * MiB, 300000)
         context.disk.flush()
-        for disk in context.disk.companions:
+        for disk in context.disk.extra_disks:
             for place in self.elsewhere:
                 disk.write(place, b"grow" * 1000)
             disk.flush()
@@ -83,7 +83,7 @@ class World:
 
     @property
     def images(self) -> list[Path]:
-        return [self.image, *(Path(companion.path) for companion in self.beside)]
+        return [self.image, *(Path(extra.path) for extra in self.beside)]
 
     def pristine_of(self, image: Path) -> Path:
         return self.pristine.with_name(f"pristine-{image.name}")
@@ -157,7 +157,7 @@ class World:
             layout,
             steps,
             (),
-            companions=self.beside,
+            extra_disks=self.beside,
         )
 
 

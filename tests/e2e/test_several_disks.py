@@ -140,7 +140,7 @@ def test_killed_it_is_finished_or_undone_on_both(
     assert_filled([root, spare], "span", 107 + 23)
 
 
-def test_a_companion_that_somebody_wrote_to_meanwhile_stops_resume_and_rollback(
+def test_an_extra_disk_that_somebody_wrote_to_meanwhile_stops_resume_and_rollback(
     disks: tuple[Path, Path], host: Host
 ) -> None:
     root, spare = disks

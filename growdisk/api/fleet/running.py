@@ -40,10 +40,10 @@ def ask_guests(
     for number, entry in enumerate(entries):
         questions.setdefault((entry.domain, "" if entry.domain else entry.path), []).append(number)
     answers: SimpleQueue[tuple[tuple[str, str], Told | str]] = SimpleQueue()
-    gate = Semaphore(_AT_ONCE)
+    turns = Semaphore(_AT_ONCE)
     for domain, path in questions:
         Thread(
-            target=_ask, args=(domain, path, uri, gate, answers), name="guest", daemon=True
+            target=_ask, args=(domain, path, uri, turns, answers), name="guest", daemon=True
         ).start()
     heard = _collected(answers, len(questions), seconds * -(-len(questions) // _AT_ONCE))
     silent = f"its guest did not answer within {seconds:.0f} s"
@@ -70,10 +70,10 @@ def _ask(
     domain: str,
     path: str,
     uri: str | None,
-    gate: Semaphore,
+    turns: Semaphore,
     answers: SimpleQueue[tuple[tuple[str, str], Told | str]],
 ) -> None:
-    with gate:
+    with turns:
         answers.put(
             (
                 (domain, path),

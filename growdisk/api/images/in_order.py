@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 _FEW = 8  # pieces for which no thread is started
-_THREADS_AT_MOST = 24  # with what they have in their hands, in 150 MiB
+_THREADS_AT_MOST = 24  # so that with its buffers all of it stays below 150 MiB
 _PUT_DOWN = 4  # pieces that may wait for their turn
 _PATIENCE = 0.1  # seconds between two looks at how far it is
 

@@ -20,9 +20,9 @@ from growdisk.guest_systems.look import Mount, look_at
 from growdisk.partitions.table import Partition
 from growdisk.planner.facts import Facts
 from growdisk.qcow2.probe import ImageFormat
-from growdisk.steps.context import Hands
 from growdisk.steps.device_path import DevicePath
 from growdisk.steps.disk import Disk
+from growdisk.steps.run_backend import RunBackend
 from growdisk.volumes.keyring import Keyring
 from growdisk.workflow.stopping import StopRequest
 
@@ -49,15 +49,17 @@ def customize_guest(
         keyring = Keyring(keys)
         facts = inspect_device(disk, image_facts(disk.active, path), keyring=keyring)
         mounts = _mounts(disk, path, keyring)
-        hands = Hands(disk, stop, keyring=keyring, places=_to_open(facts, mounts), kind=kind)
+        run_backend = RunBackend(
+            disk, stop, keyring=keyring, places=_to_open(facts, mounts), kind=kind
+        )
         try:
-            with hands.backend("changing the guest", inside=True) as backend:
+            with run_backend.started("changing the guest", inside=True) as backend:
                 root = mounts[0].node if mounts else _root(backend, facts, direct=kind == "direct")
                 with backend.mounted_guest(root, mounts) as guest:
                     lines = tuple(customize(guest, orders))
-            hands.close()
+            run_backend.close()
         except BaseException:
-            hands.kill()
+            run_backend.kill()
             raise
         disk.flush()
     return lines

@@ -62,7 +62,7 @@ class Action:
 
 
 @dataclass(frozen=True)
-class Manner:
+class RoundContext:
     """How a round is done.
 
     `uri`: which libvirt; `stop` ends what is under way, and nothing begins after it.
@@ -74,9 +74,9 @@ class Manner:
     dry_run: bool = False
 
 
-def deal_with(entry: DiskEntry, rule: WatchRule, manner: Manner) -> Action:
+def act_on(entry: DiskEntry, rule: WatchRule, context: RoundContext) -> Action:
     """What the rule wants for this disk, done. Raises nothing."""
-    if manner.stop.requested:
+    if context.stop.requested:
         return Action(entry, "restored", _RESTORED, "the round was stopped before its turn")
     if entry.error is not None:
         return Action(entry, "refused", _REFUSED, f"{entry.error['what']}: {entry.error['why']}")
@@ -85,8 +85,8 @@ def deal_with(entry: DiskEntry, rule: WatchRule, manner: Manner) -> Action:
     if entry.run == "unfinished":
         return (
             Action(entry, "busy", detail="an unfinished run would be resumed")
-            if manner.dry_run
-            else _resumed(entry, rule, manner)
+            if context.dry_run
+            else _resumed(entry, rule, context)
         )
     # Of a guest that says nothing only old superblocks are known: whoever is to grow it asks again,
     # and tells.
@@ -100,31 +100,31 @@ def deal_with(entry: DiskEntry, rule: WatchRule, manner: Manner) -> Action:
     if entry.virtual_size is None and rule.is_share:
         note = entry.note or "nothing tells its size"
         return Action(entry, "refused", _REFUSED, f"{note}: a step as a size (10G) would do")
-    return _grown_within_room(entry, rule, manner)
+    return _grown_within_room(entry, rule, context)
 
 
-def _grown_within_room(entry: DiskEntry, rule: WatchRule, manner: Manner) -> Action:
+def _grown_within_room(entry: DiskEntry, rule: WatchRule, context: RoundContext) -> Action:
     """Its growth must fit beside what the round has promised to others;
     which is told only if it would grow.
     """
     growth = rule.growth_of(entry.virtual_size or 0)
     try:
-        with manner.promises.of(
+        with context.promises.of(
             entry.path, growth, share("keep_host_free", rule.keep_host_free) or 0.0
         ) as promise:
-            action = _grown(entry, rule, manner)
+            action = _grown(entry, rule, context)
             promise.kept = action.result not in _LEFT_ALONE
         return action
     except Refused as error:
-        planned = _grown(entry, rule, replace(manner, dry_run=True))
+        planned = _grown(entry, rule, replace(context, dry_run=True))
         refused = Action(entry, "refused", _REFUSED, f"{error.what}: {error.why}", planned.seconds)
         return refused if planned.result == "would grow" else planned
 
 
-def _grown(entry: DiskEntry, rule: WatchRule, manner: Manner) -> Action:
+def _grown(entry: DiskEntry, rule: WatchRule, context: RoundContext) -> Action:
     words = [
-        "plan" if manner.dry_run else "expand",
-        *_target(entry, manner.uri),
+        "plan" if context.dry_run else "expand",
+        *_target(entry, context.uri),
         rule.size_for(entry.virtual_size or 0),
     ]
     for option in ("when_used", "max_size", "min_interval", "keep_host_free", "swap", "snapshots"):
@@ -134,18 +134,18 @@ def _grown(entry: DiskEntry, rule: WatchRule, manner: Manner) -> Action:
         entry,
         words,
         rule.timeout,
-        manner.stop,
+        context.stop,
         lambda found, seconds: _ended(entry, found, seconds),
     )
 
 
-def _resumed(entry: DiskEntry, rule: WatchRule, manner: Manner) -> Action:
+def _resumed(entry: DiskEntry, rule: WatchRule, context: RoundContext) -> Action:
     def ended(found: dict[str, object], seconds: float) -> Action:
         return Action(
             entry, "resumed", 0, f"an earlier run is finished: {found.get('result')}", seconds
         )
 
-    return _done(entry, ["resume", entry.path], rule.timeout, manner.stop, ended)
+    return _done(entry, ["resume", entry.path], rule.timeout, context.stop, ended)
 
 
 def _target(entry: DiskEntry, uri: str | None) -> list[str]:

@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from growdisk.api.fleet.listing import Wanted, list_disks
 from growdisk.api.fleet.values import DiskEntry
-from growdisk.api.watching.actions import Action, Manner, deal_with
+from growdisk.api.watching.actions import Action, RoundContext, act_on
 from growdisk.api.watching.promises import Promises
 from growdisk.api.watching.rules import Rules, WatchRule
 from growdisk.errors import Refused
@@ -57,10 +57,10 @@ def watch_once(
             stopping or nullcontext(StopRequest()) as stop,
             ThreadPoolExecutor(max(jobs, 1)) as pool,
         ):
-            manner = Manner(uri or rules.connect, Promises(), stop, dry_run)
+            context = RoundContext(uri or rules.connect, Promises(), stop, dry_run)
 
             def one(pair: tuple[DiskEntry, WatchRule]) -> Action:
-                action = deal_with(*pair, manner)
+                action = act_on(*pair, context)
                 tell(action)
                 return action
 

@@ -98,7 +98,7 @@ class Analysis:
     def end_of_use(self) -> int:
         """The first cluster behind all that are referenced or counted."""
         end = self.recount.end_cluster
-        return max(self.recount.counted.last_used(end), self.stored.tally.last_used(end)) + 1
+        return max(self.recount.counted.last_used(end), self.stored.counts.last_used(end)) + 1
 
 
 def check(file: BlockDevice, path: Path) -> CheckReport:
@@ -130,7 +130,7 @@ def _analyse(file: BlockDevice, path: Path) -> Analysis:
     _check_overflow(analysis)
     _check_sole_owners(analysis)
     _compare(analysis)
-    check_copied_flags(file, header, recount.l2, stored.tally, findings)
+    check_copied_flags(file, header, recount.l2, stored.counts, findings)
     return analysis
 
 
@@ -162,7 +162,7 @@ def _check_sole_owners(analysis: Analysis) -> None:
     refcounts = analysis.recount.refcount_clusters
     counted, stored, bits = (
         analysis.recount.counted,
-        analysis.stored.tally,
+        analysis.stored.counts,
         analysis.header.cluster_bits,
     )
     owned = [
@@ -180,7 +180,7 @@ def _check_sole_owners(analysis: Analysis) -> None:
 def _compare(analysis: Analysis) -> None:
     counted, findings = analysis.recount.counted, analysis.findings
     end = max(analysis.recount.end_cluster, 1)
-    for cluster, references, refcount in counted.differing(analysis.stored.tally, end):
+    for cluster, references, refcount in counted.differing(analysis.stored.counts, end):
         line = f"cluster {cluster}: refcount {refcount}, references {references}"
         if refcount > references:
             findings.leak(f"leaked {line}")

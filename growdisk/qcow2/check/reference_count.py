@@ -17,7 +17,7 @@ from growdisk.qcow2.check.check_errors import Findings
 from growdisk.qcow2.check.cluster_counts import ClusterCounts
 from growdisk.qcow2.check.fragmented_tables import Scattered
 from growdisk.qcow2.check.l2_reading import L2Reader, Runs
-from growdisk.qcow2.check.stored_refcounts import StoredRefcounts, read_padded, tally_for
+from growdisk.qcow2.check.stored_refcounts import StoredRefcounts, counts_for, read_padded
 from growdisk.qcow2.check.table_lists import BITMAP_RESERVED, bitmap_tables, snapshot_tables
 from growdisk.qcow2.extensions import Extension
 from growdisk.qcow2.features import Autoclear, Incompatible
@@ -53,7 +53,7 @@ class Recount:
         # or behind, where compressed data reach over the end of the file
         self.end_cluster = self._clusters_in_file
         self.cut_off_end = 0  # the first cluster behind data that the file has lost
-        self.counted = tally_for(file)
+        self.counted = counts_for(file)
         self.fragmentation = Fragmentation()
         self.l2_tables: Counter[int] = Counter()  # offset: references from all L1 tables
         self.tables: list[tuple[str, range]] = []  # clusters that may have one reference only
@@ -219,7 +219,7 @@ class Recount:
         if (
             offset % self._cluster_size
             or cluster < self._clusters_in_file
-            or not self._stored.tally[cluster]
+            or not self._stored.counts[cluster]
         ):
             return False
         self._found.cut_off_data(

@@ -36,7 +36,7 @@ class StoredRefcounts:
         entries = -(-used_length(table) // 8)
         # without the empty end
         self.table: tuple[int, ...] = struct.unpack_from(f">{entries}Q", table)
-        self.tally = tally_for(file)
+        self.counts = counts_for(file)
         seen: set[int] = set()
         repeated = 0  # reading a block for each of a million entries that name it would have no end
         for index, entry in enumerate(self.table):
@@ -45,11 +45,11 @@ class StoredRefcounts:
                 repeated += offset in seen
                 seen.add(offset)
                 block = read_padded(file, offset, self.cluster_size)
-                self.tally.put(index * self.per_block, decode(block, self.order))
+                self.counts.put(index * self.per_block, decode(block, self.order))
 
 
-def tally_for(file: BlockDevice) -> ClusterCounts:
-    """An empty tally, as large as an image may need:
+def counts_for(file: BlockDevice) -> ClusterCounts:
+    """An empty table, as large as an image may need:
     512 bytes of refcounts on the host tell of one segment.
     """
     if not isinstance(file, RawFile):

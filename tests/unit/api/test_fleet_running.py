@@ -13,7 +13,7 @@ from growdisk.api.fleet.running import ask_guests, with_guest
 from growdisk.api.fleet.values import DiskEntry
 from growdisk.api.live_target import LiveRequest
 from growdisk.api.watching import actions
-from growdisk.api.watching.actions import Action, Manner, deal_with
+from growdisk.api.watching.actions import Action, RoundContext, act_on
 from growdisk.api.watching.promises import Promises
 from growdisk.api.watching.rules import load_rules
 from growdisk.backends.guest_fsinfo import GuestDisk, GuestFileSystem
@@ -97,13 +97,13 @@ def test_a_rule_does_not_rely_on_the_old_superblocks_of_a_silent_guest(
         return Action(entry, "refused", 3)
 
     monkeypatch.setattr(actions, "_grown", grown)
-    manner = Manner(None, Promises(), StopRequest())
+    context = RoundContext(None, Promises(), StopRequest())
     entry = with_guest(
         DiskEntry("web", domain="web", state="running", virtual_size=1 << 50), (DATA,), alone=True
     )
-    assert deal_with(entry, rule, manner).result == "nothing"
+    assert act_on(entry, rule, context).result == "nothing"
     silent = with_guest(entry, "its guest did not answer", alone=True)
-    assert deal_with(silent, rule, manner).result == "refused"
+    assert act_on(silent, rule, context).result == "refused"
     assert asked == ["web"]
 
 
@@ -115,14 +115,14 @@ def test_a_share_of_a_disk_whose_size_nobody_tells_is_refused(
         "rules: [{domains: web, step: 20%}, {domains: db, step: 10G}]"
     )
     monkeypatch.setattr(actions, "_grown", lambda entry, *_: Action(entry, "grown"))
-    manner = Manner(None, Promises(), StopRequest())
+    context = RoundContext(None, Promises(), StopRequest())
     dealt = [
-        deal_with(
+        act_on(
             DiskEntry(
                 name, domain=name, state="running", note="its disk is not a file of this host"
             ),
             rule,
-            manner,
+            context,
         )
         for name, rule in zip(("web", "db"), load_rules(tmp_path / "rules.yml").rules, strict=True)
     ]

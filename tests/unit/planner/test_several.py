@@ -44,7 +44,7 @@ def plan_of(folder: Path) -> Plan:
     )
     before = layout("root.raw")
     return Plan(
-        "run-1", "guestfs", "overlay", False, before, before, steps, (), companions=(beside,)
+        "run-1", "guestfs", "overlay", False, before, before, steps, (), extra_disks=(beside,)
     )
 
 

@@ -15,12 +15,12 @@ from growdisk.errors import error_id
 from growdisk.fast_dataclass import replace
 from growdisk.partitions.table import PartitionTable
 from growdisk.steps.at_rest import RunContext
-from growdisk.steps.context import Hands
 from growdisk.steps.disk import Disk
 from growdisk.steps.grow_filesystem import GrowFilesystem
 from growdisk.steps.reread_partitions import RereadPartitions
 from growdisk.steps.resize_image import ResizeImage
 from growdisk.steps.rewrite_partitions import RewritePartitions
+from growdisk.steps.run_backend import RunBackend
 from growdisk.units import MiB
 from growdisk.workflow.step import AlreadyDone, Blocked, Ready
 from growdisk.workflow.stopping import StopRequest
@@ -51,9 +51,9 @@ def image(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
 def context(image: Path) -> Iterator[RunContext]:
     with closing(Disk.open(image, "raw" if image.suffix == ".raw" else "qcow2")) as disk:
         disk.activate(disk.base(writable=True))
-        hands = Hands(disk, StopRequest(), kind="direct")
-        yield RunContext(disk, hands, image)
-        hands.close()
+        run_backend = RunBackend(disk, StopRequest(), kind="direct")
+        yield RunContext(disk, run_backend, image)
+        run_backend.close()
 
 
 def table_of(context: RunContext) -> PartitionTable:

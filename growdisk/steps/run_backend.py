@@ -1,4 +1,4 @@
-"""What a step works with: the disk, and hands that reach into the guest's file systems.
+"""What a step works with: whoever reaches into the guest's file systems.
 
 Those are this machine's tools where the plan says `direct`, else an appliance, launched when the
 first step needs it, once a run: a kernel that runs as a program (`uml`), or libguestfs's. The disk
@@ -32,7 +32,7 @@ _NAME = "disk"
 _FIRST_PATIENCE = 90.0
 
 
-class Hands:
+class RunBackend:
     """Who works on a disk's file systems; an appliance is launched at first use."""
 
     def __init__(
@@ -44,13 +44,13 @@ class Hands:
         places: Collection[DevicePath] = (),
         *,
         kind: Kind = "guestfs",
-        beside: Sequence[Disk] = (),
+        extra_disks: Sequence[Disk] = (),
     ) -> None:
         """`places` are those that the run's steps work in, which `keyring` opens.
 
-        A kernel has the disks `beside` as well: LVM finds there what belongs to its groups.
+        A kernel has the `extra_disks` as well: LVM finds there what belongs to its groups.
         """
-        self._kind, self._beside = kind, tuple(beside)
+        self._kind, self._extra_disks = kind, tuple(extra_disks)
         self._tools: DirectTools | None = None
         self._disk, self._stop, self.sector_size = disk, stop, sector_size
         self.keyring = keyring or Keyring()
@@ -69,7 +69,7 @@ class Hands:
             yield self._appliance or self._launch()
 
     @contextmanager
-    def backend(self, activity: str, *, inside: bool = False) -> Iterator[Backend]:
+    def started(self, activity: str, *, inside: bool = False) -> Iterator[Backend]:
         """Whoever the plan says; with `inside`, containers and logical volumes
         are open where the run has any.
         """
@@ -124,7 +124,7 @@ class Hands:
 
         if self._kind != "direct" or why_unavailable():
             return
-        other = Hands(self._disk, self._stop, self.sector_size, kind="uml")
+        other = RunBackend(self._disk, self._stop, self.sector_size, kind="uml")
         try:
             with other.appliance("looking at what was grown") as appliance:
                 appliance.require_mount(kind, device)
@@ -138,13 +138,13 @@ class Hands:
     def sync(self) -> None:
         """After this, all that was written inside is in our engine."""
         if self._tools or self._appliance:
-            with self.backend("writing back what was changed") as backend:
+            with self.started("writing back what was changed") as backend:
                 backend.sync()
 
     def close(self) -> None:
         """End the appliance in order; nothing it wrote is lost."""
         if self._tools or self._appliance:
-            with self.backend("ending the work inside") as backend:
+            with self.started("ending the work inside") as backend:
                 backend.close()
         self._release()
 
@@ -174,7 +174,7 @@ class Hands:
         from growdisk.backends.uml import launch
         from growdisk.host.fuse_mount import mounted
 
-        disks = (self._disk, *self._beside)
+        disks = (self._disk, *self._extra_disks)
         names = [f"{_NAME}{number or ''}" for number in range(len(disks))]
         devices = dict(zip(names, disks, strict=True))
         place, folder = self._resources.enter_context(mounted(devices, cached=False))
@@ -184,7 +184,7 @@ class Hands:
         )
 
     def _flush(self) -> None:
-        for disk in (self._disk, *self._beside):
+        for disk in (self._disk, *self._extra_disks):
             disk.flush()
 
     def _launch_machine(self) -> Appliance:
@@ -194,17 +194,17 @@ class Hands:
 
         servers = [
             (disk, self._resources.enter_context(serve(disk)))
-            for disk in (self._disk, *self._beside)
+            for disk in (self._disk, *self._extra_disks)
         ]
         self._servers = tuple(servers)
-        socket, *beside = (server.socket_path for _, server in servers)
+        socket, *others = (server.socket_path for _, server in servers)
         begin = partial(
             launch,
             socket,
             accelerator=accelerator(),
             cancelled=lambda: self._stop.requested,
             sector_size=self.sector_size,
-            beside=beside,
+            extra_disks=others,
         )
         try:
             return begin(timeout=_FIRST_PATIENCE)
@@ -214,7 +214,7 @@ class Hands:
 
     def _release(self) -> None:
         if worker := self._tools or self._appliance:
-            with suppress(ValueError):  # the hands of other disks have theirs in the same list
+            with suppress(ValueError):  # the backends of other disks have theirs in the same list
                 self._stop.callbacks.remove(worker.kill)
         self._appliance, self._tools, self._opened = None, None, False
         self._resources.close()
