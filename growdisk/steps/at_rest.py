@@ -1,6 +1,4 @@
-"""A disk at rest: our own engine reads it and makes it larger;
-hands do what takes tools or a kernel (context.py).
-"""
+"""A disk at rest: our own engine reads and grows it; tools or a kernel do the rest (context.py)."""
 
 from __future__ import annotations
 
