@@ -1,8 +1,7 @@
-"""One step of the job alone, planned like the whole:
-what the step-wise tasks of a playbook ask for. Pure.
+"""One step planned as the whole is: what the step-wise tasks of a playbook ask for. Pure.
 
 Each goes through the same engine as a run of one step. What the whole job knows from its other
-steps (the identity of swap that is gone) is told here by whoever asks.
+steps (the identity of swap that is gone) has to be given by the caller.
 """
 
 from __future__ import annotations
