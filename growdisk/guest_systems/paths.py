@@ -1,5 +1,4 @@
-"""Finds a guest's files by their paths, as its own kernel would:
-symbolic links, mounts, and names without case on FAT.
+"""Finds a guest's files by path as its kernel would: links, mounts, FAT names without case.
 
 Reads only, and starts nothing: a plan can look through a guest in milliseconds.
 """
