@@ -67,9 +67,7 @@ class Output:
         events: EventLines | None = None,
         still: bool = False,
     ) -> None:
-        """`still`: nothing moves, for other lines go to the terminal
-        as well (-x, -v, --json-events).
-        """
+        """`still`: nothing moves, as other lines go to the terminal too (-x, -v, --json-events)."""
         self.json_mode, self.quiet, self._color, self._events, self._still = (
             json_mode,
             quiet,
