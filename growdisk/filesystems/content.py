@@ -57,9 +57,7 @@ class Content:
 
     @property
     def overhead(self) -> int:
-        """Bytes of `used` that are its own tables and journal:
-        df counts them neither as used nor as room.
-        """
+        """Bytes of `used` for its tables and journal; df counts these neither as used nor free."""
         return 0
 
     @property

@@ -118,9 +118,7 @@ class RunDirectory:
         return fold(self.records()) if self.plan_file.exists() else RunState()
 
     def obstacle(self) -> str:
-        """Why `begin` could not make the folder, as far as that shows without writing;
-        "" where nothing is seen.
-        """
+        """Why `begin` could not make the folder, as far as reading tells; "" if nothing is seen."""
         there = next(each for each in (self.path, *self.path.parents) if os.path.lexists(each))
         if not there.is_dir():
             return f"{there} is not a folder"
