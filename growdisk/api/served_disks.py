@@ -168,7 +168,7 @@ def _asked(address: Address, server: Address) -> Offer:
 
 
 def _refuse_unfit(address: Address, offer: Offer, *, writable: bool) -> None:
-    """server-unfit."""
+    """Raise server-unfit if what the server offers is not enough for the work."""
     if writable and offer.read_only:
         raise server_unfit(
             str(address), "its server gives it read-only", hint="serve it without --read-only"

@@ -170,7 +170,6 @@ class Output:
         )
 
     def bar(self, title: str) -> Bar:
-        """A progress bar."""
         from growdisk.cli.progress import Bar
 
         return Bar(title, moving=self._moving, plain=self._color == "never", events=self._events)

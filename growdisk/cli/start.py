@@ -41,7 +41,7 @@ class LateSite:
 
 
 def console() -> NoReturn:
-    """The console script."""
+    """The entry point of the installed command; ends the process."""
     gc.set_threshold(_OBJECTS_BEFORE_COLLECTING)
     if sys.flags.no_site:
         sys.meta_path.append(LateSite)

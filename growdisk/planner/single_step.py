@@ -116,7 +116,6 @@ def remake_swap(swaps: tuple[SwapSpace, ...]) -> PlanFunction:
 
 
 def make_swap_file(system: str, size: int, uuid: str) -> PlanFunction:
-    """A swap file in the file system `system`."""
     return lambda facts, goal: _in_the_guest(facts, goal, MakeSwapFile(system, size, uuid))
 
 

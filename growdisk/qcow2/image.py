@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
 
 class Qcow2Image(GuestDisk):
-    """One open image."""
+    """An open qcow2 image: the guest's disk, and operations on the image as a whole."""
 
     @classmethod
     def open(

@@ -41,7 +41,7 @@ def apply_snapshot(
 def delete_snapshot(
     path: Path, name: str, selector: Selector | None = None, *, overlays_may_break: bool = False
 ) -> None:
-    """Forget a snapshot."""
+    """Delete a snapshot; `name` is its name or id, `selector` says which if it may be both."""
     with _changing(path, overlays_may_break) as image:
         image.delete_snapshot(name, by_id=is_id(image, name, selector))
 

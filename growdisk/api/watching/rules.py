@@ -133,7 +133,7 @@ def _matches(path: str, pattern: str) -> bool:
 
 
 def load_rules(path: Path) -> Rules:
-    """BadFile."""
+    """The rules in a YAML file; BadFile if it has none, or a mistake."""
     document = read_yaml(path)
     if document is None:
         raise BadFile("it has no rules", place=str(path), hint="write rules: and a list")
