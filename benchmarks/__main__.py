@@ -1,5 +1,6 @@
-"""python -m benchmarks [NAME...] [REPEATS]:
-measures, keeps the raw numbers, and writes docs/benchmarks.md from them.
+"""python -m benchmarks [NAME...] [REPEATS]: measures, and writes docs/benchmarks.md.
+
+The raw numbers are kept.
 
 NAME: expand, fleet, flat, layouts, engine, everyday, start_up, listing (all of them without one);
 `page` writes the figures again from what was kept. `engine:WORD`, `everyday:WORD` and

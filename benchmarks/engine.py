@@ -1,6 +1,4 @@
-"""The image engine against qemu-img:
-the same images, both tools in turn, and qemu-img once more with raised caches.
-"""
+"""The image engine against qemu-img, in turn; qemu-img once more with raised caches."""
 
 from __future__ import annotations
 
@@ -23,8 +21,7 @@ CACHES = "l2-cache-size=256M,refcount-cache-size=64M"
 
 @dataclass(frozen=True)
 class Deed:
-    """One command of each tool;
-    `{}` is the image, `{new}` a file that the command makes, `{over}` an overlay.
+    """One command of each tool; `{}` is the image, `{new}` a file it makes, `{over}` an overlay.
 
     RENAMED: afterwards `{new}` gets the image's name.
     """
@@ -123,9 +120,7 @@ def compare(repeats: int, only: str = "") -> dict[str, Any]:
 
 
 def summary(result: Mapping[str, Any]) -> Iterator[str]:
-    """One column an image: how far growdisk is ahead of qemu-img,
-    in brackets of qemu-img with raised caches.
-    """
+    """A column an image: growdisk's lead over qemu-img (in brackets: with raised caches)."""
     images = result["images"]
     deeds = list(dict.fromkeys(deed for found in images.values() for deed in found))
     yield f"| growdisk ahead of qemu-img by (with raised caches) | {' | '.join(images)} |"

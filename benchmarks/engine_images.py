@@ -1,6 +1,4 @@
-"""The images of the engine's table, made by qemu-img;
-the shuffled one by exchanging entries in its tables.
-"""
+"""The images of the engine's table, by qemu-img; the shuffled one by exchanging entries."""
 
 from __future__ import annotations
 
@@ -48,9 +46,7 @@ def nearly_empty(path: Path) -> None:
 
 
 def filled(path: Path, size: int = 512 * MiB) -> None:
-    """A raw disk with the files of this machine on it, one behind the other:
-    bytes as guests have them.
-    """
+    """Make a raw disk of this machine's files, one after the other: bytes as guests have them."""
     with path.open("wb") as file:
         for name in sorted(
             name for folder in _SOURCES for name in Path(folder).rglob("*") if name.is_file()
@@ -65,9 +61,7 @@ def filled(path: Path, size: int = 512 * MiB) -> None:
 
 
 def files(folder: Path, size: int) -> None:
-    """A folder with about `size` bytes of this machine's files,
-    every kind of them, each under a name of its own.
-    """
+    """Make a folder with about `size` bytes of this machine's files of all kinds, renamed."""
     folder.mkdir()
     found = sorted(path for place in _SOURCES for path in Path(place).rglob("*") if path.is_file())
     chosen = [path for path in found if not path.is_symlink()]

@@ -1,5 +1,4 @@
-"""Everyday images: 1.5 GiB of this machine's files in ext4,
-through what moves guest bytes; both sides durable.
+"""Everyday images: 1.5 GiB of this machine's files in ext4, copied by verbs; both durable.
 
 qemu-img is measured twice: with `-t writeback`, so that its new image is on the disk when it ends,
 as growdisk's is; and as it comes, when most of it is still in memory. The same goes for cp, with

@@ -139,9 +139,7 @@ def _virt_resize(base: Path, new: Path) -> Sample:
 
 
 def _steps(samples: list[Sample]) -> dict[str, float]:
-    """Seconds by step in the run in the middle; `around` is all else:
-    starting, reading, planning, opening, ending.
-    """
+    """Seconds by step in the median run; `around` is the rest: start, reading, plan, end."""
     run = sorted(samples, key=lambda sample: sample.wall)[len(samples) // 2]
     assert isinstance(run, Growdisk)
     steps = {step["name"]: float(step["seconds"]) for step in run.answer["steps"]}

@@ -1,5 +1,4 @@
-"""One expand by 10 GiB of ever larger disks, 10 % and 90 % full:
-its time must not depend on either.
+"""One expand by 10 GiB of ever larger disks, 10 % and 90 % full: must take the same time.
 
 By what auto takes, and by a kernel whatever the size: auto is quicker where the disk is small. GPT,
 ext4 root last, qcow2. The files are allocated, not written (nobody here has 7 TiB to spare); at 90

@@ -1,5 +1,4 @@
-"""Many guests in one call:
-the time per guest, one at a time and two at once, by `growdisk run` with one task.
+"""Many guests in one call of `growdisk run`: the time per guest, alone and two at once.
 
 The guests are overlays on the classic guest, as a fleet's often are: a hundred whole copies would
 be 50 GB.

@@ -1,5 +1,4 @@
-"""What one expand must write:
-its writes and syncs as strace saw them, done again by a program that does nothing else.
+"""What one expand must write: its writes and syncs, by strace, repeated by a bare program.
 
 That is as fast as this machine's device lets anybody be who keeps the same order of writes and
 syncs. The floor under it is the same bytes in one go, with one sync at the end.
@@ -61,9 +60,7 @@ def rows(result: Mapping[str, Any], ours: float) -> Iterator[str]:
 
 
 def _record(guest: Path) -> list[tuple[int, int]]:
-    """(length, offset) of each write to the image or its journal,
-    (0, 0) for each sync; in their order.
-    """
+    """(length, offset) of each write to the image or journal, (0, 0) of each sync, in order."""
     with tempfile.NamedTemporaryFile(prefix="growdisk-strace-", mode="r") as log:
         traced = "trace=pwrite64,write,fdatasync,fsync"
         argv = ["strace", "-f", "-y", "-s0", "-e", traced, "-e", "signal=none", "-o", log.name]

@@ -1,6 +1,4 @@
-"""A list of a thousand images, beside virt-df on ten of them:
-seconds and memory of the whole call.
-"""
+"""A list of a thousand images, beside virt-df on ten: seconds and memory of the call."""
 
 from __future__ import annotations
 

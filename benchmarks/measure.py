@@ -1,6 +1,4 @@
-"""Runs a command to its end and tells what it took:
-wall time, and its own process's CPU time and peak memory.
-"""
+"""Runs a command to its end: wall time, and its process's CPU time and peak memory."""
 
 from __future__ import annotations
 
@@ -23,9 +21,7 @@ GROWDISK = str(Path(sys.executable).with_name("growdisk"))
 
 @dataclass(frozen=True)
 class Sample:
-    """Seconds of wall time; seconds of CPU and KiB of peak memory of the process
-    itself (of qemu-img: all of it).
-    """
+    """Seconds of wall time; CPU seconds and peak KiB of the process (qemu-img's: all of it)."""
 
     wall: float
     own_cpu: float = 0.0
@@ -69,8 +65,9 @@ print(json.dumps([os.waitstatus_to_exitcode(status), wall, cpu, usage.ru_maxrss]
 
 
 def take_small(argv: Sequence[str], accept: Sequence[int] = (0,)) -> Sample:
-    """Run a command without children, from a process of a few MiB:
-    what starts one counts as its memory too.
+    """Run a command without children, from a process of a few MiB.
+
+    Whose memory counts as its own.
     """
     words = [sys.executable, "-I", "-S", "-c", _SPAWN, *argv]
     done = subprocess.run(
@@ -144,9 +141,7 @@ def figure(samples: Sequence[Sample]) -> dict[str, Any]:
 def in_turn(
     contenders: Mapping[str, Callable[[], S]], repeats: Mapping[str, int]
 ) -> dict[str, list[S]]:
-    """Each contender `repeats[name]` times, in turn,
-    so that what else the machine does meets all of them.
-    """
+    """Run each contender `repeats[name]` times, in turn: other load then meets all of them."""
     taken: dict[str, list[S]] = {name: [] for name in contenders}
     for number in range(max(repeats.values(), default=0)):
         for name, contender in contenders.items():

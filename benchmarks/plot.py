@@ -1,6 +1,4 @@
-"""The picture of docs/benchmarks.md, as SVG:
-how long an expand takes by which tool, and where the time goes.
-"""
+"""The picture of docs/benchmarks.md, as SVG: expand's time by tool, and its parts."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Where the work is tiny:
-`image info` and its like on a small image, as a command and in a running process.
-"""
+"""Where the work is tiny: `image info` and the like, as a command and within a process."""
 
 from __future__ import annotations
 

@@ -103,10 +103,10 @@ def _write_all(fd: int, content: bytes) -> None:
 
 
 def reserve_room(path: Path, size: int) -> None:
-    """Take the host's blocks for the first `size` bytes of `path` (created if absent),
-    whose length stays as it is.
+    """Take the host's blocks for the first `size` bytes of `path` (created if absent).
 
-    OSError where there are none; a file system that cannot is left alone.
+    Its length stays as it is. OSError if there are none; a file system that cannot do it is left
+    alone.
     """
     fd = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
     try:

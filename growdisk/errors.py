@@ -39,8 +39,7 @@ class GrowdiskError(Exception):
 
     @classmethod
     def named(cls, id: str, what: str, why: str, do: str, facts: dict[str, object]) -> Self:
-        """An error without a class of its own:
-        its stable id, three templates, and the facts that fill them.
+        """An error without a class of its own: stable id, three templates, the facts in them.
 
         Texts and keys are constants: docs/json.md is written from them (setup/error_ids.py). A fact
         whose name begins with _, and `hint`, are wording that is made up when it is raised;
@@ -67,9 +66,7 @@ class GrowdiskError(Exception):
 
 
 class _Fields(dict[str, object]):
-    """An error's fields and properties, as format_map wants them;
-    `pasteable`: a path stands in a command.
-    """
+    """An error's fields and properties for format_map; `pasteable`: a path is part of a command."""
 
     def __init__(self, error: GrowdiskError, *, pasteable: bool = False) -> None:
         super().__init__()
@@ -216,9 +213,7 @@ def not_created(
 
 @dataclass(eq=False)
 class KeyNeeded(ImageError):
-    """Raised before anything is written:
-    whoever can ask for the passphrase may try again with it.
-    """
+    """Raised before anything is written: a caller that can ask for the passphrase may try again."""
 
     WHAT: ClassVar[str] = "cannot work on {path}"
     WHY: ClassVar[str] = "{reason}"

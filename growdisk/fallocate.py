@@ -1,6 +1,4 @@
-"""fallocate(2), which Python has without its modes:
-blocks of the host for a range of a file, or none any more.
-"""
+"""fallocate(2), which Python has without its modes: takes or frees the host's blocks of a range."""
 
 from __future__ import annotations
 

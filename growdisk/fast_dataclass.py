@@ -21,9 +21,7 @@ _MISSING = object()
 
 
 class _Field:
-    """What `field` says of one: a default, or how one is made for each instance;
-    shown, compared, by name only.
-    """
+    """What `field` says: a default, or its factory; whether it is shown, compared, keyword-only."""
 
     def __init__(
         self,
@@ -87,9 +85,7 @@ def _define(cls: type, *, frozen: bool = False, eq: bool = True, order: bool = F
 
 
 def _fields(cls: type) -> dict[str, object]:
-    """The fields in order, those of the bases first,
-    with what each is if it is not given: a value, or a _Field.
-    """
+    """The fields in order, the bases' first, with their defaults: a value, or a _Field."""
     fields: dict[str, object] = {}
     for base in reversed(cls.__mro__[1:]):
         fields.update(base.__dict__.get(_FIELDS, ()))

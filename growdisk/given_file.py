@@ -40,9 +40,7 @@ def read_given(path: Path, hint: str, limit: int = MAX_KEY) -> bytes:
 
 
 def refuse_to_replace(path: Path, option: str) -> None:
-    """UsageError where what `option` writes would go over a device,
-    or over a file that is no text, as disks are.
-    """
+    """UsageError if `option` would write over a device, or a file that is no text (a disk's)."""
     try:
         if not path.is_block_device():
             if not path.is_file():

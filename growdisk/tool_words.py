@@ -1,7 +1,6 @@
-"""What tools complain about, in words for people who do not know the tool:
-a pattern, what it means, what to do.
+"""Tools' complaints for people who do not know the tool: a pattern, its meaning, what to do.
 
-What is not here is quoted as the tool's own words. Only what cannot be seen beforehand, or what was
+Anything else is quoted in the tool's own words. Only what cannot be seen beforehand, or what was
 overlooked, ever comes this far: a plan looks at everything that it can read.
 """
 

@@ -156,7 +156,8 @@ def format_size(size: int) -> str:
 
 
 def format_change(old: int, new: int) -> str:
-    """`3.0 GiB -> 13.0 GiB`, and how much it is where that does not show:
+    """`3.0 GiB -> 13.0 GiB`, with the difference if the two look alike.
+
     `8.0 TiB -> 8.0 TiB (+10.0 GiB)`.
     """
     words = f"{format_size(old)} -> {format_size(new)}"

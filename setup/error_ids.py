@@ -1,6 +1,4 @@
-"""Writes the table of error identifiers into docs/json.md, from the classes and from where others
-are raised.
-"""
+"""Writes the error identifiers' table into docs/json.md, from classes and raising places."""
 
 from __future__ import annotations
 

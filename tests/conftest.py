@@ -43,9 +43,7 @@ _TOGETHER = {
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Records of finished runs, and runs of devices, go to a folder of the tests;
-    an ordinary user writes there too.
-    """
+    """Put records of runs into a folder of the tests, which an ordinary user writes to, too."""
     folder = tempfile.mkdtemp(prefix="gd-state-", dir="/var/tmp")
     Path(folder).chmod(0o1777)
     os.environ[STATE_DIR] = folder
@@ -59,8 +57,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
-    """xdist's groups are lost with pytest 9.2:
-    its node ids no longer take the mark that xdist gives them.
+    """Keep modules together that share something: xdist's own groups are lost with pytest 9.2.
+
+    Its node ids no longer take the mark that xdist gives them.
     """
     from xdist.scheduler import LoadScopeScheduling
 

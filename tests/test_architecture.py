@@ -1,6 +1,4 @@
-"""The house rules that a reader would otherwise have to trust:
-floors, sole importers, prints, cycles, file lengths.
-"""
+"""House rules that would otherwise have to be trusted: floors, importers, cycles, lengths."""
 
 from __future__ import annotations
 
@@ -70,9 +68,7 @@ def room(module: str) -> str:
 
 
 def imports(found: Iterable[ast.AST]) -> Iterator[str]:
-    """Every module that is imported by one of them;
-    `from a import b` yields a and a.b, b may be a module.
-    """
+    """Every module that is imported; `from a import b` gives a and a.b, as b may be a module."""
     for node in found:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -87,9 +83,7 @@ def own_imports(file: Path) -> set[str]:
 
 
 def test_what_a_machine_may_lack_is_loaded_where_it_is_used() -> None:
-    """libvirt's and libguestfs' modules for Python:
-    whoever does not need them works without them.
-    """
+    """Python's modules of libvirt and libguestfs are not needed for other work."""
     at_once = {name: set(imports(syntax(file).body)) for name, file in files().items()}
     lacking = {"growdisk.live.libvirt_domain", "growdisk.backends.guestfs"}
     while more := {name for name, loaded in at_once.items() if loaded & lacking} - lacking:
@@ -124,9 +118,7 @@ def test_imports_are_absolute() -> None:
 
 
 def runtime_imports(file: Path) -> set[str]:
-    """As own_imports, without what only type checkers import:
-    a value's rules may name the value's type.
-    """
+    """As own_imports, without imports for type checkers: a rule may name its value's type."""
     for_types = {
         inner
         for node in nodes(file)
@@ -178,6 +170,20 @@ def test_no_file_becomes_the_program() -> None:
     assert {name: length for name, length in lengths.items() if length > MAX_LINES} == {}
 
 
+def test_a_docstring_begins_with_one_line_that_says_it_all() -> None:
+    """PEP 257's summary line: what help(), an editor or a list of functions shows."""
+    documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+    broken = [
+        f"{name}: {text.splitlines()[0]}"
+        for name, file in files().items()
+        for node in nodes(file)
+        if isinstance(node, documented)
+        and (text := ast.get_docstring(node))
+        and "\n" in text.partition("\n\n")[0]
+    ]
+    assert broken == []
+
+
 def test_there_is_one_dataclass() -> None:
     """fast_dataclass.py says why.
 
@@ -196,9 +202,7 @@ def test_there_is_one_dataclass() -> None:
 
 
 def test_every_error_is_documented_as_it_is() -> None:
-    """In a process of its own:
-    all of growdisk is imported for it, and other tests have errors of their own.
-    """
+    """In a process of its own, which imports all of growdisk and no tests with their errors."""
     code = (
         "from setup.error_ids import *; import sys; sys.stdout.write(with_table(PAGE.read_text()))"
     )
@@ -247,9 +251,7 @@ def test_no_test_module_imports_from_another() -> None:
 
 
 def test_the_planner_looks_nothing_up() -> None:
-    """It decides by facts (api/disk_facts.py, api/guest_look.py)
-    and by what it asks of HostTools.
-    """
+    """It decides by facts (api/disk_facts.py, api/guest_look.py) and asks only HostTools."""
     readers = (
         "block", "qcow2.image", "volumes.inspect", "volumes.keyring", "volumes.other_pvs",
         "guest_systems", "api", "host.command", "storage.look", "live.qmp",
@@ -267,9 +269,7 @@ def test_the_planner_looks_nothing_up() -> None:
 
 
 def test_what_is_done_for_a_quick_start_is_where_the_design_page_says() -> None:
-    """A stand-in for a module, or an end without cleaning up,
-    is a trap to whoever does not expect it.
-    """
+    """A stand-in for a module, or an end without cleaning up, is a trap if not expected."""
     tricks = ("sys.modules[", "os._exit(", "gc.set_threshold(", "sys.meta_path")
     places = {
         str(file.relative_to(ROOT))

@@ -1,6 +1,4 @@
-"""Which libvirt driver the Vagrantfile shall use: kvm where KVM really works, else qemu, software
-emulation.
-"""
+"""The Vagrantfile's libvirt driver: kvm if KVM really works, else qemu (emulation)."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""`python -m vagrant.trial`: a guest of vagrant's grows while it runs, and the guest itself says
-so.
+"""`python -m vagrant.trial`: a running vagrant guest grows, and reports that itself.
 
 Twice: the Vagrantfile here, grown from the host by `growdisk expand -d`; and own/Vagrantfile, which
 asks vagrant for a larger disk and has growdisk fill it. All of it, libvirt too, lives in namespaces
@@ -137,9 +136,7 @@ def grown_by_a_line_of_ones_own(vagrant: Vagrant) -> None:
 
 
 def check_full(sizes: dict[str, int]) -> None:
-    """One partition over the full disk, a file system over the full partition; what ext4 keeps for
-    itself aside.
-    """
+    """One partition fills the disk, and a file system fills it, except for ext4's own share."""
     disk = next(name for name in sizes if name in ("sda", "vda"))
     check(f"{disk}1 fills the disk", sizes[f"{disk}1"] == sizes[disk] - MiB, sizes)
     check("the swap is gone", f"/dev/{disk}5" not in sizes and f"{disk}5" not in sizes, sizes)

@@ -1,5 +1,4 @@
-"""growdisk for Python programs:
-inspect, plan, expand, status, resume, rollback, commit, provision, write_scripts.
+"""growdisk for Python programs: inspect, plan, expand, status, resume, rollback, commit and more.
 
     from growdisk import api
 
@@ -8,9 +7,10 @@ inspect, plan, expand, status, resume, rollback, commit, provision, write_script
         raise result.error
     print(result.result, result.after.image.virtual_size)
 
-Images are named by str or os.PathLike, sizes as on the command line ("+10G", "40G"). A Goal says
-more than a size; a LiveRequest names a guest that may be running. Refused is raised if nothing was
-touched; once a run has begun, its Result says how it ended. All sizes and offsets are in bytes.
+Provision makes images, write_scripts a guest's scripts. Images are named by str or os.PathLike,
+sizes as on the command line ("+10G", "40G"). A Goal says more than a size; a LiveRequest names a
+guest that may be running. Refused is raised if nothing was touched; once a run has begun, its
+Result says how it ended. All sizes and offsets are in bytes.
 
 What this module lists (`dir(api)`) is public and stays; all other modules of growdisk may change.
 Each name is loaded when it is first used.

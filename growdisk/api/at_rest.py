@@ -1,7 +1,7 @@
-"""Disks at rest as what a run works on:
-how they are opened, what is read of them, and how a plan for them is made.
+"""Disks at rest as a run's target: how they are opened, what is read, how a plan is made.
 
-To plan, they are opened to be read; to carry it out, as their one writer. What is read is the same.
+To plan, they are opened for reading; to carry it out, as their one writer. What is read is the
+same.
 """
 
 from __future__ import annotations
@@ -126,9 +126,7 @@ class DisksAtRest:
     def planned(
         self, facts: Facts, proposal: Proposal, goal: Goal, options: RunOptions
     ) -> Prepared:
-        """Refused, too, where blkid disagrees, no backend can do it,
-        or the host has no room for it.
-        """
+        """The plan; Refused if blkid disagrees, no backend can do it, or the host has no space."""
         neighbours = PhysicalVolumeFinder(
             [(self.device, self.path), *self.others], goal.sector_size
         )
@@ -165,8 +163,9 @@ class DisksAtRest:
 
 @dataclass(frozen=True)
 class Allowed:
-    """What goes with going on: passphrases of what is encrypted, consent to spoil what lies on the
-    image, and the user's word that nobody uses it whom growdisk cannot see.
+    """What a continued run may use: passphrases, and the user's consent.
+
+    That is consent to break images that lie on this one, and the word that nobody uses it unseen.
     """
 
     keys: tuple[bytes, ...] = field(default=(), repr=False)

@@ -1,6 +1,4 @@
-"""An overlay whose base was changed below it shows a mixture of two disks:
-the likely cause, named with the symptom.
-"""
+"""An overlay whose base was changed shows a mixture of two disks: the likely cause is reported."""
 
 from __future__ import annotations
 
@@ -15,9 +13,7 @@ from growdisk.units import format_size
 
 
 def with_likely_cause(error: TableDamaged, device: BlockDevice) -> TableDamaged:
-    """The error about the table of `device`;
-    where that is an overlay, it says what may have happened to its base.
-    """
+    """The error about the table of `device`, with what may have happened to an overlay's base."""
     image = device.active if isinstance(device, Disk) else device
     if not isinstance(image, Qcow2Image) or image.header.backing_file is None:
         return error
@@ -38,9 +34,7 @@ def with_likely_cause(error: TableDamaged, device: BlockDevice) -> TableDamaged:
 
 
 def _was_changed(image: Qcow2Image, base: Path) -> str:
-    """How one sees that somebody wrote to the base since the overlay lies
-    on it; "" where nothing tells.
-    """
+    """The sign that somebody wrote to the base after the overlay was made; "" if there is none."""
     size = image.backing.size if image.backing is not None else 0
     if size > image.size:
         return (

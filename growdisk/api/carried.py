@@ -1,7 +1,6 @@
-"""What an image itself carries of a run of growdisk:
-the mark of an unfinished one, and the run's snapshots.
+"""What an image itself carries of a run: the mark of an unfinished one, and its snapshots.
 
-The plan and the journal lie in the folder beside the image. One that was renamed, copied or
+The plan and the journal are in the folder beside the image. An image that was renamed, copied or
 restored without that folder still carries these two, and they would stay in it for ever if nobody
 looked.
 """
@@ -30,9 +29,7 @@ class CarriedRun:
 
     @property
     def state(self) -> str:
-        """`unfinished`, as long as nobody has written to the image since;
-        then the snapshots are as good as kept.
-        """
+        """`unfinished` while nobody else has written to the image, else `kept`: snapshots are."""
         return "unfinished" if self.is_marked else "kept"
 
     @property

@@ -1,6 +1,4 @@
-"""A run as it goes through the api, at rest or in a running guest:
-its image and plan, and who takes part.
-"""
+"""A run as the api handles it, at rest or in a running guest: image, plan, participants."""
 
 from __future__ import annotations
 

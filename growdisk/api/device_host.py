@@ -1,6 +1,4 @@
-"""What this host says against working on one of its block devices,
-and against where its run would lie.
-"""
+"""What of this host forbids working on a block device, or recording its run where it would be."""
 
 from __future__ import annotations
 

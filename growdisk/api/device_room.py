@@ -1,6 +1,4 @@
-"""A qcow2 image on a block device has only the room that the device gives it,
-as oVirt keeps its disks in LVs.
-"""
+"""A qcow2 image on a block device has only the device's space, as in oVirt's LVs."""
 
 from __future__ import annotations
 

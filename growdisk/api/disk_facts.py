@@ -47,9 +47,11 @@ def inspect_device(
     *,
     thorough: bool = True,
 ) -> Facts:
-    """What is on `device`, the guest-visible content of `image`, and in what `keyring` opens, or
-    `look` sees. Damaged tables are refused. `others` are further disks of the guest, onto which a
-    volume group may reach. Not `thorough`: of the disk itself only the very ends are looked at.
+    """What is on `device`, the guest-visible content of `image`, and inside its containers.
+
+    `keyring` opens these, or `look` reads instead. Damaged tables are refused. `others` are further
+    disks of the guest, onto which a volume group may reach. Not `thorough`: of the disk itself only
+    the very ends are read.
     """
     known, neighbours = (
         keyring or Keyring(),

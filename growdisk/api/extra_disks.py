@@ -1,6 +1,4 @@
-"""The guest's other disks in a run:
-which they are, that each is there for a reason, and what is done to them.
-"""
+"""The guest's other disks in a run: which they are, why each is needed, what is done to them."""
 
 from __future__ import annotations
 
@@ -45,9 +43,9 @@ def found_formats(path: Path, others: Sequence[OtherDisk]) -> list[tuple[Path, I
 
 
 def refuse_spoiling(path: Path, options: RunOptions) -> None:
-    """Refused before anything is planned for the image and the extra disks: a kept run, which
-    hinders only those who have something to do, and whoever would be harmed by a change: see
-    refuse_dependents().
+    """Refuse, before planning, an image or other disk with a kept run, or with dependents.
+
+    See refuse_dependents().
     """
     for each in (path, *(other.path for other in options.others)):
         refuse_run_at(each)

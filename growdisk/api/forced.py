@@ -1,8 +1,7 @@
-"""A run that an image only carries, ended without its folder:
-what the run's snapshots tell is enough for that.
+"""Ends a run that an image only carries, without its folder, by the run's snapshots.
 
 Going back is possible as long as the snapshot from before the run's first step is there. Which
-other disks took part is not known, so neither of the two is ever done unasked.
+other disks took part is not known, so neither way is taken without being asked for.
 """
 
 from __future__ import annotations

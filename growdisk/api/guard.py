@@ -1,5 +1,4 @@
-"""The guard before every verb that writes to an image that is there:
-whose work would be spoiled by it?
+"""The guard before every verb that writes to an existing image: whose work would be spoiled?
 
 That of a run of growdisk, which is unfinished or can still be taken back (its folder beside the
 image, or what the image carries of it), and that of the images that lie on this one. Every opening
@@ -63,8 +62,9 @@ class WriteGuard:
             refuse_dependents(data_file, merging=self.path)
 
     def _data_file(self, header: Header | None) -> Path | None:
-        """Where the guest's bytes lie, if one may look there:
-        who opens the image to write to it refuses the rest.
+        """The external data file; None if there is none, or if it is outside the image's folder.
+
+        Opening the image for writing refuses the latter.
         """
         if header is None or not header.has(Incompatible.DATA_FILE):
             return None
@@ -96,9 +96,7 @@ def carried_at(path: Path) -> CarriedRun | None:
 
 
 def refuse_run(path: Path, carried: CarriedRun | None) -> None:
-    """run-stands-in-the-way for a run that is recorded beside the image;
-    RunWithoutFolder for one it only carries.
-    """
+    """run-stands-in-the-way for a recorded run; RunWithoutFolder if only the image carries it."""
     folder = f"{os.path.realpath(path)}.growdisk"  # that of a device lies elsewhere
     if carried is None and not os.path.isdir(folder) and not path.is_block_device():  # noqa: PTH112 (as below)
         return
@@ -109,8 +107,9 @@ def refuse_run(path: Path, carried: CarriedRun | None) -> None:
 
 
 def refuse_run_at(path: Path) -> None:
-    """The same for an image that others are to lie on:
-    to go on with its run, or back, would change what they show.
+    """As refuse_run(), for an image that others are to lie on.
+
+    Continuing its run, or going back, would change what they show.
     """
     refuse_run(path, carried_at(path))
 
@@ -146,8 +145,9 @@ def carried_by(device: BlockDevice) -> CarriedRun | None:
 def refuse_dependents(
     path: Path, *, merging: Path | None = None, overlays_may_break: bool = False
 ) -> None:
-    """memory-saved, where a machine goes on from what it knew of this image;
-    overlays-on-it, where others lie on it.
+    """memory-saved if a machine will resume with what it knew of the image.
+
+    overlays-on-it if other images lie on it.
     """
     if machine := suspended_with(path):
         raise _memory_saved(path, machine, f"qm resume {machine}, and shut it down from inside")
@@ -188,9 +188,7 @@ def _memory_saved(path: Path, machine: str, hint: str) -> ImageError:
 
 
 def _folder_beside(path: Path, run: str) -> str:
-    """The command that brings the folder of `run` along,
-    where it lies beside the image; "" elsewhere.
-    """
+    """The command that brings the folder of `run` along, if it is beside the image, or ""."""
     from itertools import islice
 
     from growdisk.errors import shell_word

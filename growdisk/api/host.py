@@ -1,6 +1,4 @@
-"""What this host says against working on an image:
-who uses it, and what of that cannot be known.
-"""
+"""What of this host forbids working on an image: who uses it, and what cannot be known."""
 
 from __future__ import annotations
 
@@ -38,8 +36,9 @@ _FIXED = "its server says how large it is, and no client can change that"
 
 
 def refuse_unfit_host(path: Path, options: RunOptions) -> None:
-    """ImageInUse, use-unknown, and ImageNotReadable where it cannot be written to:
-    of the image, and of the guest's other disks that take part.
+    """ImageInUse, use-unknown or ImageNotReadable for the image and the guest's other disks.
+
+    The last one is raised if it cannot be written to.
     """
     for each in (path, *(other.path for other in options.others)):
         if each.is_block_device():
@@ -96,9 +95,7 @@ def _with_room_notes(plan: Plan, path: Path) -> Plan:
 
 
 def _refuse_fixed_size(plan: Plan, path: Path, step: DiskStep | ExtraDiskStep) -> None:
-    """device-cannot-grow, where a device is to grow of which only the
-    guest's own layers are in the plan.
-    """
+    """device-cannot-grow for a device that must grow, if the plan has only the guest's layers."""
     told = plan.extra_disks[step.disk - 1] if step.disk else None
     disk, kind = (Path(told.path), told.format) if told else (path, plan.before.image.format)
     grows = step.own.added and not isinstance(step, GrowDevice)
@@ -128,8 +125,9 @@ def _refuse_in_use(path: Path, *, not_in_use: bool) -> None:
 
 
 def _refuse_domains(path: Path) -> None:
-    """Machines of libvirt that run and have the device:
-    an ordinary user does not see their processes.
+    """Refuse a device that running machines of libvirt have.
+
+    An ordinary user does not see their processes.
     """
     from growdisk.live.libvirt_users import running_users
 

@@ -1,6 +1,4 @@
-"""Whether a plan fits onto the host's disk:
-looked at before the first write, in `plan` as well as in `expand`.
-"""
+"""Whether a plan fits onto the host's disk: checked in `plan` too, before the first write."""
 
 from __future__ import annotations
 
@@ -39,8 +37,9 @@ _MAX_FILES, _FULL = (errno.EFBIG, errno.EINVAL), (errno.ENOSPC, errno.EDQUOT)
 def host_too_full(
     path: Path, place: Path, needed: int, free: int, problem: str = "", *, aside: bool = True
 ) -> Refused:
-    """Sizes in bytes: what the run takes at the least,
-    with what is set `aside`, and what the file system at `place` has.
+    """The refusal; sizes in bytes: what the run takes at least, what `place` has free.
+
+    `aside`: what it takes includes what is set aside for going back.
     """
     return Refused.named(
         "host-too-full",
@@ -128,9 +127,7 @@ def refuse_without_room(path: Path, parts: list[Part]) -> int:
 
 
 def _refuse_full_device(part: Part, growing: GrowingImage) -> None:
-    """no-room-on-device; host-too-full for the file behind a loop device,
-    if that could not take what is written.
-    """
+    """no-room-on-device, or host-too-full for a loop device's file, if writes would not fit."""
     path, file = part.facts.image.path, None
     if path.is_block_device():
         file = file_behind(path.stat().st_rdev)
@@ -193,8 +190,9 @@ def _has_room(place: Path, size: int) -> bool:
 
 
 def _tried(place: Path, action: Callable[[int], None]) -> int | None:
-    """Why `action` fails on a file without a name;
-    where there are none of these, the run will find out.
+    """The errno with which `action` fails on an unnamed file; None if it does not.
+
+    Also None if the file system has none of these: the run will find out.
     """
     with suppress(OSError):
         fd = os.open(place, os.O_TMPFILE | os.O_RDWR, 0o600)

@@ -1,6 +1,4 @@
-"""Refusals that say more: an image in use is told with what works on its running guest,
-a disk that cannot be read with what became of it.
-"""
+"""Refusals with more help: the running guest of an image in use, why a disk is unreadable."""
 
 from __future__ import annotations
 
@@ -18,8 +16,9 @@ _BROKEN = "a part of it cannot be read (input/output error)"
 
 @contextmanager
 def explained_refusals(path: Path, verb: str, size: SizeSpec | None = None) -> Iterator[None]:
-    """An image in use is told with the command that works on its running guest;
-    as unreadable_refused() besides.
+    """If the image is in use, report the command that grows it through its running guest.
+
+    Otherwise as unreadable_refused().
     """
     try:
         with unreadable_refused(path):

@@ -1,6 +1,4 @@
-"""A running guest, looked at:
-by its own account of its disk, through the way inside that was found.
-"""
+"""Inspects a running guest: by its own account of its disk, through the connection found."""
 
 from __future__ import annotations
 
@@ -35,9 +33,7 @@ def guest_not_running(machine: str, status: str) -> Refused:
 
 @dataclass(frozen=True)
 class InspectedGuest:
-    """A running guest that was looked at:
-    its facts by its own account, and the way inside that was used.
-    """
+    """A running guest that was inspected: the facts it gives, and the connection into it."""
 
     reached: RunningGuest
     inside: Inside
@@ -79,9 +75,7 @@ def inspected(
 def look(
     reached: RunningGuest, path: Path, stop: StopRequest, *, fullness: bool = False
 ) -> InspectedGuest:
-    """Refused where the guest stands still, QEMU is busy with its disk,
-    or there is no way inside.
-    """
+    """Inspect a running guest; Refused if it is paused, cannot be reached, or its disk is busy."""
     machine, disk = reached.machine, reached.disk
     status = machine.status()
     if status != "running":

@@ -30,9 +30,7 @@ _LEAST = 4096  # bytes of free space that are worth a question
 
 
 def heard_in_guest(looked: InspectedGuest, goal: Goal, proposal: Proposal) -> Proposal:
-    """The proposal with what there is to say about it.
-    belongs-to-others where the guest's blkid speaks against it.
-    """
+    """The proposal with notes; belongs-to-others if the guest's blkid contradicts it."""
     facts, shell = looked.facts, looked.inside.shell
     disk = look_at(shell, looked.device)
     parts = {f"part{n}": part for n, part in enumerate(_parts(looked, goal, proposal, disk))}

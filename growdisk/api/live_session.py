@@ -1,6 +1,4 @@
-"""Puts a run on a running guest together:
-its machine, its way inside, its snapshot store, its journal, the engine.
-"""
+"""Builds a run on a running guest: machine, shell, snapshot store, journal, engine."""
 
 from __future__ import annotations
 
@@ -106,8 +104,9 @@ class LiveSession:
         return error
 
     def refuse_other_image(self) -> None:
-        """wrong-image, where the guest was started past the run's overlays:
-        nothing is even written down then.
+        """wrong-image if the guest was started without the run's overlays.
+
+        Nothing is recorded then.
         """
         if isinstance(self.snapshots, LiveOverlays):
             self.snapshots.refuse_other_image()
@@ -179,8 +178,9 @@ def _is(file: str, path: Path) -> bool:
 
 
 def at_rest(reached: RunningGuest, inside: Inside, action: Callable[[], None]) -> None:
-    """Do it while the guest's file systems are frozen, where an agent can do that;
-    also where ssh leads inside.
+    """Call `action` while an agent has frozen the guest's file systems, if one can.
+
+    Also if the way inside is ssh.
     """
     if not reached.by_ssh:
         inside.forget()  # an agent talks to one at a time

@@ -1,6 +1,4 @@
-"""Finds a running guest and the ways to it:
-by libvirt's name, by its monitor, or by the image that it has open.
-"""
+"""Finds a running guest and the ways into it: by libvirt name, monitor, or image."""
 
 from __future__ import annotations
 
@@ -165,9 +163,7 @@ def reach(request: LiveRequest) -> RunningGuest | Path:
 
 
 def reconnect(request: LiveRequest) -> RunningGuest | Path:
-    """By the image alone: a machine that was started again has other sockets,
-    the agent's as well, where it has one.
-    """
+    """Find the guest by its image: a restarted machine has other sockets, also its agent's."""
     reached = reach(replace(request, qmp=None, domain="", agent=None))
     if isinstance(reached, RunningGuest) and request.agent and _agent_socket(reached) is None:
         return replace(reached, request=replace(reached.request, agent=request.agent))

@@ -31,9 +31,7 @@ _SECONDS = 2.0
 
 @dataclass(frozen=True)
 class Overlay:
-    """An image at `path` that lies on another;
-    `machine` where only a machine of libvirt led to it.
-    """
+    """An image at `path` that lies on another; `machine`: only that libvirt machine led to it."""
 
     path: str
     machine: str = ""
@@ -44,8 +42,9 @@ class Overlay:
 
 @dataclass(frozen=True)
 class Dependents:
-    """Who would be harmed by a change:
-    `overlays`, and `saved`, machines of libvirt whose memory is saved.
+    """Who would be harmed by a change: `overlays`, and `saved`, libvirt machines.
+
+    The memory of these is saved.
     """
 
     overlays: tuple[Overlay, ...] = ()
@@ -55,10 +54,9 @@ class Dependents:
 def overlays_on(
     path: Path, *, libvirt: bool = True, uri: str | None = None, apart_from: Path | None = None
 ) -> tuple[Overlay, ...]:
-    """What lies on the image at `path`, directly or further up,
-    apart from one overlay and those on it alone.
+    """The images that lie on the image at `path`, directly or not.
 
-    `libvirt` False: only its own folder is looked at.
+    All but `apart_from` and those on it alone. `libvirt` False: only its own folder is searched.
     """
     return dependents_of(path, libvirt=libvirt, uri=uri, apart_from=apart_from).overlays
 
@@ -66,9 +64,7 @@ def overlays_on(
 def dependents_of(
     path: Path, *, libvirt: bool = True, uri: str | None = None, apart_from: Path | None = None
 ) -> Dependents:
-    """As overlays_on(), with the machines that have the image,
-    or one that lies on it, and go on from saved memory.
-    """
+    """As overlays_on(), with the machines that have any of these and resume from saved memory."""
     target = identity(str(path))
     if target is None:
         return Dependents()
@@ -103,8 +99,9 @@ class _Search:
                     self._read(path)
 
     def ask_libvirt(self, uri: str | None) -> None:
-        """Nobody is asked where none listens:
-        loading its library alone takes longer than all the rest.
+        """Search what libvirt knows, if one listens.
+
+        Loading its library takes longer than the rest.
         """
         from growdisk.live.libvirt_sockets import listening
 

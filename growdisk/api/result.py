@@ -32,8 +32,9 @@ _STATE_WORDS = {
 
 @dataclass(frozen=True)
 class StepReport:
-    """`state` is pending, done, skipped, restored or unfinished;
-    `detail` says what was done, or would be.
+    """`state` is pending, done, skipped, restored or unfinished; `detail` is in words.
+
+    It says what was done, or would be.
     """
 
     name: str

@@ -30,11 +30,10 @@ _ENDED = (Event.VERIFIED, Event.SKIPPED)
 
 @dataclass(frozen=True)
 class StatusReport:
-    """`state` is none, running, unfinished, kept, done or undone;
-    `next` are the commands that make sense now.
+    """`state` is none, running, unfinished, kept, done or undone; `next`: sensible commands.
 
-    Of a run that is going on: `pid` is its process, `step` what that does. `missing`: the run is
-    only known by what the image carries of it, and this says how to go on.
+    Of a run in progress: `pid` is its process, `step` what that does. `missing`: the run is
+    only known by what the image carries of it, and this says how to continue.
     """
 
     state: str

@@ -1,7 +1,6 @@
-"""A running guest as what a run works on:
-how it is reached and locked, and how a plan for it is made.
+"""A running guest as a run's target: how it is reached and locked, how a plan is made.
 
-A guest that is off goes the way of disks at rest: every call here begins by finding out.
+A guest that is off is handled as disks at rest: every call here begins by finding out.
 """
 
 from __future__ import annotations
@@ -72,9 +71,7 @@ class GuestTarget:
         return Keyring(self.options.keys)
 
     def completed(self, goal: Goal) -> Goal:
-        """QEMU is not told that its device has grown:
-        without a size, the goal becomes what the device has now.
-        """
+        """The goal; without a size, it is what the device has now, unknown to QEMU."""
         size = self.guest.facts.image.virtual_size
         if goal.size is not None or (present := self._device_size()) is None:
             return goal
@@ -82,8 +79,9 @@ class GuestTarget:
         return replace(goal, size=SizeSpec(whole, relative=False)) if whole > size else goal
 
     def facts(self, goal: Goal) -> Facts:
-        """Where the goal is more than the host's device has,
-        with the storage below it, which must grow first.
+        """The facts; with the host's storage, if the goal is larger than its device.
+
+        The device must grow first then.
         """
         facts, present = self.guest.facts, self._device_size()
         if (
@@ -135,9 +133,7 @@ class GuestTarget:
 
 @contextmanager
 def reopened(run: CurrentRun, verb: str) -> Iterator[LiveSession | None]:
-    """The run of a guest that runs now;
-    None where it is off, and what is left to do can be done to the image alone.
-    """
+    """The run of a guest that runs now; None if it is off, and the image alone is needed."""
     reached = _reached_again(run.path, run.plan)
     if reached is None:
         if verb == "resume":
@@ -162,9 +158,7 @@ def reopened(run: CurrentRun, verb: str) -> Iterator[LiveSession | None]:
 
 
 def _reached_again(path: Path, plan: Plan) -> RunningGuest | None:
-    """By the way that the plan has;
-    where that is gone, by the image, which may have been started another way.
-    """
+    """The guest by the plan's connection, or else by its image, if restarted in another way."""
     assert plan.way is not None
     request = request_of(path, plan.way)
     # A guest that was started again has another monitor, or another name of its socket.

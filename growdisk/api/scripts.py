@@ -1,6 +1,4 @@
-"""Guest-side scripts as files:
-planned from an image, which may be in use, and written to a new folder.
-"""
+"""Guest scripts as files: planned from an image, perhaps in use, written to a new folder."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Before a plan is made: blkid is asked about all that it would touch,
-and free space is looked at once more.
-"""
+"""Before a plan is made: blkid's opinion of all that it touches, and a check of free space."""
 
 from __future__ import annotations
 
@@ -32,9 +30,7 @@ Opened = Callable[[DevicePath], BlockDevice]
 
 @dataclass(frozen=True)
 class Opinion:
-    """`proposal` with what there is to say about it; `asked`:
-    host tools have worked here, confined, on this disk.
-    """
+    """`proposal` with its notes; `asked`: confined host tools have worked here on this disk."""
 
     proposal: Proposal
     asked: bool
@@ -43,9 +39,7 @@ class Opinion:
 def heard(
     facts: Facts, goal: Goal, proposal: Proposal, device: BlockDevice, opened: Opened
 ) -> Opinion:
-    """Raises belongs-to-others where blkid, or what stands in free space,
-    speaks against the plan.
-    """
+    """The opinion; belongs-to-others if blkid, or data in free space, contradict the plan."""
     _refuse_occupied(facts, proposal, device)
     seen = {
         f"part{n}": part for n, part in enumerate(_parts(facts, goal, proposal, device, opened))

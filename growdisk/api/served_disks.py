@@ -1,5 +1,4 @@
-"""Disks of other hosts: reached by their address,
-shown as a file of this host, and only if nobody else can have them.
+"""Disks of other hosts: reached by address, shown as a file of this host, used exclusively.
 
 Everything else of growdisk works on that file. The run lies in the state folder of this host, named
 after the address.
@@ -51,9 +50,7 @@ def server_unfit(address: str, reason: str, hint: str) -> Refused:
 
 
 def served_path(uri: str | os.PathLike[str]) -> Path | None:
-    """The file that the disk is while growdisk works on it;
-    None if this is no address, or a file is called so.
-    """
+    """The disk's file while growdisk works on it; None if this is no address, or is a file."""
     address = address_of(os.fspath(uri))
     if address is None or Path(uri).exists():
         return None
@@ -64,10 +61,12 @@ def served_path(uri: str | os.PathLike[str]) -> Path | None:
 def served(
     uri: str | os.PathLike[str], image_format: ImageFormat | None = None, *, writable: bool = True
 ) -> Iterator[Path]:
-    """The disk at nbd://, nbd+unix:// or ssh:// as a raw image, whose path inspect, plan, expand,
-    resume, rollback and commit take, until the block is left. One connection serves all of them.
+    """The disk at nbd://, nbd+unix:// or ssh:// as a raw image, until the block is left.
 
-    image_format: of ssh, in what format the file lies there (raw if left out). `writable` False is
+    Inspect, plan, expand, resume, rollback and commit take its path. One connection serves all of
+    them.
+
+    image_format: for ssh, the format of the file there (raw if left out). `writable` False is
     enough for inspect. Raises UsageError (no such address), DiskNotReached, held-at-server,
     server-unfit.
     """
@@ -108,9 +107,7 @@ def _as_qcow2(address: Address) -> str:
 
 @contextmanager
 def _claimed(address: Address, place: Path) -> Iterator[int]:
-    """A descriptor whose lock keeps every other growdisk of this host away
-    from the disk. held-at-server.
-    """
+    """A descriptor whose lock keeps other growdisks of this host off the disk; held-at-server."""
     place.parent.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     claim = _locked(address, place.parent)
     try:
@@ -171,7 +168,7 @@ def _asked(address: Address, server: Address) -> Offer:
 
 
 def _refuse_unfit(address: Address, offer: Offer, *, writable: bool) -> None:
-    """server-unfit."""
+    """Raise server-unfit if what the server offers is not enough for the work."""
     if writable and offer.read_only:
         raise server_unfit(
             str(address), "its server gives it read-only", hint="serve it without --read-only"

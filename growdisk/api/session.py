@@ -1,6 +1,4 @@
-"""Puts one run together: its disk, its snapshot store, its journal, the engine;
-for a new run or one from a journal.
-"""
+"""Builds one run, new or from its journal: disk, snapshot store, journal, engine."""
 
 from __future__ import annotations
 
@@ -106,9 +104,7 @@ class Session:
         return cls._assemble(run, disk, journal)
 
     def refuse_locked(self) -> None:
-        """KeyNeeded where what the run works in is encrypted,
-        and no key that was given opens it.
-        """
+        """KeyNeeded if the run works in something encrypted that none of the keys opens."""
         for number, disk in enumerate((self.disk, *self.disk.extra_disks)):
             for place in _places(self.run.plan, number):
                 if place.layers and not is_openable(disk, place, self.run.keyring):
@@ -149,9 +145,7 @@ class Session:
         return tuple(found)
 
     def put_away(self) -> None:
-        """Of a finished run, what lies beside the run's disks:
-        of those that lead to the first one before it.
-        """
+        """Remove a finished run's folders; the first disk's, to which the others lead, last."""
         # Were the first one's folder gone before them, a crash here would leave folders that lead
         # nowhere.
         for part in reversed(_parts(self.run, self.disk)):
@@ -229,9 +223,7 @@ def _context(run: CurrentRun, disk: Disk) -> RunContext:
 
 
 def _places(plan: Plan, number: int = 0) -> list[DevicePath]:
-    """Where its steps work on one of its disks, each once;
-    of a running guest's steps none is done here.
-    """
+    """Where its steps work on one of its disks, each once; a running guest's are left out."""
     steps = [step.own for step in plan.steps if step.disk == number]
     return list(
         dict.fromkeys(step.works_at for step in steps if step.works_at and not step.running)
@@ -265,9 +257,7 @@ def _parts(run: CurrentRun, disk: Disk) -> list[_Part]:
 
 
 def _take_back(parts: list[_Part]) -> None:
-    """A run that could not begin leaves the images without its marks,
-    as far as these can be written.
-    """
+    """Remove the marks of a run that could not begin, as far as images can be written."""
     for part in parts:
         with suppress(OSError):
             if part.snapshots == "internal":
@@ -276,9 +266,7 @@ def _take_back(parts: list[_Part]) -> None:
 
 
 def _samples(layout: Layout | None) -> tuple[ByteRange, ...]:
-    """Where a disk shows that a guest was at work on it:
-    its table, and the first blocks of each partition.
-    """
+    """Where a guest's work on a disk shows: its table, and the first blocks of partitions."""
     if layout is None:
         return (ByteRange(0, _SAMPLE),)
     size = layout.image.virtual_size

@@ -34,8 +34,9 @@ class Appliance:
     table_reader = "the kernel"
 
     def __init__(self, handle: Handle, tag: str, disk: str, name: str) -> None:
-        """`tag` is in the command line of its process;
-        `disk` is what its kernel calls the disk; `name` for people.
+        """`tag` is in its process's command line; `disk` is its kernel's name of the disk.
+
+        `name` is for people.
         """
         self._handle, self._tag, self._name = handle, tag, name
         self._shell = Shell(handle, disk)
@@ -224,10 +225,9 @@ _KEYS, _KEY = "/sysroot", "/volume-key"  # the handle writes files below /sysroo
 
 
 class ApplianceVolumes:
-    """Devices are named as the appliance names them:
-    /dev/sda5, /dev/mapper/name, /dev/group/volume.
+    """LUKS and LVM in an appliance, by its names: /dev/sda5, /dev/mapper/name, /dev/group/volume.
 
-    `owner` is the system ID of a volume group, "" where it has none.
+    `owner` is the system ID of a volume group, "" if it has none.
     """
 
     def __init__(self, shell: Shell) -> None:
@@ -287,9 +287,7 @@ class ApplianceVolumes:
 
 
 def _acting_for(owner: str) -> tuple[str, ...]:
-    """LVM touches no group that belongs to another system:
-    here it is the guest's own, and that is who works.
-    """
+    """Options that let LVM work as the system `owner`, the guest: it touches no other's groups."""
     if not owner:
         return ()
     name = owner.replace("\\", "\\\\").replace('"', '\\"')

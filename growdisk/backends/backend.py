@@ -1,5 +1,4 @@
-"""What steps need of whoever works on a guest's file systems:
-the appliance (guestfs.py), or host tools (direct.py).
+"""What steps need of a backend: the appliance (guestfs.py, uml.py), or host tools (direct.py).
 
 Devices are named as a kernel with this one disk names them: /dev/sda1, /dev/sda.
 """
@@ -58,8 +57,9 @@ class Backend(Protocol):
         ...
 
     def judge(self, kind: str, device: str) -> None:
-        """Somebody who did not grow the file system looks at it.
-        filesystem-unsound: see judging.py.
+        """Have the file system checked by a tool that did not grow it.
+
+        Filesystem-unsound: see judging.py.
         """
         ...
 
@@ -70,8 +70,10 @@ class Backend(Protocol):
     def mounted_guest(
         self, root: str, mounts: Sequence[Mount] = (), *, writable: bool = True
     ) -> AbstractContextManager[GuestSystem]:
-        """The guest's own files, whole again after the block: `mounts`, the first of them `root` at
-        /; without them `root`, and what its fstab mounts at /boot and the like.
+        """The guest's own files, mounted inside the block: `mounts`, the first of them `root` at /.
+
+        Without `mounts`: `root`, and what its fstab mounts at /boot and the like. The guest's files
+        are whole again after the block.
         """
         ...
 

@@ -1,9 +1,8 @@
-"""The `direct` backend: e2fsprogs and sfdisk of this machine,
-confined, on partitions that FUSE shows them as files.
+"""The `direct` backend: this machine's e2fsprogs and sfdisk, confined, on partitions as files.
 
-No appliance and no root. A tool sees one partition and nothing else of the disk, so that resize2fs
-cannot take what lies after it, and a hostile file system reaches no table. The engine stays in this
-process: see block/fuse.py.
+FUSE shows them. No appliance and no root. A tool sees one partition and nothing else of the disk,
+so that resize2fs cannot take what lies after it, and a hostile file system reaches no table. The
+engine stays in this process: see block/fuse.py.
 """
 
 from __future__ import annotations
@@ -60,8 +59,9 @@ class DirectTools:
     def __init__(
         self, disk: BlockDevice, path: Path, writes: Callable[[], int] | None = None
     ) -> None:
-        """`writes` counts what was written to the disk, by whomever:
-        with it, tools share what they have read.
+        """`writes` counts all writes to the disk, by anybody.
+
+        With it, tools share what they have read.
         """
         self._disk, self._path, self._writes = disk, path, writes
         self._devices: Mapping[str, _Told] = {}
@@ -206,8 +206,9 @@ class DirectTools:
             self._release()
 
     def _checks_in_full(self, device: str) -> bool:
-        """Whether e2fsck -f, which looks at every block's bit, is worth its time;
-        else only where there is a doubt.
+        """Whether e2fsck -f, which reads every block's bit, is worth its time.
+
+        A huge file system is checked so only if there is a doubt.
         """
         content = identify(self._device(_name(device)))
         is_huge = isinstance(content, ExtContent) and content.block_count > _FULL_CHECK_BLOCKS
@@ -306,9 +307,7 @@ def _refusing_unknown() -> Iterator[None]:
 
 @contextmanager
 def _naming(name: str) -> Iterator[None]:
-    """A tool's last words in the names that the user knows;
-    and a guest too new for this machine is a common case.
-    """
+    """Report a tool's failure by the user's names, with a hint if the guest is too new for it."""
     try:
         yield
     except ToolFailed as error:

@@ -1,6 +1,4 @@
-"""Whether this machine lets host tools be confined and shown partitions:
-tried, not guessed, in some 30 ms.
-"""
+"""Whether host tools can be confined here and shown partitions: tried, in some 30 ms."""
 
 from __future__ import annotations
 

@@ -88,7 +88,7 @@ class DirectEditor(DirectGuest):
 
 
 def _quoted(word: str) -> str:
-    """One word for debugfs."""
+    """`word` quoted for a command of debugfs; cannot-customize if it is not printable."""
     if not word or not word.isprintable():
         raise cannot_customize(
             "make a file", f"{word!r} cannot be its name", "choose a printable one"

@@ -52,9 +52,7 @@ class Finding:
 
 
 def run_checks(*, launch_appliance: bool = False) -> Iterator[Finding]:
-    """All findings, one by one as they are found;
-    really launching the appliance takes ten seconds or more.
-    """
+    """All findings, as they are found; really launching the appliance takes ten seconds or more."""
     yield from (tool_finding(tool) for tool in _NEEDED_TOOLS)
     yield from (_module_finding(module, package) for module, package in _NEEDED_MODULES.items())
     yield kernel_finding(_BOOT)
@@ -214,8 +212,9 @@ _KERNEL = ("uml", "guestfs")
 
 @dataclass(frozen=True)
 class _Wish:
-    """Something that can be grown: by the first of `backends` that works,
-    with the host's `tools`, and `modules` of Python, each with its package.
+    """Something that can be grown, by the first of `backends` that works.
+
+    It needs the host's `tools`, and `modules` of Python, each with its package.
     """
 
     what: str

@@ -1,10 +1,9 @@
-"""Checks and grows ext2/3/4 inside the appliance,
-in a time that hardly depends on the file system's size.
+"""Checks and grows ext2/3/4 in the appliance, hardly depending on the file system's size.
 
 The kernel grows a *mounted* ext4 by adding groups at its end, as every cloud guest does at first
 boot; resize2fs on an unmounted one walks all its bitmaps, 83 s for 2 TiB under emulation where
-mounted takes 2. Mounted needs room for the new group descriptors (`Reserved GDT blocks`), else the
-kernel would change the layout to meta_bg: then it is done unmounted, and likewise when the
+mounted takes 2. Mounted needs space for the new group descriptors (`Reserved GDT blocks`), else the
+kernel would change the layout to meta_bg: then it is done unmounted, and likewise if the
 appliance's kernel does not know a feature of the file system. What becomes more than 64 times as
 large is grown mounted all the same: resize2fs fails there, or says that it is done and has lost the
 tables. Likewise a full check loops over all inode numbers, used or not: 32 s for 134 million.
@@ -58,8 +57,9 @@ class Superblock:
         return self.inodes <= _FULL_CHECK_INODES
 
     def grows_far(self, size: int) -> bool:
-        """Beyond what resize2fs makes room for in its first group:
-        a kernel lays new descriptors out elsewhere.
+        """Whether `size` is beyond what resize2fs makes space for in its first group.
+
+        A kernel puts new descriptors elsewhere.
         """
         return size > _FAR * self.blocks * self.block_size
 
@@ -79,8 +79,9 @@ class Superblock:
 def check(
     shell: Shell, device: str, superblock: Superblock, *, repair: bool = False, full: bool = False
 ) -> FilesystemCheck:
-    """e2fsck -p, or -y with `repair`;
-    -f as well unless the file system is huge and says that it is clean.
+    """The verdict of e2fsck -p, or of -y with `repair`.
+
+    -f as well, unless the file system is huge and says that it is clean.
     """
     options = ["-f"] if full or repair or superblock.is_checked_in_full else []
     with _saying_what_is_too_new():

@@ -40,9 +40,7 @@ class MountedGuest:
         self._shell, self._handle = shell, shell.handle
 
     def mount(self, root: str, mounts: Sequence[Mount] = (), *, writable: bool = True) -> None:
-        """Mount `mounts`; without them the root, and /boot and the EFI
-        partition if its fstab has them.
-        """
+        """Mount `mounts`; without them the root, and /boot and the EFI partition of its fstab."""
         options = _WRITABLE if writable else _READ_ONLY
         for mount in mounts:
             self._mount(options, mount)
@@ -66,9 +64,7 @@ class MountedGuest:
             self._handle.mount_options(options + subvolume, mount.node, mount.place)
 
     def read(self, path: str) -> bytes:
-        """All of a file, in pieces:
-        the call that reads a whole one takes ten times as long under emulation.
-        """
+        """All of a file, in pieces: a single call takes ten times as long under emulation."""
         content = bytearray()
         with guest_call(f"read {path}"):
             while chunk := self._handle.pread(path, _CHUNK, len(content)):
@@ -154,8 +150,9 @@ class MountedGuest:
             self._handle.write(path, content)
 
     def _even_if_locked(self, path: str, work: Callable[[], None]) -> None:
-        """What is immutable, append-only, or in a read-only subvolume
-        of btrfs, is so again after it.
+        """Do `work`; if it fails on a locked path, unlock it for that time and try again.
+
+        Locked is what is immutable, append-only, or in a read-only subvolume of btrfs.
         """
         try:
             work()

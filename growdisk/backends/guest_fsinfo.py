@@ -1,5 +1,4 @@
-"""What the agent of a running guest says of its mounted file systems (guest-get-fsinfo):
-no command runs in there.
+"""Mounted file systems by a running guest's agent (guest-get-fsinfo): no command runs in it.
 
 The guest's words, not to be trusted: numbers out of bounds are left out. Agents older than QEMU
 2.12 tell no sizes.
@@ -19,9 +18,7 @@ _PSEUDO = ("squashfs", "iso9660", "udf", "tmpfs", "overlay", "CDFS", "UDF")
 
 @dataclass(frozen=True)
 class GuestDisk:
-    """Of a disk that a file system lies on:
-    `device` as the guest names it ("/dev/vda1"), its serial number.
-    """
+    """The disk of a file system: `device` in the guest ("/dev/vda1"), its serial number."""
 
     device: str = ""
     serial: str = ""

@@ -86,8 +86,7 @@ def guest_call(action: str) -> Iterator[None]:
 
 
 class Shell:
-    """Runs programs inside the appliance (not inside the guest),
-    where the disk may have another name than /dev/sda.
+    """Runs programs inside the appliance (not the guest), whose disk may not be /dev/sda.
 
     The appliance's own root is a second disk, and kernels name disks in the order in which they
     answer. libguestfs translates the device names of its own calls; those of programs are
@@ -98,7 +97,8 @@ class Shell:
         self.handle, self.disk = handle, disk
 
     def run(self, *words: str, accept: Collection[int] = (0,)) -> tuple[int, str]:
-        """Exit status, and what it printed on both streams.
+        """The exit status, and what the program printed on both streams.
+
         /dev/sda and its partitions are the disk's, there too.
         """
         command = shlex.join(self._translated(word) for word in words)

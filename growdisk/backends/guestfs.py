@@ -76,8 +76,7 @@ def launch(
 
 
 class _TemporaryFiles:
-    """Where QEMU and supermin put files of their own during a launch:
-    in a folder that is gone afterwards.
+    """A folder for the files of QEMU and supermin during a launch, removed afterwards.
 
     QEMU keeps what is written to the appliance in a file that it creates and unlinks at once.
     Killed in between it leaves that file, and nothing about it says whose it was. Both take the

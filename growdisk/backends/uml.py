@@ -1,11 +1,10 @@
-"""A Linux kernel that runs as a program (User-Mode Linux), with the disk in it:
-an appliance that is up in a second.
+"""A Linux kernel as a program (User-Mode Linux), with the disk: an appliance within a second.
 
-It needs neither KVM nor an emulated machine: what a guest's file system asks of a kernel runs at
+It needs neither KVM nor an emulated machine: what a guest's file system needs of a kernel runs at
 the processor's own speed. It sees a read-only /usr of this machine, whose tools do the work, the
 disk through FUSE, and nothing else: it is confined like the tools of the direct backend
 (sandbox.py), so a hostile file system that takes the kernel over is still within the same walls.
-uml_agent.py inside it answers what is asked through a line and a folder of files. Spec: Linux
+uml_agent.py inside it answers requests that come through a line and a folder of files. Spec: Linux
 Documentation/virt/uml/user_mode_linux_howto_v2.rst.
 """
 
@@ -79,8 +78,9 @@ def launch(
     *,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> Appliance:
-    """Start it on the files `disks`, in a folder that is nobody else's, the one to work on first;
-    `flush` makes durable what was written to them, for this kernel passes no flush of a disk on.
+    """Start it on the files `disks`, the one to work on first, in a folder that is nobody else's.
+
+    `flush` makes durable what was written to them: this kernel does not pass a disk's flush on.
     ApplianceFailed with the reason, at the latest after a minute and a half, and soon after
     `cancelled` has become true.
     """

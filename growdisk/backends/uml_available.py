@@ -1,6 +1,4 @@
-"""Whether a kernel can run as a program on this machine:
-tried once per boot, in a second or two.
-"""
+"""Whether a kernel can run as a program here: tried once per boot, in a second or two."""
 
 from __future__ import annotations
 

@@ -49,8 +49,9 @@ def too_wide() -> bool:
 
 
 def environment() -> tuple[str, ...]:
-    """What programs in there are told:
-    the kernel gives what it does not know to its first one, and that to all.
+    """Variables for the programs inside: a kernel passes unknown options to its first one.
+
+    That one passes them to all.
     """
     return _WITHOUT_AVX if too_wide() else ()
 

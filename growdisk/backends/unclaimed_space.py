@@ -1,9 +1,8 @@
-"""Looks whether space that no partition has is free in fact:
-what stands there that some signature speaks of.
+"""Checks whether space without a partition is really free: what data there have a signature.
 
 A boot loader of a board, a file system whose entry somebody took out of the table by mistake, a
 container that was put after the last partition on purpose. Only what is about to be grown into is
-looked at, and only where the image holds data: of a sparse image that is nothing in most cases.
+read, and only where the image holds data: of a sparse image that is nothing in most cases.
 """
 
 from __future__ import annotations

@@ -1,3 +1,1 @@
-"""Sized random-access bytes:
-the device protocol, host files, windows, QEMU's file locks, the NBD export.
-"""
+"""Sized random-access bytes: device protocol, host files, windows, QEMU's locks, NBD and FUSE."""

@@ -1,4 +1,5 @@
-"""Addresses of disks that another program serves:
+"""Addresses of disks that another program serves: nbd://, nbd+unix:// and ssh://.
+
 nbd://far/web01, nbd+unix:///web01?socket=/run/far, ssh://far/srv/web01.raw
 
 Specs: https://github.com/NetworkBlockDevice/nbd/blob/master/doc/uri.md, and QEMU's form of ssh://.
@@ -35,9 +36,10 @@ _SHAPE = (
 
 @dataclass(frozen=True)
 class Address:
-    """`path` is the export of nbd, the file of ssh;
-    `socket` that of nbd+unix. `user` is "" and `port` 0
-    where ssh's own configuration decides."""
+    """An address: `path` is the export (nbd) or the file (ssh), `socket` is for nbd+unix.
+
+    If `user` is "" and `port` is 0, ssh's own configuration decides.
+    """
 
     scheme: Scheme
     path: str
@@ -61,8 +63,7 @@ class Address:
 
 
 def address_of(word: str) -> Address | None:
-    """The address that `word` is, also if a Path has eaten slashes of it;
-    None if it is none of these.
+    """The address that `word` is, even if a Path has removed slashes; None if it is none of these.
 
     UsageError if it is one that cannot be understood.
     """

@@ -93,9 +93,7 @@ class Layer(BlockDevice, Protocol):
     """A device on top of another."""
 
     def own_extents(self) -> Iterator[Extent]:
-        """What it holds itself, in order:
-        this takes as long as there is much of that, whatever lies below.
-        """
+        """What this layer holds itself, in order; the time depends on the amount of that alone."""
 
 
 class Part(NamedTuple):
@@ -126,9 +124,7 @@ class InParts:
 
 
 def check_range(device_size: int, offset: int, length: int) -> None:
-    """Raise ValueError unless [offset, offset+length)
-    lies inside a device of `device_size` bytes.
-    """
+    """Raise ValueError unless [offset, offset+length) lies within `device_size` bytes."""
     if offset < 0 or length < 0 or offset + length > device_size:
         raise ValueError(
             f"range [{offset:#x}, {offset + length:#x}) leaves a device of {device_size:#x} bytes"

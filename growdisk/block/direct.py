@@ -1,10 +1,9 @@
-"""Writing to the disk past the host's page cache (O_DIRECT):
-for much that has to be durable in the end anyway.
+"""Writes to the disk past the host's page cache (O_DIRECT), if much has to be durable anyway.
 
-Through the cache each byte is copied once more, into memory that the host first has to find: on a
-machine whose memory is full of other files, or is a virtual machine's that its own host has taken
-back, that takes several times as long as the disk does. Only local file systems: over a network the
-cache is what keeps many writes on their way.
+Through the cache each byte is copied once more, into memory that the host first has to find: if
+memory is full of other files, or the machine is virtual and its own host has taken memory back,
+that takes several times as long as the disk does. Only local file systems: over a network the
+cache is what keeps many writes in flight.
 """
 
 from __future__ import annotations
@@ -20,9 +19,7 @@ _FICLONE = 0x40049409
 
 
 def reopened(fd: int) -> int | None:
-    """Another descriptor of an open file that writes past the cache,
-    or None where there is no such thing.
-    """
+    """Another descriptor of an open file that writes past the cache; None if that is impossible."""
     status = os.fstat(fd)
     if not stat.S_ISBLK(status.st_mode) and not os.major(status.st_dev):
         # no disk of this host below it: in memory, a server's, or one that copies in other ways
@@ -67,8 +64,9 @@ def aligned(length: int) -> bytearray:
 
 
 def clone(source: int, target: int) -> bool:
-    """Let one file share all blocks of another until one of them changes (reflink);
-    False where that cannot be.
+    """Let a file share all blocks of another until one of them changes (reflink).
+
+    False if impossible.
     """
     import fcntl
 

@@ -1,7 +1,6 @@
-"""Which blocks of the host a file has, allocated and never written ones too,
-which reading cannot tell from holes.
+"""Which blocks of the host a file has, also those allocated but never written (FIEMAP).
 
-Spec: Linux include/uapi/linux/fiemap.h.
+Reading cannot tell these from holes. Spec: Linux include/uapi/linux/fiemap.h.
 """
 
 from __future__ import annotations

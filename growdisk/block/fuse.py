@@ -1,13 +1,12 @@
-"""Serves block devices as the files of a folder through FUSE, from a thread of this process:
-how host tools reach them.
+"""Serves block devices as the files of a folder through FUSE: how host tools reach them.
 
-The kernel's end is a descriptor of /dev/fuse that somebody has mounted. So growdisk's engine stays
-the one writer of the image: when this process dies the descriptor closes, and every access of a
-tool that outlives it fails.
+A thread of this process serves. The kernel's end is a descriptor of /dev/fuse that somebody has
+mounted. So growdisk's engine stays the one writer of the image: when this process dies the
+descriptor closes, and every access of a tool that outlives it fails.
 
 FSYNC is answered at once: what tools write becomes durable when the owner flushes the device. A run
-that dies before that goes back to the snapshot before the step, so there is nothing that an earlier
-flush would save. Spec: Linux include/uapi/linux/fuse.h, protocol 7.31.
+that dies before that goes back to the snapshot before the step, so an earlier flush would save
+nothing. Spec: Linux include/uapi/linux/fuse.h, protocol 7.31.
 """
 
 from __future__ import annotations
@@ -99,8 +98,9 @@ class _Request(NamedTuple):
 
 
 class FuseFolder:
-    """A folder with a file for each of `devices`:
-    answers the kernel on `descriptor`, its own, until close().
+    """A folder with a file for each of `devices`; answers the kernel on `descriptor` until close().
+
+    The descriptor is the folder's own.
     """
 
     def __init__(
@@ -111,12 +111,11 @@ class FuseFolder:
         cached: bool = True,
         writes: Callable[[], int] | None = None,
     ) -> None:
-        """Not `cached`: every access of a tool comes here,
-        and none is answered from what was read before.
+        """Not `cached`: the device answers every access of a tool, never the kernel's cache.
 
-        `writes` counts all that was ever written below the devices, here and elsewhere. With it, a
-        tool is answered from what another one has read or written in the same file, unless anybody
-        else has written since. Without it, every tool reads anew.
+        `writes` counts everything ever written below the devices, through this folder or not. With
+        it, a tool may be answered from what another one has read or written in the same file,
+        unless somebody else has written since. Without it, every tool reads from the device.
         """
         self._cached, self._writes = cached, writes
         self._written: Counter[int] = Counter()  # here, by file
@@ -139,8 +138,9 @@ class FuseFolder:
         os.close(self._end)
 
     def changed(self, name: str, offset: int, length: int) -> None:
-        """Say once of each write to a file's device that did not come through the
-        folder: only that is read anew.
+        """Report one write to a file's device that did not come through the folder.
+
+        It has to be called once for each such write. Only that range is read again.
         """
         node = self._names[name]
         self._written[node] += 1

@@ -1,12 +1,11 @@
-"""Who uses a block device of the host, or an image file:
-looked up in /proc and /sys, whatever node was opened.
+"""Finds who uses a block device or image file of the host, in /proc and /sys, by any node.
 
 QEMU's locks (locks.py) lie on an inode. libvirt gives each QEMU device nodes of its own, so the
 locks on a device are not seen from here, and QEMU does not claim a device as a mount does. So all
 open files are looked at. In use is:
 
     what lies on it    a mount, swap, a mapping, an array, a loop device, an open partition
-    the device itself  open in any process, under whatever node
+    the device itself  open in any process, under any node
     what it lies on    opened to write (the disk of a partition, the backing file of a loop device)
 
 A volume's neighbours in the same group, and a partition's on the same disk, do not matter.
@@ -140,9 +139,7 @@ def _lower(span: Span, known: list[LoopDevice]) -> Iterator[Span]:
 
 
 def _mappings(numbers: list[int]) -> Iterator[_Held]:
-    """Devices that are built on another one;
-    not partitions, which are there whether anybody uses them or not.
-    """
+    """The devices that are built on another one, without partitions: they exist used or not."""
     for number in numbers:
         kernel_name, name, uuid = (
             name_of(number),
@@ -197,8 +194,9 @@ def _swaps(nodes: frozenset[Node]) -> Iterator[_Held]:
 
 
 def _claims(family: _Family, target: Node, *, claimed: bool) -> list[_Held]:
-    """The kernel's own word, for mounts of other namespaces as well:
-    who has claimed it keeps others from doing so.
+    """Whether the kernel says that a device is claimed, also by a mount of another namespace.
+
+    A device that is claimed cannot be opened exclusively.
     """
     for node in family.upper:
         if not isinstance(node, int) or (
@@ -246,8 +244,9 @@ def _openers(family: _Family, *, all_of_target: bool) -> tuple[list[int], str]:
 
 
 def _servers(family: _Family) -> list[str]:
-    """The threads that serve a device of NBD's client:
-    their process has it open for that, and uses nothing of it.
+    """The threads that serve devices of NBD's client.
+
+    Their process has them open, but uses nothing of them.
     """
     numbers = (node for node in family.upper | family.lower if isinstance(node, int))
     return [thread for number in numbers if (thread := value_of(number, "pid"))]
@@ -298,9 +297,7 @@ def _hides_processes() -> bool:
 
 
 def _has_no_files(pid: str) -> bool:
-    """A thread of the kernel, or a process that is ending:
-    neither has memory of its own (any more).
-    """
+    """Whether this is a kernel thread or an ending process, which have no memory of their own."""
     try:
         return "\nVmSize:" not in Path(f"/proc/{pid}/status").read_text(errors="replace")
     except OSError:

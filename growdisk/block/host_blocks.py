@@ -72,9 +72,7 @@ def possible_size(size: int) -> int:
 
 
 def _seek(fd: int, offset: int, whence: int, end: int) -> int:
-    """The next data or hole, at most `end`;
-    a file system that cannot tell has data everywhere.
-    """
+    """The offset of the next data or hole, at most `end`; without support it is data everywhere."""
     try:
         return min(os.lseek(fd, offset, whence), end)
     except OSError as error:

@@ -133,8 +133,9 @@ def _loop(folder: Path) -> LoopDevice | None:
 
 
 def _backing_node(name: str, path: str) -> Node | None:
-    """The kernel's own answer, if we may ask;
-    the path is that of another place for what was moved or deleted.
+    """The file behind a loop device: by the kernel's answer if permitted, else by its path.
+
+    The path is wrong if the file was moved or deleted.
     """
     try:
         with open(f"/dev/{name}", "rb", buffering=0, opener=_opener) as device:

@@ -1,5 +1,4 @@
-"""What a block device is called by what stays true over restarts:
-dm-3 and sdb are given out anew at each one.
+"""Names of block devices that stay the same over restarts, unlike dm-3 and sdb.
 
 LVM's and other mappings have a UUID, disks a WWN or a serial, a mapped RBD its cluster and image,
 an array its UUID, a loop device the file behind it, a zvol its dataset, a device of NBD's client
@@ -25,9 +24,7 @@ _BY_ID, _BY_DATASET = Path("/dev/disk/by-id"), Path("/dev/zvol")
 
 
 def identity_of(number: int) -> str:
-    """A name that is fit for a folder and the same after a restart;
-    "" if the device has nothing that lasts.
-    """
+    """A name, fit for a folder, that stays the same over restarts; "" if nothing of it lasts."""
     kernel_name = name_of(number)
     if uuid := value_of(number, "dm/uuid"):
         return _short("lv" if uuid.startswith("LVM-") else "dm", uuid.removeprefix("LVM-"))
@@ -60,8 +57,10 @@ def identity_of_backing(path: Path, start: int = 0) -> str:
 
 
 def identity_of_served(address: Address) -> str:
-    """Of a disk that another program serves; the same where it is attached as a device of NBD's
-    client, and by all names that this host has for itself.
+    """The identity of a disk that another program serves.
+
+    It is the same if the disk is attached as a device of NBD's client, and for all names that this
+    host has for itself.
     """
     if address.host.lower() in _THIS_HOST:
         address = replace(address, host="localhost")
@@ -69,9 +68,7 @@ def identity_of_served(address: Address) -> str:
 
 
 def dataset_of(number: int) -> str:
-    """The dataset of a zvol, as udev's links name it:
-    rpool/data/vm-100-disk-0; "" if it is none.
-    """
+    """The dataset of a zvol as udev's links name it, rpool/data/vm-100-disk-0; "" if it is none."""
     for link in sorted(_BY_DATASET.rglob("*")):
         if link.is_symlink() and not re.search(r"-part\d+$", link.name) and _leads_to(link, number):
             return str(link.relative_to(_BY_DATASET))
@@ -79,9 +76,7 @@ def dataset_of(number: int) -> str:
 
 
 def lasting_path(path: Path) -> Path:
-    """The path of a device that leads to it after a restart as well,
-    if there is one; a link as it was named.
-    """
+    """A path that leads to the device after a restart as well, if there is one. A link is kept."""
     absolute = path.absolute()
     number = absolute.stat().st_rdev
     if absolute.is_symlink() or not absolute.is_relative_to("/dev"):
@@ -112,9 +107,7 @@ def _attached(word: str) -> str:
 
 
 def _address(thread: str) -> str:
-    """What qemu-nbd was told to attach, nbd://far/web01, by one of its threads;
-    "" if that was no address.
-    """
+    """The address that qemu-nbd attached, nbd://far/web01, by one of its threads; "" if none."""
     words = _text(Path(f"/proc/{thread}/cmdline")).split("\0") if thread else []
     return next((word for word in words[1:] if "://" in word), "")
 

@@ -1,9 +1,8 @@
-"""AES in XTS mode through the system's libcrypto:
-a cipher that is given another IV for each sector.
+"""AES in XTS mode through the system's libcrypto, with another IV for each sector.
 
-Two calls for a sector of 512 bytes, and three times as fast as all that can be done with calls for
-many sectors. The library is there wherever Python's own ssl works; where it is not,
-sector_cipher.py does without.
+Two calls for a sector of 512 bytes, and three times as fast as the best that calls for many sectors
+achieve. The library is there wherever Python's own ssl works; without it sector_cipher.py does the
+work.
 """
 
 from __future__ import annotations

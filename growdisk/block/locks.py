@@ -1,5 +1,4 @@
-"""QEMU's own file locks (block/file-posix.c), so that a running guest
-and growdisk keep each other out.
+"""QEMU's own file locks (block/file-posix.c): a running guest and growdisk exclude each other.
 
 One byte of the file stands for one permission: byte 100+i is held while permission i is used, byte
 200+i while permission i may not be used by others. Every lock is a *shared* one; a conflict is
@@ -29,8 +28,7 @@ _FLOCK = struct.Struct("hhqqi4x")  # struct flock of x86-64 and arm64 Linux
 
 
 def lock_image(fd: int, path: Path, *, writing: bool) -> None:
-    """Take QEMU's locks on the open file `fd` for reading or writing;
-    ImageInUse if somebody stands against it.
+    """Take QEMU's locks on `fd` for reading or writing; ImageInUse if others' locks conflict.
 
     The locks live as long as the file description. First ours are taken, then others are looked
     for: two that come at the same time may both be refused, but never both let in.
@@ -60,9 +58,7 @@ def unlock_image(fd: int) -> None:
 
 
 def lock_holders(fd: int, lock_bytes: frozenset[int]) -> str:
-    """Who holds any of these lock bytes of the file, for people:
-    `qemu-system-x86 (pid 4711)`, or `another program`.
-    """
+    """The processes with any of these locks, `qemu-system-x86 (pid 4711)` or `another program`."""
     status = os.fstat(fd)
     names = [f"{_process_name(pid)} (pid {pid})" for pid in _pids_that_lock(status, lock_bytes)]
     return ", ".join(names) or "another program"
@@ -74,8 +70,7 @@ def image_writers(path: Path) -> list[int]:
 
 
 def flock_holder(path: Path) -> int | None:
-    """The living process that holds a lock of flock() on the file or folder;
-    None where there is none.
+    """The living process that holds a flock() lock on a file or folder; None if there is none.
 
     Taking the lock to find out would keep out somebody who comes at that moment; the kernel's list
     does not.
@@ -120,8 +115,9 @@ def _is_held(fd: int, byte: int) -> bool:
 
 
 def _pids_that_lock(status: os.stat_result, lock_bytes: frozenset[int]) -> list[int]:
-    """/proc/locks gives pid -1 for description locks,
-    so every process's descriptors are looked through.
+    """The processes with such a lock, found by their open files.
+
+    /proc/locks gives pid -1 for locks of file descriptions.
     """
     processes = (entry for entry in Path("/proc").iterdir() if entry.name.isdigit())
     return sorted(

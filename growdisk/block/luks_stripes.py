@@ -1,8 +1,7 @@
-"""How LUKS keeps a key: spread over thousands of stripes,
-all of which are needed to get it back (anti-forensic split).
+"""How LUKS keeps a key: split over thousands of stripes, all of them needed (anti-forensic).
 
-A disk that has replaced a bad sector may keep the old one: of a key slot that was wiped, one lost
-stripe is enough. Spec: LUKS1 On-Disk Format 1.2.3, AFsplit and AFmerge.
+A disk that has replaced a bad sector may keep the old one: losing one stripe makes a wiped key slot
+useless. Spec: LUKS1 On-Disk Format 1.2.3, AFsplit and AFmerge.
 """
 
 from __future__ import annotations

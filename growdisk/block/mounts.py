@@ -32,8 +32,9 @@ _SHARED = (
 
 @dataclass(frozen=True)
 class Mount:
-    """`number` is the file system's device number,
-    `kind` its type, `source` what is mounted at `place`.
+    """A mount: `number` is the file system's device number, `source` is what is mounted at `place`.
+
+    `kind` is the type of the file system.
     """
 
     number: int
@@ -56,9 +57,7 @@ def mount_of(path: Path) -> Mount | None:
 
 
 def memory_under(path: Path) -> str:
-    """What of this host's memory `path` lies in, or would lie in;
-    "" if it is a disk, as far as that shows.
-    """
+    """The memory (tmpfs, zram0) that `path` lies in, or would lie in; "" if on a disk."""
     mount = mount_of(path)
     if mount is None or mount.kind in _IN_MEMORY:
         return mount.kind if mount else ""

@@ -1,8 +1,8 @@
-"""Serves a block device over NBD on a unix socket, from threads of this process:
-the appliance's only way to an image.
+"""Serves a block device over NBD on a unix socket: the appliance's only way to an image.
 
-So growdisk's engine stays the one writer of the image, a snapshot can be taken between two requests
-without starting the appliance anew, and a qemu that outlives us has nothing left to write to.
+Threads of this process serve. So growdisk's engine stays the one writer of the image, a snapshot
+can be taken between two requests without restarting the appliance, and a qemu that outlives
+growdisk can no longer write.
 
 A full host disk is answered with EIO, never ENOSPC: QEMU's default (werror=enospc) *stops* its
 guest on ENOSPC and waits for a person, so that the appliance would hang for ever. The true error is
@@ -104,8 +104,9 @@ class NbdServer:
 
     @contextlib.contextmanager
     def quiesced(self) -> Iterator[BlockDevice]:
-        """The device for the caller alone:
-        no request is in flight inside this block, clients wait.
+        """The device for the caller alone: within the block no request is in flight.
+
+        Clients wait meanwhile.
         """
         with self._lock:
             yield self._device
@@ -214,9 +215,7 @@ def _send(connection: socket.socket, header: bytes, data: bytes) -> None:
 
 @contextlib.contextmanager
 def serve(device: BlockDevice) -> Iterator[NbdServer]:
-    """Serve `device` at a socket in a private directory,
-    with a path short enough for a unix socket (107 bytes).
-    """
+    """Serve `device` at a socket in a private directory, within a socket path's 107 bytes."""
     parent = tempfile.gettempdir()
     with (
         tempfile.TemporaryDirectory(

@@ -51,8 +51,10 @@ class Offer:
 
 
 def ask(server: Address, seconds: float) -> Offer:
-    """NotOffered; TimeoutError if it does not answer for so long;
-    OSError if it cannot be reached.
+    """What the server offers for an export.
+
+    NotOffered if it refuses; TimeoutError without an answer for `seconds`; OSError if it cannot be
+    reached.
     """
     with _connected(server, seconds) as connection:
         try:

@@ -1,9 +1,8 @@
-"""The first half of the NBD protocol:
-client and server agree on an export, its size and what it can do.
+"""The NBD handshake: client and server agree on an export, its size and what it can do.
 
-The surprising thing: an option's data must be read to its end even when the option is refused, else
-the stream is out of step. One export, whatever its name; no TLS, no structured replies: what is not
-known is answered "unsupported". Spec:
+The surprising thing: an option's data must be read to its end even if the option is refused, else
+the stream is out of step. One export, whatever its name; no TLS, no structured replies: unknown
+options are answered "unsupported". Spec:
 https://github.com/NetworkBlockDevice/nbd/blob/master/doc/proto.md, "Fixed newstyle negotiation".
 """
 
@@ -126,9 +125,7 @@ def _answer_info(connection: socket.socket, option: int, export: Export, data: b
 
 
 def _is_info_request(data: bytes) -> bool:
-    """Name with its length (4 bytes), then the wanted kinds of
-    information with their number (2 bytes).
-    """
+    """Whether the lengths fit: a name after its length (4 bytes), kinds after their count (2)."""
     if len(data) < 6:
         return False
     name_end = 4 + int.from_bytes(data[:4], "big")

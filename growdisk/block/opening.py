@@ -1,6 +1,4 @@
-"""How a file of the host is opened:
-without waiting, if it can be a disk, and to write only if nobody uses it.
-"""
+"""Opens host files: without waiting if it may be a disk, to write only if nobody uses it."""
 
 from __future__ import annotations
 
@@ -81,17 +79,13 @@ def refuse_read_only(path: Path, number: int) -> None:
 
 
 def require_writable(path: Path) -> None:
-    """ImageNotReadable with the reason why it cannot be opened to write;
-    who can does not open it so.
-    """
+    """Raise ImageNotReadable if a file cannot be opened to write; do not open it so if it can."""
     if not os.access(path, os.W_OK, effective_ids=True) or _is_append_only(path):
         os.close(opened(path, writable=True))
 
 
 def _is_append_only(path: Path) -> bool:
-    """What may only be appended to may be written to,
-    as access() has it, and cannot be opened so.
-    """
+    """Whether a file may only be appended to: access() allows writing, but open() then fails."""
     fd, flags = opened(path, writable=False), bytearray(8)
     try:
         fcntl.ioctl(fd, _GET_FLAGS, flags)

@@ -152,9 +152,7 @@ class RawFile(InParts):
         return b"".join(parts)
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
-        """Fill `buffer` with the bytes from `offset` on:
-        large pieces cost less than new memory for each.
-        """
+        """Fill `buffer` with the bytes at `offset`; a reused buffer is cheaper than new memory."""
         check_range(self._size, offset, len(buffer))
         while buffer:
             count = os.preadv(self._fd, [buffer], offset)
@@ -190,13 +188,12 @@ class RawFile(InParts):
         self._missing = min(self._missing, max(self._size - offset, 0))
 
     def write_behind(self, *, synced_later: bool = False) -> None:
-        """From now on much is written:
-        it goes to the disk as it comes, so that the next flush has little to wait for.
+        """Send data to the disk as they are written, so that the next flush has little to wait for.
 
-        Large pieces in buffers of direct.aligned() go past the host's cache, where that can be.
-        Where the file grows, it is longer on the host than its size says until the next flush.
-        `synced_later`: that waits for nothing, as nobody knows of the file before its maker has
-        made all of it durable.
+        Large pieces in buffers of direct.aligned() go past the host's cache, if possible. If the
+        file grows, it is longer on the host than its size says until the next flush.
+        `synced_later`: that flush waits for nothing, as nobody knows of the file before its maker
+        has made all of it durable.
         """
         self._waiting, self._is_synced_later = 0, synced_later
         if self._direct is None:
@@ -208,8 +205,9 @@ class RawFile(InParts):
         return self._direct is not None
 
     def clone_from(self, source: RawFile) -> bool:
-        """Become a copy of another file that shares its blocks with it;
-        False where the file system has no such.
+        """Become a copy of another file that shares its blocks.
+
+        False if the file system has no reflinks.
         """
         if self.is_block_device or not direct.clone(source._fd, self._fd):
             return False
@@ -242,8 +240,9 @@ class RawFile(InParts):
         self._fallocate(PUNCH_HOLE, offset, length)
 
     def copy_from(self, source: RawFile, offset: int, length: int, *, move: int = 0) -> None:
-        """A range of another file to the same place, or `move` bytes further;
-        the kernel does it where it can.
+        """Copy a range of another file to the same place or `move` bytes further.
+
+        The kernel does it if it can.
         """
         check_range(self._size, offset + move, length)
         end = offset + length
@@ -304,8 +303,9 @@ class RawFile(InParts):
         return self._size - self._missing
 
     def trim(self, length: int) -> None:
-        """Give back what is reserved behind `length`, which is the file's,
-        or ends within the disk's last sector.
+        """Free what is reserved after `length`.
+
+        That is the file's length, or ends within the disk's last sector.
         """
         if self.is_block_device:
             return

@@ -1,6 +1,4 @@
-"""The second look, after QEMU's locks:
-refuses a device or a file that anybody uses, whether he locks it or not.
-"""
+"""The second look, after QEMU's locks: refuses what anybody uses, locked or not."""
 
 from __future__ import annotations
 
@@ -19,11 +17,10 @@ _UDEV, _UDEV_SECONDS = ("(udev-worker) (pid", "systemd-udevd (pid"), 60.0
 def refuse_users(
     path: Path, *, claimed: bool = False, not_in_use: bool = False, written: bool = False
 ) -> None:
-    """ImageInUse if anybody else uses it. use-unknown for a device of which not all users can be
-    seen, unless `not_in_use` gives the user's word for those.
+    """ImageInUse if anybody else uses it, use-unknown if not all users of a device can be seen.
 
-    `claimed`: this process has the device open exclusively already. `written`: the kernel knows of
-    somebody who writes to the file.
+    `not_in_use`: the user's word that there are none of the latter. `claimed`: this process has the
+    device open exclusively already. `written`: the kernel knows of somebody who writes to the file.
     """
     use = _lasting_use(path, claimed=claimed)
     if use and use.release and not use.pids:

@@ -1,5 +1,4 @@
-"""Ciphers for 512-byte sectors, many at once:
-AES in XTS and CBC mode with the sector's number as its IV.
+"""Ciphers for many 512-byte sectors at once: AES in XTS and CBC mode, IVs by sector number.
 
 One call per sector into a library costs more than the encryption. So a whole range goes through
 plain AES in one call, and what makes it XTS or CBC is XORed in as one large number. Follows IEEE
@@ -129,9 +128,7 @@ class _FastXts:
 
 
 class _Xts:
-    """C = E(P ^ T) ^ T, where T starts as the encrypted IV and is doubled for
-    each further block of a sector.
-    """
+    """C = E(P ^ T) ^ T: T is the encrypted IV, doubled for each further block of a sector."""
 
     def __init__(self, key: bytes, ivs: _Ivs) -> None:
         half = len(key) // 2
@@ -149,9 +146,7 @@ class _Xts:
         return (int.from_bytes(through_aes(inner), "little") ^ mask).to_bytes(len(data), "little")
 
     def _mask(self, sector: int, count: int) -> int:
-        """T of every block: all sectors' first ones are one number of 128-bit lanes,
-        which is doubled 31 times.
-        """
+        """T of every block: all sectors' first ones as lanes of one number, doubled 31 times."""
         lanes = int.from_bytes(self._tweak.encrypt(self._ivs(sector, count)), "little")
         ones = int.from_bytes((b"\1" + bytes(15)) * count, "little")
         tops = ones << 127

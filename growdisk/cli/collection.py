@@ -1,6 +1,4 @@
-"""growdisk collection: the Ansible collection growdisk.disk,
-put where ansible-playbook looks for it.
-"""
+"""growdisk collection: installs the Ansible collection growdisk.disk for ansible-playbook."""
 
 from __future__ import annotations
 

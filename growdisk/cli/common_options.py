@@ -24,9 +24,7 @@ def add_overlays_may_break(parser: argparse._ActionsContainer) -> None:
 
 
 def add_common(whole: argparse.ArgumentParser, *, top: bool) -> None:
-    """The same options before and after the command, after its own;
-    only the top parser sets their defaults.
-    """
+    """The options that may come before or after the command; the top parser sets their defaults."""
     default = False if top else argparse.SUPPRESS
     parser = group_of(whole, "options" if top else "output")
     parser.add_argument(

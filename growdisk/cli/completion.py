@@ -1,5 +1,4 @@
-"""growdisk completion: what a shell needs to complete growdisk's commands,
-options, files and machines.
+"""growdisk completion: what a shell needs to complete commands, options, files and machines.
 
 Made from the parser itself by shtab.
 """

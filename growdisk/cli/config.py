@@ -1,5 +1,6 @@
-"""A site's defaults: /etc/growdisk.toml, then
-$XDG_CONFIG_HOME/growdisk/config.toml, then the command line.
+"""A site's defaults: /etc/growdisk.toml, then the user's file, then the command line.
+
+The user's file is $XDG_CONFIG_HOME/growdisk/config.toml.
 
     swap = "move"
     snapshots = "internal"
@@ -51,9 +52,7 @@ def configured() -> dict[str, tuple[object, Path]]:
 
 
 def apply(parser: argparse.ArgumentParser) -> None:
-    """The configured defaults in the place of growdisk's own,
-    for the options that have one here.
-    """
+    """Put the configured defaults in the place of growdisk's own, for the parser's options."""
     known = {
         action.dest: action for action in parser._actions if action.default is not argparse.SUPPRESS
     }

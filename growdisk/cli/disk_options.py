@@ -132,9 +132,7 @@ def keys_of(arguments: argparse.Namespace) -> tuple[bytes, ...]:
 
 
 def _selected(selector: str) -> bytes:
-    """The passphrase of `ID:key:PASSPHRASE`, `ID:file:FILE` or PASSPHRASE;
-    every container may try it.
-    """
+    """The passphrase of `ID:key:PASSPHRASE`, `ID:file:FILE` or PASSPHRASE, for every container."""
     _, first, rest = selector.partition(":")
     kind, second, value = rest.partition(":")
     if not (first and second and kind in _SELECTORS):

@@ -23,9 +23,7 @@ _NOT_CHECKED = 1
 
 
 def dispatch(words: Sequence[str]) -> int:
-    """Run the command in `words`;
-    every error becomes a message, with --json a document, and an exit code.
-    """
+    """Run the command in `words`; any error becomes a message, or JSON, and an exit code."""
     prepare_streams()
     words = own_words(words)
     output = Output(json_mode="--json" in itertools.takewhile(lambda word: word != "--", words))
@@ -74,9 +72,7 @@ def _answer(words: Sequence[str], output: Output) -> int:
 
 
 def _code_of(error: GrowdiskError, words: Sequence[str]) -> int:
-    """The error's own; but 2 would mean a corrupt image to whoever
-    calls `image check` as qemu-img's.
-    """
+    """The error's exit code; but of `image check` 2 means a corrupt image, as of qemu-img's."""
     names = [word for word in words if not word.startswith("-")]
     return (
         _NOT_CHECKED

@@ -30,9 +30,7 @@ _LEAST_PARTITION = 6  # room for "sda128"; a disk of many partitions makes do wi
 
 @dataclass(frozen=True)
 class _Cell:
-    """A stretch of the bar: `weight` bytes, captions (the first that fits),
-    its least width, and how it is filled.
-    """
+    """A part of the bar: `weight` bytes, captions (the first that fits), least width, filling."""
 
     captions: tuple[str, ...]
     weight: int
@@ -61,9 +59,7 @@ def bar(layout: Layout, width: int) -> list[str]:
 
 
 def _cells(layout: Layout) -> list[_Cell]:
-    """The disk from left to right;
-    an extended partition is only drawn through the logical ones in it.
-    """
+    """The disk from left to right; an extended partition is drawn by its logical ones only."""
     drawn = [part for part in layout.partitions if part.role != "extended"]
     stretches = [(part.start, _cell(part, _volumes_in(layout, part))) for part in drawn]
     stretches += [(free.start, _free_cell(free)) for free in layout.free]
@@ -120,9 +116,7 @@ def _caption(cell: _Cell, width: int) -> str:
 
 
 def _body(cell: _Cell, width: int) -> str:
-    """How full it is; of a partition with volumes,
-    each of them with its name, if there is room for them.
-    """
+    """How full it is, or the names of a partition's volumes, if there is space for them."""
     room = width - len(cell.inner) + 1
     if not cell.inner or room < len(cell.inner):
         return _fill(cell, width)

@@ -11,8 +11,9 @@ from collections.abc import Callable
 
 
 def load_standard_modules() -> None:
-    """Stand-ins answer while they are loaded;
-    whoever imports urllib.parse or gettext later gets the real one.
+    """Load pathlib and argparse with stand-ins for modules that they hardly use.
+
+    A later import of urllib.parse or gettext gets the real one.
     """
     if "urllib.parse" not in sys.modules:
         _load("pathlib", "urllib.parse", {"quote_from_bytes": _quoted})

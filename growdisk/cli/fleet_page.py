@@ -1,5 +1,4 @@
-"""The list of disks as one page of HTML that needs nothing else:
-no network, and a few lines of script to sort.
+"""The list of disks as a self-contained HTML page: no network, a little script to sort.
 
 All names in it come from strangers: the template escapes every value, and the page's own policy
 allows no other source.
@@ -141,9 +140,7 @@ def _parts(entry: DiskEntry) -> Iterator[_Part]:
 
 
 def _use_of(entry: DiskEntry, stretch: Stretch) -> FileSystemUse | None:
-    """How full a partition is:
-    what its guest says, where that names the only file system of the size.
-    """
+    """How full a partition is; the guest's word counts if only one of its file systems fits."""
     if not stretch.name:
         return None
     own = [use for use in entry.file_systems if use.name == stretch.name]

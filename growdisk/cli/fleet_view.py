@@ -1,6 +1,4 @@
-"""What a run of a playbook looks like:
-a table that moves on a terminal, a line a host elsewhere, one summary.
-"""
+"""A playbook's run as it is shown: a live table on a terminal, else a line a host; a summary."""
 
 from __future__ import annotations
 
@@ -122,9 +120,7 @@ class FleetView:
     # --- afterwards -----------------------------------------------------------------------------
 
     def _told(self, host: HostReport) -> Iterator[str]:
-        """One line; below it what was asked to be seen:
-        the plan, what debug said, the disks before and after.
-        """
+        """A line for the host, and what was to be shown: the plan, debug's output, disks drawn."""
         counts = [f"{host.count('changed')} changed", f"{host.count('ok')} ok"]
         for state in ("failed", "ignored", "skipped"):
             if number := host.count(state):

@@ -1,5 +1,4 @@
-"""What people type who come from qemu-img, virt-resize,
-growpart or virsh, and what growdisk says instead.
+"""Words of qemu-img, virt-resize, growpart and virsh, and growdisk's words for them.
 
 Words that mean the same here are rewritten before the command line is parsed (`accepted`). All
 others get a hint with the right command (`unknown_command`, `unknown_option`). Nothing here is
@@ -224,9 +223,7 @@ def _snapshot_words(rest: list[str]) -> list[str]:
 
 
 def _output_words(rest: list[str]) -> list[str]:
-    """`--output json`, `--output=human` in growdisk's words;
-    another format stays, to be refused.
-    """
+    """`--output json`, `--output=human` in growdisk's words; other formats stay, to be refused."""
     out, words = [], iter(rest)
     for word in words:
         if word == "--output":
@@ -286,8 +283,9 @@ def unknown_option(prog: str, word: str, known: Iterable[str]) -> UsageError:
 def unknown_value(
     prog: str, option: Sequence[str], word: str, choices: Iterable[object]
 ) -> UsageError:
-    """`word` is not one of the `choices` of an option of `prog`,
-    or of a word of its own (no option).
+    """The error for a `word` that is not one of an option's `choices`, or of an argument's.
+
+    An argument has no `option`. `prog` is the command.
     """
     known = [str(choice) for choice in choices]
     near = difflib.get_close_matches(word, known, 1, 0.6)

@@ -51,9 +51,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
 
 
 class _Later:
-    """A verb's parser, made when it is to parse;
-    its arguments are learned from the file of the verb.
-    """
+    """A verb's parser, made when it is to parse; the verb's own file adds its arguments."""
 
     def __init__(self, parser_class: type[argparse.ArgumentParser], **options: Any) -> None:
         self._class, self._options = parser_class, options

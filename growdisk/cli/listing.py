@@ -1,7 +1,6 @@
-"""A disk in words: one line on the image, and a table of its partitions
-that fits the width it is given.
+"""A disk in words: a line for the image, and a table of its partitions for the given width.
 
-What comes from inside the guest (labels) is put through `printable`: it must not move anybody's
+What comes from inside the guest (labels) goes through `printable`: it must not move anybody's
 cursor.
 """
 
@@ -101,10 +100,9 @@ def _volume(volume: VolumeLayout) -> str:
 
 
 def blockers(found: tuple[BlockerLayout, ...], width: int) -> list[str]:
-    """What lies after the partition that would grow,
-    a line each, and the options that would solve it below it.
+    """What lies after the partition that would grow, a line each, with the options that solve it.
 
-    The extended partition goes without saying if it holds some.
+    The extended partition is left out if it holds some.
     """
     named = [b for b in found if b.kind != "extended partition"] or list(found)
     lines = ["in the way of growth:"] if named else []
@@ -127,9 +125,7 @@ def blockers(found: tuple[BlockerLayout, ...], width: int) -> list[str]:
 
 
 def standing(report: StatusReport | None, overlays: list[str], path: str) -> Iterator[str]:
-    """What stands against writing to the image:
-    a run that has not ended, and images that lie on it.
-    """
+    """What speaks against writing to the image: an open run, and images that lie on it."""
     if report is not None:
         following = " or ".join(f"growdisk {verb} {shell_word(Path(path))}" for verb in report.next)
         yield {

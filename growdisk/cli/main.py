@@ -1,5 +1,4 @@
-"""The command line: parses, dispatches, and turns every expected error into what,
-why, what to do and an exit code.
+"""The command line: parses, dispatches, and reports errors: what, why, what to do, exit code.
 
 `growdisk --version` answers before anything is imported; each verb imports what it needs when it is
 called.

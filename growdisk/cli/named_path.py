@@ -7,8 +7,9 @@ from pathlib import Path
 
 
 def named_path(text: str) -> Path:
-    """An empty word is nobody's, as of a script's variable that was never set; to Path it would be
-    the current folder.
+    """The path; an empty word is an error, as from a script's unset variable.
+
+    To Path it would be the current folder.
     """
     if not text:
         raise argparse.ArgumentTypeError("the name of a file or folder is empty")

@@ -67,9 +67,7 @@ class Output:
         events: EventLines | None = None,
         still: bool = False,
     ) -> None:
-        """`still`: nothing moves, for other lines go to the terminal
-        as well (-x, -v, --json-events).
-        """
+        """`still`: nothing moves, as other lines go to the terminal too (-x, -v, --json-events)."""
         self.json_mode, self.quiet, self._color, self._events, self._still = (
             json_mode,
             quiet,
@@ -172,7 +170,6 @@ class Output:
         )
 
     def bar(self, title: str) -> Bar:
-        """A progress bar."""
         from growdisk.cli.progress import Bar
 
         return Bar(title, moving=self._moving, plain=self._color == "never", events=self._events)

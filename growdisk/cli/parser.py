@@ -51,8 +51,9 @@ class Parser(argparse.ArgumentParser):
     """Raises instead of printing and exiting."""
 
     def _get_formatter(self) -> argparse.HelpFormatter:
-        """argparse makes one for each argument, and would load a module for 3
-        ms to know how wide help may be.
+        """The formatter, with its width: argparse makes one for each argument.
+
+        To find the width itself, it would load a module for 3 ms.
         """
         return _HelpFormatter(self.prog, width=help_width())
 
@@ -164,9 +165,7 @@ def _not_understood(arguments: argparse.Namespace, left: Sequence[str]) -> Usage
 
 
 def parser_for(words: Sequence[str]) -> Parser:
-    """The parser for a command line:
-    with the verb that it calls, or with all of them if that is not plain.
-    """
+    """The parser for a command line: with the verb that it calls, or all if that is not clear."""
     parser = Parser(
         prog="growdisk",
         description="Grow a virtual machine's disk in place: image, partition and file system.",
@@ -213,9 +212,7 @@ def _take_defaults(parser: argparse.ArgumentParser) -> None:
 
 
 def whole_parser() -> Parser:
-    """The parser with all commands and all verbs of growdisk image,
-    as man pages and completion need it.
-    """
+    """The parser with all commands and verbs of growdisk image, for man pages and completion."""
     parser = parser_for(())
     image = _subparsers(_subparsers(parser)["image"])
     for name, later in list(image.items()):

@@ -1,7 +1,6 @@
-"""Shows a run as it happens:
-a moving line on a terminal (which step, how far, time so far), a line a step elsewhere.
+"""Shows a run as it happens: a live line on a terminal (step, progress, time), else a line a step.
 
-rich is imported only when there is a terminal to move on.
+rich is imported only if there is a terminal for the live line.
 """
 
 from __future__ import annotations
@@ -154,8 +153,9 @@ class MovingTable:
 
 
 class Bar:
-    """One long task, as a context manager that is called with (bytes done,
-    bytes in all); drawn if `moving`.
+    """A long task's progress bar: a context manager, called with (bytes done, bytes in all).
+
+    It is drawn if `moving`.
     """
 
     def __init__(
@@ -189,10 +189,9 @@ class Bar:
 
 
 class Working:
-    """Work whose end cannot be foreseen, as a context manager:
-    what takes over a second is shown with the time so far.
+    """Work of unknown length, as a context manager; after a second it is shown with its time.
 
-    Names may be added and taken away while it goes on, from any thread.
+    Names may be added and removed while it goes on, from any thread.
     """
 
     def __init__(self, title: str, *, plain: bool = False) -> None:

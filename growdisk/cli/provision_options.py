@@ -1,6 +1,4 @@
-"""The options of growdisk provision, and the recipe that they make;
-a recipe file comes first, options go before it.
-"""
+"""growdisk provision's options and their recipe; options take precedence over a recipe file."""
 
 from __future__ import annotations
 

@@ -85,9 +85,7 @@ def _all_disks(result: Result, width: int) -> Iterator[str]:
 
 
 def before_and_after(result: Result, width: int) -> Iterator[str]:
-    """Both disks drawn to one scale;
-    one that would be too small to read is drawn larger, and that is said.
-    """
+    """Both disks drawn to one scale; one too small to read is enlarged, with a note."""
     yield from headline(result.before, width)
     largest = max(layout.image.virtual_size for layout in (result.before, result.after)) or 1
     # Nothing is in the way any more when it is done.
@@ -135,9 +133,7 @@ def _given_up(result: Result, heading: str, width: int) -> Iterator[str]:
 
 
 def _swapless(result: Result, width: int) -> Iterator[str]:
-    """What a person who did not ask for it must know:
-    the guest had swap on this disk, and has none now.
-    """
+    """A note that the guest had swap on this disk and now has none, if it was not asked for."""
     before, after = (_has_swap(layout) for layout in (result.before, result.after))
     if before and not after and not any(step.name == "remake-swap" for step in result.steps):
         yield from wrapped(f"this disk has no swap now; {_SWAP_AGAIN}", width, "  ")
@@ -152,9 +148,7 @@ def _has_swap(layout: Layout) -> bool:
 
 
 def _changed_files(result: Result, width: int) -> Iterator[str]:
-    """The lines of a run are cut to the terminal;
-    which of the guest's files changed is said whole.
-    """
+    """Which of the guest's files changed, in full: the run's lines are cut to the terminal."""
     for step in result.steps:
         if step.name == "repair-guest" and step.detail and step.state == "done":
             yield from wrapped(f"in the guest: {step.detail}", width, "  ")

@@ -1,7 +1,6 @@
-"""A disk named by its address (nbd://, nbd+unix://, ssh://):
-reached for one command, which sees a file.
+"""A disk named by its address (nbd://, nbd+unix://, ssh://): a file while one command runs.
 
-What is said of that file is said of the address.
+Messages about that file name the address instead.
 """
 
 from __future__ import annotations

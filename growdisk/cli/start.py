@@ -1,5 +1,4 @@
-"""How the installed command begins and ends:
-as much of what an interpreter does around a program as is needed.
+"""How the installed command begins and ends: with as little of an interpreter's work as needed.
 
 `growdisk image info` has 0.2 ms of work. Finding the installed packages takes 4 ms, collecting
 garbage where there is none 2 ms, and taking the interpreter apart 4 ms; so packages are looked for
@@ -26,9 +25,7 @@ _OBJECTS_BEFORE_COLLECTING = 100_000  # what loading a command's modules makes; 
 
 
 class LateSite:
-    """The last finder of modules, for an interpreter that was started with -S:
-    nobody has found this one so far.
-    """
+    """The last finder of modules if the interpreter was started with -S: loads site when needed."""
 
     @staticmethod
     def find_spec(
@@ -44,7 +41,7 @@ class LateSite:
 
 
 def console() -> NoReturn:
-    """The console script."""
+    """The entry point of the installed command; ends the process."""
     gc.set_threshold(_OBJECTS_BEFORE_COLLECTING)
     if sys.flags.no_site:
         sys.meta_path.append(LateSite)
@@ -56,9 +53,7 @@ def console() -> NoReturn:
 
 
 def _end_now(code: int) -> None:
-    """End without taking the interpreter apart, unless there is
-    something that could not be written.
-    """
+    """End without taking the interpreter apart, unless something could not be written."""
     try:
         sys.stdout.flush()
         sys.stderr.flush()

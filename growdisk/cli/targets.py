@@ -1,6 +1,4 @@
-"""Which disk is meant: the image file, or a machine by its name or its
-monitor, which may be running.
-"""
+"""Which disk is meant: an image file, or a machine (perhaps running) by name or monitor."""
 
 from __future__ import annotations
 
@@ -132,9 +130,7 @@ def _attach_nbd(address: str) -> str:
 
 
 def _volume_of_pool(path: Path, uri: str | None) -> Path | None:
-    """The file of `pool/volume`, as libvirt has it;
-    None where that is a path, or libvirt knows no such volume.
-    """
+    """The file of `pool/volume` in libvirt; None if that is a path, or there is no such volume."""
     if not _POOL_VOLUME.fullmatch(str(path)) or path.exists() or path.parent.exists():
         return None
     from growdisk.errors import Refused

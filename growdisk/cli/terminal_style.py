@@ -1,7 +1,6 @@
-"""How drawn lines reach a stream:
-with colour or without, in box drawing characters or in ASCII where it must be.
+"""How drawn lines reach a stream: with or without colour, in box characters or ASCII.
 
-Python takes an unset locale for UTF-8, which nearly every terminal is; who says LC_ALL=C on purpose
+Python takes an unset locale for UTF-8, which nearly every terminal is; a user who sets LC_ALL=C
 gets ASCII.
 """
 
@@ -36,9 +35,7 @@ class Pen:
 
 
 def pen_for(stream: TextIO, color: str) -> Pen:
-    """`color`: auto, always or never;
-    auto is colour on a terminal, unless NO_COLOR is set or it is a dumb one.
-    """
+    """`color`: auto, always or never; auto: on a terminal, unless NO_COLOR is set or it is dumb."""
     wanted = stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
     return Pen(colour=color == "always" or (color == "auto" and wanted), boxes=_draws_boxes(stream))
 

@@ -1,6 +1,4 @@
-"""Files outside an image's own folder:
-followed if the user says so, with an option or when asked on a terminal.
-"""
+"""Files outside an image's own folder: followed if the user says so, by option or when asked."""
 
 from __future__ import annotations
 

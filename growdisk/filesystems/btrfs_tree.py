@@ -1,5 +1,4 @@
-"""Reads files, directories and subvolumes of a btrfs file system on one
-device that nobody has mounted.
+"""Reads files, directories and subvolumes of an unmounted btrfs on one device.
 
 An inode's number here is SUBVOLUME << 64 | OBJECT, so that one tree shows all subvolumes from the
 top level down, as a mount of subvolid=5 does. The tree log of an unclean file system is not
@@ -47,8 +46,9 @@ Key = tuple[int, int, int]
 
 
 class Subvolume(NamedTuple):
-    """`path` is below the top level, "" for that itself;
-    `is_copy`: it was made as a snapshot of another one.
+    """A subvolume; `path` is below the top level, "" for that itself.
+
+    `is_copy`: it is a snapshot of another one.
     """
 
     number: int

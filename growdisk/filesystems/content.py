@@ -1,7 +1,6 @@
-"""What stands in a partition, as its superblock tells it:
-plain values, one class per family of contents.
+"""What stands in a partition by its superblock: plain values, a class per family of contents.
 
-`kind` and `uuid` are spelled as blkid spells them. Sizes are bytes; None where the superblock does
+`kind` and `uuid` are spelled as blkid spells them. Sizes are bytes; None if the superblock does
 not say.
 """
 
@@ -58,9 +57,7 @@ class Content:
 
     @property
     def overhead(self) -> int:
-        """Bytes of `used` that are its own tables and journal:
-        df counts them neither as used nor as room.
-        """
+        """Bytes of `used` for its tables and journal; df counts these neither as used nor free."""
         return 0
 
     @property
@@ -145,7 +142,8 @@ class SwapContent(Content):
 
 @dataclass(frozen=True)
 class XfsContent(Content):
-    """`ag_blocks` is the size of all allocation groups but the last;
+    """XFS; all allocation groups but the last have `ag_blocks`.
+
     `unfit` says why no kernel here can mount it.
     """
 
@@ -166,18 +164,18 @@ class XfsContent(Content):
 
     @property
     def held(self) -> int:
-        """A twentieth, at most 8192 blocks (xfs_default_resblks),
-        and eight of each group (xfs_alloc_set_aside).
+        """A twentieth, at most 8192 blocks, and eight blocks of each group.
+
+        Sources: xfs_default_resblks, xfs_alloc_set_aside.
         """
         return (min(self.block_count // 20, 8192) + 8 * self.ag_count) * self.block_size
 
 
 @dataclass(frozen=True)
 class BtrfsContent(Content):
-    """`size` is that of all devices;
-    this one is number `device_id` of `devices`, with `device_size` bytes in use.
+    """btrfs; `size` is of all devices, this is number `device_id` of `devices`.
 
-    `unfit` says why no kernel here can mount it, to write.
+    It has `device_size` bytes in use. `unfit` says why no kernel here can mount it, to write.
     """
 
     sector_size: int = 4096
@@ -267,8 +265,7 @@ class PhysicalVolumeContent(Content):
 
 @dataclass(frozen=True)
 class LuksContent(Content):
-    """An encrypted container:
-    `inside` is None until it was `unlocked`, or when nothing is recognised in it.
+    """An encrypted container; `inside` is None until `unlocked`, or if nothing is recognised in it.
 
     `payload` is where the encrypted bytes begin, `size` how many there are; `fixed` says why they
     do not simply reach to the end of the device, `cure` what to do about that. `tried`: there were

@@ -195,8 +195,10 @@ _JOURNAL_BACKED_UP_AT, _BACKED_UP = 0xFD, 1
 
 
 def kept_blocks(content: ExtContent) -> int:
-    """What the kernel itself keeps back, beside root's share: a fiftieth, at most 4096 clusters
-    (ext4_set_resv_clusters)."""
+    """Blocks that the kernel reserves beside root's: a 50th, at most 4096 clusters.
+
+    Source: ext4_set_resv_clusters.
+    """
     if not content.incompat & _EXTENTS:
         return 0
     each = _blocks_per_cluster(content)
@@ -223,9 +225,7 @@ def _blocks_per_cluster(content: ExtContent) -> int:
 
 
 def _copies(content: ExtContent, groups: int, first_meta_group: int) -> int:
-    """Blocks of the superblock and of group descriptors,
-    with all copies and with what is kept free for more.
-    """
+    """Blocks of superblock and group descriptors, with all copies and what is reserved for more."""
     in_a_block = max(content.block_size // (content.descriptor_size or 32), 1)
     descriptors = -(-groups // in_a_block)
     elsewhere = 0

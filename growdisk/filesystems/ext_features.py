@@ -1,5 +1,4 @@
-"""The features of ext file systems by name, who knows them,
-and which make it worth to ask a kernel for its judgement.
+"""The features of ext file systems: their names, who knows them, which deserve a kernel's check.
 
 Names and bits: e2fsprogs, lib/e2p/feature.c and lib/ext2fs/ext2_fs.h; the kernel's: Linux
 fs/ext4/ext4.h.
@@ -110,8 +109,9 @@ def kernel_mounts(content: ExtContent) -> bool:
 
 
 def kernel_can_mount(content: ExtContent) -> bool:
-    """Whether the kernels that growdisk starts (Debian's, 6.1 and later)
-    mount such a file system at all, beside its journal if that is a device of its own.
+    """Whether the kernels that growdisk starts (Debian's, 6.1 and later) mount such a file system.
+
+    A journal on a device of its own is not considered.
     """
     names = feature_names(content)
     known = _NOT_FOR_KERNELS.isdisjoint(names) and not any(

@@ -1,9 +1,8 @@
-"""How large resize2fs makes an ext file system:
-whole pages of whole clusters, and no last group too small to be one.
+"""How large resize2fs makes an ext file system: whole pages of whole clusters, no tiny last group.
 
 A last group that could not hold its own tables and 50 blocks more is left out (e2fsprogs,
-resize2fs.c, adjust_fs_info). Knowing that beforehand, a finished file system is told from one that
-still lags behind.
+resize2fs.c, adjust_fs_info). Knowing that beforehand, growdisk can tell a file system that is fully
+grown from one that is not.
 """
 
 from __future__ import annotations
@@ -35,9 +34,11 @@ def grown_size(content: ExtContent, partition_size: int) -> int:
 
 
 def most_blocks(content: ExtContent) -> int:
-    """Beyond so many blocks resize2fs refuses: inodes are counted in 32 bits, and all group
-    descriptors must have room in one group (resize2fs, main.c), beside its bitmaps and inodes:
-    there it does not refuse, and destroys.
+    """The most blocks that resize2fs can grow it to.
+
+    It refuses beyond: inodes are counted in 32 bits, and all group descriptors must fit into one
+    group (resize2fs, main.c), beside its bitmaps and inodes: for that last limit it does not
+    refuse, and destroys.
     """
     descriptors = (
         content.blocks_per_group
@@ -55,9 +56,7 @@ def _overhead(content: ExtContent) -> int:
 
 
 def descriptor_blocks_missing(content: ExtContent, size: int) -> int:
-    """How many more blocks of group descriptors it needs at `size` bytes
-    than there is room kept free for.
-    """
+    """How many more blocks of group descriptors it needs at `size` bytes than are reserved."""
     each = (
         content.block_size
         // content.descriptor_size
@@ -69,11 +68,11 @@ def descriptor_blocks_missing(content: ExtContent, size: int) -> int:
 
 
 def written_by_growth(content: ExtContent, size: int) -> tuple[int, int]:
-    """(places, bytes) that resize2fs writes to where nothing was:
-    bitmaps, and copies of superblock and descriptors.
+    """(places, bytes) that resize2fs writes where nothing was: bitmaps, and copies of descriptors.
 
-    Inode tables are left for later, or are zeros. With checksums, groups without anything in them
-    have no bitmaps of their own on disk; what is there lies together for each flexible group.
+    Those of the superblock too. Inode tables are left for later, or are zeros. With checksums,
+    groups without anything in them have no bitmaps of their own on disk; what is there lies
+    together for each flexible group.
     """
     per_group = content.blocks_per_group * content.block_size
     first, groups = -(-(content.size or 0) // per_group), -(-size // per_group)

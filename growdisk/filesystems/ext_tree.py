@@ -1,10 +1,9 @@
-"""Reads files and directories of an ext2/3/4 file system that nobody has mounted,
-and tells where their blocks lie.
+"""Reads files and directories of an unmounted ext2/3/4 file system, and where their blocks are.
 
 Nothing that the disk says is trusted: every number is checked against the device before it is
-followed. What this reader does not know is refused by name (Unknown), never guessed. The journal
-must have been replayed before. Spec: Linux Documentation/filesystems/ext4 (inode, extent tree,
-block map, directory entries).
+followed. Unsupported structures are refused by name (Unknown), never guessed. The journal must have
+been replayed before. Spec: Linux Documentation/filesystems/ext4 (inode, extent tree, block map,
+directory entries).
 """
 
 from __future__ import annotations
@@ -47,9 +46,7 @@ _DIRECT, _ENTRY = 12, struct.Struct("<IHBB")
 
 
 class Run(NamedTuple):
-    """`length` blocks of a file from block `logical` on,
-    on the device from `physical` on; `written`: with data.
-    """
+    """`length` blocks, `logical` in the file, `physical` on the device; `written`: with data."""
 
     logical: int
     physical: int
@@ -246,9 +243,7 @@ class ExtTree:
                 )
 
     def _mapped(self, inode: Inode) -> Iterator[Run]:
-        """The block map of ext2 and ext3:
-        twelve direct pointers, then trees of one, two and three levels.
-        """
+        """The block map of ext2 and ext3: twelve direct pointers, then trees of 1 to 3 levels."""
         pointers = struct.unpack("<15I", inode.pointers)
         blocks = -(-min(inode.size, LARGEST) // self.block_size)
         logical = _DIRECT
@@ -284,9 +279,7 @@ class ExtTree:
 
 
 def _inline_rest(inode: bytes) -> bytes:
-    """Of what is kept inside an inode, the part behind the first 60 bytes:
-    its attribute system.data.
-    """
+    """Of inline data, the part after the first 60 bytes: the attribute system.data."""
     extra = int.from_bytes(inode[128:130], "little")
     at = 128 + extra
     if inode[at : at + 4] != _ATTRIBUTES:

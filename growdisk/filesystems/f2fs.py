@@ -1,7 +1,9 @@
-"""The superblock of F2FS (kernel documentation: filesystems/f2fs; Linux include/linux/f2fs_fs.h):
-at byte 1024, little-endian; and its checkpoints, which say whether it was left in order.
+"""The superblock of F2FS and its checkpoints, which say whether it was cleanly unmounted.
 
-What was synced after the last checkpoint stands in a chain of its own, which a kernel follows when
+The superblock is at byte 1024, little-endian (kernel documentation: filesystems/f2fs; Linux
+include/linux/f2fs_fs.h).
+
+What was synced after the last checkpoint is in a chain of its own, which a kernel follows when
 it mounts: fsck.f2fs and resize.f2fs know nothing of that chain, and cut it off.
 """
 
@@ -47,9 +49,7 @@ def read_f2fs(head: bytes) -> Content | None:
 
 
 def with_checkpoint(device: BlockDevice, content: F2fsContent) -> F2fsContent:
-    """The same with how full it is, and whether it was unmounted in order:
-    the newer of its two checkpoints says.
-    """
+    """`content` with its usage and whether it was cleanly unmounted, by the newer checkpoint."""
     found = [
         _CHECKPOINT.unpack(device.read(at, _CHECKPOINT.size))
         for at in content.checkpoints

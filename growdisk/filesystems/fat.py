@@ -60,9 +60,7 @@ def read_exfat(head: bytes) -> Content | None:
 
 
 def with_usage(device: BlockDevice, content: FixedContent) -> FixedContent:
-    """The same with how much is taken:
-    FAT12 and FAT16 are counted, FAT32 and exFAT say so themselves, if they know.
-    """
+    """`content` with its usage: counted for FAT12 and FAT16, stored (if known) for FAT32, exFAT."""
     head = device.read(0, 512)
     size = content.size or 0
     if content.kind == "exfat":

@@ -1,8 +1,6 @@
-"""What a reader of files in an unmounted file system offers, whatever its kind:
-inodes by number, names, contents.
+"""The interface of readers of unmounted file systems: inodes by number, names, contents.
 
-Readers trust nothing that the disk says: what they do not know, or what cannot be true, raises
-Unknown.
+Readers trust nothing that the disk says: unsupported or inconsistent structures raise Unknown.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
-"""Finds what growdisk must not touch on a device:
-signatures of arrays, pools and file systems, at both of its ends.
+"""Finds what growdisk must not touch on a device: array, pool and file system signatures.
 
-This is the opinion of growdisk alone. Where blkid can be asked, it is asked as well
-(api/second_opinion.py).
+They are looked for at both of its ends. This is the opinion of growdisk alone. If blkid is
+available, it is asked as well (api/second_opinion.py).
 """
 
 from __future__ import annotations
@@ -35,11 +34,9 @@ _EXT_MAGIC, _EXT_JOURNAL_DEVICE = 0xEF53, 0x8
 
 @dataclass(frozen=True)
 class Foreign:
-    """A signature: its `kind` as blkid names it, where it stands (bytes from the start),
-    and whom the content serves.
+    """A signature: `kind` as blkid names it, its offset (bytes from the start), and the owner.
 
-    Of a device that belongs to a larger whole nobody can tell from its own bytes what may be done
-    to it.
+    If a device belongs to a larger whole, its own bytes cannot tell what may be done to it.
     """
 
     kind: str
@@ -93,8 +90,9 @@ def _by_magic(ends: Ends) -> Iterator[Foreign]:
 
 
 def _linux_raid(ends: Ends) -> Iterator[Foreign]:
-    """0.90 in the last whole 64 KiB but one;
-    1.0 some 8 KiB before the end, 1.1 at the start, 1.2 at 4 KiB.
+    """0.90 in the last whole 64 KiB but one, 1.0 near the end, 1.1 at the start, 1.2 at 4 KiB.
+
+    1.0 is some 8 KiB before the end.
     """
     old = align_down(ends.size, _MD_RESERVED) - _MD_RESERVED
     for order in _MD0:
@@ -113,8 +111,9 @@ def _is_md0(fields: tuple[int, ...], offset: int) -> bool:
 
 
 def _zfs(ends: Ends) -> Iterator[Foreign]:
-    """Two labels at the start and two at the end, each with a ring of uberblocks;
-    blkid wants to see four of those.
+    """Two labels at the start and two at the end, each with a ring of uberblocks: four suffice.
+
+    blkid demands as many.
     """
     if ends.size < _ZFS_LEAST:
         return

@@ -1,5 +1,6 @@
-"""The header of a LUKS1 or LUKS2 container (cryptsetup's on-disk format documents);
-both keep the UUID at byte 168.
+"""The header of a LUKS1 or LUKS2 container; both have the UUID at byte 168.
+
+Source: cryptsetup's on-disk format documents.
 """
 
 from __future__ import annotations

@@ -1,11 +1,10 @@
-"""A physical volume of LVM2:
-its label, and the text metadata of its volume group (lvm2, lib/format_text/layout.h).
+"""A physical volume of LVM2: its label, and the text metadata of its volume group.
 
     |sector 0|label, pv_header|   metadata area: header, ring of texts   | extents ...
 
-The label stands in one of the first four sectors. The ring's header says where the newest text
-begins; a text may go on behind the ring's end, at its start. The UUID is 32 characters, not 16
-bytes, and is shown in groups of 6-4-4-4-4-4-6.
+The label is in one of the first four sectors. The ring's header says where the newest text
+begins; a text may continue after the ring's end, at its start. The UUID is 32 characters, not 16
+bytes, and is shown in groups of 6-4-4-4-4-4-6. Source: lvm2, lib/format_text/layout.h.
 """
 
 from __future__ import annotations
@@ -121,9 +120,7 @@ def read_volume_group(device: BlockDevice) -> VolumeGroup | None:
 
 
 def _is_used(raw: bytes, at: int) -> bool:
-    """The extension behind the lists, where there is one,
-    tells whether a group has the physical volume.
-    """
+    """Whether a group has the physical volume, by the extension after the lists, if present."""
     version, flags = _EXTENSION.unpack_from(raw, at) if at + _EXTENSION.size <= len(raw) else (0, 0)
     return version > 0 and bool(flags & _USED)
 

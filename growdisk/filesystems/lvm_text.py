@@ -1,5 +1,4 @@
-"""LVM's own configuration language, in which its metadata are written (lvm2,
-lib/config; lvm.conf(5)).
+"""LVM's configuration language, which its metadata are written in (lvm2, lib/config).
 
 vg0 {
     extent_size = 8192                # numbers, "strings", [lists], sections, comments

@@ -47,10 +47,9 @@ def nested_mbr(head: bytes, size: int) -> str:
 
 
 def foreign_table(head: bytes) -> str:
-    """What a disk has instead of a table that growdisk reads, in words;
-    "" where it has nothing of the kind.
+    """The table of another kind that a disk has, in words; "" if it has none.
 
-    A GPT counts only behind a protective MBR: no system takes it for one without.
+    A GPT counts only after a protective MBR: without one no system takes it for a GPT.
     """
     if head[_SECTOR : _SECTOR + 8] == b"EFI PART":
         return "a GPT, but no protective MBR, without which no system uses it (gdisk writes one)"

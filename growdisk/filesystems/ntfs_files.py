@@ -1,8 +1,7 @@
-"""Files of an NTFS by their records:
-as much as it takes to find one in a folder and to read its first bytes.
+"""Files of an NTFS by their records: enough to find one in a folder and read its first bytes.
 
 Every record and index block is protected by fix-ups: the last two bytes of each 512 are a counter,
-and what belongs there stands in its header. Follows the documentation of the Linux-NTFS project.
+and what belongs there is in its header. Follows the documentation of the Linux-NTFS project.
 """
 
 from __future__ import annotations
@@ -184,9 +183,7 @@ def _attributes(record: bytes) -> Iterator[Attribute]:
 
 
 def _entries(node: bytes) -> Iterator[tuple[int, str]]:
-    """(record number, name) of the files in one node of a folder's index;
-    `node` begins at its header.
-    """
+    """(record number, name) of the files in a folder's index node; `node` begins at its header."""
     at, end = _INDEX_NODE.unpack_from(node)
     while at + _INDEX_ENTRY.size <= min(end, len(node)):
         file, length, _key, flags = _INDEX_ENTRY.unpack_from(node, at)

@@ -13,8 +13,9 @@ from growdisk.fast_dataclass import dataclass
 
 
 class Owner(Enum):
-    """Who a content belongs to:
-    itself, or something that the device is only a part of (an array, a pool, a key).
+    """Whom a content belongs to: itself, or a whole that the device is part of (array, pool).
+
+    A key counts as such a whole, too.
     """
 
     ITSELF = "itself"

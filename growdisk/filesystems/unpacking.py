@@ -1,9 +1,8 @@
-"""zlib, xz, bzip2, zstd and lz4 streams, unpacked as far as one wants:
-initrds, and what btrfs has compressed.
+"""Unpacks zlib, xz, bzip2, zstd and lz4 streams, as far as needed: initrds, btrfs' extents.
 
-zstd and lz4 come from the system's libraries, where they are. ValueError where a stream is damaged
+zstd and lz4 come from the system's libraries, if installed. ValueError if a stream is damaged
 or cannot be read. A large stream comes in pieces that share one buffer: fresh memory for all of it
-would take longer than to unpack it.
+would take longer than unpacking it.
 """
 
 from __future__ import annotations

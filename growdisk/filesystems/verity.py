@@ -1,7 +1,6 @@
-"""Hashes of dm-verity: who changes one byte of what they are of has a
-guest that does not start any more.
+"""Hashes of dm-verity: if one byte of the hashed data changes, the guest does not start.
 
-Their superblock stands in a partition of its own, or behind the file system that it protects, in
+Their superblock is in a partition of its own, or after the file system that it protects, in
 the same one. Spec: cryptsetup, docs of veritysetup (on-disk format 1).
 """
 
@@ -20,9 +19,7 @@ _ROUNDED = (512, 4 * KiB, 64 * KiB, MiB)
 
 
 def hashed_bytes(device: BlockDevice) -> int:
-    """How many bytes the hashes on `device` are of;
-    0 where it does not begin with their superblock.
-    """
+    """How many bytes the hashes on `device` cover; 0 if it does not begin with their superblock."""
     if device.size < _SUPERBLOCK.size:
         return 0
     magic, version, *_, data_block, _hash_block, blocks = _SUPERBLOCK.unpack(

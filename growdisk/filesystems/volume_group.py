@@ -125,8 +125,9 @@ class VolumeGroup:
         return sum(v.pe_count - self._used_on(v.key) for v in others if v.is_allocatable)
 
     def room_for(self, volume: LogicalVolume, own_extents: int) -> int | None:
-        """Free extents that the volume's allocation policy lets it have,
-        where the own physical volume has `own_extents`. None: any that are free.
+        """Free extents that the volume's allocation policy permits; None: any that are free.
+
+        `own_extents` is the size of the own physical volume.
         """
         policy = volume.allocation or self.allocation
         if policy not in ("contiguous", "cling", "cling_by_tags") or not volume.is_linear:
@@ -174,9 +175,7 @@ class VolumeGroup:
         return volume.extents * self.extent_size
 
     def extents_on(self, device_size: int) -> int:
-        """How many extents pvresize makes of the own physical volume
-        on a device of that many bytes.
-        """
+        """The number of extents that pvresize makes of the own physical volume on such a device."""
         return max(
             self.own_volume.pe_count, (device_size - self.own_volume.pe_start) // self.extent_size
         )

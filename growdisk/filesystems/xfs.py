@@ -72,8 +72,9 @@ def _unknown(head: bytes, version: int, block_size: int) -> str:
 
 
 def grown_xfs(content: XfsContent, device_size: int) -> int:
-    """Bytes after xfs_growfs:
-    a last group too small to be one is left out (kernel, xfs_growfs_data_private).
+    """Its size in bytes after xfs_growfs, which leaves out a last group that is too small.
+
+    Source: kernel, xfs_growfs_data_private.
     """
     blocks = device_size // content.block_size
     rest = blocks % content.ag_blocks

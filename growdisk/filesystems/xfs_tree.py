@@ -35,9 +35,7 @@ class _Inode(PlainNode):
 
 
 class _Run(NamedTuple):
-    """`count` blocks of a file from block `logical` on;
-    `block` is the file system's number of the first.
-    """
+    """`length` blocks of a file from block `logical` on; `block`: the file system's first one."""
 
     logical: int
     block: int
@@ -157,9 +155,7 @@ class XfsTree:
                 yield from _records(child, header, its_count)
 
     def _place(self, block: int) -> int:
-        """The byte at which a block lies:
-        its number holds its allocation group in the upper bits.
-        """
+        """The byte of a block, whose number has its allocation group in the upper bits."""
         group, inside = block >> self._group_log, block & (1 << self._group_log) - 1
         place: int = (group * self._group_blocks + inside) * self._size
         return place

@@ -1,3 +1,1 @@
-"""What must change in a guest's files when its swap partition is gone:
-pure functions on file contents.
-"""
+"""What must change in a guest's files when a partition is gone: pure functions on contents."""

@@ -1,5 +1,6 @@
-"""/etc/crypttab after a partition is gone:
-its line would be waited for, and what it made is known by another name.
+"""/etc/crypttab after a partition is gone: its line would be waited for.
+
+What it made has another name, which is gone too.
 
     sda5_crypt  /dev/sda5  /dev/urandom  cipher=aes-xts-plain64,size=256,swap
 

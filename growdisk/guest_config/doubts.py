@@ -1,8 +1,7 @@
-"""What might name the partition and is left:
-names of partition 5 of some disk, and files that are links.
+"""What might name the partition and stays: names of partition 5 of some disk, and links.
 
 udev alone knows which disk by-id/ata-…-part5 is. NixOS has /etc/fstab as a link into its store,
-made anew at each switch: to change it there would help until the next one.
+made again at each switch: a change there would last until the next one.
 """
 
 from __future__ import annotations

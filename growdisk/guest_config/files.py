@@ -26,15 +26,17 @@ class GuestFiles(Protocol):
 
     def exists(self, path: str) -> bool: ...
     def glob(self, pattern: str) -> list[str]:
-        """Regular files that match (a pattern without wildcards matches itself),
-        symbolic links left out.
+        """Regular files that match, without symbolic links.
+
+        A pattern without wildcards matches itself.
         """
         ...
 
 
 @dataclass(frozen=True)
 class Change:
-    """`mended` False: it still names the partition, and `what` says what to do about it;
+    """A change; `mended` False: the file still names the partition, and `what` says what to do.
+
     `waits`: the next boot would wait for it, or might.
     """
 

@@ -75,10 +75,9 @@ def swap_files(entries: Iterable[Entry]) -> Iterator[str]:
 
 
 def without_swap(text: str, swap: RemovedPartition, policy: SwapPolicy) -> str:
-    """fstab with the lines of `swap` made comments,
-    or (policy FILE) its first line given /swapfile as source.
+    """fstab with the lines of `swap` made comments; with policy FILE, its first has /swapfile.
 
-    With them go lines of what was in it: /data/srv /srv none bind.
+    Also changed are lines of what was in it: /data/srv /srv none bind.
     """
     places = [entry.mount_point for entry in parse_fstab(text) if entry.mount_point.startswith("/")]
     gone = {
@@ -106,9 +105,7 @@ def without_swap(text: str, swap: RemovedPartition, policy: SwapPolicy) -> str:
 
 
 def with_swap_file(text: str) -> str:
-    """fstab with a line for the swap file, where it took no other line's place:
-    the swap was named elsewhere.
-    """
+    """fstab with a line for the swap file, unless it replaced one: the swap was named elsewhere."""
     if any(entry.source == SWAP_FILE for entry in parse_fstab(text)):
         return text
     return (

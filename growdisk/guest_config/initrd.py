@@ -86,9 +86,7 @@ def forgets(head: bytes, swap: RemovedPartition) -> bool:
 
 
 def leading_names(head: bytes) -> Iterator[str]:
-    """The members of the uncompressed archives at the start of an initrd,
-    as far as `head` reaches.
-    """
+    """Members of the uncompressed archives at an initrd's start, as far as `head` reaches."""
     offset = 0
     while head[offset : offset + len(_MAGIC)] == _MAGIC:
         name_start = offset + _HEADER_SIZE

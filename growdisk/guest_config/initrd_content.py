@@ -41,8 +41,9 @@ class Contents(NamedTuple):
     unread: str = ""
 
     def naming(self, needles: tuple[bytes, ...]) -> list[str]:
-        """The files that name one of `needles`, or have it in their names;
-        those that only record how it was made do not count.
+        """The files with one of `needles` in their content or name.
+
+        Files that only record how the initrd was made do not count.
         """
         return [
             member.name

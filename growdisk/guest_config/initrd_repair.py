@@ -1,5 +1,6 @@
-"""Initrds and unified kernel images after a partition is gone:
-a block before them, another command line, or a word.
+"""Initrds and unified kernel images after a partition is gone: what is written, or reported.
+
+That is a block before them, another command line, or a note.
 """
 
 from __future__ import annotations
@@ -48,8 +49,9 @@ def change_unified(files: GuestFiles, swap: RemovedPartition, *, rooted: bool) -
 
 
 def _is_packed_kernel(files: GuestFiles, path: str, head: bytes) -> bool:
-    """kernel8.img of a Raspberry Pi begins as a packed initrd does:
-    anything before it, and it starts no more.
+    """Whether it is kernel8.img of a Raspberry Pi, which begins as a packed initrd does.
+
+    With anything before it, it does not start any more.
     """
     if initrd.is_archive(head) or any(word in path.rpartition("/")[2] for word in _NAMES):
         return False
@@ -62,9 +64,7 @@ def _is_packed_kernel(files: GuestFiles, path: str, head: bytes) -> bool:
 
 
 def _opens_containers(files: GuestFiles, path: str, swap: RemovedPartition) -> bool:
-    """Whether what is encrypted in the partition is opened by the initrd
-    already, which no RESUME tells.
-    """
+    """Whether the initrd opens what is encrypted in the partition, which no RESUME shows."""
     from growdisk.guest_config.initrd_content import contents_of
     from growdisk.guest_config.initrd_verdict import OPENED
 

@@ -1,6 +1,4 @@
-"""What is to be done about an initrd that names what is gone:
-nothing, a block before it, or a word to its owner.
-"""
+"""What to do about an initrd that names what is gone: nothing, a block before it, or a note."""
 
 from __future__ import annotations
 

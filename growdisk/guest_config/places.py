@@ -1,5 +1,4 @@
-"""Where a guest may name a partition:
-the one list, for guests that are powered off and for those that run.
+"""Where a guest may name a partition: the one list, for guests powered off and running.
 
 Patterns are those of a shell; a folder's name may be one as well. What boots is looked for below
 each of BOOTS: /boot, the EFI system partition wherever it is mounted, and at the top of the file

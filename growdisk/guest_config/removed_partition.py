@@ -84,8 +84,9 @@ class RemovedPartition:
         return path in self._kernel_names()
 
     def on_disk_of(self, sources: Iterable[str]) -> RemovedPartition:
-        """The same as a guest knows it that has its root, or /boot, on `sources`:
-        these are on the same disk.
+        """The partition with the names it has in a guest whose root, or /boot, is on `sources`.
+
+        These are on the same disk.
         """
         paths = [_as_path(source) for source in sources]
         stems = [match["stem"] for path in paths if (match := _OF_SOME_DISK.fullmatch(path))]
@@ -144,9 +145,7 @@ class RemovedPartition:
         return tuple(hint.lower().encode("utf-8", "surrogateescape") for hint in found if hint)
 
     def may_be_named_by(self, source: str) -> bool:
-        """A name of partition `number` of some disk, which may be this one:
-        udev knows, the files do not.
-        """
+        """Whether `source` is partition `number` of some disk, maybe this: only udev could tell."""
         match = _OF_SOME_DISK.fullmatch(_as_path(source))
         return (
             match is not None
@@ -199,8 +198,11 @@ def without_escapes(text: str) -> str:
 
 
 def _as_path(source: str) -> str:
-    """A device's name as a path, if it is one, in the spelling that its kind has here: ID=ata-… is
-    /dev/disk/by-id/ata-…, and /dev/mapper/mpatha-part5 is /dev/disk/by-id/dm-name-mpatha-part5."""
+    """A device's name as a path, if it is one, in the spelling that its kind has here.
+
+    ID=ata-… is /dev/disk/by-id/ata-…, and /dev/mapper/mpatha-part5 is
+    /dev/disk/by-id/dm-name-mpatha-part5.
+    """
     source = _without_quotes(source)
     if source.startswith("ID="):
         source = f"/dev/disk/by-id/{_without_quotes(source[3:])}"

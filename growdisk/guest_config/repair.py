@@ -45,12 +45,11 @@ def repair_guest(
     *,
     plain_initrds: bool | None = None,
 ) -> tuple[Change, ...]:
-    """Take `swap` out of all files that name it;
-    with policy FILE, /swapfile (made by the caller) replaces it.
+    """Remove `swap` from all files that name it; policy FILE puts /swapfile in its place.
 
-    `plain_initrds`: initramfs-tools has made all initrds, so that none must be unpacked to know
-    that; None: this guest's own files tell. A second call finds nothing to do and reports no
-    changes.
+    The caller makes that file. `plain_initrds`: initramfs-tools has made all initrds, so that none
+    must be unpacked to know that; None: this guest's own files tell. A second call finds nothing to
+    do and reports no changes.
     """
     return tuple(
         _changes(
@@ -195,8 +194,9 @@ def _has_any(content: bytes, hints: Sequence[bytes]) -> bool:
 
 
 def known_in(files: GuestFiles, swap: RemovedPartition) -> RemovedPartition:
-    """The same with the names that crypttab and the kernel's options give to what is in it,
-    and those of the disk that root's line has.
+    """The partition with the names that crypttab and the kernel's options give its content.
+
+    And with those of the disk that root's line has.
     """
     rooted = is_system(files)
     if rooted:
@@ -225,8 +225,9 @@ def _edit(
     change: Callable[[str], str],
     what: str,
 ) -> Iterator[Change]:
-    """What names nothing of the partition is not gone through line by line,
-    and a program is left alone.
+    """Change each file that may name the partition.
+
+    Programs, and files without any hint of it, are skipped.
     """
     hints, needles = swap.hints(), swap.needles()
     for path in found(files, patterns):

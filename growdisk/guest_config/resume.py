@@ -1,8 +1,8 @@
-"""Where a guest's start is told to wait for a partition:
-initramfs-tools' RESUME=, resume= and others for the kernel.
+"""Where a guest's start waits for a partition: initramfs-tools' RESUME=, kernel options.
 
-`RESUME=none` rather than no line: without one, update-initramfs would guess, and may pick a swap
-that is not there. Specs: initramfs.conf(5), Documentation/admin-guide/kernel-parameters.txt.
+These are resume= and others. `RESUME=none` rather than no line: without one, update-initramfs would
+guess, and may pick a swap that is not there. Specs: initramfs.conf(5),
+Documentation/admin-guide/kernel-parameters.txt.
 """
 
 from __future__ import annotations
@@ -41,9 +41,7 @@ def resume_none(text: str, swap: RemovedPartition) -> str:
 
 
 def without_resume_option(text: str, swap: RemovedPartition) -> str:
-    """A boot loader's file without resume=`swap`, and without the
-    resume_offset= that stood with it.
-    """
+    """A boot loader's file without resume=`swap` and the resume_offset= that belongs to it."""
 
     def change(line: str) -> str:
         kept = line
@@ -55,8 +53,9 @@ def without_resume_option(text: str, swap: RemovedPartition) -> str:
 
 
 def without_kernel_options(text: str, gone: RemovedPartition) -> str:
-    """Without resume=, and without waiting for a container or volume that was in
-    the partition: rd.luks.uuid=, …
+    """`text` without resume=, and without options that wait for something in the partition.
+
+    That is a container or a volume: rd.luks.uuid=, …
     """
     gone = replace(gone, mapped=(*gone.mapped, *nodes_opened(text, gone)))
 
@@ -71,9 +70,7 @@ def without_kernel_options(text: str, gone: RemovedPartition) -> str:
 
 
 def nodes_opened(text: str, gone: RemovedPartition) -> Iterator[str]:
-    """The device nodes that the kernel's options give to a container in the
-    partition: rd.luks.name=UUID=NAME.
-    """
+    """Device nodes that kernel options give to a container in it: rd.luks.name=UUID=NAME."""
     lines = (line for line in text.split("\n") if "luks" in line or "crypt" in line)
     options = (
         found
@@ -150,9 +147,7 @@ _ESCAPED = re.compile(r"""\\([ "\\])""")
 
 
 def _without_option(line: str, name: str, is_stale: Callable[[str], bool]) -> str:
-    """The line without name=VALUE, with the blanks before it;
-    at a start, with the blanks behind it.
-    """
+    """The line without name=VALUE and the blanks before it, or after it at a start."""
     start = r"""(?:^|(?<=["'=]))"""
     later = rf"[ \t]+{name}={_VALUE}"
     for pattern in (later, rf"{start}{name}={_VALUE}[ \t]*", rf"{start}{name}={_WITH_BLANKS}"):

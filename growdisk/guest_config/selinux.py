@@ -1,8 +1,7 @@
-"""SELinux in a guest: what a new file must be labelled with.
-mkswap does it where SELinux runs, as in no appliance.
+"""SELinux in a guest: the label that a new file needs.
 
-Without its label a swap file is not swapped on by a guest that enforces its policy. Specs:
-selinux(8), selinux_config(5).
+mkswap sets it if SELinux runs, as in no appliance. Without its label a swap file is not swapped on
+by a guest that enforces its policy. Specs: selinux(8), selinux_config(5).
 """
 
 from __future__ import annotations

@@ -1,10 +1,8 @@
-"""Units of systemd that swap on, or mount, a partition that is gone,
-and units that want one of these.
+r"""systemd units that swap on, or mount, a partition that is gone, and units that want those.
 
-A unit is silenced by making its file empty, which systemd takes as masked: without its What= it
-would go by its name. What another unit wants is a name such as dev-disk-by\\x2duuid-….swap: it
-would wait for that, or not start at all. Specs: systemd.unit(5), systemd.swap(5), systemd.mount(5),
-systemd-escape(1).
+A unit is masked by making its file empty: without its What= it would go by its name. What another
+unit wants is a name such as dev-disk-by\x2duuid-….swap: it would wait for that, or not start at
+all. Specs: systemd.unit(5), systemd.swap(5), systemd.mount(5), systemd-escape(1).
 """
 
 from __future__ import annotations
@@ -24,8 +22,9 @@ _ESCAPE = re.compile(rb"\\x([0-9a-fA-F]{2})")
 
 
 def silenced(text: str, gone: RemovedPartition, path: str = "") -> str:
-    """The unit's file: empty where its last What= names the partition,
-    or its own name if there is none.
+    """The unit's file, empty if its last What= names the partition.
+
+    Without What=, its own name counts.
     """
     sources = [match["source"] for match in _WHAT.finditer(text)]
     if not any(sources):
@@ -34,9 +33,7 @@ def silenced(text: str, gone: RemovedPartition, path: str = "") -> str:
 
 
 def swap_file_of(text: str) -> str:
-    """The path of the file that a swap unit swaps on;
-    "" where it is a device, or the unit is another.
-    """
+    """The path of the file that a swap unit swaps on; "" for a device, or another unit."""
     source = (
         ""
         if "[Swap]" not in text

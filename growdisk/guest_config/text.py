@@ -1,6 +1,4 @@
-"""Guest files as text and back, without a byte changed:
-foreign encodings and line ends come through as they were.
-"""
+"""Guest files as text and back, byte for byte: foreign encodings and line ends are kept."""
 
 from __future__ import annotations
 

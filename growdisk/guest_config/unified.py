@@ -23,9 +23,7 @@ NO_RESUME = "noresume"
 
 
 class Section(NamedTuple):
-    """`size` bytes of content, in `room` bytes of the file from `start` on;
-    its header is at `header`.
-    """
+    """`size` bytes of content in `room` bytes of the file from `start`; header at `header`."""
 
     header: int
     start: int

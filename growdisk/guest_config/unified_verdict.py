@@ -1,6 +1,4 @@
-"""What is to be done about a unified kernel image whose command line,
-or initrd, names what is gone.
-"""
+"""What to do about a unified kernel image whose command line or initrd names what is gone."""
 
 from __future__ import annotations
 

@@ -1,3 +1,1 @@
-"""The scripts that grow a disk from inside its running guest:
-planned, rendered, and their answers read.
-"""
+"""The scripts that grow a disk from inside its running guest: plan, rendering, answers."""

@@ -46,9 +46,7 @@ class Outcome(Enum):
 
 
 class TableState(Enum):
-    """How a table compares with the plan:
-    as it was, as planned, or neither (half-way, or foreign).
-    """
+    """A table compared with the plan: as before, as planned, or neither (half-way, or foreign)."""
 
     BEFORE = "before"
     AFTER = "after"
@@ -67,9 +65,7 @@ class SwapInUse:
 
 @dataclass(frozen=True)
 class SavedSectors:
-    """Sectors as they were before rewrite:
-    `sector` is the first one's number (of 512 bytes), `hex` their bytes.
-    """
+    """Sectors before rewrite: the first one's number (of 512 bytes), and their bytes in hex."""
 
     sector: int
     hex: str
@@ -77,11 +73,12 @@ class SavedSectors:
 
 @dataclass(frozen=True)
 class GuestFacts:
-    """What a phase tells beside its result.
-    inspect fills all but `saved`, prepare that; others what they know.
+    """What a phase reports beside its result; inspect fills all but `saved`, which prepare fills.
+
+    Other phases fill what they know.
 
     `disk_size` is what the guest's kernel sees; `table` what is on the disk, `kernel_table` what
-    the kernel goes by; `filesystem_size` bytes by df; `arranged`: after a reboot the run goes on by
+    the kernel uses; `filesystem_size` bytes by df; `arranged`: after a reboot the run continues by
     itself; `boot_id`: new with each boot.
     """
 
@@ -128,9 +125,7 @@ def _guest_answer_bad(phase: str, reason: str) -> OperationFailed:
 
 
 def parse_answer(phase: Phase, run: str, output: bytes) -> Answer:
-    """The answer in a script's stdout: its last line.
-    guest-answer-bad for everything that is not one of this run.
-    """
+    """The answer in a script's stdout, its last line; guest-answer-bad if not of this run."""
     lines = output.rstrip().rsplit(b"\n", 1)
     line = lines[-1].strip()
     if not line or len(line) > MAX_LINE:

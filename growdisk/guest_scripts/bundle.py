@@ -1,6 +1,4 @@
-"""The scripts as somebody carries them over by hand:
-with a README to follow, and user-data for cloud-init. Pure.
-"""
+"""The scripts for carrying by hand: with a README, and user-data for cloud-init. Pure."""
 
 from __future__ import annotations
 
@@ -145,10 +143,10 @@ def _drawn(table: PartitionTable) -> str:
 
 
 def _user_data(plan: GuestPlan, scripts: Mapping[str, str]) -> str:
-    """One archive, not a file for each script:
-    they are much alike, and some clouds take 16 KiB only, compressed.
+    """cloud-init's user-data with the scripts as one archive: some clouds take only 16 KiB.
 
-    Not by runcmd, which cloud-init begins but once for an instance, whether it ends or not.
+    Compressed together they are small, being much alike. Not by runcmd, which cloud-init starts
+    only once for an instance, whether it ends or not.
     """
     folder = f"{STATE_FOLDER}/{plan.run}/scripts"
     archive = base64.b64encode(_archive(scripts)).decode()

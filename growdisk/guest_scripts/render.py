@@ -75,8 +75,9 @@ class _GoneNames:
 
 @dataclass(frozen=True)
 class _GoneSwap:
-    """A swap that goes: the block before an initrd that makes it
-    forget its names (in three pieces).
+    """A swap that goes: the block before an initrd that makes it forget its names.
+
+    The block is in three pieces.
     """
 
     number: int
@@ -124,8 +125,9 @@ def _values(plan: GuestPlan) -> dict[str, object]:
 
 
 def _places() -> dict[str, str]:
-    """The one list of where a partition may be named, as words of a shell:
-    below each of `systems`, or of `boots`; and of the kernel's options that may name it.
+    """Where a partition may be named, from the one list (places.py), as words of a shell.
+
+    They are below each of `systems`, or of `boots`; with the kernel's options that may name it.
     """
     lists = {
         **places.NAMES, "settings": places.SETTINGS, "initrds": places.INITRDS,
@@ -223,8 +225,9 @@ def _gone(swap: GuestSwap) -> _GoneSwap:
 
 
 def _names(part: RemovedPartition) -> Iterator[str]:
-    """As files write them, without quotes:
-    fstab writes a blank as \\040, a link of udev as \\x20.
+    r"""The partition's names as files write them, without quotes.
+
+    fstab writes a blank as \040, a link of udev as \x20.
     """
     for tag, directory, value in (
         ("UUID", "by-uuid", part.uuid),

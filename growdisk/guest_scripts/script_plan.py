@@ -77,9 +77,7 @@ class GuestSwap:
 
 @dataclass(frozen=True)
 class GuestFilesystem:
-    """What grows, as blkid calls it ("ext4", "xfs", "btrfs");
-    `new_size` 0: as large as the partition allows.
-    """
+    """What grows, as blkid calls it ("ext4"); `new_size` 0: as large as the partition allows."""
 
     kind: str
     uuid: str
@@ -115,14 +113,15 @@ class GuestGrowth:
 
 @dataclass(frozen=True)
 class GuestPlan:
-    """`before` and `after` are tables on the grown disk (disk_size is what the guest's kernel must
-    see at least). Where there is none they stand for it, with one partition of the number 0 and the
-    UUID of what is on the whole disk. `gone` are the partitions that go and are no swap, with what
-    lies in them. `others` grow after the plan's own file system; the host goes through them one by
-    one.
+    """What a guest's scripts are rendered from: the tables before and after, and what grows.
+
+    `before` and `after` are tables on the grown disk (disk_size is what the guest's kernel must
+    see at least). If there is none they stand for it, with one partition of the number 0 and the
+    UUID of what is on the whole disk. `gone` are the partitions that go and are not swap, with what
+    is in them. `others` grow after the plan's own file system; the host takes them one by one.
 
     The guest finds the disk itself: the one whose table has this id and whose partition `target`
-    starts there (when several do: the one with `serial`). GROWDISK_DISK=/dev/sdb in the environment
+    starts there (if several do: the one with `serial`). GROWDISK_DISK=/dev/sdb in the environment
     overrides that.
     """
 
@@ -139,9 +138,7 @@ class GuestPlan:
     others: tuple[GuestGrowth, ...] = ()
 
     def growth(self, number: int) -> GuestPlan:
-        """The plan as the scripts for one of its file systems see it:
-        0 is its own, 1 the first of `others`.
-        """
+        """The plan for the scripts of one file system: 0 is its own, 1 the first of `others`."""
         if not number:
             return self
         other = self.others[number - 1]
@@ -181,9 +178,7 @@ class GuestPlan:
 
     @property
     def moved(self) -> tuple[Partition, ...]:
-        """Partitions that start elsewhere afterwards, as they will be;
-        an extended one before what is in it.
-        """
+        """Partitions that start elsewhere afterwards; an extended one before what is in it."""
         return tuple(sorted(self._moved(), key=lambda p: p.number))
 
     def _moved(self) -> Iterator[Partition]:

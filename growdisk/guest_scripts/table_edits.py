@@ -18,16 +18,12 @@ _EXTENDED_LBA = "f"
 
 
 def listing(table: PartitionTable) -> str:
-    """ "number start size type boot" (MBR) or "number start size type guid
-    attributes" (GPT), a line a partition.
-    """
+    """A line a partition: "number start size type boot", on GPT "... type guid attributes"."""
     return "\n".join(_line(table, part) for part in table.partitions)
 
 
 def kernel_listing(table: PartitionTable) -> str:
-    """ "number start size": what a kernel shows;
-    it gives an extended partition no size of its own.
-    """
+    """Lines "number start size" as a kernel shows them: an extended partition has no size."""
     lines = []
     for part in table.partitions:
         start, size = _sectors(table, part)
@@ -36,8 +32,9 @@ def kernel_listing(table: PartitionTable) -> str:
 
 
 def sfdisk_edits(plan: GuestPlan) -> str:
-    """A sed script that makes the planned table of what `sfdisk -d` said of the old one;
-    all else stays as it was.
+    """A sed script that turns the output of `sfdisk -d` into the planned table.
+
+    Everything else stays as it was.
     """
     edits = ["/^last-lba:/d"]
     edits += [f"/^[^:#]*[^0-9]{part.number} *:/d" for part in plan.removed]
@@ -92,8 +89,9 @@ def _parted_steps(plan: GuestPlan) -> Iterator[PartedStep]:
 
 
 def is_for_fdisk(plan: GuestPlan) -> bool:
-    """fdisk can only delete and make again:
-    not an extended partition that others stay in, and no GPT's UUIDs.
+    """Whether fdisk can do it, by deleting one partition and making it again.
+
+    It cannot for an extended partition that keeps others, nor keep a GPT's UUIDs.
     """
     return (
         plan.before.kind == "mbr"

@@ -1,10 +1,9 @@
-"""A guest's files without a mount:
-read by our own reader, rewritten in their own blocks through our own engine.
+"""A guest's files without a mount: our reader reads, our engine rewrites their own blocks.
 
-debugfs does what concerns the file system's books (blocks, sizes, times) and keeps their checksums;
-the inode stays, with owner, mode, xattrs and hard links. What it cannot do right is refused by
-`unfit`, before anything is written. Blocks are taken or given back first, then the content goes
-into them: the step's snapshot guards all of it.
+debugfs does what concerns the file system's metadata (blocks, sizes, times) and keeps their
+checksums; the inode stays, with owner, mode, xattrs and hard links. What it cannot do right is
+refused by `unfit`, before anything is written. Blocks are taken or freed first, then the content is
+written into them: the step's snapshot guards all of it.
 """
 
 from __future__ import annotations
@@ -54,8 +53,9 @@ class DirectGuest:
         return self._paths.find(path) is not None
 
     def glob(self, pattern: str) -> list[str]:
-        """Each file by one path only, whatever links lead to it:
-        /boot/loader is /boot/loader.1 with ostree.
+        """Each file by one path, whatever links lead to it (ostree's /boot/loader is a link).
+
+        It leads to /boot/loader.1.
         """
         return [path for path in self._paths.matching(pattern) if self._is_first(path)]
 
@@ -89,8 +89,9 @@ class DirectGuest:
         self.write(path, block + self.read(path))
 
     def make_swap_file(self, path: str, size: int, *, uuid: str | None = None) -> None:
-        """A swap file with all its blocks allocated (the kernel refuses holes),
-        mode 0600, in the root directory.
+        """Make a swap file in the root directory, mode 0600, all its blocks allocated.
+
+        The kernel refuses holes.
         """
         if self.exists(path):
             raise ToolFailed(f"making {path}", 1, "there is such a file in the guest already")
@@ -190,9 +191,7 @@ def ext_place(place: Place) -> tuple[ExtTree, Inode]:
 
 
 def unfit(place: Place) -> str:
-    """Why a file cannot be rewritten in its blocks,
-    in words that follow "it is"; "" where it can.
-    """
+    """Why a file cannot be rewritten in its blocks, in words after "it is"; "" if it can."""
     if not isinstance(place.tree, ExtTree):
         return "in a file system that only a kernel writes to here"
     tree, inode = ext_place(place)

@@ -1,7 +1,6 @@
-"""What a guest's homes need so that nothing in them waits for what is gone:
-decided by reading, written by whoever can.
+"""What a guest's homes need so that nothing waits for what is gone: decided by reading.
 
-Deciding needs no mount: a plan knows every change beforehand, and a backend has only to write.
+Deciding needs no mount: a plan knows every change beforehand, and a backend only has to write.
 """
 
 from __future__ import annotations
@@ -59,7 +58,8 @@ class Pending:
 
 @dataclass(frozen=True)
 class HomeRepair:
-    """`changes` are those of `pending`, and what cannot be changed;
+    """A home's repair: `changes` are those of `pending`, and what cannot be changed.
+
     `parts` are what is gone, by all its names.
     """
 
@@ -93,8 +93,9 @@ def repairs_of(look: Look, system: str, decisions: Decisions) -> list[HomeRepair
 
 
 def _known_to(home: Home, look: Look, part: RemovedPartition) -> RemovedPartition:
-    """By the names that others give it:
-    a /boot by itself is told by the system's crypttab, which its options tell.
+    """The partition with the names that other homes give it.
+
+    A separate /boot gets them from the system's crypttab, and the system from /boot's options.
     """
     for other in look.homes:
         if other.rooted != home.rooted:
@@ -113,8 +114,9 @@ def _repair(home: Home, system: str, decisions: Decisions, plain: bool) -> HomeR
 
 
 def _cramped(home: Home, pending: Pending, change: Change) -> Change | None:
-    """What is said of an initrd instead, and nothing done,
-    where a full EFI partition has no room for the block.
+    """The note for an initrd whose block does not fit on a full EFI partition; None if it fits.
+
+    The block is not written then.
     """
     block = pending.prefixes.get(change.path, b"")
     tree = place.tree if block and (place := home.paths.find(change.path)) else None

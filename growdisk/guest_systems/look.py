@@ -1,5 +1,4 @@
-"""Finds the systems on a disk by reading:
-which file systems are a guest's root, and what is mounted in each.
+"""Finds the systems on a disk by reading: which file systems are roots, what each mounts.
 
 A root is where an /etc, or deployments of ostree, can be seen: at the top of a file system, or in a
 subvolume of btrfs. Snapshots are not systems. A /boot or an EFI system partition that no system
@@ -62,9 +61,7 @@ _SNAPSHOTS = frozenset(
 
 @dataclass(frozen=True)
 class Seen:
-    """A file system on the disk:
-    `node` as the appliance has it, /dev/sda1, /dev/vg0/root; `names` as a guest does.
-    """
+    """A file system: `node` as the appliance names it (/dev/vg0/root), `names` as a guest does."""
 
     node: str
     device: BlockDevice
@@ -346,8 +343,9 @@ def _may_be_boot(one: Seen, entry: Entry, tree: FileTree) -> bool:
 
 
 def _is_boot_elsewhere(place: str, tree: FileTree) -> bool:
-    """An EFI system partition at none of the places that are searched in a
-    system: /esp, /efi2, /boot/EFI.
+    """Whether an EFI system partition is mounted where a system is not searched for one.
+
+    That is /esp, /efi2, /boot/EFI.
     """
     return isinstance(tree, FatTree) and place not in BOOTS and _is_boot(tree)
 

@@ -1,5 +1,4 @@
-"""Finds a guest's files by their paths, as its own kernel would:
-symbolic links, mounts, and names without case on FAT.
+"""Finds a guest's files by path as its kernel would: links, mounts, FAT names without case.
 
 Reads only, and starts nothing: a plan can look through a guest in milliseconds.
 """
@@ -108,7 +107,7 @@ class GuestPaths:
         return sorted(self.entries(place)) if place is not None and place.inode.is_directory else []
 
     def entries(self, place: Place) -> dict[str, int]:
-        """Of a directory."""
+        """The entries of a directory: names with their inode numbers."""
         key = (id(place.tree), place.inode.number)
         if (found := self._listed.get(key)) is None:
             found = place.tree.entries(place.inode)

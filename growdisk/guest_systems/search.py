@@ -1,10 +1,9 @@
-"""Searches a guest's homes for whatever still names what is gone:
-the other road by which its repair is verified.
+"""Searches a guest's homes for whatever still names what is gone: verifies their repair.
 
 It knows nothing of what a file means: every text file below /etc, /boot, the EFI system partition
 and other places of settings is read for the bytes of a UUID, a label, a device's name, and every
 file's own name as well; initrds and unified kernel images are unpacked. Comments do not count, nor
-does what the block before an initrd speaks for.
+does what the block before an initrd handles.
 """
 
 from __future__ import annotations
@@ -39,9 +38,10 @@ class Unsearched(ValueError):
 
 @dataclass(frozen=True)
 class Found:
-    """`named` are the files that contain one of the needles outside of comments, or have one in
-    their name, each with what in it does so and what helps, or ""; `unsearched` are others, each
-    with why.
+    """Files that name a needle, and files that could not be searched.
+
+    `named` have one of the needles outside of comments, or in their name: each with what in it does
+    so and what helps, or ""; `unsearched`: each with why.
     """
 
     named: dict[str, str]
@@ -183,8 +183,9 @@ def _is_named_initrd(path: str) -> bool:
 
 
 def _said_in_initrd(content: bytes, needles: tuple[bytes, ...], *, forgets: bool) -> str | None:
-    """`forgets`: a block of ours speaks for what the boot itself would
-    wait for by RESUME or resume=.
+    """What in an initrd still names it, and the command that helps; None if nothing does.
+
+    `forgets`: a block of ours handles what the boot itself would wait for by RESUME or resume=.
     """
     contents = contents_of(content)
     if contents.unread:

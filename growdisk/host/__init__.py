@@ -1,3 +1,1 @@
-"""What growdisk needs of the machine that it runs on:
-programs started and confined, mounts, clocks, data formats.
-"""
+"""What growdisk needs of its machine: programs, their confinement, mounts, clock, data formats."""

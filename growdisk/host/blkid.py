@@ -1,5 +1,4 @@
-"""Asks blkid what it sees on parts of a guest's disk:
-the second opinion beside growdisk's own readers.
+"""Asks blkid what it sees on parts of a guest's disk: the second opinion beside our readers.
 
 Its low-level probe runs confined like every host tool that reads a guest's bytes, once for all
 parts, on files that FUSE shows it. It names the arrays, pools and file systems of 25 years, and
@@ -44,11 +43,10 @@ _PAIR = re.compile(r"(?P<name>[A-Z_]+)=(?P<value>.*)")
 
 @dataclass(frozen=True)
 class Verdict:
-    """`kind` and `usage` ("filesystem", "raid", "crypto",
-    "other") as blkid has them, "" where it finds nothing.
+    """What blkid found: `kind` and `usage` ("filesystem", "raid", "crypto", "other"), or "".
 
     A partition table where no file system is counts as a kind ("gpt_table"). `candidates` are there
-    when it finds several at once; `failed` where it came to no end in order.
+    if it finds several at once; `failed`: it did not end normally.
     """
 
     kind: str = ""
@@ -80,8 +78,9 @@ def ask(devices: Mapping[str, BlockDevice]) -> dict[str, Verdict] | CannotAsk:
 
 
 def verdicts_in(text: str) -> dict[str, Verdict]:
-    """By name: what blkid answered of each of several,
-    in its udev format, between two lines that begin with "= ".
+    """Each name with blkid's verdict.
+
+    From answers in its udev format between lines that begin with "= ".
     """
     return dict(_read(text))
 
@@ -111,8 +110,6 @@ def _verdict(pairs: Mapping[str, str], status: str) -> Verdict:
 
 
 def _table(pairs: Mapping[str, str]) -> str:
-    """A partition table where no file system is;
-    what blkid takes for one at a mere guess is left out.
-    """
+    """A partition table, if there is no file system; blkid's mere guesses are left out."""
     kind = pairs.get("ID_PART_TABLE_TYPE", "").lower()
     return f"{kind}_table" if kind and kind not in _GUESSED else ""

@@ -1,5 +1,4 @@
-"""The time that is written into guests:
-the host's, or a fixed one where the same inputs must give the same bytes.
+"""The time that is written into guests: the host's, or a fixed one for reproducible bytes.
 
 A context variable: several images may be worked on in threads of one process, each with a time of
 its own.

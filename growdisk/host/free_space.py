@@ -1,10 +1,9 @@
-"""What the host has left for an image to fill:
-of its file system, and of the thin pool that either may lie in.
+"""The host's free space for an image: of its file system, and of a thin pool below either.
 
 A file system on a thin volume may show more free space than its pool has; a guest that then writes
-is stopped by QEMU (or, worse, sees errors). Between the two may lie a container of LUKS, or another
-volume group. An image may be a block device as well: then nothing but its owner makes it larger; a
-loop device has what the file behind it has.
+is stopped by QEMU (or, worse, sees errors). Between the two may be a LUKS container, or another
+volume group. An image may be a block device as well: then only its owner can make it larger; a
+loop device has what its backing file has.
 """
 
 from __future__ import annotations
@@ -83,8 +82,9 @@ def thin_pool_in(volumes: list[HostVolume], major: int, minor: int) -> HostRoom 
 
 
 def _thin_pool_of(number: int) -> HostRoom | None:
-    """None where the device is not of LVM, or LVM cannot be asked:
-    it is asked for a warning only.
+    """The free space of the thin pool below a device; None without one, or if LVM cannot be asked.
+
+    It is asked for a warning only.
     """
     try:
         numbers = list(_volumes_under(_sysfs(number)))
@@ -108,8 +108,9 @@ def _volumes_under(device: Path) -> Iterator[tuple[int, int]]:
 
 
 def _device_under(path: Path, number: int) -> int:
-    """The device of the file system that `path` is in;
-    btrfs gives each subvolume a number that is no device's.
+    """The device of the file system that `path` is in.
+
+    Also for btrfs, whose subvolumes have numbers of no device.
     """
     if os.major(number):
         return number

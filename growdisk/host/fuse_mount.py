@@ -1,9 +1,8 @@
-"""Mounts a folder of block devices for host tools, as any user may:
-fusermount3 asks the kernel and hands us its end.
+"""Mounts a folder of block devices for host tools, as any user may, by fusermount3.
 
-A keeper mounts it, waits until growdisk lets go of a pipe, in order or because it was killed, and
-unmounts. (What fusermount3 calls auto_unmount works for root alone: it may not look into the folder
-of anybody else.)
+fusermount3 asks the kernel and hands over the descriptor. A keeper mounts it, waits until growdisk
+closes a pipe, normally or because it was killed, and unmounts. (What fusermount3 calls auto_unmount
+works for root alone: it may not look into the folder of anybody else.)
 """
 
 from __future__ import annotations
@@ -107,8 +106,9 @@ def mounted(
 
 @contextmanager
 def _sign_of_life(scratch: Path) -> Iterator[None]:
-    """It gets its name when it is locked:
-    between its making and its lock another growdisk would sweep us away.
+    """Hold the lock that shows that this growdisk is alive.
+
+    The file gets its name only when it is locked: another growdisk would remove it in between.
     """
     born = scratch / _BORN
     with born.open("w") as alive:
@@ -118,11 +118,10 @@ def _sign_of_life(scratch: Path) -> Iterator[None]:
 
 
 def _sweep(tool: str) -> None:
-    """Where keeper and growdisk were killed together,
-    the next one unmounts what nobody serves any more.
+    """Unmount folders that nobody serves any more: keeper and growdisk were killed together.
 
-    The folder itself is not touched to find out: whoever serves it may be stopped, and we would
-    hang with it.
+    The folder itself is not touched to find out: its server may be stopped, and we would hang with
+    it.
     """
     for place in _mounted_folders(Path("/proc/self/mounts").read_text()):
         with contextlib.suppress(OSError), (place.parent / _ALIVE).open() as alive:

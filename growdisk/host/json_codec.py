@@ -33,9 +33,7 @@ def decoded(text: bytes | str | Raw, kind: type[T]) -> T:
 
 
 def converted(value: object, kind: type[T]) -> T:
-    """Plain objects (dict, list, str, ...) as a typed value;
-    what the type does not have is left out.
-    """
+    """Plain objects (dict, list, str, ...) as a typed value; unknown fields are left out."""
     try:
         return msgspec.convert(value, kind)
     except (msgspec.ValidationError, RecursionError) as error:

@@ -33,7 +33,7 @@ _BOOT_SECTOR = bytes.fromhex("baf400 b010 ee f4 ebfd").ljust(510, b"\0") + b"\x5
 
 
 class KvmState(Enum):
-    """How KVM is."""
+    """Whether KVM can be used, as a trial guest showed."""
 
     WORKS = "works"
     BROKEN = "broken"
@@ -129,7 +129,7 @@ def _try_kernel(kernel: Path, scratch: Path) -> Accelerator:
 
 
 def _run_guest(scratch: Path, memory: int, *devices: str) -> CompletedCommand:
-    """`memory` in MiB."""
+    """Run a trial guest under KVM with `memory` MiB; ToolTimedOut if it does not end."""
     return run(
         [
             _QEMU,

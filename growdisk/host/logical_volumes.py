@@ -15,9 +15,7 @@ _METADATA_FULL = 95.0
 
 @dataclass(frozen=True)
 class HostVolume:
-    """The columns of lvs that growdisk asks for, in its words;
-    "" where a column says nothing of a volume.
-    """
+    """The columns of lvs that growdisk asks for, by lvs' names; "" if one does not apply."""
 
     lv_kernel_major: str
     lv_kernel_minor: str

@@ -1,6 +1,4 @@
-"""What was found out about this machine by trying it:
-remembered until something that it depends on changes.
-"""
+"""Cached results of probing this machine, each valid until something that it depends on changes."""
 
 from __future__ import annotations
 

@@ -52,9 +52,7 @@ def run_confined(
 def run_confined_beside(
     argv: Sequence[str], folder: Path, *, seconds: float, work: int
 ) -> CompletedCommand:
-    """The same where `argv` looks at all files of `folder`,
-    which it names as FOLDER, and changes none.
-    """
+    """As `run_confined`, if `argv` reads all files of `folder`, named FOLDER, and changes none."""
     walls = [*_system(), "--dev", "/dev", "--ro-bind", str(folder), FOLDER, *_closed()]
     return _run_within(walls, argv, (0,), seconds, work, _MEMORY, None)
 
@@ -90,13 +88,12 @@ def confined_kernel(
     work: int = _WORK,
     syscall_filter: int | None = None,
 ) -> list[str]:
-    """The command that runs a kernel as a program within the same walls,
-    on the files `disks` under the names it knows.
+    """The command that runs a kernel as a program, confined, on `disks` by the names it knows.
 
     It may also write to the folder `exchange`, and keeps its `memory`, in bytes, in a file that
     nobody sees. Each of its processes may take `work` seconds of the processor. All of them share
-    one: it has but one itself, and to wake each other on another one takes them four times as long.
-    `syscall_filter` is an open file with a seccomp program.
+    one: the kernel has but one itself, and waking each other on another one takes four times as
+    long. `syscall_filter` is an open file with a seccomp program.
     """
     walls = [
         *_system(),

@@ -65,9 +65,7 @@ def shell_environment(
 
 
 def html_environment(package: str) -> jinja2.Environment:
-    """For templates/*.html.j2 of a package:
-    every value is escaped, and a name that is not known is an error.
-    """
+    """For templates/*.html.j2 of a package: values are escaped, unknown names are errors."""
     return jinja2.Environment(
         loader=jinja2.PackageLoader(package),
         undefined=jinja2.StrictUndefined,
@@ -114,10 +112,9 @@ class Sandbox:
         self._environment.tests.update(tests)
 
     def names_in(self, text: str, *, expression: bool = False) -> tuple[set[str], set[str]]:
-        """The variables that it asks for, and those of them that may be missing (`x
-        is defined`, `x | default(1)`).
+        """(variables used, those of them that may be missing: `x is defined`, `x | default(1)`).
 
-        Failure (jinja2's TemplateSyntaxError) where it cannot be read.
+        Failure (jinja2's TemplateSyntaxError) if the text cannot be parsed.
         """
         source = "{{ (" + text + ") }}" if expression else text
         tree = self._environment.parse(source)

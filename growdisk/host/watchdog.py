@@ -1,9 +1,8 @@
-"""A limit for calls that cannot be interrupted:
-when time is over, the child processes they wait for are killed.
+"""A limit for calls that cannot be interrupted: it kills the child processes they wait for.
 
 libguestfs has no time limits of its own, and its handle is locked while a call runs: killing what
-it waits for, from another thread, is the only way back. Only children of this process that show a
-given word in their command line die.
+it waits for, from another thread, is the only way back. Only children of this process that have a
+given word in their command line are killed.
 """
 
 from __future__ import annotations
@@ -31,9 +30,10 @@ class TimeLimit:
 def time_limit(
     seconds: float, *words: str, cancelled: Callable[[], bool] = lambda: False
 ) -> Iterator[TimeLimit]:
-    """Kill our children that have one of `words` in their command line when the block takes longer
-    than `seconds`, or when `cancelled` says so: again and again until the block has ended, for the
-    one to die may not have begun yet.
+    """Kill our children with one of `words` in their command line if the block takes too long.
+
+    That is longer than `seconds`, or until `cancelled` says so. They are killed again and again
+    until the block has ended, because the one to die may not have started yet.
     """
     limit, done = TimeLimit(), threading.Event()
     end = time.monotonic() + seconds

@@ -1,11 +1,10 @@
-"""What QEMU does to a running machine's images in jobs:
-snapshots with memory, overlays, and merging them again.
+"""QEMU's jobs on a running machine's images: snapshots with memory, overlays, merging.
 
 Traps, all measured with QEMU 7.2: a snapshot-load that fails leaves the machine stopped in the
-state "restore-vm"; snapshot-save takes any list of disks without a word, and one that leaves out a
-writable disk tears memory and disks apart; saving and loading stop the machine, and the monitor,
-for as long as they take. A job has a name that a later process finds: one that was left behind by a
-growdisk that died is waited for, not begun a second time.
+state "restore-vm"; snapshot-save accepts any list of disks without a warning, and if a writable
+disk is left out, memory and disks no longer fit together; saving and loading stop the machine, and
+the monitor, for as long as they take. A job has a name that a later process finds: one that was
+left behind by a growdisk that died is waited for, not begun a second time.
 """
 
 from __future__ import annotations
@@ -44,15 +43,14 @@ class _Job:
 
 
 def snapshot_disks(machine: Machine) -> tuple[LiveDisk, ...]:
-    """The disks that a snapshot must take together,
-    lest memory and disks tell different stories.
-    """
+    """The disks that a snapshot must take together, so that memory and disks agree."""
     return tuple(disk for disk in machine.disks() if not disk.read_only)
 
 
 def save(machine: Machine, key: str, name: str) -> None:
-    """A snapshot of memory and all writable disks;
-    the memory goes into the image of the disk `key`.
+    """Take a snapshot of memory and all writable disks.
+
+    The memory goes into the image of the disk `key`.
     """
     nodes = [disk.node for disk in snapshot_disks(machine)]
     _run(
@@ -90,9 +88,7 @@ def delete(machine: Machine, name: str) -> None:
 
 
 def put_overlay(machine: Machine, key: str, overlay: Path, node: str) -> None:
-    """From now on the guest writes to `overlay`, a qcow2 file of the
-    disk's size that is there already.
-    """
+    """Let the guest write to `overlay` from now on, an existing qcow2 file of the disk's size."""
     machine.monitor.execute(
         "blockdev-snapshot-sync",
         node_name=machine.disk(key).node,
@@ -106,10 +102,9 @@ def put_overlay(machine: Machine, key: str, overlay: Path, node: str) -> None:
 def merge_overlays(
     machine: Machine, key: str, base_node: str, check: Callable[[], None] = lambda: None
 ) -> None:
-    """Write everything from the overlays down to `base_node`,
-    while the guest runs, and let it go on there.
+    """Merge all overlays down to `base_node`, while the guest runs, and let it continue there.
 
-    When `check` raises, the job is cancelled: the guest stays on its overlays, and a later merge
+    If `check` raises, the job is cancelled: the guest stays on its overlays, and a later merge
     does it all again.
     """
     job = f"{OUR_JOBS}merge"
@@ -134,9 +129,7 @@ def merge_overlays(
 
 
 def _cancel(machine: Machine, name: str) -> None:
-    """Once a job is about to switch over, it ends by itself;
-    what there is to dismiss is the same.
-    """
+    """Cancel a job, or let it end if it is about to switch over; dismiss it in both cases."""
     with contextlib.suppress(CommandRefused):
         machine.monitor.execute("block-job-cancel", device=name, force=True)
     if ended := _wait(machine, _find(machine, name)):

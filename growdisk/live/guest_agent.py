@@ -160,9 +160,7 @@ def _is_windows(call: AgentCall) -> bool:
 
 
 class AgentSocket:
-    """The host's end of the agent's channel, as QEMU's `-chardev
-    socket,path=...,server=on` makes it.
-    """
+    """The host's end of the agent's channel: QEMU's `-chardev socket,path=...,server=on`."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -202,9 +200,7 @@ class AgentSocket:
             self._socket.close()
 
     def _synchronise(self) -> None:
-        """0xff makes the agent forget half a command of somebody before us,
-        and marks where our answer begins.
-        """
+        """Synchronise: 0xff makes the agent drop half a command of others, and marks our answer."""
         number, deadline = secrets.randbelow(1 << 31), time.monotonic() + _SYNC_SECONDS
         self._socket.sendall(b"\xff")
         self._send({"execute": "guest-sync-delimited", "arguments": {"id": number}})

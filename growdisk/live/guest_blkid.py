@@ -1,5 +1,4 @@
-"""Asks a running guest's own blkid what it sees on its devices:
-the second opinion where the disk is in use.
+"""Asks a running guest's own blkid what it sees on its devices: the second opinion in use.
 
 The answer is the guest's word, as is all that growdisk knows of a running one. Nothing of it
 reaches a command.

@@ -1,5 +1,4 @@
-"""A running guest's disk as the guest itself reads it:
-a BlockDevice by dd and base64 through a GuestShell.
+"""A running guest's disk as the guest reads it: a BlockDevice by dd and base64 in a GuestShell.
 
 So the same readers and the same planner serve running guests. Nothing is ever written this way.
 """
@@ -139,8 +138,9 @@ class GuestDisk:
         return data[offset - first * _PIECE :][:length]
 
     def _fetch(self, device: str, first: int, after: int, end: int) -> None:
-        """Pieces [first, after); of the last one before another device's
-        stretch more may come than is used.
+        """Read the pieces [first, after) of `device`.
+
+        More may come of the last one than is used.
         """
         words = (
             f"dd if={shlex.quote(device)} bs={_PIECE} skip={first} count={after - first} "
@@ -188,8 +188,9 @@ def seen_disks(shell: GuestShell) -> tuple[SeenDisk, ...]:
 def find_in_guest(
     shell: GuestShell, name: str, size: int, serial: str, wanted: str = ""
 ) -> SeenDisk:
-    """The guest's disk that QEMU calls `name`:
-    by `wanted`, by serial number, or the only one of that size.
+    """The guest's disk that QEMU calls `name`.
+
+    By `wanted`, by serial number, or the only one of that size.
     """
     found = seen_disks(shell)
     if wanted:

@@ -1,8 +1,7 @@
-"""A way to run a script as root inside a running guest, and what it answered:
-by the guest agent, or by ssh.
+"""Runs a script as root inside a running guest, by guest agent or ssh, and gives its answer.
 
-A script goes in through stdin or as an argument of `sh -c`, whole and unquoted by nobody: no value
-becomes a command.
+A script goes in through stdin or as an argument of `sh -c`, whole, and no shell unquotes it: no
+value becomes a command.
 """
 
 from __future__ import annotations
@@ -16,9 +15,7 @@ from growdisk.fast_dataclass import dataclass
 
 @dataclass(frozen=True)
 class GuestAnswer:
-    """`status` is the script's exit status;
-    the streams are what the guest says: not to be trusted.
-    """
+    """A script's exit status, and its streams as the guest gives them: not to be trusted."""
 
     status: int
     stdout: bytes
@@ -43,10 +40,9 @@ class GuestShell(Protocol):
     def name(self) -> str: ...
 
     def run(self, script: str, timeout: float, told: Told | None = None) -> GuestAnswer:
-        """Run a POSIX sh script as root;
-        each line of its stderr goes to `told`, as soon as that can be.
+        """Run a POSIX sh script as root; `told` gets each line of its stderr, early if possible.
 
-        GuestLost where the way breaks; an exit status is no failure here.
+        GuestLost if the connection breaks; an exit status is no failure here.
         """
         ...
 

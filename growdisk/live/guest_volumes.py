@@ -1,10 +1,9 @@
-"""What lies further in, in a running guest:
-its opened containers and active logical volumes, read as it has them.
+"""Opened containers and active logical volumes of a running guest, read as the guest has them.
 
-The kernel calls a mapped device by who made it: "CRYPT-LUKS2-<uuid>-<name>", "LVM-<group><volume>".
+The kernel names a mapped device by who made it: "CRYPT-LUKS2-<uuid>-<name>", "LVM-<group><volume>".
 So nothing needs a passphrase here, and nothing of LVM is trusted. Each is read from its own device,
 whose cache is the one that a mounted file system writes to. XFS is the exception: it keeps its
-superblock to itself for half a minute, so that a mounted one is asked for its size.
+superblock to itself for half a minute, so a mounted one is asked for its size.
 """
 
 from __future__ import annotations
@@ -69,8 +68,9 @@ class GuestVolumes:
     def __init__(
         self, shell: GuestShell, mapped: Sequence[MappedDevice], *, fullness: bool = False
     ) -> None:
-        """`fullness`: a mounted file system is asked how full it is;
-        its superblock is brought up to date later.
+        """`fullness`: ask mounted file systems how full they are.
+
+        Their superblocks are updated later.
         """
         self._shell, self._mapped, self.fullness = shell, mapped, fullness
 
@@ -97,9 +97,7 @@ class GuestVolumes:
 
 
 def partition_device(disk: GuestDisk, start: int) -> str:
-    """The guest's name of the partition that starts there;
-    the disk's own where the kernel has none.
-    """
+    """The guest's name of the partition that starts there; the disk's own if there is none."""
     return next(
         (part.device for part in disk.partitions if part.start == start and part.size > 1024),
         disk.device,

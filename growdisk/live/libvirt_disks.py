@@ -34,9 +34,7 @@ class Known:
 
 
 def known_to(uri: str, seconds: float) -> Known:
-    """What the libvirt at `uri` knows;
-    what it has told so far where it takes longer than `seconds`.
-    """
+    """What the libvirt at `uri` knows, or has answered so far after `seconds`."""
     known = Known()
     asking = Thread(target=_ask, args=(uri, known), name="libvirt", daemon=True)
     asking.start()

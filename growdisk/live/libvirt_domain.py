@@ -62,10 +62,9 @@ def domain_unknown(name: str, uri: str, known: str) -> Refused:
 
 @dataclass(frozen=True)
 class DomainDisk:
-    """A disk as the machine's definition has it:
-    target "vda", image file, and its name in QEMU while it runs.
+    """A disk in the machine's definition: target "vda", image file, its alias in QEMU.
 
-    `elsewhere`: what it is if it is no file here, in words.
+    `elsewhere`: what it is if it is not a file here, in words.
     """
 
     target: str
@@ -171,11 +170,10 @@ def known_machines(uri: str | None) -> tuple[KnownMachine, ...]:
 
 
 def definitions(uri: str) -> Iterator[tuple[str, bool]]:
-    """The XML of all machines that the libvirt at `uri` knows,
-    running and as defined, and of its active folder pools.
+    """The XML of all machines of the libvirt at `uri`, running and defined, and of folder pools.
 
-    With each: whether it is of a machine that goes on from saved memory at its next start. Ends
-    early where it cannot be reached, or a machine goes meanwhile.
+    With each: whether it is of a machine that resumes from saved memory at its next start. Only
+    active pools. Ends early if libvirt cannot be reached, or a machine disappears meanwhile.
     """
     libvirt.registerErrorHandler(lambda *_: None, None)  # it prints what it raises
     try:
@@ -193,8 +191,7 @@ def definitions(uri: str) -> Iterator[tuple[str, bool]]:
 
 
 def volume_path(pool: str, volume: str, uri: str | None) -> Path | None:
-    """Where a volume of an active pool lies;
-    None if libvirt knows none of that name, or has it on no file here.
+    """The path of a volume in an active pool; None if there is none of that name, or no file here.
 
     LibvirtUnreachable.
     """
@@ -211,9 +208,7 @@ def volume_path(pool: str, volume: str, uri: str | None) -> Path | None:
 
 
 def _volume_path(connection: libvirt.virConnect, pool: str, volume: str) -> str:
-    """ "" where there is none:
-    pools of the network (RBD) name their volumes by something that is no path.
-    """
+    """The path of a volume, or "": network pools (RBD) name their volumes by something else."""
     with suppress(libvirt.libvirtError):
         path: str = connection.storagePoolLookupByName(pool).storageVolLookupByName(volume).path()
         return path if path.startswith("/") else ""

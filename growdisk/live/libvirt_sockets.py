@@ -1,6 +1,4 @@
-"""Whether a libvirt of this machine listens, found out without its library,
-which takes 60 ms to load.
-"""
+"""Whether a libvirt of this machine listens, without loading its library (60 ms)."""
 
 from __future__ import annotations
 
@@ -14,9 +12,7 @@ _PATIENCE = 0.2  # seconds
 
 
 def listening(uri: str | None = None) -> Iterator[str]:
-    """The URIs of the libvirts that answer:
-    the system's, the user's own, and `uri` or LIBVIRT_DEFAULT_URI.
-    """
+    """The URIs of libvirts that answer: the system's, the user's, `uri` or LIBVIRT_DEFAULT_URI."""
     asked = uri or os.environ.get("LIBVIRT_DEFAULT_URI") or ""
     if asked.startswith("qemu:///") and asked not in (_SYSTEM, _SESSION):
         yield asked  # one with a socket of its own (?socket=PATH)

@@ -1,5 +1,6 @@
-"""Which running machines of libvirt have a device of this host, by whatever path.
-virsh is asked, with an end to it: a libvirt that hangs must not hang growdisk.
+"""Which running machines of libvirt use a device of this host, by any path.
+
+virsh is asked, with a time limit: a libvirt that hangs must not hang growdisk.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""A running machine as its QEMU describes it:
-its disks, what they are plugged into, and what can be asked of them.
+"""A running machine as its QEMU describes it: disks, their buses, and what can be asked of them.
 
-What a new size does is a matter of the bus (measured with QEMU 7.2): a guest sees it at once on
+What a new size does depends on the bus (measured with QEMU 7.2): a guest sees it at once on
 virtio-blk and virtio-scsi; IDE, SATA and others say ok and the guest learns of it at its next
-start; NVMe does not allow it. QEMU would shrink a disk in use without a word: `resize` never does.
+start; NVMe does not allow it. QEMU would shrink a disk in use without a warning: `resize` never
+does.
 """
 
 from __future__ import annotations
@@ -156,9 +156,7 @@ class Machine:
         return memory.base_memory + memory.plugged_memory
 
     def fixed_to_host(self) -> str:
-        """What of it cannot be put into a snapshot with memory, in QEMU's words:
-        a device, a mounted folder; or "".
-        """
+        """Why no snapshot with memory is possible, in QEMU's words (a device, a folder), or ""."""
         return next(iter(self.ask("query-migrate", Migration).blocked_reasons), "")
 
     def disks(self) -> tuple[LiveDisk, ...]:
@@ -312,8 +310,9 @@ class Machine:
 
 
 def _named_by_people(qdev: str) -> str:
-    """The device that -device made:
-    virtio-blk and usb-storage have the disk in one of their own.
+    """The device that -device made.
+
+    Virtio-blk and usb-storage have the disk in one of their own.
     """
     if qdev.endswith(_IN_USB):
         return qdev.removesuffix(_IN_USB).rpartition("/")[0]
@@ -321,9 +320,7 @@ def _named_by_people(qdev: str) -> str:
 
 
 def _plain(file: str) -> str:
-    """QEMU writes JSON where a backing file is another than the image's
-    own words for it (../disk, say).
-    """
+    """The file's name; QEMU writes JSON if the name in the image is another one (../disk, say)."""
     if not file.startswith(_JSON):
         return file
     try:

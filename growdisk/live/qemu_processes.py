@@ -1,6 +1,4 @@
-"""Running QEMUs of this host, seen through /proc:
-which one has an image, and by which sockets it can be talked to.
-"""
+"""Running QEMUs of this host, by /proc: which one has an image, and the sockets to talk to it."""
 
 from __future__ import annotations
 
@@ -24,9 +22,7 @@ _FILE = re.compile(r"(?:file|filename|path)=(?:file:)?([^,]+)")
 
 @dataclass(frozen=True)
 class QemuProcess:
-    """`monitor` is its QMP socket, "" where it has none that we could use;
-    `domain` its name where libvirt runs it.
-    """
+    """A QEMU; `monitor` is its QMP socket, "" if none is usable; `domain` its name in libvirt."""
 
     pid: int
     monitor: str
@@ -41,8 +37,9 @@ class QemuProcess:
 
 
 def guest_of(path: Path) -> QemuProcess | None:
-    """The QEMU that writes to the image, if there is one that we may look at;
-    under whatever device node.
+    """The QEMU that writes to the image, by any device node.
+
+    If there is one that we may look at.
     """
     with contextlib.suppress(OSError):
         for pid in image_writers(path.resolve()) or use_of(path).pids:
@@ -69,9 +66,7 @@ def hint_for(path: Path, verb: str, size: SizeSpec | None) -> str:
 
 
 def server_folder(path: Path) -> Path | None:
-    """The working directory of the process that listens on a socket:
-    what its relative file names start from.
-    """
+    """The working directory of a socket's server, where its relative file names start from."""
     with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.connect(str(path))
         pid, _, _ = struct.unpack("3i", probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
@@ -134,9 +129,7 @@ def _guest_names(words: Sequence[str]) -> Iterator[str]:
 
 
 def _monitors(words: Sequence[str]) -> Iterator[str]:
-    """Paths of unix sockets that speak QMP:
-    -qmp unix:PATH, or -mon mode=control on a -chardev socket.
-    """
+    """Paths of QMP sockets: -qmp unix:PATH, or -mon mode=control on a -chardev socket."""
     for value in (*_values(words, "-qmp"), *_values(words, "-qmp-pretty")):
         if value.startswith("unix:"):
             yield value.removeprefix("unix:").partition(",")[0]

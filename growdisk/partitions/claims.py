@@ -1,6 +1,4 @@
-"""Space that is not free though no partition has it:
-nothing grows into it, and what stands in it stays as it is.
-"""
+"""Space that is not free though no partition has it: nothing grows into it or changes it."""
 
 from __future__ import annotations
 
@@ -21,9 +19,7 @@ def claims_behind(table: PartitionTable, target: Partition) -> list[Claim]:
 
 
 def refuse_mirrored(table: PartitionTable, part: Partition) -> NotPossible | None:
-    """A partition that an MBR beside the GPT names as well would be two
-    different ones afterwards.
-    """
+    """Refuse a partition that an MBR beside the GPT names too: afterwards the two would differ."""
     claim = next((c for c in table.claims if c.mirrors and c.range.overlaps(part.range)), None)
     if claim is None:
         return None

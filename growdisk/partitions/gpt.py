@@ -82,9 +82,7 @@ def read_copies(device: BlockDevice, path: Path, sector_size: int) -> GptCopies:
 def read_gpt(
     device: BlockDevice, path: Path, sector_size: int, entries: tuple[MbrEntry, ...] = ()
 ) -> LocatedTable:
-    """The table of a disk that says by its protective MBR,
-    which has `entries`, that it has a GPT.
-    """
+    """The GPT of a disk whose protective MBR, with `entries`, announces one."""
     copies = read_copies(device, path, sector_size)
     primary, backup = copies.primary, copies.backup
     copy = primary or backup
@@ -165,9 +163,7 @@ def _named_by_mbr(table: PartitionTable, entries: tuple[MbrEntry, ...]) -> tuple
 
 
 def _kept_free(device: BlockDevice, sector_size: int, copies: GptCopies) -> tuple[Claim, ...]:
-    """What the header leaves between the last usable sector and the backup,
-    where there is something in it.
-    """
+    """The space between last usable sector and backup, if the header keeps data there."""
     if copies.primary is None or copies.backup is None:
         return ()
     start = (copies.primary.header.last_usable_lba + 1) * sector_size

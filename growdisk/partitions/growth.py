@@ -52,9 +52,7 @@ WORTH_A_BLOCKER = 2 * MiB
 
 
 def blockers(table: PartitionTable, number: int) -> tuple[Partition, ...]:
-    """All partitions behind this one, as they lie on the disk;
-    an extended one comes before its logicals.
-    """
+    """All partitions after this one, in the disk's order; an extended one before its logicals."""
     target = table.by_number(number)
     if target is None:
         return ()
@@ -158,9 +156,7 @@ def _grow_within(
 
 
 def _reach(blocks: list[Block], limit: int, before_block: int = 0) -> tuple[list[Block], int]:
-    """The blocks that must give way, and where the growth ends:
-    at the first that stays, or at `limit`.
-    """
+    """(the blocks that must give way, the end of the growth: the first that stays, or `limit`)."""
     reached = []
     for block in blocks:
         if block.action is BlockerAction.STAYS:

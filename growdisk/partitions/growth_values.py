@@ -8,8 +8,7 @@ from growdisk.partitions.table import Partition, PartitionTable
 
 @dataclass(frozen=True)
 class Grown:
-    """The planned table; `removed` as they were, `moved` as they will be
-    (extended and logical ones included).
+    """The planned table; `removed` as they were, `moved` as they will be, extended and logical too.
 
     `others` are further partitions that grow in the same plan.
     """
@@ -28,9 +27,7 @@ class NothingToDo:
 
 @dataclass(frozen=True)
 class NotPossible:
-    """`blockers` are the partitions that would have to go, when that is the reason;
-    `beyond_mbr`: no MBR has that.
-    """
+    """Why not; `blockers` would have to go, if that is it; `beyond_mbr`: no MBR has that."""
 
     reason: str
     hint: str

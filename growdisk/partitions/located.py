@@ -16,7 +16,8 @@ from growdisk.units import ByteRange
 
 @dataclass(frozen=True)
 class LocatedTable:
-    """`ranges` are all sectors that hold the table;
+    """A table and where it is: `ranges` are all its sectors.
+
     `entries` (of an MBR) are (number, offset of the entry) pairs.
     """
 

@@ -60,8 +60,9 @@ class MbrEntry:
         return self.type in EXTENDED_TYPES
 
     def claim(self, number: int, sector_size: int, *, mirrors: bool = False) -> Claim:
-        """What an entry of sector 0 names, where it is none of the table's partitions:
-        also beyond the disk's end.
+        """The space that an entry of sector 0 names, if it is not one of the table's partitions.
+
+        It may reach beyond the disk's end.
         """
         end = (self.first + self.count) * sector_size
         return Claim(
@@ -86,9 +87,7 @@ class MbrEntry:
 
 
 def parse_entries(sector: bytes, offset: int = 0) -> tuple[MbrEntry, ...] | None:
-    """The four entries of a boot record that lies at `offset`;
-    None if it is no boot record (no 55 aa, odd flags).
-    """
+    """The four entries of a boot record at `offset`; None if it is none (no 55 aa, odd flags)."""
     if sector[510:512] != b"\x55\xaa":
         return None
     entries = tuple(
@@ -143,9 +142,7 @@ def _the_extended(path: Path, top: list[Partition]) -> Partition | None:
 def _chain(
     device: BlockDevice, path: Path, sector_size: int, extended: Partition, ranges: list[ByteRange]
 ) -> Iterator[tuple[int, MbrEntry]]:
-    """(offset of the EBR, entry of the logical partition) along the chain;
-    every EBR's sector is added to `ranges`.
-    """
+    """(offset of the EBR, logical partition's entry) along the chain; adds each EBR to `ranges`."""
     ebr: int | None = extended.start
     while ebr is not None:
         here = ByteRange(ebr, ebr + sector_size)

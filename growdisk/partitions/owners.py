@@ -1,5 +1,4 @@
-"""Partition types that say:
-this belongs to something larger, or to a system that keeps books on it elsewhere.
+"""Partition types of something larger, or of a system that keeps metadata elsewhere.
 
 MBR types as sfdisk prints them (lower-case hex), GPT types as GUIDs (UEFI, and the vendors' own
 lists). LVM is not among them, which growdisk knows; nor are types that only name an operating
@@ -61,7 +60,8 @@ def owner_of(part: Partition) -> str:
 
 
 def is_dynamic_disk(table: PartitionTable) -> bool:
-    """Windows keeps a database of all its volumes at the end of such a disk:
-    its table alone says little.
+    """Whether it is a dynamic disk: Windows keeps a database of all its volumes at the end.
+
+    The table alone says little then.
     """
     return any(owner_of(part) == DYNAMIC_DISK for part in table.partitions)

@@ -1,12 +1,11 @@
-"""Lets libparted make a new MBR of the old one, on a sparse scratch copy in memory;
-the sole importer of pyparted.
+"""Makes a new MBR of the old one by libparted, on a sparse scratch copy in memory.
 
-(A GPT is changed in its own sectors: rewriting.py.) The image itself is never opened by libparted.
-The scratch file has the disk's full size but holds only the sectors of the table; libparted edits
-it, our own reader checks the outcome against the plan, and only sectors that differ from the image
-are handed back. What libparted would spoil is put back before that: boot code and disk signature
-(both are replaced when the boot sector begins with zeros), the type byte of an entry (5 may become
-f), flags, entries of type 0 or of no size.
+The sole importer of pyparted. (A GPT is changed in its own sectors: rewriting.py.) The image itself
+is never opened by libparted. The scratch file has the disk's full size but holds only the sectors
+of the table; libparted edits it, our own reader checks the outcome against the plan, and only
+sectors that differ from the image are returned. What libparted would spoil is restored before that:
+boot code and disk signature (both are replaced when the boot sector begins with zeros), the type
+byte of an entry (5 may become f), flags, entries of type 0 or of no size.
 
 pyparted's C module is used, not its Python classes: those form reference cycles, and an object that
 is collected after its device has been freed ends the process with SIGFPE.
@@ -43,7 +42,8 @@ _LIBPARTED_ERRORS = (
 
 
 def rewrite_mbr(device: BlockDevice, path: Path, new: PartitionTable) -> tuple[SectorChange, ...]:
-    """As rewrite() in rewriting.py.
+    """As rewrite() in rewriting.py, for an MBR.
+
     table-rewrite-failed if libparted refuses, or makes something else than `new`.
     """
     old = locate_table(device, path, new.sector_size)
@@ -62,9 +62,7 @@ def rewrite_mbr(device: BlockDevice, path: Path, new: PartitionTable) -> tuple[S
 
 @contextmanager
 def _scratch_copy(device: BlockDevice, old: LocatedTable, size: int) -> Iterator[Path]:
-    """The name of a sparse file in memory:
-    nothing is left behind by a crash, and no file system limits its size.
-    """
+    """The name of a sparse file in memory: no crash leaves it, no file system limits its size."""
     fd = os.memfd_create("growdisk-table")
     try:
         os.ftruncate(fd, size)
@@ -142,8 +140,9 @@ def _to_remove(old: PartitionTable, new: PartitionTable) -> list[Partition]:
 
 
 def _hinders_its_extended(old: PartitionTable, new: PartitionTable) -> bool:
-    """The extended partition moves;
-    or it grows, and libparted wants more than a sector before the first one in it.
+    """Whether the extended partition moves, or grows without the room libparted wants in front.
+
+    libparted wants more than a sector before the first logical partition.
     """
     if old.extended is None or new.extended is None or old.extended == new.extended:
         return False
@@ -196,9 +195,7 @@ def _outcome(
 def _keep_entries(
     copy: BlockDevice, device: BlockDevice, path: Path, old: LocatedTable, new: PartitionTable
 ) -> None:
-    """Types and flags as planned;
-    an entry that does not change at all keeps its bytes, CHS values too.
-    """
+    """Set types and flags as planned; unchanged entries keep their bytes, CHS values too."""
     written = locate_table(copy, path, new.sector_size)
     if written is None or _numbers(list(written.table.partitions)) != _numbers(
         list(new.partitions)
@@ -219,8 +216,9 @@ def _keep_entries(
 
 
 def _same_chain(old: PartitionTable, new: PartitionTable) -> bool:
-    """No logical partition changes:
-    the old EBRs stay as they are, though libparted would place some again.
+    """Whether no logical partition changes.
+
+    Then the EBRs stay, though libparted would place some again.
     """
     if old.logicals != new.logicals:
         return False

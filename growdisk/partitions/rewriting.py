@@ -1,5 +1,6 @@
-"""Makes a new table of the old one: an MBR by libparted, on a copy;
-a GPT in its own sectors, or where none was.
+"""Makes a new table of the old one: an MBR by libparted on a copy, a GPT in its own sectors.
+
+A GPT may be new as well.
 """
 
 from __future__ import annotations

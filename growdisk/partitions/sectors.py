@@ -1,7 +1,6 @@
-"""Finds, reads and changes the sectors that hold a partition table,
-through any block device and without libparted.
+"""Finds, reads and changes the sectors of a partition table, on any device, without libparted.
 
-This is the fast road of `show` and `plan`, and the other road by which a written table is verified.
+This is the fast path of `show` and `plan`, and the second way by which a written table is verified.
 """
 
 from __future__ import annotations
@@ -56,12 +55,11 @@ def locate_table(
 
 
 def apply_changes(device: BlockDevice, changes: Iterable[SectorChange]) -> None:
-    """Write the sectors, the last of the disk first and sector 0 last,
-    each group durable before the next.
+    """Write the sectors, the last of the disk first, each group durable before the next.
 
-    Sector 0 is the switch: until it is written the old MBR stands, and new EBRs that it will point
-    to are in place. Of a GPT the backup comes first, so that one of the two copies is whole at any
-    instant.
+    Sector 0 comes last. It is the switch: until it is written the old MBR stands, and new EBRs that
+    it will point to are in place. Of a GPT the backup comes first, so that one of the two copies is
+    whole at any instant.
     """
     previous: int | None = None
     for change in sorted(changes, key=lambda c: c.offset, reverse=True):
@@ -74,8 +72,9 @@ def apply_changes(device: BlockDevice, changes: Iterable[SectorChange]) -> None:
 
 
 def _is_filesystem(head: bytes) -> bool:
-    """A boot sector of FAT, NTFS, BitLocker or ReFS ends in 55 aa as well,
-    and its code looks like entries.
+    """Whether it is a boot sector of FAT, NTFS, BitLocker or ReFS.
+
+    These end in 55 aa as well, and their code looks like entries.
     """
     return any(head[at : at + len(magic)] == magic for at, magic in _BOOT_SECTORS_OF_FILESYSTEMS)
 

@@ -1,14 +1,13 @@
-"""Several partitions that grow at once:
-each gets its share of the free space, and those behind the first move up.
+"""Several partitions grow at once: each gets its share of free space, and those after it move.
 
     before   [ sda1 ][ sda2 ][ sda3 ][ free ............ ]
     after    [ sda1 ........][ sda2 ][ sda3 ............ ]
 
     with     --grow sda1=60% --grow sda3=rest --move 2
 
-A partition that is to grow has consented to move; others say so by BlockerPolicy. None ever moves
-to the left. What a share is of: all the space from the first of them to the end of the last that
-would belong to nobody.
+A partition that is to grow has consented to move; others do so by BlockerPolicy. None ever moves
+to the left. A share is of all the space that would belong to nobody, from the first of them to the
+end of the last.
 """
 
 from __future__ import annotations
@@ -79,9 +78,7 @@ def _grown_end(part: Partition, growth: int) -> int:
 def plan_shares(
     table: PartitionTable, shares: Mapping[int, Share], new_disk_size: int, policy: BlockerPolicy
 ) -> Growth:
-    """Grow each partition that `shares` names;
-    the target of the outcome is the first of them on the disk.
-    """
+    """Grow each partition that `shares` names; the outcome's target is the first on the disk."""
     for number in shares:
         if (unfit := unfit_to_grow(table, number, new_disk_size)) is not None:
             return unfit
@@ -195,16 +192,12 @@ def _amounts(
 
 
 def _packed(pieces: Sequence[_Piece]) -> list[tuple[int, int]]:
-    """(start, end) of each, as far to the left as they would get;
-    each keeps its place within a MiB.
-    """
+    """(start, end) of each, as far left as possible, at the same place within a MiB."""
     return _laid(pieces, packed=True)
 
 
 def _places(pieces: Sequence[_Piece]) -> list[tuple[int, int]]:
-    """(start, end) of each, from the left:
-    where it was if it still can be there, else right behind the one before.
-    """
+    """(start, end) of each, from the left: its old place if possible, else after the one before."""
     return _laid(pieces, packed=False)
 
 

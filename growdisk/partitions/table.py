@@ -1,8 +1,7 @@
-"""Partition tables as values:
-what an MBR or a GPT says, in half-open bytes, and the space that it leaves free.
+"""Partition tables as values: what an MBR or a GPT says in half-open bytes, and free space.
 
-Sectors and inclusive ends stay in the readers and writers of this room. A table knows the size of
-its disk, so that a plan can be made for a disk that has not been grown yet:
+Sectors and inclusive ends stay in the readers and writers of this package. A table knows the size
+of its disk, so that a plan can be made for a disk that has not been grown yet:
 `table.with_disk_size(40 * GiB)`.
 """
 
@@ -63,8 +62,9 @@ class Partition:
 
     @property
     def read_only(self) -> bool:
-        """A GPT entry may say so (UEFI leaves the bit to the type;
-        Windows and systemd use it alike).
+        """Whether a GPT entry says so, by the bit that Windows and systemd use alike.
+
+        UEFI leaves its meaning to the type.
         """
         return bool(self.attributes & _READ_ONLY)
 
@@ -74,11 +74,10 @@ class Partition:
 
 @dataclass(frozen=True)
 class Claim:
-    """Bytes [start, end) that no partition of the table has,
-    and that are somebody's all the same; `what` says whose.
+    """Bytes [start, end) of no partition of the table that are somebody's; `what` says whose.
 
     `mirrors`: an MBR beside the GPT names them, and with them maybe a partition of the GPT, which
-    must then stay as it is. `number` is that of the MBR's entry, 0 where there is none.
+    must then stay as it is. `number` is that of the MBR's entry, 0 if there is none.
     """
 
     start: int
@@ -127,8 +126,7 @@ class PartitionTable:
 
     @property
     def usable_end(self) -> int:
-        """Where the last partition may end:
-        1 MiB aligned, and before a GPT's backup at the end of the disk.
+        """Where the last partition may end: 1 MiB aligned, and before a GPT's backup.
 
         An MBR's limit of 2 TiB is not in it: a plan that would need more has to say so.
         """

@@ -1,10 +1,9 @@
-"""Who works on the guest's file systems:
-host tools (direct) where they can do all of it right, else a kernel.
+"""Chooses who works on the guest's file systems: host tools (direct) if they can, else a kernel.
 
-That is one that runs as a program (uml) where this machine lets it, else that of libguestfs's
+The kernel is one that runs as a program (uml) if this machine allows it, else that of libguestfs's
 appliance.
 
-The guest is looked through beforehand, so that a run never finds half-way that a file cannot be
+The guest's files are read beforehand, so that a run never finds half-way that a file cannot be
 rewritten in place.
 """
 
@@ -47,8 +46,9 @@ _LEAVE_OUT = "leave the option out: another one does it then"
 def choose_backend(
     facts: Facts, proposal: Proposal, options: RunOptions, host: HostTools
 ) -> Choice:
-    """option-unsupported where a backend that is asked for cannot be had;
-    CannotGrow where none can do it.
+    """The backend for the proposal, and why.
+
+    option-unsupported if a requested backend is not available; CannotGrow if none can do it.
     """
     refuse_unfit(facts, proposal.steps, host)
     if options.backend == "guestfs":
@@ -96,8 +96,10 @@ def _why_slower(steps: tuple[DiskStep, ...], host: HostTools) -> str:
 
 
 def _why_doubtful(facts: Facts, steps: tuple[DiskStep, ...], host: HostTools) -> str:
-    """A kernel that grows it also says whether it can be mounted:
-    see filesystems/ext_features.py.
+    """Why a kernel should grow it instead of resize2fs; "" if none needs to, or none is available.
+
+    A kernel that grows a file system also shows that it can be mounted: see
+    filesystems/ext_features.py.
     """
     grown = [step for step in of_kind(GrowFilesystem, steps) if step.is_plain_ext]
     for step in grown:
@@ -116,9 +118,7 @@ def _has_a_kernel(host: HostTools) -> bool:
 
 
 def _why_no_kernel(facts: Facts, steps: tuple[DiskStep, ...], host: HostTools) -> str:
-    """Why a kernel that runs as a program cannot do it,
-    with this machine's tools; "" where it can.
-    """
+    """Why a kernel that runs as a program cannot do it with this machine's tools; "" if it can."""
     if facts.table is not None and facts.table.sector_size != _SECTOR:
         return f"its disks have sectors of {_SECTOR} bytes"
     missing = (host.why_no_tool(tool) for step in steps for tool in step.kernel_tools)

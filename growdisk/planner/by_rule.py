@@ -1,7 +1,6 @@
-"""Growing by rule: only where the file system that would grow is fuller than that,
-and never beyond a largest size.
+"""Growing by rule: only if the file system is fuller than a limit, and up to a largest size.
 
-Pure, but for what the host says: when the disk last grew, and what room there is, are handed in.
+Pure: what the host knows (when the disk last grew, how much space there is) is passed in.
 """
 
 from __future__ import annotations
@@ -26,10 +25,10 @@ _TIMES = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
 def proposed_by_rule(
     rule: Rule, facts: Facts, goal: Goal, propose: PlanFunction
 ) -> Proposal | AllDone:
-    """What `propose` proposes, if the rule wants it to be done.
-    fullness-unknown, and what `propose` raises.
+    """What `propose` proposes, if the rule wants growth.
 
-    What stands against growth matters only to a disk that is to grow.
+    Fullness-unknown, and what `propose` raises. Whatever prevents growth matters only for a disk
+    that is to grow.
     """
     goal, idle = _within_bounds(rule, facts, goal)
     if idle:

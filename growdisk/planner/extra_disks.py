@@ -1,7 +1,7 @@
-"""Several disks of one guest in one plan:
-each is planned like a disk alone, and their steps follow one another. Pure.
+"""Several disks of one guest in one plan: each is planned alone, their steps follow one another.
 
-A disk without a goal of its own is there because a volume group of the first one reaches onto it.
+Pure. A disk without a goal of its own is there because a volume group of the first one reaches onto
+it.
 """
 
 from __future__ import annotations
@@ -64,9 +64,7 @@ def groups(facts: Facts) -> list[VolumeGroup]:
 def together(
     main: Proposal | AllDone, facts: Facts, others: Sequence[ExtraDiskPlan]
 ) -> Proposal | AllDone:
-    """The first disk's proposal, which may be to do nothing for itself;
-    AllDone where there is nothing to do at all.
-    """
+    """The first disk's proposal, empty if only others grow; AllDone if there is nothing to do."""
     if isinstance(main, AllDone) and any(
         other.proposal and other.proposal.steps for other in others
     ):

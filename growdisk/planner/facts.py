@@ -1,6 +1,4 @@
-"""What inspection saw of a disk:
-the image, its table, and what the superblocks say stands in each partition.
-"""
+"""What inspection saw of a disk: image, table, and what the superblocks say of each partition."""
 
 from __future__ import annotations
 
@@ -48,12 +46,12 @@ class ImageFacts:
 
 @dataclass(frozen=True)
 class Facts:
-    """`contents` maps partition numbers to what was recognised there;
-    0 is the whole disk where there is no table.
+    """What is known of a disk; `contents` maps partition numbers to what was recognised there.
 
-    `boot_code`: a boot loader has its first part in sector 0. `owner`: what the whole disk belongs
-    to, although it has a table: an array of disks, a dynamic disk of Windows ("" for most). `disk`:
-    which of the guest's disks it is. `other_table`: a table that growdisk does not read, in words.
+    Number 0 is the whole disk if there is no table. `boot_code`: a boot loader has its first part
+    in sector 0. `owner`: what the whole disk belongs to, although it has a table: an array of
+    disks, a dynamic disk of Windows ("" for most). `disk`: which of the guest's disks it is.
+    `other_table`: a table that growdisk does not read, in words.
     """
 
     image: ImageFacts
@@ -107,8 +105,7 @@ class Facts:
 
     @property
     def main(self) -> Partition | None:
-        """The partition that people mean when they name none:
-        a root is larger than a /boot beside it.
+        """The partition that is meant if none is named: the largest, as a root beside its /boot.
 
         Of two alike the later one has less in its way.
         """

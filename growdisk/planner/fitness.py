@@ -1,8 +1,7 @@
-"""Refused before anything is touched:
-file systems that no tool and no kernel of this machine can grow at rest.
+"""Refuses file systems that no tool and no kernel of this machine can grow at rest.
 
-What a running guest grows itself is not asked here: it has the tools, the kernel and the devices
-that it needs.
+That is before anything is touched. What a running guest grows itself is not checked here: it has
+the tools, the kernel and the devices that it needs.
 """
 
 from __future__ import annotations
@@ -101,8 +100,10 @@ def _unknown_features(content: ExtContent, host: HostTools) -> tuple[str, str] |
 
 
 def _too_far_unmounted(content: ExtContent, new_size: int) -> tuple[str, str] | None:
-    """What stands in the way of the new group descriptors is moved,
-    and resize2fs loses its resize_inode thereby.
+    """Why only a kernel could grow a file system so far, and none can mount it; None if possible.
+
+    Otherwise resize2fs moves what is in the way of the new group descriptors, and the file system
+    loses its resize_inode.
     """
     if (
         not grows_far(content, new_size)

@@ -1,9 +1,7 @@
-"""What belongs to somebody else is not touched:
-not grown, not moved, not given up, whatever it looks like. Pure.
+"""What belongs to somebody else is not grown, moved or given up, whatever it looks like. Pure.
 
 A member of an array looks like a file system at its start; to grow its partition is to lose the
-member. A signature says so, or the partition's type. Whoever knows better can take the one or the
-other away.
+member. A signature says so, or the partition's type. A user who knows better can remove either.
 """
 
 from __future__ import annotations
@@ -26,9 +24,7 @@ INSIDE = "grow it from inside the system that uses it"
 
 
 def refuse_foreign_disk(facts: Facts) -> None:
-    """A disk that belongs to an array keeps that array's books at its end,
-    which must stay the end.
-    """
+    """Refuse a disk that belongs to an array: the array's metadata at its end must stay there."""
     content = facts.contents.get(0)
     owner = facts.owner or (
         content.kind if isinstance(content, ForeignContent) and content.member else ""
@@ -44,8 +40,9 @@ def refuse_foreign_disk(facts: Facts) -> None:
 
 
 def refuse_hidden_main(facts: Facts, goal: Goal) -> None:
-    """nothing-to-grow where the partition that people would mean belongs to others:
-    a /boot beside it is not meant.
+    """Raise nothing-to-grow if the partition that people would mean belongs to others.
+
+    The /boot beside it is not what they mean.
     """
     largest = max(facts.members, key=lambda part: part.size, default=None)
     if goal.partition != "auto" or goal.grow or largest is None or facts.main is None:
@@ -66,8 +63,10 @@ def refuse_foreign_targets(facts: Facts, numbers: Collection[int]) -> None:
 
 
 def refuse_target(facts: Facts, part: Partition) -> None:
-    """Of a partition that would grow:
-    also where somebody has written down what is in it, or that it stays as it is.
+    """Refuse to grow a partition that is not ours to change.
+
+    That is one that belongs to others, whose hashes are stored elsewhere, or that is marked to stay
+    as it is.
     """
     refuse_partition(facts, part)
     content = facts.contents.get(part.number)
@@ -141,8 +140,9 @@ def refuse_partition(facts: Facts, part: Partition, *, consented: bool = False) 
 
 
 def whose(facts: Facts, part: Partition) -> str:
-    """ "holds drbd", "is of type fd, which says that it belongs to Linux RAID";
-    "" for what is nobody else's.
+    """Whose a partition is, in words; "" if nobody else's.
+
+    "holds drbd", "is of type fd, which says that it belongs to Linux RAID".
     """
     content = facts.contents.get(part.number)
     if isinstance(content, ForeignContent) and content.member:

@@ -1,8 +1,7 @@
-"""Swap as the guest's own files know it:
-it is given up only if every place that names it can be changed.
+"""Swap as the guest's own files name it: given up only if every place can be changed.
 
 Otherwise the default becomes to move it: same UUID, label and number, so that nothing in the guest
-has to change. What was asked for in so many words is done, with a warning that names what will
+has to change. What the user asked for explicitly is done, with a warning that names what will
 wait.
 """
 
@@ -42,7 +41,8 @@ def at_home(proposal: Proposal, systems: Sequence[str]) -> Proposal:
 def as_guest_allows(
     proposer: PlanFunction, facts: Facts, goal: Goal, proposal: Proposal, seen: GuestSeen
 ) -> Proposal | AllDone:
-    """The proposal; another one, where swap had better be moved.
+    """The proposal, or another one that moves swap if the guest's files need that.
+
     option-unsupported: a swap file without a system.
     """
     _refuse_swap_file(facts, proposal, seen)

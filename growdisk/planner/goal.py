@@ -24,11 +24,10 @@ class Grow:
 
 @dataclass(frozen=True)
 class Rule:
-    """`when_used` and `keep_host_free` are shares, 0 to 1;
-    `max_size` is in bytes, `min_interval` in seconds.
+    """A rule for growth; `when_used` and `keep_host_free` are shares, 0 to 1.
 
-    `since_growth`: seconds since the disk last grew, which the host knows; None where it knows of
-    no growth.
+    `max_size` is in bytes, `min_interval` in seconds. `since_growth`: seconds since the disk last
+    grew, as the host knows; None if it knows of no growth.
     """
 
     when_used: float | None = None

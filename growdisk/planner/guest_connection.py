@@ -1,6 +1,4 @@
-"""How a running guest is reached:
-written into the plan, so that another process can go on with the run.
-"""
+"""How a running guest is reached: stored in the plan, for the process that continues the run."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""A proposal as a guest can carry it out itself while it runs:
-the same planner's steps, for guest-side scripts.
-"""
+"""A proposal as a guest can carry it out while it runs: the same steps, for guest scripts."""
 
 from __future__ import annotations
 
@@ -68,9 +66,10 @@ def growths_of(steps: Iterable[DiskStep]) -> tuple[Growth, ...]:
 
 
 def parts_of(steps: Iterable[DiskStep]) -> dict[str, tuple[int, int]]:
-    """Of each growing step, by its name: which of the growths it belongs to, and which of its
-    layers it is, from 1 on. The file system itself is 0. What several have in common grows with the
-    first of them.
+    """For each growing step, by its name: (which growth it belongs to, which of its layers it is).
+
+    Layers count from 1 on; the file system itself is 0. What several growths have in common grows
+    with the first of them.
     """
     parts: dict[str, tuple[int, int]] = {}
     for number, growth in enumerate(growths_of(steps)):
@@ -90,11 +89,10 @@ def _is_around(layer: LayerStep, place: DevicePath) -> bool:
 def guest_plan(
     run: str, facts: Facts, steps: Iterable[DiskStep], *, serial: str = "", several: bool = False
 ) -> GuestPlan:
-    """`facts` are those that the steps were planned from;
-    `serial` is the disk's, where the host gave it one.
+    """What the guest's scripts are made from; `facts` are those that the steps were planned from.
 
-    `several`: somebody sees to `others`. Raises CannotGrow for what is grown while the guest is off
-    only.
+    `serial` is the disk's, if the host gave it one. `several`: the caller grows the remaining file
+    systems (`others`). Raises CannotGrow for what can grow only while the guest is off.
     """
     steps = tuple(steps)
     table = first(RewritePartitions, steps)

@@ -1,9 +1,8 @@
-"""A guest that sleeps: its memory lies in swap space,
-in a file, or in Windows' own, and it goes on from there.
+"""A hibernated guest: its memory is in swap space, a file or Windows' own, and it resumes there.
 
-What it remembers of its file systems is what they were: nothing of the disk may change before it
-has woken and been shut down. Nothing but the signature tells (Linux: kernel/power/swap.c; Windows:
-the first bytes of hiberfil.sys).
+It remembers its file systems as they were: nothing of the disk may change before it has resumed and
+been shut down. Only the signature shows it (Linux: kernel/power/swap.c; Windows: the first bytes of
+hiberfil.sys).
 """
 
 from __future__ import annotations

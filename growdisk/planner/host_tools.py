@@ -1,5 +1,4 @@
-"""What the planner must know of this machine:
-it decides by these answers, and looks nothing up itself.
+"""What the planner must know of this machine: it decides by these answers alone.
 
 The api has the answers (api/host_tools.py). Each is looked up when it is asked for: trying a kernel
 takes a second.

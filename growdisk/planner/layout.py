@@ -1,5 +1,4 @@
-"""A disk's layout as people and scripts are shown it:
-the values behind `show --json`, the drawings and plan.json.
+"""A disk's layout as it is shown: the values of `show --json`, the drawings and plan.json.
 
 Plain values only (no Path, no subclass), so that a plan can be written down and read back as it
 was.
@@ -63,8 +62,7 @@ class PartitionLayout:
 
 @dataclass(frozen=True)
 class VolumeLayout:
-    """What stands further in:
-    an opened container (kind "luks"), or a logical volume (kind as LVM has it).
+    """An opened container (kind "luks") or a logical volume (kind as LVM has it).
 
     `holder` is what it lies in: sda5, or "LUKS in sda5".
     """
@@ -84,9 +82,7 @@ class FreeLayout:
 
 @dataclass(frozen=True)
 class BlockerLayout:
-    """What stands after the partition that would grow,
-    in words, and the options that would solve it.
-    """
+    """What stands after the partition that would grow, in words, and the options that solve it."""
 
     number: int
     name: str
@@ -98,8 +94,9 @@ class BlockerLayout:
 
 @dataclass(frozen=True)
 class Layout:
-    """A disk as it is shown: sizes and places in bytes; `free` lies between partitions and after
-    the last one; `blockers` stand between what would grow and the end of the disk.
+    """A disk as it is shown, in bytes; `free` is between partitions and after the last one.
+
+    `blockers` stand between what would grow and the end of the disk.
     """
 
     image: ImageLayout
@@ -194,9 +191,7 @@ def _blocker(facts: Facts, part: Partition) -> BlockerLayout:
 
 
 def _others(facts: Facts) -> Iterator[BlockerLayout]:
-    """What belongs to somebody else:
-    the disk, partitions of it, and space that no partition has.
-    """
+    """What belongs to others: the disk, partitions of it, and space that no partition has."""
     if facts.owner:
         why = f"the whole disk belongs to something larger: {facts.owner}"
         yield BlockerLayout(0, facts.name_of(0), facts.owner, facts.image.virtual_size, why)

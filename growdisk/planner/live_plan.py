@@ -1,5 +1,4 @@
-"""Decides how a proposal is carried out while the guest runs:
-its steps, its snapshots, and what cannot be undone.
+"""Decides how a proposal is done while the guest runs: steps, snapshots, what cannot be undone.
 
 What QEMU 7.2 allows decides the default: a snapshot with memory needs a qcow2 image of version 3
 for the disk that grows, qcow2 for every other disk that is written to, and nothing in the machine
@@ -41,11 +40,10 @@ _LEAST_REFCOUNT_BITS = 8
 
 @dataclass(frozen=True)
 class HostEnvironment:
-    """What beside the disk decides:
-    all disks of the machine, its memory (bytes), the host's room for the image.
+    """What a live plan depends on beside the disk: the machine's disks, memory (bytes), host space.
 
     `managed`: by libvirt, which must know of every change of a disk's files. `fixed`: what of the
-    machine QEMU cannot put into a snapshot; "" if all of it.
+    machine QEMU cannot put into a snapshot; "" if nothing.
     """
 
     disk: LiveDisk
@@ -64,8 +62,9 @@ def make_live_plan(
     around: HostEnvironment,
     way: GuestConnection,
 ) -> Plan:
-    """`way` comes without the guest plan, which is made here.
-    option-unsupported where it cannot be done.
+    """The plan for a running guest; option-unsupported if it cannot be done.
+
+    `way` comes without the guest plan, which is made here.
     """
     path = facts.image.path
     _refuse_options(facts, goal, options)
@@ -161,9 +160,7 @@ def _refuse_options(facts: Facts, goal: Goal, options: RunOptions) -> None:
 
 
 def _refuse_fixed_device(facts: Facts, proposal: Proposal, around: HostEnvironment) -> None:
-    """QEMU uses what a block device has, and cannot make it larger;
-    the host may, and goes first.
-    """
+    """Refuse a raw block device that is too small: QEMU cannot enlarge it; the host must, first."""
     size, wanted = around.host.device_size, proposal.after.image.virtual_size
     if (
         facts.image.storage is None
@@ -185,7 +182,8 @@ def _restart(
     facts: Facts, proposal: Proposal, around: HostEnvironment, way: GuestConnection
 ) -> bool:
     """Whether the guest must restart to see its new size.
-    option-unsupported if that cannot be, or is not allowed.
+
+    option-unsupported if that is impossible, or not allowed.
     """
     bus, path = around.disk.bus, facts.image.path
     if not any(step.added for step in proposal.steps) or bus.arrival is Arrival.AT_ONCE:

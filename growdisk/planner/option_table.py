@@ -1,5 +1,4 @@
-"""The options that the command line, playbooks and the Ansible modules
-share: declared once, as data.
+"""The options that command line, playbooks and Ansible modules share: declared once, as data.
 
 argparse's options are made from this table, playbook tasks take it as it is, and a test compares
 what the modules document with it. Names have underscores here; the command line writes hyphens. A

@@ -1,6 +1,4 @@
-"""A plan as it is carried out and written down:
-`plan.json` beside the image, so that another process can go on.
-"""
+"""A plan as it is carried out and stored: `plan.json`, from which another process can continue."""
 
 from __future__ import annotations
 
@@ -40,10 +38,9 @@ _LEAST_REFCOUNT_BITS = 8
 
 @dataclass(frozen=True)
 class ExtraDisk:
-    """The image of another disk of the guest, which is kept and taken back
-    with every step; an absolute path.
+    """The image of another disk of the guest, kept and restored with every step; an absolute path.
 
-    `before` and `after` are None where the disk does not grow itself.
+    `before` and `after` are None if the disk does not grow itself.
     """
 
     path: str
@@ -116,9 +113,7 @@ def make_plan(
     choice: Choice = GUESTFS,
     others: Sequence[ExtraDiskPlan] = (),
 ) -> Plan:
-    """Decide how the proposal is carried out.
-    option-unsupported where an image does not allow it.
-    """
+    """Decide how the proposal is carried out; option-unsupported if an image does not allow it."""
     _refuse_preallocation(facts, goal)
     steps = (*proposal.steps, *steps_of(others))
     mode, on_mode = _snapshot_mode(

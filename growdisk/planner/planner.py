@@ -71,8 +71,10 @@ def without_gone(facts: Facts, goal: Goal) -> Goal:
 
 
 def _propose(facts: Facts, goal: Goal) -> Proposal | AllDone:
-    """The same command again finds partitions gone that it named:
-    good, if there is nothing to do; else a slip.
+    """A proposal for the goal, or AllDone.
+
+    The same command again no longer finds partitions that it removed: fine if there is nothing to
+    do; else the user has named a wrong one.
     """
     again = without_gone(facts, goal)
     if again != goal:
@@ -150,8 +152,9 @@ def _all_done(facts: Facts, goal: Goal, target: Partition) -> str:
 
 
 def wanted_size(facts: Facts, goal: Goal) -> int:
-    """Of the disk, in bytes. would-shrink;
-    device-cannot-grow where a device of the host would have to grow.
+    """The disk's new size in bytes.
+
+    Would-shrink; device-cannot-grow if a host device would have to.
     """
     old = facts.image.virtual_size
     new = old if goal.size is None else align_up(goal.size.resolve(old), goal.sector_size)
@@ -239,9 +242,7 @@ def _with_system(insides: list[ContentGrowth]) -> ContentGrowth:
 
 
 def _propose_whole(facts: Facts, goal: Goal) -> Proposal | AllDone:
-    """A file system on the whole disk, without a table:
-    there is nothing to rewrite, and nothing in the way.
-    """
+    """A proposal for a file system on the whole disk: no table to rewrite, and no blockers."""
     refuse_table_options(facts, goal)
     new_size = wanted_size(facts, goal)
     disk = Partition(0, 0, align_down(new_size, goal.sector_size))

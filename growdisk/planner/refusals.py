@@ -1,5 +1,6 @@
-"""What the planner refuses for the sake of the data, whatever the table would allow;
-before anything is touched.
+"""What the planner refuses for the sake of the data, before anything is touched.
+
+It does so even if the table would allow it.
 """
 
 from __future__ import annotations

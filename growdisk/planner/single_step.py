@@ -1,8 +1,7 @@
-"""One step of the job alone, planned like the whole:
-what the step-wise tasks of a playbook ask for. Pure.
+"""One step planned as the whole is: what the step-wise tasks of a playbook ask for. Pure.
 
 Each goes through the same engine as a run of one step. What the whole job knows from its other
-steps (the identity of swap that is gone) is told here by whoever asks.
+steps (the identity of swap that is gone) has to be given by the caller.
 """
 
 from __future__ import annotations
@@ -117,7 +116,6 @@ def remake_swap(swaps: tuple[SwapSpace, ...]) -> PlanFunction:
 
 
 def make_swap_file(system: str, size: int, uuid: str) -> PlanFunction:
-    """A swap file in the file system `system`."""
     return lambda facts, goal: _in_the_guest(facts, goal, MakeSwapFile(system, size, uuid))
 
 

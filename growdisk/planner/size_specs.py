@@ -40,9 +40,7 @@ def grown(words: Sequence[str]) -> tuple[Grow, ...]:
 
 
 def requests_by_disk(words: Sequence[str], others: int) -> list[list[str]]:
-    """The requests for the first disk, then for each of the `others`:
-    sdb1 is on the first of them.
-    """
+    """The requests for the first disk, then for each of the `others`, the first of which is sdb."""
     found: list[list[str]] = [[] for _ in range(others + 1)]
     for word in words:
         match = _DISK.match(word) if others else None

@@ -84,9 +84,7 @@ def _refuse_smaller(facts: Facts, part: Partition, share: Share) -> None:
 
 
 def _is_unknown(facts: Facts, part: Partition) -> bool:
-    """Nothing is recognised in it:
-    who names it gets a larger partition, and does the rest himself.
-    """
+    """Whether nothing is recognised in a partition: if it is named, only the partition grows."""
     return part.role is not Role.EXTENDED and part.number not in facts.contents
 
 

@@ -1,3 +1,1 @@
-"""Playbooks: what tasks there are and what they do (specs,
-perform), and how a file of plays is read and run.
-"""
+"""Playbooks: the tasks (specs, perform), and how a file of plays is read and run."""

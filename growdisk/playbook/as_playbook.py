@@ -1,8 +1,7 @@
-"""A plan written as the playbook that does it:
-a task a step, with everything in it that the plan has decided.
+"""A plan as the playbook that does it: a task a step, with everything that the plan decided.
 
 `growdisk plan … --as-playbook` prints it. Each of its tasks is a run of one step of the same
-engine. What the plan knew of swap that is gone stands in it, so that it can be read, changed, and
+engine. What the plan knew of swap that is gone is in it, so that it can be read, changed, and
 run here or by Ansible.
 """
 

@@ -1,6 +1,4 @@
-"""The values of a playbook's words, each checked where it stands:
-texts, names, conditions, variables, tags.
-"""
+"""The values of a playbook's keywords, each checked: texts, names, conditions, variables, tags."""
 
 from __future__ import annotations
 

@@ -86,9 +86,7 @@ class Fleet:
         self._tick()
 
     def _gone(self, connection: Connection) -> None:
-        """The process has ended; where it did not say how its host ended,
-        something has killed it.
-        """
+        """A host's process has ended; report the host as lost unless it said how it ended."""
         job, process = self._running.pop(connection)
         connection.close()
         process.join()

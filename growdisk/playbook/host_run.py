@@ -41,8 +41,9 @@ _CREATES = {"convert": "dest", "provision": "dest", "image": "image"}
 
 
 class HostRun:
-    """`tell` hears of everything; `journal` is None in check mode;
-    `run` names the run, for what lies beside images.
+    """One host's run of a play; `journal` is None in check mode.
+
+    `tell` gets every event; `run` names the run, for what lies beside images.
     """
 
     def __init__(

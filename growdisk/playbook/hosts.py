@@ -1,6 +1,4 @@
-"""Whom a play is for: images by path or glob, machines of libvirt,
-hosts and groups of inventories.
-"""
+"""The hosts of a play: images by path or glob, libvirt machines, inventories' hosts and groups."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
-"""Inventories: hosts, their groups and their variables,
-in Ansible's YAML and INI, with group_vars/ and host_vars/.
+"""Inventories in Ansible's YAML and INI: hosts, groups, variables, group_vars/, host_vars/.
 
-A variable of a host beats one of its group; of groups the inner one beats the outer one; `all` is
-around everything.
+A variable of a host beats one of its group; an inner group beats the outer one; `all` is the
+outermost.
 """
 
 from __future__ import annotations
@@ -24,9 +23,7 @@ _SUFFIXES = ("", ".yml", ".yaml", ".json")
 
 @dataclass(frozen=True)
 class Inventory:
-    """`hosts` have all their variables;
-    `groups` have all their hosts, those of inner groups included.
-    """
+    """`hosts` have all their variables; `groups` all their hosts, also those of inner groups."""
 
     hosts: Mapping[str, Vars]
     groups: Mapping[str, tuple[str, ...]]
@@ -162,9 +159,7 @@ def _child(tree: Tree, group: str, text: str, place: Place) -> None:
 
 
 def _value(text: str) -> object:
-    """As Ansible takes it: a number, a list and the like if it reads like
-    one of Python's, else the text.
-    """
+    """A value as Ansible takes it: a Python number, list and the like if it is one, else text."""
     try:
         value: object = ast.literal_eval(text)
     except (ValueError, SyntaxError, MemoryError, RecursionError):

@@ -20,8 +20,9 @@ class LoopControl:
 
 @dataclass(frozen=True)
 class Task:
-    """`action` is the qualified name;
-    `options` are as written, each at its place; all conditions must hold.
+    """A task: `action` is its qualified name, `options` as written, with each one's place.
+
+    All conditions must hold.
     """
 
     name: str

@@ -1,5 +1,4 @@
-"""The options of a task as typed values:
-checked against its spec, whoever gives them (a playbook, an Ansible module).
+"""A task's options as typed values, checked against its spec: of playbooks and Ansible modules.
 
 Texts become what the spec says, as YAML and templates would have them: "5" is a number, "yes" is
 true, "2,5" a list.
@@ -128,9 +127,7 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 
 def check_option(spec: TaskSpec, name: str, value: object) -> None:
-    """UsageError where the task cannot take `value`:
-    a size that is none, a word that is no choice.
-    """
+    """UsageError if the task cannot take `value`: not a size, not one of the choices."""
     option = spec.option(name)
     if option is None:
         raise unknown_option(spec, name)
@@ -151,8 +148,9 @@ def _checked(spec: TaskSpec, option: OptionSpec, value: object) -> object:
 
 
 def _choice_again(option: OptionSpec, value: object) -> object:
-    """YAML takes `off` for false;
-    where one choice alone means that, it was meant (as Ansible has it, too).
+    """The choice that a bool means: YAML reads `off` as false (Ansible does the same).
+
+    It must be the only choice that means so.
     """
     if not isinstance(value, bool):
         return value

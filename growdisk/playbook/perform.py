@@ -1,5 +1,4 @@
-"""Carries out one task: the only road from a playbook to growdisk.api,
-for `growdisk run` and for Ansible's modules.
+"""Carries out one task by growdisk.api, for both `growdisk run` and Ansible's modules.
 
 So the two cannot differ. Errors that growdisk expects are outcomes; anything else is a bug and is
 raised.
@@ -42,11 +41,10 @@ _FILES: Mapping[str, str] = MappingProxyType(
 
 @dataclass(frozen=True)
 class TaskContext:
-    """How a task is done: `check` looks only and says what would be;
-    `observer` is told of steps; `stop` ends it.
+    """How a task is done: `check` changes nothing; `observer` hears of steps; `stop` ends it.
 
-    `foreseen`, in check mode: how disks would be after the tasks before this one, which takes them
-    so.
+    `foreseen`, in check mode: how disks would be after the tasks before this one, which starts from
+    that.
     """
 
     check: bool = False
@@ -67,9 +65,7 @@ def perform(
     stop: StopRequest | None = None,
     foreseen: dict[Path, Facts] | None = None,
 ) -> Outcome:
-    """Do `task` (expand, or growdisk.disk.expand) with options as a playbook
-    has them, templates filled in.
-    """
+    """Do `task` (expand, or growdisk.disk.expand) with a playbook's options, templates resolved."""
     name = task.removeprefix(f"{NAMESPACE}.")
     try:
         if name not in TASKS:

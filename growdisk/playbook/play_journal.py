@@ -21,7 +21,7 @@ _ENDS = frozenset({Event.DONE, Event.UNDONE})
 
 
 class PlayJournal:
-    """The journal at `path`."""
+    """The journal of a play on one host: what its tasks came to, and whether it goes back."""
 
     def __init__(self, path: Path) -> None:
         self._journal = Journal(path)

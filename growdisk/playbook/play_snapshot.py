@@ -76,8 +76,9 @@ class PlaySnapshot:
                 image.delete_snapshot(self._name)
 
     def _opened(self) -> Qcow2Image:
-        """Without the guard of growdisk image:
-        a play's own way back stands above the runs of its tasks.
+        """The image, opened without the guard of `growdisk image`.
+
+        A play's own way back takes precedence over the runs of its tasks.
         """
         return Qcow2Image.open(self._image, writable=True, with_backing=False)
 

@@ -1,9 +1,7 @@
-"""A look at a play on one host before anything runs:
-all that can be known beforehand of what would go wrong.
+"""Checks a play on one host before anything runs: all that can be known to go wrong.
 
-Names that nobody defines, expressions that fail, options that are no sizes or no choices, images
-that are not there. What hangs on the result of an earlier task is left out; it is looked at when
-its turn comes.
+Names that nobody defines, expressions that fail, options that are not sizes or choices, images
+that are not there. What depends on the result of an earlier task is checked when its turn comes.
 """
 
 from __future__ import annotations

@@ -1,6 +1,4 @@
-"""How tasks and hosts ended, as values that travel between processes and
-become the summary and --json.
-"""
+"""How tasks and hosts ended: values for other processes, the summary and --json."""
 
 from __future__ import annotations
 

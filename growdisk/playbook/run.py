@@ -1,6 +1,4 @@
-"""Runs a playbook from beginning to end, goes on with one that was
-cut short, or takes that back.
-"""
+"""Runs a playbook from beginning to end, continues one that was cut short, or takes it back."""
 
 from __future__ import annotations
 

@@ -31,10 +31,9 @@ def playbook_path(name: str) -> Path:
 
 
 def install_collection(folder: Path) -> Path:
-    """Put the collection growdisk.disk where Ansible finds it:
-    below `folder`, a folder of ANSIBLE_COLLECTIONS_PATH.
+    """Install the collection growdisk.disk below `folder`, one of ANSIBLE_COLLECTIONS_PATH.
 
-    An older one is replaced whole. Returns the collection's own folder. Raises OSError;
+    An older one is replaced as a whole. Returns the collection's own folder. Raises OSError;
     FileNotFoundError if growdisk was installed without it.
     """
     source, target = shipped_folder() / "collection", folder / _COLLECTION

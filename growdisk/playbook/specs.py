@@ -1,6 +1,7 @@
-"""The tasks of playbooks and their options, declared once and as data: for `growdisk run`, its
-checks and its help, and for the modules of the Ansible collection. What the command line has too
-stands in planner/option_table.py.
+"""The tasks of playbooks and their options, declared once, as data.
+
+They are for `growdisk run`, its checks and its help, and for the modules of the Ansible collection.
+Options that the command line has too are in planner/option_table.py.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ def state_home() -> Path:
 
 
 class RunFolder:
-    """One run of a playbook."""
+    """The folder of one run of a playbook: what was run, and a journal for each play and host."""
 
     def __init__(self, run: str) -> None:
         self.run = run

@@ -1,6 +1,4 @@
-"""A task that had begun when its process died:
-how its image was before, and what its own run says of it now.
-"""
+"""A task that had begun when its process died: its image before, and its own run's state."""
 
 from __future__ import annotations
 
@@ -35,8 +33,9 @@ class TaskCheckpoint:
     made: Path | None = None
 
     def pinned(self, task: str, options: Mapping[str, object]) -> Mapping[str, object]:
-        """`image` has no run that would tell whether it was done:
-        grown by an amount, it must not grow twice.
+        """The options with a fixed size: growing by an amount must not happen twice.
+
+        Only `image` needs it, which has no run that would tell whether it was done.
         """
         size = options.get("size")
         if task != "image" or not size or not self.size:

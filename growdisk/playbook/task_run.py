@@ -1,6 +1,4 @@
-"""One task on one host: condition, loop, the action itself,
-and what the playbook makes of its end.
-"""
+"""One task on one host: condition, loop, action, and what the playbook makes of its outcome."""
 
 from __future__ import annotations
 

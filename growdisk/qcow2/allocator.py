@@ -175,8 +175,9 @@ class Allocator:
         self._extend_file(first + count)
 
     def _note_free(self, first: int, count: int) -> None:
-        """Remember what became free in blocks that were searched already;
-        the search finds the rest itself.
+        """Remember holes in refcount blocks that the search has passed already.
+
+        It finds the others itself.
         """
         per_block = self._geometry.refblock_entries
         while count > 0:
@@ -205,8 +206,9 @@ class Allocator:
             self._holes.extend((index * per_block + a, b - a) for a, b in zero_runs(block, 0, stop))
 
     def _refuse_free_metadata(self, first: int, end: int) -> None:
-        """Never hand out a table:
-        wrong counts are found before the clusters that they call free are used.
+        """Raise ImageDamaged if clusters that are about to be handed out hold metadata.
+
+        Wrong counts are found so before the clusters that they call free are used.
         """
         for cluster in self._in_use[
             bisect_left(self._in_use, first) : bisect_left(self._in_use, end)
@@ -217,9 +219,7 @@ class Allocator:
                 )
 
     def _find_end(self) -> int:
-        """The first cluster behind all used ones:
-        the file's end, moved back over clusters that are free.
-        """
+        """The cluster after the last used one: the file's end, minus the free clusters there."""
         per_block = self._geometry.refblock_entries
         # A block device may be far longer than what the table can count.
         end = min(self._geometry.clusters(self._file.size), self._refcounts.covered)
@@ -235,8 +235,9 @@ class Allocator:
         return end
 
     def _append(self, count: int) -> int:
-        """`count` clusters behind the end, with the refcount blocks and table that
-        are missing for them in front.
+        """Allocate `count` clusters at the end.
+
+        Refcount blocks and table that they need go in front.
         """
         start = self._free_end(count)
         blocks, table_clusters = self._missing(start, count)
@@ -263,9 +264,7 @@ class Allocator:
         return first
 
     def _free_end(self, count: int) -> int:
-        """The first place at or behind the end where `count` clusters
-        and the blocks for them are free.
-        """
+        """The first cluster at the end from which `count` and their refcount blocks fit."""
         while not self._refcounts.all_equal(self._end, needed := count + self._span(count), 0):
             per_block = self._geometry.refblock_entries
             index = (self._end + needed - 1) // per_block
@@ -278,8 +277,9 @@ class Allocator:
         return 2 + 2 * count // self._geometry.refblock_entries
 
     def _missing(self, start: int, count: int) -> tuple[list[int], int]:
-        """The indices of missing blocks for an area from `start`,
-        and the clusters of a longer table (0 if it fits).
+        """(missing refcount blocks, clusters of a longer table) for `count` clusters from `start`.
+
+        The blocks are indices; the clusters are 0 if the present table is long enough.
         """
         per_block, cluster_size = self._geometry.refblock_entries, self._geometry.cluster_size
         blocks: list[int] = []
@@ -306,9 +306,7 @@ class Allocator:
             blocks, table_clusters = missing, max(longer, table_clusters)
 
     def _move_table(self, start: int, clusters: int) -> None:
-        """Write the longer table, then switch to it by one header write;
-        the old one is free afterwards.
-        """
+        """Write the longer table, switch to it by one header write, then free the old one."""
         old = self._keeper.header
         offset = start << self._geometry.cluster_bits
         self._refcounts.write_table_copy(offset, clusters * self._geometry.cluster_size // 8)

@@ -1,6 +1,4 @@
-"""Persistent dirty bitmaps taken along:
-moved with all their clusters, or written anew into another image.
-"""
+"""Copies persistent dirty bitmaps: moved with their clusters, or written into another image."""
 
 from __future__ import annotations
 
@@ -66,9 +64,7 @@ class BitmapSource:
         self.bitmaps = directory.bitmaps
 
     def chunks(self, bitmap: Bitmap, length: int) -> Iterator[bytes | bool]:
-        """The stream in pieces of `length` bytes;
-        False or True where the table tells that no bit is set, or all.
-        """
+        """The bitmap in pieces of `length` bytes; False or True if all its bits are 0 or 1."""
         words, size = read_table(self._file, bitmap), self._header.cluster_size
         for start in range(0, len(words) * size, length):
             pieces = range(start // size, -(-(start + length) // size))

@@ -92,9 +92,7 @@ class Directory:
 
 
 def read_directory(file: BlockDevice, header: Header) -> Directory | None:
-    """The directory of an image with valid bitmaps;
-    None if there is none, or one that cannot be kept up to date.
-    """
+    """The bitmap directory of an image; None if there is none that can be kept up to date."""
     extension = header.extension(Extension.BITMAPS) or b""
     if not header.autoclear & Autoclear.BITMAPS or len(extension) != _EXTENSION.size:
         return None
@@ -135,9 +133,7 @@ def directory_runs(file: BlockDevice, header: Header, directory: Directory) -> l
 
 
 def _parse(data: bytes) -> tuple[Bitmap, ...]:
-    """The entries as far as they are understood;
-    what is left out is missed by the one who counts them.
-    """
+    """The entries up to the first that is not understood; the caller compares their number."""
     found: list[Bitmap] = []
     position = 0
     while position + _ENTRY.size <= len(data):

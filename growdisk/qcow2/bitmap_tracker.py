@@ -45,9 +45,7 @@ class BitmapKeeper:
 
     @classmethod
     def of(cls, metadata: Metadata) -> BitmapKeeper | None:
-        """The keeper of an image whose bitmaps can be kept;
-        None if there are none, or none that can be believed.
-        """
+        """The keeper for an image's bitmaps; None if it has none, or none that is sound."""
         directory = read_directory(metadata.file, metadata.header)
         if directory is None:
             return None
@@ -61,8 +59,9 @@ class BitmapKeeper:
     # --- before and after -------------------------------------------------------------------------
 
     def begin(self, *, everything: bool = False) -> None:
-        """Before guest bytes change (or `everything`, the size as well):
-        those that will differ are in use.
+        """Mark the bitmaps that a change affects as in use, before guest bytes change.
+
+        `everything`: the size changes as well, which affects all sound ones.
         """
         new = {
             index
@@ -94,9 +93,7 @@ class BitmapKeeper:
     # --- another size -----------------------------------------------------------------------------
 
     def check_size(self, size: int) -> None:
-        """Raise ImageUnsupported, before anything is written,
-        for a disk that a table could not cover.
-        """
+        """Raise ImageUnsupported if a bitmap's table cannot cover a disk of `size` bytes."""
         cluster_size = self.metadata.geometry.cluster_size
         if any(
             b.entries_for(size, cluster_size) > MAX_TABLE_ENTRIES
@@ -132,9 +129,7 @@ class BitmapKeeper:
         }
 
     def _with_size(self, bitmap: Bitmap, size: int) -> tuple[Bitmap, list[tuple[int, int]]]:
-        """The bitmap with a new table for a disk of `size` bytes,
-        and the clusters that this sets free.
-        """
+        """(the bitmap with a table for a disk of `size` bytes, runs of clusters freed by that)."""
         bits, cluster_size = (
             self.metadata.geometry.cluster_bits,
             self.metadata.geometry.cluster_size,
@@ -176,8 +171,10 @@ class BitmapKeeper:
                 _set_bits(bits, low, ((last - 1) % coverage >> bitmap.granularity_bits) + 1)
 
     def _store(self, index: int, bitmap: Bitmap) -> None:
-        """Bits first, where no table entry names them yet or the bitmap is
-        in use anyway; then the table.
+        """Write the new bits, and then the table that names their clusters.
+
+        Bits may be written first: no table entry names their cluster yet, or the bitmap is marked
+        as in use.
         """
         metadata, bits = self.metadata, self.metadata.geometry.cluster_bits
         words, lost = read_table(metadata.file, bitmap), []

@@ -1,9 +1,8 @@
-"""Persistent dirty bitmaps:
-only what is needed to name them, to drop them and to give their clusters back.
+"""Persistent dirty bitmaps: enough to name them, to drop them and to free their clusters.
 
-Who writes guest data without keeping the bitmaps up to date must clear their autoclear bit first;
-from then on nobody looks at them any more, and their clusters are merely lost until somebody frees
-them. Follows QEMU's docs/interop/qcow2 ("Bitmaps extension", "Bitmaps").
+A program that writes guest data without updating the bitmaps must clear their autoclear bit first;
+from then on nobody uses them, and their clusters are leaked until somebody frees them. Follows
+QEMU's docs/interop/qcow2 ("Bitmaps extension", "Bitmaps").
 """
 
 from __future__ import annotations
@@ -55,9 +54,7 @@ def bitmap_infos(file: BlockDevice, header: Header) -> tuple[BitmapInfo, ...]:
 
 
 def bitmap_runs(file: BlockDevice, header: Header) -> list[Run]:
-    """All clusters of an image's valid bitmaps;
-    nothing if they cannot be read (they stay lost then).
-    """
+    """All clusters of an image's valid bitmaps; none if they cannot be read (those stay leaked)."""
     try:
         directory = _directory(file, header)
         if not directory:

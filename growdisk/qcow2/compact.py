@@ -1,15 +1,14 @@
-"""Writes an image anew without its unused clusters;
-snapshots, backing file and compressed clusters stay as they are.
+"""Writes an image anew without its unused clusters.
 
-Unused: what nothing names, and what the host has nothing of (unbacked_clusters.py), with tables
-that name nothing else.
+Snapshots, backing file and compressed clusters stay as they are. Unused: clusters that nothing
+names, those without data on the host (unbacked_clusters.py), and tables that name only such ones.
 
     header │ refcount table, blocks │ L1 tables │ snapshot table │ LUKS header │ bitmaps
     │ used clusters, in old order
 
 Because the order stays, what was contiguous stays contiguous, and COPIED stays true: only offsets
-in tables change. Refcounts are counted anew. LUKS takes the place in the file as IV, so what moves
-there is decrypted and encrypted again; guest clusters in an external data file stay where they are.
+in tables change. Refcounts are counted anew. LUKS takes the place in the file as IV, so data that
+move there are decrypted and encrypted again; guest clusters in an external data file do not move.
 """
 
 from __future__ import annotations

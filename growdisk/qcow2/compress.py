@@ -26,9 +26,7 @@ _LEVEL, _MEMORY_LEVEL = 5, 8
 
 @dataclass(frozen=True)
 class CompressedCluster:
-    """Guest bytes `data` from `offset` on; `packed`:
-    the whole cluster compressed, None where that saves nothing.
-    """
+    """Guest bytes `data` at `offset`; `packed`: the cluster compressed, None if not smaller."""
 
     offset: int
     data: bytes | memoryview
@@ -47,10 +45,10 @@ class CompressedCluster:
 
 
 def unpacker(compression_type: int) -> Unpacker:
-    """The function (data, buffer of a cluster) for a header's compression type,
-    for any thread; or ToolMissing.
+    """The function (data, buffer for a cluster) that decompresses, for a header's compression type.
 
-    Both have to be writable. It raises ValueError for data that are not a whole cluster.
+    Any thread may call it. Both buffers have to be writable. It raises ValueError for data that are
+    not a whole cluster. Raises ToolMissing if the library is not there.
     """
     return _inflater() if compression_type == 0 else _zstd().unpack
 

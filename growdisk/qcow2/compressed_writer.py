@@ -1,12 +1,11 @@
-"""Writing compressed clusters:
-several share a host cluster, byte behind byte, and each counts one reference.
+"""Writing compressed clusters: several share a host cluster, and each counts one reference.
 
     host cluster 7                     host cluster 8
     ├── A ──┼──── B ────┼── C (begins) ┼─ (ends) ─┼─ free ...      counts: 3, then 1
 
-The free rest of the last one is used as long as the last entry written into it still stands in its
-L2 table: then the cluster cannot have been given back meanwhile. Spanning two clusters is allowed
-only where these are neighbours.
+The free rest of the last host cluster is used as long as the last entry written into it still
+stands in its L2 table: then the cluster cannot have been freed meanwhile. Data may span two
+clusters only if these are neighbours.
 """
 
 from __future__ import annotations
@@ -27,9 +26,7 @@ _MAX_OFFSET = 1 << 56
 
 @dataclass(frozen=True)
 class _Last:
-    """The compressed cluster written last:
-    where the guest has it, its entry, and the first byte behind it.
-    """
+    """The compressed cluster written last: its guest offset, its entry, the first byte after it."""
 
     guest_offset: int
     entry: int
@@ -67,8 +64,9 @@ class CompressedWriter:
         return CompressedCluster.of(offset, data, self.cluster_size, self.compress)
 
     def check(self, cluster: CompressedCluster) -> None:
-        """Raise, before anything is written, for what is no cluster and for images
-        that cannot have compressed ones.
+        """Raise if the data are not a cluster, or the image cannot have compressed ones.
+
+        Nothing has been written then.
         """
         if self._metadata.header.crypt_method:
             raise ImageUnsupported(
@@ -137,9 +135,7 @@ class CompressedWriter:
         return cluster << bits
 
     def _free_from(self) -> int:
-        """The first free byte of a cluster that compressed data share;
-        0 if there is no such cluster.
-        """
+        """The first free byte of a host cluster that compressed data share; 0 if there is none."""
         last, coverage = self._last, self._geometry.l2_coverage
         if last is None or last.guest_offset // coverage >= len(self._metadata.l1):
             return 0

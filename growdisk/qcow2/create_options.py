@@ -1,8 +1,7 @@
-"""What a new image may be:
-the options of `qemu-img create -o`, by QEMU's names, and what they must agree on.
+"""Options of a new image: those of `qemu-img create -o`, and which of them go together.
 
-Version 2 ("0.10") knows nothing but clusters of any size: every other option here needs version 3
-("1.1").
+Version 2 ("0.10") has clusters of any size and nothing else: every other option here needs version
+3 ("1.1").
 """
 
 from __future__ import annotations
@@ -48,10 +47,9 @@ class CreateOptions:
 
     @classmethod
     def parse(cls, text: str) -> CreateOptions:
-        """`cluster_size=4k,compat=0.10,...` as qemu-img's -o takes it,
-        with `,,` for a comma in a value.
+        """The options from `cluster_size=4k,compat=0.10,...`, the syntax of qemu-img's -o.
 
-        UsageError for what it does not know.
+        `,,` stands for a comma in a value. UsageError for an unknown option or value.
         """
         options = cls()
         for escaped in filter(None, text.replace(",,", "\0").split(",")):
@@ -158,9 +156,7 @@ def _power(name: str, value: int, text: str) -> int:
 
 
 def _bytes(name: str, text: str) -> int:
-    """A number with an optional binary suffix:
-    here a bare number is one of bytes, as for qemu-img.
-    """
+    """A number with an optional binary suffix; without one it is bytes, as for qemu-img."""
     digits = text.rstrip(SUFFIXES + "K")
     suffix = text[len(digits) :].replace("K", "k") or "b"
     if (

@@ -1,6 +1,4 @@
-"""Where the bytes of guest clusters lie:
-in the image file itself, or wherever else an image puts them.
-"""
+"""Where the bytes of guest clusters are: in the image file itself, or in another place."""
 
 from __future__ import annotations
 

@@ -1,10 +1,9 @@
-"""Guest data of an encrypted image:
-unlocked with a passphrase, then read and written as if it were plain.
+"""Guest data of an encrypted image: unlocked with a passphrase, then read and written as plain.
 
 LUKS (method 2) takes the sector in the *host file* as IV, the legacy AES form (method 1) the
-guest's sector; so the first is a file that decrypts itself, the second has to be told where in the
-guest it is. The legacy form knows no wrong key: a wrong one yields noise. Only clusters with data
-are encrypted, never tables, never zeros that are flags.
+guest's sector; so the first is a file that decrypts itself, and the second needs the guest offset.
+The legacy form cannot tell a wrong key, which yields noise. Only clusters with data are encrypted,
+never tables, never zeros that are flags.
 """
 
 from __future__ import annotations
@@ -60,9 +59,7 @@ def unlocked(
 
 
 def luks_header(file: BlockDevice, header: Header, path: Path) -> bytes:
-    """The encryption header of a LUKS image, key slots and all:
-    with it, another image has the same key.
-    """
+    """The encryption header of a LUKS image with its key slots; a copy of it keeps the key."""
     offset, length = _place(file, header, path)
     return file.read(offset, length)
 
@@ -139,8 +136,9 @@ class LegacyData:
 
 
 def _parts(data: DataFile, offset: int, length: int, guest_offset: int) -> Iterator[Part]:
-    """One part that is deciphered, in the thread that asks (a cipher serves one);
-    zeros behind the file's end.
+    """One part that decrypts, and a part of zeros beyond the file's end.
+
+    It is decrypted in the thread that asks for it: a cipher serves one thread.
     """
     inside = min(max(data.size - offset, 0), length)
 

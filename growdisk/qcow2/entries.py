@@ -67,9 +67,7 @@ class ReftableEntry:
 
 @dataclass(frozen=True)
 class L2Entry:
-    """A standard L2 entry, or the first half of an extended one (`bitmap`
-    is then the second: see below).
-    """
+    """A standard L2 entry, or the first half of an extended one, whose second half is `bitmap`."""
 
     raw: int
     # extended: low 32 bits "allocated", high 32 bits "zero", per subcluster
@@ -121,8 +119,9 @@ class CompressedRange:
 
     @classmethod
     def of(cls, raw: int, cluster_bits: int) -> CompressedRange:
-        """Decode a compressed L2 entry:
-        sectors-1 stand above the offset, in as many bits as a cluster needs.
+        """Decode a compressed L2 entry: an offset, and above it the number of sectors minus 1.
+
+        The number has as many bits as a cluster needs.
         """
         offset_bits = 62 - (cluster_bits - 8)
         offset = raw & ((1 << offset_bits) - 1)

@@ -1,10 +1,8 @@
-"""Header extensions, read as QEMU reads them:
-where they end, which of two counts, and what is refused.
+"""Header extensions, parsed as QEMU does: their end, duplicates, and which are refused.
 
-Of two of one type the last counts, for all types that are known. What QEMU refuses is refused here,
-too: an image that only one of two programs opens is one that nobody should go on with. Unknown
-extensions are kept as they are. Follows QEMU's docs/interop/qcow2 ("Header extensions") and
-qcow2_read_extensions().
+Of two extensions of one known type the last counts. What QEMU refuses is refused here too: an image
+that only one of two programs opens should not be worked on. Unknown extensions are kept as they
+are. Follows QEMU's docs/interop/qcow2 ("Header extensions") and qcow2_read_extensions().
 """
 
 from __future__ import annotations
@@ -55,8 +53,7 @@ class BadExtension(Exception):
 
 
 def parse_extensions(area: bytes, header: Header) -> tuple[Extension, ...]:
-    """Those in `area`, which reaches from the header's end to the backing file's
-    name or the end of the cluster.
+    """The extensions in `area`, from the header's end to the backing file's name or cluster's end.
 
     Raises BadExtension. Texts end before their first NUL, as in C.
     """

@@ -1,9 +1,7 @@
-"""Tables of guest data whose clusters lie anywhere in the file,
-and what the host has of each: data or a hole.
+"""Fragmented tables of guest data, and whether the host has data or a hole for each cluster.
 
-There are no runs to find in them, so that a table is taken as one large number, and the host's
-holes as one byte a cluster. Whatever could be wrong with a table, and all that is no plain data, is
-left to who looks at each entry.
+They have no runs, so a table is taken as one large number, and the host's holes as one byte a
+cluster. Any other table, or a suspicious one, is handled by the path that looks at each entry.
 """
 
 from __future__ import annotations
@@ -27,8 +25,9 @@ _ALL = (1 << 64) - 1
 
 
 class Apart(NamedTuple):
-    """Guest clusters in a row, from the guest offset `start`:
-    where each lies, and what the host has there.
+    """Consecutive guest clusters from the guest offset `start`, each with its host cluster.
+
+    `marks` has one byte for each: what the host has there, data or a hole.
     """
 
     start: int
@@ -47,9 +46,7 @@ class Apart(NamedTuple):
             first = end
 
     def runs(self) -> tuple[list[int], list[int]]:
-        """The first index and the length of each run:
-        neighbours in the file too, and of one mark.
-        """
+        """(first indices, lengths) of runs that are contiguous in the file too, and of one mark."""
         neighbours = enumerate(
             zip(self.clusters, self.clusters[1:], self.marks, self.marks[1:], strict=False), 1
         )
@@ -74,9 +71,7 @@ class ApartTables:
         self._offsets, self._bad = ones * offsets, ones * (_ALL & ~(COPIED | offsets))
 
     def of(self, table: array[int], start: int, first: int, end: int) -> Apart | None:
-        """Entries [first, end) of a standard L2 table as guest clusters from
-        `start` on; None for any other.
-        """
+        """Entries [first, end) of a fragmented table as guest clusters from `start`, or None."""
         if (
             end - first < _MIN_ENTRIES
             or self._end > _MAX_CLUSTERS

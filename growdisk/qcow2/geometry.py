@@ -1,6 +1,4 @@
-"""How cluster size and refcount width divide offsets:
-the arithmetic of an image, without any I/O.
-"""
+"""The arithmetic of an image: how cluster size and refcount width divide offsets. No I/O."""
 
 from __future__ import annotations
 

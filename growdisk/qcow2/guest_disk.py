@@ -1,8 +1,7 @@
-"""The guest's disk in an open qcow2 image, as a block device:
-what it is, its bytes, and closing it.
+"""The guest's disk in an open qcow2 image, as a block device: its properties, bytes and closing.
 
-Nothing is written before the first change (write_guard.py). Opening it, and what changes all of it:
-image.py.
+Nothing is written before the first change (write_guard.py). Opening, and changes to the image as a
+whole: image.py.
 """
 
 from __future__ import annotations
@@ -132,9 +131,7 @@ class GuestDisk(InParts):
         self._parts.preflight.guest_change(offset, offset + length)
 
     def write_compressed(self, offset: int, data: bytes) -> None:
-        """Store one whole cluster, or the disk's last partial one,
-        compressed where that makes it smaller.
-        """
+        """Store a whole cluster, or the disk's last partial one, compressed if that is smaller."""
         self.write_compressed_cluster(self._parts.packer.compressed(offset, data))
 
     def write_compressed_cluster(self, cluster: CompressedCluster) -> None:
@@ -159,10 +156,9 @@ class GuestDisk(InParts):
             self._metadata.flush()
 
     def write_behind(self, *, synced_later: bool = False) -> None:
-        """Send to the disk what is written as it comes:
-        for a new image, all of which will have to be durable.
+        """Send written data to the disk at once: for a new image, which must be durable as a whole.
 
-        `synced_later`: whoever made the image's own file sees to that.
+        `synced_later`: the caller, who made the image's own file, syncs it.
         """
         if isinstance(self._file, RawFile):
             self._file.write_behind(synced_later=synced_later)
@@ -180,16 +176,12 @@ class GuestDisk(InParts):
         )
 
     def runs(self, offset: int, length: int) -> Iterator[GuestRun]:
-        """The range as this layer alone has it:
-        adjacent runs of one kind, with where they lie in the file.
-        """
+        """The range as this layer alone has it: runs of one kind, with their places in the file."""
         check_range(self.size, offset, length)
         return self._parts.mapping.runs(offset, offset + length)
 
     def pieces(self, offset: int, length: int, *, holes: bool) -> Iterator[GuestRun | Apart]:
-        """The same, with tables that are no runs whole; `holes`:
-        these then tell what the host has of each cluster.
-        """
+        """As `runs`, with fragmented tables whole; `holes`: these then tell holes from data."""
         check_range(self.size, offset, length)
         return self._parts.mapping.pieces(offset, offset + length, holes=holes)
 

@@ -137,9 +137,7 @@ class Header:
         return self._pack_fixed(backing_offset, len(name)) + body + name
 
     def size_and_l1_bytes(self) -> bytes:
-        """What stands at SIZE_AND_L1_OFFSET:
-        the one write that switches size and L1 table together.
-        """
+        """The bytes at SIZE_AND_L1_OFFSET, which switch size and L1 table together in one write."""
         return struct.pack(">QIIQ", self.size, self.crypt_method, self.l1_size, self.l1_offset)
 
     def reftable_bytes(self) -> bytes:

@@ -1,8 +1,8 @@
-"""A qcow2 image: opening it with all its checks, and what changes it as a whole:
-size, snapshots, layers.
+"""A qcow2 image: opening it with all its checks, and changes to it as a whole.
 
-Opening for writing repairs an image that a crash left with its dirty bit set; nothing else is
-written before the first change (write_guard.py). Its guest's bytes: guest_disk.py.
+These are its size, its snapshots and its layers. Opening for writing repairs an image that a crash
+left with its dirty bit set; nothing else is written before the first change (write_guard.py). Its
+guest's bytes: guest_disk.py.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
 
 class Qcow2Image(GuestDisk):
-    """One open image."""
+    """An open qcow2 image: the guest's disk, and operations on the image as a whole."""
 
     @classmethod
     def open(
@@ -250,15 +250,11 @@ class Qcow2Image(GuestDisk):
         )
 
     def append_only(self) -> None:
-        """From now on put new clusters behind all that are in use,
-        also where there are free ones before.
-        """
+        """From now on put new clusters after all used ones, also if there are free ones before."""
         self._metadata.allocator.append_only = True
 
     def forget_unwritten(self) -> None:
-        """Go on with what stands in the file, as the next program after
-        a crash would, with its repair.
-        """
+        """Drop unwritten changes and continue from the file, as after a crash: with a repair."""
         from growdisk.qcow2.repair import repair
 
         is_dirty = read_header(self._file, self.path).has(Incompatible.DIRTY)
@@ -271,10 +267,10 @@ class Qcow2Image(GuestDisk):
             self._metadata.allocator.give_back_all()
 
     def _counted_wide(self, action: Callable[[], Result]) -> Result:
-        """Do what refuses before its first write;
-        where the refcounts are too narrow for it, widen them and try again.
+        """Call `action`; while the refcounts are too narrow for it, widen them and call it again.
 
-        Version 2 has one width, and 64 bits are enough for everything.
+        It must refuse before its first write. Version 2 has one width, and 64 bits are enough for
+        everything.
         """
         while True:
             try:
@@ -322,8 +318,9 @@ class Qcow2Image(GuestDisk):
         self._parts.preflight.dropping_behind(0)
 
     def make_empty(self) -> None:
-        """Forget all guest data of this layer, durably, and give the room back:
-        the backing file shows through.
+        """Drop all guest data of this layer, durably: the backing file shows.
+
+        The clusters are free.
         """
         self.check_make_empty()
         self._guard.begin_change()
@@ -367,9 +364,7 @@ class Qcow2Image(GuestDisk):
             self._file.write(ATOMIC, bytes(len(old) - ATOMIC))
 
     def bitmap_source(self) -> BitmapSource | None:
-        """The persistent dirty bitmaps, to be added to another image of this size;
-        None if there are none to trust.
-        """
+        """The persistent dirty bitmaps, to add to another image of this size; None if not valid."""
         from growdisk.qcow2.bitmap_copy import BitmapSource
         from growdisk.qcow2.bitmap_directory import read_directory
 

@@ -1,5 +1,4 @@
-"""Walking everything that an L1 table reaches:
-what a snapshot counts, and where COPIED has to change.
+"""Walks everything that an L1 table reaches: what a snapshot counts, where COPIED changes.
 
 A table of 8192 entries is looked at as one big number: after an arithmetic progression is
 subtracted from it, each contiguous run shows as equal lanes, and equal lanes are found by comparing
@@ -32,9 +31,7 @@ _SET = bytes(value | 0x80 for value in range(256))
 
 
 class Walker:
-    """Reads L2 tables straight from the file:
-    there must be nothing unwritten, and the L2 cache is left alone.
-    """
+    """Reads L2 tables straight from the file, past the L2 cache: nothing may be unwritten."""
 
     def __init__(self, metadata: Metadata, mapping: Mapping) -> None:
         self._metadata, self._mapping, self._geometry = metadata, mapping, metadata.geometry
@@ -82,8 +79,9 @@ class Walker:
         return found
 
     def _sole_offsets(self, l1: array[int]) -> list[int]:
-        """The L2 tables of an L1 table, each named once;
-        else a small file could make us read for hours.
+        """The offsets of an L1 table's L2 tables; ImageDamaged if two entries name the same one.
+
+        Otherwise a small file could make growdisk read for hours.
         """
         offsets, path = list(l2_offsets(l1)), self._metadata.path
         if len(set(offsets)) < len(offsets):
@@ -97,9 +95,7 @@ class Walker:
         return table[::2] if self._geometry.extended_l2 else table
 
     def _add_entries(self, found: References, entries: array[int]) -> None:
-        """The entries of a fragmented table:
-        the same as by runs, whole where they all are plain.
-        """
+        """Add the entries of a fragmented table, all at once if they are all plain."""
         bits = self._geometry.cluster_bits
         clusters = self.plain_clusters(entries)
         if clusters is not None and max(clusters, default=0) << bits < self._metadata.file.size:
@@ -114,9 +110,7 @@ class Walker:
                 found.singles.append((entry & OFFSET_MASK) >> bits)
 
     def plain_clusters(self, entries: array[int]) -> array[int] | None:
-        """The host clusters that entries name (0:
-        none), taken as one number; None if one is compressed, or unsound.
-        """
+        """The host clusters that entries name (0: none); None if one is compressed or not sound."""
         (bad, offsets), whole = self._masks, int.from_bytes(entries.tobytes(), "little")
         if whole & bad:
             return None
@@ -125,16 +119,12 @@ class Walker:
 
     @cached_property
     def _masks(self) -> tuple[int, int]:
-        """The bits that no plain entry has, and those of offsets,
-        in all lanes of a whole table; a part has fewer.
-        """
+        """(bits that no plain entry has, bits of offsets), in all lanes of a whole table."""
         ones = int.from_bytes((1).to_bytes(8, "little") * self._geometry.l2_entries, "little")
         return (COMPRESSED | self._mapping.bad_bits) * ones, OFFSET_MASK * ones
 
     def check_counts(self, references: References, *, up: bool) -> None:
-        """Raise ImageDamaged or ImageUnsupported unless all these clusters
-        can be counted `up` (or down).
-        """
+        """Raise ImageDamaged or ImageUnsupported unless all can be counted `up` (or down)."""
         refcounts, highest = self._metadata.refcounts, self._geometry.refcount_max
         low, high = (1, highest - 1) if up else (1, highest)
         bad = refcounts.first_outside(references.runs(), low, high)
@@ -153,9 +143,7 @@ class Walker:
             raise self.bad_count(*bad)
 
     def check_apart(self, references: References, tables: list[int]) -> None:
-        """Raise ImageDamaged if what an L1 table reaches is one of these
-        clusters (in order) too.
-        """
+        """Raise ImageDamaged if a cluster of `references` is in `tables`, which are in order."""
         for first, count in references.runs():
             place = bisect_left(tables, first)
             if place < len(tables) and tables[place] < first + count:
@@ -176,8 +164,9 @@ class Walker:
                 self._write_changed(offset, raw, table)
 
     def restore_copied(self, touched: array[int]) -> None:
-        """Set COPIED in the active tables wherever a count is 1,
-        for each L1 entry that is not empty in `touched`.
+        """Set COPIED in the active tables where a count is 1.
+
+        Only L1 indices non-zero in `touched`.
         """
         bits = self._geometry.cluster_bits
         for index, other in enumerate(touched[: len(self._metadata.l1)]):
@@ -209,9 +198,7 @@ class Walker:
         self._write_changed(offset, old, new)
 
     def _write_changed(self, offset: int, old: bytes, new: bytearray) -> None:
-        """Write the pages of a table that are others now:
-        the rest of a thin guest's tables is holes.
-        """
+        """Write the changed pages of a table only: the rest of a thin guest's tables is holes."""
         pages = [
             page
             for page in range(0, len(new), _PAGE)
@@ -267,8 +254,9 @@ class RunSplitter:
         self._empty = array("Q", bytes(8 * geometry.l2_entries))
 
     def runs(self, table: array[int]) -> Iterator[Run]:
-        """Ranges [start, end) of entries with contiguous host clusters and equal flags;
-        compressed ones stand alone.
+        """Ranges [start, end) of contiguous host clusters with equal flags.
+
+        Compressed ones stand alone.
         """
         if table == self._empty:
             return

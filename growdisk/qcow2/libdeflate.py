@@ -1,5 +1,4 @@
-"""Inflating through the system's libdeflate, where there is one:
-a third of zlib's time for a cluster.
+"""Inflating through the system's libdeflate, if there: a third of zlib's time for a cluster.
 
 It cannot write what QEMU reads: its deflate looks back 32 KiB, QEMU's inflate 4.
 """

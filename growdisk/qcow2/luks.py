@@ -1,8 +1,7 @@
-"""A LUKS version 1 header as it lies in an encrypted qcow2 image:
-made new, and opened with a passphrase.
+"""A LUKS version 1 header in an encrypted qcow2 image: created, or opened with a passphrase.
 
-The data's key never changes; each key slot holds it encrypted under a passphrase and blown up to
-4000 stripes, so that losing one sector loses the key. In qcow2 nothing follows the header: sectors
+The data's key never changes; each key slot holds it encrypted under a passphrase and expanded to
+4000 stripes, so that losing one sector loses the key. In qcow2 no data follow the header: sectors
 of the *host file* are the IVs. Follows the LUKS On-Disk Format Specification 1.2 and QEMU's
 docs/interop/qcow2 ("Full disk encryption header").
 """
@@ -61,8 +60,10 @@ class LuksHeader:
 
     @classmethod
     def parse(cls, read: Read, length: int, path: Path) -> LuksHeader:
-        """ImageDamaged for what contradicts the format,
-        ImageUnsupported for ciphers that growdisk does not know.
+        """The header that `read` gives.
+
+        ImageDamaged if it contradicts the format, ImageUnsupported for a cipher that growdisk does
+        not know.
         """
         magic, version, cipher, mode, digest_name, _, key_length, digest, salt, iterations, _ = (
             _FIXED.unpack(read(0, _FIXED.size))

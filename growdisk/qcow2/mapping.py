@@ -157,9 +157,7 @@ class Mapping:
         return L2Kind.NORMAL
 
     def check_place(self, entry: int, start: int) -> None:
-        """ImageDamaged unless the cluster around `start` has the same
-        place in the external data file.
-        """
+        """Raise ImageDamaged unless the cluster at `start` has the same offset in the data file."""
         place, offset = start & -self._geometry.cluster_size, entry & OFFSET_MASK
         if offset != place and (offset or (entry & COPIED and not entry & ZERO)):
             raise damaged(
@@ -179,9 +177,7 @@ class Mapping:
         return range(cluster, cluster + 1) if cluster else range(0)
 
     def _run_end(self, table: array[int], index: int, limit: int, kind: L2Kind) -> int:
-        """Index behind the last entry in [index, limit) that continues the run;
-        COPIED must be the same throughout.
-        """
+        """The index after the last entry of the run at `index`; COPIED is the same throughout."""
         if kind is L2Kind.COMPRESSED:
             return index + 1
         first = table[index]
@@ -211,11 +207,10 @@ class Mapping:
 
 
 def _continued(table: array[int], position: int, limit: int, expected: int, step: int) -> int:
-    """How far the entries from `position` on go up by `step` from `expected`:
-    compared in pieces that grow.
+    """The index up to which entries from `position` on go up by `step` from `expected`.
 
-    A run costs what it is long, so that a table of many short ones is not compared as a whole for
-    each.
+    They are compared in pieces that grow: a run costs its own length, so that a table of many short
+    ones is not compared as a whole for each.
     """
     count = _WORTH_COMPARING
     while position < limit:

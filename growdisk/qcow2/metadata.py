@@ -34,9 +34,7 @@ _PENDING_MAX = 4096  # runs that wait to be freed
 
 
 class Metadata:
-    """Header, L1, L2 and refcounts of one image file:
-    the state that reading, writing and snapshots share.
-    """
+    """Header, L1, L2 and refcounts of one image file: what reading, writing and snapshots share."""
 
     def __init__(
         self,
@@ -74,9 +72,7 @@ class Metadata:
     # --- header -----------------------------------------------------------------------------------
 
     def switch(self, header: Header, offset: int, field_bytes: bytes) -> None:
-        """Write header fields in one write inside the first sector,
-        durably, and take `header` as the new one.
-        """
+        """Write header fields by one durable write in the first sector, and take `header` over."""
         self._require_sound()
         try:
             self.file.write(offset, field_bytes)
@@ -87,9 +83,7 @@ class Metadata:
         self.header = header
 
     def set_dirty_bit(self, *, dirty: bool) -> None:
-        """Note in the header that counts are being changed,
-        so that any program repairs after a crash (version 3).
-        """
+        """Set or clear the dirty bit (version 3); while it is set, opening repairs the image."""
         if self.header.version < 3 or self.header.has(Incompatible.DIRTY) == dirty:
             return
         bits = self.header.incompatible & ~Incompatible.DIRTY | (Incompatible.DIRTY if dirty else 0)
@@ -175,9 +169,7 @@ class Metadata:
     # --- order ------------------------------------------------------------------------------------
 
     def relieve(self) -> None:
-        """Called between guest writes:
-        flush when much waits to be freed, so that memory stays bounded.
-        """
+        """Flush, between guest writes, if many clusters wait to be freed: that bounds memory."""
         if len(self._pending) >= _PENDING_MAX:
             self.flush()
 
@@ -220,10 +212,9 @@ class Metadata:
             self.refcounts.write_blocks()
 
     def flush_flags(self) -> None:
-        """Make COPIED flags durable, those of L2 tables,
-        written to the file already, and of L1: no order among them.
+        """Make the COPIED flags of L1 durable, and those of L2 tables, which are written already.
 
-        There must be nothing else unwritten.
+        They may reach the disk in any order. There must be nothing else unwritten.
         """
         assert not self._l2.is_dirty
         if self._dirty_l1:

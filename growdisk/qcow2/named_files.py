@@ -29,8 +29,9 @@ _trusted: ContextVar[frozenset[Path] | None] = ContextVar("trusted", default=fro
 
 @contextmanager
 def trusting(*paths: Path) -> Iterator[None]:
-    """Inside the block an image may name these files, wherever they are:
-    for what the user has named himself.
+    """Inside the block an image may name these files, wherever they are.
+
+    The user has named them.
     """
     known = _trusted.get()
     token = _trusted.set(None if known is None else known.union(map(real, paths)))
@@ -106,9 +107,7 @@ def as_local(name: str) -> str:
 
 
 def stored_name(image: Path, name: str) -> str:
-    """The user's name for a backing file of `image`, as it is to stand in the header:
-    so that QEMU finds that file.
-    """
+    """A backing file's name as the header of `image` must have it for QEMU to find the file."""
     beside = image.parent / name
     return as_local(name) if _has_protocol(name) and exists(beside) else name
 
@@ -129,9 +128,7 @@ def require_trusted(
 
 
 def _is_beside(image: Path, path: Path) -> bool:
-    """Whether a file lies in the folder of the image,
-    as that is named or as it really is, or below it.
-    """
+    """Whether a file is in or below the image's folder, before or after symbolic links."""
     place = real(path)
     folders = {real(image.parent), real(image).parent}
     return any(

@@ -1,12 +1,11 @@
-"""The files that an image names:
-its backing file and its data file, read without judging the image.
+"""The files that an image names, backing file and data file, read without judging the image.
 
-This looks at files of all kinds in a folder, most of which are not images. So nothing is refused
-here: what cannot be read names nothing, and an image with features that growdisk does not know
-still names its backing file. A name is turned into every path that it may mean to QEMU, because a
-path too many is harmless: it is only compared with a file that is known. qcow (versions 1 to 3) and
-QED are read; other formats lie on their own kind only. Follows QEMU's docs/interop/qcow2 and
-docs/interop/qed_spec.
+This reads files of all kinds in a folder, most of which are not images. So nothing is refused
+here: a file that cannot be read names nothing, and an image with features that growdisk does not
+know still names its backing file. A name is turned into every path that it may mean to QEMU,
+because a path too many is harmless: it is only compared with a file that is known. qcow (versions
+1 to 3) and QED are read; other formats lie on their own kind only. Follows QEMU's
+docs/interop/qcow2 and docs/interop/qed_spec.
 """
 
 from __future__ import annotations
@@ -109,9 +108,7 @@ def _places(image: bytes, name: bytes) -> Iterator[bytes]:
 
 
 def _spellings(name: bytes) -> Iterator[bytes]:
-    """A name as it is, and what is left of it without what may be a protocol:
-    file:, host_device:, blkdebug:CONFIG:
-    """
+    """A name as it is, and without what may be a protocol: file:, host_device:, blkdebug:CONFIG:"""
     if name.startswith(b"json:"):
         for each in _in_json(name.removeprefix(b"json:")):
             yield from _spellings(each)
@@ -132,9 +129,7 @@ def _unquoted(name: bytes) -> bytes:
 
 
 def _in_json(text: bytes) -> Iterator[bytes]:
-    """Every file name in a description of block devices, however deep:
-    {"file": {"filename": ...}}.
-    """
+    """Every file name in a JSON description of block devices: {"file": {"filename": ...}}."""
     import json
 
     try:

@@ -1,6 +1,4 @@
-"""Before an image is used:
-what the format allows and growdisk cannot do is refused, and a key is tried.
-"""
+"""Before an image is used: refuses what growdisk cannot do with it, and tries the key."""
 
 from __future__ import annotations
 
@@ -22,9 +20,7 @@ Passphrase = bytes | tuple[bytes, ...]
 
 
 def refuse_unusable(header: Header, path: Path, *, writable: bool) -> None:
-    """ImageDamaged or ImageUnsupported for an image that cannot be opened so,
-    whatever else lies in it.
-    """
+    """Raise ImageDamaged or ImageUnsupported if the header alone forbids opening the image so."""
     if header.has(Incompatible.CORRUPT) and writable:
         raise damaged(path, "it is marked as corrupt")
 
@@ -46,9 +42,7 @@ def refuse_data_file(
 
 
 def refuse_cut_off(parts: Parts) -> None:
-    """Before anything is written:
-    where clusters behind the file's end are counted, none may be in use.
-    """
+    """Refuse an image, before any write, that uses clusters counted beyond the file's end."""
     metadata = parts.metadata
     if metadata.refcounts.counts_from(metadata.geometry.clusters(metadata.file.size)):
         parts.refuse_damaged_tables()
@@ -61,9 +55,7 @@ def unlocked(
     key: Passphrase | None,
     data_file: ResizableDevice | None = None,
 ) -> DataFile | None:
-    """The guest data of an encrypted image, or None where there is
-    nothing to decrypt, or no key.
-    """
+    """The decrypted guest data of an image; None if it is not encrypted, or there is no key."""
     if not header.crypt_method or key is None or key == ():
         return None
     # the library behind it is loaded for encrypted images only

@@ -22,7 +22,5 @@ def backing_of(
 def opened_as_backing(
     path: Path, header: Header, key: Passphrase | None = None
 ) -> BlockDevice | None:
-    """The opened backing file of an image at `path` with this header,
-    which need not stand in the file.
-    """
+    """The opened backing file of an image at `path`, as `header` (not the file's own) names it."""
     return open_backing(path, header, (), partial(Qcow2Image.open_below, key=key))

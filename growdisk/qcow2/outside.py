@@ -1,6 +1,4 @@
-"""The refusal to follow an image out of its own folder:
-alone, for those who only want to know it when they meet it.
-"""
+"""The refusal to follow an image's names out of its folder, for callers that only catch it."""
 
 from __future__ import annotations
 

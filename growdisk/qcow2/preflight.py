@@ -1,8 +1,7 @@
-"""What is looked at before the first write of a change,
-so that a refusal leaves the file as it was.
+"""Checks before the first write of a change, so that a refusal leaves the file as it was.
 
-The engine looks at every entry again when it meets it. But half-way through a change that is too
-late for an image whose tables lie: by then others have been written.
+The engine checks every entry again when it meets it. But in the middle of a change that is too late
+if the image's tables are wrong: others have been written by then.
 """
 
 from __future__ import annotations
@@ -78,9 +77,7 @@ class Preflight:
         self._entries(start, min(align_up(size, coverage), len(l1) * coverage))
 
     def _entries(self, start: int, end: int) -> None:
-        """The entries of a range are sound, and what they name is counted
-        and belongs to the guest alone.
-        """
+        """The entries of a range are sound; what they name is counted and is not metadata."""
         if start >= end:
             return
         for _ in self._mapping.runs(start, end):
@@ -96,9 +93,7 @@ class Preflight:
                 )
 
     def _readable(self, start: int, end: int) -> None:
-        """What stays of a compressed cluster that is written to in part is
-        read now: its data may be broken.
-        """
+        """Read compressed clusters that will be written to in part: their data may be broken."""
         if start < end and any(
             run.kind is L2Kind.COMPRESSED for run in self._mapping.runs(start, end)
         ):

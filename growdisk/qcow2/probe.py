@@ -84,9 +84,7 @@ def probe_format(path: Path) -> ImageFormat:
 
 
 def probe_to_write(path: Path) -> ImageFormat:
-    """The same before something is written by it:
-    what is called qcow2 and does not begin so is not taken for raw.
-    """
+    """As `probe_format`, before a write: a file named *.qcow2 that is none is not taken for raw."""
     found = probe_format(path)
     if found == "raw" and format_of_name(path) == "qcow2":
         raise ImageUnsupported(

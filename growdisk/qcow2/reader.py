@@ -1,7 +1,6 @@
-"""Reading guest bytes: one host read per contiguous run,
-the backing file where this layer has nothing.
+"""Reading guest bytes: one host read per contiguous run, the backing file if unallocated here.
 
-A backing file may be shorter than the image above it; behind its end there are zeros.
+A backing file may be shorter than the image above it; beyond its end there are zeros.
 """
 
 from __future__ import annotations
@@ -47,8 +46,9 @@ class Reader:
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def parts(self, start: int, end: int) -> Iterator[Part]:
-        """The range, which ends at the disk's end at the latest, as parts;
-        whole compressed clusters as one.
+        """The range, which must end within the disk, as parts.
+
+        Whole compressed clusters are one part.
         """
         packed: list[GuestRun] = []
         for run in self._mapping.runs(start, end):
@@ -107,9 +107,7 @@ class Reader:
         )
 
     def not_known_as_zero(self, run: GuestRun) -> Iterator[tuple[int, int]]:
-        """The stretches of a run that may hold something:
-        all of it, or what the layers below have there.
-        """
+        """The parts of a run that may not be zeros, in this layer or in those below."""
         if self.reads_as_zero(run):
             return
         if run.kind is not L2Kind.UNALLOCATED or self.backing is None:
@@ -183,8 +181,9 @@ class Reader:
         return self._unpack
 
     def _stored(self, ranges: list[CompressedRange]) -> Iterator[memoryview]:
-        """The bytes of each, read at once where they stand together,
-        as they do when they were written in order.
+        """The stored bytes of each range, by one read if they are close together.
+
+        They are if they were written in order.
         """
         first = min(place.offset for place in ranges)
         end = min(max(place.offset + place.length for place in ranges), self._file.size)
@@ -222,9 +221,7 @@ class Reader:
                 yield Extent(start, end, ExtentKind.ZERO if mark == HOLE else ExtentKind.DATA)
 
     def _has_holes(self) -> bool:
-        """Whether much of the file is not on the host:
-        preallocated clusters that nobody has written to.
-        """
+        """Whether much of the file is holes on the host: preallocated clusters never written to."""
         if self._metadata.header.crypt_method or self._metadata.data_file is not None:
             # what decrypts from zeros is none; and a data file is as large as the disk anyway
             return False

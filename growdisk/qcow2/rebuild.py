@@ -83,9 +83,7 @@ def rebuild_refcounts(file: ResizableDevice, analysis: Analysis, order: int | No
 def _layout(
     analysis: Analysis, counted: ClusterCounts, start: int, per_block: int
 ) -> tuple[list[int], int]:
-    """(indices of the blocks needed, clusters of the table)
-    once both also cover themselves, from `start` on.
-    """
+    """(refcount blocks needed, clusters of the table) if placed at `start`, themselves included."""
     cluster_size = analysis.header.cluster_size
     used = set(_used_blocks(counted, start, per_block))
     table_clusters, blocks = 1, sorted(used)

@@ -57,8 +57,9 @@ class RefblockCodec:
 
 
 def add_to_run(block: array[int], first: int, count: int, delta: int, limit: int) -> None:
-    """Add `delta` to entries [first, first+count);
-    all or nothing: RefcountRange if one would leave 0..limit.
+    """Add `delta` to entries [first, first+count), or to none.
+
+    RefcountRange if one would leave 0..limit.
     """
     if count == 1:
         value = block[first] + delta
@@ -88,9 +89,7 @@ def equal_run(block: array[int], first: int, count: int, value: int) -> bool:
 
 
 def runs_of(block: array[int], first: int, count: int, value: int) -> Iterator[tuple[int, int]]:
-    """The runs of entries that are `value` among the `count` from `first`,
-    half-open, counted from `first`.
-    """
+    """Runs of entries equal to `value` among `count` from `first`; indices count from there."""
     same = block[first]
     if equal_run(block, first, count, same):  # nearly always: neighbours were written together
         if same == value:

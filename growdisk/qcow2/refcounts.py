@@ -1,5 +1,4 @@
-"""The reference counts of an image:
-refcount table, blocks, and counting runs of clusters up and down.
+"""The reference counts of an image: table, blocks, and counting runs of clusters up and down.
 
 Changed blocks wait in a bounded cache. One may be written at any time: counts go up before anything
 points to a cluster and down only after nothing does (metadata.py), so an early write leaks at
@@ -86,9 +85,7 @@ class Refcounts:
         return [blocks[cluster >> bits][cluster & inside] for cluster in clusters]
 
     def peek(self, cluster: int) -> int:
-        """The same as get(), without loading a block that is not loaded:
-        for clusters far from each other.
-        """
+        """As get(), but reads one count instead of loading its block: for clusters far apart."""
         index, entry = divmod(cluster, self.geometry.refblock_entries)
         if index in self._cache or index >= len(self.table) or not self.table[index]:
             return self.get(cluster)
@@ -111,8 +108,9 @@ class Refcounts:
         return min(found, limit)
 
     def counts_from(self, cluster: int) -> bool:
-        """Whether `cluster` or any behind it has a count:
-        in a file that ends before it, a leak, or a cut file.
+        """Whether `cluster` or any after it has a count.
+
+        In a file that ends before it, that is a leak, or the file was cut off.
         """
         index, entry = divmod(cluster, self.geometry.refblock_entries)
         if any(
@@ -133,8 +131,9 @@ class Refcounts:
         return True
 
     def runs_of(self, first: int, count: int, value: int) -> Iterator[tuple[int, int]]:
-        """Where, of `count` clusters from `first`, those with exactly this count are:
-        half-open, from `first` on.
+        """Runs of clusters with exactly this count, among `count` from `first`.
+
+        They are half-open, and relative to `first`.
         """
         done = 0
         for index, entry, length in self._pieces(first, count):
@@ -182,9 +181,7 @@ class Refcounts:
                     raise self._bad_count(index * entries + error.index, error.count) from error
 
     def first_outside(self, runs: Iterable[Run], low: int, high: int) -> tuple[int, int] | None:
-        """The first cluster of the runs with a count outside low..high,
-        as (cluster, count); None if all are within.
-        """
+        """(cluster, count) of the first with a count outside low..high; None if all are within."""
         for first, count in runs:
             for index, entry, length in self._pieces(first, count):
                 block = self.block(index)
@@ -250,8 +247,9 @@ class Refcounts:
         return dropped
 
     def write_table_copy(self, offset: int, entries: int) -> array[int]:
-        """Write all blocks and a copy of the table, `entries` long, at `offset`;
-        the header does not know it yet.
+        """Write all blocks, and a copy of the table with `entries` entries at `offset`.
+
+        The header does not name it yet.
         """
         for index, _ in self._cache.dirty():
             self._write_block(index)

@@ -1,6 +1,4 @@
-"""The host clusters that a disk's tables name,
-and these in the order of the file, neighbours joined.
-"""
+"""The host clusters that a disk's tables name, also as joined runs in the file's order."""
 
 from __future__ import annotations
 
@@ -39,8 +37,7 @@ class References:
             self.compressed[cluster] = self.compressed.get(cluster, 0) + 1
 
     def runs(self) -> list[Run]:
-        """All of them in the order of the file, neighbours joined;
-        what n compressed clusters share stands n times.
+        """All clusters as joined runs in the file's order; one that n compressed share, n times.
 
         However a guest's clusters are scattered: in the order of the file they are a few long runs.
         """
@@ -79,9 +76,7 @@ class References:
         return runs
 
     def _joined_by_marks(self) -> list[Run]:
-        """The same where most clusters are alone:
-        a mark in a byte for each cluster is quicker than sorting them.
-        """
+        """As `_joined_in_order`, by a byte for each cluster: quicker if most are alone."""
         end = (
             max(max(self.singles), max(self.packed_runs, default=0) + _COUNT_MASK >> _RUN_BITS) + 1
         )

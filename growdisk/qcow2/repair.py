@@ -1,10 +1,9 @@
-"""Mends refcounts and COPIED flags so that they agree with the references,
-which are left as they are.
+"""Repairs refcounts and COPIED flags so that they agree with the references.
 
 The order makes a crash harmless at every point, and a second repair finishes the first: refcounts
-up, flags off, refcounts down, flags on, dirty bit off last. An image whose *references* are
-doubtful is refused: what they name cannot be guessed. Only what is known to be zeros, or to be
-lost, is given up (`_mend_references`).
+up, flags off, refcounts down, flags on, dirty bit off last. References stay as they are: an image
+whose *references* are doubtful is refused, because what they name cannot be guessed. Only those
+known to be zeros, or to be lost, are dropped (`_mend_references`).
 """
 
 from __future__ import annotations
@@ -31,14 +30,13 @@ from growdisk.qcow2.rebuild import check_rebuild, needs_rebuild, rebuild_refcoun
 def repair(
     file: ResizableDevice, path: Path, *, errors: bool, accept_loss: bool = False
 ) -> CheckReport:
-    """Free leaked clusters; with `errors` also raise refcounts,
-    rebuild missing blocks, clear wrong flags.
+    """Free leaked clusters; with `errors` also raise refcounts, rebuild blocks, clear wrong flags.
 
     `accept_loss`, with `errors`: a file that was cut off gets its length again, and zeros for what
     is lost.
 
-    Returns the state afterwards and what was mended. Raises ImageDamaged, with nothing written,
-    where the structure is broken. Durable when it returns; a sound image loses its dirty and its
+    Returns the state afterwards and what was repaired. Raises ImageDamaged, with nothing written,
+    if the structure is broken. Durable when it returns; a sound image loses its dirty and its
     corrupt bit.
     """
     analysis = analyse(file, path)
@@ -89,9 +87,7 @@ def _mend_references(file: ResizableDevice, analysis: Analysis) -> None:
 
 
 def _lengthen(file: ResizableDevice, analysis: Analysis) -> None:
-    """What a file that was cut off has lost is zeros from now on,
-    to growdisk as it always was to QEMU.
-    """
+    """Give a file that was cut off its length again: what it lost reads as zeros, as in QEMU."""
     size = analysis.recount.cut_off_end * analysis.header.cluster_size
     if size <= file.size:
         return

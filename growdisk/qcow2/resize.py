@@ -127,10 +127,10 @@ class Resizer:
         self._metadata.flush()
 
     def take_back(self, l1_size: int) -> None:
-        """Drop what a growth that failed has left behind the disk's end, in place:
-        that needs no room on the host.
+        """Drop what a failed growth has left beyond the disk's end, in place.
 
-        There must be nothing unwritten. The L1 table gets its old length.
+        That needs no space on the host. There must be nothing unwritten. The L1 table gets its old
+        length.
         """
         with self._metadata.giving_back():
             header = self._metadata.header
@@ -174,8 +174,9 @@ class Resizer:
         Preallocator(self._metadata, self._mapping).fill(start, end, mode)
 
     def _check_key_not_needed(self, old: int) -> None:
-        """Zeros that are written as guest data need the key of an
-        encrypted image; zero flags do not.
+        """Raise KeyNeeded if zeros must be written as guest data into a locked image.
+
+        Zero flags do not need the key.
         """
         if not self._metadata.is_locked and self._metadata.header.crypt_method != LEGACY_AES:
             return
@@ -195,9 +196,7 @@ class Resizer:
         self._metadata.switch(header, SIZE_AND_L1_OFFSET, header.size_and_l1_bytes())
 
     def drop_tables_behind(self, size: int) -> None:
-        """Free all L2 tables that lie wholly behind a disk of `size`
-        bytes: old data, and VM state.
-        """
+        """Free all L2 tables wholly beyond a disk of `size` bytes: old data, and VM state."""
         self._metadata.flush()
         l1 = self._metadata.l1
         behind = [index for index in range(self._geometry.l1_entries(size), len(l1)) if l1[index]]
@@ -220,9 +219,7 @@ class Resizer:
         self._writer.empty_clusters(start, end)
 
     def _lengthen_l1(self, entries: int) -> None:
-        """Move the L1 table to a longer one;
-        the header changes in one write, then the old table is free.
-        """
+        """Move the L1 table to a longer one by one write of the header, then free the old one."""
         old = self._metadata.header
         if entries <= old.l1_size:
             return

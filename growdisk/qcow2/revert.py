@@ -45,8 +45,9 @@ class Reverter:
         return count
 
     def can_go_back(self, position: int) -> bool:
-        """Whether this entry's table can be the disk's as it stands:
-        QEMU's may be too short, or have VM state.
+        """Whether an entry's L1 table can be the disk's as it is: not too short, without VM state.
+
+        QEMU's may be either.
         """
         entry = self._keeper.entries[position]
         table, count = (
@@ -69,8 +70,9 @@ class Reverter:
             self._release(lost, self._l1_runs(entries[kept:]), _either(tables))
 
     def go_back(self, position: int, begin: Callable[[], None]) -> None:
-        """Make the disk what the entry at `position` keeps,
-        and forget that one and all later ones, durably.
+        """Make the disk what the entry at `position` holds, durably.
+
+        That and all later ones are dropped.
         """
         self._metadata.flush()
         header, entries = self._metadata.header, self._keeper.entries
@@ -105,8 +107,9 @@ class Reverter:
         return [self._keeper.table_run(entry.l1_offset, 8 * entry.l1_size) for entry in entries]
 
     def _without_copied(self, target: SnapshotEntry, l1: array[int]) -> array[int]:
-        """The snapshot's tables without flags, which mean something
-        as soon as they are the disk's.
+        """The snapshot's L1 table, its COPIED flags cleared on disk, as those of its L2 tables.
+
+        They have a meaning as soon as these tables are the disk's.
         """
         self._walker.clear_copied(l1)
         cleared = without_copied(l1)

@@ -161,9 +161,7 @@ class SnapshotManager:
     # --- apply ------------------------------------------------------------------------------------
 
     def apply(self, name: str, begin: Begin, *, by_id: bool = False) -> None:
-        """Make the image what it was when the snapshot was taken,
-        size included; the snapshot stays.
-        """
+        """Make the disk what it was at the snapshot, its size included; the snapshot stays."""
         entry, l1 = self.load(name, by_id=by_id)
         self._metadata.flush()
         size = entry.disk_size(self._metadata.header.size)
@@ -189,8 +187,9 @@ class SnapshotManager:
             self._metadata.refcounts.write_blocks()
 
     def _guest_part(self, l1: array[int], size: int) -> array[int]:
-        """The entries for a disk of `size` bytes:
-        VM state behind it stays with the snapshot alone.
+        """The L1 entries for a disk of `size` bytes.
+
+        VM state beyond them is the snapshot's alone.
         """
         count = self._geometry.l1_entries(size)
         part = without_copied(l1[:count])
@@ -236,9 +235,7 @@ class SnapshotManager:
     # --- complete ---------------------------------------------------------------------------------
 
     def complete(self, begin: Begin) -> None:
-        """Give every entry the extra data that version 3 demands, durably;
-        nothing is written if all have it.
-        """
+        """Give every entry the extra data that version 3 demands, durably, if any lacks them."""
         entries = tuple(entry.completed(self._metadata.header.size) for entry in self.entries)
         if entries == self.entries:
             return
@@ -265,8 +262,9 @@ class SnapshotManager:
         return table
 
     def check_tables(self, references: References, *others: Run) -> None:
-        """Whatever is about to be freed, and all that may never be handed out,
-        must be counted and be nothing else.
+        """Raise ImageDamaged unless all metadata are counted, and none of them is in `references`.
+
+        `others`: further tables that are about to be freed.
         """
         header = self._metadata.header
         tables = [self.table_run(header.snapshots_offset, len(dump_entries(self.entries))), *others]
@@ -311,9 +309,7 @@ class SnapshotManager:
         self._metadata.release([old_run])
 
     def _write_counts(self) -> None:
-        """Counts (and the tables written before) must be durable before the
-        header tells of what they count.
-        """
+        """Make counts and new tables durable, before the header names what they count."""
         self._metadata.refcounts.write_blocks()
         self._metadata.sync()
 
@@ -354,9 +350,7 @@ class SnapshotManager:
 
     @contextmanager
     def _undone_on_failure(self, runs: list[Run]) -> Iterator[None]:
-        """Count clusters down again, in memory, if the header could not
-        be switched to what uses them.
-        """
+        """Count the runs down again, in memory, if the header could not be switched to them."""
         try:
             yield
         except OSError:

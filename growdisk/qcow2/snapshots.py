@@ -79,8 +79,9 @@ class SnapshotEntry:
         return int.from_bytes(self.extra[8:16], "big") if len(self.extra) >= 16 else image_size
 
     def completed(self, image_size: int) -> SnapshotEntry:
-        """The same with the extra data that version 3 demands;
-        a size that stands nowhere is the image's.
+        """The entry with the extra data that version 3 demands.
+
+        A size not stored is the image's.
         """
         if len(self.extra) >= _V3_EXTRA:
             return self

@@ -30,9 +30,7 @@ _ALL_ZERO = ALL_SUBCLUSTERS << SUBCLUSTERS
 
 
 class SubclusterMapping(Mapping):
-    """Mapping for images with extended L2 entries:
-    a table is an array of (entry, bitmap) pairs, end to end.
-    """
+    """Mapping for extended L2 entries: a table is an array of (entry, bitmap) pairs."""
 
     def __init__(self, metadata: Metadata) -> None:
         super().__init__(metadata)
@@ -102,9 +100,7 @@ class SubclusterMapping(Mapping):
             yield GuestRun(kind or L2Kind.NORMAL, offset, min(offset + (1 << bits), end), entry)
 
     def put(self, table: array[int], index: int, entries: array[int]) -> array[int]:
-        """Whole clusters: all subclusters allocated, zero (the zero flag of
-        a standard entry), or neither.
-        """
+        """Set whole clusters: all subclusters allocated, zero (if an entry has ZERO) or neither."""
         area = slice(2 * index, 2 * (index + len(entries)), 2)
         old = table[area]
         table[area] = array(

@@ -46,8 +46,9 @@ def progression(first: int, count: int, step: int) -> array[int]:
 
 @lru_cache(maxsize=8)
 def _lanes(count: int, step: int) -> tuple[int, int]:
-    """1, 1, ... and 0, step, 2*step, ...
-    as one number each, in `count` lanes of 64 bits; a power of two.
+    """The lanes 1, 1, ... and 0, step, 2*step, ... of 64 bits, each as one number.
+
+    There are at least `count` of them: a power of two.
     """
     ones, ramp, size = 1, 0, 1
     while size < count:
@@ -58,9 +59,7 @@ def _lanes(count: int, step: int) -> tuple[int, int]:
 
 
 def equal_until(values: array[int], index: int, limit: int) -> int:
-    """The end, at most `limit`, of the run of equal values at `index`:
-    steps that double, then halve.
-    """
+    """The end, at most `limit`, of the run of equal values at `index`, by doubling steps."""
     value, end, step = values[index], index + 1, 1
     while end < limit and values[end] == value:
         piece = values[end : min(end + step, limit)]
@@ -72,8 +71,7 @@ def equal_until(values: array[int], index: int, limit: int) -> int:
 
 
 class TableCache:
-    """The most recently used tables by key (a host offset or a block index),
-    the changed ones among them.
+    """The most recently used tables, by key: a host offset or a block index.
 
     `load(key)` reads a table; `spill(key)` is called before a changed table is evicted and must
     make it clean.

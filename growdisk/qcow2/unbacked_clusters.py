@@ -1,8 +1,7 @@
-"""Guest clusters that the host has nothing of:
-preallocated ones that nobody has written to, or that were punched out.
+"""Clusters allocated in the image but without data in the host file (holes).
 
-They read as zeros, and so does an entry that names no cluster at all: a smaller image can do
-without them.
+They were preallocated and never written to, or were punched out. They read as zeros, and so does an
+entry that names no cluster at all: a smaller image can do without them.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
-"""Version 2 to version 3 in place, as `qemu-img amend -o compat=1.1` does it:
-for what version 2 has no place to say.
+"""Upgrades version 2 to version 3 in place, as `qemu-img amend -o compat=1.1` does.
+
+It is done for what version 2 cannot store.
 
     snapshot entries get their own sizes ─▶ HEADER
 

@@ -1,5 +1,4 @@
-"""What every change of an open image goes through:
-what is refused, and what must happen before the first.
+"""Write guard: refuses changes that an image does not allow, and prepares the first one.
 
 Dirty bitmaps are kept true (bitmap_tracker.py). Those that cannot be believed are dropped before
 the first change, as the specification asks of all autoclear data that a writer does not know.
@@ -121,9 +120,7 @@ class WriteGuard:
             )
 
     def _drop_autoclear_data(self) -> None:
-        """Clear the bits, then free the bitmaps:
-        in this order, so that nobody follows them any more.
-        """
+        """Clear the autoclear bits, then free the bitmaps: so that nobody uses freed clusters."""
         self._metadata.allocator.check_metadata()
         header = self._metadata.header
         bitmaps = bitmap_runs(self._metadata.file, header)

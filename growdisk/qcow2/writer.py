@@ -44,9 +44,7 @@ class Writer:
         self._metadata.relieve()
 
     def write_zeros(self, start: int, end: int) -> None:
-        """Make [start, end) read as zeros:
-        by flags where whole clusters are covered and the version has them.
-        """
+        """Make [start, end) read as zeros: whole clusters by flags, if the version has them."""
         if self._is_raw:
             self._write_explicit_zeros(start, end)
             return
@@ -62,8 +60,9 @@ class Writer:
         self._metadata.relieve()
 
     def discard(self, start: int, end: int) -> None:
-        """Free the clusters that lie wholly inside [start, end);
-        they read as zeros, or stay where that cannot be.
+        """Free the clusters wholly inside [start, end).
+
+        They read as zeros, or stay if that is impossible.
         """
         cluster_size = self._geometry.cluster_size
         start, end = align_up(start, cluster_size), align_down(end, cluster_size)
@@ -74,9 +73,7 @@ class Writer:
         self._metadata.relieve()
 
     def empty_clusters(self, start: int, end: int) -> None:
-        """Free whole clusters and leave their entries empty:
-        for what lies behind the disk's end.
-        """
+        """Free whole clusters and leave their entries empty: for those beyond the disk's end."""
         for run in list(self._mapping.runs(start, end)):
             if run.kind is not L2Kind.UNALLOCATED:
                 self._set_run(run, 0)
@@ -144,9 +141,7 @@ class Writer:
         return end
 
     def _new_clusters(self, guest_cluster: int, wanted: int) -> Run:
-        """Clusters for up to `wanted` of the guest's in a row;
-        in a data file they have their places already.
-        """
+        """Clusters for up to `wanted` consecutive guest clusters; in a data file, their own."""
         return (
             (guest_cluster, wanted)
             if self._elsewhere

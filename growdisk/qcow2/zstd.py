@@ -1,5 +1,4 @@
-"""zstd through the system's libzstd:
-always there on Debian (dpkg needs it), which no Python module for it is.
+"""zstd through the system's libzstd: always on Debian (dpkg needs it), unlike Python modules.
 
 A compressed cluster may consist of several frames.
 """
@@ -88,9 +87,7 @@ class Zstd:
         return None if self._lib.ZSTD_isError(code) else ctypes.string_at(target, code)
 
     def unpack(self, source: memoryview, target: memoryview) -> None:
-        """Streaming, as there may be several frames:
-        it stops when `target` is full, whatever follows.
-        """
+        """Decompress, by streaming (there may be several frames), until `target` is full."""
         if (stream := getattr(self._own, "stream", None)) is None:
             stream = self._own.stream = _Stream(self._lib)
         into, out_of = ctypes.c_char.from_buffer(target), ctypes.c_char.from_buffer(source)

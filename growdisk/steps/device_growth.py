@@ -1,6 +1,4 @@
-"""Going back from a device that was made larger:
-it gets exactly its old size again, if nobody uses the new room.
-"""
+"""Undoing a device's growth: it gets exactly its old size again, if nobody uses the new space."""
 
 from __future__ import annotations
 
@@ -30,9 +28,7 @@ def _new_room_in_use(path: Path, size: str, reason: str) -> NeedsUser:
 
 
 class GrownDevice:
-    """A SnapshotStore around another one:
-    with the snapshot of `step` it puts the size of the device back.
-    """
+    """A SnapshotStore around another one: restoring `step` also restores the size of the device."""
 
     def __init__(
         self, store: SnapshotStore, disk: Disk, step: str, old_size: int, new_size: int

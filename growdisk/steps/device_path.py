@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DevicePath:
-    """Partition `number` (0: the whole disk), bytes [start, start+size) of the disk;
-    `layers` from the outermost in.
+    """A place: partition `number` (0: the whole disk), bytes [start, start+size) of the disk.
 
-    They are as plans have them, `chain` is what they mean.
+    `layers` are those inside it, from the outermost in, as plans have them; `chain` is what they
+    mean.
     """
 
     number: int
@@ -109,9 +109,7 @@ def neighbours_of(disk: Disk, sector_size: int) -> PhysicalVolumeFinder:
 
 
 def is_openable(disk: Disk, place: DevicePath, keyring: Keyring) -> bool:
-    """Whether the keys that there are open the outermost container of a place,
-    however large its partition is now.
-    """
+    """Whether the known keys open a place's outermost container, whatever the partition's size."""
     if not isinstance(next(iter(place.chain), None), LuksLayer):
         return True
     from growdisk.volumes.luks import LuksUnreadable, read_header

@@ -96,9 +96,7 @@ class Disk:
         return isinstance(self._active, Qcow2Image) and self._active.is_locked
 
     def base_resized(self) -> None:
-        """The host has made the device larger or smaller:
-        whatever lies on it is opened again, in the new size.
-        """
+        """Reopen all that lies on the device in its new size: the host has resized it."""
         self.file.refresh_size()
         self.on_base_resized()
         with self.lock:
@@ -130,8 +128,9 @@ class Disk:
         return luks_header(self.file, header, self.path)
 
     def unlocked_over(self, file: ResizableDevice) -> DataFile | None:
-        """The guest data of another image with the same encryption header;
-        None where there is no key, or no need.
+        """The guest data of another image with the same encryption header.
+
+        None if there is no key, or no need.
         """
         if self.unlocked is None:
             return None

@@ -48,8 +48,9 @@ def in_todays_words(text: bytes) -> bytes:
 
 
 def step_of(kind: str, fields: Raw, guest: GuestPlan | None) -> DiskStep:
-    """The step that a plan has written as `kind`;
-    `guest` are the plan's values for a running guest. NotThatValue.
+    """The step that a plan has written as `kind`; `guest` is the plan's part for a running guest.
+
+    Raises NotThatValue.
     """
     if kind in STEP_KINDS:
         return decoded(fields, STEP_KINDS[kind])

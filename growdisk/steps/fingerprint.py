@@ -1,12 +1,10 @@
-"""A pin remembers how a file looked when growdisk last left it alone,
-so that a change by anybody else is noticed.
+"""A pin: how a file was when growdisk last left it, to notice a change by anybody else.
 
 A device, or a disk that another host serves, has no time of its own that every writer changes, and
-another inode after a restart: of it the bytes are remembered that a guest changes when it starts.
+another inode after a restart: for it the pin has the bytes that a guest changes when it starts.
 
-It is lifted before growdisk itself begins to write the file, and set again afterwards: no pin, no
-claim. A lifted pin keeps its room on the host: it must be possible to set it again when there is
-none left.
+The pin is lifted before growdisk itself begins to write to the file, and set again afterwards: no
+pin, no claim. A lifted pin keeps its space on the host, so that it can be set again on a full disk.
 """
 
 from __future__ import annotations
@@ -29,8 +27,7 @@ _MILLISECOND = 10**6  # in nanoseconds
 
 
 class ImageFingerprint:
-    """The pin at `path` on the file `target`:
-    inode, size in bytes and modification time in nanoseconds.
+    """The pin at `path` on the file `target`: inode, size in bytes, modification time in ns.
 
     On a device: a digest of the bytes in `samples`.
     """

@@ -1,6 +1,4 @@
-"""What has to be so before anything is written: the appliance has written back what it holds,
-or is ended, and nobody else has begun to use the disks.
-"""
+"""Before each snapshot: appliances write back or end, and nobody else may use the disks."""
 
 from __future__ import annotations
 
@@ -12,8 +10,9 @@ from growdisk.workflow.snapshots import SnapshotStore
 
 
 class QuietSnapshots:
-    """A SnapshotStore around another one, for all that works on the run's disks,
-    of which `disk` is the first.
+    """A SnapshotStore around another one, for all hands that work on the run's disks.
+
+    `disk` is the first of these disks.
     """
 
     def __init__(self, store: SnapshotStore, backends: Sequence[RunBackend], disk: Disk) -> None:

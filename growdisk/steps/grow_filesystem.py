@@ -30,13 +30,12 @@ _TOOLS = {
 
 @dataclass(frozen=True)
 class GrowFilesystem(StepTraits):
-    """The file system `uuid` of `kind` in partition `number`,
-    bytes [start, start+size) of the disk, from `old_size`.
+    """Grow the file system `uuid` of `kind` in partition `number`, from `old_size`.
 
-    `layers` lead from the partition to it (see DevicePath). `new_size` is what its tool makes of
-    the room: of ext, whole blocks, and no last group too small to be one. `number` 0 is the whole
-    disk; `suffix` tells it from other growth in the same plan. `running`: a running guest has it
-    mounted.
+    The partition is bytes [start, start+size) of the disk. `layers` lead from it to the file system
+    (see DevicePath). `new_size` is what the tool makes of the space: for ext, whole blocks, and no
+    last group too small to be one. `number` 0 is the whole disk; `suffix` distinguishes the step
+    from other growth in the same plan. `running`: a running guest has it mounted.
     """
 
     number: int

@@ -76,8 +76,9 @@ class GrowLuks(StepTraits):
         )
 
     def verify(self, context: DiskView, evidence: Evidence) -> None:
-        """By our own reader of the header, or the guest's kernel;
-        and what the kernel said that opened it here.
+        """By our own reader of the header, or the guest's kernel.
+
+        And by what the kernel reported that opened it here.
         """
         found = context.device(self.place).size
         told = evidence.facts.get("size", found)

@@ -62,8 +62,9 @@ class GrowLogicalVolume(LvmTraits):
         return Evidence(self._sizes)
 
     def verify(self, context: DiskView, evidence: Evidence) -> None:
-        """LVM's metadata by our own reader;
-        and the size that the volume has in a kernel, if one has it open.
+        """By our own reader of LVM's metadata.
+
+        And the size in a kernel, if one has the volume open.
         """
         volume = self._volume(context)
         found = volume.extents if volume else None

@@ -15,10 +15,9 @@ from growdisk.workflow.step import AlreadyDone, Blocked, Check, Evidence, Ready,
 
 @dataclass(frozen=True)
 class GrowPhysicalVolume(LvmTraits):
-    """The physical volume at `place`, of the group with `uuid`,
-    to `extents` extents of `extent_size` bytes.
+    """Grow the physical volume at `place`, of the group `uuid`, to `extents` extents.
 
-    `running`: of a running guest, in use.
+    An extent has `extent_size` bytes. `running`: it is a running guest's, in use.
     """
 
     place: DevicePath

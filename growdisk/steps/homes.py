@@ -1,6 +1,4 @@
-"""A guest's homes as a step of a run sees them:
-read through our own engine, whoever writes to them.
-"""
+"""A guest's homes as a step of a run sees them: read by our own engine, whoever writes to them."""
 
 from __future__ import annotations
 

@@ -45,9 +45,7 @@ class InternalSnapshots:
             self._delete(newer)
 
     def reserve(self) -> None:
-        """Settling only frees clusters, and writes to no new place;
-        what is still in memory may need one.
-        """
+        """Write back what is in memory: it may need new clusters; settling itself needs none."""
         self._image.flush()
 
     def keep(self) -> None:

@@ -1,5 +1,4 @@
-"""What a step of a running guest works with:
-the machine as QEMU has it, and a shell inside the guest.
+"""What a step of a running guest works with: the machine in QEMU, and a shell in the guest.
 
 The shell is opened again after everything that may have broken it: a restart, or memory put back to
 an earlier instant.
@@ -220,8 +219,9 @@ class LiveContext:
         return answer.stdout.decode(errors="replace")
 
     def _keep_table(self, prepared: Answer) -> None:
-        """What prepare saved in the guest, beside the image as well:
-        for the day when the guest does not start.
+        """Save the old table, as prepare did in the guest, beside the image too.
+
+        It is for a guest that does not start.
         """
         if prepared.facts.saved:
             folder = RunDirectory.beside(self.path).path  # a device's lies elsewhere
@@ -231,19 +231,16 @@ class LiveContext:
             )
 
     def check(self) -> None:
-        """Whether the guest can do it all:
-        what prepare would refuse, before anything is touched. guest-refused.
-        """
+        """Raise guest-refused for what prepare would refuse, before anything is touched."""
         for growth in range(1 + len(self.guest.others)):
             self.run(Phase.PREPARE, growth=growth, settings=("GROWDISK_CHECK=yes",))
 
     def run(
         self, phase: Phase, *, growth: int = 0, up_to: int = 0, settings: tuple[str, ...] = ()
     ) -> Answer:
-        """One phase of the guest-side scripts, for one of the file systems;
-        of grow, up to that layer.
+        """The answer of one phase of the guest scripts, for one file system.
 
-        Raises what stands for its answer where it is not done.
+        `up_to`: only the layers up to that one grow.
         """
         from growdisk.guest_scripts.render import render
 
@@ -293,8 +290,9 @@ class LiveContext:
         self.told(words)
 
     def _settings(self, phase: Phase, up_to: int) -> list[str]:
-        """Variables of the script's shell;
-        the names and numbers are ours, and base64 needs no quotes.
+        """Variables of the script's shell.
+
+        Names and numbers are ours, and base64 needs no quotes.
         """
         words = [
             f"GROWDISK_DISK={self.device_name}",
@@ -316,9 +314,7 @@ class LiveContext:
         return words
 
     def run_to_the_end(self, phase: Phase) -> Answer:
-        """As `run`; where the guest's kernel cannot go on before a restart,
-        it is restarted, if that is allowed.
-        """
+        """As `run`; restart the guest if its kernel needs that and it is allowed, and run again."""
         answer = self.run(phase)
         if answer.result is Outcome.REBOOT:
             if not self.may_restart:

@@ -1,10 +1,9 @@
-"""Overlays under a running guest:
-each step's writes go to a file of their own, merged into the image at the end.
+"""Overlays under a running guest: each step writes to a file of its own, merged at the end.
 
-The image is as it was until then; but a running guest cannot go back, because its memory belongs to
-the newest data. Once it is off, the offline store finds the same files and takes it back, or brings
-them into the image. A QEMU that was started again goes past the overlays: it is told by a mark that
-only the old process bears.
+Until then the image is as it was; but a running guest cannot go back, because its memory belongs to
+the newest data. Once it is off, the offline store finds the same files and takes it back, or merges
+them into the image. A QEMU that was restarted would bypass the overlays: it is recognised by a mark
+that only the old process bears.
 """
 
 from __future__ import annotations

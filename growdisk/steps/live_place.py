@@ -1,7 +1,7 @@
-"""Where something stands inside a running guest:
-a DevicePath, opened through what the guest itself has open.
+"""Where something is inside a running guest: a DevicePath, by the guest's own open devices.
 
-The same places as offline (steps/device_path.py), by a third road: the guest's own mapped devices.
+The same places as for a guest that is off (steps/device_path.py), by the mapped devices of the
+guest.
 """
 
 from __future__ import annotations

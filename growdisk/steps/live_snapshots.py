@@ -1,5 +1,4 @@
-"""Snapshots of a running guest inside its qcow2 images, memory included:
-going back puts the running guest back.
+"""Snapshots of a running guest in its qcow2 images, with memory: going back restores it running.
 
 What the guest did since the snapshot is lost then, with everything that it told others meanwhile;
 so the guest's own undo is tried first, which loses nothing. Names are those of the offline store: a
@@ -42,8 +41,9 @@ class LiveSnapshots:
 
     @property
     def can_restore(self) -> bool:
-        """As long as there is a machine to be put back:
-        what is cut short by a power cut is gone on with later.
+        """Whether there is still a machine to put back.
+
+        After a power cut the run is continued later.
         """
         try:
             self._context.machine.status()
@@ -164,7 +164,8 @@ class LiveUndo:
             raise NothingToRestore(self._rewrite.name)
 
     def _take_size_back(self) -> None:
-        """Smaller again, if the table says that nothing is beyond the old end;
+        """Shrink the disk again if the table has nothing beyond the old end.
+
         NothingToRestore otherwise.
         """
         old = self._resize.old_size
@@ -191,9 +192,7 @@ class LiveUndo:
         resize_device(path, step.device_size)
 
     def _table(self, size: int) -> PartitionTable | None:
-        """The table of the disk as if it ended after `size` bytes;
-        None where it would not be a sound one.
-        """
+        """The disk's table as if the disk had `size` bytes; None if that is not a sound one."""
         try:
             return read_table(Window(self._context.seen(), 0, size), self._context.path)
         except GrowdiskError:

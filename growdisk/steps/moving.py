@@ -1,12 +1,10 @@
-"""Copies a partition to where the new table will have it,
-through our engine, and proves that every byte arrived.
+"""Copies a partition to its place in the new table, and proves that every byte arrived.
 
-Old and new place may overlap: it is copied from its end, so that nothing is written over before it
-was read. Until the table is switched the guest knows the old place only; where that is written
-over, the step's snapshot is the way back.
+Our engine copies. Old and new place may overlap: it starts at the end, so that nothing is
+overwritten before it was read. Until the table is switched the guest knows the old place only; if
+that is overwritten, the step's snapshot is the way back.
 
-One thing is changed on the way: a volume that says where on the disk it starts says so of its new
-place.
+One thing is changed on the way: a volume that says where on the disk it starts gets its new place.
 """
 
 from __future__ import annotations
@@ -56,9 +54,7 @@ class Move:
 
 
 def copy(device: BlockDevice, move: Move, pause: Callable[[], None], sector_size: int = 512) -> str:
-    """Copy, and return the digest of what was written;
-    `pause` is called now and then, and may raise.
-    """
+    """Copy, and return the digest of what was written; `pause` is called often, and may raise."""
     stamps = start_stamps(Window(device, move.start, move.size), move.new_start // sector_size)
     digests: list[bytes] = []
     for start, length in reversed(_chunks(move)):
@@ -72,8 +68,9 @@ def copy(device: BlockDevice, move: Move, pause: Callable[[], None], sector_size
 def require_copied(
     device: BlockDevice, moves: Sequence[Move], digests: Mapping[str, int | str]
 ) -> None:
-    """promise-broken where a partition's new place does not hold what copy() wrote;
-    `digests` are by its name.
+    """Raise promise-broken if a partition's new place does not hold what copy() wrote.
+
+    `digests` are by the partition's name.
     """
     for move in moves:
         if (found := digest(device, move)) != (expected := digests[move.name]):
@@ -102,8 +99,9 @@ def _copy_chunk(
 
 
 def _stamped(data: bytes, start: int, stamps: Sequence[Stamp]) -> bytes:
-    """`data` from byte `start` of the volume, with what its new place has to say;
-    a stamp may reach out of it.
+    """`data` from byte `start` of the volume, with the stamps of its new place put in.
+
+    A stamp may reach out of `data`.
     """
     changed = bytearray(data)
     for stamp in stamps:

@@ -142,9 +142,7 @@ def _new_clusters(base: Qcow2Image, data: list[Range], size: int) -> int:
 
 
 def _in_place(base: Qcow2Image, data: list[Range]) -> Iterator[Range]:
-    """Where in the file that lies which is written over:
-    a copy of an image may have holes there.
-    """
+    """The ranges of the file that will be overwritten. A copy of an image may have holes there."""
     for start, end in data:
         for run in base.runs(start, min(end, base.size) - start) if start < base.size else ():
             if run.kind is L2Kind.NORMAL:

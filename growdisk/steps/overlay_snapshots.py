@@ -1,12 +1,11 @@
-"""External snapshots: the image itself stays untouched until the end,
-each step writes to an overlay of its own.
+"""External snapshots: each step writes to its own overlay; the image changes at the end only.
 
-Going back throws overlays away. At the end they are committed downward by a redo that survives a
+Going back deletes overlays. At the end they are committed downward by a redo that survives a
 crash: an overlay's file is removed only when all of it is durable below. To keep a way back after
 that, an undo file keeps what the redo of each step is about to overwrite; it fits only the image as
-we left it, which is what the pin is for.
+growdisk left it, which the pin checks.
 
-All room that this takes on the host is taken by reserve(), while going back still is nothing but
+All space that this takes on the host is taken by reserve(), while going back still is nothing but
 removing files.
 """
 
@@ -119,9 +118,7 @@ class OverlaySnapshots:
             self._chain.close()
 
     def _renew_top(self) -> None:
-        """A fresh topmost overlay in place of one with another size than the
-        image below; nothing is in it yet.
-        """
+        """Replace an empty topmost overlay whose size is not that of the image below."""
         present = [step for step in self._chain.steps if self._chain.overlay(step).exists()]
         if present:
             self._chain.open(before=present[-1])
@@ -206,9 +203,7 @@ class OverlayChain:
             below = image
 
     def open(self, before: str | None = None) -> None:
-        """Open what the files say, of the steps before `before`,
-        and make the top the active device.
-        """
+        """Open the overlays of the steps before `before`; the topmost becomes the active device."""
         self.close()
         for step in self.steps[: self.steps.index(before) if before else None]:
             if self.overlay(step).exists():
@@ -227,8 +222,9 @@ class OverlayChain:
         self._disk.activate(self._disk.base(writable=False))
 
     def add(self, step: str) -> None:
-        """A fresh overlay for `step` on top of the open chain,
-        in place of a file that may be there.
+        """Put a fresh overlay for `step` on top of the open chain.
+
+        In place of a file that may be there.
         """
         # By their bare names: the folder may be moved together with the image while the run is
         # unfinished.
@@ -249,9 +245,7 @@ class OverlayChain:
     def create_fresh(
         self, size: int, backing: Path | None = None, backing_format: str | None = None
     ) -> Path:
-        """A file that has no name of its own yet:
-        a crash leaves nothing that looks like an overlay.
-        """
+        """The path of a new overlay without its final name: a crash leaves no false overlay."""
         self.fresh.unlink(missing_ok=True)
         create(
             self.fresh,
@@ -275,11 +269,10 @@ class OverlayChain:
     def open_image(
         self, path: Path, *, backing: ResizableDevice | None, writable: bool
     ) -> Qcow2Image:
-        """An image of our own making, on a backing device that is open already
-        and stays so when it is closed.
+        """An image of our own, on a backing device that is open and stays so when it is closed.
 
-        Where the disk is encrypted it is, too, with the same key: no byte of the guest lies here in
-        the clear.
+        If the disk is encrypted it is too, with the same key: no byte of the guest is stored in the
+        clear.
         """
         window = Window(backing, 0, backing.size) if backing is not None else None
         file = RawFile.open(path, writable=writable)

@@ -1,6 +1,4 @@
-"""remake-swap: swap space again, where the plan puts it:
-moved to the end of the disk, or as a file of the guest.
-"""
+"""remake-swap: swap space again as planned: at the end of the disk, or as a file of the guest."""
 
 from __future__ import annotations
 
@@ -24,8 +22,9 @@ from growdisk.workflow.step import AlreadyDone, Blocked, Check, Evidence, Ready,
 
 @dataclass(frozen=True)
 class SwapSpace:
-    """Swap on partition `number`, bytes [start, start+size) of the disk,
-    with the UUID and label that it had.
+    """Swap on partition `number`, bytes [start, start+size) of the disk, with its old identity.
+
+    That is its UUID and its label.
     """
 
     number: int
@@ -86,9 +85,7 @@ def _is_there(swap: SwapSpace, content: Content | None) -> bool:
 
 @dataclass(frozen=True)
 class MakeSwapFile(StepTraits):
-    """A swap file of `size` bytes in the guest's root file system
-    `system` (/dev/sda1, /dev/vg0/root).
-    """
+    """Make a swap file of `size` bytes in the guest's root `system` (/dev/sda1, /dev/vg0/root)."""
 
     system: str
     size: int

@@ -1,5 +1,6 @@
-"""repair-guest: fstab, RESUME, kernel command lines and initrds no longer
-wait for a partition that is gone.
+"""repair-guest: the guest's files no longer wait for a partition that is gone.
+
+They are fstab, RESUME, kernel command lines and initrds.
 """
 
 from __future__ import annotations
@@ -138,8 +139,9 @@ class RepairGuest(StepTraits):
                 )
 
     def _systems(self, backend: Backend) -> tuple[list[str], list[str]]:
-        """Where a guest is (the first where there is no other,
-        else whatever has an fstab), and what cannot be read.
+        """(devices with a guest, devices that cannot be read).
+
+        A device has a guest if it has an fstab, or if there is no other device.
         """
         if not self.others:
             return [self.system], []
@@ -163,8 +165,9 @@ def _at_work(context: RunContext) -> Iterator[Backend]:
 
 
 def _has_guest(backend: Backend, device: str) -> bool | None:
-    """None where it cannot be mounted, which is no reason to fail:
-    it may need other disks, or a newer kernel.
+    """Whether a device has a guest (an fstab); None if it cannot be mounted.
+
+    That is no reason to fail: it may need other disks, or a newer kernel.
     """
     try:
         with backend.mounted_guest(device, writable=False) as guest:

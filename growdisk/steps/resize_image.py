@@ -18,10 +18,10 @@ from growdisk.workflow.step import AlreadyDone, Check, Evidence, Ready, Scope
 
 @dataclass(frozen=True)
 class ResizeImage(StepTraits):
-    """`old_size` and `new_size` in bytes;
-    `preallocation` is off, falloc or full (the last two for raw images).
+    """Resize the disk from `old_size` to `new_size` bytes.
 
-    `running`: of a running guest; with `restart` it is restarted to see the new size.
+    `preallocation` is off, falloc or full (the last two for raw images). `running`: it is a running
+    guest's; with `restart` the guest is restarted to see the new size.
     """
 
     old_size: int

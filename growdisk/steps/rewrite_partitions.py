@@ -1,8 +1,7 @@
-"""rewrite-partitions: writes the planned partition table:
-at rest by pyparted on a copy, sector by changed sector.
+"""rewrite-partitions: writes the planned partition table.
 
-Partitions that the new table has elsewhere are copied there first, and compared; the table is
-switched last.
+At rest pyparted works on a copy, and the changed sectors are written. Partitions that the new table
+has elsewhere are copied there first, and compared; the table is switched last.
 """
 
 from __future__ import annotations
@@ -23,10 +22,10 @@ from growdisk.workflow.step import AlreadyDone, Blocked, Check, Evidence, Ready,
 
 @dataclass(frozen=True)
 class RewritePartitions(StepTraits):
-    """`before` is the table that the plan was made for,
-    `after` the one that will be there; both on the grown disk.
+    """Change the table from `before`, which the plan was made for, to `after`.
 
-    `moves` are in the order in which they must be done: the last on the disk first.
+    Both are tables of the grown disk. `moves` are in the order in which they must be done: the last
+    on the disk first.
     """
 
     before: PartitionTable
@@ -63,9 +62,7 @@ class RewritePartitions(StepTraits):
         return Evidence(self.described(context.disk_name), facts)
 
     def verify(self, context: DiskView, evidence: Evidence) -> None:
-        """Our own reader, from the disk, against what was asked for;
-        what was copied is read once more.
-        """
+        """By our own reader, against the planned table; what was copied is read once more."""
         table = context.table(self.before.sector_size)
         if table != self.after:
             raise verify_failed(self.name, found=listed(table), expected=listed(self.after))

@@ -70,8 +70,9 @@ class RunBackend:
 
     @contextmanager
     def started(self, activity: str, *, inside: bool = False) -> Iterator[Backend]:
-        """Whoever the plan says; with `inside`, containers and logical volumes
-        are open where the run has any.
+        """The backend that the plan names.
+
+        `inside`: the run's containers and logical volumes, if any, are open.
         """
         if self._kind == "direct":
             with self._naming_failures(activity):
@@ -103,8 +104,9 @@ class RunBackend:
 
     @contextmanager
     def volumes(self, activity: str) -> Iterator[Appliance]:
-        """The same, with all the run's containers and logical volumes open:
-        only after the table was read again.
+        """As `appliance`, with all containers and logical volumes of the run open.
+
+        To be called only after the table was read again.
         """
         with self.appliance(activity) as appliance:
             if not self._opened:
@@ -114,11 +116,10 @@ class RunBackend:
             yield appliance
 
     def let_a_kernel_mount(self, kind: str, device: str) -> None:
-        """filesystem-unsound where a kernel does not mount,
-        read only, what this machine's tools have grown.
+        """Raise filesystem-unsound if a kernel cannot mount, read only, what host tools have grown.
 
-        An appliance has seen to that itself; where none can be had, the tools' own judgement has to
-        be enough.
+        If an appliance did the work, it has tried that itself; if none is available, the tools' own
+        verdict has to be enough.
         """
         from growdisk.backends.uml_available import why_unavailable
 

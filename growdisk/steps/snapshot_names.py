@@ -16,9 +16,7 @@ _NAME = re.compile(r"growdisk-(\d{8}-\d{6}-[0-9a-f]+)-([1-9]\d*)-(.+)")
 
 @dataclass(frozen=True)
 class RunSnapshot:
-    """The snapshot `name` was taken before the step `step`,
-    the `number`-th of the run (1: before all of it).
-    """
+    """The `number`-th snapshot of a run (1: before all of it), taken as `name` before `step`."""
 
     name: str
     run: str

@@ -56,9 +56,7 @@ class StepTraits:
 
     @property
     def kernel_tools(self) -> tuple[str, ...]:
-        """Programs that do it in a kernel which uses this machine's own,
-        beyond those that every run takes.
-        """
+        """Programs of this machine that a kernel (uml) needs for the step, beyond every run's."""
         return ()
 
     @property
@@ -73,9 +71,7 @@ class StepTraits:
 
     @property
     def usual(self) -> dict[str, bytes]:
-        """What a written plan leaves out, since it says nothing of a disk at rest:
-        fields and their values, in JSON.
-        """
+        """Fields, with values in JSON, that a written plan leaves out: those of a disk at rest."""
         return {"running": b"false", "restart": b"false", "device_size": b"0"}
 
     @property
@@ -85,9 +81,7 @@ class StepTraits:
 
 
 class LvmTraits(StepTraits):
-    """The base of those that let LVM grow something at `place`:
-    it works on what a kernel has open.
-    """
+    """The base of steps that let LVM grow something at `place`, as a kernel has it open."""
 
     place: DevicePath
 

@@ -56,8 +56,9 @@ class DiskView(Protocol):
     def content(self, place: DevicePath) -> Content | None: ...
 
     def group(self, place: DevicePath) -> VolumeGroup | None:
-        """The group whose physical volume is at `place`;
-        None where its metadata cannot be read, or do not agree.
+        """The group whose physical volume is at `place`.
+
+        None if its metadata cannot be read, or do not agree.
         """
         ...
 
@@ -74,8 +75,7 @@ class DiskView(Protocol):
 
 
 class Worker(DiskView, Protocol):
-    """Each method does a step's work;
-    where it returns words, they are told beside what the step itself tells.
+    """What does the steps' work, a method for each; words it returns are added to the step's own.
 
     Raises OperationFailed, and OSError of the host.
     """

@@ -1,5 +1,4 @@
-"""The host's storage below a block device:
-what it is, whether it can grow, and the commands that grow it.
+"""The host's storage below a block device: what it is, whether and how it can grow.
 
-One file a kind; look.py finds the kind, growing.py makes it larger, and as large as it was.
+One file a kind; look.py finds the kind, growing.py makes it larger, and restores its old size.
 """

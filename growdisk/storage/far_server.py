@@ -1,9 +1,8 @@
-"""ssh://HOST/FILE: QEMU's own NBD server is started on that host,
-by ssh, which also brings its socket here.
+"""ssh://HOST/FILE: starts QEMU's NBD server on that host by ssh, which brings its socket here.
 
-So the file is locked where it lies, as QEMU locks it: a guest there keeps growdisk out, and
-growdisk keeps guests out. The server ends when its client goes, when growdisk does, or when the
-connection is cut.
+So the file is locked on its own host, as QEMU locks it: a guest there keeps growdisk out, and
+growdisk keeps guests out. The server ends when its client disconnects, when growdisk ends, or when
+the connection is cut.
 """
 
 from __future__ import annotations

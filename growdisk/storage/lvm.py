@@ -21,8 +21,7 @@ def look(number: int) -> Storage:
 
 
 def foreign_owner(number: int) -> str:
-    """The system ID of another host that owns the volume's group;
-    "" if this host owns it, or nobody in particular.
+    """The system ID of another host that owns the volume's group; "" if there is none.
 
     ToolFailed, ToolMissing, NotThatValue.
     """

@@ -18,9 +18,7 @@ _DISK = re.compile(
 
 
 def folders_beside(folder: str) -> list[str]:
-    """Disks of a machine lie in images/NUMBER;
-    those of its linked clones in images/OTHER-NUMBER.
-    """
+    """Folders of other machines: disks are in images/NUMBER, those of clones in another NUMBER."""
     own = Path(folder)
     if not own.name.isdecimal():
         return []
@@ -34,9 +32,7 @@ def folders_beside(folder: str) -> list[str]:
 
 
 def suspended_with(path: Path, folder: Path = CONFIGURATIONS) -> str:
-    """The number of the machine that has the disk at `path` and is suspended
-    to disk; "" where there is none.
-    """
+    """The number of the machine with the disk at `path` if it is suspended to disk; else ""."""
     if not folder.is_dir():
         return ""
     names = {path.name, path.resolve().name}

@@ -42,17 +42,13 @@ def look(kernel_name: str, devices: Path = _DEVICES) -> Storage:
 
 
 def refuse_other_clients(path: Path) -> None:
-    """ImageInUse if the device at `path` is a mapped image that another client,
-    on whatever host, has as well.
-    """
+    """ImageInUse if the device is a mapped image that another client, on any host, has too."""
     if others := clients_of(path):
         raise ImageInUse(path, holder=f"another client of the Ceph cluster ({', '.join(others)})")
 
 
 def clients_of(path: Path, devices: Path = _DEVICES) -> tuple[str, ...] | None:
-    """Addresses of those clients;
-    () if it is no such device, None if the cluster cannot be asked.
-    """
+    """Addresses of those clients; () if it is no such device, None if the cluster does not say."""
     kernel_name = name_of(path.stat().st_rdev)
     if not kernel_name.startswith("rbd"):
         return ()

@@ -1,10 +1,9 @@
-"""Disks that a server has, as files of this host:
-QEMU's storage daemon is the client, and shows them through FUSE.
+"""Disks of a server as files of this host, by QEMU's storage daemon and FUSE.
 
-A keeper ends the daemon and unmounts when growdisk lets go of a pipe, in order or because it was
-killed. Both inherit the claim on the disk (a lock), so that nobody comes back to it while a daemon
-of before may still write. A connection that is cut makes each later read and write fail; the daemon
-does not connect again by itself. Spec: qemu-storage-daemon(1).
+The daemon is the client. A keeper ends it and unmounts when growdisk closes a pipe, normally or
+because it was killed. Both inherit the claim on the disk (a lock), so that nobody uses it while an
+earlier daemon may still write. A connection that is cut makes each later read and write fail; the
+daemon does not reconnect by itself. Spec: qemu-storage-daemon(1).
 """
 
 from __future__ import annotations

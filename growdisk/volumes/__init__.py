@@ -1,3 +1,1 @@
-"""Ways into what lies between a partition and its file system:
-logical volumes and encrypted containers, read only.
-"""
+"""Reads logical volumes and encrypted containers: what is between partition and file system."""

@@ -1,6 +1,4 @@
-"""What stands in a partition, all the way in:
-through encrypted containers that open, into logical volumes.
-"""
+"""What stands in a partition, through encrypted containers that open and logical volumes."""
 
 from __future__ import annotations
 
@@ -44,8 +42,7 @@ def views_inside(
     neighbours: PhysicalVolumeFinder,
     depth: int = 0,
 ) -> Iterator[tuple[str, BlockDevice, Content]]:
-    """What can be mounted, all the way in:
-    each by its device's name in the appliance, with a device to read from.
+    """What can be mounted in it, at any depth: the appliance's device name, a device to read from.
 
     A container that stays closed is one of them, with its LuksContent.
     """

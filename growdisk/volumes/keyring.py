@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 
 
 class Keyring:
-    """Opens containers with whichever passphrase fits, and remembers their volume keys:
-    deriving one takes a second.
+    """Opens containers with any passphrase that fits, and remembers volume keys.
+
+    Deriving one takes a second.
     """
 
     def __init__(self, passphrases: tuple[bytes, ...] = ()) -> None:

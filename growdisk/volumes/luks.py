@@ -35,9 +35,7 @@ _SLOTS, _SLOT_AT, _SLOT_SIZE, _SLOT_ENABLED = 8, 208, 48, 0x00AC71F3
 
 
 class LuksUnreadable(ValueError):
-    """The header is damaged, or uses what growdisk does not know;
-    the text says what, `cure` what to do if anything.
-    """
+    """The header is damaged or unsupported: the text says what, `cure` what to do, if anything."""
 
     cure = ""
 
@@ -257,9 +255,7 @@ __all__ = ["DecryptedView", "LuksHeader", "LuksUnreadable", "UnknownCipher", "re
 
 
 class DecryptedView(ReadOnlyDevice):
-    """Sectors are numbered from the payload on, in units of 512 bytes,
-    also where they are larger (dm-crypt).
-    """
+    """The decrypted payload; sectors count in units of 512 bytes, even if larger (dm-crypt)."""
 
     def __init__(self, device: BlockDevice, header: LuksHeader, key: bytes) -> None:
         self._device, self._header, self._key = device, header, key

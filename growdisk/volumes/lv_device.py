@@ -1,6 +1,4 @@
-"""A logical volume as a device, read through our own engine:
-the other road by which what LVM did is verified.
-"""
+"""A logical volume as a device, read by our own engine: the second way to verify LVM's work."""
 
 from __future__ import annotations
 
@@ -32,9 +30,7 @@ class ReadOnlyDevice:
 
 
 class LogicalVolumeView(ReadOnlyDevice):
-    """`volume` must be linear, and wholly on the physical volumes `devices`,
-    which are named by their keys.
-    """
+    """A linear volume, wholly on the physical volumes `devices`, which are named by their keys."""
 
     def __init__(
         self, devices: Mapping[str, BlockDevice], group: VolumeGroup, volume: LogicalVolume
@@ -70,9 +66,7 @@ class LogicalVolumeView(ReadOnlyDevice):
 
 
 def is_readable(volume: LogicalVolume, at_hand: Collection[str]) -> bool:
-    """Whether a view can be made:
-    no stripes, mirrors or pools, and nothing on physical volumes that are not there.
-    """
+    """Whether a view can be made: no stripes, mirrors or pools, no missing physical volumes."""
     return volume.is_linear and all(
         key in at_hand for segment in volume.segments for key, _ in segment.areas
     )

@@ -1,7 +1,6 @@
-"""Physical volumes that belong together:
-in several partitions of a disk, or on several disks of one guest.
+"""Physical volumes of one group: in several partitions, or on several disks of one guest.
 
-Each has a copy of the group's metadata, and all copies say the same: `seqno` counts their changes.
+Each has a copy of the group's metadata, and all copies agree: `seqno` counts their changes.
 """
 
 from __future__ import annotations
@@ -38,10 +37,9 @@ class PhysicalVolumeFinder:
         ]
 
     def of(self, group: VolumeGroup, own: BlockDevice) -> dict[str, BlockDevice]:
-        """The group's physical volumes that are found, by their keys;
-        `own` is the one that the group was read from.
+        """The group's physical volumes that were found, by their keys, `own` among them.
 
-        VolumeGroupUnreadable where they do not say the same of it.
+        The group was read from `own`. VolumeGroupUnreadable if their metadata do not agree.
         """
         devices = {group.own: own}
         everybody = self._all()

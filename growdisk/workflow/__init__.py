@@ -1,5 +1,4 @@
-"""The workflow engine: runs steps behind snapshots,
-journals every decision, goes on or back after a crash.
+"""The workflow engine: runs steps, each after a snapshot, journals decisions, survives crashes.
 
 It knows no disk: steps, snapshot stores and contexts come from the floors above.
 """

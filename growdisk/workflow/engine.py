@@ -1,9 +1,8 @@
-"""The engine: sequences steps, each behind a snapshot,
-and finishes or undoes a run whatever it died of.
+"""The engine: takes the steps of a run, each after a snapshot, and finishes or undoes the run.
 
-Everything it does next is decided by the journal alone, and every decision is in the journal before
-it is acted on. So `advance` after a crash needs no special road: it folds the journal and goes on
-from there.
+It can do so however the run ended. Everything it does next is decided by the journal alone, and
+every decision is in the journal before it is acted on. So `advance` after a crash needs no special
+path: it replays the journal and continues from there.
 """
 
 from __future__ import annotations
@@ -84,11 +83,10 @@ class Engine(Generic[C]):
         return fold(self._journal.records)
 
     def advance(self) -> RunState:
-        """Begin or go on with the run, in the direction that the journal says,
-        until it is finished or kept.
+        """Begin or continue the run, in the direction of the journal, until it is finished or kept.
 
-        Raises step-failed when a step failed and all was restored, restore-failed or settle-failed
-        when a person is needed, and the step's own refusal when nothing had been touched yet.
+        Raises step-failed if a step failed and all was restored, restore-failed or settle-failed
+        if a person is needed, and the step's own refusal if nothing had been touched yet.
         """
         state = self.state
         if state.finished or state.status.value == "kept":
@@ -276,8 +274,9 @@ class Engine(Generic[C]):
         raise error
 
     def _restore(self, step: Step[C]) -> str:
-        """Restore one step if it was touched;
-        what went wrong, or "" (the others are restored all the same).
+        """Restore one step if it was touched; the error's text, or "".
+
+        The others are restored all the same.
         """
         if self.state.event_of(step.name) not in TOUCHED:
             return ""

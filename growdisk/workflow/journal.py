@@ -78,9 +78,7 @@ class Journal:
 
 
 def read_journal(path: Path) -> list[Record]:
-    """The sound records of a journal;
-    changes nothing, so that `status` can read a run in progress.
-    """
+    """The sound records of a journal; changes nothing, so that `status` can read a running one."""
     return _read(path)[0]
 
 

@@ -21,9 +21,7 @@ _SERVED = "served"
 
 
 def state_folder() -> Path:
-    """--state-dir, or GROWDISK_STATE_DIR;
-    else the system's place for root, and the user's own for others.
-    """
+    """--state-dir, or GROWDISK_STATE_DIR; else a folder of the system (root) or of the user."""
     if chosen := os.environ.get(STATE_DIR):
         return Path(chosen)
     if os.geteuid() == 0:
@@ -44,8 +42,9 @@ def is_served(image: Path) -> bool:
 
 
 def is_apart(image: Path) -> bool:
-    """Whether its run lies in the state folder, and its size is not growdisk's to change:
-    a device, a served disk.
+    """Whether its run is in the state folder: for a device, or a served disk.
+
+    growdisk must not change the size of these.
     """
     return image.is_block_device() or is_served(image)
 
@@ -64,9 +63,7 @@ def record_folder(image: Path) -> Path:
 
 
 def same_bytes(image: Path) -> list[Path]:
-    """Folders of runs on the same bytes:
-    of the file behind a loop device, of a loop device on a file.
-    """
+    """Folders of runs on the same bytes: of a loop device's file, or of a file's loop device."""
     if is_served(image):
         return []  # attached as a device its run lies in the same folder
     # Here and below: `image info` asks this file what is served, and has no time for devices.

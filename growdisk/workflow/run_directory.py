@@ -118,9 +118,7 @@ class RunDirectory:
         return fold(self.records()) if self.plan_file.exists() else RunState()
 
     def obstacle(self) -> str:
-        """Why `begin` could not make the folder, as far as that shows without writing;
-        "" where nothing is seen.
-        """
+        """Why `begin` could not make the folder, as far as reading tells; "" if nothing is seen."""
         there = next(each for each in (self.path, *self.path.parents) if os.path.lexists(each))
         if not there.is_dir():
             return f"{there} is not a folder"
@@ -149,9 +147,7 @@ class RunDirectory:
         )
 
     def leading(self) -> RunDirectory:
-        """Where the run is recorded that the image takes part in;
-        this folder, where that is a run of its own.
-        """
+        """Where the run is recorded that the image is part of; this folder if it has its own."""
         try:
             told = json.loads(read_record(self._shown / "part-of.json"))
             main = RunDirectory(Path(told["image"]))
@@ -197,9 +193,7 @@ class RunDirectory:
             os.posix_fallocate(file.fileno(), 0, RESERVE)
 
     def _try_room(self, room: int) -> None:
-        """Only what is really taken is known to be there:
-        so it is taken, and given back at once.
-        """
+        """Take the space, and free it at once: only then is it known to be there."""
         trial = self._reserve.with_name("trial")
         try:
             reserve_room(trial, room)
@@ -258,9 +252,7 @@ class RunDirectory:
         return flock_holder(self.path)
 
     def finish(self) -> None:
-        """The run is over, or leaves a way back:
-        give back what was set aside and is not needed any more.
-        """
+        """Free reserved space that is no longer needed: the run is over, or leaves a way back."""
         self.make_room()
         with contextlib.suppress(OSError):
             if self.state().finished:

@@ -12,14 +12,13 @@ from growdisk.workflow.failures import NothingToRestore
 
 
 class SnapshotStore(Protocol):
-    """Snapshots of one run, one a step, named by the step alone,
-    so that a later process finds them again.
-    """
+    """Snapshots of one run, one a step, named by the step alone: a later process finds them."""
 
     @property
     def can_restore(self) -> bool:
-        """False where there is no way back at all:
-        a run that fails then stays where it is, to be gone on with.
+        """False if there is no way back at all.
+
+        A run that fails then stays as it is, to be continued.
         """
         ...
 
@@ -38,12 +37,11 @@ class SnapshotStore(Protocol):
         ...
 
     def restore(self, step: str) -> None:
-        """Put the content back to where it was when `step`'s snapshot was taken,
-        and forget the later snapshots.
+        """Restore the content from `step`'s snapshot, and forget the later snapshots.
 
         Afterwards `take(step)` describes the present content, whether it finds the snapshot still
-        there or not. It needs no room on the host that the run does not hold already: that is full
-        exactly when it is called.
+        there or not. It needs no space on the host that the run does not hold already: the host is
+        full exactly when it is called.
         """
         ...
 

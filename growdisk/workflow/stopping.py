@@ -1,7 +1,6 @@
-"""Stops a run from outside:
-Ctrl-C, SIGTERM and SIGHUP become a request that the engine meets at its next safe point.
+"""Stops a run from outside: Ctrl-C, SIGTERM and SIGHUP request it for the next safe point.
 
-While the main thread sits inside a C library no Python signal handler runs. The wakeup descriptor
+While the main thread is inside a C library no Python signal handler runs. The wakeup descriptor
 is written to at once all the same; a thread reads it and calls back those who can end a long wait,
 such as the appliance.
 """
@@ -42,8 +41,9 @@ class StopRequest:
                 callback()
 
     def requested_within(self, seconds: float) -> bool:
-        """Whether a stop is requested by then:
-        who was hit by the same signal may be noticed before it is.
+        """Whether a stop is requested within that time.
+
+        The death of a tool that the same signal hit may be noticed before the request is.
         """
         return self._flag.wait(seconds)
 

@@ -1,6 +1,4 @@
-"""ansible-playbook as a real process, with the collection as `make collection`
-installs it and nothing of the user.
-"""
+"""ansible-playbook as a real process, with the installed collection, nothing of the user."""
 
 from __future__ import annotations
 
@@ -34,9 +32,7 @@ class TaskResult:
 
 @dataclass(frozen=True)
 class Played:
-    """How a playbook ended: its exit code, each task's result in the order in
-    which they came, and what was said.
-    """
+    """How a playbook ended: its exit code, the tasks' results in order, and its output."""
 
     code: int
     tasks: tuple[TaskResult, ...]

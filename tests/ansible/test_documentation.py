@@ -1,6 +1,4 @@
-"""What ansible-doc says of the modules is what growdisk takes,
-option by option, and its examples can be meant.
-"""
+"""ansible-doc's options of the modules are growdisk's, and its examples are valid."""
 
 from __future__ import annotations
 

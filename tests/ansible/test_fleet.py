@@ -1,6 +1,4 @@
-"""Several hosts at once: one fails and is restored,
-one is refused, and the others grow all the same.
-"""
+"""Several hosts at once: one fails and is restored, one is refused, the others grow."""
 
 from __future__ import annotations
 
@@ -69,9 +67,7 @@ def test_one_host_fails_and_is_restored_while_the_others_grow(
 def test_a_block_with_rescue_takes_a_host_back_that_is_not_as_it_should_be(
     ansible: Ansible, small_disk: DiskMaker
 ) -> None:
-    """Ansible's own rescue over a kept run:
-    what only the playbook knows to be wrong is taken back as well.
-    """
+    """Ansible's rescue over a kept run: what only the playbook finds wrong is taken back too."""
     wanted, other = small_disk("wanted.qcow2", SMALL), small_disk("other.qcow2", SMALL)
     before = Before.of(other)
     grow: Document = {

@@ -1,6 +1,4 @@
-"""Each module as ansible-playbook runs it:
-what changes, what a second run says, check mode, diff, errors.
-"""
+"""Each module under ansible-playbook: changes, second runs, check mode, diff, errors."""
 
 from __future__ import annotations
 
@@ -252,7 +250,5 @@ def _raw(image: Path) -> Path:
 
 
 def _await_lock(image: Path) -> None:
-    """The kernel's list of locks is read, since a command that tries the lock could
-    have it just when QEMU wants it.
-    """
+    """Wait for QEMU's lock by the kernel's list: trying the lock could keep QEMU out."""
     await_true(lambda: bool(image_writers(image)), 60, "QEMU has opened the image")

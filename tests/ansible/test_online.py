@@ -1,6 +1,4 @@
-"""A running Debian guest grows by ansible-playbook:
-once, without a restart, and a second run finds nothing to do.
-"""
+"""A running Debian guest grows by ansible-playbook, once; a second run changes nothing."""
 
 from __future__ import annotations
 

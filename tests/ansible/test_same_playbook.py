@@ -1,8 +1,7 @@
-"""Each shipped playbook under `growdisk run` and under ansible-playbook:
-the same disks, results, and `changed`.
+"""Each shipped playbook under `growdisk run` and ansible-playbook: same disks and results.
 
-Both start from copies of the same images, in check mode with --diff first, then for real, then once
-more.
+`changed` is the same as well. Both start from copies of the same images, in check mode with --diff
+first, then for real, then once more.
 """
 
 from __future__ import annotations
@@ -273,9 +272,7 @@ def inventory(folder: Path, case: Case) -> Path:
 
 
 def plain(folder: Path, host: object, task: Document) -> Document:
-    """What both must say alike:
-    of growdisk's own tasks all of the result, of Ansible's how they ended.
-    """
+    """What both must agree on: all of growdisk's own results, and how Ansible's tasks ended."""
     told: Document = {"host": host, "action": task["action"], "state": task["state"]}
     if not str(task["action"]).startswith("growdisk.disk.") or task["state"] == "skipped":
         return told

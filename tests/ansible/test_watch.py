@@ -1,6 +1,4 @@
-"""One round by rules, by ansible-playbook:
-the shipped playbook, on a hypervisor with images of its own.
-"""
+"""One round by rules, by the shipped playbook, on a hypervisor with its own images."""
 
 from __future__ import annotations
 

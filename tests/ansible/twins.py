@@ -16,9 +16,7 @@ _MOST = 4096
 
 
 def assert_same_disk(first: Path, second: Path) -> None:
-    """Size, table and every guest byte;
-    e2fsprogs writes the time, and checksums over it, into what it touches.
-    """
+    """Same size, table and guest bytes, except for times and checksums that e2fsprogs writes."""
     with as_raw(first, image_format(first)) as one, as_raw(second, image_format(second)) as other:
         assert one.stat().st_size == other.stat().st_size
         assert _table(one) == _table(other)

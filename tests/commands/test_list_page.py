@@ -28,9 +28,7 @@ _VOID = ("meta", "img", "br", "hr", "input", "link")
 
 
 class Page(HTMLParser):
-    """What a browser would see:
-    which elements there are, with which attributes, and the texts in headings.
-    """
+    """What a browser would see: elements with their attributes, and the texts of headings."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -117,9 +115,7 @@ def test_what_a_guest_or_libvirt_calls_things_is_text_and_nothing_else() -> None
 
 
 def test_all_that_can_be_clicked_can_be_reached_by_keyboard() -> None:
-    """Real buttons and summaries, in the order of the page:
-    a browser lets Tab, Enter and Space work on these.
-    """
+    """Real buttons and summaries, in order: a browser lets Tab, Enter and Space work on these."""
     page = Page(text := rendered([FULL], datetime.now()))
     assert [button["data-key"] for button in page.named("button")] == [
         "fullness",
@@ -144,9 +140,7 @@ def test_all_that_can_be_clicked_can_be_reached_by_keyboard() -> None:
 
 @pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])
 def test_it_can_be_read_by_day_and_by_night(scheme: int) -> None:
-    """Contrast of all text is 4.5 to 1 at least, that of what is drawn 3 to
-    1 (WCAG 2.1, 1.4.3 and 1.4.11).
-    """
+    """Contrast is at least 4.5 to 1 for text, 3 to 1 for drawings (WCAG 2.1, 1.4.3, 1.4.11)."""
     style = rendered([FULL], datetime.now()).partition("<style>")[2].partition("</style>")[0]
     colours = dict(re.findall(r"--(\w+): (#\w+)", style.split(":root")[scheme + 1]))
     text = {

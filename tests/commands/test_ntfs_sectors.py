@@ -1,6 +1,4 @@
-"""NTFS whose own sectors are larger than the disk's:
-the backup of its boot sector is one of its sectors.
-"""
+"""NTFS with larger sectors than the disk's: its boot sector's backup is one of its own."""
 
 from __future__ import annotations
 

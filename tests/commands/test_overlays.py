@@ -1,6 +1,4 @@
-"""Images that other images lie on:
-found by what those name, named, and not written to without consent.
-"""
+"""Images that other images lie on: found, named, and not written to without consent."""
 
 from __future__ import annotations
 

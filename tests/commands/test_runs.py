@@ -1,6 +1,4 @@
-"""status, resume, rollback, commit:
-what they answer in each state of a run, and under every name of an image.
-"""
+"""status, resume, rollback, commit: their answers in each state, by each name of an image."""
 
 from __future__ import annotations
 
@@ -296,8 +294,9 @@ def test_a_journal_that_is_no_file_is_told_and_waited_for_by_nobody(
 def test_what_a_power_cut_has_left_of_a_record_hinders_nobody(
     copied: Copier, name: str, kept: float
 ) -> None:
-    """A record is not flushed, and may be cut at any place:
-    a finished run must not become an unfinished one.
+    """A record is not flushed, and may be cut anywhere.
+
+    A finished run must not become unfinished.
     """
     image = copied("guest.raw")
     assert in_process("expand", image, "+64M", "--json").json()["result"] == "changed"

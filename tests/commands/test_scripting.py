@@ -1,6 +1,4 @@
-"""For scripts: stable ids and facts of errors,
-a schema version, events, a log line, a site's defaults.
-"""
+"""For scripts: stable ids and facts of errors, schema version, events, log line, defaults."""
 
 from __future__ import annotations
 

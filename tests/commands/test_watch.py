@@ -1,6 +1,4 @@
-"""growdisk watch on real disks:
-what is full grows, nothing twice, and one disk never stops the others.
-"""
+"""growdisk watch on real disks: full ones grow, nothing twice, no disk stops the others."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""A file that is called qcow2 and does not begin so is not written to as if it were raw;
-nor is a header with lies.
-"""
+"""A file named qcow2 that is none is not written to as raw; nor is one with a false header."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Every verb that writes sees a run of growdisk:
-the one recorded beside an image, and the one that it only carries.
-"""
+"""Every writing verb sees a run: the one recorded beside an image, or carried by it."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""The real appliances on small disks served by us,
-judged by debugfs, e2fsck and their own kernels.
-"""
+"""The real appliances on small served disks, judged by debugfs, e2fsck and their kernels."""
 
 from __future__ import annotations
 
@@ -293,9 +291,7 @@ def test_an_appliance_that_hangs_is_given_up(
 
 
 def test_what_a_killed_qemu_leaves_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """QEMU unlinks its file for the appliance's writes at once,
-    but may die before; this one does.
-    """
+    """QEMU unlinks its file for the appliance's writes at once; this one dies before that."""
     left = tmp_path / "left"
     left.mkdir()
     monkeypatch.setenv("TMPDIR", str(left))

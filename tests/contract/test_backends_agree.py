@@ -1,5 +1,4 @@
-"""Every backend does the same work on the same disks:
-what comes out is compared file by file, table by table.
+"""Every backend does the same work on the same disks: compared by file and by table.
 
 First the hands alone, on one disk with an ext file system of every make; then whole runs on every
 layout.
@@ -314,9 +313,7 @@ def _layered(folder: Path, name: str) -> tuple[Path, Path]:
 
 
 def _disk(image: Path, layout: Layout, number: int) -> tuple[object, ...]:
-    """The table, what blkid finds in each partition,
-    the bytes before the first one, and the files of the root.
-    """
+    """The table, blkid's view of each partition, the bytes before the first, the root's files."""
     with as_raw(image, image_format(image)) as raw:
         if layout is Layout.NO_TABLE:
             blocks, files = _seen(raw, 0)

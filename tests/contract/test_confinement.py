@@ -1,6 +1,4 @@
-"""What a hostile file system meets that has taken over the tool which reads it;
-and file systems that lie.
-"""
+"""What a hostile file system meets that has taken over its tool; file systems that lie."""
 
 from __future__ import annotations
 
@@ -172,9 +170,7 @@ def test_a_tool_that_hangs_is_ended_with_all_that_it_started(shown: Path) -> Non
 
 
 def test_a_tool_that_is_killed_while_its_walls_are_built_leaves_nobody_behind(shown: Path) -> None:
-    """bwrap's child waits for its parent at first, and does not yet die with it:
-    one in ten attempts used to hang.
-    """
+    """bwrap's child first waits for its parent, and does not die with it: one in ten hung."""
     chance = random.Random(0)
     for _ in range(60):
         tool = threading.Thread(target=_run_long, args=(shown,))
@@ -226,9 +222,7 @@ def test_what_was_killed_with_its_keeper_is_unmounted_by_the_next_run(tmp_path: 
 def test_whoever_works_in_the_folder_of_a_killed_growdisk_dies_with_all_children_it_has_meanwhile(
     tmp_path: Path,
 ) -> None:
-    """Each of the workers has a child every few milliseconds,
-    as bwrap has one when it builds its walls.
-    """
+    """Each worker forks every few milliseconds, as bwrap does when it builds its sandbox."""
     worker = "import os, sys, time\nwhile os.fork():\n    time.sleep(0.002)\ntime.sleep(60)"
     script = (
         "import os, subprocess, sys; from pathlib import Path; from growdisk.block.raw import "

@@ -1,6 +1,4 @@
-"""What tools see through FUSE when somebody writes beside them,
-and how often the device is asked.
-"""
+"""What tools see through FUSE while others write, and how often the device is asked."""
 
 from collections.abc import Iterator
 from contextlib import closing

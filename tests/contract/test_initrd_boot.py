@@ -1,5 +1,4 @@
-"""A kernel really boots an initrd with a stale RESUME inside,
-before and after it has been made to forget.
+"""A kernel really boots an initrd with a stale RESUME, before and after its repair.
 
 The archive is this machine's own initrd, whose /init is Debian's; a script in it reports what
 RESUME came out as.
@@ -41,9 +40,7 @@ def newest(pattern: str) -> Path:
 
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """The initrd unpacked, given a stale RESUME and the reporting script,
-    and packed again, uncompressed.
-    """
+    """The initrd with a stale RESUME and the reporting script, packed again, uncompressed."""
     tree = tmp_path_factory.mktemp("initrd") / "tree"
     subprocess.run(["unmkinitramfs", newest("initrd.img-*"), tree], check=True)
     tree = tree / "main" if (tree / "main").exists() else tree

@@ -1,5 +1,4 @@
-"""Room in a real thin pool:
-in a kernel that runs as a program, since the test's own may know no device mapper.
+"""Space in a real thin pool, in a user-mode kernel: this one may lack device mapper.
 
 growdisk's own code runs in there, and asks that kernel's /sys and the real lvs.
 """

@@ -1,8 +1,7 @@
-"""The user-mode kernel on a processor with AMX:
-the host is made not to know the call that fails there.
+"""The user-mode kernel on a processor with AMX: the failing call is hidden from it.
 
-Any processor can be told that it is one, so this is tried everywhere; with AMX, all other tests of
-that kernel are it.
+Any processor can be made to look like one, so this is tried everywhere; with AMX, all other tests
+of that kernel show it.
 """
 
 from __future__ import annotations

@@ -1,5 +1,4 @@
-"""A process that dies at its n-th change of any file, as by SIGKILL:
-nothing is flushed, nobody cleans up.
+"""A process that dies at its n-th change of any file, as by SIGKILL: no flush, no clean-up.
 
 All that growdisk changes on the host goes through these calls of `os`; the child counts them and is
 gone before the n-th. What it had written before stays, as it does when a process is killed.
@@ -65,10 +64,10 @@ def _arm(changes: int) -> None:
 def before_change(
     changes: int, action: Callable[[], object], names: Collection[str] = _CHANGES
 ) -> None:
-    """Let `action` happen once in this process, right before its change number `changes`,
-    whatever it changes itself.
+    """Call `action` once in this process, right before its change number `changes`.
 
-    `names`: the calls of `os` that count; fallocate() always does.
+    What `action` itself changes does not count. `names`: the calls of `os` that count; fallocate()
+    always does.
     """
     left = changes
 

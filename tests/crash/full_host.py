@@ -1,7 +1,6 @@
-"""A host whose file system is full from the n-th change on:
-really full, every block of it taken by another file.
+"""A host whose file system is really full from the n-th change on: a file takes every block.
 
-What lies in place already can still be written, as on any full disk, and whatever needs a block
+What is in place already can still be written, as on any full disk, and whatever needs a block
 fails, for good.
 """
 
@@ -25,9 +24,7 @@ NAME = "somebody-else"
 
 @contextmanager
 def small_file_system(place: Path, kind: str, size: int) -> Iterator[Path]:
-    """A file system of its own at `place`;
-    "tmpfs", or one that mkfs makes and a loop device carries (root only).
-    """
+    """A new file system at `place`: "tmpfs", or one of mkfs on a loop device (root only)."""
     place.mkdir(exist_ok=True)
     if kind == "tmpfs":
         words = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", place]
@@ -79,9 +76,7 @@ def fill(place: Path) -> None:
 
 
 def make_room(place: Path) -> None:
-    """Cut to nothing first: XFS frees what is removed a while later,
-    and what is cut off at once.
-    """
+    """Cut the file to nothing, then remove it: XFS frees at once only what is cut off."""
     with suppress(FileNotFoundError):
         os.truncate(place / NAME, 0)
     (place / NAME).unlink(missing_ok=True)

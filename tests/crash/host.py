@@ -1,5 +1,4 @@
-"""Real verbs on real files, recorded:
-every write, sync and change of a name, so that a crash can be made of any part.
+"""Real verbs on real files, with every write, sync and rename recorded, for any crash.
 
     with recorded(directory) as tape:
         commit_overlay(...)                    # unchanged
@@ -29,9 +28,7 @@ from tests.crash.states import apply_survivors, torn_part
 
 @dataclass(frozen=True)
 class Named:
-    """A file got the name `target`: another one (`link`), or instead of `name`;
-    without `target` it lost its name.
-    """
+    """`name` was renamed, or linked (`link`), to `target`; without `target` it was removed."""
 
     name: str
     target: str | None

@@ -19,9 +19,7 @@ _SECTOR = 512
 
 @dataclass(frozen=True)
 class Content:
-    """A guest-visible state: its size and the bytes at its
-    beginning (all behind them are zeros).
-    """
+    """A guest-visible state: its size and its first bytes (all bytes after them are zeros)."""
 
     size: int
     data: bytes

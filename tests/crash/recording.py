@@ -1,5 +1,4 @@
-"""A file in memory that remembers every write, resize and flush,
-so that a crash can be made of any part of them.
+"""A file in memory that records every write, resize and flush, for crashes at any point.
 
 Use with anything that works on a ResizableDevice (image engine, redo of an overlay, partition
 tables):

@@ -35,9 +35,7 @@ OLD_SIZE, NEW_SIZE, OTHER_SIZE = 64 * MiB, 96 * MiB, 8 * MiB
 
 @dataclass(frozen=True)
 class Scribble(StepTraits):
-    """Writes over old content and into the grown area as resize2fs would,
-    and to the guest's other disk as LVM does.
-    """
+    """Writes over old content and into new space as resize2fs would, and as LVM to another disk."""
 
     name: ClassVar[str] = "grow-filesystem"
     touches: ClassVar[frozenset[Scope]] = frozenset({Scope.CONTENT})
@@ -70,9 +68,7 @@ class Scribble(StepTraits):
 
 @dataclass(frozen=True)
 class World:
-    """An image in a folder of its own, and what it must be in the end;
-    perhaps with another disk of its guest.
-    """
+    """An image in its own folder, what it must be in the end, perhaps another disk of its guest."""
 
     folder: Path
     image: Path

@@ -37,8 +37,7 @@ class CrashState:
 def crash_states(
     recording: RecordingFile, seed: int, *, per_window: int = 40
 ) -> Iterator[CrashState]:
-    """The states of all windows between flushes, at most about four
-    times `per_window` of each window.
+    """The states of all windows between flushes, about four times `per_window` at most of each.
 
     Per window: the cut after every write, every write alone, all but one, and random parts of torn
     writes.
@@ -59,9 +58,7 @@ def crash_states(
 
 
 def durable_content(recording: RecordingFile, events: int) -> SparseBytes:
-    """What is certainly on the disk after the first `events` events:
-    all up to the last flush among them.
-    """
+    """What is certainly on the disk after `events` events: all up to the last flush among them."""
     log = recording.log[:events]
     while log and not isinstance(log[-1], Flush):
         log.pop()
@@ -135,9 +132,7 @@ def _some_sectors(write: Write, chance: random.Random) -> list[Write]:
 
 
 def apply_survivors(content: SparseBytes, window: list[Event], survivors: list[Survivor]) -> None:
-    """Apply the survivors, each after the window's earlier writes to the
-    sectors that it fills only in part.
-    """
+    """Apply the survivors, and before each, earlier writes to sectors that it fills in part."""
     for number, survivor in survivors:
         shared = _partial_sectors(survivor) if isinstance(survivor, Write) else ()
         for earlier in window[:number] if shared else ():

@@ -1,6 +1,4 @@
-"""A bitmap that a crash leaves in force never misses a write:
-whoever copies by it would lose data.
-"""
+"""A bitmap that is in force after a crash never misses a write: copies by it would lose data."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Runs on a host that is full from any instant on:
-all done, or all as before, and the host's room as before.
+"""Runs on a host that is full from any point on: all done, or all as before, space too.
 
 The file system is a real one. The guest is that of test_run_crash.py; qemu-img is the judge.
 """
@@ -86,9 +85,7 @@ def grown_images(world: World, tmp_path: Path) -> None:
 
 
 def judge_end(world: World, code: int, tmp_path: Path, free: int, note: str) -> None:
-    """What it says is how it is, as long as the host is full and afterwards;
-    then nothing of the room is missing.
-    """
+    """The outcome is as reported, while the host is full and after; no space is missing then."""
     try:
         assert code in (DONE, REFUSED, RESTORED)
         judge(

@@ -1,6 +1,4 @@
-"""`growdisk image` on a host without room:
-what failed has taken nothing, what frees gives it back. qemu-img judges.
-"""
+"""`growdisk image` on a full host: a failure takes nothing, freeing frees. qemu-img judges."""
 
 from __future__ import annotations
 

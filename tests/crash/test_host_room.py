@@ -1,5 +1,4 @@
-"""A host without room for what a plan needs is told before the first write;
-one with it lets the run through.
+"""A host without space for a plan is reported before the first write; else the run passes.
 
 The file system is a real one, with so many bytes free; qemu-img judges.
 """

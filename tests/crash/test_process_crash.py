@@ -1,6 +1,4 @@
-"""The same verbs in real processes:
-killed at a change of a file, and on a host without room for longer files.
-"""
+"""The same verbs in real processes: killed at a change of a file, and on a full host."""
 
 from __future__ import annotations
 
@@ -125,9 +123,7 @@ def test_without_room_no_half_of_a_file_stays(tmp_path: Path, name: str, action:
 def world(
     tmp_path: Path, prepare: Callable[[Path], None], action: Change
 ) -> tuple[Path, Path, bytes, bytes]:
-    """(the files before, where to work on copies of them,
-    the guest before, the guest afterwards).
-    """
+    """(the files before, a place for copies of them, the guest before, the guest afterwards)."""
     pristine, work = tmp_path / "pristine", tmp_path / "work"
     work.mkdir()
     prepare(work)

@@ -1,5 +1,4 @@
-"""The image engine on a machine that dies:
-at every write, in every order that a disk may have written them.
+"""The image engine on a machine that dies at every write, in every order of the disk's.
 
 Each scenario is recorded once; every state that the crash can leave is opened, repaired where it
 says so, and judged. A sample is also judged by qemu-img.
@@ -92,9 +91,7 @@ def assert_qemu_agrees(world: World, states: list[CrashState]) -> None:
 
 
 def qemu_problem(image: Path, state: CrashState) -> str | None:
-    """Where qemu-img counts otherwise than we do, or finds a dirty image
-    still unsound after its own repair.
-    """
+    """What differs if qemu-img counts otherwise, or its repair leaves a dirty image unsound."""
     state.content.save(image)
     ours, dirty = (
         check(state.open(), image),

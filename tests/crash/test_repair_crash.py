@@ -1,6 +1,4 @@
-"""A repair that dies is finished by the next one,
-and never takes from a reader what it could read before.
-"""
+"""A repair that dies is finished by the next one, and never makes readable data unreadable."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Whole runs on real images, killed at every change of a file:
-afterwards they end all done, or all undone.
+"""Whole runs on real images, killed at every change of a file: all done, or all undone.
 
 The steps are growdisk's own, except that the file system's place is taken by a step that writes
 bytes: the appliance is not needed to try engine, journal, snapshot stores and qcow2 engine

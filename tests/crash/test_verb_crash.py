@@ -1,7 +1,6 @@
-"""Verbs that change several files, or put a new one in place,
-on a machine that dies at any instant.
+"""Verbs that change several files, or replace one, on a machine that dies at any point.
 
-What lies on the disk then is opened as the next program does. The guest must see its old bytes or
+What is on the disk then is opened as the next program does. The guest must see its old bytes or
 its new ones, images must be sound, and a file that was to appear is either whole or not there.
 """
 

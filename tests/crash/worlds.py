@@ -1,6 +1,4 @@
-"""Small qcow2 images in every shape that the order of writes depends on,
-and what is done to them when they die.
-"""
+"""Small qcow2 images in every shape that the order of writes depends on, and operations."""
 
 from __future__ import annotations
 
@@ -80,9 +78,7 @@ class World:
         return Qcow2Image.over(file, self.path, writable=writable, backing=backing)
 
     def act(self) -> tuple[RecordingFile, int]:
-        """The recording of the act, and how many events there were when the
-        engine said that it is durable.
-        """
+        """(the act's recording, its number of events when the engine reported it as durable)."""
         file = RecordingFile(self.start.copy())
         return file, self._do(file, self.scenario.act)
 

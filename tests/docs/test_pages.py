@@ -1,6 +1,4 @@
-"""The documentation is true:
-its commands run, its links lead somewhere, and the README stays short.
-"""
+"""The documentation is true: its commands run, its links work, the README stays short."""
 
 from __future__ import annotations
 

@@ -110,9 +110,7 @@ class RunningGuest:
         self._console.sendall(words + b"\n")
 
     def run(self, command: str, timeout: float = 120) -> str:
-        """Run a shell command as root through the console;
-        its output (both streams), BootFailed if it fails.
-        """
+        """Run a shell command as root on the console; the output of both streams, or BootFailed."""
         mark = secrets.token_hex(8)
         # Split in the command line, so that the terminal's echo of it is not taken for the answer.
         typed = f"{mark[:8]}''{mark[8:]}"
@@ -185,9 +183,7 @@ def _overlay(base: Path, base_format: str, overlay: Path) -> Path:
 
 
 def _uefi(folder: Path) -> list[str]:
-    """OVMF, with variables of its own that are forgotten:
-    it takes the fallback path of the EFI partition.
-    """
+    """OVMF with its own variables, not kept: it takes the EFI partition's fallback path."""
     code, variables = (Path(f"/usr/share/OVMF/OVMF_{name}_4M.fd") for name in ("CODE", "VARS"))
     if not code.exists():
         raise BootFailed("OVMF is not installed: make setup-test")

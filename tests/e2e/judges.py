@@ -59,9 +59,7 @@ def sfdisk(raw: Path) -> list[dict[str, object]]:
 
 
 def assert_unchanged(image: Path, before: Before) -> None:
-    """The guest sees the very bytes that it saw;
-    the image is sound, and no snapshot of ours is left in it.
-    """
+    """The guest sees the same bytes; the image is sound, and has no snapshot of ours."""
     assert virtual_size(image) == virtual_size(before.copy)
     run(
         "qemu-img",
@@ -99,9 +97,7 @@ def assert_grown(
     up_to: int | None = None,
     aside: tuple[str, ...] = (),
 ) -> None:
-    """`partition` reaches to `up_to` (the end of the disk),
-    its file system fills it, and every file is as before.
-    """
+    """`partition` reaches `up_to` (the disk's end), its file system fills it, files are kept."""
     assert_sound(image)
     end = up_to or virtual_size(image)
     with as_raw(image, before.image_format) as raw:
@@ -131,9 +127,7 @@ def assert_filesystem(raw: Path, start: int, size: int) -> None:
 
 
 def _assert_boot_area_kept(raw: Path, before: Before) -> None:
-    """Boot code, signature and the gap with core.img are the old bytes;
-    only table entries differ.
-    """
+    """Boot code, signature and core.img's gap are the old bytes; only table entries differ."""
     with raw.open("rb") as file:
         now = file.read(MiB)
     assert (

@@ -1,5 +1,4 @@
-"""growdisk as a real process, in a temporary directory of its own,
-so that what it leaves behind is seen.
+"""growdisk as a real process, in its own temporary directory, which shows what it leaves.
 
 A run is followed through its journal alone, as another process would: `wait_for` returns when a
 record is there.
@@ -118,9 +117,7 @@ class Host:
         )
 
     def left_processes(self) -> list[str]:
-        """Command lines of processes that work on something of ours;
-        growdisk itself must have ended.
-        """
+        """Command lines of processes that work on something of ours; growdisk must have ended."""
         return [line for line in _command_lines() if f"{self.scratch}/" in line]
 
     def assert_quiet(self, seconds: float = 10) -> None:
@@ -173,8 +170,9 @@ def _records(path: Path) -> list[Document]:
 def wait_for(
     command: Command, image: Path, event: str, step: str | None = None, *, known: int = 0
 ) -> None:
-    """Until the journal has `event` (of `step`), and more than `known` records;
-    fails if the command ends first.
+    """Wait for `event` (of `step`) and more than `known` records in the journal.
+
+    Fails if the command ends first.
     """
 
     def there() -> bool:

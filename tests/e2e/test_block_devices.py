@@ -1,6 +1,4 @@
-"""Runs on block devices: kept on a real disk under a name that lasts,
-grown from the host's storage up, and back.
-"""
+"""Runs on block devices: recorded under a lasting name, grown from host storage, taken back."""
 
 from __future__ import annotations
 
@@ -222,9 +220,7 @@ def test_what_cannot_grow_is_refused_in_the_plan(
 def test_a_loop_device_whose_file_has_no_room_is_refused_in_the_plan(
     host: Host, image: Path, tmp_path: Path, state: Path
 ) -> None:
-    """Its file is sparse, and grows all the same;
-    the last step would end in an error of the device.
-    """
+    """Its file is sparse, and grows all the same; the last step would fail by a device error."""
     with small_file_system(tmp_path / "small", "ext4", 64 * MiB) as place:
         run("cp", "--sparse=always", image, place)
         with loop(place / image.name) as device:

@@ -1,6 +1,4 @@
-"""The yardstick of every boot test:
-an untouched guest comes up without waiting, and a spoiled one is told from it.
-"""
+"""The measure of every boot test: an untouched guest does not wait, and a spoiled one does."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""NTFS and F2FS grown by the direct backend, judged by their own tools:
-in seconds, and taken back when that fails.
-"""
+"""NTFS and F2FS grown by the direct backend, judged by their tools; taken back on failure."""
 
 from __future__ import annotations
 

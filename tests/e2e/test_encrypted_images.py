@@ -1,6 +1,4 @@
-"""Images that are encrypted themselves (LUKS in qcow2):
-grown whole, and no byte of the guest lies in the clear.
-"""
+"""Images that are themselves encrypted (LUKS in qcow2): no guest byte is in the clear."""
 
 from __future__ import annotations
 
@@ -25,9 +23,7 @@ _WORDS = b"what only the guest may read"
 
 
 class Encrypted:
-    """guest.qcow2 in a folder of its own, encrypted by QEMU under the passphrase in `key`;
-    `plain` is what it holds.
-    """
+    """guest.qcow2, encrypted by QEMU with the passphrase in `key`; `plain` is its content."""
 
     def __init__(self, place: Path) -> None:
         self.folder, self.key, self.plain = place / "images", place / "key", place / "plain.raw"

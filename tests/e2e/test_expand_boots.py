@@ -1,6 +1,4 @@
-"""The proof of the whole:
-a real Debian guest is expanded, boots as fast as before, and has lost nothing.
-"""
+"""The proof: a real Debian guest is expanded, boots as fast as before, and loses nothing."""
 
 from __future__ import annotations
 

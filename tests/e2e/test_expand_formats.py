@@ -1,6 +1,4 @@
-"""The whole job on every kind of image and for every action of swap,
-judged by foreign tools alone.
-"""
+"""The whole job on every image format and swap action, judged by foreign tools alone."""
 
 from __future__ import annotations
 

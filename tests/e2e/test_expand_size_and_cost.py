@@ -26,9 +26,7 @@ _LARGE = {"guestfs": (2032 * GiB, 2.5), "uml": (2032 * GiB, 2.5), "direct": (100
 
 @dataclass(frozen=True)
 class Cost:
-    """Seconds by the clock; seconds of the processor and peak memory in
-    bytes of growdisk's own process.
-    """
+    """Seconds of wall clock and of processor, peak memory in bytes, of growdisk's process."""
 
     seconds: float
     processor: float

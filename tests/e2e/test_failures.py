@@ -1,8 +1,7 @@
-"""Every tool fails once: the run is taken back whole,
-exit 4, and the message says why and what to do.
+"""Every tool fails once: the run is taken back, exit 4, with why and what to do.
 
-Where no way back is left, exit 5 says so. The failures are real: a full file system, a file size
-limit, damage that e2fsck refuses to mend by itself, a QEMU that does not start.
+If there is no way back, exit 5 says so. The failures are real: a full file system, a file size
+limit, damage that e2fsck refuses to repair by itself, a QEMU that does not start.
 """
 
 from __future__ import annotations

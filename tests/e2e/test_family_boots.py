@@ -1,7 +1,6 @@
-"""Guests of other families start after they were expanded as before:
-no wait, no failed unit, in the same time.
+"""Expanded guests of other families start as before: no wait, no failed unit, same time.
 
-make test boots the two that tell most, and afterwards only; the others are for make test-slow. The
+make test boots the two that show most, and afterwards only; the others are for make test-slow. The
 clock is steady.
 """
 

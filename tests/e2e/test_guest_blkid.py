@@ -1,6 +1,4 @@
-"""A running guest's own blkid as second opinion:
-the guest is this machine, its disk a loop device.
-"""
+"""A running guest's own blkid as second opinion: the guest is this machine, on a loop device."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""What in a guest names a partition that is gone is mended,
-in whichever of its file systems it stands, or said.
-"""
+"""What names a removed partition in any of a guest's file systems is repaired, or reported."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Who uses a device or an image file without QEMU's locks is found all the same, and named;
-nothing is written then.
+"""Users of a device or image without QEMU's locks are found and named; nothing is written.
 
 Each situation is a real one: a process with a node of its own, a mount, a loop device, a machine of
 libvirt.
@@ -126,9 +125,7 @@ def test_a_process_with_a_device_node_of_its_own_is_found(
 def test_a_mounted_partition_of_the_device_is_found(
     host: Host, device: Path, image: Path, tmp_path: Path
 ) -> None:
-    """The kernel here may know no partition tables:
-    a loop device at the partition's place stands for it.
-    """
+    """A loop device stands for the partition: the kernel here may know no partition tables."""
     with (
         loop(device, "--offset", str(MiB)) as partition,
         mounted(partition, tmp_path / "mnt", "-o", "ro") as place,
@@ -298,9 +295,7 @@ def test_what_begins_to_use_the_device_during_a_run_stops_the_next_step(device: 
 
 
 def test_the_kernel_knows_of_those_who_cannot_be_seen(tmp_path: Path) -> None:
-    """A lease is what spares the look through all processes:
-    it must not say `nobody` of anybody who writes.
-    """
+    """A lease saves looking through all processes: it must not say `nobody` if one writes."""
     image = tmp_path / "image.raw"
     image.write_bytes(bytes(MiB))
     assert others_write(image) == "nobody"

@@ -1,6 +1,4 @@
-"""What was grown is judged by somebody else before it counts,
-and what only a kernel knows is not cut off.
-"""
+"""Growth is judged by another tool before it counts, and nothing a kernel knows is lost."""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""--keep-snapshots: a finished run goes back to any step, on again, or is accepted;
-and what a guest wrote since.
+"""--keep-snapshots: a finished run goes back to any step, forward, or is accepted.
+
+Also what a guest wrote since.
 """
 
 from __future__ import annotations
@@ -29,9 +30,7 @@ def make_guest(small_disk: DiskMaker, name: str) -> tuple[Path, Before]:
 
 
 def layers(image: Path, before: Before) -> tuple[int, int, bool, bool]:
-    """Virtual size, number of partitions, whether the file system is grown,
-    whether fstab still names the swap.
-    """
+    """(virtual size, number of partitions, file system grown, fstab names the swap)."""
     with as_raw(image, before.image_format) as raw:
         where = f"{raw}?offset={MiB}"
         blocks = re.findall(r"Block count:\s+(\d+)", run("dumpe2fs", "-h", where))[0]

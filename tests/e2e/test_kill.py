@@ -1,5 +1,4 @@
-"""SIGKILL to the real process at every stage of a run:
-resume finishes it, rollback undoes it, nothing runs on.
+"""SIGKILL at every stage of a real run: resume finishes it, rollback undoes it, no process stays.
 
 The moment is found in the journal, and then a random while later. One test kills the same run again
 and again; with the appliance each late death costs a launch, so those are few.

@@ -1,5 +1,6 @@
-"""Root file systems in logical volumes and encrypted containers, and every other kind of file
-system: judged by their own tools, in an appliance that knows nothing of growdisk where that takes a
+"""Roots in logical volumes and encrypted containers, and every other kind of file system.
+
+They are judged by their own tools, in an appliance that knows nothing of growdisk if that takes a
 kernel.
 """
 
@@ -30,9 +31,7 @@ _GROWTH = 256
 
 @dataclass
 class Grown:
-    """Copies of the layered guests, after `growdisk expand`;
-    `seen` is what the judging appliance found.
-    """
+    """Copies of the layered guests after `growdisk expand`; `seen`: by the judging appliance."""
 
     folder: Path
     host: Host
@@ -107,9 +106,7 @@ def volumes(listing: str) -> dict[str, float]:
 
 
 def assert_filled(seen: str) -> None:
-    """The file system fills its device, but for its own tables and journal,
-    and the files are as before.
-    """
+    """The file system fills its device, less its tables and journal; files are as before."""
     size, usable, fstab, numbers = seen.splitlines()
     assert int(usable) * MiB > int(size) * 0.85
     assert fstab == FSTAB.strip()

@@ -1,6 +1,4 @@
-"""SIGKILL while containers and volumes are open:
-LUKS with LVM in it is finished by resume, or undone by rollback.
-"""
+"""SIGKILL while containers and volumes are open: resume finishes LUKS with LVM, rollback undoes."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Debian guests of other layouts than the classic one start after they were
-expanded, and have lost nothing.
+"""Debian guests of other layouts start after they were expanded, and have lost nothing.
 
 make test boots the two that tell most: the cloud layout by UEFI, and LVM inside LUKS with its
 passphrase typed at the console. The others are for make test-slow.
@@ -33,9 +32,7 @@ _ASKED = rb"(?i)please unlock disk[^\n]*:|passphrase for[^\n]*:"
 
 @dataclass(frozen=True)
 class Case:
-    """`part` is the partition that must reach the end of the disk;
-    `inside` what holds the root file system.
-    """
+    """`part` is the partition that must reach the disk's end; `inside` holds the root."""
 
     name: str
     part: int
@@ -130,9 +127,7 @@ def _table(image: Path) -> dict[str, dict[str, object]]:
 def _assert_only_grown(
     before: dict[str, dict[str, object]], after: dict[str, dict[str, object]], number: int
 ) -> None:
-    """Numbers, starts, types, names and GUIDs are what they were;
-    sizes but for what grew and what is around it.
-    """
+    """Only sizes of what grew, and around it, change: not numbers, starts, types, names, GUIDs."""
     assert after.keys() == before.keys()
     for name, part in before.items():
         free = {"size"} if name == str(number) or part["type"] == "5" else set()

@@ -1,6 +1,4 @@
-"""Disks that libvirt knows as volumes of its pools:
-found by the machine's name and as POOL/VOLUME, at work and off.
-"""
+"""Disks in libvirt's pools: found by machine and as POOL/VOLUME, running and off."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
-"""The direct backend as an ordinary user, who may mount nothing but FUSE:
-grown, killed, and nothing left mounted.
+"""The direct backend as an ordinary user, who may mount only FUSE: grown, killed, unmounted.
 
-Where the tests run as an ordinary user all others show it as well; where they run as root, these
-give it up.
+If the tests run as an ordinary user all others show it as well; if they run as root, these
+drop the privileges.
 """
 
 from __future__ import annotations

@@ -1,6 +1,4 @@
-"""Images made of a base: every way of getting its content,
-grown by the usual planner; and what is refused.
-"""
+"""Images made from a base: every way of getting its content, growth, and refusals."""
 
 from __future__ import annotations
 

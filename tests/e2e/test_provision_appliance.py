@@ -1,6 +1,4 @@
-"""What host tools cannot do for a guest, and libguestfs does:
-commands in its own tree, and the same files as ever.
-"""
+"""What host tools cannot do for a guest, and libguestfs does: commands, and the same files."""
 
 from __future__ import annotations
 

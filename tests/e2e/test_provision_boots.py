@@ -1,6 +1,4 @@
-"""A provisioned guest's first boot, on the real Debian:
-its name, its size, its own keys, as fast as the base.
-"""
+"""A provisioned guest's first boot, on real Debian: name, size, keys, as fast as the base."""
 
 from __future__ import annotations
 

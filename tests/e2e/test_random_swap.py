@@ -1,6 +1,4 @@
-"""Swap with a random key is told by the guest's crypttab alone:
-given up, or moved with its names, as any swap.
-"""
+"""Swap with a random key, named by crypttab alone: given up, or moved with its names."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""A whole round of growdisk watch that is killed:
-the next ones go on where it was, and do nothing twice.
-"""
+"""A round of growdisk watch that is killed: the next ones continue it, and repeat nothing."""
 
 from __future__ import annotations
 
@@ -77,9 +75,7 @@ def written(disks: list[Path]) -> int:
 
 
 def killed(command: Command, *, whole: bool) -> None:
-    """As by systemd, which kills all that a service has started;
-    or growdisk watch alone, as by the kernel's killer.
-    """
+    """Kill all that a service started, as systemd does; or growdisk watch alone, as the kernel."""
     victims = stopped(command.process.pid) if whole else []
     command.kill()
     for victim in victims:

@@ -1,6 +1,4 @@
-"""A round of growdisk watch that is asked to stop:
-what is under way goes back, the rest does not begin.
-"""
+"""A round of growdisk watch that is asked to stop: work in progress goes back, the rest waits."""
 
 from __future__ import annotations
 

@@ -1,5 +1,7 @@
-"""A volume group on several disks of a guest grows with all of them in one run, goes back on all of
-them, and is finished or undone on all of them after SIGKILL; LVM's own tools judge.
+"""A volume group on several disks grows with all of them in one run.
+
+It goes back on all of them, and is finished or undone on all of them after SIGKILL; LVM's own tools
+judge.
 """
 
 from __future__ import annotations
@@ -48,9 +50,7 @@ def assert_as_before(*images: Path) -> None:
 
 
 def assert_filled(images: list[Path], group: str, extents: int) -> None:
-    """The group is sound and has no free extent, its root has `extents` of 4 MiB,
-    filled by a sound file system.
-    """
+    """The group is sound and full, its root has `extents` of 4 MiB and a sound file system."""
     with bench(images, read_only=True) as judge:
         said = judge.run(
             f"lvm vgck {group}; lvm vgchange -ay {group} >&2\n"

@@ -1,6 +1,4 @@
-"""A disk with more than one system, a deployment of ostree, a /boot by a name of udev's:
-each is found by reading.
-"""
+"""Several systems on a disk, an ostree deployment, a /boot by udev's name: found by reading."""
 
 from __future__ import annotations
 

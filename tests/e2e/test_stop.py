@@ -1,6 +1,4 @@
-"""Ctrl-C, SIGTERM and SIGHUP while tools are at work:
-ended within seconds, restored, nothing left behind.
-"""
+"""Ctrl-C, SIGTERM and SIGHUP while tools work: ended in seconds, restored, nothing left."""
 
 from __future__ import annotations
 

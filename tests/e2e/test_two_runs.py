@@ -1,6 +1,4 @@
-"""Two growdisk processes and one image:
-the second is refused and told who is there; status answers all the same.
-"""
+"""Two growdisk processes and one image: the second is refused with a name; status works."""
 
 from __future__ import annotations
 

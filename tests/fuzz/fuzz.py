@@ -1,7 +1,8 @@
-"""Coverage-guided fuzzing of the image engine:
-`make fuzz`, or `python -m tests.fuzz.fuzz CORPUS [libFuzzer options]`.
+"""Coverage-guided fuzzing of the image engine: `make fuzz`, or this module with a corpus.
 
-An input chooses a seed, a few fields and what they say, and the verbs that then work on the image;
+`python -m tests.fuzz.fuzz CORPUS [libFuzzer options]`
+
+An input chooses a seed, a few fields and their values, and the verbs that then work on the image;
 so each of its bytes matters, and what reaches new code is kept in the corpus. A fault ends the run;
 libFuzzer keeps the input as crash-*.
 """

@@ -1,8 +1,7 @@
-"""Looks for headers that growdisk and QEMU read differently:
-`make fuzz-headers`, or python -m tests.fuzz.fuzz_headers.
+"""Looks for headers that growdisk and QEMU read differently: `make fuzz-headers`.
 
-Every difference is told with the names by which tests/fuzz/test_headers.py finds it again; one is
-enough to fail.
+Or python -m tests.fuzz.fuzz_headers. Every difference is reported with the names by which
+tests/fuzz/test_headers.py finds it again; one is enough to fail.
 """
 
 from __future__ import annotations
@@ -21,9 +20,7 @@ _AT_ONCE = 50  # headers of one seed before the next one's turn
 
 
 def main(seconds: float, first: int) -> int:
-    """All seeds in turn, in one random order after the other from
-    `first` on, until the time is over.
-    """
+    """Try all seeds in turn, in random orders from number `first` on, until the time is over."""
     end, looked_at = time.monotonic() + seconds, 0
     with tempfile.TemporaryDirectory(
         prefix="growdisk-headers-", dir=_fast_directory()

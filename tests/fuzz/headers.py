@@ -84,9 +84,7 @@ Change = Callable[[Parts, random.Random], Parts]
 
 
 def header_mutants(seed: Seed, count: int, number: int = 0) -> Iterator[Mutant]:
-    """`count` headers for this seed, in a random order that `number` decides;
-    one in five is a lie of mutants.py.
-    """
+    """`count` headers for this seed, in the random order `number`; one in five of mutants.py."""
     chance, lies = random.Random(f"headers {seed.name} {number}"), mutants(seed, count, number)
     for turn in range(count):
         lie = next(lies)
@@ -248,9 +246,7 @@ def _data_name(parts: Parts, chance: random.Random) -> Parts:
 
 
 def _length_of_header(parts: Parts, chance: random.Random) -> Parts:
-    """The fields after the known ones: none, one, many;
-    what their length says need not be a multiple of 8.
-    """
+    """Vary the length of the fields after the known ones, also to no multiple of 8."""
     if "header_length" not in parts.fields:
         return parts
     length = chance.choice((0, 72, 103, 104, 105, 108, 111, 112, 120, 200, 4096, 1 << 31))

@@ -1,5 +1,4 @@
-"""Images with a few numbers that lie:
-every structure of the file is found, and its fields are given hostile values.
+"""Images with a few wrong numbers: the fields of all structures are given hostile values.
 
 The values are the borders of what the format allows, and offsets of *other* structures of the same
 image: a table that is also a refcount block is the lie that code believes most easily.
@@ -52,9 +51,7 @@ class Mutant:
 
 
 def mutants(seed: Seed, count: int, number: int = 0) -> Iterator[Mutant]:
-    """The first `count` mutants of this seed in a random order that `number` decides:
-    single lies, pairs, cuts.
-    """
+    """The first `count` mutants of a seed in the random order `number`: one, two, three lies."""
     chance = random.Random(f"{seed.name} {number}")
     fields = list(fields_of(seed))
     places = structure_offsets(seed)

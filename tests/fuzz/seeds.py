@@ -29,9 +29,7 @@ class Seed:
 
 @dataclass(frozen=True)
 class Recipe:
-    """`actions`: commands of qemu-io;
-    a word that begins with `snapshot ` or `bitmap ` is one of qemu-img's.
-    """
+    """`actions` are qemu-io's commands; `snapshot ` and `bitmap ` begin qemu-img's."""
 
     options: str
     actions: tuple[str, ...]

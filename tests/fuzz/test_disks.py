@@ -1,6 +1,4 @@
-"""A fixed, quick share of the random disks of `make fuzz-disks`,
-and those that once showed a fault.
-"""
+"""A fixed, quick share of `make fuzz-disks`, and the disks that once showed a fault."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Headers on the border of what is allowed:
-growdisk and QEMU read the same of them, or one refuses.
+"""Headers at the border of what is allowed: growdisk and QEMU agree, or one refuses.
 
 `HEADERS=2000 HEADERS_FROM=7 pytest tests/fuzz/test_headers.py` looks closer, `make fuzz-headers`
 for as long as it may.

@@ -1,5 +1,4 @@
-"""One image, two readers:
-what growdisk and qemu-img say of it, and where they say different things.
+"""One image, two readers: what growdisk and qemu-img report, and where they differ.
 
 A reader may refuse. What both read has to be the same: bytes, facts, map. What a check calls clean
 has to be readable for both.
@@ -149,9 +148,7 @@ class TwoReaders:
 
 
 def _facts(document: dict[str, object]) -> dict[str, object]:
-    """What an image says of itself;
-    bytes that are no text are spelled alike, and so are huge numbers.
-    """
+    """What an image reports, with bytes that are not text, and huge numbers, made comparable."""
 
     def alike(value: object) -> object:
         if isinstance(value, dict):

@@ -206,8 +206,9 @@ class Bench:
         return [(entry.id, entry.disk_size(0)) for entry in entries]
 
     def _bytes(self) -> tuple[int, bytes]:
-        """The file's length and all that the seed's bytes may have become;
-        a hole behind them stays a hole.
+        """The file's length and all that the seed's bytes may have become.
+
+        A hole after them stays one.
         """
         with self.path.open("rb") as file:
             data = file.read(len(self.seed.image) + (1 << 16))

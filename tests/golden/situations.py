@@ -1,5 +1,4 @@
-"""A situation as a JSON file:
-what is on a disk, what is asked, and the plan or refusal that is expected.
+"""A situation as a JSON file: a disk, a goal, and the expected plan or refusal.
 
 All but `expected` is written by hand, with sizes as on the command line ("1900M", "1901M-1024b").
 `expected` is written by `GROWDISK_UPDATE_GOLDEN=1 pytest tests/golden`, and read by a person before

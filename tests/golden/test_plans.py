@@ -1,6 +1,4 @@
-"""Facts and a goal make a plan, a refusal, or nothing to do:
-each file in plans/ is one situation and its outcome.
-"""
+"""Facts and a goal make a plan, a refusal, or nothing: each file in plans/ is one case."""
 
 from __future__ import annotations
 

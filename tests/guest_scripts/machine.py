@@ -1,6 +1,4 @@
-"""A micro guest under QEMU:
-its console, its disk made larger while it runs, a power cut at any instant.
-"""
+"""A micro guest under QEMU: its console, its disk grown while it runs, power cuts."""
 
 from __future__ import annotations
 
@@ -103,9 +101,7 @@ class Machine(RunningGuest):
         )
 
     def settle(self) -> None:
-        """All is on the disk, and nothing open for writing;
-        then the power goes, and foreign tools may look.
-        """
+        """Write everything to the disk, remount it read-only and cut the power, for other tools."""
         self.run("sync; echo u >/proc/sysrq-trigger; sleep 1; sync")
         self.cut_power()
 

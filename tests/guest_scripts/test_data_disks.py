@@ -1,6 +1,4 @@
-"""XFS and btrfs on a second disk:
-grown mounted, at a place whose name is a trap, beside a disk that looks the same.
-"""
+"""XFS and btrfs on a second disk, grown mounted, at a strange path, beside a twin disk."""
 
 from __future__ import annotations
 

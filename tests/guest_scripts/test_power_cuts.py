@@ -1,6 +1,4 @@
-"""The power is cut in the middle of the scripts, again and again;
-after each boot the run goes on, and ends well.
-"""
+"""The power is cut during the scripts, again and again; the run continues after each boot."""
 
 from __future__ import annotations
 
@@ -18,9 +16,7 @@ pytestmark = pytest.mark.boot
 
 
 def _hang(guest: Machine, tool: str, action: str) -> None:
-    """From now on, `tool` does `action` instead and then hangs;
-    but not where it only tells something.
-    """
+    """Make `tool` do `action` and hang from now on, unless it is only to report something."""
     guest.run("mkdir -p /usr/local/sbin")
     telling = f'case $1 in --version | -d) exec /sbin/{tool} "$@" ;; esac'
     script = f"#!/bin/sh\n{telling}\n{action}\nsync\n>/root/hangs\nsync\nsleep 1000\n"

@@ -1,6 +1,4 @@
-"""The scripts in running guests, with whatever tools those have:
-the disk grows under them, and foreign tools judge.
-"""
+"""The scripts in running guests with various tools: the disk grows, foreign tools judge."""
 
 from __future__ import annotations
 

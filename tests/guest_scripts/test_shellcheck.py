@@ -1,6 +1,4 @@
-"""Guest-side scripts are clean for shellcheck, in every layout:
-three seconds of the processor each.
-"""
+"""Guest scripts pass shellcheck, in every layout: three seconds of the processor each."""
 
 from __future__ import annotations
 
@@ -26,9 +24,7 @@ def assert_clean(scripts: Mapping[str, str], folder: Path) -> None:
 
 
 def as_parsed(script: str) -> str:
-    """How bash understands it: comments are gone, texts are not;
-    of those over several lines (awk's) the indents.
-    """
+    """The script as bash parses it: without comments, and without indents in awk's texts."""
     parsed = run("bash", stdin=f"script() {{\n{script}\n}}\ndeclare -f script")
     return "\n".join(line.lstrip(" ") for line in parsed.splitlines() if line.strip())
 

@@ -1,6 +1,4 @@
-"""However many guest-side scripts are started at one instant:
-they take their turns, with flock and without.
-"""
+"""Many guest scripts started at once take turns, with flock and without."""
 
 from __future__ import annotations
 
@@ -18,9 +16,7 @@ from tests.unit.backends.script_plans import locking
 def test_many_at_once_take_their_turns_after_one_that_was_killed(
     shell: list[str], has_flock: bool, tmp_path: Path
 ) -> None:
-    """Each makes a folder that must not be there, and takes it away:
-    they come and go quickly, often at one instant.
-    """
+    """Each makes a folder that must not exist, and removes it: often at the same instant."""
     often = "GROWDISK_PATIENCE=5000\nsleep() { command sleep 0.01; }\n"
     start = f"{often}{locking(tmp_path, has_flock=has_flock)}\n"
     killed = subprocess.run([*shell, "-c", f"{start}kill -9 $$"], check=False)

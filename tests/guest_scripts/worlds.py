@@ -1,6 +1,4 @@
-"""A guest with its plan: what the tests of the guest-side scripts begin with,
-and who judges the disk afterwards.
-"""
+"""A guest with its plan, for the tests of the guest scripts, and judges of its disk."""
 
 from __future__ import annotations
 
@@ -47,9 +45,7 @@ class World:
             yield machine
 
     def judge(self) -> None:
-        """After the guest is off:
-        the table by our own reader and by sfdisk, the file system by e2fsck.
-        """
+        """With the guest off: the table by our reader and sfdisk, the file system by e2fsck."""
         after = inspect(self.disk)
         assert after.table == self.plan.after
         content = after.contents[self.plan.target]

@@ -1,6 +1,4 @@
-"""Far sides for disks that are named by an address:
-real servers of NBD, a real sshd, and a network that can be cut.
-"""
+"""Far sides of served disks: real NBD servers, a real sshd, a network that can be cut."""
 
 from __future__ import annotations
 
@@ -87,9 +85,10 @@ def watched_nbd(image: Path, socket_path: Path, log: Path) -> list[str | Path]:
 
 
 class CutNetwork:
-    """Passes connections from `socket_path` on to `server`, until so many pieces have gone to it;
-    then it is cut, in the middle of one. A piece is a request or several, or a part of a large one,
-    so that bulk does not count.
+    """Passes connections from `socket_path` on to `server`, until cut after some pieces.
+
+    It is cut in the middle of one. A piece is a request or several, or a part of a large one, so
+    that bulk does not count.
     """
 
     def __init__(self, socket_path: Path, server: Path) -> None:

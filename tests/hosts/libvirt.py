@@ -65,8 +65,7 @@ done
 def libvirt_host(
     guest: Path, folder: Path, *, kernel: tuple[Path, Path] | None = None
 ) -> Iterator[HostMachine]:
-    """What the file `guest` holds is the volume /dev/vg0/web01 of 128 MiB,
-    and libvirt knows that as web01, off.
+    """A host with the content of `guest` on /dev/vg0/web01 (128 MiB), libvirt's machine web01, off.
 
     `kernel`: a kernel and its initramfs to start the machine with.
     """

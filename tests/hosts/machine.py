@@ -1,5 +1,4 @@
-"""A host of its own for growdisk:
-a kernel that runs as a program, with real LVM, loop devices and mounts of its own.
+"""A host of its own for growdisk: a kernel as a program, with real LVM, loop devices, mounts.
 
 It has this machine's /usr and growdisk's code, read as they are; its disks are files here. What
 growdisk does in it is what it does on a host with these disks.

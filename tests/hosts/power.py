@@ -1,7 +1,6 @@
-"""A host whose power is cut:
-what its disk holds then, by what its kernel had written and what it had flushed.
+"""A host whose power is cut: its disk then, by what its kernel had written and flushed.
 
-A device mapper target in the host's kernel (log-writes) notes every write to its disk, and every
+A device mapper target in the host's kernel (log-writes) records every write to its disk, and every
 flush. A disk with a write cache may lose what came after the last flush: all of it, or any part,
 down to single sectors. Spec: Linux Documentation/admin-guide/device-mapper/log-writes.rst,
 drivers/md/dm-log-writes.c.
@@ -47,9 +46,7 @@ Noted = Write | Flush | Mark
 
 @contextmanager
 def watched_host(disk: Path, log: Path, *others: Path) -> Iterator[HostMachine]:
-    """A host with `disk`, all of whose writes are noted in the new file `log`;
-    `others` are /dev/ubdc and so on.
-    """
+    """A host whose writes to `disk` are recorded in the new file `log`; `others`: /dev/ubdc, ..."""
     with log.open("xb") as file:
         file.truncate(4 * GiB)
     with host_machine(disk, log, *others) as host:
@@ -97,8 +94,9 @@ class Cut:
 
 
 def power_cut(start: SparseBytes, events: list[Noted], chance: random.Random) -> Cut:
-    """At a random instant behind the mark:
-    between two flushes that are drawn first, so that bulk does not count.
+    """A cut at a random point after the mark, between two flushes that are drawn first.
+
+    So bulk does not count.
     """
     begin = events.index(Mark())
     flushes = [

@@ -1,6 +1,4 @@
-"""An image of a real Ceph of one node that the kernel has mapped:
-grown, taken back, resumed, in use.
-"""
+"""An image of a real one-node Ceph, mapped by the kernel: grown, taken back, resumed, in use."""
 
 from __future__ import annotations
 

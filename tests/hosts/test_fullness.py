@@ -1,6 +1,4 @@
-"""How full a file system is at rest, by its superblock alone:
-what df says of it where it is mounted.
-"""
+"""How full a file system is at rest, by its superblock: what df reports of it when mounted."""
 
 from __future__ import annotations
 

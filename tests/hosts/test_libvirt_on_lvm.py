@@ -1,6 +1,4 @@
-"""A real machine of a real libvirt on a logical volume of real LVM:
-both are there only in a host of its own.
-"""
+"""A real libvirt machine on a real logical volume: both exist only in a host of its own."""
 
 from __future__ import annotations
 
@@ -64,9 +62,7 @@ def guest(tmp_path: Path) -> Before:
 def test_a_running_machine_grows_with_its_volume_and_takes_up_what_the_host_has_added(
     guest: Before, tmp_path: Path
 ) -> None:
-    """The host's volume first, then QEMU, then the guest;
-    and all the way back from the middle of that.
-    """
+    """The host's volume first, then QEMU, then the guest; and back from the middle of that."""
     with libvirt_host(guest.copy, tmp_path, kernel=kernel()) as host:
         host.sh(f"{VIRSH} start web01; {_UP}")
         host.growdisk_killed("expand", *_LIVE, "+64M", at="reread-partitions")

@@ -1,6 +1,4 @@
-"""growdisk on logical volumes of a host:
-grown from the group up, taken back, resumed, refused; all with real LVM.
-"""
+"""growdisk on a host's logical volumes: grown, taken back, resumed, refused; real LVM."""
 
 from __future__ import annotations
 
@@ -179,9 +177,7 @@ echo $$ >/run/holder; exec sleep 600 </run/own/disk
 def test_who_has_a_volume_by_a_node_that_only_he_sees_is_found(
     host: HostMachine, volume: str
 ) -> None:
-    """As QEMU has it that libvirt starts:
-    with a /dev of its own, where the locks lie on another inode.
-    """
+    """As libvirt's QEMU has it: with its own /dev, where the locks are on another inode."""
     number = host.sh(f"stat -L -c '0x%t 0x%T' {volume}")
     host.sh(f"unshare --mount sh -c '{_OWN_NODE.format(number=number)}' >/dev/null 2>&1 &")
     pid = host.sh(

@@ -1,6 +1,4 @@
-"""Disks that an NBD server has:
-attached as a device of this host, grown there, and this host keeps the run.
-"""
+"""An NBD server's disk, attached as a device of this host: grown there, recorded here."""
 
 from __future__ import annotations
 

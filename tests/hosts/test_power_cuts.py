@@ -1,5 +1,4 @@
-"""The power of a whole host is cut while growdisk grows a volume of its LVM:
-its run is finished, or all is as before.
+"""A host's power is cut while growdisk grows its LVM volume: finished, or all as before.
 
 The host's own disk holds the volume group, the guest's volume, and the volume that the run is kept
 in. What the host had not flushed is lost (power.py). `growdisk status` finds the run, and resume or
@@ -28,9 +27,7 @@ _COMES_UP = f"lvm vgchange -q -ay vg0 >/dev/null; mkdir {STATE}; mount /dev/vg0/
 
 
 class World:
-    """A host with a guest on a volume of a kind, and all that its
-    kernel did while growdisk grew that.
-    """
+    """A host with a guest on a volume, and all that its kernel did while growdisk grew that."""
 
     def __init__(self, folder: Path, kind: str) -> None:
         self.folder = folder

@@ -1,6 +1,4 @@
-"""Disks that are named by an address, of real servers:
-qemu-nbd, nbdkit, and a real sshd with a qemu-nbd behind it.
-"""
+"""Served disks of real servers: qemu-nbd, nbdkit, and a real sshd with a qemu-nbd."""
 
 from __future__ import annotations
 
@@ -194,9 +192,7 @@ def test_a_disk_that_another_client_has_is_refused(far: Far) -> None:
 
 
 def test_zeros_that_are_written_are_zeros_where_a_server_takes_no_hints(far: Far) -> None:
-    """qemu-nbd ignores discards unless it is told otherwise,
-    and a hole in the file is one to the storage daemon.
-    """
+    """qemu-nbd ignores discards by default; a file's hole is one to the storage daemon."""
     with qemu_server(far), api.served(far.uri) as path:
         file = RawFile.open(path, writable=True)
         file.write(NEW - MiB, b"x" * MiB)
@@ -265,9 +261,7 @@ class Cuts:
         return self._judged(done, answer)
 
     def with_power(self, verb: str) -> str:
-        """The same, and the server's host loses its power as well:
-        with it what its disk had not flushed.
-        """
+        """As before, with the server's host losing power: what its disk had not flushed is lost."""
         run("cp", "--sparse=always", self.fresh, self.far.image)
         forget(self.network.uri)
         log = self.fresh.with_name("log")

@@ -1,6 +1,4 @@
-"""ssh://HOST/FILE: a real sshd, and QEMU's own server that growdisk starts
-behind it, which locks the file.
-"""
+"""ssh://HOST/FILE: a real sshd, and QEMU's server, which growdisk starts there and locks."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""A volume of real ZFS, grown from its pool up, taken back,
-killed and gone on with, refused beyond its pool.
-"""
+"""A real ZFS volume, grown from its pool, taken back, killed, resumed, refused beyond it."""
 
 from __future__ import annotations
 

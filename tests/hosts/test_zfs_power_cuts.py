@@ -1,8 +1,7 @@
-"""The power of a whole host is cut while growdisk grows a volume of its ZFS:
-its run is finished, or all is as before.
+"""A host's power is cut while growdisk grows its ZFS volume: finished, or all as before.
 
 The host's one disk holds the pool with the guest's volume, and the folder that the run is kept in:
-a file system of the pool, or ext4 beside it. QEMU notes all that reaches the disk; what the host
+a file system of the pool, or ext4 beside it. QEMU records all that reaches the disk; what the host
 had not flushed is lost (power.py).
 """
 
@@ -106,9 +105,7 @@ class World:
         return _Case(Cut(second.content, f"{first.note}; {verb} cut {second.note}"), verb)
 
     def judged(self, cases: Sequence[_Case]) -> list[str]:
-        """Each run is ended by a host that comes up with all the disks,
-        and everybody else is the judge.
-        """
+        """The faults found when a host with all the disks has ended each run; other tools judge."""
         disks = [
             self._file(f"cut{number}.raw", case.cut.content) for number, case in enumerate(cases)
         ]

@@ -1,6 +1,4 @@
-"""Disks of many layouts with something real in every partition,
-and what foreign tools say of them.
-"""
+"""Disks of many layouts with real content in every partition, as foreign tools see them."""
 
 from __future__ import annotations
 
@@ -26,8 +24,9 @@ SECTOR = 512
 
 @dataclass(frozen=True)
 class Layout:
-    """`script` is sfdisk's, in sectors; `holds`:
-    partition number → ext4, small-ext4, swap, noise or ntfs.
+    """`script` is sfdisk's, in sectors; `holds` says what each partition holds.
+
+    It maps its number to ext4, small-ext4, swap, noise or ntfs.
     """
 
     script: str
@@ -39,9 +38,7 @@ class Layout:
 
 @dataclass(frozen=True)
 class Seen:
-    """A disk as foreign tools see it;
-    `parts` are sfdisk's entries by number, without their node.
-    """
+    """A disk as foreign tools see it; `parts` are sfdisk's entries by number, without node."""
 
     label: str
     id: str
@@ -171,8 +168,9 @@ def files_at(raw: Path, place: ByteRange) -> Manifest:
 
 
 def _digest(raw: Path, place: ByteRange, *, ntfs: bool) -> str:
-    """Of NTFS without the sector that it starts at,
-    which it names at its beginning and at its end, and which must be the true one.
+    """The digest of a partition; of NTFS without its start sector, which must be right.
+
+    NTFS names it at its beginning and at its end.
     """
     digest = hashlib.sha256()
     if ntfs:

@@ -1,6 +1,4 @@
-"""Layouts that people really have, grown by the command,
-judged by sfdisk, sgdisk, blkid, e2fsck and the files.
-"""
+"""Layouts that people have, grown by the command; sfdisk, sgdisk, blkid, e2fsck judge."""
 
 from __future__ import annotations
 

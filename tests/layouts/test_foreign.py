@@ -1,6 +1,4 @@
-"""What is somebody else's is neither grown nor moved nor given up, and named;
-blkid judges that it is what it is.
-"""
+"""What is somebody else's is not grown, moved or given up, and is named; blkid judges."""
 
 from __future__ import annotations
 

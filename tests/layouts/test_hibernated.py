@@ -53,9 +53,7 @@ def filled(kind: str, path: Path, files: Mapping[str, bytes], size: int = _SYSTE
 
 
 def _prototype(folder: Path) -> Path:
-    """As mkfs.xfs -p wants it:
-    `d` for a directory, `-` for a file with where its content is, `$` ends a directory.
-    """
+    """A prototype for mkfs.xfs -p: `d` directory, `-` file with its source, `$` ends one."""
 
     def lines(here: Path) -> Iterator[str]:
         for each in sorted(here.iterdir()):

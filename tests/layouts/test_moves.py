@@ -1,6 +1,4 @@
-"""Moving a partition with all that is in it:
-the copy is exact, overlapping or not, and a way back lies under it.
-"""
+"""Moving a partition with its content: exact copies, overlapping or not, and a way back."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Random layouts and wishes:
-what the solver plans is sound, and libparted makes exactly that of a real table.
-"""
+"""Random layouts and goals: plans are sound, and libparted does exactly these."""
 
 from __future__ import annotations
 

@@ -123,9 +123,7 @@ def _assert_apart(table: PartitionTable) -> None:
 
 
 def assert_nothing_left(table: PartitionTable, wish: Wish, growth: Grown) -> None:
-    """One partition that takes all has nothing free behind it that it could have,
-    and asks for nothing more.
-    """
+    """One partition that takes all leaves nothing free after it, and a second plan does nothing."""
     again = wish.plan(growth.table)
     assert not isinstance(again, Grown), again
     behind = [r for r in growth.table.free_ranges() if r.start == growth.target.end]

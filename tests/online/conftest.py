@@ -13,9 +13,7 @@ from tests.online.machine import LiveGuest, started, wake_copy
 
 
 class PatientHost(Host):
-    """A guest under emulation on a busy machine takes minutes for what it
-    does in seconds on an idle one.
-    """
+    """Waits for an emulated guest on a busy machine: minutes for what takes seconds when idle."""
 
     def growdisk(self, *words: str | Path) -> Answer:
         return self.start(*words).ended(1200)

@@ -51,9 +51,7 @@ def dumb(question: Question) -> bytes | None:
 
 
 def absurd(question: Question) -> bytes | None:
-    """Numbers and names that cannot be true;
-    its commands succeed and say nothing that makes sense.
-    """
+    """Numbers and names that cannot be true; its commands succeed, and answer nonsense."""
     told = {
         "mountpoint": "\x1b[2J\n\u202e" * 3,
         "type": 7,

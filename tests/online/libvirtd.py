@@ -1,6 +1,4 @@
-"""libvirt as a system has it, started for the tests where it does not run yet,
-and machines that it knows.
-"""
+"""libvirt as a system has it, started for the tests if it does not run, and its machines."""
 
 from __future__ import annotations
 

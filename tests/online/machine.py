@@ -1,5 +1,4 @@
-"""Running guests to grow:
-the Debian guest, booted once and then woken from a snapshot, and bare machines without one.
+"""Running guests to grow: Debian, booted once and woken from a snapshot; bare machines.
 
 A boot under emulation takes most of a minute; a guest that has booted is kept in the cache with its
 memory, one for each kind of disk, and every test wakes a copy of its own within seconds.
@@ -100,9 +99,7 @@ def started(
     woken: bool = False,
     folder: Path | None = None,
 ) -> Iterator[LiveGuest]:
-    """QEMU in `folder` with `image`;
-    booting, or woken from the snapshot that `booted_guest` made.
-    """
+    """QEMU in `folder` with `image`; booting, or woken from the snapshot of `booted_guest`."""
     with tempfile.TemporaryDirectory(prefix="gd-live-", dir="/tmp") as scratch:
         sockets = Sockets(Path(scratch), _free_port())
         words = [
@@ -142,9 +139,7 @@ def bare_machine(
 
 
 def booted_guest(disk: str) -> Path:
-    """The image of a guest that has booted, with its memory in a snapshot;
-    read-only, in the cache.
-    """
+    """The image of a booted guest with its memory in a snapshot; read-only, in the cache."""
     version = run("qemu-system-x86_64", "--version").split("(")[0].split()[-1]
     base = full_guest() if disk in _FULL_KERNEL else classic_guest().image
     key = f"woken-{base.parent.name.removeprefix('classic-')}-{disk}-{version}-2"
@@ -177,9 +172,7 @@ def ssh_config(guest: LiveGuest, folder: Path) -> Path:
 
 
 def boot_once(folder: Path, base: Path, disk: str, then: str = "true") -> None:
-    """guest.qcow2 in `folder`:
-    a copy of `base`, with the memory that it had when it was up and had done `then`.
-    """
+    """Make guest.qcow2 in `folder`: a copy of `base` with its memory, once up and after `then`."""
     image = writable_copy(base, folder)
     with started(image, disk=disk) as guest:
         guest.wait_for_report()

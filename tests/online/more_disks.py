@@ -1,6 +1,4 @@
-"""More disks for a guest that runs:
-one with tools of this host, which so small a guest lacks, and any other.
-"""
+"""More disks for a running guest: one with this host's tools, which it lacks, and others."""
 
 from __future__ import annotations
 

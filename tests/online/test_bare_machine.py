@@ -1,6 +1,4 @@
-"""What QEMU itself does, and what growdisk refuses,
-on machines in which nothing runs: a second or two each.
-"""
+"""What QEMU does, and growdisk refuses, on machines that run nothing: a second or two each."""
 
 from __future__ import annotations
 

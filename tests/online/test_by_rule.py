@@ -1,6 +1,4 @@
-"""A running guest that somebody fills:
-it grows before it is full, several times, up to its maximum and no further.
-"""
+"""A running guest that fills up grows before it is full, several times, up to its maximum."""
 
 from __future__ import annotations
 

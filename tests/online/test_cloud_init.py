@@ -102,9 +102,7 @@ def test_a_disk_that_is_still_small_is_said_and_one_restart_after_it_has_grown_d
 
 
 def seeded(folder: Path, host: Host, *words: str, size: int = NEW_SIZE) -> tuple[Path, Path]:
-    """The guest with its disk of `size` and nothing else done,
-    and a seed with what growdisk wrote for it.
-    """
+    """The guest with its disk made `size` and nothing else, and a seed from growdisk's files."""
     image = folder / "guest.qcow2"
     run("qemu-img", "create", "-q", "-f", "qcow2", "-b", full_guest(), "-F", "qcow2", image)
     written = host.growdisk("script", image, "+10G", *words, "-o", folder / "out")

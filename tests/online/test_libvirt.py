@@ -1,6 +1,4 @@
-"""Machines of a real libvirt:
-found by name, grown offline when they are off and online when they run.
-"""
+"""Machines of a real libvirt: found by name, grown offline when off, online when running."""
 
 from __future__ import annotations
 

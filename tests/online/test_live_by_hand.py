@@ -1,6 +1,4 @@
-"""Scripts carried over by hand, connections that break, and the way back from each step:
-in a real running guest.
-"""
+"""Scripts carried by hand, broken connections, the way back: in a real running guest."""
 
 from __future__ import annotations
 
@@ -32,9 +30,7 @@ _PATIENCE = 900.0
 
 
 def carry_over(guest: LiveGuest, host: Host, folder: Path, driver: str, device: str) -> None:
-    """The scripts that `growdisk script` writes lie in the guest's
-    /root/scripts, and its disk has grown.
-    """
+    """Put the scripts of `growdisk script` into the guest's /root/scripts, and grow its disk."""
     written = host.growdisk("script", "--qmp", guest.sockets.qmp, "+10G", "-o", folder / "out")
     assert (written.code, written.result) == (0, "written"), written
     scripts = [

@@ -1,6 +1,4 @@
-"""A running guest whose disk is a block device of the host:
-the device first, then QEMU, then the guest.
-"""
+"""A running guest on a block device of the host: the device first, then QEMU, the guest."""
 
 from __future__ import annotations
 

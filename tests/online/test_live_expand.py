@@ -1,6 +1,4 @@
-"""A running Debian guest is grown:
-at once, without a restart, and nothing that it wrote meanwhile is lost.
-"""
+"""A running Debian guest grows at once, without a restart, and loses nothing it writes."""
 
 from __future__ import annotations
 

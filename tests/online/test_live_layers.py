@@ -1,6 +1,4 @@
-"""Volumes, encrypted containers, XFS and btrfs on a second disk of a running guest:
-grown as they are, in use.
-"""
+"""Volumes, LUKS, XFS and btrfs on a running guest's second disk: grown while in use."""
 
 from __future__ import annotations
 
@@ -181,9 +179,7 @@ def test_a_file_system_that_its_kernel_grows_is_grown_on_a_whole_disk(
 def test_a_partition_that_is_deleted_must_not_be_in_use_and_the_guest_forgets_it(
     scsi_guest: LiveGuest, host: Host, tmp_path: Path
 ) -> None:
-    """Two partitions on a second disk:
-    the first grows, the other one is named in the guest's fstab.
-    """
+    """Two partitions on a second disk: the first grows, the other is named in fstab."""
     guest, image = scsi_guest, tmp_path / "data.qcow2"
     run("qemu-img", "create", "-q", "-f", "qcow2", image, "256M")
     attach(guest, "data", image)

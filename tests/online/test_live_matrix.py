@@ -1,6 +1,4 @@
-"""The long matrix: every bus, every way inside,
-every kind of swap and of snapshot, in a real running guest.
-"""
+"""The long matrix: every bus, way inside, swap and snapshot, in a real running guest."""
 
 from __future__ import annotations
 
@@ -213,9 +211,7 @@ def test_without_snapshots_a_run_is_taken_back_until_the_file_system_has_grown(
 def test_ctrl_c_takes_the_run_back_while_the_guest_runs(
     scsi_guest: LiveGuest, host: Host, tmp_path: Path, step: str, snapshots: str, way: str
 ) -> None:
-    """A terminal interrupts growdisk and its ssh alike;
-    what that had begun in the guest comes to its end there.
-    """
+    """A terminal interrupts growdisk and its ssh; what ssh started in the guest still ends."""
     guest, first = scsi_guest, boot_id(scsi_guest)
     inside = ("--ssh", "guest", "--ssh-config", ssh_config(guest, tmp_path)) if way == "ssh" else ()
     command = host.start(

@@ -1,6 +1,4 @@
-"""A round of growdisk watch among guests whose agents lie or hang:
-each has its time, and nobody stops the others.
-"""
+"""A round of growdisk watch with guests whose agents lie or hang: none stops the others."""
 
 from __future__ import annotations
 

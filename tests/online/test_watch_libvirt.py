@@ -1,6 +1,4 @@
-"""Rounds of growdisk watch on guests that run, fill up and write on:
-of libvirt by name, of plain QEMU by image.
-"""
+"""Rounds of growdisk watch on busy guests: libvirt's by name, plain QEMU's by image."""
 
 from __future__ import annotations
 

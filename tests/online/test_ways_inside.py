@@ -1,6 +1,4 @@
-"""The ways into a guest: what a script says is heard while it runs,
-root is needed, files come to rest.
-"""
+"""The ways into a guest: output is heard while a script runs, root is needed, files freeze."""
 
 from __future__ import annotations
 

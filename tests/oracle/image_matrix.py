@@ -1,5 +1,6 @@
-"""Images of every kind, made by QEMU:
-each a function that builds one in a folder and returns its path.
+"""Images of every kind, made by QEMU: functions that build one in a folder.
+
+Each returns its path.
 """
 
 from __future__ import annotations

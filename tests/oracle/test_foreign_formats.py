@@ -1,6 +1,4 @@
-"""Images in the formats of others:
-named with the command that converts them, and taken for raw by no verb.
-"""
+"""Images in foreign formats: named with the converting command, taken for raw by no verb."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""compact through the command line:
-what a guest and its snapshots hold stays, and the file is as small as new.
-"""
+"""compact by the command line: guest and snapshots stay, the file is as small as a new one."""
 
 from __future__ import annotations
 
@@ -31,8 +29,9 @@ GEOMETRIES = (
 
 
 def worn(path: Path, options: str) -> Path:
-    """An image on a base with three snapshots, one of them of another size,
-    compressed clusters, leaks and holes.
+    """An image over a base, with snapshots, compressed clusters, leaks and holes.
+
+    It has three snapshots, one of another size.
     """
     base = path.with_name("base.raw")
     base.write_bytes(os.urandom(4 * MiB))
@@ -127,9 +126,7 @@ def test_what_the_host_has_nothing_of_is_left_out_where_it_still_reads_as_zeros(
 
 
 def punch(path: Path) -> int:
-    """Make holes of half of what the guest's clusters hold,
-    whole ones and parts of some; returns their bytes.
-    """
+    """Punch half of the guest clusters' data out, whole ones and parts; returns their bytes."""
     punched = 0
     for number, row in enumerate(json.loads(qemu_img("map", "--output=json", path))):
         if row["depth"] == 0 and row["data"] and "offset" in row:

@@ -1,6 +1,4 @@
-"""Encrypted images through the command line:
-QEMU opens what we made with the passphrase, and we what QEMU made.
-"""
+"""Encrypted images by the command line: QEMU opens ours with the passphrase, and we QEMU's."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""LUKS whose guest data lie in an external data file:
-encrypted there by their places in it; QEMU judges.
-"""
+"""LUKS with an external data file: encrypted by offsets in that file; QEMU judges."""
 
 from __future__ import annotations
 

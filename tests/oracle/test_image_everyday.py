@@ -1,5 +1,4 @@
-"""What moves many guest bytes, on chains of every shape that chance makes;
-qemu-img judges what the guest sees.
+"""Moving many guest bytes, on random chains; qemu-img judges what the guest sees.
 
 Layers are raw, plain, compressed or with subclusters, of odd sizes and cluster sizes, one shorter
 than the next.
@@ -50,9 +49,7 @@ def assert_sound(path: Path) -> None:
 
 
 def actions(chance: random.Random, size: int, options: str) -> list[str]:
-    """qemu-io commands: unaligned data, zeros, holes,
-    and whole compressed clusters where the layer has them.
-    """
+    """qemu-io commands: unaligned data, zeros, holes, whole compressed clusters if possible."""
     found = []
     for _ in range(chance.randrange(1, 12)):
         start = chance.randrange(size // 512) * 512
@@ -152,9 +149,7 @@ def test_compare_says_what_qemu_img_says(tmp_path: Path, seed: int) -> None:
 def test_a_rebase_within_its_own_chain_or_beside_it_changes_nothing(
     tmp_path: Path, seed: int
 ) -> None:
-    """Onto the base's base, onto another overlay of the same base,
-    onto a copy with other bytes, onto none.
-    """
+    """Onto the base's base, another overlay of the base, a copy with other bytes, onto none."""
     chance = random.Random(200 + seed)
     layers = random_chain(chance, tmp_path, 3)
     top, before = layers[-1], seen(layers[-1])
@@ -188,9 +183,7 @@ def test_a_commit_changes_nothing_that_the_guest_sees(tmp_path: Path, seed: int)
 
 
 def test_what_comes_from_a_shared_layer_is_not_read(tmp_path: Path) -> None:
-    """A rebase past a layer leaves alone what that layer has nothing of:
-    the overlay stays small.
-    """
+    """A rebase past a layer leaves alone what that layer does not have: the overlay stays small."""
     base, middle, top = (tmp_path / name for name in ("base.qcow2", "middle.qcow2", "top.qcow2"))
     qemu_img("create", "-q", "-f", "qcow2", base, "64M")
     qemu_io(base, "write -P 1 0 64M")

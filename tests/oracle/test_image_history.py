@@ -1,5 +1,6 @@
-"""convert --keep-snapshots:
-every state of an image in another shape, without its backing file; qemu-img judges.
+"""convert --keep-snapshots: every state of an image in another shape; qemu-img judges.
+
+The backing file is left out.
 """
 
 from __future__ import annotations

@@ -1,6 +1,4 @@
-"""Encrypted images in every verb that reads or writes guest bytes:
-keys from files, or typed on a terminal.
-"""
+"""Encrypted images in all verbs for guest bytes: keys from files, or typed on a terminal."""
 
 from __future__ import annotations
 
@@ -140,9 +138,7 @@ def test_converting_can_change_the_key(tmp_path: Path, one: Path, other: Path) -
 
 
 def on_a_terminal(answers: list[str], *words: str | Path) -> tuple[int, str]:
-    """Exit code and output of growdisk on a terminal of its own,
-    where somebody types the answers.
-    """
+    """Exit code and output of growdisk on a terminal, with the answers typed."""
     pid, terminal = pty.fork()
     if pid == 0:
         os.execv(sys.executable, [sys.executable, "-m", "growdisk.cli.main", *map(str, words)])

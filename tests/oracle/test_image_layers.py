@@ -1,6 +1,4 @@
-"""overlay, commit and rebase through the command line;
-qemu-img and qemu-io judge what the guest sees.
-"""
+"""overlay, commit and rebase by the command line; qemu-img and qemu-io judge the guest's view."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Names as users have them:
-long, strange, of folders, of files that are none; and disks of odd sizes.
-"""
+"""Names as users have them: long, strange, folders, files that are none; disks of odd sizes."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Images that do not end on a sector:
-a disk has whole ones, up for a raw file and down for a qcow2 header, as QEMU.
-"""
+"""Images that do not end on a sector: rounded up for raw, down for qcow2, as QEMU does."""
 
 from __future__ import annotations
 

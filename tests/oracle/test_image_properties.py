@@ -1,5 +1,4 @@
-"""Random sequences of all that can be done to an image,
-of every kind, against plain bytes and QEMU on the same image.
+"""Random sequences of all operations, on images of every kind, against bytes and QEMU.
 
 `EXAMPLES=1000 pytest tests/oracle/test_image_properties.py` looks closer.
 """
@@ -283,9 +282,7 @@ def make_world(directory: Path, shape: Shape) -> World:
 
 
 def judge(world: World) -> None:
-    """QEMU finds no error and no leak, and reads what the model says;
-    so do we, in the snapshots too.
-    """
+    """QEMU finds no error or leak, and reads what the model says; so do we, in snapshots too."""
     qemu_img("check", *world.their_words())
     wanted = world.path.with_name("wanted")
     wanted.write_bytes(world.data)

@@ -1,6 +1,4 @@
-"""Overlays with subclusters put on another base:
-the guest sees the same bytes, whatever the bases have.
-"""
+"""Overlays with subclusters put on another base: the guest sees the same bytes."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Images whose clusters lie anywhere:
-their tables are taken whole, and what comes of it is judged by qemu-img.
-"""
+"""Images with fragmented tables, which are taken whole; qemu-img judges the outcome."""
 
 from __future__ import annotations
 

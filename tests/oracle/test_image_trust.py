@@ -42,8 +42,9 @@ def host(tmp_path: Path) -> Path:
 
 
 def with_data_file(image: Path, target: Path | str) -> Path:
-    """An image whose data file is `target`, which exists:
-    as an attacker writes it, without the file's consent.
+    """An image with an existing `target` as data file, as an attacker would write it.
+
+    The file has not consented.
     """
     (kept := image.parent / "kept").mkdir()
     create(kept / "image", MiB, CreateOptions(data_file="data", data_file_raw=True))
@@ -76,9 +77,7 @@ WRITERS = ("resize {} +1M", "write {} 0 patch", "rebase {}", "commit {}")
 
 
 def refused(line: str, image: Path) -> bool:
-    """Whether growdisk refuses for this reason, and neither image,
-    host nor folder are another afterwards.
-    """
+    """Whether growdisk refuses for this reason, and image, host and folder are unchanged."""
     folder = image.parent
     root = next(parent for parent in folder.parents if (parent / "etc").is_dir() and parent.name)
     (folder / "patch").write_bytes(b"owned" * 1024)

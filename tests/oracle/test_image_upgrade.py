@@ -1,6 +1,4 @@
-"""Version 2 images made version 3, snapshot entries completed,
-and shrinking by a size; QEMU judges.
-"""
+"""Version 2 images upgraded, snapshot entries completed, shrinking by a size; QEMU judges."""
 
 from __future__ import annotations
 

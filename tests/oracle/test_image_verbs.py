@@ -1,6 +1,4 @@
-"""compare, snapshot, create, resize, read and write,
-through the command line, judged by qemu-img and qemu-io.
-"""
+"""compare, snapshot, create, resize, read, write by the command line; QEMU's tools judge."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Images whose refcount structure is lost, wrong or somewhere else:
-they can be read, and check -r all mends them.
-"""
+"""Images whose refcounts are lost, wrong or elsewhere: readable, repaired by check -r all."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Zeros that are written into an overlay take room only where the layers below
-hold something. qemu-img judges.
-"""
+"""Zeros written into an overlay take space only over data of lower layers; qemu-img judges."""
 
 from __future__ import annotations
 
@@ -32,9 +30,7 @@ def base(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
 
 
 def zeroed(base: Path, start: int, length: int, compat: str = "1.1") -> int:
-    """Write zeros into a new overlay, judge what it shows,
-    and return how many bytes of data it holds.
-    """
+    """Write zeros into a new overlay, check what it shows, and return its bytes of data."""
     image, expected = base.with_name("over.qcow2"), base.with_name("expected.raw")
     create(
         image, 2 * MiB, CreateOptions(compat=compat), backing=base, backing_format=base.suffix[1:]

@@ -1,6 +1,4 @@
-"""Persistent dirty bitmaps stay true while our engine changes an image:
-QEMU reads them, and compares with its own.
-"""
+"""Persistent dirty bitmaps stay true when our engine changes an image; QEMU compares."""
 
 from __future__ import annotations
 
@@ -65,9 +63,7 @@ def _answers(address: Path) -> bool:
 def tracked(
     path: Path, options: str = "compat=1.1", size: str = "8M", granularity: str = "64k"
 ) -> Path:
-    """An image with a bitmap that notes writes and one that is switched off;
-    both know of earlier ones.
-    """
+    """An image with a bitmap that tracks writes and a disabled one, both with earlier bits."""
     qemu_img("create", "-q", "-f", "qcow2", "-o", options, path, size)
     for name in ("on", "off"):
         qemu_img("bitmap", "--add", "-g", granularity, path, name)
@@ -79,9 +75,7 @@ def tracked(
 def same_done_twice(
     path: Path, ours: Callable[[Path], object], theirs: Callable[[Path], object]
 ) -> Path:
-    """Do a thing with our engine on a copy and with QEMU on the image;
-    the bitmaps then must be the same.
-    """
+    """Do it with our engine on a copy and with QEMU on the image; the bitmaps must be equal."""
     copy = path.with_name("ours.qcow2")
     shutil.copy(path, copy)
     ours(copy)

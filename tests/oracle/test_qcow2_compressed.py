@@ -1,6 +1,4 @@
-"""Compressed clusters that we write, QEMU reads, and goes on writing among;
-and the other way round.
-"""
+"""Compressed clusters that we write and QEMU reads and continues, and the other way round."""
 
 from __future__ import annotations
 
@@ -32,9 +30,7 @@ MATRIX = [
 
 
 def guest_data(size: int, seed: int) -> bytes:
-    """Text, noise, zeros: what shrinks a lot, not at all,
-    and to nothing, in pieces of many lengths.
-    """
+    """Text, noise and zeros, which shrink a lot, not at all, and to nothing, in many lengths."""
     chance, parts = random.Random(seed), []
     while sum(map(len, parts)) < size:
         length = chance.randrange(1, 40_000)

@@ -1,6 +1,4 @@
-"""New images with every option, ours beside QEMU's:
-`qemu-img info` and `check` must say the same of both.
-"""
+"""New images with every option, next to QEMU's: `qemu-img info` and `check` must agree."""
 
 from __future__ import annotations
 

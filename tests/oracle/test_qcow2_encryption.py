@@ -31,9 +31,7 @@ THEIRS = [
 
 
 def exercise(path: Path) -> None:
-    """Write with both, in pieces of all alignments,
-    with a snapshot between; both must see the same.
-    """
+    """Write with both, at all alignments, with a snapshot between; both must see the same."""
     model = bytearray(8 * MIB)
 
     def both(offset: int, length: int, value: int, image: Qcow2Image | None = None) -> None:

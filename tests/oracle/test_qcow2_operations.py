@@ -1,6 +1,4 @@
-"""Our writes, sizes and snapshots on QEMU's images, and QEMU's on ours;
-`qemu-img check` and `qemu-io` judge.
-"""
+"""Our operations on QEMU's images, and QEMU's on ours; `qemu-img check` and `qemu-io` judge."""
 
 from __future__ import annotations
 
@@ -298,9 +296,7 @@ def test_qemu_keeps_us_out_of_an_image_in_use_and_we_keep_qemu_out(tmp_path: Pat
 
 
 def test_what_was_flushed_leaks_nothing_when_nobody_closes_the_image(tmp_path: Path) -> None:
-    """As when a run's overlays become part of an image that has snapshots:
-    the image is not closed, its file is.
-    """
+    """As when overlays become part of an image with snapshots: only the file is closed."""
     path = make(tmp_path / "image.qcow2")
     qemu_io(path, "write -P 1 0 1M")
     qemu("qemu-img", "snapshot", "-c", "theirs", path)

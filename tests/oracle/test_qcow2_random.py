@@ -1,6 +1,4 @@
-"""Seeded random operations against a plain bytes model;
-after each sequence qemu-img judges the image.
-"""
+"""Seeded random operations against a model of bytes; qemu-img judges after each sequence."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""What QEMU writes, we read:
-every kind of cluster, in every geometry, through every kind of chain.
-"""
+"""We read what QEMU writes: every kind of cluster, geometry and chain."""
 
 from __future__ import annotations
 
@@ -123,9 +121,7 @@ def test_an_older_header_without_a_compression_type_is_read_and_kept(tmp_path: P
 def test_a_flag_without_a_cluster_means_nothing_and_is_written_over(
     tmp_path: Path, options: str
 ) -> None:
-    """An L2 entry that is COPIED alone, which QEMU reads through to the layer below,
-    and its check calls clean.
-    """
+    """An L2 entry with COPIED alone: QEMU reads through it, and its check calls it clean."""
     base, top = tmp_path / "base.raw", tmp_path / "top.qcow2"
     base.write_bytes(b"\x11" * (1 << 20))
     qemu(

@@ -1,6 +1,4 @@
-"""Hybrid MBRs, and entries that stand elsewhere,
-as gdisk makes them (each time it sleeps for a second).
-"""
+"""Hybrid MBRs and entries elsewhere, made by gdisk (which sleeps a second each time)."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""A clean Debian to install growdisk's package in:
-a folder with an installed system, in walls of bubblewrap's.
+"""A clean Debian to install growdisk's package in: a system in a folder, by bubblewrap.
 
 bubblewrap makes it the root of a mount namespace (pivot_root): in a mere chroot the kernel lets
 nobody make namespaces, and growdisk's sandbox needs them.

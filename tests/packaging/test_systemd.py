@@ -1,6 +1,4 @@
-"""growdisk's timer under a real systemd:
-the package is installed on a Debian that runs, and a full disk grows.
-"""
+"""growdisk's timer under a real systemd: on a Debian with the package a full disk grows."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""What people install is whole:
-the wheel and the sdist, in a bare environment, outside the checkout.
-"""
+"""What people install is whole: wheel and sdist, in a bare environment, outside the checkout."""
 
 from __future__ import annotations
 
@@ -29,9 +27,7 @@ def distributions(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def installed(distributions: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The command, in an environment of its own that knows Debian's
-    packages and nothing of the checkout.
-    """
+    """The command in a new environment with Debian's packages, and nothing of the checkout."""
     folder = tmp_path_factory.mktemp("installed")
     run("/usr/bin/python3", "-m", "venv", "--system-site-packages", folder)
     run(folder / "bin/python", "-m", "pip", "install", "--quiet", next(distributions.glob("*.whl")))

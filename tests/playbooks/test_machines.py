@@ -1,6 +1,4 @@
-"""Hosts that are machines of libvirt, and guests that need the appliance:
-LVM in a partition, LVM in LUKS.
-"""
+"""Hosts that are libvirt machines, and guests that need the appliance: LVM, LVM in LUKS."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""What is wrong with a playbook is said before anything runs,
-with the place and the word that was meant.
-"""
+"""A playbook's mistakes are reported before anything runs, with place and suggestion."""
 
 from __future__ import annotations
 

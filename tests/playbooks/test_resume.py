@@ -1,6 +1,4 @@
-"""A play that was cut short, wherever that was,
-is gone on with or taken back; nothing is done twice.
-"""
+"""A play that was cut short anywhere is resumed or taken back; nothing is done twice."""
 
 from __future__ import annotations
 
@@ -63,9 +61,7 @@ sys.exit(main(sys.argv[2:]))
 
 
 def die_at(place: Place, record: int, playbook: Path, *, before: bool) -> int:
-    """growdisk run in a process that dies before, or after,
-    the play's journal gets its record of that number.
-    """
+    """growdisk run in a process that dies before, or after, the journal's record `record`."""
     done = subprocess.run(
         [sys.executable, "-c", _DYING.format(before=before), str(record), "run", str(playbook),
             "--json"],

@@ -1,6 +1,4 @@
-"""Plays over several images:
-what changes, what is taken back, what goes on although another fails.
-"""
+"""Plays over several images: what changes, is taken back, or continues after a failure."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The shipped playbooks do what their comments say, and say when to use them;
-linters have nothing to add.
+"""The shipped playbooks do what their comments say, and pass linters.
 
-Where the guest's own files are changed, this machine's tools do it, so no appliance is needed.
+They say when to use them. If the guest's own files are changed, this machine's tools do it, so no
+appliance is needed.
 """
 
 from __future__ import annotations
@@ -242,9 +242,7 @@ def lint_environment(folder: Path) -> dict[str, str]:
 
 
 def assert_the_same(one: Path, other: Path) -> None:
-    """To a guest: the same table, the same files, the same file system but for the
-    times at which it was written.
-    """
+    """The same table, files and file system to a guest, except for times of writing."""
     assert virtual_size(one) == virtual_size(other)
     assert_sound(one)
     assert_sound(other)

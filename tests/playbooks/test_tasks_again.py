@@ -1,6 +1,4 @@
-"""Tasks asked a second time change nothing, and what cannot be meant
-is said before anything is done.
-"""
+"""Tasks repeated change nothing, and senseless options are refused before any change."""
 
 from __future__ import annotations
 

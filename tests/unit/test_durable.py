@@ -1,6 +1,4 @@
-"""Files that a crash leaves old or new:
-seen through the system calls, because a test cannot cut the power.
-"""
+"""Files that a crash leaves old or new, seen by system calls: a test cannot cut the power."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Key files and their like:
-small files and pipes are read, what has no end or never begins is told.
-"""
+"""Key files: small files and pipes are read; what has no end, or never begins, is reported."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""The Vagrantfiles as vagrant judges them, and the trial:
-a real guest of vagrant's grows while it runs.
-"""
+"""The Vagrantfiles as vagrant judges them, and the trial: a running vagrant guest grows."""
 
 from __future__ import annotations
 

@@ -103,8 +103,9 @@ def _looked(entries: Sequence[DiskEntry]) -> list[DiskEntry]:
 
 
 def _plain_signals() -> None:
-    """The pool ends its processes by a signal, which must not become a request
-    to stop of who has forked them.
+    """Reset signals in a pool's process: the pool ends it by one, which must not request a stop.
+
+    The handlers inherited from the parent would do that.
     """
     signal.set_wakeup_fd(-1)
     for number in (signal.SIGTERM, signal.SIGHUP):
@@ -179,8 +180,9 @@ def images_in(named: Iterable[str], *, forgiving: bool = False) -> list[str]:
 
 
 def _meant(name: str, forgiving: bool) -> Iterator[str]:
-    """A pattern for images is for no folder:
-    lost+found, or the run of one of them (IMAGE.growdisk).
+    """The files that a name means; a pattern for images matches no folders.
+
+    Such would be lost+found, or the run of an image (IMAGE.growdisk).
     """
     if os.path.isdir(name):  # noqa: PTH112
         try:

@@ -1,6 +1,4 @@
-"""Of a disk that was looked at:
-how full its file systems are, and what room lies idle, layer by layer.
-"""
+"""How full a disk's file systems are, and how much space is unused, layer by layer."""
 
 from __future__ import annotations
 
@@ -38,9 +36,7 @@ def _use(name: str, content: Content) -> FileSystemUse | None:
 
 
 def idle_room(facts: Facts) -> int:
-    """Bytes that belong to no file system:
-    unpartitioned, or a layer that does not fill what is around it.
-    """
+    """Unused bytes: unpartitioned, or in a layer that does not fill what is around it."""
     if facts.table is None:
         return sum(_idle(facts.contents[0], facts.image.virtual_size)) if 0 in facts.contents else 0
     free = sum(each.length for each in facts.table.free_ranges() if each.length >= _LEAST)
@@ -72,9 +68,7 @@ def _gap(around: int, covered: int) -> int:
 
 
 def hindrances(facts: Facts, layout: Layout) -> Iterator[Hindrance]:
-    """What stands after the main partition, or belongs to somebody else;
-    or that nothing is known that grows.
-    """
+    """What stands after the main partition or belongs to others, or that nothing can grow."""
     named = [b for b in layout.blockers if b.kind != "extended partition"] or list(layout.blockers)
     yield from (Hindrance(each.name, each.kind, each.why, each.options) for each in named)
     whole = facts.contents.get(0)

@@ -1,8 +1,7 @@
-"""What running guests themselves say of their file systems, each within a bounded time:
-a guest that hangs is a line.
+"""What running guests report of their file systems, each within a bounded time.
 
-Each is asked in a thread of its own, because most of the time is waiting. A thread that does not
-come back is left behind: it holds nothing but a connection.
+A guest that hangs becomes a line. Each is asked in a thread of its own, because most of the time is
+waiting. A thread that does not return is abandoned: it holds nothing but a connection.
 """
 
 from __future__ import annotations

@@ -20,9 +20,7 @@ class Comparer:
         self._buffers = bytearray(_STEP), bytearray(_STEP)
 
     def are_alike(self, one: list[Part], other: list[Part]) -> bool:
-        """False also where they cannot be read in steps:
-        then all of the range must be fetched and looked at.
-        """
+        """Whether a range is alike; False as well if it cannot be read in steps: fetch it then."""
         if not all(part.place is not None or part.fill is None for part in (*one, *other)):
             return False
         start, mine, theirs = one[0].start, iter(one), iter(other)

@@ -1,6 +1,4 @@
-"""An image without its unused clusters, in its own place:
-written again, checked, then put there in one rename.
-"""
+"""Compacts an image in place: written again, checked, then put there by one rename."""
 
 from __future__ import annotations
 

@@ -115,9 +115,7 @@ def _content(device: BlockDevice, source: Source) -> BlockDevice:
 
 
 def _states(device: BlockDevice, source: Source, target: RawTarget | Qcow2Target) -> list[State]:
-    """What the new image has to go through to get the snapshots;
-    nothing where they are not taken along.
-    """
+    """What the new image must go through to get the snapshots; none if they are not kept."""
     if (
         isinstance(target, RawTarget)
         or not target.keep_snapshots
@@ -134,9 +132,7 @@ def _states(device: BlockDevice, source: Source, target: RawTarget | Qcow2Target
 def _bitmaps(
     device: BlockDevice, source: Source, target: RawTarget | Qcow2Target
 ) -> BitmapSource | None:
-    """What is to be taken along of the source's bitmaps;
-    refused where they say nothing, or of another state.
-    """
+    """The source's bitmaps to copy; refused if they are not valid, or of another state."""
     if isinstance(target, RawTarget) or not target.bitmaps:
         return None
     found = device.bitmap_source() if isinstance(device, Qcow2Image) else None

@@ -22,10 +22,9 @@ _SMALLEST_HOLE = 4096
 
 
 def copy_image(source: Path, path: Path, sparse: Sparse, progress: Progress) -> int:
-    """Copy under the reader's lock. auto: holes stay holes;
-    always: zeros become holes; never: holes become zeros.
+    """Copy under the reader's lock, and return the size. After a failure nothing is there.
 
-    Returns the size. After a failure nothing is there.
+    `sparse`: auto: holes stay holes; always: zeros become holes; never: holes become zeros.
     """
     file = RawFile.open(source)
     try:

@@ -22,9 +22,7 @@ _AES = 1
 
 
 def encryption_facts(file: BlockDevice, header: Header) -> dict[str, object] | None:
-    """The value of `encrypt` in the format-specific data,
-    or None where nothing is encrypted or nothing is known.
-    """
+    """`encrypt` of the format-specific data; None if nothing is encrypted, or known."""
     if header.crypt_method == _AES:
         return {"format": "aes"}
     place = header.extension(Extension.CRYPTO)

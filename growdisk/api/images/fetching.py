@@ -47,14 +47,12 @@ def pump(
     written: bool = False,
     unless_alike: bool = False,
 ) -> None:
-    """Fetch the ranges from each of the devices, in pieces of at most `chunk`,
-    for `work(start, buffer...)`.
+    """Read the ranges from each device in pieces of at most `chunk`, for `work(start, buffer...)`.
 
     That may run in any thread. What it returns is given to `use`, in order; the buffers are good
-    until that returns. The rest is as in_order() has it; `apart`: using does not change the
-    devices; `written`: what is in the buffers is written to the disk, past the host's cache if that
-    can be. `unless_alike`: of two devices, pieces that are seen to be the same in both are passed
-    over.
+    until that returns. The rest is as in in_order(); `apart`: using does not change the
+    devices; `written`: what is in the buffers is written to the disk, past the host's cache if
+    possible. `unless_alike`: of two devices, pieces known to be the same in both are skipped.
     """
     fetcher = _Fetcher(aligned if written else bytearray)
 

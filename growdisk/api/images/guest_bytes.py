@@ -29,9 +29,7 @@ def read_bytes(
     image_format: ImageFormat | None = None,
     key: Passphrase | None = None,
 ) -> None:
-    """Copy `length` guest bytes from `offset` into a file,
-    whose earlier content is replaced as dd does.
-    """
+    """Copy `length` guest bytes from `offset` into a file, which is replaced as dd does."""
     with opened(path, image_format, key=key) as image:
         require_keys(image)
         _require_inside(path, image, offset, length)
@@ -94,8 +92,9 @@ def _output(target: Path, *, image_of: Path) -> Iterator[int]:
 
 @contextmanager
 def _nobody_elses(target: Path, image: Path) -> Iterator[None]:
-    """Refused for a disk that is in use, by a guest or below the image that is read;
-    overlays-on-it and the like.
+    """Refuse a target that is in use, by a guest or below the image that is read.
+
+    overlays-on-it and the like, too.
     """
     if not (target.is_file() or target.is_block_device()):
         yield

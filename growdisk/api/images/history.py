@@ -1,5 +1,4 @@
-"""Internal snapshots taken along to another image:
-the states one after the other, each by what differs from the last.
+"""Internal snapshots taken along to another image: state by state, by differences.
 
 Two states of one image have the same bytes wherever they lead to the same host clusters; only the
 rest is read.
@@ -48,9 +47,7 @@ def states_of(image: Qcow2Image, options: CreateOptions) -> list[State]:
 
 
 def follow(image: Qcow2Image, states: list[State], *, compress: bool) -> None:
-    """Take `image`, which shows the first state, through all others;
-    it gets a snapshot of each but the last.
-    """
+    """Take `image` from the first state through all others, with a snapshot of all but the last."""
     for (info, before), (_, after) in pairwise(states):
         assert info is not None
         image.flush()

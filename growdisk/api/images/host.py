@@ -26,9 +26,7 @@ def format_of(
 
 
 def free_room(place: Path) -> int:
-    """Bytes that this process can still write in a folder;
-    without end on a file system that does not tell (FUSE).
-    """
+    """Bytes that this process can still write in a folder; unlimited if unknown (FUSE)."""
     space = os.statvfs(place)
     if not space.f_blocks:
         return sys.maxsize

@@ -40,13 +40,12 @@ def in_order(
     apart: bool = True,
     jobs: int = 0,
 ) -> None:
-    """Take each piece, work on it, use what came out;
-    `use` returns how far that reaches, and `progress` is told.
+    """Take each piece, work on it, and use the result in order; `use` returns how far it reaches.
 
-    `desk` is held while a piece is taken; `work` may take it for a while. It is held for `use` too
-    unless these have nothing in common (`apart`). `jobs`: threads; 0: some more than processors, as
-    each waits for the disk at times. The first failure in order is raised, and nothing after it is
-    used. `progress` is called by the calling thread.
+    `progress` gets that, from the calling thread. `desk` is held while a piece is taken; `work` may
+    take it for a while. It is held for `use` too unless these have nothing in common (`apart`).
+    `jobs`: threads; 0: some more than processors, as each waits for the disk at times. The first
+    failure in order is raised, and nothing after it is used.
     """
     remaining, jobs = iter(pieces), jobs or _usual_jobs()
     first = list(islice(remaining, _FEW)) if jobs > 1 else []

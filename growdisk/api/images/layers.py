@@ -46,10 +46,9 @@ def commit_overlay(
     *,
     overlays_may_break: bool = False,
 ) -> Path:
-    """Give the overlay's data to its backing file, which grows if it is smaller;
-    then empty the overlay. Durable.
+    """Commit the overlay's data to its backing file, which grows if smaller, and empty it. Durable.
 
-    Returns the backing file. What the base holds behind the overlay's end stays there. What lies on
+    Returns the backing file. What the base holds beyond the overlay's end stays there. What lies on
     the overlay sees what it saw; other overlays on the base do not.
     """
     harmless = WriteGuard(path, overlays_may_break=True)
@@ -161,9 +160,7 @@ def _own_ranges(overlay: Qcow2Image) -> Iterator[tuple[int, int, bool]]:
 
 
 def _own_stretches(overlay: Qcow2Image, limit: int) -> Iterator[tuple[int, int]]:
-    """Where the overlay has something below `limit`;
-    what lies less than a GiB apart is one stretch.
-    """
+    """Where the overlay has data below `limit`; pieces less than a GiB apart are one stretch."""
     first = last = 0
     for start, end, _ in _own_ranges(overlay):
         if start >= limit:
@@ -183,8 +180,9 @@ def _own_data(overlay: Qcow2Image) -> Iterator[tuple[int, int]]:
 
 
 def _make_room(overlay: Qcow2Image, base: RawFile) -> None:
-    """Make a raw base long enough, with all the host's room that it will need:
-    what is in it could not be undone.
+    """Make a raw base long enough, with all the host's space that the commit will need.
+
+    Once something is written to it, that could not be undone.
     """
     length = base.length
     refuse_small_device(base, overlay.size)
@@ -234,9 +232,7 @@ def _format_of_base(
 
 @contextmanager
 def _exchanged(overlay: Qcow2Image, new: BlockDevice | None) -> Iterator[BlockDevice | None]:
-    """Unallocated clusters are read from `new`;
-    the old backing file, which is given, is closed at the end.
-    """
+    """Let unallocated clusters come from `new`; gives the old backing file, closed at the end."""
     old = overlay.exchange_backing(new)
     try:
         yield old
@@ -246,8 +242,7 @@ def _exchanged(overlay: Qcow2Image, new: BlockDevice | None) -> Iterator[BlockDe
 
 
 def _fill_mixed_clusters(overlay: Qcow2Image, new: BlockDevice | None) -> None:
-    """Make clusters that are the overlay's in part its own as a whole,
-    where the new base would show otherwise.
+    """Make clusters that are the overlay's in part its own, if the new base differs around them.
 
     What is read around a subcluster comes from the old base as long as that has not been exchanged.
     """
@@ -272,9 +267,7 @@ def _differs(
     start: int,
     end: int,
 ) -> bool:
-    """Whether the part of [start, end) that lies in a cluster is not all of it,
-    and another on the other base.
-    """
+    """Whether [start, end) covers a cluster in part, and the two bases differ there."""
     stop = min(cluster + overlay.header.cluster_size, overlay.size)
     first, last = max(start, cluster), min(end, stop)
     return (first, last) != (cluster, stop) and _seen(old, first, last) != _seen(new, first, last)
@@ -283,9 +276,7 @@ def _differs(
 def _keep_what_was_seen(
     overlay: Qcow2Image, old: BlockDevice | None, new: BlockDevice | None, progress: Progress
 ) -> None:
-    """Write into the overlay what would be another on the new base:
-    cluster by cluster, and only there.
-    """
+    """Write into the overlay what the new base would show differently, by clusters."""
     cluster_size = overlay.header.cluster_size
     ranges = joined(_worth_comparing(overlay, old, new))
 
@@ -312,9 +303,7 @@ def _keep_what_was_seen(
 def _worth_comparing(
     overlay: Qcow2Image, old: BlockDevice | None, new: BlockDevice | None
 ) -> Iterator[tuple[int, int]]:
-    """What the bases decide, and perhaps not alike,
-    in whole clusters where the overlay has nothing of one.
-    """
+    """Where the two bases show and may differ, in whole clusters if the overlay has none of one."""
     for start, end in split_range(0, overlay.size, overlay.header.geometry.l2_coverage):
         for run in list(overlay.runs(start, end - start)):  # a list: writing changes the table
             if run.kind is L2Kind.UNALLOCATED:
@@ -327,9 +316,7 @@ def _worth_comparing(
 
 
 def _keep(overlay: Qcow2Image, offset: int, before: bytearray, after: bytearray) -> None:
-    """Clusters, the first at `offset`, as they were before;
-    what is the same on the new base is left alone.
-    """
+    """Keep clusters, the first at `offset`, as before, unless the new base has the same."""
 
     def change(cluster: tuple[int, int]) -> Literal["none", "zeros", "data"]:
         inside = slice(cluster[0] - offset, cluster[1] - offset)

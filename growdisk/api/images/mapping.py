@@ -1,9 +1,8 @@
-"""Which layer of an image holds which guest bytes, and where:
-the records of `qemu-img map --output=json`.
+"""Which layer of an image holds which guest bytes: the records of `qemu-img map`.
 
-`present` means that the layer itself decides, `zero` that it reads as zeros, `data` that clusters
-are allocated; so metadata that was preallocated is data *and* zero. Only then is the host asked for
-holes, as QEMU does.
+They are those of `--output=json`. `present` means that the layer itself decides, `zero` that it
+reads as zeros, `data` that clusters are allocated; so metadata that was preallocated is data *and*
+zero. Only then is the host asked for holes, as QEMU does.
 """
 
 from __future__ import annotations
@@ -33,9 +32,7 @@ _FLAGS = {
 
 
 class MapRecord(NamedTuple):
-    """Guest bytes [start, start+length), at `offset` of the file `path`;
-    None where they are nowhere.
-    """
+    """Guest bytes [start, start+length), at `offset` of the file `path`; None: stored nowhere."""
 
     start: int
     length: int
@@ -55,9 +52,7 @@ class MapRecord(NamedTuple):
         return record if self.offset is None else record | {"offset": self.offset}
 
     def json_text(self) -> str:
-        """The same as JSON, without the time that a general
-        encoder takes: there may be millions.
-        """
+        """`as_json` as text, faster than a general encoder: there may be millions."""
         start, length, depth, present, zero, data, offset, _ = self
         place = "" if offset is None else f', "offset": {offset}'
         return (
@@ -80,9 +75,7 @@ class MapRecord(NamedTuple):
 
 
 def image_map(path: Path, image_format: ImageFormat | None = None) -> Iterator[MapRecord]:
-    """The records of an image, in order, covering it;
-    the file is open as long as the iterator runs.
-    """
+    """The records of an image, in order, covering it; the file is open while the iterator runs."""
     return chain.from_iterable(image_map_lists(path, image_format))
 
 
@@ -127,8 +120,9 @@ def _batches(
 def _apart_records(
     image: Qcow2Image, apart: Apart, depth: int, *, preallocated: bool
 ) -> Iterator[list[MapRecord]]:
-    """A whole table; where the host has parts of a cluster,
-    or what is nowhere needs a look below, run by run.
+    """A fragmented table's records; run by run if holes are within clusters, or others are below.
+
+    The latter are unallocated here, so the layers below decide.
     """
     bits = image.header.cluster_bits
     if BOTH in apart.marks or NOWHERE in apart.marks or image.header.crypt_method:

@@ -24,10 +24,9 @@ _NAME_BYTES = 240  # of 255 that a name may have
 
 
 class NewFile:
-    """A context manager: make the file at `temporary`,
-    then `publish()` it, or `replace()` what is at its path.
+    """A context manager: make the file at `temporary`, then `publish()` or `replace()` it.
 
-    Without that it is removed on leaving.
+    The latter replaces the file at its path. Without either it is removed on leaving.
     """
 
     def __init__(self, path: Path, *, replacing: bool = False) -> None:
@@ -86,9 +85,7 @@ class NewFile:
         sync_directory(self.path.absolute().parent)
 
     def replace(self) -> None:
-        """Put the finished file in the place of the other,
-        durably, with that one's owner, mode and attributes.
-        """
+        """Replace the other file by the finished one, durably, with its owner, mode, attributes."""
         status = self.path.stat()
         if (status.st_uid, status.st_gid) != (os.geteuid(), os.getegid()):
             os.chown(self.temporary, status.st_uid, status.st_gid)

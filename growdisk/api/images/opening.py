@@ -1,6 +1,4 @@
-"""Opening an image for one action, in the format that is asked for or found,
-and telling failures of the host.
-"""
+"""Opens an image for one action, in the given or the found format, and reports host errors."""
 
 from __future__ import annotations
 
@@ -140,9 +138,7 @@ def _in_numbers(path: Path, takes: int) -> str:
 
 
 def require_keys(device: BlockDevice | None) -> None:
-    """Raise KeyNeeded for a layer of the chain that could not be unlocked,
-    before anything depends on its bytes.
-    """
+    """Raise KeyNeeded for a locked layer, before anything depends on its bytes."""
     while isinstance(device, Qcow2Image):
         device.read(0, 0)
         device = device.backing

@@ -84,10 +84,9 @@ def copy_compressed(
     *,
     jobs: int = 0,
 ) -> None:
-    """Compress all clusters that are not zeros, in threads (`jobs=0`:
-    one per processor), and write them in order.
+    """Compress all clusters that are not zeros, in threads, and write them in order.
 
-    The last one reaches as far as the disk of `target`.
+    `jobs=0`: a thread per processor. The last cluster ends with the disk of `target`.
     """
     cluster_size, size = target.header.cluster_size, target.size
 
@@ -111,9 +110,7 @@ def copy_compressed(
 
 
 def nonzero_runs(data: bytes | bytearray, granule: int) -> Iterator[tuple[int, int]]:
-    """The ranges of `data` that are not zeros, in whole granules (of
-    8 bytes or a multiple of that).
-    """
+    """The ranges of `data` that are not zeros, in whole granules (a multiple of 8 bytes)."""
     position = 0
     for start in _zero_granules(data, granule):
         if position < start:
@@ -124,9 +121,7 @@ def nonzero_runs(data: bytes | bytearray, granule: int) -> Iterator[tuple[int, i
 
 
 def is_zero(data: bytearray) -> bool:
-    """Whether there is nothing but zeros;
-    that there is something else is nearly always seen at once.
-    """
+    """Whether all bytes are zeros; data that are not are nearly always recognised at once."""
     return not any(data[:_SOME]) and data == bytes(len(data))
 
 

@@ -1,6 +1,4 @@
-"""Two images that stand on one and the same layer:
-what both have from there is the same, and need not be read.
-"""
+"""Two images over the same layer: what both have from there is equal, and is not read."""
 
 from __future__ import annotations
 
@@ -16,8 +14,9 @@ Range = tuple[int, int]
 def differing(
     one: BlockDevice | None, other: BlockDevice | None, start: int, end: int
 ) -> Iterator[Range]:
-    """The parts of [start, end) that may differ:
-    not zeros in both, as behind an end, and not from a shared layer.
+    """The parts of [start, end) that may differ: not zeros in both, not from a shared layer.
+
+    Beyond an end there are zeros.
     """
     depths = _depths_of_shared(one, other)
     mine, theirs = _extents(one, start, end), _extents(other, start, end)

@@ -33,9 +33,7 @@ def create_snapshot(path: Path, name: str, *, overlays_may_break: bool = False) 
 def apply_snapshot(
     path: Path, name: str, selector: Selector | None = None, *, overlays_may_break: bool = False
 ) -> None:
-    """Go back to a snapshot; `name` is its name or its id,
-    `selector` says which where it could be both.
-    """
+    """Go back to a snapshot; `name` is its name or id, `selector` says which if it may be both."""
     with _changing(path, overlays_may_break) as image:
         image.apply_snapshot(name, by_id=is_id(image, name, selector))
 
@@ -43,7 +41,7 @@ def apply_snapshot(
 def delete_snapshot(
     path: Path, name: str, selector: Selector | None = None, *, overlays_may_break: bool = False
 ) -> None:
-    """Forget a snapshot."""
+    """Delete a snapshot; `name` is its name or id, `selector` says which if it may be both."""
     with _changing(path, overlays_may_break) as image:
         image.delete_snapshot(name, by_id=is_id(image, name, selector))
 
@@ -55,6 +53,7 @@ def _changing(path: Path, overlays_may_break: bool) -> AbstractContextManager[Qc
 
 def is_id(image: Qcow2Image, name: str, selector: Selector | None) -> bool:
     """Whether `name` is an id here.
+
     snapshot-id-or-name if it is the id of one snapshot and the name of another.
     """
     if selector is not None:

@@ -1,5 +1,4 @@
-"""Bases that are encrypted (LUKS inside the image):
-what is made of them is encrypted with the same key, all the way.
+"""Encrypted bases (LUKS inside the image): their outputs are encrypted with the same key.
 
 The encryption header is copied with its key slots. So the passphrases of the base open the output,
 too.
@@ -20,9 +19,7 @@ from growdisk.qcow2.probe import ImageFormat
 
 
 def encryption_of(base: Path, base_format: ImageFormat) -> bytes:
-    """The encryption header of the topmost encrypted layer;
-    b"" where all of the base is in the clear.
-    """
+    """The encryption header of the topmost encrypted layer; b"" if the base is not encrypted."""
     with closing(open_device(base, base_format)) as device:
         layer = _encrypted_layer(device)
         if layer is None or layer.header.crypt_method != LUKS:
@@ -34,9 +31,7 @@ def encryption_of(base: Path, base_format: ImageFormat) -> bytes:
 
 
 def refuse_locked(base: Path, base_format: ImageFormat, recipe: Recipe) -> None:
-    """Refused before anything is made:
-    a base without its key, and outputs that would not be encrypted.
-    """
+    """Refuse, before anything is made, a locked base, and outputs that would not be encrypted."""
     with closing(open_device(base, base_format)) as device:
         layer = _encrypted_layer(device)
     if layer is None:

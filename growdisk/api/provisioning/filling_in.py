@@ -1,6 +1,4 @@
-"""A recipe's texts filled in for one output:
-what comes out has no template and no clear-text password in it.
-"""
+"""Fills in a recipe's texts for one output: the result has no templates or clear passwords."""
 
 from __future__ import annotations
 

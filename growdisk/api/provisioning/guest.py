@@ -1,6 +1,4 @@
-"""GuestChanges carried out in the guest of a hidden image:
-by host tools where they can, else in the appliance.
-"""
+"""Carries out GuestChanges in a hidden image's guest: by host tools, else in the appliance."""
 
 from __future__ import annotations
 

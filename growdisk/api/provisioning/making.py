@@ -142,8 +142,9 @@ def _remove_left_over(hidden: Path) -> None:
 
 
 def rewrite_overlay(path: Path, new: Path, luks: bytes = b"", keys: tuple[bytes, ...] = ()) -> None:
-    """Make `new`, in the same folder, show what the overlay `path` shows,
-    on top of the same base, and as encrypted.
+    """Make `new` show what the overlay `path` shows, on the same base and as encrypted.
+
+    It must be in the same folder.
     """
     with Qcow2Image.open(path, key=keys) as overlay:
         backing_format: ImageFormat = "qcow2" if overlay.header.backing_format == "qcow2" else "raw"
@@ -216,9 +217,7 @@ def exclusive_output(path: Path) -> Iterator[None]:
 
 
 def put_in_place(hidden: Path, path: Path, *, force: bool) -> None:
-    """Give the finished image its name, durably:
-    from one instant to the next it is there, or instead of another.
-    """
+    """Give the finished image its name, durably and atomically, perhaps in place of another."""
     _sync(hidden)
     if force:
         os.replace(hidden, path)  # noqa: PTH105  beside os.link, its sister

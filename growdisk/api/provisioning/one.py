@@ -1,5 +1,4 @@
-"""One output, from the hidden image to its name:
-made, grown, changed inside, looked at, put in place.
+"""One output, from the hidden image to its name: made, grown, changed, checked, published.
 
 With backend auto, host tools try first; what they turn out not to be able to do is done again, from
 the start, in the appliance: the hidden image is thrown away, so nothing half-done can stay.

@@ -1,6 +1,4 @@
-"""Where outputs may go, looked at before anything is made:
-an image that somebody uses or needs is left alone.
-"""
+"""Where outputs may go, checked before any is made: images in use or needed are left alone."""
 
 from __future__ import annotations
 

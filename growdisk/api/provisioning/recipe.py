@@ -25,9 +25,7 @@ class KeysFor:
 
 @dataclass(frozen=True)
 class PasswordFor:
-    """Either the `clear` text, which is hashed here and goes nowhere else,
-    or a hash that is ready.
-    """
+    """A password: `clear` text, hashed here and never passed on, or a ready hash."""
 
     user: str
     clear: bytes = field(default=b"", repr=False)
@@ -53,9 +51,7 @@ class FileInto:
 
 @dataclass(frozen=True)
 class Seed:
-    """A NoCloud seed for cloud-init, as an ISO beside the image;
-    files of the host, or texts made of the recipe.
-    """
+    """A NoCloud seed for cloud-init, an ISO beside the image: host files, or the recipe's texts."""
 
     user_data: Path | None = None
     meta_data: Path | None = None

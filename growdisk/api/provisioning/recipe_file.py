@@ -1,7 +1,6 @@
-"""Reads a recipe file (YAML):
-every word is known, or an error says where it stands and which one was meant.
+"""Reads a recipe file (YAML): an unknown word is an error with its place and a suggestion.
 
-Names of files count from the recipe's own folder, so that a recipe can be carried about with what
+Names of files count from the recipe's own folder, so that a recipe can be moved together with what
 it needs.
 """
 
@@ -40,9 +39,7 @@ OUTPUT_WORDS = ("name", "size", "variables")
 
 @dataclass(frozen=True)
 class RecipeFile:
-    """`outputs` are those that the file itself names;
-    their names count from where growdisk is called.
-    """
+    """`outputs` are those that the file names; their names count from the working directory."""
 
     recipe: Recipe
     outputs: tuple[Output, ...]

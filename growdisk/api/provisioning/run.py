@@ -1,7 +1,6 @@
-"""Provisioning: everything that can be refused is looked at first,
-then the outputs are made, several at once if asked.
+"""Provisioning: everything that can be refused is checked first, then outputs are made.
 
-One output that fails does not stop the others, and leaves nothing.
+Several at once if asked. One output that fails does not stop the others, and leaves nothing.
 """
 
 from __future__ import annotations

@@ -90,9 +90,7 @@ def seed_iso(files: Mapping[str, bytes], seconds: int) -> bytes:
 
 
 def _set_times(image: bytearray, moment: time.struct_time) -> None:
-    """Spec: ECMA-119, 8.4.26 (descriptors:
-    digits) and 9.1.5 (directory records: seven bytes, UTC).
-    """
+    """Spec: ECMA-119, 8.4.26 (descriptors: digits), 9.1.5 (records: seven bytes, UTC)."""
     digits = time.strftime("%Y%m%d%H%M%S00", moment).encode() + b"\0"
     record = bytes([moment.tm_year - 1900, *moment[1:6], 0])
     for at in _descriptors(image):

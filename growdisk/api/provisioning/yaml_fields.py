@@ -1,6 +1,4 @@
-"""The values of a recipe file, each checked where it stands:
-texts, switches, sizes, files, lists.
-"""
+"""The values of a recipe file, each checked: texts, switches, sizes, files, lists."""
 
 from __future__ import annotations
 
@@ -109,8 +107,9 @@ class Fields:
         return self._folder / Path(self.text(word)).expanduser() if word in self._found else None
 
     def mode(self, word: str, default: int) -> int:
-        """In quotes: to YAML 0644 is a number in octal and 644 another one,
-        and no one can tell them apart here.
+        """A file's mode, in quotes: YAML reads 0644 as octal and 644 as another number.
+
+        The two could not be told apart here.
         """
         node = self._found.get(word)
         if node is None:

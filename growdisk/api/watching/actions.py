@@ -104,8 +104,9 @@ def act_on(entry: DiskEntry, rule: WatchRule, context: RoundContext) -> Action:
 
 
 def _grown_within_room(entry: DiskEntry, rule: WatchRule, context: RoundContext) -> Action:
-    """Its growth must fit beside what the round has promised to others;
-    which is told only if it would grow.
+    """Grow the disk if it fits beside what the round has promised to others.
+
+    A refusal is reported only if the disk would grow.
     """
     growth = rule.growth_of(entry.virtual_size or 0)
     try:

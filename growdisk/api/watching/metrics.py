@@ -1,5 +1,6 @@
-"""A round as metrics for the textfile collector of Prometheus' node exporter
-(its text format, version 0.0.4).
+"""A round as metrics in the text format (0.0.4) of Prometheus' node exporter.
+
+They are for its textfile collector.
 """
 
 from __future__ import annotations

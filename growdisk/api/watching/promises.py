@@ -1,8 +1,7 @@
-"""What a round has promised of the host's room:
-disks that grow in it do not fill at once, and each looks alone.
+"""The host space promised in a round: disks do not fill at once, and each looks alone.
 
-A growth that would not fit beside those that are under way waits for how they end: some grow
-nothing in the end.
+A growth that would not fit beside those under way waits for their end: some grow nothing in the
+end.
 """
 
 from __future__ import annotations

@@ -60,8 +60,9 @@ class WatchRule:
     timeout: float
 
     def is_for(self, entry: DiskEntry) -> bool:
-        """A libvirt that does not answer, which is neither a machine nor a path,
-        concerns all rules for machines.
+        """Whether the rule is for the disk; a silent libvirt concerns all rules for machines.
+
+        It is an entry that is neither a machine nor a path.
         """
         if entry.domain:
             return any(fnmatchcase(entry.domain, pattern) for pattern in self.domains)
@@ -109,8 +110,7 @@ class Rules:
         return next((rule for rule in self.rules if any(map(rule.is_for, alike))), None)
 
     def in_force(self, entries: Iterable[DiskEntry]) -> list[tuple[DiskEntry, WatchRule]]:
-        """Each disk once with its rule, whatever names it has:
-        two machines, a machine and a file, a link.
+        """Each disk once with its rule, whatever names it has: machines, a file, a link.
 
         The first rule that is for any of its names counts; it is reached as the machine that runs,
         or as a machine.
@@ -133,7 +133,7 @@ def _matches(path: str, pattern: str) -> bool:
 
 
 def load_rules(path: Path) -> Rules:
-    """BadFile."""
+    """The rules in a YAML file; BadFile if it has none, or a mistake."""
     document = read_yaml(path)
     if document is None:
         raise BadFile("it has no rules", place=str(path), hint="write rules: and a list")

@@ -1,6 +1,4 @@
-"""growdisk image compare:
-exit 0 if two images show the same bytes, 1 if they differ, 2 if one cannot be read.
-"""
+"""growdisk image compare: exit 0 if two images have the same bytes, 1 if not, 2 if unreadable."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Passphrases of encrypted images:
-from files, or asked for on a terminal when an image turns out to need one.
+"""Passphrases of encrypted images: from files, or asked for on a terminal if one is needed.
 
 A file's bytes are the passphrase as they are, a line break at the end included, as QEMU takes them.
 """

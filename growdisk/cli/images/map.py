@@ -32,8 +32,9 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
 
 
 def _lines(records: Iterator[MapRecord]) -> Iterator[str]:
-    """Data only, as qemu-img;
-    compressed and encrypted ones, at which it stops, have no place that could be told.
+    """The lines with data, as of qemu-img; compressed and encrypted data have no offset.
+
+    qemu-img stops at these.
     """
     # an image that cannot be read refuses
     first = [record for record in (next(records, None),) if record is not None]

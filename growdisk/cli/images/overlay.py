@@ -1,6 +1,4 @@
-"""growdisk image overlay:
-a new, empty image on top of another, which is not to be written to from then on.
-"""
+"""growdisk image overlay: a new image over another, which must not be written to any more."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""What to change inside a guest, with every value known:
-no template, no clear-text password is left in here.
-"""
+"""What to change inside a guest, every value known: no templates, no clear-text passwords."""
 
 from __future__ import annotations
 
@@ -42,9 +40,7 @@ class KeysOrder:
 
 @dataclass(frozen=True)
 class PasswordOrder:
-    """`hashed` as it stands in /etc/shadow;
-    `older` the same for a guest that does not know yescrypt.
-    """
+    """A password; `hashed` is for /etc/shadow, `older` the same for guests without yescrypt."""
 
     user: str
     hashed: str = field(repr=False)

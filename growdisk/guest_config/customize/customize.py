@@ -104,8 +104,9 @@ def _name(guest: GuestEditor, name: str) -> str:
 
 
 def _reset_machine_id(guest: GuestEditor) -> str:
-    """Empty, not absent: then systemd makes one, and takes the boot for no first one,
-    which presets all units anew.
+    """Empty the machine ID, so that systemd makes one.
+
+    Without the file systemd takes the boot for the first one, and presets all units.
     """
     if guest.exists(_MACHINE_ID):
         guest.write(_MACHINE_ID, b"")

@@ -21,8 +21,9 @@ def check_hostname(name: str) -> None:
 
 
 def hosts_for(hosts: str, old: str, new: str) -> str:
-    """/etc/hosts of a guest that was called `old`:
-    its own lines name `new`, with the short name behind a full one.
+    """/etc/hosts of a guest that was called `old`: its own lines name `new` instead.
+
+    A full name is followed by the short one.
     """
     names = [new, new.partition(".")[0]] if "." in new else [new]
     own = f"{OWN_ADDRESS}\t{' '.join(names)}"

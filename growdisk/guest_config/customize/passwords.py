@@ -1,8 +1,7 @@
-"""Passwords hashed by the host's own libcrypt (yescrypt, as Debian does):
-the clear text stays in this process.
+"""Passwords hashed by the host's libcrypt (yescrypt, as in Debian): no other process has them.
 
-The salt is random; for the same bytes every time it comes from what is no secret. Never from the
-password: a quick hash of it would stand in the file beside the slow one.
+The salt is random; for reproducible bytes it is derived from something that is not secret. Never
+from the password: a quick hash of it would stand in the file beside the slow one.
 """
 
 from __future__ import annotations
@@ -22,10 +21,9 @@ _READY = re.compile(r"[!*]|!?\$(?:y|gy|7|2[abxy]|5|6)\$[./A-Za-z0-9$=,]{20,400}"
 
 
 def hash_password(clear: bytes, salt_from: str | None = None) -> tuple[str, str]:
-    """As it stands in /etc/shadow:
-    by the best method of the host, and by one that guests of all ages know.
+    """The hashes for /etc/shadow: by the host's best method, and by one that every guest knows.
 
-    `salt_from` makes the salt one that can be had again.
+    `salt_from` makes the salt reproducible.
     """
     if not clear or b"\0" in clear or b"\n" in clear:
         raise UsageError(

@@ -1,7 +1,6 @@
-"""What makes a guest without SSH host keys get some:
-Debian's sshd does not start without, and nobody makes them.
+"""A unit that makes SSH host keys for a guest without: Debian's sshd does not start without.
 
-The unit runs at a boot that finds none, before sshd; cloud-init, where it is, has then made them
+The unit runs at a boot that finds none, before sshd; cloud-init, if installed, has then made them
 already or makes them again. It stays in the guest and does nothing later on.
 """
 
@@ -39,10 +38,10 @@ _KINDS = ("ed25519", "ecdsa", "rsa")
 
 
 def new_host_keys(host: str) -> Iterator[tuple[str, bytes, int]]:
-    """New ones, made by this machine's ssh-keygen in a folder that nobody else
-    can read: path, content, mode.
+    """New keys of this machine's ssh-keygen, from a private folder: path, content, mode.
 
-    In memory, where there is such a folder: the guest's secrets are not for the host's disk.
+    The folder is in memory, if there is such a place: the guest's secrets are not for the host's
+    disk.
     """
     in_memory = _MEMORY if Path(_MEMORY).is_dir() else None
     with tempfile.TemporaryDirectory(prefix="growdisk-", dir=in_memory) as folder:

@@ -74,12 +74,11 @@ class GrowthTarget:
 
 @dataclass(frozen=True)
 class ContentGrowth:
-    """What is done inside a partition when it has grown;
-    all of it is also right when it stays as it is.
+    """What is done inside a partition when it has grown; all of it is right too if it has not.
 
     `content` is how it will be; `lags`: some layer does not fill what is around it, so that there
-    is something to do even where the partition stays. `system` is the file system that the guest's
-    own files are looked for in, as the appliance names it (/dev/sda1, /dev/vg0/root; "" where none
+    is something to do even if the partition stays. `system` is the file system that the guest's
+    own files are looked for in, as the appliance names it (/dev/sda1, /dev/vg0/root; "" if none
     can be mounted), `free` its free bytes afterwards. `fills`: what is written to places that hold
     nothing yet. `given_up` and `notes` are lines for people: what is lost, and what was not done
     and why.

@@ -1,8 +1,7 @@
-"""What growing writes to places of the disk that hold nothing yet:
-a sparse image needs room on its host for that.
+"""What growing writes to unallocated places of the disk: a sparse image needs host space for it.
 
-Measured with what the tools really write; at the least so much, never more: what is refused for
-want of room could not have been done.
+Measured with what the tools really write. It is a lower bound: what is refused for lack of space
+could not have been done.
 """
 
 from __future__ import annotations
@@ -26,9 +25,7 @@ _BLOCK = 4096
 
 @dataclass(frozen=True)
 class Fills:
-    """`places` that lie far from each other, each of at least one cluster,
-    and `bytes` beside those, in long rows.
-    """
+    """Writes to `places` far from each other, a cluster or more each, and `bytes` in long runs."""
 
     places: int = 0
     bytes: int = 0

@@ -1,6 +1,4 @@
-"""How far each kind of content grows once its device has:
-file systems, containers that are encrypted.
-"""
+"""How far each kind of content grows once its device has: file systems, encrypted containers."""
 
 from __future__ import annotations
 

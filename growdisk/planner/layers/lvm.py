@@ -1,6 +1,4 @@
-"""LVM: the physical volume takes its device, logical volumes take the free extents,
-their contents take those.
-"""
+"""LVM: the physical volume fills its device, logical volumes take the extents, contents follow."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Why LVM would not let a volume group, or a volume of it, grow:
-what its own metadata say of that.
-"""
+"""Why LVM would not let a volume group, or a volume of it, grow, by its own metadata."""
 
 from __future__ import annotations
 
@@ -14,8 +12,9 @@ _INSIDE = "grow it in the guest (pvresize, lvextend)"
 def why_not_group(
     group: VolumeGroup, name: str, *, inside_a_volume: bool
 ) -> tuple[str, str] | None:
-    """Reason and hint; `name` is what people call its physical volume,
-    which may stand in a volume of another group.
+    """Why a group cannot grow, and a hint; None if it can.
+
+    `name` is what people call its physical volume, which may be in a volume of another group.
     """
     subject = f"its volume group {group.name}"
     if inside_a_volume:

@@ -16,9 +16,7 @@ Chosen = list[tuple[LogicalVolume, Share]]
 def chosen_volumes(
     target: GrowthTarget, group: VolumeGroup, contents: dict[str, Content | None], own_extents: int
 ) -> tuple[Chosen, list[str]]:
-    """As --lv names them; else the largest one whose content can grow,
-    and notes on larger ones that cannot.
-    """
+    """The volumes that --lv names; else the largest that can grow, with notes on larger ones."""
     notes: list[str] = []
     if target.goal.lv:
         parts = [
@@ -86,9 +84,7 @@ def extents_for(
 
 
 def taken_from_the_group(group: VolumeGroup, growth: dict[str, int], own_extents: int) -> list[str]:
-    """A note if volumes take space that the group had free before:
-    somebody may have left it free on purpose.
-    """
+    """A note if volumes take space that was free in the group, perhaps on purpose."""
     before = group.own_volume.pe_count - group.used_extents + group.free_elsewhere
     added = own_extents - group.own_volume.pe_count
     taken = min(sum(growth.values()) - added, before)

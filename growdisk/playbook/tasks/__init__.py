@@ -1,3 +1,1 @@
-"""What each task does, by growdisk.api:
-one function a task, in files by what they have to do with.
-"""
+"""What each task does, by growdisk.api: a function a task, in files by subject."""

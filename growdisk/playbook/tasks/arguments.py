@@ -1,6 +1,4 @@
-"""What a task's options ask for, in the words of growdisk.api:
-a target, a goal, a way of carrying it out.
-"""
+"""A task's options as growdisk.api's values: a target, a goal, and how to carry it out."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Check mode over several tasks:
-each is planned on the disk as the tasks before it would have left it.
-"""
+"""Check mode over several tasks: each is planned on the disk as the tasks before leave it."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Tasks on image files as such:
-snapshots, ways back, conversion, and having an image as it should be.
-"""
+"""Tasks on image files: snapshots, going back, conversion, an image in the wanted state."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""The four steps of the job, each as a task of its own:
-planned alone, and run by the same engine.
-"""
+"""The four steps of the job, each as a task of its own: planned alone, run by the engine."""
 
 from __future__ import annotations
 
@@ -62,9 +60,7 @@ def _rewrite(options: Options, context: TaskContext) -> Outcome:
 
 
 def swaps_of_run(directory: RunDirectory) -> dict[str, object]:
-    """The same of a run that is recorded beside its image:
-    for who was not there when it was planned.
-    """
+    """As `swaps_in`, of a run recorded beside its image: for tasks run without its plan."""
     plan = recorded_plan(directory)
     contents = {
         part.number: part.content for part in plan.before.partitions if part.content is not None

@@ -1,6 +1,4 @@
-"""What is left to do for swap that stood in the way:
-made again, made a file, or forgotten by the guest.
-"""
+"""What is left to do for swap that was in the way: made again, as a file, or forgotten."""
 
 from __future__ import annotations
 
@@ -42,8 +40,9 @@ def _make_swap_file(options: Options, context: TaskContext) -> Outcome:
 
 
 def _repair_guest(options: Options, context: TaskContext) -> Outcome:
-    """Looked for file by file, so a guest that names none of them is unchanged;
-    a plan cannot know that.
+    """Remove the swaps from the guest's files; unchanged if none names them.
+
+    A plan cannot know that: file by file is searched.
     """
     parts = [_identity(options, each) for each in options.mappings("swaps")]
     swaps, gone = (tuple(part for part in parts if part.is_swap is kind) for kind in (True, False))

@@ -1,6 +1,4 @@
-"""Which swap spaces a new table takes away or puts elsewhere:
-what the tasks behind rewrite_partitions are told.
-"""
+"""Which swap spaces a new table removes or moves: for the tasks after rewrite_partitions."""
 
 from __future__ import annotations
 
@@ -19,9 +17,7 @@ Named = Mapping[int, tuple[str, str]]
 
 
 def swaps_in(steps: Iterable[DiskStep]) -> dict[str, object]:
-    """Of the whole job: what its later steps would do about swap,
-    and about whatever else is gone.
-    """
+    """What the later steps of the whole job would do about swap and other removed partitions."""
     gone, moved, systems = [], [], list[str]()
     for step in steps:
         if isinstance(step, RepairGuest):

@@ -1,6 +1,4 @@
-"""What a check finds, while it is finding:
-numbers that are exact and lines for people that are bounded.
-"""
+"""What a check has found so far: exact numbers, and a bounded list of lines for people."""
 
 from __future__ import annotations
 
@@ -39,8 +37,9 @@ class Findings:
         self.broken = self.broken or line
 
     def cut_off_data(self, line: str, times: int) -> None:
-        """Data of a file that was cut off:
-        they are lost, and read as zeros where the file is made longer again.
+        """Record data that lie beyond the end of a file that was cut off.
+
+        They are lost, and read as zeros once the file is made longer again.
         """
         self.corruption(line, times)
         _note(self.cut_off, line)
@@ -56,9 +55,7 @@ class Findings:
         self.rebuild = self.rebuild or line
 
     def incomplete_snapshot(self, line: str) -> None:
-        """A snapshot without the extra data of version 3;
-        the image's own size is the best guess.
-        """
+        """Record a snapshot without version 3's extra data: the image's size is assumed for it."""
         self.corruption(line)
         self.incomplete = True
 

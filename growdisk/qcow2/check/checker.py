@@ -1,5 +1,4 @@
-"""An independent check of an image:
-every reference counted anew and compared with the stored refcounts.
+"""An independent check of an image: counts every reference and compares with the refcounts.
 
 Reports the numbers of `qemu-img check --output=json`. A leak is a cluster that is counted but not
 used (harmless); a corruption is anything that can lose data at the next write. Also found here, and

@@ -135,9 +135,7 @@ class ClusterCounts:
         )
 
     def differing(self, other: ClusterCounts, end: int) -> Iterator[tuple[int, int, int]]:
-        """(cluster, own number, other's number) of all clusters before `end`
-        in which the two tallies differ.
-        """
+        """(cluster, own count, other's count) of each cluster before `end` where the two differ."""
         for number in sorted(self._segments.keys() | other._segments.keys()):
             base = number << SEGMENT_BITS
             high = max(0, min(SEGMENT, end - base))
@@ -155,15 +153,11 @@ class ClusterCounts:
                 )
 
     def segments(self) -> list[Run]:
-        """(first cluster, number of clusters) of all areas outside which
-        every number is zero, in order.
-        """
+        """(first cluster, number of clusters) of all areas that may have counts, in order."""
         return [(number << SEGMENT_BITS, SEGMENT) for number in sorted(self._segments)]
 
     def last_used(self, end: int) -> int:
-        """The highest cluster before `end` with a number other
-        than zero; -1 where there is none.
-        """
+        """The highest cluster before `end` with a count other than 0; -1 if there is none."""
         for number in sorted(self._segments, reverse=True):
             base = number << SEGMENT_BITS
             part = self._part(number, 0, max(0, min(SEGMENT, end - base)))

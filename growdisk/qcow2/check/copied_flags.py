@@ -69,8 +69,9 @@ def active_l1(file: BlockDevice, header: Header) -> tuple[int, ...]:
 def mended_l2_table(
     file: BlockDevice, header: Header, offset: int, refcounts: ClusterCounts, *, setting: bool
 ) -> bytes | None:
-    """An L2 table with missing flags set (`setting`), or wrong ones cleared;
-    None if there is nothing to do.
+    """An L2 table with missing COPIED flags set (`setting`) or wrong ones cleared.
+
+    None if unchanged.
     """
     finder = RunFinder(header.cluster_size)
     runs = finder.runs(_entries_of(file, header, offset))

@@ -1,9 +1,8 @@
-"""The entries of an L2 table as runs:
-host clusters in a row, as they stand in an image that was filled in order.
+"""The entries of an L2 table as runs of contiguous host clusters.
 
-The whole table is taken as one large integer: it is a run when subtracting a ramp leaves the same
-number in every lane. That costs 50 microseconds for 8192 entries; only tables that are no run are
-halved, down to single entries.
+The whole table is taken as one large integer: it is a run if subtracting a ramp leaves the same
+number in every lane. That costs 50 microseconds for 8192 entries; only a table that is not one run
+is halved, down to single entries.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
-"""L2 tables whose clusters lie anywhere:
-there are no runs to find, so their entries are taken as one list.
+"""Reads fragmented L2 tables: they have no runs, so their entries are taken as one list.
 
-That is for tables with nothing in them but plain entries. All else, and all that could be wrong, is
-left to those who look at each entry.
+This is for tables of plain entries only. Any other table, or a suspicious one, is handled by the
+path that looks at each entry.
 """
 
 from __future__ import annotations
@@ -21,10 +20,9 @@ _ALL, _FLAG = (1 << 64) - 1, 1 << 60  # no cluster's index reaches the flag
 
 
 class Scattered(NamedTuple):
-    """The clusters that the entries of one table name,
-    in order, and for each 1 where its entry has COPIED, else 0.
+    """The clusters that a table's entries name, in order; for each, 1 if its entry has COPIED.
 
-    `breaks`: how often a cluster does not lie behind the one before. `last`: the highest cluster.
+    `breaks`: how often a cluster does not follow the one before. `last`: the highest cluster.
     """
 
     clusters: array[int]
@@ -34,8 +32,9 @@ class Scattered(NamedTuple):
 
 
 class _Masks(NamedTuple):
-    """Numbers with the same in each lane:
-    1, what no entry may have, its offset, the flag, and all ones below that.
+    """Numbers that repeat one mask in each 64-bit lane.
+
+    The masks: 1; the bits that no entry may have; the offset; COPIED; all bits below COPIED.
     """
 
     ones: int

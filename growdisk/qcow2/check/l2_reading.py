@@ -1,8 +1,7 @@
-"""The L2 tables of an image as a check looks at them:
-as runs, or whole where their clusters lie anywhere.
+"""The L2 tables of an image as a check reads them: as runs, or as a list if fragmented.
 
 A check looks twice, first for references and then for COPIED; what it has learned of a table takes
-little room, and is kept for the second time.
+little memory, and is kept for the second time.
 """
 
 from __future__ import annotations
@@ -20,9 +19,7 @@ _MAX_KEPT = 32 << 20
 
 
 class L2Reader:
-    """Reads standard tables; those with extended entries are taken
-    apart by who knows their bitmaps.
-    """
+    """Reads standard L2 tables; callers take the bitmaps out of extended ones first."""
 
     def __init__(self, file: BlockDevice, header: Header) -> None:
         self._file, self._size = file, header.cluster_size

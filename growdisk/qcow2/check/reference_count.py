@@ -66,9 +66,7 @@ class Recount:
         self._walk_refcount_blocks()
 
     def rebuilt_without(self) -> ClusterCounts:
-        """Let the counts forget the refcount table and its blocks:
-        what a new structure must count.
-        """
+        """The counts without those of the refcount table and blocks, which a rebuild replaces."""
         for cluster, times in self.refcount_clusters.items():
             self.counted.add(cluster, -times)
         return self.counted
@@ -151,9 +149,7 @@ class Recount:
     # --- L2 tables -------------------------------------------------------------------------------
 
     def _walk_l2(self, offset: int, times: int, active: int) -> None:
-        """Count what the L2 table refers to, `times` references long;
-        `active` of these come from the active disk.
-        """
+        """Count what an L2 table refers to `times` times, `active` of them for the active disk."""
         if self.l2.extended:
             self._count_runs(
                 self.l2.runs(self._without_bitmaps(self.l2.raw(offset), times)), times, active
@@ -212,8 +208,9 @@ class Recount:
             self.counted.add_run(start >> self._bits, length, times)
 
     def _is_cut_off(self, offset: int, times: int) -> bool:
-        """Whether a data cluster lies behind the file's end and was
-        there once: it has a refcount.
+        """Whether a data cluster lies beyond the file's end and once existed: it has a refcount.
+
+        If so, that is recorded.
         """
         cluster = offset >> self._bits
         if (
@@ -229,8 +226,9 @@ class Recount:
         return True
 
     def _count_compressed(self, entry: int, times: int, active: int) -> None:
-        """Compressed data fill 512-byte sectors;
-        they may share their host cluster, and reach into the next one.
+        """Count the host clusters of compressed data, which are stored in whole 512-byte sectors.
+
+        They may share a host cluster with others, and reach into the next one.
         """
         if entry & entries.COPIED:
             self._found.broken_structure(
@@ -250,9 +248,7 @@ class Recount:
         return None
 
     def _without_bitmaps(self, table: bytes, times: int) -> bytes:
-        """The entries of an extended L2 table alone, after a look at the
-        subcluster bitmaps between them.
-        """
+        """The entries of an extended L2 table, after its subcluster bitmaps have been checked."""
         numbers = struct.unpack(f">{len(table) // 8}Q", table)
         for entry, bitmap in zip(numbers[::2], numbers[1::2], strict=True):
             if bitmap and (problem := _bitmap_problem(entry, bitmap)):
@@ -283,8 +279,9 @@ class Recount:
             self._count_range(offset, self._cluster_size, "bitmap data")
 
     def _walk_refcount_table(self) -> None:
-        """After all else: a refcount structure that lies on something else is
-        the one that can be made again.
+        """Count the clusters of the refcount table and its blocks.
+
+        Last of all: if they overlap with something else, it is the refcounts that can be rebuilt.
         """
         if self._stored.problem:
             self._found.broken_refcounts(self._stored.problem)

@@ -49,8 +49,9 @@ class StoredRefcounts:
 
 
 def counts_for(file: BlockDevice) -> ClusterCounts:
-    """An empty table, as large as an image may need:
-    512 bytes of refcounts on the host tell of one segment.
+    """An empty table that is as large as an image may need.
+
+    Each segment needs at least 512 bytes of refcounts on the host.
     """
     if not isinstance(file, RawFile):
         return ClusterCounts()
@@ -65,9 +66,7 @@ def read_padded(file: BlockDevice, offset: int, length: int) -> bytes:
 
 
 def used_length(block: bytes) -> int:
-    """The length without the zeros at the end, found by comparing halves:
-    100 times as fast as rstrip().
-    """
+    """The length without trailing zeros, by comparing halves: 100 times as fast as rstrip()."""
     end = len(block)
     step = 1 << max(end.bit_length() - 1, 0)
     while step and end:
@@ -79,9 +78,7 @@ def used_length(block: bytes) -> int:
 
 
 def decode(block: bytes, order: int) -> Sequence[int]:
-    """The numbers in (the beginning of) a refcount block of 2^order bits each,
-    without the zeros at its end.
-    """
+    """The counts of 2^order bits each in (the start of) a refcount block, less trailing zeros."""
     used = used_length(block)
     if order <= 3:
         return _decode_narrow(block[:used], order)

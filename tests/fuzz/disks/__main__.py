@@ -1,6 +1,4 @@
-"""python -m tests.fuzz.disks [SECONDS [FIRST SEED]], or SEED=7 for one alone:
-exit 1 where a fault was found.
-"""
+"""python -m tests.fuzz.disks [SECONDS [FIRST SEED]], or SEED=7 for one: exit 1 on a fault."""
 
 from __future__ import annotations
 

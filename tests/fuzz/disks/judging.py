@@ -35,8 +35,9 @@ class Seen:
 
 
 def look(raw: Path, label: str) -> Seen:
-    """`label` is the recipe's:
-    to sfdisk the boot sector of an NTFS without a table around it looks like one.
+    """The disk as sfdisk and blkid see it; `label` is the recipe's.
+
+    sfdisk takes the boot sector of an NTFS without a table for one.
     """
     done = subprocess.run(["sfdisk", "--json", raw], capture_output=True, text=True, check=False)
     if done.returncode or not label:

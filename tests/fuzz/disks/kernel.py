@@ -1,6 +1,4 @@
-"""A user-mode kernel as the one who makes volumes on a disk,
-mounts what is there, and says what it found.
-"""
+"""A user-mode kernel that makes volumes on a disk, mounts file systems, and reports them."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""A recipe becomes a raw disk:
-host tools make the table and what needs no kernel, a kernel the rest and the files.
-"""
+"""A recipe becomes a raw disk: host tools make the table, a kernel what needs one, and files."""
 
 from __future__ import annotations
 
@@ -37,9 +35,7 @@ _LIST = (
 
 @dataclass(frozen=True)
 class Found:
-    """A file system on the disk:
-    where a kernel has it, and what is in it ("" where no kernel mounts it).
-    """
+    """A file system on the disk: its device in a kernel, its files ("" if no kernel mounts it)."""
 
     device: str
     kind: str
@@ -71,9 +67,7 @@ def make(raw: Path, recipe: Recipe) -> list[Found]:
 
 
 def _crashed(raw: Path, recipe: Recipe) -> list[Found]:
-    """Its file systems are written to, synced, and left:
-    what they hold is what a kernel finds that mounts a copy.
-    """
+    """The file systems of a disk whose kernel dies after a sync, as found by mounting a copy."""
     with suppress(_Crash), kernel_on(raw) as kernel:
         for number, (device, kind, _) in enumerate(open_all(kernel, recipe)):
             if driver := _MOUNTABLE.get(kind):
@@ -267,9 +261,7 @@ def _make_content(kernel: Kernel, device: str, thing: Thing, name: str) -> None:
 
 
 def open_all(kernel: Kernel, recipe: Recipe) -> list[tuple[str, str, int]]:
-    """(device, kind, partition) of everything that is no container,
-    each of which is open afterwards.
-    """
+    """(device, kind, partition) of everything that is not a container; all are open afterwards."""
     found: list[tuple[str, str, int]] = []
     kernel.run(f"printf '%s' '{KEY}' >/tmp/key")
     for slot in recipe.slots:

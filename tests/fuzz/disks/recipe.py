@@ -1,6 +1,4 @@
-"""What a random disk is made of:
-a table with holes and odd entries, contents with rare features, and a wish. Pure.
-"""
+"""A random disk's ingredients: a table with holes and oddities, rare features, a goal. Pure."""
 
 from __future__ import annotations
 
@@ -95,9 +93,10 @@ class Slot:
 
 @dataclass(frozen=True)
 class Recipe:
-    """`slots` of number 0 is the whole disk, without a table; `extended` is (number, start, size)
-    of what holds others. `words` are what growdisk is asked beside the size. `crashed`: its file
-    systems were in use when their kernel died.
+    """A random disk and what is asked of growdisk (`words`, beside the size).
+
+    `slots` of number 0 is the whole disk, without a table; `extended` is (number, start, size)
+    of what holds others. `crashed`: its file systems were in use when their kernel died.
     """
 
     seed: int

@@ -1,6 +1,4 @@
-"""One seed from end to end:
-make the disk, ask for the plan, do it, and look for what does not agree.
-"""
+"""One seed from end to end: make the disk, plan, do it, and look for disagreement."""
 
 from __future__ import annotations
 

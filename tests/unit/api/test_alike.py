@@ -17,9 +17,7 @@ _SIZE = 1 << 20
 
 
 def cut(chooser: random.Random, file: RawFile, place: int, zeros: tuple[int, int]) -> list[Part]:
-    """The file's bytes from `place` on as parts of a disk,
-    with a hole where it has zeros, cut anywhere else.
-    """
+    """The file's bytes from `place` as parts of a disk, cut at random, its zeros as a hole."""
     edges = {0, *zeros, _SIZE, *(chooser.randrange(_SIZE) for _ in range(chooser.randrange(6)))}
     parts, ordered = [], sorted(edges)
     for start, end in pairwise(ordered):

@@ -1,6 +1,4 @@
-"""Pieces worked on side by side and used in order:
-how it goes on, how it ends, and what is left behind.
-"""
+"""Pieces worked on side by side and used in order: progress, endings, and cleaning up."""
 
 from __future__ import annotations
 

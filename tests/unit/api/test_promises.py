@@ -1,6 +1,4 @@
-"""Disks that grow in one round share the host's room:
-what was promised to one is not free for the next.
-"""
+"""Disks that grow in one round share the host's space: what one was promised is not free."""
 
 from __future__ import annotations
 

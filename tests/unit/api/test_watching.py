@@ -1,6 +1,4 @@
-"""Rules as people write them, what is wrong with them,
-and metrics that another program can read.
-"""
+"""Rules as people write them, their mistakes, and metrics that another program can read."""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""Guests as files on an ext4, and initrds as a kernel unpacks them:
-made by mke2fs, cpio and the packers.
+"""Guests as files on an ext4, and initrds as a kernel unpacks them, made by foreign tools.
+
+The tools are mke2fs, cpio and the packers.
 """
 
 from __future__ import annotations

@@ -33,8 +33,9 @@ def part_of(script: str, start: str, end: str) -> str:
 
 
 def guest_plans() -> Iterator[ParameterSet]:
-    """Every layout and swap policy that a running guest can be grown with;
-    most are for the long matrix.
+    """Each layout and swap policy with which a running guest can grow.
+
+    Most are for the long matrix.
     """
     for file in sorted(PLANS.glob("*.json")):
         try:

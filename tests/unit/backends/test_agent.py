@@ -1,6 +1,4 @@
-"""The guest agent's channel, at its other end a guest that may say anything:
-old answers, nonsense, or nothing.
-"""
+"""The guest agent's channel, with a guest that may say anything: old answers, nonsense, nothing."""
 
 from __future__ import annotations
 

@@ -77,9 +77,7 @@ def test_this_machine_can_be_asked() -> None:
 
 @pytest.fixture
 def mounted_xfs(tmp_path: Path) -> Iterator[tuple[str, Path]]:
-    """An XFS on a loop device, mounted at a place whose name is a trap;
-    then grown, as a running guest's is.
-    """
+    """An XFS on a loop device, grown after its mount, as a running guest's; its place is a trap."""
     image, place = tmp_path / "xfs", tmp_path / 'a $(touch pwned) \\040 "b"'
     place.mkdir()
     with image.open("wb") as file:

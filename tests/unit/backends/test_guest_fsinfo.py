@@ -1,6 +1,4 @@
-"""What a guest's agent says of its file systems:
-taken where it can be true, left out where it cannot.
-"""
+"""What a guest's agent reports of its file systems: kept if plausible, else left out."""
 
 from __future__ import annotations
 

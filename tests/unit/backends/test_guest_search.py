@@ -1,6 +1,4 @@
-"""The search by which a repair is verified reads bytes:
-also those within initrds, however they are packed.
-"""
+"""The search that verifies a repair reads bytes, also in initrds, however they are packed."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""A guest's file that is locked (chattr +i, a read-only subvolume)
-is mended all the same, and stays locked.
-"""
+"""A guest's locked file (chattr +i, a read-only subvolume) is repaired, and stays locked."""
 
 from __future__ import annotations
 

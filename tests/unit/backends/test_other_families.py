@@ -1,6 +1,4 @@
-"""Guests that Debian's installer does not make:
-unified kernels, dracut, EFI partitions by themselves, other disks.
-"""
+"""Guests unlike the installer's: unified kernels, dracut, separate EFI partitions, more disks."""
 
 from __future__ import annotations
 

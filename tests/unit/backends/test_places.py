@@ -1,6 +1,4 @@
-"""Each place where a guest may name a partition:
-what stands there before and after, and what is left and said.
-"""
+"""Each place where a guest may name a partition: before, after, and what is left and reported."""
 
 from __future__ import annotations
 

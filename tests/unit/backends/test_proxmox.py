@@ -1,6 +1,4 @@
-"""Machines of Proxmox VE that are suspended to disk,
-by configuration files as qm.conf(5) has them.
-"""
+"""Machines of Proxmox VE suspended to disk, by configuration files as in qm.conf(5)."""
 
 from __future__ import annotations
 

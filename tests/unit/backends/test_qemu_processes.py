@@ -1,6 +1,4 @@
-"""A plain QEMU that was started with relative names, and went to the background:
-its files are still found.
-"""
+"""A plain QEMU started with relative names, in the background: its files are still found."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""The storage below a device, in the words of its own tools: real reports of lvs, and what the
-manuals of zfs and rbd say. LVM itself is tried in tests/hosts/test_lvm.py; ZFS and Ceph were not at
-hand.
+"""The storage below a device, from its own tools' output.
+
+Real reports of lvs, and what the manuals of zfs and rbd say. LVM itself is tried in
+tests/hosts/test_lvm.py; ZFS and Ceph were not at hand.
 """
 
 from __future__ import annotations

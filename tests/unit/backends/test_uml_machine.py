@@ -1,6 +1,4 @@
-"""Whether a kernel can run as a program here:
-said once, with what would change it, and remembered.
-"""
+"""Whether a kernel can run as a program here: reported once, with the cure, and cached."""
 
 from __future__ import annotations
 

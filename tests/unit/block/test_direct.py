@@ -1,6 +1,4 @@
-"""Writing past the host's cache:
-what reaches the file, and what goes through the cache after all.
-"""
+"""Writing past the host's cache: what reaches the file, and what goes through the cache."""
 
 from __future__ import annotations
 

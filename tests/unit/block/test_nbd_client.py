@@ -1,6 +1,4 @@
-"""What a server offers, asked without becoming its client:
-growdisk's own server, QEMU's, and what is none.
-"""
+"""What a server offers, asked without being its client: growdisk's, QEMU's, and no server."""
 
 from __future__ import annotations
 

@@ -36,8 +36,9 @@ WITHOUT_LIBVIRT = (
 
 
 def loaded_by(*words: str | Path, before: str = "") -> set[str]:
-    """`before` is Python that runs first;
-    WITHOUT_LIBVIRT for a command that would ask one that another test runs.
+    """The modules that a command loads; `before` is Python that runs first.
+
+    It is WITHOUT_LIBVIRT for a command that would ask a libvirt that another test runs.
     """
     done = subprocess.run(
         [sys.executable, "-c", before + LOADED, *words],

@@ -52,9 +52,7 @@ def waiting_in(image: Path, step: str, told: int) -> None:
 def run_on(
     image: Path, *, keep: bool = False, dies_at: str | None = None, size: str = "+64M"
 ) -> None:
-    """Resize the image and rewrite its table, as far as the run gets,
-    in a process that is gone afterwards.
-    """
+    """Resize the image and rewrite its table, as far as the run gets, in a process that ends."""
     child = os.fork()
     if child == 0:
         try:

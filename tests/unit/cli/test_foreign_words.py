@@ -1,6 +1,4 @@
-"""Habits from qemu-img, virt-resize, growpart and virsh:
-accepted if they mean the same, else a hint.
-"""
+"""Habits from qemu-img, virt-resize, growpart and virsh: accepted if the same, else a hint."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""--json: exactly one document on stdout, whatever happens,
-with the contract's keys and exit codes.
-"""
+"""--json: exactly one document on stdout in all cases, with the contract's keys and exit codes."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""What reaches the screen, a pipe, or nothing at all:
-colour, characters, widths, closed streams.
-"""
+"""What reaches the screen, a pipe, or nothing: colour, characters, widths, closed streams."""
 
 from __future__ import annotations
 

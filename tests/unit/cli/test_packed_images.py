@@ -1,6 +1,4 @@
-"""A download that is still packed is no raw disk:
-growdisk names what it is, and how to unpack it.
-"""
+"""A download that is still packed is not a raw disk: growdisk names it and its unpacker."""
 
 from __future__ import annotations
 

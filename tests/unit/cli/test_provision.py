@@ -1,6 +1,4 @@
-"""growdisk provision's words:
-what makes a recipe of options and files, and what is refused with its place.
-"""
+"""growdisk provision: recipes from options and files, and refusals with their place."""
 
 from __future__ import annotations
 

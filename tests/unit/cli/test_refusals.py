@@ -1,6 +1,4 @@
-"""A refusal touches nothing: exit 3, what, why and what to do;
-the image as it was, and no folder beside it.
-"""
+"""A refusal touches nothing: exit 3 with what, why, what to do; the image and its folder same."""
 
 from __future__ import annotations
 

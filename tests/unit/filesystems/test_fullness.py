@@ -1,6 +1,4 @@
-"""How full a file system is, by its superblock alone;
-the judges are the tools and the kernel that made it so.
-"""
+"""How full a file system is, by its superblock alone; judged by the tools and kernel."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Disks with a root and an EFI system partition beside it:
-what is found on them, and what is to be done there.
-"""
+"""Disks with a root and an EFI system partition: what is found on them, what is to do."""
 
 from __future__ import annotations
 

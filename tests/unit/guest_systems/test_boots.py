@@ -1,6 +1,4 @@
-"""An EFI system partition is searched wherever the guest mounts it,
-and knows what its system knows.
-"""
+"""An EFI system partition is searched wherever it is mounted, by its system's names."""
 
 from __future__ import annotations
 

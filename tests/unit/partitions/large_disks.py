@@ -25,8 +25,9 @@ _ENVIRONMENT = {
 
 
 def parted(disk: Path, *words: str) -> str:
-    """Asked again where it crashes, as it does now and then when it makes an
-    extended partition of large sectors.
+    """parted's answer; it is run again if it crashes.
+
+    It sometimes does when it makes an extended partition of large sectors.
     """
     command = ["parted", "-s", "-m", disk, "unit", "b", *words]
     for _ in range(20):

@@ -1,5 +1,6 @@
-"""Random MBR layouts written byte by byte, with odd starts and narrow gaps that
-sfdisk would not make (but reads).
+"""Random MBR layouts written byte by byte, with odd starts and narrow gaps.
+
+sfdisk would not make these, but reads them.
 """
 
 from __future__ import annotations
@@ -23,10 +24,10 @@ class Logical:
 
 
 def write_random_mbr(path: Path, size: int, dice: random.Random, most_logicals: int = 4) -> None:
-    """A disk of `size` bytes (at least 300 MiB) with one to four primaries,
-    one of them extended perhaps.
+    """Write a disk of `size` bytes (at least 300 MiB) with one to four primary partitions.
 
-    With more than four logical partitions it has to be larger: 30 MiB for each.
+    One may be extended. With more than four logical partitions it has to be larger: 30 MiB for
+    each.
     """
     with path.open("wb") as file:
         file.truncate(size)
@@ -56,9 +57,7 @@ def write_random_mbr(path: Path, size: int, dice: random.Random, most_logicals: 
 
 
 def _logicals(start: int, dice: random.Random, most: int) -> tuple[int, list[Logical]]:
-    """The end of an extended partition at `start`, and what is in it:
-    the first EBR is always at its start.
-    """
+    """(the end of an extended partition at `start`, what is in it); its first EBR is at `start`."""
     cursor, logicals = start, []
     for _ in range(dice.randint(0, most)):
         record = cursor

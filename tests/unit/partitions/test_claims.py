@@ -1,6 +1,4 @@
-"""Space that is somebody's though no partition has it:
-type-0 entries, hybrid MBRs, tables in unusual places.
-"""
+"""Space that is used though no partition has it: type-0 entries, hybrid MBRs, moved tables."""
 
 from __future__ import annotations
 

@@ -295,9 +295,7 @@ def test_random_gpt_layouts_become_exactly_what_was_planned(tmp_path: Path, seed
 
 
 def test_many_disks_of_different_sizes_in_one_process(tmp_path: Path) -> None:
-    """libparted caches devices by name, and pyparted's objects may outlive them:
-    this ended in SIGFPE once.
-    """
+    """libparted caches devices by name, pyparted's objects may outlive them: SIGFPE, once."""
     gc.freeze()  # what is collected each time is of this test, and not all that pytest holds
     for seed in range(40):
         dice = random.Random(1000 + seed)

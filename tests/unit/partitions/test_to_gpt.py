@@ -1,6 +1,4 @@
-"""An MBR that becomes a GPT:
-judged by sgdisk and sfdisk, and refused where something starts from the disk.
-"""
+"""An MBR that becomes a GPT: judged by sgdisk and sfdisk, refused if something boots from it."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Runs that an earlier version began, as it wrote them down:
-they are read, and gone on with where they stopped.
+"""Runs that an earlier version began and recorded: they are read, and continued.
 
 Each folder in earlier/ is one run: its plan and its journal, and what that version said of each
 step (steps.json).

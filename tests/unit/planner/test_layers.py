@@ -1,6 +1,4 @@
-"""What is judged of a content before anything is written:
-facts that mkfs made, and requests that go too far.
-"""
+"""What is judged of a content before any write: mkfs's facts, and requests that go too far."""
 
 from __future__ import annotations
 

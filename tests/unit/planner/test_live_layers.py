@@ -1,6 +1,4 @@
-"""Containers and volumes in a running guest:
-what is planned for them, and handed to the guest's scripts.
-"""
+"""Containers and volumes in a running guest: what is planned, and given to its scripts."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""How a plan is carried out on a running guest:
-pure decisions from what QEMU said of the machine.
-"""
+"""How a plan is carried out on a running guest: pure decisions from QEMU's answers."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Several disks in one plan: whose request is whose, what steps are called;
-a written plan keeps them apart.
-"""
+"""Several disks in one plan: requests by disk, names of steps, the stored plan."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""File systems that nobody here could grow at rest:
-named in the plan, before anything is touched.
-"""
+"""File systems that nobody here could grow at rest: named in the plan, before any change."""
 
 from __future__ import annotations
 
@@ -73,9 +71,7 @@ def test_an_ext4_that_nobody_may_write_to_is_refused(tmp_path: Path, bit: int, n
 
 
 def test_a_tiny_ext4_that_no_kernel_here_mounts_does_not_become_huge(tmp_path: Path) -> None:
-    """resize2fs makes no room for so many group descriptors:
-    it says that the resize_inode is illegal, and gives up.
-    """
+    """resize2fs makes no room for so many descriptors: it calls resize_inode illegal, and ends."""
     image = empty(tmp_path / "disk.raw", 4 * MiB)
     run("mke2fs", "-q", "-F", "-t", "ext4", "-b", "1024", "-O", "casefold", image)
     planned = in_process("plan", image, "120G", "--json")

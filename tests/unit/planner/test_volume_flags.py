@@ -1,6 +1,4 @@
-"""What LVM heeds and a plan therefore has to:
-flags, policies and owners in a volume group's own metadata.
-"""
+"""What LVM respects and a plan must: flags, policies and owners in a group's metadata."""
 
 from __future__ import annotations
 

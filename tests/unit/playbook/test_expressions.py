@@ -1,6 +1,4 @@
-"""Expressions of playbooks:
-values as Ansible has them, and nothing that a stranger's playbook could do with them.
-"""
+"""Playbook expressions: values as in Ansible, and nothing that harms for a stranger's playbook."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Options as typed values:
-in every spelling that YAML and templates give them, and nothing else.
-"""
+"""Options as typed values: in every spelling of YAML and templates, and nothing else."""
 
 from __future__ import annotations
 

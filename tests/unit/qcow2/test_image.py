@@ -1,6 +1,4 @@
-"""An image as a whole, judged by its own bytes:
-refusals, chains, failing disks, order of writes.
-"""
+"""An image as a whole, by its own bytes: refusals, chains, failing disks, order of writes."""
 
 from __future__ import annotations
 

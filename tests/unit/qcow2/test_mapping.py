@@ -1,6 +1,4 @@
-"""Runs of guest bytes: whatever the lengths of the runs,
-each entry is looked at once or twice; holes of the host.
-"""
+"""Runs of guest bytes: each entry is read once or twice, whatever their lengths; host holes."""
 
 from __future__ import annotations
 
@@ -22,9 +20,7 @@ CLUSTER = 4096
 
 
 def mapped(path: Path, order: list[int]) -> None:
-    """8 MiB whose guest clusters lie in this order among the clusters that
-    preallocation gave them.
-    """
+    """Make 8 MiB whose guest clusters are in this order among the preallocated ones."""
     options = f"preallocation=metadata,cluster_size={CLUSTER}"
     subprocess.run(
         ["qemu-img", "create", "-q", "-f", "qcow2", "-o", options, path, "8M"], check=True

@@ -1,6 +1,4 @@
-"""Which clusters of a run have a count:
-whole slices where neighbours are alike, one by one where not.
-"""
+"""Which clusters of a run have a count: by slices if neighbours are alike, else one by one."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Tables whose clusters lie anywhere:
-taken whole they are judged as entry by entry, and as qemu-img judges them.
-"""
+"""Fragmented tables: taken whole, they are judged as by entry, and as qemu-img judges them."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Refcount blocks of every width, against the words of the
-specification taken one entry at a time.
-"""
+"""Refcount blocks of every width, against the specification, one entry at a time."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Each step by itself, on a disk at rest:
-what it finds, does and refuses, judged by other programs.
-"""
+"""Each step alone, on a disk at rest: what it finds, does and refuses, by foreign judges."""
 
 from __future__ import annotations
 

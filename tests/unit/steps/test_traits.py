@@ -1,6 +1,4 @@
-"""What steps say of themselves:
-where they work, by which programs, and under which names plans have them.
-"""
+"""What steps declare: where they work, by which programs, and their names in plans."""
 
 from __future__ import annotations
 

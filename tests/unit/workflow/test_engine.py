@@ -35,9 +35,7 @@ def new_world() -> Storage:
 
 
 def crash_then(storage: Storage, writes: int, action) -> bool:
-    """Run `action` until the machine dies before write number `writes`;
-    False if it ended by itself before.
-    """
+    """Run `action` until the machine dies at write number `writes`; False if it ended before."""
     storage.writes_left = writes
     try:
         action()
@@ -214,8 +212,9 @@ def without_decision(eager):
 
 
 def test_the_crash_schedules_notice_an_engine_that_restores_without_deciding_first():
-    """Without rule 4 (the decision to go back is journalled before the first
-    restore) a run ends both ways.
+    """Without rule 4 a run ends both ways.
+
+    The rule: the decision to go back is journalled before the first restore.
     """
     seen_half_way = False
     for first in range(200):

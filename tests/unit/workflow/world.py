@@ -1,5 +1,4 @@
-"""A world small enough to be crashed at every write:
-a disk that is a list of words, snapshots of it, and a journal.
+"""A world that can be crashed at every write: a disk of words, its snapshots, a journal.
 
 All that is in `Storage` survives a crash; every change of it counts as one write, and the n-th
 write kills the machine.

@@ -1,5 +1,4 @@
-"""All that a module of this collection does: its options as growdisk declares them, its task as
-growdisk does it.
+"""The whole work of a module: options as growdisk declares them, the task as it does it.
 
 `growdisk run` calls the same function, so that the two cannot differ. This runs in the interpreter
 of the module, which must be one that has growdisk: ansible_python_interpreter says which.
@@ -59,8 +58,9 @@ def argument_spec(spec: TaskSpec) -> dict[str, dict[str, object]]:
 
 
 def _declared(option: OptionSpec) -> dict[str, object]:
-    """no_log is said of every option: where it is not, Ansible guesses by the name, and warns of
-    files of keys.
+    """An option for Ansible, always with no_log.
+
+    Without it Ansible guesses by the name, and warns.
     """
     declared: dict[str, object] = {"type": option.type, "no_log": getattr(option, "secret", False)}
     if option.required:
@@ -98,9 +98,7 @@ def _warn_of_losses(module: AnsibleModule, outcome: Outcome) -> None:
 
 
 def _fail_without_growdisk(why: str) -> None:
-    """As fail_json would; but who does not know the options must not show them, one might be a
-    secret.
-    """
+    """Fail as fail_json would, without showing options: unknown ones might be secrets."""
     error = {"what": "this module needs growdisk", "why": why, "do": _INSTALL, "code": 3}
     answer = {
         "failed": True,

@@ -1,6 +1,4 @@
-"""growdisk.disk.expand_online: what ansible-doc says of it. growdisk declares its options and does
-it.
-"""
+"""growdisk.disk.expand_online: its documentation; growdisk declares its options and does it."""
 
 from __future__ import annotations
 

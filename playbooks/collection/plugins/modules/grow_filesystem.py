@@ -1,6 +1,4 @@
-"""growdisk.disk.grow_filesystem: what ansible-doc says of it. growdisk declares its options and
-does it.
-"""
+"""growdisk.disk.grow_filesystem: its documentation; growdisk declares its options and does it."""
 
 from __future__ import annotations
 

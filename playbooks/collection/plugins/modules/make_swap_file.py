@@ -1,6 +1,4 @@
-"""growdisk.disk.make_swap_file: what ansible-doc says of it. growdisk declares its options and does
-it.
-"""
+"""growdisk.disk.make_swap_file: its documentation; growdisk declares its options and does it."""
 
 from __future__ import annotations
 

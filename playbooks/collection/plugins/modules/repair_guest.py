@@ -1,6 +1,4 @@
-"""growdisk.disk.repair_guest: what ansible-doc says of it. growdisk declares its options and does
-it.
-"""
+"""growdisk.disk.repair_guest: its documentation; growdisk declares its options and does it."""
 
 from __future__ import annotations
 

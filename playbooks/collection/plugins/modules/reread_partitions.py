@@ -1,6 +1,4 @@
-"""growdisk.disk.reread_partitions: what ansible-doc says of it. growdisk declares its options and
-does it.
-"""
+"""growdisk.disk.reread_partitions: its documentation; growdisk does the rest."""
 
 from __future__ import annotations
 

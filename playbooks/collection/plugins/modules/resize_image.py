@@ -1,6 +1,4 @@
-"""growdisk.disk.resize_image: what ansible-doc says of it. growdisk declares its options and does
-it.
-"""
+"""growdisk.disk.resize_image: its documentation; growdisk declares its options and does it."""
 
 from __future__ import annotations
 

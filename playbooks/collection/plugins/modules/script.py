@@ -1,4 +1,4 @@
-"""growdisk.disk.script: what ansible-doc says of it. growdisk declares its options and does it."""
+"""growdisk.disk.script: its documentation; growdisk declares its options and does it."""
 
 from __future__ import annotations
 

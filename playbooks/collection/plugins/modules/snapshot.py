@@ -1,6 +1,4 @@
-"""growdisk.disk.snapshot: what ansible-doc says of it. growdisk declares its
-options and does it.
-"""
+"""growdisk.disk.snapshot: its documentation; growdisk declares its options and does it."""
 
 from __future__ import annotations
 
