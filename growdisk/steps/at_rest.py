@@ -1,4 +1,4 @@
-"""A disk at rest: our own engine reads and grows it; tools or a kernel do the rest (run_backend.py)."""
+"""A disk at rest: our engine reads and grows it; tools or a kernel do the rest (run_backend.py)."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from growdisk.workflow.snapshots import SnapshotStore
 
 
 class QuietSnapshots:
-    """A SnapshotStore around another one, for all hands that work on the run's disks.
+    """A SnapshotStore around another one, for all backends that work on the run's disks.
 
     `disk` is the first of these disks.
     """
