@@ -71,6 +71,10 @@ class NewFile:
             else RawFile.create(self.temporary)
         )
 
+    def sync(self) -> None:
+        """Make what it holds so far durable."""
+        _sync(self.temporary)
+
     def publish(self) -> None:
         """Give the finished file its name, durably."""
         _sync(self.temporary)
