@@ -7,9 +7,10 @@ not taken along; one of them can be the source, and then has its own size.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from growdisk.api.images.creating import place_of_data
 from growdisk.api.images.history import State, follow, states_of
 from growdisk.api.images.host import format_of
 from growdisk.api.images.new_file import NewFile
@@ -32,7 +33,6 @@ from growdisk.qcow2.compress import compressor
 from growdisk.qcow2.create import create
 from growdisk.qcow2.create_options import CreateOptions, Preallocation
 from growdisk.qcow2.image import Qcow2Image
-from growdisk.qcow2.named_files import trusting_references
 from growdisk.qcow2.open_checks import Passphrase
 from growdisk.qcow2.probe import ImageFormat
 from growdisk.units import align_up
@@ -182,11 +182,7 @@ def _new_image(
     if isinstance(target, RawTarget):
         image = new.open()
     else:
-        new.beside = create(
-            new.temporary, size, target.options, key=target.key, luks=target.luks, synced_later=True
-        )
-        with trusting_references():  # it names nothing but the data file that was asked for
-            image = Qcow2Image.open(new.temporary, writable=True, key=target.key or target.keys)
+        image = _new_qcow2(new, target, size)
     try:
         if isinstance(image, RawFile) and isinstance(target, RawTarget):
             refuse_small_device(image, size)
@@ -196,6 +192,34 @@ def _new_image(
         yield image
     finally:
         image.close()
+
+
+def _new_qcow2(new: NewFile, target: Qcow2Target, size: int) -> Qcow2Image:
+    options, place = target.options, place_of_data(new, target.options)
+    create(
+        new.temporary,
+        size,
+        options,
+        key=target.key,
+        luks=target.luks,
+        synced_later=True,
+        data_place=place,
+    )
+    with ExitStack() as opening:
+        file = RawFile.open(new.temporary, writable=True)
+        opening.callback(file.close)
+        data_file = None if place is None else RawFile.open(place, writable=True)
+        if data_file is not None:
+            opening.callback(data_file.close)
+        image = Qcow2Image.over(
+            file,
+            new.temporary,
+            writable=True,
+            key=target.key or target.keys,
+            data_file=data_file,
+        )
+        opening.pop_all()
+    return image
 
 
 def _fill(

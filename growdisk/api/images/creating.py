@@ -16,7 +16,7 @@ from growdisk.api.images.opening import open_device, report_create_errors
 from growdisk.api.images.resizing import extend_raw, refuse_raw_preallocation
 from growdisk.block.raw import RawFile
 from growdisk.errors import ImageUnsupported, UsageError
-from growdisk.qcow2.create import create
+from growdisk.qcow2.create import create, data_file_of
 from growdisk.qcow2.create_options import CreateOptions, Preallocation
 from growdisk.qcow2.named_files import as_local, backing_path, real, stored_name
 from growdisk.qcow2.probe import ImageFormat
@@ -62,7 +62,7 @@ def create_qcow2(
         )
     takes = size if options.preallocation in ("falloc", "full") else 0
     with report_create_errors(path, (lambda: takes) if takes else None), NewFile(path) as new:
-        new.beside = create(
+        create(
             new.temporary,
             size,
             options,
@@ -71,9 +71,17 @@ def create_qcow2(
             key=key,
             luks=luks,
             synced_later=True,
+            data_place=place_of_data(new, options),
         )
         new.publish()
     return size
+
+
+def place_of_data(new: NewFile, options: CreateOptions) -> Path | None:
+    """Where the external data file of a new image is made; None if it has none."""
+    if not options.data_file:
+        return None
+    return new.add_data_file(data_file_of(new.path, options.data_file))
 
 
 def create_raw(path: Path, size: int, preallocation: Preallocation) -> int:
