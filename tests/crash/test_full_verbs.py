@@ -20,7 +20,8 @@ from growdisk.api.images.layers import commit_overlay, rebase_overlay
 from growdisk.api.images.resizing import resize_image
 from growdisk.api.images.snapshots import apply_snapshot, create_snapshot, delete_snapshot
 from growdisk.errors import GrowdiskError, error_id
-from growdisk.qcow2.create_options import CreateOptions
+from growdisk.qcow2.create_options import CreateOptions, Preallocation
+from growdisk.qcow2.named_files import trusting_references
 from growdisk.units import SizeSpec
 from tests.crash.full_host import MiB, fill, free_room, small_file_system
 
@@ -72,14 +73,44 @@ def failing(small: Path, action: Callable[[], object]) -> str:
 @pytest.mark.parametrize("options", SHAPES)
 @pytest.mark.parametrize("mode", ["falloc", "full"])
 def test_a_preallocation_that_does_not_fit_gives_all_back(
-    small: Path, options: str, mode: str
+    small: Path, options: str, mode: Preallocation
 ) -> None:
     image = make(small / "a.qcow2", options)
     before = image.stat().st_size
-    failing(small, lambda: resize_image(image, grow_to(128 * MiB), preallocation=mode))  # type: ignore[arg-type]
+    all_of_it = grow_to(64 * MiB + free_room(small))  # that leaves none for the tables
+    failing(small, lambda: resize_image(image, all_of_it, preallocation=mode))
     assert image.stat().st_size <= before + SLACK
     run("qemu-img", "check", "-q", image)
     resize_image(image, grow_to(128 * MiB))
+
+
+@pytest.mark.parametrize("mode", ["falloc", "full"])
+def test_a_preallocation_that_cannot_fit_is_refused_before_it_begins(
+    small: Path, tmp_path: Path, mode: Preallocation
+) -> None:
+    image, options = make(small / "a.qcow2"), CreateOptions(preallocation=mode)
+    elsewhere = make(tmp_path / "b.qcow2", f"data_file={small / 'data'}")
+    make_raw(small / "a.raw")
+    refused: list[Callable[[], object]] = [
+        lambda: resize_image(image, grow_to(128 * MiB), preallocation=mode),
+        lambda: resize_image(small / "a.raw", grow_to(128 * MiB), preallocation=mode),
+        lambda: resize_image(elsewhere, grow_to(128 * MiB), preallocation=mode),
+        lambda: create_raw(small / "new", 64 * MiB, mode),
+        lambda: create_qcow2(small / "new", 64 * MiB, options),
+        lambda: convert_image(Source(image), small / "new", RawTarget(mode), quiet),
+        lambda: convert_image(Source(image), small / "new", Qcow2Target(options), quiet),
+    ]
+    before, free = {path: path.read_bytes() for path in small.iterdir()}, free_room(small)
+    for action in refused:
+        with trusting_references(), pytest.raises(GrowdiskError) as failure:
+            action()
+        assert error_id(failure.value) == "no-room-for-image"
+        assert {path: path.read_bytes() for path in small.iterdir()} == before
+        assert free_room(small) == free
+
+
+def make_raw(path: Path) -> None:
+    path.write_bytes(b"\1" * MiB)
 
 
 LARGE = {
@@ -211,9 +242,8 @@ NEW: dict[str, Callable[[Path], object]] = {
     "copy": lambda image: copy_image(image, image.with_name("new"), "auto", quiet),
     "compact": compact_image,
     "create": lambda image: create_qcow2(
-        image.with_name("new"), 64 * MiB, CreateOptions(preallocation="falloc")
+        image.with_name("new"), free_room(image.parent), CreateOptions(preallocation="falloc")
     ),
-    "create-raw": lambda image: create_raw(image.with_name("new"), 64 * MiB, "full"),
 }
 
 

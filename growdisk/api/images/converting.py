@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from growdisk.api.images.creating import place_of_data
+from growdisk.api.images.creating import place_of_data, refuse_full_host
 from growdisk.api.images.history import State, follow, states_of
-from growdisk.api.images.host import format_of
+from growdisk.api.images.host import format_of, refuse_without_room
 from growdisk.api.images.new_file import NewFile
 from growdisk.api.images.opening import (
     data_length,
@@ -22,7 +22,7 @@ from growdisk.api.images.opening import (
     require_keys,
 )
 from growdisk.api.images.pumping import Progress, copy_compressed, copy_everything, copy_nonzero
-from growdisk.api.images.resizing import extend_raw, refuse_raw_preallocation
+from growdisk.api.images.resizing import TAKING_ROOM, extend_raw, refuse_raw_preallocation
 from growdisk.api.images.snapshots import Selector, is_id
 from growdisk.block.device import BlockDevice
 from growdisk.block.raw import RawFile
@@ -95,6 +95,7 @@ def convert_image(
         states = _states(device, source, target)
         first = states[0][1] if states else content
         with report_create_errors(path, lambda: data_length(content)), NewFile(path) as new:
+            _refuse_full_host(path, target, size)
             with _new_image(new, target, align_up(first.size, _SECTOR)) as image:
                 _fill(image, first, target, progress)
                 if isinstance(image, Qcow2Image) and isinstance(target, Qcow2Target):
@@ -172,6 +173,13 @@ def _refuse(path: Path, target: RawTarget | Qcow2Target, size: int) -> None:
         raise ImageUnsupported(
             path, reason=problem, hint="choose other options; nothing was written"
         )
+
+
+def _refuse_full_host(path: Path, target: RawTarget | Qcow2Target, size: int) -> None:
+    if isinstance(target, Qcow2Target):
+        refuse_full_host(path, size, target.options)
+    elif target.preallocation in TAKING_ROOM:
+        refuse_without_room(path, path, size)
 
 
 @contextmanager

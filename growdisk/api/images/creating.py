@@ -10,10 +10,10 @@ import os
 from pathlib import Path
 
 from growdisk.api.guard import refuse_run_at
-from growdisk.api.images.host import format_of
+from growdisk.api.images.host import format_of, refuse_without_room
 from growdisk.api.images.new_file import NewFile
 from growdisk.api.images.opening import open_device, report_create_errors
-from growdisk.api.images.resizing import extend_raw, refuse_raw_preallocation
+from growdisk.api.images.resizing import TAKING_ROOM, extend_raw, refuse_raw_preallocation
 from growdisk.block.raw import RawFile
 from growdisk.errors import ImageUnsupported, UsageError
 from growdisk.qcow2.create import create, data_file_of
@@ -60,8 +60,9 @@ def create_qcow2(
         raise ImageUnsupported(
             path, reason=problem, hint="choose other options; nothing was written"
         )
-    takes = size if options.preallocation in ("falloc", "full") else 0
+    takes = size if options.preallocation in TAKING_ROOM else 0
     with report_create_errors(path, (lambda: takes) if takes else None), NewFile(path) as new:
+        refuse_full_host(path, size, options)
         create(
             new.temporary,
             size,
@@ -75,6 +76,13 @@ def create_qcow2(
         )
         new.publish()
     return size
+
+
+def refuse_full_host(path: Path, size: int, options: CreateOptions) -> None:
+    """no-room-for-image where the room of a whole new disk is to be taken and is not there."""
+    if options.preallocation in TAKING_ROOM:
+        place = data_file_of(path, options.data_file) if options.data_file else path
+        refuse_without_room(path, place, size)
 
 
 def place_of_data(new: NewFile, options: CreateOptions) -> Path | None:
@@ -98,6 +106,8 @@ def create_raw(path: Path, size: int, preallocation: Preallocation) -> int:
             hint="blkdiscard -z empties it; nothing was written",
         )
     with report_create_errors(path, lambda: size), NewFile(path) as new:
+        if preallocation in TAKING_ROOM:
+            refuse_without_room(path, path, size)
         file = RawFile.create(new.temporary)
         try:
             extend_raw(file, size, preallocation)
