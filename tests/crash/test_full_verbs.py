@@ -117,6 +117,8 @@ LARGE = {
     "cluster_size=65536": 20 << 40,
     "cluster_size=16384,extended_l2=on": 100 << 30,
     "cluster_size=4096,data_file=data,data_file_raw=on": 100 << 30,
+    "cluster_size=512": 2 << 30,
+    "cluster_size=512,refcount_bits=64": 2 << 30,
 }
 
 
@@ -201,6 +203,41 @@ def test_a_write_that_does_not_fit_leaves_no_leak(
     run("qemu-io", "-r", "-c", f"read -q -P 1 0 {DATA}", image)
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        *SHAPES,
+        "cluster_size=512,refcount_bits=64",
+        "data_file=data",
+        "data_file=data,data_file_raw=on",
+        "preallocation=metadata",
+    ],
+)
+@pytest.mark.parametrize("snapshot", [False, True])
+def test_a_write_that_does_not_fit_changes_not_a_byte(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: str, snapshot: bool
+) -> None:
+    """Also not of what could be overwritten in place, before room for the rest is wanted."""
+    monkeypatch.chdir(small)  # a data file lies there for QEMU
+    image = make(small / "a.qcow2", options)
+    if snapshot and "data_file" not in options and "refcount_bits=1" not in options:
+        run("qemu-img", "snapshot", "-c", "one", image)
+    (tmp_path / "bytes").write_bytes(b"\2" * 16 * MiB)
+    before = [path.stat().st_size for path in small.iterdir()]
+    failing(small, lambda: write_bytes(image, 9 * MiB - 512, tmp_path / "bytes"))
+    assert all(
+        path.stat().st_size <= size + SLACK
+        for path, size in zip(small.iterdir(), before, strict=True)
+    )
+    run("qemu-img", "check", "-q", image)
+    zeros = f"read -q -P 0 {DATA} {64 * MiB - DATA}"
+    run("qemu-io", "-r", "-c", f"read -q -P 1 0 {DATA}", "-c", zeros, image)
+    (tmp_path / "bytes").write_bytes(b"\2" * 3 * MiB)
+    write_bytes(image, 9 * MiB - 512, tmp_path / "bytes")
+    run("qemu-img", "check", "-q", image)
+    run("qemu-io", "-r", "-c", f"read -q -P 2 {9 * MiB - 512} 3M", image)
+
+
 def test_a_raw_disk_that_has_no_room_for_a_write_or_a_commit_is_as_it_was(
     small: Path, tmp_path: Path
 ) -> None:
@@ -222,13 +259,15 @@ def test_a_raw_disk_that_has_no_room_for_a_write_or_a_commit_is_as_it_was(
 def test_a_commit_and_a_rebase_that_do_not_fit_leave_both_layers_whole(small: Path) -> None:
     base, overlay = make(small / "base.qcow2"), small / "overlay.qcow2"
     run("qemu-img", "create", "-q", "-f", "qcow2", "-b", base.name, "-F", "qcow2", overlay)
-    run("qemu-io", "-c", "write -q -P 2 32M 8M", overlay)
+    run("qemu-io", "-c", "write -q -P 2 4M 2M", "-c", "write -q -P 2 32M 8M", overlay)
     fill(small)
     failing(small, lambda: commit_overlay(overlay, quiet))
     failing(small, lambda: rebase_overlay(overlay, None, None, quiet))
     for image in (base, overlay):
         run("qemu-img", "check", "-q", image)
-    run("qemu-io", "-r", "-c", f"read -q -P 1 0 {DATA}", "-c", "read -q -P 2 32M 8M", overlay)
+    run("qemu-io", "-r", "-c", f"read -q -P 1 0 {DATA}", base)
+    run("qemu-io", "-r", "-c", "read -q -P 1 0 4M", "-c", "read -q -P 2 4M 2M", overlay)
+    run("qemu-io", "-r", "-c", "read -q -P 2 32M 8M", overlay)
 
 
 NEW: dict[str, Callable[[Path], object]] = {
