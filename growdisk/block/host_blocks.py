@@ -48,8 +48,11 @@ def unallocated(fd: int, start: int, end: int, *, unit: int) -> Iterator[tuple[i
         start = max(start, last)
 
 
-def claim(file: RawFile, ranges: Iterable[tuple[int, int]]) -> None:
-    """Reserve blocks for all of these before the first is written, or, with OSError, none."""
+def claim(file: RawFile, ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Reserve blocks for all of these before the first is written, or, with OSError, none.
+
+    Returns where there were none, as (offset, length).
+    """
     taken: list[tuple[int, int]] = []
     try:
         for first, last in (hole for each in ranges for hole in file.unallocated(*each)):
@@ -59,6 +62,7 @@ def claim(file: RawFile, ranges: Iterable[tuple[int, int]]) -> None:
         for hole in taken:
             file.discard(*hole)
         raise
+    return taken
 
 
 def possible_size(size: int) -> int:

@@ -99,6 +99,14 @@ class Allocator:
                 bisect_left(self._in_use, first) : bisect_left(self._in_use, first + count)
             ]
 
+    def hand_out_next(self, runs: Iterable[Run]) -> None:
+        """Make clusters free again that have just been allocated and are used by nothing:
+        the next that are wanted are these.
+        """
+        later, self._holes = self._holes, deque()
+        self.release(runs)
+        self._holes.extend(later)
+
     def check_metadata(self) -> None:
         """Raise ImageDamaged if metadata are counted as free.
 
@@ -137,10 +145,12 @@ class Allocator:
         is touched: a count may be wrong.
         """
         bits, end = self._geometry.cluster_bits, self._geometry.clusters(self._file.size)
-        inside = []
+        inside: list[Run] = []
         for first, last in self._free_among(sorted(runs, reverse=True)):
             if last >= end:
                 end = min(first, end)
+            elif inside and inside[-1][0] == last:
+                inside[-1] = (first, inside[-1][1])
             else:
                 inside.append((first, last))
         if end << bits < self._file.size:
@@ -152,15 +162,7 @@ class Allocator:
         """The same for all free clusters, in an image whose counts have just been checked."""
         self.trim_file()
         # a block device goes on for long behind it
-        per_block, end = self._geometry.refblock_entries, self._find_end()
-        blocks = [
-            index
-            for index in range(-(-end // per_block))
-            if self._refcounts.block(index) is not None
-        ]
-        self.give_back(
-            (index * per_block, min(per_block, end - index * per_block)) for index in blocks
-        )
+        self.give_back([(1, self._find_end() - 1)])
 
     def _free_among(self, runs: Iterable[Run]) -> Iterator[Run]:
         """Those with the count 0, as [first, last), the last ones first."""

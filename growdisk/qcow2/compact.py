@@ -38,6 +38,7 @@ from growdisk.qcow2.unbacked_clusters import UnbackedClusters
 from growdisk.units import split_range
 
 _CHUNK = 4 << 20
+_PAGE = 4096  # what a file system keeps as a hole at the least
 _FRAGMENTED = 64  # runs in one table; from there on it is taken whole, if that can be
 
 
@@ -133,7 +134,7 @@ class Compactor:
                 0 if entry & OFFSET_MASK in self._empty else self._moved(entry, layout)
                 for entry in table
             )
-            target.write(cluster << self._bits, dump_table(array("Q", entries)))
+            _write_sparse(target, cluster << self._bits, dump_table(array("Q", entries)))
         self._write_counts(layout, target)
         self._write_header(layout, target)
 
@@ -324,6 +325,20 @@ def refuse_uncompactable(metadata: Metadata) -> None:
         raise ImageUnsupported(
             metadata.path, reason=reason, hint="convert it instead; it has not been changed"
         )
+
+
+def _write_sparse(target: ResizableDevice, offset: int, data: bytes) -> None:
+    """An L1 table into an empty file: where a whole page is zeros, it stays a hole, as in a new
+    image.
+    """
+    page, zeros, start = _PAGE, bytes(_PAGE), 0
+    for position in range(0, len(data), page):
+        if data.startswith(zeros[: len(data) - position], position):
+            if start < position:
+                target.write(offset + start, data[start:position])
+            start = position + page
+    if start < len(data):
+        target.write(offset + start, data[start:])
 
 
 def _joined(runs: Iterable[Run]) -> list[Run]:

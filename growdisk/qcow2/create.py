@@ -42,12 +42,13 @@ def create(
     key_seconds: float = 2.0,
     luks: bytes = b"",
     synced_later: bool = False,
-) -> Path | None:
+    data_place: Path | None = None,
+) -> None:
     """Create an empty image of `size` bytes. FileExistsError if `path` exists.
 
     It is durable when this returns, unless the caller sees to that (`synced_later`), for file and
-    directory. Returns where its external data file is, if it has one: that is created, too, and
-    must not exist.
+    directory. Its external data file, if it has one, is created too and must not exist;
+    `data_place`: there, until the caller gives it the name that the image knows.
 
     The name of the backing file is stored as given; a relative one counts from the image's
     directory, as that of the data file does. A block device is written in place. `key`: encrypt
@@ -62,7 +63,8 @@ def create(
     data_file: RawFile | None = None
     try:
         if options.data_file:
-            data_file = _new_data_file(_data_path(path, options.data_file), size)
+            place = data_place or data_file_of(path, options.data_file)
+            data_file = _new_data_file(place, size)
         length = _clusters(header, luks) * header.cluster_size
         file.resize(length)
         if on_device:
@@ -84,7 +86,6 @@ def create(
         file.close()
         if data_file is not None:
             data_file.close()
-    return None if data_file is None else data_file.path
 
 
 def _new_data_file(path: Path, size: int) -> RawFile:
@@ -193,7 +194,7 @@ def _late_fields(options: CreateOptions) -> bytes:
     return bytes([options.compression_type == "zstd"]).ljust(CURRENT_LENGTH - V3_LENGTH, b"\0")
 
 
-def _data_path(image: Path, name: str) -> Path:
+def data_file_of(image: Path, name: str) -> Path:
     """Absolute, because QEMU takes a relative name from the directory that it happens to run in."""
     return image.absolute().parent / name
 
@@ -201,7 +202,7 @@ def _data_path(image: Path, name: str) -> Path:
 def _extensions(
     path: Path, options: CreateOptions, backing_format: str | None
 ) -> tuple[Extension, ...]:
-    name = os.fsencode(_data_path(path, options.data_file)) if options.data_file else b""
+    name = os.fsencode(data_file_of(path, options.data_file)) if options.data_file else b""
     data = (Extension(Extension.DATA_FILE, name),) if name else ()
     named = (
         (Extension(Extension.BACKING_FORMAT, backing_format.encode()),) if backing_format else ()

@@ -6,7 +6,8 @@ whole: image.py.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from growdisk.block.device import BlockDevice, Extent, InParts, Part, ResizableDevice, check_range
@@ -42,6 +43,7 @@ class GuestDisk(InParts):
     ) -> None:
         self.path = path
         self._file, self._data_file = file, data_file
+        self._reftable_clusters = header.reftable_clusters  # when it was opened
         self._metadata = Metadata(file, path, header, data, data_file)
         self._parts = Parts(self._metadata, backing)
         if header.snapshot_count:
@@ -104,6 +106,18 @@ class GuestDisk(InParts):
         l1 = self._metadata.l1
         return (len(l1) - l1.count(0)) * self._metadata.geometry.cluster_size
 
+    @property
+    def end_of_used(self) -> int:
+        """Byte offset behind the last cluster in use, where append_only() puts the next one."""
+        return self._metadata.allocator.end
+
+    def metadata_ranges(self) -> Iterator[tuple[int, int]]:
+        """Where in the file its tables lie, as byte ranges [start, end)."""
+        bits = self.header.cluster_bits
+        return (
+            (cluster << bits, cluster + 1 << bits) for cluster in self._metadata.metadata_clusters()
+        )
+
     # --- guest content ----------------------------------------------------------------------------
 
     def read(self, offset: int, length: int) -> bytes:
@@ -129,6 +143,20 @@ class GuestDisk(InParts):
         check_range(self.size, offset, length)
         self._guard.refuse_guest_change()
         self._parts.preflight.guest_change(offset, offset + length)
+
+    @contextmanager
+    def with_room_for(self, ranges: Iterable[tuple[int, int]]) -> Iterator[None]:
+        """Write these ranges inside: the host has room for all of it, or OSError is raised before
+        the first byte. Durable at the end.
+        """
+        self._gate.refuse_guest_change()
+        self._gate.begin_change()
+        self._metadata.flush()
+        taken = self._parts.claim().take(ranges)
+        yield
+        self._metadata.flush()
+        self._metadata.sync()
+        self._metadata.allocator.give_back(taken)
 
     def write_compressed(self, offset: int, data: bytes) -> None:
         """Store a whole cluster, or the disk's last partial one, compressed if that is smaller."""

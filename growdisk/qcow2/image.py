@@ -8,7 +8,7 @@ guest's bytes: guest_disk.py.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,7 @@ from growdisk.errors import ImageDamaged, RefcountsTooNarrow
 from growdisk.fast_dataclass import replace
 from growdisk.qcow2.backing import ATOMIC, open_backing, with_backing
 from growdisk.qcow2.data import open_data_file
-from growdisk.qcow2.features import Autoclear, Incompatible
+from growdisk.qcow2.features import Autoclear
 from growdisk.qcow2.guest_disk import GuestDisk
 from growdisk.qcow2.header import Header, read_header
 from growdisk.qcow2.image_services import Parts
@@ -161,6 +161,7 @@ class Qcow2Image(GuestDisk):
                 if size > old:
                     self.forget_unwritten()
                     self._parts.resizer.take_back(l1_size)
+                    self.give_back_tables()
                     self._take_header(self.header)
             raise
         self._guard.end_whole_change(old)
@@ -237,34 +238,30 @@ class Qcow2Image(GuestDisk):
         self._guard.end_whole_change(old, all_bytes=True)
         return True
 
-    @property
-    def end_of_used(self) -> int:
-        """Byte offset behind the last cluster in use, where append_only() puts the next one."""
-        return self._metadata.allocator.end
-
-    def metadata_ranges(self) -> Iterator[tuple[int, int]]:
-        """Where in the file its tables lie, as byte ranges [start, end)."""
-        bits = self.header.cluster_bits
-        return (
-            (cluster << bits, cluster + 1 << bits) for cluster in self._metadata.metadata_clusters()
-        )
-
     def append_only(self) -> None:
         """From now on put new clusters after all used ones, also if there are free ones before."""
         self._metadata.allocator.append_only = True
 
     def forget_unwritten(self) -> None:
         """Drop unwritten changes and continue from the file, as after a crash: with a repair."""
-        from growdisk.qcow2.repair import repair
+        from growdisk.qcow2.after_failure import reread
 
-        is_dirty = read_header(self._file, self.path).has(Incompatible.DIRTY)
-        try:
-            is_sound = not repair(self._file, self.path, errors=is_dirty).has_errors
-        except ImageDamaged:  # it was so before, or the next opening will tell
-            is_sound = False
-        self._take_header(read_header(self._file, self.path))
+        header, is_sound = reread(self._file, self.path)
+        self._take_header(header)
         if is_sound:
             self._metadata.allocator.give_back_all()
+
+    def give_back_tables(self) -> None:
+        """Give back what the refcounts have taken since the opening and do not need.
+
+        There must be nothing unwritten.
+        """
+        from growdisk.qcow2.after_failure import drop_empty_blocks, shorten_table
+
+        drop_empty_blocks(self._metadata)
+        if self.header.reftable_clusters > self._reftable_clusters:
+            self._take_header(self.header)
+            shorten_table(self._metadata, self._reftable_clusters)
 
     def _counted_wide(self, action: Callable[[], Result]) -> Result:
         """Call `action`; while the refcounts are too narrow for it, widen them and call it again.

@@ -13,6 +13,7 @@ from growdisk.qcow2.features import Incompatible
 TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:
     from growdisk.block.device import BlockDevice
+    from growdisk.qcow2.claiming import Claim
     from growdisk.qcow2.compressed_writer import CompressedWriter
     from growdisk.qcow2.l1_walk import Walker
     from growdisk.qcow2.mapping import Mapping
@@ -79,6 +80,11 @@ class Parts:
         from growdisk.qcow2.preflight import Preflight
 
         return Preflight(self.metadata, self.mapping, self.reader, self.walker)
+
+    def claim(self) -> Claim:
+        from growdisk.qcow2.claiming import Claim
+
+        return Claim(self.metadata, self.mapping, self.writer)
 
     @cached_property
     def packer(self) -> CompressedWriter:

@@ -215,6 +215,12 @@ class Refcounts:
                 self._cache.drop(index)
                 self.table[index] = 0
 
+    def leave_out(self, indices: Iterable[int]) -> None:
+        """Forget these blocks, in memory: the next table that is written does not name them."""
+        for index in indices:
+            self._cache.drop(index)
+            self.table[index] = 0
+
     def write_blocks(self) -> None:
         """Write the changed blocks, and link new ones after a sync of what they hold."""
         for index, _ in self._cache.dirty():

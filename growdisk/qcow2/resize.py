@@ -141,9 +141,6 @@ class Resizer:
                 self._metadata.data_file.resize(header.size)
             if self._geometry.l1_entries(header.size) <= l1_size < header.l1_size:
                 self._shorten_l1(l1_size)
-        with self._metadata.giving_back():
-            while self._metadata.drop_empty_blocks():
-                pass  # one that counted only those is empty now
 
     def _shorten_l1(self, entries: int) -> None:
         old = self._metadata.header

@@ -84,14 +84,14 @@ class Writer:
         end = start + len(data)
         while start < end:
             run = next(self._mapping.runs(start, end))
-            if self._is_ours(run):
+            if self.is_ours(run):
                 self._data.write(run.host, data[: run.end - start], start)
                 stop = run.end
             else:
                 stop = self._write_new(start, data[: self._rewritable_end(run, end) - start])
             start, data = stop, data[stop - start :]
 
-    def _is_ours(self, run: GuestRun) -> bool:
+    def is_ours(self, run: GuestRun) -> bool:
         """Whether the run may be written in place."""
         if run.kind is not L2Kind.NORMAL or not run.entry & COPIED:
             return False
@@ -113,7 +113,7 @@ class Writer:
         stop = first.end
         if stop < end:
             for run in self._mapping.runs(stop, end):
-                if self._is_ours(run):
+                if self.is_ours(run):
                     break
                 stop = run.end
         return stop

@@ -18,7 +18,8 @@ from growdisk.api.images.layers import commit_overlay, rebase_overlay
 from growdisk.api.images.resizing import resize_image
 from growdisk.api.images.snapshots import apply_snapshot, create_snapshot, delete_snapshot
 from growdisk.errors import GrowdiskError, error_id
-from growdisk.qcow2.create_options import CreateOptions
+from growdisk.qcow2.create_options import CreateOptions, Preallocation
+from growdisk.qcow2.named_files import trusting_references
 from growdisk.units import SizeSpec
 from tests.crash.full_host import MiB, fill, free_room, small_file_system
 
@@ -70,20 +71,52 @@ def failing(small: Path, action: Callable[[], object]) -> str:
 @pytest.mark.parametrize("options", SHAPES)
 @pytest.mark.parametrize("mode", ["falloc", "full"])
 def test_a_preallocation_that_does_not_fit_gives_all_back(
-    small: Path, options: str, mode: str
+    small: Path, options: str, mode: Preallocation
 ) -> None:
     image = make(small / "a.qcow2", options)
     before = image.stat().st_size
-    failing(small, lambda: resize_image(image, grow_to(128 * MiB), preallocation=mode))  # type: ignore[arg-type]
+    all_of_it = grow_to(64 * MiB + free_room(small))  # that leaves none for the tables
+    failing(small, lambda: resize_image(image, all_of_it, preallocation=mode))
     assert image.stat().st_size <= before + SLACK
     run("qemu-img", "check", "-q", image)
     resize_image(image, grow_to(128 * MiB))
+
+
+@pytest.mark.parametrize("mode", ["falloc", "full"])
+def test_a_preallocation_that_cannot_fit_is_refused_before_it_begins(
+    small: Path, tmp_path: Path, mode: Preallocation
+) -> None:
+    image, options = make(small / "a.qcow2"), CreateOptions(preallocation=mode)
+    elsewhere = make(tmp_path / "b.qcow2", f"data_file={small / 'data'}")
+    make_raw(small / "a.raw")
+    refused: list[Callable[[], object]] = [
+        lambda: resize_image(image, grow_to(128 * MiB), preallocation=mode),
+        lambda: resize_image(small / "a.raw", grow_to(128 * MiB), preallocation=mode),
+        lambda: resize_image(elsewhere, grow_to(128 * MiB), preallocation=mode),
+        lambda: create_raw(small / "new", 64 * MiB, mode),
+        lambda: create_qcow2(small / "new", 64 * MiB, options),
+        lambda: convert_image(Source(image), small / "new", RawTarget(mode), quiet),
+        lambda: convert_image(Source(image), small / "new", Qcow2Target(options), quiet),
+    ]
+    before, free = {path: path.read_bytes() for path in small.iterdir()}, free_room(small)
+    for action in refused:
+        with trusting_references(), pytest.raises(GrowdiskError) as failure:
+            action()
+        assert error_id(failure.value) == "no-room-for-image"
+        assert {path: path.read_bytes() for path in small.iterdir()} == before
+        assert free_room(small) == free
+
+
+def make_raw(path: Path) -> None:
+    path.write_bytes(b"\1" * MiB)
 
 
 LARGE = {
     "cluster_size=65536": 20 << 40,
     "cluster_size=16384,extended_l2=on": 100 << 30,
     "cluster_size=4096,data_file=data,data_file_raw=on": 100 << 30,
+    "cluster_size=512": 2 << 30,
+    "cluster_size=512,refcount_bits=64": 2 << 30,
 }
 
 
@@ -168,6 +201,41 @@ def test_a_write_that_does_not_fit_leaves_no_leak(
     run("qemu-io", "-r", "-c", f"read -q -P 1 0 {DATA}", image)
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        *SHAPES,
+        "cluster_size=512,refcount_bits=64",
+        "data_file=data",
+        "data_file=data,data_file_raw=on",
+        "preallocation=metadata",
+    ],
+)
+@pytest.mark.parametrize("snapshot", [False, True])
+def test_a_write_that_does_not_fit_changes_not_a_byte(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: str, snapshot: bool
+) -> None:
+    """Also not of what could be overwritten in place, before room for the rest is wanted."""
+    monkeypatch.chdir(small)  # a data file lies there for QEMU
+    image = make(small / "a.qcow2", options)
+    if snapshot and "data_file" not in options and "refcount_bits=1" not in options:
+        run("qemu-img", "snapshot", "-c", "one", image)
+    (tmp_path / "bytes").write_bytes(b"\2" * 16 * MiB)
+    before = [path.stat().st_size for path in small.iterdir()]
+    failing(small, lambda: write_bytes(image, 9 * MiB - 512, tmp_path / "bytes"))
+    assert all(
+        path.stat().st_size <= size + SLACK
+        for path, size in zip(small.iterdir(), before, strict=True)
+    )
+    run("qemu-img", "check", "-q", image)
+    zeros = f"read -q -P 0 {DATA} {64 * MiB - DATA}"
+    run("qemu-io", "-r", "-c", f"read -q -P 1 0 {DATA}", "-c", zeros, image)
+    (tmp_path / "bytes").write_bytes(b"\2" * 3 * MiB)
+    write_bytes(image, 9 * MiB - 512, tmp_path / "bytes")
+    run("qemu-img", "check", "-q", image)
+    run("qemu-io", "-r", "-c", f"read -q -P 2 {9 * MiB - 512} 3M", image)
+
+
 def test_a_raw_disk_that_has_no_room_for_a_write_or_a_commit_is_as_it_was(
     small: Path, tmp_path: Path
 ) -> None:
@@ -189,13 +257,15 @@ def test_a_raw_disk_that_has_no_room_for_a_write_or_a_commit_is_as_it_was(
 def test_a_commit_and_a_rebase_that_do_not_fit_leave_both_layers_whole(small: Path) -> None:
     base, overlay = make(small / "base.qcow2"), small / "overlay.qcow2"
     run("qemu-img", "create", "-q", "-f", "qcow2", "-b", base.name, "-F", "qcow2", overlay)
-    run("qemu-io", "-c", "write -q -P 2 32M 8M", overlay)
+    run("qemu-io", "-c", "write -q -P 2 4M 2M", "-c", "write -q -P 2 32M 8M", overlay)
     fill(small)
     failing(small, lambda: commit_overlay(overlay, quiet))
     failing(small, lambda: rebase_overlay(overlay, None, None, quiet))
     for image in (base, overlay):
         run("qemu-img", "check", "-q", image)
-    run("qemu-io", "-r", "-c", f"read -q -P 1 0 {DATA}", "-c", "read -q -P 2 32M 8M", overlay)
+    run("qemu-io", "-r", "-c", f"read -q -P 1 0 {DATA}", base)
+    run("qemu-io", "-r", "-c", "read -q -P 1 0 4M", "-c", "read -q -P 2 4M 2M", overlay)
+    run("qemu-io", "-r", "-c", "read -q -P 2 32M 8M", overlay)
 
 
 NEW: dict[str, Callable[[Path], object]] = {
@@ -209,9 +279,8 @@ NEW: dict[str, Callable[[Path], object]] = {
     "copy": lambda image: copy_image(image, image.with_name("new"), "auto", quiet),
     "compact": compact_image,
     "create": lambda image: create_qcow2(
-        image.with_name("new"), 64 * MiB, CreateOptions(preallocation="falloc")
+        image.with_name("new"), free_room(image.parent), CreateOptions(preallocation="falloc")
     ),
-    "create-raw": lambda image: create_raw(image.with_name("new"), 64 * MiB, "full"),
 }
 
 

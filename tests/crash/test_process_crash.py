@@ -12,12 +12,24 @@ from pathlib import Path
 import pytest
 
 from growdisk.api.images.checking import check_image
+from growdisk.api.images.converting import Qcow2Target, Source, convert_image
+from growdisk.api.images.creating import create_qcow2
 from growdisk.api.images.resizing import resize_image
 from growdisk.api.images.snapshots import create_snapshot
 from growdisk.errors import GrowdiskError, Refused
+from growdisk.qcow2.create_options import CreateOptions
 from growdisk.units import SizeSpec
 from tests.crash.dying import run_dying
-from tests.crash.verb_worlds import IN_PLACE, NEW, Change, check_is_sound, judge, plain, seen
+from tests.crash.verb_worlds import (
+    IN_PLACE,
+    NEW,
+    SIZE,
+    Change,
+    check_is_sound,
+    judge,
+    plain,
+    seen,
+)
 from tests.crash.worlds import KiB
 
 LIMITS = (0.0, 0.3, 0.7, 1.0, 1.1, 1.4)  # of the longest file
@@ -76,6 +88,45 @@ def test_a_killed_process_leaves_no_half_of_a_file_and_the_next_one_succeeds(
         }
         if not name.endswith(("raw", "raw-full")):
             assert check_is_sound(work / "new")
+
+
+@pytest.mark.parametrize("verb", ["create", "convert"])
+def test_a_killed_process_leaves_no_data_file_that_stands_in_the_way_of_the_next(
+    tmp_path: Path, verb: str
+) -> None:
+    pristine, work = tmp_path / "pristine", tmp_path / "work"
+    pristine.mkdir()
+    plain(pristine)
+    options = CreateOptions(4 * KiB, data_file="data")
+
+    def make(new: Path) -> None:
+        if verb == "create":
+            create_qcow2(new, SIZE, options)
+        else:
+            convert_image(
+                Source(new.with_name("image.qcow2")), new, Qcow2Target(options), lambda _d, _t: None
+            )
+
+    number = 0
+    for number in range(1000):
+        renew(pristine, work)
+        if not run_dying(lambda: make(work / "new"), number):
+            break
+        if (work / "new").exists():
+            with pytest.raises(Refused):
+                make(work / "new")
+        else:
+            make(work / "new")
+        assert check_is_sound(work / "new")
+        assert {file.name for file in work.iterdir()} - {".data.growdisk-new"} == {
+            "image.qcow2",
+            "patch",
+            "new",
+            "data",
+        }, number
+        if verb == "convert":
+            assert seen(work / "new") == seen(work / "image.qcow2")
+    assert number > 10
 
 
 @pytest.mark.parametrize(("name", "prepare", "action"), GROWING, ids=[name for name, *_ in GROWING])

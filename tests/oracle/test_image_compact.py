@@ -157,6 +157,25 @@ def test_an_empty_image_stays_one(tmp_path: Path) -> None:
     assert qemu_check(path)[0] == 0
 
 
+@pytest.mark.parametrize("options", ["cluster_size=64k", "cluster_size=2M", "cluster_size=512"])
+def test_an_image_that_is_as_small_as_it_can_be_does_not_grow(
+    tmp_path: Path, options: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "image.qcow2"
+    assert image("create", "-o", options, path, "127G" if "512" in options else "1P") == 0
+    qemu_io(path, "write -P 1 1G 64k")
+    blocks = path.stat().st_blocks
+    assert image("compact", path) == 0
+    smallest, inode = path.stat().st_blocks, path.stat().st_ino
+    assert smallest <= blocks
+    capsys.readouterr()
+    assert image("compact", "--json", path) == 0
+    assert json.loads(capsys.readouterr().out)["result"] == "nochange"
+    assert (path.stat().st_blocks, path.stat().st_ino) == (smallest, inode)
+    assert qemu_check(path)[0] == 0
+    qemu_io(path, "read -P 1 1G 64k")
+
+
 @pytest.mark.parametrize("kind", ["raw", "encrypted", "held", "hard link", "corrupt", "full"])
 def test_what_cannot_be_compacted_is_left_as_it_is(tmp_path: Path, kind: str) -> None:
     path = tmp_path / ("disk.raw" if kind == "raw" else "image.qcow2")

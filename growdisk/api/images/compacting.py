@@ -20,7 +20,7 @@ def compact_image(
     """Give unused clusters back; snapshots and backing file stay.
 
     Returns the host's bytes before and after. The new image is checked by counting all its
-    references before it takes the old one's place.
+    references before it takes the old one's place, and does that only if it is smaller.
     """
     path = path.resolve()  # behind a link: the link stays
     guard = WriteGuard(path, overlays_may_break)
@@ -41,8 +41,16 @@ def compact_image(
                 raise ImageDamaged(
                     path, format="qcow2", reason=f"its copy is not sound: {report.problems[0]}"
                 )
-            new.replace()
+            new.sync()  # only now the host knows what it takes
+            if _extent(new.temporary) < _extent(path):
+                new.replace()
         return before, actual_size(path)
+
+
+def _extent(path: Path) -> tuple[int, int]:
+    """What a file takes on the host, and its length."""
+    status = path.stat()
+    return status.st_blocks, status.st_size
 
 
 def _refuse(path: Path) -> None:

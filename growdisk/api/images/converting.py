@@ -7,11 +7,12 @@ not taken along; one of them can be the source, and then has its own size.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from growdisk.api.images.creating import place_of_data, refuse_full_host
 from growdisk.api.images.history import State, follow, states_of
-from growdisk.api.images.host import format_of
+from growdisk.api.images.host import format_of, refuse_without_room
 from growdisk.api.images.new_file import NewFile
 from growdisk.api.images.opening import (
     data_length,
@@ -21,7 +22,7 @@ from growdisk.api.images.opening import (
     require_keys,
 )
 from growdisk.api.images.pumping import Progress, copy_compressed, copy_everything, copy_nonzero
-from growdisk.api.images.resizing import extend_raw, refuse_raw_preallocation
+from growdisk.api.images.resizing import TAKING_ROOM, extend_raw, refuse_raw_preallocation
 from growdisk.api.images.snapshots import Selector, is_id
 from growdisk.block.device import BlockDevice
 from growdisk.block.raw import RawFile
@@ -32,7 +33,6 @@ from growdisk.qcow2.compress import compressor
 from growdisk.qcow2.create import create
 from growdisk.qcow2.create_options import CreateOptions, Preallocation
 from growdisk.qcow2.image import Qcow2Image
-from growdisk.qcow2.named_files import trusting_references
 from growdisk.qcow2.open_checks import Passphrase
 from growdisk.qcow2.probe import ImageFormat
 from growdisk.units import align_up
@@ -95,6 +95,7 @@ def convert_image(
         states = _states(device, source, target)
         first = states[0][1] if states else content
         with report_create_errors(path, lambda: data_length(content)), NewFile(path) as new:
+            _refuse_full_host(path, target, size)
             with _new_image(new, target, align_up(first.size, _SECTOR)) as image:
                 _fill(image, first, target, progress)
                 if isinstance(image, Qcow2Image) and isinstance(target, Qcow2Target):
@@ -170,6 +171,13 @@ def _refuse(path: Path, target: RawTarget | Qcow2Target, size: int) -> None:
         )
 
 
+def _refuse_full_host(path: Path, target: RawTarget | Qcow2Target, size: int) -> None:
+    if isinstance(target, Qcow2Target):
+        refuse_full_host(path, size, target.options)
+    elif target.preallocation in TAKING_ROOM:
+        refuse_without_room(path, path, size)
+
+
 @contextmanager
 def _new_image(
     new: NewFile, target: RawTarget | Qcow2Target, size: int
@@ -178,11 +186,7 @@ def _new_image(
     if isinstance(target, RawTarget):
         image = new.open()
     else:
-        new.beside = create(
-            new.temporary, size, target.options, key=target.key, luks=target.luks, synced_later=True
-        )
-        with trusting_references():  # it names nothing but the data file that was asked for
-            image = Qcow2Image.open(new.temporary, writable=True, key=target.key or target.keys)
+        image = _new_qcow2(new, target, size)
     try:
         if isinstance(image, RawFile) and isinstance(target, RawTarget):
             refuse_small_device(image, size)
@@ -192,6 +196,34 @@ def _new_image(
         yield image
     finally:
         image.close()
+
+
+def _new_qcow2(new: NewFile, target: Qcow2Target, size: int) -> Qcow2Image:
+    options, place = target.options, place_of_data(new, target.options)
+    create(
+        new.temporary,
+        size,
+        options,
+        key=target.key,
+        luks=target.luks,
+        synced_later=True,
+        data_place=place,
+    )
+    with ExitStack() as opening:
+        file = RawFile.open(new.temporary, writable=True)
+        opening.callback(file.close)
+        data_file = None if place is None else RawFile.open(place, writable=True)
+        if data_file is not None:
+            opening.callback(data_file.close)
+        image = Qcow2Image.over(
+            file,
+            new.temporary,
+            writable=True,
+            key=target.key or target.keys,
+            data_file=data_file,
+        )
+        opening.pop_all()
+    return image
 
 
 def _fill(

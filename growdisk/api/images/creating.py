@@ -10,13 +10,13 @@ import os
 from pathlib import Path
 
 from growdisk.api.guard import refuse_run_at
-from growdisk.api.images.host import format_of
+from growdisk.api.images.host import format_of, refuse_without_room
 from growdisk.api.images.new_file import NewFile
 from growdisk.api.images.opening import open_device, report_create_errors
-from growdisk.api.images.resizing import extend_raw, refuse_raw_preallocation
+from growdisk.api.images.resizing import TAKING_ROOM, extend_raw, refuse_raw_preallocation
 from growdisk.block.raw import RawFile
 from growdisk.errors import ImageUnsupported, UsageError
-from growdisk.qcow2.create import create
+from growdisk.qcow2.create import create, data_file_of
 from growdisk.qcow2.create_options import CreateOptions, Preallocation
 from growdisk.qcow2.named_files import as_local, backing_path, real, stored_name
 from growdisk.qcow2.probe import ImageFormat
@@ -60,9 +60,10 @@ def create_qcow2(
         raise ImageUnsupported(
             path, reason=problem, hint="choose other options; nothing was written"
         )
-    takes = size if options.preallocation in ("falloc", "full") else 0
+    takes = size if options.preallocation in TAKING_ROOM else 0
     with report_create_errors(path, (lambda: takes) if takes else None), NewFile(path) as new:
-        new.beside = create(
+        refuse_full_host(path, size, options)
+        create(
             new.temporary,
             size,
             options,
@@ -71,9 +72,24 @@ def create_qcow2(
             key=key,
             luks=luks,
             synced_later=True,
+            data_place=place_of_data(new, options),
         )
         new.publish()
     return size
+
+
+def refuse_full_host(path: Path, size: int, options: CreateOptions) -> None:
+    """no-room-for-image where the room of a whole new disk is to be taken and is not there."""
+    if options.preallocation in TAKING_ROOM:
+        place = data_file_of(path, options.data_file) if options.data_file else path
+        refuse_without_room(path, place, size)
+
+
+def place_of_data(new: NewFile, options: CreateOptions) -> Path | None:
+    """Where the external data file of a new image is made; None if it has none."""
+    if not options.data_file:
+        return None
+    return new.add_data_file(data_file_of(new.path, options.data_file))
 
 
 def create_raw(path: Path, size: int, preallocation: Preallocation) -> int:
@@ -90,6 +106,8 @@ def create_raw(path: Path, size: int, preallocation: Preallocation) -> int:
             hint="blkdiscard -z empties it; nothing was written",
         )
     with report_create_errors(path, lambda: size), NewFile(path) as new:
+        if preallocation in TAKING_ROOM:
+            refuse_without_room(path, path, size)
         file = RawFile.create(new.temporary)
         try:
             extend_raw(file, size, preallocation)

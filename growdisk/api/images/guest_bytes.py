@@ -54,17 +54,29 @@ def write_bytes(
         with opened(path, image_format, writable=True, key=key, guard=guard) as image:
             require_keys(image)
             _require_inside(path, image, offset, file.size)
-            if isinstance(image, Qcow2Image):
-                image.check_change(offset, file.size)
-            elif isinstance(image, RawFile):
-                # what has been overwritten could not be undone
-                claim(image, [(offset, offset + file.size)])
-            for start, end in split_range(0, file.size, _CHUNK):
-                image.write(offset + start, file.read(start, end - start))
+            with _room_for(image, offset, file.size):
+                for start, end in split_range(0, file.size, _CHUNK):
+                    image.write(offset + start, file.read(start, end - start))
             image.flush()
             return file.size
     finally:
         file.close()
+
+
+@contextmanager
+def _room_for(image: BlockDevice, offset: int, length: int) -> Iterator[None]:
+    """The host's room for a write is taken before it begins:
+    what has been overwritten could not be undone.
+    """
+    wanted = [(offset, offset + length)] if length else []
+    if wanted and isinstance(image, Qcow2Image):
+        image.check_change(offset, length)
+        with image.with_room_for(wanted):
+            yield
+        return
+    if isinstance(image, RawFile):
+        claim(image, wanted)
+    yield
 
 
 @contextmanager

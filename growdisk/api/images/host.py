@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from growdisk.errors import ImageNotReadable, write_failed
+from growdisk.errors import ImageNotReadable, Refused, write_failed
 from growdisk.qcow2.probe import ImageFormat, probe_format, probe_to_write
+from growdisk.units import format_size
 
 TOO_LARGE = (
     "choose a smaller SIZE, or a file system, or a limit (ulimit -f), that allows files "
@@ -31,6 +32,31 @@ def free_room(place: Path) -> int:
     if not space.f_blocks:
         return sys.maxsize
     return (space.f_bavail if os.geteuid() else space.f_bfree) * space.f_frsize
+
+
+def refuse_without_room(path: Path, place: Path, takes: int) -> None:
+    """no-room-for-image, before anything is written, where a file of `place` is to take so many
+    bytes of the host.
+    """
+    folder = place.absolute().parent
+    if place.is_block_device() or not folder.is_dir() or (free := free_room(folder)) >= takes:
+        return
+    raise Refused.named(
+        "no-room-for-image",
+        "the host has no room for {path}",
+        "it takes {_takes} in {place}, and {_free} are free there",
+        "free {_missing} there, choose a smaller SIZE or another place, or leave the "
+        "preallocation out; nothing was written",
+        {
+            "path": path,
+            "place": folder,
+            "needed": takes,
+            "free": free,
+            "_takes": format_size(takes),
+            "_free": format_size(free),
+            "_missing": format_size(takes - free),
+        },
+    )
 
 
 @contextmanager

@@ -10,7 +10,7 @@ clusters hide the base.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import groupby
 from pathlib import Path
 from typing import Literal
@@ -70,7 +70,8 @@ def commit_overlay(
                 base.resize(align_up(overlay.size, 512))
             if isinstance(base, (RawFile, Qcow2Image)):
                 base.write_behind()
-            _give(overlay, base, progress)
+            with _room_in(overlay, base):
+                _give(overlay, base, progress)
             base.flush()
         overlay.make_empty()
         progress(overlay.size, overlay.size)
@@ -193,6 +194,13 @@ def _make_room(overlay: Qcow2Image, base: RawFile) -> None:
     except OSError:
         base.resize(length)
         raise
+
+
+def _room_in(overlay: Qcow2Image, base: BlockDevice) -> AbstractContextManager[None]:
+    """The same for a qcow2 base: a host that is full leaves it as it is."""
+    if isinstance(base, Qcow2Image):
+        return base.with_room_for(_own_data(overlay))
+    return nullcontext()
 
 
 def _give(overlay: Qcow2Image, base: BlockDevice, progress: Progress) -> None:

@@ -2,7 +2,7 @@
 
 It grows under a name of its own beside its place (`.NAME.growdisk-new`) and gets its real one by
 link(), which fails where rename() would overwrite. What a killed process left under that name is
-removed, unless somebody holds it.
+removed, unless somebody holds it. A qcow2 image's external data file appears with it.
 
 A block device is the exception: it is there already, is written in place, and keeps what it got
 until a failure.
@@ -18,7 +18,7 @@ from types import TracebackType
 from growdisk.api.guard import refuse_run
 from growdisk.block.raw import RawFile
 from growdisk.durable import sync_directory
-from growdisk.errors import ImageError, destination_exists
+from growdisk.errors import ImageError, ImageUnsupported, destination_exists
 
 _NAME_BYTES = 240  # of 255 that a name may have
 
@@ -32,7 +32,8 @@ class NewFile:
     def __init__(self, path: Path, *, replacing: bool = False) -> None:
         self.path, self._replacing = path, replacing
         self.is_device = path.is_block_device()
-        self.beside: Path | None = None  # another new file that is of no use without it
+        self._data_file: NewFile | None = None  # of no use without it, nor it without that
+        self._was_left = False  # by a process that was killed before it could publish it
         self.temporary = (
             path if self.is_device or not path.name else path.with_name(_temporary_name(path.name))
         )
@@ -42,12 +43,38 @@ class NewFile:
         if self.is_device:
             return self
         if not self._replacing and os.path.lexists(self.path):
+            if self.is_half_published:  # killed right behind the last step: it is whole
+                self.temporary.unlink()
             raise destination_exists(self.path)
         if os.path.lexists(self.temporary):
             # refused while another growdisk is at work on it
             RawFile.open(self.temporary, writable=True).close()
+            self._was_left = self.temporary.lstat().st_nlink == 1
             self.temporary.unlink()
         return self
+
+    def add_data_file(self, path: Path) -> Path:
+        """The image's external data file is to be at `path`. Returns where it is made."""
+        if path.absolute() == self.path.absolute():
+            raise ImageUnsupported(
+                self.path,
+                reason="its external data file would be itself",
+                hint="choose another data_file; nothing was written",
+            )
+        data_file = NewFile(path)
+        if self._was_left and data_file.is_half_published:
+            path.unlink()
+        self._data_file = data_file.__enter__()
+        return data_file.temporary
+
+    @property
+    def is_half_published(self) -> bool:
+        """Whether it has its name, and also still the one that it grew under."""
+        return (
+            os.path.lexists(self.path)
+            and os.path.lexists(self.temporary)
+            and os.path.samestat(self.path.lstat(), self.temporary.lstat())
+        )
 
     def __exit__(
         self,
@@ -57,10 +84,10 @@ class NewFile:
     ) -> None:
         if isinstance(error, ImageError) and error.path == self.temporary:
             error.path = self.path  # the name that its reader knows
-        if self.beside is not None:
-            self.beside.unlink(missing_ok=True)
         if not self.is_device:
             self.temporary.unlink(missing_ok=True)
+        if self._data_file is not None:
+            self._data_file.__exit__(kind, error, trace)
 
     def open(self) -> RawFile:
         """The file to be, or the block device as it is, open for writing."""
@@ -70,19 +97,39 @@ class NewFile:
             else RawFile.create(self.temporary)
         )
 
+    def sync(self) -> None:
+        """Make what it holds so far durable."""
+        _sync(self.temporary)
+
     def publish(self) -> None:
         """Give the finished file its name, durably."""
         _sync(self.temporary)
+        if self._data_file is None:
+            self._link()
+        else:
+            _sync(self._data_file.temporary)
+            self._data_file._link()
+            try:
+                self._link()
+            except BaseException:
+                self._data_file.path.unlink()
+                raise
+            self._data_file._forget_temporary()
+        self._forget_temporary()
+
+    def _link(self) -> None:
         if self.is_device:
-            self.beside = None
             return
         try:
             os.link(self.temporary, self.path, follow_symlinks=False)
         except FileExistsError as error:
             raise destination_exists(self.path) from error
-        self.beside = None
-        self.temporary.unlink()
         sync_directory(self.path.absolute().parent)
+
+    def _forget_temporary(self) -> None:
+        if not self.is_device:
+            self.temporary.unlink()
+            sync_directory(self.path.absolute().parent)
 
     def replace(self) -> None:
         """Replace the other file by the finished one, durably, with its owner, mode, attributes."""

@@ -162,5 +162,6 @@ def _close_after_failure(device: ResizableDevice, *, take_back: bool) -> None:
     with suppress(OSError):
         if take_back and isinstance(device, Qcow2Image) and device.has_changed:
             device.forget_unwritten()
+            device.give_back_tables()
     with suppress(OSError):
         device.close()

@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from growdisk.api.guard import WriteGuard
+from growdisk.api.images.host import refuse_without_room
 from growdisk.api.images.opening import opened
 from growdisk.block.device import ResizableDevice
 from growdisk.block.raw import RawFile
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 _CHUNK = 4 << 20
 _SECTOR = 512
+TAKING_ROOM = ("falloc", "full")  # preallocations that take the host's room at once
 
 
 def resize_image(
@@ -45,6 +47,8 @@ def resize_image(
     with opened(path, image_format, writable=True, key=key, guard=guard) as image:
         old, new = image.size, align_up(size.resolve(image.size), _SECTOR)
         _refuse(path, image, new, shrink=shrink, preallocation=preallocation)
+        if preallocation in TAKING_ROOM and new > old:
+            refuse_without_room(path, _file_of_data(image, path), new - old)
         if isinstance(image, Qcow2Image):
             if new != old or upgrade:
                 image.resize(new, preallocation=preallocation, upgrade=upgrade)
@@ -78,6 +82,12 @@ def refuse_raw_preallocation(path: Path, preallocation: Preallocation) -> None:
             reason="a raw image has no metadata that could be preallocated",
             hint="choose falloc or full; nothing was changed",
         )
+
+
+def _file_of_data(image: ResizableDevice, path: Path) -> Path:
+    """The file that grows with the disk: the image, or its external data file."""
+    held = image.host_file if isinstance(image, Qcow2Image) else image
+    return held.path.resolve() if isinstance(held, RawFile) else path
 
 
 def _refuse(

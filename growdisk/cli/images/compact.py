@@ -31,8 +31,12 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
 
     with ended_like_ctrl_c():
         before, after = unlocking(arguments, compact)
+    result = "nochange" if before == after else "changed"
     output.document(
-        {"result": "changed", "filename": str(arguments.path), "before": before, "after": after}
+        {"result": result, "filename": str(arguments.path), "before": before, "after": after}
     )
+    if before == after:
+        output.note(f"{arguments.path}: nothing to give back, {human_size(after)} on the host")
+        return 0
     output.note(f"{arguments.path}: {human_size(before)} -> {human_size(after)} on the host")
     return 0

@@ -1,0 +1,130 @@
+"""The host's room for a write, all of it before its first byte:
+what has been overwritten in place could not be undone.
+
+The clusters that the write will get are taken, filled with blocks of the host, and made free again;
+the allocator hands them out next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from growdisk.block.host_blocks import claim
+from growdisk.block.raw import RawFile
+from growdisk.qcow2.entries import COPIED, OFFSET_MASK
+from growdisk.qcow2.mapping import Mapping
+from growdisk.qcow2.metadata import Metadata
+from growdisk.qcow2.refcounts import Run
+from growdisk.qcow2.writer import Writer
+from growdisk.units import align_down, align_up
+
+ByteRange = tuple[int, int]
+
+
+class Claim:
+    """For guest ranges of one image that will be written; there must be nothing unwritten."""
+
+    def __init__(self, metadata: Metadata, mapping: Mapping, writer: Writer) -> None:
+        self._metadata, self._mapping, self._writer = metadata, mapping, writer
+        self._geometry = metadata.geometry
+        self._overwritten: list[ByteRange] = []  # of the file that has the guest's bytes
+        self._new_clusters = 0
+        self._tables: set[int] = set()  # L1 indices
+        self._counted: list[Run] = []  # clusters whose counts will change
+
+    def take(self, ranges: Iterable[ByteRange]) -> list[Run]:
+        """Take it all, or, with OSError, nothing that stays once what is unwritten is forgotten.
+
+        Returns the clusters; what has not been used of them goes back with Allocator.give_back().
+        """
+        file, data_file = self._metadata.file, self._metadata.data_file
+        for start, end in ranges:
+            self._look_at(start, end)
+        if not isinstance(file, RawFile):
+            return []
+        taken = claim(data_file, self._overwritten) if isinstance(data_file, RawFile) else []
+        try:
+            return self._take_clusters(file)
+        except OSError:
+            for hole in taken:
+                assert isinstance(data_file, RawFile)
+                data_file.discard(*hole)
+            raise
+
+    def _take_clusters(self, file: RawFile) -> list[Run]:
+        allocator, end = self._metadata.allocator, file.size
+        runs: list[Run] = []
+        try:
+            self._allocate(runs)
+            claim(file, _joined([*self._in_place(runs), (end, file.size)]))
+        except OSError:
+            allocator.release(runs)
+            raise
+        allocator.hand_out_next(runs)
+        return runs
+
+    def _allocate(self, runs: list[Run]) -> None:
+        allocator = self._metadata.allocator
+        missing = self._new_clusters + sum(map(self._is_replaced, self._tables))
+        while missing:
+            runs.append(allocator.allocate_some(missing))
+            missing -= runs[-1][1]
+
+    def _in_place(self, runs: list[Run]) -> Iterator[ByteRange]:
+        """What is written of the image file itself, new clusters and old ones, joined or not."""
+        if self._metadata.data_file is None:
+            yield from self._overwritten
+        bits, size = self._geometry.cluster_bits, self._geometry.cluster_size
+        yield 0, size
+        for first, count in runs:
+            yield first << bits, first + count << bits
+        for index in sorted(self._tables):
+            offset = self._metadata.l1[index] & OFFSET_MASK
+            entry = self._metadata.header.l1_offset + 8 * index
+            yield entry, entry + 8
+            if offset and not self._is_replaced(index):
+                yield offset, offset + size
+        refcounts, per_block = self._metadata.refcounts, self._geometry.refblock_entries
+        blocks = {
+            index
+            for first, count in (*runs, *self._counted)
+            for index in range(first // per_block, (first + count - 1) // per_block + 1)
+        }
+        for index in sorted(blocks):
+            yield refcounts.table[index], refcounts.table[index] + size
+
+    def _look_at(self, start: int, end: int) -> None:
+        bits, coverage = self._geometry.cluster_bits, self._geometry.l2_coverage
+        if self._metadata.data_file is not None:
+            size = self._geometry.cluster_size
+            last = min(align_up(end, size), self._metadata.data_file.size)
+            self._overwritten.append((align_down(start, size), last))
+        counted = 0
+        for run in self._mapping.runs(start, end):
+            if self._writer.is_ours(run):
+                if self._metadata.data_file is None:
+                    self._overwritten.append((run.host, run.host + run.end - run.start))
+                continue
+            self._tables.update(range(run.start // coverage, (run.end - 1) // coverage + 1))
+            if self._metadata.data_file is None:
+                first, stop = run.start >> bits, (run.end - 1 >> bits) + 1
+                self._new_clusters += stop - max(first, counted)
+                counted = stop
+                if replaced := self._mapping.host_clusters(run.entry):
+                    self._counted.append((replaced.start, len(replaced) + stop - first - 1))
+
+    def _is_replaced(self, l1_index: int) -> bool:
+        """Whether writing into an L2 table makes a new one."""
+        entry = self._metadata.l1[l1_index]
+        cluster = (entry & OFFSET_MASK) >> self._geometry.cluster_bits
+        return not (entry & COPIED and self._metadata.refcounts.get(cluster) == 1)
+
+
+def _joined(ranges: list[ByteRange]) -> list[ByteRange]:
+    joined: list[ByteRange] = []
+    for start, end in sorted(ranges):
+        if joined and start <= joined[-1][1]:
+            joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
+        elif start < end:
+            joined.append((start, end))
+    return joined
