@@ -52,22 +52,18 @@ class Dependents:
     saved: tuple[str, ...] = ()
 
 
-def overlays_on(
-    path: Path, *, libvirt: bool = True, uri: str | None = None, apart_from: Path | None = None
-) -> tuple[Overlay, ...]:
-    """What lies on the image at `path`, directly or further up,
-    apart from one overlay and those on it alone.
-
-    `libvirt` False: only its own folder is looked at.
-    """
-    return dependents_of(path, libvirt=libvirt, uri=uri, apart_from=apart_from).overlays
+def overlays_on(path: Path, *, libvirt: bool = True) -> tuple[Overlay, ...]:
+    """What lies on the image at `path`, directly or further up."""
+    return dependents_of(path, libvirt=libvirt).overlays
 
 
 def dependents_of(
     path: Path, *, libvirt: bool = True, uri: str | None = None, apart_from: Path | None = None
 ) -> Dependents:
-    """As overlays_on(), with the machines that have the image,
-    or one that lies on it, and go on from saved memory.
+    """What lies on the image, apart from one overlay and those on it alone,
+    and the machines that have the image, or one that lies on it, and go on from saved memory.
+
+    `libvirt` False: only its own folder is looked at.
     """
     target = identity(str(path))
     if target is None:

@@ -97,9 +97,6 @@ class MountedGuest:
                 path for path in found if self._handle.is_file(path, followsymlinks=False)
             )
 
-    def kernels(self) -> list[str]:
-        return self.glob("/boot/vmlinu*")
-
     def prepend(self, path: str, block: bytes) -> None:
         """Put `block` before a file's content.
 

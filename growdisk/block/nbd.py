@@ -73,7 +73,7 @@ class NbdServer:
         self.failure: Exception | None = None
         self._device = device
         self._export = Export(device.size, device.writable)
-        self._gate = threading.RLock()
+        self._gate = threading.Lock()
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._connections: dict[socket.socket, threading.Thread] = {}
         self._acceptor = threading.Thread(
@@ -101,24 +101,6 @@ class NbdServer:
                 connection.shutdown(socket.SHUT_RDWR)
             thread.join()
         self.socket_path.unlink(missing_ok=True)
-
-    @contextlib.contextmanager
-    def quiesced(self) -> Iterator[BlockDevice]:
-        """The device for the caller alone:
-        no request is in flight inside this block, clients wait.
-        """
-        with self._gate:
-            yield self._device
-
-    def replace_device(self, device: BlockDevice) -> None:
-        """Serve `device`, of the same size, from the next request on.
-
-        The old one is the caller's again.
-        """
-        if (device.size, device.writable) != (self._export.size, self._export.writable):
-            raise ValueError(f"clients were promised {self._export}, not {device.size} bytes")
-        with self._gate:
-            self._device = device
 
     def _accept_clients(self) -> None:
         while True:

@@ -68,9 +68,9 @@ class Ends:
             return self._tail[offset - self._tail_start :][:length]
         return self._device.read(offset, length) if self._thorough else b""
 
-    def from_end(self, sectors: int, length: int = _SECTOR) -> bytes:
-        """What begins `sectors` before the end, of which only whole ones count."""
-        return self.at((self.size // _SECTOR - sectors) * _SECTOR, length)
+    def last_sector(self) -> bytes:
+        """Of the whole ones."""
+        return self.at((self.size // _SECTOR - 1) * _SECTOR, _SECTOR)
 
 
 def find_foreign(device: BlockDevice, head: bytes, *, thorough: bool = True) -> tuple[Foreign, ...]:
@@ -136,7 +136,7 @@ def _is_uber(ring: bytes, slot: int) -> bool:
 
 
 def _silicon(ends: Ends) -> Iterator[Foreign]:
-    raw = ends.from_end(1)
+    raw = ends.last_sector()
     if (
         len(raw) == _SECTOR
         and struct.unpack_from("<I", raw, 0x60)[0] == _SILICON_MAGIC
@@ -148,13 +148,13 @@ def _silicon(ends: Ends) -> Iterator[Foreign]:
 
 
 def _via(ends: Ends) -> Iterator[Foreign]:
-    raw = ends.from_end(1)
+    raw = ends.last_sector()
     if raw[:2] == b"\x55\xaa" and raw[2] <= 2 and sum(raw[:_VIA_SUM]) & 0xFF == raw[_VIA_SUM]:
         yield Foreign("via_raid_member", ends.size - _SECTOR)
 
 
 def _jmicron(ends: Ends) -> Iterator[Foreign]:
-    raw = ends.from_end(1)
+    raw = ends.last_sector()
     if raw[:2] == b"JM" and sum(struct.unpack_from(f"<{_JMICRON_SUM // 2}H", raw)) & 0xFFFF in (
         0,
         1,

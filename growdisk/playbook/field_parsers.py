@@ -45,14 +45,6 @@ def is_name(text: str) -> bool:
     )
 
 
-def plain(node: Located | None, *, default: object = None) -> object:
-    """Any value, its expressions checked."""
-    if node is None:
-        return default
-    check_all(node)
-    return node.plain()
-
-
 def flag_of(node: Located | None, word: str) -> bool:
     if node is None:
         return False

@@ -37,16 +37,12 @@ NAMESPACE = "growdisk.disk"
 
 @dataclass(frozen=True)
 class TaskSpec:
-    """`writes`: it may change an image; others only look.
-
-    `running`: it also works on a guest that runs.
-    """
+    """`writes`: it may change an image; others only look."""
 
     name: str
     description: str
     options: tuple[OptionSpec, ...]
     writes: bool = True
-    running: bool = False
 
     @property
     def qualified(self) -> str:
@@ -81,7 +77,6 @@ _TASKS = (
             *MACHINE,
             *INSIDE,
         ),
-        running=True,
     ),
     TaskSpec(
         "expand_online",
@@ -98,7 +93,6 @@ _TASKS = (
             *MACHINE,
             *INSIDE,
         ),
-        running=True,
     ),
     TaskSpec(
         "resize_image",
@@ -314,14 +308,12 @@ _TASKS = (
         "growth.",
         (IMAGE_MAYBE, FORMAT, SECTOR_SIZE, KEY_FILE, *MACHINE, *INSIDE),
         writes=False,
-        running=True,
     ),
     TaskSpec(
         "facts",
         "Gather what is on a disk as facts, growdisk_disk, for the tasks behind.",
         (IMAGE_MAYBE, FORMAT, SECTOR_SIZE, KEY_FILE, *MACHINE, *INSIDE),
         writes=False,
-        running=True,
     ),
     TaskSpec(
         "script",
@@ -336,7 +328,6 @@ _TASKS = (
             *MACHINE,
             *INSIDE,
         ),
-        running=True,
     ),
     TaskSpec(
         "assert",
@@ -377,7 +368,6 @@ _TASKS = (
                 "metrics", "path", "Where metrics for Prometheus' textfile collector are written."
             ),
         ),
-        running=True,
     ),
 )
 
