@@ -35,7 +35,7 @@ from growdisk.volumes.keyring import Keyring
 from growdisk.workflow.engine import Engine
 from growdisk.workflow.journal import Event, Journal, Record
 from growdisk.workflow.run_directory import RunDirectory
-from growdisk.workflow.snapshots import CompositeSnapshotStore, NoSnapshots, SnapshotStore
+from growdisk.workflow.snapshots import NoSnapshots, SnapshotStore
 from growdisk.workflow.states import TOUCHED, RunState, Status
 
 _SAMPLE = 128 << 10
@@ -162,9 +162,7 @@ class Session:
         stores = [_snapshots(run.plan, part, disk) for part in _parts(run, disk)]
         context = _context(run, disk)
         hands = [context.hands, *(other.hands for other in context.beside)]
-        store = QuietSnapshots(
-            stores[0] if len(stores) == 1 else CompositeSnapshotStore(stores), hands, disk
-        )
+        store = QuietSnapshots(stores, hands, disk)
         engine = Engine(
             run.plan.steps,
             context,

@@ -8,61 +8,55 @@ from collections.abc import Sequence
 
 from growdisk.steps.context import Hands
 from growdisk.steps.disk import Disk
-from growdisk.workflow.snapshots import SnapshotStore
+from growdisk.workflow.snapshots import CompositeSnapshotStore, SnapshotStore
 
 
-class QuietSnapshots:
-    """A SnapshotStore around another one, for all that works on the run's disks,
-    of which `disk` is the first.
-    """
+class QuietSnapshots(CompositeSnapshotStore):
+    """Those of all disks of a run, of which `disk` is the first."""
 
-    def __init__(self, store: SnapshotStore, hands: Sequence[Hands], disk: Disk) -> None:
-        self._store, self._hands, self._disk = store, tuple(hands), disk
-
-    @property
-    def can_restore(self) -> bool:
-        return self._store.can_restore
+    def __init__(self, stores: Sequence[SnapshotStore], hands: Sequence[Hands], disk: Disk) -> None:
+        super().__init__(stores)
+        self._hands, self._disk = tuple(hands), disk
 
     def take(self, step: str) -> None:
         for hands in self._hands:
             hands.sync()
         self._disk.refuse_in_use()
-        self._store.take(step)
+        super().take(step)
 
     def refuse_missing(self, step: str) -> None:
-        for hands in self._hands:
-            hands.kill()
-        self._store.refuse_missing(step)
+        self._kill()
+        super().refuse_missing(step)
 
     def restore(self, step: str) -> None:
-        for hands in self._hands:
-            hands.kill()
-        self._store.restore(step)
+        self._kill()
+        super().restore(step)
 
     def reserve(self) -> None:
-        for hands in self._hands:
-            hands.close()
-        self._disk.refuse_in_use()
-        self._store.reserve()
+        self._let_go()
+        super().reserve()
 
     def keep(self) -> None:
-        for hands in self._hands:
-            hands.close()
-        self._disk.refuse_in_use()
-        self._store.keep()
+        self._let_go()
+        super().keep()
 
     def settle(self) -> None:
+        self._let_go()
+        super().settle()
+
+    def discard(self) -> None:
+        self._kill()
+        super().discard()
+
+    def close(self) -> None:
+        self._kill()
+        super().close()
+
+    def _let_go(self) -> None:
         for hands in self._hands:
             hands.close()
         self._disk.refuse_in_use()
-        self._store.settle()
 
-    def discard(self) -> None:
+    def _kill(self) -> None:
         for hands in self._hands:
             hands.kill()
-        self._store.discard()
-
-    def close(self) -> None:
-        for hands in self._hands:
-            hands.kill()
-        self._store.close()

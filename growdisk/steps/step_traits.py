@@ -84,11 +84,10 @@ class StepTraits:
         return 0
 
 
-class LvmTraits(StepTraits):
-    """The base of those that let LVM grow something at `place`:
-    it works on what a kernel has open.
-    """
+class OpenedTraits(StepTraits):
+    """The base of those that make something larger at `place` which a kernel has open."""
 
+    programs: ClassVar[tuple[str, ...]] = ()
     place: DevicePath
 
     @property
@@ -101,4 +100,4 @@ class LvmTraits(StepTraits):
 
     @property
     def kernel_tools(self) -> tuple[str, ...]:
-        return ("lvm", *self.place.openers)
+        return (*self.programs, *self.place.openers)
