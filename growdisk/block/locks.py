@@ -64,7 +64,7 @@ def lock_holders(fd: int, lock_bytes: frozenset[int]) -> str:
     `qemu-system-x86 (pid 4711)`, or `another program`.
     """
     status = os.fstat(fd)
-    names = [f"{_process_name(pid)} (pid {pid})" for pid in _pids_that_lock(status, lock_bytes)]
+    names = [f"{process_name(pid)} (pid {pid})" for pid in _pids_that_lock(status, lock_bytes)]
     return ", ".join(names) or "another program"
 
 
@@ -144,7 +144,7 @@ def _holds_lock(process: Path, status: os.stat_result, lock_bytes: frozenset[int
     return False
 
 
-def _process_name(pid: int) -> str:
+def process_name(pid: int) -> str:
     try:
         return Path(f"/proc/{pid}/comm").read_text().strip()
     except OSError:

@@ -189,33 +189,8 @@ def read_header(file: BlockDevice, path: Path) -> Header:
 
 def _parse_fixed(prefix: bytes) -> tuple[Header, tuple[int, int]]:
     """The fixed fields, and (offset, length) of the backing file's name."""
-    (
-        _,
-        version,
-        backing_offset,
-        backing_length,
-        cluster_bits,
-        size,
-        crypt_method,
-        l1_size,
-        l1_offset,
-        reftable_offset,
-        reftable_clusters,
-        snapshot_count,
-        snapshots_offset,
-    ) = _V2.unpack_from(prefix)
-    header = Header(
-        version,
-        cluster_bits,
-        size,
-        crypt_method,
-        l1_size,
-        l1_offset,
-        reftable_offset,
-        reftable_clusters,
-        snapshot_count,
-        snapshots_offset,
-    )
+    _, version, backing_offset, backing_length, *others = _V2.unpack_from(prefix)
+    header = Header(version, *others)
     if version >= 3:
         incompatible, compatible, autoclear, order, length = _V3.unpack_from(prefix, V2_LENGTH)
         header = replace(
