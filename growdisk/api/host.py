@@ -103,10 +103,8 @@ def _refuse_fixed_size(plan: Plan, path: Path, step: DiskStep | ExtraDiskStep) -
     disk, kind = (Path(told.path), told.format) if told else (path, plan.before.image.format)
     grows = step.own.added and not isinstance(step, GrowDevice)
     if grows and kind == "raw" and disk.is_block_device():
-        reason, hint = (
-            "only the first disk of a run grows from the host's storage up",
-            "grow it by its own tools first",
-        )
+        reason = "only the first disk of a run grows from the host's storage up"
+        hint = "grow it by its own tools first"
         raise device_cannot_grow(disk, reason=reason, hint=hint)
 
 

@@ -70,13 +70,11 @@ class Output:
         """`still`: nothing moves, for other lines go to the terminal
         as well (-x, -v, --json-events).
         """
-        self.json_mode, self.quiet, self._color, self._events, self._still = (
-            json_mode,
-            quiet,
-            color,
-            events,
-            still,
-        )
+        self.json_mode = json_mode
+        self.quiet = quiet
+        self._color = color
+        self._events = events
+        self._still = still
         self.names: dict[str, str] = {}  # what paths are called instead, in text and in JSON
         self.json_names: dict[str, str] = {}
 

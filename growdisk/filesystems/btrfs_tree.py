@@ -27,11 +27,9 @@ _READ_ONLY = 1
 #  root, chunk root; node size, size of the system chunk array; their levels, this device's id
 _SUPER = struct.Struct("<64x8s8xQQ52xI8xI34xBBxQ")
 _SYSTEM_CHUNKS = 0x32B
-_HEADER, _ITEM, _POINTER = (
-    struct.Struct("<48xQ40xIB"),
-    struct.Struct("<QBQII"),
-    struct.Struct("<QBQQ8x"),
-)
+_HEADER = struct.Struct("<48xQ40xIB")
+_ITEM = struct.Struct("<QBQII")
+_POINTER = struct.Struct("<QBQQ8x")
 _KEY = struct.Struct("<QBQ")
 _CHUNK, _STRIPE = struct.Struct("<Q16xQ12xHH"), struct.Struct("<QQ16x")
 _STRIPED = 0b111001000  # RAID0, RAID10, RAID5, RAID6

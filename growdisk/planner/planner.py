@@ -277,11 +277,9 @@ def _after(
 
 def _given_up(facts: Facts, goal: Goal, growth: Grown) -> Iterator[str]:
     for part in growth.removed:
-        name, kind, size = (
-            facts.name_of(part.number),
-            facts.kind_of(part.number),
-            format_size(part.size),
-        )
+        name = facts.name_of(part.number)
+        kind = facts.kind_of(part.number)
+        size = format_size(part.size)
         if part.number in facts.swaps:
             becomes = " (a swap file takes its place)" if goal.swap == "file" else ""
             yield f"{name}: swap partition of {size}{becomes}"

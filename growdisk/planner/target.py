@@ -108,10 +108,8 @@ def _unfit(facts: Facts, part: Partition) -> CannotGrow:
     if part.role is Role.EXTENDED:
         reason, hint = "it is the extended partition, which only holds others", "name one of those"
     else:
-        reason, hint = (
-            f"it holds {_words(facts, part.number)}",
-            "growdisk grows ext, XFS, btrfs, NTFS, F2FS, LVM and LUKS",
-        )
+        reason = f"it holds {_words(facts, part.number)}"
+        hint = "growdisk grows ext, XFS, btrfs, NTFS, F2FS, LVM and LUKS"
         if isinstance(facts.contents.get(part.number), FixedContent):
             reason += (
                 ", which growdisk cannot grow: its tables of a fixed size lie in front of its files"

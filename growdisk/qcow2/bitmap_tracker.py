@@ -135,10 +135,8 @@ class BitmapKeeper:
         """The bitmap with a new table for a disk of `size` bytes,
         and the clusters that this sets free.
         """
-        bits, cluster_size = (
-            self.metadata.geometry.cluster_bits,
-            self.metadata.geometry.cluster_size,
-        )
+        bits = self.metadata.geometry.cluster_bits
+        cluster_size = self.metadata.geometry.cluster_size
         words = read_table(self.metadata.file, bitmap)
         count = bitmap.entries_for(size, cluster_size)
         kept = words[:count] + array("Q", bytes(8 * max(count - len(words), 0)))

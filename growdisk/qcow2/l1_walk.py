@@ -66,11 +66,9 @@ class Walker:
 
     def range_references(self, start: int, end: int) -> References:
         """What the entries of the guest range [start, end) name; not the L2 tables themselves."""
-        found, coverage, bits = (
-            References(),
-            self._geometry.l2_coverage,
-            self._geometry.cluster_bits,
-        )
+        found = References()
+        coverage = self._geometry.l2_coverage
+        bits = self._geometry.cluster_bits
         while start < end and self._metadata.data_file is None:
             stop = min(end, (start // coverage + 1) * coverage)
             table = self._metadata.l2_table(start // coverage)

@@ -156,10 +156,8 @@ def test_other_kinds_of_images_lie_on_images_too(copied: Copier, kind: str) -> N
 def test_linked_clone_of_proxmox_lies_in_the_folder_of_another_machine(
     copied: Copier, tmp_path: Path
 ) -> None:
-    base, clone = (
-        tmp_path / "images/9000/base-9000-disk-0.qcow2",
-        tmp_path / "images/101/vm-101-disk-0.qcow2",
-    )
+    base = tmp_path / "images/9000/base-9000-disk-0.qcow2"
+    clone = tmp_path / "images/101/vm-101-disk-0.qcow2"
     for image in (base, clone):
         image.parent.mkdir(parents=True)
     copied("guest.qcow2").rename(base)

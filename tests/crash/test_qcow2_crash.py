@@ -96,10 +96,8 @@ def qemu_problem(image: Path, state: CrashState) -> str | None:
     still unsound after its own repair.
     """
     state.content.save(image)
-    ours, dirty = (
-        check(state.open(), image),
-        read_header(state.open(), image).has(Incompatible.DIRTY),
-    )
+    ours = check(state.open(), image)
+    dirty = read_header(state.open(), image).has(Incompatible.DIRTY)
     code, counts = qemu_check(image)
     if (counts["leaks"], counts["corruptions"]) != (ours.leaks, ours.corruptions):
         return f"{state.note}: {counts} here, {ours} there"

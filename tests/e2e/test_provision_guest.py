@@ -187,10 +187,8 @@ def test_what_cannot_be_meant_is_refused_before_anything_is_made(
 
 
 def test_a_disk_without_a_guest_cannot_be_given_a_name(tmp_path: Path) -> None:
-    empty, data = (
-        tmp_path / "empty.raw",
-        make_disk(tmp_path / "data.qcow2", SmallDisk(size=128 * MiB)),
-    )
+    empty = tmp_path / "empty.raw"
+    data = make_disk(tmp_path / "data.qcow2", SmallDisk(size=128 * MiB))
     run("truncate", "-s", "8M", empty)
     for base, word in ((empty, "no ext file system"), (data, "has users")):
         error = made(base, tmp_path / "out.img", size=None, hostname="web").error

@@ -56,11 +56,9 @@ def test_all_kinds_of_clusters_read_as_qemu_reads_them(tmp_path: Path, options: 
 
 def test_a_chain_of_different_formats_and_lengths_reads_through(tmp_path: Path) -> None:
     (tmp_path / "sub").mkdir()
-    base, middle, top = (
-        tmp_path / "base.raw",
-        tmp_path / "sub" / "middle.qcow2",
-        tmp_path / "top.qcow2",
-    )
+    base = tmp_path / "base.raw"
+    middle = tmp_path / "sub" / "middle.qcow2"
+    top = tmp_path / "top.qcow2"
     base.write_bytes(b"\x11" * (3 << 20))
     qemu("qemu-img", "create", "-q", "-f", "qcow2", "-b", "../base.raw", "-F", "raw", middle, "2M")
     qemu_io(middle, "write -P 2 1M 100k")

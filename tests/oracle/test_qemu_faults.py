@@ -178,10 +178,8 @@ def test_without_its_backing_file_an_image_is_checked_and_keeps_its_snapshots(
 def test_without_its_key_an_image_is_checked_resized_and_keeps_its_snapshots(
     tmp_path: Path,
 ) -> None:
-    path, options = (
-        tmp_path / "image.qcow2",
-        "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10",
-    )
+    path = tmp_path / "image.qcow2"
+    options = "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10"
     qemu_img(
         "create", "-q", "--object", "secret,id=s,data=x", "-f", "qcow2", "-o", options, path, "1M"
     )
