@@ -170,8 +170,7 @@ def _doubt(path: Path) -> str:
     )
     return (
         f"{path} lies on {mount.kind} ({mount.source}): whether a guest of another host has it is "
-        "known only by "
-        f"QEMU's locks{reach}"
+        f"known only by QEMU's locks{reach}"
     )
 
 

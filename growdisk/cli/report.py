@@ -16,8 +16,8 @@ from growdisk.units import format_size
 
 _SWAP_AGAIN = (
     "--swap move or --swap file keeps it next time. A swap file inside the guest: fallocate -l 1G "
-    "/swapfile; "
-    "chmod 600 /swapfile; mkswap /swapfile; swapon /swapfile; and a line for it in /etc/fstab"
+    "/swapfile; chmod 600 /swapfile; mkswap /swapfile; swapon /swapfile; and a line for it in "
+    "/etc/fstab"
 )
 _READABLE = 40  # columns that a bar needs for its captions
 

@@ -298,8 +298,8 @@ def _asked_for(part: Partition, goal: Goal, growth: Grown) -> int:
 
 NOTE = (
     "the table becomes a GPT: numbers, UUIDs and labels stay, but each partition has a new "
-    "PARTUUID, and the extended "
-    "one is no more; a machine that mounts one of them by PARTUUID has to be told"
+    "PARTUUID, and the extended one is no more; a machine that mounts one of them by PARTUUID has "
+    "to be told"
 )
 
 

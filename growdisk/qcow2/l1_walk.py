@@ -252,8 +252,7 @@ class Walker:
         return RefcountsTooNarrow(
             self._metadata.path,
             reason=f"cluster {cluster:#x} is referenced {count} times and a count of "
-            f"{self._geometry.refcount_bits} "
-            "bits cannot hold more",
+            f"{self._geometry.refcount_bits} bits cannot hold more",
         )
 
 

@@ -42,9 +42,8 @@ class Machine(RunningGuest):
     def wait(self) -> None:
         self._wait_for(re.compile(rb"GROWDISK-MICRO-UP\r*\n"), _PATIENCE)
         self.run(
-            "mkdir -p /tmp/scripts; for disk in /dev/vda /dev/vdb; do "
-            "if tar -xf $disk -C /tmp/scripts 2>/dev/null; then break; fi; done; [ -e "
-            "/tmp/scripts/inspect.sh ]"
+            "mkdir -p /tmp/scripts; for disk in /dev/vda /dev/vdb; do if tar -xf $disk -C "
+            "/tmp/scripts 2>/dev/null; then break; fi; done; [ -e /tmp/scripts/inspect.sh ]"
         )
 
     def grow_disk(self, size: int, node: str = "disk") -> None:

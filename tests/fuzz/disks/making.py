@@ -303,8 +303,7 @@ def close_all(kernel: Kernel, recipe: Recipe) -> None:
     """Again and again, for one stands in the other."""
     kernel.run(
         "for n in 1 2 3 4; do lvm vgchange -an; for c in $(ls /dev/mapper | grep '^vg.*c$'); do "
-        "cryptsetup close $c; "
-        "done; done >/dev/null 2>&1"
+        "cryptsetup close $c; done; done >/dev/null 2>&1"
     )
 
 
