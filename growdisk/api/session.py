@@ -9,7 +9,6 @@ from pathlib import Path
 
 from growdisk.api.current_run import CurrentRun
 from growdisk.api.disk_facts import image_facts, inspect_device
-from growdisk.backends.backend import Kind
 from growdisk.errors import GrowdiskError, KeyNeeded, Refused
 from growdisk.fast_dataclass import dataclass, replace
 from growdisk.partitions.table import FIRST_DISK
@@ -191,11 +190,6 @@ def layout_now(
     return layout_of(replace(facts, disk=name))
 
 
-def _hands(plan: Plan) -> Kind:
-    """What is undone of a running guest's steps, when it is off, needs none."""
-    return "guestfs" if plan.backend == "online" else plan.backend
-
-
 def _context(run: CurrentRun, disk: Disk) -> RunContext:
     """What the steps work with.
 
@@ -218,7 +212,8 @@ def _context(run: CurrentRun, disk: Disk) -> RunContext:
         plan.sector_size,
         keyring,
         _places(plan),
-        kind=_hands(plan),
+        # what is undone of a running guest's steps, when it is off, needs none
+        kind="guestfs" if plan.backend == "online" else plan.backend,
         beside=[other for other, told in known if told.before is None],
     )
     return RunContext(disk, hands, run.path, beside)

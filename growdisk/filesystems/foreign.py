@@ -125,14 +125,10 @@ def _zfs(ends: Ends) -> Iterator[Foreign]:
         places += [
             label + _ZFS_UBERBLOCKS + slot
             for slot in range(0, len(ring), _ZFS_SLOT)
-            if _is_uber(ring, slot)
+            if ring.startswith(_ZFS_MAGICS, slot)
         ]
     if len(places) >= _ZFS_ENOUGH:
         yield Foreign("zfs_member", places[0])
-
-
-def _is_uber(ring: bytes, slot: int) -> bool:
-    return ring.startswith(_ZFS_MAGICS, slot)
 
 
 def _silicon(ends: Ends) -> Iterator[Foreign]:
