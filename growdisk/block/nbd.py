@@ -23,7 +23,6 @@ import threading
 from collections.abc import Iterator
 from enum import IntEnum
 from pathlib import Path
-from types import TracebackType
 from typing import NamedTuple
 
 from growdisk.block.device import BlockDevice, check_range
@@ -87,12 +86,7 @@ class NbdServer:
         self._acceptor.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._listener.shutdown(socket.SHUT_RDWR)  # wakes accept(); close alone would not
         self._acceptor.join()
         self._listener.close()

@@ -136,6 +136,15 @@ class Header:
         backing_offset = self.header_length + len(body) if self.backing_file is not None else 0
         return self._pack_fixed(backing_offset, len(name)) + body + name
 
+    def fitting(self) -> Header:
+        """Without the names of features, which are a courtesy, where a cluster has no room for it:
+        only in clusters of 512 bytes.
+        """
+        if len(self.to_bytes()) <= self.cluster_size:
+            return self
+        needed = tuple(one for one in self.extensions if one.type != Extension.FEATURE_NAMES)
+        return replace(self, extensions=needed)
+
     def size_and_l1_bytes(self) -> bytes:
         """What stands at SIZE_AND_L1_OFFSET:
         the one write that switches size and L1 table together.

@@ -13,11 +13,10 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 
 from growdisk.api.guard import refuse_run
 from growdisk.block.raw import RawFile
-from growdisk.durable import sync_directory
+from growdisk.durable import sync_directory, sync_file
 from growdisk.errors import ImageError, destination_exists
 
 _NAME_BYTES = 240  # of 255 that a name may have
@@ -50,12 +49,7 @@ class NewFile:
             self.temporary.unlink()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
         if isinstance(error, ImageError) and error.path == self.temporary:
             error.path = self.path  # the name that its reader knows
         if self.beside is not None:
@@ -73,7 +67,7 @@ class NewFile:
 
     def publish(self) -> None:
         """Give the finished file its name, durably."""
-        _sync(self.temporary)
+        sync_file(self.temporary)
         if self.is_device:
             self.beside = None
             return
@@ -96,7 +90,7 @@ class NewFile:
         for name in os.listxattr(self.path):
             with suppress(OSError):  # some belong to the kernel
                 os.setxattr(self.temporary, name, os.getxattr(self.path, name))
-        _sync(self.temporary)
+        sync_file(self.temporary)
         self.temporary.replace(self.path)
         sync_directory(self.path.absolute().parent)
 
@@ -104,11 +98,3 @@ class NewFile:
 def _temporary_name(name: str) -> str:
     """A name beside the final one, which may be as long as names can be."""
     return f".{os.fsdecode(os.fsencode(name)[:_NAME_BYTES])}.growdisk-new"
-
-
-def _sync(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
