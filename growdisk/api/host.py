@@ -155,11 +155,9 @@ def _doubt(path: Path) -> str:
             f"whether {path} is in use was not looked up in {', '.join(unseen)}" if unseen else ""
         )
     if is_served(path):
-        return (
-            _AT_FAR_HOST.format(path)
-            if path.parent.name.startswith("ssh-")
-            else _AT_SERVER.format(path)
-        )
+        if path.parent.name.startswith("ssh-"):
+            return _AT_FAR_HOST.format(path)
+        return _AT_SERVER.format(path)
     mount = mount_of(path)
     if mount is None or not is_shared(mount):
         return ""

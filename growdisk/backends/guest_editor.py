@@ -204,11 +204,9 @@ class MountedGuest:
             return None
         if match := _PARTITION.fullmatch(entry.plain_source):
             return f"/dev/sda{match['number']}"
-        return (
-            entry.plain_source
-            if kind.startswith("/dev/mapper/") and self._is_device(kind)
-            else None
-        )
+        if kind.startswith("/dev/mapper/") and self._is_device(kind):
+            return entry.plain_source
+        return None
 
     def _is_device(self, path: str) -> bool:
         return self._shell.run("test", "-b", path, accept=(0, 1))[0] == 0

@@ -78,11 +78,9 @@ def _code_of(error: GrowdiskError, words: Sequence[str]) -> int:
     calls `image check` as qemu-img's.
     """
     names = [word for word in words if not word.startswith("-")]
-    return (
-        _NOT_CHECKED
-        if isinstance(error, UsageError) and names[:2] == ["image", "check"]
-        else error.exit_code
-    )
+    if isinstance(error, UsageError) and names[:2] == ["image", "check"]:
+        return _NOT_CHECKED
+    return error.exit_code
 
 
 def _unplanned(name: str, what: str, why: str, cure: str, code: int) -> dict[str, object]:

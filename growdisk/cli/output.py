@@ -210,11 +210,9 @@ def help_width() -> int:
     if told.isdecimal() and int(told):
         return int(told) - 2
     try:
-        return (
-            os.get_terminal_size(sys.__stdout__.fileno()).columns - 2
-            if sys.__stdout__
-            else _PLAIN_WIDTH - 2
-        )
+        if sys.__stdout__:
+            return os.get_terminal_size(sys.__stdout__.fileno()).columns - 2
+        return _PLAIN_WIDTH - 2
     except (OSError, ValueError):
         return _PLAIN_WIDTH - 2
 

@@ -128,11 +128,9 @@ def _nothing(facts: Facts) -> str:
                 "that was installed from it"
             )
         found = 0 in facts.contents
-        return (
-            f"it has no partition table: the whole disk is {_words(facts, 0)}"
-            if found
-            else "nothing is recognised"
-        )
+        if found:
+            return f"it has no partition table: the whole disk is {_words(facts, 0)}"
+        return "nothing is recognised"
     kinds = sorted(
         {_words(facts, p.number) for p in facts.table.partitions if p.role is not Role.EXTENDED}
     )

@@ -147,11 +147,9 @@ class Writer:
         """Clusters for up to `wanted` of the guest's in a row;
         in a data file they have their places already.
         """
-        return (
-            (guest_cluster, wanted)
-            if self._elsewhere
-            else self._metadata.allocator.allocate_some(wanted)
-        )
+        if self._elsewhere:
+            return (guest_cluster, wanted)
+        return self._metadata.allocator.allocate_some(wanted)
 
     def _write_clusters(self, host: int, start: int, end: int, data: memoryview) -> None:
         """Fill whole new clusters: what the guest has around [start, end), and `data` in it."""

@@ -199,11 +199,9 @@ def _key_in(device: BlockDevice, slot: Keyslot, digest: Digest, passphrase: byte
     key = merged(split, slot.key_size, stripe_hash)
     wanted = base64.b64decode(digest.digest)
     salt = base64.b64decode(digest.salt)
-    return (
-        key
-        if hashlib.pbkdf2_hmac(digest.hash, key, salt, digest.iterations, len(wanted)) == wanted
-        else None
-    )
+    if hashlib.pbkdf2_hmac(digest.hash, key, salt, digest.iterations, len(wanted)) == wanted:
+        return key
+    return None
 
 
 def _refuse_excess(slot: Keyslot, digest: Digest, stripes: int) -> None:

@@ -59,11 +59,9 @@ class NewFile:
 
     def open(self) -> RawFile:
         """The file to be, or the block device as it is, open for writing."""
-        return (
-            RawFile.open(self.path, writable=True)
-            if self.is_device
-            else RawFile.create(self.temporary)
-        )
+        if self.is_device:
+            return RawFile.open(self.path, writable=True)
+        return RawFile.create(self.temporary)
 
     def publish(self) -> None:
         """Give the finished file its name, durably."""
