@@ -179,12 +179,5 @@ def _journal(ends: Ends) -> Iterator[Foreign]:
 
 _Finder = Callable[[Ends], Iterator[Foreign]]
 _FINDERS: tuple[_Finder, ...] = (
-    _linux_raid,
-    _by_magic,
-    _zfs,
-    _silicon,
-    _via,
-    _jmicron,
-    _nilfs,
-    _journal,
-)
+    _linux_raid, _by_magic, _zfs, _silicon, _via, _jmicron, _nilfs, _journal,
+)  # fmt: skip

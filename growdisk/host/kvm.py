@@ -132,26 +132,14 @@ def _run_guest(scratch: Path, memory: int, *devices: str) -> CompletedCommand:
     """`memory` in MiB."""
     return run(
         [
-            _QEMU,
-            "-nodefaults",
-            "-no-user-config",
-            "-display",
-            "none",
-            "-no-reboot",
-            "-machine",
-            "pc,graphics=off",
-            "-accel",
-            "kvm",
-            "-cpu",
-            "max",
-            "-m",
-            str(memory),
+            _QEMU, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
+            "-machine", "pc,graphics=off", "-accel", "kvm", "-cpu", "max", "-m", str(memory),
             *devices,
         ],
         timeout=_TRIAL_SECONDS,
         accept=None,
         cwd=scratch,
-    )
+    )  # fmt: skip
 
 
 def _judge(guest: CompletedCommand) -> Accelerator:

@@ -97,16 +97,9 @@ def confined_kernel(
     `syscall_filter` is an open file with a seccomp program.
     """
     walls = [
-        *_system(),
-        "--proc",
-        "/proc",
-        "--dev",
-        "/dev",
-        "--size",
-        str(memory + _ROOM),
-        "--tmpfs",
-        "/tmp",
-    ]
+        *_system(), "--proc", "/proc", "--dev", "/dev", "--size", str(memory + _ROOM),
+        "--tmpfs", "/tmp",
+    ]  # fmt: skip
     for place in ("/run", "/sys", "/etc", "/sysroot", "/uml/lib"):
         walls += ["--dir", place]
     walls += ["--ro-bind", str(modules), "/uml/lib/modules", "--bind", str(exchange), "/exchange"]
@@ -129,15 +122,9 @@ def _some_cpu() -> int:
 
 def _system() -> list[str]:
     words = [
-        "--unshare-all",
-        "--die-with-parent",
-        "--new-session",
-        "--cap-drop",
-        "ALL",
-        "--ro-bind",
-        "/usr",
-        "/usr",
-    ]
+        "--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL",
+        "--ro-bind", "/usr", "/usr",
+    ]  # fmt: skip
     for name in _MERGED:
         if Path(f"/{name}").is_symlink():
             words += ["--symlink", f"usr/{name}", f"/{name}"]

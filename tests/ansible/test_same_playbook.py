@@ -219,15 +219,9 @@ def sides(
 
     def growdisk(playbook: Path, *words: str) -> list[Document]:
         argv = [
-            sys.executable,
-            "-m",
-            "growdisk.cli.main",
-            "--json",
-            "run",
-            playbook,
-            "-i",
-            inventory(ours, case),
-        ]
+            sys.executable, "-m", "growdisk.cli.main", "--json", "run", playbook,
+            "-i", inventory(ours, case),
+        ]  # fmt: skip
         more = ["-e", json.dumps(case.variables), *words]
         done = subprocess.run(
             [*argv, *more], capture_output=True, text=True, env=ansible.environment, cwd=folder

@@ -374,15 +374,9 @@ def test_an_image_in_use_by_a_qemu_without_a_monitor_is_refused_with_the_holder_
 ) -> None:
     disk = image(tmp_path)
     words = [
-        "-accel",
-        "tcg",
-        "-nodefaults",
-        "-display",
-        "none",
-        "-S",
-        "-drive",
-        f"if=virtio,file={disk},format=qcow2",
-    ]
+        "-accel", "tcg", "-nodefaults", "-display", "none", "-S",
+        "-drive", f"if=virtio,file={disk},format=qcow2",
+    ]  # fmt: skip
     process = subprocess.Popen(["qemu-system-x86_64", *words], env=environment())
     try:
         await_true(lambda: bool(image_writers(disk)), 60, "QEMU has opened the image")

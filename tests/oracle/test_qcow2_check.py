@@ -21,20 +21,12 @@ from growdisk.qcow2.repair import repair
 from tests.oracle.qemu import COUNTS, qemu_check, qemu_img, qemu_io
 
 OPTIONS = (
-    "compat=0.10",
-    "compat=0.10,cluster_size=512",
-    "cluster_size=512,refcount_bits=1",
-    "cluster_size=1k,refcount_bits=2",
-    "cluster_size=4k,refcount_bits=4",
-    "refcount_bits=8",
-    "cluster_size=512,refcount_bits=64",
-    "refcount_bits=32,lazy_refcounts=on",
-    "cluster_size=2M",
-    "extended_l2=on",
-    "extended_l2=on,cluster_size=16k",
-    "compression_type=zstd",
+    "compat=0.10", "compat=0.10,cluster_size=512", "cluster_size=512,refcount_bits=1",
+    "cluster_size=1k,refcount_bits=2", "cluster_size=4k,refcount_bits=4", "refcount_bits=8",
+    "cluster_size=512,refcount_bits=64", "refcount_bits=32,lazy_refcounts=on", "cluster_size=2M",
+    "extended_l2=on", "extended_l2=on,cluster_size=16k", "compression_type=zstd",
     "preallocation=metadata",
-)
+)  # fmt: skip
 OFFSETS = 0x00FFFFFFFFFFFE00
 
 

@@ -167,15 +167,8 @@ def test_the_refcount_table_moves_when_the_file_outgrows_it(tmp_path: Path) -> N
 def test_vm_state_stays_with_its_snapshot_and_never_reaches_the_guest(tmp_path: Path) -> None:
     path = make(tmp_path / "image.qcow2", size="8M")
     machine = [
-        "qemu-system-x86_64",
-        "-machine",
-        "none",
-        "-display",
-        "none",
-        "-monitor",
-        "stdio",
-        "-S",
-    ]
+        "qemu-system-x86_64", "-machine", "none", "-display", "none", "-monitor", "stdio", "-S",
+    ]  # fmt: skip
     drive = ["-drive", f"if=none,id=d,format=qcow2,file={path}"]
     done = subprocess.run(
         [*machine, *drive], input="savevm running\nquit\n", capture_output=True, text=True

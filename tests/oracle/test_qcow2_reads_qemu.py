@@ -14,17 +14,12 @@ from growdisk.qcow2.image import Qcow2Image
 from tests.oracle.guest_view import guest_bytes, qemu, qemu_io, read_all
 
 MATRIX = [
-    "compat=0.10",
-    "compat=0.10,cluster_size=512",
-    "compat=1.1",
-    "cluster_size=1k,refcount_bits=64",
-    "cluster_size=4096,refcount_bits=8",
-    "cluster_size=2M,refcount_bits=1",
-    "cluster_size=128k,refcount_bits=32,lazy_refcounts=on",
-    "compression_type=zstd",
-    "compression_type=zstd,cluster_size=4096,refcount_bits=4",
+    "compat=0.10", "compat=0.10,cluster_size=512", "compat=1.1",
+    "cluster_size=1k,refcount_bits=64", "cluster_size=4096,refcount_bits=8",
+    "cluster_size=2M,refcount_bits=1", "cluster_size=128k,refcount_bits=32,lazy_refcounts=on",
+    "compression_type=zstd", "compression_type=zstd,cluster_size=4096,refcount_bits=4",
     "preallocation=metadata",
-]
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("options", MATRIX)

@@ -64,18 +64,9 @@ class CleanDebian:
     def run(self, *words: str | Path) -> subprocess.CompletedProcess[str]:
         """A command in there, as root; its /tmp is the system's own."""
         walls = [
-            "bwrap",
-            "--bind",
-            self.folder,
-            "/",
-            "--dev-bind",
-            "/dev",
-            "/dev",
-            "--proc",
-            "/proc",
-            "--tmpfs",
-            "/run",
-        ]
+            "bwrap", "--bind", self.folder, "/", "--dev-bind", "/dev", "/dev", "--proc", "/proc",
+            "--tmpfs", "/run",
+        ]  # fmt: skip
         inside = ["--cap-add", "ALL", "--unshare-net", "--chdir", "/tmp", "--die-with-parent"]
         return subprocess.run(
             [*walls, *inside, "--", *words],

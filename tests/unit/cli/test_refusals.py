@@ -62,18 +62,9 @@ def qemu_with(image: Path, image_format: str) -> Iterator[int]:
     """
     drive = f"file={image},format={image_format},if=virtio"
     command = [
-        "qemu-system-x86_64",
-        "-S",
-        "-accel",
-        "tcg",
-        "-m",
-        "64",
-        "-nodefaults",
-        "-display",
-        "none",
-        "-drive",
-        drive,
-    ]
+        "qemu-system-x86_64", "-S", "-accel", "tcg", "-m", "64", "-nodefaults", "-display", "none",
+        "-drive", drive,
+    ]  # fmt: skip
     with subprocess.Popen(
         [*command, "-monitor", "stdio"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as process:
