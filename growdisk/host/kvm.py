@@ -110,15 +110,9 @@ def _try_kernel(kernel: Path, scratch: Path) -> Accelerator:
     console.touch()
     try:
         guest = _run_guest(
-            scratch,
-            512,
-            "-kernel",
-            str(kernel),
-            "-append",
-            "console=ttyS0 panic=-1 quiet",
-            "-serial",
-            f"file:{console}",
-        )
+            scratch, 512, "-kernel", str(kernel), "-append", "console=ttyS0 panic=-1 quiet",
+            "-serial", f"file:{console}",
+        )  # fmt: skip
     except ToolTimedOut:
         return Accelerator(
             KvmState.BROKEN, f"{kernel.name} had not started in it after {_TRIAL_SECONDS:.0f} s"

@@ -54,17 +54,9 @@ def tool(*argv: str | Path, **options: object) -> str:
 def make_ext4(image: Path, place: tuple[int, int], size: int, tree: Path | None = None) -> None:
     content = ["-d", tree] if tree else []
     tool(
-        "mkfs.ext4",
-        "-q",
-        "-F",
-        "-b",
-        "4096",
-        *content,
-        "-E",
-        f"offset={place[0] * MiB}",
-        image,
+        "mkfs.ext4", "-q", "-F", "-b", "4096", *content, "-E", f"offset={place[0] * MiB}", image,
         f"{size}M",
-    )
+    )  # fmt: skip
 
 
 def make_tree(directory: Path) -> Path:

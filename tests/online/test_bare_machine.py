@@ -171,19 +171,9 @@ def test_overlays_are_merged_into_the_image_while_the_machine_runs(
             overlay = tmp_path / f"{number}.qcow2"
             below = machine.disk(disk.key)
             run(
-                "qemu-img",
-                "create",
-                "-q",
-                "-u",
-                "-f",
-                "qcow2",
-                "-b",
-                below.file,
-                "-F",
-                below.format,
-                overlay,
-                str(below.size),
-            )
+                "qemu-img", "create", "-q", "-u", "-f", "qcow2", "-b", below.file,
+                "-F", below.format, overlay, str(below.size),
+            )  # fmt: skip
             put_overlay(machine, disk.key, overlay, f"layer-{number}")
             machine.resize(disk.key, 128 * MiB)
             words = f'qemu-io disk "write -P {pattern} {offset} 64k"'

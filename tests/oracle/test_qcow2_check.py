@@ -329,13 +329,9 @@ def make_image(directory: Path, options: str) -> Path:
     image = directory / "disk.qcow2"
     qemu_img("create", "-f", "qcow2", "-o", options, image, "8M")
     qemu_io(
-        image,
-        "write -P 1 0 1M",
-        "write -P 2 3M 200k",
-        "write -z 1M 256k",
-        "write -z 0 64k",
+        image, "write -P 1 0 1M", "write -P 2 3M 200k", "write -z 1M 256k", "write -z 0 64k",
         "write -P 3 7M 4k",
-    )
+    )  # fmt: skip
     if not any(
         word in options
         for word in ("preallocation", "refcount_bits=1", "refcount_bits=2", "refcount_bits=4")

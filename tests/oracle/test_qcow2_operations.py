@@ -127,20 +127,9 @@ def test_a_longer_backing_file_does_not_show_in_the_grown_area(
     base, path = tmp_path / "base.raw", tmp_path / "top.qcow2"
     base.write_bytes(b"\xaa" * (8 * MIB))
     qemu(
-        "qemu-img",
-        "create",
-        "-q",
-        "-f",
-        "qcow2",
-        "-o",
-        options,
-        "-b",
-        base,
-        "-F",
-        "raw",
-        path,
+        "qemu-img", "create", "-q", "-f", "qcow2", "-o", options, "-b", base, "-F", "raw", path,
         "1000k",
-    )
+    )  # fmt: skip
     with Qcow2Image.open(path, writable=True) as image:
         image.resize(16 * MIB)
     qemu("qemu-img", "check", path)

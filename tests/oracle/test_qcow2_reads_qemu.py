@@ -29,16 +29,10 @@ def test_all_kinds_of_clusters_read_as_qemu_reads_them(tmp_path: Path, options: 
     compressed = "write" if "preallocation" in options else "write -c"
     zero = "write -z" if "0.10" not in options else "write -P 0"
     qemu_io(
-        path,
-        "write -P 1 0 3M",
-        f"{compressed} -P 2 4M 2M",
-        f"{compressed} -P 3 6M 2M",
-        f"{zero} 1M 1M",
-        "write -P 4 1500k 1k",
-        f"{zero} 9M 100k",
-        "discard 2M 512k",
+        path, "write -P 1 0 3M", f"{compressed} -P 2 4M 2M", f"{compressed} -P 3 6M 2M",
+        f"{zero} 1M 1M", "write -P 4 1500k 1k", f"{zero} 9M 100k", "discard 2M 512k",
         "write -P 5 15M 1M",
-    )
+    )  # fmt: skip
     with Qcow2Image.open(path) as image:
         whole = image.read(0, image.size)
         assert whole == guest_bytes(path, tmp_path)
@@ -58,18 +52,9 @@ def test_a_chain_of_different_formats_and_lengths_reads_through(tmp_path: Path) 
     qemu("qemu-img", "create", "-q", "-f", "qcow2", "-b", "../base.raw", "-F", "raw", middle, "2M")
     qemu_io(middle, "write -P 2 1M 100k")
     qemu(
-        "qemu-img",
-        "create",
-        "-q",
-        "-f",
-        "qcow2",
-        "-b",
-        "sub/middle.qcow2",
-        "-F",
-        "qcow2",
-        top,
+        "qemu-img", "create", "-q", "-f", "qcow2", "-b", "sub/middle.qcow2", "-F", "qcow2", top,
         "4M",
-    )
+    )  # fmt: skip
     qemu_io(top, "write -P 3 1536k 3k", "write -z 0 64k")
     assert read_all(top) == guest_bytes(top, tmp_path)
     with Qcow2Image.open(top) as image:

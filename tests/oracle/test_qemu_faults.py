@@ -123,19 +123,9 @@ def test_a_version_2_image_grows_over_a_longer_backing_file(tmp_path: Path) -> N
     (tmp_path / "base.raw").write_bytes(b"b" * 2 * MIB)
     path = tmp_path / "image.qcow2"
     qemu_img(
-        "create",
-        "-q",
-        "-f",
-        "qcow2",
-        "-o",
-        "compat=0.10",
-        "-b",
-        "base.raw",
-        "-F",
-        "raw",
-        path,
+        "create", "-q", "-f", "qcow2", "-o", "compat=0.10", "-b", "base.raw", "-F", "raw", path,
         "1M",
-    )
+    )  # fmt: skip
     assert image("resize", path, "2M") == 0
     qemu_io(path, "read -P 98 0 1M", "read -P 0 1M 1M")
     qemu_img("check", path)

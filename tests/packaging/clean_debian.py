@@ -46,15 +46,9 @@ def clean_debian(folder: Path) -> CleanDebian:
 def _build(folder: Path, packages: str) -> None:
     tree = folder / "tree.tar"
     run(
-        "mmdebstrap",
-        "--quiet",
-        "--variant=minbase",
-        "--dpkgopt=force-unsafe-io",
-        f"--include={packages}",
-        "--dpkgopt=path-exclude=/usr/share/locale/*",
-        SUITE,
-        tree,
-    )
+        "mmdebstrap", "--quiet", "--variant=minbase", "--dpkgopt=force-unsafe-io",
+        f"--include={packages}", "--dpkgopt=path-exclude=/usr/share/locale/*", SUITE, tree,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)

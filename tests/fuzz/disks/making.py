@@ -238,18 +238,10 @@ def _make_group(kernel: Kernel, device: str, thing: Thing, name: str) -> None:
     for volume in thing.volumes:
         kernel.must(
             quoted(
-                "lvm",
-                "lvcreate",
-                "-q",
-                "-y",
-                "-Wn",
-                "-L",
-                f"{volume.size}b",
-                "-n",
-                volume.name,
+                "lvm", "lvcreate", "-q", "-y", "-Wn", "-L", f"{volume.size}b", "-n", volume.name,
                 name,
             )
-        )
+        )  # fmt: skip
         _make_content(kernel, f"/dev/{name}/{volume.name}", volume.holds, f"{name}{volume.name[0]}")
 
 

@@ -87,17 +87,10 @@ def test_qemu_writes_reads_zeroes_trims_and_flushes_through_it(disk: RawFile) ->
     disk.write(8 * MiB, b"\xcc" * MiB)
     with serve(disk) as server:
         out = qemu_io(
-            server,
-            "write -P 0xab 4096 3M",
-            "write -f -P 0xcd 512 512",
-            "write -z 1M 1M",
-            "discard 8M 64k",
-            "flush",
-            "read -P 0xab 4096 1044480",
-            "read -P 0 1M 1M",
-            "read -P 0xcd 512 512",
-            "read -P 0xcc 9371648 65536",
-        )
+            server, "write -P 0xab 4096 3M", "write -f -P 0xcd 512 512", "write -z 1M 1M",
+            "discard 8M 64k", "flush", "read -P 0xab 4096 1044480", "read -P 0 1M 1M",
+            "read -P 0xcd 512 512", "read -P 0xcc 9371648 65536",
+        )  # fmt: skip
     assert "failed" not in out and "error" not in out.lower(), out
     assert disk.read(4096, 2 * MiB - 4096) == b"\xab" * (MiB - 4096) + bytes(MiB)
     assert server.failure is None

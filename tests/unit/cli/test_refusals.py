@@ -266,15 +266,9 @@ def test_something_else_where_the_folder_of_the_run_would_be(copied: Copier, ver
 def test_image_with_an_external_data_file(copied: Copier, tmp_path: Path) -> None:
     image, data = tmp_path / "split.qcow2", tmp_path / "data"
     run(
-        "qemu-img",
-        "convert",
-        "-O",
-        "qcow2",
-        "-o",
-        f"data_file={data}",
-        copied("guest.qcow2"),
+        "qemu-img", "convert", "-O", "qcow2", "-o", f"data_file={data}", copied("guest.qcow2"),
         image,
-    )
+    )  # fmt: skip
     refused(image, why="external data file, where nothing can be kept")
 
 
