@@ -9,6 +9,8 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from growdisk.fallocate import KEEP_SIZE, NOT_SUPPORTED, fallocate
@@ -17,13 +19,24 @@ _DEVICES = Path("/dev")
 _LONGEST_RECORD = 64 << 20
 
 
-def sync_directory(directory: Path) -> None:
-    """Make renames, creations and removals in `directory` durable."""
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+@contextmanager
+def _opened(path: Path, flags: int, mode: int = 0o600) -> Iterator[int]:
+    fd = os.open(path, flags, mode)
     try:
-        os.fsync(fd)
+        yield fd
     finally:
         os.close(fd)
+
+
+def sync_file(path: Path) -> None:
+    """Make what a file holds durable."""
+    with _opened(path, os.O_RDONLY) as fd:
+        os.fsync(fd)
+
+
+def sync_directory(directory: Path) -> None:
+    """Make renames, creations and removals in `directory` durable."""
+    sync_file(directory)
 
 
 def replace_file(path: Path, content: bytes, mode: int = 0o600) -> None:
@@ -35,15 +48,13 @@ def replace_file(path: Path, content: bytes, mode: int = 0o600) -> None:
     if (path.exists() and not path.is_file()) or path.parent.resolve() == _DEVICES:
         raise OSError(errno.EINVAL, "it is no regular file")
     temporary = path.with_name(path.name + ".new")
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
     try:
-        _write_all(fd, content)
-        os.fsync(fd)
+        with _opened(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode) as fd:
+            write_all(fd, content)
+            os.fsync(fd)
     except OSError:
         temporary.unlink(missing_ok=True)
         raise
-    finally:
-        os.close(fd)
     temporary.replace(path)
     sync_directory(path.parent)
 
@@ -53,12 +64,9 @@ def overwrite_file(path: Path, content: bytes) -> None:
 
     A crash may leave a part of either.
     """
-    fd = os.open(path, os.O_WRONLY)
-    try:
-        _write_all(fd, content)
+    with _opened(path, os.O_WRONLY) as fd:
+        write_all(fd, content)
         os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def append_record(path: Path, record: bytes) -> None:
@@ -67,12 +75,9 @@ def append_record(path: Path, record: bytes) -> None:
     A crash may leave a torn last record.
     """
     created = not path.exists()
-    fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-    try:
-        _write_all(fd, record)
+    with _opened(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT) as fd:
+        write_all(fd, record)
         os.fsync(fd)
-    finally:
-        os.close(fd)
     if created:
         sync_directory(path.parent)
 
@@ -83,8 +88,7 @@ def read_record(path: Path) -> bytes:
     OSError where it is none, or longer than any of them can be.
     """
     # nobody may write to a pipe in its place
-    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
+    with _opened(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC) as fd:
         found = os.fstat(fd)
         if not stat.S_ISREG(found.st_mode) or found.st_size > _LONGEST_RECORD:
             raise OSError(f"it is not a file of at most {_LONGEST_RECORD >> 20} MiB")
@@ -92,11 +96,10 @@ def read_record(path: Path) -> bytes:
         while part := os.read(fd, _LONGEST_RECORD):
             parts.append(part)
         return b"".join(parts)
-    finally:
-        os.close(fd)
 
 
-def _write_all(fd: int, content: bytes) -> None:
+def write_all(fd: int, content: bytes) -> None:
+    """write(2) may take a part."""
     view = memoryview(content)
     while view:
         view = view[os.write(fd, view) :]
@@ -108,21 +111,16 @@ def reserve_room(path: Path, size: int) -> None:
     Its length stays as it is. OSError if there are none; a file system that cannot do it is left
     alone.
     """
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
-    try:
-        fallocate(fd, KEEP_SIZE, 0, size)
-    except OSError as error:
-        if error.errno not in NOT_SUPPORTED:
-            raise
-    finally:
-        os.close(fd)
+    with _opened(path, os.O_WRONLY | os.O_CREAT) as fd:
+        try:
+            fallocate(fd, KEEP_SIZE, 0, size)
+        except OSError as error:
+            if error.errno not in NOT_SUPPORTED:
+                raise
 
 
 def truncate_file(path: Path, size: int) -> None:
     """Cut `path` to `size` bytes, durably."""
-    fd = os.open(path, os.O_WRONLY)
-    try:
+    with _opened(path, os.O_WRONLY) as fd:
         os.ftruncate(fd, size)
         os.fsync(fd)
-    finally:
-        os.close(fd)

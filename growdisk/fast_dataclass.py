@@ -44,11 +44,9 @@ def quick_dataclass(cls: type | None = None, **options: bool) -> type | Callable
 
     Annotations of fields are strings, as in all modules here.
     """
-    return (
-        (lambda decorated: _define(decorated, **options))
-        if cls is None
-        else _define(cls, **options)
-    )
+    if cls is None:
+        return lambda decorated: _define(decorated, **options)
+    return _define(cls, **options)
 
 
 quick_field = _Field

@@ -15,15 +15,8 @@ ROOT = Path(__file__).parent.parent
 HOUSE = ROOT / "growdisk"
 FLOORS = (
     {
-        "__init__",
-        "errors",
-        "error_document",
-        "units",
-        "durable",
-        "fallocate",
-        "fast_dataclass",
-        "given_file",
-        "tool_words",
+        "__init__", "errors", "error_document", "units", "durable", "fallocate", "fast_dataclass",
+        "given_file", "tool_words",
     },
     {"block"},
     {"qcow2", "partitions", "filesystems"},
@@ -36,7 +29,7 @@ FLOORS = (
     {"api"},
     {"playbook"},
     {"cli"},
-)
+)  # fmt: skip
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 MAX_LINES = 400
 

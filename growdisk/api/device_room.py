@@ -43,8 +43,7 @@ def notes_on_room(path: Path, virtual_size: int) -> Iterator[str]:
     if missing > 0:
         yield (
             f"the device has {format_size(device_size(path))}: before the guest has filled its "
-            "disk, make it "
-            f"about {format_size(missing)} larger ({_how(path, missing)})"
+            f"disk, make it about {format_size(missing)} larger ({_how(path, missing)})"
         )
 
 

@@ -53,10 +53,8 @@ def inspect_device(
     disks of the guest, onto which a volume group may reach. Not `thorough`: of the disk itself only
     the very ends are read.
     """
-    known, neighbours = (
-        keyring or Keyring(),
-        PhysicalVolumeFinder([(device, image.path), *others], sector_size),
-    )
+    known = keyring or Keyring()
+    neighbours = PhysicalVolumeFinder([(device, image.path), *others], sector_size)
     look = look or (lambda window, _start: look_inside(window, known, neighbours))
     try:
         table = read_table(device, image.path, sector_size)

@@ -87,10 +87,8 @@ def _refuse_idle(main: Facts, device: BlockDevice, path: Path, sector_size: int)
     """option-unsupported where a disk holds nothing of the image's volume groups."""
     wanted = {volume.uuid for group in groups(main) for volume in group.physical_volumes}
     if not wanted & PhysicalVolumeFinder([(device, path)], sector_size).found().keys():
-        reason, hint = (
-            "no volume group of this image lies on it as well",
-            f"to let it grow too: --with {path}=+10G",
-        )
+        reason = "no volume group of this image lies on it as well"
+        hint = f"to let it grow too: --with {path}=+10G"
         raise _refusal(main.image.path, path, reason, hint)
 
 

@@ -156,8 +156,7 @@ def refuse_dependents(
         machine = found.saved[0]
         hint = (
             f"virsh start {machine}, and grow it while it runs or after a shutdown; virsh "
-            f"managedsave-remove {machine} "
-            "gives its memory up, as a power cut does"
+            f"managedsave-remove {machine} gives its memory up, as a power cut does"
         )
         raise _memory_saved(path, machine, hint)
     if found.overlays and not overlays_may_break:
@@ -167,8 +166,7 @@ def refuse_dependents(
             "other images lie on {path}",
             "{_names} would show the guest a mixture of two disks",
             "work on the topmost image, which grows as well; or merge it down first (growdisk "
-            "image commit); "
-            "--overlays-may-break for those who do not need them any more",
+            "image commit); --overlays-may-break for those who do not need them any more",
             {
                 "path": path,
                 "overlays": overlays,

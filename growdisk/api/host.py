@@ -100,10 +100,8 @@ def _refuse_fixed_size(plan: Plan, path: Path, step: DiskStep | ExtraDiskStep) -
     disk, kind = (Path(told.path), told.format) if told else (path, plan.before.image.format)
     grows = step.own.added and not isinstance(step, GrowDevice)
     if grows and kind == "raw" and disk.is_block_device():
-        reason, hint = (
-            "only the first disk of a run grows from the host's storage up",
-            "grow it by its own tools first",
-        )
+        reason = "only the first disk of a run grows from the host's storage up"
+        hint = "grow it by its own tools first"
         raise device_cannot_grow(disk, reason=reason, hint=hint)
 
 
@@ -155,11 +153,9 @@ def _doubt(path: Path) -> str:
             f"whether {path} is in use was not looked up in {', '.join(unseen)}" if unseen else ""
         )
     if is_served(path):
-        return (
-            _AT_FAR_HOST.format(path)
-            if path.parent.name.startswith("ssh-")
-            else _AT_SERVER.format(path)
-        )
+        if path.parent.name.startswith("ssh-"):
+            return _AT_FAR_HOST.format(path)
+        return _AT_SERVER.format(path)
     mount = mount_of(path)
     if mount is None or not is_shared(mount):
         return ""
@@ -170,8 +166,7 @@ def _doubt(path: Path) -> str:
     )
     return (
         f"{path} lies on {mount.kind} ({mount.source}): whether a guest of another host has it is "
-        "known only by "
-        f"QEMU's locks{reach}"
+        f"known only by QEMU's locks{reach}"
     )
 
 

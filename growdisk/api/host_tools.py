@@ -16,11 +16,9 @@ class FoundTools:
     tried: bool = False
 
     def why_no_tool(self, tool: str) -> str:
-        return (
-            ""
-            if is_here(tool)
-            else f"{tool} is not installed: sudo apt-get install {PACKAGES[tool]}"
-        )
+        if is_here(tool):
+            return ""
+        return f"{tool} is not installed: sudo apt-get install {PACKAGES[tool]}"
 
     def why_not_direct(self) -> str:
         from growdisk.backends.direct_available import why_unavailable

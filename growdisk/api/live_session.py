@@ -20,7 +20,7 @@ from growdisk.steps.failures import overlays_need_rest
 from growdisk.steps.in_guest import GUEST_ONLY, InGuest
 from growdisk.steps.inside import Inside
 from growdisk.steps.live_context import LiveContext
-from growdisk.steps.live_overlays import LiveOverlays
+from growdisk.steps.live_overlays import LiveOverlays, is_same_file
 from growdisk.steps.live_snapshots import LiveSnapshots, LiveUndo
 from growdisk.workflow.engine import Engine
 from growdisk.workflow.failures import NothingToRestore, StoppedWithoutWayBack
@@ -155,7 +155,7 @@ def _store(
 ) -> SnapshotStore:
     names = [step.name for step in plan.steps]
     if plan.snapshots == "overlay":
-        base = context.machine.node_of(lambda file: _is(file, directory.image))
+        base = context.machine.node_of(lambda file: is_same_file(file, directory.image))
         return LiveOverlays(
             context,
             directory.path,
@@ -168,13 +168,6 @@ def _store(
     if plan.snapshots == "internal":
         return LiveSnapshots(context, plan.run, names, undo)
     return undo
-
-
-def _is(file: str, path: Path) -> bool:
-    try:
-        return Path(file).samefile(path)
-    except OSError:
-        return False
 
 
 def at_rest(reached: RunningGuest, inside: Inside, action: Callable[[], None]) -> None:

@@ -51,20 +51,19 @@ class Dependents:
     saved: tuple[str, ...] = ()
 
 
-def overlays_on(
-    path: Path, *, libvirt: bool = True, uri: str | None = None, apart_from: Path | None = None
-) -> tuple[Overlay, ...]:
-    """The images that lie on the image at `path`, directly or not.
-
-    All but `apart_from` and those on it alone. `libvirt` False: only its own folder is searched.
-    """
-    return dependents_of(path, libvirt=libvirt, uri=uri, apart_from=apart_from).overlays
+def overlays_on(path: Path, *, libvirt: bool = True) -> tuple[Overlay, ...]:
+    """The images that lie on the image at `path`, directly or not."""
+    return dependents_of(path, libvirt=libvirt).overlays
 
 
 def dependents_of(
     path: Path, *, libvirt: bool = True, uri: str | None = None, apart_from: Path | None = None
 ) -> Dependents:
-    """As overlays_on(), with the machines that have any of these and resume from saved memory."""
+    """The images on the image at `path`, and machines that resume from saved memory with them.
+
+    Without the overlay `apart_from` and those on it alone. `libvirt` False: only the image's own
+    folder is searched.
+    """
     target = identity(str(path))
     if target is None:
         return Dependents()

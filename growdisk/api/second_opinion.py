@@ -160,16 +160,14 @@ def grown_over(facts: Facts, part: Partition, what: str, offset: int) -> LayoutE
         0,
         hint=_hint(offset, sector_size),
         reason=f"{facts.name_of(part.number)} would grow over {what}, which stands at byte "
-        f"{offset} of the disk, where "
-        "no partition is",
+        f"{offset} of the disk, where no partition is",
     )
 
 
 def _hint(offset: int, sector_size: int) -> str:
     return (
         f"if it is of use, give it a partition that starts at sector {offset // sector_size} "
-        "(sfdisk --append); if it "
-        "is not, the same, and let that one go with --delete"
+        "(sfdisk --append); if it is not, the same, and let that one go with --delete"
     )
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from growdisk.api.current_run import CurrentRun
 from growdisk.api.disk_facts import image_facts, inspect_device
-from growdisk.backends.backend import Kind
 from growdisk.errors import GrowdiskError, KeyNeeded, Refused
 from growdisk.fast_dataclass import dataclass, replace
 from growdisk.partitions.table import FIRST_DISK
@@ -33,7 +32,7 @@ from growdisk.volumes.keyring import Keyring
 from growdisk.workflow.engine import Engine
 from growdisk.workflow.journal import Event, Journal, Record
 from growdisk.workflow.run_directory import RunDirectory
-from growdisk.workflow.snapshots import CompositeSnapshotStore, NoSnapshots, SnapshotStore
+from growdisk.workflow.snapshots import NoSnapshots, SnapshotStore
 from growdisk.workflow.states import TOUCHED, RunState, Status
 
 _SAMPLE = 128 << 10
@@ -156,9 +155,7 @@ class Session:
         stores = [_snapshots(run.plan, part, disk) for part in _parts(run, disk)]
         context = _context(run, disk)
         backends = [context.run_backend, *(other.run_backend for other in context.extra_disks)]
-        store = QuietSnapshots(
-            stores[0] if len(stores) == 1 else CompositeSnapshotStore(stores), backends, disk
-        )
+        store = QuietSnapshots(stores, backends, disk)
         engine = Engine(
             run.plan.steps,
             context,
@@ -187,11 +184,6 @@ def layout_now(
     return layout_of(replace(facts, disk=name))
 
 
-def _kind_of_backend(plan: Plan) -> Kind:
-    """What is undone of a running guest's steps, when it is off, needs none."""
-    return "guestfs" if plan.backend == "online" else plan.backend
-
-
 def _context(run: CurrentRun, disk: Disk) -> RunContext:
     """What the steps work with.
 
@@ -216,7 +208,8 @@ def _context(run: CurrentRun, disk: Disk) -> RunContext:
         plan.sector_size,
         keyring,
         _places(plan),
-        kind=_kind_of_backend(plan),
+        # what is undone of a running guest's steps, when it is off, needs none
+        kind="guestfs" if plan.backend == "online" else plan.backend,
         extra_disks=[other for other, told in known if told.before is None],
     )
     return RunContext(disk, run_backend, run.path, extra_disks)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Iterator, Sequence
-from types import TracebackType
 
 from growdisk.backends import ext_growth, filesystem_growth, judging
 from growdisk.backends.backend import FilesystemCheck, KernelPartition
@@ -50,12 +49,7 @@ class Appliance:
     def __enter__(self) -> Appliance:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
         if error is None:
             self.close()
         else:

@@ -98,7 +98,7 @@ def grow(shell: Shell, device: str, superblock: Superblock, size: int | None) ->
 
     Mounted where that is possible and safe, else unmounted.
     """
-    target = size or _device_size(shell, device)
+    target = size or int(shell.run("blockdev", "--getsize64", device)[1])
     wanted = [f"{size // _SECTOR}s"] if size else []
     if superblock.can_hold_descriptors_for(target) or superblock.grows_far(target):
         try:
@@ -148,10 +148,6 @@ def _grow_mounted(shell: Shell, device: str, wanted: list[str]) -> str:
         return shell.run("resize2fs", device, *wanted)[1]
     finally:
         shell.run("umount", _MOUNT_POINT)
-
-
-def _device_size(shell: Shell, device: str) -> int:
-    return int(shell.run("blockdev", "--getsize64", device)[1])
 
 
 def _field(text: str, name: str, *, default: int | None = None) -> int:

@@ -93,9 +93,6 @@ class MountedGuest:
                 path for path in found if self._handle.is_file(path, followsymlinks=False)
             )
 
-    def kernels(self) -> list[str]:
-        return self.glob("/boot/vmlinu*")
-
     def prepend(self, path: str, block: bytes) -> None:
         """Put `block` before a file's content.
 
@@ -109,15 +106,9 @@ class MountedGuest:
         with guest_call(f"find {path}"):
             inside = _SYSROOT + self._handle.realpath(path)
         status, _ = self._shell.run(
-            "fallocate",
-            "--insert-range",
-            "--offset",
-            "0",
-            "--length",
-            str(len(block)),
-            inside,
+            "fallocate", "--insert-range", "--offset", "0", "--length", str(len(block)), inside,
             accept=tuple(range(256)),
-        )
+        )  # fmt: skip
         if status == 0:
             with guest_call(f"write {path}"):
                 self._handle.pwrite(path, block, 0)
@@ -204,11 +195,9 @@ class MountedGuest:
             return None
         if match := _PARTITION.fullmatch(entry.plain_source):
             return f"/dev/sda{match['number']}"
-        return (
-            entry.plain_source
-            if kind.startswith("/dev/mapper/") and self._is_device(kind)
-            else None
-        )
+        if kind.startswith("/dev/mapper/") and self._is_device(kind):
+            return entry.plain_source
+        return None
 
     def _is_device(self, path: str) -> bool:
         return self._shell.run("test", "-b", path, accept=(0, 1))[0] == 0

@@ -13,6 +13,7 @@ from growdisk.live.guest_shell import AgentCall, AgentError, fields
 _MOST = 1 << 70  # bytes
 _MOST_MOUNTS = 1000
 _LONGEST = 4096  # characters of a path
+_ANSWER_SECONDS = 8.0
 _PSEUDO = ("squashfs", "iso9660", "udf", "tmpfs", "overlay", "CDFS", "UDF")
 
 
@@ -42,10 +43,10 @@ class FsInfoMissing(Exception):
     """The agent does not answer, or not so; the message says why."""
 
 
-def file_systems_in_guest(call: AgentCall, seconds: float) -> tuple[GuestFileSystem, ...]:
+def file_systems_in_guest(call: AgentCall) -> tuple[GuestFileSystem, ...]:
     """FsInfoMissing where it cannot be asked."""
     try:
-        answer = call("guest-get-fsinfo", {}, seconds)
+        answer = call("guest-get-fsinfo", {}, _ANSWER_SECONDS)
     except (AgentError, OSError) as error:
         raise FsInfoMissing(str(error) or "it does not answer") from error
     if not isinstance(answer, list) or len(answer) > _MOST_MOUNTS:

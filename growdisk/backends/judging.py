@@ -39,20 +39,15 @@ _LIMITED = ("xfs", "btrfs")
 _SAYS = {"f2fs": ("[Fail]", "[ASSERT]")}
 
 
-def filesystem_unsound(
-    device: str,
-    judge: str,
-    found: str,
-    hint: str = "grow it in smaller steps, or from inside the guest; please report which features "
-    "it has (dumpe2fs -h)",
-) -> OperationFailed:
+def filesystem_unsound(device: str, judge: str, found: str) -> OperationFailed:
     """A grown file system that a foreign judge does not let pass: it never becomes a success."""
     return OperationFailed.named(
         "filesystem-unsound",
         "the grown file system on {device} is not sound",
         '{judge} looked at it afterwards, and its verdict is: "{found}"',
-        "{hint}",
-        {"device": device, "judge": judge, "found": found, "hint": hint},
+        "grow it in smaller steps, or from inside the guest; please report which features it has "
+        "(dumpe2fs -h)",
+        {"device": device, "judge": judge, "found": found},
     )
 
 

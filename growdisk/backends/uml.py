@@ -131,12 +131,10 @@ class UmlHandle:
         exchange: Path,
         flush: Callable[[], None],
     ) -> None:
-        self._process, self._channel, self._exchange, self._flush = (
-            process,
-            channel,
-            exchange,
-            flush,
-        )
+        self._process = process
+        self._channel = channel
+        self._exchange = exchange
+        self._flush = flush
         self._number, self._pending = 0, b""
 
     def await_ready(self, cancelled: Callable[[], bool]) -> None:

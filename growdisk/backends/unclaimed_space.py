@@ -49,7 +49,7 @@ def occupied(device: BlockDevice, space: ByteRange, *, enclosed: bool) -> Findin
     `enclosed`: partitions stand before and after it, where nobody puts data but on purpose;
     elsewhere only a signature counts, and old swap is nobody's loss.
     """
-    if not _has_data(device, space):
+    if not any(_data(device, space)):
         return None
     for offset in _places(device, space):
         if (finding := _signature(device, offset, space)) is not None:
@@ -99,10 +99,6 @@ def _data(device: BlockDevice, space: ByteRange) -> Iterator[tuple[int, int]]:
     for extent in device.extents(space.start, space.length):
         if extent.kind is ExtentKind.DATA:
             yield extent.start, extent.end
-
-
-def _has_data(device: BlockDevice, space: ByteRange) -> bool:
-    return any(True for _ in _data(device, space))
 
 
 def _first_byte(device: BlockDevice, space: ByteRange) -> Finding | None:

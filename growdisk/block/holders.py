@@ -34,6 +34,7 @@ from growdisk.block.host_devices import (
     value_of,
     whole_disk,
 )
+from growdisk.block.locks import process_name
 from growdisk.block.mounts import mounts, unescaped
 from growdisk.fast_dataclass import dataclass
 
@@ -88,7 +89,7 @@ def use_of(path: Path, *, claimed: bool = False) -> Use:
     held = [*_mounts(family.upper), *_swaps(family.upper), *family.held]
     pids, unseen = _openers(family, all_of_target=isinstance(target, int))
     held = held or ([] if pids else _claims(family, target, claimed=claimed))
-    words = [*(use.words for use in held), *(f"{_process_name(pid)} (pid {pid})" for pid in pids)]
+    words = [*(use.words for use in held), *(f"{process_name(pid)} (pid {pid})" for pid in pids)]
     return Use(tuple(dict.fromkeys(words)), tuple(pids), unseen, held[0].release if held else "")
 
 
@@ -141,11 +142,9 @@ def _lower(span: Span, known: list[LoopDevice]) -> Iterator[Span]:
 def _mappings(numbers: list[int]) -> Iterator[_Held]:
     """The devices that are built on another one, without partitions: they exist used or not."""
     for number in numbers:
-        kernel_name, name, uuid = (
-            name_of(number),
-            value_of(number, "dm/name"),
-            value_of(number, "dm/uuid"),
-        )
+        kernel_name = name_of(number)
+        name = value_of(number, "dm/name")
+        uuid = value_of(number, "dm/uuid")
         if value_of(number, "partition"):
             continue
         if uuid.startswith("LVM-"):
@@ -302,10 +301,3 @@ def _has_no_files(pid: str) -> bool:
         return "\nVmSize:" not in Path(f"/proc/{pid}/status").read_text(errors="replace")
     except OSError:
         return True
-
-
-def _process_name(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/comm").read_text().strip()
-    except OSError:
-        return "a program"

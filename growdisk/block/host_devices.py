@@ -64,8 +64,13 @@ def name_of(number: int) -> str:
 
 def value_of(number: int, name: str) -> str:
     """An attribute of a device; "" if it has none."""
+    return text_of(sysfs(number) / name)
+
+
+def text_of(path: Path) -> str:
+    """What a small file of the kernel says; "" if there is none."""
     try:
-        return (sysfs(number) / name).read_text().strip()
+        return path.read_text().strip()
     except OSError:
         return ""
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from growdisk.block.host_devices import LoopDevice, loops, name_of, value_of, whole_disk
+from growdisk.block.host_devices import loops, name_of, text_of, value_of, whole_disk
 from growdisk.errors import UsageError
 from growdisk.fast_dataclass import replace
 
@@ -35,7 +35,7 @@ def identity_of(number: int) -> str:
         return f"{parent}-part{value_of(number, 'partition')}" if parent else ""
     if kernel_name.startswith("loop"):
         found = [loop for loop in loops() if loop.number == number]
-        return identity_of_loop(found[0]) if found else ""
+        return identity_of_backing(Path(found[0].path), found[0].backing.start) if found else ""
     if kernel_name.startswith("rbd"):
         return _rbd(number)
     if kernel_name.startswith("zd"):
@@ -45,10 +45,6 @@ def identity_of(number: int) -> str:
     if uuid := value_of(number, "md/uuid"):
         return _short("md", uuid)
     return _disk(number)
-
-
-def identity_of_loop(loop: LoopDevice) -> str:
-    return identity_of_backing(Path(loop.path), loop.backing.start)
 
 
 def identity_of_backing(path: Path, start: int = 0) -> str:
@@ -91,7 +87,8 @@ def lasting_path(path: Path) -> Path:
 def _rbd(number: int) -> str:
     folder = Path("/sys/bus/rbd/devices") / name_of(number).removeprefix("rbd")
     words = [
-        _text(folder / name) for name in ("cluster_fsid", "pool", "pool_ns", "name", "current_snap")
+        text_of(folder / name)
+        for name in ("cluster_fsid", "pool", "pool_ns", "name", "current_snap")
     ]
     return _short("rbd", "/".join(words)) if words[-2] else ""
 
@@ -108,7 +105,7 @@ def _attached(word: str) -> str:
 
 def _address(thread: str) -> str:
     """The address that qemu-nbd attached, nbd://far/web01, by one of its threads; "" if none."""
-    words = _text(Path(f"/proc/{thread}/cmdline")).split("\0") if thread else []
+    words = text_of(Path(f"/proc/{thread}/cmdline")).split("\0") if thread else []
     return next((word for word in words[1:] if "://" in word), "")
 
 
@@ -138,10 +135,3 @@ def _leads_to(path: Path, number: int) -> bool:
         return path.stat().st_rdev == number
     except OSError:
         return False
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text().strip()
-    except OSError:
-        return ""

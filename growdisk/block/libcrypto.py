@@ -39,20 +39,14 @@ class XtsSectors:
         OSError if libcrypto fails, which it has no reason to.
         """
         result, written = ctypes.create_string_buffer(len(data)), ctypes.c_int()
-        source, iv = (
-            ctypes.create_string_buffer(data, len(data)),
-            ctypes.create_string_buffer(ivs, len(ivs)),
-        )
-        start, length, update = (
-            self._lib.EVP_CipherInit_ex,
-            ctypes.addressof(written),
-            self._lib.EVP_CipherUpdate,
-        )
-        into, out_of, next_iv = (
-            ctypes.addressof(result),
-            ctypes.addressof(source),
-            ctypes.addressof(iv),
-        )
+        source = ctypes.create_string_buffer(data, len(data))
+        iv = ctypes.create_string_buffer(ivs, len(ivs))
+        start = self._lib.EVP_CipherInit_ex
+        length = ctypes.addressof(written)
+        update = self._lib.EVP_CipherUpdate
+        into = ctypes.addressof(result)
+        out_of = ctypes.addressof(source)
+        next_iv = ctypes.addressof(iv)
         for offset in range(0, len(data), _SECTOR):
             good = start(self._context, None, None, None, next_iv, -1)
             if (

@@ -60,7 +60,7 @@ def unlock_image(fd: int) -> None:
 def lock_holders(fd: int, lock_bytes: frozenset[int]) -> str:
     """The processes with any of these locks, `qemu-system-x86 (pid 4711)` or `another program`."""
     status = os.fstat(fd)
-    names = [f"{_process_name(pid)} (pid {pid})" for pid in _pids_that_lock(status, lock_bytes)]
+    names = [f"{process_name(pid)} (pid {pid})" for pid in _pids_that_lock(status, lock_bytes)]
     return ", ".join(names) or "another program"
 
 
@@ -140,7 +140,7 @@ def _holds_lock(process: Path, status: os.stat_result, lock_bytes: frozenset[int
     return False
 
 
-def _process_name(pid: int) -> str:
+def process_name(pid: int) -> str:
     try:
         return Path(f"/proc/{pid}/comm").read_text().strip()
     except OSError:

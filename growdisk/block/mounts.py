@@ -14,20 +14,9 @@ _UPPER = "upperdir="  # of an overlay: what a live system writes to
 # of NFS and CIFS
 LOCAL_LOCKS = frozenset({"nolock", "local_lock=all", "local_lock=posix", "nobrl"})
 _SHARED = (
-    "nfs",
-    "cifs",
-    "smb3",
-    "9p",
-    "ceph",
-    "fuse",
-    "virtiofs",
-    "ocfs2",
-    "gfs2",
-    "lustre",
-    "afs",
-    "beegfs",
-    "gpfs",
-)
+    "nfs", "cifs", "smb3", "9p", "ceph", "fuse", "virtiofs", "ocfs2", "gfs2", "lustre", "afs",
+    "beegfs", "gpfs",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

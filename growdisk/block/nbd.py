@@ -23,7 +23,6 @@ import threading
 from collections.abc import Iterator
 from enum import IntEnum
 from pathlib import Path
-from types import TracebackType
 from typing import NamedTuple
 
 from growdisk.block.device import BlockDevice, check_range
@@ -73,7 +72,7 @@ class NbdServer:
         self.failure: Exception | None = None
         self._device = device
         self._export = Export(device.size, device.writable)
-        self._lock = threading.RLock()
+        self._lock = threading.Lock()
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._connections: dict[socket.socket, threading.Thread] = {}
         self._acceptor = threading.Thread(
@@ -87,12 +86,7 @@ class NbdServer:
         self._acceptor.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._listener.shutdown(socket.SHUT_RDWR)  # wakes accept(); close alone would not
         self._acceptor.join()
         self._listener.close()
@@ -101,25 +95,6 @@ class NbdServer:
                 connection.shutdown(socket.SHUT_RDWR)
             thread.join()
         self.socket_path.unlink(missing_ok=True)
-
-    @contextlib.contextmanager
-    def quiesced(self) -> Iterator[BlockDevice]:
-        """The device for the caller alone: within the block no request is in flight.
-
-        Clients wait meanwhile.
-        """
-        with self._lock:
-            yield self._device
-
-    def replace_device(self, device: BlockDevice) -> None:
-        """Serve `device`, of the same size, from the next request on.
-
-        The old one is the caller's again.
-        """
-        if (device.size, device.writable) != (self._export.size, self._export.writable):
-            raise ValueError(f"clients were promised {self._export}, not {device.size} bytes")
-        with self._lock:
-            self._device = device
 
     def _accept_clients(self) -> None:
         while True:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from growdisk.block.device import BlockDevice, Extent, ExtentKind, check_range
+from growdisk.block.read_only import ReadOnlyDevice
 
 
-class Padded:
+class Padded(ReadOnlyDevice):
     """`size` bytes, of which `device` has the first. Closing it leaves the device open."""
-
-    writable = False
 
     def __init__(self, device: BlockDevice, size: int) -> None:
         self._device, self.size = device, size
@@ -21,18 +20,6 @@ class Padded:
         data = self._device.read(offset, there) if there else b""
         return data + bytes(length - len(data))
 
-    def write(self, offset: int, data: bytes | bytearray | memoryview) -> None:
-        raise OSError("a device that is yet to grow is only read")
-
-    def write_zeros(self, offset: int, length: int) -> None:
-        raise OSError("a device that is yet to grow is only read")
-
-    def discard(self, offset: int, length: int) -> None:
-        """Nothing is given up here."""
-
-    def flush(self) -> None:
-        """Nothing was written."""
-
     def extents(self, offset: int, length: int) -> Iterator[Extent]:
         check_range(self.size, offset, length)
         there = max(0, min(offset + length, self._device.size) - offset)
@@ -40,6 +27,3 @@ class Padded:
             yield from self._device.extents(offset, there)
         if length > there:
             yield Extent(offset + there, offset + length, ExtentKind.ZERO, -1)
-
-    def close(self) -> None:
-        """The device below belongs to somebody else."""

@@ -74,8 +74,7 @@ def add_common(whole: argparse.ArgumentParser, *, top: bool) -> None:
         default=None if top else argparse.SUPPRESS,
         metavar="DIR",
         help="where runs of block devices lie, and the records of finished ones (default: "
-        "GROWDISK_STATE_DIR, or "
-        "/var/lib/growdisk for root)",
+        "GROWDISK_STATE_DIR, or /var/lib/growdisk for root)",
     )
     parser.add_argument(
         "--color",

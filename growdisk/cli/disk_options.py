@@ -87,8 +87,7 @@ def add_sector_size(parser: argparse.ArgumentParser) -> None:
 
 _KEY_FILE = (
     "all bytes of FILE count, and a line break at its end may be too many; may be given several "
-    "times: each container "
-    "takes the one that opens it"
+    "times: each container takes the one that opens it"
 )
 _SELECTORS = ("key", "file")
 
@@ -108,8 +107,7 @@ def add_others(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="IMAGE[=SIZE]",
         help="another disk of the guest in the same run: one that grows as well (sdb in --grow), "
-        "or one onto which a "
-        "volume group reaches; may be given several times",
+        "or one onto which a volume group reaches; may be given several times",
     )
 
 

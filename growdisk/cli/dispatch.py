@@ -74,11 +74,9 @@ def _answer(words: Sequence[str], output: Output) -> int:
 def _code_of(error: GrowdiskError, words: Sequence[str]) -> int:
     """The error's exit code; but of `image check` 2 means a corrupt image, as of qemu-img's."""
     names = [word for word in words if not word.startswith("-")]
-    return (
-        _NOT_CHECKED
-        if isinstance(error, UsageError) and names[:2] == ["image", "check"]
-        else error.exit_code
-    )
+    if isinstance(error, UsageError) and names[:2] == ["image", "check"]:
+        return _NOT_CHECKED
+    return error.exit_code
 
 
 def _unplanned(name: str, what: str, why: str, cure: str, code: int) -> dict[str, object]:

@@ -18,7 +18,7 @@ from __future__ import annotations
 from growdisk.cli.listing import kind_in_words, printable
 from growdisk.cli.terminal_style import OPAQUE, UNUSED, USED
 from growdisk.fast_dataclass import dataclass
-from growdisk.planner.layout import ContentLayout, FreeLayout, Layout, PartitionLayout, VolumeLayout
+from growdisk.planner.layout import ContentLayout, Layout, PartitionLayout, VolumeLayout
 from growdisk.units import format_size
 
 FREE = " "
@@ -62,7 +62,10 @@ def _cells(layout: Layout) -> list[_Cell]:
     """The disk from left to right; an extended partition is drawn by its logical ones only."""
     drawn = [part for part in layout.partitions if part.role != "extended"]
     stretches = [(part.start, _cell(part, _volumes_in(layout, part))) for part in drawn]
-    stretches += [(free.start, _free_cell(free)) for free in layout.free]
+    stretches += [
+        (f.start, _Cell((f"free {format_size(f.size)}", "free", ""), f.size, 1, None, FREE))
+        for f in layout.free
+    ]
     return [cell for _, cell in sorted(stretches, key=lambda item: item[0])] or [
         _Cell(("nothing recognised", "nothing", ""), layout.image.virtual_size, 1, None, FREE)
     ]
@@ -105,10 +108,6 @@ def _volume_cell(volume: VolumeLayout) -> _Cell:
     # "LUKS in sda5": the caption above says so
     captions = (f"{name} ", "") if " in " not in name else ("",)
     return _Cell(captions, volume.size, 1, _level(volume.content, volume.size), OPAQUE)
-
-
-def _free_cell(free: FreeLayout) -> _Cell:
-    return _Cell((f"free {format_size(free.size)}", "free", ""), free.size, 1, None, FREE)
 
 
 def _caption(cell: _Cell, width: int) -> str:

@@ -150,11 +150,9 @@ def _use_of(entry: DiskEntry, stretch: Stretch) -> FileSystemUse | None:
     best = min(alike, key=lambda use: abs(use.size - stretch.size), default=None)
     if own or (best is not None and best.size > stretch.size // 2):
         return own[0] if own else best
-    return (
-        None
-        if stretch.used is None
-        else FileSystemUse(stretch.name, stretch.kind, stretch.size, stretch.used)
-    )
+    if stretch.used is None:
+        return None
+    return FileSystemUse(stretch.name, stretch.kind, stretch.size, stretch.used)
 
 
 def _described(entry: DiskEntry) -> str:
@@ -173,8 +171,6 @@ def _next(entry: DiskEntry) -> str:
         return ""
     if entry.state == "running" and not entry.domain:
         target += " --online agent"
-    return (
-        f"growdisk plan {target}"
-        if entry.idle > (entry.virtual_size or 0) // 10
-        else f"growdisk plan {target} +10G"
-    )
+    if entry.idle > (entry.virtual_size or 0) // 10:
+        return f"growdisk plan {target}"
+    return f"growdisk plan {target} +10G"

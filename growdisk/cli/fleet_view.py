@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from types import TracebackType
 
 from growdisk.cli.listing import printable
 from growdisk.cli.output import Output
@@ -57,15 +56,10 @@ class FleetView:
     def __enter__(self) -> FleetView:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._table is not None:
             self._show()
-            self._table.__exit__(kind, error, trace)
+            self._table.__exit__()
 
     def summed_up(self, ended: Ended) -> int:
         """The end of it: returns the exit code."""

@@ -107,10 +107,8 @@ def _write_page(path: Path, entries: list[DiskEntry]) -> None:
     try:
         replace_file(path, text.encode("utf-8", "replace"), 0o644)
     except OSError as error:
-        reason, hint = (
-            error.strerror or str(error),
-            "name a file in a folder that is there and can be written",
-        )
+        reason = error.strerror or str(error)
+        hint = "name a file in a folder that is there and can be written"
         raise UsageError(f"cannot write {path}: {reason}", hint) from error
 
 

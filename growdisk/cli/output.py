@@ -68,13 +68,11 @@ class Output:
         still: bool = False,
     ) -> None:
         """`still`: nothing moves, as other lines go to the terminal too (-x, -v, --json-events)."""
-        self.json_mode, self.quiet, self._color, self._events, self._still = (
-            json_mode,
-            quiet,
-            color,
-            events,
-            still,
-        )
+        self.json_mode = json_mode
+        self.quiet = quiet
+        self._color = color
+        self._events = events
+        self._still = still
         self.names: dict[str, str] = {}  # what paths are called instead, in text and in JSON
         self.json_names: dict[str, str] = {}
 
@@ -209,11 +207,9 @@ def help_width() -> int:
     if told.isdecimal() and int(told):
         return int(told) - 2
     try:
-        return (
-            os.get_terminal_size(sys.__stdout__.fileno()).columns - 2
-            if sys.__stdout__
-            else _PLAIN_WIDTH - 2
-        )
+        if sys.__stdout__:
+            return os.get_terminal_size(sys.__stdout__.fileno()).columns - 2
+        return _PLAIN_WIDTH - 2
     except (OSError, ValueError):
         return _PLAIN_WIDTH - 2
 

@@ -169,9 +169,8 @@ def parser_for(words: Sequence[str]) -> Parser:
     parser = Parser(
         prog="growdisk",
         description="Grow a virtual machine's disk in place: image, partition and file system.",
-        epilog="growdisk COMMAND --help says more. Exit codes: 0 done, 2 usage, 3 refused "
-        "(nothing touched), "
-        "4 failed and restored, 5 needs you.",
+        epilog="growdisk COMMAND --help says more. Exit codes: 0 done, 2 usage, 3 refused (nothing "
+        "touched), 4 failed and restored, 5 needs you.",
         allow_abbrev=False,
     )
     parser.add_argument("-V", "--version", action=_Version, nargs=0, help="print the version")

@@ -16,8 +16,8 @@ from growdisk.units import format_size
 
 _SWAP_AGAIN = (
     "--swap move or --swap file keeps it next time. A swap file inside the guest: fallocate -l 1G "
-    "/swapfile; "
-    "chmod 600 /swapfile; mkswap /swapfile; swapon /swapfile; and a line for it in /etc/fstab"
+    "/swapfile; chmod 600 /swapfile; mkswap /swapfile; swapon /swapfile; and a line for it in "
+    "/etc/fstab"
 )
 _READABLE = 40  # columns that a bar needs for its captions
 
@@ -64,7 +64,7 @@ def _lines(result: Result, width: int, image: str, command: str) -> Iterator[str
             yield from _changed_files(result, width)
             yield from _notes(result, width)
             yield from _backend(result, width)
-            yield f"done in {_seconds(result):.1f} s"
+            yield f"done in {sum(step.seconds for step in result.steps):.1f} s"
             if result.kept:
                 yield (
                     f"the way back is kept: growdisk rollback {image} takes it, growdisk commit "
@@ -99,11 +99,7 @@ def before_and_after(result: Result, width: int) -> Iterator[str]:
             else ""
         )
         yield f"{word}: {format_size(layout.image.virtual_size)}{remark}"
-        yield from _drawn(layout, columns, width)
-
-
-def _drawn(layout: Layout, columns: int, width: int) -> list[str]:
-    return [*bar(layout, columns), *table(layout, width), *volumes(layout, width)]
+        yield from (*bar(layout, columns), *table(layout, width), *volumes(layout, width))
 
 
 def _planned(result: Result, width: int) -> Iterator[str]:
@@ -157,7 +153,3 @@ def _changed_files(result: Result, width: int) -> Iterator[str]:
 def _notes(result: Result, width: int) -> Iterator[str]:
     for note in result.notes:
         yield from wrapped(f"note: {note}", width, "  ")
-
-
-def _seconds(result: Result) -> float:
-    return sum(step.seconds for step in result.steps)

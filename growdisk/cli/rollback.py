@@ -41,11 +41,9 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
 
     if arguments.force and arguments.to:
         raise UsageError("--force goes all the way back", hint="leave --to out")
-    image, may_break, not_in_use = (
-        image_of(arguments),
-        arguments.overlays_may_break,
-        arguments.not_in_use,
-    )
+    image = image_of(arguments)
+    may_break = arguments.overlays_may_break
+    not_in_use = arguments.not_in_use
 
     def go_back(keys: tuple[bytes, ...]) -> Result:
         if arguments.force:

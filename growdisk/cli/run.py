@@ -84,8 +84,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.epilog = (
         f"Playbooks that come with growdisk: {', '.join(shipped_playbooks())}; each says at its "
-        "top when to use it "
-        f"(they lie in {shipped_folder()}). Exit code: that of the worst host."
+        f"top when to use it (they lie in {shipped_folder()}). Exit code: that of the worst host."
     )
 
 

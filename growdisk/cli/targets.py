@@ -115,17 +115,16 @@ _ATTACH = {
         "map it on this host (rbd map POOL/IMAGE), and name the device: growdisk expand "
         "/dev/rbd/POOL/IMAGE"
     ),
-    "iscsi": "see that no other host uses it, log in on this host (iscsiadm --login), and name "
-    "the device in "
-    "/dev/disk/by-path",
+    "iscsi": "see that no other host uses it, log in on this host (iscsiadm --login), and name the "
+    "device in /dev/disk/by-path",
 }
 
 
 def _attach_nbd(address: str) -> str:
     return (
         "attach it to this host (qemu-nbd --connect=/dev/nbd0 --format=raw "
-        f"{shlex.quote(address)}), then run growdisk "
-        "expand /dev/nbd0; its server should be a qemu-nbd, whose lock keeps others out"
+        f"{shlex.quote(address)}), then run growdisk expand /dev/nbd0; its server should be a "
+        "qemu-nbd, whose lock keeps others out"
     )
 
 

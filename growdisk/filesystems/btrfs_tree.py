@@ -26,11 +26,9 @@ _READ_ONLY = 1
 #  root, chunk root; node size, size of the system chunk array; their levels, this device's id
 _SUPER = struct.Struct("<64x8s8xQQ52xI8xI34xBBxQ")
 _SYSTEM_CHUNKS = 0x32B
-_HEADER, _ITEM, _POINTER = (
-    struct.Struct("<48xQ40xIB"),
-    struct.Struct("<QBQII"),
-    struct.Struct("<QBQQ8x"),
-)
+_HEADER = struct.Struct("<48xQ40xIB")
+_ITEM = struct.Struct("<QBQII")
+_POINTER = struct.Struct("<QBQQ8x")
 _KEY = struct.Struct("<QBQ")
 _CHUNK, _STRIPE = struct.Struct("<Q16xQ12xHH"), struct.Struct("<QQ16x")
 _STRIPED = 0b111001000  # RAID0, RAID10, RAID5, RAID6
@@ -78,15 +76,9 @@ class BtrfsTree:
     def __init__(self, device: BlockDevice) -> None:
         head = read_device(device, SUPERBLOCK_OFFSET, 4096)
         (
-            magic,
-            root,
-            chunk_root,
-            self._node_size,
-            array_size,
-            level,
-            chunk_level,
+            magic, root, chunk_root, self._node_size, array_size, level, chunk_level,
             self._device_id,
-        ) = _SUPER.unpack_from(head)
+        ) = _SUPER.unpack_from(head)  # fmt: skip
         if magic != b"_BHRfS_M":
             raise Unknown("it is not a btrfs file system")
         if not 4096 <= self._node_size <= 65536 or array_size > 2048:

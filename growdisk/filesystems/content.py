@@ -12,6 +12,10 @@ from collections.abc import Iterator
 from growdisk.fast_dataclass import dataclass
 from growdisk.filesystems.volume_group import VolumeGroup
 
+TYPE_CHECKING = False  # typing would be loaded for this alone
+if TYPE_CHECKING:
+    from typing import ClassVar
+
 
 @dataclass(frozen=True)
 class Content:
@@ -26,10 +30,8 @@ class Content:
     size: int | None = None
     used: int | None = None
 
-    @property
-    def growable(self) -> str | None:
-        """Which tool grows it here; None: growdisk cannot grow this kind."""
-        return None
+    growable: ClassVar[str | None] = None
+    """Which tool grows it here; None: growdisk cannot grow this kind."""
 
     @property
     def inner(self) -> tuple[Content | None, ...]:
@@ -78,10 +80,8 @@ class ExtContent(Content):
 
     block_size: int = 4096
     block_count: int = 0
-    free_blocks: int = 0
     reserved_blocks: int = 0
     clean: bool = True
-    has_errors: bool = False
     needs_recovery: bool = False
     compat: int = 0
     incompat: int = 0
@@ -99,9 +99,7 @@ class ExtContent(Content):
     kept_blocks: int = 0
     overhead_blocks: int = 0
 
-    @property
-    def growable(self) -> str | None:
-        return "resize2fs"
+    growable: ClassVar[str | None] = "resize2fs"
 
     @property
     def reserved(self) -> int:
@@ -114,10 +112,6 @@ class ExtContent(Content):
     @property
     def has_64bit(self) -> bool:
         return bool(self.incompat & 0x80)
-
-    @property
-    def has_resize_inode(self) -> bool:
-        return bool(self.compat & 0x10)
 
 
 @dataclass(frozen=True)
@@ -135,7 +129,6 @@ class SwapContent(Content):
     `random_key`: encrypted with another key at each start; nothing on the disk tells.
     """
 
-    page_size: int = 4096
     hibernated: str = ""
     random_key: bool = False
 
@@ -154,9 +147,7 @@ class XfsContent(Content):
     log_blocks: int = 0
     unfit: str = ""
 
-    @property
-    def growable(self) -> str | None:
-        return "xfs_growfs"
+    growable: ClassVar[str | None] = "xfs_growfs"
 
     @property
     def overhead(self) -> int:
@@ -184,9 +175,7 @@ class BtrfsContent(Content):
     device_size: int = 0
     unfit: str = ""
 
-    @property
-    def growable(self) -> str | None:
-        return "btrfs filesystem resize"
+    growable: ClassVar[str | None] = "btrfs filesystem resize"
 
 
 @dataclass(frozen=True)
@@ -201,9 +190,7 @@ class NtfsContent(Content):
     hibernated: bool = False
     sector_size: int = 512
 
-    @property
-    def growable(self) -> str | None:
-        return "ntfsresize"
+    growable: ClassVar[str | None] = "ntfsresize"
 
 
 @dataclass(frozen=True)
@@ -217,9 +204,7 @@ class F2fsContent(Content):
     clean: bool = True
     checkpoints: tuple[int, ...] = ()
 
-    @property
-    def growable(self) -> str | None:
-        return "resize.f2fs"
+    growable: ClassVar[str | None] = "resize.f2fs"
 
 
 @dataclass(frozen=True)
@@ -254,9 +239,7 @@ class PhysicalVolumeContent(Content):
     volumes: tuple[tuple[str, Content | None], ...] = ()
     beside: tuple[str, ...] = ()
 
-    @property
-    def growable(self) -> str | None:
-        return "pvresize"
+    growable: ClassVar[str | None] = "pvresize"
 
     @property
     def inner(self) -> tuple[Content | None, ...]:
@@ -283,9 +266,7 @@ class LuksContent(Content):
     unlocked: bool = False
     inside: Content | None = None
 
-    @property
-    def growable(self) -> str | None:
-        return "cryptsetup"
+    growable: ClassVar[str | None] = "cryptsetup"
 
     @property
     def inner(self) -> tuple[Content | None, ...]:

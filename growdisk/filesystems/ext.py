@@ -18,7 +18,7 @@ SUPERBLOCK_OFFSET = 1024
 SUPERBLOCK_SIZE = 1024
 _CHECKSUM_AT = 1020
 _MAGIC = 0xEF53
-_STATE_CLEAN, _STATE_ERRORS = 1, 2
+_STATE_CLEAN = 1
 _COMPAT_JOURNAL = 0x4
 _INCOMPAT_RECOVER, _INCOMPAT_JOURNAL_DEVICE, _INCOMPAT_64BIT = 0x4, 0x8, 0x80
 _INCOMPAT_FLEX_BG = 0x200
@@ -82,10 +82,8 @@ def read_ext(head: bytes) -> Content | None:
         size * (blocks - free),
         block_size=size,
         block_count=blocks,
-        free_blocks=free,
         reserved_blocks=reserved,
         clean=bool(block.state & _STATE_CLEAN),
-        has_errors=bool(block.state & _STATE_ERRORS),
         needs_recovery=bool(block.incompat & _INCOMPAT_RECOVER),
         compat=block.compat,
         incompat=block.incompat,
@@ -174,9 +172,9 @@ def _row(byte: int) -> int:
 _TABLE = tuple(map(_row, range(256)))
 
 
-def crc32c(data: bytes, seed: int = 0xFFFFFFFF) -> int:
-    """As the kernel's crc32c(): neither seed nor result are inverted."""
-    crc = seed
+def crc32c(data: bytes) -> int:
+    """As the kernel's crc32c() from ~0: the result is not inverted."""
+    crc = 0xFFFFFFFF
     for byte in data:
         crc = crc >> 8 ^ _TABLE[(crc ^ byte) & 0xFF]
     return crc

@@ -48,25 +48,11 @@ _NOBODYS = frozenset(
 # every day.
 _EVERYDAY = frozenset(
     (
-        "has_journal",
-        "ext_attr",
-        "resize_inode",
-        "dir_index",
-        "filetype",
-        "needs_recovery",
-        "extent",
-        "64bit",
-        "flex_bg",
-        "sparse_super",
-        "large_file",
-        "huge_file",
-        "uninit_bg",
-        "dir_nlink",
-        "extra_isize",
-        "metadata_csum",
-        "metadata_csum_seed",
+        "has_journal", "ext_attr", "resize_inode", "dir_index", "filetype", "needs_recovery",
+        "extent", "64bit", "flex_bg", "sparse_super", "large_file", "huge_file", "uninit_bg",
+        "dir_nlink", "extra_isize", "metadata_csum", "metadata_csum_seed",
     )
-)
+)  # fmt: skip
 # Debian's are built without Unicode
 _NOT_FOR_KERNELS = _NOBODYS | {"casefold", "snapshot_bitmap", "shared_blocks"}
 _KERNEL_PAGE = 4096

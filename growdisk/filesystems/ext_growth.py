@@ -43,16 +43,12 @@ def most_blocks(content: ExtContent) -> int:
     descriptors = (
         content.blocks_per_group
         - content.first_data_block
-        - _overhead(content)
+        - (1 + _BITMAPS + content.inode_blocks_per_group)
         - _LEAST_DATA_BLOCKS
     )
     groups = max(descriptors, 1) * (content.block_size // content.descriptor_size)
     groups = min(groups, ((1 << 32) - 1) // (content.inodes_per_group or 1))
     return max(groups * content.blocks_per_group + content.first_data_block, content.block_count)
-
-
-def _overhead(content: ExtContent) -> int:
-    return 1 + _BITMAPS + content.inode_blocks_per_group
 
 
 def descriptor_blocks_missing(content: ExtContent, size: int) -> int:

@@ -83,10 +83,8 @@ class ExtTree:
         self.device, self.content, self.block_size = device, content, content.block_size
         self._inode_tables: dict[int, int] = {}
         self._first, self._inode_size = first, inode_size or 128
-        self._inodes_per_group, self._blocks = (
-            inodes,
-            min(content.block_count, device.size // content.block_size),
-        )
+        self._inodes_per_group = inodes
+        self._blocks = min(content.block_count, device.size // content.block_size)
         self._first_meta_block = int.from_bytes(head[SUPERBLOCK_OFFSET + 0x104 :][:4], "little")
         if not per_group or not inodes or not 128 <= self._inode_size <= self.block_size:
             raise Unknown("its superblock is damaged")

@@ -65,11 +65,9 @@ def with_usage(device: BlockDevice, content: FixedContent) -> FixedContent:
     size = content.size or 0
     if content.kind == "exfat":
         percent = head[_EXFAT_PERCENT_AT]
-        return (
-            content
-            if percent == _PERCENT_UNKNOWN
-            else replace(content, used=size * min(percent, 100) // 100)
-        )
+        if percent == _PERCENT_UNKNOWN:
+            return content
+        return replace(content, used=size * min(percent, 100) // 100)
     free = _free_bytes(device, head)
     return content if free is None else replace(content, used=max(size - free, 0))
 

@@ -65,9 +65,9 @@ class Ends:
             return self._tail[offset - self._tail_start :][:length]
         return self._device.read(offset, length) if self._thorough else b""
 
-    def from_end(self, sectors: int, length: int = _SECTOR) -> bytes:
-        """What begins `sectors` before the end, of which only whole ones count."""
-        return self.at((self.size // _SECTOR - sectors) * _SECTOR, length)
+    def last_sector(self) -> bytes:
+        """Of the whole ones."""
+        return self.at((self.size // _SECTOR - 1) * _SECTOR, _SECTOR)
 
 
 def find_foreign(device: BlockDevice, head: bytes, *, thorough: bool = True) -> tuple[Foreign, ...]:
@@ -124,18 +124,14 @@ def _zfs(ends: Ends) -> Iterator[Foreign]:
         places += [
             label + _ZFS_UBERBLOCKS + slot
             for slot in range(0, len(ring), _ZFS_SLOT)
-            if _is_uber(ring, slot)
+            if ring.startswith(_ZFS_MAGICS, slot)
         ]
     if len(places) >= _ZFS_ENOUGH:
         yield Foreign("zfs_member", places[0])
 
 
-def _is_uber(ring: bytes, slot: int) -> bool:
-    return ring.startswith(_ZFS_MAGICS, slot)
-
-
 def _silicon(ends: Ends) -> Iterator[Foreign]:
-    raw = ends.from_end(1)
+    raw = ends.last_sector()
     if (
         len(raw) == _SECTOR
         and struct.unpack_from("<I", raw, 0x60)[0] == _SILICON_MAGIC
@@ -147,13 +143,13 @@ def _silicon(ends: Ends) -> Iterator[Foreign]:
 
 
 def _via(ends: Ends) -> Iterator[Foreign]:
-    raw = ends.from_end(1)
+    raw = ends.last_sector()
     if raw[:2] == b"\x55\xaa" and raw[2] <= 2 and sum(raw[:_VIA_SUM]) & 0xFF == raw[_VIA_SUM]:
         yield Foreign("via_raid_member", ends.size - _SECTOR)
 
 
 def _jmicron(ends: Ends) -> Iterator[Foreign]:
-    raw = ends.from_end(1)
+    raw = ends.last_sector()
     if raw[:2] == b"JM" and sum(struct.unpack_from(f"<{_JMICRON_SUM // 2}H", raw)) & 0xFFFF in (
         0,
         1,
@@ -182,12 +178,5 @@ def _journal(ends: Ends) -> Iterator[Foreign]:
 
 _Finder = Callable[[Ends], Iterator[Foreign]]
 _FINDERS: tuple[_Finder, ...] = (
-    _linux_raid,
-    _by_magic,
-    _zfs,
-    _silicon,
-    _via,
-    _jmicron,
-    _nilfs,
-    _journal,
-)
+    _linux_raid, _by_magic, _zfs, _silicon, _via, _jmicron, _nilfs, _journal,
+)  # fmt: skip

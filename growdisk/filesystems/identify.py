@@ -33,17 +33,9 @@ from growdisk.filesystems.xfs import read_xfs
 
 _HEAD = SUPERBLOCK_OFFSET + 4096  # the last superblock that is looked for ends here
 _READERS = (
-    read_luks,
-    read_lvm,
-    read_swap,
-    read_ext,
-    read_xfs,
-    read_btrfs,
-    read_ntfs,
-    read_fat,
-    read_exfat,
-    read_f2fs,
-)
+    read_luks, read_lvm, read_swap, read_ext, read_xfs, read_btrfs, read_ntfs, read_fat,
+    read_exfat, read_f2fs,
+)  # fmt: skip
 
 
 def identify(device: BlockDevice, *, thorough: bool = True) -> Content | None:

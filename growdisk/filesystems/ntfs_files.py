@@ -77,12 +77,10 @@ class MasterFileTable:
     ) -> None:
         if not _BLOCK <= record_size <= 65536:
             raise NtfsDamaged(f"records of {record_size} bytes")
-        self._device, self._cluster_size, self._start, self._record_size = (
-            device,
-            cluster_size,
-            start,
-            record_size,
-        )
+        self._device = device
+        self._cluster_size = cluster_size
+        self._start = start
+        self._record_size = record_size
 
     def record(self, number: int) -> Record:
         return Record(

@@ -39,11 +39,9 @@ def _content(head: bytes, page: int, signature: bytes, hibernated: str) -> SwapC
     if version != 1 or last_page == 0:
         # The old signature came without a header; a sleeper may have used the page for itself.
         is_swap = hibernated or signature != _SIGNATURES[0]
-        return SwapContent("swap", page_size=page, hibernated=hibernated) if is_swap else None
+        return SwapContent("swap", hibernated=hibernated) if is_swap else None
     size = (last_page + 1) * page
-    return SwapContent(
-        "swap", dashed(uuid), text(label), size, page_size=page, hibernated=hibernated
-    )
+    return SwapContent("swap", dashed(uuid), text(label), size, hibernated=hibernated)
 
 
 # Makes the first page of swap space, as mkswap(8) of a machine with 4 KiB pages does (kernel: union

@@ -48,11 +48,9 @@ def _whole_elsewhere(log: int, realtime: int) -> str:
             "its XFS has its log on another device (an external log), without which no kernel "
             "mounts it"
         )
-    return (
-        "its XFS has a realtime section on another device, without which no kernel mounts it"
-        if realtime
-        else ""
-    )
+    if realtime:
+        return "its XFS has a realtime section on another device, without which no kernel mounts it"
+    return ""
 
 
 def _unknown(head: bytes, version: int, block_size: int) -> str:

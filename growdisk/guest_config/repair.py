@@ -85,12 +85,10 @@ class _LookOnly:
     """A guest's files that stay as they are, whatever is written."""
 
     def __init__(self, files: GuestFiles) -> None:
-        self.read, self.read_start, self.exists, self.glob = (
-            files.read,
-            files.read_start,
-            files.exists,
-            files.glob,
-        )
+        self.read = files.read
+        self.read_start = files.read_start
+        self.exists = files.exists
+        self.glob = files.glob
 
     def write(self, path: str, content: bytes) -> None:
         pass

@@ -45,11 +45,9 @@ def changed_unified(content: bytes, swap: RemovedPartition, files: GuestFiles) -
             for line in without
         ]
     new = image.with_command_lines(without)
-    return (
-        Changed("resume= in it replaced", new)
-        if new
-        else Changed(f"it has no room for {NO_RESUME}: {_REBUILD}")
-    )
+    if new:
+        return Changed("resume= in it replaced", new)
+    return Changed(f"it has no room for {NO_RESUME}: {_REBUILD}")
 
 
 def _why_initrd_waits(initrd: bytes, swap: RemovedPartition) -> str:

@@ -44,10 +44,8 @@ from growdisk.volumes.other_pvs import PhysicalVolumeFinder
 
 _FSTAB = "/etc/fstab"
 _MOUNTED = ("/boot", "/efi", "/esp", "/usr", "/nix", "/etc", "/ostree", "/sysroot")
-_BOOT_PLACES, _DEVICES = (
-    ("/boot", "/efi", "/esp"),
-    ("/dev/", "UUID=", "LABEL=", "PARTUUID=", "PARTLABEL="),
-)
+_BOOT_PLACES = ("/boot", "/efi", "/esp")
+_DEVICES = ("/dev/", "UUID=", "LABEL=", "PARTUUID=", "PARTLABEL=")
 _SIGNS_OF_BOOT = frozenset({
     "grub", "grub2", "loader", "efi", "extlinux", "syslinux", "isolinux", "refind_linux.conf",
     "extlinux.conf", "syslinux.cfg", "limine.conf", "limine.cfg", "cmdline.txt", "uenv.txt",

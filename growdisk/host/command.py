@@ -85,7 +85,6 @@ def run(
     input: str | None = None,
     timeout: float | None = None,
     accept: Collection[int] | None = _SUCCESS,
-    env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
     name: str | None = None,
     told: Callable[[str], None] | None = None,
@@ -93,11 +92,10 @@ def run(
 ) -> CompletedCommand:
     """Run a program to its end, its output captured, with LC_ALL=C.
 
-    `accept` are the exit statuses that are not failures (None: all). `env` is added to our own
-    environment. `name` is what errors call the program, where the first word is a mere wrapper.
-    `told` gets each line of stderr when it comes, `begun` the number of the process. Raises
-    ToolMissing, ToolFailed, or ToolTimedOut after `timeout` seconds, when the program has been
-    killed.
+    `accept` are the exit statuses that are not failures (None: all). `name` is what errors call the
+    program, where the first word is a mere wrapper. `told` gets each line of stderr when it comes,
+    `begun` the number of the process. Raises ToolMissing, ToolFailed, or ToolTimedOut after
+    `timeout` seconds, when the program has been killed.
     """
     words = tuple(os.fspath(word) for word in argv)
     COMMAND_LOG.debug("%s", shlex.join(words))
@@ -111,7 +109,7 @@ def run(
         stderr=subprocess.PIPE,
         start_new_session=True,
         cwd=cwd,
-        env={**os.environ, **(env or {}), "LC_ALL": "C"},
+        env={**os.environ, "LC_ALL": "C"},
         text=True,
         errors="replace",
     )

@@ -76,15 +76,8 @@ def mounted(
     ours, theirs = socket.socketpair()
     with ours, theirs:
         words: list[str | Path] = [
-            "sh",
-            "-c",
-            _KEEPER,
-            "growdisk-keeper",
-            tool,
-            _OPTIONS,
-            place,
-            scratch,
-        ]
+            "sh", "-c", _KEEPER, "growdisk-keeper", tool, _OPTIONS, place, scratch,
+        ]  # fmt: skip
         end = theirs.fileno()
         keeper = start(
             words,

@@ -38,7 +38,6 @@ def run_confined(
     accept: Collection[int] | None = (0,),
     seconds: float = _SECONDS,
     work: int = _WORK,
-    memory: int = _MEMORY,
     input: str | None = None,
 ) -> CompletedCommand:
     """Run `argv`, which names the file `disk` as DISK.
@@ -46,7 +45,7 @@ def run_confined(
     Raises what command.run() raises, in the tool's own name. `seconds` are those of the clock,
     `work` of the processor: a busy machine does not make a tool look like one caught in a loop.
     """
-    return _run_within(_walls(disk, writable=writable), argv, accept, seconds, work, memory, input)
+    return _run_within(_walls(disk, writable=writable), argv, accept, seconds, work, input)
 
 
 def run_confined_beside(
@@ -54,7 +53,7 @@ def run_confined_beside(
 ) -> CompletedCommand:
     """As `run_confined`, if `argv` reads all files of `folder`, named FOLDER, and changes none."""
     walls = [*_system(), "--dev", "/dev", "--ro-bind", str(folder), FOLDER, *_closed()]
-    return _run_within(walls, argv, (0,), seconds, work, _MEMORY, None)
+    return _run_within(walls, argv, (0,), seconds, work, None)
 
 
 def _run_within(
@@ -63,10 +62,9 @@ def _run_within(
     accept: Collection[int] | None,
     seconds: float,
     work: int,
-    memory: int,
     input: str | None,
 ) -> CompletedCommand:
-    limits = ["prlimit", f"--as={memory}", f"--cpu={work}", "--core=0", "--nofile=64", "--"]
+    limits = ["prlimit", f"--as={_MEMORY}", f"--cpu={work}", "--core=0", "--nofile=64", "--"]
     words = ["bwrap", *walls, "--", *limits, *argv]
     try:
         return run(words, timeout=seconds, accept=accept, name=argv[0], input=input)
@@ -96,16 +94,9 @@ def confined_kernel(
     long. `syscall_filter` is an open file with a seccomp program.
     """
     walls = [
-        *_system(),
-        "--proc",
-        "/proc",
-        "--dev",
-        "/dev",
-        "--size",
-        str(memory + _ROOM),
-        "--tmpfs",
-        "/tmp",
-    ]
+        *_system(), "--proc", "/proc", "--dev", "/dev", "--size", str(memory + _ROOM),
+        "--tmpfs", "/tmp",
+    ]  # fmt: skip
     for place in ("/run", "/sys", "/etc", "/sysroot", "/uml/lib"):
         walls += ["--dir", place]
     walls += ["--ro-bind", str(modules), "/uml/lib/modules", "--bind", str(exchange), "/exchange"]
@@ -128,15 +119,9 @@ def _some_cpu() -> int:
 
 def _system() -> list[str]:
     words = [
-        "--unshare-all",
-        "--die-with-parent",
-        "--new-session",
-        "--cap-drop",
-        "ALL",
-        "--ro-bind",
-        "/usr",
-        "/usr",
-    ]
+        "--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL",
+        "--ro-bind", "/usr", "/usr",
+    ]  # fmt: skip
     for name in _MERGED:
         if Path(f"/{name}").is_symlink():
             words += ["--symlink", f"usr/{name}", f"/{name}"]

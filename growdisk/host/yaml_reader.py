@@ -54,6 +54,10 @@ class Located:
         """The items of a list; nothing of anything else."""
         return self.value if isinstance(self.value, tuple) else ()
 
+    def bad(self, problem: str, **words: str) -> BadFile:
+        """What is wrong with it, with its place."""
+        return BadFile(problem, place=self.place, **words)
+
     @property
     def is_mapping(self) -> bool:
         return isinstance(self.value, Entries)

@@ -26,12 +26,11 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 0.5
 class JobFailed(OperationFailed):
     WHAT: ClassVar[str] = "QEMU could not {verb}"
     WHY: ClassVar[str] = "{reason}"
-    DO: ClassVar[str] = "{hint}"
-    verb: str
-    reason: str
-    hint: str = (
+    DO: ClassVar[str] = (
         "fix the cause (df -h shows full file systems on the host), and run the same command again"
     )
+    verb: str
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -52,33 +51,24 @@ def save(machine: Machine, key: str, name: str) -> None:
 
     The memory goes into the image of the disk `key`.
     """
-    nodes = [disk.node for disk in snapshot_disks(machine)]
     _run(
-        machine,
-        "snapshot-save",
-        "take a snapshot of the running guest",
-        tag=name,
-        vmstate=machine.disk(key).node,
-        devices=nodes,
+        machine, "snapshot-save", "take a snapshot of the running guest", **_all(machine, key, name)
     )
 
 
 def load(machine: Machine, key: str, name: str) -> None:
     """The machine goes on from the instant of the snapshot, with the disk sizes of then."""
-    nodes = [disk.node for disk in snapshot_disks(machine)]
     try:
-        _run(
-            machine,
-            "snapshot-load",
-            "put the running guest back",
-            tag=name,
-            vmstate=machine.disk(key).node,
-            devices=nodes,
-        )
+        _run(machine, "snapshot-load", "put the running guest back", **_all(machine, key, name))
     except JobFailed:
         if machine.status() == "restore-vm":
             machine.monitor.execute("cont")
         raise
+
+
+def _all(machine: Machine, key: str, name: str) -> dict[str, object]:
+    nodes = [disk.node for disk in snapshot_disks(machine)]
+    return {"tag": name, "vmstate": machine.disk(key).node, "devices": nodes}
 
 
 def delete(machine: Machine, name: str) -> None:

@@ -8,9 +8,10 @@ from __future__ import annotations
 import base64
 import binascii
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
-from growdisk.block.device import Extent, ExtentKind, check_range
+from growdisk.block.device import check_range
+from growdisk.block.read_only import ReadOnlyDevice
 from growdisk.errors import Refused
 from growdisk.fast_dataclass import dataclass
 from growdisk.live.guest_shell import GuestLost, GuestShell
@@ -60,7 +61,7 @@ class SeenPartition:
     size: int
 
 
-class GuestDisk:
+class GuestDisk(ReadOnlyDevice):
     """Implements BlockDevice, reading only.
 
     What was read once is remembered: `look_at` makes one that sees changes. What lies in a
@@ -68,17 +69,13 @@ class GuestDisk:
     system writes to, and the whole disk's may show what was there before.
     """
 
-    writable = False
-
     def __init__(
         self, shell: GuestShell, device: str, size: int, partitions: Sequence[SeenPartition]
     ) -> None:
-        self._shell, self.device, self.size, self.partitions = (
-            shell,
-            device,
-            size,
-            tuple(partitions),
-        )
+        self._shell = shell
+        self.device = device
+        self.size = size
+        self.partitions = tuple(partitions)
         inner = [part for part in partitions if part.size > _TOKEN_SIZE]
         self._sources = sorted(
             ((p.start, p.start + p.size, p.device) for p in inner), key=lambda source: source[0]
@@ -95,24 +92,6 @@ class GuestDisk:
             data += self._from(device, offset - base, stretch, end - base)
             offset, length = offset + stretch, length - stretch
         return bytes(data)
-
-    def write(self, offset: int, data: bytes | bytearray | memoryview) -> None:
-        raise OSError("a running guest's disk is not written to from outside")
-
-    def write_zeros(self, offset: int, length: int) -> None:
-        raise OSError("a running guest's disk is not written to from outside")
-
-    def discard(self, offset: int, length: int) -> None:
-        """Nothing is given up here."""
-
-    def flush(self) -> None:
-        """Nothing was written."""
-
-    def extents(self, offset: int, length: int) -> Iterator[Extent]:
-        yield Extent(offset, offset + length, ExtentKind.DATA)
-
-    def close(self) -> None:
-        """The shell belongs to others."""
 
     def _source(self, offset: int) -> tuple[int, int, str]:
         """The stretch [start, end) around an offset that one of the guest's devices serves."""

@@ -90,8 +90,6 @@ class AgentError(Exception):
 
 def fields(value: object) -> object:
     """The agent's names, as a dataclass can have them."""
-    return (
-        {str(k).replace("-", "_"): v for k, v in value.items()}
-        if isinstance(value, dict)
-        else value
-    )
+    if isinstance(value, dict):
+        return {str(k).replace("-", "_"): v for k, v in value.items()}
+    return value

@@ -7,7 +7,7 @@ that in its log as "tainted" and goes on.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar
@@ -83,11 +83,7 @@ class Domain:
     @classmethod
     def find(cls, name: str, uri: str | None) -> Domain:
         """By name (or UUID). LibvirtUnreachable, domain-unknown."""
-        libvirt.registerErrorHandler(lambda *_: None, None)  # it prints what it raises
-        try:
-            connection = libvirt.open(uri)
-        except libvirt.libvirtError as error:
-            raise LibvirtUnreachable(uri or "qemu:///system", reason=_words(error)) from error
+        connection = _connected(uri, libvirt.open)
         known = {domain.name(): domain for domain in connection.listAllDomains()}
         by_id = {domain.UUIDString(): domain for domain in known.values()}
         if found := known.get(name) or by_id.get(name):
@@ -148,12 +144,8 @@ def known_machines(uri: str | None) -> tuple[KnownMachine, ...]:
 
     LibvirtUnreachable.
     """
-    libvirt.registerErrorHandler(lambda *_: None, None)  # it prints what it raises
     found = []
-    try:
-        connection = libvirt.openReadOnly(uri)
-    except libvirt.libvirtError as error:
-        raise LibvirtUnreachable(uri or "qemu:///system", reason=_words(error)) from error
+    connection = _connected(uri)
     try:
         for domain in connection.listAllDomains():
             with suppress(libvirt.libvirtError):
@@ -175,10 +167,9 @@ def definitions(uri: str) -> Iterator[tuple[str, bool]]:
     With each: whether it is of a machine that resumes from saved memory at its next start. Only
     active pools. Ends early if libvirt cannot be reached, or a machine disappears meanwhile.
     """
-    libvirt.registerErrorHandler(lambda *_: None, None)  # it prints what it raises
     try:
-        connection = libvirt.openReadOnly(uri)
-    except libvirt.libvirtError:
+        connection = _connected(uri)
+    except LibvirtUnreachable:
         return
     with suppress(libvirt.libvirtError):
         for domain in connection.listAllDomains():
@@ -195,16 +186,22 @@ def volume_path(pool: str, volume: str, uri: str | None) -> Path | None:
 
     LibvirtUnreachable.
     """
-    libvirt.registerErrorHandler(lambda *_: None, None)  # it prints what it raises
-    try:
-        connection = libvirt.openReadOnly(uri)
-    except libvirt.libvirtError as error:
-        raise LibvirtUnreachable(uri or "qemu:///system", reason=_words(error)) from error
+    connection = _connected(uri)
     try:
         path = _volume_path(connection, pool, volume)
     finally:
         connection.close()
     return Path(path) if path else None
+
+
+def _connected(
+    uri: str | None, open: Callable[[str | None], libvirt.virConnect] = libvirt.openReadOnly
+) -> libvirt.virConnect:
+    libvirt.registerErrorHandler(lambda *_: None, None)  # it prints what it raises
+    try:
+        return open(uri)
+    except libvirt.libvirtError as error:
+        raise LibvirtUnreachable(uri or "qemu:///system", reason=_words(error)) from error
 
 
 def _volume_path(connection: libvirt.virConnect, pool: str, volume: str) -> str:

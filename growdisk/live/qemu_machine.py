@@ -207,11 +207,9 @@ class Machine:
                 address = chardevs.get(self.property_of(path, "chardev"), "").removeprefix(
                     "disconnected:"
                 )
-                return (
-                    address.removeprefix("unix:").partition(",")[0]
-                    if address.startswith("unix:")
-                    else ""
-                )
+                if address.startswith("unix:"):
+                    return address.removeprefix("unix:").partition(",")[0]
+                return ""
         return ""
 
     def _devices(self) -> Iterator[str]:

@@ -33,8 +33,7 @@ def _monitor_unreachable(socket: Path, reason: str) -> Refused:
         "{reason}",
         (
             "give the socket of QEMU's -qmp option (--qmp SOCKET), and see that no other program "
-            "uses it; where "
-            "the guest is off, give its image"
+            "uses it; where the guest is off, give its image"
         ),
         {"socket": socket, "reason": reason},
     )

@@ -25,8 +25,7 @@ def refuse_mirrored(table: PartitionTable, part: Partition) -> NotPossible | Non
         return None
     return NotPossible(
         f"partition {part.number} is named by {claim.what} as well: this is a hybrid of GPT and "
-        "MBR, and a firmware "
-        "that goes by the MBR would still see the old partition",
+        "MBR, and a firmware that goes by the MBR would still see the old partition",
         f"let one grow that only the GPT names (--partition N), or {_PROTECT}",
     )
 

@@ -38,15 +38,9 @@ from growdisk.partitions.table import BIOS_BOOT, MBR_MAX_SECTORS, Partition, Par
 from growdisk.units import MiB, align_down, align_up, format_size
 
 __all__ = [
-    "BlockerPolicy",
-    "Grown",
-    "Growth",
-    "NotPossible",
-    "NothingToDo",
-    "SwapPolicy",
-    "blockers",
+    "BlockerPolicy", "Grown", "Growth", "NotPossible", "NothingToDo", "SwapPolicy", "blockers",
     "plan_growth",
-]
+]  # fmt: skip
 
 WORTH_A_BLOCKER = 2 * MiB
 
@@ -238,20 +232,18 @@ def _consent(parts: Sequence[Partition], policy: BlockerPolicy) -> str:
     if half_deleted and len(named) > len(half_deleted):
         return (
             f"partition {half_deleted[0].number} cannot go alone: those behind it would get other "
-            "numbers; "
-            f"move it with them ({_options('--move', others)})"
+            f"numbers; move it with them ({_options('--move', others)})"
         )
     if boot := [p for p in others if p.type_code == BIOS_BOOT]:
         return (
             f"partition {boot[0].number} is the BIOS boot partition, which cannot be moved: the "
-            "boot sector knows its "
-            "place; if the guest starts without it (by UEFI), it can be removed: "
-            f"{_options('--delete', others)}"
+            "boot sector knows its place; if the guest starts without it (by UEFI), it can be "
+            f"removed: {_options('--delete', others)}"
         )
     return (
         "let it be moved to the end of the disk, with all that is in it: "
-        f"{_options('--move', others)}; or, if you can "
-        f"do without it, removed: {_options('--delete', others)}"
+        f"{_options('--move', others)}; or, if you can do without it, removed: "
+        f"{_options('--delete', others)}"
     )
 
 

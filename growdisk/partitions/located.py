@@ -49,8 +49,7 @@ def check_inside(path: Path, partitions: list[Partition], area: ByteRange, area_
             raise TableDamaged(
                 path,
                 reason=f"partition {part.number} (bytes {part.start} to {part.end}) lies outside "
-                f"{area_name} "
-                f"(bytes {area.start} to {area.end})",
+                f"{area_name} (bytes {area.start} to {area.end})",
                 hint=hint,
             )
 

@@ -163,9 +163,8 @@ def _chain(
         if sum(not e.is_extended for e in used) > 1:
             raise table_unsupported(
                 path,
-                reason=f"the extended boot record at byte {ebr} names more than one partition, "
-                "and most systems "
-                "and tools see the first of them only",
+                reason=f"the extended boot record at byte {ebr} names more than one partition, and "
+                "most systems and tools see the first of them only",
                 hint="remove the others from it",
             )
         if any(e.is_nameless for e in entries):

@@ -142,18 +142,15 @@ class PartitionTable:
             )
         return align_down(self.disk_size, self.sector_size) - backup
 
-    def free_ranges(self, alignment: int = MiB) -> tuple[ByteRange, ...]:
-        """Aligned free space, in order.
+    def free_ranges(self) -> tuple[ByteRange, ...]:
+        """Free space in whole MiB, in order.
 
         The gap before the first MiB belongs to boot loaders and is not free.
         """
         free, cursor = [], MiB
         end_of_disk = ByteRange(self.usable_end, self.usable_end)
         for taken in [*sorted(self._taken()), end_of_disk]:
-            start, end = (
-                align_up(cursor, alignment),
-                align_down(min(taken.start, self.usable_end), alignment),
-            )
+            start, end = align_up(cursor, MiB), align_down(min(taken.start, self.usable_end), MiB)
             if start < end:
                 free.append(ByteRange(start, end))
             cursor = max(cursor, taken.end)

@@ -98,8 +98,7 @@ def _notes_on_swap_file(proposal: Proposal, seen: GuestSeen) -> Iterator[str]:
     for _ in (node for node in seen.on_btrfs if node in nodes):
         yield (
             "btrfs makes no snapshot of the root's subvolume while a swap file in it is on "
-            "(snapper, timeshift): "
-            "--swap move keeps a partition instead"
+            "(snapper, timeshift): --swap move keeps a partition instead"
         )
 
 

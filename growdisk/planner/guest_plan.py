@@ -184,11 +184,9 @@ def kind_of(facts: Facts, step: GrowFilesystem) -> str:
 def content_of(facts: Facts, step: GrowFilesystem) -> Content | None:
     """The file system that a step grows, wherever it is."""
     outer = facts.contents.get(step.number)
-    return (
-        next((content for content in outer.all_within() if content.uuid == step.uuid), None)
-        if outer
-        else None
-    )
+    if outer:
+        return next((content for content in outer.all_within() if content.uuid == step.uuid), None)
+    return None
 
 
 def _layers(steps: Iterable[LayerStep]) -> Iterator[GuestLayer]:

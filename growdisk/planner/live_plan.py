@@ -297,15 +297,13 @@ def _notes(
     if mode == "internal":
         yield (
             "each snapshot holds the guest's memory and stops it for as long as that takes; going "
-            "back puts it back to "
-            "that instant: what it did since is lost"
+            "back puts it back to that instant: what it did since is lost"
         )
     elif mode == "overlay":
         yield (
             "point of no return for the running guest: resize-image; until the run is done it can "
-            "be shut down and "
-            "taken back by growdisk rollback. Do not restart it from the image meanwhile: its new "
-            "data are in overlays"
+            "be shut down and taken back by growdisk rollback. Do not restart it from the image "
+            "meanwhile: its new data are in overlays"
         )
     else:
         why = f" ({reason})" if reason else ""
@@ -343,7 +341,6 @@ def _gdt_notes(facts: Facts, proposal: Proposal) -> Iterator[str]:
         ):
             yield (
                 f"its {content.kind} has {content.reserved_gdt_blocks} reserved GDT blocks, "
-                f"{missing} less than it "
-                "needs: mounted, it grows all the same with Linux 3.8 or newer (meta_bg); an "
-                "older guest is refused"
+                f"{missing} less than it needs: mounted, it grows all the same with Linux 3.8 or "
+                "newer (meta_bg); an older guest is refused"
             )

@@ -61,8 +61,7 @@ def notes_on(facts: Facts, moves: tuple[Move, ...]) -> Iterator[str]:
         name, kind = facts.name_of(move.number), facts.kind_of(move.number)
         yield (
             f"{name} ({kind}, {format_size(move.size)}) is copied to byte {move.new_start} and "
-            "keeps its number, "
-            "type, name and identifiers"
+            "keeps its number, type, name and identifiers"
         )
         if kind in NAMED:
             yield (

@@ -33,6 +33,17 @@ class OptionSpec:
 
 Options = tuple[OptionSpec, ...]
 
+
+def flag(name: str, description: str) -> OptionSpec:
+    return OptionSpec(name, "bool", description, default=False)
+
+
+def many(
+    elements: OptionType, name: str, description: str, *, required: bool = False
+) -> OptionSpec:
+    return OptionSpec(name, "list", description, required=required, elements=elements)
+
+
 IMAGE = OptionSpec("image", "path", "The image file.", required=True)
 FORMAT = OptionSpec(
     "format", "str", "The image's format; probed if left out.", choices=("qcow2", "raw")
@@ -58,12 +69,7 @@ INSIDE: Options = (
     OptionSpec("ssh_config", "path", "A configuration file for ssh, as of vagrant ssh-config."),
     OptionSpec("agent", "path", "The socket of the guest agent; found if left out."),
     OptionSpec("guest_disk", "str", "The disk as the guest names it, such as /dev/vda."),
-    OptionSpec(
-        "allow_reboot",
-        "bool",
-        "The guest may restart once, where its disk controller asks for it.",
-        default=False,
-    ),
+    flag("allow_reboot", "The guest may restart once, where its disk controller asks for it."),
 )
 SIZE = OptionSpec(
     "size",
@@ -91,11 +97,10 @@ SECTOR_SIZE = OptionSpec(
 )
 TABLE: Options = (
     PARTITION,
-    OptionSpec(
+    many(
+        "str",
         "grow",
-        "list",
         "Several partitions with a share of the space each: sda1=60%, sda3=+5G, sda3=rest.",
-        elements="str",
     ),
     OptionSpec(
         "swap",
@@ -104,19 +109,9 @@ TABLE: Options = (
         "changed, else move.",
         choices=("drop", "move", "file"),
     ),
-    OptionSpec(
-        "move",
-        "list",
-        "Numbers of partitions that may be copied to the end of the disk.",
-        elements="int",
-    ),
-    OptionSpec("delete", "list", "Numbers of partitions that may be given up.", elements="int"),
-    OptionSpec(
-        "to_gpt",
-        "bool",
-        "An MBR may become a GPT, on a disk that nothing starts from.",
-        default=False,
-    ),
+    many("int", "move", "Numbers of partitions that may be copied to the end of the disk."),
+    many("int", "delete", "Numbers of partitions that may be given up."),
+    flag("to_gpt", "An MBR may become a GPT, on a disk that nothing starts from."),
     OptionSpec(
         "guest_repair",
         "bool",
@@ -125,18 +120,12 @@ TABLE: Options = (
     ),
     SECTOR_SIZE,
 )
-KEY_FILE = OptionSpec(
-    "key_file",
-    "list",
-    "Files with a passphrase of what is encrypted in the guest.",
-    elements="path",
-)
+KEY_FILE = many("path", "key_file", "Files with a passphrase of what is encrypted in the guest.")
 VOLUMES: Options = (
-    OptionSpec(
+    many(
+        "str",
         "lv",
-        "list",
         "Which logical volumes grow, and by what of the free space: vg/root, vg/home=60%.",
-        elements="str",
     ),
     OptionSpec(
         "lv_share",
@@ -155,29 +144,19 @@ SNAPSHOTS = OptionSpec(
     default="auto",
     choices=("auto", "internal", "overlay", "none"),
 )
-OVERLAYS_MAY_BREAK = OptionSpec(
-    "overlays_may_break",
-    "bool",
-    "Also where other images lie on this one, which it spoils.",
-    default=False,
+OVERLAYS_MAY_BREAK = flag(
+    "overlays_may_break", "Also where other images lie on this one, which it spoils."
 )
-NOT_IN_USE = OptionSpec(
+NOT_IN_USE = flag(
     "not_in_use",
-    "bool",
     "Nobody uses the device: your word for what growdisk, without root, cannot look at.",
-    default=False,
 )
 RUN: Options = (
     BACKEND,
     SNAPSHOTS,
     OVERLAYS_MAY_BREAK,
     NOT_IN_USE,
-    OptionSpec(
-        "keep_snapshots",
-        "bool",
-        "Keep the way back: growdisk rollback takes it, commit forgets it.",
-        default=False,
-    ),
+    flag("keep_snapshots", "Keep the way back: growdisk rollback takes it, commit forgets it."),
 )
 
 BY_RULE: Options = (
@@ -200,16 +179,8 @@ SHARED: Mapping[str, OptionSpec] = MappingProxyType(
     {
         option.name: option
         for option in (
-            FORMAT,
-            SIZE,
-            *BY_RULE,
-            PREALLOCATION,
-            *TABLE,
-            *VOLUMES,
-            *RUN,
-            *MACHINE,
-            *INSIDE,
+            FORMAT, SIZE, *BY_RULE, PREALLOCATION, *TABLE, *VOLUMES, *RUN, *MACHINE, *INSIDE,
         )
     }
-)
+)  # fmt: skip
 """By name: what `growdisk expand` and the task expand both take."""

@@ -143,8 +143,7 @@ def _on_size(image: ImageFacts) -> list[str]:
     return [
         (
             f"the file ends {image.padding} bytes before the end of a sector: the disk has all of "
-            "it, "
-            "as for QEMU"
+            "it, as for QEMU"
         )
     ]
 

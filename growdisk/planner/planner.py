@@ -278,11 +278,9 @@ def _after(
 
 def _given_up(facts: Facts, goal: Goal, growth: Grown) -> Iterator[str]:
     for part in growth.removed:
-        name, kind, size = (
-            facts.name_of(part.number),
-            facts.kind_of(part.number),
-            format_size(part.size),
-        )
+        name = facts.name_of(part.number)
+        kind = facts.kind_of(part.number)
+        size = format_size(part.size)
         if part.number in facts.swaps:
             becomes = " (a swap file takes its place)" if goal.swap == "file" else ""
             yield f"{name}: swap partition of {size}{becomes}"
@@ -301,8 +299,8 @@ def _asked_for(part: Partition, goal: Goal, growth: Grown) -> int:
 
 NOTE = (
     "the table becomes a GPT: numbers, UUIDs and labels stay, but each partition has a new "
-    "PARTUUID, and the extended "
-    "one is no more; a machine that mounts one of them by PARTUUID has to be told"
+    "PARTUUID, and the extended one is no more; a machine that mounts one of them by PARTUUID has "
+    "to be told"
 )
 
 

@@ -106,10 +106,8 @@ def _unfit(facts: Facts, part: Partition) -> CannotGrow:
     if part.role is Role.EXTENDED:
         reason, hint = "it is the extended partition, which only holds others", "name one of those"
     else:
-        reason, hint = (
-            f"it holds {_words(facts, part.number)}",
-            "growdisk grows ext, XFS, btrfs, NTFS, F2FS, LVM and LUKS",
-        )
+        reason = f"it holds {_words(facts, part.number)}"
+        hint = "growdisk grows ext, XFS, btrfs, NTFS, F2FS, LVM and LUKS"
         if isinstance(facts.contents.get(part.number), FixedContent):
             reason += (
                 ", which growdisk cannot grow: its tables of a fixed size lie in front of its files"
@@ -128,11 +126,9 @@ def _nothing(facts: Facts) -> str:
                 "that was installed from it"
             )
         found = 0 in facts.contents
-        return (
-            f"it has no partition table: the whole disk is {_words(facts, 0)}"
-            if found
-            else "nothing is recognised"
-        )
+        if found:
+            return f"it has no partition table: the whole disk is {_words(facts, 0)}"
+        return "nothing is recognised"
     kinds = sorted(
         {_words(facts, p.number) for p in facts.table.partitions if p.role is not Role.EXTENDED}
     )

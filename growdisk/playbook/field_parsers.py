@@ -17,7 +17,7 @@ def text_of(node: Located | None, word: str) -> str:
     if node is None or node.value is None:
         return ""
     if not isinstance(node.value, str | int | float):
-        raise BadFile(f"{word} is a text", place=node.place)
+        raise node.bad(f"{word} is a text")
     check_templates(str(node.value), node.place)
     return str(node.value)
 
@@ -28,9 +28,7 @@ def name_of(node: Located | None, word: str) -> str:
         return ""
     text = str(node.value)
     if not is_name(text):
-        raise BadFile(
-            f"{word} is the name of a variable", place=node.place, reason=f"'{text}' cannot be one"
-        )
+        raise node.bad(f"{word} is the name of a variable", reason=f"'{text}' cannot be one")
     return text
 
 
@@ -43,19 +41,11 @@ def is_name(text: str) -> bool:
     )
 
 
-def plain(node: Located | None, *, default: object = None) -> object:
-    """Any value, its expressions checked."""
-    if node is None:
-        return default
-    check_all(node)
-    return node.plain()
-
-
 def flag_of(node: Located | None, word: str) -> bool:
     if node is None:
         return False
     if (found := truth_of(node.value)) is None:
-        raise BadFile(f"{word} is true or false", place=node.place)
+        raise node.bad(f"{word} is true or false")
     return found
 
 
@@ -67,7 +57,7 @@ def truth_or_template(node: Located | None, word: str, *, default: object = None
         check_templates(node.value, node.place)
         return node.value
     if truth_of(node.value) is None:
-        raise BadFile(f"{word} is true or false", place=node.place)
+        raise node.bad(f"{word} is true or false")
     return truth_of(node.value)
 
 
@@ -83,13 +73,10 @@ def _condition(node: Located, word: str) -> str:
         return str(node.value).lower()
     text = str(node.value) if isinstance(node.value, str | int) else ""
     if not text.strip():
-        raise BadFile(
-            f"{word} is an expression", place=node.place, hint=f"such as {word}: size is defined"
-        )
+        raise node.bad(f"{word} is an expression", hint=f"such as {word}: size is defined")
     if is_template(text):
-        raise BadFile(
+        raise node.bad(
             f"{word} is an expression already",
-            place=node.place,
             reason="braces make a text of it",
             hint="leave {{ and }} out",
         )
@@ -101,7 +88,7 @@ def vars_of(node: Located | None) -> dict[str, object]:
     if node is None or node.value is None:
         return {}
     if not node.is_mapping:
-        raise BadFile("vars is a mapping", place=node.place, hint="write NAME: VALUE below it")
+        raise node.bad("vars is a mapping", hint="write NAME: VALUE below it")
     for key, _, place in node.entries():
         if not is_name(key):
             raise BadFile(
@@ -119,7 +106,7 @@ def tags_of(node: Located | None) -> frozenset[str]:
     words: list[str] = []
     for item in node.items() if node.is_list else (node,):
         if not isinstance(item.value, str | int):
-            raise BadFile("tags are words", place=item.place)
+            raise item.bad("tags are words")
         words += [word.strip() for word in str(item.value).split(",")]
     return frozenset(word for word in words if word)
 
@@ -128,19 +115,15 @@ def listed(node: Located | None, word: str) -> tuple[Located, ...]:
     if node is None or node.value is None:
         return ()
     if not node.is_list:
-        raise BadFile(
-            f"{word} is a list",
-            place=node.place,
-            hint=f"begin each of its items with a dash, below {word}:",
+        raise node.bad(
+            f"{word} is a list", hint=f"begin each of its items with a dash, below {word}:"
         )
     return node.items()
 
 
 def refuse_become(node: Located | None) -> None:
     if node is not None and truth_of(node.value) is not False:
-        raise BadFile(
-            "growdisk run does not become another user", place=node.place, hint="run it with sudo"
-        )
+        raise node.bad("growdisk run does not become another user", hint="run it with sudo")
 
 
 def check_all(node: Located) -> None:

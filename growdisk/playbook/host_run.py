@@ -145,11 +145,9 @@ class HostRun:
         before = before or state_before(image, made)
         journal.item_begins(key, before)
         outcome = self._performed(name, before.pinned(name, chosen), check=False)
-        return (
-            replace(outcome, changed=True)
-            if before.made is not None and not outcome.failed
-            else outcome
-        )
+        if before.made is not None and not outcome.failed:
+            return replace(outcome, changed=True)
+        return outcome
 
     def _performed(self, name: str, options: Mapping[str, object], *, check: bool) -> Outcome:
         foreseen = self._foreseen if check else None

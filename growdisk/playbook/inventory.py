@@ -77,7 +77,7 @@ def _files(folders: Sequence[Path], kind: str, name: str) -> dict[str, object]:
         if document is None:
             continue
         if not document.is_mapping:
-            raise BadFile("variables are a mapping", place=document.place, hint="write NAME: VALUE")
+            raise document.bad("variables are a mapping", hint="write NAME: VALUE")
         found |= {key: value.plain() for key, value, _ in document.entries()}
     return found
 
@@ -182,9 +182,7 @@ def read_yaml_inventory(path: Path, tree: Tree) -> None:
     if document is None:
         raise BadFile("it is empty", place=str(path), hint="an inventory names hosts")
     if not document.is_mapping:
-        raise BadFile(
-            "an inventory is a mapping of groups", place=document.place, hint="begin with all:"
-        )
+        raise document.bad("an inventory is a mapping of groups", hint="begin with all:")
     for name, node, place in document.entries():
         _group(tree, name, node, place, None)
 
@@ -196,9 +194,7 @@ def _group(tree: Tree, name: str, node: Located, place: Place, parent: str | Non
     if node.value is None:
         return
     if not node.is_mapping:
-        raise BadFile(
-            f"group {name} is a mapping", place=node.place, hint="it has hosts, vars and children"
-        )
+        raise node.bad(f"group {name} is a mapping", hint="it has hosts, vars and children")
     for word, value, where in node.entries():
         if word not in _GROUP_WORDS:
             raise unknown_word(word, where, "group", _GROUP_WORDS)
@@ -206,9 +202,7 @@ def _group(tree: Tree, name: str, node: Located, place: Place, parent: str | Non
             continue
         if not value.is_mapping:
             hint = "a colon behind each name, and no dash" if value.is_list else ""
-            raise BadFile(
-                f"{word} is a mapping", place=value.place, hint=hint or "write NAME: below it"
-            )
+            raise value.bad(f"{word} is a mapping", hint=hint or "write NAME: below it")
         _member(tree, name, word, value)
 
 
@@ -220,11 +214,7 @@ def _member(tree: Tree, group: str, word: str, value: Located) -> None:
             _group(tree, name, node, place, group)
         else:
             if node.value is not None and not node.is_mapping:
-                raise BadFile(
-                    f"host {name} has variables",
-                    place=node.place,
-                    hint="write NAME: VALUE below it",
-                )
+                raise node.bad(f"host {name} has variables", hint="write NAME: VALUE below it")
             values = {key: item.plain() for key, item, _ in node.entries()}
             for host in spelled_out(name, place):
                 tree.add_host(group, host, values)

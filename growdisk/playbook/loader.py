@@ -51,29 +51,19 @@ def load(path: Path) -> Playbook:
     if document is None:
         raise BadFile("it is empty", place=str(path), hint="a playbook is a list of plays")
     if not document.is_list:
-        raise BadFile(
-            "a playbook is a list of plays",
-            place=document.place,
-            hint="begin the first with: - name: …",
-        )
+        raise document.bad("a playbook is a list of plays", hint="begin the first with: - name: …")
     return Playbook(path, tuple(_play(item) for item in document.items()))
 
 
 def _play(node: Located) -> Play:
     if not node.is_mapping:
-        raise BadFile(
-            "a play is a mapping", place=node.place, hint="write - name: …, hosts: …, tasks: …"
-        )
+        raise node.bad("a play is a mapping", hint="write - name: …, hosts: …, tasks: …")
     for key, _, place in node.entries():
         if key not in PLAY_WORDS:
             raise unknown_play_word(key, place)
     found = {key: value for key, value, _ in node.entries()}
     if "hosts" not in found:
-        raise BadFile(
-            "this play does not say which hosts",
-            place=node.place,
-            hint="add hosts: an image, or a group",
-        )
+        raise node.bad("this play does not say which hosts", hint="add hosts: an image, or a group")
     _refuse_elsewhere(found)
     hosts = tuple(_hosts(found["hosts"]))
     tags = tags_of(found.get("tags"))
@@ -94,16 +84,14 @@ def _refuse_elsewhere(words: dict[str, Located]) -> None:
     """growdisk works here, and as who it is."""
     connection = words.get("connection")
     if connection is not None and connection.value != "local":
-        raise BadFile(
-            "growdisk run works on this machine", place=connection.place, hint="connection: local"
-        )
+        raise connection.bad("growdisk run works on this machine", hint="connection: local")
     refuse_become(words.get("become"))
 
 
 def _hosts(node: Located) -> Iterator[str]:
     for item in node.items() if node.is_list else (node,):
         if not isinstance(item.value, str) or not item.value.strip():
-            raise BadFile("hosts are names, paths or globs", place=item.place, hint="hosts: guests")
+            raise item.bad("hosts are names, paths or globs", hint="hosts: guests")
         check_templates(item.value, item.place)
         yield item.value
 
@@ -139,9 +127,7 @@ _Words = Mapping[str, tuple[Located, Place]]
 def read_task(node: Located, play_tags: frozenset[str]) -> Task:
     """BadFile, with the place, for whatever is wrong with it."""
     if not node.is_mapping:
-        raise BadFile(
-            "a task is a mapping", place=node.place, hint="write - name: …, and the task below it"
-        )
+        raise node.bad("a task is a mapping", hint="write - name: …, and the task below it")
     words = {key: (value, place) for key, value, place in node.entries()}
     action, (given, place) = _action(words, node.place)
     _refuse_delegation(words)
@@ -203,11 +189,7 @@ def _refuse_delegation(words: _Words) -> None:
     if "delegate_to" in words:
         node = words["delegate_to"][0]
         if node.value not in ("localhost", "127.0.0.1"):
-            raise BadFile(
-                "growdisk run works on this machine",
-                place=node.place,
-                hint="delegate_to: localhost",
-            )
+            raise node.bad("growdisk run works on this machine", hint="delegate_to: localhost")
     if "run_once" in words and flag_of(words["run_once"][0], "run_once"):
         hint = "make a play of its own for it, with hosts: localhost"
         raise BadFile("growdisk run does not know run_once", place=words["run_once"][1], hint=hint)
@@ -222,10 +204,8 @@ def _options(
         if node is None or node.value is None:
             continue
         if not node.is_mapping:
-            raise BadFile(
-                f"the options of {action} are a mapping",
-                place=node.place,
-                hint="write NAME: VALUE below it",
+            raise node.bad(
+                f"the options of {action} are a mapping", hint="write NAME: VALUE below it"
             )
         for key, value, where in node.entries():
             _check(action, key, value, where)
@@ -254,9 +234,7 @@ def _check(action: str, key: str, value: Located, where: Place) -> None:
     try:
         check_option(spec, key, plain)
     except GrowdiskError as error:
-        raise BadFile(
-            error.what, place=value.place, reason=error.why, hint=error.what_to_do
-        ) from error
+        raise value.bad(error.what, reason=error.why, hint=error.what_to_do) from error
 
 
 def _check_builtin(action: str, key: str, value: Located, where: Place) -> None:
@@ -283,9 +261,7 @@ def _loop_control(node: Located | None) -> LoopControl:
     if node is None:
         return LoopControl()
     if not node.is_mapping:
-        raise BadFile(
-            "loop_control is a mapping", place=node.place, hint="such as loop_var: disk, below it"
-        )
+        raise node.bad("loop_control is a mapping", hint="such as loop_var: disk, below it")
     found = {}
     for key, value, place in node.entries():
         if key not in LOOP_WORDS:

@@ -18,10 +18,8 @@ from growdisk.playbook.specs import TaskSpec
 from growdisk.units import parse_goal_size
 
 _SIZES = frozenset({"size", "at_least", "filesystem_at_least"})
-_TRUE, _FALSE = (
-    frozenset({"yes", "true", "on", "y", "t", "1"}),
-    frozenset({"no", "false", "off", "n", "f", "0"}),
-)
+_TRUE = frozenset({"yes", "true", "on", "y", "t", "1"})
+_FALSE = frozenset({"no", "false", "off", "n", "f", "0"})
 
 
 def _bad_option(problem: str, hint: str = "see growdisk --help", task: str = "") -> UsageError:

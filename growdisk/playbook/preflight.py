@@ -140,11 +140,12 @@ class _Look:
         if option in _MADE_BY.get(name, ()):
             self._made.add(path)
         elif option in _READ and not path.exists() and path not in self._made:
-            hint = "check the path; nothing has been touched"
+            host = self._setting.host
+            whose = f"it is that of {host.name}: " if host.groups else ""
             raise BadFile(
                 f"there is no image {value}",
                 place=task.place_of(option),
-                hint=f"{self._whose()}{hint}",
+                hint=f"{whose}check the path; nothing has been touched",
             )
         if (
             TASKS[name].writes
@@ -152,9 +153,6 @@ class _Look:
             and not (name == "convert" and option == "image")
         ):
             yield path
-
-    def _whose(self) -> str:
-        return f"it is that of {self._setting.host.name}: " if self._setting.host.groups else ""
 
     def _hangs_on_later(self, text: str, loop: set[str], *, expression: bool = False) -> bool:
         """Also by way of a variable that is made of such a result."""

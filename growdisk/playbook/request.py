@@ -8,7 +8,7 @@ from pathlib import Path
 
 from growdisk.errors import UsageError
 from growdisk.fast_dataclass import dataclass, field
-from growdisk.host.yaml_reader import BadFile, parse_yaml, read_yaml
+from growdisk.host.yaml_reader import parse_yaml, read_yaml
 from growdisk.playbook.field_parsers import is_name
 from growdisk.playbook.model import Task, Vars
 
@@ -68,7 +68,7 @@ def file_vars(path: Path) -> dict[str, object]:
     if document is None:
         return {}
     if not document.is_mapping:
-        raise BadFile("variables are a mapping", place=document.place, hint="write NAME: VALUE")
+        raise document.bad("variables are a mapping", hint="write NAME: VALUE")
     return {key: value.plain() for key, value, _ in document.entries()}
 
 

@@ -31,6 +31,8 @@ from growdisk.planner.option_table import (
     VOLUMES,
     Options,
     OptionSpec,
+    flag,
+    many,
 )
 
 NAMESPACE = "growdisk.disk"
@@ -38,16 +40,12 @@ NAMESPACE = "growdisk.disk"
 
 @dataclass(frozen=True)
 class TaskSpec:
-    """`writes`: it may change an image; others only look.
-
-    `running`: it also works on a guest that runs.
-    """
+    """`writes`: it may change an image; others only look."""
 
     name: str
     description: str
     options: tuple[OptionSpec, ...]
     writes: bool = True
-    running: bool = False
 
     @property
     def qualified(self) -> str:
@@ -57,6 +55,9 @@ class TaskSpec:
         return next((option for option in self.options if option.name == name), None)
 
 
+_WHOLE_JOB: Options = (
+    IMAGE_MAYBE, FORMAT, SIZE, *BY_RULE, *TABLE, *VOLUMES, PREALLOCATION, *RUN, *MACHINE, *INSIDE,
+)  # fmt: skip
 _STEP: Options = (IMAGE, FORMAT)
 _STEP_RUN: Options = (BACKEND, SNAPSHOTS, OVERLAYS_MAY_BREAK, NOT_IN_USE)
 _SYSTEM = OptionSpec(
@@ -70,36 +71,12 @@ _TASKS = (
     TaskSpec(
         "expand",
         "Grow image, partition, what lies between, and file system, each step behind a snapshot.",
-        (
-            IMAGE_MAYBE,
-            FORMAT,
-            SIZE,
-            *BY_RULE,
-            *TABLE,
-            *VOLUMES,
-            PREALLOCATION,
-            *RUN,
-            *MACHINE,
-            *INSIDE,
-        ),
-        running=True,
+        _WHOLE_JOB,
     ),
     TaskSpec(
         "expand_online",
         "Grow the disk of a guest while it runs; one that is off is grown as it lies.",
-        (
-            IMAGE_MAYBE,
-            FORMAT,
-            SIZE,
-            *BY_RULE,
-            *TABLE,
-            *VOLUMES,
-            PREALLOCATION,
-            *RUN,
-            *MACHINE,
-            *INSIDE,
-        ),
-        running=True,
+        _WHOLE_JOB,
     ),
     TaskSpec(
         "resize_image",
@@ -135,13 +112,7 @@ _TASKS = (
         "Make swap space again where the new table has it, with the UUID and label that it had.",
         (
             *_STEP,
-            OptionSpec(
-                "swaps",
-                "list",
-                "What rewrite_partitions returns as moved_swaps.",
-                required=True,
-                elements="dict",
-            ),
+            many("dict", "swaps", "What rewrite_partitions returns as moved_swaps.", required=True),
             *_STEP_RUN,
         ),
     ),
@@ -165,18 +136,9 @@ _TASKS = (
         (
             *_STEP,
             _SYSTEM,
-            OptionSpec(
-                "swaps",
-                "list",
-                "What rewrite_partitions returns as gone_swaps.",
-                required=True,
-                elements="dict",
-            ),
-            OptionSpec(
-                "others",
-                "list",
-                "Further file systems in which the guest's files may be as well.",
-                elements="str",
+            many("dict", "swaps", "What rewrite_partitions returns as gone_swaps.", required=True),
+            many(
+                "str", "others", "Further file systems in which the guest's files may be as well."
             ),
             OptionSpec(
                 "swap",
@@ -242,9 +204,7 @@ _TASKS = (
                 "The new format; by the name of dest if left out.",
                 choices=("qcow2", "raw"),
             ),
-            OptionSpec(
-                "compress", "bool", "Compress the clusters of a qcow2 image.", default=False
-            ),
+            flag("compress", "Compress the clusters of a qcow2 image."),
             OptionSpec("compression", "str", "How to compress.", choices=("zlib", "zstd")),
             OptionSpec(
                 "options",
@@ -254,9 +214,7 @@ _TASKS = (
             OptionSpec(
                 "snapshot", "str", "Convert this internal snapshot instead, at its own size."
             ),
-            OptionSpec(
-                "keep_snapshots", "bool", "Take the internal snapshots along.", default=False
-            ),
+            flag("keep_snapshots", "Take the internal snapshots along."),
         ),
     ),
     TaskSpec(
@@ -297,13 +255,8 @@ _TASKS = (
                 required=True,
             ),
             OptionSpec("size", "str", "How large it shall be: 40G, or +10G more than the base."),
-            OptionSpec("force", "bool", "Replace an existing image.", default=False),
-            OptionSpec(
-                "overlay",
-                "bool",
-                "Make it an overlay of the base: at once, and little.",
-                default=False,
-            ),
+            flag("force", "Replace an existing image."),
+            flag("overlay", "Make it an overlay of the base: at once, and little."),
             OptionSpec("format", "str", "The format of the new image.", choices=("qcow2", "raw")),
             OptionSpec("hostname", "str", "The guest's name."),
             OptionSpec("recipe", "path", "A recipe file, as growdisk provision --recipe takes it."),
@@ -315,14 +268,12 @@ _TASKS = (
         "growth.",
         (IMAGE_MAYBE, FORMAT, SECTOR_SIZE, KEY_FILE, *MACHINE, *INSIDE),
         writes=False,
-        running=True,
     ),
     TaskSpec(
         "facts",
         "Gather what is on a disk as facts, growdisk_disk, for the tasks behind.",
         (IMAGE_MAYBE, FORMAT, SECTOR_SIZE, KEY_FILE, *MACHINE, *INSIDE),
         writes=False,
-        running=True,
     ),
     TaskSpec(
         "script",
@@ -337,7 +288,6 @@ _TASKS = (
             *MACHINE,
             *INSIDE,
         ),
-        running=True,
     ),
     TaskSpec(
         "assert",
@@ -345,18 +295,12 @@ _TASKS = (
         (
             IMAGE,
             FORMAT,
-            OptionSpec("filled", "bool", "Every layer fills what is around it.", default=False),
-            OptionSpec(
-                "sound", "bool", "The image has no errors and no leaked clusters.", default=False
-            ),
+            flag("filled", "Every layer fills what is around it."),
+            flag("sound", "The image has no errors and no leaked clusters."),
             OptionSpec("size", "str", "The virtual size, such as 13G."),
             OptionSpec("at_least", "str", "The least virtual size."),
-            OptionSpec(
-                "present", "list", "Numbers of partitions that must be there.", elements="int"
-            ),
-            OptionSpec(
-                "absent", "list", "Numbers of partitions that must not be there.", elements="int"
-            ),
+            many("int", "present", "Numbers of partitions that must be there."),
+            many("int", "absent", "Numbers of partitions that must not be there."),
             PARTITION,
             OptionSpec(
                 "filesystem_at_least", "str", "The least size of the file system in the partition."
@@ -378,7 +322,6 @@ _TASKS = (
                 "metrics", "path", "Where metrics for Prometheus' textfile collector are written."
             ),
         ),
-        running=True,
     ),
 )
 

@@ -110,7 +110,7 @@ class TaskRun:
     def _carried_out(self, scope: Scope, number: str) -> Outcome:
         task = self._task
         if not task.action.startswith(f"{NAMESPACE}."):
-            return carry_out(task, scope)
+            return _ACTIONS[task.action.rsplit(".", 1)[-1]](task, scope)
         given = {
             name: scope.filled_in(value, task.place_of(name))
             for name, value in task.options.items()
@@ -213,11 +213,6 @@ def _facts_in(registered: Mapping[str, object]) -> Mapping[str, object]:
 def fail_task(reason: str) -> Refused:
     """fail, assert, or failed_when: the playbook's own word."""
     return Refused.named("told-to-fail", "{reason}", "", "", {"reason": reason})
-
-
-def carry_out(task: Task, scope: Scope) -> Outcome:
-    """`task` is one of ansible.builtin. TemplateFailed where an expression fails."""
-    return _ACTIONS[task.action.rsplit(".", 1)[-1]](task, scope)
 
 
 def _debug(task: Task, scope: Scope) -> Outcome:

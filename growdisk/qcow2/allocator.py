@@ -267,16 +267,14 @@ class Allocator:
 
     def _free_end(self, count: int) -> int:
         """The first cluster at the end from which `count` and their refcount blocks fit."""
-        while not self._refcounts.all_equal(self._end, needed := count + self._span(count), 0):
-            per_block = self._geometry.refblock_entries
+        per_block = self._geometry.refblock_entries
+        needed = 2 + count + 2 * count // per_block
+        while not self._refcounts.all_equal(self._end, needed, 0):
             index = (self._end + needed - 1) // per_block
             while (block := self._refcounts.block(index)) is None or last_used(block) < 0:
                 index -= 1
             self._end = max(self._end + 1, index * per_block + last_used(block) + 1)
         return self._end
-
-    def _span(self, count: int) -> int:
-        return 2 + 2 * count // self._geometry.refblock_entries
 
     def _missing(self, start: int, count: int) -> tuple[list[int], int]:
         """(missing refcount blocks, clusters of a longer table) for `count` clusters from `start`.

@@ -10,7 +10,6 @@ from growdisk.errors import ImageUnsupported
 from growdisk.fast_dataclass import replace
 from growdisk.qcow2.bitmap_directory import ALL_ONES, Bitmap, Directory, directory_runs, read_table
 from growdisk.qcow2.entries import OFFSET_MASK
-from growdisk.qcow2.extensions import Extension
 from growdisk.qcow2.features import Autoclear
 from growdisk.qcow2.header import Header
 from growdisk.qcow2.metadata import Metadata
@@ -96,13 +95,7 @@ def add_bitmaps(metadata: Metadata, source: BitmapSource) -> None:
         old,
         extensions=(directory.extension(), *old.extensions),
         autoclear=int(old.autoclear | Autoclear.BITMAPS),
-    )
-    # only in clusters of 512 bytes: the names are a courtesy
-    if len(header.to_bytes()) > header.cluster_size:
-        needed = tuple(
-            other for other in header.extensions if other.type != Extension.FEATURE_NAMES
-        )
-        header = replace(header, extensions=needed)
+    ).fitting()
     if len(header.to_bytes()) > header.cluster_size:
         raise ImageUnsupported(
             metadata.path, reason="its header has no room for bitmaps", hint="use larger clusters"

@@ -130,10 +130,8 @@ class BitmapKeeper:
 
     def _with_size(self, bitmap: Bitmap, size: int) -> tuple[Bitmap, list[tuple[int, int]]]:
         """(the bitmap with a table for a disk of `size` bytes, runs of clusters freed by that)."""
-        bits, cluster_size = (
-            self.metadata.geometry.cluster_bits,
-            self.metadata.geometry.cluster_size,
-        )
+        bits = self.metadata.geometry.cluster_bits
+        cluster_size = self.metadata.geometry.cluster_size
         words = read_table(self.metadata.file, bitmap)
         count = bitmap.entries_for(size, cluster_size)
         kept = words[:count] + array("Q", bytes(8 * max(count - len(words), 0)))

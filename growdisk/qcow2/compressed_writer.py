@@ -39,12 +39,10 @@ class CompressedWriter:
     def __init__(
         self, metadata: Metadata, mapping: Mapping, reader: Reader, writer: Writer
     ) -> None:
-        self._metadata, self._mapping, self._reader, self._writer = (
-            metadata,
-            mapping,
-            reader,
-            writer,
-        )
+        self._metadata = metadata
+        self._mapping = mapping
+        self._reader = reader
+        self._writer = writer
         self._geometry = metadata.geometry
         self._last: _Last | None = None
         self._compress: Compressor | None = None

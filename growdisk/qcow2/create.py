@@ -168,12 +168,7 @@ def _plan(
         header = replace(
             header, extensions=(Extension(Extension.CRYPTO, place), *header.extensions)
         )
-    # only in clusters of 512 bytes: the names are a courtesy
-    if len(header.to_bytes()) > header.cluster_size:
-        needed = tuple(
-            other for other in header.extensions if other.type != Extension.FEATURE_NAMES
-        )
-        header = replace(header, extensions=needed)
+    header = header.fitting()
     if len(header.to_bytes()) > header.cluster_size:
         raise ImageUnsupported(
             path, reason="the names of its other files do not fit into one cluster"

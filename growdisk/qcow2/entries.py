@@ -1,8 +1,7 @@
-"""The 64-bit entries of L1, L2 and refcount tables as values that name their bits.
+"""The bits of the 64-bit entries of L1, L2 and refcount tables.
 
 COPIED does not mean "was copied": it says that the cluster has exactly one reference and may be
-written in place. Follows QEMU's docs/interop/qcow2 ("Cluster mapping"). Hot loops use the masks
-below directly on tables of integers.
+written in place. Follows QEMU's docs/interop/qcow2 ("Cluster mapping").
 """
 
 from __future__ import annotations
@@ -31,80 +30,6 @@ class L2Kind(Enum):
     ZERO_PLAIN = "zero"
     ZERO_ALLOCATED = "zero-allocated"  # reads as zeros, but keeps its host cluster
     COMPRESSED = "compressed"
-
-
-@dataclass(frozen=True)
-class L1Entry:
-    raw: int
-
-    @property
-    def l2_offset(self) -> int:
-        """Host offset of the L2 table; 0 if there is none."""
-        return self.raw & OFFSET_MASK
-
-    @property
-    def is_copied(self) -> bool:
-        return bool(self.raw & COPIED)
-
-    @property
-    def has_reserved_bits(self) -> bool:
-        return bool(self.raw & L1_RESERVED)
-
-
-@dataclass(frozen=True)
-class ReftableEntry:
-    raw: int
-
-    @property
-    def block_offset(self) -> int:
-        """Host offset of the refcount block; 0 if all its clusters are free."""
-        return self.raw & ~REFTABLE_RESERVED
-
-    @property
-    def has_reserved_bits(self) -> bool:
-        return bool(self.raw & REFTABLE_RESERVED)
-
-
-@dataclass(frozen=True)
-class L2Entry:
-    """A standard L2 entry, or the first half of an extended one, whose second half is `bitmap`."""
-
-    raw: int
-    # extended: low 32 bits "allocated", high 32 bits "zero", per subcluster
-    bitmap: int | None = None
-
-    @property
-    def kind(self) -> L2Kind:
-        if self.raw & COMPRESSED:
-            return L2Kind.COMPRESSED
-        if self.bitmap is None and self.raw & ZERO:
-            return L2Kind.ZERO_ALLOCATED if self.host_offset else L2Kind.ZERO_PLAIN
-        if self.bitmap is not None and self.host_offset == 0 and self.bitmap >> 32:
-            return L2Kind.ZERO_PLAIN
-        return L2Kind.NORMAL if self.host_offset else L2Kind.UNALLOCATED
-
-    @property
-    def is_extended(self) -> bool:
-        return self.bitmap is not None
-
-    @property
-    def is_copied(self) -> bool:
-        return bool(self.raw & COPIED)
-
-    @property
-    def host_offset(self) -> int:
-        """Of the host cluster; 0 for none. Not for compressed entries."""
-        return self.raw & OFFSET_MASK
-
-    def reserved_bits(self, version: int) -> int:
-        """The bits that must be zero and are not."""
-        if self.raw & COMPRESSED:
-            return self.raw & COPIED
-        mask = L2_RESERVED if version >= 3 and self.bitmap is None else L2_RESERVED_V2
-        return self.raw & mask
-
-    def compressed_range(self, cluster_bits: int) -> CompressedRange:
-        return CompressedRange.of(self.raw, cluster_bits)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,6 @@ class Geometry:
         set_field(self, "cluster_size", 1 << self.cluster_bits)
         set_field(self, "l2_entry_size", 16 if self.extended_l2 else 8)
         set_field(self, "l2_entries", self.cluster_size // self.l2_entry_size)
-        set_field(self, "l2_bits", self.l2_entries.bit_length() - 1)
         set_field(self, "l2_coverage", self.cluster_size * self.l2_entries)
         set_field(self, "refcount_bits", 1 << self.refcount_order)
         set_field(self, "refcount_max", (1 << self.refcount_bits) - 1)
@@ -28,7 +27,6 @@ class Geometry:
     cluster_size: int = 0
     l2_entry_size: int = 0
     l2_entries: int = 0  # of one L2 table
-    l2_bits: int = 0
     l2_coverage: int = 0  # guest bytes behind one L1 entry
     refcount_bits: int = 0
     refcount_max: int = 0

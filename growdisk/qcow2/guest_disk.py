@@ -149,8 +149,8 @@ class GuestDisk(InParts):
         """Write these ranges inside: the host has room for all of it, or OSError is raised before
         the first byte. Durable at the end.
         """
-        self._gate.refuse_guest_change()
-        self._gate.begin_change()
+        self._guard.refuse_guest_change()
+        self._guard.begin_change()
         self._metadata.flush()
         taken = self._parts.claim().take(ranges)
         yield

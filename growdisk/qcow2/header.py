@@ -136,6 +136,15 @@ class Header:
         backing_offset = self.header_length + len(body) if self.backing_file is not None else 0
         return self._pack_fixed(backing_offset, len(name)) + body + name
 
+    def fitting(self) -> Header:
+        """Without the names of features, which are a courtesy, where a cluster has no room for it:
+        only in clusters of 512 bytes.
+        """
+        if len(self.to_bytes()) <= self.cluster_size:
+            return self
+        needed = tuple(one for one in self.extensions if one.type != Extension.FEATURE_NAMES)
+        return replace(self, extensions=needed)
+
     def size_and_l1_bytes(self) -> bytes:
         """The bytes at SIZE_AND_L1_OFFSET, which switch size and L1 table together in one write."""
         return struct.pack(">QIIQ", self.size, self.crypt_method, self.l1_size, self.l1_offset)
@@ -187,33 +196,8 @@ def read_header(file: BlockDevice, path: Path) -> Header:
 
 def _parse_fixed(prefix: bytes) -> tuple[Header, tuple[int, int]]:
     """The fixed fields, and (offset, length) of the backing file's name."""
-    (
-        _,
-        version,
-        backing_offset,
-        backing_length,
-        cluster_bits,
-        size,
-        crypt_method,
-        l1_size,
-        l1_offset,
-        reftable_offset,
-        reftable_clusters,
-        snapshot_count,
-        snapshots_offset,
-    ) = _V2.unpack_from(prefix)
-    header = Header(
-        version,
-        cluster_bits,
-        size,
-        crypt_method,
-        l1_size,
-        l1_offset,
-        reftable_offset,
-        reftable_clusters,
-        snapshot_count,
-        snapshots_offset,
-    )
+    _, version, backing_offset, backing_length, *others = _V2.unpack_from(prefix)
+    header = Header(version, *others)
     if version >= 3:
         incompatible, compatible, autoclear, order, length = _V3.unpack_from(prefix, V2_LENGTH)
         header = replace(

@@ -63,11 +63,9 @@ class Walker:
 
     def range_references(self, start: int, end: int) -> References:
         """What the entries of the guest range [start, end) name; not the L2 tables themselves."""
-        found, coverage, bits = (
-            References(),
-            self._geometry.l2_coverage,
-            self._geometry.cluster_bits,
-        )
+        found = References()
+        coverage = self._geometry.l2_coverage
+        bits = self._geometry.cluster_bits
         while start < end and self._metadata.data_file is None:
             stop = min(end, (start // coverage + 1) * coverage)
             table = self._metadata.l2_table(start // coverage)
@@ -241,8 +239,7 @@ class Walker:
         return RefcountsTooNarrow(
             self._metadata.path,
             reason=f"cluster {cluster:#x} is referenced {count} times and a count of "
-            f"{self._geometry.refcount_bits} "
-            "bits cannot hold more",
+            f"{self._geometry.refcount_bits} bits cannot hold more",
         )
 
 

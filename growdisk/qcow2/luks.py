@@ -104,11 +104,9 @@ class LuksHeader:
         material = read(slot.offset, align_up(length, SECTOR))
         stripes = sector_cipher(self.cipher, self.mode, slot_key).decrypt(0, material)[:length]
         key = merged(stripes, self.key_length, self.hash)
-        return (
-            key
-            if hashlib.pbkdf2_hmac(self.hash, key, self.salt, self.iterations, 20) == self.digest
-            else None
-        )
+        if hashlib.pbkdf2_hmac(self.hash, key, self.salt, self.iterations, 20) == self.digest:
+            return key
+        return None
 
     def _check(self, length: int, path: Path) -> None:
         if self.hash not in hashlib.algorithms_available or self.key_length > _MAX_KEY_BYTES:

@@ -24,12 +24,10 @@ class Preflight:
     def __init__(
         self, metadata: Metadata, mapping: Mapping, reader: Reader, walker: Walker
     ) -> None:
-        self._metadata, self._mapping, self._reader, self._walker = (
-            metadata,
-            mapping,
-            reader,
-            walker,
-        )
+        self._metadata = metadata
+        self._mapping = mapping
+        self._reader = reader
+        self._walker = walker
         self._geometry = metadata.geometry
 
     def guest_change(self, start: int, end: int) -> None:

@@ -37,11 +37,9 @@ class Reader:
 
     def read(self, start: int, end: int) -> bytes:
         if end > (size := self._metadata.header.size):
-            return (
-                self.read(start, max(size, start)) + bytes(end - max(size, start))
-                if start < size
-                else bytes(end - start)
-            )
+            if start < size:
+                return self.read(start, max(size, start)) + bytes(end - max(size, start))
+            return bytes(end - start)
         parts = [self._read_run(run) for run in self._mapping.runs(start, end)]
         return parts[0] if len(parts) == 1 else b"".join(parts)
 

@@ -33,11 +33,9 @@ def needs_rebuild(analysis: Analysis) -> bool:
 
 def check_rebuild(analysis: Analysis) -> None:
     """Raise ImageDamaged, before anything is written, if the new table could become too large."""
-    cluster_size, per_block, end = (
-        analysis.header.cluster_size,
-        analysis.stored.per_block,
-        analysis.end_of_use(),
-    )
+    cluster_size = analysis.header.cluster_size
+    per_block = analysis.stored.per_block
+    end = analysis.end_of_use()
     blocks = len(_used_blocks(analysis.recount.counted, end, per_block))
     end += blocks + _MAX_TABLE_BYTES // cluster_size
     if 8 * (end + end // per_block) // per_block > _MAX_TABLE_BYTES:
@@ -51,10 +49,8 @@ def rebuild_refcounts(file: ResizableDevice, analysis: Analysis, order: int | No
     if that is to change.
     """
     order = analysis.header.refcount_order if order is None else order
-    cluster_size, per_block = (
-        analysis.header.cluster_size,
-        analysis.header.cluster_size * 8 >> order,
-    )
+    cluster_size = analysis.header.cluster_size
+    per_block = analysis.header.cluster_size * 8 >> order
     # not the file's end: that may be far behind, and the table ever so long
     start = analysis.end_of_use()
     counted = analysis.recount.rebuilt_without()
@@ -113,10 +109,8 @@ def _used_blocks(counted: ClusterCounts, end: int, per_block: int) -> list[int]:
     found: set[int] = set()
     for first, length in counted.segments():
         for index in range(first // per_block, -(-min(first + length, end) // per_block)):
-            start, stop = (
-                max(index * per_block, first),
-                min((index + 1) * per_block, first + length, end),
-            )
+            start = max(index * per_block, first)
+            stop = min((index + 1) * per_block, first + length, end)
             if index not in found and any(counted.get(start, stop - start)):
                 found.add(index)
     return sorted(found)

@@ -40,11 +40,9 @@ def repair(
     corrupt bit.
     """
     analysis = analyse(file, path)
-    before, header, lost = (
-        analysis.report(),
-        analysis.header,
-        tuple(analysis.findings.cut_off) if errors else (),
-    )
+    before = analysis.report()
+    header = analysis.header
+    lost = tuple(analysis.findings.cut_off) if errors else ()
     refuse_broken(analysis, errors=errors, accept_loss=accept_loss)
     if errors and before.has_errors and needs_rebuild(analysis):
         check_rebuild(analysis)
@@ -174,10 +172,8 @@ def _write_flags(
         offset = entry & entries.OFFSET_MASK
         if not offset:
             continue
-        is_one, is_copied = (
-            refcounts[offset >> header.cluster_bits] == 1,
-            bool(entry & entries.COPIED),
-        )
+        is_one = refcounts[offset >> header.cluster_bits] == 1
+        is_copied = bool(entry & entries.COPIED)
         if is_one == setting and is_copied != setting:
             file.write(header.l1_offset + index * 8, struct.pack(">Q", entry ^ entries.COPIED))
         table = mended_l2_table(file, header, offset, refcounts, setting=setting)

@@ -147,10 +147,8 @@ class Resizer:
         header = replace(old, l1_size=entries)
         self._metadata.switch(header, SIZE_AND_L1_OFFSET, header.size_and_l1_bytes())
         self._metadata.replace_l1(self._metadata.l1[:entries])
-        kept, all_of_it = (
-            self._geometry.clusters(8 * entries),
-            self._geometry.clusters(8 * old.l1_size),
-        )
+        kept = self._geometry.clusters(8 * entries)
+        all_of_it = self._geometry.clusters(8 * old.l1_size)
         if kept < all_of_it:
             self._metadata.release(
                 [((old.l1_offset >> self._geometry.cluster_bits) + kept, all_of_it - kept)]

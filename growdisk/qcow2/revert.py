@@ -29,12 +29,10 @@ class Reverter:
     """Takes entries off the end of one open image's snapshot table."""
 
     def __init__(self, metadata: Metadata, walker: Walker, keeper: SnapshotManager) -> None:
-        self._metadata, self._walker, self._keeper, self._geometry = (
-            metadata,
-            walker,
-            keeper,
-            metadata.geometry,
-        )
+        self._metadata = metadata
+        self._walker = walker
+        self._keeper = keeper
+        self._geometry = metadata.geometry
 
     def last_of(self, names: Collection[str]) -> int:
         """How many entries stay if all those at the end whose names are in `names` go."""
@@ -50,10 +48,8 @@ class Reverter:
         QEMU's may be either.
         """
         entry = self._keeper.entries[position]
-        table, count = (
-            self._keeper.l1_of(entry),
-            self._geometry.l1_entries(entry.disk_size(self._metadata.header.size)),
-        )
+        table = self._keeper.l1_of(entry)
+        count = self._geometry.l1_entries(entry.disk_size(self._metadata.header.size))
         return len(table) >= max(count, 1) and not any(table[count:])
 
     def forget(self, kept: int, begin: Callable[[], None]) -> None:

@@ -63,11 +63,9 @@ class SnapshotEntry:
 
     @property
     def vm_state_size(self) -> int:
-        return (
-            int.from_bytes(self.extra[:8], "big")
-            if len(self.extra) >= 8
-            else self.short_vm_state_size
-        )
+        if len(self.extra) >= 8:
+            return int.from_bytes(self.extra[:8], "big")
+        return self.short_vm_state_size
 
     @property
     def icount(self) -> int | None:

@@ -142,11 +142,9 @@ class Writer:
 
     def _new_clusters(self, guest_cluster: int, wanted: int) -> Run:
         """Clusters for up to `wanted` consecutive guest clusters; in a data file, their own."""
-        return (
-            (guest_cluster, wanted)
-            if self._elsewhere
-            else self._metadata.allocator.allocate_some(wanted)
-        )
+        if self._elsewhere:
+            return (guest_cluster, wanted)
+        return self._metadata.allocator.allocate_some(wanted)
 
     def _write_clusters(self, host: int, start: int, end: int, data: memoryview) -> None:
         """Fill whole new clusters: what the guest has around [start, end), and `data` in it."""

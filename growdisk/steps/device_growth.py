@@ -10,7 +10,7 @@ from growdisk.partitions.sectors import read_table
 from growdisk.steps.disk import Disk
 from growdisk.storage.growing import device_size, resize_device
 from growdisk.units import align_down, format_size
-from growdisk.workflow.snapshots import SnapshotStore
+from growdisk.workflow.snapshots import CompositeSnapshotStore, SnapshotStore
 
 TYPE_CHECKING = False  # pathlib would be loaded for this alone
 if TYPE_CHECKING:
@@ -27,45 +27,21 @@ def _new_room_in_use(path: Path, size: str, reason: str) -> NeedsUser:
     )
 
 
-class GrownDevice:
+class GrownDevice(CompositeSnapshotStore):
     """A SnapshotStore around another one: restoring `step` also restores the size of the device."""
 
     def __init__(
         self, store: SnapshotStore, disk: Disk, step: str, old_size: int, new_size: int
     ) -> None:
-        self._store, self._disk, self._step = store, disk, step
+        super().__init__([store])
+        self._disk, self._step = disk, step
         self._old, self._new = old_size, new_size
 
-    @property
-    def can_restore(self) -> bool:
-        return self._store.can_restore
-
-    def take(self, step: str) -> None:
-        self._store.take(step)
-
-    def refuse_missing(self, step: str) -> None:
-        self._store.refuse_missing(step)
-
     def restore(self, step: str) -> None:
-        self._store.restore(step)
+        super().restore(step)
         if step == self._step:
             self._shrink()
             self._disk.base_resized()
-
-    def reserve(self) -> None:
-        self._store.reserve()
-
-    def keep(self) -> None:
-        self._store.keep()
-
-    def settle(self) -> None:
-        self._store.settle()
-
-    def discard(self) -> None:
-        self._store.discard()
-
-    def close(self) -> None:
-        self._store.close()
 
     def _shrink(self) -> None:
         """new-room-in-use if anything but growdisk has come to need it."""

@@ -28,11 +28,9 @@ class ExtraDiskStep:
     @property
     def name(self) -> str:
         own, disk = f"-{FIRST_DISK}", f"-{disk_name(self.number)}"
-        return (
-            self.step.name.replace(own, disk)
-            if own in self.step.name
-            else f"{self.step.name}{disk}"
-        )
+        if own in self.step.name:
+            return self.step.name.replace(own, disk)
+        return f"{self.step.name}{disk}"
 
     @property
     def disk(self) -> int:

@@ -6,62 +6,60 @@ from collections.abc import Sequence
 
 from growdisk.steps.disk import Disk
 from growdisk.steps.run_backend import RunBackend
-from growdisk.workflow.snapshots import SnapshotStore
+from growdisk.workflow.snapshots import CompositeSnapshotStore, SnapshotStore
 
 
-class QuietSnapshots:
-    """A SnapshotStore around another one, for all backends that work on the run's disks.
+class QuietSnapshots(CompositeSnapshotStore):
+    """The snapshot stores of all disks of a run, for all backends that work on them.
 
     `disk` is the first of these disks.
     """
 
-    def __init__(self, store: SnapshotStore, backends: Sequence[RunBackend], disk: Disk) -> None:
-        self._store, self._backends, self._disk = store, tuple(backends), disk
-
-    @property
-    def can_restore(self) -> bool:
-        return self._store.can_restore
+    def __init__(
+        self, stores: Sequence[SnapshotStore], backends: Sequence[RunBackend], disk: Disk
+    ) -> None:
+        super().__init__(stores)
+        self._backends, self._disk = tuple(backends), disk
 
     def take(self, step: str) -> None:
         for backend in self._backends:
             backend.sync()
         self._disk.refuse_in_use()
-        self._store.take(step)
+        super().take(step)
 
     def refuse_missing(self, step: str) -> None:
-        for backend in self._backends:
-            backend.kill()
-        self._store.refuse_missing(step)
+        self._kill()
+        super().refuse_missing(step)
 
     def restore(self, step: str) -> None:
-        for backend in self._backends:
-            backend.kill()
-        self._store.restore(step)
+        self._kill()
+        super().restore(step)
 
     def reserve(self) -> None:
-        for backend in self._backends:
-            backend.close()
-        self._disk.refuse_in_use()
-        self._store.reserve()
+        self._let_go()
+        super().reserve()
 
     def keep(self) -> None:
-        for backend in self._backends:
-            backend.close()
-        self._disk.refuse_in_use()
-        self._store.keep()
+        self._let_go()
+        super().keep()
 
     def settle(self) -> None:
+        self._let_go()
+        super().settle()
+
+    def discard(self) -> None:
+        self._kill()
+        super().discard()
+
+    def close(self) -> None:
+        self._kill()
+        super().close()
+
+    def _let_go(self) -> None:
         for backend in self._backends:
             backend.close()
         self._disk.refuse_in_use()
-        self._store.settle()
 
-    def discard(self) -> None:
+    def _kill(self) -> None:
         for backend in self._backends:
             backend.kill()
-        self._store.discard()
-
-    def close(self) -> None:
-        for backend in self._backends:
-            backend.kill()
-        self._store.close()

@@ -94,11 +94,9 @@ class GrowFilesystem(StepTraits):
 
     @property
     def _growers(self) -> tuple[str, ...]:
-        return (
-            tuple(command[0] for command in UNMOUNTED[self.kind])
-            if self.kind in UNMOUNTED
-            else (_TOOLS[self.kind],)
-        )
+        if self.kind in UNMOUNTED:
+            return tuple(command[0] for command in UNMOUNTED[self.kind])
+        return (_TOOLS[self.kind],)
 
     def described(self, disk: str) -> str:
         kind = "" if self.is_plain_ext and not self.running else f" ({self.kind})"

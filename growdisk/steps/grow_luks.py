@@ -12,14 +12,14 @@ from typing import ClassVar
 from growdisk.fast_dataclass import dataclass
 from growdisk.steps.device_path import DevicePath, LuksLayer
 from growdisk.steps.failures import verify_failed
-from growdisk.steps.step_traits import StepTraits
+from growdisk.steps.step_traits import OpenedTraits
 from growdisk.steps.worker import DiskView, Worker
 from growdisk.units import format_change, format_size
 from growdisk.workflow.step import AlreadyDone, Check, Evidence, Ready, Scope
 
 
 @dataclass(frozen=True)
-class GrowLuks(StepTraits):
+class GrowLuks(OpenedTraits):
     """`place` is the container's content, `new_size` what it will have.
 
     `running`: a running guest has it open.
@@ -43,18 +43,6 @@ class GrowLuks(StepTraits):
         layer = self.place.innermost
         assert isinstance(layer, LuksLayer), self.place
         return layer.uuid
-
-    @property
-    def works_at(self) -> DevicePath:
-        return self.place
-
-    @property
-    def needs_kernel(self) -> bool:
-        return True
-
-    @property
-    def kernel_tools(self) -> tuple[str, ...]:
-        return self.place.openers
 
     def described(self, disk: str) -> str:
         words = f"{self.place.name_on(disk)} {format_change(self.old_size, self.new_size)}"

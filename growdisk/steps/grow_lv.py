@@ -8,14 +8,14 @@ from growdisk.fast_dataclass import dataclass
 from growdisk.filesystems.volume_group import LogicalVolume
 from growdisk.steps.device_path import DevicePath
 from growdisk.steps.failures import verify_failed, volumes_changed
-from growdisk.steps.step_traits import LvmTraits
+from growdisk.steps.step_traits import OpenedTraits
 from growdisk.steps.worker import DiskView, Worker
 from growdisk.units import format_change
 from growdisk.workflow.step import AlreadyDone, Blocked, Check, Evidence, Ready, Scope
 
 
 @dataclass(frozen=True)
-class GrowLogicalVolume(LvmTraits):
+class GrowLogicalVolume(OpenedTraits):
     """The volume with `uuid` in `group`, whose physical volume is at `place`, to `extents` extents.
 
     `running`: of a running guest, in use.
@@ -32,6 +32,7 @@ class GrowLogicalVolume(LvmTraits):
     running: bool = False
 
     touches: ClassVar[frozenset[Scope]] = frozenset({Scope.CONTENT})
+    programs: ClassVar[tuple[str, ...]] = ("lvm",)
 
     @property
     def name(self) -> str:

@@ -7,14 +7,14 @@ from typing import ClassVar
 from growdisk.fast_dataclass import dataclass
 from growdisk.steps.device_path import DevicePath
 from growdisk.steps.failures import verify_failed, volumes_changed
-from growdisk.steps.step_traits import LvmTraits
+from growdisk.steps.step_traits import OpenedTraits
 from growdisk.steps.worker import DiskView, Worker
 from growdisk.units import format_change
 from growdisk.workflow.step import AlreadyDone, Blocked, Check, Evidence, Ready, Scope
 
 
 @dataclass(frozen=True)
-class GrowPhysicalVolume(LvmTraits):
+class GrowPhysicalVolume(OpenedTraits):
     """Grow the physical volume at `place`, of the group `uuid`, to `extents` extents.
 
     An extent has `extent_size` bytes. `running`: it is a running guest's, in use.
@@ -30,6 +30,7 @@ class GrowPhysicalVolume(LvmTraits):
     running: bool = False
 
     touches: ClassVar[frozenset[Scope]] = frozenset({Scope.CONTENT})
+    programs: ClassVar[tuple[str, ...]] = ("lvm",)
 
     @property
     def name(self) -> str:

@@ -43,20 +43,19 @@ class LiveOverlays:
 
     def take(self, step: str) -> None:
         overlay = self._overlay(step)
-        if _same(self._context.disk.file, overlay):
+        if is_same_file(self._context.disk.file, overlay):
             return
         below = self._present(self._steps[: self._steps.index(step)])
         expected = below[-1] if below else self._context.path.resolve()
-        if not _same(self._context.disk.file, expected):
+        if not is_same_file(self._context.disk.file, expected):
             raise _wrong_image(
                 self._context.path, file=self._context.disk.file, expected=str(expected)
             )
         # before there is a file: whoever finds one without it is another QEMU
         mark(self._context.machine, self._mark)
         overlay.unlink(missing_ok=True)
-        backing, kind = (
-            (below[-1].name, "qcow2") if below else (f"../{expected.name}", self._format())
-        )
+        backing = below[-1].name if below else f"../{expected.name}"
+        kind = "qcow2" if below else self._context.disk.format
         create(overlay, self._context.disk.size, backing=Path(backing), backing_format=kind)
         sync_directory(self._directory)
         node = f"growdisk-{self._steps.index(step) + 1:02}-{os.getpid()}"
@@ -66,7 +65,8 @@ class LiveOverlays:
         """wrong-image where a QEMU that was started again went past the overlays."""
         left = self._present(self._steps)
         if left and not (
-            is_marked(self._context.machine, self._mark) or _same(self._context.disk.file, left[-1])
+            is_marked(self._context.machine, self._mark)
+            or is_same_file(self._context.disk.file, left[-1])
         ):
             raise _wrong_image(
                 self._context.path, file=self._context.disk.file, expected=str(left[-1])
@@ -86,7 +86,7 @@ class LiveOverlays:
 
     def settle(self) -> None:
         left = self._present(self._steps)
-        if left and not _same(self._context.disk.file, self._context.path):
+        if left and not is_same_file(self._context.disk.file, self._context.path):
             merge_overlays(
                 self._context.machine,
                 self._context.key,
@@ -112,11 +112,8 @@ class LiveOverlays:
     def _present(self, steps: Sequence[str]) -> list[Path]:
         return [overlay for step in steps if (overlay := self._overlay(step)).exists()]
 
-    def _format(self) -> str:
-        return self._context.disk.format
 
-
-def _same(file: str, path: Path) -> bool:
+def is_same_file(file: str, path: Path) -> bool:
     try:
         return Path(file).samefile(path)
     except OSError:

@@ -25,6 +25,7 @@ from growdisk.steps.snapshot_names import snapshot_names
 from growdisk.steps.step_traits import first, of_kind
 from growdisk.storage.growing import device_size, resize_device
 from growdisk.workflow.failures import NothingToRestore
+from growdisk.workflow.snapshots import NoSnapshots
 
 
 class LiveSnapshots:
@@ -106,8 +107,8 @@ class LiveSnapshots:
 # smaller. It is the store of `--snapshots none`, and what the store with snapshots tries first.
 
 
-class LiveUndo:
-    """A SnapshotStore that takes none. `steps` are the plan's."""
+class LiveUndo(NoSnapshots):
+    """What undo needs, the guest's own scripts save. `steps` are the plan's."""
 
     def __init__(self, context: LiveContext, steps: tuple[object, ...]) -> None:
         self._context = context
@@ -123,9 +124,6 @@ class LiveUndo:
         except GrowdiskError:
             return False
 
-    def take(self, step: str) -> None:
-        """What undo needs, the guest's own scripts save."""
-
     def refuse_missing(self, step: str) -> None:
         """Told by `restore`: the guest's own files are what it needs."""
 
@@ -137,18 +135,6 @@ class LiveUndo:
             self._take_table_back()
         elif step == ResizeImage.name:
             self._take_size_back()
-
-    def reserve(self) -> None:
-        """Nothing will be needed."""
-
-    def keep(self) -> None:
-        """There is nothing to keep."""
-
-    def settle(self) -> None:
-        """There is nothing to forget."""
-
-    def discard(self) -> None:
-        """There is nothing to forget."""
 
     def close(self) -> None:
         self._context.inside.forget()

@@ -39,14 +39,8 @@ STEP_KINDS: Mapping[str, type[DiskStep]] = MappingProxyType(
     {
         kind.__name__: kind
         for kind in (
-            ResizeImage,
-            GrowDevice,
-            RewritePartitions,
-            RereadPartitions,
-            *GROWTHS,
-            RemakeSwap,
-            MakeSwapFile,
-            RepairGuest,
+            ResizeImage, GrowDevice, RewritePartitions, RereadPartitions, *GROWTHS, RemakeSwap,
+            MakeSwapFile, RepairGuest,
         )
     }
-)
+)  # fmt: skip

@@ -94,8 +94,7 @@ class RepairGuest(StepTraits):
         words = [
             (
                 f"still named in {', '.join(named)}: not changed, since growdisk does not know "
-                "what "
-                "it is for"
+                "what it is for"
             )
         ]
         return [*(words if named else ()), *(f"could not be searched: {one}" for one in unsearched)]

@@ -80,9 +80,10 @@ class StepTraits:
         return 0
 
 
-class LvmTraits(StepTraits):
-    """The base of steps that let LVM grow something at `place`, as a kernel has it open."""
+class OpenedTraits(StepTraits):
+    """The base of steps that grow something at `place`, as a kernel has it open."""
 
+    programs: ClassVar[tuple[str, ...]] = ()
     place: DevicePath
 
     @property
@@ -95,4 +96,4 @@ class LvmTraits(StepTraits):
 
     @property
     def kernel_tools(self) -> tuple[str, ...]:
-        return ("lvm", *self.place.openers)
+        return (*self.programs, *self.place.openers)

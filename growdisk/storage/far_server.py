@@ -51,16 +51,15 @@ exit $status
 """
 _OWN = "growdisk:"
 _LOCKED = "Failed to get"
-_SHUT_DOWN = "shut the guest down (or end that program) on its host, and run the same command again"
 
 
-def held_at_server(address: str, holder: str, hint: str = _SHUT_DOWN) -> Refused:
+def held_at_server(address: str, holder: str) -> Refused:
     return Refused.named(
         "held-at-server",
         "{address} is in use",
         "{holder}",
-        "{hint}",
-        {"address": address, "holder": holder, "hint": hint},
+        "shut the guest down (or end that program) on its host, and run the same command again",
+        {"address": address, "holder": holder},
     )
 
 

@@ -14,8 +14,9 @@ import hashlib
 from collections.abc import Callable, Iterator
 from functools import partial
 
-from growdisk.block.device import BlockDevice, Extent, ExtentKind, check_range
+from growdisk.block.device import BlockDevice, check_range
 from growdisk.block.luks_stripes import merged
+from growdisk.block.read_only import ReadOnlyDevice
 from growdisk.block.sector_cipher import UnknownCipher, decrypt_xts, sector_cipher
 from growdisk.errors import ToolMissing
 from growdisk.fast_dataclass import dataclass
@@ -23,7 +24,6 @@ from growdisk.filesystems.luks import IN_TRANSITION
 from growdisk.host.json_codec import NotThatValue, decoded
 from growdisk.units import align_down, align_up
 from growdisk.volumes.luks2_json import Area, Digest, Kdf, Keyslot, Metadata, Segment
-from growdisk.volumes.lv_device import ReadOnlyDevice
 from growdisk.volumes.tpm_tokens import measured
 
 _SECTOR = 512
@@ -197,11 +197,9 @@ def _key_in(device: BlockDevice, slot: Keyslot, digest: Digest, passphrase: byte
     key = merged(split, slot.key_size, stripe_hash)
     wanted = base64.b64decode(digest.digest)
     salt = base64.b64decode(digest.salt)
-    return (
-        key
-        if hashlib.pbkdf2_hmac(digest.hash, key, salt, digest.iterations, len(wanted)) == wanted
-        else None
-    )
+    if hashlib.pbkdf2_hmac(digest.hash, key, salt, digest.iterations, len(wanted)) == wanted:
+        return key
+    return None
 
 
 def _refuse_excess(slot: Keyslot, digest: Digest, stripes: int) -> None:
@@ -269,10 +267,6 @@ class DecryptedView(ReadOnlyDevice):
         return self._decrypted(start // _SECTOR + self._header.iv_start, raw)[
             offset - start : offset - start + length
         ]
-
-    def extents(self, offset: int, length: int) -> Iterator[Extent]:
-        check_range(self.size, offset, length)
-        yield Extent(offset, offset + length, ExtentKind.DATA)
 
     def _decrypted(self, sector: int, raw: bytes) -> bytes:
         cipher, _, mode = self._header.cipher.partition("-")

@@ -4,29 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 
-from growdisk.block.device import BlockDevice, Extent, ExtentKind, check_range
+from growdisk.block.device import BlockDevice, check_range
+from growdisk.block.read_only import ReadOnlyDevice
 from growdisk.filesystems.volume_group import LogicalVolume, VolumeGroup
-
-
-class ReadOnlyDevice:
-    """The half of a BlockDevice that a view on another one does not have."""
-
-    writable = False
-
-    def write(self, offset: int, data: bytes | bytearray | memoryview) -> None:
-        raise PermissionError("this view of a volume is for reading")
-
-    def write_zeros(self, offset: int, length: int) -> None:
-        raise PermissionError("this view of a volume is for reading")
-
-    def discard(self, offset: int, length: int) -> None:
-        """Nothing is given back through a view."""
-
-    def flush(self) -> None:
-        """Nothing was written."""
-
-    def close(self) -> None:
-        """The device below belongs to somebody else."""
 
 
 class LogicalVolumeView(ReadOnlyDevice):
@@ -47,17 +27,11 @@ class LogicalVolumeView(ReadOnlyDevice):
             for key, place, count in self._pieces(offset, length)
         )
 
-    def extents(self, offset: int, length: int) -> Iterator[Extent]:
-        check_range(self.size, offset, length)
-        yield Extent(offset, offset + length, ExtentKind.DATA)
-
     def _pieces(self, offset: int, length: int) -> Iterator[tuple[str, int, int]]:
         """The range as (physical volume, place on it, bytes)."""
         for segment in self._segments:
-            start, end = (
-                segment.start * self._extent,
-                (segment.start + segment.count) * self._extent,
-            )
+            start = segment.start * self._extent
+            end = (segment.start + segment.count) * self._extent
             if length and start <= offset < end:
                 count = min(length, end - offset)
                 key, first_extent = segment.areas[0]

@@ -109,6 +109,5 @@ def _refuse_disagreement(group: VolumeGroup, devices: Mapping[str, BlockDevice])
         if other is not None and (other.uuid, other.seqno) != (group.uuid, group.seqno):
             raise VolumeGroupUnreadable(
                 f"the physical volumes of its group {group.name} do not say the same of it; LVM "
-                "mends that when the "
-                "guest starts"
+                "mends that when the guest starts"
             )

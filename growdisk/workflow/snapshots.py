@@ -72,7 +72,9 @@ class SnapshotStore(Protocol):
 class NoSnapshots:
     """`--snapshots none`: there is no way back, only forward."""
 
-    can_restore = False
+    @property
+    def can_restore(self) -> bool:
+        return False
 
     def take(self, step: str) -> None:
         pass
@@ -99,15 +101,12 @@ class NoSnapshots:
         pass
 
 
-# Several snapshot stores as one: a run that works on several disks goes forward and back on all of
-# them together.
-#
-# Each call goes to all stores. One that dies in between is made again, as every call may be: what a
-# store has done already it leaves as it is.
-
-
 class CompositeSnapshotStore:
-    """A SnapshotStore of SnapshotStores."""
+    """Several as one: a run that works on several disks goes forward and back on all of them.
+
+    Each call goes to all stores. One that dies in between is made again, as every call may be: what
+    a store has done already it leaves as it is.
+    """
 
     def __init__(self, stores: Sequence[SnapshotStore]) -> None:
         self._stores = tuple(stores)

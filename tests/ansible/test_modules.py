@@ -79,15 +79,10 @@ def test_the_steps_one_by_one_do_what_expand_does(ansible: Ansible, small_disk: 
     played = ansible.tasks(ansible.inventory(image), *tasks)
     assert played.code == 0, played.said
     assert states(played.tasks) == [
-        "snapshot changed",
-        "resize_image changed",
-        "rewrite_partitions changed",
-        "reread_partitions ok",
-        "grow_filesystem changed",
-        "repair_guest changed",
-        "snapshot changed",
-        "assert ok",
-    ]
+        "snapshot changed", "resize_image changed", "rewrite_partitions changed",
+        "reread_partitions ok", "grow_filesystem changed", "repair_guest changed",
+        "snapshot changed", "assert ok",
+    ]  # fmt: skip
     assert_grown(image, before)
 
 
@@ -210,16 +205,9 @@ def test_an_image_in_use_is_refused_in_check_mode_too(
 ) -> None:
     image = small_disk(disk=SMALL)
     words = [
-        "qemu-system-x86_64",
-        "-accel",
-        "tcg",
-        "-nodefaults",
-        "-display",
-        "none",
-        "-S",
-        "-drive",
-        f"file={image}",
-    ]
+        "qemu-system-x86_64", "-accel", "tcg", "-nodefaults", "-display", "none", "-S",
+        "-drive", f"file={image}",
+    ]  # fmt: skip
     with subprocess.Popen(words, stdin=subprocess.DEVNULL) as guest:
         try:
             _await_lock(image)

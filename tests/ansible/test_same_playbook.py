@@ -111,10 +111,8 @@ def test_a_shipped_playbook_ends_the_same_under_both(
     ours, theirs = sides(ansible, tmp_path, case)
     before = {path: path.read_bytes() for side in (ours, theirs) for path in side.images()}
 
-    planned, foreseen = (
-        ours.play(playbook, "--check", "--diff"),
-        theirs.play(playbook, "--check", "--diff"),
-    )
+    planned = ours.play(playbook, "--check", "--diff")
+    foreseen = theirs.play(playbook, "--check", "--diff")
     assert differences(planned[: case.foreseen], foreseen[: case.foreseen]) == []
     first = next(task for task in planned if task["state"] == "changed")
     assert short(first) == case.changed[0] and (
@@ -220,15 +218,9 @@ def sides(
 
     def growdisk(playbook: Path, *words: str) -> list[Document]:
         argv = [
-            sys.executable,
-            "-m",
-            "growdisk.cli.main",
-            "--json",
-            "run",
-            playbook,
-            "-i",
-            inventory(ours, case),
-        ]
+            sys.executable, "-m", "growdisk.cli.main", "--json", "run", playbook,
+            "-i", inventory(ours, case),
+        ]  # fmt: skip
         more = ["-e", json.dumps(case.variables), *words]
         done = subprocess.run(
             [*argv, *more], capture_output=True, text=True, env=ansible.environment, cwd=folder

@@ -139,18 +139,9 @@ def test_a_file_system_smaller_than_its_partition_leaves_room_idle(small_disk: D
 
 def test_overlays_and_snapshots_and_a_kept_run_are_told(folder: Path) -> None:
     run(
-        "qemu-img",
-        "create",
-        "-q",
-        "-f",
-        "qcow2",
-        "-b",
-        "two.raw",
-        "-F",
-        "raw",
-        "over.qcow2",
+        "qemu-img", "create", "-q", "-f", "qcow2", "-b", "two.raw", "-F", "raw", "over.qcow2",
         cwd=folder,
-    )
+    )  # fmt: skip
     run("qemu-img", "snapshot", "-c", "before", folder / "one.qcow2")
     disks = {Path(str(disk["path"])).name: disk for disk in listed(folder)}
     assert [Path(str(path)).name for path in disks["two.raw"]["overlays"]] == ["over.qcow2"]  # type: ignore[attr-defined]

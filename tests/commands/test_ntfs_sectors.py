@@ -22,14 +22,9 @@ def test_ntfs_with_sectors_of_any_size_grows(tmp_path: Path, sector_size: int) -
     run("sfdisk", "-q", image, stdin=f"start=2048, size={_SECTORS}, type=7\n")
     run("mkntfs", "-q", "-F", "-Q", "-s", str(sector_size), "-p", "2048", part)
     run(
-        "dd",
-        f"if={part}",
-        f"of={image}",
-        "bs=512",
-        "seek=2048",
-        "conv=notrunc,sparse",
+        "dd", f"if={part}", f"of={image}", "bs=512", "seek=2048", "conv=notrunc,sparse",
         "status=none",
-    )
+    )  # fmt: skip
     answer = in_process("expand", image, "+77777b")
     assert answer.code == 0, answer
     run("dd", f"if={image}", f"of={part}", "bs=512", "skip=2048", "conv=sparse", "status=none")

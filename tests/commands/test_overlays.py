@@ -136,17 +136,9 @@ def test_other_kinds_of_images_lie_on_images_too(copied: Copier, kind: str) -> N
         "2 MiB clusters": ("-o", "cluster_size=2M"),
     }.get(kind, ())
     qemu_img(
-        "create",
-        "-q",
-        "-f",
-        form,
-        *options,
-        "-b",
-        base,
-        "-F",
-        "raw" if kind == "raw base" else "qcow2",
-        top,
-    )
+        "create", "-q", "-f", form, *options, "-b", base,
+        "-F", "raw" if kind == "raw base" else "qcow2", top,
+    )  # fmt: skip
     assert names_on(base) == ["top"]
     assert asked("expand", base).code == 3
 
@@ -154,25 +146,15 @@ def test_other_kinds_of_images_lie_on_images_too(copied: Copier, kind: str) -> N
 def test_linked_clone_of_proxmox_lies_in_the_folder_of_another_machine(
     copied: Copier, tmp_path: Path
 ) -> None:
-    base, clone = (
-        tmp_path / "images/9000/base-9000-disk-0.qcow2",
-        tmp_path / "images/101/vm-101-disk-0.qcow2",
-    )
+    base = tmp_path / "images/9000/base-9000-disk-0.qcow2"
+    clone = tmp_path / "images/101/vm-101-disk-0.qcow2"
     for image in (base, clone):
         image.parent.mkdir(parents=True)
     copied("guest.qcow2").rename(base)
     run(
-        "qemu-img",
-        "create",
-        "-q",
-        "-f",
-        "qcow2",
-        "-b",
-        f"../9000/{base.name}",
-        "-F",
-        "qcow2",
+        "qemu-img", "create", "-q", "-f", "qcow2", "-b", f"../9000/{base.name}", "-F", "qcow2",
         clone,
-    )
+    )  # fmt: skip
     assert names_on(base) == [clone.name]
     assert asked("expand", base).code == 3
     assert names_on(clone) == []
@@ -184,15 +166,9 @@ def test_file_that_holds_the_data_of_an_image_is_not_written_to_past_it(
 ) -> None:
     data = tmp_path / "data"
     qemu_img(
-        "create",
-        "-q",
-        "-f",
-        "qcow2",
-        "-o",
-        f"data_file={data},data_file_raw={raw}",
-        tmp_path / "x.qcow2",
-        "64M",
-    )
+        "create", "-q", "-f", "qcow2", "-o", f"data_file={data},data_file_raw={raw}",
+        tmp_path / "x.qcow2", "64M",
+    )  # fmt: skip
     assert names_on(data) == ["x.qcow2"]
     answer = in_process("image", "resize", "-f", "raw", data, "+1M")
     assert (answer.code, "x.qcow2" in answer.err) == (3, True)

@@ -78,14 +78,9 @@ def test_end_of_the_extensions_that_reaches_out_of_the_header_is_corruption(
     image = tmp_path / "x.qcow2"
     qemu_img("create", "-q", "-f", "qcow2", tmp_path / "base.qcow2", "1M")
     qemu_img(
-        "create",
-        "-q",
-        "-f",
-        "qcow2",
-        *(("-b", tmp_path / "base.qcow2", "-F", "qcow2") if backed else ()),
-        image,
-        "1M",
-    )
+        "create", "-q", "-f", "qcow2",
+        *(("-b", tmp_path / "base.qcow2", "-F", "qcow2") if backed else ()), image, "1M",
+    )  # fmt: skip
     position = extensions_end(image)
     with image.open("r+b") as file:
         file.seek(position + 4)

@@ -271,20 +271,9 @@ def honest(tmp_path_factory: pytest.TempPathFactory) -> Path:
     script = "label: dos\nstart=2048, size=65536, type=83\nstart=67584, size=14336, type=82\n"
     run("sfdisk", "-q", "--no-reread", image, stdin=script)
     run(
-        "mke2fs",
-        "-q",
-        "-F",
-        "-t",
-        "ext4",
-        "-O",
-        "^metadata_csum,^resize_inode,^has_journal",
-        "-d",
-        files,
-        "-E",
-        f"root_owner=0:0,offset={PLACE.start}",
-        image,
-        f"{PLACE.length >> 10}k",
-    )
+        "mke2fs", "-q", "-F", "-t", "ext4", "-O", "^metadata_csum,^resize_inode,^has_journal",
+        "-d", files, "-E", f"root_owner=0:0,offset={PLACE.start}", image, f"{PLACE.length >> 10}k",
+    )  # fmt: skip
     make_swap(image, SWAP, uuid="5e1f0c1d-0000-4000-8000-0000000000aa")
     return image
 

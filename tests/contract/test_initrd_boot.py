@@ -58,26 +58,14 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 def resume_at_boot(initrd: Path) -> str:
     console = subprocess.run(
         [
-            "qemu-system-x86_64",
-            "-accel",
-            "tcg",
-            "-cpu",
-            "max",
-            "-m",
-            "1024",
-            "-nographic",
-            "-no-reboot",
-            "-kernel",
-            newest("vmlinuz-*"),
-            "-initrd",
-            initrd,
-            "-append",
-            "console=ttyS0 root=/dev/vda1 quiet",
+            "qemu-system-x86_64", "-accel", "tcg", "-cpu", "max", "-m", "1024", "-nographic",
+            "-no-reboot", "-kernel", newest("vmlinuz-*"), "-initrd", initrd,
+            "-append", "console=ttyS0 root=/dev/vda1 quiet",
         ],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         timeout=300,
-    ).stdout.decode(errors="replace")
+    ).stdout.decode(errors="replace")  # fmt: skip
     assert "resume is [" in console, console
     return console.partition("resume is [")[2].partition("]")[0]
 

@@ -15,17 +15,9 @@ from growdisk import durable
 from growdisk.block import raw
 
 _CHANGES = (
-    "pwrite",
-    "write",
-    "copy_file_range",
-    "ftruncate",
-    "link",
-    "replace",
-    "unlink",
-    "mkdir",
-    "posix_fallocate",
-    "utime",
-)
+    "pwrite", "write", "copy_file_range", "ftruncate", "link", "replace", "unlink", "mkdir",
+    "posix_fallocate", "utime",
+)  # fmt: skip
 #: Those that a full disk, a quota or a limit may refuse.
 TAKING_ROOM = tuple(name for name in _CHANGES if name not in ("replace", "unlink", "utime"))
 DIED, FAILED = 77, 78

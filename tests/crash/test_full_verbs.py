@@ -132,14 +132,9 @@ def test_tables_that_do_not_fit_leave_nothing(
     assert [path.stat().st_size for path in small.iterdir()] <= [size + SLACK for size in before]
     run("qemu-img", "check", "-q", image)
     run(
-        "qemu-io",
-        "-r",
-        "-c",
-        f"read -q -P 1 0 {DATA}",
-        "-c",
-        f"read -q -P 0 {DATA} {64 * MiB - DATA}",
-        image,
-    )
+        "qemu-io", "-r", "-c", f"read -q -P 1 0 {DATA}",
+        "-c", f"read -q -P 0 {DATA} {64 * MiB - DATA}", image,
+    )  # fmt: skip
     resize_image(image, grow_to(128 * MiB), preallocation="metadata")
     run("qemu-img", "check", "-q", image)
 

@@ -93,10 +93,8 @@ def assert_qemu_agrees(world: World, states: list[CrashState]) -> None:
 def qemu_problem(image: Path, state: CrashState) -> str | None:
     """What differs if qemu-img counts otherwise, or its repair leaves a dirty image unsound."""
     state.content.save(image)
-    ours, dirty = (
-        check(state.open(), image),
-        read_header(state.open(), image).has(Incompatible.DIRTY),
-    )
+    ours = check(state.open(), image)
+    dirty = read_header(state.open(), image).has(Incompatible.DIRTY)
     code, counts = qemu_check(image)
     if (counts["leaks"], counts["corruptions"]) != (ours.leaks, ours.corruptions):
         return f"{state.note}: {counts} here, {ours} there"

@@ -67,17 +67,9 @@ def world(disks: Path, tmp_path: Path) -> Path:
     for name in ("guest.raw", "image.raw"):
         _copy(disks / "guest.raw", tmp_path / name)
     run(
-        "qemu-img",
-        "create",
-        "-q",
-        "-f",
-        "qcow2",
-        "-b",
-        "base.qcow2",
-        "-F",
-        "qcow2",
+        "qemu-img", "create", "-q", "-f", "qcow2", "-b", "base.qcow2", "-F", "qcow2",
         tmp_path / "overlay.qcow2",
-    )
+    )  # fmt: skip
     (tmp_path / ".ssh").mkdir()
     run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / ".ssh/id_ed25519")
     return tmp_path

@@ -62,15 +62,9 @@ def assert_unchanged(image: Path, before: Before) -> None:
     """The guest sees the same bytes; the image is sound, and has no snapshot of ours."""
     assert virtual_size(image) == virtual_size(before.copy)
     run(
-        "qemu-img",
-        "compare",
-        "-f",
-        before.image_format,
-        "-F",
-        before.image_format,
-        image,
+        "qemu-img", "compare", "-f", before.image_format, "-F", before.image_format, image,
         before.copy,
-    )
+    )  # fmt: skip
     assert_sound(image)
     with (
         as_raw(image, before.image_format) as now,

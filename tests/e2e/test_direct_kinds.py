@@ -58,14 +58,9 @@ def alone(image: Path, folder: Path) -> Path:
         part = sfdisk(raw)[0]
         start, sectors = int(str(part["start"])), int(str(part["size"]))
         run(
-            "dd",
-            f"if={raw}",
-            f"of={found}",
-            "bs=512",
-            f"skip={start}",
-            f"count={sectors}",
+            "dd", f"if={raw}", f"of={found}", "bs=512", f"skip={start}", f"count={sectors}",
             "status=none",
-        )
+        )  # fmt: skip
     return found
 
 

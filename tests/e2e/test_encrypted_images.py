@@ -38,18 +38,9 @@ class Encrypted:
         _fill(self.plain)
         time = ",encrypt.iter-time=10" if form == "luks" else ""
         qemu_img(
-            "convert",
-            "-f",
-            "raw",
-            "-O",
-            "qcow2",
-            "--object",
-            f"secret,id=s,file={self.key}",
-            "-o",
-            f"encrypt.format={form},encrypt.key-secret=s{time}",
-            self.plain,
-            self.path,
-        )
+            "convert", "-f", "raw", "-O", "qcow2", "--object", f"secret,id=s,file={self.key}",
+            "-o", f"encrypt.format={form},encrypt.key-secret=s{time}", self.plain, self.path,
+        )  # fmt: skip
         return self
 
     def __call__(self, *words: str | Path) -> Answer:
@@ -202,18 +193,9 @@ def test_internal_snapshots_are_taken_back_and_forgotten_without_the_passphrase(
 def test_overlay_of_an_encrypted_base_grows_in_its_own_file(encrypted: Encrypted) -> None:
     top = encrypted.folder / "top.qcow2"
     created = in_process(
-        "image",
-        "create",
-        "-b",
-        encrypted.path,
-        "-F",
-        "qcow2",
-        "--encrypt",
-        "luks",
-        "--key-file",
-        encrypted.key,
-        top,
-    )
+        "image", "create", "-b", encrypted.path, "-F", "qcow2", "--encrypt", "luks",
+        "--key-file", encrypted.key, top,
+    )  # fmt: skip
     assert created.code == 0, created
     before = fingerprint(encrypted.path)
     assert encrypted("expand", top, "+1G", "--backend", "direct").code == 0

@@ -39,10 +39,8 @@ def cost_of_expanding(host: Host, image: Path) -> Cost:
     memory, processor = 0, 0.0
     while command.process.poll() is None:
         with contextlib.suppress(OSError, IndexError):
-            memory, processor = (
-                _peak_memory(command.process.pid),
-                _processor_seconds(command.process.pid),
-            )
+            memory = _peak_memory(command.process.pid)
+            processor = _processor_seconds(command.process.pid)
         time.sleep(0.05)
     answer = command.ended()
     assert (answer.code, answer.result) == (0, "changed"), answer

@@ -205,11 +205,9 @@ def test_qemu_that_does_not_lock_the_image_file_is_found(host: Host, image: Path
 def test_a_running_machine_of_libvirt_is_found_by_any_path_to_its_device(
     host: Host, device: Path, image: Path, tmp_path: Path
 ) -> None:
-    name, link, xml = (
-        f"growdisk-test-{uuid.uuid4().hex[:8]}",
-        tmp_path / "web01",
-        tmp_path / "machine.xml",
-    )
+    name = f"growdisk-test-{uuid.uuid4().hex[:8]}"
+    link = tmp_path / "web01"
+    xml = tmp_path / "machine.xml"
     link.symlink_to(device)
     xml.write_text(_MACHINE.format(name=name, device=link))
     with libvirtd():

@@ -59,13 +59,9 @@ def grown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Grown]:
     world = Grown(folder, Host(scratch))
     for name in ("lvm", "luks1", "luks2", "zoo"):
         run(
-            "qemu-img",
-            "convert",
-            "-O",
-            "qcow2",
-            layered_guests() / f"{name}.raw",
+            "qemu-img", "convert", "-O", "qcow2", layered_guests() / f"{name}.raw",
             world.image(name),
-        )
+        )  # fmt: skip
     world.expand("lvm", f"+{_GROWTH}M", "--lv", "home=50%", "--lv", "guest-vg/root")
     world.expand("luks2", f"+{_GROWTH}M", "--key-file", world.key("luks2"), "--lv-share", "60%")
     world.expand("luks1", f"+{_GROWTH}M", "--key-file", world.key("luks1"), "--keep-snapshots")
@@ -232,14 +228,9 @@ def test_every_kind_of_file_system_grows_beside_the_others(grown: Grown) -> None
             start, size = (int(str(part[key])) // 2048 for key in ("start", "size"))
             alone = grown.folder / kind
             run(
-                "dd",
-                f"if={raw}",
-                f"of={alone}",
-                "bs=1M",
-                f"skip={start}",
-                f"count={size}",
+                "dd", f"if={raw}", f"of={alone}", "bs=1M", f"skip={start}", f"count={size}",
                 "status=none",
-            )
+            )  # fmt: skip
             run(*checks[kind], alone)
             assert size > old + 50
             if kind == "btrfs":  # the default subvolume is the one it was, and still read-only

@@ -51,24 +51,11 @@ def provisioned(base: Path, folder: Path) -> Path:
     (folder / "greeting").write_text(GREETING)
     (folder / "password").write_text("quite secret\n")
     answer = growdisk(
-        "--json",
-        "provision",
-        base,
-        folder / "web.qcow2",
-        "--size",
-        "10G",
-        "--overlay",
-        "--hostname",
-        "web-{n}",
-        "--reset-machine-id",
-        "--remove-ssh-host-keys",
-        "--password",
-        f"root:file:{folder}/password",
-        "--template",
-        f"{folder}/greeting:/etc/greeting",
-        "-e",
-        "kind=red",
-    )
+        "--json", "provision", base, folder / "web.qcow2", "--size", "10G", "--overlay",
+        "--hostname", "web-{n}", "--reset-machine-id", "--remove-ssh-host-keys",
+        "--password", f"root:file:{folder}/password",
+        "--template", f"{folder}/greeting:/etc/greeting", "-e", "kind=red",
+    )  # fmt: skip
     assert answer.code == 0, answer.err
     made = answer.json()["outputs"][0]
     assert made["growpart"] == "nothing" and made["backend"] == "direct", made

@@ -187,10 +187,8 @@ def test_what_cannot_be_meant_is_refused_before_anything_is_made(
 
 
 def test_a_disk_without_a_guest_cannot_be_given_a_name(tmp_path: Path) -> None:
-    empty, data = (
-        tmp_path / "empty.raw",
-        make_disk(tmp_path / "data.qcow2", SmallDisk(size=128 * MiB)),
-    )
+    empty = tmp_path / "empty.raw"
+    data = make_disk(tmp_path / "data.qcow2", SmallDisk(size=128 * MiB))
     run("truncate", "-s", "8M", empty)
     for base, word in ((empty, "no ext file system"), (data, "has users")):
         error = made(base, tmp_path / "out.img", size=None, hostname="web").error
@@ -243,25 +241,11 @@ def test_the_command_line_makes_many_and_tells_no_secret(debian: Path, tmp_path:
         f"name,size,role\n{tmp_path}/a.qcow2,1G,web\n{tmp_path}/b.qcow2,+1G,db\n"
     )
     answer = growdisk(
-        "-v",
-        "-x",
-        "--json",
-        "provision",
-        debian,
-        "--list",
-        tmp_path / "list.csv",
-        "-j",
-        "2",
-        "--overlay",
-        "--hostname",
-        "{{ role }}-{n:02}",
-        "--password",
-        f"root:file:{tmp_path}/password",
-        "--ssh-key",
-        f"ann:{tmp_path}/key.pub",
-        "--template",
-        f"{tmp_path}/motd.j2:/etc/motd:0600:ann",
-    )
+        "-v", "-x", "--json", "provision", debian, "--list", tmp_path / "list.csv", "-j", "2",
+        "--overlay", "--hostname", "{{ role }}-{n:02}",
+        "--password", f"root:file:{tmp_path}/password", "--ssh-key", f"ann:{tmp_path}/key.pub",
+        "--template", f"{tmp_path}/motd.j2:/etc/motd:0600:ann",
+    )  # fmt: skip
     assert answer.code == 0, answer.err
     assert "debugfs" in answer.err, "what is run is told"
     assert not [secret for secret in ("quite secret", "$y$") if secret in answer.out + answer.err]

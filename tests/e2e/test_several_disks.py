@@ -38,15 +38,9 @@ def assert_as_before(*images: Path) -> None:
     for image in images:
         kind = "qcow2" if image.suffix == ".qcow2" else "raw"
         run(
-            "qemu-img",
-            "compare",
-            "-f",
-            kind,
-            "-F",
-            "raw",
-            image,
+            "qemu-img", "compare", "-f", kind, "-F", "raw", image,
             spanning_guests() / f"{image.stem}.raw",
-        )
+        )  # fmt: skip
 
 
 def assert_filled(images: list[Path], group: str, extents: int) -> None:

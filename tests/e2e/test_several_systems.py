@@ -39,18 +39,9 @@ def disk(path: Path, systems: dict[int, dict[str, str]]) -> Path:
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             (root / name).write_text(content)
         run(
-            "mke2fs",
-            "-q",
-            "-F",
-            "-t",
-            "ext4",
-            "-d",
-            root,
-            "-E",
-            f"offset={STARTS[number]}",
-            path,
+            "mke2fs", "-q", "-F", "-t", "ext4", "-d", root, "-E", f"offset={STARTS[number]}", path,
             f"{size}k",
-        )
+        )  # fmt: skip
     return path
 
 

@@ -92,18 +92,9 @@ def _lie(seed: Seed, field: Field, places: list[int], chance: random.Random) -> 
     old = int.from_bytes(seed.image[field.offset : field.offset + field.width], "big")
     cluster = 1 << _header(seed).cluster_bits
     borders = [
-        0,
-        1,
-        2,
-        old + 1,
-        old - 1,
-        old ^ 1 << chance.randrange(bits),
-        2 * old,
-        cluster,
-        cluster - 1,
-        0x1FF,
-        0x200,
-    ]
+        0, 1, 2, old + 1, old - 1, old ^ 1 << chance.randrange(bits), 2 * old, cluster,
+        cluster - 1, 0x1FF, 0x200,
+    ]  # fmt: skip
     borders += [
         (1 << bits) - 1,
         1 << bits - 1,

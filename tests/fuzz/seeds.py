@@ -79,17 +79,9 @@ def make_seed(name: str, directory: Path) -> Seed:
         )
         words = [*_SECRET, *words]
     qemu_img(
-        "create",
-        "-q",
-        "-f",
-        "qcow2",
-        *words,
-        "-o",
-        options,
-        path.name,
-        recipe.size,
+        "create", "-q", "-f", "qcow2", *words, "-o", options, path.name, recipe.size,
         directory=directory,
-    )
+    )  # fmt: skip
     for action in recipe.actions:
         _do(path, action, encrypted=recipe.encrypted)
     (directory / "key").unlink()

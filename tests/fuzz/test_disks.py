@@ -34,30 +34,13 @@ def test_the_same_seed_makes_the_same_recipe_and_another_one_another() -> None:
 def test_the_recipes_have_all_that_there_is() -> None:
     text = " ".join(str(recipe(seed)) for seed in range(600))
     kinds = (
-        "ext",
-        "xfs",
-        "btrfs",
-        "ntfs",
-        "f2fs",
-        "fat",
-        "swap",
-        "lvm",
-        "luks",
-        "jbd",
-        "noise",
+        "ext", "xfs", "btrfs", "ntfs", "f2fs", "fat", "swap", "lvm", "luks", "jbd", "noise",
         "nothing",
-    )
+    )  # fmt: skip
     words = (
-        "orphan_file",
-        "contiguous",
-        "-ky",
-        "FOREIGN",
-        "vgexport",
-        "SNAPSHOT",
-        "reencrypt",
-        "logical=True",
-        "--move",
-    )
+        "orphan_file", "contiguous", "-ky", "FOREIGN", "vgexport", "SNAPSHOT", "reencrypt",
+        "logical=True", "--move",
+    )  # fmt: skip
     assert not [
         word for word in (*(f"kind='{kind}'" for kind in kinds), *words) if word not in text
     ]

@@ -50,11 +50,9 @@ class Bench:
     def __init__(self, seed: Seed, directory: Path, *, seconds: float = SECONDS) -> None:
         self.seed, self.seconds = seed, seconds
         self.path = directory / f"{seed.name}.qcow2"
-        self.other, self.output, self.patch = (
-            directory / "other.raw",
-            directory / "output",
-            directory / "patch",
-        )
+        self.other = directory / "other.raw"
+        self.output = directory / "output"
+        self.patch = directory / "patch"
         self.other.write_bytes(bytes(1 << 16))
         self.patch.write_bytes(b"\x5a" * 5000)
         self._restore_beside()

@@ -125,8 +125,7 @@ def _partitions(table: dict[str, Any]) -> list[str]:
     return [
         (
             f"{part['number']}{'*' * part['bootable']} {part['start']}..{part['end']} "
-            f"{part['role']} "
-            f"{part['type_code']}"
+            f"{part['role']} {part['type_code']}"
         )
         for part in table["partitions"]
     ]

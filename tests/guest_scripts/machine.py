@@ -40,9 +40,8 @@ class Machine(RunningGuest):
     def wait(self) -> None:
         self._wait_for(re.compile(rb"GROWDISK-MICRO-UP\r*\n"), _PATIENCE)
         self.run(
-            "mkdir -p /tmp/scripts; for disk in /dev/vda /dev/vdb; do "
-            "if tar -xf $disk -C /tmp/scripts 2>/dev/null; then break; fi; done; [ -e "
-            "/tmp/scripts/inspect.sh ]"
+            "mkdir -p /tmp/scripts; for disk in /dev/vda /dev/vdb; do if tar -xf $disk -C "
+            "/tmp/scripts 2>/dev/null; then break; fi; done; [ -e /tmp/scripts/inspect.sh ]"
         )
 
     def grow_disk(self, size: int, node: str = "disk") -> None:
@@ -156,42 +155,14 @@ def _command(disk: Path, tar: Path, doors: Doors, console: Path, bus: str, root:
     image, initramfs = kernel()
     name = "vda" if bus == "virtio" else "sda"
     return [
-        "setpriv",
-        "--pdeathsig",
-        "KILL",
-        qemu,
-        "-cpu",
-        "max",
-        "-m",
-        "256",
-        "-smp",
-        "1",
-        "-accel",
-        "tcg",
-        "-display",
-        "none",
-        "-no-reboot",
-        "-monitor",
-        "none",
-        "-kernel",
-        str(image),
-        "-initrd",
-        str(initramfs),
-        "-append",
-        f"console=ttyS0 quiet panic=-1 no_timer_check microroot={name}{root}",
-        "-chardev",
-        f"socket,id=console,path={console},server=on,wait=on",
-        "-serial",
-        "chardev:console",
-        "-qmp",
-        f"unix:{doors.qmp_socket},server=on,wait=off",
-        "-blockdev",
-        f"driver=file,filename={disk},node-name=file,cache.no-flush=on",
-        "-blockdev",
-        "driver=qcow2,file=file,node-name=disk",
-        *_BUSES[bus],
-        "-drive",
-        f"if=none,id=tar,file={tar},format=raw,readonly=on",
-        "-device",
-        "virtio-blk-pci,drive=tar",
-    ]
+        "setpriv", "--pdeathsig", "KILL", qemu, "-cpu", "max", "-m", "256", "-smp", "1",
+        "-accel", "tcg", "-display", "none", "-no-reboot", "-monitor", "none",
+        "-kernel", str(image), "-initrd", str(initramfs),
+        "-append", f"console=ttyS0 quiet panic=-1 no_timer_check microroot={name}{root}",
+        "-chardev", f"socket,id=console,path={console},server=on,wait=on",
+        "-serial", "chardev:console", "-qmp", f"unix:{doors.qmp_socket},server=on,wait=off",
+        "-blockdev", f"driver=file,filename={disk},node-name=file,cache.no-flush=on",
+        "-blockdev", "driver=qcow2,file=file,node-name=disk", *_BUSES[bus],
+        "-drive", f"if=none,id=tar,file={tar},format=raw,readonly=on",
+        "-device", "virtio-blk-pci,drive=tar",
+    ]  # fmt: skip

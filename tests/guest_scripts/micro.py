@@ -22,46 +22,20 @@ from tests.guests.tools import environment, run
 
 BUSYBOX = Path("/bin/busybox")
 UTIL_LINUX = (
-    "sfdisk",
-    "fdisk",
-    "partx",
-    "addpart",
-    "delpart",
-    "resizepart",
-    "flock",
-    "mkswap",
-    "swapon",
+    "sfdisk", "fdisk", "partx", "addpart", "delpart", "resizepart", "flock", "mkswap", "swapon",
     "swapoff",
-)
+)  # fmt: skip
 PARTED = ("parted", "partprobe")
 EXT = ("resize2fs", "e2fsck")
 
 _DRIVERS = (
-    "virtio_pci",
-    "virtio_scsi",
-    "virtio_blk",
-    "sd_mod",
-    "virtio_console",
-    "ata_piix",
-    "xfs",
-    "btrfs",
-    "ext4",
-)
+    "virtio_pci", "virtio_scsi", "virtio_blk", "sd_mod", "virtio_console", "ata_piix", "xfs",
+    "btrfs", "ext4",
+)  # fmt: skip
 _FOLDERS = (
-    "bin",
-    "sbin",
-    "lib",
-    "lib64",
-    "usr",
-    "usr/bin",
-    "sys",
-    "run",
-    "var",
-    "var/lib",
-    "var/log",
-    "tmp",
-    "root",
-)
+    "bin", "sbin", "lib", "lib64", "usr", "usr/bin", "sys", "run", "var", "var/lib", "var/log",
+    "tmp", "root",
+)  # fmt: skip
 _INITRAMFS_INIT = """\
 #!/bin/sh
 mount -t devtmpfs none /dev

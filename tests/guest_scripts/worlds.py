@@ -71,15 +71,9 @@ class World:
             )  # type: ignore[union-attr]
             alone = raw.with_suffix(".part")
             run(
-                "dd",
-                f"if={raw}",
-                f"of={alone}",
-                "bs=1M",
-                f"skip={target.start // MiB}",
-                f"count={target.size // MiB}",
-                "conv=sparse",
-                "status=none",
-            )
+                "dd", f"if={raw}", f"of={alone}", "bs=1M", f"skip={target.start // MiB}",
+                f"count={target.size // MiB}", "conv=sparse", "status=none",
+            )  # fmt: skip
             run("e2fsck", "-f", "-n", alone)
             alone.unlink()
         finally:

@@ -253,29 +253,13 @@ def _format(disk: Path, key: Path, start: int) -> None:
     with alone.open("wb") as file:
         file.truncate((_LAST - start) * _SECTOR)
     run(
-        "cryptsetup",
-        "-q",
-        "luksFormat",
-        "--type",
-        "luks2",
-        "--pbkdf",
-        "pbkdf2",
-        "--pbkdf-force-iterations",
-        "1000",
-        "--uuid",
-        _LUKS_UUID,
-        alone,
-        key,
-    )
+        "cryptsetup", "-q", "luksFormat", "--type", "luks2", "--pbkdf", "pbkdf2",
+        "--pbkdf-force-iterations", "1000", "--uuid", _LUKS_UUID, alone, key,
+    )  # fmt: skip
     run(
-        "dd",
-        f"if={alone}",
-        f"of={disk}",
-        "bs=1M",
-        f"seek={start // _MIB_SECTORS}",
-        "conv=notrunc,sparse",
-        "status=none",
-    )
+        "dd", f"if={alone}", f"of={disk}", "bs=1M", f"seek={start // _MIB_SECTORS}",
+        "conv=notrunc,sparse", "status=none",
+    )  # fmt: skip
 
 
 def _copied(to: str, mapped: str, *, crypt: bool, swap: bool = False) -> str:

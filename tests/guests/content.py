@@ -45,12 +45,10 @@ def write_tar(path: Path, entries: list[Entry]) -> Path:
 
 def _header(entry: Entry) -> tarfile.TarInfo:
     info = tarfile.TarInfo(entry.path)
-    info.size, info.mode, info.mtime, info.type = (
-        len(entry.data),
-        entry.mode,
-        entry.mtime,
-        entry.kind,
-    )
+    info.size = len(entry.data)
+    info.mode = entry.mode
+    info.mtime = entry.mtime
+    info.type = entry.kind
     info.uid, info.gid = entry.owner
     info.linkname = entry.link
     return info

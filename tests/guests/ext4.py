@@ -49,15 +49,9 @@ def make_ext4(
     """
     lazy = f"lazy_itable_init=1,lazy_journal_init=1,nodiscard,root_owner=0:0,offset={place.start}"
     options: list[str | Path] = [
-        "-U",
-        uuid,
-        "-E",
-        lazy,
-        *(["-L", label] if label else []),
-        *(["-b", str(block_size)] if block_size else []),
-        disk,
-        f"{place.length // 1024}k",
-    ]
+        "-U", uuid, "-E", lazy, *(["-L", label] if label else []),
+        *(["-b", str(block_size)] if block_size else []), disk, f"{place.length // 1024}k",
+    ]  # fmt: skip
     with tempfile.TemporaryDirectory(prefix="growdisk-root-", dir=disk.parent) as root:
         Path(root).chmod(0o755)
         run("fakeroot", "sh", "-c", _SCRIPT, "make-ext4", root, *options, "--", *tars)

@@ -283,14 +283,9 @@ class _Guest:
             place.write_bytes(content)
             run("mcopy", "-i", esp, place, f"::/{path}")
         run(
-            "dd",
-            f"if={esp}",
-            f"of={self.disk}",
-            "bs=1M",
-            "seek=1",
-            "conv=notrunc,sparse",
+            "dd", f"if={esp}", f"of={self.disk}", "bs=1M", "seek=1", "conv=notrunc,sparse",
             "status=none",
-        )
+        )  # fmt: skip
 
     def _files_of_esp(self) -> dict[str, bytes]:
         if self.family.loader == "grub":

@@ -62,16 +62,11 @@ def _debootstrap(folder: Path, system: System) -> None:
         own = write_tar(work / "own.tar", _own_files("no key\n"))
         (work / "script.sh").write_text(_ENABLE + system.script + _CLEAN)
         run(
-            "mmdebstrap",
-            "--quiet",
-            "--variant=minbase",
-            "--dpkgopt=force-unsafe-io",
+            "mmdebstrap", "--quiet", "--variant=minbase", "--dpkgopt=force-unsafe-io",
             f"--include={system.packages.replace(' ', ',')}",
             *([resume] if "initramfs-tools" in system.packages else []),
             f"--customize-hook=tar-in {own} /",
             f"--customize-hook=copy-in {work / 'script.sh'} /tmp",
-            '--customize-hook=chroot "$1" sh /tmp/script.sh',
-            *system.options,
-            system.suite,
+            '--customize-hook=chroot "$1" sh /tmp/script.sh', *system.options, system.suite,
             folder / "tree.tar",
-        )
+        )  # fmt: skip

@@ -120,14 +120,9 @@ def _fill_zoo(disk: Path) -> None:
 
 def _put(alone: Path, disk: Path, at: int) -> None:
     run(
-        "dd",
-        f"if={alone}",
-        f"of={disk}",
-        "bs=1M",
-        f"seek={at}",
-        "conv=notrunc,sparse",
+        "dd", f"if={alone}", f"of={disk}", "bs=1M", f"seek={at}", "conv=notrunc,sparse",
         "status=none",
-    )
+    )  # fmt: skip
     alone.unlink()
 
 

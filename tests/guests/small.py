@@ -67,19 +67,9 @@ def _convert(raw: Path, path: Path, disk: SmallDisk) -> None:
     run("qemu-img", "convert", "-f", "raw", "-O", "qcow2", *options, raw, target)
     if disk.backed:
         run(
-            "qemu-img",
-            "create",
-            "-q",
-            "-f",
-            "qcow2",
-            *options,
-            "-b",
-            target.name,
-            "-F",
-            "qcow2",
-            path,
-            cwd=path.parent,
-        )
+            "qemu-img", "create", "-q", "-f", "qcow2", *options, "-b", target.name, "-F", "qcow2",
+            path, cwd=path.parent,
+        )  # fmt: skip
 
 
 def _fill(raw: Path, disk: SmallDisk) -> None:

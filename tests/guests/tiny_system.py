@@ -21,15 +21,9 @@ def system_files(
         f"{options}\n\tinitrd\t/boot/initrd.img-{KERNEL}\n"
     )
     folders = [
-        "boot",
-        "boot/grub",
-        "etc",
-        "etc/default",
-        "etc/initramfs-tools",
-        "etc/initramfs-tools/conf.d",
-        "dev",
-        "proc",
-    ]
+        "boot", "boot/grub", "etc", "etc/default", "etc/initramfs-tools",
+        "etc/initramfs-tools/conf.d", "dev", "proc",
+    ]  # fmt: skip
     return [
         *(directory(folder) for folder in folders),
         text("etc/fstab", fstab(root_uuid, swap_uuid)),

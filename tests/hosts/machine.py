@@ -29,16 +29,9 @@ STATE = "/run/state"
 OLD, NEW = 128 * MiB, 192 * MiB  # most guests here, before and after
 _GROWDISK = f"PYTHONPATH=/exchange/python GROWDISK_STATE_DIR={STATE} python3 -m growdisk.cli.start"
 _PACKAGES = (
-    "growdisk",
-    "msgspec",
-    "cryptography",
-    "jinja2",
-    "markupsafe",
-    "yaml",
-    "rich",
-    "pygments",
+    "growdisk", "msgspec", "cryptography", "jinja2", "markupsafe", "yaml", "rich", "pygments",
     "parted",
-)
+)  # fmt: skip
 # lvm looks for modules in one place only; what would check a pool at its start may not be
 # installed. Nobody plays udev, so lvm makes the device nodes itself. Its root is read-only but for
 # /run, /tmp and /etc.

@@ -93,16 +93,9 @@ def test_a_kept_run_is_taken_back_byte_for_byte_or_accepted(far: Far) -> None:
             assert far.host.growdisk(verb, far.uri).code == 0
             if verb == "rollback":
                 run(
-                    "qemu-img",
-                    "compare",
-                    "-U",
-                    "-f",
-                    "raw",
-                    "-F",
-                    "raw",
-                    far.image,
+                    "qemu-img", "compare", "-U", "-f", "raw", "-F", "raw", far.image,
                     far.before.copy,
-                )
+                )  # fmt: skip
     far.assert_nothing_left()
     far.assert_grown()
 
@@ -216,16 +209,9 @@ def test_a_growdisk_that_is_killed_leaves_no_client_and_is_gone_on_with(far: Far
             assert far.host.growdisk(verb, far.uri).code == 0
             if verb == "rollback":
                 run(
-                    "qemu-img",
-                    "compare",
-                    "-U",
-                    "-f",
-                    "raw",
-                    "-F",
-                    "raw",
-                    far.image,
+                    "qemu-img", "compare", "-U", "-f", "raw", "-F", "raw", far.image,
                     far.before.copy,
-                )
+                )  # fmt: skip
     far.assert_nothing_left()
     far.assert_grown()
 

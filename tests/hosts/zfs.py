@@ -124,37 +124,13 @@ def _command(folder: Path, disks: Sequence[Path], log: Path | None) -> list[str]
         files = f"file.driver=file,file.filename={disks[0]},log.driver=file,log.filename={log}"
         drives[1] = f"if=virtio,driver=blklogwrites,{files}"
     return [
-        "setpriv",
-        "--pdeathsig",
-        "KILL",
-        "qemu-system-x86_64",
-        "-accel",
-        "tcg,thread=multi",
-        "-cpu",
-        "max",
-        "-m",
-        "1024",
-        "-smp",
-        "1",
-        "-display",
-        "none",
-        "-monitor",
-        "none",
-        "-no-reboot",
-        "-serial",
-        f"file:{folder / 'console'}",
-        "-object",
-        "memory-backend-memfd,id=memory,size=1024M,share=on",
-        "-numa",
-        "node,memdev=memory",
-        "-kernel",
-        str(image),
-        "-initrd",
-        str(_initramfs()),
-        "-append",
-        "console=ttyS0 quiet panic=-1 rdinit=/init",
-        *drives,
-    ]
+        "setpriv", "--pdeathsig", "KILL", "qemu-system-x86_64", "-accel", "tcg,thread=multi",
+        "-cpu", "max", "-m", "1024", "-smp", "1", "-display", "none", "-monitor", "none",
+        "-no-reboot", "-serial", f"file:{folder / 'console'}",
+        "-object", "memory-backend-memfd,id=memory,size=1024M,share=on",
+        "-numa", "node,memdev=memory", "-kernel", str(image), "-initrd", str(_initramfs()),
+        "-append", "console=ttyS0 quiet panic=-1 rdinit=/init", *drives,
+    ]  # fmt: skip
 
 
 @contextmanager

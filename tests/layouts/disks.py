@@ -144,18 +144,9 @@ def _parts(raw: Path) -> dict[int, dict[str, Any]]:
 
 def _kind(raw: Path, place: ByteRange) -> str:
     command = [
-        "blkid",
-        "-p",
-        "-O",
-        str(place.start),
-        "-S",
-        str(place.length),
-        "-o",
-        "value",
-        "-s",
-        "TYPE",
-        raw,
-    ]
+        "blkid", "-p", "-O", str(place.start), "-S", str(place.length), "-o", "value",
+        "-s", "TYPE", raw,
+    ]  # fmt: skip
     try:
         return run(*command).strip()
     except AssertionError:

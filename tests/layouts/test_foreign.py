@@ -353,13 +353,9 @@ def test_hashes_behind_a_file_system_are_seen(tmp_path: Path, data: int, at: int
     content = volume(tmp_path / "volume", ext4=False, pieces=[])
     run("mke2fs", "-q", "-F", "-t", "ext4", "-b", "4096", content, f"{data // 1024}k")
     run(
-        "veritysetup",
-        "format",
-        f"--data-blocks={data // 4096}",
-        f"--hash-offset={at}",
+        "veritysetup", "format", f"--data-blocks={data // 4096}", f"--hash-offset={at}", content,
         content,
-        content,
-    )
+    )  # fmt: skip
     image = disk(tmp_path / "disk.raw", _ONE, s2048=content)
     assert_refused(image, "+100M", naming="DM_verity_hash, although it looks like ext4")
 

@@ -36,8 +36,7 @@ def install(guest: LiveGuest, folder: Path, tools: Iterable[str]) -> None:
     attach(guest, "tools", write_tar(folder / "tools.tar", list(_entries(tools))), "raw")
     guest.run(
         "until [ -b /dev/sdb ]; do sleep 0.2; done; tar -xf /dev/sdb -C / --skip-old-files; "
-        "ldconfig; "
-        "udevadm control --reload; udevadm settle",
+        "ldconfig; udevadm control --reload; udevadm settle",
         _PATIENCE,
     )
 

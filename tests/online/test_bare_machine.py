@@ -169,19 +169,9 @@ def test_overlays_are_merged_into_the_image_while_the_machine_runs(
             overlay = tmp_path / f"{number}.qcow2"
             below = machine.disk(disk.key)
             run(
-                "qemu-img",
-                "create",
-                "-q",
-                "-u",
-                "-f",
-                "qcow2",
-                "-b",
-                below.file,
-                "-F",
-                below.format,
-                overlay,
-                str(below.size),
-            )
+                "qemu-img", "create", "-q", "-u", "-f", "qcow2", "-b", below.file,
+                "-F", below.format, overlay, str(below.size),
+            )  # fmt: skip
             put_overlay(machine, disk.key, overlay, f"layer-{number}")
             machine.resize(disk.key, 128 * MiB)
             words = f'qemu-io disk "write -P {pattern} {offset} 64k"'
@@ -372,15 +362,9 @@ def test_an_image_in_use_by_a_qemu_without_a_monitor_is_refused_with_the_holder_
 ) -> None:
     disk = image(tmp_path)
     words = [
-        "-accel",
-        "tcg",
-        "-nodefaults",
-        "-display",
-        "none",
-        "-S",
-        "-drive",
-        f"if=virtio,file={disk},format=qcow2",
-    ]
+        "-accel", "tcg", "-nodefaults", "-display", "none", "-S",
+        "-drive", f"if=virtio,file={disk},format=qcow2",
+    ]  # fmt: skip
     process = subprocess.Popen(["qemu-system-x86_64", *words], env=environment())
     try:
         await_true(lambda: bool(image_writers(disk)), 60, "QEMU has opened the image")

@@ -53,13 +53,6 @@ def test_a_full_host_is_refused_and_the_guest_goes_on(scsi_guest: LiveGuest, hos
 
 def by_rule(host: Host, guest: LiveGuest, *words: str) -> Answer:
     return host.growdisk(
-        "expand",
-        "--qmp",
-        guest.sockets.qmp,
-        "+1G",
-        "--when-used",
-        "85%",
-        "--max-size",
-        f"{MAXIMUM // MiB}M",
-        *words,
-    )
+        "expand", "--qmp", guest.sockets.qmp, "+1G", "--when-used", "85%",
+        "--max-size", f"{MAXIMUM // MiB}M", *words,
+    )  # fmt: skip

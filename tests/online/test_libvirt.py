@@ -56,10 +56,8 @@ def test_a_machine_that_is_off_goes_the_offline_way(small: Domain, host: Host) -
 def test_a_base_is_known_by_the_machine_whose_disk_lies_on_it(host: Host, tmp_path: Path) -> None:
     """The overlay lies in another folder, where nobody would look for it."""
     base = make_disk(_folder(tmp_path / "bases") / "base.qcow2", SmallDisk())
-    middle, top = (
-        _folder(tmp_path / "middle") / "middle.qcow2",
-        _folder(tmp_path / "machines") / "top.qcow2",
-    )
+    middle = _folder(tmp_path / "middle") / "middle.qcow2"
+    top = _folder(tmp_path / "machines") / "top.qcow2"
     run("qemu-img", "create", "-q", "-f", "qcow2", "-b", base, "-F", "qcow2", middle)
     run("qemu-img", "create", "-q", "-f", "qcow2", "-b", middle, "-F", "qcow2", top)
     assert host.growdisk("plan", base, "+1G").code == 0

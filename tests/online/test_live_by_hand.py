@@ -98,16 +98,9 @@ def test_a_line_that_is_cut_in_a_step_costs_nothing_and_the_next_run_succeeds(
             config.read_text().replace(f"Port {guest.sockets.ssh_port}", f"Port {line.port}")
         )
         words = (
-            "expand",
-            guest.image,
-            "+10G",
-            "--snapshots",
-            "none",
-            "--ssh",
-            "guest",
-            "--ssh-config",
-            config,
-        )
+            "expand", guest.image, "+10G", "--snapshots", "none", "--ssh", "guest",
+            "--ssh-config", config,
+        )  # fmt: skip
         command = host.start(*words)
         wait_for(command, guest.image, "applying", "rewrite-partitions")
         time.sleep(1)

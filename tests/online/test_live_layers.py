@@ -80,8 +80,7 @@ def test_an_encrypted_volume_group_grows_with_its_passphrase_and_all_of_it_goes_
     octal = "".join(f"\\{byte:03o}" for byte in KEYS["luks2"])
     guest.run(
         f"printf '{octal}' >/run/key; cryptsetup open --key-file /run/key /dev/sdc2 vault; rm "
-        "/run/key; "
-        "lvm vgchange -ay crypt; mount /dev/crypt/root /mnt",
+        "/run/key; lvm vgchange -ay crypt; mount /dev/crypt/root /mnt",
         _PATIENCE,
     )
     before = df(guest, "/mnt"), size_of(guest, "/dev/mapper/vault")
@@ -141,10 +140,8 @@ def test_two_volumes_of_a_group_on_a_whole_disk_grow_in_one_run(
     attach(guest, "data", image)
     guest.run(
         "until [ -b /dev/sdc ]; do sleep 0.2; done; lvm vgcreate whole /dev/sdc; lvm lvcreate -L "
-        "200M -n a whole; "
-        "lvm lvcreate -L 200M -n b whole; mkfs.ext4 -q /dev/whole/a; mkfs.ext4 -q /dev/whole/b; "
-        "mkdir /a /b; "
-        "mount /dev/whole/a /a; mount /dev/whole/b /b",
+        "200M -n a whole; lvm lvcreate -L 200M -n b whole; mkfs.ext4 -q /dev/whole/a; mkfs.ext4 -q "
+        "/dev/whole/b; mkdir /a /b; mount /dev/whole/a /a; mount /dev/whole/b /b",
         _PATIENCE,
     )
     answer = expand(guest, host, "+1G", "--lv", "a=60%", "--lv", "b=rest")

@@ -103,15 +103,9 @@ def _empty_tail_raw(folder: Path) -> Path:
 def _raw_data_file(folder: Path) -> Path:
     path = folder / "image.qcow2"
     qemu_img(
-        "create",
-        "-q",
-        "-f",
-        "qcow2",
-        "-o",
-        f"data_file={folder}/data.raw,data_file_raw=on",
-        path,
+        "create", "-q", "-f", "qcow2", "-o", f"data_file={folder}/data.raw,data_file_raw=on", path,
         "4M",
-    )
+    )  # fmt: skip
     return path
 
 
@@ -123,13 +117,9 @@ def _subclusters_over_subclusters(folder: Path) -> Path:
     options = ("-o", "extended_l2=on,cluster_size=32k", "-b", base.name, "-F", "qcow2")
     qemu_img("create", "-q", "-f", "qcow2", *options, top, "20M")
     qemu_io(
-        top,
-        "write -P 5 101k 3k",
-        "write -z 200k 3k",
-        "write -z 17M 1M",
-        "write -P 6 18M 1k",
+        top, "write -P 5 101k 3k", "write -z 200k 3k", "write -z 17M 1M", "write -P 6 18M 1k",
         "discard 8M 8k",
-    )
+    )  # fmt: skip
     return top
 
 
@@ -142,17 +132,9 @@ def _no_bytes(folder: Path) -> Path:
 def _encrypted(folder: Path) -> Path:
     path = folder / "luks.qcow2"
     qemu_img(
-        "create",
-        "-q",
-        "-f",
-        "qcow2",
-        "--object",
-        "secret,id=s,data=abc",
-        "-o",
-        "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10",
-        path,
-        "4M",
-    )
+        "create", "-q", "-f", "qcow2", "--object", "secret,id=s,data=abc",
+        "-o", "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10", path, "4M",
+    )  # fmt: skip
     return path
 
 

@@ -54,13 +54,9 @@ def test_options_are_those_of_create(options: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("target", ["qcow2", "raw"])
 def test_as_few_clusters_are_used_as_by_qemu_img(tmp_path: Path, target: str) -> None:
     source = make(
-        tmp_path / "source.qcow2",
-        "write -P 1 0 1M",
-        "write -P 0 2M 1M",
-        "write -P 2 4M 100k",
-        "write -P 0 5M 4k",
-        "write -P 3 5332k 4k",
-    )
+        tmp_path / "source.qcow2", "write -P 1 0 1M", "write -P 0 2M 1M", "write -P 2 4M 100k",
+        "write -P 0 5M 4k", "write -P 3 5332k 4k",
+    )  # fmt: skip
     ours, theirs = tmp_path / f"ours.{target}", tmp_path / f"theirs.{target}"
     assert image("convert", source, ours, "-O", target) == 0
     qemu_img("convert", "-O", target, source, theirs)

@@ -103,12 +103,10 @@ def test_a_device_is_a_source_for_copies_overlays_and_reads(
     tmp_path: Path, new_device: NewDevice, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GROWDISK_TRUST_REFERENCES", "1")
-    device, copy, top, piece = (
-        new_device(MiB),
-        tmp_path / "copy",
-        tmp_path / "top.qcow2",
-        tmp_path / "piece",
-    )
+    device = new_device(MiB)
+    copy = tmp_path / "copy"
+    top = tmp_path / "top.qcow2"
+    piece = tmp_path / "piece"
     assert image("copy", device, copy) == 0
     assert copy.read_bytes() == b"\xee" * MiB
     assert image("overlay", device, top) == 0

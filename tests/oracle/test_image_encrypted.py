@@ -33,11 +33,9 @@ def key(tmp_path: Path) -> Path:
 
 
 def test_what_is_encrypted_here_is_read_by_qemu_and_back(tmp_path: Path, key: Path) -> None:
-    source, locked, plain = (
-        tmp_path / "source.raw",
-        tmp_path / "locked.qcow2",
-        tmp_path / "plain.raw",
-    )
+    source = tmp_path / "source.raw"
+    locked = tmp_path / "locked.qcow2"
+    plain = tmp_path / "plain.raw"
     source.write_bytes(os.urandom(MiB) + bytes(MiB) + os.urandom(MiB))
     assert image("convert", source, locked, "--encrypt", "luks", "--key-file", key) == 0
     assert decrypted(locked, key) == source.read_bytes()

@@ -25,16 +25,9 @@ def made(path: Path, by: str, options: str = "") -> None:
     else:
         words = f"encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10,data_file={data}"
         qemu_img(
-            "create",
-            "-q",
-            *SECRET,
-            "-f",
-            "qcow2",
-            "-o",
-            ",".join(filter(None, (words, options))),
-            path,
-            "8M",
-        )
+            "create", "-q", *SECRET, "-f", "qcow2", "-o", ",".join(filter(None, (words, options))),
+            path, "8M",
+        )  # fmt: skip
 
 
 @pytest.mark.parametrize("options", ("", "cluster_size=4k", "cluster_size=2M", "extended_l2=on"))

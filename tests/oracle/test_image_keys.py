@@ -96,11 +96,9 @@ def test_an_encrypted_overlay_is_rebased(tmp_path: Path, one: Path) -> None:
 
 
 def test_a_plain_overlay_over_an_encrypted_base_needs_its_key(tmp_path: Path, one: Path) -> None:
-    base, top, raw = (
-        locked(tmp_path / "base", ONE, (0, b"\x11" * MiB)),
-        tmp_path / "top.qcow2",
-        tmp_path / "raw",
-    )
+    base = locked(tmp_path / "base", ONE, (0, b"\x11" * MiB))
+    top = tmp_path / "top.qcow2"
+    raw = tmp_path / "raw"
     assert image("overlay", base, top) == 0
     assert image("convert", top, raw, "-O", "raw") == 3
     assert image("read", top, "0", "1k", raw) == 3

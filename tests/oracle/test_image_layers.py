@@ -162,10 +162,8 @@ def test_a_safe_rebase_changes_nothing_that_the_guest_sees(
     top = overlay_on(
         tmp_path / "middle", tmp_path / "top.qcow2", *actions, size="8M", options=options
     )
-    before, bases = (
-        seen(top),
-        {name: seen(tmp_path / name) for name in ("base.qcow2", "other.qcow2", "middle")},
-    )
+    before = seen(top)
+    bases = {name: seen(tmp_path / name) for name in ("base.qcow2", "other.qcow2", "middle")}
     words = ["-b", new] if new else []
     assert image("rebase", top, *words) == 0
     assert seen(top) == before

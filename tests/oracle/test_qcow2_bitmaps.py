@@ -227,10 +227,8 @@ def test_compact_takes_bitmaps_along(tmp_path: Path, options: str) -> None:
 @pytest.mark.parametrize("options", ("compat=1.1", "cluster_size=512", "cluster_size=2M"))
 @pytest.mark.parametrize("granularity", ("512", "64k"))
 def test_convert_takes_bitmaps_along(tmp_path: Path, options: str, granularity: str) -> None:
-    path, new = (
-        tracked(tmp_path / "image.qcow2", "cluster_size=1k", granularity=granularity),
-        tmp_path / "new.qcow2",
-    )
+    path = tracked(tmp_path / "image.qcow2", "cluster_size=1k", granularity=granularity)
+    new = tmp_path / "new.qcow2"
     with Qcow2Image.open(path, writable=True) as disk:
         disk.write_zeros(3 * MiB, 5 * MiB)
     assert image("convert", path, new, "-o", options, "--bitmaps") == 0
@@ -242,11 +240,9 @@ def test_convert_takes_bitmaps_along(tmp_path: Path, options: str, granularity: 
 
 
 def test_bitmaps_that_cannot_be_taken_along_are_refused(tmp_path: Path) -> None:
-    path, plain, new = (
-        tracked(tmp_path / "image.qcow2"),
-        tmp_path / "plain.qcow2",
-        tmp_path / "new.qcow2",
-    )
+    path = tracked(tmp_path / "image.qcow2")
+    plain = tmp_path / "plain.qcow2"
+    new = tmp_path / "new.qcow2"
     qemu_img("create", "-q", "-f", "qcow2", plain, "8M")
     qemu_img("snapshot", "-c", "s", path)
     assert image("convert", plain, new, "--bitmaps") == 3

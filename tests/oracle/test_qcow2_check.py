@@ -21,20 +21,12 @@ from growdisk.qcow2.repair import repair
 from tests.oracle.qemu import COUNTS, qemu_check, qemu_img, qemu_io
 
 OPTIONS = (
-    "compat=0.10",
-    "compat=0.10,cluster_size=512",
-    "cluster_size=512,refcount_bits=1",
-    "cluster_size=1k,refcount_bits=2",
-    "cluster_size=4k,refcount_bits=4",
-    "refcount_bits=8",
-    "cluster_size=512,refcount_bits=64",
-    "refcount_bits=32,lazy_refcounts=on",
-    "cluster_size=2M",
-    "extended_l2=on",
-    "extended_l2=on,cluster_size=16k",
-    "compression_type=zstd",
+    "compat=0.10", "compat=0.10,cluster_size=512", "cluster_size=512,refcount_bits=1",
+    "cluster_size=1k,refcount_bits=2", "cluster_size=4k,refcount_bits=4", "refcount_bits=8",
+    "cluster_size=512,refcount_bits=64", "refcount_bits=32,lazy_refcounts=on", "cluster_size=2M",
+    "extended_l2=on", "extended_l2=on,cluster_size=16k", "compression_type=zstd",
     "preallocation=metadata",
-)
+)  # fmt: skip
 OFFSETS = 0x00FFFFFFFFFFFE00
 
 
@@ -337,13 +329,9 @@ def make_image(directory: Path, options: str) -> Path:
     image = directory / "disk.qcow2"
     qemu_img("create", "-f", "qcow2", "-o", options, image, "8M")
     qemu_io(
-        image,
-        "write -P 1 0 1M",
-        "write -P 2 3M 200k",
-        "write -z 1M 256k",
-        "write -z 0 64k",
+        image, "write -P 1 0 1M", "write -P 2 3M 200k", "write -z 1M 256k", "write -z 0 64k",
         "write -P 3 7M 4k",
-    )
+    )  # fmt: skip
     if not any(
         word in options
         for word in ("preallocation", "refcount_bits=1", "refcount_bits=2", "refcount_bits=4")

@@ -17,16 +17,11 @@ from growdisk.qcow2.image import Qcow2Image
 from tests.oracle.qemu import qemu_check, qemu_img, qemu_io
 
 MATRIX = [
-    "cluster_size=512",
-    "cluster_size=512,compression_type=zstd,refcount_bits=2",
-    "cluster_size=4k,refcount_bits=4",
-    "cluster_size=4k,compression_type=zstd",
-    "compat=0.10",
-    "",
-    "compression_type=zstd",
-    "cluster_size=2M",
+    "cluster_size=512", "cluster_size=512,compression_type=zstd,refcount_bits=2",
+    "cluster_size=4k,refcount_bits=4", "cluster_size=4k,compression_type=zstd", "compat=0.10", "",
+    "compression_type=zstd", "cluster_size=2M",
     "cluster_size=2M,compression_type=zstd,refcount_bits=1",
-]
+]  # fmt: skip
 
 
 def guest_data(size: int, seed: int) -> bytes:

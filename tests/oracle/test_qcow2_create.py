@@ -16,20 +16,13 @@ from tests.oracle.qemu import qemu_check, qemu_img, qemu_io
 
 MIB = 1 << 20
 MATRIX = [
-    "",
-    "compat=0.10",
-    "compat=v2,cluster_size=512,preallocation=metadata",
-    "compat=v3,cluster_size=2M,preallocation=metadata",
-    "lazy_refcounts=on,refcount_bits=1",
-    "compression_type=zstd,refcount_bits=64,cluster_size=4k",
-    "cluster_size=512",
-    "preallocation=metadata",
-    "preallocation=metadata,cluster_size=1k,refcount_bits=2",
-    "preallocation=falloc",
-    "preallocation=full,cluster_size=4096",
-    "extended_l2=on",
+    "", "compat=0.10", "compat=v2,cluster_size=512,preallocation=metadata",
+    "compat=v3,cluster_size=2M,preallocation=metadata", "lazy_refcounts=on,refcount_bits=1",
+    "compression_type=zstd,refcount_bits=64,cluster_size=4k", "cluster_size=512",
+    "preallocation=metadata", "preallocation=metadata,cluster_size=1k,refcount_bits=2",
+    "preallocation=falloc", "preallocation=full,cluster_size=4096", "extended_l2=on",
     "extended_l2=on,cluster_size=16k,preallocation=metadata",
-]
+]  # fmt: skip
 
 
 def described(image: Path) -> dict[str, object]:

@@ -104,15 +104,10 @@ def test_a_second_passphrase_opens_the_image_too(tmp_path: Path):
     create(path, MIB, key=KEY, key_seconds=0.01)
     options = "state=active,new-secret=n,iter-time=10"
     qemu_img(
-        "amend",
-        *SECRET,
-        "--object",
-        "secret,id=n,data=other",
-        "--image-opts",
-        f"driver=qcow2,file.filename={path},encrypt.key-secret=s",
-        "-o",
-        ",".join(f"encrypt.{word}" for word in options.split(",")),
-    )
+        "amend", *SECRET, "--object", "secret,id=n,data=other",
+        "--image-opts", f"driver=qcow2,file.filename={path},encrypt.key-secret=s",
+        "-o", ",".join(f"encrypt.{word}" for word in options.split(",")),
+    )  # fmt: skip
     with Qcow2Image.open(path, key=b"other") as image, Qcow2Image.open(path, key=KEY) as same:
         assert image.read(0, 100) == same.read(0, 100)
 
@@ -120,15 +115,9 @@ def test_a_second_passphrase_opens_the_image_too(tmp_path: Path):
 def test_the_legacy_form_is_read_and_never_written(tmp_path: Path):
     path = tmp_path / "image.qcow2"
     qemu_img(
-        "create",
-        *SECRET,
-        "-f",
-        "qcow2",
-        "-o",
-        "encrypt.format=aes,encrypt.key-secret=s",
-        path,
+        "create", *SECRET, "-f", "qcow2", "-o", "encrypt.format=aes,encrypt.key-secret=s", path,
         "4M",
-    )
+    )  # fmt: skip
     their_io(path, "write -P 7 1M 100k", "write -P 8 3M 64k", "discard 3M 64k", form="aes")
     before = path.read_bytes()
     with Qcow2Image.open(path, writable=True, key=KEY) as image:

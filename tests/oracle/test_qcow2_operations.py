@@ -125,20 +125,9 @@ def test_a_longer_backing_file_does_not_show_in_the_grown_area(
     base, path = tmp_path / "base.raw", tmp_path / "top.qcow2"
     base.write_bytes(b"\xaa" * (8 * MIB))
     qemu(
-        "qemu-img",
-        "create",
-        "-q",
-        "-f",
-        "qcow2",
-        "-o",
-        options,
-        "-b",
-        base,
-        "-F",
-        "raw",
-        path,
+        "qemu-img", "create", "-q", "-f", "qcow2", "-o", options, "-b", base, "-F", "raw", path,
         "1000k",
-    )
+    )  # fmt: skip
     with Qcow2Image.open(path, writable=True) as image:
         image.resize(16 * MIB)
     qemu("qemu-img", "check", path)
@@ -165,15 +154,8 @@ def test_the_refcount_table_moves_when_the_file_outgrows_it(tmp_path: Path) -> N
 def test_vm_state_stays_with_its_snapshot_and_never_reaches_the_guest(tmp_path: Path) -> None:
     path = make(tmp_path / "image.qcow2", size="8M")
     machine = [
-        "qemu-system-x86_64",
-        "-machine",
-        "none",
-        "-display",
-        "none",
-        "-monitor",
-        "stdio",
-        "-S",
-    ]
+        "qemu-system-x86_64", "-machine", "none", "-display", "none", "-monitor", "stdio", "-S",
+    ]  # fmt: skip
     drive = ["-drive", f"if=none,id=d,format=qcow2,file={path}"]
     done = subprocess.run(
         [*machine, *drive], input="savevm running\nquit\n", capture_output=True, text=True

@@ -12,17 +12,12 @@ from growdisk.qcow2.image import Qcow2Image
 from tests.oracle.guest_view import guest_bytes, qemu, qemu_io, read_all
 
 MATRIX = [
-    "compat=0.10",
-    "compat=0.10,cluster_size=512",
-    "compat=1.1",
-    "cluster_size=1k,refcount_bits=64",
-    "cluster_size=4096,refcount_bits=8",
-    "cluster_size=2M,refcount_bits=1",
-    "cluster_size=128k,refcount_bits=32,lazy_refcounts=on",
-    "compression_type=zstd",
-    "compression_type=zstd,cluster_size=4096,refcount_bits=4",
+    "compat=0.10", "compat=0.10,cluster_size=512", "compat=1.1",
+    "cluster_size=1k,refcount_bits=64", "cluster_size=4096,refcount_bits=8",
+    "cluster_size=2M,refcount_bits=1", "cluster_size=128k,refcount_bits=32,lazy_refcounts=on",
+    "compression_type=zstd", "compression_type=zstd,cluster_size=4096,refcount_bits=4",
     "preallocation=metadata",
-]
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("options", MATRIX)
@@ -32,16 +27,10 @@ def test_all_kinds_of_clusters_read_as_qemu_reads_them(tmp_path: Path, options: 
     compressed = "write" if "preallocation" in options else "write -c"
     zero = "write -z" if "0.10" not in options else "write -P 0"
     qemu_io(
-        path,
-        "write -P 1 0 3M",
-        f"{compressed} -P 2 4M 2M",
-        f"{compressed} -P 3 6M 2M",
-        f"{zero} 1M 1M",
-        "write -P 4 1500k 1k",
-        f"{zero} 9M 100k",
-        "discard 2M 512k",
+        path, "write -P 1 0 3M", f"{compressed} -P 2 4M 2M", f"{compressed} -P 3 6M 2M",
+        f"{zero} 1M 1M", "write -P 4 1500k 1k", f"{zero} 9M 100k", "discard 2M 512k",
         "write -P 5 15M 1M",
-    )
+    )  # fmt: skip
     with Qcow2Image.open(path) as image:
         whole = image.read(0, image.size)
         assert whole == guest_bytes(path, tmp_path)
@@ -54,27 +43,16 @@ def test_all_kinds_of_clusters_read_as_qemu_reads_them(tmp_path: Path, options: 
 
 def test_a_chain_of_different_formats_and_lengths_reads_through(tmp_path: Path) -> None:
     (tmp_path / "sub").mkdir()
-    base, middle, top = (
-        tmp_path / "base.raw",
-        tmp_path / "sub" / "middle.qcow2",
-        tmp_path / "top.qcow2",
-    )
+    base = tmp_path / "base.raw"
+    middle = tmp_path / "sub" / "middle.qcow2"
+    top = tmp_path / "top.qcow2"
     base.write_bytes(b"\x11" * (3 << 20))
     qemu("qemu-img", "create", "-q", "-f", "qcow2", "-b", "../base.raw", "-F", "raw", middle, "2M")
     qemu_io(middle, "write -P 2 1M 100k")
     qemu(
-        "qemu-img",
-        "create",
-        "-q",
-        "-f",
-        "qcow2",
-        "-b",
-        "sub/middle.qcow2",
-        "-F",
-        "qcow2",
-        top,
+        "qemu-img", "create", "-q", "-f", "qcow2", "-b", "sub/middle.qcow2", "-F", "qcow2", top,
         "4M",
-    )
+    )  # fmt: skip
     qemu_io(top, "write -P 3 1536k 3k", "write -z 0 64k")
     assert read_all(top) == guest_bytes(top, tmp_path)
     with Qcow2Image.open(top) as image:

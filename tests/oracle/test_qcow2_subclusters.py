@@ -25,10 +25,8 @@ def scribble(path: Path, seed: int, *, compressed: bool) -> None:
     """Forty random writes, zeros and discards by QEMU, aligned to 512 bytes."""
     chance, words = random.Random(seed), []
     for number in range(40):
-        start, length = (
-            chance.randrange(0, 6 * MIB, 512),
-            chance.choice((512, 2048, 5120, 65536, 200 << 10)),
-        )
+        start = chance.randrange(0, 6 * MIB, 512)
+        length = chance.choice((512, 2048, 5120, 65536, 200 << 10))
         kind = chance.choice(
             (
                 f"write -P {number + 1}",

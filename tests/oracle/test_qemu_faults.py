@@ -123,19 +123,9 @@ def test_a_version_2_image_grows_over_a_longer_backing_file(tmp_path: Path) -> N
     (tmp_path / "base.raw").write_bytes(b"b" * 2 * MIB)
     path = tmp_path / "image.qcow2"
     qemu_img(
-        "create",
-        "-q",
-        "-f",
-        "qcow2",
-        "-o",
-        "compat=0.10",
-        "-b",
-        "base.raw",
-        "-F",
-        "raw",
-        path,
+        "create", "-q", "-f", "qcow2", "-o", "compat=0.10", "-b", "base.raw", "-F", "raw", path,
         "1M",
-    )
+    )  # fmt: skip
     assert image("resize", path, "2M") == 0
     qemu_io(path, "read -P 98 0 1M", "read -P 0 1M 1M")
     qemu_img("check", path)
@@ -178,10 +168,8 @@ def test_without_its_backing_file_an_image_is_checked_and_keeps_its_snapshots(
 def test_without_its_key_an_image_is_checked_resized_and_keeps_its_snapshots(
     tmp_path: Path,
 ) -> None:
-    path, options = (
-        tmp_path / "image.qcow2",
-        "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10",
-    )
+    path = tmp_path / "image.qcow2"
+    options = "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10"
     qemu_img(
         "create", "-q", "--object", "secret,id=s,data=x", "-f", "qcow2", "-o", options, path, "1M"
     )

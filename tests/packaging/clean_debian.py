@@ -45,15 +45,9 @@ def clean_debian(folder: Path) -> CleanDebian:
 def _build(folder: Path, packages: str) -> None:
     tree = folder / "tree.tar"
     run(
-        "mmdebstrap",
-        "--quiet",
-        "--variant=minbase",
-        "--dpkgopt=force-unsafe-io",
-        f"--include={packages}",
-        "--dpkgopt=path-exclude=/usr/share/locale/*",
-        SUITE,
-        tree,
-    )
+        "mmdebstrap", "--quiet", "--variant=minbase", "--dpkgopt=force-unsafe-io",
+        f"--include={packages}", "--dpkgopt=path-exclude=/usr/share/locale/*", SUITE, tree,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -63,18 +57,9 @@ class CleanDebian:
     def run(self, *words: str | Path) -> subprocess.CompletedProcess[str]:
         """A command in there, as root; its /tmp is the system's own."""
         walls = [
-            "bwrap",
-            "--bind",
-            self.folder,
-            "/",
-            "--dev-bind",
-            "/dev",
-            "/dev",
-            "--proc",
-            "/proc",
-            "--tmpfs",
-            "/run",
-        ]
+            "bwrap", "--bind", self.folder, "/", "--dev-bind", "/dev", "/dev", "--proc", "/proc",
+            "--tmpfs", "/run",
+        ]  # fmt: skip
         inside = ["--cap-add", "ALL", "--unshare-net", "--chdir", "/tmp", "--die-with-parent"]
         return subprocess.run(
             [*walls, *inside, "--", *words],

@@ -32,26 +32,15 @@ def test_a_machine_of_libvirt_that_is_off_is_a_host(place: Place) -> None:
 def test_a_logical_volume_is_expanded_in_a_partition_and_in_a_container(place: Place) -> None:
     for name in ("lvm", "luks2"):
         run(
-            "qemu-img",
-            "convert",
-            "-O",
-            "qcow2",
-            layered_guests() / f"{name}.raw",
+            "qemu-img", "convert", "-O", "qcow2", layered_guests() / f"{name}.raw",
             place.folder / f"{name}.qcow2",
-        )
+        )  # fmt: skip
     (place.folder / "key").write_bytes(KEYS["luks2"])
     sizes = {name: virtual_size(place.folder / f"{name}.qcow2") for name in ("lvm", "luks2")}
     ended = place.run(
-        Path("expand-lvm"),
-        "-e",
-        "target=*.qcow2",
-        "-e",
-        "size=+128M",
-        "-e",
-        "key_file=key",
-        "-j",
-        "2",
-    )
+        Path("expand-lvm"), "-e", "target=*.qcow2", "-e", "size=+128M", "-e", "key_file=key",
+        "-j", "2",
+    )  # fmt: skip
     assert (ended.code, ended.json()["summary"]["changed"]) == (0, 2), ended
     for name, size in sizes.items():
         image = place.folder / f"{name}.qcow2"

@@ -73,15 +73,8 @@ def test_a_play_that_fails_is_taken_back_whole_and_the_others_go_on(
     good, bad = place.disk(f"good{suffix}", kind), place.disk(f"bad{suffix}", kind)
     original = place.disk(f"original.{kind}", kind).rename(place.folder / "before")
     words = (
-        "-e",
-        "how_far=play",
-        "-e",
-        f"stumble={bad.name}",
-        "-e",
-        f"target=*d{suffix}",
-        "-j",
-        "2",
-    )
+        "-e", "how_far=play", "-e", f"stumble={bad.name}", "-e", f"target=*d{suffix}", "-j", "2",
+    )  # fmt: skip
     ended = place.run(place.playbook(TWO_STEPS), *words)
     assert ended.code == 4
     summary = ended.json()["summary"]

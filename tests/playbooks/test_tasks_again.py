@@ -151,17 +151,9 @@ def test_an_image_on_which_others_lie_is_written_only_by_consent(
 ) -> None:
     image = small_disk(disk=SMALL)
     run(
-        "qemu-img",
-        "create",
-        "-q",
-        "-f",
-        "qcow2",
-        "-b",
-        image,
-        "-F",
-        "qcow2",
+        "qemu-img", "create", "-q", "-f", "qcow2", "-b", image, "-F", "qcow2",
         image.with_name("overlay.qcow2"),
-    )
+    )  # fmt: skip
     before = Before.of(image)
     refused = perform(task, {"image": str(image), **options})
     assert (

@@ -17,17 +17,8 @@ def calls_of(code: str, directory: Path) -> list[str]:
     trace = directory / "trace"
     names = "write,fsync,fdatasync,rename,renameat,renameat2"
     command = [
-        "strace",
-        "-f",
-        "-y",
-        "-e",
-        f"trace={names}",
-        "-o",
-        trace,
-        sys.executable,
-        "-c",
-        code,
-    ]
+        "strace", "-f", "-y", "-e", f"trace={names}", "-o", trace, sys.executable, "-c", code,
+    ]  # fmt: skip
     subprocess.run(command, check=True, cwd=Path(__file__).parents[2])
     return [
         line.split(maxsplit=1)[1]

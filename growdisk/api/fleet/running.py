@@ -22,7 +22,6 @@ from growdisk.fast_dataclass import replace
 
 _AT_ONCE = 16
 SECONDS = 15.0
-_ANSWER_SECONDS = 8.0
 _DISK = re.compile(r"(?:/dev/)?(?P<bus>[svh]d|xvd)(?P<letter>[a-z]+)\d*")
 
 Told = tuple[GuestFileSystem, ...]
@@ -98,7 +97,7 @@ def _by_libvirt(name: str, uri: str | None) -> Told | str:
     from growdisk.live.libvirt_domain import Domain
 
     with closing(Domain.find(name, uri)) as domain:
-        return file_systems_in_guest(domain.agent_call, _ANSWER_SECONDS)
+        return file_systems_in_guest(domain.agent_call)
 
 
 def _by_monitor(request: LiveRequest) -> Told | str:
@@ -108,7 +107,7 @@ def _by_monitor(request: LiveRequest) -> Told | str:
     with closing(reached):
         call, close = reached.open_channel()
         try:
-            told = file_systems_in_guest(call, _ANSWER_SECONDS)
+            told = file_systems_in_guest(call)
         finally:
             close()
         if len(reached.machine.disks()) == 1:

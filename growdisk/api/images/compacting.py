@@ -24,9 +24,7 @@ def compact_image(
     """
     path = path.resolve()  # behind a link: the link stays
     guard = WriteGuard(path, overlays_may_break)
-    with opened_qcow2(
-        path, "unused clusters", writable=True, with_backing=False, key=key, guard=guard
-    ) as image:
+    with opened_qcow2(path, "unused clusters", with_backing=False, key=key, guard=guard) as image:
         before = actual_size(path)
         _refuse(path)
         with report_create_errors(path, lambda: before), NewFile(path, replacing=True) as new:

@@ -12,6 +12,7 @@ from growdisk.api.images.opening import opened, report_create_errors, require_ke
 from growdisk.block.device import BlockDevice
 from growdisk.block.host_blocks import claim
 from growdisk.block.raw import RawFile
+from growdisk.durable import write_all
 from growdisk.errors import ImageInUse, ImageUnsupported
 from growdisk.qcow2.image import Qcow2Image
 from growdisk.qcow2.open_checks import Passphrase
@@ -35,7 +36,7 @@ def read_bytes(
         _require_inside(path, image, offset, length)
         with report_create_errors(target), _output(target, image_of=path) as fd:
             for start, end in split_range(offset, offset + length, _CHUNK):
-                _write_all(fd, image.read(start, end - start))
+                write_all(fd, image.read(start, end - start))
 
 
 def write_bytes(
@@ -119,12 +120,6 @@ def _nobody_elses(target: Path, image: Path) -> Iterator[None]:
     with closing(file):
         WriteGuard(target)(file, None)
         yield
-
-
-def _write_all(fd: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(fd, view) :]
 
 
 def _require_inside(path: Path, image: BlockDevice, offset: int, length: int) -> None:

@@ -52,9 +52,7 @@ def commit_overlay(
     the overlay sees what it saw; other overlays on the base do not.
     """
     harmless = WriteGuard(path, overlays_may_break=True)
-    with opened_qcow2(
-        path, _NOUN, writable=True, with_backing=False, key=key, guard=harmless
-    ) as overlay:
+    with opened_qcow2(path, _NOUN, with_backing=False, key=key, guard=harmless) as overlay:
         require_keys(overlay)
         base_path, base_format = _base_of(overlay)
         guard = WriteGuard(base_path, overlays_may_break, merging=path)
@@ -90,7 +88,7 @@ def rebase_overlay(
     Durable. What lies on the overlay sees what it saw.
     """
     harmless = WriteGuard(path, overlays_may_break=True)
-    with opened_qcow2(path, _NOUN, writable=True, key=key, guard=harmless) as overlay:
+    with opened_qcow2(path, _NOUN, key=key, guard=harmless) as overlay:
         require_keys(overlay)
         name = name and stored_name(path, name)
         backing_format = _format_of_base(path, name, backing_format)
@@ -118,7 +116,7 @@ def rebase_unsafe(
     Neither base is opened.
     """
     guard = WriteGuard(path, overlays_may_break)
-    with opened_qcow2(path, _NOUN, writable=True, with_backing=False, guard=guard) as overlay:
+    with opened_qcow2(path, _NOUN, with_backing=False, guard=guard) as overlay:
         name = name and stored_name(path, name)
         if name is not None and real(backing_path(path, name)) == real(path):
             raise ImageUnsupported(

@@ -13,11 +13,10 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 
 from growdisk.api.guard import refuse_run
 from growdisk.block.raw import RawFile
-from growdisk.durable import sync_directory
+from growdisk.durable import sync_directory, sync_file
 from growdisk.errors import ImageError, ImageUnsupported, destination_exists
 
 _NAME_BYTES = 240  # of 255 that a name may have
@@ -76,12 +75,7 @@ class NewFile:
             and os.path.samestat(self.path.lstat(), self.temporary.lstat())
         )
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
         if isinstance(error, ImageError) and error.path == self.temporary:
             error.path = self.path  # the name that its reader knows
         if not self.is_device:
@@ -91,23 +85,21 @@ class NewFile:
 
     def open(self) -> RawFile:
         """The file to be, or the block device as it is, open for writing."""
-        return (
-            RawFile.open(self.path, writable=True)
-            if self.is_device
-            else RawFile.create(self.temporary)
-        )
+        if self.is_device:
+            return RawFile.open(self.path, writable=True)
+        return RawFile.create(self.temporary)
 
     def sync(self) -> None:
         """Make what it holds so far durable."""
-        _sync(self.temporary)
+        sync_file(self.temporary)
 
     def publish(self) -> None:
         """Give the finished file its name, durably."""
-        _sync(self.temporary)
+        sync_file(self.temporary)
         if self._data_file is None:
             self._link()
         else:
-            _sync(self._data_file.temporary)
+            sync_file(self._data_file.temporary)
             self._data_file._link()
             try:
                 self._link()
@@ -140,7 +132,7 @@ class NewFile:
         for name in os.listxattr(self.path):
             with suppress(OSError):  # some belong to the kernel
                 os.setxattr(self.temporary, name, os.getxattr(self.path, name))
-        _sync(self.temporary)
+        sync_file(self.temporary)
         self.temporary.replace(self.path)
         sync_directory(self.path.absolute().parent)
 
@@ -148,11 +140,3 @@ class NewFile:
 def _temporary_name(name: str) -> str:
     """A name beside the final one, which may be as long as names can be."""
     return f".{os.fsdecode(os.fsencode(name)[:_NAME_BYTES])}.growdisk-new"
-
-
-def _sync(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

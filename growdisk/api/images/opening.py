@@ -82,13 +82,12 @@ def opened_qcow2(
     path: Path,
     action: str,
     *,
-    writable: bool = False,
     with_backing: bool = True,
     key: Passphrase | None = None,
     guard: WriteGuard | None = None,
 ) -> Iterator[Qcow2Image]:
-    """The same for what only qcow2 images can do."""
-    with opened(path, writable=writable, with_backing=with_backing, key=key, guard=guard) as device:
+    """The same, writable, for what only qcow2 images can do."""
+    with opened(path, writable=True, with_backing=with_backing, key=key, guard=guard) as device:
         if not isinstance(device, Qcow2Image):
             raise ImageUnsupported(
                 path,

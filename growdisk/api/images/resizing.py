@@ -97,15 +97,11 @@ def _refuse(
         refuse_raw_preallocation(path, preallocation)
     reason = hint = None
     if new <= 0 and new != image.size:
-        reason, hint = (
-            f"it has {format_size(image.size)}, and nothing would be left",
-            "choose another SIZE",
-        )
+        reason = f"it has {format_size(image.size)}, and nothing would be left"
+        hint = "choose another SIZE"
     elif isinstance(image, RawFile) and image.is_block_device:
-        reason, hint = (
-            "it is a block device, and its size is the host's matter",
-            "resize that (lvextend, losetup -c)",
-        )
+        reason = "it is a block device, and its size is the host's matter"
+        hint = "resize that (lvextend, losetup -c)"
     elif new < image.size and not shrink:
         reason = (
             f"{format_size(new)} is less than its {format_size(image.size)}, and what lies "

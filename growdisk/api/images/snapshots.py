@@ -48,7 +48,7 @@ def delete_snapshot(
 
 def _changing(path: Path, overlays_may_break: bool) -> AbstractContextManager[Qcow2Image]:
     guard = WriteGuard(path, overlays_may_break)
-    return opened_qcow2(path, _NOUN, writable=True, with_backing=False, guard=guard)
+    return opened_qcow2(path, _NOUN, with_backing=False, guard=guard)
 
 
 def is_id(image: Qcow2Image, name: str, selector: Selector | None) -> bool:

@@ -17,7 +17,7 @@ from growdisk.api.provisioning.encrypted import encryption_of
 from growdisk.api.provisioning.recipe import Recipe
 from growdisk.api.provisioning.result import output_exists
 from growdisk.block.raw import RawFile
-from growdisk.durable import sync_directory
+from growdisk.durable import sync_directory, sync_file
 from growdisk.errors import ImageError, ImageInUse
 from growdisk.qcow2.create_options import CreateOptions
 from growdisk.qcow2.entries import L2Kind
@@ -218,7 +218,7 @@ def exclusive_output(path: Path) -> Iterator[None]:
 
 def put_in_place(hidden: Path, path: Path, *, force: bool) -> None:
     """Give the finished image its name, durably and atomically, perhaps in place of another."""
-    _sync(hidden)
+    sync_file(hidden)
     if force:
         os.replace(hidden, path)  # noqa: PTH105  beside os.link, its sister
         RunDirectory(path).forget()
@@ -229,11 +229,3 @@ def put_in_place(hidden: Path, path: Path, *, force: bool) -> None:
             raise output_exists(path) from error
         hidden.unlink()
     sync_directory(path.absolute().parent)
-
-
-def _sync(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

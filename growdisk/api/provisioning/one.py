@@ -233,11 +233,9 @@ _MBR_END = (1 << 32) * 512
 def left_for_growpart(facts: Facts) -> str:
     """NOTHING, or what is left in words."""
     if facts.table is None or facts.main is None:
-        return (
-            NOTHING
-            if facts.table is None and isinstance(propose(facts, Goal()), AllDone)
-            else "cannot be told"
-        )
+        if facts.table is None and isinstance(propose(facts, Goal()), AllDone):
+            return NOTHING
+        return "cannot be told"
     main, table = facts.main, facts.table
     end = facts.image.virtual_size
     end = (

@@ -70,25 +70,17 @@ def refuse_contradictions(recipe: Recipe) -> None:
     """UsageError for what no image can be."""
     problem = hint = ""
     if recipe.overlay and (recipe.compressed or recipe.format == "raw"):
-        problem, hint = (
-            "an overlay is an uncompressed qcow2",
-            "leave --overlay, or --format and --compress, out",
-        )
+        problem = "an overlay is an uncompressed qcow2"
+        hint = "leave --overlay, or --format and --compress, out"
     elif recipe.compressed and recipe.format == "raw":
-        problem, hint = (
-            "a raw image is not compressed",
-            "leave --compress out, or say --format qcow2",
-        )
+        problem = "a raw image is not compressed"
+        hint = "leave --compress out, or say --format qcow2"
     elif recipe.reproducible and recipe.backend == "guestfs":
-        problem, hint = (
-            "libguestfs's kernel puts the time into what it writes",
-            "leave --backend out",
-        )
+        problem = "libguestfs's kernel puts the time into what it writes"
+        hint = "leave --backend out"
     elif recipe.reproducible and recipe.new_ssh_host_keys:
-        problem, hint = (
-            "new SSH host keys are never the same",
-            "let the first boot make them: --remove-ssh-host-keys",
-        )
+        problem = "new SSH host keys are never the same"
+        hint = "let the first boot make them: --remove-ssh-host-keys"
     if problem:
         raise UsageError(problem, hint=hint)
 

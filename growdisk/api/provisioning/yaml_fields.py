@@ -20,9 +20,7 @@ def words_of(node: Located, known: Collection[str], what: str) -> Mapping[str, L
     BadFile, with the nearest known word, for one that is not known.
     """
     if not node.is_mapping:
-        raise BadFile(
-            f"{what} is a mapping", place=node.place, hint=f"its words are {', '.join(known)}"
-        )
+        raise node.bad(f"{what} is a mapping", hint=f"its words are {', '.join(known)}")
     for word, _, place in node.entries():
         if word not in known:
             near = difflib.get_close_matches(word, known, 1, 0.6)
@@ -62,7 +60,7 @@ class Fields:
         if node is None:
             return default
         if isinstance(node.value, bool) or not isinstance(node.value, str | int | float):
-            raise BadFile(f"{word} is a text", place=node.place, hint=f'write {word}: "…"')
+            raise node.bad(f"{word} is a text", hint=f'write {word}: "…"')
         return str(node.value)
 
     def choice(self, word: str, choices: Collection[str]) -> str | None:
@@ -73,7 +71,7 @@ class Fields:
         if value not in choices:
             near = difflib.get_close_matches(value, choices, 1, 0.6)
             hint = f"write {near[0]}" if near else f"choose one of {', '.join(choices)}"
-            raise BadFile(f"{word} cannot be '{value}'", place=node.place, hint=hint)
+            raise node.bad(f"{word} cannot be '{value}'", hint=hint)
         return value
 
     def flag(self, word: str) -> bool:
@@ -81,7 +79,7 @@ class Fields:
         if node is None:
             return False
         if not isinstance(node.value, bool):
-            raise BadFile(f"{word} is true or false", place=node.place, hint=f"write {word}: true")
+            raise node.bad(f"{word} is true or false", hint=f"write {word}: true")
         return node.value
 
     def number(self, word: str) -> int | None:
@@ -89,7 +87,7 @@ class Fields:
         if node is None:
             return None
         if isinstance(node.value, bool) or not isinstance(node.value, int) or node.value < 0:
-            raise BadFile(f"{word} is a number", place=node.place, hint=f"write {word}: 1")
+            raise node.bad(f"{word} is a number", hint=f"write {word}: 1")
         return node.value
 
     def size(self, word: str) -> SizeSpec | None:
@@ -99,9 +97,7 @@ class Fields:
         try:
             return parse_goal_size(str(node.value))
         except BadSize as error:
-            raise BadFile(
-                error.what, place=node.place, reason=error.why, hint=error.what_to_do
-            ) from error
+            raise node.bad(error.what, reason=error.why, hint=error.what_to_do) from error
 
     def path(self, word: str) -> Path | None:
         return self._folder / Path(self.text(word)).expanduser() if word in self._found else None
@@ -116,9 +112,7 @@ class Fields:
             return default
         value = node.value
         if not isinstance(value, str) or not _MODE.fullmatch(value):
-            raise BadFile(
-                f"{word} is a mode in quotes", place=node.place, hint=f'write {word}: "0644"'
-            )
+            raise node.bad(f"{word} is a mode in quotes", hint=f'write {word}: "0644"')
         return int(value, 8)
 
     def items(self, word: str) -> tuple[Located, ...]:
@@ -126,7 +120,7 @@ class Fields:
         if node is None:
             return ()
         if not node.is_list:
-            raise BadFile(f"{word} is a list", place=node.place, hint="begin each item with -")
+            raise node.bad(f"{word} is a list", hint="begin each item with -")
         return node.items()
 
     def texts(self, word: str) -> Mapping[str, str]:
@@ -135,9 +129,7 @@ class Fields:
         if node is None:
             return {}
         if not node.is_mapping:
-            raise BadFile(
-                f"{word} is a mapping", place=node.place, hint=f"write {word}: {{name: value}}"
-            )
+            raise node.bad(f"{word} is a mapping", hint=f"write {word}: {{name: value}}")
         return {key: plain_text(value) for key, value, _ in node.entries()}
 
 
@@ -145,5 +137,5 @@ def plain_text(node: Located) -> str:
     if isinstance(node.value, bool):
         return str(node.value).lower()
     if not isinstance(node.value, str | int | float):
-        raise BadFile("this is a text or a number", place=node.place)
+        raise node.bad("this is a text or a number")
     return str(node.value)

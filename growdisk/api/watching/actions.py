@@ -83,11 +83,9 @@ def act_on(entry: DiskEntry, rule: WatchRule, context: RoundContext) -> Action:
     if entry.run == "running":
         return Action(entry, "busy", detail="a run is going on")
     if entry.run == "unfinished":
-        return (
-            Action(entry, "busy", detail="an unfinished run would be resumed")
-            if context.dry_run
-            else _resumed(entry, rule, context)
-        )
+        if context.dry_run:
+            return Action(entry, "busy", detail="an unfinished run would be resumed")
+        return _resumed(entry, rule, context)
     # Of a guest that says nothing only old superblocks are known: whoever is to grow it asks again,
     # and tells.
     silent = entry.state in LIVE and bool(entry.note)

@@ -140,7 +140,7 @@ def load_rules(path: Path) -> Rules:
     words = words_of(document, _FILE_WORDS, "a rules file")
     fields = Fields(document, _FILE_WORDS, "a rules file", path.parent)
     if "rules" not in words:
-        raise BadFile("it has no rules", place=document.place, hint="write rules: and a list")
+        raise document.bad("it has no rules", hint="write rules: and a list")
     rules = tuple(_rule(item, path.absolute().parent) for item in fields.items("rules"))
     if not rules:
         raise BadFile(
@@ -153,9 +153,7 @@ def _rule(node: Located, folder: Path) -> WatchRule:
     fields = Fields(node, _RULE_WORDS, "a rule", folder)
     domains, images = _texts(fields, "domains"), _texts(fields, "images")
     if not (domains or images):
-        raise BadFile(
-            "a rule needs domains or images", place=node.place, hint='write domains: "web*"'
-        )
+        raise node.bad("a rule needs domains or images", hint='write domains: "web*"')
     return WatchRule(
         domains,
         tuple(os.path.normpath(folder / os.path.expanduser(each)) for each in images),  # noqa: PTH111
@@ -178,9 +176,7 @@ def _texts(fields: Fields, word: str) -> tuple[str, ...]:
         return ()
     texts = tuple(map(plain_text, node.items())) if node.is_list else (fields.text(word),)
     if not all(texts):
-        raise BadFile(
-            f"{word} has a pattern without a letter", place=node.place, hint="leave it out"
-        )
+        raise node.bad(f"{word} has a pattern without a letter", hint="leave it out")
     return texts
 
 

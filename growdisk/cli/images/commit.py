@@ -17,9 +17,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_key(parser)
     parser.epilog = (
         "Stopped half-way, the overlay still shows the guest what it showed; commit again to "
-        "finish. "
-        "Refused while other overlays lie on the same backing file, which would lose what they "
-        "showed."
+        "finish. Refused while other overlays lie on the same backing file, which would lose what "
+        "they showed."
     )
 
 

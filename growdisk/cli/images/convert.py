@@ -100,10 +100,8 @@ def _target(arguments: argparse.Namespace) -> RawTarget | Qcow2Target:
     from growdisk.api.images.creating import raw_preallocation
     from growdisk.qcow2.create_options import CreateOptions
 
-    options, compress = (
-        ",".join(arguments.options),
-        arguments.compress or arguments.compression is not None,
-    )
+    options = ",".join(arguments.options)
+    compress = arguments.compress or arguments.compression is not None
     if arguments.jobs < 0:
         raise UsageError("-j takes a number of threads", hint="leave it out for one per processor")
     if _format(arguments.to, arguments.path, compress=compress) == "raw":

@@ -66,10 +66,8 @@ def _hashed(library: ctypes.CDLL, method: bytes, clear: bytes, salt: bytes) -> s
         ctypes.c_int,
     ]  # fmt: skip
     library.crypt_rn.argtypes = [ctypes.c_char_p, ctypes.c_char_p, ctypes.c_void_p, ctypes.c_int]
-    setting, state = (
-        ctypes.create_string_buffer(_SETTING_SIZE),
-        ctypes.create_string_buffer(_STATE_SIZE),
-    )
+    setting = ctypes.create_string_buffer(_SETTING_SIZE)
+    state = ctypes.create_string_buffer(_STATE_SIZE)
     chosen = library.crypt_gensalt_rn(method, 0, salt, len(salt), setting, _SETTING_SIZE)
     hashed = library.crypt_rn(clear, chosen, state, _STATE_SIZE) if chosen else None
     return hashed.decode("ascii") if hashed and hashed.startswith(method) else ""

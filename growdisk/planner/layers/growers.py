@@ -120,8 +120,7 @@ def _refuse_too_many_blocks(target: GrowthTarget, content: ExtContent, wanted: i
         raise cannot_grow(
             target,
             f"its {content.kind} was made so small that its tables end at {format_size(most)}; it "
-            "would have "
-            f"{format_size(wanted)}",
+            f"would have {format_size(wanted)}",
             "grow it to less than that, or copy its files into a new file system",
         )
 
@@ -143,8 +142,7 @@ def grow_xfs(target: GrowthTarget) -> ContentGrowth:
     if after > _MANY_GROUPS and after >= _EXPLOSION * before:
         notes = (
             f"XFS on {target.name} will have {after} allocation groups instead of {before}, "
-            "because it was made "
-            "that small: it works, but slower than one that is made anew",
+            "because it was made that small: it works, but slower than one that is made anew",
         )
     inside = grown(target, content, wanted, mountable=True, notes=notes)
     return replace(inside, content=replace(content, size=wanted, ag_count=after))
@@ -164,8 +162,7 @@ def grow_btrfs(target: GrowthTarget) -> ContentGrowth:
         raise cannot_grow(
             target,
             f"the kernel resizes no btrfs to less than {format_size(_LEAST_BTRFS)}, and it would "
-            "have "
-            f"{format_size(wanted)}",
+            f"have {format_size(wanted)}",
             f"grow it to at least {format_size(_LEAST_BTRFS)}",
         )
     return grown(target, content, wanted, mountable=True)
@@ -223,9 +220,8 @@ def grow_luks(target: GrowthTarget, grow: Callable[[GrowthTarget], ContentGrowth
     if size != target.size - content.payload:
         raise cannot_grow(
             target,
-            f"it has sectors of {content.sector_size} bytes, and cryptsetup opens it only where "
-            "it is a "
-            "multiple of them long",
+            f"it has sectors of {content.sector_size} bytes, and cryptsetup opens it only where it "
+            "is a multiple of them long",
             "choose a size in whole MiB",
         )
     inside = grow(target.within(place, content.inside, size))
@@ -245,10 +241,8 @@ def notes_on_tpm(facts: Facts) -> Iterator[str]:
         if isinstance(content, LuksContent) and PARTITION_TABLE in content.registers:
             yield (
                 f"{facts.name_of(number)}: its TPM token goes by PCR {PARTITION_TABLE}, which "
-                "measures the partition "
-                "table: the guest asks for the passphrase at its next start (systemd-cryptenroll, "
-                "or clevis luks "
-                "regen, binds it anew)"
+                "measures the partition table: the guest asks for the passphrase at its next start "
+                "(systemd-cryptenroll, or clevis luks regen, binds it anew)"
             )
 
 
@@ -257,8 +251,8 @@ def _locked(target: GrowthTarget, content: LuksContent) -> ContentGrowth:
     if target.is_named and not content.tried:
         note = (
             f"{name} is encrypted, and no key was given: the partition alone is larger. The "
-            "container takes that when "
-            "it is opened next; what is in it has to be grown from inside the guest"
+            "container takes that when it is opened next; what is in it has to be grown from "
+            "inside the guest"
         )
         return ContentGrowth((), content, lags=False, system="", notes=(note,))
     reason = (

@@ -130,8 +130,7 @@ def _group(target: GrowthTarget, content: PhysicalVolumeContent) -> VolumeGroup:
             target,
             f"its volume group {group.name} also lies on {where} not on this disk",
             "name the guest's other disk as well: --with IMAGE (if it is encrypted, or the guest "
-            "runs: grow it in "
-            f"the guest, pvresize and lvextend --resizefs {group.name}/VOLUME)",
+            f"runs: grow it in the guest, pvresize and lvextend --resizefs {group.name}/VOLUME)",
         )
     if _grows_twice(target, group):
         raise cannot_grow(

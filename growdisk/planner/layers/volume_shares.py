@@ -64,10 +64,8 @@ def extents_for(
         for v, share in chosen
         if not isinstance(share, Rest)
     }
-    left, resting = (
-        free - sum(given.values()),
-        [v.name for v, share in chosen if isinstance(share, Rest)],
-    )
+    left = free - sum(given.values())
+    resting = [v.name for v, share in chosen if isinstance(share, Rest)]
     if left < 0:
         asked = format_size(sum(given.values()) * group.extent_size)
         raise cannot_grow(

@@ -87,11 +87,9 @@ def _rollback(options: Options, context: TaskContext) -> Outcome:
             not_in_use=options.flag("not_in_use"),
         )
     )
-    return (
-        outcome
-        if outcome.failed
-        else Outcome(True, f"run {report.run} is undone", outcome.result, outcome.diff)
-    )
+    if outcome.failed:
+        return outcome
+    return Outcome(True, f"run {report.run} is undone", outcome.result, outcome.diff)
 
 
 def _commit(options: Options, context: TaskContext) -> Outcome:

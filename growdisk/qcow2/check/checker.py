@@ -159,11 +159,9 @@ def _check_sole_owners(analysis: Analysis) -> None:
     is told already, and can be made again elsewhere.
     """
     refcounts = analysis.recount.refcount_clusters
-    counted, stored, bits = (
-        analysis.recount.counted,
-        analysis.stored.counts,
-        analysis.header.cluster_bits,
-    )
+    counted = analysis.recount.counted
+    stored = analysis.stored.counts
+    bits = analysis.header.cluster_bits
     owned = [
         (name, cluster, 1) for name, clusters in analysis.recount.tables for cluster in clusters
     ]

@@ -23,10 +23,8 @@ class L2Reader:
 
     def __init__(self, file: BlockDevice, header: Header) -> None:
         self._file, self._size = file, header.cluster_size
-        self.extended, self._is_plain = (
-            header.has(Incompatible.EXTENDED_L2),
-            not header.has(Incompatible.DATA_FILE),
-        )
+        self.extended = header.has(Incompatible.EXTENDED_L2)
+        self._is_plain = not header.has(Incompatible.DATA_FILE)
         zeros = header.version >= 3 and not self.extended
         self._runs = RunFinder(header.cluster_size, zero_flag=zeros)
         clusters = -(-file.size // header.cluster_size)

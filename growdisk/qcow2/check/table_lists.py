@@ -52,13 +52,11 @@ def snapshot_tables(file: BlockDevice, header: Header, findings: Findings) -> Sn
             findings.broken_structure(f"the snapshot table ends behind entry {index}")
             break
         fields = _SNAPSHOT.unpack(file.read(offset, _SNAPSHOT.size))
-        l1_offset, l1_size, id_size, name_size, extra_size = (
-            fields[0],
-            fields[1],
-            fields[2],
-            fields[3],
-            fields[8],
-        )
+        l1_offset = fields[0]
+        l1_size = fields[1]
+        id_size = fields[2]
+        name_size = fields[3]
+        extra_size = fields[8]
         text = read_padded(file, offset + _SNAPSHOT.size + extra_size, id_size + name_size)
         label = (
             f"snapshot {text[:id_size].decode(errors='replace')} "

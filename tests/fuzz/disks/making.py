@@ -232,18 +232,10 @@ def _make_group(kernel: Kernel, device: str, thing: Thing, name: str) -> None:
     for volume in thing.volumes:
         kernel.must(
             quoted(
-                "lvm",
-                "lvcreate",
-                "-q",
-                "-y",
-                "-Wn",
-                "-L",
-                f"{volume.size}b",
-                "-n",
-                volume.name,
+                "lvm", "lvcreate", "-q", "-y", "-Wn", "-L", f"{volume.size}b", "-n", volume.name,
                 name,
             )
-        )
+        )  # fmt: skip
         _make_content(kernel, f"/dev/{name}/{volume.name}", volume.holds, f"{name}{volume.name[0]}")
 
 
@@ -295,8 +287,7 @@ def close_all(kernel: Kernel, recipe: Recipe) -> None:
     """Again and again, for one stands in the other."""
     kernel.run(
         "for n in 1 2 3 4; do lvm vgchange -an; for c in $(ls /dev/mapper | grep '^vg.*c$'); do "
-        "cryptsetup close $c; "
-        "done; done >/dev/null 2>&1"
+        "cryptsetup close $c; done; done >/dev/null 2>&1"
     )
 
 

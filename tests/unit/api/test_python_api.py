@@ -81,14 +81,7 @@ def test_planning_for_a_disk_at_rest_loads_nothing_that_is_for_running_guests(
     }
     assert "planner" in last
     live = {
-        "qmp",
-        "online",
-        "agent",
-        "ssh",
-        "guest_shell",
-        "guest_disk",
-        "guest_volumes",
-        "guest_answers",
-        "in_guest",
-    }
+        "qmp", "online", "agent", "ssh", "guest_shell", "guest_disk", "guest_volumes",
+        "guest_answers", "in_guest",
+    }  # fmt: skip
     assert sorted(name for name in last if name in live or name.startswith("live_")) == []

@@ -14,7 +14,7 @@ from growdisk.live.guest_shell import AgentError
 
 
 def told(*answer: object) -> tuple[GuestFileSystem, ...]:
-    return file_systems_in_guest(lambda *_: list(answer), 1.0)
+    return file_systems_in_guest(lambda *_: list(answer))
 
 
 ROOT = {"mountpoint": "/", "type": "ext4", "name": "vda1", "total-bytes": 100, "used-bytes": 80,
@@ -46,7 +46,7 @@ def test_an_old_agent_tells_no_sizes() -> None:
 
 @pytest.mark.parametrize("answer", [["nonsense", 7, None], [{}], []])
 def test_nonsense_is_nothing(answer: object) -> None:
-    assert file_systems_in_guest(lambda *_: answer, 1.0) == ()
+    assert file_systems_in_guest(lambda *_: answer) == ()
 
 
 @pytest.mark.parametrize("error", [AgentError("no such command"), TimeoutError("silent")])
@@ -55,13 +55,13 @@ def test_who_does_not_answer_is_told_as_such(error: Exception) -> None:
         raise error
 
     with pytest.raises(FsInfoMissing):
-        file_systems_in_guest(call, 1.0)
+        file_systems_in_guest(call)
 
 
 @pytest.mark.parametrize("answer", [{}, "much", 7, None, [ROOT] * 1001])
 def test_an_answer_that_is_no_list_of_file_systems_is_none(answer: object) -> None:
     with pytest.raises(FsInfoMissing):
-        file_systems_in_guest(lambda *_: answer, 1.0)
+        file_systems_in_guest(lambda *_: answer)
 
 
 @pytest.mark.parametrize("disk", [[{"dev": 7}], {"dev": "/dev/vda"}, "vda", 7])

@@ -331,10 +331,8 @@ def test_links_and_units_are_spelled_as_udev_and_systemd_do() -> None:
 
 @pytest.mark.parametrize("folder", ["/etc", "/usr/local/lib", "/usr/lib"])
 def test_the_automount_unit_of_what_is_gone_is_masked_in_whichever_folder(folder: str) -> None:
-    mount, automount = (
-        "/usr/lib/systemd/system/data.mount",
-        f"{folder}/systemd/system/data.automount",
-    )
+    mount = "/usr/lib/systemd/system/data.mount"
+    automount = f"{folder}/systemd/system/data.automount"
     other = "/etc/systemd/system/other.automount"
     units = {
         mount: f"[Mount]\nWhat=UUID={UUID}\nWhere=/data\n",

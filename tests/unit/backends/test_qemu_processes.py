@@ -21,16 +21,8 @@ def daemon(small_disk: DiskMaker, tmp_path: Path) -> Iterator[Path]:
     (tmp_path / "images").mkdir()
     small_disk("images/busy.qcow2")
     command = [
-        "qemu-system-x86_64",
-        "-S",
-        "-accel",
-        "tcg",
-        "-m",
-        "64",
-        "-nodefaults",
-        "-display",
-        "none",
-    ]
+        "qemu-system-x86_64", "-S", "-accel", "tcg", "-m", "64", "-nodefaults", "-display", "none",
+    ]  # fmt: skip
     drive = [
         "-drive",
         "file=images/busy.qcow2,if=virtio",

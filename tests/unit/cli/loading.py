@@ -10,17 +10,9 @@ from pathlib import Path
 from tests.unit.cli.command import GROWDISK, environment
 
 HEAVY = (
-    "msgspec",
-    "rich",
-    "parted",
-    "_ped",
-    "guestfs",
-    "jinja2",
-    "asyncio",
-    "yaml",
-    "socket",
+    "msgspec", "rich", "parted", "_ped", "guestfs", "jinja2", "asyncio", "yaml", "socket",
     "logging",
-)
+)  # fmt: skip
 
 
 LOADED = (

@@ -21,28 +21,16 @@ from growdisk.planner.layout import (
 from growdisk.units import GiB, MiB
 
 ROOT = PartitionLayout(
-    1,
-    "sda1",
-    MiB,
-    3 * GiB,
-    "primary",
-    "83",
-    bootable=True,
+    1, "sda1", MiB, 3 * GiB, "primary", "83", bootable=True,
     content=ContentLayout("ext4", "u", "root", 3 * GiB, GiB),
-)
+)  # fmt: skip
 EXTENDED = PartitionLayout(
     2, "sda2", 3 * GiB + MiB, GiB, "extended", "5", bootable=False, content=None
 )
 SWAP = PartitionLayout(
-    5,
-    "sda5",
-    3 * GiB + MiB,
-    GiB,
-    "logical",
-    "82",
-    bootable=False,
+    5, "sda5", 3 * GiB + MiB, GiB, "logical", "82", bootable=False,
     content=ContentLayout("swap", "s", "", GiB, None),
-)
+)  # fmt: skip
 FREE = FreeLayout(4 * GiB + MiB, 4 * GiB)
 IMAGE = ImageLayout("/images/web01.qcow2", "qcow2", 8 * GiB, GiB)
 DISK = Layout(IMAGE, TableLayout("mbr", "0x1"), (ROOT, EXTENDED, SWAP), free=(FREE,))
@@ -161,15 +149,9 @@ def test_what_is_in_the_way_is_marked_in_the_table() -> None:
 # --- LVM and LUKS -------------------------------------------------------------------------------
 
 PV = PartitionLayout(
-    1,
-    "sda1",
-    MiB,
-    8 * GiB - MiB,
-    "primary",
-    "8e",
-    bootable=False,
+    1, "sda1", MiB, 8 * GiB - MiB, "primary", "8e", bootable=False,
     content=ContentLayout("LVM2_member", "p", "", 0, None),
-)
+)  # fmt: skip
 VOLUMES = (
     VolumeLayout(
         "vg0/root", "sda1", "linear", 2 * GiB, ContentLayout("ext4", "r", "", 2 * GiB, GiB)

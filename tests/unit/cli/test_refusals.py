@@ -60,18 +60,9 @@ def qemu_with(image: Path, image_format: str) -> Iterator[int]:
     """
     drive = f"file={image},format={image_format},if=virtio"
     command = [
-        "qemu-system-x86_64",
-        "-S",
-        "-accel",
-        "tcg",
-        "-m",
-        "64",
-        "-nodefaults",
-        "-display",
-        "none",
-        "-drive",
-        drive,
-    ]
+        "qemu-system-x86_64", "-S", "-accel", "tcg", "-m", "64", "-nodefaults", "-display", "none",
+        "-drive", drive,
+    ]  # fmt: skip
     with subprocess.Popen(
         [*command, "-monitor", "stdio"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as process:
@@ -273,15 +264,9 @@ def test_something_else_where_the_folder_of_the_run_would_be(copied: Copier, ver
 def test_image_with_an_external_data_file(copied: Copier, tmp_path: Path) -> None:
     image, data = tmp_path / "split.qcow2", tmp_path / "data"
     run(
-        "qemu-img",
-        "convert",
-        "-O",
-        "qcow2",
-        "-o",
-        f"data_file={data}",
-        copied("guest.qcow2"),
+        "qemu-img", "convert", "-O", "qcow2", "-o", f"data_file={data}", copied("guest.qcow2"),
         image,
-    )
+    )  # fmt: skip
     refused(image, why="external data file, where nothing can be kept")
 
 

@@ -35,20 +35,9 @@ def disk(folder: Path, root: dict[str, str], esp: dict[str, str]) -> Path:
     run("mcopy", "-s", "-i", f"{image}@@{MiB}", *sorted((folder / "esp").iterdir()), "::/")
     offset = f"offset={9 * MiB}"
     run(
-        "mke2fs",
-        "-q",
-        "-F",
-        "-t",
-        "ext4",
-        "-U",
-        ROOT,
-        "-d",
-        folder / "root",
-        "-E",
-        offset,
-        image,
+        "mke2fs", "-q", "-F", "-t", "ext4", "-U", ROOT, "-d", folder / "root", "-E", offset, image,
         "16384k",
-    )
+    )  # fmt: skip
     return image
 
 

@@ -271,11 +271,9 @@ def test_random_gpt_layouts_become_exactly_what_was_planned(tmp_path: Path, seed
     script, cursor = "label: gpt\n", 2048
     numbers = dice.sample(range(1, 129), dice.randint(1, 6))
     for number in numbers:
-        start, size, kind = (
-            cursor + dice.choice((0, 1, 2048)),
-            dice.randrange(2000, 60_000),
-            dice.choice("LSU"),
-        )
+        start = cursor + dice.choice((0, 1, 2048))
+        size = dice.randrange(2000, 60_000)
+        kind = dice.choice("LSU")
         attributes = f'name="p{number} é", attrs="GUID:{dice.randrange(48, 64)}"'
         script += f"/dev/x{number}: start={start}, size={size}, type={kind}, {attributes}\n"
         cursor = start + size

@@ -31,7 +31,6 @@ def ext(used: float, reserved: float = 0.0, size: int = 10 * GiB) -> ExtContent:
         size,
         int(used * size),
         block_count=blocks,
-        free_blocks=int((1 - used) * blocks),
         reserved_blocks=int(reserved * blocks),
         blocks_per_group=32768,
         inodes_per_group=8192,

@@ -16,18 +16,11 @@ def shuffled(path: Path, change: Change, *, snapshot: bool = False) -> None:
     """16 MiB in clusters of 4 KiB, all mapped, in random order; then `change` on all entries."""
     subprocess.run(
         [
-            "qemu-img",
-            "create",
-            "-q",
-            "-f",
-            "qcow2",
-            "-o",
-            "preallocation=metadata,cluster_size=4k",
-            path,
-            "16M",
+            "qemu-img", "create", "-q", "-f", "qcow2",
+            "-o", "preallocation=metadata,cluster_size=4k", path, "16M",
         ],
         check=True,
-    )
+    )  # fmt: skip
     if snapshot:
         subprocess.run(["qemu-img", "snapshot", "-c", "s", path], check=True)
     with path.open("r+b") as file:

@@ -7,7 +7,7 @@ from array import array
 
 import pytest
 
-from growdisk.qcow2.entries import COMPRESSED, COPIED, CompressedRange, L2Entry, L2Kind
+from growdisk.qcow2.entries import COMPRESSED, COPIED, CompressedRange
 from growdisk.qcow2.geometry import Geometry
 from growdisk.qcow2.l1_walk import RunSplitter
 from growdisk.qcow2.refblock import (
@@ -62,16 +62,6 @@ def test_free_runs_are_found_also_where_zero_bytes_lie_across_entries(typecode: 
     assert list(zero_runs(block, 0, len(block))) == wanted
     assert last_used(array(typecode, [0, 3, 0])) == 1
     assert last_used(array(typecode, [0, 0])) == -1
-
-
-def test_entries_know_their_kind() -> None:
-    assert L2Entry(0).kind is L2Kind.UNALLOCATED
-    assert L2Entry(1).kind is L2Kind.ZERO_PLAIN
-    assert L2Entry(0x50001).kind is L2Kind.ZERO_ALLOCATED
-    assert L2Entry(0x50000 | COPIED).kind is L2Kind.NORMAL
-    assert L2Entry(COMPRESSED | 5).kind is L2Kind.COMPRESSED
-    assert L2Entry(0x50004).reserved_bits(3) == 4
-    assert L2Entry(0x50001).reserved_bits(2) == 1
 
 
 def test_a_compressed_range_may_cross_into_the_next_cluster() -> None:
