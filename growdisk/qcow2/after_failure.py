@@ -1,5 +1,4 @@
-"""After a change that failed: going on with what stands in the file,
-and giving back what the change had added to the refcounts.
+"""After a change that failed: go on with the file, and give back the refcount blocks added.
 """
 
 from __future__ import annotations
@@ -18,9 +17,7 @@ from growdisk.qcow2.repair import repair
 
 
 def reread(file: ResizableDevice, path: Path) -> tuple[Header, bool]:
-    """The header as it stands, after the repair that the next program would begin with;
-    whether all is sound then.
-    """
+    """(the header after the repair that the next program would begin with, if all is sound)."""
     is_dirty = read_header(file, path).has(Incompatible.DIRTY)
     try:
         is_sound = not repair(file, path, errors=is_dirty).has_errors
@@ -37,8 +34,9 @@ def drop_empty_blocks(metadata: Metadata) -> None:
 
 
 def shorten_table(metadata: Metadata, clusters: int) -> None:
-    """Put a refcount table that has become longer than need be back into so many clusters, durably,
-    with those blocks alone that count something else than table and blocks.
+    """Make a refcount table that has become too long as short as `clusters` again, durably.
+
+    Only the blocks stay that count something else than the table and blocks.
 
     Nothing is done where that cannot be. The metadata must be fresh: nothing has been allocated.
     """
@@ -71,8 +69,9 @@ def shorten_table(metadata: Metadata, clusters: int) -> None:
 
 
 def _blocks_worth_keeping(metadata: Metadata) -> set[int]:
-    """Indices of the blocks that count more than the table and blocks that can go, and of those
-    that count one that stays.
+    """Indices of the blocks that must stay.
+
+    They count more than the table and blocks that can go, or a block that stays.
     """
     refcounts, header, bits = metadata.refcounts, metadata.header, metadata.header.cluster_bits
     per_block, first = refcounts.geometry.refblock_entries, header.reftable_offset >> bits

@@ -100,9 +100,7 @@ class Allocator:
             ]
 
     def hand_out_next(self, runs: Iterable[Run]) -> None:
-        """Make clusters free again that have just been allocated and are used by nothing:
-        the next that are wanted are these.
-        """
+        """Free clusters that were just allocated and are unused; they are the next to be allocated."""
         later, self._holes = self._holes, deque()
         self.release(runs)
         self._holes.extend(later)

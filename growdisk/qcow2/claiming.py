@@ -1,5 +1,6 @@
-"""The host's room for a write, all of it before its first byte:
-what has been overwritten in place could not be undone.
+"""Take the host's room for all of a write before its first byte.
+
+What has been overwritten in place could not be undone.
 
 The clusters that the write will get are taken, filled with blocks of the host, and made free again;
 the allocator hands them out next.

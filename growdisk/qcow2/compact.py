@@ -328,9 +328,7 @@ def refuse_uncompactable(metadata: Metadata) -> None:
 
 
 def _write_sparse(target: ResizableDevice, offset: int, data: bytes) -> None:
-    """An L1 table into an empty file: where a whole page is zeros, it stays a hole, as in a new
-    image.
-    """
+    """Write an L1 table into an empty file; a page of zeros stays a hole, as in a new image."""
     page, zeros, start = _PAGE, bytes(_PAGE), 0
     for position in range(0, len(data), page):
         if data.startswith(zeros[: len(data) - position], position):

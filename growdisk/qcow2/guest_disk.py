@@ -146,8 +146,9 @@ class GuestDisk(InParts):
 
     @contextmanager
     def with_room_for(self, ranges: Iterable[tuple[int, int]]) -> Iterator[None]:
-        """Write these ranges inside: the host has room for all of it, or OSError is raised before
-        the first byte. Durable at the end.
+        """Within the block these ranges can be written: the host has room for all of it.
+
+        If it has not, OSError is raised before the first byte. Durable at the end.
         """
         self._guard.refuse_guest_change()
         self._guard.begin_change()

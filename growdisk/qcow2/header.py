@@ -137,8 +137,9 @@ class Header:
         return self._pack_fixed(backing_offset, len(name)) + body + name
 
     def fitting(self) -> Header:
-        """Without the names of features, which are a courtesy, where a cluster has no room for it:
-        only in clusters of 512 bytes.
+        """The header without the names of features if a cluster has no room for them.
+
+        They are a courtesy; only clusters of 512 bytes are too small.
         """
         if len(self.to_bytes()) <= self.cluster_size:
             return self

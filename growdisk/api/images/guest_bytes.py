@@ -66,8 +66,9 @@ def write_bytes(
 
 @contextmanager
 def _room_for(image: BlockDevice, offset: int, length: int) -> Iterator[None]:
-    """The host's room for a write is taken before it begins:
-    what has been overwritten could not be undone.
+    """Take the host's room for a write before it begins.
+
+    What has been overwritten could not be undone.
     """
     wanted = [(offset, offset + length)] if length else []
     if wanted and isinstance(image, Qcow2Image):

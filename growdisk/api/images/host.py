@@ -35,8 +35,9 @@ def free_room(place: Path) -> int:
 
 
 def refuse_without_room(path: Path, place: Path, takes: int) -> None:
-    """no-room-for-image, before anything is written, where a file of `place` is to take so many
-    bytes of the host.
+    """no-room-for-image, before anything is written, if the host has no room for a file.
+
+    `place` is where the file is to lie.
     """
     folder = place.absolute().parent
     if place.is_block_device() or not folder.is_dir() or (free := free_room(folder)) >= takes:
