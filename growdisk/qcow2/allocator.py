@@ -100,7 +100,7 @@ class Allocator:
             ]
 
     def hand_out_next(self, runs: Iterable[Run]) -> None:
-        """Free clusters that were just allocated and are unused; they are the next to be allocated."""
+        """Free clusters that were just allocated and are unused; they are the next to be given."""
         later, self._holes = self._holes, deque()
         self.release(runs)
         self._holes.extend(later)
