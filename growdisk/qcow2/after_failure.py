@@ -1,5 +1,4 @@
-"""After a change that failed: go on with the file, and give back the refcount blocks added.
-"""
+"""After a change that failed: go on with the file, and give back the refcount blocks added."""
 
 from __future__ import annotations
 
