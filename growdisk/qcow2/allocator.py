@@ -242,6 +242,7 @@ class Allocator:
         start = self._free_end(count)
         blocks, table_clusters = self._missing(start, count)
         first = start + table_clusters + len(blocks)
+        # First of all: if the host refuses so long a file, no count has been changed yet.
         self._extend_file(first + count)
         old_entries = len(self._refcounts.table)
         new_entries = max(old_entries, table_clusters * self._geometry.cluster_size // 8)
@@ -256,6 +257,7 @@ class Allocator:
             try:
                 self._move_table(start, table_clusters)
             except OSError:
+                # The header still names the old table, so the longer one never was.
                 self._refcounts.add([(start, table_clusters + len(blocks) + count)], -1)
                 self._refcounts.forget_blocks(blocks)
                 self._refcounts.shorten(old_entries)
@@ -284,6 +286,8 @@ class Allocator:
         per_block, cluster_size = self._geometry.refblock_entries, self._geometry.cluster_size
         blocks: list[int] = []
         table_clusters = 0
+        # Blocks and table take clusters as well, which may need another block: until nothing is
+        # missing.
         while True:
             end = start + table_clusters + len(blocks) + count
             indices = range(start // per_block, (end - 1) // per_block + 1)
@@ -310,6 +314,7 @@ class Allocator:
         old = self._keeper.header
         offset = start << self._geometry.cluster_bits
         self._refcounts.write_table_copy(offset, clusters * self._geometry.cluster_size // 8)
+        # The header must not name a table that a crash could leave half written.
         self._keeper.sync()
         header = replace(old, reftable_offset=offset, reftable_clusters=clusters)
         self._keeper.switch(header, REFTABLE_OFFSET, header.reftable_bytes())

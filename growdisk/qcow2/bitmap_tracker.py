@@ -86,6 +86,7 @@ class BitmapKeeper:
             if index in self._open:
                 self._store(index, bitmap)
         self._marks.clear()
+        # Last: until the bits are durable, a bitmap has to say of itself that it knows nothing.
         self._write_flags(self._open, in_use=False)
         self._open = set()
         self.metadata.flush()

@@ -119,6 +119,8 @@ class Qcow2Image(GuestDisk):
             header = read_header(file, path)
             refuse_unusable(header, path, writable=writable)
             if guard is not None:
+                # After the locks, before a dirty image is repaired: the guard may refuse, and that
+                # must change nothing.
                 guard(file, header)
             data_file = open_data_file(path, header, writable=writable)
             if with_backing:

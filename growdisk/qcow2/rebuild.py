@@ -66,6 +66,7 @@ def rebuild_refcounts(file: ResizableDevice, analysis: Analysis, order: int | No
         table[index] = place * cluster_size
         file.write(place * cluster_size, encode(counted.get(index * per_block, per_block), order))
     file.write(start * cluster_size, struct.pack(f">{len(table)}Q", *table))
+    # All of it durable before the header names it.
     file.flush()
     header = replace(
         analysis.header, reftable_offset=start * cluster_size, reftable_clusters=table_clusters

@@ -97,6 +97,8 @@ class Resizer:
         if size > old:
             self._grow(old, size, preallocation)
         elif size < old:
+            # The size first, unlike QEMU: cut short, the disk has its new size and clusters are
+            # leaked, never the old size with its end gone.
             self._publish(size)
             self.drop_tables_behind(size)
             self._drop_clusters_behind(size)
@@ -106,6 +108,8 @@ class Resizer:
                 self._metadata.sync()
 
     def _grow(self, old: int, size: int, preallocation: Preallocation) -> None:
+        # VM state and data of an earlier, larger disk are still mapped there, and would become
+        # visible.
         self.drop_tables_behind(old)
         if (data_file := self._metadata.data_file) is not None:
             data_file.resize(old)  # what was written behind the old end must not come back
@@ -123,6 +127,7 @@ class Resizer:
         elif zero_end > old:
             self._writer.write_zeros(old, zero_end)
         self._metadata.flush()
+        # Only when all that it shows reads as zeros, durably.
         self._publish(size)
         self._metadata.flush()
 

@@ -127,6 +127,8 @@ class Reverter:
         header = replace(
             header, snapshot_count=kept, snapshots_offset=old.snapshots_offset if kept else 0
         )
+        # One write from the size to the snapshots: no crash shows the disk gone back and the
+        # snapshot still there. The refcount table lies between the two and stays as it is.
         fields = header.size_and_l1_bytes() + header.reftable_bytes() + header.snapshots_bytes()
         self._metadata.switch(header, SIZE_AND_L1_OFFSET, fields)
         keeper.entries = keeper.entries[:kept]
@@ -138,6 +140,7 @@ class Reverter:
         self._metadata.release(tables)
         self._metadata.flush()
         self._metadata.forget_l2()
+        # Only after the counts are durable: COPIED beside a count of 2 lets others write in place.
         self._walker.restore_copied(touched)
         self._metadata.flush_flags()
 

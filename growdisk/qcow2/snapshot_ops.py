@@ -229,6 +229,8 @@ class SnapshotManager:
             )
             self._metadata.flush()
             self._metadata.forget_l2()
+            # Counted down and durable by now: COPIED beside a count of 2 would let a writer change
+            # in place what another snapshot still reads.
             self._walker.restore_copied(l1)
             self._metadata.flush_flags()
 

@@ -28,6 +28,7 @@ def widen_refcounts(file: ResizableDevice, path: Path, begin: Callable[[], None]
     """
     _sound(file, path)
     begin()
+    # Once more: `begin` may have dropped bitmaps, and their clusters must not be counted again.
     analysis = _sound(file, path)
     rebuild_refcounts(file, analysis, max(analysis.header.refcount_order + 1, _USUAL_ORDER))
     return read_header(file, path)
