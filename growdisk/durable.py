@@ -38,6 +38,7 @@ def replace_file(path: Path, content: bytes, mode: int = 0o600) -> None:
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
     try:
         _write_all(fd, content)
+        # Before the rename: else that may reach the disk first, and a crash leaves an empty file.
         os.fsync(fd)
     except OSError:
         temporary.unlink(missing_ok=True)

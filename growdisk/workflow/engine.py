@@ -106,6 +106,8 @@ class Engine(Generic[C]):
         self._make_room()  # on a full disk not even the journal could be written
         state = self.state
         if not (state.going_back and state.back_to == oldest):
+            # Decided in the journal before the first restore: a run that dies half-way back must
+            # not go forward again, or it ends partly done.
             self._record(Event.ROLLBACK, oldest)
         names = [step.name for step in self._steps]
         first = names.index(oldest) if oldest else 0
@@ -290,6 +292,7 @@ class Engine(Generic[C]):
     def _restore_one(self, step: str) -> None:
         if self.state.event_of(step) is not Event.RESTORING:
             self._snapshots.refuse_missing(step)
+        # Restoring may use its snapshot up: after this record a missing one is no mistake.
         self._record(Event.RESTORING, step)
         self._snapshots.restore(step)
         self._record(Event.RESTORED, step)

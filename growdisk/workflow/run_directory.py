@@ -135,6 +135,7 @@ class RunDirectory:
         self._clear()
         self.set_aside()
         self._try_room(room)
+        # The plan last: a folder without it is no run, so a crash before leaves nothing to undo.
         replace_file(self.path / "plan.json", plan)
         return self.journal()
 
@@ -190,6 +191,7 @@ class RunDirectory:
         reserve_room(self.journal_file, JOURNAL_ROOM)
         sync_directory(self.path)
         with self._reserve.open("wb") as file:
+            # Really allocated: a sparse file would give nothing back on a full disk.
             os.posix_fallocate(file.fileno(), 0, RESERVE)
 
     def _try_room(self, room: int) -> None:
