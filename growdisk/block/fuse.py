@@ -132,6 +132,7 @@ class FuseFolder:
 
         Once only.
         """
+        # The thread sits in poll(): closing the descriptor under it would not wake it.
         os.eventfd_write(self._end, 1)
         self._thread.join()
         os.close(self._descriptor)

@@ -59,11 +59,14 @@ class RawFile(InParts):
         anybody else uses it; use-unknown if that cannot be known of a device, unless `not_in_use`
         says that it is not.
         """
+        # Before it is open to write here: a lease tells only of others, as long as we do not write.
         look_again = second_look(path, not_in_use=not_in_use) if writable and lock else no_look
         fd = opened(path, writable=writable)
         try:
             require_disk(path, os.fstat(fd).st_mode)  # again: the name may mean another file by now
             if lock:
+                # Before the first byte is read: what was read without the lock may be another's
+                # half-done work.
                 lock_image(fd, path, writing=writable)
             look_again()
             return cls._sized(fd, path, writable=writable)
