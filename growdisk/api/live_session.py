@@ -194,6 +194,7 @@ def at_rest(reached: RunningGuest, inside: Inside, action: Callable[[], None]) -
         frozen = agent.freeze()
         action()
     finally:
+        # Whatever happened: every write in a guest that stays frozen hangs.
         if frozen:
             agent.thaw()
         agent.close()

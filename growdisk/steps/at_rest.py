@@ -83,6 +83,7 @@ class RunContext:
 
     def resize_disk(self, step: ResizeImage) -> str:
         if step.preallocation != "off":
+            # Blocks first: if the host has none left, the disk keeps its old size.
             self.disk.file.reserve(step.old_size, step.new_size - step.old_size)
         self.disk.resize(step.new_size)
         self.disk.flush()
@@ -113,6 +114,7 @@ class RunContext:
         facts: dict[str, int | str] = {"sectors": len(changes)}
         for move in step.moves:
             facts[move.name] = copy(self.disk, move, self.hands.check_stop, step.before.sector_size)
+        # Compared before the table is switched: until then the guest knows the old places alone.
         require_copied(self.disk, step.moves, facts)
         apply_changes(self.disk, changes)
         return facts

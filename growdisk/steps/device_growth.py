@@ -47,6 +47,7 @@ class GrownDevice:
         self._store.refuse_missing(step)
 
     def restore(self, step: str) -> None:
+        # The content first: what is cut off afterwards is then no longer needed.
         self._store.restore(step)
         if step == self._step:
             self._shrink()
@@ -75,6 +76,7 @@ class GrownDevice:
         if present != self._new:
             reason = f"it was to have {format_size(self._new)}; somebody else has changed its size"
             raise _new_room_in_use(path, format_size(present), reason=reason)
+        # Somebody may have put the new space to use since; to cut it off would lose that.
         self._disk.refuse_in_use()
         end = align_down(self._old, 512)
         try:

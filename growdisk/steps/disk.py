@@ -187,6 +187,7 @@ class Disk:
 
     def extents(self, offset: int, length: int) -> Iterator[Extent]:
         with self.lock:
+            # A list: of a generator only the beginning would run under the lock.
             return iter(list(self._active.extents(offset, length)))
 
     def resize(self, size: int) -> None:

@@ -24,7 +24,9 @@ class QuietSnapshots:
 
     def take(self, step: str) -> None:
         for hands in self._hands:
+            # What they still hold back belongs to the state before the step.
             hands.sync()
+        # As late as can be: our locks keep out only those who take locks.
         self._disk.refuse_in_use()
         self._store.take(step)
 
@@ -35,6 +37,7 @@ class QuietSnapshots:
 
     def restore(self, step: str) -> None:
         for hands in self._hands:
+            # Ended without a flush: what they hold is of the step that is taken back.
             hands.kill()
         self._store.restore(step)
 

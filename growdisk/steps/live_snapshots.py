@@ -65,6 +65,7 @@ class LiveSnapshots:
             return
         if name not in self._context.disk.snapshots:
             raise snapshot_missing(name, path=self._context.path)
+        # Before the load: the guest's memory will know nothing of this connection.
         self._context.inside.forget()
         load(self._context.machine, self._context.key, name)
         self._delete(names[names.index(name) + 1 :])
