@@ -180,7 +180,7 @@ def _is(file: str, path: Path) -> bool:
 def at_rest(reached: RunningGuest, inside: Inside, action: Callable[[], None]) -> None:
     """Call `action` while an agent has frozen the guest's file systems, if one can.
 
-    Also if the way inside is ssh.
+    The agent is tried even if the way inside is ssh.
     """
     if not reached.by_ssh:
         inside.forget()  # an agent talks to one at a time

@@ -101,7 +101,7 @@ class _Search:
     def ask_libvirt(self, uri: str | None) -> None:
         """Search what libvirt knows, if one listens.
 
-        Loading its library takes longer than the rest.
+        If none does, its library is not loaded: that takes longer than all the rest.
         """
         from growdisk.live.libvirt_sockets import listening
 

@@ -59,7 +59,7 @@ class Backend(Protocol):
     def judge(self, kind: str, device: str) -> None:
         """Have the file system checked by a tool that did not grow it.
 
-        Filesystem-unsound: see judging.py.
+        Raises filesystem-unsound: see judging.py.
         """
         ...
 

@@ -66,7 +66,7 @@ def aligned(length: int) -> bytearray:
 def clone(source: int, target: int) -> bool:
     """Let a file share all blocks of another until one of them changes (reflink).
 
-    False if impossible.
+    False if that is impossible.
     """
     import fcntl
 

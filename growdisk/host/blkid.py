@@ -80,7 +80,7 @@ def ask(devices: Mapping[str, BlockDevice]) -> dict[str, Verdict] | CannotAsk:
 def verdicts_in(text: str) -> dict[str, Verdict]:
     """Each name with blkid's verdict.
 
-    From answers in its udev format between lines that begin with "= ".
+    Its answers are in udev format, between lines that begin with "= ".
     """
     return dict(_read(text))
 

@@ -140,7 +140,7 @@ class GuestDisk:
     def _fetch(self, device: str, first: int, after: int, end: int) -> None:
         """Read the pieces [first, after) of `device`.
 
-        More may come of the last one than is used.
+        More of the last one may come than is used.
         """
         words = (
             f"dd if={shlex.quote(device)} bs={_PIECE} skip={first} count={after - first} "
@@ -190,7 +190,7 @@ def find_in_guest(
 ) -> SeenDisk:
     """The guest's disk that QEMU calls `name`.
 
-    By `wanted`, by serial number, or the only one of that size.
+    It is found by `wanted`, by serial number, or as the only one of that size.
     """
     found = seen_disks(shell)
     if wanted:

@@ -312,7 +312,7 @@ class Machine:
 def _named_by_people(qdev: str) -> str:
     """The device that -device made.
 
-    Virtio-blk and usb-storage have the disk in one of their own.
+    The disks of virtio-blk and usb-storage are in a device of their own below it.
     """
     if qdev.endswith(_IN_USB):
         return qdev.removesuffix(_IN_USB).rpartition("/")[0]

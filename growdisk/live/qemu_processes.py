@@ -39,7 +39,7 @@ class QemuProcess:
 def guest_of(path: Path) -> QemuProcess | None:
     """The QEMU that writes to the image, by any device node.
 
-    If there is one that we may look at.
+    None if there is none that we may look at.
     """
     with contextlib.suppress(OSError):
         for pid in image_writers(path.resolve()) or use_of(path).pids:

@@ -27,7 +27,7 @@ def proposed_by_rule(
 ) -> Proposal | AllDone:
     """What `propose` proposes, if the rule wants growth.
 
-    Fullness-unknown, and what `propose` raises. Whatever prevents growth matters only for a disk
+    Raises fullness-unknown, and what `propose` raises. What prevents growth matters only for a disk
     that is to grow.
     """
     goal, idle = _within_bounds(rule, facts, goal)

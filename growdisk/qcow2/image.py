@@ -322,7 +322,7 @@ class Qcow2Image(GuestDisk):
     def make_empty(self) -> None:
         """Drop all guest data of this layer, durably: the backing file shows.
 
-        The clusters are free.
+        Its clusters are freed.
         """
         self.check_make_empty()
         self._gate.begin_change()

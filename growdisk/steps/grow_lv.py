@@ -64,7 +64,7 @@ class GrowLogicalVolume(LvmTraits):
     def verify(self, context: DiskView, evidence: Evidence) -> None:
         """By our own reader of LVM's metadata.
 
-        And the size in a kernel, if one has the volume open.
+        If a kernel has the volume open, its size must be right there too.
         """
         volume = self._volume(context)
         found = volume.extents if volume else None
