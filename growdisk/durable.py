@@ -29,7 +29,7 @@ def sync_directory(directory: Path) -> None:
 def replace_file(path: Path, content: bytes, mode: int = 0o600) -> None:
     """Write `path` atomically: after a crash it holds the old content or the new one, never a part.
 
-    OSError also where something else than a file has that name: a rename would put a file in place
+    OSError also if something else than a file has that name: a rename would put a file in place
     of /dev/null.
     """
     if (path.exists() and not path.is_file()) or path.parent.resolve() == _DEVICES:
@@ -81,7 +81,7 @@ def append_record(path: Path, record: bytes) -> None:
 def read_record(path: Path) -> bytes:
     """All that a file of a run's folder holds.
 
-    OSError where it is none, or longer than any of them can be.
+    OSError if it is none, or longer than any of them can be.
     """
     # nobody may write to a pipe in its place
     fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)

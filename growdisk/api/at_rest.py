@@ -80,7 +80,7 @@ class DisksAtRest:
     """Target (api/runs.py).
 
     `device` is what `path` holds, by way of `image`; `others` are the guest's further disks. `disk`
-    is the same to write; None where it is open to be read.
+    is the same to write; None if it is open to be read.
     """
 
     def __init__(

@@ -58,7 +58,7 @@ class LiveSession:
         )
 
     def layout_now(self) -> Layout | None:
-        """None where the guest cannot be asked any more."""
+        """None if the guest cannot be asked any more."""
         # again(): `reached` has the disk as it was before it grew.
         self.context.inside.forget()  # an agent talks to one at a time
         try:
@@ -114,7 +114,7 @@ class LiveSession:
     def refuse_closed(self) -> None:
         """What does not let us in now, a user can open: that is no reason to take the run back.
 
-        GuestUnreachable; and guest-refused, where containers are closed since the guest has
+        GuestUnreachable; and guest-refused, if containers are closed since the guest has
         restarted.
         """
         state = self.engine.state

@@ -154,7 +154,7 @@ class _Search:
 
 
 def _files(folder: str) -> Iterator[str]:
-    """The regular files of a folder, links to such among them; none where it cannot be read."""
+    """The regular files of a folder, links to such among them; none if it cannot be read."""
     try:
         with os.scandir(folder) as entries:
             yield from (entry.path for entry in entries if _is_file(entry))

@@ -35,7 +35,7 @@ class Backend(Protocol):
         ...
 
     def reread(self) -> None:
-        """Whatever the reader remembers of an older table is forgotten."""
+        """Make the reader forget an older table."""
         ...
 
     def check_ext(self, device: str, *, repair: bool = False) -> FilesystemCheck:

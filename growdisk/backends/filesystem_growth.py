@@ -30,7 +30,7 @@ _TOP_LEVEL = "subvolid=5"  # a default subvolume may be read-only, or not there 
 def grow(shell: Shell, kind: str, device: str, device_id: int, *, replay: bool = False) -> str:
     """What the tool said.
 
-    ToolFailed, with a hint where the appliance's kernel does not know the file system.
+    ToolFailed, with a hint if the appliance's kernel does not know the file system.
     """
     if kind in UNMOUNTED:
         if replay:

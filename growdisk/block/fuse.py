@@ -128,7 +128,7 @@ class FuseFolder:
         self._thread.start()
 
     def close(self) -> None:
-        """Let go of the kernel; whoever still has a file open is answered with errors.
+        """Close the connection to the kernel; a tool with an open file gets errors from then on.
 
         Once only.
         """

@@ -204,7 +204,7 @@ class RawFile(InParts):
 
     @property
     def writes_directly(self) -> bool:
-        """Whether what is written behind goes past the host's cache."""
+        """Whether write_behind() sends data past the host's cache."""
         return self._direct is not None
 
     def clone_from(self, source: RawFile) -> bool:
@@ -302,7 +302,7 @@ class RawFile(InParts):
 
     @property
     def length(self) -> int:
-        """How long the file is: less than the disk, where its last sector is not whole."""
+        """How long the file is: less than the disk, if its last sector is not whole."""
         return self._size - self._missing
 
     def trim(self, length: int) -> None:
@@ -333,7 +333,7 @@ class RawFile(InParts):
         self._size = max(self._size, offset + length)
 
     def reserve(self, offset: int, length: int) -> None:
-        """Reserve host blocks for a range without changing size or content, also behind the end.
+        """Reserve host blocks for a range without changing size or content, also beyond the end.
 
         OSError if full.
         """
@@ -383,7 +383,7 @@ class RawFile(InParts):
         return self._on_fuse
 
     def _fallocate(self, mode: int, offset: int, length: int) -> bool:
-        """Without another size; False where the file system cannot."""
+        """Without another size; False if the file system cannot."""
         if length == 0:
             return True
         self._is_synced = False

@@ -2,7 +2,7 @@
 
 Its low-level probe runs confined like every host tool that reads a guest's bytes, once for all
 parts, on files that FUSE shows it. It names the arrays, pools and file systems of 25 years, and
-says where it finds two at once.
+reports if it finds two at once.
 """
 
 from __future__ import annotations

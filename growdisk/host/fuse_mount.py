@@ -66,7 +66,7 @@ def mounted(
 ) -> Iterator[tuple[Path, FuseFolder]]:
     """The folder where `devices` are files until the block is left.
 
-    ToolMissing; ToolFailed where it is not allowed. What lies beside the folder, in the one around
+    ToolMissing; ToolFailed if it is not allowed. What lies beside the folder, in the one around
     it, goes when it goes. `cached` and `writes`: see FuseFolder.
     """
     tool = require(TOOL)

@@ -64,7 +64,7 @@ def save(machine: Machine, key: str, name: str) -> None:
 
 
 def load(machine: Machine, key: str, name: str) -> None:
-    """The machine goes on from the instant of the snapshot, with the disk sizes of then."""
+    """Continue the machine from the instant of the snapshot, with the disk sizes of then."""
     nodes = [disk.node for disk in snapshot_disks(machine)]
     try:
         _run(

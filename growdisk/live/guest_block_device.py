@@ -161,7 +161,7 @@ class GuestDisk:
 
 
 def look_at(shell: GuestShell, device: str) -> GuestDisk:
-    """The disk as the guest's kernel has it now. GuestLost where it has none of that name."""
+    """The disk as the guest's kernel has it now. GuestLost if it has none of that name."""
     name = device.removeprefix("/dev/")
     answer = shell.run(_LOOK.format(name=shlex.quote(name)), _SECONDS)
     rows = [line.split() for line in answer.stdout.decode(errors="replace").splitlines()]

@@ -49,7 +49,7 @@ def guest_of(path: Path) -> QemuProcess | None:
 
 
 def hint_for(path: Path, verb: str, size: SizeSpec | None) -> str:
-    """What to do about a running guest that has the image; "" where it is none."""
+    """What to do about a running guest that has the image; "" if it is none."""
     found = guest_of(path)
     if found is None:
         return ""

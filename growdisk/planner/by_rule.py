@@ -75,7 +75,7 @@ def _within_bounds(rule: Rule, facts: Facts, goal: Goal) -> tuple[Goal, str]:
 
 
 def _not_full(rule: Rule, facts: Facts, growing: dict[str, Content]) -> str | None:
-    """Why the rule leaves it as it is; None where it has to grow. fullness-unknown."""
+    """Why the rule leaves it as it is; None if it has to grow. fullness-unknown."""
     if rule.when_used is None:
         return None
     known = {

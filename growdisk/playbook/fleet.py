@@ -2,7 +2,7 @@
 
 A process each: libparted and libguestfs keep state of their own, and what kills one must not harm
 the others. The parent has no threads, so that forking is sound. A host that fails is left out of
-the plays behind; the others go on.
+the later plays; the others continue.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ class Fleet:
 
 
 def _in_child(job: Job, connection: Connection) -> None:
-    """The host's process. Its parent may be gone: then nobody is told, and the work goes on."""
+    """The host's process. Its parent may be gone: then it works on without reporting."""
 
     def tell(event: Event) -> None:
         with suppress(OSError):

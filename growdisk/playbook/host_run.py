@@ -1,6 +1,6 @@
 """One play on one host: its tasks in order, each decision in the journal before it is acted on.
 
-A task that had ended when the process died is not done again; one that had begun is gone on with:
+On resume, a task that had ended is not done again; one that had begun is continued:
 what is half done in the image is finished by its own journal first. With growdisk_on_failure: play,
 a failure takes back all of the play.
 """

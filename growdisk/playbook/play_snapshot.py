@@ -39,7 +39,7 @@ class PlaySnapshot:
         self._copy = self._image.with_name(f".{self._image.name}.{self._name}")
 
     def take(self) -> None:
-        """Kept as it is where it is there already."""
+        """Kept as it is if it is there already."""
         if self._has_snapshots():
             if not self._has_snapshot():
                 with self._opened() as image:

@@ -22,7 +22,7 @@ TaskHandler = Callable[[Task, Mapping[str, object], str], Outcome]
 
 @dataclass(frozen=True)
 class Done:
-    """`registered` is what the task's register gets, `facts` what it gives to all tasks behind."""
+    """`registered` is what the task's register gets, `facts` what it gives to all later tasks."""
 
     reports: tuple[TaskReport, ...]
     registered: Mapping[str, object]
@@ -216,7 +216,7 @@ def fail_task(reason: str) -> Refused:
 
 
 def carry_out(task: Task, scope: Scope) -> Outcome:
-    """`task` is one of ansible.builtin. TemplateFailed where an expression fails."""
+    """`task` is one of ansible.builtin. TemplateFailed if an expression fails."""
     return _ACTIONS[task.action.rsplit(".", 1)[-1]](task, scope)
 
 

@@ -120,20 +120,20 @@ class Allocator:
             insort(self._in_use, cluster)
 
     def trim_file(self) -> None:
-        """Cut off what lies behind the last used cluster. That it is free must be durable."""
+        """Cut off what lies after the last used cluster. That it is free must be durable."""
         size = self._find_end() << self._geometry.cluster_bits
         if size < self._file.size:
             self._file.resize(size)
 
     @property
     def end(self) -> int:
-        """Byte offset behind the last cluster in use."""
+        """Byte offset after the last cluster in use."""
         return self._find_end() << self._geometry.cluster_bits
 
     def give_back(self, runs: Iterable[Run]) -> None:
-        """Give the host's room behind those of these clusters that are free now back.
+        """Free the host's blocks of those of these clusters that are free now.
 
-        That must be durable. The file is cut off behind the last other one. No other free cluster
+        That must be durable. The file is cut off after the last other one. No other free cluster
         is touched: a count may be wrong.
         """
         bits, end = self._geometry.cluster_bits, self._geometry.clusters(self._file.size)

@@ -150,7 +150,7 @@ class BitmapKeeper:
         return replace(bitmap, table_offset=offset, table_size=count), lost
 
     def _cut(self, bitmap: Bitmap, offset: int, length: int) -> None:
-        """Forget the bits behind the first `length` guest bytes of a cluster of bits."""
+        """Forget the bits after the first `length` guest bytes of a cluster of bits."""
         used = -(-length // bitmap.granularity)
         data = bytearray(self.metadata.file.read(offset, self.metadata.geometry.cluster_size))
         kept = int.from_bytes(data, "little") & (1 << used) - 1

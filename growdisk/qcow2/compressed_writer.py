@@ -54,7 +54,7 @@ class CompressedWriter:
         return self._geometry.cluster_size
 
     def compress(self, cluster: bytes | memoryview) -> bytes | None:
-        """By the image's compression type; None where it does not shrink."""
+        """By the image's compression type; None if it does not shrink."""
         if self._compress is None:
             self._compress = compressor(self._metadata.header.compression_type)
         return self._compress(cluster)
@@ -98,7 +98,7 @@ class CompressedWriter:
         )
 
     def _write_packed(self, guest_offset: int, packed: bytes) -> bool:
-        """False where the file has grown too long for compressed entries."""
+        """False if the file has grown too long for compressed entries."""
         bits = self._geometry.cluster_bits
         l1_index = guest_offset // self._geometry.l2_coverage
         table = self._metadata.writable_l2(l1_index)

@@ -80,7 +80,7 @@ class GuestDisk(InParts):
 
     @property
     def unlocked(self) -> DataFile | None:
-        """The way to its encrypted guest data; None where they are not encrypted, or locked."""
+        """The way to its encrypted guest data; None if they are not encrypted, or locked."""
         return self._metadata.data if self.header.crypt_method and not self.is_locked else None
 
     @property

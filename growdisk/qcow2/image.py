@@ -224,7 +224,7 @@ class Qcow2Image(GuestDisk):
             )
 
     def go_back_to(self, name: str, newer: Collection[str]) -> bool:
-        """The same as apply_snapshot(), and forget it and those behind it.
+        """As apply_snapshot(), and delete that snapshot and all newer ones.
 
         False if these are not all in `newer`.
         """
@@ -241,7 +241,7 @@ class Qcow2Image(GuestDisk):
 
     @property
     def end_of_used(self) -> int:
-        """Byte offset behind the last cluster in use, where append_only() puts the next one."""
+        """Byte offset after the last cluster in use, where append_only() puts the next one."""
         return self._metadata.allocator.end
 
     def metadata_ranges(self) -> Iterator[tuple[int, int]]:

@@ -115,7 +115,7 @@ class Metadata:
         return load_table(self.file.read(offset, self.geometry.cluster_size))
 
     def l2_table(self, l1_index: int) -> array[int] | None:
-        """The L2 table to look into, or None where there is none."""
+        """The L2 table to look into, or None if there is none."""
         offset = self.l1[l1_index] & OFFSET_MASK
         return self._l2.get(offset) if offset else None
 

@@ -1,6 +1,6 @@
-"""A new refcount structure behind everything else, put in place by one write to the header.
+"""A new refcount structure after everything else, put in place by one write to the header.
 
-Used where the old one cannot hold the counts: blocks missing, misplaced or shared, or entries too
+Used if the old one cannot hold the counts: blocks missing, misplaced or shared, or entries too
 narrow. The new table and its blocks count themselves; the old ones are not counted any more and so
 become free by the same write.
 """

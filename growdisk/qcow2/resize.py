@@ -1,8 +1,8 @@
 """Changing the virtual size.
 
 The header's size is one write; what must be true before or after it is done around it. Growing:
-what lies behind the old end (data of an earlier, larger disk, VM state, a longer backing file) must
-read as zeros before the size is published. Shrinking: the size first, then the clusters behind it
+what lies beyond the old end (data of an earlier, larger disk, VM state, a longer backing file) must
+read as zeros before the size is published. Shrinking: the size first, then the clusters beyond it
 are freed.
 """
 
@@ -215,7 +215,7 @@ class Resizer:
         self._metadata.release(lost.runs())
 
     def _drop_clusters_behind(self, size: int) -> None:
-        """Empty the entries behind `size` in the last L2 table."""
+        """Empty the entries beyond `size` in the last L2 table."""
         start = align_up(size, self._geometry.cluster_size)
         end = min(
             align_up(size, self._geometry.l2_coverage),

@@ -1,8 +1,8 @@
-"""Forgetting the newest snapshots, and going back to one: a full host cannot hinder either.
+"""Forgetting the newest snapshots, and going back to one: a full host prevents neither.
 
     COPIED off in the snapshot's tables ─▶ HEADER ─▶ counts down ─▶ COPIED on where one is 1 again
 
-Neither takes a new cluster. Whoever goes back to a snapshot and forgets it needs no copy of its L1
+Neither takes a new cluster. Going back to a snapshot and forgetting it needs no copy of its L1
 table: the header takes that over, and the beginning of the snapshot table that is there already
 stays as the shorter one. All that is written lies in clusters that are in use. One header write
 does it, so the snapshot is there, or the disk is what it was.

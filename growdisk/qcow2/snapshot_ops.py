@@ -331,7 +331,7 @@ class SnapshotManager:
     def counting(self) -> Iterator[None]:
         """The dirty bit around changes of many counts.
 
-        It stays set if a failure cannot be mended here.
+        It stays set if a failure cannot be repaired here.
         """
         self._metadata.set_dirty_bit(dirty=True)
         try:

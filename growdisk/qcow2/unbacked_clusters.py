@@ -31,7 +31,7 @@ class Hollow:
 
     @classmethod
     def of(cls, file: BlockDevice, header: Header, taken: Iterable[int]) -> Hollow | None:
-        """None where no cluster can be left out.
+        """None if no cluster can be left out.
 
         `taken`: clusters that hold something else than plain guest data.
         """

@@ -27,7 +27,7 @@ def version_3(header: Header) -> Header:
 
 
 def refuse_upgrade(metadata: Metadata) -> None:
-    """ImageUnsupported, with nothing written, where the longer header does not fit."""
+    """ImageUnsupported, with nothing written, if the longer header does not fit."""
     _layout(metadata)
 
 

@@ -1,6 +1,6 @@
 """Wider refcounts for an image whose counts would overflow, switched to by one write to the header.
 
-All references are counted anew, as for a repair, and written into a new structure behind everything
+All references are counted again, as for a repair, and written into a new structure after everything
 else; the old one is free by the same write. So a crash leaves either width whole.
 """
 
@@ -24,7 +24,7 @@ def widen_refcounts(file: ResizableDevice, path: Path, begin: Callable[[], None]
 
     Returns the new header. `begin`: called before the first write, after the last refusal; what it
     changes is in the file when it returns. Raises ImageUnsupported or ImageDamaged, with nothing
-    written, where that cannot be.
+    written, if that is impossible.
     """
     _sound(file, path)
     begin()

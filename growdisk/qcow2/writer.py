@@ -1,6 +1,6 @@
-"""Writing guest bytes: in place where the cluster is ours alone, otherwise into new clusters.
+"""Writing guest bytes: in place if the cluster is not shared, otherwise into new clusters.
 
-"Ours alone" means COPIED *and* a count of one: another program may have died between the two. What
+"Not shared" means COPIED *and* a count of one: another program may have died between the two. What
 is replaced is freed only after the table without it is durable (metadata.py).
 """
 
@@ -25,7 +25,7 @@ _ZERO_CHUNK = 1 << 20
 class Writer:
     """Changes the guest content of the top layer.
 
-    Ranges may lie behind the disk's end, as far as the L1 reaches.
+    Ranges may lie beyond the disk's end, as far as the L1 reaches.
     """
 
     def __init__(self, metadata: Metadata, mapping: Mapping, reader: Reader) -> None:

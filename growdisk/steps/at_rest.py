@@ -65,7 +65,7 @@ class RunContext:
         return identify(self.device(place))
 
     def group(self, place: DevicePath) -> VolumeGroup | None:
-        """None also where the group's other physical volumes say something else."""
+        """None also if the group's other physical volumes say something else."""
         try:
             device = self.device(place)
             group = read_volume_group(device)
@@ -151,7 +151,7 @@ class RunContext:
             appliance.sync()
 
     def _owner_of(self, place: DevicePath) -> str:
-        """The system ID of the group there; "" where it has none."""
+        """The system ID of the group there; "" if it has none."""
         group = self.group(place)
         return group.system_id if group else ""
 

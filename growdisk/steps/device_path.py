@@ -84,7 +84,7 @@ class DevicePath:
 
 
 def look_at(disk: Disk, place: DevicePath, keyring: Keyring, sector_size: int = 512) -> BlockDevice:
-    """The place through our own engine. DeviceNotReadable where it cannot be read."""
+    """The place through our own engine. DeviceNotReadable if it cannot be read."""
     return look_through(disk, place, keyring, neighbours_of(disk, sector_size))
 
 

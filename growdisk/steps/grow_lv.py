@@ -82,7 +82,7 @@ class GrowLogicalVolume(LvmTraits):
         return volume is None or volume.extents > self.old_extents
 
     def _kernel_size(self, context: DiskView) -> int:
-        """The new size, too, where no kernel is to be asked."""
+        """The new size, too, if no kernel is to be asked."""
         size = context.kernel_size(self.place.within_volume(self.group, self.volume))
         return self._new_size if size is None else size
 

@@ -118,7 +118,7 @@ class LiveUndo:
 
     @property
     def can_restore(self) -> bool:
-        """As long as all has its old size; False where the guest cannot be asked."""
+        """As long as all has its old size; False if the guest cannot be asked."""
         try:
             return not self._has_grown()
         except GrowdiskError:

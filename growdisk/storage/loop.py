@@ -1,4 +1,4 @@
-"""Loop devices: the file behind it, and `losetup --set-capacity`. Spec: loop(4), losetup(8)."""
+"""Loop devices: their backing file, and `losetup --set-capacity`. Spec: loop(4), losetup(8)."""
 
 from __future__ import annotations
 

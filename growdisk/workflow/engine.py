@@ -41,7 +41,7 @@ class Recorder(Protocol):
 
 
 class Observer(Protocol):
-    """Who is told of progress: a terminal, a log."""
+    """What shows progress: a terminal, a log."""
 
     def step_started(self, number: int, total: int, name: str, description: str) -> None: ...
 
@@ -154,7 +154,7 @@ class Engine(Generic[C]):
             self._give_up(self._steps[-1], error, 0.0)
 
     def _run_step(self, step: Step[C]) -> None:
-        """From whatever the journal last said of the step to verified or skipped."""
+        """Take a step from its last record in the journal to verified or skipped."""
         started = time.monotonic()
         last = self.state.event_of(step.name)
         if last is Event.APPLIED:

@@ -130,7 +130,7 @@ def _encode(record: Record) -> bytes:
 
 
 def _decode(line: bytes) -> Record | None:
-    """The record of a line, or None where the line is torn or its checksum is wrong."""
+    """The record of a line, or None if the line is torn or its checksum is wrong."""
     checksum, _, body = line.rstrip(b"\n").partition(b" ")
     if not line.endswith(b"\n") or checksum != f"{zlib.crc32(body):08x}".encode():
         return None
