@@ -173,7 +173,7 @@ class Allowed:
 
 @contextmanager
 def reopened(run: CurrentRun, allowed: Allowed) -> Iterator[Disk]:
-    """The run's disks, ours alone."""
+    """The run's disks, opened for this process alone."""
     image, kind = run.directory.image, format_named(run.plan.before.image.format)
     others = [
         (Path(companion.path), format_named(companion.format)) for companion in run.plan.companions

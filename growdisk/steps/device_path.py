@@ -3,7 +3,7 @@
     DevicePath(5, ..., ("luks:cff1…", "lv:vg0/root"))
     sda5 → what LUKS encrypts in it → the volume root of vg0
 
-The same place is opened on two roads: by our own engine, to look, and inside the appliance, to
+The same place is opened in two ways: by our own engine, to look, and inside the appliance, to
 work.
 """
 

@@ -59,7 +59,7 @@ _RESTART = "(sleep 2; systemctl reboot || reboot) </dev/null >/dev/null 2>&1 &"
 
 
 def _to_nobody(line: str) -> None:
-    """Nobody wants to know."""
+    """Discards the line: the default of `told`."""
 
 
 @dataclass(frozen=True)
