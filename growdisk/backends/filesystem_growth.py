@@ -34,6 +34,8 @@ def grow(shell: Shell, kind: str, device: str, device_id: int, *, replay: bool =
     """
     if kind in UNMOUNTED:
         if replay:
+            # A mount takes in what was synced last, which the tools would cut off
+            # (filesystems/f2fs.py).
             _mounted(shell, kind, "noatime", device, "true")
         return [shell.run(*command, device)[1] for command in UNMOUNTED[kind]][-1]
     return MOUNTED[kind](shell, device, device_id)

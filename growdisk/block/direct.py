@@ -40,6 +40,7 @@ def write(fd: int, offset: int, data: memoryview) -> int:
     if length < LARGE or offset % ALIGNMENT:
         return 0
     try:
+        # A short write may end anywhere; the rest, no longer aligned, goes through the cache.
         while done < length and not done % ALIGNMENT:
             done += os.pwrite(fd, data[done:length], offset + done)
     except OSError as error:

@@ -69,6 +69,7 @@ class Fleet:
         ours, theirs = multiprocessing.Pipe(duplex=False)
         process = multiprocessing.get_context("fork").Process(target=_in_child, args=(job, theirs))
         process.start()
+        # The child alone has it now. Were it open here too, the child's end would not be seen.
         theirs.close()
         self._running[ours] = (job, process)
 
@@ -110,6 +111,7 @@ def _in_child(job: Job, connection: Connection) -> None:
         with suppress(OSError):
             connection.send(event)
 
+    # The parent's handlers, inherited by fork, would signal the other hosts' processes.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
     with SignalsStop(StopRequest()) as stop:

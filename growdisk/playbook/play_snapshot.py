@@ -55,6 +55,7 @@ class PlaySnapshot:
         status = self._image.stat()
         if (status.st_uid, status.st_gid) != (os.geteuid(), os.getegid()):
             os.chown(unfinished, status.st_uid, status.st_gid)
+        # Under its name it is whole or not there: half a copy would be restored as the image.
         unfinished.replace(self._copy)
         sync_directory(self._copy.parent)
 

@@ -114,6 +114,7 @@ class CompressedWriter:
             self._give_back(place)
             return False
         entry = place.entry(bits)
+        # The reader may still hold, decompressed, what was at this place before.
         self._reader.forget(entry)
         index = guest_offset >> bits & self._geometry.l2_entries - 1
         self._writer.replace_entries(l1_index, table, index, array("Q", [entry]))

@@ -197,6 +197,7 @@ class GuestDisk(InParts):
         try:
             if self._gate.has_begun:
                 self._metadata.flush()
+            # Last: only when everything written is durable may a bitmap say again that it is right.
             if self._gate.bitmaps is not None:
                 self._gate.bitmaps.store()
         finally:
