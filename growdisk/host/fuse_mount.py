@@ -92,7 +92,7 @@ def mounted(
             env={"_FUSE_COMMFD": str(end)},
             shown=[TOOL, "-o", _OPTIONS, place],
         )
-        # The keeper alone has it now: else recv_fds() would not notice that it has died.
+        # The keeper alone has it now: else recv_fds() would wait in vain when it has died.
         theirs.close()
         try:
             folder = FuseFolder(devices, _kernels_end(ours, keeper), cached=cached, writes=writes)

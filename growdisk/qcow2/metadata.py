@@ -190,8 +190,6 @@ class Metadata:
                 self.data_file.flush()
             self.file.flush()
         except OSError:
-            # Linux reports a failed write-back once and may then call the pages clean: another
-            # fsync would succeed, and prove nothing.
             self._broken = True
             raise
 
