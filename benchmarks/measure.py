@@ -67,7 +67,7 @@ print(json.dumps([os.waitstatus_to_exitcode(status), wall, cpu, usage.ru_maxrss]
 def take_small(argv: Sequence[str], accept: Sequence[int] = (0,)) -> Sample:
     """Run a command without children, from a process of a few MiB.
 
-    Whose memory counts as its own.
+    The memory of the process that starts a command counts as the command's.
     """
     words = [sys.executable, "-I", "-S", "-c", _SPAWN, *argv]
     done = subprocess.run(

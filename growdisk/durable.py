@@ -42,7 +42,7 @@ def sync_directory(directory: Path) -> None:
 def replace_file(path: Path, content: bytes, mode: int = 0o600) -> None:
     """Write `path` atomically: after a crash it holds the old content or the new one, never a part.
 
-    OSError also where something else than a file has that name: a rename would put a file in place
+    OSError also if something else than a file has that name: a rename would put a file in place
     of /dev/null.
     """
     if (path.exists() and not path.is_file()) or path.parent.resolve() == _DEVICES:
@@ -51,6 +51,7 @@ def replace_file(path: Path, content: bytes, mode: int = 0o600) -> None:
     try:
         with _opened(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode) as fd:
             write_all(fd, content)
+            # Before the rename: that may reach the disk first, and a crash leaves an empty file.
             os.fsync(fd)
     except OSError:
         temporary.unlink(missing_ok=True)
@@ -85,7 +86,7 @@ def append_record(path: Path, record: bytes) -> None:
 def read_record(path: Path) -> bytes:
     """All that a file of a run's folder holds.
 
-    OSError where it is none, or longer than any of them can be.
+    OSError if it is none, or longer than any of them can be.
     """
     # nobody may write to a pipe in its place
     with _opened(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC) as fd:

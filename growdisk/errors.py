@@ -93,7 +93,7 @@ def error_id(error: GrowdiskError | type[GrowdiskError]) -> str:
 
 
 def shell_word(path: Path) -> str:
-    """A path as it can be pasted behind a command."""
+    """A path as it can be pasted after a command."""
     import shlex
 
     return shlex.quote(f"./{path}" if str(path).startswith("-") else str(path))

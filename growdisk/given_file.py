@@ -24,7 +24,7 @@ _START = 512
 def read_given(path: Path, hint: str, limit: int = MAX_KEY) -> bytes:
     """All bytes of a file or a pipe.
 
-    UsageError where it cannot be read, or has more than `limit` bytes. `hint`: what to check then,
+    UsageError if it cannot be read, or has more than `limit` bytes. `hint`: what to check then,
     for the message.
     """
     try:
@@ -40,7 +40,7 @@ def read_given(path: Path, hint: str, limit: int = MAX_KEY) -> bytes:
 
 
 def refuse_to_replace(path: Path, option: str) -> None:
-    """UsageError if `option` would write over a device, or a file that is no text (a disk's)."""
+    """UsageError if `option` would write over a device, or a file that is not text."""
     try:
         if not path.is_block_device():
             if not path.is_file():

@@ -99,5 +99,5 @@ _FOUND = tuple((re.compile(pattern), why, do) for pattern, why, do in _KNOWN)
 
 
 def meaning(words: str) -> tuple[str, str] | None:
-    """Why, and what to do; None where nobody has written down what these words mean."""
+    """Why, and what to do; None if nobody has written down what these words mean."""
     return next(((why, do) for pattern, why, do in _FOUND if pattern.search(words)), None)

@@ -80,7 +80,7 @@ class DisksAtRest:
     """Target (api/runs.py).
 
     `device` is what `path` holds, by way of `image`; `others` are the guest's further disks. `disk`
-    is the same to write; None where it is open to be read.
+    is the same to write; None if it is open to be read.
     """
 
     def __init__(
@@ -175,7 +175,7 @@ class Allowed:
 
 @contextmanager
 def reopened(run: CurrentRun, allowed: Allowed) -> Iterator[Disk]:
-    """The run's disks, ours alone."""
+    """The run's disks, opened for this process alone."""
     image, kind = run.directory.image, format_named(run.plan.before.image.format)
     others = [(Path(extra.path), format_named(extra.format)) for extra in run.plan.extra_disks]
     # What the images name was followed with the user's consent when the run began.

@@ -38,7 +38,7 @@ def _since_growth(path: Path) -> float | None:
 
 
 def refuse_to_fill_host(path: Path, goal: Goal, old_size: int, new_size: int) -> None:
-    """host-would-fill, pool-overcommitted: only where a rule grows it, for then nobody watches.
+    """host-would-fill, pool-overcommitted: only if a rule grows it, for then nobody watches.
 
     Sizes in bytes.
     """

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CarriedRun:
-    """`run` is "" where only the mark is there; `snapshots` are those of all runs, oldest first."""
+    """`run` is "" if only the mark is there; `snapshots` are those of all runs, oldest first."""
 
     run: str
     is_marked: bool
@@ -34,7 +34,7 @@ class CarriedRun:
 
     @property
     def first(self) -> RunSnapshot | None:
-        """The snapshot from before the whole run; None where it is gone."""
+        """The snapshot from before the whole run; None if it is gone."""
         return next(
             (each for each in self.snapshots if (each.run, each.number) == (self.run, 1)), None
         )

@@ -84,7 +84,7 @@ def plan_extra_disks(
 
 
 def _refuse_idle(main: Facts, device: BlockDevice, path: Path, sector_size: int) -> None:
-    """option-unsupported where a disk holds nothing of the image's volume groups."""
+    """option-unsupported if a disk holds nothing of the image's volume groups."""
     wanted = {volume.uuid for group in groups(main) for volume in group.physical_volumes}
     if not wanted & PhysicalVolumeFinder([(device, path)], sector_size).found().keys():
         reason = "no volume group of this image lies on it as well"

@@ -86,7 +86,7 @@ def carried_in(file: BlockDevice, path: Path, header: Header | None) -> CarriedR
 def carried_at(path: Path) -> CarriedRun | None:
     """The same without a lock: what can be read of it while somebody may be writing.
 
-    A damaged image carries nothing. ImageNotReadable where there is no image of that name.
+    A damaged image carries nothing. ImageNotReadable if there is no image of that name.
     """
     with closing(RawFile.open(path, lock=False)) as file:
         try:

@@ -177,7 +177,7 @@ def _is_read_only(home: Home) -> bool:
 
 
 def _why_not_written(look: Look, repairs: list[HomeRepair], made: MakeSwapFile | None) -> str:
-    """Why host tools cannot write the changes; "" where they can."""
+    """Why host tools cannot write the changes; "" if they can."""
     if reason := _why_not_at_home(look) or (_why_no_swap_file(look, made) if made else ""):
         return reason
     for repair in repairs:

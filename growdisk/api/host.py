@@ -49,7 +49,7 @@ def refuse_unfit_host(path: Path, options: RunOptions) -> None:
 
 
 def facts_of_host(image: ImageFacts, path: Path, goal: Goal) -> ImageFacts:
-    """With what a raw device lies on, where the goal is that it grows."""
+    """With the storage below a raw device, if the goal is that it grows."""
     if goal.size is None or image.format != "raw" or not is_apart(path):
         return image
     if is_served(path):
@@ -77,7 +77,7 @@ def fit_to_host(plan: Plan, path: Path, directory: RunDirectory, options: RunOpt
 
 
 def refuse_full_storage(plan: Plan, path: Path) -> None:
-    """storage-full, storage-refuses: where the host's storage has not what the plan needs."""
+    """storage-full, storage-refuses: if the host's storage does not have what the plan needs."""
     for step in of_kind(GrowDevice, plan.steps):
         from growdisk.storage.growing import refuse_without_room
 

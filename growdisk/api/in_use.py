@@ -40,7 +40,7 @@ def explained_refusals(path: Path, verb: str, size: SizeSpec | None = None) -> I
 
 @contextmanager
 def unreadable_refused(path: Path) -> Iterator[None]:
-    """ImageNotReadable, where the host cannot read a disk of which nothing has been touched yet."""
+    """ImageNotReadable, if the host cannot read a disk of which nothing has been touched yet."""
     try:
         yield
     except OSError as error:

@@ -56,7 +56,7 @@ class InspectedGuest:
 def inspected(
     request: LiveRequest, stop: StopRequest, *, fullness: bool = False
 ) -> Iterator[InspectedGuest | Path]:
-    """The running guest, looked at; or the path of its image, where it is off.
+    """The running guest, looked at; or the path of its image, if it is off.
 
     `fullness`: with what its df says.
     """

@@ -58,7 +58,7 @@ class LiveSession:
         )
 
     def layout_now(self) -> Layout | None:
-        """None where the guest cannot be asked any more."""
+        """None if the guest cannot be asked any more."""
         # again(): `reached` has the disk as it was before it grew.
         self.context.inside.forget()  # an agent talks to one at a time
         try:
@@ -114,7 +114,7 @@ class LiveSession:
     def refuse_closed(self) -> None:
         """What does not let us in now, a user can open: that is no reason to take the run back.
 
-        GuestUnreachable; and guest-refused, where containers are closed since the guest has
+        GuestUnreachable; and guest-refused, if containers are closed since the guest has
         restarted.
         """
         state = self.engine.state
@@ -173,7 +173,7 @@ def _store(
 def at_rest(reached: RunningGuest, inside: Inside, action: Callable[[], None]) -> None:
     """Call `action` while an agent has frozen the guest's file systems, if one can.
 
-    Also if the way inside is ssh.
+    The agent is tried even if the way inside is ssh.
     """
     if not reached.by_ssh:
         inside.forget()  # an agent talks to one at a time
@@ -187,6 +187,7 @@ def at_rest(reached: RunningGuest, inside: Inside, action: Callable[[], None]) -
         frozen = agent.freeze()
         action()
     finally:
+        # Whatever happened: every write in a guest that stays frozen hangs.
         if frozen:
             agent.thaw()
         agent.close()

@@ -25,7 +25,7 @@ _AGENT_CHANNEL = "org.qemu.guest_agent.0"
 class LiveRequest:
     """What the user said of a guest that may be running.
 
-    `path`: its image, where that was named.
+    `path`: its image, if that was named.
     """
 
     path: Path | None = None
@@ -99,7 +99,7 @@ class RunningGuest:
     def open_agent(self) -> AgentShell:
         """The guest's agent, whichever way inside was asked for, to freeze and thaw.
 
-        GuestUnreachable where there is none.
+        GuestUnreachable if there is none.
         """
         from growdisk.live.guest_agent import AgentShell
 
@@ -134,7 +134,7 @@ class RunningGuest:
 
 
 def reach(request: LiveRequest) -> RunningGuest | Path:
-    """The running guest; or the path of the image, where the guest is off."""
+    """The running guest; or the path of the image, if the guest is off."""
     if request.online == "manual":
         raise UsageError(
             "nothing is carried out here with --online manual",

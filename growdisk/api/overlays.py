@@ -100,7 +100,7 @@ class _Search:
     def ask_libvirt(self, uri: str | None) -> None:
         """Search what libvirt knows, if one listens.
 
-        Loading its library takes longer than the rest.
+        If none does, its library is not loaded: that takes longer than all the rest.
         """
         from growdisk.live.libvirt_sockets import listening
 
@@ -153,7 +153,7 @@ class _Search:
 
 
 def _files(folder: str) -> Iterator[str]:
-    """The regular files of a folder, links to such among them; none where it cannot be read."""
+    """The regular files of a folder, links to such among them; none if it cannot be read."""
     try:
         with os.scandir(folder) as entries:
             yield from (entry.path for entry in entries if _is_file(entry))

@@ -1,4 +1,4 @@
-"""A run that is recorded is gone on with, rolled back, or accepted."""
+"""A recorded run is continued, rolled back, or accepted."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def rollback(
 
 
 def refuse_unknown_step(path: Path, steps: Sequence[str], to: str | None) -> None:
-    """no-such-run where `to` is none of the run's steps."""
+    """no-such-run if `to` is none of the run's steps."""
     if to is not None and to not in steps:
         reason = f"the run has no step '{to}'; its steps are: {', '.join(steps)}"
         raise no_such_run(path, verb="roll back", reason=reason)

@@ -47,7 +47,7 @@ class StepReport:
 class Result:
     """The end of a run, or a plan.
 
-    `error` is set where it did not end as asked; `kept`: there still is a way back. `notes` is what
+    `error` is set if it did not end as asked; `kept`: there still is a way back. `notes` is what
     should be known before it is done: of a running guest, what cannot be undone. `others` are the
     guest's further disks that grow in the same run, each before and after.
     """

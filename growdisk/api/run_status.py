@@ -1,6 +1,6 @@
 """How the run of an image stands, as its folder records it or the image itself tells.
 
-Works while it is going on.
+Works while the run is in progress.
 """
 
 from __future__ import annotations

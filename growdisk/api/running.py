@@ -39,7 +39,7 @@ from growdisk.workflow.stopping import StopRequest
 def running_guest(
     request: LiveRequest, goal: Goal, options: RunOptions, stop: StopRequest
 ) -> Iterator[GuestTarget | Path]:
-    """The guest; the path of its image, where it is off."""
+    """The guest; the path of its image, if it is off."""
     with inspected(request, stop, fullness=goal.rule is not None) as found:
         if isinstance(found, InspectedGuest) and options.others:
             raise option_unsupported(
@@ -95,7 +95,7 @@ class GuestTarget:
         return replace(facts, image=replace(facts.image, storage=look_at_storage(self.path)))
 
     def _device_size(self) -> int | None:
-        """In bytes; None where the image is a file, or has a format of its own."""
+        """In bytes; None if the image is a file, or has a format of its own."""
         image = self.guest.facts.image
         if image.format != "raw" or not self.path.is_block_device():
             return None
@@ -109,7 +109,7 @@ class GuestTarget:
     def planned(
         self, facts: Facts, proposal: Proposal, goal: Goal, options: RunOptions
     ) -> Prepared:
-        """Refused, too, where the guest itself says that it cannot do its part."""
+        """Refused, too, if the guest itself says that it cannot do its part."""
         guest = self.guest
         heard = heard_in_guest(guest, goal, proposal)
         way = guest.reached.way(guest.device)

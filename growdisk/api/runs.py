@@ -1,4 +1,4 @@
-"""Runs: a plan is made and carried out. Recorded ones are gone on with in recorded_runs.py.
+"""Runs: a plan is made and carried out. Recorded ones are continued in recorded_runs.py.
 
 It is the same for an image at rest and for a guest that runs. What differs is the Target: how its
 disks are opened and locked, who says what is on them, who does the steps, and where the snapshots
@@ -98,7 +98,7 @@ class Target(Protocol):
     def begin(self, run: CurrentRun, room: int) -> AnySession:
         """A new run with its worker and snapshot store, written down.
 
-        OSError, where that cannot be.
+        OSError, if that cannot be.
         """
         ...
 
@@ -129,11 +129,11 @@ def expand(
     stop: StopRequest | None = None,
     proposer: PlanFunction = propose,
 ) -> Result:
-    """Grow a disk and all that is in it, each step behind a snapshot.
+    """Grow a disk and all that is in it, each step after a snapshot.
 
     target: the image's path, or a LiveRequest for a guest that may be running. goal: a size
     ("+10G", "40G"), or a Goal that also says which partition grows and what may give way; None
-    fills what is there. options: backend, snapshots, passphrases. observer is told of each step;
+    fills what is there. options: backend, snapshots, passphrases. observer hears of each step;
     stop.ask() ends the run early, and takes it back. proposer: what the run is to do, where that is
     not the whole job.
 

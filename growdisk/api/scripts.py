@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class WrittenScripts:
-    """`plan` is None, and nothing is written, where there is nothing to do: `reason`."""
+    """`plan` is None, and nothing is written, if there is nothing to do: `reason`."""
 
     folder: Path
     files: tuple[str, ...]

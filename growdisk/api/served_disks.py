@@ -91,6 +91,7 @@ def served(
         patience = max(_OTHERS, _TIMES * (time.monotonic() - started))
         _show(stack, address, server, place, writable=writable, claim=claim)
         if address.scheme != "ssh":
+            # Only now, as its client, can it be seen whether the server takes a second one.
             _refuse_shared(address, server, patience, offer)
         if image_format is None and probe_format(place) == "qcow2":
             raise server_unfit(
@@ -129,6 +130,8 @@ def _locked(address: Address, folder: Path) -> int:
         claim = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # The one before us removes the folder when it ends: a lock on a removed one keeps
+            # nobody out.
             if os.path.samestat(os.fstat(claim), folder.stat()):
                 return claim
         except BlockingIOError:

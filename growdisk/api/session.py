@@ -51,7 +51,7 @@ class Session:
     def begin(cls, run: CurrentRun, disk: Disk, *, room: int = 0) -> Session:
         """A new run: planned and written down, not yet begun.
 
-        OSError where the host has not `room` bytes for it.
+        OSError if the host has not `room` bytes for it.
         """
         journal = run.directory.begin(encode_plan(run.plan), room)
         parts = _parts(run, disk)
@@ -118,7 +118,7 @@ class Session:
         return error
 
     def layout_now(self) -> Layout | None:
-        """None where the disk is lost, which is why the run has ended, or nobody has its key."""
+        """None if the disk is lost, which is why the run has ended, or nobody has its key."""
         with suppress(OSError):
             if not self.disk.is_locked:
                 return layout_now(
@@ -172,7 +172,7 @@ class Session:
 def layout_now(
     disk: Disk, path: Path, sector_size: int, keyring: Keyring, name: str = FIRST_DISK
 ) -> Layout:
-    """What is on the disk as it is now; nothing, where nobody has the key.
+    """What is on the disk as it is now; nothing, if nobody has the key.
 
     `path` is the image as the user named it.
     """

@@ -126,7 +126,7 @@ class Appliance:
         judging.judge(self._shell, kind, device, mountable=self._mountable.pop(device, False))
 
     def require_mount(self, kind: str, device: str) -> None:
-        """filesystem-unsound where the kernel does not mount it, read only."""
+        """filesystem-unsound if the kernel does not mount it, read only."""
         if found := judging.why_not_mounted(self._shell, kind, device):
             raise judging.filesystem_unsound(device, judge="the kernel", found=found)
 
@@ -230,7 +230,7 @@ class ApplianceVolumes:
     def open_luks(self, device: str, name: str, volume_key: bytes) -> None:
         """/dev/mapper/`name` is then the decrypted content.
 
-        Nothing is done where it is there already.
+        Nothing is done if it is there already.
         """
         if self._is_there(f"/dev/mapper/{name}"):
             return

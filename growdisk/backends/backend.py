@@ -35,7 +35,7 @@ class Backend(Protocol):
         ...
 
     def reread(self) -> None:
-        """Whatever the reader remembers of an older table is forgotten."""
+        """Make the reader forget an older table."""
         ...
 
     def check_ext(self, device: str, *, repair: bool = False) -> FilesystemCheck:
@@ -59,7 +59,7 @@ class Backend(Protocol):
     def judge(self, kind: str, device: str) -> None:
         """Have the file system checked by a tool that did not grow it.
 
-        Filesystem-unsound: see judging.py.
+        Raises filesystem-unsound: see judging.py.
         """
         ...
 

@@ -38,7 +38,7 @@ def missing_tools() -> list[str]:
 
 
 def why_unavailable(*, tried: bool = False) -> Obstacle | None:
-    """What the direct backend lacks here; None where it works.
+    """What the direct backend lacks here; None if it works.
 
     `tried`: tools have just worked, confined, by FUSE.
     """

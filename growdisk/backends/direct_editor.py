@@ -1,6 +1,6 @@
-"""Files made and removed in a guest that nobody has mounted: debugfs keeps the file system's books.
+"""Files made and removed by debugfs, in a guest that is not mounted.
 
-Same roads as DirectGuest: our own reader finds the place, debugfs changes it by inode number,
+Works as DirectGuest does: our own reader finds the place, debugfs changes it by inode number,
 e2fsck judges at the end.
 """
 

@@ -1,4 +1,4 @@
-"""What is on this machine and what works: the facts behind `growdisk doctor`. Prints nothing.
+"""What is on this machine and what works: the facts of `growdisk doctor`. Prints nothing.
 
 The one thing that surprises ordinary users: Ubuntu installs its kernels readable for root alone,
 and libguestfs builds its appliance from one.
@@ -74,7 +74,7 @@ def run_checks(*, launch_appliance: bool = False) -> Iterator[Finding]:
 
 
 def require_appliance() -> None:
-    """ToolMissing where the appliance need not even be tried.
+    """ToolMissing if the appliance need not even be tried.
 
     Takes a millisecond: for before a run begins.
     """

@@ -96,7 +96,7 @@ def check(
 def grow(shell: Shell, device: str, superblock: Superblock, size: int | None) -> str:
     """Grow to `size` bytes, or to the device.
 
-    Mounted where that is possible and safe, else unmounted.
+    Mounted if that is possible and safe, else unmounted.
     """
     target = size or int(shell.run("blockdev", "--getsize64", device)[1])
     wanted = [f"{size // _SECTOR}s"] if size else []
@@ -113,7 +113,7 @@ def grow(shell: Shell, device: str, superblock: Superblock, size: int | None) ->
 
 
 def read_superblock(shell: Shell, device: str) -> Superblock:
-    """What dumpe2fs says of it. ToolFailed where there is no ext file system."""
+    """What dumpe2fs says of it. ToolFailed if there is no ext file system."""
     with _saying_what_is_too_new():
         _, text = shell.run("dumpe2fs", "-h", device, accept=_DUMPE2FS_TELLS)
     return Superblock(

@@ -30,10 +30,12 @@ _TOP_LEVEL = "subvolid=5"  # a default subvolume may be read-only, or not there 
 def grow(shell: Shell, kind: str, device: str, device_id: int, *, replay: bool = False) -> str:
     """What the tool said.
 
-    ToolFailed, with a hint where the appliance's kernel does not know the file system.
+    ToolFailed, with a hint if the appliance's kernel does not know the file system.
     """
     if kind in UNMOUNTED:
         if replay:
+            # A mount takes in what was synced last, which the tools would cut off
+            # (filesystems/f2fs.py).
             _mounted(shell, kind, "noatime", device, "true")
         return [shell.run(*command, device)[1] for command in UNMOUNTED[kind]][-1]
     return MOUNTED[kind](shell, device, device_id)

@@ -184,7 +184,7 @@ class MountedGuest:
                 self._handle.upload(str(joined), path)
 
     def _device_of(self, entry: Entry) -> str | None:
-        """The appliance's device for an fstab entry; None where it is not on this disk."""
+        """The appliance's device for an fstab entry; None if it is not on this disk."""
         kind, _, value = entry.plain_source.partition("=")
         try:
             if kind == "UUID":

@@ -44,7 +44,7 @@ class FsInfoMissing(Exception):
 
 
 def file_systems_in_guest(call: AgentCall) -> tuple[GuestFileSystem, ...]:
-    """FsInfoMissing where it cannot be asked."""
+    """FsInfoMissing if it cannot be asked."""
     try:
         answer = call("guest-get-fsinfo", {}, _ANSWER_SECONDS)
     except (AgentError, OSError) as error:
@@ -77,7 +77,7 @@ def _known(told: object) -> GuestFileSystem | None:
 
 
 def _disks(told: object) -> tuple[GuestDisk, ...]:
-    """None where it says nothing, or nothing that can be understood."""
+    """None if it says nothing, or nothing that can be understood."""
     try:
         disks = converted(told or [], tuple[_Disk, ...])
     except NotThatValue:

@@ -1,6 +1,6 @@
 """Judges of a file system that was grown: never who grew it.
 
-What they do not let pass is no success.
+Growth that they do not accept has failed.
 
 What is asked:
 - ext: e2fsck -fn, up to 256 GiB as mkfs makes them (half a second); beyond, a mount alone.
@@ -9,7 +9,7 @@ What is asked:
 - XFS: xfs_repair -n, btrfs: btrfs check --readonly, both up to 16 GiB; beyond, the mount alone,
   which the kernel has grown it by. NTFS: ntfsresize's own check of all its clusters, F2FS:
   fsck.f2fs.
-- by `direct`, where there is a doubt (filesystems/ext_features.py, doubt()): a user-mode kernel
+- by `direct`, if there is a doubt (filesystems/ext_features.py, doubt()): a user-mode kernel
   mounts it as well.
 """
 
@@ -52,7 +52,7 @@ def filesystem_unsound(device: str, judge: str, found: str) -> OperationFailed:
 
 
 def complaint(kind: str, status: int, output: str) -> str:
-    """What a judge found; "" for nothing. fsck.f2fs ends with 0 whatever it finds."""
+    """What a judge found; "" for nothing. fsck.f2fs always ends with 0."""
     bad = [
         line for line in output.splitlines() if any(word in line for word in _SAYS.get(kind, ()))
     ]
@@ -73,7 +73,7 @@ def judge(shell: Shell, kind: str, device: str, *, mountable: bool) -> None:
 
 
 def why_not_mounted(shell: Shell, kind: str, device: str) -> str:
-    """Why the kernel does not mount it, read only; "" where it does."""
+    """Why the kernel does not mount it, read only; "" if it does."""
     options, driver = (
         ("ro,subvolid=5", kind)
         if kind == "btrfs"

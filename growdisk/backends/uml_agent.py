@@ -2,7 +2,7 @@
 
 It has nothing but Python itself. A request is a line with its number. What is asked is in
 EXCHANGE/NUMBER.request (JSON: the name of an operation and its arguments), with data in NUMBER.in,
-or behind the number (base64) where it is short: a key must not get into any file. The answer goes
+or after the number (base64) if it is short: a key must not get into any file. The answer goes
 to NUMBER.out, an error into NUMBER.error, and the number back. Paths are the guest's: looked for
 from SYSROOT, which no link of the guest leads out of.
 """
@@ -59,7 +59,7 @@ def _lines(channel: int) -> Iterator[str]:
 
 
 def _run(base: str, *words: str, root: str = "/") -> None:
-    """Its output is the answer; Failed with what it complained about where it fails."""
+    """Its output is the answer; Failed, with its complaint, if it fails."""
     complaints = f"{base}.complaints"
     child = os.fork()
     if child == 0:
@@ -153,7 +153,7 @@ def _told(work: Callable[..., object]) -> Callable[..., None]:
 
 
 def read(base: str, path: str, count: int, offset: int) -> None:
-    """`count` bytes, or all from `offset` on where it is negative."""
+    """`count` bytes, or all from `offset` on if it is negative."""
     with open(f"{base}.out", "wb") as out, _inside(), open(path, "rb") as file:
         _copy(file.fileno(), out.fileno(), count, offset)
 

@@ -21,7 +21,7 @@ _CURE = "allow this user ptrace and user namespaces"
 
 
 def why_unavailable(*, fresh: bool = False) -> Obstacle | None:
-    """What stands against it here; None where it works. `fresh` tries again."""
+    """What stands against it here; None if it works. `fresh` tries again."""
     if not is_here(TOOL) or not MODULES.is_dir():
         return Obstacle(f"{TOOL} is not installed", f"sudo apt-get install {PACKAGES[TOOL]}")
     if (found := direct_available.why_unavailable()) is not None:

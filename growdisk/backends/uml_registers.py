@@ -58,7 +58,7 @@ def environment() -> tuple[str, ...]:
 
 @contextmanager
 def syscall_filter() -> Iterator[int | None]:
-    """An open file with the filter, for bwrap's --seccomp, where it is needed."""
+    """An open file with the filter, for bwrap's --seccomp, if it is needed."""
     if not too_wide():
         yield None
         return

@@ -64,7 +64,7 @@ class BlockDevice(Protocol):
         """Store `data` at `offset`. Durable only after flush()."""
 
     def write_zeros(self, offset: int, length: int) -> None:
-        """Make a range read as zeros, cheaply where the device can."""
+        """Make a range read as zeros, cheaply if the device can."""
 
     def discard(self, offset: int, length: int) -> None:
         """The range's content is no longer needed; it reads as the old bytes or as zeros.

@@ -40,6 +40,7 @@ def write(fd: int, offset: int, data: memoryview) -> int:
     if length < LARGE or offset % ALIGNMENT:
         return 0
     try:
+        # A short write may end anywhere; the rest, no longer aligned, goes through the cache.
         while done < length and not done % ALIGNMENT:
             done += os.pwrite(fd, data[done:length], offset + done)
     except OSError as error:
@@ -66,7 +67,7 @@ def aligned(length: int) -> bytearray:
 def clone(source: int, target: int) -> bool:
     """Let a file share all blocks of another until one of them changes (reflink).
 
-    False if impossible.
+    False if that is impossible.
     """
     import fcntl
 

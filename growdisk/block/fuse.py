@@ -128,10 +128,11 @@ class FuseFolder:
         self._thread.start()
 
     def close(self) -> None:
-        """Let go of the kernel; whoever still has a file open is answered with errors.
+        """Close the connection to the kernel; a tool with an open file gets errors from then on.
 
         Once only.
         """
+        # The thread sits in poll(): closing the descriptor under it would not wake it.
         os.eventfd_write(self._end, 1)
         self._thread.join()
         os.close(self._descriptor)

@@ -108,8 +108,8 @@ def loops() -> list[LoopDevice]:
 def file_behind(number: int) -> Path | None:
     """The file that a loop device lies on, by its name.
 
-    None where another file has that name by now: something is mounted over its folder, or it was
-    attached in another namespace. None, too, where we may not look.
+    None if another file has that name by now: something is mounted over its folder, or it was
+    attached in another namespace. None, too, if we may not look.
     """
     with suppress(OSError, ValueError):
         for loop in loops():

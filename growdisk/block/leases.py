@@ -48,6 +48,7 @@ def _ask(fd: int, kind: int) -> Answer:
         # one is ignored.
         fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGURG)
         fcntl.fcntl(fd, fcntl.F_SETLEASE, kind)
+        # Given back at once: somebody who opens the file would have to wait for it.
         fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
     except OSError as error:
         return "somebody" if error.errno == errno.EAGAIN else "unknown"

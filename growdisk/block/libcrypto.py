@@ -17,7 +17,7 @@ class XtsSectors:
     """One direction of AES-XTS with one key (of both halves), 512 bytes at a time."""
 
     def __init__(self, key: bytes, *, encrypt: bool) -> None:
-        """OSError where there is no such library, ValueError where it refuses the key."""
+        """OSError if there is no such library, ValueError if it refuses the key."""
         self._lib = _library()
         name = "EVP_aes_256_xts" if len(key) == 64 else "EVP_aes_128_xts"
         self._context = self._lib.EVP_CIPHER_CTX_new()

@@ -67,7 +67,7 @@ def is_on_fuse(fd: int) -> bool:
 
 
 def is_shared(mount: Mount) -> bool:
-    """Whether other hosts, or other programs behind it, may reach the same files."""
+    """Whether other hosts, or other programs on its server, may reach the same files."""
     return mount.kind.startswith(_SHARED)
 
 

@@ -44,6 +44,8 @@ def opened(path: Path, *, writable: bool) -> int:
         require_disk(path, status.st_mode)
         if writable and stat.S_ISBLK(status.st_mode):
             refuse_read_only(path, status.st_rdev)
+            # The kernel's own claim: mount, device mapper and md take it too, so neither side gets
+            # both.
             flags |= os.O_EXCL
         return os.open(path, flags)
     except (OSError, ValueError) as error:

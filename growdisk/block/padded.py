@@ -1,4 +1,4 @@
-"""A device as it will be when it has grown: what there is, and zeros behind it. To be read only."""
+"""A device as it will be when it has grown: what there is, and zeros after it. To be read only."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ _ZEROS = memoryview(bytes(1 << 20))
 
 
 def parts_of(device: BlockDevice | None, start: int, end: int) -> Iterator[Part]:
-    """The parts of any device; behind its end, and where there is none, there are zeros."""
+    """The parts of any device; beyond its end, and without one, there are zeros."""
     inside = start if device is None else min(max(device.size, start), end)
     if device is not None and start < inside:
         if isinstance(device, InParts):

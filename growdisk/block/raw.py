@@ -59,11 +59,14 @@ class RawFile(InParts):
         anybody else uses it; use-unknown if that cannot be known of a device, unless `not_in_use`
         says that it is not.
         """
+        # Before it is open to write here: a lease tells only of others, as long as we do not write.
         look_again = second_look(path, not_in_use=not_in_use) if writable and lock else no_look
         fd = opened(path, writable=writable)
         try:
             require_disk(path, os.fstat(fd).st_mode)  # again: the name may mean another file by now
             if lock:
+                # Before the first byte is read: what was read without the lock may be another's
+                # half-done work.
                 lock_image(fd, path, writing=writable)
             look_again()
             return cls._sized(fd, path, writable=writable)
@@ -201,7 +204,7 @@ class RawFile(InParts):
 
     @property
     def writes_directly(self) -> bool:
-        """Whether what is written behind goes past the host's cache."""
+        """Whether write_behind() sends data past the host's cache."""
         return self._direct is not None
 
     def clone_from(self, source: RawFile) -> bool:
@@ -299,7 +302,7 @@ class RawFile(InParts):
 
     @property
     def length(self) -> int:
-        """How long the file is: less than the disk, where its last sector is not whole."""
+        """How long the file is: less than the disk, if its last sector is not whole."""
         return self._size - self._missing
 
     def trim(self, length: int) -> None:
@@ -330,7 +333,7 @@ class RawFile(InParts):
         self._size = max(self._size, offset + length)
 
     def reserve(self, offset: int, length: int) -> None:
-        """Reserve host blocks for a range without changing size or content, also behind the end.
+        """Reserve host blocks for a range without changing size or content, also beyond the end.
 
         OSError if full.
         """
@@ -380,7 +383,7 @@ class RawFile(InParts):
         return self._on_fuse
 
     def _fallocate(self, mode: int, offset: int, length: int) -> bool:
-        """Without another size; False where the file system cannot."""
+        """Without another size; False if the file system cannot."""
         if length == 0:
             return True
         self._is_synced = False

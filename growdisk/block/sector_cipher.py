@@ -112,7 +112,7 @@ class _Aes:
 
 
 class _FastXts:
-    """Sector by sector, where the system's libcrypto can be called."""
+    """Sector by sector, if the system's libcrypto can be called."""
 
     def __init__(self, key: bytes, ivs: _Ivs) -> None:
         from growdisk.block.libcrypto import XtsSectors

@@ -39,6 +39,7 @@ def redo(
                 else:
                     base.write(start, data)
     base.flush()
+    # Shrunk last: a crash before this is finished by doing all of it again.
     if base.size > delta.size:
         base.resize(delta.size)
         base.flush()

@@ -41,7 +41,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
 
 
 def _teach(action: argparse.Action, shtab: object) -> None:
-    """Say what the values of an argument are, where that is not a list of words."""
+    """Say what the values of an argument are, if that is not a list of words."""
     if action.dest == "domain":
         action.complete = _DOMAINS  # type: ignore[attr-defined]
     elif action.type is Path or action.dest in (

@@ -119,7 +119,7 @@ def _acted(arguments: argparse.Namespace, output: Output, outer: Output) -> int:
 
 
 def _advise(error: GrowdiskError) -> None:
-    """Name growdisk's own repair to whoever meets a damaged image, if it works."""
+    """Give the error about a damaged image growdisk's own repair as hint, if that works."""
     if isinstance(error, ImageDamaged):
         from growdisk.api.images.advice import repair_hint
 

@@ -41,7 +41,7 @@ class _Cell:
 
 
 def bar(layout: Layout, width: int) -> list[str]:
-    """The disk in exactly `width` columns; no lines at all where it has more parts than fit."""
+    """The disk in exactly `width` columns; no lines at all if it has more parts than fit."""
     cells = _cells(layout)
     room = width - len(cells) - 1
     if room < len(cells):
@@ -144,7 +144,7 @@ def _fill(cell: _Cell, width: int) -> str:
 
 
 def _widths(cells: list[_Cell], room: int) -> list[int]:
-    """`room` columns shared out by weight, with the least widths where there is room for them."""
+    """`room` columns shared out by weight, with the least widths if there is room for them."""
     least = [cell.least for cell in cells]
     if sum(least) > room:
         least = [1] * len(cells)

@@ -26,7 +26,7 @@ _SIGNS = {"calm": "●", "tight": "▲", "full": "■"}
 
 @dataclass(frozen=True)
 class _Part:
-    """`share`: of the disk, for flex; `used` in percent of the part, 0 where there is no level."""
+    """`share`: of the disk, for flex; `used` in percent of the part, 0 if there is no level."""
 
     look: str
     share: float
@@ -161,7 +161,7 @@ def _described(entry: DiskEntry) -> str:
 
 
 def _next(entry: DiskEntry) -> str:
-    """What to do about it; "" where nothing has to be done."""
+    """What to do about it; "" if nothing has to be done."""
     target = f"-d {shlex.quote(entry.domain)}" if entry.domain else shlex.quote(entry.path)
     if entry.error is not None:
         return f"growdisk image check {target}" if entry.path and Path(entry.path).exists() else ""

@@ -64,7 +64,7 @@ def remarks(entry: DiskEntry) -> Iterator[str]:
 
 
 def shown_name(entry: DiskEntry) -> str:
-    """The machine's, or the file's: the folder goes without saying where there is no other."""
+    """The machine's, or the file's: the folder is left out if there is no other."""
     return entry.name if entry.domain else os.path.basename(entry.path) or entry.path  # noqa: PTH119
 
 

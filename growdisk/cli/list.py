@@ -1,4 +1,4 @@
-"""growdisk list: many disks, a line each: how full, how large, what hinders growth."""
+"""growdisk list: many disks, a line each: how full, how large, what prevents growth."""
 
 from __future__ import annotations
 

@@ -148,7 +148,7 @@ def shortened(text: str, width: int) -> str:
 
 
 def wrapped(text: str, width: int, indent: str) -> list[str]:
-    """A line that may be longer than the terminal; what goes on is indented.
+    """A line that may be longer than the terminal; continuation lines are indented.
 
     Words and paths stay whole.
     """

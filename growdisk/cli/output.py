@@ -31,7 +31,7 @@ _PLAIN_WIDTH, _MAX_WIDTH, _MIN_WIDTH = 80, 120, 20
 class OutputError(Exception):
     """The result could not be written.
 
-    `reader_gone`: the reader of a pipe has seen enough, which is no failure.
+    `reader_gone`: the reader of a pipe has closed it, which is not a failure.
     """
 
     def __init__(self, error: OSError) -> None:
@@ -122,7 +122,7 @@ class Output:
             _answer("]" if parts else "[]")
 
     def finish(self) -> None:
-        """The last of the answer leaves this process. OutputError where it cannot."""
+        """The last of the answer leaves this process. OutputError if it cannot."""
         _answer("", end="", flush=True)
 
     def note(self, text: str) -> None:
@@ -181,7 +181,7 @@ class Output:
         return Working(title, plain=self._color == "never")
 
     def moving_table(self, headings: Sequence[str]) -> MovingTable | None:
-        """Rows that change in place; None where nothing can move."""
+        """Rows that change in place; None if nothing can move."""
         if not self._moving:
             return None
         from growdisk.cli.progress import MovingTable
@@ -215,7 +215,7 @@ def help_width() -> int:
 
 
 def prepare_streams() -> None:
-    """Make stdout and stderr fit to be written to, whatever the caller has done to them."""
+    """Make stdout and stderr fit to be written to, even if the caller has closed them."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:  # closed by the caller (>&-)

@@ -68,7 +68,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
 
 
 def _outputs(arguments: argparse.Namespace, own: Sequence[api.Output]) -> Sequence[api.Output]:
-    """By OUT, by a list, or by the recipe itself. UsageError where they contradict each other."""
+    """By OUT, by a list, or by the recipe itself. UsageError if they contradict each other."""
     from growdisk.api.provisioning.output_lists import counted, listed
 
     if arguments.list is not None:

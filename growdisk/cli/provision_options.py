@@ -180,7 +180,7 @@ def _keys(word: str) -> KeysFor:
 
 
 def _password(word: str) -> PasswordFor:
-    """The clear text itself is no way to give it: every user of this machine could read it."""
+    """The clear text itself is not accepted: every user of this machine could read it."""
     from growdisk.api.provisioning.recipe import PasswordFor
     from growdisk.api.provisioning.secret_files import password_in
 

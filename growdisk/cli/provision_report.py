@@ -1,4 +1,4 @@
-"""How provisioned images are told: a line each to people, the whole to scripts."""
+"""How provisioned images are reported: a line each to people, everything to scripts."""
 
 from __future__ import annotations
 

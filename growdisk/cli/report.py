@@ -1,4 +1,4 @@
-"""How a Result is told: to people as drawings and lines, to scripts as the contract's JSON."""
+"""How a Result is reported: as drawings and lines to people, as the contract's JSON to scripts."""
 
 from __future__ import annotations
 

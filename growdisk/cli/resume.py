@@ -1,4 +1,4 @@
-"""growdisk resume: go on with an unfinished run."""
+"""growdisk resume: continue an unfinished run."""
 
 from __future__ import annotations
 

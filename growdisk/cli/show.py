@@ -64,7 +64,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
 def _run_of(image: Path) -> StatusReport | None:
     """A run that has not ended, or can still be taken back.
 
-    What is no file here, or has too long a name, has none.
+    A disk that is not a file here, or has too long a name, has none.
     """
     from growdisk import api
 

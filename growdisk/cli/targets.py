@@ -40,7 +40,7 @@ def add_inside(parser: argparse.ArgumentParser) -> None:
 
 
 def target_of(arguments: argparse.Namespace) -> Path | LiveRequest:
-    """A path where nothing speaks of a running guest. UsageError where nothing is named at all."""
+    """A path if nothing speaks of a running guest. UsageError if nothing is named at all."""
     settle_positionals(arguments)
     path: Path | None = arguments.target
     named = bool(arguments.domain or arguments.qmp)

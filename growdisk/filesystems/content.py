@@ -46,7 +46,7 @@ class Content:
 
     @property
     def fullness(self) -> float | None:
-        """0 to 1, of what users may fill, as df has it; None where the superblock does not say."""
+        """0 to 1, of what users may fill, as df has it; None if the superblock does not say."""
         if self.used is None or not self.size:
             return None
         room = self.size - self.overhead - self.reserved
@@ -74,7 +74,7 @@ class ExtContent(Content):
 
     `reserved_blocks` only root may fill, `kept_blocks` nobody; `overhead_blocks` are its own tables
     and journal. `cluster_size` is what it gives out at once: more than a block with bigalloc.
-    `external_journal` is the UUID of the device that its journal is on, "" where that is in the
+    `external_journal` is the UUID of the device that its journal is on, "" if that is in the
     file system itself. `backup_groups`: where sparse_super2 has its two copies of the superblock.
     """
 
@@ -229,7 +229,7 @@ class ForeignContent(Content):
 class PhysicalVolumeContent(Content):
     """A physical volume of LVM.
 
-    `group` is None where it belongs to none, or where its metadata are `unreadable`. `volumes` is
+    `group` is None if it belongs to none, or if its metadata are `unreadable`. `volumes` is
     what stands in the logical volumes that can be read without LVM, by name. `beside` are the other
     physical volumes of the group that were found, by their keys.
     """

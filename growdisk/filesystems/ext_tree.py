@@ -65,7 +65,7 @@ class Inode(NodeKinds):
 
     @property
     def strangeness(self) -> str:
-        """Why its content cannot simply be rewritten in its blocks; "" where it can."""
+        """Why its content cannot simply be rewritten in its blocks; "" if it can."""
         return next((word for flag, word in _STRANGE.items() if self.flags & flag), "")
 
 
@@ -190,7 +190,7 @@ class ExtTree:
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def entries(self, directory: Node) -> dict[str, int]:
-        """Names and inode numbers, without . and .. ; names that are no UTF-8 are escaped."""
+        """Names and inode numbers, without . and .. ; names that are not UTF-8 are escaped."""
         inode = self._own(directory)
         found: dict[str, int] = {}
         if inode.flags & _INLINE:  # the parent's number, entries, and more of them in an attribute

@@ -1,6 +1,6 @@
 """The boot sector of FAT12, FAT16 and FAT32 (Microsoft's fatgen103). blkid calls all of them vfat.
 
-There is no magic worth the name: several fields must make sense together. The label is the boot
+There is no reliable magic: several fields must make sense together. The label is the boot
 sector's copy.
 """
 

@@ -82,7 +82,7 @@ def name_of(raw: bytes) -> str:
 
 
 def read_device(device: BlockDevice, offset: int, length: int) -> bytes:
-    """Unknown instead of an error where the range leaves the device."""
+    """Unknown instead of an error if the range leaves the device."""
     if offset < 0 or length < 0 or offset + length > device.size:
         raise Unknown("it points beyond its end")
     return device.read(offset, length)

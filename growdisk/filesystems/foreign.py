@@ -56,7 +56,7 @@ class Ends:
         self._tail = device.read(self._tail_start, self.size - self._tail_start)
 
     def at(self, offset: int, length: int) -> bytes:
-        """`length` bytes; none where they would leave the device, or are not to be read."""
+        """`length` bytes; none if they would leave the device, or are not to be read."""
         if offset < 0 or offset + length > self.size:
             return b""
         if offset + length <= len(self._head):

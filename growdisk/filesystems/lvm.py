@@ -126,7 +126,7 @@ def _is_used(raw: bytes, at: int) -> bool:
 
 
 def _areas(raw: bytes, at: int) -> tuple[list[tuple[tuple[int, int], ...]], int]:
-    """The two lists of areas behind a pv_header, and where they end."""
+    """The two lists of areas after a pv_header, and where they end."""
     lists: list[tuple[tuple[int, int], ...]] = []
     areas: list[tuple[int, int]] = []
     while len(lists) < 2 and at + _AREA.size <= len(raw):

@@ -59,12 +59,12 @@ class Section:
         return self.sections[name]
 
     def below(self, name: str) -> dict[str, Section]:
-        """The sections in section `name`; none where that is left out."""
+        """The sections in section `name`; none if that is left out."""
         return self.sections[name].sections if name in self.sections else {}
 
 
 def parse(text: str) -> Section:
-    """The whole text as a section without a name. NotLvmText where it is none."""
+    """The whole text as a section without a name. NotLvmText if it is none."""
     tokens = list(_tokens(text))
     tokens.reverse()
     section = _section(tokens, depth=0)

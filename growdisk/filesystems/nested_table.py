@@ -77,7 +77,7 @@ def _xor_of_words(sector: bytes) -> int:
 
 
 def _entries(head: bytes) -> list[tuple[int, int, int, int]]:
-    """Flag, type, first sector, count; none where there is no mark of a boot record."""
+    """Flag, type, first sector, count; none if there is no mark of a boot record."""
     if head[510:512] != b"\x55\xaa":
         return []
     return [_ENTRY.unpack_from(head, _ENTRIES_AT + slot * _ENTRY.size) for slot in range(4)]

@@ -62,7 +62,7 @@ class Record:
     attributes: tuple[Attribute, ...]
 
     def resident(self, kind: int) -> bytes:
-        """The value of an attribute; b"" where there is none."""
+        """The value of an attribute; b"" if there is none."""
         return next((a.value for a in self.attributes if a.kind == kind and a.resident), b"")
 
     def of_kind(self, kind: int) -> Iterator[Attribute]:
@@ -88,7 +88,7 @@ class MasterFileTable:
         )
 
     def find(self, folder: Record, name: str) -> int | None:
-        """The number of the record of a file in a folder, whatever the case of its name."""
+        """The number of the record of a file in a folder; the case of its name does not matter."""
         for node in self._nodes(folder):
             for number, found in _entries(node):
                 if found.lower() == name.lower():

@@ -52,9 +52,9 @@ _LABEL_SIZE = 16
 
 
 def swap_header(size: int, uuid: str | None, label: str | None) -> bytes:
-    """For `size` bytes of swap; a new UUID where none is given.
+    """For `size` bytes of swap; a new UUID if none is given.
 
-    ValueError where something does not fit.
+    ValueError if something does not fit.
     """
     name = (label or "").encode()
     if size < 10 * PAGE or len(name) > _LABEL_SIZE:

@@ -137,7 +137,7 @@ def _gzip(data: memoryview) -> Iterator[memoryview]:
 
 
 def _lz4_legacy(data: memoryview) -> Iterator[memoryview]:
-    """The only form of lz4 that the kernel reads: blocks of 8 MiB, each behind its length."""
+    """The only form of lz4 that the kernel reads: blocks of 8 MiB, each after its length."""
     library = _library("liblz4.so.1")
     target = ctypes.create_string_buffer(_LZ4_BLOCK)
     at = len(_LZ4_LEGACY)

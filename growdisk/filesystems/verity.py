@@ -29,7 +29,7 @@ def hashed_bytes(device: BlockDevice) -> int:
 
 
 def has_hashes_behind(device: BlockDevice, end: int) -> bool:
-    """Whether they begin behind byte `end`, at the next place that is used for it."""
+    """Whether they begin after byte `end`, at the next place that is used for it."""
     places = {align_up(end, unit) for unit in _ROUNDED}
     return any(
         at + len(_MAGIC) <= device.size and device.read(at, len(_MAGIC)) == _MAGIC for at in places

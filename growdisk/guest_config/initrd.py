@@ -4,7 +4,7 @@ One block of 4096 bytes is put *before* the initrd: a cpio archive with one file
 conf/conf.d/zzz-growdisk-resume-…, which initramfs-tools' /init sources last and which clears RESUME
 if it names that swap. Why before, uncompressed: that is how microcode stands in front of initrds
 everywhere, so that every kernel, boot loader and lsinitramfs takes it, whatever the rest is
-compressed with; behind a lz4 or gzip stream, kernels or `gzip -t` stumble over it. The archive
+compressed with; after a lz4 or gzip stream, kernels or `gzip -t` stumble over it. The archive
 fills its block exactly (padding inside the file), since lsinitramfs walks padding between archives
 at 4 bytes a fork. For dracut the one file is etc/cmdline.d/zzz-growdisk-resume-….conf with
 `noresume`, which its scripts read as if it stood on the kernel's command line. Neither file is one

@@ -27,7 +27,7 @@ class Maker(Enum):
 
 
 class Member(NamedTuple):
-    """A file of the archive; of a large one, and of what is no file, no content."""
+    """A file of the archive; a large one, or an entry that is not a file, has no content."""
 
     name: str
     content: bytes
@@ -120,7 +120,7 @@ class _Stream:
 
 
 def _archive(stream: _Stream) -> Iterator[Member]:
-    """The members of an archive; the stream is behind its end then."""
+    """The members of an archive; the stream is at its end afterwards."""
     while len(header := stream.read(_HEADER)) == _HEADER and header.startswith(_MAGICS):
         mode, size, name_size = (_number(header[place : place + 8]) for place in (14, 54, 94))
         if name_size > _LONGEST_NAME:

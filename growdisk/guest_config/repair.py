@@ -82,7 +82,7 @@ def is_system(files: GuestFiles) -> bool:
 
 
 class _LookOnly:
-    """A guest's files that stay as they are, whatever is written."""
+    """A guest's files for reading only: writes are dropped."""
 
     def __init__(self, files: GuestFiles) -> None:
         self.read = files.read

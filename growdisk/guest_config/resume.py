@@ -29,7 +29,7 @@ _WITH_BLANKS = r"""(?P<value>[^"'\s]+[ ][^"']*)(?=["'])"""
 
 
 def resume_none(text: str, swap: RemovedPartition) -> str:
-    """A file of initramfs-tools with RESUME=none where it named `swap`."""
+    """A file of initramfs-tools with RESUME=none if it named `swap`."""
 
     def change(line: str) -> str:
         match = _ASSIGNMENT.match(line)

@@ -14,5 +14,5 @@ _SWAP_FILE = "system_u:object_r:swapfile_t:s0"
 
 
 def swap_file_label(config: str) -> str:
-    """The label of a swap file, going by the guest's SELINUX_CONFIG; "" where SELinux is off."""
+    """The label of a swap file, going by the guest's SELINUX_CONFIG; "" if SELinux is off."""
     return _SWAP_FILE if _IS_ON.search(config) else ""

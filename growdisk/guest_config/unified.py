@@ -35,7 +35,7 @@ class Unified:
     """A unified kernel image, or an addon of one, by its bytes."""
 
     def __init__(self, content: bytes) -> None:
-        """ValueError where it is none."""
+        """ValueError if it is none."""
         self._content = content
         try:
             found, self.is_signed = _read(content)
@@ -57,7 +57,7 @@ class Unified:
         return self._of(".initrd") if ".initrd" in self.sections else b""
 
     def with_command_lines(self, texts: Sequence[str]) -> bytes | None:
-        """The whole file with other command lines; None where it has no room for one."""
+        """The whole file with other command lines; None if it has no room for one."""
         content = bytearray(self._content)
         for section, text in zip(self._lines, texts, strict=True):
             new = text.encode("utf-8", "surrogateescape")

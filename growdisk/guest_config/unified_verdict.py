@@ -24,7 +24,7 @@ class Changed(NamedTuple):
 
 
 def changed_unified(content: bytes, swap: RemovedPartition, files: GuestFiles) -> Changed | None:
-    """None if it is no unified kernel image, or does not name the partition."""
+    """None if it is not a unified kernel image, or does not name the partition."""
     try:
         image = Unified(content)
     except ValueError:

@@ -42,7 +42,7 @@ _FSTAB_SPECIAL = re.compile(r"[\s\\#]")
 def render(plan: GuestPlan, *, comments: bool = True) -> Mapping[str, str]:
     """All scripts of `plan` by file name: one for each phase, and the driver.
 
-    Without `comments` where nobody reads.
+    Without `comments` for scripts that nobody reads.
     """
     assert _RUN.fullmatch(plan.run), plan.run  # it is the name of a folder in the guest
     environment = shell_environment(shell_value, comments=comments)

@@ -150,7 +150,7 @@ class GuestPlan:
 
     @property
     def is_whole_disk(self) -> bool:
-        """There is no table."""
+        """Whether there is no table."""
         return self.target == 0
 
     @property

@@ -160,7 +160,7 @@ class _FdiskKeys:
 
 
 def _grown_in_place(plan: GuestPlan) -> list[Partition]:
-    """The target, after the extended partition around it, where there is one."""
+    """The target, after the extended partition around it, if there is one."""
     moved = {part.number for part in plan.moved}
     grown = [part for part in _changed(plan) if part.number not in moved]
     return sorted(grown, key=lambda part: (part.role is not Role.EXTENDED, part.number))

@@ -212,7 +212,7 @@ def unfit(place: Place) -> str:
 
 
 def unfit_for_swap_file(tree: ExtTree, size: int) -> str:
-    """Why debugfs cannot make a swap file there; "" where it can."""
+    """Why debugfs cannot make a swap file there; "" if it can."""
     if tree.content.incompat & _INLINE_DATA:
         return "the guest's file system keeps small files inside inodes (inline_data)"
     if tree.content.ro_compat & _QUOTA:

@@ -77,7 +77,7 @@ def obstacles(look: Look, repairs: Sequence[HomeRepair]) -> list[str]:
 def repairs_of(look: Look, system: str, decisions: Decisions) -> list[HomeRepair]:
     """What is to be done in each home.
 
-    On device `system` lies the swap file, if a decision says that there is one. Unknown where a
+    On device `system` lies the swap file, if a decision says that there is one. Unknown if a
     file cannot be read.
     """
     plain = {id(home): has_plain_initrds(DirectGuest(home.paths, None)) for home in look.systems}

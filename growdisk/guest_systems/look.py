@@ -192,9 +192,9 @@ def _tree_of(content: Content, device: BlockDevice) -> FileTree | None:
 
 
 def tree_on(device: BlockDevice) -> FileTree | None:
-    """A reader of what is on it; None where there is none for its kind.
+    """A reader of what is on it; None if there is none for its kind.
 
-    Unknown where it cannot be read.
+    Unknown if it cannot be read.
     """
     content = identify(device)
     return None if content is None else _tree_of(content, device)
@@ -356,7 +356,7 @@ def _is_boot(tree: FileTree) -> bool:
 
 
 def _inner(tree: FileTree, entry: Entry) -> tuple[str, Mounted] | None:
-    """The subvolume, and what is at the top of the mount; None where there is no such subvolume."""
+    """The subvolume, and what is at the top of the mount; None if there is no such subvolume."""
     try:
         subvolume = _subvolume_of(tree, entry)
         return subvolume, _mounted(tree, subvolume)

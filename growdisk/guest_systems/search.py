@@ -166,7 +166,7 @@ def _is_masked(place: Place) -> bool:
 
 
 def _packed_text(content: bytes, *, named: bool) -> bytes | None:
-    """What is packed in a file that is no initrd: a manual page, a kernel.
+    """What is packed in a file that is not an initrd: a manual page, a kernel.
 
     None if it is one, or is `named` so.
     """

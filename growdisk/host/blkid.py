@@ -2,7 +2,7 @@
 
 Its low-level probe runs confined like every host tool that reads a guest's bytes, once for all
 parts, on files that FUSE shows it. It names the arrays, pools and file systems of 25 years, and
-says where it finds two at once.
+reports if it finds two at once.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def ask(devices: Mapping[str, BlockDevice]) -> dict[str, Verdict] | CannotAsk:
 def verdicts_in(text: str) -> dict[str, Verdict]:
     """Each name with blkid's verdict.
 
-    From answers in its udev format between lines that begin with "= ".
+    Its answers are in udev format, between lines that begin with "= ".
     """
     return dict(_read(text))
 

@@ -93,7 +93,7 @@ def run(
     """Run a program to its end, its output captured, with LC_ALL=C.
 
     `accept` are the exit statuses that are not failures (None: all). `name` is what errors call the
-    program, where the first word is a mere wrapper. `told` gets each line of stderr when it comes,
+    program, if the first word is a mere wrapper. `told` gets each line of stderr when it comes,
     `begun` the number of the process. Raises ToolMissing, ToolFailed, or ToolTimedOut after
     `timeout` seconds, when the program has been killed.
     """
@@ -136,7 +136,7 @@ def start(
     """Start a helper; its stdin and stderr are pipes.
 
     The former ends when growdisk does, in whatever way. `shown` is the command that matters in it,
-    for the log. All that it says goes to `console` where that is given.
+    for the log. All that it says goes to `console` if that is given.
     """
     words = tuple(os.fspath(word) for word in argv)
     COMMAND_LOG.debug("%s", shlex.join(os.fspath(word) for word in shown))
@@ -155,7 +155,7 @@ def start(
 
 
 def require(tool: str) -> str:
-    """The full path of a program; ToolMissing, naming its package, where there is none.
+    """The full path of a program; ToolMissing, naming its package, if there is none.
 
     The sbin directories are looked through as well: an ordinary user of Debian does not have them
     in PATH.

@@ -110,7 +110,7 @@ def _volumes_under(device: Path) -> Iterator[tuple[int, int]]:
 def _device_under(path: Path, number: int) -> int:
     """The device of the file system that `path` is in.
 
-    Also for btrfs, whose subvolumes have numbers of no device.
+    btrfs gives its subvolumes numbers that are no device's.
     """
     if os.major(number):
         return number

@@ -66,7 +66,7 @@ def mounted(
 ) -> Iterator[tuple[Path, FuseFolder]]:
     """The folder where `devices` are files until the block is left.
 
-    ToolMissing; ToolFailed where it is not allowed. What lies beside the folder, in the one around
+    ToolMissing; ToolFailed if it is not allowed. What lies beside the folder, in the one around
     it, goes when it goes. `cached` and `writes`: see FuseFolder.
     """
     tool = require(TOOL)
@@ -85,6 +85,7 @@ def mounted(
             env={"_FUSE_COMMFD": str(end)},
             shown=[TOOL, "-o", _OPTIONS, place],
         )
+        # The keeper alone has it now: else recv_fds() would wait in vain when it has died.
         theirs.close()
         try:
             folder = FuseFolder(devices, _kernels_end(ours, keeper), cached=cached, writes=writes)
@@ -118,6 +119,7 @@ def _sweep(tool: str) -> None:
     """
     for place in _mounted_folders(Path("/proc/self/mounts").read_text()):
         with contextlib.suppress(OSError), (place.parent / _ALIVE).open() as alive:
+            # Raises while its growdisk lives, whose folder is then left alone.
             fcntl.flock(alive, fcntl.LOCK_EX | fcntl.LOCK_NB)
             kill_all(f"{place}/")
             run([tool, "-u", "-z", "--", place], accept=None, timeout=_PATIENCE)

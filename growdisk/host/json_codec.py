@@ -12,7 +12,7 @@ Raw = msgspec.Raw
 
 
 class NotThatValue(ValueError):
-    """The text is no JSON, or none of the type that was asked for; the message names the place."""
+    """The text is not JSON, or not of the type that was asked for; the message names the place."""
 
 
 def encoded(value: object) -> bytes:

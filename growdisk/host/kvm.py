@@ -43,7 +43,7 @@ class KvmState(Enum):
 
 @dataclass(frozen=True)
 class Accelerator:
-    """What guests are run with: KVM where it works, else software emulation (TCG)."""
+    """What guests are run with: KVM if it works, else software emulation (TCG)."""
 
     kvm: KvmState
     reason: str = ""
@@ -73,7 +73,7 @@ def accelerator(*, fresh: bool = False) -> Accelerator:
 
 
 def try_kvm() -> Accelerator:
-    """Run the trial guests: a boot sector, and a kernel where this user may read one."""
+    """Run the trial guests: a boot sector, and a kernel if this user may read one."""
     # also takes the core file of an abort
     with tempfile.TemporaryDirectory(prefix="growdisk-kvm-") as directory:
         boot = Path(directory) / "boot.img"

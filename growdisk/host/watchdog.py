@@ -62,7 +62,7 @@ def kill_children(words: tuple[str, ...]) -> None:
 
 
 def kill_all(word: str) -> None:
-    """SIGKILL to whoever has `word` in its command line, but this process, until nobody has.
+    """SIGKILL to all other processes with `word` in their command line, until there are none.
 
     Children of children as well: a very young one of bwrap's does not yet die with its parent, and
     would wait for it for ever. So the word must be one that nobody else can have, such as a path of

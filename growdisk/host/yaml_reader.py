@@ -95,7 +95,7 @@ class BadFile(UsageError):
 
 
 def read_yaml(path: Path) -> Located | None:
-    """The only document in the file; None where there is none. BadFile."""
+    """The only document in the file; None if there is none. BadFile."""
     try:
         with path.open("rb") as file:
             content = file.read(_LARGEST_FILE + 1)

@@ -57,10 +57,12 @@ def save(machine: Machine, key: str, name: str) -> None:
 
 
 def load(machine: Machine, key: str, name: str) -> None:
-    """The machine goes on from the instant of the snapshot, with the disk sizes of then."""
+    """Continue the machine from the instant of the snapshot, with the disk sizes of then."""
     try:
         _run(machine, "snapshot-load", "put the running guest back", **_all(machine, key, name))
     except JobFailed:
+        # QEMU leaves a machine whose load failed stopped in this state; nobody else would start it
+        # again.
         if machine.status() == "restore-vm":
             machine.monitor.execute("cont")
         raise
@@ -104,9 +106,11 @@ def merge_overlays(
             job_id=job,
             device=machine.disk(key).node,
             base_node=base_node,
+            # Kept when it has ended: a growdisk that comes later must still learn how.
             auto_dismiss=False,
         )
     while (found := _find(machine, job)) and found.status != "concluded":
+        # The guest writes on, so the job never ends by itself: it has to be told to switch over.
         if found.status == "ready":
             machine.monitor.execute("job-complete", id=job)
         time.sleep(_FIRST_PAUSE)
@@ -143,6 +147,7 @@ def unmark(machine: Machine, name: str) -> None:
 
 def _run(machine: Machine, command: str, verb: str, **arguments: object) -> None:
     job = f"{OUR_JOBS}{command}"
+    # Of a growdisk that died: it may still be at work, and its name is taken until it is dismissed.
     if left := _find(machine, job):
         _wait(machine, left)
         machine.monitor.execute("job-dismiss", id=job)

@@ -76,7 +76,7 @@ class AgentShell:
 
     @classmethod
     def open(cls, call: AgentCall, close: Callable[[], None]) -> AgentShell:
-        """GuestUnreachable where nobody answers, or the guest does not allow guest-exec."""
+        """GuestUnreachable if nobody answers, or the guest does not allow guest-exec."""
         try:
             info = converted(fields(call("guest-info", {}, CALL_SECONDS)), _Info)
         except (AgentError, OSError, NotThatValue) as error:
@@ -105,7 +105,7 @@ class AgentShell:
             raise GuestLost(self.name, reason=str(error)) from error
 
     def freeze(self) -> bool:
-        """Bring the guest's file systems to rest, where it can. They must be thawed within seconds.
+        """Freeze the guest's file systems, if it can. They must be thawed within seconds.
 
         An agent that does not answer in time may freeze them yet: then the thaw waits in its
         channel.
@@ -120,7 +120,7 @@ class AgentShell:
         return True
 
     def thaw(self) -> bool:
-        """Harmless where nothing is frozen."""
+        """Harmless if nothing is frozen."""
         try:
             self._call("guest-fsfreeze-thaw", {}, CALL_SECONDS)
         except (AgentError, OSError):
@@ -169,7 +169,7 @@ class AgentSocket:
 
     @classmethod
     def connect(cls, path: Path) -> AgentSocket:
-        """GuestUnreachable where there is no such socket, or nobody in the guest answers."""
+        """GuestUnreachable if there is no such socket, or nobody in the guest answers."""
         channel = cls(path)
         try:
             channel._socket.connect(str(path))
@@ -187,7 +187,7 @@ class AgentSocket:
     def call(self, command: str, arguments: Mapping[str, object], timeout: float) -> object:
         """The answer's value.
 
-        AgentError where the agent refuses; OSError (TimeoutError) where it is silent.
+        AgentError if the agent refuses; OSError (TimeoutError) if it is silent.
         """
         self._send({"execute": command, "arguments": dict(arguments)})
         answer = self._answer(time.monotonic() + timeout)
@@ -275,7 +275,7 @@ class _Piece:
 
 
 class OutputTail:
-    """The stderr of one script, line by line to `told`. OSError where the agent is silent."""
+    """The stderr of one script, line by line to `told`. OSError if the agent is silent."""
 
     def __init__(self, call: AgentCall, told: Told) -> None:
         self._call, self._told = call, told

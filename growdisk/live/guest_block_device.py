@@ -119,7 +119,7 @@ class GuestDisk(ReadOnlyDevice):
     def _fetch(self, device: str, first: int, after: int, end: int) -> None:
         """Read the pieces [first, after) of `device`.
 
-        More may come of the last one than is used.
+        More of the last one may come than is used.
         """
         words = (
             f"dd if={shlex.quote(device)} bs={_PIECE} skip={first} count={after - first} "
@@ -140,7 +140,7 @@ class GuestDisk(ReadOnlyDevice):
 
 
 def look_at(shell: GuestShell, device: str) -> GuestDisk:
-    """The disk as the guest's kernel has it now. GuestLost where it has none of that name."""
+    """The disk as the guest's kernel has it now. GuestLost if it has none of that name."""
     name = device.removeprefix("/dev/")
     answer = shell.run(_LOOK.format(name=shlex.quote(name)), _SECONDS)
     rows = [line.split() for line in answer.stdout.decode(errors="replace").splitlines()]
@@ -169,7 +169,7 @@ def find_in_guest(
 ) -> SeenDisk:
     """The guest's disk that QEMU calls `name`.
 
-    By `wanted`, by serial number, or the only one of that size.
+    It is found by `wanted`, by serial number, or as the only one of that size.
     """
     found = seen_disks(shell)
     if wanted:

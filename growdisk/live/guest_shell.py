@@ -42,7 +42,7 @@ class GuestShell(Protocol):
     def run(self, script: str, timeout: float, told: Told | None = None) -> GuestAnswer:
         """Run a POSIX sh script as root; `told` gets each line of its stderr, early if possible.
 
-        GuestLost if the connection breaks; an exit status is no failure here.
+        GuestLost if the connection breaks; an exit status is not a failure here.
         """
         ...
 

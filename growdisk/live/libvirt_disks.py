@@ -45,7 +45,7 @@ def known_to(uri: str, seconds: float) -> Known:
 def machines_within(uri: str | None, seconds: float) -> tuple[KnownMachine, ...]:
     """All machines of a libvirt, by name.
 
-    LibvirtUnreachable, also where it has not answered after `seconds`.
+    LibvirtUnreachable, also if it has not answered after `seconds`.
     """
     answers: SimpleQueue[tuple[KnownMachine, ...] | LibvirtUnreachable] = SimpleQueue()
     Thread(target=_answer, args=(uri, answers), name="libvirt", daemon=True).start()

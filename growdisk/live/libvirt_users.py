@@ -20,7 +20,7 @@ _SECONDS = 10.0
 def running_users(number: int) -> list[str]:
     """The names of running machines with a disk whose device number is `number`.
 
-    None where libvirt does not answer.
+    None if libvirt does not answer.
     """
     uris = listening() if shutil.which("virsh") else ()
     return [name for uri in uris for name, path in _running_disks(uri) if _number(path) == number]

@@ -34,12 +34,12 @@ T = TypeVar("T")
 
 
 class Monitor(Protocol):
-    """Whoever takes QMP commands: QEMU's own socket, or libvirt on its behalf."""
+    """What takes QMP commands: QEMU's own socket, or libvirt on its behalf."""
 
     def execute(self, command: str, **arguments: object) -> object:
         """QEMU's answer.
 
-        Underscores in names of arguments stand for hyphens. OperationFailed where it says no.
+        Underscores in names of arguments stand for hyphens. OperationFailed if it says no.
         """
         ...
 
@@ -185,7 +185,7 @@ class Machine:
         return tuple(found)
 
     def node_of(self, file: Callable[[str], bool]) -> str:
-        """The node of the image whose file name `file` accepts; "" where there is none."""
+        """The node of the image whose file name `file` accepts; "" if there is none."""
         nodes = self.ask("query-named-block-nodes", tuple[Node, ...], flat=True)
         return next(
             (
@@ -197,7 +197,7 @@ class Machine:
         )
 
     def channel_socket(self, channel: str) -> str:
-        """The unix socket behind the virtio-serial port named `channel`; "" where there is none."""
+        """The unix socket of the virtio-serial port named `channel`; "" if there is none."""
         chardevs = {
             chardev.label: chardev.filename
             for chardev in self.ask("query-chardev", tuple[Chardev, ...])
@@ -241,7 +241,7 @@ class Machine:
         return next((job.type for job in jobs if not job.device.startswith(OUR_JOBS)), "")
 
     def ask(self, command: str, kind: type[T], **arguments: object) -> T:
-        """QEMU's answer as a typed value; unexpected-answer where it is none."""
+        """QEMU's answer as a typed value; unexpected-answer if it is none."""
         answer = self.monitor.execute(command, **arguments)
         try:
             return converted(_underscored(answer), kind)
@@ -282,7 +282,7 @@ class Machine:
         )
 
     def _whole(self, file: str) -> str:
-        """A file name as QEMU has it, from the root on; what is no file name stays as it is."""
+        """A file name as QEMU has it, from the root on; what is not a file name stays as it is."""
         file = _plain(file)
         return str(self._folder / file) if self._folder and file and ":" not in file else file
 
@@ -299,7 +299,7 @@ class Machine:
         return _BUSES.get(kind, Bus(kind or "unknown", Arrival.RESTART))
 
     def property_of(self, path: str, name: str) -> str:
-        """A textual property of one of QEMU's objects; "" where there is none."""
+        """A textual property of one of QEMU's objects; "" if there is none."""
         try:
             value = self.monitor.execute("qom-get", path=path, property=name)
         except OperationFailed:
@@ -310,7 +310,7 @@ class Machine:
 def _named_by_people(qdev: str) -> str:
     """The device that -device made.
 
-    Virtio-blk and usb-storage have the disk in one of their own.
+    The disks of virtio-blk and usb-storage are in a device of their own below it.
     """
     if qdev.endswith(_IN_USB):
         return qdev.removesuffix(_IN_USB).rpartition("/")[0]

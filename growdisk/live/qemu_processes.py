@@ -39,7 +39,7 @@ class QemuProcess:
 def guest_of(path: Path) -> QemuProcess | None:
     """The QEMU that writes to the image, by any device node.
 
-    If there is one that we may look at.
+    None if there is none that we may look at.
     """
     with contextlib.suppress(OSError):
         for pid in image_writers(path.resolve()) or use_of(path).pids:
@@ -49,7 +49,7 @@ def guest_of(path: Path) -> QemuProcess | None:
 
 
 def hint_for(path: Path, verb: str, size: SizeSpec | None) -> str:
-    """What to do about a running guest that has the image; "" where it is none."""
+    """What to do about a running guest that has the image; "" if it is none."""
     found = guest_of(path)
     if found is None:
         return ""

@@ -47,7 +47,7 @@ class QmpMonitor:
 
     @classmethod
     def connect(cls, socket: Path, patience: float = _PATIENCE) -> QmpMonitor:
-        """monitor-unreachable where nobody answers, or somebody else has the monitor already."""
+        """monitor-unreachable if nobody answers, or somebody else has the monitor already."""
         logging.getLogger("qemu.qmp").setLevel(logging.CRITICAL)  # it logs what it raises
         logging.getLogger("asyncio").setLevel(logging.CRITICAL)
         loop = asyncio.new_event_loop()

@@ -39,7 +39,7 @@ class SshShell:
 
     @classmethod
     def open(cls, target: str, config: Path | None = None) -> SshShell:
-        """GuestUnreachable where ssh does not get in, or does not become root."""
+        """GuestUnreachable if ssh does not get in, or does not become root."""
         if target.startswith("-") or any(
             not letter.isprintable() or letter.isspace() for letter in target
         ):

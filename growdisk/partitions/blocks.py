@@ -41,7 +41,7 @@ class BlockerPolicy:
     move: frozenset[int] = frozenset()
 
     def keeping_all(self) -> BlockerPolicy:
-        """The same where nothing gives way at all."""
+        """The same if nothing gives way at all."""
         kinds = {
             number: "swap that stays" if kind == "swap" else kind
             for number, kind in self.kinds.items()
@@ -72,7 +72,7 @@ class Block:
 
 
 def blocks_behind(table: PartitionTable, target: Partition, policy: BlockerPolicy) -> list[Block]:
-    """The blocks on the disk behind `target`, a primary or the extended partition, in order."""
+    """The blocks on the disk after `target`, a primary or the extended partition, in order."""
     behind = sorted(
         (p for p in table.partitions if p.start >= target.end and p.role is not Role.LOGICAL),
         key=_start,
@@ -85,7 +85,7 @@ def blocks_behind(table: PartitionTable, target: Partition, policy: BlockerPolic
 
 
 def blocks_inside(table: PartitionTable, target: Partition, policy: BlockerPolicy) -> list[Block]:
-    """The logical partitions behind `target`, itself a logical one.
+    """The logical partitions after `target`, itself a logical one.
 
     One whose going would give others new numbers stays; swap moves then.
     """

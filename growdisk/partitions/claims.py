@@ -10,7 +10,7 @@ _PROTECT = "make its MBR a protective one again (gdisk DISK, then x, n, w), if n
 
 
 def before_claims(table: PartitionTable, target: Partition, limit: int) -> int:
-    """`limit`, or where the first claim behind `target` begins."""
+    """`limit`, or where the first claim after `target` begins."""
     return min([limit, *(max(claim.start, target.end) for claim in claims_behind(table, target))])
 
 

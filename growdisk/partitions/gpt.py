@@ -112,7 +112,7 @@ def read_gpt(
 
 
 def _read_copy(device: BlockDevice, path: Path, sector_size: int, lba: int) -> GptCopy | None:
-    """The copy whose header is at `lba`; None where it is damaged or not there."""
+    """The copy whose header is at `lba`; None if it is damaged or not there."""
     if not 0 < lba < device.size // sector_size:
         return None
     header = parse_header(device.read(lba * sector_size, sector_size))

@@ -102,7 +102,7 @@ def read_mbr(
 ) -> LocatedTable:
     """The table whose four primary entries are given.
 
-    Raises TableDamaged where it contradicts itself or the disk.
+    Raises TableDamaged if it contradicts itself or the disk.
     """
     disk_size = device.size - device.size % sector_size
     signature = int.from_bytes(device.read(SIGNATURE_OFFSET, 4), "little")

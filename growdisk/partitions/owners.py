@@ -55,7 +55,7 @@ OWNERS: Mapping[str, str] = MappingProxyType(
 
 
 def owner_of(part: Partition) -> str:
-    """Who the partition belongs to by its type; "" where that says nothing of the kind."""
+    """Who the partition belongs to by its type; "" if that says nothing of the kind."""
     return OWNERS.get(part.type_code, "")
 
 

@@ -218,7 +218,7 @@ def _keep_entries(
 def _same_chain(old: PartitionTable, new: PartitionTable) -> bool:
     """Whether no logical partition changes.
 
-    Then the EBRs stay, though libparted would place some again.
+    If none does, the EBRs stay as they are, though libparted would place some again.
     """
     if old.logicals != new.logicals:
         return False

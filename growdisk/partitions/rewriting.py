@@ -158,7 +158,7 @@ def _on_disk(device: BlockDevice, change: SectorChange) -> bytes | None:
 # The sectors of a new GPT, where there was none: protective MBR, both headers, both arrays of
 # entries.
 #
-# A GPT that is there is changed by libparted (parted_disk.py); this one is made for a table that
+# A GPT that is there is changed in its own sectors (above); this one is made for a table that
 # had been an MBR. Spec: UEFI, chapter 5.3; last LBA of the protective MBR capped at 32 bits.
 
 _HEADER_SIZE, _REVISION = 92, 0x00010000

@@ -70,7 +70,7 @@ def as_gpt(
 
 
 def first_usable(gpt: PartitionTable) -> int:
-    """The first byte behind the entries at the start of the disk."""
+    """The first byte after the entries at the start of the disk."""
     return 2 * gpt.sector_size + align_up(gpt.gpt_entries * GPT_ENTRY_SIZE, gpt.sector_size)
 
 

@@ -27,7 +27,7 @@ def proposed_by_rule(
 ) -> Proposal | AllDone:
     """What `propose` proposes, if the rule wants growth.
 
-    Fullness-unknown, and what `propose` raises. Whatever prevents growth matters only for a disk
+    Raises fullness-unknown, and what `propose` raises. What prevents growth matters only for a disk
     that is to grow.
     """
     goal, idle = _within_bounds(rule, facts, goal)
@@ -75,7 +75,7 @@ def _within_bounds(rule: Rule, facts: Facts, goal: Goal) -> tuple[Goal, str]:
 
 
 def _not_full(rule: Rule, facts: Facts, growing: dict[str, Content]) -> str | None:
-    """Why the rule leaves it as it is; None where it has to grow. fullness-unknown."""
+    """Why the rule leaves it as it is; None if it has to grow. fullness-unknown."""
     if rule.when_used is None:
         return None
     known = {

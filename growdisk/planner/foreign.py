@@ -104,7 +104,7 @@ def refuse_foreign_blockers(facts: Facts, number: int, growth: NotPossible) -> N
 
 
 def refuse_foreign(facts: Facts, goal: Goal, growth: Grown, targets: Collection[int]) -> None:
-    """Whatever the new table would grow, move or give up."""
+    """Refuse to grow, move or remove a partition of others, for the new table."""
     for part in _touched(growth, targets):
         old = facts.table.by_number(part.number) if facts.table else None
         if old is not None:
@@ -112,7 +112,7 @@ def refuse_foreign(facts: Facts, goal: Goal, growth: Grown, targets: Collection[
 
 
 def refuse_partition(facts: Facts, part: Partition, *, consented: bool = False) -> None:
-    """`consented`: it was named to be given up, which a type alone does not hinder."""
+    """`consented`: it was named to be given up, which a type alone does not prevent."""
     content = facts.contents.get(part.number)
     if isinstance(content, ForeignContent) and (content.member or not consented):
         raise belongs_to_others(

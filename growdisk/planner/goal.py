@@ -39,14 +39,14 @@ class Rule:
 
 @dataclass(frozen=True)
 class Goal:
-    """`size` None: the image stays, and each layer that lags behind is filled.
+    """`size` None: the image stays, and each layer with unused space is filled.
 
     `swap` None: given up if the guest allows it, else moved. `grow` names several partitions, or
     one and its share; `partition` names one that takes all. `delete` and `move` are consents, by
     number. `sector_size` is the disk's logical one, which an image does not record. `lv` names
     logical volumes and their shares of the free extents (default: the largest takes all);
     `lv_share` is the percentage that those without a share get together. `repair` False: the
-    guest's own files are left as they are. `rule`: it grows only where that wants it.
+    guest's own files are left as they are. `rule`: it grows only if that wants it.
     """
 
     size: SizeSpec | None = None

@@ -42,7 +42,7 @@ def hibernated(
     reason: str,
     hint: str = "boot the guest and shut it down properly",
 ) -> LayoutError:
-    """`number` is the partition's, 0 where it is a file in the guest."""
+    """`number` is the partition's, 0 if it is a file in the guest."""
     return LayoutError.named(
         "hibernated",
         "the guest in {path} is hibernated",

@@ -1,4 +1,4 @@
-"""How much of the host's room a plan takes at the least: it is refused where that cannot fit.
+"""How much of the host's room a plan takes at the least: it is refused if that cannot fit.
 
     image     clusters for what is written to new places, L2 tables for them, a longer L1 table and
               more counts

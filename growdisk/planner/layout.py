@@ -44,7 +44,7 @@ class ContentLayout:
 
 @dataclass(frozen=True)
 class PartitionLayout:
-    """`number` 0 stands for the whole disk where there is no table."""
+    """`number` 0 stands for the whole disk if there is no table."""
 
     number: int
     name: str

@@ -209,7 +209,7 @@ def _restart(
 def _snapshot_mode(
     facts: Facts, options: RunOptions, around: HostEnvironment, steps: int
 ) -> tuple[SnapshotMode, str]:
-    """The mode, and where it was not chosen freely, why."""
+    """The mode, and why, if it was not chosen freely."""
     obstacle = _obstacle(around, steps)
     match options.snapshots:
         case "auto":
@@ -240,7 +240,7 @@ def _snapshot_mode(
 
 
 def _obstacle(around: HostEnvironment, steps: int) -> str:
-    """Why the machine's memory and disks cannot be put into snapshots; "" where they can."""
+    """Why the machine's memory and disks cannot be put into snapshots; "" if they can."""
     disk = around.disk
     if disk.version != 3:
         return (

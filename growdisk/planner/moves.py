@@ -48,7 +48,7 @@ def _refuse_unspeakable(facts: Facts, new: Partition) -> None:
 def is_repeatable(table: PartitionTable, moves: tuple[Move, ...]) -> bool:
     """Whether all moves can be begun again at any time without a snapshot.
 
-    Nothing needed is overwritten.
+    They can if nothing that is still needed is overwritten.
     """
     needed = [move.source for move in moves]
     if table.extended is not None:

@@ -168,7 +168,7 @@ def encode_plan(plan: Plan) -> bytes:
 
 
 def decode_plan(text: bytes) -> Plan:
-    """The plan again. NotThatValue (a ValueError) where the text is not one."""
+    """The plan again. NotThatValue (a ValueError) if the text is not one."""
     written = decoded(in_todays_words(text), _WrittenPlan)
     steps = tuple(_read(step, written) for step in written.steps)
     return Plan(
@@ -188,7 +188,7 @@ def decode_plan(text: bytes) -> Plan:
 
 
 def recorded_plan(directory: RunDirectory) -> Plan:
-    """That of the run which is recorded there. record-unreadable where it is not one."""
+    """That of the run which is recorded there. record-unreadable if it is not one."""
     try:
         return decode_plan(directory.plan_text())
     except (ValueError, LookupError, TypeError, AttributeError) as error:
@@ -227,7 +227,7 @@ def _extra_disk(other: ExtraDiskPlan, options: RunOptions) -> ExtraDisk:
 def _snapshot_mode(
     image: ImageFacts, options: RunOptions, *, moves: bool = False
 ) -> tuple[SnapshotMode, tuple[str, ...]]:
-    """With a note on it where that is not what one would expect.
+    """With a note on it if that is not what one would expect.
 
     `moves`: whole partitions will be written again.
     """

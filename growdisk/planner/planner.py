@@ -154,7 +154,7 @@ def _all_done(facts: Facts, goal: Goal, target: Partition) -> str:
 def wanted_size(facts: Facts, goal: Goal) -> int:
     """The disk's new size in bytes.
 
-    Would-shrink; device-cannot-grow if a host device would have to.
+    Raises would-shrink, or device-cannot-grow if a device of the host would have to grow.
     """
     old = facts.image.virtual_size
     new = old if goal.size is None else align_up(goal.size.resolve(old), goal.sector_size)

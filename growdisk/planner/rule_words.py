@@ -21,7 +21,7 @@ def rule_of(
 ) -> Rule | None:
     """As people write it: 85%, 200G, 1h, 10%.
 
-    UsageError. None where nothing is said; "", as a script's variable that was never set, says
+    UsageError. None if nothing is said; "", as a script's variable that was never set, says
     something, and wrongly.
     """
     if when_used is max_size is min_interval is keep_host_free is None:

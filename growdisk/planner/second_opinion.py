@@ -50,7 +50,7 @@ class Part:
 
 
 def judge(facts: Facts, part: Part, verdict: Verdict) -> None:
-    """belongs-to-others where the plan must not be carried out."""
+    """belongs-to-others if the plan must not be carried out."""
     if reason := _objection(facts, part, verdict):
         raise belongs_to_others(
             facts.image.path, part.number, reason=reason, hint=_hint(part, verdict)

@@ -101,7 +101,7 @@ def grow_only(facts: Facts, goal: Goal) -> Proposal | AllDone:
 
 
 def remake_swap(swaps: tuple[SwapSpace, ...]) -> PlanFunction:
-    """Swap space again where the table has it.
+    """Swap space again at its place in the table.
 
     Refused by the step itself where something else is there.
     """

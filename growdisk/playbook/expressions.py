@@ -131,7 +131,7 @@ def is_template(text: str) -> bool:
 
 
 def lone_expression(text: str) -> str:
-    """The inside of `{{ … }}` where that is all there is; "" otherwise."""
+    """The inside of `{{ … }}` if that is all there is; "" otherwise."""
     stripped = text.strip()
     if not (stripped.startswith("{{") and stripped.endswith("}}")):
         return ""

@@ -13,7 +13,7 @@ _NOT_A_NAME = frozenset({"true", "false", "none", "True", "False", "None", "omit
 
 
 def text_of(node: Located | None, word: str) -> str:
-    """A text; "" where it is not said."""
+    """A text; "" if it is not said."""
     if node is None or node.value is None:
         return ""
     if not isinstance(node.value, str | int | float):
@@ -23,7 +23,7 @@ def text_of(node: Located | None, word: str) -> str:
 
 
 def name_of(node: Located | None, word: str) -> str:
-    """A variable's name; "" where it is not said."""
+    """A variable's name; "" if it is not said."""
     if node is None:
         return ""
     text = str(node.value)
@@ -62,7 +62,7 @@ def truth_or_template(node: Located | None, word: str, *, default: object = None
 
 
 def conditions_of(node: Located | None, word: str) -> tuple[str, ...] | None:
-    """Expressions that must all hold; None where there are none."""
+    """Expressions that must all hold; None if there are none."""
     if node is None:
         return None
     return tuple(_condition(item, word) for item in (node.items() if node.is_list else (node,)))

@@ -2,7 +2,7 @@
 
 A process each: libparted and libguestfs keep state of their own, and what kills one must not harm
 the others. The parent has no threads, so that forking is sound. A host that fails is left out of
-the plays behind; the others go on.
+the later plays; the others continue.
 """
 
 from __future__ import annotations
@@ -69,6 +69,7 @@ class Fleet:
         ours, theirs = multiprocessing.Pipe(duplex=False)
         process = multiprocessing.get_context("fork").Process(target=_in_child, args=(job, theirs))
         process.start()
+        # The child alone has it now. Were it open here too, the child's end would not be seen.
         theirs.close()
         self._running[ours] = (job, process)
 
@@ -104,12 +105,13 @@ class Fleet:
 
 
 def _in_child(job: Job, connection: Connection) -> None:
-    """The host's process. Its parent may be gone: then nobody is told, and the work goes on."""
+    """The host's process. Its parent may be gone: then it works on without reporting."""
 
     def tell(event: Event) -> None:
         with suppress(OSError):
             connection.send(event)
 
+    # The parent's handlers, inherited by fork, would signal the other hosts' processes.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
     with SignalsStop(StopRequest()) as stop:

@@ -1,6 +1,6 @@
 """One play on one host: its tasks in order, each decision in the journal before it is acted on.
 
-A task that had ended when the process died is not done again; one that had begun is gone on with:
+On resume, a task that had ended is not done again; one that had begun is continued:
 what is half done in the image is finished by its own journal first. With growdisk_on_failure: play,
 a failure takes back all of the play.
 """
@@ -143,6 +143,7 @@ class HostRun:
         creates = _path(chosen, _CREATES.get(name, ""))
         made = creates if creates is not None and not creates.exists() else None
         before = before or state_before(image, made)
+        # Before the first change: a resumed run reads here how the image was.
         journal.item_begins(key, before)
         outcome = self._performed(name, before.pinned(name, chosen), check=False)
         if before.made is not None and not outcome.failed:
@@ -158,6 +159,7 @@ class HostRun:
     def _make_way_back(self, image: Path | None) -> None:
         if self._how_far != "play" or image is None or not image.exists() or self._journal is None:
             return
+        # In the journal first: a snapshot that it does not name would never be removed.
         self._journal.makes_way_back(image)
         self._way_back(image).take()
 
@@ -228,6 +230,7 @@ class HostRun:
             self._setting.host.name, result, code, tuple(self._reports), self._facts, error
         )
         if self._journal is not None:
+            # Removed before the run has ended: after that, nobody looks for them.
             for image in self._journal.ways_back() if result in ("ok", "changed") else ():
                 self._way_back(image).forget()
             self._journal.ended(report)

@@ -35,7 +35,7 @@ class Host:
 def hosts_of(play: Play, request: Request, inventory: Inventory) -> list[Host]:
     """In the order in which they are named, each once.
 
-    BadFile where nothing is meant; --limit is applied.
+    BadFile if nothing is meant; --limit is applied.
     """
     scope = Scope(
         (play.vars, request.extra), {"groups": {k: list(v) for k, v in inventory.groups.items()}}
@@ -78,7 +78,7 @@ def _add(
 
 
 def _machine(name: str, scope: Scope, place: Place) -> dict[str, object]:
-    """Its variables: the name that libvirt knows it by, and its image where it has one disk."""
+    """Its variables: the name that libvirt knows it by, and its image if it has one disk."""
     from growdisk import api
     from growdisk.api.live_target import DiskNotSaid, LiveRequest
 

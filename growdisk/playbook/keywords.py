@@ -65,7 +65,7 @@ def task_names() -> list[str]:
 
 
 def full_name(word: str) -> str:
-    """The qualified name of a task, or "" where there is none of that name.
+    """The qualified name of a task, or "" if there is none of that name.
 
     `debug` is Ansible's own.
     """

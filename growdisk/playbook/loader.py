@@ -46,7 +46,7 @@ from growdisk.playbook.specs import NAMESPACE, TASKS, TaskSpec
 
 
 def load(path: Path) -> Playbook:
-    """The playbook in the file. BadFile, with the place, for whatever is wrong with it."""
+    """The playbook in the file. BadFile, with the place, for any mistake in it."""
     document = read_yaml(path)
     if document is None:
         raise BadFile("it is empty", place=str(path), hint="a playbook is a list of plays")

@@ -53,7 +53,7 @@ def failure(error: GrowdiskError, result: Mapping[str, object] | None = None) ->
 
 
 def difference(before: Layout, after: Layout) -> Diff | None:
-    """None where the two say the same."""
+    """None if the two say the same."""
     texts = Diff(described(before), described(after))
     return texts if texts.before != texts.after else None
 

@@ -39,7 +39,7 @@ class PlaySnapshot:
         self._copy = self._image.with_name(f".{self._image.name}.{self._name}")
 
     def take(self) -> None:
-        """Kept as it is where it is there already."""
+        """Kept as it is if it is there already."""
         if self._has_snapshots():
             if not self._has_snapshot():
                 with self._opened() as image:
@@ -55,6 +55,7 @@ class PlaySnapshot:
         status = self._image.stat()
         if (status.st_uid, status.st_gid) != (os.geteuid(), os.getegid()):
             os.chown(unfinished, status.st_uid, status.st_gid)
+        # Under its name it is whole or not there: half a copy would be restored as the image.
         unfinished.replace(self._copy)
         sync_directory(self._copy.parent)
 

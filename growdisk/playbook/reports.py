@@ -54,7 +54,7 @@ class TaskReport:
 
 @dataclass(frozen=True)
 class HostReport:
-    """One host of one play. `facts` are what its tasks registered and set, for the plays behind."""
+    """One host of one play. `facts` are what its tasks registered and set, for the later plays."""
 
     host: str
     result: HostResult

@@ -24,7 +24,7 @@ class TaskCheckpoint:
     """What a task was about to touch.
 
     `run` is the last run recorded beside the image ("" for none), `size` the virtual size in bytes
-    (0 where it could not be read), `made` a file that was not there.
+    (0 if it could not be read), `made` a file that was not there.
     """
 
     image: Path | None
@@ -68,7 +68,7 @@ def finished_before(
 ) -> Outcome | None:
     """Finish what the task had begun on its image, in the direction in which it was going.
 
-    None where nothing of it is left, so that the task is to be done: it never began, or was taken
+    None if nothing of it is left, so that the task is to be done: it never began, or was taken
     back.
     """
     if image is None or not image.exists():

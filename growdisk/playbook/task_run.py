@@ -22,7 +22,7 @@ TaskHandler = Callable[[Task, Mapping[str, object], str], Outcome]
 
 @dataclass(frozen=True)
 class Done:
-    """`registered` is what the task's register gets, `facts` what it gives to all tasks behind."""
+    """`registered` is what the task's register gets, `facts` what it gives to all later tasks."""
 
     reports: tuple[TaskReport, ...]
     registered: Mapping[str, object]

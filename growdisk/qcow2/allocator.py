@@ -126,20 +126,20 @@ class Allocator:
             insort(self._in_use, cluster)
 
     def trim_file(self) -> None:
-        """Cut off what lies behind the last used cluster. That it is free must be durable."""
+        """Cut off what lies after the last used cluster. That it is free must be durable."""
         size = self._find_end() << self._geometry.cluster_bits
         if size < self._file.size:
             self._file.resize(size)
 
     @property
     def end(self) -> int:
-        """Byte offset behind the last cluster in use."""
+        """Byte offset after the last cluster in use."""
         return self._find_end() << self._geometry.cluster_bits
 
     def give_back(self, runs: Iterable[Run]) -> None:
-        """Give the host's room behind those of these clusters that are free now back.
+        """Free the host's blocks of those of these clusters that are free now.
 
-        That must be durable. The file is cut off behind the last other one. No other free cluster
+        That must be durable. The file is cut off after the last other one. No other free cluster
         is touched: a count may be wrong.
         """
         bits, end = self._geometry.cluster_bits, self._geometry.clusters(self._file.size)
@@ -242,6 +242,7 @@ class Allocator:
         start = self._free_end(count)
         blocks, table_clusters = self._missing(start, count)
         first = start + table_clusters + len(blocks)
+        # First of all: if the host refuses so long a file, no count has been changed yet.
         self._extend_file(first + count)
         old_entries = len(self._refcounts.table)
         new_entries = max(old_entries, table_clusters * self._geometry.cluster_size // 8)
@@ -256,6 +257,7 @@ class Allocator:
             try:
                 self._move_table(start, table_clusters)
             except OSError:
+                # The header still names the old table, so the longer one never was.
                 self._refcounts.add([(start, table_clusters + len(blocks) + count)], -1)
                 self._refcounts.forget_blocks(blocks)
                 self._refcounts.shorten(old_entries)
@@ -282,6 +284,8 @@ class Allocator:
         per_block, cluster_size = self._geometry.refblock_entries, self._geometry.cluster_size
         blocks: list[int] = []
         table_clusters = 0
+        # Blocks and table take clusters as well, which may need another block: until nothing is
+        # missing.
         while True:
             end = start + table_clusters + len(blocks) + count
             indices = range(start // per_block, (end - 1) // per_block + 1)
@@ -308,6 +312,7 @@ class Allocator:
         old = self._keeper.header
         offset = start << self._geometry.cluster_bits
         self._refcounts.write_table_copy(offset, clusters * self._geometry.cluster_size // 8)
+        # The header must not name a table that a crash could leave half written.
         self._keeper.sync()
         header = replace(old, reftable_offset=offset, reftable_clusters=clusters)
         self._keeper.switch(header, REFTABLE_OFFSET, header.reftable_bytes())

@@ -17,7 +17,7 @@ from growdisk.qcow2.tables import dump_table
 
 
 class MovedBitmaps:
-    """All bitmaps of an image as they will lie one behind the other from cluster `first` on."""
+    """All bitmaps of an image as they will lie one after the other from cluster `first` on."""
 
     def __init__(self, file: BlockDevice, header: Header, directory: Directory) -> None:
         self._file, self._header, self._directory = file, header, directory

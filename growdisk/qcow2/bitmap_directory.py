@@ -55,7 +55,7 @@ class Bitmap:
         return self.is_sound and bool(self.flags & AUTO)
 
     def coverage(self, cluster_size: int) -> int:
-        """Guest bytes behind one entry of its table."""
+        """Guest bytes that one entry of its table covers."""
         return cluster_size * 8 << self.granularity_bits
 
     def entries_for(self, size: int, cluster_size: int) -> int:

@@ -86,6 +86,7 @@ class BitmapKeeper:
             if index in self._open:
                 self._store(index, bitmap)
         self._marks.clear()
+        # Last: until the bits are durable, a bitmap has to say of itself that it knows nothing.
         self._write_flags(self._open, in_use=False)
         self._open = set()
         self.metadata.flush()
@@ -147,7 +148,7 @@ class BitmapKeeper:
         return replace(bitmap, table_offset=offset, table_size=count), lost
 
     def _cut(self, bitmap: Bitmap, offset: int, length: int) -> None:
-        """Forget the bits behind the first `length` guest bytes of a cluster of bits."""
+        """Forget the bits after the first `length` guest bytes of a cluster of bits."""
         used = -(-length // bitmap.granularity)
         data = bytearray(self.metadata.file.read(offset, self.metadata.geometry.cluster_size))
         kept = int.from_bytes(data, "little") & (1 << used) - 1

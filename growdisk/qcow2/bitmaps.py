@@ -66,7 +66,7 @@ def bitmap_runs(file: BlockDevice, header: Header) -> list[Run]:
 
 
 def _directory(file: BlockDevice, header: Header) -> bytes:
-    """The bitmap directory; nothing where there is none that may be believed."""
+    """The bitmap directory; nothing if there is none that may be believed."""
     extension = header.extension(Extension.BITMAPS) or b""
     if not header.autoclear & Autoclear.BITMAPS or len(extension) != _EXTENSION.size:
         return b""

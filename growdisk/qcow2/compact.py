@@ -1,4 +1,4 @@
-"""Writes an image anew without its unused clusters.
+"""Writes an image again without its unused clusters.
 
 Snapshots, backing file and compressed clusters stay as they are. Unused: clusters that nothing
 names, those without data on the host (unbacked_clusters.py), and tables that name only such ones.
@@ -7,7 +7,7 @@ names, those without data on the host (unbacked_clusters.py), and tables that na
     │ used clusters, in old order
 
 Because the order stays, what was contiguous stays contiguous, and COPIED stays true: only offsets
-in tables change. Refcounts are counted anew. LUKS takes the place in the file as IV, so data that
+in tables change. Refcounts are counted again. LUKS takes the place in the file as IV, so data that
 move there are decrypted and encrypted again; guest clusters in an external data file do not move.
 """
 
@@ -166,7 +166,7 @@ class Compactor:
         )
 
     def _luks_place(self) -> tuple[int, int]:
-        """Offset and length of the LUKS header; nothing where there is none."""
+        """Offset and length of the LUKS header; nothing if there is none."""
         place = self._metadata.header.extension(Extension.CRYPTO)
         if self._metadata.header.crypt_method != LUKS or place is None:
             return 0, 0

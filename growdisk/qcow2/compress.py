@@ -54,7 +54,7 @@ def unpacker(compression_type: int) -> Unpacker:
 
 
 def compressor(compression_type: int) -> Compressor:
-    """The function cluster -> fewer bytes (None where there are not fewer), or ToolMissing."""
+    """The function cluster -> fewer bytes (None if there are not fewer), or ToolMissing."""
     return deflate if compression_type == 0 else _zstd().compress
 
 

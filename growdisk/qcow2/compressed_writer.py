@@ -52,7 +52,7 @@ class CompressedWriter:
         return self._geometry.cluster_size
 
     def compress(self, cluster: bytes | memoryview) -> bytes | None:
-        """By the image's compression type; None where it does not shrink."""
+        """By the image's compression type; None if it does not shrink."""
         if self._compress is None:
             self._compress = compressor(self._metadata.header.compression_type)
         return self._compress(cluster)
@@ -96,7 +96,7 @@ class CompressedWriter:
         )
 
     def _write_packed(self, guest_offset: int, packed: bytes) -> bool:
-        """False where the file has grown too long for compressed entries."""
+        """False if the file has grown too long for compressed entries."""
         bits = self._geometry.cluster_bits
         l1_index = guest_offset // self._geometry.l2_coverage
         table = self._metadata.writable_l2(l1_index)
@@ -112,6 +112,7 @@ class CompressedWriter:
             self._give_back(place)
             return False
         entry = place.entry(bits)
+        # The reader may still hold, decompressed, what was at this place before.
         self._reader.forget(entry)
         index = guest_offset >> bits & self._geometry.l2_entries - 1
         self._writer.replace_entries(l1_index, table, index, array("Q", [entry]))

@@ -183,7 +183,7 @@ def _incompatible(options: CreateOptions) -> int:
 
 
 def _late_fields(options: CreateOptions) -> bytes:
-    """The fields behind the fixed ones of version 3; the compression type comes first."""
+    """The fields after the fixed ones of version 3; the compression type comes first."""
     if options.version == 2:
         return b""
     return bytes([options.compression_type == "zstd"]).ljust(CURRENT_LENGTH - V3_LENGTH, b"\0")
@@ -220,7 +220,7 @@ def refcount_area(geometry: Geometry, others: int) -> tuple[int, int]:
 
 
 def _parts(header: Header, luks: bytes) -> tuple[tuple[int, bytes], ...]:
-    """What stands in the new file, as (offset, bytes); the L1 table behind that is empty."""
+    """What stands in the new file, as (offset, bytes); the L1 table after that is empty."""
     geometry, cluster_size = header.geometry, header.cluster_size
     first_block, first_l1 = 1 + header.reftable_clusters, header.l1_offset // cluster_size
     table = progression(first_block * cluster_size, first_l1 - first_block, cluster_size)

@@ -60,7 +60,7 @@ class DataFile(Protocol):
     def write(self, offset: int, data: bytes | memoryview, guest_offset: int) -> None: ...
 
     def parts(self, offset: int, length: int, guest_offset: int) -> Iterator[Part]:
-        """The range as parts; behind the end of the file there are zeros."""
+        """The range as parts; beyond the end of the file there are zeros."""
 
 
 class PlainData:

@@ -36,7 +36,7 @@ class L2Kind(Enum):
 class CompressedRange:
     """Where compressed data lie: `length` bytes from `offset`.
 
-    As decoded it ends at a 512-byte sector, perhaps behind the end of the file.
+    As decoded it ends at a 512-byte sector, perhaps beyond the end of the file.
     """
 
     offset: int

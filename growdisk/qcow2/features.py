@@ -10,7 +10,7 @@ from enum import IntFlag
 
 
 class Incompatible(IntFlag):
-    """Who does not know a set bit must not open the image."""
+    """A program that does not know a set bit must not open the image."""
 
     DIRTY = 1 << 0  # refcounts may be wrong: repair before writing
     CORRUPT = 1 << 1

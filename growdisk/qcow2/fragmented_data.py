@@ -90,7 +90,7 @@ class ApartTables:
         return Apart(start, clusters, bytes(itemgetter(*clusters)(self._marks)))
 
     def _is_apart(self, table: array[int], first: int, end: int) -> bool:
-        """Whether most of a few pairs of neighbours are no neighbours in the file."""
+        """Whether most of a few sampled neighbours are not neighbours in the file."""
         places = range(first, end - 1, (end - first) // _PROBES)
         return (
             sum(bool(table[i]) and table[i + 1] - table[i] != 1 << self._bits for i in places)

@@ -37,5 +37,5 @@ class Geometry:
         return -(-size // self.cluster_size)
 
     def l1_entries(self, size: int) -> int:
-        """L1 entries needed for a disk of `size` bytes; VM state begins behind them."""
+        """L1 entries needed for a disk of `size` bytes; VM state begins after them."""
         return -(-size // self.l2_coverage)

@@ -82,7 +82,7 @@ class GuestDisk(InParts):
 
     @property
     def unlocked(self) -> DataFile | None:
-        """The way to its encrypted guest data; None where they are not encrypted, or locked."""
+        """The way to its encrypted guest data; None if they are not encrypted, or locked."""
         return self._metadata.data if self.header.crypt_method and not self.is_locked else None
 
     @property
@@ -226,6 +226,7 @@ class GuestDisk(InParts):
         try:
             if self._guard.has_begun:
                 self._metadata.flush()
+            # Last: only when everything written is durable may a bitmap say again that it is right.
             if self._guard.bitmaps is not None:
                 self._guard.bitmaps.store()
         finally:

@@ -1,7 +1,7 @@
 """The qcow2 header: parsed, validated and written back without losing what we do not know.
 
 Version 2 has 72 bytes; what follows there are header extensions already, not the fields of version
-3. Fields behind the known ones and unknown extensions are kept verbatim, as the specification
+3. Fields after the known ones and unknown extensions are kept verbatim, as the specification
 demands of every writer. Follows QEMU's docs/interop/qcow2 ("Header", "Header extensions").
 """
 
@@ -107,7 +107,7 @@ class Header:
 
     @property
     def backing_format(self) -> str | None:
-        """None, too, where it is an empty text: then it is probed."""
+        """None, too, if it is an empty text: then it is probed."""
         data = self.extension(Extension.BACKING_FORMAT)
         return os.fsdecode(data) if data else None
 

@@ -119,6 +119,8 @@ class Qcow2Image(GuestDisk):
             header = read_header(file, path)
             refuse_unusable(header, path, writable=writable)
             if guard is not None:
+                # After the locks, before a dirty image is repaired: the guard may refuse, and that
+                # must change nothing.
                 guard(file, header)
             data_file = open_data_file(path, header, writable=writable)
             if with_backing:
@@ -223,7 +225,7 @@ class Qcow2Image(GuestDisk):
             )
 
     def go_back_to(self, name: str, newer: Collection[str]) -> bool:
-        """The same as apply_snapshot(), and forget it and those behind it.
+        """As apply_snapshot(), and delete that snapshot and all newer ones.
 
         False if these are not all in `newer`.
         """
@@ -317,7 +319,7 @@ class Qcow2Image(GuestDisk):
     def make_empty(self) -> None:
         """Drop all guest data of this layer, durably: the backing file shows.
 
-        The clusters are free.
+        Its clusters are freed.
         """
         self.check_make_empty()
         self._guard.begin_change()

@@ -100,7 +100,7 @@ class Parts:
 
     @cached_property
     def snapshots(self) -> SnapshotManager:
-        """Reads the snapshot table: ImageDamaged where that cannot be read."""
+        """Reads the snapshot table: ImageDamaged if that cannot be read."""
         from growdisk.qcow2.snapshot_ops import SnapshotManager
 
         return SnapshotManager(self.metadata, self.walker)

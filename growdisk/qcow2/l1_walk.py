@@ -164,7 +164,7 @@ class Walker:
     def restore_copied(self, touched: array[int]) -> None:
         """Set COPIED in the active tables where a count is 1.
 
-        Only L1 indices non-zero in `touched`.
+        Only for the L1 indices at which `touched` is not 0.
         """
         bits = self._geometry.cluster_bits
         for index, other in enumerate(touched[: len(self._metadata.l1)]):

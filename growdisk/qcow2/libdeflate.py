@@ -10,7 +10,7 @@ import threading
 
 
 class Libdeflate:
-    """libdeflate, found when first needed; OSError where it is not.
+    """libdeflate, found when first needed; OSError if it is not.
 
     One object may serve several threads.
     """
@@ -29,7 +29,7 @@ class Libdeflate:
     def unpack(self, source: memoryview, target: memoryview) -> bool:
         """Fill `target`; both are writable.
 
-        False where the data do not end with it: perhaps they go on.
+        False if the data do not end with it: perhaps they go on.
         """
         if (held := getattr(self._own, "held", None)) is None:
             held = self._own.held = _Decompressor(self._lib)

@@ -60,7 +60,7 @@ class Mapping:
     def runs(self, start: int, end: int) -> Iterator[GuestRun]:
         """The range [start, end) as adjacent runs, in order.
 
-        It may lie behind the disk's end, if the L1 reaches.
+        It may lie beyond the disk's end, if the L1 reaches.
         """
         for first, stop, table in self._tables(start, end):
             if table is None:
@@ -69,7 +69,7 @@ class Mapping:
                 yield from self.table_runs(table, first, stop)
 
     def pieces(self, start: int, end: int, *, holes: bool) -> Iterator[GuestRun | Apart]:
-        """The same, with tables that are no runs whole.
+        """As runs(), with fragmented tables as a whole.
 
         `holes`: these then tell what the host has of each cluster.
         """

@@ -54,6 +54,8 @@ class Metadata:
         self.is_locked = bool(header.crypt_method) and data is None
         self.l1 = load_table(file.read(header.l1_offset, 8 * header.l1_size))
         self.check_l1(self.l1, "L1 table")
+        # A changed table never leaves the cache alone: what it points to has to be durable first,
+        # so all is flushed.
         self._l2 = TableCache(self.load_l2, lambda _key: self.flush(), L2_CACHE_BYTES)
         self._dirty_l1: set[int] = set()
         # a sync failed: nobody knows what the disk holds, so nothing more is written
@@ -77,9 +79,11 @@ class Metadata:
         try:
             self.file.write(offset, field_bytes)
         except OSError:
+            # It may be on the disk or not: whatever is written from now on could contradict it.
             self._broken = True
             raise
         self.sync()
+        # After the sync: what is decided by this header must not be undone by a crash.
         self.header = header
 
     def set_dirty_bit(self, *, dirty: bool) -> None:
@@ -111,7 +115,7 @@ class Metadata:
         return load_table(self.file.read(offset, self.geometry.cluster_size))
 
     def l2_table(self, l1_index: int) -> array[int] | None:
-        """The L2 table to look into, or None where there is none."""
+        """The L2 table to look into, or None if there is none."""
         offset = self.l1[l1_index] & OFFSET_MASK
         return self._l2.get(offset) if offset else None
 
@@ -119,12 +123,14 @@ class Metadata:
         """The L2 table to change: a new or copied one if there is none or a snapshot shares it."""
         entry = self.l1[l1_index]
         offset = entry & OFFSET_MASK
+        # The flag alone is not enough: where it is wrong, a snapshot's table would be changed.
         if entry & COPIED and self.refcounts.get(offset >> self.geometry.cluster_bits) == 1:
             return self._l2.get(offset)
         table = self._l2.get(offset)[:] if offset else array("Q", bytes(self.geometry.cluster_size))
         cluster = self.allocator.allocate(1)
         self.allocator.now_metadata(cluster)
         new_offset = cluster << self.geometry.cluster_bits
+        # A freed table may have been here: its copy in the cache says nothing of the new one.
         self._l2.drop(new_offset)
         self._l2.changed(new_offset, table)
         self.set_l1(l1_index, new_offset | COPIED)
@@ -193,12 +199,14 @@ class Metadata:
         On OSError what was not written stays changed in memory.
         """
         self._require_sound()
+        # Counts first: a crash may leak a cluster, but never hands one out twice.
         self.refcounts.write_blocks()
         self.sync()
         if self._l2.is_dirty:
             for offset, table in self._l2.dirty():
                 self.file.write(offset, dump_table(table))
             self.sync()
+            # Clean only now: if the sync had failed, they would still have to be written.
             for offset, _ in self._l2.dirty():
                 self._l2.cleaned(offset)
         if self._dirty_l1:
@@ -258,6 +266,8 @@ class Metadata:
     def _give_back(self) -> None:
         self.flush()
         if released := self.allocator.released:
+            # The counts that went down must be durable before the host frees a byte: else a crash
+            # leaves clusters in use without their data.
             self.sync()
             self.allocator.give_back(released)
 

@@ -31,7 +31,7 @@ _trusted: ContextVar[frozenset[Path] | None] = ContextVar("trusted", default=fro
 def trusting(*paths: Path) -> Iterator[None]:
     """Inside the block an image may name these files, wherever they are.
 
-    The user has named them.
+    It is for files that the user has named himself.
     """
     known = _trusted.get()
     token = _trusted.set(None if known is None else known.union(map(real, paths)))

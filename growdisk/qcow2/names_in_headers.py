@@ -36,7 +36,7 @@ _PROTOCOL = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*:")
 
 
 def identity(path: str | bytes) -> Identity | None:
-    """Which file a path leads to, links followed; None where there is none."""
+    """Which file a path leads to, links followed; None if there is none."""
     try:
         status = os.stat(path)  # noqa: PTH116 (bytes)
     except (OSError, ValueError):
@@ -83,7 +83,7 @@ def _name_at(fd: int, offset: int, length: int) -> Iterator[bytes]:
 
 
 def _data_files(start: bytes, backing_offset: int) -> Iterator[bytes]:
-    """All names of data files: readers differ on which counts where there are several."""
+    """All names of data files: readers differ on which counts if there are several."""
     version_2 = int.from_bytes(start[4:8], "big") == 2
     position = 72 if version_2 else int.from_bytes(start[100:104], "big")
     end = min(backing_offset or len(start), len(start))

@@ -74,7 +74,7 @@ class Preallocator:
         return cluster
 
     def _empty(self, offset: int, length: int, mode: Preallocation) -> None:
-        """Make new clusters zeros, with as much host room behind them as the mode asks for."""
+        """Make new clusters zeros, with as many host blocks as the mode asks for."""
         if mode == "full" or (mode == "falloc" and not isinstance(self._file, Reserving)):
             zeros = memoryview(bytes(min(length, _CHUNK)))
             for position in range(offset, offset + length, _CHUNK):

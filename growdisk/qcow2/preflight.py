@@ -62,7 +62,7 @@ class Preflight:
                 raise self._walker.bad_count(*bad)
 
     def dropping_behind(self, size: int) -> None:
-        """Before all is dropped that lies behind a disk of `size` bytes."""
+        """Before everything beyond a disk of `size` bytes is dropped."""
         self._metadata.allocator.check_metadata()
         self._droppable(size)
 

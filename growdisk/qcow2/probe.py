@@ -124,7 +124,7 @@ def probe(file: BlockDevice, path: Path) -> ImageFormat:
 
 
 def probe_backing(file: BlockDevice, path: Path) -> ImageFormat:
-    """The same where a raw file may be of any size."""
+    """As `probe_format`, for a raw file of any size."""
     start = file.read(0, min(file.size, _START))
     other = _other_format(start, file, path)
     if other is not None:

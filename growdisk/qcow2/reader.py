@@ -26,7 +26,7 @@ _ZEROS = bytes(1 << 16)
 class Reader:
     """Guest content of one layer and those below.
 
-    Ranges may lie behind the disk's end; zeros are there.
+    Ranges may lie beyond the disk's end; zeros are there.
     """
 
     def __init__(self, metadata: Metadata, mapping: Mapping, backing: BlockDevice | None) -> None:
@@ -145,7 +145,7 @@ class Reader:
     def _cluster(self, entry: int) -> bytes:
         """A compressed cluster.
 
-        Nobody but us writes the file, and who writes a compressed one calls `forget`.
+        Nobody else writes the file, and writing a compressed cluster calls `forget`.
         """
         cluster = self._clusters.get(entry)
         if cluster is None:
@@ -161,7 +161,7 @@ class Reader:
         return bytes(cluster)
 
     def _unpack_each(self, entries: list[int], buffer: memoryview) -> None:
-        """Fill `buffer` with whole clusters, one behind the other.
+        """Fill `buffer` with whole clusters, one after the other.
 
         For any thread, when the unpacker is there.
         """

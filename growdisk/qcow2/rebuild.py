@@ -1,6 +1,6 @@
-"""A new refcount structure behind everything else, put in place by one write to the header.
+"""A new refcount structure after everything else, put in place by one write to the header.
 
-Used where the old one cannot hold the counts: blocks missing, misplaced or shared, or entries too
+Used if the old one cannot hold the counts: blocks missing, misplaced or shared, or entries too
 narrow. The new table and its blocks count themselves; the old ones are not counted any more and so
 become free by the same write.
 """
@@ -62,6 +62,7 @@ def rebuild_refcounts(file: ResizableDevice, analysis: Analysis, order: int | No
         table[index] = place * cluster_size
         file.write(place * cluster_size, encode(counted.get(index * per_block, per_block), order))
     file.write(start * cluster_size, struct.pack(f">{len(table)}Q", *table))
+    # All of it durable before the header names it.
     file.flush()
     header = replace(
         analysis.header, reftable_offset=start * cluster_size, reftable_clusters=table_clusters

@@ -47,6 +47,7 @@ def repair(
     if errors and before.has_errors and needs_rebuild(analysis):
         check_rebuild(analysis)
     if before.leaks or (errors and before.has_errors):
+        # Dirty first: if this repair dies, whoever opens the image repairs it again.
         _write_features(file, header, header.incompatible | Incompatible.DIRTY)
         if errors and (analysis.findings.cut_off or analysis.findings.misplaced_zeros):
             _mend_references(file, analysis)

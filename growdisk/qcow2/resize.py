@@ -1,8 +1,8 @@
 """Changing the virtual size.
 
 The header's size is one write; what must be true before or after it is done around it. Growing:
-what lies behind the old end (data of an earlier, larger disk, VM state, a longer backing file) must
-read as zeros before the size is published. Shrinking: the size first, then the clusters behind it
+what lies beyond the old end (data of an earlier, larger disk, VM state, a longer backing file) must
+read as zeros before the size is published. Shrinking: the size first, then the clusters beyond it
 are freed.
 """
 
@@ -97,6 +97,8 @@ class Resizer:
         if size > old:
             self._grow(old, size, preallocation)
         elif size < old:
+            # The size first, unlike QEMU: cut short, the disk has its new size and clusters are
+            # leaked, never the old size with its end gone.
             self._publish(size)
             self.drop_tables_behind(size)
             self._drop_clusters_behind(size)
@@ -106,6 +108,8 @@ class Resizer:
                 self._metadata.sync()
 
     def _grow(self, old: int, size: int, preallocation: Preallocation) -> None:
+        # VM state and data of an earlier, larger disk are still mapped there, and would become
+        # visible.
         self.drop_tables_behind(old)
         if (data_file := self._metadata.data_file) is not None:
             data_file.resize(old)  # what was written behind the old end must not come back
@@ -123,6 +127,7 @@ class Resizer:
         elif zero_end > old:
             self._writer.write_zeros(old, zero_end)
         self._metadata.flush()
+        # Only when all that it shows reads as zeros, durably.
         self._publish(size)
         self._metadata.flush()
 
@@ -205,7 +210,7 @@ class Resizer:
         self._metadata.release(lost.runs())
 
     def _drop_clusters_behind(self, size: int) -> None:
-        """Empty the entries behind `size` in the last L2 table."""
+        """Empty the entries beyond `size` in the last L2 table."""
         start = align_up(size, self._geometry.cluster_size)
         end = min(
             align_up(size, self._geometry.l2_coverage),

@@ -1,8 +1,8 @@
-"""Forgetting the newest snapshots, and going back to one: a full host cannot hinder either.
+"""Forgetting the newest snapshots, and going back to one: a full host prevents neither.
 
     COPIED off in the snapshot's tables ─▶ HEADER ─▶ counts down ─▶ COPIED on where one is 1 again
 
-Neither takes a new cluster. Whoever goes back to a snapshot and forgets it needs no copy of its L1
+Neither takes a new cluster. Going back to a snapshot and forgetting it needs no copy of its L1
 table: the header takes that over, and the beginning of the snapshot table that is there already
 stays as the shorter one. All that is written lies in clusters that are in use. One header write
 does it, so the snapshot is there, or the disk is what it was.
@@ -123,6 +123,8 @@ class Reverter:
         header = replace(
             header, snapshot_count=kept, snapshots_offset=old.snapshots_offset if kept else 0
         )
+        # One write from the size to the snapshots: no crash shows the disk gone back and the
+        # snapshot still there. The refcount table lies between the two and stays as it is.
         fields = header.size_and_l1_bytes() + header.reftable_bytes() + header.snapshots_bytes()
         self._metadata.switch(header, SIZE_AND_L1_OFFSET, fields)
         keeper.entries = keeper.entries[:kept]
@@ -134,6 +136,7 @@ class Reverter:
         self._metadata.release(tables)
         self._metadata.flush()
         self._metadata.forget_l2()
+        # Only after the counts are durable: COPIED beside a count of 2 lets others write in place.
         self._walker.restore_copied(touched)
         self._metadata.flush_flags()
 

@@ -229,6 +229,8 @@ class SnapshotManager:
             )
             self._metadata.flush()
             self._metadata.forget_l2()
+            # Counted down and durable by now: COPIED beside a count of 2 would let a writer change
+            # in place what another snapshot still reads.
             self._walker.restore_copied(l1)
             self._metadata.flush_flags()
 
@@ -329,7 +331,7 @@ class SnapshotManager:
     def counting(self) -> Iterator[None]:
         """The dirty bit around changes of many counts.
 
-        It stays set if a failure cannot be mended here.
+        It stays set if a failure cannot be repaired here.
         """
         self._metadata.set_dirty_bit(dirty=True)
         try:

@@ -69,7 +69,7 @@ class SnapshotEntry:
 
     @property
     def icount(self) -> int | None:
-        """The guest's instruction counter, where it was recorded."""
+        """The guest's instruction counter, if it was recorded."""
         count = int.from_bytes(self.extra[16:24], "big") if len(self.extra) >= 24 else _NO_ICOUNT
         return None if count == _NO_ICOUNT else count
 

@@ -3,8 +3,8 @@
     entry (host cluster, as in a standard table)  │  bitmap: 32 zero bits ── 32 allocated bits
                                                   │          (subcluster 0 lowest in both)
 
-"Neither" means the backing file even where there is a host cluster. A subcluster that is both is
-corrupt, and bit 0 of the entry is no zero flag here. Follows QEMU's docs/interop/qcow2 ("Extended
+"Neither" means the backing file even if there is a host cluster. A subcluster that is both is
+corrupt, and bit 0 is not a zero flag here. Follows QEMU's docs/interop/qcow2 ("Extended
 L2 Entries").
 """
 
@@ -142,7 +142,7 @@ def _bitmap(entry: int) -> int:
 
 
 def _continues(run: GuestRun, other: GuestRun) -> bool:
-    """Whether `other`, right behind `run`, is more of the same."""
+    """Whether `other`, which follows `run`, is of the same kind and contiguous."""
     if run.kind is not other.kind or run.kind is L2Kind.COMPRESSED:
         return False
     if run.kind is L2Kind.NORMAL and (run.entry ^ other.entry) & ~OFFSET_MASK:

@@ -31,7 +31,7 @@ class UnbackedClusters:
 
     @classmethod
     def of(cls, file: BlockDevice, header: Header, taken: Iterable[int]) -> UnbackedClusters | None:
-        """None where no cluster can be left out.
+        """None if no cluster can be left out.
 
         `taken`: clusters that hold something else than plain guest data.
         """

@@ -27,7 +27,7 @@ def version_3(header: Header) -> Header:
 
 
 def refuse_upgrade(metadata: Metadata) -> None:
-    """ImageUnsupported, with nothing written, where the longer header does not fit."""
+    """ImageUnsupported, with nothing written, if the longer header does not fit."""
     _layout(metadata)
 
 
@@ -35,6 +35,7 @@ def write_version_3(metadata: Metadata) -> None:
     """Switch to the new header, durably. The tables must hold what version 3 demands."""
     head, name, place = _layout(metadata)
     if name and place >= _SECTOR:
+        # A name beyond the first sector cannot appear with the header, so it is there before.
         metadata.file.write(place, name)
         metadata.sync()
         metadata.switch(version_3(metadata.header), 0, head.ljust(_SECTOR, b"\0"))

@@ -1,6 +1,6 @@
 """Wider refcounts for an image whose counts would overflow, switched to by one write to the header.
 
-All references are counted anew, as for a repair, and written into a new structure behind everything
+All references are counted again, as for a repair, and written into a new structure after everything
 else; the old one is free by the same write. So a crash leaves either width whole.
 """
 
@@ -24,10 +24,11 @@ def widen_refcounts(file: ResizableDevice, path: Path, begin: Callable[[], None]
 
     Returns the new header. `begin`: called before the first write, after the last refusal; what it
     changes is in the file when it returns. Raises ImageUnsupported or ImageDamaged, with nothing
-    written, where that cannot be.
+    written, if that is impossible.
     """
     _sound(file, path)
     begin()
+    # Once more: `begin` may have dropped bitmaps, and their clusters must not be counted again.
     analysis = _sound(file, path)
     rebuild_refcounts(file, analysis, max(analysis.header.refcount_order + 1, _USUAL_ORDER))
     return read_header(file, path)

@@ -121,10 +121,13 @@ class WriteGuard:
 
     def _drop_autoclear_data(self) -> None:
         """Clear the autoclear bits, then free the bitmaps: so that nobody uses freed clusters."""
+        # Before anything is written: a refusal must leave the bits and the bitmaps as they were.
         self._metadata.allocator.check_metadata()
         header = self._metadata.header
         bitmaps = bitmap_runs(self._metadata.file, header)
         self.set_autoclear(header.autoclear & _KEPT_UP_TO_DATE)
+        # A directory that cannot be right loses its bit all the same, but frees nothing: better a
+        # leak than a cluster that somebody uses.
         theirs = all(
             self._metadata.allocator.metadata_in(first, count) is None for first, count in bitmaps
         )

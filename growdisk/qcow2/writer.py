@@ -1,6 +1,6 @@
-"""Writing guest bytes: in place where the cluster is ours alone, otherwise into new clusters.
+"""Writing guest bytes: in place if the cluster is not shared, otherwise into new clusters.
 
-"Ours alone" means COPIED *and* a count of one: another program may have died between the two. What
+"Not shared" means COPIED *and* a count of one: another program may have died between the two. What
 is replaced is freed only after the table without it is durable (metadata.py).
 """
 
@@ -25,7 +25,7 @@ _ZERO_CHUNK = 1 << 20
 class Writer:
     """Changes the guest content of the top layer.
 
-    Ranges may lie behind the disk's end, as far as the L1 reaches.
+    Ranges may lie beyond the disk's end, as far as the L1 reaches.
     """
 
     def __init__(self, metadata: Metadata, mapping: Mapping, reader: Reader) -> None:
@@ -100,6 +100,8 @@ class Writer:
         inside = run.host + run.end - run.start <= self._data.size
         if not inside or self._elsewhere:
             return inside
+        # COPIED is only what the file says: a program that died between flag and count leaves it
+        # wrong.
         if not self._metadata.refcounts.all_equal(first, last - first + 1, 1):
             return False
         if (cluster := self._metadata.allocator.metadata_in(first, last - first + 1)) is not None:
@@ -136,6 +138,7 @@ class Writer:
                 self._metadata.allocator.release([(cluster, count)])  # nothing points to them yet
             raise
         index = start >> bits & self._geometry.l2_entries - 1
+        # Data first, entry afterwards: a table never names a cluster that has not been filled.
         entries = progression(cluster << bits | COPIED, count, self._geometry.cluster_size)
         self.replace_entries(l1_index, table, index, entries)
         return end

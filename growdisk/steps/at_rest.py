@@ -65,7 +65,7 @@ class RunContext:
         return identify(self.device(place))
 
     def group(self, place: DevicePath) -> VolumeGroup | None:
-        """None also where the group's other physical volumes say something else."""
+        """None also if the group's other physical volumes say something else."""
         try:
             device = self.device(place)
             group = read_volume_group(device)
@@ -83,6 +83,7 @@ class RunContext:
 
     def resize_disk(self, step: ResizeImage) -> str:
         if step.preallocation != "off":
+            # Blocks first: if the host has none left, the disk keeps its old size.
             self.disk.file.reserve(step.old_size, step.new_size - step.old_size)
         self.disk.resize(step.new_size)
         self.disk.flush()
@@ -115,6 +116,7 @@ class RunContext:
             facts[move.name] = copy(
                 self.disk, move, self.run_backend.check_stop, step.before.sector_size
             )
+        # Compared before the table is switched: until then the guest knows the old places alone.
         require_copied(self.disk, step.moves, facts)
         apply_changes(self.disk, changes)
         return facts
@@ -151,7 +153,7 @@ class RunContext:
             appliance.sync()
 
     def _owner_of(self, place: DevicePath) -> str:
-        """The system ID of the group there; "" where it has none."""
+        """The system ID of the group there; "" if it has none."""
         group = self.group(place)
         return group.system_id if group else ""
 

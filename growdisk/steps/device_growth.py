@@ -38,6 +38,7 @@ class GrownDevice(CompositeSnapshotStore):
         self._old, self._new = old_size, new_size
 
     def restore(self, step: str) -> None:
+        # The content first: what is cut off afterwards is then no longer needed.
         super().restore(step)
         if step == self._step:
             self._shrink()
@@ -51,6 +52,7 @@ class GrownDevice(CompositeSnapshotStore):
         if present != self._new:
             reason = f"it was to have {format_size(self._new)}; somebody else has changed its size"
             raise _new_room_in_use(path, format_size(present), reason=reason)
+        # Somebody may have put the new space to use since; to cut it off would lose that.
         self._disk.refuse_in_use()
         end = align_down(self._old, 512)
         try:

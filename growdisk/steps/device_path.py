@@ -3,7 +3,7 @@
     DevicePath(5, ..., ("luks:cff1…", "lv:vg0/root"))
     sda5 → what LUKS encrypts in it → the volume root of vg0
 
-The same place is opened on two roads: by our own engine, to look, and inside the appliance, to
+The same place is opened in two ways: by our own engine, to look, and inside the appliance, to
 work.
 """
 
@@ -84,7 +84,7 @@ class DevicePath:
 
 
 def look_at(disk: Disk, place: DevicePath, keyring: Keyring, sector_size: int = 512) -> BlockDevice:
-    """The place through our own engine. DeviceNotReadable where it cannot be read."""
+    """The place through our own engine. DeviceNotReadable if it cannot be read."""
     return look_through(disk, place, keyring, neighbours_of(disk, sector_size))
 
 

@@ -25,7 +25,7 @@ Format = Literal["qcow2", "raw"]
 
 
 class Disk:
-    """Implements ResizableDevice on whatever image is active now.
+    """Implements ResizableDevice on the image that is active now.
 
     `file` holds the locks; closing it ends the run. `extra_disks` are further disks of the guest
     that take part in the run.
@@ -117,7 +117,7 @@ class Disk:
 
     @property
     def luks_header(self) -> bytes:
-        """With it, another image has the same key; b"" where the image is not encrypted."""
+        """With it, another image has the same key; b"" if the image is not encrypted."""
         if self.format == "raw":
             return b""
         header = read_header(self.file, self.path)
@@ -187,6 +187,7 @@ class Disk:
 
     def extents(self, offset: int, length: int) -> Iterator[Extent]:
         with self.lock:
+            # A list: of a generator only the beginning would run under the lock.
             return iter(list(self._active.extents(offset, length)))
 
     def resize(self, size: int) -> None:

@@ -23,7 +23,9 @@ class QuietSnapshots(CompositeSnapshotStore):
 
     def take(self, step: str) -> None:
         for backend in self._backends:
+            # What they still hold back belongs to the state before the step.
             backend.sync()
+        # As late as can be: our locks keep out only those who take locks.
         self._disk.refuse_in_use()
         super().take(step)
 
@@ -32,6 +34,7 @@ class QuietSnapshots(CompositeSnapshotStore):
         super().refuse_missing(step)
 
     def restore(self, step: str) -> None:
+        # Ended without a flush: what they hold is of the step that is taken back.
         self._kill()
         super().restore(step)
 

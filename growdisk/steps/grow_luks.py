@@ -66,7 +66,7 @@ class GrowLuks(OpenedTraits):
     def verify(self, context: DiskView, evidence: Evidence) -> None:
         """By our own reader of the header, or the guest's kernel.
 
-        And by what the kernel reported that opened it here.
+        If a kernel opened it here, the size that it reported must be the same.
         """
         found = context.device(self.place).size
         told = evidence.facts.get("size", found)

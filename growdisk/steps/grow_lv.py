@@ -65,7 +65,7 @@ class GrowLogicalVolume(OpenedTraits):
     def verify(self, context: DiskView, evidence: Evidence) -> None:
         """By our own reader of LVM's metadata.
 
-        And the size in a kernel, if one has the volume open.
+        If a kernel has the volume open, its size must be right there too.
         """
         volume = self._volume(context)
         found = volume.extents if volume else None
@@ -83,7 +83,7 @@ class GrowLogicalVolume(OpenedTraits):
         return volume is None or volume.extents > self.old_extents
 
     def _kernel_size(self, context: DiskView) -> int:
-        """The new size, too, where no kernel is to be asked."""
+        """The new size, too, if no kernel is to be asked."""
         size = context.kernel_size(self.place.within_volume(self.group, self.volume))
         return self._new_size if size is None else size
 

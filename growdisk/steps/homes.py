@@ -30,7 +30,7 @@ def settled_homes(context: RunContext, backend: Backend) -> Look:
 
 
 def mounts_of(look: Look, node: str) -> tuple[Mount, ...]:
-    """Of the system on device `node`; empty where none was found."""
+    """Of the system on device `node`; empty if none was found."""
     return next((home.mounts for home in look.systems if home.root.node == node), ())
 
 

@@ -11,7 +11,7 @@ from growdisk.workflow.stopping import StopRequest
 
 
 class Inside:
-    """The way into the guest. `open` makes a new one; GuestUnreachable where that fails."""
+    """The way into the guest. `open` makes a new one; GuestUnreachable if that fails."""
 
     def __init__(self, open_shell: Callable[[], GuestShell], stop: StopRequest) -> None:
         self._open, self._stop = open_shell, stop

@@ -34,6 +34,7 @@ class InternalSnapshots:
     def restore(self, step: str) -> None:
         name, names = self._names[step], list(self._names.values())
         newer = names[names.index(name) + 1 :]
+        # What the failed step left in memory must not reach the image any more.
         self._image.forget_unwritten()
         if name not in self._present():
             if not self._image.has_run_mark:  # whoever else removes a snapshot clears it

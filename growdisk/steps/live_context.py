@@ -59,7 +59,7 @@ _RESTART = "(sleep 2; systemctl reboot || reboot) </dev/null >/dev/null 2>&1 &"
 
 
 def _to_nobody(line: str) -> None:
-    """Nobody wants to know."""
+    """Discards the line: the default of `told`."""
 
 
 @dataclass(frozen=True)
@@ -210,7 +210,7 @@ class LiveContext:
                 self.run(Phase.VERIFY, growth=growth)
 
     def ask(self, words: str) -> str:
-        """A short look inside. GuestLost where it fails."""
+        """A short look inside. GuestLost if it fails."""
         answer = self.inside.shell.run(words, _QUICK_SECONDS)
         if answer.status != 0:
             raise GuestLost(

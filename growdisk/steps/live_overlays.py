@@ -62,7 +62,7 @@ class LiveOverlays:
         self._quiet(lambda: put_overlay(self._context.machine, self._context.key, overlay, node))
 
     def refuse_other_image(self) -> None:
-        """wrong-image where a QEMU that was started again went past the overlays."""
+        """wrong-image if a QEMU that was started again went past the overlays."""
         left = self._present(self._steps)
         if left and not (
             is_marked(self._context.machine, self._mark)

@@ -18,7 +18,7 @@ from growdisk.steps.failures import DeviceNotReadable
 
 
 def opened(seen: GuestDisk, volumes: GuestVolumes, place: DevicePath) -> BlockDevice:
-    """The place as the guest has it now. DeviceNotReadable where it is not open there."""
+    """The place as the guest has it now. DeviceNotReadable if it is not open there."""
     layer = place.innermost
     if layer is None:
         end = min(place.start + place.size, seen.size)
@@ -40,7 +40,7 @@ def content_at(seen: GuestDisk, volumes: GuestVolumes, place: DevicePath) -> Con
 
 
 def group_at(seen: GuestDisk, volumes: GuestVolumes, place: DevicePath) -> VolumeGroup | None:
-    """The group whose physical volume is at `place`; None where its metadata cannot be read."""
+    """The group whose physical volume is at `place`; None if its metadata cannot be read."""
     try:
         return read_volume_group(opened(seen, volumes, place))
     except VolumeGroupUnreadable:

@@ -66,6 +66,7 @@ class LiveSnapshots:
             return
         if name not in self._context.disk.snapshots:
             raise snapshot_missing(name, path=self._context.path)
+        # Before the load: the guest's memory will know nothing of this connection.
         self._context.inside.forget()
         load(self._context.machine, self._context.key, name)
         self._delete(names[names.index(name) + 1 :])
@@ -118,7 +119,7 @@ class LiveUndo(NoSnapshots):
 
     @property
     def can_restore(self) -> bool:
-        """As long as all has its old size; False where the guest cannot be asked."""
+        """As long as all has its old size; False if the guest cannot be asked."""
         try:
             return not self._has_grown()
         except GrowdiskError:

@@ -27,7 +27,7 @@ class HeldRoom:
     def take(self, ranges: Iterable[Range]) -> None:
         """Allocate these ranges, after the end of the file too; its content stays.
 
-        OSError where there is no room.
+        OSError if there is no room.
         """
         wanted = sorted(ranges)
         size, holes = self._read()
@@ -39,7 +39,7 @@ class HeldRoom:
             self._file.reserve(start, end - start)
 
     def try_length(self, length: int) -> None:
-        """OSError EFBIG where no file can be so long, of this process or on this file system.
+        """OSError EFBIG if no file can be so long, of this process or on this file system.
 
         Tried on another one.
         """

@@ -224,7 +224,7 @@ class OverlayChain:
     def add(self, step: str) -> None:
         """Put a fresh overlay for `step` on top of the open chain.
 
-        In place of a file that may be there.
+        It takes the place of a file that may be there.
         """
         # By their bare names: the folder may be moved together with the image while the run is
         # unfinished.

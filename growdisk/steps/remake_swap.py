@@ -139,5 +139,5 @@ class MakeSwapFile(StepTraits):
 
 
 def _uuid_in(header: bytes) -> str:
-    """Of swap space; "" where there is none."""
+    """Of swap space; "" if there is none."""
     return str(UUID(bytes=header[1036:1052])) if header[4086:] == b"SWAPSPACE2" else ""

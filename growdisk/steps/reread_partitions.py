@@ -47,7 +47,7 @@ class RereadPartitions(StepTraits):
             raise verify_failed(self.name, found=differences, expected="the planned table")
 
     def differences(self, seen: Placed) -> str:
-        """What was seen, where that is not the planned table.
+        """What was seen, if that is not the planned table.
 
         A kernel gives an extended partition a token size, so that is not compared; what the table
         only claims, and does not name, may be there or not. sfdisk shows what no partition is, too:

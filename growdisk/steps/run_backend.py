@@ -1,6 +1,6 @@
 """What a step works with: whoever reaches into the guest's file systems.
 
-Those are this machine's tools where the plan says `direct`, else an appliance, launched when the
+Those are this machine's tools if the plan says `direct`, else an appliance, launched when the
 first step needs it, once a run: a kernel that runs as a program (`uml`), or libguestfs's. The disk
 is served to all by this process.
 """

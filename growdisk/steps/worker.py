@@ -50,7 +50,7 @@ class DiskView(Protocol):
         ...
 
     def device(self, place: DevicePath) -> BlockDevice:
-        """DeviceNotReadable where it cannot be read."""
+        """DeviceNotReadable if it cannot be read."""
         ...
 
     def content(self, place: DevicePath) -> Content | None: ...
@@ -63,7 +63,7 @@ class DiskView(Protocol):
         ...
 
     def kernel_size(self, place: DevicePath) -> int | None:
-        """What the kernel that has it open gives it; None at rest, where nobody has."""
+        """What the kernel that has it open gives it; None at rest, when none has."""
         ...
 
     def accepts(self, step: GrowFilesystem, size: int) -> bool:
@@ -99,7 +99,7 @@ class Worker(DiskView, Protocol):
         ...
 
     def grow_luks(self, step: GrowLuks) -> dict[str, int | str]:
-        """Returns the `size` that a kernel gives the container, where it was opened for that."""
+        """Returns the `size` that a kernel gives the container, if it was opened for that."""
         ...
 
     def grow_pv(self, step: GrowPhysicalVolume) -> None: ...

@@ -55,7 +55,7 @@ def refuse_without_room(path: Path, storage: Storage, size: int) -> None:
 def resize_device(path: Path, size: int) -> None:
     """Until the kernel has the new size.
 
-    The storage is looked for anew: a name in a plan may be old. ToolFailed, write-failed, OSError.
+    The storage is looked up again: a name in a plan may be old. ToolFailed, write-failed, OSError.
     """
     old = device_size(path)
     if old == size:

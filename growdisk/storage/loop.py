@@ -1,4 +1,4 @@
-"""Loop devices: the file behind it, and `losetup --set-capacity`. Spec: loop(4), losetup(8)."""
+"""Loop devices: their backing file, and `losetup --set-capacity`. Spec: loop(4), losetup(8)."""
 
 from __future__ import annotations
 
@@ -48,4 +48,5 @@ def resize(device: Path, file: Path, size: int, offset: int) -> None:
     with file.open("r+b") as backing:
         os.ftruncate(backing.fileno(), offset + size)
         os.fsync(backing.fileno())
+    # Last: the kernel takes the device's size from the file.
     run(["losetup", "--set-capacity", device], timeout=_SECONDS)

@@ -1,7 +1,7 @@
 """What Proxmox VE keeps of its machines: which are suspended to disk, and where linked clones lie.
 
 Suspended ones have their memory saved, and their disks are in nobody's use. By configuration files
-and folders alone, where this host has such. Spec: qm.conf(5) (lock, vmstate, the names of disks).
+and folders alone, if this host has such. Spec: qm.conf(5) (lock, vmstate, the names of disks).
 """
 
 from __future__ import annotations

@@ -125,5 +125,5 @@ def _await_ended_or(
 
 
 def _is_mounted(place: Path) -> bool:
-    """Looked up in the kernel's list: whoever serves it may not answer any more."""
+    """Looked up in the kernel's list: its server may not answer any more."""
     return any(mount.place == str(place) for mount in mounts())

@@ -37,7 +37,7 @@ class Keyring:
         return not self._passphrases
 
     def open(self, device: BlockDevice, header: LuksHeader) -> DecryptedView | None:
-        """The decrypted content; None where no passphrase opens it."""
+        """The decrypted content; None if no passphrase opens it."""
         key = self.volume_key(device, header)
         if key is None:
             return None
@@ -52,7 +52,7 @@ class Keyring:
         return self._volume_keys[header.uuid]
 
     def _candidates(self) -> Iterator[bytes]:
-        """As given; and as typed, where an editor has put a line break after it."""
+        """As given; and as typed, if an editor has put a line break after it."""
         for passphrase in self._passphrases:
             yield passphrase
             if passphrase.endswith(b"\n"):

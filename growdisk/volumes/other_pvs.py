@@ -75,7 +75,7 @@ def _labelled(device: BlockDevice) -> tuple[str, BlockDevice]:
 
 
 def _refuse_twins(group: VolumeGroup, everybody: Iterable[tuple[str, BlockDevice]]) -> None:
-    """LVM does nothing where it cannot tell two apart."""
+    """LVM does nothing if it cannot tell two apart."""
     uuids = [uuid for uuid, _ in everybody]
     for volume in group.physical_volumes:
         if uuids.count(volume.uuid) > 1:

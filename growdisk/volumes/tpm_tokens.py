@@ -15,7 +15,7 @@ PARTITION_TABLE = 5
 
 
 def measured(tokens: Iterable[object]) -> frozenset[int]:
-    """The registers that one of the tokens goes by. What is no such token says nothing."""
+    """The registers that one of the tokens goes by. Other tokens say nothing about that."""
     return frozenset(
         number for token in tokens if isinstance(token, dict) for number in _registers(token)
     )

@@ -41,7 +41,7 @@ class Recorder(Protocol):
 
 
 class Observer(Protocol):
-    """Who is told of progress: a terminal, a log."""
+    """What shows progress: a terminal, a log."""
 
     def step_started(self, number: int, total: int, name: str, description: str) -> None: ...
 
@@ -106,6 +106,8 @@ class Engine(Generic[C]):
         self._make_room()  # on a full disk not even the journal could be written
         state = self.state
         if not (state.going_back and state.back_to == oldest):
+            # Decided in the journal before the first restore: a run that dies half-way back must
+            # not go forward again, or it ends partly done.
             self._record(Event.ROLLBACK, oldest)
         names = [step.name for step in self._steps]
         first = names.index(oldest) if oldest else 0
@@ -152,7 +154,7 @@ class Engine(Generic[C]):
             self._give_up(self._steps[-1], error, 0.0)
 
     def _run_step(self, step: Step[C]) -> None:
-        """From whatever the journal last said of the step to verified or skipped."""
+        """Take a step from its last record in the journal to verified or skipped."""
         started = time.monotonic()
         last = self.state.event_of(step.name)
         if last is Event.APPLIED:
@@ -290,6 +292,7 @@ class Engine(Generic[C]):
     def _restore_one(self, step: str) -> None:
         if self.state.event_of(step) is not Event.RESTORING:
             self._snapshots.refuse_missing(step)
+        # Restoring may use its snapshot up: after this record a missing one is no mistake.
         self._record(Event.RESTORING, step)
         self._snapshots.restore(step)
         self._record(Event.RESTORED, step)

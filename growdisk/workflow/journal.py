@@ -61,6 +61,8 @@ class Journal:
         self.path, self._append = path, append
         self.records, sound_length = _read(path)
         if path.exists() and sound_length < path.stat().st_size:
+            # A torn last line was never acted on, as append() did not return; another one behind it
+            # would make the whole journal unreadable.
             truncate_file(path, sound_length)
 
     def append(self, record: Record) -> None:
@@ -74,6 +76,7 @@ class Journal:
             with suppress(OSError):  # behind half a record no other one could be read
                 truncate_file(self.path, before)
             raise
+        # Only what is durable counts as said: the state in memory is what a crash would leave.
         self.records.append(stamped)
 
 
@@ -127,7 +130,7 @@ def _encode(record: Record) -> bytes:
 
 
 def _decode(line: bytes) -> Record | None:
-    """The record of a line, or None where the line is torn or its checksum is wrong."""
+    """The record of a line, or None if the line is torn or its checksum is wrong."""
     checksum, _, body = line.rstrip(b"\n").partition(b" ")
     if not line.endswith(b"\n") or checksum != f"{zlib.crc32(body):08x}".encode():
         return None

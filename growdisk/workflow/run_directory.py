@@ -129,12 +129,13 @@ class RunDirectory:
     def begin(self, plan: bytes, room: int = 0) -> Journal:
         """Make the folder hold a new run that has not begun yet.
 
-        What a finished run left there goes. OSError where it cannot be written, or where the host,
+        What a finished run left there goes. OSError if it cannot be written, or if the host,
         or a quota, would not give `room` bytes more.
         """
         self._clear()
         self.set_aside()
         self._try_room(room)
+        # The plan last: a folder without it is no run, so a crash before leaves nothing to undo.
         replace_file(self.path / "plan.json", plan)
         return self.journal()
 
@@ -164,7 +165,7 @@ class RunDirectory:
         return name
 
     def plan_text(self) -> bytes:
-        """What the plan's file holds. record-unreadable where it cannot be read."""
+        """What the plan's file holds. record-unreadable if it cannot be read."""
         try:
             return read_record(self.plan_file)
         except OSError as error:
@@ -185,11 +186,12 @@ class RunDirectory:
     def set_aside(self) -> None:
         """Take the reserve from the host's disk.
 
-        OSError where there is none left: then no run should begin.
+        OSError if there is none left: then no run should begin.
         """
         reserve_room(self.journal_file, JOURNAL_ROOM)
         sync_directory(self.path)
         with self._reserve.open("wb") as file:
+            # Really allocated: a sparse file would give nothing back on a full disk.
             os.posix_fallocate(file.fileno(), 0, RESERVE)
 
     def _try_room(self, room: int) -> None:
@@ -205,7 +207,7 @@ class RunDirectory:
             trial.unlink(missing_ok=True)
 
     def make_room(self) -> None:
-        """Give the reserve back. Whatever hinders that must not hide why it is needed."""
+        """Free the reserve. An error in that must not hide why it is needed."""
         with contextlib.suppress(OSError):
             self._reserve.unlink(missing_ok=True)
 
@@ -248,7 +250,7 @@ class RunDirectory:
             os.close(fd)
 
     def worker(self) -> int | None:
-        """The process that is at work on the run; None where none is."""
+        """The process that is at work on the run; None if none is."""
         return flock_holder(self.path)
 
     def finish(self) -> None:
@@ -270,7 +272,7 @@ class RunDirectory:
 def refuse_if_unfinished(directory: RunDirectory) -> None:
     """run-stands-in-the-way while a run is unfinished.
 
-    A kept one hinders only who has something to do.
+    A kept run blocks only runs that would change something.
     """
     _refuse(directory, Status.UNFINISHED)
 

@@ -30,7 +30,7 @@ class SnapshotStore(Protocol):
         ...
 
     def refuse_missing(self, step: str) -> None:
-        """Raise what hinders going back to `step`, if somebody has removed what `restore` needs.
+        """Raise an error if somebody has removed what `restore` needs to go back to `step`.
 
         Asked before a restore begins: one that is done again may have used it up itself.
         """

@@ -21,7 +21,7 @@ TOUCHED = frozenset({Event.APPLYING, Event.APPLIED, Event.VERIFIED, Event.RESTOR
 
 
 class Status(Enum):
-    """How a run stands, for `growdisk status`, which also tells one that is going on right now."""
+    """How a run stands, for `growdisk status`, which also reports one that is in progress."""
 
     NONE = "none"
     UNFINISHED = "unfinished"

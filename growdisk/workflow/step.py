@@ -85,7 +85,7 @@ class Step(Protocol[Context]):
         ...
 
     def verify(self, context: Context, evidence: Evidence) -> None:
-        """Reads only, by another road than apply.
+        """Reads only, by another way than apply.
 
         Raises GrowdiskError if the step's promise does not hold.
         """

@@ -61,6 +61,7 @@ class SignalsStop:
 
     def __enter__(self) -> StopRequest:
         self._read_end, self._write_end = os.pipe()
+        # Python's signal handler writes to it: it must never wait for the reader.
         os.set_blocking(self._write_end, False)
         self._watcher = threading.Thread(target=self._watch, name="signals", daemon=True)
         self._watcher.start()
@@ -69,6 +70,7 @@ class SignalsStop:
         return self._stop
 
     def __exit__(self, *_: object) -> None:
+        # Back first: a signal that came now would be written to a pipe that is about to be closed.
         signal.set_wakeup_fd(self._old_wakeup)
         for number, handler in self._old_handlers.items():
             signal.signal(number, handler)

@@ -1,1 +1,1 @@
-"""Many disks at a glance: which there are, how full, what hinders their growth."""
+"""Many disks at a glance: which there are, how full, what prevents their growth."""

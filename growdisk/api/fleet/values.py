@@ -68,7 +68,7 @@ class Hindrance:
 class DiskEntry:
     """One disk.
 
-    `error` (as error_document) where it could not be read: then all that is known is its name.
+    `error` (as error_document) if it could not be read: then only its name is known.
 
     `root` is what a running guest has at /, at rest the file system that would grow. `idle`: room
     that no file system has, in any layer. `run`: running, unfinished or kept. `target`: the disk of
@@ -102,5 +102,5 @@ class DiskEntry:
 
     @property
     def fullness(self) -> float:
-        """Of the fullest file system, 0 to 1; below 0 where none is known."""
+        """Of the fullest file system, 0 to 1; below 0 if none is known."""
         return self.fullest.fullness if self.fullest else -1.0

@@ -37,7 +37,7 @@ class Comparer:
 
 
 def _bytes(part: Part, start: int, end: int, buffer: bytearray) -> bytearray | bytes:
-    """[start, end) of a part, in the buffer where that has just this length."""
+    """[start, end) of a part, in the buffer if that has just this length."""
     if part.place is None:
         return _ZEROS if end - start == _STEP else bytes(end - start)
     if end - start < _STEP:

@@ -97,7 +97,7 @@ def _checked(
 
 
 def _header(file: RawFile, path: Path) -> Header | None:
-    """None where it cannot be read, which the repair says better."""
+    """None if it cannot be read, which the repair says better."""
     try:
         return read_header(file, path)
     except ImageError:

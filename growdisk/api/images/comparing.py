@@ -25,7 +25,7 @@ _SECTOR = 512
 
 @dataclass(frozen=True)
 class Comparison:
-    """`offset`: the first sector that differs, None where the content is the same.
+    """`offset`: the first sector that differs, None if the content is the same.
 
     Sizes as a guest sees them.
     """
@@ -47,7 +47,7 @@ def compare_images(
 ) -> Comparison:
     """Compare the guest-visible content of two images.
 
-    `progress` is told (bytes done, bytes in all).
+    `progress` gets (bytes done, bytes in all).
     """
     with opened(first, formats[0], key=key) as one, opened(second, formats[1], key=key) as other:
         require_keys(one)

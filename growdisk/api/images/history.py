@@ -26,7 +26,7 @@ State = tuple[SnapshotInfo | None, Qcow2Image]  # None: the disk as it is now
 def states_of(image: Qcow2Image, options: CreateOptions) -> list[State]:
     """All snapshots, oldest first, and the disk as it is now.
 
-    ImageUnsupported where one could not be kept.
+    ImageUnsupported if one could not be kept.
     """
     infos = image.snapshots()
     reason = None

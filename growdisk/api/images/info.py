@@ -86,7 +86,7 @@ def image_info(
 ) -> ImageInfo:
     """Describe the image at `path`.
 
-    `shared`: also while somebody writes to it, whatever that makes of the answer. Raises
+    `shared`: also while somebody writes to it, although the answer may be wrong then. Raises
     ImageNotReadable, ImageInUse, ImageDamaged or ImageUnsupported.
     """
     file = RawFile.open(path, lock=not shared)

@@ -202,7 +202,7 @@ def _room_in(overlay: Qcow2Image, base: BlockDevice) -> AbstractContextManager[N
 
 
 def _give(overlay: Qcow2Image, base: BlockDevice, progress: Progress) -> None:
-    """Put all that the overlay itself has into the base."""
+    """Put everything that the overlay itself has into the base."""
     for start, end, zeros in _own_ranges(overlay):
         if zeros:
             base.write_zeros(start, end - start)

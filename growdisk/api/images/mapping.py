@@ -203,7 +203,7 @@ def _host_offset(image: Qcow2Image, run: GuestRun) -> int | None:
 
 
 def _host_extents(file: BlockDevice, start: int, end: int) -> Iterator[tuple[int, int, bool]]:
-    """(start, end, whether it is data) of a host range; behind the file's end there is none."""
+    """(start, end, whether it is data) of a host range; beyond the file's end there is none."""
     # its last sector may not be whole
     length = file.length if isinstance(file, RawFile) else file.size
     inside = max(min(end, length), start)

@@ -132,6 +132,7 @@ class NewFile:
         for name in os.listxattr(self.path):
             with suppress(OSError):  # some belong to the kernel
                 os.setxattr(self.temporary, name, os.getxattr(self.path, name))
+        # Durable before the rename: a crash must leave the old image or the new one.
         sync_file(self.temporary)
         self.temporary.replace(self.path)
         sync_directory(self.path.absolute().parent)

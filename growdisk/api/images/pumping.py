@@ -19,7 +19,7 @@ _Found = tuple[int, bytearray, list[tuple[int, int]]]
 
 
 def copy_nonzero(source: BlockDevice, granule: int, write: Write, progress: Progress) -> None:
-    """Write all that is not zeros, in whole granules (the last may be cut), in order."""
+    """Write everything but zeros, in whole granules (the last may be cut), in order."""
 
     def look(start: int, data: bytearray) -> _Found:
         return start, data, list(nonzero_runs(data, granule))

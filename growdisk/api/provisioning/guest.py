@@ -64,7 +64,7 @@ def customize_guest(
 
 
 def why_not_direct(facts: Facts, orders: GuestChanges) -> str:
-    """Why host tools cannot do it, as far as can be told beforehand; "" where they can."""
+    """Why host tools cannot do it, as far as can be told beforehand; "" if they can."""
     from growdisk.backends.direct_available import why_unavailable
 
     if orders.commands:

@@ -212,6 +212,8 @@ def exclusive_output(path: Path) -> Iterator[None]:
     try:
         yield
     finally:
+        # Removed while it is held: who waits for it sees that its file is gone, and makes a new
+        # one.
         lock.unlink(missing_ok=True)
         os.close(fd)
 
@@ -224,6 +226,7 @@ def put_in_place(hidden: Path, path: Path, *, force: bool) -> None:
         RunDirectory(path).forget()
     else:
         try:
+            # Not rename(), which would replace what somebody has put there meanwhile.
             os.link(hidden, path, follow_symlinks=False)
         except FileExistsError as error:
             raise output_exists(path) from error

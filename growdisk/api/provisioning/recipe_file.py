@@ -46,7 +46,7 @@ class RecipeFile:
 
 
 def load_recipe(path: Path) -> RecipeFile:
-    """BadFile, which is a UsageError, with file:line:column for whatever is wrong."""
+    """BadFile, which is a UsageError, with file:line:column of the mistake."""
     document = read_yaml(path)
     if document is None:
         return RecipeFile(Recipe(), ())

@@ -35,7 +35,7 @@ _NO_FOLDER = frozenset((errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR, 
 
 
 class Watcher(Protocol):
-    """Who is told how it goes on, from any thread."""
+    """What receives progress, from any thread."""
 
     def output_started(self, path: Path) -> None: ...
 

@@ -1,1 +1,1 @@
-"""One round over many disks by rules: who is too full grows."""
+"""One round over many disks by rules: those that are too full grow."""

@@ -197,6 +197,7 @@ class _Asked:
     def at(self, pid: int) -> None:
         self._pid = pid
         self._stop.callbacks.append(self._ask)
+        # A request made before the callback was there would be lost.
         if self._stop.requested:
             self._ask()
 

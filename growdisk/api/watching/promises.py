@@ -20,7 +20,7 @@ from growdisk.host.free_space import room_for
 
 @dataclass
 class Promise:
-    """`kept` is set where the disk has grown."""
+    """`kept` is set if the disk has grown."""
 
     kept: bool = False
 
@@ -37,7 +37,7 @@ class Promises:
     def of(self, path: str, growth: int, keep_free: float) -> Iterator[Promise]:
         """host-would-fill, pool-overcommitted.
 
-        Nothing is promised to what is no file of this host.
+        Nothing is promised to a disk that is not a file of this host.
         """
         promise = Promise()
         try:

@@ -62,7 +62,7 @@ class WatchRule:
     def is_for(self, entry: DiskEntry) -> bool:
         """Whether the rule is for the disk; a silent libvirt concerns all rules for machines.
 
-        It is an entry that is neither a machine nor a path.
+        The latter is an entry that is neither a machine nor a path.
         """
         if entry.domain:
             return any(fnmatchcase(entry.domain, pattern) for pattern in self.domains)

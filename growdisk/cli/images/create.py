@@ -62,7 +62,7 @@ def _take_backing_options(arguments: argparse.Namespace) -> None:
 
 
 def _format(arguments: argparse.Namespace) -> str:
-    """As asked; else by the name, so that a .raw is no qcow2.
+    """As asked; else by the name, so that a .raw does not become qcow2.
 
     UsageError if what is asked contradicts the name.
     """

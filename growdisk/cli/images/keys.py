@@ -48,7 +48,7 @@ def unlocking(
     action: Callable[[tuple[bytes, ...]], Answer],
     given: tuple[bytes, ...] | None = None,
 ) -> Answer:
-    """Do it with the passphrases that there are.
+    """Call `action` with the passphrases that are known.
 
     An image that needs another refuses before it changes anything: then one is asked for, once for
     each image, and it is done again.

@@ -50,7 +50,7 @@ def size_of(text: str) -> SizeSpec:
 
 
 def note_rounded(output: Output, asked: int | None, size: int) -> None:
-    """Say it where a disk became larger than was asked, because it has whole sectors."""
+    """Say it if a disk became larger than was asked, because it has whole sectors."""
     if asked is not None and asked % 512:
         output.note(f"a disk has whole sectors of 512 bytes: {asked} is rounded up to {size}")
 
@@ -95,7 +95,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 class _Options(argparse.Action):
-    """Collects the words of several -o; `help` is answered at once, whatever else is missing."""
+    """Collects the words of several -o; `help` is answered at once, even if words are missing."""
 
     def __call__(
         self,

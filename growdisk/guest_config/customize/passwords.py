@@ -48,7 +48,7 @@ def hash_password(clear: bytes, salt_from: str | None = None) -> tuple[str, str]
 def check_hash(text: str) -> str:
     """A hash that somebody else has made.
 
-    UsageError where it cannot be one: a clear text must not get into a guest.
+    UsageError if it cannot be one: a clear text must not get into a guest.
     """
     if not _READY.fullmatch(text):
         raise UsageError(
@@ -59,7 +59,7 @@ def check_hash(text: str) -> str:
 
 
 def _hashed(library: ctypes.CDLL, method: bytes, clear: bytes, salt: bytes) -> str:
-    """ "" where libcrypt does not know the method."""
+    """ "" if libcrypt does not know the method."""
     library.crypt_gensalt_rn.restype = library.crypt_rn.restype = ctypes.c_char_p
     library.crypt_gensalt_rn.argtypes = [
         ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p,

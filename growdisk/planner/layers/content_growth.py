@@ -2,7 +2,7 @@
 
     sda5 → LUKS → physical volume → logical volume → file system
 
-The planner decides about tables; whatever stands in the partition is grown by whoever knows that
+The planner decides about tables; the content of a partition is grown by the module that knows that
 kind of content. A layer that holds others asks for them in turn and puts their steps after its own:
 outermost first, as they are done.
 
@@ -26,7 +26,7 @@ from growdisk.steps.registry import DiskStep
 class GrowthTarget:
     """The partition as it will be, and what stands in it now.
 
-    Number 0 is the whole disk, where there is no table. Further in, `layers` lead to it (see
+    Number 0 is the whole disk, if there is no table. Further in, `layers` lead to it (see
     DevicePath); it holds `inner`, and will have `inner_size` bytes. `suffix` follows the name of
     every step: "" for the only partition that grows, "-sda3" for a further one.
     """

@@ -1,6 +1,6 @@
-"""Who grows which content.
+"""Which grower is for which content.
 
-What is not here can still be asked for by number: then the partition alone grows.
+Other content can still be asked for by number: then the partition alone grows.
 """
 
 from __future__ import annotations

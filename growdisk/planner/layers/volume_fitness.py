@@ -44,7 +44,7 @@ def why_not_group(
 
 
 def why_not_volume(group: VolumeGroup, volume: LogicalVolume) -> str:
-    """Why a volume cannot grow here; "" where it can."""
+    """Why a volume cannot grow here; "" if it can."""
     if volume.kind == "thin":
         return (
             "is thin: its size is only a promise, what it takes comes from its pool, and "
@@ -72,7 +72,7 @@ def why_not_volume(group: VolumeGroup, volume: LogicalVolume) -> str:
 
 
 def why_no_room(group: VolumeGroup, volume: LogicalVolume, own_extents: int) -> str:
-    """Why its allocation policy leaves it nothing; "" where it may have more."""
+    """Why its allocation policy leaves it nothing; "" if it may have more."""
     if own_extents == group.own_volume.pe_count or group.room_for(volume, own_extents) != 0:
         return ""  # also where nothing is to be had: it is as large as it gets
     policy = volume.allocation or group.allocation

@@ -57,7 +57,7 @@ def _largest(
 def extents_for(
     target: GrowthTarget, group: VolumeGroup, chosen: Chosen, own_extents: int
 ) -> dict[str, int]:
-    """Volume name → extents to add, where the own physical volume has `own_extents`."""
+    """Volume name → extents to add, if the own physical volume has `own_extents`."""
     free = own_extents - group.used_extents + group.free_elsewhere
     given = {
         v.name: _amount(target, group, v, share, free)
@@ -107,7 +107,7 @@ def _allowed(
 ) -> int:
     """What its allocation policy lets it have of that.
 
-    Who named an amount is told where that is less.
+    If less is possible than the amount that was named, that is an error.
     """
     most = group.room_for(volume, own_extents)
     if most is None or wanted <= most:

@@ -22,7 +22,7 @@ Snapshots = Literal["auto", "internal", "overlay", "none"]
 
 
 def target_of(options: Options, *, running: bool = False) -> Path | LiveRequest:
-    """A path where nothing speaks of a running guest (`running`: the task itself does)."""
+    """A path if nothing speaks of a running guest (`running`: the task itself does)."""
     path, domain, qmp = options.path("image"), options.text("domain") or "", options.path("qmp")
     if path is None and not domain and qmp is None:
         raise UsageError(f"{options.task} names no disk", hint="give it image, or domain, or qmp")

@@ -46,7 +46,7 @@ def _reread(options: Options, context: TaskContext) -> Outcome:
 
 
 def _rewrite(options: Options, context: TaskContext) -> Outcome:
-    """Returns, for the tasks behind, which swap spaces are gone and which were moved."""
+    """Returns, for the later tasks, which swap spaces are gone and which were moved."""
     swaps: dict[str, object] = {"gone_swaps": [], "moved_swaps": [], "guest_systems": []}
 
     def watched(facts: Facts, goal: Goal) -> Proposal | AllDone:

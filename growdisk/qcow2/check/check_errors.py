@@ -65,7 +65,7 @@ class Findings:
 
     @property
     def lines(self) -> tuple[str, ...]:
-        """The errors, then the leaks; each kind ends with "..." where there are too many."""
+        """The errors, then the leaks; each kind ends with "..." if there are too many."""
         return (*self.error_lines, *self.leak_lines)
 
 

@@ -95,7 +95,7 @@ class Analysis:
         )
 
     def end_of_use(self) -> int:
-        """The first cluster behind all that are referenced or counted."""
+        """The first cluster after all that are referenced or counted."""
         end = self.recount.end_cluster
         return max(self.recount.counted.last_used(end), self.stored.counts.last_used(end)) + 1
 
@@ -103,7 +103,7 @@ class Analysis:
 def check(file: BlockDevice, path: Path) -> CheckReport:
     """Check the image in `file`; changes nothing.
 
-    Raises ImageDamaged or ImageUnsupported where the header itself cannot be believed.
+    Raises ImageDamaged or ImageUnsupported if the header itself cannot be believed.
     """
     return analyse(file, path).report()
 
@@ -134,7 +134,7 @@ def _analyse(file: BlockDevice, path: Path) -> Analysis:
 
 
 def fixed(before: CheckReport, after: CheckReport) -> CheckReport:
-    """The report after a repair, with what it mended."""
+    """The report after a repair, with what it repaired."""
     return replace(
         after,
         leaks_fixed=max(0, before.leaks - after.leaks),

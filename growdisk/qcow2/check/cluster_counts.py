@@ -119,7 +119,7 @@ class ClusterCounts:
             segment[low:high] = array("Q", list(part))  # a list: bytes would be taken as raw memory
 
     def get(self, first: int, length: int) -> Sequence[int]:
-        """The numbers of `length` clusters from `first` on; bytes where they are small."""
+        """The numbers of `length` clusters from `first` on; bytes if they are small."""
         parts = [self._part(*piece) for piece in _split(first, length)]
         if len(parts) == 1:
             return parts[0]
@@ -182,7 +182,7 @@ class ClusterCounts:
         return _ZEROS[low:high] if segment is None else segment[low:high]
 
     def _flat(self, first: int, last: int) -> bytes:
-        """The numbers in these segments; nothing where they are many, or too large for bytes."""
+        """The numbers in these segments; nothing if they are many, or too large for bytes."""
         if self._copy is not None and self._copy[:2] == (first, last):
             return self._copy[2]
         parts = [

@@ -71,7 +71,7 @@ def mended_l2_table(
 ) -> bytes | None:
     """An L2 table with missing COPIED flags set (`setting`) or wrong ones cleared.
 
-    None if unchanged.
+    None if there is nothing to change.
     """
     finder = RunFinder(header.cluster_size)
     runs = finder.runs(_entries_of(file, header, offset))

@@ -93,7 +93,7 @@ class ScatteredTables:
         return self._masks[count]
 
     def _is_scattered(self, table: bytes) -> bool:
-        """Whether most of a few pairs of neighbours are no neighbours in the file."""
+        """Whether most of a few sampled neighbours are not neighbours in the file."""
         step, broken = len(table) // 16 // _PROBES * 16, 0
         if not step:
             return False

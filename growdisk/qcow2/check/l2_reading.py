@@ -53,5 +53,5 @@ class L2Reader:
         return found
 
     def runs(self, table: bytes) -> Runs:
-        """The runs of entries that stand one behind the other."""
+        """The runs of entries that follow one another."""
         return list(self._runs.runs(table))

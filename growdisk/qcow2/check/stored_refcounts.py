@@ -60,7 +60,7 @@ def counts_for(file: BlockDevice) -> ClusterCounts:
 
 
 def read_padded(file: BlockDevice, offset: int, length: int) -> bytes:
-    """A range of the file; behind the file's end there are zeros."""
+    """A range of the file; beyond the file's end there are zeros."""
     inside = max(0, min(length, file.size - offset))
     return (file.read(offset, inside) if inside else b"").ljust(length, b"\0")
 
