@@ -16,6 +16,7 @@ from growdisk.error_document import error_document
 from growdisk.errors import GrowdiskError, NeedsUser
 from growdisk.fast_dataclass import replace
 from growdisk.planner.facts import Facts
+from growdisk.playbook.expressions import Scope
 from growdisk.playbook.host_vars import PlayContext
 from growdisk.playbook.model import Task
 from growdisk.playbook.options import truth_of
@@ -95,7 +96,7 @@ class HostRun:
             self._setting.play.name,
             task,
             scope,
-            self._handler_for(number),
+            self._handler_for(number, scope),
             ignoring=self._setting.play.ignore_errors,
             stopped=lambda: self._stop.requested,
         )
@@ -119,13 +120,23 @@ class HostRun:
             return task_run.refused(error)
         return task_run.run()
 
-    def _handler_for(self, number: int) -> Callable[[Task, Mapping[str, object], str], Outcome]:
+    def _handler_for(
+        self, number: int, scope: Scope
+    ) -> Callable[[Task, Mapping[str, object], str], Outcome]:
         """Tasks of growdisk, recorded."""
-        return lambda task, options, item: self._handler(f"{number}.{item}", task, options)
+        return lambda task, options, item: self._handler(
+            f"{number}.{item}", task, options, check=self._only_looks(task, scope)
+        )
 
-    def _handler(self, key: str, task: Task, options: Mapping[str, object]) -> Outcome:
+    def _only_looks(self, task: Task, scope: Scope) -> bool:
+        """check_mode: what the task says goes before what its play says."""
+        said = self._setting.play.check_mode if task.check_mode is None else task.check_mode
+        return self._setting.request.check or truth_of(scope.filled_in(said, task.place)) is True
+
+    def _handler(
+        self, key: str, task: Task, options: Mapping[str, object], *, check: bool
+    ) -> Outcome:
         name = task.action.removeprefix(f"{NAMESPACE}.")
-        check = self._setting.request.check or truth_of(task.check_mode) is True
         chosen = dict(options)
         if self._how_far == "none" and TASKS[name].option("snapshots") is not None:
             chosen.setdefault("snapshots", "none")
