@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from growdisk import api
+from growdisk.api.current_run import Silent
 from growdisk.error_document import error_document
 from growdisk.errors import GrowdiskError, NeedsUser
 from growdisk.fast_dataclass import replace
@@ -247,20 +248,14 @@ class HostRun:
         self._tell(StepStarted(self._setting.host.name, name))
 
 
-class _Watcher:
-    """The engine's observer."""
+class _Watcher(Silent):
+    """The engine's observer: the log has what is said (-v), the task's report how steps end."""
 
     def __init__(self, run: HostRun) -> None:
         self._run = run
 
     def step_started(self, number: int, total: int, name: str, description: str) -> None:
         self._run.step_started(name)
-
-    def step_said(self, line: str) -> None:
-        """The log has it (-v)."""
-
-    def step_ended(self, name: str, state: str, seconds: float, detail: str) -> None:
-        """The task's own report says it."""
 
 
 def _path(options: Mapping[str, object], name: str) -> Path | None:
