@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from growdisk.errors import BadSize
 from growdisk.fast_dataclass import dataclass
@@ -71,6 +71,19 @@ def align_down(value: int, unit: int) -> int:
 
 def align_up(value: int, unit: int) -> int:
     return -(-value // unit) * unit
+
+
+def joined(ranges: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """Ranges in order; those that touch or overlap are one, and empty ones go."""
+    first = last = 0
+    for start, end in ranges:
+        if start > last:
+            if first < last:
+                yield first, last
+            first = start
+        last = max(last, end)
+    if first < last:
+        yield first, last
 
 
 def split_range(start: int, end: int, unit: int) -> Iterator[tuple[int, int]]:

@@ -87,14 +87,29 @@ class RunningGuest:
     @property
     def by_ssh(self) -> bool:
         """The way inside; by the agent otherwise."""
-        return _by_ssh(self.request)
+        online = self.request.online
+        return online == "ssh" or (online == "auto" and bool(self.request.ssh))
 
     def again(self) -> RunningGuest:
         """The same, with the disk as it is now."""
         return replace(self, disk=self.machine.disk(self.disk.key))
 
     def open_shell(self) -> GuestShell:
-        return _open_shell(self)
+        request = self.request
+        if self.by_ssh:
+            if not request.ssh:
+                raise UsageError("--online ssh does not say where to", hint="add --ssh root@GUEST")
+            from growdisk.live.ssh import SshShell
+
+            return SshShell.open(request.ssh, request.ssh_config)
+        from growdisk.live.guest_agent import AgentShell
+
+        call, close = self.open_channel()
+        try:
+            return AgentShell.open(call, close)
+        except BaseException:
+            close()
+            raise
 
     def open_agent(self) -> AgentShell:
         """The guest's agent, whichever way inside was asked for, to freeze and thaw.
@@ -103,25 +118,45 @@ class RunningGuest:
         """
         from growdisk.live.guest_agent import AgentShell
 
-        return AgentShell(*_agent_channel(self))
+        return AgentShell(*self.open_channel())
 
     def open_channel(self) -> tuple[AgentCall, Callable[[], None]]:
         """The agent's channel alone, and what closes it: for a guest that allows no commands.
 
         GuestUnreachable.
         """
-        return _agent_channel(self)
+        from growdisk.live.guest_agent import AgentSocket
+
+        request = self.request
+        if self.agent_by_libvirt is not None and request.agent is None:
+            return self.agent_by_libvirt, lambda: None
+        socket = request.agent or self.agent_socket()
+        if socket is None:
+            raise GuestUnreachable(
+                "a guest agent",
+                reason="the machine has no channel for one",
+                hint="give --ssh root@GUEST, or start the guest with an agent channel "
+                "(org.qemu.guest_agent.0)",
+            )
+        channel = AgentSocket.connect(socket)
+        return channel.call, channel.close
+
+    def agent_socket(self) -> Path | None:
+        """Where QEMU has the agent's channel; None for none, and where libvirt has it."""
+        if self.domain:
+            return None
+        socket = self.machine.channel_socket(_AGENT_CHANNEL)
+        return _absolute(socket, self.folder) if socket else None
 
     def way(self, device: str) -> GuestConnection:
         request = self.request
-        by_ssh = _by_ssh(request)
-        agent = "" if by_ssh else str(request.agent or _agent_socket(self) or "")
+        agent = "" if self.by_ssh else str(request.agent or self.agent_socket() or "")
         return GuestConnection(
             self.qmp,
             self.domain,
             self.uri,
             self.disk.key,
-            "ssh" if by_ssh else "agent",
+            "ssh" if self.by_ssh else "agent",
             agent,
             request.ssh,
             str(request.ssh_config.resolve()) if request.ssh_config else "",
@@ -165,7 +200,7 @@ def reach(request: LiveRequest) -> RunningGuest | Path:
 def reconnect(request: LiveRequest) -> RunningGuest | Path:
     """Find the guest by its image: a restarted machine has other sockets, also its agent's."""
     reached = reach(replace(request, qmp=None, domain="", agent=None))
-    if isinstance(reached, RunningGuest) and request.agent and _agent_socket(reached) is None:
+    if isinstance(reached, RunningGuest) and request.agent and reached.agent_socket() is None:
         return replace(reached, request=replace(reached.request, agent=request.agent))
     return reached
 
@@ -294,50 +329,3 @@ def _same(file: str, path: Path, folder: Path | None) -> bool:
         return _absolute(file, folder).samefile(path)
     except (OSError, ValueError):
         return False
-
-
-def _by_ssh(request: LiveRequest) -> bool:
-    return request.online == "ssh" or (request.online == "auto" and bool(request.ssh))
-
-
-def _open_shell(reached: RunningGuest) -> GuestShell:
-    request = reached.request
-    if _by_ssh(request):
-        if not request.ssh:
-            raise UsageError("--online ssh does not say where to", hint="add --ssh root@GUEST")
-        from growdisk.live.ssh import SshShell
-
-        return SshShell.open(request.ssh, request.ssh_config)
-    from growdisk.live.guest_agent import AgentShell
-
-    call, close = _agent_channel(reached)
-    try:
-        return AgentShell.open(call, close)
-    except BaseException:
-        close()
-        raise
-
-
-def _agent_channel(reached: RunningGuest) -> tuple[AgentCall, Callable[[], None]]:
-    request = reached.request
-    from growdisk.live.guest_agent import AgentSocket
-
-    if reached.agent_by_libvirt is not None and request.agent is None:
-        return reached.agent_by_libvirt, lambda: None
-    socket = request.agent or _agent_socket(reached)
-    if socket is None:
-        raise GuestUnreachable(
-            "a guest agent",
-            reason="the machine has no channel for one",
-            hint="give --ssh root@GUEST, or start the guest with an agent channel "
-            "(org.qemu.guest_agent.0)",
-        )
-    channel = AgentSocket.connect(socket)
-    return channel.call, channel.close
-
-
-def _agent_socket(reached: RunningGuest) -> Path | None:
-    if reached.domain:
-        return None
-    socket = reached.machine.channel_socket(_AGENT_CHANNEL)
-    return _absolute(socket, reached.folder) if socket else None

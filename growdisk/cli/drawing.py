@@ -15,8 +15,8 @@ in the place of these characters.
 
 from __future__ import annotations
 
-from growdisk.cli.listing import kind_in_words, printable
-from growdisk.cli.terminal_style import OPAQUE, UNUSED, USED
+from growdisk.cli.listing import kind_in_words
+from growdisk.cli.terminal_style import OPAQUE, UNUSED, USED, printable
 from growdisk.fast_dataclass import dataclass
 from growdisk.planner.layout import ContentLayout, Layout, PartitionLayout, VolumeLayout
 from growdisk.units import format_size

@@ -14,7 +14,7 @@ from pathlib import Path
 from growdisk import __version__
 from growdisk.api.fleet.values import DiskEntry, FileSystemUse, Stretch
 from growdisk.cli.fleet_table import remarks
-from growdisk.cli.listing import printable
+from growdisk.cli.terminal_style import printable
 from growdisk.fast_dataclass import dataclass
 from growdisk.host.templating import html_environment
 from growdisk.units import format_size, whole_percent

@@ -9,7 +9,8 @@ import os
 from collections.abc import Iterator, Sequence
 
 from growdisk.api.fleet.values import DiskEntry, FileSystemUse
-from growdisk.cli.listing import printable, shortened
+from growdisk.cli.listing import shortened
+from growdisk.cli.terminal_style import printable
 from growdisk.units import format_size, whole_percent
 
 _HEADER = ("name", "state", "format", "size", "on host", "table", "root", "fullest", "remarks")

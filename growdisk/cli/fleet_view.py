@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 
-from growdisk.cli.listing import printable
 from growdisk.cli.output import Output
 from growdisk.cli.progress import MovingTable
+from growdisk.cli.terminal_style import printable
 from growdisk.fast_dataclass import dataclass, replace
 from growdisk.playbook.reports import (
     Event,

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from growdisk.cli.terminal_style import printable
 from growdisk.errors import shell_word
 from growdisk.planner.layout import (
     BlockerLayout,
@@ -136,11 +137,6 @@ def standing(report: StatusReport | None, overlays: list[str], path: str) -> Ite
             yield f"  {printable(report.missing)}"
     if overlays:
         yield f"other images lie on it: {', '.join(map(printable, overlays))}"
-
-
-def printable(text: str) -> str:
-    """Without control characters."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 def shortened(text: str, width: int) -> str:

@@ -48,3 +48,8 @@ def _draws_boxes(stream: TextIO) -> bool:
     except (UnicodeEncodeError, LookupError):
         return False
     return True
+
+
+def printable(text: str) -> str:
+    """Without control characters: what stands in an image must not move anybody's cursor."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)

@@ -48,7 +48,7 @@ def _agreed(error: ReferenceOutside) -> bool:
         and sys.stderr.isatty()
     ):
         return False
-    from growdisk.cli.images.shared import printable
+    from growdisk.cli.terminal_style import printable
 
     question = (
         f"{error.path}: its {error.role} is {error.target}, outside its folder. Open it? [y/N] "

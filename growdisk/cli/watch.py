@@ -47,7 +47,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     from growdisk.api.watching.metrics import write_metrics
     from growdisk.api.watching.round import watch_once
     from growdisk.api.watching.rules import load_rules
-    from growdisk.cli.listing import printable
+    from growdisk.cli.terminal_style import printable
     from growdisk.given_file import refuse_to_replace
     from growdisk.workflow.stopping import SignalsStop, StopRequest
 

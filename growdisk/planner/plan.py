@@ -102,7 +102,7 @@ class _WrittenPlan:
     way: GuestConnection | None = None
     notes: tuple[str, ...] = ()
     backend_reason: str = ""
-    companions: tuple[ExtraDisk, ...] = ()
+    extra_disks: tuple[ExtraDisk, ...] = ()
 
 
 def make_plan(
@@ -149,21 +149,7 @@ def _on_size(image: ImageFacts) -> list[str]:
 
 
 def encode_plan(plan: Plan) -> bytes:
-    steps = tuple(map(_written, plan.steps))
-    written = _WrittenPlan(
-        plan.run,
-        plan.backend,
-        plan.snapshots,
-        plan.keep,
-        plan.before,
-        plan.after,
-        steps,
-        plan.given_up,
-        plan.way,
-        plan.notes,
-        plan.backend_reason,
-        plan.extra_disks,
-    )
+    written = _WrittenPlan(**vars(plan) | {"steps": tuple(map(_written, plan.steps))})
     return encoded_lines(written)
 
 
@@ -171,20 +157,7 @@ def decode_plan(text: bytes) -> Plan:
     """The plan again. NotThatValue (a ValueError) if the text is not one."""
     written = decoded(in_todays_words(text), _WrittenPlan)
     steps = tuple(_read(step, written) for step in written.steps)
-    return Plan(
-        written.run,
-        written.backend,
-        written.snapshots,
-        written.keep,
-        written.before,
-        written.after,
-        steps,
-        written.given_up,
-        written.way,
-        written.notes,
-        written.backend_reason,
-        written.companions,
-    )
+    return Plan(**vars(written) | {"steps": steps})
 
 
 def recorded_plan(directory: RunDirectory) -> Plan:

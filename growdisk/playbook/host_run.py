@@ -12,10 +12,12 @@ from contextlib import suppress
 from pathlib import Path
 
 from growdisk import api
+from growdisk.api.current_run import Silent
 from growdisk.error_document import error_document
 from growdisk.errors import GrowdiskError, NeedsUser
 from growdisk.fast_dataclass import replace
 from growdisk.planner.facts import Facts
+from growdisk.playbook.expressions import Scope
 from growdisk.playbook.host_vars import PlayContext
 from growdisk.playbook.model import Task
 from growdisk.playbook.options import truth_of
@@ -96,7 +98,7 @@ class HostRun:
             self._setting.play.name,
             task,
             scope,
-            self._handler_for(number),
+            self._handler_for(number, scope),
             ignoring=self._setting.play.ignore_errors,
             stopped=lambda: self._stop.requested,
         )
@@ -120,13 +122,23 @@ class HostRun:
             return task_run.refused(error)
         return task_run.run()
 
-    def _handler_for(self, number: int) -> Callable[[Task, Mapping[str, object], str], Outcome]:
+    def _handler_for(
+        self, number: int, scope: Scope
+    ) -> Callable[[Task, Mapping[str, object], str], Outcome]:
         """Tasks of growdisk, recorded."""
-        return lambda task, options, item: self._handler(f"{number}.{item}", task, options)
+        return lambda task, options, item: self._handler(
+            f"{number}.{item}", task, options, check=self._only_looks(task, scope)
+        )
 
-    def _handler(self, key: str, task: Task, options: Mapping[str, object]) -> Outcome:
+    def _only_looks(self, task: Task, scope: Scope) -> bool:
+        """check_mode: what the task says goes before what its play says."""
+        said = self._setting.play.check_mode if task.check_mode is None else task.check_mode
+        return self._setting.request.check or truth_of(scope.filled_in(said, task.place)) is True
+
+    def _handler(
+        self, key: str, task: Task, options: Mapping[str, object], *, check: bool
+    ) -> Outcome:
         name = task.action.removeprefix(f"{NAMESPACE}.")
-        check = self._setting.request.check or truth_of(task.check_mode) is True
         chosen = dict(options)
         if self._how_far == "none" and TASKS[name].option("snapshots") is not None:
             chosen.setdefault("snapshots", "none")
@@ -240,20 +252,14 @@ class HostRun:
         self._tell(StepStarted(self._setting.host.name, name))
 
 
-class _Watcher:
-    """The engine's observer."""
+class _Watcher(Silent):
+    """The engine's observer: the log has what is said (-v), the task's report how steps end."""
 
     def __init__(self, run: HostRun) -> None:
         self._run = run
 
     def step_started(self, number: int, total: int, name: str, description: str) -> None:
         self._run.step_started(name)
-
-    def step_said(self, line: str) -> None:
-        """The log has it (-v)."""
-
-    def step_ended(self, name: str, state: str, seconds: float, detail: str) -> None:
-        """The task's own report says it."""
 
 
 def _path(options: Mapping[str, object], name: str) -> Path | None:

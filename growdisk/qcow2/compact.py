@@ -35,7 +35,7 @@ from growdisk.qcow2.refcounts import Run
 from growdisk.qcow2.snapshots import SnapshotEntry, dump_entries
 from growdisk.qcow2.tables import dump_table, progression
 from growdisk.qcow2.unbacked_clusters import UnbackedClusters
-from growdisk.units import split_range
+from growdisk.units import joined, split_range
 
 _CHUNK = 4 << 20
 _PAGE = 4096  # what a file system keeps as a hole at the least
@@ -341,10 +341,5 @@ def _write_sparse(target: ResizableDevice, offset: int, data: bytes) -> None:
 
 def _joined(runs: Iterable[Run]) -> list[Run]:
     """Runs that may overlap as ones that do not, in order."""
-    joined: list[Run] = []
-    for first, count in sorted(runs):
-        if joined and first <= (end := sum(joined[-1])):
-            joined[-1] = (joined[-1][0], max(end, first + count) - joined[-1][0])
-        else:
-            joined.append((first, count))
-    return joined
+    ranges = sorted((first, first + count) for first, count in runs)
+    return [(start, end - start) for start, end in joined(ranges)]

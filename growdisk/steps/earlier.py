@@ -44,7 +44,7 @@ def in_todays_words(text: bytes) -> bytes:
 
     Inside a string the second quote would be escaped.
     """
-    return text.replace(b'"fate":', b'"action":')
+    return text.replace(b'"fate":', b'"action":').replace(b'"companions":', b'"extra_disks":')
 
 
 def step_of(kind: str, fields: Raw, guest: GuestPlan | None) -> DiskStep:

@@ -11,7 +11,7 @@ from growdisk.block.raw import RawFile
 from growdisk.durable import read_record, replace_file, sync_directory
 from growdisk.qcow2.entries import COPIED, L2Kind
 from growdisk.qcow2.image import Qcow2Image
-from growdisk.units import align_down, align_up
+from growdisk.units import align_down, align_up, joined
 
 _SECTOR = 512
 Range = tuple[int, int]  # bytes [start, end)
@@ -112,13 +112,7 @@ def _joined(overlays: Iterable[Qcow2Image]) -> list[Range]:
     found = sorted(
         (e.start, e.end) for o in overlays for e in o.own_extents() if e.kind is ExtentKind.DATA
     )
-    joined: list[Range] = []
-    for start, end in found:
-        if joined and start <= joined[-1][1]:
-            joined[-1] = joined[-1][0], max(end, joined[-1][1])
-        else:
-            joined.append((start, end))
-    return joined
+    return list(joined(found))
 
 
 def _new_clusters(base: Qcow2Image, data: list[Range], size: int) -> int:

@@ -112,6 +112,24 @@ def test_check_mode_writes_nothing_and_says_what_would_be(place: Place) -> None:
     assert {path.name for path in place.folder.iterdir()} == {"guest.qcow2", "play.yml"}
 
 
+@pytest.mark.parametrize("said", ["true", '"{{ look_only }}"'])
+def test_check_mode_of_a_play_or_a_task_writes_nothing_either(place: Place, said: str) -> None:
+    image = place.disk()
+    before = fingerprint(image)
+    task = '  - growdisk.disk.expand: {image: "{{ image }}", size: +32M}'
+    plays = (
+        f"- hosts: guest.qcow2\n  check_mode: {said}\n  tasks:\n{task}\n",
+        f"- hosts: guest.qcow2\n  tasks:\n{task}\n    check_mode: {said}\n",
+    )
+    for play in plays:
+        ended = place.run(place.playbook(play), "-e", "look_only=true")
+        assert (ended.code, ended.states()) == (0, ["changed"]), ended
+        assert fingerprint(image) == before
+    overruled = plays[0] + "    check_mode: false\n"
+    assert place.run(place.playbook(overruled), "-e", "look_only=true").code == 0
+    assert virtual_size(image) == 160 * MiB
+
+
 def test_conditions_loops_and_results_are_ansibles(place: Place) -> None:
     place.disk()
     playbook = place.playbook(

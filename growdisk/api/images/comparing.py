@@ -13,12 +13,12 @@ from growdisk.api.images.fetching import COMPARED_CHUNK, pump
 from growdisk.api.images.in_order import Enough
 from growdisk.api.images.opening import opened, require_keys
 from growdisk.api.images.pumping import is_zero
-from growdisk.api.images.sharing import differing, joined
+from growdisk.api.images.sharing import differing
 from growdisk.block.device import BlockDevice, ExtentKind
 from growdisk.fast_dataclass import dataclass
 from growdisk.qcow2.open_checks import Passphrase
 from growdisk.qcow2.probe import ImageFormat
-from growdisk.units import align_up
+from growdisk.units import align_up, joined
 
 _SECTOR = 512
 

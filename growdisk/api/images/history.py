@@ -11,14 +11,13 @@ from itertools import pairwise
 
 from growdisk.api.images.fetching import CHUNK, pump
 from growdisk.api.images.pumping import nonzero_runs
-from growdisk.api.images.sharing import joined
 from growdisk.errors import ImageUnsupported
 from growdisk.qcow2.create_options import CreateOptions
 from growdisk.qcow2.entries import L2Kind
 from growdisk.qcow2.image import Qcow2Image
 from growdisk.qcow2.mapping import GuestRun
 from growdisk.qcow2.snapshots import SnapshotInfo
-from growdisk.units import align_down, align_up, split_range
+from growdisk.units import align_down, align_up, joined, split_range
 
 State = tuple[SnapshotInfo | None, Qcow2Image]  # None: the disk as it is now
 

@@ -20,7 +20,7 @@ from growdisk.api.images.fetching import COMPARED_CHUNK, pump
 from growdisk.api.images.host import format_of
 from growdisk.api.images.opening import opened, opened_qcow2, refuse_small_device, require_keys
 from growdisk.api.images.pumping import Progress, copy_ranges, is_zero
-from growdisk.api.images.sharing import differing, joined
+from growdisk.api.images.sharing import differing
 from growdisk.block.device import BlockDevice
 from growdisk.block.host_blocks import claim
 from growdisk.block.raw import RawFile
@@ -33,7 +33,7 @@ from growdisk.qcow2.named_files import backing_path, exists, real, stored_name, 
 from growdisk.qcow2.open_checks import Passphrase
 from growdisk.qcow2.opened_backing import opened_as_backing
 from growdisk.qcow2.probe import ImageFormat
-from growdisk.units import GiB, align_down, align_up, split_range
+from growdisk.units import GiB, align_down, align_up, joined, split_range
 
 _NOUN = "backing file"
 _RAW_NAMES = ("raw", "file", "host_device")

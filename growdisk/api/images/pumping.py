@@ -8,7 +8,7 @@ from growdisk.api.images.fetching import CHUNK, WRITTEN_CHUNK, pump
 from growdisk.block.device import BlockDevice, Extent, ExtentKind
 from growdisk.qcow2.compress import CompressedCluster, Compressor
 from growdisk.qcow2.image import Qcow2Image
-from growdisk.units import align_down, align_up, split_range
+from growdisk.units import align_down, align_up, joined, split_range
 
 _SOME = 64  # bytes
 
@@ -151,15 +151,8 @@ def _ranges(source: BlockDevice, granule: int) -> Iterator[tuple[int, int]]:
 
 def _aligned(extents: Iterable[Extent], granule: int, size: int) -> Iterator[tuple[int, int]]:
     """The data extents widened to whole granules; those that then touch are one."""
-    first = last = 0
-    for extent in extents:
-        if extent.kind is not ExtentKind.DATA:
-            continue
-        start, end = align_down(extent.start, granule), min(align_up(extent.end, granule), size)
-        if start > last:
-            if first < last:
-                yield first, last
-            first = start
-        last = end
-    if first < last:
-        yield first, last
+    return joined(
+        (align_down(extent.start, granule), min(align_up(extent.end, granule), size))
+        for extent in extents
+        if extent.kind is ExtentKind.DATA
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from growdisk.block.device import BlockDevice, Extent, ExtentKind
 from growdisk.block.raw import RawFile
@@ -30,19 +30,6 @@ def differing(
         a = next(mine, None) if a.end == stop else a
         b = next(theirs, None) if b.end == stop else b
         start = stop
-
-
-def joined(ranges: Iterable[Range]) -> Iterator[Range]:
-    """Ranges in order; those that touch or overlap are one."""
-    first = last = 0
-    for start, end in ranges:
-        if start > last:
-            if first < last:
-                yield first, last
-            first = start
-        last = max(last, end)
-    if first < last:
-        yield first, last
 
 
 def _comes_from(depths: tuple[int, int], a: Extent, b: Extent) -> bool:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 
-from growdisk.cli.images.shared import add_format, add_path, human_size, printable
+from growdisk.cli.images.shared import add_format, add_path, human_size
 from growdisk.cli.output import Output
+from growdisk.cli.terminal_style import printable
 
 TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:

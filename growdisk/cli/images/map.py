@@ -6,8 +6,9 @@ import argparse
 from collections.abc import Iterator
 from itertools import chain
 
-from growdisk.cli.images.shared import add_format, add_path, printable
+from growdisk.cli.images.shared import add_format, add_path
 from growdisk.cli.output import Output
+from growdisk.cli.terminal_style import printable
 
 TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:

@@ -61,11 +61,6 @@ def human_size(size: int) -> str:
     return f"{size / 1024**power:.3g} {('', 'Ki', 'Mi', 'Gi', 'Ti', 'Pi', 'Ei')[power]}B"
 
 
-def printable(text: str) -> str:
-    """What stands in an image must not move anybody's cursor."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text)
-
-
 # The -o of create and convert: qemu-img's option names, and `-o help` that lists them.
 
 _QCOW2 = {

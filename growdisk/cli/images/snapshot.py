@@ -7,8 +7,9 @@ import time
 from collections.abc import Iterable, Iterator
 
 from growdisk.cli.common_options import add_overlays_may_break
-from growdisk.cli.images.shared import add_path, human_size, printable
+from growdisk.cli.images.shared import add_path, human_size
 from growdisk.cli.output import Output
+from growdisk.cli.terminal_style import printable
 
 TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:
