@@ -46,6 +46,13 @@ def plan_of(folder: Path) -> Plan:
     )
 
 
+def test_a_plan_that_was_written_with_the_earlier_word_for_extra_disks_is_read() -> None:
+    plan = plan_of(Path("/images"))
+    today = encode_plan(plan)
+    assert today.count(b'"extra_disks":') == 1
+    assert decode_plan(today.replace(b'"extra_disks":', b'"companions":')) == plan
+
+
 def test_each_disk_gets_its_own_wishes() -> None:
     words = ["sda1=60%", "/dev/sdb2=rest", "vdb1=+1G", "sdc=x", "sda3=rest", "2=+5G"]
     assert requests_by_disk(words, 1) == [
