@@ -17,7 +17,7 @@ from growdisk.qcow2.mapping import Mapping
 from growdisk.qcow2.metadata import Metadata
 from growdisk.qcow2.refcounts import Run
 from growdisk.qcow2.writer import Writer
-from growdisk.units import align_down, align_up
+from growdisk.units import align_down, align_up, joined
 
 ByteRange = tuple[int, int]
 
@@ -57,7 +57,7 @@ class Claim:
         runs: list[Run] = []
         try:
             self._allocate(runs)
-            claim(file, _joined([*self._in_place(runs), (end, file.size)]))
+            claim(file, joined(sorted([*self._in_place(runs), (end, file.size)])))
         except OSError:
             allocator.release(runs)
             raise
@@ -119,13 +119,3 @@ class Claim:
         entry = self._metadata.l1[l1_index]
         cluster = (entry & OFFSET_MASK) >> self._geometry.cluster_bits
         return not (entry & COPIED and self._metadata.refcounts.get(cluster) == 1)
-
-
-def _joined(ranges: list[ByteRange]) -> list[ByteRange]:
-    joined: list[ByteRange] = []
-    for start, end in sorted(ranges):
-        if joined and start <= joined[-1][1]:
-            joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
-        elif start < end:
-            joined.append((start, end))
-    return joined
