@@ -20,7 +20,7 @@ CACHES = "l2-cache-size=256M,refcount-cache-size=64M"
 
 
 @dataclass(frozen=True)
-class Deed:
+class Job:
     """One command of each tool; `{}` is the image, `{new}` a file it makes, `{over}` an overlay.
 
     RENAMED: afterwards `{new}` gets the image's name.
@@ -33,7 +33,7 @@ class Deed:
 
 
 _SNAPSHOT = tuple(
-    Deed(
+    Job(
         name,
         f"image snapshot {name} {{}} s",
         f"snapshot -q {flag} s {{}}",
@@ -42,30 +42,30 @@ _SNAPSHOT = tuple(
     for name, flag in (("create", "-c"), ("apply", "-a"), ("delete", "-d"))
 )
 _METADATA = (
-    Deed("info", "image info {}", "info {}"),
+    Job("info", "image info {}", "info {}"),
     *_SNAPSHOT,
-    Deed("check", "image check {}", "check -q {}", "check -q --image-opts {}"),
-    Deed(
+    Job("check", "image check {}", "check -q {}", "check -q --image-opts {}"),
+    Job(
         "resize +10G", "image resize {} +10G", "resize -q {} +10G", "resize -q --image-opts {} +10G"
     ),
-    Deed("map", "image map {} --json", "map --output=json {}", "map --output=json --image-opts {}"),
+    Job("map", "image map {} --json", "map --output=json {}", "map --output=json --image-opts {}"),
 )
-_CONVERT = Deed(
+_CONVERT = Job(
     "convert",
     "image convert {} {new}",
     "convert -O qcow2 {} {new}",
     "convert -O qcow2 --image-opts {} {new}",
 )
 # qemu-img has no compact: what people do instead is to convert, and to rename.
-_COMPACT = Deed("compact", "image compact {}", "convert -O qcow2 {} {new} RENAMED")
-_COMPRESS = Deed("convert -c", "image convert -c {} {new}", "convert -c -O qcow2 {} {new}")
+_COMPACT = Job("compact", "image compact {}", "convert -O qcow2 {} {new} RENAMED")
+_COMPRESS = Job("convert -c", "image convert -c {} {new}", "convert -c -O qcow2 {} {new}")
 # An overlay with 64 MiB of its own goes down into the image.
-_COMMIT = Deed("commit 64 MiB", "image commit {over}", "commit -q {over}")
-_LIST = Deed("snapshot list", "image snapshot list {}", "snapshot -l {}")
+_COMMIT = Job("commit 64 MiB", "image commit {over}", "commit -q {over}")
+_LIST = Job("snapshot list", "image snapshot list {}", "snapshot -l {}")
 _FILLED = (
-    Deed("to qcow2", "image convert {} {new}", "convert -f raw -O qcow2 {} {new}"),
-    Deed("-c zlib", "image convert -c {} {new}", "convert -c -f raw -O qcow2 {} {new}"),
-    Deed(
+    Job("to qcow2", "image convert {} {new}", "convert -f raw -O qcow2 {} {new}"),
+    Job("-c zlib", "image convert -c {} {new}", "convert -c -f raw -O qcow2 {} {new}"),
+    Job(
         "-c zstd",
         "image convert -c --compression zstd {} {new}",
         "convert -c -f raw -O qcow2 -o compression_type=zstd {} {new}",
@@ -76,7 +76,7 @@ _FILLED = (
 @dataclass(frozen=True)
 class Case:
     build: Callable[[Path], None]
-    deeds: tuple[Deed, ...]
+    jobs: tuple[Job, ...]
     most: int = 5  # where qemu-img takes minutes a round
 
 
@@ -114,7 +114,7 @@ def compare(repeats: int, only: str = "") -> dict[str, Any]:
                 base = Path(place) / "base.img"
                 case.build(base)
                 images[name] = _case(
-                    base, case.deeds, case.most if case.most > 5 else min(repeats, case.most)
+                    base, case.jobs, case.most if case.most > 5 else min(repeats, case.most)
                 )
     return {"raised caches": CACHES, "load before": load, "images": images}
 
@@ -122,11 +122,11 @@ def compare(repeats: int, only: str = "") -> dict[str, Any]:
 def summary(result: Mapping[str, Any]) -> Iterator[str]:
     """A column an image: growdisk's lead over qemu-img (in brackets: with raised caches)."""
     images = result["images"]
-    deeds = list(dict.fromkeys(deed for found in images.values() for deed in found))
+    jobs = list(dict.fromkeys(job for found in images.values() for job in found))
     yield f"| growdisk ahead of qemu-img by (with raised caches) | {' | '.join(images)} |"
     yield "|---|" + "---|" * len(images)
-    for deed in deeds:
-        yield f"| {deed} | {' | '.join(_ahead(found.get(deed)) for found in images.values())} |"
+    for job in jobs:
+        yield f"| {job} | {' | '.join(_ahead(found.get(job)) for found in images.values())} |"
     peaks = [
         max(tools["growdisk"]["own_peak_kib"] for tools in found.values()) / 1024
         for found in images.values()
@@ -145,34 +145,32 @@ def _ahead(tools: Mapping[str, Any] | None) -> str:
 
 def rows(result: Mapping[str, Any]) -> Iterator[str]:
     """Ratios to qemu-img: its time over ours, above 1 where growdisk is ahead."""
-    for image, deeds in result["images"].items():
+    for image, jobs in result["images"].items():
         yield f"| {image} | growdisk | qemu-img | ahead by | raised caches | CPU | peak memory |"
         yield "|---|---|---|---|---|---|---|"
-        for deed, tools in deeds.items():
-            yield _row(deed, tools["growdisk"], tools["qemu-img"], tools.get("tuned"))
+        for job, tools in jobs.items():
+            yield _row(job, tools["growdisk"], tools["qemu-img"], tools.get("tuned"))
         yield ""
 
 
 def _row(
-    deed: str, ours: Mapping[str, Any], theirs: Mapping[str, Any], tuned: Mapping[str, Any] | None
+    job: str, ours: Mapping[str, Any], theirs: Mapping[str, Any], tuned: Mapping[str, Any] | None
 ) -> str:
     raised = "" if tuned is None else times(tuned["wall"] / ours["wall"])
     cpu = f"{ours['own_cpu']:.2g} : {theirs['own_cpu']:.2g} s"
     memory = f"{ours['own_peak_kib'] / 1024:.0f} : {theirs['own_peak_kib'] / 1024:.0f} MiB"
     ahead = times(theirs["wall"] / ours["wall"])
     return (
-        f"| {deed} | {seconds(ours)} | {seconds(theirs)} | {ahead} | {raised} | {cpu} | {memory} |"
+        f"| {job} | {seconds(ours)} | {seconds(theirs)} | {ahead} | {raised} | {cpu} | {memory} |"
     )
 
 
-def _case(base: Path, deeds: tuple[Deed, ...], repeats: int) -> dict[str, dict[str, Any]]:
-    samples: dict[str, dict[str, list[Sample]]] = {deed.name: {} for deed in deeds}
+def _case(base: Path, jobs: tuple[Job, ...], repeats: int) -> dict[str, dict[str, Any]]:
+    samples: dict[str, dict[str, list[Sample]]] = {job.name: {} for job in jobs}
     for number in range(repeats):
         for tool in ("growdisk", "qemu-img", "tuned"):
-            say(
-                f"{tool}, round {number + 1} of {repeats}: {', '.join(deed.name for deed in deeds)}"
-            )
-            _round(base, tool, deeds, samples)
+            say(f"{tool}, round {number + 1} of {repeats}: {', '.join(job.name for job in jobs)}")
+            _round(base, tool, jobs, samples)
     return {
         name: {tool: figure(taken) for tool, taken in tools.items()}
         for name, tools in samples.items()
@@ -180,17 +178,17 @@ def _case(base: Path, deeds: tuple[Deed, ...], repeats: int) -> dict[str, dict[s
 
 
 def _round(
-    base: Path, tool: str, deeds: tuple[Deed, ...], samples: dict[str, dict[str, list[Sample]]]
+    base: Path, tool: str, jobs: tuple[Job, ...], samples: dict[str, dict[str, list[Sample]]]
 ) -> None:
-    """All deeds of one tool, one after another, on one copy of the image."""
+    """All jobs of one tool, one after another, on one copy of the image."""
     image, new, over = (base.with_name(name) for name in ("image", "new.qcow2", "over.qcow2"))
     subprocess.run(["cp", "--sparse=always", base, image], check=True)
-    for deed in deeds:
-        if argv := _argv(tool, deed, image, new, over):
+    for job in jobs:
+        if argv := _argv(tool, job, image, new, over):
             if str(over) in argv:
                 _overlay(image, over)
             settle()  # nobody pays for what was written before
-            samples[deed.name].setdefault(tool, []).append(take_small(argv))
+            samples[job.name].setdefault(tool, []).append(take_small(argv))
         for made in (new, over):
             made.unlink(missing_ok=True)
     image.unlink()
@@ -205,11 +203,11 @@ def _overlay(image: Path, over: Path) -> None:
     )
 
 
-def _argv(tool: str, deed: Deed, image: Path, new: Path, over: Path) -> list[str]:
+def _argv(tool: str, job: Job, image: Path, new: Path, over: Path) -> list[str]:
     text, program = {
-        "growdisk": (deed.ours, GROWDISK),
-        "qemu-img": (deed.theirs, "qemu-img"),
-        "tuned": (deed.tuned, "qemu-img"),
+        "growdisk": (job.ours, GROWDISK),
+        "qemu-img": (job.theirs, "qemu-img"),
+        "tuned": (job.tuned, "qemu-img"),
     }[tool]
     place = f"driver=qcow2,{CACHES},file.filename={image}" if tool == "tuned" else str(image)
     names = {"{}": place, "{new}": str(new), "{over}": str(over)}

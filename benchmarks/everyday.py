@@ -19,13 +19,13 @@ from benchmarks import engine_images
 from benchmarks.guests import settle
 from benchmarks.measure import GROWDISK, Sample, figure, say, seconds, take_small, times
 
-ROWS = "deeds"
+ROWS = "jobs"
 GROWDISK_RUN, DURABLE, AS_IT_COMES = "growdisk", "durable", "as it comes"
 _SIZE, _CONTENT = "2G", 1450 << 20
 
 
 @dataclass(frozen=True)
-class Deed:
+class Job:
     """`{raw}`, `{qcow2}`, `{zlib}`, `{zstd}`: the image in that form; `{new}`: what is made.
 
     Others: see _prepare. `theirs`: with WRITEBACK where the durable run has `-t writeback`; a
@@ -37,50 +37,50 @@ class Deed:
     most: int = 9
 
 
-DEEDS = {
-    "qcow2 to raw": Deed("convert {qcow2} {new} -O raw", "convert WRITEBACK -O raw {qcow2} {new}"),
-    "qcow2 to qcow2": Deed(
+JOBS = {
+    "qcow2 to raw": Job("convert {qcow2} {new} -O raw", "convert WRITEBACK -O raw {qcow2} {new}"),
+    "qcow2 to qcow2": Job(
         "convert {qcow2} {new} -O qcow2", "convert WRITEBACK -O qcow2 {qcow2} {new}"
     ),
-    "raw to qcow2": Deed(
+    "raw to qcow2": Job(
         "convert {raw} {new} -O qcow2", "convert WRITEBACK -f raw -O qcow2 {raw} {new}"
     ),
-    "raw to raw": Deed("convert {raw} {new} -O raw", "convert WRITEBACK -f raw -O raw {raw} {new}"),
-    "zlib to raw": Deed("convert {zlib} {new} -O raw", "convert WRITEBACK -O raw {zlib} {new}", 3),
-    "zstd to raw": Deed("convert {zstd} {new} -O raw", "convert WRITEBACK -O raw {zstd} {new}", 3),
-    "qcow2 to zlib": Deed(
+    "raw to raw": Job("convert {raw} {new} -O raw", "convert WRITEBACK -f raw -O raw {raw} {new}"),
+    "zlib to raw": Job("convert {zlib} {new} -O raw", "convert WRITEBACK -O raw {zlib} {new}", 3),
+    "zstd to raw": Job("convert {zstd} {new} -O raw", "convert WRITEBACK -O raw {zstd} {new}", 3),
+    "qcow2 to zlib": Job(
         "convert -c {qcow2} {new}", "convert WRITEBACK -c -O qcow2 {qcow2} {new}", 1
     ),
-    "qcow2 to zstd": Deed(
+    "qcow2 to zstd": Job(
         "convert -c --compression zstd {qcow2} {new}",
         "convert WRITEBACK -c -O qcow2 -o compression_type=zstd {qcow2} {new}",
         3,
     ),
-    "compare qcow2, raw": Deed("compare {qcow2} {raw}", "compare {qcow2} {raw}"),
-    "compare qcow2, zlib": Deed("compare {qcow2} {zlib}", "compare {qcow2} {zlib}", 3),
-    "commit all of it": Deed("commit {full}", "commit WRITEBACK -q {full}"),
-    "rebase, 128 MiB differ": Deed(
+    "compare qcow2, raw": Job("compare {qcow2} {raw}", "compare {qcow2} {raw}"),
+    "compare qcow2, zlib": Job("compare {qcow2} {zlib}", "compare {qcow2} {zlib}", 3),
+    "commit all of it": Job("commit {full}", "commit WRITEBACK -q {full}"),
+    "rebase, 128 MiB differ": Job(
         "rebase --trust-references {over} -b {other}", "rebase WRITEBACK -F qcow2 -b {other} {over}"
     ),
-    "rebase to none": Deed("rebase --trust-references {over}", "rebase WRITEBACK -b EMPTY {over}"),
-    "copy": Deed("copy {raw} {new}", "cp --sparse=auto {raw} {new}"),
-    "copy --sparse always": Deed(
+    "rebase to none": Job("rebase --trust-references {over}", "rebase WRITEBACK -b EMPTY {over}"),
+    "copy": Job("copy {raw} {new}", "cp --sparse=auto {raw} {new}"),
+    "copy --sparse always": Job(
         "copy --sparse always {raw} {new}", "cp --sparse=always {raw} {new}"
     ),
 }
 
 
 def names() -> list[str]:
-    return list(DEEDS)
+    return list(JOBS)
 
 
 def compare(repeats: int, only: str = "") -> dict[str, Any]:
-    """All samples and their medians, by deed and tool."""
+    """All samples and their medians, by job and tool."""
     with tempfile.TemporaryDirectory(prefix="growdisk-bench-", dir="/var/tmp") as place:
         forms = build(Path(place))
         found = {
-            name: _deed(deed, forms, min(repeats, deed.most))
-            for name, deed in DEEDS.items()
+            name: _job(job, forms, min(repeats, job.most))
+            for name, job in JOBS.items()
             if only in name
         }
     return {"content": _CONTENT, ROWS: found}
@@ -135,7 +135,7 @@ def build(folder: Path) -> dict[str, Path]:
     return forms | {"raw": raw}
 
 
-def _deed(deed: Deed, forms: Mapping[str, Path], repeats: int) -> dict[str, Any]:
+def _job(job: Job, forms: Mapping[str, Path], repeats: int) -> dict[str, Any]:
     made = forms["raw"].parent / "made"
     samples: dict[str, list[Sample]] = {}
     for number in range(repeats):
@@ -144,8 +144,8 @@ def _deed(deed: Deed, forms: Mapping[str, Path], repeats: int) -> dict[str, Any]
             names = {f"{{{name}}}": str(path) for name, path in forms.items()} | {
                 "{new}": str(made / "new")
             }
-            names |= _prepare(deed, forms, made)
-            if argv := _argv(deed, tool, names):
+            names |= _prepare(job, forms, made)
+            if argv := _argv(job, tool, names):
                 say(f"{number + 1} of {repeats}: {' '.join(argv)}")
                 settle()
                 samples.setdefault(tool, []).append(take_small(argv))
@@ -153,15 +153,15 @@ def _deed(deed: Deed, forms: Mapping[str, Path], repeats: int) -> dict[str, Any]
     return {tool: figure(taken) for tool, taken in samples.items()}
 
 
-def _prepare(deed: Deed, forms: Mapping[str, Path], made: Path) -> dict[str, str]:
+def _prepare(job: Job, forms: Mapping[str, Path], made: Path) -> dict[str, str]:
     """`{over}`: an empty overlay on the image.
 
     `{full}`: one with all its content, over a base with nothing.
     """
     over, full, base = made / "over.qcow2", made / "full.qcow2", made / "base.qcow2"
-    if "{over}" in deed.ours:
+    if "{over}" in job.ours:
         _create(over, forms["qcow2"])
-    if "{full}" in deed.ours:
+    if "{full}" in job.ours:
         _create(base, None)
         _create(full, base)
         subprocess.run(["qemu-img", "convert", "-n", "-O", "qcow2", forms["raw"], full], check=True)
@@ -173,11 +173,11 @@ def _create(path: Path, base: Path | None) -> None:
     subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", *on, path, _SIZE], check=True)
 
 
-def _argv(deed: Deed, tool: str, names: Mapping[str, str]) -> list[str]:
+def _argv(job: Job, tool: str, names: Mapping[str, str]) -> list[str]:
     """The command, or nothing where this is no other than the durable one."""
     if tool == GROWDISK_RUN:
-        return [GROWDISK, "image", *(names.get(word, word) for word in deed.ours.split())]
-    words = [{"EMPTY": "", **names}.get(word, word) for word in deed.theirs.split()]
+        return [GROWDISK, "image", *(names.get(word, word) for word in job.ours.split())]
+    words = [{"EMPTY": "", **names}.get(word, word) for word in job.theirs.split()]
     if words[0] == "cp":
         return words if tool == AS_IT_COMES else ["sh", "-c", '"$@" && sync "$4"', "sh", *words]
     if "WRITEBACK" not in words:

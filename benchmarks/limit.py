@@ -28,20 +28,20 @@ _CALL = re.compile(
 
 def measure(base: Path, guest: Path, repeats: int) -> dict[str, Any]:
     fresh_copy(base, guest)
-    deeds = _record(guest)
+    calls = _record(guest)
     forget(guest)
-    writes = [length for length, _ in deeds if length]
+    writes = [length for length, _ in calls if length]
     kept, floor = [], []
     for _ in range(repeats):
         fresh_copy(base, guest)
-        kept.append(Sample(_again(guest, deeds)))
+        kept.append(Sample(_again(guest, calls)))
         fresh_copy(base, guest)
         floor.append(Sample(_again(guest, [(sum(writes), 0), (0, 0)])))
     forget(guest)
     return {
         "bytes": sum(writes),
         "writes": len(writes),
-        "syncs": len(deeds) - len(writes),
+        "syncs": len(calls) - len(writes),
         "kept": figure(kept),
         "floor": figure(floor),
     }
@@ -78,11 +78,11 @@ def _record(guest: Path) -> list[tuple[int, int]]:
     return [(int(call["length"] or 0), int(call["at"] or 0)) for call in calls]
 
 
-def _again(image: Path, deeds: list[tuple[int, int]]) -> float:
-    data = b"\x5a" * max(length for length, _ in deeds)
+def _again(image: Path, calls: list[tuple[int, int]]) -> float:
+    data = b"\x5a" * max(length for length, _ in calls)
     fd = os.open(image, os.O_RDWR)
     started = time.monotonic()
-    for length, offset in deeds:
+    for length, offset in calls:
         if length:
             os.pwrite(fd, memoryview(data)[:length], offset)
         else:

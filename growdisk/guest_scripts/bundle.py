@@ -17,7 +17,7 @@ USER_DATA = "user-data"
 README = "README.md"
 _EACH_BOOT = "/var/lib/cloud/scripts/per-boot"
 
-_DEEDS = {
+_WORK_OF = {
     Phase.INSPECT: "looks, and changes nothing",
     Phase.PREPARE: (
         "checks everything, saves the table and the swap headers, turns off swap that "
@@ -50,7 +50,7 @@ def package(plan: GuestPlan, gives_up: tuple[str, ...] = ()) -> dict[str, str]:
 def _readme(plan: GuestPlan, gives_up: tuple[str, ...]) -> str:
     size = plan.after.disk_size
     phases = "\n".join(
-        f"| {number} | `{p.file_name}` | {_DEEDS[p]} |"
+        f"| {number} | `{p.file_name}` | {_WORK_OF[p]} |"
         for number, p in enumerate(RUN_ORDER, start=1)
     )
     lost = "".join(f"\nGiven up: {item}.\n" for item in gives_up)
@@ -92,7 +92,7 @@ Back to before, until the file system has grown: `sh {DRIVER} --undo`
 | | script | does |
 |---|---|---|
 {phases}
-| | `{Phase.UNDO.file_name}` | {_DEEDS[Phase.UNDO]} |
+| | `{Phase.UNDO.file_name}` | {_WORK_OF[Phase.UNDO]} |
 
 Each may be run by itself and again. All is written down in `/var/log/growdisk.log`; what was saved is in
 `{STATE_FOLDER}/{plan.run}`. `GROWDISK_DISK=/dev/sdb` names the disk where several look alike, and

@@ -113,8 +113,8 @@ def test_shares_name_partitions_of_several_disks(guest: Guest, host: Host) -> No
     need("direct")
     host.backend = "direct"
     root, _, data, _ = guest
-    wishes = ("--grow", "sda1=60%", "--grow", "sdb1=25%")
-    answer = host.growdisk("expand", root, "+200M", "--with", f"{data}=+100M", *wishes)
+    options = ("--grow", "sda1=60%", "--grow", "sdb1=25%")
+    answer = host.growdisk("expand", root, "+200M", "--with", f"{data}=+100M", *options)
     assert (answer.code, answer.result) == (0, "changed"), answer
     with as_raw(root, "qcow2") as raw:
         sizes = [int(str(part["size"])) // 2048 for part in sfdisk(raw)]

@@ -73,17 +73,17 @@ def test_a_command_that_fails_leaves_no_output(classic_base: Guest, tmp_path: Pa
 
 def test_both_backends_make_the_same_guest(classic_base: Guest, tmp_path: Path) -> None:
     base = Path(shutil.copy(classic_base.image, tmp_path / "base.qcow2"))
-    wishes = {
+    options = {
         **EVERYTHING,
         "authorized_keys": (KeysFor("root", KEY),),
         "passwords": (PasswordFor("root", hashed="!"),),
     }
-    wishes["files"] = (
+    options["files"] = (
         FileInto("/opt/app/new", content="x" * 3_000_000, mode=0o4755, owner="daemon", group="adm"),
     )
     trees = []
     for backend in ("direct", "guestfs"):
-        assert made(base, tmp_path / f"{backend}.qcow2", backend=backend, **wishes).error is None
+        assert made(base, tmp_path / f"{backend}.qcow2", backend=backend, **options).error is None
         trees.append(file_manifest(tmp_path / f"{backend}.qcow2"))
     different = [line for line in differences(*trees) if not _only_times(line)]
     assert different == []
@@ -139,15 +139,15 @@ def test_a_root_in_an_encrypted_container_is_found_with_its_key(tmp_path: Path) 
             f"{_opened(appliance, base)}mkdir -p /tmp/m/etc; echo {PASSWD} >/tmp/m/etc/passwd; "
             f"{_CLOSED}"
         )
-    wishes = {"overlay": False, "size": SizeSpec(GiB, relative=False), "hostname": "web"}
-    output = made(base, out, keys=(KEYS["luks1"].rstrip(b"\n"),), **wishes)
+    options = {"overlay": False, "size": SizeSpec(GiB, relative=False), "hostname": "web"}
+    output = made(base, out, keys=(KEYS["luks1"].rstrip(b"\n"),), **options)
     assert output.error is None and "grow-luks" in [step.name for step in output.steps]
     with bench([out], read_only=True) as appliance:
         assert (
             appliance.run(f"{_opened(appliance, out)}cat /tmp/m/etc/hostname; {_CLOSED}").strip()
             == "web"
         )
-    assert made(base, closed, **wishes).error is not None and not closed.exists()
+    assert made(base, closed, **options).error is not None and not closed.exists()
 
 
 _CLOSED = "umount /tmp/m; cryptsetup close opened"

@@ -11,25 +11,25 @@ import pytest
 from growdisk.partitions.growth import Grown, NotPossible
 from growdisk.partitions.shares import Rest
 from growdisk.partitions.table import Role
-from tests.layouts.wishes import assert_nothing_left, assert_sound, random_disk, random_wish
+from tests.layouts.requests import assert_nothing_left, assert_sound, random_disk, random_request
 from tests.unit.partitions.disks import grow, rewritten, run, sfdisk_table, table_of
 
 DISKS, WISHES = 60, 60
 
 
 @pytest.mark.parametrize("seed", range(DISKS))
-def test_any_wish_for_any_layout_leads_to_a_sound_plan(tmp_path: Path, seed: int) -> None:
+def test_any_request_for_any_layout_leads_to_a_sound_plan(tmp_path: Path, seed: int) -> None:
     dice = random.Random(seed)
     table = random_disk(tmp_path / "disk.img", dice)
     for _ in range(WISHES):
-        wish = random_wish(table, dice)
-        growth = wish.plan(table)
+        request = random_request(table, dice)
+        growth = request.plan(table)
         if isinstance(growth, NotPossible):
             assert growth.reason and growth.hint
         elif isinstance(growth, Grown):
-            assert_sound(table, wish, growth)
-            if list(wish.shares.values()) == [Rest()]:
-                assert_nothing_left(table, wish, growth)
+            assert_sound(table, request, growth)
+            if list(request.shares.values()) == [Rest()]:
+                assert_nothing_left(table, request, growth)
 
 
 @pytest.mark.parametrize("seed", range(100))
@@ -38,18 +38,18 @@ def test_a_plan_becomes_the_table_that_was_planned(tmp_path: Path, seed: int) ->
     disk = tmp_path / "disk.img"
     table = random_disk(disk, dice)
     for _ in range(200):
-        wish = random_wish(table, dice)
-        growth = wish.plan(table)
+        request = random_request(table, dice)
+        growth = request.plan(table)
         if isinstance(growth, Grown):
             break
     else:
-        pytest.fail("no wish could be fulfilled")
-    grow(disk, wish.size)
-    changes = rewritten(disk, growth.table.with_disk_size(wish.size - wish.size % 512))
+        pytest.fail("no request could be fulfilled")
+    grow(disk, request.size)
+    changes = rewritten(disk, growth.table.with_disk_size(request.size - request.size % 512))
     assert (
         sfdisk_table(disk)
         == table_of(disk)
-        == growth.table.with_disk_size(wish.size - wish.size % 512)
+        == growth.table.with_disk_size(request.size - request.size % 512)
     )
     if table.kind == "gpt":
         assert "No problems found" in run("sgdisk", "-v", disk)
@@ -65,7 +65,7 @@ def test_the_dice_fall_on_every_side(tmp_path: Path) -> None:
         dice = random.Random(seed)
         table = random_disk(tmp_path / "disk.img", dice)
         for _ in range(40):
-            growth = random_wish(table, dice).plan(table)
+            growth = random_request(table, dice).plan(table)
             seen[f"{table.kind} {type(growth).__name__}"] += 1
             if isinstance(growth, Grown):
                 target = table.by_number(growth.target.number)

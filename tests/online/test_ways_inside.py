@@ -63,7 +63,7 @@ def test_whoever_is_not_root_uses_sudo_or_is_refused(scsi_guest: LiveGuest, tmp_
         assert shell.run("id -u; cat /etc/shadow | wc -l", _PATIENCE).stdout.startswith(b"0\n")
 
 
-def test_the_guests_files_come_to_rest_for_a_deed_and_are_free_again_whatever_comes_of_it(
+def test_the_guests_files_come_to_rest_for_an_action_and_are_free_again_whatever_comes_of_it(
     scsi_guest: LiveGuest,
 ) -> None:
     """Through the agent that leads inside, which talks to one at a time."""

@@ -11,11 +11,11 @@ def round_document(ended: Round) -> dict[str, object]:
         "code": ended.code,
         "dry_run": ended.dry_run,
         "seconds": round(ended.seconds, 3),
-        "disks": [_deed(action) for action in ended.actions],
+        "disks": [_disk(action) for action in ended.actions],
     }
 
 
-def _deed(action: Action) -> dict[str, object]:
+def _disk(action: Action) -> dict[str, object]:
     entry = action.entry
     return {
         "name": entry.name,

@@ -53,7 +53,7 @@ def test_a_plan_that_was_written_with_the_earlier_word_for_extra_disks_is_read()
     assert decode_plan(today.replace(b'"extra_disks":', b'"companions":')) == plan
 
 
-def test_each_disk_gets_its_own_wishes() -> None:
+def test_each_disk_gets_its_own_requests() -> None:
     words = ["sda1=60%", "/dev/sdb2=rest", "vdb1=+1G", "sdc=x", "sda3=rest", "2=+5G"]
     assert requests_by_disk(words, 1) == [
         ["sda1=60%", "sdc=x", "sda3=rest", "2=+5G"],

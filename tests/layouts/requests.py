@@ -1,4 +1,4 @@
-"""Random disks and random wishes, and what must hold of any plan that is made for them."""
+"""Random disks and random requests, and what must hold of any plan that is made for them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.unit.partitions.layouts import write_random_mbr
 
 
 @dataclass(frozen=True)
-class Wish:
+class Request:
     """`size` is the disk's new one."""
 
     shares: Mapping[int, Share]
@@ -53,7 +53,7 @@ def _random_gpt(path: Path, dice: random.Random) -> None:
     make_disk(path, (cursor + 40 + dice.choice((0, 2048, 50_000))) * 512, script)
 
 
-def random_wish(table: PartitionTable, dice: random.Random) -> Wish:
+def random_request(table: PartitionTable, dice: random.Random) -> Request:
     growable = [p for p in table.partitions if p.role is not Role.EXTENDED]
     targets = dice.sample(growable, min(len(growable), dice.choice((1, 1, 1, 1, 2, 3))))
     numbers = [p.number for p in growable if p not in targets]
@@ -69,7 +69,7 @@ def random_wish(table: PartitionTable, dice: random.Random) -> Wish:
     shares[targets[0].number] = (
         Rest() if len(targets) > 1 or dice.random() < 0.7 else _share(dice, 1)
     )
-    return Wish(
+    return Request(
         shares, table.disk_size + dice.choice((0, 5, 100 * MiB + 3 * 512, GiB, 3 * GiB)), policy
     )
 
@@ -80,25 +80,25 @@ def _share(dice: random.Random, among: int) -> Share:
     return Size(dice.randint(1, 150) * MiB, relative=True)
 
 
-def assert_sound(table: PartitionTable, wish: Wish, growth: Grown) -> None:
+def assert_sound(table: PartitionTable, request: Request, growth: Grown) -> None:
     """Whatever was asked, these hold."""
     new = growth.table
     moved, removed = {p.number for p in growth.moved}, {p.number for p in growth.removed}
     targets = {growth.target.number, *(p.number for p in growth.others)}
-    assert targets == set(wish.shares)
+    assert targets == set(request.shares)
     assert {p.number for p in new.partitions} == {p.number for p in table.partitions} - removed
     _assert_apart(new)
     for part in table.partitions:
         now = new.by_number(part.number)
         if now is None:
-            assert _may_go(part, table, wish.policy), part
+            assert _may_go(part, table, request.policy), part
             continue
         assert replace(now, start=0, end=0) == replace(part, start=0, end=0)
         if part.number not in moved:
             assert now.start == part.start
         if part.number in moved:
             assert now.start > part.start and (now.start - part.start) % MiB == 0
-            assert part.number in targets or _may_move(part, table, wish.policy), part
+            assert part.number in targets or _may_move(part, table, request.policy), part
         if part.number in targets:
             assert now.size >= part.size
             assert now.size == part.size or now.end % MiB == 0
@@ -122,9 +122,9 @@ def _assert_apart(table: PartitionTable) -> None:
         )
 
 
-def assert_nothing_left(table: PartitionTable, wish: Wish, growth: Grown) -> None:
+def assert_nothing_left(table: PartitionTable, request: Request, growth: Grown) -> None:
     """One partition that takes all leaves nothing free after it, and a second plan does nothing."""
-    again = wish.plan(growth.table)
+    again = request.plan(growth.table)
     assert not isinstance(again, Grown), again
     behind = [r for r in growth.table.free_ranges() if r.start == growth.target.end]
     assert not behind, behind
