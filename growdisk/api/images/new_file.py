@@ -125,12 +125,17 @@ class NewFile:
             os.link(self.temporary, self.path, follow_symlinks=False)
         except FileExistsError as error:
             raise destination_exists(self.path) from error
-        sync_directory(self.path.absolute().parent)
+        try:
+            sync_directory(self.path.absolute().parent)
+        except OSError:
+            self.path.unlink()
+            raise
 
     def _forget_temporary(self) -> None:
         if not self.is_device:
             self.temporary.unlink()
-            sync_directory(self.path.absolute().parent)
+            with suppress(OSError):  # the file is there, durably
+                sync_directory(self.path.absolute().parent)
 
     def replace(self) -> None:
         """Put the finished file in the place of the other,
@@ -145,7 +150,8 @@ class NewFile:
                 os.setxattr(self.temporary, name, os.getxattr(self.path, name))
         _sync(self.temporary)
         self.temporary.replace(self.path)
-        sync_directory(self.path.absolute().parent)
+        with suppress(OSError):  # either file will be there, and both show the same
+            sync_directory(self.path.absolute().parent)
 
 
 def _temporary_name(name: str) -> str:
