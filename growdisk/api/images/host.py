@@ -38,12 +38,20 @@ def free_room(place: Path) -> int:
     return (space.f_bavail if os.geteuid() else space.f_bfree) * space.f_frsize
 
 
+def is_device(path: Path) -> bool:
+    """Whether a block device is there; False where nobody may look."""
+    try:
+        return path.is_block_device()
+    except OSError:
+        return False
+
+
 def refuse_without_room(path: Path, place: Path, takes: int) -> None:
     """no-room-for-image, before anything is written, where a file of `place` is to take so many
     bytes of the host.
     """
     folder = place.absolute().parent
-    if place.is_block_device() or not folder.is_dir() or (free := free_room(folder)) >= takes:
+    if is_device(place) or not folder.is_dir() or (free := free_room(folder)) >= takes:
         return
     raise Refused.named(
         "no-room-for-image",

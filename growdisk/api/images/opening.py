@@ -16,6 +16,7 @@ from growdisk.api.images.host import (
     TOO_LARGE,
     format_of,
     free_room,
+    is_device,
     report_host_errors,
 )
 from growdisk.block.device import BlockDevice, ExtentKind, ResizableDevice
@@ -70,9 +71,10 @@ def open_device(
     """The same for whoever closes it."""
     guard = (guard or WriteGuard(path)) if writable else None
     if format_of(path, image_format, writing=writable) == "qcow2":
-        return Qcow2Image.open(
-            path, writable=writable, with_backing=with_backing, key=key, guard=guard
-        )
+        with report_host_errors(path, writing=writable, has_changed=lambda: False):
+            return Qcow2Image.open(
+                path, writable=writable, with_backing=with_backing, key=key, guard=guard
+            )
     file = RawFile.open_disk(path, writable=writable)
     if guard is not None:
         try:
@@ -115,7 +117,7 @@ def report_create_errors(path: Path, takes: Callable[[], int] | None = None) -> 
     except OSError as error:
         full = error.errno in NO_ROOM
         reason = error.strerror or os.strerror(error.errno or errno.EIO)
-        if path.is_block_device():
+        if is_device(path):
             raise write_failed(
                 path, reason=reason, hint="what it held before is lost; use a larger device"
             ) from error
