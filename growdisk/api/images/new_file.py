@@ -17,7 +17,7 @@ from types import TracebackType
 
 from growdisk.api.guard import refuse_run
 from growdisk.block.raw import RawFile
-from growdisk.durable import sync_directory
+from growdisk.durable import give_name, sync_directory
 from growdisk.errors import ImageError, ImageUnsupported, destination_exists
 
 _NAME_BYTES = 240  # of 255 that a name may have
@@ -122,7 +122,7 @@ class NewFile:
         if self.is_device:
             return
         try:
-            os.link(self.temporary, self.path, follow_symlinks=False)
+            give_name(self.temporary, self.path)
         except FileExistsError as error:
             raise destination_exists(self.path) from error
         try:
@@ -133,7 +133,7 @@ class NewFile:
 
     def _forget_temporary(self) -> None:
         if not self.is_device:
-            self.temporary.unlink()
+            self.temporary.unlink(missing_ok=True)  # it is gone where files have one name
             with suppress(OSError):  # the file is there, durably
                 sync_directory(self.path.absolute().parent)
 

@@ -17,7 +17,7 @@ from growdisk.api.provisioning.encrypted import encryption_of
 from growdisk.api.provisioning.recipe import Recipe
 from growdisk.api.provisioning.result import output_exists
 from growdisk.block.raw import RawFile
-from growdisk.durable import sync_directory
+from growdisk.durable import give_name, sync_directory
 from growdisk.errors import ImageError, ImageInUse
 from growdisk.qcow2.create_options import CreateOptions
 from growdisk.qcow2.entries import L2Kind
@@ -221,14 +221,14 @@ def put_in_place(hidden: Path, path: Path, *, force: bool) -> None:
     """
     _sync(hidden)
     if force:
-        os.replace(hidden, path)  # noqa: PTH105  beside os.link, its sister
+        os.replace(hidden, path)  # noqa: PTH105  beside give_name, its sister
         RunDirectory(path).forget()
     else:
         try:
-            os.link(hidden, path, follow_symlinks=False)
+            give_name(hidden, path)
         except FileExistsError as error:
             raise output_exists(path) from error
-        hidden.unlink()
+        hidden.unlink(missing_ok=True)  # it is gone where files have one name
     sync_directory(path.absolute().parent)
 
 
