@@ -17,6 +17,9 @@ from growdisk.fallocate import KEEP_SIZE, NOT_SUPPORTED, fallocate
 
 _DEVICES = Path("/dev")
 _LONGEST_RECORD = 64 << 20
+#: What link() answers where files have one name (FAT, exFAT, many network file systems).
+_NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
+_CURRENT_FOLDER, _NO_REPLACE = -100, 1  # AT_FDCWD, RENAME_NOREPLACE
 
 
 @contextmanager
@@ -58,6 +61,34 @@ def replace_file(path: Path, content: bytes, mode: int = 0o600) -> None:
         raise
     temporary.replace(path)
     sync_directory(path.parent)
+
+
+def give_name(hidden: Path, path: Path) -> None:
+    """Give a finished file its real name, which nobody else may have: FileExistsError.
+
+    It keeps the other one as well, but on a file system without hard links.
+    """
+    try:
+        os.link(hidden, path, follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        _rename_to_new(hidden, path)
+
+
+def _rename_to_new(hidden: Path, path: Path) -> None:
+    import ctypes
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    old, new = os.fsencode(hidden), os.fsencode(path)
+    if not libc.renameat2(_CURRENT_FOLDER, old, _CURRENT_FOLDER, new, _NO_REPLACE):
+        return
+    number = ctypes.get_errno()
+    if number not in NOT_SUPPORTED:
+        raise OSError(number, os.strerror(number), str(path))
+    if os.path.lexists(path):
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
+    hidden.rename(path)
 
 
 def overwrite_file(path: Path, content: bytes) -> None:

@@ -18,7 +18,7 @@ GiB = 1 << 30
 TiB = 1 << 40
 
 SUFFIXES = "bkMGTPE"
-_SIZE = r"(?P<sign>[+-]?)(?P<number>\d+(?:\.\d*)?|\.\d+)(?P<suffix>[A-Za-z]*)"
+_SIZE = r"(?P<sign>[+-]?)(?P<number>[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?P<suffix>[A-Za-z]*)"
 MAX_SIZE = (1 << 63) - 1
 _NO_GROWTH = r"\+0+(b|B|[kKMGTPE](iB)?)?"
 _MAX_DIGITS = 100
@@ -101,10 +101,10 @@ def parse_size(text: str) -> SizeSpec:
         raise BadSize(text, reason="it is not a number with a unit")
     if match["sign"] == "-":
         raise BadSize(text, reason="growdisk grows disks; it never shrinks one")
-    multiplier = _multiplier(text, match["number"], match["suffix"])
     whole, _, fraction = match["number"].partition(".")
     if len(whole) + len(fraction) > _MAX_DIGITS:
         raise BadSize(text, reason="it has more digits than a size can have")
+    multiplier = _multiplier(text, match["number"], match["suffix"])
     amount, rest = divmod(int(whole + fraction) * multiplier, 10 ** len(fraction))
     if rest:
         raise BadSize(text, reason="it is not a whole number of bytes")

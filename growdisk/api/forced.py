@@ -16,6 +16,7 @@ from growdisk.api.result import Outcome, Result
 from growdisk.api.session import layout_now
 from growdisk.errors import Refused
 from growdisk.qcow2.image import Qcow2Image
+from growdisk.qcow2.named_files import real
 from growdisk.qcow2.probe import probe_to_write
 from growdisk.qcow2.repair import repair
 from growdisk.steps.disk import Disk
@@ -65,7 +66,7 @@ def _ended(
     not_in_use: bool,
 ) -> Result:
     with closing(
-        Disk.open(path.resolve(), probe_to_write(path), not_in_use=not_in_use, key=keys)
+        Disk.open(real(path), probe_to_write(path), not_in_use=not_in_use, key=keys)
     ) as disk:
         carried = carried_by(disk.active)
         if carried is None or is_recorded(path, carried):

@@ -14,7 +14,7 @@ from pathlib import Path
 from growdisk.api.carried import RunWithoutFolder, carried_run
 from growdisk.api.overlays import dependents_of
 from growdisk.block.raw import RawFile
-from growdisk.errors import ImageError, Refused
+from growdisk.errors import ImageError, ImageNotReadable, Refused
 from growdisk.fast_dataclass import dataclass
 from growdisk.qcow2.data import data_file_path
 from growdisk.qcow2.features import Incompatible
@@ -93,6 +93,8 @@ def carried_at(path: Path) -> CarriedRun | None:
             return carried_in(file, path, read_header(file, path))
         except ImageError:
             return None
+        except OSError as error:
+            raise ImageNotReadable(path, reason=error.strerror or str(error)) from error
 
 
 def refuse_run(path: Path, carried: CarriedRun | None) -> None:

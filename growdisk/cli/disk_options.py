@@ -48,7 +48,7 @@ def help_of(option: OptionSpec, more: str = "") -> str:
 
 # The options that say which partitions grow, and what may happen to those in the way.
 
-_PARTITION = re.compile(r"(?:/dev/)?(?:[a-z]+|nvme\d+n\d+p|mmcblk\d+p)?(\d+)")
+_PARTITION = re.compile(r"(?:/dev/)?(?:[a-z]+|nvme\d+n\d+p|mmcblk\d+p)?([0-9]{1,9})")
 
 
 def partition_number(text: str) -> int:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import itertools
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from growdisk.cli.output import Output, OutputError, error_document, forget, prepare_streams
 from growdisk.cli.parser import NoCommand, TextAsked, own_words, parsed
 from growdisk.cli.trust import following
-from growdisk.errors import GrowdiskError, ImageDamaged, Refused, UsageError
+from growdisk.errors import GrowdiskError, ImageDamaged, ImageNotReadable, Refused, UsageError
 
 TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 _BUG, _INTERRUPTED = 1, 130
 _STDERR = 2
 _NOT_CHECKED = 1
+_BAD_NAMES = (errno.ENAMETOOLONG, errno.EACCES, errno.ELOOP)
 
 
 def dispatch(words: Sequence[str]) -> int:
@@ -41,7 +44,7 @@ def dispatch(words: Sequence[str]) -> int:
 
 def _answer(words: Sequence[str], output: Output) -> int:
     try:
-        return _run(words, output)
+        return _run_or_name(words, output)
     except TextAsked as asked:
         output.lines(str(asked).splitlines())
         output.document({"text": str(asked)})
@@ -82,6 +85,17 @@ def _code_of(error: GrowdiskError, words: Sequence[str]) -> int:
 def _unplanned(name: str, what: str, why: str, cure: str, code: int) -> dict[str, object]:
     """The document of an end that no class of errors stands for."""
     return {"id": name, "what": what, "why": why, "do": cure, "code": code, "data": {}}
+
+
+def _run_or_name(words: Sequence[str], output: Output) -> int:
+    """A name that leads nowhere is an error with words, whoever looks at it first."""
+    try:
+        return _run(words, output)
+    except OSError as error:
+        if error.errno not in _BAD_NAMES or not isinstance(error.filename, str | bytes):
+            raise
+        reason = error.strerror or str(error)
+        raise ImageNotReadable(Path(os.fsdecode(error.filename)), reason=reason) from error
 
 
 def _run(words: Sequence[str], outer: Output) -> int:

@@ -21,7 +21,13 @@ _SECRET = "--key"
 def line(words: Sequence[str], code: int, seconds: float) -> str:
     """The line without its time: who, process, command line, exit code, seconds."""
     shown = " ".join(shlex.quote(word) for word in _without_secrets(words))
-    return f"{_who()} growdisk[{os.getpid()}] {shown}: exit {code}, {seconds:.1f} s"
+    text = f"{_who()} growdisk[{os.getpid()}] {shown}: exit {code}, {seconds:.1f} s"
+    return "".join(map(_printable, text))
+
+
+def _printable(character: str) -> str:
+    """No name ends a line, or is bytes that are not UTF-8."""
+    return character if character.isprintable() else ascii(character)[1:-1]
 
 
 def log(text: str, file: Path | None, *, syslog: bool) -> None:
@@ -37,10 +43,16 @@ def log(text: str, file: Path | None, *, syslog: bool) -> None:
     if file is not None:
         stamp = time.strftime("%Y-%m-%dT%H:%M:%S%z")
         try:
-            with file.open("a", encoding="utf-8") as out:
+            with os.fdopen(_opened(file), "a", encoding="utf-8") as out:
                 out.write(f"{stamp} {text}\n")
         except OSError as error:
             raise _log_failed(file, error) from error
+
+
+def _opened(file: Path) -> int:
+    """A pipe that nobody reads is an error, and not waited for."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK
+    return os.open(file, flags, 0o666)
 
 
 def _log_failed(file: Path, error: OSError) -> OperationFailed:

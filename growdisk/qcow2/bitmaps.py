@@ -81,7 +81,9 @@ def _infos(directory: bytes) -> Iterator[BitmapInfo]:
             return
         *_, flags, _, bits, name_size, extra_size = _ENTRY.unpack_from(directory, position)
         start = position + _ENTRY.size + extra_size
-        name = directory[start : start + name_size].decode("utf-8", "surrogateescape")
+        # as in C: a name ends before its first NUL
+        text = directory[start : start + name_size].split(b"\0")[0]
+        name = text.decode("utf-8", "surrogateescape")
         yield BitmapInfo(name, 1 << bits, in_use=bool(flags & _IN_USE), auto=bool(flags & _AUTO))
         position += -(-(_ENTRY.size + extra_size + name_size) // 8) * 8
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from growdisk.block.device import BlockDevice
 from growdisk.block.raw import RawFile
-from growdisk.errors import ImageUnsupported, shell_word
+from growdisk.errors import ImageNotReadable, ImageUnsupported, shell_word
 
 TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:
@@ -79,6 +79,8 @@ def probe_format(path: Path) -> ImageFormat:
     file = RawFile.open(path, lock=False)
     try:
         return probe(file, path)
+    except OSError as error:  # a disk that fails, or a file of the kernel's that tells a wrong size
+        raise ImageNotReadable(path, reason=error.strerror or str(error)) from error
     finally:
         file.close()
 

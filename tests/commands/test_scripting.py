@@ -120,6 +120,24 @@ def test_the_options_that_verbs_call_o_stay_theirs(image: Path, tmp_path: Path) 
     assert (tmp_path / "scripts").is_dir()
 
 
+@pytest.mark.parametrize(
+    "name", ["\udcff", "a\n2026-01-01 root growdisk[1] rollback: exit 0", "\x1b"]
+)
+def test_a_name_of_any_bytes_is_one_line_of_the_log(tmp_path: Path, name: str) -> None:
+    log = tmp_path / "log"
+    assert in_process("--log", log, "show", name).code == 3
+    text = log.read_text(encoding="utf-8")
+    assert text.count("\n") == 1
+    assert text.rstrip("\n").isprintable()
+
+
+@pytest.mark.timeout(30)
+def test_a_log_that_is_a_pipe_without_a_reader_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "log")
+    answer = in_process("--log", tmp_path / "log", "image", "info", "/dev/null")
+    assert (answer.code, "cannot write" in answer.err) == (4, True)
+
+
 def test_a_log_that_cannot_be_written_is_said(image: Path, tmp_path: Path) -> None:
     answer = in_process("plan", image, "+64M", "--log", tmp_path / "none" / "log")
     assert (answer.code, "cannot write" in answer.err) == (4, True)

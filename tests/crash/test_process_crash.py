@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import resource
-import shutil
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -28,7 +27,9 @@ from tests.crash.verb_worlds import (
     check_is_sound,
     judge,
     plain,
+    renew,
     seen,
+    world,
 )
 from tests.crash.worlds import KiB
 
@@ -169,25 +170,6 @@ def test_without_room_no_half_of_a_file_stays(tmp_path: Path, name: str, action:
 
 
 # --- shared ---------------------------------------------------------------------------------------
-
-
-def world(
-    tmp_path: Path, prepare: Callable[[Path], None], action: Change
-) -> tuple[Path, Path, bytes, bytes]:
-    """(the files before, a place for copies of them, the guest before, the guest afterwards)."""
-    pristine, work = tmp_path / "pristine", tmp_path / "work"
-    work.mkdir()
-    prepare(work)
-    before = seen(work / "image.qcow2")
-    shutil.copytree(work, pristine)
-    action(work / "image.qcow2")
-    return pristine, work, before, seen(work / "image.qcow2")
-
-
-def renew(pristine: Path, work: Path) -> None:
-    if work.exists():
-        shutil.rmtree(work)
-    shutil.copytree(pristine, work)
 
 
 def run_limited(action: Callable[[], object], limit: int) -> int:

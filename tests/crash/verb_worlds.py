@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -159,3 +160,24 @@ NEW: list[tuple[str, Change]] = [
             "qcow2")),
     ("create-raw-full", lambda path: create_raw(path.with_name("new"), SIZE, "full")),
 ]  # fmt: skip
+
+
+def world(
+    tmp_path: Path, prepare: Callable[[Path], None], action: Change
+) -> tuple[Path, Path, bytes, bytes]:
+    """(the files before, where to work on copies of them,
+    the guest before, the guest afterwards).
+    """
+    pristine, work = tmp_path / "pristine", tmp_path / "work"
+    work.mkdir()
+    prepare(work)
+    before = seen(work / "image.qcow2")
+    shutil.copytree(work, pristine)
+    action(work / "image.qcow2")
+    return pristine, work, before, seen(work / "image.qcow2")
+
+
+def renew(pristine: Path, work: Path) -> None:
+    if work.exists():
+        shutil.rmtree(work)
+    shutil.copytree(pristine, work)

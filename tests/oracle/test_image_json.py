@@ -28,6 +28,21 @@ def test_info_has_the_keys_and_values_of_qemu_img(kind: str, tmp_path: Path) -> 
     assert image_info(path).as_json() == theirs
 
 
+def test_names_in_an_image_end_before_their_first_nul(tmp_path: Path) -> None:
+    path = tmp_path / "image.qcow2"
+    qemu_img("create", "-q", "-f", "qcow2", path, "1M")
+    qemu_img("bitmap", "--add", path, "dirty-bits")
+    qemu_img("snapshot", "-c", "clean-state", path)
+    data = path.read_bytes()
+    for name in (b"dirty-bits", b"clean-state"):
+        assert name in data
+        data = data.replace(name, name.replace(b"-", b"\0"))
+    path.write_bytes(data)
+    theirs = json.loads(qemu_img("info", "--output=json", path))
+    assert image_info(path).as_json() == theirs
+    assert theirs["snapshots"][0]["name"] == "clean"
+
+
 @pytest.mark.parametrize("kind", READABLE)
 def test_map_has_the_records_of_qemu_img(kind: str, tmp_path: Path) -> None:
     path = READABLE[kind](tmp_path)

@@ -35,6 +35,33 @@ def test_a_replaced_file_has_the_new_content_and_leaves_nothing_else(tmp_path: P
     assert list(tmp_path.iterdir()) == [target]
 
 
+@pytest.mark.parametrize("renaming", ["works", "EINVAL"])
+@pytest.mark.parametrize("taken", [False, True])
+def test_a_file_gets_its_name_where_there_are_no_hard_links(
+    tmp_path: Path, renaming: str, taken: bool
+):
+    """strace lets link() fail, as FAT does, and renameat2() as an old network file system."""
+    (tmp_path / "hidden").write_bytes(b"all of it")
+    if taken:
+        (tmp_path / "name").write_bytes(b"another's")
+    inject = ["-e", "inject=linkat,link:error=EPERM"]
+    if renaming != "works":
+        inject += ["-e", f"inject=renameat2:error={renaming}"]
+    code = (
+        "import sys; from pathlib import Path; from growdisk.durable import give_name; "
+        "give_name(Path(sys.argv[1]), Path(sys.argv[2]))"
+    )
+    words = [sys.executable, "-c", code, tmp_path / "hidden", tmp_path / "name"]
+    answer = subprocess.run(
+        ["strace", "-f", "-o", "/dev/null", *inject, *words],
+        capture_output=True, text=True, cwd=Path(__file__).parents[2],
+    )  # fmt: skip
+    assert (answer.returncode == 0) == (not taken), answer.stderr
+    assert ("FileExistsError" in answer.stderr) == taken
+    assert (tmp_path / "name").read_bytes() == (b"another's" if taken else b"all of it")
+    assert (tmp_path / "hidden").exists() == taken
+
+
 def test_the_content_is_synced_before_the_rename_and_the_directory_after_it(tmp_path: Path):
     calls = calls_of(
         f"from pathlib import Path; from growdisk.durable import replace_file; "

@@ -63,6 +63,9 @@ def test_a_size_is_written_as_it_was_asked_for(text: str) -> None:
         "+-1G",
         "1,5G",
         "4iB",
+        "1" * 5000,
+        "1" * 5000 + "G",
+        "\N{ARABIC-INDIC DIGIT ONE}G",
     ),
 )
 def test_what_tools_disagree_on_or_cannot_be_is_refused_with_a_hint(text: str):

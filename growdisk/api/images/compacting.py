@@ -11,6 +11,7 @@ from growdisk.api.images.opening import opened_qcow2, report_create_errors
 from growdisk.block.raw import RawFile
 from growdisk.errors import ImageDamaged, ImageUnsupported
 from growdisk.qcow2.check.checker import check
+from growdisk.qcow2.named_files import real
 from growdisk.qcow2.open_checks import Passphrase
 
 
@@ -22,7 +23,7 @@ def compact_image(
     Returns the host's bytes before and after. The new image is checked by counting all its
     references before it takes the old one's place, and does that only if it is smaller.
     """
-    path = path.resolve()  # behind a link: the link stays
+    path = real(path)  # behind a link: the link stays
     guard = WriteGuard(path, overlays_may_break)
     with opened_qcow2(path, "unused clusters", with_backing=False, key=key, guard=guard) as image:
         before = actual_size(path)

@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 
 from growdisk.api.guard import refuse_run_at
-from growdisk.api.images.host import format_of, refuse_without_room
+from growdisk.api.images.host import format_of, is_device, refuse_without_room
 from growdisk.api.images.new_file import NewFile
 from growdisk.api.images.opening import open_device, report_create_errors
 from growdisk.api.images.resizing import TAKING_ROOM, extend_raw, refuse_raw_preallocation
@@ -99,7 +99,7 @@ def create_raw(path: Path, size: int, preallocation: Preallocation) -> int:
     """
     size = align_up(size, _SECTOR)
     refuse_raw_preallocation(path, preallocation)
-    if path.is_block_device():
+    if is_device(path):
         raise ImageUnsupported(
             path,
             reason="a block device is a raw image already, as large as it is",

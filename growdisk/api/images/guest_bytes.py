@@ -13,7 +13,7 @@ from growdisk.block.device import BlockDevice
 from growdisk.block.host_blocks import claim
 from growdisk.block.raw import RawFile
 from growdisk.durable import write_all
-from growdisk.errors import ImageInUse, ImageUnsupported
+from growdisk.errors import ImageInUse, ImageNotReadable, ImageUnsupported
 from growdisk.qcow2.image import Qcow2Image
 from growdisk.qcow2.open_checks import Passphrase
 from growdisk.qcow2.probe import ImageFormat
@@ -51,6 +51,7 @@ def write_bytes(
     """Copy a whole file to guest bytes from `offset` on, durably. Returns how many these were."""
     file = RawFile.open(source, lock=False)
     try:
+        _require_readable(source, file)
         guard = WriteGuard(path, overlays_may_break)
         with opened(path, image_format, writable=True, key=key, guard=guard) as image:
             require_keys(image)
@@ -62,6 +63,13 @@ def write_bytes(
             return file.size
     finally:
         file.close()
+
+
+def _require_readable(path: Path, file: RawFile) -> None:
+    try:
+        file.read(0, min(file.size, _CHUNK))
+    except OSError as error:
+        raise ImageNotReadable(path, reason=error.strerror or str(error)) from error
 
 
 @contextmanager

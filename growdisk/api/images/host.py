@@ -5,14 +5,16 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from growdisk.errors import ImageNotReadable, Refused, write_failed
+from growdisk.errors import ImageNotReadable, NeedsUser, Refused, write_failed
 from growdisk.qcow2.probe import ImageFormat, probe_format, probe_to_write
 from growdisk.units import format_size
 
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+_LOOK_AT_DISK = "look at the host's disk (dmesg), then run growdisk again; nothing was changed"
 TOO_LARGE = (
     "choose a smaller SIZE, or a file system, or a limit (ulimit -f), that allows files "
     "of that size"
@@ -34,13 +36,21 @@ def free_room(place: Path) -> int:
     return (space.f_bavail if os.geteuid() else space.f_bfree) * space.f_frsize
 
 
+def is_device(path: Path) -> bool:
+    """Whether a block device is there; False where nobody may look."""
+    try:
+        return path.is_block_device()
+    except OSError:
+        return False
+
+
 def refuse_without_room(path: Path, place: Path, takes: int) -> None:
     """no-room-for-image, before anything is written, if the host has no room for a file.
 
     `place` is where the file is to lie.
     """
     folder = place.absolute().parent
-    if place.is_block_device() or not folder.is_dir() or (free := free_room(folder)) >= takes:
+    if is_device(place) or not folder.is_dir() or (free := free_room(folder)) >= takes:
         return
     raise Refused.named(
         "no-room-for-image",
@@ -61,14 +71,35 @@ def refuse_without_room(path: Path, place: Path, takes: int) -> None:
 
 
 @contextmanager
-def report_host_errors(path: Path, *, writing: bool) -> Iterator[None]:
-    """An error of the host, as an error of ours about the image."""
+def report_host_errors(
+    path: Path, *, writing: bool, has_changed: Callable[[], bool] = lambda: True
+) -> Iterator[None]:
+    """An error of the host, as an error of ours about the image.
+
+    `has_changed`: whether anything may have been written by then.
+    """
     try:
         yield
     except OSError as error:
         reason = error.strerror or str(error)
-        if writing and error.errno == errno.EFBIG:
+        if not writing:
+            raise ImageNotReadable(path, reason=reason) from error
+        if error.errno == errno.EFBIG:
             raise write_failed(path, reason=reason, hint=TOO_LARGE) from error
-        if writing:
+        if error.errno in NO_ROOM:
             raise write_failed(path, reason=reason) from error
-        raise ImageNotReadable(path, reason=reason) from error
+        if has_changed():
+            raise _change_uncertain(path, reason) from error
+        raise write_failed(path, reason=reason, hint=_LOOK_AT_DISK) from error
+
+
+def _change_uncertain(path: Path, reason: str) -> NeedsUser:
+    """What the host has not confirmed may be on its disk all the same, or be lost from it."""
+    return NeedsUser.named(
+        "change-uncertain",
+        "the host failed while {path} was changed",
+        "{reason}; the change may be done, done in part, or not done",
+        "look at the host's disk (dmesg); then growdisk image check {path}, and look whether the "
+        "change is there before you try again",
+        {"path": path, "reason": reason},
+    )

@@ -11,6 +11,7 @@ import os
 from pathlib import Path
 
 from growdisk.block.raw import RawFile
+from growdisk.errors import ImageNotReadable
 from growdisk.fast_dataclass import dataclass
 from growdisk.qcow2.extensions import Extension
 from growdisk.qcow2.features import Autoclear, Compatible, Incompatible
@@ -91,28 +92,33 @@ def image_info(
     """
     file = RawFile.open(path, lock=not shared)
     try:
-        if (image_format or probe(file, path)) == "raw":
-            from growdisk.units import align_up
-
-            return ImageInfo(path, "raw", align_up(file.size, _SECTOR), actual_size(path))
-        header = read_header(file, path)
-        snapshots = read_entries(file, path, header)
-        if header.has(Incompatible.DATA_FILE):
-            # nobody keeps what lies in a data file: QEMU tells of none, and none can be gone back
-            # to
-            snapshots = ()
-        return ImageInfo(
-            path,
-            "qcow2",
-            header.size,
-            actual_size(path),
-            header,
-            snapshots,
-            _bitmaps(file, header),
-            _encryption(file, header),
-        )
+        return _info_of(file, path, image_format)
+    except OSError as error:
+        raise ImageNotReadable(path, reason=error.strerror or str(error)) from error
     finally:
         file.close()
+
+
+def _info_of(file: RawFile, path: Path, image_format: ImageFormat | None) -> ImageInfo:
+    if (image_format or probe(file, path)) == "raw":
+        from growdisk.units import align_up
+
+        return ImageInfo(path, "raw", align_up(file.size, _SECTOR), actual_size(path))
+    header = read_header(file, path)
+    snapshots = read_entries(file, path, header)
+    if header.has(Incompatible.DATA_FILE):
+        # nobody keeps what lies in a data file: QEMU tells of none, and none can be gone back to
+        snapshots = ()
+    return ImageInfo(
+        path,
+        "qcow2",
+        header.size,
+        actual_size(path),
+        header,
+        snapshots,
+        _bitmaps(file, header),
+        _encryption(file, header),
+    )
 
 
 def _bitmaps(file: RawFile, header: Header) -> tuple[BitmapInfo, ...]:

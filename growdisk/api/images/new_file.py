@@ -16,7 +16,7 @@ from pathlib import Path
 
 from growdisk.api.guard import refuse_run
 from growdisk.block.raw import RawFile
-from growdisk.durable import sync_directory, sync_file
+from growdisk.durable import give_name, sync_directory, sync_file
 from growdisk.errors import ImageError, ImageUnsupported, destination_exists
 
 _NAME_BYTES = 240  # of 255 that a name may have
@@ -113,15 +113,20 @@ class NewFile:
         if self.is_device:
             return
         try:
-            os.link(self.temporary, self.path, follow_symlinks=False)
+            give_name(self.temporary, self.path)
         except FileExistsError as error:
             raise destination_exists(self.path) from error
-        sync_directory(self.path.absolute().parent)
+        try:
+            sync_directory(self.path.absolute().parent)
+        except OSError:
+            self.path.unlink()
+            raise
 
     def _forget_temporary(self) -> None:
         if not self.is_device:
-            self.temporary.unlink()
-            sync_directory(self.path.absolute().parent)
+            self.temporary.unlink(missing_ok=True)  # it is gone where files have one name
+            with suppress(OSError):  # the file is there, durably
+                sync_directory(self.path.absolute().parent)
 
     def replace(self) -> None:
         """Replace the other file by the finished one, durably, with its owner, mode, attributes."""
@@ -135,7 +140,8 @@ class NewFile:
         # Durable before the rename: a crash must leave the old image or the new one.
         sync_file(self.temporary)
         self.temporary.replace(self.path)
-        sync_directory(self.path.absolute().parent)
+        with suppress(OSError):  # either file will be there, and both show the same
+            sync_directory(self.path.absolute().parent)
 
 
 def _temporary_name(name: str) -> str:

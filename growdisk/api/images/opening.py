@@ -9,7 +9,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from growdisk.api.guard import WriteGuard
-from growdisk.api.images.host import TOO_LARGE, format_of, free_room, report_host_errors
+from growdisk.api.images.host import (
+    NO_ROOM,
+    TOO_LARGE,
+    format_of,
+    free_room,
+    is_device,
+    report_host_errors,
+)
 from growdisk.block.device import BlockDevice, ExtentKind, ResizableDevice
 from growdisk.block.raw import RawFile
 from growdisk.errors import ImageUnsupported, not_created, write_failed
@@ -17,8 +24,6 @@ from growdisk.qcow2.image import Qcow2Image
 from growdisk.qcow2.open_checks import Passphrase
 from growdisk.qcow2.probe import ImageFormat
 from growdisk.units import format_size
-
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextmanager
@@ -35,13 +40,13 @@ def opened(
 
     An image that is opened for writing is guarded in any case; `guard` says what may be spoiled.
 
-    A failing host becomes write-failed while the image is open for writing.
+    A failing host becomes write-failed or change-uncertain while the image is open for writing.
     """
     device = open_device(
         path, image_format, writable=writable, with_backing=with_backing, key=key, guard=guard
     )
     try:
-        with report_host_errors(path, writing=writable):
+        with report_host_errors(path, writing=writable, has_changed=lambda: _has_changed(device)):
             try:
                 yield device
             except BaseException as error:
@@ -64,9 +69,10 @@ def open_device(
     """The same for whoever closes it."""
     guard = (guard or WriteGuard(path)) if writable else None
     if format_of(path, image_format, writing=writable) == "qcow2":
-        return Qcow2Image.open(
-            path, writable=writable, with_backing=with_backing, key=key, guard=guard
-        )
+        with report_host_errors(path, writing=writable, has_changed=lambda: False):
+            return Qcow2Image.open(
+                path, writable=writable, with_backing=with_backing, key=key, guard=guard
+            )
     file = RawFile.open_disk(path, writable=writable)
     if guard is not None:
         try:
@@ -106,9 +112,9 @@ def report_create_errors(path: Path, takes: Callable[[], int] | None = None) -> 
     try:
         yield
     except OSError as error:
-        full = error.errno in _NO_ROOM
+        full = error.errno in NO_ROOM
         reason = error.strerror or os.strerror(error.errno or errno.EIO)
-        if path.is_block_device():
+        if is_device(path):
             raise write_failed(
                 path, reason=reason, hint="what it held before is lost; use a larger device"
             ) from error
@@ -151,6 +157,10 @@ def refuse_small_device(file: RawFile, size: int) -> None:
             reason=f"the block device has {file.size} bytes, and {size} are to go there",
             hint="use a larger device; nothing was written",
         )
+
+
+def _has_changed(device: ResizableDevice) -> bool:
+    return not isinstance(device, Qcow2Image) or device.has_changed
 
 
 def _close_after_failure(device: ResizableDevice, *, take_back: bool) -> None:

@@ -17,7 +17,7 @@ from growdisk.api.provisioning.encrypted import encryption_of
 from growdisk.api.provisioning.recipe import Recipe
 from growdisk.api.provisioning.result import output_exists
 from growdisk.block.raw import RawFile
-from growdisk.durable import sync_directory, sync_file
+from growdisk.durable import give_name, sync_directory, sync_file
 from growdisk.errors import ImageError, ImageInUse
 from growdisk.qcow2.create_options import CreateOptions
 from growdisk.qcow2.entries import L2Kind
@@ -222,13 +222,13 @@ def put_in_place(hidden: Path, path: Path, *, force: bool) -> None:
     """Give the finished image its name, durably and atomically, perhaps in place of another."""
     sync_file(hidden)
     if force:
-        os.replace(hidden, path)  # noqa: PTH105  beside os.link, its sister
+        os.replace(hidden, path)  # noqa: PTH105  beside give_name, its sister
         RunDirectory(path).forget()
     else:
         try:
             # Not rename(), which would replace what somebody has put there meanwhile.
-            os.link(hidden, path, follow_symlinks=False)
+            give_name(hidden, path)
         except FileExistsError as error:
             raise output_exists(path) from error
-        hidden.unlink()
+        hidden.unlink(missing_ok=True)  # it is gone where files have one name
     sync_directory(path.absolute().parent)

@@ -15,6 +15,7 @@ from growdisk.block.device import BlockDevice
 from growdisk.block.raw import RawFile
 from growdisk.errors import UsageError
 from growdisk.qcow2.image import Qcow2Image
+from growdisk.qcow2.named_files import real
 from growdisk.qcow2.probe import ImageFormat
 from growdisk.workflow.run_directory import RunDirectory, refuse_if_open
 
@@ -26,7 +27,7 @@ def look_at_base(base: Path, base_format: ImageFormat | None) -> tuple[ImageForm
     """
     found = format_of(base, base_format, writing=True)
     with closing(open_device(base, found)) as device:
-        return found, [path.resolve() for path in _layers(device)]
+        return found, [real(path) for path in _layers(device)]
 
 
 def refuse_outputs(outputs: Sequence[Output]) -> None:
@@ -35,7 +36,7 @@ def refuse_outputs(outputs: Sequence[Output]) -> None:
         raise UsageError("no output is named", hint="growdisk provision BASE OUT, or --list FILE")
     seen: set[Path] = set()
     for output in outputs:
-        place = output.path.absolute().parent.resolve() / output.path.name
+        place = real(output.path.absolute().parent) / output.path.name
         if place in seen:
             raise UsageError(
                 f"{output.path} is named twice", hint="every output needs a name of its own"
@@ -52,7 +53,7 @@ def refuse_place(path: Path, layers: Sequence[Path], *, force: bool) -> None:
         )
     if not os.path.lexists(path):
         return
-    if path.resolve() in layers:
+    if real(path) in layers:
         raise not_provisioned(
             path, reason="the base consists of it", hint="choose another name for the output"
         )
