@@ -39,7 +39,7 @@ class Backend(Protocol):
         """Whatever the reader remembers of an older table is forgotten."""
         ...
 
-    def check_ext(self, device: str, *, repair: bool = False) -> FilesystemCheck:
+    def check_ext(self, device: str) -> FilesystemCheck:
         """e2fsck. Damage that it cannot mend is a value."""
         ...
 

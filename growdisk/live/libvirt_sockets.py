@@ -13,11 +13,11 @@ _SYSTEM, _SESSION = "qemu:///system", "qemu:///session"
 _PATIENCE = 0.2  # seconds
 
 
-def listening(uri: str | None = None) -> Iterator[str]:
+def listening() -> Iterator[str]:
     """The URIs of the libvirts that answer:
-    the system's, the user's own, and `uri` or LIBVIRT_DEFAULT_URI.
+    the system's, the user's own, and LIBVIRT_DEFAULT_URI.
     """
-    asked = uri or os.environ.get("LIBVIRT_DEFAULT_URI") or ""
+    asked = os.environ.get("LIBVIRT_DEFAULT_URI", "")
     if asked.startswith("qemu:///") and asked not in (_SYSTEM, _SESSION):
         yield asked  # one with a socket of its own (?socket=PATH)
     for known, folder in ((_SYSTEM, Path("/run/libvirt")), (_SESSION, _session_folder())):
