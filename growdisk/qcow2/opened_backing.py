@@ -25,4 +25,4 @@ def opened_as_backing(
     """The opened backing file of an image at `path` with this header,
     which need not stand in the file.
     """
-    return open_backing(path, header, (), partial(Qcow2Image.open_below, key=key))
+    return open_backing(path, header, (), partial(Qcow2Image.open, key=key))
