@@ -57,7 +57,7 @@ def overlays_on(path: Path, *, libvirt: bool = True) -> tuple[Overlay, ...]:
 
 
 def dependents_of(
-    path: Path, *, libvirt: bool = True, uri: str | None = None, apart_from: Path | None = None
+    path: Path, *, libvirt: bool = True, apart_from: Path | None = None
 ) -> Dependents:
     """The images on the image at `path`, and machines that resume from saved memory with them.
 
@@ -72,7 +72,7 @@ def dependents_of(
         for each in (os.path.abspath(path), os.path.realpath(path)):  # noqa: PTH100
             search.read_folder(os.path.dirname(each))  # noqa: PTH120
     if libvirt:
-        search.ask_libvirt(uri)
+        search.ask_libvirt()
     if apart_from is not None:
         search.leave_out(apart_from)
     return search.found()
@@ -97,14 +97,14 @@ class _Search:
                 for path in _files(each):
                     self._read(path)
 
-    def ask_libvirt(self, uri: str | None) -> None:
+    def ask_libvirt(self) -> None:
         """Search what libvirt knows, if one listens.
 
         If none does, its library is not loaded: that takes longer than all the rest.
         """
         from growdisk.live.libvirt_sockets import listening
 
-        for each in listening(uri):
+        for each in listening():
             from growdisk.live.libvirt_disks import known_to
 
             known = known_to(each, max(self._until - time.monotonic(), 0.1))

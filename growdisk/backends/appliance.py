@@ -95,14 +95,11 @@ class Appliance:
         )
         self._shell.run("udevadm", "settle")
 
-    def check_ext(self, device: str, *, repair: bool = False) -> FilesystemCheck:
-        """e2fsck: mends what is safe without asking; everything with `repair`.
-
-        Damage that stays is a value.
-        """
+    def check_ext(self, device: str) -> FilesystemCheck:
+        """e2fsck: mends what is safe without asking. Damage that stays is a value."""
         self._synced = False
         superblock = self._superblocks[device] = ext_growth.read_superblock(self._shell, device)
-        return ext_growth.check(self._shell, device, superblock, repair=repair)
+        return ext_growth.check(self._shell, device, superblock)
 
     def resize_ext(self, device: str, size: int | None = None) -> str:
         """Grow an ext2/3/4, after check_ext(), to `size` bytes or to its device.

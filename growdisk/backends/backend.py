@@ -38,7 +38,7 @@ class Backend(Protocol):
         """Make the reader forget an older table."""
         ...
 
-    def check_ext(self, device: str, *, repair: bool = False) -> FilesystemCheck:
+    def check_ext(self, device: str) -> FilesystemCheck:
         """e2fsck. Damage that it cannot mend is a value."""
         ...
 

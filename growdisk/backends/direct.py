@@ -99,9 +99,9 @@ class DirectTools:
         """sfdisk remembers nothing, and partitions are shown again."""
         self._release()
 
-    def check_ext(self, device: str, *, repair: bool = False) -> FilesystemCheck:
-        force = ["-f"] if repair or self._checks_in_full(device) else []
-        argv = ["e2fsck", *force, "-y" if repair else "-p", SHOWN]
+    def check_ext(self, device: str) -> FilesystemCheck:
+        force = ["-f"] if self._checks_in_full(device) else []
+        argv = ["e2fsck", *force, "-p", SHOWN]
         done = self._run(argv, _name(device), writable=True, accept=_VERDICTS)
         output = done.stdout + done.stderr
         if done.status & _LEFT_ERRORS:

@@ -77,17 +77,12 @@ class Superblock:
 
 
 def check(
-    shell: Shell, device: str, superblock: Superblock, *, repair: bool = False, full: bool = False
+    shell: Shell, device: str, superblock: Superblock, *, full: bool = False
 ) -> FilesystemCheck:
-    """The verdict of e2fsck -p, or of -y with `repair`.
-
-    -f as well, unless the file system is huge and says that it is clean.
-    """
-    options = ["-f"] if full or repair or superblock.is_checked_in_full else []
+    """The verdict of e2fsck -p; -f as well unless the file system is huge and says it is clean."""
+    options = ["-f"] if full or superblock.is_checked_in_full else []
     with _saying_what_is_too_new():
-        status, output = shell.run(
-            "e2fsck", *options, "-y" if repair else "-p", device, accept=_VERDICTS
-        )
+        status, output = shell.run("e2fsck", *options, "-p", device, accept=_VERDICTS)
     if status & _LEFT_ERRORS:
         return FilesystemCheck(CheckState.DAMAGED, output)
     return FilesystemCheck(CheckState.MENDED if status & _MENDED else CheckState.CLEAN, output)

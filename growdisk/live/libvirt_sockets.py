@@ -11,9 +11,9 @@ _SYSTEM, _SESSION = "qemu:///system", "qemu:///session"
 _PATIENCE = 0.2  # seconds
 
 
-def listening(uri: str | None = None) -> Iterator[str]:
-    """The URIs of libvirts that answer: the system's, the user's, `uri` or LIBVIRT_DEFAULT_URI."""
-    asked = uri or os.environ.get("LIBVIRT_DEFAULT_URI") or ""
+def listening() -> Iterator[str]:
+    """The URIs of libvirts that answer: the system's, the user's, LIBVIRT_DEFAULT_URI."""
+    asked = os.environ.get("LIBVIRT_DEFAULT_URI", "")
     if asked.startswith("qemu:///") and asked not in (_SYSTEM, _SESSION):
         yield asked  # one with a socket of its own (?socket=PATH)
     for known, folder in ((_SYSTEM, Path("/run/libvirt")), (_SESSION, _session_folder())):

@@ -53,6 +53,7 @@ class Qcow2Image(GuestDisk):
     def open(
         cls,
         path: Path,
+        above: tuple[Path, ...] = (),
         *,
         writable: bool = False,
         with_backing: bool = True,
@@ -61,16 +62,35 @@ class Qcow2Image(GuestDisk):
     ) -> Qcow2Image:
         """Open an image file under QEMU's locks.
 
-        `with_backing=False`: for metadata only, bytes may be missing. `guard` is shown the locked
-        file and its header before anything is written, and may refuse.
+        `above`: the layers that it was found through. `with_backing=False`: for metadata only,
+        bytes may be missing. `guard` is shown the locked file and its header before anything is
+        written, and may refuse.
 
         `key`: the passphrase of every encrypted layer; without it such an image has its metadata
         only. Raises WrongKey, ImageNotReadable, ImageInUse, ImageDamaged or ImageUnsupported; the
         file is untouched then.
         """
-        return cls._open(
-            path, writable=writable, with_backing=with_backing, above=(), key=key, guard=guard
-        )
+        file = RawFile.open(path, writable=writable)
+        backing: BlockDevice | None = None
+        data_file: RawFile | None = None
+        try:
+            header = read_header(file, path)
+            refuse_unusable(header, path, writable=writable)
+            if guard is not None:
+                # After the locks, before a dirty image is repaired: the guard may refuse, and that
+                # must change nothing.
+                guard(file, header)
+            data_file = open_data_file(path, header, writable=writable)
+            if with_backing:
+                backing = open_backing(path, header, above, partial(cls.open, key=key))
+            return cls.over(
+                file, path, writable=writable, backing=backing, key=key, data_file=data_file
+            )
+        except BaseException:
+            for opened in (file, backing, data_file):
+                if opened is not None:
+                    opened.close()
+            raise
 
     @classmethod
     def over(
@@ -100,45 +120,6 @@ class Qcow2Image(GuestDisk):
             refuse_cut_off(image._parts)
             image._metadata.set_dirty_bit(dirty=False)
         return image
-
-    @classmethod
-    def _open(
-        cls,
-        path: Path,
-        *,
-        writable: bool,
-        with_backing: bool,
-        above: tuple[Path, ...],
-        key: Passphrase | None,
-        guard: Guard | None = None,
-    ) -> Qcow2Image:
-        file = RawFile.open(path, writable=writable)
-        backing: BlockDevice | None = None
-        data_file: RawFile | None = None
-        try:
-            header = read_header(file, path)
-            refuse_unusable(header, path, writable=writable)
-            if guard is not None:
-                # After the locks, before a dirty image is repaired: the guard may refuse, and that
-                # must change nothing.
-                guard(file, header)
-            data_file = open_data_file(path, header, writable=writable)
-            if with_backing:
-                backing = open_backing(path, header, above, partial(cls.open_below, key=key))
-            return cls.over(
-                file, path, writable=writable, backing=backing, key=key, data_file=data_file
-            )
-        except BaseException:
-            for opened in (file, backing, data_file):
-                if opened is not None:
-                    opened.close()
-            raise
-
-    @classmethod
-    def open_below(
-        cls, path: Path, above: tuple[Path, ...], key: Passphrase | None = None
-    ) -> BlockDevice:
-        return cls._open(path, writable=False, with_backing=True, above=above, key=key)
 
     # --- size and snapshots -----------------------------------------------------------------------
 
@@ -343,7 +324,9 @@ class Qcow2Image(GuestDisk):
 
         Returns the old one, not closed.
         """
-        return self._parts.exchange_backing(backing)
+        old, self._parts.backing = self._parts.backing, backing
+        self._parts.reader.backing = backing
+        return old
 
     def record_backing(self, name: str | None, backing_format: str | None) -> None:
         """Write another backing file into the header, durably.

@@ -30,17 +30,7 @@ class Parts:
     """What works on the metadata of one image, put together."""
 
     def __init__(self, metadata: Metadata, backing: BlockDevice | None) -> None:
-        self.metadata, self._backing = metadata, backing
-
-    @property
-    def backing(self) -> BlockDevice | None:
-        return self._backing
-
-    def exchange_backing(self, backing: BlockDevice | None) -> BlockDevice | None:
-        """Read through to another device from now on; returns the old one."""
-        old, self._backing = self._backing, backing
-        self.reader.backing = backing
-        return old
+        self.metadata, self.backing = metadata, backing
 
     def refuse_damaged_tables(self) -> None:
         """ImageDamaged for what the tables of the disk or of a snapshot name, and may not."""
@@ -67,7 +57,7 @@ class Parts:
     def reader(self) -> Reader:
         from growdisk.qcow2.reader import Reader
 
-        return Reader(self.metadata, self.mapping, self._backing)
+        return Reader(self.metadata, self.mapping, self.backing)
 
     @cached_property
     def writer(self) -> Writer:

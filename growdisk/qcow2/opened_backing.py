@@ -23,4 +23,4 @@ def opened_as_backing(
     path: Path, header: Header, key: Passphrase | None = None
 ) -> BlockDevice | None:
     """The opened backing file of an image at `path`, as `header` (not the file's own) names it."""
-    return open_backing(path, header, (), partial(Qcow2Image.open_below, key=key))
+    return open_backing(path, header, (), partial(Qcow2Image.open, key=key))
