@@ -25,6 +25,7 @@ from growdisk.steps.step_traits import StepTraits
 from growdisk.workflow.step import Check, Evidence, Ready, Scope
 
 _FSTAB = "/etc/fstab"
+NOTHING_NAMED = "no file of the guest names what is gone"
 
 
 @dataclass(frozen=True)
@@ -179,7 +180,7 @@ def _told(changes: list[Change], left: list[str]) -> str:
     mended = ", ".join(dict.fromkeys(change.path for change in changes if change.mended))
     named = [f"{change.path}: {change.what}" for change in changes if not change.mended]
     words = [
-        mended or ("nothing was changed" if named else "nothing in the guest names it"),
+        mended or ("nothing was changed" if named else NOTHING_NAMED),
         *named,
     ]
     if left and not changes:
@@ -188,10 +189,7 @@ def _told(changes: list[Change], left: list[str]) -> str:
 
 
 def _told_unread(changes: list[Change], unread: list[str], *, found: bool) -> str:
-    mended = (
-        ", ".join(change.path for change in changes if change.mended)
-        or "nothing in the guest names it"
-    )
+    mended = ", ".join(change.path for change in changes if change.mended) or NOTHING_NAMED
     words = [
         mended
         if found
