@@ -162,7 +162,7 @@ def _store(
             base,
             plan.run,
             names,
-            lambda action: at_rest(reached, context.inside, action),
+            lambda action: while_frozen(reached, context.inside, action),
         )
     undo = LiveUndo(context, plan.steps)
     if plan.snapshots == "internal":
@@ -170,7 +170,7 @@ def _store(
     return undo
 
 
-def at_rest(reached: RunningGuest, inside: Inside, action: Callable[[], None]) -> None:
+def while_frozen(reached: RunningGuest, inside: Inside, action: Callable[[], None]) -> None:
     """Call `action` while an agent has frozen the guest's file systems, if one can.
 
     The agent is tried even if the way inside is ssh.
@@ -194,7 +194,7 @@ def at_rest(reached: RunningGuest, inside: Inside, action: Callable[[], None]) -
 
 
 def thaw(reached: RunningGuest) -> None:
-    """A growdisk that died while the guest's files were at rest has left them so."""
+    """Thaw the guest: a growdisk that died while its file systems were frozen has left them so."""
     with contextlib.suppress(GuestUnreachable):
         agent = reached.open_agent()
         agent.thaw()
