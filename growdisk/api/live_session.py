@@ -19,9 +19,9 @@ from growdisk.planner.plan import Plan
 from growdisk.steps.failures import overlays_need_rest
 from growdisk.steps.in_guest import GUEST_ONLY, InGuest
 from growdisk.steps.inside import Inside
-from growdisk.steps.live_context import LiveContext
 from growdisk.steps.live_overlays import LiveOverlays, is_same_file
 from growdisk.steps.live_snapshots import LiveSnapshots, LiveUndo
+from growdisk.steps.live_worker import LiveWorker
 from growdisk.workflow.engine import Engine
 from growdisk.workflow.failures import NothingToRestore, StoppedWithoutWayBack
 from growdisk.workflow.journal import Journal
@@ -38,16 +38,16 @@ class LiveSession:
     ) -> None:
         self.run, self.reached, plan, directory = run, reached, run.plan, run.directory
         keys = run.keyring.passphrases
-        self.context = context_of(
+        self.worker = worker_of(
             plan, reached, inside, directory.image, keys, run.observer.step_said
         )
-        self.snapshots = _store(plan, self.context, directory, reached)
+        self.snapshots = _store(plan, self.worker, directory, reached)
         steps = tuple(
             InGuest(step) if isinstance(step, GUEST_ONLY) else step for step in plan.own_steps
         )
-        self.engine: Engine[LiveContext] = Engine(
+        self.engine: Engine[LiveWorker] = Engine(
             steps,
-            self.context,
+            self.worker,
             self.snapshots,
             journal,
             run.observer,
@@ -60,7 +60,7 @@ class LiveSession:
     def layout_now(self) -> Layout | None:
         """None if the guest cannot be asked any more."""
         # again(): `reached` has the disk as it was before it grew.
-        self.context.inside.forget()  # an agent talks to one at a time
+        self.worker.inside.forget()  # an agent talks to one at a time
         try:
             looked = look(self.reached.again(), self.run.path, StopRequest())
         except GrowdiskError:
@@ -120,22 +120,22 @@ class LiveSession:
         state = self.engine.state
         if state.settling or state.keeping or state.going_back:
             return
-        self.context.ask("true")
-        if self.context.guest.all_layers:
-            self.context.check()
+        self.worker.ask("true")
+        if self.worker.guest.all_layers:
+            self.worker.check()
 
 
-def context_of(
+def worker_of(
     plan: Plan,
     reached: RunningGuest,
     inside: Inside,
     image: Path,
     keys: tuple[bytes, ...],
     told: Callable[[str], None] = lambda line: None,
-) -> LiveContext:
-    """What the steps of `plan` work with."""
+) -> LiveWorker:
+    """Who does the work of the steps of `plan`."""
     assert plan.way is not None and plan.way.guest is not None, plan.run
-    return LiveContext(
+    return LiveWorker(
         reached.machine,
         reached.disk.key,
         inside,
@@ -151,26 +151,26 @@ def context_of(
 
 
 def _store(
-    plan: Plan, context: LiveContext, directory: RunDirectory, reached: RunningGuest
+    plan: Plan, worker: LiveWorker, directory: RunDirectory, reached: RunningGuest
 ) -> SnapshotStore:
     names = [step.name for step in plan.steps]
     if plan.snapshots == "overlay":
-        base = context.machine.node_of(lambda file: is_same_file(file, directory.image))
+        base = worker.machine.node_of(lambda file: is_same_file(file, directory.image))
         return LiveOverlays(
-            context,
+            worker,
             directory.path,
             base,
             plan.run,
             names,
-            lambda action: at_rest(reached, context.inside, action),
+            lambda action: while_frozen(reached, worker.inside, action),
         )
-    undo = LiveUndo(context, plan.steps)
+    undo = LiveUndo(worker, plan.steps)
     if plan.snapshots == "internal":
-        return LiveSnapshots(context, plan.run, names, undo)
+        return LiveSnapshots(worker, plan.run, names, undo)
     return undo
 
 
-def at_rest(reached: RunningGuest, inside: Inside, action: Callable[[], None]) -> None:
+def while_frozen(reached: RunningGuest, inside: Inside, action: Callable[[], None]) -> None:
     """Call `action` while an agent has frozen the guest's file systems, if one can.
 
     The agent is tried even if the way inside is ssh.
@@ -194,7 +194,7 @@ def at_rest(reached: RunningGuest, inside: Inside, action: Callable[[], None]) -
 
 
 def thaw(reached: RunningGuest) -> None:
-    """A growdisk that died while the guest's files were at rest has left them so."""
+    """Thaw the guest: a growdisk that died while its file systems were frozen has left them so."""
     with contextlib.suppress(GuestUnreachable):
         agent = reached.open_agent()
         agent.thaw()

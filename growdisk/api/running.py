@@ -15,7 +15,7 @@ from growdisk.api.extra_disks import refuse_spoiling
 from growdisk.api.host import refuse_full_storage
 from growdisk.api.live_inspect import InspectedGuest, guest_not_running, inspected
 from growdisk.api.live_second_opinion import heard_in_guest
-from growdisk.api.live_session import LiveSession, context_of, lock_run, thaw
+from growdisk.api.live_session import LiveSession, lock_run, thaw, worker_of
 from growdisk.api.live_target import LiveRequest, RunningGuest, reach, reconnect, request_of
 from growdisk.errors import GrowdiskError, Refused
 from growdisk.fast_dataclass import dataclass, replace
@@ -115,7 +115,7 @@ class GuestTarget:
         way = guest.reached.way(guest.device)
         plan = make_live_plan(facts, heard, goal, options, guest.surroundings(), way)
         refuse_full_storage(plan, self.path)
-        context_of(plan, guest.reached, guest.inside, self.path, options.keys).check()
+        worker_of(plan, guest.reached, guest.inside, self.path, options.keys).check()
         return Prepared(plan)
 
     def locked(self) -> AbstractContextManager[None]:

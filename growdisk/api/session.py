@@ -15,7 +15,6 @@ from growdisk.planner.goal import SnapshotMode
 from growdisk.planner.layout import Layout, layout_of
 from growdisk.planner.plan import Plan, encode_plan
 from growdisk.qcow2.image import Qcow2Image
-from growdisk.steps.at_rest import RunContext
 from growdisk.steps.device_growth import GrownDevice
 from growdisk.steps.device_path import DevicePath, is_openable
 from growdisk.steps.disk import Disk
@@ -27,6 +26,7 @@ from growdisk.steps.overlay_snapshots import OverlaySnapshots
 from growdisk.steps.resize_image import GrowDevice
 from growdisk.steps.run_backend import RunBackend
 from growdisk.steps.step_traits import of_kind
+from growdisk.steps.worker_at_rest import WorkerAtRest
 from growdisk.units import ByteRange
 from growdisk.volumes.keyring import Keyring
 from growdisk.workflow.engine import Engine
@@ -45,7 +45,7 @@ class Session:
     run: CurrentRun
     disk: Disk
     snapshots: SnapshotStore
-    engine: Engine[RunContext]
+    engine: Engine[WorkerAtRest]
 
     @classmethod
     def begin(cls, run: CurrentRun, disk: Disk, *, room: int = 0) -> Session:
@@ -153,12 +153,12 @@ class Session:
     @classmethod
     def _assemble(cls, run: CurrentRun, disk: Disk, journal: Journal) -> Session:
         stores = [_snapshots(run.plan, part, disk) for part in _parts(run, disk)]
-        context = _context(run, disk)
-        backends = [context.run_backend, *(other.run_backend for other in context.extra_disks)]
+        worker = _worker(run, disk)
+        backends = [worker.run_backend, *(other.run_backend for other in worker.extra_disks)]
         store = QuietSnapshots(stores, backends, disk)
         engine = Engine(
             run.plan.steps,
-            context,
+            worker,
             store,
             journal,
             run.observer,
@@ -184,15 +184,15 @@ def layout_now(
     return layout_of(replace(facts, disk=name))
 
 
-def _context(run: CurrentRun, disk: Disk) -> RunContext:
-    """What the steps work with.
+def _worker(run: CurrentRun, disk: Disk) -> WorkerAtRest:
+    """Who does the steps' work.
 
     A further disk that grows has a backend of its own; the others are there for the first.
     """
     plan, stop, keyring = run.plan, run.stop, run.keyring
     known = list(zip(disk.extra_disks, plan.extra_disks, strict=True))
     extra_disks = tuple(
-        RunContext(
+        WorkerAtRest(
             other,
             RunBackend(
                 other, stop, plan.sector_size, keyring, _places(plan, number), kind=told.backend
@@ -212,7 +212,7 @@ def _context(run: CurrentRun, disk: Disk) -> RunContext:
         kind="guestfs" if plan.backend == "online" else plan.backend,
         extra_disks=[other for other, told in known if told.before is None],
     )
-    return RunContext(disk, run_backend, run.path, extra_disks)
+    return WorkerAtRest(disk, run_backend, run.path, extra_disks)
 
 
 def _places(plan: Plan, number: int = 0) -> list[DevicePath]:

@@ -34,17 +34,19 @@ if TYPE_CHECKING:
     from growdisk.qcow2.probe import ImageFormat
 
 _MOST_PARTITIONS = 128
+IMAGE_HERE = "the image: a file, a block device, or POOL/VOLUME of libvirt"
+_IMAGE_ANYWHERE = f"{IMAGE_HERE}; on another host, nbd:// or ssh://"
 
 
-def add_target(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("target", type=Path, nargs="?", metavar="TARGET", help="the image file")
+def add_target(parser: argparse.ArgumentParser, what: str = _IMAGE_ANYWHERE) -> None:
+    parser.add_argument("target", type=Path, nargs="?", metavar="TARGET", help=what)
     declare(parser, "format", "-f")
     add_machine(parser)
     add_inside(parser)
 
 
 def add_image(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("target", type=Path, nargs="?", metavar="IMAGE", help="the image file")
+    parser.add_argument("target", type=Path, nargs="?", metavar="IMAGE", help=_IMAGE_ANYWHERE)
     add_machine(parser)
 
 
@@ -82,16 +84,8 @@ def add_goal(parser: argparse.ArgumentParser) -> None:
     )
     add_overlays_may_break(back)
     declare(back, "keep_snapshots")
-    add_not_in_use(work)
-    declare(work, "preallocation", more="raw: falloc")
-
-
-def add_not_in_use(parser: argparse._ActionsContainer) -> None:
-    parser.add_argument(
-        "--not-in-use",
-        action="store_true",
-        help="nobody uses the device: your word for what growdisk, without root, cannot look at",
-    )
+    declare(work, "not_in_use")
+    declare(work, "preallocation", more="for raw images, with falloc")
 
 
 def goal_of(arguments: argparse.Namespace) -> Goal:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from growdisk.cli.arguments import add_image, add_not_in_use
-from growdisk.cli.disk_options import add_keys, keys_of
+from growdisk.cli.arguments import add_image
+from growdisk.cli.disk_options import add_keys, declare, keys_of
 from growdisk.cli.images.keys import unlocking
 from growdisk.cli.output import Output
 from growdisk.cli.targets import image_of
@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="a run whose folder is lost: keep the image, and remove the snapshots that it carries",
     )
-    add_not_in_use(parser)
+    declare(parser, "not_in_use")
     add_keys(parser)
 
 

@@ -19,7 +19,7 @@ def add_overlays_may_break(parser: argparse._ActionsContainer) -> None:
     parser.add_argument(
         "--overlays-may-break",
         action="store_true",
-        help="also where other images lie on this one, which it spoils",
+        help="go on although other images lie on this one (overlays): it spoils them",
     )
 
 

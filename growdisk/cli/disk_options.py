@@ -11,6 +11,7 @@ from growdisk.cli.images.keys import read_key
 from growdisk.planner.option_table import SHARED, OptionSpec
 
 _TYPES = {"int": int, "path": Path}
+_EACH = "one at a time, may be given several times"
 
 
 def declare(
@@ -64,10 +65,16 @@ def partition_number(text: str) -> int:
 def add_layout_options(parser: argparse.ArgumentParser) -> None:
     grows, gives_way = group_of(parser, "what grows"), group_of(parser, "what gives way")
     declare(grows, "partition", metavar="auto|N|/dev/sdaN")
-    declare(grows, "grow", metavar="sdaN=SHARE")
+    declare(grows, "grow", metavar="sdaN=SHARE", more=_EACH)
     declare(gives_way, "swap")
-    declare(gives_way, "move", type=partition_number, metavar="N", more="with all that is in them")
-    declare(gives_way, "delete", type=partition_number, metavar="N")
+    declare(
+        gives_way,
+        "move",
+        type=partition_number,
+        metavar="N",
+        more=f"with all that is in them; {_EACH}",
+    )
+    declare(gives_way, "delete", type=partition_number, metavar="N", more=_EACH)
     gives_way.add_argument(
         "--no-guest-repair",
         action="store_true",
@@ -94,7 +101,9 @@ _SELECTORS = ("key", "file")
 
 def add_volume_options(parser: argparse.ArgumentParser) -> None:
     grows = group_of(parser, "what grows")
-    declare(grows, "lv", metavar="VG/LV[=SHARE]", more="if left out, the largest by all of it")
+    declare(
+        grows, "lv", metavar="VG/LV[=SHARE]", more=f"if left out, the largest by all of it; {_EACH}"
+    )
     declare(grows, "lv_share", metavar="60%", more="the rest stays free, for snapshots")
     add_keys(parser)
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
-from growdisk.errors import UsageError
+from growdisk.errors import UsageError, shell_word
 
 _GROW = "growdisk expand IMAGE +10G grows the disk and all that is in it"
 _IMAGE_VERB = "growdisk image {word} does that"
@@ -291,13 +292,17 @@ def unknown_value(
     near = difflib.get_close_matches(word, known, 1, 0.6)
     if word in _OTHER_FORMATS and "qcow2" in known:
         hint = f"growdisk knows qcow2 and raw; qemu-img convert reads and writes {word}"
+    elif prog == "growdisk image snapshot" and not option and Path(word).exists():
+        hint = f"what to do comes before the image: {prog} list {shell_word(Path(word))}"
     else:
         hint = (
             f"did you mean {near[0]}? {prog} --help"
             if near
             else f"one of: {', '.join(known)}; {prog} --help"
         )
-    return UsageError(f"{'/'.join(option) or 'it'} cannot be '{word}'", hint)
+    if not option:
+        return UsageError(f"'{word}' stands where {' or '.join(known)} should", hint)
+    return UsageError(f"{'/'.join(option)} cannot be '{word}'", hint)
 
 
 def extra_words(prog: str, words: Sequence[str], size: str | None) -> UsageError:

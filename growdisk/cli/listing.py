@@ -180,7 +180,7 @@ def _content(content: ContentLayout | None) -> str:
     fill = (
         ""
         if content.used is None or not content.size
-        else f", {_percent(content.used, content.size)} full"
+        else f", {_percent(content.used, content.size)} used"
     )
     label = f' "{printable(content.label)}"' if content.label else ""
     return f"{kind_in_words(content.kind)}{fill}{label}"

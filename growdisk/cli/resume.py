@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-from growdisk.cli.arguments import add_image, add_not_in_use
+from growdisk.cli.arguments import add_image
 from growdisk.cli.common_options import add_overlays_may_break
-from growdisk.cli.disk_options import add_keys, keys_of
+from growdisk.cli.disk_options import add_keys, declare, keys_of
 from growdisk.cli.images.keys import unlocking
 from growdisk.cli.output import Output
 from growdisk.cli.targets import image_of
@@ -18,7 +18,7 @@ HELP = "go on with an unfinished run"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_image(parser)
     add_overlays_may_break(parser)
-    add_not_in_use(parser)
+    declare(parser, "not_in_use")
     add_keys(parser)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from growdisk.cli.arguments import add_target, format_of, goal_of
+from growdisk.cli.arguments import IMAGE_HERE, add_target, format_of, goal_of
 from growdisk.cli.disk_options import add_layout_options, add_volume_options, keys_of
 from growdisk.cli.named_path import named_path
 from growdisk.cli.output import Output
@@ -24,7 +24,7 @@ HELP = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_target(parser)
+    add_target(parser, IMAGE_HERE)
     parser.add_argument(
         "size", nargs="?", metavar="SIZE", help="as for expand; left out: fill what lags behind"
     )

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _ENDED = ("none", "done", "undone")
 
 NAME = "show"
-HELP = "draw the disk: image, partitions, what is in them and how full, what blocks growth"
+HELP = "draw the disk: image, partitions, what is in them, how much is used, what blocks growth"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

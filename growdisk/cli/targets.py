@@ -31,7 +31,7 @@ def add_machine(parser: argparse.ArgumentParser) -> None:
 def add_inside(parser: argparse.ArgumentParser) -> None:
     """Options on how to work inside a running guest."""
     group = group_of(parser, "inside a running guest")
-    declare(group, "online", also=("manual",))
+    declare(group, "online", also=("manual",), more="manual: growdisk script says how")
     declare(group, "ssh", default="", metavar="USER@HOST")
     declare(group, "ssh_config", metavar="FILE")
     declare(group, "agent", metavar="SOCKET")

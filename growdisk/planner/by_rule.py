@@ -13,7 +13,7 @@ from growdisk.filesystems.content import Content
 from growdisk.planner.facts import Facts
 from growdisk.planner.goal import Goal, Rule
 from growdisk.planner.proposal import AllDone
-from growdisk.planner.target import choose_shares
+from growdisk.planner.what_grows import choose_shares
 from growdisk.units import SizeSpec, format_size, whole_percent
 
 if TYPE_CHECKING:

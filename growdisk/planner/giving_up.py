@@ -81,11 +81,13 @@ def _moved(proposer: PlanFunction, facts: Facts, goal: Goal, seen: GuestSeen) ->
 
 
 def _warnings(facts: Facts, repair: RepairGuest, reasons: Sequence[str]) -> Iterator[str]:
-    gone = ", ".join(
-        dict.fromkeys(facts.name_of(part.number) for part in (*repair.swaps, *repair.gone))
-    )
+    names = dict.fromkeys(facts.name_of(part.number) for part in (*repair.swaps, *repair.gone))
+    are, them = ("are", "them") if len(names) > 1 else ("is", "it")
     for reason in reasons:
-        yield f"WARNING: {gone} is given up, and the next boot may wait for it: {reason}"
+        yield (
+            f"WARNING: {' and '.join(names)} {are} given up, and the next boot may wait for "
+            f"{them}: {reason}"
+        )
 
 
 def _short(paths: Sequence[str]) -> str:

@@ -145,11 +145,11 @@ SNAPSHOTS = OptionSpec(
     choices=("auto", "internal", "overlay", "none"),
 )
 OVERLAYS_MAY_BREAK = flag(
-    "overlays_may_break", "Also where other images lie on this one, which it spoils."
+    "overlays_may_break", "Go on although other images lie on this one (overlays): it spoils them."
 )
 NOT_IN_USE = flag(
     "not_in_use",
-    "Nobody uses the device: your word for what growdisk, without root, cannot look at.",
+    "Your word that nobody uses the device, where growdisk, without root, cannot look.",
 )
 RUN: Options = (
     BACKEND,

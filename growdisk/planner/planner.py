@@ -48,7 +48,7 @@ from growdisk.planner.refusals import (
     refuse_wrong_consent,
 )
 from growdisk.planner.swap_steps import repair_notes, swap_steps
-from growdisk.planner.target import choose_shares, is_whole_disk, refuse_table_options
+from growdisk.planner.what_grows import choose_shares, is_whole_disk, refuse_table_options
 from growdisk.steps.moving import Move
 from growdisk.steps.registry import DiskStep
 from growdisk.steps.reread_partitions import RereadPartitions

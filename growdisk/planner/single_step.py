@@ -27,7 +27,7 @@ from growdisk.planner.planner import (
     without_gone,
 )
 from growdisk.planner.refusals import refuse_unwritable
-from growdisk.planner.target import choose_shares, is_whole_disk
+from growdisk.planner.what_grows import choose_shares, is_whole_disk
 from growdisk.steps.registry import DiskStep
 from growdisk.steps.remake_swap import MakeSwapFile, RemakeSwap, SwapSpace
 from growdisk.steps.repair_guest import RepairGuest

@@ -20,6 +20,7 @@ _HINT = (
     "write --grow sda1=60% --grow sda3=rest, or --grow sda1=+5G to grow by, --grow sda1=40G "
     "to grow to"
 )
+_LV_HINT = "write --lv VG/LV, or --lv VG/LV=60%; --lv once for each volume"
 
 
 def grown(words: Sequence[str]) -> tuple[Grow, ...]:
@@ -28,7 +29,7 @@ def grown(words: Sequence[str]) -> tuple[Grow, ...]:
     from growdisk.planner.goal import Grow
 
     requests = tuple(
-        Grow(name, share_of(word, share))
+        Grow(name, share_of(word, share, "--grow", _HINT))
         for word in words
         for name, _, share in [word.partition("=")]
     )
@@ -84,8 +85,8 @@ def _other_disk(word: str, requests: Sequence[str], like: Goal) -> OtherDisk:
     )
 
 
-def share_of(word: str, text: str) -> Share:
-    """`text` as a share; `word` is what it stands in. UsageError."""
+def share_of(word: str, text: str, option: str, hint: str) -> Share:
+    """`text` as a share; `word` is what it stands in, after `option`. UsageError with `hint`."""
     from growdisk.partitions.shares import Percent, Rest, Size
     from growdisk.units import parse_goal_size
 
@@ -98,10 +99,10 @@ def share_of(word: str, text: str) -> Share:
             value = 0.0
         if 0 < value <= 100:
             return Percent(value)
-    elif text:
+    elif text and "," not in text:
         size = parse_goal_size(text)
         return Size(size.bytes, size.relative)
-    raise UsageError(f"cannot read --grow {word}", hint=_HINT)
+    raise UsageError(f"cannot read {option} {word}", hint)
 
 
 def chosen_volumes(words: Sequence[str]) -> tuple[Grow, ...]:
@@ -111,10 +112,9 @@ def chosen_volumes(words: Sequence[str]) -> tuple[Grow, ...]:
     requests = []
     for name, equals, share in (word.partition("=") for word in words):
         if not name:
-            raise UsageError(
-                f"cannot read --lv ={share}", hint="write --lv VG/LV, or --lv VG/LV=60%"
-            )
-        requests.append(Grow(name, share_of(f"{name}={share}", share) if equals else Rest()))
+            raise UsageError(f"cannot read --lv ={share}", hint=_LV_HINT)
+        word = f"{name}={share}"
+        requests.append(Grow(name, share_of(word, share, "--lv", _LV_HINT) if equals else Rest()))
     return tuple(requests)
 
 

@@ -16,7 +16,7 @@ from growdisk.partitions.shares import Percent, Rest, Share
 from growdisk.planner.facts import Facts
 from growdisk.planner.goal import Goal, Grow, RunOptions
 from growdisk.planner.planner import AllDone, Proposal, propose
-from growdisk.planner.target import choose_target, is_whole_disk
+from growdisk.planner.what_grows import choose_partition, is_whole_disk
 from growdisk.playbook.keywords import ON_FAILURE
 from growdisk.playbook.specs import NAMESPACE
 from growdisk.playbook.tasks.swap_results import described
@@ -191,7 +191,7 @@ class _Writer:
 
     def _sizes(self, step: RewritePartitions) -> list[str]:
         """What shares come to: a share of what is left would be more with each run."""
-        parts = [choose_target(self._facts, request.partition)[1] for request in self._goal.grow]
+        parts = [choose_partition(self._facts, request.partition)[1] for request in self._goal.grow]
         grown = [new for part in parts if (new := step.after.by_number(part.number)) is not None]
         return [f"sda{part.number}={part.size}b" for part in grown]
 
@@ -200,7 +200,7 @@ class _Writer:
         if is_whole_disk(self._facts):
             return 0
         wanted = self._goal.grow[0].partition if self._goal.grow else self._goal.partition
-        return choose_target(self._facts, wanted)[1].number
+        return choose_partition(self._facts, wanted)[1].number
 
     def _task(self, name: str, step: DiskStep, options: _Words) -> _Words:
         return _task(name, step.describe(), {**self._common, **options, **self._way})

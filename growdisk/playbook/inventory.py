@@ -17,6 +17,10 @@ from growdisk.host.yaml_reader import BadFile, Located, Place, read_yaml
 from growdisk.playbook.keywords import unknown_word
 from growdisk.playbook.model import Vars
 
+_TAKEN = (
+    "-i takes an inventory, in Ansible's YAML or INI, or host names with a comma; an image is "
+    "named under hosts in the playbook"
+)
 _YAML = frozenset({".yml", ".yaml", ".json"})
 _SUFFIXES = ("", ".yml", ".yaml", ".json")
 
@@ -50,7 +54,7 @@ def read_inventories(sources: Sequence[str], playbook_folder: Path) -> Inventory
                 "cannot read this inventory",
                 place=source,
                 reason=reason,
-                hint="name a file with -i",
+                hint=_TAKEN,
             )
         (read_yaml_inventory if path.suffix in _YAML else read_ini)(path, tree)
         folders.insert(0, path.parent)
@@ -103,8 +107,9 @@ def read_ini(path: Path, tree: Tree) -> None:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no text in UTF-8"
         raise BadFile(
-            "cannot be read", place=str(path), reason=str(error), hint="name a file with -i"
+            "cannot read this inventory", place=str(path), reason=str(reason), hint=_TAKEN
         ) from error
     group, kind = "ungrouped", "hosts"
     tree.add_group("ungrouped")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from growdisk.fast_dataclass import dataclass
 from growdisk.partitions.table import FIRST_DISK
-from growdisk.steps.at_rest import RunContext
+from growdisk.steps.worker_at_rest import WorkerAtRest
 from growdisk.workflow.step import Check, Evidence, Scope
 
 if TYPE_CHECKING:
@@ -47,17 +47,17 @@ class ExtraDiskStep:
     def describe(self) -> str:
         return self.step.described(disk_name(self.number))
 
-    def check(self, context: RunContext) -> Check:
+    def check(self, context: WorkerAtRest) -> Check:
         return self.step.check(self._there(context))
 
-    def apply(self, context: RunContext) -> Evidence:
+    def apply(self, context: WorkerAtRest) -> Evidence:
         context.run_backend.close()  # one appliance at a time is enough for a host's memory
         return self.step.apply(self._there(context))
 
-    def verify(self, context: RunContext, evidence: Evidence) -> None:
+    def verify(self, context: WorkerAtRest, evidence: Evidence) -> None:
         self.step.verify(self._there(context), evidence)
 
-    def _there(self, context: RunContext) -> RunContext:
+    def _there(self, context: WorkerAtRest) -> WorkerAtRest:
         return context.extra_disks[self.number - 1]
 
 

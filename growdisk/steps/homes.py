@@ -6,27 +6,27 @@ from growdisk.backends.backend import Backend
 from growdisk.filesystems.ext_tree import ExtTree
 from growdisk.filesystems.fat_tree import FatTree
 from growdisk.guest_systems.look import Home, Look, Mount, look_at
-from growdisk.steps.at_rest import RunContext
+from growdisk.steps.worker_at_rest import WorkerAtRest
 
 
-def homes_now(context: RunContext) -> Look:
-    others = [(disk, disk.path) for disk in context.disk.extra_disks]
+def homes_now(worker: WorkerAtRest) -> Look:
+    others = [(disk, disk.path) for disk in worker.disk.extra_disks]
     return look_at(
-        context.disk,
-        context.path,
-        context.run_backend.sector_size,
-        context.run_backend.keyring,
+        worker.disk,
+        worker.path,
+        worker.run_backend.sector_size,
+        worker.run_backend.keyring,
         others,
     )
 
 
-def settled_homes(context: RunContext, backend: Backend) -> Look:
+def settled_homes(worker: WorkerAtRest, backend: Backend) -> Look:
     """The same, after what only a journal or a log knew has been written where it belongs."""
-    unsettled = [home for home in homes_now(context).homes if not _is_settled(home)]
+    unsettled = [home for home in homes_now(worker).homes if not _is_settled(home)]
     for home in unsettled:
         with backend.mounted_guest(home.root.node, home.mounts):
             pass
-    return homes_now(context)
+    return homes_now(worker)
 
 
 def mounts_of(look: Look, node: str) -> tuple[Mount, ...]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from growdisk.fast_dataclass import dataclass
 from growdisk.guest_scripts.answers import Outcome
 from growdisk.guest_scripts.script_plan import Phase
-from growdisk.steps.live_context import LiveContext
+from growdisk.steps.live_worker import LiveWorker
 from growdisk.steps.remake_swap import MakeSwapFile, RemakeSwap
 from growdisk.steps.repair_guest import RepairGuest
 from growdisk.workflow.step import Check, Evidence, Ready, Scope
@@ -34,14 +34,14 @@ class InGuest:
     def describe(self) -> str:
         return self.step.describe()
 
-    def check(self, context: LiveContext) -> Check:
+    def check(self, context: LiveWorker) -> Check:
         return Ready()
 
-    def apply(self, context: LiveContext) -> Evidence:
+    def apply(self, context: LiveWorker) -> Evidence:
         answer = context.run(Phase.REPAIR)
         if answer.result is Outcome.ALREADY and isinstance(self.step, RepairGuest):
             return Evidence("done already")
         return Evidence(answer.what or self.describe())
 
-    def verify(self, context: LiveContext, evidence: Evidence) -> None:
+    def verify(self, context: LiveWorker, evidence: Evidence) -> None:
         context.conclude(self.name)

@@ -17,7 +17,7 @@ from growdisk.errors import NeedsUser
 from growdisk.live.block_jobs import is_marked, mark, merge_overlays, put_overlay, unmark
 from growdisk.qcow2.create import create
 from growdisk.steps.failures import overlays_need_rest
-from growdisk.steps.live_context import LiveContext
+from growdisk.steps.live_worker import LiveWorker
 
 
 class LiveOverlays:
@@ -30,53 +30,53 @@ class LiveOverlays:
 
     def __init__(
         self,
-        context: LiveContext,
+        worker: LiveWorker,
         directory: Path,
         base_node: str,
         run: str,
         steps: Sequence[str],
         quiet: Callable[[Callable[[], None]], None],
     ) -> None:
-        self._context, self._directory, self._base_node = context, directory, base_node
+        self._worker, self._directory, self._base_node = worker, directory, base_node
         self._steps, self._quiet = list(steps), quiet
         self._mark = f"growdisk-{run}"
 
     def take(self, step: str) -> None:
         overlay = self._overlay(step)
-        if is_same_file(self._context.disk.file, overlay):
+        if is_same_file(self._worker.disk.file, overlay):
             return
         below = self._present(self._steps[: self._steps.index(step)])
-        expected = below[-1] if below else self._context.path.resolve()
-        if not is_same_file(self._context.disk.file, expected):
+        expected = below[-1] if below else self._worker.path.resolve()
+        if not is_same_file(self._worker.disk.file, expected):
             raise _wrong_image(
-                self._context.path, file=self._context.disk.file, expected=str(expected)
+                self._worker.path, file=self._worker.disk.file, expected=str(expected)
             )
         # before there is a file: whoever finds one without it is another QEMU
-        mark(self._context.machine, self._mark)
+        mark(self._worker.machine, self._mark)
         overlay.unlink(missing_ok=True)
         backing = below[-1].name if below else f"../{expected.name}"
-        kind = "qcow2" if below else self._context.disk.format
-        create(overlay, self._context.disk.size, backing=Path(backing), backing_format=kind)
+        kind = "qcow2" if below else self._worker.disk.format
+        create(overlay, self._worker.disk.size, backing=Path(backing), backing_format=kind)
         sync_directory(self._directory)
         node = f"growdisk-{self._steps.index(step) + 1:02}-{os.getpid()}"
-        self._quiet(lambda: put_overlay(self._context.machine, self._context.key, overlay, node))
+        self._quiet(lambda: put_overlay(self._worker.machine, self._worker.key, overlay, node))
 
     def refuse_other_image(self) -> None:
         """wrong-image if a QEMU that was started again went past the overlays."""
         left = self._present(self._steps)
         if left and not (
-            is_marked(self._context.machine, self._mark)
-            or is_same_file(self._context.disk.file, left[-1])
+            is_marked(self._worker.machine, self._mark)
+            or is_same_file(self._worker.disk.file, left[-1])
         ):
             raise _wrong_image(
-                self._context.path, file=self._context.disk.file, expected=str(left[-1])
+                self._worker.path, file=self._worker.disk.file, expected=str(left[-1])
             )
 
     def refuse_missing(self, step: str) -> None:
-        raise overlays_need_rest(self._context.path, overlay=self._context.disk.file)
+        raise overlays_need_rest(self._worker.path, overlay=self._worker.disk.file)
 
     def restore(self, step: str) -> None:
-        raise overlays_need_rest(self._context.path, overlay=self._context.disk.file)
+        raise overlays_need_rest(self._worker.path, overlay=self._worker.disk.file)
 
     def reserve(self) -> None:
         """The host's free space was looked at before the run."""
@@ -86,12 +86,12 @@ class LiveOverlays:
 
     def settle(self) -> None:
         left = self._present(self._steps)
-        if left and not is_same_file(self._context.disk.file, self._context.path):
+        if left and not is_same_file(self._worker.disk.file, self._worker.path):
             merge_overlays(
-                self._context.machine,
-                self._context.key,
+                self._worker.machine,
+                self._worker.key,
                 self._base_node,
-                self._context.inside.check_stop,
+                self._worker.inside.check_stop,
             )
         else:
             self.refuse_other_image()
@@ -101,10 +101,10 @@ class LiveOverlays:
         for overlay in reversed(self._present(self._steps)):
             overlay.unlink()
         sync_directory(self._directory)
-        unmark(self._context.machine, self._mark)
+        unmark(self._worker.machine, self._mark)
 
     def close(self) -> None:
-        self._context.inside.forget()
+        self._worker.inside.forget()
 
     def _overlay(self, step: str) -> Path:
         return self._directory / f"{self._steps.index(step) + 1:02}-{step}.qcow2"

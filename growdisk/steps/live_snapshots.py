@@ -16,7 +16,7 @@ from growdisk.live.block_jobs import delete, load, save
 from growdisk.partitions.sectors import read_table
 from growdisk.partitions.table import PartitionTable
 from growdisk.steps.failures import snapshot_missing
-from growdisk.steps.live_context import LiveContext
+from growdisk.steps.live_worker import LiveWorker
 from growdisk.steps.registry import GROWTHS
 from growdisk.steps.reread_partitions import RereadPartitions
 from growdisk.steps.resize_image import GrowDevice, ResizeImage
@@ -34,10 +34,8 @@ class LiveSnapshots:
     `steps` are the plan's step names in order.
     """
 
-    def __init__(
-        self, context: LiveContext, run: str, steps: Sequence[str], undo: LiveUndo
-    ) -> None:
-        self._context, self._undo = context, undo
+    def __init__(self, worker: LiveWorker, run: str, steps: Sequence[str], undo: LiveUndo) -> None:
+        self._worker, self._undo = worker, undo
         self._names = snapshot_names(run, steps)
 
     @property
@@ -47,14 +45,14 @@ class LiveSnapshots:
         After a power cut the run is continued later.
         """
         try:
-            self._context.machine.status()
+            self._worker.machine.status()
         except GrowdiskError:
             return False
         return True
 
     def take(self, step: str) -> None:
-        if self._names[step] not in self._context.disk.snapshots:
-            save(self._context.machine, self._context.key, self._names[step])
+        if self._names[step] not in self._worker.disk.snapshots:
+            save(self._worker.machine, self._worker.key, self._names[step])
 
     def refuse_missing(self, step: str) -> None:
         """Told by `restore`: perhaps the guest can take the step back itself."""
@@ -64,11 +62,11 @@ class LiveSnapshots:
         if self._undone(step):
             self._delete(names[names.index(name) :])
             return
-        if name not in self._context.disk.snapshots:
-            raise snapshot_missing(name, path=self._context.path)
+        if name not in self._worker.disk.snapshots:
+            raise snapshot_missing(name, path=self._worker.path)
         # Before the load: the guest's memory will know nothing of this connection.
-        self._context.inside.forget()
-        load(self._context.machine, self._context.key, name)
+        self._worker.inside.forget()
+        load(self._worker.machine, self._worker.key, name)
         self._delete(names[names.index(name) + 1 :])
 
     def reserve(self) -> None:
@@ -84,7 +82,7 @@ class LiveSnapshots:
         self._delete(list(self._names.values()))
 
     def close(self) -> None:
-        self._context.inside.forget()
+        self._worker.inside.forget()
 
     def _undone(self, step: str) -> bool:
         """Whether the guest could take the step back itself, which loses nothing."""
@@ -95,10 +93,10 @@ class LiveSnapshots:
         return True
 
     def _delete(self, names: Sequence[str]) -> None:
-        present = self._context.disk.snapshots
+        present = self._worker.disk.snapshots
         for name in reversed(names):
             if name in present:
-                delete(self._context.machine, name)
+                delete(self._worker.machine, name)
 
 
 # Going back without losing anything: the guest's own undo takes its table back, and QEMU the disk's
@@ -111,8 +109,8 @@ class LiveSnapshots:
 class LiveUndo(NoSnapshots):
     """What undo needs, the guest's own scripts save. `steps` are the plan's."""
 
-    def __init__(self, context: LiveContext, steps: tuple[object, ...]) -> None:
-        self._context = context
+    def __init__(self, worker: LiveWorker, steps: tuple[object, ...]) -> None:
+        self._worker = worker
         self._resize = of_kind(ResizeImage, steps)[0]
         self._rewrite = first(RewritePartitions, steps)
         self._growths = [step for step in steps if isinstance(step, GROWTHS)]
@@ -138,16 +136,16 @@ class LiveUndo(NoSnapshots):
             self._take_size_back()
 
     def close(self) -> None:
-        self._context.inside.forget()
+        self._worker.inside.forget()
 
     def _has_grown(self) -> bool:
-        return any(step.has_begun(self._context) for step in self._growths)
+        return any(step.has_begun(self._worker) for step in self._growths)
 
     def _take_table_back(self) -> None:
         assert self._rewrite is not None
-        self._context.run_to_the_end(Phase.UNDO)
+        self._worker.run_to_the_end(Phase.UNDO)
         before = self._rewrite.before
-        if self._table(self._context.seen().size) != before:
+        if self._table(self._worker.seen().size) != before:
             raise NothingToRestore(self._rewrite.name)
 
     def _take_size_back(self) -> None:
@@ -157,21 +155,21 @@ class LiveUndo(NoSnapshots):
         """
         old = self._resize.old_size
         sector = old - old % 512
-        if self._context.disk.size == old:
+        if self._worker.disk.size == old:
             return
         if self._rewrite is None:
-            self._context.run_to_the_end(Phase.UNDO)  # what has begun to grow meanwhile refuses
+            self._worker.run_to_the_end(Phase.UNDO)  # what has begun to grow meanwhile refuses
         elif self._table(sector) != self._rewrite.before.with_disk_size(sector):
             raise NothingToRestore(self._resize.name)
         self._shrink_device()
-        self._context.machine.take_back(self._context.key, old)
+        self._worker.machine.take_back(self._worker.key, old)
 
     def _shrink_device(self) -> None:
         """The host's device before QEMU, which goes by the size of it.
 
         NothingToRestore if others changed that size.
         """
-        path, step = self._context.path, self._resize
+        path, step = self._worker.path, self._resize
         if not isinstance(step, GrowDevice) or (present := device_size(path)) == step.device_size:
             return
         if present != step.new_size:
@@ -181,6 +179,6 @@ class LiveUndo(NoSnapshots):
     def _table(self, size: int) -> PartitionTable | None:
         """The disk's table as if the disk had `size` bytes; None if that is not a sound one."""
         try:
-            return read_table(Window(self._context.seen(), 0, size), self._context.path)
+            return read_table(Window(self._worker.seen(), 0, size), self._worker.path)
         except GrowdiskError:
             return None

@@ -12,10 +12,10 @@ from growdisk.filesystems.content import Content, SwapContent
 from growdisk.filesystems.identify import identify
 from growdisk.guest_config.fstab import SWAP_FILE
 from growdisk.partitions.table import FIRST_DISK
-from growdisk.steps.at_rest import RunContext
 from growdisk.steps.failures import verify_failed
 from growdisk.steps.homes import homes_now, mounts_of
 from growdisk.steps.step_traits import StepTraits
+from growdisk.steps.worker_at_rest import WorkerAtRest
 from growdisk.units import format_size
 from growdisk.workflow.step import AlreadyDone, Blocked, Check, Evidence, Ready, Scope
 
@@ -49,10 +49,10 @@ class RemakeSwap(StepTraits):
         )
         return f"swap of {spaces} as before (UUID, label)"
 
-    def check(self, context: RunContext) -> Check:
+    def check(self, context: WorkerAtRest) -> Check:
         return Ready() if self._missing(context) else AlreadyDone("the swap is there")
 
-    def apply(self, context: RunContext) -> Evidence:
+    def apply(self, context: WorkerAtRest) -> Evidence:
         with context.run_backend.started("making the swap space") as backend:
             for swap in self._missing(context):
                 backend.make_swap(
@@ -63,16 +63,16 @@ class RemakeSwap(StepTraits):
             backend.sync()
         return Evidence(self.described(context.disk_name))
 
-    def verify(self, context: RunContext, evidence: Evidence) -> None:
+    def verify(self, context: WorkerAtRest, evidence: Evidence) -> None:
         for swap in self._missing(context):
             found = _read(context, swap)
             raise verify_failed(self.name, found=str(found), expected=f"swap with UUID {swap.uuid}")
 
-    def _missing(self, context: RunContext) -> list[SwapSpace]:
+    def _missing(self, context: WorkerAtRest) -> list[SwapSpace]:
         return [swap for swap in self.swaps if not _is_there(swap, _read(context, swap))]
 
 
-def _read(context: RunContext, swap: SwapSpace) -> Content | None:
+def _read(context: WorkerAtRest, swap: SwapSpace) -> Content | None:
     return identify(Window(context.disk, swap.start, swap.size))
 
 
@@ -98,7 +98,7 @@ class MakeSwapFile(StepTraits):
     def described(self, disk: str) -> str:
         return f"swap of {format_size(self.size)} as {SWAP_FILE}"
 
-    def check(self, context: RunContext) -> Check:
+    def check(self, context: WorkerAtRest) -> Check:
         with (
             context.run_backend.started("looking at the guest", inside=True) as backend,
             backend.mounted_guest(self.system, mounts_of(homes_now(context), self.system)) as guest,
@@ -118,7 +118,7 @@ class MakeSwapFile(StepTraits):
             )
             return AlreadyDone(f"{SWAP_FILE} is there") if ours and self.uuid else Ready()
 
-    def apply(self, context: RunContext) -> Evidence:
+    def apply(self, context: WorkerAtRest) -> Evidence:
         with (
             context.run_backend.started("making the swap file", inside=True) as backend,
             backend.mounted_guest(self.system, mounts_of(homes_now(context), self.system)) as guest,
@@ -126,7 +126,7 @@ class MakeSwapFile(StepTraits):
             guest.make_swap_file(SWAP_FILE, self.size, uuid=self.uuid or None)
         return Evidence(self.describe())
 
-    def verify(self, context: RunContext, evidence: Evidence) -> None:
+    def verify(self, context: WorkerAtRest, evidence: Evidence) -> None:
         with (
             context.run_backend.started("looking at the swap file", inside=True) as backend,
             backend.mounted_guest(self.system, mounts_of(homes_now(context), self.system)) as guest,

@@ -18,13 +18,14 @@ from growdisk.guest_config.repair import left_to_repair, repair_guest
 from growdisk.guest_systems.home_repair import HomeRepair, needles_of, repairs_of
 from growdisk.guest_systems.look import Look
 from growdisk.guest_systems.search import search
-from growdisk.steps.at_rest import RunContext
 from growdisk.steps.failures import verify_failed
 from growdisk.steps.homes import homes_now, settled_homes
 from growdisk.steps.step_traits import StepTraits
+from growdisk.steps.worker_at_rest import WorkerAtRest
 from growdisk.workflow.step import Check, Evidence, Ready, Scope
 
 _FSTAB = "/etc/fstab"
+NOTHING_NAMED = "no file of the guest names what is gone"
 
 
 @dataclass(frozen=True)
@@ -57,10 +58,10 @@ class RepairGuest(StepTraits):
             "initrd)"
         )
 
-    def check(self, context: RunContext) -> Check:
+    def check(self, context: WorkerAtRest) -> Check:
         return Ready()  # the repair itself finds out, file by file, and is idempotent
 
-    def apply(self, context: RunContext) -> Evidence:
+    def apply(self, context: WorkerAtRest) -> Evidence:
         with _at_work(context) as backend:
             look = settled_homes(context, backend)
             if not look.homes:
@@ -113,7 +114,7 @@ class RepairGuest(StepTraits):
             changes |= {change.path: change for change in found}
         return Evidence(_told_unread(list(changes.values()), unread, found=bool(systems)))
 
-    def verify(self, context: RunContext, evidence: Evidence) -> None:
+    def verify(self, context: WorkerAtRest, evidence: Evidence) -> None:
         """The repaired files are read again: nothing may be left to repair."""
         look = homes_now(context)
         if look.homes:
@@ -158,7 +159,7 @@ class RepairGuest(StepTraits):
 
 
 @contextmanager
-def _at_work(context: RunContext) -> Iterator[Backend]:
+def _at_work(context: WorkerAtRest) -> Iterator[Backend]:
     with context.run_backend.started("repairing the guest", inside=True) as backend:
         yield backend
 
@@ -179,7 +180,7 @@ def _told(changes: list[Change], left: list[str]) -> str:
     mended = ", ".join(dict.fromkeys(change.path for change in changes if change.mended))
     named = [f"{change.path}: {change.what}" for change in changes if not change.mended]
     words = [
-        mended or ("nothing was changed" if named else "nothing in the guest names it"),
+        mended or ("nothing was changed" if named else NOTHING_NAMED),
         *named,
     ]
     if left and not changes:
@@ -188,10 +189,7 @@ def _told(changes: list[Change], left: list[str]) -> str:
 
 
 def _told_unread(changes: list[Change], unread: list[str], *, found: bool) -> str:
-    mended = (
-        ", ".join(change.path for change in changes if change.mended)
-        or "nothing in the guest names it"
-    )
+    mended = ", ".join(change.path for change in changes if change.mended) or NOTHING_NAMED
     words = [
         mended
         if found

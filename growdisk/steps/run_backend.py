@@ -1,8 +1,7 @@
-"""What a step works with: whoever reaches into the guest's file systems.
+"""The backend of a run: who reaches into the guest's file systems, started at first use.
 
-Those are this machine's tools if the plan says `direct`, else an appliance, launched when the
-first step needs it, once a run: a kernel that runs as a program (`uml`), or libguestfs's. The disk
-is served to all by this process.
+That is this machine's tools if the plan says `direct`, else an appliance, launched once a run: a
+kernel that runs as a program (`uml`), or libguestfs's. The disk is served to all by this process.
 """
 
 from __future__ import annotations
@@ -214,9 +213,9 @@ class RunBackend:
             return begin()
 
     def _release(self) -> None:
-        if worker := self._tools or self._appliance:
+        if backend := self._tools or self._appliance:
             with suppress(ValueError):  # the backends of other disks have theirs in the same list
-                self._stop.callbacks.remove(worker.kill)
+                self._stop.callbacks.remove(backend.kill)
         self._appliance, self._tools, self._opened = None, None, False
         self._resources.close()
         self._servers = ()

@@ -1,8 +1,11 @@
 """What a step works with: a view of the disk, to read, and a worker, who does what it decides.
 
-    at rest     at_rest.py        our own engine reads; this machine's tools, or an appliance, write
-    running     live_context.py   our readers look through the guest's devices; QEMU and scripts in
-                                  the guest write
+    at rest     worker_at_rest.py   our own engine reads; this machine's tools, or an appliance,
+                                    write
+    running     live_worker.py      our readers look through the guest's devices; QEMU and scripts
+                                    in the guest write
+
+To the engine (workflow/) it is the `context` of a step, of which it knows nothing.
 
 A step decides and judges, and knows of both only this. What is different between the two is a
 method here.

@@ -172,7 +172,7 @@ def recorded(directory: Path) -> Iterator[Tape]:
         patch.object(os, "link", link),
         patch.object(Path, "replace", replace),
         patch.object(Path, "unlink", unlink),
-        patch.object(new_file, "_sync", sync_file),
+        patch.object(new_file, "sync_file", sync_file),
         patch.object(
             new_file, "sync_directory", lambda _directory: tape.log.append(DirectorySync())
         ),

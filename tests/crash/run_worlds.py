@@ -19,12 +19,12 @@ from growdisk.partitions.sectors import read_table
 from growdisk.planner.goal import SnapshotMode
 from growdisk.planner.layout import layout_of
 from growdisk.planner.plan import ExtraDisk, Plan
-from growdisk.steps.at_rest import RunContext
 from growdisk.steps.disk import Disk, Format
 from growdisk.steps.extra_disk_step import ExtraDiskStep
 from growdisk.steps.resize_image import ResizeImage
 from growdisk.steps.rewrite_partitions import RewritePartitions
 from growdisk.steps.step_traits import StepTraits
+from growdisk.steps.worker_at_rest import WorkerAtRest
 from growdisk.units import MiB
 from growdisk.workflow.run_directory import RunDirectory
 from growdisk.workflow.step import AlreadyDone, Check, Evidence, Ready, Scope
@@ -45,13 +45,13 @@ class Scribble(StepTraits):
     def describe(self) -> str:
         return "scribble"
 
-    def check(self, context: RunContext) -> Check:
+    def check(self, context: WorkerAtRest) -> Check:
         wanted = [(context.disk, place) for place in self.places]
         wanted += [(disk, place) for disk in context.disk.extra_disks for place in self.elsewhere]
         done = all(disk.read(place, 4) == b"grow" for disk, place in wanted)
         return AlreadyDone("scribbled") if done else Ready()
 
-    def apply(self, context: RunContext) -> Evidence:
+    def apply(self, context: WorkerAtRest) -> Evidence:
         for place in self.places:
             context.disk.write(place, b"grow" * 17500)
         context.disk.write_zeros(30 * MiB, 300000)
@@ -62,7 +62,7 @@ class Scribble(StepTraits):
             disk.flush()
         return Evidence("scribbled")
 
-    def verify(self, context: RunContext, evidence: Evidence) -> None:
+    def verify(self, context: WorkerAtRest, evidence: Evidence) -> None:
         assert isinstance(self.check(context), AlreadyDone)
 
 

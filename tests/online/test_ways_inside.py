@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from growdisk.api.live_session import at_rest
+from growdisk.api.live_session import while_frozen
 from growdisk.api.live_target import LiveRequest, RunningGuest, reach
 from growdisk.live.guest_agent import AgentShell, AgentSocket
 from growdisk.live.guest_shell import GuestShell, GuestUnreachable
@@ -63,7 +63,7 @@ def test_whoever_is_not_root_uses_sudo_or_is_refused(scsi_guest: LiveGuest, tmp_
         assert shell.run("id -u; cat /etc/shadow | wc -l", _PATIENCE).stdout.startswith(b"0\n")
 
 
-def test_the_guests_files_come_to_rest_for_an_action_and_are_free_again_whatever_comes_of_it(
+def test_the_guests_files_are_frozen_for_an_action_and_thawed_whatever_comes_of_it(
     scsi_guest: LiveGuest,
 ) -> None:
     """Through the agent that leads inside, which talks to one at a time."""
@@ -77,7 +77,7 @@ def test_the_guests_files_come_to_rest_for_an_action_and_are_free_again_whatever
         inside = Inside(reached.open_shell, StopRequest())
         assert inside.shell.run("true", _PATIENCE).status == 0
         with pytest.raises(RuntimeError):
-            at_rest(reached, inside, fail)
+            while_frozen(reached, inside, fail)
         inside.forget()
     said = scsi_guest.run(
         "echo x >/root/x; sync; journalctl --no-pager -o cat | grep -c 'fsfreeze called' || :",

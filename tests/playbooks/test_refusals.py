@@ -153,6 +153,15 @@ def test_a_slip_on_the_command_line_is_told(
     assert what in ended.json()["error"]["what"], ended
 
 
+def test_an_image_is_no_inventory(place: Place) -> None:
+    image = place.disk()
+    playbook = place.playbook("- hosts: all\n  tasks: []\n")
+    error = place.run(playbook, "-i", image.name).json()["error"]
+    assert error["what"] == f"{image.name}: cannot read this inventory"
+    assert error["why"] == "it is no text in UTF-8"
+    assert "an image is named under hosts in the playbook" in error["do"]
+
+
 def test_a_file_that_is_no_playbook_is_told(place: Place) -> None:
     for text in ("", "hosts: all\n", "- 5\n", "- hosts: a\n  tasks: 7\n", "\x01", "&a [*a]\n"):
         ended = place.run(place.playbook(text))

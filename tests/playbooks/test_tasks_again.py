@@ -11,7 +11,7 @@ from growdisk.playbook.perform import perform
 from growdisk.units import MiB
 from tests.conftest import DiskMaker
 from tests.e2e.judges import Before, assert_unchanged
-from tests.guests.small import SmallDisk
+from tests.guests.small import SWAP_UUID, SmallDisk
 from tests.guests.tools import run
 from tests.unit.cli.command import in_process
 
@@ -172,3 +172,12 @@ def test_swap_that_is_to_be_dropped_is_dropped_by_the_playbook_of_the_plan_too(
     image = small_disk(disk=SMALL)
     answer = in_process("plan", image, "+64M", "--swap", "drop", "--as-playbook")
     assert (answer.code, "swap: drop" in answer.out) == (0, True), answer
+
+
+def test_a_guest_that_has_forgotten_what_is_gone_is_not_changed(small_disk: DiskMaker) -> None:
+    swaps = [{"number": 5, "uuid": SWAP_UUID}]
+    image = str(small_disk(disk=SMALL))
+    options = {"image": image, "system": "/dev/sda1", "backend": "direct", "swaps": swaps}
+    first, again = perform("repair_guest", options), perform("repair_guest", options)
+    assert (did(first), did(again)) == ("changed", "ok")
+    assert "no file of the guest names what is gone" in again.message

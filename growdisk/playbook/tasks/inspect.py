@@ -134,9 +134,11 @@ def _partitions(options: Options, facts: Facts) -> Iterator[str]:
 
 def _filesystem(options: Options, facts: Facts) -> tuple[int, int]:
     """The partition that is meant, and the size of what is in it in bytes."""
-    from growdisk.planner.target import choose_target
+    from growdisk.planner.what_grows import choose_partition
 
-    number = 0 if facts.table is None else choose_target(facts, options.word("partition"))[1].number
+    number = (
+        0 if facts.table is None else choose_partition(facts, options.word("partition"))[1].number
+    )
     content = facts.contents.get(number)
     return number, (content.size or 0) if content else 0
 

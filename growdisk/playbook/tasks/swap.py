@@ -16,7 +16,7 @@ from growdisk.playbook.tasks.arguments import sector_size_of
 from growdisk.playbook.tasks.expand import outcome_of
 from growdisk.playbook.tasks.steps import one_step
 from growdisk.steps.remake_swap import SwapSpace
-from growdisk.steps.repair_guest import RepairGuest
+from growdisk.steps.repair_guest import NOTHING_NAMED, RepairGuest
 from growdisk.units import parse_size
 
 _WORDS = ("uuid", "label", "partuuid", "partlabel")
@@ -51,8 +51,7 @@ def _repair_guest(options: Options, context: TaskContext) -> Outcome:
     result = one_step(options, context, forget_gone(step), _goal(options))
     outcome = outcome_of(result)
     idle = any(
-        step.name == "repair-guest" and step.detail == "nothing in the guest names it"
-        for step in result.steps
+        step.name == RepairGuest.name and step.detail == NOTHING_NAMED for step in result.steps
     )
     return replace(outcome, changed=False) if idle else outcome
 

@@ -274,6 +274,16 @@ def test_a_value_that_cannot_be_meant(
     assert not list(tmp_path.iterdir())
 
 
+def test_the_image_where_the_word_for_what_to_do_should_stand(image: Path) -> None:
+    answer = in_process("image", "snapshot", image)
+    assert f"'{image}' stands where list or create or apply or delete should" in answer.err
+    right = ("image", "snapshot", "list", str(image))
+    assert hint(answer) == f"what to do comes before the image: growdisk {' '.join(right)}"
+    assert in_process(*right).code == 0
+    told = in_process("completion", "csh")
+    assert "'csh' stands where bash or zsh or fish should" in told.err
+
+
 def test_the_options_of_a_command_stand_after_it() -> None:
     assert hint(in_process("-d", "web01", "expand")) == "growdisk expand -d web01"
 

@@ -18,6 +18,8 @@ from tests.unit.cli.command import in_process
         (("--grow", "sda1=many%"), "cannot read --grow sda1=many%"),
         (("--grow", "sda1=nan%"), "cannot read --grow sda1=nan%"),
         (("--grow", "sda1=101%"), "cannot read --grow sda1=101%"),
+        (("--grow", "sda1=60%,sda5=rest"), "cannot read --grow sda1=60%,sda5=rest"),
+        (("--lv", "vg/root=many%"), "cannot read --lv vg/root=many%"),
         (("--grow", "sda1=60%", "--grow", "sda5=41%"), "more than 100 %"),
         (("--grow", "sda1=rest", "--grow", "sda5=rest"), "only one --grow can take the rest"),
         (("--grow", "sda1=10"), "cannot read the size '10'"),

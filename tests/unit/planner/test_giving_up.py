@@ -5,11 +5,13 @@ from __future__ import annotations
 import pytest
 
 from growdisk.errors import Refused
+from growdisk.guest_config.removed_partition import RemovedPartition, SwapPolicy
 from growdisk.planner.giving_up import as_guest_allows
 from growdisk.planner.goal import Goal
 from growdisk.planner.planner import propose
 from growdisk.planner.proposal import GuestSeen, Proposal
 from growdisk.steps.remake_swap import MakeSwapFile
+from growdisk.steps.repair_guest import RepairGuest
 from growdisk.units import MiB
 from tests.unit.planner.volume_facts import EXT, facts
 
@@ -29,3 +31,19 @@ def test_a_swap_file_needs_a_root_that_can_have_it(seen: GuestSeen, words: str) 
         return
     with pytest.raises(Refused, match=words):
         as_guest_allows(propose, facts(EXT), Goal(swap="file"), proposal, seen)
+
+
+@pytest.mark.parametrize(
+    ("gone", "words"),
+    [
+        ((), "sda2 is given up, and the next boot may wait for it: an initrd"),
+        ((RemovedPartition(5),), "sda2 and sda5 are given up, and the next boot may wait for them"),
+    ],
+)
+def test_what_the_next_boot_may_wait_for_is_named(
+    gone: tuple[RemovedPartition, ...], words: str
+) -> None:
+    step = RepairGuest(ROOT, (RemovedPartition(2),), SwapPolicy.DROP, gone)
+    proposal, seen = Proposal((step,), facts(EXT)), GuestSeen((ROOT,), obstacles=("an initrd",))
+    told = as_guest_allows(propose, facts(EXT), Goal(swap="drop"), proposal, seen)
+    assert isinstance(told, Proposal) and words in told.notes[0]

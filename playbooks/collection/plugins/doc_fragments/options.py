@@ -226,12 +226,12 @@ options:
     choices: [auto, internal, overlay, none]
   overlays_may_break:
     description:
-      - Also where other images lie on this one, which it spoils.
+      - "Go on although other images lie on this one (overlays): it spoils them."
     type: bool
     default: false
   not_in_use:
     description:
-      - "Nobody uses the device: your word for what growdisk, without root, cannot look at."
+      - "Your word that nobody uses the device, where growdisk, without root, cannot look."
     type: bool
     default: false
 """
@@ -240,7 +240,7 @@ options:
 options:
   overlays_may_break:
     description:
-      - Also where other images lie on this one, which it spoils.
+      - "Go on although other images lie on this one (overlays): it spoils them."
     type: bool
     default: false
 """
@@ -249,7 +249,7 @@ options:
 options:
   not_in_use:
     description:
-      - "Nobody uses the device: your word for what growdisk, without root, cannot look at."
+      - "Your word that nobody uses the device, where growdisk, without root, cannot look."
     type: bool
     default: false
 """

@@ -12,13 +12,13 @@ import pytest
 from growdisk.errors import error_id
 from growdisk.fast_dataclass import replace
 from growdisk.partitions.table import PartitionTable
-from growdisk.steps.at_rest import RunContext
 from growdisk.steps.disk import Disk
 from growdisk.steps.grow_filesystem import GrowFilesystem
 from growdisk.steps.reread_partitions import RereadPartitions
 from growdisk.steps.resize_image import ResizeImage
 from growdisk.steps.rewrite_partitions import RewritePartitions
 from growdisk.steps.run_backend import RunBackend
+from growdisk.steps.worker_at_rest import WorkerAtRest
 from growdisk.units import MiB
 from growdisk.workflow.step import AlreadyDone, Blocked, Ready
 from growdisk.workflow.stopping import StopRequest
@@ -46,32 +46,32 @@ def image(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
 
 
 @pytest.fixture
-def context(image: Path) -> Iterator[RunContext]:
+def context(image: Path) -> Iterator[WorkerAtRest]:
     with closing(Disk.open(image, "raw" if image.suffix == ".raw" else "qcow2")) as disk:
         disk.activate(disk.base(writable=True))
         run_backend = RunBackend(disk, StopRequest(), kind="direct")
-        yield RunContext(disk, run_backend, image)
+        yield WorkerAtRest(disk, run_backend, image)
         run_backend.close()
 
 
-def table_of(context: RunContext) -> PartitionTable:
+def table_of(context: WorkerAtRest) -> PartitionTable:
     table = context.table(512)
     assert table is not None
     return table
 
 
-def enlarged(context: RunContext) -> RewritePartitions:
+def enlarged(context: WorkerAtRest) -> RewritePartitions:
     """The step that gives the one partition all of the grown disk but its last MiB."""
     before = table_of(context).with_disk_size(NEW)
     part = before.partitions[0]
     return RewritePartitions(before, replace(before, partitions=(replace(part, end=NEW - MiB),)))
 
 
-def grown(context: RunContext) -> GrowFilesystem:
+def grown(context: WorkerAtRest) -> GrowFilesystem:
     return GrowFilesystem(1, START, NEW - START - MiB, UUID, 32 * MiB, NEW - START - MiB)
 
 
-def test_the_disk_is_as_large_as_qemu_says_afterwards(image: Path, context: RunContext) -> None:
+def test_the_disk_is_as_large_as_qemu_says_afterwards(image: Path, context: WorkerAtRest) -> None:
     step = ResizeImage(OLD, NEW)
     assert step.check(context) == Ready()
     step.verify(context, step.apply(context))
@@ -80,7 +80,7 @@ def test_the_disk_is_as_large_as_qemu_says_afterwards(image: Path, context: RunC
     assert told["virtual-size"] == NEW
 
 
-def test_new_space_that_is_not_empty_is_found(context: RunContext) -> None:
+def test_new_space_that_is_not_empty_is_found(context: WorkerAtRest) -> None:
     step = ResizeImage(OLD, NEW)
     evidence = step.apply(context)
     context.disk.write(NEW - 512, b"\1" * 512)
@@ -88,13 +88,13 @@ def test_new_space_that_is_not_empty_is_found(context: RunContext) -> None:
         step.verify(context, evidence)
 
 
-def test_a_disk_that_did_not_get_its_size_is_found(context: RunContext) -> None:
+def test_a_disk_that_did_not_get_its_size_is_found(context: WorkerAtRest) -> None:
     evidence = ResizeImage(OLD, NEW - MiB).apply(context)
     with raises("promise-broken"):
         ResizeImage(OLD, NEW).verify(context, evidence)
 
 
-def test_the_table_is_as_sfdisk_reads_it_afterwards(context: RunContext, tmp_path: Path) -> None:
+def test_the_table_is_as_sfdisk_reads_it_afterwards(context: WorkerAtRest, tmp_path: Path) -> None:
     ResizeImage(OLD, NEW).apply(context)
     step = enlarged(context)
     step.verify(context, step.apply(context))
@@ -105,7 +105,7 @@ def test_the_table_is_as_sfdisk_reads_it_afterwards(context: RunContext, tmp_pat
     assert [(part["start"], part["size"]) for part in parts] == [(2048, (NEW - START - MiB) // 512)]
 
 
-def test_a_table_that_somebody_has_changed_meanwhile_is_left_alone(context: RunContext) -> None:
+def test_a_table_that_somebody_has_changed_meanwhile_is_left_alone(context: WorkerAtRest) -> None:
     ResizeImage(OLD, NEW).apply(context)
     step = enlarged(context)
     other = replace(step.before, partitions=(replace(step.before.partitions[0], end=16 * MiB),))
@@ -113,7 +113,7 @@ def test_a_table_that_somebody_has_changed_meanwhile_is_left_alone(context: RunC
     assert isinstance(found, Blocked) and error_id(found.error) == "table-changed"
 
 
-def test_another_reader_must_see_the_planned_table(context: RunContext) -> None:
+def test_another_reader_must_see_the_planned_table(context: WorkerAtRest) -> None:
     need("direct")
     ResizeImage(OLD, NEW).apply(context)
     step = enlarged(context)
@@ -125,7 +125,7 @@ def test_another_reader_must_see_the_planned_table(context: RunContext) -> None:
 
 
 def test_the_file_system_fills_its_partition_and_e2fsck_likes_it(
-    context: RunContext, tmp_path: Path
+    context: WorkerAtRest, tmp_path: Path
 ) -> None:
     need("direct")
     ResizeImage(OLD, NEW).apply(context)
@@ -142,7 +142,7 @@ def test_the_file_system_fills_its_partition_and_e2fsck_likes_it(
     assert f"Block count:              {step.new_size // 1024}" in run("dumpe2fs", "-h", copy)
 
 
-def test_a_file_system_that_was_made_anew_meanwhile_is_left_alone(context: RunContext) -> None:
+def test_a_file_system_that_was_made_anew_meanwhile_is_left_alone(context: WorkerAtRest) -> None:
     ResizeImage(OLD, NEW).apply(context)
     found = replace(grown(context), uuid=UUID.replace("aa", "bb")).check(context)
     assert isinstance(found, Blocked) and error_id(found.error) == "filesystem-changed"

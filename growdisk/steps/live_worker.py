@@ -1,4 +1,4 @@
-"""What a step of a running guest works with: the machine in QEMU, and a shell in the guest.
+"""The worker of a running guest: the machine in QEMU, and a shell in the guest.
 
 The shell is opened again after everything that may have broken it: a restart, or memory put back to
 an earlier instant.
@@ -71,8 +71,8 @@ class SavedTable:
 
 
 @dataclass(frozen=True)
-class LiveContext:
-    """The Worker of a running guest.
+class LiveWorker:
+    """Implements Worker (worker.py).
 
     `key` is the disk's name in QEMU, `device_name` the guest's own; `path` the image, for messages.
 

@@ -1,4 +1,4 @@
-"""Which partition grows: the one that is named, or the one that people mean when they name none."""
+"""What grows: the partitions that are named, or the one that people mean when they name none."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def is_whole_disk(facts: Facts) -> bool:
 def choose_shares(facts: Facts, goal: Goal) -> tuple[PartitionTable, dict[int, Share]]:
     """The table, and what each partition that is to grow shall have."""
     if not goal.grow:
-        table, part = choose_target(facts, goal.partition)
+        table, part = choose_partition(facts, goal.partition)
         return table, {part.number: Rest()}
     if goal.partition != "auto":
         reason = "--grow names what grows"
@@ -40,7 +40,7 @@ def choose_shares(facts: Facts, goal: Goal) -> tuple[PartitionTable, dict[int, S
         )
     shares: dict[int, Share] = {}
     for wish in goal.grow:
-        table, part = choose_target(facts, wish.partition, option="--grow")
+        table, part = choose_partition(facts, wish.partition, option="--grow")
         if part.number in shares:
             reason = f"{facts.name_of(part.number)} is named twice"
             raise option_unsupported(
@@ -51,7 +51,7 @@ def choose_shares(facts: Facts, goal: Goal) -> tuple[PartitionTable, dict[int, S
     return table, shares
 
 
-def choose_target(
+def choose_partition(
     facts: Facts, wanted: str, option: str = "--partition"
 ) -> tuple[PartitionTable, Partition]:
     """The table and the partition that is to grow.

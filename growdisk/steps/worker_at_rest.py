@@ -1,4 +1,4 @@
-"""A disk at rest: our engine reads and grows it; tools or a kernel do the rest (run_backend.py)."""
+"""The worker of a disk at rest: our engine; for the file systems, the backend (run_backend.py)."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ _ZERO_SAMPLE = 64 << 10
 
 
 @dataclass(frozen=True)
-class RunContext:
-    """The Worker of a disk at rest.
+class WorkerAtRest:
+    """Implements Worker (worker.py).
 
     `path` is the image as the user named it, for messages; `extra_disks` are the run's other disks,
     in their order.
@@ -44,7 +44,7 @@ class RunContext:
     disk: Disk
     run_backend: RunBackend
     path: Path
-    extra_disks: tuple[RunContext, ...] = ()
+    extra_disks: tuple[WorkerAtRest, ...] = ()
     disk_name: str = FIRST_DISK
 
     @property
