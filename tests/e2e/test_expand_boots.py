@@ -26,8 +26,10 @@ ROOT_SIZES = {
 }
 
 
-QUICK = [("drop", "direct"), ("move", "uml"), ("file", "guestfs")]
+QUICK = [("drop", "direct")]
 REST = [
+    ("move", "uml"),
+    ("file", "guestfs"),
     ("drop", "uml"),
     ("drop", "guestfs"),
     ("move", "direct"),

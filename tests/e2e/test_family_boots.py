@@ -35,8 +35,8 @@ class Case:
 
 
 _FILE, _MOVE = ("--swap", "file"), ("--swap", "move")
-_OFTEN = [Case("uki"), Case("bootpart")]
-_DROPPED = sorted(FAMILIES.keys() - {"uki", "bootpart", "home"})
+_OFTEN = [Case("bootpart")]
+_DROPPED = sorted(FAMILIES.keys() - {"bootpart", "home"})
 _FILED = ["suse", "subvolume", "fedora", "xfs", "trixie", "plainext", "sysvinit", "bullseye"]
 _MOVED = ["entries", "unit", "random", "auto", "uki", "hostonly", "sysvinit", "extlinux", "sid"]
 _SLOW = [

@@ -73,9 +73,8 @@ def make_guest(small_disk: DiskMaker, name: str) -> tuple[Path, Before]:
 @pytest.mark.parametrize(
     ("name", "backend"),
     [
-        (name, backend)
-        for name, backend in product(IMAGES, AT_WORK)
-        if (name, backend) != ("guest.raw", "guestfs")
+        pytest.param("guest.qcow2", "guestfs", marks=pytest.mark.slow),
+        *product(IMAGES, ("uml", "direct")),
     ],
 )
 def test_a_run_killed_again_and_again_is_finished_by_resume(

@@ -23,7 +23,7 @@ from tests.guests.manifest import as_raw
 from tests.guests.red_hat import red_hat_guest
 from tests.guests.tools import run
 
-pytestmark = [pytest.mark.boot, pytest.mark.appliance, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.boot, pytest.mark.slow, pytest.mark.appliance, pytest.mark.timeout(1800)]
 __all__ = ["host"]
 
 GROWTH = 3 * GiB
@@ -46,12 +46,10 @@ CASES = [
     pytest.param(
         Case("cryptlvm", 5, "crypt--vg-root", locked=True), id="LVM in LUKS in a logical partition"
     ),
-    pytest.param(Case("cloud", 1, "sda1"), id="cloud layout, by BIOS", marks=pytest.mark.slow),
-    pytest.param(Case("gpt", 2, "sda2"), id="GPT, by BIOS", marks=pytest.mark.slow),
-    pytest.param(
-        Case("lvm", 5, "guest--vg-root"), id="LVM in a logical partition", marks=pytest.mark.slow
-    ),
-    pytest.param(Case("luks", 2, "cryptroot", locked=True), id="LUKS", marks=pytest.mark.slow),
+    pytest.param(Case("cloud", 1, "sda1"), id="cloud layout, by BIOS"),
+    pytest.param(Case("gpt", 2, "sda2"), id="GPT, by BIOS"),
+    pytest.param(Case("lvm", 5, "guest--vg-root"), id="LVM in a logical partition"),
+    pytest.param(Case("luks", 2, "cryptroot", locked=True), id="LUKS"),
 ]
 
 
@@ -78,7 +76,6 @@ def test_an_expanded_guest_starts_and_its_root_has_the_new_space(
     assert report.root_size > 0.95 * report.disks[case.inside]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "case",
     [

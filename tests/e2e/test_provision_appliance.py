@@ -130,6 +130,7 @@ def test_a_root_in_a_logical_volume_is_found(tmp_path: Path) -> None:
     assert said.strip() == "web" and "grow-lv" in [step.name for step in output.steps]
 
 
+@pytest.mark.slow
 def test_a_root_in_an_encrypted_container_is_found_with_its_key(tmp_path: Path) -> None:
     base, out, closed = (tmp_path / f"{name}.raw" for name in ("base", "web", "closed"))
     shutil.copy(layered_guests() / "luks1.raw", base)

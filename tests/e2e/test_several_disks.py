@@ -66,7 +66,7 @@ def assert_filled(images: list[Path], group: str, extents: int) -> None:
     )
 
 
-@pytest.mark.parametrize("kind", ["guestfs", "uml"])
+@pytest.mark.parametrize("kind", [pytest.param("guestfs", marks=pytest.mark.slow), "uml"])
 def test_a_group_on_two_disks_grows_and_goes_back_on_both(
     disks: tuple[Path, Path], host: Host, kind: str
 ) -> None:

@@ -17,7 +17,7 @@ MEMORY = 400 << 20  # what a verb may take, whatever an image says
 SLOW = {"luks": 8, "luks-data-file": 8}
 
 
-COUNT = int(os.environ.get("MUTANTS", "120"))
+COUNT = int(os.environ.get("MUTANTS", "60"))
 
 
 ORDER = int(os.environ.get("MUTANTS_FROM", "0"))

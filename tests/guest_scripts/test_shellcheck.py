@@ -17,6 +17,10 @@ from tests.guests.tools import run
 from tests.unit.backends.script_plans import LAYERS, guest_plans, planned
 
 
+def _slow(value: object) -> object:
+    return pytest.param(value, marks=pytest.mark.slow)
+
+
 def assert_clean(scripts: Mapping[str, str], folder: Path) -> None:
     for file, text in scripts.items():
         (folder / file).write_text(text)
@@ -48,7 +52,7 @@ def test_the_readme_says_how_a_container_gets_its_passphrase_and_that_user_data_
     assert not any(word in package(plan)[README] for word in words)
 
 
-@pytest.mark.parametrize("kind", ["ext4", "xfs", "btrfs"])
+@pytest.mark.parametrize("kind", [_slow("ext4"), _slow("xfs"), "btrfs"])
 def test_the_scripts_for_what_lies_in_layers_are_clean_for_shellcheck(
     kind: str, tmp_path: Path
 ) -> None:
@@ -57,7 +61,9 @@ def test_the_scripts_for_what_lies_in_layers_are_clean_for_shellcheck(
     assert_clean(render(layered), tmp_path)
 
 
-@pytest.mark.parametrize("layers", [(), LAYERS, LAYERS[1:]], ids=["file-system", "luks", "volumes"])
+@pytest.mark.parametrize(
+    "layers", [_slow(()), LAYERS, _slow(LAYERS[1:])], ids=["file-system", "luks", "volumes"]
+)
 def test_the_scripts_for_a_disk_without_a_table_are_clean_for_shellcheck(
     layers: tuple[GuestLayer, ...], tmp_path: Path
 ) -> None:

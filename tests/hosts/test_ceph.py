@@ -60,6 +60,7 @@ def test_an_image_of_ceph_is_grown_and_taken_back_and_is_in_use_if_another_clien
     assert_grown(host.content("/dev/rbd1", "grown.raw"), before)
 
 
+@pytest.mark.slow
 def test_a_client_of_the_cluster_that_comes_during_a_run_stops_the_next_step(
     host: HostMachine, before: Before
 ) -> None:

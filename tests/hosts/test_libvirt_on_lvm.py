@@ -59,6 +59,7 @@ def guest(tmp_path: Path) -> Before:
     return Before.of(make_disk(tmp_path / "running.raw", disk), "raw")
 
 
+@pytest.mark.slow
 def test_a_running_machine_grows_with_its_volume_and_takes_up_what_the_host_has_added(
     guest: Before, tmp_path: Path
 ) -> None:

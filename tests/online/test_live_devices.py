@@ -16,7 +16,7 @@ from tests.guests.tools import run
 from tests.online.inside import sizes
 from tests.online.machine import LiveGuest, started
 
-pytestmark = [pytest.mark.boot, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.boot, pytest.mark.slow, pytest.mark.timeout(1800)]
 OLD = 3 * GiB
 
 

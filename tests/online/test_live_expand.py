@@ -87,6 +87,7 @@ def test_a_run_killed_in_every_step_is_finished_by_resume_and_costs_the_guest_no
     assert_nothing_lost(guest)
 
 
+@pytest.mark.slow
 def test_a_run_killed_before_the_file_system_grew_is_taken_back_without_loss(
     scsi_guest: LiveGuest, host: Host
 ) -> None:

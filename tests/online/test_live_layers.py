@@ -45,6 +45,7 @@ def steps_of(answer: Answer) -> list[str]:
     return [step["name"] for step in answer.document["steps"]]
 
 
+@pytest.mark.slow
 def test_an_xfs_in_a_logical_volume_grows_and_a_second_run_finds_nothing_to_do(
     scsi_guest: LiveGuest, host: Host, tmp_path: Path
 ) -> None:
@@ -173,6 +174,7 @@ def test_a_file_system_that_its_kernel_grows_is_grown_on_a_whole_disk(
     assert expand(guest, host).result == "nochange"
 
 
+@pytest.mark.slow
 def test_a_partition_that_is_deleted_must_not_be_in_use_and_the_guest_forgets_it(
     scsi_guest: LiveGuest, host: Host, tmp_path: Path
 ) -> None:

@@ -19,7 +19,7 @@ from tests.packaging.booted_debian import BootedDebian, booted_debian
 from tests.packaging.clean_debian import ROOT
 
 pytestmark = [
-    pytest.mark.boot, pytest.mark.timeout(1800),
+    pytest.mark.boot, pytest.mark.slow, pytest.mark.timeout(1800),
     pytest.mark.skipif(os.geteuid() != 0, reason="building the package needs root"),
 ]  # fmt: skip
 RULES = """\

@@ -28,6 +28,7 @@ def test_a_machine_of_libvirt_that_is_off_is_a_host(place: Place) -> None:
     assert (nobody.code, "knows no machine" in nobody.json()["error"]["what"]) == (3, True), nobody
 
 
+@pytest.mark.slow
 @pytest.mark.appliance
 def test_a_logical_volume_is_expanded_in_a_partition_and_in_a_container(place: Place) -> None:
     for name in ("lvm", "luks2"):
