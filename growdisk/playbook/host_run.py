@@ -126,7 +126,7 @@ class HostRun:
         self, number: int, scope: Scope
     ) -> Callable[[Task, Mapping[str, object], str], Outcome]:
         """Tasks of growdisk, recorded."""
-        return lambda task, options, item: self._handler(
+        return lambda task, options, item: self._perform_recorded(
             f"{number}.{item}", task, options, check=self._only_looks(task, scope)
         )
 
@@ -135,7 +135,7 @@ class HostRun:
         said = self._setting.play.check_mode if task.check_mode is None else task.check_mode
         return self._setting.request.check or truth_of(scope.filled_in(said, task.place)) is True
 
-    def _handler(
+    def _perform_recorded(
         self, key: str, task: Task, options: Mapping[str, object], *, check: bool
     ) -> Outcome:
         name = task.action.removeprefix(f"{NAMESPACE}.")
