@@ -21,7 +21,7 @@ from growdisk.api.host import facts_of_host, fit_to_host, refuse_unfit_host
 from growdisk.api.host_space import parts_of, refuse_without_room
 from growdisk.api.host_tools import FoundTools
 from growdisk.api.in_use import unreadable_refused
-from growdisk.api.second_opinion import heard
+from growdisk.api.second_opinion import second_opinion
 from growdisk.api.session import Session
 from growdisk.block.device import BlockDevice
 from growdisk.errors import KeyNeeded
@@ -131,7 +131,7 @@ class DisksAtRest:
             [(self.device, self.path), *self.others], goal.sector_size
         )
         inside = partial(look_through, self.device, keyring=self.keyring, neighbours=neighbours)
-        opinion = heard(facts, goal, proposal, self.device, inside)
+        opinion = second_opinion(facts, goal, proposal, self.device, inside)
         choice = choose_backend(facts, opinion.proposal, options, FoundTools(opinion.asked))
         plan = make_plan(facts, opinion.proposal, goal, options, choice, self._extra_plans)
         plan = fit_to_host(plan, self.path, self.directory, options)

@@ -29,8 +29,8 @@ from growdisk.steps.step_traits import of_kind
 _LEAST = 4096  # bytes of free space that are worth a question
 
 
-def heard_in_guest(looked: InspectedGuest, goal: Goal, proposal: Proposal) -> Proposal:
-    """The proposal with notes; belongs-to-others if the guest's blkid contradicts it."""
+def confirmed_by_guest(looked: InspectedGuest, goal: Goal, proposal: Proposal) -> Proposal:
+    """The proposal with notes. belongs-to-others if the guest's blkid, which is asked, objects."""
     facts, shell = looked.facts, looked.inside.shell
     disk = look_at(shell, looked.device)
     parts = {f"part{n}": part for n, part in enumerate(_parts(looked, goal, proposal, disk))}
