@@ -166,7 +166,7 @@ def refuse_dependents(
             "other images lie on {path}",
             "{_names} would show the guest a mixture of two disks",
             "work on the topmost image, which grows as well; or merge it down first (growdisk "
-            "image commit); --overlays-may-break for those who do not need them any more",
+            "image commit); --overlays-may-break if nobody needs those any more",
             {
                 "path": path,
                 "overlays": overlays,
