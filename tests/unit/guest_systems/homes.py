@@ -7,7 +7,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from growdisk.block.raw import RawFile
-from growdisk.guest_config.removed_partition import RemovedPartition, SwapPolicy
+from growdisk.guest_config.removed_partition import RemovedPartition, SwapRemedy
 from growdisk.guest_systems.home_repair import HomeRepair, repairs_of
 from growdisk.guest_systems.look import look_at
 from growdisk.units import MiB
@@ -45,7 +45,7 @@ def disk(folder: Path, root: dict[str, str], esp: dict[str, str]) -> Path:
 def repairs(image: Path, gone: RemovedPartition = SWAP) -> Iterator[list[HomeRepair]]:
     with closing(RawFile.open(image)) as device:
         look = look_at(device, image)
-        yield repairs_of(look, "/dev/sda2", [(gone, SwapPolicy.DROP)])
+        yield repairs_of(look, "/dev/sda2", [(gone, SwapRemedy.DROP)])
 
 
 def written(found: list[HomeRepair]) -> dict[str, str]:
