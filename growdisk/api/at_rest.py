@@ -26,7 +26,7 @@ from growdisk.api.session import Session
 from growdisk.block.device import BlockDevice
 from growdisk.errors import KeyNeeded
 from growdisk.fast_dataclass import dataclass, field
-from growdisk.guest_systems.look import Look, look_at
+from growdisk.guest_systems.look import Look, find_homes
 from growdisk.planner.backend_choice import choose_backend
 from growdisk.planner.extra_disks import ExtraDiskPlan, together
 from growdisk.planner.facts import Facts
@@ -110,7 +110,9 @@ class DisksAtRest:
                 refuse_data_file(image.header, place, None, writable=False)  # a run has none open
         own = facts_of_host(image_facts(self.image, self.path), self.path, goal)
         facts = inspect_device(self.device, own, goal.sector_size, self.keyring, others=self.others)
-        self._guest = look_at(self.device, self.path, goal.sector_size, self.keyring, self.others)
+        self._guest = find_homes(
+            self.device, self.path, goal.sector_size, self.keyring, self.others
+        )
         return with_guest(facts, self._guest)
 
     def proposed(
