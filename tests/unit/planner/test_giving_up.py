@@ -27,10 +27,10 @@ ROOT = "/dev/sda1"
 def test_a_swap_file_needs_a_root_that_can_have_it(seen: GuestSeen, words: str) -> None:
     proposal = Proposal((MakeSwapFile(ROOT, MiB, "uuid"),), facts(EXT))
     if not words:
-        assert as_guest_allows(propose, facts(EXT), Goal(swap="file"), proposal, seen)
+        assert as_guest_allows(propose, facts(EXT), Goal(swap="file"), proposal, seen, seen)
         return
     with pytest.raises(Refused, match=words):
-        as_guest_allows(propose, facts(EXT), Goal(swap="file"), proposal, seen)
+        as_guest_allows(propose, facts(EXT), Goal(swap="file"), proposal, seen, seen)
 
 
 @pytest.mark.parametrize(
@@ -45,5 +45,5 @@ def test_what_the_next_boot_may_wait_for_is_named(
 ) -> None:
     step = RepairGuest(ROOT, (RemovedPartition(2),), SwapRemedy.DROP, gone)
     proposal, seen = Proposal((step,), facts(EXT)), GuestSeen((ROOT,), obstacles=("an initrd",))
-    told = as_guest_allows(propose, facts(EXT), Goal(swap="drop"), proposal, seen)
+    told = as_guest_allows(propose, facts(EXT), Goal(swap="drop"), proposal, seen, seen)
     assert isinstance(told, Proposal) and words in told.notes[0]
