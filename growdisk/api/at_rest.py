@@ -21,12 +21,12 @@ from growdisk.api.host import facts_of_host, fit_to_host, refuse_unfit_host
 from growdisk.api.host_space import parts_of, refuse_without_room
 from growdisk.api.host_tools import FoundTools
 from growdisk.api.in_use import unreadable_refused
-from growdisk.api.second_opinion import heard
+from growdisk.api.second_opinion import second_opinion
 from growdisk.api.session import Session
 from growdisk.block.device import BlockDevice
 from growdisk.errors import KeyNeeded
 from growdisk.fast_dataclass import dataclass, field
-from growdisk.guest_systems.look import Look, look_at
+from growdisk.guest_systems.look import Look, find_homes
 from growdisk.planner.backend_choice import choose_backend
 from growdisk.planner.extra_disks import ExtraDiskPlan, together
 from growdisk.planner.facts import Facts
@@ -110,7 +110,9 @@ class DisksAtRest:
                 refuse_data_file(image.header, place, None, writable=False)  # a run has none open
         own = facts_of_host(image_facts(self.image, self.path), self.path, goal)
         facts = inspect_device(self.device, own, goal.sector_size, self.keyring, others=self.others)
-        self._guest = look_at(self.device, self.path, goal.sector_size, self.keyring, self.others)
+        self._guest = find_homes(
+            self.device, self.path, goal.sector_size, self.keyring, self.others
+        )
         return with_guest(facts, self._guest)
 
     def proposed(
@@ -131,7 +133,7 @@ class DisksAtRest:
             [(self.device, self.path), *self.others], goal.sector_size
         )
         inside = partial(look_through, self.device, keyring=self.keyring, neighbours=neighbours)
-        opinion = heard(facts, goal, proposal, self.device, inside)
+        opinion = second_opinion(facts, goal, proposal, self.device, inside)
         choice = choose_backend(facts, opinion.proposal, options, FoundTools(opinion.asked))
         plan = make_plan(facts, opinion.proposal, goal, options, choice, self._extra_plans)
         plan = fit_to_host(plan, self.path, self.directory, options)

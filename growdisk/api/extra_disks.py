@@ -9,7 +9,7 @@ from pathlib import Path
 from growdisk.api.disk_facts import image_facts, inspect_device
 from growdisk.api.guard import refuse_dependents, refuse_run_at
 from growdisk.api.host_tools import FoundTools
-from growdisk.api.second_opinion import heard
+from growdisk.api.second_opinion import second_opinion
 from growdisk.block.device import BlockDevice
 from growdisk.errors import LayoutError
 from growdisk.fast_dataclass import replace
@@ -74,7 +74,7 @@ def plan_extra_disks(
         if isinstance(proposal, Proposal):
             neighbours = PhysicalVolumeFinder([(device, path)], sector_size)
             opened = partial(look_through, device, keyring=keyring, neighbours=neighbours)
-            opinion = heard(facts, other.goal, proposal, device, opened)
+            opinion = second_opinion(facts, other.goal, proposal, device, opened)
             proposal = opinion.proposal
             choice = choose_backend(facts, proposal, options, FoundTools(opinion.asked))
             found.append(ExtraDiskPlan(facts, proposal, choice))

@@ -35,7 +35,9 @@ _MOST_FOLDERS = 1000
 
 @dataclass(frozen=True)
 class WriteGuard:
-    """For the image at `path`.
+    """Refuses to write to the image at `path` where that would spoil what is somebody else's.
+
+    What the image itself does not allow is in qcow2/write_guard.py.
 
     `overlays_may_break`: its owner said so, or what is done shows through to none of them.
     `merging` is an overlay whose data are on their way into this image, which spoils neither it nor
@@ -168,7 +170,7 @@ def refuse_dependents(
             "other images lie on {path}",
             "{_names} would show the guest a mixture of two disks",
             "work on the topmost image, which grows as well; or merge it down first (growdisk "
-            "image commit); --overlays-may-break for those who do not need them any more",
+            "image commit); --overlays-may-break if nobody needs those any more",
             {
                 "path": path,
                 "overlays": overlays,

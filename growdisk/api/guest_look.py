@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 
 from growdisk.fast_dataclass import replace
 from growdisk.filesystems.btrfs_tree import BtrfsTree
@@ -28,7 +29,7 @@ from growdisk.guest_systems.home_repair import HomeRepair, obstacles, repairs_of
 from growdisk.guest_systems.look import Home, Look
 from growdisk.partitions.table import BIOS_BOOT, Partition, Role
 from growdisk.planner.facts import Facts
-from growdisk.planner.giving_up import as_guest_allows, at_home, changes_guest
+from growdisk.planner.giving_up import as_guest_allows, at_home, changes_guest, swap_alone
 from growdisk.planner.goal import Goal
 from growdisk.planner.hibernation import hibernated, memory_in
 from growdisk.planner.proposal import AllDone, GuestSeen, PlanFunction, Proposal
@@ -65,7 +66,10 @@ def proposed_with_guest(
     if isinstance(proposal, AllDone) or not changes_guest(proposal):
         return proposal
     proposal = at_home(proposal, [home.root.node for home in look.systems])
-    return as_guest_allows(proposer, facts, goal, proposal, _seen(look, proposal.steps))
+    seen, of_swap = (_seen(look, steps) for steps in (proposal.steps, swap_alone(proposal.steps)))
+    # If swap moves, others may still be given up, and what names them is looked for then.
+    again = partial(proposed_with_guest, proposer, look=look)
+    return as_guest_allows(again, facts, goal, proposal, seen, of_swap)
 
 
 # --- swap ---------------------------------------------------------------------------------------

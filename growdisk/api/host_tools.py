@@ -1,6 +1,6 @@
-"""This machine, as the planner asks about them (planner/host_tools.py).
+"""The planner's questions about this machine (planner/host_tools.py), answered by looking.
 
-Probes are loaded when needed.
+What tries something out is loaded when it is asked.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from growdisk.host.command import PACKAGES, is_here
 
 @dataclass(frozen=True)
 class FoundTools:
-    """HostTools. `tried`: host tools have just worked here, confined."""
+    """Implements HostTools. `tried`: this machine's tools have just worked here, confined."""
 
     tried: bool = False
 

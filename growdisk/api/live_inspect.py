@@ -11,7 +11,7 @@ from growdisk.api.live_target import LiveRequest, RunningGuest, reach
 from growdisk.errors import Refused
 from growdisk.fast_dataclass import dataclass
 from growdisk.host.free_space import room_for
-from growdisk.live.guest_block_device import find_in_guest, look_at
+from growdisk.live.guest_block_device import find_in_guest, guest_disk_at
 from growdisk.live.guest_shell import GuestShell
 from growdisk.live.guest_volumes import look_in_guest, partition_device, volumes_of
 from growdisk.planner.facts import Facts, ImageFacts
@@ -102,7 +102,7 @@ def look(
 
 
 def _facts(shell: GuestShell, device: str, image: ImageFacts, *, fullness: bool) -> Facts:
-    disk, volumes = look_at(shell, device), volumes_of(shell, fullness=fullness)
+    disk, volumes = guest_disk_at(shell, device), volumes_of(shell, fullness=fullness)
     return inspect_device(
         disk,
         image,

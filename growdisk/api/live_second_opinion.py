@@ -13,7 +13,7 @@ from growdisk.api.second_opinion import grown_over, newly_covered, touched, whol
 from growdisk.fast_dataclass import replace
 from growdisk.host.blkid import CannotAsk, Verdict
 from growdisk.live.guest_blkid import GuestPlace, ask_guest
-from growdisk.live.guest_block_device import GuestDisk, look_at
+from growdisk.live.guest_block_device import GuestDisk, guest_disk_at
 from growdisk.live.guest_volumes import GuestVolumes, volumes_of
 from growdisk.partitions.table import Partition
 from growdisk.planner.facts import Facts
@@ -29,10 +29,10 @@ from growdisk.steps.step_traits import of_kind
 _LEAST = 4096  # bytes of free space that are worth a question
 
 
-def heard_in_guest(looked: InspectedGuest, goal: Goal, proposal: Proposal) -> Proposal:
-    """The proposal with notes; belongs-to-others if the guest's blkid contradicts it."""
+def confirmed_by_guest(looked: InspectedGuest, goal: Goal, proposal: Proposal) -> Proposal:
+    """The proposal with notes. belongs-to-others if the guest's blkid, which is asked, objects."""
     facts, shell = looked.facts, looked.inside.shell
-    disk = look_at(shell, looked.device)
+    disk = guest_disk_at(shell, looked.device)
     parts = {f"part{n}": part for n, part in enumerate(_parts(looked, goal, proposal, disk))}
     gaps = {f"gap{n}": gap for n, gap in enumerate(_gaps(facts, proposal, disk))}
     asked = {

@@ -14,7 +14,7 @@ from growdisk.api.current_run import CurrentRun, Prepared
 from growdisk.api.extra_disks import refuse_spoiling
 from growdisk.api.host import refuse_full_storage
 from growdisk.api.live_inspect import InspectedGuest, guest_not_running, inspected
-from growdisk.api.live_second_opinion import heard_in_guest
+from growdisk.api.live_second_opinion import confirmed_by_guest
 from growdisk.api.live_session import LiveSession, lock_run, thaw, worker_of
 from growdisk.api.live_target import LiveRequest, RunningGuest, reach, reconnect, request_of
 from growdisk.errors import GrowdiskError, Refused
@@ -111,9 +111,9 @@ class GuestTarget:
     ) -> Prepared:
         """Refused, too, if the guest itself says that it cannot do its part."""
         guest = self.guest
-        heard = heard_in_guest(guest, goal, proposal)
+        confirmed = confirmed_by_guest(guest, goal, proposal)
         way = guest.reached.way(guest.device)
-        plan = make_live_plan(facts, heard, goal, options, guest.surroundings(), way)
+        plan = make_live_plan(facts, confirmed, goal, options, guest.surroundings(), way)
         refuse_full_storage(plan, self.path)
         worker_of(plan, guest.reached, guest.inside, self.path, options.keys).check()
         return Prepared(plan)

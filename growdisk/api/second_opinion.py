@@ -36,10 +36,10 @@ class Opinion:
     asked: bool
 
 
-def heard(
+def second_opinion(
     facts: Facts, goal: Goal, proposal: Proposal, device: BlockDevice, opened: Opened
 ) -> Opinion:
-    """The opinion; belongs-to-others if blkid, or data in free space, contradict the plan."""
+    """Ask blkid. belongs-to-others if it, or data in free space, contradicts the proposal."""
     _refuse_occupied(facts, proposal, device)
     seen = {
         f"part{n}": part for n, part in enumerate(_parts(facts, goal, proposal, device, opened))

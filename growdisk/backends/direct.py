@@ -29,7 +29,7 @@ from growdisk.filesystems.ext_tree import ExtTree, Unknown
 from growdisk.filesystems.identify import identify
 from growdisk.filesystems.swap import swap_header
 from growdisk.guest_systems.device_names import DISK, devices_of
-from growdisk.guest_systems.look import Mount, look_at, paths_of, tree_on
+from growdisk.guest_systems.look import Mount, find_homes, paths_of, tree_on
 from growdisk.guest_systems.paths import GuestPaths
 from growdisk.host.command import COMMAND_LOG, CompletedCommand, last_lines
 from growdisk.host.fuse_mount import mounted
@@ -176,7 +176,9 @@ class DirectTools:
 
     def _mounts_of(self, root: str) -> tuple[Mount, ...]:
         """As its own fstab has them; at least itself."""
-        homes = [home for home in look_at(self._disk, self._path).homes if home.root.node == root]
+        homes = [
+            home for home in find_homes(self._disk, self._path).homes if home.root.node == root
+        ]
         return homes[0].mounts if homes else (Mount("/", root),)
 
     def _paths(self, mounts: Sequence[Mount]) -> GuestPaths:

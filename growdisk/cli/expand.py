@@ -67,9 +67,9 @@ _CHOICES = (
 
 
 def with_swap_decided(
-    arguments: argparse.Namespace, output: Output, goal: Goal, plan: Callable[[], Result]
+    arguments: argparse.Namespace, output: Output, goal: Goal, make_plan: Callable[[], Result]
 ) -> Goal:
-    """The goal with the answer in it.
+    """The goal with the answer in it; `make_plan` tells what would be given up.
 
     Nothing is asked if --swap or --yes was given, or nobody is there to answer.
     """
@@ -77,7 +77,7 @@ def with_swap_decided(
         return goal
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return goal
-    given_up = [item for item in plan().given_up if ": swap partition of " in item]
+    given_up = [item for item in make_plan().given_up if ": swap partition of " in item]
     if not given_up:
         return goal
     output.note(f"in the way of growth: {', '.join(given_up)}")

@@ -14,7 +14,7 @@ from growdisk.playbook.shipped import playbook_path, shipped_folder, shipped_pla
 
 if TYPE_CHECKING:
     from growdisk.playbook.request import Request
-    from growdisk.playbook.run import Ended, Watching
+    from growdisk.playbook.run import Ended, Listener
 
 NAME = "run"
 HELP = "run a playbook: tasks on many images, in Ansible's YAML"
@@ -107,23 +107,23 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         return _shown(
             arguments,
             output,
-            lambda w: resume_playbook(path, w, arguments.jobs, undo=verb == "undo"),
+            lambda listener: resume_playbook(path, listener, arguments.jobs, undo=verb == "undo"),
         )
     from growdisk.playbook.run import run_playbook
 
     request = _request(arguments, path)
-    return _shown(arguments, output, lambda watching: run_playbook(request, watching))
+    return _shown(arguments, output, lambda listener: run_playbook(request, listener))
 
 
 def _shown(
-    arguments: argparse.Namespace, output: Output, action: Callable[[Watching], Ended]
+    arguments: argparse.Namespace, output: Output, action: Callable[[Listener], Ended]
 ) -> int:
-    from growdisk.cli.fleet_view import FleetView
+    from growdisk.cli.playbook_view import PlaybookView
 
-    with FleetView(
+    with PlaybookView(
         output, verbose=arguments.verbose, check=arguments.check, diff=arguments.diff
     ) as view:
-        ended = action(view.watching)
+        ended = action(view.listener)
     return view.summed_up(ended)
 
 

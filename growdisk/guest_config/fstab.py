@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from growdisk.fast_dataclass import dataclass
-from growdisk.guest_config.removed_partition import RemovedPartition, SwapPolicy, without_escapes
+from growdisk.guest_config.removed_partition import RemovedPartition, SwapRemedy, without_escapes
 from growdisk.guest_config.text import change_lines
 
 SWAP_FILE = "/swapfile"
@@ -74,7 +74,7 @@ def swap_files(entries: Iterable[Entry]) -> Iterator[str]:
             yield path
 
 
-def without_swap(text: str, swap: RemovedPartition, policy: SwapPolicy) -> str:
+def without_swap(text: str, swap: RemovedPartition, policy: SwapRemedy) -> str:
     """fstab with the lines of `swap` made comments; with policy FILE, its first has /swapfile.
 
     Also changed are lines of what was in it: /data/srv /srv none bind.
@@ -86,7 +86,7 @@ def without_swap(text: str, swap: RemovedPartition, policy: SwapPolicy) -> str:
         if not swap.is_swap and swap.is_named_by(entry.source)
     }
     gone.discard("/")
-    file_wanted = policy is SwapPolicy.FILE and not any(
+    file_wanted = policy is SwapRemedy.FILE and not any(
         entry.source == SWAP_FILE for entry in parse_fstab(text)
     )
 

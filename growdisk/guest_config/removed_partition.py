@@ -46,8 +46,11 @@ _PLAIN = re.compile(r"[A-Za-z0-9]+")
 _DISTINCT = 8  # characters of a UUID that stand in no file by chance
 
 
-class SwapPolicy(Enum):
-    """What becomes of the swap space: gone, or a file in the root file system."""
+class SwapRemedy(Enum):
+    """What the guest has instead of swap that is gone: nothing, or a file in its root.
+
+    SwapPolicy (partitions/blocks.py) is what was asked for; it may also be to move.
+    """
 
     DROP = "drop"
     FILE = "file"

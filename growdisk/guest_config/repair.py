@@ -18,7 +18,7 @@ from growdisk.guest_config.dracut import without_devices
 from growdisk.guest_config.files import Change, GuestFiles, found
 from growdisk.guest_config.fstab import SWAP_FILE, parse_fstab, with_swap_file, without_swap
 from growdisk.guest_config.initrd_repair import change_initrds, change_unified
-from growdisk.guest_config.removed_partition import RemovedPartition, SwapPolicy
+from growdisk.guest_config.removed_partition import RemovedPartition, SwapRemedy
 from growdisk.guest_config.resume import nodes_opened, resume_none, without_kernel_options
 from growdisk.guest_config.systemd_units import silenced, without_wants
 from growdisk.guest_config.text import decode, encode, is_said
@@ -41,7 +41,7 @@ _OTHERWISE = "names the partition in a way that is not changed from here"
 def repair_guest(
     files: GuestFiles,
     swap: RemovedPartition,
-    policy: SwapPolicy,
+    policy: SwapRemedy,
     *,
     plain_initrds: bool | None = None,
 ) -> tuple[Change, ...]:
@@ -62,7 +62,7 @@ def repair_guest(
 
 
 def left_to_repair(
-    files: GuestFiles, swap: RemovedPartition, policy: SwapPolicy
+    files: GuestFiles, swap: RemovedPartition, policy: SwapRemedy
 ) -> tuple[Change, ...]:
     """What repair_guest() would change; nothing is written."""
     return tuple(change for change in repair_guest(_LookOnly(files), swap, policy) if change.mended)
@@ -98,7 +98,7 @@ class _LookOnly:
 
 
 def _changes(
-    files: GuestFiles, swap: RemovedPartition, policy: SwapPolicy, plain_initrds: bool
+    files: GuestFiles, swap: RemovedPartition, policy: SwapRemedy, plain_initrds: bool
 ) -> Iterator[Change]:
     rooted = is_system(files)
     swap = known_in(files, swap)
@@ -124,15 +124,15 @@ def _changes(
 
 
 def _change_settings(
-    files: GuestFiles, swap: RemovedPartition, policy: SwapPolicy
+    files: GuestFiles, swap: RemovedPartition, policy: SwapRemedy
 ) -> Iterator[Change]:
     line = "swap line made a comment" if swap.is_swap else "line made a comment"
-    where = f"swap is {SWAP_FILE}" if policy is SwapPolicy.FILE else line
+    where = f"swap is {SWAP_FILE}" if policy is SwapRemedy.FILE else line
     doubts = list(doubtful(files, swap, rooted=True))
     yield from _edit(
         files, swap, places.FSTABS, lambda text: without_swap(text, swap, policy), where
     )
-    if policy is SwapPolicy.FILE:
+    if policy is SwapRemedy.FILE:
         yield from _name_swap_file(files, where)
     yield from doubts
     yield from _mask_units(files, swap)

@@ -10,12 +10,12 @@ from collections.abc import Iterator, Sequence
 from growdisk.fast_dataclass import dataclass, field
 from growdisk.filesystems.fat_tree import FatTree
 from growdisk.guest_config.files import Change, GuestFiles
-from growdisk.guest_config.removed_partition import RemovedPartition, SwapPolicy
+from growdisk.guest_config.removed_partition import RemovedPartition, SwapRemedy
 from growdisk.guest_config.repair import has_plain_initrds, known_in, repair_guest
 from growdisk.guest_systems.file_rewriter import DirectGuest
 from growdisk.guest_systems.look import Home, Look
 
-Decisions = Sequence[tuple[RemovedPartition, SwapPolicy]]
+Decisions = Sequence[tuple[RemovedPartition, SwapRemedy]]
 
 
 class Pending:
@@ -107,7 +107,7 @@ def _repair(home: Home, system: str, decisions: Decisions, plain: bool) -> HomeR
     pending = Pending(DirectGuest(home.paths, None))
     changes: list[Change] = []
     for part, policy in decisions:
-        own = policy if home.root.node == system and home.rooted else SwapPolicy.DROP
+        own = policy if home.root.node == system and home.rooted else SwapRemedy.DROP
         changes += repair_guest(pending, part, own, plain_initrds=plain)
     changes = [_cramped(home, pending, change) or change for change in dict.fromkeys(changes)]
     return HomeRepair(home, tuple(part for part, _ in decisions), tuple(changes), pending)

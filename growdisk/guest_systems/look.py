@@ -112,7 +112,7 @@ class Look:
         return tuple(home for home in self.homes if home.rooted)
 
 
-def look_at(
+def find_homes(
     disk: BlockDevice,
     path: Path,
     sector_size: int = 512,

@@ -64,7 +64,7 @@ class SeenPartition:
 class GuestDisk(ReadOnlyDevice):
     """Implements BlockDevice, reading only.
 
-    What was read once is remembered: `look_at` makes one that sees changes. What lies in a
+    What was read once is remembered: `guest_disk_at` makes one that sees changes. What lies in a
     partition is read from the partition's own device: its cache is the one that a mounted file
     system writes to, and the whole disk's may show what was there before.
     """
@@ -139,7 +139,7 @@ class GuestDisk(ReadOnlyDevice):
             self._pieces[device, number] = data[start : start + _PIECE]
 
 
-def look_at(shell: GuestShell, device: str) -> GuestDisk:
+def guest_disk_at(shell: GuestShell, device: str) -> GuestDisk:
     """The disk as the guest's kernel has it now. GuestLost if it has none of that name."""
     name = device.removeprefix("/dev/")
     answer = shell.run(_LOOK.format(name=shlex.quote(name)), _SECONDS)

@@ -38,20 +38,33 @@ def at_home(proposal: Proposal, systems: Sequence[str]) -> Proposal:
     return replace(proposal, steps=tuple(map(found, proposal.steps)))
 
 
-def as_guest_allows(
-    proposer: PlanFunction, facts: Facts, goal: Goal, proposal: Proposal, seen: GuestSeen
-) -> Proposal | AllDone:
-    """The proposal, or another one that moves swap if the guest's files need that.
+def swap_alone(steps: Sequence[DiskStep]) -> tuple[DiskStep, ...]:
+    """The steps, as if no other partition than swap were given up."""
+    return tuple(
+        replace(step, gone=()) if isinstance(step, RepairGuest) else step for step in steps
+    )
 
-    option-unsupported: a swap file without a system.
+
+def as_guest_allows(
+    proposer: PlanFunction,
+    facts: Facts,
+    goal: Goal,
+    proposal: Proposal,
+    seen: GuestSeen,
+    of_swap: GuestSeen,
+) -> Proposal | AllDone:
+    """The proposal, or what `proposer` makes of moving swap, if the guest's files need that.
+
+    `of_swap`: what is seen of the swap alone (swap_alone). option-unsupported: a swap file without
+    a system.
     """
     _refuse_swap_file(facts, proposal, seen)
     repair = first(RepairGuest, proposal.steps)
     notes = (*proposal.notes, *_notes_on_swap_file(proposal, seen))
     if repair is None:
         return replace(proposal, notes=notes, guest=seen)
-    if seen.obstacles and repair.swaps and goal.swap is None and not repair.gone:
-        return _moved(proposer, facts, goal, seen)
+    if of_swap.obstacles and repair.swaps and goal.swap is None:
+        return _moved(proposer, facts, goal, of_swap)
     return replace(proposal, notes=(*notes, *_warnings(facts, repair, seen.obstacles)), guest=seen)
 
 
@@ -70,7 +83,8 @@ def _moved(proposer: PlanFunction, facts: Facts, goal: Goal, seen: GuestSeen) ->
             reason=f"{error.reason}; swap is not given up, since {seen.obstacles[0]}",
             hint=hint,
         ) from error
-    if isinstance(moved, AllDone):
+    left = None if isinstance(moved, AllDone) else first(RepairGuest, moved.steps)
+    if isinstance(moved, AllDone) or (left and left.swaps):  # a task that only repairs the guest
         return moved
     names = f" (it stays named in {_short(seen.named)})" if seen.named else ""
     note = (

@@ -85,8 +85,8 @@ class RunOptions:
 
     `keys` are passphrases of what is encrypted inside: never written anywhere. `others` are the
     guest's other disks that take part: sdb, sdc, ... `not_in_use`: the user's word that nobody uses
-    them whom growdisk cannot see. `overlays_may_break`: also where other images lie on one of the
-    disks, which will show a mixture of old and new then.
+    the disks, where growdisk cannot see that. `overlays_may_break`: go on although other images lie
+    on one of the disks, which will show a mixture of old and new then.
     """
 
     backend: Backend = "auto"

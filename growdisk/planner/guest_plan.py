@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from growdisk.fast_dataclass import dataclass
 from growdisk.filesystems.content import Content, PhysicalVolumeContent, SwapContent
-from growdisk.guest_config.removed_partition import SwapPolicy
+from growdisk.guest_config.removed_partition import SwapRemedy
 from growdisk.guest_scripts.script_plan import (
     GuestFilesystem,
     GuestGrowth,
@@ -226,7 +226,7 @@ def _fates(steps: Iterable[DiskStep]) -> list[tuple[int, SwapAction]]:
             decisions += [(swap.number, "move") for swap in step.swaps]
         elif isinstance(step, RepairGuest):
             # All the swap that goes becomes one file, under the name of the first.
-            first: SwapAction = "file" if step.policy is SwapPolicy.FILE else "drop"
+            first: SwapAction = "file" if step.policy is SwapRemedy.FILE else "drop"
             decisions += [
                 (swap.number, "drop" if number else first) for number, swap in enumerate(step.swaps)
             ]

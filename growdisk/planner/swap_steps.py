@@ -13,7 +13,7 @@ from growdisk.filesystems.content import (
     SwapContent,
     XfsContent,
 )
-from growdisk.guest_config.removed_partition import RemovedPartition, SwapPolicy
+from growdisk.guest_config.removed_partition import RemovedPartition, SwapRemedy
 from growdisk.partitions.growth import Grown
 from growdisk.partitions.table import FIRST_DISK, Partition, Role
 from growdisk.planner.facts import Facts
@@ -80,7 +80,7 @@ def _repair(facts: Facts, goal: Goal, growth: Grown, inside: ContentGrowth) -> R
         if p.number not in facts.swaps
         for identity in _identities(facts, p)
     )
-    remedy = SwapPolicy.FILE if goal.swap == "file" and swaps and inside.system else SwapPolicy.DROP
+    remedy = SwapRemedy.FILE if goal.swap == "file" and swaps and inside.system else SwapRemedy.DROP
     return RepairGuest(systems[0], swaps, remedy, gone, tuple(systems[1:]))
 
 

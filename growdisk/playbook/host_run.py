@@ -86,7 +86,7 @@ class HostRun:
         for before in self._journal.half_done():
             image = before.image
             if image is not None and image.exists() and "rollback" in api.status(image).next:
-                api.rollback(image, None, _Watcher(self), self._stop)
+                api.rollback(image, None, _Observer(self), self._stop)
         asked = {"what": "taken back, as asked", "why": "", "do": "", "code": 0}
         self._journal.goes_back(asked)
         return self._gone_back(asked)
@@ -98,7 +98,7 @@ class HostRun:
             self._setting.play.name,
             task,
             scope,
-            self._handler_for(number, scope),
+            self._own_task(number, scope),
             ignoring=self._setting.play.ignore_errors,
             stopped=lambda: self._stop.requested,
         )
@@ -122,11 +122,11 @@ class HostRun:
             return task_run.refused(error)
         return task_run.run()
 
-    def _handler_for(
+    def _own_task(
         self, number: int, scope: Scope
     ) -> Callable[[Task, Mapping[str, object], str], Outcome]:
         """Tasks of growdisk, recorded."""
-        return lambda task, options, item: self._handler(
+        return lambda task, options, item: self._perform_recorded(
             f"{number}.{item}", task, options, check=self._only_looks(task, scope)
         )
 
@@ -135,7 +135,7 @@ class HostRun:
         said = self._setting.play.check_mode if task.check_mode is None else task.check_mode
         return self._setting.request.check or truth_of(scope.filled_in(said, task.place)) is True
 
-    def _handler(
+    def _perform_recorded(
         self, key: str, task: Task, options: Mapping[str, object], *, check: bool
     ) -> Outcome:
         name = task.action.removeprefix(f"{NAMESPACE}.")
@@ -147,7 +147,7 @@ class HostRun:
             return self._performed(name, chosen, check=check)
         before = journal.item_begun(key)
         if before is not None:
-            outcome = finished_before(before.image, before.run, chosen, self._stop, _Watcher(self))
+            outcome = finished_before(before.image, before.run, chosen, self._stop, _Observer(self))
             if outcome is not None:
                 return outcome
         image = _path(chosen, "image")
@@ -165,7 +165,7 @@ class HostRun:
     def _performed(self, name: str, options: Mapping[str, object], *, check: bool) -> Outcome:
         foreseen = self._foreseen if check else None
         return perform(
-            name, options, check=check, observer=_Watcher(self), stop=self._stop, foreseen=foreseen
+            name, options, check=check, observer=_Observer(self), stop=self._stop, foreseen=foreseen
         )
 
     def _make_way_back(self, image: Path | None) -> None:
@@ -252,7 +252,7 @@ class HostRun:
         self._tell(StepStarted(self._setting.host.name, name))
 
 
-class _Watcher(Silent):
+class _Observer(Silent):
     """The engine's observer: the log has what is said (-v), the task's report how steps end."""
 
     def __init__(self, run: HostRun) -> None:

@@ -81,7 +81,6 @@ def perform(
 
 def _handler(name: str) -> TaskHandler:
     """Loaded when it is first asked for: a look at a disk needs little of what a run needs."""
-    actions: Mapping[str, TaskHandler] = import_module(
-        f"growdisk.playbook.tasks.{_FILES[name]}"
-    ).HANDLERS
-    return actions[name]
+    module = import_module(f"growdisk.playbook.tasks.{_FILES[name]}")
+    handlers: Mapping[str, TaskHandler] = module.HANDLERS
+    return handlers[name]

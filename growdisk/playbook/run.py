@@ -10,7 +10,7 @@ from pathlib import Path
 from growdisk.errors import Refused
 from growdisk.fast_dataclass import dataclass
 from growdisk.planner.plan import new_run_name
-from growdisk.playbook.fleet import Fleet, Job
+from growdisk.playbook.host_pool import HostPool, Job
 from growdisk.playbook.host_run import HostRun
 from growdisk.playbook.host_vars import PlayContext
 from growdisk.playbook.hosts import Host, hosts_of, refuse_empty_limit
@@ -56,34 +56,37 @@ class Ended:
 
 
 @dataclass(frozen=True)
-class Watching:
-    """Who is told: of the hosts of all plays before anything runs, of events, and often."""
+class Listener:
+    """Who is told: of the hosts of all plays before anything runs, of each event, and of time.
+
+    `tick` is called often, for a display that moves.
+    """
 
     begins: Callable[[list[str]], None]
     tell: Callable[[Event], None]
     tick: Callable[[], None]
 
 
-def run_playbook(request: Request, watching: Watching) -> Ended:
+def run_playbook(request: Request, listener: Listener) -> Ended:
     """All plays. Everything that can be refused is, before anything runs."""
     prepared = _prepare(request)
     run = new_run_name()
     if request.check:
-        return _Running(prepared, run, None, watching).forward()
+        return _Running(prepared, run, None, listener).forward()
     claims, folder = Claims(run), RunFolder(run)
     finished = False
     try:
         for image in prepared.images:
             claims.claim(image)
         folder.begin(_description(request, prepared))
-        ended = _Running(prepared, run, folder, watching).forward()
+        ended = _Running(prepared, run, folder, listener).forward()
         finished = _finish(folder, ended)
         return ended
     finally:
         claims.release(finished=finished or not folder.is_unfinished)
 
 
-def resume_playbook(path: Path, watching: Watching, jobs: int, *, undo: bool = False) -> Ended:
+def resume_playbook(path: Path, listener: Listener, jobs: int, *, undo: bool = False) -> Ended:
     """Go on with the newest run of the playbook that was cut short, or take it back."""
     folder = unfinished_run(path, "undo" if undo else "resume")
     said = folder.description()
@@ -102,7 +105,7 @@ def resume_playbook(path: Path, watching: Watching, jobs: int, *, undo: bool = F
     try:
         for image in said["images"] if isinstance(said["images"], list) else ():
             claims.claim(Path(str(image)))
-        running = _Running(prepared, folder.run, folder, watching)
+        running = _Running(prepared, folder.run, folder, listener)
         ended = running.back() if undo else running.forward()
         finished = _finish(folder, ended)
         return ended
@@ -163,13 +166,13 @@ def _look(prepared: _Prepared) -> tuple[Path, ...]:
 
 class _Running:
     def __init__(
-        self, prepared: _Prepared, run: str, folder: RunFolder | None, watching: Watching
+        self, prepared: _Prepared, run: str, folder: RunFolder | None, listener: Listener
     ) -> None:
-        self._prepared, self._run, self._folder, self._watching = prepared, run, folder, watching
-        self._fleet = Fleet(watching.tell, watching.tick)
+        self._prepared, self._run, self._folder, self._listener = prepared, run, folder, listener
+        self._pool = HostPool(listener.tell, listener.tick)
 
     def forward(self) -> Ended:
-        self._watching.begins(self._prepared.names())
+        self._listener.begins(self._prepared.names())
         reports: dict[str, list[HostReport]] = {}
         failed: set[str] = set()
         for number in range(len(self._prepared.playbook.plays)):
@@ -178,17 +181,17 @@ class _Running:
                 for index, host in enumerate(self._prepared.hosts[number])
                 if host.name not in failed
             ]
-            for name, report in self._fleet.run(jobs, self._prepared.request.jobs).items():
+            for name, report in self._pool.run(jobs, self._prepared.request.jobs).items():
                 reports.setdefault(name, []).append(report)
                 if report.code:
                     failed.add(name)
-            if self._fleet.stopping:
+            if self._pool.stopping:
                 break
         return self._ended(reports)
 
     def back(self) -> Ended:
         """The newest play first."""
-        self._watching.begins(self._prepared.names())
+        self._listener.begins(self._prepared.names())
         reports: dict[str, list[HostReport]] = {}
         for number in reversed(range(len(self._prepared.playbook.plays))):
             jobs = [
@@ -197,7 +200,7 @@ class _Running:
                 if self._journal(number, index).has_begun
                 and self._journal(number, index).ended_before() is None
             ]
-            for name, report in self._fleet.run(jobs, self._prepared.request.jobs).items():
+            for name, report in self._pool.run(jobs, self._prepared.request.jobs).items():
                 reports.setdefault(name, []).append(report)
         return self._ended(reports)
 
@@ -206,7 +209,7 @@ class _Running:
             together(name, reports[name]) for name in self._prepared.names() if name in reports
         )
         return Ended(
-            hosts, stopped=self._fleet.stopping and len(hosts) < len(self._prepared.names())
+            hosts, stopped=self._pool.stopping and len(hosts) < len(self._prepared.names())
         )
 
     def _journal(self, play: int, index: int) -> PlayJournal:

@@ -16,8 +16,8 @@ from growdisk.playbook.outcome import Outcome, failure
 from growdisk.playbook.reports import State, TaskReport
 from growdisk.playbook.specs import NAMESPACE
 
-TaskHandler = Callable[[Task, Mapping[str, object], str], Outcome]
-"""A task of growdisk, its options filled in, and the item's number: do it."""
+OwnTask = Callable[[Task, Mapping[str, object], str], Outcome]
+"""Does a task of growdisk's own: the task, its options filled in, and the item's number."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Done:
 
 
 class TaskRun:
-    """`action` does growdisk's own tasks; `ignoring`: what the play says about errors.
+    """`own_task` does growdisk's own tasks; `ignoring`: what the play says about errors.
 
     If `stopped`, a loop ends.
     """
@@ -44,12 +44,12 @@ class TaskRun:
         play: str,
         task: Task,
         scope: Scope,
-        action: TaskHandler,
+        own_task: OwnTask,
         *,
         ignoring: object,
         stopped: Callable[[], bool] = lambda: False,
     ) -> None:
-        self._play, self._task, self._scope, self._handler = play, task, scope, action
+        self._play, self._task, self._scope, self._own_task = play, task, scope, own_task
         self._stopped = stopped
         self._ignoring = task.ignore_errors or ignoring
 
@@ -115,7 +115,7 @@ class TaskRun:
             name: scope.filled_in(value, task.place_of(name))
             for name, value in task.options.items()
         }
-        return self._handler(
+        return self._own_task(
             task, {name: value for name, value in given.items() if value is not OMIT}, number
         )
 

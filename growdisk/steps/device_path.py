@@ -83,7 +83,9 @@ class DevicePath:
         return replace(self, layers=(*self.layers, str(LvLayer(group, volume))))
 
 
-def look_at(disk: Disk, place: DevicePath, keyring: Keyring, sector_size: int = 512) -> BlockDevice:
+def device_at(
+    disk: Disk, place: DevicePath, keyring: Keyring, sector_size: int = 512
+) -> BlockDevice:
     """The place through our own engine. DeviceNotReadable if it cannot be read."""
     return look_through(disk, place, keyring, neighbours_of(disk, sector_size))
 
@@ -130,12 +132,12 @@ def open_inside(
         return
     open_inside(appliance, disk, place.around, keyring, sector_size)
     if isinstance(layer, LvLayer):
-        group = read_volume_group(look_at(disk, place.around, keyring, sector_size))
+        group = read_volume_group(device_at(disk, place.around, keyring, sector_size))
         appliance.volumes.activate(layer.name, group.system_id if group else "")
         return
     from growdisk.volumes.luks import read_header
 
-    outer = look_at(disk, place.around, keyring, sector_size)
+    outer = device_at(disk, place.around, keyring, sector_size)
     key = keyring.volume_key(outer, read_header(outer))
     if key is None:
         raise DeviceNotReadable(place.around.name, reason="no passphrase that was given opens it")

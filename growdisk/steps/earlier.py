@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import TypeVar
 
 from growdisk.fast_dataclass import dataclass, replace
-from growdisk.guest_config.removed_partition import RemovedPartition, SwapPolicy
+from growdisk.guest_config.removed_partition import RemovedPartition, SwapRemedy
 from growdisk.guest_scripts.script_plan import GuestPlan
 from growdisk.host.json_codec import NotThatValue, Raw, decoded
 from growdisk.steps.grow_filesystem import GrowFilesystem
@@ -96,7 +96,7 @@ def _repair(words: str, guest: GuestPlan) -> RepairGuest:
     swaps = tuple(
         RemovedPartition(s.number, s.uuid, s.label, s.partuuid, s.partlabel) for s in given_up
     )
-    policy = SwapPolicy.FILE if any(swap.action == "file" for swap in given_up) else SwapPolicy.DROP
+    policy = SwapRemedy.FILE if any(swap.action == "file" for swap in given_up) else SwapRemedy.DROP
     system = words.removeprefix("the guest on ").partition(" forgets ")[0]
     return RepairGuest(f"/dev/{system}", swaps, policy, guest.gone)
 

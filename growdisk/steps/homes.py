@@ -5,13 +5,13 @@ from __future__ import annotations
 from growdisk.backends.backend import Backend
 from growdisk.filesystems.ext_tree import ExtTree
 from growdisk.filesystems.fat_tree import FatTree
-from growdisk.guest_systems.look import Home, Look, Mount, look_at
+from growdisk.guest_systems.look import Home, Look, Mount, find_homes
 from growdisk.steps.worker_at_rest import WorkerAtRest
 
 
 def homes_now(worker: WorkerAtRest) -> Look:
     others = [(disk, disk.path) for disk in worker.disk.extra_disks]
-    return look_at(
+    return find_homes(
         worker.disk,
         worker.path,
         worker.run_backend.sector_size,

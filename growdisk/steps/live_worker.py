@@ -22,7 +22,7 @@ from growdisk.guest_scripts.answers import Answer, Outcome, SavedSectors, clean,
 from growdisk.guest_scripts.script_plan import GuestPlan, Phase
 from growdisk.host.command import COMMAND_LOG
 from growdisk.host.json_codec import encoded_lines
-from growdisk.live.guest_block_device import GuestDisk, look_at
+from growdisk.live.guest_block_device import GuestDisk, guest_disk_at
 from growdisk.live.guest_shell import GuestLost
 from growdisk.live.guest_volumes import GuestVolumes, volumes_of
 from growdisk.live.qemu_machine import Arrival, LiveDisk, Machine
@@ -101,7 +101,7 @@ class LiveWorker:
 
     def seen(self) -> GuestDisk:
         """The disk as the guest sees it now."""
-        return look_at(self.inside.shell, self.device_name)
+        return guest_disk_at(self.inside.shell, self.device_name)
 
     def volumes(self) -> GuestVolumes:
         """What the guest has opened and activated by now."""

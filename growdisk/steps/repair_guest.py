@@ -13,7 +13,7 @@ from growdisk.backends.backend import Backend
 from growdisk.errors import ToolFailed
 from growdisk.fast_dataclass import dataclass
 from growdisk.guest_config.files import Change, GuestFiles
-from growdisk.guest_config.removed_partition import RemovedPartition, SwapPolicy
+from growdisk.guest_config.removed_partition import RemovedPartition, SwapRemedy
 from growdisk.guest_config.repair import left_to_repair, repair_guest
 from growdisk.guest_systems.home_repair import HomeRepair, needles_of, repairs_of
 from growdisk.guest_systems.look import Look
@@ -39,7 +39,7 @@ class RepairGuest(StepTraits):
 
     system: str
     swaps: tuple[RemovedPartition, ...]
-    policy: SwapPolicy
+    policy: SwapRemedy
     gone: tuple[RemovedPartition, ...] = ()
     others: tuple[str, ...] = ()
 
@@ -150,12 +150,12 @@ class RepairGuest(StepTraits):
             d for d, has in found.items() if has is None
         ]
 
-    def decisions(self) -> list[tuple[RemovedPartition, SwapPolicy]]:
+    def decisions(self) -> list[tuple[RemovedPartition, SwapRemedy]]:
         swaps = [
-            (swap, SwapPolicy.DROP if number else self.policy)
+            (swap, SwapRemedy.DROP if number else self.policy)
             for number, swap in enumerate(self.swaps)
         ]
-        return [*swaps, *((part, SwapPolicy.DROP) for part in self.gone)]
+        return [*swaps, *((part, SwapRemedy.DROP) for part in self.gone)]
 
 
 @contextmanager

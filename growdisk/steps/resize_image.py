@@ -20,8 +20,8 @@ from growdisk.workflow.step import AlreadyDone, Check, Evidence, Ready, Scope
 class ResizeImage(StepTraits):
     """Resize the disk from `old_size` to `new_size` bytes.
 
-    `preallocation` is off, falloc or full (the last two for raw images). `running`: it is a running
-    guest's; with `restart` the guest is restarted to see the new size.
+    `preallocation` is off, or falloc for a raw image. `running`: it is a running guest's; with
+    `restart` the guest is restarted to see the new size.
     """
 
     old_size: int

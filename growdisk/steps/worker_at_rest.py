@@ -15,7 +15,7 @@ from growdisk.filesystems.lvm import VolumeGroupUnreadable, read_volume_group
 from growdisk.filesystems.volume_group import VolumeGroup
 from growdisk.partitions.sectors import SectorChange, apply_changes, read_table
 from growdisk.partitions.table import FIRST_DISK, PartitionTable
-from growdisk.steps.device_path import DevicePath, look_at, neighbours_of
+from growdisk.steps.device_path import DevicePath, device_at, neighbours_of
 from growdisk.steps.disk import Disk
 from growdisk.steps.failures import verify_failed
 from growdisk.steps.grow_filesystem import GrowFilesystem
@@ -59,7 +59,7 @@ class WorkerAtRest:
             return _placed(backend)
 
     def device(self, place: DevicePath) -> BlockDevice:
-        return look_at(self.disk, place, self.run_backend.keyring, self.run_backend.sector_size)
+        return device_at(self.disk, place, self.run_backend.keyring, self.run_backend.sector_size)
 
     def content(self, place: DevicePath) -> Content | None:
         return identify(self.device(place))

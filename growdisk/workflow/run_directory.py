@@ -21,7 +21,7 @@ from pathlib import Path
 from growdisk.block.identity import lasting_path
 from growdisk.block.locks import flock_holder
 from growdisk.durable import read_record, replace_file, reserve_room, sync_directory, truncate_file
-from growdisk.errors import GrowdiskError, ImageNotReadable, Refused
+from growdisk.errors import GrowdiskError, ImageNotReadable, Refused, shell_word
 from growdisk.workflow.journal import Journal, Record, read_journal, record_unreadable
 from growdisk.workflow.places import is_apart, record_folder, run_folder, same_bytes
 from growdisk.workflow.states import RunState, Status, fold
@@ -50,16 +50,23 @@ def run_stands_in_the_way(image: Path, state: str) -> Refused:
     )
 
 
-def no_such_run(
-    image: Path, verb: str, reason: str = "no run of growdisk is recorded beside it"
-) -> Refused:
+def no_such_run(image: Path, verb: str, reason: str = "") -> Refused:
+    """`reason` if one is recorded, and is of no use for that."""
     next_time = "; next time: growdisk expand --keep-snapshots" if verb == "roll back" else ""
+    status = f"growdisk status {shell_word(image)} says how it stands"
+    listing = f"growdisk list {shell_word(image.parent)} says which disks there have a run"
     return Refused.named(
         "no-such-run",
         "there is nothing to {verb} for {image}",
         "{reason}",
-        "growdisk status {image} says how it stands{_next_time}",
-        {"image": image, "verb": verb, "reason": reason, "_next_time": next_time},
+        "{_where}{_next_time}",
+        {
+            "image": image,
+            "verb": verb,
+            "reason": reason or "no run of growdisk is recorded beside it",
+            "_where": status if reason or image.is_block_device() else listing,
+            "_next_time": next_time,
+        },
     )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import DiskMaker
+from tests.guests.tools import run
 from tests.unit.cli.command import in_process
 
 
@@ -74,3 +75,29 @@ def test_commands_that_are_printed_leave_the_line_alone(image: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stdout
     assert "\x1b[2K" not in done.stdout
+
+
+@pytest.fixture
+def strange(tmp_path: Path) -> Path:
+    """ext4, swap and an unknown partition in a row: no system whose files could be changed."""
+    disk, root, swap = (tmp_path / name for name in ("strange.raw", "root", "swap"))
+    for file, size in ((disk, "100M"), (root, "60M"), (swap, "8M")):
+        run("truncate", "-s", size, file)
+    table = "label: gpt\nstart=2048, size=60MiB\nsize=8MiB, type=swap\nsize=8MiB\n"
+    run("sfdisk", "-q", "--no-reread", disk, stdin=table)
+    run("mke2fs", "-q", "-t", "ext4", root)
+    run("mkswap", "-q", swap)
+    for file, at in ((root, 1), (swap, 61)):
+        run("dd", f"if={file}", f"of={disk}", "bs=1M", f"seek={at}", "conv=notrunc", "status=none")
+    return disk
+
+
+def test_swap_that_a_guest_may_wait_for_moves_whatever_else_is_given_up(strange: Path) -> None:
+    plan = in_process("plan", strange, "+64M", "--delete", "3", "--json").json()
+    assert [part["number"] for part in plan["after"]["partitions"]] == [1, 2]
+    assert [step["name"] for step in plan["steps"]][-2:] == ["remake-swap", "repair-guest"]
+    told = " ".join(plan["notes"])
+    assert "sda3 is given up, and the next boot may wait for it" in told
+    assert "swap is moved, not given up" in told
+    drop = in_process("plan", strange, "+64M", "--delete", "3", "--swap", "drop", "--json").json()
+    assert [part["number"] for part in drop["after"]["partitions"]] == [1]

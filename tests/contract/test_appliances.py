@@ -21,7 +21,7 @@ from growdisk.block.fuse import FuseFolder
 from growdisk.block.nbd import NbdServer, serve
 from growdisk.block.raw import RawFile
 from growdisk.errors import ApplianceFailed, OperationFailed, ToolFailed
-from growdisk.guest_config.removed_partition import RemovedPartition, SwapPolicy
+from growdisk.guest_config.removed_partition import RemovedPartition, SwapRemedy
 from growdisk.guest_config.repair import repair_guest
 from growdisk.host.kvm import accelerator
 from tests.contract.appliances import KINDS, served
@@ -182,8 +182,8 @@ def test_repairing_keeps_inodes_owners_modes_and_xattrs(rig: Rig) -> None:
     with rig.appliance.mounted_guest("/dev/sda1") as guest:
         assert guest.glob("/boot/vmlinu*") == ["/boot/vmlinuz-6.1"]
         guest.make_swap_file("/swapfile", 64 * MiB, uuid=UUID)
-        assert len(repair_guest(guest, swap, SwapPolicy.FILE)) == 3
-        assert repair_guest(guest, swap, SwapPolicy.FILE) == ()
+        assert len(repair_guest(guest, swap, SwapRemedy.FILE)) == 3
+        assert repair_guest(guest, swap, SwapRemedy.FILE) == ()
         assert guest.read("/etc/fstab").endswith(b"/swapfile none swap sw 0 0\n")
         assert guest.read("/boot/initrd.img-6.1")[4096:] == b"\x1f\x8b" + bytes(range(256)) * 4000
         # The kernel itself is the judge of holes and of the header.

@@ -21,7 +21,7 @@ from growdisk.backends.direct import DirectTools
 from growdisk.backends.uml_available import why_unavailable as kernel_obstacle
 from growdisk.block.raw import RawFile
 from growdisk.errors import ToolFailed
-from growdisk.guest_config.removed_partition import RemovedPartition, SwapPolicy
+from growdisk.guest_config.removed_partition import RemovedPartition, SwapRemedy
 from growdisk.guest_config.repair import repair_guest
 from growdisk.units import MiB
 from tests.conftest import DiskMaker
@@ -131,8 +131,8 @@ def work_on(backend: Backend, device: str) -> tuple[CheckState, str]:
         with backend.mounted_guest(device) as guest:
             assert guest.glob("/boot/initrd*") == ["/boot/initrd.img-6.1"]
             guest.make_swap_file("/swapfile", SWAP_FILE, uuid=UUID)
-            assert len(repair_guest(guest, swap, SwapPolicy.FILE)) == 3
-            assert repair_guest(guest, swap, SwapPolicy.FILE) == ()
+            assert len(repair_guest(guest, swap, SwapRemedy.FILE)) == 3
+            assert repair_guest(guest, swap, SwapRemedy.FILE) == ()
             assert guest.read("/home/link") == guest.read("/etc/fstab")
     except ToolFailed as error:
         return checked, f"{error.detail}: {error.hint}"

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from growdisk.api.disk_facts import inspect_device
-from growdisk.api.live_second_opinion import heard_in_guest
+from growdisk.api.live_second_opinion import confirmed_by_guest
 from growdisk.block.raw import RawFile
 from growdisk.errors import Refused
 from growdisk.host.blkid import CannotAsk
@@ -69,7 +69,7 @@ def heard(path: Path, shell: Any | None = None) -> Proposal:
             device=str(device_file),
             inside=SimpleNamespace(shell=shell or ThisMachine()),
         )
-        return heard_in_guest(guest, goal, proposal)
+        return confirmed_by_guest(guest, goal, proposal)
 
 
 def test_a_guest_that_sees_the_same_has_nothing_to_say(disk: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from growdisk.block.raw import RawFile
-from growdisk.guest_systems.look import Look, look_at
+from growdisk.guest_systems.look import Look, find_homes
 from growdisk.units import ByteRange, MiB
 from tests.e2e.judges import assert_sound
 from tests.e2e.process import Host
@@ -51,7 +51,7 @@ def text_of(image: Path, number: int, name: str) -> str:
 
 def looked(image: Path) -> Look:
     with closing(RawFile.open(image)) as device:
-        return look_at(device, image)
+        return find_homes(device, image)
 
 
 SYSTEM = {"etc/hostname": "x\n", "usr/x": "", "etc/fstab": f"/dev/sda1 / ext4 defaults 0 1\n{LINE}"}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from growdisk.api.images.pumping import copy_compressed
+from growdisk.api.images.data_copy import copy_compressed
 from growdisk.block.raw import RawFile
 from growdisk.qcow2.compress import compressor
 from growdisk.qcow2.create import create

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from growdisk.api.images.fetching import COMPARED_CHUNK, pump
+from growdisk.api.images.data_copy import is_zero
 from growdisk.api.images.in_order import Enough
 from growdisk.api.images.opening import opened, require_keys
-from growdisk.api.images.pumping import is_zero
+from growdisk.api.images.pump import COMPARED_CHUNK, pump
 from growdisk.api.images.sharing import differing
 from growdisk.block.device import BlockDevice, ExtentKind
 from growdisk.fast_dataclass import dataclass

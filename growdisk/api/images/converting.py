@@ -1,7 +1,8 @@
 """An image in another format or shape: what the guest sees, without what it does not use.
 
-The new image grows under a name of its own and appears when it is whole and durable. Snapshots are
-not taken along; one of them can be the source, and then has its own size.
+The new image grows under a name of its own and appears when it is whole and durable. The internal
+snapshots are taken along if that is asked for (history.py). One of them can be the source, and then
+has its own size.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from growdisk.api.images.creating import place_of_data, refuse_full_host
+from growdisk.api.images.data_copy import Progress, copy_compressed, copy_everything, copy_nonzero
 from growdisk.api.images.history import State, follow, states_of
 from growdisk.api.images.host import format_of, refuse_without_room
 from growdisk.api.images.new_file import NewFile
@@ -21,7 +23,6 @@ from growdisk.api.images.opening import (
     report_create_errors,
     require_keys,
 )
-from growdisk.api.images.pumping import Progress, copy_compressed, copy_everything, copy_nonzero
 from growdisk.api.images.resizing import TAKING_ROOM, extend_raw, refuse_raw_preallocation
 from growdisk.api.images.snapshots import Selector, is_id
 from growdisk.block.device import BlockDevice
@@ -71,6 +72,12 @@ class Qcow2Target:
 
 @dataclass(frozen=True)
 class Source:
+    """What is converted: the image, or the internal `snapshot` in it, as it was then.
+
+    `selector`: whether `snapshot` is an id or a name; either, if None. `key` opens what is
+    encrypted.
+    """
+
     path: Path
     format: ImageFormat | None = None
     snapshot: str | None = None
@@ -90,7 +97,7 @@ def convert_image(
         content = _content(device, source)
         require_keys(content)  # refused now, also if nothing would have to be decrypted
         size = align_up(content.size, _SECTOR)
-        _refuse(path, target, size)
+        _refuse_impossible(path, target, size)
         bitmaps = _bitmaps(device, source, target)
         states = _states(device, source, target)
         first = states[0][1] if states else content
@@ -156,7 +163,7 @@ def _bitmaps(
     return found
 
 
-def _refuse(path: Path, target: RawTarget | Qcow2Target, size: int) -> None:
+def _refuse_impossible(path: Path, target: RawTarget | Qcow2Target, size: int) -> None:
     if isinstance(target, RawTarget):
         refuse_raw_preallocation(path, target.preallocation)
         return

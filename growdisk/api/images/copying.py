@@ -9,9 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
+from growdisk.api.images.data_copy import Progress, copy_everything, copy_nonzero, copy_ranges
 from growdisk.api.images.new_file import NewFile
 from growdisk.api.images.opening import data_length, refuse_small_device, report_create_errors
-from growdisk.api.images.pumping import Progress, copy_everything, copy_nonzero, copy_ranges
 from growdisk.block.device import Extent, ExtentKind
 from growdisk.block.raw import RawFile
 from growdisk.units import split_range

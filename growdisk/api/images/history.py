@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
 
-from growdisk.api.images.fetching import CHUNK, pump
-from growdisk.api.images.pumping import nonzero_runs
+from growdisk.api.images.data_copy import nonzero_runs
+from growdisk.api.images.pump import CHUNK, pump
 from growdisk.errors import ImageUnsupported
 from growdisk.qcow2.create_options import CreateOptions
 from growdisk.qcow2.entries import L2Kind

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Literal
 
 from growdisk.api.guard import WriteGuard, refuse_run_at
-from growdisk.api.images.fetching import COMPARED_CHUNK, pump
+from growdisk.api.images.data_copy import Progress, copy_ranges, is_zero
 from growdisk.api.images.host import format_of
 from growdisk.api.images.opening import opened, opened_qcow2, refuse_small_device, require_keys
-from growdisk.api.images.pumping import Progress, copy_ranges, is_zero
+from growdisk.api.images.pump import COMPARED_CHUNK, pump
 from growdisk.api.images.sharing import differing
 from growdisk.block.device import BlockDevice
 from growdisk.block.host_blocks import claim

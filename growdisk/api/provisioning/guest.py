@@ -14,7 +14,7 @@ from growdisk.filesystems.ext_tree import Unknown
 from growdisk.filesystems.volume_group import VolumeGroup
 from growdisk.guest_config.customize.changes import GuestChanges, cannot_customize
 from growdisk.guest_config.customize.customize import customize
-from growdisk.guest_systems.look import Mount, look_at
+from growdisk.guest_systems.look import Mount, find_homes
 from growdisk.partitions.table import Partition
 from growdisk.planner.facts import Facts
 from growdisk.qcow2.probe import ImageFormat
@@ -86,7 +86,9 @@ def _mounts(disk: Disk, path: Path, keyring: Keyring) -> tuple[Mount, ...]:
     """Of the system on the largest file system that has users; empty if none can be read here."""
     try:
         homes = [
-            home for home in look_at(disk, path, keyring=keyring).systems if home.paths.find(_MARK)
+            home
+            for home in find_homes(disk, path, keyring=keyring).systems
+            if home.paths.find(_MARK)
         ]
     except Unknown:
         return ()

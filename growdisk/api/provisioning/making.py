@@ -11,8 +11,8 @@ from pathlib import Path
 from growdisk.api.images.converting import Qcow2Target, RawTarget, Source, convert_image
 from growdisk.api.images.copying import copy_image
 from growdisk.api.images.creating import create_overlay, create_qcow2
-from growdisk.api.images.fetching import CHUNK
 from growdisk.api.images.opening import open_device
+from growdisk.api.images.pump import CHUNK
 from growdisk.api.provisioning.encrypted import encryption_of
 from growdisk.api.provisioning.recipe import Recipe
 from growdisk.api.provisioning.result import output_exists

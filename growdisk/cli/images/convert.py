@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_path(parser, "source", metavar="SRC")
-    parser.add_argument("path", type=Path, metavar="DST", help="the new image; it must not exist")
+    parser.add_argument("path", type=Path, metavar="DST", help="a new file, or a block device")
     add_format(parser)
     parser.add_argument(
         "-O",

@@ -11,7 +11,7 @@ from growdisk.cli.output import Output
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_path(parser, "source", metavar="SRC")
-    parser.add_argument("path", type=Path, metavar="DST", help="the copy; it must not exist")
+    parser.add_argument("path", type=Path, metavar="DST", help="a new file, or a block device")
     parser.add_argument(
         "--sparse",
         choices=("auto", "always", "never"),

@@ -11,7 +11,7 @@ from growdisk.cli.output import Output
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_path(parser, "base", metavar="BASE")
-    parser.add_argument("path", type=Path, metavar="NEW", help="the overlay; it must not exist")
+    parser.add_argument("path", type=Path, metavar="NEW", help="the overlay, a new file")
     parser.add_argument(
         "-F",
         "--backing-format",

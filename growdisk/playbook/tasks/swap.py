@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from growdisk.errors import UsageError
 from growdisk.fast_dataclass import replace
-from growdisk.guest_config.removed_partition import RemovedPartition, SwapPolicy
+from growdisk.guest_config.removed_partition import RemovedPartition, SwapRemedy
 from growdisk.planner.goal import Goal
 from growdisk.planner.single_step import forget_gone, make_swap_file, remake_swap
 from growdisk.playbook.options import Options, nearest, truth_of
@@ -46,7 +46,7 @@ def _repair_guest(options: Options, context: TaskContext) -> Outcome:
     """
     parts = [_identity(options, each) for each in options.mappings("swaps")]
     swaps, gone = (tuple(part for part in parts if part.is_swap is kind) for kind in (True, False))
-    policy = SwapPolicy(options.word("swap"))
+    policy = SwapRemedy(options.word("swap"))
     step = RepairGuest(options.word("system"), swaps, policy, gone, options.texts("others"))
     result = one_step(options, context, forget_gone(step), _goal(options))
     outcome = outcome_of(result)

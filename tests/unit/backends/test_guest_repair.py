@@ -8,7 +8,7 @@ import pytest
 
 from growdisk.guest_config.files import Change
 from growdisk.guest_config.fstab import without_swap
-from growdisk.guest_config.removed_partition import RemovedPartition, SwapPolicy
+from growdisk.guest_config.removed_partition import RemovedPartition, SwapRemedy
 from growdisk.guest_config.repair import left_to_repair, repair_guest
 from growdisk.guest_config.resume import resume_none, without_resume_option
 from tests.unit.backends.memory_files import INSTALLER_FSTAB, UUID, Files, guest
@@ -38,8 +38,8 @@ SWAP = RemovedPartition(
 )  # fmt: skip
 def test_the_swap_is_found_by_every_name_it_can_have(source: str) -> None:
     line = f"{source}\tnone\tswap\tsw\t0 0"
-    assert without_swap(line, SWAP, SwapPolicy.DROP) == f"# removed by growdisk: {line}"
-    assert without_swap(line, SWAP, SwapPolicy.FILE) == "/swapfile\tnone\tswap\tsw\t0 0"
+    assert without_swap(line, SWAP, SwapRemedy.DROP) == f"# removed by growdisk: {line}"
+    assert without_swap(line, SWAP, SwapRemedy.FILE) == "/swapfile\tnone\tswap\tsw\t0 0"
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_the_swap_is_found_by_every_name_it_can_have(source: str) -> None:
     ],
 )  # fmt: skip
 def test_other_lines_are_left_alone(line: str) -> None:
-    for policy in SwapPolicy:
+    for policy in SwapRemedy:
         assert without_swap(line, SWAP, policy) == line
 
 
@@ -66,20 +66,20 @@ def test_an_unlabelled_swap_is_not_taken_for_one_with_an_empty_label() -> None:
         "LABEL= none swap sw 0 0",
         "PARTLABEL= none swap sw 0 0",
     ):
-        assert without_swap(line, bare, SwapPolicy.DROP) == line
+        assert without_swap(line, bare, SwapRemedy.DROP) == line
 
 
 def test_the_rest_of_fstab_is_kept_byte_for_byte() -> None:
     expected = INSTALLER_FSTAB.replace(
         f"UUID={UUID} none", f"# removed by growdisk: UUID={UUID} none"
     )
-    assert without_swap(INSTALLER_FSTAB, SWAP, SwapPolicy.DROP) == expected
+    assert without_swap(INSTALLER_FSTAB, SWAP, SwapRemedy.DROP) == expected
 
 
 def test_a_missing_last_newline_and_windows_line_ends_stay() -> None:
     text = f"/dev/sda1 / ext4 defaults 0 1\r\nUUID={UUID} none swap sw 0 0"
     assert (
-        without_swap(text, SWAP, SwapPolicy.FILE)
+        without_swap(text, SWAP, SwapRemedy.FILE)
         == "/dev/sda1 / ext4 defaults 0 1\r\n/swapfile none swap sw 0 0"
     )
 
@@ -89,13 +89,13 @@ def test_of_two_lines_of_the_same_swap_one_becomes_the_swap_file() -> None:
     after = (
         f"/swapfile none swap sw 0 0\n# removed by growdisk: UUID={UUID} none swap sw,pri=2 0 0\n"
     )
-    assert without_swap(text, SWAP, SwapPolicy.FILE) == after
+    assert without_swap(text, SWAP, SwapRemedy.FILE) == after
 
 
 def test_a_swap_file_that_is_there_already_is_not_named_twice() -> None:
     text = "/swapfile none swap sw 0 0\n/dev/sda5 none swap sw 0 0\n"
     after = "/swapfile none swap sw 0 0\n# removed by growdisk: /dev/sda5 none swap sw 0 0\n"
-    assert without_swap(text, SWAP, SwapPolicy.FILE) == after
+    assert without_swap(text, SWAP, SwapRemedy.FILE) == after
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ def test_the_kernel_is_no_longer_told_to_resume_from_the_swap(before: str, after
 
 def test_a_repaired_guest_names_its_old_swap_nowhere() -> None:
     files = guest()
-    report = repair_guest(files, SWAP, SwapPolicy.DROP)
+    report = repair_guest(files, SWAP, SwapRemedy.DROP)
     assert report == (
         Change("/etc/fstab", "swap line made a comment"),
         Change("/etc/initramfs-tools/conf.d/resume", "RESUME=none"),
@@ -158,8 +158,8 @@ def test_a_repaired_guest_names_its_old_swap_nowhere() -> None:
     assert b"quiet\n##" in files.contents["/boot/grub2/grubenv"]
 
 
-@pytest.mark.parametrize("policy", SwapPolicy)
-def test_repairing_twice_changes_nothing_more(policy: SwapPolicy) -> None:
+@pytest.mark.parametrize("policy", SwapRemedy)
+def test_repairing_twice_changes_nothing_more(policy: SwapRemedy) -> None:
     files = guest()
     repair_guest(files, SWAP, policy)
     files.writes.clear()
@@ -169,23 +169,23 @@ def test_repairing_twice_changes_nothing_more(policy: SwapPolicy) -> None:
 
 def test_looking_for_what_is_left_to_repair_writes_nothing_and_names_the_same_changes() -> None:
     files = guest()
-    left = left_to_repair(files, SWAP, SwapPolicy.DROP)
+    left = left_to_repair(files, SWAP, SwapRemedy.DROP)
     assert files.writes == []
-    assert left == repair_guest(files, SWAP, SwapPolicy.DROP)
-    assert left_to_repair(files, SWAP, SwapPolicy.DROP) == ()
+    assert left == repair_guest(files, SWAP, SwapRemedy.DROP)
+    assert left_to_repair(files, SWAP, SwapRemedy.DROP) == ()
 
 
 def test_a_guest_that_names_its_swap_nowhere_has_only_its_initrds_secured() -> None:
     files = guest()
     other = replace(SWAP, uuid="0" * 8, number=7)
-    assert [change.path for change in repair_guest(files, other, SwapPolicy.DROP)] == [
+    assert [change.path for change in repair_guest(files, other, SwapRemedy.DROP)] == [
         "/boot/initrd.img-6.1"
     ]
 
 
 def test_an_initrd_that_cannot_be_looked_into_is_left_alone_and_named() -> None:
     files = Files(**{"/etc/fstab": INSTALLER_FSTAB, "/boot/initrd.img-5": b"\x1f\x8b compressed"})
-    fstab, initrd = repair_guest(files, SWAP, SwapPolicy.DROP)
+    fstab, initrd = repair_guest(files, SWAP, SwapRemedy.DROP)
     assert (fstab.path, fstab.mended) == ("/etc/fstab", True)
     assert (initrd.path, initrd.mended, initrd.waits) == ("/boot/initrd.img-5", False, True)
     assert files.contents["/boot/initrd.img-5"] == b"\x1f\x8b compressed"
@@ -207,14 +207,14 @@ def test_a_mount_of_a_partition_that_was_given_up_does_not_end_the_boot_in_an_em
     files = Files(
         **{"/etc/fstab": "/dev/sda1 / ext4 defaults 0 1\n" + line, "/etc/initramfs-tools/x": ""}
     )
-    assert repair_guest(files, HOME, SwapPolicy.DROP) == (
+    assert repair_guest(files, HOME, SwapRemedy.DROP) == (
         Change("/etc/fstab", "line made a comment"),
     )
     assert (
         files.contents["/etc/fstab"].decode()
         == f"/dev/sda1 / ext4 defaults 0 1\n# removed by growdisk: {line}"
     )
-    assert repair_guest(files, HOME, SwapPolicy.DROP) == ()
+    assert repair_guest(files, HOME, SwapRemedy.DROP) == ()
 
 
 def test_what_crypttab_makes_of_the_partition_is_forgotten_with_it() -> None:
@@ -227,8 +227,8 @@ def test_what_crypttab_makes_of_the_partition_is_forgotten_with_it() -> None:
         }
     )
     gone = RemovedPartition(number=5, is_swap=False)
-    left = left_to_repair(files, gone, SwapPolicy.DROP)
-    assert left == repair_guest(files, gone, SwapPolicy.DROP)
+    left = left_to_repair(files, gone, SwapRemedy.DROP)
+    assert left == repair_guest(files, gone, SwapRemedy.DROP)
     resume = "/etc/initramfs-tools/conf.d/resume"
     assert [change.path for change in left] == [
         "/etc/fstab",
@@ -240,7 +240,7 @@ def test_what_crypttab_makes_of_the_partition_is_forgotten_with_it() -> None:
     assert files.contents["/etc/crypttab"].decode() == f"# removed by growdisk: {CRYPT}"
     assert files.contents["/etc/fstab"].startswith(b"# removed by growdisk: /dev/mapper/sda5_crypt")
     assert files.contents["/etc/initramfs-tools/conf.d/resume"] == b"RESUME=none\n"
-    assert left_to_repair(files, gone, SwapPolicy.DROP) == ()
+    assert left_to_repair(files, gone, SwapRemedy.DROP) == ()
 
 
 def test_units_of_systemd_that_swap_on_or_mount_it_are_masked_and_others_stay() -> None:
@@ -249,7 +249,7 @@ def test_units_of_systemd_that_swap_on_or_mount_it_are_masked_and_others_stay() 
         "/etc/systemd/system/srv.mount": "[Mount]\nWhat=/dev/sda6\nWhere=/srv\n",
     }
     files = Files(**units)
-    assert repair_guest(files, SWAP, SwapPolicy.DROP) == (
+    assert repair_guest(files, SWAP, SwapRemedy.DROP) == (
         Change("/etc/systemd/system/dev-sda5.swap", "masked"),
     )
     assert files.contents["/etc/systemd/system/dev-sda5.swap"] == b""
@@ -261,12 +261,12 @@ def test_units_of_systemd_that_swap_on_or_mount_it_are_masked_and_others_stay() 
 
 def test_a_swap_file_is_used_also_where_no_line_of_fstab_named_the_swap() -> None:
     files = Files(**{"/etc/fstab": "/dev/sda1 / ext4 defaults 0 1"})
-    repair_guest(files, SWAP, SwapPolicy.FILE)
+    repair_guest(files, SWAP, SwapRemedy.FILE)
     assert (
         files.contents["/etc/fstab"]
         == b"/dev/sda1 / ext4 defaults 0 1\n/swapfile none swap sw 0 0\n"
     )
-    assert left_to_repair(files, SWAP, SwapPolicy.FILE) == ()
+    assert left_to_repair(files, SWAP, SwapRemedy.FILE) == ()
 
 
 @pytest.mark.parametrize(
@@ -290,7 +290,7 @@ def test_no_boot_loader_has_the_kernel_wait_for_what_was_in_it(
 ) -> None:
     files = Files(**{path: before})
     repair_guest(
-        files, replace(SWAP, mapped=("/dev/vg/swap", "/dev/mapper/vg-swap")), SwapPolicy.DROP
+        files, replace(SWAP, mapped=("/dev/vg/swap", "/dev/mapper/vg-swap")), SwapRemedy.DROP
     )
     assert files.contents[path].decode() == after
 
@@ -307,7 +307,7 @@ def test_no_boot_loader_has_the_kernel_wait_for_what_was_in_it(
 )
 def test_dracuts_configuration_no_longer_looks_for_it(before: str, after: str) -> None:
     files = Files(**{"/etc/dracut.conf.d/swap.conf": before})
-    repair_guest(files, SWAP, SwapPolicy.DROP)
+    repair_guest(files, SWAP, SwapRemedy.DROP)
     assert files.contents["/etc/dracut.conf.d/swap.conf"].decode() == after
 
 
@@ -315,8 +315,8 @@ def test_initrds_of_dracut_are_named_with_what_to_do_about_them() -> None:
     files = Files(
         **{"/usr/lib/dracut/dracut-functions.sh": "", "/boot/initramfs-6.1.img": b"\x1f\x8b"}
     )
-    (said,) = repair_guest(files, SWAP, SwapPolicy.DROP)
+    (said,) = repair_guest(files, SWAP, SwapRemedy.DROP)
     assert (said.path, said.mended) == ("/boot/initramfs-6.1.img", False)
     assert "dracut -f" in said.what
-    assert left_to_repair(files, SWAP, SwapPolicy.DROP) == ()
+    assert left_to_repair(files, SWAP, SwapRemedy.DROP) == ()
     assert files.writes == []

@@ -11,7 +11,7 @@ import pytest
 from growdisk.block.raw import RawFile
 from growdisk.guest_config.initrd import forgetting_block, noresume_block
 from growdisk.guest_systems.home_repair import needles_of
-from growdisk.guest_systems.look import look_at
+from growdisk.guest_systems.look import find_homes
 from growdisk.guest_systems.search import Found, search
 from tests.unit.backends.ext4_guests import PACKERS, RESUME, SWAP, UUID, guest_on_ext4, packed
 from tests.unit.backends.unified_images import unified
@@ -24,7 +24,7 @@ def searched(
 ) -> Found:
     image = guest_on_ext4(folder, files, links)
     with closing(RawFile.open(image)) as disk:
-        (home,) = look_at(disk, image).homes
+        (home,) = find_homes(disk, image).homes
         return search(home, [SWAP], needles_of(home, [SWAP]))
 
 

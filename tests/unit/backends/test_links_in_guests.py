@@ -6,9 +6,9 @@ from contextlib import closing
 from pathlib import Path
 
 from growdisk.block.raw import RawFile
-from growdisk.guest_config.removed_partition import SwapPolicy
+from growdisk.guest_config.removed_partition import SwapRemedy
 from growdisk.guest_systems.home_repair import HomeRepair, obstacles, repairs_of
-from growdisk.guest_systems.look import look_at
+from growdisk.guest_systems.look import find_homes
 from tests.unit.backends.ext4_guests import RESUME, SWAP, UUID, guest_on_ext4, packed
 
 OPTIONS = f"options root=LABEL=r resume=UUID={UUID}\n"
@@ -23,8 +23,8 @@ def seen(
     """What is to be done, and what stands against it."""
     image = guest_on_ext4(folder, files, links)
     with closing(RawFile.open(image)) as disk:
-        look = look_at(disk, image)
-        repairs = repairs_of(look, "/dev/sda", [(SWAP, SwapPolicy.DROP)])
+        look = find_homes(disk, image)
+        repairs = repairs_of(look, "/dev/sda", [(SWAP, SwapRemedy.DROP)])
         return repairs, obstacles(look, repairs)
 
 

@@ -10,7 +10,7 @@ import pytest
 from growdisk.fast_dataclass import replace
 from growdisk.guest_config import places
 from growdisk.guest_config.files import Change
-from growdisk.guest_config.removed_partition import RemovedPartition, SwapPolicy
+from growdisk.guest_config.removed_partition import RemovedPartition, SwapRemedy
 from growdisk.guest_config.repair import known_in, repair_guest
 from growdisk.guest_scripts.render import _places
 from tests.guests.tools import run
@@ -148,7 +148,7 @@ _MENDED += [
 @pytest.mark.parametrize(("path", "before", "after"), _MENDED, ids=[path for path, *_ in _MENDED])
 def test_a_place_that_names_the_swap_no_longer_does(path: str, before: str, after: str) -> None:
     files = Files(**{"/etc/hostname": "guest\n", path: before, f"/srv{path}": before})
-    changes = repair_guest(files, SWAP, SwapPolicy.DROP)
+    changes = repair_guest(files, SWAP, SwapRemedy.DROP)
     assert files.contents[path].decode() == after
     assert [(change.path, change.mended) for change in changes] == [(path, True)]
     assert files.contents[f"/srv{path}"].decode() == before
@@ -165,7 +165,7 @@ def test_what_the_kernels_options_open_is_known_by_its_name_there(option: str, n
     line = f"/dev/mapper/{node} none swap sw 0 0\n"
     entry = f"options root=LABEL=r {option} resume=/dev/mapper/{node} quiet"
     files = Files(**{"/etc/fstab": FSTAB + line, "/boot/loader/entries/a.conf": entry})
-    repair_guest(files, SWAP, SwapPolicy.DROP)
+    repair_guest(files, SWAP, SwapRemedy.DROP)
     assert files.contents["/etc/fstab"].decode() == f"{FSTAB}{GONE}{line}"
     assert files.contents["/boot/loader/entries/a.conf"] == b"options root=LABEL=r quiet"
 
@@ -183,7 +183,7 @@ def test_what_the_kernels_options_open_of_another_partition_stays(option: str) -
     files = Files(
         **{"/etc/fstab": f"{FSTAB}/dev/mapper/cs none swap sw 0 0\n", "/etc/kernel/cmdline": option}
     )
-    repair_guest(files, SWAP, SwapPolicy.DROP)
+    repair_guest(files, SWAP, SwapRemedy.DROP)
     assert files.writes == []
 
 
@@ -191,7 +191,7 @@ def test_what_the_kernels_options_open_of_another_partition_stays(option: str) -
 def test_an_environment_block_of_grub_keeps_its_size(folder: str) -> None:
     block = f"# GRUB Environment Block\nkernelopts={OPTIONS}\n".ljust(1024, "#")
     files = Files(**{"/etc/hostname": "guest\n", f"{folder}/grubenv": block})
-    repair_guest(files, SWAP, SwapPolicy.DROP)
+    repair_guest(files, SWAP, SwapRemedy.DROP)
     after = files.contents[f"{folder}/grubenv"].decode()
     assert len(after) == 1024
     assert after.rstrip("#") == f"# GRUB Environment Block\nkernelopts={CLEAN}\n"
@@ -222,7 +222,7 @@ def test_an_environment_block_of_grub_keeps_its_size(folder: str) -> None:
 )
 def test_the_same_partition_of_some_disk_is_left_and_said(path: str, content: str) -> None:
     files = Files(**{"/etc/fstab": FSTAB} | {path: content})
-    (change,) = repair_guest(files, SWAP, SwapPolicy.DROP)
+    (change,) = repair_guest(files, SWAP, SwapRemedy.DROP)
     assert (change.path, change.mended, change.waits) == (path, False, True)
     assert "-part7" in change.what
     assert files.writes == []
@@ -245,7 +245,7 @@ def test_a_place_that_names_it_in_an_unknown_way_is_left_and_said_to_wait(
     path: str, content: str
 ) -> None:
     files = Files(**{"/etc/fstab": FSTAB} | {path: content})
-    (change,) = repair_guest(files, SWAP, SwapPolicy.DROP)
+    (change,) = repair_guest(files, SWAP, SwapRemedy.DROP)
     assert (change.path, change.mended, change.waits) == (path, False, True)
     assert files.writes == []
 
@@ -259,7 +259,7 @@ def test_udevs_other_names_of_what_crypttab_opens_are_known(link: str) -> None:
     other = "/dev/disk/by-id/dm-name-cs2 none swap sw 0 0\n"
     crypttab = "cs /dev/vda7 /dev/urandom swap\ncs2 /dev/sdb7 /dev/urandom swap\n"
     files = Files(**{"/etc/fstab": FSTAB + line + other, "/etc/crypttab": crypttab})
-    repair_guest(files, SWAP, SwapPolicy.DROP)
+    repair_guest(files, SWAP, SwapRemedy.DROP)
     assert files.contents["/etc/fstab"].decode() == f"{FSTAB}{GONE}{line}{other}"
 
 
@@ -271,7 +271,7 @@ def test_the_service_that_opened_it_is_named_in_what_requires_it() -> None:
             "/etc/systemd/system/a.service": unit,
         }
     )
-    found = repair_guest(files, SWAP, SwapPolicy.DROP)
+    found = repair_guest(files, SWAP, SwapRemedy.DROP)
     assert [(change.path, change.waits) for change in found] == [
         ("/etc/systemd/system/a.service", True),
         ("/etc/crypttab", False),
@@ -286,7 +286,7 @@ def test_a_label_without_latin_letters_is_found(label: str) -> None:
             "/etc/kernel/cmdline": f"resume=LABEL={label} a",
         }
     )
-    repair_guest(files, RemovedPartition(number=7, label=label), SwapPolicy.DROP)
+    repair_guest(files, RemovedPartition(number=7, label=label), SwapRemedy.DROP)
     assert files.contents["/etc/fstab"].decode() == f"{FSTAB}{GONE}LABEL={label} none swap sw 0 0\n"
     assert files.contents["/etc/kernel/cmdline"] == b"a"
 
@@ -307,7 +307,7 @@ def test_the_kernels_name_of_a_second_disk_counts_where_root_is_on_it() -> None:
         ("LABEL=r", first, second),
     ):
         files = Files(**{"/etc/fstab": f"{root} / ext4 defaults 0 1\n{first}{second}"})
-        repair_guest(files, SWAP, SwapPolicy.DROP)
+        repair_guest(files, SWAP, SwapRemedy.DROP)
         assert (
             files.contents["/etc/fstab"]
             .decode()
@@ -324,7 +324,7 @@ def test_links_and_units_are_spelled_as_udev_and_systemd_do() -> None:
     files = Files(
         **{"/etc/fstab": FSTAB, "/etc/systemd/system/a.service": f"[Unit]\nAfter={unit} x.target\n"}
     )
-    repair_guest(files, swap, SwapPolicy.DROP)
+    repair_guest(files, swap, SwapRemedy.DROP)
     assert files.contents["/etc/systemd/system/a.service"].decode() == "[Unit]\nAfter=x.target\n"
     assert any(needle in unit.encode() for needle in swap.needles())
 
@@ -340,7 +340,7 @@ def test_the_automount_unit_of_what_is_gone_is_masked_in_whichever_folder(folder
         other: "[Automount]\n",
     }
     files = Files(**{"/etc/fstab": FSTAB, **units})
-    assert repair_guest(files, SWAP, SwapPolicy.DROP) == (
+    assert repair_guest(files, SWAP, SwapRemedy.DROP) == (
         Change(mount, "masked"),
         Change(automount, "masked"),
     )
@@ -357,9 +357,9 @@ def test_a_definition_by_which_swap_would_be_made_again_is_named(path: str) -> N
             other: "[Partition]\nType=root\n# Type=swap\n",
         }
     )
-    (change,) = repair_guest(files, SWAP, SwapPolicy.DROP)
+    (change,) = repair_guest(files, SWAP, SwapRemedy.DROP)
     assert (change.path, change.mended, change.waits) == (path, False, True)
-    assert repair_guest(files, replace(SWAP, is_swap=False), SwapPolicy.DROP) == ()
+    assert repair_guest(files, replace(SWAP, is_swap=False), SwapRemedy.DROP) == ()
 
 
 def test_partitions_of_other_numbers_and_comments_are_no_doubt() -> None:
@@ -368,7 +368,7 @@ def test_partitions_of_other_numbers_and_comments_are_no_doubt() -> None:
         "/dev/disk/by-id/ata-X-part1 none\n"
     )
     assert (
-        repair_guest(Files(**{"/etc/fstab": FSTAB, "/etc/crypttab": line}), SWAP, SwapPolicy.DROP)
+        repair_guest(Files(**{"/etc/fstab": FSTAB, "/etc/crypttab": line}), SWAP, SwapRemedy.DROP)
         == ()
     )
 
@@ -381,7 +381,7 @@ def test_the_same_partition_of_roots_own_disk_is_mended() -> None:
             "/etc/crypttab": "s /dev/disk/by-id/ata-MINE-part7 /dev/urandom swap",
         }
     )
-    repair_guest(files, SWAP, SwapPolicy.DROP)
+    repair_guest(files, SWAP, SwapRemedy.DROP)
     assert files.contents["/etc/crypttab"].decode().startswith(GONE)
 
 
@@ -401,21 +401,21 @@ def test_an_fstab_that_is_a_link_is_named_and_not_changed() -> None:
             "/etc/crypttab": "s LABEL=old none\n",
         }
     )
-    changes = repair_guest(files, SWAP, SwapPolicy.DROP)
+    changes = repair_guest(files, SWAP, SwapRemedy.DROP)
     assert {(change.path, change.mended, change.waits) for change in changes} == {
         ("/etc/fstab", False, True),
         ("/etc/crypttab", False, True),
     }
     assert all(IN_THE_STORE in change.what for change in changes)
     assert files.writes == []
-    assert repair_guest(Linked(**{"/etc/fstab": FSTAB}), SWAP, SwapPolicy.DROP) == ()
+    assert repair_guest(Linked(**{"/etc/fstab": FSTAB}), SWAP, SwapRemedy.DROP) == ()
 
 
 @pytest.mark.parametrize("path", ["/boot/firmware/kernel8.img", "/boot/vmlinux.img"])
 def test_a_packed_kernel_is_not_taken_for_an_initrd(path: str) -> None:
     kernel = gzip.compress(b"\0" * 56 + b"ARMd" + bytes(4000))
     files = Files(**{"/etc/fstab": FSTAB, "/usr/sbin/update-initramfs": "", path: kernel})
-    assert repair_guest(files, SWAP, SwapPolicy.DROP) == ()
+    assert repair_guest(files, SWAP, SwapRemedy.DROP) == ()
     assert files.contents[path] == kernel
 
 
@@ -425,7 +425,7 @@ def test_a_packed_kernel_is_not_taken_for_an_initrd(path: str) -> None:
 def test_an_initrd_is_known_by_any_name_that_says_so(path: str) -> None:
     inside = b"070701" + b"0" * 88 + b"%08X" % 11 + b"0" * 8 + b"TRAILER!!!\0"
     files = Files(**{"/etc/fstab": FSTAB, "/usr/sbin/update-initramfs": "", path: inside})
-    assert repair_guest(files, SWAP, SwapPolicy.DROP) == (
+    assert repair_guest(files, SWAP, SwapRemedy.DROP) == (
         Change(path, "stale RESUME inside cleared"),
     )
 
@@ -450,7 +450,7 @@ def test_a_disk_that_root_is_on_is_known_whatever_drives_it(root: str, swap: str
     line = f"{swap} none swap sw 0 0\n"
     other = "/dev/mapper/mpathb-part7 none swap sw 0 0\n/dev/dasda7 none swap sw 0 0\n"
     files = Files(**{"/etc/fstab": f"{root} / ext4 defaults 0 1\n{line}{other}"})
-    repair_guest(files, SWAP, SwapPolicy.DROP)
+    repair_guest(files, SWAP, SwapRemedy.DROP)
     assert (
         files.contents["/etc/fstab"].decode() == f"{root} / ext4 defaults 0 1\n{GONE}{line}{other}"
     )
@@ -467,7 +467,7 @@ def test_a_kernel_option_by_a_devices_number_is_left_and_said(number: str) -> No
             "/etc/kernel/cmdline": "noresume=8:5",
         }
     )
-    (change,) = repair_guest(files, SWAP, SwapPolicy.DROP)
+    (change,) = repair_guest(files, SWAP, SwapRemedy.DROP)
     assert (change.path, change.mended, change.waits) == (
         "/boot/loader/entries/a.conf",
         False,

@@ -17,7 +17,7 @@ from growdisk.guest_config.crypttab import without_container
 from growdisk.guest_config.dracut import without_devices
 from growdisk.guest_config.fstab import without_swap
 from growdisk.guest_config.initrd import forgetting_block
-from growdisk.guest_config.removed_partition import RemovedPartition, SwapPolicy
+from growdisk.guest_config.removed_partition import RemovedPartition, SwapRemedy
 from growdisk.guest_config.repair import repair_guest
 from growdisk.guest_config.resume import resume_none, without_kernel_options
 from growdisk.guest_config.systemd_units import without_wants
@@ -136,9 +136,9 @@ FSTABS = (
 
 @pytest.mark.parametrize("shell", SHELLS, ids=lambda shell: shell[0])
 @pytest.mark.parametrize("text", FSTABS)
-@pytest.mark.parametrize("policy", [SwapPolicy.DROP, SwapPolicy.FILE])
-def test_fstab_is_repaired_as_offline(shell: list[str], text: str, policy: SwapPolicy) -> None:
-    size = "0" if policy is SwapPolicy.DROP else "1"
+@pytest.mark.parametrize("policy", [SwapRemedy.DROP, SwapRemedy.FILE])
+def test_fstab_is_repaired_as_offline(shell: list[str], text: str, policy: SwapRemedy) -> None:
+    size = "0" if policy is SwapRemedy.DROP else "1"
     named = "yes" if "/swapfile" in text else ""
     edit = (
         f"{editors(with_swap(SWAP))}\nswap_file_size={size} file_named={named}\neach_line "
@@ -181,7 +181,7 @@ def with_data_gone() -> GuestPlan:
 @pytest.mark.parametrize("text", GONE_FSTABS)
 def test_fstab_forgets_a_deleted_partition_as_offline(shell: list[str], text: str) -> None:
     edit = f"{editors(with_data_gone())}\nswap_file_size=0\neach_line fstab_line"
-    expected = without_swap(without_swap(text, DATA, SwapPolicy.DROP), INNER, SwapPolicy.DROP)
+    expected = without_swap(without_swap(text, DATA, SwapRemedy.DROP), INNER, SwapRemedy.DROP)
     assert expected != text
     assert in_shell(shell, edit, text) == expected
 
@@ -205,7 +205,7 @@ def test_crypttab_forgets_a_deleted_container_and_fstab_what_it_opened(
     )
     opened = replace(DATA, mapped=("/dev/mapper/vault", "/dev/mapper/third"))
     said = in_shell(shell, f"{functions}\nswap_file_size=0\neach_line fstab_line", fstab)
-    assert said == without_swap(fstab, opened, SwapPolicy.DROP)
+    assert said == without_swap(fstab, opened, SwapRemedy.DROP)
     assert said.count("removed by growdisk") == 2
 
 
@@ -346,7 +346,7 @@ def test_units_are_masked_as_offline(shell: list[str], tmp_path: Path) -> None:
     offline = Files(
         **{f"/etc/systemd/system/{name}": before for name, (before, _) in UNITS.items()}
     )
-    repair_guest(offline, IDENTITY, SwapPolicy.DROP)
+    repair_guest(offline, IDENTITY, SwapRemedy.DROP)
     assert {
         path.rpartition("/")[2]: content.decode() for path, content in offline.contents.items()
     } == expected

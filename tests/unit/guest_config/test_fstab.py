@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from growdisk.guest_config.fstab import without_swap
-from growdisk.guest_config.removed_partition import RemovedPartition, SwapPolicy
+from growdisk.guest_config.removed_partition import RemovedPartition, SwapRemedy
 
 DATA = RemovedPartition(number=5, uuid="0da7a000-6e5b-4d4e-9a53-0d4a58a1c0de", is_swap=False)
 GONE = "# removed by growdisk: "
@@ -25,12 +25,12 @@ def test_folders_and_files_of_a_partition_that_is_gone_are_no_longer_mounted() -
     }
     expected = "".join(f"{GONE if gone else ''}{line}\n" for line, gone in lines.items())
     text = "".join(f"{line}\n" for line in lines)
-    assert without_swap(text, DATA, SwapPolicy.DROP) == expected
-    assert without_swap(expected, DATA, SwapPolicy.DROP) == expected
+    assert without_swap(text, DATA, SwapRemedy.DROP) == expected
+    assert without_swap(expected, DATA, SwapRemedy.DROP) == expected
 
 
 def test_a_root_that_is_gone_takes_no_other_line_along() -> None:
     rest = "/swapfile none swap sw 0 0\n/dev/sdb1 /b ext4 defaults 0 2\n/home/x /x none bind 0 0\n"
-    assert without_swap(f"/dev/sda5 / ext4 defaults 0 1\n{rest}", DATA, SwapPolicy.DROP).endswith(
+    assert without_swap(f"/dev/sda5 / ext4 defaults 0 1\n{rest}", DATA, SwapRemedy.DROP).endswith(
         f"1\n{rest}"
     )

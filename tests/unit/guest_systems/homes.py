@@ -7,9 +7,9 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from growdisk.block.raw import RawFile
-from growdisk.guest_config.removed_partition import RemovedPartition, SwapPolicy
+from growdisk.guest_config.removed_partition import RemovedPartition, SwapRemedy
 from growdisk.guest_systems.home_repair import HomeRepair, repairs_of
-from growdisk.guest_systems.look import look_at
+from growdisk.guest_systems.look import find_homes
 from growdisk.units import MiB
 from tests.guests.tools import run
 
@@ -44,8 +44,8 @@ def disk(folder: Path, root: dict[str, str], esp: dict[str, str]) -> Path:
 @contextmanager
 def repairs(image: Path, gone: RemovedPartition = SWAP) -> Iterator[list[HomeRepair]]:
     with closing(RawFile.open(image)) as device:
-        look = look_at(device, image)
-        yield repairs_of(look, "/dev/sda2", [(gone, SwapPolicy.DROP)])
+        look = find_homes(device, image)
+        yield repairs_of(look, "/dev/sda2", [(gone, SwapRemedy.DROP)])
 
 
 def written(found: list[HomeRepair]) -> dict[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from growdisk.errors import Refused
-from growdisk.guest_config.removed_partition import RemovedPartition, SwapPolicy
+from growdisk.guest_config.removed_partition import RemovedPartition, SwapRemedy
 from growdisk.planner.giving_up import as_guest_allows
 from growdisk.planner.goal import Goal
 from growdisk.planner.planner import propose
@@ -27,10 +27,10 @@ ROOT = "/dev/sda1"
 def test_a_swap_file_needs_a_root_that_can_have_it(seen: GuestSeen, words: str) -> None:
     proposal = Proposal((MakeSwapFile(ROOT, MiB, "uuid"),), facts(EXT))
     if not words:
-        assert as_guest_allows(propose, facts(EXT), Goal(swap="file"), proposal, seen)
+        assert as_guest_allows(propose, facts(EXT), Goal(swap="file"), proposal, seen, seen)
         return
     with pytest.raises(Refused, match=words):
-        as_guest_allows(propose, facts(EXT), Goal(swap="file"), proposal, seen)
+        as_guest_allows(propose, facts(EXT), Goal(swap="file"), proposal, seen, seen)
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_a_swap_file_needs_a_root_that_can_have_it(seen: GuestSeen, words: str) 
 def test_what_the_next_boot_may_wait_for_is_named(
     gone: tuple[RemovedPartition, ...], words: str
 ) -> None:
-    step = RepairGuest(ROOT, (RemovedPartition(2),), SwapPolicy.DROP, gone)
+    step = RepairGuest(ROOT, (RemovedPartition(2),), SwapRemedy.DROP, gone)
     proposal, seen = Proposal((step,), facts(EXT)), GuestSeen((ROOT,), obstacles=("an initrd",))
-    told = as_guest_allows(propose, facts(EXT), Goal(swap="drop"), proposal, seen)
+    told = as_guest_allows(propose, facts(EXT), Goal(swap="drop"), proposal, seen, seen)
     assert isinstance(told, Proposal) and words in told.notes[0]

@@ -1,4 +1,4 @@
-"""Ranges of devices fetched piece by piece into buffers that are used again and again.
+"""pump(): ranges of devices, read piece by piece into buffers that are used again and again.
 
 What has to be decompressed and what the host has as it is can be fetched by any thread; everything
 else one at a time. Where the pieces do not stand in order in the host's file, the host is told some

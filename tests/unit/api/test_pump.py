@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from growdisk.api.images.fetching import CHUNK, pump
-from growdisk.api.images.pumping import is_zero, nonzero_runs
+from growdisk.api.images.data_copy import is_zero, nonzero_runs
+from growdisk.api.images.pump import CHUNK, pump
 from growdisk.block.device import InParts, Part
 from growdisk.block.raw import RawFile
 

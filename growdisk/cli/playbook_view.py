@@ -18,7 +18,7 @@ from growdisk.playbook.reports import (
     TaskReport,
     TaskStarted,
 )
-from growdisk.playbook.run import Ended, Watching
+from growdisk.playbook.run import Ended, Listener
 
 _HEADINGS = ("host", "state", "task", "", "time")
 _RESULTS = ("changed", "ok", "failed", "restored", "stuck")
@@ -44,16 +44,16 @@ class _Row:
         )
 
 
-class FleetView:
+class PlaybookView:
     """A context manager for as long as something may move."""
 
     def __init__(self, output: Output, *, verbose: bool, check: bool, diff: bool) -> None:
         self._output, self._verbose, self._check, self._diff = output, verbose, check, diff
         self._table: MovingTable | None = None
         self._rows: dict[str, _Row] = {}
-        self.watching = Watching(self._begins, self._hear, self._show)
+        self.listener = Listener(self._begins, self._hear, self._show)
 
-    def __enter__(self) -> FleetView:
+    def __enter__(self) -> PlaybookView:
         return self
 
     def __exit__(self, *_: object) -> None:

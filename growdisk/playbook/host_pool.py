@@ -34,7 +34,7 @@ class Job:
     work: Work
 
 
-class Fleet:
+class HostPool:
     """`tell` hears of all hosts; `tick` is called often, for a display that moves."""
 
     def __init__(self, tell: Callable[[Event], None], tick: Callable[[], None]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
-from growdisk.api.images.fetching import CHUNK, WRITTEN_CHUNK, pump
+from growdisk.api.images.pump import CHUNK, WRITTEN_CHUNK, pump
 from growdisk.block.device import BlockDevice, Extent, ExtentKind
 from growdisk.qcow2.compress import CompressedCluster, Compressor
 from growdisk.qcow2.image import Qcow2Image
