@@ -52,7 +52,9 @@ def opened(
             try:
                 yield device
             except BaseException as error:
-                _close_after_failure(device, take_back=isinstance(error, OSError))
+                # Ctrl-C may come in the middle of any change in memory
+                half_done = isinstance(error, OSError | KeyboardInterrupt)
+                _close_after_failure(device, take_back=half_done)
                 raise
             device.close()
     finally:
