@@ -118,6 +118,21 @@ def refuse_run_at(path: Path) -> None:
     refuse_run(path, carried_at(path))
 
 
+def is_in_a_run(path: Path) -> bool:
+    """Whether a run of the image at `path` is unfinished:
+    then what a guest would see of it is half done.
+    """
+    carried = carried_at(path)
+    if carried is not None and carried.is_marked:
+        return True
+    if not os.path.isdir(f"{os.path.realpath(path)}.growdisk"):  # noqa: PTH112 (as above)
+        return False
+    from growdisk.workflow.run_directory import RunDirectory
+    from growdisk.workflow.states import Status
+
+    return RunDirectory.beside(path).leading().state().status is Status.UNFINISHED
+
+
 def refuse_carried(path: Path, carried: CarriedRun | None) -> None:
     """RunWithoutFolder for a run that an image carries, unless it is recorded beside it."""
     if carried is not None and not is_recorded(path, carried):

@@ -58,8 +58,8 @@ class Claim:
         try:
             self._allocate(runs)
             claim(file, joined(sorted([*self._in_place(runs), (end, file.size)])))
-        except OSError:
-            allocator.release(runs)
+        except BaseException:
+            allocator.release(runs)  # nothing points to them yet
             raise
         allocator.hand_out_next(runs)
         return runs

@@ -7,7 +7,7 @@ whole: image.py.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from growdisk.block.device import BlockDevice, Extent, InParts, Part, ResizableDevice, check_range
@@ -153,11 +153,17 @@ class GuestDisk(InParts):
         self._guard.refuse_guest_change()
         self._guard.begin_change()
         self._metadata.flush()
+        allocator = self._metadata.allocator
         taken = self._parts.claim().take(ranges)
-        yield
-        self._metadata.flush()
-        self._metadata.sync()
-        self._metadata.allocator.give_back(taken)
+        try:
+            yield
+            self._metadata.flush()
+            self._metadata.sync()
+        except BaseException:
+            with suppress(OSError):
+                allocator.give_back(taken)
+            raise
+        allocator.give_back(taken)
 
     def write_compressed(self, offset: int, data: bytes) -> None:
         """Store a whole cluster, or the disk's last partial one, compressed if that is smaller."""

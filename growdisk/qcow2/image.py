@@ -139,7 +139,7 @@ class Qcow2Image(GuestDisk):
         self._guard.begin_whole_change(size)
         try:
             self._parts.resizer.resize(size, preallocation)
-        except OSError:
+        except (OSError, KeyboardInterrupt):
             with suppress(OSError, ImageDamaged):  # the first failure is the one to be told
                 if size > old:
                     self.forget_unwritten()

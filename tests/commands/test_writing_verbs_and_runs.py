@@ -169,6 +169,18 @@ def test_nothing_is_put_on_an_image_with_a_run(
     assert sorted(places.iterdir()) == [top]
 
 
+@pytest.mark.parametrize("name", ["guest.qcow2", "guest.raw"])
+@pytest.mark.parametrize("keep", [False, True])
+def test_who_reads_an_image_in_the_middle_of_a_run_is_told(
+    copied: Copier, tmp_path: Path, name: str, keep: bool
+) -> None:
+    image = copied(name)
+    run_on(image, keep=keep, dies_at=None if keep else "rewrite-partitions")
+    for number, words in enumerate((("convert", image), ("copy", image))):
+        answer = in_process("image", *words, tmp_path / f"new{number}.raw")
+        assert (answer.code, "half done" in answer.err) == (0, not keep), answer
+
+
 def test_link_to_an_image_hides_no_run(copied: Copier, tmp_path: Path) -> None:
     image, link = copied("guest.qcow2"), tmp_path / "elsewhere" / "link.qcow2"
     link.parent.mkdir()

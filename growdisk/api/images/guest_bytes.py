@@ -55,6 +55,7 @@ def write_bytes(
         guard = WriteGuard(path, overlays_may_break)
         with opened(path, image_format, writable=True, key=key, guard=guard) as image:
             require_keys(image)
+            _refuse_itself(path, source)
             _require_inside(path, image, offset, file.size)
             with _room_for(image, offset, file.size):
                 for start, end in split_range(0, file.size, _CHUNK):
@@ -63,6 +64,13 @@ def write_bytes(
             return file.size
     finally:
         file.close()
+
+
+def _refuse_itself(path: Path, source: Path) -> None:
+    if source.samefile(path):
+        raise ImageUnsupported(
+            source, reason="it is the image itself", hint="choose another FILE; nothing was changed"
+        )
 
 
 def _require_readable(path: Path, file: RawFile) -> None:

@@ -25,6 +25,8 @@ from growdisk.qcow2.open_checks import Passphrase
 from growdisk.qcow2.probe import ImageFormat
 from growdisk.units import format_size
 
+_LOOK_AT_DISKS = "look at the host's disks (dmesg): one that was read or written fails"
+
 
 @contextmanager
 def opened(
@@ -50,7 +52,9 @@ def opened(
             try:
                 yield device
             except BaseException as error:
-                _close_after_failure(device, take_back=isinstance(error, OSError))
+                # Ctrl-C may come in the middle of any change in memory
+                half_done = isinstance(error, OSError | KeyboardInterrupt)
+                _close_after_failure(device, take_back=half_done)
                 raise
             device.close()
     finally:
@@ -114,9 +118,11 @@ def report_create_errors(path: Path, takes: Callable[[], int] | None = None) -> 
     except OSError as error:
         full = error.errno in NO_ROOM
         reason = error.strerror or os.strerror(error.errno or errno.EIO)
+        disk_failed = error.errno == errno.EIO
         if is_device(path):
+            hint = _LOOK_AT_DISKS if disk_failed else "use a larger device"
             raise write_failed(
-                path, reason=reason, hint="what it held before is lost; use a larger device"
+                path, reason=reason, hint=f"what it held before is lost; {hint}"
             ) from error
         if error.errno == errno.EFBIG:
             raise not_created(path, reason=reason, hint=TOO_LARGE) from error
@@ -124,7 +130,8 @@ def report_create_errors(path: Path, takes: Callable[[], int] | None = None) -> 
             raise not_created(
                 path, reason=reason + (_in_numbers(path, takes()) if takes else "")
             ) from error
-        raise not_created(path, reason=reason, hint="check the path and its permissions") from error
+        hint = _LOOK_AT_DISKS if disk_failed else "check the path and its permissions"
+        raise not_created(path, reason=reason, hint=hint) from error
 
 
 def data_length(device: BlockDevice) -> int:

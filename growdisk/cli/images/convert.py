@@ -12,6 +12,7 @@ from growdisk.cli.images.shared import (
     add_path,
     ended_like_ctrl_c,
     human_size,
+    note_run,
 )
 from growdisk.cli.output import Output
 from growdisk.errors import UsageError
@@ -73,6 +74,8 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     from growdisk.api.images.converting import Source, convert_image
 
     target = _target(arguments)
+    if arguments.snapshot is None:
+        note_run(arguments.source, output)
 
     def convert(keys: tuple[bytes, ...]) -> int:
         source = Source(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from growdisk.cli.images.shared import add_path, ended_like_ctrl_c, human_size
+from growdisk.cli.images.shared import add_path, ended_like_ctrl_c, human_size, note_run
 from growdisk.cli.output import Output
 
 
@@ -23,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, output: Output) -> int:
     from growdisk.api.images.copying import copy_image
 
+    note_run(arguments.source, output)
     with ended_like_ctrl_c(), output.bar(f"copying {arguments.source.name}") as progress:
         size = copy_image(arguments.source, arguments.path, arguments.sparse, progress)
     host = arguments.path.stat().st_blocks * 512

@@ -119,6 +119,16 @@ def _listing() -> str:
 # How a long action of an image verb ends before its end.
 
 
+def note_run(path: Path, output: Output) -> None:
+    """Say of an image that is only read that a run is in the middle of it."""
+    from growdisk.api.guard import is_in_a_run
+
+    if is_in_a_run(path):
+        output.note(
+            f"{path} has an unfinished run (growdisk status): what is read of it is half done"
+        )
+
+
 @contextmanager
 def ended_like_ctrl_c() -> Iterator[None]:
     """Inside this SIGTERM and SIGHUP end a action as Ctrl-C does: what was half made is removed."""
