@@ -10,12 +10,8 @@ from growdisk.qcow2.check.cluster_counts import SEGMENT, ClusterCounts
 def test_a_run_across_segments_raises_every_cluster_once():
     tally = ClusterCounts()
     tally.add_run(SEGMENT - 3, SEGMENT + 6)
-    assert (
-        tally[SEGMENT - 4],
-        tally[SEGMENT - 3],
-        tally[2 * SEGMENT + 2],
-        tally[2 * SEGMENT + 3],
-    ) == (0, 1, 1, 0)
+    assert (tally[SEGMENT - 4], tally[SEGMENT - 3], tally[2 * SEGMENT + 2]) == (0, 1, 1)
+    assert tally[2 * SEGMENT + 3] == 0
     assert tally.ones(0, 3 * SEGMENT) == SEGMENT + 6
     assert tally.last_used(10 * SEGMENT) == 2 * SEGMENT + 2
     assert tally.last_used(SEGMENT) == SEGMENT - 1
