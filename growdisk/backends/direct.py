@@ -28,7 +28,7 @@ from growdisk.filesystems.content import ExtContent
 from growdisk.filesystems.ext_tree import ExtTree, Unknown
 from growdisk.filesystems.identify import identify
 from growdisk.filesystems.swap import swap_header
-from growdisk.guest_systems.device_names import DISK, devices_of
+from growdisk.guest_systems.device_names import devices_of
 from growdisk.guest_systems.look import Mount, find_homes, paths_of, tree_on
 from growdisk.guest_systems.paths import GuestPaths
 from growdisk.host.command import COMMAND_LOG, CompletedCommand, last_lines
@@ -36,6 +36,7 @@ from growdisk.host.fuse_mount import mounted
 from growdisk.host.sandbox import DISK as SHOWN
 from growdisk.host.sandbox import run_confined
 from growdisk.host.watchdog import kill_all
+from growdisk.partitions.table import FIRST_DISK
 from growdisk.units import TiB
 
 _SECTOR = 512
@@ -79,7 +80,7 @@ class DirectTools:
     def kernel_partitions(self) -> list[KernelPartition]:
         found = json.loads(self._sfdisk())
         rows = [
-            (int(part["node"].removeprefix(f"/dev/{DISK}")), part)
+            (int(part["node"].removeprefix(f"/dev/{FIRST_DISK}")), part)
             for part in found["partitiontable"]["partitions"]
         ]
         return [
@@ -91,7 +92,7 @@ class DirectTools:
         """What it says of the whole disk. It is asked once as long as nobody writes."""
         written = self._writes() if self._writes else None
         if written is None or self._table_seen is None or self._table_seen[0] != written:
-            done = self._run(["sfdisk", "--json", SHOWN], DISK, writable=False)
+            done = self._run(["sfdisk", "--json", SHOWN], FIRST_DISK, writable=False)
             self._table_seen = (written, done.stdout)
         return self._table_seen[1]
 

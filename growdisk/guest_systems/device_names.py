@@ -9,8 +9,6 @@ from growdisk.block.window import Window
 from growdisk.partitions.sectors import read_table
 from growdisk.partitions.table import FIRST_DISK, Role
 
-DISK = FIRST_DISK
-
 
 def devices_of(disk: BlockDevice, path: Path, sector_size: int = 512) -> dict[str, BlockDevice]:
     """The whole disk, and a window for each partition that can hold something.
@@ -20,8 +18,8 @@ def devices_of(disk: BlockDevice, path: Path, sector_size: int = 512) -> dict[st
     table = read_table(disk, path, sector_size)
     parts = [part for part in table.partitions if part.role is not Role.EXTENDED] if table else []
     windows = {
-        f"{DISK}{part.number}": Window(disk, part.start, part.size)
+        f"{FIRST_DISK}{part.number}": Window(disk, part.start, part.size)
         for part in parts
         if part.end <= disk.size
     }
-    return {DISK: disk, **windows}
+    return {FIRST_DISK: disk, **windows}

@@ -34,10 +34,10 @@ from growdisk.guest_config.places import BOOTS
 from growdisk.guest_config.removed_partition import RemovedPartition
 from growdisk.guest_config.text import decode
 from growdisk.guest_systems.cached_reads import CachedReads
-from growdisk.guest_systems.device_names import DISK, devices_of
+from growdisk.guest_systems.device_names import devices_of
 from growdisk.guest_systems.paths import GuestPaths, Mounted
 from growdisk.partitions.sectors import read_table
-from growdisk.partitions.table import Partition, PartitionTable
+from growdisk.partitions.table import FIRST_DISK, Partition, PartitionTable
 from growdisk.volumes.inspect import views_inside
 from growdisk.volumes.keyring import Keyring
 from growdisk.volumes.other_pvs import PhysicalVolumeFinder
@@ -146,9 +146,9 @@ def _seen(
 ) -> Iterator[Seen]:
     table = read_table(disk, path, sector_size)
     for name, device in devices_of(disk, path, sector_size).items():
-        if name == DISK and table is not None:
+        if name == FIRST_DISK and table is not None:
             continue
-        part = table.by_number(int(name.removeprefix(DISK))) if table else None
+        part = table.by_number(int(name.removeprefix(FIRST_DISK))) if table else None
         for node, view, content in views_inside(
             f"/dev/{name}", CachedReads(device), keyring, neighbours
         ):
@@ -165,7 +165,7 @@ def _names(
 ) -> RemovedPartition:
     uuid, label = content.uuid or None, content.label or None
     number = part.number if part else 0
-    if part is None or table is None or node != f"/dev/{DISK}{number}":
+    if part is None or table is None or node != f"/dev/{FIRST_DISK}{number}":
         group, _, volume = node.removeprefix("/dev/").partition("/")
         mapped = (
             f"/dev/mapper/{group.replace('-', '--')}-{volume.replace('-', '--')}"

@@ -5,18 +5,11 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from growdisk.block.device import BlockDevice, ResizableDevice
+from growdisk.block.device import BlockDevice
 from growdisk.qcow2.backing import open_backing
-from growdisk.qcow2.header import Header, read_header
+from growdisk.qcow2.header import Header
 from growdisk.qcow2.image import Qcow2Image
 from growdisk.qcow2.open_checks import Passphrase
-
-
-def backing_of(
-    file: ResizableDevice, path: Path, key: Passphrase | None = None
-) -> BlockDevice | None:
-    """The opened backing file of the image in `file`, or None: for images opened by `over`."""
-    return opened_as_backing(path, read_header(file, path), key)
 
 
 def opened_as_backing(

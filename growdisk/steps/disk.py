@@ -19,7 +19,7 @@ from growdisk.qcow2.data import DataFile
 from growdisk.qcow2.header import read_header
 from growdisk.qcow2.image import Qcow2Image
 from growdisk.qcow2.open_checks import Passphrase
-from growdisk.qcow2.opened_backing import backing_of
+from growdisk.qcow2.opened_backing import opened_as_backing
 
 Format = Literal["qcow2", "raw"]
 
@@ -70,7 +70,9 @@ class Disk:
             file = stack.enter_context(
                 closing(open_file(path, writable=True, not_in_use=not_in_use))
             )
-            backing = backing_of(file, path, key) if image_format == "qcow2" else None
+            backing = None
+            if image_format == "qcow2":
+                backing = opened_as_backing(path, read_header(file, path), key)
             if backing is not None:
                 stack.enter_context(closing(backing))
             disk = cls(path, image_format, file, backing, key)

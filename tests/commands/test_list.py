@@ -102,10 +102,8 @@ def test_a_folder_that_cannot_be_read_is_a_line(
 
 def test_a_name_without_a_letter_is_no_disk() -> None:
     answer = in_process("list", "", "--json")
-    assert (answer.code, "neither a regular file" in answer.json()["disks"][0]["error"]["why"]) == (
-        3,
-        True,
-    )
+    assert answer.code == 3
+    assert "neither a regular file" in answer.json()["disks"][0]["error"]["why"]
 
 
 def test_where_nothing_can_be_read_the_exit_code_says_so(tmp_path: Path) -> None:
@@ -208,11 +206,8 @@ def test_a_ctrl_c_while_the_processes_are_started_ends_the_list(folder: Path) ->
     done = subprocess.run(
         [sys.executable, "-c", code, *many], env=environment(), capture_output=True, text=True
     )
-    assert (done.returncode, "stopped by Ctrl-C" in done.stderr, "Traceback" in done.stderr) == (
-        130,
-        True,
-        False,
-    ), done
+    assert (done.returncode, "stopped by Ctrl-C" in done.stderr) == (130, True), done
+    assert "Traceback" not in done.stderr, done
 
 
 def test_a_list_that_is_killed_says_nothing_of_its_processes(folder: Path, tmp_path: Path) -> None:

@@ -122,11 +122,8 @@ def test_metrics_that_cannot_be_written_hide_nothing_worse(world: Path) -> None:
     assert watch(world, "--metrics", "/dev/null").json()["error"]["id"] == "metrics-not-written"
     (world / "rules.yml").write_text(RULES.replace("keep_host_free: 0%", "timeout: 0.01s"))
     answer = watch(world, "--metrics", "/dev/null")
-    assert (answer.code, results(answer)["full.qcow2"], "no regular file" in answer.err) == (
-        4,
-        "restored",
-        True,
-    )
+    assert (answer.code, results(answer)["full.qcow2"]) == (4, "restored")
+    assert "no regular file" in answer.err
 
 
 def test_a_full_host_is_told_and_the_exit_code_says_so(world: Path) -> None:
@@ -172,11 +169,8 @@ def test_a_libvirt_that_does_not_answer_stops_no_image(world: Path) -> None:
     disks = {disk["name"].rpartition("/")[2]: disk for disk in answer.json()["disks"]}
     assert (answer.code, disks["full.qcow2"]["result"]) == (3, "grown")
     (silent,) = [disk for disk in disks.values() if not disk["path"]]
-    assert (silent["result"], silent["code"], "/nowhere" in silent["detail"]) == (
-        "refused",
-        3,
-        True,
-    )
+    assert (silent["result"], silent["code"]) == ("refused", 3)
+    assert "/nowhere" in silent["detail"]
     assert "/nowhere" in (world / "growdisk.prom").read_text()
 
 

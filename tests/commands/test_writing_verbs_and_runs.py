@@ -285,12 +285,8 @@ def test_snapshots_with_names_of_ones_own_are_nobodys_run(copied: Copier) -> Non
     for name in ("growdisk-before", "growdisk-play-20261128-101010-abcd-1", "growdisk-20261128"):
         qemu_img("snapshot", "-c", name, image)
     report = in_process("status", image, "--json").json()
-    assert (report["state"], report["run"], report["steps"], report["next"]) == (
-        "none",
-        None,
-        [],
-        [],
-    )
+    assert (report["state"], report["run"], report["steps"]) == ("none", None, [])
+    assert report["next"] == []
     assert in_process("image", "resize", image, "+1M").code == 0
 
 
@@ -318,11 +314,8 @@ def test_status_of_a_run_that_is_going_on_names_process_and_step(copied: Copier)
     try:
         os.read(hears, 1)
         report = in_process("status", image, "--json").json()
-        assert (report["state"], report["pid"], report["step"]) == (
-            "running",
-            child,
-            "rewrite-partitions",
-        )
+        assert (report["state"], report["pid"]) == ("running", child)
+        assert report["step"] == "rewrite-partitions"
         assert (report["next"], report["run"] is None) == ([], False)
         assert (
             f"running (pid {child}, step 2/2 rewrite-partitions)" in in_process("status", image).out

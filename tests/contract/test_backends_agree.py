@@ -274,10 +274,8 @@ def test_what_lies_in_volumes_and_containers_is_refused_by_direct_and_given_to_a
     host.backend = "auto"
     chosen = host.growdisk("plan", image, "+256M", *options)
     kernel = "guestfs" if kernel_obstacle() else "uml"
-    assert (chosen.document["backend"], chosen.document["backend_reason"]) == (
-        kernel,
-        f"{step} needs a kernel",
-    )
+    assert chosen.document["backend"] == kernel
+    assert chosen.document["backend_reason"] == f"{step} needs a kernel"
     assert step in [planned["name"] for planned in chosen.document["steps"]]
 
 

@@ -105,10 +105,8 @@ def test_new_room_that_others_may_have_taken_is_not_given_back(
     os.truncate(image, NEW + MiB)
     run("losetup", "--set-capacity", device)
     answer = host.growdisk("rollback", device)
-    assert (answer.code, "somebody else has changed its size" in str(answer.error["why"])) == (
-        5,
-        True,
-    ), answer
+    assert answer.code == 5, answer
+    assert "somebody else has changed its size" in str(answer.error["why"]), answer
     assert device_size(device) == NEW + MiB
 
 
@@ -266,10 +264,8 @@ def test_an_image_in_a_device_without_room_behind_it_is_told_how_much_is_missing
         untouched = fingerprint(tight)
         for verb in ("plan", "expand"):
             refused = host.growdisk(verb, device, "+64G")
-            assert (refused.code, "of it are not in use" in str(refused.error["why"])) == (
-                3,
-                True,
-            ), refused
+            assert refused.code == 3, refused
+            assert "of it are not in use" in str(refused.error["why"]), refused
         assert fingerprint(tight) == untouched
         told = re.search(
             r"truncate --size (\+\d+M) (\S+); losetup --set-capacity (\S+?)\)",

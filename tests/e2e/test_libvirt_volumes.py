@@ -114,10 +114,8 @@ def test_a_volume_whose_pool_is_off_is_said_to_be(host: Host, guest: Guest, tmp_
         assert (answer.code, answer.result) == (3, "refused"), answer
         assert f"of the pool {guest.pool}, which is not active" in str(answer.error["why"]), answer
         named = host.growdisk("plan", guest.volume, "+64M")
-        assert (named.code, "no such volume of an active pool" in str(named.error["why"])) == (
-            3,
-            True,
-        ), named
+        assert named.code == 3, named
+        assert "no such volume of an active pool" in str(named.error["why"]), named
     finally:
         virsh("pool-create-as", guest.pool, "dir", "--target", str(guest.image.parent))
 

@@ -49,10 +49,8 @@ class World:
         after = inspect(self.disk)
         assert after.table == self.plan.after
         content = after.contents[self.plan.target]
-        assert (content.uuid, content.size) == (
-            self.plan.filesystem.uuid,
-            self.plan.filesystem.new_size,
-        )
+        assert content.uuid == self.plan.filesystem.uuid
+        assert content.size == self.plan.filesystem.new_size
         self._judge_by_foreign_tools()
 
     def judge_untouched(self) -> None:

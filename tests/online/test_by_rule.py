@@ -33,11 +33,8 @@ def test_a_guest_that_fills_up_grows_before_it_is_full_and_never_beyond_its_maxi
         assert by_rule(host, guest).result == "nochange"
     assert grown == [DISK_SIZE + GiB, MAXIMUM]
     listed = host.growdisk("list", guest.image).document["disks"][0]
-    assert (listed["state"], listed["root"]["name"], listed["root"]["source"]) == (
-        "running",
-        "/",
-        "agent",
-    )
+    assert (listed["state"], listed["root"]["name"]) == ("running", "/")
+    assert listed["root"]["source"] == "agent"
     assert listed["virtual_size"] == MAXIMUM
     assert boot_id(guest) == first
     assert_nothing_lost(guest)

@@ -95,10 +95,8 @@ def test_a_machine_that_runs_without_agent_is_refused_and_named_where_its_image_
     answer = host.growdisk("expand", "-d", small.name, "+1G")
     assert (answer.code, "guest agent" in str(answer.error["what"])) == (3, True), answer
     by_path = host.growdisk("expand", small.image, "+1G")
-    assert (
-        by_path.code,
-        f"growdisk expand -d {small.name} +1G works" in str(by_path.error["do"]),
-    ) == (3, True), by_path
+    assert by_path.code == 3, by_path
+    assert f"growdisk expand -d {small.name} +1G works" in str(by_path.error["do"]), by_path
     small.virsh("suspend")
     assert "paused" in str(host.growdisk("expand", "-d", small.name, "+1G").error["what"])
 
@@ -121,11 +119,8 @@ def test_a_machine_whose_memory_is_saved_keeps_its_disk_as_it_is(
             ("image", "resize", top, "+64M"),
         ):
             answer = host.growdisk(*words)
-            assert (answer.code, answer.error["id"], fingerprint(top)) == (
-                3,
-                "memory-saved",
-                before,
-            ), answer
+            assert (answer.code, answer.error["id"]) == (3, "memory-saved"), answer
+            assert fingerprint(top) == before, answer
             assert f"virsh start {upper.name}" in str(answer.error["do"])
         small.virsh("managedsave-remove")
         answer = host.growdisk("expand", small.image, "+64M", "--overlays-may-break")

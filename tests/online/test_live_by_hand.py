@@ -124,10 +124,8 @@ def test_an_agent_that_falls_silent_in_a_step_costs_nothing(
     answer = command.ended(1800)
     assert (answer.code, answer.result) == (5, "stuck"), answer
     refused = host.growdisk("resume", guest.image)
-    assert (refused.code, "nobody in the guest answers" in str(refused.error["why"])) == (
-        3,
-        True,
-    ), refused
+    assert refused.code == 3, refused
+    assert "nobody in the guest answers" in str(refused.error["why"]), refused
     guest.run("pkill -CONT qemu-ga", _PATIENCE)
     back = host.growdisk("rollback", guest.image)
     assert (back.code, back.result) == (0, "restored"), back

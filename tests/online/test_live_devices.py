@@ -49,10 +49,8 @@ def test_the_hosts_device_grows_with_its_running_guest_and_what_the_host_adds_is
     host.environment |= {"GROWDISK_STATE_DIR": str(tmp_path / "state")}
     ways = ("--qmp", guest.sockets.qmp, "--online", "agent")
     plan = host.growdisk("plan", *ways, "+1G")
-    assert (plan.result, f"loop device on {tmp_path}" in str(plan.document["steps"])) == (
-        "planned",
-        True,
-    ), plan
+    assert plan.result == "planned", plan
+    assert f"loop device on {tmp_path}" in str(plan.document["steps"]), plan
     assert host_size(device) == OLD
 
     answer = host.growdisk("expand", *ways, "+1G")

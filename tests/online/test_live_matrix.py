@@ -220,11 +220,8 @@ def test_ctrl_c_takes_the_run_back_while_the_guest_runs(
     wait_for(command, guest.image, "applying", step)
     command.signal(signal.SIGINT, group=True)
     answer = command.ended(1200)
-    assert (answer.code, answer.result, "SIGINT" in str(answer.error["what"])) == (
-        4,
-        "restored",
-        True,
-    ), answer
+    assert (answer.code, answer.result) == (4, "restored"), answer
+    assert "SIGINT" in str(answer.error["what"]), answer
     assert_as_before(guest)
     assert boot_id(guest) == first
     assert host.left_files() == []

@@ -72,11 +72,8 @@ def test_the_name_of_the_backing_file_survives_the_upgrade(tmp_path: Path, lengt
     path = old_image(tmp_path / "old.qcow2", backing=name)
     assert image("resize", path, "+1M", "--upgrade") == 0
     with Qcow2Image.open(path) as disk:
-        assert (disk.header.version, disk.header.backing_file, disk.header.backing_format) == (
-            3,
-            name,
-            "raw",
-        )
+        assert (disk.header.version, disk.header.backing_file) == (3, name)
+        assert disk.header.backing_format == "raw"
     assert qemu_check(path)[0] == 0
     qemu_io(path, "read -P 0x77 0 1M", "read -P 1 1M 1M", "read -P 0 8M 1M")
 

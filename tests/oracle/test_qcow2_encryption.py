@@ -73,19 +73,8 @@ def test_what_we_encrypt_qemu_reads_and_writes(tmp_path: Path, options: str):
     told = json.loads(qemu_img("info", "--output=json", path))
     assert told["encrypted"]
     luks = told["format-specific"]["data"]["encrypt"]
-    assert (
-        luks["format"],
-        luks["cipher-alg"],
-        luks["cipher-mode"],
-        luks["ivgen-alg"],
-        luks["hash-alg"],
-    ) == (
-        "luks",
-        "aes-256",
-        "xts",
-        "plain64",
-        "sha256",
-    )
+    assert (luks["format"], luks["cipher-alg"], luks["cipher-mode"]) == ("luks", "aes-256", "xts")
+    assert (luks["ivgen-alg"], luks["hash-alg"]) == ("plain64", "sha256")
     assert [slot["active"] for slot in luks["slots"]] == [True] + 7 * [False]
     assert not any(their_bytes(path))
     exercise(path)

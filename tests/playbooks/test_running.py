@@ -53,11 +53,8 @@ def test_each_image_is_changed_once_and_a_second_run_changes_nothing(place: Plac
     assert (first.code, first.json()["summary"]["changed"]) == (0, 3)
     assert first.states() == ["changed", "changed", "skipped"]
     second = place.run(playbook, "-e", "size=160M")
-    assert (second.code, second.json()["result"], second.states()) == (
-        0,
-        "nochange",
-        ["ok", "ok", "skipped"],
-    )
+    assert (second.code, second.json()["result"]) == (0, "nochange")
+    assert second.states() == ["ok", "ok", "skipped"]
     for image in place.folder.glob("*.qcow2"):
         assert virtual_size(image) == 160 * MiB
         run("qemu-img", "check", "-q", image)
@@ -101,11 +98,8 @@ def test_check_mode_writes_nothing_and_says_what_would_be(place: Place) -> None:
     image = place.disk()
     before = fingerprint(image)
     ended = place.run(place.playbook(TWO_STEPS), "--check", "--diff")
-    assert (ended.code, ended.json()["check"], ended.states()[:2]) == (
-        0,
-        True,
-        ["changed", "changed"],
-    )
+    assert (ended.code, ended.json()["check"]) == (0, True)
+    assert ended.states()[:2] == ["changed", "changed"]
     enlarge = ended.json()["hosts"][0]["tasks"][0]
     assert "160.0 MiB" in enlarge["message"] and "160.0 MiB" in enlarge["diff"]["after"]
     assert fingerprint(image) == before

@@ -50,11 +50,8 @@ def test_no_file_hides_a_function(file: str) -> None:
 
 def test_inspect_gives_facts(image: Path) -> None:
     facts = api.inspect(image)
-    assert (facts.image.format, facts.image.version, facts.image.virtual_size) == (
-        "qcow2",
-        3,
-        128 * MiB,
-    )
+    assert (facts.image.format, facts.image.version) == ("qcow2", 3)
+    assert facts.image.virtual_size == 128 * MiB
     assert {number: content.kind for number, content in facts.contents.items()} == {
         1: "ext4",
         5: "swap",
@@ -68,12 +65,8 @@ def test_inspect_gives_facts(image: Path) -> None:
 
 def test_plan_is_a_value(image: Path) -> None:
     result = api.plan(image, Goal(SizeSpec(64 * MiB, relative=True)), RunOptions())
-    assert (result.result, result.exit_code, result.error, result.snapshots) == (
-        "planned",
-        0,
-        None,
-        "internal",
-    )
+    assert (result.result, result.exit_code, result.error) == ("planned", 0, None)
+    assert result.snapshots == "internal"
     assert result.after.image.virtual_size == 192 * MiB
 
 

@@ -120,10 +120,8 @@ def test_an_initrd_of_dracut_that_waits_by_a_hook_is_named_with_the_command(tmp_
 def test_an_efi_partition_that_no_fstab_names_is_mended_at_its_own_top() -> None:
     files = Files(**{"/loader/entries/a.conf": f"options root=UUID=1 resume=UUID={UUID}\n"})
     (change,) = repair_guest(files, SWAP, SwapRemedy.DROP, plain_initrds=True)
-    assert (change.path, files.contents[change.path]) == (
-        "/loader/entries/a.conf",
-        b"options root=UUID=1\n",
-    )
+    assert change.path == "/loader/entries/a.conf"
+    assert files.contents[change.path] == b"options root=UUID=1\n"
 
 
 def test_the_third_partition_of_some_other_disk_stays_and_is_said() -> None:

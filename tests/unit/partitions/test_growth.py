@@ -62,12 +62,8 @@ def test_moved_swap_keeps_size_number_type_and_its_two_sectors() -> None:
     growth = grown(planned(CLASSIC, 1, 12 * GiB, BlockerPolicy(SwapPolicy.MOVE, SWAP_IS_5)))
     one, two, five = growth.table.partitions
     assert (two.end, five.end) == (12 * GiB, 12 * GiB)
-    assert (five.size, five.start - two.start, five.type_code, two.type_code) == (
-        146 * MiB,
-        1024,
-        "82",
-        "5",
-    )
+    assert (five.size, five.start - two.start, five.type_code) == (146 * MiB, 1024, "82")
+    assert two.type_code == "5"
     assert one == Partition(1, MiB, 12 * GiB - 147 * MiB, bootable=True)
     assert growth.moved == (two, five)
 
