@@ -119,9 +119,7 @@ def refuse_run_at(path: Path) -> None:
 
 
 def is_in_a_run(path: Path) -> bool:
-    """Whether a run of the image at `path` is unfinished:
-    then what a guest would see of it is half done.
-    """
+    """Whether a run of the image at `path` is unfinished: a guest would see half of a change."""
     carried = carried_at(path)
     if carried is not None and carried.is_marked:
         return True
