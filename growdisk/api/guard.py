@@ -132,8 +132,11 @@ def is_in_a_run(path: Path) -> bool:
 
 
 def refuse_carried(path: Path, carried: CarriedRun | None) -> None:
-    """RunWithoutFolder for a run that an image carries, unless it is recorded beside it."""
-    if carried is not None and not is_recorded(path, carried):
+    """RunWithoutFolder for a run that an image carries, unless it is recorded beside it.
+
+    The mark of a run that never began hinders nobody: the next to write to the image removes it.
+    """
+    if carried is not None and not is_recorded(path, carried) and not _never_began(path, carried):
         folder = f"{path.name}.growdisk"
         raise RunWithoutFolder(path, carried, folder, beside=_folder_beside(path, carried.run))
 
@@ -150,6 +153,12 @@ def is_recorded(path: Path, carried: CarriedRun) -> bool:
         return leading.run() in runs
     except Refused:  # a plan that cannot be read records nothing
         return False
+
+
+def _never_began(path: Path, carried: CarriedRun) -> bool:
+    from growdisk.workflow.run_directory import RunDirectory
+
+    return not carried.snapshots and RunDirectory.beside(path).never_began()
 
 
 def carried_by(device: BlockDevice) -> CarriedRun | None:

@@ -83,9 +83,13 @@ class Qcow2Image(GuestDisk):
             data_file = open_data_file(path, header, writable=writable)
             if with_backing:
                 backing = open_backing(path, header, above, partial(cls.open, key=key))
-            return cls.over(
+            image = cls.over(
                 file, path, writable=writable, backing=backing, key=key, data_file=data_file
             )
+            if guard is not None:
+                # A mark that it lets pass is of a run that never began: the first change clears it.
+                image._guard.kept &= ~Autoclear.GROWDISK_RUN
+            return image
         except BaseException:
             for opened in (file, backing, data_file):
                 if opened is not None:

@@ -27,11 +27,12 @@ class WriteGuard:
         self._metadata = metadata
         self.writable, self.has_begun = writable, False
         self.bitmaps: BitmapKeeper | None = None  # known when a change has begun
+        self.kept = _KEPT_UP_TO_DATE  # autoclear bits that no change clears
 
     def of(self, metadata: Metadata) -> WriteGuard:
         """The same guard before the metadata of the same image as they have been read again."""
         guard = WriteGuard(metadata, writable=self.writable)
-        guard.has_begun = self.has_begun
+        guard.has_begun, guard.kept = self.has_begun, self.kept
         guard.bitmaps = self.bitmaps
         if guard.bitmaps is not None:
             guard.bitmaps.metadata = metadata
@@ -83,7 +84,7 @@ class WriteGuard:
         """Before the first change: autoclear bits tell of data that we do not keep up to date."""
         if not self.writable:
             raise ValueError(f"{self._metadata.path} is open for reading only")
-        if not self.has_begun and self._metadata.header.autoclear & ~_KEPT_UP_TO_DATE:
+        if not self.has_begun and self._metadata.header.autoclear & ~self.kept:
             self._keep_bitmaps()
         self.has_begun = True
 
@@ -115,9 +116,7 @@ class WriteGuard:
         if self.bitmaps is None:
             self._drop_autoclear_data()
         else:
-            self.set_autoclear(
-                self._metadata.header.autoclear & (_KEPT_UP_TO_DATE | Autoclear.BITMAPS)
-            )
+            self.set_autoclear(self._metadata.header.autoclear & (self.kept | Autoclear.BITMAPS))
 
     def _drop_autoclear_data(self) -> None:
         """Clear the autoclear bits, then free the bitmaps: so that nobody uses freed clusters."""
@@ -125,7 +124,7 @@ class WriteGuard:
         self._metadata.allocator.check_metadata()
         header = self._metadata.header
         bitmaps = bitmap_runs(self._metadata.file, header)
-        self.set_autoclear(header.autoclear & _KEPT_UP_TO_DATE)
+        self.set_autoclear(header.autoclear & self.kept)
         # A directory that cannot be right loses its bit all the same, but frees nothing: better a
         # leak than a cluster that somebody uses.
         theirs = all(

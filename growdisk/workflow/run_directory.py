@@ -157,11 +157,28 @@ class RunDirectory:
     def leading(self) -> RunDirectory:
         """Where the run is recorded that the image is part of; this folder if it has its own."""
         try:
-            told = json.loads(read_record(self._shown / "part-of.json"))
-            main = RunDirectory(Path(told["image"]))
-            return main if main.run() == told["run"] else self
+            main, run = self._part_of()
+            return main if main.run() == run else self
         except (OSError, ValueError, KeyError, TypeError, Refused):
             return self
+
+    def never_began(self) -> bool:
+        """Whether growdisk was killed just before it began the run that this folder is of.
+
+        Images have the mark of such a run already, and nothing else of it.
+        """
+        if (self.path / "plan.json").exists():
+            return not self.records()
+        try:
+            main, run = self._part_of()
+            return main.never_began() or main.run() != run
+        except (OSError, ValueError, KeyError, TypeError, Refused):
+            return False
+
+    def _part_of(self) -> tuple[RunDirectory, str]:
+        """(where the run is recorded that the image takes part in, the run's name)."""
+        told = json.loads(read_record(self._shown / "part-of.json"))
+        return RunDirectory(Path(told["image"])), told["run"]
 
     def run(self) -> str:
         """The name of the run whose plan is recorded here."""

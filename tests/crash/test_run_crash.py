@@ -7,12 +7,16 @@ together. qemu-img is the judge.
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from growdisk import api
+from growdisk.api.guard import carried_at, refuse_run_at
+from growdisk.api.images.opening import opened
 from growdisk.workflow.states import Status
 from tests.crash.dying import run_dying
 from tests.crash.run_worlds import COMPANIONS, KINDS, World, assert_same_disk, judge, make_world
@@ -47,6 +51,7 @@ def test_a_run_killed_at_any_change_is_finished_by_resume_or_undone_by_rollback(
         if status is Status.NONE:  # it had not begun: nothing of the guest may have changed
             for image in world.images:
                 assert_same_disk(image, world.pristine_of(image))
+                refuse_run_at(image)  # and nobody is told that a run is in the way
         elif change % 2 or world.state().settling:
             world.go_on()
             judge(world, grown)
@@ -56,6 +61,35 @@ def test_a_run_killed_at_any_change_is_finished_by_resume_or_undone_by_rollback(
             judge(world, world.pristine_of)
             undone += 1
     assert min(deaths - 20, finished - 5, undone - 5) > 0
+
+
+@pytest.mark.parametrize("kind", ["internal", "overlay over raw, beside qcow2"])
+def test_a_run_killed_before_it_began_leaves_no_mark_that_stays(tmp_path: Path, kind: str) -> None:
+    """It was killed in every instant between the mark on an image and the begin of its journal."""
+    world, marked = make_world(tmp_path, kind), 0
+    image = next(each for each in world.images if each.suffix == ".qcow2")
+    for change in range(200):
+        world.reset()
+        if not run_dying(world.begin, change) or world.state().status is not Status.NONE:
+            break
+        if not is_marked(image):
+            continue
+        marked += 1
+        assert api.status(image).state == "none"
+        if marked % 2:  # a run of the first image alone begins, and ends, meanwhile
+            shutil.rmtree(world.directory.path)
+            world.directory.begin(b'{"run": "another"}')
+        with opened(image, writable=True) as device:
+            assert is_marked(image), "opened is not changed"
+            device.write(8192, b"other")
+        assert not is_marked(image)
+        refuse_run_at(image)
+    assert marked > 0
+
+
+def is_marked(image: Path) -> bool:
+    carried = carried_at(image)
+    return carried is not None and carried.is_marked
 
 
 @pytest.mark.parametrize("kind", ALL_KINDS)
