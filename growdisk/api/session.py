@@ -251,7 +251,7 @@ def _parts(run: CurrentRun, disk: Disk) -> list[_Part]:
 
 def _take_back(parts: list[_Part]) -> None:
     """Remove the marks of a run that could not begin, as far as images can be written."""
-    for part in parts:
+    for part in reversed(parts):  # the others as long as the run's folder tells that it never began
         with suppress(OSError):
             if part.snapshots == "internal":
                 _image(part.disk, writable=True).set_run_mark(on=False)
