@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -211,14 +212,15 @@ def test_the_same_file_system_comes_out(results: dict[str, tuple], kind: str) ->
 
 # --- whole runs ---------------------------------------------------------------------------------
 
+_slow = partial(pytest.param, marks=pytest.mark.slow)
 RUNS = (
     (Layout.CLASSIC, "qcow2", ("--swap", "drop")),
     (Layout.CLASSIC, "raw", ("--swap", "file")),
-    (Layout.SWAP_BEHIND, "qcow2", ("--swap", "move")),
+    _slow(Layout.SWAP_BEHIND, "qcow2", ("--swap", "move")),
     (Layout.SWAP_FIRST, "raw", ()),
     (Layout.GPT_CLOUD, "qcow2", ()),
     (Layout.GPT_SWAP_BEHIND, "raw", ("--swap", "move")),
-    (Layout.NO_TABLE, "qcow2", ()),
+    _slow(Layout.NO_TABLE, "qcow2", ()),
 )
 
 

@@ -58,7 +58,9 @@ def _processor_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / 100
 
 
-@pytest.mark.parametrize("backend", _LARGE)
+@pytest.mark.parametrize(
+    "backend", [pytest.param("guestfs", marks=pytest.mark.slow), "uml", "direct"]
+)
 def test_a_large_disk_costs_about_what_one_gibibyte_costs(
     small_disk: DiskMaker, host: Host, backend: str
 ) -> None:
