@@ -1,7 +1,6 @@
 """Expanded guests of other families start as before: no wait, no failed unit, same time.
 
-make test boots the two that show most, and afterwards only; the others are for make test-slow. The
-clock is steady.
+The clock is steady.
 """
 
 from __future__ import annotations
