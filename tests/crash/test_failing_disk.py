@@ -1,6 +1,4 @@
-"""Verbs on a host whose disk fails once when something is to be made durable:
-what the exit code says is how the image is.
-"""
+"""Verbs on a host whose disk fails once at a flush: the exit code says how the image is."""
 
 from __future__ import annotations
 
