@@ -8,6 +8,8 @@ import os
 KEEP_SIZE, PUNCH_HOLE, ZERO_RANGE = 0x01, 0x02, 0x10
 #: What a file system answers that cannot do it at all.
 NOT_SUPPORTED = frozenset({errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.ENODEV})
+#: What a full file system answers, or a quota.
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 def fallocate(fd: int, mode: int, offset: int, length: int) -> None:

@@ -14,7 +14,7 @@ from growdisk.api.images.host import free_room
 from growdisk.block.device import BlockDevice, ExtentKind
 from growdisk.block.host_devices import file_behind
 from growdisk.errors import Refused
-from growdisk.fallocate import fallocate
+from growdisk.fallocate import NO_ROOM, fallocate
 from growdisk.fast_dataclass import dataclass, replace
 from growdisk.planner.extra_disks import ExtraDiskPlan
 from growdisk.planner.facts import Facts
@@ -31,7 +31,7 @@ from growdisk.workflow.places import is_apart
 from growdisk.workflow.run_directory import JOURNAL_ROOM, RESERVE
 
 SET_ASIDE = RESERVE + JOURNAL_ROOM
-_MAX_FILES, _FULL = (errno.EFBIG, errno.EINVAL), (errno.ENOSPC, errno.EDQUOT)
+_MAX_FILES = (errno.EFBIG, errno.EINVAL)
 
 
 def host_too_full(
@@ -186,7 +186,7 @@ def _can_be_so_long(place: Path, length: int) -> bool:
 
 def _has_room(place: Path, size: int) -> bool:
     """Only what is really taken is known to be there."""
-    return _tried(place, lambda fd: fallocate(fd, 0, 0, max(size, 1))) not in _FULL
+    return _tried(place, lambda fd: fallocate(fd, 0, 0, max(size, 1))) not in NO_ROOM
 
 
 def _tried(place: Path, action: Callable[[int], None]) -> int | None:

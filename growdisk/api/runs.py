@@ -11,7 +11,6 @@ lie.
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from os import PathLike
@@ -35,6 +34,7 @@ from growdisk.api.result import (
     step_reports,
 )
 from growdisk.errors import GrowdiskError, Refused
+from growdisk.fallocate import NO_ROOM
 from growdisk.planner.goal import Goal, RunOptions
 from growdisk.planner.planner import AllDone, PlanFunction, Proposal, propose
 from growdisk.units import parse_size
@@ -225,7 +225,7 @@ def _refuse_unrecorded(target: Target, plan: Plan) -> None:
 def _not_begun(run: CurrentRun, error: OSError, room: int) -> Refused:
     """Why a run could not even be written down."""
     reason = error.strerror or str(error)
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if error.errno in NO_ROOM:
         place = run.directory.path.parent
         return host_too_full(run.path, place, room + SET_ASIDE, free_room(place), problem=reason)
     return run_not_recorded(run.path, run.directory.path, reason=reason)

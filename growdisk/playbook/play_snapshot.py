@@ -12,6 +12,7 @@ import shutil
 from pathlib import Path
 
 from growdisk.api.images.copying import copy_image
+from growdisk.api.images.host import free_room
 from growdisk.api.images.info import image_info
 from growdisk.durable import sync_directory
 from growdisk.errors import Refused
@@ -97,7 +98,7 @@ class PlaySnapshot:
                 self._image, reason="it is a block device, and would have to be copied"
             )
         needed = self._image.stat().st_blocks * 512 + _ROOM_TO_SPARE
-        free = shutil.disk_usage(self._image.parent).free
+        free = free_room(self._image.parent)
         if free < needed:
             reason = (
                 f"only qcow2 v3 has snapshots for that, and a copy needs {needed} bytes, of "

@@ -7,12 +7,12 @@ path: it replays the journal and continues from there.
 
 from __future__ import annotations
 
-import errno
 import time
 from collections.abc import Callable, Sequence
 from typing import Generic, Protocol, TypeVar
 
 from growdisk.errors import GrowdiskError, ToolFailed
+from growdisk.fallocate import NO_ROOM
 from growdisk.workflow.failures import (
     Interrupted,
     NothingToRestore,
@@ -268,7 +268,7 @@ class Engine(Generic[C]):
             raise step_failed(step.name, reason=reason, hint=hint) from error
         if isinstance(error, OSError):
             hint = "fix the cause (df -h shows full file systems)"
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            if error.errno in NO_ROOM:
                 hint = "free some space on the host (df -h, quota)"
             raise step_failed(
                 step.name, reason=reason, hint=f"{hint} and run the same command again"

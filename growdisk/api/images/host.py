@@ -10,10 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from growdisk.errors import ImageNotReadable, NeedsUser, Refused, write_failed
+from growdisk.fallocate import NO_ROOM
 from growdisk.qcow2.probe import ImageFormat, probe_format, probe_to_write
 from growdisk.units import format_size
 
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 _LOOK_AT_DISK = "look at the host's disk (dmesg), then run growdisk again; nothing was changed"
 TOO_LARGE = (
     "choose a smaller SIZE, or a file system, or a limit (ulimit -f), that allows files "

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from growdisk.api.guard import WriteGuard
 from growdisk.api.images.host import (
-    NO_ROOM,
     TOO_LARGE,
     format_of,
     free_room,
@@ -20,6 +19,7 @@ from growdisk.api.images.host import (
 from growdisk.block.device import BlockDevice, ExtentKind, ResizableDevice
 from growdisk.block.raw import RawFile
 from growdisk.errors import ImageUnsupported, not_created, write_failed
+from growdisk.fallocate import NO_ROOM
 from growdisk.qcow2.image import Qcow2Image
 from growdisk.qcow2.open_checks import Passphrase
 from growdisk.qcow2.probe import ImageFormat
