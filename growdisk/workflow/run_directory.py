@@ -29,7 +29,8 @@ from growdisk.workflow.states import RunState, Status, fold
 RESERVE = 8 << 20
 # several times what a run that fails and goes back again and again has to tell
 JOURNAL_ROOM = 128 << 10
-_MAIN_FILES = ("plan.json", "part-of.json", "journal.jsonl")
+# A folder without either is no run: what is in it is left over from one.
+_MAIN_FILES = ("plan.json", "part-of.json")
 
 
 def run_stands_in_the_way(image: Path, state: str) -> Refused:
@@ -96,9 +97,13 @@ class RunDirectory:
     @property
     def _shown(self) -> Path:
         """Where the last run can be read: this folder, or its record."""
-        if any((self.path / name).exists() for name in _MAIN_FILES):
+        if self._is_run:
             return self.path
         return record if _is_of(record := record_folder(self.image), self.image) else self.path
+
+    @property
+    def _is_run(self) -> bool:
+        return any((self.path / name).exists() for name in _MAIN_FILES)
 
     @classmethod
     def beside(cls, path: Path) -> RunDirectory:
@@ -240,7 +245,8 @@ class RunDirectory:
 
         Where that cannot be written, the folder stays as it is: it is as good a record.
         """
-        if not self.path.is_dir() or not self.leading().state().finished:
+        # What is left over may be the beginning of somebody's next run.
+        if not self._is_run or not self.leading().state().finished:
             return
         with contextlib.suppress(OSError):
             _keep_record(self.path, record_folder(self.image), self.image)

@@ -16,10 +16,11 @@ from growdisk.block import raw
 
 _CHANGES = (
     "pwrite", "write", "copy_file_range", "ftruncate", "link", "replace", "unlink", "mkdir",
-    "posix_fallocate", "utime",
+    "posix_fallocate", "utime", "rename", "rmdir",
 )  # fmt: skip
+_FREE = ("replace", "unlink", "utime", "rename", "rmdir")
 #: Those that a full disk, a quota or a limit may refuse.
-TAKING_ROOM = tuple(name for name in _CHANGES if name not in ("replace", "unlink", "utime"))
+TAKING_ROOM = tuple(name for name in _CHANGES if name not in _FREE)
 DIED, FAILED = 77, 78
 
 

@@ -128,3 +128,21 @@ def test_a_kept_run_goes_back_to_any_step_and_commits_also_when_killed(tmp_path:
         if not world.state().finished:
             action()
         judge(world, grown if change % 2 else world.pristine_of)
+
+
+def test_a_finished_run_stays_one_wherever_putting_its_folder_away_is_cut_short(tmp_path: Path):
+    world = make_world(tmp_path, "overlay over raw")
+    world.reset()
+    world.begin()
+    folder = world.directory.path
+    whole = shutil.copytree(folder, tmp_path / "whole")
+    for change in range(100):
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(whole, folder)
+        died = run_dying(world.directory.put_away, change)
+        assert world.state().status is Status.DONE, change
+        world.directory.put_away()
+        assert world.state().status is Status.DONE, change
+        if not died:
+            break
+    assert change > 5 and not folder.exists()
