@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from growdisk.cli.output import Output
+from growdisk.fast_dataclass import asdict
 
 if TYPE_CHECKING:
     from growdisk.backends.doctor import Capability, Finding

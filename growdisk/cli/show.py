@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,7 @@ from growdisk.cli.images.keys import unlocking
 from growdisk.cli.output import Output
 from growdisk.cli.targets import target_of
 from growdisk.errors import ImageNotReadable
+from growdisk.fast_dataclass import asdict
 
 if TYPE_CHECKING:
     from growdisk.api.run_status import StatusReport

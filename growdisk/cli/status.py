@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from growdisk.cli.arguments import add_image
 from growdisk.cli.output import Output
 from growdisk.cli.targets import image_of
 from growdisk.errors import shell_word
+from growdisk.fast_dataclass import asdict
 
 if TYPE_CHECKING:
     from growdisk.api.run_status import StatusReport

@@ -40,7 +40,7 @@ _MAPPED_DISK = "by-id/dm-name-"
 _OF_KERNEL = re.compile(
     r"/dev/(?P<disk>(?:sd|vd|xvd|hd|dasd|ubd)[a-z]+|(?:nvme\d+n|mmcblk|nbd|pmem)\d+p)\d+"
 )
-_SPECIAL = re.compile(r"[^\w#+\-.:=@\x80-\U0010ffff]")
+_SPECIAL = re.compile(r"(?![\w#+\-.:=@])[\x00-\x7f]")
 _SPECIAL_IN_UNIT = re.compile(rb"[^\w:./]", re.ASCII)
 _PLAIN = re.compile(r"[A-Za-z0-9]+")
 _DISTINCT = 8  # characters of a UUID that stand in no file by chance

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from growdisk import api
 from growdisk.errors import GrowdiskError, Refused, UsageError
+from growdisk.fast_dataclass import asdict
 from growdisk.planner.facts import Facts
 from growdisk.planner.goal import Goal
 from growdisk.planner.layout import layout_of
