@@ -69,8 +69,8 @@ def _define(cls: type, *, frozen: bool = False, eq: bool = True, order: bool = F
     methods: dict[str, object] = {
         _FIELDS: fields, "__match_args__": positional, "__init__": _init(cls, fields, positional),
         "__value_options__": {"frozen": frozen, "eq": eq, "order": order},
-        "__dataclass_fields__": _Asked("__dataclass_fields__"),
-        "__dataclass_params__": _Asked("__dataclass_params__"),
+        "__dataclass_fields__": _MadeOnAccess("__dataclass_fields__"),
+        "__dataclass_params__": _MadeOnAccess("__dataclass_params__"),
         **_comparing(cls, compared, frozen=frozen, eq=eq, order=order),
     }  # fmt: skip
     if "__repr__" not in cls.__dict__:
@@ -179,7 +179,7 @@ class _QuickTuple(type):
         return made
 
 
-class _Asked:
+class _MadeOnAccess:
     """What the standard library puts into a dataclass, made when somebody asks for it."""
 
     def __init__(self, name: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from growdisk.api.images.host import free_room
-from growdisk.block.host_devices import holders_of, partitions_of, value_of, whole_disk
+from growdisk.block.host_devices import disk_of_partition, holders_of, partitions_of, value_of
 from growdisk.block.mounts import memory_under, mounts
 from growdisk.block.opening import refuse_read_only
 from growdisk.errors import GrowdiskError, ImageError, Refused
@@ -31,7 +31,7 @@ def refuse_unfit_device(path: Path) -> None:
             "run growdisk on that host, or make the group this host's own (vgchange --systemid)",
             {"path": path, "owner": owner},
         )
-    disk = whole_disk(number)
+    disk = disk_of_partition(number)
     if disk is not None and isinstance(disk.node, int) and (place := _system_place(disk.node)):
         raise ImageError.named(
             "on-system-disk",

@@ -46,7 +46,7 @@ _PARTITION = re.compile(r"/dev/(sda\d*)")
 _RANDOM_SWAP = SwapContent("swap", random_key=True)
 
 
-def with_guest(facts: Facts, look: Look) -> Facts:
+def with_crypttab_names(facts: Facts, look: Look) -> Facts:
     """With what a guest's crypttab says of partitions of unknown content.
 
     Refused: a guest that sleeps in a file.

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from growdisk.api.device_host import refuse_unfit_device, refuse_unsafe_place
 from growdisk.block.leases import others_write
-from growdisk.block.mounts import LOCAL_LOCKS, Mount, is_shared, locks_reach, mount_of
+from growdisk.block.mounts import LOCAL_LOCKS, HostMount, is_shared, locks_reach, mount_of
 from growdisk.block.opening import require_writable
 from growdisk.errors import ImageInUse
 from growdisk.fast_dataclass import replace
@@ -170,5 +170,5 @@ def _doubt(path: Path) -> str:
     )
 
 
-def _local_locks(mount: Mount) -> str:
+def _local_locks(mount: HostMount) -> str:
     return ", ".join(sorted(mount.options & LOCAL_LOCKS))

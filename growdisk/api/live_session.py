@@ -13,7 +13,7 @@ from growdisk.api.live_inspect import look
 from growdisk.api.live_target import RunningGuest
 from growdisk.errors import GrowdiskError, NeedsUser, Refused
 from growdisk.live.guest_shell import GuestUnreachable
-from growdisk.planner.guest_plan import parts_of
+from growdisk.planner.guest_plan import growth_layers
 from growdisk.planner.layout import Layout, layout_of
 from growdisk.planner.plan import Plan
 from growdisk.steps.failures import overlays_need_rest
@@ -143,7 +143,7 @@ def worker_of(
         plan.way.guest,
         image,
         plan.way.allow_reboot,
-        parts_of(plan.own_steps),
+        growth_layers(plan.own_steps),
         plan.steps[-1].name,
         keys,
         told,

@@ -94,7 +94,7 @@ def _judge_ext(shell: Shell, device: str) -> None:
     if not superblock.is_checked_in_full:
         return
     if found := _e2fsck(shell, device):  # see DirectTools.judge
-        checked = ext_growth.check(shell, device, superblock)
+        checked = ext_growth.run_e2fsck(shell, device, superblock)
         if checked.state is CheckState.DAMAGED or _e2fsck(shell, device):
             raise filesystem_unsound(device, judge="e2fsck", found=found)
 

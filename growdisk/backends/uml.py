@@ -102,7 +102,7 @@ def launch(
             f"ssl0=fd:{end}",
             *shown,
             *_KERNEL,
-            *uml_registers.environment(),
+            *uml_registers.register_variables(),
         ]
         words = confined_kernel(
             kernel, places, exchange, MODULES, memory=_MEMORY_MIB << 20, syscall_filter=filtering

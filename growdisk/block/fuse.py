@@ -85,7 +85,7 @@ _WITHOUT_EFFECT = frozenset(
 )
 
 
-class _Request(NamedTuple):
+class _FuseRequest(NamedTuple):
     length: int
     opcode: int
     unique: int
@@ -163,10 +163,11 @@ class FuseFolder:
                     return
                 continue  # ENOENT: the request was interrupted
             self._reply(
-                _Request._make(_HEADER.unpack_from(message)), memoryview(message)[_HEADER.size :]
+                _FuseRequest._make(_HEADER.unpack_from(message)),
+                memoryview(message)[_HEADER.size :],
             )
 
-    def _reply(self, request: _Request, body: memoryview) -> None:
+    def _reply(self, request: _FuseRequest, body: memoryview) -> None:
         if request.opcode in _WITHOUT_REPLY:
             return
         status, answer = 0, b""
@@ -185,7 +186,7 @@ class FuseFolder:
                 [_REPLY.pack(_REPLY.size + len(answer), status, request.unique), answer],
             )
 
-    def _answer(self, request: _Request, body: memoryview) -> bytes:
+    def _answer(self, request: _FuseRequest, body: memoryview) -> bytes:
         match request.opcode:
             case _Opcode.INIT:
                 return _init(*_INIT_ASKED.unpack_from(body))
@@ -201,7 +202,7 @@ class FuseFolder:
             return b""
         return self._answer_file(request, body)
 
-    def _answer_file(self, request: _Request, body: memoryview) -> bytes:
+    def _answer_file(self, request: _FuseRequest, body: memoryview) -> bytes:
         device = self._devices.get(request.node)
         if device is None:
             raise _Refusal(errno.ENOSYS)

@@ -20,7 +20,7 @@ from growdisk.block import direct
 from growdisk.block.device import Extent, InParts, Part, check_range
 from growdisk.block.host_blocks import extents, possible_size, unallocated
 from growdisk.block.locks import lock_image
-from growdisk.block.opening import no_look, opened, require_disk, second_look
+from growdisk.block.opening import no_look, open_descriptor, require_disk, second_look
 from growdisk.errors import ImageNotReadable
 from growdisk.fallocate import KEEP_SIZE, NOT_SUPPORTED, PUNCH_HOLE, ZERO_RANGE, fallocate
 
@@ -61,7 +61,7 @@ class RawFile(InParts):
         """
         # Before it is open to write here: a lease tells only of others, as long as we do not write.
         look_again = second_look(path, not_in_use=not_in_use) if writable and lock else no_look
-        fd = opened(path, writable=writable)
+        fd = open_descriptor(path, writable=writable)
         try:
             require_disk(path, os.fstat(fd).st_mode)  # again: the name may mean another file by now
             if lock:
@@ -180,7 +180,7 @@ class RawFile(InParts):
         view = memoryview(data)
         self._is_synced = False
         if self._direct is not None:
-            written = direct.write(self._direct, offset, view)
+            written = direct.write_direct(self._direct, offset, view)
             view, offset = view[written:], offset + written
         if self._waiting is not None and view:
             self._send(len(view))
@@ -200,7 +200,7 @@ class RawFile(InParts):
         """
         self._waiting, self._is_synced_later = 0, synced_later
         if self._direct is None:
-            self._direct = direct.reopened(self._fd)
+            self._direct = direct.reopen_direct(self._fd)
 
     @property
     def writes_directly(self) -> bool:

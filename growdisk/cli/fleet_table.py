@@ -69,7 +69,7 @@ def shown_name(entry: DiskEntry) -> str:
     return entry.name if entry.domain else os.path.basename(entry.path) or entry.path  # noqa: PTH119
 
 
-def percent(use: FileSystemUse | None) -> str:
+def percent_cell(use: FileSystemUse | None) -> str:
     return f"{whole_percent(use.fullness)}%" if use else ""
 
 
@@ -107,7 +107,7 @@ def _row(entry: DiskEntry) -> tuple[str, ...]:
 
 
 def _named_percent(use: FileSystemUse | None) -> str:
-    return f"{percent(use)} {use.name}" if use else ""
+    return f"{percent_cell(use)} {use.name}" if use else ""
 
 
 def _widest(cells: Sequence[tuple[str, ...]], column: int) -> int:

@@ -55,7 +55,7 @@ class Still:
         return False
 
 
-class Output:
+class CommandOutput:
     """Where a command's words go. `color` is "auto", "always" or "never"."""
 
     def __init__(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from growdisk.cli.arguments import format_of, goal_of, options_of
 from growdisk.cli.images.keys import unlocking
-from growdisk.cli.output import Output
+from growdisk.cli.output import CommandOutput
 from growdisk.cli.targets import target_of
 from growdisk.errors import UsageError
 from growdisk.fast_dataclass import replace
@@ -25,7 +25,7 @@ _LISTS = ("grow", "move", "delete", "lv", "key_file")
 _DEFAULTS = ("auto", "off", 512, "", None, False)
 
 
-def show(arguments: argparse.Namespace, output: Output) -> int:
+def show(arguments: argparse.Namespace, output: CommandOutput) -> int:
     """Print it; nothing is written anywhere."""
     if arguments.key:
         raise UsageError(

@@ -15,7 +15,14 @@ from typing import NamedTuple
 
 from growdisk.block.device import BlockDevice
 from growdisk.filesystems.btrfs import SUPERBLOCK_OFFSET
-from growdisk.filesystems.file_tree import LARGEST, Node, PlainNode, Unknown, name_of, read_device
+from growdisk.filesystems.file_tree import (
+    LARGEST,
+    Node,
+    PlainNode,
+    Unknown,
+    decode_name,
+    read_device,
+)
 
 TOP_LEVEL, FIRST_OBJECT = 5, 256
 _ROOT_TREE_DIRECTORY = 6
@@ -119,7 +126,7 @@ class BtrfsTree:
         for key, data in self._between(self._root_tree, first, last):
             if key[1] == _ROOT_BACKREF and len(data) >= 18:
                 directory, _, length = struct.unpack_from("<QQH", data)
-                parents.setdefault(key[0], (key[2], directory, name_of(data[18 : 18 + length])))
+                parents.setdefault(key[0], (key[2], directory, decode_name(data[18 : 18 + length])))
         found = [Subvolume(TOP_LEVEL, "", read_only=False, is_copy=False)]
         for number in sorted(parents):
             path, root = self._path_of(number, parents), self._root(number)
@@ -221,7 +228,7 @@ class BtrfsTree:
             if above is None:
                 raise Unknown("a directory lies nowhere")
             length = struct.unpack_from("<8xH", above[1])[0]
-            names.insert(0, name_of(above[1][10 : 10 + length]))
+            names.insert(0, decode_name(above[1][10 : 10 + length]))
             directory = above[0][2]
         return names
 
@@ -284,7 +291,7 @@ def _directory_entries(data: bytes) -> Iterator[tuple[str, int, int]]:
     while at + _DIR_ENTRY.size <= len(data):
         number, kind, _, data_length, length, _ = _DIR_ENTRY.unpack_from(data, at)
         at += _DIR_ENTRY.size
-        yield name_of(data[at : at + length]), kind, number
+        yield decode_name(data[at : at + length]), kind, number
         at += length + data_length
 
 

@@ -12,7 +12,14 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from growdisk.block.device import BlockDevice
-from growdisk.filesystems.file_tree import LARGEST, Node, PlainNode, Unknown, name_of, read_device
+from growdisk.filesystems.file_tree import (
+    LARGEST,
+    Node,
+    PlainNode,
+    Unknown,
+    decode_name,
+    read_device,
+)
 
 #  block size, root inode, blocks a group, version, sizes as logarithms: inodes a block, blocks a
 #  group; directory block
@@ -26,7 +33,7 @@ _DEEPEST = 9
 _FREE = 0xFFFF
 
 
-class _Inode(PlainNode):
+class _XfsInode(PlainNode):
     def __init__(
         self, number: int, mode: int, size: int, form: int, fork: bytes, extents: int
     ) -> None:
@@ -69,7 +76,7 @@ class XfsTree:
         self._directory_block = size << directory_log
         self._has_many_extents = bool(incompatible & _MANY_EXTENTS)
 
-    def inode(self, number: int) -> _Inode:
+    def inode(self, number: int) -> _XfsInode:
         block, index = number >> self._per_block, number & (1 << self._per_block) - 1
         raw = read_device(
             self.device, self._place(block) + index * self._inode_size, self._inode_size
@@ -82,7 +89,7 @@ class XfsTree:
         start = _CORE if version >= 3 else _OLD_CORE
         end = start + fork_offset * 8 if fork_offset else len(raw)
         extents = big_extents if self._has_many_extents and raw[127] & 0x10 else extents
-        return _Inode(number, mode, size, form, raw[start:end], extents)
+        return _XfsInode(number, mode, size, form, raw[start:end], extents)
 
     def entries(self, directory: Node) -> dict[str, int]:
         inode = self._own(directory)
@@ -107,10 +114,10 @@ class XfsTree:
             return b"".join(pieces)[: own.size][:limit]
         return self._content(own, min(own.size, limit))
 
-    def _own(self, node: Node) -> _Inode:
-        return node if isinstance(node, _Inode) else self.inode(node.number)
+    def _own(self, node: Node) -> _XfsInode:
+        return node if isinstance(node, _XfsInode) else self.inode(node.number)
 
-    def _content(self, inode: _Inode, size: int) -> bytes:
+    def _content(self, inode: _XfsInode, size: int) -> bytes:
         content = bytearray(size)
         for run in self._runs(inode):
             start = run.logical * self._size
@@ -121,7 +128,7 @@ class XfsTree:
                 )
         return bytes(content)
 
-    def _runs(self, inode: _Inode) -> Iterator[_Run]:
+    def _runs(self, inode: _XfsInode) -> Iterator[_Run]:
         if inode.form == _EXTENTS:
             yield from _records(inode.fork, 0, inode.extents)
         elif inode.form == _BTREE:
@@ -161,7 +168,7 @@ class XfsTree:
             at += 3 + length + self._has_types
             if at + wide > len(fork):
                 raise Unknown("a directory is damaged")
-            yield name_of(name), int.from_bytes(fork[at : at + wide], "big")
+            yield decode_name(name), int.from_bytes(fork[at : at + wide], "big")
             at += wide
 
     def _block_entries(self, block: bytes) -> Iterator[tuple[str, int]]:
@@ -179,7 +186,7 @@ class XfsTree:
                 continue
             length = block[at + 8]
             yield (
-                name_of(block[at + 9 : at + 9 + length]),
+                decode_name(block[at + 9 : at + 9 + length]),
                 int.from_bytes(block[at : at + 8], "big"),
             )
             at += (9 + length + self._has_types + 2 + 7) & ~7

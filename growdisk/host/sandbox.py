@@ -142,7 +142,7 @@ def _walls(disk: Path, *, writable: bool) -> list[str]:
 def _closed() -> list[str]:
     # no memory to fill either
     words = ["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/", "--clearenv"]
-    environment = {**_ENVIRONMENT, **clock.environment()}
+    environment = {**_ENVIRONMENT, **clock.fixed_time_variables()}
     return words + [
         word for name, value in environment.items() for word in ("--setenv", name, value)
     ]

@@ -36,7 +36,7 @@ _MOST = 32 << 20  # bytes of one answer
 
 
 @dataclass(frozen=True)
-class _Command:
+class _AgentCommand:
     name: str
     enabled: bool = True
 
@@ -44,7 +44,7 @@ class _Command:
 @dataclass(frozen=True)
 class _Info:
     version: str = ""
-    supported_commands: tuple[_Command, ...] = ()
+    supported_commands: tuple[_AgentCommand, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -269,7 +269,7 @@ _TRIES = 10  # within some seconds: a busy guest may not have begun the script y
 
 
 @dataclass(frozen=True)
-class _Piece:
+class _FileRead:
     count: int
     buf_b64: str = ""
 
@@ -304,7 +304,7 @@ class OutputTail:
         except AgentError:
             self._tries -= 1  # not there yet, or not allowed
             return
-        self._hear(base64.b64decode(converted(fields(read), _Piece).buf_b64))
+        self._hear(base64.b64decode(converted(fields(read), _FileRead).buf_b64))
 
     def end(self, stderr: bytes) -> None:
         """The rest, from all that was said."""

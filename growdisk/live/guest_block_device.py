@@ -61,7 +61,7 @@ class SeenPartition:
     size: int
 
 
-class GuestDisk(ReadOnlyDevice):
+class GuestBlockDevice(ReadOnlyDevice):
     """Implements BlockDevice, reading only.
 
     What was read once is remembered: `guest_disk_at` makes one that sees changes. What lies in a
@@ -139,7 +139,7 @@ class GuestDisk(ReadOnlyDevice):
             self._pieces[device, number] = data[start : start + _PIECE]
 
 
-def guest_disk_at(shell: GuestShell, device: str) -> GuestDisk:
+def guest_disk_at(shell: GuestShell, device: str) -> GuestBlockDevice:
     """The disk as the guest's kernel has it now. GuestLost if it has none of that name."""
     name = device.removeprefix("/dev/")
     answer = shell.run(_LOOK.format(name=shlex.quote(name)), _SECONDS)
@@ -151,7 +151,7 @@ def guest_disk_at(shell: GuestShell, device: str) -> GuestDisk:
         for row in rows[1:]
         if len(row) == 4 and _are_numbers(row[:3]) and row[3].isalnum()
     ]
-    return GuestDisk(shell, device, 512 * int(rows[0][0]), parts)
+    return GuestBlockDevice(shell, device, 512 * int(rows[0][0]), parts)
 
 
 def _are_numbers(words: Sequence[str]) -> bool:

@@ -17,17 +17,17 @@ from growdisk.errors import OperationFailed
 from growdisk.fast_dataclass import dataclass
 from growdisk.host.json_codec import NotThatValue, converted, decoded
 from growdisk.live.qmp_answers import (
-    Block,
-    Busy,
-    Chardev,
+    BlockDeviceInfo,
+    BlockInfo,
+    BlockJobInfo,
+    BlockNodeInfo,
+    ChardevInfo,
     FormatData,
-    Inserted,
-    Memory,
-    Migration,
-    Node,
-    Property,
-    Status,
-    Written,
+    JsonImageName,
+    MemorySize,
+    MigrationInfo,
+    ObjectProperty,
+    StatusInfo,
 )
 
 T = TypeVar("T")
@@ -148,16 +148,16 @@ class Machine:
 
     def status(self) -> str:
         """running, paused, ...: QEMU's own words."""
-        return self.ask("query-status", Status).status
+        return self.ask("query-status", StatusInfo).status
 
     def memory(self) -> int:
         """The guest's memory in bytes."""
-        memory = self.ask("query-memory-size-summary", Memory)
+        memory = self.ask("query-memory-size-summary", MemorySize)
         return memory.base_memory + memory.plugged_memory
 
     def fixed_to_host(self) -> str:
         """Why no snapshot with memory is possible, in QEMU's words (a device, a folder), or ""."""
-        return next(iter(self.ask("query-migrate", Migration).blocked_reasons), "")
+        return next(iter(self.ask("query-migrate", MigrationInfo).blocked_reasons), "")
 
     def disks(self) -> tuple[LiveDisk, ...]:
         """Disks with an image in them; no CDs, floppies and firmware."""
@@ -174,7 +174,7 @@ class Machine:
         """The image that is written to, and what it lies on, from the top down."""
         blocks = [
             block
-            for block in self.ask("query-block", tuple[Block, ...])
+            for block in self.ask("query-block", tuple[BlockInfo, ...])
             if (block.qdev or block.device) == key
         ]
         image = blocks[0].inserted.image if blocks and blocks[0].inserted else None
@@ -186,7 +186,7 @@ class Machine:
 
     def node_of(self, file: Callable[[str], bool]) -> str:
         """The node of the image whose file name `file` accepts; "" if there is none."""
-        nodes = self.ask("query-named-block-nodes", tuple[Node, ...], flat=True)
+        nodes = self.ask("query-named-block-nodes", tuple[BlockNodeInfo, ...], flat=True)
         return next(
             (
                 node.node_name
@@ -200,7 +200,7 @@ class Machine:
         """The unix socket of the virtio-serial port named `channel`; "" if there is none."""
         chardevs = {
             chardev.label: chardev.filename
-            for chardev in self.ask("query-chardev", tuple[Chardev, ...])
+            for chardev in self.ask("query-chardev", tuple[ChardevInfo, ...])
         }
         for path in self._devices():
             if self.property_of(path, "name") == channel:
@@ -214,7 +214,7 @@ class Machine:
 
     def _devices(self) -> Iterator[str]:
         for folder in ("/machine/peripheral", "/machine/peripheral-anon"):
-            for entry in self.ask("qom-list", tuple[Property, ...], path=folder):
+            for entry in self.ask("qom-list", tuple[ObjectProperty, ...], path=folder):
                 if entry.type == "child<virtserialport>":
                     yield f"{folder}/{entry.name}"
 
@@ -237,7 +237,7 @@ class Machine:
 
     def busy(self) -> str:
         """The type of a block job that is not ours ("backup", "commit", ...), or ""."""
-        jobs = self.ask("query-block-jobs", tuple[Busy, ...])
+        jobs = self.ask("query-block-jobs", tuple[BlockJobInfo, ...])
         return next((job.type for job in jobs if not job.device.startswith(OUR_JOBS)), "")
 
     def ask(self, command: str, kind: type[T], **arguments: object) -> T:
@@ -252,12 +252,12 @@ class Machine:
         self.monitor.close()
 
     def _disks(self) -> Iterator[LiveDisk]:
-        for block in self.ask("query-block", tuple[Block, ...]):
+        for block in self.ask("query-block", tuple[BlockInfo, ...]):
             kind = self.property_of(block.qdev, "type") if block.qdev else ""
             if block.inserted is not None and kind not in _NO_DISKS:
                 yield self._disk(block, block.inserted, kind)
 
-    def _disk(self, block: Block, inserted: Inserted, kind: str) -> LiveDisk:
+    def _disk(self, block: BlockInfo, inserted: BlockDeviceInfo, kind: str) -> LiveDisk:
         image, device = inserted.image, _named_by_people(block.qdev)
         specific = (image.format_specific and image.format_specific.data) or FormatData()
         names = (block.device, device.rsplit("/", 1)[-1], inserted.node_name)
@@ -322,7 +322,7 @@ def _plain(file: str) -> str:
     if not file.startswith(_JSON):
         return file
     try:
-        written = decoded(file.removeprefix(_JSON), Written)
+        written = decoded(file.removeprefix(_JSON), JsonImageName)
     except NotThatValue:
         return file
     inner = written.file or written

@@ -25,7 +25,7 @@ from growdisk.partitions.blocks import (
     SwapPolicy,
     blocks_behind,
     blocks_inside,
-    in_words,
+    partitions_in_words,
 )
 from growdisk.partitions.claims import (
     before_claims,
@@ -221,7 +221,7 @@ def _stands_between(
     named = [p for p in parts if p.role is not Role.EXTENDED]
     verb = "stands" if len(named) == 1 else "stand"
     between = f"between partition {target.number} and {format_size(beyond)} of free space"
-    return f"{in_words(named, policy)} {verb} {between}"
+    return f"{partitions_in_words(named, policy)} {verb} {between}"
 
 
 def _consent(parts: Sequence[Partition], policy: BlockerPolicy) -> str:

@@ -35,7 +35,7 @@ from growdisk.planner.foreign import (
 from growdisk.planner.goal import Goal
 from growdisk.planner.hibernation import refuse_hibernated
 from growdisk.planner.layers.content_growth import ContentGrowth, GrowthTarget
-from growdisk.planner.layers.fills import together
+from growdisk.planner.layers.fills import sum_of_fills
 from growdisk.planner.layers.growers import notes_on_tpm
 from growdisk.planner.layers.registry import grow_inside
 from growdisk.planner.moves import moves_of, notes_on
@@ -136,7 +136,7 @@ def _propose_named(facts: Facts, goal: Goal) -> Proposal | AllDone:
             *(note for inside in insides for note in inside.notes),
             *repair_notes(facts, goal, growth, _with_system(insides)),
         ),
-        fills=together(inside.fills for inside in insides),
+        fills=sum_of_fills(inside.fills for inside in insides),
     )
 
 

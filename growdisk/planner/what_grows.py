@@ -15,7 +15,7 @@ from growdisk.planner.failures import (
     partition_not_found,
     would_shrink,
 )
-from growdisk.planner.foreign import in_words
+from growdisk.planner.foreign import content_in_words
 from growdisk.planner.goal import Goal
 from growdisk.units import format_size
 
@@ -139,7 +139,7 @@ def _words(facts: Facts, number: int) -> str:
     """What a partition holds, as people call it."""
     content = facts.contents.get(number)
     if isinstance(content, ForeignContent):
-        return in_words(content)
+        return content_in_words(content)
     if isinstance(content, AmbiguousContent):
         return f"the signatures of {' and '.join(content.candidates)} at once"
     kind = facts.kind_of(number)

@@ -17,11 +17,11 @@ from growdisk.error_document import error_document
 from growdisk.errors import GrowdiskError, NeedsUser
 from growdisk.fast_dataclass import replace
 from growdisk.planner.facts import Facts
-from growdisk.playbook.expressions import Scope
+from growdisk.playbook.expressions import TaskVariables
 from growdisk.playbook.host_vars import PlayContext
 from growdisk.playbook.model import Task
 from growdisk.playbook.options import truth_of
-from growdisk.playbook.outcome import Outcome
+from growdisk.playbook.outcome import TaskResult
 from growdisk.playbook.perform import perform
 from growdisk.playbook.play_journal import PlayJournal
 from growdisk.playbook.play_snapshot import PlaySnapshot
@@ -123,21 +123,21 @@ class HostRun:
         return task_run.run()
 
     def _own_task(
-        self, number: int, scope: Scope
-    ) -> Callable[[Task, Mapping[str, object], str], Outcome]:
+        self, number: int, scope: TaskVariables
+    ) -> Callable[[Task, Mapping[str, object], str], TaskResult]:
         """Tasks of growdisk, recorded."""
         return lambda task, options, item: self._perform_recorded(
             f"{number}.{item}", task, options, check=self._only_looks(task, scope)
         )
 
-    def _only_looks(self, task: Task, scope: Scope) -> bool:
+    def _only_looks(self, task: Task, scope: TaskVariables) -> bool:
         """check_mode: what the task says goes before what its play says."""
         said = self._setting.play.check_mode if task.check_mode is None else task.check_mode
         return self._setting.request.check or truth_of(scope.filled_in(said, task.place)) is True
 
     def _perform_recorded(
         self, key: str, task: Task, options: Mapping[str, object], *, check: bool
-    ) -> Outcome:
+    ) -> TaskResult:
         name = task.action.removeprefix(f"{NAMESPACE}.")
         chosen = dict(options)
         if self._how_far == "none" and TASKS[name].option("snapshots") is not None:
@@ -162,7 +162,7 @@ class HostRun:
             return replace(outcome, changed=True)
         return outcome
 
-    def _performed(self, name: str, options: Mapping[str, object], *, check: bool) -> Outcome:
+    def _performed(self, name: str, options: Mapping[str, object], *, check: bool) -> TaskResult:
         foreseen = self._foreseen if check else None
         return perform(
             name, options, check=check, observer=_Observer(self), stop=self._stop, foreseen=foreseen

@@ -67,7 +67,7 @@ class HostReport:
         return sum(task.state in states for task in self.tasks)
 
 
-def together(host: str, reports: Sequence[HostReport]) -> HostReport:
+def merge_reports(host: str, reports: Sequence[HostReport]) -> HostReport:
     """All that a host went through, play by play, as one report."""
     last = next((report for report in reversed(reports) if report.code), reports[-1])
     changed = any(report.result == "changed" for report in reports)

@@ -15,11 +15,11 @@ from growdisk.playbook.host_run import HostRun
 from growdisk.playbook.host_vars import PlayContext
 from growdisk.playbook.hosts import Host, hosts_of, refuse_empty_limit
 from growdisk.playbook.inventory import Inventory, read_inventories
-from growdisk.playbook.loader import load
+from growdisk.playbook.loader import load_playbook
 from growdisk.playbook.model import Playbook
 from growdisk.playbook.play_journal import PlayJournal
 from growdisk.playbook.preflight import given_by, look_ahead, refuse_twice
-from growdisk.playbook.reports import Event, HostReport, together, worst
+from growdisk.playbook.reports import Event, HostReport, merge_reports, worst
 from growdisk.playbook.request import Request
 from growdisk.playbook.state_folder import Claims, RunFolder, unfinished_run
 from growdisk.workflow.stopping import StopRequest
@@ -139,7 +139,7 @@ class _Prepared:
 
 
 def _prepare(request: Request, *, look: bool = True) -> _Prepared:
-    playbook = load(request.playbook)
+    playbook = load_playbook(request.playbook)
     inventory = read_inventories(request.inventories, request.playbook.parent)
     hosts = tuple(tuple(hosts_of(play, request, inventory)) for play in playbook.plays)
     refuse_empty_limit(request, [host for each in hosts for host in each])
@@ -206,7 +206,7 @@ class _Running:
 
     def _ended(self, reports: Mapping[str, list[HostReport]]) -> Ended:
         hosts = tuple(
-            together(name, reports[name]) for name in self._prepared.names() if name in reports
+            merge_reports(name, reports[name]) for name in self._prepared.names() if name in reports
         )
         return Ended(
             hosts, stopped=self._pool.stopping and len(hosts) < len(self._prepared.names())

@@ -32,7 +32,7 @@ class Libdeflate:
         False if the data do not end with it: perhaps they go on.
         """
         if (held := getattr(self._own, "held", None)) is None:
-            held = self._own.held = _Decompressor(self._lib)
+            held = self._own.held = _Context(self._lib)
         into, out_of = ctypes.c_char.from_buffer(target), ctypes.c_char.from_buffer(source)
         code: int = self._inflate(
             held.pointer,
@@ -45,7 +45,7 @@ class Libdeflate:
         return code == 0
 
 
-class _Decompressor:
+class _Context:
     """A thread's own, freed with it."""
 
     def __init__(self, library: ctypes.CDLL) -> None:

@@ -18,11 +18,11 @@ from growdisk.errors import NeedsUser, OperationFailed, Refused
 from growdisk.fast_dataclass import dataclass, field
 from growdisk.filesystems.content import Content
 from growdisk.filesystems.volume_group import VolumeGroup
-from growdisk.guest_scripts.answers import Answer, Outcome, SavedSectors, clean, parse_answer
+from growdisk.guest_scripts.answers import Answer, SavedSectors, ScriptOutcome, clean, parse_answer
 from growdisk.guest_scripts.script_plan import GuestPlan, Phase
 from growdisk.host.command import COMMAND_LOG
 from growdisk.host.json_codec import encoded_lines
-from growdisk.live.guest_block_device import GuestDisk, guest_disk_at
+from growdisk.live.guest_block_device import GuestBlockDevice, guest_disk_at
 from growdisk.live.guest_shell import GuestLost
 from growdisk.live.guest_volumes import GuestVolumes, volumes_of
 from growdisk.live.qemu_machine import Arrival, LiveDisk, Machine
@@ -99,7 +99,7 @@ class LiveWorker:
     def disk(self) -> LiveDisk:
         return self.machine.disk(self.key)
 
-    def seen(self) -> GuestDisk:
+    def seen(self) -> GuestBlockDevice:
         """The disk as the guest sees it now."""
         return guest_disk_at(self.inside.shell, self.device_name)
 
@@ -118,7 +118,7 @@ class LiveWorker:
         return {part.number: (part.start, part.size) for part in self.seen().partitions}
 
     def device(self, place: DevicePath) -> BlockDevice:
-        return live_place.opened(self.seen(), self.volumes(), place)
+        return live_place.guest_device_at(self.seen(), self.volumes(), place)
 
     def kernel_size(self, place: DevicePath) -> int | None:
         return self.device(place).size
@@ -251,7 +251,7 @@ class LiveWorker:
         done = self.inside.shell.run(text, _PHASE_SECONDS, self._tell)
         answer = parse_answer(phase, self.guest.run, done.stdout)
         match answer.result:
-            case Outcome.REFUSED:
+            case ScriptOutcome.REFUSED:
                 # A guest-side script looked, and changed nothing.
                 raise Refused.named(
                     "guest-refused",
@@ -265,11 +265,11 @@ class LiveWorker:
                         "hint": answer.do,
                     },
                 )
-            case Outcome.FAILED:
+            case ScriptOutcome.FAILED:
                 raise _phase_failed(
                     phase.value, said=answer.what, reason=answer.why, hint=answer.do
                 )
-            case Outcome.STUCK:
+            case ScriptOutcome.STUCK:
                 raise NeedsUser.named(
                     "phase-stuck",
                     "{phase} got stuck inside the guest: {said}",
@@ -316,7 +316,7 @@ class LiveWorker:
     def run_to_the_end(self, phase: Phase) -> Answer:
         """As `run`; restart the guest if its kernel needs that and it is allowed, and run again."""
         answer = self.run(phase)
-        if answer.result is Outcome.REBOOT:
+        if answer.result is ScriptOutcome.REBOOT:
             if not self.may_restart:
                 raise OperationFailed.named(
                     "guest-must-restart",
@@ -328,7 +328,7 @@ class LiveWorker:
                 )
             self.restart()
             answer = self.run(phase)
-        if answer.result is Outcome.REBOOT:
+        if answer.result is ScriptOutcome.REBOOT:
             raise _phase_failed(phase.value, said=answer.what, reason=answer.why, hint=answer.do)
         return answer
 

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from growdisk.block.address import Address
-from growdisk.block.nbd_client import NotOffered, ask
+from growdisk.block.nbd_client import NotOffered, query_export
 from growdisk.errors import Refused
 from growdisk.host.command import last_lines, start
 from growdisk.storage.served import DiskNotReached
@@ -109,7 +109,7 @@ def _await_answer(ssh: subprocess.Popen[str], server: Address, address: Address)
             _, said = ssh.communicate()
             raise _refusal(address, said)
         try:
-            ask(server, _ANSWER)
+            query_export(server, _ANSWER)
         except (OSError, NotOffered):  # ssh answers at once, its other end when there is something
             if time.monotonic() > end:
                 raise DiskNotReached(

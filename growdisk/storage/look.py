@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from growdisk.block.host_devices import name_of, value_of
+from growdisk.block.host_devices import kernel_name_of, value_of
 from growdisk.block.identity import dataset_of
 from growdisk.errors import GrowdiskError
 from growdisk.host.json_codec import NotThatValue
@@ -18,7 +18,7 @@ def look_at_storage(path: Path) -> Storage:
     """Of the device at `path`. What cannot be asked is an obstacle, never an error."""
     number = path.stat().st_rdev
     try:
-        return _look(number, name_of(number))
+        return _look(number, kernel_name_of(number))
     except (GrowdiskError, NotThatValue, OSError, ValueError) as error:
         return Storage(
             "other",

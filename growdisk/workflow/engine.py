@@ -22,7 +22,7 @@ from growdisk.workflow.failures import (
     step_failed,
     stopped_and_restored,
 )
-from growdisk.workflow.journal import Event, Record
+from growdisk.workflow.journal import Event, JournalRecord
 from growdisk.workflow.snapshots import SnapshotStore
 from growdisk.workflow.states import TOUCHED, RunState, fold
 from growdisk.workflow.step import AlreadyDone, Blocked, Evidence, Step
@@ -35,9 +35,9 @@ _SAME_SIGNAL = 1.0  # seconds within which a signal that a tool died of has reac
 class Recorder(Protocol):
     """Where records go: the Journal, or a fake that dies."""
 
-    records: list[Record]
+    records: list[JournalRecord]
 
-    def append(self, record: Record) -> None: ...
+    def append(self, record: JournalRecord) -> None: ...
 
 
 class Observer(Protocol):
@@ -316,7 +316,7 @@ class Engine(Generic[C]):
         seconds: float = 0.0,
         facts: dict[str, int | str] | None = None,
     ) -> None:
-        self._journal.append(Record(event, step, detail, round(seconds, 3), facts or {}))
+        self._journal.append(JournalRecord(event, step, detail, round(seconds, 3), facts or {}))
 
 
 def _reason(error: Exception) -> str:

@@ -22,9 +22,9 @@ from growdisk.block.identity import lasting_path
 from growdisk.block.locks import flock_holder
 from growdisk.durable import read_record, replace_file, reserve_room, sync_directory, truncate_file
 from growdisk.errors import GrowdiskError, ImageNotReadable, Refused, shell_word
-from growdisk.workflow.journal import Journal, Record, read_journal, record_unreadable
+from growdisk.workflow.journal import Journal, JournalRecord, read_journal, record_unreadable
 from growdisk.workflow.places import is_apart, record_folder, run_folder, same_bytes
-from growdisk.workflow.states import RunState, Status, fold
+from growdisk.workflow.states import RunState, RunStatus, fold
 
 RESERVE = 8 << 20
 # several times what a run that fails and goes back again and again has to tell
@@ -122,7 +122,7 @@ class RunDirectory:
             raise ImageNotReadable(path, reason="it is not the name of a file") from error
         return directory
 
-    def records(self) -> list[Record]:
+    def records(self) -> list[JournalRecord]:
         return read_journal(self._shown / "journal.jsonl")
 
     def state(self) -> RunState:
@@ -294,7 +294,7 @@ class RunDirectory:
         """After a `begin` that failed: leave no folder behind of a run that never began."""
         self.make_room()
         with contextlib.suppress(OSError):
-            if self.state().status is Status.NONE:
+            if self.state().status is RunStatus.NONE:
                 self._empty()
                 self.path.rmdir()
 
@@ -304,12 +304,12 @@ def refuse_if_unfinished(directory: RunDirectory) -> None:
 
     A kept run blocks only runs that would change something.
     """
-    _refuse(directory, Status.UNFINISHED)
+    _refuse(directory, RunStatus.UNFINISHED)
 
 
 def refuse_if_open(directory: RunDirectory) -> None:
     """run-stands-in-the-way while a run is unfinished or kept."""
-    _refuse(directory, Status.UNFINISHED, Status.KEPT)
+    _refuse(directory, RunStatus.UNFINISHED, RunStatus.KEPT)
 
 
 def make_folder(path: Path) -> None:
@@ -320,7 +320,7 @@ def make_folder(path: Path) -> None:
     path.mkdir(exist_ok=True)
 
 
-def _refuse(directory: RunDirectory, *statuses: Status) -> None:
+def _refuse(directory: RunDirectory, *statuses: RunStatus) -> None:
     for run in (directory.leading(), *directory.others_on_the_same_bytes()):
         status = run.state().status
         if status in statuses:

@@ -121,7 +121,7 @@ def _by_monitor(request: LiveRequest) -> Told | str:
         return own or "its guest has several disks, and does not say which of them this one is"
 
 
-def with_guest(entry: DiskEntry, told: Told | str, alone: bool) -> DiskEntry:
+def with_guest_usage(entry: DiskEntry, told: Told | str, alone: bool) -> DiskEntry:
     """The entry with what its guest said. `alone`: the machine has no other disk."""
     if isinstance(told, str):
         return replace(entry, note=told)

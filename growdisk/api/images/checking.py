@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from growdisk.api.guard import WriteGuard
+from growdisk.api.guard import ConflictGuard
 from growdisk.api.images.host import format_of, report_host_errors
 from growdisk.block.raw import RawFile
 from growdisk.errors import GrowdiskError, ImageDamaged, ImageError
@@ -88,7 +88,7 @@ def _checked(
             if repair_what is None:
                 report = check(file, path)
             else:
-                WriteGuard(path, overlays_may_break)(file, _header(file, path))
+                ConflictGuard(path, overlays_may_break)(file, _header(file, path))
                 report = _repaired(file, path, repair_what)
             header = read_header(file, path)
             return report, header.backing_file is not None or header.has(Incompatible.DATA_FILE)

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from growdisk.api.provisioning.filling_in import Values, content_of, filled_in
+from growdisk.api.provisioning.filling_in import Values, file_content, filled_in
 from growdisk.api.provisioning.recipe import Seed
 from growdisk.host import clock
 
@@ -50,7 +50,7 @@ def _user_data(values: Values) -> bytes:
 
 
 def _text(path: Path, values: Values) -> bytes:
-    content = content_of(path)
+    content = file_content(path)
     if content.startswith(_OTHERS_TEMPLATE):
         return content
     return filled_in(content.decode(), values, f"the template {path}").encode()

@@ -164,7 +164,7 @@ def _done(
     house = str(Path(__file__).parents[3])
     bounded = ["timeout", "--preserve-status", f"--kill-after={_GRACE}", f"{seconds:g}"]
     argv = [*bounded, sys.executable, "-c", _START, house, *words, "--json"]
-    asked, begun = _Asked(stop), time.monotonic()
+    asked, begun = _StoppedWithRound(stop), time.monotonic()
     try:
         done = run(argv, timeout=seconds + _GRACE + _MORE, accept=None, begun=asked.at)
     except GrowdiskError as error:
@@ -188,7 +188,7 @@ def _done(
     )
 
 
-class _Asked:
+class _StoppedWithRound:
     """A process that is asked to stop when the round is: `timeout` hands that on."""
 
     def __init__(self, stop: StopRequest) -> None:

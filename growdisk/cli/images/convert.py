@@ -14,7 +14,7 @@ from growdisk.cli.images.shared import (
     human_size,
     note_run,
 )
-from growdisk.cli.output import Output
+from growdisk.cli.output import CommandOutput
 from growdisk.errors import UsageError
 from growdisk.qcow2.probe import format_of_name
 
@@ -70,7 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(arguments: argparse.Namespace, output: Output) -> int:
+def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
     from growdisk.api.images.converting import Source, convert_image
 
     target = _target(arguments)

@@ -11,7 +11,7 @@ from growdisk.api.watching.rules import load_rules
 from growdisk.errors import GrowdiskError, NeedsUser, OperationFailed, Refused
 from growdisk.given_file import refuse_to_replace
 from growdisk.playbook.options import Options
-from growdisk.playbook.outcome import Outcome, failure
+from growdisk.playbook.outcome import TaskResult, failure
 from growdisk.playbook.perform import TaskContext
 
 _DONE = ("grown", "would grow", "resumed")
@@ -19,7 +19,7 @@ _JOBS = 4
 _OTHERS = "the others are done; growdisk list says how each disk stands"
 
 
-def _watch(options: Options, context: TaskContext) -> Outcome:
+def _watch(options: Options, context: TaskContext) -> TaskResult:
     rules = load_rules(options.place("rules"))
     metrics = options.path("metrics")
     if metrics is not None:
@@ -43,7 +43,7 @@ def _watch(options: Options, context: TaskContext) -> Outcome:
         for action in ended.actions
         if action.result in _DONE
     )
-    return Outcome(
+    return TaskResult(
         changed=changed,
         message=told or f"nothing to do for {len(ended.actions)} disks",
         result=document,

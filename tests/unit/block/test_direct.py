@@ -37,14 +37,14 @@ def test_an_aligned_buffer_is_all_zeros_and_as_long_as_asked(length: int) -> Non
 
 
 def test_on_a_disk_of_this_host_a_large_piece_goes_past_the_cache(disk: RawFile) -> None:
-    descriptor = direct.reopened(disk._fd)
+    descriptor = direct.reopen_direct(disk._fd)
     assert (descriptor is None) == (os.major(disk.path.stat().st_dev) == 0)
     if descriptor is None:
         return  # in memory, say
     buffer = filled(MiB)
-    assert direct.write(descriptor, 4096, memoryview(buffer)) == MiB
+    assert direct.write_direct(descriptor, 4096, memoryview(buffer)) == MiB
     assert disk.read(4096, MiB) == buffer
-    assert direct.write(descriptor, 0, memoryview(buffer)[: MiB - 100]) == MiB - 4096
+    assert direct.write_direct(descriptor, 0, memoryview(buffer)[: MiB - 100]) == MiB - 4096
     assert disk.read(0, MiB - 4096) == buffer[: MiB - 4096]
     os.close(descriptor)
 
@@ -117,7 +117,7 @@ def test_both_descriptors_are_closed(tmp_path: Path) -> None:
 def test_a_file_in_memory_has_no_disk_to_write_to(tmp_path: Path) -> None:
     descriptor = os.memfd_create("disk")
     try:
-        assert direct.reopened(descriptor) is None
+        assert direct.reopen_direct(descriptor) is None
         with (tmp_path / "other").open("wb") as other:
             assert not direct.clone(descriptor, other.fileno())
     finally:
