@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from growdisk.api.images.host import free_room
+from growdisk.api.images.access import free_room
 from growdisk.block.host_devices import disk_of_partition, holders_of, partitions_of, value_of
 from growdisk.block.mounts import memory_under, mounts
 from growdisk.block.opening import refuse_read_only
 from growdisk.errors import GrowdiskError, ImageError, Refused
 from growdisk.planner.plan import Plan
 from growdisk.units import MiB, format_size
-from growdisk.workflow.places import state_folder
 from growdisk.workflow.run_directory import RESERVE, RunDirectory
+from growdisk.workflow.run_places import state_folder
 
 _SYSTEM = frozenset({"/", "/boot", "/boot/efi", "/usr", "/var"})
 _OVERLAYS = 64 * MiB

@@ -19,8 +19,8 @@ from growdisk.steps.registry import DiskStep
 from growdisk.steps.resize_image import GrowDevice
 from growdisk.steps.step_traits import of_kind
 from growdisk.storage.values import Storage
-from growdisk.workflow.places import is_apart, is_served
 from growdisk.workflow.run_directory import RunDirectory
+from growdisk.workflow.run_places import is_apart, is_served
 
 _AT_SERVER = (
     "the server gives {} to one client at a time, and that is growdisk; who else uses what it "

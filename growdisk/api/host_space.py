@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from growdisk.api.images.host import free_room
+from growdisk.api.images.access import free_room
 from growdisk.block.device import BlockDevice, ExtentKind
 from growdisk.block.host_devices import file_behind
 from growdisk.errors import Refused
@@ -27,8 +27,8 @@ from growdisk.qcow2.image import Qcow2Image
 from growdisk.steps.resize_image import ResizeImage
 from growdisk.steps.step_traits import first
 from growdisk.units import format_size
-from growdisk.workflow.places import is_apart
 from growdisk.workflow.run_directory import JOURNAL_ROOM, RESERVE
+from growdisk.workflow.run_places import is_apart
 
 SET_ASIDE = RESERVE + JOURNAL_ROOM
 _MAX_FILES = (errno.EFBIG, errno.EINVAL)

@@ -14,8 +14,8 @@ from growdisk.api.guard import carried_at, refuse_carried
 from growdisk.api.result import StepReport, step_reports
 from growdisk.fast_dataclass import dataclass
 from growdisk.workflow.journal import Event, JournalRecord
-from growdisk.workflow.places import is_served
 from growdisk.workflow.run_directory import RunDirectory
+from growdisk.workflow.run_places import is_served
 from growdisk.workflow.states import RunStatus
 
 if TYPE_CHECKING:

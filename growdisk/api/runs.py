@@ -22,7 +22,7 @@ from growdisk.api.by_rule import known_to_host, refuse_to_fill_host
 from growdisk.api.current_run import CurrentRun, Prepared, Silent
 from growdisk.api.extra_disks import refuse_spoiling
 from growdisk.api.host_space import SET_ASIDE, host_too_full
-from growdisk.api.images.host import free_room
+from growdisk.api.images.access import free_room
 from growdisk.api.in_use import explained_refusals
 from growdisk.api.result import (
     Result,

@@ -22,7 +22,7 @@ from growdisk.errors import Refused, UsageError
 from growdisk.qcow2.probe import probe_format
 from growdisk.storage.far_server import far_server, held_at_server
 from growdisk.storage.served import DiskNotReached, shown_as_file, unmount_left
-from growdisk.workflow.places import served_disk
+from growdisk.workflow.run_places import served_disk
 
 if TYPE_CHECKING:
     from growdisk.qcow2.probe import ImageFormat

@@ -118,7 +118,7 @@ def _called(arguments: argparse.Namespace, outer: CommandOutput) -> int:
     )
     _set_up_logging(verbose=arguments.verbose, commands=arguments.commands)
     if arguments.state_dir is not None:
-        from growdisk.workflow.places import STATE_DIR
+        from growdisk.workflow.run_places import STATE_DIR
 
         # also for processes that a playbook starts
         os.environ[STATE_DIR] = str(arguments.state_dir.absolute())

@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator, Sequence
 
 from growdisk.api.fleet.values import DiskEntry, FileSystemUse
-from growdisk.cli.listing import shortened
+from growdisk.cli.disk_lines import shortened
 from growdisk.cli.terminal_style import printable
 from growdisk.units import format_size, whole_percent
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from growdisk.api.result import Result, document
+from growdisk.cli.disk_lines import headline, partition_rows, volumes, wrapped
 from growdisk.cli.drawing import bar
-from growdisk.cli.listing import headline, partition_rows, volumes, wrapped
 from growdisk.cli.output import CommandOutput
 from growdisk.errors import shell_word
 from growdisk.fast_dataclass import replace

@@ -32,8 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
     from growdisk import api
+    from growdisk.cli.disk_lines import blocker_lines, headline, partition_rows, standing, volumes
     from growdisk.cli.drawing import bar
-    from growdisk.cli.listing import blocker_lines, headline, partition_rows, standing, volumes
     from growdisk.planner.layout import layout_of
 
     target = target_of(arguments)

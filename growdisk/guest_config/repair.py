@@ -19,7 +19,7 @@ from growdisk.guest_config.files import Change, GuestFiles, found
 from growdisk.guest_config.fstab import SWAP_FILE, parse_fstab, with_swap_file, without_swap
 from growdisk.guest_config.initrd_repair import change_initrds, change_unified
 from growdisk.guest_config.removed_partition import RemovedPartition, SwapRemedy
-from growdisk.guest_config.resume import nodes_opened, resume_none, without_kernel_options
+from growdisk.guest_config.resume_device import nodes_opened, resume_none, without_kernel_options
 from growdisk.guest_config.systemd_units import silenced, without_wants
 from growdisk.guest_config.text import decode, encode, is_said
 

@@ -21,7 +21,6 @@ from growdisk.playbook.expressions import TaskVariables
 from growdisk.playbook.host_vars import PlayContext
 from growdisk.playbook.model import Task
 from growdisk.playbook.options import truth_of
-from growdisk.playbook.outcome import TaskResult
 from growdisk.playbook.perform import perform
 from growdisk.playbook.play_journal import PlayJournal
 from growdisk.playbook.play_snapshot import PlaySnapshot
@@ -36,6 +35,7 @@ from growdisk.playbook.reports import (
 )
 from growdisk.playbook.specs import NAMESPACE, TASKS
 from growdisk.playbook.task_checkpoint import finished_before, state_before
+from growdisk.playbook.task_result import TaskResult
 from growdisk.playbook.task_run import Done, TaskRun
 from growdisk.workflow.stopping import StopRequest
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 from growdisk.errors import GrowdiskError, UsageError
 from growdisk.fast_dataclass import dataclass
 from growdisk.playbook.options import Options, nearest, typed
-from growdisk.playbook.outcome import TaskResult, failure
 from growdisk.playbook.specs import NAMESPACE, TASKS
+from growdisk.playbook.task_result import TaskResult, failure
 
 if TYPE_CHECKING:
     from pathlib import Path

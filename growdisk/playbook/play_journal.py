@@ -11,9 +11,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
-from growdisk.playbook.outcome import Diff
 from growdisk.playbook.reports import HostReport, TaskReport
 from growdisk.playbook.task_checkpoint import TaskCheckpoint
+from growdisk.playbook.task_result import Diff
 from growdisk.playbook.task_run import Done
 from growdisk.workflow.journal import Event, Journal, JournalRecord
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from growdisk.fast_dataclass import dataclass
-from growdisk.playbook.outcome import Diff
+from growdisk.playbook.task_result import Diff
 
 State = Literal["ok", "changed", "failed", "ignored", "skipped"]
 HostResult = Literal["ok", "changed", "failed", "restored", "stuck"]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from growdisk import api
 from growdisk.errors import GrowdiskError
 from growdisk.fast_dataclass import dataclass
-from growdisk.playbook.outcome import TaskResult
+from growdisk.playbook.task_result import TaskResult
 from growdisk.units import parse_goal_size
 from growdisk.workflow.run_directory import RunDirectory
 

@@ -20,7 +20,7 @@ from growdisk.qcow2.data import DataFile
 from growdisk.qcow2.extensions import Extension
 from growdisk.qcow2.header import LEGACY_AES, Header
 from growdisk.qcow2.header_rules import damaged
-from growdisk.qcow2.luks import Luks1Header
+from growdisk.qcow2.luks1 import Luks1Header
 from growdisk.units import align_down, align_up
 
 _AES_KEY_BYTES = 16

@@ -1,6 +1,7 @@
 """The folder that holds a run: its plan, its journal, and what its snapshots need.
 
-`IMAGE.growdisk/` beside an image file; of a block device it lies in the state folder (places.py).
+`IMAGE.growdisk/` beside an image file; that of a block device is in the state folder
+(run_places.py).
 
 When the run is finished its record (a few KiB) goes to the state folder, and nothing is left beside
 the image. `reserve` sets a little of the host's disk aside, because going back must be possible
@@ -23,7 +24,7 @@ from growdisk.block.locks import flock_holder
 from growdisk.durable import read_record, replace_file, reserve_room, sync_directory, truncate_file
 from growdisk.errors import GrowdiskError, ImageNotReadable, Refused, shell_word
 from growdisk.workflow.journal import Journal, JournalRecord, read_journal, record_unreadable
-from growdisk.workflow.places import is_apart, record_folder, run_folder, same_bytes
+from growdisk.workflow.run_places import is_apart, record_folder, run_folder, same_bytes
 from growdisk.workflow.states import RunState, RunStatus, fold
 
 RESERVE = 8 << 20

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from growdisk.playbook.outcome import TaskResult
 from growdisk.playbook.perform import perform
+from growdisk.playbook.task_result import TaskResult
 from growdisk.units import MiB
 from tests.conftest import DiskMaker
 from tests.e2e.judges import Before, assert_unchanged

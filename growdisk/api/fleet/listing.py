@@ -128,7 +128,7 @@ def _with_guests(entries: list[DiskEntry], uri: str | None) -> list[DiskEntry]:
     places = [number for number, entry in enumerate(entries) if entry.state in LIVE]
     if not places:
         return entries
-    from growdisk.api.fleet.running import ask_guests, with_guest_usage
+    from growdisk.api.fleet.running_guests import ask_guests, with_guest_usage
 
     told = ask_guests([entries[number] for number in places], uri)
     disks = Counter(entry.domain for entry in entries if entry.domain)

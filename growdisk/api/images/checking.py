@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from growdisk.api.guard import ConflictGuard
-from growdisk.api.images.host import format_of, report_host_errors
+from growdisk.api.images.access import format_of, report_host_errors
 from growdisk.block.raw import RawFile
 from growdisk.errors import GrowdiskError, ImageDamaged, ImageError
 from growdisk.fast_dataclass import replace

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from growdisk.api.images.access import format_of, refuse_without_room
 from growdisk.api.images.creating import place_of_data, refuse_full_host
 from growdisk.api.images.data_copy import Progress, copy_compressed, copy_everything, copy_nonzero
 from growdisk.api.images.history import State, follow, states_of
-from growdisk.api.images.host import format_of, refuse_without_room
 from growdisk.api.images.new_file import NewFile
 from growdisk.api.images.opening import (
     data_length,

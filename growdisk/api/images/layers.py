@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Literal
 
 from growdisk.api.guard import ConflictGuard, refuse_run_at
+from growdisk.api.images.access import format_of
 from growdisk.api.images.data_copy import Progress, copy_ranges, is_zero
-from growdisk.api.images.host import format_of
 from growdisk.api.images.opening import (
     open_guest_content,
     opened_qcow2,

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from growdisk.api.guard import ConflictGuard
-from growdisk.api.images.host import (
+from growdisk.api.images.access import (
     TOO_LARGE,
     format_of,
     free_room,

@@ -8,8 +8,8 @@ from growdisk import api
 from growdisk.api.result import Result, document
 from growdisk.planner.planner import propose
 from growdisk.playbook.options import Options
-from growdisk.playbook.outcome import TaskResult, difference, failure
 from growdisk.playbook.perform import TaskContext
+from growdisk.playbook.task_result import TaskResult, difference, failure
 from growdisk.playbook.tasks.arguments import format_of, goal_of, run_options, target_of
 from growdisk.playbook.tasks.check_mode import plan_in_check_mode
 from growdisk.units import format_change

@@ -16,8 +16,8 @@ from growdisk.errors import (
     shell_word,
 )
 from growdisk.playbook.options import Options
-from growdisk.playbook.outcome import TaskResult
 from growdisk.playbook.perform import TaskContext
+from growdisk.playbook.task_result import TaskResult
 from growdisk.playbook.tasks.arguments import format_of
 from growdisk.playbook.tasks.expand import outcome_of
 from growdisk.qcow2.create_options import CreateOptions, Preallocation

@@ -15,8 +15,8 @@ from growdisk.planner.goal import Goal
 from growdisk.planner.layout import layout_of
 from growdisk.planner.planner import Proposal, propose
 from growdisk.playbook.options import Options
-from growdisk.playbook.outcome import TaskResult, layout_lines
 from growdisk.playbook.perform import TaskContext
+from growdisk.playbook.task_result import TaskResult, layout_lines
 from growdisk.playbook.tasks.arguments import format_of, goal_of, keys_of, sector_size_of, target_of
 from growdisk.steps.resize_image import ResizeImage
 from growdisk.units import format_size, parse_size

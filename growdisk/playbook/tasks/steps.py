@@ -17,8 +17,8 @@ from growdisk.planner.single_step import (
     whole_rewrite,
 )
 from growdisk.playbook.options import Options
-from growdisk.playbook.outcome import TaskResult
 from growdisk.playbook.perform import TaskContext, TaskHandler
+from growdisk.playbook.task_result import TaskResult
 from growdisk.playbook.tasks.arguments import format_of, goal_of, run_options
 from growdisk.playbook.tasks.check_mode import plan_in_check_mode
 from growdisk.playbook.tasks.expand import outcome_of

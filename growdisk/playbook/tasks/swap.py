@@ -10,8 +10,8 @@ from growdisk.guest_config.removed_partition import RemovedPartition, SwapRemedy
 from growdisk.planner.goal import Goal
 from growdisk.planner.single_step import forget_gone, make_swap_file, remake_swap
 from growdisk.playbook.options import Options, nearest, truth_of
-from growdisk.playbook.outcome import TaskResult
 from growdisk.playbook.perform import TaskContext
+from growdisk.playbook.task_result import TaskResult
 from growdisk.playbook.tasks.arguments import sector_size_of
 from growdisk.playbook.tasks.expand import outcome_of
 from growdisk.playbook.tasks.steps import one_step

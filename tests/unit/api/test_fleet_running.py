@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from growdisk.api.fleet import running
-from growdisk.api.fleet.running import ask_guests, with_guest_usage
+from growdisk.api.fleet import running_guests
+from growdisk.api.fleet.running_guests import ask_guests, with_guest_usage
 from growdisk.api.fleet.values import DiskEntry
 from growdisk.api.live_target import LiveRequest
 from growdisk.api.watching import actions
@@ -75,7 +75,7 @@ def test_a_guest_that_hangs_costs_the_others_nothing(monkeypatch: pytest.MonkeyP
             forever.wait()
         return (ROOT,)
 
-    monkeypatch.setattr(running, "_told_by", told_by)
+    monkeypatch.setattr(running_guests, "_told_by", told_by)
     entries = [DiskEntry(name, domain=name) for name in ("hangs", "web")]
     begun = time.monotonic()
     answers = ask_guests(entries, None, seconds=0.5)

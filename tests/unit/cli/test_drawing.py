@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
+from growdisk.cli.disk_lines import blocker_lines, headline, partition_rows, volumes
 from growdisk.cli.drawing import OPAQUE, UNUSED, USED, bar
-from growdisk.cli.listing import blocker_lines, headline, partition_rows, volumes
 from growdisk.planner.layout import (
     BlockerLayout,
     ContentLayout,

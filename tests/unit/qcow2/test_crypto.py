@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from growdisk.block import libcrypto
 from growdisk.block.sector_cipher import UnknownCipher, sector_cipher
 from growdisk.errors import ImageDamaged, ImageUnsupported, WrongKey
-from growdisk.qcow2.luks import Luks1Header, new_luks
+from growdisk.qcow2.luks1 import Luks1Header, new_luks
 
 NAME = Path("image")
 
