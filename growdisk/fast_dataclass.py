@@ -185,10 +185,10 @@ class _MadeOnAccess:
     def __init__(self, name: str) -> None:
         self._name = name
 
-    def __get__(self, _: object, asked: type) -> object:
+    def __get__(self, _: object, owner: type) -> object:
         import dataclasses
 
-        cls = next(base for base in asked.__mro__ if _FIELDS in base.__dict__)
+        cls = next(base for base in owner.__mro__ if _FIELDS in base.__dict__)
         fields: dict[str, object] = cls.__dict__[_FIELDS]
         texts: dict[str, str] = {}
         for base in reversed(cls.__mro__):
@@ -210,16 +210,16 @@ def _real(given: object) -> object:
 
     if not isinstance(given, _Field):
         return given
-    said: dict[str, object] = {
+    options: dict[str, object] = {
         "repr": given.repr,
         "compare": given.compare,
         "kw_only": given.kw_only,
     }
     if given.make is not None:
-        said["default_factory"] = given.make
+        options["default_factory"] = given.make
     elif given.default is not _MISSING:
-        said["default"] = given.default
-    return dataclasses.field(**said)  # type: ignore[call-overload]
+        options["default"] = given.default
+    return dataclasses.field(**options)  # type: ignore[call-overload]
 
 
 TYPE_CHECKING = False  # typing would be loaded for this alone

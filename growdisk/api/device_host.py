@@ -56,10 +56,10 @@ def refuse_unsafe_place(path: Path, directory: RunDirectory, plan: Plan) -> None
             {"path": path, "folder": folder, "kind": kind},
         )
     if plan.snapshots == "overlay":
-        there = next(
+        existing = next(
             parent for parent in (directory.path, *directory.path.parents) if parent.exists()
         )
-        wanted, free = _room_for(plan), free_room(there)
+        wanted, free = _room_for(plan), free_room(existing)
         if wanted > free:
             raise Refused.named(
                 "no-room-for-run",

@@ -97,8 +97,8 @@ def run_images(
     return [
         RunImage(device, facts, proposal, plan.snapshots, plan.keep),
         *(
-            RunImage(other, told.facts, told.proposal, known.snapshots, plan.keep)
-            for (other, told), known in known_disks
+            RunImage(other, extra.facts, extra.proposal, known.snapshots, plan.keep)
+            for (other, extra), known in known_disks
         ),
     ]
 

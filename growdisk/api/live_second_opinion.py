@@ -35,11 +35,11 @@ def confirmed_by_guest(looked: InspectedGuest, goal: Goal, proposal: Proposal) -
     disk = guest_disk_at(shell, looked.device)
     parts = {f"part{n}": part for n, part in enumerate(_parts(looked, goal, proposal, disk))}
     gaps = {f"gap{n}": gap for n, gap in enumerate(_gaps(facts, proposal, disk))}
-    asked = {
+    probed = {
         **{name: place for name, (_, place) in parts.items()},
         **{name: place for name, (_, place) in gaps.items()},
     }
-    verdicts = ask_guest(shell, asked)
+    verdicts = ask_guest(shell, probed)
     if isinstance(verdicts, CannotAsk):
         note = (
             f"blkid could not be asked in the guest ({verdicts.reason}): growdisk's own "

@@ -131,7 +131,7 @@ def worker_of(
     inside: Inside,
     image: Path,
     keys: tuple[bytes, ...],
-    told: Callable[[str], None] = lambda line: None,
+    on_line: Callable[[str], None] = lambda line: None,
 ) -> LiveWorker:
     """Who does the work of the steps of `plan`."""
     assert plan.way is not None and plan.way.guest is not None, plan.run
@@ -146,7 +146,7 @@ def worker_of(
         growth_layers(plan.own_steps),
         plan.steps[-1].name,
         keys,
-        told,
+        on_line,
     )
 
 

@@ -112,8 +112,8 @@ class GuestTarget:
         """Refused, too, if the guest itself says that it cannot do its part."""
         guest = self.guest
         confirmed = confirmed_by_guest(guest, goal, proposal)
-        way = guest.reached.way(guest.device)
-        plan = make_live_plan(facts, confirmed, goal, options, guest.surroundings(), way)
+        connection = guest.reached.way(guest.device)
+        plan = make_live_plan(facts, confirmed, goal, options, guest.surroundings(), connection)
         refuse_full_storage(plan, self.path)
         worker_of(plan, guest.reached, guest.inside, self.path, options.keys).check()
         return Prepared(plan)

@@ -195,12 +195,12 @@ def _worker(run: CurrentRun, disk: Disk) -> WorkerAtRest:
         WorkerAtRest(
             other,
             RunBackend(
-                other, stop, plan.sector_size, keyring, _places(plan, number), kind=told.backend
+                other, stop, plan.sector_size, keyring, _places(plan, number), kind=planned.backend
             ),
             other.path,
             disk_name=disk_name(number),
         )
-        for number, (other, told) in enumerate(known, 1)
+        for number, (other, planned) in enumerate(known, 1)
     )
     run_backend = RunBackend(
         disk,
@@ -210,7 +210,7 @@ def _worker(run: CurrentRun, disk: Disk) -> WorkerAtRest:
         _places(plan),
         # what is undone of a running guest's steps, when it is off, needs none
         kind="guestfs" if plan.backend == "online" else plan.backend,
-        extra_disks=[other for other, told in known if told.before is None],
+        extra_disks=[other for other, planned in known if planned.before is None],
     )
     return WorkerAtRest(disk, run_backend, run.path, extra_disks)
 

@@ -249,7 +249,7 @@ class DirectTools:
     ) -> CompletedCommand:
         self._device(name)
         if self._place is None:
-            shown = {name: told.device for name, told in self._devices.items()}
+            shown = {name: window.device for name, window in self._devices.items()}
             self._place, self._folder = self._resources.enter_context(
                 mounted(shown, writes=self._writes)
             )

@@ -211,7 +211,7 @@ _KERNEL = ("uml", "guestfs")
 
 
 @dataclass(frozen=True)
-class _Wish:
+class _Feature:
     """Something that can be grown, by the first of `backends` that works.
 
     It needs the host's `tools`, and `modules` of Python, each with its package.
@@ -237,24 +237,24 @@ class Capability:
     fedora: tuple[str, ...] = ()
 
 
-_WISHES = (
-    _Wish("ext2, ext3, ext4", _DIRECT),
-    _Wish("NTFS", ("direct",), ("ntfsresize",)),
-    _Wish("F2FS", ("direct",), ("resize.f2fs",)),
-    _Wish("XFS", _KERNEL, ("xfs_growfs",)),
-    _Wish("btrfs", _KERNEL, ("btrfs",)),
-    _Wish("LVM", _KERNEL, ("lvm",)),
-    _Wish("LUKS", _KERNEL, ("cryptsetup",)),
-    _Wish("running guests of libvirt", (), (), (("libvirt", "python3-libvirt"),)),
-    _Wish("running guests of plain QEMU", (), (), (("qemu.qmp", "python3-qemu.qmp"),)),
-    _Wish("running guests by ssh", (), ("ssh",)),
-    _Wish("devices: logical volumes", (), ("lvm",)),
-    _Wish("devices: loop", (), ("losetup",)),
-    _Wish("devices: ZFS volumes", (), ("zfs",)),
-    _Wish("devices: Ceph RBD", (), ("rbd",)),
+_FEATURES = (
+    _Feature("ext2, ext3, ext4", _DIRECT),
+    _Feature("NTFS", ("direct",), ("ntfsresize",)),
+    _Feature("F2FS", ("direct",), ("resize.f2fs",)),
+    _Feature("XFS", _KERNEL, ("xfs_growfs",)),
+    _Feature("btrfs", _KERNEL, ("btrfs",)),
+    _Feature("LVM", _KERNEL, ("lvm",)),
+    _Feature("LUKS", _KERNEL, ("cryptsetup",)),
+    _Feature("running guests of libvirt", (), (), (("libvirt", "python3-libvirt"),)),
+    _Feature("running guests of plain QEMU", (), (), (("qemu.qmp", "python3-qemu.qmp"),)),
+    _Feature("running guests by ssh", (), ("ssh",)),
+    _Feature("devices: logical volumes", (), ("lvm",)),
+    _Feature("devices: loop", (), ("losetup",)),
+    _Feature("devices: ZFS volumes", (), ("zfs",)),
+    _Feature("devices: Ceph RBD", (), ("rbd",)),
 )
 _OTHER_PACKAGES = {"losetup": "mount", "zfs": "zfsutils-linux", "rbd": "ceph-common"}
-MAIN = _WISHES[0].what
+MAIN = _FEATURES[0].what
 """What must be possible for growdisk to do its main job."""
 
 
@@ -263,21 +263,21 @@ def capabilities(backends: Mapping[str, bool]) -> Iterator[Capability]:
 
     The appliance of guestfs brings tools of its own.
     """
-    for wish in _WISHES:
-        yield _capability(wish, backends)
+    for feature in _FEATURES:
+        yield _capability(feature, backends)
 
 
-def _capability(wish: _Wish, backends: Mapping[str, bool]) -> Capability:
-    by = next((name for name in wish.backends if backends.get(name)), "")
-    tools = [tool for tool in wish.tools if not is_here(tool)]
+def _capability(feature: _Feature, backends: Mapping[str, bool]) -> Capability:
+    by = next((name for name in feature.backends if backends.get(name)), "")
+    tools = [tool for tool in feature.tools if not is_here(tool)]
     missing = {_OTHER_PACKAGES.get(tool) or PACKAGES.get(tool, tool) for tool in tools}
-    missing |= {package for module, package in wish.modules if not _importable(module)}
-    if missing and "guestfs" in wish.backends and backends.get("guestfs"):
-        return Capability(wish.what, True, "guestfs")
-    ok = not missing and (bool(by) or not wish.backends)
+    missing |= {package for module, package in feature.modules if not _importable(module)}
+    if missing and "guestfs" in feature.backends and backends.get("guestfs"):
+        return Capability(feature.what, True, "guestfs")
+    ok = not missing and (bool(by) or not feature.backends)
     names = tuple(sorted(missing))
     return Capability(
-        wish.what, ok, by if ok else "", names, tuple(_FEDORA.get(name, name) for name in names)
+        feature.what, ok, by if ok else "", names, tuple(_FEDORA.get(name, name) for name in names)
     )
 
 

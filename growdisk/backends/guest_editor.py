@@ -166,14 +166,14 @@ class MountedGuest:
         any_status = tuple(range(256))
         for folder in map(str, Path(inside).parents):
             read_only = ["btrfs", "property", "get", "-ts", folder, "ro"]
-            status, told = self._shell.run(*read_only, accept=any_status)
-            if status == 0 and "ro=true" in told:
+            status, output = self._shell.run(*read_only, accept=any_status)
+            if status == 0 and "ro=true" in output:
                 change = ["btrfs", "property", "set", "-ts", folder, "ro"]
                 yield [*change, "false"], [*change, "true"]
             if status == 0:  # the subvolume that it is in
                 break
-        _, told = self._shell.run("lsattr", "-d", inside, accept=any_status)
-        flags = _FLAGS.match(told)
+        _, output = self._shell.run("lsattr", "-d", inside, accept=any_status)
+        flags = _FLAGS.match(output)
         if flags and (locks := "".join(lock for lock in "ia" if lock in flags[0])):
             yield ["chattr", f"-{locks}", inside], ["chattr", f"+{locks}", inside]
 

@@ -61,8 +61,8 @@ class _QgaDisk:
     serial: str = ""
 
 
-def _known(told: object) -> GuestFileSystem | None:
-    entry = fields(told)
+def _known(answer: object) -> GuestFileSystem | None:
+    entry = fields(answer)
     if not isinstance(entry, dict):
         return None
     size, used = entry.get("total_bytes"), entry.get("used_bytes")
@@ -76,10 +76,10 @@ def _known(told: object) -> GuestFileSystem | None:
     return GuestFileSystem(mount_point, kind, size, used, _disks(entry.get("disk")))
 
 
-def _disks(told: object) -> tuple[GuestDiskAddress, ...]:
+def _disks(answer: object) -> tuple[GuestDiskAddress, ...]:
     """None if it says nothing, or nothing that can be understood."""
     try:
-        disks = converted(told or [], tuple[_QgaDisk, ...])
+        disks = converted(answer or [], tuple[_QgaDisk, ...])
     except NotThatValue:
         return ()
     return tuple(GuestDiskAddress(disk.dev, disk.serial) for disk in disks)

@@ -139,8 +139,8 @@ def _task_line(task: TaskReport) -> str:
     item = f" ({printable(task.item)})" if task.item is not None else ""
     first = (task.message.splitlines() or [""])[0]
     # the state, in the task's own words
-    said = first.startswith(("would be done: ", f"{task.state}: "))
-    return f"{printable(task.task)}{item}: {'' if said else f'{task.state}: '}{printable(first)}"
+    prefix = "" if first.startswith(("would be done: ", f"{task.state}: ")) else f"{task.state}: "
+    return f"{printable(task.task)}{item}: {prefix}{printable(first)}"
 
 
 def _planned(result: Mapping[str, object]) -> Iterator[str]:

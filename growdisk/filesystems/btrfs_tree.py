@@ -134,18 +134,18 @@ class BtrfsTree:
         return found
 
     def inode(self, number: int) -> PlainNode:
-        subvolume, thing = number >> 64, number & _LAST
+        subvolume, objectid = number >> 64, number & _LAST
         for _, data in self._between(
-            self._root(subvolume), (thing, _INODE_ITEM, 0), (thing, _INODE_ITEM, _LAST)
+            self._root(subvolume), (objectid, _INODE_ITEM, 0), (objectid, _INODE_ITEM, _LAST)
         ):
             size, mode = _INODE.unpack_from(data)
             return PlainNode(number, mode, size)
-        raise Unknown(f"subvolume {subvolume} has no inode {thing}")
+        raise Unknown(f"subvolume {subvolume} has no inode {objectid}")
 
     def entries(self, directory: Node) -> dict[str, int]:
-        subvolume, thing = directory.number >> 64, directory.number & _LAST
+        subvolume, objectid = directory.number >> 64, directory.number & _LAST
         found: dict[str, int] = {}
-        span = (thing, _DIR_INDEX, 0), (thing, _DIR_INDEX, _LAST)
+        span = (objectid, _DIR_INDEX, 0), (objectid, _DIR_INDEX, _LAST)
         for _, data in self._between(self._root(subvolume), *span):
             for name, kind, number in _directory_entries(data):
                 found[name] = (
@@ -154,11 +154,11 @@ class BtrfsTree:
         return found
 
     def read(self, inode: Node, limit: int = LARGEST) -> bytes:
-        subvolume, thing = inode.number >> 64, inode.number & _LAST
+        subvolume, objectid = inode.number >> 64, inode.number & _LAST
         if inode.size > LARGEST and limit >= LARGEST:
-            raise Unknown(f"inode {thing} is larger than {LARGEST >> 30} GiB")
+            raise Unknown(f"inode {objectid} is larger than {LARGEST >> 30} GiB")
         content = bytearray(min(inode.size, limit))
-        span = (thing, _EXTENT_DATA, 0), (thing, _EXTENT_DATA, _LAST)
+        span = (objectid, _EXTENT_DATA, 0), (objectid, _EXTENT_DATA, _LAST)
         for key, data in self._between(self._root(subvolume), *span):
             if key[2] >= len(content):
                 break
@@ -205,8 +205,8 @@ class BtrfsTree:
     def _node(self, logical: int, level: int) -> bytes:
         if (node := self._nodes.get(logical)) is None:
             node = self._nodes[logical] = self._at(logical, self._node_size)
-        there, _, its_level = _HEADER.unpack_from(node)
-        if there != logical or its_level != level or level > _DEEPEST:
+        bytenr, _, its_level = _HEADER.unpack_from(node)
+        if bytenr != logical or its_level != level or level > _DEEPEST:
             raise Unknown("a tree node is damaged")
         return node
 

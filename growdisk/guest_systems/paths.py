@@ -85,8 +85,8 @@ class GuestPaths:
             if name == "..":
                 walked = walked[:-1]
                 continue
-            here = walked[-1][1] if walked else self.root.place
-            found = self._child(here, name)
+            folder = walked[-1][1] if walked else self.root.place
+            found = self._child(folder, name)
             if found is None:
                 return None
             if found.inode.is_link and (names or follow):
@@ -129,16 +129,16 @@ class GuestPaths:
         place = self.find(path)
         return place is not None and place.inode.is_directory
 
-    def _child(self, here: FoundInode, name: str) -> FoundInode | None:
-        if not here.inode.is_directory:
+    def _child(self, folder: FoundInode, name: str) -> FoundInode | None:
+        if not folder.inode.is_directory:
             return None
-        entries = self.entries(here)
+        entries = self.entries(folder)
         number = entries.get(name)
-        if number is None and isinstance(here.tree, FatTree):
+        if number is None and isinstance(folder.tree, FatTree):
             number = next(
                 (n for other, n in entries.items() if other.lower() == name.lower()), None
             )
-        return None if number is None else self.place(here.tree, number)
+        return None if number is None else self.place(folder.tree, number)
 
     def place(self, tree: FileTree, number: int) -> FoundInode:
         """Inode `number` of one of its trees."""

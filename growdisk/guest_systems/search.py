@@ -56,8 +56,8 @@ def search(home: Home, parts: Sequence[RemovedPartition], needles: Sequence[byte
             found.unsearched["the rest"] = f"there are more than {_MOST_FILES} files"
             break
         try:
-            if (said := _said_in(path, place, parts, tuple(needles))) is not None:
-                found.named[path] = said
+            if (naming := _said_in(path, place, parts, tuple(needles))) is not None:
+                found.named[path] = naming
         except (Unknown, Unsearched) as reason:
             found.unsearched[path] = str(reason)
     return found
@@ -106,9 +106,9 @@ def _below(
     seen.add(_key(place))
     for name, number in paths.entries(place).items():
         path = f"{folder}/{name}"
-        here = paths.place(place.tree, number)
-        if not here.inode.is_directory:
-            yield path, here
+        entry = paths.place(place.tree, number)
+        if not entry.inode.is_directory:
+            yield path, entry
         elif depth and path not in places.SEARCHED:  # each is searched by itself
             yield from _below(paths, path, depth - 1, seen)
 

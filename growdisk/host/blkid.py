@@ -73,8 +73,8 @@ def probe_devices(devices: Mapping[str, BlockDevice]) -> dict[str, BlkidResult] 
         return {name: BlkidResult(failed=True) for name in devices}
     except (ToolMissing, GrowdiskError, OSError) as error:
         return CannotAsk(getattr(error, "why", "") or str(error))
-    told = verdicts_in(done.stdout)
-    return {name: told.get(name, BlkidResult(failed=True)) for name in devices}
+    results = verdicts_in(done.stdout)
+    return {name: results.get(name, BlkidResult(failed=True)) for name in devices}
 
 
 def verdicts_in(text: str) -> dict[str, BlkidResult]:

@@ -27,7 +27,7 @@ from growdisk.live.guest_shell import (
     GuestAnswer,
     GuestLost,
     GuestUnreachable,
-    Told,
+    LineCallback,
     fields,
 )
 
@@ -97,10 +97,10 @@ class AgentShell:
             )
         return cls(call, close)
 
-    def run(self, script: str, timeout: float, told: Told | None = None) -> GuestAnswer:
+    def run(self, script: str, timeout: float, on_line: LineCallback | None = None) -> GuestAnswer:
         COMMAND_LOG.debug("# in the guest, by its agent: sh -s, %d bytes", len(script))
         try:
-            return self._run(script, timeout, OutputTail(self._call, told) if told else None)
+            return self._run(script, timeout, OutputTail(self._call, on_line) if on_line else None)
         except (AgentError, OSError, NotThatValue, binascii.Error) as error:
             raise GuestLost(self.name, reason=str(error)) from error
 
@@ -277,8 +277,8 @@ class _FileRead:
 class OutputTail:
     """The stderr of one script, line by line to `told`. OSError if the agent is silent."""
 
-    def __init__(self, call: AgentCall, told: Told) -> None:
-        self._call, self._told = call, told
+    def __init__(self, call: AgentCall, on_line: LineCallback) -> None:
+        self._call, self._told = call, on_line
         self._path = f"/run/growdisk-{secrets.token_hex(8)}"
         self._handle: int | None = None
         self._tries, self._place, self._line = _TRIES, 0, b""

@@ -86,10 +86,10 @@ class GuestVolumes:
     def mounted(self, device: str) -> SpaceUsage | None:
         """What df says of the file system on `device`; None if it is not mounted."""
         words = _MOUNTED.format(name=shlex.quote(device.removeprefix("/dev/")))
-        said = self._shell.run(words, _SECONDS).stdout.split()
-        if len(said) != 3 or not all(word.isdigit() for word in said):
+        numbers = self._shell.run(words, _SECONDS).stdout.split()
+        if len(numbers) != 3 or not all(word.isdigit() for word in numbers):
             return None
-        return SpaceUsage(*(1024 * int(word) for word in said))
+        return SpaceUsage(*(1024 * int(word) for word in numbers))
 
     def _by_uuid(self, start: str) -> GuestBlockDevice | None:
         found = next((m for m in self._mapped if m.uuid.startswith(start)), None)
@@ -147,12 +147,12 @@ def _as_full(name: str, content: Content | None, volumes: GuestVolumes) -> Conte
         content is None
         or not content.size
         or content.used is None
-        or (told := volumes.mounted(name)) is None
+        or (usage := volumes.mounted(name)) is None
     ):
         return content
     room = max(content.size - content.overhead - content.reserved, 0)
     return replace(
-        content, used=max(content.overhead + round(room * told.fullness) - content.held, 0)
+        content, used=max(content.overhead + round(room * usage.fullness) - content.held, 0)
     )
 
 

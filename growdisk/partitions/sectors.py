@@ -81,8 +81,10 @@ def _is_filesystem(head: bytes) -> bool:
 
 def _check_sector_size(path: Path, head: bytes, sector_size: int) -> None:
     other = _LARGE_SECTORS if sector_size == SECTOR_SIZE else SECTOR_SIZE
-    here, there = (head[at : at + len(SIGNATURE)] == SIGNATURE for at in (sector_size, other))
-    if there and not here:
+    has_gpt, has_gpt_of_other = (
+        head[at : at + len(SIGNATURE)] == SIGNATURE for at in (sector_size, other)
+    )
+    if has_gpt_of_other and not has_gpt:
         raise table_unsupported(
             path,
             reason=f"its GPT was made for sectors of {other} bytes",

@@ -54,11 +54,11 @@ class HostRun:
         facts: Mapping[str, object],
         journal: PlayJournal | None,
         run: str,
-        tell: Callable[[Event], None],
+        emit: Callable[[Event], None],
         stop: StopRequest,
     ) -> None:
         self._setting, self._facts, self._journal, self._run = setting, dict(facts), journal, run
-        self._tell, self._stop = tell, stop
+        self._emit, self._stop = emit, stop
         self._reports: list[TaskReport] = []
         self._foreseen: dict[Path, Facts] = {}
         self._files = setting.files(facts)
@@ -87,13 +87,13 @@ class HostRun:
             image = before.image
             if image is not None and image.exists() and "rollback" in api.status(image).next:
                 api.rollback(image, None, _Observer(self), self._stop)
-        asked = {"what": "taken back, as asked", "why": "", "do": "", "code": 0}
-        self._journal.goes_back(asked)
-        return self._gone_back(asked)
+        reason = {"what": "taken back, as asked", "why": "", "do": "", "code": 0}
+        self._journal.goes_back(reason)
+        return self._gone_back(reason)
 
     def _done(self, position: int, number: int, task: Task) -> Done:
         scope = self._setting.scope_of(task, self._facts, self._files)
-        self._tell(TaskStarted(self._setting.host.name, position, len(self._tasks), task.name))
+        self._emit(TaskStarted(self._setting.host.name, position, len(self._tasks), task.name))
         task_run = TaskRun(
             self._setting.play.name,
             task,
@@ -111,7 +111,7 @@ class HostRun:
                 journal.task_ended(number, done)
         self._reports += done.reports
         for report in done.reports:
-            self._tell(TaskEnded(self._setting.host.name, report))
+            self._emit(TaskEnded(self._setting.host.name, report))
         self._facts |= {**done.facts, **({task.register: done.registered} if task.register else {})}
         return done
 
@@ -132,8 +132,10 @@ class HostRun:
 
     def _only_looks(self, task: Task, scope: TaskVariables) -> bool:
         """check_mode: what the task says goes before what its play says."""
-        said = self._setting.play.check_mode if task.check_mode is None else task.check_mode
-        return self._setting.request.check or truth_of(scope.filled_in(said, task.place)) is True
+        check_mode = self._setting.play.check_mode if task.check_mode is None else task.check_mode
+        return (
+            self._setting.request.check or truth_of(scope.filled_in(check_mode, task.place)) is True
+        )
 
     def _perform_recorded(
         self, key: str, task: Task, options: Mapping[str, object], *, check: bool
@@ -249,7 +251,7 @@ class HostRun:
         return report
 
     def step_started(self, name: str) -> None:
-        self._tell(StepStarted(self._setting.host.name, name))
+        self._emit(StepStarted(self._setting.host.name, name))
 
 
 class _Observer(Silent):

@@ -63,7 +63,7 @@ class Listener:
     """
 
     begins: Callable[[list[str]], None]
-    tell: Callable[[Event], None]
+    emit: Callable[[Event], None]
     tick: Callable[[], None]
 
 
@@ -89,21 +89,21 @@ def run_playbook(request: Request, listener: Listener) -> Ended:
 def resume_playbook(path: Path, listener: Listener, jobs: int, *, undo: bool = False) -> Ended:
     """Go on with the newest run of the playbook that was cut short, or take it back."""
     folder = unfinished_run(path, "undo" if undo else "resume")
-    said = folder.description()
-    os.chdir(str(said["folder"]))  # paths were meant from there
-    request = _request(said, jobs)
-    if not undo and said["digest"] != _digest(request.playbook):
+    description = folder.description()
+    os.chdir(str(description["folder"]))  # paths were meant from there
+    request = _request(description, jobs)
+    if not undo and description["digest"] != _digest(request.playbook):
         raise _playbook_changed(path, reason="its text has been changed since")
     prepared = _prepare(request, look=False)
     names = [[host.name for host in hosts] for hosts in prepared.hosts]
-    if names != said["hosts"]:
+    if names != description["hosts"]:
         raise _playbook_changed(
             path, reason="its hosts are others now (the inventory, or what a pattern matches)"
         )
     claims = Claims(folder.run)
     finished = False
     try:
-        for image in said["images"] if isinstance(said["images"], list) else ():
+        for image in description["images"] if isinstance(description["images"], list) else ():
             claims.claim(Path(str(image)))
         running = _Running(prepared, folder.run, folder, listener)
         ended = running.back() if undo else running.forward()
@@ -169,7 +169,7 @@ class _Running:
         self, prepared: _Prepared, run: str, folder: RunFolder | None, listener: Listener
     ) -> None:
         self._prepared, self._run, self._folder, self._listener = prepared, run, folder, listener
-        self._pool = HostPool(listener.tell, listener.tick)
+        self._pool = HostPool(listener.emit, listener.tick)
 
     def forward(self) -> Ended:
         self._listener.begins(self._prepared.names())
@@ -221,11 +221,11 @@ class _Running:
     ) -> Job:
         facts = before[-1].facts if before else {}
 
-        def work(tell: Callable[[Event], None], stop: StopRequest) -> HostReport:
+        def work(emit: Callable[[Event], None], stop: StopRequest) -> HostReport:
             journal = self._journal(play, index) if self._folder is not None else None
             if journal is not None and (ended := journal.ended_before()) is not None:
                 return ended
-            run = HostRun(self._prepared.setting(play, host), facts, journal, self._run, tell, stop)
+            run = HostRun(self._prepared.setting(play, host), facts, journal, self._run, emit, stop)
             return run.undo() if undo else run.run()
 
         return Job(host.name, work)
@@ -247,20 +247,20 @@ def _description(request: Request, prepared: _Prepared) -> dict[str, object]:
     }
 
 
-def _request(said: Mapping[str, object], jobs: int) -> Request:
+def _request(description: Mapping[str, object], jobs: int) -> Request:
     def words(name: str) -> list[str]:
-        found = said[name]
+        found = description[name]
         return [str(word) for word in found] if isinstance(found, list) else []
 
-    extra = said["extra"]
+    extra = description["extra"]
     return Request(
-        Path(str(said["playbook"])),
+        Path(str(description["playbook"])),
         tuple(words("inventories")),
         extra if isinstance(extra, dict) else {},
-        str(said["limit"]),
+        str(description["limit"]),
         frozenset(words("tags")),
         frozenset(words("skip_tags")),
-        diff=bool(said["diff"]),
+        diff=bool(description["diff"]),
         jobs=jobs,
     )
 

@@ -151,10 +151,10 @@ class TaskRun:
                 if truth_of(scope.filled_in(self._ignoring, self._task.place))
                 else "failed"
             )
-        told = TaskResult(
+        judged = TaskResult(
             changed, str(error) if error else outcome.message, outcome.result, outcome.diff, error
         )
-        return self._report(state, told, label, seconds, error), result
+        return self._report(state, judged, label, seconds, error), result
 
     def _judged(self, scope: TaskVariables, error: GrowdiskError | None) -> GrowdiskError | None:
         conditions = self._task.failed_when or ()
@@ -231,18 +231,18 @@ def _assert(task: Task, scope: TaskVariables) -> TaskResult:
     for condition in that if isinstance(that, list) else [that]:
         text = str(condition).lower() if isinstance(condition, bool) else str(condition)
         if not scope.holds([text], task.place_of("that")):
-            told = task.options.get("fail_msg", task.options.get("msg", "Assertion failed"))
-            message = str(scope.filled_in(told, task.place))
+            template = task.options.get("fail_msg", task.options.get("msg", "Assertion failed"))
+            message = str(scope.filled_in(template, task.place))
             return failure(
                 fail_task(f"{message} ({text})"), {"assertion": text, "evaluated_to": False}
             )
-    told = task.options.get("success_msg", "All assertions passed")
-    return TaskResult(changed=False, message=str(scope.filled_in(told, task.place)))
+    template = task.options.get("success_msg", "All assertions passed")
+    return TaskResult(changed=False, message=str(scope.filled_in(template, task.place)))
 
 
 def _fail(task: Task, scope: TaskVariables) -> TaskResult:
-    told = task.options.get("msg", "Failed as requested from task")
-    return failure(fail_task(_shown(scope.filled_in(told, task.place_of("msg")))), {})
+    template = task.options.get("msg", "Failed as requested from task")
+    return failure(fail_task(_shown(scope.filled_in(template, task.place_of("msg")))), {})
 
 
 def _set_fact(task: Task, scope: TaskVariables) -> TaskResult:

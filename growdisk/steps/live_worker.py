@@ -58,8 +58,8 @@ _BOOT_ID = "cat /proc/sys/kernel/random/boot_id"
 _RESTART = "(sleep 2; systemctl reboot || reboot) </dev/null >/dev/null 2>&1 &"
 
 
-def _to_nobody(line: str) -> None:
-    """Discards the line: the default of `told`."""
+def _ignore_line(line: str) -> None:
+    """Discards the line: the default of `on_line`."""
 
 
 @dataclass(frozen=True)
@@ -78,8 +78,8 @@ class LiveWorker:
 
     `parts` tells of a growing step which of the guest plan's growths it belongs to, and up to which
     of its layers it goes (0: all); `last` is the plan's last step. `keys` are the passphrases that
-    were given. They go into the guest with the scripts that need them, on stdin. `told` gets what
-    the guest says while it works, a line at a time.
+    were given. They go into the guest with the scripts that need them, on stdin. `on_line` gets
+    each line that the guest says while it works.
     """
 
     machine: Machine
@@ -92,7 +92,7 @@ class LiveWorker:
     parts: Mapping[str, tuple[int, int]]
     last: str
     keys: tuple[bytes, ...] = field(default_factory=tuple)
-    told: Callable[[str], None] = _to_nobody
+    on_line: Callable[[str], None] = _ignore_line
     disk_name: str = FIRST_DISK
 
     @property
@@ -248,7 +248,7 @@ class LiveWorker:
         text = (
             "; ".join((*self._settings(phase, up_to), *settings)) + f"\n{scripts[phase.file_name]}"
         )
-        done = self.inside.shell.run(text, _PHASE_SECONDS, self._tell)
+        done = self.inside.shell.run(text, _PHASE_SECONDS, self._show_line)
         answer = parse_answer(phase, self.guest.run, done.stdout)
         match answer.result:
             case ScriptOutcome.REFUSED:
@@ -267,7 +267,7 @@ class LiveWorker:
                 )
             case ScriptOutcome.FAILED:
                 raise _phase_failed(
-                    phase.value, said=answer.what, reason=answer.why, hint=answer.do
+                    phase.value, last_words=answer.what, reason=answer.why, hint=answer.do
                 )
             case ScriptOutcome.STUCK:
                 raise NeedsUser.named(
@@ -284,10 +284,10 @@ class LiveWorker:
                 )
         return answer
 
-    def _tell(self, line: str) -> None:
+    def _show_line(self, line: str) -> None:
         words = clean(line)
         COMMAND_LOG.debug("# the guest says: %s", words)
-        self.told(words)
+        self.on_line(words)
 
     def _settings(self, phase: Phase, up_to: int) -> list[str]:
         """Variables of the script's shell.
@@ -329,7 +329,9 @@ class LiveWorker:
             self.restart()
             answer = self.run(phase)
         if answer.result is ScriptOutcome.REBOOT:
-            raise _phase_failed(phase.value, said=answer.what, reason=answer.why, hint=answer.do)
+            raise _phase_failed(
+                phase.value, last_words=answer.what, reason=answer.why, hint=answer.do
+            )
         return answer
 
     def restart(self) -> None:
@@ -353,11 +355,11 @@ class LiveWorker:
             time.sleep(1)
 
 
-def _phase_failed(phase: str, said: str, reason: str, hint: str) -> OperationFailed:
+def _phase_failed(phase: str, last_words: str, reason: str, hint: str) -> OperationFailed:
     return OperationFailed.named(
         "phase-failed",
         "{phase} failed inside the guest: {said}",
         "{reason}",
         "{hint}",
-        {"phase": phase, "said": said, "reason": reason, "hint": hint},
+        {"phase": phase, "said": last_words, "reason": reason, "hint": hint},
     )

@@ -54,8 +54,8 @@ def clients_of(path: Path, devices: Path = _DEVICES) -> tuple[str, ...] | None:
         return ()
     folder = devices / kernel_name.removeprefix("rbd")
     try:
-        said = run(["rbd", "status", "--format", "json", _spec(folder)], timeout=_SECONDS).stdout
-        return others_in(said, own=sysfs_text(folder / "client_id"))
+        status = run(["rbd", "status", "--format", "json", _spec(folder)], timeout=_SECONDS).stdout
+        return others_in(status, own=sysfs_text(folder / "client_id"))
     except (GrowdiskError, NotThatValue, OSError):
         return None
 

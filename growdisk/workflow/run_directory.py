@@ -132,11 +132,11 @@ class RunDirectory:
 
     def obstacle(self) -> str:
         """Why `begin` could not make the folder, as far as reading tells; "" if nothing is seen."""
-        there = next(each for each in (self.path, *self.path.parents) if os.path.lexists(each))
-        if not there.is_dir():
-            return f"{there} is not a folder"
-        if not os.access(there, os.W_OK | os.X_OK, effective_ids=True):
-            return f"nothing can be made in {there}"
+        existing = next(each for each in (self.path, *self.path.parents) if os.path.lexists(each))
+        if not existing.is_dir():
+            return f"{existing} is not a folder"
+        if not os.access(existing, os.W_OK | os.X_OK, effective_ids=True):
+            return f"nothing can be made in {existing}"
         return ""
 
     def begin(self, plan: bytes, room: int = 0) -> Journal:
@@ -183,8 +183,8 @@ class RunDirectory:
 
     def _part_of(self) -> tuple[RunDirectory, str]:
         """(where the run is recorded that the image takes part in, the run's name)."""
-        told = json.loads(read_record(self._shown / "part-of.json"))
-        return RunDirectory(Path(told["image"])), told["run"]
+        recorded = json.loads(read_record(self._shown / "part-of.json"))
+        return RunDirectory(Path(recorded["image"])), recorded["run"]
 
     def run(self) -> str:
         """The name of the run whose plan is recorded here."""

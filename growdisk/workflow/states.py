@@ -66,15 +66,15 @@ class RunState:
 
 
 def fold(records: Iterable[JournalRecord]) -> RunState:
-    said: _Change = {}
+    change: _Change = {}
     last: dict[str, JournalRecord] = {}
     for record in records:
         if record.event in _STEP_EVENTS and record.step is not None:
-            said["status"], last[record.step] = RunStatus.UNFINISHED, record
+            change["status"], last[record.step] = RunStatus.UNFINISHED, record
         elif record.event is Event.FAILED:
-            said["failure"] = record.detail
+            change["failure"] = record.detail
         elif record.event is Event.ROLLBACK:
-            said.update(
+            change.update(
                 {
                     "status": RunStatus.UNFINISHED,
                     "going_back": True,
@@ -83,8 +83,8 @@ def fold(records: Iterable[JournalRecord]) -> RunState:
                 }
             )
         else:
-            said.update(_RUN_EVENTS.get(record.event, {}))
-    return RunState(last=last, **said)
+            change.update(_RUN_EVENTS.get(record.event, {}))
+    return RunState(last=last, **change)
 
 
 _RUN_EVENTS: dict[Event, _Change] = {

@@ -74,8 +74,8 @@ def _problem(path: Path, report: CheckReport, *, with_backing: bool) -> str | No
         )
         return f"its {error.role} '{error.name}' lies outside its folder and {state}"
     except GrowdiskError as error:
-        told = report.has_errors and isinstance(error, ImageDamaged) and error.path == path
-        return None if told else f"it cannot be opened with all files that it names: {error}"
+        is_reported = report.has_errors and isinstance(error, ImageDamaged) and error.path == path
+        return None if is_reported else f"it cannot be opened with all files that it names: {error}"
 
 
 def _checked(

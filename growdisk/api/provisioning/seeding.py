@@ -32,8 +32,8 @@ def seed_files(seed: Seed, values: Values, *, reproducible: bool) -> dict[str, b
         files["network-config"] = _text(seed.network_config, values)
     files["meta-data"] = _text(seed.meta_data, values) if seed.meta_data else b""
     if not files["meta-data"]:
-        told = json.dumps({**values}, sort_keys=True).encode() + b"".join(files.values())
-        number = hashlib.sha256(told).hexdigest()[:16] if reproducible else secrets.token_hex(8)
+        seeded = json.dumps({**values}, sort_keys=True).encode() + b"".join(files.values())
+        number = hashlib.sha256(seeded).hexdigest()[:16] if reproducible else secrets.token_hex(8)
         files["meta-data"] = (
             f"instance-id: iid-{number}\nlocal-hostname: {_quoted(values['hostname'])}\n".encode()
         )

@@ -55,8 +55,8 @@ def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
         output.note(f"growdisk: {arguments.path}: {text}")
         output.document({"error": {"what": text, "why": "", "do": "", "code": _NOTHING_TO_CHECK}})
         return _NOTHING_TO_CHECK
-    told = {key: value for key, value in report.as_json().items() if value or key in _ALWAYS}
-    output.document(told, own=False)
+    shown = {key: value for key, value in report.as_json().items() if value or key in _ALWAYS}
+    output.document(shown, own=False)
     output.lines(_lines(report))
     if report.corruptions and not arguments.repair:
         from growdisk.api.images.advice import repair_hint

@@ -127,7 +127,7 @@ def _target(arguments: argparse.Namespace) -> RawTarget | Qcow2Target:
     )
 
 
-def _format(asked: str | None, path: Path, *, compress: bool) -> str:
-    if asked is not None:
-        return asked
+def _format(requested: str | None, path: Path, *, compress: bool) -> str:
+    if requested is not None:
+        return requested
     return format_of_name(path) or ("qcow2" if compress else "raw")

@@ -41,10 +41,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
     _take_backing_options(arguments)
     form = _format(arguments)
-    asked = position_of(arguments.size) if arguments.size is not None else None
-    size = (_raw if form == "raw" else _qcow2)(arguments, asked)
+    requested = position_of(arguments.size) if arguments.size is not None else None
+    size = (_raw if form == "raw" else _qcow2)(arguments, requested)
     output.document({"result": "created", "filename": str(arguments.path), "virtual-size": size})
-    note_rounded(output, asked, size)
+    note_rounded(output, requested, size)
     output.note(f"{arguments.path}: {form}, {human_size(size)}")
     return 0
 

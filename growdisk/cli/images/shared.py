@@ -49,10 +49,10 @@ def size_of(text: str) -> SizeSpec:
     return parse_size(text)
 
 
-def note_rounded(output: CommandOutput, asked: int | None, size: int) -> None:
+def note_rounded(output: CommandOutput, requested: int | None, size: int) -> None:
     """Say it if a disk became larger than was asked, because it has whole sectors."""
-    if asked is not None and asked % 512:
-        output.note(f"a disk has whole sectors of 512 bytes: {asked} is rounded up to {size}")
+    if requested is not None and requested % 512:
+        output.note(f"a disk has whole sectors of 512 bytes: {requested} is rounded up to {size}")
 
 
 def human_size(size: int) -> str:

@@ -153,8 +153,8 @@ def _authorize(guest: GuestEditor, order: KeysOrder, account: Account) -> str:
     folder = f"{account.home.rstrip('/')}/.ssh"
     path = f"{folder}/authorized_keys"
     guest.make_folder(folder, FileOwner(account.uid, account.gid, 0o700))
-    there = decode(guest.read(path)).splitlines() if guest.exists(path) else []
-    lines = [*there, *(key for key in dict.fromkeys(order.keys) if key not in there)]
+    present = decode(guest.read(path)).splitlines() if guest.exists(path) else []
+    lines = [*present, *(key for key in dict.fromkeys(order.keys) if key not in present)]
     guest.put(
         path,
         encode("".join(f"{line}\n" for line in lines)),

@@ -170,8 +170,8 @@ def _grows_twice(target: GrowthTarget, group: VolumeGroup) -> bool:
     """What the volumes get is counted for one of them."""
     named = {
         int(digits)
-        for wish in target.goal.grow
-        if (digits := wish.partition[len(wish.partition.rstrip(_DIGITS)) :])
+        for request in target.goal.grow
+        if (digits := request.partition[len(request.partition.rstrip(_DIGITS)) :])
     }
     others = (target.facts.contents.get(number) for number in named - {target.partition.number})
     return any(

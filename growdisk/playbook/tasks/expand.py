@@ -25,15 +25,15 @@ def expand_online(options: Options, context: TaskContext) -> TaskResult:
 
 
 def _grown(options: Options, context: TaskContext, *, running: bool) -> TaskResult:
-    target, goal, way = target_of(options, running=running), goal_of(options), run_options(options)
+    target, goal, how = target_of(options, running=running), goal_of(options), run_options(options)
     if context.check and isinstance(target, Path):
         return outcome_of(
-            plan_in_check_mode(target, goal, way, format_of(options), propose, context.foreseen)
+            plan_in_check_mode(target, goal, how, format_of(options), propose, context.foreseen)
         )
     if context.check:
-        return outcome_of(api.plan(target, goal, way, format_of(options)))
+        return outcome_of(api.plan(target, goal, how, format_of(options)))
     return outcome_of(
-        api.expand(target, goal, way, format_of(options), context.observer, context.stop)
+        api.expand(target, goal, how, format_of(options), context.observer, context.stop)
     )
 
 

@@ -41,14 +41,14 @@ def _snapshot(options: Options, context: TaskContext) -> TaskResult:
             reason="a raw image has no snapshots",
             hint=f"growdisk image convert {shell_word(path)} makes it qcow2",
         )
-    there = name in [snapshot.name for snapshot in info.snapshots]
+    exists = name in [snapshot.name for snapshot in info.snapshots]
     result: dict[str, object] = {"snapshot": name, "state": state}
-    if state != "applied" and there == (state == "present"):
+    if state != "applied" and exists == (state == "present"):
         return TaskResult(
             changed=False, message=f"snapshot {name} is {state} already", result=result
         )
     may = options.flag("overlays_may_break")
-    if not context.check or (state == "applied" and not there):
+    if not context.check or (state == "applied" and not exists):
         match state:
             case "present":
                 create_snapshot(path, name, overlays_may_break=may)

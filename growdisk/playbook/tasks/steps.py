@@ -30,10 +30,10 @@ def one_step(
     options: Options, context: TaskContext, proposer: PlanFunction, goal: Goal | None = None
 ) -> Result:
     """A run of what `proposer` proposes; in check mode the plan for it."""
-    path, goal, way = options.place("image"), goal or goal_of(options), run_options(options)
+    path, goal, how = options.place("image"), goal or goal_of(options), run_options(options)
     if context.check:
-        return plan_in_check_mode(path, goal, way, format_of(options), proposer, context.foreseen)
-    return expand(path, goal, way, format_of(options), context.observer, context.stop, proposer)
+        return plan_in_check_mode(path, goal, how, format_of(options), proposer, context.foreseen)
+    return expand(path, goal, how, format_of(options), context.observer, context.stop, proposer)
 
 
 def _alone(proposer: PlanFunction) -> TaskHandler:

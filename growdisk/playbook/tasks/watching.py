@@ -38,14 +38,14 @@ def _watch(options: Options, context: TaskContext) -> TaskResult:
     if ended.code:
         return failure(_error(ended), document)
     changed = any(action.result in _DONE for action in ended.actions)
-    told = "; ".join(
+    summary = "; ".join(
         f"{action.entry.name}: {action.result}, {action.detail}"
         for action in ended.actions
         if action.result in _DONE
     )
     return TaskResult(
         changed=changed,
-        message=told or f"nothing to do for {len(ended.actions)} disks",
+        message=summary or f"nothing to do for {len(ended.actions)} disks",
         result=document,
     )
 
