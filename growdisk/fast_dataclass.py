@@ -67,12 +67,14 @@ def _define(cls: type, *, frozen: bool = False, eq: bool = True, order: bool = F
     compared = tuple(name for name in fields if name not in special or special[name].compare)
     positional = tuple(name for name in fields if name not in special or not special[name].kw_only)
     methods: dict[str, object] = {
-        _FIELDS: fields, "__match_args__": positional, "__init__": _init(cls, fields, positional),
+        _FIELDS: fields,
+        "__match_args__": positional,
+        "__init__": _init(cls, fields, positional),
         "__value_options__": {"frozen": frozen, "eq": eq, "order": order},
         "__dataclass_fields__": _MadeOnAccess("__dataclass_fields__"),
         "__dataclass_params__": _MadeOnAccess("__dataclass_params__"),
         **_comparing(cls, compared, frozen=frozen, eq=eq, order=order),
-    }  # fmt: skip
+    }
     if "__repr__" not in cls.__dict__:
         methods["__repr__"] = _repr(shown)
     if frozen:
@@ -194,8 +196,9 @@ class _MadeOnAccess:
         for base in reversed(cls.__mro__):
             texts.update(base.__dict__.get("__annotations__", {}))  # noqa: RUF063
         body: dict[str, object] = {
-            "__module__": cls.__module__, "__annotations__": {name: texts[name] for name in fields},
-        }  # fmt: skip
+            "__module__": cls.__module__,
+            "__annotations__": {name: texts[name] for name in fields},
+        }
         body |= {name: _real(given) for name, given in fields.items() if given is not _MISSING}
         options: dict[str, bool] = cls.__dict__["__value_options__"]
         twin: type = dataclasses.dataclass(**options)(type(cls.__name__, (), body))

@@ -166,11 +166,16 @@ def document(result: Result) -> dict[str, object]:
     from dataclasses import asdict
 
     content: dict[str, object] = {
-        "result": result.result, "run": result.run, "backend": result.backend,
+        "result": result.result,
+        "run": result.run,
+        "backend": result.backend,
         "snapshots": result.snapshots,
-        "kept": result.kept, "before": asdict(result.before), "after": asdict(result.after),
-        "steps": [asdict(step) for step in result.steps], "given_up": list(result.given_up),
-    }  # fmt: skip
+        "kept": result.kept,
+        "before": asdict(result.before),
+        "after": asdict(result.after),
+        "steps": [asdict(step) for step in result.steps],
+        "given_up": list(result.given_up),
+    }
     if result.others:
         content["others"] = [
             {"before": asdict(before), "after": asdict(after)} for before, after in result.others

@@ -106,9 +106,15 @@ class MountedGuest:
         with guest_call(f"find {path}"):
             inside = _SYSROOT + self._handle.realpath(path)
         status, _ = self._shell.run(
-            "fallocate", "--insert-range", "--offset", "0", "--length", str(len(block)), inside,
+            "fallocate",
+            "--insert-range",
+            "--offset",
+            "0",
+            "--length",
+            str(len(block)),
+            inside,
             accept=tuple(range(256)),
-        )  # fmt: skip
+        )
         if status == 0:
             with guest_call(f"write {path}"):
                 self._handle.pwrite(path, block, 0)

@@ -31,7 +31,7 @@ _LOADERS = (
     (b"LOADER  ", 0, "a boot loader of Rockchip"),
     (b"eGON.BT0", 4, "a boot loader of Allwinner"),
     (b"HdrS", 0x202, "a kernel of Linux"),
-)  # fmt: skip
+)
 _SLACK = MiB  # what alignment leaves between partitions is never more
 
 

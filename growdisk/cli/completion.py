@@ -17,8 +17,8 @@ _SHELLS = ("bash", "zsh", "fish")
 _LIST = "virsh -q list --all --name 2>/dev/null"
 _PREAMBLE = {
     "bash": f'_growdisk_domains() {{ compgen -W "$({_LIST})" -- "$1"; }}',
-    "zsh": f"_growdisk_domains() {{ compadd -- ${{(f)\"$({_LIST})\"}} }}",
-}  # fmt: skip
+    "zsh": f'_growdisk_domains() {{ compadd -- ${{(f)"$({_LIST})"}} }}',
+}
 _DOMAINS = {"bash": "_growdisk_domains", "zsh": "_growdisk_domains", "fish": f"({_LIST})"}
 
 

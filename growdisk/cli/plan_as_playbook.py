@@ -14,9 +14,16 @@ from growdisk.fast_dataclass import replace
 from growdisk.playbook.as_playbook import playbook_of, running_playbook
 
 _SAME = (
-    "size", "partition", "swap", "backend", "snapshots", "preallocation", "sector_size",
-    "lv_share", "connect",
-)  # fmt: skip
+    "size",
+    "partition",
+    "swap",
+    "backend",
+    "snapshots",
+    "preallocation",
+    "sector_size",
+    "lv_share",
+    "connect",
+)
 _INSIDE = (
     "disk", "online", "ssh", "ssh_config", "agent", "guest_disk", "allow_reboot", "domain", "qmp",
     "to_gpt", "overlays_may_break", "not_in_use",

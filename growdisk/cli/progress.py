@@ -245,7 +245,9 @@ def _bytes_line(*, plain: bool) -> Progress:
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (
-        TextColumn("{task.description}", markup=False), BarColumn(bar_width=24),
-        DownloadColumn(binary_units=True), TimeRemainingColumn(),
-    )  # fmt: skip
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=24),
+        DownloadColumn(binary_units=True),
+        TimeRemainingColumn(),
+    )
     return Progress(*columns, console=Console(stderr=True, no_color=plain or None), transient=True)

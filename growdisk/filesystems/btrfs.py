@@ -22,9 +22,19 @@ def read_btrfs(head: bytes) -> Content | None:
     if len(head) < SUPERBLOCK_OFFSET + _SUPERBLOCK.size:
         return None
     (
-        uuid, flags, magic, size, used, devices, sector_size, ro_compat, incompat, device_id,
-        device_size, label,
-    ) = _SUPERBLOCK.unpack_from(head, SUPERBLOCK_OFFSET)  # fmt: skip
+        uuid,
+        flags,
+        magic,
+        size,
+        used,
+        devices,
+        sector_size,
+        ro_compat,
+        incompat,
+        device_id,
+        device_size,
+        label,
+    ) = _SUPERBLOCK.unpack_from(head, SUPERBLOCK_OFFSET)
     if magic != b"_BHRfS_M":
         return None
     return BtrfsContent(

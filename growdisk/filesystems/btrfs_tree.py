@@ -83,9 +83,15 @@ class BtrfsTree:
     def __init__(self, device: BlockDevice) -> None:
         head = read_device(device, SUPERBLOCK_OFFSET, 4096)
         (
-            magic, root, chunk_root, self._node_size, array_size, level, chunk_level,
+            magic,
+            root,
+            chunk_root,
+            self._node_size,
+            array_size,
+            level,
+            chunk_level,
             self._device_id,
-        ) = _SUPER.unpack_from(head)  # fmt: skip
+        ) = _SUPER.unpack_from(head)
         if magic != b"_BHRfS_M":
             raise Unknown("it is not a btrfs file system")
         if not 4096 <= self._node_size <= 65536 or array_size > 2048:

@@ -27,10 +27,13 @@ ROOT = 2
 META_BG, _SPARSE_SUPER = 0x10, 0x1
 _EXTENTS, _INLINE = 0x80000, 0x10000000
 _STRANGE = {
-    0x4: "compressed", 0x10: "immutable", 0x20: "append-only", 0x800: "encrypted",
+    0x4: "compressed",
+    0x10: "immutable",
+    0x20: "append-only",
+    0x800: "encrypted",
     0x100000: "sealed with fs-verity",
     _INLINE: "kept inside its inode (inline_data)",
-}  # fmt: skip
+}
 # mode, size, flags, block pointers, high half of the size
 _INODE = struct.Struct("<HxxI24xI4x60s8xI")
 # first data block, blocks and inodes per group, inode size

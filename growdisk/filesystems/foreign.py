@@ -178,5 +178,12 @@ def _journal(ends: Ends) -> Iterator[Foreign]:
 
 _Finder = Callable[[Ends], Iterator[Foreign]]
 _FINDERS: tuple[_Finder, ...] = (
-    _linux_raid, _by_magic, _zfs, _silicon, _via, _jmicron, _nilfs, _journal,
-)  # fmt: skip
+    _linux_raid,
+    _by_magic,
+    _zfs,
+    _silicon,
+    _via,
+    _jmicron,
+    _nilfs,
+    _journal,
+)

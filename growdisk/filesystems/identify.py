@@ -33,9 +33,17 @@ from growdisk.filesystems.xfs import read_xfs
 
 _HEAD = SUPERBLOCK_OFFSET + 4096  # the last superblock that is looked for ends here
 _READERS = (
-    read_luks, read_lvm, read_swap, read_ext, read_xfs, read_btrfs, read_ntfs, read_fat,
-    read_exfat, read_f2fs,
-)  # fmt: skip
+    read_luks,
+    read_lvm,
+    read_swap,
+    read_ext,
+    read_xfs,
+    read_btrfs,
+    read_ntfs,
+    read_fat,
+    read_exfat,
+    read_f2fs,
+)
 
 
 def identify(device: BlockDevice, *, thorough: bool = True) -> Content | None:

@@ -240,11 +240,12 @@ def _flags(section: LvmSection) -> tuple[str, ...]:
 def _segment(section: LvmSection) -> LvSegment:
     areas = section.list("stripes") or section.list("mirrors")
     return LvSegment(
-        section.number("start_extent"), section.number("extent_count"),
+        section.number("start_extent"),
+        section.number("extent_count"),
         section.text("type").partition("+")[0],
         tuple(_pairs(areas)),
         tuple(filter(None, (section.text("origin", ""), section.text("cow_store", "")))),
-    )  # fmt: skip
+    )
 
 
 def _pairs(areas: tuple[str | int, ...]) -> Iterator[tuple[str, int]]:

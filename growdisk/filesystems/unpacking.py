@@ -144,7 +144,10 @@ def _lz4_legacy(data: memoryview) -> Iterator[memoryview]:
 
 
 _KINDS: tuple[tuple[bytes, Callable[[memoryview], Iterator[memoryview]]], ...] = (
-    (b"\x28\xb5\x2f\xfd", _zstd), (b"\x1f\x8b", _gzip),
-    (b"\xfd7zXZ", _by(lzma.LZMADecompressor)), (b"\x5d\0\0", _by(lzma.LZMADecompressor)),
-    (b"BZh", _by(bz2.BZ2Decompressor)), (_LZ4_LEGACY, _lz4_legacy),
-)  # fmt: skip
+    (b"\x28\xb5\x2f\xfd", _zstd),
+    (b"\x1f\x8b", _gzip),
+    (b"\xfd7zXZ", _by(lzma.LZMADecompressor)),
+    (b"\x5d\0\0", _by(lzma.LZMADecompressor)),
+    (b"BZh", _by(bz2.BZ2Decompressor)),
+    (_LZ4_LEGACY, _lz4_legacy),
+)

@@ -54,9 +54,17 @@ class XfsTree:
     def __init__(self, device: BlockDevice) -> None:
         head = read_device(device, 0, 512)
         (
-            magic, size, root, group_blocks, version, inode_size, per_block, group_log,
-            directory_log, features2,
-        ) = _SUPER.unpack_from(head)  # fmt: skip
+            magic,
+            size,
+            root,
+            group_blocks,
+            version,
+            inode_size,
+            per_block,
+            group_log,
+            directory_log,
+            features2,
+        ) = _SUPER.unpack_from(head)
         if magic != b"XFSB":
             raise Unknown("it is not an XFS file system")
         self._is_v5 = version & 0xF == 5

@@ -35,9 +35,16 @@ _TRAILER = "TRAILER!!!"
 # how lsinitramfs knows an archive's end, should another uncompressed one (microcode) follow
 _END = bytes(4)
 _INITRD_MAGICS = (
-    b"070701", b"070702", b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\xfd7zXZ", b"\x02\x21\x4c\x18",
-    b"\x5d\0\0", b"BZh", b"\x89LZO",
-)  # fmt: skip
+    b"070701",
+    b"070702",
+    b"\x1f\x8b",
+    b"\x28\xb5\x2f\xfd",
+    b"\xfd7zXZ",
+    b"\x02\x21\x4c\x18",
+    b"\x5d\0\0",
+    b"BZh",
+    b"\x89LZO",
+)
 
 
 def forgetting_block(swap: RemovedPartition) -> bytes:

@@ -14,9 +14,11 @@ if TYPE_CHECKING:
 
 _DRACUT = ("/usr/lib/dracut", "/usr/bin/dracut", "/usr/sbin/dracut")
 REMEDIES = {
-    Maker.DRACUT: "dracut -f --regenerate-all", Maker.MKINITCPIO: "mkinitcpio -P",
-    Maker.INITRAMFS_TOOLS: "update-initramfs -u -k all", Maker.UNKNOWN: "the tool that made it",
-}  # fmt: skip
+    Maker.DRACUT: "dracut -f --regenerate-all",
+    Maker.MKINITCPIO: "mkinitcpio -P",
+    Maker.INITRAMFS_TOOLS: "update-initramfs -u -k all",
+    Maker.UNKNOWN: "the tool that made it",
+}
 OPENED = "cryptroot/"  # what initramfs-tools opens before the root is there
 # Read by dracut as if it stood on the kernel's command line: noresume speaks for it.
 _COMMAND_LINES = ("etc/cmdline.d/", "etc/cmdline")

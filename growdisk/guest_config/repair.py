@@ -31,9 +31,15 @@ INITRAMFS_TOOLS = (
     "/etc/initramfs-tools",
 )
 OTHER_MAKERS = (
-    "/usr/lib/dracut", "/usr/bin/dracut", "/usr/sbin/dracut", "/usr/bin/mkinitcpio",
-    "/usr/bin/booster", "/usr/sbin/mkinitfs", "/sbin/mkinitfs", "/usr/bin/mkosi-initrd",
-)  # fmt: skip
+    "/usr/lib/dracut",
+    "/usr/bin/dracut",
+    "/usr/sbin/dracut",
+    "/usr/bin/mkinitcpio",
+    "/usr/bin/booster",
+    "/usr/sbin/mkinitfs",
+    "/sbin/mkinitfs",
+    "/usr/bin/mkosi-initrd",
+)
 _ROOTS = ("/", "/boot")
 _OTHERWISE = "names the partition in a way that is not changed from here"
 

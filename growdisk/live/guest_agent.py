@@ -130,10 +130,11 @@ class AgentShell:
     def _run(self, script: str, timeout: float, overheard: OutputTail | None) -> GuestAnswer:
         deadline = time.monotonic() + timeout
         arguments = {
-            "path": "/bin/sh", "arg": overheard.words if overheard else ["-s"],
+            "path": "/bin/sh",
+            "arg": overheard.words if overheard else ["-s"],
             "capture-output": True,
             "input-data": base64.b64encode(script.encode()).decode(),
-        }  # fmt: skip
+        }
         started = converted(self._call("guest-exec", arguments, CALL_SECONDS), _Started)
         pause = 0.05
         while time.monotonic() < deadline:

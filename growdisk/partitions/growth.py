@@ -38,9 +38,15 @@ from growdisk.partitions.table import BIOS_BOOT, MBR_MAX_SECTORS, Partition, Par
 from growdisk.units import MiB, align_down, align_up, format_size
 
 __all__ = [
-    "BlockerPolicy", "Grown", "Growth", "NotPossible", "NothingToDo", "SwapPolicy", "blockers",
+    "BlockerPolicy",
+    "Grown",
+    "Growth",
+    "NotPossible",
+    "NothingToDo",
+    "SwapPolicy",
+    "blockers",
     "plan_growth",
-]  # fmt: skip
+]
 
 WORTH_A_BLOCKER = 2 * MiB
 

@@ -225,9 +225,15 @@ def _new_header(
     count = align_up(len(entries), table.sector_size) // table.sector_size
     last = max(my_lba, other)
     fields = (
-        my_lba, other, 2 + count, last - count - 1, uuid.UUID(table.disk_id).bytes_le, entries_lba,
+        my_lba,
+        other,
+        2 + count,
+        last - count - 1,
+        uuid.UUID(table.disk_id).bytes_le,
+        entries_lba,
         table.gpt_entries,
-        GPT_ENTRY_SIZE, zlib.crc32(entries),
-    )  # fmt: skip
+        GPT_ENTRY_SIZE,
+        zlib.crc32(entries),
+    )
     head = struct.pack("<8sIII4xQQQQ16sQIII", SIGNATURE, _REVISION, _HEADER_SIZE, 0, *fields)
     return head[:16] + struct.pack("<I", zlib.crc32(head)) + head[20:]

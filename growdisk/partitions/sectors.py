@@ -20,9 +20,13 @@ _LARGE_SECTORS = 4096
 __all__ = ["SECTOR_SIZE", "SectorChange", "apply_changes", "locate_table", "read_table"]
 
 _BOOT_SECTORS_OF_FILESYSTEMS = (
-    (3, b"NTFS    "), (3, b"EXFAT   "), (3, b"-FVE-FS-"), (3, b"ReFS\0"), (0x36, b"FAT"),
+    (3, b"NTFS    "),
+    (3, b"EXFAT   "),
+    (3, b"-FVE-FS-"),
+    (3, b"ReFS\0"),
+    (0x36, b"FAT"),
     (0x52, b"FAT32"),
-)  # fmt: skip
+)
 
 
 def read_table(

@@ -35,9 +35,17 @@ from growdisk.units import align_down
 _SECTOR = 512  # what a kernel counts in
 _KINDS = ("ext2", "ext3", "ext4", "xfs", "btrfs")
 _KNOWN = (
-    ResizeImage, RewritePartitions, RereadPartitions, GrowLuks, GrowPhysicalVolume,
-    GrowLogicalVolume, GrowFilesystem, RemakeSwap, MakeSwapFile, RepairGuest,
-)  # fmt: skip
+    ResizeImage,
+    RewritePartitions,
+    RereadPartitions,
+    GrowLuks,
+    GrowPhysicalVolume,
+    GrowLogicalVolume,
+    GrowFilesystem,
+    RemakeSwap,
+    MakeSwapFile,
+    RepairGuest,
+)
 
 
 LayerStep = GrowLuks | GrowPhysicalVolume | GrowLogicalVolume

@@ -80,9 +80,12 @@ def playbook_of(
 def running_playbook(title: str, options: _Words) -> str:
     """For a guest that runs: its steps hang together, and are one task."""
     play: _Words = {
-        "name": f"Grow {title}", "hosts": "localhost", "connection": "local", "gather_facts": False,
+        "name": f"Grow {title}",
+        "hosts": "localhost",
+        "connection": "local",
+        "gather_facts": False,
         "tasks": [_task("expand_online", f"Grow {title} while it runs", options)],
-    }  # fmt: skip
+    }
     return as_yaml([play])
 
 

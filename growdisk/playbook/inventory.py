@@ -176,8 +176,10 @@ def _value(text: str) -> object:
 
 
 _KINDS: dict[str, Callable[[Tree, str, str, YamlPosition], None]] = {
-    "hosts": _host, "vars": _variable, "children": _child,
-}  # fmt: skip
+    "hosts": _host,
+    "vars": _variable,
+    "children": _child,
+}
 
 
 # An inventory in YAML: groups with hosts, vars and children, nested as they lie in each other.

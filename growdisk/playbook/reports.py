@@ -37,10 +37,13 @@ class TaskReport:
 
     def as_json(self) -> dict[str, object]:
         shown: dict[str, object] = {
-            "play": self.play, "task": self.task, "action": self.action, "state": self.state,
+            "play": self.play,
+            "task": self.task,
+            "action": self.action,
+            "state": self.state,
             "message": self.message,
             "seconds": round(self.seconds, 3),
-        }  # fmt: skip
+        }
         if self.item is not None:
             shown["item"] = self.item
         if self.result is not None:

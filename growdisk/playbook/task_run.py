@@ -256,5 +256,8 @@ def _shown(value: object) -> str:
 
 
 _ACTIONS: Mapping[str, Callable[[Task, TaskVariables], TaskResult]] = {
-    "debug": _debug, "assert": _assert, "fail": _fail, "set_fact": _set_fact,
-}  # fmt: skip
+    "debug": _debug,
+    "assert": _assert,
+    "fail": _fail,
+    "set_fact": _set_fact,
+}

@@ -21,9 +21,13 @@ class Libdeflate:
         self._lib.libdeflate_free_decompressor.argtypes = [ctypes.c_void_p]
         self._inflate = self._lib.libdeflate_deflate_decompress
         self._inflate.argtypes = [
-            ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p, ctypes.c_size_t,
             ctypes.c_void_p,
-        ]  # fmt: skip
+            ctypes.c_void_p,
+            ctypes.c_size_t,
+            ctypes.c_void_p,
+            ctypes.c_size_t,
+            ctypes.c_void_p,
+        ]
         self._own = threading.local()
 
     def unpack(self, source: memoryview, target: memoryview) -> bool:

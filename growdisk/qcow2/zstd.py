@@ -48,9 +48,13 @@ class Zstd:
         self._lib.ZSTD_createCCtx.restype = ctypes.c_void_p
         self._lib.ZSTD_freeCCtx.argtypes = [ctypes.c_void_p]
         self._lib.ZSTD_compressCCtx.argtypes = [
-            ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_void_p, ctypes.c_size_t,
+            ctypes.c_void_p,
+            ctypes.c_char_p,
+            ctypes.c_size_t,
+            ctypes.c_void_p,
+            ctypes.c_size_t,
             ctypes.c_int,
-        ]  # fmt: skip
+        ]
         self._lib.ZSTD_compressCCtx.restype = ctypes.c_size_t
         self._own = threading.local()  # each thread compresses with what it has used before
 

@@ -78,9 +78,15 @@ def far_server(
         script = shlex.join(["sh", "-c", _FAR_SIDE, "growdisk", address.path, far, *arguments])
         login = f"{address.user}@{address.host}" if address.user else address.host
         words = [
-            "ssh", *_OPTIONS, *_port(address), "-L", f"{socket}:{far}/nbd", "--", login,
+            "ssh",
+            *_OPTIONS,
+            *_port(address),
+            "-L",
+            f"{socket}:{far}/nbd",
+            "--",
+            login,
             f"exec {script}",
-        ]  # fmt: skip
+        ]
         ssh = start(words, pass_fds=(claim,), env={}, shown=words)
         try:
             server = Address("nbd+unix", "", socket=str(socket))

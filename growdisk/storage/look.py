@@ -67,7 +67,7 @@ def _hint(number: int, kernel_name: str) -> str:
         "vd": "grow it in the machine that has this host as its guest",
         "sd": _LUN.format(rescan=rescan),
         "zd": "zfs set volsize=SIZE DATASET",
-    }  # fmt: skip
+    }
     return next(
         (hint for start, hint in hints.items() if kernel_name.startswith(start)),
         "grow it by its own tools",

@@ -101,10 +101,13 @@ def _daemon(server: Address, place: Path, *, writable: bool) -> list[str]:
         "read-only": not writable,
     }
     file = {
-        "type": "fuse", "id": "file", "node-name": "disk", "mountpoint": str(place),
+        "type": "fuse",
+        "id": "file",
+        "node-name": "disk",
+        "mountpoint": str(place),
         "writable": writable,
         "allow-other": "off",
-    }  # fmt: skip
+    }
     return [_TOOL, "--blockdev", json.dumps(disk), "--export", json.dumps(file)]
 
 

@@ -12,9 +12,15 @@ _SECONDS = 60.0
 def look(dataset: str) -> Storage:
     """ToolMissing, ToolFailed; ValueError if zfs says something else than its manual does."""
     words = [
-        "zfs", "list", "-Hp", "-t", "volume", "-o", "available,volblocksize,refreservation",
+        "zfs",
+        "list",
+        "-Hp",
+        "-t",
+        "volume",
+        "-o",
+        "available,volblocksize,refreservation",
         dataset,
-    ]  # fmt: skip
+    ]
     return storage_in(run(words, timeout=_SECONDS).stdout, dataset)
 
 

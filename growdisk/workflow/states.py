@@ -11,10 +11,16 @@ from growdisk.workflow.journal import Event, JournalRecord
 
 _STEP_EVENTS = frozenset(
     {
-        Event.CHECKED, Event.SKIPPED, Event.SNAPSHOTTING, Event.APPLYING, Event.APPLIED,
-        Event.VERIFIED, Event.RESTORING, Event.RESTORED,
+        Event.CHECKED,
+        Event.SKIPPED,
+        Event.SNAPSHOTTING,
+        Event.APPLYING,
+        Event.APPLIED,
+        Event.VERIFIED,
+        Event.RESTORING,
+        Event.RESTORED,
     }
-)  # fmt: skip
+)
 
 TOUCHED = frozenset({Event.APPLYING, Event.APPLIED, Event.VERIFIED, Event.RESTORING})
 """Last events of a step after which the image may differ from the step's snapshot."""

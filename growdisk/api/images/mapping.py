@@ -46,9 +46,13 @@ class MapRecord(NamedTuple):
     def as_json(self) -> dict[str, object]:
         """The keys of QEMU's MapEntry, in its order."""
         record: dict[str, object] = {
-            "start": self.start, "length": self.length, "depth": self.depth,
-            "present": self.present, "zero": self.zero, "data": self.data,
-        }  # fmt: skip
+            "start": self.start,
+            "length": self.length,
+            "depth": self.depth,
+            "present": self.present,
+            "zero": self.zero,
+            "data": self.data,
+        }
         return record if self.offset is None else record | {"offset": self.offset}
 
     def json_text(self) -> str:

@@ -96,10 +96,13 @@ def run_options(options: Options) -> RunOptions:
         )
     backend = options.text("backend") or "auto"
     return RunOptions(
-        cast("Backend", backend), cast("Snapshots", snapshots), keep, keys_of(options),
+        cast("Backend", backend),
+        cast("Snapshots", snapshots),
+        keep,
+        keys_of(options),
         not_in_use=options.flag("not_in_use"),
         overlays_may_break=options.flag("overlays_may_break"),
-    )  # fmt: skip
+    )
 
 
 def keys_of(options: Options) -> tuple[bytes, ...]:

@@ -319,6 +319,9 @@ def _no_progress(done: int, total: int) -> None:
 
 
 HANDLERS = {
-    "snapshot": _snapshot, "rollback": _rollback, "commit": _commit, "convert": _convert,
+    "snapshot": _snapshot,
+    "rollback": _rollback,
+    "commit": _commit,
+    "convert": _convert,
     "image": _image,
-}  # fmt: skip
+}

@@ -74,7 +74,8 @@ def swaps_of_run(directory: RunDirectory) -> dict[str, object]:
 
 
 HANDLERS = {
-    "resize_image": _alone(resize_only), "rewrite_partitions": _rewrite,
+    "resize_image": _alone(resize_only),
+    "rewrite_partitions": _rewrite,
     "reread_partitions": _reread,
     "grow_filesystem": _alone(grow_only),
-}  # fmt: skip
+}
