@@ -116,7 +116,10 @@ class DirectTools:
         # without it, resize2fs insists on a full check
         unchecked = [] if self._checks_in_full(device) else ["-f"]
         done = self._run(
-            ["resize2fs", *unchecked, SHOWN, f"{wanted // _SECTOR}s"], _name(device), writable=True
+            # With s it is sectors of 512 bytes; a bare number would be blocks of the file system.
+            ["resize2fs", *unchecked, SHOWN, f"{wanted // _SECTOR}s"],
+            _name(device),
+            writable=True,
         )
         return done.stdout
 

@@ -19,6 +19,7 @@ UNMOUNTED: Mapping[str, tuple[tuple[str, ...], ...]] = MappingProxyType(
     {
         "ntfs": (
             ("ntfsresize", "--no-progress-bar", "--no-action", "--force"),
+            # ntfsresize(8): once for a volume that is marked to be checked, twice for no question.
             ("ntfsresize", "--no-progress-bar", "--force", "--force"),
         ),
         "f2fs": (("fsck.f2fs", "-f"), ("resize.f2fs",)),

@@ -74,6 +74,7 @@ def judge(shell: Shell, kind: str, device: str, *, mountable: bool) -> None:
 
 def why_not_mounted(shell: Shell, kind: str, device: str) -> str:
     """Why the kernel does not mount it, read only; "" if it does."""
+    # The kernel's ext4 mounts ext2 and ext3 as well.
     options, driver = (
         ("ro,subvolid=5", kind)
         if kind == "btrfs"

@@ -26,6 +26,7 @@ def reopen_direct(fd: int) -> int | None:
         # (btrfs)
         return None
     try:
+        # Not dup(): O_DIRECT belongs to the open file, which both would share.
         return os.open(f"/proc/self/fd/{fd}", os.O_RDWR | os.O_CLOEXEC | os.O_DIRECT)
     except OSError:
         return None

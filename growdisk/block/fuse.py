@@ -29,7 +29,9 @@ from growdisk.block.device import BlockDevice
 _log = logging.getLogger("growdisk.fuse")
 
 MAX_WRITE = 1 << 20
+# Without FUSE_MAX_PAGES a request carries 32 pages (128 KiB) at most.
 _PAGES = MAX_WRITE >> 12
+# The kernel refuses a read() with less room than its largest request has (EINVAL).
 _BUFFER = MAX_WRITE + 4096
 _MAJOR, _MINOR = 7, 31
 _ROOT = 1
@@ -153,6 +155,7 @@ class FuseFolder:
         poll = select.poll()
         poll.register(self._descriptor, select.POLLIN)
         poll.register(self._end, select.POLLIN)
+        # POLLERR: the folder was unmounted, or the connection aborted.
         while all(
             ready != self._end and not event & select.POLLERR for ready, event in poll.poll()
         ):
@@ -289,6 +292,7 @@ class _Refusal(Exception):
 
 
 def _init(major: int, minor: int, max_readahead: int, flags: int) -> bytes:
+    # Only what this kernel offers: one before 4.20 does not know FUSE_MAX_PAGES.
     wanted = (_ASYNC_READ | _BIG_WRITES | _MAX_PAGES) & flags
     return _INIT.pack(
         _MAJOR, min(minor, _MINOR), max_readahead, wanted, 16, 12, MAX_WRITE, 1, _PAGES, 0, 0

@@ -131,6 +131,7 @@ def _lower(span: Span, known: list[LoopDevice]) -> Iterator[Span]:
     if not isinstance(span.node, int):
         return
     below = [Span(slave) for slave in slaves_of(span.node)]
+    # A partition has no slaves in /sys: the disk that it is on is the folder around its own.
     if (disk := disk_of_partition(span.node)) is not None:
         below.append(disk)
     below += [loop.backing for loop in known if loop.number == span.node]
@@ -148,6 +149,7 @@ def _mappings(numbers: list[int]) -> Iterator[_Held]:
         if value_of(number, "partition"):
             continue
         if uuid.startswith("LVM-"):
+            # LVM doubles the hyphens in both names and puts a single one between them.
             group = name.replace("--", "\0").partition("-")[0].replace("\0", "-")
             yield _Held(
                 f"the logical volume {name}",

@@ -124,6 +124,7 @@ class NbdServer:
             raise ClientGone
         payload = bytearray()
         if request.command == _NbdCommand.WRITE:
+            # Its data follow: to refuse it and go on, all of them would have to be read first.
             if request.length > MAX_REQUEST:
                 raise ClientGone
             payload = receive(connection, request.length)

@@ -252,6 +252,8 @@ class RawFile(InParts):
         self._is_synced = False
         while offset < end:
             try:
+                # Not between all file systems (EXDEV), nor of all kinds of files (EINVAL): then by
+                # hand.
                 done = os.copy_file_range(source._fd, self._fd, end - offset, offset, offset + move)
             except OSError:
                 done = 0

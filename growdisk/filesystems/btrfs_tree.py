@@ -100,6 +100,8 @@ class BtrfsTree:
         self._nodes: dict[int, bytes] = {}
         self._roots: dict[int, _Root] = {}
         self._chunks: list[_Chunk] = []
+        # The chunk tree has its addresses mapped by itself; the superblock has the chunks that it
+        # takes to read it.
         self._read_system_chunks(head[_SYSTEM_CHUNKS : _SYSTEM_CHUNKS + array_size])
         for key, data in self._between(
             _Root(chunk_root, chunk_level), (0, 0, 0), (_LAST, 255, _LAST)
@@ -205,6 +207,8 @@ class BtrfsTree:
                 if key >= first:
                     start = _HEADER.size + row[3]
                     yield key, node[start : start + row[4]]
+            # A pointer's key is the first one below it: all below lies before the key of the next
+            # pointer.
             elif number + 1 == count or rows[number + 1][:3] >= first:
                 yield from self._below(row[3], level - 1, first, last)
 
@@ -249,6 +253,7 @@ class BtrfsTree:
             return _decompressed(item[_EXTENT_HEAD.size :], compression, ram_bytes)[:wanted]
         place, length, offset, count = _EXTENT_BODY.unpack_from(item, _EXTENT_HEAD.size)
         count = min(count, wanted)
+        # Place 0 is a hole; kind 2 is preallocated, and has never been written.
         if not place or kind != 1:
             return bytes(count)
         if compression == _NONE:

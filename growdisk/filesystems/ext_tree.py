@@ -41,7 +41,10 @@ _SUPER = struct.Struct("<20xI8xI4xI44xH")
 _EXTENT_HEADER = struct.Struct("<HHHH4x")
 _EXTENT, _INDEX = struct.Struct("<IHHI"), struct.Struct("<IIHxx")
 _EXTENT_MAGIC, _DEEPEST = 0xF30A, 5
+# EXT_INIT_MAX_LEN: a longer extent is unwritten, and is by so much shorter than it says.
 _UNWRITTEN = 32768
+# What does not fit into the block pointers is the attribute system.data; 7 stands for "system."
+# (EXT4_XATTR_INDEX_SYSTEM).
 _ATTRIBUTES, _SYSTEM_DATA = b"\0\0\x02\xea", (7, b"data")
 # length of the name, its first part, where the value is, its size
 _ATTRIBUTE = struct.Struct("<BBH4xI4x")
@@ -146,6 +149,7 @@ class ExtTree:
         """Whether a copy of the superblock comes first in it."""
         if group <= 1 or not self.content.ro_compat & _SPARSE_SUPER:
             return True
+        # sparse_super: the groups 0 and 1, and the powers of 3, 5 and 7.
         return any(group == base ** round(math.log(group, base)) for base in (3, 5, 7))
 
     def runs(self, inode: Inode) -> list[Run]:

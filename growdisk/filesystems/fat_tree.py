@@ -105,6 +105,7 @@ class FatTree:
             return pair >> 4 if cluster & 1 else pair & 0xFFF
         width = self._bits // 8
         return (
+            # The upper four bits of a FAT32 entry are reserved.
             int.from_bytes(self._fat[cluster * width : (cluster + 1) * width], "little")
             & 0x0FFFFFFF
         )
@@ -118,6 +119,7 @@ class FatTree:
             if raw[0] == _DELETED:
                 long = []
             elif attributes & _LONG == _LONG:
+                # A long name stands before its short one, in pieces, the last piece first.
                 long.insert(
                     0, (raw[1:11] + raw[14:26] + raw[28:32]).decode("utf-16-le", "surrogateescape")
                 )

@@ -242,6 +242,7 @@ def _segment(section: LvmSection) -> LvSegment:
     return LvSegment(
         section.number("start_extent"),
         section.number("extent_count"),
+        # Newer versions put what old ones must understand after a +.
         section.text("type").partition("+")[0],
         tuple(_pairs(areas)),
         tuple(filter(None, (section.text("origin", ""), section.text("cow_store", "")))),

@@ -96,6 +96,7 @@ class XfsTree:
             raise Unknown(f"there is no inode {number}")
         start = _CORE if version >= 3 else _OLD_CORE
         end = start + fork_offset * 8 if fork_offset else len(raw)
+        # XFS_DIFLAG2_NREXT64: the number is in the field of 64 bits.
         extents = big_extents if self._has_many_extents and raw[127] & 0x10 else extents
         return _XfsInode(number, mode, size, form, raw[start:end], extents)
 
@@ -141,6 +142,7 @@ class XfsTree:
             yield from _records(inode.fork, 0, inode.extents)
         elif inode.form == _BTREE:
             level, count = struct.unpack_from(">HH", inode.fork)
+            # First room for all keys that the node could have, then the pointers.
             most = (len(inode.fork) - 4) // 16
             yield from self._children(inode.fork, 4 + most * 8, count, level)
         else:
@@ -168,6 +170,7 @@ class XfsTree:
         return place
 
     def _short_entries(self, fork: bytes) -> Iterator[tuple[str, int]]:
+        # The second number counts those that need 8 bytes; if there is one, all have 8.
         count, wide = fork[0], 8 if fork[1] else 4
         at = 2 + wide
         for _ in range(count):
@@ -187,6 +190,8 @@ class XfsTree:
             raise Unknown("a directory is damaged")
         at, end = 64 if magic[3:] == b"3" else 16, len(block)
         if magic in (b"XD2B", b"XDB3"):
+            # A directory of one block has its index behind the entries: 8 bytes each, then their
+            # number.
             end -= 8 + 8 * int.from_bytes(block[-8:-4], "big")
         while at + 12 <= end:
             if int.from_bytes(block[at : at + 2], "big") == _FREE:

@@ -140,6 +140,8 @@ def _archive(folder: str, name: str, script: bytes) -> bytes:
 
 def _member(name: str, mode: int, content: bytes = b"") -> bytes:
     links = 2 if mode == _DIRECTORY else 1
+    # newc: inode, mode, owner, group, links, time, size, four device numbers, size of the name,
+    # check.
     fields = (0, mode, 0, 0, links, 0, len(content), 0, 0, 0, 0, len(name) + 1, 0)
     header = _MAGIC + b"".join(b"%08X" % field for field in fields) + name.encode() + b"\0"
     return _padded(header) + _padded(content)

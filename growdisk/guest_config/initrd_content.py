@@ -122,6 +122,7 @@ class _PieceReader:
 def _archive(stream: _PieceReader) -> Iterator[Member]:
     """The members of an archive; the stream is at its end afterwards."""
     while len(header := stream.read(_HEADER)) == _HEADER and header.startswith(_MAGICS):
+        # newc: thirteen numbers of eight hexadecimal digits after the magic.
         mode, size, name_size = (_number(header[place : place + 8]) for place in (14, 54, 94))
         if name_size > _LONGEST_NAME:
             raise ValueError("its archive is damaged")

@@ -176,6 +176,7 @@ def find_in_guest(
         chosen = [disk for disk in found if disk.device == wanted]
     else:
         of_size = [disk for disk in found if disk.size == size]
+        # virtio-blk shows a guest the first 20 bytes of a serial number (VIRTIO_BLK_ID_BYTES).
         chosen = [disk for disk in of_size if serial and disk.serial == serial[:20]] or of_size
     if len(chosen) == 1:
         return chosen[0]
@@ -193,6 +194,7 @@ def find_in_guest(
 def _seen(line: str) -> SeenDisk | None:
     size, _, rest = line.partition(" ")
     name, _, serial = rest.partition(" ")
+    # sysfs writes a slash in the name of a device as an exclamation mark: cciss!c0d0.
     plain = name.replace("!", "/")
     if not (size.isdecimal() and size.isascii() and plain.replace("/", "").isalnum()):
         return None

@@ -126,6 +126,7 @@ def monitor_lost(command: str, reason: str) -> OperationFailed:
 _JSON = "json:"
 _FORMATS = ("qcow2", "raw", "file")
 OUR_JOBS = "growdisk-"
+# cfi.pflash01 is the flash of a UEFI guest: firmware and its variables.
 _NO_DISKS = ("floppy", "ide-cd", "scsi-cd", "sd-card", "cfi.pflash01")
 _IN_USB = ".0/legacy[0]"
 _BUSES = {
@@ -204,6 +205,7 @@ class Machine:
         }
         for path in self._devices():
             if self.property_of(path, "name") == channel:
+                # query-chardev says "disconnected:" of a socket that nobody has connected to.
                 address = chardevs.get(self.property_of(path, "chardev"), "").removeprefix(
                     "disconnected:"
                 )
@@ -273,6 +275,7 @@ class Machine:
             bus=self._bus(block.qdev, kind),
             serial=self.property_of(device, "serial") if device else "",
             snapshots=tuple(snapshot.name for snapshot in image.snapshots),
+            # QEMU's "compat" is the first version of QEMU that could read it.
             version={"0.10": 2, "1.1": 3}.get(specific.compat, 0),
             refcount_bits=specific.refcount_bits,
             corrupt=specific.corrupt,

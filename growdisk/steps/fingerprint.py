@@ -47,6 +47,7 @@ class ImageFingerprint:
         if not self._lifted.exists():
             replace_file(self._path, content)
             return
+        # Written over and then renamed: on a full disk there is no room for a new file.
         overwrite_file(self._lifted, content)
         self._lifted.replace(self._path)
         sync_directory(self._path.parent)

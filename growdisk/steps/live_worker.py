@@ -55,6 +55,7 @@ _ARRIVAL_SECONDS = 15.0
 _LAST_GROUP = 128 << 20  # bytes: of ext, with blocks of 4 KiB
 SAVED_TABLE = "saved-table.json"
 _BOOT_ID = "cat /proc/sys/kernel/random/boot_id"
+# Later, and with nothing open: ssh and the agent end only when nobody holds their streams.
 _RESTART = "(sleep 2; systemctl reboot || reboot) </dev/null >/dev/null 2>&1 &"
 
 

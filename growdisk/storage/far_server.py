@@ -24,6 +24,8 @@ from growdisk.host.command import last_lines, start
 from growdisk.storage.served import DiskNotReached
 
 _PATIENCE, _POLL, _ANSWER = 90.0, 0.1, 10.0
+# ControlPath=none: on a shared connection the socket would be forwarded by another ssh, which
+# outlives this one.
 _OPTIONS = (
     "-T", "-o", "BatchMode=yes", "-o", "ConnectTimeout=30", "-o", "ServerAliveInterval=10", "-o",
     "ServerAliveCountMax=3", "-o", "ExitOnForwardFailure=yes", "-o", "ControlPath=none",

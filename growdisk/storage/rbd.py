@@ -34,6 +34,7 @@ def look(kernel_name: str, devices: Path = _DEVICES) -> Storage:
     """Of rbd0 and the like. OSError if the kernel does not know it."""
     folder = devices / kernel_name.removeprefix("rbd")
     spec, snapshot = _spec(folder), sysfs_text(folder / "current_snap")
+    # The kernel writes a hyphen if it is the image itself.
     if snapshot not in ("", "-"):
         return Storage(
             "rbd", spec, obstacle=f"its snapshot {snapshot} is mapped", hint="map the image itself"

@@ -132,6 +132,7 @@ def _version_2(device: BlockDevice, head: bytes) -> LuksHeader:
     length = int.from_bytes(head[8:16], "big")
     if not _JSON_AT < length <= _MOST_JSON:
         raise LuksUnreadable(f"a header of {length} bytes")
+    # Zeros fill the area up to its fixed size.
     text = device.read(_JSON_AT, length - _JSON_AT).split(b"\0")[0]
     metadata = decoded(text, Luks2Metadata)
     segment = metadata.segments.get("0")

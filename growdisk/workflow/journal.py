@@ -132,6 +132,7 @@ def _encode(record: JournalRecord) -> bytes:
 def _decode(line: bytes) -> JournalRecord | None:
     """The record of a line, or None if the line is torn or its checksum is wrong."""
     checksum, _, body = line.rstrip(b"\n").partition(b" ")
+    # A whole record without its line break is torn, too: the next one would continue its line.
     if not line.endswith(b"\n") or checksum != f"{zlib.crc32(body):08x}".encode():
         return None
     fields = json.loads(body)

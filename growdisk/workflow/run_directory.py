@@ -289,6 +289,8 @@ class RunDirectory:
         self.make_room()
         with contextlib.suppress(OSError):
             if self.state().finished:
+                # Cutting a file to its own length frees the blocks that were reserved after its
+                # end.
                 truncate_file(self.journal_file, self.journal_file.stat().st_size)
 
     def withdraw(self) -> None:
