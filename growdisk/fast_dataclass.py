@@ -84,12 +84,14 @@ def _define(cls: type, *, frozen: bool = False, eq: bool = True, order: bool = F
     compared = tuple(name for name in fields if name not in special or special[name].compare)
     positional = tuple(name for name in fields if name not in special or not special[name].kw_only)
     methods: dict[str, object] = {
-        _FIELDS: fields, "__match_args__": positional, "__init__": _init(cls, fields, positional),
+        _FIELDS: fields,
+        "__match_args__": positional,
+        "__init__": _init(cls, fields, positional),
         "__value_options__": {"frozen": frozen, "eq": eq, "order": order},
-        "__dataclass_fields__": _Asked("__dataclass_fields__"),
-        "__dataclass_params__": _Asked("__dataclass_params__"),
+        "__dataclass_fields__": _MadeOnAccess("__dataclass_fields__"),
+        "__dataclass_params__": _MadeOnAccess("__dataclass_params__"),
         **_comparing(cls, compared, frozen=frozen, eq=eq, order=order),
-    }  # fmt: skip
+    }
     if "__repr__" not in cls.__dict__:
         methods["__repr__"] = _repr(shown)
     if frozen:
@@ -196,23 +198,24 @@ class _QuickTuple(type):
         return made
 
 
-class _Asked:
+class _MadeOnAccess:
     """What the standard library puts into a dataclass, made when somebody asks for it."""
 
     def __init__(self, name: str) -> None:
         self._name = name
 
-    def __get__(self, _: object, asked: type) -> object:
+    def __get__(self, _: object, owner: type) -> object:
         import dataclasses
 
-        cls = next(base for base in asked.__mro__ if _FIELDS in base.__dict__)
+        cls = next(base for base in owner.__mro__ if _FIELDS in base.__dict__)
         fields: dict[str, object] = cls.__dict__[_FIELDS]
         texts: dict[str, str] = {}
         for base in reversed(cls.__mro__):
             texts.update(base.__dict__.get("__annotations__", {}))  # noqa: RUF063
         body: dict[str, object] = {
-            "__module__": cls.__module__, "__annotations__": {name: texts[name] for name in fields},
-        }  # fmt: skip
+            "__module__": cls.__module__,
+            "__annotations__": {name: texts[name] for name in fields},
+        }
         body |= {name: _real(given) for name, given in fields.items() if given is not _MISSING}
         options: dict[str, bool] = cls.__dict__["__value_options__"]
         twin: type = dataclasses.dataclass(**options)(type(cls.__name__, (), body))
@@ -227,16 +230,16 @@ def _real(given: object) -> object:
 
     if not isinstance(given, _Field):
         return given
-    said: dict[str, object] = {
+    options: dict[str, object] = {
         "repr": given.repr,
         "compare": given.compare,
         "kw_only": given.kw_only,
     }
     if given.make is not None:
-        said["default_factory"] = given.make
+        options["default_factory"] = given.make
     elif given.default is not _MISSING:
-        said["default"] = given.default
-    return dataclasses.field(**said)  # type: ignore[call-overload]
+        options["default"] = given.default
+    return dataclasses.field(**options)  # type: ignore[call-overload]
 
 
 TYPE_CHECKING = False  # typing would be loaded for this alone

@@ -11,7 +11,7 @@ from growdisk.fast_dataclass import replace
 from growdisk.planner.goal import Goal
 from growdisk.units import format_size
 from growdisk.workflow.run_directory import RunDirectory
-from growdisk.workflow.states import Status
+from growdisk.workflow.states import RunStatus
 
 if TYPE_CHECKING:
     from growdisk.host.free_space import HostRoom
@@ -32,7 +32,7 @@ def _since_growth(path: Path) -> float | None:
     longer than the interval.
     """
     directory = RunDirectory.beside(path)
-    if directory.state().status not in (Status.DONE, Status.KEPT):
+    if directory.state().status not in (RunStatus.DONE, RunStatus.KEPT):
         return None
     return abs(time.time() - directory.plan_file.with_name("journal.jsonl").stat().st_mtime)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from growdisk.api.device_host import refuse_unfit_device, refuse_unsafe_place
 from growdisk.block.leases import others_write
-from growdisk.block.mounts import LOCAL_LOCKS, Mount, is_shared, locks_reach, mount_of
+from growdisk.block.mounts import LOCAL_LOCKS, HostMount, is_shared, locks_reach, mount_of
 from growdisk.block.opening import require_writable
 from growdisk.errors import ImageInUse
 from growdisk.fast_dataclass import replace
@@ -19,8 +19,8 @@ from growdisk.steps.registry import DiskStep
 from growdisk.steps.resize_image import GrowDevice
 from growdisk.steps.step_traits import of_kind
 from growdisk.storage.values import Storage
-from growdisk.workflow.places import is_apart, is_served
 from growdisk.workflow.run_directory import RunDirectory
+from growdisk.workflow.run_places import is_apart, is_served
 
 _AT_SERVER = (
     "the server gives {} to one client at a time, and that is growdisk; who else uses what it "
@@ -96,8 +96,8 @@ def _with_room_notes(plan: Plan, path: Path) -> Plan:
 
 def _refuse_fixed_size(plan: Plan, path: Path, step: DiskStep | ExtraDiskStep) -> None:
     """device-cannot-grow for a device that must grow, if the plan has only the guest's layers."""
-    told = plan.extra_disks[step.disk - 1] if step.disk else None
-    disk, kind = (Path(told.path), told.format) if told else (path, plan.before.image.format)
+    extra = plan.extra_disks[step.disk - 1] if step.disk else None
+    disk, kind = (Path(extra.path), extra.format) if extra else (path, plan.before.image.format)
     grows = step.own.added and not isinstance(step, GrowDevice)
     if grows and kind == "raw" and disk.is_block_device():
         reason = "only the first disk of a run grows from the host's storage up"
@@ -170,5 +170,5 @@ def _doubt(path: Path) -> str:
     )
 
 
-def _local_locks(mount: Mount) -> str:
+def _local_locks(mount: HostMount) -> str:
     return ", ".join(sorted(mount.options & LOCAL_LOCKS))

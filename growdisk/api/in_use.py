@@ -46,7 +46,7 @@ def unreadable_refused(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno not in (errno.EIO, errno.ENOTCONN):
             raise
-        from growdisk.workflow.places import is_served
+        from growdisk.workflow.run_places import is_served
 
         if is_served(path):
             raise ImageNotReadable(

@@ -16,7 +16,7 @@ from pathlib import Path
 from growdisk.fast_dataclass import dataclass
 from growdisk.qcow2.names_in_headers import identity, named_files
 from growdisk.storage.proxmox import folders_beside
-from growdisk.workflow.places import is_apart
+from growdisk.workflow.run_places import is_apart
 
 TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:

@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING
 from growdisk.block.address import Address, address_of
 from growdisk.block.identity import identity_of_served
 from growdisk.block.locks import flock_holder
-from growdisk.block.nbd_client import NotOffered, Offer, ask
+from growdisk.block.nbd_client import NotOffered, Offer, query_export
 from growdisk.errors import Refused, UsageError
 from growdisk.qcow2.probe import probe_format
 from growdisk.storage.far_server import far_server, held_at_server
 from growdisk.storage.served import DiskNotReached, shown_as_file, unmount_left
-from growdisk.workflow.places import served_disk
+from growdisk.workflow.run_places import served_disk
 
 if TYPE_CHECKING:
     from growdisk.qcow2.probe import ImageFormat
@@ -153,7 +153,7 @@ def _locked(address: Address, folder: Path) -> int:
 
 def _asked(address: Address, server: Address) -> Offer:
     try:
-        return ask(server, _ANSWER)
+        return query_export(server, _ANSWER)
     except TimeoutError as error:
         reason = (
             f"its server does not answer within {_ANSWER:.0f} s; it may have given the disk "
@@ -204,7 +204,7 @@ def _refuse_shared(address: Address, server: Address, patience: float, offer: Of
     itself that it is fit for several may just be slow.
     """
     try:
-        ask(server, patience)
+        query_export(server, patience)
     except TimeoutError:
         if not offer.for_several:
             return

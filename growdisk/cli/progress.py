@@ -33,13 +33,13 @@ class StepLines:
 
     def __init__(
         self,
-        say: Callable[[str], None],
+        write_line: Callable[[str], None],
         *,
         moving: bool,
         plain: bool = False,
         events: EventLines | None = None,
     ) -> None:
-        self._say, self._moving, self._plain, self._events = say, moving, plain, events
+        self._say, self._moving, self._plain, self._events = write_line, moving, plain, events
         self._live: Progress | None = None
 
     def __enter__(self) -> StepLines:
@@ -245,7 +245,9 @@ def _bytes_line(*, plain: bool) -> Progress:
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (
-        TextColumn("{task.description}", markup=False), BarColumn(bar_width=24),
-        DownloadColumn(binary_units=True), TimeRemainingColumn(),
-    )  # fmt: skip
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=24),
+        DownloadColumn(binary_units=True),
+        TimeRemainingColumn(),
+    )
     return Progress(*columns, console=Console(stderr=True, no_color=plain or None), transient=True)

@@ -8,7 +8,7 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from growdisk.api.provisioning.result import Provisioned, ProvisionReport, provision_document
-from growdisk.cli.output import Output, Still, error_document
+from growdisk.cli.output import CommandOutput, Still, error_document
 from growdisk.units import format_size
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class Lines:
     """The watcher of a call: a note when an output is done. Outputs may end at the same time."""
 
-    def __init__(self, output: Output, working: Working | Still) -> None:
+    def __init__(self, output: CommandOutput, working: Working | Still) -> None:
         self._output, self._working, self._lock = output, working, Lock()
 
     def output_started(self, path: Path) -> None:
@@ -33,7 +33,7 @@ class Lines:
                 self._output.note(line)
 
 
-def tell(report: ProvisionReport, output: Output) -> int:
+def tell(report: ProvisionReport, output: CommandOutput) -> int:
     """Show how it ended; returns the exit code."""
     output.document(provision_document(report))
     for failed in report.failed:

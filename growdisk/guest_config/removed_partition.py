@@ -18,8 +18,11 @@ from growdisk.fast_dataclass import dataclass, field, replace
 _FIRST_DISKS = ("sda", "vda", "xvda", "hda", "nvme0n1p", "mmcblk0p")
 _GRUBS_DISK, _MAPPER = "hd0", "/dev/mapper/"
 _NAMED_DIRECTORIES = {
-    "by-uuid": "UUID", "by-label": "LABEL", "by-partuuid": "PARTUUID", "by-partlabel": "PARTLABEL",
-}  # fmt: skip
+    "by-uuid": "UUID",
+    "by-label": "LABEL",
+    "by-partuuid": "PARTUUID",
+    "by-partlabel": "PARTLABEL",
+}
 _HEX_TAGS = frozenset({"UUID", "PARTUUID"})
 _FSTAB_ESCAPE = re.compile(r"\\([0-7]{3})")
 _UDEV_ESCAPE = re.compile(r"\\x([0-9a-fA-F]{2})")

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from growdisk.guest_config.initrd_content import Maker, contents_of
 from growdisk.guest_config.removed_partition import RemovedPartition
-from growdisk.guest_config.resume import without_kernel_options
+from growdisk.guest_config.resume_device import without_kernel_options
 from growdisk.guest_config.unified import NO_RESUME, Unified
 
 TYPE_CHECKING = False

@@ -77,8 +77,15 @@ def mounted(
     ours, theirs = socket.socketpair()
     with ours, theirs:
         words: list[str | Path] = [
-            "sh", "-c", _KEEPER, "growdisk-keeper", tool, _OPTIONS, place, scratch,
-        ]  # fmt: skip
+            "sh",
+            "-c",
+            _KEEPER,
+            "growdisk-keeper",
+            tool,
+            _OPTIONS,
+            place,
+            scratch,
+        ]
         end = theirs.fileno()
         keeper = start(
             words,

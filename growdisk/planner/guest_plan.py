@@ -35,9 +35,17 @@ from growdisk.units import align_down
 _SECTOR = 512  # what a kernel counts in
 _KINDS = ("ext2", "ext3", "ext4", "xfs", "btrfs")
 _KNOWN = (
-    ResizeImage, RewritePartitions, RereadPartitions, GrowLuks, GrowPhysicalVolume,
-    GrowLogicalVolume, GrowFilesystem, RemakeSwap, MakeSwapFile, RepairGuest,
-)  # fmt: skip
+    ResizeImage,
+    RewritePartitions,
+    RereadPartitions,
+    GrowLuks,
+    GrowPhysicalVolume,
+    GrowLogicalVolume,
+    GrowFilesystem,
+    RemakeSwap,
+    MakeSwapFile,
+    RepairGuest,
+)
 
 
 LayerStep = GrowLuks | GrowPhysicalVolume | GrowLogicalVolume
@@ -65,7 +73,7 @@ def growths_of(steps: Iterable[DiskStep]) -> tuple[Growth, ...]:
     )
 
 
-def parts_of(steps: Iterable[DiskStep]) -> dict[str, tuple[int, int]]:
+def growth_layers(steps: Iterable[DiskStep]) -> dict[str, tuple[int, int]]:
     """For each growing step, by its name: (which growth it belongs to, which of its layers it is).
 
     Layers count from 1 on; the file system itself is 0. What several growths have in common grows
@@ -181,7 +189,7 @@ def kind_of(facts: Facts, step: GrowFilesystem) -> str:
     return facts.kind_of(step.number) if step.is_plain_ext else step.kind
 
 
-def content_of(facts: Facts, step: GrowFilesystem) -> Content | None:
+def filesystem_of(facts: Facts, step: GrowFilesystem) -> Content | None:
     """The file system that a step grows, wherever it is."""
     outer = facts.contents.get(step.number)
     if outer:

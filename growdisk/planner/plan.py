@@ -179,8 +179,8 @@ def _written(step: DiskStep | ExtraDiskStep) -> _WrittenStep:
         return replace(_written(step.step), disk=step.number)
     fields = decoded(encoded(step), dict[str, Raw])
     usual = step.usual
-    told = {name: value for name, value in fields.items() if usual.get(name) != bytes(value)}
-    return _WrittenStep(type(step).__name__, Raw(encoded(told)))
+    unusual = {name: value for name, value in fields.items() if usual.get(name) != bytes(value)}
+    return _WrittenStep(type(step).__name__, Raw(encoded(unusual)))
 
 
 def _read(written: _WrittenStep, plan: _WrittenPlan) -> DiskStep | ExtraDiskStep:
