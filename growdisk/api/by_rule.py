@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from growdisk.errors import Refused
 from growdisk.fast_dataclass import replace
+from growdisk.host.free_space import room_for
 from growdisk.planner.goal import Goal
 from growdisk.units import format_size
 from growdisk.workflow.run_directory import RunDirectory
@@ -45,8 +46,6 @@ def refuse_to_fill_host(path: Path, goal: Goal, old_size: int, new_size: int) ->
     rule, growth = goal.rule, new_size - old_size
     if rule is None or growth <= 0:
         return
-    from growdisk.host.free_space import room_for  # most runs have no rule
-
     refuse_without_room(path, room_for(path), growth, rule.keep_host_free or 0.0)
 
 

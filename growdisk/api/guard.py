@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import os
 from contextlib import closing, suppress
+from itertools import islice
 from pathlib import Path
 
 from growdisk.api.carried import RunWithoutFolder, carried_run
 from growdisk.api.overlays import dependents_of
 from growdisk.block.raw import RawFile
-from growdisk.errors import ImageError, ImageNotReadable, Refused
+from growdisk.errors import ImageError, ImageNotReadable, Refused, shell_word
 from growdisk.fast_dataclass import dataclass
 from growdisk.qcow2.data import data_file_path
 from growdisk.qcow2.features import Incompatible
@@ -213,9 +214,6 @@ def _memory_saved(path: Path, machine: str, hint: str) -> ImageError:
 
 def _folder_beside(path: Path, run: str) -> str:
     """The command that brings the folder of `run` along, if it is beside the image, or ""."""
-    from itertools import islice
-
-    from growdisk.errors import shell_word
     from growdisk.workflow.run_directory import RunDirectory
 
     for plan in islice(path.resolve().parent.glob("*.growdisk/plan.json"), _MOST_FOLDERS):

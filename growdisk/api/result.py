@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Literal
 
 from growdisk.error_document import error_document
@@ -163,8 +164,6 @@ def outcome(state: RunState, error: GrowdiskError | None) -> Outcome:
 
 
 def document(result: Result) -> dict[str, object]:
-    from dataclasses import asdict
-
     content: dict[str, object] = {
         "result": result.result, "run": result.run, "backend": result.backend,
         "snapshots": result.snapshots,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from growdisk.api.disk_facts import image_facts, inspect_device
+from growdisk.api.disks import inspect
 from growdisk.block.device import BlockDevice
 from growdisk.block.raw import RawFile
 from growdisk.errors import Refused, destination_exists
@@ -81,8 +82,6 @@ def write_scripts(
 
 def _facts(target: Path | LiveRequest, image_format: ImageFormat | None, keyring: Keyring) -> Facts:
     if not isinstance(target, Path):
-        from growdisk.api.disks import inspect
-
         return inspect(target, image_format)
     with _opened_shared(
         target, image_format or probe_format(target), keyring.passphrases

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from growdisk.cli.config import configured
 from growdisk.cli.output import Output
 
 if TYPE_CHECKING:
@@ -59,8 +60,6 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
 
 
 def _defaults() -> Iterator[tuple[str, str, str]]:
-    from growdisk.cli.config import configured
-
     yield from ((key, str(value), str(file)) for key, (value, file) in configured().items())
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 
 from growdisk.api.fleet.values import DiskEntry, FileSystemUse
 from growdisk.cli.listing import shortened
@@ -75,8 +76,6 @@ def percent(use: FileSystemUse | None) -> str:
 
 def document(entry: DiskEntry) -> dict[str, object]:
     """For --json: see docs/json.md."""
-    from dataclasses import asdict
-
     values = asdict(entry) | {"path": entry.path or None, "domain": entry.domain or None}
     values["fullest"] = asdict(entry.fullest) if entry.fullest else None
     values["fullness"] = round(100 * entry.fullness, 1) if entry.fullest else None

@@ -18,6 +18,7 @@ from growdisk.qcow2.header_rules import MAX_L1_BYTES, MAX_SIZE
 from growdisk.qcow2.l1_walk import Walker
 from growdisk.qcow2.mapping import Mapping
 from growdisk.qcow2.metadata import Metadata
+from growdisk.qcow2.preallocate import Preallocator
 from growdisk.qcow2.reader import Reader
 from growdisk.qcow2.tables import dump_table
 from growdisk.qcow2.writer import Writer
@@ -169,8 +170,6 @@ class Resizer:
             self._writer.write_zeros(old, start)
         else:
             self._writer.write(old, memoryview(bytes(start - old)))
-        from growdisk.qcow2.preallocate import Preallocator
-
         Preallocator(self._metadata, self._mapping).fill(start, end, mode)
 
     def _check_key_not_needed(self, old: int) -> None:

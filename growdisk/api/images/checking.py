@@ -12,6 +12,7 @@ from growdisk.fast_dataclass import replace
 from growdisk.qcow2.check.checker import CheckReport, check
 from growdisk.qcow2.features import Incompatible
 from growdisk.qcow2.header import Header, read_header
+from growdisk.qcow2.image import Qcow2Image
 from growdisk.qcow2.named_files import exists
 from growdisk.qcow2.outside import ReferenceOutside
 from growdisk.qcow2.probe import ImageFormat
@@ -58,8 +59,6 @@ def _with_its_files(path: Path, report: CheckReport) -> CheckReport:
 
 
 def _problem(path: Path, report: CheckReport, *, with_backing: bool) -> str | None:
-    from growdisk.qcow2.image import Qcow2Image  # most images stand alone
-
     try:
         with Qcow2Image.open(path, with_backing=with_backing) as image:
             is_short = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Literal
 
@@ -124,8 +125,6 @@ def provision_document(report: ProvisionReport) -> dict[str, object]:
 
 
 def _output(made: Provisioned) -> dict[str, object]:
-    from dataclasses import asdict
-
     layout = made.layout
     content: dict[str, object] = {
         "path": str(made.path), "result": made.result, "seconds": round(made.seconds, 3),

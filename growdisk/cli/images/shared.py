@@ -10,6 +10,7 @@ from math import frexp
 from pathlib import Path
 
 from growdisk.errors import BadSize
+from growdisk.units import parse_size
 
 TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:
@@ -44,8 +45,6 @@ def position_of(text: str) -> int:
 
 
 def size_of(text: str) -> SizeSpec:
-    from growdisk.units import parse_size
-
     return parse_size(text)
 
 

@@ -6,6 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from growdisk import api
+from growdisk.api.images.creating import create_qcow2, create_raw
+from growdisk.api.images.info import image_info
+from growdisk.api.images.resizing import resize_image
+from growdisk.api.images.snapshots import apply_snapshot, create_snapshot, delete_snapshot
+from growdisk.api.recorded_runs import refuse_unknown_step
 from growdisk.errors import (
     ImageDamaged,
     ImageNotReadable,
@@ -30,9 +35,6 @@ if TYPE_CHECKING:
 
 def _snapshot(options: Options, context: TaskContext) -> Outcome:
     """present and absent are idempotent; applied goes back each time it is asked."""
-    from growdisk.api.images.info import image_info
-    from growdisk.api.images.snapshots import apply_snapshot, create_snapshot, delete_snapshot
-
     path, name, state = options.place("image"), options.word("name"), options.word("state")
     info = image_info(path)
     if info.format == "raw" and state != "absent":
@@ -59,8 +61,6 @@ def _snapshot(options: Options, context: TaskContext) -> Outcome:
 
 def _rollback(options: Options, context: TaskContext) -> Outcome:
     """Where there is nothing to undo, nothing is done."""
-    from growdisk.api.recorded_runs import refuse_unknown_step
-
     path, to = options.place("image"), options.text("to")
     report = _run_of(path)
     if "rollback" not in report.next:
@@ -116,7 +116,6 @@ def _run_of(path: Path) -> StatusReport:
 
 def _convert(options: Options, context: TaskContext) -> Outcome:
     from growdisk.api.images.converting import Source, convert_image
-    from growdisk.api.images.info import image_info
 
     path, dest = options.place("image"), options.place("dest")
     to = (
@@ -226,8 +225,6 @@ def _compacted(options: Options, context: TaskContext) -> Outcome:
 
 
 def _present(options: Options, context: TaskContext) -> Outcome:
-    from growdisk.api.images.info import image_info
-
     path, text = options.place("image"), options.text("size")
     size = parse_goal_size(text) if text else None
     if not path.exists():
@@ -245,8 +242,6 @@ def _present(options: Options, context: TaskContext) -> Outcome:
             f"would be done: {message}",
             {"result": "planned", "before": info.virtual_size, "after": new},
         )
-    from growdisk.api.images.resizing import resize_image
-
     preallocation = cast("Preallocation", options.word("preallocation"))
     resize_image(
         path,
@@ -259,9 +254,6 @@ def _present(options: Options, context: TaskContext) -> Outcome:
 
 
 def _created(options: Options, context: TaskContext, size: SizeSpec | None) -> Outcome:
-    from growdisk.api.images.creating import create_qcow2, create_raw
-    from growdisk.api.images.info import image_info
-
     path, backing = options.place("image"), options.path("backing")
     if (size is None and backing is None) or (size is not None and size.relative):
         raise UsageError(
