@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from growdisk.errors import Refused
 from growdisk.fast_dataclass import replace
-from growdisk.host.free_space import room_for
+from growdisk.host.free_space import HostRoom, room_for
 from growdisk.planner.goal import Goal
 from growdisk.units import format_size
 from growdisk.workflow.run_directory import RunDirectory
 from growdisk.workflow.states import Status
-
-if TYPE_CHECKING:
-    from growdisk.host.free_space import HostRoom
 
 
 def known_to_host(goal: Goal, path: Path) -> Goal:

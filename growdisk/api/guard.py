@@ -12,23 +12,18 @@ from contextlib import closing, suppress
 from itertools import islice
 from pathlib import Path
 
-from growdisk.api.carried import RunWithoutFolder, carried_run
+from growdisk.api.carried import CarriedRun, RunWithoutFolder, carried_run
 from growdisk.api.overlays import dependents_of
+from growdisk.block.device import BlockDevice
 from growdisk.block.raw import RawFile
 from growdisk.errors import ImageError, ImageNotReadable, Refused, shell_word
 from growdisk.fast_dataclass import dataclass
 from growdisk.qcow2.data import data_file_path
 from growdisk.qcow2.features import Incompatible
-from growdisk.qcow2.header import read_header
+from growdisk.qcow2.header import Header, read_header
 from growdisk.qcow2.image import Qcow2Image
 from growdisk.qcow2.outside import ReferenceOutside
 from growdisk.storage.proxmox import suspended_with
-
-TYPE_CHECKING = False  # typing would be loaded for this alone
-if TYPE_CHECKING:
-    from growdisk.api.carried import CarriedRun
-    from growdisk.block.device import BlockDevice
-    from growdisk.qcow2.header import Header
 
 _NAMED = 5  # overlays that a message lists
 _MOST_FOLDERS = 1000

@@ -5,16 +5,13 @@ from __future__ import annotations
 import argparse
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from growdisk.api.fleet.values import DiskEntry
 from growdisk.cli.named_path import named_path
 from growdisk.cli.output import Output
 from growdisk.durable import replace_file
 from growdisk.errors import Refused, UsageError
 from growdisk.given_file import refuse_to_replace
-
-if TYPE_CHECKING:
-    from growdisk.api.fleet.values import DiskEntry
 
 NAME = "list"
 HELP = "many disks at a glance: a line each, how full they are and what hinders growth"

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from growdisk import api
 from growdisk.cli.output import Output
 from growdisk.cli.provision_options import add_customizing, add_making, recipe_of
 from growdisk.errors import UsageError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 NAME = "provision"
 HELP = "make ready images of a base image, grown with all layers, before their first boot"

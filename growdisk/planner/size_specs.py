@@ -8,15 +8,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from growdisk.errors import UsageError
-from growdisk.partitions.shares import Percent, Rest, Size
+from growdisk.partitions.shares import Percent, Rest, Share, Size
 from growdisk.planner.goal import Goal, Grow, OtherDisk
 from growdisk.units import parse_goal_size
-
-if TYPE_CHECKING:
-    from growdisk.partitions.shares import Share
 
 _DISK = re.compile(r"(?:/dev/)?(?:[svh]d|xvd)(?P<letter>[a-z])\d")
 _HINT = (

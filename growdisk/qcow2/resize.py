@@ -12,6 +12,7 @@ from array import array
 
 from growdisk.errors import ImageUnsupported, KeyNeeded, shell_word
 from growdisk.fast_dataclass import replace
+from growdisk.qcow2.create_options import Preallocation
 from growdisk.qcow2.features import Autoclear
 from growdisk.qcow2.header import LEGACY_AES, SIZE_AND_L1_OFFSET
 from growdisk.qcow2.header_rules import MAX_L1_BYTES, MAX_SIZE
@@ -23,10 +24,6 @@ from growdisk.qcow2.reader import Reader
 from growdisk.qcow2.tables import dump_table
 from growdisk.qcow2.writer import Writer
 from growdisk.units import align_up, format_size
-
-TYPE_CHECKING = False  # typing would be loaded for this alone
-if TYPE_CHECKING:
-    from growdisk.qcow2.create_options import Preallocation
 
 _SECTOR = 512
 

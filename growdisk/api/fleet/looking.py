@@ -9,11 +9,10 @@ import struct
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from growdisk.api.disk_facts import image_facts, inspect_device
 from growdisk.api.fleet.room import file_systems, hindrances, idle_room, main_file_system, stretches
-from growdisk.api.fleet.values import DiskEntry
+from growdisk.api.fleet.values import DiskEntry, State
 from growdisk.api.run_status import status
 from growdisk.block.device import BlockDevice
 from growdisk.block.raw import RawFile
@@ -26,9 +25,6 @@ from growdisk.qcow2.backing import open_backing
 from growdisk.qcow2.header import read_header
 from growdisk.qcow2.image import Qcow2Image
 from growdisk.qcow2.probe import probe_format
-
-if TYPE_CHECKING:
-    from growdisk.api.fleet.values import State
 
 _TOLD = ("none", "done", "undone")
 _BROKEN = (OSError, ValueError, IndexError, struct.error)

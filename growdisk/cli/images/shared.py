@@ -9,13 +9,9 @@ from contextlib import contextmanager
 from math import frexp
 from pathlib import Path
 
+from growdisk.cli.output import Output
 from growdisk.errors import BadSize
-from growdisk.units import parse_size
-
-TYPE_CHECKING = False  # typing would be loaded for this alone
-if TYPE_CHECKING:
-    from growdisk.cli.output import Output
-    from growdisk.units import SizeSpec
+from growdisk.units import SizeSpec, parse_size
 
 _ZERO = r"0+(b|B|[kKMGTPE](iB)?)?"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from growdisk import api
 from growdisk.api.images.creating import create_qcow2, create_raw
@@ -11,6 +11,7 @@ from growdisk.api.images.info import image_info
 from growdisk.api.images.resizing import resize_image
 from growdisk.api.images.snapshots import apply_snapshot, create_snapshot, delete_snapshot
 from growdisk.api.recorded_runs import refuse_unknown_step
+from growdisk.api.run_status import StatusReport
 from growdisk.errors import (
     ImageDamaged,
     ImageNotReadable,
@@ -28,9 +29,6 @@ from growdisk.playbook.tasks.expand import outcome_of
 from growdisk.qcow2.create_options import CreateOptions, Preallocation
 from growdisk.qcow2.probe import ImageFormat, format_of_name
 from growdisk.units import SizeSpec, format_change, format_size, parse_goal_size
-
-if TYPE_CHECKING:
-    from growdisk.api.run_status import StatusReport
 
 
 def _snapshot(options: Options, context: TaskContext) -> Outcome:
