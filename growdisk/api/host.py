@@ -8,7 +8,7 @@ from growdisk.api.device_host import refuse_unfit_device, refuse_unsafe_place
 from growdisk.api.device_room import notes_on_room
 from growdisk.block.holders import use_of
 from growdisk.block.leases import others_write
-from growdisk.block.mounts import LOCAL_LOCKS, Mount, is_shared, locks_reach, mount_of
+from growdisk.block.mounts import LOCAL_LOCKS, is_shared, mount_of
 from growdisk.block.opening import require_writable
 from growdisk.block.second_look import refuse_users
 from growdisk.errors import ImageInUse
@@ -151,16 +151,9 @@ def _doubt(path: Path) -> str:
     mount = mount_of(path)
     if mount is None or not is_shared(mount):
         return ""
-    reach = (
-        ""
-        if locks_reach(mount)
-        else f", and this mount keeps locks to this host ({_local_locks(mount)})"
-    )
+    kept = ", ".join(sorted(mount.options & LOCAL_LOCKS))
+    reach = f", and this mount keeps locks to this host ({kept})" if kept else ""
     return (
         f"{path} lies on {mount.kind} ({mount.source}): whether a guest of another host has it is "
         f"known only by QEMU's locks{reach}"
     )
-
-
-def _local_locks(mount: Mount) -> str:
-    return ", ".join(sorted(mount.options & LOCAL_LOCKS))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -35,7 +34,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     }
     grows = list(capabilities(works))
     ready = next(capability.ok for capability in grows if capability.what == MAIN)
-    defaults = list(_defaults())
+    defaults = [(key, str(value), str(file)) for key, (value, file) in configured().items()]
     output.document(
         {
             "ok": ready,
@@ -57,10 +56,6 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         ["", "ready: growdisk can grow disks on this machine" if ready else "not ready: see above"]
     )
     return 0 if ready else 3
-
-
-def _defaults() -> Iterator[tuple[str, str, str]]:
-    yield from ((key, str(value), str(file)) for key, (value, file) in configured().items())
 
 
 def _row(can: Capability) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 from growdisk.api.guard import WriteGuard
@@ -81,18 +82,18 @@ def _checked(
     path: Path, repair_what: Repair | None, *, overlays_may_break: bool
 ) -> tuple[CheckReport, bool]:
     """The report on the image alone, and whether it names other files."""
-    file = RawFile.open(path, writable=repair_what is not None)
-    try:
-        with report_host_errors(path, writing=repair_what is not None):
-            if repair_what is None:
-                report = check(file, path)
-            else:
-                WriteGuard(path, overlays_may_break)(file, _header(file, path))
-                report = _repaired(file, path, repair_what)
-            header = read_header(file, path)
-            return report, header.backing_file is not None or header.has(Incompatible.DATA_FILE)
-    finally:
-        file.close()
+    writing = repair_what is not None
+    with (
+        closing(RawFile.open(path, writable=writing)) as file,
+        report_host_errors(path, writing=writing),
+    ):
+        if repair_what is None:
+            report = check(file, path)
+        else:
+            WriteGuard(path, overlays_may_break)(file, _header(file, path))
+            report = _repaired(file, path, repair_what)
+        header = read_header(file, path)
+        return report, header.backing_file is not None or header.has(Incompatible.DATA_FILE)
 
 
 def _header(file: RawFile, path: Path) -> Header | None:
