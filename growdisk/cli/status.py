@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from growdisk import api
 from growdisk.cli.arguments import add_image
 from growdisk.cli.output import CommandOutput
 from growdisk.cli.targets import image_of
@@ -26,8 +27,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
-    from growdisk import api
-
     image = image_of(arguments)
     report = api.status(image)
     output.document(document(report))

@@ -90,19 +90,8 @@ class _WrittenStep:
 
 
 @dataclass(frozen=True)
-class _WrittenPlan:
-    run: str
-    backend: Literal["guestfs", "uml", "direct", "online"]
-    snapshots: SnapshotMode
-    keep: bool
-    before: Layout
-    after: Layout
-    steps: tuple[_WrittenStep, ...]
-    given_up: tuple[str, ...]
-    way: GuestConnection | None = None
-    notes: tuple[str, ...] = ()
-    backend_reason: str = ""
-    extra_disks: tuple[ExtraDisk, ...] = ()
+class _WrittenPlan(Plan):
+    steps: tuple[_WrittenStep, ...]  # type: ignore[assignment]
 
 
 def make_plan(
