@@ -8,6 +8,7 @@ waited for, but not for ever. And what somebody names to be written to: a shell 
 from __future__ import annotations
 
 import os
+import select
 import stat
 from pathlib import Path
 
@@ -81,8 +82,6 @@ def _has_no_writer(fd: int, data: bytearray) -> bool:
 
 def _is_ready(fd: int, seconds: float) -> bool:
     """Whether there are bytes, or the end, within this time."""
-    import select
-
     poll = select.poll()
     poll.register(fd, select.POLLIN)
     return bool(poll.poll(1000 * seconds))

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from growdisk.errors import Refused
 from growdisk.fast_dataclass import replace
+from growdisk.host.free_space import HostRoom, room_for
 from growdisk.planner.goal import Goal
 from growdisk.units import format_size
 from growdisk.workflow.run_directory import RunDirectory
 from growdisk.workflow.states import RunStatus
-
-if TYPE_CHECKING:
-    from growdisk.host.free_space import HostRoom
 
 
 def known_to_host(goal: Goal, path: Path) -> Goal:
@@ -45,8 +42,6 @@ def refuse_to_fill_host(path: Path, goal: Goal, old_size: int, new_size: int) ->
     rule, growth = goal.rule, new_size - old_size
     if rule is None or growth <= 0:
         return
-    from growdisk.host.free_space import room_for  # most runs have no rule
-
     refuse_without_room(path, room_for(path), growth, rule.keep_host_free or 0.0)
 
 

@@ -7,7 +7,7 @@ looked.
 
 from __future__ import annotations
 
-from growdisk.errors import ImageError
+from growdisk.errors import ImageError, shell_word
 from growdisk.fast_dataclass import dataclass
 from growdisk.qcow2.features import Autoclear
 from growdisk.qcow2.header import Header
@@ -62,8 +62,6 @@ class RunWithoutFolder(ImageError):
 
     @property
     def hint(self) -> str:
-        from growdisk.errors import shell_word
-
         image = shell_word(self.path)
         bring = f"bring that folder along ({self.beside or 'from where the image was'})"
         back = f"growdisk rollback --force {image} goes back to before the run, "

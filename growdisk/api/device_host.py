@@ -10,6 +10,7 @@ from growdisk.block.mounts import memory_under, mounts
 from growdisk.block.opening import refuse_read_only
 from growdisk.errors import GrowdiskError, ImageError, Refused
 from growdisk.planner.plan import Plan
+from growdisk.storage.lvm import foreign_owner
 from growdisk.units import MiB, format_size
 from growdisk.workflow.run_directory import RESERVE, RunDirectory
 from growdisk.workflow.run_places import state_folder
@@ -89,8 +90,6 @@ def _room_for(plan: Plan) -> int:
 
 def _owner_elsewhere(number: int) -> str:
     """Of a volume of LVM; "" if LVM cannot be asked."""
-    from growdisk.storage.lvm import foreign_owner
-
     try:
         return foreign_owner(number)
     except (GrowdiskError, OSError, ValueError):

@@ -9,25 +9,21 @@ from __future__ import annotations
 
 import os
 from contextlib import closing, suppress
+from itertools import islice
 from pathlib import Path
 
-from growdisk.api.carried import RunWithoutFolder, carried_run
+from growdisk.api.carried import CarriedRun, RunWithoutFolder, carried_run
 from growdisk.api.overlays import dependents_of
+from growdisk.block.device import BlockDevice
 from growdisk.block.raw import RawFile
-from growdisk.errors import ImageError, ImageNotReadable, Refused
+from growdisk.errors import ImageError, ImageNotReadable, Refused, shell_word
 from growdisk.fast_dataclass import dataclass
 from growdisk.qcow2.data import data_file_path
 from growdisk.qcow2.features import Incompatible
-from growdisk.qcow2.header import read_header
+from growdisk.qcow2.header import Header, read_header
 from growdisk.qcow2.image import Qcow2Image
 from growdisk.qcow2.outside import ReferenceOutside
 from growdisk.storage.proxmox import suspended_with
-
-TYPE_CHECKING = False  # typing would be loaded for this alone
-if TYPE_CHECKING:
-    from growdisk.api.carried import CarriedRun
-    from growdisk.block.device import BlockDevice
-    from growdisk.qcow2.header import Header
 
 _NAMED = 5  # overlays that a message lists
 _MOST_FOLDERS = 1000
@@ -213,9 +209,6 @@ def _memory_saved(path: Path, machine: str, hint: str) -> ImageError:
 
 def _folder_beside(path: Path, run: str) -> str:
     """The command that brings the folder of `run` along, if it is beside the image, or ""."""
-    from itertools import islice
-
-    from growdisk.errors import shell_word
     from growdisk.workflow.run_directory import RunDirectory
 
     for plan in islice(path.resolve().parent.glob("*.growdisk/plan.json"), _MOST_FOLDERS):

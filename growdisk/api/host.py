@@ -5,11 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from growdisk.api.device_host import refuse_unfit_device, refuse_unsafe_place
+from growdisk.api.device_room import notes_on_room
+from growdisk.block.holders import use_of
 from growdisk.block.leases import others_write
-from growdisk.block.mounts import LOCAL_LOCKS, HostMount, is_shared, locks_reach, mount_of
+from growdisk.block.mounts import LOCAL_LOCKS, is_shared, mount_of
 from growdisk.block.opening import require_writable
+from growdisk.block.second_look import refuse_users
 from growdisk.errors import ImageInUse
 from growdisk.fast_dataclass import replace
+from growdisk.live.libvirt_users import running_users
 from growdisk.planner.facts import ImageFacts
 from growdisk.planner.failures import device_cannot_grow
 from growdisk.planner.goal import Goal, RunOptions
@@ -18,6 +22,9 @@ from growdisk.steps.extra_disk_step import ExtraDiskStep
 from growdisk.steps.registry import DiskStep
 from growdisk.steps.resize_image import GrowDevice
 from growdisk.steps.step_traits import of_kind
+from growdisk.storage.growing import refuse_without_room
+from growdisk.storage.look import look_at_storage
+from growdisk.storage.rbd import clients_of, refuse_other_clients
 from growdisk.storage.values import Storage
 from growdisk.workflow.run_directory import RunDirectory
 from growdisk.workflow.run_places import is_apart, is_served
@@ -56,8 +63,6 @@ def facts_of_host(image: ImageFacts, path: Path, goal: Goal) -> ImageFacts:
         return replace(
             image, storage=Storage("other", "", obstacle=_FIXED, hint="grow it at its server")
         )
-    from growdisk.storage.look import look_at_storage
-
     return replace(image, storage=look_at_storage(path))
 
 
@@ -79,8 +84,6 @@ def fit_to_host(plan: Plan, path: Path, directory: RunDirectory, options: RunOpt
 def refuse_full_storage(plan: Plan, path: Path) -> None:
     """storage-full, storage-refuses: if the host's storage does not have what the plan needs."""
     for step in of_kind(GrowDevice, plan.steps):
-        from growdisk.storage.growing import refuse_without_room
-
         refuse_without_room(path, step.storage, step.new_size)
 
 
@@ -89,8 +92,6 @@ def _with_room_notes(plan: Plan, path: Path) -> Plan:
     image = plan.after.image
     if image.format != "qcow2":
         return plan
-    from growdisk.api.device_room import notes_on_room
-
     return replace(plan, notes=(*plan.notes, *notes_on_room(path, image.virtual_size)))
 
 
@@ -109,16 +110,12 @@ def _refuse_in_use(path: Path, *, not_in_use: bool) -> None:
     is_device = path.is_block_device()
     if not is_device and (not path.is_file() or others_write(path) == "nobody"):
         return
-    from growdisk.block.second_look import refuse_users
-
     try:
         refuse_users(path, not_in_use=not_in_use)
     except OSError:
         return  # opening it will say why
     if is_device:
         _refuse_domains(path)
-        from growdisk.storage.rbd import refuse_other_clients
-
         refuse_other_clients(path)
 
 
@@ -127,8 +124,6 @@ def _refuse_domains(path: Path) -> None:
 
     An ordinary user does not see their processes.
     """
-    from growdisk.live.libvirt_users import running_users
-
     if names := running_users(path.stat().st_rdev):
         raise ImageInUse(path, holder=f"the running machine {names[0]} of libvirt")
 
@@ -142,9 +137,6 @@ def with_doubts(plan: Plan, path: Path, options: RunOptions) -> Plan:
 def _doubt(path: Path) -> str:
     """What cannot be known of who uses it; "" if everything is known."""
     if path.is_block_device():
-        from growdisk.block.holders import use_of
-        from growdisk.storage.rbd import clients_of
-
         unseen = [word for word in (use_of(path, claimed=True).unseen,) if word]
         unseen += (
             [] if clients_of(path) is not None else ["the Ceph cluster (rbd status gave no answer)"]
@@ -159,16 +151,9 @@ def _doubt(path: Path) -> str:
     mount = mount_of(path)
     if mount is None or not is_shared(mount):
         return ""
-    reach = (
-        ""
-        if locks_reach(mount)
-        else f", and this mount keeps locks to this host ({_local_locks(mount)})"
-    )
+    kept = ", ".join(sorted(mount.options & LOCAL_LOCKS))
+    reach = f", and this mount keeps locks to this host ({kept})" if kept else ""
     return (
         f"{path} lies on {mount.kind} ({mount.source}): whether a guest of another host has it is "
         f"known only by QEMU's locks{reach}"
     )
-
-
-def _local_locks(mount: HostMount) -> str:
-    return ", ".join(sorted(mount.options & LOCAL_LOCKS))

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from growdisk.api.device_room import refuse_full_device
 from growdisk.api.images.access import free_room
 from growdisk.block.device import BlockDevice, ExtentKind
 from growdisk.block.host_devices import file_behind
@@ -136,8 +137,6 @@ def _refuse_full_device(part: RunImage, growing: GrowingImage) -> None:
             path, file.parent, least, 0, "so much cannot be taken there", aside=False
         )
     if growing.cluster_size and isinstance(part.device, Qcow2Image) and part.snapshots != "overlay":
-        from growdisk.api.device_room import refuse_full_device
-
         refuse_full_device(path, part.device, growing.cluster_size, needed(growing))
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from growdisk.errors import ImageInUse, ImageNotReadable
 from growdisk.units import SizeSpec
+from growdisk.workflow.run_places import is_served
 
 _LOST = "its server, or the connection to it, is lost (input/output error)"
 _BROKEN = "a part of it cannot be read (input/output error)"
@@ -46,8 +47,6 @@ def unreadable_refused(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno not in (errno.EIO, errno.ENOTCONN):
             raise
-        from growdisk.workflow.run_places import is_served
-
         if is_served(path):
             raise ImageNotReadable(
                 path, _LOST, "see that its server runs, and run the same command again"

@@ -11,18 +11,13 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from growdisk.fast_dataclass import dataclass
-from growdisk.qcow2.names_in_headers import identity, named_files
+from growdisk.qcow2.names_in_headers import Identity, identity, named_files
 from growdisk.storage.proxmox import folders_beside
 from growdisk.workflow.run_places import is_apart
-
-TYPE_CHECKING = False  # typing would be loaded for this alone
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from growdisk.qcow2.names_in_headers import Identity
 
 MAX_DEPTH = 200
 _MOST_FILES = 20_000

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from growdisk.error_document import error_document
 from growdisk.errors import GrowdiskError, NeedsUser, Refused
-from growdisk.fast_dataclass import dataclass
+from growdisk.fast_dataclass import asdict, dataclass
 from growdisk.planner.goal import SnapshotMode
 from growdisk.planner.layout import Layout, layout_of
 from growdisk.workflow.journal import Event
@@ -163,8 +163,6 @@ def outcome(state: RunState, error: GrowdiskError | None) -> Outcome:
 
 
 def document(result: Result) -> dict[str, object]:
-    from dataclasses import asdict
-
     content: dict[str, object] = {
         "result": result.result,
         "run": result.run,

@@ -27,6 +27,7 @@ from growdisk.planner.live_plan import make_live_plan
 from growdisk.planner.plan import Plan, encode_plan
 from growdisk.planner.planner import AllDone, PlanFunction, Proposal
 from growdisk.steps.inside import Inside
+from growdisk.storage.look import look_at_storage
 from growdisk.units import SizeSpec, align_down
 from growdisk.volumes.keyring import Keyring
 from growdisk.workflow.journal import Event, JournalRecord
@@ -90,8 +91,6 @@ class GuestTarget:
             or goal.size.resolve(facts.image.virtual_size) <= present
         ):
             return facts
-        from growdisk.storage.look import look_at_storage
-
         return replace(facts, image=replace(facts.image, storage=look_at_storage(self.path)))
 
     def _device_size(self) -> int | None:

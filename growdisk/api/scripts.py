@@ -6,9 +6,10 @@ import stat
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from growdisk.api.disk_facts import image_facts, inspect_device
+from growdisk.api.disks import inspect
+from growdisk.api.live_target import LiveRequest
 from growdisk.block.device import BlockDevice
 from growdisk.block.raw import RawFile
 from growdisk.errors import Refused, destination_exists
@@ -26,9 +27,6 @@ from growdisk.qcow2.image import Qcow2Image
 from growdisk.qcow2.opened_backing import opened_as_backing
 from growdisk.qcow2.probe import ImageFormat, probe_format
 from growdisk.volumes.keyring import Keyring
-
-if TYPE_CHECKING:
-    from growdisk.api.live_target import LiveRequest
 
 
 @dataclass(frozen=True)
@@ -81,8 +79,6 @@ def write_scripts(
 
 def _facts(target: Path | LiveRequest, image_format: ImageFormat | None, keyring: Keyring) -> Facts:
     if not isinstance(target, Path):
-        from growdisk.api.disks import inspect
-
         return inspect(target, image_format)
     with _opened_shared(
         target, image_format or probe_format(target), keyring.passphrases

@@ -12,20 +12,16 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from growdisk.block.address import Address, address_of
 from growdisk.block.identity import identity_of_served
 from growdisk.block.locks import flock_holder
 from growdisk.block.nbd_client import NotOffered, Offer, query_export
 from growdisk.errors import Refused, UsageError
-from growdisk.qcow2.probe import probe_format
+from growdisk.qcow2.probe import ImageFormat, probe_format
 from growdisk.storage.far_server import far_server, held_at_server
 from growdisk.storage.served import DiskNotReached, shown_as_file, unmount_left
 from growdisk.workflow.run_places import served_disk
-
-if TYPE_CHECKING:
-    from growdisk.qcow2.probe import ImageFormat
 
 _ANSWER = 10.0  # seconds that a server has to answer
 # a second client is given so long at least, and so many times what the first one took

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from contextlib import closing
 from pathlib import Path
 
 from growdisk.block.raw import RawFile
@@ -33,16 +34,12 @@ class Obstacle:
         return f"{self.reason}: {self.cure}"
 
 
-def missing_tools() -> list[str]:
-    return [tool for tool in TOOLS if not is_here(tool)]
-
-
 def why_unavailable(*, tried: bool = False) -> Obstacle | None:
     """What the direct backend lacks here; None if it works.
 
     `tried`: tools have just worked, confined, by FUSE.
     """
-    if missing := missing_tools():
+    if missing := [tool for tool in TOOLS if not is_here(tool)]:
         verb = "is" if len(missing) == 1 else "are"
         packages = sorted({PACKAGES[tool] for tool in missing})
         return Obstacle(
@@ -72,10 +69,9 @@ def why_unavailable(*, tried: bool = False) -> Obstacle | None:
 
 
 def _try() -> None:
-    with tempfile.TemporaryDirectory(prefix="growdisk-") as scratch:
-        device = RawFile.create(Path(scratch) / "disk.raw", _TRIAL_SIZE)
-        try:
-            with fuse_mount.mounted({_NAME: device}) as (place, _):
-                sandbox.run_confined(["sh", "-c", _TRIAL], place / _NAME, writable=True, seconds=20)
-        finally:
-            device.close()
+    with (
+        tempfile.TemporaryDirectory(prefix="growdisk-") as scratch,
+        closing(RawFile.create(Path(scratch) / "disk.raw", _TRIAL_SIZE)) as device,
+        fuse_mount.mounted({_NAME: device}) as (place, _),
+    ):
+        sandbox.run_confined(["sh", "-c", _TRIAL], place / _NAME, writable=True, seconds=20)

@@ -12,6 +12,7 @@ import re
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 
 from growdisk.backends import uml_available
@@ -171,15 +172,14 @@ def kernel_program_finding() -> MachineCheck:
 def _launch(found: Accelerator) -> float:
     from growdisk.backends.guestfs import launch
 
-    with tempfile.TemporaryDirectory(prefix="growdisk-") as directory:
-        disk = RawFile.create(Path(directory) / "disk.raw", _TRIAL_DISK_SIZE)
-        try:
-            with serve(disk) as server:
-                started = time.monotonic()
-                with launch(server.socket_path, accelerator=found):
-                    return time.monotonic() - started
-        finally:
-            disk.close()
+    with (
+        tempfile.TemporaryDirectory(prefix="growdisk-") as directory,
+        closing(RawFile.create(Path(directory) / "disk.raw", _TRIAL_DISK_SIZE)) as disk,
+        serve(disk) as server,
+    ):
+        started = time.monotonic()
+        with launch(server.socket_path, accelerator=found):
+            return time.monotonic() - started
 
 
 def _module_finding(module: str, package: str) -> MachineCheck:

@@ -12,7 +12,6 @@ Specs: e2fsck(8), resize2fs(8), Linux fs/ext4/resize.c.
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,9 +21,10 @@ from growdisk.backends.guest_handle import Shell
 from growdisk.errors import ToolFailed
 from growdisk.fast_dataclass import dataclass
 from growdisk.host.command import last_lines
+from growdisk.late_logger import LateLogger
 from growdisk.units import align_up
 
-_log = logging.getLogger("growdisk.appliance")
+_log = LateLogger("growdisk.appliance")
 
 _SECTOR = 512
 _MENDED, _LEFT_ERRORS = 3, 4  # bits of e2fsck's exit status; with 8 it could not do its work

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from contextlib import closing
 from pathlib import Path
 
 from growdisk.backends import direct_available, uml
@@ -39,16 +40,13 @@ def why_unavailable(*, fresh: bool = False) -> Obstacle | None:
 
 def _why_not() -> str:
     try:
-        with tempfile.TemporaryDirectory(prefix="growdisk-") as scratch:
-            device = RawFile.create(Path(scratch) / "disk.raw", _TRIAL_SIZE)
-            try:
-                with (
-                    mounted({_NAME: device}, cached=False) as (place, _),
-                    launch([place / _NAME], device.flush) as appliance,
-                ):
-                    size = appliance.disk_size()
-            finally:
-                device.close()
+        with (
+            tempfile.TemporaryDirectory(prefix="growdisk-") as scratch,
+            closing(RawFile.create(Path(scratch) / "disk.raw", _TRIAL_SIZE)) as device,
+            mounted({_NAME: device}, cached=False) as (place, _),
+            launch([place / _NAME], device.flush) as appliance,
+        ):
+            size = appliance.disk_size()
     except (GrowdiskError, OSError) as error:
         return str(error)
     return "" if size == _TRIAL_SIZE else f"it sees {size} bytes of {DISK} instead of {_TRIAL_SIZE}"

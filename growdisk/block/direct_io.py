@@ -9,6 +9,7 @@ cache is what keeps many writes in flight.
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import stat
 
@@ -70,8 +71,6 @@ def clone(source: int, target: int) -> bool:
 
     False if that is impossible.
     """
-    import fcntl
-
     try:
         fcntl.ioctl(target, _FICLONE, source)
     except OSError:

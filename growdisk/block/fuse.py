@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import logging
 import os
 import select
 import stat
@@ -25,8 +24,9 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from growdisk.block.device import BlockDevice
+from growdisk.late_logger import LateLogger
 
-_log = logging.getLogger("growdisk.fuse")
+_log = LateLogger("growdisk.fuse")
 
 MAX_WRITE = 1 << 20
 # Without FUSE_MAX_PAGES a request carries 32 pages (128 KiB) at most.

@@ -7,6 +7,7 @@ the address that qemu-nbd was given.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from pathlib import Path
 
@@ -129,8 +130,6 @@ def _disk(number: int) -> str:
 
 def _short(kind: str, name: str) -> str:
     """Readable, and different for different names."""
-    import hashlib  # it loads OpenSSL: 3 ms of what loads this file for something else
-
     readable = re.sub(r"[^A-Za-z0-9.-]+", "-", name).strip("-.")[-_READABLE:]
     digest = hashlib.sha256(name.encode(errors="surrogateescape")).hexdigest()
     return f"{kind}-{readable}-{digest[:16]}"

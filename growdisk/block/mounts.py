@@ -71,11 +71,6 @@ def is_shared(mount: HostMount) -> bool:
     return mount.kind.startswith(_SHARED)
 
 
-def locks_reach(mount: HostMount) -> bool:
-    """False if locks taken on this host are not told to the server."""
-    return not mount.options & LOCAL_LOCKS
-
-
 def unescaped(word: str) -> str:
     return (
         word.replace("\\040", " ")

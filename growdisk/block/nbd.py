@@ -14,7 +14,6 @@ replies.
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import socket
 import struct
@@ -27,8 +26,9 @@ from typing import NamedTuple
 
 from growdisk.block.device import BlockDevice, check_range
 from growdisk.block.nbd_handshake import MAX_REQUEST, ClientGone, Export, negotiate, receive
+from growdisk.late_logger import LateLogger
 
-_log = logging.getLogger("growdisk.nbd")
+_log = LateLogger("growdisk.nbd")
 
 _REQUEST = struct.Struct(">IHHQQI")
 _REPLY = struct.Struct(">IIQ")

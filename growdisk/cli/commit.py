@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from growdisk import api
 from growdisk.cli.arguments import add_image
 from growdisk.cli.disk_options import add_keys, declare, keys_of
 from growdisk.cli.images.keys import unlocking
@@ -30,7 +31,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
-    from growdisk import api
     from growdisk.cli.report import tell_commit
     from growdisk.workflow.stopping import SignalsStop, StopRequest
 

@@ -6,6 +6,7 @@ cursor.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -148,8 +149,6 @@ def wrapped(text: str, width: int, indent: str) -> list[str]:
 
     Words and paths stay whole.
     """
-    import textwrap
-
     return textwrap.wrap(
         text, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
     ) or [text]

@@ -7,6 +7,7 @@ import errno
 import itertools
 import os
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -144,8 +145,6 @@ def _advise(error: GrowdiskError) -> None:
 
 def _logged(arguments: argparse.Namespace, words: Sequence[str], outer: CommandOutput) -> int:
     """The same, with a line in the log however it ends."""
-    import time
-
     from growdisk.cli.run_log import line, log
     from growdisk.given_file import refuse_to_replace
 
@@ -168,8 +167,6 @@ def _logged(arguments: argparse.Namespace, words: Sequence[str], outer: CommandO
 def _events(arguments: argparse.Namespace) -> EventLines | None:
     if not arguments.json_events and arguments.events_fd is None:
         return None
-    import os
-
     from growdisk.cli.events import EventLines
 
     fd = _STDERR if arguments.events_fd is None else arguments.events_fd

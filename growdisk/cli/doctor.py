@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from growdisk.cli.config import configured
 from growdisk.cli.output import CommandOutput
+from growdisk.fast_dataclass import asdict
 
 if TYPE_CHECKING:
     from growdisk.backends.doctor import Capability, MachineCheck
@@ -34,7 +34,7 @@ def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
     }
     grows = list(capabilities(works))
     ready = next(capability.ok for capability in grows if capability.what == MAIN)
-    defaults = list(_defaults())
+    defaults = [(key, str(value), str(file)) for key, (value, file) in configured().items()]
     output.document(
         {
             "ok": ready,
@@ -56,12 +56,6 @@ def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
         ["", "ready: growdisk can grow disks on this machine" if ready else "not ready: see above"]
     )
     return 0 if ready else 3
-
-
-def _defaults() -> Iterator[tuple[str, str, str]]:
-    from growdisk.cli.config import configured
-
-    yield from ((key, str(value), str(file)) for key, (value, file) in configured().items())
 
 
 def _row(can: Capability) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from growdisk import api
 from growdisk.cli import plan
 from growdisk.cli.arguments import add_goal, format_of, goal_of, options_of
 from growdisk.cli.images.keys import unlocking
@@ -36,7 +37,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
     if arguments.dry_run or arguments.as_playbook:
         return plan.run(arguments, output)
-    from growdisk import api
     from growdisk.cli.report import tell
     from growdisk.workflow.stopping import SignalsStop, StopRequest
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from growdisk.api.fleet.values import DiskEntry, FileSystemUse
 from growdisk.cli.disk_lines import shortened
 from growdisk.cli.terminal_style import printable
+from growdisk.fast_dataclass import asdict
 from growdisk.units import format_size, whole_percent
 
 _HEADER = ("name", "state", "format", "size", "on host", "table", "root", "fullest", "remarks")
@@ -75,8 +76,6 @@ def percent_cell(use: FileSystemUse | None) -> str:
 
 def document(entry: DiskEntry) -> dict[str, object]:
     """For --json: see docs/json.md."""
-    from dataclasses import asdict
-
     values = asdict(entry) | {"path": entry.path or None, "domain": entry.domain or None}
     values["fullest"] = asdict(entry.fullest) if entry.fullest else None
     values["fullness"] = round(100 * entry.fullness, 1) if entry.fullest else None

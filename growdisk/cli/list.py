@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import argparse
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from growdisk.api.fleet.values import DiskEntry
 from growdisk.cli.named_path import named_path
 from growdisk.cli.output import CommandOutput
+from growdisk.durable import replace_file
 from growdisk.errors import Refused, UsageError
-
-if TYPE_CHECKING:
-    from growdisk.api.fleet.values import DiskEntry
+from growdisk.given_file import refuse_to_replace
 
 NAME = "list"
 HELP = "many disks at a glance: a line each, how full they are and what hinders growth"
@@ -73,7 +73,6 @@ def percent_of(text: str) -> float:
 def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
     from growdisk.api.fleet.listing import Wanted, list_disks
     from growdisk.cli.fleet_table import document, rows
-    from growdisk.given_file import refuse_to_replace
 
     if arguments.html:
         refuse_to_replace(arguments.html, "--html")
@@ -98,10 +97,7 @@ def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
 
 
 def _write_page(path: Path, entries: list[DiskEntry]) -> None:
-    from datetime import datetime
-
     from growdisk.cli.fleet_page import page
-    from growdisk.durable import replace_file
 
     text = page(entries, datetime.now().astimezone())
     try:

@@ -10,6 +10,7 @@ import io
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 
 from growdisk.cli.terminal_style import pen_for
 from growdisk.error_document import error_document as error_document
@@ -226,8 +227,6 @@ def prepare_streams() -> None:
 
 def forget(stream: TextIO) -> None:
     """After this nothing that is left to be written there can fail a second time."""
-    from contextlib import suppress
-
     with suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 

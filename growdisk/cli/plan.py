@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from growdisk import api
 from growdisk.cli.arguments import add_goal, format_of, goal_of, options_of
 from growdisk.cli.images.keys import unlocking
 from growdisk.cli.output import CommandOutput
@@ -50,8 +52,6 @@ def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
 def plan_target(
     arguments: argparse.Namespace, target: Path | LiveRequest, goal: Goal, options: RunOptions
 ) -> Result:
-    from growdisk import api
-
     return unlocking(
         arguments,
         lambda keys: api.plan(target, goal, replace(options, keys=keys), format_of(arguments)),
@@ -64,8 +64,6 @@ def _command(arguments: argparse.Namespace, result: Result) -> str:
 
     Nothing if a SIZE was given and there is nothing to do.
     """
-    import shlex
-
     if result.result == "nochange" and arguments.size is not None:
         return ""
     words = [

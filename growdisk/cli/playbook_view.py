@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import time
 from collections.abc import Iterator, Mapping
 
@@ -153,8 +154,6 @@ def _planned(result: Mapping[str, object]) -> Iterator[str]:
 
 
 def _difference(before: str, after: str) -> Iterator[str]:
-    import difflib
-
     for line in difflib.unified_diff(
         before.splitlines(), after.splitlines(), "before", "after", n=9, lineterm=""
     ):

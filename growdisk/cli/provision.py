@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from growdisk import api
 from growdisk.cli.output import CommandOutput
 from growdisk.cli.provision_options import add_customizing, add_making, recipe_of
 from growdisk.errors import UsageError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from growdisk import api
 
 NAME = "provision"
 HELP = "make ready images of a base image, grown with all layers, before their first boot"
@@ -47,7 +43,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
-    from growdisk import api
     from growdisk.cli.provision_report import Lines, tell
     from growdisk.workflow.stopping import SignalsStop, StopRequest
 

@@ -8,10 +8,13 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from growdisk.api.provisioning.secret_files import password_in, text_in
 from growdisk.cli.images.keys import add_key, read_key
 from growdisk.cli.named_path import named_path
 from growdisk.errors import UsageError
+from growdisk.fast_dataclass import replace
 from growdisk.planner.goal import BACKENDS
+from growdisk.units import parse_goal_size
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -135,8 +138,6 @@ def recipe_of(arguments: argparse.Namespace) -> tuple[api.Recipe, Sequence[api.O
     """The recipe, and the outputs that a recipe file names itself."""
     from growdisk.api.provisioning.output_lists import as_template
     from growdisk.api.provisioning.recipe import Output, Recipe
-    from growdisk.fast_dataclass import replace
-    from growdisk.units import parse_goal_size
 
     recipe, outputs = Recipe(), tuple[Output, ...]()
     if arguments.recipe is not None:
@@ -171,7 +172,6 @@ def recipe_of(arguments: argparse.Namespace) -> tuple[api.Recipe, Sequence[api.O
 
 def _keys(word: str) -> KeysFor:
     from growdisk.api.provisioning.recipe import KeysFor
-    from growdisk.api.provisioning.secret_files import text_in
 
     user, colon, file = word.partition(":")
     if not colon or not _USER.fullmatch(user):
@@ -182,7 +182,6 @@ def _keys(word: str) -> KeysFor:
 def _password(word: str) -> PasswordFor:
     """The clear text itself is not accepted: every user of this machine could read it."""
     from growdisk.api.provisioning.recipe import PasswordFor
-    from growdisk.api.provisioning.secret_files import password_in
 
     user, _, rest = word.partition(":")
     how, _, value = rest.partition(":")

@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING
 
 from growdisk.api.provisioning.result import Provisioned, ProvisionReport, provision_document
 from growdisk.cli.output import CommandOutput, Still, error_document
+from growdisk.cli.progress import Working
 from growdisk.units import format_size
-
-if TYPE_CHECKING:
-    from growdisk.cli.progress import Working
 
 
 class Lines:

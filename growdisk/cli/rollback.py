@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from growdisk import api
 from growdisk.cli.arguments import add_image
 from growdisk.cli.common_options import add_overlays_may_break
 from growdisk.cli.disk_options import add_keys, declare, keys_of
@@ -35,7 +36,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
-    from growdisk import api
     from growdisk.cli.report import tell
     from growdisk.workflow.stopping import SignalsStop, StopRequest
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from growdisk.cli.output import CommandOutput
+from growdisk.cli.task_list import document, lines
 from growdisk.errors import UsageError
 from growdisk.playbook.shipped import playbook_path, shipped_folder, shipped_playbooks
 
@@ -90,8 +91,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
     if arguments.tasks:
-        from growdisk.cli.task_list import document, lines
-
         output.document(document())
         output.lines(lines(output.width))
         return 0

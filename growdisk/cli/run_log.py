@@ -8,7 +8,9 @@ Passphrases that stand on the command line (--key) are left out.
 from __future__ import annotations
 
 import os
+import pwd
 import shlex
+import syslog as system_log
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -36,8 +38,6 @@ def log(text: str, file: Path | None, *, syslog: bool) -> None:
     Raises write-failed.
     """
     if syslog:
-        import syslog as system_log
-
         system_log.openlog("growdisk", 0, system_log.LOG_DAEMON)
         system_log.syslog(system_log.LOG_NOTICE, text)
     if file is not None:
@@ -64,8 +64,6 @@ def _log_failed(file: Path, error: OSError) -> OperationFailed:
 
 
 def _who() -> str:
-    import pwd
-
     try:
         name = pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:

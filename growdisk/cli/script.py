@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from growdisk.cli.arguments import IMAGE_HERE, add_target, format_of, goal_of
@@ -12,6 +11,7 @@ from growdisk.cli.disk_options import add_layout_options, add_volume_options, ke
 from growdisk.cli.named_path import named_path
 from growdisk.cli.output import CommandOutput
 from growdisk.cli.targets import target_of
+from growdisk.fast_dataclass import asdict
 
 if TYPE_CHECKING:
     from growdisk.api.scripts import WrittenScripts

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from growdisk import api
 from growdisk.cli import status
 from growdisk.cli.arguments import add_target, format_of
 from growdisk.cli.disk_options import add_keys, add_sector_size, keys_of
@@ -14,6 +14,7 @@ from growdisk.cli.images.keys import unlocking
 from growdisk.cli.output import CommandOutput
 from growdisk.cli.targets import target_of
 from growdisk.errors import ImageNotReadable
+from growdisk.fast_dataclass import asdict
 
 if TYPE_CHECKING:
     from growdisk.api.run_status import StatusReport
@@ -31,7 +32,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
-    from growdisk import api
     from growdisk.cli.disk_lines import blocker_lines, headline, partition_rows, standing, volumes
     from growdisk.cli.drawing import bar
     from growdisk.planner.layout import layout_of
@@ -66,8 +66,6 @@ def _run_of(image: Path) -> StatusReport | None:
 
     A disk that is not a file here, or has too long a name, has none.
     """
-    from growdisk import api
-
     try:
         report = api.status(image)
     except ImageNotReadable:

@@ -8,10 +8,11 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from growdisk import api
 from growdisk.block.address import NOT_HERE, WHERE_TAKEN, as_written, scheme_of
 from growdisk.cli.common_options import group_of
 from growdisk.cli.disk_options import declare
-from growdisk.errors import ImageNotReadable, UsageError
+from growdisk.errors import ImageNotReadable, Refused, UsageError
 
 if TYPE_CHECKING:
     from growdisk.api.live_target import LiveRequest
@@ -132,8 +133,6 @@ def _volume_of_pool(path: Path, uri: str | None) -> Path | None:
     """The file of `pool/volume` in libvirt; None if that is a path, or there is no such volume."""
     if not _POOL_VOLUME.fullmatch(str(path)) or path.exists() or path.parent.exists():
         return None
-    from growdisk.errors import Refused
-
     pool, volume = path.parts
     try:
         from growdisk.live.libvirt_domain import volume_path
@@ -148,8 +147,6 @@ def image_of(arguments: argparse.Namespace) -> Path:
     target = target_of(arguments)
     if isinstance(target, Path):
         return target
-    from growdisk import api
-
     return api.image_of(target)
 
 

@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Callable
 
+from growdisk.cli.terminal_style import printable
 from growdisk.qcow2.outside import ReferenceOutside
 
 
@@ -48,8 +49,6 @@ def _agreed(error: ReferenceOutside) -> bool:
         and sys.stderr.isatty()
     ):
         return False
-    from growdisk.cli.terminal_style import printable
-
     question = (
         f"{error.path}: its {error.role} is {error.target}, outside its folder. Open it? [y/N] "
     )

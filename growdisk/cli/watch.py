@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 from growdisk.cli.named_path import named_path
 from growdisk.cli.output import CommandOutput
+from growdisk.cli.terminal_style import printable
 from growdisk.errors import Refused
+from growdisk.given_file import refuse_to_replace
 
 if TYPE_CHECKING:
     from growdisk.api.watching.actions import Action
@@ -47,8 +49,6 @@ def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
     from growdisk.api.watching.metrics import write_metrics
     from growdisk.api.watching.round import watch_once
     from growdisk.api.watching.rules import load_rules
-    from growdisk.cli.terminal_style import printable
-    from growdisk.given_file import refuse_to_replace
     from growdisk.workflow.stopping import SignalsStop, StopRequest
 
     def tell(action: Action) -> None:

@@ -8,13 +8,10 @@ from __future__ import annotations
 
 import uuid as uuids
 from collections.abc import Iterator
+from typing import ClassVar
 
 from growdisk.fast_dataclass import dataclass
 from growdisk.filesystems.volume_group import VolumeGroup
-
-TYPE_CHECKING = False  # typing would be loaded for this alone
-if TYPE_CHECKING:
-    from typing import ClassVar
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from growdisk.filesystems.unpacking import Unpackable, unpacked
 from growdisk.guest_config import initrd, places
 from growdisk.guest_config.files import Change, GuestFiles, found
+from growdisk.guest_config.initrd_content import contents_of
+from growdisk.guest_config.initrd_verdict import OPENED, REMEDIES, verdict_of
 from growdisk.guest_config.removed_partition import RemovedPartition
+from growdisk.guest_config.unified_verdict import changed_unified
 
 _NAMES = ("initrd", "initramfs", "booster")
 
@@ -37,8 +41,6 @@ def change_initrds(
 
 def change_unified(files: GuestFiles, swap: RemovedPartition, *, rooted: bool) -> Iterator[Change]:
     for path in found(files, places.unified_kernels(rooted=rooted)):
-        from growdisk.guest_config.unified_verdict import changed_unified
-
         content = files.read(path)
         changed = changed_unified(content, swap, files)
         if changed is None:
@@ -55,8 +57,6 @@ def _is_packed_kernel(files: GuestFiles, path: str, head: bytes) -> bool:
     """
     if initrd.is_archive(head) or any(word in path.rpartition("/")[2] for word in _NAMES):
         return False
-    from growdisk.filesystems.unpacking import Unpackable, unpacked
-
     try:
         return not initrd.is_archive(unpacked(files.read(path), len(head)))
     except Unpackable:
@@ -65,9 +65,6 @@ def _is_packed_kernel(files: GuestFiles, path: str, head: bytes) -> bool:
 
 def _opens_containers(files: GuestFiles, path: str, swap: RemovedPartition) -> bool:
     """Whether the initrd opens what is encrypted in the partition, which no RESUME shows."""
-    from growdisk.guest_config.initrd_content import contents_of
-    from growdisk.guest_config.initrd_verdict import OPENED
-
     return any(
         name.startswith(OPENED) for name in contents_of(files.read(path)).naming(swap.needles())
     )
@@ -75,9 +72,6 @@ def _opens_containers(files: GuestFiles, path: str, swap: RemovedPartition) -> b
 
 def _change_unpacked(files: GuestFiles, path: str, swap: RemovedPartition) -> Iterator[Change]:
     """One that only its content tells who made it."""
-    from growdisk.guest_config.initrd_content import contents_of
-    from growdisk.guest_config.initrd_verdict import verdict_of
-
     verdict = verdict_of(contents_of(files.read(path)), swap, files)
     if verdict is None:
         return
@@ -87,9 +81,6 @@ def _change_unpacked(files: GuestFiles, path: str, swap: RemovedPartition) -> It
 
 
 def _name_wrapped(files: GuestFiles, path: str, swap: RemovedPartition) -> Iterator[Change]:
-    from growdisk.guest_config.initrd_content import contents_of
-    from growdisk.guest_config.initrd_verdict import REMEDIES, verdict_of
-
     contents = contents_of(files.read(path)[initrd.UBOOT_HEADER :])
     if verdict_of(contents, swap, files) is not None:
         what = (

@@ -5,12 +5,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from growdisk.guest_config import initrd
+from growdisk.guest_config.files import GuestFiles
 from growdisk.guest_config.initrd_content import Contents, Maker
 from growdisk.guest_config.removed_partition import RemovedPartition
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from growdisk.guest_config.files import GuestFiles
 
 _DRACUT = ("/usr/lib/dracut", "/usr/bin/dracut", "/usr/sbin/dracut")
 REMEDIES = {

@@ -43,7 +43,7 @@ _MAPPED_DISK = "by-id/dm-name-"
 _OF_KERNEL = re.compile(
     r"/dev/(?P<disk>(?:sd|vd|xvd|hd|dasd|ubd)[a-z]+|(?:nvme\d+n|mmcblk|nbd|pmem)\d+p)\d+"
 )
-_SPECIAL = re.compile(r"[^\w#+\-.:=@\x80-\U0010ffff]")
+_SPECIAL = re.compile(r"(?![\w#+\-.:=@])[\x00-\x7f]")
 _SPECIAL_IN_UNIT = re.compile(rb"[^\w:./]", re.ASCII)
 _PLAIN = re.compile(r"[A-Za-z0-9]+")
 _DISTINCT = 8  # characters of a UUID that stand in no file by chance
@@ -194,13 +194,16 @@ class RemovedPartition:
 
     def _has_link(self, directory: str, name: str) -> bool:
         if directory in _NAMED_DIRECTORIES:
-            return self._has_tag(_NAMED_DIRECTORIES[directory], _UDEV_ESCAPE.sub(_from_hex, name))
+            return self._has_tag(
+                _NAMED_DIRECTORIES[directory],
+                _UDEV_ESCAPE.sub(lambda match: chr(int(match[1], 16)), name),
+            )
         return any(f"{directory}/{name}" == f"{stem}-part{self.number}" for stem in self._links)
 
 
 def without_escapes(text: str) -> str:
     """What fstab writes as \\040 is a blank."""
-    return _FSTAB_ESCAPE.sub(_from_octal, text)
+    return _FSTAB_ESCAPE.sub(lambda match: chr(int(match[1], 8)), text)
 
 
 def _as_path(source: str) -> str:
@@ -242,11 +245,3 @@ def _for_systemd(name: str) -> str:
         .decode()
         .replace("/", "-")
     )
-
-
-def _from_octal(match: re.Match[str]) -> str:
-    return chr(int(match[1], 8))
-
-
-def _from_hex(match: re.Match[str]) -> str:
-    return chr(int(match[1], 16))

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from growdisk.guest_config.files import GuestFiles
 from growdisk.guest_config.initrd_content import Maker, contents_of
 from growdisk.guest_config.removed_partition import RemovedPartition
 from growdisk.guest_config.resume_device import without_kernel_options
 from growdisk.guest_config.unified import NO_RESUME, Unified
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from growdisk.guest_config.files import GuestFiles
 
 _REBUILD = "rebuild it in the guest (kernel-install add-all, or the tool that made it)"
 

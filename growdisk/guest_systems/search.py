@@ -126,7 +126,7 @@ def _said_in(
     head = start[: initrd.HEAD]
     if initrd.is_initrd(head):
         content = start if is_small else place.tree.read(place.inode)
-        if (text := _packed_text(content, named=_is_named_initrd(path))) is not None:
+        if (text := _packed_text(content, named="initr" in path.rpartition("/")[2])) is not None:
             return "" if is_said(text, needles) else None
         return _said_in_initrd(
             content, needles, forgets=all(initrd.forgets(head, part) for part in parts)
@@ -176,10 +176,6 @@ def _packed_text(content: bytes, *, named: bool) -> bytes | None:
         return unpacked(content, _LARGEST)
     except Unpackable:
         return b""
-
-
-def _is_named_initrd(path: str) -> bool:
-    return "initr" in path.rpartition("/")[2]
 
 
 def _said_in_initrd(content: bytes, needles: tuple[bytes, ...], *, forgets: bool) -> str | None:

@@ -8,7 +8,6 @@ that can be pasted into a shell.
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import shlex
 import shutil
@@ -23,8 +22,9 @@ from typing import IO
 
 from growdisk.errors import ToolFailed, ToolMissing, ToolTimedOut
 from growdisk.fast_dataclass import dataclass
+from growdisk.late_logger import LateLogger
 
-COMMAND_LOG = logging.getLogger("growdisk.command")
+COMMAND_LOG = LateLogger("growdisk.command")
 
 _SUCCESS = (0,)
 _LAST_LINES = 5

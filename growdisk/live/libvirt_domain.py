@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import ClassVar
 from xml.etree import ElementTree
@@ -187,11 +187,8 @@ def volume_path(pool: str, volume: str, uri: str | None) -> Path | None:
 
     LibvirtUnreachable.
     """
-    connection = _connected(uri)
-    try:
+    with closing(_connected(uri)) as connection:
         path = _volume_path(connection, pool, volume)
-    finally:
-        connection.close()
     return Path(path) if path else None
 
 

@@ -93,15 +93,12 @@ def blocks_inside(table: PartitionTable, target: Partition, policy: BlockerPolic
     for part in sorted((p for p in table.logicals if p.start >= target.end), key=_start):
         action = _action((part,), policy)
         if action is BlockerAction.GOES and any(
-            p.number > part.number and _stays(p, policy) for p in table.logicals
+            p.number > part.number and _action((p,), policy) is not BlockerAction.GOES
+            for p in table.logicals
         ):
             action = BlockerAction.STAYS if part.number in policy.delete else BlockerAction.MOVES
         found.append(Block((part,), action))
     return found
-
-
-def _stays(part: Partition, policy: BlockerPolicy) -> bool:
-    return _action((part,), policy) is not BlockerAction.GOES
 
 
 def _action(parts: Sequence[Partition], policy: BlockerPolicy) -> BlockerAction:

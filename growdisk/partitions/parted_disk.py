@@ -121,7 +121,8 @@ def _edit_with_libparted(disk: _ped.Disk, old: PartitionTable, new: PartitionTab
         disk.delete_partition(disk.get_partition(part.number))
     # From the end of the disk to its start: each makes room for the one before it. Logical ones
     # need their extended.
-    for part in sorted(_top_level(new), key=lambda p: p.start, reverse=True):
+    outer = (part for part in new.partitions if part.role is not Role.LOGICAL)
+    for part in sorted(outer, key=lambda p: p.start, reverse=True):
         _set_geometry(disk, part, new.sector_size)
     for part in sorted(new.logicals, key=lambda p: p.start, reverse=True):
         if part.number not in _numbers(removed):
@@ -159,10 +160,6 @@ def _hinders_its_extended(old: PartitionTable, new: PartitionTable) -> bool:
 
 def _numbers(partitions: list[Partition]) -> set[int]:
     return {p.number for p in partitions}
-
-
-def _top_level(table: PartitionTable) -> list[Partition]:
-    return [p for p in table.partitions if p.role is not Role.LOGICAL]
 
 
 def _set_geometry(disk: _ped.Disk, part: Partition, sector_size: int) -> None:

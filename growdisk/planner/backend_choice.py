@@ -101,20 +101,16 @@ def _why_doubtful(facts: Facts, steps: tuple[DiskStep, ...], host: HostTools) ->
     A kernel that grows a file system also shows that it can be mounted: see
     filesystems/ext_features.py.
     """
-    grown = [step for step in of_kind(GrowFilesystem, steps) if step.is_plain_ext]
-    for step in grown:
+    for step in of_kind(GrowFilesystem, steps):
         content = facts.contents.get(step.number)
         if (
-            isinstance(content, ExtContent)
+            step.is_plain_ext
+            and isinstance(content, ExtContent)
             and (found := doubt(content, step.new_size))
-            and _has_a_kernel(host)
+            and (not host.why_no_kernel() or host.has_appliance())
         ):
             return f"{found}: a kernel grows that more safely than resize2fs alone"
     return ""
-
-
-def _has_a_kernel(host: HostTools) -> bool:
-    return not host.why_no_kernel() or host.has_appliance()
 
 
 def _why_no_kernel(facts: Facts, steps: tuple[DiskStep, ...], host: HostTools) -> str:

@@ -5,19 +5,14 @@ Pure: what the host knows (when the disk last grew, how much space there is) is 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from growdisk.errors import Refused
 from growdisk.fast_dataclass import replace
 from growdisk.filesystems.content import Content
 from growdisk.planner.facts import Facts
 from growdisk.planner.goal import Goal, Rule
-from growdisk.planner.proposal import AllDone
+from growdisk.planner.proposal import AllDone, PlanFunction, Proposal
 from growdisk.planner.what_grows import choose_shares
 from growdisk.units import SizeSpec, format_size, whole_percent
-
-if TYPE_CHECKING:
-    from growdisk.planner.proposal import PlanFunction, Proposal
 
 _TIMES = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
 

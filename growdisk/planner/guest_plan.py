@@ -26,7 +26,6 @@ from growdisk.steps.grow_pv import GrowPhysicalVolume
 from growdisk.steps.registry import DiskStep
 from growdisk.steps.remake_swap import MakeSwapFile, RemakeSwap
 from growdisk.steps.repair_guest import RepairGuest
-from growdisk.steps.reread_partitions import RereadPartitions
 from growdisk.steps.resize_image import ResizeImage
 from growdisk.steps.rewrite_partitions import RewritePartitions
 from growdisk.steps.step_traits import first, of_kind
@@ -34,18 +33,6 @@ from growdisk.units import align_down
 
 _SECTOR = 512  # what a kernel counts in
 _KINDS = ("ext2", "ext3", "ext4", "xfs", "btrfs")
-_KNOWN = (
-    ResizeImage,
-    RewritePartitions,
-    RereadPartitions,
-    GrowLuks,
-    GrowPhysicalVolume,
-    GrowLogicalVolume,
-    GrowFilesystem,
-    RemakeSwap,
-    MakeSwapFile,
-    RepairGuest,
-)
 
 
 LayerStep = GrowLuks | GrowPhysicalVolume | GrowLogicalVolume
@@ -105,11 +92,11 @@ def guest_plan(
     steps = tuple(steps)
     table = first(RewritePartitions, steps)
     made = first(MakeSwapFile, steps)
-    foreign = [step for step in steps if not _is_for_a_guest(step)]
+    moving = [step for step in steps if step.moves]  # content in use is not copied
     target = _target(table, steps)
-    if foreign or (table and table.before.kind != table.after.kind):
+    if moving or (table and table.before.kind != table.after.kind):
         raise _only_at_rest(
-            facts, target, foreign[0].describe() if foreign else "its table changes kind"
+            facts, target, moving[0].describe() if moving else "its table changes kind"
         )
     before, after = (table.before, table.after) if table else _whole_disk(facts, steps)
     grown = [_growth(facts, growth) for growth in growths_of(steps)]
@@ -150,13 +137,6 @@ def _whole_disk(facts: Facts, steps: Iterable[DiskStep]) -> tuple[PartitionTable
         PartitionTable("mbr", uuid, _SECTOR, size, (Partition(0, 0, size),)) for size in sizes
     )
     return old.with_disk_size(new.disk_size), new
-
-
-def _is_for_a_guest(step: DiskStep) -> bool:
-    """What its scripts know how to do."""
-    if isinstance(step, RewritePartitions):
-        return not step.moves  # content in use is not copied
-    return isinstance(step, _KNOWN)
 
 
 def _target(table: RewritePartitions | None, steps: Iterable[DiskStep]) -> int:

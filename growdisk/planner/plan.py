@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -90,19 +90,8 @@ class _WrittenStep:
 
 
 @dataclass(frozen=True)
-class _WrittenPlan:
-    run: str
-    backend: Literal["guestfs", "uml", "direct", "online"]
-    snapshots: SnapshotMode
-    keep: bool
-    before: Layout
-    after: Layout
-    steps: tuple[_WrittenStep, ...]
-    given_up: tuple[str, ...]
-    way: GuestConnection | None = None
-    notes: tuple[str, ...] = ()
-    backend_reason: str = ""
-    extra_disks: tuple[ExtraDisk, ...] = ()
+class _WrittenPlan(Plan):
+    steps: tuple[_WrittenStep, ...]  # type: ignore[assignment]
 
 
 def make_plan(
@@ -171,7 +160,7 @@ def recorded_plan(directory: RunDirectory) -> Plan:
 
 
 def new_run_name() -> str:
-    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{os.urandom(2).hex()}"
 
 
 def _written(step: DiskStep | ExtraDiskStep) -> _WrittenStep:

@@ -1,4 +1,4 @@
-"""Wishes as people write them: `sda1=60%`, `vg/home=+5G`, `60%`.
+"""Sizes and shares as people write them: `sda1=60%`, `vg/home=+5G`, `60%`.
 
 For the command line and for playbooks.
 """
@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from growdisk.errors import UsageError
-
-if TYPE_CHECKING:
-    from growdisk.partitions.shares import Share
-    from growdisk.planner.goal import Goal, Grow, OtherDisk
+from growdisk.partitions.shares import Percent, Rest, Share, Size
+from growdisk.planner.goal import Goal, Grow, OtherDisk
+from growdisk.units import parse_goal_size
 
 _DISK = re.compile(r"(?:/dev/)?(?:[svh]d|xvd)(?P<letter>[a-z])\d")
 _HINT = (
@@ -25,9 +24,6 @@ _LV_HINT = "write --lv VG/LV, or --lv VG/LV=60%; --lv once for each volume"
 
 def growth_requests(words: Sequence[str]) -> tuple[Grow, ...]:
     """`sda1=60%` and so on as requests. UsageError for what cannot be meant."""
-    from growdisk.partitions.shares import Percent, Rest
-    from growdisk.planner.goal import Grow
-
     requests = tuple(
         Grow(name, share_of(word, share, "--grow", _HINT))
         for word in words
@@ -68,11 +64,6 @@ def other_disks(words: Sequence[str], requests: Sequence[str], like: Goal) -> tu
 
 
 def _other_disk(word: str, requests: Sequence[str], like: Goal) -> OtherDisk:
-    from pathlib import Path
-
-    from growdisk.planner.goal import Goal, OtherDisk
-    from growdisk.units import parse_goal_size
-
     name, equals, size = (
         word.rpartition("=") if "=" in word and not Path(word).exists() else (word, "", "")
     )
@@ -87,9 +78,6 @@ def _other_disk(word: str, requests: Sequence[str], like: Goal) -> OtherDisk:
 
 def share_of(word: str, text: str, option: str, hint: str) -> Share:
     """`text` as a share; `word` is what it stands in, after `option`. UsageError with `hint`."""
-    from growdisk.partitions.shares import Percent, Rest, Size
-    from growdisk.units import parse_goal_size
-
     if text == "rest":
         return Rest()
     if text.endswith("%"):
@@ -106,9 +94,6 @@ def share_of(word: str, text: str, option: str, hint: str) -> Share:
 
 
 def volume_requests(words: Sequence[str]) -> tuple[Grow, ...]:
-    from growdisk.partitions.shares import Rest
-    from growdisk.planner.goal import Grow
-
     requests = []
     for name, equals, share in (word.partition("=") for word in words):
         if not name:

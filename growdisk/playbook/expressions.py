@@ -186,10 +186,6 @@ def _ternary(value: object, yes: object, no: object, none: object = None) -> obj
     return yes if value else no
 
 
-def _regex_replace(value: object, pattern: str, replacement: str = "") -> str:
-    return re.sub(pattern, replacement, str(value))
-
-
 def _splitext(path: object) -> tuple[str, str]:
     suffix = PurePosixPath(str(path)).suffix
     return str(path).removesuffix(suffix), suffix
@@ -208,7 +204,7 @@ FILTERS: Mapping[str, Callable[..., object]] = MappingProxyType(
         "splitext": _splitext,
         "combine": _combine,
         "ternary": _ternary,
-        "regex_replace": _regex_replace,
+        "regex_replace": lambda value, old, new="": re.sub(old, new, str(value)),
         "to_json": lambda value: json.dumps(value, default=str),
         "to_nice_json": lambda value: json.dumps(value, default=str, indent=4, sort_keys=True),
         "from_json": json.loads,

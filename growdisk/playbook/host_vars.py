@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from growdisk.errors import UsageError
 from growdisk.fast_dataclass import dataclass
 from growdisk.playbook.expressions import TaskVariables
 from growdisk.playbook.hosts import Host
@@ -73,8 +74,6 @@ class PlayContext:
             return HOW_FAR_BACK[0]
         word = str(scope.filled_in("{{ " + ON_FAILURE + " }}", self.play.place))
         if word not in HOW_FAR_BACK:
-            from growdisk.errors import UsageError
-
             raise UsageError(
                 f"{ON_FAILURE} cannot be '{word}'", hint=f"choose one of {', '.join(HOW_FAR_BACK)}"
             )

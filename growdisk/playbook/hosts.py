@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from growdisk import api
 from growdisk.errors import UsageError
 from growdisk.fast_dataclass import dataclass
 from growdisk.host.yaml_reader import BadFile, YamlPosition
@@ -83,7 +84,6 @@ def _add(
 
 def _machine(name: str, scope: TaskVariables, place: YamlPosition) -> dict[str, object]:
     """Its variables: the name that libvirt knows it by, and its image if it has one disk."""
-    from growdisk import api
     from growdisk.api.live_target import DiskNotSaid, LiveRequest
 
     uri = str(scope.filled_in("{{ connect }}", place)) if "connect" in scope else None

@@ -8,21 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from importlib import import_module
+from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING
 
 from growdisk.errors import GrowdiskError, UsageError
 from growdisk.fast_dataclass import dataclass
+from growdisk.planner.facts import Facts
 from growdisk.playbook.options import Options, nearest, typed
 from growdisk.playbook.specs import NAMESPACE, TASKS
 from growdisk.playbook.task_result import TaskResult, failure
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from growdisk.planner.facts import Facts
-    from growdisk.workflow.engine import Observer
-    from growdisk.workflow.stopping import StopRequest
+from growdisk.workflow.engine import Observer
+from growdisk.workflow.stopping import StopRequest
 
 _FILES: Mapping[str, str] = MappingProxyType(
     {

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
 from pathlib import Path
 
+from growdisk.fast_dataclass import asdict
 from growdisk.playbook.reports import HostReport, TaskReport
 from growdisk.playbook.task_checkpoint import TaskCheckpoint
 from growdisk.playbook.task_result import Diff

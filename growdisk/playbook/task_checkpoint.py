@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from growdisk import api
+from growdisk.api.result import Result
 from growdisk.errors import GrowdiskError
 from growdisk.fast_dataclass import dataclass
 from growdisk.playbook.task_result import TaskResult
 from growdisk.units import parse_goal_size
+from growdisk.workflow.engine import Observer
 from growdisk.workflow.run_directory import RunDirectory
-
-if TYPE_CHECKING:
-    from growdisk.api.result import Result
-    from growdisk.workflow.engine import Observer
-    from growdisk.workflow.stopping import StopRequest
+from growdisk.workflow.stopping import StopRequest
 
 
 @dataclass(frozen=True)

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from growdisk.error_document import error_document
 from growdisk.errors import GrowdiskError
 from growdisk.fast_dataclass import dataclass, field
+from growdisk.planner.layout import Layout, PartitionLayout
 from growdisk.units import format_size
-
-if TYPE_CHECKING:
-    from growdisk.planner.layout import Layout, PartitionLayout
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 from growdisk.block.device import BlockDevice
@@ -98,8 +99,5 @@ def with_backing(
 
 
 def _probed(path: Path) -> str:
-    file = RawFile.open(path, lock=False)
-    try:
+    with closing(RawFile.open(path, lock=False)) as file:
         return probe_backing(file, path)
-    finally:
-        file.close()

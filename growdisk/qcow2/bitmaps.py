@@ -16,11 +16,8 @@ from growdisk.qcow2.entries import OFFSET_MASK
 from growdisk.qcow2.extensions import Extension
 from growdisk.qcow2.features import Autoclear
 from growdisk.qcow2.header import Header
+from growdisk.qcow2.refcounts import Run
 from growdisk.qcow2.tables import load_table
-
-TYPE_CHECKING = False  # typing would be loaded for this alone
-if TYPE_CHECKING:
-    from growdisk.qcow2.refcounts import Run
 
 _EXTENSION = struct.Struct(">IIQQ")  # number of bitmaps, reserved, directory size, directory offset
 # table offset, table size, flags, type, granularity, name size, extra size

@@ -14,10 +14,7 @@ import os
 import re
 import stat
 import struct
-
-TYPE_CHECKING = False  # typing would be loaded for this alone
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from collections.abc import Iterator
 
 Identity = tuple[int, int]
 """Device and inode: the same for all names of a file.

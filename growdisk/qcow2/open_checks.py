@@ -6,14 +6,11 @@ from pathlib import Path
 
 from growdisk.block.device import ResizableDevice
 from growdisk.errors import ImageUnsupported
+from growdisk.qcow2.data import DataFile
 from growdisk.qcow2.features import Incompatible
-from growdisk.qcow2.header import Header
+from growdisk.qcow2.header import Header, read_header
 from growdisk.qcow2.header_rules import damaged
-
-TYPE_CHECKING = False  # typing would be loaded for this alone
-if TYPE_CHECKING:
-    from growdisk.qcow2.data import DataFile
-    from growdisk.qcow2.image_services import Parts
+from growdisk.qcow2.image_services import Parts
 
 #: One, or several of which each encrypted layer of a chain takes the first that opens it.
 Passphrase = bytes | tuple[bytes, ...]
@@ -69,7 +66,6 @@ def repaired(file: ResizableDevice, header: Header, path: Path) -> Header:
     """Mend an image that a crash left with its dirty bit set; the header as it is then."""
     if not header.has(Incompatible.DIRTY):
         return header
-    from growdisk.qcow2.header import read_header
     from growdisk.qcow2.repair import repair
 
     repair(file, path, errors=True)

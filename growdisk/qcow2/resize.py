@@ -12,20 +12,18 @@ from array import array
 
 from growdisk.errors import ImageUnsupported, KeyNeeded, shell_word
 from growdisk.fast_dataclass import replace
+from growdisk.qcow2.create_options import Preallocation
 from growdisk.qcow2.features import Autoclear
 from growdisk.qcow2.header import LEGACY_AES, SIZE_AND_L1_OFFSET
 from growdisk.qcow2.header_rules import MAX_L1_BYTES, MAX_SIZE
 from growdisk.qcow2.l1_walk import Walker
 from growdisk.qcow2.mapping import Mapping
 from growdisk.qcow2.metadata import Metadata
+from growdisk.qcow2.preallocate import Preallocator
 from growdisk.qcow2.reader import Reader
 from growdisk.qcow2.tables import dump_table
 from growdisk.qcow2.writer import Writer
 from growdisk.units import align_up, format_size
-
-TYPE_CHECKING = False  # typing would be loaded for this alone
-if TYPE_CHECKING:
-    from growdisk.qcow2.create_options import Preallocation
 
 _SECTOR = 512
 
@@ -169,8 +167,6 @@ class Resizer:
             self._writer.write_zeros(old, start)
         else:
             self._writer.write(old, memoryview(bytes(start - old)))
-        from growdisk.qcow2.preallocate import Preallocator
-
         Preallocator(self._metadata, self._mapping).fill(start, end, mode)
 
     def _check_key_not_needed(self, old: int) -> None:

@@ -12,10 +12,6 @@ from growdisk.storage.growing import device_size, resize_device
 from growdisk.units import align_down, format_size
 from growdisk.workflow.snapshots import CompositeSnapshotStore, SnapshotStore
 
-TYPE_CHECKING = False  # pathlib would be loaded for this alone
-if TYPE_CHECKING:
-    from pathlib import Path
-
 
 def _new_room_in_use(path: Path, size: str, reason: str) -> NeedsUser:
     return NeedsUser.named(

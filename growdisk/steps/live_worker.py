@@ -10,7 +10,6 @@ import base64
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from growdisk.block.device import BlockDevice
 from growdisk.durable import replace_file
@@ -27,24 +26,21 @@ from growdisk.live.guest_shell import GuestLost
 from growdisk.live.guest_volumes import GuestVolumes, volumes_of
 from growdisk.live.qemu_machine import Arrival, LiveDisk, Machine
 from growdisk.partitions.sectors import read_table
-from growdisk.partitions.table import FIRST_DISK
+from growdisk.partitions.table import FIRST_DISK, PartitionTable
 from growdisk.steps import live_place
 from growdisk.steps.device_path import DevicePath
 from growdisk.steps.failures import verify_failed
+from growdisk.steps.grow_filesystem import GrowFilesystem
+from growdisk.steps.grow_luks import GrowLuks
+from growdisk.steps.grow_lv import GrowLogicalVolume
+from growdisk.steps.grow_pv import GrowPhysicalVolume
 from growdisk.steps.inside import Inside, guest_did_not_return
+from growdisk.steps.reread_partitions import RereadPartitions
+from growdisk.steps.resize_image import GrowDevice, ResizeImage
+from growdisk.steps.rewrite_partitions import RewritePartitions
 from growdisk.steps.worker import Placed
 from growdisk.storage.growing import device_size, resize_device
 from growdisk.workflow.run_directory import RunDirectory
-
-if TYPE_CHECKING:
-    from growdisk.partitions.table import PartitionTable
-    from growdisk.steps.grow_filesystem import GrowFilesystem
-    from growdisk.steps.grow_luks import GrowLuks
-    from growdisk.steps.grow_lv import GrowLogicalVolume
-    from growdisk.steps.grow_pv import GrowPhysicalVolume
-    from growdisk.steps.reread_partitions import RereadPartitions
-    from growdisk.steps.resize_image import GrowDevice, ResizeImage
-    from growdisk.steps.rewrite_partitions import RewritePartitions
 
 _PHASE_SECONDS = 1800.0  # update-initramfs under emulation takes minutes
 _QUICK_SECONDS = 60.0

@@ -13,6 +13,7 @@ from growdisk.filesystems.ext_features import doubt, kernel_mounts
 from growdisk.filesystems.identify import identify
 from growdisk.filesystems.lvm import VolumeGroupUnreadable, read_volume_group
 from growdisk.filesystems.volume_group import VolumeGroup
+from growdisk.partitions.rewriting import gpt_sectors, rewrite
 from growdisk.partitions.sectors import SectorChange, apply_changes, read_table
 from growdisk.partitions.table import FIRST_DISK, PartitionTable
 from growdisk.steps.device_path import DevicePath, device_at, neighbours_of
@@ -123,11 +124,7 @@ class WorkerAtRest:
 
     def _new_sectors(self, step: RewritePartitions) -> tuple[SectorChange, ...]:
         if step.before.kind != step.after.kind:
-            from growdisk.partitions.rewriting import gpt_sectors
-
             return gpt_sectors(step.after, self.disk.read(0, step.after.sector_size))
-        from growdisk.partitions.rewriting import rewrite
-
         return rewrite(self.disk, self.path, step.after)
 
     def reread(self, step: RereadPartitions) -> str:

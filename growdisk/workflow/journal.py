@@ -12,14 +12,13 @@ import os
 import zlib
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict
 from datetime import UTC, datetime
 from enum import Enum
 from pathlib import Path
 
 from growdisk.durable import append_record, read_record, truncate_file
 from growdisk.errors import Refused
-from growdisk.fast_dataclass import dataclass, field
+from growdisk.fast_dataclass import asdict, dataclass, field
 
 
 class Event(Enum):

@@ -16,6 +16,8 @@ import os
 import re
 from pathlib import Path
 
+from growdisk.block.host_devices import loops
+
 STATE_DIR = "GROWDISK_STATE_DIR"
 _SERVED = "served"
 
@@ -67,7 +69,6 @@ def same_bytes(image: Path) -> list[Path]:
     if is_served(image):
         return []  # attached as a device its run lies in the same folder
     # Here and below: `image info` asks this file what is served, and has no time for devices.
-    from growdisk.block.host_devices import loops
     from growdisk.block.identity import identity_of_backing
 
     if not image.is_block_device():

@@ -20,6 +20,7 @@ from growdisk.api.fleet.values import LIVE, DiskEntry
 from growdisk.error_document import error_document
 from growdisk.errors import GrowdiskError, Refused
 from growdisk.fast_dataclass import dataclass, replace
+from growdisk.qcow2.names_in_headers import identity, named_files
 
 _ALONE = 24  # images that one process has looked at before others have started
 _SHARE = 8  # images that a process is given at once
@@ -141,8 +142,6 @@ def _with_guests(entries: list[DiskEntry], uri: str | None) -> list[DiskEntry]:
 
 def _with_overlays(entries: Sequence[DiskEntry]) -> list[DiskEntry]:
     """What lies directly on each, among the files of their folders: each header is read once."""
-    from growdisk.qcow2.names_in_headers import identity, named_files
-
     folders = {os.path.dirname(os.path.realpath(entry.path)) for entry in entries if entry.path}  # noqa: PTH120
     above = defaultdict(list)
     for path in (path for folder in sorted(folders) for path in _files(folder)):

@@ -9,23 +9,22 @@ import struct
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from growdisk.api.disk_facts import image_facts, inspect_device
 from growdisk.api.fleet.room import file_systems, hindrances, idle_room, main_file_system, stretches
-from growdisk.api.fleet.values import DiskEntry
+from growdisk.api.fleet.values import DiskEntry, State
+from growdisk.api.run_status import status
 from growdisk.block.device import BlockDevice
 from growdisk.block.raw import RawFile
 from growdisk.error_document import error_document
-from growdisk.errors import GrowdiskError, ImageInUse
+from growdisk.errors import GrowdiskError, ImageInUse, ImageNotReadable
 from growdisk.fast_dataclass import replace
 from growdisk.planner.facts import Facts
 from growdisk.planner.layout import layout_of
+from growdisk.qcow2.backing import open_backing
+from growdisk.qcow2.header import read_header
 from growdisk.qcow2.image import Qcow2Image
 from growdisk.qcow2.probe import probe_format
-
-if TYPE_CHECKING:
-    from growdisk.api.fleet.values import State
 
 _TOLD = ("none", "done", "undone")
 _BROKEN = (OSError, ValueError, IndexError, struct.error)
@@ -86,9 +85,6 @@ def _opened(path: Path) -> Iterator[tuple[BlockDevice, State]]:
 
 
 def _unlocked(path: Path, image_format: str) -> BlockDevice:
-    from growdisk.qcow2.backing import open_backing
-    from growdisk.qcow2.header import read_header
-
     file = RawFile.open(path, lock=False)
     if image_format != "qcow2":
         return file
@@ -102,8 +98,6 @@ def _unlocked(path: Path, image_format: str) -> BlockDevice:
 
 
 def _run_of(path: Path) -> str | None:
-    from growdisk.api.run_status import status
-
     try:
         state = status(path).state
     except GrowdiskError:  # an image in use, or that carries the marks of a run that cannot be read
@@ -112,6 +106,4 @@ def _run_of(path: Path) -> str | None:
 
 
 def _unreadable(path: str, reason: str) -> dict[str, object]:
-    from growdisk.errors import ImageNotReadable
-
     return error_document(ImageNotReadable(Path(path), reason=reason))

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import Literal
 
 from growdisk.fast_dataclass import dataclass
 
-if TYPE_CHECKING:
-    from typing import Literal
-
-    State = Literal["off", "running", "in use", "unknown"]
-    Source = Literal["superblock", "agent"]
-
+State = Literal["off", "running", "in use", "unknown"]
+Source = Literal["superblock", "agent"]
 
 LIVE = ("running", "in use")
 """A guest has it; or somebody has, who may be a guest that does not answer."""

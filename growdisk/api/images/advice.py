@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 from growdisk.block.raw import RawFile
@@ -14,11 +15,8 @@ from growdisk.qcow2.repair import refuse_broken
 def repair_hint(path: Path) -> str | None:
     """What to do about a damaged image, if check -r all can mend it. Reads all of its tables."""
     try:
-        file = RawFile.open(path, lock=False)
-        try:
+        with closing(RawFile.open(path, lock=False)) as file:
             analysis = analyse(file, path)
-        finally:
-            file.close()
         refuse_broken(analysis, errors=True, accept_loss=True)
     except (GrowdiskError, OSError):
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 from growdisk.api.guard import ConflictGuard
@@ -12,6 +13,7 @@ from growdisk.fast_dataclass import replace
 from growdisk.qcow2.check.checker import CheckReport, check
 from growdisk.qcow2.features import Incompatible
 from growdisk.qcow2.header import Header, read_header
+from growdisk.qcow2.image import Qcow2Image
 from growdisk.qcow2.named_files import exists
 from growdisk.qcow2.outside import ReferenceOutside
 from growdisk.qcow2.probe import ImageFormat
@@ -58,8 +60,6 @@ def _with_its_files(path: Path, report: CheckReport) -> CheckReport:
 
 
 def _problem(path: Path, report: CheckReport, *, with_backing: bool) -> str | None:
-    from growdisk.qcow2.image import Qcow2Image  # most images stand alone
-
     try:
         with Qcow2Image.open(path, with_backing=with_backing) as image:
             is_short = (
@@ -82,18 +82,18 @@ def _checked(
     path: Path, repair_what: Repair | None, *, overlays_may_break: bool
 ) -> tuple[CheckReport, bool]:
     """The report on the image alone, and whether it names other files."""
-    file = RawFile.open(path, writable=repair_what is not None)
-    try:
-        with report_host_errors(path, writing=repair_what is not None):
-            if repair_what is None:
-                report = check(file, path)
-            else:
-                ConflictGuard(path, overlays_may_break)(file, _header(file, path))
-                report = _repaired(file, path, repair_what)
-            header = read_header(file, path)
-            return report, header.backing_file is not None or header.has(Incompatible.DATA_FILE)
-    finally:
-        file.close()
+    writing = repair_what is not None
+    with (
+        closing(RawFile.open(path, writable=writing)) as file,
+        report_host_errors(path, writing=writing),
+    ):
+        if repair_what is None:
+            report = check(file, path)
+        else:
+            ConflictGuard(path, overlays_may_break)(file, _header(file, path))
+            report = _repaired(file, path, repair_what)
+        header = read_header(file, path)
+        return report, header.backing_file is not None or header.has(Incompatible.DATA_FILE)
 
 
 def _header(file: RawFile, path: Path) -> Header | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 from growdisk.api.guard import ConflictGuard
@@ -29,13 +30,10 @@ def compact_image(
         before = actual_size(path)
         _refuse(path)
         with report_create_errors(path, lambda: before), NewFile(path, replacing=True) as new:
-            file = RawFile.create(new.temporary)
-            file.write_behind()
-            try:
+            with closing(RawFile.create(new.temporary)) as file:
+                file.write_behind()
                 image.compact_into(file)
                 report = check(file, new.temporary)
-            finally:
-                file.close()
             if not report.is_clean:
                 raise ImageDamaged(
                     path, format="qcow2", reason=f"its copy is not sound: {report.problems[0]}"
@@ -66,10 +64,7 @@ def _refuse(path: Path) -> None:
             "compacted",
             hint="remove the other names, or convert it; it has not been changed",
         )
-    file = RawFile.open(path, lock=False)  # this process holds the lock
-    try:
+    with closing(RawFile.open(path, lock=False)) as file:  # this process holds the lock
         report = check(file, path)
-    finally:
-        file.close()
     if report.has_errors:
         raise ImageDamaged(path, format="qcow2", reason=report.problems[0])

@@ -6,6 +6,7 @@ past the host's cache to its disk, or the kernel moves them.
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import Literal
 
@@ -26,21 +27,15 @@ def copy_image(source: Path, path: Path, sparse: Sparse, progress: Progress) -> 
 
     `sparse`: auto: holes stay holes; always: zeros become holes; never: holes become zeros.
     """
-    file = RawFile.open(source)
-    try:
+    with closing(RawFile.open(source)) as file:
         takes = (lambda: file.size) if sparse == "never" else (lambda: data_length(file))
         with report_create_errors(path, takes), NewFile(path) as new:
-            copy = new.open()
-            try:
+            with closing(new.open()) as copy:
                 refuse_small_device(copy, file.size)
                 copy.write_behind()
                 _fill(file, copy, sparse, progress)
-            finally:
-                copy.close()
             new.publish()
             return file.size
-    finally:
-        file.close()
 
 
 def _fill(file: RawFile, copy: RawFile, sparse: Sparse, progress: Progress) -> None:

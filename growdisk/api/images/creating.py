@@ -7,6 +7,7 @@ looking, and never again by those who open the image.
 from __future__ import annotations
 
 import os
+from contextlib import closing
 from pathlib import Path
 
 from growdisk.api.guard import refuse_run_at
@@ -108,11 +109,8 @@ def create_raw(path: Path, size: int, preallocation: Preallocation) -> int:
     with report_create_errors(path, lambda: size), NewFile(path) as new:
         if preallocation in TAKING_ROOM:
             refuse_without_room(path, path, size)
-        file = RawFile.create(new.temporary)
-        try:
+        with closing(RawFile.create(new.temporary)) as file:
             extend_raw(file, size, preallocation)
-        finally:
-            file.close()
         new.publish()
     return size
 
@@ -153,8 +151,5 @@ def _examine(path: Path, name: str, backing_format: ImageFormat | None) -> tuple
     place = backing_path(path, name)
     backing_format = format_of(place, backing_format, writing=True)
     refuse_run_at(place)
-    device = open_device(place, backing_format)
-    try:
+    with closing(open_device(place, backing_format)) as device:
         return backing_format, align_up(device.size, _SECTOR)
-    finally:
-        device.close()

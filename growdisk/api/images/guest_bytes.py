@@ -49,8 +49,7 @@ def write_bytes(
     overlays_may_break: bool = False,
 ) -> int:
     """Copy a whole file to guest bytes from `offset` on, durably. Returns how many these were."""
-    file = RawFile.open(source, lock=False)
-    try:
+    with closing(RawFile.open(source, lock=False)) as file:
         _require_readable(source, file)
         guard = ConflictGuard(path, overlays_may_break)
         with open_guest_content(path, image_format, writable=True, key=key, guard=guard) as image:
@@ -62,8 +61,6 @@ def write_bytes(
                     image.write(offset + start, file.read(start, end - start))
             image.flush()
             return file.size
-    finally:
-        file.close()
 
 
 def _refuse_itself(path: Path, source: Path) -> None:

@@ -14,6 +14,7 @@ from _thread import allocate_lock
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from itertools import chain, islice
+from threading import Thread
 
 TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:
@@ -69,8 +70,6 @@ def _usual_jobs() -> int:
 
 
 def _serve(line: _Line, jobs: int, progress: Callable[[int], None]) -> None:
-    from threading import Thread
-
     threads = [Thread(target=line.serve, name="piece", daemon=True) for _ in range(jobs)]
     line.make_room(jobs + _PUT_DOWN)
     try:

@@ -11,13 +11,14 @@ import os
 from pathlib import Path
 
 from growdisk.block.raw import RawFile
-from growdisk.errors import ImageNotReadable
+from growdisk.errors import ImageDamaged, ImageNotReadable
 from growdisk.fast_dataclass import dataclass
 from growdisk.qcow2.extensions import Extension
 from growdisk.qcow2.features import Autoclear, Compatible, Incompatible
 from growdisk.qcow2.header import Header, read_header
 from growdisk.qcow2.probe import ImageFormat, probe
 from growdisk.qcow2.snapshots import SnapshotEntry, read_entries
+from growdisk.units import align_up
 
 TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:
@@ -101,8 +102,6 @@ def image_info(
 
 def _info_of(file: RawFile, path: Path, image_format: ImageFormat | None) -> ImageInfo:
     if (image_format or probe(file, path)) == "raw":
-        from growdisk.units import align_up
-
         return ImageInfo(path, "raw", align_up(file.size, _SECTOR), actual_size(path))
     header = read_header(file, path)
     snapshots = read_entries(file, path, header)
@@ -199,7 +198,6 @@ def backing_chain(
 
     ReferenceOutside for a layer that may not be followed.
     """
-    from growdisk.errors import ImageDamaged
     from growdisk.qcow2.named_files import backing_path, real, require_trusted
 
     chain = [image_info(path, image_format, shared=shared)]

@@ -39,7 +39,9 @@ class Making:
         self._stop = stop
         self._luks = encryption_of(base, base_format)
         self.format: ImageFormat = (
-            "qcow2" if recipe.overlay else recipe.format or _made_of(base_format, recipe)
+            "qcow2"
+            if recipe.overlay or (recipe.compressed and not recipe.format)
+            else recipe.format or base_format
         )
         self._new = path.with_name(f".{path.name}.growdisk-new")
         self._work = path.with_name(f".{path.name}.growdisk-work")
@@ -120,10 +122,6 @@ class Making:
             return not (
                 header.backing_file or header.crypt_method or header.snapshot_count or external
             )
-
-
-def _made_of(base_format: ImageFormat, recipe: Recipe) -> ImageFormat:
-    return "qcow2" if recipe.compressed else base_format
 
 
 def _remove_left_over(hidden: Path) -> None:

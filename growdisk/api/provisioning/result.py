@@ -8,7 +8,7 @@ from typing import Literal
 from growdisk.api.result import StepReport
 from growdisk.error_document import error_document
 from growdisk.errors import GrowdiskError, OperationFailed, Refused
-from growdisk.fast_dataclass import dataclass
+from growdisk.fast_dataclass import asdict, dataclass
 from growdisk.planner.layout import Layout
 
 ProvisionOutcome = Literal["created", "planned", "failed"]
@@ -125,8 +125,6 @@ def provision_document(report: ProvisionReport) -> dict[str, object]:
 
 
 def _output(made: Provisioned) -> dict[str, object]:
-    from dataclasses import asdict
-
     layout = made.layout
     content: dict[str, object] = {
         "path": str(made.path),

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Literal
 
 from growdisk.api.fleet.values import LIVE, DiskEntry
 from growdisk.api.watching.promises import Promises
@@ -28,13 +28,9 @@ from growdisk.planner.rule_words import share
 from growdisk.units import format_change, format_size, whole_percent
 from growdisk.workflow.stopping import OF_A_SIGNAL, StopRequest
 
-if TYPE_CHECKING:
-    from typing import Literal
-
-    Ending = Literal[
-        "grown", "would grow", "resumed", "nothing", "quiet", "busy", "refused", "restored", "stuck"
-    ]
-
+Ending = Literal[
+    "grown", "would grow", "resumed", "nothing", "quiet", "busy", "refused", "restored", "stuck"
+]
 Ended = Callable[[dict[str, object], float], "Action"]
 """What becomes of growdisk's document, and of the seconds that it took."""
 

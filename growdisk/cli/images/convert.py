@@ -16,6 +16,7 @@ from growdisk.cli.images.shared import (
 )
 from growdisk.cli.output import CommandOutput
 from growdisk.errors import UsageError
+from growdisk.qcow2.create_options import CreateOptions
 from growdisk.qcow2.probe import format_of_name
 
 TYPE_CHECKING = False  # typing would be loaded for this alone
@@ -101,7 +102,6 @@ def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
 def _target(arguments: argparse.Namespace) -> RawTarget | Qcow2Target:
     from growdisk.api.images.converting import Qcow2Target, RawTarget
     from growdisk.api.images.creating import raw_preallocation
-    from growdisk.qcow2.create_options import CreateOptions
 
     options = ",".join(arguments.options)
     compress = arguments.compress or arguments.compression is not None

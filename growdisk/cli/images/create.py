@@ -8,6 +8,7 @@ from growdisk.cli.images.keys import add_key, add_new_key, key_for_new
 from growdisk.cli.images.shared import add_options, add_path, human_size, note_rounded, position_of
 from growdisk.cli.output import CommandOutput
 from growdisk.errors import UsageError
+from growdisk.qcow2.create_options import CreateOptions
 from growdisk.qcow2.probe import format_of_name
 
 _BACKING = {"backing_file": "backing", "backing_fmt": "backing_format"}
@@ -103,7 +104,6 @@ def _raw(arguments: argparse.Namespace, size: int | None) -> int:
 
 def _qcow2(arguments: argparse.Namespace, size: int | None) -> int:
     from growdisk.api.images.creating import create_qcow2
-    from growdisk.qcow2.create_options import CreateOptions
 
     options = CreateOptions.parse(",".join(arguments.options))
     return create_qcow2(

@@ -10,10 +10,7 @@ from growdisk.cli.images.keys import add_key, unlocking
 from growdisk.cli.images.shared import add_format, add_path, human_size, note_rounded
 from growdisk.cli.output import CommandOutput
 from growdisk.errors import shell_word
-
-TYPE_CHECKING = False  # typing would be loaded for this alone
-if TYPE_CHECKING:
-    from growdisk.units import SizeSpec
+from growdisk.units import SizeSpec, parse_goal_size
 
 _SIZE = re.compile(r"-[0-9.]+[A-Za-z]*$")
 
@@ -78,8 +75,6 @@ def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
 
 def _change_of(text: str) -> SizeSpec:
     """A SIZE, which here may also be one to shrink by."""
-    from growdisk.units import SizeSpec, parse_goal_size
-
     if not text.startswith("-"):
         return parse_goal_size(text)
     return SizeSpec(-parse_goal_size(f"+{text.removeprefix('-')}").bytes, relative=True)

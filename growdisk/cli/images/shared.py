@@ -9,12 +9,9 @@ from contextlib import contextmanager
 from math import frexp
 from pathlib import Path
 
+from growdisk.cli.output import CommandOutput
 from growdisk.errors import BadSize
-
-TYPE_CHECKING = False  # typing would be loaded for this alone
-if TYPE_CHECKING:
-    from growdisk.cli.output import CommandOutput
-    from growdisk.units import SizeSpec
+from growdisk.units import SizeSpec, parse_size
 
 _ZERO = r"0+(b|B|[kKMGTPE](iB)?)?"
 
@@ -44,8 +41,6 @@ def position_of(text: str) -> int:
 
 
 def size_of(text: str) -> SizeSpec:
-    from growdisk.units import parse_size
-
     return parse_size(text)
 
 

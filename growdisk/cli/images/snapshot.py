@@ -10,6 +10,7 @@ from growdisk.cli.common_options import add_overlays_may_break
 from growdisk.cli.images.shared import add_path, human_size
 from growdisk.cli.output import CommandOutput
 from growdisk.cli.terminal_style import printable
+from growdisk.errors import UsageError
 
 TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:
@@ -40,8 +41,6 @@ def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
         word for word in (arguments.name, arguments.id, arguments.only_name) if word is not None
     ]
     if len(chosen) != 1:
-        from growdisk.errors import UsageError
-
         raise UsageError(
             f"snapshot {arguments.action} needs one NAME", hint="or --id ID, or --name NAME"
         )
@@ -65,8 +64,6 @@ def _change(arguments: argparse.Namespace, name: str, output: CommandOutput) -> 
     selector = _selector(arguments)
     if action == "create":
         if selector == "id":
-            from growdisk.errors import UsageError
-
             raise UsageError("a new snapshot gets its id by itself", hint="give it a NAME")
         info = create_snapshot(path, name, overlays_may_break=arguments.overlays_may_break)
         output.document({"result": "created", "id": info.id, "name": info.name})

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from growdisk import api
+from growdisk.api.images.creating import create_qcow2, create_raw
+from growdisk.api.images.info import image_info
+from growdisk.api.images.resizing import resize_image
+from growdisk.api.images.snapshots import apply_snapshot, create_snapshot, delete_snapshot
+from growdisk.api.recorded_runs import refuse_unknown_step
+from growdisk.api.run_status import StatusReport
 from growdisk.errors import (
     ImageDamaged,
     ImageNotReadable,
@@ -24,15 +30,9 @@ from growdisk.qcow2.create_options import CreateOptions, Preallocation
 from growdisk.qcow2.probe import ImageFormat, format_of_name
 from growdisk.units import SizeSpec, format_change, format_size, parse_goal_size
 
-if TYPE_CHECKING:
-    from growdisk.api.run_status import StatusReport
-
 
 def _snapshot(options: Options, context: TaskContext) -> TaskResult:
     """present and absent are idempotent; applied goes back each time it is asked."""
-    from growdisk.api.images.info import image_info
-    from growdisk.api.images.snapshots import apply_snapshot, create_snapshot, delete_snapshot
-
     path, name, state = options.place("image"), options.word("name"), options.word("state")
     info = image_info(path)
     if info.format == "raw" and state != "absent":
@@ -61,8 +61,6 @@ def _snapshot(options: Options, context: TaskContext) -> TaskResult:
 
 def _rollback(options: Options, context: TaskContext) -> TaskResult:
     """Where there is nothing to undo, nothing is done."""
-    from growdisk.api.recorded_runs import refuse_unknown_step
-
     path, to = options.place("image"), options.text("to")
     report = _run_of(path)
     if "rollback" not in report.next:
@@ -122,7 +120,6 @@ def _run_of(path: Path) -> StatusReport:
 
 def _convert(options: Options, context: TaskContext) -> TaskResult:
     from growdisk.api.images.converting import Source, convert_image
-    from growdisk.api.images.info import image_info
 
     path, dest = options.place("image"), options.place("dest")
     to = (
@@ -232,8 +229,6 @@ def _compacted(options: Options, context: TaskContext) -> TaskResult:
 
 
 def _present(options: Options, context: TaskContext) -> TaskResult:
-    from growdisk.api.images.info import image_info
-
     path, text = options.place("image"), options.text("size")
     size = parse_goal_size(text) if text else None
     if not path.exists():
@@ -251,8 +246,6 @@ def _present(options: Options, context: TaskContext) -> TaskResult:
             f"would be done: {message}",
             {"result": "planned", "before": info.virtual_size, "after": new},
         )
-    from growdisk.api.images.resizing import resize_image
-
     preallocation = cast("Preallocation", options.word("preallocation"))
     resize_image(
         path,
@@ -265,9 +258,6 @@ def _present(options: Options, context: TaskContext) -> TaskResult:
 
 
 def _created(options: Options, context: TaskContext, size: SizeSpec | None) -> TaskResult:
-    from growdisk.api.images.creating import create_qcow2, create_raw
-    from growdisk.api.images.info import image_info
-
     path, backing = options.place("image"), options.path("backing")
     if (size is None and backing is None) or (size is not None and size.relative):
         raise UsageError(

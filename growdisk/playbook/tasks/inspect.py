@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from growdisk import api
 from growdisk.errors import GrowdiskError, Refused, UsageError
+from growdisk.fast_dataclass import asdict
 from growdisk.planner.facts import Facts
 from growdisk.planner.goal import Goal
 from growdisk.planner.layout import layout_of
 from growdisk.planner.planner import Proposal, propose
+from growdisk.planner.what_grows import choose_partition
 from growdisk.playbook.options import Options
 from growdisk.playbook.perform import TaskContext
 from growdisk.playbook.task_result import TaskResult, layout_lines
@@ -136,8 +137,6 @@ def _partitions(options: Options, facts: Facts) -> Iterator[str]:
 
 def _filesystem(options: Options, facts: Facts) -> tuple[int, int]:
     """The partition that is meant, and the size of what is in it in bytes."""
-    from growdisk.planner.what_grows import choose_partition
-
     number = (
         0 if facts.table is None else choose_partition(facts, options.word("partition"))[1].number
     )

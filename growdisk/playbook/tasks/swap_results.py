@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
 
+from growdisk.fast_dataclass import asdict
 from growdisk.guest_config.removed_partition import RemovedPartition
 from growdisk.partitions.table import Partition
 from growdisk.steps.registry import DiskStep

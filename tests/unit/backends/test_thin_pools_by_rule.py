@@ -58,7 +58,7 @@ def test_a_growth_that_would_overcommit_the_pool_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     room = HostRoom(70 * GiB, 100 * GiB, "in the thin pool vg/pool", 40 * GiB, 90 * GiB)
-    monkeypatch.setattr("growdisk.host.free_space.room_for", lambda _: room)
+    monkeypatch.setattr("growdisk.api.by_rule.room_for", lambda _: room)
     goal = Goal(rule=Rule(0.85))
     by_rule.refuse_to_fill_host(Path("/dev/vg/a"), goal, 40 * GiB, 50 * GiB)
     with raises("pool-overcommitted"):
