@@ -168,6 +168,7 @@ def _names(
     if part is None or table is None or node != f"/dev/{FIRST_DISK}{number}":
         group, _, volume = node.removeprefix("/dev/").partition("/")
         mapped = (
+            # LVM doubles the hyphens in both names, and puts a single one between them.
             f"/dev/mapper/{group.replace('-', '--')}-{volume.replace('-', '--')}"
             if volume
             else node
@@ -304,6 +305,7 @@ def _with_mounts(
     What GPT's types alone say where to mount is found as a home by itself.
     """
     paths, mounts, strange = GuestPaths(top, still=True), [root], []
+    # Outer places before what is mounted in them: /boot, /boot/efi.
     entries = sorted(_fstab(paths), key=lambda entry: entry.mount_point)
     files = tuple(swap_files(entries))
     own = [entry.plain_source for entry in entries if entry.mount_point == "/"]
@@ -370,6 +372,7 @@ def _subvolume_of(tree: FileTree, entry: Entry) -> str:
         entry.subvolume is None and entry.subvolume_number is None
     ):
         return ""
+    # subvolid=0 is the top level, too.
     number = entry.subvolume_number or TOP_LEVEL
     found = (one.path for one in tree.subvolumes() if one.number == number)
     path = entry.subvolume if entry.subvolume is not None else next(found, None)

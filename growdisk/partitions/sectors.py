@@ -46,6 +46,7 @@ def locate_table(
     """As read_table, with the places where the table's bytes lie."""
     if device.size < 3 * sector_size:
         return None
+    # As far as the header of a GPT whose sectors have 4096 bytes.
     head = device.read(0, min(device.size, 4096 + 512))
     if _is_filesystem(head):
         return None

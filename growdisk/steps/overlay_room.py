@@ -34,6 +34,7 @@ class HeldRoom:
         new = [
             hole for start, end in wanted for hole in self._file.unallocated(start, min(end, size))
         ]
+        # The record first: what a crash leaves reserved, give_back() has to know of.
         replace_file(self._path, json.dumps({"size": size, "holes": [*holes, *new]}).encode())
         for start, end in wanted:
             self._file.reserve(start, end - start)
