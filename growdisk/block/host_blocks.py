@@ -59,6 +59,7 @@ def claim(file: RawFile, ranges: Iterable[tuple[int, int]]) -> list[tuple[int, i
             taken.append((first, last - first))
             file.reserve(*taken[-1])
     except OSError:
+        # Given back, or a refusal would have filled the host.
         for hole in taken:
             file.discard(*hole)
         raise

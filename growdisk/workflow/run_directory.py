@@ -207,6 +207,7 @@ class RunDirectory:
         self._empty()
 
     def _empty(self) -> None:
+        # The journal first: a plan without one is a run that never began.
         for name in ("journal.jsonl", *(file.name for file in self.path.iterdir())):
             (self.path / name).unlink(missing_ok=True)
 
