@@ -374,7 +374,7 @@ def _subvolume_of(tree: FileTree, entry: Entry) -> str:
         return ""
     # subvolid=0 is the top level, too.
     number = entry.subvolume_number or TOP_LEVEL
-    found = (one.path for one in tree.subvolumes() if one.number == number)
+    found = (volume.path for volume in tree.subvolumes() if volume.number == number)
     path = entry.subvolume if entry.subvolume is not None else next(found, None)
     if path is None:
         raise Unknown(f"there is no subvolume {number}")
@@ -384,7 +384,9 @@ def _subvolume_of(tree: FileTree, entry: Entry) -> str:
 def _mounted(tree: FileTree, subvolume: str) -> MountRoot:
     if not isinstance(tree, BtrfsTree) or not subvolume:
         return _top(tree)
-    found = next((one for one in tree.subvolumes() if one.path == subvolume.strip("/")), None)
+    found = next(
+        (volume for volume in tree.subvolumes() if volume.path == subvolume.strip("/")), None
+    )
     if found is None:
         raise Unknown(f"there is no subvolume {subvolume}")
     return MountRoot(tree, tree.root_of(found.number))

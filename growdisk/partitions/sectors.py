@@ -51,7 +51,7 @@ def locate_table(
     if _is_filesystem(head):
         return None
     entries = parse_entries(head)
-    if entries is not None and any(e.type == PROTECTIVE_TYPE for e in entries):
+    if entries is not None and any(entry.type == PROTECTIVE_TYPE for entry in entries):
         _check_sector_size(path, head, sector_size)
         return read_gpt(device, path, sector_size, entries)
     if entries is None:

@@ -60,7 +60,7 @@ def named_files(path: str) -> dict[Identity, str]:
     finally:
         os.close(fd)
     found = ((identity(place), os.fsdecode(place)) for place in places)
-    return {which: place for which, place in found if which is not None}
+    return {named: place for named, place in found if named is not None}
 
 
 def _names(fd: int) -> Iterator[bytes]:
@@ -103,15 +103,15 @@ def _places(image: bytes, name: bytes) -> Iterator[bytes]:
     A relative one counts from the image's folder, by whichever name it has.
     """
     folders = dict.fromkeys((os.path.dirname(image), os.path.dirname(os.path.realpath(image))))  # noqa: PTH120
-    for each in filter(None, _spellings(name.split(b"\0")[0])):
-        yield from (os.path.join(folder, each) for folder in folders)  # noqa: PTH118
+    for spelling in filter(None, _spellings(name.split(b"\0")[0])):
+        yield from (os.path.join(folder, spelling) for folder in folders)  # noqa: PTH118
 
 
 def _spellings(name: bytes) -> Iterator[bytes]:
     """A name as it is, and without what may be a protocol: file:, host_device:, blkdebug:CONFIG:"""
     if name.startswith(b"json:"):
-        for each in _in_json(name.removeprefix(b"json:")):
-            yield from _spellings(each)
+        for file_name in _in_json(name.removeprefix(b"json:")):
+            yield from _spellings(file_name)
         return
     yield name
     if _PROTOCOL.match(name):

@@ -111,7 +111,10 @@ def new_length(base: BlockDevice, overlays: Sequence[Qcow2Image]) -> int:
 def _joined(overlays: Iterable[Qcow2Image]) -> list[Range]:
     """Where any of them has data, neighbours joined."""
     found = sorted(
-        (e.start, e.end) for o in overlays for e in o.own_extents() if e.kind is ExtentKind.DATA
+        (extent.start, extent.end)
+        for overlay in overlays
+        for extent in overlay.own_extents()
+        if extent.kind is ExtentKind.DATA
     )
     return list(joined(found))
 

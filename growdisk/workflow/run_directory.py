@@ -132,7 +132,9 @@ class RunDirectory:
 
     def obstacle(self) -> str:
         """Why `begin` could not make the folder, as far as reading tells; "" if nothing is seen."""
-        existing = next(each for each in (self.path, *self.path.parents) if os.path.lexists(each))
+        existing = next(
+            folder for folder in (self.path, *self.path.parents) if os.path.lexists(folder)
+        )
         if not existing.is_dir():
             return f"{existing} is not a folder"
         if not os.access(existing, os.W_OK | os.X_OK, effective_ids=True):
