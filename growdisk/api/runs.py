@@ -216,7 +216,9 @@ def _prepare(
 
 def _refuse_unrecorded(target: Target, plan: Plan) -> None:
     """run-not-recorded if the folder of the run, or of a disk in it, cannot be made."""
-    others = [(path, RunDirectory(path)) for path in (Path(each.path) for each in plan.extra_disks)]
+    others = [
+        (path, RunDirectory(path)) for path in (Path(other.path) for other in plan.extra_disks)
+    ]
     for path, directory in ((target.path, target.directory), *others):
         if reason := directory.obstacle():
             raise run_not_recorded(path, directory.path, reason)

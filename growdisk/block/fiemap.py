@@ -10,6 +10,7 @@ import struct
 from collections.abc import Iterator
 
 _FIEMAP = 0xC020660B  # _IOWR('f', 11, struct fiemap)
+# FIEMAP_FLAG_SYNC: what is still in memory alone has no blocks before it is written out.
 _SYNC, _LAST = 1, 1
 _AT_ONCE = 256
 _HEADER = struct.Struct("=QQIIII")  # start, length, flags, mapped, count, reserved

@@ -41,7 +41,7 @@ def unallocated(fd: int, start: int, end: int, *, unit: int) -> Iterator[tuple[i
         blocks = list(allocated_extents(fd, start, end - start))
     except OSError:  # a file system that does not tell: what reads as a hole is one
         found = extents(fd, start, end, unit=unit)
-        blocks = [(each.start, each.end) for each in found if each.kind is ExtentKind.DATA]
+        blocks = [(extent.start, extent.end) for extent in found if extent.kind is ExtentKind.DATA]
     for first, last in (*blocks, (end, end)):
         if start < min(first, end):
             yield start, min(first, end)
@@ -55,10 +55,11 @@ def claim(file: RawFile, ranges: Iterable[tuple[int, int]]) -> list[tuple[int, i
     """
     taken: list[tuple[int, int]] = []
     try:
-        for first, last in (hole for each in ranges for hole in file.unallocated(*each)):
+        for first, last in (hole for wanted in ranges for hole in file.unallocated(*wanted)):
             taken.append((first, last - first))
             file.reserve(*taken[-1])
     except OSError:
+        # Given back, or a refusal would have filled the host.
         for hole in taken:
             file.discard(*hole)
         raise

@@ -144,15 +144,15 @@ class RawFile(InParts):
         data = os.pread(self._fd, length, offset)
         if len(data) == length:
             return data
-        parts = [data]
-        while (missing := length - sum(map(len, parts))) > 0:
-            part = os.pread(self._fd, missing, offset + length - missing)
-            if not part and missing <= self._missing:
-                part = bytes(missing)
-            if not part:
+        chunks = [data]
+        while (missing := length - sum(map(len, chunks))) > 0:
+            chunk = os.pread(self._fd, missing, offset + length - missing)
+            if not chunk and missing <= self._missing:
+                chunk = bytes(missing)
+            if not chunk:
                 raise OSError(errno.EIO, f"{self.path} became shorter while it was read")
-            parts.append(part)
-        return b"".join(parts)
+            chunks.append(chunk)
+        return b"".join(chunks)
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
         """Fill `buffer` with the bytes at `offset`; a reused buffer is cheaper than new memory."""

@@ -194,7 +194,7 @@ class HostRun:
         if report.code == NeedsUser.exit_code:
             return self._ended("stuck", report.code, error)
         restored = (report.result or {}).get("result") == "restored"
-        touched = any(each.state == "changed" for each in self._reports)
+        touched = any(earlier.state == "changed" for earlier in self._reports)
         # Refused means that nothing is touched; tasks before this one have touched something.
         code = 4 if touched and report.code == 3 else report.code
         return self._ended("restored" if restored and not touched else "failed", code, error)

@@ -142,6 +142,6 @@ def _host_report(found: dict[str, object]) -> HostReport:
 
 def _reports(found: object) -> Iterator[TaskReport]:
     assert isinstance(found, list)
-    for each in found:
-        diff = each.get("diff")
-        yield TaskReport(**{**each, "diff": Diff(**diff) if diff else None})
+    for recorded in found:
+        diff = recorded.get("diff")
+        yield TaskReport(**{**recorded, "diff": Diff(**diff) if diff else None})

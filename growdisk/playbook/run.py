@@ -160,7 +160,9 @@ def _look(prepared: _Prepared) -> tuple[Path, ...]:
             for h in prepared.hosts[number]
         }
         refuse_twice(play.name, looked)
-        images.update(dict.fromkeys(image for each in looked.values() for image in each.images))
+        images.update(
+            dict.fromkeys(image for of_host in looked.values() for image in of_host.images)
+        )
     return tuple(images)
 
 

@@ -132,7 +132,9 @@ class RunDirectory:
 
     def obstacle(self) -> str:
         """Why `begin` could not make the folder, as far as reading tells; "" if nothing is seen."""
-        existing = next(each for each in (self.path, *self.path.parents) if os.path.lexists(each))
+        existing = next(
+            folder for folder in (self.path, *self.path.parents) if os.path.lexists(folder)
+        )
         if not existing.is_dir():
             return f"{existing} is not a folder"
         if not os.access(existing, os.W_OK | os.X_OK, effective_ids=True):
@@ -207,6 +209,7 @@ class RunDirectory:
         self._empty()
 
     def _empty(self) -> None:
+        # The journal first: a plan without one is a run that never began.
         for name in ("journal.jsonl", *(file.name for file in self.path.iterdir())):
             (self.path / name).unlink(missing_ok=True)
 

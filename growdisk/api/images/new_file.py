@@ -48,6 +48,7 @@ class NewFile:
         if os.path.lexists(self.temporary):
             # refused while another growdisk is at work on it
             RawFile.open(self.temporary, writable=True).close()
+            # With a second name it is whole, and has been published.
             self._was_left = self.temporary.lstat().st_nlink == 1
             self.temporary.unlink()
         return self
@@ -99,6 +100,7 @@ class NewFile:
         if self._data_file is None:
             self._link()
         else:
+            # The data file first: without it nobody could open the image.
             sync_file(self._data_file.temporary)
             self._data_file._link()
             try:
@@ -106,6 +108,8 @@ class NewFile:
             except BaseException:
                 self._data_file.path.unlink()
                 raise
+            # Only now: as long as it has both names, it is known for one that was published without
+            # its image.
             self._data_file._forget_temporary()
         self._forget_temporary()
 
