@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from typing import TextIO
 
     from growdisk.cli.events import EventLines
-    from growdisk.cli.progress import Bar, MovingTable, StepLines, Working
+    from growdisk.cli.progress import Bar, StepLines, Working
+    from growdisk.cli.rich_lines import MovingTable
 
 SCHEMA = 1
 """The version of the JSON documents: it changes when a key changes its meaning or goes."""
@@ -185,7 +186,7 @@ class Output:
         """Rows that change in place; None if nothing can move."""
         if not self._moving:
             return None
-        from growdisk.cli.progress import MovingTable
+        from growdisk.cli.rich_lines import MovingTable
 
         return MovingTable(headings, plain=self._color == "never")
 
