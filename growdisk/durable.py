@@ -69,6 +69,7 @@ def give_name(hidden: Path, path: Path) -> None:
     It keeps the other one as well, but on a file system without hard links.
     """
     try:
+        # link() refuses a name that is taken; rename() would replace what has it.
         os.link(hidden, path, follow_symlinks=False)
     except OSError as error:
         if error.errno not in _NO_LINKS:
@@ -86,6 +87,7 @@ def _rename_to_new(hidden: Path, path: Path) -> None:
     number = ctypes.get_errno()
     if number not in NOT_SUPPORTED:
         raise OSError(number, os.strerror(number), str(path))
+    # The file system can do neither: a look and a rename, with a gap between them.
     if os.path.lexists(path):
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
     hidden.rename(path)

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from growdisk.units import MiB
-from growdisk.workflow.places import STATE_DIR
+from growdisk.workflow.run_places import STATE_DIR
 from tests.e2e.boot import BootReport, boot
 from tests.guests.classic import Guest, classic_guest
 from tests.guests.layouts import Layout

@@ -13,12 +13,12 @@ from pathlib import Path
 
 from growdisk.api.current_run import CurrentRun, Prepared
 from growdisk.api.disk_facts import image_facts, inspect_device
-from growdisk.api.disks import opened
+from growdisk.api.disks import open_image
 from growdisk.api.extra_disks import found_formats, plan_extra_disks
 from growdisk.api.guard import carried_by, refuse_carried, refuse_dependents
-from growdisk.api.guest_look import proposed_with_guest, with_guest
+from growdisk.api.guest_look import proposed_with_guest, with_crypttab_names
 from growdisk.api.host import facts_of_host, fit_to_host, refuse_unfit_host
-from growdisk.api.host_space import parts_of, refuse_without_room
+from growdisk.api.host_space import refuse_without_room, run_images
 from growdisk.api.host_tools import FoundTools
 from growdisk.api.in_use import unreadable_refused
 from growdisk.api.second_opinion import second_opinion
@@ -28,7 +28,7 @@ from growdisk.errors import KeyNeeded
 from growdisk.fast_dataclass import dataclass, field
 from growdisk.guest_systems.look import Look, find_homes
 from growdisk.planner.backend_choice import choose_backend
-from growdisk.planner.extra_disks import ExtraDiskPlan, together
+from growdisk.planner.extra_disks import ExtraDiskPlan, merge_proposals
 from growdisk.planner.facts import Facts
 from growdisk.planner.goal import Goal, RunOptions
 from growdisk.planner.plan import make_plan
@@ -52,10 +52,10 @@ def to_read(
     refuse_unfit_host(path, options)
     with ExitStack() as stack:
         device = stack.enter_context(
-            opened(path, image_format or probe_to_write(path), options.keys)
+            open_image(path, image_format or probe_to_write(path), options.keys)
         )
         others = tuple(
-            (stack.enter_context(opened(other, kind, options.keys)), other)
+            (stack.enter_context(open_image(other, kind, options.keys)), other)
             for other, kind in found_formats(path, options.others)
         )
         yield DisksAtRest(path, directory, device, device, others, Keyring(options.keys))
@@ -113,7 +113,7 @@ class DisksAtRest:
         self._guest = find_homes(
             self.device, self.path, goal.sector_size, self.keyring, self.others
         )
-        return with_guest(facts, self._guest)
+        return with_crypttab_names(facts, self._guest)
 
     def proposed(
         self, facts: Facts, goal: Goal, options: RunOptions, proposer: PlanFunction
@@ -121,7 +121,7 @@ class DisksAtRest:
         self._extra_plans = plan_extra_disks(
             facts, self.others, options, goal.sector_size, self.keyring
         )
-        return together(
+        return merge_proposals(
             proposed_with_guest(proposer, facts, goal, self._guest), facts, self._extra_plans
         )
 
@@ -139,7 +139,7 @@ class DisksAtRest:
         plan = fit_to_host(plan, self.path, self.directory, options)
         others = zip([image for image, _ in self.others], self._extra_plans, strict=True)
         room = refuse_without_room(
-            self.path, parts_of(self.image, facts, opinion.proposal, plan, others)
+            self.path, run_images(self.image, facts, opinion.proposal, plan, others)
         )
         return Prepared(plan, room)
 

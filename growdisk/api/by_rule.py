@@ -11,7 +11,7 @@ from growdisk.host.free_space import HostRoom, room_for
 from growdisk.planner.goal import Goal
 from growdisk.units import format_size
 from growdisk.workflow.run_directory import RunDirectory
-from growdisk.workflow.states import Status
+from growdisk.workflow.states import RunStatus
 
 
 def known_to_host(goal: Goal, path: Path) -> Goal:
@@ -29,7 +29,7 @@ def _since_growth(path: Path) -> float | None:
     longer than the interval.
     """
     directory = RunDirectory.beside(path)
-    if directory.state().status not in (Status.DONE, Status.KEPT):
+    if directory.state().status not in (RunStatus.DONE, RunStatus.KEPT):
         return None
     return abs(time.time() - directory.plan_file.with_name("journal.jsonl").stat().st_mtime)
 

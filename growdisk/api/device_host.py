@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from growdisk.api.images.host import free_room
-from growdisk.block.host_devices import holders_of, partitions_of, value_of, whole_disk
+from growdisk.api.images.access import free_room
+from growdisk.block.host_devices import disk_of_partition, holders_of, partitions_of, value_of
 from growdisk.block.mounts import memory_under, mounts
 from growdisk.block.opening import refuse_read_only
 from growdisk.errors import GrowdiskError, ImageError, Refused
 from growdisk.planner.plan import Plan
 from growdisk.storage.lvm import foreign_owner
 from growdisk.units import MiB, format_size
-from growdisk.workflow.places import state_folder
 from growdisk.workflow.run_directory import RESERVE, RunDirectory
+from growdisk.workflow.run_places import state_folder
 
 _SYSTEM = frozenset({"/", "/boot", "/boot/efi", "/usr", "/var"})
 _OVERLAYS = 64 * MiB
@@ -32,7 +32,7 @@ def refuse_unfit_device(path: Path) -> None:
             "run growdisk on that host, or make the group this host's own (vgchange --systemid)",
             {"path": path, "owner": owner},
         )
-    disk = whole_disk(number)
+    disk = disk_of_partition(number)
     if disk is not None and isinstance(disk.node, int) and (place := _system_place(disk.node)):
         raise ImageError.named(
             "on-system-disk",
@@ -57,10 +57,10 @@ def refuse_unsafe_place(path: Path, directory: RunDirectory, plan: Plan) -> None
             {"path": path, "folder": folder, "kind": kind},
         )
     if plan.snapshots == "overlay":
-        there = next(
+        existing = next(
             parent for parent in (directory.path, *directory.path.parents) if parent.exists()
         )
-        wanted, free = _room_for(plan), free_room(there)
+        wanted, free = _room_for(plan), free_room(existing)
         if wanted > free:
             raise Refused.named(
                 "no-room-for-run",

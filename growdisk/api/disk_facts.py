@@ -15,7 +15,7 @@ from growdisk.errors import TableDamaged
 from growdisk.filesystems.content import Content
 from growdisk.filesystems.foreign import find_foreign
 from growdisk.filesystems.nested_table import foreign_table
-from growdisk.filesystems.signatures import Owner
+from growdisk.filesystems.signatures import ContentOwner
 from growdisk.partitions.owners import DYNAMIC_DISK, is_dynamic_disk
 from growdisk.partitions.sectors import read_table
 from growdisk.partitions.table import PartitionTable, Role
@@ -148,6 +148,6 @@ def _owner(
         inside = any(
             place.start <= one.offset < place.end and kind == one.kind for place, kind in own
         )
-        if one.owner is Owner.WHOLE and not inside:
+        if one.owner is ContentOwner.WHOLE and not inside:
             return one.kind
     return ""

@@ -55,7 +55,7 @@ def facts_of_image(
     keys: tuple[bytes, ...] = (),
 ) -> Facts:
     """Of the image at `path`. Refused while a guest has it open, as qemu-img does."""
-    with opened(path, image_format or probe_format(path), keys) as device:
+    with open_image(path, image_format or probe_format(path), keys) as device:
         return inspect_device(device, image_facts(device, path), sector_size, Keyring(keys))
 
 
@@ -71,7 +71,7 @@ def image_of(request: LiveRequest) -> Path:
 
 
 @contextmanager
-def opened(
+def open_image(
     path: Path, image_format: ImageFormat, keys: tuple[bytes, ...] = ()
 ) -> Iterator[BlockDevice]:
     """The guest-visible disk, to read; one of `keys` opens an image that is encrypted."""

@@ -30,7 +30,7 @@ _MOST_FOLDERS = 1000
 
 
 @dataclass(frozen=True)
-class WriteGuard:
+class ConflictGuard:
     """Refuses to write to the image at `path` where that would spoil what is somebody else's.
 
     What the image itself does not allow is in qcow2/write_guard.py.
@@ -122,9 +122,9 @@ def is_in_a_run(path: Path) -> bool:
     if not os.path.isdir(f"{os.path.realpath(path)}.growdisk"):  # noqa: PTH112 (as above)
         return False
     from growdisk.workflow.run_directory import RunDirectory
-    from growdisk.workflow.states import Status
+    from growdisk.workflow.states import RunStatus
 
-    return RunDirectory.beside(path).leading().state().status is Status.UNFINISHED
+    return RunDirectory.beside(path).leading().state().status is RunStatus.UNFINISHED
 
 
 def refuse_carried(path: Path, carried: CarriedRun | None) -> None:

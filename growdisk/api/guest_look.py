@@ -39,14 +39,20 @@ from growdisk.steps.repair_guest import RepairGuest
 from growdisk.steps.step_traits import first, of_kind
 
 _SWAP_FILES = (
-    "/swapfile*", "/swap.img", "/swap", "/swap/*", "/var/swap*", "/var/lib/swap*", "/.swapfile",
+    "/swapfile*",
+    "/swap.img",
+    "/swap",
+    "/swap/*",
+    "/var/swap*",
+    "/var/lib/swap*",
+    "/.swapfile",
     "/.swap/*",
-)  # fmt: skip
+)
 _PARTITION = re.compile(r"/dev/(sda\d*)")
 _RANDOM_SWAP = SwapContent("swap", random_key=True)
 
 
-def with_guest(facts: Facts, look: Look) -> Facts:
+def with_crypttab_names(facts: Facts, look: Look) -> Facts:
     """With what a guest's crypttab says of partitions of unknown content.
 
     Refused: a guest that sleeps in a file.

@@ -26,8 +26,8 @@ from growdisk.storage.growing import refuse_without_room
 from growdisk.storage.look import look_at_storage
 from growdisk.storage.rbd import clients_of, refuse_other_clients
 from growdisk.storage.values import Storage
-from growdisk.workflow.places import is_apart, is_served
 from growdisk.workflow.run_directory import RunDirectory
+from growdisk.workflow.run_places import is_apart, is_served
 
 _AT_SERVER = (
     "the server gives {} to one client at a time, and that is growdisk; who else uses what it "
@@ -97,8 +97,8 @@ def _with_room_notes(plan: Plan, path: Path) -> Plan:
 
 def _refuse_fixed_size(plan: Plan, path: Path, step: DiskStep | ExtraDiskStep) -> None:
     """device-cannot-grow for a device that must grow, if the plan has only the guest's layers."""
-    told = plan.extra_disks[step.disk - 1] if step.disk else None
-    disk, kind = (Path(told.path), told.format) if told else (path, plan.before.image.format)
+    extra = plan.extra_disks[step.disk - 1] if step.disk else None
+    disk, kind = (Path(extra.path), extra.format) if extra else (path, plan.before.image.format)
     grows = step.own.added and not isinstance(step, GrowDevice)
     if grows and kind == "raw" and disk.is_block_device():
         reason = "only the first disk of a run grows from the host's storage up"

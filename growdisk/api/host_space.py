@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from growdisk.api.device_room import refuse_full_device
-from growdisk.api.images.host import free_room
+from growdisk.api.images.access import free_room
 from growdisk.block.device import BlockDevice, ExtentKind
 from growdisk.block.host_devices import file_behind
 from growdisk.errors import Refused
@@ -28,8 +28,8 @@ from growdisk.qcow2.image import Qcow2Image
 from growdisk.steps.resize_image import ResizeImage
 from growdisk.steps.step_traits import first
 from growdisk.units import format_size
-from growdisk.workflow.places import is_apart
 from growdisk.workflow.run_directory import JOURNAL_ROOM, RESERVE
+from growdisk.workflow.run_places import is_apart
 
 SET_ASIDE = RESERVE + JOURNAL_ROOM
 _MAX_FILES = (errno.EFBIG, errno.EINVAL)
@@ -77,7 +77,7 @@ def _host_file_too_large(path: Path, needed: int, limit: str, hint: str) -> Refu
 
 
 @dataclass(frozen=True)
-class Part:
+class RunImage:
     """One image of the run: what is on it now, as seen through `device`, and what becomes of it."""
 
     device: BlockDevice
@@ -87,24 +87,24 @@ class Part:
     keep: bool
 
 
-def parts_of(
+def run_images(
     device: BlockDevice,
     facts: Facts,
     proposal: Proposal,
     plan: Plan,
     others: Iterable[tuple[BlockDevice, ExtraDiskPlan]],
-) -> list[Part]:
+) -> list[RunImage]:
     known_disks = zip(others, plan.extra_disks, strict=True)
     return [
-        Part(device, facts, proposal, plan.snapshots, plan.keep),
+        RunImage(device, facts, proposal, plan.snapshots, plan.keep),
         *(
-            Part(other, told.facts, told.proposal, known.snapshots, plan.keep)
-            for (other, told), known in known_disks
+            RunImage(other, extra.facts, extra.proposal, known.snapshots, plan.keep)
+            for (other, extra), known in known_disks
         ),
     ]
 
 
-def refuse_without_room(path: Path, parts: list[Part]) -> int:
+def refuse_without_room(path: Path, parts: list[RunImage]) -> int:
     """host-too-full or host-file-too-large.
 
     Returns the bytes that the run takes at the least, of the first image.
@@ -127,7 +127,7 @@ def refuse_without_room(path: Path, parts: list[Part]) -> int:
     return sum(wanted.values()) - SET_ASIDE if wanted else 0
 
 
-def _refuse_full_device(part: Part, growing: GrowingImage) -> None:
+def _refuse_full_device(part: RunImage, growing: GrowingImage) -> None:
     """no-room-on-device, or host-too-full for a loop device's file, if writes would not fit."""
     path, file = part.facts.image.path, None
     if path.is_block_device():
@@ -140,7 +140,7 @@ def _refuse_full_device(part: Part, growing: GrowingImage) -> None:
         refuse_full_device(path, part.device, growing.cluster_size, needed(growing))
 
 
-def _growing(part: Part) -> GrowingImage:
+def _growing(part: RunImage) -> GrowingImage:
     image, steps = part.facts.image, part.proposal.steps if part.proposal else ()
     resize = first(ResizeImage, steps)
     return GrowingImage(
@@ -156,7 +156,7 @@ def _growing(part: Part) -> GrowingImage:
     )
 
 
-def _moved(part: Part) -> Iterator[int]:
+def _moved(part: RunImage) -> Iterator[int]:
     """Bytes of data in the partitions that will be copied."""
     for step in part.proposal.steps if part.proposal else ():
         for move in step.moves:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from growdisk.errors import ImageInUse, ImageNotReadable
 from growdisk.units import SizeSpec
-from growdisk.workflow.places import is_served
+from growdisk.workflow.run_places import is_served
 
 _LOST = "its server, or the connection to it, is lost (input/output error)"
 _BROKEN = "a part of it cannot be read (input/output error)"

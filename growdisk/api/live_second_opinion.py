@@ -9,21 +9,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from growdisk.api.live_inspect import InspectedGuest
-from growdisk.api.second_opinion import grown_over, newly_covered, touched, whole_disk
+from growdisk.api.second_opinion import grown_over, newly_covered, touched, whole_disk_part
 from growdisk.fast_dataclass import replace
-from growdisk.host.blkid import CannotAsk, Verdict
+from growdisk.host.blkid import BlkidResult, CannotAsk
 from growdisk.live.guest_blkid import GuestPlace, ask_guest
-from growdisk.live.guest_block_device import GuestDisk, guest_disk_at
+from growdisk.live.guest_block_device import GuestBlockDevice, guest_disk_at
 from growdisk.live.guest_volumes import GuestVolumes, volumes_of
 from growdisk.partitions.table import Partition
 from growdisk.planner.facts import Facts
 from growdisk.planner.goal import Goal
 from growdisk.planner.proposal import Proposal
-from growdisk.planner.second_opinion import Part, Treatment, judge
+from growdisk.planner.second_opinion import TouchedPart, Treatment, refuse_disagreement
 from growdisk.steps.device_path import DevicePath
 from growdisk.steps.failures import DeviceNotReadable
 from growdisk.steps.grow_filesystem import GrowFilesystem
-from growdisk.steps.live_place import content_at, opened
+from growdisk.steps.live_place import content_at, guest_device_at
 from growdisk.steps.step_traits import of_kind
 
 _LEAST = 4096  # bytes of free space that are worth a question
@@ -35,11 +35,11 @@ def confirmed_by_guest(looked: InspectedGuest, goal: Goal, proposal: Proposal) -
     disk = guest_disk_at(shell, looked.device)
     parts = {f"part{n}": part for n, part in enumerate(_parts(looked, goal, proposal, disk))}
     gaps = {f"gap{n}": gap for n, gap in enumerate(_gaps(facts, proposal, disk))}
-    asked = {
+    probed = {
         **{name: place for name, (_, place) in parts.items()},
         **{name: place for name, (_, place) in gaps.items()},
     }
-    verdicts = ask_guest(shell, asked)
+    verdicts = ask_guest(shell, probed)
     if isinstance(verdicts, CannotAsk):
         note = (
             f"blkid could not be asked in the guest ({verdicts.reason}): growdisk's own "
@@ -47,7 +47,7 @@ def confirmed_by_guest(looked: InspectedGuest, goal: Goal, proposal: Proposal) -
         )
         return replace(proposal, notes=(*proposal.notes, note))
     for name, (part, _) in parts.items():
-        judge(facts, part, verdicts[name])
+        refuse_disagreement(facts, part, verdicts[name])
     for name, (grown, place) in gaps.items():
         if _is_somebodys(verdicts[name]):
             raise grown_over(facts, grown, verdicts[name].kind, place.start)
@@ -55,9 +55,9 @@ def confirmed_by_guest(looked: InspectedGuest, goal: Goal, proposal: Proposal) -
 
 
 def _parts(
-    looked: InspectedGuest, goal: Goal, proposal: Proposal, disk: GuestDisk
-) -> Iterator[tuple[Part, GuestPlace]]:
-    yield whole_disk(looked.facts), GuestPlace(disk.device)
+    looked: InspectedGuest, goal: Goal, proposal: Proposal, disk: GuestBlockDevice
+) -> Iterator[tuple[TouchedPart, GuestPlace]]:
+    yield whole_disk_part(looked.facts), GuestPlace(disk.device)
     for part, old in touched(looked.facts, goal, proposal):
         own = next((seen.device for seen in disk.partitions if seen.number == old.number), "")
         yield part, GuestPlace(own) if own else GuestPlace(disk.device, old.start, old.size)
@@ -65,8 +65,8 @@ def _parts(
 
 
 def _inner(
-    looked: InspectedGuest, proposal: Proposal, disk: GuestDisk
-) -> Iterator[tuple[Part, GuestPlace]]:
+    looked: InspectedGuest, proposal: Proposal, disk: GuestBlockDevice
+) -> Iterator[tuple[TouchedPart, GuestPlace]]:
     """What grows inside containers and logical volumes, as the guest has it open."""
     inner = [step for step in of_kind(GrowFilesystem, proposal.steps) if step.layers]
     volumes = volumes_of(looked.inside.shell) if inner else GuestVolumes(looked.inside.shell, ())
@@ -76,18 +76,21 @@ def _inner(
             step.number, step.start, seen.size if seen else disk.size - step.start, step.layers
         )
         try:
-            device, content = opened(disk, volumes, place), content_at(disk, volumes, place)
+            device, content = (
+                guest_device_at(disk, volumes, place),
+                content_at(disk, volumes, place),
+            )
         except DeviceNotReadable:
             continue
-        if isinstance(device, GuestDisk):
+        if isinstance(device, GuestBlockDevice):
             yield (
-                Part(place.name, step.number, Treatment.KEPT_WHOLE, content),
+                TouchedPart(place.name, step.number, Treatment.KEPT_WHOLE, content),
                 GuestPlace(device.device),
             )
 
 
 def _gaps(
-    facts: Facts, proposal: Proposal, disk: GuestDisk
+    facts: Facts, proposal: Proposal, disk: GuestBlockDevice
 ) -> Iterator[tuple[Partition, GuestPlace]]:
     if facts.table is not None and proposal.after.table is not None:
         for part, space in newly_covered(facts.table, proposal.after.table, disk.size):
@@ -95,6 +98,6 @@ def _gaps(
                 yield part, GuestPlace(disk.device, space.start, space.length)
 
 
-def _is_somebodys(verdict: Verdict) -> bool:
+def _is_somebodys(verdict: BlkidResult) -> bool:
     """Old swap is nobody's loss, nor is the boot record of a logical partition that is gone."""
     return bool(verdict.kind) and verdict.kind not in ("swap", "dos_table")

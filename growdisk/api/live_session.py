@@ -13,7 +13,7 @@ from growdisk.api.live_inspect import look
 from growdisk.api.live_target import RunningGuest
 from growdisk.errors import GrowdiskError, NeedsUser, Refused
 from growdisk.live.guest_shell import GuestUnreachable
-from growdisk.planner.guest_plan import parts_of
+from growdisk.planner.guest_plan import growth_layers
 from growdisk.planner.layout import Layout, layout_of
 from growdisk.planner.plan import Plan
 from growdisk.steps.failures import overlays_need_rest
@@ -131,7 +131,7 @@ def worker_of(
     inside: Inside,
     image: Path,
     keys: tuple[bytes, ...],
-    told: Callable[[str], None] = lambda line: None,
+    on_line: Callable[[str], None] = lambda line: None,
 ) -> LiveWorker:
     """Who does the work of the steps of `plan`."""
     assert plan.way is not None and plan.way.guest is not None, plan.run
@@ -143,10 +143,10 @@ def worker_of(
         plan.way.guest,
         image,
         plan.way.allow_reboot,
-        parts_of(plan.own_steps),
+        growth_layers(plan.own_steps),
         plan.steps[-1].name,
         keys,
-        told,
+        on_line,
     )
 
 

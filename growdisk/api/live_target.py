@@ -205,19 +205,19 @@ def reconnect(request: LiveRequest) -> RunningGuest | Path:
     return reached
 
 
-def request_of(path: Path, way: GuestConnection) -> LiveRequest:
+def request_of(path: Path, connection: GuestConnection) -> LiveRequest:
     """How a plan that was written down reaches its guest."""
     return LiveRequest(
         path=path,
-        qmp=Path(way.qmp) if way.qmp else None,
-        domain=way.domain,
-        uri=way.uri or None,
-        online=way.shell,
-        agent=Path(way.agent) if way.agent else None,
-        ssh=way.ssh,
-        ssh_config=Path(way.ssh_config) if way.ssh_config else None,
-        guest_disk=way.device,
-        allow_reboot=way.allow_reboot,
+        qmp=Path(connection.qmp) if connection.qmp else None,
+        domain=connection.domain,
+        uri=connection.uri or None,
+        online=connection.shell,
+        agent=Path(connection.agent) if connection.agent else None,
+        ssh=connection.ssh,
+        ssh_config=Path(connection.ssh_config) if connection.ssh_config else None,
+        guest_disk=connection.device,
+        allow_reboot=connection.allow_reboot,
     )
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from growdisk.fast_dataclass import dataclass
 from growdisk.qcow2.names_in_headers import Identity, identity, named_files
 from growdisk.storage.proxmox import folders_beside
-from growdisk.workflow.places import is_apart
+from growdisk.workflow.run_places import is_apart
 
 MAX_DEPTH = 200
 _MOST_FILES = 20_000

@@ -21,7 +21,7 @@ from growdisk.planner.plan import recorded_plan
 from growdisk.volumes.keyring import Keyring
 from growdisk.workflow.journal import Event
 from growdisk.workflow.run_directory import RunDirectory, no_such_run
-from growdisk.workflow.states import TOUCHED, RunState, Status
+from growdisk.workflow.states import TOUCHED, RunState, RunStatus
 from growdisk.workflow.stopping import StopRequest
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def resume(
     directory = RunDirectory.beside(path).leading()
     # A run that ended between its last record and here is finished; what it left is put away.
     state = directory.state()
-    if state.finished or state.status is Status.KEPT:
+    if state.finished or state.status is RunStatus.KEPT:
         directory.finish()  # where growdisk was killed when all was done but this
         result = _nothing_to_resume(directory.image, directory, state, keys)
         directory.put_away()
@@ -173,7 +173,7 @@ def _reopened(
 
 
 def _refuse_without_run(path: Path, verb: str, state: RunState, *, undoable: bool) -> None:
-    if state.status is Status.NONE:
+    if state.status is RunStatus.NONE:
         raise no_such_run(path, verb=verb)
     if undoable and state.finished:
         raise no_such_run(
@@ -195,7 +195,7 @@ def _nothing_to_resume(
         except KeyNeeded:
             pass
     reason = f"the last run is {state.status.value} already"
-    if state.status is Status.KEPT:
+    if state.status is RunStatus.KEPT:
         reason = (
             "all steps are done, and the way back is kept (growdisk rollback takes it, "
             "growdisk commit forgets it)"
@@ -209,6 +209,6 @@ def _nothing_to_resume(
         step_reports(plan, state),
         reason=reason,
         snapshots=plan.snapshots,
-        kept=state.status is Status.KEPT,
+        kept=state.status is RunStatus.KEPT,
         backend_reason=plan.backend_reason,
     )

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Literal
 
 from growdisk.error_document import error_document
 from growdisk.errors import GrowdiskError, NeedsUser, Refused
-from growdisk.fast_dataclass import dataclass
+from growdisk.fast_dataclass import asdict, dataclass
 from growdisk.planner.goal import SnapshotMode
 from growdisk.planner.layout import Layout, layout_of
 from growdisk.workflow.journal import Event
-from growdisk.workflow.states import RunState, Status
+from growdisk.workflow.states import RunState, RunStatus
 
 if TYPE_CHECKING:
     from growdisk.planner.facts import Facts
@@ -73,7 +72,7 @@ class Result:
         return self.error.exit_code if self.error else 0
 
 
-def planned(plan: Plan) -> Result:
+def planned_result(plan: Plan) -> Result:
     """What a run would do."""
     return Result(
         "planned",
@@ -141,7 +140,7 @@ def run_to_outcome(action: Callable[[], RunState]) -> GrowdiskError | None:
 
 def how_far_back(state: RunState) -> str:
     """What to say after a rollback down to one step; "" after everything else."""
-    if state.status is not Status.UNFINISHED:
+    if state.status is not RunStatus.UNFINISHED:
         return ""
     undone = ", ".join(
         name for name, record in state.last.items() if record.event is Event.RESTORED
@@ -152,9 +151,9 @@ def how_far_back(state: RunState) -> str:
 def outcome(state: RunState, error: GrowdiskError | None) -> Outcome:
     if isinstance(error, NeedsUser):
         return "stuck"
-    if state.status is Status.UNFINISHED and error is None:
+    if state.status is RunStatus.UNFINISHED and error is None:
         return "restored"  # down to one step, as asked
-    if state.status is Status.UNDONE:
+    if state.status is RunStatus.UNDONE:
         return "refused" if isinstance(error, Refused) else "restored"
     return "changed" if error is None else "stuck"
 
@@ -165,11 +164,16 @@ def outcome(state: RunState, error: GrowdiskError | None) -> Outcome:
 
 def document(result: Result) -> dict[str, object]:
     content: dict[str, object] = {
-        "result": result.result, "run": result.run, "backend": result.backend,
+        "result": result.result,
+        "run": result.run,
+        "backend": result.backend,
         "snapshots": result.snapshots,
-        "kept": result.kept, "before": asdict(result.before), "after": asdict(result.after),
-        "steps": [asdict(step) for step in result.steps], "given_up": list(result.given_up),
-    }  # fmt: skip
+        "kept": result.kept,
+        "before": asdict(result.before),
+        "after": asdict(result.after),
+        "steps": [asdict(step) for step in result.steps],
+        "given_up": list(result.given_up),
+    }
     if result.others:
         content["others"] = [
             {"before": asdict(before), "after": asdict(after)} for before, after in result.others

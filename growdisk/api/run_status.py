@@ -13,17 +13,17 @@ from growdisk.api.carried import RunWithoutFolder
 from growdisk.api.guard import carried_at, refuse_carried
 from growdisk.api.result import StepReport, step_reports
 from growdisk.fast_dataclass import dataclass
-from growdisk.workflow.journal import Event, Record
-from growdisk.workflow.places import is_served
+from growdisk.workflow.journal import Event, JournalRecord
 from growdisk.workflow.run_directory import RunDirectory
-from growdisk.workflow.states import Status
+from growdisk.workflow.run_places import is_served
+from growdisk.workflow.states import RunStatus
 
 if TYPE_CHECKING:
     from growdisk.planner.plan import Plan
 
 _NEXT = {
-    Status.UNFINISHED: ("resume", "rollback"),
-    Status.KEPT: ("rollback", "commit"),
+    RunStatus.UNFINISHED: ("resume", "rollback"),
+    RunStatus.KEPT: ("rollback", "commit"),
 }
 _ENDED = (Event.VERIFIED, Event.SKIPPED)
 
@@ -61,20 +61,20 @@ def status(image: str | PathLike[str]) -> StatusReport:
         return _of_carried(error)
     leading = directory.leading()
     state = leading.state()
-    if state.status is Status.NONE:
+    if state.status is RunStatus.NONE:
         return StatusReport("none")
     from growdisk.planner.plan import recorded_plan  # most images have no run
 
     plan = recorded_plan(leading)
     steps = step_reports(plan, state)
-    if state.status is Status.UNFINISHED and (pid := leading.worker()) is not None:
+    if state.status is RunStatus.UNFINISHED and (pid := leading.worker()) is not None:
         return StatusReport(
             "running", plan.run, steps, (), state.failure, pid, _current(plan, leading.records())
         )
     only_forward = state.settling or plan.snapshots == "none"
     following = (
         ("resume",)
-        if only_forward and state.status is Status.UNFINISHED
+        if only_forward and state.status is RunStatus.UNFINISHED
         else _NEXT.get(state.status, ())
     )
     return StatusReport(state.status.value, plan.run, steps, following, state.failure)
@@ -98,7 +98,7 @@ def _of_carried(error: RunWithoutFolder) -> StatusReport:
     return StatusReport(run.state, run.run or None, steps, following, missing=missing)
 
 
-def _current(plan: Plan, records: list[Record]) -> str:
+def _current(plan: Plan, records: list[JournalRecord]) -> str:
     """The step that is worked on: the last one that was heard of, or the one after it."""
     names = [step.name for step in plan.steps]
     of_steps = [record for record in records if record.step in names]

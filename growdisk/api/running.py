@@ -30,7 +30,7 @@ from growdisk.steps.inside import Inside
 from growdisk.storage.look import look_at_storage
 from growdisk.units import SizeSpec, align_down
 from growdisk.volumes.keyring import Keyring
-from growdisk.workflow.journal import Event, Record
+from growdisk.workflow.journal import Event, JournalRecord
 from growdisk.workflow.run_directory import RunDirectory
 from growdisk.workflow.states import RunState
 from growdisk.workflow.stopping import StopRequest
@@ -111,8 +111,8 @@ class GuestTarget:
         """Refused, too, if the guest itself says that it cannot do its part."""
         guest = self.guest
         confirmed = confirmed_by_guest(guest, goal, proposal)
-        way = guest.reached.way(guest.device)
-        plan = make_live_plan(facts, confirmed, goal, options, guest.surroundings(), way)
+        connection = guest.reached.way(guest.device)
+        plan = make_live_plan(facts, confirmed, goal, options, guest.surroundings(), connection)
         refuse_full_storage(plan, self.path)
         worker_of(plan, guest.reached, guest.inside, self.path, options.keys).check()
         return Prepared(plan)
@@ -123,7 +123,7 @@ class GuestTarget:
     def begin(self, run: CurrentRun, room: int) -> LiveSession:
         refuse_spoiling(self.path, self.options)  # again: another run may have ended just now
         journal = run.directory.begin(encode_plan(run.plan), room)
-        journal.append(Record(Event.BEGIN, facts={"run": run.plan.run}))
+        journal.append(JournalRecord(Event.BEGIN, facts={"run": run.plan.run}))
         return LiveSession(run, self.guest.reached, self.guest.inside, journal)
 
 

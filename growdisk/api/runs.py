@@ -22,14 +22,14 @@ from growdisk.api.by_rule import known_to_host, refuse_to_fill_host
 from growdisk.api.current_run import CurrentRun, Prepared, Silent
 from growdisk.api.extra_disks import refuse_spoiling
 from growdisk.api.host_space import SET_ASIDE, host_too_full
-from growdisk.api.images.host import free_room
+from growdisk.api.images.access import free_room
 from growdisk.api.in_use import explained_refusals
 from growdisk.api.result import (
     Result,
     how_far_back,
     nothing_to_do,
     outcome,
-    planned,
+    planned_result,
     run_to_outcome,
     step_reports,
 )
@@ -44,7 +44,7 @@ from growdisk.workflow.run_directory import (
     refuse_if_unfinished,
     run_not_recorded,
 )
-from growdisk.workflow.states import RunState, Status
+from growdisk.workflow.states import RunState, RunStatus
 from growdisk.workflow.stopping import StopRequest
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def plan(
     goal, options = _goal(goal), options or RunOptions()
     with _opened(target, goal, options, image_format, StopRequest(), verb="plan") as found:
         prepared = _prepare(found, goal, options, proposer)
-    return prepared if isinstance(prepared, Result) else planned(prepared.plan)
+    return prepared if isinstance(prepared, Result) else planned_result(prepared.plan)
 
 
 def expand(
@@ -246,7 +246,7 @@ def carry_out(session: AnySession, action: Callable[[], RunState]) -> Result:
 
 def _result(session: AnySession, error: GrowdiskError | None) -> Result:
     state, plan = session.engine.state, session.run.plan
-    undone = state.status is Status.UNDONE
+    undone = state.status is RunStatus.UNDONE
     layout = session.layout_now() or (plan.before if undone else plan.after)
     reason = how_far_back(state) if error is None else ""
     return Result(
@@ -260,7 +260,7 @@ def _result(session: AnySession, error: GrowdiskError | None) -> Result:
         reason,
         error,
         plan.snapshots,
-        kept=state.status is Status.KEPT,
+        kept=state.status is RunStatus.KEPT,
         backend_reason=plan.backend_reason,
         notes=() if undone else plan.notes,
         others=session.others_now(),

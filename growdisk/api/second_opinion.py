@@ -12,13 +12,13 @@ from growdisk.block.window import Window
 from growdisk.errors import LayoutError
 from growdisk.fast_dataclass import dataclass, replace
 from growdisk.filesystems.identify import identify
-from growdisk.host.blkid import CannotAsk, Verdict, ask
+from growdisk.host.blkid import BlkidResult, CannotAsk, probe_devices
 from growdisk.partitions.table import Partition, PartitionTable, Role
 from growdisk.planner.facts import Facts
 from growdisk.planner.failures import belongs_to_others
 from growdisk.planner.goal import Goal
 from growdisk.planner.planner import Proposal
-from growdisk.planner.second_opinion import Part, Treatment, judge
+from growdisk.planner.second_opinion import TouchedPart, Treatment, refuse_disagreement
 from growdisk.steps.device_path import DevicePath
 from growdisk.steps.failures import DeviceNotReadable
 from growdisk.steps.grow_filesystem import GrowFilesystem
@@ -44,7 +44,7 @@ def second_opinion(
     seen = {
         f"part{n}": part for n, part in enumerate(_parts(facts, goal, proposal, device, opened))
     }
-    verdicts = ask({name: place for name, (_, place) in seen.items()})
+    verdicts = probe_devices({name: place for name, (_, place) in seen.items()})
     if isinstance(verdicts, CannotAsk):
         note = (
             f"blkid could not be asked what it sees on this disk ({verdicts.reason}): "
@@ -52,7 +52,7 @@ def second_opinion(
         )
         return Opinion(replace(proposal, notes=(*proposal.notes, note)), asked=False)
     for name, (part, _) in seen.items():
-        judge(facts, part, verdicts.get(name, Verdict(failed=True)))
+        refuse_disagreement(facts, part, verdicts.get(name, BlkidResult(failed=True)))
     return Opinion(proposal, asked=True)
 
 
@@ -61,8 +61,8 @@ def second_opinion(
 
 def _parts(
     facts: Facts, goal: Goal, proposal: Proposal, device: BlockDevice, opened: Opened
-) -> Iterator[tuple[Part, BlockDevice]]:
-    yield whole_disk(facts), device
+) -> Iterator[tuple[TouchedPart, BlockDevice]]:
+    yield whole_disk_part(facts), device
     for part, old in touched(facts, goal, proposal):
         if old.end <= device.size:
             yield part, Window(device, old.start, old.size)
@@ -70,12 +70,14 @@ def _parts(
     yield from _inner(facts, proposal, device, opened)
 
 
-def whole_disk(facts: Facts) -> Part:
+def whole_disk_part(facts: Facts) -> TouchedPart:
     treatment = Treatment.KEPT_WHOLE if facts.table is None else Treatment.AROUND
-    return Part(facts.name_of(0), 0, treatment, facts.contents.get(0))
+    return TouchedPart(facts.name_of(0), 0, treatment, facts.contents.get(0))
 
 
-def touched(facts: Facts, goal: Goal, proposal: Proposal) -> Iterator[tuple[Part, Partition]]:
+def touched(
+    facts: Facts, goal: Goal, proposal: Proposal
+) -> Iterator[tuple[TouchedPart, Partition]]:
     """The partitions that the plan grows, moves, gives up, or works in, as they are."""
     before, after = facts.table, proposal.after.table
     if before is None or after is None:
@@ -91,12 +93,12 @@ def touched(facts: Facts, goal: Goal, proposal: Proposal) -> Iterator[tuple[Part
                 if new is None and _is_consented(goal, before, old)
                 else Treatment.KEPT_WHOLE
             )
-            yield Part(facts.name_of(old.number), old.number, treatment, own), old
+            yield TouchedPart(facts.name_of(old.number), old.number, treatment, own), old
 
 
 def _grown(
     facts: Facts, proposal: Proposal, device: BlockDevice
-) -> Iterator[tuple[Part, BlockDevice]]:
+) -> Iterator[tuple[TouchedPart, BlockDevice]]:
     """Partitions as they will be."""
     before, after = facts.table, proposal.after.table
     for old in before.partitions if before and after else ():
@@ -109,7 +111,9 @@ def _grown(
             )
             own = facts.contents.get(old.number)
             yield (
-                Part(facts.name_of(old.number), old.number, Treatment.KEPT_WHOLE, own, grown=True),
+                TouchedPart(
+                    facts.name_of(old.number), old.number, Treatment.KEPT_WHOLE, own, grown=True
+                ),
                 later,
             )
 
@@ -121,7 +125,7 @@ def _is_consented(goal: Goal, table: PartitionTable, part: Partition) -> bool:
 
 def _inner(
     facts: Facts, proposal: Proposal, device: BlockDevice, opened: Opened
-) -> Iterator[tuple[Part, BlockDevice]]:
+) -> Iterator[tuple[TouchedPart, BlockDevice]]:
     """What grows inside containers and logical volumes."""
     for step in proposal.steps:
         if isinstance(step, GrowFilesystem) and step.layers:
@@ -131,7 +135,7 @@ def _inner(
             with suppress(DeviceNotReadable):
                 view = opened(place)
                 yield (
-                    Part(
+                    TouchedPart(
                         place.name_on(facts.disk), step.number, Treatment.KEPT_WHOLE, identify(view)
                     ),
                     view,

@@ -16,12 +16,12 @@ from pathlib import Path
 from growdisk.block.address import Address, address_of
 from growdisk.block.identity import identity_of_served
 from growdisk.block.locks import flock_holder
-from growdisk.block.nbd_client import NotOffered, Offer, ask
+from growdisk.block.nbd_client import NotOffered, Offer, query_export
 from growdisk.errors import Refused, UsageError
 from growdisk.qcow2.probe import ImageFormat, probe_format
 from growdisk.storage.far_server import far_server, held_at_server
 from growdisk.storage.served import DiskNotReached, shown_as_file, unmount_left
-from growdisk.workflow.places import served_disk
+from growdisk.workflow.run_places import served_disk
 
 _ANSWER = 10.0  # seconds that a server has to answer
 # a second client is given so long at least, and so many times what the first one took
@@ -149,7 +149,7 @@ def _locked(address: Address, folder: Path) -> int:
 
 def _asked(address: Address, server: Address) -> Offer:
     try:
-        return ask(server, _ANSWER)
+        return query_export(server, _ANSWER)
     except TimeoutError as error:
         reason = (
             f"its server does not answer within {_ANSWER:.0f} s; it may have given the disk "
@@ -200,7 +200,7 @@ def _refuse_shared(address: Address, server: Address, patience: float, offer: Of
     itself that it is fit for several may just be slow.
     """
     try:
-        ask(server, patience)
+        query_export(server, patience)
     except TimeoutError:
         if not offer.for_several:
             return

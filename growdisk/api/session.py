@@ -30,10 +30,10 @@ from growdisk.steps.worker_at_rest import WorkerAtRest
 from growdisk.units import ByteRange
 from growdisk.volumes.keyring import Keyring
 from growdisk.workflow.engine import Engine
-from growdisk.workflow.journal import Event, Journal, Record
+from growdisk.workflow.journal import Event, Journal, JournalRecord
 from growdisk.workflow.run_directory import RunDirectory
 from growdisk.workflow.snapshots import NoSnapshots, SnapshotStore
-from growdisk.workflow.states import TOUCHED, RunState, Status
+from growdisk.workflow.states import TOUCHED, RunState, RunStatus
 
 _SAMPLE = 128 << 10
 
@@ -59,14 +59,14 @@ class Session:
             # The images first: once the journal has begun, each must show whether somebody else has
             # written to it.
             cls._announce(parts)
-            journal.append(Record(Event.BEGIN, facts={"run": run.plan.run}))
+            journal.append(JournalRecord(Event.BEGIN, facts={"run": run.plan.run}))
         except OSError:
             _take_back(parts)
             raise
         return cls._assemble(run, disk, journal)
 
     @staticmethod
-    def _announce(parts: list[_Part]) -> None:
+    def _announce(parts: list[_RunDisk]) -> None:
         """Make each image and its folder say that a run is at work on it."""
         first, *others = parts
         for part in others:
@@ -86,7 +86,7 @@ class Session:
         """
         journal = run.directory.journal()
         state = run.directory.state()
-        if not (state.finished or (accepting and state.status is Status.KEPT)):
+        if not (state.finished or (accepting and state.status is RunStatus.KEPT)):
             from growdisk.qcow2.repair import repair  # a run that begins needs none of it
 
             parts = _parts(run, disk)
@@ -195,12 +195,12 @@ def _worker(run: CurrentRun, disk: Disk) -> WorkerAtRest:
         WorkerAtRest(
             other,
             RunBackend(
-                other, stop, plan.sector_size, keyring, _places(plan, number), kind=told.backend
+                other, stop, plan.sector_size, keyring, _places(plan, number), kind=planned.backend
             ),
             other.path,
             disk_name=disk_name(number),
         )
-        for number, (other, told) in enumerate(known, 1)
+        for number, (other, planned) in enumerate(known, 1)
     )
     run_backend = RunBackend(
         disk,
@@ -210,7 +210,7 @@ def _worker(run: CurrentRun, disk: Disk) -> WorkerAtRest:
         _places(plan),
         # what is undone of a running guest's steps, when it is off, needs none
         kind="guestfs" if plan.backend == "online" else plan.backend,
-        extra_disks=[other for other, told in known if told.before is None],
+        extra_disks=[other for other, planned in known if planned.before is None],
     )
     return WorkerAtRest(disk, run_backend, run.path, extra_disks)
 
@@ -224,7 +224,7 @@ def _places(plan: Plan, number: int = 0) -> list[DevicePath]:
 
 
 @dataclass(frozen=True)
-class _Part:
+class _RunDisk:
     """A disk of the run, and where its snapshots lie."""
 
     disk: Disk
@@ -237,19 +237,19 @@ class _Part:
         return ImageFingerprint(self.directory.path / "pin", self.disk.path, self.samples)
 
 
-def _parts(run: CurrentRun, disk: Disk) -> list[_Part]:
+def _parts(run: CurrentRun, disk: Disk) -> list[_RunDisk]:
     """The image first, then the extra disks."""
     known_disks = zip(disk.extra_disks, run.plan.extra_disks, strict=True)
     return [
-        _Part(disk, run.directory, run.plan.snapshots, _samples(run.plan.before)),
+        _RunDisk(disk, run.directory, run.plan.snapshots, _samples(run.plan.before)),
         *(
-            _Part(other, RunDirectory(Path(known.path)), known.snapshots, _samples(known.before))
+            _RunDisk(other, RunDirectory(Path(known.path)), known.snapshots, _samples(known.before))
             for other, known in known_disks
         ),
     ]
 
 
-def _take_back(parts: list[_Part]) -> None:
+def _take_back(parts: list[_RunDisk]) -> None:
     """Remove the marks of a run that could not begin, as far as images can be written."""
     for part in reversed(parts):  # the others as long as the run's folder tells that it never began
         with suppress(OSError):
@@ -267,7 +267,7 @@ def _samples(layout: Layout | None) -> tuple[ByteRange, ...]:
     return tuple(ByteRange(start, min(start + _SAMPLE, size)) for start in starts)
 
 
-def _snapshots(plan: Plan, part: _Part, first: Disk) -> SnapshotStore:
+def _snapshots(plan: Plan, part: _RunDisk, first: Disk) -> SnapshotStore:
     names = [step.name for step in plan.steps]
     if part.snapshots == "overlay":
         overlays = OverlaySnapshots(
@@ -284,7 +284,7 @@ def _snapshots(plan: Plan, part: _Part, first: Disk) -> SnapshotStore:
     return NoSnapshots()
 
 
-def _refuse_changed(path: Path, plan: Plan, part: _Part, state: RunState) -> None:
+def _refuse_changed(path: Path, plan: Plan, part: _RunDisk, state: RunState) -> None:
     """Going on would destroy what somebody else has written to the image since.
 
     A kept run's internal snapshots are whole whatever was written since, and a rollback gives up
@@ -294,7 +294,7 @@ def _refuse_changed(path: Path, plan: Plan, part: _Part, state: RunState) -> Non
     if plan.way is not None:
         return
     if state.settling or state.keeping:
-        changed = state.status is Status.KEPT and not part.pin.holds()
+        changed = state.status is RunStatus.KEPT and not part.pin.holds()
     elif part.snapshots == "internal":
         touched = any(record.event in TOUCHED for record in state.last.values())
         changed = (

@@ -15,7 +15,7 @@ from growdisk.backends.backend import FilesystemCheck, KernelPartition
 from growdisk.backends.guest_editor import MountedEditor
 from growdisk.backends.guest_handle import DISK, Handle, Shell, guest_call
 from growdisk.errors import ApplianceFailed, ToolFailed
-from growdisk.guest_systems.look import Mount
+from growdisk.guest_systems.look import GuestMount
 from growdisk.host.command import last_lines
 from growdisk.host.watchdog import kill_all, time_limit
 
@@ -99,7 +99,7 @@ class Appliance:
         """e2fsck: mends what is safe without asking. Damage that stays is a value."""
         self._synced = False
         superblock = self._superblocks[device] = ext_growth.read_superblock(self._shell, device)
-        return ext_growth.check(self._shell, device, superblock)
+        return ext_growth.run_e2fsck(self._shell, device, superblock)
 
     def resize_ext(self, device: str, size: int | None = None) -> str:
         """Grow an ext2/3/4, after check_ext(), to `size` bytes or to its device.
@@ -111,7 +111,7 @@ class Appliance:
         superblock = self._superblocks.pop(device, None) or ext_growth.read_superblock(
             self._shell, device
         )
-        return ext_growth.grow(self._shell, device, superblock, size)
+        return ext_growth.run_resize2fs(self._shell, device, superblock, size)
 
     def grow_filesystem(
         self, kind: str, device: str, device_id: int = 1, *, replay: bool = False
@@ -140,7 +140,7 @@ class Appliance:
 
     @contextlib.contextmanager
     def mounted_guest(
-        self, root: str, mounts: Sequence[Mount] = (), *, writable: bool = True
+        self, root: str, mounts: Sequence[GuestMount] = (), *, writable: bool = True
     ) -> Iterator[MountedEditor]:
         """See Backend. Unmounted and synced after."""
         guest = MountedEditor(self._shell)
@@ -268,7 +268,9 @@ class ApplianceVolumes:
 
         `device_id` is btrfs's number of it.
         """
-        return filesystem_growth.grow(self._shell, kind, device, device_id, replay=replay)
+        return filesystem_growth.grow_filesystem(
+            self._shell, kind, device, device_id, replay=replay
+        )
 
     def size_of(self, device: str) -> int:
         return int(self._shell.run("blockdev", "--getsize64", device)[1])

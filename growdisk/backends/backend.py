@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple, Protocol
 
 from growdisk.fast_dataclass import dataclass
 from growdisk.guest_config.customize.changes import GuestEditor
-from growdisk.guest_systems.look import Mount
+from growdisk.guest_systems.look import GuestMount
 from growdisk.host.command import last_lines
 
 Kind = Literal["guestfs", "uml", "direct"]
@@ -68,7 +68,7 @@ class Backend(Protocol):
     ) -> None: ...
 
     def mounted_guest(
-        self, root: str, mounts: Sequence[Mount] = (), *, writable: bool = True
+        self, root: str, mounts: Sequence[GuestMount] = (), *, writable: bool = True
     ) -> AbstractContextManager[GuestSystem]:
         """The guest's own files, mounted inside the block: `mounts`, the first of them `root` at /.
 

@@ -29,7 +29,7 @@ from growdisk.filesystems.ext_tree import ExtTree, Unknown
 from growdisk.filesystems.identify import identify
 from growdisk.filesystems.swap import swap_header
 from growdisk.guest_systems.device_names import devices_of
-from growdisk.guest_systems.look import Mount, find_homes, paths_of, tree_on
+from growdisk.guest_systems.look import GuestMount, find_homes, paths_of, tree_on
 from growdisk.guest_systems.paths import GuestPaths
 from growdisk.host.command import COMMAND_LOG, CompletedCommand, last_lines
 from growdisk.host.fuse_mount import mounted
@@ -65,7 +65,7 @@ class DirectTools:
         With it, tools share what they have read.
         """
         self._disk, self._path, self._writes = disk, path, writes
-        self._devices: Mapping[str, _Told] = {}
+        self._devices: Mapping[str, _WatchedWindow] = {}
         self._table_seen: tuple[int | None, str] | None = None
         self._resources = ExitStack()
         self._owner = threading.get_ident()
@@ -116,7 +116,10 @@ class DirectTools:
         # without it, resize2fs insists on a full check
         unchecked = [] if self._checks_in_full(device) else ["-f"]
         done = self._run(
-            ["resize2fs", *unchecked, SHOWN, f"{wanted // _SECTOR}s"], _name(device), writable=True
+            # With s it is sectors of 512 bytes; a bare number would be blocks of the file system.
+            ["resize2fs", *unchecked, SHOWN, f"{wanted // _SECTOR}s"],
+            _name(device),
+            writable=True,
         )
         return done.stdout
 
@@ -158,7 +161,7 @@ class DirectTools:
 
     @contextmanager
     def mounted_guest(
-        self, root: str, mounts: Sequence[Mount] = (), *, writable: bool = True
+        self, root: str, mounts: Sequence[GuestMount] = (), *, writable: bool = True
     ) -> Iterator[DirectEditor]:
         with _refusing_unknown():
             self._device(_name(root))
@@ -175,14 +178,14 @@ class DirectTools:
                 raise ToolFailed("e2fsck", _LEFT_ERRORS, f"after the repair it finds: {found}")
         self.sync()
 
-    def _mounts_of(self, root: str) -> tuple[Mount, ...]:
+    def _mounts_of(self, root: str) -> tuple[GuestMount, ...]:
         """As its own fstab has them; at least itself."""
         homes = [
             home for home in find_homes(self._disk, self._path).homes if home.root.node == root
         ]
-        return homes[0].mounts if homes else (Mount("/", root),)
+        return homes[0].mounts if homes else (GuestMount("/", root),)
 
-    def _paths(self, mounts: Sequence[Mount]) -> GuestPaths:
+    def _paths(self, mounts: Sequence[GuestMount]) -> GuestPaths:
         """Through readers that see what was just written."""
         trees = {}
         for node in {mount.node: None for mount in mounts}:
@@ -249,7 +252,7 @@ class DirectTools:
     ) -> CompletedCommand:
         self._device(name)
         if self._place is None:
-            shown = {name: told.device for name, told in self._devices.items()}
+            shown = {name: window.device for name, window in self._devices.items()}
             self._place, self._folder = self._resources.enter_context(
                 mounted(shown, writes=self._writes)
             )
@@ -264,7 +267,8 @@ class DirectTools:
         if not self._devices:
             devices = devices_of(self._disk, self._path)
             self._devices = {
-                name: _Told(device, partial(self._wrote, name)) for name, device in devices.items()
+                name: _WatchedWindow(device, partial(self._wrote, name))
+                for name, device in devices.items()
             }
         if name not in self._devices:
             raise ToolFailed(f"looking for {name}", 1, "there is no such partition")
@@ -282,7 +286,7 @@ class DirectTools:
         self._place, self._folder, self._devices = None, None, {}
 
 
-class _Told(Window):
+class _WatchedWindow(Window):
     """A device that tells of what is written to it here, beside the tools."""
 
     def __init__(self, device: BlockDevice, wrote: Callable[[int, int], None]) -> None:

@@ -10,9 +10,9 @@ import stat
 from pathlib import PurePosixPath
 
 from growdisk.errors import ToolFailed
-from growdisk.guest_config.customize.changes import Owner, cannot_customize
+from growdisk.guest_config.customize.changes import FileOwner, cannot_customize
 from growdisk.guest_systems.file_rewriter import DirectGuest, ext_place
-from growdisk.guest_systems.paths import Place
+from growdisk.guest_systems.paths import FoundInode
 from growdisk.host import clock
 
 _EMPTY_FILE = "/etc/mtab"  # of the sandbox
@@ -21,13 +21,13 @@ _EMPTY_FILE = "/etc/mtab"  # of the sandbox
 class DirectEditor(DirectGuest):
     """Implements GuestEditor, but for commands: they need a kernel."""
 
-    def put(self, path: str, content: bytes, owner: Owner) -> None:
+    def put(self, path: str, content: bytes, owner: FileOwner) -> None:
         if not self.exists(path):
             self._in_folder(path, f"write {_EMPTY_FILE}")
         self.write(path, content)
         self._set_owner(path, owner)
 
-    def make_folder(self, path: str, owner: Owner) -> None:
+    def make_folder(self, path: str, owner: FileOwner) -> None:
         place = self._paths.find(path)
         if place is None:
             self._in_folder(path, "mkdir")
@@ -51,7 +51,7 @@ class DirectEditor(DirectGuest):
             "running a command in the guest", 1, "that needs a kernel", "use --backend guestfs"
         )
 
-    def _set_owner(self, path: str, owner: Owner) -> None:
+    def _set_owner(self, path: str, owner: FileOwner) -> None:
         place = self._paths.find(path)
         if place is None:
             raise ToolFailed(f"making {path}", 1, "debugfs made something else")
@@ -77,7 +77,7 @@ class DirectEditor(DirectGuest):
             [f"cd <{number}>", " ".join([action, _quoted(name), *words]), *times],
         )
 
-    def _folder(self, path: str) -> Place:
+    def _folder(self, path: str) -> FoundInode:
         parent = str(PurePosixPath(path).parent)
         place = self._paths.find(parent)
         if place is None or not place.inode.is_directory:

@@ -39,7 +39,7 @@ _TRIAL_DISK_SIZE = 1 << 20
 
 
 @dataclass(frozen=True)
-class Finding:
+class MachineCheck:
     """One fact about the machine.
 
     Where it is not `ok`, `cure` says what to do; growdisk can work unless `needed`.
@@ -52,7 +52,7 @@ class Finding:
     needed: bool = True
 
 
-def run_checks(*, launch_appliance: bool = False) -> Iterator[Finding]:
+def run_checks(*, launch_appliance: bool = False) -> Iterator[MachineCheck]:
     """All findings, as they are found; really launching the appliance takes ten seconds or more."""
     yield from (tool_finding(tool) for tool in _NEEDED_TOOLS)
     yield from (_module_finding(module, package) for module, package in _NEEDED_MODULES.items())
@@ -61,7 +61,7 @@ def run_checks(*, launch_appliance: bool = False) -> Iterator[Finding]:
         found = accelerator(fresh=True)
     except ToolMissing as missing:
         found = Accelerator(KvmState.ABSENT, f"cannot be tried without {missing.tool}")
-    yield Finding(
+    yield MachineCheck(
         "kvm",
         found.has_kvm,
         found.reason or "a trial guest ran",
@@ -101,21 +101,21 @@ def e2fsprogs_version() -> tuple[int, int]:
     return (int(match[1]), int(match[2])) if match else (0, 0)
 
 
-def tool_finding(tool: str) -> Finding:
+def tool_finding(tool: str) -> MachineCheck:
     """Whether a program is there, and its version."""
     try:
         require(tool)
         answer = run([tool, "--version"], accept=None, timeout=20).stdout.splitlines()
     except ToolMissing as missing:
-        return Finding(tool, False, missing.why, missing.what_to_do)
-    return Finding(tool, True, answer[0] if answer else "installed")
+        return MachineCheck(tool, False, missing.why, missing.what_to_do)
+    return MachineCheck(tool, True, answer[0] if answer else "installed")
 
 
-def kernel_finding(boot: Path) -> Finding:
+def kernel_finding(boot: Path) -> MachineCheck:
     """Whether there is a kernel to build the appliance from, and this user may read it."""
     kernels = sorted(boot.glob("vmlinu*"))
     if not kernels:
-        return Finding(
+        return MachineCheck(
             "kernel",
             False,
             f"there is none in {boot}",
@@ -124,11 +124,11 @@ def kernel_finding(boot: Path) -> Finding:
     readable = [kernel for kernel in kernels if os.access(kernel, os.R_OK)]
     if not readable:
         detail = f"this user may not read {', '.join(map(str, kernels))}"
-        return Finding("kernel", False, detail, f"sudo chmod +r {boot}/vmlinuz-*")
-    return Finding("kernel", True, str(readable[-1]))
+        return MachineCheck("kernel", False, detail, f"sudo chmod +r {boot}/vmlinuz-*")
+    return MachineCheck("kernel", True, str(readable[-1]))
 
 
-def appliance_finding(found: Accelerator) -> Finding:
+def appliance_finding(found: Accelerator) -> MachineCheck:
     """Launch the appliance on an empty disk, and end it."""
     try:
         seconds = _launch(found)
@@ -138,30 +138,30 @@ def appliance_finding(found: Accelerator) -> Finding:
             if isinstance(error, GrowdiskError)
             else "sudo apt-get install python3-guestfs"
         )
-        return Finding("appliance", False, str(error), cure)
+        return MachineCheck("appliance", False, str(error), cure)
     how = "KVM" if found.has_kvm else "software emulation"
-    return Finding("appliance", True, f"up in {seconds:.1f} s under {how}")
+    return MachineCheck("appliance", True, f"up in {seconds:.1f} s under {how}")
 
 
-def direct_finding() -> Finding:
+def direct_finding() -> MachineCheck:
     """Really mount and confine something, as the direct backend does."""
     started = time.monotonic()
     found = why_unavailable()
     if found is not None:
         cure = f"{found.cure} (until then libguestfs does it)"
-        return Finding("direct backend", False, found.reason, cure, needed=False)
+        return MachineCheck("direct backend", False, found.reason, cure, needed=False)
     detail = f"works, tried in {time.monotonic() - started:.2f} s ({', '.join(TOOLS)})"
-    return Finding("direct backend", True, detail, needed=False)
+    return MachineCheck("direct backend", True, detail, needed=False)
 
 
-def kernel_program_finding() -> Finding:
+def kernel_program_finding() -> MachineCheck:
     """Really run a kernel as a program, and put a disk into it."""
     started = time.monotonic()
     found = uml_available.why_unavailable(fresh=True)
     if found is not None:
         cure = f"{found.cure} (until then libguestfs does it, more slowly)"
-        return Finding("user-mode kernel", False, found.reason, cure, needed=False)
-    return Finding(
+        return MachineCheck("user-mode kernel", False, found.reason, cure, needed=False)
+    return MachineCheck(
         "user-mode kernel",
         True,
         f"works, up and away in {time.monotonic() - started:.1f} s",
@@ -182,13 +182,13 @@ def _launch(found: Accelerator) -> float:
             return time.monotonic() - started
 
 
-def _module_finding(module: str, package: str) -> Finding:
+def _module_finding(module: str, package: str) -> MachineCheck:
     if importlib.util.find_spec(module) is None:
         cure = (
             f"sudo apt-get install {package}, and a venv with --system-site-packages (make setup)"
         )
-        return Finding(f"python {module}", False, "this Python cannot import it", cure)
-    return Finding(f"python {module}", True, "can be imported")
+        return MachineCheck(f"python {module}", False, "this Python cannot import it", cure)
+    return MachineCheck(f"python {module}", True, "can be imported")
 
 
 # What can be grown on this machine, and which packages are missing: from what `doctor.run_checks`
@@ -211,7 +211,7 @@ _KERNEL = ("uml", "guestfs")
 
 
 @dataclass(frozen=True)
-class _Wish:
+class _Feature:
     """Something that can be grown, by the first of `backends` that works.
 
     It needs the host's `tools`, and `modules` of Python, each with its package.
@@ -237,24 +237,24 @@ class Capability:
     fedora: tuple[str, ...] = ()
 
 
-_WISHES = (
-    _Wish("ext2, ext3, ext4", _DIRECT),
-    _Wish("NTFS", ("direct",), ("ntfsresize",)),
-    _Wish("F2FS", ("direct",), ("resize.f2fs",)),
-    _Wish("XFS", _KERNEL, ("xfs_growfs",)),
-    _Wish("btrfs", _KERNEL, ("btrfs",)),
-    _Wish("LVM", _KERNEL, ("lvm",)),
-    _Wish("LUKS", _KERNEL, ("cryptsetup",)),
-    _Wish("running guests of libvirt", (), (), (("libvirt", "python3-libvirt"),)),
-    _Wish("running guests of plain QEMU", (), (), (("qemu.qmp", "python3-qemu.qmp"),)),
-    _Wish("running guests by ssh", (), ("ssh",)),
-    _Wish("devices: logical volumes", (), ("lvm",)),
-    _Wish("devices: loop", (), ("losetup",)),
-    _Wish("devices: ZFS volumes", (), ("zfs",)),
-    _Wish("devices: Ceph RBD", (), ("rbd",)),
+_FEATURES = (
+    _Feature("ext2, ext3, ext4", _DIRECT),
+    _Feature("NTFS", ("direct",), ("ntfsresize",)),
+    _Feature("F2FS", ("direct",), ("resize.f2fs",)),
+    _Feature("XFS", _KERNEL, ("xfs_growfs",)),
+    _Feature("btrfs", _KERNEL, ("btrfs",)),
+    _Feature("LVM", _KERNEL, ("lvm",)),
+    _Feature("LUKS", _KERNEL, ("cryptsetup",)),
+    _Feature("running guests of libvirt", (), (), (("libvirt", "python3-libvirt"),)),
+    _Feature("running guests of plain QEMU", (), (), (("qemu.qmp", "python3-qemu.qmp"),)),
+    _Feature("running guests by ssh", (), ("ssh",)),
+    _Feature("devices: logical volumes", (), ("lvm",)),
+    _Feature("devices: loop", (), ("losetup",)),
+    _Feature("devices: ZFS volumes", (), ("zfs",)),
+    _Feature("devices: Ceph RBD", (), ("rbd",)),
 )
 _OTHER_PACKAGES = {"losetup": "mount", "zfs": "zfsutils-linux", "rbd": "ceph-common"}
-MAIN = _WISHES[0].what
+MAIN = _FEATURES[0].what
 """What must be possible for growdisk to do its main job."""
 
 
@@ -263,21 +263,21 @@ def capabilities(backends: Mapping[str, bool]) -> Iterator[Capability]:
 
     The appliance of guestfs brings tools of its own.
     """
-    for wish in _WISHES:
-        yield _capability(wish, backends)
+    for feature in _FEATURES:
+        yield _capability(feature, backends)
 
 
-def _capability(wish: _Wish, backends: Mapping[str, bool]) -> Capability:
-    by = next((name for name in wish.backends if backends.get(name)), "")
-    tools = [tool for tool in wish.tools if not is_here(tool)]
+def _capability(feature: _Feature, backends: Mapping[str, bool]) -> Capability:
+    by = next((name for name in feature.backends if backends.get(name)), "")
+    tools = [tool for tool in feature.tools if not is_here(tool)]
     missing = {_OTHER_PACKAGES.get(tool) or PACKAGES.get(tool, tool) for tool in tools}
-    missing |= {package for module, package in wish.modules if not _importable(module)}
-    if missing and "guestfs" in wish.backends and backends.get("guestfs"):
-        return Capability(wish.what, True, "guestfs")
-    ok = not missing and (bool(by) or not wish.backends)
+    missing |= {package for module, package in feature.modules if not _importable(module)}
+    if missing and "guestfs" in feature.backends and backends.get("guestfs"):
+        return Capability(feature.what, True, "guestfs")
+    ok = not missing and (bool(by) or not feature.backends)
     names = tuple(sorted(missing))
     return Capability(
-        wish.what, ok, by if ok else "", names, tuple(_FEDORA.get(name, name) for name in names)
+        feature.what, ok, by if ok else "", names, tuple(_FEDORA.get(name, name) for name in names)
     )
 
 

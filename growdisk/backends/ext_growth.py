@@ -12,7 +12,6 @@ Specs: e2fsck(8), resize2fs(8), Linux fs/ext4/resize.c.
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,9 +21,10 @@ from growdisk.backends.guest_handle import Shell
 from growdisk.errors import ToolFailed
 from growdisk.fast_dataclass import dataclass
 from growdisk.host.command import last_lines
+from growdisk.late_logger import LateLogger
 from growdisk.units import align_up
 
-_log = logging.getLogger("growdisk.appliance")
+_log = LateLogger("growdisk.appliance")
 
 _SECTOR = 512
 _MENDED, _LEFT_ERRORS = 3, 4  # bits of e2fsck's exit status; with 8 it could not do its work
@@ -76,7 +76,7 @@ class Superblock:
         return align_up(groups, per_block) // per_block
 
 
-def check(
+def run_e2fsck(
     shell: Shell, device: str, superblock: Superblock, *, full: bool = False
 ) -> FilesystemCheck:
     """The verdict of e2fsck -p; -f as well unless the file system is huge and says it is clean."""
@@ -88,7 +88,7 @@ def check(
     return FilesystemCheck(CheckState.MENDED if status & _MENDED else CheckState.CLEAN, output)
 
 
-def grow(shell: Shell, device: str, superblock: Superblock, size: int | None) -> str:
+def run_resize2fs(shell: Shell, device: str, superblock: Superblock, size: int | None) -> str:
     """Grow to `size` bytes, or to the device.
 
     Mounted if that is possible and safe, else unmounted.
@@ -101,7 +101,7 @@ def grow(shell: Shell, device: str, superblock: Superblock, size: int | None) ->
         except ToolFailed as refusal:
             # a feature that this kernel does not know, or cannot grow while mounted
             _log.debug("%s cannot grow while mounted: %s", device, refusal.detail)
-    checked = check(shell, device, superblock, full=True)  # resize2fs insists on it
+    checked = run_e2fsck(shell, device, superblock, full=True)  # resize2fs insists on it
     if checked.state is CheckState.DAMAGED:
         raise ToolFailed("e2fsck", _LEFT_ERRORS, checked.last_words)
     return shell.run("resize2fs", device, *wanted)[1]

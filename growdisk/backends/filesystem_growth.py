@@ -19,6 +19,7 @@ UNMOUNTED: Mapping[str, tuple[tuple[str, ...], ...]] = MappingProxyType(
     {
         "ntfs": (
             ("ntfsresize", "--no-progress-bar", "--no-action", "--force"),
+            # ntfsresize(8): once for a volume that is marked to be checked, twice for no question.
             ("ntfsresize", "--no-progress-bar", "--force", "--force"),
         ),
         "f2fs": (("fsck.f2fs", "-f"), ("resize.f2fs",)),
@@ -27,7 +28,9 @@ UNMOUNTED: Mapping[str, tuple[tuple[str, ...], ...]] = MappingProxyType(
 _TOP_LEVEL = "subvolid=5"  # a default subvolume may be read-only, or not there any more
 
 
-def grow(shell: Shell, kind: str, device: str, device_id: int, *, replay: bool = False) -> str:
+def grow_filesystem(
+    shell: Shell, kind: str, device: str, device_id: int, *, replay: bool = False
+) -> str:
     """What the tool said.
 
     ToolFailed, with a hint if the appliance's kernel does not know the file system.

@@ -10,11 +10,11 @@ from pathlib import Path
 
 from growdisk.backends.guest_handle import Shell, guest_call
 from growdisk.errors import OperationFailed, ToolFailed
-from growdisk.guest_config.customize.changes import Owner
+from growdisk.guest_config.customize.changes import FileOwner
 from growdisk.guest_config.fstab import Entry, parse_fstab
 from growdisk.guest_config.selinux import SELINUX_CONFIG, swap_file_label
 from growdisk.guest_config.text import decode
-from growdisk.guest_systems.look import Mount
+from growdisk.guest_systems.look import GuestMount
 from growdisk.host.command import last_lines
 
 # The files of a guest mounted inside the appliance: read, rewritten in place, never replaced.
@@ -39,7 +39,7 @@ class MountedGuest:
     def __init__(self, shell: Shell) -> None:
         self._shell, self._handle = shell, shell.handle
 
-    def mount(self, root: str, mounts: Sequence[Mount] = (), *, writable: bool = True) -> None:
+    def mount(self, root: str, mounts: Sequence[GuestMount] = (), *, writable: bool = True) -> None:
         """Mount `mounts`; without them the root, and /boot and the EFI partition of its fstab."""
         options = _WRITABLE if writable else _READ_ONLY
         for mount in mounts:
@@ -58,7 +58,7 @@ class MountedGuest:
                 with guest_call(f"mount {device}"):
                     self._handle.mount_options(options, device, place)
 
-    def _mount(self, options: str, mount: Mount) -> None:
+    def _mount(self, options: str, mount: GuestMount) -> None:
         subvolume = f",subvol={mount.subvolume}" if mount.subvolume else ""
         with guest_call(f"mount {mount.name}"):
             self._handle.mount_options(options + subvolume, mount.node, mount.place)
@@ -106,9 +106,15 @@ class MountedGuest:
         with guest_call(f"find {path}"):
             inside = _SYSROOT + self._handle.realpath(path)
         status, _ = self._shell.run(
-            "fallocate", "--insert-range", "--offset", "0", "--length", str(len(block)), inside,
+            "fallocate",
+            "--insert-range",
+            "--offset",
+            "0",
+            "--length",
+            str(len(block)),
+            inside,
             accept=tuple(range(256)),
-        )  # fmt: skip
+        )
         if status == 0:
             with guest_call(f"write {path}"):
                 self._handle.pwrite(path, block, 0)
@@ -166,14 +172,14 @@ class MountedGuest:
         any_status = tuple(range(256))
         for folder in map(str, Path(inside).parents):
             read_only = ["btrfs", "property", "get", "-ts", folder, "ro"]
-            status, told = self._shell.run(*read_only, accept=any_status)
-            if status == 0 and "ro=true" in told:
+            status, output = self._shell.run(*read_only, accept=any_status)
+            if status == 0 and "ro=true" in output:
                 change = ["btrfs", "property", "set", "-ts", folder, "ro"]
                 yield [*change, "false"], [*change, "true"]
             if status == 0:  # the subvolume that it is in
                 break
-        _, told = self._shell.run("lsattr", "-d", inside, accept=any_status)
-        flags = _FLAGS.match(told)
+        _, output = self._shell.run("lsattr", "-d", inside, accept=any_status)
+        flags = _FLAGS.match(output)
         if flags and (locks := "".join(lock for lock in "ia" if lock in flags[0])):
             yield ["chattr", f"-{locks}", inside], ["chattr", f"+{locks}", inside]
 
@@ -213,7 +219,7 @@ _ENVIRONMENT = (
 class MountedEditor(MountedGuest):
     """Implements GuestEditor."""
 
-    def put(self, path: str, content: bytes, owner: Owner) -> None:
+    def put(self, path: str, content: bytes, owner: FileOwner) -> None:
         with guest_call(f"write {path}"):
             if len(content) <= _ONE_MESSAGE:
                 self._handle.write(path, content)
@@ -221,7 +227,7 @@ class MountedEditor(MountedGuest):
                 self._upload(path, content)
             self._own(path, owner)
 
-    def make_folder(self, path: str, owner: Owner) -> None:
+    def make_folder(self, path: str, owner: FileOwner) -> None:
         with guest_call(f"make {path}"):
             self._handle.mkdir_p(path)
             self._own(path, owner)
@@ -247,7 +253,7 @@ class MountedEditor(MountedGuest):
                 {"command": command, "reason": last_lines(str(error)) or "it gave no reason"},
             ) from error
 
-    def _own(self, path: str, owner: Owner) -> None:
+    def _own(self, path: str, owner: FileOwner) -> None:
         self._handle.chown(owner.uid, owner.gid, path)
         self._handle.chmod(owner.mode, path)  # last: chown takes the setuid bit away
 

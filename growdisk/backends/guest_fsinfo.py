@@ -18,7 +18,7 @@ _PSEUDO = ("squashfs", "iso9660", "udf", "tmpfs", "overlay", "CDFS", "UDF")
 
 
 @dataclass(frozen=True)
-class GuestDisk:
+class GuestDiskAddress:
     """The disk of a file system: `device` in the guest ("/dev/vda1"), its serial number."""
 
     device: str = ""
@@ -36,7 +36,7 @@ class GuestFileSystem:
     kind: str
     size: int
     used: int
-    disks: tuple[GuestDisk, ...] = ()
+    disks: tuple[GuestDiskAddress, ...] = ()
 
 
 class FsInfoMissing(Exception):
@@ -56,13 +56,13 @@ def file_systems_in_guest(call: AgentCall) -> tuple[GuestFileSystem, ...]:
 
 
 @dataclass(frozen=True)
-class _Disk:
+class _QgaDisk:
     dev: str = ""
     serial: str = ""
 
 
-def _known(told: object) -> GuestFileSystem | None:
-    entry = fields(told)
+def _known(answer: object) -> GuestFileSystem | None:
+    entry = fields(answer)
     if not isinstance(entry, dict):
         return None
     size, used = entry.get("total_bytes"), entry.get("used_bytes")
@@ -76,10 +76,10 @@ def _known(told: object) -> GuestFileSystem | None:
     return GuestFileSystem(mount_point, kind, size, used, _disks(entry.get("disk")))
 
 
-def _disks(told: object) -> tuple[GuestDisk, ...]:
+def _disks(answer: object) -> tuple[GuestDiskAddress, ...]:
     """None if it says nothing, or nothing that can be understood."""
     try:
-        disks = converted(told or [], tuple[_Disk, ...])
+        disks = converted(answer or [], tuple[_QgaDisk, ...])
     except NotThatValue:
         return ()
-    return tuple(GuestDisk(disk.dev, disk.serial) for disk in disks)
+    return tuple(GuestDiskAddress(disk.dev, disk.serial) for disk in disks)

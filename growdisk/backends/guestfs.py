@@ -138,16 +138,16 @@ def _add_disk(handle: LaunchHandle, socket: Path, label: str, sector_size: int) 
 
 def _launch_failure(error: str, console: deque[str], overrun: float | None) -> ApplianceFailed:
     """The reason in what libguestfs, supermin and qemu said, most telling first."""
-    said = "\n".join(console)
+    output = "\n".join(console)
     if overrun is not None:
         return ApplianceHangs(
-            f"it was not up after {overrun:.0f} s; last seen: {last_lines(said) or 'nothing'}"
+            f"it was not up after {overrun:.0f} s; last seen: {last_lines(output) or 'nothing'}"
         )
-    if match := re.search(r"(/boot/vmlinu\S+).*Permission denied", said):
+    if match := re.search(r"(/boot/vmlinu\S+).*Permission denied", output):
         return ApplianceFailed(
             f"this user may not read {match[1].rstrip(':')}", hint="sudo chmod +r /boot/vmlinu*"
         )
-    if "failed to find a suitable kernel" in said:
+    if "failed to find a suitable kernel" in output:
         return ApplianceFailed(
             "there is no kernel in /boot", hint="sudo apt-get install linux-image-cloud-amd64"
         )
@@ -156,4 +156,6 @@ def _launch_failure(error: str, console: deque[str], overrun: float | None) -> A
         for line in console
         if re.search(r"qemu-system|supermin: (error|failure)|Kernel panic", line)
     ]
-    return ApplianceFailed(last_lines("\n".join(telling)) or last_lines(said) or last_lines(error))
+    return ApplianceFailed(
+        last_lines("\n".join(telling)) or last_lines(output) or last_lines(error)
+    )

@@ -74,6 +74,7 @@ def judge(shell: Shell, kind: str, device: str, *, mountable: bool) -> None:
 
 def why_not_mounted(shell: Shell, kind: str, device: str) -> str:
     """Why the kernel does not mount it, read only; "" if it does."""
+    # The kernel's ext4 mounts ext2 and ext3 as well.
     options, driver = (
         ("ro,subvolid=5", kind)
         if kind == "btrfs"
@@ -94,7 +95,7 @@ def _judge_ext(shell: Shell, device: str) -> None:
     if not superblock.is_checked_in_full:
         return
     if found := _e2fsck(shell, device):  # see DirectTools.judge
-        checked = ext_growth.check(shell, device, superblock)
+        checked = ext_growth.run_e2fsck(shell, device, superblock)
         if checked.state is CheckState.DAMAGED or _e2fsck(shell, device):
             raise filesystem_unsound(device, judge="e2fsck", found=found)
 

@@ -102,7 +102,7 @@ def launch(
             f"ssl0=fd:{end}",
             *shown,
             *_KERNEL,
-            *uml_registers.environment(),
+            *uml_registers.register_variables(),
         ]
         words = confined_kernel(
             kernel, places, exchange, MODULES, memory=_MEMORY_MIB << 20, syscall_filter=filtering
@@ -277,13 +277,17 @@ class UmlHandle:
         """Its console is its own: what it says is not to be trusted, nor how much."""
         with (self._exchange.parent / "console").open("rb") as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - 4096))
-            said = file.read().decode(errors="replace")
-        return last_lines(said[: _end_of_panic(said)]) or "it gave no reason"
+            console_text = file.read().decode(errors="replace")
+        return last_lines(console_text[: _end_of_panic(console_text)]) or "it gave no reason"
 
 
-def _end_of_panic(said: str) -> int:
+def _end_of_panic(console_text: str) -> int:
     """What brought a kernel down stands before its panic; after it comes where it was."""
-    return said.find("\n", said.find(_PANIC)) if _PANIC in said else len(said)
+    return (
+        console_text.find("\n", console_text.find(_PANIC))
+        if _PANIC in console_text
+        else len(console_text)
+    )
 
 
 def _answer(base: Path) -> bytes:

@@ -78,8 +78,8 @@ def _run(base: str, *words: str, root: str = "/") -> None:
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     if status:
         with open(complaints, errors="surrogateescape") as file:
-            said = file.read().strip()
-        raise Failed(said or f"{words[0]} ended with status {status} and gave no reason")
+            line = file.read().strip()
+        raise Failed(line or f"{words[0]} ended with status {status} and gave no reason")
 
 
 def shell(base: str, script: str) -> None:

@@ -48,7 +48,7 @@ def too_wide() -> bool:
     )
 
 
-def environment() -> tuple[str, ...]:
+def register_variables() -> tuple[str, ...]:
     """Variables for the programs inside: a kernel passes unknown options to its first one.
 
     That one passes them to all.

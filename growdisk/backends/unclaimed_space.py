@@ -31,19 +31,19 @@ _LOADERS = (
     (b"LOADER  ", 0, "a boot loader of Rockchip"),
     (b"eGON.BT0", 4, "a boot loader of Allwinner"),
     (b"HdrS", 0x202, "a kernel of Linux"),
-)  # fmt: skip
+)
 _SLACK = MiB  # what alignment leaves between partitions is never more
 
 
 @dataclass(frozen=True)
-class Finding:
+class Occupant:
     """Something at byte `offset` of the disk, in words."""
 
     offset: int
     what: str
 
 
-def occupied(device: BlockDevice, space: ByteRange, *, enclosed: bool) -> Finding | None:
+def occupied(device: BlockDevice, space: ByteRange, *, enclosed: bool) -> Occupant | None:
     """The first thing that is found in `space`.
 
     `enclosed`: partitions stand before and after it, where nobody puts data but on purpose;
@@ -56,23 +56,23 @@ def occupied(device: BlockDevice, space: ByteRange, *, enclosed: bool) -> Findin
             return finding
     content = identify(Window(device, space.start, space.length))
     if content is not None and not _is_worthless(content):
-        return Finding(space.start, content.kind)
+        return Occupant(space.start, content.kind)
     if enclosed and space.length >= _SLACK:
         return _first_byte(device, space)
     return None
 
 
-def _signature(device: BlockDevice, offset: int, space: ByteRange) -> Finding | None:
+def _signature(device: BlockDevice, offset: int, space: ByteRange) -> Occupant | None:
     head = device.read(offset, min(_CHUNK + 8192, space.end - offset))
     if not any(head):
         return None
     for magic, place, what in _LOADERS:
         if head[place : place + len(magic)] == magic:
-            return Finding(offset, what)
+            return Occupant(offset, what)
     content = identify(Window(device, offset, min(space.end - offset, 16 * MiB)), thorough=False)
     if content is None or _is_worthless(content):
         return None
-    return Finding(offset, content.kind)
+    return Occupant(offset, content.kind)
 
 
 def _is_worthless(content: object) -> bool:
@@ -101,12 +101,12 @@ def _data(device: BlockDevice, space: ByteRange) -> Iterator[tuple[int, int]]:
             yield extent.start, extent.end
 
 
-def _first_byte(device: BlockDevice, space: ByteRange) -> Finding | None:
+def _first_byte(device: BlockDevice, space: ByteRange) -> Occupant | None:
     left = _MOST
     for start, end in _data(device, space):
         for offset in range(start, min(end, start + left), _CHUNK):
             if any(device.read(offset, min(_CHUNK, end - offset))):
-                return Finding(
+                return Occupant(
                     offset, f"data ({format_size(end - start)} of it) that no partition speaks of"
                 )
         left -= min(left, end - start)

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import logging
 import os
 import select
 import stat
@@ -25,11 +24,14 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from growdisk.block.device import BlockDevice
+from growdisk.late_logger import LateLogger
 
-_log = logging.getLogger("growdisk.fuse")
+_log = LateLogger("growdisk.fuse")
 
 MAX_WRITE = 1 << 20
+# Without FUSE_MAX_PAGES a request carries 32 pages (128 KiB) at most.
 _PAGES = MAX_WRITE >> 12
+# The kernel refuses a read() with less room than its largest request has (EINVAL).
 _BUFFER = MAX_WRITE + 4096
 _MAJOR, _MINOR = 7, 31
 _ROOT = 1
@@ -85,7 +87,7 @@ _WITHOUT_EFFECT = frozenset(
 )
 
 
-class _Request(NamedTuple):
+class _FuseRequest(NamedTuple):
     length: int
     opcode: int
     unique: int
@@ -153,6 +155,7 @@ class FuseFolder:
         poll = select.poll()
         poll.register(self._descriptor, select.POLLIN)
         poll.register(self._end, select.POLLIN)
+        # POLLERR: the folder was unmounted, or the connection aborted.
         while all(
             ready != self._end and not event & select.POLLERR for ready, event in poll.poll()
         ):
@@ -163,10 +166,11 @@ class FuseFolder:
                     return
                 continue  # ENOENT: the request was interrupted
             self._reply(
-                _Request._make(_HEADER.unpack_from(message)), memoryview(message)[_HEADER.size :]
+                _FuseRequest._make(_HEADER.unpack_from(message)),
+                memoryview(message)[_HEADER.size :],
             )
 
-    def _reply(self, request: _Request, body: memoryview) -> None:
+    def _reply(self, request: _FuseRequest, body: memoryview) -> None:
         if request.opcode in _WITHOUT_REPLY:
             return
         status, answer = 0, b""
@@ -185,7 +189,7 @@ class FuseFolder:
                 [_REPLY.pack(_REPLY.size + len(answer), status, request.unique), answer],
             )
 
-    def _answer(self, request: _Request, body: memoryview) -> bytes:
+    def _answer(self, request: _FuseRequest, body: memoryview) -> bytes:
         match request.opcode:
             case _Opcode.INIT:
                 return _init(*_INIT_ASKED.unpack_from(body))
@@ -201,7 +205,7 @@ class FuseFolder:
             return b""
         return self._answer_file(request, body)
 
-    def _answer_file(self, request: _Request, body: memoryview) -> bytes:
+    def _answer_file(self, request: _FuseRequest, body: memoryview) -> bytes:
         device = self._devices.get(request.node)
         if device is None:
             raise _Refusal(errno.ENOSYS)
@@ -288,6 +292,7 @@ class _Refusal(Exception):
 
 
 def _init(major: int, minor: int, max_readahead: int, flags: int) -> bytes:
+    # Only what this kernel offers: one before 4.20 does not know FUSE_MAX_PAGES.
     wanted = (_ASYNC_READ | _BIG_WRITES | _MAX_PAGES) & flags
     return _INIT.pack(
         _MAJOR, min(minor, _MINOR), max_readahead, wanted, 16, 12, MAX_WRITE, 1, _PAGES, 0, 0

@@ -25,14 +25,14 @@ from growdisk.block.host_devices import (
     LoopDevice,
     Node,
     Span,
+    disk_of_partition,
     holders_of,
+    kernel_name_of,
     loops,
-    name_of,
     node_of,
     partitions_of,
     slaves_of,
     value_of,
-    whole_disk,
 )
 from growdisk.block.locks import process_name
 from growdisk.block.mounts import mounts, unescaped
@@ -131,7 +131,8 @@ def _lower(span: Span, known: list[LoopDevice]) -> Iterator[Span]:
     if not isinstance(span.node, int):
         return
     below = [Span(slave) for slave in slaves_of(span.node)]
-    if (disk := whole_disk(span.node)) is not None:
+    # A partition has no slaves in /sys: the disk that it is on is the folder around its own.
+    if (disk := disk_of_partition(span.node)) is not None:
         below.append(disk)
     below += [loop.backing for loop in known if loop.number == span.node]
     for lower in below:
@@ -142,12 +143,13 @@ def _lower(span: Span, known: list[LoopDevice]) -> Iterator[Span]:
 def _mappings(numbers: list[int]) -> Iterator[_Held]:
     """The devices that are built on another one, without partitions: they exist used or not."""
     for number in numbers:
-        kernel_name = name_of(number)
+        kernel_name = kernel_name_of(number)
         name = value_of(number, "dm/name")
         uuid = value_of(number, "dm/uuid")
         if value_of(number, "partition"):
             continue
         if uuid.startswith("LVM-"):
+            # LVM doubles the hyphens in both names and puts a single one between them.
             group = name.replace("--", "\0").partition("-")[0].replace("\0", "-")
             yield _Held(
                 f"the logical volume {name}",
@@ -205,7 +207,8 @@ def _claims(family: _Family, target: Node, *, claimed: bool) -> list[_Held]:
         try:
             os.close(
                 os.open(
-                    f"/dev/{name_of(node)}", os.O_RDONLY | os.O_EXCL | os.O_NONBLOCK | os.O_CLOEXEC
+                    f"/dev/{kernel_name_of(node)}",
+                    os.O_RDONLY | os.O_EXCL | os.O_NONBLOCK | os.O_CLOEXEC,
                 )
             )
         except OSError as error:

@@ -54,7 +54,7 @@ def sysfs(number: int) -> Path:
     return Path(f"/sys/dev/block/{os.major(number)}:{os.minor(number)}")
 
 
-def name_of(number: int) -> str:
+def kernel_name_of(number: int) -> str:
     """The kernel's name: sda3, dm-0, loop1."""
     try:
         return sysfs(number).resolve(strict=True).name
@@ -64,10 +64,10 @@ def name_of(number: int) -> str:
 
 def value_of(number: int, name: str) -> str:
     """An attribute of a device; "" if it has none."""
-    return text_of(sysfs(number) / name)
+    return sysfs_text(sysfs(number) / name)
 
 
-def text_of(path: Path) -> str:
+def sysfs_text(path: Path) -> str:
     """What a small file of the kernel says; "" if there is none."""
     try:
         return path.read_text().strip()
@@ -88,7 +88,7 @@ def slaves_of(number: int) -> list[int]:
     return _numbers((sysfs(number) / "slaves").glob("*"))
 
 
-def whole_disk(number: int) -> Span | None:
+def disk_of_partition(number: int) -> Span | None:
     """The disk that a partition is on, and where; None for everything else."""
     if not value_of(number, "partition"):
         return None

@@ -11,7 +11,13 @@ import hashlib
 import re
 from pathlib import Path
 
-from growdisk.block.host_devices import loops, name_of, text_of, value_of, whole_disk
+from growdisk.block.host_devices import (
+    disk_of_partition,
+    kernel_name_of,
+    loops,
+    sysfs_text,
+    value_of,
+)
 from growdisk.errors import UsageError
 from growdisk.fast_dataclass import replace
 
@@ -26,12 +32,12 @@ _BY_ID, _BY_DATASET = Path("/dev/disk/by-id"), Path("/dev/zvol")
 
 def identity_of(number: int) -> str:
     """A name, fit for a folder, that stays the same over restarts; "" if nothing of it lasts."""
-    kernel_name = name_of(number)
+    kernel_name = kernel_name_of(number)
     if uuid := value_of(number, "dm/uuid"):
         return _short("lv" if uuid.startswith("LVM-") else "dm", uuid.removeprefix("LVM-"))
     if name := value_of(number, "dm/name"):
         return _short("dm-name", name)
-    if (disk := whole_disk(number)) is not None and isinstance(disk.node, int):
+    if (disk := disk_of_partition(number)) is not None and isinstance(disk.node, int):
         parent = identity_of(disk.node)
         return f"{parent}-part{value_of(number, 'partition')}" if parent else ""
     if kernel_name.startswith("loop"):
@@ -86,9 +92,9 @@ def lasting_path(path: Path) -> Path:
 
 
 def _rbd(number: int) -> str:
-    folder = Path("/sys/bus/rbd/devices") / name_of(number).removeprefix("rbd")
+    folder = Path("/sys/bus/rbd/devices") / kernel_name_of(number).removeprefix("rbd")
     words = [
-        text_of(folder / name)
+        sysfs_text(folder / name)
         for name in ("cluster_fsid", "pool", "pool_ns", "name", "current_snap")
     ]
     return _short("rbd", "/".join(words)) if words[-2] else ""
@@ -106,7 +112,7 @@ def _attached(word: str) -> str:
 
 def _address(thread: str) -> str:
     """The address that qemu-nbd attached, nbd://far/web01, by one of its threads; "" if none."""
-    words = text_of(Path(f"/proc/{thread}/cmdline")).split("\0") if thread else []
+    words = sysfs_text(Path(f"/proc/{thread}/cmdline")).split("\0") if thread else []
     return next((word for word in words[1:] if "://" in word), "")
 
 

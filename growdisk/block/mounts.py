@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from growdisk.block.host_devices import file_behind, name_of
+from growdisk.block.host_devices import file_behind, kernel_name_of
 from growdisk.fast_dataclass import dataclass
 
 _IN_MEMORY = frozenset({"tmpfs", "devtmpfs", "ramfs"})
@@ -20,7 +20,7 @@ _SHARED = (
 
 
 @dataclass(frozen=True)
-class Mount:
+class HostMount:
     """A mount: `number` is the file system's device number, `source` is what is mounted at `place`.
 
     `kind` is the type of the file system.
@@ -33,12 +33,12 @@ class Mount:
     options: frozenset[str]
 
 
-def mounts() -> list[Mount]:
+def mounts() -> list[HostMount]:
     lines = Path("/proc/self/mountinfo").read_text(errors="surrogateescape").splitlines()
     return [_mount(line) for line in lines]
 
 
-def mount_of(path: Path) -> Mount | None:
+def mount_of(path: Path) -> HostMount | None:
     """The mount that `path` lies in, or would: the last one at the longest place above it."""
     real = Path(os.path.realpath(path))
     around = [mount for mount in mounts() if real.is_relative_to(mount.place)]
@@ -50,7 +50,7 @@ def memory_under(path: Path) -> str:
     mount = mount_of(path)
     if mount is None or mount.kind in _IN_MEMORY:
         return mount.kind if mount else ""
-    if (name := name_of(mount.number)).startswith(_DEVICES_IN_MEMORY):
+    if (name := kernel_name_of(mount.number)).startswith(_DEVICES_IN_MEMORY):
         return name
     upper = next(
         (option.removeprefix(_UPPER) for option in mount.options if option.startswith(_UPPER)), None
@@ -66,7 +66,7 @@ def is_on_fuse(fd: int) -> bool:
     return any(mount.number == number and mount.kind.startswith("fuse") for mount in mounts())
 
 
-def is_shared(mount: Mount) -> bool:
+def is_shared(mount: HostMount) -> bool:
     """Whether other hosts, or other programs on its server, may reach the same files."""
     return mount.kind.startswith(_SHARED)
 
@@ -80,12 +80,12 @@ def unescaped(word: str) -> str:
     )
 
 
-def _mount(line: str) -> Mount:
+def _mount(line: str) -> HostMount:
     fields, _, rest = line.partition(" - ")
     number, _, place, options = fields.split(" ")[2:6]
     major, minor = number.split(":")
     kind, source, *more = rest.split(" ")
     words = frozenset(",".join((options, *more)).split(","))
-    return Mount(
+    return HostMount(
         os.makedev(int(major), int(minor)), unescaped(place), kind, unescaped(source), words
     )

@@ -14,7 +14,6 @@ replies.
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import socket
 import struct
@@ -27,8 +26,9 @@ from typing import NamedTuple
 
 from growdisk.block.device import BlockDevice, check_range
 from growdisk.block.nbd_handshake import MAX_REQUEST, ClientGone, Export, negotiate, receive
+from growdisk.late_logger import LateLogger
 
-_log = logging.getLogger("growdisk.nbd")
+_log = LateLogger("growdisk.nbd")
 
 _REQUEST = struct.Struct(">IHHQQI")
 _REPLY = struct.Struct(">IIQ")
@@ -39,7 +39,7 @@ _SOCKET_BUFFER = 4 << 20
 _OK, _EPERM, _EIO, _EINVAL = 0, 1, 5, 22
 
 
-class _Command(IntEnum):
+class _NbdCommand(IntEnum):
     READ = 0
     WRITE = 1
     DISCONNECT = 2
@@ -48,10 +48,10 @@ class _Command(IntEnum):
     WRITE_ZEROES = 6
 
 
-_CHANGING = frozenset({_Command.WRITE, _Command.TRIM, _Command.WRITE_ZEROES})
+_CHANGING = frozenset({_NbdCommand.WRITE, _NbdCommand.TRIM, _NbdCommand.WRITE_ZEROES})
 
 
-class _Request(NamedTuple):
+class _NbdRequest(NamedTuple):
     magic: int
     flags: int
     command: int
@@ -114,15 +114,17 @@ class NbdServer:
             negotiate(connection, self._export)
             while True:
                 self._answer(
-                    connection, _Request._make(_REQUEST.unpack(receive(connection, _REQUEST.size)))
+                    connection,
+                    _NbdRequest._make(_REQUEST.unpack(receive(connection, _REQUEST.size))),
                 )
         self._connections.pop(connection, None)
 
-    def _answer(self, connection: socket.socket, request: _Request) -> None:
-        if request.magic != _REQUEST_MAGIC or request.command == _Command.DISCONNECT:
+    def _answer(self, connection: socket.socket, request: _NbdRequest) -> None:
+        if request.magic != _REQUEST_MAGIC or request.command == _NbdCommand.DISCONNECT:
             raise ClientGone
         payload = bytearray()
-        if request.command == _Command.WRITE:
+        if request.command == _NbdCommand.WRITE:
+            # Its data follow: to refuse it and go on, all of them would have to be read first.
             if request.length > MAX_REQUEST:
                 raise ClientGone
             payload = receive(connection, request.length)
@@ -132,10 +134,10 @@ class NbdServer:
             status, data = self._perform(request, payload)
         _send(connection, _REPLY.pack(_REPLY_MAGIC, status, request.cookie), data)
 
-    def _refusal(self, request: _Request) -> int:
+    def _refusal(self, request: _NbdRequest) -> int:
         if request.command in _CHANGING and not self._export.writable:
             return _EPERM
-        if request.command == _Command.READ and request.length > MAX_REQUEST:
+        if request.command == _NbdCommand.READ and request.length > MAX_REQUEST:
             return _EINVAL
         try:
             check_range(self._export.size, request.offset, request.length)
@@ -143,7 +145,7 @@ class NbdServer:
             return _EINVAL
         return _OK
 
-    def _perform(self, request: _Request, payload: bytearray) -> tuple[int, bytes]:
+    def _perform(self, request: _NbdRequest, payload: bytearray) -> tuple[int, bytes]:
         """Let the device do it. The status, and what was read."""
         try:
             with self._lock:
@@ -159,18 +161,18 @@ class NbdServer:
             return _EIO, b""
 
 
-def _do(device: BlockDevice, request: _Request, payload: bytearray) -> bytes:
+def _do(device: BlockDevice, request: _NbdRequest, payload: bytearray) -> bytes:
     data = b""
     match request.command:
-        case _Command.READ:
+        case _NbdCommand.READ:
             data = device.read(request.offset, request.length)
-        case _Command.WRITE:
+        case _NbdCommand.WRITE:
             device.write(request.offset, payload)
-        case _Command.WRITE_ZEROES:
+        case _NbdCommand.WRITE_ZEROES:
             device.write_zeros(request.offset, request.length)
-        case _Command.TRIM:
+        case _NbdCommand.TRIM:
             device.discard(request.offset, request.length)
-        case _Command.FLUSH:
+        case _NbdCommand.FLUSH:
             device.flush()
         case _:
             raise NotImplementedError

@@ -50,7 +50,7 @@ class Offer:
         return bool(self.flags & _MULTI_CONN)
 
 
-def ask(server: Address, seconds: float) -> Offer:
+def query_export(server: Address, seconds: float) -> Offer:
     """What the server offers for an export.
 
     NotOffered if it refuses; TimeoutError without an answer for `seconds`; OSError if it cannot be

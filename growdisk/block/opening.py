@@ -31,7 +31,7 @@ _GET_FLAGS = 0x80086601  # FS_IOC_GETFLAGS: _IOR('f', 1, long)
 _APPEND_ONLY = 0x20  # FS_APPEND_FL
 
 
-def opened(path: Path, *, writable: bool) -> int:
+def open_descriptor(path: Path, *, writable: bool) -> int:
     """A descriptor of a regular file or a block device, without ever waiting.
 
     What is neither is not even opened: that alone may start or wake something (a tape, a watchdog,
@@ -83,12 +83,12 @@ def refuse_read_only(path: Path, number: int) -> None:
 def require_writable(path: Path) -> None:
     """Raise ImageNotReadable if a file cannot be opened to write; do not open it so if it can."""
     if not os.access(path, os.W_OK, effective_ids=True) or _is_append_only(path):
-        os.close(opened(path, writable=True))
+        os.close(open_descriptor(path, writable=True))
 
 
 def _is_append_only(path: Path) -> bool:
     """Whether a file may only be appended to: access() allows writing, but open() then fails."""
-    fd, flags = opened(path, writable=False), bytearray(8)
+    fd, flags = open_descriptor(path, writable=False), bytearray(8)
     try:
         fcntl.ioctl(fd, _GET_FLAGS, flags)
     except OSError:

@@ -16,14 +16,14 @@ class Padded(ReadOnlyDevice):
 
     def read(self, offset: int, length: int) -> bytes:
         check_range(self.size, offset, length)
-        there = max(0, min(offset + length, self._device.size) - offset)
-        data = self._device.read(offset, there) if there else b""
+        available = max(0, min(offset + length, self._device.size) - offset)
+        data = self._device.read(offset, available) if available else b""
         return data + bytes(length - len(data))
 
     def extents(self, offset: int, length: int) -> Iterator[Extent]:
         check_range(self.size, offset, length)
-        there = max(0, min(offset + length, self._device.size) - offset)
-        if there:
-            yield from self._device.extents(offset, there)
-        if length > there:
-            yield Extent(offset + there, offset + length, ExtentKind.ZERO, -1)
+        available = max(0, min(offset + length, self._device.size) - offset)
+        if available:
+            yield from self._device.extents(offset, available)
+        if length > available:
+            yield Extent(offset + available, offset + length, ExtentKind.ZERO, -1)

@@ -16,11 +16,11 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from growdisk.block import direct
+from growdisk.block import direct_io
 from growdisk.block.device import Extent, InParts, Part, check_range
 from growdisk.block.host_blocks import extents, possible_size, unallocated
 from growdisk.block.locks import lock_image
-from growdisk.block.opening import no_look, opened, require_disk, second_look
+from growdisk.block.opening import no_look, open_descriptor, require_disk, second_look
 from growdisk.errors import ImageNotReadable
 from growdisk.fallocate import KEEP_SIZE, NOT_SUPPORTED, PUNCH_HOLE, ZERO_RANGE, fallocate
 
@@ -61,7 +61,7 @@ class RawFile(InParts):
         """
         # Before it is open to write here: a lease tells only of others, as long as we do not write.
         look_again = second_look(path, not_in_use=not_in_use) if writable and lock else no_look
-        fd = opened(path, writable=writable)
+        fd = open_descriptor(path, writable=writable)
         try:
             require_disk(path, os.fstat(fd).st_mode)  # again: the name may mean another file by now
             if lock:
@@ -180,7 +180,7 @@ class RawFile(InParts):
         view = memoryview(data)
         self._is_synced = False
         if self._direct is not None:
-            written = direct.write(self._direct, offset, view)
+            written = direct_io.write_direct(self._direct, offset, view)
             view, offset = view[written:], offset + written
         if self._waiting is not None and view:
             self._send(len(view))
@@ -193,14 +193,14 @@ class RawFile(InParts):
     def write_behind(self, *, synced_later: bool = False) -> None:
         """Send data to the disk as they are written, so that the next flush has little to wait for.
 
-        Large pieces in buffers of direct.aligned() go past the host's cache, if possible. If the
+        Large pieces in buffers of direct_io.aligned() go past the host's cache, if possible. If the
         file grows, it is longer on the host than its size says until the next flush.
         `synced_later`: that flush waits for nothing, as nobody knows of the file before its maker
         has made all of it durable.
         """
         self._waiting, self._is_synced_later = 0, synced_later
         if self._direct is None:
-            self._direct = direct.reopened(self._fd)
+            self._direct = direct_io.reopen_direct(self._fd)
 
     @property
     def writes_directly(self) -> bool:
@@ -212,7 +212,7 @@ class RawFile(InParts):
 
         False if the file system has no reflinks.
         """
-        if self.is_block_device or not direct.clone(source._fd, self._fd):
+        if self.is_block_device or not direct_io.clone(source._fd, self._fd):
             return False
         self._size, self._is_synced = source.length, False
         return True
@@ -252,6 +252,8 @@ class RawFile(InParts):
         self._is_synced = False
         while offset < end:
             try:
+                # Not between all file systems (EXDEV), nor of all kinds of files (EINVAL): then by
+                # hand.
                 done = os.copy_file_range(source._fd, self._fd, end - offset, offset, offset + move)
             except OSError:
                 done = 0

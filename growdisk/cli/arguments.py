@@ -22,11 +22,11 @@ from growdisk.planner.goal import Goal, RunOptions
 from growdisk.planner.option_table import SHARED
 from growdisk.planner.rule_words import rule_of
 from growdisk.planner.size_specs import (
-    chosen_volumes,
-    grown,
+    growth_requests,
     other_disks,
-    percent,
+    parse_percent,
     requests_by_disk,
+    volume_requests,
 )
 from growdisk.units import SizeSpec, parse_goal_size
 
@@ -99,11 +99,11 @@ def goal_of(arguments: argparse.Namespace) -> Goal:
         _numbers(arguments.delete),
         arguments.preallocation,
         move=_numbers(arguments.move),
-        grow=grown(requests),
+        grow=growth_requests(requests),
         sector_size=arguments.sector_size,
         to_gpt=arguments.to_gpt,
-        lv=chosen_volumes(arguments.lv),
-        lv_share=percent(arguments.lv_share),
+        lv=volume_requests(arguments.lv),
+        lv_share=parse_percent(arguments.lv_share),
         repair=not arguments.no_guest_repair,
         rule=rule_of(
             arguments.when_used,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from growdisk.cli.common_options import add_common
 from growdisk.cli.named_path import named_path
-from growdisk.cli.output import Output
+from growdisk.cli.output import CommandOutput
 from growdisk.errors import not_created
 
 NAME = "collection"
@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(arguments: argparse.Namespace, output: Output) -> int:
+def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
     from growdisk.playbook.shipped import install_collection
 
     folder = arguments.collections_path.expanduser()

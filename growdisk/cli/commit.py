@@ -9,7 +9,7 @@ from growdisk import api
 from growdisk.cli.arguments import add_image
 from growdisk.cli.disk_options import add_keys, declare, keys_of
 from growdisk.cli.images.keys import unlocking
-from growdisk.cli.output import Output
+from growdisk.cli.output import CommandOutput
 from growdisk.cli.targets import image_of
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_keys(parser)
 
 
-def run(arguments: argparse.Namespace, output: Output) -> int:
+def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
     from growdisk.cli.report import tell_commit
     from growdisk.workflow.stopping import SignalsStop, StopRequest
 

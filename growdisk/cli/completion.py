@@ -9,7 +9,7 @@ import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
-from growdisk.cli.output import Output
+from growdisk.cli.output import CommandOutput
 
 NAME = "completion"
 HELP = "print the completion of a shell (bash, zsh, fish)"
@@ -17,8 +17,8 @@ _SHELLS = ("bash", "zsh", "fish")
 _LIST = "virsh -q list --all --name 2>/dev/null"
 _PREAMBLE = {
     "bash": f'_growdisk_domains() {{ compgen -W "$({_LIST})" -- "$1"; }}',
-    "zsh": f"_growdisk_domains() {{ compadd -- ${{(f)\"$({_LIST})\"}} }}",
-}  # fmt: skip
+    "zsh": f'_growdisk_domains() {{ compadd -- ${{(f)"$({_LIST})"}} }}',
+}
 _DOMAINS = {"bash": "_growdisk_domains", "zsh": "_growdisk_domains", "fish": f"({_LIST})"}
 
 
@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("shell", choices=_SHELLS, help="which shell")
 
 
-def run(arguments: argparse.Namespace, output: Output) -> int:
+def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
     import shtab
 
     from growdisk.cli.parser import whole_parser

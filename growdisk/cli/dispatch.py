@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from growdisk.cli.output import Output, OutputError, error_document, forget, prepare_streams
+from growdisk.cli.output import CommandOutput, OutputError, error_document, forget, prepare_streams
 from growdisk.cli.parser import NoCommand, TextAsked, own_words, parsed
 from growdisk.cli.trust import following
 from growdisk.errors import GrowdiskError, ImageDamaged, ImageNotReadable, Refused, UsageError
@@ -30,7 +30,9 @@ def dispatch(words: Sequence[str]) -> int:
     """Run the command in `words`; any error becomes a message, or JSON, and an exit code."""
     prepare_streams()
     words = own_words(words)
-    output = Output(json_mode="--json" in itertools.takewhile(lambda word: word != "--", words))
+    output = CommandOutput(
+        json_mode="--json" in itertools.takewhile(lambda word: word != "--", words)
+    )
     code = 0
     try:
         code = _answer(words, output)
@@ -43,7 +45,7 @@ def dispatch(words: Sequence[str]) -> int:
     return code
 
 
-def _answer(words: Sequence[str], output: Output) -> int:
+def _answer(words: Sequence[str], output: CommandOutput) -> int:
     try:
         return _run_or_name(words, output)
     except TextAsked as asked:
@@ -88,7 +90,7 @@ def _unplanned(name: str, what: str, why: str, cure: str, code: int) -> dict[str
     return {"id": name, "what": what, "why": why, "do": cure, "code": code, "data": {}}
 
 
-def _run_or_name(words: Sequence[str], output: Output) -> int:
+def _run_or_name(words: Sequence[str], output: CommandOutput) -> int:
     """A name that leads nowhere is an error with words, whoever looks at it first."""
     try:
         return _run(words, output)
@@ -99,16 +101,16 @@ def _run_or_name(words: Sequence[str], output: Output) -> int:
         raise ImageNotReadable(Path(os.fsdecode(error.filename)), reason=reason) from error
 
 
-def _run(words: Sequence[str], outer: Output) -> int:
+def _run(words: Sequence[str], outer: CommandOutput) -> int:
     arguments = parsed(words)
     if arguments.log is None and not arguments.syslog:
         return _called(arguments, outer)
     return _logged(arguments, words, outer)
 
 
-def _called(arguments: argparse.Namespace, outer: Output) -> int:
+def _called(arguments: argparse.Namespace, outer: CommandOutput) -> int:
     """`outer` tells errors."""
-    output = Output(
+    output = CommandOutput(
         json_mode=arguments.json,
         quiet=arguments.quiet,
         color=arguments.color,
@@ -117,14 +119,14 @@ def _called(arguments: argparse.Namespace, outer: Output) -> int:
     )
     _set_up_logging(verbose=arguments.verbose, commands=arguments.commands)
     if arguments.state_dir is not None:
-        from growdisk.workflow.places import STATE_DIR
+        from growdisk.workflow.run_places import STATE_DIR
 
         # also for processes that a playbook starts
         os.environ[STATE_DIR] = str(arguments.state_dir.absolute())
     return following(lambda: _acted(arguments, output, outer), trust_all=arguments.trust_references)
 
 
-def _acted(arguments: argparse.Namespace, output: Output, outer: Output) -> int:
+def _acted(arguments: argparse.Namespace, output: CommandOutput, outer: CommandOutput) -> int:
     if not any("://" in word for word in arguments.words):
         code: int = arguments.run(arguments, output)
         return code
@@ -141,7 +143,7 @@ def _advise(error: GrowdiskError) -> None:
         error.hint = repair_hint(error.path) or error.hint
 
 
-def _logged(arguments: argparse.Namespace, words: Sequence[str], outer: Output) -> int:
+def _logged(arguments: argparse.Namespace, words: Sequence[str], outer: CommandOutput) -> int:
     """The same, with a line in the log however it ends."""
     from growdisk.cli.run_log import line, log
     from growdisk.given_file import refuse_to_replace

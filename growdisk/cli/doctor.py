@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from growdisk.cli.config import configured
-from growdisk.cli.output import Output
+from growdisk.cli.output import CommandOutput
+from growdisk.fast_dataclass import asdict
 
 if TYPE_CHECKING:
-    from growdisk.backends.doctor import Capability, Finding
+    from growdisk.backends.doctor import Capability, MachineCheck
 
 NAME = "doctor"
 HELP = "say what works on this machine and what to install"
@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quick", action="store_true", help="do not launch the appliance")
 
 
-def run(arguments: argparse.Namespace, output: Output) -> int:
+def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
     """Exit code 0 if the main job can be done here by any backend, else 3."""
     from growdisk.backends.doctor import MAIN, capabilities, has_appliance, run_checks
 
@@ -67,7 +67,7 @@ def _row(can: Capability) -> str:
     return f"  no   {can.what:<30} apt install {' '.join(can.missing)}{fedora}"
 
 
-def _lines(finding: Finding) -> list[str]:
+def _lines(finding: MachineCheck) -> list[str]:
     word = "ok" if finding.ok else "no"
     lines = [f"  {word:<4} {finding.name:<20} {finding.detail}"]
     if finding.cure and not finding.ok:

@@ -13,7 +13,7 @@ from growdisk import api
 from growdisk.cli import plan
 from growdisk.cli.arguments import add_goal, format_of, goal_of, options_of
 from growdisk.cli.images.keys import unlocking
-from growdisk.cli.output import Output
+from growdisk.cli.output import CommandOutput
 from growdisk.cli.targets import target_of
 from growdisk.fast_dataclass import replace
 
@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     plan.add_as_playbook(parser)
 
 
-def run(arguments: argparse.Namespace, output: Output) -> int:
+def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
     if arguments.dry_run or arguments.as_playbook:
         return plan.run(arguments, output)
     from growdisk.cli.report import tell
@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
 
     target, goal, options = target_of(arguments), goal_of(arguments), options_of(arguments)
     goal = with_swap_decided(
-        arguments, output, goal, lambda: plan.planned(arguments, target, goal, options)
+        arguments, output, goal, lambda: plan.plan_target(arguments, target, goal, options)
     )
     with SignalsStop(StopRequest()) as stop, output.steps() as steps:
         result = unlocking(
@@ -67,7 +67,10 @@ _CHOICES = (
 
 
 def with_swap_decided(
-    arguments: argparse.Namespace, output: Output, goal: Goal, make_plan: Callable[[], Result]
+    arguments: argparse.Namespace,
+    output: CommandOutput,
+    goal: Goal,
+    make_plan: Callable[[], Result],
 ) -> Goal:
     """The goal with the answer in it; `make_plan` tells what would be given up.
 

@@ -25,7 +25,7 @@ _SIGNS = {"calm": "●", "tight": "▲", "full": "■"}
 
 
 @dataclass(frozen=True)
-class _Part:
+class _BarPart:
     """`share`: of the disk, for flex; `used` in percent of the part, 0 if there is no level."""
 
     look: str
@@ -36,7 +36,7 @@ class _Part:
 
 
 @dataclass(frozen=True)
-class _Row:
+class _ContentRow:
     name: str
     kind: str
     level: str
@@ -44,7 +44,7 @@ class _Row:
 
 
 @dataclass(frozen=True)
-class _Disk:
+class _DiskRow:
     name: str
     order: float
     size: int
@@ -55,10 +55,10 @@ class _Disk:
     facts: str
     width: float
     described: str
-    parts: tuple[_Part, ...]
+    parts: tuple[_BarPart, ...]
     remarks: tuple[str, ...]
     next: str
-    file_systems: tuple[_Row, ...]
+    file_systems: tuple[_ContentRow, ...]
     error: bool
 
 
@@ -74,10 +74,10 @@ def page(entries: Sequence[DiskEntry], now: datetime) -> str:
     return template.render(disks=disks, made=made, version=__version__, summary=summary)
 
 
-def _disk(entry: DiskEntry, largest: int) -> _Disk:
+def _disk(entry: DiskEntry, largest: int) -> _DiskRow:
     size = entry.virtual_size or 0
     grade = _grade(entry.fullness)
-    return _Disk(
+    return _DiskRow(
         printable(entry.name),
         round(entry.fullness, 4),
         size,
@@ -96,8 +96,8 @@ def _disk(entry: DiskEntry, largest: int) -> _Disk:
     )
 
 
-def _row(use: FileSystemUse) -> _Row:
-    return _Row(
+def _row(use: FileSystemUse) -> _ContentRow:
+    return _ContentRow(
         printable(use.name),
         printable(use.kind),
         f"{whole_percent(use.fullness)} %",
@@ -124,7 +124,7 @@ def _facts(entry: DiskEntry) -> Iterator[str]:
         )
 
 
-def _parts(entry: DiskEntry) -> Iterator[_Part]:
+def _parts(entry: DiskEntry) -> Iterator[_BarPart]:
     for stretch in entry.stretches:
         use = _use_of(entry, stretch)
         title = printable(
@@ -134,9 +134,9 @@ def _parts(entry: DiskEntry) -> Iterator[_Part]:
         share = round(stretch.size / (entry.virtual_size or 1), 5)
         if use is not None:
             level = f"{title}, {whole_percent(use.fullness)} % full"
-            yield _Part("", share, level, round(100 * use.fullness, 1), _grade(use.fullness))
+            yield _BarPart("", share, level, round(100 * use.fullness, 1), _grade(use.fullness))
         else:
-            yield _Part("opaque" if stretch.name else "idle", share, title)
+            yield _BarPart("opaque" if stretch.name else "idle", share, title)
 
 
 def _use_of(entry: DiskEntry, stretch: Stretch) -> FileSystemUse | None:

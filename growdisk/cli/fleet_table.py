@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 
 from growdisk.api.fleet.values import DiskEntry, FileSystemUse
-from growdisk.cli.listing import shortened
+from growdisk.cli.disk_lines import shortened
 from growdisk.cli.terminal_style import printable
+from growdisk.fast_dataclass import asdict
 from growdisk.units import format_size, whole_percent
 
 _HEADER = ("name", "state", "format", "size", "on host", "table", "root", "fullest", "remarks")
@@ -70,7 +70,7 @@ def shown_name(entry: DiskEntry) -> str:
     return entry.name if entry.domain else os.path.basename(entry.path) or entry.path  # noqa: PTH119
 
 
-def percent(use: FileSystemUse | None) -> str:
+def percent_cell(use: FileSystemUse | None) -> str:
     return f"{whole_percent(use.fullness)}%" if use else ""
 
 
@@ -106,7 +106,7 @@ def _row(entry: DiskEntry) -> tuple[str, ...]:
 
 
 def _named_percent(use: FileSystemUse | None) -> str:
-    return f"{percent(use)} {use.name}" if use else ""
+    return f"{percent_cell(use)} {use.name}" if use else ""
 
 
 def _widest(cells: Sequence[tuple[str, ...]], column: int) -> int:

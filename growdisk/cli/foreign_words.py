@@ -251,10 +251,10 @@ def _size_word(rest: list[str]) -> list[str]:
 def unknown_command(prog: str, word: str, known: Iterable[str]) -> UsageError:
     """`word` is not a command of `prog` ("growdisk", "growdisk image")."""
     known = list(known)
-    told = (IMAGE_VERBS if prog.endswith(" image") else COMMANDS).get(word, "")
+    summary = (IMAGE_VERBS if prog.endswith(" image") else COMMANDS).get(word, "")
     near = difflib.get_close_matches(word, known, 1, 0.6)
-    if told:
-        hint = told.format(word=word)
+    if summary:
+        hint = summary.format(word=word)
     elif near:
         hint = f"did you mean {prog} {near[0]}?"
     else:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-    from growdisk.cli.output import Output
+    from growdisk.cli.output import CommandOutput
 
 NAME = "image"
 HELP = "make, describe, check, convert and change qcow2 and raw images"
@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         verbs.add_parser(name, help=text, description=f"{text}.", allow_abbrev=False)
 
 
-def run(arguments: argparse.Namespace, output: Output) -> int:
+def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
     raise AssertionError("every verb has its own run()")
 
 

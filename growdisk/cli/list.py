@@ -8,7 +8,7 @@ from pathlib import Path
 
 from growdisk.api.fleet.values import DiskEntry
 from growdisk.cli.named_path import named_path
-from growdisk.cli.output import Output
+from growdisk.cli.output import CommandOutput
 from growdisk.durable import replace_file
 from growdisk.errors import Refused, UsageError
 from growdisk.given_file import refuse_to_replace
@@ -70,7 +70,7 @@ def percent_of(text: str) -> float:
     return value / 100
 
 
-def run(arguments: argparse.Namespace, output: Output) -> int:
+def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
     from growdisk.api.fleet.listing import Wanted, list_disks
     from growdisk.cli.fleet_table import document, rows
 

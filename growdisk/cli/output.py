@@ -57,7 +57,7 @@ class Still:
         return False
 
 
-class Output:
+class CommandOutput:
     """Where a command's words go. `color` is "auto", "always" or "never"."""
 
     def __init__(
@@ -205,9 +205,9 @@ class Output:
 
 def help_width() -> int:
     """Columns for help texts: what COLUMNS says, or the terminal, 80 elsewhere; less two."""
-    told = os.environ.get("COLUMNS", "")
-    if told.isdecimal() and int(told):
-        return int(told) - 2
+    columns = os.environ.get("COLUMNS", "")
+    if columns.isdecimal() and int(columns):
+        return int(columns) - 2
     try:
         if sys.__stdout__:
             return os.get_terminal_size(sys.__stdout__.fileno()).columns - 2

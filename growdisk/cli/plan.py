@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from growdisk import api
 from growdisk.cli.arguments import add_goal, format_of, goal_of, options_of
 from growdisk.cli.images.keys import unlocking
-from growdisk.cli.output import Output
+from growdisk.cli.output import CommandOutput
 from growdisk.cli.targets import target_of
 from growdisk.fast_dataclass import replace
 
@@ -36,20 +36,20 @@ def add_as_playbook(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(arguments: argparse.Namespace, output: Output) -> int:
+def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
     if arguments.as_playbook:
         from growdisk.cli.plan_as_playbook import show
 
         return show(arguments, output)
     from growdisk.cli.report import tell
 
-    result = planned(arguments, target_of(arguments), goal_of(arguments), options_of(arguments))
+    result = plan_target(arguments, target_of(arguments), goal_of(arguments), options_of(arguments))
     return tell(
         result, output, image=Path(result.before.image.path), command=_command(arguments, result)
     )
 
 
-def planned(
+def plan_target(
     arguments: argparse.Namespace, target: Path | LiveRequest, goal: Goal, options: RunOptions
 ) -> Result:
     return unlocking(

@@ -7,16 +7,23 @@ from pathlib import Path
 
 from growdisk.cli.arguments import format_of, goal_of, options_of
 from growdisk.cli.images.keys import unlocking
-from growdisk.cli.output import Output
+from growdisk.cli.output import CommandOutput
 from growdisk.cli.targets import target_of
 from growdisk.errors import UsageError
 from growdisk.fast_dataclass import replace
 from growdisk.playbook.as_playbook import playbook_of, running_playbook
 
 _SAME = (
-    "size", "partition", "swap", "backend", "snapshots", "preallocation", "sector_size",
-    "lv_share", "connect",
-)  # fmt: skip
+    "size",
+    "partition",
+    "swap",
+    "backend",
+    "snapshots",
+    "preallocation",
+    "sector_size",
+    "lv_share",
+    "connect",
+)
 _INSIDE = (
     "disk", "online", "ssh", "ssh_config", "agent", "guest_disk", "allow_reboot", "domain", "qmp",
     "to_gpt", "overlays_may_break", "not_in_use",
@@ -25,7 +32,7 @@ _LISTS = ("grow", "move", "delete", "lv", "key_file")
 _DEFAULTS = ("auto", "off", 512, "", None, False)
 
 
-def show(arguments: argparse.Namespace, output: Output) -> int:
+def show(arguments: argparse.Namespace, output: CommandOutput) -> int:
     """Print it; nothing is written anywhere."""
     if arguments.key:
         raise UsageError(

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from growdisk.cli.output import Output
+from growdisk.cli.output import CommandOutput
 from growdisk.cli.terminal_style import printable
 from growdisk.fast_dataclass import dataclass, replace
 from growdisk.playbook.reports import (
@@ -30,7 +30,7 @@ _DEBUG = "ansible.builtin.debug"
 
 
 @dataclass(frozen=True)
-class _Row:
+class _HostRow:
     state: str = "waiting"
     task: str = ""
     step: str = ""
@@ -51,10 +51,10 @@ class _Row:
 class PlaybookView:
     """A context manager for as long as something may move."""
 
-    def __init__(self, output: Output, *, verbose: bool, check: bool, diff: bool) -> None:
+    def __init__(self, output: CommandOutput, *, verbose: bool, check: bool, diff: bool) -> None:
         self._output, self._verbose, self._check, self._diff = output, verbose, check, diff
         self._table: MovingTable | None = None
-        self._rows: dict[str, _Row] = {}
+        self._rows: dict[str, _HostRow] = {}
         self.listener = Listener(self._begins, self._hear, self._show)
 
     def __enter__(self) -> PlaybookView:
@@ -80,13 +80,13 @@ class PlaybookView:
     # --- while it runs --------------------------------------------------------------------------
 
     def _begins(self, hosts: list[str]) -> None:
-        self._rows = {host: _Row() for host in hosts}
+        self._rows = {host: _HostRow() for host in hosts}
         table = self._output.moving_table(_HEADINGS)
         if table is not None:
             self._table = table.__enter__()
 
     def _hear(self, event: Event) -> None:
-        row = self._rows.get(event.host, _Row())
+        row = self._rows.get(event.host, _HostRow())
         match event:
             case TaskStarted(host, number, total, name):
                 began = row.began or time.monotonic()
@@ -143,8 +143,8 @@ def _task_line(task: TaskReport) -> str:
     item = f" ({printable(task.item)})" if task.item is not None else ""
     first = (task.message.splitlines() or [""])[0]
     # the state, in the task's own words
-    said = first.startswith(("would be done: ", f"{task.state}: "))
-    return f"{printable(task.task)}{item}: {'' if said else f'{task.state}: '}{printable(first)}"
+    prefix = "" if first.startswith(("would be done: ", f"{task.state}: ")) else f"{task.state}: "
+    return f"{printable(task.task)}{item}: {prefix}{printable(first)}"
 
 
 def _planned(result: Mapping[str, object]) -> Iterator[str]:

@@ -25,13 +25,13 @@ class StepLines:
 
     def __init__(
         self,
-        say: Callable[[str], None],
+        write_line: Callable[[str], None],
         *,
         moving: bool,
         plain: bool = False,
         events: EventLines | None = None,
     ) -> None:
-        self._say, self._moving, self._plain, self._events = say, moving, plain, events
+        self._say, self._moving, self._plain, self._events = write_line, moving, plain, events
         self._live: MovingLine | None = None
 
     def __enter__(self) -> StepLines:

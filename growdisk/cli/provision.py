@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from growdisk import api
-from growdisk.cli.output import Output
+from growdisk.cli.output import CommandOutput
 from growdisk.cli.provision_options import add_customizing, add_making, recipe_of
 from growdisk.errors import UsageError
 
@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_customizing(parser)
 
 
-def run(arguments: argparse.Namespace, output: Output) -> int:
+def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
     from growdisk.cli.provision_report import Lines, tell
     from growdisk.workflow.stopping import SignalsStop, StopRequest
 
@@ -64,14 +64,14 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
 
 def _outputs(arguments: argparse.Namespace, own: Sequence[api.Output]) -> Sequence[api.Output]:
     """By OUT, by a list, or by the recipe itself. UsageError if they contradict each other."""
-    from growdisk.api.provisioning.output_lists import counted, listed
+    from growdisk.api.provisioning.output_lists import counted, read_output_list
 
     if arguments.list is not None:
         if arguments.out is not None or arguments.count is not None:
             raise UsageError(
                 "--list names the outputs: OUT and --count would as well", hint="leave them out"
             )
-        return listed(arguments.list)
+        return read_output_list(arguments.list)
     if arguments.out is None:
         if arguments.count is not None:
             raise UsageError(

@@ -7,7 +7,7 @@ from pathlib import Path
 from threading import Lock
 
 from growdisk.api.provisioning.result import Provisioned, ProvisionReport, provision_document
-from growdisk.cli.output import Output, Still, error_document
+from growdisk.cli.output import CommandOutput, Still, error_document
 from growdisk.cli.progress import Working
 from growdisk.units import format_size
 
@@ -15,7 +15,7 @@ from growdisk.units import format_size
 class Lines:
     """The watcher of a call: a note when an output is done. Outputs may end at the same time."""
 
-    def __init__(self, output: Output, working: Working | Still) -> None:
+    def __init__(self, output: CommandOutput, working: Working | Still) -> None:
         self._output, self._working, self._lock = output, working, Lock()
 
     def output_started(self, path: Path) -> None:
@@ -30,7 +30,7 @@ class Lines:
                 self._output.note(line)
 
 
-def tell(report: ProvisionReport, output: Output) -> int:
+def tell(report: ProvisionReport, output: CommandOutput) -> int:
     """Show how it ended; returns the exit code."""
     output.document(provision_document(report))
     for failed in report.failed:

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from growdisk.api.result import Result, document
+from growdisk.cli.disk_lines import headline, partition_rows, volumes, wrapped
 from growdisk.cli.drawing import bar
-from growdisk.cli.listing import headline, table, volumes, wrapped
-from growdisk.cli.output import Output
+from growdisk.cli.output import CommandOutput
 from growdisk.errors import shell_word
 from growdisk.fast_dataclass import replace
 from growdisk.planner.layout import Layout
@@ -22,7 +22,7 @@ _SWAP_AGAIN = (
 _READABLE = 40  # columns that a bar needs for its captions
 
 
-def tell(result: Result, output: Output, *, image: Path, command: str = "") -> int:
+def tell(result: Result, output: CommandOutput, *, image: Path, command: str = "") -> int:
     """Show how it ended; returns the exit code. `command`: what carries a plan out.
 
     With -q a success is silent; a plan is what was asked for, and is shown.
@@ -35,7 +35,7 @@ def tell(result: Result, output: Output, *, image: Path, command: str = "") -> i
     return result.exit_code
 
 
-def tell_commit(result: Result, output: Output, *, image: Path) -> int:
+def tell_commit(result: Result, output: CommandOutput, *, image: Path) -> int:
     """The run was told when it ended; what is new is that there is no way back."""
     if result.result != "changed":
         return tell(result, output, image=image)
@@ -99,7 +99,7 @@ def before_and_after(result: Result, width: int) -> Iterator[str]:
             else ""
         )
         yield f"{word}: {format_size(layout.image.virtual_size)}{remark}"
-        yield from (*bar(layout, columns), *table(layout, width), *volumes(layout, width))
+        yield from (*bar(layout, columns), *partition_rows(layout, width), *volumes(layout, width))
 
 
 def _planned(result: Result, width: int) -> Iterator[str]:

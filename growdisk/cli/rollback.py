@@ -10,7 +10,7 @@ from growdisk.cli.arguments import add_image
 from growdisk.cli.common_options import add_overlays_may_break
 from growdisk.cli.disk_options import add_keys, declare, keys_of
 from growdisk.cli.images.keys import unlocking
-from growdisk.cli.output import Output
+from growdisk.cli.output import CommandOutput
 from growdisk.cli.targets import image_of
 from growdisk.errors import UsageError
 
@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_keys(parser)
 
 
-def run(arguments: argparse.Namespace, output: Output) -> int:
+def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
     from growdisk.cli.report import tell
     from growdisk.workflow.stopping import SignalsStop, StopRequest
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from growdisk.cli.output import Output
+from growdisk.cli.output import CommandOutput
 from growdisk.cli.task_list import document, lines
 from growdisk.errors import UsageError
 from growdisk.playbook.shipped import playbook_path, shipped_folder, shipped_playbooks
@@ -89,7 +89,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(arguments: argparse.Namespace, output: Output) -> int:
+def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
     if arguments.tasks:
         output.document(document())
         output.lines(lines(output.width))
@@ -115,7 +115,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
 
 
 def _shown(
-    arguments: argparse.Namespace, output: Output, action: Callable[[Listener], Ended]
+    arguments: argparse.Namespace, output: CommandOutput, action: Callable[[Listener], Ended]
 ) -> int:
     from growdisk.cli.playbook_view import PlaybookView
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from growdisk.cli.arguments import IMAGE_HERE, add_target, format_of, goal_of
 from growdisk.cli.disk_options import add_layout_options, add_volume_options, keys_of
 from growdisk.cli.named_path import named_path
-from growdisk.cli.output import Output
+from growdisk.cli.output import CommandOutput
 from growdisk.cli.targets import target_of
+from growdisk.fast_dataclass import asdict
 
 if TYPE_CHECKING:
     from growdisk.api.scripts import WrittenScripts
@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(arguments: argparse.Namespace, output: Output) -> int:
+def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
     from growdisk.api.scripts import write_scripts
 
     goal = goal_of(arguments)

@@ -11,7 +11,7 @@ import shlex
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from growdisk.cli.output import Output
+from growdisk.cli.output import CommandOutput
 from growdisk.errors import UsageError
 
 _LOOKING, _BY_RECORD = frozenset({"show"}), frozenset({"status"})
@@ -19,7 +19,7 @@ _WORKING = frozenset({"plan", "expand", "resume", "rollback", "commit"})
 
 
 def on_address(
-    arguments: argparse.Namespace, outputs: Iterable[Output], action: Callable[[], int]
+    arguments: argparse.Namespace, outputs: Iterable[CommandOutput], action: Callable[[], int]
 ) -> int:
     """Do it, with the file of the disk in place of its address; as it is, if there is none."""
     verb, target = arguments.parser.prog.split()[-1], getattr(arguments, "target", None)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,9 +11,10 @@ from growdisk.cli import status
 from growdisk.cli.arguments import add_target, format_of
 from growdisk.cli.disk_options import add_keys, add_sector_size, keys_of
 from growdisk.cli.images.keys import unlocking
-from growdisk.cli.output import Output
+from growdisk.cli.output import CommandOutput
 from growdisk.cli.targets import target_of
 from growdisk.errors import ImageNotReadable
+from growdisk.fast_dataclass import asdict
 
 if TYPE_CHECKING:
     from growdisk.api.run_status import StatusReport
@@ -31,9 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_keys(parser)
 
 
-def run(arguments: argparse.Namespace, output: Output) -> int:
+def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
+    from growdisk.cli.disk_lines import blocker_lines, headline, partition_rows, standing, volumes
     from growdisk.cli.drawing import bar
-    from growdisk.cli.listing import blockers, headline, standing, table, volumes
     from growdisk.planner.layout import layout_of
 
     target = target_of(arguments)
@@ -52,11 +52,11 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         [
             *headline(layout, width),
             *bar(layout, width),
-            *table(layout, width),
+            *partition_rows(layout, width),
             *volumes(layout, width),
         ]
     )
-    output.lines(blockers(layout.blockers, width))
+    output.lines(blocker_lines(layout.blockers, width))
     output.lines(standing(report, overlays, layout.image.path))
     return 0
 

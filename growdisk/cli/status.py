@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from growdisk import api
 from growdisk.cli.arguments import add_image
-from growdisk.cli.output import Output
+from growdisk.cli.output import CommandOutput
 from growdisk.cli.targets import image_of
 from growdisk.errors import shell_word
+from growdisk.fast_dataclass import asdict
 
 if TYPE_CHECKING:
     from growdisk.api.run_status import StatusReport
@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_image(parser)
 
 
-def run(arguments: argparse.Namespace, output: Output) -> int:
+def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
     image = image_of(arguments)
     report = api.status(image)
     output.document(document(report))

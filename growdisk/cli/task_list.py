@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator
-from dataclasses import asdict
 
+from growdisk.fast_dataclass import asdict
 from growdisk.planner.option_table import OptionSpec
 from growdisk.playbook.specs import TASKS
 

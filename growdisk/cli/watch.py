@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from growdisk.cli.named_path import named_path
-from growdisk.cli.output import Output
+from growdisk.cli.output import CommandOutput
 from growdisk.cli.terminal_style import printable
 from growdisk.errors import Refused
 from growdisk.given_file import refuse_to_replace
@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(arguments: argparse.Namespace, output: Output) -> int:
+def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
     from growdisk.api.watching.documents import round_document
     from growdisk.api.watching.metrics import write_metrics
     from growdisk.api.watching.round import watch_once

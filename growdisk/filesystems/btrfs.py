@@ -11,6 +11,8 @@ SUPERBLOCK_OFFSET = 64 << 10
 #  uuid, flags, magic, total bytes, used bytes, devices, sector size, features; this device: id,
 #  bytes; label
 _SUPERBLOCK = struct.Struct("<32x16s8xQ8s40xQQ8xQI32xQQ5xQQ82x256s")
+# BTRFS_SUPER_FLAG_SEEDING; METADUMP and METADUMP_V2; CHANGING_FSID and its V2
+# (uapi/linux/btrfs_tree.h).
 _SEED, _DUMPS, _CHANGING = 1 << 32, 3 << 33, 3 << 35
 _ZONED = 1 << 12
 # free space trees, verity, block group trees; up to raid1c34
@@ -22,9 +24,19 @@ def read_btrfs(head: bytes) -> Content | None:
     if len(head) < SUPERBLOCK_OFFSET + _SUPERBLOCK.size:
         return None
     (
-        uuid, flags, magic, size, used, devices, sector_size, ro_compat, incompat, device_id,
-        device_size, label,
-    ) = _SUPERBLOCK.unpack_from(head, SUPERBLOCK_OFFSET)  # fmt: skip
+        uuid,
+        flags,
+        magic,
+        size,
+        used,
+        devices,
+        sector_size,
+        ro_compat,
+        incompat,
+        device_id,
+        device_size,
+        label,
+    ) = _SUPERBLOCK.unpack_from(head, SUPERBLOCK_OFFSET)
     if magic != b"_BHRfS_M":
         return None
     return BtrfsContent(

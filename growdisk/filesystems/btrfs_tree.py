@@ -15,7 +15,14 @@ from typing import NamedTuple
 
 from growdisk.block.device import BlockDevice
 from growdisk.filesystems.btrfs import SUPERBLOCK_OFFSET
-from growdisk.filesystems.file_tree import LARGEST, Node, PlainNode, Unknown, name_of, read_device
+from growdisk.filesystems.file_tree import (
+    LARGEST,
+    Node,
+    PlainNode,
+    Unknown,
+    decode_name,
+    read_device,
+)
 
 TOP_LEVEL, FIRST_OBJECT = 5, 256
 _ROOT_TREE_DIRECTORY = 6
@@ -76,9 +83,15 @@ class BtrfsTree:
     def __init__(self, device: BlockDevice) -> None:
         head = read_device(device, SUPERBLOCK_OFFSET, 4096)
         (
-            magic, root, chunk_root, self._node_size, array_size, level, chunk_level,
+            magic,
+            root,
+            chunk_root,
+            self._node_size,
+            array_size,
+            level,
+            chunk_level,
             self._device_id,
-        ) = _SUPER.unpack_from(head)  # fmt: skip
+        ) = _SUPER.unpack_from(head)
         if magic != b"_BHRfS_M":
             raise Unknown("it is not a btrfs file system")
         if not 4096 <= self._node_size <= 65536 or array_size > 2048:
@@ -87,6 +100,8 @@ class BtrfsTree:
         self._nodes: dict[int, bytes] = {}
         self._roots: dict[int, _Root] = {}
         self._chunks: list[_Chunk] = []
+        # The chunk tree has its addresses mapped by itself; the superblock has the chunks that it
+        # takes to read it.
         self._read_system_chunks(head[_SYSTEM_CHUNKS : _SYSTEM_CHUNKS + array_size])
         for key, data in self._between(
             _Root(chunk_root, chunk_level), (0, 0, 0), (_LAST, 255, _LAST)
@@ -119,7 +134,7 @@ class BtrfsTree:
         for key, data in self._between(self._root_tree, first, last):
             if key[1] == _ROOT_BACKREF and len(data) >= 18:
                 directory, _, length = struct.unpack_from("<QQH", data)
-                parents.setdefault(key[0], (key[2], directory, name_of(data[18 : 18 + length])))
+                parents.setdefault(key[0], (key[2], directory, decode_name(data[18 : 18 + length])))
         found = [Subvolume(TOP_LEVEL, "", read_only=False, is_copy=False)]
         for number in sorted(parents):
             path, root = self._path_of(number, parents), self._root(number)
@@ -127,18 +142,18 @@ class BtrfsTree:
         return found
 
     def inode(self, number: int) -> PlainNode:
-        subvolume, thing = number >> 64, number & _LAST
+        subvolume, objectid = number >> 64, number & _LAST
         for _, data in self._between(
-            self._root(subvolume), (thing, _INODE_ITEM, 0), (thing, _INODE_ITEM, _LAST)
+            self._root(subvolume), (objectid, _INODE_ITEM, 0), (objectid, _INODE_ITEM, _LAST)
         ):
             size, mode = _INODE.unpack_from(data)
             return PlainNode(number, mode, size)
-        raise Unknown(f"subvolume {subvolume} has no inode {thing}")
+        raise Unknown(f"subvolume {subvolume} has no inode {objectid}")
 
     def entries(self, directory: Node) -> dict[str, int]:
-        subvolume, thing = directory.number >> 64, directory.number & _LAST
+        subvolume, objectid = directory.number >> 64, directory.number & _LAST
         found: dict[str, int] = {}
-        span = (thing, _DIR_INDEX, 0), (thing, _DIR_INDEX, _LAST)
+        span = (objectid, _DIR_INDEX, 0), (objectid, _DIR_INDEX, _LAST)
         for _, data in self._between(self._root(subvolume), *span):
             for name, kind, number in _directory_entries(data):
                 found[name] = (
@@ -147,11 +162,11 @@ class BtrfsTree:
         return found
 
     def read(self, inode: Node, limit: int = LARGEST) -> bytes:
-        subvolume, thing = inode.number >> 64, inode.number & _LAST
+        subvolume, objectid = inode.number >> 64, inode.number & _LAST
         if inode.size > LARGEST and limit >= LARGEST:
-            raise Unknown(f"inode {thing} is larger than {LARGEST >> 30} GiB")
+            raise Unknown(f"inode {objectid} is larger than {LARGEST >> 30} GiB")
         content = bytearray(min(inode.size, limit))
-        span = (thing, _EXTENT_DATA, 0), (thing, _EXTENT_DATA, _LAST)
+        span = (objectid, _EXTENT_DATA, 0), (objectid, _EXTENT_DATA, _LAST)
         for key, data in self._between(self._root(subvolume), *span):
             if key[2] >= len(content):
                 break
@@ -192,14 +207,16 @@ class BtrfsTree:
                 if key >= first:
                     start = _HEADER.size + row[3]
                     yield key, node[start : start + row[4]]
+            # A pointer's key is the first one below it: all below lies before the key of the next
+            # pointer.
             elif number + 1 == count or rows[number + 1][:3] >= first:
                 yield from self._below(row[3], level - 1, first, last)
 
     def _node(self, logical: int, level: int) -> bytes:
         if (node := self._nodes.get(logical)) is None:
             node = self._nodes[logical] = self._at(logical, self._node_size)
-        there, _, its_level = _HEADER.unpack_from(node)
-        if there != logical or its_level != level or level > _DEEPEST:
+        bytenr, _, its_level = _HEADER.unpack_from(node)
+        if bytenr != logical or its_level != level or level > _DEEPEST:
             raise Unknown("a tree node is damaged")
         return node
 
@@ -221,7 +238,7 @@ class BtrfsTree:
             if above is None:
                 raise Unknown("a directory lies nowhere")
             length = struct.unpack_from("<8xH", above[1])[0]
-            names.insert(0, name_of(above[1][10 : 10 + length]))
+            names.insert(0, decode_name(above[1][10 : 10 + length]))
             directory = above[0][2]
         return names
 
@@ -236,6 +253,7 @@ class BtrfsTree:
             return _decompressed(item[_EXTENT_HEAD.size :], compression, ram_bytes)[:wanted]
         place, length, offset, count = _EXTENT_BODY.unpack_from(item, _EXTENT_HEAD.size)
         count = min(count, wanted)
+        # Place 0 is a hole; kind 2 is preallocated, and has never been written.
         if not place or kind != 1:
             return bytes(count)
         if compression == _NONE:
@@ -284,7 +302,7 @@ def _directory_entries(data: bytes) -> Iterator[tuple[str, int, int]]:
     while at + _DIR_ENTRY.size <= len(data):
         number, kind, _, data_length, length, _ = _DIR_ENTRY.unpack_from(data, at)
         at += _DIR_ENTRY.size
-        yield name_of(data[at : at + length]), kind, number
+        yield decode_name(data[at : at + length]), kind, number
         at += length + data_length
 
 

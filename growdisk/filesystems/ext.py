@@ -116,9 +116,11 @@ def _geometry(raw: bytes, block_size: int, incompat: int) -> _Geometry:
         first_data_block=first,
         cluster_size=1024 << min(log_cluster, _MOST_LOG_CLUSTER),
         blocks_per_group=max(per_group, 1),
+        # Revision 0 has no field for the size of an inode: it is 128.
         inode_blocks_per_group=-(-inodes_per_group * (inode_size or 128) // block_size),
         inodes_per_group=inodes_per_group,
         reserved_gdt_blocks=reserved_gdt,
+        # Without 64bit the field means nothing (EXT4_DESC_SIZE).
         descriptor_size=descriptor_size if incompat & _INCOMPAT_64BIT else 32,
         groups_per_flex=1 << min(raw[_LOG_GROUPS_PER_FLEX_AT], 31)
         if incompat & _INCOMPAT_FLEX_BG

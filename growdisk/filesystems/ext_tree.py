@@ -27,10 +27,13 @@ ROOT = 2
 META_BG, _SPARSE_SUPER = 0x10, 0x1
 _EXTENTS, _INLINE = 0x80000, 0x10000000
 _STRANGE = {
-    0x4: "compressed", 0x10: "immutable", 0x20: "append-only", 0x800: "encrypted",
+    0x4: "compressed",
+    0x10: "immutable",
+    0x20: "append-only",
+    0x800: "encrypted",
     0x100000: "sealed with fs-verity",
     _INLINE: "kept inside its inode (inline_data)",
-}  # fmt: skip
+}
 # mode, size, flags, block pointers, high half of the size
 _INODE = struct.Struct("<HxxI24xI4x60s8xI")
 # first data block, blocks and inodes per group, inode size
@@ -38,7 +41,10 @@ _SUPER = struct.Struct("<20xI8xI4xI44xH")
 _EXTENT_HEADER = struct.Struct("<HHHH4x")
 _EXTENT, _INDEX = struct.Struct("<IHHI"), struct.Struct("<IIHxx")
 _EXTENT_MAGIC, _DEEPEST = 0xF30A, 5
+# EXT_INIT_MAX_LEN: a longer extent is unwritten, and is by so much shorter than it says.
 _UNWRITTEN = 32768
+# What does not fit into the block pointers is the attribute system.data; 7 stands for "system."
+# (EXT4_XATTR_INDEX_SYSTEM).
 _ATTRIBUTES, _SYSTEM_DATA = b"\0\0\x02\xea", (7, b"data")
 # length of the name, its first part, where the value is, its size
 _ATTRIBUTE = struct.Struct("<BBH4xI4x")
@@ -143,6 +149,7 @@ class ExtTree:
         """Whether a copy of the superblock comes first in it."""
         if group <= 1 or not self.content.ro_compat & _SPARSE_SUPER:
             return True
+        # sparse_super: the groups 0 and 1, and the powers of 3, 5 and 7.
         return any(group == base ** round(math.log(group, base)) for base in (3, 5, 7))
 
     def runs(self, inode: Inode) -> list[Run]:

@@ -19,6 +19,7 @@ _FIELDS = struct.Struct("<I11s8s")
 _SECTORS_PER_FAT32_AT, _FSINFO_AT = 36, 48
 _FSINFO = struct.Struct("<484x4sI")  # of FAT32: a signature, free clusters
 _UNKNOWN = 0xFFFFFFFF
+# fatgen103: nothing but the number of clusters tells FAT12, FAT16 and FAT32 apart.
 _LEAST_FAT16, _LEAST_FAT32 = 4085, 65525  # clusters
 _EXFAT_PERCENT_AT, _PERCENT_UNKNOWN = 112, 0xFF
 
@@ -35,6 +36,7 @@ def read_fat(head: bytes) -> Content | None:
         or per_cluster & (per_cluster - 1)
     ):
         return None
+    # fatgen103: 0xF0 is a removable medium, 0xF8 a fixed one; 0xF9 to 0xFF are allowed, too.
     if reserved == 0 or fats not in (1, 2) or not (media == 0xF0 or media >= 0xF8):
         return None
     serial, label, kind = _FIELDS.unpack_from(head, _FAT16_FIELDS if short_fat else _FAT32_FIELDS)

@@ -23,7 +23,7 @@ _FILE_MODE, _DIRECTORY_MODE = stat.S_IFREG | 0o700, stat.S_IFDIR | 0o700
 _LARGEST_DIRECTORY = 2 << 20
 
 
-class _Inode(PlainNode):
+class _FatNode(PlainNode):
     def __init__(self, number: int, mode: int, size: int, cluster: int) -> None:
         super().__init__(number, mode, size)
         self.cluster = cluster
@@ -51,7 +51,7 @@ class FatTree:
         self._fat = read_device(
             device, reserved * sector, min(sectors_of_fat * sector, (self._clusters + 2) * 4)
         )
-        self._known: dict[int, _Inode] = {}
+        self._known: dict[int, _FatNode] = {}
 
     def has_room_for(self, growing: Iterable[tuple[int, int]]) -> bool:
         """Whether files of these sizes can become that much longer, all of them."""
@@ -60,9 +60,9 @@ class FatTree:
         free = (cluster for cluster in range(2, self._clusters + 2) if self._next(cluster) == 0)
         return len([*islice(free, wanted)]) == wanted
 
-    def inode(self, number: int) -> _Inode:
+    def inode(self, number: int) -> _FatNode:
         if number == self.root:
-            return _Inode(0, _DIRECTORY_MODE, 0, self._root_cluster)
+            return _FatNode(0, _DIRECTORY_MODE, 0, self._root_cluster)
         if number not in self._known:
             raise Unknown(f"there is no directory entry at {number}")
         return self._known[number]
@@ -87,8 +87,8 @@ class FatTree:
             raise Unknown("a file ends too early")
         return content
 
-    def _own(self, node: Node) -> _Inode:
-        return node if isinstance(node, _Inode) else self.inode(node.number)
+    def _own(self, node: Node) -> _FatNode:
+        return node if isinstance(node, _FatNode) else self.inode(node.number)
 
     def _places(self, cluster: int, size: int) -> Iterator[int]:
         """Where its clusters lie, as many as `size` bytes need."""
@@ -105,11 +105,12 @@ class FatTree:
             return pair >> 4 if cluster & 1 else pair & 0xFFF
         width = self._bits // 8
         return (
+            # The upper four bits of a FAT32 entry are reserved.
             int.from_bytes(self._fat[cluster * width : (cluster + 1) * width], "little")
             & 0x0FFFFFFF
         )
 
-    def _listed(self, directory: _Inode) -> Iterator[tuple[str, _Inode]]:
+    def _listed(self, directory: _FatNode) -> Iterator[tuple[str, _FatNode]]:
         long: list[str] = []
         for at, raw in self._rows(directory):
             base, extension, attributes, case, high, low, size = _ENTRY.unpack(raw)
@@ -118,6 +119,7 @@ class FatTree:
             if raw[0] == _DELETED:
                 long = []
             elif attributes & _LONG == _LONG:
+                # A long name stands before its short one, in pieces, the last piece first.
                 long.insert(
                     0, (raw[1:11] + raw[14:26] + raw[28:32]).decode("utf-16-le", "surrogateescape")
                 )
@@ -126,11 +128,11 @@ class FatTree:
                 mode = _DIRECTORY_MODE if attributes & _DIRECTORY else _FILE_MODE
                 yield (
                     name,
-                    _Inode(at, mode, 0 if attributes & _DIRECTORY else size, high << 16 | low),
+                    _FatNode(at, mode, 0 if attributes & _DIRECTORY else size, high << 16 | low),
                 )
                 long = []
 
-    def _rows(self, directory: _Inode) -> Iterator[tuple[int, bytes]]:
+    def _rows(self, directory: _FatNode) -> Iterator[tuple[int, bytes]]:
         if directory.cluster:
             blocks = [
                 (place, self._cluster_size)

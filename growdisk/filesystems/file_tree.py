@@ -76,7 +76,7 @@ class PlainNode(NodeKinds):
         self.number, self.mode, self.size = number, mode, size
 
 
-def name_of(raw: bytes) -> str:
+def decode_name(raw: bytes) -> str:
     """A name as the readers return it."""
     return raw.decode("utf-8", "surrogateescape")
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 
 from growdisk.block.device import BlockDevice
 from growdisk.fast_dataclass import dataclass
-from growdisk.filesystems.signatures import MAGICS, Owner
+from growdisk.filesystems.signatures import MAGICS, ContentOwner
 from growdisk.units import KiB, MiB, align_down
 
 _SECTOR = 512
@@ -41,7 +41,7 @@ class Foreign:
 
     kind: str
     offset: int
-    owner: Owner = Owner.WHOLE
+    owner: ContentOwner = ContentOwner.WHOLE
 
 
 class Ends:
@@ -77,7 +77,7 @@ def find_foreign(device: BlockDevice, head: bytes, *, thorough: bool = True) -> 
     """
     ends = Ends(device, head, thorough=thorough)
     found = [one for finder in _FINDERS for one in finder(ends)]
-    return tuple(sorted(found, key=lambda one: one.owner is not Owner.WHOLE))
+    return tuple(sorted(found, key=lambda one: one.owner is not ContentOwner.WHOLE))
 
 
 def _by_magic(ends: Ends) -> Iterator[Foreign]:
@@ -162,7 +162,7 @@ def _nilfs(ends: Ends) -> Iterator[Foreign]:
     for offset in (1024, (ends.size // _SECTOR - 8) * _SECTOR):
         raw = ends.at(offset, 48)
         if raw[6:8] == b"\x34\x34" and int.from_bytes(raw[32:40], "little") == ends.size:
-            yield Foreign("nilfs2", offset, Owner.ITSELF)
+            yield Foreign("nilfs2", offset, ContentOwner.ITSELF)
             return
 
 
@@ -178,5 +178,12 @@ def _journal(ends: Ends) -> Iterator[Foreign]:
 
 _Finder = Callable[[Ends], Iterator[Foreign]]
 _FINDERS: tuple[_Finder, ...] = (
-    _linux_raid, _by_magic, _zfs, _silicon, _via, _jmicron, _nilfs, _journal,
-)  # fmt: skip
+    _linux_raid,
+    _by_magic,
+    _zfs,
+    _silicon,
+    _via,
+    _jmicron,
+    _nilfs,
+    _journal,
+)

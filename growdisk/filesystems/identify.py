@@ -26,16 +26,24 @@ from growdisk.filesystems.luks import read_luks
 from growdisk.filesystems.lvm import read_lvm, with_group
 from growdisk.filesystems.nested_table import nested_gpt, nested_mbr
 from growdisk.filesystems.ntfs import read_ntfs, with_state
-from growdisk.filesystems.signatures import Owner
+from growdisk.filesystems.signatures import ContentOwner
 from growdisk.filesystems.swap import read_swap
 from growdisk.filesystems.verity import VERITY, has_hashes_behind, hashed_bytes
 from growdisk.filesystems.xfs import read_xfs
 
 _HEAD = SUPERBLOCK_OFFSET + 4096  # the last superblock that is looked for ends here
 _READERS = (
-    read_luks, read_lvm, read_swap, read_ext, read_xfs, read_btrfs, read_ntfs, read_fat,
-    read_exfat, read_f2fs,
-)  # fmt: skip
+    read_luks,
+    read_lvm,
+    read_swap,
+    read_ext,
+    read_xfs,
+    read_btrfs,
+    read_ntfs,
+    read_fat,
+    read_exfat,
+    read_f2fs,
+)
 
 
 def identify(device: BlockDevice, *, thorough: bool = True) -> Content | None:
@@ -50,7 +58,7 @@ def identify(device: BlockDevice, *, thorough: bool = True) -> Content | None:
         for one in find_foreign(device, head, thorough=thorough)
         if one.kind not in {c.kind for c in found}
     ]
-    if foreign and foreign[0].owner is Owner.WHOLE:
+    if foreign and foreign[0].owner is ContentOwner.WHOLE:
         return _belonging(device, foreign[0], found)
     kinds = list(dict.fromkeys([*(c.kind for c in found), *(one.kind for one in foreign)]))
     if table := nested_gpt(head) or ("" if kinds else nested_mbr(head, device.size)):

@@ -16,8 +16,8 @@ from collections.abc import Iterator
 from growdisk.block.device import BlockDevice
 from growdisk.fast_dataclass import dataclass, replace
 from growdisk.filesystems.content import Content, PhysicalVolumeContent
-from growdisk.filesystems.lvm_text import NotLvmText, Section, parse
-from growdisk.filesystems.volume_group import LogicalVolume, PhysicalVolume, Segment, VolumeGroup
+from growdisk.filesystems.lvm_text import LvmSection, NotLvmText, parse
+from growdisk.filesystems.volume_group import LogicalVolume, LvSegment, PhysicalVolume, VolumeGroup
 
 _SECTOR = 512
 _LABEL = struct.Struct("<8sQII8s")  # "LABELONE", sector number, crc, offset of the pv_header, type
@@ -174,7 +174,7 @@ def _grouped(uuid: str) -> str:
 # --- the text -----------------------------------------------------------------------------------
 
 
-def _volume_group(text: Section, own_uuid: str) -> VolumeGroup:
+def _volume_group(text: LvmSection, own_uuid: str) -> VolumeGroup:
     if len(text.sections) != 1:
         raise NotLvmText("there is not one volume group in it")
     ((name, group),) = text.sections.items()
@@ -205,7 +205,7 @@ def _volume_group(text: Section, own_uuid: str) -> VolumeGroup:
     )
 
 
-def _physical(key: str, section: Section) -> PhysicalVolume:
+def _physical(key: str, section: LvmSection) -> PhysicalVolume:
     return PhysicalVolume(
         key,
         section.text("id"),
@@ -216,7 +216,7 @@ def _physical(key: str, section: Section) -> PhysicalVolume:
     )
 
 
-def _logical(name: str, section: Section) -> LogicalVolume:
+def _logical(name: str, section: LvmSection) -> LogicalVolume:
     status = _flags(section)
     segments = tuple(
         _segment(section.section(f"segment{number}"))
@@ -232,19 +232,21 @@ def _logical(name: str, section: Section) -> LogicalVolume:
     )
 
 
-def _flags(section: Section) -> tuple[str, ...]:
+def _flags(section: LvmSection) -> tuple[str, ...]:
     """LVM keeps apart what old versions must understand and what they need not."""
     return section.words("status") + section.words("flags")
 
 
-def _segment(section: Section) -> Segment:
+def _segment(section: LvmSection) -> LvSegment:
     areas = section.list("stripes") or section.list("mirrors")
-    return Segment(
-        section.number("start_extent"), section.number("extent_count"),
+    return LvSegment(
+        section.number("start_extent"),
+        section.number("extent_count"),
+        # Newer versions put what old ones must understand after a +.
         section.text("type").partition("+")[0],
         tuple(_pairs(areas)),
         tuple(filter(None, (section.text("origin", ""), section.text("cow_store", "")))),
-    )  # fmt: skip
+    )
 
 
 def _pairs(areas: tuple[str | int, ...]) -> Iterator[tuple[str, int]]:

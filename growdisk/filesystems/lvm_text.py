@@ -29,11 +29,11 @@ class NotLvmText(ValueError):
 
 
 @dataclass(frozen=True)
-class Section:
+class LvmSection:
     """One level: single values are lists of one. Asking for what is not there raises NotLvmText."""
 
     values: dict[str, tuple[Value, ...]] = field(default_factory=dict)
-    sections: dict[str, Section] = field(default_factory=dict)
+    sections: dict[str, LvmSection] = field(default_factory=dict)
 
     def number(self, name: str, default: int | None = None) -> int:
         found = self.values.get(name, () if default is None else (default,))
@@ -53,17 +53,17 @@ class Section:
     def list(self, name: str) -> tuple[Value, ...]:
         return self.values.get(name, ())
 
-    def section(self, name: str) -> Section:
+    def section(self, name: str) -> LvmSection:
         if name not in self.sections:
             raise NotLvmText(f"there is no section {name}")
         return self.sections[name]
 
-    def below(self, name: str) -> dict[str, Section]:
+    def below(self, name: str) -> dict[str, LvmSection]:
         """The sections in section `name`; none if that is left out."""
         return self.sections[name].sections if name in self.sections else {}
 
 
-def parse(text: str) -> Section:
+def parse(text: str) -> LvmSection:
     """The whole text as a section without a name. NotLvmText if it is none."""
     tokens = list(_tokens(text))
     tokens.reverse()
@@ -84,8 +84,8 @@ def _tokens(text: str) -> Iterator[str]:
         at = match.end()
 
 
-def _section(tokens: list[str], depth: int) -> Section:
-    section = Section()
+def _section(tokens: list[str], depth: int) -> LvmSection:
+    section = LvmSection()
     if depth > _DEPTH:
         raise NotLvmText("sections are nested too deeply")
     while tokens and tokens[-1] != "}":

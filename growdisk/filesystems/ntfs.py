@@ -82,6 +82,7 @@ def _master_file_table(device: BlockDevice, cluster_size: int) -> MasterFileTabl
     _name, _size, _cluster, _sectors, first, record, _serial = _BOOT_SECTOR.unpack(
         device.read(0, _BOOT_SECTOR.size)
     )
+    # A negative number is a power of two in bytes: -10 is 1024.
     record_size = 1 << -record if record < 0 else record * cluster_size
     return MasterFileTable(device, cluster_size, first * cluster_size, record_size)
 

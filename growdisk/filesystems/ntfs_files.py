@@ -58,7 +58,7 @@ class Attribute:
 
 
 @dataclass(frozen=True)
-class Record:
+class FileRecord:
     attributes: tuple[Attribute, ...]
 
     def resident(self, kind: int) -> bytes:
@@ -82,12 +82,12 @@ class MasterFileTable:
         self._start = start
         self._record_size = record_size
 
-    def record(self, number: int) -> Record:
-        return Record(
+    def record(self, number: int) -> FileRecord:
+        return FileRecord(
             tuple(_attributes(_fixed(self._read(self._place(number), self._record_size), b"FILE")))
         )
 
-    def find(self, folder: Record, name: str) -> int | None:
+    def find(self, folder: FileRecord, name: str) -> int | None:
         """The number of the record of a file in a folder; the case of its name does not matter."""
         for node in self._nodes(folder):
             for number, found in _entries(node):
@@ -95,7 +95,7 @@ class MasterFileTable:
                     return number
         return None
 
-    def data_start(self, record: Record, length: int) -> bytes:
+    def data_start(self, record: FileRecord, length: int) -> bytes:
         for attribute in record.of_kind(_DATA):
             if attribute.resident:
                 return attribute.value[:length]
@@ -103,7 +103,7 @@ class MasterFileTable:
                 return self._read(cluster * self._cluster_size, length)
         return b""
 
-    def data(self, record: Record, length: int) -> Iterator[bytes]:
+    def data(self, record: FileRecord, length: int) -> Iterator[bytes]:
         """The first `length` bytes of a file, in parts."""
         for attribute in record.of_kind(_DATA):
             if attribute.resident:
@@ -131,7 +131,7 @@ class MasterFileTable:
                 offset -= count * self._cluster_size
         raise NtfsDamaged(f"there is no record {number}")
 
-    def _nodes(self, folder: Record) -> Iterator[bytes]:
+    def _nodes(self, folder: FileRecord) -> Iterator[bytes]:
         block_size = 0
         for attribute in folder.of_kind(_INDEX_ROOT):
             block_size = int.from_bytes(attribute.value[8:12], "little")

@@ -12,7 +12,7 @@ from enum import Enum
 from growdisk.fast_dataclass import dataclass
 
 
-class Owner(Enum):
+class ContentOwner(Enum):
     """Whom a content belongs to: itself, or a whole that the device is part of (array, pool).
 
     A key counts as such a whole, too.
@@ -29,7 +29,7 @@ class Magic:
     kind: str
     text: bytes
     places: tuple[int, ...]
-    owner: Owner = Owner.WHOLE
+    owner: ContentOwner = ContentOwner.WHOLE
 
 
 _SECTOR = 512
@@ -87,26 +87,26 @@ MAGICS = (
     Magic("ubi", b"UBI#", (0,)),
     Magic("mpool", b"mpoolDev", (0,)),
     # File systems that growdisk does not grow.
-    Magic("ReFS", b"\0\0\0ReFS\0", (0,), Owner.ITSELF),
-    Magic("reiserfs", b"ReIsEr2Fs", ((64 << 10) + 52, (8 << 10) + 52), Owner.ITSELF),
-    Magic("reiserfs", b"ReIsEr3Fs", ((64 << 10) + 52,), Owner.ITSELF),
-    Magic("reiserfs", b"ReIsErFs", ((64 << 10) + 52, (8 << 10) + 52), Owner.ITSELF),
-    Magic("reiser4", b"ReIsEr4", (64 << 10,), Owner.ITSELF),
-    Magic("jfs", b"JFS1", (32 << 10,), Owner.ITSELF),
-    Magic("apfs", b"NXSB", (32,), Owner.ITSELF),
-    Magic("hfsplus", b"H+\x00\x04", (1024,), Owner.ITSELF),
-    Magic("hfsplus", b"HX\x00\x05", (1024,), Owner.ITSELF),
-    Magic("squashfs", b"hsqs", (0,), Owner.ITSELF),
-    Magic("erofs", b"\xe2\xe1\xf5\xe0", (1024,), Owner.ITSELF),
-    Magic("cramfs", b"\x45\x3d\xcd\x28", (0,), Owner.ITSELF),
-    Magic("romfs", b"-rom1fs-", (0,), Owner.ITSELF),
-    Magic("iso9660", b"CD001", ((32 << 10) + 1,), Owner.ITSELF),
-    Magic("udf", b"BEA01", ((32 << 10) + 1,), Owner.ITSELF),
-    Magic("ufs", b"\x54\x19\x01\x00", ((8 << 10) + 1372, (64 << 10) + 1372), Owner.ITSELF),
-    Magic("ufs", b"\x19\x01\x54\x19", ((64 << 10) + 1372, (8 << 10) + 1372), Owner.ITSELF),
-    Magic("zonefs", b"SFOZ", (0,), Owner.ITSELF),
-    Magic("ubifs", b"\x31\x18\x10\x06", (0,), Owner.ITSELF),
-    Magic("nss", b"SPB5", (4096,), Owner.ITSELF),
-    Magic("vxfs", b"\xf5\xfc\x01\xa5", (1024,), Owner.ITSELF),
-    Magic("befs", b"1SFB", (512 + 32, 32), Owner.ITSELF),
+    Magic("ReFS", b"\0\0\0ReFS\0", (0,), ContentOwner.ITSELF),
+    Magic("reiserfs", b"ReIsEr2Fs", ((64 << 10) + 52, (8 << 10) + 52), ContentOwner.ITSELF),
+    Magic("reiserfs", b"ReIsEr3Fs", ((64 << 10) + 52,), ContentOwner.ITSELF),
+    Magic("reiserfs", b"ReIsErFs", ((64 << 10) + 52, (8 << 10) + 52), ContentOwner.ITSELF),
+    Magic("reiser4", b"ReIsEr4", (64 << 10,), ContentOwner.ITSELF),
+    Magic("jfs", b"JFS1", (32 << 10,), ContentOwner.ITSELF),
+    Magic("apfs", b"NXSB", (32,), ContentOwner.ITSELF),
+    Magic("hfsplus", b"H+\x00\x04", (1024,), ContentOwner.ITSELF),
+    Magic("hfsplus", b"HX\x00\x05", (1024,), ContentOwner.ITSELF),
+    Magic("squashfs", b"hsqs", (0,), ContentOwner.ITSELF),
+    Magic("erofs", b"\xe2\xe1\xf5\xe0", (1024,), ContentOwner.ITSELF),
+    Magic("cramfs", b"\x45\x3d\xcd\x28", (0,), ContentOwner.ITSELF),
+    Magic("romfs", b"-rom1fs-", (0,), ContentOwner.ITSELF),
+    Magic("iso9660", b"CD001", ((32 << 10) + 1,), ContentOwner.ITSELF),
+    Magic("udf", b"BEA01", ((32 << 10) + 1,), ContentOwner.ITSELF),
+    Magic("ufs", b"\x54\x19\x01\x00", ((8 << 10) + 1372, (64 << 10) + 1372), ContentOwner.ITSELF),
+    Magic("ufs", b"\x19\x01\x54\x19", ((64 << 10) + 1372, (8 << 10) + 1372), ContentOwner.ITSELF),
+    Magic("zonefs", b"SFOZ", (0,), ContentOwner.ITSELF),
+    Magic("ubifs", b"\x31\x18\x10\x06", (0,), ContentOwner.ITSELF),
+    Magic("nss", b"SPB5", (4096,), ContentOwner.ITSELF),
+    Magic("vxfs", b"\xf5\xfc\x01\xa5", (1024,), ContentOwner.ITSELF),
+    Magic("befs", b"1SFB", (512 + 32, 32), ContentOwner.ITSELF),
 )

@@ -15,6 +15,8 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
+from growdisk.block.libzstd import LIBRARY, ZstdBuffer, load_libzstd
+
 _LZ4_LEGACY = b"\x02\x21\x4c\x18"
 _LZ4_BLOCK = 8 << 20
 _PIECE = 1 << 20
@@ -54,23 +56,20 @@ def pieces_of(data: bytes | memoryview) -> Iterator[memoryview]:
     raise Unpackable("it is compressed in an unknown way")
 
 
-class _Buffer(ctypes.Structure):
-    """ZSTD_inBuffer and ZSTD_outBuffer have the same shape."""
-
-    _fields_ = (("data", ctypes.c_void_p), ("size", ctypes.c_size_t), ("pos", ctypes.c_size_t))
-
-
 def _zstd(data: memoryview) -> Iterator[memoryview]:
-    library = _zstd_library()
+    try:
+        library = load_libzstd()
+    except OSError as error:
+        raise _not_installed(LIBRARY) from error
     target = ctypes.create_string_buffer(_PIECE)
     stream = library.ZSTD_createDStream()
     try:
         for at in range(0, len(data), _FEED):
             fed = bytes(data[at : at + _FEED])
-            feed = _Buffer(ctypes.cast(ctypes.c_char_p(fed), ctypes.c_void_p), len(fed), 0)
+            feed = ZstdBuffer(ctypes.cast(ctypes.c_char_p(fed), ctypes.c_void_p), len(fed), 0)
             is_full = True
             while is_full or feed.pos < len(fed):
-                room = _Buffer(ctypes.addressof(target), _PIECE, 0)
+                room = ZstdBuffer(ctypes.addressof(target), _PIECE, 0)
                 code = library.ZSTD_decompressStream(stream, ctypes.byref(room), ctypes.byref(feed))
                 if library.ZSTD_isError(code):
                     raise Unpackable("its zstd stream is damaged")
@@ -82,28 +81,18 @@ def _zstd(data: memoryview) -> Iterator[memoryview]:
         library.ZSTD_freeDStream(stream)
 
 
-def _zstd_library() -> ctypes.CDLL:
-    library = _library("libzstd.so.1")
-    library.ZSTD_createDStream.restype = ctypes.c_void_p
-    library.ZSTD_freeDStream.argtypes = [ctypes.c_void_p]
-    library.ZSTD_decompressStream.argtypes = [
-        ctypes.c_void_p,
-        ctypes.POINTER(_Buffer),
-        ctypes.POINTER(_Buffer),
-    ]
-    library.ZSTD_decompressStream.restype = ctypes.c_size_t
-    library.ZSTD_isError.argtypes = [ctypes.c_size_t]
-    return library
-
-
 def _library(name: str) -> ctypes.CDLL:
     try:
         return ctypes.CDLL(name)
     except OSError as error:
-        raise Unpackable(f"{name} is not there to unpack it") from error
+        raise _not_installed(name) from error
 
 
-class _Decompressor(Protocol):
+def _not_installed(name: str) -> Unpackable:
+    return Unpackable(f"{name} is not there to unpack it")
+
+
+class _StreamDecompressor(Protocol):
     """What bz2 and lzma have."""
 
     @property
@@ -113,7 +102,7 @@ class _Decompressor(Protocol):
     def decompress(self, data: bytes, max_length: int, /) -> bytes: ...
 
 
-def _by(new: Callable[[], _Decompressor]) -> Callable[[memoryview], Iterator[memoryview]]:
+def _by(new: Callable[[], _StreamDecompressor]) -> Callable[[memoryview], Iterator[memoryview]]:
     def unpack(data: memoryview) -> Iterator[memoryview]:
         stream, at = new(), 0
         while not stream.eof and (at < len(data) or not stream.needs_input):
@@ -155,7 +144,10 @@ def _lz4_legacy(data: memoryview) -> Iterator[memoryview]:
 
 
 _KINDS: tuple[tuple[bytes, Callable[[memoryview], Iterator[memoryview]]], ...] = (
-    (b"\x28\xb5\x2f\xfd", _zstd), (b"\x1f\x8b", _gzip),
-    (b"\xfd7zXZ", _by(lzma.LZMADecompressor)), (b"\x5d\0\0", _by(lzma.LZMADecompressor)),
-    (b"BZh", _by(bz2.BZ2Decompressor)), (_LZ4_LEGACY, _lz4_legacy),
-)  # fmt: skip
+    (b"\x28\xb5\x2f\xfd", _zstd),
+    (b"\x1f\x8b", _gzip),
+    (b"\xfd7zXZ", _by(lzma.LZMADecompressor)),
+    (b"\x5d\0\0", _by(lzma.LZMADecompressor)),
+    (b"BZh", _by(bz2.BZ2Decompressor)),
+    (_LZ4_LEGACY, _lz4_legacy),
+)

@@ -34,7 +34,7 @@ class PhysicalVolume:
 
 
 @dataclass(frozen=True)
-class Segment:
+class LvSegment:
     """Extents [start, start+count) of a logical volume.
 
     `areas`: (physical volume, first extent), one a stripe. `related` names other volumes: a
@@ -62,7 +62,7 @@ class LogicalVolume:
     name: str
     uuid: str
     visible: bool
-    segments: tuple[Segment, ...]
+    segments: tuple[LvSegment, ...]
     flags: tuple[str, ...] = ()
     allocation: str = ""
 

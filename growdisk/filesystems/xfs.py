@@ -16,6 +16,7 @@ _KNOWN_RO_COMPAT = 0xF  # free inode trees, reverse mappings, reflinks, counters
 _NEEDS_REPAIR = 0x10
 _KNOWN_INCOMPAT = 0x3F  # up to large extent counters, which is Linux 6.1
 _PAGE = 4096
+# XFS_MIN_AG_BLOCKS.
 _LEAST_GROUP_BLOCKS = 64
 
 

@@ -12,7 +12,14 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from growdisk.block.device import BlockDevice
-from growdisk.filesystems.file_tree import LARGEST, Node, PlainNode, Unknown, name_of, read_device
+from growdisk.filesystems.file_tree import (
+    LARGEST,
+    Node,
+    PlainNode,
+    Unknown,
+    decode_name,
+    read_device,
+)
 
 #  block size, root inode, blocks a group, version, sizes as logarithms: inodes a block, blocks a
 #  group; directory block
@@ -26,7 +33,7 @@ _DEEPEST = 9
 _FREE = 0xFFFF
 
 
-class _Inode(PlainNode):
+class _XfsInode(PlainNode):
     def __init__(
         self, number: int, mode: int, size: int, form: int, fork: bytes, extents: int
     ) -> None:
@@ -47,9 +54,17 @@ class XfsTree:
     def __init__(self, device: BlockDevice) -> None:
         head = read_device(device, 0, 512)
         (
-            magic, size, root, group_blocks, version, inode_size, per_block, group_log,
-            directory_log, features2,
-        ) = _SUPER.unpack_from(head)  # fmt: skip
+            magic,
+            size,
+            root,
+            group_blocks,
+            version,
+            inode_size,
+            per_block,
+            group_log,
+            directory_log,
+            features2,
+        ) = _SUPER.unpack_from(head)
         if magic != b"XFSB":
             raise Unknown("it is not an XFS file system")
         self._is_v5 = version & 0xF == 5
@@ -69,7 +84,7 @@ class XfsTree:
         self._directory_block = size << directory_log
         self._has_many_extents = bool(incompatible & _MANY_EXTENTS)
 
-    def inode(self, number: int) -> _Inode:
+    def inode(self, number: int) -> _XfsInode:
         block, index = number >> self._per_block, number & (1 << self._per_block) - 1
         raw = read_device(
             self.device, self._place(block) + index * self._inode_size, self._inode_size
@@ -81,8 +96,9 @@ class XfsTree:
             raise Unknown(f"there is no inode {number}")
         start = _CORE if version >= 3 else _OLD_CORE
         end = start + fork_offset * 8 if fork_offset else len(raw)
+        # XFS_DIFLAG2_NREXT64: the number is in the field of 64 bits.
         extents = big_extents if self._has_many_extents and raw[127] & 0x10 else extents
-        return _Inode(number, mode, size, form, raw[start:end], extents)
+        return _XfsInode(number, mode, size, form, raw[start:end], extents)
 
     def entries(self, directory: Node) -> dict[str, int]:
         inode = self._own(directory)
@@ -107,10 +123,10 @@ class XfsTree:
             return b"".join(pieces)[: own.size][:limit]
         return self._content(own, min(own.size, limit))
 
-    def _own(self, node: Node) -> _Inode:
-        return node if isinstance(node, _Inode) else self.inode(node.number)
+    def _own(self, node: Node) -> _XfsInode:
+        return node if isinstance(node, _XfsInode) else self.inode(node.number)
 
-    def _content(self, inode: _Inode, size: int) -> bytes:
+    def _content(self, inode: _XfsInode, size: int) -> bytes:
         content = bytearray(size)
         for run in self._runs(inode):
             start = run.logical * self._size
@@ -121,11 +137,12 @@ class XfsTree:
                 )
         return bytes(content)
 
-    def _runs(self, inode: _Inode) -> Iterator[_Run]:
+    def _runs(self, inode: _XfsInode) -> Iterator[_Run]:
         if inode.form == _EXTENTS:
             yield from _records(inode.fork, 0, inode.extents)
         elif inode.form == _BTREE:
             level, count = struct.unpack_from(">HH", inode.fork)
+            # First room for all keys that the node could have, then the pointers.
             most = (len(inode.fork) - 4) // 16
             yield from self._children(inode.fork, 4 + most * 8, count, level)
         else:
@@ -153,6 +170,7 @@ class XfsTree:
         return place
 
     def _short_entries(self, fork: bytes) -> Iterator[tuple[str, int]]:
+        # The second number counts those that need 8 bytes; if there is one, all have 8.
         count, wide = fork[0], 8 if fork[1] else 4
         at = 2 + wide
         for _ in range(count):
@@ -161,7 +179,7 @@ class XfsTree:
             at += 3 + length + self._has_types
             if at + wide > len(fork):
                 raise Unknown("a directory is damaged")
-            yield name_of(name), int.from_bytes(fork[at : at + wide], "big")
+            yield decode_name(name), int.from_bytes(fork[at : at + wide], "big")
             at += wide
 
     def _block_entries(self, block: bytes) -> Iterator[tuple[str, int]]:
@@ -172,6 +190,8 @@ class XfsTree:
             raise Unknown("a directory is damaged")
         at, end = 64 if magic[3:] == b"3" else 16, len(block)
         if magic in (b"XD2B", b"XDB3"):
+            # A directory of one block has its index behind the entries: 8 bytes each, then their
+            # number.
             end -= 8 + 8 * int.from_bytes(block[-8:-4], "big")
         while at + 12 <= end:
             if int.from_bytes(block[at : at + 2], "big") == _FREE:
@@ -179,7 +199,7 @@ class XfsTree:
                 continue
             length = block[at + 8]
             yield (
-                name_of(block[at + 9 : at + 9 + length]),
+                decode_name(block[at + 9 : at + 9 + length]),
                 int.from_bytes(block[at : at + 8], "big"),
             )
             at += (9 + length + self._has_types + 2 + 7) & ~7

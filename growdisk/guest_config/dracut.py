@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 
 from growdisk.guest_config.removed_partition import RemovedPartition
-from growdisk.guest_config.resume import without_kernel_options
+from growdisk.guest_config.resume_device import without_kernel_options
 from growdisk.guest_config.text import change_lines
 
 _DEVICES = re.compile(

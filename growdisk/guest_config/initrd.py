@@ -35,9 +35,16 @@ _TRAILER = "TRAILER!!!"
 # how lsinitramfs knows an archive's end, should another uncompressed one (microcode) follow
 _END = bytes(4)
 _INITRD_MAGICS = (
-    b"070701", b"070702", b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\xfd7zXZ", b"\x02\x21\x4c\x18",
-    b"\x5d\0\0", b"BZh", b"\x89LZO",
-)  # fmt: skip
+    b"070701",
+    b"070702",
+    b"\x1f\x8b",
+    b"\x28\xb5\x2f\xfd",
+    b"\xfd7zXZ",
+    b"\x02\x21\x4c\x18",
+    b"\x5d\0\0",
+    b"BZh",
+    b"\x89LZO",
+)
 
 
 def forgetting_block(swap: RemovedPartition) -> bytes:
@@ -133,6 +140,8 @@ def _archive(folder: str, name: str, script: bytes) -> bytes:
 
 def _member(name: str, mode: int, content: bytes = b"") -> bytes:
     links = 2 if mode == _DIRECTORY else 1
+    # newc: inode, mode, owner, group, links, time, size, four device numbers, size of the name,
+    # check.
     fields = (0, mode, 0, 0, links, 0, len(content), 0, 0, 0, 0, len(name) + 1, 0)
     header = _MAGIC + b"".join(b"%08X" % field for field in fields) + name.encode() + b"\0"
     return _padded(header) + _padded(content)

@@ -82,14 +82,14 @@ def _archives(data: bytes) -> Iterator[Member]:
         if not data[at : at + 4].strip(b"\0") and not data[at:].strip(b"\0"):
             return
         if data[at : at + 6] not in _MAGICS:
-            yield from _archive(_Stream(pieces_of(memoryview(data)[at:])))
+            yield from _archive(_PieceReader(pieces_of(memoryview(data)[at:])))
             return
-        stream = _Stream(iter([memoryview(data)[at:]]))
+        stream = _PieceReader(iter([memoryview(data)[at:]]))
         yield from _archive(stream)
         at += stream.position
 
 
-class _Stream:
+class _PieceReader:
     """What `pieces` bring, read forwards and never held as a whole."""
 
     def __init__(self, pieces: Iterator[memoryview]) -> None:
@@ -119,9 +119,10 @@ class _Stream:
             yield part
 
 
-def _archive(stream: _Stream) -> Iterator[Member]:
+def _archive(stream: _PieceReader) -> Iterator[Member]:
     """The members of an archive; the stream is at its end afterwards."""
     while len(header := stream.read(_HEADER)) == _HEADER and header.startswith(_MAGICS):
+        # newc: thirteen numbers of eight hexadecimal digits after the magic.
         mode, size, name_size = (_number(header[place : place + 8]) for place in (14, 54, 94))
         if name_size > _LONGEST_NAME:
             raise ValueError("its archive is damaged")

@@ -11,27 +11,31 @@ from growdisk.guest_config.removed_partition import RemovedPartition
 
 _DRACUT = ("/usr/lib/dracut", "/usr/bin/dracut", "/usr/sbin/dracut")
 REMEDIES = {
-    Maker.DRACUT: "dracut -f --regenerate-all", Maker.MKINITCPIO: "mkinitcpio -P",
-    Maker.INITRAMFS_TOOLS: "update-initramfs -u -k all", Maker.UNKNOWN: "the tool that made it",
-}  # fmt: skip
+    Maker.DRACUT: "dracut -f --regenerate-all",
+    Maker.MKINITCPIO: "mkinitcpio -P",
+    Maker.INITRAMFS_TOOLS: "update-initramfs -u -k all",
+    Maker.UNKNOWN: "the tool that made it",
+}
 OPENED = "cryptroot/"  # what initramfs-tools opens before the root is there
 # Read by dracut as if it stood on the kernel's command line: noresume speaks for it.
 _COMMAND_LINES = ("etc/cmdline.d/", "etc/cmdline")
 
 
-class Verdict(NamedTuple):
+class InitrdVerdict(NamedTuple):
     """`block` to put before it, empty if that does not help."""
 
     what: str
     block: bytes = b""
 
 
-def verdict_of(contents: Contents, swap: RemovedPartition, files: GuestFiles) -> Verdict | None:
+def verdict_of(
+    contents: Contents, swap: RemovedPartition, files: GuestFiles
+) -> InitrdVerdict | None:
     """None if nothing in it names the partition."""
     maker = contents.maker
     if contents.unread:
         maker = Maker.DRACUT if any(map(files.exists, _DRACUT)) else maker
-        return Verdict(
+        return InitrdVerdict(
             f"made by {maker.value}, and not readable here ({contents.unread}): run "
             f"{REMEDIES[maker]}"
         )
@@ -39,12 +43,12 @@ def verdict_of(contents: Contents, swap: RemovedPartition, files: GuestFiles) ->
     if not naming:
         return None
     if maker is Maker.INITRAMFS_TOOLS and not any(name.startswith(OPENED) for name in naming):
-        return Verdict("stale RESUME inside cleared", initrd.forgetting_block(swap))
+        return InitrdVerdict("stale RESUME inside cleared", initrd.forgetting_block(swap))
     if maker is Maker.DRACUT and all(name.startswith(_COMMAND_LINES) for name in naming):
-        return Verdict(
+        return InitrdVerdict(
             "made by dracut: noresume put before its resume=", initrd.noresume_block(swap)
         )
     first = next((name for name in naming if name.startswith(OPENED)), naming[0])
-    return Verdict(
+    return InitrdVerdict(
         f"made by {maker.value}, and {first} in it names the partition: run {REMEDIES[maker]}"
     )

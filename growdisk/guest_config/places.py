@@ -65,9 +65,12 @@ SETTINGS = (
 )  # fmt: skip
 _FOLDERS = ("", "*/", "*/*/", "*/*/*/")
 LOADER_FILES = (
-    *_below_each(_FOLDERS, ("*.cfg", "*.conf", "*.txt")), "boot.*", "*.nsh", "menu.lst",
+    *_below_each(_FOLDERS, ("*.cfg", "*.conf", "*.txt")),
+    "boot.*",
+    "*.nsh",
+    "menu.lst",
     "grub/menu.lst",
-)  # fmt: skip
+)
 GRUB_ENVIRONMENTS = ("grub/grubenv", "grub2/grubenv", "EFI/*/grubenv")
 _NAMES_OF_INITRDS = ("*nitrd*", "*initramfs*", "booster*", "*.img")
 INITRDS = _below_each(("", "*/", "*/*/", "EFI/*/*/"), _NAMES_OF_INITRDS)

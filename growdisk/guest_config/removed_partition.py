@@ -18,8 +18,11 @@ from growdisk.fast_dataclass import dataclass, field, replace
 _FIRST_DISKS = ("sda", "vda", "xvda", "hda", "nvme0n1p", "mmcblk0p")
 _GRUBS_DISK, _MAPPER = "hd0", "/dev/mapper/"
 _NAMED_DIRECTORIES = {
-    "by-uuid": "UUID", "by-label": "LABEL", "by-partuuid": "PARTUUID", "by-partlabel": "PARTLABEL",
-}  # fmt: skip
+    "by-uuid": "UUID",
+    "by-label": "LABEL",
+    "by-partuuid": "PARTUUID",
+    "by-partlabel": "PARTLABEL",
+}
 _HEX_TAGS = frozenset({"UUID", "PARTUUID"})
 _FSTAB_ESCAPE = re.compile(r"\\([0-7]{3})")
 _UDEV_ESCAPE = re.compile(r"\\x([0-9a-fA-F]{2})")
@@ -40,7 +43,7 @@ _MAPPED_DISK = "by-id/dm-name-"
 _OF_KERNEL = re.compile(
     r"/dev/(?P<disk>(?:sd|vd|xvd|hd|dasd|ubd)[a-z]+|(?:nvme\d+n|mmcblk|nbd|pmem)\d+p)\d+"
 )
-_SPECIAL = re.compile(r"[^\w#+\-.:=@\x80-\U0010ffff]")
+_SPECIAL = re.compile(r"(?![\w#+\-.:=@])[\x00-\x7f]")
 _SPECIAL_IN_UNIT = re.compile(rb"[^\w:./]", re.ASCII)
 _PLAIN = re.compile(r"[A-Za-z0-9]+")
 _DISTINCT = 8  # characters of a UUID that stand in no file by chance

@@ -19,7 +19,7 @@ from growdisk.guest_config.files import Change, GuestFiles, found
 from growdisk.guest_config.fstab import SWAP_FILE, parse_fstab, with_swap_file, without_swap
 from growdisk.guest_config.initrd_repair import change_initrds, change_unified
 from growdisk.guest_config.removed_partition import RemovedPartition, SwapRemedy
-from growdisk.guest_config.resume import nodes_opened, resume_none, without_kernel_options
+from growdisk.guest_config.resume_device import nodes_opened, resume_none, without_kernel_options
 from growdisk.guest_config.systemd_units import silenced, without_wants
 from growdisk.guest_config.text import decode, encode, is_said
 
@@ -31,9 +31,15 @@ INITRAMFS_TOOLS = (
     "/etc/initramfs-tools",
 )
 OTHER_MAKERS = (
-    "/usr/lib/dracut", "/usr/bin/dracut", "/usr/sbin/dracut", "/usr/bin/mkinitcpio",
-    "/usr/bin/booster", "/usr/sbin/mkinitfs", "/sbin/mkinitfs", "/usr/bin/mkosi-initrd",
-)  # fmt: skip
+    "/usr/lib/dracut",
+    "/usr/bin/dracut",
+    "/usr/sbin/dracut",
+    "/usr/bin/mkinitcpio",
+    "/usr/bin/booster",
+    "/usr/sbin/mkinitfs",
+    "/sbin/mkinitfs",
+    "/usr/bin/mkosi-initrd",
+)
 _ROOTS = ("/", "/boot")
 _OTHERWISE = "names the partition in a way that is not changed from here"
 

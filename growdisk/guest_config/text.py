@@ -31,9 +31,11 @@ def is_said(content: bytes, needles: Sequence[bytes]) -> bool:
     if content.startswith(_PROGRAM):
         return False
     absent = tuple(start for start in _STARTS if start not in content)
-    here = [needle for needle in needles if not needle.startswith(absent) and needle in content]
+    present = [needle for needle in needles if not needle.startswith(absent) and needle in content]
     return any(
-        _is_in(line, needle) for line in (content.split(b"\n") if here else ()) for needle in here
+        _is_in(line, needle)
+        for line in (content.split(b"\n") if present else ())
+        for needle in present
     )
 
 

@@ -22,7 +22,7 @@ _MOST_SECTIONS = 96
 NO_RESUME = "noresume"
 
 
-class Section(NamedTuple):
+class PeSection(NamedTuple):
     """`size` bytes of content in `room` bytes of the file from `start`; header at `header`."""
 
     header: int
@@ -66,6 +66,7 @@ class Unified:
             size = max(section.size, len(new))
             # Blanks: what follows a NUL is no command line.
             content[section.start : section.start + size] = new.ljust(size)
+            # VirtualSize: how much of the section there is in memory.
             content[section.header + 8 : section.header + 12] = size.to_bytes(4, "little")
         return bytes(content)
 
@@ -78,7 +79,7 @@ def is_program(head: bytes) -> bool:
     return head.startswith(b"MZ")
 
 
-def _read(content: bytes) -> tuple[list[tuple[str, Section]], bool]:
+def _read(content: bytes) -> tuple[list[tuple[str, PeSection]], bool]:
     (at,) = struct.unpack_from("<I", content, _PE_OFFSET)
     if content[:2] != b"MZ" or content[at : at + 4] != _SIGNATURE:
         raise ValueError("it is not a program of EFI")
@@ -93,13 +94,13 @@ def _read(content: bytes) -> tuple[list[tuple[str, Section]], bool]:
         rows > _CERTIFICATES
         and struct.unpack_from("<I", content, directories + 8 * _CERTIFICATES + 4)[0] > 0
     )
-    sections: list[tuple[str, Section]] = []
+    sections: list[tuple[str, PeSection]] = []
     for number in range(count):
         header = optional + optional_size + number * _SECTION.size
         name, size, _, room, start = _SECTION.unpack_from(content, header)
         if start + room > len(content):
             raise ValueError("it ends too early")
         sections.append(
-            (name.rstrip(b"\0").decode("latin-1"), Section(header, start, min(size, room), room))
+            (name.rstrip(b"\0").decode("latin-1"), PeSection(header, start, min(size, room), room))
         )
     return sections, bool(signed)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from growdisk.guest_config.files import GuestFiles
 from growdisk.guest_config.initrd_content import Maker, contents_of
 from growdisk.guest_config.removed_partition import RemovedPartition
-from growdisk.guest_config.resume import without_kernel_options
+from growdisk.guest_config.resume_device import without_kernel_options
 from growdisk.guest_config.unified import NO_RESUME, Unified
 
 _REBUILD = "rebuild it in the guest (kernel-install add-all, or the tool that made it)"

@@ -30,7 +30,7 @@ _MAX_NUMBER = (1 << 63) - 1
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
 
 
-class Outcome(Enum):
+class ScriptOutcome(Enum):
     DONE = "done"
     ALREADY = "already"
     REFUSED = "refused"
@@ -105,7 +105,7 @@ class Answer:
     growdisk: int
     run: str
     phase: Phase
-    result: Outcome
+    result: ScriptOutcome
     what: str = ""
     why: str = ""
     do: str = ""

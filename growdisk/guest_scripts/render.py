@@ -15,7 +15,7 @@ from growdisk.fast_dataclass import dataclass
 from growdisk.guest_config import initrd, places
 from growdisk.guest_config.removed_partition import RemovedPartition, for_udev
 from growdisk.guest_config.repair import INITRAMFS_TOOLS, OTHER_MAKERS
-from growdisk.guest_config.resume import CONTAINERS, FIRST_FIELDS, RESUMES, VOLUMES
+from growdisk.guest_config.resume_device import CONTAINERS, FIRST_FIELDS, RESUMES, VOLUMES
 from growdisk.guest_scripts.script_plan import (
     DRIVER,
     RUN_ORDER,
@@ -92,8 +92,12 @@ class _Numbered:
 
     def __init__(self, number: int, layer: GuestLayer) -> None:
         self.number, self.kind, self.name, self.size, self.extents = (
-            number, layer.kind, layer.name, layer.size, layer.extents,
-        )  # fmt: skip
+            number,
+            layer.kind,
+            layer.name,
+            layer.size,
+            layer.extents,
+        )
         # Becomes part of a pattern: nothing but what a UUID has.
         self.uuid = "".join(letter for letter in layer.uuid if letter.isalnum())
 
@@ -130,13 +134,18 @@ def _places() -> dict[str, str]:
     They are below each of `systems`, or of `boots`; with the kernel's options that may name it.
     """
     lists = {
-        **places.NAMES, "settings": places.SETTINGS, "initrds": places.INITRDS,
+        **places.NAMES,
+        "settings": places.SETTINGS,
+        "initrds": places.INITRDS,
         "loader_files": (*places.LOADER_FILES, *places.GRUB_ENVIRONMENTS),
-        "boots": places.BOOTS, "systems": ("/", *places.SYSTEMS[1:]),
+        "boots": places.BOOTS,
+        "systems": ("/", *places.SYSTEMS[1:]),
         "searched": places.SEARCHED_RUNNING,
-        "other_makers": OTHER_MAKERS, "initramfs_tools": INITRAMFS_TOOLS,
-        "resumes": RESUMES, "openings": (*CONTAINERS, *VOLUMES, *FIRST_FIELDS),
-    }  # fmt: skip
+        "other_makers": OTHER_MAKERS,
+        "initramfs_tools": INITRAMFS_TOOLS,
+        "resumes": RESUMES,
+        "openings": (*CONTAINERS, *VOLUMES, *FIRST_FIELDS),
+    }
     return {name: " ".join(patterns) for name, patterns in lists.items()}
 
 

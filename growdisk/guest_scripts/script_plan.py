@@ -48,9 +48,14 @@ class Phase(Enum):
 
 
 RUN_ORDER = (
-    Phase.INSPECT, Phase.PREPARE, Phase.REWRITE, Phase.REREAD, Phase.GROW, Phase.REPAIR,
+    Phase.INSPECT,
+    Phase.PREPARE,
+    Phase.REWRITE,
+    Phase.REREAD,
+    Phase.GROW,
+    Phase.REPAIR,
     Phase.VERIFY,
-)  # fmt: skip
+)
 DRIVER = "growdisk-run.sh"
 STATE_FOLDER = "/var/lib/growdisk"
 """In the guest, per run: STATE_FOLDER/RUN holds what was saved; scripts put into

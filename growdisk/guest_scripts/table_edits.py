@@ -36,6 +36,7 @@ def sfdisk_edits(plan: GuestPlan) -> str:
 
     Everything else stays as it was.
     """
+    # With the last-lba of the smaller disk sfdisk fails; without the line it takes the new end.
     edits = ["/^last-lba:/d"]
     edits += [f"/^[^:#]*[^0-9]{part.number} *:/d" for part in plan.removed]
     for part in _changed(plan):
@@ -128,6 +129,7 @@ class _FdiskKeys:
 
     def _delete(self, part: Partition) -> Iterator[str]:
         yield "d"
+        # fdisk does not ask which one if there is only one.
         if len(self._present) > 1:
             yield str(part.number)
         self._present.discard(part.number)

@@ -15,7 +15,7 @@ from growdisk.filesystems.ext_tree import ExtTree, Inode, Unknown
 from growdisk.filesystems.swap import PAGE, swap_header
 from growdisk.guest_config.selinux import SELINUX_CONFIG, swap_file_label
 from growdisk.guest_config.text import decode
-from growdisk.guest_systems.paths import GuestPaths, Place
+from growdisk.guest_systems.paths import FoundInode, GuestPaths
 from growdisk.host import clock
 
 _SWAP_MODE = "0100600"
@@ -129,7 +129,7 @@ class DirectGuest:
         assert place is not None, path
         return self._first_paths.setdefault((id(place.tree), place.inode.number), path) == path
 
-    def _file(self, path: str) -> Place:
+    def _file(self, path: str) -> FoundInode:
         place = self._paths.find(path)
         if place is None or not place.inode.is_file:
             raise ToolFailed(f"reading {path}", 1, "there is no such file in the guest")
@@ -184,13 +184,13 @@ class DirectGuest:
             raise ToolFailed("debugfs", 1, f"inode {number} has no room for {len(content)} bytes")
 
 
-def ext_place(place: Place) -> tuple[ExtTree, Inode]:
+def ext_place(place: FoundInode) -> tuple[ExtTree, Inode]:
     """What only ext has: unfit() has been asked."""
     assert isinstance(place.tree, ExtTree), place
     return place.tree, place.tree.inode(place.inode.number)
 
 
-def unfit(place: Place) -> str:
+def unfit(place: FoundInode) -> str:
     """Why a file cannot be rewritten in its blocks, in words after "it is"; "" if it can."""
     if not isinstance(place.tree, ExtTree):
         return "in a file system that only a kernel writes to here"

@@ -35,7 +35,7 @@ from growdisk.guest_config.removed_partition import RemovedPartition
 from growdisk.guest_config.text import decode
 from growdisk.guest_systems.cached_reads import CachedReads
 from growdisk.guest_systems.device_names import devices_of
-from growdisk.guest_systems.paths import GuestPaths, Mounted
+from growdisk.guest_systems.paths import GuestPaths, MountRoot
 from growdisk.partitions.sectors import read_table
 from growdisk.partitions.table import FIRST_DISK, Partition, PartitionTable
 from growdisk.volumes.inspect import views_inside
@@ -67,7 +67,7 @@ class Seen:
     names: RemovedPartition
 
 
-class Mount(NamedTuple):
+class GuestMount(NamedTuple):
     """`subvolume` is btrfs's: "" is the default one, "/" the top level."""
 
     place: str
@@ -90,13 +90,13 @@ class Home:
     this disk.
     """
 
-    mounts: tuple[Mount, ...]
+    mounts: tuple[GuestMount, ...]
     paths: GuestPaths
     rooted: bool = True
     strange: tuple[str, ...] = ()
 
     @property
-    def root(self) -> Mount:
+    def root(self) -> GuestMount:
         return self.mounts[0]
 
 
@@ -200,7 +200,7 @@ def tree_on(device: BlockDevice) -> FileTree | None:
     return None if content is None else _tree_of(content, device)
 
 
-def paths_of(mounts: Sequence[Mount], trees: Mapping[str, FileTree]) -> GuestPaths:
+def paths_of(mounts: Sequence[GuestMount], trees: Mapping[str, FileTree]) -> GuestPaths:
     """The same mounts on other readers, by their nodes."""
     first, *others = (
         (mount.place, _mounted(trees[mount.node], mount.subvolume)) for mount in mounts
@@ -226,39 +226,39 @@ def _homes(
         try:
             paths = GuestPaths(_top(trees[one.node]), still=True)
             if _boots(paths):
-                yield Home((Mount("/", one.node),), paths, rooted=False)
+                yield Home((GuestMount("/", one.node),), paths, rooted=False)
         except (Unknown, OSError) as error:
             closed[one.node] = str(error)
 
 
-def _top(tree: FileTree) -> Mounted:
+def _top(tree: FileTree) -> MountRoot:
     number = tree.root_of(tree.default_subvolume) if isinstance(tree, BtrfsTree) else tree.root
-    return Mounted(tree, number)
+    return MountRoot(tree, number)
 
 
 def _roots(
     one: Seen, tree: FileTree | None, closed: dict[str, str]
-) -> Iterator[tuple[Mount, Mounted]]:
+) -> Iterator[tuple[GuestMount, MountRoot]]:
     """What systems have at /, each with how it is mounted."""
     if tree is None or isinstance(tree, FatTree):
         return
     try:
         if not isinstance(tree, BtrfsTree):
-            if _is_system(GuestPaths(Mounted(tree, tree.root))):
-                yield Mount("/", one.node), Mounted(tree, tree.root)
+            if _is_system(GuestPaths(MountRoot(tree, tree.root))):
+                yield GuestMount("/", one.node), MountRoot(tree, tree.root)
             return
         default = tree.default_subvolume
         for subvolume in tree.subvolumes():
-            top = Mounted(tree, tree.root_of(subvolume.number))
+            top = MountRoot(tree, tree.root_of(subvolume.number))
             if _is_system(GuestPaths(top)) and (
                 subvolume.number == default or not _is_snapshot(top, subvolume)
             ):
-                yield Mount("/", one.node, subvolume.path or "/"), top
+                yield GuestMount("/", one.node, subvolume.path or "/"), top
     except (Unknown, OSError) as error:
         closed[one.node] = str(error)
 
 
-def _is_snapshot(top: Mounted, subvolume: Subvolume) -> bool:
+def _is_snapshot(top: MountRoot, subvolume: Subvolume) -> bool:
     """A copy, unless its own fstab says that it is what is mounted at /."""
     named = subvolume.path and any(
         entry.mount_point == "/"
@@ -297,7 +297,7 @@ def _fstab(paths: GuestPaths) -> list[Entry]:
 
 
 def _with_mounts(
-    root: Mount, top: Mounted, seen: Sequence[Seen], trees: Mapping[str, FileTree]
+    root: GuestMount, top: MountRoot, seen: Sequence[Seen], trees: Mapping[str, FileTree]
 ) -> Home:
     """With its fstab's mounts.
 
@@ -325,7 +325,7 @@ def _with_mounts(
         elif not paths.is_directory(place) or _is_boot_elsewhere(place, trees[one.node]):
             continue  # systemd makes it when it mounts, or it is /esp: here it is a home by itself
         elif (inner := _inner(trees[one.node], entry)) and (one.node != root.node or inner[0]):
-            mounts.append(Mount(place, one.node, inner[0]))
+            mounts.append(GuestMount(place, one.node, inner[0]))
             paths.mount(place, inner[1])
     return Home(tuple(mounts), paths, strange=tuple(strange))
 
@@ -355,7 +355,7 @@ def _is_boot(tree: FileTree) -> bool:
         return False
 
 
-def _inner(tree: FileTree, entry: Entry) -> tuple[str, Mounted] | None:
+def _inner(tree: FileTree, entry: Entry) -> tuple[str, MountRoot] | None:
     """The subvolume, and what is at the top of the mount; None if there is no such subvolume."""
     try:
         subvolume = _subvolume_of(tree, entry)
@@ -365,7 +365,7 @@ def _inner(tree: FileTree, entry: Entry) -> tuple[str, Mounted] | None:
 
 
 def _subvolume_of(tree: FileTree, entry: Entry) -> str:
-    """As Mount has it."""
+    """As GuestMount has it."""
     if not isinstance(tree, BtrfsTree) or (
         entry.subvolume is None and entry.subvolume_number is None
     ):
@@ -378,10 +378,10 @@ def _subvolume_of(tree: FileTree, entry: Entry) -> str:
     return path or "/"
 
 
-def _mounted(tree: FileTree, subvolume: str) -> Mounted:
+def _mounted(tree: FileTree, subvolume: str) -> MountRoot:
     if not isinstance(tree, BtrfsTree) or not subvolume:
         return _top(tree)
     found = next((one for one in tree.subvolumes() if one.path == subvolume.strip("/")), None)
     if found is None:
         raise Unknown(f"there is no subvolume {subvolume}")
-    return Mounted(tree, tree.root_of(found.number))
+    return MountRoot(tree, tree.root_of(found.number))

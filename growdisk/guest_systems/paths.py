@@ -17,22 +17,22 @@ _MOST_LINKS = 40
 _WILD = frozenset("*?[")
 
 
-class Place(NamedTuple):
+class FoundInode(NamedTuple):
     """An inode, and the file system that it belongs to."""
 
     tree: FileTree
     inode: Node
 
 
-class Mounted(NamedTuple):
+class MountRoot(NamedTuple):
     """A directory of a file system that is the root of something: of the guest, of a mount."""
 
     tree: FileTree
     number: int
 
     @property
-    def place(self) -> Place:
-        return Place(self.tree, self.tree.inode(self.number))
+    def place(self) -> FoundInode:
+        return FoundInode(self.tree, self.tree.inode(self.number))
 
 
 class GuestPaths:
@@ -42,15 +42,15 @@ class GuestPaths:
     """
 
     def __init__(
-        self, root: Mounted, mounts: Mapping[str, Mounted] | None = None, *, still: bool = False
+        self, root: MountRoot, mounts: Mapping[str, MountRoot] | None = None, *, still: bool = False
     ) -> None:
         self.root, self.mounts, self._still = root, dict(mounts or {}), still
         self._listed: dict[tuple[int, int], dict[str, int]] = {}
-        self._known: dict[tuple[str, bool], Place | None] = {}
-        self._places: dict[tuple[int, int], Place] = {}
+        self._known: dict[tuple[str, bool], FoundInode | None] = {}
+        self._places: dict[tuple[int, int], FoundInode] = {}
         self._matched: dict[tuple[str, str, bool], list[str]] = {}
 
-    def mount(self, place: str, mounted: Mounted) -> None:
+    def mount(self, place: str, mounted: MountRoot) -> None:
         self.mounts[place] = mounted
         self._known.clear()
         self._matched.clear()
@@ -64,7 +64,7 @@ class GuestPaths:
             }.values()
         )
 
-    def find(self, path: str, *, follow: bool = True) -> Place | None:
+    def find(self, path: str, *, follow: bool = True) -> FoundInode | None:
         """The inode at `path`; a symbolic link itself with `follow` false.
 
         None if there is nothing.
@@ -76,8 +76,8 @@ class GuestPaths:
             self._known[path, follow] = found
         return found
 
-    def _find(self, path: str, *, follow: bool) -> Place | None:
-        walked: list[tuple[str, Place]] = []
+    def _find(self, path: str, *, follow: bool) -> FoundInode | None:
+        walked: list[tuple[str, FoundInode]] = []
         names = _parts(path)
         links = 0
         while names:
@@ -85,8 +85,8 @@ class GuestPaths:
             if name == "..":
                 walked = walked[:-1]
                 continue
-            here = walked[-1][1] if walked else self.root.place
-            found = self._child(here, name)
+            folder = walked[-1][1] if walked else self.root.place
+            found = self._child(folder, name)
             if found is None:
                 return None
             if found.inode.is_link and (names or follow):
@@ -106,7 +106,7 @@ class GuestPaths:
         place = self.find(folder or "/")
         return sorted(self.entries(place)) if place is not None and place.inode.is_directory else []
 
-    def entries(self, place: Place) -> dict[str, int]:
+    def entries(self, place: FoundInode) -> dict[str, int]:
         """The entries of a directory: names with their inode numbers."""
         key = (id(place.tree), place.inode.number)
         if (found := self._listed.get(key)) is None:
@@ -129,26 +129,26 @@ class GuestPaths:
         place = self.find(path)
         return place is not None and place.inode.is_directory
 
-    def _child(self, here: Place, name: str) -> Place | None:
-        if not here.inode.is_directory:
+    def _child(self, folder: FoundInode, name: str) -> FoundInode | None:
+        if not folder.inode.is_directory:
             return None
-        entries = self.entries(here)
+        entries = self.entries(folder)
         number = entries.get(name)
-        if number is None and isinstance(here.tree, FatTree):
+        if number is None and isinstance(folder.tree, FatTree):
             number = next(
                 (n for other, n in entries.items() if other.lower() == name.lower()), None
             )
-        return None if number is None else self.place(here.tree, number)
+        return None if number is None else self.place(folder.tree, number)
 
-    def place(self, tree: FileTree, number: int) -> Place:
+    def place(self, tree: FileTree, number: int) -> FoundInode:
         """Inode `number` of one of its trees."""
         if (found := self._places.get((id(tree), number))) is None:
-            found = Place(tree, tree.inode(number))
+            found = FoundInode(tree, tree.inode(number))
             if self._still:
                 self._places[id(tree), number] = found
         return found
 
-    def _is_folder(self, place: Place, folder: str, name: str) -> bool:
+    def _is_folder(self, place: FoundInode, folder: str, name: str) -> bool:
         """As is_directory() has it, without the way from the root where nothing else lies there."""
         child = self._child(place, name)
         if child is not None and (child.inode.is_link or f"{folder}/{name}" in self.mounts):

@@ -21,7 +21,7 @@ from growdisk.guest_config.removed_partition import RemovedPartition
 from growdisk.guest_config.text import is_said
 from growdisk.guest_config.unified import NO_RESUME, Unified, is_program
 from growdisk.guest_systems.look import Home
-from growdisk.guest_systems.paths import GuestPaths, Place
+from growdisk.guest_systems.paths import FoundInode, GuestPaths
 
 _LARGEST = 1 << 20  # larger files are no settings
 _LARGEST_INITRD = 1 << 29
@@ -56,17 +56,17 @@ def search(home: Home, parts: Sequence[RemovedPartition], needles: Sequence[byte
             found.unsearched["the rest"] = f"there are more than {_MOST_FILES} files"
             break
         try:
-            if (said := _said_in(path, place, parts, tuple(needles))) is not None:
-                found.named[path] = said
+            if (naming := _said_in(path, place, parts, tuple(needles))) is not None:
+                found.named[path] = naming
         except (Unknown, Unsearched) as reason:
             found.unsearched[path] = str(reason)
     return found
 
 
-def _files(paths: GuestPaths, tops: Sequence[str]) -> Iterator[tuple[str, Place]]:
+def _files(paths: GuestPaths, tops: Sequence[str]) -> Iterator[tuple[str, FoundInode]]:
     """Each once, whatever links lead to it: by its own place first."""
     seen: set[tuple[int, int]] = set()
-    links: list[tuple[str, Place]] = []
+    links: list[tuple[str, FoundInode]] = []
     tops = [
         top for pattern in tops for top in (paths.folders(pattern) if "*" in pattern else [pattern])
     ]
@@ -84,11 +84,11 @@ def _files(paths: GuestPaths, tops: Sequence[str]) -> Iterator[tuple[str, Place]
     yield from ((path, place) for path, place in links if _key(place) not in seen)
 
 
-def _key(place: Place) -> tuple[int, int]:
+def _key(place: FoundInode) -> tuple[int, int]:
     return id(place.tree), place.inode.number
 
 
-def _target(paths: GuestPaths, path: str) -> Place | None:
+def _target(paths: GuestPaths, path: str) -> FoundInode | None:
     """The file that a link leads to."""
     try:
         place = paths.find(path)
@@ -99,22 +99,22 @@ def _target(paths: GuestPaths, path: str) -> Place | None:
 
 def _below(
     paths: GuestPaths, folder: str, depth: int, seen: set[tuple[int, int]]
-) -> Iterator[tuple[str, Place]]:
+) -> Iterator[tuple[str, FoundInode]]:
     place = paths.find(folder or "/")
     if place is None or not place.inode.is_directory or _key(place) in seen:
         return
     seen.add(_key(place))
     for name, number in paths.entries(place).items():
         path = f"{folder}/{name}"
-        here = paths.place(place.tree, number)
-        if not here.inode.is_directory:
-            yield path, here
+        entry = paths.place(place.tree, number)
+        if not entry.inode.is_directory:
+            yield path, entry
         elif depth and path not in places.SEARCHED:  # each is searched by itself
             yield from _below(paths, path, depth - 1, seen)
 
 
 def _said_in(
-    path: str, place: Place, parts: Sequence[RemovedPartition], needles: tuple[bytes, ...]
+    path: str, place: FoundInode, parts: Sequence[RemovedPartition], needles: tuple[bytes, ...]
 ) -> str | None:
     """None if it names nothing of what is gone."""
     if _is_said_by_name(path.rpartition("/")[2].encode("utf-8", "surrogateescape"), needles):
@@ -158,7 +158,7 @@ def _in_names(needles: tuple[bytes, ...]) -> tuple[list[bytes], list[bytes]]:
     return long, [needle for needle in needles if needle.startswith(b"dev-") or b"\\x2d" in needle]
 
 
-def _is_masked(place: Place) -> bool:
+def _is_masked(place: FoundInode) -> bool:
     """A unit of systemd: empty, or a link to nothing."""
     if place.inode.is_link:
         return place.tree.read(place.inode) == _NOTHING

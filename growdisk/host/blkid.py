@@ -42,7 +42,7 @@ _PAIR = re.compile(r"(?P<name>[A-Z_]+)=(?P<value>.*)")
 
 
 @dataclass(frozen=True)
-class Verdict:
+class BlkidResult:
     """What blkid found: `kind` and `usage` ("filesystem", "raid", "crypto", "other"), or "".
 
     A partition table where no file system is counts as a kind ("gpt_table"). `candidates` are there
@@ -60,7 +60,7 @@ class CannotAsk:
     reason: str
 
 
-def ask(devices: Mapping[str, BlockDevice]) -> dict[str, Verdict] | CannotAsk:
+def probe_devices(devices: Mapping[str, BlockDevice]) -> dict[str, BlkidResult] | CannotAsk:
     """What blkid finds on each of `devices`, or why this machine cannot ask it."""
     try:
         with mounted(devices) as (place, folder):
@@ -70,14 +70,14 @@ def ask(devices: Mapping[str, BlockDevice]) -> dict[str, Verdict] | CannotAsk:
             if folder.failure is not None:
                 raise folder.failure
     except ToolTimedOut:
-        return {name: Verdict(failed=True) for name in devices}
+        return {name: BlkidResult(failed=True) for name in devices}
     except (ToolMissing, GrowdiskError, OSError) as error:
         return CannotAsk(getattr(error, "why", "") or str(error))
-    told = verdicts_in(done.stdout)
-    return {name: told.get(name, Verdict(failed=True)) for name in devices}
+    results = verdicts_in(done.stdout)
+    return {name: results.get(name, BlkidResult(failed=True)) for name in devices}
 
 
-def verdicts_in(text: str) -> dict[str, Verdict]:
+def verdicts_in(text: str) -> dict[str, BlkidResult]:
     """Each name with blkid's verdict.
 
     Its answers are in udev format, between lines that begin with "= ".
@@ -85,7 +85,7 @@ def verdicts_in(text: str) -> dict[str, Verdict]:
     return dict(_read(text))
 
 
-def _read(text: str) -> Iterator[tuple[str, Verdict]]:
+def _read(text: str) -> Iterator[tuple[str, BlkidResult]]:
     name, pairs = "", dict[str, str]()
     for line in text.splitlines():
         if line.startswith("= ") and not name:
@@ -97,16 +97,16 @@ def _read(text: str) -> Iterator[tuple[str, Verdict]]:
             pairs[match["name"]] = match["value"]
 
 
-def _verdict(pairs: Mapping[str, str], status: str) -> Verdict:
+def _verdict(pairs: Mapping[str, str], status: str) -> BlkidResult:
     several = pairs.get("ID_FS_AMBIVALENT", "")
     if several or status == str(_AMBIVALENT):
-        return Verdict(
+        return BlkidResult(
             candidates=tuple(word.split(":")[1] for word in several.split() if ":" in word)
             or ("several",)
         )
     if status not in ("0", str(_NOTHING)):
-        return Verdict(failed=True)
-    return Verdict(pairs.get("ID_FS_TYPE", "") or _table(pairs), pairs.get("ID_FS_USAGE", ""))
+        return BlkidResult(failed=True)
+    return BlkidResult(pairs.get("ID_FS_TYPE", "") or _table(pairs), pairs.get("ID_FS_USAGE", ""))
 
 
 def _table(pairs: Mapping[str, str]) -> str:

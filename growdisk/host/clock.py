@@ -30,7 +30,7 @@ def fixed_at(seconds: int | None) -> Iterator[None]:
         _fixed.reset(token)
 
 
-def environment() -> Mapping[str, str]:
+def fixed_time_variables() -> Mapping[str, str]:
     """What tells e2fsprogs the fixed time."""
     fixed = _fixed.get()
     return {} if fixed is None else {"E2FSPROGS_FAKE_TIME": str(fixed), "E2FSCK_TIME": str(fixed)}

@@ -8,7 +8,6 @@ that can be pasted into a shell.
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import shlex
 import shutil
@@ -23,8 +22,9 @@ from typing import IO
 
 from growdisk.errors import ToolFailed, ToolMissing, ToolTimedOut
 from growdisk.fast_dataclass import dataclass
+from growdisk.late_logger import LateLogger
 
-COMMAND_LOG = logging.getLogger("growdisk.command")
+COMMAND_LOG = LateLogger("growdisk.command")
 
 _SUCCESS = (0,)
 _LAST_LINES = 5
@@ -87,13 +87,13 @@ def run(
     accept: Collection[int] | None = _SUCCESS,
     cwd: Path | None = None,
     name: str | None = None,
-    told: Callable[[str], None] | None = None,
+    on_line: Callable[[str], None] | None = None,
     begun: Callable[[int], None] | None = None,
 ) -> CompletedCommand:
     """Run a program to its end, its output captured, with LC_ALL=C.
 
     `accept` are the exit statuses that are not failures (None: all). `name` is what errors call the
-    program, if the first word is a mere wrapper. `told` gets each line of stderr when it comes,
+    program, if the first word is a mere wrapper. `on_line` gets each line of stderr when it comes,
     `begun` the number of the process. Raises ToolMissing, ToolFailed, or ToolTimedOut after
     `timeout` seconds, when the program has been killed.
     """
@@ -115,7 +115,7 @@ def run(
     )
     if begun:
         begun(process.pid)
-    listener = _Listener(process, told) if told else None
+    listener = _Listener(process, on_line) if on_line else None
     stdout, stderr = _communicate(process, name, input, timeout)
     if listener:
         stderr = listener.all()
@@ -183,11 +183,11 @@ def last_lines(text: str) -> str:
 class _Listener(threading.Thread):
     """Takes stderr from communicate(), and hands its lines on as they come."""
 
-    def __init__(self, process: subprocess.Popen[str], told: Callable[[str], None]) -> None:
+    def __init__(self, process: subprocess.Popen[str], on_line: Callable[[str], None]) -> None:
         super().__init__(daemon=True)
         assert process.stderr is not None
         self._stream, process.stderr = process.stderr, None
-        self._told, self._lines = told, list[str]()
+        self._told, self._lines = on_line, list[str]()
         self.start()
 
     def run(self) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import secrets
+import os
 import shutil
 import socket
 import subprocess
@@ -31,13 +31,14 @@ _OPTIONS = f"rootmode=40000,default_permissions,nosuid,nodev,max_read={MAX_WRITE
 # open. fusermount3 also fails when growdisk was killed before it took the descriptor: then all is
 # mounted. A word in the pipe is an orderly end. Without it, whoever works in the folder dies: see
 # watchdog.kill_all(). One look is not enough, for who dies may just have had a child. (grep finds
-# itself, but is gone when its turn comes.)
+# itself, but is gone when its turn comes.) A complaint about the mount is told alone; else stderr
+# stays open, since its end tells communicate() of the keeper's end sooner than its polling would.
 _KEEPER = """
 trap '' HUP INT TERM PIPE
 mkdir -m 700 -- "$4" "$3" || exit
 status=0
 "$1" -o "$2" -- "$3" </dev/null || status=$?
-exec 2>/dev/null
+[ $status = 0 ] || exec 2>/dev/null
 if [ $status = 0 ] && ! read -r _; then
     quiet=0 rounds=0
     while [ $quiet -lt 3 ] && [ $rounds -lt 100 ]; do
@@ -71,13 +72,20 @@ def mounted(
     """
     tool = require(TOOL)
     _sweep(tool)
-    scratch = Path(tempfile.gettempdir()) / f"{_PREFIX}{secrets.token_hex(8)}"
+    scratch = Path(tempfile.gettempdir()) / f"{_PREFIX}{os.urandom(8).hex()}"
     place = scratch / _FOLDER
     ours, theirs = socket.socketpair()
     with ours, theirs:
         words: list[str | Path] = [
-            "sh", "-c", _KEEPER, "growdisk-keeper", tool, _OPTIONS, place, scratch,
-        ]  # fmt: skip
+            "sh",
+            "-c",
+            _KEEPER,
+            "growdisk-keeper",
+            tool,
+            _OPTIONS,
+            place,
+            scratch,
+        ]
         end = theirs.fileno()
         keeper = start(
             words,

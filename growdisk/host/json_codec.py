@@ -6,6 +6,8 @@ from typing import TypeVar
 
 import msgspec
 
+from growdisk.fast_dataclass import plain
+
 T = TypeVar("T")
 Raw = msgspec.Raw
 """A piece of JSON that stays as it is until somebody knows its type."""
@@ -16,12 +18,12 @@ class NotThatValue(ValueError):
 
 
 def encoded(value: object) -> bytes:
-    return msgspec.json.encode(value)
+    return msgspec.json.encode(plain(value))
 
 
 def encoded_lines(value: object) -> bytes:
     """The same for people to read."""
-    return msgspec.json.format(msgspec.json.encode(value), indent=1)
+    return msgspec.json.format(encoded(value), indent=1)
 
 
 def decoded(text: bytes | str | Raw, kind: type[T]) -> T:

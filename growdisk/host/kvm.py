@@ -110,9 +110,15 @@ def _try_kernel(kernel: Path, scratch: Path) -> Accelerator:
     console.touch()
     try:
         guest = _run_guest(
-            scratch, 512, "-kernel", str(kernel), "-append", "console=ttyS0 panic=-1 quiet",
-            "-serial", f"file:{console}",
-        )  # fmt: skip
+            scratch,
+            512,
+            "-kernel",
+            str(kernel),
+            "-append",
+            "console=ttyS0 panic=-1 quiet",
+            "-serial",
+            f"file:{console}",
+        )
     except ToolTimedOut:
         return Accelerator(
             KvmState.BROKEN, f"{kernel.name} had not started in it after {_TRIAL_SECONDS:.0f} s"
@@ -126,14 +132,26 @@ def _run_guest(scratch: Path, memory: int, *devices: str) -> CompletedCommand:
     """Run a trial guest under KVM with `memory` MiB; ToolTimedOut if it does not end."""
     return run(
         [
-            _QEMU, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
-            "-machine", "pc,graphics=off", "-accel", "kvm", "-cpu", "max", "-m", str(memory),
+            _QEMU,
+            "-nodefaults",
+            "-no-user-config",
+            "-display",
+            "none",
+            "-no-reboot",
+            "-machine",
+            "pc,graphics=off",
+            "-accel",
+            "kvm",
+            "-cpu",
+            "max",
+            "-m",
+            str(memory),
             *devices,
         ],
         timeout=_TRIAL_SECONDS,
         accept=None,
         cwd=scratch,
-    )  # fmt: skip
+    )
 
 
 def _judge(guest: CompletedCommand) -> Accelerator:

@@ -22,9 +22,10 @@ class Trial:
 
     def __init__(self, name: str, *facts: object) -> None:
         self._name = name
-        told = repr((Path("/proc/sys/kernel/random/boot_id").read_text(), *facts))
+        facts_text = repr((Path("/proc/sys/kernel/random/boot_id").read_text(), *facts))
         self._file = (
-            cache_directory() / f"{name}-{hashlib.sha256(told.encode()).hexdigest()[:16]}.json"
+            cache_directory()
+            / f"{name}-{hashlib.sha256(facts_text.encode()).hexdigest()[:16]}.json"
         )
 
     def recall(self) -> dict[str, str] | None:

@@ -94,9 +94,16 @@ def confined_kernel(
     long. `syscall_filter` is an open file with a seccomp program.
     """
     walls = [
-        *_system(), "--proc", "/proc", "--dev", "/dev", "--size", str(memory + _ROOM),
-        "--tmpfs", "/tmp",
-    ]  # fmt: skip
+        *_system(),
+        "--proc",
+        "/proc",
+        "--dev",
+        "/dev",
+        "--size",
+        str(memory + _ROOM),
+        "--tmpfs",
+        "/tmp",
+    ]
     for place in ("/run", "/sys", "/etc", "/sysroot", "/uml/lib"):
         walls += ["--dir", place]
     walls += ["--ro-bind", str(modules), "/uml/lib/modules", "--bind", str(exchange), "/exchange"]
@@ -119,9 +126,15 @@ def _some_cpu() -> int:
 
 def _system() -> list[str]:
     words = [
-        "--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL",
-        "--ro-bind", "/usr", "/usr",
-    ]  # fmt: skip
+        "--unshare-all",
+        "--die-with-parent",
+        "--new-session",
+        "--cap-drop",
+        "ALL",
+        "--ro-bind",
+        "/usr",
+        "/usr",
+    ]
     for name in _MERGED:
         if Path(f"/{name}").is_symlink():
             words += ["--symlink", f"usr/{name}", f"/{name}"]
@@ -142,7 +155,7 @@ def _walls(disk: Path, *, writable: bool) -> list[str]:
 def _closed() -> list[str]:
     # no memory to fill either
     words = ["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/", "--clearenv"]
-    environment = {**_ENVIRONMENT, **clock.environment()}
+    environment = {**_ENVIRONMENT, **clock.fixed_time_variables()}
     return words + [
         word for name, value in environment.items() for word in ("--setenv", name, value)
     ]

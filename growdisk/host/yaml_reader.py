@@ -27,7 +27,7 @@ Scalar = str | int | float | bool | bytes | None
 
 
 @dataclass(frozen=True)
-class Place:
+class YamlPosition:
     """Where a value begins; lines and columns count from 1."""
 
     file: str
@@ -43,9 +43,9 @@ class Located:
     """A value and where it stands."""
 
     value: Scalar | Entries | tuple[Located, ...]
-    place: Place
+    place: YamlPosition
 
-    def entries(self) -> Iterator[tuple[str, Located, Place]]:
+    def entries(self) -> Iterator[tuple[str, Located, YamlPosition]]:
         """Key, value and the key's place of a mapping; nothing of anything else."""
         if isinstance(self.value, Entries):
             yield from self.value.items
@@ -79,7 +79,7 @@ class Located:
 class Entries:
     """A mapping's entries in order."""
 
-    items: tuple[tuple[str, Located, Place], ...]
+    items: tuple[tuple[str, Located, YamlPosition], ...]
 
 
 @dataclass(eq=False)
@@ -89,7 +89,7 @@ class BadFile(UsageError):
     WHAT: ClassVar[str] = "{place}: {problem}"
     WHY: ClassVar[str] = "{reason}"
     DO: ClassVar[str] = "{hint}"
-    place: Place | str = ""
+    place: YamlPosition | str = ""
     reason: str = ""
     hint: str = "mend that line; nothing has been touched"
 
@@ -127,7 +127,9 @@ def parse_yaml(text: str, name: str) -> Located | None:
         return _Reader(loader, name).located(node) if node is not None else None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        place: Place | str = Place(name, mark.line + 1, mark.column + 1) if mark else name
+        place: YamlPosition | str = (
+            YamlPosition(name, mark.line + 1, mark.column + 1) if mark else name
+        )
         raise BadFile(
             error.problem or "it is no YAML", place=place, reason=error.context or ""
         ) from error
@@ -202,7 +204,7 @@ class _Reader:
     def _entries(self, node: MappingNode) -> Entries:
         self._refuse_twice(node)
         self._loader.flatten_mapping(node)
-        found: dict[str, tuple[str, Located, Place]] = {}
+        found: dict[str, tuple[str, Located, YamlPosition]] = {}
         for key, value in node.value:
             text = self._key(key)
             found[text] = (text, self.located(value), self._place(key))
@@ -227,8 +229,8 @@ class _Reader:
             )
         return str(node.value)
 
-    def _place(self, node: Node) -> Place:
-        return Place(self._name, node.start_mark.line + 1, node.start_mark.column + 1)
+    def _place(self, node: Node) -> YamlPosition:
+        return YamlPosition(self._name, node.start_mark.line + 1, node.start_mark.column + 1)
 
 
 def _is_scalar(value: object) -> TypeGuard[Scalar]:

@@ -56,7 +56,7 @@ def save(machine: Machine, key: str, name: str) -> None:
     )
 
 
-def load(machine: Machine, key: str, name: str) -> None:
+def load_snapshot(machine: Machine, key: str, name: str) -> None:
     """Continue the machine from the instant of the snapshot, with the disk sizes of then."""
     try:
         _run(machine, "snapshot-load", "put the running guest back", **_all(machine, key, name))

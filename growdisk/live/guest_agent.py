@@ -27,7 +27,7 @@ from growdisk.live.guest_shell import (
     GuestAnswer,
     GuestLost,
     GuestUnreachable,
-    Told,
+    LineCallback,
     fields,
 )
 
@@ -36,7 +36,7 @@ _MOST = 32 << 20  # bytes of one answer
 
 
 @dataclass(frozen=True)
-class _Command:
+class _AgentCommand:
     name: str
     enabled: bool = True
 
@@ -44,7 +44,7 @@ class _Command:
 @dataclass(frozen=True)
 class _Info:
     version: str = ""
-    supported_commands: tuple[_Command, ...] = ()
+    supported_commands: tuple[_AgentCommand, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -97,10 +97,10 @@ class AgentShell:
             )
         return cls(call, close)
 
-    def run(self, script: str, timeout: float, told: Told | None = None) -> GuestAnswer:
+    def run(self, script: str, timeout: float, on_line: LineCallback | None = None) -> GuestAnswer:
         COMMAND_LOG.debug("# in the guest, by its agent: sh -s, %d bytes", len(script))
         try:
-            return self._run(script, timeout, OutputTail(self._call, told) if told else None)
+            return self._run(script, timeout, OutputTail(self._call, on_line) if on_line else None)
         except (AgentError, OSError, NotThatValue, binascii.Error) as error:
             raise GuestLost(self.name, reason=str(error)) from error
 
@@ -130,10 +130,11 @@ class AgentShell:
     def _run(self, script: str, timeout: float, overheard: OutputTail | None) -> GuestAnswer:
         deadline = time.monotonic() + timeout
         arguments = {
-            "path": "/bin/sh", "arg": overheard.words if overheard else ["-s"],
+            "path": "/bin/sh",
+            "arg": overheard.words if overheard else ["-s"],
             "capture-output": True,
             "input-data": base64.b64encode(script.encode()).decode(),
-        }  # fmt: skip
+        }
         started = converted(self._call("guest-exec", arguments, CALL_SECONDS), _Started)
         pause = 0.05
         while time.monotonic() < deadline:
@@ -269,7 +270,7 @@ _TRIES = 10  # within some seconds: a busy guest may not have begun the script y
 
 
 @dataclass(frozen=True)
-class _Piece:
+class _FileRead:
     count: int
     buf_b64: str = ""
 
@@ -277,8 +278,8 @@ class _Piece:
 class OutputTail:
     """The stderr of one script, line by line to `told`. OSError if the agent is silent."""
 
-    def __init__(self, call: AgentCall, told: Told) -> None:
-        self._call, self._told = call, told
+    def __init__(self, call: AgentCall, on_line: LineCallback) -> None:
+        self._call, self._told = call, on_line
         self._path = f"/run/growdisk-{secrets.token_hex(8)}"
         self._handle: int | None = None
         self._tries, self._place, self._line = _TRIES, 0, b""
@@ -304,7 +305,7 @@ class OutputTail:
         except AgentError:
             self._tries -= 1  # not there yet, or not allowed
             return
-        self._hear(base64.b64decode(converted(fields(read), _Piece).buf_b64))
+        self._hear(base64.b64decode(converted(fields(read), _FileRead).buf_b64))
 
     def end(self, stderr: bytes) -> None:
         """The rest, from all that was said."""

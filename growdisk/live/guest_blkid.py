@@ -10,7 +10,7 @@ import shlex
 from collections.abc import Mapping
 
 from growdisk.fast_dataclass import dataclass
-from growdisk.host.blkid import CannotAsk, Verdict, verdicts_in
+from growdisk.host.blkid import BlkidResult, CannotAsk, verdicts_in
 from growdisk.live.guest_shell import GuestShell
 
 _SECONDS = 120.0
@@ -36,7 +36,7 @@ class GuestPlace:
 
 def ask_guest(
     shell: GuestShell, places: Mapping[str, GuestPlace]
-) -> dict[str, Verdict] | CannotAsk:
+) -> dict[str, BlkidResult] | CannotAsk:
     """What the guest's blkid finds at each of `places` (plain names), or why it cannot be asked.
 
     GuestLost.
@@ -46,7 +46,7 @@ def ask_guest(
     if answer.status == _UNKNOWN:
         return CannotAsk("the guest has none of util-linux")
     told = verdicts_in(answer.stdout.decode(errors="replace"))
-    return {name: told.get(name, Verdict(failed=True)) for name in places}
+    return {name: told.get(name, BlkidResult(failed=True)) for name in places}
 
 
 def _question(name: str, place: GuestPlace) -> str:

@@ -61,7 +61,7 @@ class SeenPartition:
     size: int
 
 
-class GuestDisk(ReadOnlyDevice):
+class GuestBlockDevice(ReadOnlyDevice):
     """Implements BlockDevice, reading only.
 
     What was read once is remembered: `guest_disk_at` makes one that sees changes. What lies in a
@@ -139,7 +139,7 @@ class GuestDisk(ReadOnlyDevice):
             self._pieces[device, number] = data[start : start + _PIECE]
 
 
-def guest_disk_at(shell: GuestShell, device: str) -> GuestDisk:
+def guest_disk_at(shell: GuestShell, device: str) -> GuestBlockDevice:
     """The disk as the guest's kernel has it now. GuestLost if it has none of that name."""
     name = device.removeprefix("/dev/")
     answer = shell.run(_LOOK.format(name=shlex.quote(name)), _SECONDS)
@@ -151,7 +151,7 @@ def guest_disk_at(shell: GuestShell, device: str) -> GuestDisk:
         for row in rows[1:]
         if len(row) == 4 and _are_numbers(row[:3]) and row[3].isalnum()
     ]
-    return GuestDisk(shell, device, 512 * int(rows[0][0]), parts)
+    return GuestBlockDevice(shell, device, 512 * int(rows[0][0]), parts)
 
 
 def _are_numbers(words: Sequence[str]) -> bool:
@@ -176,6 +176,7 @@ def find_in_guest(
         chosen = [disk for disk in found if disk.device == wanted]
     else:
         of_size = [disk for disk in found if disk.size == size]
+        # virtio-blk shows a guest the first 20 bytes of a serial number (VIRTIO_BLK_ID_BYTES).
         chosen = [disk for disk in of_size if serial and disk.serial == serial[:20]] or of_size
     if len(chosen) == 1:
         return chosen[0]
@@ -193,6 +194,7 @@ def find_in_guest(
 def _seen(line: str) -> SeenDisk | None:
     size, _, rest = line.partition(" ")
     name, _, serial = rest.partition(" ")
+    # sysfs writes a slash in the name of a device as an exclamation mark: cciss!c0d0.
     plain = name.replace("!", "/")
     if not (size.isdecimal() and size.isascii() and plain.replace("/", "").isalnum()):
         return None

@@ -29,7 +29,7 @@ class GuestAnswer:
         return "; ".join(text.splitlines()[-3:])[:500]
 
 
-Told = Callable[[str], None]
+LineCallback = Callable[[str], None]
 """Takes a line of what a script says while it runs: the guest's words, not to be trusted."""
 
 
@@ -39,8 +39,8 @@ class GuestShell(Protocol):
     @property
     def name(self) -> str: ...
 
-    def run(self, script: str, timeout: float, told: Told | None = None) -> GuestAnswer:
-        """Run a POSIX sh script as root; `told` gets each line of its stderr, early if possible.
+    def run(self, script: str, timeout: float, on_line: LineCallback | None = None) -> GuestAnswer:
+        """Run a POSIX sh script as root; `on_line` gets each line of its stderr, early if possible.
 
         GuestLost if the connection breaks; an exit status is not a failure here.
         """

@@ -15,7 +15,7 @@ from growdisk.block.device import BlockDevice
 from growdisk.fast_dataclass import dataclass, replace
 from growdisk.filesystems.content import Content, LuksContent, PhysicalVolumeContent, XfsContent
 from growdisk.filesystems.identify import identify
-from growdisk.live.guest_block_device import GuestDisk
+from growdisk.live.guest_block_device import GuestBlockDevice
 from growdisk.live.guest_shell import GuestShell
 from growdisk.volumes.lv_device import is_readable
 
@@ -49,7 +49,7 @@ class MappedDevice:
 
 
 @dataclass(frozen=True)
-class Mounted:
+class SpaceUsage:
     """As df has it, in bytes."""
 
     size: int
@@ -74,29 +74,29 @@ class GuestVolumes:
         """
         self._shell, self._mapped, self.fullness = shell, mapped, fullness
 
-    def opened(self, luks_uuid: str) -> GuestDisk | None:
+    def opened(self, luks_uuid: str) -> GuestBlockDevice | None:
         """The content of an encrypted container that is open."""
         uuid = luks_uuid.replace("-", "")
         return self._by_uuid(f"CRYPT-LUKS1-{uuid}-") or self._by_uuid(f"CRYPT-LUKS2-{uuid}-")
 
-    def volume(self, group_uuid: str, volume_uuid: str) -> GuestDisk | None:
+    def volume(self, group_uuid: str, volume_uuid: str) -> GuestBlockDevice | None:
         """A logical volume that is active."""
         return self._by_uuid("LVM-" + (group_uuid + volume_uuid).replace("-", ""))
 
-    def mounted(self, device: str) -> Mounted | None:
+    def mounted(self, device: str) -> SpaceUsage | None:
         """What df says of the file system on `device`; None if it is not mounted."""
         words = _MOUNTED.format(name=shlex.quote(device.removeprefix("/dev/")))
-        said = self._shell.run(words, _SECONDS).stdout.split()
-        if len(said) != 3 or not all(word.isdigit() for word in said):
+        numbers = self._shell.run(words, _SECONDS).stdout.split()
+        if len(numbers) != 3 or not all(word.isdigit() for word in numbers):
             return None
-        return Mounted(*(1024 * int(word) for word in said))
+        return SpaceUsage(*(1024 * int(word) for word in numbers))
 
-    def _by_uuid(self, start: str) -> GuestDisk | None:
+    def _by_uuid(self, start: str) -> GuestBlockDevice | None:
         found = next((m for m in self._mapped if m.uuid.startswith(start)), None)
-        return GuestDisk(self._shell, found.device, found.size, ()) if found else None
+        return GuestBlockDevice(self._shell, found.device, found.size, ()) if found else None
 
 
-def partition_device(disk: GuestDisk, start: int) -> str:
+def partition_device(disk: GuestBlockDevice, start: int) -> str:
     """The guest's name of the partition that starts there; the disk's own if there is none."""
     return next(
         (part.device for part in disk.partitions if part.start == start and part.size > 1024),
@@ -147,22 +147,22 @@ def _as_full(name: str, content: Content | None, volumes: GuestVolumes) -> Conte
         content is None
         or not content.size
         or content.used is None
-        or (told := volumes.mounted(name)) is None
+        or (usage := volumes.mounted(name)) is None
     ):
         return content
     room = max(content.size - content.overhead - content.reserved, 0)
     return replace(
-        content, used=max(content.overhead + round(room * told.fullness) - content.held, 0)
+        content, used=max(content.overhead + round(room * usage.fullness) - content.held, 0)
     )
 
 
 def _with_payload(
     device: BlockDevice, content: LuksContent, volumes: GuestVolumes, depth: int
 ) -> Content:
-    from growdisk.volumes.luks import LuksUnreadable, UnknownCipher, read_header
+    from growdisk.volumes.luks import LuksUnreadable, UnknownCipher, read_luks_header
 
     try:
-        header = read_header(device)
+        header = read_luks_header(device)
     except (LuksUnreadable, UnknownCipher) as error:
         return replace(content, fixed=str(error))
     content = replace(

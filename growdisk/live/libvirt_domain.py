@@ -83,6 +83,7 @@ class Domain:
     @classmethod
     def find(cls, name: str, uri: str | None) -> Domain:
         """By name (or UUID). LibvirtUnreachable, domain-unknown."""
+        # Not read only: the monitor's commands need more than that.
         connection = _connected(uri, libvirt.open)
         known = {domain.name(): domain for domain in connection.listAllDomains()}
         by_id = {domain.UUIDString(): domain for domain in known.values()}

@@ -13,9 +13,9 @@ _PATIENCE = 0.2  # seconds
 
 def listening() -> Iterator[str]:
     """The URIs of libvirts that answer: the system's, the user's, LIBVIRT_DEFAULT_URI."""
-    asked = os.environ.get("LIBVIRT_DEFAULT_URI", "")
-    if asked.startswith("qemu:///") and asked not in (_SYSTEM, _SESSION):
-        yield asked  # one with a socket of its own (?socket=PATH)
+    uri = os.environ.get("LIBVIRT_DEFAULT_URI", "")
+    if uri.startswith("qemu:///") and uri not in (_SYSTEM, _SESSION):
+        yield uri  # one with a socket of its own (?socket=PATH)
     for known, folder in ((_SYSTEM, Path("/run/libvirt")), (_SESSION, _session_folder())):
         if any(_answers(folder / name) for name in _NAMES):
             yield known

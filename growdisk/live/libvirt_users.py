@@ -29,14 +29,14 @@ def running_users(number: int) -> list[str]:
 def _running_disks(uri: str) -> Iterator[tuple[str, str]]:
     """Pairs of a machine's name and a path of one of its disks."""
     try:
-        told = run(
+        listed = run(
             ["virsh", "-q", "-r", "-c", uri, "domstats", "--block", "--list-active", "--nowait"],
             timeout=_SECONDS,
         )
     except (GrowdiskError, OSError):
         return
     name = ""
-    for line in told.stdout.splitlines():
+    for line in listed.stdout.splitlines():
         if found := re.fullmatch(r"Domain: '(.*)'", line.strip()):
             name = found[1]
         elif found := re.fullmatch(r"block\.\d+\.path=(.*)", line.strip()):

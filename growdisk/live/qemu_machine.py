@@ -17,17 +17,17 @@ from growdisk.errors import OperationFailed
 from growdisk.fast_dataclass import dataclass
 from growdisk.host.json_codec import NotThatValue, converted, decoded
 from growdisk.live.qmp_answers import (
-    Block,
-    Busy,
-    Chardev,
+    BlockDeviceInfo,
+    BlockInfo,
+    BlockJobInfo,
+    BlockNodeInfo,
+    ChardevInfo,
     FormatData,
-    Inserted,
-    Memory,
-    Migration,
-    Node,
-    Property,
-    Status,
-    Written,
+    JsonImageName,
+    MemorySize,
+    MigrationInfo,
+    ObjectProperty,
+    StatusInfo,
 )
 
 T = TypeVar("T")
@@ -126,6 +126,7 @@ def monitor_lost(command: str, reason: str) -> OperationFailed:
 _JSON = "json:"
 _FORMATS = ("qcow2", "raw", "file")
 OUR_JOBS = "growdisk-"
+# cfi.pflash01 is the flash of a UEFI guest: firmware and its variables.
 _NO_DISKS = ("floppy", "ide-cd", "scsi-cd", "sd-card", "cfi.pflash01")
 _IN_USB = ".0/legacy[0]"
 _BUSES = {
@@ -148,16 +149,16 @@ class Machine:
 
     def status(self) -> str:
         """running, paused, ...: QEMU's own words."""
-        return self.ask("query-status", Status).status
+        return self.ask("query-status", StatusInfo).status
 
     def memory(self) -> int:
         """The guest's memory in bytes."""
-        memory = self.ask("query-memory-size-summary", Memory)
+        memory = self.ask("query-memory-size-summary", MemorySize)
         return memory.base_memory + memory.plugged_memory
 
     def fixed_to_host(self) -> str:
         """Why no snapshot with memory is possible, in QEMU's words (a device, a folder), or ""."""
-        return next(iter(self.ask("query-migrate", Migration).blocked_reasons), "")
+        return next(iter(self.ask("query-migrate", MigrationInfo).blocked_reasons), "")
 
     def disks(self) -> tuple[LiveDisk, ...]:
         """Disks with an image in them; no CDs, floppies and firmware."""
@@ -174,7 +175,7 @@ class Machine:
         """The image that is written to, and what it lies on, from the top down."""
         blocks = [
             block
-            for block in self.ask("query-block", tuple[Block, ...])
+            for block in self.ask("query-block", tuple[BlockInfo, ...])
             if (block.qdev or block.device) == key
         ]
         image = blocks[0].inserted.image if blocks and blocks[0].inserted else None
@@ -186,7 +187,7 @@ class Machine:
 
     def node_of(self, file: Callable[[str], bool]) -> str:
         """The node of the image whose file name `file` accepts; "" if there is none."""
-        nodes = self.ask("query-named-block-nodes", tuple[Node, ...], flat=True)
+        nodes = self.ask("query-named-block-nodes", tuple[BlockNodeInfo, ...], flat=True)
         return next(
             (
                 node.node_name
@@ -200,10 +201,11 @@ class Machine:
         """The unix socket of the virtio-serial port named `channel`; "" if there is none."""
         chardevs = {
             chardev.label: chardev.filename
-            for chardev in self.ask("query-chardev", tuple[Chardev, ...])
+            for chardev in self.ask("query-chardev", tuple[ChardevInfo, ...])
         }
         for path in self._devices():
             if self.property_of(path, "name") == channel:
+                # query-chardev says "disconnected:" of a socket that nobody has connected to.
                 address = chardevs.get(self.property_of(path, "chardev"), "").removeprefix(
                     "disconnected:"
                 )
@@ -214,7 +216,7 @@ class Machine:
 
     def _devices(self) -> Iterator[str]:
         for folder in ("/machine/peripheral", "/machine/peripheral-anon"):
-            for entry in self.ask("qom-list", tuple[Property, ...], path=folder):
+            for entry in self.ask("qom-list", tuple[ObjectProperty, ...], path=folder):
                 if entry.type == "child<virtserialport>":
                     yield f"{folder}/{entry.name}"
 
@@ -237,7 +239,7 @@ class Machine:
 
     def busy(self) -> str:
         """The type of a block job that is not ours ("backup", "commit", ...), or ""."""
-        jobs = self.ask("query-block-jobs", tuple[Busy, ...])
+        jobs = self.ask("query-block-jobs", tuple[BlockJobInfo, ...])
         return next((job.type for job in jobs if not job.device.startswith(OUR_JOBS)), "")
 
     def ask(self, command: str, kind: type[T], **arguments: object) -> T:
@@ -252,12 +254,12 @@ class Machine:
         self.monitor.close()
 
     def _disks(self) -> Iterator[LiveDisk]:
-        for block in self.ask("query-block", tuple[Block, ...]):
+        for block in self.ask("query-block", tuple[BlockInfo, ...]):
             kind = self.property_of(block.qdev, "type") if block.qdev else ""
             if block.inserted is not None and kind not in _NO_DISKS:
                 yield self._disk(block, block.inserted, kind)
 
-    def _disk(self, block: Block, inserted: Inserted, kind: str) -> LiveDisk:
+    def _disk(self, block: BlockInfo, inserted: BlockDeviceInfo, kind: str) -> LiveDisk:
         image, device = inserted.image, _named_by_people(block.qdev)
         specific = (image.format_specific and image.format_specific.data) or FormatData()
         names = (block.device, device.rsplit("/", 1)[-1], inserted.node_name)
@@ -273,6 +275,7 @@ class Machine:
             bus=self._bus(block.qdev, kind),
             serial=self.property_of(device, "serial") if device else "",
             snapshots=tuple(snapshot.name for snapshot in image.snapshots),
+            # QEMU's "compat" is the first version of QEMU that could read it.
             version={"0.10": 2, "1.1": 3}.get(specific.compat, 0),
             refcount_bits=specific.refcount_bits,
             corrupt=specific.corrupt,
@@ -322,7 +325,7 @@ def _plain(file: str) -> str:
     if not file.startswith(_JSON):
         return file
     try:
-        written = decoded(file.removeprefix(_JSON), Written)
+        written = decoded(file.removeprefix(_JSON), JsonImageName)
     except NotThatValue:
         return file
     inner = written.file or written

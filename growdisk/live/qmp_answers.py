@@ -6,7 +6,7 @@ from growdisk.fast_dataclass import dataclass
 
 
 @dataclass(frozen=True)
-class Snapshot:
+class QmpSnapshotInfo:
     name: str
 
 
@@ -25,84 +25,84 @@ class FormatSpecific:
 
 
 @dataclass(frozen=True)
-class Image:
+class QmpImageInfo:
     virtual_size: int
     filename: str = ""
     actual_size: int = 0
-    backing_image: Image | None = None
+    backing_image: QmpImageInfo | None = None
     backing_filename: str = ""
     full_backing_filename: str = ""
-    snapshots: tuple[Snapshot, ...] = ()
+    snapshots: tuple[QmpSnapshotInfo, ...] = ()
     format_specific: FormatSpecific | None = None
 
 
 @dataclass(frozen=True)
-class Inserted:
+class BlockDeviceInfo:
     node_name: str
     file: str
     drv: str
     ro: bool
-    image: Image
+    image: QmpImageInfo
 
 
 @dataclass(frozen=True)
-class Block:
+class BlockInfo:
     device: str = ""
     qdev: str = ""
-    inserted: Inserted | None = None
+    inserted: BlockDeviceInfo | None = None
 
 
 @dataclass(frozen=True)
-class Node:
+class BlockNodeInfo:
     node_name: str
     drv: str
     file: str
 
 
 @dataclass(frozen=True)
-class Chardev:
+class ChardevInfo:
     label: str
     filename: str
 
 
 @dataclass(frozen=True)
-class Property:
+class ObjectProperty:
     name: str
     type: str
 
 
 @dataclass(frozen=True)
-class Status:
+class StatusInfo:
     status: str
     running: bool
 
 
 @dataclass(frozen=True)
-class Memory:
+class MemorySize:
     base_memory: int
     plugged_memory: int = 0
 
 
 @dataclass(frozen=True)
-class Migration:
+class MigrationInfo:
     blocked_reasons: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
-class Busy:
+class BlockJobInfo:
     device: str = ""
     type: str = ""
 
 
 @dataclass(frozen=True)
-class WrittenFile:
+class JsonFileName:
     driver: str = ""
     filename: str = ""
 
 
 @dataclass(frozen=True)
-class Written(WrittenFile):
+class JsonImageName(JsonFileName):
     """An image's name as QEMU's JSON; `offset`: it is a piece of its file only."""
 
-    file: WrittenFile | None = None
+    file: JsonFileName | None = None
     offset: object = None

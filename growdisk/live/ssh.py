@@ -13,7 +13,7 @@ from pathlib import Path
 
 from growdisk.errors import ToolTimedOut, UsageError
 from growdisk.host.command import run
-from growdisk.live.guest_shell import GuestAnswer, GuestLost, GuestUnreachable, Told
+from growdisk.live.guest_shell import GuestAnswer, GuestLost, GuestUnreachable, LineCallback
 
 _SSH_FAILED = 255
 _OPTIONS = (
@@ -59,10 +59,10 @@ class SshShell:
             )
         return shell
 
-    def run(self, script: str, timeout: float, told: Told | None = None) -> GuestAnswer:
+    def run(self, script: str, timeout: float, on_line: LineCallback | None = None) -> GuestAnswer:
         try:
             words = [*self._words, *_OPTIONS, "--", self.target, _AS_ROOT]
-            done = run(words, input=script, timeout=timeout, accept=None, told=told)
+            done = run(words, input=script, timeout=timeout, accept=None, on_line=on_line)
         except ToolTimedOut as error:
             raise GuestLost(
                 self.name, reason=f"a script had not ended after {timeout:.0f} s"

@@ -116,7 +116,7 @@ def _action(parts: Sequence[Partition], policy: BlockerPolicy) -> BlockerAction:
     return BlockerAction.STAYS if delete - move else BlockerAction.MOVES
 
 
-def in_words(parts: Sequence[Partition], policy: BlockerPolicy) -> str:
+def partitions_in_words(parts: Sequence[Partition], policy: BlockerPolicy) -> str:
     """ "partition 3 (ext4, 2.0 GiB) and partition 4 (unknown content, 1.0 GiB)" """
     words = [
         (

@@ -116,6 +116,7 @@ def _read_copy(device: BlockDevice, path: Path, sector_size: int, lba: int) -> G
     if not 0 < lba < device.size // sector_size:
         return None
     header = parse_header(device.read(lba * sector_size, sector_size))
+    # UEFI 5.3.2: a header that does not name its own place is not valid.
     if header is None or header.my_lba != lba:
         return None
     _check_supported(path, header)

@@ -25,7 +25,7 @@ from growdisk.partitions.blocks import (
     SwapPolicy,
     blocks_behind,
     blocks_inside,
-    in_words,
+    partitions_in_words,
 )
 from growdisk.partitions.claims import (
     before_claims,
@@ -38,9 +38,15 @@ from growdisk.partitions.table import BIOS_BOOT, MBR_MAX_SECTORS, Partition, Par
 from growdisk.units import MiB, align_down, align_up, format_size
 
 __all__ = [
-    "BlockerPolicy", "Grown", "Growth", "NotPossible", "NothingToDo", "SwapPolicy", "blockers",
+    "BlockerPolicy",
+    "Grown",
+    "Growth",
+    "NotPossible",
+    "NothingToDo",
+    "SwapPolicy",
+    "blockers",
     "plan_growth",
-]  # fmt: skip
+]
 
 WORTH_A_BLOCKER = 2 * MiB
 
@@ -221,7 +227,7 @@ def _stands_between(
     named = [p for p in parts if p.role is not Role.EXTENDED]
     verb = "stands" if len(named) == 1 else "stand"
     between = f"between partition {target.number} and {format_size(beyond)} of free space"
-    return f"{in_words(named, policy)} {verb} {between}"
+    return f"{partitions_in_words(named, policy)} {verb} {between}"
 
 
 def _consent(parts: Sequence[Partition], policy: BlockerPolicy) -> str:

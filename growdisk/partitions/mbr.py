@@ -29,6 +29,7 @@ TYPE_IN_ENTRY = 4
 BOOT_FLAG = 0x80
 EXTENDED_TYPES = (0x05, 0x0F, 0x85)
 PROTECTIVE_TYPE = 0xEE
+# Linux numbers no more partitions of a disk (DISK_MAX_PARTS).
 _MAX_LOGICALS = 256
 _ENTRY = struct.Struct("<B3xB3xII")
 
@@ -94,6 +95,7 @@ def parse_entries(sector: bytes, offset: int = 0) -> tuple[MbrEntry, ...] | None
         MbrEntry(offset + at, *_ENTRY.unpack_from(sector, at))
         for at in range(ENTRIES_OFFSET, ENTRIES_OFFSET + 4 * ENTRY_SIZE, ENTRY_SIZE)
     )
+    # As Linux does: the boot sector of a FAT ends with 55 aa, too, and has other bytes there.
     return entries if all(e.flag in (0, BOOT_FLAG) for e in entries) else None
 
 

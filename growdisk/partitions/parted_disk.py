@@ -35,10 +35,17 @@ _NEUTRAL_BOOT_CODE = b"\xfa" + bytes(439) + b"disk" + bytes(2)
 _SLOTS = 4
 _SECTOR_SIZE_VARIABLE = "PARTED_SECTOR_SIZE"
 _LIBPARTED_ERRORS = (
-    _ped.ConstraintException, _ped.CreateException, _ped.DeviceException, _ped.DiskException,
-    _ped.DiskLabelException, _ped.GeometryException, _ped.IOException, _ped.PartedException,
-    _ped.PartitionException, _ped.UnknownTypeException,
-)  # fmt: skip
+    _ped.ConstraintException,
+    _ped.CreateException,
+    _ped.DeviceException,
+    _ped.DiskException,
+    _ped.DiskLabelException,
+    _ped.GeometryException,
+    _ped.IOException,
+    _ped.PartedException,
+    _ped.PartitionException,
+    _ped.UnknownTypeException,
+)
 
 
 def rewrite_mbr(device: BlockDevice, path: Path, new: PartitionTable) -> tuple[SectorChange, ...]:

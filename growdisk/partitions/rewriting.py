@@ -41,6 +41,7 @@ def rewrite(device: BlockDevice, path: Path, new: PartitionTable) -> tuple[Secto
 # checksums, and the backup, which goes to the end of the disk. What lies in its old place stays
 # there: nobody looks at it any more.
 
+# UEFI 5.2.3: this count stands for a disk with more sectors than 32 bits can say.
 _MAX_COUNT = 0xFFFFFFFF
 _NO_CHS = b"\xff\xff\xff"
 _CRC_AT, _PLACES_AT, _LAST_USABLE_AT, _ENTRIES_LBA_AT, _ENTRIES_CRC_AT = 16, 24, 48, 72, 88
@@ -124,6 +125,7 @@ def _header(
     struct.pack_into("<Q", changed, _ENTRIES_LBA_AT, entries_lba)
     struct.pack_into("<I", changed, _ENTRIES_CRC_AT, zlib.crc32(entries))
     size = struct.unpack_from("<I", changed, 12)[0]
+    # The checksum counts as zero while it is computed (UEFI 5.3.2).
     struct.pack_into("<I", changed, _CRC_AT, 0)
     struct.pack_into("<I", changed, _CRC_AT, zlib.crc32(changed[:size]))
     return bytes(changed)
@@ -225,9 +227,15 @@ def _new_header(
     count = align_up(len(entries), table.sector_size) // table.sector_size
     last = max(my_lba, other)
     fields = (
-        my_lba, other, 2 + count, last - count - 1, uuid.UUID(table.disk_id).bytes_le, entries_lba,
+        my_lba,
+        other,
+        2 + count,
+        last - count - 1,
+        uuid.UUID(table.disk_id).bytes_le,
+        entries_lba,
         table.gpt_entries,
-        GPT_ENTRY_SIZE, zlib.crc32(entries),
-    )  # fmt: skip
+        GPT_ENTRY_SIZE,
+        zlib.crc32(entries),
+    )
     head = struct.pack("<8sIII4xQQQQ16sQIII", SIGNATURE, _REVISION, _HEADER_SIZE, 0, *fields)
     return head[:16] + struct.pack("<I", zlib.crc32(head)) + head[20:]

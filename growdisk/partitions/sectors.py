@@ -20,9 +20,13 @@ _LARGE_SECTORS = 4096
 __all__ = ["SECTOR_SIZE", "SectorChange", "apply_changes", "locate_table", "read_table"]
 
 _BOOT_SECTORS_OF_FILESYSTEMS = (
-    (3, b"NTFS    "), (3, b"EXFAT   "), (3, b"-FVE-FS-"), (3, b"ReFS\0"), (0x36, b"FAT"),
+    (3, b"NTFS    "),
+    (3, b"EXFAT   "),
+    (3, b"-FVE-FS-"),
+    (3, b"ReFS\0"),
+    (0x36, b"FAT"),
     (0x52, b"FAT32"),
-)  # fmt: skip
+)
 
 
 def read_table(
@@ -81,8 +85,10 @@ def _is_filesystem(head: bytes) -> bool:
 
 def _check_sector_size(path: Path, head: bytes, sector_size: int) -> None:
     other = _LARGE_SECTORS if sector_size == SECTOR_SIZE else SECTOR_SIZE
-    here, there = (head[at : at + len(SIGNATURE)] == SIGNATURE for at in (sector_size, other))
-    if there and not here:
+    has_gpt, has_gpt_of_other = (
+        head[at : at + len(SIGNATURE)] == SIGNATURE for at in (sector_size, other)
+    )
+    if has_gpt_of_other and not has_gpt:
         raise table_unsupported(
             path,
             reason=f"its GPT was made for sectors of {other} bytes",

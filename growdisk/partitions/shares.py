@@ -54,7 +54,7 @@ Share = Percent | Size | Rest
 
 
 @dataclass(frozen=True)
-class _Piece:
+class _MovingBlock:
     """A block on its way: it keeps `size` and grows by `growth`; `start` is where it was."""
 
     block: Block
@@ -146,7 +146,7 @@ def _together(
     middle = [b for b in blocks_behind(table, first, policy) if b.end <= last.end]
     gone = [b for b in middle if b.action is BlockerAction.GOES and b.parts[0].number not in names]
     blocks = [Block((first,), BlockerAction.STAYS), *(b for b in middle if b not in gone)]
-    pieces = [_Piece(b, target=b.parts[0].number in names) for b in blocks]
+    pieces = [_MovingBlock(b, target=b.parts[0].number in names) for b in blocks]
     had = limit - _packed(pieces)[-1][1]
     given = _amounts(targets, shares, had)
     if isinstance(given, NotPossible):
@@ -158,11 +158,11 @@ def _together(
     return _placed(table, modest, limit, gone, end)
 
 
-def _takes_rest(piece: _Piece, shares: Mapping[int, Share]) -> bool:
+def _takes_rest(piece: _MovingBlock, shares: Mapping[int, Share]) -> bool:
     return isinstance(shares.get(piece.block.parts[0].number), Rest)
 
 
-def _less(piece: _Piece, excess: int) -> _Piece:
+def _less(piece: _MovingBlock, excess: int) -> _MovingBlock:
     """A gap that nobody moves into is not there for the rest."""
     return replace(piece, growth=max(0, piece.growth - align_up(max(0, excess), MiB)))
 
@@ -191,17 +191,17 @@ def _amounts(
     return given
 
 
-def _packed(pieces: Sequence[_Piece]) -> list[tuple[int, int]]:
+def _packed(pieces: Sequence[_MovingBlock]) -> list[tuple[int, int]]:
     """(start, end) of each, as far left as possible, at the same place within a MiB."""
     return _laid(pieces, packed=True)
 
 
-def _places(pieces: Sequence[_Piece]) -> list[tuple[int, int]]:
+def _places(pieces: Sequence[_MovingBlock]) -> list[tuple[int, int]]:
     """(start, end) of each, from the left: its old place if possible, else after the one before."""
     return _laid(pieces, packed=False)
 
 
-def _laid(pieces: Sequence[_Piece], *, packed: bool) -> list[tuple[int, int]]:
+def _laid(pieces: Sequence[_MovingBlock], *, packed: bool) -> list[tuple[int, int]]:
     places: list[tuple[int, int]] = []
     for piece in pieces:
         start = piece.block.start
@@ -214,7 +214,7 @@ def _laid(pieces: Sequence[_Piece], *, packed: bool) -> list[tuple[int, int]]:
 
 def _placed(
     table: PartitionTable,
-    pieces: list[_Piece],
+    pieces: list[_MovingBlock],
     limit: int,
     gone: list[Block],
     end: Grown | NothingToDo,
@@ -249,7 +249,7 @@ def _must_move(block: Block) -> NotPossible:
     )
 
 
-def _no_room(pieces: Sequence[_Piece], missing: int) -> NotPossible:
+def _no_room(pieces: Sequence[_MovingBlock], missing: int) -> NotPossible:
     numbers = " and ".join(str(p.block.parts[0].number) for p in pieces if p.target)
     return NotPossible(
         f"partitions {numbers} would need {format_size(missing)} more, because none of them moves "

@@ -62,6 +62,7 @@ def as_gpt(
             f"partition {strange[0].number} is of type {strange[0].type_code}, which has no GPT "
             "type"
         )
+    # Number 0 is no partition's: it makes the disk's own GUID.
     gpt = PartitionTable("gpt", _identifier(table, 0).upper(), table.sector_size, disk_size, ())
     first, last = first_usable(gpt), disk_size - _backup(gpt)
     if tight := [part for part in kept if part.start < first or part.end > last]:

@@ -35,10 +35,10 @@ def propose_extra_disk(main: Facts, other: Facts, goal: Goal) -> Proposal | AllD
     Raises Refused errors, which name it.
     """
     path = other.image.path
-    if shared := {group.uuid: group.name for group in groups(main)}.keys() & {
-        group.uuid for group in groups(other)
+    if shared := {group.uuid: group.name for group in volume_groups(main)}.keys() & {
+        group.uuid for group in volume_groups(other)
     }:
-        name = next(group.name for group in groups(other) if group.uuid in shared)
+        name = next(group.name for group in volume_groups(other) if group.uuid in shared)
         reason = (
             f"the volume group {name} lies on both disks, and its volumes can take the space "
             "of one at a time"
@@ -53,7 +53,7 @@ def propose_extra_disk(main: Facts, other: Facts, goal: Goal) -> Proposal | AllD
     return proposal
 
 
-def groups(facts: Facts) -> list[VolumeGroup]:
+def volume_groups(facts: Facts) -> list[VolumeGroup]:
     """The volume groups that reach onto the disk, as far as they can be read."""
     volumes = (
         content for content in facts.all_contents() if isinstance(content, PhysicalVolumeContent)
@@ -61,7 +61,7 @@ def groups(facts: Facts) -> list[VolumeGroup]:
     return [volume.group for volume in volumes if volume.group is not None]
 
 
-def together(
+def merge_proposals(
     main: Proposal | AllDone, facts: Facts, others: Sequence[ExtraDiskPlan]
 ) -> Proposal | AllDone:
     """The first disk's proposal, empty if only others grow; AllDone if there is nothing to do."""

@@ -49,7 +49,8 @@ def refuse_hidden_main(facts: Facts, goal: Goal) -> None:
         return
     if largest.size > facts.main.size:
         name, other = facts.name_of(largest.number), facts.main.number
-        reason = f"{name}, its largest partition, holds {in_words(facts.contents[largest.number])}"
+        held = content_in_words(facts.contents[largest.number])
+        reason = f"{name}, its largest partition, holds {held}"
         raise nothing_to_grow(
             facts.image.path, reason=f"{reason}; --partition {other} grows {facts.name_of(other)}"
         )
@@ -118,14 +119,14 @@ def refuse_partition(facts: Facts, part: Partition, *, consented: bool = False) 
         raise belongs_to_others(
             facts.image.path,
             part.number,
-            reason=f"it holds {in_words(content)}",
+            reason=f"it holds {content_in_words(content)}",
             hint=_hint(content),
         )
     if isinstance(content, AmbiguousContent):
         raise belongs_to_others(
             facts.image.path,
             part.number,
-            reason=f"it has the signatures of {in_words(content)} at once",
+            reason=f"it has the signatures of {content_in_words(content)} at once",
             hint="find out which of them is true, and take the others away (wipefs -t KIND -a, in "
             "the guest)",
         )
@@ -146,15 +147,15 @@ def whose(facts: Facts, part: Partition) -> str:
     """
     content = facts.contents.get(part.number)
     if isinstance(content, ForeignContent) and content.member:
-        return f"holds {in_words(content)}"
+        return f"holds {content_in_words(content)}"
     if isinstance(content, AmbiguousContent):
-        return f"has the signatures of {in_words(content)} at once"
+        return f"has the signatures of {content_in_words(content)} at once"
     if owner := owner_of(part):
         return f"is of type {part.type_code}, which says that it belongs to {owner}"
     return ""
 
 
-def in_words(content: Content | None) -> str:
+def content_in_words(content: Content | None) -> str:
     match content:
         case AmbiguousContent():
             return " and ".join(content.candidates)

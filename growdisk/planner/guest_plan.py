@@ -60,7 +60,7 @@ def growths_of(steps: Iterable[DiskStep]) -> tuple[Growth, ...]:
     )
 
 
-def parts_of(steps: Iterable[DiskStep]) -> dict[str, tuple[int, int]]:
+def growth_layers(steps: Iterable[DiskStep]) -> dict[str, tuple[int, int]]:
     """For each growing step, by its name: (which growth it belongs to, which of its layers it is).
 
     Layers count from 1 on; the file system itself is 0. What several growths have in common grows
@@ -169,7 +169,7 @@ def kind_of(facts: Facts, step: GrowFilesystem) -> str:
     return facts.kind_of(step.number) if step.is_plain_ext else step.kind
 
 
-def content_of(facts: Facts, step: GrowFilesystem) -> Content | None:
+def filesystem_of(facts: Facts, step: GrowFilesystem) -> Content | None:
     """The file system that a step grows, wherever it is."""
     outer = facts.contents.get(step.number)
     if outer:

@@ -20,7 +20,13 @@ from growdisk.planner.facts import Facts
 from growdisk.planner.failures import option_unsupported
 from growdisk.planner.goal import Goal, RunOptions, SnapshotMode
 from growdisk.planner.guest_connection import GuestConnection
-from growdisk.planner.guest_plan import content_of, growths_of, guest_plan, kind_of, parts_of
+from growdisk.planner.guest_plan import (
+    filesystem_of,
+    growth_layers,
+    growths_of,
+    guest_plan,
+    kind_of,
+)
 from growdisk.planner.layout import layout_of
 from growdisk.planner.plan import Plan, new_run_name
 from growdisk.planner.planner import Proposal
@@ -121,7 +127,7 @@ def _refuse_shape(path: Path, steps: tuple[DiskStep, ...]) -> None:
         raise _only_at_rest(path, "moving a partition's content")
     if not growths_of(steps):
         raise _only_at_rest(path, "growing a partition without a file system that growdisk knows")
-    parts = parts_of(steps)
+    parts = growth_layers(steps)
     for step in steps:
         if step.works_at and step.name not in parts:
             raise _only_at_rest(path, f"{step.describe()}, without a file system in it,")
@@ -335,7 +341,7 @@ def _notes(
 def _gdt_notes(facts: Facts, proposal: Proposal) -> Iterator[str]:
     """An ext file system that counts its groups in more blocks than were kept free for that."""
     for step in of_kind(GrowFilesystem, proposal.steps):
-        content = content_of(facts, step)
+        content = filesystem_of(facts, step)
         if isinstance(content, ExtContent) and (
             missing := descriptor_blocks_missing(content, step.new_size)
         ):

@@ -179,8 +179,16 @@ SHARED: Mapping[str, OptionSpec] = MappingProxyType(
     {
         option.name: option
         for option in (
-            FORMAT, SIZE, *BY_RULE, PREALLOCATION, *TABLE, *VOLUMES, *RUN, *MACHINE, *INSIDE,
+            FORMAT,
+            SIZE,
+            *BY_RULE,
+            PREALLOCATION,
+            *TABLE,
+            *VOLUMES,
+            *RUN,
+            *MACHINE,
+            *INSIDE,
         )
     }
-)  # fmt: skip
+)
 """By name: what `growdisk expand` and the task expand both take."""

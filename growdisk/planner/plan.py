@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -160,7 +160,7 @@ def recorded_plan(directory: RunDirectory) -> Plan:
 
 
 def new_run_name() -> str:
-    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{os.urandom(2).hex()}"
 
 
 def _written(step: DiskStep | ExtraDiskStep) -> _WrittenStep:
@@ -168,8 +168,8 @@ def _written(step: DiskStep | ExtraDiskStep) -> _WrittenStep:
         return replace(_written(step.step), disk=step.number)
     fields = decoded(encoded(step), dict[str, Raw])
     usual = step.usual
-    told = {name: value for name, value in fields.items() if usual.get(name) != bytes(value)}
-    return _WrittenStep(type(step).__name__, Raw(encoded(told)))
+    unusual = {name: value for name, value in fields.items() if usual.get(name) != bytes(value)}
+    return _WrittenStep(type(step).__name__, Raw(encoded(unusual)))
 
 
 def _read(written: _WrittenStep, plan: _WrittenPlan) -> DiskStep | ExtraDiskStep:

@@ -35,7 +35,7 @@ from growdisk.planner.foreign import (
 from growdisk.planner.goal import Goal
 from growdisk.planner.hibernation import refuse_hibernated
 from growdisk.planner.layers.content_growth import ContentGrowth, GrowthTarget
-from growdisk.planner.layers.fills import together
+from growdisk.planner.layers.fills import sum_of_fills
 from growdisk.planner.layers.growers import notes_on_tpm
 from growdisk.planner.layers.registry import grow_inside
 from growdisk.planner.moves import moves_of, notes_on
@@ -66,8 +66,8 @@ def propose(facts: Facts, goal: Goal) -> Proposal | AllDone:
 
 def without_gone(facts: Facts, goal: Goal) -> Goal:
     """The goal less the consent to lose partitions that are not there."""
-    there = {part.number for part in facts.table.partitions} if facts.table else set()
-    return replace(goal, delete=tuple(number for number in goal.delete if number in there))
+    numbers = {part.number for part in facts.table.partitions} if facts.table else set()
+    return replace(goal, delete=tuple(number for number in goal.delete if number in numbers))
 
 
 def _propose(facts: Facts, goal: Goal) -> Proposal | AllDone:
@@ -136,7 +136,7 @@ def _propose_named(facts: Facts, goal: Goal) -> Proposal | AllDone:
             *(note for inside in insides for note in inside.notes),
             *repair_notes(facts, goal, growth, _with_system(insides)),
         ),
-        fills=together(inside.fills for inside in insides),
+        fills=sum_of_fills(inside.fills for inside in insides),
     )
 
 
@@ -145,9 +145,12 @@ def _suffix(part: Partition, growth: Grown) -> str:
 
 
 def _all_done(facts: Facts, goal: Goal, target: Partition) -> str:
-    name, asked = facts.name_of(target.number), wanted_size(facts, goal) - facts.image.virtual_size
-    if 0 < asked < MiB:
-        return f"{format_size(asked)} more is less than a partition grows by (1 MiB)"
+    name, missing = (
+        facts.name_of(target.number),
+        wanted_size(facts, goal) - facts.image.virtual_size,
+    )
+    if 0 < missing < MiB:
+        return f"{format_size(missing)} more is less than a partition grows by (1 MiB)"
     return f"{name} takes all the space that it can get, and its file system fills it"
 
 

@@ -89,7 +89,7 @@ def refuse_moved_boot_loader(facts: Facts, moved: Iterable[Partition]) -> None:
             )
 
 
-def refuse_cut_off(facts: Facts, target: Partition, content: ExtContent) -> None:
+def refuse_truncated_filesystem(facts: Facts, target: Partition, content: ExtContent) -> None:
     if (content.size or 0) > target.size:
         missing = format_size((content.size or 0) - target.size)
         raise CannotGrow(

@@ -11,14 +11,15 @@ from enum import Enum
 
 from growdisk.fast_dataclass import dataclass
 from growdisk.filesystems.content import Content, PhysicalVolumeContent, SwapContent
-from growdisk.filesystems.signatures import MAGICS, Owner
-from growdisk.host.blkid import Verdict
+from growdisk.filesystems.signatures import MAGICS, ContentOwner
+from growdisk.host.blkid import BlkidResult
 from growdisk.planner.facts import Facts
 from growdisk.planner.failures import belongs_to_others
-from growdisk.planner.foreign import INSIDE, in_words
+from growdisk.planner.foreign import INSIDE, content_in_words
 
 _OF_A_WHOLE = frozenset(
-    {magic.kind for magic in MAGICS if magic.owner is Owner.WHOLE} | {"zfs_member", "bcache", "jbd"}
+    {magic.kind for magic in MAGICS if magic.owner is ContentOwner.WHOLE}
+    | {"zfs_member", "bcache", "jbd"}
 )
 _HINT = (
     "look at it with wipefs (it changes nothing without -a), and take away the signature that "
@@ -35,7 +36,7 @@ class Treatment(Enum):
 
 
 @dataclass(frozen=True)
-class Part:
+class TouchedPart:
     """A part of the disk that the plan touches.
 
     `own` is what growdisk reads there; `number` 0 is the whole disk. `grown`: it is looked at as it
@@ -49,7 +50,7 @@ class Part:
     grown: bool = False
 
 
-def judge(facts: Facts, part: Part, verdict: Verdict) -> None:
+def refuse_disagreement(facts: Facts, part: TouchedPart, verdict: BlkidResult) -> None:
     """belongs-to-others if the plan must not be carried out."""
     if reason := _objection(facts, part, verdict):
         raise belongs_to_others(
@@ -57,7 +58,7 @@ def judge(facts: Facts, part: Part, verdict: Verdict) -> None:
         )
 
 
-def _objection(facts: Facts, part: Part, verdict: Verdict) -> str:
+def _objection(facts: Facts, part: TouchedPart, verdict: BlkidResult) -> str:
     if verdict.failed:
         return f"blkid came to no result on {part.name}"
     if part.treatment is Treatment.AROUND:
@@ -74,12 +75,12 @@ def _objection(facts: Facts, part: Part, verdict: Verdict) -> str:
     if part.grown:
         return (
             f"up to its new end, blkid would find {found} on {part.name}, which holds "
-            f"{in_words(part.own)}"
+            f"{content_in_words(part.own)}"
         )
-    return f"blkid finds {found} on {part.name}, where growdisk finds {in_words(part.own)}"
+    return f"blkid finds {found} on {part.name}, where growdisk finds {content_in_words(part.own)}"
 
 
-def _objection_to_disk(facts: Facts, verdict: Verdict) -> str:
+def _objection_to_disk(facts: Facts, verdict: BlkidResult) -> str:
     """File systems are what the partitions are for; an array of disks goes before all of them."""
     known = {content.kind for content in facts.contents.values()}
     for kind in (verdict.kind, *verdict.candidates):
@@ -88,14 +89,14 @@ def _objection_to_disk(facts: Facts, verdict: Verdict) -> str:
     return ""
 
 
-def _belonging(part: Part, verdict: Verdict) -> str:
+def _belonging(part: TouchedPart, verdict: BlkidResult) -> str:
     own = isinstance(part.own, PhysicalVolumeContent)
     if verdict.kind in _OF_A_WHOLE - {"crypto_LUKS"} or (verdict.usage == "raid" and not own):
         return f"blkid finds that {part.name} belongs to something larger: {verdict.kind}"
     return ""
 
 
-def _hint(part: Part, verdict: Verdict) -> str:
+def _hint(part: TouchedPart, verdict: BlkidResult) -> str:
     if verdict.failed or verdict.kind in _OF_A_WHOLE or verdict.usage == "raid":
         return INSIDE
     return _HINT

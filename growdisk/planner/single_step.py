@@ -97,7 +97,7 @@ def grow_only(facts: Facts, goal: Goal) -> Proposal | AllDone:
         replace(facts, contents=contents),
         tuple(line for inside in insides for line in inside.given_up),
         tuple(note for inside in insides for note in inside.notes),
-    )  # fmt: skip
+    )
 
 
 def remake_swap(swaps: tuple[SwapSpace, ...]) -> PlanFunction:

@@ -22,7 +22,7 @@ _HINT = (
 _LV_HINT = "write --lv VG/LV, or --lv VG/LV=60%; --lv once for each volume"
 
 
-def grown(words: Sequence[str]) -> tuple[Grow, ...]:
+def growth_requests(words: Sequence[str]) -> tuple[Grow, ...]:
     """`sda1=60%` and so on as requests. UsageError for what cannot be meant."""
     requests = tuple(
         Grow(name, share_of(word, share, "--grow", _HINT))
@@ -70,7 +70,7 @@ def _other_disk(word: str, requests: Sequence[str], like: Goal) -> OtherDisk:
     if not (equals or requests):
         return OtherDisk(Path(name))
     wanted = parse_goal_size(size) if equals else None
-    grow, sectors = grown(requests), like.sector_size
+    grow, sectors = growth_requests(requests), like.sector_size
     return OtherDisk(
         Path(name), Goal(wanted, swap=like.swap, grow=grow, sector_size=sectors, repair=like.repair)
     )
@@ -93,7 +93,7 @@ def share_of(word: str, text: str, option: str, hint: str) -> Share:
     raise UsageError(f"cannot read {option} {word}", hint)
 
 
-def chosen_volumes(words: Sequence[str]) -> tuple[Grow, ...]:
+def volume_requests(words: Sequence[str]) -> tuple[Grow, ...]:
     requests = []
     for name, equals, share in (word.partition("=") for word in words):
         if not name:
@@ -103,7 +103,7 @@ def chosen_volumes(words: Sequence[str]) -> tuple[Grow, ...]:
     return tuple(requests)
 
 
-def percent(text: str | None) -> float | None:
+def parse_percent(text: str | None) -> float | None:
     if text is None:
         return None
     try:

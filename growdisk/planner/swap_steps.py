@@ -55,12 +55,12 @@ def repair_notes(facts: Facts, goal: Goal, growth: Grown, inside: ContentGrowth)
     gone = [facts.name_of(p.number) for p in growth.removed if p.role is not Role.EXTENDED]
     if not gone or _repair(facts, goal, growth, inside):
         return
-    asked = "the guest's files are left alone, as asked"
+    alone = "the guest's files are left alone, as asked"
     unread = (
         "no file system on this disk can be read here, so that the guest's files stay as they are"
     )
     yield (
-        f"{asked if not goal.repair else unread}: what names {', '.join(gone)} there ({_FILES}) "
+        f"{alone if not goal.repair else unread}: what names {', '.join(gone)} there ({_FILES}) "
         "is for you to change"
     )
 

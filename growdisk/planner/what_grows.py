@@ -15,7 +15,7 @@ from growdisk.planner.failures import (
     partition_not_found,
     would_shrink,
 )
-from growdisk.planner.foreign import in_words
+from growdisk.planner.foreign import content_in_words
 from growdisk.planner.goal import Goal
 from growdisk.units import format_size
 
@@ -39,15 +39,15 @@ def choose_shares(facts: Facts, goal: Goal) -> tuple[PartitionTable, dict[int, S
             facts.image.path, option="--partition", reason=reason, hint="leave it out"
         )
     shares: dict[int, Share] = {}
-    for wish in goal.grow:
-        table, part = choose_partition(facts, wish.partition, option="--grow")
+    for request in goal.grow:
+        table, part = choose_partition(facts, request.partition, option="--grow")
         if part.number in shares:
             reason = f"{facts.name_of(part.number)} is named twice"
             raise option_unsupported(
                 facts.image.path, option="--grow", reason=reason, hint="name each partition once"
             )
-        _refuse_smaller(facts, part, wish.share)
-        shares[part.number] = wish.share
+        _refuse_smaller(facts, part, request.share)
+        shares[part.number] = request.share
     return table, shares
 
 
@@ -89,12 +89,12 @@ def _is_unknown(facts: Facts, part: Partition) -> bool:
 
 
 def refuse_table_options(facts: Facts, goal: Goal) -> None:
-    asked = [
+    requested = [
         ("--partition", goal.partition != "auto"),
         ("--grow", goal.grow),
         ("--move", goal.move),
     ]
-    for option, given in [*asked, ("--delete", goal.delete)]:
+    for option, given in [*requested, ("--delete", goal.delete)]:
         if given:
             reason = "it has no partition table: the file system is on the whole disk"
             raise option_unsupported(
@@ -139,7 +139,7 @@ def _words(facts: Facts, number: int) -> str:
     """What a partition holds, as people call it."""
     content = facts.contents.get(number)
     if isinstance(content, ForeignContent):
-        return in_words(content)
+        return content_in_words(content)
     if isinstance(content, AmbiguousContent):
         return f"the signatures of {' and '.join(content.candidates)} at once"
     kind = facts.kind_of(number)

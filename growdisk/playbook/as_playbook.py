@@ -19,7 +19,7 @@ from growdisk.planner.planner import AllDone, Proposal, propose
 from growdisk.planner.what_grows import choose_partition, is_whole_disk
 from growdisk.playbook.keywords import ON_FAILURE
 from growdisk.playbook.specs import NAMESPACE
-from growdisk.playbook.tasks.swap_results import described
+from growdisk.playbook.tasks.swap_results import partition_result
 from growdisk.qcow2.probe import ImageFormat
 from growdisk.steps.grow_filesystem import GrowFilesystem
 from growdisk.steps.grow_luks import GrowLuks
@@ -80,9 +80,12 @@ def playbook_of(
 def running_playbook(title: str, options: _Words) -> str:
     """For a guest that runs: its steps hang together, and are one task."""
     play: _Words = {
-        "name": f"Grow {title}", "hosts": "localhost", "connection": "local", "gather_facts": False,
+        "name": f"Grow {title}",
+        "hosts": "localhost",
+        "connection": "local",
+        "gather_facts": False,
         "tasks": [_task("expand_online", f"Grow {title} while it runs", options)],
-    }  # fmt: skip
+    }
     return as_yaml([play])
 
 
@@ -183,7 +186,7 @@ class _Writer:
                 own = {"system": step.system, "size": f"{step.size}b", **_known(uuid=step.uuid)}
                 return self._task("make_swap_file", step, {**own, **inside})
             case RepairGuest():
-                gone = [described(part) for part in (*step.swaps, *step.gone)]
+                gone = [partition_result(part) for part in (*step.swaps, *step.gone)]
                 others: _Words = {"others": list(step.others)} if step.others else {}
                 own = {"system": step.system, **others, "swap": step.policy.value, "swaps": gone}
                 return self._task("repair_guest", step, {**own, **inside})

@@ -19,7 +19,7 @@ from typing import ClassVar
 from growdisk.errors import Refused
 from growdisk.fast_dataclass import dataclass
 from growdisk.host.templating import Failure, Sandbox
-from growdisk.host.yaml_reader import Place, is_list, is_mapping
+from growdisk.host.yaml_reader import YamlPosition, is_list, is_mapping
 from growdisk.playbook.options import truth_of
 from growdisk.units import format_size, parse_size
 
@@ -39,7 +39,7 @@ class TemplateFailed(Refused):
     WHAT: ClassVar[str] = "{place}: cannot evaluate {text}"
     WHY: ClassVar[str] = "{reason}"
     DO: ClassVar[str] = "{hint}"
-    place: Place | str
+    place: YamlPosition | str
     text: str
     reason: str
     hint: str = "mend the expression, or give what it asks for with -e NAME=VALUE"
@@ -50,7 +50,7 @@ def sandbox() -> Sandbox:
     return Sandbox(FILTERS, TESTS)
 
 
-class Scope:
+class TaskVariables:
     """All variables that one task sees.
 
     `layers` may hold templates, the last one wins; `final` values hold none.
@@ -64,10 +64,10 @@ class Scope:
     def __contains__(self, name: str) -> bool:
         return name in self._final or any(name in layer for layer in self._layers)
 
-    def with_final(self, values: Mapping[str, object]) -> Scope:
-        return Scope(self._layers, {**self._final, **values})
+    def with_final(self, values: Mapping[str, object]) -> TaskVariables:
+        return TaskVariables(self._layers, {**self._final, **values})
 
-    def filled_in(self, value: object, place: Place | str) -> object:
+    def filled_in(self, value: object, place: YamlPosition | str) -> object:
         """`value` with every expression in it worked out. TemplateFailed."""
         if isinstance(value, str):
             return self._text(value, place)
@@ -80,7 +80,7 @@ class Scope:
             ]
         return value
 
-    def value(self, expression: str, place: Place | str) -> object:
+    def value(self, expression: str, place: YamlPosition | str) -> object:
         """What an expression without braces comes to. TemplateFailed."""
         try:
             names, _ = sandbox().names_in(expression, expression=True)
@@ -90,10 +90,10 @@ class Scope:
         except Exception as error:  # an expression may go wrong in as many ways as Python has
             raise TemplateFailed(place, text=expression, reason=_reason(error)) from error
 
-    def holds(self, conditions: Sequence[str], place: Place | str) -> bool:
+    def holds(self, conditions: Sequence[str], place: YamlPosition | str) -> bool:
         return all(bool(self.value(condition, place)) for condition in conditions)
 
-    def _text(self, text: str, place: Place | str) -> object:
+    def _text(self, text: str, place: YamlPosition | str) -> object:
         if not is_template(text):
             return text
         if inner := lone_expression(text):
@@ -106,10 +106,10 @@ class Scope:
         except Exception as error:
             raise TemplateFailed(place, text=text, reason=_reason(error)) from error
 
-    def _needed(self, names: set[str], place: Place | str) -> dict[str, object]:
+    def _needed(self, names: set[str], place: YamlPosition | str) -> dict[str, object]:
         return {name: self._variable(name, place) for name in names if name in self}
 
-    def _variable(self, name: str, place: Place | str) -> object:
+    def _variable(self, name: str, place: YamlPosition | str) -> object:
         if name in self._final:
             return self._final[name]
         if name in self._known:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import keyword
 from collections.abc import Iterator
 
-from growdisk.host.yaml_reader import BadFile, Located, Place
+from growdisk.host.yaml_reader import BadFile, Located, YamlPosition
 from growdisk.playbook.expressions import is_template, sandbox
 from growdisk.playbook.options import truth_of
 
@@ -22,7 +22,7 @@ def text_of(node: Located | None, word: str) -> str:
     return str(node.value)
 
 
-def name_of(node: Located | None, word: str) -> str:
+def variable_name(node: Located | None, word: str) -> str:
     """A variable's name; "" if it is not said."""
     if node is None:
         return ""
@@ -111,7 +111,7 @@ def tags_of(node: Located | None) -> frozenset[str]:
     return frozenset(word for word in words if word)
 
 
-def listed(node: Located | None, word: str) -> tuple[Located, ...]:
+def items_of(node: Located | None, word: str) -> tuple[Located, ...]:
     if node is None or node.value is None:
         return ()
     if not node.is_list:
@@ -132,16 +132,16 @@ def check_all(node: Located) -> None:
         check_templates(text, place)
 
 
-def check_templates(text: str, place: Place) -> None:
+def check_templates(text: str, place: YamlPosition) -> None:
     if is_template(text):
         _checked(text, place, expression=False)
 
 
-def check_expression(text: str, place: Place) -> None:
+def check_expression(text: str, place: YamlPosition) -> None:
     _checked(text, place, expression=True)
 
 
-def _checked(text: str, place: Place, *, expression: bool) -> None:
+def _checked(text: str, place: YamlPosition, *, expression: bool) -> None:
     try:
         sandbox().names_in(text, expression=expression)
     except Exception as error:  # jinja2's own, and what its parser trips over
@@ -149,7 +149,7 @@ def _checked(text: str, place: Place, *, expression: bool) -> None:
         raise BadFile(f"cannot read the expression {text}", place=place, reason=reason) from error
 
 
-def _texts(node: Located) -> Iterator[tuple[str, Place]]:
+def _texts(node: Located) -> Iterator[tuple[str, YamlPosition]]:
     if isinstance(node.value, str):
         yield node.value, node.place
     for item in node.items():

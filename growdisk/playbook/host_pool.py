@@ -37,8 +37,8 @@ class Job:
 class HostPool:
     """`tell` hears of all hosts; `tick` is called often, for a display that moves."""
 
-    def __init__(self, tell: Callable[[Event], None], tick: Callable[[], None]) -> None:
-        self._tell, self._tick = tell, tick
+    def __init__(self, emit: Callable[[Event], None], tick: Callable[[], None]) -> None:
+        self._emit, self._tick = emit, tick
         self._stopping = False
         self._running: dict[Connection, tuple[Job, multiprocessing.process.BaseProcess]] = {}
         self._ended: dict[str, HostReport] = {}
@@ -83,7 +83,7 @@ class HostPool:
                 continue
             if isinstance(event, HostEnded):
                 self._ended[event.host] = event.report
-            self._tell(event)
+            self._emit(event)
         self._tick()
 
     def _gone(self, connection: Connection) -> None:
@@ -94,7 +94,7 @@ class HostPool:
         if job.host not in self._ended:
             report = _lost(job.host, process.exitcode)
             self._ended[job.host] = report
-            self._tell(HostEnded(job.host, report))
+            self._emit(HostEnded(job.host, report))
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         self._stopping = True
@@ -119,9 +119,9 @@ def _in_child(job: Job, connection: Connection) -> None:
     tell(HostEnded(job.host, report))
 
 
-def _worked(job: Job, tell: Callable[[Event], None], stop: StopRequest) -> HostReport:
+def _worked(job: Job, emit: Callable[[Event], None], stop: StopRequest) -> HostReport:
     try:
-        return job.work(tell, stop)
+        return job.work(emit, stop)
     except GrowdiskError as error:
         return HostReport(job.host, "failed", error.exit_code, (), {}, error_document(error))
     except Exception as bug:
@@ -129,8 +129,8 @@ def _worked(job: Job, tell: Callable[[Event], None], stop: StopRequest) -> HostR
 
         traceback.print_exc()
         do = "report it; growdisk run PLAYBOOK --resume goes on, --undo takes back what was done"
-        told = {"what": "growdisk has a bug", "why": repr(bug), "do": do, "code": 1}
-        return HostReport(job.host, "stuck", 1, (), {}, told)
+        bug_report = {"what": "growdisk has a bug", "why": repr(bug), "do": do, "code": 1}
+        return HostReport(job.host, "stuck", 1, (), {}, bug_report)
 
 
 def _lost(host: str, code: int | None) -> HostReport:

@@ -17,11 +17,10 @@ from growdisk.error_document import error_document
 from growdisk.errors import GrowdiskError, NeedsUser
 from growdisk.fast_dataclass import replace
 from growdisk.planner.facts import Facts
-from growdisk.playbook.expressions import Scope
+from growdisk.playbook.expressions import TaskVariables
 from growdisk.playbook.host_vars import PlayContext
 from growdisk.playbook.model import Task
 from growdisk.playbook.options import truth_of
-from growdisk.playbook.outcome import Outcome
 from growdisk.playbook.perform import perform
 from growdisk.playbook.play_journal import PlayJournal
 from growdisk.playbook.play_snapshot import PlaySnapshot
@@ -36,6 +35,7 @@ from growdisk.playbook.reports import (
 )
 from growdisk.playbook.specs import NAMESPACE, TASKS
 from growdisk.playbook.task_checkpoint import finished_before, state_before
+from growdisk.playbook.task_result import TaskResult
 from growdisk.playbook.task_run import Done, TaskRun
 from growdisk.workflow.stopping import StopRequest
 
@@ -54,11 +54,11 @@ class HostRun:
         facts: Mapping[str, object],
         journal: PlayJournal | None,
         run: str,
-        tell: Callable[[Event], None],
+        emit: Callable[[Event], None],
         stop: StopRequest,
     ) -> None:
         self._setting, self._facts, self._journal, self._run = setting, dict(facts), journal, run
-        self._tell, self._stop = tell, stop
+        self._emit, self._stop = emit, stop
         self._reports: list[TaskReport] = []
         self._foreseen: dict[Path, Facts] = {}
         self._files = setting.files(facts)
@@ -87,13 +87,13 @@ class HostRun:
             image = before.image
             if image is not None and image.exists() and "rollback" in api.status(image).next:
                 api.rollback(image, None, _Observer(self), self._stop)
-        asked = {"what": "taken back, as asked", "why": "", "do": "", "code": 0}
-        self._journal.goes_back(asked)
-        return self._gone_back(asked)
+        reason = {"what": "taken back, as asked", "why": "", "do": "", "code": 0}
+        self._journal.goes_back(reason)
+        return self._gone_back(reason)
 
     def _done(self, position: int, number: int, task: Task) -> Done:
         scope = self._setting.scope_of(task, self._facts, self._files)
-        self._tell(TaskStarted(self._setting.host.name, position, len(self._tasks), task.name))
+        self._emit(TaskStarted(self._setting.host.name, position, len(self._tasks), task.name))
         task_run = TaskRun(
             self._setting.play.name,
             task,
@@ -111,7 +111,7 @@ class HostRun:
                 journal.task_ended(number, done)
         self._reports += done.reports
         for report in done.reports:
-            self._tell(TaskEnded(self._setting.host.name, report))
+            self._emit(TaskEnded(self._setting.host.name, report))
         self._facts |= {**done.facts, **({task.register: done.registered} if task.register else {})}
         return done
 
@@ -123,21 +123,23 @@ class HostRun:
         return task_run.run()
 
     def _own_task(
-        self, number: int, scope: Scope
-    ) -> Callable[[Task, Mapping[str, object], str], Outcome]:
+        self, number: int, scope: TaskVariables
+    ) -> Callable[[Task, Mapping[str, object], str], TaskResult]:
         """Tasks of growdisk, recorded."""
         return lambda task, options, item: self._perform_recorded(
             f"{number}.{item}", task, options, check=self._only_looks(task, scope)
         )
 
-    def _only_looks(self, task: Task, scope: Scope) -> bool:
+    def _only_looks(self, task: Task, scope: TaskVariables) -> bool:
         """check_mode: what the task says goes before what its play says."""
-        said = self._setting.play.check_mode if task.check_mode is None else task.check_mode
-        return self._setting.request.check or truth_of(scope.filled_in(said, task.place)) is True
+        check_mode = self._setting.play.check_mode if task.check_mode is None else task.check_mode
+        return (
+            self._setting.request.check or truth_of(scope.filled_in(check_mode, task.place)) is True
+        )
 
     def _perform_recorded(
         self, key: str, task: Task, options: Mapping[str, object], *, check: bool
-    ) -> Outcome:
+    ) -> TaskResult:
         name = task.action.removeprefix(f"{NAMESPACE}.")
         chosen = dict(options)
         if self._how_far == "none" and TASKS[name].option("snapshots") is not None:
@@ -162,7 +164,7 @@ class HostRun:
             return replace(outcome, changed=True)
         return outcome
 
-    def _performed(self, name: str, options: Mapping[str, object], *, check: bool) -> Outcome:
+    def _performed(self, name: str, options: Mapping[str, object], *, check: bool) -> TaskResult:
         foreseen = self._foreseen if check else None
         return perform(
             name, options, check=check, observer=_Observer(self), stop=self._stop, foreseen=foreseen
@@ -249,7 +251,7 @@ class HostRun:
         return report
 
     def step_started(self, name: str) -> None:
-        self._tell(StepStarted(self._setting.host.name, name))
+        self._emit(StepStarted(self._setting.host.name, name))
 
 
 class _Observer(Silent):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from growdisk.errors import UsageError
 from growdisk.fast_dataclass import dataclass
-from growdisk.playbook.expressions import Scope
+from growdisk.playbook.expressions import TaskVariables
 from growdisk.playbook.hosts import Host
 from growdisk.playbook.inventory import Inventory
 from growdisk.playbook.keywords import HOW_FAR_BACK, ON_FAILURE
@@ -46,16 +46,18 @@ class PlayContext:
             "ansible_diff_mode": self.request.diff,
         }
 
-    def scope(self, facts: Mapping[str, object]) -> Scope:
+    def scope(self, facts: Mapping[str, object]) -> TaskVariables:
         """What the play's own variables see."""
         return self.scope_of(None, facts, self.files(facts))
 
-    def scope_of(self, task: Task | None, facts: Mapping[str, object], files: Vars) -> Scope:
+    def scope_of(
+        self, task: Task | None, facts: Mapping[str, object], files: Vars
+    ) -> TaskVariables:
         """`facts` are what tasks before have registered or set."""
         extra = self.request.extra
         known = {name: value for name, value in facts.items() if name not in extra}
         layers = (self.host.vars, self.play.vars, files, task.vars if task else {}, extra)
-        return Scope(layers, {**known, **self.magic()})
+        return TaskVariables(layers, {**known, **self.magic()})
 
     def files(self, facts: Mapping[str, object]) -> dict[str, object]:
         """The variables of vars_files, which lie beside the playbook. BadFile."""
@@ -66,7 +68,7 @@ class PlayContext:
             found |= file_vars(path if path.is_absolute() else self.playbook.path.parent / path)
         return found
 
-    def how_far_back(self, scope: Scope) -> str:
+    def how_far_back(self, scope: TaskVariables) -> str:
         """task, play or none. UsageError elsewhere."""
         if ON_FAILURE not in scope:
             return HOW_FAR_BACK[0]

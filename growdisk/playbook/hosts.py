@@ -11,8 +11,8 @@ from pathlib import Path
 from growdisk import api
 from growdisk.errors import UsageError
 from growdisk.fast_dataclass import dataclass
-from growdisk.host.yaml_reader import BadFile, Place
-from growdisk.playbook.expressions import Scope
+from growdisk.host.yaml_reader import BadFile, YamlPosition
+from growdisk.playbook.expressions import TaskVariables
 from growdisk.playbook.inventory import Inventory
 from growdisk.playbook.model import Play, Vars
 from growdisk.playbook.options import nearest
@@ -38,7 +38,7 @@ def hosts_of(play: Play, request: Request, inventory: Inventory) -> list[Host]:
 
     BadFile if nothing is meant; --limit is applied.
     """
-    scope = Scope(
+    scope = TaskVariables(
         (play.vars, request.extra), {"groups": {k: list(v) for k, v in inventory.groups.items()}}
     )
     found: dict[str, Host] = {}
@@ -58,7 +58,11 @@ def refuse_empty_limit(request: Request, hosts: Sequence[Host]) -> None:
 
 
 def _add(
-    pattern: str, found: dict[str, Host], inventory: Inventory, scope: Scope, place: Place
+    pattern: str,
+    found: dict[str, Host],
+    inventory: Inventory,
+    scope: TaskVariables,
+    place: YamlPosition,
 ) -> None:
     if pattern.startswith(_DOMAIN):
         found.setdefault(
@@ -78,7 +82,7 @@ def _add(
             )
 
 
-def _machine(name: str, scope: Scope, place: Place) -> dict[str, object]:
+def _machine(name: str, scope: TaskVariables, place: YamlPosition) -> dict[str, object]:
     """Its variables: the name that libvirt knows it by, and its image if it has one disk."""
     from growdisk.api.live_target import DiskNotSaid, LiveRequest
 
@@ -99,7 +103,7 @@ def _is_path(pattern: str, inventory: Inventory) -> bool:
     return "/" in pattern or pattern.endswith(_IMAGES) or Path(pattern).is_file()
 
 
-def _images(pattern: str, place: Place) -> Iterator[str]:
+def _images(pattern: str, place: YamlPosition) -> Iterator[str]:
     path = Path(pattern).expanduser()
     if not _GLOB.search(pattern) or path.exists():
         if not path.exists():
@@ -116,7 +120,7 @@ def _images(pattern: str, place: Place) -> Iterator[str]:
     yield from matching
 
 
-def _chosen(pattern: str, inventory: Inventory, place: Place) -> Iterator[str]:
+def _chosen(pattern: str, inventory: Inventory, place: YamlPosition) -> Iterator[str]:
     """`guests:!web03`, `web*,db1`, `guests:&east`."""
     chosen: dict[str, None] = {}
     for word in filter(None, (word.strip() for word in re.split(r"[,:]", pattern))):
@@ -141,7 +145,7 @@ def _matching(word: str, inventory: Inventory) -> list[str]:
     return list(found)
 
 
-def _nobody(word: str, inventory: Inventory, place: Place) -> BadFile:
+def _nobody(word: str, inventory: Inventory, place: YamlPosition) -> BadFile:
     known = [*inventory.groups, *inventory.hosts]
     if known == ["all"] or not known:
         hint = "name images by path or glob, domain:NAME, or give an inventory with -i"

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from growdisk.fast_dataclass import dataclass
-from growdisk.host.yaml_reader import BadFile, Located, Place, read_yaml
+from growdisk.host.yaml_reader import BadFile, Located, YamlPosition, read_yaml
 from growdisk.playbook.keywords import unknown_word
 from growdisk.playbook.model import Vars
 
@@ -114,7 +114,10 @@ def read_ini(path: Path, tree: Tree) -> None:
     group, kind = "ungrouped", "hosts"
     tree.add_group("ungrouped")
     for number, line in enumerate(lines, start=1):
-        text, place = line.strip(), Place(str(path), number, len(line) - len(line.lstrip()) + 1)
+        text, place = (
+            line.strip(),
+            YamlPosition(str(path), number, len(line) - len(line.lstrip()) + 1),
+        )
         if not text or text[0] in "#;":
             continue
         if text.startswith("["):
@@ -124,7 +127,7 @@ def read_ini(path: Path, tree: Tree) -> None:
             _KINDS[kind](tree, group, text, place)
 
 
-def _section(text: str, place: Place) -> tuple[str, str]:
+def _section(text: str, place: YamlPosition) -> tuple[str, str]:
     match = _SECTION.fullmatch(text)
     kind = (match["kind"] or "hosts") if match else ""
     if match is None or kind not in _KINDS:
@@ -133,7 +136,7 @@ def _section(text: str, place: Place) -> tuple[str, str]:
     return match["group"], kind
 
 
-def _host(tree: Tree, group: str, text: str, place: Place) -> None:
+def _host(tree: Tree, group: str, text: str, place: YamlPosition) -> None:
     try:
         name, *words = shlex.split(text, comments=True)
     except ValueError as error:
@@ -150,14 +153,14 @@ def _host(tree: Tree, group: str, text: str, place: Place) -> None:
         tree.add_host(group, host, values)
 
 
-def _variable(tree: Tree, group: str, text: str, place: Place) -> None:
+def _variable(tree: Tree, group: str, text: str, place: YamlPosition) -> None:
     key, equals, value = text.partition("=")
     if not equals:
         raise BadFile(f"'{text}' is no variable", place=place, hint="write NAME=VALUE")
     tree.add_vars(group, {key.strip(): _value(value.strip())})
 
 
-def _child(tree: Tree, group: str, text: str, place: Place) -> None:
+def _child(tree: Tree, group: str, text: str, place: YamlPosition) -> None:
     if text in tree.group_names() and tree.is_inside(text, group):
         raise BadFile(f"group {text} would be inside itself", place=place)
     tree.add_group(text, group)
@@ -172,9 +175,11 @@ def _value(text: str) -> object:
     return value
 
 
-_KINDS: dict[str, Callable[[Tree, str, str, Place], None]] = {
-    "hosts": _host, "vars": _variable, "children": _child,
-}  # fmt: skip
+_KINDS: dict[str, Callable[[Tree, str, str, YamlPosition], None]] = {
+    "hosts": _host,
+    "vars": _variable,
+    "children": _child,
+}
 
 
 # An inventory in YAML: groups with hosts, vars and children, nested as they lie in each other.
@@ -192,7 +197,7 @@ def read_yaml_inventory(path: Path, tree: Tree) -> None:
         _group(tree, name, node, place, None)
 
 
-def _group(tree: Tree, name: str, node: Located, place: Place, parent: str | None) -> None:
+def _group(tree: Tree, name: str, node: Located, place: YamlPosition, parent: str | None) -> None:
     if parent is not None and name in tree.group_names() and tree.is_inside(name, parent):
         raise BadFile(f"group {name} would be inside itself", place=place)
     tree.add_group(name, parent)
@@ -300,7 +305,7 @@ _RANGE = re.compile(
 _MOST = 10_000
 
 
-def spelled_out(name: str, place: Place) -> Iterator[str]:
+def spelled_out(name: str, place: YamlPosition) -> Iterator[str]:
     match = _RANGE.fullmatch(name)
     if match is None:
         yield name
@@ -309,7 +314,7 @@ def spelled_out(name: str, place: Place) -> Iterator[str]:
         yield from spelled_out(f"{match['before']}{middle}{match['after']}", place)
 
 
-def _middles(first: str, last: str, step: int, place: Place) -> Iterator[str]:
+def _middles(first: str, last: str, step: int, place: YamlPosition) -> Iterator[str]:
     numbers = first.isdigit() and last.isdigit()
     low, high = (int(first), int(last)) if numbers else (ord(first), ord(last))
     if first.isdigit() != last.isdigit() or low > high or step < 1 or high - low > _MOST:

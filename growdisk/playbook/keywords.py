@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
-from growdisk.host.yaml_reader import BadFile, Place
+from growdisk.host.yaml_reader import BadFile, YamlPosition
 from growdisk.playbook.options import nearest
 from growdisk.playbook.specs import NAMESPACE, TASKS
 
@@ -75,11 +75,11 @@ def full_name(word: str) -> str:
     return builtin if builtin in task_names() else ""
 
 
-def unknown_play_word(word: str, place: Place) -> BadFile:
+def unknown_play_word(word: str, place: YamlPosition) -> BadFile:
     return _unknown(word, place, "play", PLAY_WORDS, _ANSIBLE_PLAY)
 
 
-def unknown_task_word(word: str, place: Place) -> BadFile:
+def unknown_task_word(word: str, place: YamlPosition) -> BadFile:
     known = [*TASK_WORDS, *task_names()]
     short = nearest(word.rsplit(".", 1)[-1], [name.rsplit(".", 1)[-1] for name in task_names()])
     if word not in _ANSIBLE_TASK and not nearest(word, TASK_WORDS) and short:
@@ -88,12 +88,12 @@ def unknown_task_word(word: str, place: Place) -> BadFile:
     return _unknown(word, place, "task", known, _ANSIBLE_TASK)
 
 
-def unknown_word(word: str, place: Place, where: str, known: Iterable[str]) -> BadFile:
+def unknown_word(word: str, place: YamlPosition, where: str, known: Iterable[str]) -> BadFile:
     return _unknown(word, place, where, tuple(known), frozenset())
 
 
 def _unknown(
-    word: str, place: Place, where: str, known: Iterable[str], ansible: frozenset[str]
+    word: str, place: YamlPosition, where: str, known: Iterable[str], ansible: frozenset[str]
 ) -> BadFile:
     if word in ansible:
         hint = "leave it out, or run this playbook with ansible-playbook"

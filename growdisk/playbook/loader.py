@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from growdisk.errors import GrowdiskError
-from growdisk.host.yaml_reader import BadFile, Located, Place, read_yaml
+from growdisk.host.yaml_reader import BadFile, Located, YamlPosition, read_yaml
 from growdisk.playbook.expressions import templates_in
 from growdisk.playbook.field_parsers import (
     check_all,
@@ -19,12 +19,12 @@ from growdisk.playbook.field_parsers import (
     conditions_of,
     flag_of,
     is_name,
-    listed,
-    name_of,
+    items_of,
     refuse_become,
     tags_of,
     text_of,
     truth_or_template,
+    variable_name,
     vars_of,
 )
 from growdisk.playbook.keywords import (
@@ -45,7 +45,7 @@ from growdisk.playbook.options import check_option, nearest
 from growdisk.playbook.specs import NAMESPACE, TASKS, TaskSpec
 
 
-def load(path: Path) -> Playbook:
+def load_playbook(path: Path) -> Playbook:
     """The playbook in the file. BadFile, with the place, for any mistake in it."""
     document = read_yaml(path)
     if document is None:
@@ -71,7 +71,7 @@ def _play(node: Located) -> Play:
         name=text_of(found.get("name"), "name") or ", ".join(hosts),
         hosts=hosts,
         place=found["hosts"].place,
-        tasks=tuple(read_task(item, tags) for item in listed(found.get("tasks"), "tasks")),
+        tasks=tuple(read_task(item, tags) for item in items_of(found.get("tasks"), "tasks")),
         vars=_vars(found.get("vars")),
         vars_files=tuple(_vars_files(found.get("vars_files"))),
         ignore_errors=truth_or_template(found.get("ignore_errors"), "ignore_errors", default=False),
@@ -114,14 +114,14 @@ def _vars(node: Located | None) -> dict[str, object]:
     return found
 
 
-def _vars_files(node: Located | None) -> Iterator[tuple[str, Place]]:
-    for item in listed(node, "vars_files"):
+def _vars_files(node: Located | None) -> Iterator[tuple[str, YamlPosition]]:
+    for item in items_of(node, "vars_files"):
         yield text_of(item, "vars_files"), item.place
 
 
 # Reads one task: which it is, its options, and the words around it.
 
-_Words = Mapping[str, tuple[Located, Place]]
+_Words = Mapping[str, tuple[Located, YamlPosition]]
 
 
 def read_task(node: Located, play_tags: frozenset[str]) -> Task:
@@ -146,7 +146,7 @@ def read_task(node: Located, play_tags: frozenset[str]) -> Task:
         when=conditions_of(found.get("when"), "when") or (),
         loop=loop.plain() if loop is not None else None,
         loop_control=_loop_control(found.get("loop_control")),
-        register=name_of(found.get("register"), "register"),
+        register=variable_name(found.get("register"), "register"),
         failed_when=conditions_of(found.get("failed_when"), "failed_when"),
         changed_when=conditions_of(found.get("changed_when"), "changed_when"),
         ignore_errors=truth_or_template(found.get("ignore_errors"), "ignore_errors", default=False),
@@ -157,9 +157,9 @@ def read_task(node: Located, play_tags: frozenset[str]) -> Task:
     )
 
 
-def _action(words: _Words, place: Place) -> tuple[str, tuple[Located, Place]]:
+def _action(words: _Words, place: YamlPosition) -> tuple[str, tuple[Located, YamlPosition]]:
     """The one word that is neither a keyword nor unknown."""
-    found: list[tuple[str, tuple[Located, Place]]] = []
+    found: list[tuple[str, tuple[Located, YamlPosition]]] = []
     for key, value in words.items():
         if key in TASK_WORDS:
             continue
@@ -196,10 +196,10 @@ def _refuse_delegation(words: _Words) -> None:
 
 
 def _options(
-    action: str, given: Located, place: Place, more: Located | None
-) -> tuple[dict[str, object], dict[str, Place]]:
+    action: str, given: Located, place: YamlPosition, more: Located | None
+) -> tuple[dict[str, object], dict[str, YamlPosition]]:
     options: dict[str, object] = {}
-    places: dict[str, Place] = {}
+    places: dict[str, YamlPosition] = {}
     for node in (given, more):
         if node is None or node.value is None:
             continue
@@ -217,7 +217,7 @@ def _options(
     return options, places
 
 
-def _check(action: str, key: str, value: Located, where: Place) -> None:
+def _check(action: str, key: str, value: Located, where: YamlPosition) -> None:
     check_all(value)
     if not action.startswith(f"{NAMESPACE}."):
         _check_builtin(action, key, value, where)
@@ -237,7 +237,7 @@ def _check(action: str, key: str, value: Located, where: Place) -> None:
         raise value.bad(error.what, reason=error.why, hint=error.what_to_do) from error
 
 
-def _check_builtin(action: str, key: str, value: Located, where: Place) -> None:
+def _check_builtin(action: str, key: str, value: Located, where: YamlPosition) -> None:
     known = BUILTIN_OPTIONS[action.removeprefix(f"{BUILTIN}.")]
     if not known:
         if key != "cacheable" and not is_name(key):
@@ -268,7 +268,7 @@ def _loop_control(node: Located | None) -> LoopControl:
             raise unknown_word(key, place, "loop_control", LOOP_WORDS)
         found[key] = value
     return LoopControl(
-        name_of(found.get("loop_var"), "loop_var") or "item",
-        name_of(found.get("index_var"), "index_var"),
+        variable_name(found.get("loop_var"), "loop_var") or "item",
+        variable_name(found.get("index_var"), "index_var"),
         text_of(found.get("label"), "label"),
     )

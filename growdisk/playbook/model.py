@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from growdisk.fast_dataclass import dataclass
-from growdisk.host.yaml_reader import Place
+from growdisk.host.yaml_reader import YamlPosition
 
 Vars = Mapping[str, object]
 
@@ -28,8 +28,8 @@ class Task:
     name: str
     action: str
     options: Mapping[str, object]
-    place: Place
-    places: Mapping[str, Place]
+    place: YamlPosition
+    places: Mapping[str, YamlPosition]
     vars: Vars
     when: tuple[str, ...] = ()
     loop: object = None
@@ -43,7 +43,7 @@ class Task:
     diff: object = None
     no_log: bool = False
 
-    def place_of(self, option: str) -> Place:
+    def place_of(self, option: str) -> YamlPosition:
         return self.places.get(option, self.place)
 
 
@@ -51,10 +51,10 @@ class Task:
 class Play:
     name: str
     hosts: tuple[str, ...]
-    place: Place
+    place: YamlPosition
     tasks: tuple[Task, ...]
     vars: Vars
-    vars_files: tuple[tuple[str, Place], ...] = ()
+    vars_files: tuple[tuple[str, YamlPosition], ...] = ()
     ignore_errors: object = False
     check_mode: object = None
     diff: object = None

@@ -196,7 +196,10 @@ def _listed(value: object) -> Sequence[object]:
 
 
 _WORDS: Mapping[OptionType, str] = {
-    "str": "a text", "bool": "true or false", "int": "a number", "list": "a list",
+    "str": "a text",
+    "bool": "true or false",
+    "int": "a number",
+    "list": "a list",
     "dict": "a mapping",
     "path": "a path",
-}  # fmt: skip
+}

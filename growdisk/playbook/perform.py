@@ -15,8 +15,8 @@ from growdisk.errors import GrowdiskError, UsageError
 from growdisk.fast_dataclass import dataclass
 from growdisk.planner.facts import Facts
 from growdisk.playbook.options import Options, nearest, typed
-from growdisk.playbook.outcome import Outcome, failure
 from growdisk.playbook.specs import NAMESPACE, TASKS
+from growdisk.playbook.task_result import TaskResult, failure
 from growdisk.workflow.engine import Observer
 from growdisk.workflow.stopping import StopRequest
 
@@ -49,7 +49,7 @@ class TaskContext:
     foreseen: dict[Path, Facts] | None = None
 
 
-TaskHandler = Callable[[Options, TaskContext], Outcome]
+TaskHandler = Callable[[Options, TaskContext], TaskResult]
 
 
 def perform(
@@ -60,7 +60,7 @@ def perform(
     observer: Observer | None = None,
     stop: StopRequest | None = None,
     foreseen: dict[Path, Facts] | None = None,
-) -> Outcome:
+) -> TaskResult:
     """Do `task` (expand, or growdisk.disk.expand) with a playbook's options, templates resolved."""
     name = task.removeprefix(f"{NAMESPACE}.")
     try:

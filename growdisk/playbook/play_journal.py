@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
 from pathlib import Path
 
-from growdisk.playbook.outcome import Diff
+from growdisk.fast_dataclass import asdict
 from growdisk.playbook.reports import HostReport, TaskReport
 from growdisk.playbook.task_checkpoint import TaskCheckpoint
+from growdisk.playbook.task_result import Diff
 from growdisk.playbook.task_run import Done
-from growdisk.workflow.journal import Event, Journal, Record
+from growdisk.workflow.journal import Event, Journal, JournalRecord
 
 _ENDS = frozenset({Event.DONE, Event.UNDONE})
 
@@ -79,32 +79,34 @@ class PlayJournal:
 
     def begin(self) -> None:
         if not self.has_begun:
-            self._journal.append(Record(Event.BEGIN))
+            self._journal.append(JournalRecord(Event.BEGIN))
 
     def makes_way_back(self, image: Path) -> None:
         if image not in self.ways_back():
-            self._journal.append(Record(Event.SNAPSHOTTING, str(image)))
+            self._journal.append(JournalRecord(Event.SNAPSHOTTING, str(image)))
 
     def item_begins(self, key: str, before: TaskCheckpoint) -> None:
         if self.item_begun(key) is None:
-            self._journal.append(Record(Event.APPLYING, key, facts=_dumped(asdict(before))))
+            self._journal.append(JournalRecord(Event.APPLYING, key, facts=_dumped(asdict(before))))
 
     def task_ended(self, number: int, done: Done) -> None:
-        self._journal.append(Record(Event.VERIFIED, str(number), facts=_dumped(asdict(done))))
+        self._journal.append(
+            JournalRecord(Event.VERIFIED, str(number), facts=_dumped(asdict(done)))
+        )
 
     def goes_back(self, error: Mapping[str, object]) -> None:
         if not self.going_back:
             self._journal.append(
-                Record(
+                JournalRecord(
                     Event.ROLLBACK, detail=str(error.get("what", "")), facts=_dumped(dict(error))
                 )
             )
 
     def ended(self, report: HostReport) -> None:
         event = Event.UNDONE if report.result == "restored" else Event.DONE
-        self._journal.append(Record(event, facts=_dumped(asdict(report))))
+        self._journal.append(JournalRecord(event, facts=_dumped(asdict(report))))
 
-    def _of(self, event: Event) -> Iterator[Record]:
+    def _of(self, event: Event) -> Iterator[JournalRecord]:
         return (record for record in self._journal.records if record.event is event)
 
 
@@ -112,7 +114,7 @@ def _dumped(value: Mapping[str, object]) -> dict[str, int | str]:
     return {"value": json.dumps(value, default=str)}
 
 
-def _loaded(record: Record) -> dict[str, object]:
+def _loaded(record: JournalRecord) -> dict[str, object]:
     found: object = json.loads(str(record.facts["value"]))
     assert isinstance(found, dict)
     return found

@@ -11,8 +11,8 @@ import os
 import shutil
 from pathlib import Path
 
+from growdisk.api.images.access import free_room
 from growdisk.api.images.copying import copy_image
-from growdisk.api.images.host import free_room
 from growdisk.api.images.info import image_info
 from growdisk.durable import sync_directory
 from growdisk.errors import Refused

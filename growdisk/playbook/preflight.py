@@ -11,8 +11,8 @@ from pathlib import Path
 
 from growdisk.errors import GrowdiskError, Refused
 from growdisk.fast_dataclass import dataclass
-from growdisk.host.yaml_reader import BadFile, Place
-from growdisk.playbook.expressions import OMIT, Scope, TemplateFailed, sandbox, templates_in
+from growdisk.host.yaml_reader import BadFile, YamlPosition
+from growdisk.playbook.expressions import OMIT, TaskVariables, TemplateFailed, sandbox, templates_in
 from growdisk.playbook.host_vars import PlayContext
 from growdisk.playbook.keywords import ON_FAILURE
 from growdisk.playbook.model import Task
@@ -82,19 +82,19 @@ class _Look:
         control = task.loop_control
         return {control.loop_var, control.index_var} - {""} if task.loop is not None else set()
 
-    def _refuse_unknown(self, task: Task, scope: Scope, loop: set[str]) -> None:
+    def _refuse_unknown(self, task: Task, scope: TaskVariables, loop: set[str]) -> None:
         for names, _ in _names(task):
             for name in sorted(names - self._later - loop - self._spared):
                 if name not in scope:
                     raise _unknown_name(name, task, scope, self._setting)
 
-    def _is_skipped(self, task: Task, scope: Scope, loop: set[str]) -> bool:
+    def _is_skipped(self, task: Task, scope: TaskVariables, loop: set[str]) -> bool:
         known = [
             each for each in task.when if not self._hangs_on_later(each, loop, expression=True)
         ]
         return not scope.holds(known, task.place)
 
-    def _options(self, task: Task, scope: Scope, loop: set[str]) -> Iterator[Path]:
+    def _options(self, task: Task, scope: TaskVariables, loop: set[str]) -> Iterator[Path]:
         """The images that it touches."""
         name = task.action.removeprefix(f"{NAMESPACE}.")
         for option, value in task.options.items():
@@ -114,7 +114,7 @@ class _Look:
                 error.what, place=place, reason=error.why, hint=error.what_to_do
             ) from error
 
-    def _refuse_running(self, task: Task, scope: Scope) -> None:
+    def _refuse_running(self, task: Task, scope: TaskVariables) -> None:
         """The image of a running guest has no snapshot of ours before the play."""
         for option in (
             {"domain", "qmp"} & task.options.keys()
@@ -215,11 +215,13 @@ def given_by(tasks: Sequence[Task]) -> Iterator[str]:
             yield "growdisk_disk"
 
 
-def _unknown_name(name: str, task: Task, scope: Scope, setting: PlayContext) -> TemplateFailed:
+def _unknown_name(
+    name: str, task: Task, scope: TaskVariables, setting: PlayContext
+) -> TemplateFailed:
     known = [*setting.play.vars, *setting.host.vars, *setting.request.extra, "inventory_hostname"]
     near = nearest(name, known)
     hint = f"write {near}" if near else f"give it with -e {name}=VALUE, or in the inventory"
-    place: Place = task.place
+    place: YamlPosition = task.place
     for option, value in task.options.items():
         if any(name in sandbox().names_in(text)[0] for text in templates_in(value)):
             place = task.place_of(option)

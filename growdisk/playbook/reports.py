@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from growdisk.fast_dataclass import dataclass
-from growdisk.playbook.outcome import Diff
+from growdisk.playbook.task_result import Diff
 
 State = Literal["ok", "changed", "failed", "ignored", "skipped"]
 HostResult = Literal["ok", "changed", "failed", "restored", "stuck"]
@@ -37,10 +37,13 @@ class TaskReport:
 
     def as_json(self) -> dict[str, object]:
         shown: dict[str, object] = {
-            "play": self.play, "task": self.task, "action": self.action, "state": self.state,
+            "play": self.play,
+            "task": self.task,
+            "action": self.action,
+            "state": self.state,
             "message": self.message,
             "seconds": round(self.seconds, 3),
-        }  # fmt: skip
+        }
         if self.item is not None:
             shown["item"] = self.item
         if self.result is not None:
@@ -67,7 +70,7 @@ class HostReport:
         return sum(task.state in states for task in self.tasks)
 
 
-def together(host: str, reports: Sequence[HostReport]) -> HostReport:
+def merge_reports(host: str, reports: Sequence[HostReport]) -> HostReport:
     """All that a host went through, play by play, as one report."""
     last = next((report for report in reversed(reports) if report.code), reports[-1])
     changed = any(report.result == "changed" for report in reports)

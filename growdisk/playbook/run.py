@@ -15,11 +15,11 @@ from growdisk.playbook.host_run import HostRun
 from growdisk.playbook.host_vars import PlayContext
 from growdisk.playbook.hosts import Host, hosts_of, refuse_empty_limit
 from growdisk.playbook.inventory import Inventory, read_inventories
-from growdisk.playbook.loader import load
+from growdisk.playbook.loader import load_playbook
 from growdisk.playbook.model import Playbook
 from growdisk.playbook.play_journal import PlayJournal
 from growdisk.playbook.preflight import given_by, look_ahead, refuse_twice
-from growdisk.playbook.reports import Event, HostReport, together, worst
+from growdisk.playbook.reports import Event, HostReport, merge_reports, worst
 from growdisk.playbook.request import Request
 from growdisk.playbook.state_folder import Claims, RunFolder, unfinished_run
 from growdisk.workflow.stopping import StopRequest
@@ -63,7 +63,7 @@ class Listener:
     """
 
     begins: Callable[[list[str]], None]
-    tell: Callable[[Event], None]
+    emit: Callable[[Event], None]
     tick: Callable[[], None]
 
 
@@ -89,21 +89,21 @@ def run_playbook(request: Request, listener: Listener) -> Ended:
 def resume_playbook(path: Path, listener: Listener, jobs: int, *, undo: bool = False) -> Ended:
     """Go on with the newest run of the playbook that was cut short, or take it back."""
     folder = unfinished_run(path, "undo" if undo else "resume")
-    said = folder.description()
-    os.chdir(str(said["folder"]))  # paths were meant from there
-    request = _request(said, jobs)
-    if not undo and said["digest"] != _digest(request.playbook):
+    description = folder.description()
+    os.chdir(str(description["folder"]))  # paths were meant from there
+    request = _request(description, jobs)
+    if not undo and description["digest"] != _digest(request.playbook):
         raise _playbook_changed(path, reason="its text has been changed since")
     prepared = _prepare(request, look=False)
     names = [[host.name for host in hosts] for hosts in prepared.hosts]
-    if names != said["hosts"]:
+    if names != description["hosts"]:
         raise _playbook_changed(
             path, reason="its hosts are others now (the inventory, or what a pattern matches)"
         )
     claims = Claims(folder.run)
     finished = False
     try:
-        for image in said["images"] if isinstance(said["images"], list) else ():
+        for image in description["images"] if isinstance(description["images"], list) else ():
             claims.claim(Path(str(image)))
         running = _Running(prepared, folder.run, folder, listener)
         ended = running.back() if undo else running.forward()
@@ -139,7 +139,7 @@ class _Prepared:
 
 
 def _prepare(request: Request, *, look: bool = True) -> _Prepared:
-    playbook = load(request.playbook)
+    playbook = load_playbook(request.playbook)
     inventory = read_inventories(request.inventories, request.playbook.parent)
     hosts = tuple(tuple(hosts_of(play, request, inventory)) for play in playbook.plays)
     refuse_empty_limit(request, [host for each in hosts for host in each])
@@ -169,7 +169,7 @@ class _Running:
         self, prepared: _Prepared, run: str, folder: RunFolder | None, listener: Listener
     ) -> None:
         self._prepared, self._run, self._folder, self._listener = prepared, run, folder, listener
-        self._pool = HostPool(listener.tell, listener.tick)
+        self._pool = HostPool(listener.emit, listener.tick)
 
     def forward(self) -> Ended:
         self._listener.begins(self._prepared.names())
@@ -206,7 +206,7 @@ class _Running:
 
     def _ended(self, reports: Mapping[str, list[HostReport]]) -> Ended:
         hosts = tuple(
-            together(name, reports[name]) for name in self._prepared.names() if name in reports
+            merge_reports(name, reports[name]) for name in self._prepared.names() if name in reports
         )
         return Ended(
             hosts, stopped=self._pool.stopping and len(hosts) < len(self._prepared.names())
@@ -221,11 +221,11 @@ class _Running:
     ) -> Job:
         facts = before[-1].facts if before else {}
 
-        def work(tell: Callable[[Event], None], stop: StopRequest) -> HostReport:
+        def work(emit: Callable[[Event], None], stop: StopRequest) -> HostReport:
             journal = self._journal(play, index) if self._folder is not None else None
             if journal is not None and (ended := journal.ended_before()) is not None:
                 return ended
-            run = HostRun(self._prepared.setting(play, host), facts, journal, self._run, tell, stop)
+            run = HostRun(self._prepared.setting(play, host), facts, journal, self._run, emit, stop)
             return run.undo() if undo else run.run()
 
         return Job(host.name, work)
@@ -247,20 +247,20 @@ def _description(request: Request, prepared: _Prepared) -> dict[str, object]:
     }
 
 
-def _request(said: Mapping[str, object], jobs: int) -> Request:
+def _request(description: Mapping[str, object], jobs: int) -> Request:
     def words(name: str) -> list[str]:
-        found = said[name]
+        found = description[name]
         return [str(word) for word in found] if isinstance(found, list) else []
 
-    extra = said["extra"]
+    extra = description["extra"]
     return Request(
-        Path(str(said["playbook"])),
+        Path(str(description["playbook"])),
         tuple(words("inventories")),
         extra if isinstance(extra, dict) else {},
-        str(said["limit"]),
+        str(description["limit"]),
         frozenset(words("tags")),
         frozenset(words("skip_tags")),
-        diff=bool(said["diff"]),
+        diff=bool(description["diff"]),
         jobs=jobs,
     )
 

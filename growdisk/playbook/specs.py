@@ -56,8 +56,17 @@ class TaskSpec:
 
 
 _WHOLE_JOB: Options = (
-    IMAGE_MAYBE, FORMAT, SIZE, *BY_RULE, *TABLE, *VOLUMES, PREALLOCATION, *RUN, *MACHINE, *INSIDE,
-)  # fmt: skip
+    IMAGE_MAYBE,
+    FORMAT,
+    SIZE,
+    *BY_RULE,
+    *TABLE,
+    *VOLUMES,
+    PREALLOCATION,
+    *RUN,
+    *MACHINE,
+    *INSIDE,
+)
 _STEP: Options = (IMAGE, FORMAT)
 _STEP_RUN: Options = (BACKEND, SNAPSHOTS, OVERLAYS_MAY_BREAK, NOT_IN_USE)
 _SYSTEM = OptionSpec(

@@ -105,7 +105,7 @@ class Claims:
         except OSError as error:
             raise _state_not_writable(place.parent, reason=error.strerror or str(error)) from error
         self._held[place] = fd
-        said = os.pread(fd, 4096, 0).decode("utf-8", "replace")
+        holder = os.pread(fd, 4096, 0).decode("utf-8", "replace")
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -114,10 +114,10 @@ class Claims:
                 "{image} is being worked on",
                 "another run of a playbook has it ({run})",
                 "wait until it has ended",
-                {"image": image, "run": said or "it is just beginning"},
+                {"image": image, "run": holder or "it is just beginning"},
             ) from error
-        other = RunFolder(said) if said else None
-        if other is not None and said != self._run and other.is_unfinished:
+        other = RunFolder(holder) if holder else None
+        if other is not None and holder != self._run and other.is_unfinished:
             raise Refused.named(
                 "play-unfinished",
                 "{image} is in the middle of a play",
@@ -126,7 +126,7 @@ class Claims:
                 "it back",
                 {
                     "image": image,
-                    "run": said,
+                    "run": holder,
                     "playbook": Path(str(other.description().get("playbook"))),
                 },
             )

@@ -9,7 +9,7 @@ from growdisk import api
 from growdisk.api.result import Result
 from growdisk.errors import GrowdiskError
 from growdisk.fast_dataclass import dataclass
-from growdisk.playbook.outcome import Outcome
+from growdisk.playbook.task_result import TaskResult
 from growdisk.units import parse_goal_size
 from growdisk.workflow.engine import Observer
 from growdisk.workflow.run_directory import RunDirectory
@@ -62,7 +62,7 @@ def finished_before(
     options: Mapping[str, object],
     stop: StopRequest,
     observer: Observer | None = None,
-) -> Outcome | None:
+) -> TaskResult | None:
     """Finish what the task had begun on its image, in the direction in which it was going.
 
     None if nothing of it is left, so that the task is to be done: it never began, or was taken
@@ -84,7 +84,7 @@ def finished_before(
         return None
     outcome = outcome_of(result)
     swaps = swaps_of_run(RunDirectory.beside(image))
-    return Outcome(
+    return TaskResult(
         _changed(result),
         outcome.message,
         {**outcome.result, "result": "changed", **swaps},

@@ -9,14 +9,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from growdisk.error_document import error_document
 from growdisk.errors import GrowdiskError, Refused, UsageError
 from growdisk.fast_dataclass import dataclass
-from growdisk.playbook.expressions import OMIT, Scope
+from growdisk.playbook.expressions import OMIT, TaskVariables
 from growdisk.playbook.model import Task
 from growdisk.playbook.options import truth_of
-from growdisk.playbook.outcome import Outcome, failure
 from growdisk.playbook.reports import State, TaskReport
 from growdisk.playbook.specs import NAMESPACE
+from growdisk.playbook.task_result import TaskResult, failure
 
-OwnTask = Callable[[Task, Mapping[str, object], str], Outcome]
+OwnTask = Callable[[Task, Mapping[str, object], str], TaskResult]
 """Does a task of growdisk's own: the task, its options filled in, and the item's number."""
 
 
@@ -43,7 +43,7 @@ class TaskRun:
         self,
         play: str,
         task: Task,
-        scope: Scope,
+        scope: TaskVariables,
         own_task: OwnTask,
         *,
         ignoring: object,
@@ -80,7 +80,7 @@ class TaskRun:
         report, registered = self._told(self._scope, failure(error), None, 0.0)
         return Done((report,), registered, {})
 
-    def _items(self) -> Iterator[tuple[Scope, str]]:
+    def _items(self) -> Iterator[tuple[TaskVariables, str]]:
         task, control = self._task, self._task.loop_control
         items = self._scope.filled_in(task.loop, task.place)
         if not isinstance(items, Sequence) or isinstance(items, str):
@@ -94,20 +94,22 @@ class TaskRun:
             yield scope, str(scope.filled_in(control.label, task.place) if control.label else item)
 
     def _item(
-        self, scope: Scope, label: str | None, number: str
+        self, scope: TaskVariables, label: str | None, number: str
     ) -> tuple[TaskReport, dict[str, object]]:
         started = time.monotonic()
         try:
             if not scope.holds(self._task.when, self._task.place):
                 message = f"skipped: {' and '.join(self._task.when)} does not hold"
                 skipped = {"changed": False, "failed": False, "skipped": True, "msg": message}
-                return self._report("skipped", Outcome(False, message), label, 0.0, None), skipped
+                return self._report(
+                    "skipped", TaskResult(False, message), label, 0.0, None
+                ), skipped
             outcome = self._carried_out(scope, number)
         except GrowdiskError as error:
             outcome = failure(error)
         return self._told(scope, outcome, label, time.monotonic() - started)
 
-    def _carried_out(self, scope: Scope, number: str) -> Outcome:
+    def _carried_out(self, scope: TaskVariables, number: str) -> TaskResult:
         task = self._task
         if not task.action.startswith(f"{NAMESPACE}."):
             return _ACTIONS[task.action.rsplit(".", 1)[-1]](task, scope)
@@ -120,7 +122,7 @@ class TaskRun:
         )
 
     def _told(
-        self, scope: Scope, outcome: Outcome, label: str | None, seconds: float
+        self, scope: TaskVariables, outcome: TaskResult, label: str | None, seconds: float
     ) -> tuple[TaskReport, dict[str, object]]:
         """The end as the playbook sees it: failed_when, changed_when, ignore_errors."""
         result = {
@@ -149,12 +151,12 @@ class TaskRun:
                 if truth_of(scope.filled_in(self._ignoring, self._task.place))
                 else "failed"
             )
-        told = Outcome(
+        judged = TaskResult(
             changed, str(error) if error else outcome.message, outcome.result, outcome.diff, error
         )
-        return self._report(state, told, label, seconds, error), result
+        return self._report(state, judged, label, seconds, error), result
 
-    def _judged(self, scope: Scope, error: GrowdiskError | None) -> GrowdiskError | None:
+    def _judged(self, scope: TaskVariables, error: GrowdiskError | None) -> GrowdiskError | None:
         conditions = self._task.failed_when or ()
         if not scope.holds(conditions, self._task.place):
             return None
@@ -163,7 +165,7 @@ class TaskRun:
     def _report(
         self,
         state: State,
-        outcome: Outcome,
+        outcome: TaskResult,
         label: str | None,
         seconds: float,
         error: GrowdiskError | None,
@@ -215,44 +217,47 @@ def fail_task(reason: str) -> Refused:
     return Refused.named("told-to-fail", "{reason}", "", "", {"reason": reason})
 
 
-def _debug(task: Task, scope: Scope) -> Outcome:
+def _debug(task: Task, scope: TaskVariables) -> TaskResult:
     if "var" in task.options:
         name = str(task.options["var"])
         value = scope.value(name, task.place_of("var"))
-        return Outcome(changed=False, message=f"{name}: {_shown(value)}", result={name: value})
+        return TaskResult(changed=False, message=f"{name}: {_shown(value)}", result={name: value})
     message = scope.filled_in(task.options.get("msg", "Hello world!"), task.place_of("msg"))
-    return Outcome(changed=False, message=_shown(message), result={"msg": message})
+    return TaskResult(changed=False, message=_shown(message), result={"msg": message})
 
 
-def _assert(task: Task, scope: Scope) -> Outcome:
+def _assert(task: Task, scope: TaskVariables) -> TaskResult:
     that = task.options.get("that", [])
     for condition in that if isinstance(that, list) else [that]:
         text = str(condition).lower() if isinstance(condition, bool) else str(condition)
         if not scope.holds([text], task.place_of("that")):
-            told = task.options.get("fail_msg", task.options.get("msg", "Assertion failed"))
-            message = str(scope.filled_in(told, task.place))
+            template = task.options.get("fail_msg", task.options.get("msg", "Assertion failed"))
+            message = str(scope.filled_in(template, task.place))
             return failure(
                 fail_task(f"{message} ({text})"), {"assertion": text, "evaluated_to": False}
             )
-    told = task.options.get("success_msg", "All assertions passed")
-    return Outcome(changed=False, message=str(scope.filled_in(told, task.place)))
+    template = task.options.get("success_msg", "All assertions passed")
+    return TaskResult(changed=False, message=str(scope.filled_in(template, task.place)))
 
 
-def _fail(task: Task, scope: Scope) -> Outcome:
-    told = task.options.get("msg", "Failed as requested from task")
-    return failure(fail_task(_shown(scope.filled_in(told, task.place_of("msg")))), {})
+def _fail(task: Task, scope: TaskVariables) -> TaskResult:
+    template = task.options.get("msg", "Failed as requested from task")
+    return failure(fail_task(_shown(scope.filled_in(template, task.place_of("msg")))), {})
 
 
-def _set_fact(task: Task, scope: Scope) -> Outcome:
+def _set_fact(task: Task, scope: TaskVariables) -> TaskResult:
     given = {name: value for name, value in task.options.items() if name != "cacheable"}
     facts = {name: scope.filled_in(value, task.place_of(name)) for name, value in given.items()}
-    return Outcome(changed=False, message=", ".join(facts), result={"ansible_facts": facts})
+    return TaskResult(changed=False, message=", ".join(facts), result={"ansible_facts": facts})
 
 
 def _shown(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
-_ACTIONS: Mapping[str, Callable[[Task, Scope], Outcome]] = {
-    "debug": _debug, "assert": _assert, "fail": _fail, "set_fact": _set_fact,
-}  # fmt: skip
+_ACTIONS: Mapping[str, Callable[[Task, TaskVariables], TaskResult]] = {
+    "debug": _debug,
+    "assert": _assert,
+    "fail": _fail,
+    "set_fact": _set_fact,
+}

@@ -297,6 +297,7 @@ class Allocator:
             longer = 0
             if indices[-1] >= len(self._refcounts.table):
                 wanted = indices[-1] + 1
+                # Half as many entries again: each move of the table costs two syncs.
                 longer = -(-(wanted + wanted // 2) * 8 // cluster_size)
                 longer = min(longer, max(MAX_REFTABLE_BYTES // cluster_size, 1))
                 if wanted * 8 > MAX_REFTABLE_BYTES:

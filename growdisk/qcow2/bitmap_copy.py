@@ -8,7 +8,13 @@ from collections.abc import Iterator
 from growdisk.block.device import BlockDevice
 from growdisk.errors import ImageUnsupported
 from growdisk.fast_dataclass import replace
-from growdisk.qcow2.bitmap_directory import ALL_ONES, Bitmap, Directory, directory_runs, read_table
+from growdisk.qcow2.bitmap_directory import (
+    ALL_ONES,
+    Bitmap,
+    Directory,
+    directory_runs,
+    read_bitmap_table,
+)
 from growdisk.qcow2.entries import OFFSET_MASK
 from growdisk.qcow2.features import Autoclear
 from growdisk.qcow2.header import Header
@@ -31,7 +37,7 @@ class MovedBitmaps:
         for bitmap in self._directory.bitmaps:
             bitmaps.append(replace(bitmap, table_offset=place << bits))
             place += geometry.clusters(8 * bitmap.table_size)
-            words = read_table(self._file, bitmap)
+            words = read_bitmap_table(self._file, bitmap)
             tables.append((bitmaps[-1], words, place))
             place += sum(1 for word in words if word & OFFSET_MASK)
         directory = Directory(first << bits, tuple(bitmaps))
@@ -64,7 +70,7 @@ class BitmapSource:
 
     def chunks(self, bitmap: Bitmap, length: int) -> Iterator[bytes | bool]:
         """The bitmap in pieces of `length` bytes; False or True if all its bits are 0 or 1."""
-        words, size = read_table(self._file, bitmap), self._header.cluster_size
+        words, size = read_bitmap_table(self._file, bitmap), self._header.cluster_size
         for start in range(0, len(words) * size, length):
             pieces = range(start // size, -(-(start + length) // size))
             kinds = set(words[pieces.start : pieces.stop])

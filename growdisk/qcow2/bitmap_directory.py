@@ -114,7 +114,7 @@ def read_directory(file: BlockDevice, header: Header) -> Directory | None:
     return directory if offset and whole else None
 
 
-def read_table(file: BlockDevice, bitmap: Bitmap) -> array[int]:
+def read_bitmap_table(file: BlockDevice, bitmap: Bitmap) -> array[int]:
     return load_table(file.read(bitmap.table_offset, 8 * bitmap.table_size))
 
 
@@ -126,7 +126,7 @@ def directory_runs(file: BlockDevice, header: Header, directory: Directory) -> l
         runs.append((bitmap.table_offset >> bits, geometry.clusters(8 * bitmap.table_size)))
         runs += [
             ((word & OFFSET_MASK) >> bits, 1)
-            for word in read_table(file, bitmap)
+            for word in read_bitmap_table(file, bitmap)
             if word & OFFSET_MASK
         ]
     return runs
@@ -165,7 +165,7 @@ def _is_possible(bitmap: Bitmap, file: BlockDevice, header: Header) -> bool:
         return False
     if bitmap.is_sound and size != bitmap.entries_for(header.size, cluster_size):
         return False
-    words = read_table(file, bitmap)
+    words = read_bitmap_table(file, bitmap)
     named = [word for word in words if word & OFFSET_MASK]
     if len(set(named)) < len(named):
         return False  # else a small file could make us read for hours

@@ -20,8 +20,8 @@ from growdisk.qcow2.bitmap_directory import (
     Bitmap,
     Directory,
     directory_runs,
+    read_bitmap_table,
     read_directory,
-    read_table,
 )
 from growdisk.qcow2.entries import OFFSET_MASK
 from growdisk.qcow2.features import Autoclear
@@ -133,7 +133,7 @@ class BitmapKeeper:
         """(the bitmap with a table for a disk of `size` bytes, runs of clusters freed by that)."""
         bits = self.metadata.geometry.cluster_bits
         cluster_size = self.metadata.geometry.cluster_size
-        words = read_table(self.metadata.file, bitmap)
+        words = read_bitmap_table(self.metadata.file, bitmap)
         count = bitmap.entries_for(size, cluster_size)
         kept = words[:count] + array("Q", bytes(8 * max(count - len(words), 0)))
         if size % bitmap.coverage(cluster_size) and count <= len(words) and kept[-1] & OFFSET_MASK:
@@ -176,7 +176,7 @@ class BitmapKeeper:
         as in use.
         """
         metadata, bits = self.metadata, self.metadata.geometry.cluster_bits
-        words, lost = read_table(metadata.file, bitmap), []
+        words, lost = read_bitmap_table(metadata.file, bitmap), []
         before = words[:]
         for (owner, place), marks in self._marks.items():
             word = words[place] if owner == index else ALL_ONES

@@ -102,6 +102,8 @@ class CompressedWriter:
         table = self._metadata.writable_l2(l1_index)
         place = CompressedRange(self._place(len(packed)), len(packed))
         try:
+            # A compressed entry has 62 - (cluster_bits - 8) bits for the offset
+            # (docs/interop/qcow2, "Compressed Clusters Descriptor"); QEMU takes none from 2^56 on.
             fits = place.offset + place.length <= min(_MAX_OFFSET, 1 << 62 - (bits - 8))
             if fits:
                 self._metadata.file.write(place.offset, packed)

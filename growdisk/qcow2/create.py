@@ -106,7 +106,7 @@ def _new_luks(path: Path, key: bytes, seconds: float) -> bytes:
             hint="make a text of it: base64 -w0 KEYFILE > NEWFILE; nothing was written",
         )
     # the library behind it is loaded for encrypted images only
-    from growdisk.qcow2.luks import new_luks
+    from growdisk.qcow2.luks1 import new_luks
 
     return new_luks(key, seconds)
 

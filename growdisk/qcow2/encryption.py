@@ -20,14 +20,14 @@ from growdisk.qcow2.data import DataFile
 from growdisk.qcow2.extensions import Extension
 from growdisk.qcow2.header import LEGACY_AES, Header
 from growdisk.qcow2.header_rules import damaged
-from growdisk.qcow2.luks import LuksHeader
+from growdisk.qcow2.luks1 import Luks1Header
 from growdisk.units import align_down, align_up
 
 _AES_KEY_BYTES = 16
 _MAX_HEADER = 64 << 20
 
 
-def unlocked(
+def open_encrypted(
     file: ResizableDevice,
     data: ResizableDevice,
     header: Header,
@@ -51,7 +51,7 @@ def unlocked(
             raise damaged(path, "its encryption header is cut off")
         return file.read(offset + start, count)
 
-    luks = LuksHeader.parse(read, length, path)
+    luks = Luks1Header.parse(read, length, path)
     for key in keys[:-1]:
         with suppress(WrongKey):
             return EncryptedData(data, luks.unlock(key, read, path))

@@ -42,9 +42,12 @@ class Extension:
 
 
 _KNOWN = (
-    Extension.BACKING_FORMAT, Extension.FEATURE_NAMES, Extension.BITMAPS, Extension.CRYPTO,
+    Extension.BACKING_FORMAT,
+    Extension.FEATURE_NAMES,
+    Extension.BITMAPS,
+    Extension.CRYPTO,
     Extension.DATA_FILE,
-)  # fmt: skip
+)
 _TEXTS = (Extension.BACKING_FORMAT, Extension.DATA_FILE)
 
 

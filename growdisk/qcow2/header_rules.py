@@ -75,6 +75,7 @@ def _shape_problem(header: Header) -> str | None:
         return f"its header length {header.header_length} is outside 104 to one cluster"
     if header.refcount_order > 6:
         return f"a refcount width of 2^{header.refcount_order} bits is more than 64"
+    # A subcluster is a 32nd of a cluster, and not smaller than a sector.
     if header.has(Incompatible.EXTENDED_L2) and header.cluster_bits < 14:
         return "extended L2 entries need clusters of 16 KiB or more"
     if header.crypt_method > 2:
@@ -111,6 +112,7 @@ def _tables_problem(header: Header, file_size: int) -> str | None:
         )
     if header.snapshot_count > MAX_SNAPSHOTS:
         return f"it claims to have {header.snapshot_count} snapshots; {MAX_SNAPSHOTS} are allowed"
+    # 40 bytes are what an entry has at least; QEMU's limit for the table is 64 MiB.
     snapshots = header.snapshots_offset, 40 * header.snapshot_count, 64 << 20
     return _table_problem(
         "L1 table", header, header.l1_offset, header.l1_size * 8, MAX_L1_BYTES, file_size

@@ -2,7 +2,7 @@
 
 These are its size, its snapshots and its layers. Opening for writing repairs an image that a crash
 left with its dirty bit set; nothing else is written before the first change (write_guard.py). Its
-guest's bytes: guest_disk.py.
+guest's bytes: virtual_disk.py.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from growdisk.fast_dataclass import replace
 from growdisk.qcow2.backing import ATOMIC, open_backing, with_backing
 from growdisk.qcow2.data import open_data_file
 from growdisk.qcow2.features import Autoclear
-from growdisk.qcow2.guest_disk import GuestDisk
 from growdisk.qcow2.header import Header, read_header
 from growdisk.qcow2.image_services import Parts
 from growdisk.qcow2.metadata import Metadata
@@ -29,8 +28,9 @@ from growdisk.qcow2.open_checks import (
     refuse_data_file,
     refuse_unusable,
     repaired,
-    unlocked,
+    unlock_if_encrypted,
 )
+from growdisk.qcow2.virtual_disk import VirtualDisk
 
 TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     Guard = Callable[[BlockDevice, Header], None]
 
 
-class Qcow2Image(GuestDisk):
+class Qcow2Image(VirtualDisk):
     """An open qcow2 image: the guest's disk, and operations on the image as a whole."""
 
     @classmethod
@@ -111,12 +111,12 @@ class Qcow2Image(GuestDisk):
         """The same on files that are open already.
 
         The image closes `file`, `backing` and `data_file` with itself. `data`: what was unlocked
-        before (GuestDisk.unlocked), instead of a key: trying a key takes seconds.
+        before (VirtualDisk.unlocked), instead of a key: trying a key takes seconds.
         """
         header = read_header(file, path)
         refuse_unusable(header, path, writable=writable)
         refuse_data_file(header, path, data_file, writable=writable)
-        data = data or unlocked(file, header, path, key, data_file)
+        data = data or unlock_if_encrypted(file, header, path, key, data_file)
         if writable:
             header = repaired(file, header, path)
         image = cls(file, path, header, backing, data, data_file, writable=writable)

@@ -13,13 +13,13 @@ from growdisk.qcow2.features import Incompatible
 TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:
     from growdisk.block.device import BlockDevice
-    from growdisk.qcow2.claiming import Claim
     from growdisk.qcow2.compressed_writer import CompressedWriter
     from growdisk.qcow2.l1_walk import Walker
     from growdisk.qcow2.mapping import Mapping
     from growdisk.qcow2.metadata import Metadata
     from growdisk.qcow2.preflight import Preflight
     from growdisk.qcow2.reader import Reader
+    from growdisk.qcow2.reservation import Reservation
     from growdisk.qcow2.resize import Resizer
     from growdisk.qcow2.revert import Reverter
     from growdisk.qcow2.snapshot_ops import SnapshotManager
@@ -71,10 +71,10 @@ class Parts:
 
         return Preflight(self.metadata, self.mapping, self.reader, self.walker)
 
-    def claim(self) -> Claim:
-        from growdisk.qcow2.claiming import Claim
+    def claim(self) -> Reservation:
+        from growdisk.qcow2.reservation import Reservation
 
-        return Claim(self.metadata, self.mapping, self.writer)
+        return Reservation(self.metadata, self.mapping, self.writer)
 
     @cached_property
     def packer(self) -> CompressedWriter:

@@ -257,6 +257,9 @@ class RunSplitter:
         """
         if table == self._empty:
             return
+        # Lanes of three entries, in clusters: 10 11 12 less the ramp 0 1 2 is 10 10 10, one run; 10
+        # 11 40 is 10 10 38, and the run ends where the lanes differ. The guard is a high bit added
+        # to each lane, so that 0 less 2 borrows from it and not from the next entry.
         total = int.from_bytes(table.tobytes(), "little") + self._shift
         levelled = array("Q", total.to_bytes(8 * len(table), "little"))
         index, size = 0, len(table)

@@ -21,9 +21,13 @@ class Libdeflate:
         self._lib.libdeflate_free_decompressor.argtypes = [ctypes.c_void_p]
         self._inflate = self._lib.libdeflate_deflate_decompress
         self._inflate.argtypes = [
-            ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p, ctypes.c_size_t,
             ctypes.c_void_p,
-        ]  # fmt: skip
+            ctypes.c_void_p,
+            ctypes.c_size_t,
+            ctypes.c_void_p,
+            ctypes.c_size_t,
+            ctypes.c_void_p,
+        ]
         self._own = threading.local()
 
     def unpack(self, source: memoryview, target: memoryview) -> bool:
@@ -32,7 +36,7 @@ class Libdeflate:
         False if the data do not end with it: perhaps they go on.
         """
         if (held := getattr(self._own, "held", None)) is None:
-            held = self._own.held = _Decompressor(self._lib)
+            held = self._own.held = _Context(self._lib)
         into, out_of = ctypes.c_char.from_buffer(target), ctypes.c_char.from_buffer(source)
         code: int = self._inflate(
             held.pointer,
@@ -45,7 +49,7 @@ class Libdeflate:
         return code == 0
 
 
-class _Decompressor:
+class _Context:
     """A thread's own, freed with it."""
 
     def __init__(self, library: ctypes.CDLL) -> None:

@@ -71,9 +71,9 @@ def data_path(image: Path, name: str) -> Path:
     who made the image meant, as a rule, the image's. A name that means one file here and another
     one there is refused.
     """
-    here = Path(_file_name(image, name, "data file"))
-    beside = image.parent / here
-    if not exists(here) or real(here) == real(beside):
+    as_named = Path(_file_name(image, name, "data file"))
+    beside = image.parent / as_named
+    if not exists(as_named) or real(as_named) == real(beside):
         return beside
     if exists(beside):
         raise ImageUnsupported(
@@ -82,7 +82,7 @@ def data_path(image: Path, name: str) -> Path:
             "directory",
             hint="change into the image's directory first; growdisk has opened neither",
         )
-    return here
+    return as_named
 
 
 def real(path: Path) -> Path:

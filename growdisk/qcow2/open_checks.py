@@ -45,7 +45,7 @@ def refuse_cut_off(parts: Parts) -> None:
         parts.refuse_damaged_tables()
 
 
-def unlocked(
+def unlock_if_encrypted(
     file: ResizableDevice,
     header: Header,
     path: Path,
@@ -59,7 +59,7 @@ def unlocked(
     from growdisk.qcow2 import encryption
 
     keys = (key,) if isinstance(key, bytes) else key
-    return encryption.unlocked(file, data_file or file, header, path, keys)
+    return encryption.open_encrypted(file, data_file or file, header, path, keys)
 
 
 def repaired(file: ResizableDevice, header: Header, path: Path) -> Header:

@@ -14,7 +14,7 @@ from growdisk.errors import ImageDamaged
 from growdisk.fast_dataclass import replace
 from growdisk.qcow2.check.checker import Analysis
 from growdisk.qcow2.check.cluster_counts import ClusterCounts
-from growdisk.qcow2.check.stored_refcounts import encode
+from growdisk.qcow2.check.stored_refcounts import pack_counts
 from growdisk.qcow2.header import REFTABLE_OFFSET
 
 _MAX_TABLE_BYTES = 8 << 20
@@ -60,7 +60,9 @@ def rebuild_refcounts(file: ResizableDevice, analysis: Analysis, order: int | No
     table = [0] * (table_clusters * cluster_size // 8)
     for place, index in enumerate(blocks, start + table_clusters):
         table[index] = place * cluster_size
-        file.write(place * cluster_size, encode(counted.get(index * per_block, per_block), order))
+        file.write(
+            place * cluster_size, pack_counts(counted.get(index * per_block, per_block), order)
+        )
     file.write(start * cluster_size, struct.pack(f">{len(table)}Q", *table))
     # All of it durable before the header names it.
     file.flush()

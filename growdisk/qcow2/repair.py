@@ -19,7 +19,7 @@ from growdisk.qcow2 import entries
 from growdisk.qcow2.check.checker import Analysis, CheckReport, analyse, fixed
 from growdisk.qcow2.check.cluster_counts import ClusterCounts
 from growdisk.qcow2.check.copied_flags import active_l1, mended_l2_table
-from growdisk.qcow2.check.stored_refcounts import encode, read_padded
+from growdisk.qcow2.check.stored_refcounts import pack_counts, read_padded
 from growdisk.qcow2.features import Autoclear, Incompatible
 from growdisk.qcow2.header import FEATURES_OFFSET, Header, read_header
 from growdisk.qcow2.image_services import Parts
@@ -160,7 +160,7 @@ def _write_refcounts(
         new = list(map(choose, old, counted.get(first, length)))
         new[analysis.recount.end_cluster - first :] = old[analysis.recount.end_cluster - first :]
         if new != list(old):
-            _write(file, entry, encode(new, stored.order))
+            _write(file, entry, pack_counts(new, stored.order))
             stored.counts.put(first, new)
     file.flush()
 

@@ -109,6 +109,7 @@ class SnapshotManager:
         """
         if like is None:
             self.check_new_name(name)
+        # The walker reads L2 tables from the file, past the cache: nothing may be unwritten.
         self._metadata.flush()
         active = self._metadata.l1
         references = self._walker.references(active)
@@ -143,6 +144,7 @@ class SnapshotManager:
         self._metadata.flush_flags()
 
     def _new_entry(self, name: str, l1_cluster: int, l1_size: int) -> SnapshotEntry:
+        # As QEMU numbers them: one more than the largest id there is.
         numbers = [
             int(entry.id) for entry in self.entries if entry.id.isascii() and entry.id.isdigit()
         ]

@@ -88,9 +88,16 @@ class SnapshotEntry:
     def to_bytes(self) -> bytes:
         name, ident = (text.encode("utf-8", "surrogateescape") for text in (self.name, self.id))
         fixed = _FIXED.pack(
-            self.l1_offset, self.l1_size, len(ident), len(name), self.date_sec, self.date_nsec,
-            self.vm_clock_nsec, self.short_vm_state_size, len(self.extra),
-        )  # fmt: skip
+            self.l1_offset,
+            self.l1_size,
+            len(ident),
+            len(name),
+            self.date_sec,
+            self.date_nsec,
+            self.vm_clock_nsec,
+            self.short_vm_state_size,
+            len(self.extra),
+        )
         entry = fixed + self.extra + ident + name
         return entry + bytes(-len(entry) % 8)
 

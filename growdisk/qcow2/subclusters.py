@@ -74,6 +74,7 @@ class SubclusterMapping(Mapping):
             number = (start & in_cluster) >> shift
             kind, same = _kind(host, bitmap, number)
             # of the run of set bits from `number`
+            # `x & -x` keeps the lowest set bit: here the first subcluster that is of another kind.
             length = ((~same >> number) & -(~same >> number)).bit_length() - 1
             stop = min(end, base + (number + length << shift))
             # What is not allocated in a cluster that is has its place there already.

@@ -66,6 +66,7 @@ class Writer:
         """
         cluster_size = self._geometry.cluster_size
         start, end = align_up(start, cluster_size), align_down(end, cluster_size)
+        # In a version 2 overlay the zeros would have to be stored as data, which frees nothing.
         if not self._is_raw and (
             self._reader.backing is None or self._metadata.header.version >= 3
         ):
@@ -74,6 +75,7 @@ class Writer:
 
     def empty_clusters(self, start: int, end: int) -> None:
         """Free whole clusters and leave their entries empty: for those beyond the disk's end."""
+        # A list, here and below: the table changes while its runs are gone through.
         for run in list(self._mapping.runs(start, end)):
             if run.kind is not L2Kind.UNALLOCATED:
                 self._set_run(run, 0)
@@ -83,6 +85,7 @@ class Writer:
     def _write_in_table(self, start: int, data: memoryview) -> None:
         end = start + len(data)
         while start < end:
+            # Looked up again each time: _write_new() has changed the table.
             run = next(self._mapping.runs(start, end))
             if self.is_ours(run):
                 self._data.write(run.host, data[: run.end - start], start)
@@ -208,11 +211,13 @@ class Writer:
 
     def _drop_run(self, run: GuestRun) -> None:
         backing = self._reader.backing
+        # With nothing below it, an empty entry reads as zeros.
         if backing is None or run.start >= backing.size:
             entry = 0
         elif self._metadata.header.version >= 3:
             entry = ZERO
         else:
+            # Version 2 has no zero flag: bit 0 of an L2 entry is reserved there.
             self._write_explicit_zeros(run.start, run.end)
             return
         self._set_run(run, entry)

@@ -1,4 +1,4 @@
-"""zstd through the system's libzstd: always on Debian (dpkg needs it), unlike Python modules.
+"""Clusters compressed with zstd, by the system's libzstd (block/libzstd.py).
 
 A compressed cluster may consist of several frames.
 """
@@ -8,18 +8,13 @@ from __future__ import annotations
 import ctypes
 import threading
 
+from growdisk.block.libzstd import LIBRARY, ZstdBuffer, load_libzstd
 from growdisk.errors import ToolMissing
 
 _LEVEL = 3  # the library's own default, which QEMU takes
 
 
-class _Buffer(ctypes.Structure):
-    """ZSTD_inBuffer and ZSTD_outBuffer have the same shape."""
-
-    _fields_ = (("data", ctypes.c_void_p), ("size", ctypes.c_size_t), ("pos", ctypes.c_size_t))
-
-
-class _Stream:
+class _Decompressor:
     """A thread's own decompression context, freed with it."""
 
     def __init__(self, library: ctypes.CDLL) -> None:
@@ -31,7 +26,7 @@ class _Stream:
         self._library.ZSTD_freeDStream(self.context)
 
 
-class _Workplace:
+class _Compressor:
     """A compression context and room for what comes out of it."""
 
     def __init__(self, library: ctypes.CDLL, size: int) -> None:
@@ -47,34 +42,27 @@ class Zstd:
 
     def __init__(self) -> None:
         try:
-            self._lib = ctypes.CDLL("libzstd.so.1")
+            self._lib = load_libzstd()
         except OSError as error:
-            raise ToolMissing("libzstd.so.1", package="libzstd1") from error
-        self._lib.ZSTD_createDStream.restype = ctypes.c_void_p
-        self._lib.ZSTD_freeDStream.argtypes = [ctypes.c_void_p]
-        self._lib.ZSTD_initDStream.argtypes = [ctypes.c_void_p]
-        self._lib.ZSTD_initDStream.restype = ctypes.c_size_t
-        self._lib.ZSTD_decompressStream.argtypes = [
-            ctypes.c_void_p,
-            ctypes.POINTER(_Buffer),
-            ctypes.POINTER(_Buffer),
-        ]
-        self._lib.ZSTD_decompressStream.restype = ctypes.c_size_t
+            raise ToolMissing(LIBRARY, package="libzstd1") from error
         self._lib.ZSTD_createCCtx.restype = ctypes.c_void_p
         self._lib.ZSTD_freeCCtx.argtypes = [ctypes.c_void_p]
         self._lib.ZSTD_compressCCtx.argtypes = [
-            ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_void_p, ctypes.c_size_t,
+            ctypes.c_void_p,
+            ctypes.c_char_p,
+            ctypes.c_size_t,
+            ctypes.c_void_p,
+            ctypes.c_size_t,
             ctypes.c_int,
-        ]  # fmt: skip
+        ]
         self._lib.ZSTD_compressCCtx.restype = ctypes.c_size_t
-        self._lib.ZSTD_isError.argtypes = [ctypes.c_size_t]
         self._own = threading.local()  # each thread compresses with what it has used before
 
     def compress(self, cluster: bytes | memoryview) -> bytes | None:
         """One frame; None if it does not fit into fewer bytes."""
         size = len(cluster)
         if (workplace := getattr(self._own, "workplace", None)) is None or workplace.size < size:
-            workplace = self._own.workplace = _Workplace(self._lib, size)
+            workplace = self._own.workplace = _Compressor(self._lib, size)
         target = workplace.target
         source = (
             cluster
@@ -89,10 +77,10 @@ class Zstd:
     def unpack(self, source: memoryview, target: memoryview) -> None:
         """Decompress, by streaming (there may be several frames), until `target` is full."""
         if (stream := getattr(self._own, "stream", None)) is None:
-            stream = self._own.stream = _Stream(self._lib)
+            stream = self._own.stream = _Decompressor(self._lib)
         into, out_of = ctypes.c_char.from_buffer(target), ctypes.c_char.from_buffer(source)
-        output = _Buffer(ctypes.addressof(into), len(target), 0)
-        feed = _Buffer(ctypes.addressof(out_of), len(source), 0)
+        output = ZstdBuffer(ctypes.addressof(into), len(target), 0)
+        feed = ZstdBuffer(ctypes.addressof(out_of), len(source), 0)
         self._lib.ZSTD_initDStream(stream.context)  # whatever the last cluster left
         while output.pos < output.size:
             before = (feed.pos, output.pos)

@@ -114,11 +114,11 @@ def is_openable(disk: Disk, place: DevicePath, keyring: Keyring) -> bool:
     """Whether the known keys open a place's outermost container, whatever the partition's size."""
     if not isinstance(next(iter(place.chain), None), LuksLayer):
         return True
-    from growdisk.volumes.luks import LuksUnreadable, read_header
+    from growdisk.volumes.luks import LuksUnreadable, read_luks_header
 
     device = Window(disk, place.start, min(place.size, disk.size - place.start))
     try:
-        return keyring.volume_key(device, read_header(device)) is not None
+        return keyring.volume_key(device, read_luks_header(device)) is not None
     except LuksUnreadable:
         return False
 
@@ -135,10 +135,10 @@ def open_inside(
         group = read_volume_group(device_at(disk, place.around, keyring, sector_size))
         appliance.volumes.activate(layer.name, group.system_id if group else "")
         return
-    from growdisk.volumes.luks import read_header
+    from growdisk.volumes.luks import read_luks_header
 
     outer = device_at(disk, place.around, keyring, sector_size)
-    key = keyring.volume_key(outer, read_header(outer))
+    key = keyring.volume_key(outer, read_luks_header(outer))
     if key is None:
         raise DeviceNotReadable(place.around.name, reason="no passphrase that was given opens it")
     appliance.volumes.open_luks(place.around.device, layer.mapping, key)
@@ -159,10 +159,10 @@ def _volume(
 
 
 def _decrypted(outer: BlockDevice, place: DevicePath, keyring: Keyring) -> BlockDevice:
-    from growdisk.volumes.luks import LuksUnreadable, read_header
+    from growdisk.volumes.luks import LuksUnreadable, read_luks_header
 
     try:
-        view = keyring.open(outer, read_header(outer))
+        view = keyring.open(outer, read_luks_header(outer))
     except LuksUnreadable as error:
         raise DeviceNotReadable(place.around.name, reason=str(error)) from error
     if view is None:

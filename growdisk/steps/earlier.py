@@ -35,7 +35,7 @@ class _Around:
 
 
 @dataclass(frozen=True)
-class _Told:
+class _InWords:
     words: str
 
 
@@ -57,7 +57,7 @@ def step_of(kind: str, fields: Raw, guest: GuestPlan | None) -> DiskStep:
     if kind in _EARLIER:
         return _EARLIER[kind](fields)
     if kind in _BY_WORDS and guest is not None:
-        return _BY_WORDS[kind](decoded(fields, _Told).words, guest)
+        return _BY_WORDS[kind](decoded(fields, _InWords).words, guest)
     raise NotThatValue(f"no step is called {kind}")
 
 

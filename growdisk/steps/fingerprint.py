@@ -19,7 +19,7 @@ from pathlib import Path
 from growdisk.durable import overwrite_file, read_record, replace_file, sync_directory
 from growdisk.units import ByteRange
 from growdisk.workflow.journal import record_unreadable
-from growdisk.workflow.places import is_apart
+from growdisk.workflow.run_places import is_apart
 
 _LENGTH = 128  # bytes; always the same, so that one can be written over the other
 
@@ -47,6 +47,7 @@ class ImageFingerprint:
         if not self._lifted.exists():
             replace_file(self._path, content)
             return
+        # Written over and then renamed: on a full disk there is no room for a new file.
         overwrite_file(self._lifted, content)
         self._lifted.replace(self._path)
         sync_directory(self._path.parent)

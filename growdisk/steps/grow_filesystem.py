@@ -124,10 +124,10 @@ class GrowFilesystem(StepTraits):
         return Ready()
 
     def apply(self, context: Worker) -> Evidence:
-        told = context.grow_filesystem(self)
+        remark = context.grow_filesystem(self)
         content = context.content(self.place)
         grown = content.size if content and content.size else self.new_size
-        return Evidence(f"{format_change(self.old_size, grown)}{told}", {"size": grown})
+        return Evidence(f"{format_change(self.old_size, grown)}{remark}", {"size": grown})
 
     def verify(self, context: Worker, evidence: Evidence) -> None:
         """The superblock, by our own reader."""

@@ -69,9 +69,11 @@ class GrowLuks(OpenedTraits):
         If a kernel opened it here, the size that it reported must be the same.
         """
         found = context.device(self.place).size
-        told = evidence.facts.get("size", found)
-        if not found == self.new_size == told:
-            raise verify_failed(self.name, found=f"{told} bytes", expected=f"{self.new_size} bytes")
+        expected = evidence.facts.get("size", found)
+        if not found == self.new_size == expected:
+            raise verify_failed(
+                self.name, found=f"{expected} bytes", expected=f"{self.new_size} bytes"
+            )
 
     def has_begun(self, context: DiskView) -> bool:
         return context.device(self.place).size > self.old_size

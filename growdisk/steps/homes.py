@@ -5,7 +5,7 @@ from __future__ import annotations
 from growdisk.backends.backend import Backend
 from growdisk.filesystems.ext_tree import ExtTree
 from growdisk.filesystems.fat_tree import FatTree
-from growdisk.guest_systems.look import Home, Look, Mount, find_homes
+from growdisk.guest_systems.look import GuestMount, Home, Look, find_homes
 from growdisk.steps.worker_at_rest import WorkerAtRest
 
 
@@ -29,7 +29,7 @@ def settled_homes(worker: WorkerAtRest, backend: Backend) -> Look:
     return homes_now(worker)
 
 
-def mounts_of(look: Look, node: str) -> tuple[Mount, ...]:
+def mounts_of(look: Look, node: str) -> tuple[GuestMount, ...]:
     """Of the system on device `node`; empty if none was found."""
     return next((home.mounts for home in look.systems if home.root.node == node), ())
 

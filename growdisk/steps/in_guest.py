@@ -7,7 +7,7 @@ did, the guest reads back after the last step.
 from __future__ import annotations
 
 from growdisk.fast_dataclass import dataclass
-from growdisk.guest_scripts.answers import Outcome
+from growdisk.guest_scripts.answers import ScriptOutcome
 from growdisk.guest_scripts.script_plan import Phase
 from growdisk.steps.live_worker import LiveWorker
 from growdisk.steps.remake_swap import MakeSwapFile, RemakeSwap
@@ -39,7 +39,7 @@ class InGuest:
 
     def apply(self, context: LiveWorker) -> Evidence:
         answer = context.run(Phase.REPAIR)
-        if answer.result is Outcome.ALREADY and isinstance(self.step, RepairGuest):
+        if answer.result is ScriptOutcome.ALREADY and isinstance(self.step, RepairGuest):
             return Evidence("done already")
         return Evidence(answer.what or self.describe())
 

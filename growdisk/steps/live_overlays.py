@@ -57,6 +57,8 @@ class LiveOverlays:
         backing = below[-1].name if below else f"../{expected.name}"
         kind = "qcow2" if below else self._worker.disk.format
         create(overlay, self._worker.disk.size, backing=Path(backing), backing_format=kind)
+        # Before the guest writes into it: after a power cut its newest data must be found by this
+        # name.
         sync_directory(self._directory)
         node = f"growdisk-{self._steps.index(step) + 1:02}-{os.getpid()}"
         self._quiet(lambda: put_overlay(self._worker.machine, self._worker.key, overlay, node))
@@ -101,6 +103,8 @@ class LiveOverlays:
         for overlay in reversed(self._present(self._steps)):
             overlay.unlink()
         sync_directory(self._directory)
+        # Last: as long as there is a file, the mark tells this QEMU from one that was started
+        # again.
         unmark(self._worker.machine, self._mark)
 
     def close(self) -> None:

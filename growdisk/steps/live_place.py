@@ -11,13 +11,15 @@ from growdisk.block.window import Window
 from growdisk.filesystems.content import Content
 from growdisk.filesystems.lvm import VolumeGroupUnreadable, read_volume_group
 from growdisk.filesystems.volume_group import VolumeGroup
-from growdisk.live.guest_block_device import GuestDisk
+from growdisk.live.guest_block_device import GuestBlockDevice
 from growdisk.live.guest_volumes import GuestVolumes, look_in_guest, partition_device
 from growdisk.steps.device_path import DevicePath, LuksLayer
 from growdisk.steps.failures import DeviceNotReadable
 
 
-def opened(seen: GuestDisk, volumes: GuestVolumes, place: DevicePath) -> BlockDevice:
+def guest_device_at(
+    seen: GuestBlockDevice, volumes: GuestVolumes, place: DevicePath
+) -> BlockDevice:
     """The place as the guest has it now. DeviceNotReadable if it is not open there."""
     layer = place.innermost
     if layer is None:
@@ -33,23 +35,29 @@ def opened(seen: GuestDisk, volumes: GuestVolumes, place: DevicePath) -> BlockDe
     return found
 
 
-def content_at(seen: GuestDisk, volumes: GuestVolumes, place: DevicePath) -> Content | None:
-    device = opened(seen, volumes, place)
-    name = device.device if isinstance(device, GuestDisk) else partition_device(seen, place.start)
+def content_at(seen: GuestBlockDevice, volumes: GuestVolumes, place: DevicePath) -> Content | None:
+    device = guest_device_at(seen, volumes, place)
+    name = (
+        device.device
+        if isinstance(device, GuestBlockDevice)
+        else partition_device(seen, place.start)
+    )
     return look_in_guest(device, name, volumes)
 
 
-def group_at(seen: GuestDisk, volumes: GuestVolumes, place: DevicePath) -> VolumeGroup | None:
+def group_at(
+    seen: GuestBlockDevice, volumes: GuestVolumes, place: DevicePath
+) -> VolumeGroup | None:
     """The group whose physical volume is at `place`; None if its metadata cannot be read."""
     try:
-        return read_volume_group(opened(seen, volumes, place))
+        return read_volume_group(guest_device_at(seen, volumes, place))
     except VolumeGroupUnreadable:
         return None
 
 
 def _volume(
-    seen: GuestDisk, volumes: GuestVolumes, place: DevicePath, name: str
-) -> GuestDisk | None:
+    seen: GuestBlockDevice, volumes: GuestVolumes, place: DevicePath, name: str
+) -> GuestBlockDevice | None:
     group = group_at(seen, volumes, place.around)
     volume = group.by_name(name) if group else None
     return volumes.volume(group.uuid, volume.uuid) if group and volume else None

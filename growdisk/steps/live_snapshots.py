@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from growdisk.block.window import Window
 from growdisk.errors import GrowdiskError
 from growdisk.guest_scripts.script_plan import Phase
-from growdisk.live.block_jobs import delete, load, save
+from growdisk.live.block_jobs import delete, load_snapshot, save
 from growdisk.partitions.sectors import read_table
 from growdisk.partitions.table import PartitionTable
 from growdisk.steps.failures import snapshot_missing
@@ -66,7 +66,7 @@ class LiveSnapshots:
             raise snapshot_missing(name, path=self._worker.path)
         # Before the load: the guest's memory will know nothing of this connection.
         self._worker.inside.forget()
-        load(self._worker.machine, self._worker.key, name)
+        load_snapshot(self._worker.machine, self._worker.key, name)
         self._delete(names[names.index(name) + 1 :])
 
     def reserve(self) -> None:

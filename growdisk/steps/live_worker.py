@@ -17,11 +17,11 @@ from growdisk.errors import NeedsUser, OperationFailed, Refused
 from growdisk.fast_dataclass import dataclass, field
 from growdisk.filesystems.content import Content
 from growdisk.filesystems.volume_group import VolumeGroup
-from growdisk.guest_scripts.answers import Answer, Outcome, SavedSectors, clean, parse_answer
+from growdisk.guest_scripts.answers import Answer, SavedSectors, ScriptOutcome, clean, parse_answer
 from growdisk.guest_scripts.script_plan import GuestPlan, Phase
 from growdisk.host.command import COMMAND_LOG
 from growdisk.host.json_codec import encoded_lines
-from growdisk.live.guest_block_device import GuestDisk, guest_disk_at
+from growdisk.live.guest_block_device import GuestBlockDevice, guest_disk_at
 from growdisk.live.guest_shell import GuestLost
 from growdisk.live.guest_volumes import GuestVolumes, volumes_of
 from growdisk.live.qemu_machine import Arrival, LiveDisk, Machine
@@ -51,11 +51,12 @@ _ARRIVAL_SECONDS = 15.0
 _LAST_GROUP = 128 << 20  # bytes: of ext, with blocks of 4 KiB
 SAVED_TABLE = "saved-table.json"
 _BOOT_ID = "cat /proc/sys/kernel/random/boot_id"
+# Later, and with nothing open: ssh and the agent end only when nobody holds their streams.
 _RESTART = "(sleep 2; systemctl reboot || reboot) </dev/null >/dev/null 2>&1 &"
 
 
-def _to_nobody(line: str) -> None:
-    """Discards the line: the default of `told`."""
+def _ignore_line(line: str) -> None:
+    """Discards the line: the default of `on_line`."""
 
 
 @dataclass(frozen=True)
@@ -74,8 +75,8 @@ class LiveWorker:
 
     `parts` tells of a growing step which of the guest plan's growths it belongs to, and up to which
     of its layers it goes (0: all); `last` is the plan's last step. `keys` are the passphrases that
-    were given. They go into the guest with the scripts that need them, on stdin. `told` gets what
-    the guest says while it works, a line at a time.
+    were given. They go into the guest with the scripts that need them, on stdin. `on_line` gets
+    each line that the guest says while it works.
     """
 
     machine: Machine
@@ -88,14 +89,14 @@ class LiveWorker:
     parts: Mapping[str, tuple[int, int]]
     last: str
     keys: tuple[bytes, ...] = field(default_factory=tuple)
-    told: Callable[[str], None] = _to_nobody
+    on_line: Callable[[str], None] = _ignore_line
     disk_name: str = FIRST_DISK
 
     @property
     def disk(self) -> LiveDisk:
         return self.machine.disk(self.key)
 
-    def seen(self) -> GuestDisk:
+    def seen(self) -> GuestBlockDevice:
         """The disk as the guest sees it now."""
         return guest_disk_at(self.inside.shell, self.device_name)
 
@@ -114,7 +115,7 @@ class LiveWorker:
         return {part.number: (part.start, part.size) for part in self.seen().partitions}
 
     def device(self, place: DevicePath) -> BlockDevice:
-        return live_place.opened(self.seen(), self.volumes(), place)
+        return live_place.guest_device_at(self.seen(), self.volumes(), place)
 
     def kernel_size(self, place: DevicePath) -> int | None:
         return self.device(place).size
@@ -244,10 +245,10 @@ class LiveWorker:
         text = (
             "; ".join((*self._settings(phase, up_to), *settings)) + f"\n{scripts[phase.file_name]}"
         )
-        done = self.inside.shell.run(text, _PHASE_SECONDS, self._tell)
+        done = self.inside.shell.run(text, _PHASE_SECONDS, self._show_line)
         answer = parse_answer(phase, self.guest.run, done.stdout)
         match answer.result:
-            case Outcome.REFUSED:
+            case ScriptOutcome.REFUSED:
                 # A guest-side script looked, and changed nothing.
                 raise Refused.named(
                     "guest-refused",
@@ -261,11 +262,11 @@ class LiveWorker:
                         "hint": answer.do,
                     },
                 )
-            case Outcome.FAILED:
+            case ScriptOutcome.FAILED:
                 raise _phase_failed(
-                    phase.value, said=answer.what, reason=answer.why, hint=answer.do
+                    phase.value, last_words=answer.what, reason=answer.why, hint=answer.do
                 )
-            case Outcome.STUCK:
+            case ScriptOutcome.STUCK:
                 raise NeedsUser.named(
                     "phase-stuck",
                     "{phase} got stuck inside the guest: {said}",
@@ -280,10 +281,10 @@ class LiveWorker:
                 )
         return answer
 
-    def _tell(self, line: str) -> None:
+    def _show_line(self, line: str) -> None:
         words = clean(line)
         COMMAND_LOG.debug("# the guest says: %s", words)
-        self.told(words)
+        self.on_line(words)
 
     def _settings(self, phase: Phase, up_to: int) -> list[str]:
         """Variables of the script's shell.
@@ -312,7 +313,7 @@ class LiveWorker:
     def run_to_the_end(self, phase: Phase) -> Answer:
         """As `run`; restart the guest if its kernel needs that and it is allowed, and run again."""
         answer = self.run(phase)
-        if answer.result is Outcome.REBOOT:
+        if answer.result is ScriptOutcome.REBOOT:
             if not self.may_restart:
                 raise OperationFailed.named(
                     "guest-must-restart",
@@ -324,8 +325,10 @@ class LiveWorker:
                 )
             self.restart()
             answer = self.run(phase)
-        if answer.result is Outcome.REBOOT:
-            raise _phase_failed(phase.value, said=answer.what, reason=answer.why, hint=answer.do)
+        if answer.result is ScriptOutcome.REBOOT:
+            raise _phase_failed(
+                phase.value, last_words=answer.what, reason=answer.why, hint=answer.do
+            )
         return answer
 
     def restart(self) -> None:
@@ -349,11 +352,11 @@ class LiveWorker:
             time.sleep(1)
 
 
-def _phase_failed(phase: str, said: str, reason: str, hint: str) -> OperationFailed:
+def _phase_failed(phase: str, last_words: str, reason: str, hint: str) -> OperationFailed:
     return OperationFailed.named(
         "phase-failed",
         "{phase} failed inside the guest: {said}",
         "{reason}",
         "{hint}",
-        {"phase": phase, "said": said, "reason": reason, "hint": hint},
+        {"phase": phase, "said": last_words, "reason": reason, "hint": hint},
     )

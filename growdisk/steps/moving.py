@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache
 
 from growdisk.block.device import BlockDevice, ExtentKind
 from growdisk.block.window import Window
@@ -21,7 +22,6 @@ from growdisk.steps.failures import verify_failed
 from growdisk.units import ByteRange, format_size, split_range
 
 _CHUNK = 4 << 20
-_EMPTY = hashlib.sha256(bytes(_CHUNK)).digest()
 
 
 @dataclass(frozen=True)
@@ -118,8 +118,9 @@ def _digest_of(device: BlockDevice, offset: int, length: int) -> bytes:
     return hashlib.sha256(device.read(offset, length)).digest()
 
 
+@lru_cache(2)  # most chunks have one length
 def _digest_of_zeros(length: int) -> bytes:
-    return _EMPTY if length == _CHUNK else hashlib.sha256(bytes(length)).digest()
+    return hashlib.sha256(bytes(length)).digest()
 
 
 def _is_empty(device: BlockDevice, offset: int, length: int) -> bool:

@@ -77,8 +77,8 @@ class HeldRoom:
         if not self._path.exists():
             return self._file.length, []
         try:
-            told = json.loads(read_record(self._path))
-            return told["size"], [(start, end) for start, end in told["holes"]]
+            recorded = json.loads(read_record(self._path))
+            return recorded["size"], [(start, end) for start, end in recorded["holes"]]
         except (OSError, ValueError, LookupError, TypeError):
             # nothing is known to be too much; the guest's bytes do not depend on it
             return self._file.length, []

@@ -39,8 +39,14 @@ STEP_KINDS: Mapping[str, type[DiskStep]] = MappingProxyType(
     {
         kind.__name__: kind
         for kind in (
-            ResizeImage, GrowDevice, RewritePartitions, RereadPartitions, *GROWTHS, RemakeSwap,
-            MakeSwapFile, RepairGuest,
+            ResizeImage,
+            GrowDevice,
+            RewritePartitions,
+            RereadPartitions,
+            *GROWTHS,
+            RemakeSwap,
+            MakeSwapFile,
+            RepairGuest,
         )
     }
-)  # fmt: skip
+)

@@ -140,4 +140,6 @@ class MakeSwapFile(StepTraits):
 
 def _uuid_in(header: bytes) -> str:
     """Of swap space; "" if there is none."""
+    # union swap_header: 1024 bytes for a boot loader, three numbers, the UUID; the magic is what
+    # the first page ends with.
     return str(UUID(bytes=header[1036:1052])) if header[4086:] == b"SWAPSPACE2" else ""

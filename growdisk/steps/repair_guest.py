@@ -85,9 +85,9 @@ class RepairGuest(StepTraits):
         found = [search(home, parts, needles_of(home, names)) for home in look.homes]
         named, unsearched = (
             [
-                f"{path} ({said})" if said else path
+                f"{path} ({naming})" if naming else path
                 for one in each
-                for path, said in one.items()
+                for path, naming in one.items()
                 if path not in known
             ]
             for each in ([one.named for one in found], [one.unsearched for one in found])

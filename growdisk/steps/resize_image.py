@@ -59,9 +59,9 @@ class ResizeImage(StepTraits):
         return Ready()
 
     def apply(self, context: Worker) -> Evidence:
-        told = context.resize_disk(self)
+        remark = context.resize_disk(self)
         return Evidence(
-            f"{format_change(self.old_size, self.new_size)}{told}", {"size": self.new_size}
+            f"{format_change(self.old_size, self.new_size)}{remark}", {"size": self.new_size}
         )
 
     def verify(self, context: Worker, evidence: Evidence) -> None:
@@ -98,6 +98,6 @@ class GrowDevice(ResizeImage):
         return f"{_KINDS.get(self.storage.kind, 'device')} {self.storage.name}"
 
     def apply(self, context: Worker) -> Evidence:
-        told = context.grow_device(self)
+        remark = context.grow_device(self)
         grown = format_change(self.old_size, self.new_size) if self.running else self.describe()
-        return Evidence(f"{grown}{told}", {"size": self.new_size})
+        return Evidence(f"{grown}{remark}", {"size": self.new_size})

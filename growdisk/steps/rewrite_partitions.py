@@ -52,7 +52,7 @@ class RewritePartitions(StepTraits):
                     "the partition table is not the one that was planned for",
                     "found {found}",
                     "roll back (growdisk rollback IMAGE), then make a new plan",
-                    {"found": listed(table)},
+                    {"found": table_in_words(table)},
                 )
             )
         return Ready()
@@ -65,7 +65,9 @@ class RewritePartitions(StepTraits):
         """By our own reader, against the planned table; what was copied is read once more."""
         table = context.table(self.before.sector_size)
         if table != self.after:
-            raise verify_failed(self.name, found=listed(table), expected=listed(self.after))
+            raise verify_failed(
+                self.name, found=table_in_words(table), expected=table_in_words(self.after)
+            )
         if self.moves:
             require_copied(
                 context.device(DevicePath(0, 0, context.size)), self.moves, evidence.facts
@@ -89,7 +91,7 @@ def _difference(name: str, old: Partition, new: Partition) -> str:
     return f"{name} {format_change(old.size, new.size)}"
 
 
-def listed(table: PartitionTable | None) -> str:
+def table_in_words(table: PartitionTable | None) -> str:
     if table is None:
         return "no table"
     return (

@@ -159,12 +159,12 @@ class WorkerAtRest:
             "growing the file system", inside=not step.is_plain_ext
         ) as backend:
             grow = self._grow_ext if step.is_ext else self._grow_other
-            told = grow(backend, step)
+            remark = grow(backend, step)
             backend.judge(step.kind, step.place.device)
             backend.sync()
         if step.is_plain_ext:
             self._ask_a_kernel(step)
-        return told
+        return remark
 
     def _grow_ext(self, backend: Backend, step: GrowFilesystem) -> str:
         device = step.place.device

@@ -18,12 +18,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from growdisk.block.address import Address
-from growdisk.block.nbd_client import NotOffered, ask
+from growdisk.block.nbd_client import NotOffered, query_export
 from growdisk.errors import Refused
 from growdisk.host.command import last_lines, start
 from growdisk.storage.served import DiskNotReached
 
 _PATIENCE, _POLL, _ANSWER = 90.0, 0.1, 10.0
+# ControlPath=none: on a shared connection the socket would be forwarded by another ssh, which
+# outlives this one.
 _OPTIONS = (
     "-T", "-o", "BatchMode=yes", "-o", "ConnectTimeout=30", "-o", "ServerAliveInterval=10", "-o",
     "ServerAliveCountMax=3", "-o", "ExitOnForwardFailure=yes", "-o", "ControlPath=none",
@@ -74,13 +76,19 @@ def far_server(
     """
     with tempfile.TemporaryDirectory(prefix="growdisk-far-") as folder:
         socket, far = Path(folder) / "nbd", f"/tmp/growdisk-{secrets.token_hex(8)}"
-        told = [_locked(address.path, image_format), *([] if writable else ["--read-only"])]
-        script = shlex.join(["sh", "-c", _FAR_SIDE, "growdisk", address.path, far, *told])
+        arguments = [_locked(address.path, image_format), *([] if writable else ["--read-only"])]
+        script = shlex.join(["sh", "-c", _FAR_SIDE, "growdisk", address.path, far, *arguments])
         login = f"{address.user}@{address.host}" if address.user else address.host
         words = [
-            "ssh", *_OPTIONS, *_port(address), "-L", f"{socket}:{far}/nbd", "--", login,
+            "ssh",
+            *_OPTIONS,
+            *_port(address),
+            "-L",
+            f"{socket}:{far}/nbd",
+            "--",
+            login,
             f"exec {script}",
-        ]  # fmt: skip
+        ]
         ssh = start(words, pass_fds=(claim,), env={}, shown=words)
         try:
             server = Address("nbd+unix", "", socket=str(socket))
@@ -106,10 +114,10 @@ def _await_answer(ssh: subprocess.Popen[str], server: Address, address: Address)
     end = time.monotonic() + _PATIENCE
     while True:
         if ssh.poll() is not None:
-            _, said = ssh.communicate()
-            raise _refusal(address, said)
+            _, ssh_output = ssh.communicate()
+            raise _refusal(address, ssh_output)
         try:
-            ask(server, _ANSWER)
+            query_export(server, _ANSWER)
         except (OSError, NotOffered):  # ssh answers at once, its other end when there is something
             if time.monotonic() > end:
                 raise DiskNotReached(
@@ -120,28 +128,30 @@ def _await_answer(ssh: subprocess.Popen[str], server: Address, address: Address)
             return
 
 
-def _refusal(address: Address, said: str) -> Refused:
-    own = [line.removeprefix(_OWN) for line in said.splitlines() if line.startswith(_OWN)]
-    there = f"run growdisk on {address.host}"
+def _refusal(address: Address, ssh_output: str) -> Refused:
+    own = [line.removeprefix(_OWN) for line in ssh_output.splitlines() if line.startswith(_OWN)]
+    advice = f"run growdisk on {address.host}"
     if own == ["device"]:
         reason = "it is a block device of that host, and who uses it can only be seen there"
         return DiskNotReached(
-            str(address), reason, hint=f"{there}: growdisk expand {shlex.quote(address.path)}"
+            str(address), reason, hint=f"{advice}: growdisk expand {shlex.quote(address.path)}"
         )
     if own:
         return DiskNotReached(
-            str(address), own[0], hint=f"install qemu-utils there, check the path, or {there}"
+            str(address), own[0], hint=f"install qemu-utils there, check the path, or {advice}"
         )
-    if _LOCKED in said:
+    if _LOCKED in ssh_output:
         return held_at_server(
-            str(address), holder=f"another program there has it open ({last_lines(said)})"
+            str(address), holder=f"another program there has it open ({last_lines(ssh_output)})"
         )
     login = f"{address.user}@{address.host}" if address.user else address.host
     hint = (
         "see that this works without a question: "
         f"{shlex.join(['ssh', *_port(address), login, 'true'])}"
     )
-    return DiskNotReached(str(address), reason=last_lines(said) or "ssh gave no reason", hint=hint)
+    return DiskNotReached(
+        str(address), reason=last_lines(ssh_output) or "ssh gave no reason", hint=hint
+    )
 
 
 def _port(address: Address) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from growdisk.block.host_devices import name_of, value_of
+from growdisk.block.host_devices import kernel_name_of, value_of
 from growdisk.block.identity import dataset_of
 from growdisk.errors import GrowdiskError
 from growdisk.host.json_codec import NotThatValue
@@ -18,7 +18,7 @@ def look_at_storage(path: Path) -> Storage:
     """Of the device at `path`. What cannot be asked is an obstacle, never an error."""
     number = path.stat().st_rdev
     try:
-        return _look(number, name_of(number))
+        return _look(number, kernel_name_of(number))
     except (GrowdiskError, NotThatValue, OSError, ValueError) as error:
         return Storage(
             "other",
@@ -67,7 +67,7 @@ def _hint(number: int, kernel_name: str) -> str:
         "vd": "grow it in the machine that has this host as its guest",
         "sd": _LUN.format(rescan=rescan),
         "zd": "zfs set volsize=SIZE DATASET",
-    }  # fmt: skip
+    }
     return next(
         (hint for start, hint in hints.items() if kernel_name.startswith(start)),
         "grow it by its own tools",

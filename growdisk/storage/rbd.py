@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from growdisk.block.host_devices import name_of, text_of
+from growdisk.block.host_devices import kernel_name_of, sysfs_text
 from growdisk.errors import GrowdiskError, ImageInUse
 from growdisk.fast_dataclass import dataclass
 from growdisk.host.command import run
@@ -33,7 +33,8 @@ class _Status:
 def look(kernel_name: str, devices: Path = _DEVICES) -> Storage:
     """Of rbd0 and the like. OSError if the kernel does not know it."""
     folder = devices / kernel_name.removeprefix("rbd")
-    spec, snapshot = _spec(folder), text_of(folder / "current_snap")
+    spec, snapshot = _spec(folder), sysfs_text(folder / "current_snap")
+    # The kernel writes a hyphen if it is the image itself.
     if snapshot not in ("", "-"):
         return Storage(
             "rbd", spec, obstacle=f"its snapshot {snapshot} is mapped", hint="map the image itself"
@@ -49,13 +50,13 @@ def refuse_other_clients(path: Path) -> None:
 
 def clients_of(path: Path, devices: Path = _DEVICES) -> tuple[str, ...] | None:
     """Addresses of those clients; () if it is no such device, None if the cluster does not say."""
-    kernel_name = name_of(path.stat().st_rdev)
+    kernel_name = kernel_name_of(path.stat().st_rdev)
     if not kernel_name.startswith("rbd"):
         return ()
     folder = devices / kernel_name.removeprefix("rbd")
     try:
-        said = run(["rbd", "status", "--format", "json", _spec(folder)], timeout=_SECONDS).stdout
-        return others_in(said, own=text_of(folder / "client_id"))
+        status = run(["rbd", "status", "--format", "json", _spec(folder)], timeout=_SECONDS).stdout
+        return others_in(status, own=sysfs_text(folder / "client_id"))
     except (GrowdiskError, NotThatValue, OSError):
         return None
 
@@ -81,4 +82,4 @@ def resize(spec: str, size: int, *, smaller: bool) -> None:
 
 def _spec(folder: Path) -> str:
     pool, name = ((folder / attribute).read_text().strip() for attribute in ("pool", "name"))
-    return "/".join(filter(None, (pool, text_of(folder / "pool_ns"), name)))
+    return "/".join(filter(None, (pool, sysfs_text(folder / "pool_ns"), name)))

@@ -101,10 +101,13 @@ def _daemon(server: Address, place: Path, *, writable: bool) -> list[str]:
         "read-only": not writable,
     }
     file = {
-        "type": "fuse", "id": "file", "node-name": "disk", "mountpoint": str(place),
+        "type": "fuse",
+        "id": "file",
+        "node-name": "disk",
+        "mountpoint": str(place),
         "writable": writable,
         "allow-other": "off",
-    }  # fmt: skip
+    }
     return [_TOOL, "--blockdev", json.dumps(disk), "--export", json.dumps(file)]
 
 
@@ -115,8 +118,10 @@ def _await_ended_or(
     end = time.monotonic() + _PATIENCE
     while not ready():
         if keeper.poll() is not None:
-            _, said = keeper.communicate()
-            raise DiskNotReached(str(address), reason=last_lines(said) or f"{_TOOL} gave no reason")
+            _, complaint = keeper.communicate()
+            raise DiskNotReached(
+                str(address), reason=last_lines(complaint) or f"{_TOOL} gave no reason"
+            )
         if time.monotonic() > end:
             raise DiskNotReached(
                 str(address), reason=f"{_TOOL} has no connection after {_PATIENCE:.0f} s"

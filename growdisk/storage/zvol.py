@@ -12,15 +12,21 @@ _SECONDS = 60.0
 def look(dataset: str) -> Storage:
     """ToolMissing, ToolFailed; ValueError if zfs says something else than its manual does."""
     words = [
-        "zfs", "list", "-Hp", "-t", "volume", "-o", "available,volblocksize,refreservation",
+        "zfs",
+        "list",
+        "-Hp",
+        "-t",
+        "volume",
+        "-o",
+        "available,volblocksize,refreservation",
         dataset,
-    ]  # fmt: skip
+    ]
     return storage_in(run(words, timeout=_SECONDS).stdout, dataset)
 
 
-def storage_in(told: str, dataset: str) -> Storage:
+def storage_in(listing: str, dataset: str) -> Storage:
     """In the words of `zfs list -Hp`: tabs between exact numbers of bytes."""
-    available, block, reserved = told.strip().split("\t")
+    available, block, reserved = listing.strip().split("\t")
     place = f"the pool of {dataset}"
     if reserved in ("none", "0", "-"):  # a sparse volume: its size is a promise
         return Storage(

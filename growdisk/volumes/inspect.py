@@ -86,10 +86,10 @@ def _volume_views(
 
 
 def _opened(device: BlockDevice, keyring: Keyring) -> BlockDevice | None:
-    from growdisk.volumes.luks import LuksUnreadable, UnknownCipher, read_header
+    from growdisk.volumes.luks import LuksUnreadable, UnknownCipher, read_luks_header
 
     try:
-        return None if keyring.is_empty else keyring.open(device, read_header(device))
+        return None if keyring.is_empty else keyring.open(device, read_luks_header(device))
     except (LuksUnreadable, UnknownCipher):
         return None
 
@@ -129,10 +129,10 @@ def _with_payload(
     neighbours: PhysicalVolumeFinder,
     depth: int,
 ) -> Content:
-    from growdisk.volumes.luks import LuksUnreadable, UnknownCipher, read_header
+    from growdisk.volumes.luks import LuksUnreadable, UnknownCipher, read_luks_header
 
     try:
-        header = read_header(device)
+        header = read_luks_header(device)
         content = replace(
             content,
             size=max(device.size - header.payload, 0),

@@ -23,7 +23,7 @@ from growdisk.fast_dataclass import dataclass
 from growdisk.filesystems.luks import IN_TRANSITION
 from growdisk.host.json_codec import NotThatValue, decoded
 from growdisk.units import align_down, align_up
-from growdisk.volumes.luks2_json import Area, Digest, Kdf, Keyslot, Metadata, Segment
+from growdisk.volumes.luks2_json import Area, Digest, Kdf, Keyslot, Luks2Metadata, Luks2Segment
 from growdisk.volumes.tpm_tokens import measured
 
 _SECTOR = 512
@@ -78,7 +78,7 @@ class LuksHeader:
             raise LuksUnreadable(str(error)) from error
 
 
-def read_header(device: BlockDevice) -> LuksHeader:
+def read_luks_header(device: BlockDevice) -> LuksHeader:
     """The header of `device`, of which is known that it has one. LuksUnreadable."""
     head = device.read(0, min(device.size, _JSON_AT))
     if head.startswith(IN_TRANSITION):
@@ -132,8 +132,9 @@ def _version_2(device: BlockDevice, head: bytes) -> LuksHeader:
     length = int.from_bytes(head[8:16], "big")
     if not _JSON_AT < length <= _MOST_JSON:
         raise LuksUnreadable(f"a header of {length} bytes")
+    # Zeros fill the area up to its fixed size.
     text = device.read(_JSON_AT, length - _JSON_AT).split(b"\0")[0]
-    metadata = decoded(text, Metadata)
+    metadata = decoded(text, Luks2Metadata)
     segment = metadata.segments.get("0")
     if _is_in_transition(metadata) or segment is None or len(metadata.segments) != 1:
         raise InTransition
@@ -160,14 +161,14 @@ def _version_2(device: BlockDevice, head: bytes) -> LuksHeader:
     )
 
 
-def _is_in_transition(metadata: Metadata) -> bool:
+def _is_in_transition(metadata: Luks2Metadata) -> bool:
     needs = metadata.config.requirements.mandatory if metadata.config.requirements else ()
     return any("reencrypt" in need for need in needs) or any(
         s.type == "reencrypt" for s in metadata.keyslots.values()
     )
 
 
-def _why_fixed(segment: Segment, metadata: Metadata) -> str:
+def _why_fixed(segment: Luks2Segment, metadata: Luks2Metadata) -> str:
     if segment.integrity is not None:
         return (
             "it protects the integrity of its data (dm-integrity), for whose tags there is no "
@@ -246,7 +247,7 @@ def _base64(raw: bytes) -> str:
     return base64.b64encode(raw).decode()
 
 
-__all__ = ["DecryptedView", "LuksHeader", "LuksUnreadable", "UnknownCipher", "read_header"]
+__all__ = ["DecryptedView", "LuksHeader", "LuksUnreadable", "UnknownCipher", "read_luks_header"]
 
 
 # --- the content, decrypted as it is read: for superblocks and metadata, not for bulk -------------

@@ -59,7 +59,7 @@ class Integrity:
 
 
 @dataclass(frozen=True)
-class Segment:
+class Luks2Segment:
     """`size` is a number, or "dynamic": to the end of the device."""
 
     type: str
@@ -82,9 +82,9 @@ class Config:
 
 
 @dataclass(frozen=True)
-class Metadata:
+class Luks2Metadata:
     keyslots: dict[str, Keyslot]
-    segments: dict[str, Segment]
+    segments: dict[str, Luks2Segment]
     digests: dict[str, Digest]
     config: Config = field(default_factory=Config)
     tokens: dict[str, object] = field(default_factory=dict)

@@ -42,10 +42,10 @@ class PhysicalVolumeFinder:
         The group was read from `own`. VolumeGroupUnreadable if their metadata do not agree.
         """
         devices = {group.own: own}
-        everybody = self._all()
-        _refuse_twins(group, everybody)
+        every_pv = self._all()
+        _refuse_twins(group, every_pv)
         if len(group.physical_volumes) > 1:
-            found = dict(everybody)
+            found = dict(every_pv)
             devices |= {
                 v.key: found[v.uuid]
                 for v in group.physical_volumes
@@ -74,16 +74,16 @@ def _labelled(device: BlockDevice) -> tuple[str, BlockDevice]:
     return label.uuid, device
 
 
-def _refuse_twins(group: VolumeGroup, everybody: Iterable[tuple[str, BlockDevice]]) -> None:
+def _refuse_twins(group: VolumeGroup, every_pv: Iterable[tuple[str, BlockDevice]]) -> None:
     """LVM does nothing if it cannot tell two apart."""
-    uuids = [uuid for uuid, _ in everybody]
+    uuids = [uuid for uuid, _ in every_pv]
     for volume in group.physical_volumes:
         if uuids.count(volume.uuid) > 1:
             raise VolumeGroupUnreadable(
                 f"two physical volumes have the UUID {volume.uuid}: one is a copy of the other, "
                 "and LVM uses neither"
             )
-    for _, device in everybody:
+    for _, device in every_pv:
         other = _group_of(device)
         if other is not None and other.name == group.name and other.uuid != group.uuid:
             raise VolumeGroupUnreadable(

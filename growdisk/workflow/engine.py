@@ -22,7 +22,7 @@ from growdisk.workflow.failures import (
     step_failed,
     stopped_and_restored,
 )
-from growdisk.workflow.journal import Event, Record
+from growdisk.workflow.journal import Event, JournalRecord
 from growdisk.workflow.snapshots import SnapshotStore
 from growdisk.workflow.states import TOUCHED, RunState, fold
 from growdisk.workflow.step import AlreadyDone, Blocked, Evidence, Step
@@ -35,9 +35,9 @@ _SAME_SIGNAL = 1.0  # seconds within which a signal that a tool died of has reac
 class Recorder(Protocol):
     """Where records go: the Journal, or a fake that dies."""
 
-    records: list[Record]
+    records: list[JournalRecord]
 
-    def append(self, record: Record) -> None: ...
+    def append(self, record: JournalRecord) -> None: ...
 
 
 class Observer(Protocol):
@@ -94,6 +94,8 @@ class Engine(Generic[C]):
         if state.going_back:
             self.go_back(state.back_to)
             return self.state
+        # Once either is in the journal some snapshots may be gone: the steps are not looked at
+        # again.
         if not (state.settling or state.keeping):
             self._forward()
         self._finish()
@@ -109,6 +111,7 @@ class Engine(Generic[C]):
             # Decided in the journal before the first restore: a run that dies half-way back must
             # not go forward again, or it ends partly done.
             self._record(Event.ROLLBACK, oldest)
+        # Newest first: restoring a snapshot forgets those that were taken after it.
         names = [step.name for step in self._steps]
         first = names.index(oldest) if oldest else 0
         # One that cannot be put back does not keep the older ones from it.
@@ -173,6 +176,7 @@ class Engine(Generic[C]):
                 and self._snapshots.can_restore
             ):
                 self._restore_one(step.name)
+            # After SNAPSHOTTING check() has passed already, and nothing was touched since.
             if not again and last is not Event.SNAPSHOTTING and self._is_done(step):
                 return
             evidence = self._carried_out(step) if again else self._apply(step)
@@ -263,6 +267,7 @@ class Engine(Generic[C]):
         self.go_back()
         if isinstance(error, Interrupted):
             raise stopped_and_restored(error.signal) from error
+        # Where nothing was touched, the step's own refusal keeps its id and its exit code.
         if isinstance(error, GrowdiskError) and touched:
             hint = error.what_to_do or "fix the cause and run the same command again"
             raise step_failed(step.name, reason=reason, hint=hint) from error
@@ -316,7 +321,7 @@ class Engine(Generic[C]):
         seconds: float = 0.0,
         facts: dict[str, int | str] | None = None,
     ) -> None:
-        self._journal.append(Record(event, step, detail, round(seconds, 3), facts or {}))
+        self._journal.append(JournalRecord(event, step, detail, round(seconds, 3), facts or {}))
 
 
 def _reason(error: Exception) -> str:

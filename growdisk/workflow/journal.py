@@ -12,14 +12,13 @@ import os
 import zlib
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict
 from datetime import UTC, datetime
 from enum import Enum
 from pathlib import Path
 
 from growdisk.durable import append_record, read_record, truncate_file
 from growdisk.errors import Refused
-from growdisk.fast_dataclass import dataclass, field
+from growdisk.fast_dataclass import asdict, dataclass, field
 
 
 class Event(Enum):
@@ -45,7 +44,7 @@ class Event(Enum):
 
 
 @dataclass(frozen=True)
-class Record:
+class JournalRecord:
     event: Event
     step: str | None = None
     detail: str = ""
@@ -65,8 +64,8 @@ class Journal:
             # would make the whole journal unreadable.
             truncate_file(path, sound_length)
 
-    def append(self, record: Record) -> None:
-        stamped = Record(
+    def append(self, record: JournalRecord) -> None:
+        stamped = JournalRecord(
             **{**vars(record), "time": datetime.now(UTC).isoformat(timespec="milliseconds")}
         )
         before = self.path.stat().st_size if self.path.exists() else 0
@@ -80,14 +79,14 @@ class Journal:
         self.records.append(stamped)
 
 
-def read_journal(path: Path) -> list[Record]:
+def read_journal(path: Path) -> list[JournalRecord]:
     """The sound records of a journal; changes nothing, so that `status` can read a running one."""
     return _read(path)[0]
 
 
-def _read(path: Path) -> tuple[list[Record], int]:
+def _read(path: Path) -> tuple[list[JournalRecord], int]:
     """The records, and the length in bytes up to which the file is sound."""
-    records: list[Record] = []
+    records: list[JournalRecord] = []
     length = 0
     try:
         lines = read_record(path).splitlines(keepends=True) if os.path.lexists(path) else []
@@ -122,17 +121,18 @@ def record_unreadable(path: Path, reason: str) -> Refused:
     )
 
 
-def _encode(record: Record) -> bytes:
+def _encode(record: JournalRecord) -> bytes:
     body = json.dumps(
         {**asdict(record), "event": record.event.value}, ensure_ascii=False, sort_keys=True
     )
     return f"{zlib.crc32(body.encode()):08x} {body}\n".encode()
 
 
-def _decode(line: bytes) -> Record | None:
+def _decode(line: bytes) -> JournalRecord | None:
     """The record of a line, or None if the line is torn or its checksum is wrong."""
     checksum, _, body = line.rstrip(b"\n").partition(b" ")
+    # A whole record without its line break is torn, too: the next one would continue its line.
     if not line.endswith(b"\n") or checksum != f"{zlib.crc32(body):08x}".encode():
         return None
     fields = json.loads(body)
-    return Record(**{**fields, "event": Event(fields["event"])})
+    return JournalRecord(**{**fields, "event": Event(fields["event"])})

@@ -1,6 +1,7 @@
 """The folder that holds a run: its plan, its journal, and what its snapshots need.
 
-`IMAGE.growdisk/` beside an image file; of a block device it lies in the state folder (places.py).
+`IMAGE.growdisk/` beside an image file; that of a block device is in the state folder
+(run_places.py).
 
 When the run is finished its record (a few KiB) goes to the state folder, and nothing is left beside
 the image. `reserve` sets a little of the host's disk aside, because going back must be possible
@@ -22,9 +23,9 @@ from growdisk.block.identity import lasting_path
 from growdisk.block.locks import flock_holder
 from growdisk.durable import read_record, replace_file, reserve_room, sync_directory, truncate_file
 from growdisk.errors import GrowdiskError, ImageNotReadable, Refused, shell_word
-from growdisk.workflow.journal import Journal, Record, read_journal, record_unreadable
-from growdisk.workflow.places import is_apart, record_folder, run_folder, same_bytes
-from growdisk.workflow.states import RunState, Status, fold
+from growdisk.workflow.journal import Journal, JournalRecord, read_journal, record_unreadable
+from growdisk.workflow.run_places import is_apart, record_folder, run_folder, same_bytes
+from growdisk.workflow.states import RunState, RunStatus, fold
 
 RESERVE = 8 << 20
 # several times what a run that fails and goes back again and again has to tell
@@ -122,7 +123,7 @@ class RunDirectory:
             raise ImageNotReadable(path, reason="it is not the name of a file") from error
         return directory
 
-    def records(self) -> list[Record]:
+    def records(self) -> list[JournalRecord]:
         return read_journal(self._shown / "journal.jsonl")
 
     def state(self) -> RunState:
@@ -131,11 +132,11 @@ class RunDirectory:
 
     def obstacle(self) -> str:
         """Why `begin` could not make the folder, as far as reading tells; "" if nothing is seen."""
-        there = next(each for each in (self.path, *self.path.parents) if os.path.lexists(each))
-        if not there.is_dir():
-            return f"{there} is not a folder"
-        if not os.access(there, os.W_OK | os.X_OK, effective_ids=True):
-            return f"nothing can be made in {there}"
+        existing = next(each for each in (self.path, *self.path.parents) if os.path.lexists(each))
+        if not existing.is_dir():
+            return f"{existing} is not a folder"
+        if not os.access(existing, os.W_OK | os.X_OK, effective_ids=True):
+            return f"nothing can be made in {existing}"
         return ""
 
     def begin(self, plan: bytes, room: int = 0) -> Journal:
@@ -182,8 +183,8 @@ class RunDirectory:
 
     def _part_of(self) -> tuple[RunDirectory, str]:
         """(where the run is recorded that the image takes part in, the run's name)."""
-        told = json.loads(read_record(self._shown / "part-of.json"))
-        return RunDirectory(Path(told["image"])), told["run"]
+        recorded = json.loads(read_record(self._shown / "part-of.json"))
+        return RunDirectory(Path(recorded["image"])), recorded["run"]
 
     def run(self) -> str:
         """The name of the run whose plan is recorded here."""
@@ -288,13 +289,15 @@ class RunDirectory:
         self.make_room()
         with contextlib.suppress(OSError):
             if self.state().finished:
+                # Cutting a file to its own length frees the blocks that were reserved after its
+                # end.
                 truncate_file(self.journal_file, self.journal_file.stat().st_size)
 
     def withdraw(self) -> None:
         """After a `begin` that failed: leave no folder behind of a run that never began."""
         self.make_room()
         with contextlib.suppress(OSError):
-            if self.state().status is Status.NONE:
+            if self.state().status is RunStatus.NONE:
                 self._empty()
                 self.path.rmdir()
 
@@ -304,12 +307,12 @@ def refuse_if_unfinished(directory: RunDirectory) -> None:
 
     A kept run blocks only runs that would change something.
     """
-    _refuse(directory, Status.UNFINISHED)
+    _refuse(directory, RunStatus.UNFINISHED)
 
 
 def refuse_if_open(directory: RunDirectory) -> None:
     """run-stands-in-the-way while a run is unfinished or kept."""
-    _refuse(directory, Status.UNFINISHED, Status.KEPT)
+    _refuse(directory, RunStatus.UNFINISHED, RunStatus.KEPT)
 
 
 def make_folder(path: Path) -> None:
@@ -320,7 +323,7 @@ def make_folder(path: Path) -> None:
     path.mkdir(exist_ok=True)
 
 
-def _refuse(directory: RunDirectory, *statuses: Status) -> None:
+def _refuse(directory: RunDirectory, *statuses: RunStatus) -> None:
     for run in (directory.leading(), *directory.others_on_the_same_bytes()):
         status = run.state().status
         if status in statuses:

@@ -7,20 +7,26 @@ from enum import Enum
 from typing import TypedDict
 
 from growdisk.fast_dataclass import dataclass, field
-from growdisk.workflow.journal import Event, Record
+from growdisk.workflow.journal import Event, JournalRecord
 
 _STEP_EVENTS = frozenset(
     {
-        Event.CHECKED, Event.SKIPPED, Event.SNAPSHOTTING, Event.APPLYING, Event.APPLIED,
-        Event.VERIFIED, Event.RESTORING, Event.RESTORED,
+        Event.CHECKED,
+        Event.SKIPPED,
+        Event.SNAPSHOTTING,
+        Event.APPLYING,
+        Event.APPLIED,
+        Event.VERIFIED,
+        Event.RESTORING,
+        Event.RESTORED,
     }
-)  # fmt: skip
+)
 
 TOUCHED = frozenset({Event.APPLYING, Event.APPLIED, Event.VERIFIED, Event.RESTORING})
 """Last events of a step after which the image may differ from the step's snapshot."""
 
 
-class Status(Enum):
+class RunStatus(Enum):
     """How a run stands, for `growdisk status`, which also reports one that is in progress."""
 
     NONE = "none"
@@ -31,7 +37,7 @@ class Status(Enum):
 
 
 class _Change(TypedDict, total=False):
-    status: Status
+    status: RunStatus
     going_back: bool
     back_to: str | None
     settling: bool
@@ -43,8 +49,8 @@ class _Change(TypedDict, total=False):
 class RunState:
     """What the journal says. `last` maps a step's name to its last record."""
 
-    status: Status = Status.NONE
-    last: dict[str, Record] = field(default_factory=dict)
+    status: RunStatus = RunStatus.NONE
+    last: dict[str, JournalRecord] = field(default_factory=dict)
     going_back: bool = False
     back_to: str | None = None
     settling: bool = False
@@ -58,41 +64,41 @@ class RunState:
     @property
     def is_open(self) -> bool:
         """Whether something of the run is still to be done, or can still be taken back."""
-        return self.status in (Status.UNFINISHED, Status.KEPT)
+        return self.status in (RunStatus.UNFINISHED, RunStatus.KEPT)
 
     @property
     def finished(self) -> bool:
-        return self.status in (Status.DONE, Status.UNDONE)
+        return self.status in (RunStatus.DONE, RunStatus.UNDONE)
 
 
-def fold(records: Iterable[Record]) -> RunState:
-    said: _Change = {}
-    last: dict[str, Record] = {}
+def fold(records: Iterable[JournalRecord]) -> RunState:
+    change: _Change = {}
+    last: dict[str, JournalRecord] = {}
     for record in records:
         if record.event in _STEP_EVENTS and record.step is not None:
-            said["status"], last[record.step] = Status.UNFINISHED, record
+            change["status"], last[record.step] = RunStatus.UNFINISHED, record
         elif record.event is Event.FAILED:
-            said["failure"] = record.detail
+            change["failure"] = record.detail
         elif record.event is Event.ROLLBACK:
-            said.update(
+            change.update(
                 {
-                    "status": Status.UNFINISHED,
+                    "status": RunStatus.UNFINISHED,
                     "going_back": True,
                     "back_to": record.step,
                     "keeping": False,
                 }
             )
         else:
-            said.update(_RUN_EVENTS.get(record.event, {}))
-    return RunState(last=last, **said)
+            change.update(_RUN_EVENTS.get(record.event, {}))
+    return RunState(last=last, **change)
 
 
 _RUN_EVENTS: dict[Event, _Change] = {
-    Event.BEGIN: {"status": Status.UNFINISHED},
+    Event.BEGIN: {"status": RunStatus.UNFINISHED},
     Event.REVERTED: {"going_back": False, "back_to": None},
     Event.KEEPING: {"keeping": True},
-    Event.KEPT: {"status": Status.KEPT},
-    Event.SETTLING: {"status": Status.UNFINISHED, "settling": True},
-    Event.DONE: {"status": Status.DONE},
-    Event.UNDONE: {"status": Status.UNDONE, "going_back": False},
+    Event.KEPT: {"status": RunStatus.KEPT},
+    Event.SETTLING: {"status": RunStatus.UNFINISHED, "settling": True},
+    Event.DONE: {"status": RunStatus.DONE},
+    Event.UNDONE: {"status": RunStatus.UNDONE, "going_back": False},
 }

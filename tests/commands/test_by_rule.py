@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from growdisk.units import GiB, MiB
-from growdisk.workflow.places import record_folder
+from growdisk.workflow.run_places import record_folder
 from tests.conftest import DiskMaker
 from tests.crash.full_host import small_file_system
 from tests.guests.tools import run

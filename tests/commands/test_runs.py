@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from growdisk.workflow.places import record_folder
+from growdisk.workflow.run_places import record_folder
 from tests.conftest import Copier
 from tests.oracle.qemu import qemu_check, qemu_img
 from tests.unit.cli.command import (

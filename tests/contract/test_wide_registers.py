@@ -109,7 +109,7 @@ def test_where_registers_fit_nothing_is_filtered(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(uml_registers, "too_wide", lambda: False)
     with uml_registers.syscall_filter() as filtering:
         assert filtering is None
-    assert uml_registers.environment() == ()
+    assert uml_registers.register_variables() == ()
 
 
 def test_a_processor_with_amx_is_too_wide() -> None:

@@ -19,7 +19,7 @@ from growdisk.api.current_run import CurrentRun
 from growdisk.api.result import run_to_outcome
 from growdisk.api.session import Session
 from growdisk.errors import GrowdiskError
-from growdisk.workflow.states import Status
+from growdisk.workflow.states import RunStatus
 from tests.crash.dying import run_dying
 from tests.crash.full_host import MiB, fill, free_room, make_room, run_until_full, small_file_system
 from tests.crash.run_worlds import KINDS, World, assert_same_disk, judge, make_world
@@ -141,7 +141,7 @@ def test_a_run_that_died_goes_back_on_a_host_without_a_free_byte(tmp_path: Path,
             if not run_dying(lambda: attempt(world), change):
                 break
             state = world.state()
-            if state.status is Status.UNFINISHED and not state.settling:
+            if state.status is RunStatus.UNFINISHED and not state.settling:
                 world.directory.make_room()  # somebody has taken that, too
                 fill(world.folder)
                 assert back(world) == DONE, f"died before change {change}"

@@ -16,8 +16,8 @@ import pytest
 
 from growdisk import api
 from growdisk.api.guard import carried_at, refuse_run_at
-from growdisk.api.images.opening import opened
-from growdisk.workflow.states import Status
+from growdisk.api.images.opening import open_guest_content
+from growdisk.workflow.states import RunStatus
 from tests.crash.dying import run_dying
 from tests.crash.run_worlds import COMPANIONS, KINDS, World, assert_same_disk, judge, make_world
 
@@ -48,7 +48,7 @@ def test_a_run_killed_at_any_change_is_finished_by_resume_or_undone_by_rollback(
             break
         deaths += 1
         status = world.state().status
-        if status is Status.NONE:  # it had not begun: nothing of the guest may have changed
+        if status is RunStatus.NONE:  # it had not begun: nothing of the guest may have changed
             for image in world.images:
                 assert_same_disk(image, world.pristine_of(image))
                 refuse_run_at(image)  # and nobody is told that a run is in the way
@@ -70,7 +70,7 @@ def test_a_run_killed_before_it_began_leaves_no_mark_that_stays(tmp_path: Path, 
     image = next(each for each in world.images if each.suffix == ".qcow2")
     for change in range(200):
         world.reset()
-        if not run_dying(world.begin, change) or world.state().status is not Status.NONE:
+        if not run_dying(world.begin, change) or world.state().status is not RunStatus.NONE:
             break
         if not is_marked(image):
             continue
@@ -79,7 +79,7 @@ def test_a_run_killed_before_it_began_leaves_no_mark_that_stays(tmp_path: Path, 
         if marked % 2:  # a run of the first image alone begins, and ends, meanwhile
             shutil.rmtree(world.directory.path)
             world.directory.begin(b'{"run": "another"}')
-        with opened(image, writable=True) as device:
+        with open_guest_content(image, writable=True) as device:
             assert is_marked(image), "opened is not changed"
             device.write(8192, b"other")
         assert not is_marked(image)
@@ -101,7 +101,7 @@ def test_a_resume_or_rollback_that_is_killed_too_can_be_done_again(tmp_path: Pat
         world.reset()
         if not run_dying(world.begin, first):
             break
-        if world.state().status is not Status.UNFINISHED:
+        if world.state().status is not RunStatus.UNFINISHED:
             continue
         backward = first % 2 == 0 and not world.state().settling
         for second in range(3, 60, 17):
@@ -122,7 +122,7 @@ def test_a_kept_run_goes_back_to_any_step_and_commits_also_when_killed(tmp_path:
     for change in range(0, 120, 13):
         world.reset()
         world.begin()
-        assert world.state().status is Status.KEPT
+        assert world.state().status is RunStatus.KEPT
         action = world.commit if change % 2 else world.go_back
         run_dying(action, change)
         if not world.state().finished:
@@ -140,9 +140,9 @@ def test_a_finished_run_stays_one_wherever_putting_its_folder_away_is_cut_short(
         shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(whole, folder)
         died = run_dying(world.directory.put_away, change)
-        assert world.state().status is Status.DONE, change
+        assert world.state().status is RunStatus.DONE, change
         world.directory.put_away()
-        assert world.state().status is Status.DONE, change
+        assert world.state().status is RunStatus.DONE, change
         if not died:
             break
     assert change > 5 and not folder.exists()

@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 
 from growdisk.backends import direct_available, uml_available
-from growdisk.workflow.places import record_folder
+from growdisk.workflow.run_places import record_folder
 
 _ROOT = Path(__file__).parents[2]
 _SBIN = ":/usr/local/sbin:/usr/sbin:/sbin"

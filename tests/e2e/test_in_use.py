@@ -24,7 +24,7 @@ from growdisk.errors import ImageInUse
 from growdisk.host.fuse_mount import mounted as fuse_mounted
 from growdisk.live.libvirt_users import running_users
 from growdisk.units import MiB
-from growdisk.workflow.places import STATE_DIR
+from growdisk.workflow.run_places import STATE_DIR
 from tests.conftest import DiskMaker
 from tests.e2e.ordinary_user import _DROP, _NOBODY
 from tests.e2e.process import Host, await_true

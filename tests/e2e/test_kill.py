@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from growdisk.units import MiB
-from growdisk.workflow.places import record_folder
 from growdisk.workflow.run_directory import RunDirectory
+from growdisk.workflow.run_places import record_folder
 from tests.conftest import DiskMaker
 from tests.e2e.dying import Death, die
 from tests.e2e.judges import Before, assert_grown, assert_unchanged

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from growdisk.units import MiB
-from growdisk.workflow.places import record_folder
+from growdisk.workflow.run_places import record_folder
 from tests.e2e.judges import sfdisk
 from tests.e2e.process import Answer, Host
 from tests.guests.appliance import bench, device

@@ -24,7 +24,7 @@ from growdisk.filesystems.content import (
 from growdisk.partitions.table import Partition, PartitionTable, Role
 from growdisk.planner.facts import Facts, ImageFacts
 from growdisk.planner.goal import Goal, Preallocation, RunOptions, SwapPolicy
-from growdisk.planner.size_specs import grown
+from growdisk.planner.size_specs import growth_requests
 from growdisk.units import align_down, parse_size
 
 
@@ -161,7 +161,7 @@ class _Asked:
             self.delete,
             self.preallocation,
             self.move,
-            grown(self.grow),
+            growth_requests(self.grow),
             self.sector_size,
             self.to_gpt,
             repair=self.repair,

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from growdisk.api.disks import inspect
-from growdisk.guest_scripts.answers import Outcome
+from growdisk.guest_scripts.answers import ScriptOutcome
 from growdisk.guest_scripts.render import render
 from growdisk.guest_scripts.script_plan import GuestFilesystem, GuestPlan, Phase
 from growdisk.partitions.growth import BlockerPolicy, Grown, plan_growth
@@ -45,15 +45,18 @@ def test_a_file_system_on_a_whole_disk_is_found_by_its_uuid_and_grows(tmp_path: 
     assert isinstance(proposal, Proposal)
     with booted(root.disk, render(guest_plan(RUN, facts, proposal.steps)), data=data) as guest:
         early = guest.drive(Phase.PREPARE, RUN)
-        assert (early.result, early.disk) == (Outcome.REBOOT, "/dev/sdb")  # it has not grown yet
+        assert (early.result, early.disk) == (
+            ScriptOutcome.REBOOT,
+            "/dev/sdb",
+        )  # it has not grown yet
         guest.grow_disk(proposal.after.image.virtual_size, "data")
-        assert guest.drive(Phase.UNDO, RUN, "--undo").result is Outcome.ALREADY
+        assert guest.drive(Phase.UNDO, RUN, "--undo").result is ScriptOutcome.ALREADY
         guest.run("mkdir -p /mnt; mount /dev/sdb /mnt")
         done = guest.drive(Phase.VERIFY, RUN)
-        assert (done.result, done.facts.mount_point) == (Outcome.DONE, "/mnt"), done
-        assert guest.phase(Phase.GROW, RUN).result is Outcome.ALREADY
+        assert (done.result, done.facts.mount_point) == (ScriptOutcome.DONE, "/mnt"), done
+        assert guest.phase(Phase.GROW, RUN).result is ScriptOutcome.ALREADY
         refused = guest.drive(Phase.UNDO, RUN, "--undo")
-        assert (refused.result, "has grown" in refused.what) == (Outcome.REFUSED, True)
+        assert (refused.result, "has grown" in refused.what) == (ScriptOutcome.REFUSED, True)
         guest.settle()
     grown = inspect(data).contents[0]
     assert (grown.uuid, grown.size) == (facts.contents[0].uuid, proposal.after.contents[0].size)
@@ -71,18 +74,18 @@ def test_a_mounted_file_system_grows_on_a_data_disk(
     plan = _plan(data, kind)
     with booted(root.disk, render(plan), data=data) as guest:
         alike = guest.phase(Phase.INSPECT, RUN)
-        assert (alike.result, "several" in alike.what) == (Outcome.REFUSED, True)
+        assert (alike.result, "several" in alike.what) == (ScriptOutcome.REFUSED, True)
         wrong = guest.phase(Phase.INSPECT, RUN, "GROWDISK_DISK=/dev/sda")
-        assert (wrong.result, "does not hold" in wrong.what) == (Outcome.REFUSED, True)
+        assert (wrong.result, "does not hold" in wrong.what) == (ScriptOutcome.REFUSED, True)
         guest.grow_disk(2 * SIZE, "data")
         unmounted = guest.phase(Phase.PREPARE, RUN, "GROWDISK_DISK=/dev/sdb")
-        assert (unmounted.result, "not mounted" in unmounted.what) == (Outcome.REFUSED, True)
+        assert (unmounted.result, "not mounted" in unmounted.what) == (ScriptOutcome.REFUSED, True)
         place = (
             PLACE.replace("\\", "\\\\").replace('"', '\\"').replace("$", "\\$").replace("`", "\\`")
         )
         guest.run(f'mkdir -p "{place}"; mount -t {kind} /dev/sdb1 "{place}"; cd /tmp')
         done = guest.drive(Phase.VERIFY, RUN, environment="GROWDISK_DISK=/dev/sdb")
-        assert done.result is Outcome.DONE, (done, guest.run("cat /var/log/growdisk.log"))
+        assert done.result is ScriptOutcome.DONE, (done, guest.run("cat /var/log/growdisk.log"))
         assert done.facts.mount_point == PLACE
         assert done.facts.filesystem_size > SIZE
         assert guest.run("find / -xdev -name pwned") == ""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from growdisk.guest_scripts.answers import Outcome, TableState
+from growdisk.guest_scripts.answers import ScriptOutcome, TableState
 from growdisk.guest_scripts.script_plan import Phase
 from tests.guest_scripts.machine import Machine
 from tests.guest_scripts.micro import EXT, UTIL_LINUX
@@ -30,7 +30,7 @@ def _cut_while_it_hangs(guest: Machine, tool: str) -> None:
     guest.start("sh /tmp/scripts/growdisk-run.sh")
     guest.wait_until("[ -e /root/hangs ]")
     refused = guest.phase(Phase.GROW, RUN)
-    assert (refused.result, "another" in refused.what) == (Outcome.REFUSED, True)
+    assert (refused.result, "another" in refused.what) == (ScriptOutcome.REFUSED, True)
     guest.run(f"rm /usr/local/sbin/{tool}; sync")
     guest.cut_power()
 
@@ -39,7 +39,7 @@ def _cut_while_it_hangs(guest: Machine, tool: str) -> None:
 def test_a_run_that_loses_power_at_every_turn_ends_as_planned(tmp_path: Path) -> None:
     world = make_world(tmp_path, (*UTIL_LINUX, *EXT), swap="move")
     with world.booted() as guest:  # all is saved, and swap is off: that alone is lost
-        assert guest.phase(Phase.PREPARE, RUN).result is Outcome.DONE
+        assert guest.phase(Phase.PREPARE, RUN).result is ScriptOutcome.DONE
         guest.cut_power()
     with world.booted(keep_size=True) as guest:  # half a table: sda5 is gone, the rest is as it was
         assert guest.phase(Phase.INSPECT, RUN).facts.table is TableState.BEFORE
@@ -63,8 +63,8 @@ def test_a_run_that_loses_power_at_every_turn_ends_as_planned(tmp_path: Path) ->
         _hang(guest, "resize2fs", '/sbin/resize2fs "$@"')
         _cut_while_it_hangs(guest, "resize2fs")
     with world.booted(keep_size=True) as guest:
-        assert guest.phase(Phase.GROW, RUN).result is Outcome.ALREADY
-        assert guest.drive(Phase.VERIFY, RUN).result is Outcome.DONE
+        assert guest.phase(Phase.GROW, RUN).result is ScriptOutcome.ALREADY
+        assert guest.drive(Phase.VERIFY, RUN).result is ScriptOutcome.DONE
         assert [swap.device for swap in guest.phase(Phase.INSPECT, RUN).facts.swaps] == [
             "/dev/sda5"
         ]
@@ -75,22 +75,22 @@ def test_a_run_that_loses_power_at_every_turn_ends_as_planned(tmp_path: Path) ->
 def test_undo_takes_back_what_was_begun_even_after_a_power_cut(tmp_path: Path) -> None:
     world = make_world(tmp_path, (*UTIL_LINUX, *EXT), swap="drop")
     with world.booted() as guest:
-        assert guest.phase(Phase.UNDO, RUN).result is Outcome.ALREADY
+        assert guest.phase(Phase.UNDO, RUN).result is ScriptOutcome.ALREADY
         for phase in (Phase.PREPARE, Phase.REWRITE, Phase.REREAD):
-            assert guest.phase(phase, RUN).result is Outcome.DONE
+            assert guest.phase(phase, RUN).result is ScriptOutcome.DONE
         undone = guest.drive(Phase.UNDO, RUN, "--undo")
-        assert undone.result is Outcome.DONE
+        assert undone.result is ScriptOutcome.DONE
         facts = guest.phase(Phase.INSPECT, RUN).facts
         assert (facts.table, facts.kernel_table) == (TableState.BEFORE, TableState.BEFORE)
         assert [swap.device for swap in facts.swaps] == ["/dev/sda5"]
         # nothing is prepared any more
-        assert guest.phase(Phase.REWRITE, RUN).result is Outcome.REFUSED
+        assert guest.phase(Phase.REWRITE, RUN).result is ScriptOutcome.REFUSED
         for phase in (Phase.PREPARE, Phase.REWRITE):
-            assert guest.phase(phase, RUN).result is Outcome.DONE
+            assert guest.phase(phase, RUN).result is ScriptOutcome.DONE
         guest.cut_power()
     with world.booted(keep_size=True) as guest:  # the kernel has read the new table by itself
-        assert guest.phase(Phase.REREAD, RUN).result is Outcome.ALREADY
-        assert guest.phase(Phase.UNDO, RUN).result is Outcome.DONE
+        assert guest.phase(Phase.REREAD, RUN).result is ScriptOutcome.ALREADY
+        assert guest.phase(Phase.UNDO, RUN).result is ScriptOutcome.DONE
         assert guest.phase(Phase.INSPECT, RUN).facts.kernel_table is TableState.BEFORE
         guest.settle()
     world.judge_untouched()

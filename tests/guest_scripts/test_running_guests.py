@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from growdisk.api.disks import inspect
-from growdisk.guest_scripts.answers import Outcome, TableState
+from growdisk.guest_scripts.answers import ScriptOutcome, TableState
 from growdisk.guest_scripts.script_plan import RUN_ORDER, Phase
 from growdisk.planner.goal import SwapPolicy
 from tests.guest_scripts.micro import EXT, PARTED, UTIL_LINUX
@@ -27,20 +27,20 @@ def test_a_running_guest_grows_without_a_restart_and_a_second_run_finds_nothing_
     with world.booted(grown=False) as guest:
         early = guest.phase(Phase.PREPARE, RUN)
         # the disk has not grown yet
-        assert (early.result, early.facts.arranged) == (Outcome.REBOOT, False)
+        assert (early.result, early.facts.arranged) == (ScriptOutcome.REBOOT, False)
         boot = guest.phase(Phase.INSPECT, RUN).facts.boot_id
     with world.booted() as guest:
         guest.start(_WRITER)
         answers = [guest.phase(phase, RUN) for phase in RUN_ORDER]
-        assert {answer.result for answer in answers} == {Outcome.DONE}
+        assert {answer.result for answer in answers} == {ScriptOutcome.DONE}
         assert (answers[0].facts.table, answers[0].facts.tool) == (TableState.BEFORE, "sfdisk")
         assert answers[0].facts.boot_id not in ("", boot)
         assert answers[1].facts.saved[0].hex.endswith("55aa")
         again = [guest.phase(phase, RUN, on_stdin=True) for phase in RUN_ORDER[1:-1]]
-        assert {answer.result for answer in again} == {Outcome.ALREADY}
+        assert {answer.result for answer in again} == {ScriptOutcome.ALREADY}
         assert guest.phase(Phase.VERIFY, RUN).facts.boot_id == answers[0].facts.boot_id
         refused = guest.phase(Phase.UNDO, RUN)
-        assert (refused.result, "grown" in refused.what) == (Outcome.REFUSED, True)
+        assert (refused.result, "grown" in refused.what) == (ScriptOutcome.REFUSED, True)
         record = guest.run("cat /root/record").split()
         assert record == [str(number) for number in range(1, len(record) + 1)]
         guest.settle()
@@ -57,13 +57,14 @@ def test_swap_that_memory_cannot_take_stays_on(tmp_path: Path) -> None:
             timeout=600,
         )
         refused = guest.phase(Phase.PREPARE, RUN)
-        assert (refused.result, "too little memory" in refused.what) == (Outcome.REFUSED, True), (
-            refused
-        )
+        assert (refused.result, "too little memory" in refused.what) == (
+            ScriptOutcome.REFUSED,
+            True,
+        ), refused
         assert "end some programs" in refused.do
         assert len(guest.phase(Phase.INSPECT, RUN).facts.swaps) == 1
         guest.run("umount /run/fill")
-        assert guest.drive(Phase.VERIFY, RUN).result is Outcome.DONE
+        assert guest.drive(Phase.VERIFY, RUN).result is ScriptOutcome.DONE
         guest.settle()
     world.judge()
 
@@ -91,7 +92,7 @@ def test_each_tool_writes_the_planned_table(
     world = make_world(tmp_path, tools, layout=layout, swap=swap, bus=bus, extra=(settling,))
     with world.booted() as guest:
         answer = guest.drive(Phase.VERIFY, RUN)
-        assert answer.result is Outcome.DONE, (answer, guest.run("cat /var/log/growdisk.log"))
+        assert answer.result is ScriptOutcome.DONE, (answer, guest.run("cat /var/log/growdisk.log"))
         assert f"written by {tool}" in guest.run("cat /var/log/growdisk.log")
         swaps = guest.phase(Phase.INSPECT, RUN).facts.swaps
         assert len(swaps) == 1
@@ -108,7 +109,7 @@ def test_fdisk_of_util_linux_writes_it_as_well_and_dash_runs_it(tmp_path: Path) 
     with world.booted() as guest:
         for phase in RUN_ORDER:
             answer = guest.phase(phase, RUN, shell="dash")
-            assert answer.result in (Outcome.DONE, Outcome.ALREADY), (
+            assert answer.result in (ScriptOutcome.DONE, ScriptOutcome.ALREADY), (
                 answer,
                 guest.run("cat /var/log/growdisk.log"),
             )
@@ -132,7 +133,7 @@ def test_where_the_kernel_keeps_the_old_table_the_run_goes_on_by_itself_after_a_
         assert guest.phase(Phase.INSPECT, RUN).facts.init in (init, "unknown")
         guest.run("printf '#!/bin/sh\\necho mine\\n' >/etc/rc.local; chmod 755 /etc/rc.local")
         answer = guest.drive(Phase.REREAD, RUN)
-        assert (answer.result, answer.facts.arranged) == (Outcome.REBOOT, True)
+        assert (answer.result, answer.facts.arranged) == (ScriptOutcome.REBOOT, True)
         guest.run("sync")
         guest.cut_power()
     with world.booted(keep_size=True) as guest:
@@ -140,7 +141,7 @@ def test_where_the_kernel_keeps_the_old_table_the_run_goes_on_by_itself_after_a_
         guest.wait_until("! grep -q growdisk /etc/rc.local && ! ps | grep -q '[g]rowdisk-run'")
         assert guest.run("cat /etc/rc.local") == "#!/bin/sh\necho mine\n"
         assert guest.run("ls /etc/local.d 2>/dev/null || :") == ""
-        assert guest.phase(Phase.VERIFY, RUN).result is Outcome.DONE
+        assert guest.phase(Phase.VERIFY, RUN).result is ScriptOutcome.DONE
         guest.settle()
     world.judge()
 
@@ -154,7 +155,7 @@ def test_a_root_without_a_byte_left_grows_and_leaves_no_half_file_behind(tmp_pat
             "2>/dev/null; sync"
         )
         assert guest.run("df -k / | awk 'END { print $4 }'").strip() == "0"
-        assert guest.drive(Phase.VERIFY, RUN).result is Outcome.DONE
+        assert guest.drive(Phase.VERIFY, RUN).result is ScriptOutcome.DONE
         assert guest.run("find / -xdev -name '*growdisk-new*' -o -xdev -name '*.growdisk'") == ""
         assert guest.run(f"ls /run/growdisk/{RUN}/swap-5.on").strip()
         guest.settle()

@@ -20,7 +20,7 @@ from pathlib import Path
 from growdisk.block.address import address_of
 from growdisk.block.identity import identity_of_served
 from growdisk.host.command import require
-from growdisk.workflow.places import state_folder
+from growdisk.workflow.run_places import state_folder
 from tests.guests.tools import run
 
 _PATIENCE = 30.0

@@ -15,7 +15,7 @@ import pytest
 from growdisk import api
 from growdisk.block.raw import RawFile
 from growdisk.units import MiB
-from growdisk.workflow.places import state_folder
+from growdisk.workflow.run_places import state_folder
 from tests.conftest import DiskMaker
 from tests.crash.sparse import SparseBytes
 from tests.e2e.judges import Before, assert_grown, assert_unchanged

@@ -12,7 +12,7 @@ import pytest
 
 from growdisk.block.locks import image_writers
 from growdisk.units import MiB
-from growdisk.workflow.places import state_folder
+from growdisk.workflow.run_places import state_folder
 from tests.conftest import DiskMaker
 from tests.e2e.judges import Before, assert_grown, assert_unchanged
 from tests.e2e.process import Host, await_true, need

@@ -22,7 +22,7 @@ from growdisk.steps.disk import Disk
 from growdisk.steps.moving import Move, copy, digest
 from growdisk.units import MiB, parse_size
 from growdisk.workflow.run_directory import RunDirectory
-from growdisk.workflow.states import Status
+from growdisk.workflow.states import RunStatus
 from tests.crash.dying import run_dying
 from tests.crash.run_worlds import assert_same_disk
 from tests.guests.tools import run
@@ -180,7 +180,7 @@ def test_a_table_and_a_move_that_die_at_any_write_are_finished_or_undone(
         if not run_dying(lambda plan=plan: begin(plan), change):
             break
         state = RunDirectory(image).state()
-        if state.status is Status.NONE:
+        if state.status is RunStatus.NONE:
             continue
         back = change % 2 == 0 and not state.settling
         go(plan, back=back)

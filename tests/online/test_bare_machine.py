@@ -12,7 +12,14 @@ import pytest
 
 from growdisk.api.live_target import LiveRequest, RunningGuest, reach, reconnect
 from growdisk.errors import GrowdiskError
-from growdisk.live.block_jobs import JobFailed, delete, load, merge_overlays, put_overlay, save
+from growdisk.live.block_jobs import (
+    JobFailed,
+    delete,
+    load_snapshot,
+    merge_overlays,
+    put_overlay,
+    save,
+)
 from growdisk.live.qemu_machine import Arrival, CommandRefused
 from growdisk.qcow2.create import create
 from growdisk.storage.growing import resize_device
@@ -34,7 +41,7 @@ def test_a_snapshot_brings_back_the_size_that_the_disk_had(tmp_path: Path, disk:
         save(machine, key, "one")
         machine.resize(key, 128 * MiB)
         save(machine, key, "two")
-        load(machine, key, "one")
+        load_snapshot(machine, key, "one")
         assert (machine.disk(key).size, machine.status()) == (64 * MiB, "running")
         assert machine.disk(key).snapshots == ("one", "two")
         for name in ("one", "two", "two"):
@@ -118,14 +125,14 @@ def test_a_raw_pflash_is_no_hindrance_and_is_not_taken_for_a_disk(tmp_path: Path
         (disk,) = machine.disks()
         save(machine, disk.key, "one")
         machine.resize(disk.key, 128 * MiB)
-        load(machine, disk.key, "one")
+        load_snapshot(machine, disk.key, "one")
         assert (machine.disk(disk.key).size, machine.status()) == (64 * MiB, "running")
 
 
 def test_a_load_that_fails_does_not_leave_the_machine_stopped(tmp_path: Path) -> None:
     with bare(tmp_path) as (_, machine):
         with pytest.raises(JobFailed, match="not"):
-            load(machine, machine.disks()[0].key, "never-taken")
+            load_snapshot(machine, machine.disks()[0].key, "never-taken")
         assert machine.status() == "running"
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from growdisk.units import GiB, MiB
-from growdisk.workflow.places import record_folder
+from growdisk.workflow.run_places import record_folder
 from tests.e2e.process import Host, wait_for
 from tests.guests.classic import DISK_SIZE
 from tests.online.grown import (

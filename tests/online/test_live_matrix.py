@@ -10,7 +10,7 @@ import pytest
 
 from growdisk.live.guest_agent import AgentShell, AgentSocket
 from growdisk.units import GiB, MiB
-from growdisk.workflow.places import record_folder
+from growdisk.workflow.run_places import record_folder
 from tests.e2e.process import Answer, Host, wait_for
 from tests.guests.classic import DISK_SIZE, SWAP_SIZE
 from tests.guests.tools import run

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from growdisk.playbook.outcome import Outcome
 from growdisk.playbook.perform import perform
+from growdisk.playbook.task_result import TaskResult
 from growdisk.units import MiB
 from tests.conftest import DiskMaker
 from tests.e2e.judges import Before, assert_unchanged
@@ -18,12 +18,12 @@ from tests.unit.cli.command import in_process
 SMALL = SmallDisk(size=128 * MiB, swap_size=16 * MiB)
 
 
-def did(outcome: Outcome) -> str:
+def did(outcome: TaskResult) -> str:
     assert not outcome.failed, outcome.message
     return "changed" if outcome.changed else "ok"
 
 
-def grow(image: Path, *, check: bool = False, **options: object) -> Outcome:
+def grow(image: Path, *, check: bool = False, **options: object) -> TaskResult:
     return perform("expand", {"image": str(image), "backend": "direct", **options}, check=check)
 
 

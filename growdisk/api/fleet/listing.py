@@ -129,14 +129,14 @@ def _with_guests(entries: list[DiskEntry], uri: str | None) -> list[DiskEntry]:
     places = [number for number, entry in enumerate(entries) if entry.state in LIVE]
     if not places:
         return entries
-    from growdisk.api.fleet.running import ask_guests, with_guest
+    from growdisk.api.fleet.running_guests import ask_guests, with_guest_usage
 
-    told = ask_guests([entries[number] for number in places], uri)
+    guest_answers = ask_guests([entries[number] for number in places], uri)
     disks = Counter(entry.domain for entry in entries if entry.domain)
-    for place, answer in told.items():
+    for place, answer in guest_answers.items():
         entry = entries[places[place]]
         entry = entry if isinstance(answer, str) else replace(entry, state="running", error=None)
-        entries[places[place]] = with_guest(entry, answer, alone=disks[entry.domain] <= 1)
+        entries[places[place]] = with_guest_usage(entry, answer, alone=disks[entry.domain] <= 1)
     return entries
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from contextlib import closing
 from pathlib import Path
 
-from growdisk.api.guard import WriteGuard
-from growdisk.api.images.host import format_of, report_host_errors
+from growdisk.api.guard import ConflictGuard
+from growdisk.api.images.access import format_of, report_host_errors
 from growdisk.block.raw import RawFile
 from growdisk.errors import GrowdiskError, ImageDamaged, ImageError
 from growdisk.fast_dataclass import replace
@@ -74,8 +74,8 @@ def _problem(path: Path, report: CheckReport, *, with_backing: bool) -> str | No
         )
         return f"its {error.role} '{error.name}' lies outside its folder and {state}"
     except GrowdiskError as error:
-        told = report.has_errors and isinstance(error, ImageDamaged) and error.path == path
-        return None if told else f"it cannot be opened with all files that it names: {error}"
+        is_reported = report.has_errors and isinstance(error, ImageDamaged) and error.path == path
+        return None if is_reported else f"it cannot be opened with all files that it names: {error}"
 
 
 def _checked(
@@ -90,7 +90,7 @@ def _checked(
         if repair_what is None:
             report = check(file, path)
         else:
-            WriteGuard(path, overlays_may_break)(file, _header(file, path))
+            ConflictGuard(path, overlays_may_break)(file, _header(file, path))
             report = _repaired(file, path, repair_what)
         header = read_header(file, path)
         return report, header.backing_file is not None or header.has(Incompatible.DATA_FILE)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import closing
 from pathlib import Path
 
-from growdisk.api.guard import WriteGuard
+from growdisk.api.guard import ConflictGuard
 from growdisk.api.images.info import actual_size
 from growdisk.api.images.new_file import NewFile
 from growdisk.api.images.opening import opened_qcow2, report_create_errors
@@ -25,7 +25,7 @@ def compact_image(
     references before it takes the old one's place, and does that only if it is smaller.
     """
     path = real(path)  # behind a link: the link stays
-    guard = WriteGuard(path, overlays_may_break)
+    guard = ConflictGuard(path, overlays_may_break)
     with opened_qcow2(path, "unused clusters", with_backing=False, key=key, guard=guard) as image:
         before = actual_size(path)
         _refuse(path)

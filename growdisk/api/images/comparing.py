@@ -11,7 +11,7 @@ from pathlib import Path
 
 from growdisk.api.images.data_copy import is_zero
 from growdisk.api.images.in_order import Enough
-from growdisk.api.images.opening import opened, require_keys
+from growdisk.api.images.opening import open_guest_content, require_keys
 from growdisk.api.images.pump import COMPARED_CHUNK, pump
 from growdisk.api.images.sharing import differing
 from growdisk.block.device import BlockDevice, ExtentKind
@@ -49,7 +49,10 @@ def compare_images(
 
     `progress` gets (bytes done, bytes in all).
     """
-    with opened(first, formats[0], key=key) as one, opened(second, formats[1], key=key) as other:
+    with (
+        open_guest_content(first, formats[0], key=key) as one,
+        open_guest_content(second, formats[1], key=key) as other,
+    ):
         require_keys(one)
         require_keys(other)
         sizes = align_up(one.size, _SECTOR), align_up(other.size, _SECTOR)

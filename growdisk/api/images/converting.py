@@ -11,14 +11,14 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from growdisk.api.images.access import format_of, refuse_without_room
 from growdisk.api.images.creating import place_of_data, refuse_full_host
 from growdisk.api.images.data_copy import Progress, copy_compressed, copy_everything, copy_nonzero
 from growdisk.api.images.history import State, follow, states_of
-from growdisk.api.images.host import format_of, refuse_without_room
 from growdisk.api.images.new_file import NewFile
 from growdisk.api.images.opening import (
     data_length,
-    opened,
+    open_guest_content,
     refuse_small_device,
     report_create_errors,
     require_keys,
@@ -93,7 +93,7 @@ def convert_image(
     Returns its virtual size. After a failure nothing is there.
     """
     source_format = format_of(source.path, source.format, writing=True)
-    with opened(source.path, source_format, key=source.key) as device:
+    with open_guest_content(source.path, source_format, key=source.key) as device:
         content = _content(device, source)
         require_keys(content)  # refused now, also if nothing would have to be decrypted
         size = align_up(content.size, _SECTOR)

@@ -11,7 +11,7 @@ from contextlib import closing
 from pathlib import Path
 
 from growdisk.api.guard import refuse_run_at
-from growdisk.api.images.host import format_of, is_device, refuse_without_room
+from growdisk.api.images.access import format_of, is_device, refuse_without_room
 from growdisk.api.images.new_file import NewFile
 from growdisk.api.images.opening import open_device, report_create_errors
 from growdisk.api.images.resizing import TAKING_ROOM, extend_raw, refuse_raw_preallocation

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from growdisk.api.guard import WriteGuard
-from growdisk.api.images.opening import opened, report_create_errors, require_keys
+from growdisk.api.guard import ConflictGuard
+from growdisk.api.images.opening import open_guest_content, report_create_errors, require_keys
 from growdisk.block.device import BlockDevice
 from growdisk.block.host_blocks import claim
 from growdisk.block.raw import RawFile
@@ -31,7 +31,7 @@ def read_bytes(
     key: Passphrase | None = None,
 ) -> None:
     """Copy `length` guest bytes from `offset` into a file, which is replaced as dd does."""
-    with opened(path, image_format, key=key) as image:
+    with open_guest_content(path, image_format, key=key) as image:
         require_keys(image)
         _require_inside(path, image, offset, length)
         with report_create_errors(target), _output(target, image_of=path) as fd:
@@ -51,8 +51,8 @@ def write_bytes(
     """Copy a whole file to guest bytes from `offset` on, durably. Returns how many these were."""
     with closing(RawFile.open(source, lock=False)) as file:
         _require_readable(source, file)
-        guard = WriteGuard(path, overlays_may_break)
-        with opened(path, image_format, writable=True, key=key, guard=guard) as image:
+        guard = ConflictGuard(path, overlays_may_break)
+        with open_guest_content(path, image_format, writable=True, key=key, guard=guard) as image:
             require_keys(image)
             _refuse_itself(path, source)
             _require_inside(path, image, offset, file.size)
@@ -132,7 +132,7 @@ def _nobody_elses(target: Path, image: Path) -> Iterator[None]:
         hint = f"choose another FILE: neither a disk in use nor one that {image.name} lies on"
         raise ImageUnsupported(target, reason=error.why, hint=hint) from error
     with closing(file):
-        WriteGuard(target)(file, None)
+        ConflictGuard(target)(file, None)
         yield
 
 

@@ -144,10 +144,14 @@ def actual_size(path: Path) -> int:
 def snapshot_json(entry: SnapshotEntry) -> dict[str, object]:
     """A snapshot in the keys of QEMU's SnapshotInfo."""
     answer: dict[str, object] = {
-        "id": entry.id, "name": entry.name, "vm-state-size": entry.vm_state_size,
-        "date-sec": entry.date_sec, "date-nsec": entry.date_nsec,
-        "vm-clock-sec": entry.vm_clock_nsec // _NANO, "vm-clock-nsec": entry.vm_clock_nsec % _NANO,
-    }  # fmt: skip
+        "id": entry.id,
+        "name": entry.name,
+        "vm-state-size": entry.vm_state_size,
+        "date-sec": entry.date_sec,
+        "date-nsec": entry.date_nsec,
+        "vm-clock-sec": entry.vm_clock_nsec // _NANO,
+        "vm-clock-nsec": entry.vm_clock_nsec % _NANO,
+    }
     if entry.icount is not None:
         answer["icount"] = entry.icount
     return answer

@@ -15,10 +15,15 @@ from itertools import groupby
 from pathlib import Path
 from typing import Literal
 
-from growdisk.api.guard import WriteGuard, refuse_run_at
+from growdisk.api.guard import ConflictGuard, refuse_run_at
+from growdisk.api.images.access import format_of
 from growdisk.api.images.data_copy import Progress, copy_ranges, is_zero
-from growdisk.api.images.host import format_of
-from growdisk.api.images.opening import opened, opened_qcow2, refuse_small_device, require_keys
+from growdisk.api.images.opening import (
+    open_guest_content,
+    opened_qcow2,
+    refuse_small_device,
+    require_keys,
+)
 from growdisk.api.images.pump import COMPARED_CHUNK, pump
 from growdisk.api.images.sharing import differing
 from growdisk.block.device import BlockDevice
@@ -51,12 +56,14 @@ def commit_overlay(
     Returns the backing file. What the base holds beyond the overlay's end stays there. What lies on
     the overlay sees what it saw; other overlays on the base do not.
     """
-    harmless = WriteGuard(path, overlays_may_break=True)
+    harmless = ConflictGuard(path, overlays_may_break=True)
     with opened_qcow2(path, _NOUN, with_backing=False, key=key, guard=harmless) as overlay:
         require_keys(overlay)
         base_path, base_format = _base_of(overlay)
-        guard = WriteGuard(base_path, overlays_may_break, merging=path)
-        with opened(base_path, base_format, writable=True, key=key, guard=guard) as base:
+        guard = ConflictGuard(base_path, overlays_may_break, merging=path)
+        with open_guest_content(
+            base_path, base_format, writable=True, key=key, guard=guard
+        ) as base:
             require_keys(base)
             overlay.check_make_empty()
             if isinstance(base, Qcow2Image):
@@ -87,7 +94,7 @@ def rebase_overlay(
 
     Durable. What lies on the overlay sees what it saw.
     """
-    harmless = WriteGuard(path, overlays_may_break=True)
+    harmless = ConflictGuard(path, overlays_may_break=True)
     with opened_qcow2(path, _NOUN, key=key, guard=harmless) as overlay:
         require_keys(overlay)
         name = name and stored_name(path, name)
@@ -115,7 +122,7 @@ def rebase_unsafe(
 
     Neither base is opened.
     """
-    guard = WriteGuard(path, overlays_may_break)
+    guard = ConflictGuard(path, overlays_may_break)
     with opened_qcow2(path, _NOUN, with_backing=False, guard=guard) as overlay:
         name = name and stored_name(path, name)
         if name is not None and real(backing_path(path, name)) == real(path):

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from itertools import chain, product, repeat
 from pathlib import Path
 
-from growdisk.api.images.opening import opened
+from growdisk.api.images.opening import open_guest_content
 from growdisk.block.device import BlockDevice, ExtentKind
 from growdisk.block.raw import RawFile
 from growdisk.errors import ImageDamaged
@@ -46,9 +46,13 @@ class MapRecord(NamedTuple):
     def as_json(self) -> dict[str, object]:
         """The keys of QEMU's MapEntry, in its order."""
         record: dict[str, object] = {
-            "start": self.start, "length": self.length, "depth": self.depth,
-            "present": self.present, "zero": self.zero, "data": self.data,
-        }  # fmt: skip
+            "start": self.start,
+            "length": self.length,
+            "depth": self.depth,
+            "present": self.present,
+            "zero": self.zero,
+            "data": self.data,
+        }
         return record if self.offset is None else record | {"offset": self.offset}
 
     def json_text(self) -> str:
@@ -83,7 +87,7 @@ def image_map_lists(
     path: Path, image_format: ImageFormat | None = None
 ) -> Iterator[list[MapRecord]]:
     """The same in lists, as they are found: there may be millions of records."""
-    with opened(path, image_format) as device:
+    with open_guest_content(path, image_format) as device:
         last: MapRecord | None = None
         for records in _batches(device, path, 0, 0, align_up(device.size, _SECTOR)):
             if last is not None and last.continued_by(records[0]):

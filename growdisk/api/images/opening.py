@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from growdisk.api.guard import WriteGuard
-from growdisk.api.images.host import (
+from growdisk.api.guard import ConflictGuard
+from growdisk.api.images.access import (
     TOO_LARGE,
     format_of,
     free_room,
@@ -29,14 +29,14 @@ _LOOK_AT_DISKS = "look at the host's disks (dmesg): one that was read or written
 
 
 @contextmanager
-def opened(
+def open_guest_content(
     path: Path,
     image_format: ImageFormat | None = None,
     *,
     writable: bool = False,
     with_backing: bool = True,
     key: Passphrase | None = None,
-    guard: WriteGuard | None = None,
+    guard: ConflictGuard | None = None,
 ) -> Iterator[ResizableDevice]:
     """The image's guest content; `key` is the passphrase of its encrypted layers.
 
@@ -68,10 +68,10 @@ def open_device(
     writable: bool = False,
     with_backing: bool = True,
     key: Passphrase | None = None,
-    guard: WriteGuard | None = None,
+    guard: ConflictGuard | None = None,
 ) -> RawFile | Qcow2Image:
     """The same for whoever closes it."""
-    guard = (guard or WriteGuard(path)) if writable else None
+    guard = (guard or ConflictGuard(path)) if writable else None
     if format_of(path, image_format, writing=writable) == "qcow2":
         with report_host_errors(path, writing=writable, has_changed=lambda: False):
             return Qcow2Image.open(
@@ -94,10 +94,12 @@ def opened_qcow2(
     *,
     with_backing: bool = True,
     key: Passphrase | None = None,
-    guard: WriteGuard | None = None,
+    guard: ConflictGuard | None = None,
 ) -> Iterator[Qcow2Image]:
     """The same, writable, for what only qcow2 images can do."""
-    with opened(path, writable=True, with_backing=with_backing, key=key, guard=guard) as device:
+    with open_guest_content(
+        path, writable=True, with_backing=with_backing, key=key, guard=guard
+    ) as device:
         if not isinstance(device, Qcow2Image):
             raise ImageUnsupported(
                 path,

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from growdisk.api.images.alike import Comparer
 from growdisk.api.images.in_order import in_order
 from growdisk.block.device import BlockDevice, Part
-from growdisk.block.direct import aligned
+from growdisk.block.direct_io import aligned
 from growdisk.block.parts import fill, parts_of
 from growdisk.block.raw import RawFile
 from growdisk.units import split_range

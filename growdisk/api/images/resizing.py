@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from growdisk.api.guard import WriteGuard
-from growdisk.api.images.host import refuse_without_room
-from growdisk.api.images.opening import opened
+from growdisk.api.guard import ConflictGuard
+from growdisk.api.images.access import refuse_without_room
+from growdisk.api.images.opening import open_guest_content
 from growdisk.block.device import ResizableDevice
 from growdisk.block.raw import RawFile
 from growdisk.errors import ImageUnsupported
@@ -43,8 +43,8 @@ def resize_image(
     Returns the old and the new size. All refusals come before the first write. `upgrade`: make a
     version 2 image version 3 before, where its snapshots stand against resizing it.
     """
-    guard = WriteGuard(path, overlays_may_break)
-    with opened(path, image_format, writable=True, key=key, guard=guard) as image:
+    guard = ConflictGuard(path, overlays_may_break)
+    with open_guest_content(path, image_format, writable=True, key=key, guard=guard) as image:
         old, new = image.size, align_up(size.resolve(image.size), _SECTOR)
         _refuse(path, image, new, shrink=shrink, preallocation=preallocation)
         if preallocation in TAKING_ROOM and new > old:

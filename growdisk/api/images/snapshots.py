@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from growdisk.api.guard import WriteGuard
+from growdisk.api.guard import ConflictGuard
 from growdisk.api.images.opening import opened_qcow2
 from growdisk.errors import ImageError, snapshot_not_found
 from growdisk.qcow2.image import Qcow2Image
@@ -47,7 +47,7 @@ def delete_snapshot(
 
 
 def _changing(path: Path, overlays_may_break: bool) -> AbstractContextManager[Qcow2Image]:
-    guard = WriteGuard(path, overlays_may_break)
+    guard = ConflictGuard(path, overlays_may_break)
     return opened_qcow2(path, _NOUN, with_backing=False, guard=guard)
 
 

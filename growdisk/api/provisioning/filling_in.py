@@ -102,7 +102,7 @@ def _file(file: FileInto, values: Values) -> FileChange:
         raise UsageError(
             f"'{path}' is no path of a file in a guest", hint="write it from / on, without .."
         )
-    content = file.content.encode() if file.source is None else content_of(file.source)
+    content = file.content.encode() if file.source is None else file_content(file.source)
     if file.template:
         what = f"the template {file.source or path}"
         try:
@@ -114,7 +114,7 @@ def _file(file: FileInto, values: Values) -> FileChange:
     return FileChange(path, content, file.mode, file.owner, file.group)
 
 
-def content_of(source: Path) -> bytes:
+def file_content(source: Path) -> bytes:
     return read_given(
         source, "check its name; let a command in the guest fetch what is larger", _LARGEST_FILE
     )

@@ -14,7 +14,7 @@ from growdisk.filesystems.ext_tree import Unknown
 from growdisk.filesystems.volume_group import VolumeGroup
 from growdisk.guest_config.customize.changes import GuestChanges, cannot_customize
 from growdisk.guest_config.customize.customize import customize
-from growdisk.guest_systems.look import Mount, find_homes
+from growdisk.guest_systems.look import GuestMount, find_homes
 from growdisk.partitions.table import Partition
 from growdisk.planner.facts import Facts
 from growdisk.qcow2.probe import ImageFormat
@@ -82,7 +82,7 @@ def kernel_kind() -> Kind:
     return "guestfs" if why_unavailable() else "uml"
 
 
-def _mounts(disk: Disk, path: Path, keyring: Keyring) -> tuple[Mount, ...]:
+def _mounts(disk: Disk, path: Path, keyring: Keyring) -> tuple[GuestMount, ...]:
     """Of the system on the largest file system that has users; empty if none can be read here."""
     try:
         homes = [
@@ -95,7 +95,7 @@ def _mounts(disk: Disk, path: Path, keyring: Keyring) -> tuple[Mount, ...]:
     return max(homes, key=lambda home: home.paths.root.tree.device.size).mounts if homes else ()
 
 
-def _to_open(facts: Facts, mounts: Sequence[Mount]) -> list[DevicePath]:
+def _to_open(facts: Facts, mounts: Sequence[GuestMount]) -> list[DevicePath]:
     """The containers and volumes that they are in."""
     nodes = {mount.node for mount in mounts}
     parts = facts.table.partitions if facts.table else (Partition(0, 0, facts.image.virtual_size),)

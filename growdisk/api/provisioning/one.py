@@ -14,7 +14,7 @@ from growdisk.api.disks import inspect
 from growdisk.api.provisioning.filling_in import Values, orders_for, values_for
 from growdisk.api.provisioning.guest import customize_guest, kernel_kind, why_not_direct
 from growdisk.api.provisioning.making import HiddenFile, Making
-from growdisk.api.provisioning.places import refuse_place
+from growdisk.api.provisioning.output_places import refuse_place
 from growdisk.api.provisioning.recipe import Output, Recipe
 from growdisk.api.provisioning.result import Provisioned, not_provisioned, provisioning_failed
 from growdisk.api.provisioning.seeding import seed_image, seed_place

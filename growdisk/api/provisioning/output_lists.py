@@ -45,7 +45,7 @@ def as_template(pattern: str) -> str:
     return re.sub(r"(?<!\{)\{name\}(?!\})", "{{ name }}", text)
 
 
-def listed(path: Path) -> tuple[Output, ...]:
+def read_output_list(path: Path) -> tuple[Output, ...]:
     """What a file lists; its ending says how.
 
     UsageError, with the line, for what cannot be read.

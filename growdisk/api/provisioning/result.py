@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Literal
 
 from growdisk.api.result import StepReport
 from growdisk.error_document import error_document
 from growdisk.errors import GrowdiskError, OperationFailed, Refused
-from growdisk.fast_dataclass import dataclass
+from growdisk.fast_dataclass import asdict, dataclass
 from growdisk.planner.layout import Layout
 
 ProvisionOutcome = Literal["created", "planned", "failed"]
@@ -112,9 +111,10 @@ def provision_document(report: ProvisionReport) -> dict[str, object]:
     if len(failed) == count:
         word = "refused" if all(isinstance(made.error, Refused) for made in failed) else "failed"
     content: dict[str, object] = {
-        "result": word, "base": str(report.base),
-        "outputs": [_output(made) for made in report.outputs]
-    }  # fmt: skip
+        "result": word,
+        "base": str(report.base),
+        "outputs": [_output(made) for made in report.outputs],
+    }
     worst = next(
         (made.error for made in failed if made.error and made.error.exit_code == report.exit_code),
         None,
@@ -127,16 +127,21 @@ def provision_document(report: ProvisionReport) -> dict[str, object]:
 def _output(made: Provisioned) -> dict[str, object]:
     layout = made.layout
     content: dict[str, object] = {
-        "path": str(made.path), "result": made.result, "seconds": round(made.seconds, 3),
+        "path": str(made.path),
+        "result": made.result,
+        "seconds": round(made.seconds, 3),
         "backend": made.backend,
         "format": layout.image.format if layout else None,
         "virtual_size": layout.image.virtual_size if layout else None,
         "actual_size": made.actual_size,
-        "steps": [asdict(step) for step in made.steps], "given_up": list(made.given_up),
-        "customized": list(made.customized), "seed": str(made.seed) if made.seed else None,
-        "growpart": made.growpart or None, "notes": list(made.notes),
+        "steps": [asdict(step) for step in made.steps],
+        "given_up": list(made.given_up),
+        "customized": list(made.customized),
+        "seed": str(made.seed) if made.seed else None,
+        "growpart": made.growpart or None,
+        "notes": list(made.notes),
         "layout": asdict(layout) if layout else None,
-    }  # fmt: skip
+    }
     if made.error is not None:
         content["error"] = error_document(made.error)
     return content

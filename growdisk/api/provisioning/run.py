@@ -18,7 +18,11 @@ from typing import Protocol
 from growdisk.api.images.opening import open_device
 from growdisk.api.provisioning.encrypted import refuse_locked
 from growdisk.api.provisioning.one import Batch, OneOutput
-from growdisk.api.provisioning.places import look_at_base, refuse_contradictions, refuse_outputs
+from growdisk.api.provisioning.output_places import (
+    look_at_base,
+    refuse_contradictions,
+    refuse_outputs,
+)
 from growdisk.api.provisioning.recipe import Output, Recipe
 from growdisk.api.provisioning.result import Provisioned, ProvisionReport, provisioning_failed
 from growdisk.block.device import BlockDevice

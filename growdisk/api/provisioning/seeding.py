@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from growdisk.api.provisioning.filling_in import Values, content_of, filled_in
+from growdisk.api.provisioning.filling_in import Values, file_content, filled_in
 from growdisk.api.provisioning.recipe import Seed
 from growdisk.host import clock
 
@@ -32,8 +32,8 @@ def seed_files(seed: Seed, values: Values, *, reproducible: bool) -> dict[str, b
         files["network-config"] = _text(seed.network_config, values)
     files["meta-data"] = _text(seed.meta_data, values) if seed.meta_data else b""
     if not files["meta-data"]:
-        told = json.dumps({**values}, sort_keys=True).encode() + b"".join(files.values())
-        number = hashlib.sha256(told).hexdigest()[:16] if reproducible else secrets.token_hex(8)
+        seeded = json.dumps({**values}, sort_keys=True).encode() + b"".join(files.values())
+        number = hashlib.sha256(seeded).hexdigest()[:16] if reproducible else secrets.token_hex(8)
         files["meta-data"] = (
             f"instance-id: iid-{number}\nlocal-hostname: {_quoted(values['hostname'])}\n".encode()
         )
@@ -50,7 +50,7 @@ def _user_data(values: Values) -> bytes:
 
 
 def _text(path: Path, values: Values) -> bytes:
-    content = content_of(path)
+    content = file_content(path)
     if content.startswith(_OTHERS_TEMPLATE):
         return content
     return filled_in(content.decode(), values, f"the template {path}").encode()

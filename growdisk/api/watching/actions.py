@@ -160,9 +160,9 @@ def _done(
     house = str(Path(__file__).parents[3])
     bounded = ["timeout", "--preserve-status", f"--kill-after={_GRACE}", f"{seconds:g}"]
     argv = [*bounded, sys.executable, "-c", _START, house, *words, "--json"]
-    asked, begun = _Asked(stop), time.monotonic()
+    child, begun = _StoppedWithRound(stop), time.monotonic()
     try:
-        done = run(argv, timeout=seconds + _GRACE + _MORE, accept=None, begun=asked.at)
+        done = run(argv, timeout=seconds + _GRACE + _MORE, accept=None, begun=child.at)
     except GrowdiskError as error:
         return Action(
             entry, "stuck", _STUCK, f"{error.what}: {error.why}", time.monotonic() - begun
@@ -172,7 +172,7 @@ def _done(
             entry, "stuck", _STUCK, f"growdisk cannot be started: {error}", time.monotonic() - begun
         )
     finally:
-        asked.no_more()
+        child.no_more()
     found = _document(done)
     if done.status == 0:
         return ended(found, done.seconds)
@@ -184,7 +184,7 @@ def _done(
     )
 
 
-class _Asked:
+class _StoppedWithRound:
     """A process that is asked to stop when the round is: `timeout` hands that on."""
 
     def __init__(self, stop: StopRequest) -> None:
@@ -218,13 +218,15 @@ def _failed(
     entry: DiskEntry, done: CompletedCommand, found: dict[str, object], late: str
 ) -> Action:
     error = found.get("error")
-    told = error if isinstance(error, dict) else {"what": "growdisk died", "why": done.last_words}
+    failure = (
+        error if isinstance(error, dict) else {"what": "growdisk died", "why": done.last_words}
+    )
     # from its first step on, growdisk would have answered that itself
     if done.status in OF_A_SIGNAL:
         return Action(
             entry, "restored", _RESTORED, f"it was stopped before it began{late}", done.seconds
         )
-    why = f"{told['what']}: {told['why']}{late}"
+    why = f"{failure['what']}: {failure['why']}{late}"
     result = _OF_CODE.get(done.status, "stuck")
     return Action(
         entry,

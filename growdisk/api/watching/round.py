@@ -19,7 +19,7 @@ from growdisk.api.watching.promises import Promises
 from growdisk.api.watching.rules import Rules, WatchRule
 from growdisk.errors import Refused
 from growdisk.fast_dataclass import dataclass
-from growdisk.workflow.places import state_folder
+from growdisk.workflow.run_places import state_folder
 from growdisk.workflow.stopping import StopRequest
 
 

@@ -31,9 +31,18 @@ from growdisk.units import MiB, align_up, parse_goal_size
 
 _FILE_WORDS = ("connect", "rules")
 _RULE_WORDS = (
-    "domains", "images", "when_used", "step", "max_size", "min_interval", "keep_host_free", "swap",
-    "snapshots", "quiet_hours", "timeout",
-)  # fmt: skip
+    "domains",
+    "images",
+    "when_used",
+    "step",
+    "max_size",
+    "min_interval",
+    "keep_host_free",
+    "swap",
+    "snapshots",
+    "quiet_hours",
+    "timeout",
+)
 _STEP, _WHEN, _INTERVAL, _KEEP, _TIMEOUT = "20%", "85%", "10m", "10%", "15m"
 _LONGEST_TIMEOUT = 7 * 86400.0
 _HOURS = re.compile(r"([01]?\d|2[0-3]):([0-5]\d) ?- ?([01]?\d|2[0-3]):([0-5]\d)")

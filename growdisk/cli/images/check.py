@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from growdisk.cli.common_options import add_overlays_may_break
 from growdisk.cli.images.shared import add_format, add_path
-from growdisk.cli.output import Output, error_document
+from growdisk.cli.output import CommandOutput, error_document
 from growdisk.errors import GrowdiskError
 
 TYPE_CHECKING = False  # typing would be loaded for this alone
@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(arguments: argparse.Namespace, output: Output) -> int:
+def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
     from growdisk.api.images.checking import check_image
 
     try:
@@ -55,8 +55,8 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         output.note(f"growdisk: {arguments.path}: {text}")
         output.document({"error": {"what": text, "why": "", "do": "", "code": _NOTHING_TO_CHECK}})
         return _NOTHING_TO_CHECK
-    told = {key: value for key, value in report.as_json().items() if value or key in _ALWAYS}
-    output.document(told, own=False)
+    shown = {key: value for key, value in report.as_json().items() if value or key in _ALWAYS}
+    output.document(shown, own=False)
     output.lines(_lines(report))
     if report.corruptions and not arguments.repair:
         from growdisk.api.images.advice import repair_hint

@@ -7,7 +7,7 @@ import argparse
 from growdisk.cli.common_options import add_overlays_may_break
 from growdisk.cli.images.keys import add_key, unlocking
 from growdisk.cli.images.shared import add_path, ended_like_ctrl_c, human_size
-from growdisk.cli.output import Output
+from growdisk.cli.output import CommandOutput
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(arguments: argparse.Namespace, output: Output) -> int:
+def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
     from growdisk.api.images.compacting import compact_image
 
     def compact(keys: tuple[bytes, ...]) -> tuple[int, int]:

@@ -6,7 +6,7 @@ import argparse
 
 from growdisk.cli.images.keys import add_key, unlocking
 from growdisk.cli.images.shared import add_path
-from growdisk.cli.output import Output, error_document
+from growdisk.cli.output import CommandOutput, error_document
 from growdisk.errors import GrowdiskError
 
 TYPE_CHECKING = False  # typing would be loaded for this alone
@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_key(parser)
 
 
-def run(arguments: argparse.Namespace, output: Output) -> int:
+def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
     from growdisk.api.images.comparing import compare_images
 
     formats = (arguments.format, arguments.other_format)

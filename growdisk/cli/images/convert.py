@@ -14,7 +14,7 @@ from growdisk.cli.images.shared import (
     human_size,
     note_run,
 )
-from growdisk.cli.output import Output
+from growdisk.cli.output import CommandOutput
 from growdisk.errors import UsageError
 from growdisk.qcow2.create_options import CreateOptions
 from growdisk.qcow2.probe import format_of_name
@@ -71,7 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(arguments: argparse.Namespace, output: Output) -> int:
+def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
     from growdisk.api.images.converting import Source, convert_image
 
     target = _target(arguments)
@@ -127,7 +127,7 @@ def _target(arguments: argparse.Namespace) -> RawTarget | Qcow2Target:
     )
 
 
-def _format(asked: str | None, path: Path, *, compress: bool) -> str:
-    if asked is not None:
-        return asked
+def _format(requested: str | None, path: Path, *, compress: bool) -> str:
+    if requested is not None:
+        return requested
     return format_of_name(path) or ("qcow2" if compress else "raw")

@@ -6,7 +6,7 @@ import argparse
 
 from growdisk.cli.images.keys import add_key, add_new_key, key_for_new
 from growdisk.cli.images.shared import add_options, add_path, human_size, note_rounded, position_of
-from growdisk.cli.output import Output
+from growdisk.cli.output import CommandOutput
 from growdisk.errors import UsageError
 from growdisk.qcow2.create_options import CreateOptions
 from growdisk.qcow2.probe import format_of_name
@@ -39,13 +39,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_new_key(parser)
 
 
-def run(arguments: argparse.Namespace, output: Output) -> int:
+def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
     _take_backing_options(arguments)
     form = _format(arguments)
-    asked = position_of(arguments.size) if arguments.size is not None else None
-    size = (_raw if form == "raw" else _qcow2)(arguments, asked)
+    requested = position_of(arguments.size) if arguments.size is not None else None
+    size = (_raw if form == "raw" else _qcow2)(arguments, requested)
     output.document({"result": "created", "filename": str(arguments.path), "virtual-size": size})
-    note_rounded(output, asked, size)
+    note_rounded(output, requested, size)
     output.note(f"{arguments.path}: {form}, {human_size(size)}")
     return 0
 

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Iterator
 
 from growdisk.cli.images.shared import add_format, add_path, human_size
-from growdisk.cli.output import Output
+from growdisk.cli.output import CommandOutput
 from growdisk.cli.terminal_style import printable
 
 TYPE_CHECKING = False  # typing would be loaded for this alone
@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(arguments: argparse.Namespace, output: Output) -> int:
+def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
     if arguments.backing_chain:
         return _chain(arguments, output)
     from growdisk.api.images.info import image_info
@@ -43,7 +43,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     return 0
 
 
-def _chain(arguments: argparse.Namespace, output: Output) -> int:
+def _chain(arguments: argparse.Namespace, output: CommandOutput) -> int:
     """Each layer as qemu-img shows it, with an empty line between them."""
     from growdisk.api.images.info import backing_chain
 
@@ -68,9 +68,9 @@ def _lines(info: ImageInfo) -> Iterator[str]:
         yield "cleanly shut down: no"
     yield from _backing_lines(facts)
     if info.snapshots:
-        from growdisk.cli.images.snapshot import table
+        from growdisk.cli.images.snapshot import snapshot_rows
 
-        yield from table(info.snapshots)
+        yield from snapshot_rows(info.snapshots)
     match facts.get("format-specific"):
         case {"data": data}:
             yield "Format specific information:"

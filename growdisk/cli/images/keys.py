@@ -54,14 +54,14 @@ def unlocking(
     each image, and it is done again.
     """
     keys = tuple(map(read_key, arguments.key_file)) if given is None else given
-    asked: set[Path] = set()
+    prompted: set[Path] = set()
     while True:
         try:
             return action(keys)
         except (KeyNeeded, WrongKey) as error:
-            if error.path in asked or not _is_terminal():
+            if error.path in prompted or not _is_terminal():
                 raise
-            asked.add(error.path)
+            prompted.add(error.path)
             keys = (*keys, _ask(f"Passphrase of {error.path}: "))
 
 

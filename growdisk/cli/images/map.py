@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from itertools import chain
 
 from growdisk.cli.images.shared import add_format, add_path
-from growdisk.cli.output import Output
+from growdisk.cli.output import CommandOutput
 from growdisk.cli.terminal_style import printable
 
 TYPE_CHECKING = False  # typing would be loaded for this alone
@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_format(parser)
 
 
-def run(arguments: argparse.Namespace, output: Output) -> int:
+def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
     from growdisk.api.images.mapping import image_map, image_map_lists
 
     if output.json_mode:

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from growdisk.cli.images.shared import add_path, human_size
-from growdisk.cli.output import Output
+from growdisk.cli.output import CommandOutput
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(arguments: argparse.Namespace, output: Output) -> int:
+def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
     from growdisk.api.images.creating import create_overlay
 
     size = create_overlay(arguments.base, arguments.path, arguments.backing_format)

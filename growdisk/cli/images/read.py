@@ -7,7 +7,7 @@ from pathlib import Path
 
 from growdisk.cli.images.keys import add_key, unlocking
 from growdisk.cli.images.shared import add_format, add_path, position_of
-from growdisk.cli.output import Output
+from growdisk.cli.output import CommandOutput
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_key(parser)
 
 
-def run(arguments: argparse.Namespace, output: Output) -> int:
+def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
     from growdisk.api.images.guest_bytes import read_bytes
 
     offset, length = position_of(arguments.offset), position_of(arguments.length)

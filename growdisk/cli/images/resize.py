@@ -8,7 +8,7 @@ import re
 from growdisk.cli.common_options import add_overlays_may_break
 from growdisk.cli.images.keys import add_key, unlocking
 from growdisk.cli.images.shared import add_format, add_path, human_size, note_rounded
-from growdisk.cli.output import Output
+from growdisk.cli.output import CommandOutput
 from growdisk.errors import shell_word
 from growdisk.units import SizeSpec, parse_goal_size
 
@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_key(parser)
 
 
-def run(arguments: argparse.Namespace, output: Output) -> int:
+def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
     from growdisk.api.images.resizing import resize_image
 
     size = _change_of(arguments.size)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from math import frexp
 from pathlib import Path
 
-from growdisk.cli.output import Output
+from growdisk.cli.output import CommandOutput
 from growdisk.errors import BadSize
 from growdisk.units import SizeSpec, parse_size
 
@@ -44,10 +44,10 @@ def size_of(text: str) -> SizeSpec:
     return parse_size(text)
 
 
-def note_rounded(output: Output, asked: int | None, size: int) -> None:
+def note_rounded(output: CommandOutput, requested: int | None, size: int) -> None:
     """Say it if a disk became larger than was asked, because it has whole sectors."""
-    if asked is not None and asked % 512:
-        output.note(f"a disk has whole sectors of 512 bytes: {asked} is rounded up to {size}")
+    if requested is not None and requested % 512:
+        output.note(f"a disk has whole sectors of 512 bytes: {requested} is rounded up to {size}")
 
 
 def human_size(size: int) -> str:
@@ -114,7 +114,7 @@ def _listing() -> str:
 # How a long action of an image verb ends before its end.
 
 
-def note_run(path: Path, output: Output) -> None:
+def note_run(path: Path, output: CommandOutput) -> None:
     """Say of an image that is only read that a run is in the middle of it."""
     from growdisk.api.guard import is_in_a_run
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 
 from growdisk.cli.common_options import add_overlays_may_break
 from growdisk.cli.images.shared import add_path, human_size
-from growdisk.cli.output import Output
+from growdisk.cli.output import CommandOutput
 from growdisk.cli.terminal_style import printable
 from growdisk.errors import UsageError
 
@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(arguments: argparse.Namespace, output: Output) -> int:
+def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
     if arguments.action == "list":
         return _list(arguments, output)
     chosen = [
@@ -47,17 +47,17 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     return _change(arguments, chosen[0], output)
 
 
-def _list(arguments: argparse.Namespace, output: Output) -> int:
+def _list(arguments: argparse.Namespace, output: CommandOutput) -> int:
     from growdisk.api.images.info import image_info, snapshot_json
 
     entries = image_info(arguments.path).snapshots
     output.document([snapshot_json(entry) for entry in entries])
     if entries:
-        output.lines(table(entries))
+        output.lines(snapshot_rows(entries))
     return 0
 
 
-def _change(arguments: argparse.Namespace, name: str, output: Output) -> int:
+def _change(arguments: argparse.Namespace, name: str, output: CommandOutput) -> int:
     from growdisk.api.images.snapshots import apply_snapshot, create_snapshot, delete_snapshot
 
     path, action = arguments.path, arguments.action
@@ -80,7 +80,7 @@ def _selector(arguments: argparse.Namespace) -> Selector | None:
     return "name" if arguments.only_name is not None else None
 
 
-def table(entries: Iterable[SnapshotEntry]) -> Iterator[str]:
+def snapshot_rows(entries: Iterable[SnapshotEntry]) -> Iterator[str]:
     """The snapshots as qemu-img lists them."""
     yield "Snapshot list:"
     yield f"{'ID':<10}{'TAG':<17}{'VM SIZE':>8}{'DATE':>20}{'VM CLOCK':>13}{'ICOUNT':>11}"

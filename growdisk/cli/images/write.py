@@ -8,7 +8,7 @@ from pathlib import Path
 from growdisk.cli.common_options import add_overlays_may_break
 from growdisk.cli.images.keys import add_key, unlocking
 from growdisk.cli.images.shared import add_format, add_path, position_of
-from growdisk.cli.output import Output
+from growdisk.cli.output import CommandOutput
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_key(parser)
 
 
-def run(arguments: argparse.Namespace, output: Output) -> int:
+def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
     from growdisk.api.images.guest_bytes import write_bytes
 
     offset = position_of(arguments.offset)

@@ -28,7 +28,7 @@ def accounts(passwd: str) -> Mapping[str, Account]:
     return found
 
 
-def groups(group: str) -> Mapping[str, int]:
+def group_ids(group: str) -> Mapping[str, int]:
     rows = (line.split(":") for line in group.splitlines())
     return {row[0]: int(row[2]) for row in rows if len(row) == 4 and row[2].isdecimal()}
 

@@ -11,7 +11,7 @@ from growdisk.guest_config.files import GuestFiles
 
 
 @dataclass(frozen=True)
-class Owner:
+class FileOwner:
     """Of a file or a folder in the guest; `mode` without the bits of its type."""
 
     uid: int = 0
@@ -82,11 +82,11 @@ class GuestEditor(GuestFiles, Protocol):
     Parents are never made on the way; links are followed inside the guest.
     """
 
-    def put(self, path: str, content: bytes, owner: Owner) -> None:
+    def put(self, path: str, content: bytes, owner: FileOwner) -> None:
         """Make the file, or give it new content; then owner and mode."""
         ...
 
-    def make_folder(self, path: str, owner: Owner) -> None:
+    def make_folder(self, path: str, owner: FileOwner) -> None:
         """Make the folder if it is not there; then owner and mode."""
         ...
 

@@ -11,13 +11,13 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 
 from growdisk.guest_config.customize import ssh_keys
-from growdisk.guest_config.customize.accounts import Account, account_of, groups, with_password
+from growdisk.guest_config.customize.accounts import Account, account_of, group_ids, with_password
 from growdisk.guest_config.customize.changes import (
     FileChange,
+    FileOwner,
     GuestChanges,
     GuestEditor,
     KeysOrder,
-    Owner,
     cannot_customize,
 )
 from growdisk.guest_config.customize.hostname import hosts_for
@@ -47,7 +47,7 @@ def customize(guest: GuestEditor, orders: GuestChanges) -> Iterator[str]:
     _check_accounts(guest, orders)
     yield from _make_its_own(guest, orders)
     if guest.exists(_SELINUX) and b"SELINUX=disabled" not in guest.read(_SELINUX):
-        guest.put(_RELABEL, b"", Owner())
+        guest.put(_RELABEL, b"", FileOwner())
         yield f"{_RELABEL}: the first boot labels all files for SELinux, and restarts"
 
 
@@ -111,7 +111,7 @@ def _reset_machine_id(guest: GuestEditor) -> str:
     if guest.exists(_MACHINE_ID):
         guest.write(_MACHINE_ID, b"")
     else:
-        guest.put(_MACHINE_ID, b"", Owner(mode=0o444))
+        guest.put(_MACHINE_ID, b"", FileOwner(mode=0o444))
     for copy in guest.glob(_DBUS_ID):  # a link is left out: it leads to the other
         guest.remove(copy)
     return "machine-id: the first boot makes one"
@@ -123,7 +123,7 @@ def _new_host_keys(guest: GuestEditor, host: str) -> str:
     _take_host_keys(guest)
     prints = []
     for path, content, mode in ssh_keys.new_host_keys(host):
-        guest.put(path, content, Owner(mode=mode))
+        guest.put(path, content, FileOwner(mode=mode))
         prints += [ssh_keys.fingerprint(content)] if path.endswith(".pub") else []
     return f"ssh host keys: new ones: {' '.join(prints)}"
 
@@ -141,8 +141,8 @@ def _remove_host_keys(guest: GuestEditor) -> str:
     found = _take_host_keys(guest)
     if not guest.exists("/etc/systemd/system"):
         return f"ssh host keys: {found} files removed; without systemd, see that new ones are made"
-    guest.put(ssh_keys.UNIT, ssh_keys.UNIT_TEXT.encode(), Owner())
-    guest.make_folder(ssh_keys.WANTED_BY, Owner(mode=0o755))
+    guest.put(ssh_keys.UNIT, ssh_keys.UNIT_TEXT.encode(), FileOwner())
+    guest.make_folder(ssh_keys.WANTED_BY, FileOwner(mode=0o755))
     link = f"{ssh_keys.WANTED_BY}/{PurePosixPath(ssh_keys.UNIT).name}"
     if not guest.exists(link):
         guest.link(link, ssh_keys.UNIT)
@@ -152,23 +152,25 @@ def _remove_host_keys(guest: GuestEditor) -> str:
 def _authorize(guest: GuestEditor, order: KeysOrder, account: Account) -> str:
     folder = f"{account.home.rstrip('/')}/.ssh"
     path = f"{folder}/authorized_keys"
-    guest.make_folder(folder, Owner(account.uid, account.gid, 0o700))
-    there = decode(guest.read(path)).splitlines() if guest.exists(path) else []
-    lines = [*there, *(key for key in dict.fromkeys(order.keys) if key not in there)]
+    guest.make_folder(folder, FileOwner(account.uid, account.gid, 0o700))
+    present = decode(guest.read(path)).splitlines() if guest.exists(path) else []
+    lines = [*present, *(key for key in dict.fromkeys(order.keys) if key not in present)]
     guest.put(
-        path, encode("".join(f"{line}\n" for line in lines)), Owner(account.uid, account.gid, 0o600)
+        path,
+        encode("".join(f"{line}\n" for line in lines)),
+        FileOwner(account.uid, account.gid, 0o600),
     )
     return f"authorized keys of {order.user}: {len(order.keys)} in {path}"
 
 
-def _put_file(guest: GuestEditor, file: FileChange, owner: Owner) -> None:
+def _put_file(guest: GuestEditor, file: FileChange, owner: FileOwner) -> None:
     missing = []
     folder = PurePosixPath(file.path).parent
     while not guest.exists(str(folder)):
         missing.append(folder)
         folder = folder.parent
     for parent in reversed(missing):
-        guest.make_folder(str(parent), Owner(mode=0o755))
+        guest.make_folder(str(parent), FileOwner(mode=0o755))
     guest.put(file.path, file.content, owner)
 
 
@@ -176,14 +178,14 @@ def _rewrite(guest: GuestEditor, path: str, content: bytes) -> None:
     if guest.exists(path):
         guest.write(path, content)
     else:
-        guest.put(path, content, Owner())
+        guest.put(path, content, FileOwner())
 
 
 def _account(guest: GuestEditor, user: str, action: str) -> Account:
     return account_of(decode(guest.read("/etc/passwd")), user, f"{action} for {user}")
 
 
-def _owner(guest: GuestEditor, order: FileChange) -> Owner:
+def _owner(guest: GuestEditor, order: FileChange) -> FileOwner:
     action = f"copy {order.path}"
     if order.owner.isdecimal():
         uid, gid = int(order.owner), int(order.owner)
@@ -191,10 +193,10 @@ def _owner(guest: GuestEditor, order: FileChange) -> Owner:
         account = account_of(decode(guest.read("/etc/passwd")), order.owner, action)
         uid, gid = account.uid, account.gid
     if order.group:
-        known = groups(decode(guest.read("/etc/group"))) if guest.exists("/etc/group") else {}
+        known = group_ids(decode(guest.read("/etc/group"))) if guest.exists("/etc/group") else {}
         if not order.group.isdecimal() and order.group not in known:
             raise cannot_customize(
                 action, f"it has no group '{order.group}'", "name one of /etc/group, or a number"
             )
         gid = int(order.group) if order.group.isdecimal() else known[order.group]
-    return Owner(uid, gid, order.mode)
+    return FileOwner(uid, gid, order.mode)

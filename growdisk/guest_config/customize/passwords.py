@@ -62,9 +62,13 @@ def _hashed(library: ctypes.CDLL, method: bytes, clear: bytes, salt: bytes) -> s
     """ "" if libcrypt does not know the method."""
     library.crypt_gensalt_rn.restype = library.crypt_rn.restype = ctypes.c_char_p
     library.crypt_gensalt_rn.argtypes = [
-        ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p,
+        ctypes.c_char_p,
+        ctypes.c_ulong,
+        ctypes.c_char_p,
         ctypes.c_int,
-    ]  # fmt: skip
+        ctypes.c_char_p,
+        ctypes.c_int,
+    ]
     library.crypt_rn.argtypes = [ctypes.c_char_p, ctypes.c_char_p, ctypes.c_void_p, ctypes.c_int]
     setting = ctypes.create_string_buffer(_SETTING_SIZE)
     state = ctypes.create_string_buffer(_STATE_SIZE)

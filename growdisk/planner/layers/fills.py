@@ -34,7 +34,7 @@ class Fills:
 NOTHING = Fills()
 
 
-def together(parts: Iterable[Fills]) -> Fills:
+def sum_of_fills(parts: Iterable[Fills]) -> Fills:
     found = tuple(parts)
     return Fills(sum(part.places for part in found), sum(part.bytes for part in found))
 

@@ -24,14 +24,14 @@ from growdisk.planner.facts import Facts
 from growdisk.planner.failures import CannotGrow
 from growdisk.planner.layers.content_growth import ContentGrowth, GrowthTarget
 from growdisk.planner.layers.fills import fills_of
-from growdisk.planner.refusals import refuse_cut_off
+from growdisk.planner.refusals import refuse_truncated_filesystem
 from growdisk.steps.grow_filesystem import GrowFilesystem
 from growdisk.steps.grow_luks import GrowLuks
 from growdisk.units import MiB, align_down, format_size
 from growdisk.volumes.tpm_tokens import PARTITION_TABLE
 
 
-def grown(
+def growth_step(
     target: GrowthTarget,
     content: Content,
     wanted: int,
@@ -89,8 +89,8 @@ def grow_ext(target: GrowthTarget) -> ContentGrowth:
     wanted = grown_size(content, target.size)
     _refuse_too_many_blocks(target, content, wanted)
     if target.layers:
-        return grown(target, content, wanted, mountable=True)
-    refuse_cut_off(target.facts, part, content)
+        return growth_step(target, content, wanted, mountable=True)
+    refuse_truncated_filesystem(target.facts, part, content)
     old = content.size or 0
     step = GrowFilesystem(
         part.number, part.start, part.size, content.uuid, old, wanted, suffix=target.suffix
@@ -144,7 +144,7 @@ def grow_xfs(target: GrowthTarget) -> ContentGrowth:
             f"XFS on {target.name} will have {after} allocation groups instead of {before}, "
             "because it was made that small: it works, but slower than one that is made anew",
         )
-    inside = grown(target, content, wanted, mountable=True, notes=notes)
+    inside = growth_step(target, content, wanted, mountable=True, notes=notes)
     return replace(inside, content=replace(content, size=wanted, ag_count=after))
 
 
@@ -165,7 +165,7 @@ def grow_btrfs(target: GrowthTarget) -> ContentGrowth:
             f"have {format_size(wanted)}",
             f"grow it to at least {format_size(_LEAST_BTRFS)}",
         )
-    return grown(target, content, wanted, mountable=True)
+    return growth_step(target, content, wanted, mountable=True)
 
 
 # NTFS and F2FS, which their own tools grow while nobody has them mounted.
@@ -178,7 +178,7 @@ def grow_ntfs(target: GrowthTarget) -> ContentGrowth:
     if wanted > (content.size or 0):
         _refuse_unready(target, content)
     note = f"Windows will check {target.name} at its next start, as it does after any resizing"
-    return grown(target, content, wanted, mountable=False, notes=(note,))
+    return growth_step(target, content, wanted, mountable=False, notes=(note,))
 
 
 def _refuse_unready(target: GrowthTarget, content: NtfsContent) -> None:
@@ -193,7 +193,7 @@ def _refuse_unready(target: GrowthTarget, content: NtfsContent) -> None:
 def grow_f2fs(target: GrowthTarget) -> ContentGrowth:
     content = target.content
     assert isinstance(content, F2fsContent), content
-    return grown(target, content, grown_f2fs(content, target.size), mountable=False)
+    return growth_step(target, content, grown_f2fs(content, target.size), mountable=False)
 
 
 # An encrypted container: it reaches to the end of its device by itself, once it is opened; then

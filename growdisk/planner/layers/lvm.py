@@ -8,7 +8,7 @@ from growdisk.fast_dataclass import replace
 from growdisk.filesystems.content import Content, PhysicalVolumeContent
 from growdisk.filesystems.volume_group import LogicalVolume, VolumeGroup
 from growdisk.planner.layers.content_growth import ContentGrowth, GrowthTarget
-from growdisk.planner.layers.fills import together
+from growdisk.planner.layers.fills import sum_of_fills
 from growdisk.planner.layers.growers import cannot_grow
 from growdisk.planner.layers.volume_fitness import why_not_group
 from growdisk.planner.layers.volume_shares import chosen_volumes, extents_for, taken_from_the_group
@@ -68,7 +68,7 @@ def grow_physical_volume(
             *taken_from_the_group(group, growth, extents),
             *(note for _, _, inside in insides for note in inside.notes),
         ),
-        fills=together(inside.fills for _, _, inside in insides),
+        fills=sum_of_fills(inside.fills for _, _, inside in insides),
     )
 
 
@@ -170,8 +170,8 @@ def _grows_twice(target: GrowthTarget, group: VolumeGroup) -> bool:
     """What the volumes get is counted for one of them."""
     named = {
         int(digits)
-        for wish in target.goal.grow
-        if (digits := wish.partition[len(wish.partition.rstrip(_DIGITS)) :])
+        for request in target.goal.grow
+        if (digits := request.partition[len(request.partition.rstrip(_DIGITS)) :])
     }
     others = (target.facts.contents.get(number) for number in named - {target.partition.number})
     return any(

@@ -20,7 +20,7 @@ from growdisk.filesystems.content import (
     PhysicalVolumeContent,
     XfsContent,
 )
-from growdisk.planner.foreign import INSIDE, in_words
+from growdisk.planner.foreign import INSIDE, content_in_words
 from growdisk.planner.layers.content_growth import ContentGrowth, GrowthTarget
 from growdisk.planner.layers.growers import (
     cannot_grow,
@@ -63,7 +63,7 @@ def grow_inside(target: GrowthTarget) -> ContentGrowth:
         if (grow := LAYERS.get(type(content))) is not None:
             return grow(target)
     if isinstance(content, ForeignContent | AmbiguousContent):
-        raise cannot_grow(target, f"{target.name} holds {in_words(content)}", INSIDE)
+        raise cannot_grow(target, f"{target.name} holds {content_in_words(content)}", INSIDE)
     what = content.kind if content is not None else "unknown content"
     whole = _WHOLE.get(type(target.place.innermost), "the partition")
     note = f"{target.name} holds {what}, which growdisk does not grow: {whole} alone is larger"

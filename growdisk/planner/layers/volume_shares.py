@@ -20,8 +20,8 @@ def chosen_volumes(
     notes: list[str] = []
     if target.goal.lv:
         parts = [
-            (_named(target, group, wish.partition, own_extents), wish.share)
-            for wish in target.goal.lv
+            (_named(target, group, request.partition, own_extents), request.share)
+            for request in target.goal.lv
         ]
         if len({volume.name for volume, _ in parts}) < len(parts):
             raise cannot_grow(target, "--lv names a volume twice", "name each of them once")
@@ -67,10 +67,10 @@ def extents_for(
     left = free - sum(given.values())
     resting = [v.name for v, share in chosen if isinstance(share, Rest)]
     if left < 0:
-        asked = format_size(sum(given.values()) * group.extent_size)
+        total = format_size(sum(given.values()) * group.extent_size)
         raise cannot_grow(
             target,
-            f"its volumes shall grow by {asked}, and {format_size(free * group.extent_size)} can "
+            f"its volumes shall grow by {total}, and {format_size(free * group.extent_size)} can "
             "be had",
             "grow the disk further, or ask for less",
         )

@@ -9,7 +9,7 @@ from growdisk.errors import UsageError
 from growdisk.given_file import read_given
 from growdisk.planner.goal import Backend, Goal, Preallocation, RunOptions, SwapPolicy
 from growdisk.planner.rule_words import rule_of
-from growdisk.planner.size_specs import chosen_volumes, grown, percent
+from growdisk.planner.size_specs import growth_requests, parse_percent, volume_requests
 from growdisk.playbook.options import Options
 from growdisk.units import parse_goal_size
 
@@ -63,12 +63,12 @@ def goal_of(options: Options) -> Goal:
         options.numbers("delete"),
         cast("Preallocation", options.text("preallocation") or "off"),
         move=options.numbers("move"),
-        grow=grown(options.texts("grow")),
+        grow=growth_requests(options.texts("grow")),
         sector_size=sector_size_of(options),
         to_gpt=options.flag("to_gpt"),
         repair=options.text("guest_repair") != "False",
-        lv=chosen_volumes(options.texts("lv")),
-        lv_share=percent(options.text("lv_share")),
+        lv=volume_requests(options.texts("lv")),
+        lv_share=parse_percent(options.text("lv_share")),
         rule=rule_of(
             *(
                 options.text(name)
@@ -96,10 +96,13 @@ def run_options(options: Options) -> RunOptions:
         )
     backend = options.text("backend") or "auto"
     return RunOptions(
-        cast("Backend", backend), cast("Snapshots", snapshots), keep, keys_of(options),
+        cast("Backend", backend),
+        cast("Snapshots", snapshots),
+        keep,
+        keys_of(options),
         not_in_use=options.flag("not_in_use"),
         overlays_may_break=options.flag("overlays_may_break"),
-    )  # fmt: skip
+    )
 
 
 def keys_of(options: Options) -> tuple[bytes, ...]:

@@ -16,7 +16,7 @@ from growdisk.qcow2.probe import ImageFormat
 Foreseen = dict[Path, Facts]
 
 
-def planned(
+def plan_in_check_mode(
     path: Path,
     goal: Goal,
     options: RunOptions,

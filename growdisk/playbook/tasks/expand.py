@@ -8,38 +8,40 @@ from growdisk import api
 from growdisk.api.result import Result, document
 from growdisk.planner.planner import propose
 from growdisk.playbook.options import Options
-from growdisk.playbook.outcome import Outcome, difference, failure
 from growdisk.playbook.perform import TaskContext
+from growdisk.playbook.task_result import TaskResult, difference, failure
 from growdisk.playbook.tasks.arguments import format_of, goal_of, run_options, target_of
-from growdisk.playbook.tasks.check_mode import planned
+from growdisk.playbook.tasks.check_mode import plan_in_check_mode
 from growdisk.units import format_change
 
 
-def expand(options: Options, context: TaskContext) -> Outcome:
+def expand(options: Options, context: TaskContext) -> TaskResult:
     return _grown(options, context, running=False)
 
 
-def expand_online(options: Options, context: TaskContext) -> Outcome:
+def expand_online(options: Options, context: TaskContext) -> TaskResult:
     """As expand; but a running guest is looked for even where only its image is named."""
     return _grown(options, context, running=True)
 
 
-def _grown(options: Options, context: TaskContext, *, running: bool) -> Outcome:
-    target, goal, way = target_of(options, running=running), goal_of(options), run_options(options)
+def _grown(options: Options, context: TaskContext, *, running: bool) -> TaskResult:
+    target, goal, how = target_of(options, running=running), goal_of(options), run_options(options)
     if context.check and isinstance(target, Path):
-        return outcome_of(planned(target, goal, way, format_of(options), propose, context.foreseen))
+        return outcome_of(
+            plan_in_check_mode(target, goal, how, format_of(options), propose, context.foreseen)
+        )
     if context.check:
-        return outcome_of(api.plan(target, goal, way, format_of(options)))
+        return outcome_of(api.plan(target, goal, how, format_of(options)))
     return outcome_of(
-        api.expand(target, goal, way, format_of(options), context.observer, context.stop)
+        api.expand(target, goal, how, format_of(options), context.observer, context.stop)
     )
 
 
-def outcome_of(result: Result) -> Outcome:
+def outcome_of(result: Result) -> TaskResult:
     """A run, or a plan, as the end of a task."""
     if result.error is not None:
         return failure(result.error, document(result))
-    return Outcome(
+    return TaskResult(
         changed=result.result == "planned" or _did_something(result),
         message=_message(result),
         result=document(result),

@@ -22,8 +22,8 @@ from growdisk.errors import (
     shell_word,
 )
 from growdisk.playbook.options import Options
-from growdisk.playbook.outcome import Outcome
 from growdisk.playbook.perform import TaskContext
+from growdisk.playbook.task_result import TaskResult
 from growdisk.playbook.tasks.arguments import format_of
 from growdisk.playbook.tasks.expand import outcome_of
 from growdisk.qcow2.create_options import CreateOptions, Preallocation
@@ -31,7 +31,7 @@ from growdisk.qcow2.probe import ImageFormat, format_of_name
 from growdisk.units import SizeSpec, format_change, format_size, parse_goal_size
 
 
-def _snapshot(options: Options, context: TaskContext) -> Outcome:
+def _snapshot(options: Options, context: TaskContext) -> TaskResult:
     """present and absent are idempotent; applied goes back each time it is asked."""
     path, name, state = options.place("image"), options.word("name"), options.word("state")
     info = image_info(path)
@@ -41,12 +41,14 @@ def _snapshot(options: Options, context: TaskContext) -> Outcome:
             reason="a raw image has no snapshots",
             hint=f"growdisk image convert {shell_word(path)} makes it qcow2",
         )
-    there = name in [snapshot.name for snapshot in info.snapshots]
+    exists = name in [snapshot.name for snapshot in info.snapshots]
     result: dict[str, object] = {"snapshot": name, "state": state}
-    if state != "applied" and there == (state == "present"):
-        return Outcome(changed=False, message=f"snapshot {name} is {state} already", result=result)
+    if state != "applied" and exists == (state == "present"):
+        return TaskResult(
+            changed=False, message=f"snapshot {name} is {state} already", result=result
+        )
     may = options.flag("overlays_may_break")
-    if not context.check or (state == "applied" and not there):
+    if not context.check or (state == "applied" and not exists):
         match state:
             case "present":
                 create_snapshot(path, name, overlays_may_break=may)
@@ -54,25 +56,25 @@ def _snapshot(options: Options, context: TaskContext) -> Outcome:
                 apply_snapshot(path, name, "name", overlays_may_break=may)
             case _:
                 delete_snapshot(path, name, "name", overlays_may_break=may)
-    return Outcome(changed=True, message=f"snapshot {name}: {state}", result=result)
+    return TaskResult(changed=True, message=f"snapshot {name}: {state}", result=result)
 
 
-def _rollback(options: Options, context: TaskContext) -> Outcome:
+def _rollback(options: Options, context: TaskContext) -> TaskResult:
     """Where there is nothing to undo, nothing is done."""
     path, to = options.place("image"), options.text("to")
     report = _run_of(path)
     if "rollback" not in report.next:
-        return Outcome(
+        return TaskResult(
             changed=False, message="there is no run to undo", result={"result": "nochange"}
         )
     states = {step.name: step.state for step in report.steps}
     refuse_unknown_step(path, list(states), to)
     if to is not None and states[to] in ("pending", "restored"):
-        return Outcome(
+        return TaskResult(
             changed=False, message=f"{to} is undone already", result={"result": "nochange"}
         )
     if context.check:
-        return Outcome(
+        return TaskResult(
             changed=True, message=f"run {report.run} would be undone", result={"result": "planned"}
         )
     outcome = outcome_of(
@@ -87,21 +89,25 @@ def _rollback(options: Options, context: TaskContext) -> Outcome:
     )
     if outcome.failed:
         return outcome
-    return Outcome(True, f"run {report.run} is undone", outcome.result, outcome.diff)
+    return TaskResult(True, f"run {report.run} is undone", outcome.result, outcome.diff)
 
 
-def _commit(options: Options, context: TaskContext) -> Outcome:
+def _commit(options: Options, context: TaskContext) -> TaskResult:
     path = options.place("image")
     report = _run_of(path)
     if "commit" not in report.next:
-        return Outcome(changed=False, message="there is no kept run", result={"result": "nochange"})
+        return TaskResult(
+            changed=False, message="there is no kept run", result={"result": "nochange"}
+        )
     if context.check:
-        return Outcome(
+        return TaskResult(
             changed=True, message=f"run {report.run} would be final", result={"result": "planned"}
         )
     outcome = outcome_of(api.commit(path, context.observer, not_in_use=options.flag("not_in_use")))
     return (
-        outcome if outcome.failed else Outcome(True, f"run {report.run} is final", outcome.result)
+        outcome
+        if outcome.failed
+        else TaskResult(True, f"run {report.run} is final", outcome.result)
     )
 
 
@@ -112,7 +118,7 @@ def _run_of(path: Path) -> StatusReport:
     return api.status(path)
 
 
-def _convert(options: Options, context: TaskContext) -> Outcome:
+def _convert(options: Options, context: TaskContext) -> TaskResult:
     from growdisk.api.images.converting import Source, convert_image
 
     path, dest = options.place("image"), options.place("dest")
@@ -129,7 +135,7 @@ def _convert(options: Options, context: TaskContext) -> Outcome:
         made = image_info(dest)
         if made.format != to or made.virtual_size < source.virtual_size:
             raise destination_exists(dest)
-        return Outcome(
+        return TaskResult(
             False,
             f"{dest.name} is there already, {to}, {format_size(made.virtual_size)}",
             made.as_json(),
@@ -137,14 +143,14 @@ def _convert(options: Options, context: TaskContext) -> Outcome:
     _refuse_no_folder(dest)
     if context.check:
         planned = {"result": "planned", "filename": str(dest), "virtual-size": source.virtual_size}
-        return Outcome(True, f"{path.name} would be converted to {dest.name} ({to})", planned)
+        return TaskResult(True, f"{path.name} would be converted to {dest.name} ({to})", planned)
     convert_image(
         Source(path, format_of(options), options.text("snapshot"), None, ()),
         dest,
         target,
         _no_progress,
     )
-    return Outcome(True, f"{path.name} -> {dest.name} ({to})", image_info(dest).as_json())
+    return TaskResult(True, f"{path.name} -> {dest.name} ({to})", image_info(dest).as_json())
 
 
 def _target(options: Options, to: str):  # type: ignore[no-untyped-def]  # one of two classes that are loaded here
@@ -174,7 +180,7 @@ def _create_options(options: Options) -> str:
     )
 
 
-def _image(options: Options, context: TaskContext) -> Outcome:
+def _image(options: Options, context: TaskContext) -> TaskResult:
     match options.word("state"):
         case "sound":
             return _sound(options, context)
@@ -183,16 +189,16 @@ def _image(options: Options, context: TaskContext) -> Outcome:
     return _present(options, context)
 
 
-def _sound(options: Options, context: TaskContext) -> Outcome:
+def _sound(options: Options, context: TaskContext) -> TaskResult:
     from growdisk.api.images.checking import check_image
 
     path = options.place("image")
     report = check_image(path, None, format_of(options))
     if report is None or report.is_clean:
-        return Outcome(False, "no errors were found", report.as_json() if report else {})
+        return TaskResult(False, "no errors were found", report.as_json() if report else {})
     found = f"{report.leaks} leaks, {report.corruptions} errors"
     if context.check:
-        return Outcome(True, f"would be repaired: {found}", report.as_json())
+        return TaskResult(True, f"would be repaired: {found}", report.as_json())
     repaired = check_image(
         path, "all", format_of(options), overlays_may_break=options.flag("overlays_may_break")
     )
@@ -201,28 +207,28 @@ def _sound(options: Options, context: TaskContext) -> Outcome:
         raise ImageDamaged(
             path, format="qcow2", reason=f"it could not be repaired: {repaired.problems[0]}"
         )
-    return Outcome(True, f"repaired: {found}", repaired.as_json())
+    return TaskResult(True, f"repaired: {found}", repaired.as_json())
 
 
-def _compacted(options: Options, context: TaskContext) -> Outcome:
+def _compacted(options: Options, context: TaskContext) -> TaskResult:
     """A plan cannot know what there is to be had; a run says so when it was nothing."""
     from growdisk.api.images.compacting import compact_image
 
     path = options.place("image")
     if context.check:
-        return Outcome(
+        return TaskResult(
             False,
             "in check mode it is not known whether there are unused clusters",
             {"result": "planned"},
         )
     before, after = compact_image(path, overlays_may_break=options.flag("overlays_may_break"))
     changed = after < before
-    return Outcome(
+    return TaskResult(
         changed, f"{format_change(before, after)} on the host", {"before": before, "after": after}
     )
 
 
-def _present(options: Options, context: TaskContext) -> Outcome:
+def _present(options: Options, context: TaskContext) -> TaskResult:
     path, text = options.place("image"), options.text("size")
     size = parse_goal_size(text) if text else None
     if not path.exists():
@@ -230,12 +236,12 @@ def _present(options: Options, context: TaskContext) -> Outcome:
     info = image_info(path, format_of(options))
     new = size.resolve(info.virtual_size) if size else info.virtual_size
     if new <= info.virtual_size:
-        return Outcome(
+        return TaskResult(
             False, f"it is there, {info.format}, {format_size(info.virtual_size)}", info.as_json()
         )
     message = format_change(info.virtual_size, new)
     if context.check:
-        return Outcome(
+        return TaskResult(
             True,
             f"would be done: {message}",
             {"result": "planned", "before": info.virtual_size, "after": new},
@@ -248,10 +254,10 @@ def _present(options: Options, context: TaskContext) -> Outcome:
         preallocation=preallocation,
         overlays_may_break=options.flag("overlays_may_break"),
     )
-    return Outcome(True, message, image_info(path).as_json())
+    return TaskResult(True, message, image_info(path).as_json())
 
 
-def _created(options: Options, context: TaskContext, size: SizeSpec | None) -> Outcome:
+def _created(options: Options, context: TaskContext, size: SizeSpec | None) -> TaskResult:
     path, backing = options.place("image"), options.path("backing")
     if (size is None and backing is None) or (size is not None and size.relative):
         raise UsageError(
@@ -269,7 +275,7 @@ def _created(options: Options, context: TaskContext, size: SizeSpec | None) -> O
     )
     chosen = CreateOptions.parse(words if image_format == "qcow2" else "")
     if context.check:
-        return Outcome(
+        return TaskResult(
             True, f"{path.name} would be created ({image_format})", {"result": "planned"}
         )
     if image_format == "raw":
@@ -284,7 +290,7 @@ def _created(options: Options, context: TaskContext, size: SizeSpec | None) -> O
             str(backing) if backing else None,
             backing_format,
         )
-    return Outcome(True, f"{path.name} created, {image_format}", image_info(path).as_json())
+    return TaskResult(True, f"{path.name} created, {image_format}", image_info(path).as_json())
 
 
 def _refuse_no_folder(path: Path) -> None:
@@ -303,6 +309,9 @@ def _no_progress(done: int, total: int) -> None:
 
 
 HANDLERS = {
-    "snapshot": _snapshot, "rollback": _rollback, "commit": _commit, "convert": _convert,
+    "snapshot": _snapshot,
+    "rollback": _rollback,
+    "commit": _commit,
+    "convert": _convert,
     "image": _image,
-}  # fmt: skip
+}

@@ -4,35 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from growdisk import api
 from growdisk.errors import GrowdiskError, Refused, UsageError
+from growdisk.fast_dataclass import asdict
 from growdisk.planner.facts import Facts
 from growdisk.planner.goal import Goal
 from growdisk.planner.layout import layout_of
 from growdisk.planner.planner import Proposal, propose
 from growdisk.planner.what_grows import choose_partition
 from growdisk.playbook.options import Options
-from growdisk.playbook.outcome import Outcome, described
 from growdisk.playbook.perform import TaskContext
+from growdisk.playbook.task_result import TaskResult, layout_lines
 from growdisk.playbook.tasks.arguments import format_of, goal_of, keys_of, sector_size_of, target_of
 from growdisk.steps.resize_image import ResizeImage
 from growdisk.units import format_size, parse_size
 
 
-def _show(options: Options, context: TaskContext) -> Outcome:
+def _show(options: Options, context: TaskContext) -> TaskResult:
     layout = layout_of(_facts_of(options))
-    return Outcome(changed=False, message=described(layout).rstrip(), result=asdict(layout))
+    return TaskResult(changed=False, message=layout_lines(layout).rstrip(), result=asdict(layout))
 
 
-def _facts(options: Options, context: TaskContext) -> Outcome:
+def _facts(options: Options, context: TaskContext) -> TaskResult:
     """Under the key that Ansible takes facts from; `growdisk run` does the same."""
     layout = asdict(layout_of(_facts_of(options)))
     message = f"{layout['image']['format']}, {format_size(layout['image']['virtual_size'])}"
-    return Outcome(
+    return TaskResult(
         changed=False, message=message, result={"ansible_facts": {"growdisk_disk": layout}}
     )
 
@@ -43,11 +43,11 @@ def _facts_of(options: Options) -> Facts:
     )
 
 
-def _script(options: Options, context: TaskContext) -> Outcome:
+def _script(options: Options, context: TaskContext) -> TaskResult:
     """A folder with something in it is taken for the scripts that were written before."""
     folder = options.place("dest")
     if (folder / "README.md").is_file():
-        return Outcome(
+        return TaskResult(
             changed=False,
             message=f"{folder} has its scripts already",
             result={"folder": str(folder)},
@@ -57,20 +57,22 @@ def _script(options: Options, context: TaskContext) -> Outcome:
         place = Path(elsewhere) / "scripts" if context.check else folder
         written = api.write_scripts(target_of(options), goal_of(options), place, format_of(options))
     if written.plan is None:
-        return Outcome(
+        return TaskResult(
             changed=False, message=f"nothing to do: {written.reason}", result={"result": "nochange"}
         )
     if context.check:
-        return Outcome(
+        return TaskResult(
             changed=True,
             message=f"scripts would be written to {folder}",
             result={"result": "planned"},
         )
     result = {"result": "written", "folder": str(folder), "files": list(written.files)}
-    return Outcome(changed=True, message=f"{len(written.files)} files in {folder}", result=result)
+    return TaskResult(
+        changed=True, message=f"{len(written.files)} files in {folder}", result=result
+    )
 
 
-def _assert(options: Options, context: TaskContext) -> Outcome:
+def _assert(options: Options, context: TaskContext) -> TaskResult:
     facts = _facts_of(options)
     failures = [
         *_sizes(options, facts),
@@ -86,7 +88,7 @@ def _assert(options: Options, context: TaskContext) -> Outcome:
             "growdisk show {path} draws what is there",
             {"path": options.place("image"), "found": "; ".join(failures)},
         )
-    return Outcome(changed=False, message="all as it should be", result={"result": "nochange"})
+    return TaskResult(changed=False, message="all as it should be", result={"result": "nochange"})
 
 
 def _sizes(options: Options, facts: Facts) -> Iterator[str]:

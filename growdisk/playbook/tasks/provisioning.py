@@ -10,17 +10,17 @@ from growdisk.api.provisioning.recipe import Output, Recipe
 from growdisk.api.provisioning.result import provision_document
 from growdisk.fast_dataclass import replace
 from growdisk.playbook.options import Options
-from growdisk.playbook.outcome import Outcome, described, failure
 from growdisk.playbook.perform import TaskContext
+from growdisk.playbook.task_result import TaskResult, failure, layout_lines
 from growdisk.qcow2.probe import ImageFormat
 from growdisk.units import format_size, parse_goal_size
 
 
-def _provision(options: Options, context: TaskContext) -> Outcome:
+def _provision(options: Options, context: TaskContext) -> TaskResult:
     """An image that is there is left as it is: it may have been booted since."""
     base, dest = options.place("base"), options.place("dest")
     if dest.exists() and not options.flag("force"):
-        return Outcome(
+        return TaskResult(
             changed=False, message=f"{dest} is there already", result={"result": "nochange"}
         )
     report = api.provision(
@@ -39,9 +39,9 @@ def _provision(options: Options, context: TaskContext) -> Outcome:
     assert layout is not None
     size = format_size(layout.image.virtual_size)
     message = f"{dest.name} would be made, {size}" if context.check else f"{dest.name}, {size}"
-    return Outcome(
+    return TaskResult(
         changed=True,
-        message=f"{message}: {'; '.join(described(layout).splitlines()[1:])}",
+        message=f"{message}: {'; '.join(layout_lines(layout).splitlines()[1:])}",
         result=document,
     )
 

@@ -17,10 +17,10 @@ from growdisk.planner.single_step import (
     whole_rewrite,
 )
 from growdisk.playbook.options import Options
-from growdisk.playbook.outcome import Outcome
 from growdisk.playbook.perform import TaskContext, TaskHandler
+from growdisk.playbook.task_result import TaskResult
 from growdisk.playbook.tasks.arguments import format_of, goal_of, run_options
-from growdisk.playbook.tasks.check_mode import planned
+from growdisk.playbook.tasks.check_mode import plan_in_check_mode
 from growdisk.playbook.tasks.expand import outcome_of
 from growdisk.playbook.tasks.swap_results import swaps_between, swaps_in
 from growdisk.workflow.run_directory import RunDirectory
@@ -30,22 +30,22 @@ def one_step(
     options: Options, context: TaskContext, proposer: PlanFunction, goal: Goal | None = None
 ) -> Result:
     """A run of what `proposer` proposes; in check mode the plan for it."""
-    path, goal, way = options.place("image"), goal or goal_of(options), run_options(options)
+    path, goal, how = options.place("image"), goal or goal_of(options), run_options(options)
     if context.check:
-        return planned(path, goal, way, format_of(options), proposer, context.foreseen)
-    return expand(path, goal, way, format_of(options), context.observer, context.stop, proposer)
+        return plan_in_check_mode(path, goal, how, format_of(options), proposer, context.foreseen)
+    return expand(path, goal, how, format_of(options), context.observer, context.stop, proposer)
 
 
 def _alone(proposer: PlanFunction) -> TaskHandler:
     return lambda options, context: outcome_of(one_step(options, context, proposer))
 
 
-def _reread(options: Options, context: TaskContext) -> Outcome:
+def _reread(options: Options, context: TaskContext) -> TaskResult:
     """It only looks: never `changed`."""
     return replace(outcome_of(one_step(options, context, reread_only)), changed=False)
 
 
-def _rewrite(options: Options, context: TaskContext) -> Outcome:
+def _rewrite(options: Options, context: TaskContext) -> TaskResult:
     """Returns, for the later tasks, which swap spaces are gone and which were moved."""
     swaps: dict[str, object] = {"gone_swaps": [], "moved_swaps": [], "guest_systems": []}
 
@@ -74,7 +74,8 @@ def swaps_of_run(directory: RunDirectory) -> dict[str, object]:
 
 
 HANDLERS = {
-    "resize_image": _alone(resize_only), "rewrite_partitions": _rewrite,
+    "resize_image": _alone(resize_only),
+    "rewrite_partitions": _rewrite,
     "reread_partitions": _reread,
     "grow_filesystem": _alone(grow_only),
-}  # fmt: skip
+}

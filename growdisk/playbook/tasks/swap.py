@@ -10,8 +10,8 @@ from growdisk.guest_config.removed_partition import RemovedPartition, SwapRemedy
 from growdisk.planner.goal import Goal
 from growdisk.planner.single_step import forget_gone, make_swap_file, remake_swap
 from growdisk.playbook.options import Options, nearest, truth_of
-from growdisk.playbook.outcome import Outcome
 from growdisk.playbook.perform import TaskContext
+from growdisk.playbook.task_result import TaskResult
 from growdisk.playbook.tasks.arguments import sector_size_of
 from growdisk.playbook.tasks.expand import outcome_of
 from growdisk.playbook.tasks.steps import one_step
@@ -24,12 +24,12 @@ _IDENTITY = ("number", *_WORDS, "mapped", "is_swap")
 _SPACE = ("number", "start", "size", "uuid", "label")
 
 
-def _remake_swap(options: Options, context: TaskContext) -> Outcome:
+def _remake_swap(options: Options, context: TaskContext) -> TaskResult:
     swaps = tuple(_space(options, each) for each in options.mappings("swaps"))
     return outcome_of(one_step(options, context, remake_swap(swaps), _goal(options)))
 
 
-def _make_swap_file(options: Options, context: TaskContext) -> Outcome:
+def _make_swap_file(options: Options, context: TaskContext) -> TaskResult:
     size = parse_size(options.word("size"))
     if size.relative:
         raise UsageError(
@@ -39,7 +39,7 @@ def _make_swap_file(options: Options, context: TaskContext) -> Outcome:
     return outcome_of(one_step(options, context, proposer, _goal(options)))
 
 
-def _repair_guest(options: Options, context: TaskContext) -> Outcome:
+def _repair_guest(options: Options, context: TaskContext) -> TaskResult:
     """Remove the swaps from the guest's files; unchanged if none names them.
 
     A plan cannot know that: file by file is searched.

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
 
+from growdisk.fast_dataclass import asdict
 from growdisk.guest_config.removed_partition import RemovedPartition
 from growdisk.partitions.table import Partition
 from growdisk.steps.registry import DiskStep
@@ -21,14 +21,14 @@ def swaps_in(steps: Iterable[DiskStep]) -> dict[str, object]:
     gone, moved, systems = [], [], list[str]()
     for step in steps:
         if isinstance(step, RepairGuest):
-            gone += [described(part) for part in (*step.swaps, *step.gone)]
+            gone += [partition_result(part) for part in (*step.swaps, *step.gone)]
             systems = [step.system, *step.others]
         if isinstance(step, RemakeSwap):
             moved += [asdict(space) for space in step.swaps]
     return {"gone_swaps": gone, "moved_swaps": moved, "guest_systems": systems}
 
 
-def described(part: RemovedPartition) -> dict[str, object]:
+def partition_result(part: RemovedPartition) -> dict[str, object]:
     """What a partition may be named by, without what is not there."""
     words = {
         "uuid": part.uuid,

@@ -11,15 +11,15 @@ from growdisk.api.watching.rules import load_rules
 from growdisk.errors import GrowdiskError, NeedsUser, OperationFailed, Refused
 from growdisk.given_file import refuse_to_replace
 from growdisk.playbook.options import Options
-from growdisk.playbook.outcome import Outcome, failure
 from growdisk.playbook.perform import TaskContext
+from growdisk.playbook.task_result import TaskResult, failure
 
 _DONE = ("grown", "would grow", "resumed")
 _JOBS = 4
 _OTHERS = "the others are done; growdisk list says how each disk stands"
 
 
-def _watch(options: Options, context: TaskContext) -> Outcome:
+def _watch(options: Options, context: TaskContext) -> TaskResult:
     rules = load_rules(options.place("rules"))
     metrics = options.path("metrics")
     if metrics is not None:
@@ -38,14 +38,14 @@ def _watch(options: Options, context: TaskContext) -> Outcome:
     if ended.code:
         return failure(_error(ended), document)
     changed = any(action.result in _DONE for action in ended.actions)
-    told = "; ".join(
+    summary = "; ".join(
         f"{action.entry.name}: {action.result}, {action.detail}"
         for action in ended.actions
         if action.result in _DONE
     )
-    return Outcome(
+    return TaskResult(
         changed=changed,
-        message=told or f"nothing to do for {len(ended.actions)} disks",
+        message=summary or f"nothing to do for {len(ended.actions)} disks",
         result=document,
     )
 

@@ -50,6 +50,8 @@ class RunFinder:
             or _stands_alone(first)
         ):
             return False
+        # Entries 10 11 12 less the ramp 0 1 2 are 10 10 10, which is 10 times the ones. A lane that
+        # is too small borrows from the one above it, and then both differ from that.
         ones, ramp = self._lanes_for(count)
         return int.from_bytes(part, "big") - ramp == first * ones
 

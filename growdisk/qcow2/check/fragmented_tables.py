@@ -70,7 +70,12 @@ class ScatteredTables:
             clusters.reverse()
         copied = table[0::8].translate(_TOP_BIT)
         # none is 0: adding carries into each flag
+        # `below` is FLAG - 1 in each lane: added to 0 it stays below the flag, added to more it
+        # carries into it. So the number of flags is that of lanes that are not 0.
         if (lanes + masks.below & masks.flags).bit_count() == count:
+            # Lanes 10 11 40, the first one highest: shifted down by one and 1 added they are 11 12;
+            # the lower two lanes are 11 40. XOR leaves 0 where a cluster follows the one before, so
+            # that the same sum counts the breaks: one here.
             fewer = self._masks_for(count - 1)
             ahead = (lanes >> 64) + fewer.ones  # each as it would be if the next lay behind it
             breaks = (

@@ -45,7 +45,7 @@ class StoredRefcounts:
                 repeated += offset in seen
                 seen.add(offset)
                 block = read_padded(file, offset, self.cluster_size)
-                self.counts.put(index * self.per_block, decode(block, self.order))
+                self.counts.put(index * self.per_block, unpack_counts(block, self.order))
 
 
 def counts_for(file: BlockDevice) -> ClusterCounts:
@@ -77,7 +77,7 @@ def used_length(block: bytes) -> int:
     return end
 
 
-def decode(block: bytes, order: int) -> Sequence[int]:
+def unpack_counts(block: bytes, order: int) -> Sequence[int]:
     """The counts of 2^order bits each in (the start of) a refcount block, less trailing zeros."""
     used = used_length(block)
     if order <= 3:
@@ -90,7 +90,7 @@ def decode(block: bytes, order: int) -> Sequence[int]:
     return struct.unpack(f">{count}{_CODES[order]}", block)
 
 
-def encode(values: Sequence[int], order: int) -> bytes:
+def pack_counts(values: Sequence[int], order: int) -> bytes:
     """The numbers as they stand in a refcount block. Each must fit into 2^order bits."""
     if order <= 3:
         return _encode_narrow(bytes(values), order)

@@ -60,10 +60,10 @@ def test_lines_of_stderr_are_told_while_the_tool_runs(tmp_path: Path) -> None:
         (tmp_path / line).touch()
 
     script = f"echo one >&2; until [ -e {tmp_path}/one ]; do sleep 0.05; done; printf two >&2; cat"
-    done = run(["sh", "-c", script], input="in", timeout=30, told=told)
+    done = run(["sh", "-c", script], input="in", timeout=30, on_line=told)
     assert (done.stdout, done.stderr, heard) == ("in", "one\ntwo", ["one", "two"])
     with pytest.raises(ToolTimedOut):
-        run(["sh", "-c", "echo one >&2; sleep 60"], timeout=0.5, told=heard.append)
+        run(["sh", "-c", "echo one >&2; sleep 60"], timeout=0.5, on_line=heard.append)
     assert heard == ["one", "two", "one"]
 
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from growdisk.guest_scripts.answers import MAX_LINE, Outcome, TableState, parse_answer
+from growdisk.guest_scripts.answers import MAX_LINE, ScriptOutcome, TableState, parse_answer
 from growdisk.guest_scripts.script_plan import Phase
 from tests.refusals import raises
 
@@ -31,7 +31,7 @@ def test_the_last_line_is_the_answer() -> None:
         "new": True,
     }
     answer = parse_answer(Phase.GROW, "run-1", b"noise\n{}\n" + said(facts=facts) + b"\r\n\n")
-    assert (answer.result, answer.facts.table) == (Outcome.DONE, TableState.AFTER)
+    assert (answer.result, answer.facts.table) == (ScriptOutcome.DONE, TableState.AFTER)
     assert answer.facts.swaps[0].priority == -2
 
 

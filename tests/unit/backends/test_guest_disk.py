@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from growdisk.filesystems.content import XfsContent
-from growdisk.live.guest_block_device import GuestDisk, SeenPartition
+from growdisk.live.guest_block_device import GuestBlockDevice, SeenPartition
 from growdisk.live.guest_shell import GuestLost
 from growdisk.live.guest_volumes import GuestVolumes, MappedDevice, look_in_guest, volumes_of
 from growdisk.units import KiB, MiB
@@ -27,7 +27,7 @@ def file(tmp_path: Path) -> Path:
 
 def test_what_is_read_is_what_is_there_and_a_stretch_is_one_call(file: Path) -> None:
     shell, whole = ThisMachine(), file.read_bytes()
-    disk = GuestDisk(shell, str(file), len(whole), ())
+    disk = GuestBlockDevice(shell, str(file), len(whole), ())
     assert disk.read(0, 300 * KiB) == whole[: 300 * KiB]
     assert shell.calls == 1
     for offset, length in (
@@ -44,7 +44,7 @@ def test_what_is_read_is_what_is_there_and_a_stretch_is_one_call(file: Path) -> 
 def test_a_partition_is_read_from_its_own_device(file: Path, tmp_path: Path) -> None:
     part = tmp_path / "part"
     part.write_bytes(b"p" * 128 * KiB)
-    disk = GuestDisk(
+    disk = GuestBlockDevice(
         ThisMachine(), str(file), MiB, (SeenPartition(1, str(part), 256 * KiB, 128 * KiB),)
     )
     whole = file.read_bytes()
@@ -54,7 +54,7 @@ def test_a_partition_is_read_from_its_own_device(file: Path, tmp_path: Path) -> 
 
 def test_a_device_that_ends_early_is_noticed(file: Path) -> None:
     with pytest.raises(GuestLost):
-        GuestDisk(ThisMachine(), str(file), 4 * MiB, ()).read(2 * MiB, 512)
+        GuestBlockDevice(ThisMachine(), str(file), 4 * MiB, ()).read(2 * MiB, 512)
 
 
 def test_mapped_devices_are_known_by_what_the_kernel_calls_them() -> None:
@@ -105,12 +105,12 @@ def test_a_mounted_xfs_is_asked_for_its_size_which_its_device_tells_late(
     loop, image = mounted_xfs
     shell = ThisMachine()
     volumes = GuestVolumes(shell, ())
-    before = look_in_guest(GuestDisk(shell, loop, 320 * MiB, ()), loop, volumes)
+    before = look_in_guest(GuestBlockDevice(shell, loop, 320 * MiB, ()), loop, volumes)
     assert isinstance(before, XfsContent) and before.size == 320 * MiB
     os.truncate(image, 640 * MiB)
     run("losetup", "--set-capacity", loop)
     run("xfs_growfs", loop)
-    device = GuestDisk(shell, loop, 640 * MiB, ())
+    device = GuestBlockDevice(shell, loop, 640 * MiB, ())
     after = look_in_guest(device, loop, volumes)
     assert isinstance(after, XfsContent) and after.size == 640 * MiB
     assert not list(image.parent.rglob("pwned")) and not Path("pwned").exists()

@@ -6,7 +6,7 @@ import pytest
 
 from growdisk.backends.guest_fsinfo import (
     FsInfoMissing,
-    GuestDisk,
+    GuestDiskAddress,
     GuestFileSystem,
     file_systems_in_guest,
 )
@@ -25,7 +25,9 @@ ROOT = {"mountpoint": "/", "type": "ext4", "name": "vda1", "total-bytes": 100, "
 
 
 def test_a_mounted_file_system_with_its_disk() -> None:
-    assert told(ROOT) == (GuestFileSystem("/", "ext4", 100, 80, (GuestDisk("/dev/vda1", "abc"),)),)
+    assert told(ROOT) == (
+        GuestFileSystem("/", "ext4", 100, 80, (GuestDiskAddress("/dev/vda1", "abc"),)),
+    )
 
 
 @pytest.mark.parametrize(

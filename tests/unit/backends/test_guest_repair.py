@@ -10,7 +10,7 @@ from growdisk.guest_config.files import Change
 from growdisk.guest_config.fstab import without_swap
 from growdisk.guest_config.removed_partition import RemovedPartition, SwapRemedy
 from growdisk.guest_config.repair import left_to_repair, repair_guest
-from growdisk.guest_config.resume import resume_none, without_resume_option
+from growdisk.guest_config.resume_device import resume_none, without_resume_option
 from tests.unit.backends.memory_files import INSTALLER_FSTAB, UUID, Files, guest
 
 SWAP = RemovedPartition(

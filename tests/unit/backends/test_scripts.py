@@ -19,7 +19,7 @@ from growdisk.guest_config.fstab import without_swap
 from growdisk.guest_config.initrd import forgetting_block
 from growdisk.guest_config.removed_partition import RemovedPartition, SwapRemedy
 from growdisk.guest_config.repair import repair_guest
-from growdisk.guest_config.resume import resume_none, without_kernel_options
+from growdisk.guest_config.resume_device import resume_none, without_kernel_options
 from growdisk.guest_config.systemd_units import without_wants
 from growdisk.guest_scripts.render import render, shell_value
 from growdisk.guest_scripts.script_plan import GuestPlan, GuestSwap, Phase

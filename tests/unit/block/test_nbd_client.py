@@ -15,7 +15,7 @@ import pytest
 
 from growdisk.block.address import Address
 from growdisk.block.nbd import serve
-from growdisk.block.nbd_client import NotOffered, ask
+from growdisk.block.nbd_client import NotOffered, query_export
 from growdisk.block.raw import RawFile
 
 MiB = 1 << 20
@@ -28,7 +28,7 @@ def at(path: Path, export: str = "") -> Address:
 def test_size_and_abilities_are_told(tmp_path: Path) -> None:
     disk = RawFile.create(tmp_path / "disk.raw", 3 * MiB)
     with serve(disk) as server:
-        offer = ask(at(server.socket_path), 5)
+        offer = query_export(at(server.socket_path), 5)
     disk.close()
     assert (offer.size, offer.read_only, offer.can_flush) == (3 * MiB, False, True)
     assert offer.for_several is True
@@ -48,11 +48,11 @@ def test_a_server_that_ends_with_its_client_goes_on_after_it_was_asked(tmp_path:
         while not (tmp_path / "far").exists():
             time.sleep(0.01)
         for _ in range(2):
-            offer = ask(at(tmp_path / "far", "a"), 10)
+            offer = query_export(at(tmp_path / "far", "a"), 10)
             assert (offer.size, offer.read_only, offer.can_flush) == (MiB, False, True)
             assert offer.for_several is False
         with pytest.raises(NotOffered, match="its server says"):
-            ask(at(tmp_path / "far", "b"), 10)
+            query_export(at(tmp_path / "far", "b"), 10)
         assert server.poll() is None
     finally:
         server.kill()
@@ -90,7 +90,7 @@ def answering(path: Path, data: bytes) -> Iterator[None]:
 )
 def test_what_does_not_keep_to_the_protocol_offers_nothing(tmp_path: Path, data: bytes) -> None:
     with answering(tmp_path / "far", data), pytest.raises((NotOffered, ConnectionError)):
-        ask(at(tmp_path / "far"), 5)
+        query_export(at(tmp_path / "far"), 5)
 
 
 def test_who_does_not_answer_is_given_up(tmp_path: Path) -> None:
@@ -98,4 +98,4 @@ def test_who_does_not_answer_is_given_up(tmp_path: Path) -> None:
         listener.bind(str(tmp_path / "far"))
         listener.listen()
         with pytest.raises(TimeoutError):
-            ask(at(tmp_path / "far"), 0.05)
+            query_export(at(tmp_path / "far"), 0.05)

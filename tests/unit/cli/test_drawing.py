@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
+from growdisk.cli.disk_lines import blocker_lines, headline, partition_rows, volumes
 from growdisk.cli.drawing import OPAQUE, UNUSED, USED, bar
-from growdisk.cli.listing import blockers, headline, table, volumes
 from growdisk.planner.layout import (
     BlockerLayout,
     ContentLayout,
@@ -37,7 +37,7 @@ DISK = Layout(IMAGE, TableLayout("mbr", "0x1"), (ROOT, EXTENDED, SWAP), free=(FR
 
 
 def test_disk_as_it_looks_at_eighty_columns() -> None:
-    assert [*headline(DISK, 80), *bar(DISK, 80), *table(DISK, 80)] == [
+    assert [*headline(DISK, 80), *bar(DISK, 80), *partition_rows(DISK, 80)] == [
         "web01.qcow2: qcow2, MBR, 8.0 GiB (1.0 GiB on the host)",
         "┌────────────────────────────┬─────────┬───────────────────────────────────────┐",
         "│sda1 ext4 3.0 GiB           │sda5 swap│free 4.0 GiB                           │",
@@ -61,11 +61,14 @@ def test_no_line_is_wider_than_the_terminal(width: int) -> None:
     disk = replace(
         DISK, image=replace(IMAGE, path="/x/" + "long-name-" * 30, backing=("base-" * 30,))
     )
-    assert max(map(len, [*headline(disk, width), *bar(disk, width), *table(disk, width)])) <= width
+    assert (
+        max(map(len, [*headline(disk, width), *bar(disk, width), *partition_rows(disk, width)]))
+        <= width
+    )
 
 
 def test_narrow_terminal_loses_columns_before_it_loses_words() -> None:
-    assert table(DISK, 44)[1] == '  sda1 *  3.0 GiB  ext4, 33 % used "root"'
+    assert partition_rows(DISK, 44)[1] == '  sda1 *  3.0 GiB  ext4, 33 % used "root"'
 
 
 def test_stretches_are_drawn_to_scale() -> None:
@@ -89,7 +92,7 @@ def test_disk_of_more_partitions_than_columns_has_a_table_only() -> None:
     )
     disk = replace(DISK, partitions=many, free=())
     assert bar(disk, 80) == []
-    assert len(table(disk, 80)) == 129
+    assert len(partition_rows(disk, 80)) == 129
 
 
 def test_forty_partitions_still_fit() -> None:
@@ -119,22 +122,29 @@ def test_empty_disk_is_drawn_as_such() -> None:
     assert headline(empty, 80) == [
         "web01.qcow2: qcow2, no partition table, 8.0 GiB (1.0 GiB on the host)"
     ]
-    assert table(empty, 80) == []
+    assert partition_rows(empty, 80) == []
 
 
 def test_label_from_the_guest_cannot_move_the_cursor() -> None:
     evil = replace(ROOT, content=ContentLayout("ext4", "u", "\x1b[2J\rroot", 3 * GiB, GiB))
-    assert "\x1b" not in "".join(table(replace(DISK, partitions=(evil,)), 80))
+    assert "\x1b" not in "".join(partition_rows(replace(DISK, partitions=(evil,)), 80))
 
 
 def test_blockers_are_named_without_the_extended_partition_around_them() -> None:
     why = "sda5, swap, 1.0 GiB, stands between sda1 and the free space"
     outer = BlockerLayout(2, "sda2", "extended partition", GiB, "sda2 stands there")
     swap = BlockerLayout(5, "sda5", "swap", GiB, why, ("--swap drop", "--swap move"))
-    assert blockers((outer, swap), 100) == ["in the way of growth:", f"  {why}; --swap drop|move"]
-    assert blockers((swap,), 70) == ["in the way of growth:", f"  {why}", "    --swap drop|move"]
-    assert blockers((outer,), 80) == ["in the way of growth:", "  sda2 stands there"]
-    assert blockers((), 80) == []
+    assert blocker_lines((outer, swap), 100) == [
+        "in the way of growth:",
+        f"  {why}; --swap drop|move",
+    ]
+    assert blocker_lines((swap,), 70) == [
+        "in the way of growth:",
+        f"  {why}",
+        "    --swap drop|move",
+    ]
+    assert blocker_lines((outer,), 80) == ["in the way of growth:", "  sda2 stands there"]
+    assert blocker_lines((), 80) == []
 
 
 def test_what_is_in_the_way_is_marked_in_the_table() -> None:
@@ -142,7 +152,7 @@ def test_what_is_in_the_way_is_marked_in_the_table() -> None:
         BlockerLayout(2, "sda2", "extended partition", GiB),
         BlockerLayout(5, "sda5", "swap", GiB),
     )
-    marked = [line for line in table(replace(DISK, blockers=found), 100) if "<-" in line]
+    marked = [line for line in partition_rows(replace(DISK, blockers=found), 100) if "<-" in line]
     assert marked == ["  sda5    3.0 GiB  1.0 GiB  logical   82    swap <- in the way"]
 
 
@@ -202,7 +212,9 @@ def test_more_volumes_than_columns_are_not_drawn() -> None:
 
 def test_lvm_and_luks_have_their_names_in_words() -> None:
     disk = replace(GROUP, partitions=(LOCKED,), volumes=OPENED)
-    assert [line for line in (*table(disk, 80), *volumes(disk, 80)) if "VG" not in line][1:] == [
+    assert [line for line in (*partition_rows(disk, 80), *volumes(disk, 80)) if "VG" not in line][
+        1:
+    ] == [
         "  sda1  1.0 MiB  8.0 GiB  primary  8e    LUKS (encrypted)",
         "inside:",
         "  LUKS in sda1, 8.0 GiB: LVM",
@@ -218,7 +230,7 @@ def test_partitions_of_a_gpt_have_no_role() -> None:
         table=TableLayout("gpt", "G"),
         partitions=(replace(ROOT, bootable=False), replace(SWAP, type=boot, content=None)),
     )
-    assert table(disk, 80)[:3] == [
+    assert partition_rows(disk, 80)[:3] == [
         "  name    start     size  type  holds",
         '  sda1  1.0 MiB  3.0 GiB  83    ext4, 33 % used "root"',
         "  sda5  3.0 GiB  1.0 GiB  BIOS",

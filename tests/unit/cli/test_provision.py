@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from growdisk.api.provisioning.output_lists import as_template, counted, listed, numbered
+from growdisk.api.provisioning.output_lists import as_template, counted, numbered, read_output_list
 from growdisk.api.provisioning.recipe_file import load_recipe
 from growdisk.errors import UsageError
 from growdisk.host.yaml_reader import BadFile
@@ -106,8 +106,8 @@ def test_lists_are_csv_or_yaml(tmp_path: Path) -> None:
         "- {name: a.qcow2, size: 1G, variables: {role: web}}\n- {name: b.qcow2, variables: {role: "
         "db}}\n"
     )
-    assert listed(csv) == listed(yaml)
-    assert listed(csv)[0].size is not None and listed(csv)[1].size is None
+    assert read_output_list(csv) == read_output_list(yaml)
+    assert read_output_list(csv)[0].size is not None and read_output_list(csv)[1].size is None
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_lists_are_csv_or_yaml(tmp_path: Path) -> None:
 def test_a_wrong_list_is_refused_with_its_line(text: str, words: str, tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_text(text)
     with pytest.raises(UsageError) as caught:
-        listed(tmp_path / "list.csv")
+        read_output_list(tmp_path / "list.csv")
     assert words in caught.value.what
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from growdisk.cli.output import Output, Still
+from growdisk.cli.output import CommandOutput, Still
 from growdisk.cli.progress import Working
 from tests.conftest import DiskMaker
 from tests.unit.cli.command import GROWDISK, environment
@@ -33,7 +33,7 @@ def shown(*words: str | Path) -> tuple[int, str]:
 
 
 def test_without_a_terminal_nothing_moves() -> None:
-    assert isinstance(Output().working("checking"), Still)
+    assert isinstance(CommandOutput().working("checking"), Still)
 
 
 def test_work_that_goes_on_is_shown_with_its_names(

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from growdisk.host.json_codec import NotThatValue, Raw
-from growdisk.planner.guest_plan import parts_of
+from growdisk.planner.guest_plan import growth_layers
 from growdisk.planner.plan import decode_plan, encode_plan
 from growdisk.steps.earlier import step_of
 from growdisk.steps.grow_filesystem import GrowFilesystem
@@ -21,7 +21,7 @@ from growdisk.steps.repair_guest import RepairGuest
 from growdisk.steps.resize_image import GrowDevice
 from growdisk.storage.values import Storage
 from growdisk.workflow.journal import Event, read_journal
-from growdisk.workflow.states import Status, fold
+from growdisk.workflow.states import RunStatus, fold
 
 RUNS = sorted((Path(__file__).parent / "earlier").iterdir())
 RUNNING = [run for run in RUNS if run.name.startswith("running")]
@@ -44,7 +44,7 @@ def test_its_steps_have_the_names_and_the_words_that_they_had(run: Path) -> None
 def test_it_stands_where_its_journal_ends(run: Path) -> None:
     steps = [step.name for step in decode_plan((run / "plan.json").read_bytes()).steps]
     state = fold(read_journal(run / "journal.jsonl"))
-    assert state.status is Status.UNFINISHED
+    assert state.status is RunStatus.UNFINISHED
     assert [state.event_of(name) for name in steps[:3]] == [
         Event.VERIFIED,
         Event.VERIFIED,
@@ -56,7 +56,7 @@ def test_it_stands_where_its_journal_ends(run: Path) -> None:
 def test_each_step_finds_its_part_of_what_the_guest_was_given(run: Path) -> None:
     plan = decode_plan((run / "plan.json").read_bytes())
     assert plan.way is not None and plan.way.guest is not None
-    guest, parts = plan.way.guest, parts_of(plan.own_steps)
+    guest, parts = plan.way.guest, growth_layers(plan.own_steps)
     for step in (step for step in plan.own_steps if isinstance(step, GROWTHS)):
         growth, layer = parts[step.name]
         part = guest.growth(growth)

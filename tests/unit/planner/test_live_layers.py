@@ -8,12 +8,12 @@ import pytest
 
 from growdisk.errors import KeyNeeded
 from growdisk.filesystems.content import LuksContent, PhysicalVolumeContent
-from growdisk.filesystems.volume_group import LogicalVolume, PhysicalVolume, Segment, VolumeGroup
+from growdisk.filesystems.volume_group import LogicalVolume, LvSegment, PhysicalVolume, VolumeGroup
 from growdisk.guest_scripts.script_plan import GuestLayer
 from growdisk.planner.facts import Facts
 from growdisk.planner.failures import CannotGrow
 from growdisk.planner.goal import Goal, RunOptions
-from growdisk.planner.guest_plan import guest_plan, parts_of
+from growdisk.planner.guest_plan import growth_layers, guest_plan
 from growdisk.planner.live_plan import make_live_plan
 from growdisk.planner.plan import Plan, decode_plan, encode_plan
 from growdisk.planner.planner import Proposal, propose
@@ -29,7 +29,7 @@ LUKS_UUID = "0f0f0f0f-0000-4000-8000-000000000001"
 def group(extents: int) -> VolumeGroup:
     own = PhysicalVolume("pv0", "PV", extents * EXTENT + MiB, MiB, extents, ("ALLOCATABLE",))
     root = LogicalVolume(
-        "root", ROOT_UUID, True, (Segment(0, 512, "striped", (("pv0", 0),)),), _WRITABLE
+        "root", ROOT_UUID, True, (LvSegment(0, 512, "striped", (("pv0", 0),)),), _WRITABLE
     )
     return VolumeGroup(
         "vg0", GROUP_UUID, 1, EXTENT, ("RESIZEABLE", "READ", "WRITE"), (own,), (root,), "pv0"
@@ -93,10 +93,10 @@ def test_several_volumes_grow_in_one_run_and_have_their_group_in_common() -> Non
     content = volumes(3 * GiB - MiB)
     assert content.group is not None
     root = replace(
-        content.group.logical_volumes[0], segments=(Segment(0, 256, "striped", (("pv0", 0),)),)
+        content.group.logical_volumes[0], segments=(LvSegment(0, 256, "striped", (("pv0", 0),)),)
     )
     other = LogicalVolume(
-        "home", OTHER_UUID, True, (Segment(0, 256, "striped", (("pv0", 256),)),), _WRITABLE
+        "home", OTHER_UUID, True, (LvSegment(0, 256, "striped", (("pv0", 256),)),), _WRITABLE
     )
     both = replace(content, group=replace(content.group, logical_volumes=(root, other)))
     small = replace(EXT, size=GiB, block_count=GiB // 4096)
@@ -122,7 +122,7 @@ def test_several_volumes_grow_in_one_run_and_have_their_group_in_common() -> Non
     assert [layer.name for layer in first.layers] == ["vg0", "vg0/root"]
     assert [layer.name for layer in second.layers] == ["vg0", "vg0/home"]
     assert (second.filesystem.uuid, second.room) == ("other", second.layers[1].size)
-    assert parts_of(plan.own_steps) == dict(
+    assert growth_layers(plan.own_steps) == dict(
         zip(names, [(0, 1), (0, 2), (0, 0), (1, 2), (1, 0)], strict=True)
     )
     with pytest.raises(CannotGrow, match="2 file systems would grow, and the scripts are for one"):

@@ -17,7 +17,7 @@ from growdisk.steps.extra_disk_step import ExtraDiskStep
 from growdisk.steps.grow_filesystem import GrowFilesystem
 from growdisk.steps.resize_image import ResizeImage
 from growdisk.units import MiB
-from growdisk.workflow.journal import Event, Record
+from growdisk.workflow.journal import Event, JournalRecord
 from growdisk.workflow.run_directory import RunDirectory, refuse_if_open
 from tests.refusals import raises
 
@@ -104,12 +104,12 @@ def test_a_disk_that_takes_part_leads_to_the_run_until_that_is_over(tmp_path: Pa
     journal = main.begin(encode_plan(plan_of(tmp_path)))
     part.take_part(main)
     refuse_if_open(part)  # it has not begun
-    journal.append(Record(Event.BEGIN))
+    journal.append(JournalRecord(Event.BEGIN))
     assert part.leading().image == main.image
     assert part.state().status.value == "none"
     with raises("run-stands-in-the-way", match=r"root\.raw"):
         refuse_if_open(part)
-    journal.append(Record(Event.DONE))
+    journal.append(JournalRecord(Event.DONE))
     refuse_if_open(part)
     part.begin(encode_plan(plan_of(tmp_path)))
     assert part.leading() is part
@@ -120,6 +120,6 @@ def test_a_disk_leads_to_no_other_run_of_the_first_one(tmp_path: Path) -> None:
     main.begin(encode_plan(plan_of(tmp_path)))
     part.take_part(main)
     other = encode_plan(plan_of(tmp_path)).replace(b"run-1", b"run-2")
-    main.begin(other).append(Record(Event.BEGIN))
+    main.begin(other).append(JournalRecord(Event.BEGIN))
     assert part.leading() is part
     refuse_if_open(part)

@@ -8,7 +8,7 @@ import pytest
 
 from growdisk.errors import Refused
 from growdisk.filesystems.content import ExtContent, PhysicalVolumeContent
-from growdisk.filesystems.volume_group import LogicalVolume, PhysicalVolume, Segment, VolumeGroup
+from growdisk.filesystems.volume_group import LogicalVolume, LvSegment, PhysicalVolume, VolumeGroup
 from growdisk.planner.goal import Goal
 from growdisk.planner.planner import Proposal, propose
 from growdisk.steps.grow_lv import GrowLogicalVolume
@@ -22,8 +22,10 @@ _EXTENTS = 700
 def group(**changes: object) -> VolumeGroup:
     """root in extents 0 to 511, home in 512 to 599, and 100 free ones."""
     own = PhysicalVolume("pv0", "PV", _EXTENTS * EXTENT + MiB, MiB, _EXTENTS, ("ALLOCATABLE",))
-    root = LogicalVolume("root", "ROOT", True, (Segment(0, 512, "striped", (("pv0", 0),)),), _ALL)
-    home = LogicalVolume("home", "HOME", True, (Segment(0, 88, "striped", (("pv0", 512),)),), _ALL)
+    root = LogicalVolume("root", "ROOT", True, (LvSegment(0, 512, "striped", (("pv0", 0),)),), _ALL)
+    home = LogicalVolume(
+        "home", "HOME", True, (LvSegment(0, 88, "striped", (("pv0", 512),)),), _ALL
+    )
     plain = VolumeGroup(
         "vg0", "GROUP", 1, EXTENT, ("RESIZEABLE", "READ", "WRITE"), (own,), (root, home), "pv0"
     )
@@ -102,13 +104,17 @@ def test_a_physical_volume_with_a_flag_in_the_way_is_refused(
         ({"flags": ("READ", "VISIBLE")}, "read-only"),
         ({"flags": (*_ALL, "LOCKED")}, "pvmove"),
         ({"flags": (*_ALL, "FIXED_MINOR")}, "lvchange --persistent n vg0/root"),
-        ({"segments": (Segment(0, 512, "striped", (("pvmove0", 0),)),)}, "pvmove"),
-        ({"segments": (Segment(0, 512, "writecache", ()),)}, "writecache"),
+        ({"segments": (LvSegment(0, 512, "striped", (("pvmove0", 0),)),)}, "pvmove"),
+        ({"segments": (LvSegment(0, 512, "writecache", ()),)}, "writecache"),
         (
-            {"segments": (Segment(0, 512, "raid1", (("root_rimage_0", 0), ("root_rimage_1", 0))),)},
+            {
+                "segments": (
+                    LvSegment(0, 512, "raid1", (("root_rimage_0", 0), ("root_rimage_1", 0))),
+                )
+            },
             "raid1",
         ),
-        ({"segments": (Segment(0, 512, "integrity", ()),)}, "integrity"),
+        ({"segments": (LvSegment(0, 512, "integrity", ()),)}, "integrity"),
         ({"allocation": "contiguous"}, "contiguous"),
     ],
 )

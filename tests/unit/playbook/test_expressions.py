@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from growdisk.playbook.expressions import OMIT, Scope, TemplateFailed
+from growdisk.playbook.expressions import OMIT, TaskVariables, TemplateFailed
 
-SCOPE = Scope(
+SCOPE = TaskVariables(
     [{"size": 5, "text": "a", "outer": "{{ inner }}", "inner": ["{{ size }}", 2]}, {"text": "b"}],
     {"done": {"changed": True, "failed": False, "results": [{"rc": 1}, {"rc": 0}]}},
 )
@@ -57,7 +57,7 @@ def test_what_fails_or_leads_outside_is_an_error_with_its_place(text: str) -> No
 
 def test_a_variable_made_of_itself_is_said_to_be() -> None:
     with pytest.raises(TemplateFailed, match="a -> b -> a"):
-        Scope([{"a": "{{ b }}", "b": "{{ a }}"}], {}).filled_in("{{ a }}", "here")
+        TaskVariables([{"a": "{{ b }}", "b": "{{ a }}"}], {}).filled_in("{{ a }}", "here")
 
 
 def test_conditions_are_expressions_that_must_all_hold() -> None:

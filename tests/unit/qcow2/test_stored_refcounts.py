@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from growdisk.qcow2.check.stored_refcounts import decode, encode
+from growdisk.qcow2.check.stored_refcounts import pack_counts, unpack_counts
 
 
 def plain_get(block: bytes, index: int, order: int) -> int:
@@ -20,7 +20,7 @@ def plain_get(block: bytes, index: int, order: int) -> int:
 def test_decoding_agrees_with_the_specification(order: int):
     chance = random.Random(order)
     block = bytes(chance.choice((0, 0, 1, 255, chance.randrange(256))) for _ in range(512))
-    values = list(decode(block, order))
+    values = list(unpack_counts(block, order))
     expected = [plain_get(block, index, order) for index in range(512 * 8 >> order)]
     assert values + [0] * (len(expected) - len(values)) == expected
 
@@ -29,7 +29,7 @@ def test_decoding_agrees_with_the_specification(order: int):
 def test_encoding_is_the_inverse(order: int):
     chance = random.Random(order)
     small = bytes(chance.randrange(min(1 << (1 << order), 256)) for _ in range(512))
-    assert bytes(decode(encode(small, order) + b"\1" * 8, order)[:512]) == small
+    assert bytes(unpack_counts(pack_counts(small, order) + b"\1" * 8, order)[:512]) == small
     if order > 3:
         large = [chance.randrange(1 << (1 << order)) for _ in range(512)]
-        assert list(decode(encode(large, order), order)) == large
+        assert list(unpack_counts(pack_counts(large, order), order)) == large

@@ -11,7 +11,7 @@ from growdisk.errors import OperationFailed, ToolFailed
 from growdisk.workflow.engine import Engine
 from growdisk.workflow.failures import NothingToRestore, StoppedWithoutWayBack
 from growdisk.workflow.journal import Event
-from growdisk.workflow.states import Status, fold
+from growdisk.workflow.states import RunStatus, fold
 from growdisk.workflow.step import Evidence
 from growdisk.workflow.stopping import StopRequest
 from tests.refusals import raises
@@ -56,7 +56,7 @@ def finish(storage: Storage, **options) -> None:
 def test_a_run_does_every_step_and_leaves_no_snapshot():
     storage = new_world()
     state = engine(storage).advance()
-    assert (state.status, storage.final, storage.snapshots) == (Status.DONE, ALL_DONE, {})
+    assert (state.status, storage.final, storage.snapshots) == (RunStatus.DONE, ALL_DONE, {})
 
 
 def test_every_action_is_recorded_before_it_is_done():
@@ -89,7 +89,7 @@ def test_a_failing_step_takes_everything_back():
     assert failure.value.what == "step b failed; everything is back as it was"
     assert failure.value.exit_code == 4
     assert (storage.words, storage.snapshots) == (["start"], {})
-    assert fold(storage.records).status == Status.UNDONE
+    assert fold(storage.records).status == RunStatus.UNDONE
 
 
 @dataclass(frozen=True)
@@ -120,13 +120,13 @@ def test_a_failed_restore_is_reported_and_the_others_still_run():
     assert failure.value.exit_code == 5
     assert "b" in failure.value.not_restored
     assert storage.words == ["start"]  # a's snapshot was restored all the same
-    assert fold(storage.records).status is Status.UNFINISHED
+    assert fold(storage.records).status is RunStatus.UNFINISHED
 
 
 def test_a_kept_run_goes_back_to_any_step_and_on_again():
     for oldest in ("a", "b", "c"):
         storage = new_world()
-        assert engine(storage, keep=True).advance().status is Status.KEPT
+        assert engine(storage, keep=True).advance().status is RunStatus.KEPT
         assert set(storage.snapshots) == {"a", "b", "c"}
         before = ["start"] + [
             f"{name}.{half}" for name in "abc"[: "abc".index(oldest)] for half in (1, 2)
@@ -134,14 +134,14 @@ def test_a_kept_run_goes_back_to_any_step_and_on_again():
         engine(storage, keep=True).go_back(oldest)
         assert storage.words == before
         if oldest != "a":
-            assert engine(storage).advance().status is Status.DONE
+            assert engine(storage).advance().status is RunStatus.DONE
             assert storage.final == ALL_DONE
 
 
 def test_committing_a_kept_run_forgets_its_snapshots():
     storage = new_world()
     engine(storage, keep=True).advance()
-    assert engine(storage, keep=True).commit().status is Status.DONE
+    assert engine(storage, keep=True).commit().status is RunStatus.DONE
     assert storage.snapshots == {}
 
 
@@ -229,7 +229,7 @@ def test_without_snapshots_a_failed_run_stays_where_it_is():
     with pytest.raises(StoppedWithoutWayBack) as failure:
         engine(storage, failing="c", reversible=False).advance()
     assert failure.value.exit_code == 5
-    assert fold(storage.records).status == Status.UNFINISHED
+    assert fold(storage.records).status == RunStatus.UNFINISHED
     assert fold(storage.records).going_back is False
     with pytest.raises(NothingToRestore):
         engine(storage, reversible=False).go_back()
@@ -255,7 +255,7 @@ def test_what_was_gone_on_with_in_place_is_still_undone_when_a_later_step_fails(
             crash_then(storage, first, engine(storage, in_place=True, failing="c").advance)
             crash_then(storage, second, engine(storage, in_place=True, failing="c").advance)
             finish(storage, in_place=True, failing="c")
-            assert (storage.words, fold(storage.records).status) == (["start"], Status.UNDONE), (
+            assert (storage.words, fold(storage.records).status) == (["start"], RunStatus.UNDONE), (
                 first,
                 second,
             )

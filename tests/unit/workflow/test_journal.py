@@ -2,14 +2,14 @@ from __future__ import annotations
 
 import pytest
 
-from growdisk.workflow.journal import Event, Journal, Record, read_journal
+from growdisk.workflow.journal import Event, Journal, JournalRecord, read_journal
 from tests.refusals import raises
 
 
 def three_records(path):
     journal = Journal(path)
     for event in (Event.BEGIN, Event.CHECKED, Event.SNAPSHOTTING):
-        journal.append(Record(event, "grow-filesystem", "größer", facts={"size": 1 << 40}))
+        journal.append(JournalRecord(event, "grow-filesystem", "größer", facts={"size": 1 << 40}))
     return journal
 
 
@@ -24,7 +24,7 @@ def test_a_torn_last_line_is_dropped_and_the_next_record_follows_the_sound_ones(
     three_records(path)
     path.write_bytes(path.read_bytes()[:-cut])
     assert [record.event for record in read_journal(path)] == [Event.BEGIN, Event.CHECKED]
-    Journal(path).append(Record(Event.APPLYING))
+    Journal(path).append(JournalRecord(Event.APPLYING))
     assert [record.event for record in read_journal(path)] == [
         Event.BEGIN,
         Event.CHECKED,

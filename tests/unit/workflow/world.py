@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from growdisk.errors import OperationFailed
 from growdisk.workflow.engine import Engine
-from growdisk.workflow.journal import Event, Record
+from growdisk.workflow.journal import Event, JournalRecord
 from growdisk.workflow.step import AlreadyDone, Check, Evidence, Ready, Scope
 
 
@@ -22,7 +22,7 @@ class Crash(BaseException):
 class Storage:
     words: list[str] = field(default_factory=lambda: ["start"])
     snapshots: dict[str, list[str]] = field(default_factory=dict)
-    records: list[Record] = field(default_factory=list)
+    records: list[JournalRecord] = field(default_factory=list)
     writes_left: int | None = None
     final: list[str] = field(default_factory=lambda: ["start"])
 
@@ -39,10 +39,10 @@ class FakeJournal:
     storage: Storage
 
     @property
-    def records(self) -> list[Record]:
+    def records(self) -> list[JournalRecord]:
         return self.storage.records
 
-    def append(self, record: Record) -> None:
+    def append(self, record: JournalRecord) -> None:
         self.storage.write()
         self.storage.records.append(record)
 
@@ -183,4 +183,4 @@ def engine(
 
 
 def begin(storage: Storage) -> None:
-    storage.records.append(Record(Event.BEGIN))
+    storage.records.append(JournalRecord(Event.BEGIN))

@@ -25,8 +25,8 @@ else:
     _MISSING = ""
 
 if TYPE_CHECKING:
-    from growdisk.playbook.outcome import Outcome
     from growdisk.playbook.specs import OptionSpec, TaskSpec
+    from growdisk.playbook.task_result import TaskResult
 
 _INSTALL = (
     "let ansible_python_interpreter name the Python of growdisk's installation on this host, such "
@@ -74,7 +74,7 @@ def _declared(option: OptionSpec) -> dict[str, object]:
     return declared
 
 
-def _answer(module: AnsibleModule, outcome: Outcome) -> None:
+def _answer(module: AnsibleModule, outcome: TaskResult) -> None:
     answer = {**outcome.result, "msg": outcome.message, "changed": outcome.changed}
     if outcome.failed:
         module.fail_json(**answer)
@@ -84,7 +84,7 @@ def _answer(module: AnsibleModule, outcome: Outcome) -> None:
     module.exit_json(**answer)
 
 
-def _warn_of_losses(module: AnsibleModule, outcome: Outcome) -> None:
+def _warn_of_losses(module: AnsibleModule, outcome: TaskResult) -> None:
     """What was asked to grow must not cost anybody something silently.
 
     Ansible shows no host with a warning.

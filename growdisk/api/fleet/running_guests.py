@@ -24,12 +24,12 @@ _AT_ONCE = 16
 SECONDS = 15.0
 _DISK = re.compile(r"(?:/dev/)?(?P<bus>[svh]d|xvd)(?P<letter>[a-z]+)\d*")
 
-Told = tuple[GuestFileSystem, ...]
+GuestAnswer = tuple[GuestFileSystem, ...]
 
 
 def ask_guests(
     entries: Sequence[DiskEntry], uri: str | None, seconds: float = SECONDS
-) -> dict[int, Told | str]:
+) -> dict[int, GuestAnswer | str]:
     """By the place in `entries`: what the guest said, or why it did not.
 
     Those of one machine are asked once.
@@ -37,31 +37,33 @@ def ask_guests(
     questions: dict[tuple[str, str], list[int]] = {}
     for number, entry in enumerate(entries):
         questions.setdefault((entry.domain, "" if entry.domain else entry.path), []).append(number)
-    answers: SimpleQueue[tuple[tuple[str, str], Told | str]] = SimpleQueue()
+    answers: SimpleQueue[tuple[tuple[str, str], GuestAnswer | str]] = SimpleQueue()
     turns = Semaphore(_AT_ONCE)
     for domain, path in questions:
         Thread(
             target=_ask, args=(domain, path, uri, turns, answers), name="guest", daemon=True
         ).start()
-    heard = _collected(answers, len(questions), seconds * -(-len(questions) // _AT_ONCE))
+    answers_by_guest = _collected(answers, len(questions), seconds * -(-len(questions) // _AT_ONCE))
     silent = f"its guest did not answer within {seconds:.0f} s"
     return {
-        number: heard.get(key, silent) for key, numbers in questions.items() for number in numbers
+        number: answers_by_guest.get(key, silent)
+        for key, numbers in questions.items()
+        for number in numbers
     }
 
 
 def _collected(
-    answers: SimpleQueue[tuple[tuple[str, str], Told | str]], count: int, seconds: float
-) -> dict[tuple[str, str], Told | str]:
-    heard: dict[tuple[str, str], Told | str] = {}
+    answers: SimpleQueue[tuple[tuple[str, str], GuestAnswer | str]], count: int, seconds: float
+) -> dict[tuple[str, str], GuestAnswer | str]:
+    collected: dict[tuple[str, str], GuestAnswer | str] = {}
     until = time.monotonic() + seconds
-    while len(heard) < count:
+    while len(collected) < count:
         try:
-            key, told = answers.get(timeout=max(until - time.monotonic(), 0.01))
+            key, answer = answers.get(timeout=max(until - time.monotonic(), 0.01))
         except Empty:
             break
-        heard[key] = told
-    return heard
+        collected[key] = answer
+    return collected
 
 
 def _ask(
@@ -69,7 +71,7 @@ def _ask(
     path: str,
     uri: str | None,
     turns: Semaphore,
-    answers: SimpleQueue[tuple[tuple[str, str], Told | str]],
+    answers: SimpleQueue[tuple[tuple[str, str], GuestAnswer | str]],
 ) -> None:
     with turns:
         answers.put(
@@ -80,7 +82,7 @@ def _ask(
         )
 
 
-def _told_by(request: LiveRequest) -> Told | str:
+def _told_by(request: LiveRequest) -> GuestAnswer | str:
     try:
         if request.domain:
             return _by_libvirt(request.domain, request.uri)
@@ -93,39 +95,39 @@ def _told_by(request: LiveRequest) -> Told | str:
         return str(error)
 
 
-def _by_libvirt(name: str, uri: str | None) -> Told | str:
+def _by_libvirt(name: str, uri: str | None) -> GuestAnswer | str:
     from growdisk.live.libvirt_domain import Domain
 
     with closing(Domain.find(name, uri)) as domain:
         return file_systems_in_guest(domain.agent_call)
 
 
-def _by_monitor(request: LiveRequest) -> Told | str:
+def _by_monitor(request: LiveRequest) -> GuestAnswer | str:
     reached = reach(request)
     if isinstance(reached, Path):
         return "another program than QEMU has it open"
     with closing(reached):
         call, close = reached.open_channel()
         try:
-            told = file_systems_in_guest(call)
+            file_systems = file_systems_in_guest(call)
         finally:
             close()
         if len(reached.machine.disks()) == 1:
-            return told
+            return file_systems
         serial = reached.disk.serial
         own = tuple(
             one
-            for one in told
+            for one in file_systems
             if serial and any(disk.serial.endswith(serial) for disk in one.disks)
         )
         return own or "its guest has several disks, and does not say which of them this one is"
 
 
-def with_guest(entry: DiskEntry, told: Told | str, alone: bool) -> DiskEntry:
+def with_guest_usage(entry: DiskEntry, reported: GuestAnswer | str, alone: bool) -> DiskEntry:
     """The entry with what its guest said. `alone`: the machine has no other disk."""
-    if isinstance(told, str):
-        return replace(entry, note=told)
-    own = [one for one in told if alone or _is_on(one, entry.target)]
+    if isinstance(reported, str):
+        return replace(entry, note=reported)
+    own = [one for one in reported if alone or _is_on(one, entry.target)]
     if not own:
         return replace(entry, note="its guest names no file system on it")
     if any(

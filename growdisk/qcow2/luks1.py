@@ -46,7 +46,7 @@ class KeySlot:
 
 
 @dataclass(frozen=True)
-class LuksHeader:
+class Luks1Header:
     """What stands in front of the key slots; `key_length` in bytes."""
 
     cipher: str
@@ -59,7 +59,7 @@ class LuksHeader:
     slots: tuple[KeySlot, ...]
 
     @classmethod
-    def parse(cls, read: Read, length: int, path: Path) -> LuksHeader:
+    def parse(cls, read: Read, length: int, path: Path) -> Luks1Header:
         """The header that `read` gives.
 
         ImageDamaged if it contradicts the format, ImageUnsupported for a cipher that growdisk does

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from growdisk.qcow2.mapping import GuestRun
 
 
-class GuestDisk(InParts):
+class VirtualDisk(InParts):
     """Implements BlockDevice for what the guest sees of one image."""
 
     def __init__(

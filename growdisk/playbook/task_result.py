@@ -20,7 +20,7 @@ class Diff:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TaskResult:
     """`result` is what --json of the command line shows; with `error` the task failed.
 
     `message` is one line.
@@ -37,7 +37,7 @@ class Outcome:
         return self.error is not None
 
 
-def failure(error: GrowdiskError, result: Mapping[str, object] | None = None) -> Outcome:
+def failure(error: GrowdiskError, result: Mapping[str, object] | None = None) -> TaskResult:
     """A task that ended with `error`.
 
     Whether the image is as before is what its exit code says (3, 4: it is).
@@ -46,16 +46,16 @@ def failure(error: GrowdiskError, result: Mapping[str, object] | None = None) ->
     document.setdefault("error", error_document(error))
     why = f"{error.what}: {error.why}" if error.why else error.what
     message = f"{why} ({error.what_to_do})" if error.what_to_do else why
-    return Outcome(changed=False, message=message, result=document, error=error)
+    return TaskResult(changed=False, message=message, result=document, error=error)
 
 
 def difference(before: Layout, after: Layout) -> Diff | None:
     """None if the two say the same."""
-    texts = Diff(described(before), described(after))
+    texts = Diff(layout_lines(before), layout_lines(after))
     return texts if texts.before != texts.after else None
 
 
-def described(layout: Layout) -> str:
+def layout_lines(layout: Layout) -> str:
     """The disk as lines: what `--diff` compares.
 
     Nothing that two equal runs would show differently.

@@ -114,27 +114,43 @@ def _is_first_field(swap: RemovedPartition, value: str) -> bool:
 
 
 _OPTIONS = re.compile(r"""(?<![\w.])(?P<option>[\w.]+)=(?P<value>[^\s"';\\]+)""")
-_NODES = MappingProxyType({
-    "rd.luks.name": re.compile("=(.+)"), "luks.name": re.compile("=(.+)"),
-    "cryptdevice": re.compile(":([^:]+)"), "cryptopts": re.compile("target=([^,]+)"),
-})  # fmt: skip
+_NODES = MappingProxyType(
+    {
+        "rd.luks.name": re.compile("=(.+)"),
+        "luks.name": re.compile("=(.+)"),
+        "cryptdevice": re.compile(":([^:]+)"),
+        "cryptopts": re.compile("target=([^,]+)"),
+    }
+)
 # Of the value of each, the name under which it is opened; others are opened by their UUID.
 _UNNAMED = frozenset({"rd.luks.uuid", "luks.uuid"})
 RESUMES = ("resume", "real_resume", "resume2")
 """Names of options whose value is the device that is resumed from; of the last, swap:DEVICE."""
 CONTAINERS = (
-    "rd.luks.uuid", "luks.uuid", "rd.luks.name", "luks.name", "rd.luks.partuuid", "luks.options",
+    "rd.luks.uuid",
+    "luks.uuid",
+    "rd.luks.name",
+    "luks.name",
+    "rd.luks.partuuid",
+    "luks.options",
     "rd.luks.options",
-)  # fmt: skip
+)
 VOLUMES, SOURCES = ("rd.lvm.lv",), ("cryptopts",)
 FIRST_FIELDS = (
-    "cryptdevice", "systemd.swap-extra", "systemd.swap_extra", "systemd.mount-extra",
+    "cryptdevice",
+    "systemd.swap-extra",
+    "systemd.swap_extra",
+    "systemd.mount-extra",
     "systemd.mount_extra",
-)  # fmt: skip
-_WAITS: Mapping[str, Callable[[RemovedPartition, str], bool]] = MappingProxyType({
-    **dict.fromkeys(CONTAINERS, _is_container), **dict.fromkeys(VOLUMES, _is_volume),
-    **dict.fromkeys(SOURCES, _is_source), **dict.fromkeys(FIRST_FIELDS, _is_first_field),
-})  # fmt: skip
+)
+_WAITS: Mapping[str, Callable[[RemovedPartition, str], bool]] = MappingProxyType(
+    {
+        **dict.fromkeys(CONTAINERS, _is_container),
+        **dict.fromkeys(VOLUMES, _is_volume),
+        **dict.fromkeys(SOURCES, _is_source),
+        **dict.fromkeys(FIRST_FIELDS, _is_first_field),
+    }
+)
 
 
 def _is_named(swap: RemovedPartition, value: str) -> bool:

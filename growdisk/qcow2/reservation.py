@@ -22,7 +22,7 @@ from growdisk.units import align_down, align_up, joined
 ByteRange = tuple[int, int]
 
 
-class Claim:
+class Reservation:
     """For guest ranges of one image that will be written; there must be nothing unwritten."""
 
     def __init__(self, metadata: Metadata, mapping: Mapping, writer: Writer) -> None:

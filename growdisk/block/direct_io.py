@@ -19,7 +19,7 @@ _NOT_LIKE_THIS = (errno.EINVAL, errno.EOPNOTSUPP)
 _FICLONE = 0x40049409
 
 
-def reopened(fd: int) -> int | None:
+def reopen_direct(fd: int) -> int | None:
     """Another descriptor of an open file that writes past the cache; None if that is impossible."""
     status = os.fstat(fd)
     if not stat.S_ISBLK(status.st_mode) and not os.major(status.st_dev):
@@ -27,12 +27,13 @@ def reopened(fd: int) -> int | None:
         # (btrfs)
         return None
     try:
+        # Not dup(): O_DIRECT belongs to the open file, which both would share.
         return os.open(f"/proc/self/fd/{fd}", os.O_RDWR | os.O_CLOEXEC | os.O_DIRECT)
     except OSError:
         return None
 
 
-def write(fd: int, offset: int, data: memoryview) -> int:
+def write_direct(fd: int, offset: int, data: memoryview) -> int:
     """Write what can be written past the cache of `data`; how much that was.
 
     The rest must go through it.

@@ -63,7 +63,7 @@ def headline(layout: Layout, width: int) -> list[str]:
     return [*lines, *(shortened(f"  on {printable(backing)}", width) for backing in image.backing)]
 
 
-def table(layout: Layout, width: int) -> list[str]:
+def partition_rows(layout: Layout, width: int) -> list[str]:
     """A row for each partition and each stretch of free space, as they lie on the disk."""
     blocked = {blocker.number for blocker in layout.blockers}
     rows = [
@@ -101,7 +101,7 @@ def _volume(volume: VolumeLayout) -> str:
     return f"{name}, {kind}{size}, in {printable(volume.holder)}"
 
 
-def blockers(found: tuple[BlockerLayout, ...], width: int) -> list[str]:
+def blocker_lines(found: tuple[BlockerLayout, ...], width: int) -> list[str]:
     """What lies after the partition that would grow, a line each, with the options that solve it.
 
     The extended partition is left out if it holds some.

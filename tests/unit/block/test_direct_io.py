@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from growdisk.block import direct
+from growdisk.block import direct_io
 from growdisk.block.raw import RawFile
 
 KiB, MiB = 1 << 10, 1 << 20
@@ -22,7 +22,7 @@ def disk(tmp_path: Path):
 
 
 def filled(length: int) -> bytearray:
-    buffer = direct.aligned(length)
+    buffer = direct_io.aligned(length)
     buffer[:] = os.urandom(length)
     return buffer
 
@@ -33,18 +33,18 @@ def descriptors() -> int:
 
 @pytest.mark.parametrize("length", [MiB, 2 * MiB, 4096, 5000, 0])
 def test_an_aligned_buffer_is_all_zeros_and_as_long_as_asked(length: int) -> None:
-    assert direct.aligned(length) == bytes(length)
+    assert direct_io.aligned(length) == bytes(length)
 
 
 def test_on_a_disk_of_this_host_a_large_piece_goes_past_the_cache(disk: RawFile) -> None:
-    descriptor = direct.reopened(disk._fd)
+    descriptor = direct_io.reopen_direct(disk._fd)
     assert (descriptor is None) == (os.major(disk.path.stat().st_dev) == 0)
     if descriptor is None:
         return  # in memory, say
     buffer = filled(MiB)
-    assert direct.write(descriptor, 4096, memoryview(buffer)) == MiB
+    assert direct_io.write_direct(descriptor, 4096, memoryview(buffer)) == MiB
     assert disk.read(4096, MiB) == buffer
-    assert direct.write(descriptor, 0, memoryview(buffer)[: MiB - 100]) == MiB - 4096
+    assert direct_io.write_direct(descriptor, 0, memoryview(buffer)[: MiB - 100]) == MiB - 4096
     assert disk.read(0, MiB - 4096) == buffer[: MiB - 4096]
     os.close(descriptor)
 
@@ -101,7 +101,7 @@ def test_no_room_is_told_at_once(disk: RawFile, monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(os, "pwrite", pwrite)
     with pytest.raises(OSError, match="No space"):
-        disk.write(0, memoryview(direct.aligned(MiB)))
+        disk.write(0, memoryview(direct_io.aligned(MiB)))
 
 
 def test_both_descriptors_are_closed(tmp_path: Path) -> None:
@@ -117,8 +117,8 @@ def test_both_descriptors_are_closed(tmp_path: Path) -> None:
 def test_a_file_in_memory_has_no_disk_to_write_to(tmp_path: Path) -> None:
     descriptor = os.memfd_create("disk")
     try:
-        assert direct.reopened(descriptor) is None
+        assert direct_io.reopen_direct(descriptor) is None
         with (tmp_path / "other").open("wb") as other:
-            assert not direct.clone(descriptor, other.fileno())
+            assert not direct_io.clone(descriptor, other.fileno())
     finally:
         os.close(descriptor)
