@@ -1,4 +1,4 @@
-"""Wishes as people write them: `sda1=60%`, `vg/home=+5G`, `60%`.
+"""Sizes and shares as people write them: `sda1=60%`, `vg/home=+5G`, `60%`.
 
 For the command line and for playbooks.
 """
