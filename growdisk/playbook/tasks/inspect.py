@@ -57,15 +57,9 @@ def _script(options: Options, context: TaskContext) -> TaskResult:
         place = Path(elsewhere) / "scripts" if context.check else folder
         written = api.write_scripts(target_of(options), goal_of(options), place, format_of(options))
     if written.plan is None:
-        return TaskResult(
-            changed=False, message=f"nothing to do: {written.reason}", result={"result": "nochange"}
-        )
+        return TaskResult.nothing(f"nothing to do: {written.reason}")
     if context.check:
-        return TaskResult(
-            changed=True,
-            message=f"scripts would be written to {folder}",
-            result={"result": "planned"},
-        )
+        return TaskResult.planned(f"scripts would be written to {folder}")
     result = {"result": "written", "folder": str(folder), "files": list(written.files)}
     return TaskResult(
         changed=True, message=f"{len(written.files)} files in {folder}", result=result
@@ -88,7 +82,7 @@ def _assert(options: Options, context: TaskContext) -> TaskResult:
             "growdisk show {path} draws what is there",
             {"path": options.place("image"), "found": "; ".join(failures)},
         )
-    return TaskResult(changed=False, message="all as it should be", result={"result": "nochange"})
+    return TaskResult.nothing("all as it should be")
 
 
 def _sizes(options: Options, facts: Facts) -> Iterator[str]:
