@@ -17,7 +17,7 @@ from growdisk.partitions.table import Partition, PartitionTable, Role
 from growdisk.planner.facts import Facts
 from growdisk.planner.failures import belongs_to_others
 from growdisk.planner.goal import Goal
-from growdisk.planner.planner import Proposal
+from growdisk.planner.proposal import Proposal
 from growdisk.planner.second_opinion import TouchedPart, Treatment, refuse_disagreement
 from growdisk.steps.device_path import DevicePath
 from growdisk.steps.failures import DeviceNotReadable

@@ -23,7 +23,7 @@ from growdisk.guest_config.resume_device import nodes_opened, resume_none, witho
 from growdisk.guest_config.systemd_units import silenced, without_wants
 from growdisk.guest_config.text import decode, encode, is_said
 
-_FSTAB, _CRYPTTAB = "/etc/fstab", "/etc/crypttab"
+_FSTAB = "/etc/fstab"
 _GRUB_ENVIRONMENT = "grubenv"
 INITRAMFS_TOOLS = (
     "/usr/sbin/update-initramfs",

@@ -15,7 +15,8 @@ from growdisk.planner.backend_choice import GUESTFS, Choice
 from growdisk.planner.facts import Facts
 from growdisk.planner.failures import CannotGrow, option_unsupported
 from growdisk.planner.goal import Goal
-from growdisk.planner.planner import AllDone, Proposal, propose
+from growdisk.planner.planner import propose
+from growdisk.planner.proposal import AllDone, Proposal
 from growdisk.steps.extra_disk_step import ExtraDiskStep
 from growdisk.steps.repair_guest import RepairGuest
 

@@ -29,7 +29,7 @@ from growdisk.planner.guest_plan import (
 )
 from growdisk.planner.layout import layout_of
 from growdisk.planner.plan import Plan, new_run_name
-from growdisk.planner.planner import Proposal
+from growdisk.planner.proposal import Proposal
 from growdisk.steps.grow_filesystem import GrowFilesystem
 from growdisk.steps.grow_luks import GrowLuks
 from growdisk.steps.grow_lv import GrowLogicalVolume

@@ -20,7 +20,7 @@ from growdisk.planner.goal import Goal, RunOptions, SnapshotMode
 from growdisk.planner.guest_connection import GuestConnection
 from growdisk.planner.layout import Layout, layout_of
 from growdisk.planner.moves import is_repeatable
-from growdisk.planner.planner import Proposal
+from growdisk.planner.proposal import Proposal
 from growdisk.steps.earlier import in_todays_words, step_of
 from growdisk.steps.extra_disk_step import ExtraDiskStep
 from growdisk.steps.registry import DiskStep

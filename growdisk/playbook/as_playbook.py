@@ -15,7 +15,8 @@ from growdisk.host.yaml_reader import as_yaml
 from growdisk.partitions.shares import Percent, Rest, Share
 from growdisk.planner.facts import Facts
 from growdisk.planner.goal import Goal, Grow, RunOptions
-from growdisk.planner.planner import AllDone, Proposal, propose
+from growdisk.planner.planner import propose
+from growdisk.planner.proposal import AllDone, Proposal
 from growdisk.planner.what_grows import choose_partition, is_whole_disk
 from growdisk.playbook.keywords import ON_FAILURE
 from growdisk.playbook.specs import NAMESPACE
@@ -100,7 +101,7 @@ class _Writer:
         key_files: Sequence[Path],
         image_format: ImageFormat | None,
     ) -> None:
-        self._facts, self._goal, self._options = facts, goal, options
+        self._facts, self._goal = facts, goal
         self._moves_swap = False
         self._common: _Words = {
             "image": _IMAGE,

@@ -13,7 +13,8 @@ from growdisk.fast_dataclass import asdict
 from growdisk.planner.facts import Facts
 from growdisk.planner.goal import Goal
 from growdisk.planner.layout import layout_of
-from growdisk.planner.planner import Proposal, propose
+from growdisk.planner.planner import propose
+from growdisk.planner.proposal import Proposal
 from growdisk.planner.what_grows import choose_partition
 from growdisk.playbook.options import Options
 from growdisk.playbook.perform import TaskContext
