@@ -30,16 +30,9 @@ def swaps_in(steps: Iterable[DiskStep]) -> dict[str, object]:
 
 def partition_result(part: RemovedPartition) -> dict[str, object]:
     """What a partition may be named by, without what is not there."""
-    words = {
-        "uuid": part.uuid,
-        "label": part.label,
-        "partuuid": part.partuuid,
-        "partlabel": part.partlabel,
-    }
-    more: dict[str, object] = {"mapped": list(part.mapped)} if part.mapped else {}
-    if not part.is_swap:
-        more["is_swap"] = False
-    return {"number": part.number, **{name: word for name, word in words.items() if word}, **more}
+    left_out = ("stems", "is_swap")
+    shown = {name: word for name, word in asdict(part).items() if word and name not in left_out}
+    return shown if part.is_swap else shown | {"is_swap": False}
 
 
 def swaps_between(steps: Iterable[DiskStep], swaps: Named) -> dict[str, object]:
@@ -61,5 +54,4 @@ def swaps_between(steps: Iterable[DiskStep], swaps: Named) -> dict[str, object]:
 
 def _identity(part: Partition, disk_id: str, uuid: str, label: str) -> dict[str, object]:
     partuuid = part.guid or f"{disk_id.removeprefix('0x')}-{part.number:02x}"
-    words = {"uuid": uuid, "label": label, "partuuid": partuuid, "partlabel": part.name}
-    return {"number": part.number, **{name: word for name, word in words.items() if word}}
+    return partition_result(RemovedPartition(part.number, uuid, label, partuuid, part.name))
