@@ -7,12 +7,12 @@ for writing goes through here, once the file is locked and before its first byte
 
 from __future__ import annotations
 
-import os
 from contextlib import closing, suppress
 from itertools import islice
 from pathlib import Path
 
 from growdisk.api.carried import CarriedRun, RunWithoutFolder, carried_run
+from growdisk.api.files_below import files_below
 from growdisk.api.overlays import dependents_of
 from growdisk.block.device import BlockDevice
 from growdisk.block.raw import RawFile
@@ -22,8 +22,10 @@ from growdisk.qcow2.data import data_file_path
 from growdisk.qcow2.features import Incompatible
 from growdisk.qcow2.header import Header, read_header
 from growdisk.qcow2.image import Qcow2Image
+from growdisk.qcow2.named_files import exists
 from growdisk.qcow2.outside import ReferenceOutside
 from growdisk.storage.proxmox import suspended_with
+from growdisk.workflow.run_places import may_have_run
 
 _NAMED = 5  # overlays that a message lists
 _MOST_FOLDERS = 1000
@@ -97,8 +99,7 @@ def carried_at(path: Path) -> CarriedRun | None:
 
 def refuse_run(path: Path, carried: CarriedRun | None) -> None:
     """run-stands-in-the-way for a recorded run; RunWithoutFolder if only the image carries it."""
-    folder = f"{os.path.realpath(path)}.growdisk"  # that of a device lies elsewhere
-    if carried is None and not os.path.isdir(folder) and not path.is_block_device():  # noqa: PTH112 (as below)
+    if carried is None and not may_have_run(path):
         return
     from growdisk.workflow.run_directory import RunDirectory, refuse_if_open
 
@@ -107,24 +108,47 @@ def refuse_run(path: Path, carried: CarriedRun | None) -> None:
 
 
 def refuse_run_at(path: Path) -> None:
-    """As refuse_run(), for an image that others are to lie on.
-
-    Continuing its run, or going back, would change what they show.
-    """
+    """As refuse_run(), for an image that is not open."""
     refuse_run(path, carried_at(path))
 
 
-def is_in_a_run(path: Path) -> bool:
-    """Whether a run of the image at `path` is unfinished: a guest would see half of a change."""
-    carried = carried_at(path)
-    if carried is not None and carried.is_marked:
-        return True
-    if not os.path.isdir(f"{os.path.realpath(path)}.growdisk"):  # noqa: PTH112 (as above)
+def refuse_run_below(path: Path) -> None:
+    """As refuse_run_at(), for an image that others are to lie on, and for all that it lies on.
+
+    Continuing one of their runs, or going back, would change what those show.
+    """
+    refuse_run_at(path)
+    for each, its_format in files_below(path):
+        if exists(each):
+            refuse_run(each, carried_at(each) if its_format == "qcow2" else None)
+
+
+def in_a_run(path: Path, *, alone: bool = False) -> Path | None:
+    """Which file of those that the image shows is in the middle of a run; None if none is.
+
+    A guest would see half of a change. `alone`: nothing below it counts.
+    """
+    if _is_in_a_run(path, carried_at(path)):
+        return path
+    for each, its_format in () if alone else files_below(path):
+        if exists(each) and _is_in_a_run(each, carried_at(each) if its_format == "qcow2" else None):
+            return each
+    return None
+
+
+def _is_in_a_run(path: Path, carried: CarriedRun | None) -> bool:
+    if carried is None and not may_have_run(path):
         return False
     from growdisk.workflow.run_directory import RunDirectory
     from growdisk.workflow.states import RunStatus
 
-    return RunDirectory.beside(path).leading().state().status is RunStatus.UNFINISHED
+    if any(run.state().status is RunStatus.UNFINISHED for run in RunDirectory.beside(path).runs()):
+        return True
+    try:
+        refuse_carried(path, carried)
+    except RunWithoutFolder as error:
+        return error.run.is_marked
+    return False
 
 
 def refuse_carried(path: Path, carried: CarriedRun | None) -> None:

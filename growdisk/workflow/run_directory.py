@@ -261,6 +261,11 @@ class RunDirectory:
         for folder in (self.path, record_folder(self.image)):
             shutil.rmtree(folder, ignore_errors=True)
 
+    def runs(self) -> Iterator[RunDirectory]:
+        """All runs that are about the image's bytes, under whichever of their names."""
+        yield self.leading()
+        yield from self.others_on_the_same_bytes()
+
     def others_on_the_same_bytes(self) -> list[RunDirectory]:
         """Runs of a loop device on the image, or of the file that it shows."""
         found = [folder for folder in same_bytes(self.image) if (folder / "plan.json").exists()]
@@ -324,7 +329,7 @@ def make_folder(path: Path) -> None:
 
 
 def _refuse(directory: RunDirectory, *statuses: RunStatus) -> None:
-    for run in (directory.leading(), *directory.others_on_the_same_bytes()):
+    for run in directory.runs():
         status = run.state().status
         if status in statuses:
             raise run_stands_in_the_way(run.image, state=status.value)

@@ -58,6 +58,17 @@ def run_folder(image: Path) -> Path:
     return state_folder() / "runs" / _device_name(image)
 
 
+def may_have_run(image: Path) -> bool:
+    """Whether a run of the image can be recorded anywhere; a quick look, for most have none."""
+    if os.path.isdir(f"{os.path.realpath(image)}.growdisk") or image.is_block_device():  # noqa: PTH112 (a name may be none)
+        return True
+    try:  # a run on a loop device is about its file's bytes
+        with os.scandir(state_folder() / "runs") as folders:
+            return any(folders)
+    except OSError:
+        return False
+
+
 def record_folder(image: Path) -> Path:
     """Where the record of its last finished run lies."""
     name = _device_name(image) if is_apart(image) else _file_name(image)

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from growdisk import api
-from growdisk.api.guard import carried_at, refuse_run_at
+from growdisk.api.guard import carried_at, in_a_run, refuse_run_at
 from growdisk.api.images.opening import open_guest_content
 from growdisk.workflow.states import RunStatus
 from tests.crash.dying import run_dying
@@ -79,6 +79,7 @@ def test_a_run_killed_before_it_began_leaves_no_mark_that_stays(tmp_path: Path, 
         if marked % 2:  # a run of the first image alone begins, and ends, meanwhile
             shutil.rmtree(world.directory.path)
             world.directory.begin(b'{"run": "another"}')
+        assert in_a_run(image) is None, "nothing of it is half done"
         with open_guest_content(image, writable=True) as device:
             assert is_marked(image), "opened is not changed"
             device.write(8192, b"other")

@@ -176,6 +176,26 @@ def test_an_image_that_is_as_small_as_it_can_be_does_not_grow(
     qemu_io(path, "read -P 1 1G 64k")
 
 
+def test_what_is_left_alone_is_as_small_as_before_also_if_the_host_counts_it_anew(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """ext4 knows how many blocks a file takes to the last one when it has written it."""
+    path, fresh = tmp_path / "image.qcow2", tmp_path / "fresh.qcow2"
+    qemu_img("create", "-q", "-f", "qcow2", path, "8M")
+    qemu_io(path, "write -P 1 0 64k", "write -P 2 1M 64k", "write -P 3 2M 64k")
+    assert image("compact", path) == 0
+    data = path.read_bytes()
+    with fresh.open("wb") as file:
+        for place in range(0, len(data), 4096):
+            if (block := data[place : place + 4096]).strip(b"\0"):
+                file.seek(place)
+                file.write(block)
+        file.truncate(len(data))
+    capsys.readouterr()
+    assert image("compact", "--json", fresh) == 0
+    assert json.loads(capsys.readouterr().out)["result"] == "nochange"
+
+
 @pytest.mark.parametrize("kind", ["raw", "encrypted", "held", "hard link", "corrupt", "full"])
 def test_what_cannot_be_compacted_is_left_as_it_is(tmp_path: Path, kind: str) -> None:
     path = tmp_path / ("disk.raw" if kind == "raw" else "image.qcow2")

@@ -10,7 +10,7 @@ import os
 from contextlib import closing
 from pathlib import Path
 
-from growdisk.api.guard import refuse_run_at
+from growdisk.api.guard import refuse_run_below
 from growdisk.api.images.access import format_of, is_device, refuse_without_room
 from growdisk.api.images.new_file import NewFile
 from growdisk.api.images.opening import open_device, report_create_errors
@@ -150,6 +150,6 @@ def _examine(path: Path, name: str, backing_format: ImageFormat | None) -> tuple
         raise UsageError("the name of a backing file cannot be empty", hint="leave -b out")
     place = backing_path(path, name)
     backing_format = format_of(place, backing_format, writing=True)
-    refuse_run_at(place)
+    refuse_run_below(place)
     with closing(open_device(place, backing_format)) as device:
         return backing_format, align_up(device.size, _SECTOR)

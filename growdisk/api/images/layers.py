@@ -15,7 +15,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Literal
 
-from growdisk.api.guard import ConflictGuard, refuse_run_at
+from growdisk.api.files_below import RAW_NAMES
+from growdisk.api.guard import ConflictGuard, refuse_run_below
 from growdisk.api.images.access import format_of
 from growdisk.api.images.data_copy import Progress, copy_ranges, is_zero
 from growdisk.api.images.opening import (
@@ -41,7 +42,6 @@ from growdisk.qcow2.probe import ImageFormat
 from growdisk.units import GiB, align_down, align_up, joined, split_range
 
 _NOUN = "backing file"
-_RAW_NAMES = ("raw", "file", "host_device")
 
 
 def commit_overlay(
@@ -149,7 +149,7 @@ def _base_of(overlay: Qcow2Image) -> tuple[Path, ImageFormat]:
     if chain is not None:
         chain.close()
     path = backing_path(overlay.path, header.backing_file)
-    return path, "raw" if header.backing_format in _RAW_NAMES else format_of(
+    return path, "raw" if header.backing_format in RAW_NAMES else format_of(
         path, _qcow2(header.backing_format), writing=True
     )
 
@@ -239,7 +239,7 @@ def _format_of_base(
     place = backing_path(path, name)
     found = format_of(place, backing_format, writing=True)
     if exists(place):
-        refuse_run_at(place)
+        refuse_run_below(place)
     return found
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from growdisk.cli.images.keys import add_key, unlocking
-from growdisk.cli.images.shared import add_path
+from growdisk.cli.images.shared import add_path, note_run
 from growdisk.cli.output import CommandOutput
 from growdisk.error_document import error_document
 from growdisk.errors import GrowdiskError
@@ -45,6 +45,8 @@ def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
             return compare_images(arguments.first, arguments.second, formats, keys, progress)
 
     try:
+        for path in (arguments.first, arguments.second):
+            note_run(path, output)
         found = unlocking(arguments, compare)
     except GrowdiskError as error:
         output.error(error)

@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
     from growdisk.api.images.copying import copy_image
 
-    note_run(arguments.source, output)
+    note_run(arguments.source, output, alone=True)
     with ended_like_ctrl_c(), output.bar(f"copying {arguments.source.name}") as progress:
         size = copy_image(arguments.source, arguments.path, arguments.sparse, progress)
     host = arguments.path.stat().st_blocks * 512

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from growdisk.cli.images.keys import add_key, unlocking
-from growdisk.cli.images.shared import add_format, add_path, position_of
+from growdisk.cli.images.shared import add_format, add_path, note_run, position_of
 from growdisk.cli.output import CommandOutput
 
 
@@ -25,6 +25,7 @@ def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
     from growdisk.api.images.guest_bytes import read_bytes
 
     offset, length = position_of(arguments.offset), position_of(arguments.length)
+    note_run(arguments.path, output)
     unlocking(
         arguments,
         lambda keys: read_bytes(

@@ -6,7 +6,7 @@ import argparse
 
 from growdisk.cli.common_options import add_overlays_may_break
 from growdisk.cli.images.keys import add_key, unlocking
-from growdisk.cli.images.shared import add_path, ended_like_ctrl_c
+from growdisk.cli.images.shared import add_path, ended_like_ctrl_c, note_run
 from growdisk.cli.output import CommandOutput
 
 
@@ -44,6 +44,7 @@ def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
             overlays_may_break=arguments.overlays_may_break,
         )
     else:
+        note_run(arguments.path, output)
 
         def rebase(keys: tuple[bytes, ...]) -> None:
             with ended_like_ctrl_c(), output.bar(f"rebasing {arguments.path.name}") as progress:

@@ -114,13 +114,17 @@ def _listing() -> str:
 # How a long action of an image verb ends before its end.
 
 
-def note_run(path: Path, output: CommandOutput) -> None:
-    """Say of an image that is only read that a run is in the middle of it."""
-    from growdisk.api.guard import is_in_a_run
+def note_run(path: Path, output: CommandOutput, *, alone: bool = False) -> None:
+    """Say of an image that is only read that a run is in the middle of it.
 
-    if is_in_a_run(path):
+    Or of what it shows, unless the file is read `alone`.
+    """
+    from growdisk.api.guard import in_a_run
+
+    found = in_a_run(path, alone=alone)
+    if found is not None:
         output.note(
-            f"{path} has an unfinished run (growdisk status): what is read of it is half done"
+            f"{found} has an unfinished run (growdisk status): what is read of it is half done"
         )
 
 
