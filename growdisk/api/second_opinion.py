@@ -22,6 +22,7 @@ from growdisk.planner.second_opinion import TouchedPart, Treatment, refuse_disag
 from growdisk.steps.device_path import DevicePath
 from growdisk.steps.failures import DeviceNotReadable
 from growdisk.steps.grow_filesystem import GrowFilesystem
+from growdisk.steps.step_traits import of_kind
 from growdisk.units import ByteRange
 
 Opened = Callable[[DevicePath], BlockDevice]
@@ -127,8 +128,8 @@ def _inner(
     facts: Facts, proposal: Proposal, device: BlockDevice, opened: Opened
 ) -> Iterator[tuple[TouchedPart, BlockDevice]]:
     """What grows inside containers and logical volumes."""
-    for step in proposal.steps:
-        if isinstance(step, GrowFilesystem) and step.layers:
+    for step in of_kind(GrowFilesystem, proposal.steps):
+        if step.layers:
             old = facts.table.by_number(step.number) if facts.table else None
             size = old.size if old else device.size - step.start
             place = DevicePath(step.number, step.start, size, step.layers)

@@ -32,6 +32,7 @@ from growdisk.steps.repair_guest import RepairGuest
 from growdisk.steps.reread_partitions import RereadPartitions
 from growdisk.steps.resize_image import ResizeImage
 from growdisk.steps.rewrite_partitions import RewritePartitions
+from growdisk.steps.step_traits import of_kind
 
 _Words = dict[str, object]
 _IMAGE = "{{ image }}"
@@ -116,7 +117,7 @@ class _Writer:
 
     def tasks(self, steps: Sequence[DiskStep]) -> Iterator[_Words]:
         grown: set[int] = set()
-        self._moves_swap = any(isinstance(step, RemakeSwap) for step in steps)
+        self._moves_swap = bool(of_kind(RemakeSwap, steps))
         for step in steps:
             match step:
                 case ResizeImage():

@@ -11,6 +11,7 @@ from growdisk.steps.registry import DiskStep
 from growdisk.steps.remake_swap import RemakeSwap
 from growdisk.steps.repair_guest import RepairGuest
 from growdisk.steps.rewrite_partitions import RewritePartitions
+from growdisk.steps.step_traits import of_kind
 
 Named = Mapping[int, tuple[str, str]]
 """UUID and label of the swap on each partition that has some."""
@@ -38,9 +39,7 @@ def partition_result(part: RemovedPartition) -> dict[str, object]:
 def swaps_between(steps: Iterable[DiskStep], swaps: Named) -> dict[str, object]:
     """gone_swaps and moved_swaps, as repair_guest and remake_swap take them."""
     gone, moved = [], []
-    for step in steps:
-        if not isinstance(step, RewritePartitions):
-            continue
+    for step in of_kind(RewritePartitions, steps):
         for old in (part for part in step.before.partitions if part.number in swaps):
             new = step.after.by_number(old.number)
             uuid, label = swaps[old.number]
