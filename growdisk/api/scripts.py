@@ -24,8 +24,7 @@ from growdisk.planner.plan import new_run_name
 from growdisk.planner.planner import propose
 from growdisk.planner.proposal import AllDone
 from growdisk.qcow2.header import read_header
-from growdisk.qcow2.image import Qcow2Image
-from growdisk.qcow2.opened_backing import opened_as_backing
+from growdisk.qcow2.image import Qcow2Image, opened_as_backing
 from growdisk.qcow2.probe import ImageFormat, probe_format
 from growdisk.volumes.keyring import Keyring
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from growdisk.api.provisioning.recipe import FileInto, KeysFor, Output, PasswordFor, Recipe, Seed
 from growdisk.api.provisioning.secret_files import password_in, text_in
+from growdisk.cli.common_options import named_path
 from growdisk.cli.images.keys import add_key, read_key
-from growdisk.cli.named_path import named_path
 from growdisk.errors import UsageError
 from growdisk.fast_dataclass import replace
 from growdisk.planner.goal import BACKENDS

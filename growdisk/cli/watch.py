@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from growdisk.cli.named_path import named_path
+from growdisk.cli.common_options import named_path
 from growdisk.cli.output import CommandOutput
 from growdisk.cli.terminal_style import printable
 from growdisk.errors import Refused
