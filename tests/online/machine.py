@@ -77,7 +77,8 @@ class LiveGuest(RunningGuest):
     @contextmanager
     def monitor(self) -> Iterator[Machine]:
         """The test's own monitor."""
-        machine = Machine(QmpMonitor.connect(self.sockets.own), "test")
+        # an encrypted disk is opened before the first answer, which takes the processor seconds
+        machine = Machine(QmpMonitor.connect(self.sockets.own, patience=120), "test")
         try:
             yield machine
         finally:
