@@ -32,7 +32,7 @@ from growdisk.planner.extra_disks import ExtraDiskPlan, merge_proposals
 from growdisk.planner.facts import Facts
 from growdisk.planner.goal import Goal, RunOptions
 from growdisk.planner.plan import make_plan
-from growdisk.planner.planner import AllDone, PlanFunction, Proposal
+from growdisk.planner.proposal import AllDone, PlanFunction, Proposal
 from growdisk.qcow2.image import Qcow2Image
 from growdisk.qcow2.named_files import trusting_references
 from growdisk.qcow2.open_checks import refuse_data_file

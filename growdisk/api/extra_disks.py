@@ -18,7 +18,7 @@ from growdisk.planner.extra_disks import ExtraDiskPlan, propose_extra_disk, volu
 from growdisk.planner.facts import Facts
 from growdisk.planner.failures import option_unsupported
 from growdisk.planner.goal import OtherDisk, RunOptions
-from growdisk.planner.planner import Proposal
+from growdisk.planner.proposal import Proposal
 from growdisk.planner.refusals import refuse_unwritable
 from growdisk.qcow2.probe import ImageFormat, probe_to_write
 from growdisk.steps.device_path import look_through

@@ -23,7 +23,7 @@ from growdisk.planner.goal import SnapshotMode
 from growdisk.planner.host_need import GrowingImage, needed, needed_in_file
 from growdisk.planner.layers.fills import NOTHING
 from growdisk.planner.plan import Plan
-from growdisk.planner.planner import Proposal
+from growdisk.planner.proposal import Proposal
 from growdisk.qcow2.image import Qcow2Image
 from growdisk.steps.resize_image import ResizeImage
 from growdisk.steps.step_traits import first

@@ -16,7 +16,7 @@ from growdisk.workflow.states import RunState, RunStatus
 if TYPE_CHECKING:
     from growdisk.planner.facts import Facts
     from growdisk.planner.plan import Plan
-    from growdisk.planner.planner import AllDone
+    from growdisk.planner.proposal import AllDone
 
 Outcome = Literal["planned", "changed", "nochange", "refused", "restored", "stuck"]
 

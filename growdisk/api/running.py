@@ -25,7 +25,7 @@ from growdisk.planner.failures import option_unsupported
 from growdisk.planner.goal import Goal, RunOptions
 from growdisk.planner.live_plan import make_live_plan
 from growdisk.planner.plan import Plan, encode_plan
-from growdisk.planner.planner import AllDone, PlanFunction, Proposal
+from growdisk.planner.proposal import AllDone, PlanFunction, Proposal
 from growdisk.steps.inside import Inside
 from growdisk.storage.look import look_at_storage
 from growdisk.units import SizeSpec, align_down

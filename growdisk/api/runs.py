@@ -36,7 +36,8 @@ from growdisk.api.result import (
 from growdisk.errors import GrowdiskError, Refused
 from growdisk.fallocate import NO_ROOM
 from growdisk.planner.goal import Goal, RunOptions
-from growdisk.planner.planner import AllDone, PlanFunction, Proposal, propose
+from growdisk.planner.planner import propose
+from growdisk.planner.proposal import AllDone, PlanFunction, Proposal
 from growdisk.units import parse_size
 from growdisk.volumes.keyring import Keyring
 from growdisk.workflow.run_directory import (

@@ -21,10 +21,10 @@ from growdisk.planner.goal import Goal
 from growdisk.planner.guest_plan import guest_plan
 from growdisk.planner.layout import Layout, layout_of
 from growdisk.planner.plan import new_run_name
-from growdisk.planner.planner import AllDone, propose
+from growdisk.planner.planner import propose
+from growdisk.planner.proposal import AllDone
 from growdisk.qcow2.header import read_header
-from growdisk.qcow2.image import Qcow2Image
-from growdisk.qcow2.opened_backing import opened_as_backing
+from growdisk.qcow2.image import Qcow2Image, opened_as_backing
 from growdisk.qcow2.probe import ImageFormat, probe_format
 from growdisk.volumes.keyring import Keyring
 

@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from growdisk.backends.unclaimed_space import occupied
 from growdisk.block.device import BlockDevice
-from growdisk.block.padded import Padded
+from growdisk.block.read_only import Padded
 from growdisk.block.window import Window
 from growdisk.errors import LayoutError
 from growdisk.fast_dataclass import dataclass, replace
@@ -17,11 +17,12 @@ from growdisk.partitions.table import Partition, PartitionTable, Role
 from growdisk.planner.facts import Facts
 from growdisk.planner.failures import belongs_to_others
 from growdisk.planner.goal import Goal
-from growdisk.planner.planner import Proposal
+from growdisk.planner.proposal import Proposal
 from growdisk.planner.second_opinion import TouchedPart, Treatment, refuse_disagreement
 from growdisk.steps.device_path import DevicePath
 from growdisk.steps.failures import DeviceNotReadable
 from growdisk.steps.grow_filesystem import GrowFilesystem
+from growdisk.steps.step_traits import of_kind
 from growdisk.units import ByteRange
 
 Opened = Callable[[DevicePath], BlockDevice]
@@ -127,8 +128,8 @@ def _inner(
     facts: Facts, proposal: Proposal, device: BlockDevice, opened: Opened
 ) -> Iterator[tuple[TouchedPart, BlockDevice]]:
     """What grows inside containers and logical volumes."""
-    for step in proposal.steps:
-        if isinstance(step, GrowFilesystem) and step.layers:
+    for step in of_kind(GrowFilesystem, proposal.steps):
+        if step.layers:
             old = facts.table.by_number(step.number) if facts.table else None
             size = old.size if old else device.size - step.start
             place = DevicePath(step.number, step.start, size, step.layers)

@@ -139,12 +139,8 @@ class Session:
             if known.before is not None:
                 with suppress(OSError):  # as of the first disk
                     name, sector_size = disk_name(number), self.run.plan.sector_size
-                    found.append(
-                        (
-                            known.before,
-                            layout_now(disk, disk.path, sector_size, self.run.keyring, name),
-                        )
-                    )
+                    after = layout_now(disk, disk.path, sector_size, self.run.keyring, name)
+                    found.append((known.before, after))
         return tuple(found)
 
     def put_away(self) -> None:

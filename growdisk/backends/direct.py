@@ -25,7 +25,8 @@ from growdisk.block.window import Window
 from growdisk.errors import ToolFailed
 from growdisk.fast_dataclass import replace
 from growdisk.filesystems.content import ExtContent
-from growdisk.filesystems.ext_tree import ExtTree, Unknown
+from growdisk.filesystems.ext_tree import ExtTree
+from growdisk.filesystems.file_tree import Unknown
 from growdisk.filesystems.identify import identify
 from growdisk.filesystems.swap import swap_header
 from growdisk.guest_systems.device_names import devices_of

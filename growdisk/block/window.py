@@ -15,37 +15,33 @@ class Window:
 
     def __init__(self, device: BlockDevice, start: int, size: int) -> None:
         check_range(device.size, start, size)
-        self._device, self._start, self._size = device, start, size
-
-    @property
-    def size(self) -> int:
-        return self._size
+        self._device, self._start, self.size = device, start, size
 
     @property
     def writable(self) -> bool:
         return self._device.writable
 
     def read(self, offset: int, length: int) -> bytes:
-        check_range(self._size, offset, length)
+        check_range(self.size, offset, length)
         return self._device.read(self._start + offset, length)
 
     def write(self, offset: int, data: bytes | bytearray | memoryview) -> None:
-        check_range(self._size, offset, len(data))
+        check_range(self.size, offset, len(data))
         self._device.write(self._start + offset, data)
 
     def write_zeros(self, offset: int, length: int) -> None:
-        check_range(self._size, offset, length)
+        check_range(self.size, offset, length)
         self._device.write_zeros(self._start + offset, length)
 
     def discard(self, offset: int, length: int) -> None:
-        check_range(self._size, offset, length)
+        check_range(self.size, offset, length)
         self._device.discard(self._start + offset, length)
 
     def flush(self) -> None:
         self._device.flush()
 
     def extents(self, offset: int, length: int) -> Iterator[Extent]:
-        check_range(self._size, offset, length)
+        check_range(self.size, offset, length)
         for extent in self._device.extents(self._start + offset, length):
             yield Extent(
                 extent.start - self._start, extent.end - self._start, extent.kind, extent.depth

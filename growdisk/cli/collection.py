@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from growdisk.cli.common_options import add_common
-from growdisk.cli.named_path import named_path
+from growdisk.cli.common_options import add_common, named_path
 from growdisk.cli.output import CommandOutput
 from growdisk.errors import not_created
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
-from growdisk.cli.named_path import named_path
 from growdisk.cli.trust import add_trust
 
 
@@ -83,3 +83,13 @@ def add_common(whole: argparse.ArgumentParser, *, top: bool) -> None:
         help="colours (default: on a terminal)",
     )
     add_trust(parser, default)
+
+
+def named_path(text: str) -> Path:
+    """The path; an empty word is an error, as from a script's unset variable.
+
+    To Path it would be the current folder.
+    """
+    if not text:
+        raise argparse.ArgumentTypeError("the name of a file or folder is empty")
+    return Path(text)

@@ -11,9 +11,10 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from growdisk.cli.output import CommandOutput, OutputError, error_document, forget, prepare_streams
+from growdisk.cli.output import CommandOutput, OutputError, forget, prepare_streams
 from growdisk.cli.parser import NoCommand, TextAsked, own_words, parsed
 from growdisk.cli.trust import following
+from growdisk.error_document import error_document
 from growdisk.errors import GrowdiskError, ImageDamaged, ImageNotReadable, Refused, UsageError
 
 TYPE_CHECKING = False  # typing would be loaded for this alone

@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 
 from growdisk.api.fleet.values import DiskEntry
-from growdisk.cli.named_path import named_path
+from growdisk.cli.common_options import named_path
 from growdisk.cli.output import CommandOutput
 from growdisk.durable import replace_file
 from growdisk.errors import Refused, UsageError

@@ -13,7 +13,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 
 from growdisk.cli.terminal_style import pen_for
-from growdisk.error_document import error_document as error_document
 from growdisk.errors import GrowdiskError
 
 TYPE_CHECKING = False  # typing would be loaded for this alone
@@ -21,7 +20,8 @@ if TYPE_CHECKING:
     from typing import TextIO
 
     from growdisk.cli.events import EventLines
-    from growdisk.cli.progress import Bar, MovingTable, StepLines, Working
+    from growdisk.cli.progress import Bar, StepLines, Working
+    from growdisk.cli.rich_lines import MovingTable
 
 SCHEMA = 1
 """The version of the JSON documents: it changes when a key changes its meaning or goes."""
@@ -185,7 +185,7 @@ class CommandOutput:
         """Rows that change in place; None if nothing can move."""
         if not self._moving:
             return None
-        from growdisk.cli.progress import MovingTable
+        from growdisk.cli.rich_lines import MovingTable
 
         return MovingTable(headings, plain=self._color == "never")
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import difflib
 import time
 from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
 
 from growdisk.cli.output import CommandOutput
-from growdisk.cli.progress import MovingTable
 from growdisk.cli.terminal_style import printable
 from growdisk.fast_dataclass import dataclass, replace
 from growdisk.playbook.reports import (
@@ -20,6 +20,9 @@ from growdisk.playbook.reports import (
     TaskStarted,
 )
 from growdisk.playbook.run import Ended, Listener
+
+if TYPE_CHECKING:
+    from growdisk.cli.rich_lines import MovingTable
 
 _HEADINGS = ("host", "state", "task", "", "time")
 _RESULTS = ("changed", "ok", "failed", "restored", "stuck")

@@ -1,28 +1,20 @@
 """Shows a run as it happens: a live line on a terminal (step, progress, time), else a line a step.
 
-rich is imported only if there is a terminal for the live line.
+The live line is rich_lines.py, loaded only if there is a terminal for it.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:
-    from rich.progress import Progress
-
     from growdisk.cli.events import EventLines
+    from growdisk.cli.rich_lines import MovingLine
 
 _SOON = 1.0  # seconds: what is quicker shows nothing, and does not load rich
 _SIGNS = {"done": "+", "skipped": "-", "failed": "!", "restored": "<"}
-_STYLES = {
-    "changed": "yellow",
-    "ok": "green",
-    "failed": "red",
-    "stuck": "bold red",
-    "restored": "magenta",
-}
 
 
 class StepLines:
@@ -40,7 +32,7 @@ class StepLines:
         events: EventLines | None = None,
     ) -> None:
         self._say, self._moving, self._plain, self._events = write_line, moving, plain, events
-        self._live: Progress | None = None
+        self._live: MovingLine | None = None
 
     def __enter__(self) -> StepLines:
         return self
@@ -57,12 +49,14 @@ class StepLines:
         if not self._moving:
             return
         if self._live is None:
-            self._live = _moving_line(plain=self._plain)
-            self._live.add_task("", total=total)
-            self._live.start()
-        task = self._live.task_ids[0]
+            from growdisk.cli.rich_lines import line_of_steps
+
+            self._live = line_of_steps(total, plain=self._plain)
         self._live.update(
-            task, completed=number - 1, total=total, description=f"{number}/{total} {name}"
+            self._live.task,
+            completed=number - 1,
+            total=total,
+            description=f"{number}/{total} {name}",
         )
 
     def step_said(self, line: str) -> None:
@@ -79,7 +73,7 @@ class StepLines:
             f" {_SIGNS.get(state, ' ')} {name:<19} {state:<8} {seconds:5.1f} s  {detail}".rstrip()
         )
         if self._live is not None:
-            self._live.advance(self._live.task_ids[0])
+            self._live.advance(self._live.task)
 
     def _show(self, line: str) -> None:
         if self._live is None:
@@ -88,57 +82,6 @@ class StepLines:
             self._live.console.print(
                 line, highlight=False, markup=False, no_wrap=True, overflow="ellipsis"
             )
-
-
-def _moving_line(*, plain: bool) -> Progress:
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
-        TimeElapsedColumn(),
-    )
-    return Progress(*columns, console=Console(stderr=True, no_color=plain or None), transient=True)
-
-
-class MovingTable:
-    """Rows that change in place, as a context manager.
-
-    It has no thread: whoever shows it may have to fork.
-    """
-
-    def __init__(self, headings: Sequence[str], *, plain: bool = False) -> None:
-        from rich.console import Console
-        from rich.live import Live
-
-        self._headings = headings
-        self._console = Console(stderr=True, no_color=plain or None)
-        # the summary says it again
-        self._live = Live(console=self._console, auto_refresh=False, transient=True)
-
-    def __enter__(self) -> MovingTable:
-        self._live.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._live.stop()
-
-    def show(self, rows: Sequence[Sequence[str]]) -> None:
-        from rich.table import Table
-        from rich.text import Text
-
-        table = Table(box=None, pad_edge=False)
-        for heading in self._headings:
-            table.add_column(heading, no_wrap=True, overflow="ellipsis")
-        for row in rows:
-            table.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in row))
-        self._live.update(table, refresh=True)
-
-    def say(self, line: str) -> None:
-        """A line above the table."""
-        self._console.print(line, highlight=False, markup=False)
 
 
 class Bar:
@@ -152,13 +95,13 @@ class Bar:
     ) -> None:
         self._title, self._moving, self._plain, self._events = title, moving, plain, events
         self._percent = -1
-        self._live: Progress | None = None
+        self._live: MovingLine | None = None
 
     def __enter__(self) -> Bar:
         if self._moving:
-            self._live = _bytes_line(plain=self._plain)
-            self._live.add_task(self._title, total=None)
-            self._live.start()
+            from growdisk.cli.rich_lines import line_of_bytes
+
+            self._live = line_of_bytes(self._title, plain=self._plain)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -169,7 +112,7 @@ class Bar:
         if self._events:
             self._percent = self._events.percent(self._title, done, total, self._percent)
         if self._live is not None:
-            self._live.update(self._live.task_ids[0], completed=done, total=total)
+            self._live.update(self._live.task, completed=done, total=total)
 
 
 class Working:
@@ -182,7 +125,7 @@ class Working:
         self._names, self._plain = [title] if title else [], plain
         self._lock = threading.RLock()
         self._timer: threading.Timer | None = threading.Timer(_SOON, self._show)
-        self._live: Progress | None = None
+        self._live: MovingLine | None = None
 
     def __enter__(self) -> Working:
         if self._timer is not None:
@@ -218,7 +161,7 @@ class Working:
         with self._lock:
             change()
             if self._live is not None:
-                self._live.update(self._live.task_ids[0], description=self._text)
+                self._live.update(self._live.task, description=self._text)
 
     @property
     def _text(self) -> str:
@@ -227,27 +170,6 @@ class Working:
     def _show(self) -> None:
         with self._lock:
             if self._timer is not None:
-                self._live = _waiting_line(plain=self._plain)
-                self._live.add_task(self._text, total=None)
-                self._live.start()
+                from growdisk.cli.rich_lines import line_of_work
 
-
-def _waiting_line(*, plain: bool) -> Progress:
-    from rich.console import Console
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
-    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
-    return Progress(*columns, console=Console(stderr=True, no_color=plain or None), transient=True)
-
-
-def _bytes_line(*, plain: bool) -> Progress:
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=24),
-        DownloadColumn(binary_units=True),
-        TimeRemainingColumn(),
-    )
-    return Progress(*columns, console=Console(stderr=True, no_color=plain or None), transient=True)
+                self._live = line_of_work(self._text, plain=self._plain)

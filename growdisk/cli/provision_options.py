@@ -5,22 +5,17 @@ from __future__ import annotations
 import argparse
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from growdisk.api.provisioning.recipe import FileInto, KeysFor, Output, PasswordFor, Recipe, Seed
 from growdisk.api.provisioning.secret_files import password_in, text_in
+from growdisk.cli.common_options import named_path
 from growdisk.cli.images.keys import add_key, read_key
-from growdisk.cli.named_path import named_path
 from growdisk.errors import UsageError
 from growdisk.fast_dataclass import replace
 from growdisk.planner.goal import BACKENDS
 from growdisk.units import parse_goal_size
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from growdisk import api
-    from growdisk.api.provisioning.recipe import FileInto, KeysFor, PasswordFor, Seed
 
 _USER = re.compile(r"[a-z_][a-z0-9_.-]*\$?")
 _COPY = "SRC:DEST[:MODE[:OWNER[:GROUP]]]"
@@ -134,10 +129,9 @@ def add_customizing(parser: argparse.ArgumentParser) -> None:
         )
 
 
-def recipe_of(arguments: argparse.Namespace) -> tuple[api.Recipe, Sequence[api.Output]]:
+def recipe_of(arguments: argparse.Namespace) -> tuple[Recipe, Sequence[Output]]:
     """The recipe, and the outputs that a recipe file names itself."""
     from growdisk.api.provisioning.output_lists import as_template
-    from growdisk.api.provisioning.recipe import Output, Recipe
 
     recipe, outputs = Recipe(), tuple[Output, ...]()
     if arguments.recipe is not None:
@@ -171,8 +165,6 @@ def recipe_of(arguments: argparse.Namespace) -> tuple[api.Recipe, Sequence[api.O
 
 
 def _keys(word: str) -> KeysFor:
-    from growdisk.api.provisioning.recipe import KeysFor
-
     user, colon, file = word.partition(":")
     if not colon or not _USER.fullmatch(user):
         user, file = "root", word
@@ -181,8 +173,6 @@ def _keys(word: str) -> KeysFor:
 
 def _password(word: str) -> PasswordFor:
     """The clear text itself is not accepted: every user of this machine could read it."""
-    from growdisk.api.provisioning.recipe import PasswordFor
-
     user, _, rest = word.partition(":")
     how, _, value = rest.partition(":")
     if _USER.fullmatch(user) and how == "file" and value:
@@ -199,8 +189,6 @@ def _password(word: str) -> PasswordFor:
 
 
 def _file(word: str, *, template: bool = False) -> FileInto:
-    from growdisk.api.provisioning.recipe import FileInto
-
     source, *rest = word.split(":")
     path, mode, owner, group = (*rest, *[""] * (4 - len(rest)))[:4]
     if not source or not path or len(rest) > 4 or not re.fullmatch(r"[0-7]{0,4}", mode):
@@ -219,7 +207,5 @@ def _variable(word: str) -> tuple[str, str]:
 
 
 def _seed(arguments: argparse.Namespace) -> Seed | None:
-    from growdisk.api.provisioning.recipe import Seed
-
     files = (arguments.user_data, arguments.meta_data, arguments.network_config)
     return Seed(*files) if arguments.seed or any(files) else None

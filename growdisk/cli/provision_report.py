@@ -7,8 +7,9 @@ from pathlib import Path
 from threading import Lock
 
 from growdisk.api.provisioning.result import Provisioned, ProvisionReport, provision_document
-from growdisk.cli.output import CommandOutput, Still, error_document
+from growdisk.cli.output import CommandOutput, Still
 from growdisk.cli.progress import Working
+from growdisk.error_document import error_document
 from growdisk.units import format_size
 
 

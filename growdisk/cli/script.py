@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from growdisk.cli.arguments import IMAGE_HERE, add_target, format_of, goal_of
+from growdisk.cli.common_options import named_path
 from growdisk.cli.disk_options import add_layout_options, add_volume_options, keys_of
-from growdisk.cli.named_path import named_path
 from growdisk.cli.output import CommandOutput
 from growdisk.cli.targets import target_of
 from growdisk.fast_dataclass import asdict

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from growdisk.cli.named_path import named_path
+from growdisk.cli.common_options import named_path
 from growdisk.cli.output import CommandOutput
 from growdisk.cli.terminal_style import printable
 from growdisk.errors import Refused
@@ -45,9 +45,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
-    from growdisk.api.watching.documents import round_document
     from growdisk.api.watching.metrics import write_metrics
-    from growdisk.api.watching.round import watch_once
+    from growdisk.api.watching.round import round_document, watch_once
     from growdisk.api.watching.rules import load_rules
     from growdisk.workflow.stopping import SignalsStop, StopRequest
 

@@ -21,8 +21,6 @@ from growdisk.filesystems.content import ExtContent
 from growdisk.filesystems.ext import SUPERBLOCK_OFFSET, SUPERBLOCK_SIZE, read_ext
 from growdisk.filesystems.file_tree import LARGEST, Node, NodeKinds, Unknown
 
-__all__ = ["META_BG", "ROOT", "ExtTree", "Inode", "Run", "Unknown"]
-
 ROOT = 2
 META_BG, _SPARSE_SUPER = 0x10, 0x1
 _EXTENTS, _INLINE = 0x80000, 0x10000000

@@ -26,7 +26,6 @@ _BLOCK = 4096
 # version, blocks for users, those of them that are taken, flags
 _CHECKPOINT = struct.Struct("<QQQ108xI")
 _UNMOUNTED = 0x1
-SEGMENT = 512 * _BLOCK
 
 
 def read_f2fs(head: bytes) -> Content | None:

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 
 from growdisk.fast_dataclass import dataclass
 
-_SECTOR = 512
 _LINEAR = "striped"
 
 

@@ -13,7 +13,7 @@ from growdisk.guest_config.files import Change, GuestFiles, found
 from growdisk.guest_config.initrd_content import contents_of
 from growdisk.guest_config.initrd_verdict import OPENED, REMEDIES, verdict_of
 from growdisk.guest_config.removed_partition import RemovedPartition
-from growdisk.guest_config.unified_verdict import changed_unified
+from growdisk.guest_config.unified import changed_unified
 
 _NAMES = ("initrd", "initramfs", "booster")
 

@@ -9,6 +9,7 @@ that does it inside the guest.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 from growdisk.fast_dataclass import replace
 from growdisk.guest_config import places
@@ -23,7 +24,7 @@ from growdisk.guest_config.resume_device import nodes_opened, resume_none, witho
 from growdisk.guest_config.systemd_units import silenced, without_wants
 from growdisk.guest_config.text import decode, encode, is_said
 
-_FSTAB, _CRYPTTAB = "/etc/fstab", "/etc/crypttab"
+_FSTAB = "/etc/fstab"
 _GRUB_ENVIRONMENT = "grubenv"
 INITRAMFS_TOOLS = (
     "/usr/sbin/update-initramfs",
@@ -113,20 +114,13 @@ def _changes(
     else:
         yield from doubtful(files, swap, rooted=False)
     loaders = places.command_lines(rooted=rooted)
-    yield from _edit(
-        files, swap, loaders, lambda text: without_kernel_options(text, swap), "resume= removed"
-    )
+    yield from _edit(files, swap, loaders, without_kernel_options, "resume= removed")
     if swap.is_swap or swap.mapped or not plain_initrds:
         yield from change_initrds(files, swap, rooted=rooted, plain=plain_initrds)
     yield from change_unified(files, swap, rooted=rooted)
     if rooted:  # Last: it tells the names of what was opened.
-        yield from _edit(
-            files,
-            swap,
-            places.CRYPTTABS,
-            lambda text: without_container(text, swap),
-            "line made a comment",
-        )
+        words = "line made a comment"
+        yield from _edit(files, swap, places.CRYPTTABS, without_container, words)
 
 
 def _change_settings(
@@ -135,26 +129,14 @@ def _change_settings(
     line = "swap line made a comment" if swap.is_swap else "line made a comment"
     where = f"swap is {SWAP_FILE}" if policy is SwapRemedy.FILE else line
     doubts = list(doubtful(files, swap, rooted=True))
-    yield from _edit(
-        files, swap, places.FSTABS, lambda text: without_swap(text, swap, policy), where
-    )
+    yield from _edit(files, swap, places.FSTABS, partial(without_swap, policy=policy), where)
     if policy is SwapRemedy.FILE:
         yield from _name_swap_file(files, where)
     yield from doubts
     yield from _mask_units(files, swap)
-    yield from _edit(
-        files, swap, places.WANTERS, lambda text: without_wants(text, swap), "no longer wanted"
-    )
-    yield from _edit(
-        files, swap, places.RESUME_FILES, lambda text: resume_none(text, swap), "RESUME=none"
-    )
-    yield from _edit(
-        files,
-        swap,
-        places.DRACUT_FILES,
-        lambda text: without_devices(text, swap),
-        "no longer looked for",
-    )
+    yield from _edit(files, swap, places.WANTERS, without_wants, "no longer wanted")
+    yield from _edit(files, swap, places.RESUME_FILES, resume_none, "RESUME=none")
+    yield from _edit(files, swap, places.DRACUT_FILES, without_devices, "no longer looked for")
 
 
 def _mask_units(files: GuestFiles, swap: RemovedPartition) -> Iterator[Change]:
@@ -226,7 +208,7 @@ def _edit(
     files: GuestFiles,
     swap: RemovedPartition,
     patterns: Sequence[str],
-    change: Callable[[str], str],
+    change: Callable[[str, RemovedPartition], str],
     what: str,
 ) -> Iterator[Change]:
     """Change each file that may name the partition.
@@ -238,7 +220,7 @@ def _edit(
         old = files.read(path)
         if b"\0" in old[:4096] or not _has_any(old, hints):
             continue
-        new = encode(change(decode(old)))
+        new = encode(change(decode(old), swap))
         if new != old:
             # GRUB's environment block has a fixed size, filled up with '#'.
             files.write(

@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from growdisk.errors import ToolFailed
-from growdisk.filesystems.ext_tree import ExtTree, Inode, Unknown
+from growdisk.filesystems.ext_tree import ExtTree, Inode
+from growdisk.filesystems.file_tree import Unknown
 from growdisk.filesystems.swap import PAGE, swap_header
 from growdisk.guest_config.selinux import SELINUX_CONFIG, swap_file_label
 from growdisk.guest_config.text import decode

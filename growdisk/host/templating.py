@@ -23,8 +23,6 @@ _HIGHEST_POWER = 1024
 _FORGIVING = frozenset({"default", "d", "defined", "undefined"})
 
 Failure = jinja2.TemplateError
-Unknown = jinja2.UndefinedError
-StrictUndefined = jinja2.StrictUndefined
 
 
 class _Bare(jinja2.ext.Extension):

@@ -22,7 +22,6 @@ from growdisk.partitions.blocks import (
     Block,
     BlockerAction,
     BlockerPolicy,
-    SwapPolicy,
     blocks_behind,
     blocks_inside,
     partitions_in_words,
@@ -36,17 +35,6 @@ from growdisk.partitions.claims import (
 from growdisk.partitions.growth_values import Grown, Growth, NothingToDo, NotPossible
 from growdisk.partitions.table import BIOS_BOOT, MBR_MAX_SECTORS, Partition, PartitionTable, Role
 from growdisk.units import MiB, align_down, align_up, format_size
-
-__all__ = [
-    "BlockerPolicy",
-    "Grown",
-    "Growth",
-    "NotPossible",
-    "NothingToDo",
-    "SwapPolicy",
-    "blockers",
-    "plan_growth",
-]
 
 WORTH_A_BLOCKER = 2 * MiB
 

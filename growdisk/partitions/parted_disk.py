@@ -23,9 +23,9 @@ import _ped
 from growdisk.block.device import BlockDevice
 from growdisk.block.raw import RawFile
 from growdisk.errors import table_rewrite_failed
-from growdisk.partitions.located import LocatedTable
+from growdisk.partitions.located import LocatedTable, SectorChange
 from growdisk.partitions.mbr import BOOT_FLAG, ENTRIES_OFFSET, ENTRY_SIZE, TYPE_IN_ENTRY
-from growdisk.partitions.sectors import SECTOR_SIZE, SectorChange, locate_table
+from growdisk.partitions.sectors import SECTOR_SIZE, locate_table
 from growdisk.partitions.table import Partition, PartitionTable, Role
 
 # Stands for any boot code and signature, so that libparted's doings do not depend on what a boot

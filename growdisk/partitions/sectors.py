@@ -17,8 +17,6 @@ from growdisk.partitions.table import PartitionTable
 
 SECTOR_SIZE = 512
 _LARGE_SECTORS = 4096
-__all__ = ["SECTOR_SIZE", "SectorChange", "apply_changes", "locate_table", "read_table"]
-
 _BOOT_SECTORS_OF_FILESYSTEMS = (
     (3, b"NTFS    "),
     (3, b"EXFAT   "),

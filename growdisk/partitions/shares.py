@@ -16,16 +16,8 @@ from collections.abc import Mapping, Sequence
 
 from growdisk.fast_dataclass import dataclass, replace
 from growdisk.partitions.blocks import Block, BlockerAction, BlockerPolicy, blocks_behind
-from growdisk.partitions.growth import (
-    Grown,
-    Growth,
-    NothingToDo,
-    NotPossible,
-    capped,
-    plan_growth,
-    refuse_unfit_table,
-    unfit_to_grow,
-)
+from growdisk.partitions.growth import capped, plan_growth, refuse_unfit_table, unfit_to_grow
+from growdisk.partitions.growth_values import Grown, Growth, NothingToDo, NotPossible
 from growdisk.partitions.table import Partition, PartitionTable, Role
 from growdisk.units import MiB, align_down, align_up, format_size
 

@@ -19,7 +19,7 @@ from growdisk.planner.fitness import refuse_unfit
 from growdisk.planner.giving_up import changes_guest
 from growdisk.planner.goal import RunOptions
 from growdisk.planner.host_tools import HostTools
-from growdisk.planner.planner import Proposal
+from growdisk.planner.proposal import Proposal
 from growdisk.steps.grow_filesystem import GrowFilesystem
 from growdisk.steps.registry import DiskStep
 from growdisk.steps.step_traits import of_kind

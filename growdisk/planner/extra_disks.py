@@ -15,9 +15,11 @@ from growdisk.planner.backend_choice import GUESTFS, Choice
 from growdisk.planner.facts import Facts
 from growdisk.planner.failures import CannotGrow, option_unsupported
 from growdisk.planner.goal import Goal
-from growdisk.planner.planner import AllDone, Proposal, propose
+from growdisk.planner.planner import propose
+from growdisk.planner.proposal import AllDone, Proposal
 from growdisk.steps.extra_disk_step import ExtraDiskStep
 from growdisk.steps.repair_guest import RepairGuest
+from growdisk.steps.step_traits import first
 
 
 @dataclass(frozen=True)
@@ -99,9 +101,8 @@ def notes(others: Sequence[ExtraDiskPlan]) -> Iterator[str]:
 
 def _refuse_swap_that_others_name(facts: Facts, proposal: Proposal) -> None:
     """The guest's files lie on the first disk, where a further disk's steps do not reach."""
-    for step in proposal.steps:
-        if isinstance(step, RepairGuest):
-            number = (*step.swaps, *step.gone)[0].number
-            reason = "it would be given up, and what names it in the guest is on another disk"
-            hint = "keep it: --swap move; or grow this disk in a run of its own"
-            raise CannotGrow(facts.image.path, number, reason=reason, hint=hint)
+    if repair := first(RepairGuest, proposal.steps):
+        number = (*repair.swaps, *repair.gone)[0].number
+        reason = "it would be given up, and what names it in the guest is on another disk"
+        hint = "keep it: --swap move; or grow this disk in a run of its own"
+        raise CannotGrow(facts.image.path, number, reason=reason, hint=hint)

@@ -28,6 +28,7 @@ from growdisk.planner.guest_plan import filesystem_of
 from growdisk.planner.host_tools import HostTools
 from growdisk.steps.grow_filesystem import GrowFilesystem
 from growdisk.steps.registry import DiskStep
+from growdisk.steps.step_traits import of_kind
 
 _NEWER = "grow it on a machine with a newer e2fsprogs, or from inside the guest"
 _INSIDE = "grow it from inside the guest"
@@ -35,8 +36,8 @@ _INSIDE = "grow it from inside the guest"
 
 def refuse_unfit(facts: Facts, steps: tuple[DiskStep, ...], host: HostTools) -> None:
     """CannotGrow, which says what it is."""
-    for step in steps:
-        if isinstance(step, GrowFilesystem) and step.new_size > step.old_size:
+    for step in of_kind(GrowFilesystem, steps):
+        if step.new_size > step.old_size:
             reason, hint = _unfit(facts, filesystem_of(facts, step), step.new_size, host)
             if reason:
                 raise CannotGrow(facts.image.path, step.number, reason=reason, hint=hint)

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator
 
 from growdisk.fast_dataclass import dataclass
 from growdisk.filesystems.content import Content, PhysicalVolumeContent, SwapContent
-from growdisk.guest_config.removed_partition import SwapRemedy
 from growdisk.guest_scripts.script_plan import (
     GuestFilesystem,
     GuestGrowth,
@@ -24,8 +23,7 @@ from growdisk.steps.grow_luks import GrowLuks
 from growdisk.steps.grow_lv import GrowLogicalVolume
 from growdisk.steps.grow_pv import GrowPhysicalVolume
 from growdisk.steps.registry import DiskStep
-from growdisk.steps.remake_swap import MakeSwapFile, RemakeSwap
-from growdisk.steps.repair_guest import RepairGuest
+from growdisk.steps.remake_swap import MakeSwapFile
 from growdisk.steps.resize_image import ResizeImage
 from growdisk.steps.rewrite_partitions import RewritePartitions
 from growdisk.steps.step_traits import first, of_kind
@@ -55,8 +53,7 @@ def growths_of(steps: Iterable[DiskStep]) -> tuple[Growth, ...]:
     layers = [step for step in steps if isinstance(step, LayerStep)]
     return tuple(
         Growth(step, tuple(layer for layer in layers if _is_around(layer, step.place)))
-        for step in steps
-        if isinstance(step, GrowFilesystem)
+        for step in of_kind(GrowFilesystem, steps)
     )
 
 
@@ -115,12 +112,16 @@ def guest_plan(
         after,
         target,
         grown[0].filesystem,
-        swaps=tuple(_swap(facts, before, number, action) for number, action in _fates(steps)),
+        swaps=tuple(
+            _swap(facts, before, number, action)
+            for step in steps
+            for number, action in step.swap_actions
+        ),
         swap_file_size=made.size if made else 0,
         serial=serial,
         layers=grown[0].layers,
         others=tuple(grown[1:]),
-        gone=tuple(part for step in of_kind(RepairGuest, steps) for part in step.gone),
+        gone=tuple(part for step in steps for part in step.gone),
     )
 
 
@@ -141,9 +142,8 @@ def _whole_disk(facts: Facts, steps: Iterable[DiskStep]) -> tuple[PartitionTable
 
 def _target(table: RewritePartitions | None, steps: Iterable[DiskStep]) -> int:
     """What grows: in its place, unlike what is moved. 0: the whole disk, without a table."""
-    for step in steps:
-        if isinstance(step, GrowFilesystem):
-            return step.number
+    if grown_filesystem := first(GrowFilesystem, steps):
+        return grown_filesystem.number
     if table is None:
         return 0
     old = {part.number: part for part in table.before.partitions}
@@ -205,20 +205,6 @@ def _only_at_rest(facts: Facts, target: int, what: str) -> CannotGrow:
         reason=f"{what}, which growdisk does not do in a running guest",
         hint="shut the guest down and use growdisk expand on its image",
     )
-
-
-def _fates(steps: Iterable[DiskStep]) -> list[tuple[int, SwapAction]]:
-    decisions: list[tuple[int, SwapAction]] = []
-    for step in steps:
-        if isinstance(step, RemakeSwap):
-            decisions += [(swap.number, "move") for swap in step.swaps]
-        elif isinstance(step, RepairGuest):
-            # All the swap that goes becomes one file, under the name of the first.
-            first: SwapAction = "file" if step.policy is SwapRemedy.FILE else "drop"
-            decisions += [
-                (swap.number, "drop" if number else first) for number, swap in enumerate(step.swaps)
-            ]
-    return decisions
 
 
 def _swap(facts: Facts, before: PartitionTable, number: int, action: SwapAction) -> GuestSwap:

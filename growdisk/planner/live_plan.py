@@ -29,13 +29,12 @@ from growdisk.planner.guest_plan import (
 )
 from growdisk.planner.layout import layout_of
 from growdisk.planner.plan import Plan, new_run_name
-from growdisk.planner.planner import Proposal
+from growdisk.planner.proposal import Proposal
 from growdisk.steps.grow_filesystem import GrowFilesystem
 from growdisk.steps.grow_luks import GrowLuks
 from growdisk.steps.grow_lv import GrowLogicalVolume
 from growdisk.steps.grow_pv import GrowPhysicalVolume
 from growdisk.steps.registry import DiskStep
-from growdisk.steps.repair_guest import RepairGuest
 from growdisk.steps.reread_partitions import RereadPartitions
 from growdisk.steps.resize_image import GrowDevice, ResizeImage
 from growdisk.steps.step_traits import of_kind
@@ -322,7 +321,7 @@ def _notes(
             f"return: {first}"
         )
     yield from _gdt_notes(facts, proposal)
-    gone = [part.number for step in of_kind(RepairGuest, proposal.steps) for part in step.gone]
+    gone = [part.number for step in proposal.steps for part in step.gone]
     if gone:
         names = ", ".join(facts.name_of(number) for number in dict.fromkeys(gone))
         yield (

@@ -20,7 +20,7 @@ from growdisk.planner.goal import Goal, RunOptions, SnapshotMode
 from growdisk.planner.guest_connection import GuestConnection
 from growdisk.planner.layout import Layout, layout_of
 from growdisk.planner.moves import is_repeatable
-from growdisk.planner.planner import Proposal
+from growdisk.planner.proposal import Proposal
 from growdisk.steps.earlier import in_todays_words, step_of
 from growdisk.steps.extra_disk_step import ExtraDiskStep
 from growdisk.steps.registry import DiskStep
@@ -208,7 +208,7 @@ def _snapshot_mode(
     mode: SnapshotMode = (
         ("internal" if fit else "overlay") if options.snapshots == "auto" else options.snapshots
     )
-    notes: tuple[str, ...] = ()
+    notes = list[str]()
     if (
         options.snapshots == "auto"
         and fit
@@ -217,11 +217,9 @@ def _snapshot_mode(
         and not moves
     ):
         mode = "overlay"
-        notes = (
-            (
-                "snapshots by overlays: each internal one would have to go through "
-                f"{format_size(image.tables)} of tables"
-            ),
+        notes.append(
+            "snapshots by overlays: each internal one would have to go through "
+            f"{format_size(image.tables)} of tables"
         )
     if image.version == 2 and image.snapshots:
         raise ImageUnsupported(
@@ -231,7 +229,7 @@ def _snapshot_mode(
             hint="make it version 3 (qemu-img amend -f qcow2 -o compat=1.1 "
             f"{shell_word(image.path)}), or delete them",
         )
-    return mode, notes
+    return mode, tuple(notes)
 
 
 def _refuse_moves_without_a_way_back(path: Path, steps: Sequence[DiskStep | ExtraDiskStep]) -> None:

@@ -13,7 +13,9 @@ from contextlib import suppress
 from growdisk.errors import Refused
 from growdisk.fast_dataclass import replace
 from growdisk.filesystems.content import Content
-from growdisk.partitions.growth import BlockerPolicy, Grown, NothingToDo, SwapPolicy, plan_growth
+from growdisk.partitions.blocks import BlockerPolicy, SwapPolicy
+from growdisk.partitions.growth import plan_growth
+from growdisk.partitions.growth_values import Grown, NothingToDo
 from growdisk.partitions.shares import Share, plan_shares
 from growdisk.partitions.table import FIRST_DISK, WINDOWS_RECOVERY, Partition, PartitionTable, Role
 from growdisk.partitions.to_gpt import NotConvertible, as_gpt
@@ -39,9 +41,7 @@ from growdisk.planner.layers.fills import sum_of_fills
 from growdisk.planner.layers.growers import notes_on_tpm
 from growdisk.planner.layers.registry import grow_inside
 from growdisk.planner.moves import moves_of, notes_on
-from growdisk.planner.proposal import AllDone as AllDone
-from growdisk.planner.proposal import PlanFunction as PlanFunction
-from growdisk.planner.proposal import Proposal as Proposal
+from growdisk.planner.proposal import AllDone, Proposal
 from growdisk.planner.refusals import (
     refuse_unwritable,
     refuse_volumes_without_lvm,

@@ -17,15 +17,8 @@ from growdisk.planner.goal import Goal
 from growdisk.planner.hibernation import refuse_hibernated
 from growdisk.planner.layers.content_growth import ContentGrowth, GrowthTarget
 from growdisk.planner.layers.registry import grow_inside
-from growdisk.planner.planner import (
-    AllDone,
-    PlanFunction,
-    Proposal,
-    grown_image,
-    propose,
-    wanted_size,
-    without_gone,
-)
+from growdisk.planner.planner import grown_image, propose, wanted_size, without_gone
+from growdisk.planner.proposal import AllDone, PlanFunction, Proposal
 from growdisk.planner.refusals import refuse_unwritable
 from growdisk.planner.what_grows import choose_shares, is_whole_disk
 from growdisk.steps.registry import DiskStep

@@ -15,7 +15,8 @@ from growdisk.host.yaml_reader import as_yaml
 from growdisk.partitions.shares import Percent, Rest, Share
 from growdisk.planner.facts import Facts
 from growdisk.planner.goal import Goal, Grow, RunOptions
-from growdisk.planner.planner import AllDone, Proposal, propose
+from growdisk.planner.planner import propose
+from growdisk.planner.proposal import AllDone, Proposal
 from growdisk.planner.what_grows import choose_partition, is_whole_disk
 from growdisk.playbook.keywords import ON_FAILURE
 from growdisk.playbook.specs import NAMESPACE
@@ -31,6 +32,7 @@ from growdisk.steps.repair_guest import RepairGuest
 from growdisk.steps.reread_partitions import RereadPartitions
 from growdisk.steps.resize_image import ResizeImage
 from growdisk.steps.rewrite_partitions import RewritePartitions
+from growdisk.steps.step_traits import of_kind
 
 _Words = dict[str, object]
 _IMAGE = "{{ image }}"
@@ -100,7 +102,7 @@ class _Writer:
         key_files: Sequence[Path],
         image_format: ImageFormat | None,
     ) -> None:
-        self._facts, self._goal, self._options = facts, goal, options
+        self._facts, self._goal = facts, goal
         self._moves_swap = False
         self._common: _Words = {
             "image": _IMAGE,
@@ -115,7 +117,7 @@ class _Writer:
 
     def tasks(self, steps: Sequence[DiskStep]) -> Iterator[_Words]:
         grown: set[int] = set()
-        self._moves_swap = any(isinstance(step, RemakeSwap) for step in steps)
+        self._moves_swap = bool(of_kind(RemakeSwap, steps))
         for step in steps:
             match step:
                 case ResizeImage():

@@ -12,10 +12,10 @@ from growdisk.errors import UsageError
 from growdisk.fast_dataclass import dataclass
 from growdisk.playbook.expressions import TaskVariables
 from growdisk.playbook.hosts import Host
-from growdisk.playbook.inventory import Inventory
+from growdisk.playbook.inventory import Inventory, file_vars
 from growdisk.playbook.keywords import HOW_FAR_BACK, ON_FAILURE
 from growdisk.playbook.model import Play, Playbook, Task, Vars
-from growdisk.playbook.request import Request, file_vars
+from growdisk.playbook.request import Request
 
 
 @dataclass(frozen=True)

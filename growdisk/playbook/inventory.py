@@ -77,13 +77,18 @@ def _with_files(tree: Tree, folders: Sequence[Path]) -> dict[str, Vars]:
 def _files(folders: Sequence[Path], kind: str, name: str) -> dict[str, object]:
     found: dict[str, object] = {}
     for path in _candidates(folders, kind, name):
-        document = read_yaml(path)
-        if document is None:
-            continue
-        if not document.is_mapping:
-            raise document.bad("variables are a mapping", hint="write NAME: VALUE")
-        found |= {key: value.plain() for key, value, _ in document.entries()}
+        found |= file_vars(path)
     return found
+
+
+def file_vars(path: Path) -> dict[str, object]:
+    """The variables in a file. BadFile."""
+    document = read_yaml(path)
+    if document is None:
+        return {}
+    if not document.is_mapping:
+        raise document.bad("variables are a mapping", hint="write NAME: VALUE")
+    return {key: value.plain() for key, value, _ in document.entries()}
 
 
 def _candidates(folders: Sequence[Path], kind: str, name: str) -> Iterator[Path]:

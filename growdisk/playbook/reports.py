@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from growdisk.fast_dataclass import dataclass
+from growdisk.fast_dataclass import asdict, dataclass
 from growdisk.playbook.task_result import Diff
 
 State = Literal["ok", "changed", "failed", "ignored", "skipped"]
@@ -36,23 +36,10 @@ class TaskReport:
     code: int = 0
 
     def as_json(self) -> dict[str, object]:
-        shown: dict[str, object] = {
-            "play": self.play,
-            "task": self.task,
-            "action": self.action,
-            "state": self.state,
-            "message": self.message,
-            "seconds": round(self.seconds, 3),
+        fields = asdict(self) | {"seconds": round(self.seconds, 3)}
+        return {
+            name: value for name, value in fields.items() if name != "code" and value is not None
         }
-        if self.item is not None:
-            shown["item"] = self.item
-        if self.result is not None:
-            shown["result"] = dict(self.result)
-        if self.diff is not None:
-            shown["diff"] = {"before": self.diff.before, "after": self.diff.after}
-        if self.error is not None:
-            shown["error"] = dict(self.error)
-        return shown
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from growdisk.errors import UsageError
 from growdisk.fast_dataclass import dataclass, field
-from growdisk.host.yaml_reader import parse_yaml, read_yaml
+from growdisk.host.yaml_reader import parse_yaml
 from growdisk.playbook.field_parsers import is_name
+from growdisk.playbook.inventory import file_vars
 from growdisk.playbook.model import Task, Vars
 
 
@@ -60,16 +61,6 @@ def extra_vars(words: Sequence[str]) -> dict[str, object]:
                 f"-e: '{name}' cannot be the name of a variable", hint="use letters, digits and _"
             )
     return found
-
-
-def file_vars(path: Path) -> dict[str, object]:
-    """The variables in a file. BadFile."""
-    document = read_yaml(path)
-    if document is None:
-        return {}
-    if not document.is_mapping:
-        raise document.bad("variables are a mapping", hint="write NAME: VALUE")
-    return {key: value.plain() for key, value, _ in document.entries()}
 
 
 def _mapping(text: str) -> dict[str, object]:

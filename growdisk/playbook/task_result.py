@@ -32,6 +32,16 @@ class TaskResult:
     diff: Diff | None = None
     error: GrowdiskError | None = None
 
+    @classmethod
+    def nothing(cls, message: str) -> TaskResult:
+        """There was nothing to do."""
+        return cls(changed=False, message=message, result={"result": "nochange"})
+
+    @classmethod
+    def planned(cls, message: str, *, changed: bool = True, **facts: object) -> TaskResult:
+        """What would be done, in check mode."""
+        return cls(changed, message, {"result": "planned", **facts})
+
     @property
     def failed(self) -> bool:
         return self.error is not None

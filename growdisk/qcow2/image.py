@@ -24,6 +24,7 @@ from growdisk.qcow2.header import Header, read_header
 from growdisk.qcow2.image_services import Parts
 from growdisk.qcow2.metadata import Metadata
 from growdisk.qcow2.open_checks import (
+    Passphrase,
     refuse_cut_off,
     refuse_data_file,
     refuse_unusable,
@@ -379,3 +380,10 @@ class Qcow2Image(VirtualDisk):
         self._guard.set_autoclear(
             self.header.autoclear | mark if on else self.header.autoclear & ~mark
         )
+
+
+def opened_as_backing(
+    path: Path, header: Header, key: Passphrase | None = None
+) -> BlockDevice | None:
+    """The opened backing file of an image at `path`, as `header` (not the file's own) names it."""
+    return open_backing(path, header, (), partial(Qcow2Image.open, key=key))

@@ -17,9 +17,8 @@ from growdisk.block.device import BlockDevice, Extent, ResizableDevice
 from growdisk.block.raw import RawFile
 from growdisk.qcow2.data import DataFile
 from growdisk.qcow2.header import read_header
-from growdisk.qcow2.image import Qcow2Image
+from growdisk.qcow2.image import Qcow2Image, opened_as_backing
 from growdisk.qcow2.open_checks import Passphrase
-from growdisk.qcow2.opened_backing import opened_as_backing
 from growdisk.storage.rbd import refuse_other_clients
 
 Format = Literal["qcow2", "raw"]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from growdisk.block.device import BlockDevice
 from growdisk.durable import replace_file
-from growdisk.errors import NeedsUser, OperationFailed, Refused
+from growdisk.errors import GrowdiskError, NeedsUser, OperationFailed, Refused
 from growdisk.fast_dataclass import dataclass, field
 from growdisk.filesystems.content import Content
 from growdisk.filesystems.volume_group import VolumeGroup
@@ -42,6 +42,7 @@ from growdisk.steps.worker import Placed
 from growdisk.storage.growing import device_size, resize_device
 from growdisk.workflow.run_directory import RunDirectory
 
+_FAILURES = (ScriptOutcome.REFUSED, ScriptOutcome.FAILED, ScriptOutcome.STUCK)
 _PHASE_SECONDS = 1800.0  # update-initramfs under emulation takes minutes
 _QUICK_SECONDS = 60.0
 _PATIENCE = 300  # seconds for what was begun through a line that broke
@@ -247,38 +248,8 @@ class LiveWorker:
         )
         done = self.inside.shell.run(text, _PHASE_SECONDS, self._show_line)
         answer = parse_answer(phase, self.guest.run, done.stdout)
-        match answer.result:
-            case ScriptOutcome.REFUSED:
-                # A guest-side script looked, and changed nothing.
-                raise Refused.named(
-                    "guest-refused",
-                    "the guest says no to {phase}: {said}",
-                    "{reason}",
-                    "{hint}",
-                    {
-                        "phase": phase.value,
-                        "said": answer.what,
-                        "reason": answer.why,
-                        "hint": answer.do,
-                    },
-                )
-            case ScriptOutcome.FAILED:
-                raise _phase_failed(
-                    phase.value, last_words=answer.what, reason=answer.why, hint=answer.do
-                )
-            case ScriptOutcome.STUCK:
-                raise NeedsUser.named(
-                    "phase-stuck",
-                    "{phase} got stuck inside the guest: {said}",
-                    "{reason}",
-                    "{hint}",
-                    {
-                        "phase": phase.value,
-                        "said": answer.what,
-                        "reason": answer.why,
-                        "hint": answer.do,
-                    },
-                )
+        if answer.result in _FAILURES:
+            raise _failure(phase, answer)
         return answer
 
     def _show_line(self, line: str) -> None:
@@ -326,9 +297,7 @@ class LiveWorker:
             self.restart()
             answer = self.run(phase)
         if answer.result is ScriptOutcome.REBOOT:
-            raise _phase_failed(
-                phase.value, last_words=answer.what, reason=answer.why, hint=answer.do
-            )
+            raise _failure(phase, answer)
         return answer
 
     def restart(self) -> None:
@@ -352,11 +321,28 @@ class LiveWorker:
             time.sleep(1)
 
 
-def _phase_failed(phase: str, last_words: str, reason: str, hint: str) -> OperationFailed:
+def _failure(phase: Phase, answer: Answer) -> GrowdiskError:
+    """The error that an answer is which is not a good one."""
+    if answer.result is ScriptOutcome.REFUSED:  # a script in the guest looked, and changed nothing
+        return Refused.named(
+            "guest-refused",
+            "the guest says no to {phase}: {said}",
+            "{reason}",
+            "{hint}",
+            {"phase": phase.value, "said": answer.what, "reason": answer.why, "hint": answer.do},
+        )
+    if answer.result is ScriptOutcome.STUCK:
+        return NeedsUser.named(
+            "phase-stuck",
+            "{phase} got stuck inside the guest: {said}",
+            "{reason}",
+            "{hint}",
+            {"phase": phase.value, "said": answer.what, "reason": answer.why, "hint": answer.do},
+        )
     return OperationFailed.named(
         "phase-failed",
         "{phase} failed inside the guest: {said}",
         "{reason}",
         "{hint}",
-        {"phase": phase, "said": last_words, "reason": reason, "hint": hint},
+        {"phase": phase.value, "said": answer.what, "reason": answer.why, "hint": answer.do},
     )

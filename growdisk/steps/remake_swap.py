@@ -11,6 +11,7 @@ from growdisk.fast_dataclass import dataclass
 from growdisk.filesystems.content import Content, SwapContent
 from growdisk.filesystems.identify import identify
 from growdisk.guest_config.fstab import SWAP_FILE
+from growdisk.guest_scripts.script_plan import SwapAction
 from growdisk.partitions.table import FIRST_DISK
 from growdisk.steps.failures import verify_failed
 from growdisk.steps.homes import homes_now, mounts_of
@@ -48,6 +49,10 @@ class RemakeSwap(StepTraits):
             f"{format_size(swap.size)} on {disk}{swap.number}" for swap in self.swaps
         )
         return f"swap of {spaces} as before (UUID, label)"
+
+    @property
+    def swap_actions(self) -> tuple[tuple[int, SwapAction], ...]:
+        return tuple((swap.number, "move") for swap in self.swaps)
 
     def check(self, context: WorkerAtRest) -> Check:
         return Ready() if self._missing(context) else AlreadyDone("the swap is there")

@@ -15,6 +15,7 @@ from growdisk.fast_dataclass import dataclass
 from growdisk.guest_config.files import Change, GuestFiles
 from growdisk.guest_config.removed_partition import RemovedPartition, SwapRemedy
 from growdisk.guest_config.repair import left_to_repair, repair_guest
+from growdisk.guest_scripts.script_plan import SwapAction
 from growdisk.guest_systems.home_repair import HomeRepair, needles_of, repairs_of
 from growdisk.guest_systems.look import Look
 from growdisk.guest_systems.search import search
@@ -153,12 +154,20 @@ class RepairGuest(StepTraits):
             d for d, has in found.items() if has is None
         ]
 
+    @property
+    def swap_actions(self) -> tuple[tuple[int, SwapAction], ...]:
+        return tuple((swap.number, remedy.value) for swap, remedy in self._remedies)
+
     def decisions(self) -> list[tuple[RemovedPartition, SwapRemedy]]:
-        swaps = [
+        return [*self._remedies, *((part, SwapRemedy.DROP) for part in self.gone)]
+
+    @property
+    def _remedies(self) -> list[tuple[RemovedPartition, SwapRemedy]]:
+        """All the swap that goes becomes one file, under the name of the first."""
+        return [
             (swap, SwapRemedy.DROP if number else self.policy)
             for number, swap in enumerate(self.swaps)
         ]
-        return [*swaps, *((part, SwapRemedy.DROP) for part in self.gone)]
 
 
 @contextmanager

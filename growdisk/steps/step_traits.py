@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import ClassVar, Self, TypeVar
 
+from growdisk.guest_config.removed_partition import RemovedPartition
+from growdisk.guest_scripts.script_plan import SwapAction
 from growdisk.partitions.table import FIRST_DISK
 from growdisk.steps.device_path import DevicePath
 from growdisk.steps.moving import Move
@@ -27,6 +29,8 @@ class StepTraits:
     """Whether a running guest has what it works on."""
     moves: tuple[Move, ...] = ()
     """Partitions that it copies to another place."""
+    gone: tuple[RemovedPartition, ...] = ()
+    """Partitions other than swap that the guest's own files forget."""
     changes_guest: ClassVar[bool] = False
     """Whether it changes the guest's own files."""
     disk: int = 0
@@ -68,6 +72,11 @@ class StepTraits:
     def partition(self) -> int:
         """The number of the partition that it works in; 0 for none, and for the whole disk."""
         return self.works_at.number if self.works_at else 0
+
+    @property
+    def swap_actions(self) -> tuple[tuple[int, SwapAction], ...]:
+        """What becomes of swap, by the number of its partition."""
+        return ()
 
     @property
     def usual(self) -> dict[str, bytes]:

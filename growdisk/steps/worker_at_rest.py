@@ -13,8 +13,9 @@ from growdisk.filesystems.ext_features import doubt, kernel_mounts
 from growdisk.filesystems.identify import identify
 from growdisk.filesystems.lvm import VolumeGroupUnreadable, read_volume_group
 from growdisk.filesystems.volume_group import VolumeGroup
+from growdisk.partitions.located import SectorChange
 from growdisk.partitions.rewriting import gpt_sectors, rewrite
-from growdisk.partitions.sectors import SectorChange, apply_changes, read_table
+from growdisk.partitions.sectors import apply_changes, read_table
 from growdisk.partitions.table import FIRST_DISK, PartitionTable
 from growdisk.steps.device_path import DevicePath, device_at, neighbours_of
 from growdisk.steps.disk import Disk

@@ -76,29 +76,18 @@ class NoSnapshots:
     def can_restore(self) -> bool:
         return False
 
-    def take(self, step: str) -> None:
-        pass
-
     def refuse_missing(self, step: str) -> None:
         raise NothingToRestore(step)
 
     def restore(self, step: str) -> None:
         raise NothingToRestore(step)
 
-    def reserve(self) -> None:
-        pass
-
-    def keep(self) -> None:
-        pass
-
-    def settle(self) -> None:
-        pass
-
-    def discard(self) -> None:
-        pass
-
-    def close(self) -> None:
-        pass
+    def take(self, step: str) -> None: ...
+    def reserve(self) -> None: ...
+    def keep(self) -> None: ...
+    def settle(self) -> None: ...
+    def discard(self) -> None: ...
+    def close(self) -> None: ...
 
 
 class CompositeSnapshotStore:

@@ -96,7 +96,7 @@ class TwoReaders:
         return Path("ours").read_bytes()
 
     def _our_map(self) -> object:
-        return [record.as_json() for record in image_map(self._image)]
+        return [json.loads(record.json_text()) for record in image_map(self._image)]
 
     def _is_clean(self) -> bool:
         report = check_image(self._image)

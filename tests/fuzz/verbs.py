@@ -6,6 +6,7 @@ took too long or too much memory, changed an image that it refused, or made a so
 
 from __future__ import annotations
 
+import json
 import signal
 import traceback
 from collections.abc import Callable, Iterator
@@ -96,7 +97,7 @@ class Bench:
         size = self._guest_size()
         if size is None:
             return
-        yield "map", lambda: [record.as_json() for record in image_map(path)]
+        yield "map", lambda: [json.loads(record.json_text()) for record in image_map(path)]
         yield "read", lambda: read_bytes(path, 0, min(size, MAX_GUEST), self.output, key=key)
         yield (
             "read end",

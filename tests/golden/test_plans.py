@@ -13,7 +13,8 @@ from growdisk.api.result import planned_steps
 from growdisk.errors import Refused
 from growdisk.planner.layout import Layout
 from growdisk.planner.plan import Plan, decode_plan, encode_plan, make_plan
-from growdisk.planner.planner import AllDone, propose
+from growdisk.planner.planner import propose
+from growdisk.planner.proposal import AllDone
 from tests.golden.situations import Situation, read, update
 
 PLANS = Path(__file__).parent / "plans"

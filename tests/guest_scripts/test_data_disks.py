@@ -11,10 +11,13 @@ from growdisk.api.disks import inspect
 from growdisk.guest_scripts.answers import ScriptOutcome
 from growdisk.guest_scripts.render import render
 from growdisk.guest_scripts.script_plan import GuestFilesystem, GuestPlan, Phase
-from growdisk.partitions.growth import BlockerPolicy, Grown, plan_growth
+from growdisk.partitions.blocks import BlockerPolicy
+from growdisk.partitions.growth import plan_growth
+from growdisk.partitions.growth_values import Grown
 from growdisk.planner.goal import Goal
 from growdisk.planner.guest_plan import guest_plan
-from growdisk.planner.planner import Proposal, propose
+from growdisk.planner.planner import propose
+from growdisk.planner.proposal import Proposal
 from growdisk.units import MiB, parse_size
 from tests.guest_scripts.machine import booted
 from tests.guest_scripts.micro import EXT, UTIL_LINUX

@@ -13,7 +13,8 @@ from growdisk.guest_scripts.script_plan import GuestPlan
 from growdisk.planner.facts import Facts
 from growdisk.planner.goal import Goal, SwapPolicy
 from growdisk.planner.guest_plan import guest_plan
-from growdisk.planner.planner import Proposal, propose
+from growdisk.planner.planner import propose
+from growdisk.planner.proposal import Proposal
 from growdisk.units import MiB, parse_size
 from tests.guest_scripts.machine import Machine, booted
 from tests.guest_scripts.micro import root_files

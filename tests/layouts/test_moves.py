@@ -17,7 +17,8 @@ from growdisk.partitions.table import PartitionTable
 from growdisk.planner.goal import Goal, RunOptions
 from growdisk.planner.moves import is_repeatable
 from growdisk.planner.plan import Plan, make_plan
-from growdisk.planner.planner import Proposal, propose
+from growdisk.planner.planner import propose
+from growdisk.planner.proposal import Proposal
 from growdisk.steps.disk import Disk
 from growdisk.steps.moving import Move, copy, digest
 from growdisk.units import MiB, parse_size

@@ -73,13 +73,9 @@ def _ask(
     turns: Semaphore,
     answers: SimpleQueue[tuple[tuple[str, str], GuestAnswer | str]],
 ) -> None:
+    request = LiveRequest(Path(path) if path else None, domain=domain, uri=uri)
     with turns:
-        answers.put(
-            (
-                (domain, path),
-                _told_by(LiveRequest(Path(path) if path else None, domain=domain, uri=uri)),
-            )
-        )
+        answers.put(((domain, path), _told_by(request)))
 
 
 def _told_by(request: LiveRequest) -> GuestAnswer | str:

@@ -34,10 +34,9 @@ from growdisk.errors import ImageUnsupported
 from growdisk.qcow2.backing import with_backing
 from growdisk.qcow2.entries import L2Kind
 from growdisk.qcow2.features import Incompatible
-from growdisk.qcow2.image import Qcow2Image
+from growdisk.qcow2.image import Qcow2Image, opened_as_backing
 from growdisk.qcow2.named_files import backing_path, exists, real, stored_name, trusting
 from growdisk.qcow2.open_checks import Passphrase
-from growdisk.qcow2.opened_backing import opened_as_backing
 from growdisk.qcow2.probe import ImageFormat
 from growdisk.units import GiB, align_down, align_up, joined, split_range
 

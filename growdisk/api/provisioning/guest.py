@@ -10,7 +10,7 @@ from growdisk.api.disk_facts import image_facts, inspect_device
 from growdisk.backends.backend import Backend, Kind
 from growdisk.errors import ToolFailed
 from growdisk.filesystems.content import Content, LuksContent, PhysicalVolumeContent
-from growdisk.filesystems.ext_tree import Unknown
+from growdisk.filesystems.file_tree import Unknown
 from growdisk.filesystems.volume_group import VolumeGroup
 from growdisk.guest_config.customize.changes import GuestChanges, cannot_customize
 from growdisk.guest_config.customize.customize import customize

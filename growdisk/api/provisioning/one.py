@@ -27,7 +27,8 @@ from growdisk.host import clock
 from growdisk.planner.facts import Facts
 from growdisk.planner.goal import Backend, Goal, RunOptions
 from growdisk.planner.layout import Layout, layout_of
-from growdisk.planner.planner import AllDone, propose
+from growdisk.planner.planner import propose
+from growdisk.planner.proposal import AllDone
 from growdisk.qcow2.probe import ImageFormat
 from growdisk.units import MiB, format_size
 from growdisk.workflow.stopping import StopRequest
@@ -56,7 +57,7 @@ class OneOutput:
     """
 
     def __init__(self, batch: Batch, number: int, output: Output) -> None:
-        self._batch, self._output, self.path = batch, output, output.path
+        self._batch, self.path = batch, output.path
         recipe = batch.recipe
         self._values: Values = values_for(batch.base, number, output, recipe)
         self._seed_path = seed_place(output.path) if recipe.seed else None

@@ -76,17 +76,14 @@ def not_provisioned(path: Path, reason: str, hint: str) -> Refused:
     )
 
 
-def output_exists(
-    path: Path,
-    reason: str = "it exists already",
-    hint: str = "choose another name, or say --force to put the new image in its place",
-) -> Refused:
+def output_exists(path: Path) -> Refused:
+    hint = "choose another name, or say --force to put the new image in its place"
     return Refused.named(
         "output-exists",
         "cannot provision {path}",
         "{reason}",
         "{hint}",
-        {"path": path, "reason": reason, "hint": hint},
+        {"path": path, "reason": "it exists already", "hint": hint},
     )
 
 

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 
 from growdisk.cli.common_options import add_overlays_may_break
 from growdisk.cli.images.shared import add_format, add_path
-from growdisk.cli.output import CommandOutput, error_document
+from growdisk.cli.output import CommandOutput
+from growdisk.error_document import error_document
 from growdisk.errors import GrowdiskError
 
 TYPE_CHECKING = False  # typing would be loaded for this alone

@@ -6,7 +6,8 @@ import argparse
 
 from growdisk.cli.images.keys import add_key, unlocking
 from growdisk.cli.images.shared import add_path, note_run
-from growdisk.cli.output import CommandOutput, error_document
+from growdisk.cli.output import CommandOutput
+from growdisk.error_document import error_document
 from growdisk.errors import GrowdiskError
 
 TYPE_CHECKING = False  # typing would be loaded for this alone

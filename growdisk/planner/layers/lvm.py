@@ -11,7 +11,7 @@ from growdisk.planner.layers.content_growth import ContentGrowth, GrowthTarget
 from growdisk.planner.layers.fills import sum_of_fills
 from growdisk.planner.layers.growers import cannot_grow
 from growdisk.planner.layers.volume_fitness import why_not_group
-from growdisk.planner.layers.volume_shares import chosen_volumes, extents_for, taken_from_the_group
+from growdisk.planner.layers.volume_shares import VolumeShares
 from growdisk.steps.device_path import LvLayer
 from growdisk.steps.grow_lv import GrowLogicalVolume
 from growdisk.steps.grow_pv import GrowPhysicalVolume
@@ -31,8 +31,9 @@ def grow_physical_volume(
     group = _group(target, content)
     extents = group.extents_on(target.size)
     contents = dict(content.volumes)
-    chosen, notes = chosen_volumes(target, group, contents, extents)
-    growth = extents_for(target, group, chosen, extents)
+    shares = VolumeShares(target, group, extents)
+    chosen, notes = shares.chosen(contents)
+    growth = shares.extents_for(chosen)
     insides = [
         (
             volume,
@@ -65,7 +66,7 @@ def grow_physical_volume(
         free=max((inside.free for _, _, inside in insides), default=0),
         notes=(
             *notes,
-            *taken_from_the_group(group, growth, extents),
+            *shares.taken_from_the_group(growth),
             *(note for _, _, inside in insides for note in inside.notes),
         ),
         fills=sum_of_fills(inside.fills for _, _, inside in insides),

@@ -10,7 +10,7 @@ from growdisk.fast_dataclass import replace
 from growdisk.planner.facts import Facts
 from growdisk.planner.goal import Goal, RunOptions
 from growdisk.planner.layout import layout_of
-from growdisk.planner.planner import AllDone, PlanFunction, Proposal
+from growdisk.planner.proposal import AllDone, PlanFunction, Proposal
 from growdisk.qcow2.probe import ImageFormat
 
 Foreseen = dict[Path, Facts]

@@ -64,19 +64,13 @@ def _rollback(options: Options, context: TaskContext) -> TaskResult:
     path, to = options.place("image"), options.text("to")
     report = _run_of(path)
     if "rollback" not in report.next:
-        return TaskResult(
-            changed=False, message="there is no run to undo", result={"result": "nochange"}
-        )
+        return TaskResult.nothing("there is no run to undo")
     states = {step.name: step.state for step in report.steps}
     refuse_unknown_step(path, list(states), to)
     if to is not None and states[to] in ("pending", "restored"):
-        return TaskResult(
-            changed=False, message=f"{to} is undone already", result={"result": "nochange"}
-        )
+        return TaskResult.nothing(f"{to} is undone already")
     if context.check:
-        return TaskResult(
-            changed=True, message=f"run {report.run} would be undone", result={"result": "planned"}
-        )
+        return TaskResult.planned(f"run {report.run} would be undone")
     outcome = outcome_of(
         api.rollback(
             path,
@@ -96,13 +90,9 @@ def _commit(options: Options, context: TaskContext) -> TaskResult:
     path = options.place("image")
     report = _run_of(path)
     if "commit" not in report.next:
-        return TaskResult(
-            changed=False, message="there is no kept run", result={"result": "nochange"}
-        )
+        return TaskResult.nothing("there is no kept run")
     if context.check:
-        return TaskResult(
-            changed=True, message=f"run {report.run} would be final", result={"result": "planned"}
-        )
+        return TaskResult.planned(f"run {report.run} would be final")
     outcome = outcome_of(api.commit(path, context.observer, not_in_use=options.flag("not_in_use")))
     return (
         outcome
@@ -216,10 +206,8 @@ def _compacted(options: Options, context: TaskContext) -> TaskResult:
 
     path = options.place("image")
     if context.check:
-        return TaskResult(
-            False,
-            "in check mode it is not known whether there are unused clusters",
-            {"result": "planned"},
+        return TaskResult.planned(
+            "in check mode it is not known whether there are unused clusters", changed=False
         )
     before, after = compact_image(path, overlays_may_break=options.flag("overlays_may_break"))
     changed = after < before
@@ -241,11 +229,7 @@ def _present(options: Options, context: TaskContext) -> TaskResult:
         )
     message = format_change(info.virtual_size, new)
     if context.check:
-        return TaskResult(
-            True,
-            f"would be done: {message}",
-            {"result": "planned", "before": info.virtual_size, "after": new},
-        )
+        return TaskResult.planned(f"would be done: {message}", before=info.virtual_size, after=new)
     preallocation = cast("Preallocation", options.word("preallocation"))
     resize_image(
         path,
@@ -275,9 +259,7 @@ def _created(options: Options, context: TaskContext, size: SizeSpec | None) -> T
     )
     chosen = CreateOptions.parse(words if image_format == "qcow2" else "")
     if context.check:
-        return TaskResult(
-            True, f"{path.name} would be created ({image_format})", {"result": "planned"}
-        )
+        return TaskResult.planned(f"{path.name} would be created ({image_format})")
     if image_format == "raw":
         assert size is not None
         create_raw(path, size.bytes, cast("Preallocation", preallocation))

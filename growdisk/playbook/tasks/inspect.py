@@ -13,7 +13,8 @@ from growdisk.fast_dataclass import asdict
 from growdisk.planner.facts import Facts
 from growdisk.planner.goal import Goal
 from growdisk.planner.layout import layout_of
-from growdisk.planner.planner import Proposal, propose
+from growdisk.planner.planner import propose
+from growdisk.planner.proposal import Proposal
 from growdisk.planner.what_grows import choose_partition
 from growdisk.playbook.options import Options
 from growdisk.playbook.perform import TaskContext
@@ -57,15 +58,9 @@ def _script(options: Options, context: TaskContext) -> TaskResult:
         place = Path(elsewhere) / "scripts" if context.check else folder
         written = api.write_scripts(target_of(options), goal_of(options), place, format_of(options))
     if written.plan is None:
-        return TaskResult(
-            changed=False, message=f"nothing to do: {written.reason}", result={"result": "nochange"}
-        )
+        return TaskResult.nothing(f"nothing to do: {written.reason}")
     if context.check:
-        return TaskResult(
-            changed=True,
-            message=f"scripts would be written to {folder}",
-            result={"result": "planned"},
-        )
+        return TaskResult.planned(f"scripts would be written to {folder}")
     result = {"result": "written", "folder": str(folder), "files": list(written.files)}
     return TaskResult(
         changed=True, message=f"{len(written.files)} files in {folder}", result=result
@@ -88,7 +83,7 @@ def _assert(options: Options, context: TaskContext) -> TaskResult:
             "growdisk show {path} draws what is there",
             {"path": options.place("image"), "found": "; ".join(failures)},
         )
-    return TaskResult(changed=False, message="all as it should be", result={"result": "nochange"})
+    return TaskResult.nothing("all as it should be")
 
 
 def _sizes(options: Options, facts: Facts) -> Iterator[str]:

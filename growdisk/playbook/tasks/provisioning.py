@@ -20,9 +20,7 @@ def _provision(options: Options, context: TaskContext) -> TaskResult:
     """An image that is there is left as it is: it may have been booted since."""
     base, dest = options.place("base"), options.place("dest")
     if dest.exists() and not options.flag("force"):
-        return TaskResult(
-            changed=False, message=f"{dest} is there already", result={"result": "nochange"}
-        )
+        return TaskResult.nothing(f"{dest} is there already")
     report = api.provision(
         base,
         [Output(dest)],

@@ -8,7 +8,7 @@ from growdisk.fast_dataclass import replace
 from growdisk.planner.facts import Facts
 from growdisk.planner.goal import Goal
 from growdisk.planner.plan import recorded_plan
-from growdisk.planner.planner import AllDone, PlanFunction, Proposal
+from growdisk.planner.proposal import AllDone, PlanFunction, Proposal
 from growdisk.planner.single_step import (
     grow_only,
     reread_only,

@@ -11,6 +11,7 @@ from growdisk.steps.registry import DiskStep
 from growdisk.steps.remake_swap import RemakeSwap
 from growdisk.steps.repair_guest import RepairGuest
 from growdisk.steps.rewrite_partitions import RewritePartitions
+from growdisk.steps.step_traits import of_kind
 
 Named = Mapping[int, tuple[str, str]]
 """UUID and label of the swap on each partition that has some."""
@@ -30,24 +31,15 @@ def swaps_in(steps: Iterable[DiskStep]) -> dict[str, object]:
 
 def partition_result(part: RemovedPartition) -> dict[str, object]:
     """What a partition may be named by, without what is not there."""
-    words = {
-        "uuid": part.uuid,
-        "label": part.label,
-        "partuuid": part.partuuid,
-        "partlabel": part.partlabel,
-    }
-    more: dict[str, object] = {"mapped": list(part.mapped)} if part.mapped else {}
-    if not part.is_swap:
-        more["is_swap"] = False
-    return {"number": part.number, **{name: word for name, word in words.items() if word}, **more}
+    left_out = ("stems", "is_swap")
+    shown = {name: word for name, word in asdict(part).items() if word and name not in left_out}
+    return shown if part.is_swap else shown | {"is_swap": False}
 
 
 def swaps_between(steps: Iterable[DiskStep], swaps: Named) -> dict[str, object]:
     """gone_swaps and moved_swaps, as repair_guest and remake_swap take them."""
     gone, moved = [], []
-    for step in steps:
-        if not isinstance(step, RewritePartitions):
-            continue
+    for step in of_kind(RewritePartitions, steps):
         for old in (part for part in step.before.partitions if part.number in swaps):
             new = step.after.by_number(old.number)
             uuid, label = swaps[old.number]
@@ -61,5 +53,4 @@ def swaps_between(steps: Iterable[DiskStep], swaps: Named) -> dict[str, object]:
 
 def _identity(part: Partition, disk_id: str, uuid: str, label: str) -> dict[str, object]:
     partuuid = part.guid or f"{disk_id.removeprefix('0x')}-{part.number:02x}"
-    words = {"uuid": uuid, "label": label, "partuuid": partuuid, "partlabel": part.name}
-    return {"number": part.number, **{name: word for name, word in words.items() if word}}
+    return partition_result(RemovedPartition(part.number, uuid, label, partuuid, part.name))

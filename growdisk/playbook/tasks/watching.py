@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 
-from growdisk.api.watching.documents import round_document
 from growdisk.api.watching.metrics import write_metrics
-from growdisk.api.watching.round import Round, watch_once
+from growdisk.api.watching.round import Round, round_document, watch_once
 from growdisk.api.watching.rules import load_rules
 from growdisk.errors import GrowdiskError, NeedsUser, OperationFailed, Refused
 from growdisk.given_file import refuse_to_replace

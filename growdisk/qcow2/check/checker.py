@@ -11,7 +11,7 @@ from pathlib import Path
 
 from growdisk.block.device import BlockDevice
 from growdisk.errors import ImageUnsupported
-from growdisk.fast_dataclass import dataclass, replace
+from growdisk.fast_dataclass import asdict, dataclass, replace
 from growdisk.qcow2.check.check_errors import Findings
 from growdisk.qcow2.check.cluster_counts import TooScattered
 from growdisk.qcow2.check.copied_flags import check_copied_flags
@@ -28,11 +28,11 @@ class CheckReport:
     """
 
     path: Path
+    check_errors: int
     leaks: int
     corruptions: int
     leaks_fixed: int
     corruptions_fixed: int
-    check_errors: int
     total_clusters: int
     allocated_clusters: int
     fragmented_clusters: int
@@ -51,20 +51,12 @@ class CheckReport:
 
     def as_json(self) -> dict[str, str | int]:
         """The keys and conventions of `qemu-img check --output=json`, zeros included."""
-        return {
-            "filename": str(self.path),
-            "format": "qcow2",
-            "check-errors": self.check_errors,
-            "leaks": self.leaks,
-            "corruptions": self.corruptions,
-            "leaks-fixed": self.leaks_fixed,
-            "corruptions-fixed": self.corruptions_fixed,
-            "total-clusters": self.total_clusters,
-            "allocated-clusters": self.allocated_clusters,
-            "fragmented-clusters": self.fragmented_clusters,
-            "compressed-clusters": self.compressed_clusters,
-            "image-end-offset": self.image_end_offset,
+        numbers = {
+            name.replace("_", "-"): value
+            for name, value in asdict(self).items()
+            if name not in ("path", "problems")
         }
+        return {"filename": str(self.path), "format": "qcow2", **numbers}
 
 
 @dataclass(frozen=True)
@@ -81,11 +73,11 @@ class Analysis:
         header, recount, findings = self.header, self.recount, self.findings
         return CheckReport(
             path=self.path,
+            check_errors=findings.check_errors,
             leaks=findings.leaks,
             corruptions=findings.corruptions,
             leaks_fixed=0,
             corruptions_fixed=0,
-            check_errors=findings.check_errors,
             total_clusters=-(-header.size // header.cluster_size),
             allocated_clusters=recount.fragmentation.allocated,
             fragmented_clusters=recount.fragmentation.fragmented,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from growdisk.api.images.alike import Comparer
+from growdisk.api.images.pump import Comparer
 from growdisk.block.device import Part
 from growdisk.block.parts import fill
 from growdisk.block.raw import RawFile

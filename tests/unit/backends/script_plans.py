@@ -13,7 +13,8 @@ from growdisk.errors import Refused
 from growdisk.guest_scripts.render import render
 from growdisk.guest_scripts.script_plan import GuestLayer, GuestPlan, Phase
 from growdisk.planner.guest_plan import guest_plan
-from growdisk.planner.planner import Proposal, propose
+from growdisk.planner.planner import propose
+from growdisk.planner.proposal import Proposal
 from tests.golden.situations import read
 
 PLANS = Path(__file__).parents[2] / "golden" / "plans"

@@ -14,7 +14,8 @@ from growdisk.api.disks import inspect
 from growdisk.api.session import Session
 from growdisk.planner.goal import Goal, RunOptions
 from growdisk.planner.plan import make_plan
-from growdisk.planner.planner import Proposal, propose
+from growdisk.planner.planner import propose
+from growdisk.planner.proposal import Proposal
 from growdisk.qcow2.probe import probe_format
 from growdisk.steps.disk import Disk
 from growdisk.units import parse_size

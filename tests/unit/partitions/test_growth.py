@@ -4,16 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from growdisk.partitions.growth import (
-    BlockerPolicy,
-    Grown,
-    Growth,
-    NothingToDo,
-    NotPossible,
-    SwapPolicy,
-    blockers,
-    plan_growth,
-)
+from growdisk.partitions.blocks import BlockerPolicy, SwapPolicy
+from growdisk.partitions.growth import blockers, plan_growth
+from growdisk.partitions.growth_values import Grown, Growth, NothingToDo, NotPossible
 from growdisk.partitions.table import Partition, PartitionTable, Role
 from growdisk.units import GiB, MiB, TiB
 

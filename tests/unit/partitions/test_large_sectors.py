@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from growdisk.partitions.growth import BlockerPolicy, Grown, SwapPolicy, plan_growth
+from growdisk.partitions.blocks import BlockerPolicy, SwapPolicy
+from growdisk.partitions.growth import plan_growth
+from growdisk.partitions.growth_values import Grown
 from growdisk.partitions.rewriting import rewrite
 from growdisk.partitions.sectors import apply_changes, read_table
 from growdisk.units import GiB, MiB

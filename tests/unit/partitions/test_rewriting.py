@@ -12,8 +12,11 @@ from pathlib import Path
 import pytest
 
 from growdisk.errors import OperationFailed
-from growdisk.partitions.growth import BlockerPolicy, Grown, SwapPolicy, plan_growth
-from growdisk.partitions.sectors import SectorChange, apply_changes
+from growdisk.partitions.blocks import BlockerPolicy, SwapPolicy
+from growdisk.partitions.growth import plan_growth
+from growdisk.partitions.growth_values import Grown
+from growdisk.partitions.located import SectorChange
+from growdisk.partitions.sectors import apply_changes
 from growdisk.partitions.table import Partition, PartitionTable, Role
 from growdisk.units import GiB, MiB, TiB
 from tests.refusals import raises

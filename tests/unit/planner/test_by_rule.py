@@ -12,7 +12,8 @@ from growdisk.planner.by_rule import proposed_by_rule
 from growdisk.planner.facts import Facts, ImageFacts
 from growdisk.planner.failures import CannotGrow
 from growdisk.planner.goal import Goal, Rule
-from growdisk.planner.planner import AllDone, Proposal, propose
+from growdisk.planner.planner import propose
+from growdisk.planner.proposal import AllDone, Proposal
 from growdisk.planner.rule_words import rule_of
 from growdisk.units import GiB, SizeSpec
 from tests.refusals import raises

@@ -17,7 +17,8 @@ from growdisk.errors import Refused
 from growdisk.filesystems.content import BtrfsContent, Content, NtfsContent
 from growdisk.planner.facts import Facts
 from growdisk.planner.goal import Goal
-from growdisk.planner.planner import Proposal, propose
+from growdisk.planner.planner import propose
+from growdisk.planner.proposal import Proposal
 from growdisk.units import MiB, parse_size
 from tests.guests.tools import place_content
 from tests.unit.partitions.disks import make_disk, run

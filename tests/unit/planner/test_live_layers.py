@@ -16,7 +16,8 @@ from growdisk.planner.goal import Goal, RunOptions
 from growdisk.planner.guest_plan import growth_layers, guest_plan
 from growdisk.planner.live_plan import make_live_plan
 from growdisk.planner.plan import Plan, decode_plan, encode_plan
-from growdisk.planner.planner import Proposal, propose
+from growdisk.planner.planner import propose
+from growdisk.planner.proposal import Proposal
 from growdisk.units import GiB, MiB, parse_size
 from tests.unit.planner.live_facts import AROUND, WAY
 from tests.unit.planner.volume_facts import EXT, EXTENT, facts

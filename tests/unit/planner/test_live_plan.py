@@ -17,7 +17,8 @@ from growdisk.planner.goal import Goal, RunOptions
 from growdisk.planner.guest_connection import GuestConnection
 from growdisk.planner.live_plan import HostEnvironment, make_live_plan
 from growdisk.planner.plan import Plan, decode_plan, encode_plan
-from growdisk.planner.planner import Proposal, propose
+from growdisk.planner.planner import propose
+from growdisk.planner.proposal import Proposal
 from growdisk.units import GiB, MiB, parse_size
 from tests.conftest import DiskMaker
 from tests.refusals import raises

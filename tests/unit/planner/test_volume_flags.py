@@ -10,7 +10,8 @@ from growdisk.errors import Refused
 from growdisk.filesystems.content import ExtContent, PhysicalVolumeContent
 from growdisk.filesystems.volume_group import LogicalVolume, LvSegment, PhysicalVolume, VolumeGroup
 from growdisk.planner.goal import Goal
-from growdisk.planner.planner import Proposal, propose
+from growdisk.planner.planner import propose
+from growdisk.planner.proposal import Proposal
 from growdisk.steps.grow_lv import GrowLogicalVolume
 from growdisk.units import GiB, MiB, parse_size
 from tests.unit.planner.volume_facts import EXT, EXTENT, facts
