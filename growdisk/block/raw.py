@@ -30,6 +30,7 @@ _SENT_AT_ONCE = 16 << 20
 # a file that grows bit by bit is lengthened by so much at once: each time costs a journal's entry
 _AHEAD = 32 << 20
 _SYNC_FILE_RANGE_WRITE = 2
+_NO_SIZE = "it does not tell its size"
 
 
 class RawFile(InParts):
@@ -87,10 +88,15 @@ class RawFile(InParts):
 
     @classmethod
     def _sized(cls, fd: int, path: Path, *, writable: bool) -> RawFile:
+        """Files of /proc do not tell their size: some give an error, others 0, and have bytes."""
         try:
-            return cls(fd, path, writable=writable)
-        except OSError as error:  # some files of /proc
-            raise ImageNotReadable(path, reason="it does not tell its size") from error
+            file = cls(fd, path, writable=writable)
+            tells = bool(file._size) or file.is_block_device or not os.pread(fd, 1, 0)
+        except OSError as error:
+            raise ImageNotReadable(path, reason=_NO_SIZE) from error
+        if not tells:
+            raise ImageNotReadable(path, reason=_NO_SIZE)
+        return file
 
     @classmethod
     def create(cls, path: Path, size: int = 0, *, lock: bool = True) -> RawFile:
