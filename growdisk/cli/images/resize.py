@@ -9,7 +9,7 @@ from growdisk.cli.common_options import add_overlays_may_break
 from growdisk.cli.images.keys import add_key, unlocking
 from growdisk.cli.images.shared import add_format, add_path, human_size, note_rounded
 from growdisk.cli.output import Output
-from growdisk.errors import shell_word
+from growdisk.errors import BadSize, shell_word
 
 TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:
@@ -82,4 +82,8 @@ def _change_of(text: str) -> SizeSpec:
 
     if not text.startswith("-"):
         return parse_goal_size(text)
-    return SizeSpec(-parse_goal_size(f"+{text.removeprefix('-')}").bytes, relative=True)
+    try:
+        return SizeSpec(-parse_goal_size(f"+{text.removeprefix('-')}").bytes, relative=True)
+    except BadSize as error:
+        error.problem = text  # as it was given
+        raise
