@@ -18,7 +18,7 @@ from pathlib import Path
 
 from growdisk.block import direct
 from growdisk.block.device import Extent, InParts, Part, check_range
-from growdisk.block.host_blocks import extents, possible_size, unallocated
+from growdisk.block.host_blocks import MAX_LENGTH, extents, possible_size, unallocated
 from growdisk.block.locks import lock_image
 from growdisk.block.opening import no_look, opened, require_disk, second_look
 from growdisk.errors import ImageNotReadable
@@ -96,6 +96,8 @@ class RawFile(InParts):
             raise ImageNotReadable(path, reason=_NO_SIZE) from error
         if not tells:
             raise ImageNotReadable(path, reason=_NO_SIZE)
+        if file._size > MAX_LENGTH:
+            raise ImageNotReadable(path, reason="it is longer than a disk can be (8 EiB)")
         return file
 
     @classmethod
