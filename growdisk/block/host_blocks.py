@@ -15,7 +15,8 @@ TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:
     from growdisk.block.raw import RawFile
 
-_MAX_OFFSET = (1 << 63) - 1
+#: As for QEMU: what lies at the end can be rounded up, and has a number for the kernel.
+MAX_LENGTH = (1 << 63) - (1 << 30)
 
 
 def extents(fd: int, offset: int, end: int, *, unit: int) -> Iterator[Extent]:
@@ -68,11 +69,8 @@ def claim(file: RawFile, ranges: Iterable[tuple[int, int]]) -> list[tuple[int, i
 
 
 def possible_size(size: int) -> int:
-    """The size of a file.
-
-    One that the kernel's calls have no number for is told as any other that is too large.
-    """
-    if size > _MAX_OFFSET:
+    """The size of a file. One that no disk has is told as any other that is too large."""
+    if size > MAX_LENGTH:
         raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
     return size
 

@@ -104,7 +104,7 @@ class RunDirectory:
 
     @property
     def _is_run(self) -> bool:
-        return any((self.path / name).exists() for name in _MAIN_FILES)
+        return any(_is_there(self.path / name) for name in _MAIN_FILES)
 
     @classmethod
     def beside(cls, path: Path) -> RunDirectory:
@@ -114,7 +114,7 @@ class RunDirectory:
         """
         try:
             directory = cls(lasting_path(path) if path.is_block_device() else path.resolve())
-            directory.plan_file.exists()
+            _is_there(directory.plan_file)
         except OSError as error:
             raise ImageNotReadable(path, reason=error.strerror or str(error)) from error
         except RuntimeError as error:
@@ -128,7 +128,7 @@ class RunDirectory:
 
     def state(self) -> RunState:
         """How the run stands. A plan without a journal is one that never began."""
-        return fold(self.records()) if self.plan_file.exists() else RunState()
+        return fold(self.records()) if _is_there(self.plan_file) else RunState()
 
     def obstacle(self) -> str:
         """Why `begin` could not make the folder, as far as reading tells; "" if nothing is seen."""
@@ -175,7 +175,7 @@ class RunDirectory:
 
         Images have the mark of such a run already, and nothing else of it.
         """
-        if (self.path / "plan.json").exists():
+        if _is_there(self.path / "plan.json"):
             return not self.records()
         try:
             main, run = self._part_of()
@@ -336,6 +336,16 @@ def _refuse(directory: RunDirectory, *statuses: RunStatus) -> None:
         status = run.state().status
         if status in statuses:
             raise run_stands_in_the_way(run.image, state=status.value)
+
+
+def _is_there(path: Path) -> bool:
+    """Whether a file exists. An image's name may be too long for its folder to have one."""
+    try:
+        return path.exists()
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        return False
 
 
 def _keep_record(folder: Path, record: Path, image: Path) -> None:
