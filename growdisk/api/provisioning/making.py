@@ -41,8 +41,7 @@ class Making:
         self.format: ImageFormat = (
             "qcow2" if recipe.overlay else recipe.format or _made_of(base_format, recipe)
         )
-        self._new = path.with_name(f".{path.name}.growdisk-new")
-        self._work = path.with_name(f".{path.name}.growdisk-work")
+        self._work, self._new = _hidden_names(path)
 
     @property
     def _in_two(self) -> bool:
@@ -124,6 +123,21 @@ class Making:
 
 def _made_of(base_format: ImageFormat, recipe: Recipe) -> ImageFormat:
     return "qcow2" if recipe.compressed else base_format
+
+
+def _hidden_names(path: Path) -> tuple[Path, Path]:
+    """Where an output is worked on, and where it is made."""
+    return (
+        path.with_name(f".{path.name}.growdisk-work"),
+        path.with_name(f".{path.name}.growdisk-new"),
+    )
+
+
+def remove_left_over(path: Path) -> None:
+    """Remove what a process that was killed left of an output. ImageInUse."""
+    with exclusive_output(path):
+        for hidden in _hidden_names(path):
+            _remove_left_over(hidden)
 
 
 def _remove_left_over(hidden: Path) -> None:
