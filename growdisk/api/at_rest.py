@@ -159,6 +159,10 @@ class DisksAtRest:
             require_appliance()
         return Session.begin(run, self._disk, room=room)
 
+    def put_away(self) -> None:
+        for path in (*(path for _, path in reversed(self.others)), self.path):
+            RunDirectory.beside(path).put_away()
+
 
 # --- a run that another process began -----------------------------------------------------------
 

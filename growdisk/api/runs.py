@@ -103,6 +103,10 @@ class Target(Protocol):
         """
         ...
 
+    def put_away(self) -> None:
+        """Put away what a run has left that was killed when all was done but this."""
+        ...
+
 
 def plan(
     target: Asked,
@@ -146,6 +150,7 @@ def expand(
     with _opened(target, goal, options, image_format, stop, verb="expand") as found:
         prepared = _prepare(found, goal, options, proposer)
         if isinstance(prepared, Result):
+            found.put_away()
             return prepared
         path = Path(prepared.plan.before.image.path)  # as the user named it
         run = CurrentRun(

@@ -32,6 +32,8 @@ RESERVE = 8 << 20
 JOURNAL_ROOM = 128 << 10
 # A folder without either is no run: what is in it is left over from one.
 _MAIN_FILES = ("plan.json", "part-of.json")
+# What can be left there of a run that never began, or of one that was put away. No snapshots.
+_LEFT_OVER = ("journal.jsonl", "reserve", "trial", *(f"{name}.new" for name in _MAIN_FILES))
 
 
 def run_stands_in_the_way(image: Path, state: str) -> Refused:
@@ -247,21 +249,25 @@ class RunDirectory:
     def put_away(self) -> None:
         """Let nothing but the record of a finished run stay, in the state folder.
 
-        Where that cannot be written, the folder stays as it is: it is as good a record.
+        Where that cannot be written, the folder stays as it is: it is as good a record. The caller
+        has the image to itself, so that a folder without a run is not the beginning of somebody's.
         """
-        # What is left over may be the beginning of somebody's next run.
-        if not self._is_run or not self.leading().state().finished:
-            return
         with contextlib.suppress(OSError):
-            _keep_record(self.path, record_folder(self.image), self.image)
-            # The plan first: what is cut short here is no run any more.
-            for name in (*_MAIN_FILES, *(file.name for file in self.path.iterdir())):
+            names = _LEFT_OVER
+            if self._is_run:
+                if not self.leading().state().finished:
+                    return
+                _keep_record(self.path, record_folder(self.image), self.image)
+                # The plan first: what is cut short here is no run any more.
+                names = (*_MAIN_FILES, *(file.name for file in self.path.iterdir()))
+            for name in names:
                 (self.path / name).unlink(missing_ok=True)
             self.path.rmdir()
 
     def forget(self) -> None:
         """The image is another one now: neither run nor record is about it."""
-        for folder in (self.path, record_folder(self.image)):
+        record = record_folder(self.image)
+        for folder in (self.path, record, _fresh(record)):
             shutil.rmtree(folder, ignore_errors=True)
 
     def runs(self) -> Iterator[RunDirectory]:
@@ -350,7 +356,7 @@ def _is_there(path: Path) -> bool:
 
 def _keep_record(folder: Path, record: Path, image: Path) -> None:
     """A copy that appears whole or not at all. It is history: a power cut may lose it."""
-    fresh = record.with_name(record.name + ".new")
+    fresh = _fresh(record)
     shutil.rmtree(fresh, ignore_errors=True)
     make_folder(fresh)
     for file in folder.iterdir():
@@ -359,6 +365,11 @@ def _keep_record(folder: Path, record: Path, image: Path) -> None:
     (fresh / "image.json").write_text(json.dumps({"path": str(image), "inode": _inode(image)}))
     shutil.rmtree(record, ignore_errors=True)
     fresh.rename(record)
+
+
+def _fresh(record: Path) -> Path:
+    """A record that is being written."""
+    return record.with_name(record.name + ".new")
 
 
 def _is_of(record: Path, image: Path) -> bool:
