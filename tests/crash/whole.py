@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from growdisk.workflow.places import STATE_DIR
+from growdisk.workflow.run_places import STATE_DIR
 
 from growdisk.cli.main import main
 from growdisk.host import clock
