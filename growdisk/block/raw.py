@@ -152,15 +152,10 @@ class RawFile(InParts):
         data = os.pread(self._fd, length, offset)
         if len(data) == length:
             return data
-        chunks = [data]
-        while (missing := length - sum(map(len, chunks))) > 0:
-            chunk = os.pread(self._fd, missing, offset + length - missing)
-            if not chunk and missing <= self._missing:
-                chunk = bytes(missing)
-            if not chunk:
-                raise OSError(errno.EIO, f"{self.path} became shorter while it was read")
-            chunks.append(chunk)
-        return b"".join(chunks)
+        buffer = bytearray(length)
+        buffer[: len(data)] = data
+        self.read_into(offset + len(data), memoryview(buffer)[len(data) :])
+        return bytes(buffer)
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
         """Fill `buffer` with the bytes at `offset`; a reused buffer is cheaper than new memory."""

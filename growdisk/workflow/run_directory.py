@@ -134,9 +134,7 @@ class RunDirectory:
 
     def obstacle(self) -> str:
         """Why `begin` could not make the folder, as far as reading tells; "" if nothing is seen."""
-        existing = next(
-            folder for folder in (self.path, *self.path.parents) if os.path.lexists(folder)
-        )
+        existing = next(filter(os.path.lexists, (self.path, *self.path.parents)))
         if not existing.is_dir():
             return f"{existing} is not a folder"
         if not os.access(existing, os.W_OK | os.X_OK, effective_ids=True):
@@ -303,8 +301,7 @@ class RunDirectory:
         self.make_room()
         with contextlib.suppress(OSError):
             if self.state().finished:
-                # Cutting a file to its own length frees the blocks that were reserved after its
-                # end.
+                # Cut to its own length, a file gives back the blocks reserved after its end.
                 truncate_file(self.journal_file, self.journal_file.stat().st_size)
 
     def withdraw(self) -> None:
