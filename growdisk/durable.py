@@ -126,10 +126,10 @@ def read_record(path: Path) -> bytes:
         found = os.fstat(fd)
         if not stat.S_ISREG(found.st_mode) or found.st_size > _LONGEST_RECORD:
             raise OSError(f"it is not a file of at most {_LONGEST_RECORD >> 20} MiB")
-        parts = []
-        while part := os.read(fd, _LONGEST_RECORD):
-            parts.append(part)
-        return b"".join(parts)
+        chunks = []
+        while chunk := os.read(fd, _LONGEST_RECORD):
+            chunks.append(chunk)
+        return b"".join(chunks)
 
 
 def write_all(fd: int, content: bytes) -> None:

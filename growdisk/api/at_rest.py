@@ -159,6 +159,10 @@ class DisksAtRest:
             require_appliance()
         return Session.begin(run, self._disk, room=room)
 
+    def put_away(self) -> None:
+        for path in (*(path for _, path in reversed(self.others)), self.path):
+            RunDirectory.beside(path).put_away()
+
 
 # --- a run that another process began -----------------------------------------------------------
 
@@ -189,12 +193,12 @@ def reopened(run: CurrentRun, allowed: Allowed) -> Iterator[Disk]:
 
 def session_of(run: CurrentRun, disk: Disk, verb: str, allowed: Allowed) -> Session:
     """KeyNeeded, overlays-on-it, image-changed: see Session.reopen."""
-    for each in (disk, *disk.extra_disks):
+    for one_disk in (disk, *disk.extra_disks):
         # Internal snapshots can be gone back to, or forgotten, without the key to what they hold.
-        if each.is_locked and (verb == "resume" or run.plan.snapshots != "internal"):
-            raise KeyNeeded(run.path if each is disk else each.path)
+        if one_disk.is_locked and (verb == "resume" or run.plan.snapshots != "internal"):
+            raise KeyNeeded(run.path if one_disk is disk else one_disk.path)
         if not allowed.overlays_may_break:
-            refuse_dependents(each.path)
+            refuse_dependents(one_disk.path)
     with unreadable_refused(run.path):
         session = Session.reopen(run, disk, accepting=verb == "commit")
     if verb == "resume":

@@ -36,7 +36,12 @@ class CarriedRun:
     def first(self) -> RunSnapshot | None:
         """The snapshot from before the whole run; None if it is gone."""
         return next(
-            (each for each in self.snapshots if (each.run, each.number) == (self.run, 1)), None
+            (
+                snapshot
+                for snapshot in self.snapshots
+                if (snapshot.run, snapshot.number) == (self.run, 1)
+            ),
+            None,
         )
 
 
@@ -79,5 +84,5 @@ def carried_run(header: Header | None, names: Iterable[str]) -> CarriedRun | Non
     snapshots = run_snapshots(names)
     if not marked and not snapshots:
         return None
-    latest = max((each.run for each in snapshots), default="")
+    latest = max((snapshot.run for snapshot in snapshots), default="")
     return CarriedRun(latest, marked, tuple(snapshots))

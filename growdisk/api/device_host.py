@@ -107,7 +107,7 @@ def _system_place(disk: int) -> str:
 
 def _built_on(number: int) -> list[int]:
     upper = [*partitions_of(number), *holders_of(number)]
-    return [number, *(each for one in upper for each in _built_on(one))]
+    return [number, *(built for device in upper for built in _built_on(device))]
 
 
 def _number(source: str) -> int | None:

@@ -144,10 +144,11 @@ def _owner(
         for part in table.partitions
         if part.number in contents
     ]
-    for one in find_foreign(device, head, thorough=thorough):
+    for foreign in find_foreign(device, head, thorough=thorough):
         inside = any(
-            place.start <= one.offset < place.end and kind == one.kind for place, kind in own
+            place.start <= foreign.offset < place.end and kind == foreign.kind
+            for place, kind in own
         )
-        if one.owner is ContentOwner.WHOLE and not inside:
-            return one.kind
+        if foreign.owner is ContentOwner.WHOLE and not inside:
+            return foreign.kind
     return ""

@@ -47,9 +47,9 @@ def refuse_spoiling(path: Path, options: RunOptions) -> None:
 
     See refuse_dependents().
     """
-    for each in (path, *(other.path for other in options.others)):
-        refuse_run_at(each)
-        refuse_dependents(each, overlays_may_break=options.overlays_may_break)
+    for disk_path in (path, *(other.path for other in options.others)):
+        refuse_run_at(disk_path)
+        refuse_dependents(disk_path, overlays_may_break=options.overlays_may_break)
 
 
 def plan_extra_disks(

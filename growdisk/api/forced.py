@@ -27,7 +27,7 @@ def commit_carried(path: Path, keys: tuple[bytes, ...] = (), *, not_in_use: bool
     """Keep the image as it is, and remove the snapshots of all runs and their mark."""
 
     def accept(image: Qcow2Image, carried: CarriedRun) -> None:
-        _forget(image, [each.name for each in carried.snapshots])
+        _forget(image, [snapshot.name for snapshot in carried.snapshots])
 
     return _ended(path, "commit", "changed", accept, keys, not_in_use=not_in_use)
 
@@ -51,7 +51,9 @@ def rollback_carried(
         if not overlays_may_break:
             refuse_dependents(path)
         image.apply_snapshot(carried.first.name)
-        _forget(image, [each.name for each in carried.snapshots if each.run == carried.run])
+        _forget(
+            image, [snapshot.name for snapshot in carried.snapshots if snapshot.run == carried.run]
+        )
 
     return _ended(path, "roll back", "restored", back, keys, not_in_use=not_in_use)
 

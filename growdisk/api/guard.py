@@ -166,7 +166,7 @@ def is_recorded(path: Path, carried: CarriedRun) -> bool:
     from growdisk.workflow.run_directory import RunDirectory
 
     leading = RunDirectory.beside(path).leading()
-    runs = {each.run for each in carried.snapshots}
+    runs = {snapshot.run for snapshot in carried.snapshots}
     if not (leading.state().is_open and runs):
         return leading.state().is_open
     try:

@@ -182,7 +182,7 @@ def _is_read_only(home: Home) -> bool:
     """A subvolume of btrfs that Linux itself does not write to."""
     tree, path = home.paths.root.tree, home.root.subvolume.strip("/")
     return isinstance(tree, BtrfsTree) and any(
-        one.read_only for one in tree.subvolumes() if one.path == path
+        subvolume.read_only for subvolume in tree.subvolumes() if subvolume.path == path
     )
 
 

@@ -47,12 +47,12 @@ def refuse_unfit_host(path: Path, options: RunOptions) -> None:
 
     The last one is raised if it cannot be written to.
     """
-    for each in (path, *(other.path for other in options.others)):
-        if each.is_block_device():
-            refuse_unfit_device(each)
-        elif each.is_file():
-            require_writable(each)
-        _refuse_in_use(each, not_in_use=options.not_in_use)
+    for disk_path in (path, *(other.path for other in options.others)):
+        if disk_path.is_block_device():
+            refuse_unfit_device(disk_path)
+        elif disk_path.is_file():
+            require_writable(disk_path)
+        _refuse_in_use(disk_path, not_in_use=options.not_in_use)
 
 
 def facts_of_host(image: ImageFacts, path: Path, goal: Goal) -> ImageFacts:
@@ -131,7 +131,9 @@ def _refuse_domains(path: Path) -> None:
 def with_doubts(plan: Plan, path: Path, options: RunOptions) -> Plan:
     """The plan, with a note on each of its disks of which not all users can be known."""
     paths = (path, *(other.path for other in options.others))
-    return replace(plan, notes=(*(doubt for each in paths if (doubt := _doubt(each))), *plan.notes))
+    return replace(
+        plan, notes=(*(doubt for disk_path in paths if (doubt := _doubt(disk_path))), *plan.notes)
+    )
 
 
 def _doubt(path: Path) -> str:

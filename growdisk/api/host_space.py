@@ -104,75 +104,81 @@ def run_images(
     ]
 
 
-def refuse_without_room(path: Path, parts: list[RunImage]) -> int:
+def refuse_without_room(path: Path, images: list[RunImage]) -> int:
     """host-too-full or host-file-too-large.
 
-    Returns the bytes that the run takes at the least, of the first image.
+    Returns the bytes that the run takes at the least where the first image is; 0 for a device.
     """
     wanted: dict[int, int] = defaultdict(int)
     places: dict[int, Path] = {}
-    for number, part in enumerate(parts):
-        image = part.facts.image.path.resolve()
-        growing = _growing(part)
-        if is_apart(image):
-            _refuse_full_device(part, growing)
+    for number, image in enumerate(images):
+        file = image.facts.image.path.resolve()
+        growing = _growing(image)
+        if is_apart(file):
+            _refuse_full_device(image, growing)
             continue
-        _refuse_length(part.facts.image.path, image, growing)
-        device = image.stat().st_dev
-        places.setdefault(device, image.parent)
+        _refuse_length(image.facts.image.path, file, growing)
+        device = file.stat().st_dev
+        places.setdefault(device, file.parent)
         wanted[device] += needed(growing) + (0 if number else SET_ASIDE)
     for device, size in wanted.items():
         if (free := free_room(places[device])) < size:
             raise host_too_full(path, places[device], size, free)
-    return sum(wanted.values()) - SET_ASIDE if wanted else 0
+    first_file = images[0].facts.image.path.resolve()
+    # What the others take elsewhere, this place need not have.
+    return 0 if is_apart(first_file) else wanted[first_file.stat().st_dev] - SET_ASIDE
 
 
-def _refuse_full_device(part: RunImage, growing: GrowingImage) -> None:
+def _refuse_full_device(image: RunImage, growing: GrowingImage) -> None:
     """no-room-on-device, or host-too-full for a loop device's file, if writes would not fit."""
-    path, file = part.facts.image.path, None
+    path, file = image.facts.image.path, None
     if path.is_block_device():
         file = file_behind(path.stat().st_rdev)
     if file and not _has_room(file.parent, least := needed(replace(growing, snapshots="none"))):
         raise host_too_full(
             path, file.parent, least, 0, "so much cannot be taken there", aside=False
         )
-    if growing.cluster_size and isinstance(part.device, Qcow2Image) and part.snapshots != "overlay":
-        refuse_full_device(path, part.device, growing.cluster_size, needed(growing))
+    if (
+        growing.cluster_size
+        and isinstance(image.device, Qcow2Image)
+        and image.snapshots != "overlay"
+    ):
+        refuse_full_device(path, image.device, growing.cluster_size, needed(growing))
 
 
-def _growing(part: RunImage) -> GrowingImage:
-    image, steps = part.facts.image, part.proposal.steps if part.proposal else ()
+def _growing(image: RunImage) -> GrowingImage:
+    facts, steps = image.facts.image, image.proposal.steps if image.proposal else ()
     resize = first(ResizeImage, steps)
     return GrowingImage(
-        image.cluster_size,
-        image.virtual_size,
-        resize.new_size if resize else image.virtual_size,
-        part.snapshots,
+        facts.cluster_size,
+        facts.virtual_size,
+        resize.new_size if resize else facts.virtual_size,
+        image.snapshots,
         len(steps),
-        part.proposal.fills if part.proposal else NOTHING,
-        sum(_moved(part)),
+        image.proposal.fills if image.proposal else NOTHING,
+        sum(_moved(image)),
         preallocated=resize is not None and resize.preallocation != "off",
-        keep=part.keep,
+        keep=image.keep,
     )
 
 
-def _moved(part: RunImage) -> Iterator[int]:
+def _moved(image: RunImage) -> Iterator[int]:
     """Bytes of data in the partitions that will be copied."""
-    for step in part.proposal.steps if part.proposal else ():
+    for step in image.proposal.steps if image.proposal else ():
         for move in step.moves:
-            extents = part.device.extents(move.start, move.size)
+            extents = image.device.extents(move.start, move.size)
             yield sum(extent.length for extent in extents if extent.kind is ExtentKind.DATA)
 
 
-def _refuse_length(path: Path, image: Path, growing: GrowingImage) -> None:
-    length = max(needed_in_file(growing, image.stat().st_size), image.stat().st_size)
+def _refuse_length(path: Path, file: Path, growing: GrowingImage) -> None:
+    length = max(needed_in_file(growing, file.stat().st_size), file.stat().st_size)
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
     if limit != resource.RLIM_INFINITY and length > limit:
         limited = f"files of this process may have {format_size(limit)} (ulimit -f)"
         raise _host_file_too_large(
             path, length, limited, "raise that limit, or grow by less; nothing was changed"
         )
-    if not _can_be_so_long(image.parent, length):
+    if not _can_be_so_long(file.parent, length):
         limited = "the file system that it lies on has no files as long as that"
         raise _host_file_too_large(
             path, length, limited, "move it to another file system; nothing was changed"

@@ -184,6 +184,7 @@ def reach(request: LiveRequest) -> RunningGuest | Path:
     found = guest_of(request.path)
     if found is None:
         return request.path
+    # Its monitor is in libvirt's hands, and serves one client.
     if found.domain:
         return _by_domain(replace(request, domain=found.domain))
     if not found.monitor:
@@ -231,6 +232,7 @@ def _by_domain(request: LiveRequest) -> RunningGuest | Path:
         return _file_of_domain(request, disks)
     machine = Machine(domain, f"machine {domain.name}")
     try:
+        # vda is libvirt's name for it; QEMU knows the alias.
         wanted = disks[request.disk].alias if request.disk in disks else request.disk
         disk = _choose(machine, wanted, request.path, None)
         return RunningGuest(
@@ -294,11 +296,13 @@ def _choose(machine: Machine, wanted: str, path: Path | None, folder: Path | Non
         chosen = [
             disk
             for disk in disks
+            # Any layer: during a run the user's image lies below overlays.
             if any(_same(file, path, folder) for file in machine.files(disk.key))
         ]
         if not chosen:
             raise _disk_unknown(machine.name, wanted=str(path), present=present)
         return chosen[0]
+    # What is read-only cannot grow: a CD, or what cloud-init reads.
     writable = [disk for disk in disks if not disk.read_only]
     if len(writable) != 1:
         raise (

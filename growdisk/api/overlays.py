@@ -64,8 +64,8 @@ def dependents_of(
         return Dependents()
     search = _Search(target)
     if not is_apart(path):  # its folder is /dev, or growdisk's own
-        for each in (os.path.abspath(path), os.path.realpath(path)):  # noqa: PTH100
-            search.read_folder(os.path.dirname(each))  # noqa: PTH120
+        for spelling in (os.path.abspath(path), os.path.realpath(path)):  # noqa: PTH100
+            search.read_folder(os.path.dirname(spelling))  # noqa: PTH120
     if libvirt:
         search.ask_libvirt()
     if apart_from is not None:
@@ -85,11 +85,11 @@ class _Search:
         self._until = time.monotonic() + _SECONDS
 
     def read_folder(self, folder: str) -> None:
-        for each in (folder, *folders_beside(folder)):
-            place = identity(each)
+        for searched in (folder, *folders_beside(folder)):
+            place = identity(searched)
             if place not in self._folders:
                 self._folders.add(place)
-                for path in _files(each):
+                for path in _files(searched):
                     self._read(path)
 
     def ask_libvirt(self) -> None:
@@ -99,10 +99,10 @@ class _Search:
         """
         from growdisk.live.libvirt_sockets import listening
 
-        for each in listening():
+        for uri in listening():
             from growdisk.live.libvirt_disks import known_to
 
-            known = known_to(each, max(self._until - time.monotonic(), 0.1))
+            known = known_to(uri, max(self._until - time.monotonic(), 0.1))
             for folder in known.folders:
                 self.read_folder(folder)
             for machine, path in known.disks:
@@ -134,7 +134,7 @@ class _Search:
         waiting, seen = [path], {self._target}
         while waiting and len(seen) <= MAX_DEPTH:
             below = self._read(waiting.pop(), machine)
-            waiting += [place for which, place in below.items() if which not in seen]
+            waiting += [place for named, place in below.items() if named not in seen]
             seen.update(below)
 
     def _read(self, path: str, machine: str = "") -> dict[Identity, str]:

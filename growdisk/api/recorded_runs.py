@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +15,8 @@ from growdisk.api.disks import facts_of_image
 from growdisk.api.guard import carried_at, refuse_carried
 from growdisk.api.result import Result, step_reports
 from growdisk.api.runs import carry_out
-from growdisk.errors import KeyNeeded
+from growdisk.block.raw import RawFile
+from growdisk.errors import GrowdiskError, ImageInUse, KeyNeeded
 from growdisk.planner.layout import layout_of
 from growdisk.planner.plan import recorded_plan
 from growdisk.volumes.keyring import Keyring
@@ -53,12 +54,43 @@ def resume(
     if state.finished or state.status is RunStatus.KEPT:
         directory.finish()  # where growdisk was killed when all was done but this
         result = _nothing_to_resume(directory.image, directory, state, keys)
-        directory.put_away()
+        if state.finished:
+            _put_away(directory, not_in_use=not_in_use)
         return result
     allowed = Allowed(keys, overlays_may_break, not_in_use)
     return _with_session(
         path, "resume", observer, stop, lambda session: session.engine.advance, allowed
     )
+
+
+def _put_away(directory: RunDirectory, *, not_in_use: bool) -> None:
+    """Put away what a finished run has left beside its disks; not while somebody uses them."""
+    plan = recorded_plan(directory)
+    folders = [directory, *(RunDirectory(Path(extra.path)) for extra in plan.extra_disks)]
+    with suppress(GrowdiskError, OSError), ExitStack() as disks:
+        for folder in folders if plan.way is None else ():
+            file = RawFile.open(folder.image, writable=True, not_in_use=not_in_use)
+            disks.enter_context(closing(file))
+        if plan.way is not None:
+            from growdisk.api.running import locked
+
+            disks.enter_context(locked(directory))
+        for folder in reversed(folders):  # as in Session.put_away
+            folder.put_away()
+
+
+def clear_up(image: Path, run: str) -> None:
+    """After an image was put back to before its later runs: nothing beside it tells of these.
+
+    `run` is the one from before. Not while somebody uses the image, who may begin a run.
+    """
+    directory = RunDirectory.beside(image)
+    with suppress(ImageInUse), closing(RawFile.open(directory.image, writable=True)):
+        leading = directory.leading()
+        if leading.plan_file.exists() and leading.run() != run:
+            directory.forget()
+        else:
+            directory.put_away()
 
 
 def rollback(

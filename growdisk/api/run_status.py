@@ -91,7 +91,8 @@ def _path_of(image: str | PathLike[str]) -> Path:
 def _of_carried(error: RunWithoutFolder) -> StatusReport:
     run = error.run
     steps = tuple(
-        StepReport(each.step, "unknown", 0.0, f"snapshot {each.name}") for each in run.snapshots
+        StepReport(snapshot.step, "unknown", 0.0, f"snapshot {snapshot.name}")
+        for snapshot in run.snapshots
     )
     following = ("rollback --force", "commit --force") if run.first else ("commit --force",)
     missing = f"{error.why}; {error.what_to_do}"

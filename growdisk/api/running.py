@@ -118,13 +118,18 @@ class GuestTarget:
         return Prepared(plan)
 
     def locked(self) -> AbstractContextManager[None]:
-        return _locked(self.directory)
+        return locked(self.directory)
 
     def begin(self, run: CurrentRun, room: int) -> LiveSession:
         refuse_spoiling(self.path, self.options)  # again: another run may have ended just now
         journal = run.directory.begin(encode_plan(run.plan), room)
         journal.append(JournalRecord(Event.BEGIN, facts={"run": run.plan.run}))
         return LiveSession(run, self.guest.reached, self.guest.inside, journal)
+
+    def put_away(self) -> None:
+        if self.directory.path.exists():
+            with self.locked():
+                self.directory.put_away()
 
 
 # --- a run that another process began -----------------------------------------------------------
@@ -139,7 +144,7 @@ def reopened(run: CurrentRun, verb: str) -> Iterator[LiveSession | None]:
             _refuse_forward_without_guest(run.path, run.directory.state())
         yield None
         return
-    with closing(reached), _locked(run.directory):
+    with closing(reached), locked(run.directory):
         status = reached.machine.status()
         if status != "running":
             raise guest_not_running(reached.machine.name, status=status)
@@ -181,7 +186,8 @@ def _refuse_forward_without_guest(path: Path, state: RunState) -> None:
 
 
 @contextmanager
-def _locked(directory: RunDirectory) -> Iterator[None]:
+def locked(directory: RunDirectory) -> Iterator[None]:
+    """No other growdisk works on the run of a guest that runs. run-going-on."""
     fd = lock_run(directory)
     try:
         yield

@@ -103,6 +103,10 @@ class Target(Protocol):
         """
         ...
 
+    def put_away(self) -> None:
+        """Put away what a run has left that was killed when all was done but this."""
+        ...
+
 
 def plan(
     target: Asked,
@@ -146,6 +150,7 @@ def expand(
     with _opened(target, goal, options, image_format, stop, verb="expand") as found:
         prepared = _prepare(found, goal, options, proposer)
         if isinstance(prepared, Result):
+            found.put_away()
             return prepared
         path = Path(prepared.plan.before.image.path)  # as the user named it
         run = CurrentRun(
@@ -217,7 +222,9 @@ def _prepare(
 
 def _refuse_unrecorded(target: Target, plan: Plan) -> None:
     """run-not-recorded if the folder of the run, or of a disk in it, cannot be made."""
-    others = [(path, RunDirectory(path)) for path in (Path(each.path) for each in plan.extra_disks)]
+    others = [
+        (path, RunDirectory(path)) for path in (Path(other.path) for other in plan.extra_disks)
+    ]
     for path, directory in ((target.path, target.directory), *others):
         if reason := directory.obstacle():
             raise run_not_recorded(path, directory.path, reason)

@@ -54,28 +54,29 @@ class Session:
         OSError if the host has not `room` bytes for it.
         """
         journal = run.directory.begin(encode_plan(run.plan), room)
-        parts = _parts(run, disk)
+        run_disks = _run_disks(run, disk)
         try:
             # The images first: once the journal has begun, each must show whether somebody else has
             # written to it.
-            cls._announce(parts)
+            cls._announce(run_disks)
             journal.append(JournalRecord(Event.BEGIN, facts={"run": run.plan.run}))
         except OSError:
-            _take_back(parts)
+            _take_back(run_disks)
             raise
         return cls._assemble(run, disk, journal)
 
     @staticmethod
-    def _announce(parts: list[_RunDisk]) -> None:
+    def _announce(run_disks: list[_RunDisk]) -> None:
         """Make each image and its folder say that a run is at work on it."""
-        first, *others = parts
-        for part in others:
-            part.directory.take_part(first.directory)
-        for part in parts:
-            if part.snapshots == "internal":
-                _image(part.disk, writable=True).set_run_mark(on=True)
-            elif part.snapshots == "overlay":
-                part.pin.set()
+        first, *others = run_disks
+        for run_disk in others:
+            # Before any mark: an image that bears one must lead to the run that it belongs to.
+            run_disk.directory.take_part(first.directory)
+        for run_disk in run_disks:
+            if run_disk.snapshots == "internal":
+                _image(run_disk.disk, writable=True).set_run_mark(on=True)
+            elif run_disk.snapshots == "overlay":
+                run_disk.pin.set()
 
     @classmethod
     def reopen(cls, run: CurrentRun, disk: Disk, *, accepting: bool = False) -> Session:
@@ -89,17 +90,20 @@ class Session:
         if not (state.finished or (accepting and state.status is RunStatus.KEPT)):
             from growdisk.qcow2.repair import repair  # a run that begins needs none of it
 
-            parts = _parts(run, disk)
+            run_disks = _run_disks(run, disk)
             # All are looked at before the first is repaired: a refusal leaves every image as it
             # was.
-            for part in parts:
+            for run_disk in run_disks:
                 _refuse_changed(
-                    run.path if part.disk is disk else part.disk.path, run.plan, part, state
+                    run.path if run_disk.disk is disk else run_disk.disk.path,
+                    run.plan,
+                    run_disk,
+                    state,
                 )
-            for part in parts:
-                if part.disk.format == "qcow2" and not part.pin.exists():
+            for run_disk in run_disks:
+                if run_disk.disk.format == "qcow2" and not run_disk.pin.exists():
                     # what a crash left half-made: leaks, no more
-                    repair(part.disk.file, part.disk.path, errors=False)
+                    repair(run_disk.disk.file, run_disk.disk.path, errors=False)
         return cls._assemble(run, disk, journal)
 
     def refuse_locked(self) -> None:
@@ -143,12 +147,12 @@ class Session:
         """Remove a finished run's folders; the first disk's, to which the others lead, last."""
         # Were the first one's folder gone before them, a crash here would leave folders that lead
         # nowhere.
-        for part in reversed(_parts(self.run, self.disk)):
-            part.directory.put_away()
+        for run_disk in reversed(_run_disks(self.run, self.disk)):
+            run_disk.directory.put_away()
 
     @classmethod
     def _assemble(cls, run: CurrentRun, disk: Disk, journal: Journal) -> Session:
-        stores = [_snapshots(run.plan, part, disk) for part in _parts(run, disk)]
+        stores = [_snapshots(run.plan, run_disk, disk) for run_disk in _run_disks(run, disk)]
         worker = _worker(run, disk)
         backends = [worker.run_backend, *(other.run_backend for other in worker.extra_disks)]
         store = QuietSnapshots(stores, backends, disk)
@@ -233,7 +237,7 @@ class _RunDisk:
         return ImageFingerprint(self.directory.path / "pin", self.disk.path, self.samples)
 
 
-def _parts(run: CurrentRun, disk: Disk) -> list[_RunDisk]:
+def _run_disks(run: CurrentRun, disk: Disk) -> list[_RunDisk]:
     """The image first, then the extra disks."""
     known_disks = zip(disk.extra_disks, run.plan.extra_disks, strict=True)
     return [
@@ -245,13 +249,14 @@ def _parts(run: CurrentRun, disk: Disk) -> list[_RunDisk]:
     ]
 
 
-def _take_back(parts: list[_RunDisk]) -> None:
+def _take_back(run_disks: list[_RunDisk]) -> None:
     """Remove the marks of a run that could not begin, as far as images can be written."""
-    for part in reversed(parts):  # the others as long as the run's folder tells that it never began
+    # The others as long as the run's folder, the first one's, tells that it never began.
+    for run_disk in reversed(run_disks):
         with suppress(OSError):
-            if part.snapshots == "internal":
-                _image(part.disk, writable=True).set_run_mark(on=False)
-        part.directory.withdraw()
+            if run_disk.snapshots == "internal":
+                _image(run_disk.disk, writable=True).set_run_mark(on=False)
+        run_disk.directory.withdraw()
 
 
 def _samples(layout: Layout | None) -> tuple[ByteRange, ...]:
@@ -263,24 +268,26 @@ def _samples(layout: Layout | None) -> tuple[ByteRange, ...]:
     return tuple(ByteRange(start, min(start + _SAMPLE, size)) for start in starts)
 
 
-def _snapshots(plan: Plan, part: _RunDisk, first: Disk) -> SnapshotStore:
+def _snapshots(plan: Plan, run_disk: _RunDisk, first: Disk) -> SnapshotStore:
     names = [step.name for step in plan.steps]
-    if part.snapshots == "overlay":
+    if run_disk.snapshots == "overlay":
         overlays = OverlaySnapshots(
-            part.disk, part.directory.path, names, part.pin, keep_undo=plan.keep
+            run_disk.disk, run_disk.directory.path, names, run_disk.pin, keep_undo=plan.keep
         )
         grown = [step for step in of_kind(GrowDevice, plan.steps) if not step.running]
-        if part.disk is not first or not grown:
+        if run_disk.disk is not first or not grown:
             return overlays
-        return GrownDevice(overlays, part.disk, grown[0].name, grown[0].old_size, grown[0].new_size)
-    image = part.disk.base(writable=True)
-    part.disk.activate(image)
-    if part.snapshots == "internal" and isinstance(image, Qcow2Image):
+        return GrownDevice(
+            overlays, run_disk.disk, grown[0].name, grown[0].old_size, grown[0].new_size
+        )
+    image = run_disk.disk.base(writable=True)
+    run_disk.disk.activate(image)
+    if run_disk.snapshots == "internal" and isinstance(image, Qcow2Image):
         return InternalSnapshots(image, plan.run, names)
     return NoSnapshots()
 
 
-def _refuse_changed(path: Path, plan: Plan, part: _RunDisk, state: RunState) -> None:
+def _refuse_changed(path: Path, plan: Plan, run_disk: _RunDisk, state: RunState) -> None:
     """Going on would destroy what somebody else has written to the image since.
 
     A kept run's internal snapshots are whole whatever was written since, and a rollback gives up
@@ -290,14 +297,16 @@ def _refuse_changed(path: Path, plan: Plan, part: _RunDisk, state: RunState) -> 
     if plan.way is not None:
         return
     if state.settling or state.keeping:
-        changed = state.status is RunStatus.KEPT and not part.pin.holds()
-    elif part.snapshots == "internal":
+        changed = state.status is RunStatus.KEPT and not run_disk.pin.holds()
+    elif run_disk.snapshots == "internal":
         touched = any(record.event in TOUCHED for record in state.last.values())
         changed = (
-            touched and not state.going_back and not _image(part.disk, writable=False).has_run_mark
+            touched
+            and not state.going_back
+            and not _image(run_disk.disk, writable=False).has_run_mark
         )
     else:
-        changed = not part.pin.holds()
+        changed = not run_disk.pin.holds()
     if changed:
         raise Refused.named(
             "image-changed",
@@ -305,7 +314,7 @@ def _refuse_changed(path: Path, plan: Plan, part: _RunDisk, state: RunState) -> 
             "somebody has written to it since run {run} stopped; going on would destroy that",
             "to accept the image as it is now, remove {folder} (and the snapshots "
             "growdisk-{run}-*)",
-            {"path": path, "folder": part.directory.path, "run": plan.run},
+            {"path": path, "folder": run_disk.directory.path, "run": plan.run},
         )
 
 

@@ -65,10 +65,10 @@ class Superblock:
 
     def can_hold_descriptors_for(self, size: int) -> bool:
         """Whether the group descriptors of `size` bytes fit into the blocks reserved for them."""
-        more = self._descriptor_blocks(size // self.block_size) - self._descriptor_blocks(
+        added = self._descriptor_blocks(size // self.block_size) - self._descriptor_blocks(
             self.blocks
         )
-        return more <= self.reserved_gdt_blocks
+        return added <= self.reserved_gdt_blocks
 
     def _descriptor_blocks(self, blocks: int) -> int:
         groups = align_up(blocks, self.blocks_per_group) // self.blocks_per_group

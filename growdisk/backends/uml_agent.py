@@ -99,6 +99,7 @@ def shell_in_guest(base: str, script: str) -> None:
 
 
 def mount(base: str, options: str, device: str, place: str) -> None:
+    # Links in the path are the guest's: followed outside, /boot -> /etc would be our /etc.
     with _inside():
         real = os.path.realpath(place)
     _run(base, "mount", "-o", options, device, SYSROOT + real)

@@ -15,7 +15,8 @@ TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:
     from growdisk.block.raw import RawFile
 
-_MAX_OFFSET = (1 << 63) - 1
+#: As for QEMU: what lies at the end can be rounded up, and has a number for the kernel.
+MAX_LENGTH = (1 << 63) - (1 << 30)
 
 
 def extents(fd: int, offset: int, end: int, *, unit: int) -> Iterator[Extent]:
@@ -42,7 +43,7 @@ def unallocated(fd: int, start: int, end: int, *, unit: int) -> Iterator[tuple[i
         blocks = list(allocated_extents(fd, start, end - start))
     except OSError:  # a file system that does not tell: what reads as a hole is one
         found = extents(fd, start, end, unit=unit)
-        blocks = [(each.start, each.end) for each in found if each.kind is ExtentKind.DATA]
+        blocks = [(extent.start, extent.end) for extent in found if extent.kind is ExtentKind.DATA]
     for first, last in (*blocks, (end, end)):
         if start < min(first, end):
             yield start, min(first, end)
@@ -56,10 +57,11 @@ def claim(file: RawFile, ranges: Iterable[tuple[int, int]]) -> list[tuple[int, i
     """
     taken: list[tuple[int, int]] = []
     try:
-        for first, last in (hole for each in ranges for hole in file.unallocated(*each)):
+        for first, last in (hole for wanted in ranges for hole in file.unallocated(*wanted)):
             taken.append((first, last - first))
             file.reserve(*taken[-1])
     except OSError:
+        # Given back, or a refusal would have filled the host.
         for hole in taken:
             file.discard(*hole)
         raise
@@ -67,11 +69,8 @@ def claim(file: RawFile, ranges: Iterable[tuple[int, int]]) -> list[tuple[int, i
 
 
 def possible_size(size: int) -> int:
-    """The size of a file.
-
-    One that the kernel's calls have no number for is told as any other that is too large.
-    """
-    if size > _MAX_OFFSET:
+    """The size of a file. One that no disk has is told as any other that is too large."""
+    if size > MAX_LENGTH:
         raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
     return size
 
@@ -90,6 +89,7 @@ def _seek(fd: int, offset: int, whence: int, end: int) -> int:
 # tell from holes. Spec: Linux include/uapi/linux/fiemap.h.
 
 _FIEMAP = 0xC020660B  # _IOWR('f', 11, struct fiemap)
+# FIEMAP_FLAG_SYNC: what is still in memory alone has no blocks before it is written out.
 _SYNC, _LAST = 1, 1
 _AT_ONCE = 256
 _HEADER = struct.Struct("=QQIIII")  # start, length, flags, mapped, count, reserved

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from growdisk.block import direct_io
 from growdisk.block.device import Extent, InParts, Part, check_range
-from growdisk.block.host_blocks import extents, possible_size, unallocated
+from growdisk.block.host_blocks import MAX_LENGTH, extents, possible_size, unallocated
 from growdisk.block.locks import lock_image
 from growdisk.block.opening import no_look, open_descriptor, require_disk, second_look
 from growdisk.errors import ImageNotReadable
@@ -30,6 +30,7 @@ _SENT_AT_ONCE = 16 << 20
 # a file that grows bit by bit is lengthened by so much at once: each time costs a journal's entry
 _AHEAD = 32 << 20
 _SYNC_FILE_RANGE_WRITE = 2
+_NO_SIZE = "it does not tell its size"
 
 
 class RawFile(InParts):
@@ -87,10 +88,17 @@ class RawFile(InParts):
 
     @classmethod
     def _sized(cls, fd: int, path: Path, *, writable: bool) -> RawFile:
+        """Files of /proc do not tell their size: some give an error, others 0, and have bytes."""
         try:
-            return cls(fd, path, writable=writable)
-        except OSError as error:  # some files of /proc
-            raise ImageNotReadable(path, reason="it does not tell its size") from error
+            file = cls(fd, path, writable=writable)
+            tells = bool(file._size) or file.is_block_device or not os.pread(fd, 1, 0)
+        except OSError as error:
+            raise ImageNotReadable(path, reason=_NO_SIZE) from error
+        if not tells:
+            raise ImageNotReadable(path, reason=_NO_SIZE)
+        if file._size > MAX_LENGTH:
+            raise ImageNotReadable(path, reason="it is longer than a disk can be (8 EiB)")
+        return file
 
     @classmethod
     def create(cls, path: Path, size: int = 0, *, lock: bool = True) -> RawFile:
@@ -144,15 +152,15 @@ class RawFile(InParts):
         data = os.pread(self._fd, length, offset)
         if len(data) == length:
             return data
-        parts = [data]
-        while (missing := length - sum(map(len, parts))) > 0:
-            part = os.pread(self._fd, missing, offset + length - missing)
-            if not part and missing <= self._missing:
-                part = bytes(missing)
-            if not part:
+        chunks = [data]
+        while (missing := length - sum(map(len, chunks))) > 0:
+            chunk = os.pread(self._fd, missing, offset + length - missing)
+            if not chunk and missing <= self._missing:
+                chunk = bytes(missing)
+            if not chunk:
                 raise OSError(errno.EIO, f"{self.path} became shorter while it was read")
-            parts.append(part)
-        return b"".join(parts)
+            chunks.append(chunk)
+        return b"".join(chunks)
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
         """Fill `buffer` with the bytes at `offset`; a reused buffer is cheaper than new memory."""

@@ -75,6 +75,7 @@ def decrypt_xts(key: bytes, iv: int, unit: bytes) -> bytes:
 
 def _iv_generator(name: str, key: bytes) -> _Ivs:
     if name in ("plain", "plain64"):
+        # plain wraps after 2^32 sectors, which is 2 TiB; plain64 was made because of that.
         mask = (1 << (32 if name == "plain" else 64)) - 1
         return lambda sector, count: _numbers(sector, count, mask)
     kind, _, digest = name.partition(":")
@@ -84,6 +85,7 @@ def _iv_generator(name: str, key: bytes) -> _Ivs:
         or hashlib.new(digest).digest_size not in (16, 32)
     ):
         raise UnknownCipher(f"IV generator {name}")
+    # ESSIV: the sector's number, encrypted with a hash of the key.
     salted = _Aes(hashlib.new(digest, key).digest())
     plain = _iv_generator("plain64", key)
     return lambda sector, count: salted.encrypt(plain(sector, count))
@@ -154,6 +156,7 @@ class _Xts:
         for block in range(_BLOCKS):
             words = array("Q", lanes.to_bytes(16 * count, "little"))
             mask[2 * block :: _WORDS], mask[2 * block + 1 :: _WORDS] = words[0::2], words[1::2]
+            # Doubled in GF(2^128): the bit that falls out comes back as x^7 + x^2 + x + 1.
             carries = lanes >> 127 & ones
             lanes = (lanes & ~tops) << 1 ^ carries * 0x87
         return int.from_bytes(mask.tobytes(), "little")

@@ -195,13 +195,16 @@ def _percent(used: int, size: int) -> str:
 
 
 def _total(cells: list[tuple[str, ...]], columns: list[int]) -> int:
-    return sum(2 + max(len(row[i]) for row in cells) for i in columns)
+    return sum(2 + max(len(row[column]) for row in cells) for column in columns)
 
 
 def _aligned(cells: list[tuple[str, ...]], columns: list[int]) -> Iterator[str]:
-    widths = {i: max(len(row[i]) for row in cells) for i in columns}
+    widths = {column: max(len(row[column]) for row in cells) for column in columns}
     for row in cells:
         words = [
-            row[i].rjust(widths[i]) if i in _RIGHT else row[i].ljust(widths[i]) for i in columns
+            row[column].rjust(widths[column])
+            if column in _RIGHT
+            else row[column].ljust(widths[column])
+            for column in columns
         ]
         yield ("  " + "  ".join(words)).rstrip()

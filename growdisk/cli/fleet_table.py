@@ -34,7 +34,8 @@ def rows(entries: Sequence[DiskEntry], width: int) -> Iterator[str]:
     widths = _widths(cells, columns, width)
     for row in cells:
         words = [
-            _fitted(row[i], widths[i], right=i in _RIGHT, keep_end=i == _NAME) for i in columns
+            _fitted(row[column], widths[column], right=column in _RIGHT, keep_end=column == _NAME)
+            for column in columns
         ]
         yield "  ".join(words).rstrip()
 
@@ -116,13 +117,13 @@ def _widest(cells: Sequence[tuple[str, ...]], column: int) -> int:
 
 def _least(cells: Sequence[tuple[str, ...]], columns: Sequence[int]) -> int:
     least = {_NAME: _LEAST_NAME, _REMARKS: _LEAST_REMARKS}
-    return sum(2 + min(_widest(cells, i), least.get(i, 10_000)) for i in columns) - 2
+    return sum(2 + min(_widest(cells, column), least.get(column, 10_000)) for column in columns) - 2
 
 
 def _widths(cells: Sequence[tuple[str, ...]], columns: Sequence[int], width: int) -> dict[int, int]:
     """Names get what remarks leave above their least, and the other way round."""
-    widths = {i: _widest(cells, i) for i in columns}
-    others = sum(2 + widths[i] for i in columns if i not in (_NAME, _REMARKS))
+    widths = {column: _widest(cells, column) for column in columns}
+    others = sum(2 + widths[column] for column in columns if column not in (_NAME, _REMARKS))
     room = max(width - others - 2, 2)
     name = min(widths[_NAME], max(room - widths[_REMARKS], min(room // 2, 40), 1))
     return widths | {_NAME: name, _REMARKS: max(room - name, 1)}

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 
-from growdisk.cli.terminal_style import pen_for
+from growdisk.cli.terminal_style import pen_for, printable
 from growdisk.errors import GrowdiskError
 
 TYPE_CHECKING = False  # typing would be loaded for this alone
@@ -93,7 +93,7 @@ class CommandOutput:
         if not self.json_mode:
             pen = pen_for(sys.stdout, self._color)
             for line in lines:
-                _answer(pen.line(self._named(line)))
+                _answer(pen.line(_harmless(self._named(line))))
 
     def document(
         self, value: Mapping[str, object] | Sequence[object] | Iterator[object], *, own: bool = True
@@ -129,7 +129,7 @@ class CommandOutput:
     def note(self, text: str) -> None:
         """Something worth knowing that is not the result."""
         if not self.quiet:
-            _say(self._named(text))
+            _say(_harmless(self._named(text)))
 
     def ask(self, question: str, choices: Sequence[tuple[str, str]]) -> str:
         """One of `choices`, each a word and what it means; the first one if the answer is empty.
@@ -251,8 +251,13 @@ def _renamed(text: str, names: Mapping[str, str]) -> str:
     return text
 
 
+def _harmless(text: str) -> str:
+    """A name in it may have bytes that move the cursor."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in "\n\t" else "?" for c in text)
+
+
 def _one_line(text: str) -> str:
     """What a tool said may have several lines, and bytes that move the cursor."""
-    return " | ".join(
-        "".join(c if c.isprintable() else "?" for c in line) for line in text.splitlines()
-    )
+    return " | ".join(printable(line) for line in text.splitlines())

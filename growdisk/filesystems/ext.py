@@ -201,8 +201,8 @@ def kept_blocks(content: ExtContent) -> int:
     """
     if not content.incompat & _EXTENTS:
         return 0
-    each = _blocks_per_cluster(content)
-    return each * min(content.block_count // each // _KEPT_SHARE, _MOST_KEPT)
+    per_cluster = _blocks_per_cluster(content)
+    return per_cluster * min(content.block_count // per_cluster // _KEPT_SHARE, _MOST_KEPT)
 
 
 def overhead_blocks(content: ExtContent, superblock: bytes) -> int:

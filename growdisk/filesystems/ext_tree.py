@@ -262,7 +262,7 @@ class ExtTree:
     def _indirect(
         self, block: int, level: int, logical: int, end: int
     ) -> Iterator[tuple[int, int]]:
-        each = (self.block_size // 4) ** (level - 1)
+        covered = (self.block_size // 4) ** (level - 1)
         for pointer in struct.unpack(f"<{self.block_size // 4}I", self._block(block)):
             if logical >= end:
                 return
@@ -270,7 +270,7 @@ class ExtTree:
                 yield logical, pointer
             elif pointer:
                 yield from self._indirect(pointer, level - 1, logical, end)
-            logical += each
+            logical += covered
 
     def _block(self, number: int) -> bytes:
         return self._read_at(number * self.block_size, self.block_size)

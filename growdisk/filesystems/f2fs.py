@@ -43,6 +43,7 @@ def read_f2fs(head: bytes) -> Content | None:
         label.decode("utf-16-le", "replace").split("\0")[0],
         blocks * _BLOCK,
         unfit=_unfit(raw),
+        # The second checkpoint lies a segment after the first; they are written in turns.
         checkpoints=(checkpoint * _BLOCK, (checkpoint + (1 << min(log_segment, 20))) * _BLOCK),
     )
 

@@ -76,8 +76,8 @@ def find_foreign(device: BlockDevice, head: bytes, *, thorough: bool = True) -> 
     `head` is the beginning of the device.
     """
     ends = Ends(device, head, thorough=thorough)
-    found = [one for finder in _FINDERS for one in finder(ends)]
-    return tuple(sorted(found, key=lambda one: one.owner is not ContentOwner.WHOLE))
+    found = [content for finder in _FINDERS for content in finder(ends)]
+    return tuple(sorted(found, key=lambda content: content.owner is not ContentOwner.WHOLE))
 
 
 def _by_magic(ends: Ends) -> Iterator[Foreign]:

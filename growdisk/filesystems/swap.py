@@ -16,6 +16,7 @@ _PAGE_SIZES = (4096, 8192, 16384, 32768, 65536)
 LARGEST_PAGE = _PAGE_SIZES[-1]
 _SIGNATURE_SIZE = 10
 _SIGNATURES = (b"SWAPSPACE2", b"SWAP-SPACE")
+# The kernel's own, and those of suspend tools in user space, as blkid knows them.
 _SLEEPERS = (b"S1SUSPEND", b"S2SUSPEND", b"ULSUSPEND", b"LINHIB0001")
 _TUXONICE = b"\xed\xc3\x02\xe9\x98\x56\xe5\x0c"
 _HEADER = struct.Struct("<III16s16s")  # version, last page, bad pages, uuid, label

@@ -111,12 +111,12 @@ class _PieceReader:
                     self._piece = next(self._pieces)
                 except StopIteration:
                     return
-            part, self._piece = self._piece[:length], self._piece[length:]
-            length -= len(part)
-            self.position += len(part)
+            taken, self._piece = self._piece[:length], self._piece[length:]
+            length -= len(taken)
+            self.position += len(taken)
             if self.position > _MOST:
                 raise ValueError(f"it is larger than {_MOST >> 30} GiB")
-            yield part
+            yield taken
 
 
 def _archive(stream: _PieceReader) -> Iterator[Member]:

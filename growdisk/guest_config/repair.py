@@ -158,8 +158,8 @@ def _automounts(files: GuestFiles, path: str) -> list[str]:
     return found(
         files,
         [
-            f"{one}/{name.removesuffix('mount')}automount"
-            for one in folders
+            f"{unit_folder}/{name.removesuffix('mount')}automount"
+            for unit_folder in folders
             if name.endswith(".mount")
         ],
     )

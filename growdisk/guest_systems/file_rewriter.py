@@ -165,7 +165,7 @@ class DirectGuest:
         assert self._debugfs is not None, "opened to look only"
         self.written.append(tree)
         later = self._later.pop(tree, {}).values()
-        self._debugfs(tree, [*(command for one in later for command in one), *commands])
+        self._debugfs(tree, [*(command for put_off in later for command in put_off), *commands])
 
     def _fill(self, tree: ExtTree, number: int, content: bytes) -> None:
         """Put `content` into the blocks that the file begins with."""

@@ -124,7 +124,9 @@ def _cramped(home: Home, pending: Pending, change: Change) -> Change | None:
         return None
     longer = [(home.paths.find(path), len(prefix)) for path, prefix in pending.prefixes.items()]
     if tree.has_room_for(
-        (one.inode.size, more) for one, more in longer if one is not None and one.tree is tree
+        (prefixed.inode.size, more)
+        for prefixed, more in longer
+        if prefixed is not None and prefixed.tree is tree
     ):
         return None
     del pending.prefixes[change.path]

@@ -168,6 +168,7 @@ def _names(
     if part is None or table is None or node != f"/dev/{FIRST_DISK}{number}":
         group, _, volume = node.removeprefix("/dev/").partition("/")
         mapped = (
+            # LVM doubles the hyphens in both names, and puts a single one between them.
             f"/dev/mapper/{group.replace('-', '--')}-{volume.replace('-', '--')}"
             if volume
             else node
@@ -304,6 +305,7 @@ def _with_mounts(
     What GPT's types alone say where to mount is found as a home by itself.
     """
     paths, mounts, strange = GuestPaths(top, still=True), [root], []
+    # Outer places before what is mounted in them: /boot, /boot/efi.
     entries = sorted(_fstab(paths), key=lambda entry: entry.mount_point)
     files = tuple(swap_files(entries))
     own = [entry.plain_source for entry in entries if entry.mount_point == "/"]
@@ -370,8 +372,9 @@ def _subvolume_of(tree: FileTree, entry: Entry) -> str:
         entry.subvolume is None and entry.subvolume_number is None
     ):
         return ""
+    # subvolid=0 is the top level, too.
     number = entry.subvolume_number or TOP_LEVEL
-    found = (one.path for one in tree.subvolumes() if one.number == number)
+    found = (volume.path for volume in tree.subvolumes() if volume.number == number)
     path = entry.subvolume if entry.subvolume is not None else next(found, None)
     if path is None:
         raise Unknown(f"there is no subvolume {number}")
@@ -381,7 +384,9 @@ def _subvolume_of(tree: FileTree, entry: Entry) -> str:
 def _mounted(tree: FileTree, subvolume: str) -> MountRoot:
     if not isinstance(tree, BtrfsTree) or not subvolume:
         return _top(tree)
-    found = next((one for one in tree.subvolumes() if one.path == subvolume.strip("/")), None)
+    found = next(
+        (volume for volume in tree.subvolumes() if volume.path == subvolume.strip("/")), None
+    )
     if found is None:
         raise Unknown(f"there is no subvolume {subvolume}")
     return MountRoot(tree, tree.root_of(found.number))

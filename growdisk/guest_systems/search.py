@@ -144,8 +144,8 @@ def _is_said_by_name(name: bytes, needles: tuple[bytes, ...]) -> bool:
     """dev-disk-by\\x2duuid-….swap, dev-sda5.swap"""
     plain = name.replace(b"\\x2d", b"-")
     long, units = _in_names(needles)
-    return any(one in plain for one in long) or any(
-        name.startswith(one + b".") or b"-" + one in name for one in units
+    return any(needle in plain for needle in long) or any(
+        name.startswith(needle + b".") or b"-" + needle in name for needle in units
     )
 
 

@@ -187,14 +187,14 @@ class _Listener(threading.Thread):
         super().__init__(daemon=True)
         assert process.stderr is not None
         self._stream, process.stderr = process.stderr, None
-        self._told, self._lines = on_line, list[str]()
+        self._on_line, self._lines = on_line, list[str]()
         self.start()
 
     def run(self) -> None:
         with self._stream:
             for line in self._stream:
                 self._lines.append(line)
-                self._told(line.rstrip("\n"))
+                self._on_line(line.rstrip("\n"))
 
     def all(self) -> str:
         self.join()

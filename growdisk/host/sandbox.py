@@ -126,6 +126,7 @@ def _some_cpu() -> int:
 
 def _system() -> list[str]:
     words = [
+        # --new-session: on our terminal a tool could type commands for us (TIOCSTI, CVE-2017-5226).
         "--unshare-all",
         "--die-with-parent",
         "--new-session",

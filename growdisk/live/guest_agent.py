@@ -276,10 +276,10 @@ class _FileRead:
 
 
 class OutputTail:
-    """The stderr of one script, line by line to `told`. OSError if the agent is silent."""
+    """The stderr of one script, line by line to `on_line`. OSError if the agent is silent."""
 
     def __init__(self, call: AgentCall, on_line: LineCallback) -> None:
-        self._call, self._told = call, on_line
+        self._call, self._on_line = call, on_line
         self._path = f"/run/growdisk-{secrets.token_hex(8)}"
         self._handle: int | None = None
         self._tries, self._place, self._line = _TRIES, 0, b""
@@ -320,5 +320,5 @@ class OutputTail:
         self._place += len(data)
         *lines, self._line = (self._line + data).split(b"\n")
         for line in lines:
-            self._told(line.decode(errors="replace"))
+            self._on_line(line.decode(errors="replace"))
         self._line = self._line[:_PIECE]

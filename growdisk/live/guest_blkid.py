@@ -45,8 +45,8 @@ def ask_guest(
     answer = shell.run(_KNOWN + "".join(questions), _SECONDS)
     if answer.status == _UNKNOWN:
         return CannotAsk("the guest has none of util-linux")
-    told = verdicts_in(answer.stdout.decode(errors="replace"))
-    return {name: told.get(name, BlkidResult(failed=True)) for name in places}
+    results = verdicts_in(answer.stdout.decode(errors="replace"))
+    return {name: results.get(name, BlkidResult(failed=True)) for name in places}
 
 
 def _question(name: str, place: GuestPlace) -> str:

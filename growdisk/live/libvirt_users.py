@@ -29,6 +29,7 @@ def running_users(number: int) -> list[str]:
 def _running_disks(uri: str) -> Iterator[tuple[str, str]]:
     """Pairs of a machine's name and a path of one of its disks."""
     try:
+        # --nowait: a machine that is busy with a job is not waited for.
         listed = run(
             ["virsh", "-q", "-r", "-c", uri, "domstats", "--block", "--list-active", "--nowait"],
             timeout=_SECONDS,

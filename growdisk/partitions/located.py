@@ -32,9 +32,11 @@ class LocatedTable:
 def check_no_overlap(path: Path, partitions: list[Partition]) -> None:
     """Raise TableDamaged if two of these partitions share a byte."""
     ordered = sorted(partitions, key=lambda p: p.start)
-    for one, two in pairwise(ordered):
-        if one.range.overlaps(two.range):
-            raise TableDamaged(path, reason=f"partitions {one.number} and {two.number} overlap")
+    for earlier, later in pairwise(ordered):
+        if earlier.range.overlaps(later.range):
+            raise TableDamaged(
+                path, reason=f"partitions {earlier.number} and {later.number} overlap"
+            )
 
 
 def check_inside(path: Path, partitions: list[Partition], area: ByteRange, area_name: str) -> None:

@@ -96,7 +96,7 @@ def parse_entries(sector: bytes, offset: int = 0) -> tuple[MbrEntry, ...] | None
         for at in range(ENTRIES_OFFSET, ENTRIES_OFFSET + 4 * ENTRY_SIZE, ENTRY_SIZE)
     )
     # As Linux does: the boot sector of a FAT ends with 55 aa, too, and has other bytes there.
-    return entries if all(e.flag in (0, BOOT_FLAG) for e in entries) else None
+    return entries if all(entry.flag in (0, BOOT_FLAG) for entry in entries) else None
 
 
 def read_mbr(
@@ -161,22 +161,22 @@ def _chain(
         if entries is None:
             raise TableDamaged(path, reason=f"there is no valid extended boot record at byte {ebr}")
         ranges.append(here)
-        used = [e for e in entries if e.in_use]
-        if sum(not e.is_extended for e in used) > 1:
+        used = [entry for entry in entries if entry.in_use]
+        if sum(not entry.is_extended for entry in used) > 1:
             raise table_unsupported(
                 path,
                 reason=f"the extended boot record at byte {ebr} names more than one partition, and "
                 "most systems and tools see the first of them only",
                 hint="remove the others from it",
             )
-        if any(e.is_nameless for e in entries):
+        if any(entry.is_nameless for entry in entries):
             raise table_unsupported(
                 path,
                 reason=f"a logical partition of type 0 stands in its table, at byte {ebr}",
                 hint="give it a type (sfdisk --part-type), or remove it",
             )
-        yield from ((ebr, e) for e in used if not e.is_extended)
-        link = next((e for e in used if e.is_extended), None)
+        yield from ((ebr, entry) for entry in used if not entry.is_extended)
+        link = next((entry for entry in used if entry.is_extended), None)
         ebr = None if link is None else extended.start + link.first * sector_size
 
 

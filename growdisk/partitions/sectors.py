@@ -44,11 +44,12 @@ def locate_table(
     """As read_table, with the places where the table's bytes lie."""
     if device.size < 3 * sector_size:
         return None
+    # As far as the header of a GPT whose sectors have 4096 bytes.
     head = device.read(0, min(device.size, 4096 + 512))
     if _is_filesystem(head):
         return None
     entries = parse_entries(head)
-    if entries is not None and any(e.type == PROTECTIVE_TYPE for e in entries):
+    if entries is not None and any(entry.type == PROTECTIVE_TYPE for entry in entries):
         _check_sector_size(path, head, sector_size)
         return read_gpt(device, path, sector_size, entries)
     if entries is None:

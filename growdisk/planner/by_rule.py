@@ -117,5 +117,5 @@ def _wanted(facts: Facts, goal: Goal, error: Refused) -> dict[str, Content]:
 
 
 def _time(seconds: float) -> str:
-    letter, unit = next((each for each in _TIMES if seconds >= each[1]), _TIMES[-1])
+    letter, unit = next((longest for longest in _TIMES if seconds >= longest[1]), _TIMES[-1])
     return f"{seconds / unit:.3g} {letter}"

@@ -258,7 +258,7 @@ def _obstacle(around: HostEnvironment, steps: int) -> str:
             "the image is encrypted, and QEMU ends with an error when it is to write a guest's "
             "memory into such a one"
         )
-    if beside := [each for each in around.disks if not each.read_only and each.data_file]:
+    if beside := [other for other in around.disks if not other.read_only and other.data_file]:
         return (
             f"its disk {beside[0].names[0]} keeps its data in another file, and has no such "
             "snapshots"

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from growdisk import api
 from growdisk.api.current_run import Silent
-from growdisk.error_document import error_document
+from growdisk.api.provisioning.making import remove_left_over
+from growdisk.api.recorded_runs import clear_up
 from growdisk.errors import GrowdiskError, NeedsUser
 from growdisk.fast_dataclass import replace
 from growdisk.planner.facts import Facts
@@ -83,13 +84,14 @@ class HostRun:
     def undo(self) -> HostReport:
         """Take back what a play that was cut short did to its images."""
         assert self._journal is not None
-        for before in self._journal.half_done():
-            image = before.image
-            if image is not None and image.exists() and "rollback" in api.status(image).next:
-                api.rollback(image, None, _Observer(self), self._stop)
-        reason = {"what": "taken back, as asked", "why": "", "do": "", "code": 0}
-        self._journal.goes_back(reason)
-        return self._gone_back(reason)
+        try:
+            for before in self._journal.half_done():
+                self._end_run_on(before.image, before.run)
+        except GrowdiskError as wrong:
+            return self._not_taken_back("it was cut short", wrong)
+        asked = {"what": "taken back, as asked", "why": "", "do": "", "code": 0}
+        self._journal.goes_back(asked)
+        return self._gone_back(asked)
 
     def _done(self, position: int, number: int, task: Task) -> Done:
         scope = self._setting.scope_of(task, self._facts, self._files)
@@ -194,7 +196,7 @@ class HostRun:
         if report.code == NeedsUser.exit_code:
             return self._ended("stuck", report.code, error)
         restored = (report.result or {}).get("result") == "restored"
-        touched = any(each.state == "changed" for each in self._reports)
+        touched = any(earlier.state == "changed" for earlier in self._reports)
         # Refused means that nothing is touched; tasks before this one have touched something.
         code = 4 if touched and report.code == 3 else report.code
         return self._ended("restored" if restored and not touched else "failed", code, error)
@@ -202,40 +204,60 @@ class HostRun:
     def _gone_back(self, error: Mapping[str, object]) -> HostReport:
         """All images of the play as they were, newest first; what it made is gone."""
         assert self._journal is not None
-        failures = []
+        failures: list[Exception] = []
         touched = self._journal.ways_back()
         for image in reversed(touched):
             try:
-                self._way_back(image).restore()
+                self._put_back(image, self._journal.run_before(image))
             except (GrowdiskError, OSError) as wrong:
-                failures.append(
-                    {**error_document(wrong)}
-                    if isinstance(wrong, GrowdiskError)
-                    else {"what": str(wrong)}
-                )
+                failures.append(wrong)
         for path in self._journal.made():
-            with suppress(OSError):
+            with suppress(OSError, GrowdiskError):
+                remove_left_over(path)
                 path.unlink(missing_ok=True)
         if failures:
-            why = f"{error.get('what')}; and going back failed: {failures[0].get('what')}"
-            stuck = {
-                "what": "the play could not be taken back",
-                "why": why,
-                "do": "growdisk run PLAYBOOK --undo",
-            }
-            return HostReport(
-                self._setting.host.name,
-                "stuck",
-                5,
-                tuple(self._reports),
-                self._facts,
-                {**stuck, "code": 5},
-            )
+            return self._not_taken_back(error.get("what"), failures[0])
         changed = bool(touched) or bool(self._journal.made())
         code = int(str(error.get("code", 4)))
         return self._ended(
             "restored" if changed else "failed", 4 if changed and code == 3 else code, error
         )
+
+    def _not_taken_back(self, cause: object, wrong: Exception) -> HostReport:
+        what = wrong.what if isinstance(wrong, GrowdiskError) else str(wrong)
+        error = {
+            "what": "the play could not be taken back",
+            "why": f"{cause}; and going back failed: {what}",
+            "do": "growdisk run PLAYBOOK --undo",
+            "code": 5,
+        }
+        name, reports = self._setting.host.name, tuple(self._reports)
+        return HostReport(name, "stuck", 5, reports, self._facts, error)
+
+    def _put_back(self, image: Path, run: str | None) -> None:
+        """As before the play; `run` is its last one from then, None if no task has begun on it."""
+        if run is not None:
+            self._end_run_on(image, run)
+        self._way_back(image).restore()
+        if run is not None:
+            clear_up(image, run)
+
+    def _end_run_on(self, image: Path | None, run: str) -> None:
+        """A run that a task began must not be gone on with after its image was put back.
+
+        `run` is from before the play, and is none of its business.
+        """
+        status = api.status(image) if image is not None and image.exists() else None
+        if image is None or status is None or status.run == run:
+            return
+        if "rollback" in status.next:
+            result = api.rollback(image, None, _Observer(self), self._stop)
+        elif "resume" in status.next:  # all is done, and its snapshots are being removed
+            result = api.resume(image, _Observer(self), self._stop)
+        else:
+            return
+        if result.error is not None:
+            raise result.error
 
     def _ended(
         self, result: HostResult, code: int, error: Mapping[str, object] | None
@@ -243,7 +265,7 @@ class HostRun:
         report = HostReport(
             self._setting.host.name, result, code, tuple(self._reports), self._facts, error
         )
-        if self._journal is not None:
+        if self._journal is not None and result != "stuck":  # that one can still be taken back
             # Removed before the run has ended: after that, nobody looks for them.
             for image in self._journal.ways_back() if result in ("ok", "changed") else ():
                 self._way_back(image).forget()

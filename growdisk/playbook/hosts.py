@@ -44,8 +44,8 @@ def hosts_of(play: Play, request: Request, inventory: Inventory) -> list[Host]:
     found: dict[str, Host] = {}
     for written in play.hosts:
         pattern = scope.filled_in(written, play.place)
-        for each in pattern if isinstance(pattern, list) else [pattern]:
-            _add(str(each), found, inventory, scope, play.place)
+        for word in pattern if isinstance(pattern, list) else [pattern]:
+            _add(str(word), found, inventory, scope, play.place)
     return [host for host in found.values() if _within(host, request.limit)]
 
 

@@ -66,6 +66,14 @@ class PlayJournal:
         ]
         return [_before(_loaded(record)) for record in begun]
 
+    def run_before(self, image: Path) -> str | None:
+        """The last run of an image from before the play ("" for none).
+
+        None if no task has begun on it.
+        """
+        begun = (_before(_loaded(record)) for record in self._of(Event.APPLYING))
+        return next((before.run for before in begun if before.image == image), None)
+
     def ways_back(self) -> list[Path]:
         """Images that the play can be taken back on, in the order in which they were touched."""
         return [Path(str(record.step)) for record in self._of(Event.SNAPSHOTTING)]
@@ -142,6 +150,6 @@ def _host_report(found: dict[str, object]) -> HostReport:
 
 def _reports(found: object) -> Iterator[TaskReport]:
     assert isinstance(found, list)
-    for each in found:
-        diff = each.get("diff")
-        yield TaskReport(**{**each, "diff": Diff(**diff) if diff else None})
+    for recorded in found:
+        diff = recorded.get("diff")
+        yield TaskReport(**{**recorded, "diff": Diff(**diff) if diff else None})

@@ -14,8 +14,10 @@ from pathlib import Path
 from growdisk.api.images.access import free_room
 from growdisk.api.images.copying import copy_image
 from growdisk.api.images.info import image_info
+from growdisk.api.images.new_file import NewFile
 from growdisk.durable import sync_directory
 from growdisk.errors import Refused
+from growdisk.qcow2.features import Incompatible
 from growdisk.qcow2.image import Qcow2Image
 
 _ROOM_TO_SPARE = 64 << 20
@@ -38,6 +40,7 @@ class PlaySnapshot:
         self._image = image.resolve()
         self._name = f"growdisk-play-{run}-{play}"
         self._copy = self._image.with_name(f".{self._image.name}.{self._name}")
+        self._unfinished = self._copy.with_name(self._copy.name + ".part")
 
     def take(self) -> None:
         """Kept as it is if it is there already."""
@@ -49,33 +52,41 @@ class PlaySnapshot:
         if self._copy.exists():
             return
         self._refuse_no_room()
-        unfinished = self._copy.with_name(self._copy.name + ".part")
-        unfinished.unlink(missing_ok=True)
-        copy_image(self._image, unfinished, "auto", lambda done, total: None)
-        shutil.copystat(self._image, unfinished)
+        self._remove_unfinished()
+        copy_image(self._image, self._unfinished, "auto", lambda done, total: None)
+        shutil.copystat(self._image, self._unfinished)
         status = self._image.stat()
         if (status.st_uid, status.st_gid) != (os.geteuid(), os.getegid()):
-            os.chown(unfinished, status.st_uid, status.st_gid)
+            os.chown(self._unfinished, status.st_uid, status.st_gid)
         # Under its name it is whole or not there: half a copy would be restored as the image.
-        unfinished.replace(self._copy)
+        self._unfinished.replace(self._copy)
         sync_directory(self._copy.parent)
 
     def restore(self) -> None:
         """The image is as it was; nothing of the way back is left."""
+        self._remove_unfinished()
         if self._copy.exists():
             self._copy.replace(self._image)
             sync_directory(self._image.parent)
-        elif self._has_snapshots() and self._has_snapshot():
+        elif self._has_snapshots() and (self._has_snapshot() or self._is_dirty()):
             with self._opened() as image:
-                image.apply_snapshot(self._name)
-                image.delete_snapshot(self._name)
+                if self._name in _names(image):
+                    image.apply_snapshot(self._name)
+                    image.delete_snapshot(self._name)
 
     def forget(self) -> None:
         """The image stays as it is; nothing of the way back is left."""
+        self._remove_unfinished()
         self._copy.unlink(missing_ok=True)
-        if self._has_snapshots() and self._has_snapshot():
+        if self._has_snapshots() and (self._has_snapshot() or self._is_dirty()):
             with self._opened() as image:
-                image.delete_snapshot(self._name)
+                if self._name in _names(image):
+                    image.delete_snapshot(self._name)
+
+    def _remove_unfinished(self) -> None:
+        """Where a copy was cut short."""
+        NewFile(self._unfinished).remove_left_over()
+        self._unfinished.unlink(missing_ok=True)
 
     def _opened(self) -> Qcow2Image:
         """The image, opened without the guard of `growdisk image`.
@@ -92,6 +103,11 @@ class PlaySnapshot:
     def _has_snapshot(self) -> bool:
         return self._name in [snapshot.name for snapshot in image_info(self._image).snapshots]
 
+    def _is_dirty(self) -> bool:
+        """Whether a change was cut short; it is repaired when the image is opened to write."""
+        header = image_info(self._image).header
+        return header is not None and header.has(Incompatible.DIRTY)
+
     def _refuse_no_room(self) -> None:
         if not self._image.is_file():
             raise _no_room_for_copy(
@@ -105,3 +121,7 @@ class PlaySnapshot:
                 f"which {free} are free"
             )
             raise _no_room_for_copy(self._image, reason=reason)
+
+
+def _names(image: Qcow2Image) -> list[str]:
+    return [snapshot.name for snapshot in image.snapshots()]

@@ -42,8 +42,8 @@ def look_ahead(setting: PlayContext, made: set[Path], given: Iterable[str]) -> L
 def refuse_twice(play: str, looked: Mapping[str, Looked]) -> None:
     """No two hosts of a play may touch one image."""
     owners: dict[Path, str] = {}
-    for host, each in looked.items():
-        for image in each.images:
+    for host, seen in looked.items():
+        for image in seen.images:
             first = owners.setdefault(image, host)
             if first != host:
                 raise Refused.named(
@@ -90,7 +90,9 @@ class _Look:
 
     def _is_skipped(self, task: Task, scope: TaskVariables, loop: set[str]) -> bool:
         known = [
-            each for each in task.when if not self._hangs_on_later(each, loop, expression=True)
+            condition
+            for condition in task.when
+            if not self._hangs_on_later(condition, loop, expression=True)
         ]
         return not scope.holds(known, task.place)
 
@@ -199,7 +201,7 @@ def _names(task: Task) -> Iterator[tuple[set[str], set[str]]]:
 def _conditions_in(task: Task) -> Iterator[str]:
     that = task.options.get("that", ())
     if task.action.endswith("builtin.assert"):
-        yield from (str(each) for each in (that if isinstance(that, list) else [that]))
+        yield from (str(assertion) for assertion in (that if isinstance(that, list) else [that]))
     if task.action.endswith("builtin.debug") and "var" in task.options:
         yield str(task.options["var"])
 

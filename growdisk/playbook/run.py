@@ -38,6 +38,16 @@ def _playbook_changed(playbook: Path, reason: str) -> Refused:
     )
 
 
+def _play_has_ended(playbook: Path) -> Refused:
+    return Refused.named(
+        "play-has-ended",
+        "there is nothing to undo of {playbook}",
+        "it has ended on all its hosts, and its ways back are gone",
+        "growdisk run {playbook} --resume goes on with what is left, and says how they ended",
+        {"playbook": playbook},
+    )
+
+
 @dataclass(frozen=True)
 class Ended:
     """`hosts` in the order in which they were named.
@@ -106,6 +116,8 @@ def resume_playbook(path: Path, listener: Listener, jobs: int, *, undo: bool = F
         for image in description["images"] if isinstance(description["images"], list) else ():
             claims.claim(Path(str(image)))
         running = _Running(prepared, folder.run, folder, listener)
+        if undo and running.has_ended:
+            raise _play_has_ended(path)
         ended = running.back() if undo else running.forward()
         finished = _finish(folder, ended)
         return ended
@@ -160,7 +172,9 @@ def _look(prepared: _Prepared) -> tuple[Path, ...]:
             for h in prepared.hosts[number]
         }
         refuse_twice(play.name, looked)
-        images.update(dict.fromkeys(image for each in looked.values() for image in each.images))
+        images.update(
+            dict.fromkeys(image for of_host in looked.values() for image in of_host.images)
+        )
     return tuple(images)
 
 
@@ -188,6 +202,17 @@ class _Running:
             if self._pool.stopping:
                 break
         return self._ended(reports)
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether each play has ended on each host that it began on, and one has."""
+        journals = [
+            journal
+            for number, hosts in enumerate(self._prepared.hosts)
+            for index in range(len(hosts))
+            if (journal := self._journal(number, index)).has_begun
+        ]
+        return bool(journals) and all(journal.ended_before() for journal in journals)
 
     def back(self) -> Ended:
         """The newest play first."""

@@ -2,6 +2,7 @@
 
     plays/20261125-210000-ab12/run.json     what was asked, so that --resume asks the same
     plays/20261125-210000-ab12/0-0.jsonl    the journal of the first host in the first play
+    plays/.20261125-210000-ab12/            one that is just being written or removed
     images/<hash of the path>               which run works on that image; locked while it does
 
 A run that ended in order leaves nothing; one that was cut short leaves its folder, for --resume or
@@ -16,10 +17,14 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from growdisk.durable import replace_file, sync_directory
 from growdisk.errors import Refused
+
+_DESCRIPTION = "run.json"
+_TRIES = 5
 
 
 def _state_not_writable(folder: Path, reason: str) -> Refused:
@@ -42,12 +47,23 @@ class RunFolder:
     def __init__(self, run: str) -> None:
         self.run = run
         self.path = state_home() / "plays" / run
-        self._description = self.path / "run.json"
+        self._description = self.path / _DESCRIPTION
+        self._hidden = self.path.with_name(f".{run}")
 
     def begin(self, description: Mapping[str, object]) -> None:
+        """Record it, whole or not at all."""
+        content = json.dumps(description, indent=1, default=str).encode()
         try:
-            self.path.mkdir(parents=True)
-            replace_file(self._description, json.dumps(description, indent=1, default=str).encode())
+            _sweep(self.path.parent)
+            for rest in reversed(range(_TRIES)):
+                try:
+                    self._hidden.mkdir(parents=True)
+                    replace_file(self._hidden / _DESCRIPTION, content)
+                    self._hidden.rename(self.path)
+                    break
+                except FileNotFoundError:  # swept by another one that began just now
+                    if not rest:
+                        raise
             sync_directory(self.path.parent)
         except OSError as error:
             raise _state_not_writable(self.path, reason=error.strerror or str(error)) from error
@@ -65,15 +81,22 @@ class RunFolder:
         return self.path / f"{play}-{host}.jsonl"
 
     def finish(self) -> None:
-        """Nothing is left to do: the record goes, its description first."""
-        self._description.unlink(missing_ok=True)
-        shutil.rmtree(self.path, ignore_errors=True)
+        """Nothing is left to do: the record goes, at once as far as others see."""
+        with suppress(OSError):  # else --resume finds it, and that all has ended
+            self.path.rename(self._hidden)
+        shutil.rmtree(self._hidden, ignore_errors=True)
+
+
+def _sweep(plays: Path) -> None:
+    """Remove what a process that was killed left while it recorded a run, or removed a record."""
+    for hidden in plays.glob(".*"):
+        shutil.rmtree(hidden, ignore_errors=True)
 
 
 def unfinished_run(playbook: Path, verb: str) -> RunFolder:
     """The newest run of the playbook that was cut short. nothing-unfinished."""
     folder, wanted = state_home() / "plays", str(playbook.resolve())
-    for path in sorted(folder.iterdir(), reverse=True) if folder.is_dir() else ():
+    for path in sorted(folder.glob("[!.]*"), reverse=True):
         run = RunFolder(path.name)
         if run.is_unfinished and run.description().get("playbook") == wanted:
             return run
@@ -100,22 +123,10 @@ class Claims:
         """image-claimed or play-unfinished, unless it is ours or free."""
         place = state_home() / "images" / hashlib.sha256(os.fsencode(image)).hexdigest()[:32]
         try:
-            place.parent.mkdir(parents=True, exist_ok=True)
-            fd = os.open(place, os.O_RDWR | os.O_CREAT, 0o600)
+            fd = self._locked(place, image)
+            holder = os.pread(fd, 4096, 0).decode("utf-8", "replace")
         except OSError as error:
             raise _state_not_writable(place.parent, reason=error.strerror or str(error)) from error
-        self._held[place] = fd
-        holder = os.pread(fd, 4096, 0).decode("utf-8", "replace")
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise Refused.named(
-                "image-claimed",
-                "{image} is being worked on",
-                "another run of a playbook has it ({run})",
-                "wait until it has ended",
-                {"image": image, "run": holder or "it is just beginning"},
-            ) from error
         other = RunFolder(holder) if holder else None
         if other is not None and holder != self._run and other.is_unfinished:
             raise Refused.named(
@@ -130,12 +141,38 @@ class Claims:
                     "playbook": Path(str(other.description().get("playbook"))),
                 },
             )
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, self._run.encode(), 0)
+        try:
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, self._run.encode(), 0)
+        except OSError as error:
+            raise _state_not_writable(place.parent, reason=error.strerror or str(error)) from error
+
+    def _locked(self, place: Path, image: Path) -> int:
+        """The claim's file, open and locked. OSError; image-claimed."""
+        while True:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            fd = self._held[place] = os.open(place, os.O_RDWR | os.O_CREAT, 0o600)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                run = os.pread(fd, 4096, 0).decode("utf-8", "replace")
+                raise Refused.named(
+                    "image-claimed",
+                    "{image} is being worked on",
+                    "another run of a playbook has it ({run})",
+                    "wait until it has ended",
+                    {"image": image, "run": run or "it is just beginning"},
+                ) from error
+            with suppress(FileNotFoundError):
+                # else the one before us has just removed it: a lock on it keeps nobody out
+                if os.path.samestat(os.fstat(fd), place.stat()):
+                    return fd
+            os.close(self._held.pop(place))
 
     def release(self, *, finished: bool) -> None:
         for place, fd in self._held.items():
-            if finished and os.pread(fd, 4096, 0).decode() == self._run:
-                place.unlink(missing_ok=True)
+            with suppress(OSError):  # one that stays hinders nobody
+                if finished and os.pread(fd, 4096, 0).decode() == self._run:
+                    place.unlink(missing_ok=True)
             os.close(fd)
         self._held.clear()

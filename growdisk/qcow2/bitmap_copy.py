@@ -39,6 +39,7 @@ class MovedBitmaps:
             place += geometry.clusters(8 * bitmap.table_size)
             words = read_bitmap_table(self._file, bitmap)
             tables.append((bitmaps[-1], words, place))
+            # Stretches that are all 0 or all 1 have no cluster: the table's word says so itself.
             place += sum(1 for word in words if word & OFFSET_MASK)
         directory = Directory(first << bits, tuple(bitmaps))
         return directory, self._writes(directory, tables)
@@ -96,6 +97,7 @@ def add_bitmaps(metadata: Metadata, source: BitmapSource) -> None:
     directory = Directory(metadata.allocator.allocate(clusters) << bits, bitmaps)
     metadata.file.write(directory.offset, data.ljust(clusters * geometry.cluster_size, b"\0"))
     metadata.flush()
+    # Only now, with all that it leads to on the disk, does the header name the directory.
     old = metadata.header
     header = replace(
         old,
@@ -117,6 +119,7 @@ def _added(metadata: Metadata, source: BitmapSource, bitmap: Bitmap) -> Bitmap:
         if isinstance(chunk, bool):
             words[index] = ALL_ONES if chunk else 0
             continue
+        # A word of 0 says the same, without a cluster.
         if not any(chunk):
             continue
         words[index] = metadata.allocator.allocate(1) << bits

@@ -145,6 +145,7 @@ def _parse(data: bytes) -> tuple[Bitmap, ...]:
             extra
             or kind != _TRACKING
             or flags & ~_KNOWN_FLAGS
+            # QEMU's own limits: BME_MIN_GRANULARITY_BITS and BME_MAX_GRANULARITY_BITS.
             or not 9 <= granularity <= 31
             or not name
         ):

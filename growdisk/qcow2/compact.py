@@ -95,12 +95,12 @@ class Compactor:
         )
         references = [walker.references(table) for table in self._tables]
         taken = {offset >> self._bits for offset in self._l2_offsets()}.union(
-            *(each.compressed for each in references)
+            *(referenced.compressed for referenced in references)
         )
         self._hollow = UnbackedClusters.of(metadata.file, metadata.header, taken)
         self._empty = self._emptied(self._hollow) if self._hollow else frozenset[int]()
         left = self._hollow.left_of if self._hollow else list[Run]
-        self._references = [list(left(each.runs())) for each in references]
+        self._references = [list(left(referenced.runs())) for referenced in references]
 
     def _emptied(self, unbacked: UnbackedClusters) -> frozenset[int]:
         """Offsets of the L2 tables that name nothing any more; they are left out too."""

@@ -79,6 +79,7 @@ def _inflater() -> Unpacker:
         return inflate
 
     def unpack(data: memoryview, cluster: memoryview) -> None:
+        # Data that others have written may go on after a cluster; zlib stops there.
         if not library.unpack(data, cluster):
             inflate(data, cluster)
 
@@ -88,6 +89,7 @@ def _inflater() -> Unpacker:
 def inflate(data: memoryview, cluster: memoryview) -> None:
     """Without another library: as much as the cluster takes, whatever follows."""
     try:
+        # With the largest window, which reads what was written with any.
         found = zlib.decompressobj(-15).decompress(data, len(cluster))
     except zlib.error as error:
         raise ValueError(str(error)) from error

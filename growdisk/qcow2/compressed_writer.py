@@ -130,6 +130,7 @@ class CompressedWriter:
             refcounts.add([(open_cluster, 1)], +1)
             return end
         cluster = self._metadata.allocator.allocate(1)
+        # Neighbours: the data begin in the open cluster and end in the new one.
         if room and cluster == open_cluster + 1:
             refcounts.add([(open_cluster, 1)], +1)
             return end
@@ -140,6 +141,7 @@ class CompressedWriter:
         last, coverage = self._last, self._geometry.l2_coverage
         if last is None or last.guest_offset // coverage >= len(self._metadata.l1):
             return 0
+        # Overwritten or discarded since, the cluster may be free, or somebody else's.
         run = next(self._mapping.runs(last.guest_offset, last.guest_offset + 1))
         count = self._metadata.refcounts.get(last.end >> self._geometry.cluster_bits)
         if run.entry != last.entry or not 0 < count < self._geometry.refcount_max:

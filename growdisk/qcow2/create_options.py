@@ -31,6 +31,11 @@ _POWERS = {
 }
 
 
+def option_words(text: str) -> list[str]:
+    """The words of qemu-img's -o, where `,,` stands for a comma in one."""
+    return [word.replace("\0", ",") for word in text.replace(",,", "\0").split(",") if word]
+
+
 @dataclass(frozen=True)
 class CreateOptions:
     """The shape of a new image; `cluster_size` in bytes."""
@@ -52,8 +57,7 @@ class CreateOptions:
         `,,` stands for a comma in a value. UsageError for an unknown option or value.
         """
         options = cls()
-        for escaped in filter(None, text.replace(",,", "\0").split(",")):
-            word = escaped.replace("\0", ",")
+        for word in option_words(text):
             name, equals, value = word.partition("=")
             if not equals or name not in cls.__match_args__:
                 known = ", ".join(cls.__match_args__)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _HEAD = struct.Struct(">II")  # type, length
 _BITMAPS = struct.Struct(">IIQQ")  # number of bitmaps, reserved, directory size, directory offset
+# QEMU's field for it has 16 bytes, with a NUL.
 _MAX_FORMAT_NAME = 15
 _MAX_BITMAPS, _MAX_DIRECTORY = 65535, 64 << 20
 _LUKS = 2  # crypt_method

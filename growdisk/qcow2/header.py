@@ -143,7 +143,9 @@ class Header:
         """
         if len(self.to_bytes()) <= self.cluster_size:
             return self
-        needed = tuple(one for one in self.extensions if one.type != Extension.FEATURE_NAMES)
+        needed = tuple(
+            extension for extension in self.extensions if extension.type != Extension.FEATURE_NAMES
+        )
         return replace(self, extensions=needed)
 
     def size_and_l1_bytes(self) -> bytes:

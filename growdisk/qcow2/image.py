@@ -123,6 +123,7 @@ class Qcow2Image(VirtualDisk):
         image = cls(file, path, header, backing, data, data_file, writable=writable)
         if writable:
             refuse_cut_off(image._parts)
+            # Last: an image that is refused keeps its bit.
             image._metadata.set_dirty_bit(dirty=False)
         return image
 

@@ -104,6 +104,7 @@ class Luks1Header:
         material = read(slot.offset, align_up(length, SECTOR))
         stripes = sector_cipher(self.cipher, self.mode, slot_key).decrypt(0, material)[:length]
         key = merged(stripes, self.key_length, self.hash)
+        # The digest of the key has 20 bytes, whatever the hash gives (LUKS_DIGESTSIZE).
         if hashlib.pbkdf2_hmac(self.hash, key, self.salt, self.iterations, 20) == self.digest:
             return key
         return None
@@ -140,6 +141,7 @@ def new_luks(passphrase: bytes, seconds: float) -> bytes:
     """
     key, salt, slot_salt = os.urandom(64), os.urandom(32), os.urandom(32)
     rounds = _iterations(seconds)
+    # An eighth, as cryptsetup and QEMU take: the key is random, and cannot be guessed anyway.
     digest_rounds = max(rounds // 8, _MIN_ITERATIONS)
     digest = hashlib.pbkdf2_hmac("sha256", key, salt, digest_rounds, 20)
     material = align_up(len(key) * _STRIPES, _SLOT_ALIGNMENT)

@@ -60,7 +60,7 @@ def named_files(path: str) -> dict[Identity, str]:
     finally:
         os.close(fd)
     found = ((identity(place), os.fsdecode(place)) for place in places)
-    return {which: place for which, place in found if which is not None}
+    return {named: place for named, place in found if named is not None}
 
 
 def _names(fd: int) -> Iterator[bytes]:
@@ -70,6 +70,7 @@ def _names(fd: int) -> Iterator[bytes]:
     elif start[:4] == _QCOW:
         offset, length = _BACKING.unpack_from(start, 8)
         yield from _name_at(fd, offset, length)
+        # Version 1 has no header extensions.
         if int.from_bytes(start[4:8], "big") >= 2:
             yield from _data_files(start, offset)
 
@@ -82,6 +83,7 @@ def _name_at(fd: int, offset: int, length: int) -> Iterator[bytes]:
 def _data_files(start: bytes, backing_offset: int) -> Iterator[bytes]:
     """All names of data files: readers differ on which counts if there are several."""
     version_2 = int.from_bytes(start[4:8], "big") == 2
+    # The length of version 2; from version 3 on the header says its own.
     position = 72 if version_2 else int.from_bytes(start[100:104], "big")
     end = min(backing_offset or len(start), len(start))
     while position + _EXTENSION.size <= end:
@@ -91,6 +93,7 @@ def _data_files(start: bytes, backing_offset: int) -> Iterator[bytes]:
         position += _EXTENSION.size
         if kind == int.from_bytes(_DATA_FILE, "big"):
             yield start[position : position + length]
+        # What pads them to 8 bytes is not counted in the length.
         position += -(-length // 8) * 8
 
 
@@ -100,15 +103,15 @@ def _places(image: bytes, name: bytes) -> Iterator[bytes]:
     A relative one counts from the image's folder, by whichever name it has.
     """
     folders = dict.fromkeys((os.path.dirname(image), os.path.dirname(os.path.realpath(image))))  # noqa: PTH120
-    for each in filter(None, _spellings(name.split(b"\0")[0])):
-        yield from (os.path.join(folder, each) for folder in folders)  # noqa: PTH118
+    for spelling in filter(None, _spellings(name.split(b"\0")[0])):
+        yield from (os.path.join(folder, spelling) for folder in folders)  # noqa: PTH118
 
 
 def _spellings(name: bytes) -> Iterator[bytes]:
     """A name as it is, and without what may be a protocol: file:, host_device:, blkdebug:CONFIG:"""
     if name.startswith(b"json:"):
-        for each in _in_json(name.removeprefix(b"json:")):
-            yield from _spellings(each)
+        for file_name in _in_json(name.removeprefix(b"json:")):
+            yield from _spellings(file_name)
         return
     yield name
     if _PROTOCOL.match(name):
@@ -130,6 +133,7 @@ def _in_json(text: bytes) -> Iterator[bytes]:
     import json
 
     try:
+        # Not by recursion: how deep it goes, a foreign file decides.
         waiting: list[object] = [json.loads(text)]
     except (ValueError, RecursionError):
         return
@@ -140,6 +144,7 @@ def _in_json(text: bytes) -> Iterator[bytes]:
                 named = (
                     value
                     for key, value in nodes.items()
+                    # QEMU takes "file.filename" as it takes a "filename" in "file".
                     if str(key).rpartition(".")[2] == "filename"
                 )
                 yield from (os.fsencode(value) for value in named if isinstance(value, str))

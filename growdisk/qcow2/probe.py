@@ -57,6 +57,7 @@ _PACKED = (  # magic in lower case, its offset, what it is, what to do
     (b"<!doctype html", 0, "a web page", "download it again: the server answered with a page"),
     (b"<html", 0, "a web page", "download it again: the server answered with a page"),
 )
+# A descriptor alone: comments and empty lines, then the version.
 _VMDK_TEXT = re.compile(rb"(#[^\n]*\n| +\r?\n)*version=[123]\r?\n")
 _FOOTERS = (
     (b"conectix", 512, "a VHD", "vpc"),
@@ -143,6 +144,7 @@ def _other_format(start: bytes, file: BlockDevice, path: Path) -> tuple[str, str
     for magic, offset, name, driver in _MAGICS:
         if start[offset : offset + len(magic)] == magic:
             return name, driver
+    # The end of a qcow2 image may be a guest's bytes, whatever they look like.
     if start[:4] == b"QFI\xfb":
         return None
     if _VMDK_TEXT.match(start):

@@ -194,9 +194,9 @@ class SnapshotManager:
         VM state beyond them is the snapshot's alone.
         """
         count = self._geometry.l1_entries(size)
-        part = without_copied(l1[:count])
-        part.frombytes(bytes(8 * (max(count, 1) - len(part))))
-        return part
+        entries = without_copied(l1[:count])
+        entries.frombytes(bytes(8 * (max(count, 1) - len(entries))))
+        return entries
 
     def _switch_l1(self, l1: array[int], cluster: int, size: int) -> Run:
         """Make `l1`, which stands at `cluster`, the active table.

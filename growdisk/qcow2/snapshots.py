@@ -18,6 +18,7 @@ _FIXED = struct.Struct(">QIHHIIQII")
 _EXTRA = struct.Struct(">QQQ")  # vm_state_size, disk_size, icount
 _NO_ICOUNT = (1 << 64) - 1
 _MAX_EXTRA = 1024
+# Version 3 demands the size of the VM state and that of the disk.
 _V3_EXTRA = 16
 _MAX_TABLE = 64 << 20
 MAX_NAME = 255
@@ -99,6 +100,7 @@ class SnapshotEntry:
             len(self.extra),
         )
         entry = fixed + self.extra + ident + name
+        # Each entry begins at a multiple of 8.
         return entry + bytes(-len(entry) % 8)
 
 

@@ -34,6 +34,7 @@ class HeldRoom:
         new = [
             hole for start, end in wanted for hole in self._file.unallocated(start, min(end, size))
         ]
+        # The record first: what a crash leaves reserved, give_back() has to know of.
         replace_file(self._path, json.dumps({"size": size, "holes": [*holes, *new]}).encode())
         for start, end in wanted:
             self._file.reserve(start, end - start)
@@ -110,7 +111,10 @@ def new_length(base: BlockDevice, overlays: Sequence[Qcow2Image]) -> int:
 def _joined(overlays: Iterable[Qcow2Image]) -> list[Range]:
     """Where any of them has data, neighbours joined."""
     found = sorted(
-        (e.start, e.end) for o in overlays for e in o.own_extents() if e.kind is ExtentKind.DATA
+        (extent.start, extent.end)
+        for overlay in overlays
+        for extent in overlay.own_extents()
+        if extent.kind is ExtentKind.DATA
     )
     return list(joined(found))
 

@@ -87,11 +87,11 @@ class RepairGuest(StepTraits):
         named, unsearched = (
             [
                 f"{path} ({naming})" if naming else path
-                for one in each
-                for path, naming in one.items()
+                for of_home in places
+                for path, naming in of_home.items()
                 if path not in known
             ]
-            for each in ([one.named for one in found], [one.unsearched for one in found])
+            for places in ([each.named for each in found], [each.unsearched for each in found])
         )
         words = [
             (
@@ -99,7 +99,10 @@ class RepairGuest(StepTraits):
                 "what it is for"
             )
         ]
-        return [*(words if named else ()), *(f"could not be searched: {one}" for one in unsearched)]
+        return [
+            *(words if named else ()),
+            *(f"could not be searched: {place}" for place in unsearched),
+        ]
 
     def _repair_unread(self, backend: Backend) -> Evidence:
         """In file systems that only a kernel reads."""

@@ -24,11 +24,13 @@ def folders_beside(folder: str) -> list[str]:
         return []
     try:
         found = sorted(
-            each for each in own.parent.iterdir() if each.name.isdecimal() and each != own
+            machine
+            for machine in own.parent.iterdir()
+            if machine.name.isdecimal() and machine != own
         )
     except OSError:
         return []
-    return [str(each) for each in found[:_MOST]]
+    return [str(machine) for machine in found[:_MOST]]
 
 
 def suspended_with(path: Path, folder: Path = CONFIGURATIONS) -> str:

@@ -67,7 +67,7 @@ def others_in(status: str, own: str) -> tuple[str, ...]:
     `own` is the mapping's client, as the kernel writes it: client4112.
     """
     watchers = decoded(status, _Status).watchers
-    return tuple(each.address for each in watchers if f"client{each.client}" != own)
+    return tuple(watcher.address for watcher in watchers if f"client{watcher.client}" != own)
 
 
 def words_to_resize(spec: str, size: int, *, smaller: bool) -> list[str]:

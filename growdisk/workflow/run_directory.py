@@ -32,6 +32,8 @@ RESERVE = 8 << 20
 JOURNAL_ROOM = 128 << 10
 # A folder without either is no run: what is in it is left over from one.
 _MAIN_FILES = ("plan.json", "part-of.json")
+# What can be left there of a run that never began, or of one that was put away. No snapshots.
+_LEFT_OVER = ("journal.jsonl", "reserve", "trial", *(f"{name}.new" for name in _MAIN_FILES))
 
 
 def run_stands_in_the_way(image: Path, state: str) -> Refused:
@@ -104,7 +106,7 @@ class RunDirectory:
 
     @property
     def _is_run(self) -> bool:
-        return any((self.path / name).exists() for name in _MAIN_FILES)
+        return any(_is_there(self.path / name) for name in _MAIN_FILES)
 
     @classmethod
     def beside(cls, path: Path) -> RunDirectory:
@@ -114,7 +116,7 @@ class RunDirectory:
         """
         try:
             directory = cls(lasting_path(path) if path.is_block_device() else path.resolve())
-            directory.plan_file.exists()
+            _is_there(directory.plan_file)
         except OSError as error:
             raise ImageNotReadable(path, reason=error.strerror or str(error)) from error
         except RuntimeError as error:
@@ -128,11 +130,13 @@ class RunDirectory:
 
     def state(self) -> RunState:
         """How the run stands. A plan without a journal is one that never began."""
-        return fold(self.records()) if self.plan_file.exists() else RunState()
+        return fold(self.records()) if _is_there(self.plan_file) else RunState()
 
     def obstacle(self) -> str:
         """Why `begin` could not make the folder, as far as reading tells; "" if nothing is seen."""
-        existing = next(each for each in (self.path, *self.path.parents) if os.path.lexists(each))
+        existing = next(
+            folder for folder in (self.path, *self.path.parents) if os.path.lexists(folder)
+        )
         if not existing.is_dir():
             return f"{existing} is not a folder"
         if not os.access(existing, os.W_OK | os.X_OK, effective_ids=True):
@@ -173,7 +177,7 @@ class RunDirectory:
 
         Images have the mark of such a run already, and nothing else of it.
         """
-        if (self.path / "plan.json").exists():
+        if _is_there(self.path / "plan.json"):
             return not self.records()
         try:
             main, run = self._part_of()
@@ -207,6 +211,7 @@ class RunDirectory:
         self._empty()
 
     def _empty(self) -> None:
+        # The journal first: a plan without one is a run that never began.
         for name in ("journal.jsonl", *(file.name for file in self.path.iterdir())):
             (self.path / name).unlink(missing_ok=True)
 
@@ -244,21 +249,25 @@ class RunDirectory:
     def put_away(self) -> None:
         """Let nothing but the record of a finished run stay, in the state folder.
 
-        Where that cannot be written, the folder stays as it is: it is as good a record.
+        Where that cannot be written, the folder stays as it is: it is as good a record. The caller
+        has the image to itself, so that a folder without a run is not the beginning of somebody's.
         """
-        # What is left over may be the beginning of somebody's next run.
-        if not self._is_run or not self.leading().state().finished:
-            return
         with contextlib.suppress(OSError):
-            _keep_record(self.path, record_folder(self.image), self.image)
-            # The plan first: what is cut short here is no run any more.
-            for name in (*_MAIN_FILES, *(file.name for file in self.path.iterdir())):
+            names = _LEFT_OVER
+            if self._is_run:
+                if not self.leading().state().finished:
+                    return
+                _keep_record(self.path, record_folder(self.image), self.image)
+                # The plan first: what is cut short here is no run any more.
+                names = (*_MAIN_FILES, *(file.name for file in self.path.iterdir()))
+            for name in names:
                 (self.path / name).unlink(missing_ok=True)
             self.path.rmdir()
 
     def forget(self) -> None:
         """The image is another one now: neither run nor record is about it."""
-        for folder in (self.path, record_folder(self.image)):
+        record = record_folder(self.image)
+        for folder in (self.path, record, _fresh(record)):
             shutil.rmtree(folder, ignore_errors=True)
 
     def runs(self) -> Iterator[RunDirectory]:
@@ -335,9 +344,19 @@ def _refuse(directory: RunDirectory, *statuses: RunStatus) -> None:
             raise run_stands_in_the_way(run.image, state=status.value)
 
 
+def _is_there(path: Path) -> bool:
+    """Whether a file exists. An image's name may be too long for its folder to have one."""
+    try:
+        return path.exists()
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        return False
+
+
 def _keep_record(folder: Path, record: Path, image: Path) -> None:
     """A copy that appears whole or not at all. It is history: a power cut may lose it."""
-    fresh = record.with_name(record.name + ".new")
+    fresh = _fresh(record)
     shutil.rmtree(fresh, ignore_errors=True)
     make_folder(fresh)
     for file in folder.iterdir():
@@ -346,6 +365,11 @@ def _keep_record(folder: Path, record: Path, image: Path) -> None:
     (fresh / "image.json").write_text(json.dumps({"path": str(image), "inode": _inode(image)}))
     shutil.rmtree(record, ignore_errors=True)
     fresh.rename(record)
+
+
+def _fresh(record: Path) -> Path:
+    """A record that is being written."""
+    return record.with_name(record.name + ".new")
 
 
 def _is_of(record: Path, image: Path) -> bool:

@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 import traceback
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator, Set
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -86,7 +86,7 @@ def run_until_full(
     action: Callable[[], int],
     change: int,
     become_full: Callable[[], None],
-    names: Collection[str] = TAKING_ROOM,
+    names: Set[str] = TAKING_ROOM,
 ) -> tuple[int, bool]:
     """Run `action` in a child for which `become_full` happens before its change number `change`.
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -184,6 +186,35 @@ def test_a_size_that_no_file_can_have_is_an_error_with_words(
     assert (answer.code, "too large" in answer.err) == (4 if verb == "resize" else 3, True), answer
     assert "smaller SIZE" in answer.err
     assert [path.stat().st_size for path in tmp_path.iterdir()] == [1 << 20] * (verb == "resize")
+
+
+@pytest.mark.parametrize("size", [(1 << 63) - 1, (1 << 63) - 512, (1 << 63) - (1 << 30)])
+def test_a_file_is_a_disk_as_long_as_it_is_one_for_qemu_img(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    if not os.statvfs("/dev/shm").f_bavail:
+        pytest.skip("no file of that size but on tmpfs")
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        monkeypatch.chdir(folder)
+        with Path("huge.raw").open("wb") as file:
+            file.truncate(size)
+        words = ["qemu-img", "info", "-f", "raw", "huge.raw"]
+        judged = subprocess.run(words, capture_output=True)
+        code = 3 if judged.returncode else 0
+        assert code == (0 if size % (1 << 30) == 0 else 3), judged
+        for line in (
+            "image info huge.raw",
+            "image map huge.raw",
+            "image convert huge.raw flat.raw",
+            "image copy huge.raw copy.raw",
+            "image resize huge.raw +0",
+            "image read huge.raw 7E 4k bytes",
+            "show huge.raw",
+        ):
+            answer = growdisk(*line.split())
+            assert (answer.code, "Traceback" in answer.err) == (code, False), answer
+        made = {"bytes", "copy.raw", "flat.raw"} if code == 0 else set[str]()
+        assert {path.name for path in Path().iterdir()} == {"huge.raw"} | made
 
 
 def test_a_file_that_may_not_become_so_long_is_not_there(tmp_path: Path) -> None:

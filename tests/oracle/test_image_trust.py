@@ -189,6 +189,8 @@ def test_info_and_check_name_it_and_leave_it_closed(host: Path) -> None:
     assert answer.code == 0 and f"backing file: {host / 'etc' / 'pipe'}" in answer.out
     answer = growdisk("image", "check", image)
     assert answer.code == 0 and "lies outside its folder and was not looked at" in answer.out
+    answer = growdisk("image", "check", "--json", image)  # its keys are those of qemu-img
+    assert answer.code == 0 and "lies outside its folder and was not looked at" in answer.err
     data = with_data_file(host / "images" / "data.qcow2", host / "etc" / "shadow")
     assert image_info(data).as_json()["format-specific"]["data"]["data-file"] == str(
         host / "etc" / "shadow"

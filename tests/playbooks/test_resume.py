@@ -7,16 +7,20 @@ import shutil
 import signal
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from growdisk import api
+from growdisk.block.raw import RawFile
 from growdisk.units import MiB
 from growdisk.workflow.journal import Event, read_journal
 from tests.e2e.judges import virtual_size
 from tests.guests.tools import run
 from tests.oracle.qemu import qemu_img
 from tests.playbooks.conftest import Place, wait_until
+from tests.unit.cli.runs import run_on
 
 PLAY = """\
 - name: Step by step
@@ -165,3 +169,27 @@ def test_what_has_changed_meanwhile_is_not_gone_on_with(place: Place) -> None:
     assert place.run(playbook, "--undo").code == 0
     nothing = place.run(playbook, "--resume")
     assert (nothing.code, "no run of" in nothing.json()["error"]["what"]) == (3, True)
+
+
+def test_a_kept_run_from_before_a_play_is_none_of_its_business(place: Place) -> None:
+    image = place.disk()
+    run_on(image, keep=True)
+    playbook = place.playbook(PLAY.format(how_far="play"))
+    assert die_at(place, 2, playbook, before=False) == 5  # the first task has begun
+    assert place.run(playbook, "--undo").code == 0
+    assert api.status(image).state == "kept"
+    assert virtual_size(image) == 192 * MiB
+    assert place.left() == []
+
+
+def test_an_undo_that_cannot_be_done_now_can_be_done_later(place: Place) -> None:
+    playbook = place.playbook(PLAY.format(how_far="play"))
+    image, original = place.disk(), place.disk("original")
+    assert die_at(place, 2, playbook, before=False) == 5
+    run_on(image, dies_at="rewrite-partitions")  # the run of its first task
+    with closing(RawFile.open(image, writable=True)):  # as a guest that was started
+        ended = place.run(playbook, "--undo")
+        assert (ended.code, ended.json()["hosts"][0]["result"]) == (5, "stuck"), ended
+    assert place.run(playbook, "--undo").code == 0
+    assert qemu_img("compare", image, original)
+    assert place.left() == []

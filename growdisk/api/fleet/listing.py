@@ -202,11 +202,16 @@ def _images_of(folder: str) -> Iterator[str]:
 
 def _is_image(entry: os.DirEntry[str]) -> bool:
     try:
-        if not entry.is_file():
+        if not entry.is_file() or _is_being_made(entry.name):
             return False
         return entry.name.lower().endswith(_SUFFIXES) or _starts_as_qcow2(entry.path)
     except OSError:  # a link that leads to itself
         return False
+
+
+def _is_being_made(name: str) -> bool:
+    """Whether growdisk itself is making the file, or has copied it for the way back of a play."""
+    return name.startswith(".") and ".growdisk-" in name
 
 
 def _starts_as_qcow2(path: str) -> bool:

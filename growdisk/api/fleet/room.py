@@ -39,7 +39,7 @@ def idle_room(facts: Facts) -> int:
     """Unused bytes: unpartitioned, or in a layer that does not fill what is around it."""
     if facts.table is None:
         return sum(_idle(facts.contents[0], facts.image.virtual_size)) if 0 in facts.contents else 0
-    free = sum(each.length for each in facts.table.free_ranges() if each.length >= _LEAST)
+    free = sum(unused.length for unused in facts.table.free_ranges() if unused.length >= _LEAST)
     parts = (part for part in facts.table.partitions if part.role is not Role.EXTENDED)
     return free + sum(
         size for part in parts for size in _idle(facts.contents.get(part.number), part.size)
@@ -70,7 +70,10 @@ def _gap(around: int, covered: int) -> int:
 def hindrances(facts: Facts, layout: Layout) -> Iterator[Hindrance]:
     """What stands after the main partition or belongs to others, or that nothing can grow."""
     named = [b for b in layout.blockers if b.kind != "extended partition"] or list(layout.blockers)
-    yield from (Hindrance(each.name, each.kind, each.why, each.options) for each in named)
+    yield from (
+        Hindrance(hindrance.name, hindrance.kind, hindrance.why, hindrance.options)
+        for hindrance in named
+    )
     whole = facts.contents.get(0)
     if facts.main is None and not (whole and whole.growable) and not layout.blockers:
         yield Hindrance("", "unknown", "nothing that growdisk can grow is recognised on it")
@@ -95,5 +98,5 @@ def stretches(layout: Layout) -> tuple[Stretch, ...]:
         for part in layout.partitions
         if part.role != "extended"
     ]
-    free = [Stretch("", each.start, each.size, "free") for each in layout.free]
-    return tuple(sorted((*parts, *free), key=lambda each: each.start))
+    free = [Stretch("", unused.start, unused.size, "free") for unused in layout.free]
+    return tuple(sorted((*parts, *free), key=lambda stretch: stretch.start))

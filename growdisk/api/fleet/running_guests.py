@@ -112,9 +112,9 @@ def _by_monitor(request: LiveRequest) -> GuestAnswer | str:
             return file_systems
         serial = reached.disk.serial
         own = tuple(
-            one
-            for one in file_systems
-            if serial and any(disk.serial.endswith(serial) for disk in one.disks)
+            file_system
+            for file_system in file_systems
+            if serial and any(disk.serial.endswith(serial) for disk in file_system.disks)
         )
         return own or "its guest has several disks, and does not say which of them this one is"
 
@@ -123,23 +123,30 @@ def with_guest_usage(entry: DiskEntry, reported: GuestAnswer | str, alone: bool)
     """The entry with what its guest said. `alone`: the machine has no other disk."""
     if isinstance(reported, str):
         return replace(entry, note=reported)
-    own = [one for one in reported if alone or _is_on(one, entry.target)]
+    own = [file_system for file_system in reported if alone or _is_on(file_system, entry.target)]
     if not own:
         return replace(entry, note="its guest names no file system on it")
     if any(
-        one.size > (entry.virtual_size or one.size) for one in own if alone or len(one.disks) == 1
+        file_system.size > (entry.virtual_size or file_system.size)
+        for file_system in own
+        if alone or len(file_system.disks) == 1
     ):
         return replace(entry, note="its guest tells of a file system that is larger than the disk")
     found = tuple(
-        FileSystemUse(one.mount_point, one.kind, one.size, one.used, "agent") for one in own
+        FileSystemUse(
+            file_system.mount_point, file_system.kind, file_system.size, file_system.used, "agent"
+        )
+        for file_system in own
     )
-    root = next((one for one in found if one.name == "/"), None)
-    return replace(entry, file_systems=found, root=root or max(found, key=lambda one: one.size))
+    root = next((file_system for file_system in found if file_system.name == "/"), None)
+    return replace(
+        entry, file_systems=found, root=root or max(found, key=lambda file_system: file_system.size)
+    )
 
 
-def _is_on(one: GuestFileSystem, target: str) -> bool:
+def _is_on(file_system: GuestFileSystem, target: str) -> bool:
     """By the letter that host and guest count the disks of a bus with: vdb, sdb."""
-    return _place(target) in {_place(disk.device) for disk in one.disks} - {None}
+    return _place(target) in {_place(disk.device) for disk in file_system.disks} - {None}
 
 
 def _place(name: str) -> tuple[str, str] | None:

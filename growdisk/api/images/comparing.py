@@ -70,7 +70,9 @@ def _first_difference(
     longer = one if one.size > shared else other
     behind = longer.extents(shared, longer.size - shared)
     return _first_place(
-        [longer], ((e.start, e.end) for e in behind if e.kind is ExtentKind.DATA), lambda _: None
+        [longer],
+        ((extent.start, extent.end) for extent in behind if extent.kind is ExtentKind.DATA),
+        lambda _: None,
     )
 
 

@@ -49,6 +49,7 @@ def _fill(file: RawFile, copy: RawFile, sparse: Sparse, progress: Progress) -> N
         else:
             copy_nonzero(file, _SMALLEST_HOLE, copy.write, progress)
         return
+    # A new file reads as zeros where nothing is written; a device shows what was on it.
     if copy.is_block_device or sparse == "never":
         for hole in (
             extent for extent in file.extents(0, file.size) if extent.kind is ExtentKind.ZERO

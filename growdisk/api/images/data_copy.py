@@ -95,6 +95,7 @@ def copy_compressed(
         for first, last in (cut for run in runs for cut in split_range(*run, cluster_size)):
             cluster: bytes | memoryview = memoryview(data)[first:last]
             if last - first < cluster_size:
+                # The source ends here, and the target goes on: zeros follow.
                 cluster = bytes(cluster).ljust(min(cluster_size, size - start - first), b"\0")
             packed.append(CompressedCluster.of(start + first, cluster, cluster_size, compress))
         return start + len(data), packed

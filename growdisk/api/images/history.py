@@ -70,6 +70,7 @@ def _advance(image: Qcow2Image, before: Qcow2Image, after: Qcow2Image, *, compre
 def _write(image: Qcow2Image, offset: int, data: bytearray, *, compress: bool) -> None:
     """Whole clusters (the disk's last may be cut): zeros as such, the rest as data."""
     cluster_size, position = image.header.cluster_size, 0
+    # An empty run at the end, so that zeros before it are written too.
     for start, end in (*nonzero_runs(data, cluster_size), (len(data), len(data))):
         if position < start:
             image.write_zeros(offset + position, start - position)
@@ -93,6 +94,7 @@ def _differing(before: Qcow2Image, after: Qcow2Image) -> Iterator[tuple[int, int
         a = next(old, None) if a.end == end else a
         b = next(new, None) if b.end == end else b
         start = end
+    # No earlier state had it.
     if shared < after.size:
         yield shared, after.size
 
@@ -101,6 +103,7 @@ def _is_same(a: GuestRun, b: GuestRun) -> bool:
     if a.kind is not b.kind:
         return False
     if a.kind is L2Kind.NORMAL:
+        # The two may begin at different places: what counts is where a byte of both leads.
         return a.host - a.start == b.host - b.start
     return a.kind is not L2Kind.COMPRESSED or a.entry == b.entry
 

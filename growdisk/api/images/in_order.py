@@ -51,6 +51,7 @@ def in_order(
     remaining, jobs = iter(pieces), jobs or _usual_jobs()
     first = list(islice(remaining, _FEW)) if jobs > 1 else []
     try:
+        # So few are done sooner than threads have started.
         if len(first) < _FEW:
             for piece in chain(first, remaining):
                 progress(use(work(piece)))
@@ -82,6 +83,7 @@ def _serve(line: _Line, jobs: int, progress: Callable[[int], None]) -> None:
     finally:
         line.end()
         for thread in threads:
+            # One that could not be started has none.
             if thread.ident is not None:
                 thread.join()
     if line.failure is not None:
@@ -139,6 +141,7 @@ class _Line:
                 except BaseException as error:  # told in its turn
                     failure = error
                 self._taken += 1
+            # Not under the desk: this is what goes on side by side.
             self._done[number] = (None, failure) if failure else self._worked(piece)
             self._use_what_is_done()
 

@@ -64,6 +64,7 @@ def commit_overlay(
             base_path, base_format, writable=True, key=key, guard=guard
         ) as base:
             require_keys(base)
+            # What can be refused is refused before the base changes.
             overlay.check_make_empty()
             if isinstance(base, Qcow2Image):
                 for start, end in _own_stretches(overlay, min(base.size, overlay.size)):

@@ -46,11 +46,16 @@ class NewFile:
                 self.temporary.unlink()
             raise destination_exists(self.path)
         if os.path.lexists(self.temporary):
-            # refused while another growdisk is at work on it
-            RawFile.open(self.temporary, writable=True).close()
+            # With a second name it is whole, and has been published.
             self._was_left = self.temporary.lstat().st_nlink == 1
-            self.temporary.unlink()
+            self.remove_left_over()
         return self
+
+    def remove_left_over(self) -> None:
+        """Remove what a killed process left of it; ImageInUse while one is at work on it."""
+        if os.path.lexists(self.temporary) and not self.is_device:
+            RawFile.open(self.temporary, writable=True).close()
+            self.temporary.unlink()
 
     def add_data_file(self, path: Path) -> Path:
         """The image's external data file is to be at `path`. Returns where it is made."""
@@ -99,6 +104,7 @@ class NewFile:
         if self._data_file is None:
             self._link()
         else:
+            # The data file first: without it nobody could open the image.
             sync_file(self._data_file.temporary)
             self._data_file._link()
             try:
@@ -106,6 +112,8 @@ class NewFile:
             except BaseException:
                 self._data_file.path.unlink()
                 raise
+            # Only now: as long as it has both names, it is known for one that was published without
+            # its image.
             self._data_file._forget_temporary()
         self._forget_temporary()
 

@@ -66,6 +66,7 @@ def extend_raw(file: RawFile, size: int, preallocation: Preallocation) -> None:
         else:
             file.allocate(old, size - old)
         if preallocation == "full":
+            # What is only allocated costs the guest's first write a change of metadata.
             zeros = bytes(_CHUNK)
             for start in range(old, size, _CHUNK):
                 file.write(start, memoryview(zeros)[: min(_CHUNK, size - start)])

@@ -43,8 +43,7 @@ class Making:
             if recipe.overlay or (recipe.compressed and not recipe.format)
             else recipe.format or base_format
         )
-        self._new = path.with_name(f".{path.name}.growdisk-new")
-        self._work = path.with_name(f".{path.name}.growdisk-work")
+        self._work, self._new = _hidden_names(path)
 
     @property
     def _in_two(self) -> bool:
@@ -122,6 +121,21 @@ class Making:
             return not (
                 header.backing_file or header.crypt_method or header.snapshot_count or external
             )
+
+
+def _hidden_names(path: Path) -> tuple[Path, Path]:
+    """Where an output is worked on, and where it is made."""
+    return (
+        path.with_name(f".{path.name}.growdisk-work"),
+        path.with_name(f".{path.name}.growdisk-new"),
+    )
+
+
+def remove_left_over(path: Path) -> None:
+    """Remove what a process that was killed left of an output. ImageInUse."""
+    with exclusive_output(path):
+        for hidden in _hidden_names(path):
+            _remove_left_over(hidden)
 
 
 def _remove_left_over(hidden: Path) -> None:

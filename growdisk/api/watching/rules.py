@@ -98,8 +98,8 @@ class WatchRule:
     def size_for(self, current: int) -> str:
         """The SIZE of `growdisk expand` for a disk of that many bytes."""
         if self.is_share:
-            more = align_up(int(current * (share("step", self.step) or 0.0)) or MiB, MiB)
-            return f"+{more // MiB}M"
+            growth = align_up(int(current * (share("step", self.step) or 0.0)) or MiB, MiB)
+            return f"+{growth // MiB}M"
         return f"+{self.step.lstrip('+')}"
 
     def growth_of(self, current: int) -> int:
@@ -165,7 +165,7 @@ def _rule(node: Located, folder: Path) -> WatchRule:
         raise node.bad("a rule needs domains or images", hint='write domains: "web*"')
     return WatchRule(
         domains,
-        tuple(os.path.normpath(folder / os.path.expanduser(each)) for each in images),  # noqa: PTH111
+        tuple(os.path.normpath(folder / os.path.expanduser(pattern)) for pattern in images),  # noqa: PTH111
         _checked(fields, "when_used", _WHEN, lambda text: share("when_used", text)),
         _checked(fields, "step", _STEP, _step),
         _checked(fields, "max_size", "", largest_size),

@@ -58,6 +58,9 @@ def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
         return _NOTHING_TO_CHECK
     shown = {key: value for key, value in report.as_json().items() if value or key in _ALWAYS}
     output.document(shown, own=False)
+    if output.json_mode:  # the keys are qemu-img's, and have no place for words
+        for problem in report.problems:
+            output.note(problem)
     output.lines(_lines(report))
     if report.corruptions and not arguments.repair:
         from growdisk.api.images.advice import repair_hint

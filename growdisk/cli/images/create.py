@@ -52,13 +52,15 @@ def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
 
 def _take_backing_options(arguments: argparse.Namespace) -> None:
     """qemu-img's `-o backing_file=NAME,backing_fmt=FORMAT` as -b and -F."""
+    from growdisk.qcow2.create_options import option_words
+
     kept = []
-    for option in ",".join(arguments.options).split(","):
+    for option in option_words(",".join(arguments.options)):
         name, _, value = option.partition("=")
         if name in _BACKING:
             setattr(arguments, _BACKING[name], value)
-        elif option:
-            kept.append(option)
+        else:
+            kept.append(option.replace(",", ",,"))
     arguments.options = kept
 
 

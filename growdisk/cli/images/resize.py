@@ -9,7 +9,7 @@ from growdisk.cli.common_options import add_overlays_may_break
 from growdisk.cli.images.keys import add_key, unlocking
 from growdisk.cli.images.shared import add_format, add_path, human_size, note_rounded
 from growdisk.cli.output import CommandOutput
-from growdisk.errors import shell_word
+from growdisk.errors import BadSize, shell_word
 from growdisk.units import SizeSpec, parse_goal_size
 
 _SIZE = re.compile(r"-[0-9.]+[A-Za-z]*$")
@@ -77,4 +77,8 @@ def _change_of(text: str) -> SizeSpec:
     """A SIZE, which here may also be one to shrink by."""
     if not text.startswith("-"):
         return parse_goal_size(text)
-    return SizeSpec(-parse_goal_size(f"+{text.removeprefix('-')}").bytes, relative=True)
+    try:
+        return SizeSpec(-parse_goal_size(f"+{text.removeprefix('-')}").bytes, relative=True)
+    except BadSize as error:
+        error.problem = text  # as it was given
+        raise

@@ -29,13 +29,13 @@ def add_format(parser: argparse.ArgumentParser) -> None:
 
 
 def position_of(text: str) -> int:
-    """An OFFSET or a LENGTH in bytes: a SIZE that may also be 0."""
+    """An OFFSET, a LENGTH, or the SIZE of something new, in bytes: it may also be 0."""
     if re.fullmatch(_ZERO, text):
         return 0
     size = size_of(text)
     if size.relative:
         raise BadSize(
-            text, reason="it is a place and cannot be relative", hint="write 4096b or 64k"
+            text, reason="there is nothing that it could be added to", hint="write 4096b or 64k"
         )
     return size.bytes
 

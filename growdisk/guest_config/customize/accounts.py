@@ -38,8 +38,8 @@ def account_of(passwd: str, user: str, action: str) -> Account:
     if account is None:
         people = ", ".join(
             name
-            for name, one in accounts(passwd).items()
-            if one.uid == 0 or 1000 <= one.uid < 60000
+            for name, known in accounts(passwd).items()
+            if known.uid == 0 or 1000 <= known.uid < 60000
         )
         hint = f"name one that is there ({people}), or add it first: --run 'useradd -m {user}'"
         raise cannot_customize(action, f"it has no user '{user}'", hint)

@@ -8,6 +8,7 @@ from growdisk.errors import UsageError
 
 _LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
 _LONGEST = 64  # what Linux takes
+# Debian gives the host's own name this address, so that it is known without a network.
 OWN_ADDRESS = "127.0.1.1"
 
 

@@ -16,6 +16,7 @@ from growdisk.errors import ToolFailed, UsageError
 _LIBRARY = "libcrypt.so.1"
 _METHODS = (b"$y$", b"$6$")  # yescrypt, sha512-crypt
 _SALT_BYTES = 16
+# crypt(3) of libxcrypt: CRYPT_GENSALT_OUTPUT_SIZE, and the size of struct crypt_data.
 _SETTING_SIZE, _STATE_SIZE = 192, 32768
 _READY = re.compile(r"[!*]|!?\$(?:y|gy|7|2[abxy]|5|6)\$[./A-Za-z0-9$=,]{20,400}")
 

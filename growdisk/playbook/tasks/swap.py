@@ -25,7 +25,7 @@ _SPACE = ("number", "start", "size", "uuid", "label")
 
 
 def _remake_swap(options: Options, context: TaskContext) -> TaskResult:
-    swaps = tuple(_space(options, each) for each in options.mappings("swaps"))
+    swaps = tuple(_space(options, mapping) for mapping in options.mappings("swaps"))
     return outcome_of(one_step(options, context, remake_swap(swaps), _goal(options)))
 
 
@@ -44,7 +44,7 @@ def _repair_guest(options: Options, context: TaskContext) -> TaskResult:
 
     A plan cannot know that: file by file is searched.
     """
-    parts = [_identity(options, each) for each in options.mappings("swaps")]
+    parts = [_identity(options, mapping) for mapping in options.mappings("swaps")]
     swaps, gone = (tuple(part for part in parts if part.is_swap is kind) for kind in (True, False))
     policy = SwapRemedy(options.word("swap"))
     step = RepairGuest(options.word("system"), swaps, policy, gone, options.texts("others"))

@@ -28,18 +28,18 @@ class RunFinder:
         """(first entry, number of entries) in order. Entries that name no cluster are left out."""
         stack = [table]
         while stack:
-            part = stack.pop()
-            if len(part) <= 8 * _LEAF:
-                yield from self._scan(part)
+            entries = stack.pop()
+            if len(entries) <= 8 * _LEAF:
+                yield from self._scan(entries)
                 continue
-            first = int.from_bytes(part[:8], "big")
-            if first in self._nothing and part == part[:8] * (len(part) // 8):
+            first = int.from_bytes(entries[:8], "big")
+            if first in self._nothing and entries == entries[:8] * (len(entries) // 8):
                 continue
-            if self._is_run(part, first):
-                yield first, len(part) // 8
+            if self._is_run(entries, first):
+                yield first, len(entries) // 8
                 continue
-            half = len(part) // 16 * 8
-            stack += (part[half:], part[:half])
+            half = len(entries) // 16 * 8
+            stack += (entries[half:], entries[:half])
 
     def _is_run(self, part: bytes, first: int) -> bool:
         count = len(part) // 8

@@ -238,6 +238,7 @@ class Recount:
             return self._found.broken_structure(
                 f"a compressed cluster in an external data file: {entry:#x}", times
             )
+        # 62 - (cluster_bits - 8) bits of offset, then the sectors after the one that it lies in.
         offset_bits = 70 - self._bits
         offset = entry & (1 << offset_bits) - 1
         sectors = ((entry & (1 << 62) - 1) >> offset_bits) + 1

@@ -437,3 +437,12 @@ def test_what_is_still_at_work_is_waited_for_when_asked_to(
     assert [path.name for path in (tmp_path / "run").iterdir()] == (
         ["growdisk.flock"] if has_flock else []
     )
+
+
+def test_a_check_that_ends_at_once_leaves_what_runs_have_saved() -> None:
+    folder = "/var/lib/growdisk/20260101-000000-abcd"
+    script = render(planned("classic-drop"))[Phase.PREPARE.file_name]
+    walls = ["bwrap", "--unshare-user", "--uid", "1000", "--ro-bind", "/", "/"]
+    walls += ["--tmpfs", "/var/lib", "--dir", folder, "--dev", "/dev", "--"]
+    check = f"GROWDISK_CHECK=yes sh -s; test $? = 3 && test -d {folder}"
+    run(*walls, "sh", "-c", check, stdin=script)

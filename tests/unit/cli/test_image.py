@@ -143,3 +143,11 @@ def test_a_map_that_is_refused_says_nothing_on_stdout(
     capsys.readouterr()
     assert main(["image", "map", str(tmp_path / "top")]) == 3
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("size", ["-1", "-1GB"])
+def test_a_size_to_shrink_by_is_named_as_it_was_given(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], size: str
+) -> None:
+    assert main(["image", "resize", str(tmp_path / "x"), size]) == 2
+    assert f"cannot read the size '{size}'" in capsys.readouterr().err
