@@ -30,7 +30,7 @@ from growdisk.steps.inside import Inside
 from growdisk.storage.look import look_at_storage
 from growdisk.units import SizeSpec, align_down
 from growdisk.volumes.keyring import Keyring
-from growdisk.workflow.journal import Event, JournalRecord
+from growdisk.workflow.journal import Event, Journal, JournalRecord
 from growdisk.workflow.run_directory import RunDirectory
 from growdisk.workflow.states import RunState
 from growdisk.workflow.stopping import StopRequest
@@ -152,7 +152,7 @@ def reopened(run: CurrentRun, verb: str) -> Iterator[LiveSession | None]:
         if run.plan.snapshots == "overlay":
             thaw(reached)
         session = LiveSession(
-            run, reached, Inside(reached.open_shell, run.stop), run.directory.journal()
+            run, reached, Inside(reached.open_shell, run.stop), Journal(run.directory.journal_file)
         )
         if verb != "roll back":
             session.refuse_other_image()

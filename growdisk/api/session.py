@@ -85,7 +85,7 @@ class Session:
         `accepting` the image as it is now is possible for a kept run, whatever a guest has written
         since.
         """
-        journal = run.directory.journal()
+        journal = Journal(run.directory.journal_file)
         state = run.directory.state()
         if not (state.finished or (accepting and state.status is RunStatus.KEPT)):
             from growdisk.qcow2.repair import repair  # a run that begins needs none of it

@@ -37,7 +37,7 @@ class RawFile(InParts):
     """A regular file (or block device) of the host. Implements ResizableDevice."""
 
     def __init__(self, fd: int, path: Path, *, writable: bool) -> None:
-        self._fd, self.path, self._writable = fd, path, writable
+        self._fd, self.path, self.writable = fd, path, writable
         self.is_block_device = stat.S_ISBLK(os.fstat(fd).st_mode)
         self._size = os.lseek(fd, 0, os.SEEK_END)
         self._missing = 0  # bytes of its last sector that the file has not; they read as zeros
@@ -136,10 +136,6 @@ class RawFile(InParts):
     def padding(self) -> int:
         """Bytes of zeros that the disk has beyond the end of its file: see open_disk()."""
         return self._missing
-
-    @property
-    def writable(self) -> bool:
-        return self._writable
 
     @property
     def file_identity(self) -> tuple[int, int]:

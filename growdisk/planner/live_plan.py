@@ -28,7 +28,7 @@ from growdisk.planner.guest_plan import (
     kind_of,
 )
 from growdisk.planner.layout import layout_of
-from growdisk.planner.plan import Plan, new_run_name
+from growdisk.planner.plan import LEAST_REFCOUNT_BITS, Plan, new_run_name
 from growdisk.planner.proposal import Proposal
 from growdisk.steps.grow_filesystem import GrowFilesystem
 from growdisk.steps.grow_luks import GrowLuks
@@ -39,8 +39,6 @@ from growdisk.steps.reread_partitions import RereadPartitions
 from growdisk.steps.resize_image import GrowDevice, ResizeImage
 from growdisk.steps.step_traits import of_kind
 from growdisk.units import format_size
-
-_LEAST_REFCOUNT_BITS = 8
 
 
 @dataclass(frozen=True)
@@ -252,7 +250,7 @@ def _obstacle(around: HostEnvironment, steps: int) -> str:
             f"the image is {'qcow2 version 2' if disk.version else disk.format}, which has no "
             "such snapshots"
         )
-    if disk.refcount_bits < _LEAST_REFCOUNT_BITS:
+    if disk.refcount_bits < LEAST_REFCOUNT_BITS:
         return f"its refcounts of {disk.refcount_bits} bits leave no room for snapshots"
     # QEMU up to 10 at the least: qcow2_co_encdec asserts whole sectors, and the memory has others
     if disk.encrypted:

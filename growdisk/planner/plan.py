@@ -33,7 +33,7 @@ from growdisk.workflow.run_directory import RunDirectory
 # as 64 GiB in clusters of 64 KiB have: from there on overlays are done sooner
 _MANY_TABLES = 8 << 20
 # five snapshots and the disk itself, and the user's own snapshots beside them
-_LEAST_REFCOUNT_BITS = 8
+LEAST_REFCOUNT_BITS = 8
 
 
 @dataclass(frozen=True)
@@ -193,7 +193,7 @@ def _snapshot_mode(
 
     `moves`: whole partitions will be written again.
     """
-    fit = image.version == 3 and image.refcount_bits >= _LEAST_REFCOUNT_BITS
+    fit = image.version == 3 and image.refcount_bits >= LEAST_REFCOUNT_BITS
     if options.snapshots == "internal" and not fit:
         reason = (
             "raw images have no snapshots"

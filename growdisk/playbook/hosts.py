@@ -15,7 +15,7 @@ from growdisk.host.yaml_reader import BadFile, YamlPosition
 from growdisk.playbook.expressions import TaskVariables
 from growdisk.playbook.inventory import Inventory
 from growdisk.playbook.model import Play, Vars
-from growdisk.playbook.options import nearest
+from growdisk.playbook.options import suggestion
 from growdisk.playbook.request import Request
 
 LOCAL = "localhost"
@@ -150,8 +150,7 @@ def _nobody(word: str, inventory: Inventory, place: YamlPosition) -> BadFile:
     if known == ["all"] or not known:
         hint = "name images by path or glob, domain:NAME, or give an inventory with -i"
     else:
-        near = nearest(word, known)
-        hint = f"write {near}" if near else f"the inventory has: {', '.join(known[:20])}"
+        hint = suggestion(word, known, f"the inventory has: {', '.join(known[:20])}")
     return BadFile(f"there is no host or group '{word}'", place=place, hint=hint)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
 from growdisk.host.yaml_reader import BadFile, YamlPosition
-from growdisk.playbook.options import nearest
+from growdisk.playbook.options import nearest, suggestion
 from growdisk.playbook.specs import NAMESPACE, TASKS
 
 PLAY_WORDS = (
@@ -103,6 +103,5 @@ def _unknown(
             reason="only Ansible has it",
             hint=hint,
         )
-    near = nearest(word, known)
-    hint = f"write {near}" if near else f"a {where} has: {', '.join(known)}"
+    hint = suggestion(word, known, f"a {where} has: {', '.join(known)}")
     return BadFile(f"a {where} has no '{word}'", place=place, hint=hint)

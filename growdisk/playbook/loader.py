@@ -41,7 +41,7 @@ from growdisk.playbook.keywords import (
     unknown_word,
 )
 from growdisk.playbook.model import LoopControl, Play, Playbook, Task
-from growdisk.playbook.options import check_option, nearest
+from growdisk.playbook.options import check_option, suggestion
 from growdisk.playbook.specs import NAMESPACE, TASKS, TaskSpec
 
 
@@ -225,8 +225,7 @@ def _check(action: str, key: str, value: Located, where: YamlPosition) -> None:
     spec: TaskSpec = TASKS[action.removeprefix(f"{NAMESPACE}.")]
     known = [option.name for option in spec.options]
     if key not in known:
-        near = nearest(key, known)
-        hint = f"write {near}" if near else f"it has: {', '.join(known)}"
+        hint = suggestion(key, known, f"it has: {', '.join(known)}")
         raise BadFile(f"{action} has no option '{key}'", place=where, hint=hint)
     plain = value.plain()
     if any(True for _ in templates_in(plain)):
@@ -248,8 +247,7 @@ def _check_builtin(action: str, key: str, value: Located, where: YamlPosition) -
             )
         return
     if key not in known:
-        near = nearest(key, known)
-        hint = f"write {near}" if near else f"it has: {', '.join(known)}"
+        hint = suggestion(key, known, f"it has: {', '.join(known)}")
         raise BadFile(f"{action} has no option '{key}'", place=where, hint=hint)
     if key == "that":
         conditions_of(value, "that")

@@ -108,8 +108,7 @@ def typed(spec: TaskSpec, given: Mapping[str, object]) -> Options:
 
 def unknown_option(spec: TaskSpec, name: str) -> UsageError:
     names = [option.name for option in spec.options]
-    near = nearest(name, names)
-    hint = f"write {near}" if near else "leave it out"
+    hint = suggestion(name, names, "leave it out")
     return UsageError.named(
         "unknown-option",
         "{task} has no option '{problem}'",
@@ -117,6 +116,12 @@ def unknown_option(spec: TaskSpec, name: str) -> UsageError:
         "{hint}",
         {"problem": name, "hint": hint, "known": ", ".join(names), "task": spec.qualified},
     )
+
+
+def suggestion(word: str, known: Iterable[str], otherwise: str) -> str:
+    """A hint: to write the known word that was probably meant, or `otherwise`."""
+    near = nearest(word, known)
+    return f"write {near}" if near else otherwise
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

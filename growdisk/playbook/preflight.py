@@ -16,7 +16,7 @@ from growdisk.playbook.expressions import OMIT, TaskVariables, TemplateFailed, s
 from growdisk.playbook.host_vars import PlayContext
 from growdisk.playbook.keywords import ON_FAILURE
 from growdisk.playbook.model import Task
-from growdisk.playbook.options import check_option, nearest
+from growdisk.playbook.options import check_option, suggestion
 from growdisk.playbook.specs import NAMESPACE, TASKS
 
 _MADE_BY = {"convert": ("dest",), "provision": ("dest",), "image": ("image",)}
@@ -221,8 +221,7 @@ def _unknown_name(
     name: str, task: Task, scope: TaskVariables, setting: PlayContext
 ) -> TemplateFailed:
     known = [*setting.play.vars, *setting.host.vars, *setting.request.extra, "inventory_hostname"]
-    near = nearest(name, known)
-    hint = f"write {near}" if near else f"give it with -e {name}=VALUE, or in the inventory"
+    hint = suggestion(name, known, f"give it with -e {name}=VALUE, or in the inventory")
     place: YamlPosition = task.place
     for option, value in task.options.items():
         if any(name in sandbox().names_in(text)[0] for text in templates_in(value)):

@@ -152,7 +152,7 @@ class RunDirectory:
         self._try_room(room)
         # The plan last: a folder without it is no run, so a crash before leaves nothing to undo.
         replace_file(self.path / "plan.json", plan)
-        return self.journal()
+        return Journal(self.journal_file)
 
     def take_part(self, main: RunDirectory) -> None:
         """Make the folder say that the image takes part in the run that is recorded in `main`."""
@@ -212,9 +212,6 @@ class RunDirectory:
         # The journal first: a plan without one is a run that never began.
         for name in ("journal.jsonl", *(file.name for file in self.path.iterdir())):
             (self.path / name).unlink(missing_ok=True)
-
-    def journal(self) -> Journal:
-        return Journal(self.journal_file)
 
     def set_aside(self) -> None:
         """Take the reserve from the host's disk.

@@ -9,7 +9,7 @@ from growdisk.fast_dataclass import replace
 from growdisk.guest_config.removed_partition import RemovedPartition, SwapRemedy
 from growdisk.planner.goal import Goal
 from growdisk.planner.single_step import forget_gone, make_swap_file, remake_swap
-from growdisk.playbook.options import Options, nearest, truth_of
+from growdisk.playbook.options import Options, suggestion, truth_of
 from growdisk.playbook.perform import TaskContext
 from growdisk.playbook.task_result import TaskResult
 from growdisk.playbook.tasks.arguments import sector_size_of
@@ -93,8 +93,7 @@ def _number(options: Options, given: Mapping[str, object], name: str) -> int:
 def _refuse_unknown(options: Options, given: Mapping[str, object], known: tuple[str, ...]) -> None:
     for name in given:
         if name not in known:
-            near = nearest(name, known)
-            hint = f"write {near}" if near else f"there are {', '.join(known)}"
+            hint = suggestion(name, known, f"there are {', '.join(known)}")
             raise UsageError(f"{options.task}: a swap has no {name}", hint=hint)
 
 
