@@ -21,10 +21,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from growdisk.workflow.run_places import STATE_DIR
-
 from growdisk.cli.main import main
 from growdisk.host import clock
+from growdisk.workflow.run_places import STATE_DIR
 from tests.crash.dying import OF_FILES, before_change, code_dying, count_changes, in_child
 from tests.unit.cli.command import Answer
 
