@@ -203,6 +203,23 @@ def test_a_repair_that_does_not_fit_takes_nothing_and_can_be_done_later(small: P
     run("qemu-io", "-r", "-c", f"read -q -P 1 0 {DATA}", image)
 
 
+@pytest.mark.parametrize("options", [each for each in SHAPES if "size=4096" not in each])
+def test_shrinking_that_does_not_fit_in_the_holes_of_a_table_has_not_begun(
+    small: Path, options: str
+) -> None:
+    """It said that all is as before, and the disk had its new size."""
+    image, sparse = make(small / "a.qcow2", options), small / "sparse.qcow2"
+    run("cp", "--sparse=always", image, sparse)
+    image.unlink()
+    fill(small)
+    failing(small, lambda: resize_image(sparse, grow_to(5 * MiB), shrink=True))
+    (small / NAME).unlink()
+    run("qemu-img", "check", "-q", sparse)
+    run("qemu-io", "-r", "-c", f"read -q -P 1 0 {DATA}", "-c", "read -q -P 0 63M 1M", sparse)
+    resize_image(sparse, grow_to(5 * MiB), shrink=True)
+    run("qemu-img", "check", "-q", sparse)
+
+
 @pytest.mark.parametrize("options", SHAPES)
 def test_a_write_that_does_not_fit_leaves_no_leak(
     small: Path, tmp_path: Path, options: str
