@@ -11,6 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from growdisk.block.host_blocks import MAX_LENGTH
 from growdisk.block.host_devices import value_of
 from growdisk.errors import ImageError, ImageInUse, ImageNotReadable
 
@@ -28,6 +29,7 @@ _READ_ONLY = {
     ),
 }
 _GET_FLAGS = 0x80086601  # FS_IOC_GETFLAGS: _IOR('f', 1, long)
+_NO_SIZE = "it does not tell its size"
 _APPEND_ONLY = 0x20  # FS_APPEND_FL
 
 
@@ -101,6 +103,22 @@ def _is_append_only(path: Path) -> bool:
 def require_disk(path: Path, mode: int) -> None:
     if not (stat.S_ISREG(mode) or stat.S_ISBLK(mode)):
         raise ImageNotReadable(path, reason="it is neither a regular file nor a block device")
+
+
+def require_size(fd: int, path: Path) -> None:
+    """Refuse a file that does not tell its size, or tells more than a disk can have.
+
+    Of those in /proc some give an error, others say 0 and have bytes.
+    """
+    try:
+        size = os.lseek(fd, 0, os.SEEK_END)
+        tells = size > 0 or not os.pread(fd, 1, 0)
+    except OSError as error:
+        raise ImageNotReadable(path, reason=_NO_SIZE) from error
+    if not tells:
+        raise ImageNotReadable(path, reason=_NO_SIZE)
+    if size > MAX_LENGTH:
+        raise ImageNotReadable(path, reason="it is longer than a disk can be (8 EiB)")
 
 
 def no_look() -> None:

@@ -18,10 +18,9 @@ from pathlib import Path
 
 from growdisk.block import direct_io
 from growdisk.block.device import Extent, InParts, Part, check_range
-from growdisk.block.host_blocks import MAX_LENGTH, extents, possible_size, unallocated
+from growdisk.block.host_blocks import extents, possible_size, unallocated
 from growdisk.block.locks import lock_image
-from growdisk.block.opening import no_look, open_descriptor, require_disk, second_look
-from growdisk.errors import ImageNotReadable
+from growdisk.block.opening import no_look, open_descriptor, require_disk, require_size, second_look
 from growdisk.fallocate import KEEP_SIZE, NOT_SUPPORTED, PUNCH_HOLE, ZERO_RANGE, fallocate
 
 _CHUNK = 1 << 20
@@ -30,7 +29,6 @@ _SENT_AT_ONCE = 16 << 20
 # a file that grows bit by bit is lengthened by so much at once: each time costs a journal's entry
 _AHEAD = 32 << 20
 _SYNC_FILE_RANGE_WRITE = 2
-_NO_SIZE = "it does not tell its size"
 
 
 class RawFile(InParts):
@@ -70,7 +68,8 @@ class RawFile(InParts):
                 # half-done work.
                 lock_image(fd, path, writing=writable)
             look_again()
-            return cls._sized(fd, path, writable=writable)
+            require_size(fd, path)
+            return cls(fd, path, writable=writable)
         except BaseException:
             os.close(fd)
             raise
@@ -84,20 +83,6 @@ class RawFile(InParts):
         file = cls.open(path, writable=writable, not_in_use=not_in_use)
         file._missing = -file._size % _SECTOR
         file._size += file._missing
-        return file
-
-    @classmethod
-    def _sized(cls, fd: int, path: Path, *, writable: bool) -> RawFile:
-        """Files of /proc do not tell their size: some give an error, others 0, and have bytes."""
-        try:
-            file = cls(fd, path, writable=writable)
-            tells = bool(file._size) or file.is_block_device or not os.pread(fd, 1, 0)
-        except OSError as error:
-            raise ImageNotReadable(path, reason=_NO_SIZE) from error
-        if not tells:
-            raise ImageNotReadable(path, reason=_NO_SIZE)
-        if file._size > MAX_LENGTH:
-            raise ImageNotReadable(path, reason="it is longer than a disk can be (8 EiB)")
         return file
 
     @classmethod

@@ -8,6 +8,7 @@ become free by the same write.
 from __future__ import annotations
 
 import struct
+from contextlib import suppress
 
 from growdisk.block.device import ResizableDevice
 from growdisk.errors import ImageDamaged
@@ -56,16 +57,21 @@ def rebuild_refcounts(file: ResizableDevice, analysis: Analysis, order: int | No
     counted = analysis.recount.rebuilt_without()
     blocks, table_clusters = _layout(analysis, counted, start, per_block)
     counted.add_run(start, table_clusters + len(blocks))
-    file.resize(max((start + table_clusters + len(blocks)) * cluster_size, file.size))
     table = [0] * (table_clusters * cluster_size // 8)
     for place, index in enumerate(blocks, start + table_clusters):
         table[index] = place * cluster_size
-        file.write(
-            place * cluster_size, pack_counts(counted.get(index * per_block, per_block), order)
-        )
-    file.write(start * cluster_size, struct.pack(f">{len(table)}Q", *table))
-    # All of it durable before the header names it.
-    file.flush()
+    size = file.size
+    try:
+        file.resize(max((start + table_clusters + len(blocks)) * cluster_size, size))
+        for index in blocks:
+            file.write(table[index], pack_counts(counted.get(index * per_block, per_block), order))
+        file.write(start * cluster_size, struct.pack(f">{len(table)}Q", *table))
+        # All of it durable before the header names it.
+        file.flush()
+    except OSError:
+        with suppress(OSError):  # a host that is full gets its room back
+            file.resize(size)
+        raise
     header = replace(
         analysis.header, reftable_offset=start * cluster_size, reftable_clusters=table_clusters
     )

@@ -9,10 +9,14 @@ are freed.
 from __future__ import annotations
 
 from array import array
+from collections.abc import Iterator
 
+from growdisk.block.host_blocks import claim
+from growdisk.block.raw import RawFile
 from growdisk.errors import ImageUnsupported, KeyNeeded, shell_word
 from growdisk.fast_dataclass import replace
 from growdisk.qcow2.create_options import Preallocation
+from growdisk.qcow2.entries import OFFSET_MASK
 from growdisk.qcow2.features import Autoclear
 from growdisk.qcow2.header import LEGACY_AES, SIZE_AND_L1_OFFSET
 from growdisk.qcow2.header_rules import MAX_L1_BYTES, MAX_SIZE
@@ -23,7 +27,7 @@ from growdisk.qcow2.preallocate import Preallocator
 from growdisk.qcow2.reader import Reader
 from growdisk.qcow2.tables import dump_table
 from growdisk.qcow2.writer import Writer
-from growdisk.units import align_up, format_size
+from growdisk.units import align_up, format_size, joined
 
 _SECTOR = 512
 
@@ -97,6 +101,9 @@ class Resizer:
         elif size < old:
             # The size first, unlike QEMU: cut short, the disk has its new size and clusters are
             # leaked, never the old size with its end gone.
+            if isinstance(file := self._metadata.file, RawFile):
+                # What is written behind that may lie in holes, and a full host has nothing for them
+                claim(file, joined(sorted(self._written_to_shrink(size))))
             self._publish(size)
             self.drop_tables_behind(size)
             self._drop_clusters_behind(size)
@@ -190,6 +197,15 @@ class Resizer:
     def _publish(self, size: int) -> None:
         header = replace(self._metadata.header, size=size)
         self._metadata.switch(header, SIZE_AND_L1_OFFSET, header.size_and_l1_bytes())
+
+    def _written_to_shrink(self, size: int) -> Iterator[tuple[int, int]]:
+        """L1 table, the last L2 table and the refcount blocks, where they are."""
+        header, l1 = self._metadata.header, self._metadata.l1
+        yield header.l1_offset, header.l1_offset + 8 * len(l1)
+        index = size // self._geometry.l2_coverage
+        last = l1[index] & OFFSET_MASK if index < len(l1) else 0
+        for table in filter(None, (last, *self._metadata.refcounts.table)):
+            yield table, table + header.cluster_size
 
     def drop_tables_behind(self, size: int) -> None:
         """Free all L2 tables wholly beyond a disk of `size` bytes: old data, and VM state."""

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from growdisk.api.images.checking import check_image
 from growdisk.api.images.compacting import compact_image
 from growdisk.api.images.converting import Qcow2Target, RawTarget, Source, convert_image
 from growdisk.api.images.copying import copy_image
@@ -21,7 +22,7 @@ from growdisk.errors import GrowdiskError, error_id
 from growdisk.qcow2.create_options import CreateOptions, Preallocation
 from growdisk.qcow2.named_files import trusting_references
 from growdisk.units import SizeSpec
-from tests.crash.full_host import MiB, fill, free_room, small_file_system
+from tests.crash.full_host import NAME, MiB, fill, free_room, small_file_system
 
 ROOM, DATA = 24 * MiB, 10 * MiB
 SLACK = 256 << 10
@@ -183,6 +184,40 @@ def test_snapshots_give_the_room_back_that_only_they_took(
     assert free_room(small) >= free - SLACK
     run("qemu-img", "check", "-q", image)
     run("qemu-io", "-r", "-c", f"read -q -P {2 if action is delete_snapshot else 1} 0 6M", image)
+
+
+def test_a_repair_that_does_not_fit_takes_nothing_and_can_be_done_later(small: Path) -> None:
+    """The refcount table is lost, and the new one needs two clusters of 2 MiB."""
+    image = make(small / "a.qcow2", "cluster_size=2M")
+    with image.open("r+b") as file:
+        file.seek(48)
+        file.write((1 << 40).to_bytes(8, "big"))
+    length = image.stat().st_size
+    fill(small)
+    os.truncate(small / NAME, (small / NAME).stat().st_size - 3 * MiB)
+    failing(small, lambda: check_image(image, "all"))
+    assert image.stat().st_size == length
+    (small / NAME).unlink()
+    check_image(image, "all")
+    run("qemu-img", "check", "-q", image)
+    run("qemu-io", "-r", "-c", f"read -q -P 1 0 {DATA}", image)
+
+
+@pytest.mark.parametrize("options", [each for each in SHAPES if "size=4096" not in each])
+def test_shrinking_that_does_not_fit_in_the_holes_of_a_table_has_not_begun(
+    small: Path, options: str
+) -> None:
+    """It said that all is as before, and the disk had its new size."""
+    image, sparse = make(small / "a.qcow2", options), small / "sparse.qcow2"
+    run("cp", "--sparse=always", image, sparse)
+    image.unlink()
+    fill(small)
+    failing(small, lambda: resize_image(sparse, grow_to(5 * MiB), shrink=True))
+    (small / NAME).unlink()
+    run("qemu-img", "check", "-q", sparse)
+    run("qemu-io", "-r", "-c", f"read -q -P 1 0 {DATA}", "-c", "read -q -P 0 63M 1M", sparse)
+    resize_image(sparse, grow_to(5 * MiB), shrink=True)
+    run("qemu-img", "check", "-q", sparse)
 
 
 @pytest.mark.parametrize("options", SHAPES)
