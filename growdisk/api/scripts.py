@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -116,18 +117,22 @@ def _refuse_full(folder: Path) -> None:
 
 
 def _write(folder: Path, files: Mapping[str, str]) -> None:
-    """All of them or none."""
+    """All of them or none; a folder that is made appears with all of them."""
     made = not folder.exists()
+    place = folder.with_name(f".{folder.name}.growdisk-new") if made else folder
     try:
         if made:
-            folder.mkdir()
+            shutil.rmtree(place, ignore_errors=True)  # of a process that was killed
+            place.mkdir()
         for name, text in files.items():
-            file = folder / name
+            file = place / name
             file.write_text(text, encoding="utf-8", errors="surrogateescape")
             file.chmod(0o755 if name.endswith(".sh") else 0o644)
+        if made:
+            place.rename(folder)
     except OSError as error:
         for name in files:
-            (folder / name).unlink(missing_ok=True)
-        if made and folder.is_dir():
-            folder.rmdir()
+            (place / name).unlink(missing_ok=True)
+        if made and place.is_dir():
+            place.rmdir()
         raise _folder_not_writable(folder, reason=error.strerror or str(error)) from error

@@ -124,6 +124,15 @@ def _worked(job: Job, emit: Callable[[Event], None], stop: StopRequest) -> HostR
         return job.work(emit, stop)
     except GrowdiskError as error:
         return HostReport(job.host, "failed", error.exit_code, (), {}, error_document(error))
+    except OSError as error:  # of its own records and ways back: a task reports its own
+        told = {
+            "what": f"the play on {job.host} cannot go on",
+            "why": str(error),
+            "do": "fix the cause (df -h shows full file systems); growdisk run PLAYBOOK --resume "
+            "goes on, --undo takes back what was done",
+            "code": 5,
+        }
+        return HostReport(job.host, "stuck", 5, (), {}, told)
     except Exception as bug:
         import traceback
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 _PACKAGE = Path(__file__).parent.parent
 _COLLECTION = Path("ansible_collections/growdisk/disk")
+_SCRATCH = ".growdisk-"
 
 
 def shipped_folder() -> Path:
@@ -40,7 +41,9 @@ def install_collection(folder: Path) -> Path:
     if not (source / "galaxy.yml").is_file():
         raise FileNotFoundError(source)
     target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".growdisk-", dir=target.parent) as scratch:
+    for left in target.parent.glob(f"{_SCRATCH}*"):  # by a process that was killed
+        shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=_SCRATCH, dir=target.parent) as scratch:
         new, old = Path(scratch) / "new", Path(scratch) / "old"
         shutil.copytree(source, new, ignore=shutil.ignore_patterns("__pycache__"))
         if target.exists():

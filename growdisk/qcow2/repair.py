@@ -26,6 +26,8 @@ from growdisk.qcow2.image_services import Parts
 from growdisk.qcow2.metadata import Metadata
 from growdisk.qcow2.rebuild import check_rebuild, needs_rebuild, rebuild_refcounts
 
+_SECTOR = 512
+
 
 def repair(
     file: ResizableDevice, path: Path, *, errors: bool, accept_loss: bool = False
@@ -184,7 +186,14 @@ def _write_flags(
 
 
 def _write(file: ResizableDevice, offset: int, data: bytes) -> None:
-    """Write a table; the file's last cluster may be cut short."""
+    """Write what of a table is another now; the file's last cluster may be cut short.
+
+    Zeros of a table may be a hole in the file, and take no room of a full host.
+    """
     if offset + len(data) > file.size:
         file.resize(offset + len(data))
-    file.write(offset, data)
+    old = file.read(offset, len(data))
+    for start in range(0, len(data), _SECTOR):
+        part = slice(start, start + _SECTOR)
+        if data[part] != old[part]:
+            file.write(offset + start, data[part])

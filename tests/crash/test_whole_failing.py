@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterable
+import subprocess
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.crash.expansion import Expansion
+from tests.crash.full_host import MiB, fill, small_file_system
 from tests.crash.whole import some
 
 DONE, REFUSED, RESTORED, STUCK = 0, 3, 4, 5
@@ -73,3 +76,93 @@ def test_an_expand_that_fails_at_any_change(tmp_path: Path, kind: str, keep: boo
     expansion = Expansion(tmp_path, kind, *(["--keep-snapshots"] if keep else []))
     codes = failed(expansion, range(expansion.changes), ERRORS)
     assert {DONE, REFUSED, RESTORED} <= codes
+
+
+@contextmanager
+def read_only(place: Path) -> Iterator[None]:
+    subprocess.run(["mount", "--bind", place, place], check=True)
+    try:
+        subprocess.run(["mount", "-o", "remount,bind,ro", place], check=True)
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", place], check=True)
+
+
+@contextmanager
+def no_folder(place: Path) -> Iterator[None]:
+    """A file has its name."""
+    aside = place.with_name("aside")
+    place.rename(aside)
+    place.touch()
+    try:
+        yield
+    finally:
+        place.unlink()
+        aside.rename(place)
+
+
+@contextmanager
+def full(place: Path) -> Iterator[None]:
+    """A small file system is mounted there, and filled; it is empty otherwise."""
+    with small_file_system(place, "tmpfs", MiB):
+        fill(place)
+        yield
+
+
+for_root = pytest.mark.skipif(os.geteuid() != 0, reason="to mount is for root")
+
+
+@for_root
+@pytest.mark.parametrize("spoilt", [read_only, no_folder, full], ids=lambda each: each.__name__)
+def test_without_a_state_folder_an_image_grows_and_its_own_folder_is_the_record(
+    tmp_path: Path, spoilt: Callable[[Path], AbstractContextManager[None]]
+) -> None:
+    expansion = Expansion(tmp_path, "overlay")
+    host = expansion.host
+    host.reset()
+    with spoilt(host.state):
+        host.answer(*expansion.words)
+        assert expansion.state()["state"] == "done"
+        host.answer("list", host.disks)
+        host.answer(*expansion.words)
+        assert host.answer("resume", expansion.image, "--json").json()["result"] == "nochange"
+        expansion.judge_disks(grown=True)
+    host.answer("resume", expansion.image)
+    expansion.judge(grown=True)
+
+
+@for_root
+@pytest.mark.parametrize("share", [0.3, 0.5, 0.7])
+def test_a_run_beside_an_image_that_is_read_only_by_now_goes_on_when_it_can_be_written(
+    tmp_path: Path, share: float
+) -> None:
+    expansion = Expansion(tmp_path, "overlay")
+    host = expansion.host
+    assert expansion.die(int(expansion.changes * share))
+    with read_only(host.disks):
+        assert expansion.state()["state"] == "unfinished"
+        host.answer("list", host.disks)
+        host.answer("show", expansion.image)
+        for verb in ("resume", "rollback", "commit"):
+            host.answer(verb, expansion.image, code=REFUSED)
+        host.answer(*expansion.words, code=REFUSED)
+    assert expansion.state()["state"] == "unfinished"
+    host.answer("resume", expansion.image)
+    expansion.judge(grown=True)
+
+
+@for_root
+def test_an_image_that_is_read_only_is_refused_and_a_kept_run_stays(tmp_path: Path) -> None:
+    expansion = Expansion(tmp_path, "internal", "--keep-snapshots")
+    host = expansion.host
+    host.reset()
+    with read_only(host.disks):
+        host.answer(*expansion.words, code=REFUSED)
+        assert expansion.state()["state"] == "none"
+    host.answer(*expansion.words)
+    with read_only(host.disks):
+        for verb in ("rollback", "commit"):
+            host.answer(verb, expansion.image, code=REFUSED)
+        assert host.answer("resume", expansion.image, "--json").json()["result"] == "nochange"
+    host.answer("rollback", expansion.image)
+    expansion.judge(grown=False)

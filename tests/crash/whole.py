@@ -157,8 +157,8 @@ class Host:
 
 
 def some(length: int) -> list[int]:
-    """A few of so many changes: far apart in the middle, close together at the end."""
-    return [*range(length % 7, length - 8, max(length // 4, 1)), length - 5, length - 2]
+    """A few of so many changes, odd and even ones; two of them at the end."""
+    return [*range(length % 7, length - 8, max(length // 4, 1) | 1), length - 5, length - 2]
 
 
 @contextmanager

@@ -132,8 +132,8 @@ class NewFile:
 
     def _forget_temporary(self) -> None:
         if not self.is_device:
-            self.temporary.unlink(missing_ok=True)  # it is gone where files have one name
             with suppress(OSError):  # the file is there, durably
+                self.temporary.unlink(missing_ok=True)  # it is gone where files have one name
                 sync_directory(self.path.absolute().parent)
 
     def replace(self) -> None:

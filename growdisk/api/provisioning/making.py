@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from growdisk.api.images.converting import Qcow2Target, RawTarget, Source, convert_image
@@ -233,14 +233,21 @@ def exclusive_output(path: Path) -> Iterator[None]:
 def put_in_place(hidden: Path, path: Path, *, force: bool) -> None:
     """Give the finished image its name, durably and atomically, perhaps in place of another."""
     sync_file(hidden)
+    folder = path.absolute().parent
     if force:
         os.replace(hidden, path)  # noqa: PTH105  beside give_name, its sister
         RunDirectory(path).forget()
-    else:
-        try:
-            # Not rename(), which would replace what somebody has put there meanwhile.
-            give_name(hidden, path)
-        except FileExistsError as error:
-            raise output_exists(path) from error
-        hidden.unlink(missing_ok=True)  # it is gone where files have one name
-    sync_directory(path.absolute().parent)
+        sync_directory(folder)
+        return
+    try:
+        # Not rename(), which would replace what somebody has put there meanwhile.
+        give_name(hidden, path)
+    except FileExistsError as error:
+        raise output_exists(path) from error
+    try:
+        sync_directory(folder)
+    except OSError:
+        path.unlink()
+        raise
+    with suppress(OSError):  # the output is there; it is gone where files have one name
+        hidden.unlink(missing_ok=True)
