@@ -16,7 +16,7 @@ from growdisk.block.raw import RawFile
 from growdisk.errors import ImageUnsupported, KeyNeeded, shell_word
 from growdisk.fast_dataclass import replace
 from growdisk.qcow2.create_options import Preallocation
-from growdisk.qcow2.entries import OFFSET_MASK
+from growdisk.qcow2.entries import OFFSET_MASK, L2Kind
 from growdisk.qcow2.features import Autoclear
 from growdisk.qcow2.header import LEGACY_AES, SIZE_AND_L1_OFFSET
 from growdisk.qcow2.header_rules import MAX_L1_BYTES, MAX_SIZE
@@ -100,7 +100,8 @@ class Resizer:
             self._grow(old, size, preallocation)
         elif size < old:
             # The size first, unlike QEMU: cut short, the disk has its new size and clusters are
-            # leaked, never the old size with its end gone.
+            # leaked, never the old size with its end gone. What needs room goes before even that.
+            self._own_last_table(size)
             if isinstance(file := self._metadata.file, RawFile):
                 # What is written behind that may lie in holes, and a full host has nothing for them
                 claim(file, joined(sorted(self._written_to_shrink(size))))
@@ -223,12 +224,21 @@ class Resizer:
 
     def _drop_clusters_behind(self, size: int) -> None:
         """Empty the entries beyond `size` in the last L2 table."""
-        start = align_up(size, self._geometry.cluster_size)
-        end = min(
+        self._writer.empty_clusters(*self._behind_in_last_table(size))
+
+    def _own_last_table(self, size: int) -> None:
+        """If a snapshot shares the table that will be changed there, take a copy of it."""
+        start, end = self._behind_in_last_table(size)
+        if any(run.kind is not L2Kind.UNALLOCATED for run in self._mapping.runs(start, end)):
+            self._metadata.writable_l2(start // self._geometry.l2_coverage)
+            self._metadata.flush()
+
+    def _behind_in_last_table(self, size: int) -> tuple[int, int]:
+        """The guest's clusters beyond `size` that the last L2 table has entries for."""
+        return align_up(size, self._geometry.cluster_size), min(
             align_up(size, self._geometry.l2_coverage),
             len(self._metadata.l1) * self._geometry.l2_coverage,
         )
-        self._writer.empty_clusters(start, end)
 
     def _lengthen_l1(self, entries: int) -> None:
         """Move the L1 table to a longer one by one write of the header, then free the old one."""

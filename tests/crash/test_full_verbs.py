@@ -220,6 +220,24 @@ def test_shrinking_that_does_not_fit_in_the_holes_of_a_table_has_not_begun(
     run("qemu-img", "check", "-q", sparse)
 
 
+@pytest.mark.parametrize("options", (SHAPES[0], SHAPES[2]))
+def test_shrinking_that_has_no_room_for_its_own_copy_of_a_table_has_not_begun(
+    small: Path, options: str
+) -> None:
+    """The table is a snapshot's too. Disk and snapshot have data behind the new end."""
+    image = make(small / "a.qcow2", options)
+    run("qemu-img", "snapshot", "-q", "-c", "one", image)
+    fill(small)
+    failing(small, lambda: resize_image(image, grow_to(5 * MiB), shrink=True))
+    (small / NAME).unlink()
+    run("qemu-img", "check", "-q", image)
+    run("qemu-io", "-r", "-c", f"read -q -P 1 0 {DATA}", "-c", "read -q -P 0 63M 1M", image)
+    resize_image(image, grow_to(5 * MiB), shrink=True)
+    run("qemu-img", "check", "-q", image)
+    run("qemu-img", "snapshot", "-q", "-a", "one", image)
+    run("qemu-io", "-r", "-c", f"read -q -P 1 0 {DATA}", image)
+
+
 @pytest.mark.parametrize("options", SHAPES)
 def test_a_write_that_does_not_fit_leaves_no_leak(
     small: Path, tmp_path: Path, options: str
