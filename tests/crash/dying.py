@@ -31,6 +31,8 @@ _WRITING = {
 }  # fmt: skip
 #: Calls of `os` that make a name, and that Python does not report.
 _MAKING = ("mkfifo", "mknod")
+#: Calls that a disk may fail, and that change nothing themselves.
+SYNCING = frozenset({"fsync", "fdatasync"})
 #: What Python reports (sys.addaudithook), and what it is called here.
 _REPORTED = {
     "open": "open", "os.truncate": "truncate", "os.link": "link", "os.symlink": "symlink",
@@ -114,7 +116,7 @@ def before_change(
     that says how many are left until then.
     """
     counter = _Counter(changes, action, left or mmap.mmap(-1, 8))
-    for name in names & {*_WRITING, *_MAKING}:
+    for name in names & {*_WRITING, *_MAKING, *SYNCING}:
         setattr(os, name, _before(counter, getattr(os, name), _WRITING.get(name)))
     if "fallocate" in names:
         _wrap_fallocate(counter)

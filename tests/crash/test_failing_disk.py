@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from growdisk.errors import GrowdiskError
+from tests.crash.dying import SYNCING
 from tests.crash.full_host import run_until_full
 from tests.crash.verb_worlds import (
     IN_PLACE,
@@ -51,7 +52,7 @@ def test_what_is_told_of_an_image_whose_disk_fails_is_true(
     for number in range(100):
         renew(pristine, work)
         code, has_failed = run_until_full(
-            lambda: code_of(lambda: action(image)), number, fail, names=("fdatasync", "fsync")
+            lambda: code_of(lambda: action(image)), number, fail, names=SYNCING
         )
         codes.add(code)
         if code == NEEDS_USER:
@@ -80,7 +81,7 @@ def test_a_new_file_on_a_disk_that_fails_is_there_if_that_is_told(
             lambda: code_of(lambda: action(work / "image.qcow2")),
             number,
             fail,
-            names=("fdatasync", "fsync"),
+            names=SYNCING,
         )
         made = {"new"} if code == DONE else set()
         assert {path.name for path in work.iterdir()} == names | made, (number, code)
