@@ -99,9 +99,9 @@ def run_until_full(
     if child == 0:
         os.close(told)
         write = os.write  # changes are counted, and this is none
-        before_change(change, lambda: (write(tell, b"!"), become_full()), names)
         code = FAILED
         try:
+            before_change(change, lambda: (write(tell, b"!"), become_full()), names)
             code = action()
         except BaseException:
             traceback.print_exc()
