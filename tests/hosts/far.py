@@ -54,10 +54,17 @@ def serving(words: list[str | Path], socket_path: Path) -> Iterator[subprocess.P
 
 def await_listening(server: subprocess.Popen[bytes], socket_path: Path) -> None:
     end = time.monotonic() + _PATIENCE
-    while not socket_path.exists():
+    while not _is_listening(socket_path):
         assert server.poll() is None, "the server has ended"
         assert time.monotonic() < end, "the server does not listen"
         time.sleep(0.01)
+
+
+def _is_listening(socket_path: Path) -> bool:
+    """A socket has its name some time before it listens; the kernel's table says when it does."""
+    accepting = f"{1 << 16:08X}"  # __SO_ACCEPTCON
+    rows = [line.split() for line in Path("/proc/net/unix").read_text().splitlines()]
+    return any(row[3] == accepting and row[7:] == [str(socket_path)] for row in rows)
 
 
 def qemu_nbd(

@@ -6,7 +6,6 @@ import contextlib
 import socket
 import subprocess
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +16,7 @@ from growdisk.block.address import Address
 from growdisk.block.nbd import serve
 from growdisk.block.nbd_client import NotOffered, query_export
 from growdisk.block.raw import RawFile
+from tests.hosts.far import await_listening
 
 MiB = 1 << 20
 
@@ -45,8 +45,7 @@ def test_a_server_that_ends_with_its_client_goes_on_after_it_was_asked(tmp_path:
     ]
     server = subprocess.Popen(words, stderr=subprocess.DEVNULL)
     try:
-        while not (tmp_path / "far").exists():
-            time.sleep(0.01)
+        await_listening(server, tmp_path / "far")
         for _ in range(2):
             offer = query_export(at(tmp_path / "far", "a"), 10)
             assert (offer.size, offer.read_only, offer.can_flush) == (MiB, False, True)
