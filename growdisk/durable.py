@@ -7,10 +7,11 @@ is for.
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from growdisk.fallocate import KEEP_SIZE, NOT_SUPPORTED, fallocate
@@ -158,3 +159,17 @@ def truncate_file(path: Path, size: int) -> None:
     with _opened(path, os.O_WRONLY) as fd:
         os.ftruncate(fd, size)
         os.fsync(fd)
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[bool]:
+    """Wait until no other growdisk makes something in `folder`, and keep the others waiting.
+
+    False on a file system without locks: then nobody knows whether somebody else does.
+    """
+    with _opened(folder, os.O_RDONLY | os.O_DIRECTORY) as fd:
+        alone = False
+        with suppress(OSError):
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            alone = True
+        yield alone

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
+
+from growdisk.durable import alone_in
 
 _PACKAGE = Path(__file__).parent.parent
 _COLLECTION = Path("ansible_collections/growdisk/disk")
@@ -41,10 +44,14 @@ def install_collection(folder: Path) -> Path:
     if not (source / "galaxy.yml").is_file():
         raise FileNotFoundError(source)
     target.parent.mkdir(parents=True, exist_ok=True)
-    for left in target.parent.glob(f"{_SCRATCH}*"):  # by a process that was killed
-        shutil.rmtree(left, ignore_errors=True)
-    with tempfile.TemporaryDirectory(prefix=_SCRATCH, dir=target.parent) as scratch:
-        new, old = Path(scratch) / "new", Path(scratch) / "old"
+    with ExitStack() as stack:
+        # What lies there while nobody else installs is of a killed process.
+        if stack.enter_context(alone_in(target.parent)):
+            for left in target.parent.glob(f"{_SCRATCH}*"):
+                shutil.rmtree(left, ignore_errors=True)
+        work = tempfile.TemporaryDirectory(prefix=_SCRATCH, dir=target.parent)
+        scratch = Path(stack.enter_context(work))
+        new, old = scratch / "new", scratch / "old"
         shutil.copytree(source, new, ignore=shutil.ignore_patterns("__pycache__"))
         if target.exists():
             target.rename(old)

@@ -20,11 +20,10 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from growdisk.durable import replace_file, sync_directory
+from growdisk.durable import alone_in, replace_file, sync_directory
 from growdisk.errors import Refused
 
 _DESCRIPTION = "run.json"
-_TRIES = 5
 
 
 def _state_not_writable(folder: Path, reason: str) -> Refused:
@@ -53,18 +52,17 @@ class RunFolder:
     def begin(self, description: Mapping[str, object]) -> None:
         """Record it, whole or not at all."""
         content = json.dumps(description, indent=1, default=str).encode()
+        plays = self.path.parent
         try:
-            _sweep(self.path.parent)
-            for rest in reversed(range(_TRIES)):
-                try:
-                    self._hidden.mkdir(parents=True)
-                    replace_file(self._hidden / _DESCRIPTION, content)
-                    self._hidden.rename(self.path)
-                    break
-                except FileNotFoundError:  # swept by another one that began just now
-                    if not rest:
-                        raise
-            sync_directory(self.path.parent)
+            plays.mkdir(parents=True, exist_ok=True)
+            with alone_in(plays) as alone:
+                # What is half written there while nobody else records is of a killed process.
+                for hidden in plays.glob(".*") if alone else ():
+                    shutil.rmtree(hidden, ignore_errors=True)
+                self._hidden.mkdir()
+                replace_file(self._hidden / _DESCRIPTION, content)
+                self._hidden.rename(self.path)
+            sync_directory(plays)
         except OSError as error:
             raise _state_not_writable(self.path, reason=error.strerror or str(error)) from error
 
@@ -85,12 +83,6 @@ class RunFolder:
         with suppress(OSError):  # else --resume finds it, and that all has ended
             self.path.rename(self._hidden)
         shutil.rmtree(self._hidden, ignore_errors=True)
-
-
-def _sweep(plays: Path) -> None:
-    """Remove what a process that was killed left while it recorded a run, or removed a record."""
-    for hidden in plays.glob(".*"):
-        shutil.rmtree(hidden, ignore_errors=True)
 
 
 def unfinished_run(playbook: Path, verb: str) -> RunFolder:
