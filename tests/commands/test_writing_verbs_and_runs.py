@@ -16,7 +16,7 @@ from tests.conftest import Copier
 from tests.guests.loops import loop
 from tests.oracle.qemu import qemu_check, qemu_img
 from tests.unit.cli.command import Answer, fingerprint, in_process, run_folder
-from tests.unit.cli.runs import run_on, waiting_in
+from tests.unit.cli.runs import run_on, shown_by, waiting_in
 
 WRITING = {
     "write": ("image", "write", "IMAGE", "1M", "FILE"),
@@ -191,67 +191,6 @@ def test_nothing_is_put_on_what_shows_an_image_with_a_run(
             answer = in_process(*words)
             assert (answer.code, f"growdisk rollback {image}" in answer.err) == (3, True), answer
     assert (list(places.iterdir()), sorted(tmp_path.iterdir())) == ([], before)
-
-
-def shown_by(folder: Path) -> tuple[Path, Path]:
-    """Two images that show guest.raw: an overlay on an overlay, and one with it as data file."""
-    names = ("middle.qcow2", "guest.raw", "raw"), ("top.qcow2", "middle.qcow2", "qcow2")
-    for name, below, kind in names:
-        qemu_img("create", "-q", "-f", "qcow2", "-b", below, "-F", kind, folder / name)
-    beside = folder / "beside.qcow2"
-    create(beside, 128 << 20, CreateOptions(data_file="empty", data_file_raw=True))
-    (folder / "empty").unlink()
-    (folder / "empty").symlink_to("guest.raw")
-    return folder / "top.qcow2", beside
-
-
-@pytest.mark.parametrize("keep", [False, True])
-def test_who_reads_what_shows_an_image_in_the_middle_of_a_run_is_told(
-    copied: Copier, tmp_path: Path, keep: bool
-) -> None:
-    image, tops = copied("guest.raw"), shown_by(tmp_path)
-    run_on(image, keep=keep, dies_at=None if keep else "rewrite-partitions")
-    other = tmp_path / "other.qcow2"
-    assert in_process("image", "create", other, "1M").code == 0
-    for number, top in enumerate(tops):
-        for words in (
-            ("convert", top, tmp_path / f"new{number}.raw"),
-            ("compare", other, top),
-            ("read", top, "0", "4k", tmp_path / f"bytes{number}"),
-        ):
-            told = in_process("image", *words).err
-            assert ("has an unfinished run" in told) == (not keep), told
-        # the file itself has no half of anything
-        assert "half done" not in in_process("image", "copy", top, tmp_path / f"top{number}").err
-    told = in_process("image", "rebase", tops[0]).err
-    assert (f"{image} has an unfinished run" in told) == (not keep), told
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="loop devices are root's")
-def test_who_reads_a_device_in_the_middle_of_a_run_is_told(
-    copied: Copier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("GROWDISK_STATE_DIR", str(tmp_path / "state"))
-    image = copied("guest.raw")
-    os.truncate(image, image.stat().st_size + (64 << 20))
-    with loop(image) as device:
-        run_on(device, dies_at="rewrite-partitions", size="")
-        for number, source in enumerate((device, image)):  # one disk, two names
-            answer = in_process("image", "convert", source, tmp_path / f"new{number}.raw")
-            assert (answer.code, "half done" in answer.err) == (0, True), answer
-        assert in_process("rollback", device).code == 0
-
-
-@pytest.mark.parametrize("name", ["guest.qcow2", "guest.raw"])
-@pytest.mark.parametrize("keep", [False, True])
-def test_who_reads_an_image_in_the_middle_of_a_run_is_told(
-    copied: Copier, tmp_path: Path, name: str, keep: bool
-) -> None:
-    image = copied(name)
-    run_on(image, keep=keep, dies_at=None if keep else "rewrite-partitions")
-    for number, words in enumerate((("convert", image), ("copy", image))):
-        answer = in_process("image", *words, tmp_path / f"new{number}.raw")
-        assert (answer.code, "half done" in answer.err) == (0, not keep), answer
 
 
 def test_link_to_an_image_hides_no_run(copied: Copier, tmp_path: Path) -> None:

@@ -203,6 +203,15 @@ def test_a_repair_that_does_not_fit_takes_nothing_and_can_be_done_later(small: P
     run("qemu-io", "-r", "-c", f"read -q -P 1 0 {DATA}", image)
 
 
+def assert_shrinks_once_there_is_room(small: Path, image: Path) -> None:
+    failing(small, lambda: resize_image(image, grow_to(5 * MiB), shrink=True))
+    (small / NAME).unlink()
+    run("qemu-img", "check", "-q", image)
+    run("qemu-io", "-r", "-c", f"read -q -P 1 0 {DATA}", "-c", "read -q -P 0 63M 1M", image)
+    resize_image(image, grow_to(5 * MiB), shrink=True)
+    run("qemu-img", "check", "-q", image)
+
+
 @pytest.mark.parametrize("options", [each for each in SHAPES if "size=4096" not in each])
 def test_shrinking_that_does_not_fit_in_the_holes_of_a_table_has_not_begun(
     small: Path, options: str
@@ -212,12 +221,7 @@ def test_shrinking_that_does_not_fit_in_the_holes_of_a_table_has_not_begun(
     run("cp", "--sparse=always", image, sparse)
     image.unlink()
     fill(small)
-    failing(small, lambda: resize_image(sparse, grow_to(5 * MiB), shrink=True))
-    (small / NAME).unlink()
-    run("qemu-img", "check", "-q", sparse)
-    run("qemu-io", "-r", "-c", f"read -q -P 1 0 {DATA}", "-c", "read -q -P 0 63M 1M", sparse)
-    resize_image(sparse, grow_to(5 * MiB), shrink=True)
-    run("qemu-img", "check", "-q", sparse)
+    assert_shrinks_once_there_is_room(small, sparse)
 
 
 @pytest.mark.parametrize("options", (SHAPES[0], SHAPES[2]))
@@ -228,12 +232,7 @@ def test_shrinking_that_has_no_room_for_its_own_copy_of_a_table_has_not_begun(
     image = make(small / "a.qcow2", options)
     run("qemu-img", "snapshot", "-q", "-c", "one", image)
     fill(small)
-    failing(small, lambda: resize_image(image, grow_to(5 * MiB), shrink=True))
-    (small / NAME).unlink()
-    run("qemu-img", "check", "-q", image)
-    run("qemu-io", "-r", "-c", f"read -q -P 1 0 {DATA}", "-c", "read -q -P 0 63M 1M", image)
-    resize_image(image, grow_to(5 * MiB), shrink=True)
-    run("qemu-img", "check", "-q", image)
+    assert_shrinks_once_there_is_room(small, image)
     run("qemu-img", "snapshot", "-q", "-a", "one", image)
     run("qemu-io", "-r", "-c", f"read -q -P 1 0 {DATA}", image)
 

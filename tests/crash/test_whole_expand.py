@@ -11,19 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.crash.expansion import KINDS, Expansion
-from tests.crash.whole import some
-
-
-def killed(expansion: Expansion, changes: Iterable[int]) -> set[str]:
-    found = set()
-    for change in changes:
-        if not expansion.die(change):
-            break  # how a disk is read and copied varies a little
-        try:
-            found.add(expansion.finish(change))
-        except Exception as error:
-            raise AssertionError(f"killed before change {change}: {error}") from error
-    return found
+from tests.crash.whole import killed, some
 
 
 @pytest.mark.parametrize("kind", ["internal", "overlay"])

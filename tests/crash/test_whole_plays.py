@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash.whole import Host, some
+from tests.crash.whole import Host, killed, some
 from tests.crash.whole_disks import assert_same, make_disk
 
 PLAY = """\
@@ -79,18 +79,6 @@ class Play:
         self.host.answer(*self.words)
         self.judge(grown=True)
         return str(name)
-
-
-def killed(play: Play, changes: Iterable[int]) -> set[str]:
-    found = set()
-    for change in changes:
-        if not play.die(change):
-            break  # how a disk is read and copied varies a little
-        try:
-            found.add(play.finish(change))
-        except Exception as error:
-            raise AssertionError(f"killed before change {change}: {error}") from error
-    return found
 
 
 def test_a_play_that_is_killed_is_gone_on_with_or_taken_back(tmp_path: Path) -> None:

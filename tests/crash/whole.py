@@ -17,9 +17,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol
 
 from growdisk.cli.main import main
 from growdisk.host import clock
@@ -159,6 +160,29 @@ class Host:
 def some(length: int) -> list[int]:
     """A few of so many changes, odd and even ones; two of them at the end."""
     return [*range(length % 7, length - 8, max(length // 4, 1) | 1), length - 5, length - 2]
+
+
+class Mortal(Protocol):
+    """A command that can die before its n-th change, and what a user does then."""
+
+    def die(self, change: int) -> bool: ...
+
+    def finish(self, change: int) -> str:
+        """Judge what is left, go on, judge that; returns in which state it was found."""
+        ...
+
+
+def killed(command: Mortal, changes: Iterable[int]) -> set[str]:
+    """The states that it was found in."""
+    found = set()
+    for change in changes:
+        if not command.die(change):
+            break  # how a disk is read and copied varies a little
+        try:
+            found.add(command.finish(change))
+        except Exception as error:
+            raise AssertionError(f"killed before change {change}: {error}") from error
+    return found
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Runs in every state, made by the real engine from the steps that need no appliance."""
+"""Runs in every state, by the real engine without an appliance; images that show one in a run."""
 
 from __future__ import annotations
 
@@ -16,10 +16,13 @@ from growdisk.planner.goal import Goal, RunOptions
 from growdisk.planner.plan import make_plan
 from growdisk.planner.planner import propose
 from growdisk.planner.proposal import Proposal
+from growdisk.qcow2.create import create
+from growdisk.qcow2.create_options import CreateOptions
 from growdisk.qcow2.probe import probe_format
 from growdisk.steps.disk import Disk
 from growdisk.units import parse_size
 from growdisk.workflow.run_directory import RunDirectory
+from tests.oracle.qemu import qemu_img
 
 
 class _Mortal(Silent):
@@ -77,3 +80,15 @@ def _run(image: Path, observer: Silent, *, keep: bool, size: str) -> None:
         with directory.working():
             session.engine.advance()
         session.run.directory.make_room()
+
+
+def shown_by(folder: Path) -> tuple[Path, Path]:
+    """Two images that show guest.raw: an overlay on an overlay, and one with it as data file."""
+    names = ("middle.qcow2", "guest.raw", "raw"), ("top.qcow2", "middle.qcow2", "qcow2")
+    for name, below, kind in names:
+        qemu_img("create", "-q", "-f", "qcow2", "-b", below, "-F", kind, folder / name)
+    beside = folder / "beside.qcow2"
+    create(beside, 128 << 20, CreateOptions(data_file="empty", data_file_raw=True))
+    (folder / "empty").unlink()
+    (folder / "empty").symlink_to("guest.raw")
+    return folder / "top.qcow2", beside
