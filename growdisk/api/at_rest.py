@@ -133,7 +133,9 @@ class DisksAtRest:
             [(self.device, self.path), *self.others], goal.sector_size
         )
         inside = partial(look_through, self.device, keyring=self.keyring, neighbours=neighbours)
-        opinion = second_opinion(facts, goal, proposal, self.device, inside)
+        opinion = second_opinion(
+            facts, goal, proposal, self.device, inside, _load_tools if self._disk else None
+        )
         choice = choose_backend(facts, opinion.proposal, options, FoundTools(opinion.asked))
         plan = make_plan(facts, opinion.proposal, goal, options, choice, self._extra_plans)
         plan = fit_to_host(plan, self.path, self.directory, options)
@@ -162,6 +164,13 @@ class DisksAtRest:
     def put_away(self) -> None:
         for path in (*(path for _, path in reversed(self.others)), self.path):
             RunDirectory.beside(path).put_away()
+
+
+def _load_tools() -> None:
+    """What most runs need and planning does not: loading it takes as long as blkid's look."""
+    import growdisk.backends.direct
+    import growdisk.partitions.parted_disk
+    import growdisk.qcow2.revert  # noqa: F401
 
 
 # --- a run that another process began -----------------------------------------------------------

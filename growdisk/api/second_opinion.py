@@ -38,14 +38,22 @@ class Opinion:
 
 
 def second_opinion(
-    facts: Facts, goal: Goal, proposal: Proposal, device: BlockDevice, opened: Opened
+    facts: Facts,
+    goal: Goal,
+    proposal: Proposal,
+    device: BlockDevice,
+    opened: Opened,
+    meanwhile: Callable[[], None] | None = None,
 ) -> Opinion:
-    """Ask blkid. belongs-to-others if it, or data in free space, contradicts the proposal."""
+    """Ask blkid. belongs-to-others if it, or data in free space, contradicts the proposal.
+
+    `meanwhile` is called while it looks; it must leave `device` alone.
+    """
     _refuse_occupied(facts, proposal, device)
     seen = {
         f"part{n}": part for n, part in enumerate(_parts(facts, goal, proposal, device, opened))
     }
-    verdicts = probe_devices({name: place for name, (_, place) in seen.items()})
+    verdicts = probe_devices({name: place for name, (_, place) in seen.items()}, meanwhile)
     if isinstance(verdicts, CannotAsk):
         note = (
             f"blkid could not be asked what it sees on this disk ({verdicts.reason}): "

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from growdisk.backends import ext_growth, filesystem_growth, judging
 from growdisk.backends.backend import FilesystemCheck, KernelPartition
@@ -140,9 +140,14 @@ class Appliance:
 
     @contextlib.contextmanager
     def mounted_guest(
-        self, root: str, mounts: Sequence[GuestMount] = (), *, writable: bool = True
+        self,
+        root: str,
+        mounts: Sequence[GuestMount] = (),
+        *,
+        writable: bool = True,
+        meanwhile: Callable[[], None] | None = None,
     ) -> Iterator[MountedEditor]:
-        """See Backend. Unmounted and synced after."""
+        """See Backend. Unmounted and synced after; then there is nothing to wait for."""
         guest = MountedEditor(self._shell)
         self._synced &= not writable
         try:
@@ -152,6 +157,8 @@ class Appliance:
             with guest_call("umount"):
                 self._handle.umount_all()
         self.sync()
+        if meanwhile:
+            meanwhile()
 
     def logical_volumes(self) -> list[str]:
         """/dev/GROUP/VOLUME of all that are active."""

@@ -144,9 +144,13 @@ class DirectTools:
             if found := complaint(kind, done.status, done.stdout + done.stderr):
                 raise filesystem_unsound(device, judge=judge[0], found=found)
 
-    def _finds_errors(self, device: str) -> str:
+    def _finds_errors(self, device: str, meanwhile: Callable[[], None] | None = None) -> str:
         done = self._run(
-            ["e2fsck", "-f", "-n", SHOWN], _name(device), writable=False, accept=_VERDICTS
+            ["e2fsck", "-f", "-n", SHOWN],
+            _name(device),
+            writable=False,
+            accept=_VERDICTS,
+            meanwhile=meanwhile,
         )
         # its banner goes to stderr
         return last_lines(done.stderr + done.stdout) if done.status else ""
@@ -162,7 +166,12 @@ class DirectTools:
 
     @contextmanager
     def mounted_guest(
-        self, root: str, mounts: Sequence[GuestMount] = (), *, writable: bool = True
+        self,
+        root: str,
+        mounts: Sequence[GuestMount] = (),
+        *,
+        writable: bool = True,
+        meanwhile: Callable[[], None] | None = None,
     ) -> Iterator[DirectEditor]:
         with _refusing_unknown():
             self._device(_name(root))
@@ -173,10 +182,14 @@ class DirectTools:
             guest = DirectEditor(self._paths(mounts), self._debugfs if writable else None)
             yield guest
             guest.settle()
-        for device in {self._name_of(tree): None for tree in guest.written}:
-            if self._checks_in_full(device) and (found := self._finds_errors(f"/dev/{device}")):
-                # debugfs knows little
+        # debugfs knows little: what it has written to is judged by e2fsck
+        written = dict.fromkeys(f"/dev/{self._name_of(tree)}" for tree in guest.written)
+        for device in filter(self._checks_in_full, written):
+            if found := self._finds_errors(device, meanwhile):
                 raise ToolFailed("e2fsck", _LEFT_ERRORS, f"after the repair it finds: {found}")
+            meanwhile = None  # it is done
+        if meanwhile:
+            meanwhile()
         self.sync()
 
     def _mounts_of(self, root: str) -> tuple[GuestMount, ...]:
@@ -250,6 +263,7 @@ class DirectTools:
         writable: bool,
         accept: Collection[int] = (0,),
         input: str | None = None,
+        meanwhile: Callable[[], None] | None = None,
     ) -> CompletedCommand:
         self._device(name)
         if self._place is None:
@@ -260,7 +274,13 @@ class DirectTools:
         with _naming(name):
             work = _WORK + _WORK_A_TIB * self._device(name).size // TiB
             done = run_confined(
-                argv, self._place / name, writable=writable, accept=accept, input=input, work=work
+                argv,
+                self._place / name,
+                writable=writable,
+                accept=accept,
+                input=input,
+                work=work,
+                meanwhile=meanwhile,
             )
         return replace(done, stdout=_named(done.stdout, name), stderr=_named(done.stderr, name))
 

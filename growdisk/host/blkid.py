@@ -8,7 +8,7 @@ reports if it finds two at once.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from growdisk.block.device import BlockDevice
 from growdisk.errors import GrowdiskError, ToolMissing, ToolTimedOut
@@ -60,12 +60,21 @@ class CannotAsk:
     reason: str
 
 
-def probe_devices(devices: Mapping[str, BlockDevice]) -> dict[str, BlkidResult] | CannotAsk:
-    """What blkid finds on each of `devices`, or why this machine cannot ask it."""
+def probe_devices(
+    devices: Mapping[str, BlockDevice], meanwhile: Callable[[], None] | None = None
+) -> dict[str, BlkidResult] | CannotAsk:
+    """What blkid finds on each of `devices`, or why this machine cannot ask it.
+
+    `meanwhile` is called while it looks; it must leave `devices` alone.
+    """
     try:
         with mounted(devices) as (place, folder):
             done = run_confined_beside(
-                ["sh", "-c", _ASK, TOOL, *devices], place, seconds=_SECONDS, work=_WORK
+                ["sh", "-c", _ASK, TOOL, *devices],
+                place,
+                seconds=_SECONDS,
+                work=_WORK,
+                meanwhile=meanwhile,
             )
             if folder.failure is not None:
                 raise folder.failure

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import count
 from pathlib import Path
 
@@ -39,21 +39,29 @@ def run_confined(
     seconds: float = _SECONDS,
     work: int = _WORK,
     input: str | None = None,
+    meanwhile: Callable[[], None] | None = None,
 ) -> CompletedCommand:
     """Run `argv`, which names the file `disk` as DISK.
 
     Raises what command.run() raises, in the tool's own name. `seconds` are those of the clock,
     `work` of the processor: a busy machine does not make a tool look like one caught in a loop.
+    `meanwhile` is called while the tool works.
     """
-    return _run_within(_walls(disk, writable=writable), argv, accept, seconds, work, input)
+    walls = _walls(disk, writable=writable)
+    return _run_within(walls, argv, accept, seconds, work, input, meanwhile)
 
 
 def run_confined_beside(
-    argv: Sequence[str], folder: Path, *, seconds: float, work: int
+    argv: Sequence[str],
+    folder: Path,
+    *,
+    seconds: float,
+    work: int,
+    meanwhile: Callable[[], None] | None = None,
 ) -> CompletedCommand:
     """As `run_confined`, if `argv` reads all files of `folder`, named FOLDER, and changes none."""
     walls = [*_system(), "--dev", "/dev", "--ro-bind", str(folder), FOLDER, *_closed()]
-    return _run_within(walls, argv, (0,), seconds, work, None)
+    return _run_within(walls, argv, (0,), seconds, work, None, meanwhile)
 
 
 def _run_within(
@@ -63,11 +71,19 @@ def _run_within(
     seconds: float,
     work: int,
     input: str | None,
+    meanwhile: Callable[[], None] | None,
 ) -> CompletedCommand:
     limits = ["prlimit", f"--as={_MEMORY}", f"--cpu={work}", "--core=0", "--nofile=64", "--"]
     words = ["bwrap", *walls, "--", *limits, *argv]
     try:
-        return run(words, timeout=seconds, accept=accept, name=argv[0], input=input)
+        return run(
+            words,
+            timeout=seconds,
+            accept=accept,
+            name=argv[0],
+            input=input,
+            begun=(lambda _: meanwhile()) if meanwhile else None,
+        )
     except ToolFailed as error:
         if error.status not in _OUT_OF_WORK:
             raise
