@@ -58,8 +58,7 @@ def to_read(
             (stack.enter_context(open_image(other, kind, options.keys)), other)
             for other, kind in found_formats(path, options.others)
         )
-        # Twice the same: only a run that writes has a Disk, under which snapshot stores change
-        # images.
+        # Device and image are the same here: only a run that writes has a Disk around the image.
         yield DisksAtRest(path, directory, device, device, others, Keyring(options.keys))
 
 

@@ -36,8 +36,8 @@ def with_likely_cause(error: TableDamaged, device: BlockDevice) -> TableDamaged:
 def _was_changed(image: Qcow2Image, base: Path) -> str:
     """The sign that somebody wrote to the base after the overlay was made; "" if there is none."""
     size = image.backing.size if image.backing is not None else 0
-    # As a rule an overlay is made in the size of its base: the base has grown since.
     if size > image.size:
+        # As a rule an overlay is made in the size of its base: the base has grown since.
         return (
             f"and has {format_size(size)} now, more than the {format_size(image.size)} of this "
             "image"

@@ -126,8 +126,8 @@ def image_facts(device: BlockDevice, path: Path) -> ImageFacts:
 def _contents(device: BlockDevice, table: PartitionTable, look: Look) -> dict[int, Content]:
     found: dict[int, Content] = {}
     for part in table.partitions:
-        # Beyond the end: the image was cut off, or is smaller than the disk that it was copied
-        # from.
+        # A partition may reach beyond the end: the image was cut off, or is smaller than the disk
+        # that it was copied from.
         if part.role is Role.EXTENDED or part.end > device.size:
             continue
         content = look(Window(device, part.start, part.size), part.start)

@@ -64,8 +64,8 @@ def plan_extra_disks(
     found = []
     for number, ((device, path), other) in enumerate(zip(devices, options.others, strict=True), 1):
         image = image_facts(device, path)
-        # It does not grow, and is only there for the volume groups that reach onto it.
         if other.goal is None:
+            # It does not grow, and is only there for the volume groups that reach onto it.
             facts = Facts(image, None, {}, disk=disk_name(number))
             refuse_unwritable(facts)
             _refuse_idle(main, device, path, sector_size)

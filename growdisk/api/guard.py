@@ -94,8 +94,8 @@ def carried_at(path: Path) -> CarriedRun | None:
     with closing(RawFile.open(path, lock=False)) as file:
         try:
             return carried_in(file, path, read_header(file, path))
-        # Damaged; or raw, which has no header.
         except ImageError:
+            # Damaged; or raw, which has no header.
             return None
         except OSError as error:
             raise ImageNotReadable(path, reason=error.strerror or str(error)) from error

@@ -58,7 +58,7 @@ def with_crypttab_names(facts: Facts, look: Look) -> Facts:
 
     Refused: a guest that sleeps in a file.
     """
-    # It would go on from its memory at the next start, and not know of any change.
+    # A guest that sleeps goes on from its memory, and would not know of any change.
     for home in look.systems:
         for path, signature in _sleeping(home):
             reason = memory_in(f"the swap file {path} on {home.root.name}", signature)
@@ -214,8 +214,8 @@ def _why_not_at_home(look: Look) -> str:
     if not look.homes:
         return "the guest's files are not where they can be read here"
     for mount in (mount for home in look.homes for mount in home.mounts):
-        # A logical volume, or what a container encrypts.
         if _PARTITION.fullmatch(mount.node) is None:
+            # A logical volume, or what a container encrypts.
             return (
                 f"the guest's files are in {mount.node.removeprefix('/dev/')}, which only a "
                 "kernel opens"

@@ -90,8 +90,8 @@ def refuse_full_storage(plan: Plan, path: Path) -> None:
 def _with_room_notes(plan: Plan, path: Path) -> Plan:
     """A qcow2 image fills as its guest does: what the device will lack then."""
     image = plan.after.image
-    # A raw disk on a device is as large as the device: it can lack nothing.
     if image.format != "qcow2":
+        # A raw disk on a device is as large as the device: it can lack nothing.
         return plan
     return replace(plan, notes=(*plan.notes, *notes_on_room(path, image.virtual_size)))
 

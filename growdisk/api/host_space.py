@@ -32,7 +32,7 @@ from growdisk.workflow.run_directory import JOURNAL_ROOM, RESERVE
 from growdisk.workflow.run_places import is_apart
 
 SET_ASIDE = RESERVE + JOURNAL_ROOM
-# ftruncate(2): either one says that the file system has no file of that length.
+# ftruncate(2): either one says that the file system cannot have a file of that length.
 _MAX_FILES = (errno.EFBIG, errno.EINVAL)
 
 

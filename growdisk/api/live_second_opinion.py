@@ -83,8 +83,8 @@ def _inner(
                 guest_device_at(disk, volumes, place),
                 content_at(disk, volumes, place),
             )
-        # Closed in the guest: its scripts refuse that when they check (LiveWorker.check).
         except DeviceNotReadable:
+            # Closed in the guest: its scripts refuse that when they check (LiveWorker.check).
             continue
         if isinstance(device, GuestBlockDevice):
             yield (

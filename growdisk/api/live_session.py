@@ -78,7 +78,7 @@ class LiveSession:
 
     def explained(self, error: GrowdiskError | None) -> GrowdiskError | None:
         """A run with snapshots does have a way back, once the guest is off."""
-        # With snapshots in the image this is raised only if QEMU answers no more (LiveSnapshots).
+        # With snapshots in the image there is no way back only if QEMU is gone (LiveSnapshots).
         if isinstance(error, StoppedWithoutWayBack) and self.run.plan.snapshots == "internal":
             return NeedsUser.named(
                 "machine-gone",
@@ -104,8 +104,8 @@ class LiveSession:
                 ),
                 {"path": self.run.path, "step": error.step, "reason": error.reason},
             )
-        # A rollback was asked for; no step failed.
         if isinstance(error, NothingToRestore):
+            # A rollback was asked for; no step failed.
             return overlays_need_rest(self.run.path, overlay=self.reached.disk.file)
         return error
 
@@ -216,7 +216,7 @@ def thaw(reached: RunningGuest) -> None:
 
 def lock_run(directory: RunDirectory) -> int:
     """One growdisk at a time: a lock on the run's folder, as a file descriptor. run-going-on."""
-    # A run that is about to begin has no folder yet. An empty one is no run.
+    # A run that is about to begin has no folder yet. An empty one is not a run.
     make_folder(directory.path)
     fd = os.open(directory.path, os.O_RDONLY | os.O_DIRECTORY)
     try:

@@ -129,8 +129,8 @@ class RunningGuest:
         from growdisk.live.guest_agent import AgentSocket
 
         request = self.request
-        # libvirt keeps the channel: there is nothing of ours to close.
         if self.agent_by_libvirt is not None and request.agent is None:
+            # libvirt keeps the channel: there is nothing of ours to close.
             return self.agent_by_libvirt, lambda: None
         socket = request.agent or self.agent_socket()
         if socket is None:
@@ -231,8 +231,8 @@ def _by_domain(request: LiveRequest) -> RunningGuest | Path:
 
     domain = Domain.find(request.domain, request.uri)
     disks = {disk.target: disk for disk in domain.disks()}
-    # Off: libvirt's definition says which file it is, and that is worked on at rest.
     if not domain.running:
+        # Off: libvirt's definition says which file it is, and that is worked on at rest.
         domain.close()
         return _file_of_domain(request, disks)
     machine = Machine(domain, f"machine {domain.name}")
@@ -325,8 +325,8 @@ def _image(machine: Machine, disk: LiveDisk, folder: Path | None) -> Path:
         path = _absolute(file, folder)
         # IMAGE.growdisk/ is a run's folder, with its overlays.
         if path.parent.suffix != ".growdisk":
-            # An address (nbd://…), or a file that only QEMU can see.
             if not path.exists():
+                # An address (nbd://…), or a file that only QEMU can see.
                 break
             return path
     raise _no_file_here(machine.name, file=disk.file)

@@ -65,7 +65,7 @@ def dependents_of(
         return Dependents()
     search = _Search(target)
     if not is_apart(path):  # its folder is /dev, or growdisk's own
-        # Behind a link: overlays lie beside the link, or beside the file.
+        # If it is a link, overlays lie beside the link or beside the file.
         for spelling in (os.path.abspath(path), os.path.realpath(path)):  # noqa: PTH100
             search.read_folder(os.path.dirname(spelling))  # noqa: PTH120
     if libvirt:

@@ -144,8 +144,8 @@ class GuestTarget:
 def reopened(run: CurrentRun, verb: str) -> Iterator[LiveSession | None]:
     """The run of a guest that runs now; None if it is off, and the image alone is needed."""
     reached = _reached_again(run.path, run.plan)
-    # The guest is off: what is left may be done to the image alone (at_rest.py).
     if reached is None:
+        # The guest is off: what is left may be done to the image alone (at_rest.py).
         if verb == "resume":
             _refuse_forward_without_guest(run.path, run.directory.state())
         yield None

@@ -149,8 +149,8 @@ def expand(
     goal, options, stop = _goal(goal), options or RunOptions(), stop or StopRequest()
     with _opened(target, goal, options, image_format, stop, verb="expand") as found:
         prepared = _prepare(found, goal, options, proposer)
-        # Nothing to do. What a killed run has left beside the image is swept away all the same.
         if isinstance(prepared, Result):
+            # Nothing to do. What a killed run has left beside the image is swept away all the same.
             found.put_away()
             return prepared
         path = Path(prepared.plan.before.image.path)  # as the user named it

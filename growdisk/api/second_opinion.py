@@ -54,7 +54,7 @@ def second_opinion(
         )
         return Opinion(replace(proposal, notes=(*proposal.notes, note)), asked=False)
     for name, (part, _) in seen.items():
-        # No answer for a part is no consent.
+        # No answer for a part is not consent.
         refuse_disagreement(facts, part, verdicts.get(name, BlkidResult(failed=True)))
     return Opinion(proposal, asked=True)
 

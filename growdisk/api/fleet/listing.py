@@ -153,14 +153,14 @@ def _with_overlays(entries: Sequence[DiskEntry]) -> list[DiskEntry]:
             above[below].append(path)
     if not above:
         return list(entries)
-    # (0, 0) is no file.
+    # (0, 0) is not a file.
     found = ((entry, above.get(identity(entry.path) or (0, 0), [])) for entry in entries)
     return [replace(entry, overlays=tuple(over)) if over else entry for entry, over in found]
 
 
 def _files(folder: str) -> Iterable[str]:
-    # Nodes of devices: overlays are not looked for among them.
     if folder.startswith("/dev"):
+        # Nodes of devices: overlays are not looked for among them.
         return ()
     try:
         with os.scandir(folder) as entries:

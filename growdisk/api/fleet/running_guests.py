@@ -130,7 +130,8 @@ def with_guest_usage(entry: DiskEntry, reported: GuestAnswer | str, alone: bool)
     own = [file_system for file_system in reported if alone or _is_on(file_system, entry.target)]
     if not own:
         return replace(entry, note="its guest names no file system on it")
-    # Then the letters have misled us. One that is on several disks may be larger than this one.
+    # A file system on several disks may be larger than this one. One on this disk alone may not:
+    # then the letters have misled us.
     if any(
         file_system.size > (entry.virtual_size or file_system.size)
         for file_system in own

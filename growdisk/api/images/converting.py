@@ -247,8 +247,8 @@ def _fill(
     progress: Progress,
 ) -> None:
     if not isinstance(image, Qcow2Image) or not isinstance(target, Qcow2Target):
-        # A device still has what was on it, where a new file reads as zeros.
         if isinstance(image, RawFile) and image.is_block_device:
+            # A device still has what was on it, where a new file reads as zeros.
             copy_everything(content, image, _SMALLEST_HOLE, progress)
         else:
             copy_nonzero(content, _SMALLEST_HOLE, image.write, progress)

@@ -65,7 +65,7 @@ def copy_everything(
     """The same onto a device that is not empty: it gets zeros everywhere else."""
     position = 0
 
-    # Called in order: what lies between two writes are zeros of the source.
+    # Called in order: between two writes the source has nothing but zeros.
     def write(offset: int, data: memoryview) -> None:
         nonlocal position
         if position < offset:

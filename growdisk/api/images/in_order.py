@@ -82,7 +82,7 @@ def _serve(line: _Line, jobs: int, progress: Callable[[int], None]) -> None:
         for thread in threads:
             while thread.is_alive():
                 thread.join(_PATIENCE)
-                # In this thread alone: whoever shows progress need not be safe for threads.
+                # In this thread alone: what shows progress need not be thread-safe.
                 progress(line.reached)
     finally:
         # Also on Ctrl-C: each thread finishes the piece that it has in hand, and no other.

@@ -175,8 +175,8 @@ def _own_stretches(overlay: Qcow2Image, limit: int) -> Iterator[tuple[int, int]]
     """Where the overlay has data below `limit`; pieces less than a GiB apart are one stretch."""
     first = last = 0
     for start, end, _ in _own_ranges(overlay):
-        # The base ends there: what it is grown by is empty, and nothing can be damaged in it.
         if start >= limit:
+            # The base ends there: what it is grown by is empty, and nothing can be damaged in it.
             break
         # Each stretch costs a look at the tables. What lies in a gap is looked at for nothing.
         if start - last > GiB and last > first:

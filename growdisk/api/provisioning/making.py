@@ -176,8 +176,8 @@ def rewrite_overlay(path: Path, new: Path, luks: bytes = b"", keys: tuple[bytes,
         )
         with Qcow2Image.open(new, writable=True, key=keys) as image:
             for run in overlay.runs(0, overlay.size):
-                # From the base, in both.
                 if run.kind is L2Kind.UNALLOCATED:
+                    # From the base, in both.
                     continue
                 if run.kind in (L2Kind.ZERO_PLAIN, L2Kind.ZERO_ALLOCATED):
                     image.write_zeros(run.start, run.end - run.start)

@@ -107,7 +107,7 @@ class OneOutput:
             try:
                 return self._made(recipe.backend)
             except OperationFailed as error:
-                # A tool that was ended by a stop is no reason to try another backend.
+                # If a stop has ended the tool, another backend is not tried.
                 self._batch.stop.check()
                 if recipe.backend != "auto":
                     raise

@@ -54,8 +54,8 @@ def refuse_place(path: Path, layers: Sequence[Path], *, force: bool) -> None:
         )
     if not os.path.lexists(path):
         return
-    # Also with --force: the base would be gone while it is read.
     if real(path) in layers:
+        # Also with --force: the base would be gone while it is read.
         raise not_provisioned(
             path, reason="the base consists of it", hint="choose another name for the output"
         )

@@ -91,7 +91,7 @@ def provision(
         watching.output_ended(report)
         return report
 
-    # The user has named the base himself, so an overlay in another folder may name it. This is a
+    # The user has named the base, so an overlay in another folder may name it as well. This is a
     # context variable: a thread of the pool has it only by a copy of this context.
     with trusting(base), ThreadPoolExecutor(min(jobs, len(outputs)), "provision") as pool:
         actions = [

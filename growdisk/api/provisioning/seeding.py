@@ -51,8 +51,8 @@ def _user_data(values: Values) -> bytes:
 
 def _text(path: Path, values: Values) -> bytes:
     content = file_content(path)
-    # Its {{ }} are for cloud-init in the guest.
     if content.startswith(_OTHERS_TEMPLATE):
+        # Its {{ }} are for cloud-init in the guest.
         return content
     return filled_in(content.decode(), values, f"the template {path}").encode()
 

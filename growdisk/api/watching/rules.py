@@ -72,8 +72,8 @@ class WatchRule:
         """Whether the rule is for the disk; a silent libvirt concerns all rules for machines."""
         if entry.domain:
             return any(fnmatchcase(entry.domain, pattern) for pattern in self.domains)
-        # Neither a machine nor a path: the entry stands for a libvirt that does not answer.
         if not entry.path:
+            # Neither a machine nor a path: the entry stands for a libvirt that does not answer.
             return bool(self.domains)
         return any(_matches(entry.path, pattern) for pattern in self.images)
 
