@@ -55,6 +55,7 @@ def why_unavailable(*, tried: bool = False) -> Obstacle | None:
     try:
         _try()
     except ToolFailed as error:
+        # The tool that failed tells which half of it does not work.
         what = (
             "FUSE does not work here"
             if error.tool == fuse_mount.TOOL
