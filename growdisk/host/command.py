@@ -115,6 +115,7 @@ def run(
     )
     if begun:
         begun(process.pid)
+    # It must have stderr before communicate() begins, which would read it all itself.
     listener = _Listener(process, on_line) if on_line else None
     stdout, stderr = _communicate(process, name, input, timeout)
     if listener:
@@ -209,6 +210,7 @@ def _communicate(
     except subprocess.TimeoutExpired as error:
         _kill(process)
         raise ToolTimedOut(tool, timeout or 0) from error
+    # Also Ctrl-C, and being cancelled: nothing that we started goes on without us.
     except BaseException:
         _kill(process)
         raise
@@ -216,6 +218,8 @@ def _communicate(
 
 def _kill(process: subprocess.Popen[str]) -> None:
     """End the program and what it started: they are a process group of their own."""
+    # The group has the program's number: it is the first process of its own session.
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
+    # Reaps it, and reads what still is in the pipes.
     process.communicate()

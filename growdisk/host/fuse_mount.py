@@ -70,6 +70,7 @@ def mounted(
     ToolMissing; ToolFailed if it is not allowed. What lies beside the folder, in the one around
     it, goes when it goes. `cached` and `writes`: see FuseFolder.
     """
+    # Whoever was killed together with its keeper could not clean up: the next one does.
     tool = require(TOOL)
     _sweep(tool)
     scratch = Path(tempfile.gettempdir()) / f"{_PREFIX}{os.urandom(8).hex()}"
@@ -87,6 +88,7 @@ def mounted(
             scratch,
         ]
         end = theirs.fileno()
+        # fusermount3 sends the descriptor of /dev/fuse over this socket: libfuse's own protocol.
         keeper = start(
             words,
             pass_fds=(end,),
@@ -101,8 +103,12 @@ def mounted(
                 with _sign_of_life(scratch):
                     yield place, folder
             finally:
+                # First the server ends, then the keeper unmounts: a tool that is still there gets
+                # an error, and does not wait for ever.
                 folder.close()
         finally:
+            # The word makes it an orderly end, after which the keeper kills nobody. communicate()
+            # waits until it has unmounted.
             keeper.communicate("done\n" if keeper.returncode is None else None, timeout=_PATIENCE)
 
 
@@ -151,6 +157,7 @@ def _kernels_end(ours: socket.socket, keeper: subprocess.Popen[str]) -> int:
     ours.settimeout(_PATIENCE)
     _, descriptors, _, _ = socket.recv_fds(ours, 1, 1, socket.MSG_CMSG_CLOEXEC)
     if descriptors:
+        # Without a descriptor the socket was closed: fusermount3 has failed, and has said why.
         return descriptors[0]
     _, complaint = keeper.communicate(timeout=_PATIENCE)
     raise ToolFailed(TOOL, keeper.returncode, complaint.strip() or "it gave no reason")
