@@ -206,6 +206,7 @@ def _gone_names(plan: GuestPlan) -> Iterator[_GoneNames]:
             for needle in part.needles()
             if not needle.startswith(_TOLD)
         ]
+        # grep -i finds the other spellings of a UUID.
         found = [
             needle for needle in found if needle == needle.lower() or needle.lower() not in found
         ]
@@ -227,6 +228,8 @@ def _identity(swap: GuestSwap) -> RemovedPartition:
 def _gone(swap: GuestSwap) -> _GoneSwap:
     identity = _identity(swap)
     block = initrd.forgetting_block(identity)
+    # The longest run of line breaks is what fills the block up. Its length alone goes into the
+    # script, which is the shorter for it.
     padding = max(re.findall(rb"\n+", block), key=len)
     head, _, tail = block.partition(padding)
     name = next(name for name in initrd.leading_names(block) if "growdisk" in name)
