@@ -225,12 +225,10 @@ class DirectTools:
             self._release()
 
     def _checks_in_full(self, device: str) -> bool:
-        """Whether e2fsck -f, which reads every block's bit, is worth its time.
-
-        A huge file system is checked so only if there is a doubt.
-        """
+        """Whether e2fsck -f, which reads every block's bit, is worth its time."""
         content = identify(self._device(_name(device)))
-        # What is not known as ext goes to e2fsck in full: it says best what is wrong.
+        # Of a huge one e2fsck -p goes by the superblock, and still checks all if that says so. What
+        # is not known as ext goes to e2fsck in full: it says best what is wrong.
         is_huge = isinstance(content, ExtContent) and content.block_count > _FULL_CHECK_BLOCKS
         return not is_huge
 

@@ -86,6 +86,7 @@ def launch(
     """
     # Beside the FUSE folder, in the one around it: what lies there goes with the mount.
     exchange = disks[0].parent.parent / "exchange"
+    # What the kernel starts from: its first script, and the agent that this becomes.
     exchange.mkdir(mode=0o700)
     shutil.copyfile(uml_agent.__file__, exchange / "agent.py")
     init = exchange / "init"
@@ -96,6 +97,7 @@ def launch(
     console = (exchange.parent / "console").open("wb")
     with theirs, console, uml_registers.syscall_filter() as filtering:
         end = theirs.fileno()
+        # For the kernel ubda, ubdb, ...; within the walls /disk, /disk1, ...
         places = {f"/disk{number or ''}": disk for number, disk in enumerate(disks)}
         shown = [f"ubd{letter}={place}" for letter, place in zip(_LETTERS, places, strict=False)]
         kernel = [

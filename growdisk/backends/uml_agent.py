@@ -131,10 +131,8 @@ def sync(_base: str) -> None:
 
 @contextmanager
 def _inside() -> Iterator[None]:
-    """SYSROOT is the root of all paths.
-
-    A process of its own for it would cost ten times what it does.
-    """
+    """SYSROOT is the root of all paths."""
+    # In this very process: one of its own would cost ten times what it does.
     # The way back out: a descriptor from before leads there, and chroot changes nothing of it.
     outside = os.open("/", os.O_RDONLY)
     os.chroot(SYSROOT)

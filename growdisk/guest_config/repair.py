@@ -217,10 +217,7 @@ def _edit(
     change: Callable[[str, RemovedPartition], str],
     what: str,
 ) -> Iterator[Change]:
-    """Change each file that may name the partition.
-
-    Programs, and files without any hint of it, are skipped.
-    """
+    """Change each file that may name the partition."""
     hints, needles = swap.hints(), swap.needles()
     for path in found(files, patterns):
         old = files.read(path)

@@ -104,6 +104,7 @@ class _Numbered:
 
 def _values(plan: GuestPlan) -> dict[str, object]:
     gone = [_gone(swap) for swap in plan.swaps if swap.action in ("drop", "file")]
+    # Texts and numbers go into a script as words of its shell; lists are for the templates' loops.
     return _table_values(plan) | {
         "run": plan.run,
         "serial": plan.serial,
@@ -157,6 +158,7 @@ def _table_values(plan: GuestPlan) -> dict[str, object]:
         part.number for part in [*plan.removed, *plan.moved] if part.role is not Role.EXTENDED
     ]
     return {
+        # In sectors of the table, but for what is called bytes.
         "kind": "none" if plan.is_whole_disk else before.kind,
         "content_kind": plan.content_kind,
         "disk_id": before.disk_id,
@@ -237,10 +239,8 @@ def _gone(swap: GuestSwap) -> _GoneSwap:
 
 
 def _names(part: RemovedPartition) -> Iterator[str]:
-    r"""The partition's names as files write them, without quotes.
-
-    fstab writes a blank as \040, a link of udev as \x20.
-    """
+    """The partition's names as files write them, without quotes."""
+    # fstab writes a blank as \040, a link of udev as \x20.
     for tag, directory, value in (
         ("UUID", "by-uuid", part.uuid),
         ("LABEL", "by-label", part.label),

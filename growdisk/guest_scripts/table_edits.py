@@ -176,10 +176,9 @@ def _grown_in_place(plan: GuestPlan) -> list[Partition]:
 
 
 def _leaving(plan: GuestPlan) -> list[Partition]:
-    """What is deleted, logical ones first.
-
-    What is in a deleted extended partition has gone before it.
-    """
+    """What is deleted, logical ones first."""
+    # What is in a deleted extended partition has gone before it: its numbers are 5 and more, that
+    # of the extended one at most 4.
     gone = {part.number: part for part in [*plan.removed, *plan.moved]}
     return [gone[number] for number in sorted(gone, reverse=True)]
 

@@ -180,10 +180,8 @@ class GuestPaths:
             yield from self._matches(f"{folder}/{name}", rest)
 
     def _named(self, folder: str, pattern: str, *, only_folders: bool) -> list[str]:
-        """What is in a folder under such a name.
-
-        Many patterns begin alike: a still guest is looked through once.
-        """
+        """What is in a folder under such a name."""
+        # Many patterns begin alike: a still guest is looked through once.
         key = folder, pattern, only_folders
         if (found := self._matched.get(key)) is None:
             place = self.find(folder or "/")

@@ -86,10 +86,7 @@ def thin_pool_in(volumes: list[HostVolume], major: int, minor: int) -> HostRoom 
 
 
 def _thin_pool_of(number: int) -> HostRoom | None:
-    """The free space of the thin pool below a device; None without one, or if LVM cannot be asked.
-
-    It is asked for a warning only.
-    """
+    """The free space of the thin pool below a device; None without one, or if LVM cannot tell."""
     try:
         numbers = list(_volumes_under(_sysfs(number)))
         if not numbers:
@@ -97,6 +94,7 @@ def _thin_pool_of(number: int) -> HostRoom | None:
         volumes = lvs()
         pools = [thin_pool_in(volumes, *each) for each in numbers]
         return min((pool for pool in pools if pool), key=lambda pool: pool.free, default=None)
+    # Asked for a warning only: what cannot be known is none.
     except (OSError, GrowdiskError, NotThatValue):
         return None
 
@@ -113,10 +111,7 @@ def _volumes_under(device: Path) -> Iterator[tuple[int, int]]:
 
 
 def _device_under(path: Path, number: int) -> int:
-    """The device of the file system that `path` is in.
-
-    btrfs gives its subvolumes numbers that are no device's.
-    """
+    """The device of the file system that `path` is in."""
     # Major 0 is no block device: a subvolume of btrfs, tmpfs, a network file system.
     if os.major(number):
         return number

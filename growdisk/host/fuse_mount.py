@@ -114,23 +114,19 @@ def mounted(
 
 @contextmanager
 def _sign_of_life(scratch: Path) -> Iterator[None]:
-    """Hold the lock that shows that this growdisk is alive.
-
-    The file gets its name only when it is locked: another growdisk would remove it in between.
-    """
+    """Hold the lock that shows that this growdisk is alive."""
     born = scratch / _BORN
     with born.open("w") as alive:
         fcntl.flock(alive, fcntl.LOCK_EX)
+        # Its name only when it is locked: another growdisk would remove the folder in between.
         born.rename(scratch / _ALIVE)
         yield
 
 
 def _sweep(tool: str) -> None:
-    """Unmount folders that nobody serves any more: keeper and growdisk were killed together.
-
-    The folder itself is not touched to find out: its server may be stopped, and we would hang with
-    it.
-    """
+    """Unmount folders that nobody serves any more: keeper and growdisk were killed together."""
+    # The folder itself is not touched to find out: its server may be stopped, and we would hang
+    # with it. The kernel's list and the lock beside it tell enough.
     for place in _mounted_folders(Path("/proc/self/mounts").read_text()):
         with contextlib.suppress(OSError), (place.parent / _ALIVE).open() as alive:
             # Raises while its growdisk lives, whose folder is then left alone.

@@ -138,6 +138,7 @@ def _run_guest(scratch: Path, memory: int, *devices: str) -> CompletedCommand:
             "-no-user-config",
             "-display",
             "none",
+            # Ends QEMU when the kernel's panic wants to restart (panic=-1).
             "-no-reboot",
             "-machine",
             "pc,graphics=off",

@@ -127,6 +127,7 @@ def parse_yaml(text: str, name: str) -> Located | None:
     try:
         node = loader.get_single_node()
         return _Reader(loader, name).located(node) if node is not None else None
+    # Most errors know their place; the few others follow.
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place: YamlPosition | str = (

@@ -81,6 +81,7 @@ class AgentShell:
             info = converted(fields(call("guest-info", {}, CALL_SECONDS)), _Info)
         except (AgentError, OSError, NotThatValue) as error:
             raise GuestUnreachable(cls.name, reason=str(error)) from error
+        # An agent also lists what its configuration forbids, as not enabled.
         allowed = {command.name for command in info.supported_commands if command.enabled}
         # Asked first: on Windows guest-exec works too, and /bin/sh would only fail.
         if "guest-get-osinfo" in allowed and _is_windows(call):

@@ -120,10 +120,7 @@ class GuestBlockDevice(ReadOnlyDevice):
         return data[offset - first * _PIECE :][:length]
 
     def _fetch(self, device: str, first: int, after: int, end: int) -> None:
-        """Read the pieces [first, after) of `device`.
-
-        More of the last one may come than is used.
-        """
+        """Read the pieces [first, after) of `device`."""
         words = (
             f"dd if={shlex.quote(device)} bs={_PIECE} skip={first} count={after - first} "
             "2>/dev/null | base64"

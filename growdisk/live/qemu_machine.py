@@ -321,10 +321,8 @@ class Machine:
 
 
 def _named_by_people(qdev: str) -> str:
-    """The device that -device made.
-
-    The disks of virtio-blk and usb-storage are in a device of their own below it.
-    """
+    """The device that -device made."""
+    # The disks of virtio-blk and usb-storage are in a device of their own below it.
     if qdev.endswith(_IN_USB):
         return qdev.removesuffix(_IN_USB).rpartition("/")[0]
     return qdev.removesuffix("/virtio-backend")

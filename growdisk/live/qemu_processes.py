@@ -77,17 +77,14 @@ def server_folder(path: Path) -> Path | None:
 
 
 def _folder(pid: int) -> Path:
-    """What a QEMU's relative file names start from. OSError if it is gone.
-
-    With -daemonize its working directory is / when it runs. Then the files that it has open tell
-    where it was started: `file=images/a.qcow2` and an open /srv/images/a.qcow2 mean /srv.
-    """
+    """What a QEMU's relative file names start from. OSError if it is gone."""
     proc = Path("/proc") / str(pid)
     folder = (proc / "cwd").readlink()
     words = (proc / "cmdline").read_bytes().decode(errors="surrogateescape").split("\0")
-    # It changed to / itself then, and /proc shows that.
     if "-daemonize" not in words:
         return folder
+    # It has changed to / itself. The files that it has open tell where it was started:
+    # `file=images/a.qcow2` and an open /srv/images/a.qcow2 mean /srv.
     names = [name for word in words for name in _FILE.findall(word) if not name.startswith("/")]
     opened = [(file, f"/{name}") for file in _open_files(proc) for name in names]
     starts = {file.removesuffix(name) for file, name in opened if file.endswith(name)}

@@ -103,11 +103,9 @@ def far_server(
 
 
 def _locked(path: str, image_format: str) -> str:
-    """As QEMU names what it opens.
-
-    By itself qemu-nbd keeps out guests, but no other qemu-nbd; blkdebug is the driver that can let
-    nobody else write.
-    """
+    """As QEMU names what it opens."""
+    # By itself qemu-nbd keeps out guests, but no other qemu-nbd; blkdebug is the driver that can
+    # let nobody else write.
     file = {"driver": "file", "filename": path}
     alone = {"driver": "blkdebug", "image": file, "unshare-child-perms": ["write", "resize"]}
     return "json:" + json.dumps({"driver": image_format, "file": alone})

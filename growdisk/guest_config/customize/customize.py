@@ -108,10 +108,8 @@ def _name(guest: GuestEditor, name: str) -> str:
 
 
 def _reset_machine_id(guest: GuestEditor) -> str:
-    """Empty the machine ID, so that systemd makes one.
-
-    Without the file systemd takes the boot for the first one, and presets all units.
-    """
+    """Empty the machine ID, so that systemd makes one."""
+    # Without the file systemd takes the boot for the first one, and presets all units.
     if guest.exists(_MACHINE_ID):
         guest.write(_MACHINE_ID, b"")
     else:
