@@ -34,7 +34,7 @@ _PARTITION = re.compile(r"/dev/(?:sda|vda|xvda|hda|nvme0n1p|mmcblk0p)(?P<number>
 
 
 class MountedGuest:
-    """Implements guest_repair's GuestFiles on a mounted guest."""
+    """Implements GuestFiles (guest_config/files.py) on a mounted guest."""
 
     def __init__(self, shell: Shell) -> None:
         self._shell, self._handle = shell, shell.handle

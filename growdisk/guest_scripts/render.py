@@ -1,9 +1,10 @@
 """Renders the guest-side scripts of a plan from templates/*.sh.j2.
 
-For the host side: `render(plan)` gives file name → text of every phase (guest_plan.Phase.file_name)
-and of the driver (guest_plan.DRIVER). Send a phase's text to `sh -s` as root in the guest, then
-`guest_answers.parse_answer(...)` its stdout. Only what is in the plan becomes part of a script, and
-every value goes through `shell_value`, whatever the template does: nobody can forget to quote.
+For the host side: `render(plan)` gives file name → text of every phase
+(script_plan.Phase.file_name) and of the driver (script_plan.DRIVER). Send a phase's text to `sh -s`
+as root in the guest, then `answers.parse_answer(...)` its stdout. Only what is in the plan becomes
+part of a script, and every value goes through `shell_value`, whatever the template does: nobody can
+forget to quote.
 """
 
 from __future__ import annotations

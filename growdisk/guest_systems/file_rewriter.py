@@ -31,7 +31,7 @@ Debugfs = Callable[[ExtTree, list[str]], None]
 
 
 class DirectGuest:
-    """Implements guest_repair's GuestFiles.
+    """Implements GuestFiles (guest_config/files.py).
 
     `debugfs` carries out commands on a file system; None: only look.
     """

@@ -70,8 +70,8 @@ def mounted(
     ToolMissing; ToolFailed if it is not allowed. What lies beside the folder, in the one around
     it, goes when it goes. `cached` and `writes`: see FuseFolder.
     """
-    # Whoever was killed together with its keeper could not clean up: the next one does.
     tool = require(TOOL)
+    # Whoever was killed together with its keeper could not clean up: the next one does.
     _sweep(tool)
     scratch = Path(tempfile.gettempdir()) / f"{_PREFIX}{os.urandom(8).hex()}"
     place = scratch / _FOLDER
