@@ -287,6 +287,6 @@ def _capability(feature: _Feature, backends: Mapping[str, bool]) -> Capability:
 def _importable(module: str) -> bool:
     try:
         return importlib.util.find_spec(module) is not None
-    # Of "qemu.qmp", find_spec imports the parent "qemu" first.
     except ModuleNotFoundError:
+        # Of "qemu.qmp", find_spec imports the parent "qemu" first.
         return False

@@ -104,8 +104,8 @@ class Shell:
         command = shlex.join(self._translated(word) for word in words)
         COMMAND_LOG.debug("# in the appliance: %s", command)
         with guest_call(words[0]):
-            # "debug sh" runs a command in the appliance, but keeps no output of one that fails. So
-            # it always succeeds, and the true status stands in the last line.
+            # "debug sh" runs a command in the appliance, but does not tell its status if that is
+            # not 0. So the command always succeeds, and the true status stands in the last line.
             answer = self.handle.debug(
                 "sh", [f"LC_ALL=C {command} 2>&1 </dev/null; echo {_STATUS_MARK}$?"]
             )

@@ -152,8 +152,8 @@ class UmlHandle:
                 if self._line() == "ready":
                     self._channel.settimeout(None)
                     return
-            # It has not said anything for a poll, which is the time to look at the clock.
             except TimeoutError:
+                # It has not said anything for a poll, which is the time to look at the clock.
                 if time.monotonic() > end or cancelled():
                     raise ApplianceFailed(
                         f"last seen: {self._last_words}", _HINT, name=_NAME

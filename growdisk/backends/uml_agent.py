@@ -43,8 +43,8 @@ def main() -> None:
             if short:
                 arguments.append(short)
             OPERATIONS[operation](base, *arguments)
-        # Any error is an answer: an agent that ends takes its kernel with it.
         except Exception as error:
+            # Any error is an answer: an agent that ends takes its kernel with it.
             with open(f"{base}.error", "w", errors="surrogateescape") as file:
                 file.write(str(error))
         os.write(channel, f"{number}\n".encode())

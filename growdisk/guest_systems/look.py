@@ -330,8 +330,8 @@ def _with_mounts(
                 strange.append(f"{place} ({entry.plain_source})")
         elif not paths.is_directory(place) or _is_boot_elsewhere(place, trees[one.node]):
             continue  # systemd makes it when it mounts, or it is /esp: here it is a home by itself
-        # The root's own device again only as another subvolume (/home beside /).
         elif (inner := _inner(trees[one.node], entry)) and (one.node != root.node or inner[0]):
+            # The root's own device again only as another subvolume (/home beside /).
             mounts.append(GuestMount(place, one.node, inner[0]))
             paths.mount(place, inner[1])
     return Home(tuple(mounts), paths, strange=tuple(strange))

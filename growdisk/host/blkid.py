@@ -70,8 +70,8 @@ def probe_devices(devices: Mapping[str, BlockDevice]) -> dict[str, BlkidResult] 
             )
             if folder.failure is not None:
                 raise folder.failure
-    # Which of them it hung on is not known: none of them has a verdict.
     except ToolTimedOut:
+        # Which of them it hung on is not known: none of them has a verdict.
         return {name: BlkidResult(failed=True) for name in devices}
     except (ToolMissing, GrowdiskError, OSError) as error:
         return CannotAsk(getattr(error, "why", "") or str(error))

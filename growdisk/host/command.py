@@ -210,8 +210,8 @@ def _communicate(
     except subprocess.TimeoutExpired as error:
         _kill(process)
         raise ToolTimedOut(tool, timeout or 0) from error
-    # Also Ctrl-C, and being cancelled: nothing that we started goes on without us.
     except BaseException:
+        # Also Ctrl-C, and being cancelled: nothing that we started goes on without us.
         _kill(process)
         raise
 

@@ -94,8 +94,8 @@ def _thin_pool_of(number: int) -> HostRoom | None:
         volumes = lvs()
         pools = [thin_pool_in(volumes, *each) for each in numbers]
         return min((pool for pool in pools if pool), key=lambda pool: pool.free, default=None)
-    # Asked for a warning only: what cannot be known is none.
     except (OSError, GrowdiskError, NotThatValue):
+        # Asked for a warning only: what cannot be known is none.
         return None
 
 

@@ -85,7 +85,7 @@ def volumes_in(report: bytes) -> list[HostVolume]:
 
 def own_system_id() -> str:
     """What this host calls itself on storage that several hosts share; "" if it has no name."""
-    # "  system ID: NAME"
+    # It prints "  system ID: NAME".
     return run(["lvm", "systemid"], timeout=_SECONDS).stdout.partition(":")[2].strip()
 
 

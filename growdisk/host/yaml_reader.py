@@ -127,8 +127,8 @@ def parse_yaml(text: str, name: str) -> Located | None:
     try:
         node = loader.get_single_node()
         return _Reader(loader, name).located(node) if node is not None else None
-    # Most errors know their place; the few others follow.
     except yaml.MarkedYAMLError as error:
+        # Most errors know their place; the few others follow.
         mark = error.problem_mark or error.context_mark
         place: YamlPosition | str = (
             YamlPosition(name, mark.line + 1, mark.column + 1) if mark else name

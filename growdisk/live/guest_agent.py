@@ -112,9 +112,9 @@ class AgentShell:
             self._call("guest-fsfreeze-freeze", {}, CALL_SECONDS)
         except AgentError:
             return False
-        # No answer in time. It may be frozen, or become so later: the thaw stands behind it in the
-        # channel.
         except OSError:
+            # No answer in time. It may be frozen, or become so later: the thaw stands behind it in
+            # the channel.
             self.thaw()
             return False
         return True

@@ -143,7 +143,7 @@ def _refusal(address: Address, ssh_output: str) -> Refused:
         return DiskNotReached(
             str(address), own[0], hint=f"install qemu-utils there, check the path, or {advice}"
         )
-    # 'Failed to get "write" lock': QEMU's words in all versions.
+    # QEMU says: Failed to get "write" lock.
     if _LOCKED in ssh_output:
         return held_at_server(
             str(address), holder=f"another program there has it open ({last_lines(ssh_output)})"

@@ -60,11 +60,11 @@ def resize_device(path: Path, size: int) -> None:
     The storage is looked up again: a name in a plan may be old. ToolFailed, write-failed, OSError.
     """
     old = device_size(path)
-    # Already done before a crash.
+    # Done already, maybe before a crash.
     if old == size:
         return
     _resize(path, look_at_storage(path), size, smaller=size < old)
-    # The tool may end before the kernel has the new size: rbd's client is told of it.
+    # The tool may end before the kernel has the new size: with rbd it hears of it from the cluster.
     deadline = time.monotonic() + _ARRIVAL_SECONDS
     while device_size(path) != size:
         if time.monotonic() > deadline:

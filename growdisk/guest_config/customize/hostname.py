@@ -36,9 +36,9 @@ def hosts_for(hosts: str, old: str, new: str) -> str:
             if not found:
                 lines.append(own)
             found = True
-        # Other systems have the old name beside localhost: it goes there, and gets a line of its
-        # own.
         elif words and words[0] in ("127.0.0.1", "::1") and _has(words[1:], old):
+            # Other systems have the old name beside localhost: it goes there, and gets a line of
+            # its own.
             kept = [word for word in words[1:] if not _has([word], old)]
             lines.append("\t".join([words[0], " ".join(kept or ["localhost"])]))
         else:
