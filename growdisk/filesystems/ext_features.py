@@ -11,6 +11,7 @@ from types import MappingProxyType
 
 from growdisk.filesystems.content import ExtContent
 
+# The place in each list is the number of the bit; "" is a bit that has no name there.
 _COMPAT = (
     "dir_prealloc", "imagic_inodes", "has_journal", "ext_attr", "resize_inode", "dir_index",
     "lazy_bg", "", "snapshot_bitmap", "sparse_super2", "fast_commit", "stable_inodes",
@@ -38,6 +39,7 @@ _SINCE: Mapping[str, tuple[int, int]] = MappingProxyType(
         "orphan_present": (1, 47),
     }
 )
+# The newest e2fsprogs that the table above describes.
 _TABLE_IS_OF = (1, 47)
 # Bits that have a name and nobody who works on them: e2fsck and resize2fs refuse them in every
 # version.
