@@ -15,8 +15,8 @@ from growdisk.filesystems.content import Content, NtfsContent
 from growdisk.filesystems.ntfs_files import MasterFileTable, NtfsDamaged
 from growdisk.units import align_down
 
-#  "NTFS", bytes per sector, sectors per cluster, sectors, cluster of the $MFT, size of a record,
-#  serial number
+# "NTFS", bytes per sector, sectors per cluster, sectors, cluster of the $MFT, size of a record,
+# serial number.
 _BOOT_SECTOR = struct.Struct("<3x8sHB26xQQ8xb7xQ")
 _VOLUME_FILE, _ROOT_FOLDER, _BITMAP_FILE = 3, 5, 6
 _MOST_BITMAP = 64 << 20  # bytes that are counted: of a volume of 2 TiB with the usual clusters
@@ -55,10 +55,12 @@ def with_state(device: BlockDevice, content: NtfsContent) -> NtfsContent:
         table = _master_file_table(device, content.cluster_size)
         volume = table.record(_VOLUME_FILE)
         label = volume.resident(_VOLUME_NAME).decode("utf-16-le", "replace")
+        # The volume flags, after 8 reserved bytes and two of the version.
         flags = int.from_bytes(volume.resident(_VOLUME_INFORMATION)[10:12], "little")
         hibernated = _hibernated(table)
         unwritten = not _log_is_clean(table)
         used = _used(table, content)
+    # Dirty is the safe answer: dirty volumes are refused.
     except (NtfsDamaged, struct.error, ValueError):
         return replace(content, dirty=True)
     return replace(
@@ -93,6 +95,7 @@ def _used(table: MasterFileTable, content: NtfsContent) -> int | None:
     if clusters // 8 > _MOST_BITMAP:
         return None
     length, taken = -(-clusters // 8), 0
+    # The last byte may have bits after the last cluster. They are set, so they are taken off below.
     for part in table.data(table.record(_BITMAP_FILE), length):
         taken += int.from_bytes(part, "little").bit_count()
     return min(max(taken - (8 * length - clusters), 0), clusters) * content.cluster_size
@@ -117,6 +120,7 @@ def _log_is_clean(table: MasterFileTable) -> bool:
     ]
     if not found:
         return all(page.startswith(b"\xff\xff\xff\xff") for page in pages)
+    # The log sequence number comes first, so max() takes the newer page.
     _number, in_use, state = max(found)
     return in_use == _NOBODY or bool(state & _LOG_CLEAN)
 
