@@ -183,6 +183,8 @@ def _outcome(
     file: Path, device: BlockDevice, path: Path, old: LocatedTable, new: PartitionTable
 ) -> tuple[SectorChange, ...]:
     with closing(RawFile.open(file, writable=True, lock=False)) as copy:
+        # The neutral boot code goes before anything is compared: the disk's signature is part of
+        # the table.
         copy.write(0, device.read(0, ENTRIES_OFFSET))
         _keep_entries(copy, device, path, old, new)
         written = locate_table(copy, path, new.sector_size)
@@ -190,6 +192,7 @@ def _outcome(
             raise table_rewrite_failed(
                 path, reason="libparted made a table that is not the planned one"
             )
+        # The first range is sector 0, the others are EBRs.
         ranges = written.ranges[:1] if _same_chain(old.table, new) else written.ranges
         sectors = [at for part in ranges for at in range(part.start, part.end, new.sector_size)]
         changes = (SectorChange(at, copy.read(at, new.sector_size)) for at in sectors)
@@ -206,7 +209,8 @@ def _keep_entries(
     ):
         raise table_rewrite_failed(path, reason="libparted gave the partitions other numbers")
     numbers = _numbers([*old.table.partitions, *new.partitions])
-    # libparted takes them for empty ones
+    # Entries of type 0 with a size, or with a type and no size: libparted takes them for empty, and
+    # writes zeros.
     for slot in (slot for slot in range(_SLOTS) if slot + 1 not in numbers):
         at = ENTRIES_OFFSET + slot * ENTRY_SIZE
         copy.write(at, device.read(at, ENTRY_SIZE))
@@ -215,6 +219,8 @@ def _keep_entries(
         if part.role is not Role.LOGICAL and part == old.table.by_number(part.number):
             copy.write(at, device.read(old.entry_offset(part.number), ENTRY_SIZE))
         else:
+            # Of changed entries only flag and type are set again: place and CHS are libparted's new
+            # ones.
             copy.write(at, bytes([BOOT_FLAG if part.bootable else 0]))
             copy.write(at + TYPE_IN_ENTRY, bytes([int(part.type_code, 16)]))
 

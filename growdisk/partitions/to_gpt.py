@@ -54,6 +54,7 @@ def as_gpt(
     """The same partitions in a GPT, on a disk of `disk_size` bytes."""
     if reason := _why_it_would_not_start(table, boot_code=boot_code):
         return NotConvertible(reason)
+    # A GPT has no word for such space: it would look free.
     if table.claims:
         return NotConvertible(f"{table.claims[0].what} speaks of space that no partition has")
     kept = [part for part in table.partitions if part.role is not Role.EXTENDED]
