@@ -71,6 +71,7 @@ class _Resize:
 
 
 def _resize(fields: Raw) -> ResizeImage:
+    # One class was for both: those on a device of the host had a storage.
     kind = GrowDevice if decoded(fields, _Resize).storage else ResizeImage
     return replace(decoded(fields, kind), running=True)
 
@@ -79,6 +80,7 @@ def _swap(_: str, guest: GuestPlan) -> RemakeSwap | MakeSwapFile:
     moved = [
         (swap, guest.after.by_number(swap.number)) for swap in guest.swaps if swap.action == "move"
     ]
+    # Swap that moves is listed in the guest's plan; if none does, the step made a swap file.
     if not moved:
         return MakeSwapFile("", guest.swap_file_size, "")
     return RemakeSwap(

@@ -24,6 +24,7 @@ def settled_homes(worker: WorkerAtRest, backend: Backend) -> Look:
     """The same, after what only a journal or a log knew has been written where it belongs."""
     unsettled = [home for home in homes_now(worker).homes if not _is_settled(home)]
     for home in unsettled:
+        # Mounting and unmounting replays the journal; nothing else is wanted of it.
         with backend.mounted_guest(home.root.node, home.mounts):
             pass
     return homes_now(worker)

@@ -65,6 +65,8 @@ class RepairGuest(StepTraits):
     def apply(self, context: WorkerAtRest) -> Evidence:
         with _at_work(context) as backend:
             look = settled_homes(context, backend)
+            # Our readers know none of its file systems: the files are changed through a mount, one
+            # by one.
             if not look.homes:
                 return self._repair_unread(backend)
             repairs = repairs_of(look, self.system, self.decisions())
@@ -72,11 +74,13 @@ class RepairGuest(StepTraits):
                 home = repair.home
                 with backend.mounted_guest(home.root.node, home.mounts) as guest:
                     repair.pending.write_to(guest)
+        # Looked at again after the writing: the search has to find what is there now.
         left = self._left(homes_now(context), repairs)
         return Evidence(_told([change for repair in repairs for change in repair.changes], left))
 
     def _left(self, look: Look, repairs: list[HomeRepair]) -> list[str]:
         """What still names it, and is not known to, and what could not be searched: in words."""
+        # What a repair could not change is told with its reason already.
         known = {
             change.path for repair in repairs for change in repair.changes if not change.mended
         }
@@ -123,6 +127,7 @@ class RepairGuest(StepTraits):
         look = homes_now(context)
         if look.homes:
             for repair in repairs_of(look, self.system, self.decisions()):
+                # The repair is planned once more, and must come out empty.
                 for path in repair.pending.paths:
                     raise verify_failed(
                         self.name, found=f"stale lines in {path}", expected="a guest without them"
@@ -195,6 +200,7 @@ def _told(changes: list[Change], left: list[str]) -> str:
         mended or ("nothing was changed" if named else NOTHING_NAMED),
         *named,
     ]
+    # "no file names what is gone" would contradict what follows.
     if left and not changes:
         words[0] = "nothing was changed"
     return "; ".join([*words, *left])
