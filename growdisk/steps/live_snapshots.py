@@ -164,7 +164,7 @@ class LiveUndo(NoSnapshots):
         # Without a table nothing tells where the content ends: the guest's own script looks.
         if self._rewrite is None:
             self._worker.run_to_the_end(Phase.UNDO)  # what has begun to grow meanwhile refuses
-        # Read as if the disk had its old size: with a partition beyond it that is not a sound table.
+        # Read as if the disk had its old size: a partition beyond it makes that unsound.
         elif self._table(sector) != self._rewrite.before.with_disk_size(sector):
             raise NothingToRestore(self._resize.name)
         self._shrink_device()
