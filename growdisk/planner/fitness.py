@@ -37,6 +37,7 @@ _INSIDE = "grow it from inside the guest"
 def refuse_unfit(facts: Facts, steps: tuple[DiskStep, ...], host: HostTools) -> None:
     """CannotGrow, which says what it is."""
     for step in of_kind(GrowFilesystem, steps):
+        # A step that has nothing left to grow is only there to be skipped.
         if step.new_size > step.old_size:
             reason, hint = _unfit(facts, filesystem_of(facts, step), step.new_size, host)
             if reason:
@@ -108,6 +109,7 @@ def _too_far_unmounted(content: ExtContent, new_size: int) -> tuple[str, str] | 
     """
     if (
         not grows_far(content, new_size)
+        # Mounted, it grows without more descriptor blocks in a row (meta_bg).
         or kernel_can_mount(content)
         or not has_feature(content, "resize_inode")
     ):

@@ -79,6 +79,8 @@ def refuse_moved_boot_loader(facts: Facts, moved: Iterable[Partition]) -> None:
                 "disk it lies",
                 hint="leave it where it is: the guest would not start any more",
             )
+        # The disk signature and the start of the partition are how Windows knows its volume on an
+        # MBR disk.
         is_mbr = facts.table is not None and facts.table.kind == "mbr"
         if is_mbr and part.bootable and facts.kind_of(part.number) == "ntfs":
             raise cannot_move(

@@ -70,6 +70,7 @@ def choose_partition(
     if part is None:
         present = ", ".join(facts.name_of(p.number) for p in facts.table.partitions)
         raise partition_not_found(path, wanted=wanted, present=present, option=option)
+    # A partition of unknown content may be named: then it alone grows, and nothing in it.
     if part not in facts.candidates and not _is_unknown(facts, part):
         raise _unfit(facts, part)
     return facts.table, part

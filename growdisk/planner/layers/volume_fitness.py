@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from growdisk.filesystems.volume_group import LogicalVolume, VolumeGroup
 
-# the latter keeps old versions of LVM off groups with a system ID
+# WRITE_LOCKED keeps old versions of LVM off groups with a system ID.
 _WRITABLE = frozenset({"WRITE", "WRITE_LOCKED"})
 _INSIDE = "grow it in the guest (pvresize, lvextend)"
 
@@ -59,6 +59,7 @@ def why_not_volume(group: VolumeGroup, volume: LogicalVolume) -> str:
         return "has an LVM snapshot, or is one: it would have to be merged or removed first"
     if not volume.is_linear:
         return f"is {volume.kind}, and growdisk grows linear volumes"
+    # pvmove locks what it moves, and lets it lie on a hidden volume meanwhile.
     if "LOCKED" in volume.flags or not _lies_on_physical_volumes(group, volume):
         return "is locked: its data are being moved (pvmove), or were when the guest stopped"
     if _WRITABLE.isdisjoint(volume.flags):
