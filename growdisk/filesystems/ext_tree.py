@@ -141,17 +141,15 @@ class ExtTree:
         return -(-blocks // self.content.blocks_per_group)
 
     def _descriptor_at(self, group: int, size: int) -> int:
-        """The byte of a group's descriptor.
-
-        With meta_bg each block of them lies with the groups that it describes.
-        """
+        """The byte of a group's descriptor."""
         per_block = self.block_size // size
         block, index = divmod(group, per_block)
         # The descriptors follow the superblock's block, one after the other.
         start: int = self._first + 1 + block
         if self.content.incompat & META_BG and block >= self._first_meta_block:
             first = block * per_block
-            # The first of the groups that a block describes has it, after its superblock if any.
+            # With meta_bg each block of them lies in the first of the groups that it describes,
+            # after the copy of the superblock if there is one.
             start = self._first + first * self.content.blocks_per_group + self._has_super(first)
         return start * self.block_size + index * size
 
@@ -240,10 +238,7 @@ class ExtTree:
             at += length
 
     def _extents(self, node: bytes, expected: int | None, seen: set[int]) -> Iterator[Run]:
-        """The leaves below `node`, which is `expected` levels high.
-
-        A block seen twice would be a loop.
-        """
+        """The leaves below `node`, which is `expected` levels high (None: the root, any height)."""
         magic, count, _, depth = _EXTENT_HEADER.unpack_from(node)
         wrong_depth = depth > _DEEPEST if expected is None else depth != expected
         if magic != _EXTENT_MAGIC or wrong_depth or (count + 1) * _EXTENT.size > len(node):
@@ -253,6 +248,7 @@ class ExtTree:
             if depth:
                 _, low, high = _INDEX.unpack_from(node, at)
                 child = low | high << 32
+                # Each block has one parent: one that comes again would be a loop, or shared.
                 if child in seen:
                     raise Unknown("an extent tree has a loop")
                 seen.add(child)

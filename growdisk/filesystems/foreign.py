@@ -93,10 +93,7 @@ def _by_magic(ends: Ends) -> Iterator[Foreign]:
 
 
 def _linux_raid(ends: Ends) -> Iterator[Foreign]:
-    """0.90 in the last whole 64 KiB but one, 1.0 near the end, 1.1 at the start, 1.2 at 4 KiB.
-
-    1.0 is some 8 KiB before the end.
-    """
+    """0.90 in the last whole 64 KiB but one, 1.0 near the end, 1.1 at the start, 1.2 at 4 KiB."""
     old = align_down(ends.size, _MD_RESERVED) - _MD_RESERVED
     for order in _MD0:
         raw = ends.at(old, struct.calcsize(order))

@@ -189,6 +189,7 @@ def _volume_group(text: LvmSection, own_uuid: str) -> VolumeGroup:
     physical = tuple(
         _physical(key, section) for key, section in group.below("physical_volumes").items()
     )
+    # Keys (pv0, pv1) are local to this text; only the UUID in the label says which one is ours.
     own = next((volume.key for volume in physical if volume.uuid == own_uuid), None)
     if own is None:
         raise NotLvmText("the physical volume itself is not in it")

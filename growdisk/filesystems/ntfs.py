@@ -102,12 +102,9 @@ def _used(table: MasterFileTable, content: NtfsContent) -> int | None:
 
 
 def _log_is_clean(table: MasterFileTable) -> bool:
-    """Whether $LogFile holds nothing that is not yet where it belongs: ntfsresize empties it.
-
-    Of its two restart pages the one with the higher number counts (libntfs-3g, logfile.c); an
-    emptied log is all 0xff.
-    """
+    """Whether $LogFile holds nothing that is not yet where it belongs: ntfsresize empties it."""
     log = table.record(_LOG_FILE)
+    # It begins with two restart pages, which are written in turns (libntfs-3g, logfile.c).
     pages = [
         page
         for page in (table.data_start(log, 2 * _LOG_PAGE)[at:][:_LOG_PAGE] for at in (0, _LOG_PAGE))
@@ -119,8 +116,9 @@ def _log_is_clean(table: MasterFileTable) -> bool:
         if page.startswith(b"RSTR")
     ]
     if not found:
+        # An emptied log is all 0xff.
         return all(page.startswith(b"\xff\xff\xff\xff") for page in pages)
-    # The log sequence number comes first, so max() takes the newer page.
+    # The page with the higher log sequence number counts; that is the first field.
     _number, in_use, state = max(found)
     return in_use == _NOBODY or bool(state & _LOG_CLEAN)
 

@@ -121,12 +121,10 @@ class MasterFileTable:
                 length -= size
 
     def _place(self, number: int) -> int:
-        """Where a record is.
-
-        The first ones lie together; the table's own runs say where the others are.
-        """
+        """The byte at which a record begins."""
         offset = number * self._record_size
-        # Record 0 describes the table itself: its runs cannot be asked for before it is read.
+        # The first records lie together. Record 0 is the table itself: its runs, which say where
+        # all others are, cannot be asked for before it is read.
         if number < 16:
             return self._start + offset
         for attribute in self.record(0).of_kind(_DATA):

@@ -72,10 +72,12 @@ class XfsTree:
         ) = _SUPER.unpack_from(head)
         if magic != b"XFSB":
             raise Unknown("it is not an XFS file system")
+        # The lower four bits are the version; the others were its first feature bits.
         self._is_v5 = version & 0xF == 5
         incompatible = struct.unpack_from(">I", head, 216)[0] if self._is_v5 else 0
         self._has_types = bool(incompatible & _FTYPE or (not self._is_v5 and features2 & _FTYPE2))
         if (
+            # Bounds for what is shifted and multiplied below: the image may lie.
             not 512 <= size <= 65536
             or not group_blocks
             or inode_size < 256

@@ -89,6 +89,7 @@ def read_gpt(
     """The GPT of a disk whose protective MBR, with `entries`, announces one."""
     copies = read_copies(device, path, sector_size)
     primary, backup = copies.primary, copies.backup
+    # Either copy alone is enough to read; with the primary one damaged nothing may grow (`damage`).
     copy = primary or backup
     if copy is None:
         raise TableDamaged(
@@ -101,6 +102,8 @@ def read_gpt(
     table = replace(
         table, claims=(*_named_by_mbr(table, entries), *_kept_free(device, sector_size, copies))
     )
+    # Sector 0 (the MBR) and sector 1 (the primary header), then the entries of the copy that was
+    # used.
     ranges = [ByteRange(0, 2 * sector_size), _entries_range(copy.header, sector_size)]
     if primary and backup:
         ranges += [

@@ -46,7 +46,8 @@ def locate_table(
         return None
     # As far as the header of a GPT whose sectors have 4096 bytes.
     head = device.read(0, min(device.size, 4096 + 512))
-    # First of all: a boot sector of a file system can pass for an MBR with absurd entries.
+    # First of all: boot sectors of file systems end in 55 aa as well, and their code looks like
+    # entries.
     if _is_filesystem(head):
         return None
     entries = parse_entries(head)
@@ -79,10 +80,7 @@ def apply_changes(device: BlockDevice, changes: Iterable[SectorChange]) -> None:
 
 
 def _is_filesystem(head: bytes) -> bool:
-    """Whether it is a boot sector of FAT, NTFS, BitLocker or ReFS.
-
-    These end in 55 aa as well, and their code looks like entries.
-    """
+    """Whether it is a boot sector of FAT, NTFS, BitLocker or ReFS."""
     return any(head[at : at + len(magic)] == magic for at, magic in _BOOT_SECTORS_OF_FILESYSTEMS)
 
 

@@ -104,11 +104,8 @@ def _why_slower(steps: tuple[DiskStep, ...], host: HostTools) -> str:
 
 
 def _why_doubtful(facts: Facts, steps: tuple[DiskStep, ...], host: HostTools) -> str:
-    """Why a kernel should grow it instead of resize2fs; "" if none needs to, or none is available.
-
-    A kernel that grows a file system also shows that it can be mounted: see
-    filesystems/ext_features.py.
-    """
+    """Why a kernel should grow it instead of resize2fs; "" if none needs to, or none is there."""
+    # A kernel that grows a file system also shows that it can be mounted (ext_features.py).
     for step in of_kind(GrowFilesystem, steps):
         content = facts.contents.get(step.number)
         if (

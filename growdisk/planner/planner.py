@@ -71,11 +71,9 @@ def without_gone(facts: Facts, goal: Goal) -> Goal:
 
 
 def _propose(facts: Facts, goal: Goal) -> Proposal | AllDone:
-    """A proposal for the goal, or AllDone.
-
-    The same command again no longer finds partitions that it removed: fine if there is nothing to
-    do; else the user has named a wrong one.
-    """
+    """A proposal for the goal, or AllDone."""
+    # The same command again no longer finds partitions that it removed: fine if there is nothing to
+    # do; else the user has named a wrong one.
     again = without_gone(facts, goal)
     if again != goal:
         # A refusal of the goal that was made smaller would puzzle: the goal as given is tried then.

@@ -171,10 +171,8 @@ class LiveUndo(NoSnapshots):
         self._worker.machine.take_back(self._worker.key, old)
 
     def _shrink_device(self) -> None:
-        """The host's device before QEMU, which goes by the size of it.
-
-        NothingToRestore if others changed that size.
-        """
+        """Take the host's device back to its size; NothingToRestore if others changed that."""
+        # Before QEMU's own size is taken back: QEMU goes by the device's.
         path, step = self._worker.path, self._resize
         if not isinstance(step, GrowDevice) or (present := device_size(path)) == step.device_size:
             return

@@ -220,10 +220,8 @@ class LiveWorker:
         return answer.stdout.decode(errors="replace")
 
     def _keep_table(self, prepared: Answer) -> None:
-        """Save the old table, as prepare did in the guest, beside the image too.
-
-        It is for a guest that does not start.
-        """
+        """Save the old table, as prepare did in the guest, beside the image too."""
+        # For a guest that does not start any more: nobody could read the copy inside it.
         if prepared.facts.saved:
             folder = RunDirectory.beside(self.path).path  # a device's lies elsewhere
             replace_file(
@@ -264,10 +262,8 @@ class LiveWorker:
         self.on_line(words)
 
     def _settings(self, phase: Phase, up_to: int) -> list[str]:
-        """Variables of the script's shell.
-
-        Names and numbers are ours, and base64 needs no quotes.
-        """
+        """Variables of the script's shell."""
+        # Nothing here needs a quoting filter: names and numbers are ours, and base64 has no quotes.
         words = [
             f"GROWDISK_DISK={self.device_name}",
             "export GROWDISK_DISK",

@@ -148,10 +148,8 @@ class RepairGuest(StepTraits):
                 )
 
     def _systems(self, backend: Backend) -> tuple[list[str], list[str]]:
-        """(devices with a guest, devices that cannot be read).
-
-        A device has a guest if it has an fstab, or if there is no other device.
-        """
+        """(devices with a guest, devices that cannot be read)."""
+        # If there is no other device, the guest must be on this one, with an fstab or without.
         if not self.others:
             return [self.system], []
         found = {device: _has_guest(backend, device) for device in (self.system, *self.others)}
@@ -182,14 +180,12 @@ def _at_work(context: WorkerAtRest) -> Iterator[Backend]:
 
 
 def _has_guest(backend: Backend, device: str) -> bool | None:
-    """Whether a device has a guest (an fstab); None if it cannot be mounted.
-
-    That is no reason to fail: it may need other disks, or a newer kernel.
-    """
+    """Whether a device has a guest (an fstab); None if it cannot be mounted."""
     try:
         with backend.mounted_guest(device, writable=False) as guest:
             return guest.exists(_FSTAB)
     except ToolFailed:
+        # No reason to fail: it may need other disks, or a newer kernel.
         return None
 
 

@@ -233,15 +233,13 @@ class Engine(Generic[C]):
         self._make_final(self._snapshots.settle, Event.DONE)
 
     def _make_final(self, action: Callable[[], None], then: Event) -> None:
-        """Only forward from here on.
-
-        What had no room the first time may have it when what was set aside is free.
-        """
+        """Only forward from here on."""
         try:
             try:
                 action()
                 self._record(then)
             except OSError:
+                # What had no room the first time may have it when what was set aside is free.
                 self._make_room()
                 action()
                 self._record(then)

@@ -56,6 +56,8 @@ def growth_step(
     return ContentGrowth(
         (step,),
         replace(content, size=wanted),
+        # A file system that fills its space is no reason to plan, and stays in a plan as a step to
+        # skip.
         lags=wanted > old,
         system=target.device if mountable else "",
         free=wanted - (content.used or 0),

@@ -98,10 +98,7 @@ class VolumeShares:
         return max(fit, key=lambda volume: volume.extents)
 
     def _allowed(self, volume: LogicalVolume, wanted: int, share: Share) -> int:
-        """What its allocation policy lets it have of that.
-
-        If less is possible than the amount that was named, that is an error.
-        """
+        """What its allocation policy lets it have of that. CannotGrow if a named amount is more."""
         most = self.group.room_for(volume, self.own_extents)
         if most is None or wanted <= most:
             return wanted
