@@ -55,7 +55,7 @@ _EVERYDAY = frozenset(
         "dir_nlink", "extra_isize", "metadata_csum", "metadata_csum_seed",
     )
 )  # fmt: skip
-# Debian's are built without Unicode
+# casefold needs CONFIG_UNICODE, which the kernel of Debian's user-mode-linux is built without.
 _NOT_FOR_KERNELS = _NOBODYS | {"casefold", "snapshot_bitmap", "shared_blocks"}
 _KERNEL_PAGE = 4096
 _EVERYDAY_FACTOR = 64

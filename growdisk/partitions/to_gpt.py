@@ -65,6 +65,7 @@ def as_gpt(
         )
     # Number 0 is no partition's: it makes the disk's own GUID.
     gpt = PartitionTable("gpt", _identifier(table, 0).upper(), table.sector_size, disk_size, ())
+    # A partition of an MBR may begin right after sector 0, where a GPT has its header and entries.
     first, last = first_usable(gpt), disk_size - _backup(gpt)
     if tight := [part for part in kept if part.start < first or part.end > last]:
         return NotConvertible(f"partition {tight[0].number} lies where a GPT has its own sectors")

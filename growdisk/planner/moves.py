@@ -55,6 +55,8 @@ def is_repeatable(table: PartitionTable, moves: tuple[Move, ...]) -> bool:
     needed = [move.source for move in moves]
     if table.extended is not None:
         needed.append(table.extended.range)  # the chain of boot records is somewhere in there
+    # A move onto itself, or onto another's source, cannot be begun again: the source is gone by
+    # then.
     return not any(move.destination.overlaps(place) for move in moves for place in needed)
 
 

@@ -20,6 +20,7 @@ from growdisk.planner.failures import (
 from growdisk.planner.goal import Goal
 from growdisk.units import MiB, format_size
 
+# What the guest keeps free at the least when the swap file is made.
 _ROOM_BESIDE_SWAP_FILE = 64 * MiB
 
 

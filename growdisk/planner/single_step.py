@@ -61,6 +61,7 @@ def rewrite_only(facts: Facts, goal: Goal) -> Proposal | AllDone:
     if step is None or step.before == step.after:
         return AllDone("the partitions take all the space that they can get")
     numbers = {part.number for part in step.after.partitions}
+    # What the whole job would remove is gone afterwards; nothing inside the others changes.
     contents = {number: content for number, content in facts.contents.items() if number in numbers}
     return Proposal((step,), replace(facts, table=step.after, contents=contents), whole.given_up)
 

@@ -89,6 +89,7 @@ def share_of(word: str, text: str, option: str, hint: str) -> Share:
             value = 0.0
         if 0 < value <= 100:
             return Percent(value)
+    # Several shares in one option, with commas: the error below says how to write them.
     elif text and "," not in text:
         size = parse_goal_size(text)
         return Size(size.bytes, size.relative)

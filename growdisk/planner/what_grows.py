@@ -19,6 +19,7 @@ from growdisk.planner.foreign import content_in_words
 from growdisk.planner.goal import Goal
 from growdisk.units import format_size
 
+# Only the number counts: what the disk is called depends on the guest and its controller.
 _NAME = re.compile(r"(?:/dev/)?(?:[svh]d[a-z]|xvd[a-z]|nvme\d+n\d+p|mmcblk\d+p)?(?P<number>\d+)")
 
 
@@ -121,6 +122,7 @@ def _nothing(facts: Facts) -> str:
     if facts.other_table:
         return f"it has {facts.other_table}"
     if facts.table is None:
+        # An installer's image is often named by mistake.
         if facts.kind_of(0) == "iso9660":
             return (
                 "it is an image of a CD or DVD (ISO 9660), which never grows; name the disk "

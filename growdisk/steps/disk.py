@@ -42,6 +42,7 @@ class Disk:
         self.path, self.format, self.file = path, image_format, file
         self.extra_disks: tuple[Disk, ...] = ()
         self.lock = RLock()
+        # For those who keep what they have read, or what a tool has said of it: see writes().
         self._writes = 0
         self._backing = backing
         # Set by the overlay store, whose top overlay must have the new size as well.

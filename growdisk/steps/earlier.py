@@ -94,6 +94,7 @@ def _swap(_: str, guest: GuestPlan) -> RemakeSwap | MakeSwapFile:
 
 def _repair(words: str, guest: GuestPlan) -> RepairGuest:
     """`words` are "the guest on sda1 forgets …"."""
+    # The words name only the system; all else is in the guest's plan.
     given_up = [swap for swap in guest.swaps if swap.action in ("drop", "file")]
     swaps = tuple(
         RemovedPartition(s.number, s.uuid, s.label, s.partuuid, s.partlabel) for s in given_up

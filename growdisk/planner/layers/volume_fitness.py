@@ -30,6 +30,7 @@ def why_not_group(
         return f"{subject} is read-only", _INSIDE
     if "CLUSTERED" in group.status or group.lock_type not in ("", "none"):
         return f"{subject} is shared with other machines, whose locks hold only there", _INSIDE
+    # The flag stays when the device is back, until --restoremissing.
     if any("MISSING" in volume.flags for volume in group.physical_volumes):
         return (
             f"{subject} says that a physical volume was missing",
