@@ -150,6 +150,7 @@ class Luks1Header:
 
         UnknownCipher, or ValueError for a hash that this machine does not know.
         """
+        # One slot after the other: each may take a second, and the first that opens ends it.
         keys = (self._key_in(slot, passphrase, read) for slot in self.active_slots)
         return next((key for key in keys if key is not None), None)
 

@@ -40,6 +40,7 @@ def requests_by_disk(words: Sequence[str], others: int) -> list[list[str]]:
     """The requests for the first disk, then for each of the `others`, the first of which is sdb."""
     found: list[list[str]] = [[] for _ in range(others + 1)]
     for word in words:
+        # Without --with no letter is looked at: vda1 and sda1 mean the one disk.
         match = _DISK.match(word) if others else None
         number = ord(match["letter"]) - ord("a") if match else 0
         if number > others:
@@ -64,6 +65,7 @@ def other_disks(words: Sequence[str], requests: Sequence[str], like: Goal) -> tu
 
 
 def _other_disk(word: str, requests: Sequence[str], like: Goal) -> OtherDisk:
+    # A file's own name may have a = in it: then it is a name alone.
     name, equals, size = (
         word.rpartition("=") if "=" in word and not Path(word).exists() else (word, "", "")
     )
@@ -87,6 +89,7 @@ def share_of(word: str, text: str, option: str, hint: str) -> Share:
             value = 0.0
         if 0 < value <= 100:
             return Percent(value)
+    # Several shares in one option, with commas: the error below says how to write them.
     elif text and "," not in text:
         size = parse_goal_size(text)
         return Size(size.bytes, size.relative)

@@ -18,8 +18,9 @@ from growdisk.block.sector_cipher import SECTOR, SectorCipher, sector_cipher
 from growdisk.errors import ImageUnsupported, WrongKey
 from growdisk.qcow2.data import DataFile
 from growdisk.qcow2.extensions import Extension
-from growdisk.qcow2.header import LEGACY_AES, Header
+from growdisk.qcow2.header import Header
 from growdisk.qcow2.header_rules import damaged
+from growdisk.qcow2.header_values import LEGACY_AES
 from growdisk.qcow2.luks1 import luks_header_of, unlock
 from growdisk.units import align_down, align_up
 

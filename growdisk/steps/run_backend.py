@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from growdisk.backends.direct import DirectTools
     from growdisk.block.fuse import FuseFolder
     from growdisk.block.nbd import NbdServer
+    from growdisk.guest_systems.look import Look
 
 _NAME = "disk"
 # seconds: a launch takes 6 to 15, and half a minute more where the appliance is built first
@@ -53,6 +54,7 @@ class RunBackend:
         self._tools: DirectTools | None = None
         self._disk, self._stop, self.sector_size = disk, stop, sector_size
         self.keyring = keyring or Keyring()
+        self.homes: tuple[int, Look] | None = None  # how often was written before, and what is seen
         self._places, self._opened = places, False
         self._resources = ExitStack()
         self._servers: tuple[tuple[Disk, NbdServer | FuseFolder], ...] = ()
@@ -85,6 +87,7 @@ class RunBackend:
         try:
             yield
         except OperationFailed as error:
+            # What the tool says is a consequence: the host could not write.
             if failed := self._failed:
                 raise _host_write_failed(
                     failed[0].path, activity=activity, reason=str(failed[1])
@@ -108,6 +111,8 @@ class RunBackend:
         To be called only after the table was read again.
         """
         with self.appliance(activity) as appliance:
+            # Once an appliance: opened earlier, they would have the sizes from before the table
+            # changed.
             if not self._opened:
                 for place in self._places:
                     open_inside(appliance, self._disk, place, self.keyring, self.sector_size)
@@ -178,6 +183,7 @@ class RunBackend:
         names = [f"{_NAME}{number or ''}" for number in range(len(disks))]
         devices = dict(zip(names, disks, strict=True))
         place, folder = self._resources.enter_context(mounted(devices, cached=False))
+        # The one folder serves all disks, so its failure is told of the first.
         self._servers = ((self._disk, folder),)
         return launch(
             [place / name for name in names], self._flush, cancelled=lambda: self._stop.requested
@@ -207,6 +213,7 @@ class RunBackend:
             extra_disks=others,
         )
         try:
+            # A launch that hangs is tried once more, then with the launcher's own patience.
             return begin(timeout=_FIRST_PATIENCE)
         except ApplianceHangs:
             self._stop.check()

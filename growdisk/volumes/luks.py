@@ -28,6 +28,7 @@ from growdisk.volumes.luks2_json import Digest, Kdf, Keyslot, Luks2Metadata, Luk
 from growdisk.volumes.tpm_tokens import measured
 
 _JSON_AT = 4096
+# Bounds for what a header may ask of us: bytes, bytes of a key; KiB of memory.
 _MOST_JSON, _MOST_KEY = 4 << 20, 128
 _MOST_MEMORY_KIB = 4 << 20
 
@@ -91,6 +92,7 @@ def read_luks_header(device: BlockDevice) -> LuksHeader:
     if not head.startswith(MAGIC) or len(head) < _JSON_AT:
         raise LuksUnreadable("there is no LUKS header")
     try:
+        # Big endian, as all numbers of the binary headers.
         if head[6:8] == b"\0\1":
             return _version_1(Luks1Header.parse(head))
         return _version_2(device, head)
@@ -124,6 +126,7 @@ class _Version1:
 
 
 def _version_2(device: BlockDevice, head: bytes) -> LuksHeader:
+    # hdr_size: the binary header, 4096 bytes, and the JSON area together.
     length = int.from_bytes(head[8:16], "big")
     if not _JSON_AT < length <= _MOST_JSON:
         raise LuksUnreadable(f"a header of {length} bytes")
@@ -131,12 +134,14 @@ def _version_2(device: BlockDevice, head: bytes) -> LuksHeader:
     text = device.read(_JSON_AT, length - _JSON_AT).split(b"\0")[0]
     metadata = decoded(text, Luks2Metadata)
     segment = metadata.segments.get("0")
+    # A re-encryption has two segments, and a border that moves between them.
     if _is_in_transition(metadata) or segment is None or len(metadata.segments) != 1:
         raise InTransition
     if segment.type != "crypt":
         raise LuksUnreadable(
             f"its data are of the type {segment.type}, which growdisk does not know"
         )
+    # A digest ties key slots to segments. Slots of another type do not hold a volume key.
     slots = tuple(
         (slot, digest)
         for digest in metadata.digests.values()
@@ -184,11 +189,14 @@ class _Version2:
     slots: tuple[tuple[Keyslot, Digest], ...]
 
     def key(self, device: BlockDevice, passphrase: bytes) -> bytes | None:
+        # One slot after the other: each may take a second, and the first that opens ends it.
         keys = (_key_in(device, slot, digest, passphrase) for slot, digest in self.slots)
         return next((key for key in keys if key is not None), None)
 
 
 def _key_in(device: BlockDevice, slot: Keyslot, digest: Digest, passphrase: bytes) -> bytes | None:
+    # From the passphrase to the key of the slot's area, to the stripes in it, to a volume key,
+    # which only its digest shows to be the right one.
     stripes, stripe_hash = int(slot.af["stripes"]), str(slot.af["hash"])
     _refuse_excess(slot, digest, stripes)
     area_key = _derive(slot.kdf, passphrase, slot.area.key_size)
@@ -260,6 +268,8 @@ class DecryptedView(ReadOnlyDevice):
         check_range(self.size, offset, length)
         unit = self._header.sector_size
         start, end = align_down(offset, unit), align_up(offset + length, unit)
+        # dm-crypt numbers sectors in 512 bytes from the payload's start on, plus the header's
+        # offset.
         raw = self._device.read(self._header.payload + start, end - start)
         return self._decrypted(start // SECTOR + self._header.iv_start, raw)[
             offset - start : offset - start + length
@@ -270,6 +280,7 @@ class DecryptedView(ReadOnlyDevice):
         unit = self._header.sector_size
         if unit == SECTOR or mode != "xts-plain64" or cipher != "aes":
             return sector_cipher(cipher, mode, self._key).decrypt(sector, raw)
+        # Larger sectors are units of their own: each has the number of its first 512 bytes.
         return b"".join(
             decrypt_xts(self._key, sector + at // SECTOR, raw[at : at + unit])
             for at in range(0, len(raw), unit)
