@@ -91,6 +91,7 @@ def add_goal(parser: argparse.ArgumentParser) -> None:
 def goal_of(arguments: argparse.Namespace) -> Goal:
     settle_positionals(arguments)
     size = _size(arguments) if arguments.size is not None else None
+    # Those for the first disk; options_of reads the others'. growdisk script has no --with.
     requests, *_ = requests_by_disk(arguments.grow, len(getattr(arguments, "others", ())))
     return Goal(
         size,
@@ -130,6 +131,7 @@ def _size(arguments: argparse.Namespace) -> SizeSpec:
     try:
         return parse_goal_size(word)
     except BadSize as error:
+        # A file where the SIZE should be: the two words are swapped, or there are two images.
         if not Path(word).is_file():
             raise _not_a_partition(error, word) from None
         if _is_size(str(target)):
@@ -168,5 +170,6 @@ def options_of(arguments: argparse.Namespace) -> RunOptions:
 
 
 def format_of(arguments: argparse.Namespace) -> ImageFormat | None:
+    # argparse has checked the choices; a Namespace has no types.
     chosen: ImageFormat | None = arguments.format
     return chosen

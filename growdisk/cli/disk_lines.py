@@ -80,6 +80,7 @@ def partition_rows(layout: Layout, width: int) -> list[str]:
     columns = [
         column for column in range(len(_HEADER)) if column != _ROLE or layout.table.type != "gpt"
     ]
+    # Without a column the others may fit; if not, the next goes too, and lines are cut at the end.
     for expendable in _EXPENDABLE:
         if expendable in columns and _total(cells, columns) > width:
             columns.remove(expendable)
@@ -106,12 +107,14 @@ def blocker_lines(found: tuple[BlockerLayout, ...], width: int) -> list[str]:
 
     The extended partition is left out if it holds some.
     """
+    # With logical partitions in the way, the extended one is only the box around them.
     named = [b for b in found if b.kind != "extended partition"] or list(found)
     lines = ["in the way of growth:"] if named else []
     for blocker in named:
         words = [
             f"  {blocker.why}",
             *(
+                # --swap move or --swap file is shown as --swap move|file.
                 [" or ".join(blocker.options).replace(" or --swap ", "|")]
                 if blocker.options
                 else []
@@ -133,6 +136,7 @@ def standing(report: StatusReport | None, overlays: list[str], path: str) -> Ite
         yield {
             "running": f"growdisk is at work on it now: pid {report.pid}, step {report.step}",
             "unfinished": f"unfinished run of growdisk: {following}",
+            # What remains is a kept run: the caller leaves out those that have ended.
         }.get(report.state, f"the way back of a finished run is kept: {following}")
         if report.missing:
             yield f"  {printable(report.missing)}"
@@ -156,6 +160,7 @@ def wrapped(text: str, width: int, indent: str) -> list[str]:
 
 def _partition_row(part: PartitionLayout, *, in_the_way: bool) -> tuple[str, ...]:
     name = f"{part.name} *" if part.bootable else part.name
+    # A GUID that is not in the table is cut to its first group; an MBR's type is shorter.
     kind = dict(_GPT_TYPES).get(part.type, part.type[:8])
     holds = (
         ""
@@ -195,6 +200,7 @@ def _percent(used: int, size: int) -> str:
 
 
 def _total(cells: list[tuple[str, ...]], columns: list[int]) -> int:
+    # Two spaces before each column, the first one too.
     return sum(2 + max(len(row[column]) for row in cells) for column in columns)
 
 

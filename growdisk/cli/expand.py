@@ -52,6 +52,7 @@ def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
             ),
             options.keys,
         )
+    # With a SIZE, "nothing to do" needs no advice to give it more.
     more = shlex.join(["growdisk", *arguments.words]) if goal.size is None else ""
     return tell(result, output, image=Path(result.before.image.path), command=more)
 
@@ -80,6 +81,7 @@ def with_swap_decided(
         return goal
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return goal
+    # The words of planner.py's _given_up: partitions that --delete gives up are not asked about.
     given_up = [item for item in make_plan().given_up if ": swap partition of " in item]
     if not given_up:
         return goal

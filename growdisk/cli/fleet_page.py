@@ -140,10 +140,12 @@ def _parts(entry: DiskEntry) -> Iterator[_BarPart]:
 
 
 def _use_of(entry: DiskEntry, stretch: Stretch) -> FileSystemUse | None:
-    """How full a partition is; the guest's word counts if only one of its file systems fits."""
+    """How full a partition is: by its name, by what the guest's agent says, by its superblock."""
     if not stretch.name:
         return None
     own = [use for use in entry.file_systems if use.name == stretch.name]
+    # An agent names file systems by mount point, not by partition. The one of the same kind and
+    # nearest in size is taken, unless it is so much smaller that it must be another one's.
     alike = [
         use for use in entry.file_systems if use.kind == stretch.kind and use.source == "agent"
     ]
@@ -169,8 +171,10 @@ def _next(entry: DiskEntry) -> str:
         return f"growdisk {'resume' if entry.run == 'unfinished' else 'commit'} {target}"
     if entry.fullness <= _TIGHT:
         return ""
+    # Named by its file, a running guest is reached only if a way into it is said.
     if entry.state == "running" and not entry.domain:
         target += " --online agent"
+    # More than a tenth of the disk is unused: filling that needs no larger disk.
     if entry.idle > (entry.virtual_size or 0) // 10:
         return f"growdisk plan {target}"
     return f"growdisk plan {target} +10G"

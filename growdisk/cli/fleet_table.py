@@ -77,6 +77,7 @@ def percent_cell(use: FileSystemUse | None) -> str:
 
 def document(entry: DiskEntry) -> dict[str, object]:
     """For --json: see docs/json.md."""
+    # asdict has fields only: `fullest` and `fullness` are properties.
     values = asdict(entry) | {"path": entry.path or None, "domain": entry.domain or None}
     values["fullest"] = asdict(entry.fullest) if entry.fullest else None
     values["fullness"] = round(100 * entry.fullness, 1) if entry.fullest else None
@@ -111,6 +112,7 @@ def _named_percent(use: FileSystemUse | None) -> str:
 
 
 def _widest(cells: Sequence[tuple[str, ...]], column: int) -> int:
+    # A long label or mount point must not push the other columns out.
     most = 24 if column not in (_NAME, _REMARKS) else 10_000
     return min(max(len(row[column]) for row in cells), most)
 
@@ -125,12 +127,14 @@ def _widths(cells: Sequence[tuple[str, ...]], columns: Sequence[int], width: int
     widths = {column: _widest(cells, column) for column in columns}
     others = sum(2 + widths[column] for column in columns if column not in (_NAME, _REMARKS))
     room = max(width - others - 2, 2)
+    # As wide as it wants if remarks fit beside it; else up to half of what is left, 40 at most.
     name = min(widths[_NAME], max(room - widths[_REMARKS], min(room // 2, 40), 1))
     return widths | {_NAME: name, _REMARKS: max(room - name, 1)}
 
 
 def _fitted(text: str, width: int, *, right: bool, keep_end: bool) -> str:
     if len(text) > width and keep_end and width > 6:
+        # The middle is cut: numbered machines and files differ at the end.
         half = (width - 3) // 2
         text = f"{text[: width - 3 - half]}...{text[len(text) - half :]}"
     text = shortened(text, width)
