@@ -74,6 +74,7 @@ def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
     from growdisk.api.fleet.listing import Wanted, list_disks
     from growdisk.cli.fleet_table import document, rows
 
+    # Before the work: a wrong name must not cost the minutes that many disks take.
     if arguments.html:
         refuse_to_replace(arguments.html, "--html")
     wanted = Wanted(
@@ -93,6 +94,7 @@ def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
         _write_page(arguments.html, chosen)
     output.document({"disks": [document(entry) for entry in chosen]})
     output.lines(rows(chosen, output.width))
+    # A few that cannot be read are shown as such. What --above leaves out was read all the same.
     return _NONE_READ if found and all(entry.error for entry in found) else 0
 
 
@@ -101,6 +103,7 @@ def _write_page(path: Path, entries: list[DiskEntry]) -> None:
 
     text = page(entries, datetime.now().astimezone())
     try:
+        # A file name may hold bytes that are not UTF-8, which Python keeps as lone surrogates.
         replace_file(path, text.encode("utf-8", "replace"), 0o644)
     except OSError as error:
         reason = error.strerror or str(error)

@@ -29,6 +29,7 @@ _INSIDE = (
     "to_gpt", "overlays_may_break", "not_in_use",
 )  # fmt: skip
 _LISTS = ("grow", "move", "delete", "lv", "key_file")
+# What an option has if it was not given, of whichever option: tasks have the same defaults.
 _DEFAULTS = ("auto", "off", 512, "", None, False)
 
 
@@ -43,6 +44,8 @@ def show(arguments: argparse.Namespace, output: CommandOutput) -> int:
             "a playbook works on one disk at a time", hint="leave --as-playbook out, or --with"
         )
     target, goal, options = target_of(arguments), goal_of(arguments), options_of(arguments)
+    # At rest each step is a task, so the disk has to be looked at. A running guest is not looked
+    # at: its one task plans when it is run.
     if isinstance(target, Path):
         text = unlocking(
             arguments,

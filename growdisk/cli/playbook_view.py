@@ -62,6 +62,7 @@ class PlaybookView:
 
     def __exit__(self, *_: object) -> None:
         if self._table is not None:
+            # The last state of each host, before the table is taken away.
             self._show()
             self._table.__exit__()
 
@@ -99,6 +100,7 @@ class PlaybookView:
                 if self._verbose:
                     self._say(f"{host}: {_task_line(report)}")
             case HostEnded(host, ended):
+                # 0: it ended without beginning a task, refused or as it had ended before.
                 seconds = time.monotonic() - row.began if row.began else 0.0
                 row = replace(row, state=ended.result, step="", seconds=seconds)
         self._rows[event.host] = row
@@ -191,6 +193,7 @@ def _document(ended: Ended, *, check: bool) -> dict[str, object]:
 
 
 def _word(ended: Ended) -> str:
+    # The worst of all hosts speaks for the run.
     for word in ("stuck", "failed", "restored", "changed"):
         if any(host.result == word for host in ended.hosts):
             return word

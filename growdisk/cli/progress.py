@@ -62,6 +62,7 @@ class StepLines:
     def step_said(self, line: str) -> None:
         if self._events:
             self._events.write("guest-said", line=line)
+        # The guest's scripts begin each line with it, for people who read it inside the guest.
         self._show(f"   . {line.removeprefix('growdisk ')}")
 
     def step_ended(self, name: str, state: str, seconds: float, detail: str) -> None:
@@ -79,6 +80,7 @@ class StepLines:
         if self._live is None:
             self._say(line)
         else:
+            # Rich's own console puts it above the moving line, which would else be drawn over it.
             self._live.console.print(
                 line, highlight=False, markup=False, no_wrap=True, overflow="ellipsis"
             )
@@ -146,6 +148,7 @@ class Working:
     def __exit__(self, *_: object) -> None:
         if self._timer is not None:
             self._timer.cancel()
+        # The timer may have fired, and its thread wait for this lock: None says that it is late.
         with self._lock:
             self._timer = None
             if self._live is not None:

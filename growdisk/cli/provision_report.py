@@ -35,6 +35,7 @@ def tell(report: ProvisionReport, output: CommandOutput) -> int:
     """Show how it ended; returns the exit code."""
     output.document(provision_document(report))
     for failed in report.failed:
+        # The message says already which output it is about.
         if failed.error is not None and str(failed.path) in failed.error.what:
             output.error(failed.error)
         elif failed.error is not None:

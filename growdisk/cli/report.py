@@ -91,6 +91,8 @@ def before_and_after(result: Result, width: int) -> Iterator[str]:
     # Nothing is in the way any more when it is done.
     for word, layout in (("before", result.before), ("after", replace(result.after, blockers=()))):
         share = layout.image.virtual_size / largest
+        # Both bars share one scale, so that growth is seen. A small disk beside a large one gets
+        # enough columns to be read, and then is not to scale.
         columns = max(round(width * share), min(_READABLE, width))
         enlarged = columns / (width * share) if share else 1.0
         remark = (
@@ -108,6 +110,7 @@ def _planned(result: Result, width: int) -> Iterator[str]:
         "steps, "
         f"{behind if result.snapshots != 'none' else 'without snapshots: there is no way back'}:"
     )
+    # 19 as in the lines of a run (progress.py); names of steps on further disks are longer.
     column = max([19, *(len(step.name) for step in result.steps)])
     for number, step in enumerate(result.steps, start=1):
         yield from wrapped(

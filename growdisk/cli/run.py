@@ -102,6 +102,8 @@ def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
     if arguments.resume or arguments.undo:
         from growdisk.playbook.run import resume_playbook
 
+        # Hosts, variables and tags are those in the record of that run; of the options here only -j
+        # counts.
         verb = "undo" if arguments.undo else "resume"
         return _shown(
             arguments,
@@ -149,6 +151,7 @@ def _words(given: list[str]) -> Iterator[str]:
 def _found(name: str) -> Path:
     """A file; or a shipped playbook by its name."""
     path = Path(name).expanduser()
+    # A word with a slash is meant as a path: if there is none, that is the error to show.
     if path.exists() or "/" in name:
         return path
     known = shipped_playbooks()

@@ -45,6 +45,7 @@ def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
     layout = layout_of(facts)
     report = _run_of(Path(layout.image.path))
     overlays = [str(overlay) for overlay in api.overlays_on(Path(layout.image.path))]
+    # Empty ones are left out: most images have neither.
     beside = {"run": report and status.document(report), "overlays": overlays}
     output.document(asdict(layout) | {key: value for key, value in beside.items() if value})
     width = output.width

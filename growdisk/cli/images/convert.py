@@ -75,6 +75,7 @@ def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
     from growdisk.api.images.converting import Source, convert_image
 
     target = _target(arguments)
+    # An internal snapshot is what it was when it was taken: a run in progress does not touch it.
     if arguments.snapshot is None:
         note_run(arguments.source, output)
 
@@ -86,6 +87,7 @@ def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
             return convert_image(source, arguments.path, target, progress)
 
     size = unlocking(arguments, convert)
+    # st_blocks counts units of 512 bytes, whatever blocks the file system has.
     host = arguments.path.stat().st_blocks * 512
     output.document(
         {

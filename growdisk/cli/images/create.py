@@ -60,6 +60,8 @@ def _take_backing_options(arguments: argparse.Namespace) -> None:
         if name in _BACKING:
             setattr(arguments, _BACKING[name], value)
         else:
+            # QEMU's way to write a comma inside a value: these words are joined and
+            # parsed once more.
             kept.append(option.replace(",", ",,"))
     arguments.options = kept
 
@@ -75,6 +77,7 @@ def _format(arguments: argparse.Namespace) -> str:
     )
     if arguments.format is not None:
         form: str = arguments.format
+        # .img counts as a raw name too, but many qcow2 images are called so: only .raw is refused.
         if named == "raw" and arguments.path.suffix == ".raw" and form == "qcow2":
             raise UsageError(
                 f"{arguments.path} would be a qcow2 image with the name of a raw one",

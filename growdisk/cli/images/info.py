@@ -37,6 +37,7 @@ def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
 
     info = image_info(arguments.path, arguments.format, shared=arguments.force_share)
     if output.json_mode:
+        # Without the overlays: the keys are qemu-img's, and it has none for them.
         output.document(info.as_json(), own=False)
     else:
         output.lines(map(printable, (*_lines(info), *_overlays(arguments.path))))

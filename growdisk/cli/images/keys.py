@@ -48,16 +48,14 @@ def unlocking(
     action: Callable[[tuple[bytes, ...]], Answer],
     given: tuple[bytes, ...] | None = None,
 ) -> Answer:
-    """Call `action` with the passphrases that are known.
-
-    An image that needs another refuses before it changes anything: then one is asked for, once for
-    each image, and it is done again.
-    """
+    """Call `action` with the known passphrases; ask on a terminal for one that is missing."""
     keys = tuple(map(read_key, arguments.key_file)) if given is None else given
     prompted: set[Path] = set()
     while True:
         try:
             return action(keys)
+        # Raised before anything is changed, so the action can be done again. Once for each image: a
+        # passphrase that was typed wrongly ends it.
         except (KeyNeeded, WrongKey) as error:
             if error.path in prompted or not _is_terminal():
                 raise

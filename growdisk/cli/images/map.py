@@ -37,7 +37,7 @@ def _lines(records: Iterator[MapRecord]) -> Iterator[str]:
 
     qemu-img stops at these.
     """
-    # an image that cannot be read refuses
+    # Before the heading: an image that cannot be read raises here, and then no table is begun.
     first = [record for record in (next(records, None),) if record is not None]
     yield f"{'Offset':<16}{'Length':<16}{'Mapped to':<16}File"
     for record in chain(first, records):

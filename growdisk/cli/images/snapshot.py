@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from growdisk.api.images.snapshots import Selector
     from growdisk.qcow2.snapshots import SnapshotEntry
 
-_MILLI = 10**6
+_MILLI = 10**6  # nanoseconds
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -88,6 +88,7 @@ def snapshot_rows(entries: Iterable[SnapshotEntry]) -> Iterator[str]:
         date = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry.date_sec))
         count = "" if entry.icount is None else entry.icount
         yield (
+            # A space in any case: a name may be longer than its column.
             f"{printable(entry.id):<9} {printable(entry.name):<16} "
             f"{human_size(entry.vm_state_size):>8}{date:>20}"
             f"{_clock(entry.vm_clock_nsec):>13}{count:>11}"
