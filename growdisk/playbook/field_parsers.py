@@ -70,6 +70,7 @@ def conditions_of(node: Located | None, word: str) -> tuple[str, ...] | None:
 
 def _condition(node: Located, word: str) -> str:
     if isinstance(node.value, bool):
+        # YAML has read `when: true` as a bool; jinja2 writes it in small letters.
         return str(node.value).lower()
     text = str(node.value) if isinstance(node.value, str | int) else ""
     if not text.strip():
@@ -143,6 +144,7 @@ def check_expression(text: str, place: YamlPosition) -> None:
 
 def _checked(text: str, place: YamlPosition, *, expression: bool) -> None:
     try:
+        # It compiles the text, and so finds unknown filters too.
         sandbox().names_in(text, expression=expression)
     except Exception as error:  # jinja2's own, and what its parser trips over
         reason = " ".join(str(error).split())

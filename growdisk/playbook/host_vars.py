@@ -55,8 +55,10 @@ class PlayContext:
     ) -> TaskVariables:
         """`facts` are what tasks before have registered or set."""
         extra = self.request.extra
+        # -e wins even over results, which otherwise win over all layers below.
         known = {name: value for name, value in facts.items() if name not in extra}
         layers = (self.host.vars, self.play.vars, files, task.vars if task else {}, extra)
+        # Last, so that no variable can take the place of inventory_hostname and the like.
         return TaskVariables(layers, {**known, **self.magic()})
 
     def files(self, facts: Mapping[str, object]) -> dict[str, object]:

@@ -68,6 +68,7 @@ def _add(
         found.setdefault(
             pattern, Host(pattern, _machine(pattern.removeprefix(_DOMAIN), scope, place))
         )
+    # A list of images; but a file may have a comma in its own name.
     elif _is_path(pattern, inventory) and "," in pattern and not Path(pattern).exists():
         for word in filter(None, (word.strip() for word in pattern.split(","))):
             _add(word, found, inventory, scope, place)
@@ -93,6 +94,7 @@ def _machine(name: str, scope: TaskVariables, place: YamlPosition) -> dict[str, 
             "domain": name,
             "image": str(api.image_of(LiveRequest(domain=name, uri=uri, disk=disk))),
         }
+    # It has several disks: tasks name one, or fail and say so.
     except DiskNotSaid:
         return {"domain": name}
 
@@ -105,6 +107,7 @@ def _is_path(pattern: str, inventory: Inventory) -> bool:
 
 def _images(pattern: str, place: YamlPosition) -> Iterator[str]:
     path = Path(pattern).expanduser()
+    # A file may be called web[1].qcow2: it is meant if it is there.
     if not _GLOB.search(pattern) or path.exists():
         if not path.exists():
             raise BadFile(f"there is no image {pattern}", place=place, hint="check the path")
@@ -125,6 +128,7 @@ def _chosen(pattern: str, inventory: Inventory, place: YamlPosition) -> Iterator
     chosen: dict[str, None] = {}
     for word in filter(None, (word.strip() for word in re.split(r"[,:]", pattern))):
         names = _matching(word.lstrip("!&"), inventory)
+        # To leave out or to require what is not there is no mistake: `web*:!old` may have no old.
         if not names and not word.startswith(("!", "&")):
             raise _nobody(word, inventory, place)
         if word.startswith("!"):
@@ -158,6 +162,7 @@ def _within(host: Host, limit: str) -> bool:
     if not limit:
         return True
     words = [word.strip() for word in limit.split(",") if word.strip()]
+    # An image's host is called by its path: -l web01.qcow2 should find it in any folder.
     names = (host.name, Path(host.name).name, *host.groups)
     taken = [word for word in words if not word.startswith("!")]
     spared = [word[1:] for word in words if word.startswith("!")]

@@ -41,6 +41,7 @@ class Inventory:
 def read_inventories(sources: Sequence[str], playbook_folder: Path) -> Inventory:
     """All of `sources` as one: files, or `name,name` lists. BadFile."""
     tree = Tree()
+    # Later folders win: the playbook's own group_vars/ stand last, as with Ansible.
     folders = [playbook_folder]
     for source in sources:
         path = Path(source)
@@ -69,6 +70,7 @@ def _with_files(tree: Tree, folders: Sequence[Path]) -> dict[str, Vars]:
     for host in tree.hosts_in("all"):
         merged: dict[str, object] = {}
         for group in tree.groups_outside_in(host):
+            # Files of a group win over the inventory itself, and inner groups over outer ones.
             merged |= tree.group_vars(group) | group_files[group]
         hosts[host] = merged | tree.host_vars(host) | _files(folders, "host_vars", host)
     return hosts
@@ -116,6 +118,7 @@ def read_ini(path: Path, tree: Tree) -> None:
         raise BadFile(
             "cannot read this inventory", place=str(path), reason=str(reason), hint=_TAKEN
         ) from error
+    # Lines before the first [section].
     group, kind = "ungrouped", "hosts"
     tree.add_group("ungrouped")
     for number, line in enumerate(lines, start=1):
@@ -203,6 +206,8 @@ def read_yaml_inventory(path: Path, tree: Tree) -> None:
 
 
 def _group(tree: Tree, name: str, node: Located, place: YamlPosition, parent: str | None) -> None:
+    # Checked at each new edge, so the groups never form a ring: is_inside, hosts_in and _depth,
+    # which call themselves, come to an end.
     if parent is not None and name in tree.group_names() and tree.is_inside(name, parent):
         raise BadFile(f"group {name} would be inside itself", place=place)
     tree.add_group(name, parent)
@@ -327,4 +332,5 @@ def _middles(first: str, last: str, step: int, place: YamlPosition) -> Iterator[
             f"[{first}:{last}] is no range of hosts", place=place, hint="write [01:10], or [a:f]"
         )
     for value in range(low, high + 1, step):
+        # As wide as the first: 01, 02 … 10.
         yield str(value).zfill(len(first)) if numbers else chr(value)

@@ -200,6 +200,7 @@ def _options(
 ) -> tuple[dict[str, object], dict[str, YamlPosition]]:
     options: dict[str, object] = {}
     places: dict[str, YamlPosition] = {}
+    # `args:` beside the task adds to its options, and wins.
     for node in (given, more):
         if node is None or node.value is None:
             continue
@@ -229,7 +230,7 @@ def _check(action: str, key: str, value: Located, where: YamlPosition) -> None:
         raise BadFile(f"{action} has no option '{key}'", place=where, hint=hint)
     plain = value.plain()
     if any(True for _ in templates_in(plain)):
-        return  # looked at when it is known
+        return  # the value is not known yet: preflight and the task itself look at it
     try:
         check_option(spec, key, plain)
     except GrowdiskError as error:
@@ -239,6 +240,7 @@ def _check(action: str, key: str, value: Located, where: YamlPosition) -> None:
 def _check_builtin(action: str, key: str, value: Located, where: YamlPosition) -> None:
     known = BUILTIN_OPTIONS[action.removeprefix(f"{BUILTIN}.")]
     if not known:
+        # set_fact: each key is a variable to be set, but this one is Ansible's own option.
         if key != "cacheable" and not is_name(key):
             raise BadFile(
                 f"'{key}' cannot be the name of a variable",

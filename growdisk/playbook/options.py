@@ -164,13 +164,16 @@ def _choice_again(option: OptionSpec, value: object) -> object:
 def _converted(spec: TaskSpec, option: OptionSpec, kind: OptionType, value: object) -> object:
     match kind, value:
         case "str", str() | int() | float():
+            # YAML may have read a text as a number or a bool: JSON writes `true`, Python True.
             return value if isinstance(value, str) else json.dumps(value)
         case "bool", _ if truth_of(value) is not None:
             return truth_of(value)
+        # To Python True is an int.
         case "int", int() if not isinstance(value, bool):
             return value
         case "int", str() if value.strip().isdecimal():
             return int(value)
+        # An empty path would be the current folder.
         case "path", str() | Path() if str(value):
             return Path(os.path.expandvars(value)).expanduser()
         case "list", _:
@@ -197,6 +200,7 @@ def truth_of(value: object) -> bool | None:
 def _listed(value: object) -> Sequence[object]:
     if isinstance(value, str):
         return [word.strip() for word in value.split(",") if word.strip()]
+    # Ansible takes a single value for a list of one.
     return value if isinstance(value, Sequence) else [value]
 
 

@@ -30,6 +30,8 @@ class Request:
 
     def takes(self, task: Task) -> bool:
         """Ansible's rules, with its words always, never, all, tagged and untagged."""
+        # --skip-tags goes before --tags. `always` is skipped only by its own name, and `never` runs
+        # only if it, or another tag of the task, is asked for.
         tags = task.tags
         special = {"tagged"} if tags - {"always", "never"} else {"untagged"}
         if self.skip_tags & (tags | special) and not (

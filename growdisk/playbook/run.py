@@ -82,10 +82,13 @@ def run_playbook(request: Request, listener: Listener) -> Ended:
     prepared = _prepare(request)
     run = new_run_name()
     if request.check:
+        # Check mode writes nothing: no record, and no claims that would keep others waiting.
         return _Running(prepared, run, None, listener).forward()
     claims, folder = Claims(run), RunFolder(run)
     finished = False
     try:
+        # All images are claimed before anything is recorded: a play that cannot have them all
+        # leaves no trace.
         for image in prepared.images:
             claims.claim(image)
         folder.begin(_description(request, prepared))
@@ -93,6 +96,8 @@ def run_playbook(request: Request, listener: Listener) -> Ended:
         finished = _finish(folder, ended)
         return ended
     finally:
+        # The names stay in the claims if the record stays: another play then learns who
+        # was cut short.
         claims.release(finished=finished or not folder.is_unfinished)
 
 
@@ -104,6 +109,7 @@ def resume_playbook(path: Path, listener: Listener, jobs: int, *, undo: bool = F
     request = _request(description, jobs)
     if not undo and description["digest"] != _digest(request.playbook):
         raise _playbook_changed(path, reason="its text has been changed since")
+    # Not looked at: images are half changed, and what the play has made or moved would be refused.
     prepared = _prepare(request, look=False)
     names = [[host.name for host in hosts] for hosts in prepared.hosts]
     if names != description["hosts"]:
@@ -113,6 +119,7 @@ def resume_playbook(path: Path, listener: Listener, jobs: int, *, undo: bool = F
     claims = Claims(folder.run)
     finished = False
     try:
+        # Those that were claimed then. Which they are now could depend on what the play has done.
         for image in description["images"] if isinstance(description["images"], list) else ():
             claims.claim(Path(str(image)))
         running = _Running(prepared, folder.run, folder, listener)
@@ -193,6 +200,7 @@ class _Running:
             jobs = [
                 self._job(number, index, host, reports.get(host.name, []))
                 for index, host in enumerate(self._prepared.hosts[number])
+                # As with Ansible, a host that failed is left out of all later plays.
                 if host.name not in failed
             ]
             for name, report in self._pool.run(jobs, self._prepared.request.jobs).items():
@@ -223,6 +231,7 @@ class _Running:
                 self._job(number, index, host, [], undo=True)
                 for index, host in enumerate(self._prepared.hosts[number])
                 if self._journal(number, index).has_begun
+                # A play that has ended on a host has removed its ways back there.
                 and self._journal(number, index).ended_before() is None
             ]
             for name, report in self._pool.run(jobs, self._prepared.request.jobs).items():
@@ -246,6 +255,7 @@ class _Running:
     ) -> Job:
         facts = before[-1].facts if before else {}
 
+        # Called in the host's own process; what it returns comes back as an event.
         def work(emit: Callable[[Event], None], stop: StopRequest) -> HostReport:
             journal = self._journal(play, index) if self._folder is not None else None
             if journal is not None and (ended := journal.ended_before()) is not None:

@@ -48,6 +48,8 @@ def _snapshot(options: Options, context: TaskContext) -> TaskResult:
             changed=False, message=f"snapshot {name} is {state} already", result=result
         )
     may = options.flag("overlays_may_break")
+    # In check mode too if the snapshot is missing: apply_snapshot then refuses, and
+    # changes nothing.
     if not context.check or (state == "applied" and not exists):
         match state:
             case "present":
@@ -67,6 +69,7 @@ def _rollback(options: Options, context: TaskContext) -> TaskResult:
         return TaskResult.nothing("there is no run to undo")
     states = {step.name: step.state for step in report.steps}
     refuse_unknown_step(path, list(states), to)
+    # Asked again, the task must not go back further than it did the first time.
     if to is not None and states[to] in ("pending", "restored"):
         return TaskResult.nothing(f"{to} is undone already")
     if context.check:
@@ -192,6 +195,7 @@ def _sound(options: Options, context: TaskContext) -> TaskResult:
     repaired = check_image(
         path, "all", format_of(options), overlays_may_break=options.flag("overlays_may_break")
     )
+    # None is for raw images, which have been dealt with above.
     assert repaired is not None
     if not repaired.is_clean:
         raise ImageDamaged(
@@ -257,6 +261,7 @@ def _created(options: Options, context: TaskContext, size: SizeSpec | None) -> T
     words = ",".join(
         word for word in (_create_options(options), f"preallocation={preallocation}") if word
     )
+    # Parsed before check mode ends, so that a wrong option is found there too.
     chosen = CreateOptions.parse(words if image_format == "qcow2" else "")
     if context.check:
         return TaskResult.planned(f"{path.name} would be created ({image_format})")

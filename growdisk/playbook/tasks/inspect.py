@@ -146,6 +146,7 @@ def _unfilled(options: Options, facts: Facts) -> Iterator[str]:
     goal = Goal(partition=options.word("partition"), sector_size=sector_size_of(options))
     proposal = propose(facts, goal)
     if isinstance(proposal, Proposal):
+        # The step for the image is in every proposal, and does nothing without a size.
         left = [step.describe() for step in proposal.steps if not isinstance(step, ResizeImage)]
         yield f"not every layer is filled: {left[0] if left else 'some step is left'}"
 
@@ -160,6 +161,7 @@ def _unsound(options: Options) -> Iterator[str]:
         if report is not None and not report.is_clean:
             yield f"it has {report.corruptions} errors and {report.leaks} leaked clusters"
         return
+    # Reached only after an error, which suppress() has taken.
     yield "it cannot be checked"
 
 

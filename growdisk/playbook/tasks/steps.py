@@ -50,6 +50,7 @@ def _rewrite(options: Options, context: TaskContext) -> TaskResult:
     swaps: dict[str, object] = {"gone_swaps": [], "moved_swaps": [], "guest_systems": []}
 
     def watched(facts: Facts, goal: Goal) -> Proposal | AllDone:
+        # The task is the table alone; which swap is gone is known only to the steps after it.
         whole = whole_rewrite(facts, goal)
         if isinstance(whole, Proposal):
             swaps.update(swaps_in(whole.steps))

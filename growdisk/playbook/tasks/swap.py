@@ -66,6 +66,7 @@ def _identity(options: Options, given: Mapping[str, object]) -> RemovedPartition
     words = [str(given[name]) if given.get(name) else None for name in _WORDS]
     mapped = given.get("mapped")
     nodes = tuple(str(node) for node in mapped) if isinstance(mapped, list | tuple) else ()
+    # Left out for swap, which is what is mostly given here (partition_result).
     is_swap = truth_of(given.get("is_swap", True)) is not False
     return RemovedPartition(
         _number(options, given, "number"), *words, mapped=nodes, is_swap=is_swap

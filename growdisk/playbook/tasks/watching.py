@@ -53,6 +53,7 @@ def _error(ended: Round) -> GrowdiskError:
     """The worst of the round speaks for it."""
     failed = [action for action in ended.actions if action.code]
     names = ", ".join(action.entry.name for action in failed)
+    # The round's code is that of its worst disk.
     reason = next(action.detail for action in failed if action.code == ended.code)
     match ended.code:
         case 3:
