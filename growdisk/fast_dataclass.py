@@ -77,6 +77,7 @@ def plain(value: object) -> object:
 
 
 def _define(cls: type, *, frozen: bool = False, eq: bool = True, order: bool = False) -> type:
+    # `special`: fields that are written with field(). The others have a plain default, or none.
     fields = _fields(cls)
     special = {name: given for name, given in fields.items() if isinstance(given, _Field)}
     _without_specials(cls, special)
@@ -87,11 +88,13 @@ def _define(cls: type, *, frozen: bool = False, eq: bool = True, order: bool = F
         _FIELDS: fields,
         "__match_args__": positional,
         "__init__": _init(cls, fields, positional),
+        # For _MadeOnAccess, which makes the same class by the standard library.
         "__value_options__": {"frozen": frozen, "eq": eq, "order": order},
         "__dataclass_fields__": _MadeOnAccess("__dataclass_fields__"),
         "__dataclass_params__": _MadeOnAccess("__dataclass_params__"),
         **_comparing(cls, compared, frozen=frozen, eq=eq, order=order),
     }
+    # What the class itself defines stays, here and for __eq__; what it inherits does not.
     if "__repr__" not in cls.__dict__:
         methods["__repr__"] = _repr(shown)
     if frozen:
@@ -168,6 +171,7 @@ def _repr(names: tuple[str, ...]) -> Callable[[object], str]:
 def _comparing(
     cls: type, names: tuple[str, ...], *, frozen: bool, eq: bool, order: bool
 ) -> dict[str, object]:
+    # Of one name it gives the value itself, of several a tuple: both compare and hash alike.
     found = operator.attrgetter(*names) if names else (lambda value: ())
     methods: dict[str, object] = {}
     if eq and "__eq__" not in cls.__dict__:

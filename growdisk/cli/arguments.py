@@ -58,6 +58,7 @@ def add_goal(parser: argparse.ArgumentParser) -> None:
         metavar="SIZE",
         help=help_of(SHARED["size"], "b k M G T P E are powers of 1024"),
     )
+    # Groups stand in the help in the order in which they are made, not in that of their options.
     rule = group_of(parser, "only if it is needed")
     for name, metavar in (
         ("when_used", "N%"),

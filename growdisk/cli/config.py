@@ -47,6 +47,7 @@ def configured() -> dict[str, tuple[object, Path]]:
     found: dict[str, tuple[object, Path]] = {}
     for file in config_files():
         if os.path.exists(file):  # noqa: PTH110  quicker than Path.exists, and asked for each command
+            # A later file, the user's own, replaces single keys of an earlier one.
             found.update({key: (value, file) for key, value in _read(file)})
     return found
 
@@ -94,4 +95,5 @@ def _checked(file: Path, key: str, value: object, values: Mapping[str, object]) 
         raise UsageError(
             f"{where}: '{value}' is none of its values", f"one of: {', '.join(_CHOICES[key])}"
         )
+    # ~ is filled in here: on a command line the shell does that.
     return Path(value).expanduser() if key in _PATHS else value

@@ -26,6 +26,7 @@ def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
     from growdisk.backends.doctor import MAIN, capabilities, has_appliance, run_checks
 
     findings = []
+    # Said as they are found: to launch the appliance takes ten seconds or more.
     for finding in run_checks(launch_appliance=not arguments.quick):
         findings.append(finding)
         output.lines(_lines(finding))

@@ -132,6 +132,7 @@ def _parts(entry: DiskEntry) -> Iterator[_BarPart]:
             f"{format_size(stretch.size)}"
         )
         share = round(stretch.size / (entry.virtual_size or 1), 5)
+        # Drawn as a level; else as opaque (no level is known), or as blank (nothing is there).
         if use is not None:
             level = f"{title}, {whole_percent(use.fullness)} % full"
             yield _BarPart("", share, level, round(100 * use.fullness, 1), _grade(use.fullness))

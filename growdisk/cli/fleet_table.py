@@ -28,6 +28,7 @@ def rows(entries: Sequence[DiskEntry], width: int) -> Iterator[str]:
         return
     cells = [_HEADER, *map(_row, entries)]
     columns = list(range(len(_HEADER)))
+    # Least widths: names and remarks can still be cut after that.
     for expendable in _EXPENDABLE:
         if _least(cells, columns) > width:
             columns.remove(expendable)
@@ -51,6 +52,8 @@ def remarks(entry: DiskEntry) -> Iterator[str]:
         first = entry.hinders[0]
         yield (
             f"{first.kind} {first.name} behind"
+            # What an option would solve is only named; the reason is given for what growdisk cannot
+            # solve. `sda2 is encrypted` is shorter and clearer than `luks sda2 behind`.
             if first.options and first.kind != "luks"
             else first.why
         )

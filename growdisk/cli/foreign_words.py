@@ -156,6 +156,7 @@ OPTIONS: dict[str, dict[str, str]] = {
 }
 OPTIONS["plan"] = OPTIONS["show"] = OPTIONS["script"] = OPTIONS["expand"]
 
+# qemu-img's options that mean the same here: other words, other places, or nothing to be said.
 _SNAPSHOT = {"-l": "list", "-c": "create", "-a": "apply", "-d": "delete"}
 _SAME_OPTION = {
     "image convert": {"-m": "--jobs", "--num-coroutines": "--jobs"},

@@ -80,6 +80,7 @@ class CommandOutput:
     @property
     def width(self) -> int:
         """Columns to draw in: the terminal's, 80 in a pipe."""
+        # Of stdout, where drawings go; what moves is drawn on stderr, and asks that (`_moving`).
         if not sys.stdout.isatty():
             return _PLAIN_WIDTH
         import shutil  # here and below: imported only by those who need them
@@ -119,6 +120,7 @@ class CommandOutput:
         """The same for a list whose items are JSON already, of which there may be millions."""
         if self.json_mode:
             before = "["
+            # Piece by piece: as one text, millions of records would be hundreds of megabytes more.
             for start in range(0, len(parts), _AT_ONCE):
                 _answer(before + ",\n".join(parts[start : start + _AT_ONCE]), end="")
                 before = ",\n"

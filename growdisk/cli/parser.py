@@ -186,6 +186,7 @@ def parser_for(words: Sequence[str]) -> Parser:
         required=True,
         parser_class=Parser,
     )
+    # Only the verb that is called is loaded, if that is clear: then argparse knows no others.
     for verb in _verbs(words):
         sub = verbs.add_parser(
             verb.NAME, help=verb.HELP, description=f"{verb.HELP}.", allow_abbrev=False
@@ -217,6 +218,7 @@ def _take_defaults(parser: argparse.ArgumentParser) -> None:
 def whole_parser() -> Parser:
     """The parser with all commands and verbs of growdisk image, for man pages and completion."""
     parser = parser_for(())
+    # Their place is taken by real parsers: shtab and the man pages look at options.
     image = _subparsers(_subparsers(parser)["image"])
     for name, later in list(image.items()):
         image[name] = later.made()  # type: ignore[attr-defined]

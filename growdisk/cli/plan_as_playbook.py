@@ -55,6 +55,7 @@ def show(arguments: argparse.Namespace, output: CommandOutput) -> int:
             options.keys,
         )
     else:
+        # Only what was given goes into the task; all else is decided when it is run.
         text = running_playbook(
             arguments.domain or str(arguments.target or arguments.qmp), _as_given(arguments)
         )
@@ -76,6 +77,7 @@ def _as_given(arguments: argparse.Namespace) -> dict[str, object]:
     for name in (*_SAME, *_INSIDE, "format"):
         value = getattr(arguments, name)
         if value not in _DEFAULTS:
+            # A playbook may be run from another folder.
             options[name] = str(value.resolve()) if isinstance(value, Path) else value
     if arguments.no_guest_repair:
         options["guest_repair"] = False

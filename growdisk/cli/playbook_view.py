@@ -90,6 +90,7 @@ class PlaybookView:
         row = self._rows.get(event.host, _HostRow())
         match event:
             case TaskStarted(host, number, total, name):
+                # The host's clock starts with its first task, and runs through all plays.
                 began = row.began or time.monotonic()
                 row = replace(
                     row, state="running", task=f"{number}/{total} {name}", step="", began=began
@@ -131,6 +132,7 @@ class PlaybookView:
             yield from self._task(task)
 
     def _task(self, task: TaskReport) -> Iterator[str]:
+        # What debug prints is always wanted. Of the others only check mode has a plan to show.
         if task.action == _DEBUG:
             yield f"  {task.task}: {printable(task.message)}"
         elif self._check:

@@ -48,6 +48,7 @@ class StepLines:
             )
         if not self._moving:
             return
+        # With the first step: a run that is refused before loads no rich and draws nothing.
         if self._live is None:
             from growdisk.cli.rich_lines import line_of_steps
 
@@ -125,6 +126,7 @@ class Working:
 
     def __init__(self, title: str, *, plain: bool = False) -> None:
         self._names, self._plain = [title] if title else [], plain
+        # Names come from the threads that do the work, _show from the timer's.
         self._lock = threading.RLock()
         self._timer: threading.Timer | None = threading.Timer(_SOON, self._show)
         self._live: MovingLine | None = None

@@ -27,6 +27,7 @@ class Lines:
         sign = "!" if output.error else "+"
         with self._lock:
             line = f" {sign} {output.path}  {output.result}  {output.seconds:.1f} s"
+            # Nothing moves (a pipe, or the first second): then it is an ordinary note.
             if not self._working.say(line):
                 self._output.note(line)
 

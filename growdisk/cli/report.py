@@ -70,6 +70,7 @@ def _lines(result: Result, width: int, image: str, command: str) -> Iterator[str
                     f"the way back is kept: growdisk rollback {image} takes it, growdisk commit "
                     f"{image} forgets it"
                 )
+        # A rollback that went down to one step alone (--to): not all is as it was.
         case "restored" if result.reason:
             yield result.reason
         case "restored" | "refused":

@@ -145,6 +145,7 @@ def _request(arguments: argparse.Namespace, path: Path) -> Request:
 
 
 def _words(given: list[str]) -> Iterator[str]:
+    # -t a,b and -t a -t b are the same, as with Ansible.
     return (word.strip() for text in given for word in text.split(",") if word.strip())
 
 

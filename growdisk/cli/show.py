@@ -43,6 +43,7 @@ def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
         keys_of(arguments),
     )
     layout = layout_of(facts)
+    # The image of what was looked at: the target itself may be the name of a machine.
     report = _run_of(Path(layout.image.path))
     overlays = [str(overlay) for overlay in api.overlays_on(Path(layout.image.path))]
     # Empty ones are left out: most images have neither.

@@ -114,6 +114,7 @@ class _Writer:
         self._keys: _Words = (
             {"key_file": [str(file.resolve()) for file in key_files]} if key_files else {}
         )
+        # `auto` is each task's own default.
         chosen = {"backend": options.backend, "snapshots": options.snapshots}
         self._way: _Words = {name: word for name, word in chosen.items() if word != "auto"}
 
@@ -177,6 +178,7 @@ class _Writer:
         )
 
     def _for_swap(self, step: DiskStep) -> _Words:
+        # What has to be opened on the way to the guest's root: LUKS, LVM.
         inside = {**_partition(self._target()), **self._sectors, **self._keys}
         match step:
             case RemakeSwap():

@@ -125,6 +125,7 @@ class TaskVariables:
             raise TemplateFailed(place, text=name, reason=f"it is made of itself: {around}")
         self._being_found.append(name)
         try:
+            # `in self` was asked before (_needed): there is such a layer.
             raw = next(layer[name] for layer in reversed(self._layers) if name in layer)
             self._known[name] = self.filled_in(raw, place)
         finally:
@@ -164,6 +165,7 @@ def _structure(text: str) -> object:
     if text.lstrip()[:1] in ("[", "{"):
         try:
             found: object = ast.literal_eval(text.strip())
+        # Such a text need not be a literal: [1:3], or a password that begins with a brace.
         except (ValueError, SyntaxError, MemoryError, RecursionError):
             return text
         return found
@@ -172,6 +174,7 @@ def _structure(text: str) -> object:
 
 def _reason(error: Exception) -> str:
     word = "" if isinstance(error, Failure) else f"{type(error).__name__}: "
+    # One line, and not the megabytes that an expression may have made.
     return f"{word}{' '.join(str(error).split())}"[:300]
 
 

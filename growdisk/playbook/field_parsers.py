@@ -9,6 +9,7 @@ from growdisk.host.yaml_reader import BadFile, Located, YamlPosition
 from growdisk.playbook.expressions import is_template, sandbox
 from growdisk.playbook.options import truth_of
 
+# jinja2's constants, in both spellings; and omit, which is a value of every task.
 _NOT_A_NAME = frozenset({"true", "false", "none", "True", "False", "None", "omit"})
 
 
@@ -16,6 +17,7 @@ def text_of(node: Located | None, word: str) -> str:
     """A text; "" if it is not said."""
     if node is None or node.value is None:
         return ""
+    # `name: 5` is a text to people; YAML has made a number of it.
     if not isinstance(node.value, str | int | float):
         raise node.bad(f"{word} is a text")
     check_templates(str(node.value), node.place)

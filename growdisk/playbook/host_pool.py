@@ -51,6 +51,7 @@ class HostPool:
         """By host. Hosts that were not begun because of a signal are missing."""
         self._ended = {}
         waiting = list(jobs)
+        # Set in this process; a child that is forked sets its own (_in_child).
         old = {
             number: signal.signal(number, self._stop)
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -128,6 +129,7 @@ def _worked(job: Job, emit: Callable[[Event], None], stop: StopRequest) -> HostR
     try:
         return job.work(emit, stop)
     except GrowdiskError as error:
+        # Raised outside of any task, for example by a file of variables.
         return HostReport(job.host, "failed", error.exit_code, (), {}, error_document(error))
     except OSError as error:  # of its own records and ways back: a task reports its own
         told = {

@@ -38,6 +38,7 @@ def hosts_of(play: Play, request: Request, inventory: Inventory) -> list[Host]:
 
     BadFile if nothing is meant; --limit is applied.
     """
+    # hosts: may be an expression. No host is known yet, so it sees no variables of one.
     scope = TaskVariables(
         (play.vars, request.extra), {"groups": {k: list(v) for k, v in inventory.groups.items()}}
     )
@@ -113,6 +114,7 @@ def _images(pattern: str, place: YamlPosition) -> Iterator[str]:
             raise BadFile(f"there is no image {pattern}", place=place, hint="check the path")
         yield str(path)
         return
+    # Sorted: --resume compares the hosts with those of the first time, in order.
     matching = sorted(name for name in glob.glob(str(path)) if not Path(name).is_dir())  # noqa: PTH207  absolute or not
     if not matching:
         raise BadFile(
@@ -142,6 +144,7 @@ def _chosen(pattern: str, inventory: Inventory, place: YamlPosition) -> Iterator
 
 def _matching(word: str, inventory: Inventory) -> list[str]:
     groups: Mapping[str, Sequence[str]] = inventory.groups
+    # Dicts instead of sets here and below: the order in which hosts are named is kept.
     found = dict.fromkeys(name for group in fnmatch.filter(groups, word) for name in groups[group])
     found.update(dict.fromkeys(fnmatch.filter(inventory.hosts, word)))
     if word == LOCAL and not found:

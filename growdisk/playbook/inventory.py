@@ -45,6 +45,7 @@ def read_inventories(sources: Sequence[str], playbook_folder: Path) -> Inventory
     folders = [playbook_folder]
     for source in sources:
         path = Path(source)
+        # As Ansible's `-i web01,web02`, or `-i web01,`.
         if "," in source and not path.exists():
             for name in filter(None, (word.strip() for word in source.split(","))):
                 tree.add_host("all", name)
@@ -146,6 +147,7 @@ def _section(text: str, place: YamlPosition) -> tuple[str, str]:
 
 def _host(tree: Tree, group: str, text: str, place: YamlPosition) -> None:
     try:
+        # Quotes as in a shell: image="/my images/web.qcow2"; # begins a comment.
         name, *words = shlex.split(text, comments=True)
     except ValueError as error:
         raise BadFile("this line cannot be taken apart", place=place, reason=str(error)) from error
@@ -162,6 +164,7 @@ def _host(tree: Tree, group: str, text: str, place: YamlPosition) -> None:
 
 
 def _variable(tree: Tree, group: str, text: str, place: YamlPosition) -> None:
+    # In :vars all that follows the = is one value, spaces included.
     key, equals, value = text.partition("=")
     if not equals:
         raise BadFile(f"'{text}' is no variable", place=place, hint="write NAME=VALUE")
@@ -211,6 +214,7 @@ def _group(tree: Tree, name: str, node: Located, place: YamlPosition, parent: st
     if parent is not None and name in tree.group_names() and tree.is_inside(name, parent):
         raise BadFile(f"group {name} would be inside itself", place=place)
     tree.add_group(name, parent)
+    # `web:` with nothing below it: a group that is only named.
     if node.value is None:
         return
     if not node.is_mapping:
@@ -282,6 +286,7 @@ class Tree:
         if group == "all":
             yield from self._hosts
             return
+        # Its own hosts first, then those of groups in it.
         found = dict.fromkeys(self._members[group])
         for child in self._children[group]:
             found.update(dict.fromkeys(self.hosts_in(child)))
@@ -296,6 +301,8 @@ class Tree:
     def groups_outside_in(self, host: str) -> list[str]:
         """Those that the host is in, outer ones first; of equals by name."""
         inside = [name for name in self._members if name != "all" and host in self.hosts_in(name)]
+        # The last one wins: the deepest group says most about a host. With equal depth the later
+        # name wins, as with Ansible.
         return ["all", *sorted(inside, key=lambda name: (self._depth(name), name))]
 
     def _depth(self, name: str) -> int:
@@ -321,6 +328,7 @@ def spelled_out(name: str, place: YamlPosition) -> Iterator[str]:
         yield name
         return
     for middle in _middles(match["first"], match["last"], int(match["step"] or 1), place):
+        # Again, as there may be a second range after it: web[1:2]-[a:b].
         yield from spelled_out(f"{match['before']}{middle}{match['after']}", place)
 
 

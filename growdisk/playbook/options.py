@@ -54,6 +54,7 @@ class Options:
 
     def number(self, name: str) -> int:
         value = self._values.get(name)
+        # typed() has checked it: another type here is a mistake in specs.py.
         assert isinstance(value, int), (self.task, name)
         return value
 
@@ -96,6 +97,7 @@ def typed(spec: TaskSpec, given: Mapping[str, object]) -> Options:
     values: dict[str, object] = {}
     for option in spec.options:
         value = given.get(option.name)
+        # None is not given: YAML's `size:` with nothing after it, or default(omit).
         if value is None:
             if option.required:
                 raise _bad_option(
@@ -137,6 +139,7 @@ def check_option(spec: TaskSpec, name: str, value: object) -> None:
     if value is None:
         return
     found = _checked(spec, option, value)
+    # Sizes are texts in the specs, as Ansible has no type for them.
     if name in _SIZES:
         parse_goal_size(str(found))
 

@@ -57,6 +57,7 @@ class PlayJournal:
     def item_begun(self, key: str) -> TaskCheckpoint | None:
         """How it was before a task, or an item of its loop, that has begun."""
         found = [record for record in self._of(Event.APPLYING) if record.step == key]
+        # item_begins writes no second one: it tells of the image before the first attempt.
         return _before(_loaded(found[0])) if found else None
 
     def half_done(self) -> list[TaskCheckpoint]:

@@ -44,6 +44,7 @@ def refuse_twice(play: str, looked: Mapping[str, Looked]) -> None:
     owners: dict[Path, str] = {}
     for host, seen in looked.items():
         for image in seen.images:
+            # Hosts may run at once (-j), and each would hold the image's lock against the other.
             first = owners.setdefault(image, host)
             if first != host:
                 raise Refused.named(
@@ -109,6 +110,7 @@ class _Look:
             if any(self._hangs_on_later(text, loop) for text in templates_in(value)):
                 continue
             found = scope.filled_in(value, task.place_of(option))
+            # Ansible's own tasks were checked when the playbook was read (loader.py).
             if name in TASKS and found is not OMIT:
                 self._check(name, task, option, found)
                 yield from self._touched(name, task, option, found)

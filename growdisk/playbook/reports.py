@@ -73,6 +73,7 @@ def worst(codes: Sequence[int]) -> int:
 
 
 def _severity(code: int) -> int:
+    # A code that is not listed is taken for the worst.
     return _SEVERITY.index(code) if code in _SEVERITY else len(_SEVERITY)
 
 

@@ -67,6 +67,7 @@ def extra_vars(words: Sequence[str]) -> dict[str, object]:
 
 def _mapping(text: str) -> dict[str, object]:
     document = parse_yaml(text, "-e")
+    # It begins with a brace, so it is not empty.
     assert document is not None
     if not document.is_mapping:
         raise UsageError(f"cannot read -e {text}", hint='write -e \'{"size": "+10G"}\'')

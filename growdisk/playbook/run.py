@@ -111,6 +111,7 @@ def resume_playbook(path: Path, listener: Listener, jobs: int, *, undo: bool = F
         raise _playbook_changed(path, reason="its text has been changed since")
     # Not looked at: images are half changed, and what the play has made or moved would be refused.
     prepared = _prepare(request, look=False)
+    # Journals are found by the numbers of play and host: both lists must be what they were.
     names = [[host.name for host in hosts] for hosts in prepared.hosts]
     if names != description["hosts"]:
         raise _playbook_changed(
@@ -253,6 +254,7 @@ class _Running:
     def _job(
         self, play: int, index: int, host: Host, before: list[HostReport], *, undo: bool = False
     ) -> Job:
+        # What a host has registered in its earlier plays.
         facts = before[-1].facts if before else {}
 
         # Called in the host's own process; what it returns comes back as an event.
@@ -270,6 +272,7 @@ def _description(request: Request, prepared: _Prepared) -> dict[str, object]:
     return {
         "playbook": str(request.playbook.resolve()),
         "digest": _digest(request.playbook),
+        # Relative paths in playbook and inventory count from here.
         "folder": str(Path.cwd()),
         "inventories": list(request.inventories),
         "extra": dict(request.extra),

@@ -51,6 +51,7 @@ class TaskRun:
     ) -> None:
         self._play, self._task, self._scope, self._own_task = play, task, scope, own_task
         self._stopped = stopped
+        # A task cannot say false against its play's true, as false is also what it has by default.
         self._ignoring = task.ignore_errors or ignoring
 
     def run(self) -> Done:
@@ -58,6 +59,7 @@ class TaskRun:
             report, registered = self._item(self._scope, None, "0")
             return Done((report,), registered, _facts_in(registered))
         try:
+            # All items first: an expression that fails fails the task before any item is done.
             items = list(self._items())
         except GrowdiskError as error:
             return self.refused(error)
@@ -132,6 +134,7 @@ class TaskRun:
             "failed": outcome.failed,
             "skipped": False,
         }
+        # debug has a msg of its own.
         result.setdefault("msg", outcome.message)
         error, changed = outcome.error, outcome.changed
         # failed_when and changed_when see this very result, as `register` names it, and its facts.

@@ -80,6 +80,7 @@ def _exit_code(report: CheckReport) -> int:
 
 
 def _lines(report: CheckReport) -> Iterator[str]:
+    # Where qemu-img has a sentence for it, ours begins in the same words.
     yield from report.problems
     if report.leaks_fixed or report.corruptions_fixed:
         yield (

@@ -106,6 +106,7 @@ def _target(arguments: argparse.Namespace) -> RawTarget | Qcow2Target:
     from growdisk.api.images.creating import raw_preallocation
 
     options = ",".join(arguments.options)
+    # --compression alone asks for compression as well.
     compress = arguments.compress or arguments.compression is not None
     if arguments.jobs < 0:
         raise UsageError("-j takes a number of threads", hint="leave it out for one per processor")
@@ -116,6 +117,7 @@ def _target(arguments: argparse.Namespace) -> RawTarget | Qcow2Target:
             raise UsageError(
                 "a raw image has neither snapshots nor dirty bitmaps", hint="add -O qcow2"
             )
+        # A -o that is for qcow2 is refused there.
         return RawTarget(raw_preallocation(options))
     if arguments.compression is not None:
         options += f",compression_type={arguments.compression}"

@@ -40,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
+    # First: -o backing_file means the same as -b, and speaks against a raw image.
     _take_backing_options(arguments)
     form = _format(arguments)
     requested = position_of(arguments.size) if arguments.size is not None else None

@@ -65,6 +65,7 @@ def unlocking(
 
 def key_for_new(arguments: argparse.Namespace) -> bytes | None:
     """The passphrase of an image to be: --encrypt wants one."""
+    # convert takes SRC's own passphrase if no other is given; create knows both names of it.
     file = arguments.new_key_file or next(iter(arguments.key_file), None)
     if not arguments.encrypt:
         if arguments.new_key_file is not None:

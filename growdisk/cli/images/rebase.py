@@ -37,6 +37,8 @@ def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
 
     name = arguments.backing or None
     if arguments.unsafe:
+        # Only this changes what the guest, and overlays on it, see; and it reads no data, so it
+        # needs no passphrase.
         rebase_unsafe(
             arguments.path,
             name,

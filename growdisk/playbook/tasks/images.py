@@ -120,10 +120,12 @@ def _convert(options: Options, context: TaskContext) -> TaskResult:
         or format_of_name(dest)
         or ("qcow2" if options.flag("compress") else "raw")
     )
+    # Before the look at dest: a wrong option is an error even if dest is there already.
     target = _target(options, to)
     source = image_info(path, format_of(options))
     if dest.exists() and dest.samefile(path):
         raise UsageError(f"{options.task}: dest is the image itself", hint="name another file")
+    # A block device always exists, and is always written to.
     if dest.exists() and not dest.is_block_device():
         made = image_info(dest)
         if made.format != to or made.virtual_size < source.virtual_size:
@@ -186,6 +188,7 @@ def _sound(options: Options, context: TaskContext) -> TaskResult:
     from growdisk.api.images.checking import check_image
 
     path = options.place("image")
+    # None: look only. The repair is a second check, if there is something to repair.
     report = check_image(path, None, format_of(options))
     if report is None or report.is_clean:
         return TaskResult(False, "no errors were found", report.as_json() if report else {})
@@ -226,6 +229,7 @@ def _present(options: Options, context: TaskContext) -> TaskResult:
     if not path.exists():
         return _created(options, context, size)
     info = image_info(path, format_of(options))
+    # +10G grows it each time the task runs; TaskCheckpoint.pinned fixes the size for a resumed one.
     new = size.resolve(info.virtual_size) if size else info.virtual_size
     if new <= info.virtual_size:
         return TaskResult(
@@ -247,6 +251,7 @@ def _present(options: Options, context: TaskContext) -> TaskResult:
 
 def _created(options: Options, context: TaskContext, size: SizeSpec | None) -> TaskResult:
     path, backing = options.place("image"), options.path("backing")
+    # An overlay has its backing file's size; +10G needs something to be added to.
     if (size is None and backing is None) or (size is not None and size.relative):
         raise UsageError(
             f"{options.task}: {path} is not there, and its size is not said", hint="size: 40G"

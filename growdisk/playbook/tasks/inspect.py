@@ -53,7 +53,8 @@ def _script(options: Options, context: TaskContext) -> TaskResult:
             message=f"{folder} has its scripts already",
             result={"folder": str(folder)},
         )
-    # in check mode all is done but in the folder that is meant
+    # In check mode they are written elsewhere and are gone after the block: a refusal comes all the
+    # same.
     with TemporaryDirectory() as elsewhere:
         place = Path(elsewhere) / "scripts" if context.check else folder
         written = api.write_scripts(target_of(options), goal_of(options), place, format_of(options))
@@ -76,6 +77,7 @@ def _assert(options: Options, context: TaskContext) -> TaskResult:
         *_unsound(options),
     ]
     if failures:
+        # All that is wrong at once, not only the first of it.
         raise Refused.named(
             "assertion-failed",
             "{path} is not as it should be",

@@ -62,6 +62,7 @@ def _rewrite(options: Options, context: TaskContext) -> TaskResult:
 
 def swaps_of_run(directory: RunDirectory) -> dict[str, object]:
     """As `swaps_in`, of a run recorded beside its image: for tasks run without its plan."""
+    # The facts are those from before the run: the table as it was, with UUIDs and labels.
     plan = recorded_plan(directory)
     contents = {
         part.number: part.content for part in plan.before.partitions if part.content is not None

@@ -50,6 +50,7 @@ def _repair_guest(options: Options, context: TaskContext) -> TaskResult:
     step = RepairGuest(options.word("system"), swaps, policy, gone, options.texts("others"))
     result = one_step(options, context, forget_gone(step), _goal(options))
     outcome = outcome_of(result)
+    # The step was done, as it has to search; that no file named the partition is in its detail.
     idle = any(
         step.name == RepairGuest.name and step.detail == NOTHING_NAMED for step in result.steps
     )
@@ -63,6 +64,7 @@ def _goal(options: Options) -> Goal:
 
 def _identity(options: Options, given: Mapping[str, object]) -> RemovedPartition:
     _refuse_unknown(options, given, _IDENTITY)
+    # In the order of RemovedPartition's fields.
     words = [str(given[name]) if given.get(name) else None for name in _WORDS]
     mapped = given.get("mapped")
     nodes = tuple(str(node) for node in mapped) if isinstance(mapped, list | tuple) else ()
