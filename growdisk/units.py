@@ -109,6 +109,7 @@ def parse_size(text: str) -> SizeSpec:
     multiplier = _multiplier(text, match["number"], match["suffix"])
     # 1.5T is 15 * 1024**4 / 10: whole numbers only, a float would round beyond 8 PiB.
     amount, rest = divmod(int(whole + fraction) * multiplier, 10 ** len(fraction))
+    # 0.3b, or 1.0001k.
     if rest:
         raise BadSize(text, reason="it is not a whole number of bytes")
     if not 0 < amount <= MAX_SIZE:

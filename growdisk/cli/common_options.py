@@ -10,6 +10,7 @@ from growdisk.cli.trust import add_trust
 
 def group_of(parser: argparse.ArgumentParser, title: str) -> argparse._ArgumentGroup:
     """The group of options under this title in the parser's help; a new one if there is none."""
+    # argparse itself would make a second group with the same title.
     known = (group for group in parser._action_groups if group.title == title)
     return next(known, None) or parser.add_argument_group(title)
 

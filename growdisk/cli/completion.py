@@ -62,6 +62,7 @@ def _actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
     """All arguments of a parser and of the commands in it."""
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
+            # Commands of commands too: growdisk image has verbs.
             for sub in action.choices.values():
                 yield from _actions(sub)
         else:

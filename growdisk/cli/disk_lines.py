@@ -94,8 +94,9 @@ def volumes(layout: Layout, width: int) -> list[str]:
 
 
 def _volume(volume: VolumeLayout) -> str:
-    """The name of a container says already where it lies; a linear volume is the usual one."""
+    """Its name, its kind if that is unusual, its size, and what it lies in."""
     name, size = printable(volume.name), format_size(volume.size)
+    # "LUKS in sda5": the name says both.
     if volume.kind == "luks":
         return f"{name}, {size}"
     kind = "" if volume.kind == "linear" else f"{volume.kind}, "

@@ -136,10 +136,12 @@ def _named(cell: _Cell, width: int) -> str:
 
 
 def _fill(cell: _Cell, width: int) -> str:
-    """A file system that holds anything shows it, and one that is not full shows that."""
+    """The level of the cell in `width` columns."""
     if cell.used is None:
         return cell.blank * width
     filled = round(cell.used * width)
+    # Not to be rounded away: a file system that holds anything shows it, and so does one that
+    # still has room.
     if cell.used > 0:
         filled = max(filled, 1)
     if cell.used < 1 and width > 1:

@@ -298,6 +298,7 @@ def unknown_value(
     """
     known = [str(choice) for choice in choices]
     near = difflib.get_close_matches(word, known, 1, 0.6)
+    # Among -f, -F and -O only, whose choices have qcow2.
     if word in _OTHER_FORMATS and "qcow2" in known:
         hint = f"growdisk knows qcow2 and raw; qemu-img convert reads and writes {word}"
     elif prog == "growdisk image snapshot" and not option and Path(word).exists():

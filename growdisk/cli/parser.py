@@ -54,10 +54,8 @@ class Parser(argparse.ArgumentParser):
     """Raises instead of printing and exiting."""
 
     def _get_formatter(self) -> argparse.HelpFormatter:
-        """The formatter, with its width: argparse makes one for each argument.
-
-        To find the width itself, it would load a module for 3 ms.
-        """
+        """The formatter of help texts, with its width."""
+        # argparse makes one for each argument. To find the width it would load shutil, for 3 ms.
         return _HelpFormatter(self.prog, width=help_width())
 
     def format_help(self) -> str:

@@ -25,6 +25,7 @@ def on_address(
     verb, target = arguments.parser.prog.split()[-1], getattr(arguments, "target", None)
     # The word as it was written: in a Path nbd://far/x has become nbd:/far/x.
     word = next((word for word in arguments.words if Path(word) == target), None)
+    # An address that is not the target, or of another verb, is left to the verb.
     if word is None or verb not in _LOOKING | _BY_RECORD | _WORKING:
         return action()
     from growdisk.api.served_disks import served, served_path

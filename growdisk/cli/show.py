@@ -64,12 +64,10 @@ def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
 
 
 def _run_of(image: Path) -> StatusReport | None:
-    """A run that has not ended, or can still be taken back.
-
-    A disk that is not a file here, or has too long a name, has none.
-    """
+    """A run that has not ended, or can still be taken back."""
     try:
         report = api.status(image)
+    # A disk that is not a file of this host, or has too long a name, has no run.
     except ImageNotReadable:
         return None
     return None if report.state in _ENDED else report

@@ -46,6 +46,7 @@ class LateSite:
 
 def console() -> NoReturn:
     """The entry point of the installed command; ends the process."""
+    # Hardly anything that a short command makes is garbage before its end.
     gc.set_threshold(_OBJECTS_BEFORE_COLLECTING)
     if sys.flags.no_site:
         sys.meta_path.append(LateSite)

@@ -95,6 +95,7 @@ def _refuse_no_image(path: Path) -> None:
         raise ImageNotReadable(
             path, reason, "check the name: virsh pool-list, virsh vol-list POOL; or name the file"
         )
+    # The last guess: a plain word may be a file with a slip of the pen, or a machine.
     if _MACHINE_NAME.fullmatch(str(path)) and not path.exists():
         reason = "there is no such file"
         raise ImageNotReadable(

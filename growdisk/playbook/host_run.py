@@ -255,11 +255,9 @@ class HostRun:
             clear_up(image, run)
 
     def _end_run_on(self, image: Path | None, run: str) -> None:
-        """A run that a task began must not be gone on with after its image was put back.
-
-        `run` is from before the play, and is none of its business.
-        """
+        """End the run that a task has begun on the image; `run` is its last one from before."""
         status = api.status(image) if image is not None and image.exists() else None
+        # A run from before the play is none of the play's business, kept or unfinished.
         if image is None or status is None or status.run == run:
             return
         if "rollback" in status.next:

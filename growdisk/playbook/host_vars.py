@@ -67,6 +67,7 @@ class PlayContext:
         for written, place in self.play.vars_files:
             name = str(self.scope_of(None, facts, found).filled_in(written, place))
             path = Path(name).expanduser()
+            # A later file may be named by a variable of an earlier one.
             found |= file_vars(path if path.is_absolute() else self.playbook.path.parent / path)
         return found
 

@@ -154,12 +154,10 @@ def _checked(spec: TaskSpec, option: OptionSpec, value: object) -> object:
 
 
 def _choice_again(option: OptionSpec, value: object) -> object:
-    """The choice that a bool means: YAML reads `off` as false (Ansible does the same).
-
-    It must be the only choice that means so.
-    """
+    """The choice that a bool means: YAML reads `off` as false (Ansible does the same)."""
     if not isinstance(value, bool):
         return value
+    # If two choices mean it (off and no), it stays a bool, and is refused.
     meant = [choice for choice in option.choices if truth_of(choice) is value]
     return meant[0] if len(meant) == 1 else value
 

@@ -94,10 +94,9 @@ class PlaySnapshot:
         self._unfinished.unlink(missing_ok=True)
 
     def _opened(self) -> Qcow2Image:
-        """The image, opened without the guard of `growdisk image`.
-
-        A play's own way back takes precedence over the runs of its tasks.
-        """
+        """The image, opened to write."""
+        # Without the guard that `growdisk image` has, which refuses an image in a run: a play's way
+        # back goes before the runs of its own tasks.
         return Qcow2Image.open(self._image, writable=True, with_backing=False)
 
     def _has_snapshots(self) -> bool:

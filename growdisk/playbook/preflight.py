@@ -191,10 +191,7 @@ class _Look:
 
 
 def _names(task: Task) -> Iterator[tuple[set[str], set[str]]]:
-    """The names that its expressions ask for, and those that may be missing.
-
-    Its own result is there by then.
-    """
+    """The names that its expressions ask for, and those of them that may be missing."""
     own = {task.register} if task.register else set()
     for text in templates_in([dict(task.options), dict(task.vars), task.loop, task.name]):
         yield sandbox().names_in(text)
@@ -206,6 +203,7 @@ def _names(task: Task) -> Iterator[tuple[set[str], set[str]]]:
     )
     for condition in conditions:
         names, spared = sandbox().names_in(condition, expression=True)
+        # Conditions on its result are judged when the task is done: `register` is there by then.
         yield names - own, spared
 
 

@@ -125,6 +125,7 @@ class Claims:
         # We have the lock, so whoever is named here is not at work. Its record tells whether it was
         # cut short or has ended.
         other = RunFolder(holder) if holder else None
+        # Ours is named if the play is resumed.
         if other is not None and holder != self._run and other.is_unfinished:
             raise Refused.named(
                 "play-unfinished",

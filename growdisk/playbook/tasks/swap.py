@@ -40,17 +40,15 @@ def _make_swap_file(options: Options, context: TaskContext) -> TaskResult:
 
 
 def _repair_guest(options: Options, context: TaskContext) -> TaskResult:
-    """Remove the swaps from the guest's files; unchanged if none names them.
-
-    A plan cannot know that: file by file is searched.
-    """
+    """Remove the swaps from the guest's files; unchanged if none names them."""
     parts = [_identity(options, mapping) for mapping in options.mappings("swaps")]
     swaps, gone = (tuple(part for part in parts if part.is_swap is kind) for kind in (True, False))
     policy = SwapRemedy(options.word("swap"))
     step = RepairGuest(options.word("system"), swaps, policy, gone, options.texts("others"))
     result = one_step(options, context, forget_gone(step), _goal(options))
     outcome = outcome_of(result)
-    # The step was done, as it has to search; that no file named the partition is in its detail.
+    # Only the step itself can know, as it searches file by file: what it says is in its detail. A
+    # plan always counts as a change.
     idle = any(
         step.name == RepairGuest.name and step.detail == NOTHING_NAMED for step in result.steps
     )
