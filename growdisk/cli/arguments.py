@@ -123,6 +123,7 @@ def _numbers(given: list[int]) -> tuple[int, ...]:
 def _not_a_partition(error: BadSize, word: str) -> BadSize:
     """growpart's `IMAGE 1` means partition 1."""
     if word.isdigit() and int(word) <= _MOST_PARTITIONS:
+        # A bare number up to 128 is hardly a size: that many partitions a GPT usually has room for.
         return replace(error, hint=f"a partition is named with --partition {word}; {error.hint}")
     return error
 

@@ -146,6 +146,7 @@ def standing(report: StatusReport | None, overlays: list[str], path: str) -> Ite
 
 
 def shortened(text: str, width: int) -> str:
+    # Never longer than `width`, even if that has no room for the dots.
     return text if len(text) <= width else text[: max(width - 3, 0)] + "..."[:width]
 
 

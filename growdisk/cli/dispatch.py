@@ -30,6 +30,7 @@ _BAD_NAMES = (errno.ENAMETOOLONG, errno.EACCES, errno.ELOOP)
 def dispatch(words: Sequence[str]) -> int:
     """Run the command in `words`; any error becomes a message, or JSON, and an exit code."""
     prepare_streams()
+    # First: --json may be among the words that are replaced (--output json).
     words = own_words(words)
     # For errors of the command line itself, before the parser has said whether --json is there.
     output = CommandOutput(
@@ -52,6 +53,7 @@ def dispatch(words: Sequence[str]) -> int:
 def _answer(words: Sequence[str], output: CommandOutput) -> int:
     try:
         return _run_or_name(words, output)
+    # Help is an answer, not an error: stdout, and exit code 0.
     except TextAsked as asked:
         output.lines(str(asked).splitlines())
         output.document({"text": str(asked)})

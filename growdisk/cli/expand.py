@@ -60,6 +60,7 @@ def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
 # On a terminal: what shall become of swap that a run would give up? Asked once, before anything is
 # changed.
 
+# The first is what Enter means, and what growdisk does by itself if it can.
 _CHOICES = (
     ("drop", "its space goes to the file system; the guest has no swap then"),
     ("move", "it is made again at the end of the disk, under the same names"),

@@ -64,6 +64,7 @@ class _DiskRow:
 
 def page(entries: Sequence[DiskEntry], now: datetime) -> str:
     """The whole page, as text."""
+    # All bars share one scale: the largest disk is as wide as the page.
     largest = max((entry.virtual_size or 0 for entry in entries), default=0) or 1
     disks = [_disk(entry, largest) for entry in sorted(entries, key=lambda entry: -entry.fullness)]
     full = sum(entry.fullness > _FULL for entry in entries)
@@ -127,6 +128,7 @@ def _facts(entry: DiskEntry) -> Iterator[str]:
 def _parts(entry: DiskEntry) -> Iterator[_BarPart]:
     for stretch in entry.stretches:
         use = _use_of(entry, stretch)
+        # For a mouse, and for those who have the page read to them (_described).
         title = printable(
             f"{stretch.name or 'idle'} {stretch.kind if stretch.name else ''} "
             f"{format_size(stretch.size)}"

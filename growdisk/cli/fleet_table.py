@@ -43,6 +43,7 @@ def rows(entries: Sequence[DiskEntry], width: int) -> Iterator[str]:
 
 def remarks(entry: DiskEntry) -> Iterator[str]:
     """What is worth knowing of a disk, the most important first."""
+    # Nothing else is known of such a disk.
     if entry.error:
         yield str(entry.error["why"] or entry.error["what"])
         return

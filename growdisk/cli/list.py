@@ -80,6 +80,7 @@ def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
     wanted = Wanted(
         tuple(arguments.paths),
         tuple(arguments.domain),
+        # Nothing is named: all machines of libvirt.
         arguments.all_domains or not (arguments.paths or arguments.domain),
         arguments.connect,
     )
@@ -113,6 +114,7 @@ def _write_page(path: Path, entries: list[DiskEntry]) -> None:
 
 def ordered(entries: list[DiskEntry], sort: str | None, above: float | None) -> list[DiskEntry]:
     """Those that are fuller than `above`, and those of which that cannot be known for an error."""
+    # sorted() keeps the order of equals: that in which they were named.
     chosen = [entry for entry in entries if above is None or entry.error or entry.fullness > above]
     match sort:
         case "name":

@@ -61,6 +61,7 @@ def show(arguments: argparse.Namespace, output: CommandOutput) -> int:
         )
     output.document({"result": "planned", "playbook": text})
     output.lines(text.splitlines())
+    # Said, not refused: without a kept run the playbook still does what the plan says.
     if arguments.keep_snapshots:
         output.note(
             "growdisk: a playbook keeps no snapshots when it has ended: --keep-snapshots is left "

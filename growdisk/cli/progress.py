@@ -97,6 +97,7 @@ class Bar:
         self, title: str, *, moving: bool, plain: bool = False, events: EventLines | None = None
     ) -> None:
         self._title, self._moving, self._plain, self._events = title, moving, plain, events
+        # So that 0 % is an event of its own.
         self._percent = -1
         self._live: MovingLine | None = None
 

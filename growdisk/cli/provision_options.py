@@ -27,6 +27,7 @@ _REPLACED = (
 
 
 def add_making(parser: argparse.ArgumentParser) -> None:
+    # No defaults: what is not given is left to the recipe file (recipe_of).
     parser.add_argument(
         "--size", metavar="SIZE", help="40G grows to, +10G by; left out: as large as the base"
     )

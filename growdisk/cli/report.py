@@ -135,6 +135,7 @@ def _given_up(result: Result, heading: str, width: int) -> Iterator[str]:
 def _swapless(result: Result, width: int) -> Iterator[str]:
     """A note that the guest had swap on this disk and now has none, if it was not asked for."""
     before, after = (_has_swap(layout) for layout in (result.before, result.after))
+    # A step of this name makes moved swap, and a swap file, which the layout does not show.
     if before and not after and not any(step.name == "remake-swap" for step in result.steps):
         yield from wrapped(f"this disk has no swap now; {_SWAP_AGAIN}", width, "  ")
 

@@ -83,6 +83,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="list the tasks that a playbook can have, and their options",
     )
+    # Read from the folder when the parser is made, so that what is installed is what is named.
     parser.epilog = (
         f"Playbooks that come with growdisk: {', '.join(shipped_playbooks())}; each says at its "
         f"top when to use it (they lie in {shipped_folder()}). Exit code: that of the worst host."

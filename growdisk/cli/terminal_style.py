@@ -47,6 +47,7 @@ def _draws_boxes(stream: TextIO) -> bool:
     if os.environ.get("LC_ALL") in ("C", "POSIX"):
         return False
     try:
+        # Latin-1 and the like have no box characters.
         _BOXES.encode(stream.encoding or "ascii")
     except (UnicodeEncodeError, LookupError):
         return False

@@ -42,6 +42,7 @@ def following(action: Callable[[], int], *, trust_all: bool) -> int:
 
 def _agreed(error: ReferenceOutside) -> bool:
     if not (
+        # None: the caller has closed it (<&-).
         sys.stdin is not None
         and sys.stdin.isatty()
         and sys.stderr is not None

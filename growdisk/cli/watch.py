@@ -63,6 +63,8 @@ def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
         tell,
         dry_run=arguments.dry_run,
         jobs=arguments.jobs,
+        # Not entered here: it starts a thread, and watch_once first forks processes that look at
+        # the disks.
         stopping=SignalsStop(StopRequest()),
     )
     output.lines([_summary(ended)])

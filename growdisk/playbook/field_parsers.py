@@ -107,6 +107,7 @@ def tags_of(node: Located | None) -> frozenset[str]:
     if node is None or node.value is None:
         return frozenset()
     words: list[str] = []
+    # A list, or one text with commas, as Ansible takes both.
     for item in node.items() if node.is_list else (node,):
         if not isinstance(item.value, str | int):
             raise item.bad("tags are words")

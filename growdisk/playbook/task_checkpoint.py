@@ -41,6 +41,7 @@ class TaskCheckpoint:
             spec = parse_goal_size(str(size))
         except GrowdiskError:
             return options  # the task itself will say so
+        # +10G of 40G is 50G, also if the disk has 50G by now.
         return {**options, "size": f"{spec.resolve(self.size)}b"}
 
 

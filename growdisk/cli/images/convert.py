@@ -83,6 +83,7 @@ def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
         source = Source(
             arguments.source, arguments.format, arguments.snapshot, arguments.selector, keys
         )
+        # Inside: convert() is called again after a passphrase was asked for, with a new bar.
         with ended_like_ctrl_c(), output.bar(f"converting {arguments.source.name}") as progress:
             return convert_image(source, arguments.path, target, progress)
 

@@ -43,6 +43,7 @@ def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
     # First: -o backing_file means the same as -b, and speaks against a raw image.
     _take_backing_options(arguments)
     form = _format(arguments)
+    # None: as large as the backing file. 0 is a size here.
     requested = position_of(arguments.size) if arguments.size is not None else None
     size = (_raw if form == "raw" else _qcow2)(arguments, requested)
     output.document({"result": "created", "filename": str(arguments.path), "virtual-size": size})

@@ -26,6 +26,7 @@ def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
     if output.json_mode:
         with output.working(f"reading the map of {arguments.path.name}"):
             lists = image_map_lists(arguments.path, arguments.format)
+        # All of them first: an error half-way must not leave half a JSON document.
         output.records([record.json_text() for records in lists for record in records])
     else:
         output.lines(_lines(image_map(arguments.path, arguments.format)))

@@ -61,6 +61,7 @@ def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
     output.document(
         {"result": "nochange" if old == new else "changed", "before": old, "after": new}
     )
+    # +10G of a disk of odd length may be rounded too: the sum counts, not what was typed.
     note_rounded(output, size.resolve(old), new)
     if old == new:
         output.note(f"{arguments.path}: nothing to do, it has {human_size(old)} already")

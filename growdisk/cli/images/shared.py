@@ -30,6 +30,7 @@ def add_format(parser: argparse.ArgumentParser) -> None:
 
 def position_of(text: str) -> int:
     """An OFFSET, a LENGTH, or the SIZE of something new, in bytes: it may also be 0."""
+    # parse_size refuses 0, as no disk is that small; an offset may well be 0.
     if re.fullmatch(_ZERO, text):
         return 0
     size = size_of(text)

@@ -140,6 +140,7 @@ def _convert(options: Options, context: TaskContext) -> TaskResult:
         planned = {"result": "planned", "filename": str(dest), "virtual-size": source.virtual_size}
         return TaskResult(True, f"{path.name} would be converted to {dest.name} ({to})", planned)
     convert_image(
+        # No passphrases: these tasks have no option for one, so encrypted images are refused.
         Source(path, format_of(options), options.text("snapshot"), None, ()),
         dest,
         target,
@@ -231,6 +232,7 @@ def _present(options: Options, context: TaskContext) -> TaskResult:
     info = image_info(path, format_of(options))
     # +10G grows it each time the task runs; TaskCheckpoint.pinned fixes the size for a resumed one.
     new = size.resolve(info.virtual_size) if size else info.virtual_size
+    # Never shrunk: 40G is reached by what is larger as well.
     if new <= info.virtual_size:
         return TaskResult(
             False, f"it is there, {info.format}, {format_size(info.virtual_size)}", info.as_json()

@@ -47,6 +47,7 @@ def _reread(options: Options, context: TaskContext) -> TaskResult:
 
 def _rewrite(options: Options, context: TaskContext) -> TaskResult:
     """Returns, for the later tasks, which swap spaces are gone and which were moved."""
+    # Empty lists if there is nothing to do: later tasks loop over them all the same.
     swaps: dict[str, object] = {"gone_swaps": [], "moved_swaps": [], "guest_systems": []}
 
     def watched(facts: Facts, goal: Goal) -> Proposal | AllDone:

@@ -20,6 +20,7 @@ from growdisk.steps.repair_guest import NOTHING_NAMED, RepairGuest
 from growdisk.units import parse_size
 
 _WORDS = ("uuid", "label", "partuuid", "partlabel")
+# The keys of rewrite_partitions' gone_swaps, and of its moved_swaps.
 _IDENTITY = ("number", *_WORDS, "mapped", "is_swap")
 _SPACE = ("number", "start", "size", "uuid", "label")
 

@@ -32,6 +32,7 @@ def _watch(options: Options, context: TaskContext) -> TaskResult:
         # Under growdisk run the host's process has turned signals into this request already.
         stopping=nullcontext(context.stop) if context.stop else None,
     )
+    # Before the task may fail: metrics are there to tell of that.
     if metrics is not None and not context.check:
         write_metrics(metrics, ended)
     document = round_document(ended)
