@@ -159,7 +159,7 @@ def _logged(arguments: argparse.Namespace, words: Sequence[str], outer: CommandO
 
     if arguments.log is not None:
         refuse_to_replace(arguments.log, "--log")
-    # An exception that is not caught here is a bug, and the line says so.
+    # An exception of any other kind than those below counts as a bug.
     started, code = time.monotonic(), _BUG
     try:
         code = _called(arguments, outer)

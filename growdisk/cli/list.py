@@ -74,7 +74,7 @@ def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
     from growdisk.api.fleet.listing import Wanted, list_disks
     from growdisk.cli.fleet_table import document, rows
 
-    # Before the work: a wrong name must not cost the minutes that many disks take.
+    # Before the work, which may take long: a name that cannot be meant is refused at once.
     if arguments.html:
         refuse_to_replace(arguments.html, "--html")
     wanted = Wanted(

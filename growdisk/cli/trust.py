@@ -20,7 +20,7 @@ def add_trust(parser: argparse.ArgumentParser | argparse._ArgumentGroup, default
 
 
 def following(action: Callable[[], int], *, trust_all: bool) -> int:
-    """Do it; on a terminal the user is asked for each file outside the folder of its image."""
+    """Do it, and again each time the user agrees to open a file outside its image's folder."""
     if trust_all:
         from growdisk.qcow2.named_files import trusting_references
 

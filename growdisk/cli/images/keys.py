@@ -48,7 +48,7 @@ def unlocking(
     action: Callable[[tuple[bytes, ...]], Answer],
     given: tuple[bytes, ...] | None = None,
 ) -> Answer:
-    """Call `action` with the known passphrases; ask on a terminal for one that is missing."""
+    """Call `action` with the known passphrases, and again with each that the user then types."""
     keys = tuple(map(read_key, arguments.key_file)) if given is None else given
     prompted: set[Path] = set()
     while True:
