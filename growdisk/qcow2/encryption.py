@@ -52,6 +52,7 @@ def open_encrypted(
         return file.read(offset + start, count)
 
     luks = Luks1Header.parse(read, length, path)
+    # WrongKey of the last one is the answer for all.
     for key in keys[:-1]:
         with suppress(WrongKey):
             return EncryptedData(data, luks.unlock(key, read, path))
@@ -93,6 +94,7 @@ class EncryptedData:
 
     def read(self, offset: int, length: int, guest_offset: int) -> bytes:
         start, end = align_down(offset, SECTOR), align_up(offset + length, SECTOR)
+        # The file may end within its last sector.
         inside = min(end, self._file.size)
         data = self._file.read(start, inside - start).ljust(end - start, b"\0")
         plain = self._cipher.decrypt(start // SECTOR, data)
@@ -120,6 +122,7 @@ class LegacyData:
         return self._file.size
 
     def read(self, offset: int, length: int, guest_offset: int) -> bytes:
+        # Guest and host offsets lie alike within a sector, as clusters are whole sectors.
         before = guest_offset % SECTOR
         end = align_up(offset + length, SECTOR)
         data = self._file.read(offset - before, min(end, self._file.size) - (offset - before))
@@ -136,13 +139,11 @@ class LegacyData:
 
 
 def _parts(data: DataFile, offset: int, length: int, guest_offset: int) -> Iterator[Part]:
-    """One part that decrypts, and a part of zeros beyond the file's end.
-
-    It is decrypted in the thread that asks for it: a cipher serves one thread.
-    """
+    """One part that decrypts, and a part of zeros beyond the file's end."""
     inside = min(max(data.size - offset, 0), length)
 
     def decipher(buffer: memoryview) -> None:
+        # In the thread that asks for the part: a cipher serves one thread.
         buffer[:] = data.read(offset, inside, guest_offset)
 
     if inside:
