@@ -104,6 +104,7 @@ def _inet(uri: str, word: str) -> Address:
     scheme: Scheme = "nbd" if parts.scheme == "nbd" else "ssh"
     host, user = parts.hostname or "", unquote(parts.username or "")
     try:
+        # urlsplit() looks at the port only when it is asked for.
         port = parts.port or _PORTS[scheme]
     except ValueError as error:
         raise _wrong(word, "its port is not a number") from error

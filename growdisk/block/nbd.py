@@ -90,6 +90,7 @@ class NbdServer:
         self._listener.shutdown(socket.SHUT_RDWR)  # wakes accept(); close alone would not
         self._acceptor.join()
         self._listener.close()
+        # A copy: each thread takes its own connection out when it ends.
         for connection, thread in list(self._connections.items()):
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)

@@ -171,6 +171,8 @@ class _Cbc:
         self._key, self._aes, self._ivs = key, _Aes(key), ivs
 
     def encrypt(self, sector: int, data: bytes) -> bytes:
+        # A block needs the encrypted one before it, so one call takes one sector. Decrypting has
+        # all blocks at hand and takes one call for everything.
         return b"".join(
             self._encrypt_one(sector + number, data[number * SECTOR : (number + 1) * SECTOR])
             for number in range(len(data) // SECTOR)

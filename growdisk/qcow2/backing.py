@@ -82,6 +82,7 @@ def with_backing(
         else ()
     )
     changed = replace(header, backing_file=name, extensions=named + kept)
+    # Within one sector the name changes at once or not at all (Qcow2Image.record_backing).
     if len(changed.to_bytes()) > ATOMIC:  # the names of features are a courtesy
         kept = tuple(extension for extension in kept if extension.type != Extension.FEATURE_NAMES)
         changed = replace(header, backing_file=name, extensions=named + kept)

@@ -175,6 +175,7 @@ def _is_possible(bitmap: Bitmap, file: BlockDevice, header: Header) -> bool:
     for word in words:
         offset = word & OFFSET_MASK
         if (
+            # Bit 0 says that all bits are 1, without a cluster; with one it must be 0.
             word & _TABLE_RESERVED
             or offset % cluster_size
             or (offset and word & ALL_ONES)

@@ -128,6 +128,7 @@ class Compactor:
         target.resize(layout.remap.end << self._bits)
         offset, length = self._luks_place()
         target.write(layout.luks << self._bits, self._file.read(offset, length))
+        # What is copied as it is includes L2 tables, which are written again below.
         if length and self._metadata.data_file is None:
             self._encrypt_again(layout, target)
         else:

@@ -79,6 +79,7 @@ def create(
             file.flush()
             sync_directory(path.absolute().parent)
     except BaseException:
+        # What was on a device before is gone; a file can be removed.
         if not on_device:
             path.unlink()
         if data_file is not None:
@@ -141,6 +142,7 @@ def _plan(
             path, reason=problem, hint="choose other options; nothing was written"
         )
     version, geometry = options.version, options.geometry
+    # At least one entry: a table of none would share its place with what follows.
     l1_size = max(geometry.l1_entries(size), 1)
     table_clusters, blocks = refcount_area(
         geometry, 1 + geometry.clusters(8 * l1_size) + geometry.clusters(len(luks))

@@ -40,6 +40,7 @@ def open_encrypted(
     the legacy form cannot tell, and takes the first.
     """
     if header.crypt_method == LEGACY_AES:
+        # The passphrase itself is the key, cut or padded to 16 bytes.
         key = keys[0]
         return LegacyData(
             data, path, sector_cipher("aes", "cbc-plain64", key[:_AES_KEY_BYTES].ljust(16, b"\0"))
@@ -104,6 +105,7 @@ class EncryptedData:
         return _parts(self, offset, length, guest_offset)
 
     def write(self, offset: int, data: bytes | memoryview, guest_offset: int) -> None:
+        # Sectors are encrypted whole: the rest of the first and of the last one is read before.
         start, end = align_down(offset, SECTOR), align_up(offset + len(data), SECTOR)
         head = self.read(start, offset - start, 0) if start < offset else b""
         behind = offset + len(data)

@@ -117,6 +117,7 @@ class Qcow2Image(VirtualDisk):
         header = read_header(file, path)
         refuse_unusable(header, path, writable=writable)
         refuse_data_file(header, path, data_file, writable=writable)
+        # Before the repair: a wrong key must leave the file as it was.
         data = data or unlock_if_encrypted(file, header, path, key, data_file)
         if writable:
             header = repaired(file, header, path)

@@ -68,6 +68,7 @@ class Luks1Header:
         ImageDamaged if it contradicts the format, ImageUnsupported for a cipher that growdisk does
         not know.
         """
+        # Where data begin, and the UUID, mean nothing inside a qcow2 image.
         magic, version, cipher, mode, digest_name, _, key_length, digest, salt, iterations, _ = (
             _FIXED.unpack(read(0, _FIXED.size))
         )

@@ -73,6 +73,7 @@ def data_path(image: Path, name: str) -> Path:
     who made the image meant, as a rule, the image's. A name that means one file here and another
     one there is refused.
     """
+    # `as_named` is what QEMU opens, `beside` what its maker meant.
     as_named = Path(_file_name(image, name, "data file"))
     beside = image.parent / as_named
     if not exists(as_named) or real(as_named) == real(beside):

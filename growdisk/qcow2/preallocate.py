@@ -50,6 +50,7 @@ class Preallocator:
         first, count = start >> bits, (end - 1 >> bits) - (start >> bits) + 1
         index = first & self._geometry.l2_entries - 1
         cluster = self._empty_clusters(first, count, mode)
+        # With ZERO the cluster has its place and reads as zeros, whatever it decrypts to.
         flags = COPIED | (ZERO if self._metadata.header.crypt_method else 0)
         entries = progression(cluster << bits | flags, count, self._geometry.cluster_size)
         self._mapping.put(table, index, entries)

@@ -36,6 +36,7 @@ class Reader:
         self._clusters: OrderedDict[int, bytes] = OrderedDict()
 
     def read(self, start: int, end: int) -> bytes:
+        # Beyond the disk's end are zeros, whatever the tables have there (VM state, old data).
         if end > (size := self._metadata.header.size):
             if start < size:
                 return self.read(start, max(size, start)) + bytes(end - max(size, start))

@@ -81,6 +81,7 @@ class Reservation:
         for first, count in runs:
             yield first << bits, first + count << bits
         for index in sorted(self._tables):
+            # Its L1 entry, and the L2 table if that changes in place: copies are new clusters.
             offset = self._metadata.l1[index] & OFFSET_MASK
             entry = self._metadata.header.l1_offset + 8 * index
             yield entry, entry + 8

@@ -264,8 +264,10 @@ class Resizer:
             )
             self._metadata.flush()
         except OSError:
+            # Nothing names the new table yet.
             self._metadata.allocator.release([(cluster, count)])
             raise
+        # The new table is durable, and the old one is in use until the header is written.
         header = replace(old, l1_size=entries, l1_offset=offset)
         self._metadata.switch(header, SIZE_AND_L1_OFFSET, header.size_and_l1_bytes())
         self._metadata.replace_l1(longer)

@@ -104,6 +104,7 @@ class ClusterCounts:
 
     def _segments_of(self, clusters: Sequence[int], highest: int) -> tuple[int, int]:
         """The first and the last segment to be copied for these clusters."""
+        # From segment 0 if that is near: then no base has to be subtracted from each index.
         last = highest >> SEGMENT_BITS
         return (0 if last < _NEAR_SEGMENTS else min(clusters) >> SEGMENT_BITS), last
 

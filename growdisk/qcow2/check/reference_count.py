@@ -201,6 +201,7 @@ class Recount:
             self._found.broken_structure(
                 f"data cluster at {start:#x} is not aligned to a cluster", length * times
             )
+        # Clusters of a data file have no refcounts.
         if self._data_file:
             return
         if start % self._cluster_size or (start >> self._bits) + length > self._clusters_in_file:

@@ -89,6 +89,7 @@ def bitmap_tables(
     if not size or offset + size > file.size:
         findings.broken_structure(f"the bitmap directory at {offset:#x} lies outside the file")
         return (0, 0), []
+    # extensions.py has refused one of more than 64 MiB.
     directory = file.read(offset, size)
     tables: list[tuple[int, int]] = []
     position, names = 0, set[bytes]()
@@ -102,6 +103,7 @@ def bitmap_tables(
         if not _is_possible(entry, name, header, file.size) or position > size:
             findings.broken_structure(f"entry {index} of the bitmap directory cannot be true")
             return (offset, size), tables
+        # QEMU finds a bitmap by its name.
         if name in names:
             findings.broken_structure(f"two bitmaps have the name of entry {index}")
         names.add(name)
