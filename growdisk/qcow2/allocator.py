@@ -97,7 +97,7 @@ class Allocator:
             self._note_free(first, count)
             if self.released is not None:
                 self.released.append((first, count))
-            # What is freed may become guest data: it is no metadata from here on.
+            # What is freed may become guest data, so it is not metadata any more.
             del self._in_use[
                 bisect_left(self._in_use, first) : bisect_left(self._in_use, first + count)
             ]

@@ -68,7 +68,7 @@ def _directory(file: BlockDevice, header: Header) -> bytes:
     if not header.autoclear & Autoclear.BITMAPS or len(extension) != _EXTENSION.size:
         return b""
     _, _, size, offset = _EXTENSION.unpack(extension)
-    # A range beyond the file raises ValueError, as all that cannot be read here does.
+    # A range beyond the file raises ValueError, which the callers expect.
     return file.read(offset, size) if size <= _MAX_DIRECTORY else b""
 
 

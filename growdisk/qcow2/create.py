@@ -56,7 +56,7 @@ def create(
     with this encryption header of another image (luks_header) instead. Raises ImageUnsupported,
     with nothing written, for what the format does not allow.
     """
-    # Before anything exists: a key that is no text is refused, and the rounds take seconds.
+    # Before anything exists: a key that is not text is refused, and the rounds take seconds.
     luks = _new_luks(path, key, key_seconds) if key is not None else luks
     header = _plan(path, size, options, backing, backing_format, luks)
     on_device = path.is_block_device()

@@ -111,7 +111,7 @@ class CreateOptions:
         return None
 
     def _version_problem(self) -> str | None:
-        # All that version 2 can have; an option that differs from it needs version 3.
+        # Everything version 2 can have. An option that differs from it needs version 3.
         plain = CreateOptions(self.cluster_size, self.compat, preallocation=self.preallocation)
         if self.version == 3 or self == plain:
             return None

@@ -40,7 +40,7 @@ def progression(first: int, count: int, step: int) -> array[int]:
     if count <= _FEW:
         return array("Q", range(first, first + count * step, step))
     # Lanes of 64 bits: first + 0, first + step, ... in one addition. No lane carries into the next,
-    # as an entry and all that follow it are below 2^64.
+    # because every entry of the progression is below 2^64.
     size = 1 << (count - 1).bit_length()
     ones, ramp = _lanes(size, step)
     return array("Q", (first * ones + ramp).to_bytes(8 * size, "little")[: 8 * count])

@@ -50,7 +50,7 @@ class UnbackedClusters:
         for extent in file.extents(0, file.size):
             if extent.kind is ExtentKind.ZERO:
                 first = align_up(extent.start, 1 << bits) >> bits
-                # The file's last cluster may be cut short: what it lacks is no data either.
+                # The file's last cluster may be cut short: its missing rest reads as zeros too.
                 last = (
                     len(marks)
                     if extent.end == file.size
