@@ -34,8 +34,7 @@ def lock_image(fd: int, path: Path, *, writing: bool) -> None:
     for: two that come at the same time may both be refused, but never both let in.
     """
     uses = _WRITER_USES if writing else _READER_USES
-    # We hold what we use and what we forbid; what we use must not be forbidden, and what we forbid
-    # not be used.
+    # We hold what we use and what we forbid. Others may not forbid the one, nor use the other.
     own = [_USED + i for i in uses] + [_FORBIDDEN + i for i in _FORBIDS]
     against = [_FORBIDDEN + i for i in uses] + [_USED + i for i in _FORBIDS]
     try:

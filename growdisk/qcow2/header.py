@@ -72,7 +72,7 @@ class Header:
         check_start(prefix, path)
         header, backing = _parse_fixed(prefix)
         check_header(header, backing, path, file_size)
-        # It is one cluster at most by now, but the file may end before.
+        # The length is one cluster at most by now, but the file may end before.
         if header.header_length > len(prefix):
             raise damaged(path, "its header is cut off")
         # As for QEMU, the extensions end where the backing file's name begins. A file shorter than
@@ -218,7 +218,7 @@ def _parse_fixed(prefix: bytes) -> tuple[Header, tuple[int, int]]:
             autoclear=autoclear,
             refcount_order=order,
             header_length=length,
-            # The compression type is judged before the header's own length is: so what there is.
+            # The compression type is checked before the header's length is: take what there is.
             late_fields=prefix[V3_LENGTH : min(length, len(prefix))],
         )
     return header, (backing_offset, backing_length)

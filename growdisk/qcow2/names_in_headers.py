@@ -117,7 +117,7 @@ def _spellings(name: bytes) -> Iterator[bytes]:
         return
     yield name
     if _PROTOCOL.match(name):
-        # blkdebug:CONFIG:FILE has two; nbd://, file:// and others begin with slashes.
+        # blkdebug:CONFIG:FILE has two colons; nbd:// and file:// have slashes after theirs.
         bare = name.partition(b":")[2]
         yield from (bare, name.rpartition(b":")[2], _unquoted(bare.removeprefix(b"//")))
 

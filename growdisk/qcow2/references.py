@@ -79,8 +79,8 @@ class References:
 
     def _joined_by_marks(self) -> list[Run]:
         """As `_joined_in_order`, by a byte for each cluster: quicker if most are alone."""
-        # At least one more than the highest cluster: the start of the last run, rounded up (`+ mask
-        # >> bits`), and the length of the longest.
+        # At least one more than the highest cluster: where the last run begins, rounded up, and the
+        # length of the longest run.
         end = (
             max(max(self.singles), max(self.packed_runs, default=0) + _COUNT_MASK >> _RUN_BITS) + 1
         )

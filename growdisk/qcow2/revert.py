@@ -80,7 +80,7 @@ class Reverter:
         self._keeper.check_tables(self._walker.references(wanted), *self._l1_runs((target,)))
         tables = [self._metadata.l1, *(self._keeper.l1_of(entry) for entry in later)]
         lost = self._checked(tables, later)
-        # Every refusal comes before this line: from here on there are writes.
+        # Everything has been checked: from here on there are writes.
         begin()
         with self._keeper.counting():
             wanted = self._without_copied(target, wanted)
