@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 def split(key: bytes, stripes: int, digest: str) -> bytes:
     """The key as so many stripes."""
+    # All stripes but the last are random; the last is what makes the key come out of all.
     drawn, state = [os.urandom(len(key)) for _ in range(stripes - 1)], bytes(len(key))
     for stripe in drawn:
         state = _diffused(_xor(state, stripe), digest)
@@ -39,6 +40,7 @@ def key_from(
 
 def _diffused(block: bytes, digest: str) -> bytes:
     size = hashlib.new(digest).digest_size
+    # Each piece as long as a hash is replaced by the hash of its number and itself.
     parts = (block[start : start + size] for start in range(0, len(block), size))
     hashed = (
         hashlib.new(digest, n.to_bytes(4, "big") + part).digest()[: len(part)]

@@ -88,6 +88,7 @@ def new_luks(passphrase: bytes, seconds: float) -> bytes:
     digest = hashlib.pbkdf2_hmac("sha256", key, salt, digest_rounds, DIGEST_LENGTH)
     material = align_up(len(key) * STRIPES, _SLOT_ALIGNMENT)
     offsets = [_SLOT_ALIGNMENT + number * material for number in range(SLOTS)]
+    # Room for all eight slots, so that others can be filled later.
     header = Luks1Header(
         cipher="aes",
         mode="xts-plain64",
