@@ -43,9 +43,10 @@ class GrowdiskError(Exception):
     def named(cls, id: str, what: str, why: str, do: str, facts: dict[str, object]) -> Self:
         """An error without a class of its own: stable id, three templates, the facts in them.
 
-        Texts and keys are constants: docs/json.md is written from them (setup/error_ids.py). A fact
-        whose name begins with _, and `hint`, are wording that is made up when it is raised;
-        `--json` has them within the texts alone.
+        Texts and keys are constants: docs/json.md is written from them (setup/error_ids.py). A size
+        is a units.Bytes, several things are a tuple: so `--json` has numbers and lists, and the
+        texts have words. A fact whose name begins with _, and `hint`, are wording that is made up
+        when it is raised; `--json` has them within the texts alone.
         """
         # __init__ is passed by: the fields of `cls` need not be among these facts.
         error = cls.__new__(cls)
@@ -80,6 +81,8 @@ class _Fields(dict[str, object]):
         # The dict stays empty, so every name of a template comes here. getattr finds properties as
         # well: ToolFailed.reason and cure are such.
         value: object = getattr(self._error, name)
+        if isinstance(value, tuple):
+            return ", ".join(map(str, value)) or "none"
         if self._pasteable and isinstance(value, Path):
             return shell_word(value)
         return value

@@ -11,7 +11,7 @@ from growdisk.block.opening import refuse_read_only
 from growdisk.errors import GrowdiskError, ImageError, Refused
 from growdisk.planner.plan import Plan
 from growdisk.storage.lvm import foreign_owner
-from growdisk.units import MiB, format_size
+from growdisk.units import Bytes, MiB
 from growdisk.workflow.run_directory import RESERVE, RunDirectory
 from growdisk.workflow.run_places import state_folder
 
@@ -71,8 +71,8 @@ def refuse_unsafe_place(path: Path, directory: RunDirectory, plan: Plan) -> None
                 {
                     "path": path,
                     "folder": folder,
-                    "wanted": format_size(wanted),
-                    "free": format_size(free),
+                    "wanted": Bytes(wanted),
+                    "free": Bytes(free),
                 },
             )
 

@@ -143,7 +143,7 @@ def with_doubts(plan: Plan, path: Path, options: RunOptions) -> Plan:
 def _doubt(path: Path) -> str:
     """What cannot be known of who uses it; "" if everything is known."""
     if path.is_block_device():
-        unseen = [word for word in (use_of(path, claimed=True).unseen,) if word]
+        unseen = list(use_of(path, claimed=True).unseen)
         unseen += (
             [] if clients_of(path) is not None else ["the Ceph cluster (rbd status gave no answer)"]
         )

@@ -27,7 +27,7 @@ def test_an_error_has_an_id_and_its_facts(image: Path) -> None:
     assert error["data"] == {
         "path": str(image),
         "wanted": "9",
-        "present": "sda1, sda2, sda5",
+        "present": ["sda1", "sda2", "sda5"],
         "option": "--partition",
     }
     assert error["code"] == 3

@@ -81,9 +81,13 @@ def _assert(options: Options, context: TaskContext) -> TaskResult:
         raise Refused.named(
             "assertion-failed",
             "{path} is not as it should be",
-            "{found}",
+            "{_found}",
             "growdisk show {path} draws what is there",
-            {"path": options.place("image"), "found": "; ".join(failures)},
+            {
+                "path": options.place("image"),
+                "found": tuple(failures),
+                "_found": "; ".join(failures),
+            },
         )
     return TaskResult.nothing("all as it should be")
 
