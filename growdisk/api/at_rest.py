@@ -11,7 +11,7 @@ from contextlib import ExitStack, closing, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 
-from growdisk.api.current_run import CurrentRun, Prepared
+from growdisk.api.current_run import CurrentRun, Prepared, new_run_name
 from growdisk.api.disk_facts import image_facts, inspect_device
 from growdisk.api.disks import open_image
 from growdisk.api.extra_disks import found_formats, plan_extra_disks
@@ -135,7 +135,8 @@ class DisksAtRest:
         inside = partial(look_through, self.device, keyring=self.keyring, neighbours=neighbours)
         opinion = second_opinion(facts, goal, proposal, self.device, inside)
         choice = choose_backend(facts, opinion.proposal, options, FoundTools(opinion.asked))
-        plan = make_plan(facts, opinion.proposal, goal, options, choice, self._extra_plans)
+        run = new_run_name()
+        plan = make_plan(run, facts, opinion.proposal, goal, options, choice, self._extra_plans)
         plan = fit_to_host(plan, self.path, self.directory, options)
         others = zip([image for image, _ in self.others], self._extra_plans, strict=True)
         room = refuse_without_room(

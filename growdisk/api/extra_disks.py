@@ -67,7 +67,7 @@ def plan_extra_disks(
             facts = Facts(image, None, {}, disk=disk_name(number))
             refuse_unwritable(facts)
             _refuse_idle(main, device, path, sector_size)
-            found.append(ExtraDiskPlan(facts))
+            found.append(ExtraDiskPlan(facts, path.resolve()))
             continue
         facts = replace(inspect_device(device, image, sector_size, keyring), disk=disk_name(number))
         proposal = propose_extra_disk(main, facts, other.goal)
@@ -77,9 +77,9 @@ def plan_extra_disks(
             opinion = second_opinion(facts, other.goal, proposal, device, opened)
             proposal = opinion.proposal
             choice = choose_backend(facts, proposal, options, FoundTools(opinion.asked))
-            found.append(ExtraDiskPlan(facts, proposal, choice))
+            found.append(ExtraDiskPlan(facts, path.resolve(), proposal, choice))
         else:
-            found.append(ExtraDiskPlan(facts, Proposal((), facts)))
+            found.append(ExtraDiskPlan(facts, path.resolve(), Proposal((), facts)))
     return found
 
 

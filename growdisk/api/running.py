@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 
-from growdisk.api.current_run import CurrentRun, Prepared
+from growdisk.api.current_run import CurrentRun, Prepared, new_run_name
 from growdisk.api.extra_disks import refuse_spoiling
 from growdisk.api.host import refuse_full_storage
 from growdisk.api.live_inspect import InspectedGuest, guest_not_running, inspected
@@ -112,7 +112,9 @@ class GuestTarget:
         guest = self.guest
         confirmed = confirmed_by_guest(guest, goal, proposal)
         connection = guest.reached.way(guest.device)
-        plan = make_live_plan(facts, confirmed, goal, options, guest.surroundings(), connection)
+        plan = make_live_plan(
+            new_run_name(), facts, confirmed, goal, options, guest.surroundings(), connection
+        )
         refuse_full_storage(plan, self.path)
         worker_of(plan, guest.reached, guest.inside, self.path, options.keys).check()
         return Prepared(plan)

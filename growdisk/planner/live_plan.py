@@ -28,7 +28,7 @@ from growdisk.planner.guest_plan import (
     kind_of,
 )
 from growdisk.planner.layout import layout_of
-from growdisk.planner.plan import LEAST_REFCOUNT_BITS, Plan, new_run_name
+from growdisk.planner.plan import LEAST_REFCOUNT_BITS, Plan
 from growdisk.planner.proposal import Proposal
 from growdisk.steps.grow_filesystem import GrowFilesystem
 from growdisk.steps.grow_luks import GrowLuks
@@ -58,6 +58,7 @@ class HostEnvironment:
 
 
 def make_live_plan(
+    run: str,
     facts: Facts,
     proposal: Proposal,
     goal: Goal,
@@ -67,7 +68,7 @@ def make_live_plan(
 ) -> Plan:
     """The plan for a running guest; option-unsupported if it cannot be done.
 
-    `way` comes without the guest plan, which is made here.
+    `run` is the name of the run; `way` comes without the guest plan, which is made here.
     """
     path = facts.image.path
     _refuse_options(facts, goal, options)
@@ -82,7 +83,7 @@ def make_live_plan(
             hint="leave it out, or use --snapshots internal",
         )
     _refuse_shape(path, proposal.steps)
-    run, present = new_run_name(), around.host.device_size or 0
+    present = around.host.device_size or 0
     steps = tuple(
         _running(facts, step, restart=restart, device_size=present) for step in proposal.steps
     )
