@@ -58,6 +58,7 @@ def to_read(
             (stack.enter_context(open_image(other, kind, options.keys)), other)
             for other, kind in found_formats(path, options.others)
         )
+        # Device and image are the same here: only a run that writes has a Disk around the image.
         yield DisksAtRest(path, directory, device, device, others, Keyring(options.keys))
 
 
@@ -68,7 +69,9 @@ def to_write(
     """As long as the image is ours, no other run begins or ends."""
     directory, others = RunDirectory.beside(path), found_formats(path, options.others)
     chosen = image_format or probe_to_write(path)
+    # Before the image is opened to write: others_write() would find this process.
     refuse_unfit_host(path, options)
+    # The lock is taken here: what is read from now on stays as it is until the run ends.
     with closing(
         Disk.open(directory.image, chosen, others, not_in_use=options.not_in_use, key=options.keys)
     ) as disk:
@@ -108,6 +111,7 @@ class DisksAtRest:
             refuse_carried(place, carried_by(image))
             if isinstance(image, Qcow2Image):
                 refuse_data_file(image.header, place, None, writable=False)  # a run has none open
+        # The table and contents first, then the guest's files in them: proposed() needs both.
         own = facts_of_host(image_facts(self.image, self.path), self.path, goal)
         facts = inspect_device(self.device, own, goal.sector_size, self.keyring, others=self.others)
         self._guest = find_homes(
@@ -133,11 +137,15 @@ class DisksAtRest:
             [(self.device, self.path), *self.others], goal.sector_size
         )
         inside = partial(look_through, self.device, keyring=self.keyring, neighbours=neighbours)
-        opinion = second_opinion(facts, goal, proposal, self.device, inside)
+        # Before a backend is chosen: if blkid worked confined, `direct` need not be tried again.
+        opinion = second_opinion(
+            facts, goal, proposal, self.device, inside, _load_tools if self._disk else None
+        )
         choice = choose_backend(facts, opinion.proposal, options, FoundTools(opinion.asked))
         run = new_run_name()
         plan = make_plan(run, facts, opinion.proposal, goal, options, choice, self._extra_plans)
         plan = fit_to_host(plan, self.path, self.directory, options)
+        # Last, as it counts by the snapshot modes of the finished plan.
         others = zip([image for image, _ in self.others], self._extra_plans, strict=True)
         room = refuse_without_room(
             self.path, run_images(self.image, facts, opinion.proposal, plan, others)
@@ -150,6 +158,7 @@ class DisksAtRest:
     def begin(self, run: CurrentRun, room: int) -> Session:
         assert self._disk is not None
         plan = run.plan
+        # A missing appliance is refused while there is nothing yet that would have to go back.
         if "guestfs" in (
             plan.backend,
             *(other.backend for other in plan.extra_disks if other.before),
@@ -161,8 +170,16 @@ class DisksAtRest:
         return Session.begin(run, self._disk, room=room)
 
     def put_away(self) -> None:
+        # The first disk last, as in Session.put_away: the other folders lead to its folder.
         for path in (*(path for _, path in reversed(self.others)), self.path):
             RunDirectory.beside(path).put_away()
+
+
+def _load_tools() -> None:
+    """What most runs need and planning does not: loading it takes as long as blkid's look."""
+    import growdisk.backends.direct
+    import growdisk.partitions.parted_disk
+    import growdisk.qcow2.revert  # noqa: F401
 
 
 # --- a run that another process began -----------------------------------------------------------
@@ -202,6 +219,7 @@ def session_of(run: CurrentRun, disk: Disk, verb: str, allowed: Allowed) -> Sess
             refuse_dependents(one_disk.path)
     with unreadable_refused(run.path):
         session = Session.reopen(run, disk, accepting=verb == "commit")
+    # Only going on works inside containers; going back and accepting handle whole images.
     if verb == "resume":
         session.refuse_locked()
     return session

@@ -39,6 +39,7 @@ class CarriedRun:
             (
                 snapshot
                 for snapshot in self.snapshots
+                # Snapshots count from 1, and the first is taken before anything is changed.
                 if (snapshot.run, snapshot.number) == (self.run, 1)
             ),
             None,
@@ -84,5 +85,6 @@ def carried_run(header: Header | None, names: Iterable[str]) -> CarriedRun | Non
     snapshots = run_snapshots(names)
     if not marked and not snapshots:
         return None
+    # A run's name begins with its date and time: the largest is the newest.
     latest = max((snapshot.run for snapshot in snapshots), default="")
     return CarriedRun(latest, marked, tuple(snapshots))

@@ -32,6 +32,7 @@ def refuse_unfit_device(path: Path) -> None:
             "run growdisk on that host, or make the group this host's own (vgchange --systemid)",
             {"path": path, "owner": owner},
         )
+    # For partitions alone: a whole disk that the host runs from is in use by its mounts.
     disk = disk_of_partition(number)
     if disk is not None and isinstance(disk.node, int) and (place := _system_place(disk.node)):
         raise ImageError.named(
@@ -100,12 +101,14 @@ def _system_place(disk: int) -> str:
     """Where the host has mounted a part of `disk` that it runs from; "" if it has none."""
     on_disk = set(_built_on(disk))
     for mount in mounts():
+        # btrfs has a device number of its own in the list of mounts: there the source tells.
         if mount.place in _SYSTEM and (mount.number in on_disk or _number(mount.source) in on_disk):
             return mount.place
     return ""
 
 
 def _built_on(number: int) -> list[int]:
+    # What is mounted may be several layers up: a partition, in it LUKS, in that LVM.
     upper = [*partitions_of(number), *holders_of(number)]
     return [number, *(built for device in upper for built in _built_on(device))]
 

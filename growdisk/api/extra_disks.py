@@ -36,6 +36,7 @@ def found_formats(path: Path, others: Sequence[OtherDisk]) -> list[tuple[Path, I
     paths = [other.path for other in others]
     formats = [(other, probe_to_write(other)) for other in paths]
     for number, other in enumerate(paths):
+        # samefile(): one image under two names would be opened to write twice.
         if any(other.samefile(known) for known in (path, *paths[:number])):
             raise _refusal(path, other, "it is one and the same image", "name each image once")
         refuse_if_unfinished(RunDirectory.beside(other))
@@ -64,6 +65,7 @@ def plan_extra_disks(
     for number, ((device, path), other) in enumerate(zip(devices, options.others, strict=True), 1):
         image = image_facts(device, path)
         if other.goal is None:
+            # It does not grow, and is only there for the volume groups that reach onto it.
             facts = Facts(image, None, {}, disk=disk_name(number))
             refuse_unwritable(facts)
             _refuse_idle(main, device, path, sector_size)
@@ -72,6 +74,7 @@ def plan_extra_disks(
         facts = replace(inspect_device(device, image, sector_size, keyring), disk=disk_name(number))
         proposal = propose_extra_disk(main, facts, other.goal)
         if isinstance(proposal, Proposal):
+            # Alone: a group that it shares with the first disk was refused by propose_extra_disk().
             neighbours = PhysicalVolumeFinder([(device, path)], sector_size)
             opened = partial(look_through, device, keyring=keyring, neighbours=neighbours)
             opinion = second_opinion(facts, other.goal, proposal, device, opened)
@@ -79,6 +82,7 @@ def plan_extra_disks(
             choice = choose_backend(facts, proposal, options, FoundTools(opinion.asked))
             found.append(ExtraDiskPlan(facts, path.resolve(), proposal, choice))
         else:
+            # As it should be already: it takes part without a step of its own.
             found.append(ExtraDiskPlan(facts, path.resolve(), Proposal((), facts)))
     return found
 

@@ -74,10 +74,13 @@ def _ended(
         if carried is None or is_recorded(path, carried):
             reason = "its run is recorded beside it" if carried else "it carries no run of growdisk"
             raise _nothing_carried(path, verb=verb, reason=reason)
+        # No plan tells the sector size here: 512 is assumed, for what is shown only.
         before = layout_now(disk, path, 512, Keyring(keys))
         repair(disk.file, disk.path, errors=False)  # what a crash left half-made: leaks, no more
         image = disk.base(writable=True)
         assert isinstance(image, Qcow2Image)
+        # It writes through this view; the disk still reads through its own, until that is
+        # activated.
         action(image, carried)
         disk.activate(image)
         after = layout_now(disk, path, 512, Keyring(keys))
@@ -88,6 +91,7 @@ def _forget(image: Qcow2Image, names: list[str]) -> None:
     """The latest first, so that the way back is whole as long as there is one."""
     for name in reversed(names):
         image.delete_snapshot(name)
+    # After the snapshots: as long as there is a mark, the image tells of a run that is not over.
     image.set_run_mark(on=False)
     image.flush()
 

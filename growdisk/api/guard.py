@@ -54,11 +54,13 @@ class ConflictGuard:
         refuse_run(self.path, carried_in(file, self.path, header))
         data_file = self._data_file(header)
         if data_file is not None:
+            # A raw file: it carries no mark and no snapshots, but may have a folder beside it.
             refuse_run(data_file, None)
         if self.overlays_may_break:
             return
         refuse_dependents(self.path, merging=self.merging)
         if data_file is not None:
+            # This image keeps its data there, and is not to count as somebody else's.
             refuse_dependents(data_file, merging=self.path)
 
     def _data_file(self, header: Header | None) -> Path | None:
@@ -76,6 +78,7 @@ class ConflictGuard:
 
 def carried_in(file: BlockDevice, path: Path, header: Header | None) -> CarriedRun | None:
     """What the image in `file` carries of a run."""
+    # Most images: nothing more has to be loaded or read.
     if header is None or not (header.snapshot_count or header.autoclear):
         return None
     from growdisk.qcow2.snapshots import read_entries
@@ -92,6 +95,7 @@ def carried_at(path: Path) -> CarriedRun | None:
         try:
             return carried_in(file, path, read_header(file, path))
         except ImageError:
+            # Damaged; or raw, which has no header.
             return None
         except OSError as error:
             raise ImageNotReadable(path, reason=error.strerror or str(error)) from error
@@ -166,6 +170,7 @@ def is_recorded(path: Path, carried: CarriedRun) -> bool:
     from growdisk.workflow.run_directory import RunDirectory
 
     leading = RunDirectory.beside(path).leading()
+    # Empty if only the mark is there, which names no run: an open record beside it is its own then.
     runs = {snapshot.run for snapshot in carried.snapshots}
     if not (leading.state().is_open and runs):
         return leading.state().is_open
@@ -195,6 +200,7 @@ def refuse_dependents(
 
     overlays-on-it if other images lie on it.
     """
+    # Not waived by overlays_may_break here: that says nothing of a machine's memory.
     if machine := suspended_with(path):
         raise _memory_saved(path, machine, f"qm resume {machine}, and shut it down from inside")
     found = dependents_of(path, apart_from=merging)
@@ -237,6 +243,8 @@ def _folder_beside(path: Path, run: str) -> str:
 
     for plan in islice(path.resolve().parent.glob("*.growdisk/plan.json"), _MOST_FOLDERS):
         with suppress(OSError, Refused):
+            # IMAGE.growdisk: without an IMAGE beside it, the image was renamed, and the folder
+            # follows it.
             image = plan.parent.with_suffix("")
             if run and RunDirectory(image, plan.parent).run() == run:
                 verb = "cp -a" if image.exists() else "mv"

@@ -91,12 +91,14 @@ def _with_room_notes(plan: Plan, path: Path) -> Plan:
     """A qcow2 image fills as its guest does: what the device will lack then."""
     image = plan.after.image
     if image.format != "qcow2":
+        # A raw disk on a device is as large as the device: it can lack nothing.
         return plan
     return replace(plan, notes=(*plan.notes, *notes_on_room(path, image.virtual_size)))
 
 
 def _refuse_fixed_size(plan: Plan, path: Path, step: DiskStep | ExtraDiskStep) -> None:
     """device-cannot-grow for a device that must grow, if the plan has only the guest's layers."""
+    # Step.disk counts from 0, the first disk; the plan lists only the others.
     extra = plan.extra_disks[step.disk - 1] if step.disk else None
     disk, kind = (Path(extra.path), extra.format) if extra else (path, plan.before.image.format)
     grows = step.own.added and not isinstance(step, GrowDevice)
@@ -108,12 +110,14 @@ def _refuse_fixed_size(plan: Plan, path: Path, step: DiskStep | ExtraDiskStep) -
 
 def _refuse_in_use(path: Path, *, not_in_use: bool) -> None:
     is_device = path.is_block_device()
+    # A lease tells at once that nobody has the file open to write. All else is searched in /proc.
     if not is_device and (not path.is_file() or others_write(path) == "nobody"):
         return
     try:
         refuse_users(path, not_in_use=not_in_use)
     except OSError:
         return  # opening it will say why
+    # What no process shows that this user may look at: guests of libvirt, clients of Ceph.
     if is_device:
         _refuse_domains(path)
         refuse_other_clients(path)
@@ -153,6 +157,7 @@ def _doubt(path: Path) -> str:
     mount = mount_of(path)
     if mount is None or not is_shared(mount):
         return ""
+    # A mount with one of these options does not pass QEMU's locks on to the server.
     kept = ", ".join(sorted(mount.options & LOCAL_LOCKS))
     reach = f", and this mount keeps locks to this host ({kept})" if kept else ""
     return (

@@ -54,6 +54,7 @@ def status(image: str | PathLike[str]) -> StatusReport:
     """
     path = _path_of(image)
     directory = RunDirectory.beside(path)
+    # First: of a run whose folder was left elsewhere only the image itself tells.
     carried = None if is_served(path) else carried_at(path)  # it is raw, and need not be reached
     try:
         refuse_carried(path, carried)
@@ -67,10 +68,12 @@ def status(image: str | PathLike[str]) -> StatusReport:
 
     plan = recorded_plan(leading)
     steps = step_reports(plan, state)
+    # A run in progress is "unfinished" in its journal as well: the lock on its folder decides.
     if state.status is RunStatus.UNFINISHED and (pid := leading.worker()) is not None:
         return StatusReport(
             "running", plan.run, steps, (), state.failure, pid, _current(plan, leading.records())
         )
+    # Settling removes snapshots, and `none` takes none: rollback would refuse.
     only_forward = state.settling or plan.snapshots == "none"
     following = (
         ("resume",)

@@ -118,6 +118,7 @@ def _refuse_full(folder: Path) -> None:
 
 def _write(folder: Path, files: Mapping[str, str]) -> None:
     """All of them or none; a folder that is made appears with all of them."""
+    # A new folder appears by one rename; an empty one that is there gets its files one by one.
     made = not folder.exists()
     place = folder.with_name(f".{folder.name}.growdisk-new") if made else folder
     try:

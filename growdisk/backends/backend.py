@@ -5,7 +5,7 @@ Devices are named as a kernel with this one disk names them: /dev/sda1, /dev/sda
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from enum import Enum
 from typing import Literal, NamedTuple, Protocol
@@ -68,12 +68,18 @@ class Backend(Protocol):
     ) -> None: ...
 
     def mounted_guest(
-        self, root: str, mounts: Sequence[GuestMount] = (), *, writable: bool = True
+        self,
+        root: str,
+        mounts: Sequence[GuestMount] = (),
+        *,
+        writable: bool = True,
+        meanwhile: Callable[[], None] | None = None,
     ) -> AbstractContextManager[GuestSystem]:
         """The guest's own files, mounted inside the block: `mounts`, the first of them `root` at /.
 
         Without `mounts`: `root`, and what its fstab mounts at /boot and the like. The guest's files
-        are whole again after the block.
+        are whole again after the block. `meanwhile` is called at its end, when all is written,
+        while others judge what was; it may read the disk.
         """
         ...
 

@@ -40,6 +40,7 @@ def grow_filesystem(
             # A mount takes in what was synced last, which the tools would cut off
             # (filesystems/f2fs.py).
             _mounted(shell, kind, "noatime", device, "true")
+        # All of them run in order, the check first; only what the last said is of interest.
         return [shell.run(*command, device)[1] for command in UNMOUNTED[kind]][-1]
     return MOUNTED[kind](shell, device, device_id)
 

@@ -28,7 +28,7 @@ from growdisk.host.watchdog import time_limit
 _SECTOR = 512
 _LABEL = "growdisk"
 _MEMORY_MIB = 768  # resize2fs of a 2 TiB file system stays below; an empty appliance takes 100
-# building the appliance once takes half a minute, booting it 5 to 15 s
+# Building the appliance once takes half a minute, booting it 5 to 15 s.
 _FIRST_LAUNCH_SECONDS = 300.0
 _CONSOLE_LINES = 60
 # Measured under emulation: faster RCU and no cleared pages save an eighth of the launch. Nothing
@@ -53,6 +53,7 @@ def launch(
     handle: LaunchHandle = guestfs.GuestFS(python_return_dict=True)
     console: deque[str] = deque(maxlen=_CONSOLE_LINES)
     with contextlib.ExitStack() as undo:
+        # Until the appliance is handed over, whatever fails ends QEMU again.
         undo.callback(handle.close)
         _configure(handle, accelerator)
         for number, served in enumerate((socket, *extra_disks)):
@@ -61,6 +62,7 @@ def launch(
             lambda _event, _handle, text, _array: console.extend(text.splitlines()),
             guestfs.EVENT_APPLIANCE | guestfs.EVENT_LIBRARY,
         )
+        # QEMU has the socket in its command line; supermin, which may build first, has not.
         with time_limit(timeout, str(socket), "supermin", cancelled=cancelled) as limit:
             try:
                 with _TEMPORARY_FILES.kept_together():
@@ -69,6 +71,8 @@ def launch(
                 raise _launch_failure(
                     str(error), console, timeout if limit.overrun else None
                 ) from error
+        # The appliance has a root disk of its own, and kernels name disks as they answer: which of
+        # them is ours only the label tells.
         _, disk = Shell(handle, DISK).run("readlink", "-e", f"/dev/disk/guestfs/{_LABEL}")
         appliance = Appliance(handle, str(socket), disk.strip(), "the libguestfs appliance")
         undo.pop_all()
@@ -91,6 +95,7 @@ class _TemporaryFiles:
     def kept_together(self) -> Iterator[None]:
         with self._lock:
             if not self._users:
+                # The first one in sets TMPDIR, the last one out removes it.
                 self._open()
             self._users += 1
         try:
@@ -122,7 +127,7 @@ def _configure(handle: LaunchHandle, accelerator: Accelerator) -> None:
         handle.set_backend_setting("force_tcg", "1")
     handle.set_network(False)
     handle.set_memsize(_MEMORY_MIB)
-    # a second processor costs more to emulate than it helps: nothing here has threads
+    # A second processor costs more to emulate than it helps: nothing here has threads.
     handle.set_smp(1)
     handle.set_append(_KERNEL_OPTIONS)
     handle.set_pgroup(True)  # a Ctrl-C at the terminal is for growdisk to handle
@@ -143,6 +148,7 @@ def _launch_failure(error: str, console: deque[str], overrun: float | None) -> A
         return ApplianceHangs(
             f"it was not up after {overrun:.0f} s; last seen: {last_lines(output) or 'nothing'}"
         )
+    # Ubuntu installs its kernels so that root alone can read them.
     if match := re.search(r"(/boot/vmlinu\S+).*Permission denied", output):
         return ApplianceFailed(
             f"this user may not read {match[1].rstrip(':')}", hint="sudo chmod +r /boot/vmlinu*"

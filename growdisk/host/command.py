@@ -15,7 +15,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import IO
@@ -93,9 +93,10 @@ def run(
     """Run a program to its end, its output captured, with LC_ALL=C.
 
     `accept` are the exit statuses that are not failures (None: all). `name` is what errors call the
-    program, if the first word is a mere wrapper. `on_line` gets each line of stderr when it comes,
-    `begun` the number of the process. Raises ToolMissing, ToolFailed, or ToolTimedOut after
-    `timeout` seconds, when the program has been killed.
+    program, if the first word is a mere wrapper. `on_line` gets each line of stderr when it comes.
+    `begun` gets the number of the process, and does its work while the program does; if it fails,
+    the program is killed. Raises ToolMissing, ToolFailed, or ToolTimedOut after `timeout` seconds,
+    when the program has been killed.
     """
     words = tuple(os.fspath(word) for word in argv)
     COMMAND_LOG.debug("%s", shlex.join(words))
@@ -113,10 +114,12 @@ def run(
         text=True,
         errors="replace",
     )
-    if begun:
-        begun(process.pid)
+    # It must have stderr before communicate() begins, which would read it all itself.
     listener = _Listener(process, on_line) if on_line else None
-    stdout, stderr = _communicate(process, name, input, timeout)
+    with _killed_on_failure(process, name):
+        if begun:
+            begun(process.pid)
+        stdout, stderr = process.communicate(input, timeout)
     if listener:
         stderr = listener.all()
     done = CompletedCommand(words, process.returncode, stdout, stderr, time.monotonic() - started)
@@ -201,21 +204,23 @@ class _Listener(threading.Thread):
         return "".join(self._lines)
 
 
-def _communicate(
-    process: subprocess.Popen[str], tool: str, text: str | None, timeout: float | None
-) -> tuple[str, str]:
+@contextlib.contextmanager
+def _killed_on_failure(process: subprocess.Popen[str], tool: str) -> Iterator[None]:
     try:
-        return process.communicate(text, timeout)
+        yield
     except subprocess.TimeoutExpired as error:
         _kill(process)
-        raise ToolTimedOut(tool, timeout or 0) from error
+        raise ToolTimedOut(tool, error.timeout) from error
     except BaseException:
+        # Also Ctrl-C, and being cancelled: nothing that we started goes on without us.
         _kill(process)
         raise
 
 
 def _kill(process: subprocess.Popen[str]) -> None:
     """End the program and what it started: they are a process group of their own."""
+    # The group has the program's number: it is the first process of its own session.
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
+    # Reaps it, and reads what still is in the pipes.
     process.communicate()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import count
 from pathlib import Path
 
@@ -23,8 +23,10 @@ FOLDER = "/disks"  # or the folder of them
 _MERGED = ("bin", "sbin", "lib", "lib32", "lib64")
 _MEMORY = 4 << 30
 _ROOM = 64 << 20  # beside its memory, a kernel keeps a socket there
-_SECONDS = 3600
-_WORK = 300
+_SECONDS = 3600  # of the clock
+_WORK = 300  # seconds of the processor
+# bwrap ends with 128 and the signal's number. Both limits of --cpu are the same: which of the two
+# signals comes first is the kernel's business.
 _OUT_OF_WORK = (128 + signal.SIGXCPU, 128 + signal.SIGKILL)
 _turns = count(os.getpid())
 _ENVIRONMENT = {"LC_ALL": "C", "PATH": "/usr/sbin:/usr/bin"}
@@ -39,21 +41,29 @@ def run_confined(
     seconds: float = _SECONDS,
     work: int = _WORK,
     input: str | None = None,
+    meanwhile: Callable[[], None] | None = None,
 ) -> CompletedCommand:
     """Run `argv`, which names the file `disk` as DISK.
 
     Raises what command.run() raises, in the tool's own name. `seconds` are those of the clock,
     `work` of the processor: a busy machine does not make a tool look like one caught in a loop.
+    `meanwhile` is called while the tool works.
     """
-    return _run_within(_walls(disk, writable=writable), argv, accept, seconds, work, input)
+    walls = _walls(disk, writable=writable)
+    return _run_within(walls, argv, accept, seconds, work, input, meanwhile)
 
 
 def run_confined_beside(
-    argv: Sequence[str], folder: Path, *, seconds: float, work: int
+    argv: Sequence[str],
+    folder: Path,
+    *,
+    seconds: float,
+    work: int,
+    meanwhile: Callable[[], None] | None = None,
 ) -> CompletedCommand:
     """As `run_confined`, if `argv` reads all files of `folder`, named FOLDER, and changes none."""
     walls = [*_system(), "--dev", "/dev", "--ro-bind", str(folder), FOLDER, *_closed()]
-    return _run_within(walls, argv, (0,), seconds, work, None)
+    return _run_within(walls, argv, (0,), seconds, work, None, meanwhile)
 
 
 def _run_within(
@@ -63,11 +73,20 @@ def _run_within(
     seconds: float,
     work: int,
     input: str | None,
+    meanwhile: Callable[[], None] | None,
 ) -> CompletedCommand:
+    # Inside the walls: prlimit becomes the tool, so that the limits are the tool's alone.
     limits = ["prlimit", f"--as={_MEMORY}", f"--cpu={work}", "--core=0", "--nofile=64", "--"]
     words = ["bwrap", *walls, "--", *limits, *argv]
     try:
-        return run(words, timeout=seconds, accept=accept, name=argv[0], input=input)
+        return run(
+            words,
+            timeout=seconds,
+            accept=accept,
+            name=argv[0],
+            input=input,
+            begun=(lambda _: meanwhile()) if meanwhile else None,
+        )
     except ToolFailed as error:
         if error.status not in _OUT_OF_WORK:
             raise
@@ -99,6 +118,7 @@ def confined_kernel(
         "/proc",
         "--dev",
         "/dev",
+        # For the next --tmpfs, where the kernel keeps its memory as a file.
         "--size",
         str(memory + _ROOM),
         "--tmpfs",
@@ -109,6 +129,7 @@ def confined_kernel(
     walls += ["--ro-bind", str(modules), "/uml/lib/modules", "--bind", str(exchange), "/exchange"]
     for name, disk in disks.items():
         walls += ["--bind", str(disk), name]
+    # bwrap goes by the order of its words: all places are made before / is closed.
     walls += ["--remount-ro", "/", "--chdir", "/", "--clearenv"]
     for name, value in {**_ENVIRONMENT, "HOME": "/tmp", "TMPDIR": "/tmp"}.items():
         walls += ["--setenv", name, value]
@@ -137,6 +158,7 @@ def _system() -> list[str]:
         "/usr",
     ]
     for name in _MERGED:
+        # With a merged /usr these are links into it; elsewhere they are folders of their own.
         if Path(f"/{name}").is_symlink():
             words += ["--symlink", f"usr/{name}", f"/{name}"]
         elif Path(f"/{name}").is_dir():
@@ -146,7 +168,8 @@ def _system() -> list[str]:
 
 def _walls(disk: Path, *, writable: bool) -> list[str]:
     words = _system()
-    # Without an mtab, resize2fs does not know whether the disk is mounted, and refuses.
+    # Without an mtab, resize2fs does not know whether the disk is mounted, and refuses. The folder
+    # around the FUSE folder is ours alone, and goes with it.
     mtab = disk.parent.parent / "mtab"
     mtab.touch()
     words += ["--dev", "/dev", "--ro-bind", str(mtab), "/etc/mtab"]
@@ -154,7 +177,7 @@ def _walls(disk: Path, *, writable: bool) -> list[str]:
 
 
 def _closed() -> list[str]:
-    # no memory to fill either
+    # /dev and / are file systems in memory: read-only, so that nobody fills it.
     words = ["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/", "--clearenv"]
     environment = {**_ENVIRONMENT, **clock.fixed_time_variables()}
     return words + [

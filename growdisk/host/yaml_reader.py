@@ -98,6 +98,8 @@ def read_yaml(path: Path) -> Located | None:
     """The only document in the file; None if there is none. BadFile."""
     try:
         with path.open("rb") as file:
+            # One byte more tells a file that is too large, whatever its size says (a pipe has
+            # none).
             content = file.read(_LARGEST_FILE + 1)
         if len(content) > _LARGEST_FILE:
             raise BadFile(
@@ -126,6 +128,7 @@ def parse_yaml(text: str, name: str) -> Located | None:
         node = loader.get_single_node()
         return _Reader(loader, name).located(node) if node is not None else None
     except yaml.MarkedYAMLError as error:
+        # Most errors know their place; the few others follow.
         mark = error.problem_mark or error.context_mark
         place: YamlPosition | str = (
             YamlPosition(name, mark.line + 1, mark.column + 1) if mark else name
@@ -172,11 +175,13 @@ class _Reader:
 
     def located(self, node: Node) -> Located:
         place = self._place(node)
+        # Counted once for each use of an anchor: that is what makes a few lines into gigabytes.
         self._count += 1
         if self._count > _MOST_VALUES:
             raise BadFile(
                 "there are too many values", place=place, reason="anchors are used too often"
             )
+        # An alias leads back to a node that is still being read.
         if id(node) in self._open:
             raise BadFile("this contains itself", place=place)
         self._open.add(id(node))
@@ -191,6 +196,7 @@ class _Reader:
         if isinstance(node, MappingNode):
             return self._entries(node)
         value = self._loader.construct_object(node)
+        # 2024-01-01 without quotes, which PyYAML makes a date of: in a playbook it is a text.
         if isinstance(value, date):
             return str(node.value)
         if not _is_scalar(value):
@@ -204,6 +210,7 @@ class _Reader:
     def _entries(self, node: MappingNode) -> Entries:
         self._refuse_twice(node)
         self._loader.flatten_mapping(node)
+        # Merged entries come first, own ones replace them: a dict keeps the last.
         found: dict[str, tuple[str, Located, YamlPosition]] = {}
         for key, value in node.value:
             text = self._key(key)

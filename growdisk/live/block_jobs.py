@@ -100,6 +100,7 @@ def merge_overlays(
     does it all again.
     """
     job = f"{OUR_JOBS}merge"
+    # Of a growdisk that died: its job is the same, and goes on.
     if not _find(machine, job):
         machine.monitor.execute(
             "block-commit",
@@ -133,6 +134,7 @@ def _cancel(machine: Machine, name: str) -> None:
 def mark(machine: Machine, name: str) -> None:
     """Leave an object in this QEMU process that does nothing, to know the process again."""
     if not is_marked(machine, name):
+        # A throttle group without drives does nothing, and lives as long as the process.
         machine.monitor.execute("object-add", qom_type="throttle-group", id=name)
 
 

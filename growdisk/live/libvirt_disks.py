@@ -39,6 +39,7 @@ def known_to(uri: str, seconds: float) -> Known:
     asking = Thread(target=_ask, args=(uri, known), name="libvirt", daemon=True)
     asking.start()
     asking.join(seconds)
+    # Copies: a thread that is late goes on filling the lists.
     return Known(list(known.disks), list(known.folders), list(known.saved))
 
 

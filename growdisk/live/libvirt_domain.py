@@ -31,6 +31,7 @@ except ImportError as error:
         {"reason": str(error)},
     ) from error
 
+# Kinds of pools whose volumes are files in one folder.
 _FOLDER_POOLS = (
     libvirt.VIR_CONNECT_LIST_STORAGE_POOLS_ACTIVE
     | libvirt.VIR_CONNECT_LIST_STORAGE_POOLS_DIR
@@ -107,6 +108,8 @@ class Domain:
         text = json.dumps({"execute": command, **({"arguments": words} if words else {})})
         COMMAND_LOG.debug("# virsh qemu-monitor-command %s '%s'", self.name, text)
         try:
+            # Flags 0: the text is JSON, not the monitor's old commands. Errors of QEMU come in the
+            # answer.
             answer = json.loads(libvirt_qemu.qemuMonitorCommand(self._domain, text, 0))
         except libvirt.libvirtError as error:
             raise monitor_lost(command, reason=_words(error)) from error
@@ -149,6 +152,7 @@ def known_machines(uri: str | None) -> tuple[KnownMachine, ...]:
     connection = _connected(uri)
     try:
         for domain in connection.listAllDomains():
+            # It may have gone since it was listed.
             with suppress(libvirt.libvirtError):
                 found.append(
                     KnownMachine(
@@ -175,6 +179,7 @@ def definitions(uri: str) -> Iterator[tuple[str, bool]]:
     with suppress(libvirt.libvirtError):
         for domain in connection.listAllDomains():
             yield _definition(connection, domain), bool(domain.hasManagedSaveImage())
+            # What it will have at its next start may be other disks than those it runs with.
             if domain.isActive() and domain.isPersistent():
                 yield _definition(connection, domain, libvirt.VIR_DOMAIN_XML_INACTIVE), False
         for pool in connection.listAllStoragePools(_FOLDER_POOLS):
@@ -229,6 +234,7 @@ def _disks_of(connection: libvirt.virConnect, domain: libvirt.virDomain) -> tupl
 
 def _disk(node: ElementTree.Element) -> DomainDisk:
     target, source, alias = node.find("target"), node.find("source"), node.find("alias")
+    # dev: a block device of the host. Both are missing for a disk of the network.
     file = "" if source is None else source.get("file") or source.get("dev") or ""
     return DomainDisk(
         "" if target is None else target.get("dev", ""),

@@ -128,6 +128,7 @@ _FORMATS = ("qcow2", "raw", "file")
 OUR_JOBS = "growdisk-"
 # cfi.pflash01 is the flash of a UEFI guest: firmware and its variables.
 _NO_DISKS = ("floppy", "ide-cd", "scsi-cd", "sd-card", "cfi.pflash01")
+# What usb-storage makes below itself: a SCSI disk that no -device has named.
 _IN_USB = ".0/legacy[0]"
 _BUSES = {
     "virtio-blk-device": Bus("virtio-blk", Arrival.AT_ONCE),
@@ -178,6 +179,7 @@ class Machine:
             for block in self.ask("query-block", tuple[BlockInfo, ...])
             if (block.qdev or block.device) == key
         ]
+        # query-block nests an image in the one above it.
         image = blocks[0].inserted.image if blocks and blocks[0].inserted else None
         found = []
         while image is not None:
@@ -187,11 +189,13 @@ class Machine:
 
     def node_of(self, file: Callable[[str], bool]) -> str:
         """The node of the image whose file name `file` accepts; "" if there is none."""
+        # flat: without the backing files of each, which are nodes by themselves.
         nodes = self.ask("query-named-block-nodes", tuple[BlockNodeInfo, ...], flat=True)
         return next(
             (
                 node.node_name
                 for node in nodes
+                # Each image is two nodes: its format, and its file below that.
                 if node.drv != "file" and file(self._whole(node.file))
             ),
             "",
@@ -215,6 +219,7 @@ class Machine:
         return ""
 
     def _devices(self) -> Iterator[str]:
+        # Devices with an id are in the first, others in the second.
         for folder in ("/machine/peripheral", "/machine/peripheral-anon"):
             for entry in self.ask("qom-list", tuple[ObjectProperty, ...], path=folder):
                 if entry.type == "child<virtserialport>":
@@ -223,6 +228,7 @@ class Machine:
     def resize(self, key: str, size: int) -> None:
         """Make the disk `size` bytes; it never becomes smaller."""
         disk = self.disk(key)
+        # block_resize shrinks a disk in use without a word: nothing but this line prevents it.
         if size < disk.size:
             raise _unexpected_answer(
                 "query-block", reason=f"the disk has {disk.size} bytes, more than {size}"
@@ -255,6 +261,7 @@ class Machine:
 
     def _disks(self) -> Iterator[LiveDisk]:
         for block in self.ask("query-block", tuple[BlockInfo, ...]):
+            # A disk of -drive if=none that no device has taken has no qdev.
             kind = self.property_of(block.qdev, "type") if block.qdev else ""
             if block.inserted is not None and kind not in _NO_DISKS:
                 yield self._disk(block, block.inserted, kind)
@@ -264,6 +271,7 @@ class Machine:
         specific = (image.format_specific and image.format_specific.data) or FormatData()
         names = (block.device, device.rsplit("/", 1)[-1], inserted.node_name)
         return LiveDisk(
+            # Node names change with each snapshot and merge; the device stays.
             key=block.qdev or block.device,
             names=tuple(name for name in names if name),
             node=inserted.node_name,
@@ -287,10 +295,12 @@ class Machine:
     def _whole(self, file: str) -> str:
         """A file name as QEMU has it, from the root on; what is not a file name stays as it is."""
         file = _plain(file)
+        # With a colon it is an address (nbd:..., json:...), and not relative to anything.
         return str(self._folder / file) if self._folder and file and ":" not in file else file
 
     def _bus(self, qdev: str, kind: str) -> Bus:
         if kind in ("scsi-hd", "scsi-block"):
+            # A SCSI disk arrives as its controller is: virtio-scsi tells the guest, others do not.
             controller = self.property_of(qdev, "parent_bus").rpartition("/")[0]
             name = self.property_of(controller, "type")
             if name in _BUSES:
@@ -311,10 +321,8 @@ class Machine:
 
 
 def _named_by_people(qdev: str) -> str:
-    """The device that -device made.
-
-    The disks of virtio-blk and usb-storage are in a device of their own below it.
-    """
+    """The device that -device made."""
+    # The disks of virtio-blk and usb-storage are in a device of their own below it.
     if qdev.endswith(_IN_USB):
         return qdev.removesuffix(_IN_USB).rpartition("/")[0]
     return qdev.removesuffix("/virtio-backend")
@@ -329,6 +337,7 @@ def _plain(file: str) -> str:
     except NotThatValue:
         return file
     inner = written.file or written
+    # With an offset, or another driver in between, the image is not simply that file.
     is_whole = written.driver in _FORMATS and inner.driver == "file" and written.offset is None
     return inner.filename if is_whole and inner.filename else file
 

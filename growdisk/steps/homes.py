@@ -10,23 +10,30 @@ from growdisk.steps.worker_at_rest import WorkerAtRest
 
 
 def homes_now(worker: WorkerAtRest) -> Look:
-    others = [(disk, disk.path) for disk in worker.disk.extra_disks]
-    return find_homes(
-        worker.disk,
-        worker.path,
-        worker.run_backend.sector_size,
-        worker.run_backend.keyring,
-        others,
-    )
+    """Read again if anything was written since."""
+    others = worker.disk.extra_disks
+    written = sum(disk.writes() for disk in (worker.disk, *others))
+    backend = worker.run_backend
+    if backend.homes is None or backend.homes[0] != written:
+        look = find_homes(
+            worker.disk,
+            worker.path,
+            backend.sector_size,
+            backend.keyring,
+            [(disk, disk.path) for disk in others],
+        )
+        backend.homes = (written, look)
+    return backend.homes[1]
 
 
 def settled_homes(worker: WorkerAtRest, backend: Backend) -> Look:
     """The same, after what only a journal or a log knew has been written where it belongs."""
-    unsettled = [home for home in homes_now(worker).homes if not _is_settled(home)]
+    look = homes_now(worker)
+    unsettled = [home for home in look.homes if not _is_settled(home)]
     for home in unsettled:
         with backend.mounted_guest(home.root.node, home.mounts):
             pass
-    return homes_now(worker)
+    return homes_now(worker) if unsettled else look
 
 
 def mounts_of(look: Look, node: str) -> tuple[GuestMount, ...]:

@@ -68,12 +68,31 @@ class RepairGuest(StepTraits):
             if not look.homes:
                 return self._repair_unread(backend)
             repairs = repairs_of(look, self.system, self.decisions())
-            for repair in (repair for repair in repairs if repair.pending.paths):
-                home = repair.home
-                with backend.mounted_guest(home.root.node, home.mounts) as guest:
-                    repair.pending.write_to(guest)
-        left = self._left(homes_now(context), repairs)
+            left = self._written(context, backend, repairs)
         return Evidence(_told([change for repair in repairs for change in repair.changes], left))
+
+    def _written(
+        self, context: WorkerAtRest, backend: Backend, repairs: list[HomeRepair]
+    ) -> list[str]:
+        """Write the repairs; what is left, in words: see _left()."""
+        left: list[str] = []
+
+        def search_again() -> None:
+            left.extend(self._left(homes_now(context), repairs))
+
+        to_write = [repair for repair in repairs if repair.pending.paths]
+        for repair in to_write:
+            home = repair.home
+            with backend.mounted_guest(
+                home.root.node,
+                home.mounts,
+                # After the last one: a search takes longer than the judge that it runs beside.
+                meanwhile=search_again if repair is to_write[-1] else None,
+            ) as guest:
+                repair.pending.write_to(guest)
+        if not to_write:
+            search_again()
+        return left
 
     def _left(self, look: Look, repairs: list[HomeRepair]) -> list[str]:
         """What still names it, and is not known to, and what could not be searched: in words."""

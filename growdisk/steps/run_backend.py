@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from growdisk.backends.direct import DirectTools
     from growdisk.block.fuse import FuseFolder
     from growdisk.block.nbd import NbdServer
+    from growdisk.guest_systems.look import Look
 
 _NAME = "disk"
 # seconds: a launch takes 6 to 15, and half a minute more where the appliance is built first
@@ -53,6 +54,7 @@ class RunBackend:
         self._tools: DirectTools | None = None
         self._disk, self._stop, self.sector_size = disk, stop, sector_size
         self.keyring = keyring or Keyring()
+        self.homes: tuple[int, Look] | None = None  # how often was written before, and what is seen
         self._places, self._opened = places, False
         self._resources = ExitStack()
         self._servers: tuple[tuple[Disk, NbdServer | FuseFolder], ...] = ()

@@ -29,6 +29,7 @@ def look_at_storage(path: Path) -> Storage:
 
 
 def _look(number: int, kernel_name: str) -> Storage:
+    # First: a partition of a loop device has a name that begins with loop as well.
     if value_of(number, "partition"):
         disk = kernel_name.rstrip("0123456789")
         hint = f"grow the partition first (growpart, or parted /dev/{disk})"
@@ -51,6 +52,7 @@ def _look(number: int, kernel_name: str) -> Storage:
 
 def _hint(number: int, kernel_name: str) -> str:
     """The tools of its own that make it larger."""
+    # Everything of device mapper is called dm-N: the prefix of its UUID tells who made it.
     name, uuid = value_of(number, "dm/name"), value_of(number, "dm/uuid")
     rescan = f"/sys/block/{kernel_name}/device/rescan"
     if uuid.startswith("mpath-"):

@@ -29,8 +29,10 @@ from growdisk.volumes.tpm_tokens import measured
 _SECTOR = 512
 _MAGIC = b"LUKS\xba\xbe"
 _JSON_AT = 4096
+# Bounds for what a header may ask of us: bytes, stripes, bytes of a key; rounds, KiB of memory.
 _MOST_JSON, _MOST_STRIPES, _MOST_KEY = 4 << 20, 10_000, 128
 _MOST_ROUNDS, _MOST_MEMORY_KIB = 1 << 27, 4 << 20
+# Key slots of version 1: eight of them from byte 208 on, and what the first word of a used one is.
 _SLOTS, _SLOT_AT, _SLOT_SIZE, _SLOT_ENABLED = 8, 208, 48, 0x00AC71F3
 
 
@@ -72,6 +74,7 @@ class LuksHeader:
         LuksUnreadable, ToolMissing.
         """
         try:
+            # One slot after the other: each may take a second, and the first that opens ends it.
             keys = (_key_in(device, slot, digest, passphrase) for slot, digest in self.slots)
             return next((key for key in keys if key is not None), None)
         except (ValueError, TypeError) as error:
@@ -86,6 +89,7 @@ def read_luks_header(device: BlockDevice) -> LuksHeader:
     if not head.startswith(_MAGIC) or len(head) < _JSON_AT:
         raise LuksUnreadable("there is no LUKS header")
     try:
+        # Big endian, as all numbers of the binary headers.
         return _version_1(head) if head[6:8] == b"\0\1" else _version_2(device, head)
     except LuksUnreadable:
         raise
@@ -97,6 +101,8 @@ def read_luks_header(device: BlockDevice) -> LuksHeader:
 
 
 def _version_1(head: bytes) -> LuksHeader:
+    # Fixed places of the phdr: cipher 8, mode 40, hash 72; payload (in sectors) 104, key bytes 108;
+    # the key's digest 112, its salt 132, its rounds 164; UUID 168.
     cipher, mode, digest = (_text(head[at : at + 32]) for at in (8, 40, 72))
     payload, size = (int.from_bytes(head[at : at + 4], "big") for at in (104, 108))
     rounds = int.from_bytes(head[164:168], "big")
@@ -115,6 +121,7 @@ def _raw_slots(head: bytes) -> Iterator[bytes]:
 
 
 def _slot_1(raw: bytes, encryption: str, digest: str, key_size: int) -> Keyslot:
+    # A slot: used 0, rounds 4, salt 8, where its material is (in sectors) 40, stripes 44.
     rounds, sector, stripes = (int.from_bytes(raw[at : at + 4], "big") for at in (4, 40, 44))
     kdf = Kdf("pbkdf2", _base64(raw[8:40]), digest, rounds)
     area = Area(str(sector * _SECTOR), str(key_size * stripes), encryption, key_size)
@@ -129,6 +136,7 @@ def stripes_of(stripes: int, digest: str) -> dict[str, str | int]:
 
 
 def _version_2(device: BlockDevice, head: bytes) -> LuksHeader:
+    # hdr_size: the binary header, 4096 bytes, and the JSON area together.
     length = int.from_bytes(head[8:16], "big")
     if not _JSON_AT < length <= _MOST_JSON:
         raise LuksUnreadable(f"a header of {length} bytes")
@@ -136,12 +144,14 @@ def _version_2(device: BlockDevice, head: bytes) -> LuksHeader:
     text = device.read(_JSON_AT, length - _JSON_AT).split(b"\0")[0]
     metadata = decoded(text, Luks2Metadata)
     segment = metadata.segments.get("0")
+    # A re-encryption has two segments, and a border that moves between them.
     if _is_in_transition(metadata) or segment is None or len(metadata.segments) != 1:
         raise InTransition
     if segment.type != "crypt":
         raise LuksUnreadable(
             f"its data are of the type {segment.type}, which growdisk does not know"
         )
+    # A digest ties key slots to segments. Slots of another type do not hold a volume key.
     slots = tuple(
         (slot, digest)
         for digest in metadata.digests.values()
@@ -188,6 +198,8 @@ def _why_fixed(segment: Luks2Segment, metadata: Luks2Metadata) -> str:
 
 
 def _key_in(device: BlockDevice, slot: Keyslot, digest: Digest, passphrase: bytes) -> bytes | None:
+    # From the passphrase to the key of the slot's area, to the stripes in it, to a volume key,
+    # which only its digest shows to be the right one.
     stripes, stripe_hash = int(slot.af["stripes"]), str(slot.af["hash"])
     _refuse_excess(slot, digest, stripes)
     area_key = _derive(slot.kdf, passphrase, slot.area.key_size)
@@ -264,6 +276,8 @@ class DecryptedView(ReadOnlyDevice):
         check_range(self.size, offset, length)
         unit = self._header.sector_size
         start, end = align_down(offset, unit), align_up(offset + length, unit)
+        # dm-crypt numbers sectors in 512 bytes from the payload's start on, plus the header's
+        # offset.
         raw = self._device.read(self._header.payload + start, end - start)
         return self._decrypted(start // _SECTOR + self._header.iv_start, raw)[
             offset - start : offset - start + length
@@ -274,6 +288,7 @@ class DecryptedView(ReadOnlyDevice):
         unit = self._header.sector_size
         if unit == _SECTOR or mode != "xts-plain64" or cipher != "aes":
             return sector_cipher(cipher, mode, self._key).decrypt(sector, raw)
+        # Larger sectors are units of their own: each has the number of its first 512 bytes.
         return b"".join(
             decrypt_xts(self._key, sector + at // _SECTOR, raw[at : at + unit])
             for at in range(0, len(raw), unit)

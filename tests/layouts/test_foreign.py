@@ -254,7 +254,7 @@ def test_a_machine_without_blkid_says_so_and_goes_by_its_own_readers(
     monkeypatch.setattr(
         second_opinion,
         "probe_devices",
-        lambda devices: CannotAsk("it is not installed on this machine"),
+        lambda devices, meanwhile: CannotAsk("it is not installed on this machine"),
     )
     content = volume(tmp_path / "volume", ext4=True, pieces=[])
     image = disk(tmp_path / "disk.raw", _ONE, s2048=content)

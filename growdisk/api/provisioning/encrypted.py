@@ -26,6 +26,7 @@ def encryption_of(base: Path, base_format: ImageFormat) -> bytes:
             return b""
         from growdisk.qcow2.encryption import luks_header
 
+        # This process has it open, locked, already.
         with closing(RawFile.open(layer.path, lock=False)) as file:
             return luks_header(file, layer.header, layer.path)
 
@@ -48,6 +49,7 @@ def refuse_locked(base: Path, base_format: ImageFormat, recipe: Recipe) -> None:
     if reason:
         hint = "make a base of the kind that you want first: growdisk image convert"
         raise not_provisioned(base, reason=reason, hint=hint)
+    # A second time, with the keys: now each locked layer must open.
     with closing(open_device(base, base_format, key=recipe.keys)) as device:
         require_keys(device)
 

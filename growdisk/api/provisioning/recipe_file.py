@@ -132,6 +132,7 @@ def _seed(node: Located | None, folder: Path) -> Seed | None:
     if node is None or node.value is False:
         return None
     if node.value is True:
+        # `seed: true` has all texts made here.
         return Seed()
     fields = Fields(node, ("user_data", "meta_data", "network_config"), "a seed", folder)
     return Seed(fields.path("user_data"), fields.path("meta_data"), fields.path("network_config"))

@@ -26,6 +26,7 @@ def words_of(node: Located, known: Collection[str], what: str) -> Mapping[str, L
             near = difflib.get_close_matches(word, known, 1, 0.6)
             hint = f"write {near[0]}" if near else f"{what} knows {', '.join(known)}"
             raise BadFile(f"{what} has no '{word}'", place=place, hint=hint)
+    # A word without a value counts as left out.
     return {word: value for word, value, _ in node.entries() if value.value is not None}
 
 
@@ -59,6 +60,7 @@ class Fields:
         node = self._found.get(word)
         if node is None:
             return default
+        # bool first: in Python True is an int.
         if isinstance(node.value, bool) or not isinstance(node.value, str | int | float):
             raise node.bad(f"{word} is a text", hint=f'write {word}: "…"')
         return str(node.value)

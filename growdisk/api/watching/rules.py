@@ -69,13 +69,11 @@ class WatchRule:
     timeout: float
 
     def is_for(self, entry: DiskEntry) -> bool:
-        """Whether the rule is for the disk; a silent libvirt concerns all rules for machines.
-
-        The latter is an entry that is neither a machine nor a path.
-        """
+        """Whether the rule is for the disk; a silent libvirt concerns all rules for machines."""
         if entry.domain:
             return any(fnmatchcase(entry.domain, pattern) for pattern in self.domains)
         if not entry.path:
+            # Neither a machine nor a path: the entry stands for a libvirt that does not answer.
             return bool(self.domains)
         return any(_matches(entry.path, pattern) for pattern in self.images)
 
@@ -88,6 +86,7 @@ class WatchRule:
         if self.quiet is None:
             return False
         first, last = self.quiet
+        # 22:00-06:00 goes over midnight: late or early.
         return first <= now < last if first <= last else now >= first or now < last
 
     @property
@@ -98,6 +97,7 @@ class WatchRule:
     def size_for(self, current: int) -> str:
         """The SIZE of `growdisk expand` for a disk of that many bytes."""
         if self.is_share:
+            # In whole MiB, and one at least.
             growth = align_up(int(current * (share("step", self.step) or 0.0)) or MiB, MiB)
             return f"+{growth // MiB}M"
         return f"+{self.step.lstrip('+')}"
@@ -126,6 +126,7 @@ class Rules:
         """
         named = defaultdict[object, list[DiskEntry]](list)
         for number, entry in enumerate(entries):
+            # By device and inode; an entry without a file of this host is alone under its number.
             named[(entry.path and identity(entry.path)) or number].append(entry)
         return [
             (max(alike, key=lambda entry: (entry.state == "running", bool(entry.domain))), rule)
@@ -193,6 +194,7 @@ def _checked(fields: Fields, word: str, default: str, check: Callable[[str], T])
     """The text, which `check` can read; the `default` is good."""
     text = fields.text(word, default)
     try:
+        # The default need not be read: it is ours.
         if word in fields:
             check(text)
     except GrowdiskError as error:

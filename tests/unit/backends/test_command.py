@@ -67,6 +67,27 @@ def test_lines_of_stderr_are_told_while_the_tool_runs(tmp_path: Path) -> None:
     assert heard == ["one", "two", "one"]
 
 
+def test_what_is_done_meanwhile_is_done_while_the_tool_works(tmp_path: Path) -> None:
+    done = run(
+        ["sh", "-c", f"until [ -e {tmp_path}/sign ]; do sleep 0.05; done; echo seen"],
+        begun=lambda pid: (tmp_path / "sign").touch(),
+        timeout=30,
+    )
+    assert done.stdout == "seen\n"
+
+
+def test_a_tool_does_not_outlive_what_fails_meanwhile() -> None:
+    pids = list[int]()
+
+    def fail(pid: int) -> None:
+        pids.append(pid)
+        raise OSError("no")
+
+    with pytest.raises(OSError, match="no"):
+        run(["sleep", "60"], begun=fail)
+    assert not Path(f"/proc/{pids[0]}").exists()
+
+
 def test_every_command_is_logged_so_that_it_can_be_pasted(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, "growdisk.command")
     run(["echo", "it's", "a b", "$HOME"])
