@@ -37,8 +37,8 @@ from growdisk.qcow2.image import Qcow2Image
 from growdisk.qcow2.named_files import trusting_references
 from growdisk.qcow2.open_checks import refuse_data_file
 from growdisk.qcow2.probe import ImageFormat, probe_to_write
-from growdisk.steps.device_path import look_through
 from growdisk.steps.disk import Disk, Format
+from growdisk.steps.place_at_rest import look_through
 from growdisk.volumes.keyring import Keyring
 from growdisk.volumes.other_pvs import PhysicalVolumeFinder
 from growdisk.workflow.run_directory import RunDirectory

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from growdisk.errors import Refused, UsageError
 from growdisk.fast_dataclass import dataclass, replace
 from growdisk.live.guest_shell import GuestShell, GuestUnreachable
-from growdisk.live.qemu_machine import LiveDisk, Machine
+from growdisk.live.live_disk import LiveDisk
+from growdisk.live.qemu_machine import Machine
 from growdisk.live.qemu_processes import guest_of, server_folder
 from growdisk.planner.guest_connection import GuestConnection
 

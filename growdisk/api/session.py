@@ -16,13 +16,14 @@ from growdisk.planner.layout import Layout, layout_of
 from growdisk.planner.plan import Plan, encode_plan
 from growdisk.qcow2.image import Qcow2Image
 from growdisk.steps.device_growth import GrownDevice
-from growdisk.steps.device_path import DevicePath, is_openable
+from growdisk.steps.device_path import DevicePath
 from growdisk.steps.disk import Disk
 from growdisk.steps.extra_disk_step import disk_name
 from growdisk.steps.fingerprint import ImageFingerprint
 from growdisk.steps.flushing_store import QuietSnapshots
 from growdisk.steps.internal_snapshots import InternalSnapshots
 from growdisk.steps.overlay_snapshots import OverlaySnapshots
+from growdisk.steps.place_at_rest import is_openable
 from growdisk.steps.resize_image import GrowDevice
 from growdisk.steps.run_backend import RunBackend
 from growdisk.steps.step_traits import of_kind

@@ -17,7 +17,6 @@ from pathlib import Path
 
 from growdisk.backends.backend import CheckState, FilesystemCheck, KernelPartition
 from growdisk.backends.direct_editor import DirectEditor
-from growdisk.backends.filesystem_growth import UNMOUNTED
 from growdisk.backends.judging import LOOKING, complaint, filesystem_unsound
 from growdisk.block.device import BlockDevice
 from growdisk.block.fuse import FuseFolder
@@ -27,6 +26,7 @@ from growdisk.fast_dataclass import replace
 from growdisk.filesystems.content import ExtContent
 from growdisk.filesystems.ext_tree import ExtTree
 from growdisk.filesystems.file_tree import Unknown
+from growdisk.filesystems.growing_tools import UNMOUNTED
 from growdisk.filesystems.identify import identify
 from growdisk.filesystems.swap import swap_header
 from growdisk.guest_systems.device_names import devices_of

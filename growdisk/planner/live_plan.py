@@ -9,19 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from growdisk.errors import LayoutError
 from growdisk.fast_dataclass import dataclass, replace
 from growdisk.filesystems.content import ExtContent
 from growdisk.filesystems.ext_growth import descriptor_blocks_missing
-from growdisk.host.free_space import HostRoom
-from growdisk.live.qemu_machine import Arrival, LiveDisk
+from growdisk.live.live_disk import Arrival, LiveDisk
 from growdisk.planner.facts import Facts
 from growdisk.planner.failures import option_unsupported
 from growdisk.planner.goal import Goal, RunOptions, SnapshotMode
 from growdisk.planner.guest_connection import GuestConnection
 from growdisk.planner.guest_plan import (
-    filesystem_of,
     growth_layers,
     growths_of,
     guest_plan,
@@ -39,6 +38,9 @@ from growdisk.steps.reread_partitions import RereadPartitions
 from growdisk.steps.resize_image import GrowDevice, ResizeImage
 from growdisk.steps.step_traits import of_kind
 from growdisk.units import format_size
+
+if TYPE_CHECKING:
+    from growdisk.host.free_space import HostRoom
 
 
 @dataclass(frozen=True)
@@ -339,7 +341,7 @@ def _notes(
 def _gdt_notes(facts: Facts, proposal: Proposal) -> Iterator[str]:
     """An ext file system that counts its groups in more blocks than were kept free for that."""
     for step in of_kind(GrowFilesystem, proposal.steps):
-        content = filesystem_of(facts, step)
+        content = facts.content_with(step.uuid, step.number)
         if isinstance(content, ExtContent) and (
             missing := descriptor_blocks_missing(content, step.new_size)
         ):

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from growdisk.backends.backend import Kind
 from growdisk.errors import ImageUnsupported, shell_word
 from growdisk.fast_dataclass import dataclass, replace
 from growdisk.host.json_codec import Raw, decoded, encoded, encoded_lines
@@ -24,6 +23,7 @@ from growdisk.steps.extra_disk_step import ExtraDiskStep
 from growdisk.steps.registry import DiskStep
 from growdisk.steps.rewrite_partitions import RewritePartitions
 from growdisk.steps.step_traits import first, of_kind
+from growdisk.steps.worker import BackendKind
 from growdisk.units import format_size
 
 # as 64 GiB in clusters of 64 KiB have: from there on overlays are done sooner
@@ -42,7 +42,7 @@ class ExtraDisk:
     path: str
     format: str
     snapshots: SnapshotMode
-    backend: Kind = "guestfs"
+    backend: BackendKind = "guestfs"
     before: Layout | None = None
     after: Layout | None = None
 

@@ -24,7 +24,8 @@ from growdisk.host.json_codec import encoded_lines
 from growdisk.live.guest_block_device import GuestBlockDevice, guest_disk_at
 from growdisk.live.guest_shell import GuestLost
 from growdisk.live.guest_volumes import GuestVolumes, volumes_of
-from growdisk.live.qemu_machine import Arrival, LiveDisk, Machine
+from growdisk.live.live_disk import Arrival, LiveDisk
+from growdisk.live.qemu_machine import Machine
 from growdisk.partitions.sectors import read_table
 from growdisk.partitions.table import FIRST_DISK, PartitionTable
 from growdisk.steps import live_place

@@ -13,7 +13,7 @@ method here.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
     from growdisk.block.device import BlockDevice
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from growdisk.steps.reread_partitions import RereadPartitions
     from growdisk.steps.resize_image import GrowDevice, ResizeImage
     from growdisk.steps.rewrite_partitions import RewritePartitions
+
+BackendKind = Literal["guestfs", "uml", "direct"]
+"""libguestfs's appliance, a kernel that runs as a program, host tools."""
 
 Placed = dict[int, tuple[int, int]]
 """Partitions as somebody sees them: number to start and size, in bytes."""

@@ -17,7 +17,7 @@ from growdisk.partitions.located import SectorChange
 from growdisk.partitions.rewriting import gpt_sectors, rewrite
 from growdisk.partitions.sectors import apply_changes, read_table
 from growdisk.partitions.table import FIRST_DISK, PartitionTable
-from growdisk.steps.device_path import DevicePath, device_at, neighbours_of
+from growdisk.steps.device_path import DevicePath
 from growdisk.steps.disk import Disk
 from growdisk.steps.failures import verify_failed
 from growdisk.steps.grow_filesystem import GrowFilesystem
@@ -25,6 +25,7 @@ from growdisk.steps.grow_luks import GrowLuks
 from growdisk.steps.grow_lv import GrowLogicalVolume
 from growdisk.steps.grow_pv import GrowPhysicalVolume
 from growdisk.steps.moving import copy, require_copied
+from growdisk.steps.place_at_rest import device_at, neighbours_of
 from growdisk.steps.reread_partitions import RereadPartitions
 from growdisk.steps.resize_image import GrowDevice, ResizeImage
 from growdisk.steps.rewrite_partitions import RewritePartitions

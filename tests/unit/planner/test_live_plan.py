@@ -10,7 +10,7 @@ import pytest
 from growdisk.api.disks import inspect
 from growdisk.filesystems.content import Content, F2fsContent, NtfsContent, XfsContent
 from growdisk.host.free_space import HostRoom
-from growdisk.live.qemu_machine import Arrival, Bus
+from growdisk.live.live_disk import Arrival, Bus
 from growdisk.planner.facts import Facts, ImageFacts
 from growdisk.planner.failures import CannotGrow
 from growdisk.planner.goal import Goal, RunOptions
