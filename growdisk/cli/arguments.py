@@ -182,6 +182,7 @@ def _other_disks(
 
 
 def _other_disk(word: str, requests: Sequence[str], like: Goal) -> OtherDisk:
+    # A file's own name may have a = in it: then it is a name alone.
     name, equals, size = (
         word.rpartition("=") if "=" in word and not Path(word).exists() else (word, "", "")
     )

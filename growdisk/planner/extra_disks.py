@@ -42,6 +42,7 @@ def propose_extra_disk(main: Facts, other: Facts, goal: Goal) -> Proposal | AllD
     Raises Refused errors, which name it.
     """
     path = other.image.path
+    # By UUID: the name of a group need not be unique.
     if shared := {group.uuid: group.name for group in volume_groups(main)}.keys() & {
         group.uuid for group in volume_groups(other)
     }:
@@ -75,6 +76,7 @@ def merge_proposals(
     if isinstance(main, AllDone) and any(
         other.proposal and other.proposal.steps for other in others
     ):
+        # A proposal without steps: the run is still recorded beside the first disk.
         return Proposal((), facts)
     return main
 

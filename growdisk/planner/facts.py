@@ -138,6 +138,7 @@ def _innermost(name: str, content: Content | None) -> Iterator[tuple[str, Conten
     match content:
         case LuksContent() if content.inside is not None:
             yield from _innermost(name, content.inside)
+        # A group that could not be read is shown as what it is: the physical volume.
         case PhysicalVolumeContent() if content.group is not None:
             for volume, inside in content.volumes:
                 yield from _innermost(f"{content.group.name}/{volume}", inside)

@@ -19,6 +19,7 @@ _SHUT_DOWN = "start Windows and shut it down whole: shutdown /s /t 0"
 def refuse_hibernated(facts: Facts) -> None:
     """By what lies in partitions and volumes."""
     for number in sorted(facts.contents):
+        # Also in containers that were opened, and in logical volumes.
         for name, content in facts.leaves_of(number):
             if isinstance(content, SwapContent) and content.hibernated:
                 reason = memory_in(f"the swap space of {name}", content.hibernated)

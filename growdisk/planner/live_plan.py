@@ -89,6 +89,7 @@ def make_live_plan(
     steps = tuple(
         _running(facts, step, restart=restart, device_size=present) for step in proposal.steps
     )
+    # The guest plan has the run's name: what the scripts answer has to bear it.
     guest = guest_plan(run, facts, proposal.steps, serial=around.disk.serial, several=True)
     return Plan(
         run=run,
@@ -115,6 +116,7 @@ def _running(facts: Facts, step: DiskStep, *, restart: bool, device_size: int) -
         case ResizeImage():
             return replace(step, running=True, restart=restart)
         case GrowFilesystem():
+            # At rest a plain ext step does not say which ext it is: the scripts have to know.
             return replace(step, running=True, kind=kind_of(facts, step))
         case RereadPartitions() | GrowLuks() | GrowPhysicalVolume() | GrowLogicalVolume():
             return replace(step, running=True)
@@ -129,6 +131,7 @@ def _refuse_shape(path: Path, steps: tuple[DiskStep, ...]) -> None:
         raise _only_at_rest(path, "growing a partition without a file system that growdisk knows")
     parts = growth_layers(steps)
     for step in steps:
+        # Growth that leads to no file system: the scripts grow layers only on the way to one.
         if step.works_at and step.name not in parts:
             raise _only_at_rest(path, f"{step.describe()}, without a file system in it,")
 
@@ -169,6 +172,7 @@ def _refuse_fixed_device(facts: Facts, proposal: Proposal, around: HostEnvironme
     """Refuse a raw block device that is too small: QEMU cannot enlarge it; the host must, first."""
     size, wanted = around.host.device_size, proposal.after.image.virtual_size
     if (
+        # With a storage that growdisk can enlarge, the run does that itself (GrowDevice).
         facts.image.storage is None
         and around.disk.format == "raw"
         and size is not None
@@ -192,6 +196,7 @@ def _restart(
     option-unsupported if that is impossible, or not allowed.
     """
     bus, path = around.disk.bus, facts.image.path
+    # Nothing to see if the disk keeps its size, or if its bus tells the guest by itself.
     if not any(step.added for step in proposal.steps) or bus.arrival is Arrival.AT_ONCE:
         return False
     if bus.arrival is Arrival.NEVER:
@@ -219,6 +224,8 @@ def _snapshot_mode(
     obstacle = _obstacle(around, steps)
     match options.snapshots:
         case "auto":
+            # Never overlays by default: until they are merged, nobody may start the guest from the
+            # image.
             return ("none", obstacle) if obstacle else ("internal", "")
         case "internal" if obstacle:
             hint = (
@@ -248,6 +255,7 @@ def _snapshot_mode(
 def _obstacle(around: HostEnvironment, steps: int) -> str:
     """Why the machine's memory and disks cannot be put into snapshots; "" if they can."""
     disk = around.disk
+    # Version 2 does not record a snapshot's disk size, and raw has no snapshots.
     if disk.version != 3:
         return (
             f"the image is {'qcow2 version 2' if disk.version else disk.format}, which has no "
@@ -274,6 +282,7 @@ def _obstacle(around: HostEnvironment, steps: int) -> str:
             f"its disk {others[0].names[0]} is {others[0].format}, and would not go back "
             "together with the memory"
         )
+    # Each snapshot holds all of the memory, at the worst.
     if around.host.free < steps * around.memory:
         room = f"{format_size(around.host.free)} free {around.host.where}"
         return (
@@ -313,6 +322,8 @@ def _notes(
         )
     else:
         why = f" ({reason})" if reason else ""
+        # The first growth inside a partition is what the guest's own undo cannot take back
+        # (LiveUndo).
         first = next(
             (step.name for step in proposal.steps if step.name.startswith("grow-")),
             "grow-filesystem",

@@ -26,9 +26,9 @@ from growdisk.steps.step_traits import first, of_kind
 from growdisk.steps.worker import BackendKind
 from growdisk.units import format_size
 
-# as 64 GiB in clusters of 64 KiB have: from there on overlays are done sooner
+# Bytes of L2 tables, as 64 GiB in clusters of 64 KiB have: from there on overlays are done sooner.
 _MANY_TABLES = 8 << 20
-# five snapshots and the disk itself, and the user's own snapshots beside them
+# A cluster is counted by five snapshots and the disk itself, and by the user's own snapshots.
 LEAST_REFCOUNT_BITS = 8
 
 
@@ -104,6 +104,7 @@ def make_plan(
     `run` is the name of the run.
     """
     _refuse_preallocation(facts, goal)
+    # The other disks come last: a failure there still takes everything back, on all disks.
     steps = (*proposal.steps, *steps_of(others))
     mode, on_mode = _snapshot_mode(
         facts.image, options, moves=any(step.moves for step in proposal.steps)
@@ -154,6 +155,7 @@ def _written(step: DiskStep | ExtraDiskStep) -> _WrittenStep:
         return replace(_written(step.step), disk=step.number)
     fields = decoded(encoded(step), dict[str, Raw])
     usual = step.usual
+    # What is as usual is left out: reading the plan fills it in by the defaults of the fields.
     unusual = {name: value for name, value in fields.items() if usual.get(name) != bytes(value)}
     return _WrittenStep(type(step).__name__, Raw(encoded(unusual)))
 
@@ -200,6 +202,7 @@ def _snapshot_mode(
         and fit
         and image.tables > _MANY_TABLES
         and not options.keep
+        # A partition that moves would be written twice: to the overlay, and again to the image.
         and not moves
     ):
         mode = "overlay"
@@ -207,6 +210,8 @@ def _snapshot_mode(
             "snapshots by overlays: each internal one would have to go through "
             f"{format_size(image.tables)} of tables"
         )
+    # Growing it would leave its snapshots without a size: after going back to one the disk would be
+    # wrong.
     if image.version == 2 and image.snapshots:
         raise ImageUnsupported(
             image.path,

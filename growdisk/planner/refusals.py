@@ -20,6 +20,7 @@ from growdisk.planner.failures import (
 from growdisk.planner.goal import Goal
 from growdisk.units import MiB, format_size
 
+# What the guest keeps free at the least when the swap file is made.
 _ROOM_BESIDE_SWAP_FILE = 64 * MiB
 
 
@@ -79,6 +80,8 @@ def refuse_moved_boot_loader(facts: Facts, moved: Iterable[Partition]) -> None:
                 "disk it lies",
                 hint="leave it where it is: the guest would not start any more",
             )
+        # The disk signature and the start of the partition are how Windows knows its volume on an
+        # MBR disk.
         is_mbr = facts.table is not None and facts.table.kind == "mbr"
         if is_mbr and part.bootable and facts.kind_of(part.number) == "ntfs":
             raise cannot_move(

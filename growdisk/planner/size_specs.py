@@ -39,6 +39,7 @@ def requests_by_disk(words: Sequence[str], others: int) -> list[list[str]]:
     """The requests for the first disk, then for each of the `others`, the first of which is sdb."""
     found: list[list[str]] = [[] for _ in range(others + 1)]
     for word in words:
+        # Without --with no letter is looked at: vda1 and sda1 mean the one disk.
         match = _DISK.match(word) if others else None
         number = ord(match["letter"]) - ord("a") if match else 0
         if number > others:
@@ -61,6 +62,7 @@ def share_of(word: str, text: str, option: str, hint: str) -> Share:
             value = 0.0
         if 0 < value <= 100:
             return Percent(value)
+    # Several shares in one option, with commas: the error below says how to write them.
     elif text and "," not in text:
         size = parse_goal_size(text)
         return Size(size.bytes, size.relative)

@@ -71,6 +71,8 @@ class DevicePath:
         return replace(self, layers=(*self.layers, str(LvLayer(group, volume))))
 
 
+# What lies between a partition and what grows in it: a LUKS container, or a logical volume.
+#
 # Written plans hold a layer as text, `luks:UUID` or `lv:GROUP/VOLUME`. It is taken apart here
 # alone.
 

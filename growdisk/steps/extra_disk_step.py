@@ -23,6 +23,8 @@ class ExtraDiskStep:
 
     @property
     def name(self) -> str:
+        # The journal's key must be another one than that of the same step on the first disk:
+        # grow-filesystem-sda1 becomes -sdb1, resize-image becomes resize-image-sdb.
         own, disk = f"-{FIRST_DISK}", f"-{disk_name(self.number)}"
         if own in self.step.name:
             return self.step.name.replace(own, disk)

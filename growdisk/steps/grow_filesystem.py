@@ -57,6 +57,7 @@ class GrowFilesystem(StepTraits):
 
     @property
     def usual(self) -> dict[str, bytes]:
+        # Written plans leave these two out for the everyday step, as `usual` says of the others.
         plain = (
             {"kind": b'"ext4"', "layers": b"[]"} if self.is_plain_ext and not self.running else {}
         )
@@ -104,7 +105,8 @@ class GrowFilesystem(StepTraits):
                     {"number": self.number, "found": content.kind if content else "nothing"},
                 )
             )
-        # in use, only its own tool knows what is left to grow
+        # In use it may end short of new_size (Worker.accepts), so only its own tool knows what is
+        # left to grow.
         if content.size == self.new_size and not self.running:
             return AlreadyDone(f"it fills {self.place.name_on(context.disk_name)} already")
         return Ready()
@@ -112,6 +114,7 @@ class GrowFilesystem(StepTraits):
     def apply(self, context: Worker) -> Evidence:
         remark = context.grow_filesystem(self)
         content = context.content(self.place)
+        # What our own reader sees, not what was planned: in use the two may differ.
         grown = content.size if content and content.size else self.new_size
         return Evidence(f"{format_change(self.old_size, grown)}{remark}", {"size": grown})
 

@@ -31,6 +31,7 @@ def settled_homes(worker: WorkerAtRest, backend: Backend) -> Look:
     look = homes_now(worker)
     unsettled = [home for home in look.homes if not _is_settled(home)]
     for home in unsettled:
+        # Mounting and unmounting replays the journal; nothing else is wanted of it.
         with backend.mounted_guest(home.root.node, home.mounts):
             pass
     return homes_now(worker) if unsettled else look

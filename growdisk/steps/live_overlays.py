@@ -23,7 +23,7 @@ from growdisk.steps.live_worker import LiveWorker
 class LiveOverlays:
     """The SnapshotStore of `--snapshots overlay`, online.
 
-    `quiet` runs a action while the guest's files are at rest.
+    `quiet` runs an action while the guest's files are at rest.
     """
 
     can_restore = False
@@ -43,6 +43,7 @@ class LiveOverlays:
 
     def take(self, step: str) -> None:
         overlay = self._overlay(step)
+        # Taken already by a process that died afterwards.
         if is_same_file(self._worker.disk.file, overlay):
             return
         below = self._present(self._steps[: self._steps.index(step)])
@@ -53,13 +54,18 @@ class LiveOverlays:
             )
         # before there is a file: whoever finds one without it is another QEMU
         mark(self._worker.machine, self._mark)
+        # A file that QEMU does not use yet holds nothing: it is of a process that died before
+        # put_overlay.
         overlay.unlink(missing_ok=True)
         backing = below[-1].name if below else f"../{expected.name}"
+        # Only the lowest overlay lies on the image itself, one folder up.
         kind = "qcow2" if below else self._worker.disk.format
         create(overlay, self._worker.disk.size, backing=Path(backing), backing_format=kind)
         # Before the guest writes into it: after a power cut its newest data must be found by this
         # name.
         sync_directory(self._directory)
+        # QEMU refuses a node name that it has already, and an earlier process may have taken the
+        # step's.
         node = f"growdisk-{self._steps.index(step) + 1:02}-{os.getpid()}"
         self._quiet(lambda: put_overlay(self._worker.machine, self._worker.key, overlay, node))
 
@@ -88,6 +94,8 @@ class LiveOverlays:
 
     def settle(self) -> None:
         left = self._present(self._steps)
+        # QEMU writes to an overlay: it is still in use. If it writes to the image, either the merge
+        # has ended before a crash, or QEMU was started again without the overlays.
         if left and not is_same_file(self._worker.disk.file, self._worker.path):
             merge_overlays(
                 self._worker.machine,

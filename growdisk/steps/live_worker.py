@@ -50,7 +50,8 @@ _PATIENCE = 300  # seconds for what was begun through a line that broke
 _RESTART_SECONDS = 600.0
 _WHILE_OFF = "grow the disk while the guest is off"
 _ARRIVAL_SECONDS = 15.0
-_LAST_GROUP = 128 << 20  # bytes: of ext, with blocks of 4 KiB
+# Bytes of a block group of ext with blocks of 4 KiB: the kernel may leave out a last group.
+_LAST_GROUP = 128 << 20
 SAVED_TABLE = "saved-table.json"
 _BOOT_ID = "cat /proc/sys/kernel/random/boot_id"
 # Later, and with nothing open: ssh and the agent end only when nobody holds their streams.
@@ -130,10 +131,12 @@ class LiveWorker:
 
     def accepts(self, step: GrowFilesystem, size: int) -> bool:
         """It may go without its last group; of btrfs there is none."""
+        # In use a file system may stop short by less than a group.
         return size >= step.new_size - (0 if step.kind == "btrfs" else _LAST_GROUP)
 
     def resize_disk(self, step: ResizeImage) -> str:
         self.machine.resize(self.key, step.new_size)
+        # Perhaps the guest sees the size without a restart: then there is none.
         if not step.restart or self._arrives(step.new_size, seconds=1):
             return ""
         self.restart()
@@ -218,10 +221,8 @@ class LiveWorker:
         return answer.stdout.decode(errors="replace")
 
     def _keep_table(self, prepared: Answer) -> None:
-        """Save the old table, as prepare did in the guest, beside the image too.
-
-        It is for a guest that does not start.
-        """
+        """Save the old table, as prepare did in the guest, beside the image too."""
+        # For a guest that does not start any more: nobody could read the copy inside it.
         if prepared.facts.saved:
             folder = RunDirectory.beside(self.path).path  # a device's lies elsewhere
             replace_file(
@@ -243,7 +244,10 @@ class LiveWorker:
         """
         from growdisk.guest_scripts.render import render
 
+        # growth 0 is the plan's own file system, the others are guest.others.
         scripts = render(self.guest.growth(growth))
+        # Settings are shell variables before the script's first line: nothing is put into the
+        # script itself.
         text = (
             "; ".join((*self._settings(phase, up_to), *settings)) + f"\n{scripts[phase.file_name]}"
         )
@@ -259,10 +263,8 @@ class LiveWorker:
         self.on_line(words)
 
     def _settings(self, phase: Phase, up_to: int) -> list[str]:
-        """Variables of the script's shell.
-
-        Names and numbers are ours, and base64 needs no quotes.
-        """
+        """Variables of the script's shell."""
+        # Nothing here needs a quoting filter: names and numbers are ours, and base64 has no quotes.
         words = [
             f"GROWDISK_DISK={self.device_name}",
             "export GROWDISK_DISK",
@@ -314,6 +316,7 @@ class LiveWorker:
                 if self.ask(_BOOT_ID) != before:
                     return
             except GuestLost:
+                # The connection breaks when the old system goes down: that is what is waited for.
                 pass
             if time.monotonic() > deadline:
                 raise guest_did_not_return(

@@ -54,6 +54,7 @@ def is_openable(disk: Disk, place: DevicePath, keyring: Keyring) -> bool:
         return True
     from growdisk.volumes.luks import LuksUnreadable, read_luks_header
 
+    # The plan's size is that of the grown partition, which the disk may not have yet.
     device = Window(disk, place.start, min(place.size, disk.size - place.start))
     try:
         return keyring.volume_key(device, read_luks_header(device)) is not None
@@ -68,14 +69,18 @@ def open_inside(
     layer = place.innermost
     if layer is None:
         return
+    # From the outermost layer in: each layer's device is there only when what is around it is open.
     open_inside(appliance, disk, place.around, keyring, sector_size)
     if isinstance(layer, LvLayer):
+        # The system ID: LVM leaves alone a group that another system owns, unless it is told to be
+        # that one.
         group = read_volume_group(device_at(disk, place.around, keyring, sector_size))
         appliance.volumes.activate(layer.name, group.system_id if group else "")
         return
     from growdisk.volumes.luks import read_luks_header
 
     outer = device_at(disk, place.around, keyring, sector_size)
+    # The appliance gets the volume key, never a passphrase.
     key = keyring.volume_key(outer, read_luks_header(outer))
     if key is None:
         raise DeviceNotReadable(place.around.name, reason="no passphrase that was given opens it")
@@ -91,6 +96,7 @@ def _volume(
     except VolumeGroupUnreadable as error:
         raise DeviceNotReadable(place.name, reason=str(error)) from error
     volume = group.by_name(name) if group else None
+    # Also if a part of the volume is on a physical volume that was not found, or is not linear.
     if group is None or volume is None or not is_readable(volume, devices):
         raise DeviceNotReadable(place.name, reason="there is no such logical volume any more")
     return LogicalVolumeView(devices, group, volume)
@@ -106,7 +112,3 @@ def _decrypted(outer: BlockDevice, place: DevicePath, keyring: Keyring) -> Block
     if view is None:
         raise DeviceNotReadable(place.around.name, reason="no passphrase that was given opens it")
     return view
-
-
-# What lies between a partition and what grows in it: a LUKS container, or a logical volume.
-#

@@ -118,6 +118,7 @@ class MakeSwapFile(StepTraits):
                         {"system": self.system.removeprefix("/dev/")},
                     )
                 )
+            # A swap file that the guest had already has another UUID: it is made again as planned.
             ours = (
                 guest.exists(SWAP_FILE) and _uuid_in(guest.read_start(SWAP_FILE, 4096)) == self.uuid
             )

@@ -65,6 +65,8 @@ class RepairGuest(StepTraits):
     def apply(self, context: WorkerAtRest) -> Evidence:
         with _at_work(context) as backend:
             look = settled_homes(context, backend)
+            # Our readers know none of its file systems: the files are changed through a mount, one
+            # by one.
             if not look.homes:
                 return self._repair_unread(backend)
             repairs = repairs_of(look, self.system, self.decisions())
@@ -78,6 +80,7 @@ class RepairGuest(StepTraits):
         left: list[str] = []
 
         def search_again() -> None:
+            # Looked at again after the writing: the search has to find what is there now.
             left.extend(self._left(homes_now(context), repairs))
 
         to_write = [repair for repair in repairs if repair.pending.paths]
@@ -96,6 +99,7 @@ class RepairGuest(StepTraits):
 
     def _left(self, look: Look, repairs: list[HomeRepair]) -> list[str]:
         """What still names it, and is not known to, and what could not be searched: in words."""
+        # What a repair could not change is told with its reason already.
         known = {
             change.path for repair in repairs for change in repair.changes if not change.mended
         }
@@ -142,6 +146,7 @@ class RepairGuest(StepTraits):
         look = homes_now(context)
         if look.homes:
             for repair in repairs_of(look, self.system, self.decisions()):
+                # The repair is planned once more, and must come out empty.
                 for path in repair.pending.paths:
                     raise verify_failed(
                         self.name, found=f"stale lines in {path}", expected="a guest without them"
@@ -162,10 +167,8 @@ class RepairGuest(StepTraits):
                 )
 
     def _systems(self, backend: Backend) -> tuple[list[str], list[str]]:
-        """(devices with a guest, devices that cannot be read).
-
-        A device has a guest if it has an fstab, or if there is no other device.
-        """
+        """(devices with a guest, devices that cannot be read)."""
+        # If there is no other device, the guest must be on this one, with an fstab or without.
         if not self.others:
             return [self.system], []
         found = {device: _has_guest(backend, device) for device in (self.system, *self.others)}
@@ -196,14 +199,12 @@ def _at_work(context: WorkerAtRest) -> Iterator[Backend]:
 
 
 def _has_guest(backend: Backend, device: str) -> bool | None:
-    """Whether a device has a guest (an fstab); None if it cannot be mounted.
-
-    That is no reason to fail: it may need other disks, or a newer kernel.
-    """
+    """Whether a device has a guest (an fstab); None if it cannot be mounted."""
     try:
         with backend.mounted_guest(device, writable=False) as guest:
             return guest.exists(_FSTAB)
     except ToolFailed:
+        # No reason to fail: it may need other disks, or a newer kernel.
         return None
 
 
@@ -214,6 +215,7 @@ def _told(changes: list[Change], left: list[str]) -> str:
         mended or ("nothing was changed" if named else NOTHING_NAMED),
         *named,
     ]
+    # "no file names what is gone" would contradict what follows.
     if left and not changes:
         words[0] = "nothing was changed"
     return "; ".join([*words, *left])

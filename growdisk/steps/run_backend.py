@@ -89,6 +89,7 @@ class RunBackend:
         try:
             yield
         except OperationFailed as error:
+            # What the tool says is a consequence: the host could not write.
             if failed := self._failed:
                 raise _host_write_failed(
                     failed[0].path, activity=activity, reason=str(failed[1])
@@ -112,6 +113,8 @@ class RunBackend:
         To be called only after the table was read again.
         """
         with self.appliance(activity) as appliance:
+            # Once an appliance: opened earlier, they would have the sizes from before the table
+            # changed.
             if not self._opened:
                 for place in self._places:
                     open_inside(appliance, self._disk, place, self.keyring, self.sector_size)
@@ -182,6 +185,7 @@ class RunBackend:
         names = [f"{_NAME}{number or ''}" for number in range(len(disks))]
         devices = dict(zip(names, disks, strict=True))
         place, folder = self._resources.enter_context(mounted(devices, cached=False))
+        # The one folder serves all disks, so its failure is told of the first.
         self._servers = ((self._disk, folder),)
         return launch(
             [place / name for name in names], self._flush, cancelled=lambda: self._stop.requested
@@ -211,6 +215,7 @@ class RunBackend:
             extra_disks=others,
         )
         try:
+            # A launch that hangs is tried once more, then with the launcher's own patience.
             return begin(timeout=_FIRST_PATIENCE)
         except ApplianceHangs:
             self._stop.check()

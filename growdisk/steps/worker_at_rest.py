@@ -73,6 +73,7 @@ class WorkerAtRest:
             device = self.device(place)
             group = read_volume_group(device)
             if group is not None:
+                # Raises if the copies of the metadata do not agree.
                 neighbours_of(self.disk, self.run_backend.sector_size).of(group, device)
         except VolumeGroupUnreadable:
             return None
@@ -94,6 +95,8 @@ class WorkerAtRest:
 
     def grow_device(self, step: GrowDevice) -> str:
         resize_device(self.disk.path, step.new_size)
+        # The disk still has the size that it had when it was opened: all above it must learn the
+        # new one.
         self.disk.base_resized()
         return self.resize_disk(step)
 
@@ -104,6 +107,7 @@ class WorkerAtRest:
             )
         if not step.gives_zeros:
             return
+        # Both ends of the new space, not all of it: it may be terabytes.
         sample = min(_ZERO_SAMPLE, step.new_size - step.old_size)
         for offset in (step.old_size, step.new_size - sample):
             if any(self.disk.read(offset, sample)):
@@ -164,6 +168,7 @@ class WorkerAtRest:
             remark = grow(backend, step)
             backend.judge(step.kind, step.place.device)
             backend.sync()
+        # In an appliance the judge has let its kernel mount it already; host tools cannot.
         if step.is_plain_ext:
             self._ask_a_kernel(step)
         return remark
@@ -185,6 +190,7 @@ class WorkerAtRest:
     def _grow_other(self, backend: Backend, step: GrowFilesystem) -> str:
         content = self.content(step.place)
         number = content.device_id if isinstance(content, BtrfsContent) else 1
+        # fsck.f2fs would cut off what was synced last; a kernel replays it.
         unclean = isinstance(content, F2fsContent) and not content.clean
         backend.grow_filesystem(step.kind, step.place.device, number, replay=unclean)
         return ""
