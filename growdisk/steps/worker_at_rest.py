@@ -17,6 +17,7 @@ from growdisk.partitions.located import SectorChange
 from growdisk.partitions.rewriting import gpt_sectors, rewrite
 from growdisk.partitions.sectors import apply_changes, read_table
 from growdisk.partitions.table import FIRST_DISK, PartitionTable
+from growdisk.steps import guest_at_rest
 from growdisk.steps.device_path import DevicePath
 from growdisk.steps.disk import Disk
 from growdisk.steps.failures import verify_failed
@@ -26,6 +27,8 @@ from growdisk.steps.grow_lv import GrowLogicalVolume
 from growdisk.steps.grow_pv import GrowPhysicalVolume
 from growdisk.steps.moving import copy, require_copied
 from growdisk.steps.place_at_rest import device_at, neighbours_of
+from growdisk.steps.remake_swap import MakeSwapFile, RemakeSwap
+from growdisk.steps.repair_guest import RepairGuest
 from growdisk.steps.reread_partitions import RereadPartitions
 from growdisk.steps.resize_image import GrowDevice, ResizeImage
 from growdisk.steps.rewrite_partitions import RewritePartitions
@@ -84,6 +87,12 @@ class WorkerAtRest:
 
     def accepts(self, step: GrowFilesystem, size: int) -> bool:
         return size == step.new_size
+
+    def has_swap(self, step: RemakeSwap) -> bool:
+        return not step.missing(self)
+
+    def swap_file_uuid(self, step: MakeSwapFile) -> str | None:
+        return guest_at_rest.swap_file_uuid(self, step)
 
     def resize_disk(self, step: ResizeImage) -> str:
         if step.preallocation != "off":
@@ -204,6 +213,26 @@ class WorkerAtRest:
             and kernel_mounts(content)
         ):
             self.run_backend.let_a_kernel_mount("ext4", step.place.device)
+
+    def make_swap(self, step: RemakeSwap) -> str:
+        guest_at_rest.make_swap(self, step)
+        return ""
+
+    def make_swap_file(self, step: MakeSwapFile) -> str:
+        guest_at_rest.make_swap_file(self, step)
+        return ""
+
+    def repair(self, step: RepairGuest) -> str:
+        return guest_at_rest.repair(self, step)
+
+    def confirm_swap(self, step: RemakeSwap) -> None:
+        guest_at_rest.confirm_swap(self, step)
+
+    def confirm_swap_file(self, step: MakeSwapFile) -> None:
+        guest_at_rest.confirm_swap_file(self, step)
+
+    def confirm_repair(self, step: RepairGuest) -> None:
+        guest_at_rest.confirm_repair(self, step)
 
     def conclude(self, step: str) -> None:
         """Each step has been verified by itself."""
