@@ -45,7 +45,9 @@ class GrowdiskError(Exception):
         whose name begins with _, and `hint`, are wording that is made up when it is raised;
         `--json` has them within the texts alone.
         """
+        # __init__ is passed by: the fields of `cls` need not be among these facts.
         error = cls.__new__(cls)
+        # On the instance they hide the class's own, which `what`, `why` and `error_id` read.
         vars(error).update(ID=id, WHAT=what, WHY=why, DO=do, **facts)
         return error
 
@@ -73,6 +75,8 @@ class _Fields(dict[str, object]):
         self._error, self._pasteable = error, pasteable
 
     def __missing__(self, name: str) -> object:
+        # The dict stays empty, so every name of a template comes here. getattr finds properties as
+        # well: ToolFailed.reason and cure are such.
         value: object = getattr(self._error, name)
         if self._pasteable and isinstance(value, Path):
             return shell_word(value)
@@ -96,6 +100,7 @@ def shell_word(path: Path) -> str:
     """A path as it can be pasted after a command."""
     import shlex
 
+    # -f.qcow2 would be read as an option, quoted or not.
     return shlex.quote(f"./{path}" if str(path).startswith("-") else str(path))
 
 
@@ -319,6 +324,7 @@ class ToolFailed(OperationFailed):
 
     @property
     def reason(self) -> str:
+        # Our own words, not a tool's: there is nothing to explain in them.
         if " " in self.tool:
             return self.detail
         return self._meaning[0] or (

@@ -58,6 +58,7 @@ def add_goal(parser: argparse.ArgumentParser) -> None:
         metavar="SIZE",
         help=help_of(SHARED["size"], "b k M G T P E are powers of 1024"),
     )
+    # Groups stand in the help in the order in which they are made, not in that of their options.
     rule = group_of(parser, "only if it is needed")
     for name, metavar in (
         ("when_used", "N%"),
@@ -91,6 +92,7 @@ def add_goal(parser: argparse.ArgumentParser) -> None:
 def goal_of(arguments: argparse.Namespace) -> Goal:
     settle_positionals(arguments)
     size = _size(arguments) if arguments.size is not None else None
+    # Those for the first disk; options_of reads the others'. growdisk script has no --with.
     requests, *_ = requests_by_disk(arguments.grow, len(getattr(arguments, "others", ())))
     return Goal(
         size,
@@ -121,6 +123,7 @@ def _numbers(given: list[int]) -> tuple[int, ...]:
 def _not_a_partition(error: BadSize, word: str) -> BadSize:
     """growpart's `IMAGE 1` means partition 1."""
     if word.isdigit() and int(word) <= _MOST_PARTITIONS:
+        # A bare number up to 128 is hardly a size: that many partitions a GPT usually has room for.
         return replace(error, hint=f"a partition is named with --partition {word}; {error.hint}")
     return error
 
@@ -130,6 +133,7 @@ def _size(arguments: argparse.Namespace) -> SizeSpec:
     try:
         return parse_goal_size(word)
     except BadSize as error:
+        # A file where the SIZE should be: the two words are swapped, or there are two images.
         if not Path(word).is_file():
             raise _not_a_partition(error, word) from None
         if _is_size(str(target)):
@@ -196,5 +200,6 @@ def _other_disk(word: str, requests: Sequence[str], like: Goal) -> OtherDisk:
 
 
 def format_of(arguments: argparse.Namespace) -> ImageFormat | None:
+    # argparse has checked the choices; a Namespace has no types.
     chosen: ImageFormat | None = arguments.format
     return chosen

@@ -24,6 +24,7 @@ def load_standard_modules() -> None:
 def _load(name: str, other: str, answers: dict[str, Callable[..., str]]) -> None:
     stand_in = type(sys)(other)
     stand_in.__dict__.update(answers)
+    # Only while `name` is loaded, which takes the functions out of it by `from ... import`.
     sys.modules[other] = stand_in
     try:
         __import__(name)

@@ -56,6 +56,9 @@ class TaskVariables:
     `layers` may hold templates, the last one wins; `final` values hold none.
     """
 
+    # What tasks have registered is final: a label or a path in it that looks like an expression
+    # comes from an image, and is never evaluated.
+
     def __init__(self, layers: Sequence[Mapping[str, object]], final: Mapping[str, object]) -> None:
         self._layers, self._final = tuple(layers), {**final, "omit": OMIT}
         self._known: dict[str, object] = {}
@@ -86,7 +89,7 @@ class TaskVariables:
             names, _ = sandbox().names_in(expression, expression=True)
             return sandbox().value(expression, self._needed(names, place))
         except TemplateFailed:
-            raise
+            raise  # of a variable inside: it names the text that is wrong
         except Exception as error:  # an expression may go wrong in as many ways as Python has
             raise TemplateFailed(place, text=expression, reason=_reason(error)) from error
 
@@ -107,6 +110,8 @@ class TaskVariables:
             raise TemplateFailed(place, text=text, reason=_reason(error)) from error
 
     def _needed(self, names: set[str], place: YamlPosition | str) -> dict[str, object]:
+        # Only names that the expression has: an unused variable may be one that fails. An unknown
+        # one is left to jinja2, which knows whether it may be missing (default, is defined).
         return {name: self._variable(name, place) for name in names if name in self}
 
     def _variable(self, name: str, place: YamlPosition | str) -> object:
@@ -114,11 +119,13 @@ class TaskVariables:
             return self._final[name]
         if name in self._known:
             return self._known[name]
+        # The names on the way from the first variable to this one: a: "{{ b }}", b: "{{ a }}".
         if name in self._being_found:
             around = " -> ".join([*self._being_found, name])
             raise TemplateFailed(place, text=name, reason=f"it is made of itself: {around}")
         self._being_found.append(name)
         try:
+            # `in self` was asked before (_needed): there is such a layer.
             raw = next(layer[name] for layer in reversed(self._layers) if name in layer)
             self._known[name] = self.filled_in(raw, place)
         finally:
@@ -136,6 +143,7 @@ def lone_expression(text: str) -> str:
     if not (stripped.startswith("{{") and stripped.endswith("}}")):
         return ""
     inner = stripped[2:-2].strip().strip("-").strip()
+    # {{ a }}/{{ b }} begins and ends like one expression, and is a text.
     return "" if any(mark in inner for mark in ("{{", "}}", "{%", "%}", "{#")) else inner
 
 
@@ -157,6 +165,7 @@ def _structure(text: str) -> object:
     if text.lstrip()[:1] in ("[", "{"):
         try:
             found: object = ast.literal_eval(text.strip())
+        # Such a text need not be a literal: [1:3], or a password that begins with a brace.
         except (ValueError, SyntaxError, MemoryError, RecursionError):
             return text
         return found
@@ -165,6 +174,7 @@ def _structure(text: str) -> object:
 
 def _reason(error: Exception) -> str:
     word = "" if isinstance(error, Failure) else f"{type(error).__name__}: "
+    # One line, and not the megabytes that an expression may have made.
     return f"{word}{' '.join(str(error).split())}"[:300]
 
 

@@ -41,9 +41,11 @@ class Inventory:
 def read_inventories(sources: Sequence[str], playbook_folder: Path) -> Inventory:
     """All of `sources` as one: files, or `name,name` lists. BadFile."""
     tree = Tree()
+    # Later folders win: the playbook's own group_vars/ stand last, as with Ansible.
     folders = [playbook_folder]
     for source in sources:
         path = Path(source)
+        # As Ansible's `-i web01,web02`, or `-i web01,`.
         if "," in source and not path.exists():
             for name in filter(None, (word.strip() for word in source.split(","))):
                 tree.add_host("all", name)
@@ -69,6 +71,7 @@ def _with_files(tree: Tree, folders: Sequence[Path]) -> dict[str, Vars]:
     for host in tree.hosts_in("all"):
         merged: dict[str, object] = {}
         for group in tree.groups_outside_in(host):
+            # Files of a group win over the inventory itself, and inner groups over outer ones.
             merged |= tree.group_vars(group) | group_files[group]
         hosts[host] = merged | tree.host_vars(host) | _files(folders, "host_vars", host)
     return hosts
@@ -116,6 +119,7 @@ def read_ini(path: Path, tree: Tree) -> None:
         raise BadFile(
             "cannot read this inventory", place=str(path), reason=str(reason), hint=_TAKEN
         ) from error
+    # Lines before the first [section].
     group, kind = "ungrouped", "hosts"
     tree.add_group("ungrouped")
     for number, line in enumerate(lines, start=1):
@@ -143,6 +147,7 @@ def _section(text: str, place: YamlPosition) -> tuple[str, str]:
 
 def _host(tree: Tree, group: str, text: str, place: YamlPosition) -> None:
     try:
+        # Quotes as in a shell: image="/my images/web.qcow2"; # begins a comment.
         name, *words = shlex.split(text, comments=True)
     except ValueError as error:
         raise BadFile("this line cannot be taken apart", place=place, reason=str(error)) from error
@@ -159,6 +164,7 @@ def _host(tree: Tree, group: str, text: str, place: YamlPosition) -> None:
 
 
 def _variable(tree: Tree, group: str, text: str, place: YamlPosition) -> None:
+    # In :vars all that follows the = is one value, spaces included.
     key, equals, value = text.partition("=")
     if not equals:
         raise BadFile(f"'{text}' is no variable", place=place, hint="write NAME=VALUE")
@@ -203,9 +209,12 @@ def read_yaml_inventory(path: Path, tree: Tree) -> None:
 
 
 def _group(tree: Tree, name: str, node: Located, place: YamlPosition, parent: str | None) -> None:
+    # Checked at each new edge, so the groups never form a ring: is_inside, hosts_in and _depth,
+    # which call themselves, come to an end.
     if parent is not None and name in tree.group_names() and tree.is_inside(name, parent):
         raise BadFile(f"group {name} would be inside itself", place=place)
     tree.add_group(name, parent)
+    # `web:` with nothing below it: a group that is only named.
     if node.value is None:
         return
     if not node.is_mapping:
@@ -277,6 +286,7 @@ class Tree:
         if group == "all":
             yield from self._hosts
             return
+        # Its own hosts first, then those of groups in it.
         found = dict.fromkeys(self._members[group])
         for child in self._children[group]:
             found.update(dict.fromkeys(self.hosts_in(child)))
@@ -291,6 +301,8 @@ class Tree:
     def groups_outside_in(self, host: str) -> list[str]:
         """Those that the host is in, outer ones first; of equals by name."""
         inside = [name for name in self._members if name != "all" and host in self.hosts_in(name)]
+        # The last one wins: the deepest group says most about a host. With equal depth the later
+        # name wins, as with Ansible.
         return ["all", *sorted(inside, key=lambda name: (self._depth(name), name))]
 
     def _depth(self, name: str) -> int:
@@ -316,6 +328,7 @@ def spelled_out(name: str, place: YamlPosition) -> Iterator[str]:
         yield name
         return
     for middle in _middles(match["first"], match["last"], int(match["step"] or 1), place):
+        # Again, as there may be a second range after it: web[1:2]-[a:b].
         yield from spelled_out(f"{match['before']}{middle}{match['after']}", place)
 
 
@@ -327,4 +340,5 @@ def _middles(first: str, last: str, step: int, place: YamlPosition) -> Iterator[
             f"[{first}:{last}] is no range of hosts", place=place, hint="write [01:10], or [a:f]"
         )
     for value in range(low, high + 1, step):
+        # As wide as the first: 01, 02 … 10.
         yield str(value).zfill(len(first)) if numbers else chr(value)

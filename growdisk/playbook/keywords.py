@@ -81,6 +81,8 @@ def unknown_play_word(word: str, place: YamlPosition) -> BadFile:
 
 def unknown_task_word(word: str, place: YamlPosition) -> BadFile:
     known = [*TASK_WORDS, *task_names()]
+    # Compared without their collections: growdisk.disk.expnd, or expand alone, is meant for
+    # growdisk.disk.expand.
     short = nearest(word.rsplit(".", 1)[-1], [name.rsplit(".", 1)[-1] for name in task_names()])
     if word not in _ANSIBLE_TASK and not nearest(word, TASK_WORDS) and short:
         full = next(name for name in task_names() if name.endswith(f".{short}"))

@@ -58,6 +58,7 @@ def load_playbook(path: Path) -> Playbook:
 def _play(node: Located) -> Play:
     if not node.is_mapping:
         raise node.bad("a play is a mapping", hint="write - name: …, hosts: …, tasks: …")
+    # Unknown words before anything else: a misspelt `hosts` is told as such, not as missing.
     for key, _, place in node.entries():
         if key not in PLAY_WORDS:
             raise unknown_play_word(key, place)
@@ -99,6 +100,7 @@ def _hosts(node: Located) -> Iterator[str]:
 def _vars(node: Located | None) -> dict[str, object]:
     found = vars_of(node)
     value = found.get(ON_FAILURE, HOW_FAR_BACK[0])
+    # With an expression in it, how_far_back() judges the value for each host.
     if (
         node is not None
         and isinstance(value, str)
@@ -129,6 +131,7 @@ def read_task(node: Located, play_tags: frozenset[str]) -> Task:
     if not node.is_mapping:
         raise node.bad("a task is a mapping", hint="write - name: …, and the task below it")
     words = {key: (value, place) for key, value, place in node.entries()}
+    # First what the task is: its options can only be judged by that.
     action, (given, place) = _action(words, node.place)
     _refuse_delegation(words)
     found = {key: value for key, (value, _) in words.items()}
@@ -147,6 +150,8 @@ def read_task(node: Located, play_tags: frozenset[str]) -> Task:
         loop=loop.plain() if loop is not None else None,
         loop_control=_loop_control(found.get("loop_control")),
         register=variable_name(found.get("register"), "register"),
+        # None if it is not written. () is not the same: no condition at all always holds, and would
+        # fail the task.
         failed_when=conditions_of(found.get("failed_when"), "failed_when"),
         changed_when=conditions_of(found.get("changed_when"), "changed_when"),
         ignore_errors=truth_or_template(found.get("ignore_errors"), "ignore_errors", default=False),
@@ -200,6 +205,7 @@ def _options(
 ) -> tuple[dict[str, object], dict[str, YamlPosition]]:
     options: dict[str, object] = {}
     places: dict[str, YamlPosition] = {}
+    # `args:` beside the task adds to its options, and wins.
     for node in (given, more):
         if node is None or node.value is None:
             continue
@@ -212,6 +218,7 @@ def _options(
             options[key], places[key] = value.plain(), value.place
     spec = TASKS.get(action.removeprefix(f"{NAMESPACE}."))
     for option in spec.options if spec else ():
+        # An expression counts as given: it may yet come to nothing, which typed() finds.
         if option.required and options.get(option.name) is None:
             raise BadFile(f"{action} needs {option.name}", place=place, hint=option.description)
     return options, places
@@ -229,7 +236,7 @@ def _check(action: str, key: str, value: Located, where: YamlPosition) -> None:
         raise BadFile(f"{action} has no option '{key}'", place=where, hint=hint)
     plain = value.plain()
     if any(True for _ in templates_in(plain)):
-        return  # looked at when it is known
+        return  # the value is not known yet: preflight and the task itself look at it
     try:
         check_option(spec, key, plain)
     except GrowdiskError as error:
@@ -239,6 +246,7 @@ def _check(action: str, key: str, value: Located, where: YamlPosition) -> None:
 def _check_builtin(action: str, key: str, value: Located, where: YamlPosition) -> None:
     known = BUILTIN_OPTIONS[action.removeprefix(f"{BUILTIN}.")]
     if not known:
+        # set_fact: each key is a variable to be set, but this one is Ansible's own option.
         if key != "cacheable" and not is_name(key):
             raise BadFile(
                 f"'{key}' cannot be the name of a variable",

@@ -44,6 +44,7 @@ def refuse_twice(play: str, looked: Mapping[str, Looked]) -> None:
     owners: dict[Path, str] = {}
     for host, seen in looked.items():
         for image in seen.images:
+            # Hosts may run at once (-j), and each would hold the image's lock against the other.
             first = owners.setdefault(image, host)
             if first != host:
                 raise Refused.named(
@@ -62,7 +63,10 @@ class _Look:
         self._files = setting.files({})
         tasks = [task for task in setting.play.tasks if setting.request.takes(task)]
         self._tasks = tasks
+        # Names whose values only a run gives. What hangs on one of them cannot be judged yet.
         self._later = {*given_by(tasks), *given}
+        # A name that one task asks for with `default` or `is defined` is spared in all of them:
+        # whoever wrote the play knows that it may be missing.
         self._spared = {name for task in tasks for _, spared in _names(task) for name in spared}
 
     def run(self) -> Looked:
@@ -72,6 +76,7 @@ class _Look:
             scope = self._setting.scope_of(task, self._facts, self._files)
             loop = self._loop_names(task)
             self._refuse_unknown(task, scope, loop)
+            # Options of a task that is skipped are not looked at: its image need not be there.
             if not self._is_skipped(task, scope, loop):
                 if whole:
                     self._refuse_running(task, scope)
@@ -94,15 +99,18 @@ class _Look:
             for condition in task.when
             if not self._hangs_on_later(condition, loop, expression=True)
         ]
+        # All must hold: one that is known to be false is enough, whatever the later ones say.
         return not scope.holds(known, task.place)
 
     def _options(self, task: Task, scope: TaskVariables, loop: set[str]) -> Iterator[Path]:
         """The images that it touches."""
         name = task.action.removeprefix(f"{NAMESPACE}.")
         for option, value in task.options.items():
+            # perform() checks it when its turn comes.
             if any(self._hangs_on_later(text, loop) for text in templates_in(value)):
                 continue
             found = scope.filled_in(value, task.place_of(option))
+            # Ansible's own tasks were checked when the playbook was read (loader.py).
             if name in TASKS and found is not OMIT:
                 self._check(name, task, option, found)
                 yield from self._touched(name, task, option, found)
@@ -140,6 +148,7 @@ class _Look:
         if path is None:
             return
         if option in _MADE_BY.get(name, ()):
+            # Later tasks, of later plays too, may name what this one makes.
             self._made.add(path)
         elif option in _READ and not path.exists() and path not in self._made:
             host = self._setting.host
@@ -149,6 +158,7 @@ class _Look:
                 place=task.place_of(option),
                 hint=f"{whose}check the path; nothing has been touched",
             )
+        # It touches what it may write: not a base, and not what convert reads. A `dest` counts.
         if (
             TASKS[name].writes
             and option != "base"
@@ -169,6 +179,7 @@ class _Look:
             **self._files,
             **self._setting.request.extra,
         }
+        # Variables are made of variables: followed until no new name is found.
         waiting = list(names)
         while waiting:
             name = waiting.pop()
@@ -180,10 +191,7 @@ class _Look:
 
 
 def _names(task: Task) -> Iterator[tuple[set[str], set[str]]]:
-    """The names that its expressions ask for, and those that may be missing.
-
-    Its own result is there by then.
-    """
+    """The names that its expressions ask for, and those of them that may be missing."""
     own = {task.register} if task.register else set()
     for text in templates_in([dict(task.options), dict(task.vars), task.loop, task.name]):
         yield sandbox().names_in(text)
@@ -195,6 +203,7 @@ def _names(task: Task) -> Iterator[tuple[set[str], set[str]]]:
     )
     for condition in conditions:
         names, spared = sandbox().names_in(condition, expression=True)
+        # Conditions on its result are judged when the task is done: `register` is there by then.
         yield names - own, spared
 
 

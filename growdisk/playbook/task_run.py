@@ -51,6 +51,7 @@ class TaskRun:
     ) -> None:
         self._play, self._task, self._scope, self._own_task = play, task, scope, own_task
         self._stopped = stopped
+        # A task cannot say false against its play's true, as false is also what it has by default.
         self._ignoring = task.ignore_errors or ignoring
 
     def run(self) -> Done:
@@ -58,12 +59,14 @@ class TaskRun:
             report, registered = self._item(self._scope, None, "0")
             return Done((report,), registered, _facts_in(registered))
         try:
+            # All items first: an expression that fails fails the task before any item is done.
             items = list(self._items())
         except GrowdiskError as error:
             return self.refused(error)
         ended: list[tuple[TaskReport, dict[str, object]]] = []
         for number, (scope, label) in enumerate(items):
             ended.append(self._item(scope, label, str(number)))
+            # As with Ansible an item that fails does not end the loop; one that was stopped does.
             if self._stopped() and ended[-1][0].error is not None:
                 break
         facts = {
@@ -131,8 +134,10 @@ class TaskRun:
             "failed": outcome.failed,
             "skipped": False,
         }
+        # debug has a msg of its own.
         result.setdefault("msg", outcome.message)
         error, changed = outcome.error, outcome.changed
+        # failed_when and changed_when see this very result, as `register` names it, and its facts.
         seen = scope.with_final(
             {**_facts_in(result), **({self._task.register: result} if self._task.register else {})}
         )
@@ -141,6 +146,7 @@ class TaskRun:
                 error = self._judged(seen, error)
             if self._task.changed_when is not None:
                 changed = seen.holds(self._task.changed_when, self._task.place)
+        # A condition that cannot be evaluated fails the task, whatever came before.
         except GrowdiskError as wrong:
             error = wrong
         result |= {"changed": changed, "failed": error is not None}
@@ -158,8 +164,10 @@ class TaskRun:
 
     def _judged(self, scope: TaskVariables, error: GrowdiskError | None) -> GrowdiskError | None:
         conditions = self._task.failed_when or ()
+        # failed_when alone decides: it also turns a failure into a success.
         if not scope.holds(conditions, self._task.place):
             return None
+        # A task that failed by itself keeps its own error.
         return error or fail_task(f"failed_when: {' and '.join(conditions)}")
 
     def _report(

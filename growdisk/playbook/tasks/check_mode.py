@@ -30,6 +30,7 @@ def plan_in_check_mode(
     place, seen = path.resolve(), list[Facts]()
 
     def foreseeing(facts: Facts, wanted: Goal) -> Proposal | AllDone:
+        # In place of what is on the disk: what earlier tasks of this check would have made of it.
         seen.append(foreseen.get(place, facts))
         proposal = proposer(seen[-1], wanted)
         if isinstance(proposal, Proposal):
