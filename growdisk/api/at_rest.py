@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from growdisk.api.current_run import CurrentRun, Prepared, new_run_name
 from growdisk.api.disk_facts import image_facts, inspect_device
@@ -22,7 +23,6 @@ from growdisk.api.host_space import refuse_without_room, run_images
 from growdisk.api.host_tools import FoundTools
 from growdisk.api.in_use import unreadable_refused
 from growdisk.api.second_opinion import second_opinion
-from growdisk.api.session import Session
 from growdisk.block.device import BlockDevice
 from growdisk.errors import KeyNeeded
 from growdisk.fast_dataclass import dataclass, field
@@ -42,6 +42,9 @@ from growdisk.steps.place_at_rest import look_through
 from growdisk.volumes.keyring import Keyring
 from growdisk.volumes.other_pvs import PhysicalVolumeFinder
 from growdisk.workflow.run_directory import RunDirectory
+
+if TYPE_CHECKING:
+    from growdisk.api.session import Session
 
 
 @contextmanager
@@ -167,6 +170,8 @@ class DisksAtRest:
             from growdisk.backends.doctor import require_appliance
 
             require_appliance()
+        from growdisk.api.session import Session
+
         return Session.begin(run, self._disk, room=room)
 
     def put_away(self) -> None:
@@ -177,6 +182,7 @@ class DisksAtRest:
 
 def _load_tools() -> None:
     """What most runs need and planning does not: loading it takes as long as blkid's look."""
+    import growdisk.api.session
     import growdisk.backends.direct
     import growdisk.partitions.parted_disk
     import growdisk.qcow2.revert  # noqa: F401
@@ -217,6 +223,8 @@ def session_of(run: CurrentRun, disk: Disk, verb: str, allowed: Allowed) -> Sess
             raise KeyNeeded(run.path if one_disk is disk else one_disk.path)
         if not allowed.overlays_may_break:
             refuse_dependents(one_disk.path)
+    from growdisk.api.session import Session
+
     with unreadable_refused(run.path):
         session = Session.reopen(run, disk, accepting=verb == "commit")
     # Only going on works inside containers; going back and accepting handle whole images.

@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from growdisk.fast_dataclass import dataclass, field
 from growdisk.planner.plan import Plan, decode_plan
 from growdisk.volumes.keyring import Keyring
-from growdisk.workflow.engine import Observer
 from growdisk.workflow.journal import record_unreadable
 from growdisk.workflow.run_directory import RunDirectory
 from growdisk.workflow.stopping import StopRequest
+
+if TYPE_CHECKING:
+    from growdisk.workflow.engine import Observer
 
 
 class Silent:

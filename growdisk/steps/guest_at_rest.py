@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from growdisk.errors import ToolFailed
+from growdisk.fast_dataclass import dataclass
 from growdisk.guest_config.files import Change, GuestFiles
 from growdisk.guest_config.fstab import SWAP_FILE
 from growdisk.guest_config.repair import left_to_repair, repair_guest
@@ -31,49 +32,103 @@ if TYPE_CHECKING:
 _FSTAB = "/etc/fstab"
 
 
-def make_swap(worker: WorkerAtRest, step: RemakeSwap) -> None:
-    with worker.run_backend.started("making the swap space") as backend:
-        for swap in step.missing(worker):
-            backend.make_swap(swap.place.device, uuid=swap.uuid or None, label=swap.label or None)
-        backend.sync()
+@dataclass(frozen=True)
+class GuestAtRest:
+    """What `worker` does for the last steps of a plan. `confirm_`: promise-broken."""
 
+    worker: WorkerAtRest
 
-def confirm_swap(worker: WorkerAtRest, step: RemakeSwap) -> None:
-    for swap in step.missing(worker):
-        found = worker.content(swap.place)
-        raise verify_failed(step.name, found=str(found), expected=f"swap with UUID {swap.uuid}")
+    def make_swap(self, step: RemakeSwap) -> None:
+        with self.worker.run_backend.started("making the swap space") as backend:
+            for swap in step.missing(self.worker):
+                backend.make_swap(
+                    swap.place.device, uuid=swap.uuid or None, label=swap.label or None
+                )
+            backend.sync()
 
+    def confirm_swap(self, step: RemakeSwap) -> None:
+        for swap in step.missing(self.worker):
+            found = self.worker.content(swap.place)
+            raise verify_failed(step.name, found=str(found), expected=f"swap with UUID {swap.uuid}")
 
-# --- a swap file ---------------------------------------------------------------------------------
+    def swap_file_uuid(self, step: MakeSwapFile) -> str | None:
+        """Of the swap file that is there; "" without one, None without a system."""
+        with self._mounted(step, "looking at the guest") as guest:
+            if not guest.exists(_FSTAB):
+                return None
+            return _uuid_in(guest.read_start(SWAP_FILE, 4096)) if guest.exists(SWAP_FILE) else ""
 
+    def make_swap_file(self, step: MakeSwapFile) -> None:
+        with self._mounted(step, "making the swap file") as guest:
+            guest.make_swap_file(SWAP_FILE, step.size, uuid=step.uuid or None)
 
-def swap_file_uuid(worker: WorkerAtRest, step: MakeSwapFile) -> str | None:
-    """Of the swap file that is there; "" without one, None without a system."""
-    with _mounted(worker, step, "looking at the guest") as guest:
-        if not guest.exists(_FSTAB):
-            return None
-        return _uuid_in(guest.read_start(SWAP_FILE, 4096)) if guest.exists(SWAP_FILE) else ""
+    def confirm_swap_file(self, step: MakeSwapFile) -> None:
+        with self._mounted(step, "looking at the swap file") as guest:
+            header = guest.read_start(SWAP_FILE, 4096)
+        if not _uuid_in(header):
+            raise verify_failed(
+                step.name, found="no swap signature", expected=f"swap in {SWAP_FILE}"
+            )
 
+    @contextmanager
+    def _mounted(self, step: MakeSwapFile, activity: str) -> Iterator[GuestSystem]:
+        with (
+            self.worker.run_backend.started(activity, inside=True) as backend,
+            backend.mounted_guest(
+                step.system, mounts_of(homes_now(self.worker), step.system)
+            ) as guest,
+        ):
+            yield guest
 
-def make_swap_file(worker: WorkerAtRest, step: MakeSwapFile) -> None:
-    with _mounted(worker, step, "making the swap file") as guest:
-        guest.make_swap_file(SWAP_FILE, step.size, uuid=step.uuid or None)
+    def repair(self, step: RepairGuest) -> str:
+        """What was done, in words."""
+        with self.worker.run_backend.started("repairing the guest", inside=True) as backend:
+            look = settled_homes(self.worker, backend)
+            # Our readers know none of its file systems: the files are changed through a mount, one
+            # by one.
+            if not look.homes:
+                return _repair_unread(step, backend)
+            repairs = repairs_of(look, step.system, step.decisions())
+            left = self._written(step, backend, repairs)
+        return _told([change for repair in repairs for change in repair.changes], left)
 
+    def _written(self, step: RepairGuest, backend: Backend, repairs: list[HomeRepair]) -> list[str]:
+        """Write the repairs; what is left, in words: see _left()."""
+        left: list[str] = []
 
-def confirm_swap_file(worker: WorkerAtRest, step: MakeSwapFile) -> None:
-    with _mounted(worker, step, "looking at the swap file") as guest:
-        header = guest.read_start(SWAP_FILE, 4096)
-    if not _uuid_in(header):
-        raise verify_failed(step.name, found="no swap signature", expected=f"swap in {SWAP_FILE}")
+        def search_again() -> None:
+            # Looked at again after the writing: the search has to find what is there now.
+            left.extend(_left(step, homes_now(self.worker), repairs))
 
+        to_write = [repair for repair in repairs if repair.pending.paths]
+        for repair in to_write:
+            home = repair.home
+            with backend.mounted_guest(
+                home.root.node,
+                home.mounts,
+                # After the last one: a search takes longer than the judge that it runs beside.
+                meanwhile=search_again if repair is to_write[-1] else None,
+            ) as guest:
+                repair.pending.write_to(guest)
+        if not to_write:
+            search_again()
+        return left
 
-@contextmanager
-def _mounted(worker: WorkerAtRest, step: MakeSwapFile, activity: str) -> Iterator[GuestSystem]:
-    with (
-        worker.run_backend.started(activity, inside=True) as backend,
-        backend.mounted_guest(step.system, mounts_of(homes_now(worker), step.system)) as guest,
-    ):
-        yield guest
+    def confirm_repair(self, step: RepairGuest) -> None:
+        """The repaired files are read again: nothing may be left to repair."""
+        look = homes_now(self.worker)
+        if look.homes:
+            for repair in repairs_of(look, step.system, step.decisions()):
+                # The repair is planned once more, and must come out empty.
+                for path in repair.pending.paths:
+                    raise verify_failed(
+                        step.name, found=f"stale lines in {path}", expected="a guest without them"
+                    )
+            return
+        with self.worker.run_backend.started("repairing the guest", inside=True) as backend:
+            for device in _systems(step, backend)[0]:
+                with backend.mounted_guest(device, writable=False) as guest:
+                    _expect_none_left(step, guest)
 
 
 def _uuid_in(header: bytes) -> str:
@@ -81,47 +136,6 @@ def _uuid_in(header: bytes) -> str:
     # union swap_header: 1024 bytes for a boot loader, three numbers, the UUID; the magic is what
     # the first page ends with.
     return str(UUID(bytes=header[1036:1052])) if header[4086:] == b"SWAPSPACE2" else ""
-
-
-# --- the files that name what is gone ------------------------------------------------------------
-
-
-def repair(worker: WorkerAtRest, step: RepairGuest) -> str:
-    """What was done, in words."""
-    with worker.run_backend.started("repairing the guest", inside=True) as backend:
-        look = settled_homes(worker, backend)
-        # Our readers know none of its file systems: the files are changed through a mount, one
-        # by one.
-        if not look.homes:
-            return _repair_unread(step, backend)
-        repairs = repairs_of(look, step.system, step.decisions())
-        left = _written(worker, step, backend, repairs)
-    return _told([change for repair in repairs for change in repair.changes], left)
-
-
-def _written(
-    worker: WorkerAtRest, step: RepairGuest, backend: Backend, repairs: list[HomeRepair]
-) -> list[str]:
-    """Write the repairs; what is left, in words: see _left()."""
-    left: list[str] = []
-
-    def search_again() -> None:
-        # Looked at again after the writing: the search has to find what is there now.
-        left.extend(_left(step, homes_now(worker), repairs))
-
-    to_write = [repair for repair in repairs if repair.pending.paths]
-    for repair in to_write:
-        home = repair.home
-        with backend.mounted_guest(
-            home.root.node,
-            home.mounts,
-            # After the last one: a search takes longer than the judge that it runs beside.
-            meanwhile=search_again if repair is to_write[-1] else None,
-        ) as guest:
-            repair.pending.write_to(guest)
-    if not to_write:
-        search_again()
-    return left
 
 
 def _left(step: RepairGuest, look: Look, repairs: list[HomeRepair]) -> list[str]:
@@ -166,23 +180,6 @@ def _repair_unread(step: RepairGuest, backend: Backend) -> str:
             ]
         changes |= {change.path: change for change in found}
     return _told_unread(list(changes.values()), unread, found=bool(systems))
-
-
-def confirm_repair(worker: WorkerAtRest, step: RepairGuest) -> None:
-    """The repaired files are read again: nothing may be left to repair."""
-    look = homes_now(worker)
-    if look.homes:
-        for repair in repairs_of(look, step.system, step.decisions()):
-            # The repair is planned once more, and must come out empty.
-            for path in repair.pending.paths:
-                raise verify_failed(
-                    step.name, found=f"stale lines in {path}", expected="a guest without them"
-                )
-        return
-    with worker.run_backend.started("repairing the guest", inside=True) as backend:
-        for device in _systems(step, backend)[0]:
-            with backend.mounted_guest(device, writable=False) as guest:
-                _expect_none_left(step, guest)
 
 
 def _expect_none_left(step: RepairGuest, guest: GuestFiles) -> None:

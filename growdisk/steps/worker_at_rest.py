@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from growdisk.backends.backend import Backend, CheckState
 from growdisk.block.device import BlockDevice
@@ -17,7 +18,6 @@ from growdisk.partitions.located import SectorChange
 from growdisk.partitions.rewriting import gpt_sectors, rewrite
 from growdisk.partitions.sectors import apply_changes, read_table
 from growdisk.partitions.table import FIRST_DISK, PartitionTable
-from growdisk.steps import guest_at_rest
 from growdisk.steps.device_path import DevicePath
 from growdisk.steps.disk import Disk
 from growdisk.steps.failures import verify_failed
@@ -34,7 +34,9 @@ from growdisk.steps.resize_image import GrowDevice, ResizeImage
 from growdisk.steps.rewrite_partitions import RewritePartitions
 from growdisk.steps.run_backend import RunBackend
 from growdisk.steps.worker import Placed
-from growdisk.storage.growing import resize_device
+
+if TYPE_CHECKING:
+    from growdisk.steps.guest_at_rest import GuestAtRest
 
 _ZERO_SAMPLE = 64 << 10
 
@@ -92,7 +94,7 @@ class WorkerAtRest:
         return not step.missing(self)
 
     def swap_file_uuid(self, step: MakeSwapFile) -> str | None:
-        return guest_at_rest.swap_file_uuid(self, step)
+        return self._guest.swap_file_uuid(step)
 
     def resize_disk(self, step: ResizeImage) -> str:
         if step.preallocation != "off":
@@ -103,6 +105,8 @@ class WorkerAtRest:
         return ""
 
     def grow_device(self, step: GrowDevice) -> str:
+        from growdisk.storage.growing import resize_device
+
         resize_device(self.disk.path, step.new_size)
         # The disk still has the size that it had when it was opened: all above it must learn the
         # new one.
@@ -214,25 +218,32 @@ class WorkerAtRest:
         ):
             self.run_backend.let_a_kernel_mount("ext4", step.place.device)
 
+    @property
+    def _guest(self) -> GuestAtRest:
+        # What mends a guest's files is loaded for a run that does it.
+        from growdisk.steps.guest_at_rest import GuestAtRest
+
+        return GuestAtRest(self)
+
     def make_swap(self, step: RemakeSwap) -> str:
-        guest_at_rest.make_swap(self, step)
+        self._guest.make_swap(step)
         return ""
 
     def make_swap_file(self, step: MakeSwapFile) -> str:
-        guest_at_rest.make_swap_file(self, step)
+        self._guest.make_swap_file(step)
         return ""
 
     def repair(self, step: RepairGuest) -> str:
-        return guest_at_rest.repair(self, step)
+        return self._guest.repair(step)
 
     def confirm_swap(self, step: RemakeSwap) -> None:
-        guest_at_rest.confirm_swap(self, step)
+        self._guest.confirm_swap(step)
 
     def confirm_swap_file(self, step: MakeSwapFile) -> None:
-        guest_at_rest.confirm_swap_file(self, step)
+        self._guest.confirm_swap_file(step)
 
     def confirm_repair(self, step: RepairGuest) -> None:
-        guest_at_rest.confirm_repair(self, step)
+        self._guest.confirm_repair(step)
 
     def conclude(self, step: str) -> None:
         """Each step has been verified by itself."""
