@@ -44,6 +44,7 @@ def unallocated(fd: int, start: int, end: int, *, unit: int) -> Iterator[tuple[i
     except OSError:  # a file system that does not tell: what reads as a hole is one
         found = extents(fd, start, end, unit=unit)
         blocks = [(extent.start, extent.end) for extent in found if extent.kind is ExtentKind.DATA]
+    # The gaps between blocks; the last pair stands for the gap before the end.
     for first, last in (*blocks, (end, end)):
         if start < min(first, end):
             yield start, min(first, end)
@@ -114,6 +115,7 @@ def allocated_extents(fd: int, offset: int, length: int) -> Iterator[tuple[int, 
             logical, _, extent_length, flags = _EXTENT.unpack_from(
                 room, _HEADER.size + index * _EXTENT.size
             )
+            # If the buffer was too small, the next call goes on after the last extent.
             offset = logical + extent_length
             yield logical, offset
         if mapped == 0 or flags & _LAST:

@@ -12,6 +12,7 @@ import os
 
 def split(key: bytes, stripes: int, digest: str) -> bytes:
     """The key as so many stripes."""
+    # All stripes but the last are random; the last is what makes the key come out of all.
     drawn, state = [os.urandom(len(key)) for _ in range(stripes - 1)], bytes(len(key))
     for stripe in drawn:
         state = _diffused(_xor(state, stripe), digest)
@@ -28,6 +29,7 @@ def merged(stripes: bytes, length: int, digest: str) -> bytes:
 
 def _diffused(block: bytes, digest: str) -> bytes:
     size = hashlib.new(digest).digest_size
+    # Each piece as long as a hash is replaced by the hash of its number and itself.
     parts = (block[start : start + size] for start in range(0, len(block), size))
     hashed = (
         hashlib.new(digest, n.to_bytes(4, "big") + part).digest()[: len(part)]

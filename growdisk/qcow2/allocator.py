@@ -28,6 +28,7 @@ else:
     Protocol = object
 
 _HOLES_LOOKED_AT = 64  # when a table needs contiguous clusters
+# refcount blocks read to find the last used cluster; what lies before them is taken for used
 _BLOCKS_TRIMMED = 256
 
 
@@ -68,6 +69,7 @@ class Allocator:
         self._learn_holes()
         if not self._holes:
             return self._append(wanted), wanted
+        # Every hole is free now, and lies in a block that the search has passed.
         first, length = self._holes.popleft()
         count = min(wanted, length)
         if count < length:
@@ -95,6 +97,7 @@ class Allocator:
             self._note_free(first, count)
             if self.released is not None:
                 self.released.append((first, count))
+            # What is freed may become guest data, so it is not metadata any more.
             del self._in_use[
                 bisect_left(self._in_use, first) : bisect_left(self._in_use, first + count)
             ]
@@ -102,6 +105,8 @@ class Allocator:
     def hand_out_next(self, runs: Iterable[Run]) -> None:
         """Free clusters that were just allocated and are unused; they are the next to be given."""
         later, self._holes = self._holes, deque()
+        # release() appends to the list, which is empty meanwhile. It notes only clusters of blocks
+        # that the search has passed; the search finds the others when it gets there.
         self.release(runs)
         self._holes.extend(later)
 
@@ -122,6 +127,7 @@ class Allocator:
 
     def now_metadata(self, cluster: int) -> None:
         """A cluster from allocate() is a table now."""
+        # An empty list has not been asked for yet, and will have this cluster then.
         if self._in_use:
             insort(self._in_use, cluster)
 
@@ -144,6 +150,7 @@ class Allocator:
         """
         bits, end = self._geometry.cluster_bits, self._geometry.clusters(self._file.size)
         inside: list[Run] = []
+        # The last ones first: the end moves down before the runs below it are looked at.
         for first, last in self._free_among(sorted(runs, reverse=True)):
             if last >= end:
                 end = min(first, end)
@@ -172,6 +179,7 @@ class Allocator:
         if first == 0:
             raise damaged(self._path, "the cluster of its header is counted as free")
         self._refcounts.add([(first, count)], +1)
+        # A hole may lie beyond the end by now: give_back() and trim_file() cut the file off.
         self._extend_file(first + count)
 
     def _note_free(self, first: int, count: int) -> None:
@@ -195,6 +203,7 @@ class Allocator:
             self._end = self._find_end()
             self._refuse_free_metadata(self._end, sys.maxsize)
         per_block = self._geometry.refblock_entries
+        # One more block, and only if no hole is known: to read all of them takes long.
         if self.append_only or self._holes or self._next_scan * per_block >= self._end:
             return
         index = self._next_scan
@@ -226,6 +235,7 @@ class Allocator:
         blocks = 0
         while blocks < _BLOCKS_TRIMMED:
             index = (end - 1) // per_block
+            # A block that does not exist takes no read, and does not count towards the limit.
             block = self._refcounts.block(index)
             blocks += block is not None
             used = -1 if block is None else last_used(block[: end - index * per_block])
@@ -239,6 +249,8 @@ class Allocator:
 
         Refcount blocks and table that they need go in front.
         """
+        #   ... used │ longer table (rarely) │ new blocks │ the clusters that were asked for
+        #              start                                first
         start = self._free_end(count)
         blocks, table_clusters = self._missing(start, count)
         first = start + table_clusters + len(blocks)
@@ -268,9 +280,12 @@ class Allocator:
     def _free_end(self, count: int) -> int:
         """The first cluster at the end from which `count` and their refcount blocks fit."""
         per_block = self._geometry.refblock_entries
+        # More than the blocks for these clusters and for the blocks themselves.
         needed = 2 + count + 2 * count // per_block
+        # A crash may have leaked clusters beyond the end: go on after the last of them.
         while not self._refcounts.all_equal(self._end, needed, 0):
             index = (self._end + needed - 1) // per_block
+            # This ends: something in the range is counted, so one of its blocks exists and is used.
             while (block := self._refcounts.block(index)) is None or last_used(block) < 0:
                 index -= 1
             self._end = max(self._end + 1, index * per_block + last_used(block) + 1)
@@ -304,6 +319,7 @@ class Allocator:
                     raise ImageUnsupported(
                         self._path, reason="its refcount table cannot grow beyond 8 MiB"
                     )
+            # Nothing new is missing: what was assumed is what is needed.
             if len(missing) == len(blocks) and longer <= table_clusters:
                 return missing, table_clusters
             blocks, table_clusters = missing, max(longer, table_clusters)

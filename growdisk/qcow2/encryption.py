@@ -40,6 +40,7 @@ def open_encrypted(
     the legacy form cannot tell, and takes the first.
     """
     if header.crypt_method == LEGACY_AES:
+        # The passphrase itself is the key, cut or padded to 16 bytes.
         key = keys[0]
         return LegacyData(
             data, path, sector_cipher("aes", "cbc-plain64", key[:_AES_KEY_BYTES].ljust(16, b"\0"))
@@ -52,6 +53,7 @@ def open_encrypted(
         return file.read(offset + start, count)
 
     luks = Luks1Header.parse(read, length, path)
+    # WrongKey of the last one is the answer for all.
     for key in keys[:-1]:
         with suppress(WrongKey):
             return EncryptedData(data, luks.unlock(key, read, path))
@@ -93,6 +95,7 @@ class EncryptedData:
 
     def read(self, offset: int, length: int, guest_offset: int) -> bytes:
         start, end = align_down(offset, SECTOR), align_up(offset + length, SECTOR)
+        # The file may end within its last sector.
         inside = min(end, self._file.size)
         data = self._file.read(start, inside - start).ljust(end - start, b"\0")
         plain = self._cipher.decrypt(start // SECTOR, data)
@@ -102,6 +105,7 @@ class EncryptedData:
         return _parts(self, offset, length, guest_offset)
 
     def write(self, offset: int, data: bytes | memoryview, guest_offset: int) -> None:
+        # Sectors are encrypted whole: the rest of the first and of the last one is read before.
         start, end = align_down(offset, SECTOR), align_up(offset + len(data), SECTOR)
         head = self.read(start, offset - start, 0) if start < offset else b""
         behind = offset + len(data)
@@ -120,6 +124,7 @@ class LegacyData:
         return self._file.size
 
     def read(self, offset: int, length: int, guest_offset: int) -> bytes:
+        # Guest and host offsets lie alike within a sector, as clusters are whole sectors.
         before = guest_offset % SECTOR
         end = align_up(offset + length, SECTOR)
         data = self._file.read(offset - before, min(end, self._file.size) - (offset - before))
@@ -136,13 +141,11 @@ class LegacyData:
 
 
 def _parts(data: DataFile, offset: int, length: int, guest_offset: int) -> Iterator[Part]:
-    """One part that decrypts, and a part of zeros beyond the file's end.
-
-    It is decrypted in the thread that asks for it: a cipher serves one thread.
-    """
+    """One part that decrypts, and a part of zeros beyond the file's end."""
     inside = min(max(data.size - offset, 0), length)
 
     def decipher(buffer: memoryview) -> None:
+        # In the thread that asks for the part: a cipher serves one thread.
         buffer[:] = data.read(offset, inside, guest_offset)
 
     if inside:

@@ -68,6 +68,7 @@ def parse_extensions(area: bytes, header: Header) -> tuple[Extension, ...]:
             raise BadExtension("its header extensions are not ended")
         kind, length = _HEAD.unpack_from(area, offset)
         offset += _HEAD.size
+        # Also for END: QEMU compares the length before it looks at the type.
         if length > len(area) - offset:
             name = (
                 "the end of its header extensions"
@@ -86,6 +87,7 @@ def parse_extensions(area: bytes, header: Header) -> tuple[Extension, ...]:
         if kind in _KNOWN:
             found = [other for other in found if other.type != kind]
         found.append(Extension(kind, data.split(b"\0")[0] if kind in _TEXTS else data))
+        # The next extension begins at a multiple of 8. The padding is not counted in the length.
         offset += -(-length // 8) * 8
     return tuple(found)
 
@@ -102,6 +104,7 @@ def _problem(kind: int, data: bytes, header: Header) -> str | None:
 
 
 def _crypto_problem(data: bytes, header: Header) -> str | None:
+    # The data are the offset and the length of the LUKS header, a u64 each.
     if header.crypt_method != _LUKS:
         return "it says where its key store lies, and is not encrypted with LUKS"
     if len(data) != 16 or int.from_bytes(data[:8], "big") % header.cluster_size:

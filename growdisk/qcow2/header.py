@@ -32,7 +32,10 @@ SNAPSHOTS_OFFSET = 60  # nb_snapshots u32, snapshots_offset u64
 FEATURES_OFFSET = 72  # incompatible, compatible, autoclear u64
 
 _SECTOR = 512
+# In this order: magic, version, backing file (offset, length), cluster bits, size, crypt method, L1
+# table (entries, offset), refcount table (offset, clusters), snapshots (number, offset).
 _V2 = struct.Struct(">4sIQIIQIIQQIIQ")
+# Features (incompatible, compatible, autoclear), refcount order, header length.
 _V3 = struct.Struct(">QQQII")
 
 
@@ -69,8 +72,11 @@ class Header:
         check_start(prefix, path)
         header, backing = _parse_fixed(prefix)
         check_header(header, backing, path, file_size)
+        # The length is one cluster at most by now, but the file may end before.
         if header.header_length > len(prefix):
             raise damaged(path, "its header is cut off")
+        # As for QEMU, the extensions end where the backing file's name begins. A file shorter than
+        # that reads as zeros, and zeros are the END extension.
         end = backing[0] or header.cluster_size
         try:
             extensions = parse_extensions(
@@ -78,6 +84,7 @@ class Header:
             )
         except BadExtension as error:
             raise damaged(path, str(error)) from error
+        # Only now: the extensions tell what unknown features are called.
         _refuse_unknown(header, extensions, path)
         return replace(
             header,
@@ -192,6 +199,7 @@ def read_header(file: BlockDevice, path: Path) -> Header:
     """Read and validate the header of an image file."""
     prefix = file.read(0, min(file.size, 4096))
     cluster_bits = int.from_bytes(prefix[20:24], "big")
+    # An impossible cluster size must not decide how much is read. Header.parse() refuses it.
     if 9 <= cluster_bits <= 21 and 1 << cluster_bits > len(prefix):
         prefix = file.read(0, min(file.size, 1 << cluster_bits))
     return Header.parse(prefix, path, file.size)
@@ -210,6 +218,7 @@ def _parse_fixed(prefix: bytes) -> tuple[Header, tuple[int, int]]:
             autoclear=autoclear,
             refcount_order=order,
             header_length=length,
+            # The compression type is checked before the header's length is: take what there is.
             late_fields=prefix[V3_LENGTH : min(length, len(prefix))],
         )
     return header, (backing_offset, backing_length)

@@ -15,10 +15,12 @@ TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:
     from growdisk.qcow2.header import Header
 
+# QEMU's limits: it refuses an image beyond them.
 MAX_L1_BYTES = 32 << 20
 MAX_REFTABLE_BYTES = 8 << 20
 MAX_SNAPSHOTS = 65536
 MAX_BACKING_NAME = 1023
+# The largest whole number of sectors that a signed 64-bit offset can express.
 MAX_SIZE = (1 << 63) - 512
 _MAGIC = b"QFI\xfb"
 _V2_LENGTH, _V3_LENGTH = 72, 104
@@ -82,6 +84,8 @@ def _shape_problem(header: Header) -> str | None:
         return f"encryption method {header.crypt_method} does not exist"
     if header.compression_type > 1:
         return f"compression type {header.compression_type} does not exist"
+    # The bit keeps out programs that know deflate alone. If it were missing, they would inflate
+    # zstd frames.
     if header.has(Incompatible.COMPRESSION_TYPE) != (header.compression_type != 0):
         return "its compression type and the feature bit for it contradict each other"
     if header.autoclear & Autoclear.RAW_DATA_FILE and not header.has(Incompatible.DATA_FILE):
@@ -124,8 +128,10 @@ def _table_problem(
 ) -> str | None:
     if length > limit:
         return f"its {name} has {length} bytes; {limit} are allowed"
+    # Cluster 0 is the header's, so a table at 0 is none. QEMU's offsets are signed 64-bit numbers.
     if offset % header.cluster_size or offset + length >= 1 << 63 or (length and not offset):
         return f"its {name} at {offset:#x} does not start on a cluster of its own"
+    # A disk of 0 bytes may have no L1 table, and an image without snapshots no snapshot table.
     if length == 0:
         return None
     if offset + length > file_size:

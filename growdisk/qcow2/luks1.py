@@ -23,7 +23,10 @@ from growdisk.fast_dataclass import dataclass
 from growdisk.qcow2.header_rules import damaged
 from growdisk.units import align_up
 
+# Magic, version, cipher, mode, hash, where data begin (sectors), bytes of the key, the key's
+# digest, its salt and iterations, UUID.
 _FIXED = struct.Struct(">6sH32s32s32sII20s32sI40s")
+# State, iterations, salt, where the stripes lie (sectors), their number.
 _SLOT = struct.Struct(">II32sII")
 _MAGIC, _VERSION = b"LUKS\xba\xbe", 1
 _ENABLED, _DISABLED = 0x00AC71F3, 0x0000DEAD
@@ -65,6 +68,7 @@ class Luks1Header:
         ImageDamaged if it contradicts the format, ImageUnsupported for a cipher that growdisk does
         not know.
         """
+        # Where data begin, and the UUID, mean nothing inside a qcow2 image.
         magic, version, cipher, mode, digest_name, _, key_length, digest, salt, iterations, _ = (
             _FIXED.unpack(read(0, _FIXED.size))
         )
@@ -120,6 +124,7 @@ class Luks1Header:
             raise ImageUnsupported(
                 path, reason=f"its encryption is {error}, which growdisk does not know"
             ) from error
+        # A trial goes through all slots: what they ask for together is bounded as well.
         for slot in self.slots:
             inside = slot.offset + align_up(self.key_length * slot.stripes, SECTOR) <= length
             sound = (
@@ -146,6 +151,7 @@ def new_luks(passphrase: bytes, seconds: float) -> bytes:
     digest = hashlib.pbkdf2_hmac("sha256", key, salt, digest_rounds, 20)
     material = align_up(len(key) * _STRIPES, _SLOT_ALIGNMENT)
     offsets = [_SLOT_ALIGNMENT + number * material for number in range(_SLOTS)]
+    # Room for all eight slots, so that others can be filled later.
     payload = _SLOT_ALIGNMENT + _SLOTS * material
     fixed = _FIXED.pack(
         _MAGIC,

@@ -53,7 +53,9 @@ def _layout(metadata: Metadata) -> tuple[bytes, bytes, int]:
     head = whole[: len(whole) - len(name)]
     place = len(head)
     if name and len(whole) > _SECTOR:
+        # After everything that the old header has, which is in use until the new one appears.
         place = align_up(max(len(head), _old_end(metadata), _SECTOR), 8)
+        # to_bytes() has assumed that the name follows directly.
         head = head[:_BACKING_OFFSET] + place.to_bytes(8, "big") + head[_BACKING_OFFSET + 8 :]
     if len(head) > _SECTOR or place + len(name) > old.cluster_size:
         raise ImageUnsupported(

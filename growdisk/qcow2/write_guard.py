@@ -17,6 +17,7 @@ TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:
     from growdisk.qcow2.bitmap_tracker import BitmapKeeper
 
+# RAW_DATA_FILE stays true by itself: writer.py stores all guest bytes, zeros too, in that file.
 _KEPT_UP_TO_DATE = Autoclear.GROWDISK_RUN | Autoclear.RAW_DATA_FILE
 
 
@@ -85,6 +86,7 @@ class WriteGuard:
         if not self.writable:
             raise ValueError(f"{self._metadata.path} is open for reading only")
         if not self.has_begun and self._metadata.header.autoclear & ~self.kept:
+            # Once: afterwards the other bits are clear, or BitmapKeeper keeps them true.
             self._keep_bitmaps()
         self.has_begun = True
 
@@ -116,6 +118,7 @@ class WriteGuard:
         if self.bitmaps is None:
             self._drop_autoclear_data()
         else:
+            # Bits of features that are not known here go; what the bitmaps need stays.
             self.set_autoclear(self._metadata.header.autoclear & (self.kept | Autoclear.BITMAPS))
 
     def _drop_autoclear_data(self) -> None:

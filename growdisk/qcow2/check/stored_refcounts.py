@@ -41,6 +41,7 @@ class StoredRefcounts:
         repeated = 0  # reading a block for each of a million entries that name it would have no end
         for index, entry in enumerate(self.table):
             offset = entry & ~REFTABLE_RESERVED
+            # Unaligned blocks are reported by reference_count.py; what they would count reads as 0.
             if offset and offset % self.cluster_size == 0 and repeated <= _MAX_REPEATED:
                 repeated += offset in seen
                 seen.add(offset)
@@ -55,6 +56,7 @@ def counts_for(file: BlockDevice) -> ClusterCounts:
     """
     if not isinstance(file, RawFile):
         return ClusterCounts()
+    # What a sparse file really has bounds how many counts there can be.
     real = file.size if file.is_block_device else file.path.stat().st_blocks * 512
     return ClusterCounts(max(MAX_SEGMENTS, real // 512))
 
@@ -69,6 +71,7 @@ def used_length(block: bytes) -> int:
     """The length without trailing zeros, by comparing halves: 100 times as fast as rstrip()."""
     end = len(block)
     step = 1 << max(end.bit_length() - 1, 0)
+    # Takes zeros off in steps that only become smaller: a power of two each.
     while step and end:
         if step <= end and block[end - step : end] == bytes(step):
             end -= step
@@ -85,6 +88,7 @@ def unpack_counts(block: bytes, order: int) -> Sequence[int]:
     width = 1 << order - 3
     count = -(-used // width)
     block = block[: count * width]
+    # Nearly always all counts are below 256: then their low bytes are the numbers.
     if all(block[byte::width].count(0) == count for byte in range(width - 1)):
         return block[width - 1 :: width]
     return struct.unpack(f">{count}{_CODES[order]}", block)
@@ -97,6 +101,7 @@ def pack_counts(values: Sequence[int], order: int) -> bytes:
     width = 1 << order - 3
     if isinstance(values, (bytes, bytearray)):
         block = bytearray(len(values) * width)
+        # Big-endian: the low byte of each number is its last.
         block[width - 1 :: width] = values
         return bytes(block)
     return struct.pack(f">{len(values)}{_CODES[order]}", *values)
