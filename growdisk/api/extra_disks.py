@@ -11,7 +11,7 @@ from growdisk.api.guard import refuse_dependents, refuse_run_at
 from growdisk.api.host_tools import FoundTools
 from growdisk.api.second_opinion import second_opinion
 from growdisk.block.device import BlockDevice
-from growdisk.errors import LayoutError
+from growdisk.errors import Refused
 from growdisk.fast_dataclass import replace
 from growdisk.planner.backend_choice import choose_backend
 from growdisk.planner.extra_disks import ExtraDiskPlan, propose_extra_disk, volume_groups
@@ -96,5 +96,5 @@ def _refuse_idle(main: Facts, device: BlockDevice, path: Path, sector_size: int)
         raise _refusal(main.image.path, path, reason, hint)
 
 
-def _refusal(path: Path, other: Path, reason: str, hint: str) -> LayoutError:
+def _refusal(path: Path, other: Path, reason: str, hint: str) -> Refused:
     return option_unsupported(path, option=f"--with {other}", reason=reason, hint=hint)

@@ -14,7 +14,7 @@ from growdisk.backends import ext_growth, filesystem_growth, judging
 from growdisk.backends.backend import FilesystemCheck, KernelPartition
 from growdisk.backends.guest_editor import MountedEditor
 from growdisk.backends.guest_handle import DISK, Handle, Shell, guest_call
-from growdisk.errors import ApplianceFailed, ToolFailed
+from growdisk.errors import ToolFailed, appliance_failed
 from growdisk.guest_systems.look import GuestMount
 from growdisk.host.command import last_lines
 from growdisk.host.watchdog import kill_all, time_limit
@@ -199,7 +199,7 @@ class Appliance:
                 if limit.overrun
                 else last_lines(str(error))
             )
-            raise ApplianceFailed(
+            raise appliance_failed(
                 reason, failed="did not shut down properly", name=self._name
             ) from error
         self.kill()

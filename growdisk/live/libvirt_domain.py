@@ -10,7 +10,6 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import ClassVar
 from xml.etree import ElementTree
 
 from growdisk.errors import Refused
@@ -40,15 +39,14 @@ _FOLDER_POOLS = (
 )
 
 
-@dataclass(eq=False)
-class LibvirtUnreachable(Refused):
-    WHAT: ClassVar[str] = "cannot reach libvirt at {uri}"
-    WHY: ClassVar[str] = "{reason}"
-    DO: ClassVar[str] = (
-        "see that virsh -c {uri} list works (is libvirtd running? are you in the group libvirt?)"
+def libvirt_unreachable(uri: str, reason: str) -> Refused:
+    return Refused.named(
+        "libvirt-unreachable",
+        "cannot reach libvirt at {uri}",
+        "{reason}",
+        "see that virsh -c {uri} list works (is libvirtd running? are you in the group libvirt?)",
+        {"uri": uri, "reason": reason},
     )
-    uri: str
-    reason: str
 
 
 def domain_unknown(name: str, uri: str, known: str) -> Refused:
@@ -83,7 +81,7 @@ class Domain:
 
     @classmethod
     def find(cls, name: str, uri: str | None) -> Domain:
-        """By name (or UUID). LibvirtUnreachable, domain-unknown."""
+        """By name (or UUID). libvirt-unreachable, domain-unknown."""
         # Not read only: the monitor's commands need more than that.
         connection = _connected(uri, libvirt.open)
         known = {domain.name(): domain for domain in connection.listAllDomains()}
@@ -146,7 +144,7 @@ class KnownMachine:
 def known_machines(uri: str | None) -> tuple[KnownMachine, ...]:
     """All machines of a libvirt, by name; one that goes meanwhile is left out.
 
-    LibvirtUnreachable.
+    libvirt-unreachable.
     """
     found = []
     connection = _connected(uri)
@@ -160,7 +158,7 @@ def known_machines(uri: str | None) -> tuple[KnownMachine, ...]:
                     )
                 )
     except libvirt.libvirtError as error:
-        raise LibvirtUnreachable(uri or "qemu:///system", reason=_words(error)) from error
+        raise libvirt_unreachable(uri or "qemu:///system", reason=_words(error)) from error
     finally:
         connection.close()
     return tuple(sorted(found, key=lambda machine: machine.name))
@@ -174,7 +172,7 @@ def definitions(uri: str) -> Iterator[tuple[str, bool]]:
     """
     try:
         connection = _connected(uri)
-    except LibvirtUnreachable:
+    except Refused:
         return
     with suppress(libvirt.libvirtError):
         for domain in connection.listAllDomains():
@@ -190,7 +188,7 @@ def definitions(uri: str) -> Iterator[tuple[str, bool]]:
 def volume_path(pool: str, volume: str, uri: str | None) -> Path | None:
     """The path of a volume in an active pool; None if there is none of that name, or no file here.
 
-    LibvirtUnreachable.
+    libvirt-unreachable.
     """
     with closing(_connected(uri)) as connection:
         path = _volume_path(connection, pool, volume)
@@ -204,7 +202,7 @@ def _connected(
     try:
         return open(uri)
     except libvirt.libvirtError as error:
-        raise LibvirtUnreachable(uri or "qemu:///system", reason=_words(error)) from error
+        raise libvirt_unreachable(uri or "qemu:///system", reason=_words(error)) from error
 
 
 def _volume_path(connection: libvirt.virConnect, pool: str, volume: str) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from growdisk.errors import LayoutError
+from growdisk.errors import Refused
 from growdisk.fast_dataclass import dataclass, replace
 from growdisk.filesystems.content import ExtContent
 from growdisk.filesystems.ext_growth import descriptor_blocks_missing
@@ -136,7 +136,7 @@ def _refuse_shape(path: Path, steps: tuple[DiskStep, ...]) -> None:
             raise _only_at_rest(path, f"{step.describe()}, without a file system in it,")
 
 
-def _only_at_rest(path: Path, what: str) -> LayoutError:
+def _only_at_rest(path: Path, what: str) -> Refused:
     hint = "shut the guest down and run growdisk on the image"
     return option_unsupported(
         path, option="a running guest", reason=f"{what} is only done while it is off", hint=hint
