@@ -20,6 +20,7 @@ from growdisk.qcow2.header import REFTABLE_OFFSET, Header
 from growdisk.qcow2.header_rules import MAX_REFTABLE_BYTES, damaged
 from growdisk.qcow2.refblock import last_used, zero_runs
 from growdisk.qcow2.refcounts import Refcounts, Run
+from growdisk.units import joined
 
 TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:
@@ -145,13 +146,14 @@ class Allocator:
     def give_back(self, runs: Iterable[Run]) -> None:
         """Free the host's blocks of those of these clusters that are free now.
 
-        That must be durable. The file is cut off after the last other one. No other free cluster
-        is touched: a count may be wrong.
+        That must be durable. The runs may overlap, as those of several disks do. The file is cut
+        off after the last other cluster. No other free cluster is touched: a count may be wrong.
         """
         bits, end = self._geometry.cluster_bits, self._geometry.clusters(self._file.size)
-        inside: list[Run] = []
+        ranges = list(joined(sorted((first, first + count) for first, count in runs)))
+        inside: list[tuple[int, int]] = []
         # The last ones first: the end moves down before the runs below it are looked at.
-        for first, last in self._free_among(sorted(runs, reverse=True)):
+        for first, last in self._free_among(reversed(ranges)):
             if last >= end:
                 end = min(first, end)
             elif inside and inside[-1][0] == last:
@@ -169,10 +171,10 @@ class Allocator:
         # a block device goes on for long behind it
         self.give_back([(1, self._find_end() - 1)])
 
-    def _free_among(self, runs: Iterable[Run]) -> Iterator[Run]:
-        """Those with the count 0, as [first, last), the last ones first."""
-        for first, count in runs:
-            free = list(self._refcounts.free_in(first, count))
+    def _free_among(self, ranges: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+        """The clusters of these ranges with the count 0, as ranges; the last ones first."""
+        for first, end in ranges:
+            free = list(self._refcounts.free_in(first, end - first))
             yield from reversed(free)
 
     def _count_up(self, first: int, count: int) -> None:
