@@ -70,7 +70,7 @@ class Allocator:
         self._learn_holes()
         if not self._holes:
             return self._append(wanted), wanted
-        # Every hole is free now, and lies in a block that the search has passed.
+        # Every hole is free now: it was found by the search, or released.
         first, length = self._holes.popleft()
         count = min(wanted, length)
         if count < length:
@@ -93,23 +93,17 @@ class Allocator:
 
     def release(self, runs: Iterable[Run]) -> None:
         """Count runs down by one. The tables that used them must be durable without them."""
-        for first, count in runs:
-            self._refcounts.add([(first, count)], -1)
-            self._note_free(first, count)
-            if self.released is not None:
-                self.released.append((first, count))
-            # What is freed may become guest data, so it is not metadata any more.
-            del self._in_use[
-                bisect_left(self._in_use, first) : bisect_left(self._in_use, first + count)
-            ]
+        for run in runs:
+            self._count_down([run])
+            self._note_free(*run)
 
     def hand_out_next(self, runs: Iterable[Run]) -> None:
         """Free clusters that were just allocated and are unused; they are the next to be given."""
-        later, self._holes = self._holes, deque()
-        # release() appends to the list, which is empty meanwhile. It notes only clusters of blocks
-        # that the search has passed; the search finds the others when it gets there.
-        self.release(runs)
-        self._holes.extend(later)
+        runs = list(runs)
+        self._count_down(runs)
+        # All of them, also in blocks that the search has not reached. It goes on only once no hole
+        # is left, so it does not find them a second time.
+        self._holes.extendleft(reversed(runs))
 
     def check_metadata(self) -> None:
         """Raise ImageDamaged if metadata are counted as free.
@@ -183,6 +177,16 @@ class Allocator:
         self._refcounts.add([(first, count)], +1)
         # A hole may lie beyond the end by now: give_back() and trim_file() cut the file off.
         self._extend_file(first + count)
+
+    def _count_down(self, runs: Iterable[Run]) -> None:
+        for first, count in runs:
+            self._refcounts.add([(first, count)], -1)
+            if self.released is not None:
+                self.released.append((first, count))
+            # What is freed may become guest data, so it is not metadata any more.
+            del self._in_use[
+                bisect_left(self._in_use, first) : bisect_left(self._in_use, first + count)
+            ]
 
     def _note_free(self, first: int, count: int) -> None:
         """Remember holes in refcount blocks that the search has passed already.
