@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from growdisk.errors import GrowdiskError, Refused
+from growdisk.errors import GrowdiskError, Refused, error_id
 from growdisk.fast_dataclass import dataclass
 from growdisk.host.yaml_reader import YamlPosition, bad_file
 from growdisk.playbook.expressions import (
@@ -203,12 +203,10 @@ class _Look:
 
 def _without_values(error: GrowdiskError, task: Task) -> GrowdiskError:
     """What is wrong with a task with no_log: where, and no value."""
-    if isinstance(error, TemplateFailed):
-        return TemplateFailed(error.place, NOT_SHOWN, NOT_SHOWN, SHOW_IT)
-    place = error.place if isinstance(error, BadFile) else task.place
-    return BadFile(
-        f"task '{task.name}' cannot be done", place=place, reason=NOT_SHOWN, hint=SHOW_IT
-    )
+    place: YamlPosition | str = getattr(error, "place", task.place)
+    if error_id(error) == "template-failed":
+        return template_failed(place, NOT_SHOWN, NOT_SHOWN, SHOW_IT)
+    return bad_file(f"task '{task.name}' cannot be done", place, reason=NOT_SHOWN, hint=SHOW_IT)
 
 
 def _names(task: Task) -> Iterator[tuple[set[str], set[str]]]:
