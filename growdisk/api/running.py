@@ -27,6 +27,7 @@ from growdisk.planner.live_plan import make_live_plan
 from growdisk.planner.plan import Plan, encode_plan
 from growdisk.planner.proposal import AllDone, PlanFunction, Proposal
 from growdisk.steps.inside import Inside
+from growdisk.steps.live_overlays import is_same_file
 from growdisk.storage.look import look_at_storage
 from growdisk.units import SizeSpec, align_down
 from growdisk.volumes.keyring import Keyring
@@ -110,6 +111,7 @@ class GuestTarget:
     ) -> Prepared:
         """Refused, too, if the guest itself says that it cannot do its part."""
         guest = self.guest
+        self._refuse_other_overlays()
         confirmed = confirmed_by_guest(guest, goal, proposal)
         connection = guest.reached.way(guest.device)
         plan = make_live_plan(facts, confirmed, goal, options, guest.surroundings(), connection)
@@ -127,9 +129,29 @@ class GuestTarget:
         return LiveSession(run, self.guest.reached, self.guest.inside, journal)
 
     def put_away(self) -> None:
-        if self.directory.path.exists():
+        if self.directory.path.exists() and not self._has_open_there():
             with self.locked():
                 self.directory.put_away()
+
+    def _refuse_other_overlays(self) -> None:
+        """overlay-of-no-run if the guest lies on an overlay in the folder that a run would empty.
+
+        The caller has seen that no run is recorded there.
+        """
+        if self._has_open_there():
+            raise Refused.named(
+                "overlay-of-no-run",
+                "the guest of {path} writes to an overlay of growdisk, and no run knows of it",
+                "the overlay is {file}, and a new run would empty its folder",
+                "shut the guest down, then merge the overlay (growdisk image commit {file})",
+                {"path": self.path, "file": self.guest.reached.disk.file},
+            )
+
+    def _has_open_there(self) -> bool:
+        folder = self.directory.path
+        return self.guest.reached.machine.has_open(
+            lambda file: is_same_file(str(Path(file).parent), folder)
+        )
 
 
 # --- a run that another process began -----------------------------------------------------------

@@ -52,6 +52,9 @@ class OverlaySnapshots:
         self._chain.open()
         disk.on_base_resized = self._renew_top
 
+    def is_in_use(self) -> bool:
+        return False  # the image is locked
+
     def take(self, step: str) -> None:
         if not self._chain.overlay(step).exists():
             self._chain.add(step)

@@ -1,0 +1,182 @@
+"""Overlays under a running machine: nothing that it writes to is ever removed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from growdisk.api.current_run import Silent
+from growdisk.live.qemu_machine import LiveDisk, Machine
+from growdisk.qcow2.create import create
+from growdisk.steps.live_overlays import LiveOverlays
+from growdisk.steps.live_worker import LiveWorker
+from growdisk.workflow.engine import Engine
+from growdisk.workflow.failures import NothingToRestore, StoppedWithoutWayBack
+from growdisk.workflow.journal import Journal
+from growdisk.workflow.states import RunStatus
+from growdisk.workflow.step import Check, Evidence, Ready, Scope
+from growdisk.workflow.stopping import StopRequest
+from tests.online.bare import bare
+from tests.online.machine import LiveGuest
+from tests.refusals import raises
+
+pytestmark = pytest.mark.timeout(120)
+RUN, NAME = "20260101-000000-ab", "resize-image"
+
+
+class NoShell:
+    def forget(self) -> None: ...
+
+    def check_stop(self) -> None: ...
+
+
+@dataclass
+class DiskOnly:
+    """Of LiveWorker what the snapshot store needs."""
+
+    machine: Machine
+    key: str
+    path: Path
+    inside: NoShell
+
+    @property
+    def disk(self) -> LiveDisk:
+        return self.machine.disk(self.key)
+
+
+@dataclass
+class OneStep:
+    name: str = NAME
+    touches: frozenset[Scope] = frozenset({Scope.IMAGE})
+
+    def describe(self) -> str:
+        return "does nothing"
+
+    def check(self, context: LiveWorker) -> Check:
+        return Ready()
+
+    def apply(self, context: LiveWorker) -> Evidence:
+        return Evidence("done")
+
+    def verify(self, context: LiveWorker, evidence: Evidence) -> None: ...
+
+
+@dataclass
+class World:
+    guest: LiveGuest
+    worker: LiveWorker
+    folder: Path
+    stop: StopRequest
+
+    @property
+    def written_to(self) -> Path:
+        return Path(self.worker.disk.file)
+
+    def store(self, after: Callable[[], None] = lambda: None) -> LiveOverlays:
+        """`after` is called when an overlay has come under the guest."""
+
+        def quiet(action: Callable[[], None]) -> None:
+            action()
+            after()
+
+        image = str(self.worker.path)
+        base = self.worker.machine.node_of(lambda file: file == image)
+        return LiveOverlays(self.worker, self.folder, base, RUN, [NAME], quiet)
+
+    def engine(self, after: Callable[[], None] = lambda: None) -> Engine[LiveWorker]:
+        return Engine(
+            [OneStep()],
+            self.worker,
+            self.store(after),
+            Journal(self.folder / "journal.jsonl"),
+            Silent(),
+            stop=self.stop,
+            again_in_place=True,
+        )
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    with bare(tmp_path) as (guest, machine):
+        folder = guest.image.with_name(guest.image.name + ".growdisk")
+        folder.mkdir()
+        disk = DiskOnly(machine, machine.disks()[0].key, guest.image, NoShell())
+        yield World(guest, cast("LiveWorker", disk), folder, StopRequest())
+
+
+def no_answer() -> None:
+    raise OSError("the guest cannot be thawed")
+
+
+def test_a_stop_just_after_the_first_overlay_leaves_the_guest_on_it(world: World) -> None:
+    run_ = world.engine(lambda: world.stop.request("SIGINT"))
+    with pytest.raises(StoppedWithoutWayBack, match="SIGINT"):
+        run_.advance()
+    assert run_.state.status is RunStatus.UNFINISHED
+    assert world.written_to.parent == world.folder
+    assert world.written_to.exists()
+
+
+def test_a_failure_just_after_the_first_overlay_leaves_the_guest_on_it(world: World) -> None:
+    run_ = world.engine(no_answer)
+    with pytest.raises(StoppedWithoutWayBack, match="thawed"):
+        run_.advance()
+    assert run_.state.status is RunStatus.UNFINISHED
+    assert world.written_to.exists()
+
+
+def test_a_rollback_of_a_run_that_died_there_is_refused_and_it_can_be_gone_on_with(
+    world: World,
+) -> None:
+    with pytest.raises(StoppedWithoutWayBack):
+        world.engine(no_answer).advance()
+    with pytest.raises(NothingToRestore):
+        world.engine().go_back()
+    assert world.written_to.exists()
+    assert world.engine().advance().status is RunStatus.DONE
+    assert world.written_to == world.worker.path
+    assert list(world.folder.glob("*.qcow2")) == []
+
+
+def test_a_failure_before_the_overlay_is_under_the_guest_is_taken_back(world: World) -> None:
+    world.stop.request("SIGINT")
+    with raises("stopped-and-restored"):
+        world.engine().advance()
+    assert world.written_to == world.worker.path
+    assert list(world.folder.glob("*.qcow2")) == []
+
+
+def test_no_overlay_is_removed_while_qemu_has_it_open_for_anything(world: World) -> None:
+    """As below another node, or as the target of a job."""
+    store, machine = world.store(), world.worker.machine
+    store.take(NAME)
+    overlay = world.written_to
+    with raises("overlays-need-rest"):
+        store.discard()
+    store.settle()
+    assert not overlay.exists()
+
+    create(overlay, world.worker.disk.size)
+    options = {"driver": "qcow2", "file": {"driver": "file", "filename": str(overlay)}}
+    machine.monitor.execute("blockdev-add", node_name="of-others", read_only=True, **options)
+    for action in (store.discard, lambda: store.take(NAME)):
+        with raises("overlays-need-rest"):
+            action()
+        assert overlay.exists()
+    machine.monitor.execute("blockdev-del", node_name="of-others")
+    store.discard()
+    assert not overlay.exists()
+
+
+def test_no_overlay_is_removed_if_qemu_cannot_be_asked(world: World) -> None:
+    store = world.store()
+    store.take(NAME)
+    overlay = world.written_to
+    world.guest.pull_the_plug()
+    with raises("overlays-need-rest"):
+        store.discard()
+    assert overlay.exists()
