@@ -12,6 +12,7 @@ from growdisk.live.guest_shell import GuestShell, GuestUnreachable
 from growdisk.live.qemu_machine import LiveDisk, Machine
 from growdisk.live.qemu_processes import guest_of, server_folder
 from growdisk.planner.guest_connection import GuestConnection
+from growdisk.workflow.run_places import is_run_folder
 
 if TYPE_CHECKING:
     from growdisk.live.guest_agent import AgentShell
@@ -317,7 +318,7 @@ def _image(machine: Machine, disk: LiveDisk, folder: Path | None) -> Path:
     """The image that the user knows: below the overlays of a run of ours, if there is one."""
     for file in machine.files(disk.key):
         path = _absolute(file, folder)
-        if path.parent.suffix != ".growdisk":
+        if not is_run_folder(path.parent):
             if not path.exists():
                 break
             return path

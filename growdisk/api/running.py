@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 
 from growdisk.api.current_run import CurrentRun, Prepared
+from growdisk.api.device_host import refuse_unsafe_place
 from growdisk.api.extra_disks import refuse_spoiling
 from growdisk.api.host import refuse_full_storage
 from growdisk.api.live_inspect import InspectedGuest, guest_not_running, inspected
@@ -33,6 +34,7 @@ from growdisk.units import SizeSpec, align_down
 from growdisk.volumes.keyring import Keyring
 from growdisk.workflow.journal import Event, Journal, JournalRecord
 from growdisk.workflow.run_directory import RunDirectory
+from growdisk.workflow.run_places import is_apart, is_run_folder
 from growdisk.workflow.states import RunState
 from growdisk.workflow.stopping import StopRequest
 
@@ -116,6 +118,8 @@ class GuestTarget:
         connection = guest.reached.way(guest.device)
         plan = make_live_plan(facts, confirmed, goal, options, guest.surroundings(), connection)
         refuse_full_storage(plan, self.path)
+        if is_apart(self.path):
+            refuse_unsafe_place(self.path, self.directory, plan)
         worker_of(plan, guest.reached, guest.inside, self.path, options.keys).check()
         return Prepared(plan)
 
@@ -134,16 +138,18 @@ class GuestTarget:
                 self.directory.put_away()
 
     def _refuse_other_overlays(self) -> None:
-        """overlay-of-no-run if the guest lies on an overlay in the folder that a run would empty.
+        """overlay-of-no-run if the guest lies on an overlay of growdisk, or QEMU has one open.
 
-        The caller has seen that no run is recorded there.
+        The caller has seen that no run is recorded. A new one would empty its folder.
         """
-        if self._has_open_there():
+        on_overlay = is_run_folder(Path(self.guest.reached.disk.file).parent)
+        if on_overlay or self._has_open_there():
             raise Refused.named(
                 "overlay-of-no-run",
-                "the guest of {path} writes to an overlay of growdisk, and no run knows of it",
-                "the overlay is {file}, and a new run would empty its folder",
-                "shut the guest down, then merge the overlay (growdisk image commit {file})",
+                "the guest of {path} lies on an overlay of growdisk, and no run is recorded",
+                "it writes to {file}, which no run would merge",
+                "if its run is in another state folder, say so (--state-dir); if there is none, "
+                "shut the guest down and merge the overlay (growdisk image commit {file})",
                 {"path": self.path, "file": self.guest.reached.disk.file},
             )
 

@@ -18,6 +18,7 @@ from growdisk.live.block_jobs import is_marked, mark, merge_overlays, put_overla
 from growdisk.qcow2.create import create
 from growdisk.steps.failures import overlays_need_rest
 from growdisk.steps.live_worker import LiveWorker
+from growdisk.steps.overlay_snapshots import backing_name
 
 
 class LiveOverlays:
@@ -63,9 +64,10 @@ class LiveOverlays:
         # before there is a file: whoever finds one without it is another QEMU
         mark(self._worker.machine, self._mark)
         overlay.unlink(missing_ok=True)
-        backing = below[-1].name if below else f"../{expected.name}"
+        # A device by its lasting name: that of its node may be another one after a restart.
+        backing = backing_name(below[-1] if below else self._worker.path, self._directory)
         kind = "qcow2" if below else self._worker.disk.format
-        create(overlay, self._worker.disk.size, backing=Path(backing), backing_format=kind)
+        create(overlay, self._worker.disk.size, backing=backing, backing_format=kind)
         # Before the guest writes into it: after a power cut its newest data must be found by this
         # name.
         sync_directory(self._directory)

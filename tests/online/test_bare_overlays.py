@@ -2,110 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import cast
 
 import pytest
 
-from growdisk.api.current_run import Silent
-from growdisk.live.qemu_machine import LiveDisk, Machine
 from growdisk.qcow2.create import create
-from growdisk.steps.live_overlays import LiveOverlays
-from growdisk.steps.live_worker import LiveWorker
-from growdisk.workflow.engine import Engine
 from growdisk.workflow.failures import NothingToRestore, StoppedWithoutWayBack
-from growdisk.workflow.journal import Journal
 from growdisk.workflow.states import RunStatus
-from growdisk.workflow.step import Check, Evidence, Ready, Scope
-from growdisk.workflow.stopping import StopRequest
 from tests.online.bare import bare
-from tests.online.machine import LiveGuest
+from tests.online.overlay_world import NAME, World, world_of
 from tests.refusals import raises
 
 pytestmark = pytest.mark.timeout(120)
-RUN, NAME = "20260101-000000-ab", "resize-image"
-
-
-class NoShell:
-    def forget(self) -> None: ...
-
-    def check_stop(self) -> None: ...
-
-
-@dataclass
-class DiskOnly:
-    """Of LiveWorker what the snapshot store needs."""
-
-    machine: Machine
-    key: str
-    path: Path
-    inside: NoShell
-
-    @property
-    def disk(self) -> LiveDisk:
-        return self.machine.disk(self.key)
-
-
-@dataclass
-class OneStep:
-    name: str = NAME
-    touches: frozenset[Scope] = frozenset({Scope.IMAGE})
-
-    def describe(self) -> str:
-        return "does nothing"
-
-    def check(self, context: LiveWorker) -> Check:
-        return Ready()
-
-    def apply(self, context: LiveWorker) -> Evidence:
-        return Evidence("done")
-
-    def verify(self, context: LiveWorker, evidence: Evidence) -> None: ...
-
-
-@dataclass
-class World:
-    guest: LiveGuest
-    worker: LiveWorker
-    folder: Path
-    stop: StopRequest
-
-    @property
-    def written_to(self) -> Path:
-        return Path(self.worker.disk.file)
-
-    def store(self, after: Callable[[], None] = lambda: None) -> LiveOverlays:
-        """`after` is called when an overlay has come under the guest."""
-
-        def quiet(action: Callable[[], None]) -> None:
-            action()
-            after()
-
-        image = str(self.worker.path)
-        base = self.worker.machine.node_of(lambda file: file == image)
-        return LiveOverlays(self.worker, self.folder, base, RUN, [NAME], quiet)
-
-    def engine(self, after: Callable[[], None] = lambda: None) -> Engine[LiveWorker]:
-        return Engine(
-            [OneStep()],
-            self.worker,
-            self.store(after),
-            Journal(self.folder / "journal.jsonl"),
-            Silent(),
-            stop=self.stop,
-            again_in_place=True,
-        )
 
 
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
     with bare(tmp_path) as (guest, machine):
-        folder = guest.image.with_name(guest.image.name + ".growdisk")
-        folder.mkdir()
-        disk = DiskOnly(machine, machine.disks()[0].key, guest.image, NoShell())
-        yield World(guest, cast("LiveWorker", disk), folder, StopRequest())
+        yield world_of(guest, machine)
 
 
 def no_answer() -> None:

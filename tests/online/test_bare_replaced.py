@@ -4,27 +4,19 @@ from __future__ import annotations
 
 from contextlib import closing
 from pathlib import Path
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, cast
 
 import pytest
 
 from growdisk.api.live_target import LiveRequest, RunningGuest, reach
 from growdisk.api.provisioning.making import put_in_place
-from growdisk.api.running import GuestTarget
 from growdisk.errors import ImageInUse
 from growdisk.live.block_jobs import put_overlay
-from growdisk.planner.goal import Goal, RunOptions
 from growdisk.playbook.play_snapshot import PlaySnapshot
 from growdisk.qcow2.create import create
 from tests.online.bare import bare, image
 from tests.online.machine import bare_machine
+from tests.online.overlay_world import planned_on, target_of
 from tests.refusals import raises
-
-if TYPE_CHECKING:
-    from growdisk.api.live_inspect import InspectedGuest
-    from growdisk.planner.facts import Facts
-    from growdisk.planner.proposal import Proposal
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -69,10 +61,7 @@ def test_no_run_begins_in_a_folder_that_has_an_overlay_under_the_guest(tmp_path:
         found = reach(LiveRequest(qmp=guest.sockets.qmp))
         assert isinstance(found, RunningGuest)
         with closing(found):
-            inspected = cast("InspectedGuest", SimpleNamespace(reached=found))
-            target = GuestTarget(inspected, RunOptions())
-            nothing = (cast("Facts", None), cast("Proposal", None), Goal(), RunOptions())
             with raises("overlay-of-no-run", match=overlay.name):
-                target.planned(*nothing)
-            target.put_away()
+                planned_on(found)
+            target_of(found).put_away()
         assert overlay.exists()
