@@ -283,14 +283,15 @@ def _snapshots(plan: Plan, run_disk: _RunDisk, first: Disk) -> SnapshotStore:
             run_disk.disk, run_disk.directory.path, names, run_disk.pin, keep_undo=plan.keep
         )
         # Only the first disk of a run grows from its storage up (api/host.py).
-        grown = [step for step in of_kind(GrowDevice, plan.steps) if not step.running]
+        grown = of_kind(GrowDevice, plan.steps)
         if run_disk.disk is not first or not grown:
             return overlays
         from growdisk.steps.device_growth import GrownDevice
 
-        return GrownDevice(
-            overlays, run_disk.disk, grown[0].name, grown[0].old_size, grown[0].new_size
-        )
+        step = grown[0]
+        # QEMU may not have known of all that the device had.
+        old_size = (step.running and step.device_size) or step.old_size
+        return GrownDevice(overlays, run_disk.disk, step.name, old_size, step.new_size)
     # Without overlays a step writes to the image itself, which Disk has open to read so far.
     image = run_disk.disk.base(writable=True)
     run_disk.disk.activate(image)

@@ -142,17 +142,23 @@ class Machine:
 
     def node_of(self, file: Callable[[str], bool]) -> str:
         """The node of the image whose file name `file` accepts; "" if there is none."""
-        # flat: without the backing files of each, which are nodes by themselves.
-        nodes = self.ask("query-named-block-nodes", tuple[BlockNodeInfo, ...], flat=True)
         return next(
             (
                 node.node_name
-                for node in nodes
+                for node in self._nodes()
                 # Each image is two nodes: its format, and its file below that.
                 if node.drv != "file" and file(self._whole(node.file))
             ),
             "",
         )
+
+    def has_open(self, file: Callable[[str], bool]) -> bool:
+        """Whether QEMU has a file open, for a disk or anything else, whose name `file` accepts."""
+        return any(file(self._whole(node.file)) for node in self._nodes())
+
+    def _nodes(self) -> tuple[BlockNodeInfo, ...]:
+        # flat: without the backing files of each, which are nodes by themselves.
+        return self.ask("query-named-block-nodes", tuple[BlockNodeInfo, ...], flat=True)
 
     def channel_socket(self, channel: str) -> str:
         """The unix socket of the virtio-serial port named `channel`; "" if there is none."""
