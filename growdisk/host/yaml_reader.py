@@ -124,7 +124,11 @@ def parse_yaml(text: str, name: str) -> Located | None:
         raise BadFile("it is no YAML", place=name, reason=_one_line(error)) from error
     try:
         node = loader.get_single_node()
-        return _Reader(loader, name).located(node) if node is not None else None
+        if node is None:
+            return None
+        reader = _Reader(loader, name)
+        reader.refuse_twice(node)
+        return reader.located(node)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place: YamlPosition | str = (
@@ -202,7 +206,6 @@ class _Reader:
         return value
 
     def _entries(self, node: MappingNode) -> Entries:
-        self._refuse_twice(node)
         self._loader.flatten_mapping(node)
         found: dict[str, tuple[str, Located, YamlPosition]] = {}
         for key, value in node.value:
@@ -210,8 +213,25 @@ class _Reader:
             found[text] = (text, self.located(value), self._place(key))
         return Entries(tuple(found.values()))
 
-    def _refuse_twice(self, node: MappingNode) -> None:
-        """Before merges (<<) are unfolded: those may well be overridden."""
+    def refuse_twice(self, root: Node) -> None:
+        """BadFile if a key stands twice in a mapping at or below `root`.
+
+        Before any merge (<<) is unfolded, which changes the nodes: what is merged may well be
+        overridden.
+        """
+        waiting, known = [root], set[int]()
+        while waiting:
+            node = waiting.pop()
+            if id(node) in known:
+                continue
+            known.add(id(node))
+            if isinstance(node, MappingNode):
+                self._refuse_twice_in(node)
+                waiting += [value for _, value in reversed(node.value)]
+            elif isinstance(node, SequenceNode):
+                waiting += reversed(node.value)
+
+    def _refuse_twice_in(self, node: MappingNode) -> None:
         seen: set[str] = set()
         for key, _ in node.value:
             text = self._key(key)
