@@ -1,4 +1,4 @@
-"""YAML's anchors and merges (<<): what is overridden stands once, what is written twice is refused."""
+"""YAML's anchors and merges (<<): a key may be overridden, and not written twice."""
 
 import pytest
 
