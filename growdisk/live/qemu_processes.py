@@ -83,7 +83,7 @@ def _folder(pid: int) -> Path:
     proc = Path("/proc") / str(pid)
     folder = (proc / "cwd").readlink()
     words = (proc / "cmdline").read_bytes().decode(errors="surrogateescape").split("\0")
-    if "-daemonize" not in words:
+    if "-daemonize" not in words and "--daemonize" not in words:
         return folder
     names = [name for word in words for name in _FILE.findall(word) if not name.startswith("/")]
     opened = [(file, f"/{name}") for file in _open_files(proc) for name in names]
@@ -146,9 +146,8 @@ def _monitors(words: Sequence[str]) -> Iterator[str]:
 
 
 def _values(words: Sequence[str], option: str) -> list[str]:
-    return [
-        value for word, value in itertools.pairwise(words) if word.removeprefix("-") == option[1:]
-    ]
+    """Of "-qmp", say, which QEMU takes as "--qmp" too."""
+    return [value for word, value in itertools.pairwise(words) if word in (option, f"-{option}")]
 
 
 def _fields(value: str) -> dict[str, str]:
