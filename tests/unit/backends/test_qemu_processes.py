@@ -14,7 +14,6 @@ import pytest
 from growdisk.live.qemu_processes import guest_of, server_folder
 from tests.conftest import DiskMaker
 
-
 MONITORS = {
     "qmp": ("-qmp", "unix:qmp.sock,server=on,wait=off", "-daemonize"),
     "--qmp": ("--qmp", "unix:qmp.sock,server=on,wait=off", "--daemonize"),
