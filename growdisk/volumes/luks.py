@@ -17,7 +17,7 @@ from functools import partial
 from growdisk.block.device import BlockDevice, check_range
 from growdisk.block.luks_stripes import merged
 from growdisk.block.read_only import ReadOnlyDevice
-from growdisk.block.sector_cipher import UnknownCipher, decrypt_xts, sector_cipher
+from growdisk.block.sector_cipher import UnknownCipher, decrypt_unit, sector_cipher
 from growdisk.errors import ToolMissing
 from growdisk.fast_dataclass import dataclass
 from growdisk.filesystems.luks import IN_TRANSITION
@@ -138,6 +138,10 @@ def _version_2(device: BlockDevice, head: bytes) -> LuksHeader:
     segment = metadata.segments.get("0")
     if _is_in_transition(metadata) or segment is None or len(metadata.segments) != 1:
         raise InTransition
+    if segment.sector_size not in (512, 1024, 2048, 4096):
+        raise LuksUnreadable(f"its header is damaged: sectors of {segment.sector_size} bytes")
+    if min(int(segment.offset), int(segment.iv_tweak)) < 0:
+        raise LuksUnreadable("its header is damaged: a negative number")
     if segment.type != "crypt":
         raise LuksUnreadable(
             f"its data are of the type {segment.type}, which growdisk does not know"
@@ -272,9 +276,9 @@ class DecryptedView(ReadOnlyDevice):
     def _decrypted(self, sector: int, raw: bytes) -> bytes:
         cipher, _, mode = self._header.cipher.partition("-")
         unit = self._header.sector_size
-        if unit == _SECTOR or mode != "xts-plain64" or cipher != "aes":
+        if unit == _SECTOR:
             return sector_cipher(cipher, mode, self._key).decrypt(sector, raw)
         return b"".join(
-            decrypt_xts(self._key, sector + at // _SECTOR, raw[at : at + unit])
+            decrypt_unit(cipher, mode, self._key, sector + at // _SECTOR, raw[at : at + unit])
             for at in range(0, len(raw), unit)
         )
