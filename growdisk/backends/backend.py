@@ -104,9 +104,9 @@ class Backend(Protocol):
 
 
 class KernelPartition(NamedTuple):
-    """A partition as the appliance's kernel has it, in bytes."""
+    """A partition as the appliance's kernel, or sfdisk, has it; in bytes."""
 
-    name: str
+    number: int
     start: int
     size: int
 

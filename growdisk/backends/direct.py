@@ -85,12 +85,12 @@ class DirectTools:
         # Its units are 512 bytes: the planner gives a disk with other sectors to another backend.
         rows = [
             (int(part["node"].removeprefix(f"/dev/{FIRST_DISK}")), part)
-            for part in found["partitiontable"]["partitions"]
+            for part in found["partitiontable"].get("partitions", ())  # none: not even a list
         ]
-        return [
-            KernelPartition(f"sda{n}", p["start"] * _SECTOR, p["size"] * _SECTOR)
-            for n, p in sorted(rows)
-        ]
+        return sorted(
+            KernelPartition(number, part["start"] * _SECTOR, part["size"] * _SECTOR)
+            for number, part in rows
+        )
 
     def _sfdisk(self) -> str:
         """What it says of the whole disk. It is asked once as long as nobody writes."""

@@ -250,7 +250,4 @@ class WorkerAtRest:
 
 
 def _placed(backend: Backend) -> Placed:
-    return {
-        int(name.removeprefix(FIRST_DISK)): (start, size)
-        for name, start, size in backend.kernel_partitions()
-    }
+    return {number: (start, size) for number, start, size in backend.kernel_partitions()}
