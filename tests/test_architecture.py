@@ -254,7 +254,7 @@ def test_no_test_module_imports_from_another() -> None:
 
 
 def test_the_planner_looks_nothing_up() -> None:
-    """It decides by facts (api/disk_facts.py, api/guest_look.py) and asks only HostTools."""
+    """It decides by facts: api/disk_facts.py, api/guest_look.py, and HostTools for the machine."""
     readers = (
         "block", "qcow2.image", "volumes.inspect", "volumes.keyring", "volumes.other_pvs",
         "guest_systems", "api", "host.command", "storage.look", "live.qmp",
@@ -269,6 +269,30 @@ def test_the_planner_looks_nothing_up() -> None:
         if other.startswith(tuple(f"growdisk.{reader}" for reader in readers))
     }
     assert planner and looked_up == set()
+
+
+def test_planning_loads_no_code_that_could_look_anything_up() -> None:
+    """In a process of its own: what the planner imports imports nothing of that kind either."""
+    planner = [name for name in files() if room(name) == "planner"]
+    code = f"import sys, {', '.join(planner)}; sys.stdout.write(' '.join(sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    loaded = set(done.stdout.split())
+    # Of the rooms that read, write or start something, these have values and pure functions alone.
+    pure = {
+        "block.device", "block.window", "guest_scripts.script_plan", "host.json_codec",
+        "live.live_disk", "storage.values", "volumes.tpm_tokens",
+    }  # fmt: skip
+    rooms_that_act = {
+        "api", "backends", "block", "guest_scripts", "guest_systems", "host", "live", "qcow2",
+        "storage", "volumes",
+    }  # fmt: skip
+    own = {name.removeprefix("growdisk.") for name in loaded if name.startswith("growdisk.")}
+    acting = {name for name in own if "." in name and name.split(".")[0] in rooms_that_act}
+    assert acting == pure
+    assert not own & {"filesystems.identify", "filesystems.ext_tree", "partitions.sectors"}
+    assert not loaded & {"ctypes", "fcntl", "socket", "subprocess", "tempfile"}
 
 
 def test_what_is_done_for_a_quick_start_is_where_the_design_page_says() -> None:

@@ -62,7 +62,7 @@ def status(image: str | PathLike[str]) -> StatusReport:
     state = leading.state()
     if state.status is RunStatus.NONE:
         return StatusReport("none")
-    from growdisk.planner.plan import recorded_plan  # most images have no run
+    from growdisk.api.current_run import recorded_plan  # most images have no run
 
     plan = recorded_plan(leading)
     steps = step_reports(plan, state)

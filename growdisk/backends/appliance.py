@@ -64,15 +64,15 @@ class Appliance:
             "$p/size); done"
         )
         _, answer = self._shell.run("sh", "-c", script)
+        # Without a partition the pattern stands for itself: cat complains, and the line is empty.
         rows = sorted(
             [int(field) for field in line.split()]
             # What cat complains of comes in the same stream.
             for line in answer.splitlines()
-            if line[0].isdigit()
+            if line[:1].isdigit()
         )
         return [
-            KernelPartition(f"sda{number}", start * _SECTOR, size * _SECTOR)
-            for number, start, size in rows
+            KernelPartition(number, start * _SECTOR, size * _SECTOR) for number, start, size in rows
         ]
 
     def disk_size(self) -> int:
@@ -181,7 +181,7 @@ class Appliance:
         self._synced = True
 
     def close(self) -> None:
-        """Unmount and sync; ApplianceFailed if it does not obey within a minute.
+        """Unmount and sync; appliance-failed if it does not obey within a minute.
 
         Then there is nothing to shut down.
         """

@@ -130,7 +130,11 @@ def parse_yaml(text: str, name: str) -> Located | None:
         raise bad_file("it is no YAML", place=name, reason=_one_line(error)) from error
     try:
         node = loader.get_single_node()
-        return _Reader(loader, name).located(node) if node is not None else None
+        if node is None:
+            return None
+        reader = _Reader(loader, name)
+        reader.refuse_twice(node)
+        return reader.located(node)
     except yaml.MarkedYAMLError as error:
         # Most errors know their place; the few others follow.
         mark = error.problem_mark or error.context_mark
@@ -212,7 +216,6 @@ class _Reader:
         return value
 
     def _entries(self, node: MappingNode) -> Entries:
-        self._refuse_twice(node)
         self._loader.flatten_mapping(node)
         # Merged entries come first, own ones replace them: a dict keeps the last.
         found: dict[str, tuple[str, Located, YamlPosition]] = {}
@@ -221,8 +224,25 @@ class _Reader:
             found[text] = (text, self.located(value), self._place(key))
         return Entries(tuple(found.values()))
 
-    def _refuse_twice(self, node: MappingNode) -> None:
-        """Before merges (<<) are unfolded: those may well be overridden."""
+    def refuse_twice(self, root: Node) -> None:
+        """bad-file if a key stands twice in a mapping at or below `root`.
+
+        Before any merge (<<) is unfolded, which changes the nodes: what is merged may well be
+        overridden.
+        """
+        waiting, known = [root], set[int]()
+        while waiting:
+            node = waiting.pop()
+            if id(node) in known:
+                continue
+            known.add(id(node))
+            if isinstance(node, MappingNode):
+                self._refuse_twice_in(node)
+                waiting += [value for _, value in reversed(node.value)]
+            elif isinstance(node, SequenceNode):
+                waiting += reversed(node.value)
+
+    def _refuse_twice_in(self, node: MappingNode) -> None:
         seen: set[str] = set()
         for key, _ in node.value:
             text = self._key(key)

@@ -16,7 +16,8 @@ from pathlib import Path
 
 from growdisk.errors import OperationFailed
 from growdisk.fast_dataclass import dataclass
-from growdisk.live.qemu_machine import OUR_JOBS, CommandRefused, LiveDisk, Machine
+from growdisk.live.live_disk import LiveDisk
+from growdisk.live.qemu_machine import OUR_JOBS, CommandRefused, Machine
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 0.5
 

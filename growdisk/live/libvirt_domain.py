@@ -167,21 +167,32 @@ def definitions(uri: str) -> Iterator[tuple[str, bool]]:
     """The XML of all machines of the libvirt at `uri`, running and defined, and of folder pools.
 
     With each: whether it is of a machine that resumes from saved memory at its next start. Only
-    active pools. Ends early if libvirt cannot be reached, or a machine disappears meanwhile.
+    active pools. What disappears meanwhile is left out; nothing comes if libvirt cannot be reached.
     """
     try:
         connection = _connected(uri)
     except Refused:
         return
-    with suppress(libvirt.libvirtError):
+    with closing(connection), suppress(libvirt.libvirtError):
         for domain in connection.listAllDomains():
-            yield _definition(connection, domain), bool(domain.hasManagedSaveImage())
-            # What it will have at its next start may be other disks than those it runs with.
-            if domain.isActive() and domain.isPersistent():
-                yield _definition(connection, domain, libvirt.VIR_DOMAIN_XML_INACTIVE), False
+            yield from _definitions_of(connection, domain)
         for pool in connection.listAllStoragePools(_FOLDER_POOLS):
-            yield pool.XMLDesc(0), False
-    connection.close()
+            with suppress(libvirt.libvirtError):
+                yield pool.XMLDesc(0), False
+
+
+def _definitions_of(
+    connection: libvirt.virConnect, domain: libvirt.virDomain
+) -> list[tuple[str, bool]]:
+    """As far as it gets: the machine may disappear at any time."""
+    found = []
+    with suppress(libvirt.libvirtError):
+        found.append((_definition(connection, domain), bool(domain.hasManagedSaveImage())))
+        # What it will have at its next start may be other disks than those it runs with.
+        if domain.isActive() and domain.isPersistent():
+            inactive = _definition(connection, domain, libvirt.VIR_DOMAIN_XML_INACTIVE)
+            found.append((inactive, False))
+    return found
 
 
 def volume_path(pool: str, volume: str, uri: str | None) -> Path | None:

@@ -135,16 +135,19 @@ class TaskVariables:
         return self._known[name]
 
 
+# {{- and -}} (and {{+) remove or keep the white space around: these signs touch the braces. Any
+# other minus belongs to the expression.
+_LONE = re.compile(r"\s*\{\{[-+]?(?P<inner>.*?)-?\}\}\s*", re.DOTALL)
+
+
 def is_template(text: str) -> bool:
     return "{{" in text or "{%" in text or "{#" in text
 
 
 def lone_expression(text: str) -> str:
     """The inside of `{{ … }}` if that is all there is; "" otherwise."""
-    stripped = text.strip()
-    if not (stripped.startswith("{{") and stripped.endswith("}}")):
-        return ""
-    inner = stripped[2:-2].strip().strip("-").strip()
+    match = _LONE.fullmatch(text)
+    inner = match["inner"].strip() if match else ""
     # {{ a }}/{{ b }} begins and ends like one expression, and is a text.
     return "" if any(mark in inner for mark in ("{{", "}}", "{%", "%}", "{#")) else inner
 

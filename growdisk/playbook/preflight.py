@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from growdisk.errors import GrowdiskError, Refused
+from growdisk.errors import GrowdiskError, Refused, error_id
 from growdisk.fast_dataclass import dataclass
 from growdisk.host.yaml_reader import YamlPosition, bad_file
 from growdisk.playbook.expressions import (
@@ -21,7 +21,7 @@ from growdisk.playbook.expressions import (
 )
 from growdisk.playbook.host_vars import PlayContext
 from growdisk.playbook.keywords import ON_FAILURE
-from growdisk.playbook.model import Task
+from growdisk.playbook.model import NOT_SHOWN, SHOW_IT, Task
 from growdisk.playbook.options import check_option, suggestion
 from growdisk.playbook.specs import NAMESPACE, TASKS
 
@@ -82,11 +82,16 @@ class _Look:
             scope = self._setting.scope_of(task, self._facts, self._files)
             loop = self._loop_names(task)
             self._refuse_unknown(task, scope, loop)
-            # Options of a task that is skipped are not looked at: its image need not be there.
-            if not self._is_skipped(task, scope, loop):
-                if whole:
-                    self._refuse_running(task, scope)
-                images.update(dict.fromkeys(self._options(task, scope, loop)))
+            try:
+                # Options of a task that is skipped are not looked at: its image need not be there.
+                if not self._is_skipped(task, scope, loop):
+                    if whole:
+                        self._refuse_running(task, scope)
+                    images.update(dict.fromkeys(self._options(task, scope, loop)))
+            except GrowdiskError as error:
+                if task.no_log:
+                    raise _without_values(error, task) from None
+                raise
         return Looked(tuple(images))
 
     def _loop_names(self, task: Task) -> set[str]:
@@ -194,6 +199,14 @@ class _Look:
                 for inner in templates_in(variables.get(name)):
                     waiting += sandbox().names_in(inner)[0]
         return found
+
+
+def _without_values(error: GrowdiskError, task: Task) -> GrowdiskError:
+    """What is wrong with a task with no_log: where, and no value."""
+    place: YamlPosition | str = getattr(error, "place", task.place)
+    if error_id(error) == "template-failed":
+        return template_failed(place, NOT_SHOWN, NOT_SHOWN, SHOW_IT)
+    return bad_file(f"task '{task.name}' cannot be done", place, reason=NOT_SHOWN, hint=SHOW_IT)
 
 
 def _names(task: Task) -> Iterator[tuple[set[str], set[str]]]:

@@ -19,7 +19,7 @@ from growdisk.block.device import BlockDevice, check_range
 from growdisk.block.luks1 import IN_TRANSITION, MAGIC, MAX_ROUNDS, MAX_STRIPES, SECTOR, Luks1Header
 from growdisk.block.luks_stripes import key_from
 from growdisk.block.read_only import ReadOnlyDevice
-from growdisk.block.sector_cipher import UnknownCipher, decrypt_xts, sector_cipher
+from growdisk.block.sector_cipher import UnknownCipher, decrypt_unit, sector_cipher
 from growdisk.errors import ToolMissing
 from growdisk.fast_dataclass import dataclass
 from growdisk.host.json_codec import NotThatValue, decoded
@@ -137,6 +137,10 @@ def _version_2(device: BlockDevice, head: bytes) -> LuksHeader:
     # A re-encryption has two segments, and a border that moves between them.
     if _is_in_transition(metadata) or segment is None or len(metadata.segments) != 1:
         raise InTransition
+    if segment.sector_size not in (512, 1024, 2048, 4096):
+        raise LuksUnreadable(f"its header is damaged: sectors of {segment.sector_size} bytes")
+    if min(int(segment.offset), int(segment.iv_tweak)) < 0:
+        raise LuksUnreadable("its header is damaged: a negative number")
     if segment.type != "crypt":
         raise LuksUnreadable(
             f"its data are of the type {segment.type}, which growdisk does not know"
@@ -278,10 +282,10 @@ class DecryptedView(ReadOnlyDevice):
     def _decrypted(self, sector: int, raw: bytes) -> bytes:
         cipher, _, mode = self._header.cipher.partition("-")
         unit = self._header.sector_size
-        if unit == SECTOR or mode != "xts-plain64" or cipher != "aes":
+        if unit == SECTOR:
             return sector_cipher(cipher, mode, self._key).decrypt(sector, raw)
         # Larger sectors are units of their own: each has the number of its first 512 bytes.
         return b"".join(
-            decrypt_xts(self._key, sector + at // SECTOR, raw[at : at + unit])
+            decrypt_unit(cipher, mode, self._key, sector + at // SECTOR, raw[at : at + unit])
             for at in range(0, len(raw), unit)
         )

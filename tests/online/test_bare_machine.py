@@ -19,7 +19,8 @@ from growdisk.live.block_jobs import (
     put_overlay,
     save,
 )
-from growdisk.live.qemu_machine import Arrival, CommandRefused
+from growdisk.live.live_disk import Arrival
+from growdisk.live.qemu_machine import CommandRefused
 from growdisk.qcow2.create import create
 from growdisk.storage.growing import resize_device
 from growdisk.units import MiB

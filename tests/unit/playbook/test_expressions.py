@@ -18,6 +18,8 @@ SCOPE = TaskVariables(
     [
         ("plain", "plain"), ("{{ size }}", 5), ("{{ size }}G", "5G"), ("{{ outer }}", [5, 2]),
         ("{{ text }}", "b"),
+        ("{{ -5 }}", -5), ("{{ -size }}", -5), ("{{-size}}", 5), ("{{- -size -}}", -5),
+        ("{{- outer -}}", [5, 2]), ("{{+ outer }}", [5, 2]), ("{{ size - -size }}", 10),
         ("{{ missing | default('x') }}", "x"), ("{{ missing is defined }}", False),
         ("{{ done is changed }}", True),
         ("{{ done.results | selectattr('rc') | list | length }}", 1), ("{{ 'yes' | bool }}", True),
