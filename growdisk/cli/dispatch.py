@@ -21,6 +21,7 @@ from growdisk.errors import (
     ImageNotReadable,
     Refused,
     UsageError,
+    bad_value,
     error_id,
 )
 
@@ -70,7 +71,8 @@ def _answer(words: Sequence[str], output: CommandOutput) -> int:
             output.note(short_help())
         _advise(error)
         output.error(error)
-        refused = {"result": "refused"} if isinstance(error, Refused) else {}
+        # Both have touched nothing.
+        refused = {"result": "refused"} if isinstance(error, (Refused, UsageError)) else {}
         code = _code_of(error, words)
         output.document({**refused, "error": error_document(error) | {"code": code}})
         return code
@@ -190,8 +192,11 @@ def _events(arguments: argparse.Namespace) -> EventLines | None:
     try:
         os.fstat(fd)
     except OSError as error:
-        raise UsageError(
-            f"--events-fd {fd}: it is not open", "growdisk expand … --events-fd 3 3>events"
+        raise bad_value(
+            f"--events-fd {fd}: it is not open",
+            "--events-fd",
+            str(fd),
+            hint="growdisk expand … --events-fd 3 3>events",
         ) from error
     return EventLines(fd)
 

@@ -14,7 +14,7 @@ from types import ModuleType
 from growdisk import __version__
 from growdisk.cli.common_options import add_common
 from growdisk.cli.output import help_width
-from growdisk.errors import UsageError
+from growdisk.errors import UsageError, bad_value
 
 TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:
@@ -75,6 +75,13 @@ class Parser(argparse.ArgumentParser):
 
             raise unknown_value(self.prog, action.option_strings, str(value), action.choices)
         super()._check_value(action, value)
+
+    def _get_value(self, action: argparse.Action, arg_string: str) -> object:
+        try:
+            return super()._get_value(action, arg_string)
+        except argparse.ArgumentError as error:
+            option = max(action.option_strings, key=len, default="")
+            raise bad_value(str(error), option, arg_string, f"{self.prog} --help") from error
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(message, hint=f"{self.prog} --help")

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from growdisk import api
-from growdisk.errors import UsageError
+from growdisk.errors import UsageError, bad_value
 from growdisk.fast_dataclass import dataclass
 from growdisk.host.yaml_reader import YamlPosition, bad_file
 from growdisk.playbook.expressions import TaskVariables
@@ -52,8 +52,10 @@ def hosts_of(play: Play, request: Request, inventory: Inventory) -> list[Host]:
 
 def refuse_empty_limit(request: Request, hosts: Sequence[Host]) -> None:
     if request.limit and not hosts:
-        raise UsageError(
+        raise bad_value(
             f"no host matches --limit {request.limit}",
+            "--limit",
+            request.limit,
             hint="name a host, a group or an image of the plays",
         )
 

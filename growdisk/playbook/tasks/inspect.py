@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from growdisk import api
-from growdisk.errors import GrowdiskError, Refused, UsageError
+from growdisk.errors import GrowdiskError, Refused, bad_value
 from growdisk.fast_dataclass import asdict
 from growdisk.planner.facts import Facts
 from growdisk.planner.goal import Goal
@@ -107,8 +107,10 @@ def _bytes(options: Options, name: str) -> int | None:
         return None
     size = parse_size(text)
     if size.relative:
-        raise UsageError(
+        raise bad_value(
             f"{options.task}: {name} {text} is a size to grow by",
+            name,
+            text,
             hint=f"{name}: {text.lstrip('+')}",
         )
     return size.bytes
