@@ -296,7 +296,6 @@ class RunSplitter:
                 # Entries that name no cluster: empty, or plain zeros.
                 index = equal_until(table, index, size)
 
-
     def _less_ramp(self, table: array[int]) -> array[int]:
         """Each entry less its place in the table: the same number throughout a run."""
         # Lanes of three entries, in clusters: 10 11 12 less the ramp 0 1 2 is 10 10 10, one run; 10
