@@ -24,7 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--force",
         action="store_true",
-        help="a run whose folder is lost: keep the image, and remove the snapshots that it carries",
+        help="keep the disk as it is, although its run is unfinished, or taken back in part; or "
+        "although the run's folder is lost (then the image's snapshots of it are removed)",
     )
     declare(parser, "not_in_use")
     add_keys(parser)
@@ -37,9 +38,10 @@ def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
     image, not_in_use = image_of(arguments), arguments.not_in_use
 
     def accept(keys: tuple[bytes, ...]) -> Result:
-        if arguments.force:
+        force = arguments.force
+        if force and not api.status(image).is_recorded:
             return api.commit_carried(image, keys, not_in_use=not_in_use)
-        return api.commit(image, steps, keys, not_in_use=not_in_use)
+        return api.commit(image, steps, keys, not_in_use=not_in_use, as_it_is=force)
 
     # Short, and not stopped half-way: a signal waits until it is done.
     with SignalsStop(StopRequest()), output.steps() as steps:

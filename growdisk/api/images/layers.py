@@ -55,7 +55,7 @@ def commit_overlay(
     Returns the backing file. What the base holds beyond the overlay's end stays there. What lies on
     the overlay sees what it saw; other overlays on the base do not.
     """
-    harmless = ConflictGuard(path, overlays_may_break=True)
+    harmless = ConflictGuard(path, shows_the_same=True)
     with opened_qcow2(path, _NOUN, with_backing=False, key=key, guard=harmless) as overlay:
         require_keys(overlay)
         base_path, base_format = _base_of(overlay)
@@ -94,7 +94,7 @@ def rebase_overlay(
 
     Durable. What lies on the overlay sees what it saw.
     """
-    harmless = ConflictGuard(path, overlays_may_break=True)
+    harmless = ConflictGuard(path, shows_the_same=True)
     with opened_qcow2(path, _NOUN, key=key, guard=harmless) as overlay:
         require_keys(overlay)
         name = name and stored_name(path, name)
