@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from growdisk import api
 from growdisk.cli.arguments import add_image
-from growdisk.cli.disk_options import add_keys, declare, keys_of
+from growdisk.cli.disk_options import add_keys, add_sector_size, declare, keys_of
 from growdisk.cli.images.keys import unlocking
 from growdisk.cli.output import CommandOutput
 from growdisk.cli.targets import image_of
@@ -28,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "although the run's folder is lost (then the image's snapshots of it are removed)",
     )
     declare(parser, "not_in_use")
+    add_sector_size(parser, more="for --force; otherwise as the run was begun")
     add_keys(parser)
 
 
@@ -40,7 +41,9 @@ def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
     def accept(keys: tuple[bytes, ...]) -> Result:
         force = arguments.force
         if force and not api.status(image).is_recorded:
-            return api.commit_carried(image, keys, not_in_use=not_in_use)
+            return api.commit_carried(
+                image, keys, not_in_use=not_in_use, sector_size=arguments.sector_size
+            )
         return api.commit(image, steps, keys, not_in_use=not_in_use, as_it_is=force)
 
     # Short, and not stopped half-way: a signal waits until it is done.
