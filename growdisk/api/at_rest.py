@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from growdisk.api.current_run import CurrentRun, Prepared
+from growdisk.api.current_run import CurrentRun, Prepared, new_run_name
 from growdisk.api.disk_facts import image_facts, inspect_device
 from growdisk.api.disks import open_image
 from growdisk.api.extra_disks import found_formats, plan_extra_disks
@@ -22,7 +23,6 @@ from growdisk.api.host_space import refuse_without_room, run_images
 from growdisk.api.host_tools import FoundTools
 from growdisk.api.in_use import unreadable_refused
 from growdisk.api.second_opinion import second_opinion
-from growdisk.api.session import Session
 from growdisk.block.device import BlockDevice
 from growdisk.errors import KeyNeeded
 from growdisk.fast_dataclass import dataclass, field
@@ -37,11 +37,14 @@ from growdisk.qcow2.image import Qcow2Image
 from growdisk.qcow2.named_files import trusting_references
 from growdisk.qcow2.open_checks import refuse_data_file
 from growdisk.qcow2.probe import ImageFormat, probe_to_write
-from growdisk.steps.device_path import look_through
 from growdisk.steps.disk import Disk, Format
+from growdisk.steps.place_at_rest import look_through
 from growdisk.volumes.keyring import Keyring
 from growdisk.volumes.other_pvs import PhysicalVolumeFinder
 from growdisk.workflow.run_directory import RunDirectory
+
+if TYPE_CHECKING:
+    from growdisk.api.session import Session
 
 
 @contextmanager
@@ -58,6 +61,7 @@ def to_read(
             (stack.enter_context(open_image(other, kind, options.keys)), other)
             for other, kind in found_formats(path, options.others)
         )
+        # Device and image are the same here: only a run that writes has a Disk around the image.
         yield DisksAtRest(path, directory, device, device, others, Keyring(options.keys))
 
 
@@ -68,7 +72,9 @@ def to_write(
     """As long as the image is ours, no other run begins or ends."""
     directory, others = RunDirectory.beside(path), found_formats(path, options.others)
     chosen = image_format or probe_to_write(path)
+    # Before the image is opened to write: others_write() would find this process.
     refuse_unfit_host(path, options)
+    # The lock is taken here: what is read from now on stays as it is until the run ends.
     with closing(
         Disk.open(directory.image, chosen, others, not_in_use=options.not_in_use, key=options.keys)
     ) as disk:
@@ -108,6 +114,7 @@ class DisksAtRest:
             refuse_carried(place, carried_by(image))
             if isinstance(image, Qcow2Image):
                 refuse_data_file(image.header, place, None, writable=False)  # a run has none open
+        # The table and contents first, then the guest's files in them: proposed() needs both.
         own = facts_of_host(image_facts(self.image, self.path), self.path, goal)
         facts = inspect_device(self.device, own, goal.sector_size, self.keyring, others=self.others)
         self._guest = find_homes(
@@ -133,12 +140,15 @@ class DisksAtRest:
             [(self.device, self.path), *self.others], goal.sector_size
         )
         inside = partial(look_through, self.device, keyring=self.keyring, neighbours=neighbours)
+        # Before a backend is chosen: if blkid worked confined, `direct` need not be tried again.
         opinion = second_opinion(
             facts, goal, proposal, self.device, inside, _load_tools if self._disk else None
         )
         choice = choose_backend(facts, opinion.proposal, options, FoundTools(opinion.asked))
-        plan = make_plan(facts, opinion.proposal, goal, options, choice, self._extra_plans)
+        run = new_run_name()
+        plan = make_plan(run, facts, opinion.proposal, goal, options, choice, self._extra_plans)
         plan = fit_to_host(plan, self.path, self.directory, options)
+        # Last, as it counts by the snapshot modes of the finished plan.
         others = zip([image for image, _ in self.others], self._extra_plans, strict=True)
         room = refuse_without_room(
             self.path, run_images(self.image, facts, opinion.proposal, plan, others)
@@ -151,6 +161,7 @@ class DisksAtRest:
     def begin(self, run: CurrentRun, room: int) -> Session:
         assert self._disk is not None
         plan = run.plan
+        # A missing appliance is refused while there is nothing yet that would have to go back.
         if "guestfs" in (
             plan.backend,
             *(other.backend for other in plan.extra_disks if other.before),
@@ -159,15 +170,19 @@ class DisksAtRest:
             from growdisk.backends.doctor import require_appliance
 
             require_appliance()
+        from growdisk.api.session import Session
+
         return Session.begin(run, self._disk, room=room)
 
     def put_away(self) -> None:
+        # The first disk last, as in Session.put_away: the other folders lead to its folder.
         for path in (*(path for _, path in reversed(self.others)), self.path):
             RunDirectory.beside(path).put_away()
 
 
 def _load_tools() -> None:
     """What most runs need and planning does not: loading it takes as long as blkid's look."""
+    import growdisk.api.session
     import growdisk.backends.direct
     import growdisk.partitions.parted_disk
     import growdisk.qcow2.revert  # noqa: F401
@@ -210,8 +225,11 @@ def session_of(run: CurrentRun, disk: Disk, verb: str, allowed: Allowed) -> Sess
             raise KeyNeeded(run.path if one_disk is disk else one_disk.path)
         if not allowed.shows_the_same:
             refuse_dependents(one_disk.path, overlays_may_break=allowed.overlays_may_break)
+    from growdisk.api.session import Session
+
     with unreadable_refused(run.path):
         session = Session.reopen(run, disk, accepting=verb == "commit")
+    # Only going on works inside containers; going back and accepting handle whole images.
     if verb == "resume":
         try:
             session.refuse_locked()

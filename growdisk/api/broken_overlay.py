@@ -37,10 +37,12 @@ def _was_changed(image: Qcow2Image, base: Path) -> str:
     """The sign that somebody wrote to the base after the overlay was made; "" if there is none."""
     size = image.backing.size if image.backing is not None else 0
     if size > image.size:
+        # As a rule an overlay is made in the size of its base: the base has grown since.
         return (
             f"and has {format_size(size)} now, more than the {format_size(image.size)} of this "
             "image"
         )
+    # A guest that has run on the overlay since makes this the newer file: then there is no sign.
     if base.stat().st_mtime_ns > image.path.stat().st_mtime_ns:
         return "later than this image was"
     return ""

@@ -31,6 +31,7 @@ def _since_growth(path: Path) -> float | None:
     directory = RunDirectory.beside(path)
     if directory.state().status not in (RunStatus.DONE, RunStatus.KEPT):
         return None
+    # The journal was last written when the run ended.
     return abs(time.time() - directory.plan_file.with_name("journal.jsonl").stat().st_mtime)
 
 
@@ -52,6 +53,7 @@ def refuse_without_room(
 
     `promised`: what others may take of the same room, and have not yet.
     """
+    # A thin pool gives no error until it is full, and then to all of its volumes.
     if room.promised is not None and room.promised + promised + growth > room.total:
         all_promised = room.promised + promised + growth
         raise Refused.named(
@@ -70,6 +72,7 @@ def refuse_without_room(
         )
     if not room.shared:
         return  # its owner makes it larger, and says how much there is
+    # `growth` counts in full: a sparse image takes it bit by bit, when nobody looks.
     keep = int(room.total * keep_free)
     if room.free - promised - growth < keep:
         others = (

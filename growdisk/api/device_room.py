@@ -17,6 +17,7 @@ _TABLES = 4096
 
 def refuse_full_device(path: Path, image: Qcow2Image, cluster_size: int, needed: int) -> None:
     """no-room-on-device, if less than `needed` bytes of the device at `path` are free."""
+    # The file of a qcow2 image on a device is the device: what no refcount counts is free.
     clusters = device_size(path) // cluster_size
     free = (clusters - image.used_clusters(clusters)) * cluster_size
     if free < needed:

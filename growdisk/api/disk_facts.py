@@ -22,13 +22,15 @@ from growdisk.partitions.table import PartitionTable, Role
 from growdisk.partitions.to_gpt import first_usable, starts_something
 from growdisk.planner.facts import Facts, ImageFacts
 from growdisk.qcow2.features import Incompatible
-from growdisk.qcow2.header import LEGACY_AES
+from growdisk.qcow2.header_values import LEGACY_AES
 from growdisk.qcow2.image import Qcow2Image
 from growdisk.volumes.inspect import look_inside
 from growdisk.volumes.keyring import Keyring
 from growdisk.volumes.other_pvs import PhysicalVolumeFinder
 
+# Of Windows' dynamic disks under an MBR: the private header is in sector 6.
 _LDM_AT, _LDM = 6 * 512, b"PRIVHEAD"
+# An Amiga's table may be in any of the first 16 sectors.
 _HEAD = 16 * 512
 
 Look = Callable[[BlockDevice, int], Content | None]
@@ -72,6 +74,7 @@ def inspect_device(
                 {0: content} if content else {},
                 other_table=_other_table(device, content),
             )
+    # From here on there is a table, if only an MBR without entries.
     contents = _contents(device, table, look)
     # Where a GPT would have its own sectors, a board may have its boot loader, without any code in
     # sector 0.
@@ -79,6 +82,7 @@ def inspect_device(
     boot_code = starts_something(own[:sector_size]) or (
         table.kind == "mbr" and any(own[sector_size:])
     )
+    # Without entries of its own the first sectors may still have a table of another kind.
     is_empty = table.kind == "mbr" and not table.partitions
     other = _other_table(device, None) if is_empty else ""
     return Facts(
@@ -97,6 +101,7 @@ def _other_table(device: BlockDevice, content: Content | None) -> str:
 
 def image_facts(device: BlockDevice, path: Path) -> ImageFacts:
     """The image itself; `device` is what was opened at `path`."""
+    # st_blocks counts units of 512 bytes, whatever the file system's block size.
     actual = path.stat().st_blocks * 512
     if not isinstance(device, Qcow2Image):
         padding = device.padding if isinstance(device, RawFile) else 0
@@ -121,6 +126,8 @@ def image_facts(device: BlockDevice, path: Path) -> ImageFacts:
 def _contents(device: BlockDevice, table: PartitionTable, look: Look) -> dict[int, Content]:
     found: dict[int, Content] = {}
     for part in table.partitions:
+        # A partition may reach beyond the end: the image was cut off, or is smaller than the disk
+        # that it was copied from.
         if part.role is Role.EXTENDED or part.end > device.size:
             continue
         content = look(Window(device, part.start, part.size), part.start)
@@ -132,10 +139,7 @@ def _contents(device: BlockDevice, table: PartitionTable, look: Look) -> dict[in
 def _owner(
     device: BlockDevice, table: PartitionTable, contents: dict[int, Content], *, thorough: bool
 ) -> str:
-    """What the disk as a whole belongs to.
-
-    A signature at the end of the last partition is that one's own.
-    """
+    """What the disk as a whole belongs to; "" if to nobody else."""
     head = device.read(0, min(device.size, _LDM_AT + 512))
     if is_dynamic_disk(table) or head[_LDM_AT:].startswith(_LDM):
         return DYNAMIC_DISK
@@ -145,6 +149,8 @@ def _owner(
         if part.number in contents
     ]
     for foreign in find_foreign(device, head, thorough=thorough):
+        # A signature at the end of the last partition is that one's own, if it was read as such
+        # there.
         inside = any(
             place.start <= foreign.offset < place.end and kind == foreign.kind
             for place, kind in own

@@ -33,8 +33,11 @@ def files_below(path: Path) -> Iterator[tuple[Path, ImageFormat]]:
     """
     above: list[Path] = []
     seen = {real(path)}
+    # Ends at the first file that is not a qcow2 image, or cannot be read.
     while len(above) <= MAX_DEPTH and (header := _header(path)) is not None:
         with suppress(ImageError):
+            # A data file outside the folder is not followed; what the image lies on may be all the
+            # same.
             if header.has(Incompatible.DATA_FILE):
                 yield data_file_path(path, header), "raw"
         try:
@@ -45,6 +48,7 @@ def files_below(path: Path) -> Iterator[tuple[Path, ImageFormat]]:
         except ImageError:
             return
         if real(below) in seen:
+            # A chain that leads back into itself.
             return
         is_raw = header.backing_format in RAW_NAMES
         yield below, "raw" if is_raw else "qcow2"

@@ -100,6 +100,8 @@ def _ended(
         repair(disk.file, disk.path, errors=False)  # what a crash left half-made: leaks, no more
         image = disk.base(writable=True)
         assert isinstance(image, Qcow2Image)
+        # It writes through this view; the disk still reads through its own, until that is
+        # activated.
         action(image, carried)
         disk.activate(image)
         after = layout_now(disk, path, use.sector_size, Keyring(use.keys))
@@ -110,6 +112,7 @@ def _forget(image: Qcow2Image, names: list[str]) -> None:
     """The latest first, so that the way back is whole as long as there is one."""
     for name in reversed(names):
         image.delete_snapshot(name)
+    # After the snapshots: as long as there is a mark, the image tells of a run that is not over.
     image.set_run_mark(on=False)
     image.flush()
 

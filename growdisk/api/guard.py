@@ -11,7 +11,7 @@ from contextlib import closing, suppress
 from itertools import islice
 from pathlib import Path
 
-from growdisk.api.carried import CarriedRun, RunWithoutFolder, carried_run
+from growdisk.api.carried import CarriedRun, carried_run, run_without_folder
 from growdisk.api.files_below import files_below
 from growdisk.api.overlays import dependents_of
 from growdisk.block.device import BlockDevice
@@ -49,19 +49,21 @@ class ConflictGuard:
     shows_the_same: bool = False
 
     def __call__(self, file: BlockDevice, header: Header | None) -> None:
-        """Raises run-stands-in-the-way, RunWithoutFolder, memory-saved or overlays-on-it.
+        """Raises run-stands-in-the-way, run-without-folder, memory-saved or overlays-on-it.
 
         `header` is None for raw.
         """
         refuse_run(self.path, carried_in(file, self.path, header))
         data_file = self._data_file(header)
         if data_file is not None:
+            # A raw file: it carries no mark and no snapshots, but may have a folder beside it.
             refuse_run(data_file, None)
         if self.shows_the_same:
             return
         may_break = self.overlays_may_break
         refuse_dependents(self.path, merging=self.merging, overlays_may_break=may_break)
         if data_file is not None:
+            # This image keeps its data there, and is not to count as somebody else's.
             refuse_dependents(data_file, merging=self.path, overlays_may_break=may_break)
 
     def _data_file(self, header: Header | None) -> Path | None:
@@ -79,6 +81,7 @@ class ConflictGuard:
 
 def carried_in(file: BlockDevice, path: Path, header: Header | None) -> CarriedRun | None:
     """What the image in `file` carries of a run."""
+    # Most images: nothing more has to be loaded or read.
     if header is None or not (header.snapshot_count or header.autoclear):
         return None
     from growdisk.qcow2.snapshots import read_entries
@@ -95,13 +98,14 @@ def carried_at(path: Path) -> CarriedRun | None:
         try:
             return carried_in(file, path, read_header(file, path))
         except ImageError:
+            # Damaged; or raw, which has no header.
             return None
         except OSError as error:
             raise ImageNotReadable(path, reason=error.strerror or str(error)) from error
 
 
 def refuse_run(path: Path, carried: CarriedRun | None) -> None:
-    """run-stands-in-the-way for a recorded run; RunWithoutFolder if only the image carries it."""
+    """run-stands-in-the-way for a recorded run; run-without-folder if only the image carries it."""
     if carried is None and not may_have_run(path):
         return
     from growdisk.workflow.run_directory import RunDirectory, refuse_if_open
@@ -147,21 +151,27 @@ def _is_in_a_run(path: Path, carried: CarriedRun | None) -> bool:
 
     if any(run.state().status is RunStatus.UNFINISHED for run in RunDirectory.beside(path).runs()):
         return True
-    try:
-        refuse_carried(path, carried)
-    except RunWithoutFolder as error:
-        return error.run.is_marked
-    return False
+    return carried is not None and is_without_folder(path, carried) and carried.is_marked
 
 
 def refuse_carried(path: Path, carried: CarriedRun | None) -> None:
-    """RunWithoutFolder for a run that an image carries, unless it is recorded beside it.
+    """run-without-folder for a run that an image carries, unless it is recorded beside it."""
+    if carried is not None and is_without_folder(path, carried):
+        raise without_folder(path, carried)
+
+
+def is_without_folder(path: Path, carried: CarriedRun) -> bool:
+    """Whether the run that an image carries is not recorded beside it.
 
     The mark of a run that never began hinders nobody: the next to write to the image removes it.
     """
-    if carried is not None and not is_recorded(path, carried) and not _never_began(path, carried):
-        folder = f"{path.name}.growdisk"
-        raise RunWithoutFolder(path, carried, folder, beside=_folder_beside(path, carried.run))
+    return not is_recorded(path, carried) and not _never_began(path, carried)
+
+
+def without_folder(path: Path, carried: CarriedRun) -> ImageError:
+    """The refusal of a run that is_without_folder()."""
+    folder = f"{path.name}.growdisk"
+    return run_without_folder(path, carried, folder, _folder_beside(path, carried.run))
 
 
 def is_recorded(path: Path, carried: CarriedRun) -> bool:
@@ -169,6 +179,7 @@ def is_recorded(path: Path, carried: CarriedRun) -> bool:
     from growdisk.workflow.run_directory import RunDirectory
 
     leading = RunDirectory.beside(path).leading()
+    # Empty if only the mark is there, which names no run: an open record beside it is its own then.
     runs = {snapshot.run for snapshot in carried.snapshots}
     if not (leading.state().is_open and runs):
         return leading.state().is_open
@@ -198,6 +209,7 @@ def refuse_dependents(
 
     overlays-on-it if other images lie on it.
     """
+    # Not waived by overlays_may_break here: that says nothing of a machine's memory.
     if machine := suspended_with(path):
         raise _memory_saved(path, machine, f"qm resume {machine}, and shut it down from inside")
     found = dependents_of(path, apart_from=merging)
@@ -240,6 +252,8 @@ def _folder_beside(path: Path, run: str) -> str:
 
     for plan in islice(path.resolve().parent.glob("*.growdisk/plan.json"), _MOST_FOLDERS):
         with suppress(OSError, Refused):
+            # IMAGE.growdisk: without an IMAGE beside it, the image was renamed, and the folder
+            # follows it.
             image = plan.parent.with_suffix("")
             if run and RunDirectory(image, plan.parent).run() == run:
                 verb = "cp -a" if image.exists() else "mv"

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
+from typing import TYPE_CHECKING
 
 from growdisk.fast_dataclass import replace
 from growdisk.filesystems.btrfs_tree import BtrfsTree
@@ -25,7 +26,6 @@ from growdisk.guest_config.removed_partition import RemovedPartition
 from growdisk.guest_config.systemd_units import swap_file_of
 from growdisk.guest_config.text import decode
 from growdisk.guest_systems.file_rewriter import unfit, unfit_for_swap_file
-from growdisk.guest_systems.home_repair import HomeRepair, obstacles, repairs_of
 from growdisk.guest_systems.look import Home, Look
 from growdisk.partitions.table import BIOS_BOOT, Partition, Role
 from growdisk.planner.facts import Facts
@@ -38,6 +38,10 @@ from growdisk.steps.remake_swap import MakeSwapFile
 from growdisk.steps.repair_guest import RepairGuest
 from growdisk.steps.step_traits import first, of_kind
 
+if TYPE_CHECKING:
+    from growdisk.guest_systems.home_repair import HomeRepair
+
+# The usual places: looked at even if neither fstab nor a unit names a file there.
 _SWAP_FILES = (
     "/swapfile*",
     "/swap.img",
@@ -57,6 +61,7 @@ def with_crypttab_names(facts: Facts, look: Look) -> Facts:
 
     Refused: a guest that sleeps in a file.
     """
+    # A guest that sleeps goes on from its memory, and would not know of any change.
     for home in look.systems:
         for path, signature in _sleeping(home):
             reason = memory_in(f"the swap file {path} on {home.root.name}", signature)
@@ -69,6 +74,7 @@ def proposed_with_guest(
 ) -> Proposal | AllDone:
     """What `proposer` proposes, as far as the guest allows it."""
     proposal = proposer(facts, goal)
+    # Most plans touch no file of the guest: then nothing more is searched.
     if isinstance(proposal, AllDone) or not changes_guest(proposal):
         return proposal
     proposal = at_home(proposal, [home.root.node for home in look.systems])
@@ -87,6 +93,8 @@ def _sleeping(home: Home) -> Iterator[tuple[str, str]]:
         with suppress(Unknown, OSError):
             place = home.paths.find(path)
             if place is not None and place.inode.is_file:
+                # The signature ends the first page, and how long a page is (4 to 64 KiB) is not
+                # known before.
                 content = read_swap(place.tree.read(place.inode, LARGEST_PAGE))
                 if isinstance(content, SwapContent) and content.hibernated:
                     yield path, content.hibernated
@@ -96,6 +104,7 @@ def _swap_files(home: Home) -> Iterator[str]:
     for text in _texts(home, FSTABS):
         yield from swap_files(parse_fstab(text))
     for text in _texts(home, UNITS):
+        # systemd's *.swap units name one without fstab.
         if path := swap_file_of(text):
             yield path
     for pattern in _SWAP_FILES:
@@ -118,6 +127,7 @@ def _with_random_swap(facts: Facts, look: Look) -> Facts:
     )
     if not unknown:
         return facts
+    # Any system's word is enough: one disk may hold several, and only one of them uses the swap.
     tables = [text for home in look.systems for text in _texts(home, CRYPTTABS)]
     found = [
         part.number
@@ -129,6 +139,8 @@ def _with_random_swap(facts: Facts, look: Look) -> Facts:
 
 def _is_unknown(facts: Facts, part: Partition) -> bool:
     return (
+        # An extended partition has only others in it, a BIOS boot partition code without a
+        # signature.
         part.role is not Role.EXTENDED
         and part.type_code != BIOS_BOOT
         and part.number not in facts.contents
@@ -154,11 +166,15 @@ def _texts(home: Home, patterns: tuple[str, ...]) -> Iterator[str]:
 
 
 def _seen(look: Look, steps: tuple[DiskStep, ...]) -> GuestSeen:
+    from growdisk.guest_systems.home_repair import obstacles, repairs_of
+
     systems = tuple(home.root.node for home in look.systems)
     on_btrfs = tuple(
         home.root.node for home in look.systems if isinstance(home.paths.root.tree, BtrfsTree)
     )
     read_only = tuple(home.root.node for home in look.systems if _is_read_only(home))
+    # Two questions: what names it, and whether this machine's tools can write there (`closed`). If
+    # only the second fails, another backend does the work.
     repairs: list[HomeRepair] = []
     try:
         for repair in of_kind(RepairGuest, steps):
@@ -188,6 +204,7 @@ def _is_read_only(home: Home) -> bool:
 
 def _why_not_written(look: Look, repairs: list[HomeRepair], made: MakeSwapFile | None) -> str:
     """Why host tools cannot write the changes; "" if they can."""
+    # First what holds for all files, then each file that would change.
     if reason := _why_not_at_home(look) or (_why_no_swap_file(look, made) if made else ""):
         return reason
     for repair in repairs:
@@ -203,6 +220,7 @@ def _why_not_at_home(look: Look) -> str:
         return "the guest's files are not where they can be read here"
     for mount in (mount for home in look.homes for mount in home.mounts):
         if _PARTITION.fullmatch(mount.node) is None:
+            # A logical volume, or what a container encrypts.
             return (
                 f"the guest's files are in {mount.node.removeprefix('/dev/')}, which only a "
                 "kernel opens"
@@ -210,6 +228,7 @@ def _why_not_at_home(look: Look) -> str:
     for tree in (
         tree for home in look.homes for tree in home.paths.trees if isinstance(tree, ExtTree)
     ):
+        # Read without its journal, the tree is not what the next mount will show.
         if tree.content.needs_recovery or not tree.content.clean:
             return (
                 "the guest was not shut down cleanly: its files are known when the journal has "

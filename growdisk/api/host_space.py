@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from growdisk.api.device_room import refuse_full_device
 from growdisk.api.images.access import free_room
 from growdisk.block.device import BlockDevice, ExtentKind
 from growdisk.block.host_devices import file_behind
@@ -32,6 +31,7 @@ from growdisk.workflow.run_directory import JOURNAL_ROOM, RESERVE
 from growdisk.workflow.run_places import is_apart
 
 SET_ASIDE = RESERVE + JOURNAL_ROOM
+# ftruncate(2): either one says that the file system cannot have a file of that length.
 _MAX_FILES = (errno.EFBIG, errno.EINVAL)
 
 
@@ -109,6 +109,7 @@ def refuse_without_room(path: Path, images: list[RunImage]) -> int:
 
     Returns the bytes that the run takes at the least where the first image is; 0 for a device.
     """
+    # By file system (st_dev): images that lie on the same one must fit there together.
     wanted: dict[int, int] = defaultdict(int)
     places: dict[int, Path] = {}
     for number, image in enumerate(images):
@@ -120,12 +121,14 @@ def refuse_without_room(path: Path, images: list[RunImage]) -> int:
         _refuse_length(image.facts.image.path, file, growing)
         device = file.stat().st_dev
         places.setdefault(device, file.parent)
+        # Journal and reserve are in the first image's folder.
         wanted[device] += needed(growing) + (0 if number else SET_ASIDE)
     for device, size in wanted.items():
         if (free := free_room(places[device])) < size:
             raise host_too_full(path, places[device], size, free)
     first_file = images[0].facts.image.path.resolve()
-    # What the others take elsewhere, this place need not have.
+    # What the others take elsewhere, this place need not have; SET_ASIDE is taken for itself when
+    # the run begins (RunDirectory.begin).
     return 0 if is_apart(first_file) else wanted[first_file.stat().st_dev] - SET_ASIDE
 
 
@@ -134,6 +137,7 @@ def _refuse_full_device(image: RunImage, growing: GrowingImage) -> None:
     path, file = image.facts.image.path, None
     if path.is_block_device():
         file = file_behind(path.stat().st_rdev)
+    # Without what the way back takes: overlays of a device lie in the state folder.
     if file and not _has_room(file.parent, least := needed(replace(growing, snapshots="none"))):
         raise host_too_full(
             path, file.parent, least, 0, "so much cannot be taken there", aside=False
@@ -143,6 +147,8 @@ def _refuse_full_device(image: RunImage, growing: GrowingImage) -> None:
         and isinstance(image.device, Qcow2Image)
         and image.snapshots != "overlay"
     ):
+        from growdisk.api.device_room import refuse_full_device
+
         refuse_full_device(path, image.device, growing.cluster_size, needed(growing))
 
 
@@ -166,12 +172,14 @@ def _moved(image: RunImage) -> Iterator[int]:
     """Bytes of data in the partitions that will be copied."""
     for step in image.proposal.steps if image.proposal else ():
         for move in step.moves:
+            # Holes and zeros are not copied.
             extents = image.device.extents(move.start, move.size)
             yield sum(extent.length for extent in extents if extent.kind is ExtentKind.DATA)
 
 
 def _refuse_length(path: Path, file: Path, growing: GrowingImage) -> None:
     length = max(needed_in_file(growing, file.stat().st_size), file.stat().st_size)
+    # Checked by itself: the trial below has the same limit, and would name the file system for it.
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
     if limit != resource.RLIM_INFINITY and length > limit:
         limited = f"files of this process may have {format_size(limit)} (ulimit -f)"

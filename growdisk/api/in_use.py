@@ -45,6 +45,7 @@ def unreadable_refused(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        # ENOTCONN is FUSE's word for a daemon that has died: that of a served disk.
         if error.errno not in (errno.EIO, errno.ENOTCONN):
             raise
         if is_served(path):

@@ -95,6 +95,7 @@ def look(
             "again",
             {"machine": machine.name, "job": job},
         )
+    # Not open yet: the first use of its shell opens the way inside.
     inside = Inside(reached.open_shell, stop)
     try:
         seen = find_in_guest(
@@ -111,12 +112,14 @@ def look(
 def _facts(
     shell: GuestShell, device: str, image: ImageFacts, sector_size: int, *, fullness: bool
 ) -> Facts:
+    # Each look is a command in the guest: what is mapped is listed once, for all partitions.
     disk, volumes = guest_disk_at(shell, device), volumes_of(shell, fullness=fullness)
     return inspect_device(
         disk,
         image,
         sector_size,
         look=lambda window, start: look_in_guest(window, partition_device(disk, start), volumes),
+        # What lies far from both ends of the disk would have to come through the agent.
         thorough=False,
     )
 

@@ -39,6 +39,7 @@ def confirmed_by_guest(looked: InspectedGuest, goal: Goal, proposal: Proposal) -
         **{name: place for name, (_, place) in parts.items()},
         **{name: place for name, (_, place) in gaps.items()},
     }
+    # One call for all: in an emulated guest starting a program is what takes long.
     verdicts = ask_guest(shell, probed)
     if isinstance(verdicts, CannotAsk):
         note = (
@@ -59,6 +60,7 @@ def _parts(
 ) -> Iterator[tuple[TouchedPart, GuestPlace]]:
     yield whole_disk_part(looked.facts), GuestPlace(disk.device)
     for part, old in touched(looked.facts, goal, proposal):
+        # By the partition's own node, if there is one: a mounted file system writes to its cache.
         own = next((seen.device for seen in disk.partitions if seen.number == old.number), "")
         yield part, GuestPlace(own) if own else GuestPlace(disk.device, old.start, old.size)
     yield from _inner(looked, proposal, disk)
@@ -71,6 +73,7 @@ def _inner(
     inner = [step for step in of_kind(GrowFilesystem, proposal.steps) if step.layers]
     volumes = volumes_of(looked.inside.shell) if inner else GuestVolumes(looked.inside.shell, ())
     for step in inner:
+        # None for number 0, the disk itself: that reaches to its end.
         seen = next((one for one in disk.partitions if one.number == step.number), None)
         place = DevicePath(
             step.number, step.start, seen.size if seen else disk.size - step.start, step.layers
@@ -81,6 +84,7 @@ def _inner(
                 content_at(disk, volumes, place),
             )
         except DeviceNotReadable:
+            # Closed in the guest: its scripts refuse that when they check (LiveWorker.check).
             continue
         if isinstance(device, GuestBlockDevice):
             yield (

@@ -17,7 +17,6 @@ from growdisk.planner.guest_plan import growth_layers
 from growdisk.planner.layout import Layout, layout_of
 from growdisk.planner.plan import Plan
 from growdisk.steps.failures import overlays_need_rest
-from growdisk.steps.in_guest import GUEST_ONLY, InGuest
 from growdisk.steps.inside import Inside
 from growdisk.steps.live_overlays import LiveOverlays, is_same_file
 from growdisk.steps.live_snapshots import LiveSnapshots, LiveUndo
@@ -42,11 +41,9 @@ class LiveSession:
             plan, reached, inside, directory.image, keys, run.observer.step_said
         )
         self.snapshots = _store(plan, self.worker, directory, reached)
-        steps = tuple(
-            InGuest(step) if isinstance(step, GUEST_ONLY) else step for step in plan.own_steps
-        )
+        # Swap and the guest's files are one phase of its own scripts; other steps are as at rest.
         self.engine: Engine[LiveWorker] = Engine(
-            steps,
+            plan.own_steps,
             self.worker,
             self.snapshots,
             journal,
@@ -54,14 +51,15 @@ class LiveSession:
             keep=plan.keep,
             stop=run.stop,
             make_room=directory.make_room,
+            # Taking a step back to do it again would cost what the guest has done since.
             again_in_place=True,
         )
 
     def layout_now(self) -> Layout | None:
         """None if the guest cannot be asked any more."""
-        # again(): `reached` has the disk as it was before it grew.
         self.worker.inside.forget()  # an agent talks to one at a time
         try:
+            # again(): `reached` has the disk as it was before it grew.
             looked = look(self.reached.again(), self.run.path, StopRequest())
         except GrowdiskError:
             return None
@@ -76,6 +74,7 @@ class LiveSession:
 
     def explained(self, error: GrowdiskError | None) -> GrowdiskError | None:
         """A run with snapshots does have a way back, once the guest is off."""
+        # With snapshots in the image there is no way back only if QEMU is gone (LiveSnapshots).
         if isinstance(error, StoppedWithoutWayBack) and self.run.plan.snapshots == "internal":
             return NeedsUser.named(
                 "machine-gone",
@@ -87,6 +86,8 @@ class LiveSession:
             )
         if self.run.plan.snapshots != "overlay":
             return error
+        # Overlays: a running guest cannot go back, but the image is as it was until they are
+        # merged.
         if isinstance(error, StoppedWithoutWayBack):
             return NeedsUser.named(
                 "stopped-on-overlays",
@@ -100,6 +101,7 @@ class LiveSession:
                 {"path": self.run.path, "step": error.step, "reason": error.reason},
             )
         if isinstance(error, NothingToRestore):
+            # A rollback was asked for; no step failed.
             return overlays_need_rest(self.run.path, overlay=self.reached.disk.file)
         return error
 
@@ -117,10 +119,14 @@ class LiveSession:
         GuestUnreachable; and guest-refused, if containers are closed since the guest has
         restarted.
         """
+        # Raised here, it leaves the run as it is. In a step it would be a failure, and be taken
+        # back.
         state = self.engine.state
         if state.settling or state.keeping or state.going_back:
             return
+        # Any command will do: it opens the way inside.
         self.worker.ask("true")
+        # PREPARE, which only checks here, refuses a container that is closed.
         if self.worker.guest.all_layers:
             self.worker.check()
 
@@ -155,6 +161,7 @@ def _store(
 ) -> SnapshotStore:
     names = [step.name for step in plan.steps]
     if plan.snapshots == "overlay":
+        # By its file: the node's name is QEMU's, and another one after a restart.
         base = worker.machine.node_of(lambda file: is_same_file(file, directory.image))
         return LiveOverlays(
             worker,
@@ -164,6 +171,7 @@ def _store(
             names,
             lambda action: while_frozen(reached, worker.inside, action),
         )
+    # Tried before a snapshot in the image, too: what the guest can undo itself loses nothing.
     undo = LiveUndo(worker, plan.steps)
     if plan.snapshots == "internal":
         return LiveSnapshots(worker, plan.run, names, undo)
@@ -182,6 +190,7 @@ def while_frozen(reached: RunningGuest, inside: Inside, action: Callable[[], Non
     except GuestUnreachable:
         action()
         return
+    # Without a freeze the image below is as after a power cut, which file systems bear.
     frozen = False
     try:
         frozen = agent.freeze()
@@ -203,6 +212,7 @@ def thaw(reached: RunningGuest) -> None:
 
 def lock_run(directory: RunDirectory) -> int:
     """One growdisk at a time: a lock on the run's folder, as a file descriptor. run-going-on."""
+    # A run that is about to begin has no folder yet. An empty one is not a run.
     make_folder(directory.path)
     fd = os.open(directory.path, os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -216,6 +226,7 @@ def lock_run(directory: RunDirectory) -> int:
             "wait until it has ended; growdisk status {path} says how far it is",
             {"path": directory.image},
         ) from error
+    # Between open and lock another growdisk may have removed the folder, or put a new one there.
     if _is_there(directory.path, fd):
         return fd
     os.close(fd)  # the run ended just now, and its folder is gone

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from growdisk.errors import Refused, UsageError
 from growdisk.fast_dataclass import dataclass, replace
 from growdisk.live.guest_shell import GuestShell, GuestUnreachable
-from growdisk.live.qemu_machine import LiveDisk, Machine
+from growdisk.live.live_disk import LiveDisk
+from growdisk.live.qemu_machine import Machine
 from growdisk.live.qemu_processes import guest_of, server_folder
 from growdisk.planner.guest_connection import GuestConnection
 from growdisk.workflow.run_places import is_run_folder
@@ -105,6 +106,7 @@ class RunningGuest:
             return SshShell.open(request.ssh, request.ssh_config)
         from growdisk.live.guest_agent import AgentShell
 
+        # The channel is open before the agent has answered: it is closed here if no answer comes.
         call, close = self.open_channel()
         try:
             return AgentShell.open(call, close)
@@ -130,6 +132,7 @@ class RunningGuest:
 
         request = self.request
         if self.agent_by_libvirt is not None and request.agent is None:
+            # libvirt keeps the channel: there is nothing of ours to close.
             return self.agent_by_libvirt, lambda: None
         socket = request.agent or self.agent_socket()
         if socket is None:
@@ -151,6 +154,7 @@ class RunningGuest:
 
     def way(self, device: str) -> GuestConnection:
         request = self.request
+        # It goes into plan.json, so that another process finds the guest again.
         agent = "" if self.by_ssh else str(request.agent or self.agent_socket() or "")
         return GuestConnection(
             self.qmp,
@@ -202,6 +206,7 @@ def reach(request: LiveRequest) -> RunningGuest | Path:
 def reconnect(request: LiveRequest) -> RunningGuest | Path:
     """Find the guest by its image: a restarted machine has other sockets, also its agent's."""
     reached = reach(replace(request, qmp=None, domain="", agent=None))
+    # The machine shows no agent's socket: the one that was named before is all there is.
     if isinstance(reached, RunningGuest) and request.agent and reached.agent_socket() is None:
         return replace(reached, request=replace(reached.request, agent=request.agent))
     return reached
@@ -229,6 +234,7 @@ def _by_domain(request: LiveRequest) -> RunningGuest | Path:
     domain = Domain.find(request.domain, request.uri)
     disks = {disk.target: disk for disk in domain.disks()}
     if not domain.running:
+        # Off: libvirt's definition says which file it is, and that is worked on at rest.
         domain.close()
         return _file_of_domain(request, disks)
     machine = Machine(domain, f"machine {domain.name}")
@@ -258,6 +264,7 @@ def _file_of_domain(request: LiveRequest, disks: dict[str, DomainDisk]) -> Path:
         or "none"
     )
     name = f"machine {request.domain}"
+    # By libvirt's target alone (vda): a machine that is off has no names in QEMU.
     chosen = [disks[request.disk]] if request.disk in disks else list(disks.values())
     if request.disk and request.disk not in disks:
         raise _disk_unknown(name, wanted=request.disk, present=present)
@@ -318,8 +325,10 @@ def _image(machine: Machine, disk: LiveDisk, folder: Path | None) -> Path:
     """The image that the user knows: below the overlays of a run of ours, if there is one."""
     for file in machine.files(disk.key):
         path = _absolute(file, folder)
+        # A run's folder, with its overlays.
         if not is_run_folder(path.parent):
             if not path.exists():
+                # An address (nbd://…), or a file that only QEMU can see.
                 break
             return path
     raise _no_file_here(machine.name, file=disk.file)

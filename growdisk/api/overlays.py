@@ -20,6 +20,7 @@ from growdisk.storage.proxmox import folders_beside
 from growdisk.workflow.run_places import is_apart
 
 MAX_DEPTH = 200
+# What is not reached within these bounds is not found: the search is a help, not a proof.
 _MOST_FILES = 20_000
 _SECONDS = 2.0
 
@@ -64,6 +65,7 @@ def dependents_of(
         return Dependents()
     search = _Search(target)
     if not is_apart(path):  # its folder is /dev, or growdisk's own
+        # If it is a link, overlays lie beside the link or beside the file.
         for spelling in (os.path.abspath(path), os.path.realpath(path)):  # noqa: PTH100
             search.read_folder(os.path.dirname(spelling))  # noqa: PTH120
     if libvirt:
@@ -78,9 +80,11 @@ class _Search:
 
     def __init__(self, target: Identity) -> None:
         self._target = target
+        # Each file with those that it names. The target is in it, so that it is never read itself.
         self._named: dict[Identity, dict[Identity, str]] = {target: {}}
         self._overlays: dict[Identity, Overlay] = {}
         self._saved: list[tuple[str, str]] = []
+        # None is the identity of a folder that does not exist: done already.
         self._folders: set[Identity | None] = {None}
         self._until = time.monotonic() + _SECONDS
 
@@ -102,6 +106,7 @@ class _Search:
         for uri in listening():
             from growdisk.live.libvirt_disks import known_to
 
+            # A little time for each, even if reading the folder has used all of it.
             known = known_to(uri, max(self._until - time.monotonic(), 0.1))
             for folder in known.folders:
                 self.read_folder(folder)
@@ -113,10 +118,12 @@ class _Search:
 
     def leave_out(self, overlay: Path) -> None:
         if (place := identity(str(overlay))) is not None:
+            # What lies on it no longer leads to the target through it.
             self._named.pop(place, None)
 
     def found(self) -> Dependents:
         """Those that lead to the target: overlays by path, machines by name."""
+        # Up the chains, a layer each time round, until no file is added.
         reached, before = {self._target}, 0
         while len(reached) > before:
             before = len(reached)

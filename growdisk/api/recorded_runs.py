@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from growdisk.api import at_rest
 from growdisk.api.at_rest import Allowed
-from growdisk.api.current_run import CurrentRun, Silent
+from growdisk.api.current_run import CurrentRun, Silent, recorded_plan
 from growdisk.api.disks import facts_of_image
 from growdisk.api.guard import carried_at, refuse_carried
 from growdisk.api.result import Result, step_reports
@@ -18,7 +18,6 @@ from growdisk.api.runs import carry_out
 from growdisk.block.raw import RawFile
 from growdisk.errors import GrowdiskError, ImageInUse, KeyNeeded
 from growdisk.planner.layout import layout_of
-from growdisk.planner.plan import recorded_plan
 from growdisk.volumes.keyring import Keyring
 from growdisk.workflow.run_directory import RunDirectory, no_such_run
 from growdisk.workflow.states import ENDED, RunState, RunStatus
@@ -66,7 +65,10 @@ def _put_away(directory: RunDirectory, *, not_in_use: bool) -> None:
     """Put away what a finished run has left beside its disks; not while somebody uses them."""
     plan = recorded_plan(directory)
     folders = [directory, *(RunDirectory(Path(extra.path)) for extra in plan.extra_disks)]
+    # The run is over: nothing that fails here may make `resume` fail.
     with suppress(GrowdiskError, OSError), ExitStack() as disks:
+        # With the lock nobody begins a run: a folder without a plan is then left over from an old
+        # one.
         for folder in folders if plan.way is None else ():
             file = RawFile.open(folder.image, writable=True, not_in_use=not_in_use)
             disks.enter_context(closing(file))
@@ -86,6 +88,7 @@ def clear_up(image: Path, run: str) -> None:
     directory = RunDirectory.beside(image)
     with suppress(ImageInUse), closing(RawFile.open(directory.image, writable=True)):
         leading = directory.leading()
+        # The record tells of a run that the image, as it is now, has not seen.
         if leading.plan_file.exists() and leading.run() != run:
             directory.forget()
         else:
@@ -106,6 +109,7 @@ def rollback(
     path = Path(image)
 
     def back(session: AnySession) -> Callable[[], RunState]:
+        # Some snapshots may be gone already: there is no whole way back.
         if session.engine.state.settling:
             reason = (
                 "all its steps are done and their snapshots are being removed: growdisk "
@@ -143,6 +147,7 @@ def commit(
 
     def accept(session: AnySession) -> Callable[[], RunState]:
         state = session.engine.state
+        # With a step that is not done, the guest's files may not fit what is on the disk.
         left = [s.name for s in session.run.plan.steps if state.event_of(s.name) not in ENDED]
         if left and not (state.settling or as_it_is):
             raise no_such_run(
@@ -172,8 +177,10 @@ def _with_session(
 ) -> Result:
     directory = RunDirectory.beside(path)
     refuse_carried(path, carried_at(path))
+    # A further disk of a run was named: the run is the first disk's, and handles them all.
     if (leading := directory.leading()) is not directory:
         directory, path = leading, leading.image
+    # A look without a lock: "there is no run" is the better answer if the image is in use.
     _refuse_without_run(path, verb, directory.state(), undoable=undoable)
     plan = recorded_plan(directory)
     run = CurrentRun(
@@ -200,6 +207,7 @@ def _reopened(
         if run.plan.way is not None:
             from growdisk.api.running import reopened
 
+            # The image's lock is with QEMU then: reopened() has locked the run's folder instead.
             if (live := stack.enter_context(reopened(run, verb))) is not None:
                 yield live
                 return
@@ -224,6 +232,7 @@ def _nothing_to_resume(
     path: Path, directory: RunDirectory, state: RunState, keys: tuple[bytes, ...]
 ) -> Result:
     plan = recorded_plan(directory)
+    # What the plan was to reach, unless the disk can be looked at.
     layout = plan.after
     if plan.way is None:  # an image in use is not looked into
         try:

@@ -24,6 +24,7 @@ _STATE_WORDS = {
     Event.VERIFIED: "done",
     Event.SKIPPED: "skipped",
     Event.RESTORED: "restored",
+    # After CHECKED and SNAPSHOTTING the step has changed nothing yet: these are "pending".
     Event.APPLYING: "unfinished",
     Event.APPLIED: "unfinished",
     Event.RESTORING: "unfinished",
@@ -153,6 +154,7 @@ def outcome(state: RunState, error: GrowdiskError | None) -> Outcome:
         return "stuck"
     if state.status is RunStatus.UNFINISHED and error is None:
         return "restored"  # down to one step, as asked
+    # The engine lets a step's own refusal through only if no step had touched anything.
     if state.status is RunStatus.UNDONE:
         return "refused" if isinstance(error, Refused) else "restored"
     return "changed" if error is None else "stuck"

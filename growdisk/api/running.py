@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 
-from growdisk.api.current_run import CurrentRun, Prepared
+from growdisk.api.current_run import CurrentRun, Prepared, new_run_name
 from growdisk.api.device_host import refuse_unsafe_place
 from growdisk.api.extra_disks import refuse_spoiling
 from growdisk.api.host import refuse_full_storage
@@ -76,9 +76,11 @@ class GuestTarget:
 
     def completed(self, goal: Goal) -> Goal:
         """The goal; without a size, it is what the device has now, unknown to QEMU."""
+        # QEMU has the size that the device had when it was opened, or at the last block_resize.
         size = self.guest.facts.image.virtual_size
         if goal.size is not None or (present := self._device_size()) is None:
             return goal
+        # A device may end within a sector of 4096 bytes. A disk in use never shrinks.
         whole = align_down(present, goal.sector_size)
         return replace(goal, size=SizeSpec(whole, relative=False)) if whole > size else goal
 
@@ -98,6 +100,7 @@ class GuestTarget:
 
     def _device_size(self) -> int | None:
         """In bytes; None if the image is a file, or has a format of its own."""
+        # In qcow2 on a device the disk's size is the image's own: the device only has to hold it.
         image = self.guest.facts.image
         if image.format != "raw" or not self.path.is_block_device():
             return None
@@ -116,10 +119,13 @@ class GuestTarget:
         self._refuse_other_overlays()
         confirmed = confirmed_by_guest(guest, goal, proposal)
         connection = guest.reached.way(guest.device)
-        plan = make_live_plan(facts, confirmed, goal, options, guest.surroundings(), connection)
+        plan = make_live_plan(
+            new_run_name(), facts, confirmed, goal, options, guest.surroundings(), connection
+        )
         refuse_full_storage(plan, self.path)
         if is_apart(self.path):
             refuse_unsafe_place(self.path, self.directory, plan)
+        # Last, since the scripts are rendered from the finished plan. They only check here.
         worker_of(plan, guest.reached, guest.inside, self.path, options.keys).check()
         return Prepared(plan)
 
@@ -133,6 +139,7 @@ class GuestTarget:
         return LiveSession(run, self.guest.reached, self.guest.inside, journal)
 
     def put_away(self) -> None:
+        # locked() would make the folder if there is none.
         if self.directory.path.exists() and not self._has_open_there():
             with self.locked():
                 self.directory.put_away()
@@ -168,6 +175,7 @@ def reopened(run: CurrentRun, verb: str) -> Iterator[LiveSession | None]:
     """The run of a guest that runs now; None if it is off, and the image alone is needed."""
     reached = _reached_again(run.path, run.plan)
     if reached is None:
+        # The guest is off: what is left may be done to the image alone (at_rest.py).
         if verb == "resume":
             _refuse_forward_without_guest(run.path, run.directory.state())
         yield None
@@ -176,7 +184,8 @@ def reopened(run: CurrentRun, verb: str) -> Iterator[LiveSession | None]:
         status = reached.machine.status()
         if status != "running":
             raise guest_not_running(reached.machine.name, status=status)
-        # A growdisk that died between freeze and thaw has left a guest that cannot write.
+        # A growdisk that died between freeze and thaw has left a guest that cannot write. Only
+        # putting an overlay in place freezes.
         if run.plan.snapshots == "overlay":
             thaw(reached)
         session = LiveSession(
@@ -203,6 +212,7 @@ def _reached_again(path: Path, plan: Plan) -> RunningGuest | None:
 
 def _refuse_forward_without_guest(path: Path, state: RunState) -> None:
     """guest-is-off, unless all that is left to do is done to the image alone."""
+    # In these states no step is left to do: snapshots are restored, kept or removed, also at rest.
     if not (state.settling or state.keeping or state.going_back):
         raise Refused.named(
             "guest-is-off",

@@ -150,12 +150,14 @@ def expand(
     with _opened(target, goal, options, image_format, stop, verb="expand") as found:
         prepared = _prepare(found, goal, options, proposer)
         if isinstance(prepared, Result):
+            # Nothing to do. What a killed run has left beside the image is swept away all the same.
             found.put_away()
             return prepared
         path = Path(prepared.plan.before.image.path)  # as the user named it
         run = CurrentRun(
             path, prepared.plan, found.directory, observer or Silent(), stop, found.keyring
         )
+        # At rest this takes no lock: the image's own is held since _opened().
         with found.locked():
             # What cannot be written down must leave no folder that looks like a run.
             try:
@@ -185,6 +187,7 @@ def _opened(
     with ExitStack() as stack:
         if isinstance(asked, (str, PathLike)):
             path = Path(asked)
+            # A LiveRequest finds the guest that has the image; a mere path only gets a hint at it.
             stack.enter_context(explained_refusals(path, verb, goal.size))
         else:
             from growdisk.api.running import running_guest
@@ -193,7 +196,8 @@ def _opened(
             if not isinstance(guest, Path):
                 yield guest
                 return
-            path = guest  # it is off
+            # It is off: from here on as if its image had been named.
+            path = guest
         opened = at_rest.to_read if verb == "plan" else at_rest.to_write
         yield stack.enter_context(opened(path, options, image_format))
 
@@ -205,9 +209,11 @@ def _prepare(
 
     Raises refusals.
     """
+    # A kept run is let through here: if there is nothing to do, it is in nobody's way.
     refuse_if_unfinished(target.directory)
     goal = target.completed(known_to_host(goal, target.path))
     facts = target.facts(goal)
+    # What only a change needs (room, no kept run, no overlays) is asked below this line.
     proposal = target.proposed(facts, goal, options, proposer)
     if isinstance(proposal, AllDone):
         return nothing_to_do(facts, proposal)
@@ -216,6 +222,7 @@ def _prepare(
     )
     refuse_spoiling(target.path, options)
     prepared = target.planned(facts, proposal, goal, options)
+    # It only reads, so that `plan` refuses what `expand` would: begin() tries it for certain.
     _refuse_unrecorded(target, prepared.plan)
     return prepared
 
@@ -245,9 +252,11 @@ def carry_out(session: AnySession, action: Callable[[], RunState]) -> Result:
     Errors of growdisk become part of the Result; everything else is a bug.
     """
     with closing(session.snapshots), session.run.directory.working():
+        # The error is kept, not raised: the Result also says how the disk stands now.
         error = session.explained(run_to_outcome(action))
         session.run.directory.finish()
         result = _result(session, error)
+    # Does nothing unless the run is finished: an unfinished or kept one needs its folder.
     session.put_away()
     return result
 
@@ -255,6 +264,7 @@ def carry_out(session: AnySession, action: Callable[[], RunState]) -> Result:
 def _result(session: AnySession, error: GrowdiskError | None) -> Result:
     state, plan = session.engine.state, session.run.plan
     undone = state.status is RunStatus.UNDONE
+    # What cannot be read any more (lost, locked, guest gone) is shown as the plan has it.
     layout = session.layout_now() or (plan.before if undone else plan.after)
     reason = how_far_back(state) if error is None else ""
     return Result(

@@ -9,7 +9,7 @@ from growdisk.backends.unclaimed_space import occupied
 from growdisk.block.device import BlockDevice
 from growdisk.block.read_only import Padded
 from growdisk.block.window import Window
-from growdisk.errors import LayoutError
+from growdisk.errors import Refused
 from growdisk.fast_dataclass import dataclass, replace
 from growdisk.filesystems.identify import identify
 from growdisk.host.blkid import BlkidResult, CannotAsk, probe_devices
@@ -49,6 +49,7 @@ def second_opinion(
 
     `meanwhile` is called while it looks; it must leave `device` alone.
     """
+    # Needs no tool, so it is asked even if blkid cannot be.
     _refuse_occupied(facts, proposal, device)
     seen = {
         f"part{n}": part for n, part in enumerate(_parts(facts, goal, proposal, device, opened))
@@ -61,6 +62,7 @@ def second_opinion(
         )
         return Opinion(replace(proposal, notes=(*proposal.notes, note)), asked=False)
     for name, (part, _) in seen.items():
+        # No answer for a part is not consent.
         refuse_disagreement(facts, part, verdicts.get(name, BlkidResult(failed=True)))
     return Opinion(proposal, asked=True)
 
@@ -71,8 +73,10 @@ def second_opinion(
 def _parts(
     facts: Facts, goal: Goal, proposal: Proposal, device: BlockDevice, opened: Opened
 ) -> Iterator[tuple[TouchedPart, BlockDevice]]:
+    # Each as it is now: the disk, the partitions; then as they will be; then what is inside.
     yield whole_disk_part(facts), device
     for part, old in touched(facts, goal, proposal):
+        # One that ends beyond the disk cannot be shown to blkid.
         if old.end <= device.size:
             yield part, Window(device, old.start, old.size)
     yield from _grown(facts, proposal, device)
@@ -96,6 +100,7 @@ def touched(
         new, own = after.by_number(old.number), facts.contents.get(old.number)
         if old.role is Role.EXTENDED:
             continue
+        # Gone, moved or grown; or only what is inside grows.
         if new is None or new.range != old.range or old.number in worked_on:
             treatment = (
                 Treatment.GIVEN_UP
@@ -115,6 +120,8 @@ def _grown(
         if old.role is Role.EXTENDED or old.end > device.size or new is None:
             continue
         if new.start == old.start and new.end > old.end:
+            # Up to the new end: what is in the space after it now would become its last bytes.
+            # Beyond the disk's present end there are zeros.
             later = Padded(
                 Window(device, old.start, min(new.end, device.size) - old.start), new.size
             )
@@ -128,6 +135,7 @@ def _grown(
 
 
 def _is_consented(goal: Goal, table: PartitionTable, part: Partition) -> bool:
+    # --delete of an extended partition is consent to all logical ones in it.
     outer = table.extended.number if table.extended and part.role is Role.LOGICAL else part.number
     return bool({part.number, outer} & set(goal.delete))
 
@@ -141,6 +149,7 @@ def _inner(
             old = facts.table.by_number(step.number) if facts.table else None
             size = old.size if old else device.size - step.start
             place = DevicePath(step.number, step.start, size, step.layers)
+            # What growdisk's own readers cannot open gets no second opinion.
             with suppress(DeviceNotReadable):
                 view = opened(place)
                 yield (
@@ -159,6 +168,7 @@ def _refuse_occupied(facts: Facts, proposal: Proposal, device: BlockDevice) -> N
     if before is None or after is None:
         return
     for part, space in newly_covered(before, after, device.size):
+        # A partition that stays stands after it: not just the free end of the disk.
         enclosed = any(
             other.start >= space.end for other in before.partitions if after.by_number(other.number)
         )
@@ -166,7 +176,7 @@ def _refuse_occupied(facts: Facts, proposal: Proposal, device: BlockDevice) -> N
             raise grown_over(facts, part, finding.what, finding.offset)
 
 
-def grown_over(facts: Facts, part: Partition, what: str, offset: int) -> LayoutError:
+def grown_over(facts: Facts, part: Partition, what: str, offset: int) -> Refused:
     sector_size = facts.table.sector_size if facts.table else 512
     return belongs_to_others(
         facts.image.path,
@@ -193,9 +203,11 @@ def newly_covered(
             new.role is Role.EXTENDED
             or old is None
             or new.range == old.range
+            # Wholly in space that the disk does not have yet.
             or new.start >= old_size
         ):
             continue
+        # For a logical partition the extended one around it is the free space.
         within = new.role is Role.LOGICAL
         taken = [p.range for p in before.partitions if not (within and p.role is Role.EXTENDED)]
         yield from (
@@ -206,6 +218,7 @@ def newly_covered(
 def _outside(area: ByteRange, taken: list[ByteRange]) -> Iterator[ByteRange]:
     """What of `area` belongs to none of `taken`."""
     cursor = area.start
+    # `cursor`: up to there everything is either yielded or taken. Ranges of `taken` may overlap.
     for place in sorted(taken, key=lambda one: one.start):
         if place.start > cursor and place.end > area.start and cursor < area.end:
             yield ByteRange(cursor, min(place.start, area.end))

@@ -81,6 +81,7 @@ def served(
         if address.scheme == "ssh":
             far = far_server(address, image_format or "raw", writable=writable, claim=claim)
             server = stack.enter_context(far)
+        # How long this server takes to answer measures how long a second client is to be given.
         started = time.monotonic()
         offer = _asked(address, server)
         _refuse_unfit(address, offer, writable=writable)
@@ -105,10 +106,12 @@ def _as_qcow2(address: Address) -> str:
 @contextmanager
 def _claimed(address: Address, place: Path) -> Iterator[int]:
     """A descriptor whose lock keeps other growdisks of this host off the disk; held-at-server."""
+    # The lock is on the folder: the file itself is covered as soon as it is mounted on.
     place.parent.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     claim = _locked(address, place.parent)
     try:
         unmount_left(place)
+        # FUSE mounts one file only on a file that is there.
         place.touch(mode=0o600)
         yield claim
         unmount_left(place)
@@ -194,17 +197,16 @@ def _show(
 
 
 def _refuse_shared(address: Address, server: Address, patience: float, offer: Offer) -> None:
-    """server-unfit, if a second client is given the disk while we have it.
-
-    A server that takes one client at a time lets others wait, or turns them away. One that says
-    itself that it is fit for several may just be slow.
-    """
+    """server-unfit, if a second client is given the disk while we have it."""
     try:
         query_export(server, patience)
     except TimeoutError:
+        # A server that takes one client at a time lets others wait. One that says itself that it
+        # is fit for several may just be slow.
         if not offer.for_several:
             return
     except (OSError, NotOffered):
+        # Or it turns them away.
         return
     reason = "its server gives it to several clients at a time, so that a guest may have it as well"
     raise server_unfit(

@@ -15,14 +15,13 @@ from growdisk.planner.goal import SnapshotMode
 from growdisk.planner.layout import Layout, layout_of
 from growdisk.planner.plan import Plan, encode_plan
 from growdisk.qcow2.image import Qcow2Image
-from growdisk.steps.device_growth import GrownDevice
-from growdisk.steps.device_path import DevicePath, is_openable
+from growdisk.steps.device_path import DevicePath
 from growdisk.steps.disk import Disk
 from growdisk.steps.extra_disk_step import disk_name
 from growdisk.steps.fingerprint import ImageFingerprint
 from growdisk.steps.flushing_store import QuietSnapshots
 from growdisk.steps.internal_snapshots import InternalSnapshots
-from growdisk.steps.overlay_snapshots import OverlaySnapshots
+from growdisk.steps.place_at_rest import is_openable
 from growdisk.steps.resize_image import GrowDevice
 from growdisk.steps.run_backend import RunBackend
 from growdisk.steps.step_traits import of_kind
@@ -35,6 +34,7 @@ from growdisk.workflow.run_directory import RunDirectory
 from growdisk.workflow.snapshots import NoSnapshots, SnapshotStore
 from growdisk.workflow.states import TOUCHED, RunState, RunStatus
 
+# Bytes: over the superblocks of ext (at 1 KiB) and btrfs (at 64 KiB), which a mount changes.
 _SAMPLE = 128 << 10
 
 
@@ -101,6 +101,8 @@ class Session:
                     state,
                 )
             for run_disk in run_disks:
+                # A pin that is there was set after the last write of ours: nothing is half-made,
+                # and a repair would break it.
                 if run_disk.disk.format == "qcow2" and not run_disk.pin.exists():
                     # what a crash left half-made: leaks, no more
                     repair(run_disk.disk.file, run_disk.disk.path, errors=False)
@@ -110,6 +112,7 @@ class Session:
         """KeyNeeded if the run works in something encrypted that none of the keys opens."""
         for number, disk in enumerate((self.disk, *self.disk.extra_disks)):
             for place in _places(self.run.plan, number):
+                # Without layers it stands in the partition itself, and needs no key.
                 if place.layers and not is_openable(disk, place, self.run.keyring):
                     reason = (
                         f"it goes on inside {place.name}, and no passphrase that was given opens it"
@@ -152,6 +155,7 @@ class Session:
 
     @classmethod
     def _assemble(cls, run: CurrentRun, disk: Disk, journal: Journal) -> Session:
+        # Making the stores activates the images: from here on each disk reads as the run left it.
         stores = [_snapshots(run.plan, run_disk, disk) for run_disk in _run_disks(run, disk)]
         worker = _worker(run, disk)
         backends = [worker.run_backend, *(other.run_backend for other in worker.extra_disks)]
@@ -243,6 +247,7 @@ def _run_disks(run: CurrentRun, disk: Disk) -> list[_RunDisk]:
     return [
         _RunDisk(disk, run.directory, run.plan.snapshots, _samples(run.plan.before)),
         *(
+            # Not beside(): the plan has their paths with links resolved already.
             _RunDisk(other, RunDirectory(Path(known.path)), known.snapshots, _samples(known.before))
             for other, known in known_disks
         ),
@@ -264,6 +269,7 @@ def _samples(layout: Layout | None) -> tuple[ByteRange, ...]:
     if layout is None:
         return (ByteRange(0, _SAMPLE),)
     size = layout.image.virtual_size
+    # The last bytes too: a GPT has its backup there.
     starts = (0, *(part.start for part in layout.partitions), max(0, size - _SAMPLE))
     return tuple(ByteRange(start, min(start + _SAMPLE, size)) for start in starts)
 
@@ -271,16 +277,22 @@ def _samples(layout: Layout | None) -> tuple[ByteRange, ...]:
 def _snapshots(plan: Plan, run_disk: _RunDisk, first: Disk) -> SnapshotStore:
     names = [step.name for step in plan.steps]
     if run_disk.snapshots == "overlay":
+        from growdisk.steps.overlay_snapshots import OverlaySnapshots
+
         overlays = OverlaySnapshots(
             run_disk.disk, run_disk.directory.path, names, run_disk.pin, keep_undo=plan.keep
         )
+        # Only the first disk of a run grows from its storage up (api/host.py).
         grown = of_kind(GrowDevice, plan.steps)
         if run_disk.disk is not first or not grown:
             return overlays
+        from growdisk.steps.device_growth import GrownDevice
+
         step = grown[0]
         # QEMU may not have known of all that the device had.
         old_size = (step.running and step.device_size) or step.old_size
         return GrownDevice(overlays, run_disk.disk, step.name, old_size, step.new_size)
+    # Without overlays a step writes to the image itself, which Disk has open to read so far.
     image = run_disk.disk.base(writable=True)
     run_disk.disk.activate(image)
     if run_disk.snapshots == "internal" and isinstance(image, Qcow2Image):
@@ -289,17 +301,17 @@ def _snapshots(plan: Plan, run_disk: _RunDisk, first: Disk) -> SnapshotStore:
 
 
 def _refuse_changed(path: Path, plan: Plan, run_disk: _RunDisk, state: RunState) -> None:
-    """Going on would destroy what somebody else has written to the image since.
-
-    A kept run's internal snapshots are whole whatever was written since, and a rollback gives up
-    what was written after them; undo files fit only the image as it was left. A running guest
-    writes to its image all the time: its runs leave neither mark nor pin.
-    """
+    """image-changed, if going on would destroy what somebody else has written to the image."""
+    # A running guest writes to its image all the time: its runs leave neither mark nor pin.
     if plan.way is not None:
         return
     if state.settling or state.keeping:
+        # Undo files fit only the image as it was left. A kept run's internal snapshots have no
+        # pin: they are whole whatever was written since, and a rollback gives that up.
         changed = state.status is RunStatus.KEPT and not run_disk.pin.holds()
     elif run_disk.snapshots == "internal":
+        # The mark is an autoclear bit: any other program that writes to the image clears it. As
+        # long as no step has touched the image, nothing of ours depends on it.
         touched = any(record.event in TOUCHED for record in state.last.values())
         changed = (
             touched

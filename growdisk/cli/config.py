@@ -47,12 +47,15 @@ def configured() -> dict[str, tuple[object, Path]]:
     found: dict[str, tuple[object, Path]] = {}
     for file in config_files():
         if os.path.exists(file):  # noqa: PTH110  quicker than Path.exists, and asked for each command
+            # A later file, the user's own, replaces single keys of an earlier one.
             found.update({key: (value, file) for key, value in _read(file)})
     return found
 
 
 def apply(parser: argparse.ArgumentParser) -> None:
     """Put the configured defaults in the place of growdisk's own, for the parser's options."""
+    # SUPPRESS: an option of the top parser that a verb repeats. The top parser gets the default
+    # for it; a default here would overrule what stands before the verb.
     known = {
         action.dest: action for action in parser._actions if action.default is not argparse.SUPPRESS
     }
@@ -92,4 +95,5 @@ def _checked(file: Path, key: str, value: object, values: Mapping[str, object]) 
         raise UsageError(
             f"{where}: '{value}' is none of its values", f"one of: {', '.join(_CHOICES[key])}"
         )
+    # ~ is filled in here: on a command line the shell does that.
     return Path(value).expanduser() if key in _PATHS else value

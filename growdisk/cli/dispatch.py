@@ -12,10 +12,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from growdisk.cli.output import CommandOutput, OutputError, forget, prepare_streams
-from growdisk.cli.parser import NoCommand, TextAsked, own_words, parsed
+from growdisk.cli.parser import TextAsked, own_words, parsed, short_help
 from growdisk.cli.trust import following
 from growdisk.error_document import error_document
-from growdisk.errors import GrowdiskError, ImageDamaged, ImageNotReadable, Refused, UsageError
+from growdisk.errors import (
+    GrowdiskError,
+    ImageDamaged,
+    ImageNotReadable,
+    Refused,
+    UsageError,
+    error_id,
+)
 
 TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:
@@ -30,7 +37,9 @@ _BAD_NAMES = (errno.ENAMETOOLONG, errno.EACCES, errno.ELOOP)
 def dispatch(words: Sequence[str]) -> int:
     """Run the command in `words`; any error becomes a message, or JSON, and an exit code."""
     prepare_streams()
+    # First: --json may be among the words that are replaced (--output json).
     words = own_words(words)
+    # For errors of the command line itself, before the parser has said whether --json is there.
     output = CommandOutput(
         json_mode="--json" in itertools.takewhile(lambda word: word != "--", words)
     )
@@ -39,7 +48,9 @@ def dispatch(words: Sequence[str]) -> int:
         code = _answer(words, output)
         output.finish()
     except OutputError as lost:
+        # Python flushes stdout at exit: that would fail again, and end with 120.
         forget(sys.stdout)
+        # `growdisk list | head` is fine. A full disk is not: half an answer must not end with 0.
         if not lost.reader_gone:
             output.note(f"growdisk: {lost}")
             return code or _BUG
@@ -49,13 +60,14 @@ def dispatch(words: Sequence[str]) -> int:
 def _answer(words: Sequence[str], output: CommandOutput) -> int:
     try:
         return _run_or_name(words, output)
+    # Help is an answer, not an error: stdout, and exit code 0.
     except TextAsked as asked:
         output.lines(str(asked).splitlines())
         output.document({"text": str(asked)})
         return 0
     except GrowdiskError as error:
-        if isinstance(error, NoCommand) and not output.json_mode:
-            output.note(error.text)
+        if error_id(error) == "no-command" and not output.json_mode:
+            output.note(short_help())
         _advise(error)
         output.error(error)
         refused = {"result": "refused"} if isinstance(error, Refused) else {}
@@ -66,6 +78,7 @@ def _answer(words: Sequence[str], output: CommandOutput) -> int:
         output.note("growdisk: stopped by Ctrl-C")
         output.document({"error": _unplanned("interrupted", "interrupted", "", "", _INTERRUPTED)})
         return _INTERRUPTED
+    # From the command itself; one from a handler here reaches dispatch() directly.
     except OutputError:
         raise
     except Exception as bug:
@@ -96,6 +109,7 @@ def _run_or_name(words: Sequence[str], output: CommandOutput) -> int:
     try:
         return _run(words, output)
     except OSError as error:
+        # Another errno (EIO, ENOSPC) is the system's failure, not a wrong word of the user's.
         if error.errno not in _BAD_NAMES or not isinstance(error.filename, str | bytes):
             raise
         reason = error.strerror or str(error)
@@ -122,12 +136,13 @@ def _called(arguments: argparse.Namespace, outer: CommandOutput) -> int:
     if arguments.state_dir is not None:
         from growdisk.workflow.run_places import STATE_DIR
 
-        # also for processes that a playbook starts
+        # The environment: processes that a playbook starts have to find it as well.
         os.environ[STATE_DIR] = str(arguments.state_dir.absolute())
     return following(lambda: _acted(arguments, output, outer), trust_all=arguments.trust_references)
 
 
 def _acted(arguments: argparse.Namespace, output: CommandOutput, outer: CommandOutput) -> int:
+    # Most commands name no address, and do not load what looks at them.
     if not any("://" in word for word in arguments.words):
         code: int = arguments.run(arguments, output)
         return code
@@ -151,6 +166,7 @@ def _logged(arguments: argparse.Namespace, words: Sequence[str], outer: CommandO
 
     if arguments.log is not None:
         refuse_to_replace(arguments.log, "--log")
+    # An exception of any other kind than those below counts as a bug.
     started, code = time.monotonic(), _BUG
     try:
         code = _called(arguments, outer)
@@ -185,6 +201,8 @@ def _set_up_logging(*, verbose: bool, commands: bool) -> None:
         return  # warnings reach stderr all the same
     import logging
 
+    # -x alone: the root's level holds back all other debug messages. Those of commands pass: the
+    # level of the logger that is called counts, and the root's handler has none of its own.
     logging.basicConfig(
         stream=sys.stderr, format="%(message)s", level=logging.DEBUG if verbose else logging.WARNING
     )

@@ -64,8 +64,10 @@ def _command(arguments: argparse.Namespace, result: Result) -> str:
 
     Nothing if a SIZE was given and there is nothing to do.
     """
+    # Without a SIZE the line is completed by report.py: give it more, +10G.
     if result.result == "nochange" and arguments.size is not None:
         return ""
+    # The words as they were typed: this may also be `expand -n`.
     words = [
         "expand" if word == NAME else word
         for word in arguments.words

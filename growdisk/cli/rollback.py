@@ -40,6 +40,7 @@ def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
     from growdisk.cli.report import tell
     from growdisk.workflow.stopping import SignalsStop, StopRequest
 
+    # Without its folder a run's steps are not known: only the snapshot from before it is.
     if arguments.force and arguments.to:
         raise UsageError("--force goes all the way back", hint="leave --to out")
     image = image_of(arguments)

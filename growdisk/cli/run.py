@@ -83,6 +83,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="list the tasks that a playbook can have, and their options",
     )
+    # Read from the folder when the parser is made, so that what is installed is what is named.
     parser.epilog = (
         f"Playbooks that come with growdisk: {', '.join(shipped_playbooks())}; each says at its "
         f"top when to use it (they lie in {shipped_folder()}). Exit code: that of the worst host."
@@ -102,6 +103,8 @@ def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
     if arguments.resume or arguments.undo:
         from growdisk.playbook.run import resume_playbook
 
+        # Hosts, variables and tags are those in the record of that run; of the options here only -j
+        # counts.
         verb = "undo" if arguments.undo else "resume"
         return _shown(
             arguments,
@@ -143,12 +146,14 @@ def _request(arguments: argparse.Namespace, path: Path) -> Request:
 
 
 def _words(given: list[str]) -> Iterator[str]:
+    # -t a,b and -t a -t b are the same, as with Ansible.
     return (word.strip() for text in given for word in text.split(",") if word.strip())
 
 
 def _found(name: str) -> Path:
     """A file; or a shipped playbook by its name."""
     path = Path(name).expanduser()
+    # A word with a slash is meant as a path: if there is none, that is the error to show.
     if path.exists() or "/" in name:
         return path
     known = shipped_playbooks()

@@ -23,7 +23,9 @@ def on_address(
 ) -> int:
     """Do it, with the file of the disk in place of its address; as it is, if there is none."""
     verb, target = arguments.parser.prog.split()[-1], getattr(arguments, "target", None)
+    # The word as it was written: in a Path nbd://far/x has become nbd:/far/x.
     word = next((word for word in arguments.words if Path(word) == target), None)
+    # An address that is not the target, or of another verb, is left to the verb.
     if word is None or verb not in _LOOKING | _BY_RECORD | _WORKING:
         return action()
     from growdisk.api.served_disks import served, served_path
@@ -39,11 +41,16 @@ def on_address(
         )
     for output in outputs:
         output.names = {str(path): shlex.quote(word)}
+        # In a JSON document both stand inside a string, escaped; the quotes around them
+        # are cut off.
         output.json_names = {json.dumps(str(path))[1:-1]: json.dumps(word)[1:-1]}
     arguments.target = path
+    # The run is recorded on this host: the server need not be reached.
     if verb in _BY_RECORD:
         return action()
     with served(word, getattr(arguments, "format", None), writable=verb in _WORKING):
+        # -f said what the file is on its own host. What is shown here is the disk in it,
+        # always raw.
         if hasattr(arguments, "format"):
             arguments.format = "raw"
         return action()

@@ -40,6 +40,7 @@ class SshShell:
     @classmethod
     def open(cls, target: str, config: Path | None = None) -> SshShell:
         """GuestUnreachable if ssh does not get in, or does not become root."""
+        # ssh would take it as an option.
         if target.startswith("-") or any(
             not letter.isprintable() or letter.isspace() for letter in target
         ):
@@ -67,6 +68,7 @@ class SshShell:
             raise GuestLost(
                 self.name, reason=f"a script had not ended after {timeout:.0f} s"
             ) from error
+        # ssh's own failures: a script that ended so would be taken for one.
         if done.status == _SSH_FAILED:
             raise GuestLost(self.name, reason=done.last_words)
         return GuestAnswer(done.status, done.stdout.encode(), done.stderr.encode())

@@ -39,6 +39,7 @@ def share(option: str, text: str | None) -> float | None:
     if text is None:
         return None
     number = text.strip().removesuffix("%")
+    # Everything that is not a number fails the test of the bounds below.
     value = float(number) if _NUMBER.fullmatch(number) else -1.0
     if not 0 <= value <= 100:
         raise UsageError(

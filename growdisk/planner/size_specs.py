@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from pathlib import Path
 
 from growdisk.errors import UsageError
 from growdisk.partitions.shares import Percent, Rest, Share, Size
-from growdisk.planner.goal import Goal, Grow, OtherDisk
+from growdisk.planner.goal import Grow
 from growdisk.units import parse_goal_size
 
 _DISK = re.compile(r"(?:/dev/)?(?:[svh]d|xvd)(?P<letter>[a-z])\d")
@@ -40,6 +39,7 @@ def requests_by_disk(words: Sequence[str], others: int) -> list[list[str]]:
     """The requests for the first disk, then for each of the `others`, the first of which is sdb."""
     found: list[list[str]] = [[] for _ in range(others + 1)]
     for word in words:
+        # Without --with no letter is looked at: vda1 and sda1 mean the one disk.
         match = _DISK.match(word) if others else None
         number = ord(match["letter"]) - ord("a") if match else 0
         if number > others:
@@ -49,31 +49,6 @@ def requests_by_disk(words: Sequence[str], others: int) -> list[list[str]]:
             )
         found[number].append(word)
     return found
-
-
-def other_disks(words: Sequence[str], requests: Sequence[str], like: Goal) -> tuple[OtherDisk, ...]:
-    """`data.qcow2`, `data.qcow2=+10G`.
-
-    One with a size, or with a partition that `requests` name, grows itself; what may be given up
-    for it is as for the first disk.
-    """
-    return tuple(
-        _other_disk(word, own, like)
-        for word, own in zip(words, requests_by_disk(requests, len(words))[1:], strict=True)
-    )
-
-
-def _other_disk(word: str, requests: Sequence[str], like: Goal) -> OtherDisk:
-    name, equals, size = (
-        word.rpartition("=") if "=" in word and not Path(word).exists() else (word, "", "")
-    )
-    if not (equals or requests):
-        return OtherDisk(Path(name))
-    wanted = parse_goal_size(size) if equals else None
-    grow, sectors = growth_requests(requests), like.sector_size
-    return OtherDisk(
-        Path(name), Goal(wanted, swap=like.swap, grow=grow, sector_size=sectors, repair=like.repair)
-    )
 
 
 def share_of(word: str, text: str, option: str, hint: str) -> Share:
@@ -87,6 +62,7 @@ def share_of(word: str, text: str, option: str, hint: str) -> Share:
             value = 0.0
         if 0 < value <= 100:
             return Percent(value)
+    # Several shares in one option, with commas: the error below says how to write them.
     elif text and "," not in text:
         size = parse_goal_size(text)
         return Size(size.bytes, size.relative)

@@ -19,6 +19,7 @@ from growdisk.planner.foreign import content_in_words
 from growdisk.planner.goal import Goal
 from growdisk.units import format_size
 
+# Only the number counts: what the disk is called depends on the guest and its controller.
 _NAME = re.compile(r"(?:/dev/)?(?:[svh]d[a-z]|xvd[a-z]|nvme\d+n\d+p|mmcblk\d+p)?(?P<number>\d+)")
 
 
@@ -70,6 +71,7 @@ def choose_partition(
     if part is None:
         present = ", ".join(facts.name_of(p.number) for p in facts.table.partitions)
         raise partition_not_found(path, wanted=wanted, present=present, option=option)
+    # A partition of unknown content may be named: then it alone grows, and nothing in it.
     if part not in facts.candidates and not _is_unknown(facts, part):
         raise _unfit(facts, part)
     return facts.table, part
@@ -120,6 +122,7 @@ def _nothing(facts: Facts) -> str:
     if facts.other_table:
         return f"it has {facts.other_table}"
     if facts.table is None:
+        # An installer's image is often named by mistake.
         if facts.kind_of(0) == "iso9660":
             return (
                 "it is an image of a CD or DVD (ISO 9660), which never grows; name the disk "

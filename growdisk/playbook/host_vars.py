@@ -55,16 +55,19 @@ class PlayContext:
     ) -> TaskVariables:
         """`facts` are what tasks before have registered or set."""
         extra = self.request.extra
+        # -e wins even over results, which otherwise win over all layers below.
         known = {name: value for name, value in facts.items() if name not in extra}
         layers = (self.host.vars, self.play.vars, files, task.vars if task else {}, extra)
+        # Last, so that no variable can take the place of inventory_hostname and the like.
         return TaskVariables(layers, {**known, **self.magic()})
 
     def files(self, facts: Mapping[str, object]) -> dict[str, object]:
-        """The variables of vars_files, which lie beside the playbook. BadFile."""
+        """The variables of vars_files, which lie beside the playbook. bad-file."""
         found: dict[str, object] = {}
         for written, place in self.play.vars_files:
             name = str(self.scope_of(None, facts, found).filled_in(written, place))
             path = Path(name).expanduser()
+            # A later file may be named by a variable of an earlier one.
             found |= file_vars(path if path.is_absolute() else self.playbook.path.parent / path)
         return found
 

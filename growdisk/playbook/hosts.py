@@ -11,7 +11,7 @@ from pathlib import Path
 from growdisk import api
 from growdisk.errors import UsageError
 from growdisk.fast_dataclass import dataclass
-from growdisk.host.yaml_reader import BadFile, YamlPosition
+from growdisk.host.yaml_reader import YamlPosition, bad_file
 from growdisk.playbook.expressions import TaskVariables
 from growdisk.playbook.inventory import Inventory
 from growdisk.playbook.model import Play, Vars
@@ -36,8 +36,9 @@ class Host:
 def hosts_of(play: Play, request: Request, inventory: Inventory) -> list[Host]:
     """In the order in which they are named, each once.
 
-    BadFile if nothing is meant; --limit is applied.
+    bad-file if nothing is meant; --limit is applied.
     """
+    # hosts: may be an expression. No host is known yet, so it sees no variables of one.
     scope = TaskVariables(
         (play.vars, request.extra), {"groups": {k: list(v) for k, v in inventory.groups.items()}}
     )
@@ -68,6 +69,7 @@ def _add(
         found.setdefault(
             pattern, Host(pattern, _machine(pattern.removeprefix(_DOMAIN), scope, place))
         )
+    # A list of images; but a file may have a comma in its own name.
     elif _is_path(pattern, inventory) and "," in pattern and not Path(pattern).exists():
         for word in filter(None, (word.strip() for word in pattern.split(","))):
             _add(word, found, inventory, scope, place)
@@ -93,6 +95,7 @@ def _machine(name: str, scope: TaskVariables, place: YamlPosition) -> dict[str, 
             "domain": name,
             "image": str(api.image_of(LiveRequest(domain=name, uri=uri, disk=disk))),
         }
+    # It has several disks: tasks name one, or fail and say so.
     except DiskNotSaid:
         return {"domain": name}
 
@@ -105,14 +108,16 @@ def _is_path(pattern: str, inventory: Inventory) -> bool:
 
 def _images(pattern: str, place: YamlPosition) -> Iterator[str]:
     path = Path(pattern).expanduser()
+    # A file may be called web[1].qcow2: it is meant if it is there.
     if not _GLOB.search(pattern) or path.exists():
         if not path.exists():
-            raise BadFile(f"there is no image {pattern}", place=place, hint="check the path")
+            raise bad_file(f"there is no image {pattern}", place=place, hint="check the path")
         yield str(path)
         return
+    # Sorted: --resume compares the hosts with those of the first time, in order.
     matching = sorted(name for name in glob.glob(str(path)) if not Path(name).is_dir())  # noqa: PTH207  absolute or not
     if not matching:
-        raise BadFile(
+        raise bad_file(
             f"no image matches {pattern}",
             place=place,
             hint="check the pattern; nothing has been touched",
@@ -125,6 +130,7 @@ def _chosen(pattern: str, inventory: Inventory, place: YamlPosition) -> Iterator
     chosen: dict[str, None] = {}
     for word in filter(None, (word.strip() for word in re.split(r"[,:]", pattern))):
         names = _matching(word.lstrip("!&"), inventory)
+        # To leave out or to require what is not there is no mistake: `web*:!old` may have no old.
         if not names and not word.startswith(("!", "&")):
             raise _nobody(word, inventory, place)
         if word.startswith("!"):
@@ -138,6 +144,7 @@ def _chosen(pattern: str, inventory: Inventory, place: YamlPosition) -> Iterator
 
 def _matching(word: str, inventory: Inventory) -> list[str]:
     groups: Mapping[str, Sequence[str]] = inventory.groups
+    # Dicts instead of sets here and below: the order in which hosts are named is kept.
     found = dict.fromkeys(name for group in fnmatch.filter(groups, word) for name in groups[group])
     found.update(dict.fromkeys(fnmatch.filter(inventory.hosts, word)))
     if word == LOCAL and not found:
@@ -145,19 +152,20 @@ def _matching(word: str, inventory: Inventory) -> list[str]:
     return list(found)
 
 
-def _nobody(word: str, inventory: Inventory, place: YamlPosition) -> BadFile:
+def _nobody(word: str, inventory: Inventory, place: YamlPosition) -> UsageError:
     known = [*inventory.groups, *inventory.hosts]
     if known == ["all"] or not known:
         hint = "name images by path or glob, domain:NAME, or give an inventory with -i"
     else:
         hint = suggestion(word, known, f"the inventory has: {', '.join(known[:20])}")
-    return BadFile(f"there is no host or group '{word}'", place=place, hint=hint)
+    return bad_file(f"there is no host or group '{word}'", place=place, hint=hint)
 
 
 def _within(host: Host, limit: str) -> bool:
     if not limit:
         return True
     words = [word.strip() for word in limit.split(",") if word.strip()]
+    # An image's host is called by its path: -l web01.qcow2 should find it in any folder.
     names = (host.name, Path(host.name).name, *host.groups)
     taken = [word for word in words if not word.startswith("!")]
     spared = [word[1:] for word in words if word.startswith("!")]

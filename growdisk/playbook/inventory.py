@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from growdisk.fast_dataclass import dataclass
-from growdisk.host.yaml_reader import BadFile, Located, YamlPosition, read_yaml
+from growdisk.host.yaml_reader import Located, YamlPosition, bad_file, read_yaml
 from growdisk.playbook.keywords import unknown_word
 from growdisk.playbook.model import Vars
 
@@ -39,18 +39,20 @@ class Inventory:
 
 
 def read_inventories(sources: Sequence[str], playbook_folder: Path) -> Inventory:
-    """All of `sources` as one: files, or `name,name` lists. BadFile."""
+    """All of `sources` as one: files, or `name,name` lists. bad-file."""
     tree = Tree()
+    # Later folders win: the playbook's own group_vars/ stand last, as with Ansible.
     folders = [playbook_folder]
     for source in sources:
         path = Path(source)
+        # As Ansible's `-i web01,web02`, or `-i web01,`.
         if "," in source and not path.exists():
             for name in filter(None, (word.strip() for word in source.split(","))):
                 tree.add_host("all", name)
             continue
         if not path.is_file():
             reason = "it is a folder" if path.is_dir() else "there is no such file"
-            raise BadFile(
+            raise bad_file(
                 "cannot read this inventory",
                 place=source,
                 reason=reason,
@@ -69,6 +71,7 @@ def _with_files(tree: Tree, folders: Sequence[Path]) -> dict[str, Vars]:
     for host in tree.hosts_in("all"):
         merged: dict[str, object] = {}
         for group in tree.groups_outside_in(host):
+            # Files of a group win over the inventory itself, and inner groups over outer ones.
             merged |= tree.group_vars(group) | group_files[group]
         hosts[host] = merged | tree.host_vars(host) | _files(folders, "host_vars", host)
     return hosts
@@ -82,7 +85,7 @@ def _files(folders: Sequence[Path], kind: str, name: str) -> dict[str, object]:
 
 
 def file_vars(path: Path) -> dict[str, object]:
-    """The variables in a file. BadFile."""
+    """The variables in a file. bad-file."""
     document = read_yaml(path)
     if document is None:
         return {}
@@ -113,9 +116,10 @@ def read_ini(path: Path, tree: Tree) -> None:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no text in UTF-8"
-        raise BadFile(
+        raise bad_file(
             "cannot read this inventory", place=str(path), reason=str(reason), hint=_TAKEN
         ) from error
+    # Lines before the first [section].
     group, kind = "ungrouped", "hosts"
     tree.add_group("ungrouped")
     for number, line in enumerate(lines, start=1):
@@ -137,20 +141,21 @@ def _section(text: str, place: YamlPosition) -> tuple[str, str]:
     kind = (match["kind"] or "hosts") if match else ""
     if match is None or kind not in _KINDS:
         hint = "write [group], [group:vars] or [group:children]"
-        raise BadFile(f"{text} is no section", place=place, hint=hint)
+        raise bad_file(f"{text} is no section", place=place, hint=hint)
     return match["group"], kind
 
 
 def _host(tree: Tree, group: str, text: str, place: YamlPosition) -> None:
     try:
+        # Quotes as in a shell: image="/my images/web.qcow2"; # begins a comment.
         name, *words = shlex.split(text, comments=True)
     except ValueError as error:
-        raise BadFile("this line cannot be taken apart", place=place, reason=str(error)) from error
+        raise bad_file("this line cannot be taken apart", place=place, reason=str(error)) from error
     values = {}
     for word in words:
         key, equals, value = word.partition("=")
         if not equals:
-            raise BadFile(
+            raise bad_file(
                 f"'{word}' is no variable", place=place, hint="write NAME=VALUE behind the host"
             )
         values[key] = _value(value)
@@ -159,15 +164,16 @@ def _host(tree: Tree, group: str, text: str, place: YamlPosition) -> None:
 
 
 def _variable(tree: Tree, group: str, text: str, place: YamlPosition) -> None:
+    # In :vars all that follows the = is one value, spaces included.
     key, equals, value = text.partition("=")
     if not equals:
-        raise BadFile(f"'{text}' is no variable", place=place, hint="write NAME=VALUE")
+        raise bad_file(f"'{text}' is no variable", place=place, hint="write NAME=VALUE")
     tree.add_vars(group, {key.strip(): _value(value.strip())})
 
 
 def _child(tree: Tree, group: str, text: str, place: YamlPosition) -> None:
     if text in tree.group_names() and tree.is_inside(text, group):
-        raise BadFile(f"group {text} would be inside itself", place=place)
+        raise bad_file(f"group {text} would be inside itself", place=place)
     tree.add_group(text, group)
 
 
@@ -195,7 +201,7 @@ _GROUP_WORDS = ("hosts", "vars", "children")
 def read_yaml_inventory(path: Path, tree: Tree) -> None:
     document = read_yaml(path)
     if document is None:
-        raise BadFile("it is empty", place=str(path), hint="an inventory names hosts")
+        raise bad_file("it is empty", place=str(path), hint="an inventory names hosts")
     if not document.is_mapping:
         raise document.bad("an inventory is a mapping of groups", hint="begin with all:")
     for name, node, place in document.entries():
@@ -203,9 +209,12 @@ def read_yaml_inventory(path: Path, tree: Tree) -> None:
 
 
 def _group(tree: Tree, name: str, node: Located, place: YamlPosition, parent: str | None) -> None:
+    # Checked at each new edge, so the groups never form a ring: is_inside, hosts_in and _depth,
+    # which call themselves, come to an end.
     if parent is not None and name in tree.group_names() and tree.is_inside(name, parent):
-        raise BadFile(f"group {name} would be inside itself", place=place)
+        raise bad_file(f"group {name} would be inside itself", place=place)
     tree.add_group(name, parent)
+    # `web:` with nothing below it: a group that is only named.
     if node.value is None:
         return
     if not node.is_mapping:
@@ -277,6 +286,7 @@ class Tree:
         if group == "all":
             yield from self._hosts
             return
+        # Its own hosts first, then those of groups in it.
         found = dict.fromkeys(self._members[group])
         for child in self._children[group]:
             found.update(dict.fromkeys(self.hosts_in(child)))
@@ -291,6 +301,8 @@ class Tree:
     def groups_outside_in(self, host: str) -> list[str]:
         """Those that the host is in, outer ones first; of equals by name."""
         inside = [name for name in self._members if name != "all" and host in self.hosts_in(name)]
+        # The last one wins: the deepest group says most about a host. With equal depth the later
+        # name wins, as with Ansible.
         return ["all", *sorted(inside, key=lambda name: (self._depth(name), name))]
 
     def _depth(self, name: str) -> int:
@@ -316,6 +328,7 @@ def spelled_out(name: str, place: YamlPosition) -> Iterator[str]:
         yield name
         return
     for middle in _middles(match["first"], match["last"], int(match["step"] or 1), place):
+        # Again, as there may be a second range after it: web[1:2]-[a:b].
         yield from spelled_out(f"{match['before']}{middle}{match['after']}", place)
 
 
@@ -323,8 +336,9 @@ def _middles(first: str, last: str, step: int, place: YamlPosition) -> Iterator[
     numbers = first.isdigit() and last.isdigit()
     low, high = (int(first), int(last)) if numbers else (ord(first), ord(last))
     if first.isdigit() != last.isdigit() or low > high or step < 1 or high - low > _MOST:
-        raise BadFile(
+        raise bad_file(
             f"[{first}:{last}] is no range of hosts", place=place, hint="write [01:10], or [a:f]"
         )
     for value in range(low, high + 1, step):
+        # As wide as the first: 01, 02 … 10.
         yield str(value).zfill(len(first)) if numbers else chr(value)

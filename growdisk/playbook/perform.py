@@ -71,6 +71,7 @@ def perform(
         return _handler(name)(
             typed(TASKS[name], options), TaskContext(check, observer, stop, foreseen)
         )
+    # Also from typed(): options that are wrong fail the task, as anything else does.
     except GrowdiskError as error:
         return failure(error)
 

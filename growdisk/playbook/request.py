@@ -30,6 +30,8 @@ class Request:
 
     def takes(self, task: Task) -> bool:
         """Ansible's rules, with its words always, never, all, tagged and untagged."""
+        # --skip-tags goes before --tags. `always` is skipped only by its own name, and `never` runs
+        # only if it, or another tag of the task, is asked for.
         tags = task.tags
         special = {"tagged"} if tags - {"always", "never"} else {"untagged"}
         if self.skip_tags & (tags | special) and not (
@@ -65,6 +67,7 @@ def extra_vars(words: Sequence[str]) -> dict[str, object]:
 
 def _mapping(text: str) -> dict[str, object]:
     document = parse_yaml(text, "-e")
+    # It begins with a brace, so it is not empty.
     assert document is not None
     if not document.is_mapping:
         raise UsageError(f"cannot read -e {text}", hint='write -e \'{"size": "+10G"}\'')

@@ -33,6 +33,7 @@ _POWERS = {
 
 def option_words(text: str) -> list[str]:
     """The words of qemu-img's -o, where `,,` stands for a comma in one."""
+    # No option has a NUL, so that stands for `,,` while the text is split.
     return [word.replace("\0", ",") for word in text.replace(",,", "\0").split(",") if word]
 
 
@@ -110,6 +111,7 @@ class CreateOptions:
         return None
 
     def _version_problem(self) -> str | None:
+        # Everything version 2 can have. An option that differs from it needs version 3.
         plain = CreateOptions(self.cluster_size, self.compat, preallocation=self.preallocation)
         if self.version == 3 or self == plain:
             return None
@@ -169,4 +171,5 @@ def _bytes(name: str, text: str) -> int:
         or suffix not in tuple(SUFFIXES)
     ):
         raise UsageError(f"{name} cannot be '{text}'", hint=f"write {name}=65536 or {name}=64k")
+    # SUFFIXES begin with b and go up by 1024 each.
     return int(digits) << 10 * SUFFIXES.index(suffix)

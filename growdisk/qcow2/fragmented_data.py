@@ -66,6 +66,7 @@ class ApartTables:
         self._file, self._bits, self._holes = file, geometry.cluster_bits, holes
         self._end = geometry.clusters(file.size)
         self._marks = b""
+        # 1 in every 64-bit lane: times a mask, that mask in every lane.
         ones = int.from_bytes(array("Q", [1]).tobytes() * geometry.l2_entries, "little")
         offsets = OFFSET_MASK & -geometry.cluster_size
         self._offsets, self._bad = ones * offsets, ones * (_ALL & ~(COPIED | offsets))
@@ -79,6 +80,7 @@ class ApartTables:
         ):
             return None
         whole = int.from_bytes(table.tobytes(), "little")
+        # Compressed, zero, reserved or unaligned entries, or COPIED without a cluster.
         if whole & self._bad or COPIED in table:
             return None
         clusters = array(
@@ -87,6 +89,7 @@ class ApartTables:
         if max(clusters) >= self._end:
             return None
         self._marks = self._marks or self._mark()
+        # itemgetter looks all marks up in one call.
         return Apart(start, clusters, bytes(itemgetter(*clusters)(self._marks)))
 
     def _is_apart(self, table: array[int], first: int, end: int) -> bool:
@@ -113,6 +116,7 @@ class ApartTables:
         if end == self._file.size:
             end = align_up(end, size)  # the last cluster may be cut short
         first, last = align_up(start, size) >> bits, align_down(end, size) >> bits
+        # Both ends first: where these are whole clusters, the line below overwrites that.
         marks[start >> bits] = marks[end - 1 >> bits] = BOTH
         if first < last:
             marks[first:last] = bytes([DATA]) * (last - first)

@@ -57,6 +57,7 @@ class Walker:
                 if entry & COMPRESSED:
                     found.add_compressed(self._mapping.host_clusters(entry))
                     continue
+                # A run has one set of flags, and its offsets go up: if both ends are sound, it is.
                 self._mapping.kind(table[end - 1])
                 found.add((entry & OFFSET_MASK) >> bits, end - start)
         return found
@@ -77,11 +78,9 @@ class Walker:
         return found
 
     def _sole_offsets(self, l1: array[int]) -> list[int]:
-        """The offsets of an L1 table's L2 tables; ImageDamaged if two entries name the same one.
-
-        Otherwise a small file could make growdisk read for hours.
-        """
+        """The offsets of an L1 table's L2 tables; ImageDamaged if two entries name the same one."""
         offsets, path = list(l2_offsets(l1)), self._metadata.path
+        # Otherwise a small file could make growdisk read for hours.
         if len(set(offsets)) < len(offsets):
             raise damaged(path, "two entries of an L1 table name the same L2 table")
         if self._metadata.file.size >> self._geometry.cluster_bits > MAX_CLUSTERS:
@@ -97,8 +96,10 @@ class Walker:
         bits = self._geometry.cluster_bits
         clusters = self.plain_clusters(entries)
         if clusters is not None and max(clusters, default=0) << bits < self._metadata.file.size:
+            # 0 stands for entries that name no cluster.
             found.singles.extend(array("Q", filter(None, clusters)) if 0 in clusters else clusters)
             return
+        # Something is compressed or not sound: each entry by itself, and kind() finds the bad one.
         for entry in entries:
             if entry & COMPRESSED:
                 self._mapping.kind(entry)
@@ -112,6 +113,8 @@ class Walker:
         (bad, offsets), whole = self._masks, int.from_bytes(entries.tobytes(), "little")
         if whole & bad:
             return None
+        # Bits of an offset within a cluster are bad bits, so nothing is shifted from a lane into
+        # the one below. The masks may have more lanes than there are entries: these meet zeros.
         clusters = (whole & offsets) >> self._geometry.cluster_bits
         return array("Q", clusters.to_bytes(8 * len(entries), "little"))
 
@@ -124,6 +127,7 @@ class Walker:
     def check_counts(self, references: References, *, up: bool) -> None:
         """Raise ImageDamaged or ImageUnsupported unless all can be counted `up` (or down)."""
         refcounts, highest = self._metadata.refcounts, self._geometry.refcount_max
+        # In use now: at least 1. To be counted up: room for one more.
         low, high = (1, highest - 1) if up else (1, highest)
         bad = refcounts.first_outside(references.runs(), low, high)
         if references.repeated is not None:
@@ -131,6 +135,7 @@ class Walker:
                 self._metadata.path,
                 f"cluster {references.repeated:#x} is used twice by the same disk",
             )
+        # runs() has such a cluster once for each reference, and each was compared with 1 alone.
         for cluster, times in references.compressed.items():
             if bad is not None:
                 break
@@ -168,6 +173,7 @@ class Walker:
         """
         bits = self._geometry.cluster_bits
         for index, other in enumerate(touched[: len(self._metadata.l1)]):
+            # A table that is still shared has shared clusters only: nothing to set in it.
             entry = self._metadata.l1[index]
             if (
                 not other
@@ -203,6 +209,7 @@ class Walker:
             if new[page : page + _PAGE] != old[page : page + _PAGE]
         ]
         if pages:
+            # One write from the first changed page to the last.
             area = slice(pages[0], pages[-1] + _PAGE)
             self._metadata.file.write(offset + area.start, new[area])
 
@@ -212,6 +219,7 @@ class Walker:
         clusters = self.plain_clusters(table[start:end])
         if clusters is not None:
             counts = self._metadata.refcounts.get_each(clusters)
+            # COPIED is the top bit of an entry's first byte: one byte for each entry is ORed in.
             marks = bytes(
                 [
                     0x80 if count == 1 and cluster else 0
@@ -273,6 +281,7 @@ class RunSplitter:
                 yield index, end
                 index = end
             else:
+                # Entries that name no cluster: empty, or plain zeros.
                 index = equal_until(table, index, size)
 
 

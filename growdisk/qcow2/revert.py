@@ -50,6 +50,7 @@ class Reverter:
         entry = self._keeper.entries[position]
         table = self._keeper.l1_of(entry)
         count = self._geometry.l1_entries(entry.disk_size(self._metadata.header.size))
+        # VM state lies in the entries after those of the disk.
         return len(table) >= max(count, 1) and not any(table[count:])
 
     def forget(self, kept: int, begin: Callable[[], None]) -> None:
@@ -74,9 +75,12 @@ class Reverter:
         header, entries = self._metadata.header, self._keeper.entries
         target, later = entries[position], entries[position + 1 :]
         wanted = self._keeper.l1_of(target)
+        # What the snapshot reaches keeps its counts: they were its own and become the disk's. Down
+        # go those of the present disk and of all later snapshots.
         self._keeper.check_tables(self._walker.references(wanted), *self._l1_runs((target,)))
         tables = [self._metadata.l1, *(self._keeper.l1_of(entry) for entry in later)]
         lost = self._checked(tables, later)
+        # Everything has been checked: from here on there are writes.
         begin()
         with self._keeper.counting():
             wanted = self._without_copied(target, wanted)
@@ -118,6 +122,7 @@ class Reverter:
     def _switch(self, header: Header, kept: int) -> None:
         """One header write; then the end of the snapshot table is free."""
         keeper, old = self._keeper, self._metadata.header
+        # The entries that stay are the beginning of the table: it ends earlier, and is not written.
         first, before = keeper.table_run(old.snapshots_offset, len(dump_entries(keeper.entries)))
         staying = self._geometry.clusters(len(dump_entries(keeper.entries[:kept])))
         header = replace(

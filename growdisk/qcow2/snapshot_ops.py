@@ -117,6 +117,7 @@ class SnapshotManager:
         self.check_tables(references)
         begin()
         with self.counting():
+            # COPIED goes off first, durably: every cluster of the disk is about to be shared.
             self._walker.clear_copied(active)
             self._clear_active_copied()
             runs = references.runs()
@@ -131,6 +132,7 @@ class SnapshotManager:
                     date_nsec=like.date_nsec,
                     vm_clock_nsec=like.vm_clock_nsec,
                 )
+            # In memory: _switch_table() writes all counts before the header names the snapshot.
             self._metadata.refcounts.add(runs, +1)
             self._switch_table((*self.entries, entry), counted=[*runs, l1_run], last=True)
         return entry.info(self._metadata.header.size)
@@ -175,6 +177,7 @@ class SnapshotManager:
         self.check_tables(lost)
         begin()
         with self.counting():
+            # The snapshot's tables become the disk's too: no flag may say that they are its alone.
             self._walker.clear_copied(wanted)
             self._metadata.forget_l2()
             self._metadata.sync()
@@ -195,6 +198,7 @@ class SnapshotManager:
         """
         count = self._geometry.l1_entries(size)
         entries = without_copied(l1[:count])
+        # A table may be shorter than its disk. A disk of 0 bytes gets one empty entry.
         entries.frombytes(bytes(8 * (max(count, 1) - len(entries))))
         return entries
 
@@ -291,6 +295,7 @@ class SnapshotManager:
         """
         data = dump_entries(entries)
         with self._undone_on_failure(counted):
+            # Without snapshots there is no table; a run of no clusters does nothing below.
             new_run = self._allocate_table(data) if data else (0, 0)
             with self._undone_on_failure([new_run]):
                 self._write_counts()
@@ -310,6 +315,7 @@ class SnapshotManager:
         else:
             self._metadata.switch(header, SNAPSHOTS_OFFSET, header.snapshots_bytes())
         self.entries = entries
+        # After the switch, as the old table is named by nothing on the disk now.
         self._metadata.release([old_run])
 
     def _write_counts(self) -> None:

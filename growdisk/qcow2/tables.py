@@ -39,6 +39,8 @@ def progression(first: int, count: int, step: int) -> array[int]:
         return array("Q", [first]) * count
     if count <= _FEW:
         return array("Q", range(first, first + count * step, step))
+    # Lanes of 64 bits: first + 0, first + step, ... in one addition. No lane carries into the next,
+    # because every entry of the progression is below 2^64.
     size = 1 << (count - 1).bit_length()
     ones, ramp = _lanes(size, step)
     return array("Q", (first * ones + ramp).to_bytes(8 * size, "little")[: 8 * count])
@@ -50,6 +52,8 @@ def _lanes(count: int, step: int) -> tuple[int, int]:
 
     There are at least `count` of them: a power of two.
     """
+    # Each round copies what there is to the lanes above it, raised by size * step:
+    #   0  ─▶  0 s  ─▶  0 s 2s 3s  ─▶  ...      (the lowest lane on the left)
     ones, ramp, size = 1, 0, 1
     while size < count:
         ramp |= ramp + size * step * ones << 64 * size
@@ -63,6 +67,7 @@ def equal_until(values: array[int], index: int, limit: int) -> int:
     value, end, step = values[index], index + 1, 1
     while end < limit and values[end] == value:
         piece = values[end : min(end + step, limit)]
+        # Doubled while the values are equal, halved near the end of the run.
         if piece == array(values.typecode, [value]) * len(piece):
             end, step = end + len(piece), step * 2
         else:
@@ -96,6 +101,7 @@ class TableCache:
 
     def changed(self, key: int, table: array[int]) -> None:
         """`table` is the new content under `key`, not yet written."""
+        # Evicted since it was read, or a new table under this key.
         if self._tables.get(key) is not table:
             self.drop(key)
             self._insert(key, table)
@@ -136,6 +142,7 @@ class TableCache:
         size = len(table) * table.itemsize
         while self._bytes + size > self._max_bytes and self._tables:
             oldest = next(iter(self._tables))
+            # Still in the cache while it is spilled: spill() looks it up.
             if oldest in self._dirty:
                 self._spill(oldest)
             self.drop(oldest)

@@ -42,6 +42,7 @@ class UnbackedClusters:
         if (
             not is_plain
             or file.size >> bits > _MAX_CLUSTERS
+            # Version 2 has no entry for zeros, and an empty one would show the backing file.
             or (shows_through and header.version < 3)
         ):
             return None
@@ -49,12 +50,14 @@ class UnbackedClusters:
         for extent in file.extents(0, file.size):
             if extent.kind is ExtentKind.ZERO:
                 first = align_up(extent.start, 1 << bits) >> bits
+                # The file's last cluster may be cut short: its missing rest reads as zeros too.
                 last = (
                     len(marks)
                     if extent.end == file.size
                     else align_down(extent.end, 1 << bits) >> bits
                 )
                 marks[first:last] = b"\1" * max(last - first, 0)
+        # A table of zeros may be a hole of the host and is needed all the same.
         for cluster in (0, *taken):
             marks[cluster] = 0
         return cls(marks, bits, ZERO if shows_through else 0) if 1 in marks else None

@@ -45,11 +45,13 @@ class GrownDevice(CompositeSnapshotStore):
         path, present = self._disk.path, device_size(self._disk.path)
         if present == self._old:
             return
+        # Only what this run has made is taken away again.
         if present != self._new:
             reason = f"it was to have {format_size(self._new)}; somebody else has changed its size"
             raise _new_room_in_use(path, format_size(present), reason=reason)
         # Somebody may have put the new space to use since; to cut it off would lose that.
         self._disk.refuse_in_use()
+        # The table is read as the device will be: whole sectors of the old size.
         end = align_down(self._old, 512)
         try:
             table = read_table(Window(self._disk.file, 0, end), path)

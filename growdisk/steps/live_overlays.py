@@ -24,7 +24,7 @@ from growdisk.steps.overlay_snapshots import backing_name
 class LiveOverlays:
     """The SnapshotStore of `--snapshots overlay`, online.
 
-    `quiet` runs a action while the guest's files are at rest.
+    `quiet` runs an action while the guest's files are at rest.
     """
 
     can_restore = False
@@ -51,6 +51,7 @@ class LiveOverlays:
 
     def take(self, step: str) -> None:
         overlay = self._overlay(step)
+        # Taken already by a process that died afterwards.
         if is_same_file(self._worker.disk.file, overlay):
             return
         below = self._present(self._steps[: self._steps.index(step)])
@@ -63,6 +64,8 @@ class LiveOverlays:
             raise overlays_need_rest(self._worker.path, overlay=str(overlay))
         # before there is a file: whoever finds one without it is another QEMU
         mark(self._worker.machine, self._mark)
+        # A file that QEMU does not use yet holds nothing: it is of a process that died before
+        # put_overlay.
         overlay.unlink(missing_ok=True)
         # A device by its lasting name: that of its node may be another one after a restart.
         backing = backing_name(below[-1] if below else self._worker.path, self._directory)
@@ -71,6 +74,8 @@ class LiveOverlays:
         # Before the guest writes into it: after a power cut its newest data must be found by this
         # name.
         sync_directory(self._directory)
+        # QEMU refuses a node name that it has already, and an earlier process may have taken the
+        # step's.
         node = f"growdisk-{self._steps.index(step) + 1:02}-{os.getpid()}"
         self._quiet(lambda: put_overlay(self._worker.machine, self._worker.key, overlay, node))
 
@@ -99,6 +104,8 @@ class LiveOverlays:
 
     def settle(self) -> None:
         left = self._present(self._steps)
+        # QEMU writes to an overlay: it is still in use. If it writes to the image, either the merge
+        # has ended before a crash, or QEMU was started again without the overlays.
         if left and not is_same_file(self._worker.disk.file, self._worker.path):
             merge_overlays(
                 self._worker.machine,

@@ -67,9 +67,11 @@ class OverlaySnapshots:
         chain = self._chain
         chain.abandon()
         for later in reversed(chain.steps[chain.steps.index(step) :]):
+            # Newest first: each undo file fits only the image as the redo of the same step left it.
             self._put_back(later)
             for path in (chain.undo(later), chain.prepared_undo(later), chain.overlay(later)):
                 chain.remove(path)
+        # The failed step's own overlay is gone too: take() makes a fresh one.
         chain.open(before=step)
         self._pin.set()
 
@@ -86,6 +88,7 @@ class OverlaySnapshots:
                 capture(overlay, below, undo)
                 undo.close()
                 self._chain.publish(fresh, self._chain.prepared_undo(step))
+        # Taking room may change the file's time, which the pin has.
         with self._pin.lifted():
             base = self._disk.base(writable=False)
             overlays = self._chain.images
@@ -149,6 +152,7 @@ class OverlaySnapshots:
         if begun and isinstance(base, Qcow2Image):
             base.forget_unwritten()  # what the attempt before has leaked
         self._room.trim()
+        # The overlays are gone: what comes later reads the image itself.
         self._disk.activate(base)
 
     def _put_back(self, step: str) -> None:
@@ -219,6 +223,7 @@ class OverlayChain:
     def open(self, before: str | None = None) -> None:
         """Open the overlays of the steps before `before`; the topmost becomes the active device."""
         self.close()
+        # Steps that were skipped, or not reached, have no overlay.
         for step in self.steps[: self.steps.index(before) if before else None]:
             if self.overlay(step).exists():
                 self._push(self.overlay(step))

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from growdisk.block.host_devices import kernel_name_of, value_of
+from growdisk.block.host_devices import (
+    device_path_of,
+    disk_of_partition,
+    kernel_name_of,
+    value_of,
+)
 from growdisk.block.identity import dataset_of
 from growdisk.errors import GrowdiskError
 from growdisk.host.json_codec import NotThatValue
@@ -29,9 +34,9 @@ def look_at_storage(path: Path) -> Storage:
 
 
 def _look(number: int, kernel_name: str) -> Storage:
-    if value_of(number, "partition"):
-        disk = kernel_name.rstrip("0123456789")
-        hint = f"grow the partition first (growpart, or parted /dev/{disk})"
+    # First: a partition of a loop device has a name that begins with loop as well.
+    if (disk := disk_of_partition(number)) is not None and isinstance(disk.node, int):
+        hint = f"grow the partition first (growpart, or parted {device_path_of(disk.node)})"
         return Storage("other", "", obstacle="it is a partition of this host's disk", hint=hint)
     if value_of(number, "dm/uuid").startswith("LVM-"):
         return lvm.look(number)
@@ -51,6 +56,7 @@ def _look(number: int, kernel_name: str) -> Storage:
 
 def _hint(number: int, kernel_name: str) -> str:
     """The tools of its own that make it larger."""
+    # Everything of device mapper is called dm-N: the prefix of its UUID tells who made it.
     name, uuid = value_of(number, "dm/name"), value_of(number, "dm/uuid")
     rescan = f"/sys/block/{kernel_name}/device/rescan"
     if uuid.startswith("mpath-"):

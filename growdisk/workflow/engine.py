@@ -151,6 +151,8 @@ class Engine(Generic[C]):
             except Exception as error:
                 self._give_up(step, error, time.monotonic() - started)
         try:
+            # Without this a full disk would be found out only in settle(), from where there is no
+            # way back.
             self._snapshots.reserve()
             self._stop.check()  # the last moment: what follows is gone on with, never undone
         except Exception as error:
@@ -231,15 +233,13 @@ class Engine(Generic[C]):
         self._make_final(self._snapshots.settle, Event.DONE)
 
     def _make_final(self, action: Callable[[], None], then: Event) -> None:
-        """Only forward from here on.
-
-        What had no room the first time may have it when what was set aside is free.
-        """
+        """Only forward from here on."""
         try:
             try:
                 action()
                 self._record(then)
             except OSError:
+                # What had no room the first time may have it when what was set aside is free.
                 self._make_room()
                 action()
                 self._record(then)
@@ -250,6 +250,8 @@ class Engine(Generic[C]):
 
     def _give_up(self, step: Step[C], error: Exception, seconds: float) -> None:
         """Restore everything, then raise what the user should see."""
+        # Ctrl-C goes to the whole process group: the tool may die of it before our own handler has
+        # run.
         patience = (
             _SAME_SIGNAL if isinstance(error, ToolFailed) and error.status in OF_A_SIGNAL else 0.0
         )
@@ -262,6 +264,7 @@ class Engine(Generic[C]):
         touched = bool(self._touched())
         self._record(Event.FAILED, step.name, reason)
         self._observer.step_ended(step.name, "failed", seconds, reason)
+        # --snapshots none: it stays as it is, unfinished, for `resume`.
         if self._without_way_back():
             raise StoppedWithoutWayBack(step.name, reason) from error
         self.go_back()
@@ -278,6 +281,7 @@ class Engine(Generic[C]):
             raise step_failed(
                 step.name, reason=reason, hint=f"{hint} and run the same command again"
             ) from error
+        # Anything else is a bug, or the refusal of a run that had touched nothing: shown as it is.
         raise error
 
     def _restore(self, step: Step[C]) -> str:
@@ -315,6 +319,7 @@ class Engine(Generic[C]):
         return [step.name for step in self._steps if self.state.event_of(step.name) in TOUCHED]
 
     def _failed_step(self) -> str:
+        # The newest failure; a rollback that the user asked for may have none.
         failed = [
             record.step
             for record in self._journal.records

@@ -40,6 +40,7 @@ def served_disk(identity: str) -> Path:
 
 def is_served(image: Path) -> bool:
     folder = image.parent.parent
+    # The path is …/served/IDENTITY/disk.
     return folder.name == _SERVED and os.path.realpath(folder.parent) == os.path.realpath(
         state_folder()
     )
@@ -111,6 +112,7 @@ def _file_name(image: Path) -> str:
     import hashlib
 
     digest = hashlib.sha256(os.fsencode(image)).hexdigest()[:16]
+    # The digest keeps it unique: _cleaned() changes the name, and cuts it.
     return f"{_cleaned(image.name)}-{digest}"
 
 

@@ -112,6 +112,7 @@ class CompositeSnapshotStore:
 
     @property
     def can_restore(self) -> bool:
+        # One disk that cannot go back would leave the guest's disks at different instants.
         return all(store.can_restore for store in self._stores)
 
     def is_in_use(self) -> bool:

@@ -80,6 +80,8 @@ def fold(records: Iterable[JournalRecord]) -> RunState:
     for record in records:
         if record.event in _STEP_EVENTS and record.step is not None:
             change["status"], last[record.step] = RunStatus.UNFINISHED, record
+        # FAILED alone does not turn the run round: ROLLBACK follows it, or never does (--snapshots
+        # none).
         elif record.event is Event.FAILED:
             change["failure"] = record.detail
         elif record.event is Event.ROLLBACK:
@@ -88,9 +90,12 @@ def fold(records: Iterable[JournalRecord]) -> RunState:
                     "status": RunStatus.UNFINISHED,
                     "going_back": True,
                     "back_to": record.step,
+                    # A kept run that goes back to one step may go on from there: it decides again
+                    # how it ends.
                     "keeping": False,
                 }
             )
+        # PARKED and whatever else is not in the table changes nothing.
         else:
             change.update(_RUN_EVENTS.get(record.event, {}))
     return RunState(last=last, **change)

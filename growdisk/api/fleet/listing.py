@@ -45,13 +45,14 @@ class Wanted:
 def list_disks(wanted: Wanted) -> list[DiskEntry]:
     """An entry for each disk, as named, machines last.
 
-    LibvirtUnreachable, if machines are asked for.
+    libvirt-unreachable, if machines are asked for.
     """
     entries = [
         DiskEntry(path, path) for path in images_in(wanted.paths, forgiving=wanted.forgiving)
     ]
     if wanted.domains or wanted.all_domains:
         entries += _forgiven(wanted) if wanted.forgiving else _of_machines(wanted)
+    # In this order: it forks, and asking guests starts threads.
     looked = _looked(entries)
     return _with_overlays(_with_guests(looked, wanted.uri))
 
@@ -69,6 +70,7 @@ def _of_machines(wanted: Wanted) -> Iterator[DiskEntry]:
     from growdisk.live.libvirt_domain import domain_unknown
 
     machines, uri = machines_within(wanted.uri, _LIBVIRT_SECONDS), wanted.uri or "its default"
+    # A pattern for no machine is a mistake, unless it stands in a rules file for years to come.
     for pattern in () if wanted.all_domains or wanted.forgiving else wanted.domains:
         if not any(fnmatchcase(machine.name, pattern) for machine in machines):
             known = ", ".join(machine.name for machine in machines) or "none"
@@ -97,6 +99,7 @@ def _looked(entries: Sequence[DiskEntry]) -> list[DiskEntry]:
     old = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))
     try:
         with multiprocessing.get_context("fork").Pool(workers, _plain_signals) as pool:
+            # All of them are forked.
             signal.pthread_sigmask(signal.SIG_SETMASK, old)
             return list(pool.imap(_look, entries, _SHARE))
     finally:
@@ -135,6 +138,7 @@ def _with_guests(entries: list[DiskEntry], uri: str | None) -> list[DiskEntry]:
     disks = Counter(entry.domain for entry in entries if entry.domain)
     for place, answer in guest_answers.items():
         entry = entries[places[place]]
+        # It answered, so it runs, even if its image could not be read while it wrote.
         entry = entry if isinstance(answer, str) else replace(entry, state="running", error=None)
         entries[places[place]] = with_guest_usage(entry, answer, alone=disks[entry.domain] <= 1)
     return entries
@@ -149,12 +153,14 @@ def _with_overlays(entries: Sequence[DiskEntry]) -> list[DiskEntry]:
             above[below].append(path)
     if not above:
         return list(entries)
+    # (0, 0) is not a file.
     found = ((entry, above.get(identity(entry.path) or (0, 0), [])) for entry in entries)
     return [replace(entry, overlays=tuple(over)) if over else entry for entry, over in found]
 
 
 def _files(folder: str) -> Iterable[str]:
     if folder.startswith("/dev"):
+        # Nodes of devices: overlays are not looked for among them.
         return ()
     try:
         with os.scandir(folder) as entries:

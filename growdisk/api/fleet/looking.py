@@ -27,6 +27,7 @@ from growdisk.qcow2.image import Qcow2Image
 from growdisk.qcow2.probe import probe_format
 
 _TOLD = ("none", "done", "undone")
+# What a reader may stumble over if a guest writes while it reads without a lock.
 _BROKEN = (OSError, ValueError, IndexError, struct.error)
 
 
@@ -36,6 +37,7 @@ def look_at_image(path: str, entry: DiskEntry | None = None) -> DiskEntry:
     try:
         with _opened(Path(path)) as (device, state):
             facts = inspect_device(device, image_facts(device, Path(path)), thorough=state == "off")
+        # If libvirt has said that it runs, "in use" says less.
         return with_facts(
             replace(entry, state=entry.state if entry.state == "running" else state), facts
         )
@@ -90,6 +92,7 @@ def _unlocked(path: Path, image_format: str) -> BlockDevice:
         return file
     try:
         header = read_header(file, path)
+        # Only the topmost image is written to: those below are opened as ever.
         below = open_backing(path, header, (), lambda other, above: Qcow2Image.open(other))
         return Qcow2Image.over(file, path, writable=False, backing=below)
     except BaseException:

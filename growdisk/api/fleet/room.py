@@ -52,6 +52,8 @@ def _idle(content: Content | None, around: int) -> Iterator[int]:
             yield from _idle(content.inside, content.size or 0)
         case PhysicalVolumeContent() if content.group is not None:
             group, inside = content.group, dict(content.volumes)
+            # Room after the physical volume; extents of it that no volume has; room within each
+            # volume.
             yield _gap(around, group.end_of_extents)
             yield max(group.own_volume.pe_count - group.used_extents, 0) * group.extent_size
             for volume in group.visible:
@@ -69,6 +71,7 @@ def _gap(around: int, covered: int) -> int:
 
 def hindrances(facts: Facts, layout: Layout) -> Iterator[Hindrance]:
     """What stands after the main partition or belongs to others, or that nothing can grow."""
+    # What is in an extended partition says more than that does.
     named = [b for b in layout.blockers if b.kind != "extended partition"] or list(layout.blockers)
     yield from (
         Hindrance(hindrance.name, hindrance.kind, hindrance.why, hindrance.options)

@@ -34,6 +34,7 @@ def ask_guests(
 
     Those of one machine are asked once.
     """
+    # By (machine, "") or ("", image): the disks of one machine are one question.
     questions: dict[tuple[str, str], list[int]] = {}
     for number, entry in enumerate(entries):
         questions.setdefault((entry.domain, "" if entry.domain else entry.path), []).append(number)
@@ -43,6 +44,7 @@ def ask_guests(
         Thread(
             target=_ask, args=(domain, path, uri, turns, answers), name="guest", daemon=True
         ).start()
+    # So many get an answer at a time: the rest waits for a turn (rounded up).
     answers_by_guest = _collected(answers, len(questions), seconds * -(-len(questions) // _AT_ONCE))
     silent = f"its guest did not answer within {seconds:.0f} s"
     return {
@@ -59,6 +61,7 @@ def _collected(
     until = time.monotonic() + seconds
     while len(collected) < count:
         try:
+            # Never 0: what is there already is taken even if the time is up.
             key, answer = answers.get(timeout=max(until - time.monotonic(), 0.01))
         except Empty:
             break
@@ -114,6 +117,7 @@ def _by_monitor(request: LiveRequest) -> GuestAnswer | str:
         own = tuple(
             file_system
             for file_system in file_systems
+            # A guest may put the maker and model before it.
             if serial and any(disk.serial.endswith(serial) for disk in file_system.disks)
         )
         return own or "its guest has several disks, and does not say which of them this one is"
@@ -126,6 +130,8 @@ def with_guest_usage(entry: DiskEntry, reported: GuestAnswer | str, alone: bool)
     own = [file_system for file_system in reported if alone or _is_on(file_system, entry.target)]
     if not own:
         return replace(entry, note="its guest names no file system on it")
+    # A file system on several disks may be larger than this one. One on this disk alone may not:
+    # then the letters have misled us.
     if any(
         file_system.size > (entry.virtual_size or file_system.size)
         for file_system in own

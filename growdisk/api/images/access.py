@@ -33,6 +33,7 @@ def free_room(place: Path) -> int:
     space = os.statvfs(place)
     if not space.f_blocks:
         return sys.maxsize
+    # f_bfree includes the blocks that a file system keeps for root.
     return (space.f_bavail if os.geteuid() else space.f_bfree) * space.f_frsize
 
 
@@ -84,10 +85,12 @@ def report_host_errors(
         reason = error.strerror or str(error)
         if not writing:
             raise ImageNotReadable(path, reason=reason) from error
+        # A limit, or no space: the host refuses, and no disk has failed.
         if error.errno == errno.EFBIG:
             raise write_failed(path, reason=reason, hint=TOO_LARGE) from error
         if error.errno in NO_ROOM:
             raise write_failed(path, reason=reason) from error
+        # EIO and the like: what was written before, without a flush, may be on the disk or not.
         if has_changed():
             raise _change_uncertain(path, reason) from error
         raise write_failed(path, reason=reason, hint=_LOOK_AT_DISK) from error

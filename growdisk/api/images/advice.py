@@ -17,6 +17,7 @@ def repair_hint(path: Path) -> str | None:
     try:
         with closing(RawFile.open(path, lock=False)) as file:
             analysis = analyse(file, path)
+        # What `check -r all` would refuse to mend is not advised.
         refuse_broken(analysis, errors=True, accept_loss=True)
     except (GrowdiskError, OSError):
         return None

@@ -50,6 +50,7 @@ def _with_its_files(path: Path, report: CheckReport) -> CheckReport:
     Its data file is a part of the image: without it, the check has an error. A backing file is not,
     and is only noted.
     """
+    # Without the backing file first: what fails then is the image's own part.
     lost = _problem(path, report, with_backing=False)
     if lost is not None:
         return replace(
@@ -67,6 +68,7 @@ def _problem(path: Path, report: CheckReport, *, with_backing: bool) -> str | No
             )
             return "its external data file is shorter than its disk" if is_short else None
     except ReferenceOutside as error:
+        # Not a fault of the image: the second look notes it.
         if not with_backing and exists(error.target):
             return None  # told below
         state = (
@@ -74,6 +76,7 @@ def _problem(path: Path, report: CheckReport, *, with_backing: bool) -> str | No
         )
         return f"its {error.role} '{error.name}' lies outside its folder and {state}"
     except GrowdiskError as error:
+        # The check has said it better than the opening does.
         is_reported = report.has_errors and isinstance(error, ImageDamaged) and error.path == path
         return None if is_reported else f"it cannot be opened with all files that it names: {error}"
 

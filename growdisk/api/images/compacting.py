@@ -26,8 +26,10 @@ def compact_image(
     """
     path = real(path)  # behind a link: the link stays
     guard = ConflictGuard(path, overlays_may_break)
+    # Only clusters of its own are copied: the backing file is not needed.
     with opened_qcow2(path, "unused clusters", with_backing=False, key=key, guard=guard) as image:
         before = actual_size(path)
+        # The image is locked: what is found sound here stays so while it is copied.
         _refuse(path)
         with report_create_errors(path, lambda: before), NewFile(path, replacing=True) as new:
             with closing(RawFile.create(new.temporary)) as file:

@@ -55,6 +55,7 @@ def compare_images(
     ):
         require_keys(one)
         require_keys(other)
+        # A guest sees whole sectors, also of a raw file that ends within one.
         sizes = align_up(one.size, _SECTOR), align_up(other.size, _SECTOR)
         return Comparison(sizes, _first_difference(one, other, progress))
 
@@ -67,6 +68,7 @@ def _first_difference(
     different = _first_place([one, other], ranges, lambda reached: report(reached, shared))
     if different is not None:
         return different
+    # Alike as far as both go. If they are of one length, nothing is left of `longer`.
     longer = one if one.size > shared else other
     behind = longer.extents(shared, longer.size - shared)
     return _first_place(
@@ -87,6 +89,7 @@ def _first_place(
     def look(
         start: int, mine: bytearray, theirs: bytearray | None = None
     ) -> tuple[int, int | None]:
+        # Of one device alone: compared with zeros.
         is_same = is_zero(mine) if theirs is None else mine == theirs
         beside = bytearray(len(mine)) if theirs is None else theirs
         return start + len(mine), None if is_same else start + _sector_of_difference(mine, beside)
@@ -94,6 +97,7 @@ def _first_place(
     def note(found: tuple[int, int | None]) -> int:
         if found[1] is not None:
             place.append(found[1])
+            # in_order() ends here: results come in order, so this is the first place.
             raise Enough
         return found[0]
 

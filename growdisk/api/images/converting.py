@@ -92,6 +92,7 @@ def convert_image(
 
     Returns its virtual size. After a failure nothing is there.
     """
+    # As before a write: a *.qcow2 file with a damaged header is not taken for raw and copied.
     source_format = format_of(source.path, source.format, writing=True)
     with open_guest_content(source.path, source_format, key=source.key) as device:
         content = _content(device, source)
@@ -100,8 +101,10 @@ def convert_image(
         _refuse_impossible(path, target, size)
         bitmaps = _bitmaps(device, source, target)
         states = _states(device, source, target)
+        # With snapshots the new image begins as the oldest of them, and in its size.
         first = states[0][1] if states else content
         with report_create_errors(path, lambda: data_length(content)), NewFile(path) as new:
+            # Not before NewFile has removed what a killed process left there: its room is free now.
             _refuse_full_host(path, target, size)
             with _new_image(new, target, align_up(first.size, _SECTOR)) as image:
                 _fill(image, first, target, progress)
@@ -109,6 +112,7 @@ def convert_image(
                     follow(image, states, compress=target.compress)
                 if bitmaps is not None and isinstance(image, Qcow2Image):
                     image.add_bitmaps(bitmaps)
+            # After the image was closed: all of it is in the file.
             new.publish()
         return size
 
@@ -197,8 +201,10 @@ def _new_image(
     try:
         if isinstance(image, RawFile) and isinstance(target, RawTarget):
             refuse_small_device(image, size)
+            # A device has its size.
             if not image.is_block_device:
                 extend_raw(image, size, target.preallocation)
+        # publish() syncs the file as a whole.
         image.write_behind(synced_later=True)
         yield image
     finally:
@@ -229,6 +235,7 @@ def _new_qcow2(new: NewFile, target: Qcow2Target, size: int) -> Qcow2Image:
             key=target.key or target.keys,
             data_file=data_file,
         )
+        # From here on the image closes the files.
         opening.pop_all()
     return image
 
@@ -241,6 +248,7 @@ def _fill(
 ) -> None:
     if not isinstance(image, Qcow2Image) or not isinstance(target, Qcow2Target):
         if isinstance(image, RawFile) and image.is_block_device:
+            # A device still has what was on it, where a new file reads as zeros.
             copy_everything(content, image, _SMALLEST_HOLE, progress)
         else:
             copy_nonzero(content, _SMALLEST_HOLE, image.write, progress)

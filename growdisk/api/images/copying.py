@@ -60,6 +60,7 @@ def _fill(file: RawFile, copy: RawFile, sparse: Sparse, progress: Progress) -> N
         for extent in file.extents(0, file.size)
         if extent.kind is ExtentKind.DATA
     )
+    # Past the cache the data go through our buffers; else the kernel copies (copy_file_range).
     if copy.writes_directly:
         copy_ranges(file, data, copy.write, progress)
     else:

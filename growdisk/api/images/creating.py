@@ -61,6 +61,7 @@ def create_qcow2(
         raise ImageUnsupported(
             path, reason=problem, hint="choose other options; nothing was written"
         )
+    # Anything else takes next to nothing: numbers would not explain a full host.
     takes = size if options.preallocation in TAKING_ROOM else 0
     with report_create_errors(path, (lambda: takes) if takes else None), NewFile(path) as new:
         refuse_full_host(path, size, options)
@@ -122,6 +123,7 @@ def create_overlay(
 
     The name in it leads from its own directory to the base.
     """
+    # Only the folders: if the base is a link, the overlay names the link, as its owner did.
     place = real(base.parent) / base.name
     name = str(base) if base.is_absolute() else as_local(os.path.relpath(place, real(path.parent)))
     return create_qcow2(path, None, CreateOptions(), name, base_format, luks=luks)

@@ -30,6 +30,7 @@ def copy_nonzero(source: BlockDevice, granule: int, write: Write, progress: Prog
             write(start + first, memoryview(data)[first:last])
         return start + len(data)
 
+    # pump() cuts at multiples of `chunk`: so each granule lies in one piece.
     chunk = max(WRITTEN_CHUNK, granule)
     pump(
         [source],
@@ -64,6 +65,7 @@ def copy_everything(
     """The same onto a device that is not empty: it gets zeros everywhere else."""
     position = 0
 
+    # Called in order: between two writes the source has nothing but zeros.
     def write(offset: int, data: memoryview) -> None:
         nonlocal position
         if position < offset:
@@ -123,6 +125,7 @@ def nonzero_runs(data: bytes | bytearray, granule: int) -> Iterator[tuple[int, i
 
 def is_zero(data: bytearray) -> bool:
     """Whether all bytes are zeros; data that are not are nearly always recognised at once."""
+    # The first bytes decide for nearly all data, before `len(data)` zeros are made to compare with.
     return not any(data[:_SOME]) and data == bytes(len(data))
 
 
@@ -132,6 +135,8 @@ def _zero_granules(data: bytes | bytearray, granule: int) -> Iterator[int]:
     The first word of each tells nearly always, and all of these are had at once.
     """
     zeros, whole = bytes(granule), align_down(len(data), granule)
+    # 64-bit words ("Q"), of each granule the first: [0] and [512] for 8192 bytes in granules of
+    # 4096.
     first_words = memoryview(data)[:whole].cast("Q")[:: granule // 8].tolist()
     if 0 in first_words:
         for index, word in enumerate(first_words):

@@ -13,7 +13,10 @@ from growdisk.block.device import BlockDevice
 from growdisk.qcow2.extensions import Extension
 from growdisk.qcow2.header import Header
 
+# magic, version; names of cipher, mode, hash; where the payload begins (sectors), bytes of the key;
+# digest of the key, its salt, its rounds; UUID
 _FIXED = struct.Struct(">6sH32s32s32sII20s32sI40s")
+# state, rounds, salt, where the key material begins (sectors), stripes
 _SLOT = struct.Struct(">II32sII")
 _SLOTS, _SECTOR = 8, 512
 _ACTIVE = 0x00AC71F3
@@ -28,6 +31,7 @@ def encryption_facts(file: BlockDevice, header: Header) -> dict[str, object] | N
     place = header.extension(Extension.CRYPTO)
     if not header.crypt_method or place is None or len(place) != 16:
         return None
+    # The extension says where in the image file the header is, and how long with all key slots.
     offset, length = struct.unpack(">QQ", place)
     needed = _FIXED.size + _SLOTS * _SLOT.size
     if length < needed or offset + needed > file.size:
@@ -41,6 +45,7 @@ def _luks(store: bytes) -> dict[str, object] | None:
     )
     if magic != _MAGIC or version != 1:
         return None
+    # "xts-plain64", "cbc-essiv:sha256": chaining, how an IV is made, by which hash.
     chaining, _, generator = _text(mode).partition("-")
     # The two halves of an XTS key are one cipher key each.
     bits = key_bytes * (4 if chaining == "xts" else 8)

@@ -85,6 +85,7 @@ def _room_for(image: BlockDevice, offset: int, length: int) -> Iterator[None]:
     """
     wanted = [(offset, offset + length)] if length else []
     if wanted and isinstance(image, Qcow2Image):
+        # with_room_for() begins the change: damage must be refused before.
         image.check_change(offset, length)
         with image.with_room_for(wanted):
             yield
@@ -106,6 +107,7 @@ def _output(target: Path, *, image_of: Path) -> Iterator[int]:
         fd = os.open(
             target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NONBLOCK, 0o644
         )
+        # Only the opening must not wait.
         os.set_blocking(fd, True)
         try:
             yield fd
@@ -127,6 +129,7 @@ def _nobody_elses(target: Path, image: Path) -> Iterator[None]:
         yield
         return
     try:
+        # Held until all is written: its lock keeps a guest from starting on it.
         file = RawFile.open(target, writable=True)
     except ImageInUse as error:
         hint = f"choose another FILE: neither a disk in use nor one that {image.name} lies on"

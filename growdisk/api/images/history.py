@@ -50,7 +50,9 @@ def follow(image: Qcow2Image, states: list[State], *, compress: bool) -> None:
     for (info, before), (_, after) in pairwise(states):
         assert info is not None
         image.flush()
+        # `image` shows the state `before` now.
         image.create_snapshot(info.name, like=info)
+        # After the snapshot, which has the old size.
         if after.size != image.size:
             image.resize(after.size)
         _advance(image, before, after, compress=compress)
@@ -85,6 +87,8 @@ def _write(image: Qcow2Image, offset: int, data: bytearray, *, compress: bool) -
 def _differing(before: Qcow2Image, after: Qcow2Image) -> Iterator[tuple[int, int]]:
     """The ranges of `after` that do not lead where those of `before` led."""
     shared, start = min(before.size, after.size), 0
+    # Both are of one file. Two lists of runs are walked side by side; [start, end) lies in one of
+    # each.
     old, new = before.runs(0, shared), after.runs(0, shared)
     a, b = next(old, None), next(new, None)
     while a is not None and b is not None:
@@ -105,6 +109,7 @@ def _is_same(a: GuestRun, b: GuestRun) -> bool:
     if a.kind is L2Kind.NORMAL:
         # The two may begin at different places: what counts is where a byte of both leads.
         return a.host - a.start == b.host - b.start
+    # Zeros are alike, and what neither has comes from the same backing file.
     return a.kind is not L2Kind.COMPRESSED or a.entry == b.entry
 
 

@@ -49,6 +49,7 @@ def in_order(
     failure in order is raised, and nothing after it is used.
     """
     remaining, jobs = iter(pieces), jobs or _usual_jobs()
+    # With one job nothing is taken here: the loop below then has every piece in `remaining`.
     first = list(islice(remaining, _FEW)) if jobs > 1 else []
     try:
         # So few are done sooner than threads have started.
@@ -72,6 +73,8 @@ def _usual_jobs() -> int:
 
 def _serve(line: _Line, jobs: int, progress: Callable[[int], None]) -> None:
     threads = [Thread(target=line.serve, name="piece", daemon=True) for _ in range(jobs)]
+    # One piece for each thread, and a few that are done before their turn: memory is bounded by
+    # that.
     line.make_room(jobs + _PUT_DOWN)
     try:
         for thread in threads:
@@ -79,8 +82,10 @@ def _serve(line: _Line, jobs: int, progress: Callable[[int], None]) -> None:
         for thread in threads:
             while thread.is_alive():
                 thread.join(_PATIENCE)
+                # In this thread alone: what shows progress need not be thread-safe.
                 progress(line.reached)
     finally:
+        # Also on Ctrl-C: each thread finishes the piece that it has in hand, and no other.
         line.end()
         for thread in threads:
             # One that could not be started has none.
@@ -105,6 +110,7 @@ class _Line:
         from _queue import SimpleQueue
 
         self._pieces, self._work, self._use, self._desk = pieces, work, use, desk
+        # If using changes what is read, nobody may take a piece meanwhile.
         self._use_desk = nullcontext() if apart else desk
         self._using = allocate_lock()
         self._room: SimpleQueue[None] = SimpleQueue()
@@ -127,6 +133,7 @@ class _Line:
     def serve(self) -> None:
         """Piece after piece until there is none, or nobody wants another."""
         while True:
+            # Waits here, with nothing in hand, if too many pieces are on their way.
             self._room.get()
             with self._desk:
                 if self._is_over:
@@ -142,6 +149,7 @@ class _Line:
                     failure = error
                 self._taken += 1
             # Not under the desk: this is what goes on side by side.
+            # A dict that several threads write to: CPython makes one such store whole.
             self._done[number] = (None, failure) if failure else self._worked(piece)
             self._use_what_is_done()
 
@@ -153,6 +161,8 @@ class _Line:
 
     def _use_what_is_done(self) -> None:
         """Unless another thread does; that looks again after it has let go."""
+        # Asked again after the lock is let go: a piece that was put down in between found it taken,
+        # and its thread went on without using it.
         while self._used in self._done and self._using.acquire(blocking=False):
             try:
                 while self._used in self._done and not self._is_over:
@@ -164,6 +174,8 @@ class _Line:
 
     def _use_one(self, found: Any, failure: BaseException | None) -> None:
         try:
+            # Of taking or working: raised here, so that the first failure in order is the one that
+            # counts.
             if failure is not None:
                 raise failure
             with self._use_desk:

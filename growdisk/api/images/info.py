@@ -72,6 +72,7 @@ class ImageInfo:
         encrypt = {"encrypt": self.encrypt} if self.encrypt else {}
         if header.version < 3:
             return first | {"refcount-bits": header.refcount_bits} | encrypt
+        # From here on what only version 3 has. The order of the keys is QEMU's.
         first["lazy-refcounts"] = bool(header.compatible & Compatible.LAZY_REFCOUNTS)
         if self.bitmaps:
             first["bitmaps"] = [bitmap_json(bitmap) for bitmap in self.bitmaps]
@@ -91,6 +92,7 @@ def image_info(
     `shared`: also while somebody writes to it, although the answer may be wrong then. Raises
     ImageNotReadable, ImageInUse, ImageDamaged or ImageUnsupported.
     """
+    # As qemu-img info -U.
     file = RawFile.open(path, lock=not shared)
     try:
         return _info_of(file, path, image_format)
@@ -205,6 +207,7 @@ def backing_chain(
     while (header := chain[-1].header) is not None and header.backing_file is not None:
         top, name = chain[-1].path, header.backing_file
         below = backing_path(top, name)
+        # Before it is opened: the name may come from a stranger.
         require_trusted(top, below, name, "backing file", above)
         if real(below) in {real(info.path) for info in chain}:
             raise ImageDamaged(

@@ -55,7 +55,9 @@ def commit_overlay(
     Returns the backing file. What the base holds beyond the overlay's end stays there. What lies on
     the overlay sees what it saw; other overlays on the base do not.
     """
+    # What lies on the overlay sees the same afterwards: it does not stand in the way.
     harmless = ConflictGuard(path, shows_the_same=True)
+    # Without its backing file, which is opened below to be written to.
     with opened_qcow2(path, _NOUN, with_backing=False, key=key, guard=harmless) as overlay:
         require_keys(overlay)
         base_path, base_format = _base_of(overlay)
@@ -78,6 +80,8 @@ def commit_overlay(
             with _room_in(overlay, base):
                 _give(overlay, base, progress)
             base.flush()
+        # Only now that the base has it all durably. After a crash before this the overlay still
+        # hides it.
         overlay.make_empty()
         progress(overlay.size, overlay.size)
         return base_path
@@ -101,12 +105,16 @@ def rebase_overlay(
         backing_format = _format_of_base(path, name, backing_format)
         new = _opened_base(overlay, name, backing_format, key)
         require_keys(new)
+        # Any cluster may have to be written: damage is refused before the first.
         overlay.check_change(0, overlay.size)
         if overlay.header.has(Incompatible.EXTENDED_L2):
+            # First, as it needs the old base below the overlay.
             _fill_mixed_clusters(overlay, new)
         overlay.write_behind()
         with _exchanged(overlay, new) as old:
             _keep_what_was_seen(overlay, old, new, progress)
+            # Before the header names the new base: a crash in between leaves the old one, hidden in
+            # part.
             overlay.flush()
             overlay.record_backing(name, backing_format)
 
@@ -136,15 +144,13 @@ def rebase_unsafe(
 
 
 def _base_of(overlay: Qcow2Image) -> tuple[Path, ImageFormat]:
-    """Where the overlay's data go.
-
-    The chain is looked through first: a loop would meet our own locks.
-    """
+    """Where the overlay's data go, and in which format."""
     header = overlay.header
     if header.backing_file is None:
         raise ImageUnsupported(
             overlay.path, reason="it has no backing file", hint="there is nothing to commit to"
         )
+    # The chain is looked through first: a loop would meet our own locks.
     chain = opened_as_backing(overlay.path, header)
     if chain is not None:
         chain.close()
@@ -170,7 +176,9 @@ def _own_stretches(overlay: Qcow2Image, limit: int) -> Iterator[tuple[int, int]]
     first = last = 0
     for start, end, _ in _own_ranges(overlay):
         if start >= limit:
+            # The base ends there: what it is grown by is empty, and nothing can be damaged in it.
             break
+        # Each stretch costs a look at the tables. What lies in a gap is looked at for nothing.
         if start - last > GiB and last > first:
             yield first, last
             first = start
@@ -190,6 +198,7 @@ def _make_room(overlay: Qcow2Image, base: RawFile) -> None:
 
     Once something is written to it, that could not be undone.
     """
+    # Of the file: `size` counts a last sector that it may not have whole.
     length = base.length
     refuse_small_device(base, overlay.size)
     try:
@@ -210,6 +219,7 @@ def _room_in(overlay: Qcow2Image, base: BlockDevice) -> AbstractContextManager[N
 
 def _give(overlay: Qcow2Image, base: BlockDevice, progress: Progress) -> None:
     """Put everything that the overlay itself has into the base."""
+    # In two passes: ranges of zeros and ranges of data never overlap.
     for start, end, zeros in _own_ranges(overlay):
         if zeros:
             base.write_zeros(start, end - start)
@@ -255,14 +265,14 @@ def _exchanged(overlay: Qcow2Image, new: BlockDevice | None) -> Iterator[BlockDe
 
 
 def _fill_mixed_clusters(overlay: Qcow2Image, new: BlockDevice | None) -> None:
-    """Make clusters that are the overlay's in part its own, if the new base differs around them.
-
-    What is read around a subcluster comes from the old base as long as that has not been exchanged.
-    """
+    """Make clusters that are the overlay's in part its own, if the new base differs around them."""
+    # What is read around a subcluster comes from the old base, which has not been exchanged yet.
     old, cluster_size = overlay.backing, overlay.header.cluster_size
     for start, end in split_range(0, overlay.size, overlay.header.geometry.l2_coverage):
         mixed: set[int] = set()
         for run in list(overlay.runs(start, end - start)):
+            # With subclusters such a run may begin or end within a cluster; whole ones are left to
+            # _keep_what_was_seen().
             if run.kind is L2Kind.UNALLOCATED:
                 edges = (align_down(run.start, cluster_size), align_down(run.end - 1, cluster_size))
                 mixed.update(
@@ -306,6 +316,7 @@ def _keep_what_was_seen(
         keep,
         lambda reached: progress(reached, overlay.size),
         chunk=max(COMPARED_CHUNK, cluster_size),
+        # keep() writes into the overlay, whose table the ranges are read from.
         apart=False,
         written=True,
         unless_alike=True,
@@ -322,6 +333,8 @@ def _worth_comparing(
             if run.kind is L2Kind.UNALLOCATED:
                 for first, last in differing(old, new, run.start, run.end):
                     unit = overlay.header.cluster_size
+                    # Whole clusters, but not what the overlay has itself: that shows the same in
+                    # any case.
                     yield (
                         max(align_down(first, unit), run.start),
                         min(align_up(last, unit), run.end),
@@ -337,6 +350,7 @@ def _keep(overlay: Qcow2Image, offset: int, before: bytearray, after: bytearray)
             return "none"
         return "zeros" if is_zero(seen) else "data"
 
+    # Neighbours that need the same are one write.
     clusters = split_range(offset, offset + len(before), overlay.header.cluster_size)
     for what, neighbours in groupby(clusters, change):
         run = list(neighbours)

@@ -80,11 +80,13 @@ def image_map_lists(
         for records in _batches(device, path, 0, 0, align_up(device.size, _SECTOR)):
             if last is not None and last.continued_by(records[0]):
                 length = last.length + records[0].length
+                # A record that goes on in the next batch is one record to QEMU.
                 records[0] = records[0]._replace(
                     start=last.start, length=length, offset=last.offset
                 )
             elif last is not None:
                 records.insert(0, last)
+            # Kept back: the next batch may continue it.
             last = records.pop()
             yield records
         # a disk of no bytes is one record to QEMU
@@ -96,6 +98,7 @@ def _batches(
 ) -> Iterator[list[MapRecord]]:
     """The records, some at once, which are then no longer to be joined; never none."""
     if isinstance(device, Qcow2Image):
+        # Then the host is asked for holes in clusters that are data by the tables.
         preallocated = _has_preallocated_metadata(device)
         for run in device.pieces(start, min(end, device.size) - start, holes=preallocated):
             if isinstance(run, Apart):
@@ -116,6 +119,8 @@ def _apart_records(
 
     The latter are unallocated here, so the layers below decide.
     """
+    # Marks tell what the host has of each cluster: BOTH is a cluster that is data in part, NOWHERE
+    # one that is not allocated.
     bits = image.header.cluster_bits
     if BOTH in apart.marks or NOWHERE in apart.marks or image.header.crypt_method:
         for run in image.runs(apart.start, len(apart.marks) << bits):
@@ -124,6 +129,7 @@ def _apart_records(
             else:
                 yield from _run_records(image, run, depth, preallocated=preallocated)
         return
+    # Fragmented data have a record for nearly each cluster: they are made column by column.
     firsts, counts = apart.runs()
     starts = [apart.start + (first << bits) for first in firsts]
     lengths = [count << bits for count in counts]
@@ -151,6 +157,8 @@ def _below(image: Qcow2Image, depth: int, run: GuestRun) -> Iterator[list[MapRec
         start = border
     if start < end:
         offset = (
+            # Subclusters that are not allocated still have a place in the file if others of the
+            # cluster are.
             run.host + start - run.start if run.host and not image.header.crypt_method else None
         )
         yield [MapRecord(start, end - start, depth, False, True, False, offset, _place(image))]
@@ -170,6 +178,7 @@ def _run_records(
         _host_offset(image, run),
         _place(image),
     )
+    # Compressed and encrypted clusters have no offset: a hole could not be told from data there.
     if not preallocated or record.offset is None or zero:
         yield [record]
         return
@@ -191,6 +200,7 @@ def _host_offset(image: Qcow2Image, run: GuestRun) -> int | None:
         return None
     if run.kind is L2Kind.NORMAL:
         return run.host
+    # Zeros in an allocated cluster: only the entry says where that is.
     return (run.entry & OFFSET_MASK) + run.start % image.header.cluster_size
 
 
@@ -208,6 +218,7 @@ def _host_extents(file: BlockDevice, start: int, end: int) -> Iterator[tuple[int
 def _has_preallocated_metadata(image: Qcow2Image) -> bool:
     """QEMU's test: far more clusters are counted than the file has on the host."""
     real = image.actual_size // image.header.cluster_size
+    # A ninth more clusters than the host has blocks for, and two at least.
     threshold = max(real * 10 // 9, real + 2)
     try:
         return image.used_clusters(threshold) >= threshold

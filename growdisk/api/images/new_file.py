@@ -38,9 +38,11 @@ class NewFile:
         )
 
     def __enter__(self) -> NewFile:
+        # A run may be recorded under that name, though its image is gone.
         refuse_run(self.path, None)
         if self.is_device:
             return self
+        # lexists(): a link that leads nowhere has the name as well.
         if not self._replacing and os.path.lexists(self.path):
             if self.is_half_published:  # killed right behind the last step: it is whole
                 self.temporary.unlink()
@@ -54,6 +56,7 @@ class NewFile:
     def remove_left_over(self) -> None:
         """Remove what a killed process left of it; ImageInUse while one is at work on it."""
         if os.path.lexists(self.temporary) and not self.is_device:
+            # Only to be refused by a lock: a process at work has one.
             RawFile.open(self.temporary, writable=True).close()
             self.temporary.unlink()
 
@@ -66,6 +69,7 @@ class NewFile:
                 hint="choose another data_file; nothing was written",
             )
         data_file = NewFile(path)
+        # Killed between the two names: the data file has its own, and its image never got one.
         if self._was_left and data_file.is_half_published:
             path.unlink()
         self._data_file = data_file.__enter__()
@@ -81,8 +85,10 @@ class NewFile:
         )
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
+        # Errors of the engine name the file that it was given.
         if isinstance(error, ImageError) and error.path == self.temporary:
             error.path = self.path  # the name that its reader knows
+        # Not published: nothing of it stays. After publish() there is no such name any more.
         if not self.is_device:
             self.temporary.unlink(missing_ok=True)
         if self._data_file is not None:
@@ -127,6 +133,8 @@ class NewFile:
         try:
             sync_directory(self.path.absolute().parent)
         except OSError:
+            # Without the directory's sync the name could be gone after a crash: it was not
+            # published.
             self.path.unlink()
             raise
 
@@ -139,6 +147,7 @@ class NewFile:
     def replace(self) -> None:
         """Replace the other file by the finished one, durably, with its owner, mode, attributes."""
         status = self.path.stat()
+        # Before the mode: chown() takes setuid bits away.
         if (status.st_uid, status.st_gid) != (os.geteuid(), os.getegid()):
             os.chown(self.temporary, status.st_uid, status.st_gid)
         self.temporary.chmod(status.st_mode & 0o7777)

@@ -56,6 +56,8 @@ def open_guest_content(
                 half_done = isinstance(error, OSError | KeyboardInterrupt)
                 _close_after_failure(device, take_back=half_done)
                 raise
+            # Here, where an error of its last flush is still reported. Closing again below does
+            # nothing.
             device.close()
     finally:
         device.close()
@@ -71,6 +73,7 @@ def open_device(
     guard: ConflictGuard | None = None,
 ) -> RawFile | Qcow2Image:
     """The same for whoever closes it."""
+    # Reading spoils nothing.
     guard = (guard or ConflictGuard(path)) if writable else None
     if format_of(path, image_format, writing=writable) == "qcow2":
         with report_host_errors(path, writing=writable, has_changed=lambda: False):
@@ -154,6 +157,7 @@ def _in_numbers(path: Path, takes: int) -> str:
 def require_keys(device: BlockDevice | None) -> None:
     """Raise KeyNeeded for a locked layer, before anything depends on its bytes."""
     while isinstance(device, Qcow2Image):
+        # Of no bytes: a locked image raises KeyNeeded all the same.
         device.read(0, 0)
         device = device.backing
 
@@ -178,6 +182,7 @@ def _close_after_failure(device: ResizableDevice, *, take_back: bool) -> None:
     What it had filled on the host to no use goes back with `take_back`.
     """
     with suppress(OSError):
+        # The tables in memory may be half changed: the file is what counts.
         if take_back and isinstance(device, Qcow2Image) and device.has_changed:
             device.forget_unwritten()
             device.give_back_tables()

@@ -56,11 +56,13 @@ def pump(
     fetcher = _Fetcher(aligned if written else bytearray)
 
     def working(piece: Piece) -> Callable[[], int]:
+        # Nothing to work on or to use: only how far it reaches is reported.
         if unless_alike and fetcher.are_alike(piece):
             return lambda: piece[0][-1].end
         buffers = [fetcher.fetched(parts) for parts in piece]
         found = work(piece[0][0].start, *buffers)
 
+        # `use` has the buffers until it returns. Only then another piece may have them.
         def using() -> int:
             reached = use(found)
             fetcher.give_back(buffers)
@@ -88,6 +90,8 @@ class _Fetcher:
         waiting: deque[Piece] = deque()
         for start, end in ranges:
             for first, last in split_range(start, end, chunk):
+                # Looked up here, by one thread at a time: tables are cached, and the cache is not
+                # shared safely.
                 piece = [list(parts_of(device, first, last)) for device in devices]
                 for number, parts in enumerate(piece):
                     self._announce(number, parts)
@@ -101,12 +105,16 @@ class _Fetcher:
         for part in parts:
             if part.place is not None:
                 file, offset = part.place
+                # The place is where the last one of this device ended: the host reads ahead without
+                # being told.
                 if self._next.get(number) != part.place and isinstance(file, RawFile):
                     file.will_need(offset, part.end - part.start)
                 self._next[number] = file, offset + part.end - part.start
 
     def fetched(self, parts: list[Part]) -> bytearray:
         start, buffer = parts[0].start, self._buffer(parts[-1].end - parts[0].start)
+        # Any thread may fetch what it takes a processor to unpack, what a host file has as it is,
+        # and zeros. All else reads through a device that is not safe for threads: under the desk.
         apart = [
             part for part in parts if part.is_slow or part.place is not None or part.fill is None
         ]
@@ -123,6 +131,7 @@ class _Fetcher:
         except IndexError:  # the first of this thread
             comparer = Comparer()
         alike = comparer.are_alike(*piece)
+        # Back for any thread: list.pop() and append() are whole in CPython.
         self._comparers.append(comparer)
         return alike
 
@@ -132,6 +141,7 @@ class _Fetcher:
     def _buffer(self, length: int) -> bytearray:
         """One of just this length: nearly all have the same."""
         try:
+            # One of another length is dropped: it is left from a shorter piece.
             while len(buffer := self._free.pop()) != length:
                 pass
         except IndexError:  # another thread may have taken the last
@@ -156,11 +166,13 @@ class Comparer:
 
     def are_alike(self, one: list[Part], other: list[Part]) -> bool:
         """Whether a range is alike; False as well if it cannot be read in steps: fetch it then."""
+        # Something is compressed, or read through a device.
         if not all(part.place is not None or part.fill is None for part in (*one, *other)):
             return False
         start, mine, theirs = one[0].start, iter(one), iter(other)
         a, b = next(mine), next(theirs)
         while True:
+            # [start, end) lies in one part of each, and is a step at most.
             end = min(a.end, b.end, start + _STEP)
             if _bytes(a, start, end, self._buffers[0]) != _bytes(b, start, end, self._buffers[1]):
                 return False

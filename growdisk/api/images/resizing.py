@@ -50,6 +50,7 @@ def resize_image(
         if preallocation in TAKING_ROOM and new > old:
             refuse_without_room(path, _file_of_data(image, path), new - old)
         if isinstance(image, Qcow2Image):
+            # `upgrade` alone makes a version 3 image, in the size that it has.
             if new != old or upgrade:
                 image.resize(new, preallocation=preallocation, upgrade=upgrade)
         elif new != old:
@@ -59,6 +60,8 @@ def resize_image(
 
 def extend_raw(file: RawFile, size: int, preallocation: Preallocation) -> None:
     """Make a raw file longer, durably; it gets its old size back if there is no room."""
+    # `size` is in whole sectors, the file may end within one: back to its very length after a
+    # failure.
     old, length = file.size, file.path.stat().st_size
     try:
         if preallocation == "off":

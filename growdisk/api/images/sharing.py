@@ -20,6 +20,7 @@ def differing(
     """
     depths = _depths_of_shared(one, other)
     mine, theirs = _extents(one, start, end), _extents(other, start, end)
+    # Two lists of extents side by side: [start, stop) lies in one of each.
     a, b = next(mine, None), next(theirs, None)
     while a is not None and b is not None:
         stop = min(a.end, b.end)
@@ -37,6 +38,7 @@ def _comes_from(depths: tuple[int, int], a: Extent, b: Extent) -> bool:
 
     Where none has anything, a shorter layer may hide it: unknown.
     """
+    # depth is -1 if no layer has anything.
     return a.depth >= depths[0] and b.depth >= depths[1]
 
 
@@ -52,6 +54,7 @@ def _depths_of_shared(one: BlockDevice | None, other: BlockDevice | None) -> tup
     """How deep in each the first layer lies that both have."""
     theirs = {layer: depth for depth, layer in enumerate(_layers(other))}
     for depth, layer in enumerate(_layers(one)):
+        # The topmost that both have: below it all is the same.
         if layer in theirs:
             return depth, theirs[layer]
     return None
@@ -64,6 +67,7 @@ def _layers(device: BlockDevice | None) -> Iterator[tuple[object, ...]]:
     """
     while device is not None:
         if isinstance(device, Qcow2Image):
+            # With the L1 table: a snapshot in the same file is another layer.
             yield "qcow2", *_file(device.image_file), device.header.l1_offset, device.header.size
             device = device.backing
         else:

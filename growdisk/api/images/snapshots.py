@@ -62,6 +62,7 @@ def is_id(image: Qcow2Image, name: str, selector: Selector | None) -> bool:
     numbered = [snapshot for snapshot in image.snapshots() if snapshot.id == name]
     if not named and not numbered:
         raise snapshot_not_found(image.path, name=name)
+    # One snapshot that has "1" for both is meant in either case.
     if named and any(snapshot not in named for snapshot in numbered):
         raise ImageError.named(
             "snapshot-id-or-name",

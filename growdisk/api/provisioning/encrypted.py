@@ -13,7 +13,7 @@ from growdisk.api.images.opening import open_device, require_keys
 from growdisk.api.provisioning.recipe import Recipe
 from growdisk.api.provisioning.result import not_provisioned
 from growdisk.block.raw import RawFile
-from growdisk.qcow2.header import LUKS
+from growdisk.qcow2.header_values import LUKS
 from growdisk.qcow2.image import Qcow2Image
 from growdisk.qcow2.probe import ImageFormat
 
@@ -26,6 +26,7 @@ def encryption_of(base: Path, base_format: ImageFormat) -> bytes:
             return b""
         from growdisk.qcow2.encryption import luks_header
 
+        # This process has it open, locked, already.
         with closing(RawFile.open(layer.path, lock=False)) as file:
             return luks_header(file, layer.header, layer.path)
 
@@ -48,6 +49,7 @@ def refuse_locked(base: Path, base_format: ImageFormat, recipe: Recipe) -> None:
     if reason:
         hint = "make a base of the kind that you want first: growdisk image convert"
         raise not_provisioned(base, reason=reason, hint=hint)
+    # A second time, with the keys: now each locked layer must open.
     with closing(open_device(base, base_format, key=recipe.keys)) as device:
         require_keys(device)
 

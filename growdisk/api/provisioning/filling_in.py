@@ -19,6 +19,7 @@ from growdisk.guest_config.customize.hostname import check_hostname
 from growdisk.guest_config.customize.passwords import check_hash, hash_password
 
 _LARGEST_FILE = 256 << 20
+# options, if any; type; base64 of the key; a comment, if any
 _KEY = re.compile(r"[^\n]*\b(?:ssh-|ecdsa-|sk-)[a-z0-9@.-]+ [A-Za-z0-9+/=]{20,}( [^\n]*)?")
 
 Values = Mapping[str, str]
@@ -80,6 +81,7 @@ def _keys(keys: KeysFor, values: Values) -> KeysOrder:
     )
     wrong = [line for line in lines if not _KEY.fullmatch(line)]
     if wrong or not lines:
+        # The wrong one of the two files: nothing of it may be shown.
         private = any("PRIVATE KEY" in line for line in wrong)
         problem = "a private key" if private else f"'{wrong[0][:40]}'" if wrong else "nothing"
         raise UsageError(
@@ -92,6 +94,8 @@ def _keys(keys: KeysFor, values: Values) -> KeysOrder:
 def _password(password: PasswordFor, values: Values, recipe: Recipe) -> PasswordOrder:
     if password.hashed:
         return PasswordOrder(password.user, check_hash(password.hashed))
+    # A hash of the same password is another one each time, unless its salt is made of what is
+    # known.
     salt_from = f"growdisk {values['name']} {password.user}" if recipe.reproducible else None
     return PasswordOrder(password.user, *hash_password(password.clear, salt_from))
 

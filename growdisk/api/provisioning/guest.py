@@ -7,7 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 from growdisk.api.disk_facts import image_facts, inspect_device
-from growdisk.backends.backend import Backend, Kind
+from growdisk.backends.backend import Backend
 from growdisk.errors import ToolFailed
 from growdisk.filesystems.content import Content, LuksContent, PhysicalVolumeContent
 from growdisk.filesystems.file_tree import Unknown
@@ -21,6 +21,7 @@ from growdisk.qcow2.probe import ImageFormat
 from growdisk.steps.device_path import DevicePath
 from growdisk.steps.disk import Disk
 from growdisk.steps.run_backend import RunBackend
+from growdisk.steps.worker import BackendKind
 from growdisk.volumes.keyring import Keyring
 from growdisk.workflow.stopping import StopRequest
 
@@ -34,7 +35,7 @@ def customize_guest(
     image_format: ImageFormat,
     orders: GuestChanges,
     *,
-    kind: Kind,
+    kind: BackendKind,
     stop: StopRequest,
     keys: tuple[bytes, ...] = (),
 ) -> tuple[str, ...]:
@@ -43,6 +44,7 @@ def customize_guest(
     Raises what stands against it; the image is then not to be used.
     """
     with closing(Disk.open(path, image_format, key=keys)) as disk:
+        # No snapshots: the image is hidden, and is thrown away if anything fails.
         disk.activate(disk.base(writable=True))
         keyring = Keyring(keys)
         facts = inspect_device(disk, image_facts(disk.active, path), keyring=keyring)
@@ -52,9 +54,12 @@ def customize_guest(
         )
         try:
             with run_backend.started("changing the guest", inside=True) as backend:
+                # Not readable here: then the backend mounts one after the other, to see which is
+                # the root.
                 root = mounts[0].node if mounts else _root(backend, facts, direct=kind == "direct")
                 with backend.mounted_guest(root, mounts) as guest:
                     lines = tuple(customize(guest, orders))
+            # In order, so that nothing it has written is lost. After a failure kill() is enough.
             run_backend.close()
         except BaseException:
             run_backend.kill()
@@ -75,10 +80,11 @@ def why_not_direct(facts: Facts, orders: GuestChanges) -> str:
     return str(why_unavailable() or "")
 
 
-def kernel_kind() -> Kind:
+def kernel_kind() -> BackendKind:
     """Whose kernel does what host tools cannot."""
     from growdisk.backends.uml_available import why_unavailable
 
+    # uml starts sooner, if it is there.
     return "guestfs" if why_unavailable() else "uml"
 
 
@@ -98,6 +104,7 @@ def _mounts(disk: Disk, path: Path, keyring: Keyring) -> tuple[GuestMount, ...]:
 def _to_open(facts: Facts, mounts: Sequence[GuestMount]) -> list[DevicePath]:
     """The containers and volumes that they are in."""
     nodes = {mount.node for mount in mounts}
+    # Without a table the whole disk is number 0, as in DevicePath.
     parts = facts.table.partitions if facts.table else (Partition(0, 0, facts.image.virtual_size),)
     around = (
         (DevicePath(part.number, part.start, part.size), facts.contents.get(part.number))
@@ -143,6 +150,7 @@ def _root(backend: Backend, facts: Facts, *, direct: bool) -> str:
 
 def _candidates(backend: Backend, facts: Facts, *, direct: bool) -> Iterator[str]:
     kinds = _EXT if direct else _ROOTS
+    # The largest first: a root is rarely a small one.
     found = [
         (content.size or 0, number)
         for number, content in facts.contents.items()

@@ -48,10 +48,12 @@ class Making:
     @property
     def _in_two(self) -> bool:
         """Whether the work is done on an overlay of its own first."""
+        # An overlay is the result itself; it is written again only to have its clusters in order.
         recipe = self._recipe
         if recipe.overlay:
             return recipe.reproducible
         return (
+            # Copying the base's file would give none of these.
             recipe.compressed
             or recipe.reproducible
             or self.format != self._base_format
@@ -68,9 +70,11 @@ class Making:
             yield from self._begun(force=force)
 
     def _begun(self, *, force: bool) -> Iterator[tuple[Path, ImageFormat]]:
+        # The lock of exclusive_output() is held: what is there is of a process that was killed.
         for hidden in (self._work, self._new):
             _remove_left_over(hidden)
         try:
+            # The caller works on the hidden image here.
             yield self._hidden()
             self._finish(force=force)
         except ImageError as error:
@@ -80,6 +84,7 @@ class Making:
         finally:
             for hidden in (self._work, self._new):
                 hidden.unlink(missing_ok=True)
+                # Growing it was a run, with a record of its own.
                 RunDirectory(hidden).forget()
 
     def _hidden(self) -> tuple[Path, ImageFormat]:
@@ -140,6 +145,7 @@ def remove_left_over(path: Path) -> None:
 
 def _remove_left_over(hidden: Path) -> None:
     """What a killed process left there. ImageInUse while another growdisk is at work on it."""
+    # Opened only to be refused if somebody holds it.
     if os.path.lexists(hidden):
         RawFile.open(hidden, writable=True).close()
         hidden.unlink()
@@ -171,6 +177,7 @@ def rewrite_overlay(path: Path, new: Path, luks: bytes = b"", keys: tuple[bytes,
         with Qcow2Image.open(new, writable=True, key=keys) as image:
             for run in overlay.runs(0, overlay.size):
                 if run.kind is L2Kind.UNALLOCATED:
+                    # From the base, in both.
                     continue
                 if run.kind in (L2Kind.ZERO_PLAIN, L2Kind.ZERO_ALLOCATED):
                     image.write_zeros(run.start, run.end - run.start)
@@ -240,6 +247,7 @@ def put_in_place(hidden: Path, path: Path, *, force: bool) -> None:
     if force:
         with closing(RawFile.open(path, writable=True)) if path.exists() else nullcontext():
             os.replace(hidden, path)  # noqa: PTH105  beside give_name, its sister
+            # What was recorded there was about the image that is gone now.
             RunDirectory(path).forget()
         sync_directory(folder)
         return

@@ -20,7 +20,6 @@ from growdisk.api.provisioning.result import Provisioned, not_provisioned, provi
 from growdisk.api.provisioning.seeding import seed_image, seed_place
 from growdisk.api.result import Result
 from growdisk.api.runs import expand, plan
-from growdisk.backends.backend import Kind
 from growdisk.errors import GrowdiskError, OperationFailed
 from growdisk.fast_dataclass import dataclass, replace
 from growdisk.host import clock
@@ -30,6 +29,7 @@ from growdisk.planner.layout import Layout, layout_of
 from growdisk.planner.planner import propose
 from growdisk.planner.proposal import AllDone
 from growdisk.qcow2.probe import ImageFormat
+from growdisk.steps.worker import BackendKind
 from growdisk.units import MiB, format_size
 from growdisk.workflow.stopping import StopRequest
 
@@ -69,6 +69,7 @@ class OneOutput:
         for path in (self.path, self._seed_path):
             if path is not None:
                 refuse_place(path, self._batch.layers, force=self._batch.force)
+        # Once for all tries: with another salt, a second one would write another hash.
         self._orders = orders_for(self._batch.recipe, self._values)
         self._seed = self._seed_image()
 
@@ -100,11 +101,13 @@ class OneOutput:
     def made(self) -> Provisioned:
         recipe = self._batch.recipe
         with clock.fixed_at(self._batch.epoch):
+            # Host tools alone: an appliance has a clock of its own.
             if recipe.reproducible:
                 return self._made("direct")
             try:
                 return self._made(recipe.backend)
             except OperationFailed as error:
+                # If a stop has ended the tool, another backend is not tried.
                 self._batch.stop.check()
                 if recipe.backend != "auto":
                     raise
@@ -130,6 +133,7 @@ class OneOutput:
                 growpart = left_for_growpart(self._looked_at(hidden, hidden_format))
                 if seed is not None:
                     seed.write(self._seed)
+            # The image has its name now. The seed, which is written already, gets its own.
             if seed is not None:
                 self._put(seed)
         layout = layout_of(self._looked_at(self.path, making.format))
@@ -162,7 +166,7 @@ class OneOutput:
     ) -> tuple[str, ...]:
         if not self._orders.any:
             return ()
-        kind: Kind = "direct" if backend == "auto" else backend
+        kind: BackendKind = "direct" if backend == "auto" else backend
         if kind == "direct" and (
             reason := why_not_direct(self._looked_at(hidden, hidden_format), self._orders)
         ):
@@ -227,13 +231,16 @@ def _failure(path: Path, error: GrowdiskError) -> OperationFailed:
 NOTHING = "nothing"
 _FUDGE = MiB
 _RESIZED = ("ext2", "ext3", "ext4", "xfs", "btrfs")  # by cloud-init, right in the partition
+# A header and 128 entries of 128 bytes, in sectors of 512 bytes.
 _GPT_BACKUP_SECTORS = 33
+# An MBR has 32 bits for a sector's number: 2 TiB.
 _MBR_END = (1 << 32) * 512
 
 
 def left_for_growpart(facts: Facts) -> str:
     """NOTHING, or what is left in words."""
     if facts.table is None or facts.main is None:
+        # A file system on the whole disk: growdisk itself would find nothing to do.
         if facts.table is None and isinstance(propose(facts, Goal()), AllDone):
             return NOTHING
         return "cannot be told"

@@ -18,6 +18,7 @@ from growdisk.api.provisioning.recipe import Output
 from growdisk.errors import BadSize, UsageError
 from growdisk.units import parse_goal_size
 
+# {n} or {n:02}, but not {{ n }}, which is a template's.
 _NUMBER = re.compile(r"(?<!\{)\{n(?::0?(?P<width>\d))?\}(?!\})")
 _MOST = 10_000
 
@@ -55,6 +56,8 @@ def read_output_list(path: Path) -> tuple[Output, ...]:
 
         return outputs_in(path)
     try:
+        # -sig: spreadsheets put a byte order mark first, which would belong to the first column's
+        # name.
         with path.open(newline="", encoding="utf-8-sig") as file:
             return tuple(_rows(path, csv.reader(file)))
     except OSError as error:

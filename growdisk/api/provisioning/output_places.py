@@ -36,6 +36,7 @@ def refuse_outputs(outputs: Sequence[Output]) -> None:
         raise UsageError("no output is named", hint="growdisk provision BASE OUT, or --list FILE")
     seen: set[Path] = set()
     for output in outputs:
+        # Not real() of all of it: a link that is to be replaced is a name of its own.
         place = real(output.path.absolute().parent) / output.path.name
         if place in seen:
             raise UsageError(
@@ -54,6 +55,7 @@ def refuse_place(path: Path, layers: Sequence[Path], *, force: bool) -> None:
     if not os.path.lexists(path):
         return
     if real(path) in layers:
+        # Also with --force: the base would be gone while it is read.
         raise not_provisioned(
             path, reason="the base consists of it", hint="choose another name for the output"
         )
@@ -64,6 +66,7 @@ def refuse_place(path: Path, layers: Sequence[Path], *, force: bool) -> None:
             path, reason="it is no file that could be replaced", hint="choose another name"
         )
     RawFile.open(path, writable=True).close()  # refused while a guest has it open
+    # Its run would have nothing left to go back to.
     refuse_if_open(RunDirectory.beside(path))
 
 

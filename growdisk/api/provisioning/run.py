@@ -72,6 +72,7 @@ def provision(
         raise UsageError(
             "-j takes a number of outputs that are made at once", hint="leave it out for one"
         )
+    # From what costs nothing to what opens the base. Nothing is made before all of it.
     refuse_contradictions(recipe)
     refuse_outputs(outputs)
     base_format, layers = look_at_base(base, recipe.base_format)
@@ -90,6 +91,8 @@ def provision(
         watching.output_ended(report)
         return report
 
+    # The user has named the base, so an overlay in another folder may name it as well. This is a
+    # context variable: a thread of the pool has it only by a copy of this context.
     with trusting(base), ThreadPoolExecutor(min(jobs, len(outputs)), "provision") as pool:
         actions = [
             pool.submit(copy_context().run, action, number, output)
@@ -142,6 +145,7 @@ def last_time_in(base: Path, base_format: ImageFormat, keys: tuple[bytes, ...] =
     """Seconds since 1970."""
     with closing(open_device(base, base_format, key=keys)) as device:
         found = [moment for part in devices_of(device, base).values() for moment in _times(part)]
+    # Also if all times are 0.
     return max(found, default=_WITHOUT) or _WITHOUT
 
 

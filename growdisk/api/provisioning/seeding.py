@@ -32,6 +32,7 @@ def seed_files(seed: Seed, values: Values, *, reproducible: bool) -> dict[str, b
         files["network-config"] = _text(seed.network_config, values)
     files["meta-data"] = _text(seed.meta_data, values) if seed.meta_data else b""
     if not files["meta-data"]:
+        # Reproducible: another text is another instance, the same texts are the same one.
         seeded = json.dumps({**values}, sort_keys=True).encode() + b"".join(files.values())
         number = hashlib.sha256(seeded).hexdigest()[:16] if reproducible else secrets.token_hex(8)
         files["meta-data"] = (
@@ -41,7 +42,6 @@ def seed_files(seed: Seed, values: Values, *, reproducible: bool) -> dict[str, b
 
 
 def seed_image(seed: Seed, values: Values, *, reproducible: bool) -> bytes:
-
     return seed_iso(seed_files(seed, values, reproducible=reproducible), clock.now())
 
 
@@ -52,6 +52,7 @@ def _user_data(values: Values) -> bytes:
 def _text(path: Path, values: Values) -> bytes:
     content = file_content(path)
     if content.startswith(_OTHERS_TEMPLATE):
+        # Its {{ }} are for cloud-init in the guest.
         return content
     return filled_in(content.decode(), values, f"the template {path}").encode()
 
@@ -80,6 +81,7 @@ def seed_iso(files: Mapping[str, bytes], seconds: int) -> bytes:
     iso = pycdlib.PyCdlib()
     iso.new(interchange_level=3, joliet=3, vol_ident=LABEL)
     for number, (name, content) in enumerate(sorted(files.items())):
+        # ISO 9660 has no names like user-data: they are Joliet's, and the other ones do not matter.
         iso.add_fp(io.BytesIO(content), len(content), f"/SEED{number}.;1", joliet_path=f"/{name}")
     written = io.BytesIO()
     iso.write_fp(written)
@@ -91,12 +93,15 @@ def seed_iso(files: Mapping[str, bytes], seconds: int) -> bytes:
 
 def _set_times(image: bytearray, moment: time.struct_time) -> None:
     """Spec: ECMA-119, 8.4.26 (descriptors: digits), 9.1.5 (records: seven bytes, UTC)."""
+    # 17 bytes: digits to the hundredth of a second, and the offset from UTC.
     digits = time.strftime("%Y%m%d%H%M%S00", moment).encode() + b"\0"
     record = bytes([moment.tm_year - 1900, *moment[1:6], 0])
     for at in _descriptors(image):
+        # Creation, modification, effective. Expiry, the third, stays unset.
         for start in (at + _DATES, at + _DATES + len(digits), at + _DATES + 3 * len(digits)):
             image[start : start + len(digits)] = digits
         root = at + _ROOT_RECORD
+        # The root's own record, in the descriptor; those of its files are in its extent.
         image[root + 18 : root + 25] = record
         for entry in _records(image, root):
             image[entry + 18 : entry + 25] = record
@@ -112,6 +117,7 @@ def _descriptors(image: bytearray) -> Iterator[int]:
 
 def _records(image: bytearray, root: int) -> Iterator[int]:
     """Where the records of a directory begin; the folder has no others below it."""
+    # A record has each number twice: little-endian first. Here its extent, then the bytes of it.
     at = int.from_bytes(image[root + 2 : root + 6], "little") * _SECTOR
     end = at + int.from_bytes(image[root + 10 : root + 14], "little")
     while at < end:

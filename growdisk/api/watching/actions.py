@@ -35,12 +35,14 @@ Ended = Callable[[dict[str, object], float], "Action"]
 """What becomes of growdisk's document, and of the seconds that it took."""
 
 _GRACE = 60  # seconds between being asked to stop and being killed
+# Seconds beyond what timeout(1) takes at the most: it only counts if that hangs itself.
 _MORE = 30.0
 _START = (
     "import sys; sys.path.insert(0, sys.argv.pop(1)); from growdisk.cli.main import main; "
     "sys.exit(main())"
 )
 _REFUSED, _RESTORED, _STUCK = 3, 4, 5
+# The disk is as large as before: the room that was promised to it is free again.
 _LEFT_ALONE = ("nothing", "refused", "restored")
 _OF_CODE: dict[int, Ending] = {2: "refused", _REFUSED: "refused", _RESTORED: "restored"}
 
@@ -78,6 +80,7 @@ def act_on(entry: DiskEntry, rule: WatchRule, context: RoundContext) -> Action:
         return Action(entry, "refused", _REFUSED, f"{entry.error['what']}: {entry.error['why']}")
     if entry.run == "running":
         return Action(entry, "busy", detail="a run is going on")
+    # Before fullness is asked: a run must not stay half done because its disk has room.
     if entry.run == "unfinished":
         if context.dry_run:
             return Action(entry, "busy", detail="an unfinished run would be resumed")
@@ -85,12 +88,15 @@ def act_on(entry: DiskEntry, rule: WatchRule, context: RoundContext) -> Action:
     # Of a guest that says nothing only old superblocks are known: whoever is to grow it asks again,
     # and tells.
     silent = entry.state in LIVE and bool(entry.note)
+    # Below 0 it is not known: growdisk, which can ask the guest, decides by --when-used itself.
     if 0 <= entry.fullness <= rule.threshold and not silent:
         return Action(entry, "nothing", detail=_fullness(entry))
+    # Local time, as the file has it.
     if rule.is_quiet(datetime.now().astimezone().time()):
         return Action(
             entry, "quiet", detail=f"{_fullness(entry)}; nothing begins in the quiet hours"
         )
+    # A share of what? Neither SIZE nor a promise could be worked out.
     if entry.virtual_size is None and rule.is_share:
         note = entry.note or "nothing tells its size"
         return Action(entry, "refused", _REFUSED, f"{note}: a step as a size (10G) would do")
@@ -111,6 +117,7 @@ def _grown_within_room(entry: DiskEntry, rule: WatchRule, context: RoundContext)
             promise.kept = action.result not in _LEFT_ALONE
         return action
     except Refused as error:
+        # There is no room; but a disk that needs none is not to be reported for that.
         planned = _grown(entry, rule, replace(context, dry_run=True))
         refused = Action(entry, "refused", _REFUSED, f"{error.what}: {error.why}", planned.seconds)
         return refused if planned.result == "would grow" else planned
@@ -157,7 +164,9 @@ def _done(
     entry: DiskEntry, words: list[str], seconds: float, stop: StopRequest, ended: Ended
 ) -> Action:
     """Run growdisk with `words`, no longer than that."""
+    # The folder that this very growdisk is in: installed or not, the child is the same one.
     house = str(Path(__file__).parents[3])
+    # SIGTERM first, which growdisk takes for a request to stop; its exit code is passed on.
     bounded = ["timeout", "--preserve-status", f"--kill-after={_GRACE}", f"{seconds:g}"]
     argv = [*bounded, sys.executable, "-c", _START, house, *words, "--json"]
     child, begun = _StoppedWithRound(stop), time.monotonic()
@@ -221,12 +230,13 @@ def _failed(
     failure = (
         error if isinstance(error, dict) else {"what": "growdisk died", "why": done.last_words}
     )
-    # from its first step on, growdisk would have answered that itself
+    # From its first step on, growdisk would have answered that itself.
     if done.status in OF_A_SIGNAL:
         return Action(
             entry, "restored", _RESTORED, f"it was stopped before it began{late}", done.seconds
         )
     why = f"{failure['what']}: {failure['why']}{late}"
+    # A usage error (2) can only come from the rule: the round reports it as refused (3).
     result = _OF_CODE.get(done.status, "stuck")
     return Action(
         entry,

@@ -96,6 +96,7 @@ def _disk(action: Action) -> dict[str, str]:
 def _lines(name: str, text: str, samples: list[Sample]) -> Iterator[str]:
     if samples:
         yield f"# HELP {name} {text}\n# TYPE {name} gauge\n"
+    # A dict: for two lines with the same labels the collector would refuse the whole file.
     for labels, value in {
         tuple(sorted(labels.items())): value for labels, value in samples
     }.items():

@@ -48,6 +48,7 @@ class Promises:
             yield promise
         finally:
             with self._changed:
+                # "" if nothing was promised: no room of that name is ever refused.
                 self._pending[shared] -= growth
                 self._kept[shared] += growth if promise.kept else 0
                 self._changed.notify_all()
@@ -64,6 +65,8 @@ class Promises:
                         path, room, growth, keep_free, kept + self._pending[room.shared]
                     )
                 except Refused:
+                    # Nobody is under way who could still turn out to need nothing: waiting would
+                    # not help.
                     if not self._pending[room.shared]:
                         raise
                     self._changed.wait()

@@ -52,6 +52,7 @@ def watch_once(
     """
     begun = time.monotonic()
     with _alone():
+        # It forks: before the pool has threads, and before `stopping` handles signals.
         wanted = rules.in_force(list_disks(_wanted(rules, uri)))
         with (
             stopping or nullcontext(StopRequest()) as stop,

@@ -24,7 +24,7 @@ from growdisk.api.fleet.values import DiskEntry
 from growdisk.api.provisioning.yaml_fields import Fields, plain_text, words_of
 from growdisk.errors import GrowdiskError, UsageError
 from growdisk.fast_dataclass import dataclass
-from growdisk.host.yaml_reader import BadFile, Located, read_yaml
+from growdisk.host.yaml_reader import Located, bad_file, read_yaml
 from growdisk.planner.rule_words import largest_size, seconds_of, share
 from growdisk.qcow2.names_in_headers import identity
 from growdisk.units import MiB, align_up, parse_goal_size
@@ -69,13 +69,11 @@ class WatchRule:
     timeout: float
 
     def is_for(self, entry: DiskEntry) -> bool:
-        """Whether the rule is for the disk; a silent libvirt concerns all rules for machines.
-
-        The latter is an entry that is neither a machine nor a path.
-        """
+        """Whether the rule is for the disk; a silent libvirt concerns all rules for machines."""
         if entry.domain:
             return any(fnmatchcase(entry.domain, pattern) for pattern in self.domains)
         if not entry.path:
+            # Neither a machine nor a path: the entry stands for a libvirt that does not answer.
             return bool(self.domains)
         return any(_matches(entry.path, pattern) for pattern in self.images)
 
@@ -88,6 +86,7 @@ class WatchRule:
         if self.quiet is None:
             return False
         first, last = self.quiet
+        # 22:00-06:00 goes over midnight: late or early.
         return first <= now < last if first <= last else now >= first or now < last
 
     @property
@@ -98,6 +97,7 @@ class WatchRule:
     def size_for(self, current: int) -> str:
         """The SIZE of `growdisk expand` for a disk of that many bytes."""
         if self.is_share:
+            # In whole MiB, and one at least.
             growth = align_up(int(current * (share("step", self.step) or 0.0)) or MiB, MiB)
             return f"+{growth // MiB}M"
         return f"+{self.step.lstrip('+')}"
@@ -126,6 +126,7 @@ class Rules:
         """
         named = defaultdict[object, list[DiskEntry]](list)
         for number, entry in enumerate(entries):
+            # By device and inode; an entry without a file of this host is alone under its number.
             named[(entry.path and identity(entry.path)) or number].append(entry)
         return [
             (max(alike, key=lambda entry: (entry.state == "running", bool(entry.domain))), rule)
@@ -142,17 +143,17 @@ def _matches(path: str, pattern: str) -> bool:
 
 
 def load_rules(path: Path) -> Rules:
-    """The rules in a YAML file; BadFile if it has none, or a mistake."""
+    """The rules in a YAML file; bad-file if it has none, or a mistake."""
     document = read_yaml(path)
     if document is None:
-        raise BadFile("it has no rules", place=str(path), hint="write rules: and a list")
+        raise bad_file("it has no rules", place=str(path), hint="write rules: and a list")
     words = words_of(document, _FILE_WORDS, "a rules file")
     fields = Fields(document, _FILE_WORDS, "a rules file", path.parent)
     if "rules" not in words:
         raise document.bad("it has no rules", hint="write rules: and a list")
     rules = tuple(_rule(item, path.absolute().parent) for item in fields.items("rules"))
     if not rules:
-        raise BadFile(
+        raise bad_file(
             "the list of rules is empty", place=words["rules"].place, hint="write at least one"
         )
     return Rules(rules, fields.text("connect") or None)
@@ -193,11 +194,12 @@ def _checked(fields: Fields, word: str, default: str, check: Callable[[str], T])
     """The text, which `check` can read; the `default` is good."""
     text = fields.text(word, default)
     try:
+        # The default need not be read: it is ours.
         if word in fields:
             check(text)
     except GrowdiskError as error:
         node = fields.node(word)
-        raise BadFile(
+        raise bad_file(
             f"{word}: {error.what}", place=node.place if node else "", hint=error.what_to_do
         ) from error
     return text
@@ -223,7 +225,7 @@ def _quiet(fields: Fields) -> tuple[time, time] | None:
     match = _HOURS.fullmatch(text.strip())
     if match is None:
         node = fields.node("quiet_hours")
-        raise BadFile(
+        raise bad_file(
             f"quiet_hours cannot be '{text}'",
             place=node.place if node else "",
             hint='write quiet_hours: "22:00-06:00"',

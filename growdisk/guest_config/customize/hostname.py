@@ -31,11 +31,14 @@ def hosts_for(hosts: str, old: str, new: str) -> str:
     lines, found = [], False
     for line in hosts.splitlines():
         words = line.partition("#")[0].split()
+        # The line of its own name becomes ours, and further ones of that address go.
         if words[:1] == [OWN_ADDRESS]:
             if not found:
                 lines.append(own)
             found = True
         elif words and words[0] in ("127.0.0.1", "::1") and _has(words[1:], old):
+            # Other systems have the old name beside localhost: it goes there, and gets a line of
+            # its own.
             kept = [word for word in words[1:] if not _has([word], old)]
             lines.append("\t".join([words[0], " ".join(kept or ["localhost"])]))
         else:

@@ -31,6 +31,7 @@ def target_of(options: Options, *, running: bool = False) -> Path | LiveRequest:
             f"{options.task}: domain and qmp exclude each other", hint="leave one of them out"
         )
     online = options.word("online") or "auto"
+    # Not allow_reboot, the last one: it allows something, and says nothing of how the guest stands.
     inside = online != "auto" or any(
         options.text(name) or options.path(name) for name in _INSIDE[:-1]
     )
@@ -66,6 +67,7 @@ def goal_of(options: Options) -> Goal:
         grow=growth_requests(options.texts("grow")),
         sector_size=sector_size_of(options),
         to_gpt=options.flag("to_gpt"),
+        # A flag whose default is true: text() is None for a task that does not have it.
         repair=options.text("guest_repair") != "False",
         lv=volume_requests(options.texts("lv")),
         lv_share=parse_percent(options.text("lv_share")),

@@ -48,6 +48,8 @@ def _snapshot(options: Options, context: TaskContext) -> TaskResult:
             changed=False, message=f"snapshot {name} is {state} already", result=result
         )
     may = options.flag("overlays_may_break")
+    # In check mode too if the snapshot is missing: apply_snapshot then refuses, and
+    # changes nothing.
     if not context.check or (state == "applied" and not exists):
         match state:
             case "present":
@@ -67,6 +69,7 @@ def _rollback(options: Options, context: TaskContext) -> TaskResult:
         return TaskResult.nothing("there is no run to undo")
     states = {step.name: step.state for step in report.steps}
     refuse_unknown_step(path, list(states), to)
+    # Asked again, the task must not go back further than it did the first time.
     if to is not None and states[to] in ("pending", "restored"):
         return TaskResult.nothing(f"{to} is undone already")
     if context.check:
@@ -117,10 +120,12 @@ def _convert(options: Options, context: TaskContext) -> TaskResult:
         or format_of_name(dest)
         or ("qcow2" if options.flag("compress") else "raw")
     )
+    # Before the look at dest: a wrong option is an error even if dest is there already.
     target = _target(options, to)
     source = image_info(path, format_of(options))
     if dest.exists() and dest.samefile(path):
         raise UsageError(f"{options.task}: dest is the image itself", hint="name another file")
+    # A block device always exists, and is always written to.
     if dest.exists() and not dest.is_block_device():
         made = image_info(dest)
         if made.format != to or made.virtual_size < source.virtual_size:
@@ -135,6 +140,7 @@ def _convert(options: Options, context: TaskContext) -> TaskResult:
         planned = {"result": "planned", "filename": str(dest), "virtual-size": source.virtual_size}
         return TaskResult(True, f"{path.name} would be converted to {dest.name} ({to})", planned)
     convert_image(
+        # No passphrases: these tasks have no option for one, so encrypted images are refused.
         Source(path, format_of(options), options.text("snapshot"), None, ()),
         dest,
         target,
@@ -183,6 +189,7 @@ def _sound(options: Options, context: TaskContext) -> TaskResult:
     from growdisk.api.images.checking import check_image
 
     path = options.place("image")
+    # None: look only. The repair is a second check, if there is something to repair.
     report = check_image(path, None, format_of(options))
     if report is None or report.is_clean:
         return TaskResult(False, "no errors were found", report.as_json() if report else {})
@@ -192,6 +199,7 @@ def _sound(options: Options, context: TaskContext) -> TaskResult:
     repaired = check_image(
         path, "all", format_of(options), overlays_may_break=options.flag("overlays_may_break")
     )
+    # None is for raw images, which have been dealt with above.
     assert repaired is not None
     if not repaired.is_clean:
         raise ImageDamaged(
@@ -222,7 +230,9 @@ def _present(options: Options, context: TaskContext) -> TaskResult:
     if not path.exists():
         return _created(options, context, size)
     info = image_info(path, format_of(options))
+    # +10G grows it each time the task runs; TaskCheckpoint.pinned fixes the size for a resumed one.
     new = size.resolve(info.virtual_size) if size else info.virtual_size
+    # Never shrunk: 40G is reached by what is larger as well.
     if new <= info.virtual_size:
         return TaskResult(
             False, f"it is there, {info.format}, {format_size(info.virtual_size)}", info.as_json()
@@ -243,6 +253,7 @@ def _present(options: Options, context: TaskContext) -> TaskResult:
 
 def _created(options: Options, context: TaskContext, size: SizeSpec | None) -> TaskResult:
     path, backing = options.place("image"), options.path("backing")
+    # An overlay has its backing file's size; +10G needs something to be added to.
     if (size is None and backing is None) or (size is not None and size.relative):
         raise UsageError(
             f"{options.task}: {path} is not there, and its size is not said", hint="size: 40G"
@@ -257,6 +268,7 @@ def _created(options: Options, context: TaskContext, size: SizeSpec | None) -> T
     words = ",".join(
         word for word in (_create_options(options), f"preallocation={preallocation}") if word
     )
+    # Parsed before check mode ends, so that a wrong option is found there too.
     chosen = CreateOptions.parse(words if image_format == "qcow2" else "")
     if context.check:
         return TaskResult.planned(f"{path.name} would be created ({image_format})")

@@ -29,11 +29,14 @@ def _watch(options: Options, context: TaskContext) -> TaskResult:
         lambda _: None,
         dry_run=context.check,
         jobs=_JOBS,
+        # Under growdisk run the host's process has turned signals into this request already.
         stopping=nullcontext(context.stop) if context.stop else None,
     )
+    # Before the task may fail: metrics are there to tell of that.
     if metrics is not None and not context.check:
         write_metrics(metrics, ended)
     document = round_document(ended)
+    # The document tells of all disks, also of those that did grow.
     if ended.code:
         return failure(_error(ended), document)
     changed = any(action.result in _DONE for action in ended.actions)
@@ -53,7 +56,9 @@ def _error(ended: Round) -> GrowdiskError:
     """The worst of the round speaks for it."""
     failed = [action for action in ended.actions if action.code]
     names = ", ".join(action.entry.name for action in failed)
+    # The round's code is that of its worst disk.
     reason = next(action.detail for action in failed if action.code == ended.code)
+    # The task fails with the round's own exit code: 3, 4, or 5.
     match ended.code:
         case 3:
             return Refused.named(
