@@ -10,8 +10,8 @@ from growdisk.errors import UsageError
 from growdisk.fast_dataclass import dataclass, field
 from growdisk.host.yaml_reader import parse_yaml
 from growdisk.playbook.field_parsers import is_name
-from growdisk.playbook.inventory import file_vars
 from growdisk.playbook.model import Task, Vars
+from growdisk.playbook.vars_folders import file_vars
 
 
 @dataclass(frozen=True)
