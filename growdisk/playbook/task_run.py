@@ -87,7 +87,9 @@ class TaskRun:
         task, control = self._task, self._task.loop_control
         items = self._scope.filled_in(task.loop, task.place)
         if not isinstance(items, Sequence) or isinstance(items, str):
-            raise UsageError(f"{task.place}: loop is no list but {items!r}", hint="loop: [1, 2, 3]")
+            raise UsageError(
+                f"{task.place}: loop is not a list but {items!r}", hint="loop: [1, 2, 3]"
+            )
         for number, item in enumerate(items):
             values = {
                 control.loop_var: item,

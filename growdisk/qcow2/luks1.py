@@ -30,7 +30,7 @@ from growdisk.qcow2.header_rules import damaged
 from growdisk.units import align_up
 
 _SLOT_ALIGNMENT = 4096
-# Of all slots and the digest: whoever made the image chose them, and all may have to be tried.
+# Of all slots and the digest: the maker of the image chose them, and all may have to be tried.
 _MIN_ROUNDS, _MAX_ROUNDS = 1000, 1 << 26
 _PROBE_ROUNDS = 20_000
 

@@ -129,7 +129,7 @@ def _convert(options: Options, context: TaskContext) -> TaskResult:
     # A block device always exists, and is always written to.
     if dest.exists() and not dest.is_block_device():
         made = image_info(dest)
-        # A snapshot that is gone by now tells no size: whoever converted it may have removed it.
+        # A snapshot that is gone by now tells no size: it may have been removed once converted.
         if made.format != to or made.virtual_size < (size or 0):
             raise destination_exists(dest)
         return TaskResult(
