@@ -12,10 +12,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from growdisk.cli.output import CommandOutput, OutputError, forget, prepare_streams
-from growdisk.cli.parser import NoCommand, TextAsked, own_words, parsed
+from growdisk.cli.parser import TextAsked, own_words, parsed, short_help
 from growdisk.cli.trust import following
 from growdisk.error_document import error_document
-from growdisk.errors import GrowdiskError, ImageDamaged, ImageNotReadable, Refused, UsageError
+from growdisk.errors import (
+    GrowdiskError,
+    ImageDamaged,
+    ImageNotReadable,
+    Refused,
+    UsageError,
+    bad_value,
+    error_id,
+)
 
 TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:
@@ -107,11 +115,12 @@ def _answer(words: Sequence[str], output: CommandOutput, logged: _LogLine) -> in
         output.document({"text": str(asked)})
         return 0
     except GrowdiskError as error:
-        if isinstance(error, NoCommand) and not output.json_mode:
-            output.note(error.text)
+        if error_id(error) == "no-command" and not output.json_mode:
+            output.note(short_help())
         _advise(error)
         output.error(error)
-        refused = {"result": "refused"} if isinstance(error, Refused) else {}
+        # Both have touched nothing.
+        refused = {"result": "refused"} if isinstance(error, (Refused, UsageError)) else {}
         code = _code_of(error, words)
         output.document({**refused, "error": error_document(error) | {"code": code}})
         return code
@@ -206,8 +215,11 @@ def _events(arguments: argparse.Namespace) -> EventLines | None:
     try:
         os.fstat(fd)
     except OSError as error:
-        raise UsageError(
-            f"--events-fd {fd}: it is not open", "growdisk expand … --events-fd 3 3>events"
+        raise bad_value(
+            f"--events-fd {fd}: it is not open",
+            "--events-fd",
+            str(fd),
+            hint="growdisk expand … --events-fd 3 3>events",
         ) from error
     return EventLines(fd)
 

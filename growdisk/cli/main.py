@@ -23,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             sys.stdout.write(f"growdisk {__version__}\n")
         return 0
     # First of all: dispatch, and most of what it imports, loads pathlib and argparse.
-    from growdisk.cli.fast_imports import load_standard_modules
+    from growdisk.fast_imports import load_standard_modules
 
     load_standard_modules()
     from growdisk.cli.dispatch import dispatch

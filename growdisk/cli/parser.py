@@ -15,7 +15,7 @@ from growdisk import __version__
 from growdisk.cli.common_options import add_common, names_at
 from growdisk.cli.config_files import config_files
 from growdisk.cli.output import help_width
-from growdisk.errors import UsageError
+from growdisk.errors import UsageError, bad_value
 
 TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:
@@ -77,6 +77,13 @@ class Parser(argparse.ArgumentParser):
             raise unknown_value(self.prog, action.option_strings, str(value), action.choices)
         super()._check_value(action, value)
 
+    def _get_value(self, action: argparse.Action, arg_string: str) -> object:
+        try:
+            return super()._get_value(action, arg_string)
+        except argparse.ArgumentError as error:
+            option = max(action.option_strings, key=len, default="")
+            raise bad_value(str(error), option, arg_string, f"{self.prog} --help") from error
+
     def error(self, message: str) -> NoReturn:
         raise UsageError(message, hint=f"{self.prog} --help")
 
@@ -87,12 +94,6 @@ class Parser(argparse.ArgumentParser):
 class _Version(argparse.Action):
     def __call__(self, *_: object, **__: object) -> None:
         raise TextAsked(f"growdisk {__version__}\n")
-
-
-class NoCommand(UsageError):
-    """growdisk alone; `text` is the help that such a person wants."""
-
-    text = ""
 
 
 def parsed(words: Sequence[str]) -> argparse.Namespace:
@@ -121,10 +122,19 @@ def parsed(words: Sequence[str]) -> argparse.Namespace:
     return arguments
 
 
-def _no_command() -> NoCommand:
-    error = NoCommand("no command is given", hint="growdisk COMMAND --help says more about one")
-    error.text = parser_for(()).format_help()
-    return error
+def _no_command() -> UsageError:
+    return UsageError.named(
+        "no-command",
+        "{problem}",
+        "",
+        "growdisk COMMAND --help says more about one",
+        {"problem": "no command is given"},
+    )
+
+
+def short_help() -> str:
+    """What somebody wants who has typed growdisk alone."""
+    return parser_for(()).format_help()
 
 
 def _refuse_options_first(parser: Parser, words: Sequence[str]) -> None:

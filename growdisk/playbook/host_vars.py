@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from growdisk.errors import UsageError
+from growdisk.errors import bad_value
 from growdisk.fast_dataclass import dataclass
 from growdisk.playbook.expressions import TaskVariables
 from growdisk.playbook.hosts import Host
@@ -63,7 +63,7 @@ class PlayContext:
         return TaskVariables(layers, {**known, **self.magic()})
 
     def files(self, facts: Mapping[str, object]) -> dict[str, object]:
-        """The variables of vars_files, which lie beside the playbook. BadFile."""
+        """The variables of vars_files, which lie beside the playbook. bad-file."""
         found: dict[str, object] = {}
         for written, place in self.play.vars_files:
             name = str(self.scope_of(None, facts, found).filled_in(written, place))
@@ -78,7 +78,11 @@ class PlayContext:
             return HOW_FAR_BACK[0]
         word = str(scope.filled_in("{{ " + ON_FAILURE + " }}", self.play.place))
         if word not in HOW_FAR_BACK:
-            raise UsageError(
-                f"{ON_FAILURE} cannot be '{word}'", hint=f"choose one of {', '.join(HOW_FAR_BACK)}"
+            raise bad_value(
+                f"{ON_FAILURE} cannot be '{word}'",
+                ON_FAILURE,
+                word,
+                hint=f"choose one of {', '.join(HOW_FAR_BACK)}",
+                choices=HOW_FAR_BACK,
             )
         return word

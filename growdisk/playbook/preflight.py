@@ -9,10 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from growdisk.errors import GrowdiskError, Refused
+from growdisk.errors import GrowdiskError, Refused, error_id
 from growdisk.fast_dataclass import dataclass
-from growdisk.host.yaml_reader import BadFile, YamlPosition
-from growdisk.playbook.expressions import OMIT, TaskVariables, TemplateFailed, sandbox, templates_in
+from growdisk.host.yaml_reader import YamlPosition, bad_file
+from growdisk.playbook.expressions import (
+    OMIT,
+    TaskVariables,
+    sandbox,
+    template_failed,
+    templates_in,
+)
 from growdisk.playbook.host_vars import PlayContext
 from growdisk.playbook.keywords import ON_FAILURE
 from growdisk.playbook.model import NOT_SHOWN, SHOW_IT, Task
@@ -31,7 +37,7 @@ class Looked:
 
 
 def look_ahead(setting: PlayContext, made: set[Path], given: Iterable[str]) -> Looked:
-    """BadFile, TemplateFailed or a UsageError, naming the place.
+    """bad-file, template-failed or a UsageError, naming the place.
 
     `made` are files that will be there by then, `given` names that earlier plays will have
     registered.
@@ -125,7 +131,7 @@ class _Look:
             check_option(TASKS[name], option, value)
         except GrowdiskError as error:
             place = task.place_of(option)
-            raise BadFile(
+            raise bad_file(
                 error.what, place=place, reason=error.why, hint=error.what_to_do
             ) from error
 
@@ -137,7 +143,7 @@ class _Look:
             else ()
         ):
             if scope.filled_in(task.options[option], task.place_of(option)) is not OMIT:
-                raise BadFile(
+                raise bad_file(
                     "a play on a running guest cannot be taken back whole",
                     place=task.place_of(option),
                     reason=f"{ON_FAILURE} is play",
@@ -158,7 +164,7 @@ class _Look:
         elif option in _READ and not path.exists() and path not in self._made:
             host = self._setting.host
             whose = f"it is that of {host.name}: " if host.groups else ""
-            raise BadFile(
+            raise bad_file(
                 f"there is no image {value}",
                 place=task.place_of(option),
                 hint=f"{whose}check the path; nothing has been touched",
@@ -197,12 +203,10 @@ class _Look:
 
 def _without_values(error: GrowdiskError, task: Task) -> GrowdiskError:
     """What is wrong with a task with no_log: where, and no value."""
-    if isinstance(error, TemplateFailed):
-        return TemplateFailed(error.place, NOT_SHOWN, NOT_SHOWN, SHOW_IT)
-    place = error.place if isinstance(error, BadFile) else task.place
-    return BadFile(
-        f"task '{task.name}' cannot be done", place=place, reason=NOT_SHOWN, hint=SHOW_IT
-    )
+    place: YamlPosition | str = getattr(error, "place", task.place)
+    if error_id(error) == "template-failed":
+        return template_failed(place, NOT_SHOWN, NOT_SHOWN, SHOW_IT)
+    return bad_file(f"task '{task.name}' cannot be done", place, reason=NOT_SHOWN, hint=SHOW_IT)
 
 
 def _names(task: Task) -> Iterator[tuple[set[str], set[str]]]:
@@ -241,15 +245,13 @@ def given_by(tasks: Sequence[Task]) -> Iterator[str]:
             yield "growdisk_disk"
 
 
-def _unknown_name(
-    name: str, task: Task, scope: TaskVariables, setting: PlayContext
-) -> TemplateFailed:
+def _unknown_name(name: str, task: Task, scope: TaskVariables, setting: PlayContext) -> Refused:
     known = [*setting.play.vars, *setting.host.vars, *setting.request.extra, "inventory_hostname"]
     hint = suggestion(name, known, f"give it with -e {name}=VALUE, or in the inventory")
     place: YamlPosition = task.place
     for option, value in task.options.items():
         if any(name in sandbox().names_in(text)[0] for text in templates_in(value)):
             place = task.place_of(option)
-    return TemplateFailed(
+    return template_failed(
         place, text=name, reason=f"'{name}' is undefined for {setting.host.name}", hint=hint
     )

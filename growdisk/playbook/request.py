@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from growdisk.errors import UsageError
+from growdisk.errors import bad_value
 from growdisk.fast_dataclass import dataclass, field
 from growdisk.host.yaml_reader import parse_yaml
 from growdisk.playbook.field_parsers import is_name
@@ -65,8 +65,11 @@ def extra_vars(words: Sequence[str]) -> dict[str, object]:
             found |= _pairs(text)
     for name in found:
         if not is_name(name):
-            raise UsageError(
-                f"-e: '{name}' cannot be the name of a variable", hint="use letters, digits and _"
+            raise bad_value(
+                f"-e: '{name}' cannot be the name of a variable",
+                "-e",
+                name,
+                hint="use letters, digits and _",
             )
     return found
 
@@ -76,7 +79,7 @@ def _mapping(text: str) -> dict[str, object]:
     # It begins with a brace, so it is not empty.
     assert document is not None
     if not document.is_mapping:
-        raise UsageError(f"cannot read -e {text}", hint='write -e \'{"size": "+10G"}\'')
+        raise bad_value(f"cannot read -e {text}", "-e", text, 'write -e \'{"size": "+10G"}\'')
     return {key: value.plain() for key, value, _ in document.entries()}
 
 
@@ -85,11 +88,15 @@ def _pairs(text: str) -> dict[str, object]:
     try:
         words = shlex.split(text)
     except ValueError as error:
-        raise UsageError(f"cannot read -e {text}: {error}", hint="write -e size=+10G") from error
+        raise bad_value(
+            f"cannot read -e {text}", "-e", text, hint="write -e size=+10G", reason=str(error)
+        ) from error
     found: dict[str, object] = {}
     for word in words:
         name, equals, value = word.partition("=")
         if not equals:
-            raise UsageError(f"cannot read -e {word}", hint="write -e NAME=VALUE, or -e @FILE")
+            raise bad_value(
+                f"cannot read -e {word}", "-e", word, hint="write -e NAME=VALUE, or -e @FILE"
+            )
         found[name] = value
     return found

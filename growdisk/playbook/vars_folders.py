@@ -22,7 +22,7 @@ class VarsFolders:
         self._read: dict[tuple[Path, str, str], dict[str, object]] = {}
 
     def of_groups(self, names: Sequence[str]) -> dict[str, object]:
-        """Outer groups first in `names`. BadFile."""
+        """Outer groups first in `names`. bad-file."""
         found: dict[str, object] = {}
         for folder in self._folders:
             # Within one folder the inner group wins; what a later folder says wins over both.
@@ -31,7 +31,7 @@ class VarsFolders:
         return found
 
     def of_host(self, name: str) -> dict[str, object]:
-        """BadFile."""
+        """bad-file."""
         found: dict[str, object] = {}
         for folder in self._folders:
             found |= self._files(folder, "host_vars", name)
@@ -47,7 +47,7 @@ class VarsFolders:
 
 
 def file_vars(path: Path) -> dict[str, object]:
-    """The variables in a file. BadFile."""
+    """The variables in a file. bad-file."""
     document = read_yaml(path)
     if document is None:
         return {}

@@ -27,7 +27,7 @@ def test_an_error_has_an_id_and_its_facts(image: Path) -> None:
     assert error["data"] == {
         "path": str(image),
         "wanted": "9",
-        "present": "sda1, sda2, sda5",
+        "present": ["sda1", "sda2", "sda5"],
         "option": "--partition",
     }
     assert error["code"] == 3
@@ -36,6 +36,42 @@ def test_an_error_has_an_id_and_its_facts(image: Path) -> None:
 def test_a_usage_error_has_one_too(image: Path) -> None:
     error = in_process("plan", image, "12", "--json").json()["error"]
     assert (error["id"], error["data"]["problem"], error["code"]) == ("bad-size", "12", 2)
+
+
+@pytest.mark.parametrize(
+    ("words", "id", "data"),
+    [
+        (("frobnicate",), "unknown-command", {"word": "frobnicate", "command": "growdisk"}),
+        (("image", "bake"), "unknown-command", {"word": "bake", "command": "growdisk image"}),
+        (("show", "--frob", "x"), "no-such-option", {"option": "--frob"}),
+        (("show", "x", "--color", "blue"), "bad-value", {"option": "--color", "value": "blue"}),
+        (("run", "x", "-j", "many"), "bad-value", {"option": "--jobs", "value": "many"}),
+        (
+            ("expand", "IMAGE", "--when-used", "x"),
+            "bad-value",
+            {"option": "--when-used", "value": "x"},
+        ),
+        (("expand", "IMAGE", "--key-file", "no"), "file-not-readable", {"path": "no"}),
+        (("run", "no-such"), "unknown-playbook", {"playbook": "no-such"}),
+        ((), "no-command", {"problem": "no command is given"}),
+    ],
+)
+def test_usage_errors_are_told_apart_by_their_ids(
+    image: Path, words: tuple[str, ...], id: str, data: dict[str, object]
+) -> None:
+    answer = in_process("--json", *(word.replace("IMAGE", str(image)) for word in words))
+    document = answer.json()
+    assert (answer.code, document["result"], document["error"]["id"]) == (2, "refused", id)
+    assert data.items() <= document["error"]["data"].items()
+    assert "hint" not in document["error"]["data"]
+
+
+@pytest.mark.parametrize("address", ["https://far/disk.qcow2", "nfs://far/srv/disk.raw"])
+def test_an_address_is_shown_as_it_was_given(address: str) -> None:
+    answer = in_process("show", address, "--json")
+    error = answer.json()["error"]
+    assert (answer.code, error["data"]["path"]) == (3, address)
+    assert address in error["what"] and address in answer.err
 
 
 @pytest.mark.parametrize("words", [("show",), ("plan", "+64M"), ("status",), ("image", "compact")])

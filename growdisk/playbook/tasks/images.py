@@ -20,7 +20,6 @@ from growdisk.errors import (
     UsageError,
     destination_exists,
     shell_word,
-    snapshot_not_found,
 )
 from growdisk.playbook.options import Options
 from growdisk.playbook.perform import TaskContext
@@ -29,6 +28,7 @@ from growdisk.playbook.tasks.arguments import format_of
 from growdisk.playbook.tasks.expand import outcome_of
 from growdisk.qcow2.create_options import CreateOptions, Preallocation
 from growdisk.qcow2.probe import ImageFormat, format_of_name
+from growdisk.qcow2.snapshots import snapshot_not_found
 from growdisk.units import SizeSpec, format_change, format_size, parse_goal_size
 
 
@@ -138,7 +138,7 @@ def _convert(options: Options, context: TaskContext) -> TaskResult:
             made.as_json(),
         )
     if size is None:
-        raise snapshot_not_found(path, options.word("snapshot"))
+        raise snapshot_not_found(path, name=options.word("snapshot"))
     _refuse_no_folder(dest)
     if context.check:
         planned = {"result": "planned", "filename": str(dest), "virtual-size": size}

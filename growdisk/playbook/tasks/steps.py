@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from growdisk.api.current_run import recorded_plan
 from growdisk.api.result import Result
 from growdisk.api.runs import expand
 from growdisk.fast_dataclass import replace
 from growdisk.planner.facts import Facts
 from growdisk.planner.goal import Goal
-from growdisk.planner.plan import recorded_plan
 from growdisk.planner.proposal import AllDone, PlanFunction, Proposal
 from growdisk.planner.single_step import (
     grow_only,

@@ -67,7 +67,7 @@ def _unwritten(metrics: Path, ended: Round) -> Refused | None:
 def _error(ended: Round, more: str) -> GrowdiskError:
     """The worst of the round speaks for it; `more` is said after its reason."""
     failed = [action for action in ended.actions if action.code]
-    names = ", ".join(action.entry.name for action in failed)
+    names = tuple(action.entry.name for action in failed)
     # The round's code is that of its worst disk.
     reason = next(action.detail for action in failed if action.code == ended.code) + more
     # The task fails with the round's own exit code: 3, 4, or 5.
