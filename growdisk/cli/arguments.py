@@ -6,20 +6,14 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from growdisk.cli.common_options import add_overlays_may_break, group_of
-from growdisk.cli.disk_options import (
-    add_layout_options,
-    add_others,
-    add_volume_options,
-    declare,
-    help_of,
-    keys_of,
-)
+from growdisk.cli.common_options import group_of
+from growdisk.cli.declaring import declare, help_of
+from growdisk.cli.disk_options import add_layout_options, add_others, add_volume_options, keys_of
 from growdisk.cli.targets import add_inside, add_machine, settle_positionals
 from growdisk.errors import BadSize, UsageError, shell_word
 from growdisk.fast_dataclass import replace
 from growdisk.planner.goal import Goal, RunOptions
-from growdisk.planner.option_table import SHARED
+from growdisk.planner.option_table import BY_RULE, SHARED
 from growdisk.planner.rule_words import rule_of
 from growdisk.planner.size_specs import (
     growth_requests,
@@ -60,13 +54,8 @@ def add_goal(parser: argparse.ArgumentParser) -> None:
     )
     # Groups stand in the help in the order in which they are made, not in that of their options.
     rule = group_of(parser, "only if it is needed")
-    for name, metavar in (
-        ("when_used", "N%"),
-        ("max_size", "SIZE"),
-        ("min_interval", "TIME"),
-        ("keep_host_free", "N%"),
-    ):
-        declare(rule, name, metavar=metavar)
+    for option, metavar in zip(BY_RULE, ("N%", "SIZE", "TIME", "N%"), strict=True):
+        declare(rule, option, metavar=metavar)
     add_layout_options(parser)
     add_volume_options(parser)
     add_others(parser)
@@ -83,7 +72,7 @@ def add_goal(parser: argparse.ArgumentParser) -> None:
         "snapshots",
         more="auto is internal for qcow2 v3, and overlay otherwise and for images with many tables",
     )
-    add_overlays_may_break(back)
+    declare(back, "overlays_may_break")
     declare(back, "keep_snapshots")
     declare(work, "not_in_use")
     declare(work, "preallocation", more="for raw images, with falloc")
@@ -106,7 +95,7 @@ def goal_of(arguments: argparse.Namespace) -> Goal:
         to_gpt=arguments.to_gpt,
         lv=volume_requests(arguments.lv),
         lv_share=parse_percent(arguments.lv_share),
-        repair=not arguments.no_guest_repair,
+        repair=arguments.guest_repair,
         rule=rule_of(
             arguments.when_used,
             arguments.max_size,

@@ -21,11 +21,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from growdisk.errors import UsageError
+from growdisk.planner.option_table import SHARED
 
 _CHOICES: dict[str, tuple[str, ...]] = {
-    "swap": ("drop", "move", "file"),
-    "backend": ("auto", "guestfs", "uml", "direct"),
-    "snapshots": ("auto", "internal", "overlay", "none"),
+    **{name: SHARED[name].choices for name in ("swap", "backend", "snapshots")},
     "color": ("auto", "always", "never"),
 }
 _PATHS = ("state_dir", "ssh_config", "log")

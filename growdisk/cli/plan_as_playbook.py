@@ -80,7 +80,7 @@ def _as_given(arguments: argparse.Namespace) -> dict[str, object]:
         if value not in _DEFAULTS:
             # A playbook may be run from another folder.
             options[name] = str(value.resolve()) if isinstance(value, Path) else value
-    if arguments.no_guest_repair:
+    if not arguments.guest_repair:
         options["guest_repair"] = False
     for name in _LISTS:
         if value := getattr(arguments, name):

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 
 from growdisk.cli.arguments import IMAGE_HERE, add_target, format_of, goal_of
 from growdisk.cli.common_options import named_path
+from growdisk.cli.declaring import help_of
 from growdisk.cli.disk_options import add_layout_options, add_volume_options, keys_of
 from growdisk.cli.output import CommandOutput
 from growdisk.cli.targets import target_of
 from growdisk.fast_dataclass import asdict
+from growdisk.planner.option_table import SHARED
 
 if TYPE_CHECKING:
     from growdisk.api.scripts import WrittenScripts
@@ -25,9 +27,7 @@ HELP = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_target(parser, IMAGE_HERE)
-    parser.add_argument(
-        "size", nargs="?", metavar="SIZE", help="as for expand; left out: fill what lags behind"
-    )
+    parser.add_argument("size", nargs="?", metavar="SIZE", help=help_of(SHARED["size"]))
     parser.add_argument(
         "-o",
         "--output",

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 from growdisk import api
 from growdisk.block.address import NOT_HERE, WHERE_TAKEN, as_written, scheme_of
 from growdisk.cli.common_options import group_of
-from growdisk.cli.disk_options import declare
+from growdisk.cli.declaring import declare
 from growdisk.errors import ImageNotReadable, Refused, UsageError
+from growdisk.planner.option_table import SHARED
 
 if TYPE_CHECKING:
     from growdisk.api.live_target import LiveRequest
@@ -32,7 +33,8 @@ def add_machine(parser: argparse.ArgumentParser) -> None:
 def add_inside(parser: argparse.ArgumentParser) -> None:
     """Options on how to work inside a running guest."""
     group = group_of(parser, "inside a running guest")
-    declare(group, "online", also=("manual",), more="manual: growdisk script says how")
+    choices = (*SHARED["online"].choices, "manual")
+    declare(group, "online", choices=choices, more="manual: growdisk script says how")
     declare(group, "ssh", default="", metavar="USER@HOST")
     declare(group, "ssh_config", metavar="FILE")
     declare(group, "agent", metavar="SOCKET")

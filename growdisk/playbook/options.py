@@ -11,11 +11,15 @@ import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from growdisk.errors import UsageError
-from growdisk.planner.option_table import OptionSpec, OptionType
+from growdisk.planner.option_table import OptionSpec
 from growdisk.playbook.specs import TaskSpec
 from growdisk.units import parse_goal_size
+
+if TYPE_CHECKING:
+    from growdisk.planner.option_table import OptionType
 
 _SIZES = frozenset({"size", "at_least", "filesystem_at_least"})
 _TRUE = frozenset({"yes", "true", "on", "y", "t", "1"})
