@@ -12,17 +12,12 @@ from growdisk.cli.disk_options import add_layout_options, add_others, add_volume
 from growdisk.cli.targets import add_inside, add_machine, settle_positionals
 from growdisk.errors import BadSize, UsageError, shell_word
 from growdisk.fast_dataclass import replace
+from growdisk.planner import given_values
+from growdisk.planner.given_values import GivenValues, run_options_of
 from growdisk.planner.goal import Goal, RunOptions
 from growdisk.planner.option_table import BY_RULE, SHARED
-from growdisk.planner.rule_words import rule_of
-from growdisk.planner.size_specs import (
-    growth_requests,
-    other_disks,
-    parse_percent,
-    requests_by_disk,
-    volume_requests,
-)
-from growdisk.units import SizeSpec, parse_goal_size
+from growdisk.planner.size_specs import other_disks, requests_by_disk
+from growdisk.units import parse_goal_size
 
 if TYPE_CHECKING:
     from growdisk.qcow2.probe import ImageFormat
@@ -80,33 +75,11 @@ def add_goal(parser: argparse.ArgumentParser) -> None:
 
 def goal_of(arguments: argparse.Namespace) -> Goal:
     settle_positionals(arguments)
-    size = _size(arguments) if arguments.size is not None else None
+    if arguments.size is not None:
+        _refuse_no_size(arguments)
     # Those for the first disk; options_of reads the others'. growdisk script has no --with.
     requests, *_ = requests_by_disk(arguments.grow, len(getattr(arguments, "others", ())))
-    return Goal(
-        size,
-        arguments.partition,
-        arguments.swap,
-        _numbers(arguments.delete),
-        arguments.preallocation,
-        move=_numbers(arguments.move),
-        grow=growth_requests(requests),
-        sector_size=arguments.sector_size,
-        to_gpt=arguments.to_gpt,
-        lv=volume_requests(arguments.lv),
-        lv_share=parse_percent(arguments.lv_share),
-        repair=arguments.guest_repair,
-        rule=rule_of(
-            arguments.when_used,
-            arguments.max_size,
-            arguments.min_interval,
-            arguments.keep_host_free,
-        ),
-    )
-
-
-def _numbers(given: list[int]) -> tuple[int, ...]:
-    return tuple(sorted(set(given)))
+    return given_values.goal_of(GivenValues({**vars(arguments), "grow": requests}))
 
 
 def _not_a_partition(error: BadSize, word: str) -> BadSize:
@@ -117,10 +90,11 @@ def _not_a_partition(error: BadSize, word: str) -> BadSize:
     return error
 
 
-def _size(arguments: argparse.Namespace) -> SizeSpec:
+def _refuse_no_size(arguments: argparse.Namespace) -> None:
+    """Name the word that stands where the size should, if it was meant as something else."""
     word, target = arguments.size, arguments.target
     try:
-        return parse_goal_size(word)
+        parse_goal_size(word)
     except BadSize as error:
         # A file where the SIZE should be: the two words are swapped, or there are two images.
         if not Path(word).is_file():
@@ -145,22 +119,9 @@ def _is_size(word: str) -> bool:
 
 
 def options_of(arguments: argparse.Namespace) -> RunOptions:
-    if arguments.keep_snapshots and arguments.snapshots == "none":
-        raise UsageError(
-            "--keep-snapshots and --snapshots none exclude each other", hint="leave one of them out"
-        )
-    return RunOptions(
-        arguments.backend,
-        arguments.snapshots,
-        arguments.keep_snapshots,
-        keys_of(arguments),
-        other_disks(arguments.others, arguments.grow, goal_of(arguments)),
-        arguments.not_in_use,
-        overlays_may_break=arguments.overlays_may_break,
-    )
+    others = other_disks(arguments.others, arguments.grow, goal_of(arguments))
+    return run_options_of(GivenValues(vars(arguments)), keys_of(arguments), others)
 
 
 def format_of(arguments: argparse.Namespace) -> ImageFormat | None:
-    # argparse has checked the choices; a Namespace has no types.
-    chosen: ImageFormat | None = arguments.format
-    return chosen
+    return given_values.format_of(GivenValues(vars(arguments)))

@@ -38,11 +38,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_layout_options(parser)
     add_volume_options(parser)
-    # goal_of reads them, and they are not options here: the scripts grow the disk whenever somebody
-    # runs them, so no rule says when.
-    parser.set_defaults(
-        preallocation="off", when_used=None, max_size=None, min_interval=None, keep_host_free=None
-    )
 
 
 def run(arguments: argparse.Namespace, output: CommandOutput) -> int:

@@ -101,9 +101,9 @@ def _changed(result: Result) -> bool:
 
 
 def _keys(options: Mapping[str, object]) -> tuple[bytes, ...]:
+    from growdisk.planner.given_values import keys_of
     from growdisk.playbook.options import typed
     from growdisk.playbook.specs import TASKS
-    from growdisk.playbook.tasks.arguments import keys_of
 
     # Any task with key_file would do: typed() makes paths of the texts, and wants its
     # required image.

@@ -8,9 +8,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from growdisk import api
-from growdisk.errors import GrowdiskError, Refused, UsageError
+from growdisk.api.live_request import target_of
+from growdisk.errors import GrowdiskError, Refused
 from growdisk.fast_dataclass import asdict
 from growdisk.planner.facts import Facts
+from growdisk.planner.given_values import format_of, goal_of, keys_of, sector_size_of
 from growdisk.planner.goal import Goal
 from growdisk.planner.layout import layout_of
 from growdisk.planner.planner import propose
@@ -19,7 +21,6 @@ from growdisk.planner.what_grows import choose_partition
 from growdisk.playbook.options import Options
 from growdisk.playbook.perform import TaskContext
 from growdisk.playbook.task_result import TaskResult, layout_lines
-from growdisk.playbook.tasks.arguments import format_of, goal_of, keys_of, sector_size_of, target_of
 from growdisk.steps.resize_image import ResizeImage
 from growdisk.units import format_size, parse_size
 
@@ -103,10 +104,7 @@ def _bytes(options: Options, name: str) -> int | None:
         return None
     size = parse_size(text)
     if size.relative:
-        raise UsageError(
-            f"{options.task}: {name} {text} is a size to grow by",
-            hint=f"{name}: {text.lstrip('+')}",
-        )
+        raise options.error(f"{name} {text} is a size to grow by", f"{name}: {text.lstrip('+')}")
     return size.bytes
 
 

@@ -8,6 +8,7 @@ from typing import get_args
 
 import pytest
 
+from growdisk.api.live_request import Way
 from growdisk.api.provisioning.recipe import Compression
 from growdisk.cli.declaring import help_of
 from growdisk.planner import goal
@@ -103,4 +104,5 @@ def test_the_types_of_the_code_have_the_choices_of_the_table() -> None:
         ("preallocation", goal.Preallocation),
     ):
         assert get_args(literal) == SHARED[name].choices, name
+    assert get_args(Way) == (*SHARED["online"].choices, "manual")
     assert get_args(Compression) == CONVERTING["compression"].choices
