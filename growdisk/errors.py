@@ -4,7 +4,7 @@
     ├── UsageError        exit 2   the command line cannot be understood
     ├── Refused           exit 3   nothing has been touched
     │   ├── ImageError         the image cannot be used (damaged, unknown features, in use, ...)
-    │   └── LayoutError        the disk's layout does not allow what is asked
+    │   └── TableDamaged, CannotGrow, ...   what is inside the disk
     ├── OperationFailed   exit 4   a tool or the system failed; the engine restores what was begun
     └── NeedsUser         exit 5   growdisk cannot finish or restore this alone
 
@@ -22,6 +22,8 @@ from growdisk.fast_dataclass import dataclass
 TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:
     from typing import ClassVar, Self
+
+_ASK_DOCTOR = "growdisk doctor says what is missing on this machine"
 
 
 @dataclass(eq=False)
@@ -236,29 +238,13 @@ class WrongKey(ImageError):
 
 
 @dataclass(eq=False)
-class LayoutError(Refused):
-    """Something about what is inside the disk: its table, its partitions, their contents."""
-
-    path: Path
-
-
-@dataclass(eq=False)
-class TableDamaged(LayoutError):
+class TableDamaged(Refused):
     WHAT: ClassVar[str] = "the partition table of {path} is damaged"
     WHY: ClassVar[str] = "{reason}"
     DO: ClassVar[str] = "{hint}; growdisk has not changed it"
+    path: Path
     reason: str
     hint: str = "look at it with sfdisk -d or gdisk and repair it there"
-
-
-def table_unsupported(path: Path, reason: str, hint: str) -> LayoutError:
-    return LayoutError.named(
-        "table-unsupported",
-        "cannot work on the partition table of {path}",
-        "{reason}",
-        "{hint}; growdisk has not changed it",
-        {"path": path, "reason": reason, "hint": hint},
-    )
 
 
 @dataclass(eq=False)
@@ -357,33 +343,34 @@ class ToolTimedOut(OperationFailed):
 
 
 @dataclass(eq=False)
-class ApplianceFailed(OperationFailed):
-    """The small Linux that works on a guest's file systems could not be started, or was lost."""
-
-    WHAT: ClassVar[str] = "{name} {failed}"
-    WHY: ClassVar[str] = "{reason}"
-    DO: ClassVar[str] = "{hint}"
-    reason: str
-    hint: str = "growdisk doctor says what is missing on this machine"
-    failed: str = "did not start"
-    name: str = "the libguestfs appliance"
-
-
-@dataclass(eq=False)
-class ApplianceHangs(ApplianceFailed):
+class ApplianceHangs(OperationFailed):
     """It was not up in time.
 
     Emulation sometimes hangs at the very start; another try may well succeed.
     """
 
+    WHAT: ClassVar[str] = "{name} {failed}"
+    WHY: ClassVar[str] = "{reason}"
+    DO: ClassVar[str] = "{hint}"
+    reason: str
+    hint: str = _ASK_DOCTOR
+    failed: str = "did not start"
+    name: str = "the libguestfs appliance"
 
-def table_rewrite_failed(path: Path, reason: str) -> OperationFailed:
+
+def appliance_failed(
+    reason: str,
+    hint: str = _ASK_DOCTOR,
+    failed: str = "did not start",
+    name: str = "the libguestfs appliance",
+) -> OperationFailed:
+    """The small Linux that works on a guest's file systems could not be started, or was lost."""
     return OperationFailed.named(
-        "table-rewrite-failed",
-        "cannot write the new partition table of {path}",
+        "appliance-failed",
+        "{name} {failed}",
         "{reason}",
-        "check that parted and sfdisk can read the image's table; it has not been changed",
-        {"path": path, "reason": reason},
+        "{hint}",
+        {"reason": reason, "failed": failed, "name": name, "hint": hint},
     )
 
 

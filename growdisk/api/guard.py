@@ -11,7 +11,7 @@ from contextlib import closing, suppress
 from itertools import islice
 from pathlib import Path
 
-from growdisk.api.carried import CarriedRun, RunWithoutFolder, carried_run
+from growdisk.api.carried import CarriedRun, carried_run, run_without_folder
 from growdisk.api.files_below import files_below
 from growdisk.api.overlays import dependents_of
 from growdisk.block.device import BlockDevice
@@ -47,7 +47,7 @@ class ConflictGuard:
     merging: Path | None = None
 
     def __call__(self, file: BlockDevice, header: Header | None) -> None:
-        """Raises run-stands-in-the-way, RunWithoutFolder, memory-saved or overlays-on-it.
+        """Raises run-stands-in-the-way, run-without-folder, memory-saved or overlays-on-it.
 
         `header` is None for raw.
         """
@@ -102,7 +102,7 @@ def carried_at(path: Path) -> CarriedRun | None:
 
 
 def refuse_run(path: Path, carried: CarriedRun | None) -> None:
-    """run-stands-in-the-way for a recorded run; RunWithoutFolder if only the image carries it."""
+    """run-stands-in-the-way for a recorded run; run-without-folder if only the image carries it."""
     if carried is None and not may_have_run(path):
         return
     from growdisk.workflow.run_directory import RunDirectory, refuse_if_open
@@ -148,21 +148,27 @@ def _is_in_a_run(path: Path, carried: CarriedRun | None) -> bool:
 
     if any(run.state().status is RunStatus.UNFINISHED for run in RunDirectory.beside(path).runs()):
         return True
-    try:
-        refuse_carried(path, carried)
-    except RunWithoutFolder as error:
-        return error.run.is_marked
-    return False
+    return carried is not None and is_without_folder(path, carried) and carried.is_marked
 
 
 def refuse_carried(path: Path, carried: CarriedRun | None) -> None:
-    """RunWithoutFolder for a run that an image carries, unless it is recorded beside it.
+    """run-without-folder for a run that an image carries, unless it is recorded beside it."""
+    if carried is not None and is_without_folder(path, carried):
+        raise without_folder(path, carried)
+
+
+def is_without_folder(path: Path, carried: CarriedRun) -> bool:
+    """Whether the run that an image carries is not recorded beside it.
 
     The mark of a run that never began hinders nobody: the next to write to the image removes it.
     """
-    if carried is not None and not is_recorded(path, carried) and not _never_began(path, carried):
-        folder = f"{path.name}.growdisk"
-        raise RunWithoutFolder(path, carried, folder, beside=_folder_beside(path, carried.run))
+    return not is_recorded(path, carried) and not _never_began(path, carried)
+
+
+def without_folder(path: Path, carried: CarriedRun) -> ImageError:
+    """The refusal of a run that is_without_folder()."""
+    folder = f"{path.name}.growdisk"
+    return run_without_folder(path, carried, folder, _folder_beside(path, carried.run))
 
 
 def is_recorded(path: Path, carried: CarriedRun) -> bool:

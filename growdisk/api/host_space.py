@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from growdisk.api.device_room import refuse_full_device
 from growdisk.api.images.access import free_room
 from growdisk.block.device import BlockDevice, ExtentKind
 from growdisk.block.host_devices import file_behind
@@ -148,6 +147,8 @@ def _refuse_full_device(image: RunImage, growing: GrowingImage) -> None:
         and isinstance(image.device, Qcow2Image)
         and image.snapshots != "overlay"
     ):
+        from growdisk.api.device_room import refuse_full_device
+
         refuse_full_device(path, image.device, growing.cluster_size, needed(growing))
 
 

@@ -10,9 +10,11 @@ from growdisk.api.live_request import LiveRequest
 from growdisk.errors import Refused, UsageError
 from growdisk.fast_dataclass import dataclass, replace
 from growdisk.live.guest_shell import GuestShell, GuestUnreachable
-from growdisk.live.qemu_machine import LiveDisk, Machine
+from growdisk.live.live_disk import LiveDisk
+from growdisk.live.qemu_machine import Machine
 from growdisk.live.qemu_processes import guest_of, server_folder
 from growdisk.planner.guest_connection import GuestConnection
+from growdisk.workflow.run_places import is_run_folder
 
 if TYPE_CHECKING:
     from growdisk.live.guest_agent import AgentShell
@@ -304,8 +306,8 @@ def _image(machine: Machine, disk: LiveDisk, folder: Path | None) -> Path:
     """The image that the user knows: below the overlays of a run of ours, if there is one."""
     for file in machine.files(disk.key):
         path = _absolute(file, folder)
-        # IMAGE.growdisk/ is a run's folder, with its overlays.
-        if path.parent.suffix != ".growdisk":
+        # A run's folder, with its overlays.
+        if not is_run_folder(path.parent):
             if not path.exists():
                 # An address (nbd://…), or a file that only QEMU can see.
                 break

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from growdisk.api import at_rest
 from growdisk.api.at_rest import Allowed
-from growdisk.api.current_run import CurrentRun, Silent
+from growdisk.api.current_run import CurrentRun, Silent, recorded_plan
 from growdisk.api.disks import facts_of_image
 from growdisk.api.guard import carried_at, refuse_carried
 from growdisk.api.result import Result, step_reports
@@ -18,7 +18,6 @@ from growdisk.api.runs import carry_out
 from growdisk.block.raw import RawFile
 from growdisk.errors import GrowdiskError, ImageInUse, KeyNeeded
 from growdisk.planner.layout import layout_of
-from growdisk.planner.plan import recorded_plan
 from growdisk.volumes.keyring import Keyring
 from growdisk.workflow.journal import Event
 from growdisk.workflow.run_directory import RunDirectory, no_such_run

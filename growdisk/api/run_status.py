@@ -9,8 +9,8 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from growdisk.api.carried import RunWithoutFolder
-from growdisk.api.guard import carried_at, refuse_carried
+from growdisk.api.carried import CarriedRun
+from growdisk.api.guard import carried_at, is_without_folder, without_folder
 from growdisk.api.result import StepReport, step_reports
 from growdisk.fast_dataclass import dataclass
 from growdisk.workflow.journal import Event, JournalRecord
@@ -56,15 +56,13 @@ def status(image: str | PathLike[str]) -> StatusReport:
     directory = RunDirectory.beside(path)
     # First: of a run whose folder was left elsewhere only the image itself tells.
     carried = None if is_served(path) else carried_at(path)  # it is raw, and need not be reached
-    try:
-        refuse_carried(path, carried)
-    except RunWithoutFolder as error:
-        return _of_carried(error)
+    if carried is not None and is_without_folder(path, carried):
+        return _of_carried(path, carried)
     leading = directory.leading()
     state = leading.state()
     if state.status is RunStatus.NONE:
         return StatusReport("none")
-    from growdisk.planner.plan import recorded_plan  # most images have no run
+    from growdisk.api.current_run import recorded_plan  # most images have no run
 
     plan = recorded_plan(leading)
     steps = step_reports(plan, state)
@@ -91,13 +89,13 @@ def _path_of(image: str | PathLike[str]) -> Path:
     return Path(image)
 
 
-def _of_carried(error: RunWithoutFolder) -> StatusReport:
-    run = error.run
+def _of_carried(path: Path, run: CarriedRun) -> StatusReport:
     steps = tuple(
         StepReport(snapshot.step, "unknown", 0.0, f"snapshot {snapshot.name}")
         for snapshot in run.snapshots
     )
     following = ("rollback --force", "commit --force") if run.first else ("commit --force",)
+    error = without_folder(path, run)
     missing = f"{error.why}; {error.what_to_do}"
     return StatusReport(run.state, run.run or None, steps, following, missing=missing)
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+from growdisk.api.current_run import new_run_name
 from growdisk.api.disk_facts import image_facts, inspect_device
 from growdisk.api.disks import inspect
 from growdisk.api.live_request import LiveRequest
@@ -21,7 +22,6 @@ from growdisk.planner.facts import Facts
 from growdisk.planner.goal import Goal
 from growdisk.planner.guest_plan import guest_plan
 from growdisk.planner.layout import Layout, layout_of
-from growdisk.planner.plan import new_run_name
 from growdisk.planner.planner import propose
 from growdisk.planner.proposal import AllDone
 from growdisk.qcow2.header import read_header

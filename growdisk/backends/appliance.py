@@ -14,7 +14,7 @@ from growdisk.backends import ext_growth, filesystem_growth, judging
 from growdisk.backends.backend import FilesystemCheck, KernelPartition
 from growdisk.backends.guest_editor import MountedEditor
 from growdisk.backends.guest_handle import DISK, Handle, Shell, guest_call
-from growdisk.errors import ApplianceFailed, ToolFailed
+from growdisk.errors import ToolFailed, appliance_failed
 from growdisk.guest_systems.look import GuestMount
 from growdisk.host.command import last_lines
 from growdisk.host.watchdog import kill_all, time_limit
@@ -64,15 +64,15 @@ class Appliance:
             "$p/size); done"
         )
         _, answer = self._shell.run("sh", "-c", script)
+        # Without a partition the pattern stands for itself: cat complains, and the line is empty.
         rows = sorted(
             [int(field) for field in line.split()]
             # What cat complains of comes in the same stream.
             for line in answer.splitlines()
-            if line[0].isdigit()
+            if line[:1].isdigit()
         )
         return [
-            KernelPartition(f"sda{number}", start * _SECTOR, size * _SECTOR)
-            for number, start, size in rows
+            KernelPartition(number, start * _SECTOR, size * _SECTOR) for number, start, size in rows
         ]
 
     def disk_size(self) -> int:
@@ -199,7 +199,7 @@ class Appliance:
                 if limit.overrun
                 else last_lines(str(error))
             )
-            raise ApplianceFailed(
+            raise appliance_failed(
                 reason, failed="did not shut down properly", name=self._name
             ) from error
         self.kill()

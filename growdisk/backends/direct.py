@@ -17,7 +17,6 @@ from pathlib import Path
 
 from growdisk.backends.backend import CheckState, FilesystemCheck, KernelPartition
 from growdisk.backends.direct_editor import DirectEditor
-from growdisk.backends.filesystem_growth import UNMOUNTED
 from growdisk.backends.judging import LOOKING, complaint, filesystem_unsound
 from growdisk.block.device import BlockDevice
 from growdisk.block.fuse import FuseFolder
@@ -27,6 +26,7 @@ from growdisk.fast_dataclass import replace
 from growdisk.filesystems.content import ExtContent
 from growdisk.filesystems.ext_tree import ExtTree
 from growdisk.filesystems.file_tree import Unknown
+from growdisk.filesystems.growing_tools import UNMOUNTED
 from growdisk.filesystems.identify import identify
 from growdisk.filesystems.swap import swap_header
 from growdisk.guest_systems.device_names import devices_of
@@ -85,12 +85,12 @@ class DirectTools:
         # Its units are 512 bytes: the planner gives a disk with other sectors to another backend.
         rows = [
             (int(part["node"].removeprefix(f"/dev/{FIRST_DISK}")), part)
-            for part in found["partitiontable"]["partitions"]
+            for part in found["partitiontable"].get("partitions", ())  # none: not even a list
         ]
-        return [
-            KernelPartition(f"sda{n}", p["start"] * _SECTOR, p["size"] * _SECTOR)
-            for n, p in sorted(rows)
-        ]
+        return sorted(
+            KernelPartition(number, part["start"] * _SECTOR, part["size"] * _SECTOR)
+            for number, part in rows
+        )
 
     def _sfdisk(self) -> str:
         """What it says of the whole disk. It is asked once as long as nobody writes."""

@@ -20,7 +20,7 @@ import guestfs
 
 from growdisk.backends.appliance import Appliance
 from growdisk.backends.guest_handle import DISK, LaunchHandle, Shell
-from growdisk.errors import ApplianceFailed, ApplianceHangs
+from growdisk.errors import ApplianceHangs, OperationFailed, appliance_failed
 from growdisk.host.command import last_lines
 from growdisk.host.kvm import Accelerator
 from growdisk.host.watchdog import time_limit
@@ -47,7 +47,7 @@ def launch(
 ) -> Appliance:
     """Start it on the NBD server at `socket`.
 
-    ApplianceFailed, with the reason, at the latest after `timeout`, and soon after `cancelled` has
+    appliance-failed, with the reason, at the latest after `timeout`, and soon after `cancelled` has
     become true. `extra_disks`: the sockets of further disks of the guest, for LVM to find.
     """
     handle: LaunchHandle = guestfs.GuestFS(python_return_dict=True)
@@ -141,7 +141,7 @@ def _add_disk(handle: LaunchHandle, socket: Path, label: str, sector_size: int) 
     )
 
 
-def _launch_failure(error: str, console: deque[str], overrun: float | None) -> ApplianceFailed:
+def _launch_failure(error: str, console: deque[str], overrun: float | None) -> OperationFailed:
     """The reason in what libguestfs, supermin and qemu said, most telling first."""
     output = "\n".join(console)
     if overrun is not None:
@@ -150,11 +150,11 @@ def _launch_failure(error: str, console: deque[str], overrun: float | None) -> A
         )
     # Ubuntu installs its kernels so that root alone can read them.
     if match := re.search(r"(/boot/vmlinu\S+).*Permission denied", output):
-        return ApplianceFailed(
+        return appliance_failed(
             f"this user may not read {match[1].rstrip(':')}", hint="sudo chmod +r /boot/vmlinu*"
         )
     if "failed to find a suitable kernel" in output:
-        return ApplianceFailed(
+        return appliance_failed(
             "there is no kernel in /boot", hint="sudo apt-get install linux-image-cloud-amd64"
         )
     telling = [
@@ -162,6 +162,6 @@ def _launch_failure(error: str, console: deque[str], overrun: float | None) -> A
         for line in console
         if re.search(r"qemu-system|supermin: (error|failure)|Kernel panic", line)
     ]
-    return ApplianceFailed(
+    return appliance_failed(
         last_lines("\n".join(telling)) or last_lines(output) or last_lines(error)
     )

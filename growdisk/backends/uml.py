@@ -25,7 +25,7 @@ from typing import Any
 from growdisk.backends import uml_agent, uml_registers
 from growdisk.backends.appliance import Appliance
 from growdisk.backends.guest_handle import DISK
-from growdisk.errors import ApplianceFailed
+from growdisk.errors import appliance_failed
 from growdisk.host.command import last_lines, start
 from growdisk.host.sandbox import confined_kernel
 from growdisk.host.watchdog import kill_all
@@ -81,7 +81,7 @@ def launch(
     """Start it on the files `disks`, the one to work on first, in a folder that is nobody else's.
 
     `flush` makes durable what was written to them: this kernel does not pass a disk's flush on.
-    ApplianceFailed with the reason, at the latest after a minute and a half, and soon after
+    appliance-failed with the reason, at the latest after a minute and a half, and soon after
     `cancelled` has become true.
     """
     # Beside the FUSE folder, in the one around it: what lies there goes with the mount.
@@ -155,11 +155,11 @@ class UmlHandle:
             except TimeoutError:
                 # It has not said anything for a poll, which is the time to look at the clock.
                 if time.monotonic() > end or cancelled():
-                    raise ApplianceFailed(
+                    raise appliance_failed(
                         f"last seen: {self._last_words}", _HINT, name=_NAME
                     ) from None
             except RuntimeError as error:
-                raise ApplianceFailed(str(error), _HINT, name=_NAME) from error
+                raise appliance_failed(str(error), _HINT, name=_NAME) from error
 
     def close(self) -> None:
         """End it at once."""

@@ -25,6 +25,7 @@ from growdisk.block.host_devices import (
     LoopDevice,
     Node,
     Span,
+    device_path_of,
     disk_of_partition,
     holders_of,
     kernel_name_of,
@@ -166,7 +167,8 @@ def _mappings(numbers: list[int]) -> Iterator[_Held]:
                 f"detach that (losetup -d /dev/{kernel_name})",
             )
         else:
-            yield _Held(f"the device /dev/{kernel_name}", f"take /dev/{kernel_name} apart first")
+            device = device_path_of(number)
+            yield _Held(f"the device {device}", f"take {device} apart first")
 
 
 def _mounts(nodes: frozenset[Node]) -> Iterator[_Held]:
@@ -211,7 +213,7 @@ def _claims(family: _Family, target: Node, *, claimed: bool) -> list[_Held]:
         try:
             os.close(
                 os.open(
-                    f"/dev/{kernel_name_of(node)}",
+                    device_path_of(node),
                     os.O_RDONLY | os.O_EXCL | os.O_NONBLOCK | os.O_CLOEXEC,
                 )
             )

@@ -8,12 +8,8 @@ import os
 import struct
 from collections.abc import Iterable, Iterator
 
-from growdisk.block.device import Extent, ExtentKind
+from growdisk.block.device import Extent, ExtentKind, HostFile
 from growdisk.units import align_up
-
-TYPE_CHECKING = False  # typing would be loaded for this alone
-if TYPE_CHECKING:
-    from growdisk.block.raw import RawFile
 
 #: As for QEMU: what lies at the end can be rounded up, and has a number for the kernel.
 MAX_LENGTH = (1 << 63) - (1 << 30)
@@ -51,7 +47,7 @@ def unallocated(fd: int, start: int, end: int, *, unit: int) -> Iterator[tuple[i
         start = max(start, last)
 
 
-def claim(file: RawFile, ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+def claim(file: HostFile, ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
     """Reserve blocks for all of these before the first is written, or, with OSError, none.
 
     Returns where there were none, as (offset, length).

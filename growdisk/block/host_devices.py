@@ -62,6 +62,11 @@ def kernel_name_of(number: int) -> str:
         return f"{os.major(number)}:{os.minor(number)}"
 
 
+def device_path_of(number: int) -> str:
+    """The path that the kernel gives a device; "!" stands for a slash in its name."""
+    return f"/dev/{kernel_name_of(number).replace('!', '/')}"
+
+
 def value_of(number: int, name: str) -> str:
     """An attribute of a device; "" if it has none."""
     return sysfs_text(sysfs(number) / name)

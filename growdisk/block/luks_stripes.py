@@ -9,6 +9,10 @@ from __future__ import annotations
 import hashlib
 import os
 
+TYPE_CHECKING = False  # a cipher's module needs a library that may be missing
+if TYPE_CHECKING:
+    from growdisk.block.sector_cipher import SectorCipher
+
 
 def split(key: bytes, stripes: int, digest: str) -> bytes:
     """The key as so many stripes."""
@@ -25,6 +29,13 @@ def merged(stripes: bytes, length: int, digest: str) -> bytes:
     for start in range(0, len(stripes) - length, length):
         state = _diffused(_xor(state, stripes[start : start + length]), digest)
     return _xor(state, stripes[-length:])
+
+
+def key_from(
+    material: bytes, cipher: SectorCipher, length: int, stripes: int, digest: str
+) -> bytes:
+    """What a key slot's encrypted stripes hold: a key, or noise if `cipher` is not theirs."""
+    return merged(cipher.decrypt(0, material)[: length * stripes], length, digest)
 
 
 def _diffused(block: bytes, digest: str) -> bytes:

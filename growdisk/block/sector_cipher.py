@@ -49,6 +49,22 @@ def sector_cipher(algorithm: str, mode: str, key: bytes) -> SectorCipher:
 
     UnknownCipher for others.
     """
+    chaining, ivs = _chaining(algorithm, mode, key)
+    return _xts(key, ivs) if chaining == "xts" else _Cbc(key, ivs)
+
+
+def decrypt_unit(algorithm: str, mode: str, key: bytes, sector: int, unit: bytes) -> bytes:
+    """One unit of any size, as dm-crypt has them with sectors larger than 512 bytes.
+
+    `sector` counts in 512 bytes all the same. UnknownCipher as in sector_cipher().
+    """
+    chaining, ivs = _chaining(algorithm, mode, key)
+    iv = ivs(sector, 1)
+    chained = modes.XTS(iv) if chaining == "xts" else modes.CBC(iv)
+    return Cipher(algorithms.AES(key), chained).decryptor().update(unit)
+
+
+def _chaining(algorithm: str, mode: str, key: bytes) -> tuple[str, _Ivs]:
     chaining, _, generator = mode.partition("-")
     if algorithm != "aes" or chaining not in ("xts", "cbc"):
         raise UnknownCipher(f"{algorithm}-{mode}")
@@ -56,8 +72,7 @@ def sector_cipher(algorithm: str, mode: str, key: bytes) -> SectorCipher:
     lengths = (32, 64) if chaining == "xts" else (16, 24, 32)
     if len(key) not in lengths:
         raise UnknownCipher(f"{algorithm}-{mode} with {8 * len(key)} bits")
-    ivs = _iv_generator(generator, key)
-    return _xts(key, ivs) if chaining == "xts" else _Cbc(key, ivs)
+    return chaining, _iv_generator(generator, key)
 
 
 def _xts(key: bytes, ivs: _Ivs) -> SectorCipher:
@@ -65,13 +80,6 @@ def _xts(key: bytes, ivs: _Ivs) -> SectorCipher:
         return _FastXts(key, ivs)
     except (OSError, ValueError):
         return _Xts(key, ivs)
-
-
-def decrypt_xts(key: bytes, iv: int, unit: bytes) -> bytes:
-    """One unit of any size, as dm-crypt has them with sectors larger than 512 bytes."""
-    return (
-        Cipher(algorithms.AES(key), modes.XTS(iv.to_bytes(16, "little"))).decryptor().update(unit)
-    )
 
 
 def _iv_generator(name: str, key: bytes) -> _Ivs:

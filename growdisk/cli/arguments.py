@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,9 +15,9 @@ from growdisk.errors import BadSize, UsageError, shell_word
 from growdisk.fast_dataclass import replace
 from growdisk.planner import given_values
 from growdisk.planner.given_values import GivenValues, run_options_of
-from growdisk.planner.goal import Goal, RunOptions
+from growdisk.planner.goal import Goal, OtherDisk, RunOptions
 from growdisk.planner.option_table import BY_RULE, SHARED
-from growdisk.planner.size_specs import other_disks, requests_by_disk
+from growdisk.planner.size_specs import growth_requests, requests_by_disk
 from growdisk.units import parse_goal_size
 
 if TYPE_CHECKING:
@@ -119,8 +120,36 @@ def _is_size(word: str) -> bool:
 
 
 def options_of(arguments: argparse.Namespace) -> RunOptions:
-    others = other_disks(arguments.others, arguments.grow, goal_of(arguments))
+    others = _other_disks(arguments.others, arguments.grow, goal_of(arguments))
     return run_options_of(GivenValues(vars(arguments)), keys_of(arguments), others)
+
+
+def _other_disks(
+    words: Sequence[str], requests: Sequence[str], like: Goal
+) -> tuple[OtherDisk, ...]:
+    """`data.qcow2`, `data.qcow2=+10G`.
+
+    One with a size, or with a partition that `requests` name, grows itself; what may be given up
+    for it is as for the first disk.
+    """
+    return tuple(
+        _other_disk(word, own, like)
+        for word, own in zip(words, requests_by_disk(requests, len(words))[1:], strict=True)
+    )
+
+
+def _other_disk(word: str, requests: Sequence[str], like: Goal) -> OtherDisk:
+    # A file's own name may have a = in it: then it is a name alone.
+    name, equals, size = (
+        word.rpartition("=") if "=" in word and not Path(word).exists() else (word, "", "")
+    )
+    if not (equals or requests):
+        return OtherDisk(Path(name))
+    wanted = parse_goal_size(size) if equals else None
+    grow, sectors = growth_requests(requests), like.sector_size
+    return OtherDisk(
+        Path(name), Goal(wanted, swap=like.swap, grow=grow, sector_size=sectors, repair=like.repair)
+    )
 
 
 def format_of(arguments: argparse.Namespace) -> ImageFormat | None:

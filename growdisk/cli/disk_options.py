@@ -9,8 +9,6 @@ from pathlib import Path
 from growdisk.cli.common_options import group_of
 from growdisk.cli.declaring import declare
 from growdisk.cli.images.keys import read_key
-from growdisk.planner import given_values
-from growdisk.planner.given_values import GivenValues
 from growdisk.planner.option_table import SECTOR_SIZES
 
 _EACH = "one at a time, may be given several times"
@@ -104,8 +102,7 @@ def add_keys(parser: argparse.ArgumentParser) -> None:
 
 def keys_of(arguments: argparse.Namespace) -> tuple[bytes, ...]:
     """All passphrases that were given."""
-    in_files = given_values.keys_of(GivenValues(vars(arguments)))
-    return (*in_files, *map(_selected, arguments.key))
+    return (*map(read_key, arguments.key_file), *map(_selected, arguments.key))
 
 
 def _selected(selector: str) -> bytes:

@@ -12,10 +12,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from growdisk.cli.output import CommandOutput, OutputError, forget, prepare_streams
-from growdisk.cli.parser import NoCommand, TextAsked, own_words, parsed
+from growdisk.cli.parser import TextAsked, own_words, parsed, short_help
 from growdisk.cli.trust import following
 from growdisk.error_document import error_document
-from growdisk.errors import GrowdiskError, ImageDamaged, ImageNotReadable, Refused, UsageError
+from growdisk.errors import (
+    GrowdiskError,
+    ImageDamaged,
+    ImageNotReadable,
+    Refused,
+    UsageError,
+    error_id,
+)
 
 TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:
@@ -59,8 +66,8 @@ def _answer(words: Sequence[str], output: CommandOutput) -> int:
         output.document({"text": str(asked)})
         return 0
     except GrowdiskError as error:
-        if isinstance(error, NoCommand) and not output.json_mode:
-            output.note(error.text)
+        if error_id(error) == "no-command" and not output.json_mode:
+            output.note(short_help())
         _advise(error)
         output.error(error)
         refused = {"result": "refused"} if isinstance(error, Refused) else {}

@@ -88,12 +88,6 @@ class _Version(argparse.Action):
         raise TextAsked(f"growdisk {__version__}\n")
 
 
-class NoCommand(UsageError):
-    """growdisk alone; `text` is the help that such a person wants."""
-
-    text = ""
-
-
 def parsed(words: Sequence[str]) -> argparse.Namespace:
     """The arguments of a command line in growdisk's own words. Raises UsageError, TextAsked."""
     if all(word.startswith("-") for word in words) and not {
@@ -120,10 +114,19 @@ def parsed(words: Sequence[str]) -> argparse.Namespace:
     return arguments
 
 
-def _no_command() -> NoCommand:
-    error = NoCommand("no command is given", hint="growdisk COMMAND --help says more about one")
-    error.text = parser_for(()).format_help()
-    return error
+def _no_command() -> UsageError:
+    return UsageError.named(
+        "no-command",
+        "{problem}",
+        "",
+        "growdisk COMMAND --help says more about one",
+        {"problem": "no command is given"},
+    )
+
+
+def short_help() -> str:
+    """What somebody wants who has typed growdisk alone."""
+    return parser_for(()).format_help()
 
 
 def _refuse_options_first(parser: Parser, words: Sequence[str]) -> None:

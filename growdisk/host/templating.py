@@ -2,8 +2,8 @@
 
 Two environments: shell scripts for guests, and expressions of playbooks. A playbook may come from
 anybody: its expressions run in jinja2's sandbox (no attributes that lead out of the values, nothing
-that changes them), a name that is not known is an error, and no expression makes a text of
-gigabytes.
+that changes them), a name that is not known is an error, and no number in it (a factor, a power, a
+width) makes something large of something small.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import jinja2.meta
 import jinja2.sandbox
 from jinja2 import nodes
 
-_LONGEST = 1 << 20  # what one multiplication may make, in items or characters
-_HIGHEST_POWER = 1024
+from growdisk.host.template_limits import limit_call, limit_operation, limited_filters
+
 _FORGIVING = frozenset({"default", "d", "defined", "undefined"})
 
 Failure = jinja2.TemplateError
@@ -73,28 +73,26 @@ def html_environment(package: str) -> jinja2.Environment:
     )
 
 
-class TooLarge(ValueError):
-    """An expression would make more than anybody needs."""
-
-
 class _Sandbox(jinja2.sandbox.ImmutableSandboxedEnvironment):
-    intercepted_binops: ClassVar[frozenset[str]] = frozenset({"*", "**"})  # type: ignore[misc]
+    intercepted_binops: ClassVar[frozenset[str]] = frozenset({"*", "**", "%"})  # type: ignore[misc]
 
     def call_binop(
         self, context: jinja2.runtime.Context, operator: str, left: object, right: object
     ) -> object:
         # Checked before it is done: afterwards the memory is gone already.
-        if operator == "**" and isinstance(right, int | float) and abs(right) > _HIGHEST_POWER:
-            raise TooLarge("the power is too high")
-        # "a" * 9 and 9 * "a".
-        for many, times in ((left, right), (right, left)):
-            if (
-                isinstance(many, str | list | tuple)
-                and isinstance(times, int)
-                and len(many) * times > _LONGEST
-            ):
-                raise TooLarge("the result is too long")
+        limit_operation(operator, left, right)
         return super().call_binop(context, operator, left, right)
+
+    def call(
+        self,
+        context: jinja2.runtime.Context,
+        function: Callable[..., object],
+        /,
+        *values: object,
+        **named: object,
+    ) -> object:
+        limit_call(function, values, named)
+        return super().call(context, function, *values, **named)
 
 
 class Sandbox:
@@ -108,6 +106,8 @@ class Sandbox:
         self._environment = _Sandbox(
             undefined=jinja2.StrictUndefined, keep_trailing_newline=True, autoescape=False
         )
+        del self._environment.globals["lipsum"]  # filler text, as long as a number says
+        self._environment.filters.update(limited_filters(self._environment.filters))
         self._environment.filters.update(filters)
         self._environment.tests.update(tests)
 

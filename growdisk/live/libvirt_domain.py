@@ -10,7 +10,6 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import ClassVar
 from xml.etree import ElementTree
 
 from growdisk.errors import Refused
@@ -40,15 +39,14 @@ _FOLDER_POOLS = (
 )
 
 
-@dataclass(eq=False)
-class LibvirtUnreachable(Refused):
-    WHAT: ClassVar[str] = "cannot reach libvirt at {uri}"
-    WHY: ClassVar[str] = "{reason}"
-    DO: ClassVar[str] = (
-        "see that virsh -c {uri} list works (is libvirtd running? are you in the group libvirt?)"
+def libvirt_unreachable(uri: str, reason: str) -> Refused:
+    return Refused.named(
+        "libvirt-unreachable",
+        "cannot reach libvirt at {uri}",
+        "{reason}",
+        "see that virsh -c {uri} list works (is libvirtd running? are you in the group libvirt?)",
+        {"uri": uri, "reason": reason},
     )
-    uri: str
-    reason: str
 
 
 def domain_unknown(name: str, uri: str, known: str) -> Refused:
@@ -83,7 +81,7 @@ class Domain:
 
     @classmethod
     def find(cls, name: str, uri: str | None) -> Domain:
-        """By name (or UUID). LibvirtUnreachable, domain-unknown."""
+        """By name (or UUID). libvirt-unreachable, domain-unknown."""
         # Not read only: the monitor's commands need more than that.
         connection = _connected(uri, libvirt.open)
         known = {domain.name(): domain for domain in connection.listAllDomains()}
@@ -146,7 +144,7 @@ class KnownMachine:
 def known_machines(uri: str | None) -> tuple[KnownMachine, ...]:
     """All machines of a libvirt, by name; one that goes meanwhile is left out.
 
-    LibvirtUnreachable.
+    libvirt-unreachable.
     """
     found = []
     connection = _connected(uri)
@@ -160,7 +158,7 @@ def known_machines(uri: str | None) -> tuple[KnownMachine, ...]:
                     )
                 )
     except libvirt.libvirtError as error:
-        raise LibvirtUnreachable(uri or "qemu:///system", reason=_words(error)) from error
+        raise libvirt_unreachable(uri or "qemu:///system", reason=_words(error)) from error
     finally:
         connection.close()
     return tuple(sorted(found, key=lambda machine: machine.name))
@@ -170,27 +168,38 @@ def definitions(uri: str) -> Iterator[tuple[str, bool]]:
     """The XML of all machines of the libvirt at `uri`, running and defined, and of folder pools.
 
     With each: whether it is of a machine that resumes from saved memory at its next start. Only
-    active pools. Ends early if libvirt cannot be reached, or a machine disappears meanwhile.
+    active pools. What disappears meanwhile is left out; nothing comes if libvirt cannot be reached.
     """
     try:
         connection = _connected(uri)
-    except LibvirtUnreachable:
+    except Refused:
         return
-    with suppress(libvirt.libvirtError):
+    with closing(connection), suppress(libvirt.libvirtError):
         for domain in connection.listAllDomains():
-            yield _definition(connection, domain), bool(domain.hasManagedSaveImage())
-            # What it will have at its next start may be other disks than those it runs with.
-            if domain.isActive() and domain.isPersistent():
-                yield _definition(connection, domain, libvirt.VIR_DOMAIN_XML_INACTIVE), False
+            yield from _definitions_of(connection, domain)
         for pool in connection.listAllStoragePools(_FOLDER_POOLS):
-            yield pool.XMLDesc(0), False
-    connection.close()
+            with suppress(libvirt.libvirtError):
+                yield pool.XMLDesc(0), False
+
+
+def _definitions_of(
+    connection: libvirt.virConnect, domain: libvirt.virDomain
+) -> list[tuple[str, bool]]:
+    """As far as it gets: the machine may disappear at any time."""
+    found = []
+    with suppress(libvirt.libvirtError):
+        found.append((_definition(connection, domain), bool(domain.hasManagedSaveImage())))
+        # What it will have at its next start may be other disks than those it runs with.
+        if domain.isActive() and domain.isPersistent():
+            inactive = _definition(connection, domain, libvirt.VIR_DOMAIN_XML_INACTIVE)
+            found.append((inactive, False))
+    return found
 
 
 def volume_path(pool: str, volume: str, uri: str | None) -> Path | None:
     """The path of a volume in an active pool; None if there is none of that name, or no file here.
 
-    LibvirtUnreachable.
+    libvirt-unreachable.
     """
     with closing(_connected(uri)) as connection:
         path = _volume_path(connection, pool, volume)
@@ -204,7 +213,7 @@ def _connected(
     try:
         return open(uri)
     except libvirt.libvirtError as error:
-        raise LibvirtUnreachable(uri or "qemu:///system", reason=_words(error)) from error
+        raise libvirt_unreachable(uri or "qemu:///system", reason=_words(error)) from error
 
 
 def _volume_path(connection: libvirt.virConnect, pool: str, volume: str) -> str:

@@ -1,21 +1,18 @@
 """A running machine as its QEMU describes it: disks, their buses, and what can be asked of them.
 
-What a new size does depends on the bus (measured with QEMU 7.2): a guest sees it at once on
-virtio-blk and virtio-scsi; IDE, SATA and others say ok and the guest learns of it at its next
-start; NVMe does not allow it. QEMU would shrink a disk in use without a warning: `resize` never
-does.
+QEMU would shrink a disk in use without a warning: `resize` never does.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from enum import Enum
 from pathlib import Path
 from typing import ClassVar, Protocol, TypeVar
 
 from growdisk.errors import OperationFailed
 from growdisk.fast_dataclass import dataclass
 from growdisk.host.json_codec import NotThatValue, converted, decoded
+from growdisk.live.live_disk import Arrival, Bus, LiveDisk
 from growdisk.live.qmp_answers import (
     BlockDeviceInfo,
     BlockInfo,
@@ -44,50 +41,6 @@ class Monitor(Protocol):
         ...
 
     def close(self) -> None: ...
-
-
-class Arrival(Enum):
-    """When a guest sees that its disk has grown."""
-
-    AT_ONCE = "at once"
-    RESTART = "after a restart"
-    NEVER = "never"
-
-
-@dataclass(frozen=True)
-class Bus:
-    """What a disk is plugged into, as people call it."""
-
-    name: str
-    arrival: Arrival
-
-
-@dataclass(frozen=True)
-class LiveDisk:
-    """A disk of a running machine.
-
-    `key` is QEMU's path of the device, which outlives every change of its image. `file` is the
-    image that is written to now (an overlay, while there is one); `snapshots` are that image's.
-    `version` is the qcow2 version, 0 for other formats.
-    """
-
-    key: str
-    names: tuple[str, ...]
-    node: str
-    file: str
-    format: str
-    size: int
-    actual_size: int
-    read_only: bool
-    bus: Bus
-    serial: str = ""
-    snapshots: tuple[str, ...] = ()
-    version: int = 0
-    refcount_bits: int = 0
-    corrupt: bool = False
-    backing: str = ""
-    encrypted: bool = False
-    data_file: str = ""
 
 
 def _unexpected_answer(command: str, reason: str) -> OperationFailed:
@@ -189,17 +142,23 @@ class Machine:
 
     def node_of(self, file: Callable[[str], bool]) -> str:
         """The node of the image whose file name `file` accepts; "" if there is none."""
-        # flat: without the backing files of each, which are nodes by themselves.
-        nodes = self.ask("query-named-block-nodes", tuple[BlockNodeInfo, ...], flat=True)
         return next(
             (
                 node.node_name
-                for node in nodes
+                for node in self._nodes()
                 # Each image is two nodes: its format, and its file below that.
                 if node.drv != "file" and file(self._whole(node.file))
             ),
             "",
         )
+
+    def has_open(self, file: Callable[[str], bool]) -> bool:
+        """Whether QEMU has a file open, for a disk or anything else, whose name `file` accepts."""
+        return any(file(self._whole(node.file)) for node in self._nodes())
+
+    def _nodes(self) -> tuple[BlockNodeInfo, ...]:
+        # flat: without the backing files of each, which are nodes by themselves.
+        return self.ask("query-named-block-nodes", tuple[BlockNodeInfo, ...], flat=True)
 
     def channel_socket(self, channel: str) -> str:
         """The unix socket of the virtio-serial port named `channel`; "" if there is none."""

@@ -81,7 +81,7 @@ def _folder(pid: int) -> Path:
     proc = Path("/proc") / str(pid)
     folder = (proc / "cwd").readlink()
     words = (proc / "cmdline").read_bytes().decode(errors="surrogateescape").split("\0")
-    if "-daemonize" not in words:
+    if "-daemonize" not in words and "--daemonize" not in words:
         return folder
     # It has changed to / itself. The files that it has open tell where it was started:
     # `file=images/a.qcow2` and an open /srv/images/a.qcow2 mean /srv.
@@ -148,9 +148,8 @@ def _monitors(words: Sequence[str]) -> Iterator[str]:
 
 
 def _values(words: Sequence[str], option: str) -> list[str]:
-    return [
-        value for word, value in itertools.pairwise(words) if word.removeprefix("-") == option[1:]
-    ]
+    """Of "-qmp", say, which QEMU takes as "--qmp" too."""
+    return [value for word, value in itertools.pairwise(words) if word in (option, f"-{option}")]
 
 
 def _fields(value: str) -> dict[str, str]:

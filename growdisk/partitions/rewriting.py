@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from growdisk.block.device import BlockDevice
-from growdisk.errors import table_rewrite_failed
+from growdisk.partitions.failures import table_rewrite_failed
 from growdisk.partitions.gpt import SIGNATURE, GptCopy, GptHeader, read_copies
 from growdisk.partitions.located import SectorChange
 from growdisk.partitions.mbr import ENTRIES_OFFSET, PROTECTIVE_TYPE, MbrEntry, parse_entries

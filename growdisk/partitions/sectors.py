@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from growdisk.block.device import BlockDevice
-from growdisk.errors import table_unsupported
+from growdisk.partitions.failures import table_unsupported
 from growdisk.partitions.gpt import SIGNATURE, read_gpt
 from growdisk.partitions.located import LocatedTable, SectorChange
 from growdisk.partitions.mbr import PROTECTIVE_TYPE, parse_entries, read_mbr

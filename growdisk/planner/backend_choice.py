@@ -9,7 +9,6 @@ rewritten in place.
 
 from __future__ import annotations
 
-from growdisk.backends.backend import Kind
 from growdisk.fast_dataclass import dataclass
 from growdisk.filesystems.content import ExtContent, F2fsContent
 from growdisk.filesystems.ext_features import doubt
@@ -23,6 +22,7 @@ from growdisk.planner.proposal import Proposal
 from growdisk.steps.grow_filesystem import GrowFilesystem
 from growdisk.steps.registry import DiskStep
 from growdisk.steps.step_traits import of_kind
+from growdisk.steps.worker import BackendKind
 from growdisk.units import format_size
 
 _SECTOR = 512
@@ -34,7 +34,7 @@ _LARGE, _LARGE_FOR_APPLIANCE = 128 << 30, 2 << 40
 
 @dataclass(frozen=True)
 class Choice:
-    backend: Kind
+    backend: BackendKind
     reason: str
 
 

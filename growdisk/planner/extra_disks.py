@@ -7,6 +7,7 @@ it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from growdisk.fast_dataclass import dataclass
 from growdisk.filesystems.content import PhysicalVolumeContent
@@ -24,9 +25,13 @@ from growdisk.steps.step_traits import first
 
 @dataclass(frozen=True)
 class ExtraDiskPlan:
-    """Another disk of the run. `proposal` None: it does not grow itself."""
+    """Another disk of the run, in the image at the absolute `path`.
+
+    `proposal` None: it does not grow itself.
+    """
 
     facts: Facts
+    path: Path
     proposal: Proposal | None = None
     choice: Choice = GUESTFS
 

@@ -24,7 +24,6 @@ from growdisk.filesystems.ext_features import (
 from growdisk.filesystems.ext_growth import descriptor_blocks_missing
 from growdisk.planner.facts import Facts
 from growdisk.planner.failures import CannotGrow
-from growdisk.planner.guest_plan import filesystem_of
 from growdisk.planner.host_tools import HostTools
 from growdisk.steps.grow_filesystem import GrowFilesystem
 from growdisk.steps.registry import DiskStep
@@ -39,7 +38,8 @@ def refuse_unfit(facts: Facts, steps: tuple[DiskStep, ...], host: HostTools) -> 
     for step in of_kind(GrowFilesystem, steps):
         # A step that has nothing left to grow is only there to be skipped.
         if step.new_size > step.old_size:
-            reason, hint = _unfit(facts, filesystem_of(facts, step), step.new_size, host)
+            content = facts.content_with(step.uuid, step.number)
+            reason, hint = _unfit(facts, content, step.new_size, host)
             if reason:
                 raise CannotGrow(facts.image.path, step.number, reason=reason, hint=hint)
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from growdisk.errors import UsageError
-from growdisk.given_file import read_given
 from growdisk.planner.goal import (
     Backend,
     Goal,
@@ -144,12 +143,6 @@ def run_options_of(
         given.flag("not_in_use"),
         given.flag("overlays_may_break"),
     )
-
-
-def keys_of(given: GivenValues) -> tuple[bytes, ...]:
-    """The passphrases in the files that key_file names: all their bytes."""
-    hint = f"check {given.written('key_file')}"
-    return tuple(read_given(path, hint) for path in given.paths("key_file"))
 
 
 def format_of(given: GivenValues) -> ImageFormat | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from growdisk.fast_dataclass import dataclass
-from growdisk.filesystems.content import Content, PhysicalVolumeContent, SwapContent
+from growdisk.filesystems.content import PhysicalVolumeContent, SwapContent
 from growdisk.guest_scripts.script_plan import (
     GuestFilesystem,
     GuestGrowth,
@@ -176,14 +176,6 @@ def _growth(facts: Facts, growth: Growth) -> GuestGrowth:
 def kind_of(facts: Facts, step: GrowFilesystem) -> str:
     """Of ext right in its partition a step says no more than that."""
     return facts.kind_of(step.number) if step.is_plain_ext else step.kind
-
-
-def filesystem_of(facts: Facts, step: GrowFilesystem) -> Content | None:
-    """The file system that a step grows, wherever it is."""
-    outer = facts.contents.get(step.number)
-    if outer:
-        return next((content for content in outer.all_within() if content.uuid == step.uuid), None)
-    return None
 
 
 def _layers(steps: Iterable[LayerStep]) -> Iterator[GuestLayer]:

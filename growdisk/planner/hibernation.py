@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from growdisk.errors import LayoutError
+from growdisk.errors import Refused
 from growdisk.filesystems.content import NtfsContent, SwapContent
 from growdisk.planner.facts import Facts
 
@@ -42,9 +42,9 @@ def hibernated(
     signature: str,
     reason: str,
     hint: str = "boot the guest and shut it down properly",
-) -> LayoutError:
+) -> Refused:
     """`number` is the partition's, 0 if it is a file in the guest."""
-    return LayoutError.named(
+    return Refused.named(
         "hibernated",
         "the guest in {path} is hibernated",
         "{reason}",

@@ -9,26 +9,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from growdisk.errors import LayoutError
+from growdisk.errors import Refused
 from growdisk.fast_dataclass import dataclass, replace
 from growdisk.filesystems.content import ExtContent
 from growdisk.filesystems.ext_growth import descriptor_blocks_missing
-from growdisk.host.free_space import HostRoom
-from growdisk.live.qemu_machine import Arrival, LiveDisk
+from growdisk.live.live_disk import Arrival, LiveDisk
 from growdisk.planner.facts import Facts
 from growdisk.planner.failures import option_unsupported
 from growdisk.planner.goal import Goal, RunOptions, SnapshotMode
 from growdisk.planner.guest_connection import GuestConnection
 from growdisk.planner.guest_plan import (
-    filesystem_of,
     growth_layers,
     growths_of,
     guest_plan,
     kind_of,
 )
 from growdisk.planner.layout import layout_of
-from growdisk.planner.plan import LEAST_REFCOUNT_BITS, Plan, new_run_name
+from growdisk.planner.plan import LEAST_REFCOUNT_BITS, Plan
 from growdisk.planner.proposal import Proposal
 from growdisk.steps.grow_filesystem import GrowFilesystem
 from growdisk.steps.grow_luks import GrowLuks
@@ -39,6 +38,9 @@ from growdisk.steps.reread_partitions import RereadPartitions
 from growdisk.steps.resize_image import GrowDevice, ResizeImage
 from growdisk.steps.step_traits import of_kind
 from growdisk.units import format_size
+
+if TYPE_CHECKING:
+    from growdisk.host.free_space import HostRoom
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,7 @@ class HostEnvironment:
 
 
 def make_live_plan(
+    run: str,
     facts: Facts,
     proposal: Proposal,
     goal: Goal,
@@ -67,7 +70,7 @@ def make_live_plan(
 ) -> Plan:
     """The plan for a running guest; option-unsupported if it cannot be done.
 
-    `way` comes without the guest plan, which is made here.
+    `run` is the name of the run; `way` comes without the guest plan, which is made here.
     """
     path = facts.image.path
     _refuse_options(facts, goal, options)
@@ -82,11 +85,11 @@ def make_live_plan(
             hint="leave it out, or use --snapshots internal",
         )
     _refuse_shape(path, proposal.steps)
-    # The guest plan has the run's name: what the scripts answer has to bear it.
-    run, present = new_run_name(), around.host.device_size or 0
+    present = around.host.device_size or 0
     steps = tuple(
         _running(facts, step, restart=restart, device_size=present) for step in proposal.steps
     )
+    # The guest plan has the run's name: what the scripts answer has to bear it.
     guest = guest_plan(run, facts, proposal.steps, serial=around.disk.serial, several=True)
     return Plan(
         run=run,
@@ -133,7 +136,7 @@ def _refuse_shape(path: Path, steps: tuple[DiskStep, ...]) -> None:
             raise _only_at_rest(path, f"{step.describe()}, without a file system in it,")
 
 
-def _only_at_rest(path: Path, what: str) -> LayoutError:
+def _only_at_rest(path: Path, what: str) -> Refused:
     hint = "shut the guest down and run growdisk on the image"
     return option_unsupported(
         path, option="a running guest", reason=f"{what} is only done while it is off", hint=hint
@@ -349,7 +352,7 @@ def _notes(
 def _gdt_notes(facts: Facts, proposal: Proposal) -> Iterator[str]:
     """An ext file system that counts its groups in more blocks than were kept free for that."""
     for step in of_kind(GrowFilesystem, proposal.steps):
-        content = filesystem_of(facts, step)
+        content = facts.content_with(step.uuid, step.number)
         if isinstance(content, ExtContent) and (
             missing := descriptor_blocks_missing(content, step.new_size)
         ):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-from growdisk.errors import ImageDamaged, ImageUnsupported, LayoutError
+from growdisk.errors import ImageDamaged, ImageUnsupported, Refused
 from growdisk.filesystems.content import ExtContent, LuksContent, PhysicalVolumeContent, SwapContent
 from growdisk.partitions.table import BIOS_BOOT, Partition, PartitionTable
 from growdisk.planner.facts import Facts
@@ -119,7 +119,7 @@ def refuse_file_for_random_key(facts: Facts, swaps: Iterable[Partition]) -> None
 
 def refuse_large_swap_file(facts: Facts, size: int, free: int) -> None:
     if size + _ROOM_BESIDE_SWAP_FILE > free:
-        raise LayoutError.named(
+        raise Refused.named(
             "swap-file-too-large",
             "there is no room in {path} for a swap file",
             "of the {free} free in the grown file system it would take {size} and leave next to "

@@ -8,14 +8,17 @@ done to it.
 from __future__ import annotations
 
 from enum import Enum
+from typing import TYPE_CHECKING
 
 from growdisk.fast_dataclass import dataclass
 from growdisk.filesystems.content import Content, PhysicalVolumeContent, SwapContent
 from growdisk.filesystems.signatures import MAGICS, ContentOwner
-from growdisk.host.blkid import BlkidResult
 from growdisk.planner.facts import Facts
 from growdisk.planner.failures import belongs_to_others
 from growdisk.planner.foreign import INSIDE, content_in_words
+
+if TYPE_CHECKING:
+    from growdisk.host.blkid import BlkidResult
 
 _OF_A_WHOLE = frozenset(
     {magic.kind for magic in MAGICS if magic.owner is ContentOwner.WHOLE}

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from growdisk.errors import UsageError
 from growdisk.partitions.shares import Percent, Rest, Share, Size
-from growdisk.planner.goal import Goal, Grow, OtherDisk
+from growdisk.planner.goal import Grow
 from growdisk.planner.option_table import as_flag
 from growdisk.units import parse_goal_size
 
@@ -49,32 +48,6 @@ def requests_by_disk(words: Sequence[str], others: int) -> list[list[str]]:
             )
         found[number].append(word)
     return found
-
-
-def other_disks(words: Sequence[str], requests: Sequence[str], like: Goal) -> tuple[OtherDisk, ...]:
-    """`data.qcow2`, `data.qcow2=+10G`.
-
-    One with a size, or with a partition that `requests` name, grows itself; what may be given up
-    for it is as for the first disk.
-    """
-    return tuple(
-        _other_disk(word, own, like)
-        for word, own in zip(words, requests_by_disk(requests, len(words))[1:], strict=True)
-    )
-
-
-def _other_disk(word: str, requests: Sequence[str], like: Goal) -> OtherDisk:
-    # A file's own name may have a = in it: then it is a name alone.
-    name, equals, size = (
-        word.rpartition("=") if "=" in word and not Path(word).exists() else (word, "", "")
-    )
-    if not (equals or requests):
-        return OtherDisk(Path(name))
-    wanted = parse_goal_size(size) if equals else None
-    grow, sectors = growth_requests(requests), like.sector_size
-    return OtherDisk(
-        Path(name), Goal(wanted, swap=like.swap, grow=grow, sector_size=sectors, repair=like.repair)
-    )
 
 
 def share_of(text: str, where: str, hint: str) -> Share:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import keyword
 from collections.abc import Iterator
 
-from growdisk.host.yaml_reader import BadFile, Located, YamlPosition
+from growdisk.host.yaml_reader import Located, YamlPosition, bad_file
 from growdisk.playbook.expressions import is_template, sandbox
 from growdisk.playbook.options import truth_of
 
@@ -94,7 +94,7 @@ def vars_of(node: Located | None) -> dict[str, object]:
         raise node.bad("vars is a mapping", hint="write NAME: VALUE below it")
     for key, _, place in node.entries():
         if not is_name(key):
-            raise BadFile(
+            raise bad_file(
                 f"'{key}' cannot be the name of a variable",
                 place=place,
                 hint="use letters, digits and _",
@@ -151,7 +151,7 @@ def _checked(text: str, place: YamlPosition, *, expression: bool) -> None:
         sandbox().names_in(text, expression=expression)
     except Exception as error:  # jinja2's own, and what its parser trips over
         reason = " ".join(str(error).split())
-        raise BadFile(f"cannot read the expression {text}", place=place, reason=reason) from error
+        raise bad_file(f"cannot read the expression {text}", place=place, reason=reason) from error
 
 
 def _texts(node: Located) -> Iterator[tuple[str, YamlPosition]]:

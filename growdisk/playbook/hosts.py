@@ -11,7 +11,7 @@ from pathlib import Path
 from growdisk import api
 from growdisk.errors import UsageError
 from growdisk.fast_dataclass import dataclass
-from growdisk.host.yaml_reader import BadFile, YamlPosition
+from growdisk.host.yaml_reader import YamlPosition, bad_file
 from growdisk.playbook.expressions import TaskVariables
 from growdisk.playbook.inventory import Inventory
 from growdisk.playbook.model import Play, Vars
@@ -36,7 +36,7 @@ class Host:
 def hosts_of(play: Play, request: Request, inventory: Inventory) -> list[Host]:
     """In the order in which they are named, each once.
 
-    BadFile if nothing is meant; --limit is applied.
+    bad-file if nothing is meant; --limit is applied.
     """
     # hosts: may be an expression. No host is known yet, so it sees no variables of one.
     scope = TaskVariables(
@@ -112,13 +112,13 @@ def _images(pattern: str, place: YamlPosition) -> Iterator[str]:
     # A file may be called web[1].qcow2: it is meant if it is there.
     if not _GLOB.search(pattern) or path.exists():
         if not path.exists():
-            raise BadFile(f"there is no image {pattern}", place=place, hint="check the path")
+            raise bad_file(f"there is no image {pattern}", place=place, hint="check the path")
         yield str(path)
         return
     # Sorted: --resume compares the hosts with those of the first time, in order.
     matching = sorted(name for name in glob.glob(str(path)) if not Path(name).is_dir())  # noqa: PTH207  absolute or not
     if not matching:
-        raise BadFile(
+        raise bad_file(
             f"no image matches {pattern}",
             place=place,
             hint="check the pattern; nothing has been touched",
@@ -153,13 +153,13 @@ def _matching(word: str, inventory: Inventory) -> list[str]:
     return list(found)
 
 
-def _nobody(word: str, inventory: Inventory, place: YamlPosition) -> BadFile:
+def _nobody(word: str, inventory: Inventory, place: YamlPosition) -> UsageError:
     known = [*inventory.groups, *inventory.hosts]
     if known == ["all"] or not known:
         hint = "name images by path or glob, domain:NAME, or give an inventory with -i"
     else:
         hint = suggestion(word, known, f"the inventory has: {', '.join(known[:20])}")
-    return BadFile(f"there is no host or group '{word}'", place=place, hint=hint)
+    return bad_file(f"there is no host or group '{word}'", place=place, hint=hint)
 
 
 def _within(host: Host, limit: str) -> bool:

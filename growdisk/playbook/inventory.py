@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from growdisk.fast_dataclass import dataclass
-from growdisk.host.yaml_reader import BadFile, Located, YamlPosition, read_yaml
+from growdisk.host.yaml_reader import Located, YamlPosition, bad_file, read_yaml
 from growdisk.playbook.keywords import unknown_word
 from growdisk.playbook.model import Vars
 
@@ -39,7 +39,7 @@ class Inventory:
 
 
 def read_inventories(sources: Sequence[str], playbook_folder: Path) -> Inventory:
-    """All of `sources` as one: files, or `name,name` lists. BadFile."""
+    """All of `sources` as one: files, or `name,name` lists. bad-file."""
     tree = Tree()
     # Later folders win: the playbook's own group_vars/ stand last, as with Ansible.
     folders = [playbook_folder]
@@ -52,7 +52,7 @@ def read_inventories(sources: Sequence[str], playbook_folder: Path) -> Inventory
             continue
         if not path.is_file():
             reason = "it is a folder" if path.is_dir() else "there is no such file"
-            raise BadFile(
+            raise bad_file(
                 "cannot read this inventory",
                 place=source,
                 reason=reason,
@@ -85,7 +85,7 @@ def _files(folders: Sequence[Path], kind: str, name: str) -> dict[str, object]:
 
 
 def file_vars(path: Path) -> dict[str, object]:
-    """The variables in a file. BadFile."""
+    """The variables in a file. bad-file."""
     document = read_yaml(path)
     if document is None:
         return {}
@@ -116,7 +116,7 @@ def read_ini(path: Path, tree: Tree) -> None:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no text in UTF-8"
-        raise BadFile(
+        raise bad_file(
             "cannot read this inventory", place=str(path), reason=str(reason), hint=_TAKEN
         ) from error
     # Lines before the first [section].
@@ -141,7 +141,7 @@ def _section(text: str, place: YamlPosition) -> tuple[str, str]:
     kind = (match["kind"] or "hosts") if match else ""
     if match is None or kind not in _KINDS:
         hint = "write [group], [group:vars] or [group:children]"
-        raise BadFile(f"{text} is no section", place=place, hint=hint)
+        raise bad_file(f"{text} is no section", place=place, hint=hint)
     return match["group"], kind
 
 
@@ -150,12 +150,12 @@ def _host(tree: Tree, group: str, text: str, place: YamlPosition) -> None:
         # Quotes as in a shell: image="/my images/web.qcow2"; # begins a comment.
         name, *words = shlex.split(text, comments=True)
     except ValueError as error:
-        raise BadFile("this line cannot be taken apart", place=place, reason=str(error)) from error
+        raise bad_file("this line cannot be taken apart", place=place, reason=str(error)) from error
     values = {}
     for word in words:
         key, equals, value = word.partition("=")
         if not equals:
-            raise BadFile(
+            raise bad_file(
                 f"'{word}' is no variable", place=place, hint="write NAME=VALUE behind the host"
             )
         values[key] = _value(value)
@@ -167,13 +167,13 @@ def _variable(tree: Tree, group: str, text: str, place: YamlPosition) -> None:
     # In :vars all that follows the = is one value, spaces included.
     key, equals, value = text.partition("=")
     if not equals:
-        raise BadFile(f"'{text}' is no variable", place=place, hint="write NAME=VALUE")
+        raise bad_file(f"'{text}' is no variable", place=place, hint="write NAME=VALUE")
     tree.add_vars(group, {key.strip(): _value(value.strip())})
 
 
 def _child(tree: Tree, group: str, text: str, place: YamlPosition) -> None:
     if text in tree.group_names() and tree.is_inside(text, group):
-        raise BadFile(f"group {text} would be inside itself", place=place)
+        raise bad_file(f"group {text} would be inside itself", place=place)
     tree.add_group(text, group)
 
 
@@ -201,7 +201,7 @@ _GROUP_WORDS = ("hosts", "vars", "children")
 def read_yaml_inventory(path: Path, tree: Tree) -> None:
     document = read_yaml(path)
     if document is None:
-        raise BadFile("it is empty", place=str(path), hint="an inventory names hosts")
+        raise bad_file("it is empty", place=str(path), hint="an inventory names hosts")
     if not document.is_mapping:
         raise document.bad("an inventory is a mapping of groups", hint="begin with all:")
     for name, node, place in document.entries():
@@ -212,7 +212,7 @@ def _group(tree: Tree, name: str, node: Located, place: YamlPosition, parent: st
     # Checked at each new edge, so the groups never form a ring: is_inside, hosts_in and _depth,
     # which call themselves, come to an end.
     if parent is not None and name in tree.group_names() and tree.is_inside(name, parent):
-        raise BadFile(f"group {name} would be inside itself", place=place)
+        raise bad_file(f"group {name} would be inside itself", place=place)
     tree.add_group(name, parent)
     # `web:` with nothing below it: a group that is only named.
     if node.value is None:
@@ -336,7 +336,7 @@ def _middles(first: str, last: str, step: int, place: YamlPosition) -> Iterator[
     numbers = first.isdigit() and last.isdigit()
     low, high = (int(first), int(last)) if numbers else (ord(first), ord(last))
     if first.isdigit() != last.isdigit() or low > high or step < 1 or high - low > _MOST:
-        raise BadFile(
+        raise bad_file(
             f"[{first}:{last}] is no range of hosts", place=place, hint="write [01:10], or [a:f]"
         )
     for value in range(low, high + 1, step):

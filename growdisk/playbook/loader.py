@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from growdisk.errors import GrowdiskError
-from growdisk.host.yaml_reader import BadFile, Located, YamlPosition, read_yaml
+from growdisk.host.yaml_reader import Located, YamlPosition, bad_file, read_yaml
 from growdisk.playbook.expressions import templates_in
 from growdisk.playbook.field_parsers import (
     check_all,
@@ -46,10 +46,10 @@ from growdisk.playbook.specs import NAMESPACE, TASKS, TaskSpec
 
 
 def load_playbook(path: Path) -> Playbook:
-    """The playbook in the file. BadFile, with the place, for any mistake in it."""
+    """The playbook in the file. bad-file, with the place, for any mistake in it."""
     document = read_yaml(path)
     if document is None:
-        raise BadFile("it is empty", place=str(path), hint="a playbook is a list of plays")
+        raise bad_file("it is empty", place=str(path), hint="a playbook is a list of plays")
     if not document.is_list:
         raise document.bad("a playbook is a list of plays", hint="begin the first with: - name: …")
     return Playbook(path, tuple(_play(item) for item in document.items()))
@@ -108,7 +108,7 @@ def _vars(node: Located | None) -> dict[str, object]:
         and value not in HOW_FAR_BACK
     ):
         place = next(item.place for key, item, _ in node.entries() if key == ON_FAILURE)
-        raise BadFile(
+        raise bad_file(
             f"{ON_FAILURE} cannot be '{value}'",
             place=place,
             hint=f"choose one of {', '.join(HOW_FAR_BACK)}",
@@ -127,7 +127,7 @@ _Words = Mapping[str, tuple[Located, YamlPosition]]
 
 
 def read_task(node: Located, play_tags: frozenset[str]) -> Task:
-    """BadFile, with the place, for whatever is wrong with it."""
+    """bad-file, with the place, for whatever is wrong with it."""
     if not node.is_mapping:
         raise node.bad("a task is a mapping", hint="write - name: …, and the task below it")
     words = {key: (value, place) for key, value, place in node.entries()}
@@ -173,14 +173,14 @@ def _action(words: _Words, place: YamlPosition) -> tuple[str, tuple[Located, Yam
             raise unknown_task_word(key, value[1])
         found.append((name, value))
     if not found:
-        raise BadFile(
+        raise bad_file(
             "this task does nothing",
             place=place,
             hint=f"name what it does, such as {NAMESPACE}.expand:",
         )
     if len(found) > 1:
         names = " and ".join(name for name, _ in found)
-        raise BadFile(
+        raise bad_file(
             "this task does two things",
             place=found[1][1][1],
             reason=names,
@@ -197,7 +197,7 @@ def _refuse_delegation(words: _Words) -> None:
             raise node.bad("growdisk run works on this machine", hint="delegate_to: localhost")
     if "run_once" in words and flag_of(words["run_once"][0], "run_once"):
         hint = "make a play of its own for it, with hosts: localhost"
-        raise BadFile("growdisk run does not know run_once", place=words["run_once"][1], hint=hint)
+        raise bad_file("growdisk run does not know run_once", place=words["run_once"][1], hint=hint)
 
 
 def _options(
@@ -220,7 +220,7 @@ def _options(
     for option in spec.options if spec else ():
         # An expression counts as given: it may yet come to nothing, which typed() finds.
         if option.required and options.get(option.name) is None:
-            raise BadFile(f"{action} needs {option.name}", place=place, hint=option.description)
+            raise bad_file(f"{action} needs {option.name}", place=place, hint=option.description)
     return options, places
 
 
@@ -233,7 +233,7 @@ def _check(action: str, key: str, value: Located, where: YamlPosition) -> None:
     known = [option.name for option in spec.options]
     if key not in known:
         hint = suggestion(key, known, f"it has: {', '.join(known)}")
-        raise BadFile(f"{action} has no option '{key}'", place=where, hint=hint)
+        raise bad_file(f"{action} has no option '{key}'", place=where, hint=hint)
     plain = value.plain()
     if any(True for _ in templates_in(plain)):
         return  # the value is not known yet: preflight and the task itself look at it
@@ -248,7 +248,7 @@ def _check_builtin(action: str, key: str, value: Located, where: YamlPosition) -
     if not known:
         # set_fact: each key is a variable to be set, but this one is Ansible's own option.
         if key != "cacheable" and not is_name(key):
-            raise BadFile(
+            raise bad_file(
                 f"'{key}' cannot be the name of a variable",
                 place=where,
                 hint="use letters, digits and _",
@@ -256,7 +256,7 @@ def _check_builtin(action: str, key: str, value: Located, where: YamlPosition) -
         return
     if key not in known:
         hint = suggestion(key, known, f"it has: {', '.join(known)}")
-        raise BadFile(f"{action} has no option '{key}'", place=where, hint=hint)
+        raise bad_file(f"{action} has no option '{key}'", place=where, hint=hint)
     if key == "that":
         conditions_of(value, "that")
     elif key == "var":

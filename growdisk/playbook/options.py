@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from growdisk.errors import UsageError
+from growdisk.given_file import read_given
 from growdisk.planner.given_values import GivenValues
 from growdisk.planner.option_table import OptionSpec, as_key
 from growdisk.playbook.specs import TaskSpec
@@ -52,6 +53,10 @@ class Options(GivenValues):
         path = self.path(name)
         assert path is not None, (self.task, name)
         return path
+
+    def keys(self) -> tuple[bytes, ...]:
+        """The passphrases in the files that key_file names: all their bytes."""
+        return tuple(read_given(path, "check key_file") for path in self.paths("key_file"))
 
     def mappings(self, name: str) -> tuple[Mapping[str, object], ...]:
         return tuple(item for item in self._items(name) if isinstance(item, Mapping))

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import os
 import shutil
+from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 
 from growdisk.api.images.access import free_room
 from growdisk.api.images.copying import copy_image
 from growdisk.api.images.info import image_info
 from growdisk.api.images.new_file import NewFile
+from growdisk.block.raw import RawFile
 from growdisk.durable import sync_directory
 from growdisk.errors import Refused
 from growdisk.qcow2.features import Incompatible
@@ -68,7 +70,8 @@ class PlaySnapshot:
         self._remove_unfinished()
         # There is a copy only if the file had no snapshots when the play began.
         if self._copy.exists():
-            self._copy.replace(self._image)
+            with self._locked():
+                self._copy.replace(self._image)
             sync_directory(self._image.parent)
         # Dirty: taking the snapshot may have been cut short. Opening repairs the image, and only
         # then it is known whether the snapshot is there.
@@ -92,6 +95,12 @@ class PlaySnapshot:
         """Where a copy was cut short."""
         NewFile(self._unfinished).remove_left_over()
         self._unfinished.unlink(missing_ok=True)
+
+    def _locked(self) -> AbstractContextManager[object]:
+        """ImageInUse while somebody writes to the file that is to be replaced."""
+        if not self._image.exists():
+            return nullcontext()
+        return closing(RawFile.open(self._image, writable=True))
 
     def _opened(self) -> Qcow2Image:
         """The image, opened to write."""

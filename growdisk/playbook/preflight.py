@@ -9,13 +9,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from growdisk.errors import GrowdiskError, Refused
+from growdisk.errors import GrowdiskError, Refused, error_id
 from growdisk.fast_dataclass import dataclass
-from growdisk.host.yaml_reader import BadFile, YamlPosition
-from growdisk.playbook.expressions import OMIT, TaskVariables, TemplateFailed, sandbox, templates_in
+from growdisk.host.yaml_reader import YamlPosition, bad_file
+from growdisk.playbook.expressions import (
+    OMIT,
+    TaskVariables,
+    sandbox,
+    template_failed,
+    templates_in,
+)
 from growdisk.playbook.host_vars import PlayContext
 from growdisk.playbook.keywords import ON_FAILURE
-from growdisk.playbook.model import Task
+from growdisk.playbook.model import NOT_SHOWN, SHOW_IT, Task
 from growdisk.playbook.options import check_option, suggestion
 from growdisk.playbook.specs import NAMESPACE, TASKS
 
@@ -31,7 +37,7 @@ class Looked:
 
 
 def look_ahead(setting: PlayContext, made: set[Path], given: Iterable[str]) -> Looked:
-    """BadFile, TemplateFailed or a UsageError, naming the place.
+    """bad-file, template-failed or a UsageError, naming the place.
 
     `made` are files that will be there by then, `given` names that earlier plays will have
     registered.
@@ -76,11 +82,16 @@ class _Look:
             scope = self._setting.scope_of(task, self._facts, self._files)
             loop = self._loop_names(task)
             self._refuse_unknown(task, scope, loop)
-            # Options of a task that is skipped are not looked at: its image need not be there.
-            if not self._is_skipped(task, scope, loop):
-                if whole:
-                    self._refuse_running(task, scope)
-                images.update(dict.fromkeys(self._options(task, scope, loop)))
+            try:
+                # Options of a task that is skipped are not looked at: its image need not be there.
+                if not self._is_skipped(task, scope, loop):
+                    if whole:
+                        self._refuse_running(task, scope)
+                    images.update(dict.fromkeys(self._options(task, scope, loop)))
+            except GrowdiskError as error:
+                if task.no_log:
+                    raise _without_values(error, task) from None
+                raise
         return Looked(tuple(images))
 
     def _loop_names(self, task: Task) -> set[str]:
@@ -120,7 +131,7 @@ class _Look:
             check_option(TASKS[name], option, value)
         except GrowdiskError as error:
             place = task.place_of(option)
-            raise BadFile(
+            raise bad_file(
                 error.what, place=place, reason=error.why, hint=error.what_to_do
             ) from error
 
@@ -132,7 +143,7 @@ class _Look:
             else ()
         ):
             if scope.filled_in(task.options[option], task.place_of(option)) is not OMIT:
-                raise BadFile(
+                raise bad_file(
                     "a play on a running guest cannot be taken back whole",
                     place=task.place_of(option),
                     reason=f"{ON_FAILURE} is play",
@@ -153,7 +164,7 @@ class _Look:
         elif option in _READ and not path.exists() and path not in self._made:
             host = self._setting.host
             whose = f"it is that of {host.name}: " if host.groups else ""
-            raise BadFile(
+            raise bad_file(
                 f"there is no image {value}",
                 place=task.place_of(option),
                 hint=f"{whose}check the path; nothing has been touched",
@@ -188,6 +199,14 @@ class _Look:
                 for inner in templates_in(variables.get(name)):
                     waiting += sandbox().names_in(inner)[0]
         return found
+
+
+def _without_values(error: GrowdiskError, task: Task) -> GrowdiskError:
+    """What is wrong with a task with no_log: where, and no value."""
+    place: YamlPosition | str = getattr(error, "place", task.place)
+    if error_id(error) == "template-failed":
+        return template_failed(place, NOT_SHOWN, NOT_SHOWN, SHOW_IT)
+    return bad_file(f"task '{task.name}' cannot be done", place, reason=NOT_SHOWN, hint=SHOW_IT)
 
 
 def _names(task: Task) -> Iterator[tuple[set[str], set[str]]]:
@@ -226,15 +245,13 @@ def given_by(tasks: Sequence[Task]) -> Iterator[str]:
             yield "growdisk_disk"
 
 
-def _unknown_name(
-    name: str, task: Task, scope: TaskVariables, setting: PlayContext
-) -> TemplateFailed:
+def _unknown_name(name: str, task: Task, scope: TaskVariables, setting: PlayContext) -> Refused:
     known = [*setting.play.vars, *setting.host.vars, *setting.request.extra, "inventory_hostname"]
     hint = suggestion(name, known, f"give it with -e {name}=VALUE, or in the inventory")
     place: YamlPosition = task.place
     for option, value in task.options.items():
         if any(name in sandbox().names_in(text)[0] for text in templates_in(value)):
             place = task.place_of(option)
-    return TemplateFailed(
+    return template_failed(
         place, text=name, reason=f"'{name}' is undefined for {setting.host.name}", hint=hint
     )

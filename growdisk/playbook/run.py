@@ -7,9 +7,9 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from growdisk.api.current_run import new_run_name
 from growdisk.errors import Refused
 from growdisk.fast_dataclass import dataclass
-from growdisk.planner.plan import new_run_name
 from growdisk.playbook.host_pool import HostPool, Job
 from growdisk.playbook.host_run import HostRun
 from growdisk.playbook.host_vars import PlayContext

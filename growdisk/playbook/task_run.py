@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from growdisk.error_document import error_document
 from growdisk.errors import GrowdiskError, Refused, UsageError
-from growdisk.fast_dataclass import dataclass
+from growdisk.fast_dataclass import dataclass, replace
 from growdisk.playbook.expressions import OMIT, TaskVariables
-from growdisk.playbook.model import Task
+from growdisk.playbook.model import NOT_SHOWN, SHOW_IT, Task
 from growdisk.playbook.options import truth_of
 from growdisk.playbook.reports import State, TaskReport
 from growdisk.playbook.specs import NAMESPACE
@@ -178,26 +178,50 @@ class TaskRun:
         seconds: float,
         error: GrowdiskError | None,
     ) -> TaskReport:
-        hidden = self._task.no_log
-        return TaskReport(
+        report = TaskReport(
             self._play,
             str(self._name()),
             self._task.action,
             state,
-            "(not shown: no_log)" if hidden else outcome.message,
+            outcome.message,
             seconds,
             label,
-            None if hidden or not outcome.result else dict(outcome.result),
-            None if hidden else outcome.diff,
+            dict(outcome.result) if outcome.result else None,
+            outcome.diff,
             error_document(error) if error else None,
             error.exit_code if error else 0,
         )
+        return _without_values(report) if self._task.no_log else report
 
     def _name(self) -> object:
         try:
             return self._scope.filled_in(self._task.name, self._task.place)
         except GrowdiskError:
             return self._task.name  # a name alone must not fail a task
+
+
+def _without_values(report: TaskReport) -> TaskReport:
+    """A report of a task with no_log: how it ended, and nothing that may hold a value of it."""
+    restored = report.error is not None and (report.result or {}).get("result") == "restored"
+    return replace(
+        report,
+        message=NOT_SHOWN,
+        item=None if report.item is None else NOT_SHOWN,
+        # Needed for the host's own end: whether its disk is as it was.
+        result={"result": "restored"} if restored else None,
+        diff=None,
+        error=report.error and _without_facts(report.error, report.task),
+    )
+
+
+def _without_facts(error: Mapping[str, object], task: str) -> dict[str, object]:
+    return {
+        **error,
+        "what": f"task '{task}' failed",
+        "why": NOT_SHOWN,
+        "do": SHOW_IT,
+        "data": {},
+    }
 
 
 def _all_of(results: Sequence[Mapping[str, object]]) -> dict[str, object]:

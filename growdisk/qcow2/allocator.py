@@ -20,6 +20,7 @@ from growdisk.qcow2.header import REFTABLE_OFFSET, Header
 from growdisk.qcow2.header_rules import MAX_REFTABLE_BYTES, damaged
 from growdisk.qcow2.refblock import last_used, zero_runs
 from growdisk.qcow2.refcounts import Refcounts, Run
+from growdisk.units import joined
 
 TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ class Allocator:
         self._learn_holes()
         if not self._holes:
             return self._append(wanted), wanted
-        # Every hole is free now, and lies in a block that the search has passed.
+        # Every hole is free now: it was found by the search, or released.
         first, length = self._holes.popleft()
         count = min(wanted, length)
         if count < length:
@@ -92,23 +93,17 @@ class Allocator:
 
     def release(self, runs: Iterable[Run]) -> None:
         """Count runs down by one. The tables that used them must be durable without them."""
-        for first, count in runs:
-            self._refcounts.add([(first, count)], -1)
-            self._note_free(first, count)
-            if self.released is not None:
-                self.released.append((first, count))
-            # What is freed may become guest data, so it is not metadata any more.
-            del self._in_use[
-                bisect_left(self._in_use, first) : bisect_left(self._in_use, first + count)
-            ]
+        for run in runs:
+            self._count_down([run])
+            self._note_free(*run)
 
     def hand_out_next(self, runs: Iterable[Run]) -> None:
         """Free clusters that were just allocated and are unused; they are the next to be given."""
-        later, self._holes = self._holes, deque()
-        # release() appends to the list, which is empty meanwhile. It notes only clusters of blocks
-        # that the search has passed; the search finds the others when it gets there.
-        self.release(runs)
-        self._holes.extend(later)
+        runs = list(runs)
+        self._count_down(runs)
+        # All of them, also in blocks that the search has not reached. It goes on only once no hole
+        # is left, so it does not find them a second time.
+        self._holes.extendleft(reversed(runs))
 
     def check_metadata(self) -> None:
         """Raise ImageDamaged if metadata are counted as free.
@@ -145,13 +140,14 @@ class Allocator:
     def give_back(self, runs: Iterable[Run]) -> None:
         """Free the host's blocks of those of these clusters that are free now.
 
-        That must be durable. The file is cut off after the last other one. No other free cluster
-        is touched: a count may be wrong.
+        That must be durable. The runs may overlap, as those of several disks do. The file is cut
+        off after the last other cluster. No other free cluster is touched: a count may be wrong.
         """
         bits, end = self._geometry.cluster_bits, self._geometry.clusters(self._file.size)
-        inside: list[Run] = []
+        ranges = list(joined(sorted((first, first + count) for first, count in runs)))
+        inside: list[tuple[int, int]] = []
         # The last ones first: the end moves down before the runs below it are looked at.
-        for first, last in self._free_among(sorted(runs, reverse=True)):
+        for first, last in self._free_among(reversed(ranges)):
             if last >= end:
                 end = min(first, end)
             elif inside and inside[-1][0] == last:
@@ -169,10 +165,10 @@ class Allocator:
         # a block device goes on for long behind it
         self.give_back([(1, self._find_end() - 1)])
 
-    def _free_among(self, runs: Iterable[Run]) -> Iterator[Run]:
-        """Those with the count 0, as [first, last), the last ones first."""
-        for first, count in runs:
-            free = list(self._refcounts.free_in(first, count))
+    def _free_among(self, ranges: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+        """The clusters of these ranges with the count 0, as ranges; the last ones first."""
+        for first, end in ranges:
+            free = list(self._refcounts.free_in(first, end - first))
             yield from reversed(free)
 
     def _count_up(self, first: int, count: int) -> None:
@@ -181,6 +177,16 @@ class Allocator:
         self._refcounts.add([(first, count)], +1)
         # A hole may lie beyond the end by now: give_back() and trim_file() cut the file off.
         self._extend_file(first + count)
+
+    def _count_down(self, runs: Iterable[Run]) -> None:
+        for first, count in runs:
+            self._refcounts.add([(first, count)], -1)
+            if self.released is not None:
+                self.released.append((first, count))
+            # What is freed may become guest data, so it is not metadata any more.
+            del self._in_use[
+                bisect_left(self._in_use, first) : bisect_left(self._in_use, first + count)
+            ]
 
     def _note_free(self, first: int, count: int) -> None:
         """Remember holes in refcount blocks that the search has passed already.

@@ -27,7 +27,7 @@ from growdisk.qcow2.create import refcount_area
 from growdisk.qcow2.entries import COMPRESSED, OFFSET_MASK, ZERO, CompressedRange
 from growdisk.qcow2.extensions import Extension
 from growdisk.qcow2.features import Autoclear, Incompatible
-from growdisk.qcow2.header import LUKS
+from growdisk.qcow2.header_values import LUKS
 from growdisk.qcow2.l1_walk import RunSplitter, Walker, l2_offsets
 from growdisk.qcow2.metadata import Metadata
 from growdisk.qcow2.refblock import RefblockCodec, add_to_run

@@ -19,8 +19,9 @@ from growdisk.qcow2.create_options import CreateOptions
 from growdisk.qcow2.extensions import Extension
 from growdisk.qcow2.features import Autoclear, Compatible, Incompatible, feature_name_table
 from growdisk.qcow2.geometry import Geometry
-from growdisk.qcow2.header import CURRENT_LENGTH, LUKS, V2_LENGTH, V3_LENGTH, Header
+from growdisk.qcow2.header import Header
 from growdisk.qcow2.header_rules import MAX_BACKING_NAME
+from growdisk.qcow2.header_values import CURRENT_LENGTH, LUKS, V2_LENGTH, V3_LENGTH
 from growdisk.qcow2.mapping import Mapping
 from growdisk.qcow2.metadata import Metadata
 from growdisk.qcow2.preallocate import Preallocator

@@ -18,9 +18,10 @@ from growdisk.block.sector_cipher import SECTOR, SectorCipher, sector_cipher
 from growdisk.errors import ImageUnsupported, WrongKey
 from growdisk.qcow2.data import DataFile
 from growdisk.qcow2.extensions import Extension
-from growdisk.qcow2.header import LEGACY_AES, Header
+from growdisk.qcow2.header import Header
 from growdisk.qcow2.header_rules import damaged
-from growdisk.qcow2.luks1 import Luks1Header
+from growdisk.qcow2.header_values import LEGACY_AES
+from growdisk.qcow2.luks1 import luks_header_of, unlock
 from growdisk.units import align_down, align_up
 
 _AES_KEY_BYTES = 16
@@ -52,12 +53,12 @@ def open_encrypted(
             raise damaged(path, "its encryption header is cut off")
         return file.read(offset + start, count)
 
-    luks = Luks1Header.parse(read, length, path)
+    luks = luks_header_of(read, length, path)
     # WrongKey of the last one is the answer for all.
     for key in keys[:-1]:
         with suppress(WrongKey):
-            return EncryptedData(data, luks.unlock(key, read, path))
-    return EncryptedData(data, luks.unlock(keys[-1], read, path))
+            return EncryptedData(data, unlock(luks, key, read, path))
+    return EncryptedData(data, unlock(luks, keys[-1], read, path))
 
 
 def luks_header(file: BlockDevice, header: Header, path: Path) -> bytes:

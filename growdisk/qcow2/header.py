@@ -15,14 +15,9 @@ from growdisk.block.device import BlockDevice
 from growdisk.errors import ImageUnsupported
 from growdisk.fast_dataclass import dataclass, replace
 from growdisk.qcow2.extensions import BadExtension, Extension, parse_extensions
-from growdisk.qcow2.features import KNOWN_INCOMPATIBLE, Incompatible, parse_feature_names
-from growdisk.qcow2.geometry import Geometry
+from growdisk.qcow2.features import KNOWN_INCOMPATIBLE, parse_feature_names
 from growdisk.qcow2.header_rules import check_header, check_start, damaged
-
-MAGIC = b"QFI\xfb"
-V2_LENGTH, V3_LENGTH, CURRENT_LENGTH = 72, 104, 112
-
-LEGACY_AES, LUKS = 1, 2  # crypt_method
+from growdisk.qcow2.header_values import MAGIC, V2_LENGTH, V3_LENGTH, HeaderValues
 
 # Byte offsets of the fields that are rewritten alone: each group lies in the first sector, so one
 # write is atomic.
@@ -40,25 +35,9 @@ _V3 = struct.Struct(">QQQII")
 
 
 @dataclass(frozen=True)
-class Header:
-    """All fields of the header; sizes and offsets in bytes, `l1_size` in entries."""
+class Header(HeaderValues):
+    """The fixed fields, the backing file's name and the extensions."""
 
-    version: int
-    cluster_bits: int
-    size: int
-    crypt_method: int
-    l1_size: int
-    l1_offset: int
-    reftable_offset: int
-    reftable_clusters: int
-    snapshot_count: int
-    snapshots_offset: int
-    incompatible: int = 0
-    compatible: int = 0
-    autoclear: int = 0
-    refcount_order: int = 4
-    header_length: int = V2_LENGTH
-    late_fields: bytes = b""  # bytes 104..header_length, the compression type first
     backing_file: str | None = None
     extensions: tuple[Extension, ...] = ()
 
@@ -96,23 +75,6 @@ class Header:
         )
 
     @property
-    def cluster_size(self) -> int:
-        return 1 << self.cluster_bits
-
-    @property
-    def refcount_bits(self) -> int:
-        return 1 << self.refcount_order
-
-    @property
-    def geometry(self) -> Geometry:
-        return Geometry(self.cluster_bits, self.refcount_order, self.has(Incompatible.EXTENDED_L2))
-
-    @property
-    def compression_type(self) -> int:
-        """0 deflate, 1 zstd."""
-        return self.late_fields[0] if self.late_fields else 0
-
-    @property
     def backing_format(self) -> str | None:
         """None, too, if it is an empty text: then it is probed."""
         data = self.extension(Extension.BACKING_FORMAT)
@@ -123,10 +85,6 @@ class Header:
         """The name of the external data file; it may stand there without being used."""
         data = self.extension(Extension.DATA_FILE)
         return None if data is None else os.fsdecode(data)
-
-    def has(self, bit: int) -> bool:
-        """Whether an incompatible feature bit (features.Incompatible) is set."""
-        return bool(self.incompatible & bit)
 
     def extension(self, kind: int) -> bytes | None:
         """The data of the extension of this type, or None."""

@@ -19,7 +19,6 @@ from growdisk.qcow2.data import DataFile
 from growdisk.qcow2.header import read_header
 from growdisk.qcow2.image import Qcow2Image, opened_as_backing
 from growdisk.qcow2.open_checks import Passphrase
-from growdisk.storage.rbd import refuse_other_clients
 
 Format = Literal["qcow2", "raw"]
 
@@ -93,6 +92,8 @@ class Disk:
         for disk in (self, *self.extra_disks):
             disk.file.refuse_in_use()
             if disk.file.is_block_device:
+                from growdisk.storage.rbd import refuse_other_clients
+
                 refuse_other_clients(disk.path)
 
     @property

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from growdisk.fast_dataclass import dataclass
 from growdisk.partitions.table import FIRST_DISK
 from growdisk.steps.registry import DiskStep
-from growdisk.steps.worker_at_rest import WorkerAtRest
 from growdisk.workflow.step import Check, Evidence, Scope
+
+if TYPE_CHECKING:
+    from growdisk.steps.worker_at_rest import WorkerAtRest
 
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 

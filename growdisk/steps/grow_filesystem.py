@@ -9,23 +9,15 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from growdisk.backends.filesystem_growth import UNMOUNTED
 from growdisk.errors import Refused
 from growdisk.fast_dataclass import dataclass
+from growdisk.filesystems.growing_tools import UNMOUNTED, growing_programs
 from growdisk.steps.device_path import DevicePath
 from growdisk.steps.failures import verify_failed
 from growdisk.steps.step_traits import StepTraits
 from growdisk.steps.worker import DiskView, Worker
 from growdisk.units import format_change
 from growdisk.workflow.step import AlreadyDone, Blocked, Check, Evidence, Ready, Scope
-
-_TOOLS = {
-    "xfs": "xfs_growfs",
-    "btrfs": "btrfs",
-    "ext2": "resize2fs",
-    "ext3": "resize2fs",
-    "ext4": "resize2fs",
-}
 
 
 @dataclass(frozen=True)
@@ -87,17 +79,11 @@ class GrowFilesystem(StepTraits):
 
     @property
     def own_tools(self) -> tuple[str, ...]:
-        return () if self.is_plain_ext else self._growers
+        return () if self.is_plain_ext else growing_programs(self.kind)
 
     @property
     def kernel_tools(self) -> tuple[str, ...]:
-        return () if self.is_plain_ext else (*self._growers, *self.place.openers)
-
-    @property
-    def _growers(self) -> tuple[str, ...]:
-        if self.kind in UNMOUNTED:
-            return tuple(command[0] for command in UNMOUNTED[self.kind])
-        return (_TOOLS[self.kind],)
+        return () if self.is_plain_ext else (*growing_programs(self.kind), *self.place.openers)
 
     def described(self, disk: str) -> str:
         kind = "" if self.is_plain_ext and not self.running else f" ({self.kind})"

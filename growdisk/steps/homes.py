@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from growdisk.backends.backend import Backend
+from typing import TYPE_CHECKING
+
 from growdisk.filesystems.ext_tree import ExtTree
 from growdisk.filesystems.fat_tree import FatTree
 from growdisk.guest_systems.look import GuestMount, Home, Look, find_homes
-from growdisk.steps.worker_at_rest import WorkerAtRest
+
+if TYPE_CHECKING:
+    from growdisk.backends.backend import Backend
+    from growdisk.steps.worker_at_rest import WorkerAtRest
 
 
 def homes_now(worker: WorkerAtRest) -> Look:

@@ -22,6 +22,9 @@ class InternalSnapshots:
         self._image = image
         self._names = snapshot_names(run, steps)
 
+    def is_in_use(self) -> bool:
+        return False  # the image is locked
+
     def take(self, step: str) -> None:
         if self._names[step] not in self._present():
             self._image.flush()

@@ -1,6 +1,6 @@
 """Where something is inside a running guest: a DevicePath, by the guest's own open devices.
 
-The same places as for a guest that is off (steps/device_path.py), by the mapped devices of the
+The same places as for a guest that is off (place_at_rest.py), by the mapped devices of the
 guest.
 """
 

@@ -24,7 +24,8 @@ from growdisk.host.json_codec import encoded_lines
 from growdisk.live.guest_block_device import GuestBlockDevice, guest_disk_at
 from growdisk.live.guest_shell import GuestLost
 from growdisk.live.guest_volumes import GuestVolumes, volumes_of
-from growdisk.live.qemu_machine import Arrival, LiveDisk, Machine
+from growdisk.live.live_disk import Arrival, LiveDisk
+from growdisk.live.qemu_machine import Machine
 from growdisk.partitions.sectors import read_table
 from growdisk.partitions.table import FIRST_DISK, PartitionTable
 from growdisk.steps import live_place
@@ -35,6 +36,8 @@ from growdisk.steps.grow_luks import GrowLuks
 from growdisk.steps.grow_lv import GrowLogicalVolume
 from growdisk.steps.grow_pv import GrowPhysicalVolume
 from growdisk.steps.inside import Inside, guest_did_not_return
+from growdisk.steps.remake_swap import MakeSwapFile, RemakeSwap
+from growdisk.steps.repair_guest import RepairGuest
 from growdisk.steps.reread_partitions import RereadPartitions
 from growdisk.steps.resize_image import GrowDevice, ResizeImage
 from growdisk.steps.rewrite_partitions import RewritePartitions
@@ -133,6 +136,12 @@ class LiveWorker:
         # In use a file system may stop short by less than a group.
         return size >= step.new_size - (0 if step.kind == "btrfs" else _LAST_GROUP)
 
+    def has_swap(self, step: RemakeSwap) -> bool:
+        return False
+
+    def swap_file_uuid(self, step: MakeSwapFile) -> str | None:
+        return ""
+
     def resize_disk(self, step: ResizeImage) -> str:
         self.machine.resize(self.key, step.new_size)
         # Perhaps the guest sees the size without a restart: then there is none.
@@ -203,6 +212,25 @@ class LiveWorker:
     def _grow(self, step: str) -> None:
         growth, layer = self.parts[step]
         self.run(Phase.GROW, growth=growth, up_to=layer)
+
+    # One phase of the scripts makes swap again and repairs the guest's files: the first of the
+    # steps does all of it, and the next one finds nothing left to do.
+
+    def make_swap(self, step: RemakeSwap) -> str:
+        return self.run(Phase.REPAIR).what
+
+    def make_swap_file(self, step: MakeSwapFile) -> str:
+        return self.run(Phase.REPAIR).what
+
+    def repair(self, step: RepairGuest) -> str:
+        answer = self.run(Phase.REPAIR)
+        return "done already" if answer.result is ScriptOutcome.ALREADY else answer.what
+
+    def confirm_swap(self, step: RemakeSwap) -> None: ...
+
+    def confirm_swap_file(self, step: MakeSwapFile) -> None: ...
+
+    def confirm_repair(self, step: RepairGuest) -> None: ...
 
     def conclude(self, step: str) -> None:
         """It also takes away what a restart was to go on with."""

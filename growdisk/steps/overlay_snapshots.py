@@ -52,6 +52,9 @@ class OverlaySnapshots:
         self._chain.open()
         disk.on_base_resized = self._renew_top
 
+    def is_in_use(self) -> bool:
+        return False  # the image is locked
+
     def take(self, step: str) -> None:
         if not self._chain.overlay(step).exists():
             self._chain.add(step)
@@ -165,6 +168,17 @@ class OverlaySnapshots:
             undo.close()
 
 
+def backing_name(below: Path, directory: Path) -> Path:
+    """What an overlay in the run's `directory` calls the file that it lies on.
+
+    A relative name if that can be: the folder may be moved together with the image while the run
+    is unfinished. A block device has its folder elsewhere.
+    """
+    if below.parent == directory:
+        return Path(below.name)
+    return Path("..", below.name) if below.parent == directory.parent else below.absolute()
+
+
 # The files of a run's overlays, one a step, and the chain of open images that they make.
 #
 # guest.raw  <-  01-resize-image.qcow2  <-  02-rewrite-partitions.qcow2  <-  ...
@@ -231,21 +245,15 @@ class OverlayChain:
 
         It takes the place of a file that may be there.
         """
-        # By their bare names: the folder may be moved together with the image while the run is
-        # unfinished.
-        below = self.images[-1].path.name if self.images else self._base_name()
+        below = self.images[-1].path if self.images else self._disk.path
         fresh = self.create_fresh(
-            self._disk.size, Path(below), "qcow2" if self.images else self._disk.format
+            self._disk.size,
+            backing_name(below, self._directory),
+            "qcow2" if self.images else self._disk.format,
         )
         self.publish(fresh, self.overlay(step))
         self._disk.flush()
         self._push(self.overlay(step))
-
-    def _base_name(self) -> str:
-        image = self._disk.path
-        return (
-            f"../{image.name}" if image.parent == self._directory.parent else str(image.absolute())
-        )
 
     def create_fresh(
         self, size: int, backing: Path | None = None, backing_format: str | None = None

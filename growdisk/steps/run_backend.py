@@ -13,19 +13,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from growdisk.errors import ApplianceHangs, OperationFailed
-from growdisk.steps.device_path import DevicePath, open_inside
+from growdisk.steps.device_path import DevicePath
 from growdisk.steps.disk import Disk
+from growdisk.steps.place_at_rest import open_inside
 from growdisk.volumes.keyring import Keyring
 from growdisk.workflow.stopping import StopRequest
 
 # what only a run needs is loaded when it launches: guestfs costs more than all of `growdisk plan`
 if TYPE_CHECKING:
     from growdisk.backends.appliance import Appliance
-    from growdisk.backends.backend import Backend, Kind
+    from growdisk.backends.backend import Backend
     from growdisk.backends.direct import DirectTools
     from growdisk.block.fuse import FuseFolder
     from growdisk.block.nbd import NbdServer
     from growdisk.guest_systems.look import Look
+    from growdisk.steps.worker import BackendKind
 
 _NAME = "disk"
 # seconds: a launch takes 6 to 15, and half a minute more where the appliance is built first
@@ -43,7 +45,7 @@ class RunBackend:
         keyring: Keyring | None = None,
         places: Collection[DevicePath] = (),
         *,
-        kind: Kind = "guestfs",
+        kind: BackendKind = "guestfs",
         extra_disks: Sequence[Disk] = (),
     ) -> None:
         """`places` are those that the run's steps work in, which `keyring` opens.

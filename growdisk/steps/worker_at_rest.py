@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from growdisk.backends.backend import Backend, CheckState
 from growdisk.block.device import BlockDevice
@@ -17,7 +18,7 @@ from growdisk.partitions.located import SectorChange
 from growdisk.partitions.rewriting import gpt_sectors, rewrite
 from growdisk.partitions.sectors import apply_changes, read_table
 from growdisk.partitions.table import FIRST_DISK, PartitionTable
-from growdisk.steps.device_path import DevicePath, device_at, neighbours_of
+from growdisk.steps.device_path import DevicePath
 from growdisk.steps.disk import Disk
 from growdisk.steps.failures import verify_failed
 from growdisk.steps.grow_filesystem import GrowFilesystem
@@ -25,12 +26,17 @@ from growdisk.steps.grow_luks import GrowLuks
 from growdisk.steps.grow_lv import GrowLogicalVolume
 from growdisk.steps.grow_pv import GrowPhysicalVolume
 from growdisk.steps.moving import copy, require_copied
+from growdisk.steps.place_at_rest import device_at, neighbours_of
+from growdisk.steps.remake_swap import MakeSwapFile, RemakeSwap
+from growdisk.steps.repair_guest import RepairGuest
 from growdisk.steps.reread_partitions import RereadPartitions
 from growdisk.steps.resize_image import GrowDevice, ResizeImage
 from growdisk.steps.rewrite_partitions import RewritePartitions
 from growdisk.steps.run_backend import RunBackend
 from growdisk.steps.worker import Placed
-from growdisk.storage.growing import resize_device
+
+if TYPE_CHECKING:
+    from growdisk.steps.guest_at_rest import GuestAtRest
 
 _ZERO_SAMPLE = 64 << 10
 
@@ -84,6 +90,12 @@ class WorkerAtRest:
     def accepts(self, step: GrowFilesystem, size: int) -> bool:
         return size == step.new_size
 
+    def has_swap(self, step: RemakeSwap) -> bool:
+        return not step.missing(self)
+
+    def swap_file_uuid(self, step: MakeSwapFile) -> str | None:
+        return self._guest.swap_file_uuid(step)
+
     def resize_disk(self, step: ResizeImage) -> str:
         if step.preallocation != "off":
             # Blocks first: if the host has none left, the disk keeps its old size.
@@ -93,6 +105,8 @@ class WorkerAtRest:
         return ""
 
     def grow_device(self, step: GrowDevice) -> str:
+        from growdisk.storage.growing import resize_device
+
         resize_device(self.disk.path, step.new_size)
         # The disk still has the size that it had when it was opened: all above it must learn the
         # new one.
@@ -204,12 +218,36 @@ class WorkerAtRest:
         ):
             self.run_backend.let_a_kernel_mount("ext4", step.place.device)
 
+    @property
+    def _guest(self) -> GuestAtRest:
+        # What mends a guest's files is loaded for a run that does it.
+        from growdisk.steps.guest_at_rest import GuestAtRest
+
+        return GuestAtRest(self)
+
+    def make_swap(self, step: RemakeSwap) -> str:
+        self._guest.make_swap(step)
+        return ""
+
+    def make_swap_file(self, step: MakeSwapFile) -> str:
+        self._guest.make_swap_file(step)
+        return ""
+
+    def repair(self, step: RepairGuest) -> str:
+        return self._guest.repair(step)
+
+    def confirm_swap(self, step: RemakeSwap) -> None:
+        self._guest.confirm_swap(step)
+
+    def confirm_swap_file(self, step: MakeSwapFile) -> None:
+        self._guest.confirm_swap_file(step)
+
+    def confirm_repair(self, step: RepairGuest) -> None:
+        self._guest.confirm_repair(step)
+
     def conclude(self, step: str) -> None:
         """Each step has been verified by itself."""
 
 
 def _placed(backend: Backend) -> Placed:
-    return {
-        int(name.removeprefix(FIRST_DISK)): (start, size)
-        for name, start, size in backend.kernel_partitions()
-    }
+    return {number: (start, size) for number, start, size in backend.kernel_partitions()}

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from growdisk.block.host_devices import kernel_name_of, value_of
+from growdisk.block.host_devices import (
+    device_path_of,
+    disk_of_partition,
+    kernel_name_of,
+    value_of,
+)
 from growdisk.block.identity import dataset_of
 from growdisk.errors import GrowdiskError
 from growdisk.host.json_codec import NotThatValue
@@ -30,9 +35,8 @@ def look_at_storage(path: Path) -> Storage:
 
 def _look(number: int, kernel_name: str) -> Storage:
     # First: a partition of a loop device has a name that begins with loop as well.
-    if value_of(number, "partition"):
-        disk = kernel_name.rstrip("0123456789")
-        hint = f"grow the partition first (growpart, or parted /dev/{disk})"
+    if (disk := disk_of_partition(number)) is not None and isinstance(disk.node, int):
+        hint = f"grow the partition first (growpart, or parted {device_path_of(disk.node)})"
         return Storage("other", "", obstacle="it is a partition of this host's disk", hint=hint)
     if value_of(number, "dm/uuid").startswith("LVM-"):
         return lvm.look(number)

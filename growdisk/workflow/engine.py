@@ -103,8 +103,8 @@ class Engine(Generic[C]):
 
     def go_back(self, oldest: str | None = None) -> RunState:
         """Undo newest first, down to and including the step `oldest` (all steps if None)."""
-        if not self._snapshots.can_restore and (touched := self._touched()):
-            raise NothingToRestore(touched[-1])
+        if stays := self._without_way_back():
+            raise NothingToRestore(stays)
         self._make_room()  # on a full disk not even the journal could be written
         state = self.state
         if not (state.going_back and state.back_to == oldest):
@@ -265,7 +265,7 @@ class Engine(Generic[C]):
         self._record(Event.FAILED, step.name, reason)
         self._observer.step_ended(step.name, "failed", seconds, reason)
         # --snapshots none: it stays as it is, unfinished, for `resume`.
-        if touched and not self._snapshots.can_restore:
+        if self._without_way_back():
             raise StoppedWithoutWayBack(step.name, reason) from error
         self.go_back()
         if isinstance(error, Interrupted):
@@ -305,6 +305,15 @@ class Engine(Generic[C]):
         self._record(Event.RESTORING, step)
         self._snapshots.restore(step)
         self._record(Event.RESTORED, step)
+
+    def _without_way_back(self) -> str:
+        """A step that cannot be undone; "" if all can."""
+        if self._snapshots.can_restore:
+            return ""
+        if touched := self._touched():
+            return touched[-1]
+        begun = [step.name for step in self._steps if self.state.event_of(step.name)]
+        return begun[-1] if begun and self._snapshots.is_in_use() else ""
 
     def _touched(self) -> list[str]:
         return [step.name for step in self._steps if self.state.event_of(step.name) in TOUCHED]

@@ -210,6 +210,20 @@ def test_the_same_file_system_comes_out(results: dict[str, tuple], kind: str) ->
         )
 
 
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("label", ["dos", "gpt"])
+def test_a_table_may_have_no_partitions(tmp_path: Path, name: str, label: str) -> None:
+    need(name)
+    image = tmp_path / "disk.raw"
+    with image.open("wb") as file:
+        file.truncate(4 << 20)
+    run("sfdisk", "-q", "--no-reread", image, stdin=f"label: {label}\n")
+    device = RawFile.open(image, writable=True)
+    with hands(name, device, image) as backend:
+        assert backend.kernel_partitions() == []
+    device.close()
+
+
 # --- whole runs ---------------------------------------------------------------------------------
 
 _slow = partial(pytest.param, marks=pytest.mark.slow)

@@ -45,7 +45,7 @@ class Wanted:
 def list_disks(wanted: Wanted) -> list[DiskEntry]:
     """An entry for each disk, as named, machines last.
 
-    LibvirtUnreachable, if machines are asked for.
+    libvirt-unreachable, if machines are asked for.
     """
     entries = [
         DiskEntry(path, path) for path in images_in(wanted.paths, forgiving=wanted.forgiving)

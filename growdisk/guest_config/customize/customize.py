@@ -21,11 +21,12 @@ from growdisk.guest_config.customize.changes import (
     cannot_customize,
 )
 from growdisk.guest_config.customize.hostname import hosts_for
+from growdisk.guest_config.selinux import SELINUX_CONFIG, selinux_is_on
 from growdisk.guest_config.text import decode, encode
 from growdisk.host import clock
 
 _MACHINE_ID, _DBUS_ID = "/etc/machine-id", "/var/lib/dbus/machine-id"
-_SELINUX, _RELABEL = "/etc/selinux/config", "/.autorelabel"
+_RELABEL = "/.autorelabel"
 _NO_SSH = "ssh host keys: the guest has no /etc/ssh"
 _DAY = 86400
 _LOGIN_DEFS, _PAM = "/etc/login.defs", "/etc/pam.d/common-password"
@@ -49,7 +50,7 @@ def customize(guest: GuestEditor, orders: GuestChanges) -> Iterator[str]:
     _check_accounts(guest, orders)
     yield from _make_its_own(guest, orders)
     # What was written here has no labels, and sshd may not read a key without.
-    if guest.exists(_SELINUX) and b"SELINUX=disabled" not in guest.read(_SELINUX):
+    if guest.exists(SELINUX_CONFIG) and selinux_is_on(decode(guest.read(SELINUX_CONFIG))):
         guest.put(_RELABEL, b"", FileOwner())
         yield f"{_RELABEL}: the first boot labels all files for SELinux, and restarts"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from growdisk import api
 from growdisk.api.live_request import target_of
 from growdisk.api.result import Result, document
-from growdisk.planner.given_values import format_of, goal_of, keys_of, run_options_of
+from growdisk.planner.given_values import format_of, goal_of, run_options_of
 from growdisk.planner.planner import propose
 from growdisk.playbook.options import Options
 from growdisk.playbook.perform import TaskContext
@@ -27,7 +27,7 @@ def expand_online(options: Options, context: TaskContext) -> TaskResult:
 
 def _grown(options: Options, context: TaskContext, *, running: bool) -> TaskResult:
     target, goal = target_of(options, running=running), goal_of(options)
-    how = run_options_of(options, keys_of(options))
+    how = run_options_of(options, options.keys())
     if context.check and isinstance(target, Path):
         return outcome_of(
             plan_in_check_mode(target, goal, how, format_of(options), propose, context.foreseen)

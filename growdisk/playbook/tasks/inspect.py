@@ -12,7 +12,7 @@ from growdisk.api.live_request import target_of
 from growdisk.errors import GrowdiskError, Refused
 from growdisk.fast_dataclass import asdict
 from growdisk.planner.facts import Facts
-from growdisk.planner.given_values import format_of, goal_of, keys_of, sector_size_of
+from growdisk.planner.given_values import format_of, goal_of, sector_size_of
 from growdisk.planner.goal import Goal
 from growdisk.planner.layout import layout_of
 from growdisk.planner.planner import propose
@@ -41,7 +41,7 @@ def _facts(options: Options, context: TaskContext) -> TaskResult:
 
 def _facts_of(options: Options) -> Facts:
     return api.inspect(
-        target_of(options), format_of(options), sector_size_of(options), keys_of(options)
+        target_of(options), format_of(options), sector_size_of(options), options.keys()
     )
 
 

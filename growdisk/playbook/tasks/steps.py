@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from growdisk.api.current_run import recorded_plan
 from growdisk.api.result import Result
 from growdisk.api.runs import expand
 from growdisk.fast_dataclass import replace
 from growdisk.planner.facts import Facts
-from growdisk.planner.given_values import format_of, goal_of, keys_of, run_options_of
+from growdisk.planner.given_values import format_of, goal_of, run_options_of
 from growdisk.planner.goal import Goal
-from growdisk.planner.plan import recorded_plan
 from growdisk.planner.proposal import AllDone, PlanFunction, Proposal
 from growdisk.planner.single_step import (
     grow_only,
@@ -31,7 +31,7 @@ def one_step(
 ) -> Result:
     """A run of what `proposer` proposes; in check mode the plan for it."""
     path, goal = options.place("image"), goal or goal_of(options)
-    how = run_options_of(options, keys_of(options))
+    how = run_options_of(options, options.keys())
     if context.check:
         return plan_in_check_mode(path, goal, how, format_of(options), proposer, context.foreseen)
     return expand(path, goal, how, format_of(options), context.observer, context.stop, proposer)

@@ -14,9 +14,9 @@ from growdisk.block.raw import RawFile
 from growdisk.qcow2.check.cluster_counts import MAX_SEGMENTS, ClusterCounts
 from growdisk.qcow2.entries import REFTABLE_RESERVED
 from growdisk.qcow2.header import Header
-from growdisk.qcow2.header_rules import refcount_table_problem
 
 _MAX_REPEATED = 256
+_MAX_TABLE = 8 << 20  # as QEMU, which reads no longer one
 _CODES = {4: "H", 5: "I", 6: "Q"}
 
 
@@ -30,7 +30,7 @@ class StoredRefcounts:
     def __init__(self, file: BlockDevice, header: Header) -> None:
         self.order, self.cluster_size = header.refcount_order, header.cluster_size
         self.per_block = header.cluster_size * 8 >> header.refcount_order
-        self.problem = refcount_table_problem(header, file.size)
+        self.problem = table_problem(header, file.size)
         length = 0 if self.problem else header.reftable_clusters * header.cluster_size
         table = read_padded(file, header.reftable_offset, length)
         entries = -(-used_length(table) // 8)
@@ -47,6 +47,24 @@ class StoredRefcounts:
                 seen.add(offset)
                 block = read_padded(file, offset, self.cluster_size)
                 self.counts.put(index * self.per_block, unpack_counts(block, self.order))
+
+
+def table_problem(header: Header, file_size: int) -> str | None:
+    """Why there is no refcount table that could be read, or None."""
+    start = header.reftable_offset
+    end = start + header.reftable_clusters * header.cluster_size
+    if end == start:
+        return "it has no refcount table"
+    if end - start > _MAX_TABLE:
+        return f"its refcount table has {end - start} bytes; {_MAX_TABLE} are allowed"
+    if start == 0 or start & header.cluster_size - 1 or end >= 1 << 63:
+        return f"its refcount table at {start:#x} does not start on a cluster of its own"
+    if end > file_size:
+        return (
+            f"its refcount table at {start:#x} lies outside the file ({file_size} bytes): the file "
+            "is cut off"
+        )
+    return None
 
 
 def counts_for(file: BlockDevice) -> ClusterCounts:

@@ -14,22 +14,26 @@ import pytest
 from growdisk.live.qemu_processes import guest_of, server_folder
 from tests.conftest import DiskMaker
 
+MONITORS = {
+    "qmp": ("-qmp", "unix:qmp.sock,server=on,wait=off", "-daemonize"),
+    "--qmp": ("--qmp", "unix:qmp.sock,server=on,wait=off", "--daemonize"),
+    "--mon": (
+        "--chardev", "socket,id=a,path=qmp.sock,server=on,wait=off", "--mon", "a,mode=control",
+        "-daemonize",
+    ),
+}  # fmt: skip
 
-@pytest.fixture
-def daemon(small_disk: DiskMaker, tmp_path: Path) -> Iterator[Path]:
+
+@pytest.fixture(params=MONITORS)
+def daemon(request: pytest.FixtureRequest, small_disk: DiskMaker, tmp_path: Path) -> Iterator[Path]:
     """A stopped QEMU with images/busy.qcow2, started in tmp_path with -daemonize."""
     (tmp_path / "images").mkdir()
     small_disk("images/busy.qcow2")
     command = [
         "qemu-system-x86_64", "-S", "-accel", "tcg", "-m", "64", "-nodefaults", "-display", "none",
     ]  # fmt: skip
-    drive = [
-        "-drive",
-        "file=images/busy.qcow2,if=virtio",
-        "-qmp",
-        "unix:qmp.sock,server=on,wait=off",
-    ]
-    subprocess.run([*command, *drive, "-daemonize", "-pidfile", "pid"], cwd=tmp_path, check=True)
+    drive = ["-drive", "file=images/busy.qcow2,if=virtio", "-pidfile", "pid"]
+    subprocess.run([*command, *drive, *MONITORS[request.param]], cwd=tmp_path, check=True)
     try:
         yield tmp_path
     finally:

@@ -15,8 +15,11 @@ import pytest
 
 from growdisk.host.logical_volumes import HostVolume, volumes_in
 from growdisk.storage import rbd, zvol
+from growdisk.storage.look import look_at_storage
 from growdisk.storage.lvm import storage_in
 from growdisk.units import GiB, MiB
+from tests.guests.loops import loop
+from tests.guests.tools import run
 
 _VOLUME = {
     "lv_kernel_major": "253", "lv_kernel_minor": "3", "vg_name": "vg0", "lv_name": "web01",
@@ -53,6 +56,28 @@ def test_a_full_thin_pool_is_an_obstacle(full: dict[str, str]) -> None:
     pool = {"lv_name": "pool", "lv_kernel_minor": "2"} | full
     found = storage_in(report({"pool_lv": "pool"}, pool), 253, 3)
     assert "full" in found.obstacle and "lvextend vg0/pool" in found.hint
+
+
+def test_a_partition_is_told_of_with_its_disk_whose_name_may_end_in_a_number(
+    tmp_path: Path,
+) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("loop devices are root's")
+    image = tmp_path / "disk.raw"
+    with image.open("wb") as file:
+        file.truncate(8 * MiB)
+    run("sfdisk", "-q", "--no-reread", image, stdin="2048,2048\n")
+    with loop(image) as disk:
+        run("partx", "--add", disk)
+        node = tmp_path / "p1"
+        try:
+            number = Path(f"/sys/class/block/{disk.name}p1/dev").read_text().strip()
+            run("mknod", node, "b", *number.split(":"))
+            found = look_at_storage(node)
+        finally:
+            run("partx", "--delete", disk)
+    assert found.obstacle == "it is a partition of this host's disk"
+    assert found.hint.endswith(f"parted {disk})")
 
 
 def test_a_snapshot_of_a_thick_volume_does_not_grow() -> None:

@@ -11,7 +11,7 @@ from growdisk.cli import arguments, targets
 from growdisk.cli.parser import parsed
 from growdisk.cli.plan_as_playbook import _as_given
 from growdisk.errors import UsageError
-from growdisk.planner.given_values import goal_of, keys_of, run_options_of
+from growdisk.planner.given_values import goal_of, run_options_of
 from growdisk.playbook.options import Options, typed
 from growdisk.playbook.specs import TASKS
 
@@ -44,7 +44,7 @@ def test_both_make_the_same_goal_and_run_options(tmp_path: Path) -> None:
     key.write_bytes(b"secret\n")
     words, task = parsed([*WORDS.split(), "--key-file", str(key)]), options(**GIVEN, key_file=[key])
     assert arguments.goal_of(words) == goal_of(task)
-    how = run_options_of(task, keys_of(task))
+    how = run_options_of(task, task.keys())
     assert arguments.options_of(words) == how and how.keys == (b"secret\n",)
 
 
