@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from growdisk.errors import UsageError
+from growdisk.errors import UsageError, bad_value
 from growdisk.planner.goal import (
     Backend,
     Goal,
@@ -42,10 +42,10 @@ class GivenValues:
         written: Callable[..., str] = as_flag,
         asked_by: str = "",
     ) -> None:
-        self._values, self.written, self._asked_by = values, written, asked_by
+        self._values, self.written, self.asked_by = values, written, asked_by
 
     def error(self, problem: str, hint: str) -> UsageError:
-        return UsageError(f"{self._asked_by}{problem}", hint=hint)
+        return UsageError(f"{self.asked_by}{problem}", hint=hint)
 
     def value(self, name: str) -> object:
         if name in self._values or name not in SHARED:
@@ -71,7 +71,7 @@ class GivenValues:
         """The value of an option that has a default, or is required."""
         value = self.value(name)
         # argparse or typed() has checked it: another type is a mistake in the table.
-        assert isinstance(value, int), (self._asked_by, name)
+        assert isinstance(value, int), (self.asked_by, name)
         return value
 
     def path(self, name: str) -> Path | None:
@@ -116,9 +116,13 @@ def goal_of(given: GivenValues) -> Goal:
 def sector_size_of(given: GivenValues) -> int:
     size = given.number("sector_size")
     if size not in SECTOR_SIZES:
-        raise given.error(
-            f"sectors of {size} bytes are not supported",
-            given.written("sector_size", " or ".join(map(str, SECTOR_SIZES))),
+        known = tuple(map(str, SECTOR_SIZES))
+        raise bad_value(
+            f"{given.asked_by}sectors of {size} bytes are not supported",
+            given.written("sector_size"),
+            str(size),
+            hint=given.written("sector_size", " or ".join(known)),
+            choices=known,
         )
     return size
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from growdisk.errors import UsageError
+from growdisk.errors import bad_value
 from growdisk.planner.goal import Rule
 from growdisk.planner.option_table import as_flag, as_key
 from growdisk.units import parse_goal_size
@@ -46,8 +46,10 @@ def share(name: str, text: str | None, written: Callable[..., str] = as_key) -> 
     # Everything that is not a number fails the test of the bounds below.
     value = float(number) if _NUMBER.fullmatch(number) else -1.0
     if not 0 <= value <= 100:
-        raise UsageError(
+        raise bad_value(
             f"{written(name)} {text}: that is no percentage",
+            written(name),
+            text,
             hint=f"write {written(name, '85%')}, from 0% to 100%",
         )
     return value / 100
@@ -58,8 +60,10 @@ def largest_size(text: str | None, written: Callable[..., str] = as_key) -> int 
         return None
     size = parse_goal_size(text)
     if size.relative:
-        raise UsageError(
+        raise bad_value(
             f"{written('max_size')} {text}: a largest size does not begin with +",
+            written("max_size"),
+            text,
             hint=f"write {written('max_size', '200G')}",
         )
     return size.resolve(0)
@@ -72,7 +76,10 @@ def seconds_of(
         return None
     match = _DURATION.fullmatch(text.strip())
     if match is None:
-        raise UsageError(
-            f"{written(name)} {text}: that is no time", hint="write 90s, 15m, 1h or 2d"
+        raise bad_value(
+            f"{written(name)} {text}: that is no time",
+            written(name),
+            text,
+            hint="write 90s, 15m, 1h or 2d",
         )
     return float(match[1]) * _SECONDS[match[2]]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
-from growdisk.errors import UsageError
+from growdisk.errors import UsageError, bad_value
 from growdisk.partitions.shares import Percent, Rest, Share, Size
 from growdisk.planner.goal import Grow
 from growdisk.planner.option_table import as_flag
@@ -23,7 +23,7 @@ def growth_requests(words: Sequence[str], written: Written = as_flag) -> tuple[G
     some = [written("grow", f"sda1={share}") for share in ("60%", "rest", "+5G", "40G")]
     hint = f"write {some[0]} or {some[1]}, or {some[2]} to grow by, {some[3]} to grow to"
     requests = tuple(
-        Grow(name, share_of(share, written("grow", word), hint))
+        Grow(name, share_of(word, share, "grow", hint, written))
         for word in words
         for name, _, share in [word.partition("=")]
     )
@@ -42,16 +42,18 @@ def requests_by_disk(words: Sequence[str], others: int) -> list[list[str]]:
         match = _DISK.match(word) if others else None
         number = ord(match["letter"]) - ord("a") if match else 0
         if number > others:
-            raise UsageError(
+            raise bad_value(
                 f"cannot read --grow {word}",
+                "--grow",
+                word,
                 hint="name its image with --with: the first is sdb, the next one sdc",
             )
         found[number].append(word)
     return found
 
 
-def share_of(text: str, where: str, hint: str) -> Share:
-    """`text` as a share; `where` it stands: the whole option. UsageError with `hint`."""
+def share_of(word: str, text: str, name: str, hint: str, written: Written) -> Share:
+    """`text` as a share; `word` is what it stands in, of the option `name`. UsageError."""
     if text == "rest":
         return Rest()
     if text.endswith("%"):
@@ -65,7 +67,7 @@ def share_of(text: str, where: str, hint: str) -> Share:
     elif text and "," not in text:
         size = parse_goal_size(text)
         return Size(size.bytes, size.relative)
-    raise UsageError(f"cannot read {where}", hint)
+    raise bad_value(f"cannot read {written(name, word)}", written(name), word, hint)
 
 
 def volume_requests(words: Sequence[str], written: Written = as_flag) -> tuple[Grow, ...]:
@@ -73,10 +75,11 @@ def volume_requests(words: Sequence[str], written: Written = as_flag) -> tuple[G
     requests = []
     for word in words:
         name, equals, share = word.partition("=")
-        where = written("lv", word)
         if not name:
-            raise UsageError(f"cannot read {where}", hint)
-        requests.append(Grow(name, share_of(share, where, hint) if equals else Rest()))
+            raise bad_value(f"cannot read {written('lv', word)}", written("lv"), word, hint)
+        requests.append(
+            Grow(name, share_of(word, share, "lv", hint, written) if equals else Rest())
+        )
     return tuple(requests)
 
 
@@ -88,8 +91,10 @@ def parse_percent(text: str | None, written: Written = as_flag) -> float | None:
     except ValueError:
         value = -1.0
     if not text.endswith("%") or not 0 <= value <= 100:
-        raise UsageError(
+        raise bad_value(
             f"cannot read {written('lv_share', text)}",
+            written("lv_share"),
+            text,
             hint=f"write a percentage, such as {written('lv_share', '60%')}",
         )
     return value

@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 
 from growdisk import api
 from growdisk.api.live_request import target_of
-from growdisk.errors import GrowdiskError, Refused
+from growdisk.errors import GrowdiskError, Refused, bad_value
 from growdisk.fast_dataclass import asdict
 from growdisk.planner.facts import Facts
 from growdisk.planner.given_values import format_of, goal_of, sector_size_of
@@ -82,9 +82,13 @@ def _assert(options: Options, context: TaskContext) -> TaskResult:
         raise Refused.named(
             "assertion-failed",
             "{path} is not as it should be",
-            "{found}",
+            "{_found}",
             "growdisk show {path} draws what is there",
-            {"path": options.place("image"), "found": "; ".join(failures)},
+            {
+                "path": options.place("image"),
+                "found": tuple(failures),
+                "_found": "; ".join(failures),
+            },
         )
     return TaskResult.nothing("all as it should be")
 
@@ -104,7 +108,12 @@ def _bytes(options: Options, name: str) -> int | None:
         return None
     size = parse_size(text)
     if size.relative:
-        raise options.error(f"{name} {text} is a size to grow by", f"{name}: {text.lstrip('+')}")
+        raise bad_value(
+            f"{options.task}: {name} {text} is a size to grow by",
+            name,
+            text,
+            hint=f"{name}: {text.lstrip('+')}",
+        )
     return size.bytes
 
 
