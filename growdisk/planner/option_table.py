@@ -233,7 +233,7 @@ PROVISIONING = _by_name(
         "40G grows to, +10G by; the new image is as large as the base if left out.",
     ),
     flag("force", "Replace an existing image."),
-    flag("overlay", "Make an overlay of the base, which must stay as it is: at once, and little."),
+    flag("overlay", "Make an overlay of the base, which must stay as it is; quick and small."),
     OptionSpec(
         "format",
         "str",
@@ -241,7 +241,7 @@ PROVISIONING = _by_name(
         choices=_FORMATS,
     ),
     OptionSpec("hostname", "str", "The guest's name."),
-    OptionSpec("recipe", "path", "A recipe file, in YAML; other options go before it."),
+    OptionSpec("recipe", "path", "A recipe file, in YAML; other options win over it."),
 )
 WATCHING = _by_name(
     OptionSpec(

@@ -40,7 +40,7 @@ options:
     default: false
   overlay:
     description:
-      - "Make an overlay of the base, which must stay as it is: at once, and little."
+      - Make an overlay of the base, which must stay as it is; quick and small.
     type: bool
     default: false
   format:
@@ -55,7 +55,7 @@ options:
     type: str
   recipe:
     description:
-      - A recipe file, in YAML; other options go before it.
+      - A recipe file, in YAML; other options win over it.
     type: path
 author:
   - growdisk
