@@ -22,11 +22,10 @@ from pathlib import Path
 
 from growdisk.cli.config_files import config_files
 from growdisk.errors import UsageError, bad_value
+from growdisk.planner.option_table import SHARED
 
 _CHOICES: dict[str, tuple[str, ...]] = {
-    "swap": ("drop", "move", "file"),
-    "backend": ("auto", "guestfs", "uml", "direct"),
-    "snapshots": ("auto", "internal", "overlay", "none"),
+    **{name: SHARED[name].choices for name in ("swap", "backend", "snapshots")},
     "color": ("auto", "always", "never"),
 }
 _PATHS = ("state_dir", "ssh_config", "log")

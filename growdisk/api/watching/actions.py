@@ -24,6 +24,7 @@ from growdisk.api.watching.rules import WatchRule
 from growdisk.errors import GrowdiskError, Refused
 from growdisk.fast_dataclass import dataclass, replace
 from growdisk.host.command import CompletedCommand, run
+from growdisk.planner.option_table import BY_RULE, SHARED, SNAPSHOTS, as_flag
 from growdisk.planner.rule_words import share
 from growdisk.units import format_change, format_size, whole_percent
 from growdisk.workflow.stopping import OF_A_SIGNAL, StopRequest
@@ -129,9 +130,9 @@ def _grown(entry: DiskEntry, rule: WatchRule, context: RoundContext) -> Action:
         *_target(entry, context.uri),
         rule.size_for(entry.virtual_size or 0),
     ]
-    for option in ("when_used", "max_size", "min_interval", "keep_host_free", "swap", "snapshots"):
-        if value := getattr(rule, option):
-            words += [f"--{option.replace('_', '-')}", value]
+    for option in (*BY_RULE, SHARED["swap"], SNAPSHOTS):
+        if value := getattr(rule, option.name):
+            words += [as_flag(option.name), value]
     return _done(
         entry,
         words,

@@ -17,14 +17,13 @@ from growdisk.errors import (
     ImageNotReadable,
     ImageUnsupported,
     Refused,
-    UsageError,
     destination_exists,
     shell_word,
 )
+from growdisk.planner.given_values import format_of
 from growdisk.playbook.options import Options
 from growdisk.playbook.perform import TaskContext
 from growdisk.playbook.task_result import TaskResult
-from growdisk.playbook.tasks.arguments import format_of
 from growdisk.playbook.tasks.expand import outcome_of
 from growdisk.qcow2.create_options import CreateOptions, Preallocation
 from growdisk.qcow2.probe import ImageFormat, format_of_name
@@ -125,7 +124,7 @@ def _convert(options: Options, context: TaskContext) -> TaskResult:
     target = _target(options, to)
     size = _size_of(image_info(path, format_of(options)), options.text("snapshot"))
     if dest.exists() and dest.samefile(path):
-        raise UsageError(f"{options.task}: dest is the image itself", hint="name another file")
+        raise options.error("dest is the image itself", "name another file")
     # A block device always exists, and is always written to.
     if dest.exists() and not dest.is_block_device():
         made = image_info(dest)
@@ -170,10 +169,7 @@ def _target(options: Options, to: str):  # type: ignore[no-untyped-def]  # one o
     compress = options.flag("compress") or options.text("compression") is not None
     if to == "raw":
         if compress or options.flag("keep_snapshots"):
-            raise UsageError(
-                f"{options.task}: a raw image is not compressed and has no snapshots",
-                hint="to: qcow2",
-            )
+            raise options.error("a raw image is not compressed and has no snapshots", "to: qcow2")
         return RawTarget(raw_preallocation(_create_options(options)))
     words = _create_options(options)
     if options.text("compression"):
@@ -270,19 +266,13 @@ def _created(options: Options, context: TaskContext, size: SizeSpec | None) -> T
     path, backing = options.place("image"), options.path("backing")
     # An overlay has its backing file's size; +10G needs something to be added to.
     if (size is None and backing is None) or (size is not None and size.relative):
-        raise UsageError(
-            f"{options.task}: {path} is not there, and its size is not said", hint="size: 40G"
-        )
+        raise options.error(f"{path} is not there, and its size is not said", "size: 40G")
     image_format = options.text("format") or format_of_name(path) or "qcow2"
     backing_format = cast("ImageFormat | None", options.text("backing_format"))
     if backing_format is not None and backing is None:
-        raise UsageError(
-            f"{options.task}: backing_format needs a backing file", hint="backing: FILE"
-        )
+        raise options.error("backing_format needs a backing file", "backing: FILE")
     if image_format == "raw" and (size is None or backing is not None):
-        raise UsageError(
-            f"{options.task}: a raw image has a size and no backing file", hint="format: qcow2"
-        )
+        raise options.error("a raw image has a size and no backing file", "format: qcow2")
     _refuse_no_folder(path)
     preallocation = options.word("preallocation")
     words = ",".join(

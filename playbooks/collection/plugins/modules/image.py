@@ -38,7 +38,7 @@ options:
     type: path
   backing_format:
     description:
-      - Its format.
+      - The format of the backing file; probed if left out.
     type: str
     choices: [qcow2, raw]
   options:
