@@ -18,7 +18,7 @@ from array import array
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
-from growdisk.errors import ImageError, ImageUnsupported, snapshot_not_found
+from growdisk.errors import ImageError, ImageUnsupported
 from growdisk.fast_dataclass import replace
 from growdisk.qcow2.entries import COPIED
 from growdisk.qcow2.features import Incompatible
@@ -35,6 +35,7 @@ from growdisk.qcow2.snapshots import (
     dump_entries,
     new_extra,
     read_entries,
+    snapshot_not_found,
 )
 from growdisk.qcow2.tables import dump_table, load_table
 
