@@ -43,7 +43,7 @@ def share(option: str, text: str | None) -> float | None:
     value = float(number) if _NUMBER.fullmatch(number) else -1.0
     if not 0 <= value <= 100:
         raise bad_value(
-            f"{option} {text}: that is no percentage",
+            f"{option} {text}: that is not a percentage",
             option,
             text,
             hint=f"write {option} 85%, from 0% to 100%",
@@ -71,6 +71,6 @@ def seconds_of(text: str | None, option: str = "--min-interval") -> float | None
     match = _DURATION.fullmatch(text.strip())
     if match is None:
         raise bad_value(
-            f"{option} {text}: that is no time", option, text, hint="write 90s, 15m, 1h or 2d"
+            f"{option} {text}: that is not a time", option, text, hint="write 90s, 15m, 1h or 2d"
         )
     return float(match[1]) * _SECONDS[match[2]]

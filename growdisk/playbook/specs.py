@@ -280,7 +280,7 @@ _TASKS = (
     ),
     TaskSpec(
         "facts",
-        "Gather what is on a disk as facts, growdisk_disk, for the tasks behind.",
+        "Gather what is on a disk as facts, growdisk_disk, for later tasks.",
         (IMAGE_MAYBE, FORMAT, SECTOR_SIZE, KEY_FILE, *MACHINE, *INSIDE),
         writes=False,
     ),

@@ -1,8 +1,8 @@
 """The directory of persistent dirty bitmaps: its entries, as they are or with all their checks.
 
-Whoever keeps bitmaps up to date must be sure of every number in them; otherwise they are better
-dropped. So there are all of them or none. Follows QEMU's docs/interop/qcow2 ("Bitmaps extension",
-"Bitmaps").
+A writer that keeps bitmaps up to date must be sure of every number in them; otherwise they are
+better dropped. So there are all of them or none. Follows QEMU's docs/interop/qcow2 ("Bitmaps
+extension", "Bitmaps").
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ from growdisk.qcow2.header_rules import damaged
 from growdisk.units import align_up
 
 _SLOT_ALIGNMENT = 4096
-# Of all slots, each with the digest after it: whoever made the image chose them, and a wrong
+# Of all slots, each with the digest after it: the maker of the image chose them, and a wrong
 # passphrase is tried in all.
 _MIN_ROUNDS, _MAX_ROUNDS = 1000, 1 << 26
 _PROBE_ROUNDS = 20_000

@@ -51,7 +51,7 @@ def repair(
         # A new structure may be too large: found out before the first write.
         check_rebuild(analysis)
     if before.leaks or (errors and before.has_errors):
-        # Dirty first: if this repair dies, whoever opens the image repairs it again.
+        # Dirty first: if this repair dies, the next to open the image repairs it again.
         _write_features(file, header, header.incompatible | Incompatible.DIRTY)
         if errors and (analysis.findings.cut_off or analysis.findings.misplaced_zeros):
             _mend_references(file, analysis)
@@ -157,7 +157,7 @@ def _write_refcounts(
 ) -> None:
     """Set every refcount inside the file to choose(refcount, references), block by block."""
     stored, counted = analysis.stored, analysis.recount.counted
-    # Whole bytes of refcounts; the clusters that this adds lie behind the file and keep their
+    # Whole bytes of refcounts; the clusters that this adds lie beyond the file and keep their
     # numbers.
     end = -(-analysis.recount.end_cluster // 8) * 8
     for index, entry in enumerate(stored.table):

@@ -316,7 +316,7 @@ class SnapshotManager:
         )
         if last and header.version >= 3:
             header = replace(header, incompatible=int(header.incompatible & ~Incompatible.DIRTY))
-            # The feature bits stand right behind, in the same sector.
+            # The feature bits stand right after it, in the same sector.
             self._metadata.switch(
                 header, SNAPSHOTS_OFFSET, header.snapshots_bytes() + header.features_bytes()
             )

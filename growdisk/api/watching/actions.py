@@ -85,8 +85,8 @@ def act_on(entry: DiskEntry, rule: WatchRule, context: RoundContext) -> Action:
         if context.dry_run:
             return Action(entry, "busy", detail="an unfinished run would be resumed")
         return _resumed(entry, rule, context)
-    # Of a guest that says nothing only old superblocks are known: whoever is to grow it asks again,
-    # and tells.
+    # Of a guest that says nothing only old superblocks are known: one that is to grow is asked
+    # again, and tells.
     silent = entry.state in LIVE and bool(entry.note)
     # Below 0 it is not known: growdisk, which can ask the guest, decides by --when-used itself.
     if 0 <= entry.fullness <= rule.threshold and not silent:

@@ -117,8 +117,10 @@ def _target(arguments: argparse.Namespace) -> RawTarget | Qcow2Target:
             hint="leave it out for one per processor",
         )
     if _format(arguments.to, arguments.path, compress=compress) == "raw":
-        if compress or key_for_new(arguments) is not None:
+        # Before key_for_new, which may ask for a passphrase; without --encrypt it never does.
+        if compress or arguments.encrypt:
             raise UsageError("a raw image is neither compressed nor encrypted", hint="add -O qcow2")
+        key_for_new(arguments)
         if arguments.bitmaps or arguments.keep_snapshots:
             raise UsageError(
                 "a raw image has neither snapshots nor dirty bitmaps", hint="add -O qcow2"

@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="make a version 2 image version 3 before (compat=1.1): its snapshots need it",
     )
     parser.add_argument(
-        "--shrink", action="store_true", help="consent to lose what lies behind the new end"
+        "--shrink", action="store_true", help="consent to lose what lies beyond the new end"
     )
     parser.add_argument(
         "--preallocation",

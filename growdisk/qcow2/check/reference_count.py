@@ -50,9 +50,9 @@ class Recount:
         )
         self._data_file = header.has(Incompatible.DATA_FILE)
         self._clusters_in_file = -(-file.size // self._cluster_size)
-        # or behind, where compressed data reach over the end of the file
+        # or beyond, where compressed data reach over the end of the file
         self.end_cluster = self._clusters_in_file
-        self.cut_off_end = 0  # the first cluster behind data that the file has lost
+        self.cut_off_end = 0  # the first cluster after data that the file has lost
         self.counted = counts_for(file)
         self.fragmentation = Fragmentation()
         self.l2_tables: Counter[int] = Counter()  # offset: references from all L1 tables
@@ -85,7 +85,7 @@ class Recount:
         # The file's last cluster may be cut short. A whole one that is missing is an error.
         if offset + length - self._file.size >= self._cluster_size:
             self._found.broken_structure(
-                f"{name} at {offset:#x} lies behind the end of the file", times
+                f"{name} at {offset:#x} lies beyond the end of the file", times
             )
             return False
         first, end = offset >> self._bits, (offset + length - 1 >> self._bits) + 1
@@ -235,7 +235,7 @@ class Recount:
         ):
             return False
         self._found.cut_off_data(
-            f"data cluster at {offset:#x} lies behind the end of the file", times
+            f"data cluster at {offset:#x} lies beyond the end of the file", times
         )
         self.cut_off_end = max(self.cut_off_end, cluster + 1)
         return True
@@ -317,7 +317,7 @@ class Recount:
             # Beyond the file's end: StoredRefcounts has read such a block as zeros.
             elif entry >> self._bits >= self.end_cluster:
                 self._found.broken_refcounts(
-                    f"refcount block {index} at {entry:#x} lies behind the end of the file"
+                    f"refcount block {index} at {entry:#x} lies beyond the end of the file"
                 )
             elif entry:
                 self._count_refcounts(entry >> self._bits, f"refcount block {index} at {entry:#x}")
