@@ -178,6 +178,7 @@ def _write_flags(
     file: ResizableDevice, header: Header, refcounts: ClusterCounts, *, setting: bool
 ) -> None:
     """Set missing COPIED flags of the active disk, or clear wrong ones."""
+    done = set[int]()  # L2 tables: in a damaged image any number of L1 entries may name one
     for index, entry in enumerate(active_l1(file, header)):
         offset = entry & entries.OFFSET_MASK
         if not offset:
@@ -186,6 +187,9 @@ def _write_flags(
         is_copied = bool(entry & entries.COPIED)
         if is_one == setting and is_copied != setting:
             file.write(header.l1_offset + index * 8, struct.pack(">Q", entry ^ entries.COPIED))
+        if offset in done:
+            continue
+        done.add(offset)
         table = mended_l2_table(file, header, offset, refcounts, setting=setting)
         if table is not None:
             _write(file, offset, table)

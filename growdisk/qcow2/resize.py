@@ -51,6 +51,7 @@ class Resizer:
         """
         header = self._metadata.header
         reason = None
+        hint = "choose another size, or convert the image; growdisk has not changed it"
         if size % _SECTOR:
             reason = f"a disk's size is a multiple of {_SECTOR} bytes; {size} is not"
         elif size > MAX_SIZE or 8 * self._geometry.l1_entries(size) > MAX_L1_BYTES:
@@ -63,6 +64,10 @@ class Resizer:
                 "it is a version 2 image with snapshots, which do not know the size they "
                 "were taken at"
             )
+            hint = (
+                f"growdisk image resize {shell_word(self._metadata.path)} SIZE --upgrade makes it "
+                "version 3 first"
+            )
         elif (
             header.backing_file is not None and self._reader.backing is None and size > header.size
         ):
@@ -70,12 +75,6 @@ class Resizer:
         elif preallocation != "off":
             reason = self._preallocation_problem(size)
         if reason is not None:
-            hint = "choose another size, or convert the image; growdisk has not changed it"
-            if reason.startswith("it is a version 2"):
-                hint = (
-                    f"growdisk image resize {shell_word(self._metadata.path)} SIZE --upgrade "
-                    "makes it version 3 first"
-                )
             raise ImageUnsupported(self._metadata.path, reason=reason, hint=hint)
         if size > header.size:
             self._check_key_not_needed(header.size)
