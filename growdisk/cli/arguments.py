@@ -11,13 +11,13 @@ from growdisk.cli.common_options import group_of
 from growdisk.cli.declaring import declare, help_of
 from growdisk.cli.disk_options import add_layout_options, add_others, add_volume_options, keys_of
 from growdisk.cli.targets import add_inside, add_machine, settle_positionals
-from growdisk.errors import BadSize, UsageError, shell_word
+from growdisk.errors import BadSize, UsageError, bad_value, shell_word
 from growdisk.fast_dataclass import replace
 from growdisk.planner import given_values
 from growdisk.planner.given_values import GivenValues, run_options_of
 from growdisk.planner.goal import Goal, OtherDisk, RunOptions
 from growdisk.planner.option_table import BY_RULE, SHARED
-from growdisk.planner.size_specs import growth_requests, requests_by_disk
+from growdisk.planner.size_specs import disk_number, growth_requests, requests_by_disk
 from growdisk.units import parse_goal_size
 
 if TYPE_CHECKING:
@@ -78,9 +78,25 @@ def goal_of(arguments: argparse.Namespace) -> Goal:
     settle_positionals(arguments)
     if arguments.size is not None:
         _refuse_no_size(arguments)
-    # Those for the first disk; options_of reads the others'. growdisk script has no --with.
-    requests, *_ = requests_by_disk(arguments.grow, len(getattr(arguments, "others", ())))
+    # growdisk script has no --with.
+    others = len(getattr(arguments, "others", ()))
+    if others:
+        _refuse_names_of_others(arguments)
+    # Those for the first disk; options_of reads the others'.
+    requests, *_ = requests_by_disk(arguments.grow, others)
     return given_values.goal_of(GivenValues({**vars(arguments), "grow": requests}))
+
+
+def _refuse_names_of_others(arguments: argparse.Namespace) -> None:
+    """Each of these options is about the first disk: sdb2 must not be taken for sda2."""
+    alone = "it goes for the first disk alone: grow the other one in a run of its own"
+    named = [("--partition", arguments.partition, "say --grow {}=rest for a further disk")]
+    named += [("--move", number.written, alone) for number in arguments.move]
+    named += [("--delete", number.written, alone) for number in arguments.delete]
+    for option, word, hint in named:
+        if disk_number(word):
+            problem = f"{option} {word} is on another disk"
+            raise bad_value(problem, option, word, hint=hint.format(word))
 
 
 def _not_a_partition(error: BadSize, word: str) -> BadSize:

@@ -19,14 +19,22 @@ _EACH = "one at a time, may be given several times"
 _PARTITION = re.compile(r"(?:/dev/)?(?:[a-z]+|nvme\d+n\d+p|mmcblk\d+p)?([0-9]{1,9})")
 
 
-def partition_number(text: str) -> int:
+class PartitionNumber(int):
+    """`written` is how it was given: `sda5`."""
+
+    written: str
+
+
+def partition_number(text: str) -> PartitionNumber:
     """`5`, `sda5`, `/dev/vda5`, `nvme0n1p5` as 5."""
     match = _PARTITION.fullmatch(text)
     if match is None:
         raise argparse.ArgumentTypeError(
             f"'{text}' is not a partition: write its number, or a name such as sda5"
         )
-    return int(match[1])
+    number = PartitionNumber(match[1])
+    number.written = text
+    return number
 
 
 def add_layout_options(parser: argparse.ArgumentParser) -> None:

@@ -83,7 +83,7 @@ class GivenValues:
 
     def numbers(self, name: str) -> tuple[int, ...]:
         """In order, each once."""
-        return tuple(sorted({item for item in self._items(name) if isinstance(item, int)}))
+        return tuple(sorted({int(item) for item in self._items(name) if isinstance(item, int)}))
 
     def paths(self, name: str) -> tuple[Path, ...]:
         return tuple(item for item in self._items(name) if isinstance(item, Path))

@@ -14,7 +14,9 @@ from growdisk.planner.goal import Grow
 from growdisk.planner.option_table import as_flag
 from growdisk.units import parse_goal_size
 
-_DISK = re.compile(r"(?:/dev/)?(?:[svh]d|xvd)(?P<letter>[a-z])\d")
+_DISK = re.compile(
+    r"(?:/dev/)?(?:(?:[svh]d|xvd)(?P<letter>[a-z])|(?:nvme(?P<nvme>\d+)n|mmcblk(?P<card>\d+)p))\d"
+)
 Written = Callable[..., str]
 
 
@@ -39,8 +41,7 @@ def requests_by_disk(words: Sequence[str], others: int) -> list[list[str]]:
     found: list[list[str]] = [[] for _ in range(others + 1)]
     for word in words:
         # Without --with no letter is looked at: vda1 and sda1 mean the one disk.
-        match = _DISK.match(word) if others else None
-        number = ord(match["letter"]) - ord("a") if match else 0
+        number = disk_number(word) if others else 0
         if number > others:
             raise bad_value(
                 f"cannot read --grow {word}",
@@ -50,6 +51,16 @@ def requests_by_disk(words: Sequence[str], others: int) -> list[list[str]]:
             )
         found[number].append(word)
     return found
+
+
+def disk_number(word: str) -> int:
+    """Which disk a partition's name begins with: 0 for sda, vda, nvme0n1, or no disk at all."""
+    match = _DISK.match(word)
+    if match is None:
+        return 0
+    if letter := match["letter"]:
+        return ord(letter) - ord("a")
+    return int(match["nvme"] or match["card"])
 
 
 def share_of(word: str, text: str, name: str, hint: str, written: Written) -> Share:

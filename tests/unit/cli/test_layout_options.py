@@ -82,3 +82,27 @@ def test_show_names_what_is_in_the_way_and_the_options(classic: Path) -> None:
 def test_a_volume_of_a_disk_without_lvm_is_refused(classic: Path, size: tuple[str, ...]) -> None:
     answer = in_process("plan", classic, *size, "--lv", "vg0/root")
     assert (answer.code, "there is no LVM on this disk" in answer.err) == (3, True)
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (("--partition", "/dev/sdb1"), "--grow /dev/sdb1=rest"),
+        (("--partition", "nvme1n1p1"), "--grow nvme1n1p1=rest"),
+        (("--delete", "sdb5"), "in a run of its own"),
+        (("--move", "vdb5"), "in a run of its own"),
+    ],
+)
+def test_a_name_of_a_further_disk_is_not_taken_for_the_first(
+    classic: Path, words: tuple[str, ...], hint: str
+) -> None:
+    # it is refused before the further disk is looked for
+    answer = in_process("plan", classic, "+64M", "--with", "data.raw=+64M", *words)
+    assert (answer.code, hint in answer.err) == (2, True), answer
+    option, name = words
+    assert f"{option} {name} is on another disk" in answer.err
+
+
+def test_a_disk_alone_may_have_any_name(classic: Path) -> None:
+    answer = in_process("plan", classic, "+64M", "--partition", "/dev/sdb1", "--delete", "sdb5")
+    assert answer.code == 0, answer

@@ -64,6 +64,8 @@ def test_each_disk_gets_its_own_requests() -> None:
     )
     with pytest.raises(UsageError, match="sdc1"):
         requests_by_disk(["sdc1=60%"], 1)
+    names = ["nvme0n1p1=60%", "nvme1n1p1=rest", "mmcblk1p2=+1G"]
+    assert requests_by_disk(names, 1) == [names[:1], names[1:]]
 
 
 def test_a_step_speaks_of_its_own_disk_by_its_name() -> None:
