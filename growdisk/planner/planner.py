@@ -48,7 +48,12 @@ from growdisk.planner.refusals import (
     refuse_wrong_consent,
 )
 from growdisk.planner.swap_steps import repair_notes, swap_steps
-from growdisk.planner.what_grows import choose_shares, is_whole_disk, refuse_table_options
+from growdisk.planner.what_grows import (
+    choose_shares,
+    grown_of,
+    is_whole_disk,
+    refuse_table_options,
+)
 from growdisk.steps.moving import Move
 from growdisk.steps.registry import DiskStep
 from growdisk.steps.reread_partitions import RereadPartitions
@@ -102,7 +107,7 @@ def _propose_named(facts: Facts, goal: Goal) -> Proposal | AllDone:
     growth = _growth(facts, goal, table, shares, new_size)
     # The table need not change, but what is in the partitions may not fill them yet.
     if isinstance(growth, NothingToDo):
-        first, *others = (part for part in table.partitions if part.number in shares)
+        first, *others = grown_of(table, shares)
         # the space lies elsewhere on the disk: the image alone grows
         if new_size - facts.image.virtual_size >= MiB:
             raise CannotGrow(

@@ -20,7 +20,7 @@ from growdisk.planner.layers.registry import grow_inside
 from growdisk.planner.planner import grown_image, propose, wanted_size, without_gone
 from growdisk.planner.proposal import AllDone, PlanFunction, Proposal
 from growdisk.planner.refusals import refuse_unwritable
-from growdisk.planner.what_grows import choose_shares, is_whole_disk
+from growdisk.planner.what_grows import choose_shares, grown_of, is_whole_disk
 from growdisk.steps.registry import DiskStep
 from growdisk.steps.remake_swap import MakeSwapFile, RemakeSwap, SwapSpace
 from growdisk.steps.repair_guest import RepairGuest
@@ -147,9 +147,7 @@ def _grown_partitions(facts: Facts, goal: Goal) -> Iterator[tuple[Partition, str
         yield Partition(0, 0, size - size % goal.sector_size), ""
         return
     table, shares = choose_shares(facts, goal)
-    suffixed = False
-    for part in table.partitions:
-        if part.number in shares:
-            # Only further ones have a suffix, as in a plan of the whole job.
-            yield part, f"-{FIRST_DISK}{part.number}" if suffixed else ""
-            suffixed = True
+    first, *others = grown_of(table, shares)
+    # Only further ones have a suffix, as in a plan of the whole job.
+    yield first, ""
+    yield from ((part, f"-{FIRST_DISK}{part.number}") for part in others)

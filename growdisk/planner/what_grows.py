@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from growdisk.filesystems.content import AmbiguousContent, FixedContent, ForeignContent
 from growdisk.partitions.shares import Rest, Share, Size
@@ -49,6 +50,11 @@ def choose_shares(facts: Facts, goal: Goal) -> tuple[PartitionTable, dict[int, S
         _refuse_smaller(facts, part, request.share)
         shares[part.number] = request.share
     return table, shares
+
+
+def grown_of(table: PartitionTable, shares: Mapping[int, Share]) -> list[Partition]:
+    """The partitions with a share as they lie on the disk: steps name all but the first."""
+    return sorted((p for p in table.partitions if p.number in shares), key=lambda p: p.start)
 
 
 def choose_partition(
