@@ -19,7 +19,11 @@ _RESIDENT = struct.Struct("<IH")  # at 0x10: length and place of the value
 _INDEX_NODE = struct.Struct("<II")  # first entry, end of the entries, both from here
 _INDEX_ENTRY = struct.Struct("<QHHH")  # file, length, length of the key, flags
 _END_OF_ATTRIBUTES = 0xFFFFFFFF
-_DATA, _INDEX_ROOT, _INDEX_ALLOCATION = 0x80, 0x90, 0xA0
+_ATTRIBUTE_LIST, _DATA, _INDEX_ROOT, _INDEX_ALLOCATION = 0x20, 0x80, 0x90, 0xA0
+_FOLDER_INDEX = "$I30"
+# type, length, (name, first cluster,) record
+_LIST_ENTRY = struct.Struct("<IH10xQ")
+_MOST_LIST_BYTES = 256 << 10  # as Windows wants it
 _LAST_ENTRY = 0x2
 _MOST_INDEX_BYTES = 16 << 20
 _PART = 1 << 20
@@ -39,6 +43,17 @@ class Attribute:
     @property
     def resident(self) -> bool:
         return self.raw[8] == 0
+
+    @property
+    def name(self) -> str:
+        """Of a stream or an index; "" is what a program sees as the file's content."""
+        length, at = self.raw[9], int.from_bytes(self.raw[10:12], "little")
+        return self.raw[at : at + 2 * length].decode("utf-16-le", "replace")
+
+    @property
+    def first_cluster(self) -> int:
+        """Which cluster of the file its runs begin with: a long list of runs has several parts."""
+        return 0 if self.resident else int.from_bytes(self.raw[0x10:0x18], "little")
 
     @property
     def value(self) -> bytes:
@@ -67,10 +82,18 @@ class FileRecord:
 
     def resident(self, kind: int) -> bytes:
         """The value of an attribute; b"" if there is none."""
-        return next((a.value for a in self.attributes if a.kind == kind and a.resident), b"")
+        return next((a.value for a in self.of_kind(kind) if a.resident), b"")
 
-    def of_kind(self, kind: int) -> Iterator[Attribute]:
-        return (attribute for attribute in self.attributes if attribute.kind == kind)
+    def of_kind(self, kind: int, name: str = "") -> Iterator[Attribute]:
+        return (a for a in self.attributes if a.kind == kind and a.name == name)
+
+    @property
+    def content(self) -> list[Attribute]:
+        """The parts of its unnamed $DATA, in order."""
+        found = sorted(self.of_kind(_DATA), key=lambda part: part.first_cluster)
+        if not found or found[0].first_cluster:
+            raise NtfsDamaged("a file has no content")
+        return found
 
 
 class MasterFileTable:
@@ -87,9 +110,30 @@ class MasterFileTable:
         self._record_size = record_size
 
     def record(self, number: int) -> FileRecord:
-        return FileRecord(
-            tuple(_attributes(_fixed(self._read(self._place(number), self._record_size), b"FILE")))
-        )
+        """With what stands in other records, if a file has too much for one."""
+        found = self._attributes_in(number)
+        others = {
+            other: None
+            for attribute in found
+            if attribute.kind == _ATTRIBUTE_LIST
+            for other in _listed_records(self._list(attribute))
+            if other != number
+        }
+        for other in others:
+            found += self._attributes_in(other)
+        return FileRecord(tuple(found))
+
+    def _attributes_in(self, number: int) -> list[Attribute]:
+        raw = self._read(self._place(number), self._record_size)
+        return list(_attributes(_fixed(raw, b"FILE")))
+
+    def _list(self, attribute: Attribute) -> bytes:
+        if attribute.resident:
+            return attribute.value
+        size = int.from_bytes(attribute.raw[0x30:0x38], "little")
+        if size > _MOST_LIST_BYTES:
+            raise NtfsDamaged(f"a list of attributes has {size} bytes")
+        return b"".join(self._data_of([attribute], size))
 
     def find(self, folder: FileRecord, name: str) -> int | None:
         """The number of the record of a file in a folder; the case of its name does not matter."""
@@ -100,7 +144,7 @@ class MasterFileTable:
         return None
 
     def data_start(self, record: FileRecord, length: int) -> bytes:
-        for attribute in record.of_kind(_DATA):
+        for attribute in record.content:
             if attribute.resident:
                 return attribute.value[:length]
             for cluster, _count in attribute.runs():
@@ -109,7 +153,10 @@ class MasterFileTable:
 
     def data(self, record: FileRecord, length: int) -> Iterator[bytes]:
         """The first `length` bytes of a file, in parts."""
-        for attribute in record.of_kind(_DATA):
+        return self._data_of(record.content, length)
+
+    def _data_of(self, attributes: list[Attribute], length: int) -> Iterator[bytes]:
+        for attribute in attributes:
             if attribute.resident:
                 yield attribute.value[:length]
                 return
@@ -127,7 +174,7 @@ class MasterFileTable:
         # all others are, cannot be asked for before it is read.
         if number < 16:
             return self._start + offset
-        for attribute in self.record(0).of_kind(_DATA):
+        for attribute in FileRecord(tuple(self._attributes_in(0))).content:
             for cluster, count in attribute.runs():
                 if offset < count * self._cluster_size:
                     return cluster * self._cluster_size + offset
@@ -137,10 +184,10 @@ class MasterFileTable:
     def _nodes(self, folder: FileRecord) -> Iterator[bytes]:
         # The root of the index says how large the blocks of the rest are.
         block_size = 0
-        for attribute in folder.of_kind(_INDEX_ROOT):
+        for attribute in folder.of_kind(_INDEX_ROOT, _FOLDER_INDEX):
             block_size = int.from_bytes(attribute.value[8:12], "little")
             yield attribute.value[16:]
-        for attribute in folder.of_kind(_INDEX_ALLOCATION):
+        for attribute in folder.of_kind(_INDEX_ALLOCATION, _FOLDER_INDEX):
             yield from (block[0x18:] for block in self._index_blocks(attribute, block_size))
 
     def _index_blocks(self, attribute: Attribute, block_size: int) -> Iterator[bytes]:
@@ -183,6 +230,17 @@ def _attributes(record: bytes) -> Iterator[Attribute]:
         if kind == _END_OF_ATTRIBUTES or length < 0x18 or at + length > len(record):
             return
         yield Attribute(kind, record[at : at + length])
+        at += length
+
+
+def _listed_records(raw: bytes) -> Iterator[int]:
+    """The numbers of the records that a list of attributes names."""
+    at = 0
+    while at + _LIST_ENTRY.size <= len(raw):
+        _kind, length, record = _LIST_ENTRY.unpack_from(raw, at)
+        if length < _LIST_ENTRY.size:
+            raise NtfsDamaged("a list of attributes is damaged")
+        yield record & _RECORD_NUMBER
         at += length
 
 
