@@ -10,6 +10,8 @@ it mounts: fsck.f2fs and resize.f2fs know nothing of that chain, and cut it off.
 from __future__ import annotations
 
 import struct
+import zlib
+from collections.abc import Iterator
 
 from growdisk.block.device import BlockDevice
 from growdisk.fast_dataclass import replace
@@ -26,6 +28,10 @@ _BLOCK = 4096
 # version, blocks for users, those of them that are taken, flags
 _CHECKPOINT = struct.Struct("<QQQ108xI")
 _UNMOUNTED = 0x1
+# blocks of the checkpoint with all that belongs to it; where the checksum is
+_PACK_BLOCKS, _CHECKSUM_AT = struct.Struct("<136xI"), struct.Struct("<164xI")
+_LEAST_CHECKSUM_AT, _MOST_CHECKSUM_AT = 192, _BLOCK - 4
+_ALL_ONES = (1 << 32) - 1
 
 
 def read_f2fs(head: bytes) -> Content | None:
@@ -50,18 +56,45 @@ def read_f2fs(head: bytes) -> Content | None:
 
 def with_checkpoint(device: BlockDevice, content: F2fsContent) -> F2fsContent:
     """`content` with its usage and whether it was cleanly unmounted, by the newer checkpoint."""
-    found = [
-        _CHECKPOINT.unpack(device.read(at, _CHECKPOINT.size))
-        for at in content.checkpoints
-        if at + _CHECKPOINT.size <= device.size
-    ]
-    # The version is the first field, so max() takes the newer one. If there is none, it counts as
-    # clean and its usage as unknown.
-    _version, blocks, taken, flags = max(found, default=(0, 0, 0, _UNMOUNTED))
+    # The version is the first field, so max() takes the newer one. Without any, no kernel mounts it
+    # and nothing is known: not clean.
+    _version, blocks, taken, flags = max(_whole_checkpoints(device, content), default=(0, 0, 0, 0))
     # What is not for users (`blocks` leaves it out) counts as used.
     used = (content.size or 0) - (blocks - taken) * _BLOCK if taken <= blocks else -1
     clean = bool(flags & _UNMOUNTED)
     return replace(content, clean=clean, used=used if blocks and used >= 0 else None)
+
+
+def _whole_checkpoints(
+    device: BlockDevice, content: F2fsContent
+) -> Iterator[tuple[int, int, int, int]]:
+    """Those that were written to their end (Linux fs/f2fs/checkpoint.c, validate_checkpoint)."""
+    first, second = content.checkpoints
+    for at in content.checkpoints:
+        if (head := _sound_block(device, at)) is None:
+            continue
+        # The last block of a checkpoint repeats its first, and is written after all others.
+        (blocks,) = _PACK_BLOCKS.unpack_from(head)
+        if not 1 < blocks <= (second - first) // _BLOCK:
+            continue
+        tail = _sound_block(device, at + (blocks - 1) * _BLOCK)
+        if tail is not None and tail[:8] == head[:8]:
+            yield _CHECKPOINT.unpack_from(head)
+
+
+def _sound_block(device: BlockDevice, at: int) -> bytes | None:
+    """A block of a checkpoint, if its checksum is right."""
+    if at + _BLOCK > device.size:
+        return None
+    block = device.read(at, _BLOCK)
+    (place,) = _CHECKSUM_AT.unpack_from(block)
+    if not _LEAST_CHECKSUM_AT <= place <= _MOST_CHECKSUM_AT or place % 4:
+        return None
+    # crc32_le() of the kernel: neither the start nor the end is inverted, as zlib does. The
+    # checksum itself is left out.
+    summed = block[:place] + block[place + 4 :]
+    checksum = zlib.crc32(summed, _MAGIC ^ _ALL_ONES) ^ _ALL_ONES
+    return block if checksum == int.from_bytes(block[place : place + 4], "little") else None
 
 
 def grown_f2fs(content: Content, device_size: int) -> int:
