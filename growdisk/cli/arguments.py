@@ -17,7 +17,7 @@ from growdisk.cli.disk_options import (
     keys_of,
 )
 from growdisk.cli.targets import add_inside, add_machine, settle_positionals
-from growdisk.errors import BadSize, UsageError, shell_word
+from growdisk.errors import BadSize, UsageError, options_conflict, shell_word
 from growdisk.fast_dataclass import replace
 from growdisk.planner.goal import Goal, OtherDisk, RunOptions
 from growdisk.planner.option_table import SHARED
@@ -157,8 +157,10 @@ def _is_size(word: str) -> bool:
 
 def options_of(arguments: argparse.Namespace) -> RunOptions:
     if arguments.keep_snapshots and arguments.snapshots == "none":
-        raise UsageError(
-            "--keep-snapshots and --snapshots none exclude each other", hint="leave one of them out"
+        raise options_conflict(
+            "--keep-snapshots and --snapshots none exclude each other",
+            ("--keep-snapshots", "--snapshots"),
+            hint="leave one of them out",
         )
     return RunOptions(
         arguments.backend,

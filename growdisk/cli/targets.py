@@ -12,7 +12,7 @@ from growdisk import api
 from growdisk.block.address import NOT_HERE, WHERE_TAKEN, as_written, scheme_of
 from growdisk.cli.common_options import group_of
 from growdisk.cli.disk_options import declare
-from growdisk.errors import ImageNotReadable, Refused, UsageError
+from growdisk.errors import ImageNotReadable, Refused, UsageError, options_conflict
 
 if TYPE_CHECKING:
     from growdisk.api.live_target import LiveRequest
@@ -54,8 +54,9 @@ def target_of(arguments: argparse.Namespace) -> Path | LiveRequest:
             "no disk is named", hint="name an image, or a machine with -d NAME or --qmp SOCKET"
         )
     if arguments.domain and arguments.qmp:
-        raise UsageError(
+        raise options_conflict(
             "-d and --qmp exclude each other",
+            ("--domain", "--qmp"),
             hint="libvirt keeps the monitor of its machines to itself",
         )
     if path is not None and not named:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
-from growdisk.errors import UsageError, bad_value
+from growdisk.errors import UsageError, bad_value, options_conflict
 from growdisk.given_file import read_given
 from growdisk.planner.goal import Backend, Goal, Preallocation, RunOptions, SwapPolicy
 from growdisk.planner.rule_words import rule_of
@@ -27,8 +27,10 @@ def target_of(options: Options, *, running: bool = False) -> Path | LiveRequest:
     if path is None and not domain and qmp is None:
         raise UsageError(f"{options.task} names no disk", hint="give it image, or domain, or qmp")
     if domain and qmp is not None:
-        raise UsageError(
-            f"{options.task}: domain and qmp exclude each other", hint="leave one of them out"
+        raise options_conflict(
+            f"{options.task}: domain and qmp exclude each other",
+            ("domain", "qmp"),
+            hint="leave one of them out",
         )
     online = options.word("online") or "auto"
     # Not allow_reboot, the last one: it allows something, and says nothing of how the guest stands.
@@ -96,8 +98,10 @@ def sector_size_of(options: Options) -> int:
 def run_options(options: Options) -> RunOptions:
     keep, snapshots = options.flag("keep_snapshots"), options.text("snapshots") or "auto"
     if keep and snapshots == "none":
-        raise UsageError(
-            "keep_snapshots and snapshots: none exclude each other", hint="leave one of them out"
+        raise options_conflict(
+            "keep_snapshots and snapshots: none exclude each other",
+            ("keep_snapshots", "snapshots"),
+            hint="leave one of them out",
         )
     backend = options.text("backend") or "auto"
     return RunOptions(
