@@ -196,11 +196,13 @@ class Allowed:
     """What a continued run may use: passphrases, and the user's consent.
 
     That is consent to break images that lie on this one, and the word that nobody uses it unseen.
+    `shows_the_same`: what is done changes nothing that is seen of the disk.
     """
 
     keys: tuple[bytes, ...] = field(default=(), repr=False)
     overlays_may_break: bool = False
     not_in_use: bool = False
+    shows_the_same: bool = False
 
 
 @contextmanager
@@ -221,15 +223,19 @@ def session_of(run: CurrentRun, disk: Disk, verb: str, allowed: Allowed) -> Sess
         # Internal snapshots can be gone back to, or forgotten, without the key to what they hold.
         if one_disk.is_locked and (verb == "resume" or run.plan.snapshots != "internal"):
             raise KeyNeeded(run.path if one_disk is disk else one_disk.path)
-        if not allowed.overlays_may_break:
-            refuse_dependents(one_disk.path)
+        if not allowed.shows_the_same:
+            refuse_dependents(one_disk.path, overlays_may_break=allowed.overlays_may_break)
     from growdisk.api.session import Session
 
     with unreadable_refused(run.path):
         session = Session.reopen(run, disk, accepting=verb == "commit")
     # Only going on works inside containers; going back and accepting handle whole images.
     if verb == "resume":
-        session.refuse_locked()
+        try:
+            session.refuse_locked()
+        except BaseException:
+            session.snapshots.close()
+            raise
     return session
 
 

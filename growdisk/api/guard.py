@@ -37,14 +37,16 @@ class ConflictGuard:
 
     What the image itself does not allow is in qcow2/write_guard.py.
 
-    `overlays_may_break`: its owner said so, or what is done shows through to none of them.
-    `merging` is an overlay whose data are on their way into this image, which spoils neither it nor
-    what lies on it.
+    `overlays_may_break`: its owner said so, which is no consent for a machine whose memory is
+    saved. `shows_the_same`: what is done changes nothing that a guest or an overlay sees. `merging`
+    is an overlay whose data are on their way into this image, which spoils neither it nor what lies
+    on it.
     """
 
     path: Path
     overlays_may_break: bool = False
     merging: Path | None = None
+    shows_the_same: bool = False
 
     def __call__(self, file: BlockDevice, header: Header | None) -> None:
         """Raises run-stands-in-the-way, run-without-folder, memory-saved or overlays-on-it.
@@ -56,12 +58,13 @@ class ConflictGuard:
         if data_file is not None:
             # A raw file: it carries no mark and no snapshots, but may have a folder beside it.
             refuse_run(data_file, None)
-        if self.overlays_may_break:
+        if self.shows_the_same:
             return
-        refuse_dependents(self.path, merging=self.merging)
+        may_break = self.overlays_may_break
+        refuse_dependents(self.path, merging=self.merging, overlays_may_break=may_break)
         if data_file is not None:
             # This image keeps its data there, and is not to count as somebody else's.
-            refuse_dependents(data_file, merging=self.path)
+            refuse_dependents(data_file, merging=self.path, overlays_may_break=may_break)
 
     def _data_file(self, header: Header | None) -> Path | None:
         """The external data file; None if there is none, or if it is outside the image's folder.

@@ -13,10 +13,10 @@ from growdisk.api.carried import CarriedRun
 from growdisk.api.guard import carried_at, is_without_folder, without_folder
 from growdisk.api.result import StepReport, step_reports
 from growdisk.fast_dataclass import dataclass
-from growdisk.workflow.journal import Event, JournalRecord
+from growdisk.workflow.journal import JournalRecord
 from growdisk.workflow.run_directory import RunDirectory
 from growdisk.workflow.run_places import is_served
-from growdisk.workflow.states import RunStatus
+from growdisk.workflow.states import ENDED, RunStatus
 
 if TYPE_CHECKING:
     from growdisk.planner.plan import Plan
@@ -25,7 +25,6 @@ _NEXT = {
     RunStatus.UNFINISHED: ("resume", "rollback"),
     RunStatus.KEPT: ("rollback", "commit"),
 }
-_ENDED = (Event.VERIFIED, Event.SKIPPED)
 
 
 @dataclass(frozen=True)
@@ -44,6 +43,11 @@ class StatusReport:
     pid: int | None = None
     step: str = ""
     missing: str = ""
+
+    @property
+    def is_recorded(self) -> bool:
+        """Whether there is a run to end whose plan and journal are here."""
+        return self.state in ("running", "unfinished", "kept") and not self.missing
 
 
 def status(image: str | PathLike[str]) -> StatusReport:
@@ -107,4 +111,4 @@ def _current(plan: Plan, records: list[JournalRecord]) -> str:
     if not of_steps:
         return names[0]
     last = names.index(of_steps[-1].step or "")
-    return names[min(last + (of_steps[-1].event in _ENDED), len(names) - 1)]
+    return names[min(last + (of_steps[-1].event in ENDED), len(names) - 1)]

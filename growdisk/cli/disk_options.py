@@ -87,8 +87,8 @@ def add_layout_options(parser: argparse.ArgumentParser) -> None:
     declare(grows, "to_gpt", more="for more than 2 TiB")
 
 
-def add_sector_size(parser: argparse.ArgumentParser) -> None:
-    declare(parser, "sector_size", choices=(512, 4096))
+def add_sector_size(parser: argparse.ArgumentParser, more: str = "") -> None:
+    declare(parser, "sector_size", choices=(512, 4096), more=more)
 
 
 # The options for what lies between a partition and its file system: logical volumes, and

@@ -12,6 +12,7 @@ import difflib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from growdisk.cli.common_options import names_at
 from growdisk.errors import UsageError, bad_value, shell_word
 
 _GROW = "growdisk expand IMAGE +10G grows the disk and all that is in it"
@@ -205,9 +206,7 @@ def accepted(words: Sequence[str]) -> list[str]:
 
 def _verb_of(words: Sequence[str]) -> tuple[str, list[str]]:
     """`image convert` and the words after it; ("", []) if no command stands there."""
-    # The value of an option before the verb (--log FILE) is taken for the verb here. That replaces
-    # too little at worst: FILE has no words of its own in the tables above.
-    names = [index for index, word in enumerate(words) if not word.startswith("-")]
+    names = names_at(words)
     if not names:
         return "", []
     first = words[names[0]]

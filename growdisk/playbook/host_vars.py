@@ -12,10 +12,11 @@ from growdisk.errors import bad_value
 from growdisk.fast_dataclass import dataclass
 from growdisk.playbook.expressions import TaskVariables
 from growdisk.playbook.hosts import Host
-from growdisk.playbook.inventory import Inventory, file_vars
+from growdisk.playbook.inventory import Inventory
 from growdisk.playbook.keywords import HOW_FAR_BACK, ON_FAILURE
 from growdisk.playbook.model import Play, Playbook, Task, Vars
 from growdisk.playbook.request import Request
+from growdisk.playbook.vars_folders import file_vars
 
 
 @dataclass(frozen=True)

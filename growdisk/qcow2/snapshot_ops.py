@@ -226,6 +226,7 @@ class SnapshotManager:
         references = self._walker.references(l1)
         self._walker.check_counts(references, up=False)
         self.check_tables(references, self.table_run(entry.l1_offset, 8 * entry.l1_size))
+        self._walker.check_restorable([l1])
         begin()
         with self.counting():
             self._switch_table(

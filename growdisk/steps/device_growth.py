@@ -18,7 +18,7 @@ def _new_room_in_use(path: Path, size: int, reason: str) -> NeedsUser:
         "new-room-in-use",
         "{path} stays at {size}: its new room may be in use",
         "{reason}",
-        "look at it; to accept the size run growdisk commit {path}",
+        "look at it; to accept the size run growdisk commit --force {path}",
         {"path": path, "size": Bytes(size), "reason": reason},
     )
 

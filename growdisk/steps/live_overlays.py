@@ -155,8 +155,8 @@ def _wrong_image(path: Path, file: str, expected: str) -> NeedsUser:
         "the guest was started from {file}, and this run has its newest data in {expected}",
         "what was written during the run lies in overlays, which that start went past",
         (
-            "shut the guest down; growdisk commit {path} then brings the overlays into the image "
-            "(if nothing "
+            "shut the guest down; growdisk commit --force {path} then brings the overlays into the "
+            "image (if nothing "
             "that matters was written since), growdisk rollback {path} drops them"
         ),
         {"path": path, "file": file, "expected": expected},

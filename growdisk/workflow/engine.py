@@ -24,7 +24,7 @@ from growdisk.workflow.failures import (
 )
 from growdisk.workflow.journal import Event, JournalRecord
 from growdisk.workflow.snapshots import SnapshotStore
-from growdisk.workflow.states import TOUCHED, RunState, fold
+from growdisk.workflow.states import ENDED, TOUCHED, RunState, fold
 from growdisk.workflow.step import AlreadyDone, Blocked, Evidence, Step
 from growdisk.workflow.stopping import OF_A_SIGNAL, StopRequest
 
@@ -140,7 +140,7 @@ class Engine(Generic[C]):
 
     def _forward(self) -> None:
         for number, step in enumerate(self._steps, start=1):
-            if self.state.event_of(step.name) in (Event.VERIFIED, Event.SKIPPED):
+            if self.state.event_of(step.name) in ENDED:
                 continue
             self._observer.step_started(number, len(self._steps), step.name, step.describe())
             started = time.monotonic()

@@ -25,6 +25,9 @@ _STEP_EVENTS = frozenset(
 TOUCHED = frozenset({Event.APPLYING, Event.APPLIED, Event.VERIFIED, Event.RESTORING})
 """Last events of a step after which the image may differ from the step's snapshot."""
 
+ENDED = frozenset({Event.VERIFIED, Event.SKIPPED})
+"""Last events of a step that is done, or had nothing to do."""
+
 
 class RunStatus(Enum):
     """How a run stands, for `growdisk status`, which also reports one that is in progress."""
@@ -103,7 +106,7 @@ _RUN_EVENTS: dict[Event, _Change] = {
     Event.REVERTED: {"going_back": False, "back_to": None},
     Event.KEEPING: {"keeping": True},
     Event.KEPT: {"status": RunStatus.KEPT},
-    Event.SETTLING: {"status": RunStatus.UNFINISHED, "settling": True},
+    Event.SETTLING: {"status": RunStatus.UNFINISHED, "settling": True, "going_back": False},
     Event.DONE: {"status": RunStatus.DONE},
     Event.UNDONE: {"status": RunStatus.UNDONE, "going_back": False},
 }

@@ -179,6 +179,44 @@ def test_a_log_that_cannot_be_written_is_said(image: Path, tmp_path: Path) -> No
     assert (answer.code, "cannot write" in answer.err) == (4, True)
 
 
+def test_a_log_that_cannot_be_written_leaves_one_document(image: Path, tmp_path: Path) -> None:
+    answer = in_process("plan", image, "+64M", "--json", "--log", tmp_path / "none" / "log")
+    assert answer.json()["result"] == "planned"
+    assert (answer.code, "cannot write" in answer.err) == (4, True)
+
+
+def test_the_log_has_the_exit_code_of_the_process(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    for number in range(2000):
+        (tmp_path / f"{number}{'-' * 100}.img").touch()
+    listing = [GROWDISK, "--log", log, "list", tmp_path]
+    with subprocess.Popen(listing, stdout=subprocess.PIPE, env=environment()) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        without_reader = process.wait()
+    with open("/dev/full", "w") as full:  # noqa: PTH123
+        full_disk = subprocess.run(
+            [GROWDISK, "--log", log, "completion", "bash"],
+            stdout=full, stderr=subprocess.DEVNULL, env=environment(),
+        ).returncode  # fmt: skip
+    no_name = in_process("--log", log, "show", "x" * 300).code
+    codes = [without_reader, full_disk, no_name]
+    assert codes == [0, 1, 3]
+    logged = [line.split(": exit ")[1].split(",")[0] for line in log.read_text().splitlines()]
+    assert logged == [str(code) for code in codes]
+
+
+@pytest.mark.parametrize("name", ["log", "plan", "image"])
+def test_the_file_of_an_option_is_not_the_command(
+    image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert in_process("--log", name, "image", "check", image).code == 0
+    # 2 would mean that the image is corrupt.
+    assert in_process("--log", name, "image", "check", image, "-r", "wrong").code == 1
+    assert in_process("-o", name, "image", "convert", "-p", image, "copy.qcow2").code == 0
+
+
 @pytest.mark.parametrize("start", [b"QFI\xfb\0\0\0\3", bytes(512)])
 @pytest.mark.parametrize(
     "words",
