@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from growdisk.block.raw import RawFile
+from growdisk.errors import ImageInUse
 from growdisk.qcow2.create import create
 from growdisk.workflow.failures import NothingToRestore, StoppedWithoutWayBack
 from growdisk.workflow.states import RunStatus
@@ -95,3 +97,12 @@ def test_no_overlay_is_removed_if_qemu_cannot_be_asked(world: World) -> None:
     with raises("overlays-need-rest"):
         store.discard()
     assert overlay.exists()
+
+
+def test_the_image_below_an_overlay_of_a_running_guest_cannot_be_opened_to_write(
+    world: World,
+) -> None:
+    """So the way for guests that are off is closed, even if QEMU is not found."""
+    world.store().take(NAME)
+    with pytest.raises(ImageInUse):
+        RawFile.open(world.worker.path, writable=True)
