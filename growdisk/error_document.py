@@ -32,4 +32,6 @@ def _data(error: GrowdiskError) -> dict[str, object]:
 def _plain(value: object) -> object:
     if isinstance(value, (tuple, list)):
         return [_plain(item) for item in value]
-    return value if value is None or isinstance(value, (bool, int, float)) else str(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return int(value)  # of a units.Bytes, which is words as a text
+    return value if value is None or isinstance(value, (bool, float)) else str(value)

@@ -21,9 +21,8 @@ from growdisk.fast_dataclass import dataclass
 
 TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import ClassVar, Self
-
-_ASK_DOCTOR = "growdisk doctor says what is missing on this machine"
 
 
 @dataclass(eq=False)
@@ -43,9 +42,10 @@ class GrowdiskError(Exception):
     def named(cls, id: str, what: str, why: str, do: str, facts: dict[str, object]) -> Self:
         """An error without a class of its own: stable id, three templates, the facts in them.
 
-        Texts and keys are constants: docs/json.md is written from them (setup/error_ids.py). A fact
-        whose name begins with _, and `hint`, are wording that is made up when it is raised;
-        `--json` has them within the texts alone.
+        Texts and keys are constants: docs/json.md is written from them (setup/error_ids.py). A size
+        is a units.Bytes, several things are a tuple: so `--json` has numbers and lists, and the
+        texts have words. A fact whose name begins with _, and `hint`, are wording that is made up
+        when it is raised; `--json` has them within the texts alone.
         """
         # __init__ is passed by: the fields of `cls` need not be among these facts.
         error = cls.__new__(cls)
@@ -80,6 +80,8 @@ class _Fields(dict[str, object]):
         # The dict stays empty, so every name of a template comes here. getattr finds properties as
         # well: ToolFailed.reason and cure are such.
         value: object = getattr(self._error, name)
+        if isinstance(value, tuple):
+            return ", ".join(map(str, value)) or "none"
         if self._pasteable and isinstance(value, Path):
             return shell_word(value)
         return value
@@ -115,19 +117,43 @@ class UsageError(GrowdiskError):
 
     exit_code: ClassVar[int] = 2
     WHAT: ClassVar[str] = "{problem}"
+    WHY: ClassVar[str] = "{reason}"
     DO: ClassVar[str] = "{hint}"
     problem: str
     hint: str = "see growdisk --help"
+    reason: str = ""
 
 
 @dataclass(eq=False)
 class BadSize(UsageError):
     WHAT: ClassVar[str] = "cannot read the size '{problem}'"
-    WHY: ClassVar[str] = "{reason}"
-    DO: ClassVar[str] = "{hint}"
-    reason: str = ""
     hint: str = (
         "write +10G to grow by 10 GiB, or 40G to grow to 40 GiB (b k M G T P E, powers of 1024)"
+    )
+
+
+def bad_value(
+    problem: str,
+    option: str,
+    value: str,
+    hint: str,
+    reason: str = "",
+    choices: Iterable[str] = (),
+) -> UsageError:
+    """An option (or, `option` "", an argument) cannot be that; `choices` if it has a few."""
+    return UsageError.named(
+        "bad-value",
+        "{problem}",
+        "{reason}",
+        "{hint}",
+        {
+            "problem": problem,
+            "option": option,
+            "value": value,
+            "reason": reason,
+            "choices": tuple(choices),
+            "hint": hint,
+        },
     )
 
 
@@ -258,16 +284,6 @@ class ToolMissing(Refused):
     package: str
 
 
-def snapshot_not_found(path: Path, name: str) -> ImageError:
-    return ImageError.named(
-        "snapshot-not-found",
-        "{path} has no snapshot '{name}'",
-        "",
-        "list its snapshots: growdisk image snapshot list {path}",
-        {"path": path, "name": name},
-    )
-
-
 # --- exit 4: an operation failed ----------------------------------------------------------------
 
 
@@ -340,38 +356,6 @@ class ToolTimedOut(OperationFailed):
     tool: str
     seconds: float
     detail: str = "it was ended"
-
-
-@dataclass(eq=False)
-class ApplianceHangs(OperationFailed):
-    """It was not up in time.
-
-    Emulation sometimes hangs at the very start; another try may well succeed.
-    """
-
-    WHAT: ClassVar[str] = "{name} {failed}"
-    WHY: ClassVar[str] = "{reason}"
-    DO: ClassVar[str] = "{hint}"
-    reason: str
-    hint: str = _ASK_DOCTOR
-    failed: str = "did not start"
-    name: str = "the libguestfs appliance"
-
-
-def appliance_failed(
-    reason: str,
-    hint: str = _ASK_DOCTOR,
-    failed: str = "did not start",
-    name: str = "the libguestfs appliance",
-) -> OperationFailed:
-    """The small Linux that works on a guest's file systems could not be started, or was lost."""
-    return OperationFailed.named(
-        "appliance-failed",
-        "{name} {failed}",
-        "{reason}",
-        "{hint}",
-        {"reason": reason, "failed": failed, "name": name, "hint": hint},
-    )
 
 
 # --- exit 5: a person is needed -----------------------------------------------------------------

@@ -34,11 +34,11 @@ def read_given(path: Path, hint: str, limit: int = MAX_KEY) -> bytes:
         # terminal named here does not become ours.
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
     except (OSError, ValueError) as error:
-        raise _unreadable(path, hint, getattr(error, "strerror", "") or str(error)) from error
+        raise unreadable(path, hint, getattr(error, "strerror", "") or str(error)) from error
     try:
         return _read(fd, path, hint, limit)
     except OSError as error:
-        raise _unreadable(path, hint, error.strerror or str(error)) from error
+        raise unreadable(path, hint, error.strerror or str(error)) from error
     finally:
         os.close(fd)
 
@@ -65,7 +65,7 @@ def _read(fd: int, path: Path, hint: str, limit: int) -> bytes:
     # One more than `limit` is enough to know that it is too much: /dev/zero has no end.
     while len(data) <= limit:
         if waits and not _is_ready(fd, seconds):
-            raise _unreadable(
+            raise unreadable(
                 path, hint, "it is a pipe that nobody writes to, or does not end writing to"
             )
         piece = os.read(fd, _CHUNK)
@@ -73,7 +73,13 @@ def _read(fd: int, path: Path, hint: str, limit: int) -> bytes:
             return bytes(data)
         data += piece
         seconds = _DATA_SECONDS
-    raise UsageError(f"{path} has more than {limit >> 20} MiB", hint=hint)
+    raise UsageError.named(
+        "file-too-large",
+        "{path} has more than {_limit}",
+        "",
+        "{hint}",
+        {"path": path, "limit": limit, "_limit": f"{limit >> 20} MiB", "hint": hint},
+    )
 
 
 def _has_no_writer(fd: int, data: bytearray) -> bool:
@@ -94,5 +100,11 @@ def _is_ready(fd: int, seconds: float) -> bool:
     return bool(poll.poll(1000 * seconds))
 
 
-def _unreadable(path: Path, hint: str, reason: str) -> UsageError:
-    return UsageError(f"cannot read {path}: {reason}", hint=hint)
+def unreadable(path: Path, hint: str, reason: str) -> UsageError:
+    return UsageError.named(
+        "file-not-readable",
+        "cannot read {path}",
+        "{reason}",
+        "{hint}",
+        {"path": path, "reason": reason, "hint": hint},
+    )

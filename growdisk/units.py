@@ -175,6 +175,16 @@ def format_size(size: int) -> str:
     return f"{size} B" if unit == "B" else f"{value:.1f} {unit}"
 
 
+class Bytes(int):
+    """A size as a fact of an error: a number for programs, `13.0 GiB` in a sentence."""
+
+    def __str__(self) -> str:
+        return format_size(int(self))
+
+    def __format__(self, spec: str) -> str:
+        return format(str(self), spec)
+
+
 def format_change(old: int, new: int) -> str:
     """`3.0 GiB -> 13.0 GiB`, with the difference if the two look alike.
 

@@ -16,7 +16,7 @@ from growdisk.live.libvirt_users import running_users
 from growdisk.planner.plan import Plan
 from growdisk.storage.lvm import foreign_owner
 from growdisk.storage.rbd import clients_of, refuse_other_clients
-from growdisk.units import MiB, format_size
+from growdisk.units import Bytes, MiB
 from growdisk.workflow.run_directory import RESERVE, RunDirectory
 from growdisk.workflow.run_places import state_folder
 
@@ -76,8 +76,8 @@ def refuse_unsafe_place(path: Path, directory: RunDirectory, plan: Plan) -> None
                 {
                     "path": path,
                     "folder": folder,
-                    "wanted": format_size(wanted),
-                    "free": format_size(free),
+                    "wanted": Bytes(wanted),
+                    "free": Bytes(free),
                 },
             )
 
@@ -115,7 +115,7 @@ def refuse_unseen_users(path: Path) -> None:
 
 def doubt_about_device(path: Path) -> str:
     """What cannot be known of who uses it; "" if everything is known."""
-    unseen = [word for word in (use_of(path, claimed=True).unseen,) if word]
+    unseen = list(use_of(path, claimed=True).unseen)
     unseen += (
         [] if clients_of(path) is not None else ["the Ceph cluster (rbd status gave no answer)"]
     )

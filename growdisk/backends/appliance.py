@@ -9,12 +9,14 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from typing import ClassVar
 
 from growdisk.backends import ext_growth, filesystem_growth, judging
 from growdisk.backends.backend import FilesystemCheck, KernelPartition
 from growdisk.backends.guest_editor import MountedEditor
 from growdisk.backends.guest_handle import DISK, Handle, Shell, guest_call
-from growdisk.errors import ToolFailed, appliance_failed
+from growdisk.errors import OperationFailed, ToolFailed
+from growdisk.fast_dataclass import dataclass
 from growdisk.guest_systems.look import GuestMount
 from growdisk.host.command import last_lines
 from growdisk.host.watchdog import kill_all, time_limit
@@ -22,6 +24,39 @@ from growdisk.host.watchdog import kill_all, time_limit
 _SECTOR = 512
 _REREAD_TRIES = 25
 _CLOSE_SECONDS = 60.0
+_ASK_DOCTOR = "growdisk doctor says what is missing on this machine"
+
+
+@dataclass(eq=False)
+class ApplianceHangs(OperationFailed):
+    """It was not up in time.
+
+    Emulation sometimes hangs at the very start; another try may well succeed.
+    """
+
+    WHAT: ClassVar[str] = "{name} {failed}"
+    WHY: ClassVar[str] = "{reason}"
+    DO: ClassVar[str] = "{hint}"
+    reason: str
+    hint: str = _ASK_DOCTOR
+    failed: str = "did not start"
+    name: str = "the libguestfs appliance"
+
+
+def appliance_failed(
+    reason: str,
+    hint: str = _ASK_DOCTOR,
+    failed: str = "did not start",
+    name: str = "the libguestfs appliance",
+) -> OperationFailed:
+    """The small Linux that works on a guest's file systems could not be started, or was lost."""
+    return OperationFailed.named(
+        "appliance-failed",
+        "{name} {failed}",
+        "{reason}",
+        "{hint}",
+        {"reason": reason, "failed": failed, "name": name, "hint": hint},
+    )
 
 
 class Appliance:
@@ -181,7 +216,7 @@ class Appliance:
         self._synced = True
 
     def close(self) -> None:
-        """Unmount and sync; ApplianceFailed if it does not obey within a minute.
+        """Unmount and sync; appliance-failed if it does not obey within a minute.
 
         Then there is nothing to shut down.
         """

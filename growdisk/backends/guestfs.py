@@ -18,9 +18,9 @@ from pathlib import Path
 
 import guestfs
 
-from growdisk.backends.appliance import Appliance
+from growdisk.backends.appliance import Appliance, ApplianceHangs, appliance_failed
 from growdisk.backends.guest_handle import DISK, LaunchHandle, Shell
-from growdisk.errors import ApplianceHangs, OperationFailed, appliance_failed
+from growdisk.errors import OperationFailed
 from growdisk.host.command import last_lines
 from growdisk.host.kvm import Accelerator
 from growdisk.host.watchdog import time_limit

@@ -23,9 +23,8 @@ from pathlib import Path
 from typing import Any
 
 from growdisk.backends import uml_agent, uml_registers
-from growdisk.backends.appliance import Appliance
+from growdisk.backends.appliance import Appliance, appliance_failed
 from growdisk.backends.guest_handle import DISK
-from growdisk.errors import appliance_failed
 from growdisk.host.command import last_lines, start
 from growdisk.host.sandbox import confined_kernel
 from growdisk.host.watchdog import kill_all

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
-from growdisk.errors import UsageError
+from growdisk.errors import UsageError, bad_value
 from growdisk.fast_dataclass import dataclass
 
 TYPE_CHECKING = False  # typing would be loaded for this alone
@@ -129,4 +129,6 @@ def _inet(uri: str, word: str) -> Address:
 
 
 def _wrong(word: str, problem: str) -> UsageError:
-    return UsageError(f"cannot read the address '{word}': {problem}", hint=f"write {_SHAPE}")
+    return bad_value(
+        f"cannot read the address '{word}'", "", word, hint=f"write {_SHAPE}", reason=problem
+    )

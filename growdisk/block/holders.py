@@ -53,7 +53,7 @@ class Use:
 
     holders: tuple[str, ...]
     pids: tuple[int, ...] = ()
-    unseen: str = ""
+    unseen: tuple[str, ...] = ()
     release: str = ""
 
     def __bool__(self) -> bool:
@@ -223,7 +223,7 @@ def _claims(family: _Family, target: Node, *, claimed: bool) -> list[_Held]:
     return []
 
 
-def _openers(family: _Family, *, all_of_target: bool) -> tuple[list[int], str]:
+def _openers(family: _Family, *, all_of_target: bool) -> tuple[list[int], tuple[str, ...]]:
     """Processes that have it open, and in words who could not be asked."""
     # A file's readers do no harm: of files only those who write count.
     always = (
@@ -247,7 +247,7 @@ def _openers(family: _Family, *, all_of_target: bool) -> tuple[list[int], str]:
             hidden += not _has_no_files(name)
         except OSError:  # it has ended
             continue
-    return found, ", ".join(_unseen(hidden))
+    return found, tuple(_unseen(hidden))
 
 
 def _servers(family: _Family) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 from growdisk.cli.trust import add_trust
@@ -86,6 +87,28 @@ def add_common(whole: argparse.ArgumentParser, *, top: bool) -> None:
         help="colours (default: on a terminal)",
     )
     add_trust(parser, default)
+
+
+def names_at(words: Sequence[str], parser: argparse.ArgumentParser | None = None) -> list[int]:
+    """Where words stand that are neither options nor their values: the command is the first.
+
+    `parser` has the options; without one they are those that stand before every command.
+    """
+    if parser is None:
+        parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+        add_common(parser, top=True)
+    places, of_option, only_names = [], False, False
+    for place, word in enumerate(words):
+        if of_option:
+            of_option = False
+        elif only_names or word == "-" or not word.startswith("-"):
+            places.append(place)
+        else:
+            only_names = word == "--"
+            option = parser._option_string_actions.get(word)
+            # nargs None: the next word is its value. A flag has 0.
+            of_option = option is not None and option.nargs is None
+    return places
 
 
 def named_path(text: str) -> Path:

@@ -21,6 +21,7 @@ from growdisk.errors import (
     ImageNotReadable,
     Refused,
     UsageError,
+    bad_value,
     error_id,
 )
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from growdisk.cli.events import EventLines
 
 _BUG, _INTERRUPTED = 1, 130
+_UNTOUCHED = (0, 2, 3)  # a log that cannot be written is worse than these
 _STDERR = 2
 _NOT_CHECKED = 1
 _BAD_NAMES = (errno.ENAMETOOLONG, errno.EACCES, errno.ELOOP)
@@ -43,9 +45,24 @@ def dispatch(words: Sequence[str]) -> int:
     output = CommandOutput(
         json_mode="--json" in itertools.takewhile(lambda word: word != "--", words)
     )
+    logged = _LogLine(words)
+    code = _BUG
+    try:
+        code = _delivered(words, output, logged)
+    finally:
+        # Last of all: only now the exit code is known.
+        refused = logged.end(code)
+    if refused is None:
+        return code
+    output.error(refused)
+    return refused.exit_code if code in _UNTOUCHED else code
+
+
+def _delivered(words: Sequence[str], output: CommandOutput, logged: _LogLine) -> int:
+    """The exit code, once the answer has left this process."""
     code = 0
     try:
-        code = _answer(words, output)
+        code = _answer(words, output, logged)
         output.finish()
     except OutputError as lost:
         # Python flushes stdout at exit: that would fail again, and end with 120.
@@ -57,9 +74,41 @@ def dispatch(words: Sequence[str]) -> int:
     return code
 
 
-def _answer(words: Sequence[str], output: CommandOutput) -> int:
+class _LogLine:
+    """The line of --log and --syslog, if it was asked for."""
+
+    def __init__(self, words: Sequence[str]) -> None:
+        self._words = words
+        self._asked: argparse.Namespace | None = None
+        self._started = 0.0
+
+    def begin(self, arguments: argparse.Namespace) -> None:
+        """From here on there will be a line, however the command ends. UsageError: --log DISK."""
+        if arguments.log is None and not arguments.syslog:
+            return
+        from growdisk.given_file import refuse_to_replace
+
+        if arguments.log is not None:
+            refuse_to_replace(arguments.log, "--log")
+        self._asked, self._started = arguments, time.monotonic()
+
+    def end(self, code: int) -> GrowdiskError | None:
+        """Write the line; the error if that fails."""
+        if self._asked is None:
+            return None
+        from growdisk.cli.run_log import line, log
+
+        text = line(self._words, code, time.monotonic() - self._started)
+        try:
+            log(text, self._asked.log, syslog=self._asked.syslog)
+        except GrowdiskError as error:
+            return error
+        return None
+
+
+def _answer(words: Sequence[str], output: CommandOutput, logged: _LogLine) -> int:
     try:
-        return _run_or_name(words, output)
+        return _run_or_name(words, output, logged)
     # Help is an answer, not an error: stdout, and exit code 0.
     except TextAsked as asked:
         output.lines(str(asked).splitlines())
@@ -70,7 +119,8 @@ def _answer(words: Sequence[str], output: CommandOutput) -> int:
             output.note(short_help())
         _advise(error)
         output.error(error)
-        refused = {"result": "refused"} if isinstance(error, Refused) else {}
+        # Both have touched nothing.
+        refused = {"result": "refused"} if isinstance(error, (Refused, UsageError)) else {}
         code = _code_of(error, words)
         output.document({**refused, "error": error_document(error) | {"code": code}})
         return code
@@ -93,9 +143,11 @@ def _answer(words: Sequence[str], output: CommandOutput) -> int:
 
 def _code_of(error: GrowdiskError, words: Sequence[str]) -> int:
     """The error's exit code; but of `image check` 2 means a corrupt image, as of qemu-img's."""
-    names = [word for word in words if not word.startswith("-")]
-    if isinstance(error, UsageError) and names[:2] == ["image", "check"]:
-        return _NOT_CHECKED
+    if isinstance(error, UsageError) and "check" in words:
+        from growdisk.cli.common_options import names_at
+
+        if [words[place] for place in names_at(words)[:2]] == ["image", "check"]:
+            return _NOT_CHECKED
     return error.exit_code
 
 
@@ -104,23 +156,18 @@ def _unplanned(name: str, what: str, why: str, cure: str, code: int) -> dict[str
     return {"id": name, "what": what, "why": why, "do": cure, "code": code, "data": {}}
 
 
-def _run_or_name(words: Sequence[str], output: CommandOutput) -> int:
+def _run_or_name(words: Sequence[str], output: CommandOutput, logged: _LogLine) -> int:
     """A name that leads nowhere is an error with words, whoever looks at it first."""
     try:
-        return _run(words, output)
+        arguments = parsed(words)
+        logged.begin(arguments)
+        return _called(arguments, output)
     except OSError as error:
         # Another errno (EIO, ENOSPC) is the system's failure, not a wrong word of the user's.
         if error.errno not in _BAD_NAMES or not isinstance(error.filename, str | bytes):
             raise
         reason = error.strerror or str(error)
         raise ImageNotReadable(Path(os.fsdecode(error.filename)), reason=reason) from error
-
-
-def _run(words: Sequence[str], outer: CommandOutput) -> int:
-    arguments = parsed(words)
-    if arguments.log is None and not arguments.syslog:
-        return _called(arguments, outer)
-    return _logged(arguments, words, outer)
 
 
 def _called(arguments: argparse.Namespace, outer: CommandOutput) -> int:
@@ -159,28 +206,6 @@ def _advise(error: GrowdiskError) -> None:
         error.hint = repair_hint(error.path) or error.hint
 
 
-def _logged(arguments: argparse.Namespace, words: Sequence[str], outer: CommandOutput) -> int:
-    """The same, with a line in the log however it ends."""
-    from growdisk.cli.run_log import line, log
-    from growdisk.given_file import refuse_to_replace
-
-    if arguments.log is not None:
-        refuse_to_replace(arguments.log, "--log")
-    # An exception of any other kind than those below counts as a bug.
-    started, code = time.monotonic(), _BUG
-    try:
-        code = _called(arguments, outer)
-    except GrowdiskError as error:
-        code = error.exit_code
-        raise
-    except KeyboardInterrupt:
-        code = _INTERRUPTED
-        raise
-    finally:
-        log(line(words, code, time.monotonic() - started), arguments.log, syslog=arguments.syslog)
-    return code
-
-
 def _events(arguments: argparse.Namespace) -> EventLines | None:
     if not arguments.json_events and arguments.events_fd is None:
         return None
@@ -190,8 +215,11 @@ def _events(arguments: argparse.Namespace) -> EventLines | None:
     try:
         os.fstat(fd)
     except OSError as error:
-        raise UsageError(
-            f"--events-fd {fd}: it is not open", "growdisk expand … --events-fd 3 3>events"
+        raise bad_value(
+            f"--events-fd {fd}: it is not open",
+            "--events-fd",
+            str(fd),
+            hint="growdisk expand … --events-fd 3 3>events",
         ) from error
     return EventLines(fd)
 

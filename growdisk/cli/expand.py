@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from growdisk.planner.goal import Goal, SwapPolicy
 
 NAME = "expand"
-HELP = "grow image, partition and file system, each step behind a snapshot"
+HELP = "grow image, partition and file system, with a snapshot before each step"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -12,9 +12,10 @@ from datetime import datetime
 from pathlib import Path
 
 from growdisk import __version__
-from growdisk.api.fleet.values import DiskEntry, FileSystemUse, Stretch
+from growdisk.api.fleet.values import LIVE, DiskEntry, FileSystemUse, Stretch
 from growdisk.cli.fleet_table import remarks
 from growdisk.cli.terminal_style import printable
+from growdisk.errors import shell_word
 from growdisk.fast_dataclass import dataclass
 from growdisk.host.templating import html_environment
 from growdisk.units import format_size, whole_percent
@@ -165,11 +166,24 @@ def _described(entry: DiskEntry) -> str:
     return "; ".join(part.title for part in _parts(entry))
 
 
+def _target(entry: DiskEntry) -> str:
+    """How the disk is named to growdisk's commands."""
+    if not entry.domain:
+        return shell_word(Path(entry.path))
+    # A disk is called like its machine if that has no other.
+    disk = f" --disk {shlex.quote(entry.target)}" if entry.name != entry.domain else ""
+    return f"-d {shlex.quote(entry.domain)}{disk}"
+
+
 def _next(entry: DiskEntry) -> str:
     """What to do about it; "" if nothing has to be done."""
-    target = f"-d {shlex.quote(entry.domain)}" if entry.domain else shlex.quote(entry.path)
+    target = _target(entry)
     if entry.error is not None:
-        return f"growdisk image check {target}" if entry.path and Path(entry.path).exists() else ""
+        # The verbs of growdisk image take files alone, and none that a guest has open.
+        if entry.domain and entry.state in LIVE:
+            return f"growdisk show {target}"
+        path = Path(entry.path)
+        return f"growdisk image check {shell_word(path)}" if entry.path and path.exists() else ""
     if entry.run in ("unfinished", "kept"):
         return f"growdisk {'resume' if entry.run == 'unfinished' else 'commit'} {target}"
     if entry.fullness <= _TIGHT:

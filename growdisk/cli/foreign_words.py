@@ -12,7 +12,8 @@ import difflib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from growdisk.errors import UsageError, shell_word
+from growdisk.cli.common_options import names_at
+from growdisk.errors import UsageError, bad_value, shell_word
 
 _GROW = "growdisk expand IMAGE +10G grows the disk and all that is in it"
 _IMAGE_VERB = "growdisk image {word} does that"
@@ -205,9 +206,7 @@ def accepted(words: Sequence[str]) -> list[str]:
 
 def _verb_of(words: Sequence[str]) -> tuple[str, list[str]]:
     """`image convert` and the words after it; ("", []) if no command stands there."""
-    # The value of an option before the verb (--log FILE) is taken for the verb here. That replaces
-    # too little at worst: FILE has no words of its own in the tables above.
-    names = [index for index, word in enumerate(words) if not word.startswith("-")]
+    names = names_at(words)
     if not names:
         return "", []
     first = words[names[0]]
@@ -266,16 +265,24 @@ def unknown_command(prog: str, word: str, known: Iterable[str]) -> UsageError:
         hint = f"did you mean {prog} {near[0]}?"
     else:
         hint = f"one of: {', '.join(known)}; {prog} --help says what they do"
-    return UsageError(
-        f"there is no command '{word}' of {prog}"
-        if " " in prog
-        else f"there is no command '{word}'",
-        hint,
+    return UsageError.named(
+        "unknown-command",
+        "there is no command '{word}'{_of}",
+        "",
+        "{hint}",
+        {
+            "word": word,
+            "command": prog,
+            "known": tuple(known),
+            "_of": f" of {prog}" if " " in prog else "",
+            "hint": hint,
+        },
     )
 
 
 def unknown_option(prog: str, word: str, known: Iterable[str]) -> UsageError:
     """`word` is not an option of `prog`; `known` are those that it has."""
+    known = list(known)
     option, verb = word.partition("=")[0], prog.removeprefix("growdisk").strip()
     # First what the verb itself says; then what holds for all verbs of growdisk image.
     hint = OPTIONS.get(verb, {}).get(option) or OPTIONS.get(verb.partition(" ")[0], {}).get(option)
@@ -286,7 +293,13 @@ def unknown_option(prog: str, word: str, known: Iterable[str]) -> UsageError:
         hint = (
             f"did you mean {near[0]}? {prog} --help" if near else f"{prog} --help lists its options"
         )
-    return UsageError(f"{prog} has no option {option}", hint)
+    return UsageError.named(
+        "no-such-option",
+        "{command} has no option {option}",
+        "",
+        "{hint}",
+        {"command": prog, "option": option, "known": tuple(known), "hint": hint},
+    )
 
 
 def unknown_value(
@@ -309,9 +322,12 @@ def unknown_value(
             if near
             else f"one of: {', '.join(known)}; {prog} --help"
         )
-    if not option:
-        return UsageError(f"'{word}' stands where {' or '.join(known)} should", hint)
-    return UsageError(f"{'/'.join(option)} cannot be '{word}'", hint)
+    problem = (
+        f"{'/'.join(option)} cannot be '{word}'"
+        if option
+        else f"'{word}' stands where {' or '.join(known)} should"
+    )
+    return bad_value(problem, max(option, key=len, default=""), word, hint, choices=known)
 
 
 def extra_words(prog: str, words: Sequence[str], size: str | None) -> UsageError:

@@ -19,10 +19,10 @@ NAME = "image"
 HELP = "make, describe, check, convert and change qcow2 and raw images"
 
 _VERBS = (
-    ("info", "what an image says of itself"),
+    ("info", "show an image's format, sizes and options"),
     ("map", "which layer holds which bytes, and where"),
-    ("check", "count all references anew; repair"),
-    ("compare", "whether two images show a guest the same bytes"),
+    ("check", "check an image, and repair it"),
+    ("compare", "compare what two images contain"),
     ("create", "a new, empty image"),
     ("resize", "change the virtual size of the image alone (growdisk expand does the whole job)"),
     ("snapshot", "list, create, apply, delete internal snapshots"),

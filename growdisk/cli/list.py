@@ -109,7 +109,7 @@ def _write_page(path: Path, entries: list[DiskEntry]) -> None:
     except OSError as error:
         reason = error.strerror or str(error)
         hint = "name a file in a folder that is there and can be written"
-        raise UsageError(f"cannot write {path}: {reason}", hint) from error
+        raise UsageError(f"cannot write {path}", hint, reason) from error
 
 
 def ordered(entries: list[DiskEntry], sort: str | None, above: float | None) -> list[DiskEntry]:

@@ -12,9 +12,9 @@ from importlib import import_module
 from types import ModuleType
 
 from growdisk import __version__
-from growdisk.cli.common_options import add_common
+from growdisk.cli.common_options import add_common, names_at
 from growdisk.cli.output import help_width
-from growdisk.errors import UsageError
+from growdisk.errors import UsageError, bad_value
 
 TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:
@@ -75,6 +75,13 @@ class Parser(argparse.ArgumentParser):
 
             raise unknown_value(self.prog, action.option_strings, str(value), action.choices)
         super()._check_value(action, value)
+
+    def _get_value(self, action: argparse.Action, arg_string: str) -> object:
+        try:
+            return super()._get_value(action, arg_string)
+        except argparse.ArgumentError as error:
+            option = max(action.option_strings, key=len, default="")
+            raise bad_value(str(error), option, arg_string, f"{self.prog} --help") from error
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(message, hint=f"{self.prog} --help")
@@ -188,7 +195,7 @@ def parser_for(words: Sequence[str]) -> Parser:
         parser_class=Parser,
     )
     # Only the verb that is called is loaded, if that is clear: then argparse knows no others.
-    for verb in _verbs(words):
+    for verb in _verbs(words, parser):
         sub = verbs.add_parser(
             verb.NAME, help=verb.HELP, description=f"{verb.HELP}.", allow_abbrev=False
         )
@@ -234,8 +241,7 @@ def _subparsers(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentP
     return choices
 
 
-def _verbs(words: Sequence[str]) -> Iterator[ModuleType]:
-    # `growdisk --log FILE expand`: FILE is not a verb, so all are loaded and argparse decides.
-    called = next((word for word in words if not word.startswith("-")), "")
+def _verbs(words: Sequence[str], parser: Parser) -> Iterator[ModuleType]:
+    called = next((words[place] for place in names_at(words, parser)), "")
     for name in (called,) if called in VERBS else VERBS:
         yield import_module(f"growdisk.cli.{name}")

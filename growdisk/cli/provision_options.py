@@ -12,7 +12,7 @@ from growdisk.api.provisioning.recipe import FileInto, KeysFor, Output, Password
 from growdisk.api.provisioning.secret_files import password_in, text_in
 from growdisk.cli.common_options import named_path
 from growdisk.cli.images.keys import add_key, read_key
-from growdisk.errors import UsageError
+from growdisk.errors import UsageError, bad_value
 from growdisk.fast_dataclass import replace
 from growdisk.planner.goal import BACKENDS
 from growdisk.units import parse_goal_size
@@ -198,8 +198,12 @@ def _file(word: str, *, template: bool = False) -> FileInto:
     source, *rest = word.split(":")
     path, mode, owner, group = (*rest, *[""] * (4 - len(rest)))[:4]
     if not source or not path or len(rest) > 4 or not re.fullmatch(r"[0-7]{0,4}", mode):
-        raise UsageError(
-            f"cannot read '{word}'", hint=f"write {_COPY}, such as motd:/etc/motd:0644"
+        option = "--copy-in-template" if template else "--copy-in"
+        raise bad_value(
+            f"cannot read '{word}'",
+            option,
+            word,
+            hint=f"write {_COPY}, such as motd:/etc/motd:0644",
         )
     bits = int(mode or "644", 8)
     return FileInto(path, Path(source).expanduser(), "", template, bits, owner or "root", group)
@@ -208,7 +212,7 @@ def _file(word: str, *, template: bool = False) -> FileInto:
 def _variable(word: str) -> tuple[str, str]:
     name, equals, value = word.partition("=")
     if not equals or not name.isidentifier():
-        raise UsageError(f"cannot read -e {word}", hint="write -e NAME=VALUE")
+        raise bad_value(f"cannot read -e {word}", "-e", word, hint="write -e NAME=VALUE")
     return name, value
 
 

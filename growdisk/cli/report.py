@@ -97,16 +97,14 @@ def before_and_after(result: Result, width: int) -> Iterator[str]:
         columns = max(round(width * share), min(_READABLE, width))
         enlarged = columns / (width * share) if share else 1.0
         remark = (
-            f" (not to scale: the bar is drawn {enlarged:.0f} times as wide)"
-            if enlarged > 1.5
-            else ""
+            f" (the bar is enlarged {enlarged:.0f} times, to be readable)" if enlarged > 1.5 else ""
         )
         yield f"{word}: {format_size(layout.image.virtual_size)}{remark}"
         yield from (*bar(layout, columns), *partition_rows(layout, width), *volumes(layout, width))
 
 
 def _planned(result: Result, width: int) -> Iterator[str]:
-    behind = f"each behind a snapshot ({result.snapshots})"
+    behind = f"each after a snapshot ({result.snapshots})"
     yield (
         "steps, "
         f"{behind if result.snapshots != 'none' else 'without snapshots: there is no way back'}:"

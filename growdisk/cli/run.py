@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from growdisk.cli.output import CommandOutput
 from growdisk.cli.task_list import document, lines
-from growdisk.errors import UsageError
+from growdisk.errors import UsageError, bad_value
 from growdisk.playbook.shipped import playbook_path, shipped_folder, shipped_playbooks
 
 if TYPE_CHECKING:
@@ -98,7 +98,9 @@ def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
     if arguments.playbook is None:
         raise UsageError("no playbook is named", hint=f"name {_nearest('', shipped_playbooks())}")
     if arguments.jobs < 1:
-        raise UsageError("-j takes a number of images from 1 on", hint="-j 4")
+        raise bad_value(
+            "-j takes a number of images from 1 on", "-j", str(arguments.jobs), hint="-j 4"
+        )
     path = _found(arguments.playbook)
     if arguments.resume or arguments.undo:
         from growdisk.playbook.run import resume_playbook
@@ -159,7 +161,13 @@ def _found(name: str) -> Path:
     known = shipped_playbooks()
     if name.removesuffix(".yml") in known:
         return playbook_path(name)
-    raise UsageError(f"there is no playbook {name}", hint=_nearest(name, known))
+    raise UsageError.named(
+        "unknown-playbook",
+        "there is no playbook {playbook}",
+        "",
+        "{hint}",
+        {"playbook": name, "known": tuple(known), "hint": _nearest(name, known)},
+    )
 
 
 def _nearest(name: str, known: list[str]) -> str:

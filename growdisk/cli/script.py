@@ -26,7 +26,7 @@ HELP = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_target(parser, IMAGE_HERE)
     parser.add_argument(
-        "size", nargs="?", metavar="SIZE", help="as for expand; left out: fill what lags behind"
+        "size", nargs="?", metavar="SIZE", help="as for expand; if left out, grow into unused space"
     )
     parser.add_argument(
         "-o",

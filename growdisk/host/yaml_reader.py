@@ -225,7 +225,7 @@ class _Reader:
         return Entries(tuple(found.values()))
 
     def refuse_twice(self, root: Node) -> None:
-        """BadFile if a key stands twice in a mapping at or below `root`.
+        """bad-file if a key stands twice in a mapping at or below `root`.
 
         Before any merge (<<) is unfolded, which changes the nodes: what is merged may well be
         overridden.

@@ -49,7 +49,7 @@ def libvirt_unreachable(uri: str, reason: str) -> Refused:
     )
 
 
-def domain_unknown(name: str, uri: str, known: str) -> Refused:
+def domain_unknown(name: str, uri: str, known: tuple[str, ...]) -> Refused:
     return Refused.named(
         "domain-unknown",
         "libvirt knows no machine named '{name}'",
@@ -88,10 +88,9 @@ class Domain:
         by_id = {domain.UUIDString(): domain for domain in known.values()}
         if found := known.get(name) or by_id.get(name):
             return cls(connection, found, connection.getURI())
-        listed = ", ".join(sorted(known)) or "none"
         where = connection.getURI()
         connection.close()
-        raise domain_unknown(name, uri=where, known=listed)
+        raise domain_unknown(name, uri=where, known=tuple(sorted(known)))
 
     @property
     def running(self) -> bool:

@@ -11,7 +11,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from growdisk.errors import ToolTimedOut, UsageError
+from growdisk.errors import ToolTimedOut, bad_value
 from growdisk.host.command import run
 from growdisk.live.guest_shell import GuestAnswer, GuestLost, GuestUnreachable, LineCallback
 
@@ -44,7 +44,9 @@ class SshShell:
         if target.startswith("-") or any(
             not letter.isprintable() or letter.isspace() for letter in target
         ):
-            raise UsageError(f"'{target}' is not a host", hint="write --ssh root@web01")
+            raise bad_value(
+                f"'{target}' is not a host", "--ssh", target, hint="write --ssh root@web01"
+            )
         shell = cls(target, config, Path(tempfile.mkdtemp(prefix="growdisk-ssh-")))
         try:
             answer = shell.run("id -u", 90)

@@ -118,7 +118,7 @@ def _alone(
 def _too_much(wanted: int, growth: Grown | NothingToDo, target: Partition) -> NotPossible:
     had = growth.target.end - target.end if isinstance(growth, Grown) else 0
     return NotPossible(
-        f"it shall grow by {format_size(wanted)}, and {format_size(had)} can be had",
+        f"it is to grow by {format_size(wanted)}, but only {format_size(had)} is available",
         "grow the disk further, or ask for less",
     )
 
@@ -182,8 +182,8 @@ def _amounts(
     left = had - sum(given.values())
     if left < 0:
         return NotPossible(
-            f"together they ask for {format_size(sum(given.values()))}, and "
-            f"{format_size(max(0, had))} can be had",
+            f"together they ask for {format_size(sum(given.values()))}, but only "
+            f"{format_size(max(0, had))} is available",
             "grow the disk further, or ask for less",
         )
     given |= {

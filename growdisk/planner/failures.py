@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from growdisk.errors import Refused
 from growdisk.fast_dataclass import dataclass
+from growdisk.units import Bytes
 
 
 @dataclass(eq=False)
@@ -62,7 +63,7 @@ def nothing_to_grow(path: Path, reason: str) -> Refused:
 
 
 def partition_not_found(
-    path: Path, wanted: str, present: str, option: str = "--partition"
+    path: Path, wanted: str, present: tuple[str, ...], option: str = "--partition"
 ) -> Refused:
     return Refused.named(
         "partition-not-found",
@@ -73,7 +74,7 @@ def partition_not_found(
     )
 
 
-def would_shrink(path: Path, old: str, new: str, subject: str = "") -> Refused:
+def would_shrink(path: Path, old: int, new: int, subject: str = "") -> Refused:
     """Asked for is less than there is: of a disk, or (`subject`) of a partition."""
     kind = "partition" if subject else "disk"
     return Refused.named(
@@ -83,8 +84,8 @@ def would_shrink(path: Path, old: str, new: str, subject: str = "") -> Refused:
         "write +SIZE to grow by an amount",
         {
             "path": path,
-            "old": old,
-            "new": new,
+            "old": Bytes(old),
+            "new": Bytes(new),
             "subject": subject,
             "_kind": kind,
             "_larger": subject or path,

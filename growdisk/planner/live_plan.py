@@ -81,7 +81,7 @@ def make_live_plan(
         raise option_unsupported(
             path,
             option="--keep-snapshots",
-            reason="a guest that is started anew would go past its overlays",
+            reason="a guest that is restarted from its image would lose what is in the overlays",
             hint="leave it out, or use --snapshots internal",
         )
     _refuse_shape(path, proposal.steps)

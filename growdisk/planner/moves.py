@@ -64,8 +64,8 @@ def notes_on(facts: Facts, moves: tuple[Move, ...]) -> Iterator[str]:
     for move in moves:
         name, kind = facts.name_of(move.number), facts.kind_of(move.number)
         yield (
-            f"{name} ({kind}, {format_size(move.size)}) is copied to byte {move.new_start} and "
-            "keeps its number, type, name and identifiers"
+            f"{name} ({kind}, {format_size(move.size)}) is moved to "
+            f"{format_size(move.new_start)} and keeps its number, type, name and identifiers"
         )
         if kind in NAMED:
             yield (

@@ -169,7 +169,7 @@ def wanted_size(facts: Facts, goal: Goal) -> int:
     old = facts.image.virtual_size
     new = old if goal.size is None else align_up(goal.size.resolve(old), goal.sector_size)
     if new < old:
-        raise would_shrink(facts.image.path, old=format_size(old), new=format_size(new))
+        raise would_shrink(facts.image.path, old, new)
     storage = facts.image.storage
     if new == old or storage is None:
         return new

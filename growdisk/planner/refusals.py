@@ -18,7 +18,7 @@ from growdisk.planner.failures import (
     partition_not_found,
 )
 from growdisk.planner.goal import Goal
-from growdisk.units import MiB, format_size
+from growdisk.units import Bytes, MiB, format_size
 
 # What the guest keeps free at the least when the swap file is made.
 _ROOM_BESIDE_SWAP_FILE = 64 * MiB
@@ -58,7 +58,7 @@ def refuse_wrong_consent(
         ("--move", n) for n in goal.move
     ]:
         if table.by_number(number) is None:
-            present = ", ".join(facts.name_of(p.number) for p in table.partitions)
+            present = tuple(facts.name_of(p.number) for p in table.partitions)
             raise partition_not_found(
                 facts.image.path, wanted=str(number), present=present, option=option
             )
@@ -125,5 +125,5 @@ def refuse_large_swap_file(facts: Facts, size: int, free: int) -> None:
             "of the {free} free in the grown file system it would take {size} and leave next to "
             "nothing",
             "grow further, or use --swap move",
-            {"path": facts.image.path, "size": format_size(size), "free": format_size(free)},
+            {"path": facts.image.path, "size": Bytes(size), "free": Bytes(free)},
         )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from growdisk.errors import UsageError
+from growdisk.errors import UsageError, bad_value
 from growdisk.partitions.shares import Percent, Rest, Share, Size
 from growdisk.planner.goal import Grow
 from growdisk.units import parse_goal_size
@@ -43,8 +43,10 @@ def requests_by_disk(words: Sequence[str], others: int) -> list[list[str]]:
         match = _DISK.match(word) if others else None
         number = ord(match["letter"]) - ord("a") if match else 0
         if number > others:
-            raise UsageError(
+            raise bad_value(
                 f"cannot read --grow {word}",
+                "--grow",
+                word,
                 hint="name its image with --with: the first is sdb, the next one sdc",
             )
         found[number].append(word)
@@ -66,14 +68,14 @@ def share_of(word: str, text: str, option: str, hint: str) -> Share:
     elif text and "," not in text:
         size = parse_goal_size(text)
         return Size(size.bytes, size.relative)
-    raise UsageError(f"cannot read {option} {word}", hint)
+    raise bad_value(f"cannot read {option} {word}", option, word, hint)
 
 
 def volume_requests(words: Sequence[str]) -> tuple[Grow, ...]:
     requests = []
     for name, equals, share in (word.partition("=") for word in words):
         if not name:
-            raise UsageError(f"cannot read --lv ={share}", hint=_LV_HINT)
+            raise bad_value(f"cannot read --lv ={share}", "--lv", f"={share}", hint=_LV_HINT)
         word = f"{name}={share}"
         requests.append(Grow(name, share_of(word, share, "--lv", _LV_HINT) if equals else Rest()))
     return tuple(requests)
@@ -87,7 +89,10 @@ def parse_percent(text: str | None) -> float | None:
     except ValueError:
         value = -1.0
     if not text.endswith("%") or not 0 <= value <= 100:
-        raise UsageError(
-            f"cannot read --lv-share {text}", hint="write a percentage, such as --lv-share 60%"
+        raise bad_value(
+            f"cannot read --lv-share {text}",
+            "--lv-share",
+            text,
+            hint="write a percentage, such as --lv-share 60%",
         )
     return value

@@ -17,7 +17,6 @@ from growdisk.planner.failures import (
 )
 from growdisk.planner.foreign import content_in_words
 from growdisk.planner.goal import Goal
-from growdisk.units import format_size
 
 # Only the number counts: what the disk is called depends on the guest and its controller.
 _NAME = re.compile(r"(?:/dev/)?(?:[svh]d[a-z]|xvd[a-z]|nvme\d+n\d+p|mmcblk\d+p)?(?P<number>\d+)")
@@ -69,7 +68,7 @@ def choose_partition(
     match = _NAME.fullmatch(wanted)
     part = facts.table.by_number(int(match["number"])) if match else None
     if part is None:
-        present = ", ".join(facts.name_of(p.number) for p in facts.table.partitions)
+        present = tuple(facts.name_of(p.number) for p in facts.table.partitions)
         raise partition_not_found(path, wanted=wanted, present=present, option=option)
     # A partition of unknown content may be named: then it alone grows, and nothing in it.
     if part not in facts.candidates and not _is_unknown(facts, part):
@@ -80,9 +79,7 @@ def choose_partition(
 def _refuse_smaller(facts: Facts, part: Partition, share: Share) -> None:
     if isinstance(share, Size) and not share.relative and share.bytes < part.size:
         name = facts.name_of(part.number)
-        raise would_shrink(
-            facts.image.path, format_size(part.size), format_size(share.bytes), subject=name
-        )
+        raise would_shrink(facts.image.path, part.size, share.bytes, subject=name)
 
 
 def _is_unknown(facts: Facts, part: Partition) -> bool:

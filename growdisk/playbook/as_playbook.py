@@ -61,7 +61,7 @@ def playbook_of(
         tasks = [
             _task(
                 "expand",
-                "Grow what lags behind (nothing, when this was planned)",
+                "Grow into unused space (there was none when this was planned)",
                 {"image": _IMAGE},
             )
         ]

@@ -8,14 +8,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from growdisk.errors import UsageError
+from growdisk.errors import bad_value
 from growdisk.fast_dataclass import dataclass
 from growdisk.playbook.expressions import TaskVariables
 from growdisk.playbook.hosts import Host
-from growdisk.playbook.inventory import Inventory, file_vars
+from growdisk.playbook.inventory import Inventory
 from growdisk.playbook.keywords import HOW_FAR_BACK, ON_FAILURE
 from growdisk.playbook.model import Play, Playbook, Task, Vars
 from growdisk.playbook.request import Request
+from growdisk.playbook.vars_folders import file_vars
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,11 @@ class PlayContext:
             return HOW_FAR_BACK[0]
         word = str(scope.filled_in("{{ " + ON_FAILURE + " }}", self.play.place))
         if word not in HOW_FAR_BACK:
-            raise UsageError(
-                f"{ON_FAILURE} cannot be '{word}'", hint=f"choose one of {', '.join(HOW_FAR_BACK)}"
+            raise bad_value(
+                f"{ON_FAILURE} cannot be '{word}'",
+                ON_FAILURE,
+                word,
+                hint=f"choose one of {', '.join(HOW_FAR_BACK)}",
+                choices=HOW_FAR_BACK,
             )
         return word

@@ -1,7 +1,7 @@
 """Inventories in Ansible's YAML and INI: hosts, groups, variables, group_vars/, host_vars/.
 
 A variable of a host beats one of its group; an inner group beats the outer one; `all` is the
-outermost.
+outermost. Files of groups beat what inventories say of any group.
 """
 
 from __future__ import annotations
@@ -16,21 +16,27 @@ from growdisk.fast_dataclass import dataclass
 from growdisk.host.yaml_reader import Located, YamlPosition, bad_file, read_yaml
 from growdisk.playbook.keywords import unknown_word
 from growdisk.playbook.model import Vars
+from growdisk.playbook.vars_folders import VarsFolders
 
 _TAKEN = (
     "-i takes an inventory, in Ansible's YAML or INI, or host names with a comma; an image is "
     "named under hosts in the playbook"
 )
 _YAML = frozenset({".yml", ".yaml", ".json"})
-_SUFFIXES = ("", ".yml", ".yaml", ".json")
+LOCAL = "localhost"
+_PRIORITY = "ansible_group_priority"
 
 
 @dataclass(frozen=True)
 class Inventory:
-    """`hosts` have all their variables; `groups` all their hosts, also those of inner groups."""
+    """`hosts` have all their variables; `groups` all their hosts, also those of inner groups.
+
+    `local`: the variables of localhost if no inventory names it.
+    """
 
     hosts: Mapping[str, Vars]
     groups: Mapping[str, tuple[str, ...]]
+    local: Vars
 
     def groups_of(self, host: str) -> list[str]:
         return sorted(
@@ -41,8 +47,7 @@ class Inventory:
 def read_inventories(sources: Sequence[str], playbook_folder: Path) -> Inventory:
     """All of `sources` as one: files, or `name,name` lists. bad-file."""
     tree = Tree()
-    # Later folders win: the playbook's own group_vars/ stand last, as with Ansible.
-    folders = [playbook_folder]
+    folders = []
     for source in sources:
         path = Path(source)
         # As Ansible's `-i web01,web02`, or `-i web01,`.
@@ -59,47 +64,25 @@ def read_inventories(sources: Sequence[str], playbook_folder: Path) -> Inventory
                 hint=_TAKEN,
             )
         (read_yaml_inventory if path.suffix in _YAML else read_ini)(path, tree)
-        folders.insert(0, path.parent)
-    found = _with_files(tree, folders)
-    return Inventory(found, {name: tuple(tree.hosts_in(name)) for name in tree.group_names()})
+        folders.append(path.parent)
+    # Later folders win: those of later inventories, and last the playbook's own.
+    files = VarsFolders([*folders, playbook_folder])
+    return Inventory(
+        {host: _variables(tree, files, host) for host in tree.hosts_in("all")},
+        {name: tuple(tree.hosts_in(name)) for name in tree.group_names()},
+        _variables(tree, files, LOCAL),
+    )
 
 
-def _with_files(tree: Tree, folders: Sequence[Path]) -> dict[str, Vars]:
-    """Each host's variables, outermost group first."""
-    group_files = {name: _files(folders, "group_vars", name) for name in tree.group_names()}
-    hosts: dict[str, Vars] = {}
-    for host in tree.hosts_in("all"):
-        merged: dict[str, object] = {}
-        for group in tree.groups_outside_in(host):
-            # Files of a group win over the inventory itself, and inner groups over outer ones.
-            merged |= tree.group_vars(group) | group_files[group]
-        hosts[host] = merged | tree.host_vars(host) | _files(folders, "host_vars", host)
-    return hosts
-
-
-def _files(folders: Sequence[Path], kind: str, name: str) -> dict[str, object]:
-    found: dict[str, object] = {}
-    for path in _candidates(folders, kind, name):
-        found |= file_vars(path)
-    return found
-
-
-def file_vars(path: Path) -> dict[str, object]:
-    """The variables in a file. bad-file."""
-    document = read_yaml(path)
-    if document is None:
-        return {}
-    if not document.is_mapping:
-        raise document.bad("variables are a mapping", hint="write NAME: VALUE")
-    return {key: value.plain() for key, value, _ in document.entries()}
-
-
-def _candidates(folders: Sequence[Path], kind: str, name: str) -> Iterator[Path]:
-    for folder in dict.fromkeys(folders):
-        for suffix in _SUFFIXES:
-            path = folder / kind / f"{name}{suffix}"
-            if path.is_file():
-                yield path
+def _variables(tree: Tree, files: VarsFolders, host: str) -> dict[str, object]:
+    """A host's variables, in Ansible's order of precedence (vars_folders.py)."""
+    groups = tree.groups_outside_in(host)
+    merged: dict[str, object] = {}
+    for group in ("all", *groups):
+        merged |= tree.group_vars(group)
+    merged |= files.of_groups(["all"])
+    merged |= files.of_groups(groups)
+    return merged | tree.host_vars(host) | files.of_host(host)
 
 
 # An inventory in Ansible's INI: [group], [group:vars], [group:children], and a line a host with its
@@ -255,13 +238,14 @@ class Tree:
         self._members: dict[str, list[str]] = {"all": []}
         self._children: dict[str, list[str]] = {"all": []}
         self._vars: dict[str, dict[str, object]] = {"all": {}}
+        self._priorities: dict[str, int] = {}
 
     def add_group(self, name: str, parent: str | None = None) -> None:
+        """`parent` is a group that is there already."""
         for table in (self._members, self._children):
             table.setdefault(name, [])
         self._vars.setdefault(name, {})
-        if parent is not None and name not in self._children.setdefault(parent, []):
-            self.add_group(parent)
+        if parent is not None and name not in self._children[parent]:
             self._children[parent].append(name)
 
     def add_host(self, group: str, name: str, values: Mapping[str, object] | None = None) -> None:
@@ -271,8 +255,14 @@ class Tree:
             self._members[group].append(name)
 
     def add_vars(self, group: str, values: Mapping[str, object]) -> None:
+        """An ansible_group_priority is no variable: it says which of equal groups wins."""
         self.add_group(group)
-        self._vars[group].update(values)
+        self._vars[group].update({k: value for k, value in values.items() if k != _PRIORITY})
+        if _PRIORITY in values:
+            try:
+                self._priorities[group] = int(str(values[_PRIORITY]))
+            except ValueError as error:
+                raise bad_file(f"{_PRIORITY} is a number", place=f"group {group}") from error
 
     def group_names(self) -> list[str]:
         return list(self._members)
@@ -293,17 +283,22 @@ class Tree:
         yield from found
 
     def host_vars(self, host: str) -> dict[str, object]:
-        return self._hosts[host]
+        return self._hosts.get(host, {})
 
     def group_vars(self, group: str) -> dict[str, object]:
         return self._vars[group]
 
     def groups_outside_in(self, host: str) -> list[str]:
-        """Those that the host is in, outer ones first; of equals by name."""
+        """Those that the host is in beside all, outer ones first.
+
+        Of equals by priority, then by name.
+        """
         inside = [name for name in self._members if name != "all" and host in self.hosts_in(name)]
-        # The last one wins: the deepest group says most about a host. With equal depth the later
-        # name wins, as with Ansible.
-        return ["all", *sorted(inside, key=lambda name: (self._depth(name), name))]
+        # The last one wins: the deepest group says most about a host. With equal depth the higher
+        # priority wins, then the later name, as with Ansible.
+        return sorted(
+            inside, key=lambda name: (self._depth(name), self._priorities.get(name, 1), name)
+        )
 
     def _depth(self, name: str) -> int:
         around = [

@@ -116,7 +116,7 @@ def unknown_option(spec: TaskSpec, name: str) -> UsageError:
         "{task} has no option '{problem}'",
         "it has {known}",
         "{hint}",
-        {"problem": name, "hint": hint, "known": ", ".join(names), "task": spec.qualified},
+        {"problem": name, "hint": hint, "known": tuple(names), "task": spec.qualified},
     )
 
 

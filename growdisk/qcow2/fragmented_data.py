@@ -15,6 +15,7 @@ from growdisk.block.device import BlockDevice, ExtentKind
 from growdisk.fast_dataclass import NamedTuple
 from growdisk.qcow2.entries import COPIED, OFFSET_MASK
 from growdisk.qcow2.geometry import Geometry
+from growdisk.qcow2.tables import from_lanes, to_lanes
 from growdisk.units import align_down, align_up
 
 HOLE, DATA, BOTH, NOWHERE = range(4)  # of a cluster: BOTH has holes in it, NOWHERE is not allocated
@@ -67,7 +68,7 @@ class ApartTables:
         self._end = geometry.clusters(file.size)
         self._marks = b""
         # 1 in every 64-bit lane: times a mask, that mask in every lane.
-        ones = int.from_bytes(array("Q", [1]).tobytes() * geometry.l2_entries, "little")
+        ones = to_lanes(array("Q", [1]) * geometry.l2_entries)
         offsets = OFFSET_MASK & -geometry.cluster_size
         self._offsets, self._bad = ones * offsets, ones * (_ALL & ~(COPIED | offsets))
 
@@ -79,13 +80,11 @@ class ApartTables:
             or not self._is_apart(table, first, end)
         ):
             return None
-        whole = int.from_bytes(table.tobytes(), "little")
+        whole = to_lanes(table)
         # Compressed, zero, reserved or unaligned entries, or COPIED without a cluster.
         if whole & self._bad or COPIED in table:
             return None
-        clusters = array(
-            "Q", ((whole & self._offsets) >> self._bits).to_bytes(8 * len(table), "little")
-        )[first:end]
+        clusters = from_lanes((whole & self._offsets) >> self._bits, len(table))[first:end]
         if max(clusters) >= self._end:
             return None
         self._marks = self._marks or self._mark()

@@ -12,11 +12,10 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Collection
-from itertools import zip_longest
 
 from growdisk.fast_dataclass import replace
 from growdisk.qcow2.header import SIZE_AND_L1_OFFSET, Header
-from growdisk.qcow2.l1_walk import Walker, without_copied
+from growdisk.qcow2.l1_walk import Walker, either, without_copied
 from growdisk.qcow2.metadata import Metadata
 from growdisk.qcow2.refcounts import Run
 from growdisk.qcow2.references import References
@@ -61,10 +60,11 @@ class Reverter:
             return
         tables = [self._keeper.l1_of(entry) for entry in entries[kept:]]
         lost = self._checked(tables, entries[kept:])
+        self._walker.check_restorable(tables)
         begin()
         with self._keeper.counting():
             self._switch(self._metadata.header, kept)
-            self._release(lost, self._l1_runs(entries[kept:]), _either(tables))
+            self._release(lost, self._l1_runs(entries[kept:]), either(tables))
 
     def go_back(self, position: int, begin: Callable[[], None]) -> None:
         """Make the disk what the entry at `position` holds, durably.
@@ -144,8 +144,3 @@ class Reverter:
         # Only after the counts are durable: COPIED beside a count of 2 lets others write in place.
         self._walker.restore_copied(touched)
         self._metadata.flush_flags()
-
-
-def _either(tables: list[array[int]]) -> array[int]:
-    """An entry that is not empty wherever one of the tables has one."""
-    return array("Q", [max(entries) for entries in zip_longest(*tables, fillvalue=0)])

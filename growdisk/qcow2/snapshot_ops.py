@@ -18,7 +18,7 @@ from array import array
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
-from growdisk.errors import ImageError, ImageUnsupported, snapshot_not_found
+from growdisk.errors import ImageError, ImageUnsupported
 from growdisk.fast_dataclass import replace
 from growdisk.qcow2.entries import COPIED
 from growdisk.qcow2.features import Incompatible
@@ -35,6 +35,7 @@ from growdisk.qcow2.snapshots import (
     dump_entries,
     new_extra,
     read_entries,
+    snapshot_not_found,
 )
 from growdisk.qcow2.tables import dump_table, load_table
 
@@ -225,6 +226,7 @@ class SnapshotManager:
         references = self._walker.references(l1)
         self._walker.check_counts(references, up=False)
         self.check_tables(references, self.table_run(entry.l1_offset, 8 * entry.l1_size))
+        self._walker.check_restorable([l1])
         begin()
         with self.counting():
             self._switch_table(

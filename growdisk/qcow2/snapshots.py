@@ -10,6 +10,7 @@ import struct
 from pathlib import Path
 
 from growdisk.block.device import BlockDevice
+from growdisk.errors import ImageError
 from growdisk.fast_dataclass import dataclass, replace
 from growdisk.qcow2.header import Header
 from growdisk.qcow2.header_rules import damaged
@@ -157,3 +158,13 @@ def _read(file: BlockDevice, path: Path, offset: int, length: int) -> bytes:
     if offset + length > file.size:
         raise damaged(path, "its snapshot table is cut off")
     return file.read(offset, length)
+
+
+def snapshot_not_found(path: Path, name: str) -> ImageError:
+    return ImageError.named(
+        "snapshot-not-found",
+        "{path} has no snapshot '{name}'",
+        "",
+        "list its snapshots: growdisk image snapshot list {path}",
+        {"path": path, "name": name},
+    )

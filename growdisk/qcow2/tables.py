@@ -13,24 +13,40 @@ from collections import OrderedDict
 from collections.abc import Callable
 from functools import lru_cache
 
-_SWAP = sys.byteorder == "little"
+_IS_LITTLE = sys.byteorder == "little"
 _FEW = 64  # entries; a range is as quick for them
 
 
 def load_table(data: bytes, typecode: str = "Q") -> array[int]:
     """Big-endian integers (B, H, I or Q wide) as an array."""
     table = array(typecode, data)
-    if _SWAP and table.itemsize > 1:
+    if _IS_LITTLE and table.itemsize > 1:
         table.byteswap()
     return table
 
 
 def dump_table(table: array[int]) -> bytes:
     """The reverse of load_table."""
-    if _SWAP and table.itemsize > 1:
+    if _IS_LITTLE and table.itemsize > 1:
         table = table[:]
         table.byteswap()
     return table.tobytes()
+
+
+def to_lanes(table: array[int]) -> int:
+    """A table of 64-bit entries as one number: entry i in the bits from 64 * i on, on any host."""
+    if not _IS_LITTLE:
+        table = table[:]
+        table.byteswap()
+    return int.from_bytes(table.tobytes(), "little")
+
+
+def from_lanes(lanes: int, count: int) -> array[int]:
+    """The reverse of to_lanes, for a table of `count` entries."""
+    table = array("Q", lanes.to_bytes(8 * count, "little"))
+    if not _IS_LITTLE:
+        table.byteswap()
+    return table
 
 
 def progression(first: int, count: int, step: int) -> array[int]:
@@ -43,7 +59,7 @@ def progression(first: int, count: int, step: int) -> array[int]:
     # because every entry of the progression is below 2^64.
     size = 1 << (count - 1).bit_length()
     ones, ramp = _lanes(size, step)
-    return array("Q", (first * ones + ramp).to_bytes(8 * size, "little")[: 8 * count])
+    return from_lanes(first * ones + ramp, size)[:count]
 
 
 @lru_cache(maxsize=8)

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from growdisk.errors import ApplianceHangs, OperationFailed
+from growdisk.errors import OperationFailed
 from growdisk.steps.device_path import DevicePath
 from growdisk.steps.disk import Disk
 from growdisk.steps.place_at_rest import open_inside
@@ -196,6 +196,7 @@ class RunBackend:
             disk.flush()
 
     def _launch_machine(self) -> Appliance:
+        from growdisk.backends.appliance import ApplianceHangs
         from growdisk.backends.guestfs import launch
         from growdisk.block.nbd import serve
         from growdisk.host.kvm import accelerator

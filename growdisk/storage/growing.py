@@ -13,7 +13,7 @@ from growdisk.errors import ImageError, ToolFailed, write_failed
 from growdisk.storage import loop, lvm, rbd, zvol
 from growdisk.storage.look import look_at_storage
 from growdisk.storage.values import Storage
-from growdisk.units import format_size
+from growdisk.units import Bytes
 
 _ARRIVAL_SECONDS = 30.0
 
@@ -35,9 +35,9 @@ def refuse_without_room(path: Path, storage: Storage, size: int) -> None:
             "give it more space first, or ask for less; nothing was changed",
             {
                 "path": path,
-                "amount": format_size(growth),
+                "amount": Bytes(growth),
                 "place": storage.place,
-                "free": format_size(storage.room),
+                "free": Bytes(storage.room),
             },
         )
     # Free extents are not all that counts: a volume may want them in one piece, or in stripes.

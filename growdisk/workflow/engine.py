@@ -120,7 +120,7 @@ class Engine(Generic[C]):
         ]
         if failures:
             raise restore_failed(
-                self._failed_step(), state.failure or "going back", "; ".join(failures)
+                self._failed_step(), state.failure or "going back", tuple(failures)
             )
         if oldest and first > 0:
             self._record(Event.REVERTED)

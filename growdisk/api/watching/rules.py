@@ -200,7 +200,10 @@ def _checked(fields: Fields, word: str, default: str, check: Callable[[str], T])
     except GrowdiskError as error:
         node = fields.node(word)
         raise bad_file(
-            f"{word}: {error.what}", place=node.place if node else "", hint=error.what_to_do
+            f"{word}: {error.what}",
+            place=node.place if node else "",
+            reason=error.why,
+            hint=error.what_to_do,
         ) from error
     return text
 

@@ -15,7 +15,7 @@ from growdisk.cli.images.shared import (
     note_run,
 )
 from growdisk.cli.output import CommandOutput
-from growdisk.errors import UsageError
+from growdisk.errors import UsageError, bad_value
 from growdisk.qcow2.create_options import CreateOptions
 from growdisk.qcow2.probe import format_of_name
 
@@ -110,7 +110,12 @@ def _target(arguments: argparse.Namespace) -> RawTarget | Qcow2Target:
     # --compression alone asks for compression as well.
     compress = arguments.compress or arguments.compression is not None
     if arguments.jobs < 0:
-        raise UsageError("-j takes a number of threads", hint="leave it out for one per processor")
+        raise bad_value(
+            "-j takes a number of threads",
+            "-j",
+            str(arguments.jobs),
+            hint="leave it out for one per processor",
+        )
     if _format(arguments.to, arguments.path, compress=compress) == "raw":
         if compress or key_for_new(arguments) is not None:
             raise UsageError("a raw image is neither compressed nor encrypted", hint="add -O qcow2")

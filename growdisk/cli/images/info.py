@@ -1,4 +1,4 @@
-"""growdisk image info: what an image says of itself, in qemu-img's words and keys."""
+"""growdisk image info: format, sizes and options of an image, in qemu-img's words and keys."""
 
 from __future__ import annotations
 

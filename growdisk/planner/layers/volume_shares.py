@@ -64,8 +64,8 @@ class VolumeShares:
             total = format_size(sum(given.values()) * group.extent_size)
             raise cannot_grow(
                 self.target,
-                f"its volumes shall grow by {total}, and {format_size(free * group.extent_size)} "
-                "can be had",
+                f"its volumes are to grow by {total}, but only "
+                f"{format_size(free * group.extent_size)} is available",
                 "grow the disk further, or ask for less",
             )
         # The rest is shared out evenly; a remainder of a few extents stays free.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
-from growdisk.errors import UsageError
+from growdisk.errors import UsageError, bad_value
 from growdisk.given_file import read_given
 from growdisk.planner.goal import Backend, Goal, Preallocation, RunOptions, SwapPolicy
 from growdisk.planner.rule_words import rule_of
@@ -83,9 +83,12 @@ def goal_of(options: Options) -> Goal:
 def sector_size_of(options: Options) -> int:
     size = int(options.text("sector_size") or 512)
     if size not in (512, 4096):
-        raise UsageError(
+        raise bad_value(
             f"{options.task}: sectors of {size} bytes are not supported",
+            "sector_size",
+            str(size),
             hint="sector_size: 512 or 4096",
+            choices=("512", "4096"),
         )
     return size
 

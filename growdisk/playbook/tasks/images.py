@@ -7,7 +7,7 @@ from typing import cast
 
 from growdisk import api
 from growdisk.api.images.creating import create_qcow2, create_raw
-from growdisk.api.images.info import image_info
+from growdisk.api.images.info import ImageInfo, image_info
 from growdisk.api.images.resizing import resize_image
 from growdisk.api.images.snapshots import apply_snapshot, create_snapshot, delete_snapshot
 from growdisk.api.recorded_runs import refuse_unknown_step
@@ -28,6 +28,7 @@ from growdisk.playbook.tasks.arguments import format_of
 from growdisk.playbook.tasks.expand import outcome_of
 from growdisk.qcow2.create_options import CreateOptions, Preallocation
 from growdisk.qcow2.probe import ImageFormat, format_of_name
+from growdisk.qcow2.snapshots import snapshot_not_found
 from growdisk.units import SizeSpec, format_change, format_size, parse_goal_size
 
 
@@ -122,22 +123,25 @@ def _convert(options: Options, context: TaskContext) -> TaskResult:
     )
     # Before the look at dest: a wrong option is an error even if dest is there already.
     target = _target(options, to)
-    source = image_info(path, format_of(options))
+    size = _size_of(image_info(path, format_of(options)), options.text("snapshot"))
     if dest.exists() and dest.samefile(path):
         raise UsageError(f"{options.task}: dest is the image itself", hint="name another file")
     # A block device always exists, and is always written to.
     if dest.exists() and not dest.is_block_device():
         made = image_info(dest)
-        if made.format != to or made.virtual_size < source.virtual_size:
+        # A snapshot that is gone by now tells no size: whoever converted it may have removed it.
+        if made.format != to or made.virtual_size < (size or 0):
             raise destination_exists(dest)
         return TaskResult(
             False,
             f"{dest.name} is there already, {to}, {format_size(made.virtual_size)}",
             made.as_json(),
         )
+    if size is None:
+        raise snapshot_not_found(path, name=options.word("snapshot"))
     _refuse_no_folder(dest)
     if context.check:
-        planned = {"result": "planned", "filename": str(dest), "virtual-size": source.virtual_size}
+        planned = {"result": "planned", "filename": str(dest), "virtual-size": size}
         return TaskResult(True, f"{path.name} would be converted to {dest.name} ({to})", planned)
     convert_image(
         # No passphrases: these tasks have no option for one, so encrypted images are refused.
@@ -147,6 +151,17 @@ def _convert(options: Options, context: TaskContext) -> TaskResult:
         _no_progress,
     )
     return TaskResult(True, f"{path.name} -> {dest.name} ({to})", image_info(dest).as_json())
+
+
+def _size_of(source: ImageInfo, snapshot: str | None) -> int | None:
+    """The size of what is converted; None if there is no such snapshot."""
+    if snapshot is None:
+        return source.virtual_size
+    entries = source.snapshots
+    # By its name, or else its id, as convert_image finds it.
+    named = [entry for entry in entries if entry.name == snapshot]
+    found = named or [entry for entry in entries if entry.id == snapshot]
+    return found[0].disk_size(source.virtual_size) if found else None
 
 
 def _target(options: Options, to: str):  # type: ignore[no-untyped-def]  # one of two classes that are loaded here

@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from growdisk import api
-from growdisk.errors import GrowdiskError, Refused, UsageError
+from growdisk.errors import GrowdiskError, Refused, bad_value
 from growdisk.fast_dataclass import asdict
 from growdisk.planner.facts import Facts
 from growdisk.planner.goal import Goal
@@ -81,9 +81,13 @@ def _assert(options: Options, context: TaskContext) -> TaskResult:
         raise Refused.named(
             "assertion-failed",
             "{path} is not as it should be",
-            "{found}",
+            "{_found}",
             "growdisk show {path} draws what is there",
-            {"path": options.place("image"), "found": "; ".join(failures)},
+            {
+                "path": options.place("image"),
+                "found": tuple(failures),
+                "_found": "; ".join(failures),
+            },
         )
     return TaskResult.nothing("all as it should be")
 
@@ -103,8 +107,10 @@ def _bytes(options: Options, name: str) -> int | None:
         return None
     size = parse_size(text)
     if size.relative:
-        raise UsageError(
+        raise bad_value(
             f"{options.task}: {name} {text} is a size to grow by",
+            name,
+            text,
             hint=f"{name}: {text.lstrip('+')}",
         )
     return size.bytes

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from growdisk.backends import uml_available
-from growdisk.errors import appliance_failed
+from growdisk.backends.appliance import appliance_failed
 from growdisk.host.probe_cache import Trial
 from tests.e2e.process import need
 
