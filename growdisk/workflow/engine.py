@@ -294,7 +294,7 @@ class Engine(Generic[C]):
             raise restore_failed(
                 self._failed_step(),
                 cause or "going back",
-                f"the removal of the snapshots ({_reason(error)})",
+                (f"the removal of the snapshots ({_reason(error)})",),
             ) from error
 
     def _restore(self, step: Step[C]) -> str:
