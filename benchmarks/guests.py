@@ -10,7 +10,7 @@ from pathlib import Path
 from growdisk.host.kvm import accelerator
 from tests.guests.classic import classic_guest
 
-NAME = "Debian 12, 3 GiB, MBR, swap behind root"
+NAME = "Debian 12, 3 GiB, MBR, swap after root"
 
 
 def base_image() -> Path:

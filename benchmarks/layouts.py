@@ -54,15 +54,15 @@ class Case:
 
 _DROP = ("--delete", "/dev/sda2", "--expand", "/dev/sda1")
 CASES = (
-    Case("MBR, swap in an extended partition behind root", SmallDisk(), _DROP),
-    Case("MBR, primary swap behind root", SmallDisk(Layout.SWAP_BEHIND), _DROP),
+    Case("MBR, swap in an extended partition after root", SmallDisk(), _DROP),
+    Case("MBR, primary swap after root", SmallDisk(Layout.SWAP_BEHIND), _DROP),
     Case("MBR, swap first, root last", SmallDisk(Layout.SWAP_FIRST), ("--expand", "/dev/sda2")),
     Case(
         "GPT, cloud image: 14, 15, root 1 last",
         SmallDisk(Layout.GPT_CLOUD),
         ("--expand", "/dev/sda1"),
     ),
-    Case("GPT, swap behind root", SmallDisk(Layout.GPT_SWAP_BEHIND), _DROP),
+    Case("GPT, swap after root", SmallDisk(Layout.GPT_SWAP_BEHIND), _DROP),
     Case("ext4 on the whole disk, no table", SmallDisk(Layout.NO_TABLE), ("--expand", "/dev/sda")),
     Case(
         "XFS root", SmallDisk(Layout.PLAIN, 512 * MiB, filesystem="xfs"), ("--expand", "/dev/sda1")

@@ -52,7 +52,7 @@ def replace_file(path: Path, content: bytes, mode: int = 0o600) -> None:
     # Nothing in /dev is replaced even if it leads to a file: /dev/stdout is a link, and a rename
     # would put a file in place of the link.
     if (path.exists() and not path.is_file()) or path.parent.resolve() == _DEVICES:
-        raise OSError(errno.EINVAL, "it is no regular file")
+        raise OSError(errno.EINVAL, "it is not a regular file")
     temporary = path.with_name(path.name + ".new")
     try:
         with _opened(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode) as fd:

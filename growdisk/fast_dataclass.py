@@ -3,7 +3,7 @@
 The standard library writes and compiles methods for each class: 0.3 to 0.7 ms a class, and 8 ms for
 what it loads to do so. `growdisk image info` defines forty classes and has nothing else to do;
 `growdisk expand` defines three hundred. Here the methods are closures. Type checkers are shown the
-real ones. Whoever else asks a class for its fields (msgspec) gets the real answer, made when it is
+real ones. Others that ask a class for its fields (msgspec) get the real answer, made when it is
 asked for.
 
 What is left out: slots, InitVar, and an error at the definition for a default before a field

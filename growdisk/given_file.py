@@ -55,7 +55,7 @@ def refuse_to_replace(path: Path, option: str) -> None:
                     return
     except OSError:
         return  # writing to it will say why
-    problem = f"{option} {path} would write over something that is no text, and may be a disk"
+    problem = f"{option} {path} would write over something that is not text, and may be a disk"
     raise UsageError(problem, hint="name another file; this one is as it was")
 
 

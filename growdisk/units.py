@@ -37,10 +37,9 @@ class SizeSpec:
 
     def __str__(self) -> str:
         """To be written again: `+10G`."""
-        # The largest unit without a remainder. 0 has none in any unit, and becomes 0E.
-        power = next(
-            power for power in reversed(range(len(SUFFIXES))) if self.bytes % (1 << 10 * power) == 0
-        )
+        # The largest unit without a remainder; 0 has none in any unit.
+        powers = reversed(range(len(SUFFIXES))) if self.bytes else (0,)
+        power = next(power for power in powers if self.bytes % (1 << 10 * power) == 0)
         return f"{'+' if self.relative else ''}{self.bytes >> 10 * power}{SUFFIXES[power]}"
 
 

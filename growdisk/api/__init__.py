@@ -24,7 +24,7 @@ TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:
     from growdisk.api.disks import image_of, inspect
     from growdisk.api.forced import commit_carried, rollback_carried
-    from growdisk.api.live_target import LiveRequest
+    from growdisk.api.live_request import LiveRequest
     from growdisk.api.overlays import Overlay, overlays_on
     from growdisk.api.provisioning.recipe import Output, Recipe
     from growdisk.api.provisioning.recipe_file import RecipeFile, load_recipe
@@ -60,7 +60,7 @@ __all__ = [
 _MODULES = {
     "growdisk.api.disks": ("image_of", "inspect"),
     "growdisk.api.forced": ("commit_carried", "rollback_carried"),
-    "growdisk.api.live_target": ("LiveRequest",),
+    "growdisk.api.live_request": ("LiveRequest",),
     "growdisk.api.overlays": ("Overlay", "overlays_on"),
     "growdisk.api.provisioning.recipe": ("Output", "Recipe"),
     "growdisk.api.provisioning.recipe_file": ("RecipeFile", "load_recipe"),

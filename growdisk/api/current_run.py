@@ -58,5 +58,5 @@ def recorded_plan(directory: RunDirectory) -> Plan:
         return decode_plan(directory.plan_text())
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise record_unreadable(
-            directory.plan_file, reason=f"it is no plan of a run: {error}"
+            directory.plan_file, reason=f"it is not a plan of a run: {error}"
         ) from error

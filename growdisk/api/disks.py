@@ -21,7 +21,7 @@ from growdisk.qcow2.probe import ImageFormat, probe_format
 from growdisk.volumes.keyring import Keyring
 
 if TYPE_CHECKING:
-    from growdisk.api.live_target import LiveRequest
+    from growdisk.api.live_request import LiveRequest
 
     Asked = str | PathLike[str] | LiveRequest
 

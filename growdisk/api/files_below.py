@@ -1,7 +1,7 @@
 """The files whose bytes an image shows beside its own: its data file, and what it lies on.
 
 They are found by their names, without a lock and without opening what may not be followed. Where
-that ends, whoever opens the image is told the reason.
+that ends, the reason is reported when the image is opened.
 """
 
 from __future__ import annotations

@@ -7,7 +7,8 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from growdisk.api.disk_facts import inspect_device
-from growdisk.api.live_target import LiveRequest, RunningGuest, reach
+from growdisk.api.live_request import LiveRequest
+from growdisk.api.live_target import RunningGuest, reach
 from growdisk.errors import Refused
 from growdisk.fast_dataclass import dataclass
 from growdisk.host.free_space import room_for

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar
 
+from growdisk.api.live_request import LiveRequest
 from growdisk.errors import Refused, UsageError
 from growdisk.fast_dataclass import dataclass, replace
 from growdisk.live.guest_shell import GuestShell, GuestUnreachable
@@ -21,26 +22,6 @@ if TYPE_CHECKING:
     from growdisk.live.libvirt_domain import DomainDisk
 
 _AGENT_CHANNEL = "org.qemu.guest_agent.0"
-
-
-@dataclass(frozen=True)
-class LiveRequest:
-    """What the user said of a guest that may be running.
-
-    `path`: its image, if that was named.
-    """
-
-    path: Path | None = None
-    qmp: Path | None = None
-    domain: str = ""
-    uri: str | None = None
-    disk: str = ""
-    online: Literal["auto", "agent", "ssh", "manual"] = "auto"
-    agent: Path | None = None
-    ssh: str = ""
-    ssh_config: Path | None = None
-    guest_disk: str = ""
-    allow_reboot: bool = False
 
 
 def _disk_unknown(machine: str, wanted: str, disks: Mapping[str, str]) -> Refused:

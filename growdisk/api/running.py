@@ -15,9 +15,10 @@ from growdisk.api.device_host import refuse_unsafe_place
 from growdisk.api.extra_disks import refuse_spoiling
 from growdisk.api.host import refuse_full_storage
 from growdisk.api.live_inspect import InspectedGuest, guest_not_running, inspected
+from growdisk.api.live_request import LiveRequest
 from growdisk.api.live_second_opinion import confirmed_by_guest
 from growdisk.api.live_session import LiveSession, lock_run, thaw, worker_of
-from growdisk.api.live_target import LiveRequest, RunningGuest, reach, reconnect, request_of
+from growdisk.api.live_target import RunningGuest, reach, reconnect, request_of
 from growdisk.errors import GrowdiskError, Refused
 from growdisk.fast_dataclass import dataclass, replace
 from growdisk.host.free_space import room_for

@@ -49,8 +49,8 @@ from growdisk.workflow.states import RunState, RunStatus
 from growdisk.workflow.stopping import StopRequest
 
 if TYPE_CHECKING:
+    from growdisk.api.live_request import LiveRequest
     from growdisk.api.live_session import LiveSession
-    from growdisk.api.live_target import LiveRequest
     from growdisk.api.session import Session
     from growdisk.planner.facts import Facts
     from growdisk.planner.plan import Plan

@@ -11,7 +11,7 @@ from pathlib import Path
 from growdisk.api.current_run import new_run_name
 from growdisk.api.disk_facts import image_facts, inspect_device
 from growdisk.api.disks import inspect
-from growdisk.api.live_target import LiveRequest
+from growdisk.api.live_request import LiveRequest
 from growdisk.block.device import BlockDevice
 from growdisk.block.raw import RawFile
 from growdisk.errors import Refused, destination_exists

@@ -46,7 +46,7 @@ def server_unfit(address: str, reason: str, hint: str) -> Refused:
 
 
 def served_path(uri: str | os.PathLike[str]) -> Path | None:
-    """The disk's file while growdisk works on it; None if this is no address, or is a file."""
+    """The disk's file while growdisk works on it; None if this is not an address, or is a file."""
     address = address_of(os.fspath(uri))
     if address is None or Path(uri).exists():
         return None

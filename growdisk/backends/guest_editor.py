@@ -44,7 +44,7 @@ class MountedGuest:
         options = _WRITABLE if writable else _READ_ONLY
         for mount in mounts:
             self._mount(options, mount)
-        # Whoever names them has read the guest's fstab already. Without them it is read here.
+        # A caller that names them has read the guest's fstab already. Without them it is read here.
         if mounts:
             return
         with guest_call(f"mount {root}"):

@@ -176,7 +176,7 @@ def _mounts(nodes: frozenset[Node]) -> Iterator[_Held]:
         in_use = mount.number in nodes or (
             not os.major(mount.number) and _device_at(mount.source) in nodes
         )
-        if in_use:  # btrfs has a number that is no device's
+        if in_use:  # btrfs has a number that is not a device's
             yield _Held(
                 f"the mount {mount.place}", f"unmount it (umount {shlex.quote(mount.place)})"
             )

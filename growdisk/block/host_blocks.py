@@ -106,7 +106,7 @@ def allocated_extents(fd: int, offset: int, length: int) -> Iterator[tuple[int, 
         )
         fcntl.ioctl(fd, _FIEMAP, room)
         mapped = _HEADER.unpack_from(room)[3]
-        flags = _LAST
+        flags = _LAST  # without any extent too
         for index in range(mapped):
             logical, _, extent_length, flags = _EXTENT.unpack_from(
                 room, _HEADER.size + index * _EXTENT.size
@@ -114,5 +114,5 @@ def allocated_extents(fd: int, offset: int, length: int) -> Iterator[tuple[int, 
             # If the buffer was too small, the next call goes on after the last extent.
             offset = logical + extent_length
             yield logical, offset
-        if mapped == 0 or flags & _LAST:
+        if flags & _LAST:
             return

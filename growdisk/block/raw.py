@@ -43,10 +43,10 @@ class RawFile(InParts):
         self._waiting: int | None = None
         # another descriptor, for what is written past the host's cache
         self._direct: int | None = None
-        self._end = 0  # where the file ends on the host, if that is behind its size
+        self._end = 0  # where the file ends on the host, if that is beyond its size
         self._on_fuse: bool | None = None  # not looked up yet
         self._is_synced = False  # what another process wrote before it died need not be durable yet
-        self._is_synced_later = False  # as a whole, by whoever made it
+        self._is_synced_later = False  # as a whole, by its maker
 
     @classmethod
     def open(

@@ -61,6 +61,8 @@ def capture(delta: Layer, base: BlockDevice, undo: BlockDevice) -> None:
     """
     for extent in delta.own_extents():
         # Beyond the base's end there is nothing to keep.
+        if extent.start >= base.size:
+            break
         end = min(extent.end, base.size)
         if extent.kind is ExtentKind.ZERO:  # what is a hole stays one
             parts = [

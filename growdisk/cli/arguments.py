@@ -7,28 +7,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from growdisk.cli.common_options import add_overlays_may_break, group_of
-from growdisk.cli.disk_options import (
-    add_layout_options,
-    add_others,
-    add_volume_options,
-    declare,
-    help_of,
-    keys_of,
-)
+from growdisk.cli.common_options import group_of
+from growdisk.cli.declaring import declare, help_of
+from growdisk.cli.disk_options import add_layout_options, add_others, add_volume_options, keys_of
 from growdisk.cli.targets import add_inside, add_machine, settle_positionals
 from growdisk.errors import BadSize, UsageError, shell_word
 from growdisk.fast_dataclass import replace
+from growdisk.planner import given_values
+from growdisk.planner.given_values import GivenValues, run_options_of
 from growdisk.planner.goal import Goal, OtherDisk, RunOptions
-from growdisk.planner.option_table import SHARED
-from growdisk.planner.rule_words import rule_of
-from growdisk.planner.size_specs import (
-    growth_requests,
-    parse_percent,
-    requests_by_disk,
-    volume_requests,
-)
-from growdisk.units import SizeSpec, parse_goal_size
+from growdisk.planner.option_table import BY_RULE, SHARED
+from growdisk.planner.size_specs import growth_requests, requests_by_disk
+from growdisk.units import parse_goal_size
 
 if TYPE_CHECKING:
     from growdisk.qcow2.probe import ImageFormat
@@ -60,13 +50,8 @@ def add_goal(parser: argparse.ArgumentParser) -> None:
     )
     # Groups stand in the help in the order in which they are made, not in that of their options.
     rule = group_of(parser, "only if it is needed")
-    for name, metavar in (
-        ("when_used", "N%"),
-        ("max_size", "SIZE"),
-        ("min_interval", "TIME"),
-        ("keep_host_free", "N%"),
-    ):
-        declare(rule, name, metavar=metavar)
+    for option, metavar in zip(BY_RULE, ("N%", "SIZE", "TIME", "N%"), strict=True):
+        declare(rule, option, metavar=metavar)
     add_layout_options(parser)
     add_volume_options(parser)
     add_others(parser)
@@ -83,7 +68,7 @@ def add_goal(parser: argparse.ArgumentParser) -> None:
         "snapshots",
         more="auto is internal for qcow2 v3, and overlay otherwise and for images with many tables",
     )
-    add_overlays_may_break(back)
+    declare(back, "overlays_may_break")
     declare(back, "keep_snapshots")
     declare(work, "not_in_use")
     declare(work, "preallocation", more="for raw images, with falloc")
@@ -91,33 +76,11 @@ def add_goal(parser: argparse.ArgumentParser) -> None:
 
 def goal_of(arguments: argparse.Namespace) -> Goal:
     settle_positionals(arguments)
-    size = _size(arguments) if arguments.size is not None else None
+    if arguments.size is not None:
+        _refuse_no_size(arguments)
     # Those for the first disk; options_of reads the others'. growdisk script has no --with.
     requests, *_ = requests_by_disk(arguments.grow, len(getattr(arguments, "others", ())))
-    return Goal(
-        size,
-        arguments.partition,
-        arguments.swap,
-        _numbers(arguments.delete),
-        arguments.preallocation,
-        move=_numbers(arguments.move),
-        grow=growth_requests(requests),
-        sector_size=arguments.sector_size,
-        to_gpt=arguments.to_gpt,
-        lv=volume_requests(arguments.lv),
-        lv_share=parse_percent(arguments.lv_share),
-        repair=not arguments.no_guest_repair,
-        rule=rule_of(
-            arguments.when_used,
-            arguments.max_size,
-            arguments.min_interval,
-            arguments.keep_host_free,
-        ),
-    )
-
-
-def _numbers(given: list[int]) -> tuple[int, ...]:
-    return tuple(sorted(set(given)))
+    return given_values.goal_of(GivenValues({**vars(arguments), "grow": requests}))
 
 
 def _not_a_partition(error: BadSize, word: str) -> BadSize:
@@ -128,10 +91,11 @@ def _not_a_partition(error: BadSize, word: str) -> BadSize:
     return error
 
 
-def _size(arguments: argparse.Namespace) -> SizeSpec:
+def _refuse_no_size(arguments: argparse.Namespace) -> None:
+    """Name the word that stands where the size should, if it was meant as something else."""
     word, target = arguments.size, arguments.target
     try:
-        return parse_goal_size(word)
+        parse_goal_size(word)
     except BadSize as error:
         # A file where the SIZE should be: the two words are swapped, or there are two images.
         if not Path(word).is_file():
@@ -156,19 +120,8 @@ def _is_size(word: str) -> bool:
 
 
 def options_of(arguments: argparse.Namespace) -> RunOptions:
-    if arguments.keep_snapshots and arguments.snapshots == "none":
-        raise UsageError(
-            "--keep-snapshots and --snapshots none exclude each other", hint="leave one of them out"
-        )
-    return RunOptions(
-        arguments.backend,
-        arguments.snapshots,
-        arguments.keep_snapshots,
-        keys_of(arguments),
-        _other_disks(arguments.others, arguments.grow, goal_of(arguments)),
-        arguments.not_in_use,
-        overlays_may_break=arguments.overlays_may_break,
-    )
+    others = _other_disks(arguments.others, arguments.grow, goal_of(arguments))
+    return run_options_of(GivenValues(vars(arguments)), keys_of(arguments), others)
 
 
 def _other_disks(
@@ -200,6 +153,4 @@ def _other_disk(word: str, requests: Sequence[str], like: Goal) -> OtherDisk:
 
 
 def format_of(arguments: argparse.Namespace) -> ImageFormat | None:
-    # argparse has checked the choices; a Namespace has no types.
-    chosen: ImageFormat | None = arguments.format
-    return chosen
+    return given_values.format_of(GivenValues(vars(arguments)))

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from growdisk import api
 from growdisk.cli.arguments import add_image
-from growdisk.cli.disk_options import add_keys, add_sector_size, declare, keys_of
+from growdisk.cli.declaring import declare
+from growdisk.cli.disk_options import add_keys, add_sector_size, keys_of
 from growdisk.cli.images.keys import unlocking
 from growdisk.cli.output import CommandOutput
 from growdisk.cli.targets import image_of

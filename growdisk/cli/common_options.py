@@ -16,15 +16,6 @@ def group_of(parser: argparse.ArgumentParser, title: str) -> argparse._ArgumentG
     return next(known, None) or parser.add_argument_group(title)
 
 
-def add_overlays_may_break(parser: argparse._ActionsContainer) -> None:
-    """Consent of verbs that write to an image on which others may lie."""
-    parser.add_argument(
-        "--overlays-may-break",
-        action="store_true",
-        help="go on although other images lie on this one (overlays): it spoils them",
-    )
-
-
 def add_common(whole: argparse.ArgumentParser, *, top: bool) -> None:
     """The options that may come before or after the command; the top parser sets their defaults."""
     # A verb's parser copies its values over those of the top parser. Without SUPPRESS its defaults

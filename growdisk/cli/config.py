@@ -17,15 +17,15 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
+from growdisk.cli.config_files import config_files
 from growdisk.errors import UsageError, bad_value
+from growdisk.planner.option_table import SHARED
 
 _CHOICES: dict[str, tuple[str, ...]] = {
-    "swap": ("drop", "move", "file"),
-    "backend": ("auto", "guestfs", "uml", "direct"),
-    "snapshots": ("auto", "internal", "overlay", "none"),
+    **{name: SHARED[name].choices for name in ("swap", "backend", "snapshots")},
     "color": ("auto", "always", "never"),
 }
 _PATHS = ("state_dir", "ssh_config", "log")
@@ -34,19 +34,12 @@ _TEXTS = ("connect",)
 KEYS = (*_CHOICES, *_PATHS, *_FLAGS, *_TEXTS)
 
 
-def config_files() -> tuple[Path, ...]:
-    """The files that are looked for, the stronger one last."""
-    if named := os.environ.get("GROWDISK_CONFIG"):
-        return (Path(named),)
-    home = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
-    return Path("/etc/growdisk.toml"), Path(home, "growdisk/config.toml").expanduser()
-
-
 def configured() -> dict[str, tuple[object, Path]]:
     """Every default that is set, and the file that says so. UsageError for what cannot be meant."""
     found: dict[str, tuple[object, Path]] = {}
-    for file in config_files():
-        if os.path.exists(file):  # noqa: PTH110  quicker than Path.exists, and asked for each command
+    for name in config_files():
+        if os.path.exists(name):  # noqa: PTH110  quicker than Path.exists, and asked for each command
+            file = Path(name)
             # A later file, the user's own, replaces single keys of an earlier one.
             found.update({key: (value, file) for key, value in _read(file)})
     return found
@@ -74,10 +67,10 @@ def _read(file: Path) -> Iterator[tuple[str, object]]:
             f"cannot read the configuration {file}", "correct it, or move it away", str(error)
         ) from error
     for key, value in values.items():
-        yield key, _checked(file, key, value, values)
+        yield key, _checked(file, key, value)
 
 
-def _checked(file: Path, key: str, value: object, values: Mapping[str, object]) -> object:
+def _checked(file: Path, key: str, value: object) -> object:
     where = f"{file}: {key}"
     if key not in KEYS:
         import difflib

@@ -20,7 +20,7 @@ from growdisk.planner.layout import (
     PartitionLayout,
     VolumeLayout,
 )
-from growdisk.units import format_size
+from growdisk.units import format_size, whole_percent
 
 if TYPE_CHECKING:
     from growdisk.api.run_status import StatusReport
@@ -186,7 +186,7 @@ def _content(content: ContentLayout | None) -> str:
     fill = (
         ""
         if content.used is None or not content.size
-        else f", {_percent(content.used, content.size)} used"
+        else f", {whole_percent(content.used / content.size)} % used"
     )
     label = f' "{printable(content.label)}"' if content.label else ""
     return f"{kind_in_words(content.kind)}{fill}{label}"
@@ -195,10 +195,6 @@ def _content(content: ContentLayout | None) -> str:
 def kind_in_words(kind: str) -> str:
     """As people call it; blkid's names stay in JSON."""
     return dict(_KINDS).get(kind, kind)
-
-
-def _percent(used: int, size: int) -> str:
-    return "under 1 %" if 0 < 100 * used < size else f"{100 * used // size} %"
 
 
 def _total(cells: list[tuple[str, ...]], columns: list[int]) -> int:

@@ -1,4 +1,4 @@
-"""Options for what lies on a disk, made from the one table of options (planner/option_table.py)."""
+"""Options of several verbs for what lies on a disk."""
 
 from __future__ import annotations
 
@@ -7,46 +7,11 @@ import re
 from pathlib import Path
 
 from growdisk.cli.common_options import group_of
+from growdisk.cli.declaring import declare
 from growdisk.cli.images.keys import read_key
-from growdisk.planner.option_table import SHARED, OptionSpec
+from growdisk.planner.option_table import SECTOR_SIZES
 
-_TYPES = {"int": int, "path": Path}
 _EACH = "one at a time, may be given several times"
-
-
-def declare(
-    parser: argparse._ActionsContainer,
-    name: str,
-    *flags: str,
-    more: str = "",
-    also: tuple[str, ...] = (),
-    **settings: object,
-) -> None:
-    """Add the option `name` of the table, with `flags` as short forms.
-
-    `more` stands after its description in the help; `also`: choices that only the command line has.
-    `settings` (metavar, type, default) overrule the table.
-    """
-    option = SHARED[name]
-    flag = f"--{name.replace('_', '-')}"
-    made: dict[str, object] = {"help": help_of(option, more)}
-    if option.type == "bool":
-        made |= {"action": "store_true"}
-    elif option.type == "list":
-        made |= {"action": "append", "default": [], "type": _TYPES.get(option.elements or "", str)}
-    else:
-        made |= {"default": option.default, "type": _TYPES.get(option.type, str)}
-    if option.choices:
-        made["choices"] = (*option.choices, *also)
-    parser.add_argument(*flags, flag, **(made | settings))  # type: ignore[arg-type]
-
-
-def help_of(option: OptionSpec, more: str = "") -> str:
-    """A description as argparse's help writes it: no capital, no full stop."""
-    text = option.description.rstrip(".")
-    # argparse fills %(default)s and the like into a help text: a percent sign itself is doubled.
-    return "; ".join(filter(None, (text[0].lower() + text[1:], more))).replace("%", "%%")
-
 
 # The options that say which partitions grow, and what may happen to those in the way.
 
@@ -77,10 +42,10 @@ def add_layout_options(parser: argparse.ArgumentParser) -> None:
         more=f"with all that is in them; {_EACH}",
     )
     declare(gives_way, "delete", type=partition_number, metavar="N", more=_EACH)
-    gives_way.add_argument(
-        "--no-guest-repair",
-        action="store_true",
-        help="leave the guest's own files (fstab, RESUME, boot loader) as they are, whatever they "
+    declare(
+        gives_way,
+        "guest_repair",
+        off="leave the guest's own files (fstab, RESUME, boot loader) as they are, whatever they "
         "name",
     )
     add_sector_size(parser)
@@ -88,7 +53,7 @@ def add_layout_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_sector_size(parser: argparse.ArgumentParser, more: str = "") -> None:
-    declare(parser, "sector_size", choices=(512, 4096), more=more)
+    declare(parser, "sector_size", choices=SECTOR_SIZES, more=more)
 
 
 # The options for what lies between a partition and its file system: logical volumes, and

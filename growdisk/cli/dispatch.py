@@ -157,7 +157,7 @@ def _unplanned(name: str, what: str, why: str, cure: str, code: int) -> dict[str
 
 
 def _run_or_name(words: Sequence[str], output: CommandOutput, logged: _LogLine) -> int:
-    """A name that leads nowhere is an error with words, whoever looks at it first."""
+    """A name that leads nowhere is an error with words, whichever code looks at it first."""
     try:
         arguments = parsed(words)
         logged.begin(arguments)

@@ -13,6 +13,7 @@ from types import ModuleType
 
 from growdisk import __version__
 from growdisk.cli.common_options import add_common, names_at
+from growdisk.cli.config_files import config_files
 from growdisk.cli.output import help_width
 from growdisk.errors import UsageError, bad_value
 
@@ -210,14 +211,7 @@ def parser_for(words: Sequence[str]) -> Parser:
 
 def _take_defaults(parser: argparse.ArgumentParser) -> None:
     """The site's defaults, if it has any: the module that reads them is not loaded otherwise."""
-    # The same files as config.config_files has: keep the two alike.
-    home = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")  # noqa: PTH111
-    files = (
-        os.environ.get("GROWDISK_CONFIG", ""),
-        "/etc/growdisk.toml",
-        f"{home}/growdisk/config.toml",
-    )
-    if any(map(os.path.exists, files)):
+    if any(map(os.path.exists, config_files())):
         from growdisk.cli.config import apply
 
         apply(parser)

@@ -16,7 +16,7 @@ from growdisk.cli.targets import target_of
 from growdisk.fast_dataclass import replace
 
 if TYPE_CHECKING:
-    from growdisk.api.live_target import LiveRequest
+    from growdisk.api.live_request import LiveRequest
     from growdisk.api.result import Result
     from growdisk.planner.goal import Goal, RunOptions
 

@@ -11,26 +11,8 @@ from growdisk.cli.output import CommandOutput
 from growdisk.cli.targets import target_of
 from growdisk.errors import UsageError
 from growdisk.fast_dataclass import replace
+from growdisk.planner.option_table import SHARED
 from growdisk.playbook.as_playbook import playbook_of, running_playbook
-
-_SAME = (
-    "size",
-    "partition",
-    "swap",
-    "backend",
-    "snapshots",
-    "preallocation",
-    "sector_size",
-    "lv_share",
-    "connect",
-)
-_INSIDE = (
-    "disk", "online", "ssh", "ssh_config", "agent", "guest_disk", "allow_reboot", "domain", "qmp",
-    "to_gpt", "overlays_may_break", "not_in_use",
-)  # fmt: skip
-_LISTS = ("grow", "move", "delete", "lv", "key_file")
-# What an option has if it was not given, of whichever option: tasks have the same defaults.
-_DEFAULTS = ("auto", "off", 512, "", None, False)
 
 
 def show(arguments: argparse.Namespace, output: CommandOutput) -> int:
@@ -71,20 +53,18 @@ def show(arguments: argparse.Namespace, output: CommandOutput) -> int:
 
 
 def _as_given(arguments: argparse.Namespace) -> dict[str, object]:
-    """The words of the command line as options of a task; paths count from wherever it is run."""
-    options: dict[str, object] = (
-        {"image": str(arguments.target.resolve())} if arguments.target else {}
-    )
-    for name in (*_SAME, *_INSIDE, "format"):
-        value = getattr(arguments, name)
-        if value not in _DEFAULTS:
-            # A playbook may be run from another folder.
-            options[name] = str(value.resolve()) if isinstance(value, Path) else value
-    if arguments.no_guest_repair:
-        options["guest_repair"] = False
-    for name in _LISTS:
-        if value := getattr(arguments, name):
-            options[name] = [
-                str(item.resolve()) if isinstance(item, Path) else item for item in value
-            ]
-    return options
+    """What the command line says as options of a task, which have the same defaults."""
+    given = {"image": arguments.target} | {
+        name: value
+        for name, option in SHARED.items()
+        if name != "keep_snapshots"
+        and (value := getattr(arguments, name)) not in (option.default, "", [])
+    }
+    return {name: _absolute(value) for name, value in given.items() if value is not None}
+
+
+def _absolute(value: object) -> object:
+    """With paths in full: a playbook may be run from another folder."""
+    if isinstance(value, list):
+        return [_absolute(item) for item in value]
+    return str(value.resolve()) if isinstance(value, Path) else value

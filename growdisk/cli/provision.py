@@ -7,18 +7,19 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from growdisk import api
+from growdisk.cli.declaring import help_of
 from growdisk.cli.output import CommandOutput
 from growdisk.cli.provision_options import add_customizing, add_making, recipe_of
 from growdisk.errors import UsageError
+from growdisk.planner.option_table import PROVISIONING
 
 NAME = "provision"
 HELP = "make ready images of a base image, grown with all layers, before their first boot"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "base", type=Path, metavar="BASE", help="the base image; it is only read, and may be shared"
-    )
+    base = help_of(PROVISIONING["base"], "it may be shared")
+    parser.add_argument("base", type=Path, metavar="BASE", help=base)
     parser.add_argument(
         "out",
         nargs="?",

@@ -11,10 +11,11 @@ from pathlib import Path
 from growdisk.api.provisioning.recipe import FileInto, KeysFor, Output, PasswordFor, Recipe, Seed
 from growdisk.api.provisioning.secret_files import password_in, text_in
 from growdisk.cli.common_options import named_path
+from growdisk.cli.declaring import declare
 from growdisk.cli.images.keys import add_key, read_key
 from growdisk.errors import UsageError, bad_value
 from growdisk.fast_dataclass import replace
-from growdisk.planner.goal import BACKENDS
+from growdisk.planner.option_table import CONVERTING, FORMAT, PROVISIONING
 from growdisk.units import parse_goal_size
 
 _USER = re.compile(r"[a-z_][a-z0-9_.-]*\$?")
@@ -28,47 +29,28 @@ _REPLACED = (
 
 def add_making(parser: argparse.ArgumentParser) -> None:
     # No defaults: what is not given is left to the recipe file (recipe_of).
+    declare(parser, PROVISIONING["size"], metavar="SIZE")
+    declare(parser, PROVISIONING["recipe"], type=named_path, metavar="FILE")
+    declare(parser, PROVISIONING["overlay"])
+    declare(parser, PROVISIONING["format"], "-O")
+    declare(parser, CONVERTING["compress"])
+    declare(parser, CONVERTING["compression"], more="--compress alone: zlib")
     parser.add_argument(
-        "--size", metavar="SIZE", help="40G grows to, +10G by; left out: as large as the base"
-    )
-    parser.add_argument(
-        "--recipe",
-        type=named_path,
-        metavar="FILE",
-        help="what is wanted, as YAML; options go before it",
-    )
-    parser.add_argument(
-        "--overlay", action="store_true", help="OUT lies on top of BASE, which must stay as it is"
-    )
-    parser.add_argument(
-        "-O", "--format", choices=("qcow2", "raw"), help="the format of OUT (default: that of BASE)"
-    )
-    parser.add_argument("--compress", action="store_true", help="compress the clusters of OUT")
-    parser.add_argument(
-        "--compression", choices=("zlib", "zstd"), help="how; --compress alone: zlib"
-    )
-    parser.add_argument(
-        "-f", "--base-format", choices=("qcow2", "raw"), help="the format of BASE (default: probed)"
+        "-f", "--base-format", choices=FORMAT.choices, help="the format of BASE (default: probed)"
     )
     parser.add_argument(
         "--partition", metavar="N", help="which partition grows (default: the root)"
     )
-    parser.add_argument(
-        "--swap",
-        choices=("drop", "move", "file"),
-        help="what becomes of swap in the way",
-    )
+    declare(parser, "swap")
     add_key(parser, "a passphrase of what is encrypted in BASE and grows (all bytes of FILE)")
-    parser.add_argument("--backend", choices=BACKENDS, help="who works inside (default: auto)")
+    declare(parser, "backend", default=None)
     parser.add_argument(
         "--reproducible",
         action="store_true",
         help="the same inputs give the same bytes, at the time of SOURCE_DATE_EPOCH, or that of "
         "the base",
     )
-    parser.add_argument(
-        "--force", action="store_true", help="put OUT in the place of what is there"
-    )
+    declare(parser, PROVISIONING["force"])
     parser.add_argument("-n", "--dry-run", action="store_true", help="look and plan, write nothing")
 
 
@@ -76,7 +58,8 @@ def add_customizing(parser: argparse.ArgumentParser) -> None:
     inside = parser.add_argument_group(
         "inside the guest; texts may name {n}, {name}, and {{ variables }}"
     )
-    inside.add_argument("--hostname", metavar="NAME", help="/etc/hostname and /etc/hosts")
+    files = "in /etc/hostname and /etc/hosts"
+    declare(inside, PROVISIONING["hostname"], metavar="NAME", more=files)
     inside.add_argument(
         "--reset-machine-id", action="store_true", help="the first boot makes a new machine-id"
     )

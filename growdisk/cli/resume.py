@@ -6,8 +6,8 @@ import argparse
 
 from growdisk import api
 from growdisk.cli.arguments import add_image
-from growdisk.cli.common_options import add_overlays_may_break
-from growdisk.cli.disk_options import add_keys, declare, keys_of
+from growdisk.cli.declaring import declare
+from growdisk.cli.disk_options import add_keys, keys_of
 from growdisk.cli.images.keys import unlocking
 from growdisk.cli.output import CommandOutput
 from growdisk.cli.targets import image_of
@@ -18,7 +18,7 @@ HELP = "go on with an unfinished run"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_image(parser)
-    add_overlays_may_break(parser)
+    declare(parser, "overlays_may_break")
     declare(parser, "not_in_use")
     add_keys(parser)
 

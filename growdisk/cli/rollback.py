@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 from growdisk import api
 from growdisk.cli.arguments import add_image
-from growdisk.cli.common_options import add_overlays_may_break
-from growdisk.cli.disk_options import add_keys, add_sector_size, declare, keys_of
+from growdisk.cli.declaring import declare
+from growdisk.cli.disk_options import add_keys, add_sector_size, keys_of
 from growdisk.cli.images.keys import unlocking
 from growdisk.cli.output import CommandOutput
 from growdisk.cli.targets import image_of
 from growdisk.errors import UsageError
+from growdisk.planner.option_table import DOWN_TO
 
 if TYPE_CHECKING:
     from growdisk.api.result import Result
@@ -23,14 +24,14 @@ HELP = "undo an unfinished or kept run"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_image(parser)
-    parser.add_argument("--to", metavar="STEP", help="only down to and including this step")
+    declare(parser, DOWN_TO, metavar="STEP")
     parser.add_argument(
         "--force",
         action="store_true",
         help="a run whose folder is lost: go back to before it by the snapshots that the image "
         "carries",
     )
-    add_overlays_may_break(parser)
+    declare(parser, "overlays_may_break")
     declare(parser, "not_in_use")
     add_sector_size(parser, more="for --force; otherwise as the run was begun")
     add_keys(parser)

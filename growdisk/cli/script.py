@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 
 from growdisk.cli.arguments import IMAGE_HERE, add_target, format_of, goal_of
 from growdisk.cli.common_options import named_path
+from growdisk.cli.declaring import help_of
 from growdisk.cli.disk_options import add_layout_options, add_volume_options, keys_of
 from growdisk.cli.output import CommandOutput
 from growdisk.cli.targets import target_of
 from growdisk.fast_dataclass import asdict
+from growdisk.planner.option_table import SHARED
 
 if TYPE_CHECKING:
     from growdisk.api.scripts import WrittenScripts
@@ -25,9 +27,7 @@ HELP = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_target(parser, IMAGE_HERE)
-    parser.add_argument(
-        "size", nargs="?", metavar="SIZE", help="as for expand; if left out, grow into unused space"
-    )
+    parser.add_argument("size", nargs="?", metavar="SIZE", help=help_of(SHARED["size"]))
     parser.add_argument(
         "-o",
         "--output",
@@ -38,11 +38,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_layout_options(parser)
     add_volume_options(parser)
-    # goal_of reads them, and they are not options here: the scripts grow the disk whenever somebody
-    # runs them, so no rule says when.
-    parser.set_defaults(
-        preallocation="off", when_used=None, max_size=None, min_interval=None, keep_host_free=None
-    )
 
 
 def run(arguments: argparse.Namespace, output: CommandOutput) -> int:

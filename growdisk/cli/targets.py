@@ -9,15 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from growdisk import api
+from growdisk.api import live_request
 from growdisk.block.address import NOT_HERE, WHERE_TAKEN, as_written, scheme_of
 from growdisk.cli.common_options import group_of
-from growdisk.cli.disk_options import declare
-from growdisk.errors import ImageNotReadable, Refused, UsageError
+from growdisk.cli.declaring import declare
+from growdisk.errors import ImageNotReadable, Refused
+from growdisk.planner.given_values import GivenValues
+from growdisk.planner.option_table import SHARED
 
 if TYPE_CHECKING:
-    from growdisk.api.live_target import LiveRequest
-
-_INSIDE = ("online", "ssh", "ssh_config", "agent", "guest_disk", "allow_reboot")
+    from growdisk.api.live_request import LiveRequest
 
 
 def add_machine(parser: argparse.ArgumentParser) -> None:
@@ -32,7 +33,8 @@ def add_machine(parser: argparse.ArgumentParser) -> None:
 def add_inside(parser: argparse.ArgumentParser) -> None:
     """Options on how to work inside a running guest."""
     group = group_of(parser, "inside a running guest")
-    declare(group, "online", also=("manual",), more="manual: growdisk script says how")
+    choices = (*SHARED["online"].choices, "manual")
+    declare(group, "online", choices=choices, more="manual: growdisk script says how")
     declare(group, "ssh", default="", metavar="USER@HOST")
     declare(group, "ssh_config", metavar="FILE")
     declare(group, "agent", metavar="SOCKET")
@@ -44,26 +46,14 @@ def target_of(arguments: argparse.Namespace) -> Path | LiveRequest:
     """A path if nothing speaks of a running guest. UsageError if nothing is named at all."""
     settle_positionals(arguments)
     path: Path | None = arguments.target
-    named = bool(arguments.domain or arguments.qmp)
-    # Who says how to work inside means a running guest, also if an image names the disk.
-    online = any(
-        getattr(arguments, name, None) not in (None, "", "auto", False) for name in _INSIDE
-    )
-    if path is None and not named:
-        raise UsageError(
-            "no disk is named", hint="name an image, or a machine with -d NAME or --qmp SOCKET"
-        )
-    if arguments.domain and arguments.qmp:
-        raise UsageError(
-            "-d and --qmp exclude each other",
-            hint="libvirt keeps the monitor of its machines to itself",
-        )
-    if path is not None and not named:
+    if path is not None and not (arguments.domain or arguments.qmp):
         path = _volume_of_pool(path, arguments.connect) or path
-    if path is not None and not named and not online:
-        _refuse_no_image(path)
-        return path
-    return _request(arguments, path)
+    given = GivenValues({**vars(arguments), "image": path})
+    # Nobody types --allow-reboot for a guest that is off; a task may have it for all guests alike.
+    target = live_request.target_of(given, running=given.flag("allow_reboot"))
+    if isinstance(target, Path):
+        _refuse_no_image(target)
+    return target
 
 
 _URL = re.compile(r"(https?|ftp|s3):/+")
@@ -162,12 +152,3 @@ def settle_positionals(arguments: argparse.Namespace) -> None:
     named = bool(arguments.domain or arguments.qmp)
     if named and getattr(arguments, "size", "") is None and word.lstrip("+-")[:1].isdigit():
         arguments.size, arguments.target = word, None
-
-
-def _request(arguments: argparse.Namespace, path: Path | None) -> LiveRequest:
-    from growdisk.api.live_target import LiveRequest
-
-    inside = {name: getattr(arguments, name) for name in _INSIDE if hasattr(arguments, name)}
-    return LiveRequest(
-        path, arguments.qmp, arguments.domain, arguments.connect, arguments.disk, **inside
-    )

@@ -6,10 +6,12 @@ import argparse
 from typing import TYPE_CHECKING
 
 from growdisk.cli.common_options import named_path
+from growdisk.cli.declaring import declare, help_of
 from growdisk.cli.output import CommandOutput
 from growdisk.cli.terminal_style import printable
 from growdisk.errors import Refused
 from growdisk.given_file import refuse_to_replace
+from growdisk.planner.option_table import WATCHING
 
 if TYPE_CHECKING:
     from growdisk.api.watching.actions import Action
@@ -25,20 +27,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "rules",
         type=named_path,
         metavar="RULES.yml",
-        help="which disks, when they grow, by what, how far",
+        help=help_of(WATCHING["rules"]),
     )
     parser.add_argument(
         "-n", "--dry-run", action="store_true", help="say what would be done, and do nothing"
     )
-    parser.add_argument(
-        "-c", "--connect", metavar="URI", help="which libvirt (default: what the rules say)"
-    )
-    parser.add_argument(
-        "--metrics",
-        type=named_path,
-        metavar="FILE",
-        help="write metrics for Prometheus' textfile collector (NAME.prom)",
-    )
+    declare(parser, WATCHING["connect"], "-c", metavar="URI")
+    declare(parser, WATCHING["metrics"], type=named_path, metavar="FILE", more="NAME.prom")
     parser.add_argument(
         "-j", "--jobs", type=int, default=4, metavar="N", help="so many guests at once (default: 4)"
     )

@@ -86,7 +86,7 @@ class ExtTree:
         head = device.read(0, SUPERBLOCK_OFFSET + SUPERBLOCK_SIZE)
         content = read_ext(head)
         if not isinstance(content, ExtContent):
-            raise Unknown("it is no ext file system")
+            raise Unknown("it is not an ext file system")
         first, per_group, inodes, inode_size = _SUPER.unpack_from(head, SUPERBLOCK_OFFSET)
         self.device, self.content, self.block_size = device, content, content.block_size
         self._inode_tables: dict[int, int] = {}
@@ -294,7 +294,7 @@ class ExtTree:
 
     def _read_at(self, offset: int, length: int) -> bytes:
         if offset + length > self.device.size:
-            raise Unknown("it points behind its end")
+            raise Unknown("it points beyond its end")
         return self.device.read(offset, length)
 
 

@@ -1,7 +1,7 @@
 """Reads files and directories of FAT12, FAT16 and FAT32, with long names: an EFI system partition.
 
 An inode's number here is where its directory entry lies on the device; the root's is 0. Names are
-compared without case by whoever asks. Spec: Microsoft's fatgen103.
+compared without case by the caller. Spec: Microsoft's fatgen103.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from growdisk.filesystems.volume_group import LogicalVolume, LvSegment, Physical
 
 _SECTOR = 512
 _LABEL = struct.Struct("<8sQII8s")  # "LABELONE", sector number, crc, offset of the pv_header, type
-_LABEL_CHECKED = 20  # its checksum is of all behind it
+_LABEL_CHECKED = 20  # its checksum is of all after it
 _PV_HEADER = struct.Struct("<32sQ")  # uuid, size of the device
 # offset, size; zeros end a list. First the data areas, then the metadata areas
 _AREA = struct.Struct("<QQ")

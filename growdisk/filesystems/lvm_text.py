@@ -40,13 +40,13 @@ class LvmSection:
     def number(self, name: str, default: int | None = None) -> int:
         found = self.values.get(name, () if default is None else (default,))
         if len(found) != 1 or not isinstance(found[0], int):
-            raise NotLvmText(f"{name} is no number")
+            raise NotLvmText(f"{name} is not a number")
         return found[0]
 
     def text(self, name: str, default: str | None = None) -> str:
         found = self.values.get(name, () if default is None else (default,))
         if len(found) != 1 or not isinstance(found[0], str):
-            raise NotLvmText(f"{name} is no text")
+            raise NotLvmText(f"{name} is not text")
         return found[0]
 
     def words(self, name: str) -> tuple[str, ...]:
@@ -123,7 +123,7 @@ def _value(tokens: list[str]) -> Value:
     try:
         return int(token)
     except ValueError as error:
-        raise NotLvmText(f"{token!r} is no value") from error
+        raise NotLvmText(f"{token!r} is not a value") from error
 
 
 def _expect(tokens: list[str], sign: str) -> None:

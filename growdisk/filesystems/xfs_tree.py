@@ -207,7 +207,7 @@ class XfsTree:
         # Headers of version 5 (XDB3, XDD3) and of version 4.
         at, end = 64 if magic[3:] == b"3" else 16, len(block)
         if magic in (b"XD2B", b"XDB3"):
-            # A directory of one block has its index behind the entries: 8 bytes each, then their
+            # A directory of one block has its index after the entries: 8 bytes each, then their
             # number.
             end -= 8 + 8 * int.from_bytes(block[-8:-4], "big")
         while at + 12 <= end:

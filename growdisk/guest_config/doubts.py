@@ -22,7 +22,7 @@ _LINK = (
     "fileSystems), and rebuild"
 )
 _OF_SOME_DISK = re.compile(r"/dev/(?:disk|mapper)/[^\s\"',;]+?-part\d+(?!\w)")
-# What the kernel takes as well: the number of the device, or how many partitions it stands behind
+# What the kernel takes as well: the number of the device, or how many partitions it comes after
 # another.
 _BY_NUMBER = re.compile(
     r"(?<![\w.-])resume=\"?(\d+:\d+|PARTUUID=[^\s\"']+/PARTNROFF=-?\d+)(?![\w:])"

@@ -118,7 +118,7 @@ def _dracut_name(swap: RemovedPartition) -> str:
 
 def _file_name(swap: RemovedPartition) -> str:
     # The swap is in the name: blocks for two swaps stand one before the other and both are obeyed.
-    # 'zzz' sorts behind the 'zz-resume-auto' of update-initramfs.
+    # 'zzz' sorts after the 'zz-resume-auto' of update-initramfs.
     # What crypttab calls it is not: that is known the first time only.
     names = (swap.number, swap.uuid, swap.label, swap.partuuid, swap.partlabel)
     return f"conf/conf.d/zzz-growdisk-resume-{hashlib.sha256(repr(names).encode()).hexdigest()[:8]}"

@@ -16,7 +16,7 @@ from growdisk.fast_dataclass import replace
 from growdisk.guest_config.removed_partition import RemovedPartition
 from growdisk.guest_config.text import change_lines
 
-_TAG = "(?:(?:PART)?(?:UUID|LABEL)=)?"  # quotes may begin behind it: LABEL="my swap"
+_TAG = "(?:(?:PART)?(?:UUID|LABEL)=)?"  # quotes may begin after it: LABEL="my swap"
 _ASSIGNMENT = re.compile(
     rf"""(?P<before>[ \t]*(?:export[ \t]+)?RESUME=)"""
     rf"""(?P<value>{_TAG}(?:"[^"]*"|'[^']*')|(?:\\[ ]|[^\s;#])*)"""

@@ -72,7 +72,7 @@ class Unified:
             if len(new) > section.room:
                 return None
             size = max(section.size, len(new))
-            # Blanks: what follows a NUL is no command line.
+            # Blanks: what follows a NUL is not a command line.
             content[section.start : section.start + size] = new.ljust(size)
             # VirtualSize: how much of the section there is in memory.
             content[section.header + 8 : section.header + 12] = size.to_bytes(4, "little")

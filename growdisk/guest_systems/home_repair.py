@@ -135,7 +135,7 @@ def _cramped(home: Home, pending: Pending, change: Change) -> Change | None:
     del pending.prefixes[change.path]
     what = (
         f"there is no room for {len(block)} bytes before it, which clear its RESUME: make "
-        "room, then make it anew"
+        "room, then make it again"
     )
     return Change(change.path, what, mended=False, waits=True)
 

@@ -112,7 +112,7 @@ def _volumes_under(device: Path) -> Iterator[tuple[int, int]]:
 
 def _device_under(path: Path, number: int) -> int:
     """The device of the file system that `path` is in."""
-    # Major 0 is no block device: a subvolume of btrfs, tmpfs, a network file system.
+    # Major 0 is not a block device: a subvolume of btrfs, tmpfs, a network file system.
     if os.major(number):
         return number
     try:

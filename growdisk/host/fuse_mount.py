@@ -29,7 +29,7 @@ _OPTIONS = f"rootmode=40000,default_permissions,nosuid,nodev,max_read={MAX_WRITE
 # $1 fusermount3, $2 options, $3 the folder, $4 what it lies in. The keeper makes both, as growdisk
 # may be killed at any instant, and removes both. The end is lazy: a tool may still have a file
 # open. fusermount3 also fails when growdisk was killed before it took the descriptor: then all is
-# mounted. A word in the pipe is an orderly end. Without it, whoever works in the folder dies: see
+# mounted. A word in the pipe is an orderly end. Without it, all that work in the folder die: see
 # watchdog.kill_all(). One look is not enough, for who dies may just have had a child. (grep finds
 # itself, but is gone when its turn comes.) A complaint about the mount is told alone; else stderr
 # stays open, since its end tells communicate() of the keeper's end sooner than its polling would.
@@ -71,7 +71,7 @@ def mounted(
     it, goes when it goes. `cached` and `writes`: see FuseFolder.
     """
     tool = require(TOOL)
-    # Whoever was killed together with its keeper could not clean up: the next one does.
+    # A growdisk that was killed with its keeper could not clean up: the next one does.
     _sweep(tool)
     scratch = Path(tempfile.gettempdir()) / f"{_PREFIX}{os.urandom(8).hex()}"
     place = scratch / _FOLDER

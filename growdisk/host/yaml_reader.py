@@ -117,7 +117,7 @@ def read_yaml(path: Path) -> Located | None:
         ) from error
     except UnicodeDecodeError as error:
         raise bad_file(
-            "it is no text", place=str(path), reason="it is not UTF-8", hint="name another file"
+            "it is not text", place=str(path), reason="it is not UTF-8", hint="name another file"
         ) from error
     return parse_yaml(text, str(path))
 
@@ -127,7 +127,7 @@ def parse_yaml(text: str, name: str) -> Located | None:
     try:
         loader = yaml.SafeLoader(text)
     except yaml.YAMLError as error:  # characters that YAML does not allow
-        raise bad_file("it is no YAML", place=name, reason=_one_line(error)) from error
+        raise bad_file("it is not YAML", place=name, reason=_one_line(error)) from error
     try:
         node = loader.get_single_node()
         if node is None:
@@ -142,10 +142,10 @@ def parse_yaml(text: str, name: str) -> Located | None:
             YamlPosition(name, mark.line + 1, mark.column + 1) if mark else name
         )
         raise bad_file(
-            error.problem or "it is no YAML", place=place, reason=error.context or ""
+            error.problem or "it is not YAML", place=place, reason=error.context or ""
         ) from error
     except (yaml.YAMLError, ValueError) as error:
-        raise bad_file("it is no YAML", place=name, reason=_one_line(error)) from error
+        raise bad_file("it is not YAML", place=name, reason=_one_line(error)) from error
     except RecursionError as error:
         raise bad_file("it is nested too deeply", place=name) from error
     finally:

@@ -113,7 +113,7 @@ class AgentShell:
         except AgentError:
             return False
         except OSError:
-            # No answer in time. It may be frozen, or become so later: the thaw stands behind it in
+            # No answer in time. It may be frozen, or become so later: the thaw stands after it in
             # the channel.
             self.thaw()
             return False
@@ -221,9 +221,9 @@ class AgentSocket:
         try:
             answer = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise AgentError(f"an answer that is no JSON ({error})") from error
+            raise AgentError(f"an answer that is not JSON ({error})") from error
         if not isinstance(answer, dict):
-            raise AgentError("an answer that is no JSON object")
+            raise AgentError("an answer that is not a JSON object")
         return answer
 
     def _line(self, deadline: float) -> bytes:

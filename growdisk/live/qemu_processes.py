@@ -42,7 +42,7 @@ def guest_of(path: Path) -> QemuProcess | None:
     None if there is none that we may look at.
     """
     with contextlib.suppress(OSError):
-        # First who holds QEMU's write lock; where there is none, whoever has the file open.
+        # First who holds QEMU's write lock; if there is none, who has the file open.
         for pid in image_writers(path.resolve()) or use_of(path).pids:
             if (found := _qemu(pid)) is not None:
                 return found

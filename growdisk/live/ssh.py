@@ -20,7 +20,7 @@ _OPTIONS = (
     "-T", "-o", "BatchMode=yes", "-o", "ConnectTimeout=30", "-o", "ServerAliveInterval=10", "-o",
     "ServerAliveCountMax=3", "-o", "ControlMaster=auto", "-o", "ControlPersist=60",
 )  # fmt: skip
-# Whoever is not root becomes it; the script comes on stdin.
+# Another user than root becomes root; the script comes on stdin.
 _AS_ROOT = 'if [ "$(id -u)" -eq 0 ]; then exec sh -s; else exec sudo -n sh -s; fi'
 
 

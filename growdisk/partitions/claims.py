@@ -44,7 +44,7 @@ def refuse_claimed(
     # A claim to the disk's end and beyond it leaves nothing: saying only "nothing to do" would not
     # tell the user why.
     if claim.end > table.disk_size and claim.start < target.end + worth:
-        return _claimed(claim, "which is all that lies behind it")
+        return _claimed(claim, "which is all that lies after it")
     if beyond < worth or beyond <= gain:
         return None
     # The claim may be the MBR's name for a partition of a hybrid: then that is the better reason.

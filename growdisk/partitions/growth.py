@@ -183,7 +183,7 @@ def _settle(
     # Ends are at whole MiB, so less is no gain; it may even be negative if the partition was not
     # aligned.
     if grown.end - target.end < MiB:
-        return NothingToDo(f"partition {target.number} already takes all the space behind it")
+        return NothingToDo(f"partition {target.number} already takes all the space after it")
     planned = table.without(p.number for p in removed).replaced(grown, *moved)
     return Grown(planned, grown, tuple(removed), tuple(moved))
 
@@ -238,7 +238,7 @@ def _consent(parts: Sequence[Partition], policy: BlockerPolicy) -> str:
     half_deleted = [p for p in named if p.number in policy.delete]
     if half_deleted and len(named) > len(half_deleted):
         return (
-            f"partition {half_deleted[0].number} cannot go alone: those behind it would get other "
+            f"partition {half_deleted[0].number} cannot go alone: those after it would get other "
             f"numbers; move it with them ({_options('--move', others)})"
         )
     if boot := [p for p in others if p.type_code == BIOS_BOOT]:

@@ -135,11 +135,11 @@ def _edit_with_libparted(disk: _ped.Disk, old: PartitionTable, new: PartitionTab
 
 def _to_remove(old: PartitionTable, new: PartitionTable) -> list[Partition]:
     """Those not in `new`, and logical ones that are added again; the highest number first."""
-    anew = _hinders_its_extended(old, new)
+    again = _hinders_its_extended(old, new)
     gone = [
         p
         for p in old.partitions
-        if new.by_number(p.number) is None or (anew and p.role is Role.LOGICAL)
+        if new.by_number(p.number) is None or (again and p.role is Role.LOGICAL)
     ]
     # libparted renumbers the logical partitions above one that it deletes.
     return sorted(gone, key=lambda p: p.number, reverse=True)

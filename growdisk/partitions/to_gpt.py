@@ -63,7 +63,7 @@ def as_gpt(
             f"partition {strange[0].number} is of type {strange[0].type_code}, which has no GPT "
             "type"
         )
-    # Number 0 is no partition's: it makes the disk's own GUID.
+    # Number 0 is not a partition's: it makes the disk's own GUID.
     gpt = PartitionTable("gpt", _identifier(table, 0).upper(), table.sector_size, disk_size, ())
     # A partition of an MBR may begin right after sector 0, where a GPT has its header and entries.
     first, last = first_usable(gpt), disk_size - _backup(gpt)

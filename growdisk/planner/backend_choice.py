@@ -50,7 +50,7 @@ def choose_backend(
 
     option-unsupported if a requested backend is not available; CannotGrow if none can do it.
     """
-    # First of all, whoever was asked for: what no tool and no kernel can grow, no choice makes
+    # First of all, for every backend: what no tool and no kernel can grow, no choice makes
     # possible.
     refuse_unfit(facts, proposal.steps, host)
     if options.backend == "guestfs":

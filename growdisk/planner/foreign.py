@@ -17,9 +17,9 @@ from growdisk.planner.facts import Facts
 from growdisk.planner.failures import CannotGrow, belongs_to_others, nothing_to_grow
 from growdisk.planner.goal import Goal
 
-_VERIFIED = "make the image anew with what built it; or grow another partition (--partition)"
+_VERIFIED = "rebuild the image with what built it; or grow another partition (--partition)"
 # Known by its second header alone.
-_HALF_LUKS = "LUKS2 (crypto_LUKS) whose first header is damaged (cryptsetup repair writes it anew)"
+_HALF_LUKS = "LUKS2 (crypto_LUKS) whose first header is damaged (cryptsetup repair writes it again)"
 INSIDE = "grow it from inside the system that uses it"
 
 

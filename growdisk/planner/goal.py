@@ -11,6 +11,7 @@ from growdisk.units import SizeSpec
 
 SwapPolicy = Literal["drop", "move", "file"]
 SnapshotMode = Literal["internal", "overlay", "none"]
+SnapshotChoice = Literal["auto", "internal", "overlay", "none"]
 Preallocation = Literal["off", "metadata", "falloc", "full"]
 
 
@@ -65,7 +66,6 @@ class Goal:
 
 
 Backend = Literal["auto", "guestfs", "uml", "direct"]
-BACKENDS: tuple[Backend, ...] = ("auto", "guestfs", "uml", "direct")
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class RunOptions:
     """
 
     backend: Backend = "auto"
-    snapshots: Literal["auto", "internal", "overlay", "none"] = "auto"
+    snapshots: SnapshotChoice = "auto"
     keep: bool = False
     keys: tuple[bytes, ...] = field(default=(), repr=False)
     others: tuple[OtherDisk, ...] = ()

@@ -86,7 +86,7 @@ def notes_on(facts: Facts, moves: tuple[Move, ...]) -> Iterator[str]:
         elif part is not None and part.type_code == EFI_SYSTEM:
             yield (
                 f"{name}: a firmware whose boot entry names the old place needs that entry "
-                "anew, or the fallback path"
+                "again, or the fallback path"
             )
         if part is not None and part.bootable:
             yield (

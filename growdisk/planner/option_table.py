@@ -1,21 +1,22 @@
 """The options that command line, playbooks and Ansible modules share: declared once, as data.
 
-argparse's options are made from this table, playbook tasks take it as it is, and a test compares
-what the modules document with it. Names have underscores here; the command line writes hyphens. A
-default of None means: not given.
+argparse's options are made from this table (cli/declaring.py), playbook tasks take it as it is
+(playbook/specs.py), and a test compares what the modules document with it. Names have underscores
+here; the command line writes hyphens. A default of None means: not given.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Literal
 
 from growdisk.fast_dataclass import dataclass
-from growdisk.planner.goal import BACKENDS
 
-OptionType = Literal["str", "bool", "int", "list", "dict", "path"]
-Default = str | bool | int | None
+TYPE_CHECKING = False  # typing would be loaded for this alone
+if TYPE_CHECKING:
+    from typing import Literal
+
+    OptionType = Literal["str", "bool", "int", "list", "dict", "path"]
 
 
 @dataclass(frozen=True)
@@ -26,12 +27,26 @@ class OptionSpec:
     type: OptionType
     description: str
     required: bool = False
-    default: Default = None
+    default: str | bool | int | None = None
     choices: tuple[str, ...] = ()
     elements: OptionType | None = None
 
 
 Options = tuple[OptionSpec, ...]
+
+
+def as_flag(name: str, value: str = "") -> str:
+    """An option as the command line writes it: `--max-size 200G`."""
+    return f"--{name.replace('_', '-')} {value}".rstrip()
+
+
+def as_key(name: str, value: str = "") -> str:
+    """An option as a task, or a file of rules, writes it: `max_size: 200G`."""
+    return f"{name}: {value}" if value else name
+
+
+def _by_name(*options: OptionSpec) -> Mapping[str, OptionSpec]:
+    return MappingProxyType({option.name: option for option in options})
 
 
 def flag(name: str, description: str) -> OptionSpec:
@@ -44,10 +59,9 @@ def many(
     return OptionSpec(name, "list", description, required=required, elements=elements)
 
 
+_FORMATS = ("qcow2", "raw")
 IMAGE = OptionSpec("image", "path", "The image file.", required=True)
-FORMAT = OptionSpec(
-    "format", "str", "The image's format; probed if left out.", choices=("qcow2", "raw")
-)
+FORMAT = OptionSpec("format", "str", "The image's format; probed if left out.", choices=_FORMATS)
 IMAGE_MAYBE = OptionSpec(
     "image", "path", "The image file; a running guest may be named by domain or qmp instead."
 )
@@ -89,6 +103,7 @@ PARTITION = OptionSpec(
     "Which partition grows: a number, or a name such as /dev/sda1; the largest if left out.",
     default="auto",
 )
+SECTOR_SIZES = (512, 4096)
 SECTOR_SIZE = OptionSpec(
     "sector_size",
     "int",
@@ -135,7 +150,11 @@ VOLUMES: Options = (
     KEY_FILE,
 )
 BACKEND = OptionSpec(
-    "backend", "str", "Who works on the guest's file systems.", default="auto", choices=BACKENDS
+    "backend",
+    "str",
+    "Who works on the guest's file systems.",
+    default="auto",
+    choices=("auto", "guestfs", "uml", "direct"),
 )
 SNAPSHOTS = OptionSpec(
     "snapshots",
@@ -175,20 +194,62 @@ BY_RULE: Options = (
     ),
 )
 
-SHARED: Mapping[str, OptionSpec] = MappingProxyType(
-    {
-        option.name: option
-        for option in (
-            FORMAT,
-            SIZE,
-            *BY_RULE,
-            PREALLOCATION,
-            *TABLE,
-            *VOLUMES,
-            *RUN,
-            *MACHINE,
-            *INSIDE,
-        )
-    }
+SHARED = _by_name(FORMAT, SIZE, *BY_RULE, PREALLOCATION, *TABLE, *VOLUMES, *RUN, *MACHINE, *INSIDE)
+"""What `growdisk expand` and the task expand both take."""
+
+# What other verbs have in common with the task that does the same.
+
+RESIZE_TO = OptionSpec("size", "str", "+10G grows by, 40G grows to.", required=True)
+SNAPSHOT_NAME = OptionSpec("name", "str", "The snapshot's name.", required=True)
+DOWN_TO = OptionSpec("to", "str", "Only down to and including this step, such as grow-filesystem.")
+CREATE_OPTIONS = OptionSpec(
+    "options", "dict", "Options of a new image, named as qemu-img names them."
 )
-"""By name: what `growdisk expand` and the task expand both take."""
+CREATING = _by_name(
+    OptionSpec("backing", "path", "The backing file of a new image."),
+    OptionSpec(
+        "backing_format",
+        "str",
+        "The format of the backing file; probed if left out.",
+        choices=_FORMATS,
+    ),
+    CREATE_OPTIONS,
+)
+CONVERTING = _by_name(
+    OptionSpec(
+        "to", "str", "The new format; by the name of the new image if left out.", choices=_FORMATS
+    ),
+    flag("compress", "Compress the clusters of a qcow2 image."),
+    OptionSpec("compression", "str", "How to compress.", choices=("zlib", "zstd")),
+    CREATE_OPTIONS,
+    OptionSpec("snapshot", "str", "Convert this internal snapshot instead, at its own size."),
+    flag("keep_snapshots", "Take the internal snapshots along."),
+)
+PROVISIONING = _by_name(
+    OptionSpec("base", "path", "The base image, which is only read.", required=True),
+    OptionSpec(
+        "size",
+        "str",
+        "40G grows to, +10G by; the new image is as large as the base if left out.",
+    ),
+    flag("force", "Replace an existing image."),
+    flag("overlay", "Make an overlay of the base, which must stay as it is; quick and small."),
+    OptionSpec(
+        "format",
+        "str",
+        "The format of the new image; that of the base if left out.",
+        choices=_FORMATS,
+    ),
+    OptionSpec("hostname", "str", "The guest's name."),
+    OptionSpec("recipe", "path", "A recipe file, in YAML; other options win over it."),
+)
+WATCHING = _by_name(
+    OptionSpec(
+        "rules",
+        "path",
+        "The rules file: which disks grow, when, by what and how far.",
+        required=True,
+    ),
+    OptionSpec("connect", "str", "The URI of libvirt; what the rules say if left out."),
+    OptionSpec("metrics", "path", "Where metrics for Prometheus' textfile collector are written."),
+)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from growdisk.errors import bad_value
 from growdisk.planner.goal import Rule
+from growdisk.planner.option_table import as_flag, as_key
 from growdisk.units import parse_goal_size
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?) ?([smhd])")
@@ -18,6 +20,8 @@ def rule_of(
     max_size: str | None,
     min_interval: str | None,
     keep_host_free: str | None,
+    *,
+    written: Callable[..., str] = as_flag,
 ) -> Rule | None:
     """As people write it: 85%, 200G, 1h, 10%.
 
@@ -27,15 +31,15 @@ def rule_of(
     if when_used is max_size is min_interval is keep_host_free is None:
         return None
     return Rule(
-        share("--when-used", when_used),
-        largest_size(max_size),
-        seconds_of(min_interval),
-        share("--keep-host-free", keep_host_free),
+        share("when_used", when_used, written),
+        largest_size(max_size, written),
+        seconds_of(min_interval, "min_interval", written),
+        share("keep_host_free", keep_host_free, written),
     )
 
 
-def share(option: str, text: str | None) -> float | None:
-    """85% (or 85) as 0.85."""
+def share(name: str, text: str | None, written: Callable[..., str] = as_key) -> float | None:
+    """85% (or 85) as 0.85; `name` is the option that it stands in, and `written` writes it."""
     if text is None:
         return None
     number = text.strip().removesuffix("%")
@@ -43,34 +47,39 @@ def share(option: str, text: str | None) -> float | None:
     value = float(number) if _NUMBER.fullmatch(number) else -1.0
     if not 0 <= value <= 100:
         raise bad_value(
-            f"{option} {text}: that is no percentage",
-            option,
+            f"{written(name)} {text}: that is not a percentage",
+            written(name),
             text,
-            hint=f"write {option} 85%, from 0% to 100%",
+            hint=f"write {written(name, '85%')}, from 0% to 100%",
         )
     return value / 100
 
 
-def largest_size(text: str | None) -> int | None:
+def largest_size(text: str | None, written: Callable[..., str] = as_key) -> int | None:
     if text is None:
         return None
     size = parse_goal_size(text)
     if size.relative:
         raise bad_value(
-            f"--max-size {text}: a largest size does not begin with +",
-            "--max-size",
+            f"{written('max_size')} {text}: a largest size does not begin with +",
+            written("max_size"),
             text,
-            hint="write --max-size 200G",
+            hint=f"write {written('max_size', '200G')}",
         )
     return size.resolve(0)
 
 
-def seconds_of(text: str | None, option: str = "--min-interval") -> float | None:
+def seconds_of(
+    text: str | None, name: str = "min_interval", written: Callable[..., str] = as_key
+) -> float | None:
     if text is None:
         return None
     match = _DURATION.fullmatch(text.strip())
     if match is None:
         raise bad_value(
-            f"{option} {text}: that is no time", option, text, hint="write 90s, 15m, 1h or 2d"
+            f"{written(name)} {text}: that is not a time",
+            written(name),
+            text,
+            hint="write 90s, 15m, 1h or 2d",
         )
     return float(match[1]) * _SECONDS[match[2]]

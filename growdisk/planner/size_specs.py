@@ -6,32 +6,31 @@ For the command line and for playbooks.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from growdisk.errors import UsageError, bad_value
 from growdisk.partitions.shares import Percent, Rest, Share, Size
 from growdisk.planner.goal import Grow
+from growdisk.planner.option_table import as_flag
 from growdisk.units import parse_goal_size
 
 _DISK = re.compile(r"(?:/dev/)?(?:[svh]d|xvd)(?P<letter>[a-z])\d")
-_HINT = (
-    "write --grow sda1=60% --grow sda3=rest, or --grow sda1=+5G to grow by, --grow sda1=40G "
-    "to grow to"
-)
-_LV_HINT = "write --lv VG/LV, or --lv VG/LV=60%; --lv once for each volume"
+Written = Callable[..., str]
 
 
-def growth_requests(words: Sequence[str]) -> tuple[Grow, ...]:
-    """`sda1=60%` and so on as requests. UsageError for what cannot be meant."""
+def growth_requests(words: Sequence[str], written: Written = as_flag) -> tuple[Grow, ...]:
+    """`sda1=60%` and so on as requests. UsageError, with options as `written`, for others."""
+    some = [written("grow", f"sda1={share}") for share in ("60%", "rest", "+5G", "40G")]
+    hint = f"write {some[0]} or {some[1]}, or {some[2]} to grow by, {some[3]} to grow to"
     requests = tuple(
-        Grow(name, share_of(word, share, "--grow", _HINT))
+        Grow(name, share_of(word, share, "grow", hint, written))
         for word in words
         for name, _, share in [word.partition("=")]
     )
     if sum(request.share.value for request in requests if isinstance(request.share, Percent)) > 100:
-        raise UsageError("the shares of --grow are more than 100 % together", hint=_HINT)
+        raise UsageError(f"the shares of {written('grow')} are more than 100 % together", hint)
     if sum(isinstance(request.share, Rest) for request in requests) > 1:
-        raise UsageError("only one --grow can take the rest", hint=_HINT)
+        raise UsageError(f"only one {written('grow')} can take the rest", hint)
     return requests
 
 
@@ -53,8 +52,8 @@ def requests_by_disk(words: Sequence[str], others: int) -> list[list[str]]:
     return found
 
 
-def share_of(word: str, text: str, option: str, hint: str) -> Share:
-    """`text` as a share; `word` is what it stands in, after `option`. UsageError with `hint`."""
+def share_of(word: str, text: str, name: str, hint: str, written: Written) -> Share:
+    """`text` as a share; `word` is what it stands in, of the option `name`. UsageError."""
     if text == "rest":
         return Rest()
     if text.endswith("%"):
@@ -68,20 +67,23 @@ def share_of(word: str, text: str, option: str, hint: str) -> Share:
     elif text and "," not in text:
         size = parse_goal_size(text)
         return Size(size.bytes, size.relative)
-    raise bad_value(f"cannot read {option} {word}", option, word, hint)
+    raise bad_value(f"cannot read {written(name, word)}", written(name), word, hint)
 
 
-def volume_requests(words: Sequence[str]) -> tuple[Grow, ...]:
+def volume_requests(words: Sequence[str], written: Written = as_flag) -> tuple[Grow, ...]:
+    hint = f"write {written('lv', 'VG/LV')}, or {written('lv', 'VG/LV=60%')}, for each volume"
     requests = []
-    for name, equals, share in (word.partition("=") for word in words):
+    for word in words:
+        name, equals, share = word.partition("=")
         if not name:
-            raise bad_value(f"cannot read --lv ={share}", "--lv", f"={share}", hint=_LV_HINT)
-        word = f"{name}={share}"
-        requests.append(Grow(name, share_of(word, share, "--lv", _LV_HINT) if equals else Rest()))
+            raise bad_value(f"cannot read {written('lv', word)}", written("lv"), word, hint)
+        requests.append(
+            Grow(name, share_of(word, share, "lv", hint, written) if equals else Rest())
+        )
     return tuple(requests)
 
 
-def parse_percent(text: str | None) -> float | None:
+def parse_percent(text: str | None, written: Written = as_flag) -> float | None:
     if text is None:
         return None
     try:
@@ -90,9 +92,9 @@ def parse_percent(text: str | None) -> float | None:
         value = -1.0
     if not text.endswith("%") or not 0 <= value <= 100:
         raise bad_value(
-            f"cannot read --lv-share {text}",
-            "--lv-share",
+            f"cannot read {written('lv_share', text)}",
+            written("lv_share"),
             text,
-            hint="write a percentage, such as --lv-share 60%",
+            hint=f"write a percentage, such as {written('lv_share', '60%')}",
         )
     return value

@@ -111,7 +111,7 @@ def _unfit(facts: Facts, part: Partition) -> CannotGrow:
             reason += (
                 ", which growdisk cannot grow: its tables of a fixed size lie in front of its files"
             )
-            hint = "copy its files away, make it anew in a larger partition, and copy them back"
+            hint = "copy its files away, make a new one in a larger partition, and copy them back"
     return CannotGrow(facts.image.path, part.number, reason=reason, hint=hint)
 
 

@@ -97,7 +97,8 @@ def _add(
 
 def _machine(name: str, scope: TaskVariables, place: YamlPosition) -> dict[str, object]:
     """Its variables: the name that libvirt knows it by, and its image if it has one disk."""
-    from growdisk.api.live_target import DiskNotSaid, LiveRequest
+    from growdisk.api.live_request import LiveRequest
+    from growdisk.api.live_target import DiskNotSaid
 
     uri = str(scope.filled_in("{{ connect }}", place)) if "connect" in scope else None
     disk = str(scope.filled_in("{{ disk }}", place)) if "disk" in scope else ""

@@ -98,7 +98,7 @@ def read_ini(path: Path, tree: Tree) -> None:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is no text in UTF-8"
+        reason = error.strerror if isinstance(error, OSError) else "it is not text in UTF-8"
         raise bad_file(
             "cannot read this inventory", place=str(path), reason=str(reason), hint=_TAKEN
         ) from error
@@ -124,7 +124,7 @@ def _section(text: str, place: YamlPosition) -> tuple[str, str]:
     kind = (match["kind"] or "hosts") if match else ""
     if match is None or kind not in _KINDS:
         hint = "write [group], [group:vars] or [group:children]"
-        raise bad_file(f"{text} is no section", place=place, hint=hint)
+        raise bad_file(f"{text} is not a section", place=place, hint=hint)
     return match["group"], kind
 
 
@@ -139,7 +139,7 @@ def _host(tree: Tree, group: str, text: str, place: YamlPosition) -> None:
         key, equals, value = word.partition("=")
         if not equals:
             raise bad_file(
-                f"'{word}' is no variable", place=place, hint="write NAME=VALUE behind the host"
+                f"'{word}' is not a variable", place=place, hint="write NAME=VALUE after the host"
             )
         values[key] = _value(value)
     for host in spelled_out(name, place):
@@ -150,7 +150,7 @@ def _variable(tree: Tree, group: str, text: str, place: YamlPosition) -> None:
     # In :vars all that follows the = is one value, spaces included.
     key, equals, value = text.partition("=")
     if not equals:
-        raise bad_file(f"'{text}' is no variable", place=place, hint="write NAME=VALUE")
+        raise bad_file(f"'{text}' is not a variable", place=place, hint="write NAME=VALUE")
     tree.add_vars(group, {key.strip(): _value(value.strip())})
 
 
@@ -208,7 +208,7 @@ def _group(tree: Tree, name: str, node: Located, place: YamlPosition, parent: st
         if value.value is None:
             continue
         if not value.is_mapping:
-            hint = "a colon behind each name, and no dash" if value.is_list else ""
+            hint = "a colon after each name, and no dash" if value.is_list else ""
             raise value.bad(f"{word} is a mapping", hint=hint or "write NAME: below it")
         _member(tree, name, word, value)
 
@@ -255,7 +255,7 @@ class Tree:
             self._members[group].append(name)
 
     def add_vars(self, group: str, values: Mapping[str, object]) -> None:
-        """An ansible_group_priority is no variable: it says which of equal groups wins."""
+        """An ansible_group_priority is not a variable: it says which of equal groups wins."""
         self.add_group(group)
         self._vars[group].update({k: value for k, value in values.items() if k != _PRIORITY})
         if _PRIORITY in values:
@@ -332,7 +332,7 @@ def _middles(first: str, last: str, step: int, place: YamlPosition) -> Iterator[
     low, high = (int(first), int(last)) if numbers else (ord(first), ord(last))
     if first.isdigit() != last.isdigit() or low > high or step < 1 or high - low > _MOST:
         raise bad_file(
-            f"[{first}:{last}] is no range of hosts", place=place, hint="write [01:10], or [a:f]"
+            f"[{first}:{last}] is not a range of hosts", place=place, hint="write [01:10], or [a:f]"
         )
     for value in range(low, high + 1, step):
         # As wide as the first: 01, 02 … 10.

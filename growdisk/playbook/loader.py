@@ -154,7 +154,7 @@ def read_task(node: Located, play_tags: frozenset[str]) -> Task:
         # fail the task.
         failed_when=conditions_of(found.get("failed_when"), "failed_when"),
         changed_when=conditions_of(found.get("changed_when"), "changed_when"),
-        ignore_errors=truth_or_template(found.get("ignore_errors"), "ignore_errors", default=False),
+        ignore_errors=truth_or_template(found.get("ignore_errors"), "ignore_errors"),
         tags=tags_of(found.get("tags")) | play_tags,
         check_mode=truth_or_template(found.get("check_mode"), "check_mode"),
         diff=truth_or_template(found.get("diff"), "diff"),

@@ -41,7 +41,7 @@ class Task:
     register: str = ""
     failed_when: tuple[str, ...] | None = None
     changed_when: tuple[str, ...] | None = None
-    ignore_errors: object = False
+    ignore_errors: object = None
     tags: frozenset[str] = frozenset()
     check_mode: object = None
     diff: object = None

@@ -11,11 +11,17 @@ import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from growdisk.errors import UsageError
-from growdisk.planner.option_table import OptionSpec, OptionType
+from growdisk.given_file import read_given
+from growdisk.planner.given_values import GivenValues
+from growdisk.planner.option_table import OptionSpec, as_key
 from growdisk.playbook.specs import TaskSpec
 from growdisk.units import parse_goal_size
+
+if TYPE_CHECKING:
+    from growdisk.planner.option_table import OptionType
 
 _SIZES = frozenset({"size", "at_least", "filesystem_at_least"})
 _TRUE = frozenset({"yes", "true", "on", "y", "t", "1"})
@@ -32,35 +38,15 @@ def _bad_option(problem: str, hint: str = "see growdisk --help", task: str = "")
     )
 
 
-class Options:
+class Options(GivenValues):
     """All options of a task; those that were not given have their default.
 
     Paths have `~` and `$HOME` filled in.
     """
 
     def __init__(self, task: str, values: Mapping[str, object]) -> None:
-        self.task, self._values = task, values
-
-    def text(self, name: str) -> str | None:
-        value = self._values.get(name)
-        return None if value is None else str(value)
-
-    def word(self, name: str) -> str:
-        """A text that has a default, or is required."""
-        return self.text(name) or ""
-
-    def flag(self, name: str) -> bool:
-        return self._values.get(name) is True
-
-    def number(self, name: str) -> int:
-        value = self._values.get(name)
-        # typed() has checked it: another type here is a mistake in specs.py.
-        assert isinstance(value, int), (self.task, name)
-        return value
-
-    def path(self, name: str) -> Path | None:
-        value = self._values.get(name)
-        return value if isinstance(value, Path) else None
+        super().__init__(values, as_key, f"{task}: ")
+        self.task = task
 
     def place(self, name: str) -> Path:
         """A path that is required."""
@@ -68,25 +54,16 @@ class Options:
         assert path is not None, (self.task, name)
         return path
 
-    def texts(self, name: str) -> tuple[str, ...]:
-        return tuple(str(item) for item in self._items(name))
-
-    def numbers(self, name: str) -> tuple[int, ...]:
-        return tuple(sorted({item for item in self._items(name) if isinstance(item, int)}))
-
-    def paths(self, name: str) -> tuple[Path, ...]:
-        return tuple(item for item in self._items(name) if isinstance(item, Path))
+    def keys(self) -> tuple[bytes, ...]:
+        """The passphrases in the files that key_file names: all their bytes."""
+        return tuple(read_given(path, "check key_file") for path in self.paths("key_file"))
 
     def mappings(self, name: str) -> tuple[Mapping[str, object], ...]:
         return tuple(item for item in self._items(name) if isinstance(item, Mapping))
 
     def mapping(self, name: str) -> Mapping[str, object]:
-        value = self._values.get(name)
+        value = self.value(name)
         return value if isinstance(value, Mapping) else {}
-
-    def _items(self, name: str) -> Sequence[object]:
-        value = self._values.get(name)
-        return value if isinstance(value, Sequence) and not isinstance(value, str) else ()
 
 
 def typed(spec: TaskSpec, given: Mapping[str, object]) -> Options:
@@ -98,6 +75,8 @@ def typed(spec: TaskSpec, given: Mapping[str, object]) -> Options:
     for option in spec.options:
         value = given.get(option.name)
         # None is not given: YAML's `size:` with nothing after it, or default(omit).
+        if value == "" and option.default == "auto" and not option.choices:
+            value = None  # a template makes it of a variable that is not set
         if value is None:
             if option.required:
                 raise _bad_option(

@@ -72,7 +72,7 @@ class _Look:
         # Names whose values only a run gives. What hangs on one of them cannot be judged yet.
         self._later = {*given_by(tasks), *given}
         # A name that one task asks for with `default` or `is defined` is spared in all of them:
-        # whoever wrote the play knows that it may be missing.
+        # its author knows that it may be missing.
         self._spared = {name for task in tasks for _, spared in _names(task) for name in spared}
 
     def run(self) -> Looked:

@@ -13,6 +13,9 @@ from growdisk.fast_dataclass import dataclass
 from growdisk.planner.option_table import (
     BACKEND,
     BY_RULE,
+    CONVERTING,
+    CREATING,
+    DOWN_TO,
     FORMAT,
     IMAGE,
     IMAGE_MAYBE,
@@ -23,12 +26,16 @@ from growdisk.planner.option_table import (
     OVERLAYS_MAY_BREAK,
     PARTITION,
     PREALLOCATION,
+    PROVISIONING,
+    RESIZE_TO,
     RUN,
     SECTOR_SIZE,
     SIZE,
+    SNAPSHOT_NAME,
     SNAPSHOTS,
     TABLE,
     VOLUMES,
+    WATCHING,
     Options,
     OptionSpec,
     flag,
@@ -92,7 +99,7 @@ _TASKS = (
         "The first step alone: make the virtual disk larger.",
         (
             *_STEP,
-            OptionSpec("size", "str", "+10G grows by, 40G grows to.", required=True),
+            RESIZE_TO,
             PREALLOCATION,
             SNAPSHOTS,
             OVERLAYS_MAY_BREAK,
@@ -167,7 +174,7 @@ _TASKS = (
         "Create, apply or delete an internal snapshot of a qcow2 image.",
         (
             IMAGE,
-            OptionSpec("name", "str", "The snapshot's name.", required=True),
+            SNAPSHOT_NAME,
             OptionSpec(
                 "state",
                 "str",
@@ -181,14 +188,7 @@ _TASKS = (
     TaskSpec(
         "rollback",
         "Undo an unfinished or kept run of growdisk, wholly or down to one step.",
-        (
-            IMAGE,
-            OptionSpec(
-                "to", "str", "Only down to and including this step, such as grow-filesystem."
-            ),
-            OVERLAYS_MAY_BREAK,
-            NOT_IN_USE,
-        ),
+        (IMAGE, DOWN_TO, OVERLAYS_MAY_BREAK, NOT_IN_USE),
     ),
     TaskSpec(
         "commit",
@@ -207,23 +207,7 @@ _TASKS = (
                 "The new image; one of this format and size is left as it is.",
                 required=True,
             ),
-            OptionSpec(
-                "to",
-                "str",
-                "The new format; by the name of dest if left out.",
-                choices=("qcow2", "raw"),
-            ),
-            flag("compress", "Compress the clusters of a qcow2 image."),
-            OptionSpec("compression", "str", "How to compress.", choices=("zlib", "zstd")),
-            OptionSpec(
-                "options",
-                "dict",
-                "Options of the new image, named as qemu-img names them, such as cluster_size.",
-            ),
-            OptionSpec(
-                "snapshot", "str", "Convert this internal snapshot instead, at its own size."
-            ),
-            flag("keep_snapshots", "Take the internal snapshots along."),
+            *CONVERTING.values(),
         ),
     ),
     TaskSpec(
@@ -244,9 +228,7 @@ _TASKS = (
             OptionSpec(
                 "size", "str", "40G for a new image; an existing one grows to it, or by +10G."
             ),
-            OptionSpec("backing", "path", "The backing file of a new image."),
-            OptionSpec("backing_format", "str", "Its format.", choices=("qcow2", "raw")),
-            OptionSpec("options", "dict", "Options of a new image, named as qemu-img names them."),
+            *CREATING.values(),
             PREALLOCATION,
             OVERLAYS_MAY_BREAK,
         ),
@@ -256,19 +238,13 @@ _TASKS = (
         "Make a ready image of a base image before its first boot: grown, named, with keys and "
         "files.",
         (
-            OptionSpec("base", "path", "The base image, which is only read.", required=True),
             OptionSpec(
                 "dest",
                 "path",
                 "The new image; one that exists is left as it is, unless force.",
                 required=True,
             ),
-            OptionSpec("size", "str", "How large it shall be: 40G, or +10G more than the base."),
-            flag("force", "Replace an existing image."),
-            flag("overlay", "Make it an overlay of the base: at once, and little."),
-            OptionSpec("format", "str", "The format of the new image.", choices=("qcow2", "raw")),
-            OptionSpec("hostname", "str", "The guest's name."),
-            OptionSpec("recipe", "path", "A recipe file, as growdisk provision --recipe takes it."),
+            *PROVISIONING.values(),
         ),
     ),
     TaskSpec(
@@ -280,7 +256,7 @@ _TASKS = (
     ),
     TaskSpec(
         "facts",
-        "Gather what is on a disk as facts, growdisk_disk, for the tasks behind.",
+        "Gather what is on a disk as facts, growdisk_disk, for later tasks.",
         (IMAGE_MAYBE, FORMAT, SECTOR_SIZE, KEY_FILE, *MACHINE, *INSIDE),
         writes=False,
     ),
@@ -322,15 +298,7 @@ _TASKS = (
     TaskSpec(
         "watch",
         "One round by rules: the disks of this host that are nearly full grow.",
-        (
-            OptionSpec(
-                "rules", "path", "The rules file, on the host that is watched.", required=True
-            ),
-            OptionSpec("connect", "str", "The URI of libvirt; what the rules say if left out."),
-            OptionSpec(
-                "metrics", "path", "Where metrics for Prometheus' textfile collector are written."
-            ),
-        ),
+        tuple(WATCHING.values()),
     ),
 )
 

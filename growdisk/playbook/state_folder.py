@@ -122,8 +122,8 @@ class Claims:
             holder = os.pread(fd, 4096, 0).decode("utf-8", "replace")
         except OSError as error:
             raise _state_not_writable(place.parent, reason=error.strerror or str(error)) from error
-        # We have the lock, so whoever is named here is not at work. Its record tells whether it was
-        # cut short or has ended.
+        # We have the lock, so the process named here is not at work. Its record tells whether it
+        # was cut short or has ended.
         other = RunFolder(holder) if holder else None
         # Ours is named if the play is resumed.
         if other is not None and holder != self._run and other.is_unfinished:

@@ -103,9 +103,8 @@ def _changed(result: Result) -> bool:
 def _keys(options: Mapping[str, object]) -> tuple[bytes, ...]:
     from growdisk.playbook.options import typed
     from growdisk.playbook.specs import TASKS
-    from growdisk.playbook.tasks.arguments import keys_of
 
     # Any task with key_file would do: typed() makes paths of the texts, and wants its
     # required image.
     given = {"image": "-", "key_file": options.get("key_file")}
-    return keys_of(typed(TASKS["grow_filesystem"], given))
+    return typed(TASKS["grow_filesystem"], given).keys()

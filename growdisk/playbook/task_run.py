@@ -51,8 +51,8 @@ class TaskRun:
     ) -> None:
         self._play, self._task, self._scope, self._own_task = play, task, scope, own_task
         self._stopped = stopped
-        # A task cannot say false against its play's true, as false is also what it has by default.
-        self._ignoring = task.ignore_errors or ignoring
+        # What the task says goes before what its play says.
+        self._ignoring = ignoring if task.ignore_errors is None else task.ignore_errors
 
     def run(self) -> Done:
         if self._task.loop is None:
@@ -87,7 +87,9 @@ class TaskRun:
         task, control = self._task, self._task.loop_control
         items = self._scope.filled_in(task.loop, task.place)
         if not isinstance(items, Sequence) or isinstance(items, str):
-            raise UsageError(f"{task.place}: loop is no list but {items!r}", hint="loop: [1, 2, 3]")
+            raise UsageError(
+                f"{task.place}: loop is not a list but {items!r}", hint="loop: [1, 2, 3]"
+            )
         for number, item in enumerate(items):
             values = {
                 control.loop_var: item,

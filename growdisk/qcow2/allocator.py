@@ -60,8 +60,8 @@ class Allocator:
         self._next_scan = 0  # block index; blocks before it have been searched for holes
         # clusters that held metadata when the search began, less what was released
         self._in_use: list[int] = []
-        self._end = -1  # first cluster behind all used ones; found when first needed
-        self.append_only = False  # new clusters only behind the end
+        self._end = -1  # first cluster after all used ones; found when first needed
+        self.append_only = False  # new clusters only beyond the end
         # what has been released, while somebody wants to know
         self.released: list[Run] | None = None
 
@@ -162,7 +162,7 @@ class Allocator:
     def give_back_all(self) -> None:
         """The same for all free clusters, in an image whose counts have just been checked."""
         self.trim_file()
-        # a block device goes on for long behind it
+        # a block device goes on for long after it
         self.give_back([(1, self._find_end() - 1)])
 
     def _free_among(self, ranges: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:

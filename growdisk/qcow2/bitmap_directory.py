@@ -1,17 +1,18 @@
-"""The directory of persistent dirty bitmaps: its entries, read with all their checks.
+"""The directory of persistent dirty bitmaps: its entries, as they are or with all their checks.
 
-Whoever keeps bitmaps up to date must be sure of every number in them; otherwise they are better
-dropped. So there are all of them or none. Follows QEMU's docs/interop/qcow2 ("Bitmaps extension",
-"Bitmaps").
+A writer that keeps bitmaps up to date must be sure of every number in them; otherwise they are
+better dropped. So there are all of them or none. Follows QEMU's docs/interop/qcow2 ("Bitmaps
+extension", "Bitmaps").
 """
 
 from __future__ import annotations
 
 import struct
 from array import array
+from collections.abc import Iterator
 
 from growdisk.block.device import BlockDevice
-from growdisk.fast_dataclass import dataclass
+from growdisk.fast_dataclass import NamedTuple, dataclass
 from growdisk.qcow2.entries import OFFSET_MASK
 from growdisk.qcow2.extensions import Extension
 from growdisk.qcow2.features import Autoclear
@@ -28,6 +29,18 @@ _KNOWN_FLAGS = IN_USE | AUTO
 _TRACKING = 1  # the only type there is
 _MAX_DIRECTORY, MAX_TABLE_ENTRIES = 1 << 20, 1 << 20
 _TABLE_RESERVED = 0xFF000000000001FE
+
+
+class RawEntry(NamedTuple):
+    """An entry as it stands there; nothing in it need be true. `table_size` in entries."""
+
+    table_offset: int
+    table_size: int
+    flags: int
+    kind: int
+    granularity_bits: int
+    name: bytes
+    extra_size: int
 
 
 @dataclass(frozen=True)
@@ -91,20 +104,41 @@ class Directory:
         return Extension(Extension.BITMAPS, data)
 
 
-def read_directory(file: BlockDevice, header: Header) -> Directory | None:
-    """The bitmap directory of an image; None if there is none that can be kept up to date."""
+def directory_place(header: Header) -> tuple[int, int, int] | None:
+    """(offset, bytes, number of bitmaps) as the header tells; None if there are none valid."""
     extension = header.extension(Extension.BITMAPS) or b""
     if not header.autoclear & Autoclear.BITMAPS or len(extension) != _EXTENSION.size:
         return None
-    count, reserved, size, offset = _EXTENSION.unpack(extension)
-    if (
-        reserved
-        or not 0 < size <= _MAX_DIRECTORY
-        or offset % header.cluster_size
-        or offset + size > file.size
-    ):
+    # What is reserved is 0, the offset aligned and the size bounded: extensions.py has seen to it.
+    count, _, size, offset = _EXTENSION.unpack(extension)
+    return offset, size, count
+
+
+def raw_entries(directory: bytes) -> Iterator[RawEntry]:
+    """The entries in order. ValueError if the last one is cut off."""
+    position = 0
+    while position < len(directory):
+        start = position + _ENTRY.size
+        if start > len(directory):
+            raise ValueError("the last entry of a bitmap directory is cut off")
+        offset, size, flags, kind, granularity, name_size, extra_size = _ENTRY.unpack_from(
+            directory, position
+        )
+        start += extra_size
+        name = directory[start : start + name_size]
+        yield RawEntry(offset, size, flags, kind, granularity, name, extra_size)
+        position += -(-(_ENTRY.size + extra_size + name_size) // 8) * 8
+
+
+def read_directory(file: BlockDevice, header: Header) -> Directory | None:
+    """The bitmap directory of an image; None if there is none that can be kept up to date."""
+    place = directory_place(header)
+    if place is None:
         return None
-    bitmaps = _parse(file.read(offset, size))
+    offset, size, count = place
+    if not 0 < size <= _MAX_DIRECTORY or offset + size > file.size:
+        return None
+    bitmaps = _understood(file.read(offset, size))
     directory = Directory(offset, bitmaps)
     if len(bitmaps) != count or sum(bitmap.table_size for bitmap in bitmaps) > MAX_TABLE_ENTRIES:
         return None
@@ -133,27 +167,27 @@ def directory_runs(file: BlockDevice, header: Header, directory: Directory) -> l
     return runs
 
 
-def _parse(data: bytes) -> tuple[Bitmap, ...]:
-    """The entries up to the first that is not understood; the caller compares their number."""
-    found: list[Bitmap] = []
-    position = 0
-    while position + _ENTRY.size <= len(data):
-        offset, size, flags, kind, granularity, name_size, extra = _ENTRY.unpack_from(
-            data, position
+def _understood(directory: bytes) -> tuple[Bitmap, ...]:
+    """The entries, or nothing if one is not understood: the caller compares their number."""
+    try:
+        entries = list(raw_entries(directory))
+    except ValueError:
+        return ()
+    known = all(
+        not entry.extra_size
+        and entry.kind == _TRACKING
+        and not entry.flags & ~_KNOWN_FLAGS
+        # QEMU's own limits: BME_MIN_GRANULARITY_BITS and BME_MAX_GRANULARITY_BITS.
+        and 9 <= entry.granularity_bits <= 31
+        and entry.name
+        for entry in entries
+    )
+    return tuple(
+        Bitmap(
+            entry.name, entry.table_offset, entry.table_size, entry.flags, entry.granularity_bits
         )
-        name = data[position + _ENTRY.size : position + _ENTRY.size + name_size]
-        if (
-            extra
-            or kind != _TRACKING
-            or flags & ~_KNOWN_FLAGS
-            # QEMU's own limits: BME_MIN_GRANULARITY_BITS and BME_MAX_GRANULARITY_BITS.
-            or not 9 <= granularity <= 31
-            or not name
-        ):
-            break
-        found.append(Bitmap(name, offset, size, flags, granularity))
-        position += -(-(_ENTRY.size + name_size) // 8) * 8
-    return tuple(found)
+        for entry in (entries if known else ())
+    )
 
 
 def _is_possible(bitmap: Bitmap, file: BlockDevice, header: Header) -> bool:

@@ -3,7 +3,7 @@
     IN_USE on ─ sync ─▶ guest writes, noted in memory ─▶ bits and tables ─ sync ─▶ IN_USE off
 
 What dies in between leaves bitmaps that say of themselves that they know nothing. A bit may be set
-without need, never be missing; so bits are only added, and whoever changes everything sets them
+without need, never be missing; so bits are only added, and a change of everything sets them
 all.
 """
 
@@ -87,7 +87,7 @@ class BitmapKeeper:
             if index in self._open:
                 self._store(index, bitmap)
         self._marks.clear()
-        # Last: until the bits are durable, a bitmap has to say of itself that it knows nothing.
+        # Last: until the bits are durable, a bitmap has to show that it knows nothing.
         self._write_flags(self._open, in_use=False)
         self._open = set()
         self.metadata.flush()

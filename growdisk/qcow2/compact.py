@@ -324,17 +324,17 @@ class Compactor:
 
 def refuse_uncompactable(metadata: Metadata) -> None:
     """What cannot be moved by changing offsets, or is not understood here."""
-    header, reason = metadata.header, None
+    header = metadata.header
     if header.crypt_method == LUKS and metadata.is_locked and metadata.data_file is None:
         raise KeyNeeded(
             metadata.path,
             "it is encrypted by the place of each cluster in the file, and these will move",
         )
     if header.autoclear & Autoclear.GROWDISK_RUN:
-        reason = "an unfinished run of growdisk needs its snapshots"
-    if reason is not None:
         raise ImageUnsupported(
-            metadata.path, reason=reason, hint="convert it instead; it has not been changed"
+            metadata.path,
+            reason="an unfinished run of growdisk needs its snapshots",
+            hint="convert it instead; it has not been changed",
         )
 
 

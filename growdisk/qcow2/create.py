@@ -105,7 +105,7 @@ def _new_luks(path: Path, key: bytes, seconds: float) -> bytes:
     if b"\0" in key or key.decode(errors="ignore").encode() != key:
         raise ImageUnsupported(
             path,
-            reason="its passphrase is no text (UTF-8), and QEMU takes no other: no machine could "
+            reason="its passphrase is not text (UTF-8), and QEMU takes no other: no machine could "
             "use it",
             hint="make a text of it: base64 -w0 KEYFILE > NEWFILE; nothing was written",
         )

@@ -93,7 +93,7 @@ class CreateOptions:
         if encrypted and self.preallocation != "off" and self.version == 2:
             return "preallocated clusters of an encrypted version 2 image would not read as zeros"
         if encrypted and self.data_file_raw:
-            return "an encrypted data file is no raw image that could be read without the other"
+            return "an encrypted data file is not a raw image that could be read without the other"
         return (
             self._own_problem()
             or self._version_problem()

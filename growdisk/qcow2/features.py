@@ -28,9 +28,9 @@ class Autoclear(IntFlag):
 
     BITMAPS = 1 << 0
     RAW_DATA_FILE = 1 << 1
-    # Ours, and nobody else's: an unfinished run. Whoever else opens the image for writing clears
-    # it, as the specification asks of unknown bits, and so tells us that the image is not as we
-    # left it.
+    # Ours, and nobody else's: an unfinished run. Any other program that opens the image for writing
+    # clears it, as the specification asks of unknown bits, and so tells us that the image is not as
+    # we left it.
     GROWDISK_RUN = 1 << 63
 
 

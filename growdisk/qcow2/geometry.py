@@ -27,7 +27,7 @@ class Geometry:
     cluster_size: int = 0
     l2_entry_size: int = 0
     l2_entries: int = 0  # of one L2 table
-    l2_coverage: int = 0  # guest bytes behind one L1 entry
+    l2_coverage: int = 0  # guest bytes mapped by one L1 entry
     refcount_bits: int = 0
     refcount_max: int = 0
     refblock_entries: int = 0  # clusters that one refcount block counts

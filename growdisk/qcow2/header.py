@@ -70,7 +70,6 @@ class Header(HeaderValues):
             # as for QEMU, which checked its tables with the odd size
             size=header.size - header.size % _SECTOR,
             extensions=extensions,
-            late_fields=prefix[V3_LENGTH : header.header_length] if header.version >= 3 else b"",
             backing_file=_backing_name(prefix, backing, path),
         )
 

@@ -1,6 +1,6 @@
 """What a header must satisfy before anything that it names is believed.
 
-Stricter than QEMU in one way: tables must lie inside the file, because QEMU reads zeros behind the
+Stricter than QEMU in one way: tables must lie inside the file, because QEMU reads zeros beyond the
 end and so takes a cut-off table for an empty one.
 """
 

@@ -9,18 +9,18 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cached_property, lru_cache
 from itertools import zip_longest
 
 from growdisk.errors import ImageError, ImageUnsupported, RefcountsTooNarrow
-from growdisk.qcow2.entries import COMPRESSED, COPIED, L1_RESERVED, OFFSET_MASK
+from growdisk.qcow2.entries import COMPRESSED, COPIED, OFFSET_MASK
 from growdisk.qcow2.geometry import Geometry
 from growdisk.qcow2.header_rules import damaged
 from growdisk.qcow2.mapping import Mapping
 from growdisk.qcow2.metadata import Metadata
 from growdisk.qcow2.refcounts import Run
-from growdisk.qcow2.references import MAX_CLUSTERS, References
+from growdisk.qcow2.references import MAX_CLUSTERS, References, overlaid
 from growdisk.qcow2.tables import dump_table, equal_until, from_lanes, progression, to_lanes
 
 _FRAGMENTED = 64  # runs in one table; from there on no more are looked for
@@ -146,6 +146,22 @@ class Walker:
                 bad = (cluster, count)
         if bad is not None:
             raise self.bad_count(*bad)
+
+    def check_released(self, runs: Iterable[Run]) -> None:
+        """ImageDamaged unless each cluster is counted as often as it is in these runs.
+
+        They are all that is counted down, and what must stay: where two disks have a cluster that
+        is counted once, each finds it counted.
+        """
+        refcounts, highest = self._metadata.refcounts, self._geometry.refcount_max
+        for first, count, times in overlaid(runs):
+            bad = refcounts.first_outside([(first, count)], times, highest)
+            if bad is not None:
+                raise damaged(
+                    self._metadata.path,
+                    f"cluster {bad[0]:#x} is in use {times} times and its reference count is "
+                    f"{bad[1]}",
+                )
 
     def check_apart(self, references: References, tables: list[int]) -> None:
         """Raise ImageDamaged if a cluster of `references` is in `tables`, which are in order."""
@@ -330,4 +346,4 @@ def l2_offsets(l1: array[int]) -> Iterator[int]:
 
 
 def without_copied(l1: array[int]) -> array[int]:
-    return array("Q", [entry & ~(COPIED | L1_RESERVED) for entry in l1])
+    return array("Q", [entry & ~COPIED for entry in l1])

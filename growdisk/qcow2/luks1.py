@@ -30,7 +30,8 @@ from growdisk.qcow2.header_rules import damaged
 from growdisk.units import align_up
 
 _SLOT_ALIGNMENT = 4096
-# Of all slots and the digest: whoever made the image chose them, and all may have to be tried.
+# Of all slots, each with the digest after it: the maker of the image chose them, and a wrong
+# passphrase is tried in all.
 _MIN_ROUNDS, _MAX_ROUNDS = 1000, 1 << 26
 _PROBE_ROUNDS = 20_000
 
@@ -49,8 +50,8 @@ def luks_header_of(read: Read, length: int, path: Path) -> Luks1Header:
     problem = header.problem(length)
     if problem is not None:
         raise damaged(path, f"in its encryption header {problem}")
-    rounds = header.rounds + sum(slot.rounds for slot in header.active_slots)
-    if not 0 < rounds <= _MAX_ROUNDS:
+    rounds = sum(slot.rounds + header.rounds for slot in header.active_slots)
+    if header.rounds < 1 or rounds > _MAX_ROUNDS:
         raise damaged(path, "its encryption header asks for an impossible number of rounds")
     return header
 

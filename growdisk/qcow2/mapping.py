@@ -200,7 +200,7 @@ class Mapping:
         last_offset = (first & OFFSET_MASK) + (end - 1 - index) * step
         if last_offset >= self._metadata.data.size:
             raise damaged(
-                self._metadata.path, f"cluster {last_offset:#x} lies behind the end of the file"
+                self._metadata.path, f"cluster {last_offset:#x} lies beyond the end of the file"
             )
         return end
 

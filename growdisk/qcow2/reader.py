@@ -39,7 +39,7 @@ class Reader:
         # Beyond the disk's end are zeros, whatever the tables have there (VM state, old data).
         if end > (size := self._metadata.header.size):
             if start < size:
-                return self.read(start, max(size, start)) + bytes(end - max(size, start))
+                return self.read(start, size) + bytes(end - size)
             return bytes(end - start)
         parts = [self._read_run(run) for run in self._mapping.runs(start, end)]
         return parts[0] if len(parts) == 1 else b"".join(parts)

@@ -53,7 +53,7 @@ def rebuild_refcounts(file: ResizableDevice, analysis: Analysis, order: int | No
     order = analysis.header.refcount_order if order is None else order
     cluster_size = analysis.header.cluster_size
     per_block = analysis.header.cluster_size * 8 >> order
-    # not the file's end: that may be far behind, and the table ever so long
+    # not the file's end: that may be far away, and the table ever so long
     start = analysis.end_of_use()
     counted = analysis.recount.rebuilt_without()
     blocks, table_clusters = _layout(analysis, counted, start, per_block)

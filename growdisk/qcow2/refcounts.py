@@ -259,7 +259,7 @@ class Refcounts:
         self._sync()
         return dropped
 
-    def write_table_copy(self, offset: int, entries: int) -> array[int]:
+    def write_table_copy(self, offset: int, entries: int) -> None:
         """Write all blocks, and a copy of the table with `entries` entries at `offset`.
 
         The header does not name it yet.
@@ -268,7 +268,6 @@ class Refcounts:
             self._write_block(index)
         longer = self.table + array("Q", bytes(8 * (entries - len(self.table))))
         self._file.write(offset, dump_table(longer))
-        return longer
 
     def lengthen(self, entries: int) -> None:
         """Make room in memory for more table entries; on disk the table moves (allocator)."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from array import array
 from bisect import bisect_right
+from collections import Counter
+from collections.abc import Iterable, Iterator
 
 from growdisk.fast_dataclass import dataclass, field
 from growdisk.qcow2.refcounts import Run
@@ -101,3 +103,19 @@ class References:
         return [
             (found.start(), found.end() - found.start()) for found in re.finditer(rb"[^\0]+", marks)
         ]
+
+
+def overlaid(runs: Iterable[Run]) -> Iterator[tuple[int, int, int]]:
+    """Runs that may overlap as (first cluster, clusters, runs that have them), in order."""
+    # 5 to 9 and 7 to 8: one run more from 5 on, one more from 7 on, one less from 9 and from 10 on.
+    changes: Counter[int] = Counter()
+    for first, count in runs:
+        changes[first] += 1
+        changes[first + count] -= 1
+    start, times = 0, 0
+    for place in sorted(changes):
+        if not changes[place]:
+            continue
+        if times:
+            yield start, place - start, times
+        start, times = place, times + changes[place]

@@ -51,7 +51,7 @@ def repair(
         # A new structure may be too large: found out before the first write.
         check_rebuild(analysis)
     if before.leaks or (errors and before.has_errors):
-        # Dirty first: if this repair dies, whoever opens the image repairs it again.
+        # Dirty first: if this repair dies, the next to open the image repairs it again.
         _write_features(file, header, header.incompatible | Incompatible.DIRTY)
         if errors and (analysis.findings.cut_off or analysis.findings.misplaced_zeros):
             _mend_references(file, analysis)
@@ -157,7 +157,7 @@ def _write_refcounts(
 ) -> None:
     """Set every refcount inside the file to choose(refcount, references), block by block."""
     stored, counted = analysis.stored, analysis.recount.counted
-    # Whole bytes of refcounts; the clusters that this adds lie behind the file and keep their
+    # Whole bytes of refcounts; the clusters that this adds lie beyond the file and keep their
     # numbers.
     end = -(-analysis.recount.end_cluster // 8) * 8
     for index, entry in enumerate(stored.table):
@@ -178,6 +178,7 @@ def _write_flags(
     file: ResizableDevice, header: Header, refcounts: ClusterCounts, *, setting: bool
 ) -> None:
     """Set missing COPIED flags of the active disk, or clear wrong ones."""
+    done = set[int]()  # L2 tables: in a damaged image any number of L1 entries may name one
     for index, entry in enumerate(active_l1(file, header)):
         offset = entry & entries.OFFSET_MASK
         if not offset:
@@ -186,6 +187,9 @@ def _write_flags(
         is_copied = bool(entry & entries.COPIED)
         if is_one == setting and is_copied != setting:
             file.write(header.l1_offset + index * 8, struct.pack(">Q", entry ^ entries.COPIED))
+        if offset in done:
+            continue
+        done.add(offset)
         table = mended_l2_table(file, header, offset, refcounts, setting=setting)
         if table is not None:
             _write(file, offset, table)

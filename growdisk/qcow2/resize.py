@@ -51,6 +51,7 @@ class Resizer:
         """
         header = self._metadata.header
         reason = None
+        hint = "choose another size, or convert the image; growdisk has not changed it"
         if size % _SECTOR:
             reason = f"a disk's size is a multiple of {_SECTOR} bytes; {size} is not"
         elif size > MAX_SIZE or 8 * self._geometry.l1_entries(size) > MAX_L1_BYTES:
@@ -63,19 +64,17 @@ class Resizer:
                 "it is a version 2 image with snapshots, which do not know the size they "
                 "were taken at"
             )
+            hint = (
+                f"growdisk image resize {shell_word(self._metadata.path)} SIZE --upgrade makes it "
+                "version 3 first"
+            )
         elif (
             header.backing_file is not None and self._reader.backing is None and size > header.size
         ):
-            reason = "its backing file is not open, so nobody knows what lies behind the old end"
+            reason = "its backing file is not open, so nobody knows what lies beyond the old end"
         elif preallocation != "off":
             reason = self._preallocation_problem(size)
         if reason is not None:
-            hint = "choose another size, or convert the image; growdisk has not changed it"
-            if reason.startswith("it is a version 2"):
-                hint = (
-                    f"growdisk image resize {shell_word(self._metadata.path)} SIZE --upgrade "
-                    "makes it version 3 first"
-                )
             raise ImageUnsupported(self._metadata.path, reason=reason, hint=hint)
         if size > header.size:
             self._check_key_not_needed(header.size)
@@ -104,7 +103,7 @@ class Resizer:
             # leaked, never the old size with its end gone. What needs room goes before even that.
             self._own_last_table(size)
             if isinstance(file := self._metadata.file, RawFile):
-                # What is written behind that may lie in holes, and a full host has nothing for them
+                # What is written beyond that may lie in holes, and a full host has nothing for them
                 claim(file, joined(sorted(self._written_to_shrink(size))))
             self._publish(size)
             self.drop_tables_behind(size)
@@ -119,7 +118,7 @@ class Resizer:
         # visible.
         self.drop_tables_behind(old)
         if (data_file := self._metadata.data_file) is not None:
-            data_file.resize(old)  # what was written behind the old end must not come back
+            data_file.resize(old)  # what was written beyond the old end must not come back
             data_file.resize(size)
             if self._metadata.header.autoclear & Autoclear.RAW_DATA_FILE and preallocation == "off":
                 # the image must say of all bytes that they are the data file's
@@ -198,7 +197,7 @@ class Resizer:
         if explicit:
             raise KeyNeeded(
                 self._metadata.path,
-                "it is encrypted, and zeros have to be written behind its old end",
+                "it is encrypted, and zeros have to be written beyond its old end",
             )
 
     def _publish(self, size: int) -> None:

@@ -60,6 +60,7 @@ class Reverter:
             return
         tables = [self._keeper.l1_of(entry) for entry in entries[kept:]]
         lost = self._checked(tables, entries[kept:])
+        self._check_together(lost, entries[kept:])
         self._walker.check_restorable(tables)
         begin()
         with self._keeper.counting():
@@ -77,9 +78,11 @@ class Reverter:
         wanted = self._keeper.l1_of(target)
         # What the snapshot reaches keeps its counts: they were its own and become the disk's. Down
         # go those of the present disk and of all later snapshots.
-        self._keeper.check_tables(self._walker.references(wanted), *self._l1_runs((target,)))
+        staying = self._walker.references(wanted)
+        self._keeper.check_tables(staying, *self._l1_runs((target,)))
         tables = [self._metadata.l1, *(self._keeper.l1_of(entry) for entry in later)]
         lost = self._checked(tables, later)
+        self._check_together([*lost, staying], (target, *later))
         # Everything has been checked: from here on there are writes.
         begin()
         with self._keeper.counting():
@@ -102,6 +105,12 @@ class Reverter:
             self._walker.check_counts(references, up=False)
             self._keeper.check_tables(references, *self._l1_runs(entries))
         return lost
+
+    def _check_together(self, disks: list[References], entries: tuple[SnapshotEntry, ...]) -> None:
+        """What is counted down for several disks, or kept for one, is counted for all of them."""
+        runs = [run for references in disks for run in references.runs()]
+        tables = (*self._l1_runs(entries), *self._keeper.present_tables())
+        self._walker.check_released([*runs, *tables])
 
     def _l1_runs(self, entries: tuple[SnapshotEntry, ...]) -> list[Run]:
         return [self._keeper.table_run(entry.l1_offset, 8 * entry.l1_size) for entry in entries]

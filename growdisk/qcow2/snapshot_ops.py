@@ -225,16 +225,16 @@ class SnapshotManager:
         l1 = self.l1_of(entry)
         references = self._walker.references(l1)
         self._walker.check_counts(references, up=False)
-        self.check_tables(references, self.table_run(entry.l1_offset, 8 * entry.l1_size))
+        l1_run = self.table_run(entry.l1_offset, 8 * entry.l1_size)
+        self.check_tables(references, l1_run)
+        self._walker.check_released([*references.runs(), l1_run, *self.present_tables()])
         self._walker.check_restorable([l1])
         begin()
         with self.counting():
             self._switch_table(
                 tuple(other for other in self.entries if other is not entry), counted=[]
             )
-            self._metadata.release(
-                [*references.runs(), self.table_run(entry.l1_offset, 8 * entry.l1_size)]
-            )
+            self._metadata.release([*references.runs(), l1_run])
             self._metadata.flush()
             self._metadata.forget_l2()
             # Counted down and durable by now: COPIED beside a count of 2 would let a writer change
@@ -276,9 +276,7 @@ class SnapshotManager:
 
         `others`: further tables that are about to be freed.
         """
-        header = self._metadata.header
-        tables = [self.table_run(header.snapshots_offset, len(dump_entries(self.entries))), *others]
-        tables.append(self.table_run(header.l1_offset, 8 * header.l1_size))
+        tables = [*self.present_tables(), *others]
         bad = self._metadata.refcounts.first_outside(tables, 1, self._geometry.refcount_max)
         if bad is not None:
             raise self._walker.bad_count(*bad)
@@ -286,6 +284,14 @@ class SnapshotManager:
         fixed = self._metadata.fixed_clusters()
         fixed.update(cluster for first, count in tables for cluster in range(first, first + count))
         self._walker.check_apart(references, sorted(fixed))
+
+    def present_tables(self) -> tuple[Run, Run]:
+        """The clusters of the snapshot table and of the active L1 table."""
+        header = self._metadata.header
+        return (
+            self.table_run(header.snapshots_offset, len(dump_entries(self.entries))),
+            self.table_run(header.l1_offset, 8 * header.l1_size),
+        )
 
     def _switch_table(
         self, entries: tuple[SnapshotEntry, ...], counted: list[Run], *, last: bool = False
@@ -310,7 +316,7 @@ class SnapshotManager:
         )
         if last and header.version >= 3:
             header = replace(header, incompatible=int(header.incompatible & ~Incompatible.DIRTY))
-            # The feature bits stand right behind, in the same sector.
+            # The feature bits stand right after it, in the same sector.
             self._metadata.switch(
                 header, SNAPSHOTS_OFFSET, header.snapshots_bytes() + header.features_bytes()
             )

@@ -109,7 +109,7 @@ class VirtualDisk(InParts):
 
     @property
     def end_of_used(self) -> int:
-        """Byte offset behind the last cluster in use, where append_only() puts the next one."""
+        """Byte offset after the last cluster in use, where append_only() puts the next one."""
         return self._metadata.allocator.end
 
     def metadata_ranges(self) -> Iterator[tuple[int, int]]:

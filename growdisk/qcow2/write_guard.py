@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from growdisk.errors import ImageUnsupported, KeyNeeded
 from growdisk.fast_dataclass import replace
-from growdisk.qcow2.bitmaps import bitmap_runs
 from growdisk.qcow2.features import Autoclear
 from growdisk.qcow2.header import FEATURES_OFFSET
 from growdisk.qcow2.header_values import LEGACY_AES
@@ -124,6 +123,8 @@ class WriteGuard:
 
     def _drop_autoclear_data(self) -> None:
         """Clear the autoclear bits, then free the bitmaps: so that nobody uses freed clusters."""
+        from growdisk.qcow2.bitmaps import bitmap_runs  # few images have any
+
         # Before anything is written: a refusal must leave the bits and the bitmaps as they were.
         self._metadata.allocator.check_metadata()
         header = self._metadata.header

@@ -1,4 +1,4 @@
-"""A guest's homes as a step of a run sees them: read by our own engine, whoever writes to them."""
+"""A guest's homes as a step of a run sees them: read by our own engine, with any backend."""
 
 from __future__ import annotations
 

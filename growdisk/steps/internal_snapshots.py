@@ -40,7 +40,7 @@ class InternalSnapshots:
         # What the failed step left in memory must not reach the image any more.
         self._image.forget_unwritten()
         if name not in self._present():
-            if not self._image.has_run_mark:  # whoever else removes a snapshot clears it
+            if not self._image.has_run_mark:  # any other program that removes a snapshot clears it
                 raise snapshot_missing(name, path=self._image.path)
             return  # it went with the restore that was cut short
         self._image.set_run_mark(on=True)  # it is off after a kept run

@@ -62,7 +62,7 @@ class LiveOverlays:
             )
         if overlay.exists() and self._is_open(overlay):
             raise overlays_need_rest(self._worker.path, overlay=str(overlay))
-        # before there is a file: whoever finds one without it is another QEMU
+        # before there is a file: one that finds a file without the mark is another QEMU
         mark(self._worker.machine, self._mark)
         # A file that QEMU does not use yet holds nothing: it is of a process that died before
         # put_overlay.

@@ -185,7 +185,7 @@ class RunBackend:
         names = [f"{_NAME}{number or ''}" for number in range(len(disks))]
         devices = dict(zip(names, disks, strict=True))
         place, folder = self._resources.enter_context(mounted(devices, cached=False))
-        # The one folder serves all disks, so its failure is told of the first.
+        # The one folder serves all disks, so its failure counts as that of the first.
         self._servers = ((self._disk, folder),)
         return launch(
             [place / name for name in names], self._flush, cancelled=lambda: self._stop.requested

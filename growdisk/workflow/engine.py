@@ -314,7 +314,7 @@ class Engine(Generic[C]):
     def _restore_one(self, step: str) -> None:
         if self.state.event_of(step) is not Event.RESTORING:
             self._snapshots.refuse_missing(step)
-        # Restoring may use its snapshot up: after this record a missing one is no mistake.
+        # Restoring may use its snapshot up: after this record a missing one is not a mistake.
         self._record(Event.RESTORING, step)
         self._snapshots.restore(step)
         self._record(Event.RESTORED, step)

@@ -60,7 +60,7 @@ class Journal:
         self.path, self._append = path, append
         self.records, sound_length = _read(path)
         if path.exists() and sound_length < path.stat().st_size:
-            # A torn last line was never acted on, as append() did not return; another one behind it
+            # A torn last line was never acted on, as append() did not return; another one after it
             # would make the whole journal unreadable.
             truncate_file(path, sound_length)
 
@@ -72,7 +72,7 @@ class Journal:
         try:
             self._append(self.path, _encode(stamped))
         except OSError:
-            with suppress(OSError):  # behind half a record no other one could be read
+            with suppress(OSError):  # after half a record no other one could be read
                 truncate_file(self.path, before)
             raise
         # Only what is durable counts as said: the state in memory is what a crash would leave.

@@ -30,7 +30,7 @@ from growdisk.workflow.states import RunState, RunStatus, fold
 RESERVE = 8 << 20
 # several times what a run that fails and goes back again and again has to tell
 JOURNAL_ROOM = 128 << 10
-# A folder without either is no run: what is in it is left over from one.
+# A folder without either is not a run: what is in it is left over from one.
 _MAIN_FILES = ("plan.json", "part-of.json")
 # What can be left there of a run that never began, or of one that was put away. No snapshots.
 _LEFT_OVER = ("journal.jsonl", "reserve", "trial", *(f"{name}.new" for name in _MAIN_FILES))
@@ -150,7 +150,7 @@ class RunDirectory:
         self._clear()
         self.set_aside()
         self._try_room(room)
-        # The plan last: a folder without it is no run, so a crash before leaves nothing to undo.
+        # The plan last: a folder without it is not a run, so a crash before leaves nothing to undo.
         replace_file(self.path / "plan.json", plan)
         return Journal(self.journal_file)
 
@@ -256,7 +256,7 @@ class RunDirectory:
                 if written_to or not self.leading().state().finished:
                     return
                 _keep_record(self.path, record_folder(self.image), self.image)
-                # The plan first: what is cut short here is no run any more.
+                # The plan first: what is cut short here is not a run any more.
                 names = (*_MAIN_FILES, *(file.name for file in self.path.iterdir()))
             for name in names:
                 (self.path / name).unlink(missing_ok=True)

@@ -260,6 +260,17 @@ def test_a_configured_default_holds_until_the_command_line_says_otherwise(
     assert (len(plan["given_up"]), plan["snapshots"]) == (1, "internal")
 
 
+def test_the_folder_of_the_configuration_may_begin_with_a_tilde(
+    image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "settings/growdisk").mkdir(parents=True)
+    (tmp_path / "settings/growdisk/config.toml").write_text('snapshots = "overlay"\n')
+    monkeypatch.delenv("GROWDISK_CONFIG", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_CONFIG_HOME", "~/settings")
+    assert in_process("plan", image, "+64M", "--json").json()["snapshots"] == "overlay"
+
+
 def test_a_configured_log_gives_way_to_the_command_line(
     image: Path, config: Path, tmp_path: Path
 ) -> None:

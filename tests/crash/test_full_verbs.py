@@ -228,7 +228,7 @@ def test_shrinking_that_does_not_fit_in_the_holes_of_a_table_has_not_begun(
 def test_shrinking_that_has_no_room_for_its_own_copy_of_a_table_has_not_begun(
     small: Path, options: str
 ) -> None:
-    """The table is a snapshot's too. Disk and snapshot have data behind the new end."""
+    """The table is a snapshot's too. Disk and snapshot have data beyond the new end."""
     image = make(small / "a.qcow2", options)
     run("qemu-img", "snapshot", "-q", "-c", "one", image)
     fill(small)

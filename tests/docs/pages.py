@@ -68,3 +68,10 @@ def anchors(page: Path) -> set[str]:
     return {
         re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings
     }
+
+
+def code_of(page: str) -> list[str]:
+    """What a page of docs/ shows as code: its blocks, and words in backticks."""
+    text = (ROOT / "docs" / f"{page}.md").read_text()
+    fenced = re.compile(r"^```\w*\n(.*?)^```", re.MULTILINE | re.DOTALL)
+    return [*fenced.findall(text), *re.findall(r"`([^`]+)`", fenced.sub("", text))]

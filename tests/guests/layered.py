@@ -9,7 +9,7 @@ No system inside.
     zoo      GPT, sda1 XFS, sda2 btrfs whose default subvolume is read-only, sda3 NTFS, sda4 F2FS, sda5 ext3, sda6 ext2,
              sda7 an ext4 as old as they come
 
-The keys are one with a byte that is no text, and one with a line break behind it.
+The keys are one with a byte that is not text, and one with a line break behind it.
 """  # noqa: E501
 
 from __future__ import annotations

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from growdisk.api.live_target import LiveRequest, RunningGuest, reach, reconnect
+from growdisk.api.live_request import LiveRequest
+from growdisk.api.live_target import RunningGuest, reach, reconnect
 from growdisk.errors import GrowdiskError
 from growdisk.live.block_jobs import (
     delete,

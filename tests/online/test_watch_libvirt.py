@@ -108,7 +108,8 @@ def test_a_machine_of_libvirt_that_is_filled_grows_round_by_round(
 
 def inside(machine: Domain, script: str) -> None:
     """As the guest's agent runs it; its `exitcode` comes when it has ended."""
-    from growdisk.api.live_target import LiveRequest, RunningGuest, reach
+    from growdisk.api.live_request import LiveRequest
+    from growdisk.api.live_target import RunningGuest, reach
 
     reached = reach(LiveRequest(domain=machine.name))
     assert isinstance(reached, RunningGuest)

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from growdisk.api.live_request import LiveRequest
 from growdisk.api.live_session import while_frozen
-from growdisk.api.live_target import LiveRequest, RunningGuest, reach
+from growdisk.api.live_target import RunningGuest, reach
 from growdisk.live.guest_agent import AgentShell, AgentSocket
 from growdisk.live.guest_shell import GuestShell, GuestUnreachable
 from growdisk.live.ssh import SshShell

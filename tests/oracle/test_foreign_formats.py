@@ -151,7 +151,7 @@ def test_nothing_is_put_on_a_backing_file_of_another_format(tmp_path: Path) -> N
     )
 
 
-# --- what is no file at all -----------------------------------------------------------------------
+# --- what is not a file at all -------------------------------------------------------------------
 
 
 def special_files(folder: Path) -> list[Path]:

@@ -33,8 +33,8 @@ def data_cluster(image: bytearray) -> int:
 
 
 DAMAGES: dict[str, Damage] = {
-    "table behind the end": lambda image: put(image, OFFSET, 0x77770000),
-    "table far behind the end": lambda image: put(image, OFFSET, 1 << 62),
+    "table beyond the end": lambda image: put(image, OFFSET, 0x77770000),
+    "table far beyond the end": lambda image: put(image, OFFSET, 1 << 62),
     "table between clusters": lambda image: put(image, OFFSET, number(image, OFFSET) + 512),
     "table nowhere": lambda image: put(image, OFFSET, 0),
     "table on the L1 table": lambda image: put(image, OFFSET, number(image, L1_OFFSET)),
@@ -43,7 +43,7 @@ DAMAGES: dict[str, Damage] = {
     "table without clusters": lambda image: put(image, CLUSTERS, 0, 4),
     "table of too many clusters": lambda image: put(image, CLUSTERS, 1 << 20, 4),
     "table of zeros": lambda image: put(image, number(image, OFFSET), 0),
-    "block behind the end": lambda image: put(image, number(image, OFFSET), 0x77770000),
+    "block beyond the end": lambda image: put(image, number(image, OFFSET), 0x77770000),
     "block between clusters": lambda image: put(image, number(image, OFFSET), 0xDEADBE00),
     "reserved bits": lambda image: put(
         image, number(image, OFFSET), number(image, number(image, OFFSET)) | 1
@@ -104,7 +104,7 @@ def test_it_is_read_as_it_is_and_mended(name: str, sound: Path, tmp_path: Path) 
 
 def test_a_repair_that_is_not_asked_for_changes_nothing(sound: Path) -> None:
     data = bytearray(sound.read_bytes())
-    DAMAGES["table behind the end"](data)
+    DAMAGES["table beyond the end"](data)
     sound.write_bytes(data)
     assert growdisk("image", "check", "-r", "leaks", sound).code == 1
     assert sound.read_bytes() == data

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from growdisk.block.raw import RawFile
+from growdisk.block.write_log import capture
 from growdisk.qcow2.create import create
 from growdisk.qcow2.create_options import CreateOptions
 from growdisk.qcow2.image import Qcow2Image
-from tests.oracle.qemu import qemu_check, qemu_img
+from tests.oracle.qemu import qemu_check, qemu_img, qemu_io
 
 MiB, KiB = 1 << 20, 1 << 10
 # the base has data from here to there, half a cluster; all else is a hole
@@ -79,3 +82,22 @@ def test_over_a_hole_they_take_nothing(base: Path, start: int, length: int, comp
 )
 def test_over_data_they_are_written(base: Path, start: int, length: int, compat: str) -> None:
     assert zeroed(base, start, length, compat) == 64 * KiB
+
+
+@pytest.mark.parametrize("place", ["1536k", "960k"])
+def test_nothing_is_kept_of_what_zeros_beyond_the_base_replace(base: Path, place: str) -> None:
+    """QEMU sets zero flags there too. The base's own bytes are kept, and its end is the undo's."""
+    over = base.with_name("over.qcow2")
+    qemu_img("create", "-q", "-f", "qcow2", "-b", base, "-F", base.suffix[1:], over, "2M")
+    qemu_io(over, "write -z 64k 64k", f"write -z {place} 256k", f"write -P 1 {place} 4k")
+    below = base.with_name("below.raw")
+    qemu_img("convert", "-O", "raw", base, below)
+    undo = RawFile.create(base.with_name("undo.raw"), MiB + 512)
+    with (
+        Qcow2Image.open(over) as image,
+        closing(RawFile.open(below)) as device,
+        closing(undo),
+    ):
+        capture(image, device, undo)
+        assert undo.read(DATA[0], DATA[1] - DATA[0]) == b"x" * (DATA[1] - DATA[0])
+        assert undo.size == MiB + 512

@@ -11,8 +11,10 @@ import pytest
 
 from growdisk.block.raw import RawFile
 from growdisk.errors import ImageDamaged, ImageUnsupported, Refused
+from growdisk.qcow2.bitmaps import bitmap_infos, bitmap_runs
 from growdisk.qcow2.create import create
 from growdisk.qcow2.create_options import CreateOptions
+from growdisk.qcow2.header import read_header
 from growdisk.qcow2.image import Qcow2Image
 from tests.oracle.guest_view import guest_bytes, qemu, qemu_io, read_all
 
@@ -252,6 +254,21 @@ def test_strange_bitmaps_are_dropped_before_the_first_write_and_their_clusters_f
         image.write(0, b"\2")
     qemu("qemu-img", "check", path)
     assert '"bitmaps"' not in qemu("qemu-img", "info", "--output=json", path)
+
+
+def test_bitmap_tables_that_are_too_long_together_are_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Any number of entries may name one table of 8 MiB; so the limit is for all of them."""
+    path = make(tmp_path / "image.qcow2")
+    for name in ("one", "two"):
+        qemu("qemu-img", "bitmap", "--add", path, name)
+    with closing(RawFile.open(path)) as file:
+        header = read_header(file, path)
+        assert [info.name for info in bitmap_infos(file, header)] == ["one", "two"]
+        assert len(bitmap_runs(file, header)) == 3  # the directory, and a table for each
+        monkeypatch.setattr("growdisk.qcow2.bitmaps._MAX_TABLES", 15)  # two tables of 8 bytes
+        assert bitmap_runs(file, header) == []
 
 
 def test_qemu_keeps_us_out_of_an_image_in_use_and_we_keep_qemu_out(tmp_path: Path) -> None:

@@ -158,7 +158,7 @@ def test_an_image_is_no_inventory(place: Place) -> None:
     playbook = place.playbook("- hosts: all\n  tasks: []\n")
     error = place.run(playbook, "-i", image.name).json()["error"]
     assert error["what"] == f"{image.name}: cannot read this inventory"
-    assert error["why"] == "it is no text in UTF-8"
+    assert error["why"] == "it is not text in UTF-8"
     assert "an image is named under hosts in the playbook" in error["do"]
 
 

@@ -143,6 +143,10 @@ FALSE_PROMISES: list[tuple[str, dict[str, object]]] = [
     ("convert", {"dest": "copy.qcow2", "options": {"cluster_sise": "4k"}}),
     ("image", {"image": "new.qcow2", "size": "1G", "options": {"cluster_sise": "4k"}}),
     ("image", {"image": "/nowhere/new.qcow2", "size": "1G"}),
+    ("image", {"image": "new.raw", "size": "1G", "options": {"cluster_size": "4k"}}),
+    ("image", {"image": "new.raw", "size": "1G", "backing_format": "raw"}),
+    ("image", {"image": "new.qcow2", "size": "1G", "backing_format": "raw"}),
+    ("convert", {"dest": "copy.raw", "options": {"cluster_size": "4k"}}),
 ]
 
 

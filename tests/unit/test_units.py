@@ -15,6 +15,7 @@ from growdisk.units import (
     align_up,
     format_change,
     format_size,
+    parse_goal_size,
     parse_size,
     split_range,
     whole_percent,
@@ -41,6 +42,11 @@ def test_a_size_with_a_unit_is_exact(text: str, size: int | None, relative: bool
 @pytest.mark.parametrize("text", ["+10G", "40G", "1536G", "+1025M", "513b", "7E", "+3k"])
 def test_a_size_is_written_as_it_was_asked_for(text: str) -> None:
     assert str(parse_size(text)) == text
+
+
+def test_no_growth_is_written_as_a_size_that_can_be_read() -> None:
+    none = parse_goal_size("+0")
+    assert str(none) == "+0b" and parse_goal_size(str(none)) == none
 
 
 @pytest.mark.parametrize(

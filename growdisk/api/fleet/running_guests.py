@@ -15,7 +15,8 @@ from queue import Empty, SimpleQueue
 from threading import Semaphore, Thread
 
 from growdisk.api.fleet.values import DiskEntry, FileSystemUse
-from growdisk.api.live_target import LiveRequest, reach
+from growdisk.api.live_request import LiveRequest
+from growdisk.api.live_target import reach
 from growdisk.backends.guest_fsinfo import FsInfoMissing, GuestFileSystem, file_systems_in_guest
 from growdisk.errors import GrowdiskError
 from growdisk.fast_dataclass import replace

@@ -47,6 +47,8 @@ def create_qcow2(
     image's directory. `key`: encrypt with LUKS; `luks`: with this encryption header of another
     image.
     """
+    if backing is None and backing_format is not None:
+        raise UsageError("a backing format needs a backing file", hint="name it, too, with -b FILE")
     if backing is not None:
         backing = stored_name(path, backing)
         backing_format, length = _examine(path, backing, backing_format)

@@ -3,8 +3,8 @@
     take (one at a time, in order) ─▶ work (side by side) ─▶ use (one at a time, in order)
 
 No thread waits for another as long as there is room: what is done before its turn is put down, and
-whoever finishes what it waits for uses it too. Who asks for all this only waits: an interruption
-(Ctrl-C) meets it there, never in the middle of a piece.
+the thread that finishes what it waits for uses it too. Who asks for all this only waits: an
+interruption (Ctrl-C) meets it there, never in the middle of a piece.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ class _Line:
             self._room.put(None)
 
     def end(self) -> None:
-        """Nothing more is taken or used; whoever waits for room goes."""
+        """Nothing more is taken or used; threads that wait for room end."""
         self._is_over = True
         self.make_room(1)
 

@@ -222,5 +222,5 @@ def _has_preallocated_metadata(image: Qcow2Image) -> bool:
     threshold = max(real * 10 // 9, real + 2)
     try:
         return image.used_clusters(threshold) >= threshold
-    except ImageDamaged:  # of its refcounts: whoever reads needs none
+    except ImageDamaged:  # of its refcounts: a reader needs none
         return False

@@ -44,7 +44,7 @@ class NewFile:
             return self
         # lexists(): a link that leads nowhere has the name as well.
         if not self._replacing and os.path.lexists(self.path):
-            if self.is_half_published:  # killed right behind the last step: it is whole
+            if self.is_half_published:  # killed right after the last step: it is whole
                 self.temporary.unlink()
             raise destination_exists(self.path)
         if os.path.lexists(self.temporary):

@@ -72,7 +72,7 @@ def open_device(
     key: Passphrase | None = None,
     guard: ConflictGuard | None = None,
 ) -> RawFile | Qcow2Image:
-    """The same for whoever closes it."""
+    """The same for the caller that closes it."""
     # Reading spoils nothing.
     guard = (guard or ConflictGuard(path)) if writable else None
     if format_of(path, image_format, writing=writable) == "qcow2":

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 CHUNK = 1 << 20
 WRITTEN_CHUNK = COMPARED_CHUNK = 2 << 20
-_AHEAD = 4  # pieces that the host is told of before they are fetched
+_AHEAD = 4  # pieces that the host hears of before they are fetched
 Devices = Sequence[BlockDevice | None]
 Ranges = Iterable[tuple[int, int]]
 Piece = list[list[Part]]  # the same range of each device

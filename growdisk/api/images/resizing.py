@@ -109,7 +109,7 @@ def _refuse(
     elif new < image.size and not shrink:
         reason = (
             f"{format_size(new)} is less than its {format_size(image.size)}, and what lies "
-            "behind would be lost"
+            "beyond it would be lost"
         )
         hint = "shrink the file system first, then say --shrink"
     elif preallocation != "off" and new < image.size:

@@ -85,7 +85,7 @@ def _keys(keys: KeysFor, values: Values) -> KeysOrder:
         private = any("PRIVATE KEY" in line for line in wrong)
         problem = "a private key" if private else f"'{wrong[0][:40]}'" if wrong else "nothing"
         raise UsageError(
-            f"{problem} is no public key for {keys.user}",
+            f"{problem} is not a public key for {keys.user}",
             hint="give the .pub file that ssh-keygen made",
         )
     return KeysOrder(keys.user, lines)
@@ -104,7 +104,7 @@ def _file(file: FileInto, values: Values) -> FileChange:
     path = filled_in(file.path, values, f"the path {file.path}")
     if not path.startswith("/") or path.endswith("/") or ".." in PurePosixPath(path).parts:
         raise UsageError(
-            f"'{path}' is no path of a file in a guest", hint="write it from / on, without .."
+            f"'{path}' is not a path of a file in a guest", hint="write it from / on, without .."
         )
     content = file.content.encode() if file.source is None else file_content(file.source)
     if file.template:

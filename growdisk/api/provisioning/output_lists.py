@@ -69,7 +69,7 @@ def read_output_list(path: Path) -> tuple[Output, ...]:
         ) from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise UsageError(
-            f"{path} is no CSV",
+            f"{path} is not CSV",
             hint="write name,size and a line for each output",
             reason=str(error),
         ) from error

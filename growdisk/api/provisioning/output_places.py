@@ -63,7 +63,7 @@ def refuse_place(path: Path, layers: Sequence[Path], *, force: bool) -> None:
         raise output_exists(path)
     if not path.is_file():
         raise not_provisioned(
-            path, reason="it is no file that could be replaced", hint="choose another name"
+            path, reason="it is not a file that could be replaced", hint="choose another name"
         )
     RawFile.open(path, writable=True).close()  # refused while a guest has it open
     # Its run would have nothing left to go back to.

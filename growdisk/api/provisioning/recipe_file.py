@@ -23,7 +23,8 @@ from growdisk.api.provisioning.secret_files import password_in, text_in
 from growdisk.api.provisioning.yaml_fields import Fields, plain_text
 from growdisk.fast_dataclass import dataclass
 from growdisk.host.yaml_reader import Located, bad_file, read_yaml
-from growdisk.planner.goal import BACKENDS, Backend, SwapPolicy
+from growdisk.planner.goal import Backend, SwapPolicy
+from growdisk.planner.option_table import CONVERTING, FORMAT, SHARED
 from growdisk.qcow2.probe import ImageFormat
 
 WORDS = (
@@ -32,8 +33,6 @@ WORDS = (
     "new_ssh_host_keys", "authorized_keys", "passwords", "files", "commands", "seed", "variables",
     "outputs",
 )  # fmt: skip
-_FORMATS, _COMPRESSIONS = ("qcow2", "raw"), ("zlib", "zstd")
-_SWAP = ("drop", "move", "file")
 OUTPUT_WORDS = ("name", "size", "variables")
 
 
@@ -55,13 +54,15 @@ def load_recipe(path: Path) -> RecipeFile:
     recipe = Recipe(
         size=fields.size("size"),
         overlay=fields.flag("overlay"),
-        format=cast("ImageFormat | None", fields.choice("format", _FORMATS)),
+        format=cast("ImageFormat | None", fields.choice("format", FORMAT.choices)),
         compress=fields.flag("compress"),
-        compression=cast("Compression | None", fields.choice("compression", _COMPRESSIONS)),
-        base_format=cast("ImageFormat | None", fields.choice("base_format", _FORMATS)),
+        compression=cast(
+            "Compression | None", fields.choice("compression", CONVERTING["compression"].choices)
+        ),
+        base_format=cast("ImageFormat | None", fields.choice("base_format", FORMAT.choices)),
         partition=fields.text("partition", "auto"),
-        swap=cast("SwapPolicy | None", fields.choice("swap", _SWAP)),
-        backend=cast("Backend", fields.choice("backend", BACKENDS) or "auto"),
+        swap=cast("SwapPolicy | None", fields.choice("swap", SHARED["swap"].choices)),
+        backend=cast("Backend", fields.choice("backend", SHARED["backend"].choices) or "auto"),
         reproducible=fields.flag("reproducible"),
         epoch=fields.number("epoch"),
         hostname=fields.text("hostname"),

@@ -106,7 +106,7 @@ def provision(
 
 def _one(batch: Batch, number: int, output: Output, *, dry_run: bool) -> Provisioned:
     batch.stop.check()
-    # whoever works on an image forgets all callbacks when it is done: not those of the others
+    # a worker on an image forgets all callbacks when it is done: not those of the others
     own = StopRequest()
     with batch.stop.calling(lambda: own.request(batch.stop.signal)):
         one = OneOutput(replace(batch, stop=own), number, output)

@@ -14,7 +14,7 @@ def text_in(path: Path) -> str:
     try:
         return read_given(path.expanduser(), "check its name and permissions", _MAX_TEXT).decode()
     except UnicodeDecodeError as error:
-        raise UsageError(f"{path} is no text", hint="a key or a password is one") from error
+        raise UsageError(f"{path} is not text", hint="a key or a password is one") from error
 
 
 def password_in(path: Path) -> bytes:

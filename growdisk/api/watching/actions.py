@@ -24,6 +24,7 @@ from growdisk.api.watching.rules import WatchRule
 from growdisk.errors import GrowdiskError, Refused
 from growdisk.fast_dataclass import dataclass, replace
 from growdisk.host.command import CompletedCommand, run
+from growdisk.planner.option_table import BY_RULE, SHARED, SNAPSHOTS, as_flag
 from growdisk.planner.rule_words import share
 from growdisk.units import format_change, format_size, whole_percent
 from growdisk.workflow.stopping import OF_A_SIGNAL, StopRequest
@@ -85,8 +86,8 @@ def act_on(entry: DiskEntry, rule: WatchRule, context: RoundContext) -> Action:
         if context.dry_run:
             return Action(entry, "busy", detail="an unfinished run would be resumed")
         return _resumed(entry, rule, context)
-    # Of a guest that says nothing only old superblocks are known: whoever is to grow it asks again,
-    # and tells.
+    # Of a guest that says nothing only old superblocks are known: one that is to grow is asked
+    # again, and tells.
     silent = entry.state in LIVE and bool(entry.note)
     # Below 0 it is not known: growdisk, which can ask the guest, decides by --when-used itself.
     if 0 <= entry.fullness <= rule.threshold and not silent:
@@ -129,9 +130,9 @@ def _grown(entry: DiskEntry, rule: WatchRule, context: RoundContext) -> Action:
         *_target(entry, context.uri),
         rule.size_for(entry.virtual_size or 0),
     ]
-    for option in ("when_used", "max_size", "min_interval", "keep_host_free", "swap", "snapshots"):
-        if value := getattr(rule, option):
-            words += [f"--{option.replace('_', '-')}", value]
+    for option in (*BY_RULE, SHARED["swap"], SNAPSHOTS):
+        if value := getattr(rule, option.name):
+            words += [as_flag(option.name), value]
     return _done(
         entry,
         words,

@@ -25,6 +25,7 @@ from growdisk.api.provisioning.yaml_fields import Fields, plain_text, words_of
 from growdisk.errors import GrowdiskError, UsageError
 from growdisk.fast_dataclass import dataclass
 from growdisk.host.yaml_reader import Located, bad_file, read_yaml
+from growdisk.planner.option_table import SHARED
 from growdisk.planner.rule_words import largest_size, seconds_of, share
 from growdisk.qcow2.names_in_headers import identity
 from growdisk.units import MiB, align_up, parse_goal_size
@@ -172,8 +173,8 @@ def _rule(node: Located, folder: Path) -> WatchRule:
         _checked(fields, "max_size", "", largest_size),
         _checked(fields, "min_interval", _INTERVAL, seconds_of),
         _checked(fields, "keep_host_free", _KEEP, lambda text: share("keep_host_free", text)),
-        fields.choice("swap", ("drop", "move", "file")),
-        fields.choice("snapshots", ("auto", "internal", "overlay", "none")) or "auto",
+        fields.choice("swap", SHARED["swap"].choices),
+        fields.choice("snapshots", SHARED["snapshots"].choices) or "auto",
         _quiet(fields),
         seconds_of(_checked(fields, "timeout", _TIMEOUT, _timeout)) or 0.0,
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 
-from growdisk.cli.common_options import add_overlays_may_break
+from growdisk.cli.declaring import declare
 from growdisk.cli.images.shared import add_format, add_path
 from growdisk.cli.output import CommandOutput
 from growdisk.error_document import error_document
@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-r", dest="repair", choices=("leaks", "all"), help="repair leaked clusters, or all errors"
     )
-    add_overlays_may_break(parser)
+    declare(parser, "overlays_may_break")
     parser.epilog = (
         "Exit codes: 0 clean, 1 could not check, 2 corrupt, 3 leaks, 63 not a format "
         "that can be checked."

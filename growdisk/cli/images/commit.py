@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from growdisk.cli.common_options import add_overlays_may_break
+from growdisk.cli.declaring import declare
 from growdisk.cli.images.keys import add_key, unlocking
 from growdisk.cli.images.shared import add_path, ended_like_ctrl_c
 from growdisk.cli.output import CommandOutput
@@ -13,7 +13,7 @@ from growdisk.cli.output import CommandOutput
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_path(parser, metavar="OVERLAY")
-    add_overlays_may_break(parser)
+    declare(parser, "overlays_may_break")
     add_key(parser)
     parser.epilog = (
         "Stopped half-way, the overlay still shows the guest what it showed; commit again to "

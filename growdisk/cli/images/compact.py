@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from growdisk.cli.common_options import add_overlays_may_break
+from growdisk.cli.declaring import declare
 from growdisk.cli.images.keys import add_key, unlocking
 from growdisk.cli.images.shared import add_path, ended_like_ctrl_c, human_size
 from growdisk.cli.output import CommandOutput
@@ -12,7 +12,7 @@ from growdisk.cli.output import CommandOutput
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_path(parser, metavar="PATH")
-    add_overlays_may_break(parser)
+    declare(parser, "overlays_may_break")
     add_key(parser)
     parser.epilog = (
         "Snapshots, backing file and dirty bitmaps stay. Needs room for the new file "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from growdisk.cli.declaring import declare
 from growdisk.cli.images.keys import add_key, add_new_key, key_for_new, unlocking
 from growdisk.cli.images.shared import (
     add_format,
@@ -16,6 +17,7 @@ from growdisk.cli.images.shared import (
 )
 from growdisk.cli.output import CommandOutput
 from growdisk.errors import UsageError, bad_value
+from growdisk.planner.option_table import CONVERTING
 from growdisk.qcow2.create_options import CreateOptions
 from growdisk.qcow2.probe import format_of_name
 
@@ -28,17 +30,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_path(parser, "source", metavar="SRC")
     parser.add_argument("path", type=Path, metavar="DST", help="a new file, or a block device")
     add_format(parser)
-    parser.add_argument(
-        "-O",
-        dest="to",
-        choices=("qcow2", "raw"),
-        help="the new format (default: by the name, .qcow2 or .raw or .img; else raw, but qcow2 "
-        "with -c)",
-    )
-    parser.add_argument("-c", dest="compress", action="store_true", help="compress the clusters")
-    parser.add_argument(
-        "--compression", choices=("zlib", "zstd"), help="how; the same as -c -o compression_type="
-    )
+    by_name = "one without an ending of qcow2, raw or img is raw, but qcow2 with -c"
+    declare(parser, CONVERTING["to"], "-O", dest="to", more=by_name)
+    declare(parser, CONVERTING["compress"], "-c", dest="compress")
+    declare(parser, CONVERTING["compression"], more="the same as -c -o compression_type=")
     add_options(parser)
     parser.add_argument(
         "-j",
@@ -48,15 +43,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="threads (default: one per processor)",
     )
-    parser.add_argument(
-        "-l",
-        "--snapshot",
-        metavar="SNAPSHOT",
-        help="convert this internal snapshot, at its own size",
-    )
-    parser.add_argument(
-        "--keep-snapshots", action="store_true", help="take all internal snapshots of SRC along"
-    )
+    declare(parser, CONVERTING["snapshot"], "-l", metavar="SNAPSHOT")
+    declare(parser, CONVERTING["keep_snapshots"])
     parser.add_argument(
         "--bitmaps", action="store_true", help="take the persistent dirty bitmaps of SRC along"
     )
@@ -117,8 +105,10 @@ def _target(arguments: argparse.Namespace) -> RawTarget | Qcow2Target:
             hint="leave it out for one per processor",
         )
     if _format(arguments.to, arguments.path, compress=compress) == "raw":
-        if compress or key_for_new(arguments) is not None:
+        # Before key_for_new, which may ask for a passphrase; without --encrypt it never does.
+        if compress or arguments.encrypt:
             raise UsageError("a raw image is neither compressed nor encrypted", hint="add -O qcow2")
+        key_for_new(arguments)
         if arguments.bitmaps or arguments.keep_snapshots:
             raise UsageError(
                 "a raw image has neither snapshots nor dirty bitmaps", hint="add -O qcow2"

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 
+from growdisk.cli.declaring import declare
 from growdisk.cli.images.keys import add_key, add_new_key, key_for_new
 from growdisk.cli.images.shared import add_options, add_path, human_size, note_rounded, position_of
 from growdisk.cli.output import CommandOutput
 from growdisk.errors import UsageError
+from growdisk.planner.option_table import CREATING, FORMAT
 from growdisk.qcow2.create_options import CreateOptions
 from growdisk.qcow2.probe import format_of_name
 
@@ -22,18 +24,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-f",
         "--format",
-        choices=("qcow2", "raw"),
-        help="default: by the name (.raw, .img), else qcow2",
+        choices=FORMAT.choices,
+        help="the new image's format; by its name (.raw, .img) if left out, else qcow2",
     )
-    parser.add_argument(
-        "-b",
-        "--backing",
-        metavar="FILE",
-        help="the backing file; counts from the image's directory",
-    )
-    parser.add_argument(
-        "-F", "--backing-format", choices=("qcow2", "raw"), help="its format (default: probed)"
-    )
+    where = "a relative name counts from the new image's folder"
+    declare(parser, CREATING["backing"], "-b", type=str, metavar="FILE", more=where)
+    declare(parser, CREATING["backing_format"], "-F")
     add_options(parser)
     add_key(parser, "the same as --new-key-file")
     add_new_key(parser)

@@ -5,19 +5,16 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from growdisk.cli.declaring import declare
 from growdisk.cli.images.shared import add_path, human_size
 from growdisk.cli.output import CommandOutput
+from growdisk.planner.option_table import CREATING
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_path(parser, "base", metavar="BASE")
     parser.add_argument("path", type=Path, metavar="NEW", help="the overlay, a new file")
-    parser.add_argument(
-        "-F",
-        "--backing-format",
-        choices=("qcow2", "raw"),
-        help="the format of BASE (default: probed)",
-    )
+    declare(parser, CREATING["backing_format"], "-F")
 
 
 def run(arguments: argparse.Namespace, output: CommandOutput) -> int:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 
-from growdisk.cli.common_options import add_overlays_may_break
+from growdisk.cli.declaring import declare
 from growdisk.cli.images.keys import add_key, unlocking
 from growdisk.cli.images.shared import add_path, ended_like_ctrl_c, note_run
 from growdisk.cli.output import CommandOutput
+from growdisk.planner.option_table import CREATING
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,16 +20,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the new backing file; counts from the overlay's directory (left out or empty: the "
         "overlay stands alone)",
     )
-    parser.add_argument(
-        "-F", "--backing-format", choices=("qcow2", "raw"), help="its format (default: probed)"
-    )
+    declare(parser, CREATING["backing_format"], "-F")
     parser.add_argument(
         "-u",
         "--unsafe",
         action="store_true",
         help="only write the name; the guest sees what the new base shows",
     )
-    add_overlays_may_break(parser)
+    declare(parser, "overlays_may_break")
     add_key(parser)
 
 

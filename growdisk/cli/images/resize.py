@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import re
 
-from growdisk.cli.common_options import add_overlays_may_break
+from growdisk.cli.declaring import declare, help_of
 from growdisk.cli.images.keys import add_key, unlocking
 from growdisk.cli.images.shared import add_format, add_path, human_size, note_rounded
 from growdisk.cli.output import CommandOutput
 from growdisk.errors import BadSize, shell_word
+from growdisk.planner.option_table import RESIZE_TO
 from growdisk.units import SizeSpec, parse_goal_size
 
 _SIZE = re.compile(r"-[0-9.]+[A-Za-z]*$")
@@ -17,9 +18,8 @@ _SIZE = re.compile(r"-[0-9.]+[A-Za-z]*$")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_path(parser)
-    parser.add_argument(
-        "size", metavar="SIZE", help="+10G grows by, 40G grows to; with --shrink: -10G by, 4G to"
-    )
+    shrinking = "with --shrink: -10G by, 4G to"
+    parser.add_argument("size", metavar="SIZE", help=help_of(RESIZE_TO, shrinking))
     # argparse takes a word like -10 for a value, by this pattern of its own; -10G has to count too.
     parser._negative_number_matcher = _SIZE
     add_format(parser)
@@ -29,15 +29,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="make a version 2 image version 3 before (compat=1.1): its snapshots need it",
     )
     parser.add_argument(
-        "--shrink", action="store_true", help="consent to lose what lies behind the new end"
+        "--shrink", action="store_true", help="consent to lose what lies beyond the new end"
     )
-    parser.add_argument(
-        "--preallocation",
-        choices=("off", "metadata", "falloc", "full"),
-        default="off",
-        help="take the new space on the host at once",
-    )
-    add_overlays_may_break(parser)
+    declare(parser, "preallocation")
+    declare(parser, "overlays_may_break")
     add_key(parser)
 
 

@@ -23,8 +23,9 @@ def add_path(
 
 
 def add_format(parser: argparse.ArgumentParser) -> None:
+    # As the table of options has it, which `growdisk image info` does not load for this one.
     parser.add_argument(
-        "-f", "--format", choices=("qcow2", "raw"), help="the image's format (default: probed)"
+        "-f", "--format", choices=("qcow2", "raw"), help="the image's format; probed if left out"
     )
 
 
@@ -76,13 +77,16 @@ _NAMES = ", ".join(word.partition("=")[0] for word in _QCOW2)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
+    from growdisk.cli.declaring import help_of
+    from growdisk.planner.option_table import CREATE_OPTIONS
+
     parser.add_argument(
         "-o",
         dest="options",
         action=_Options,
         default=[],
         metavar="NAME=VALUE,...",
-        help=f"{_NAMES}; raw: preallocation; -o help says more",
+        help=help_of(CREATE_OPTIONS, f"{_NAMES}; raw: preallocation; -o help says more"),
     )
 
 

@@ -6,11 +6,12 @@ import argparse
 import time
 from collections.abc import Iterable, Iterator
 
-from growdisk.cli.common_options import add_overlays_may_break
+from growdisk.cli.declaring import declare, help_of
 from growdisk.cli.images.shared import add_path, human_size
 from growdisk.cli.output import CommandOutput
 from growdisk.cli.terminal_style import printable
 from growdisk.errors import UsageError
+from growdisk.planner.option_table import SNAPSHOT_NAME
 
 TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:
@@ -23,8 +24,8 @@ _MILLI = 10**6  # nanoseconds
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("action", choices=("list", "create", "apply", "delete"), help="what to do")
     add_path(parser)
-    parser.add_argument("name", nargs="?", metavar="NAME", help="the snapshot's name, or its id")
-    add_overlays_may_break(parser)
+    parser.add_argument("name", nargs="?", metavar="NAME", help=help_of(SNAPSHOT_NAME, "or its id"))
+    declare(parser, "overlays_may_break")
     which = parser.add_mutually_exclusive_group()
     which.add_argument(
         "--id", metavar="ID", help="the snapshot of this id, whatever names there are"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from growdisk.cli.common_options import add_overlays_may_break
+from growdisk.cli.declaring import declare
 from growdisk.cli.images.keys import add_key, unlocking
 from growdisk.cli.images.shared import add_format, add_path, position_of
 from growdisk.cli.output import CommandOutput
@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("offset", metavar="OFFSET", help="where the bytes go: 0, 4096b, 64k")
     parser.add_argument("file", type=Path, metavar="FILE", help="what is written, as long as it is")
     add_format(parser)
-    add_overlays_may_break(parser)
+    declare(parser, "overlays_may_break")
     add_key(parser)
 
 

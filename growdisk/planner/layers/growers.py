@@ -146,7 +146,7 @@ def grow_xfs(target: GrowthTarget) -> ContentGrowth:
     if after > _MANY_GROUPS and after >= _EXPLOSION * before:
         notes = (
             f"XFS on {target.name} will have {after} allocation groups instead of {before}, "
-            "because it was made that small: it works, but slower than one that is made anew",
+            "because it was made that small: it works, but slower than a new one",
         )
     inside = growth_step(target, content, wanted, mountable=True, notes=notes)
     return replace(inside, content=replace(content, size=wanted, ag_count=after))
@@ -249,7 +249,7 @@ def notes_on_tpm(facts: Facts) -> Iterator[str]:
             yield (
                 f"{facts.name_of(number)}: its TPM token goes by PCR {PARTITION_TABLE}, which "
                 "measures the partition table: the guest asks for the passphrase at its next start "
-                "(systemd-cryptenroll, or clevis luks regen, binds it anew)"
+                "(systemd-cryptenroll, or clevis luks regen, binds it again)"
             )
 
 

@@ -78,9 +78,7 @@ def why_no_room(group: VolumeGroup, volume: LogicalVolume, own_extents: int) -> 
     if own_extents == group.own_volume.pe_count or group.room_for(volume, own_extents) != 0:
         return ""  # also where nothing is to be had: it is as large as it gets
     policy = volume.allocation or group.allocation
-    where = (
-        "right behind it" if policy == "contiguous" else "on the physical volume that it ends on"
-    )
+    where = "right after it" if policy == "contiguous" else "on the physical volume that it ends on"
     return (
         f"has the allocation policy {policy}, and there is no room {where} (in the guest: "
         f"lvchange --alloc normal {group.name}/{volume.name})"

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from growdisk import api
+from growdisk.api.live_request import target_of
 from growdisk.api.result import Result, document
+from growdisk.planner.given_values import format_of, goal_of, run_options_of
 from growdisk.planner.planner import propose
 from growdisk.playbook.options import Options
 from growdisk.playbook.perform import TaskContext
 from growdisk.playbook.task_result import TaskResult, difference, failure
-from growdisk.playbook.tasks.arguments import format_of, goal_of, run_options, target_of
 from growdisk.playbook.tasks.check_mode import plan_in_check_mode
 from growdisk.units import format_change
 
@@ -25,7 +26,8 @@ def expand_online(options: Options, context: TaskContext) -> TaskResult:
 
 
 def _grown(options: Options, context: TaskContext, *, running: bool) -> TaskResult:
-    target, goal, how = target_of(options, running=running), goal_of(options), run_options(options)
+    target, goal = target_of(options, running=running), goal_of(options)
+    how = run_options_of(options, options.keys())
     if context.check and isinstance(target, Path):
         return outcome_of(
             plan_in_check_mode(target, goal, how, format_of(options), propose, context.foreseen)

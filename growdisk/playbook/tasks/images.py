@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import cast
 
 from growdisk import api
-from growdisk.api.images.creating import create_qcow2, create_raw
+from growdisk.api.images.creating import create_qcow2, create_raw, raw_preallocation
 from growdisk.api.images.info import ImageInfo, image_info
 from growdisk.api.images.resizing import resize_image
 from growdisk.api.images.snapshots import apply_snapshot, create_snapshot, delete_snapshot
@@ -17,14 +17,13 @@ from growdisk.errors import (
     ImageNotReadable,
     ImageUnsupported,
     Refused,
-    UsageError,
     destination_exists,
     shell_word,
 )
+from growdisk.planner.given_values import format_of
 from growdisk.playbook.options import Options
 from growdisk.playbook.perform import TaskContext
 from growdisk.playbook.task_result import TaskResult
-from growdisk.playbook.tasks.arguments import format_of
 from growdisk.playbook.tasks.expand import outcome_of
 from growdisk.qcow2.create_options import CreateOptions, Preallocation
 from growdisk.qcow2.probe import ImageFormat, format_of_name
@@ -130,11 +129,11 @@ def _convert(options: Options, context: TaskContext) -> TaskResult:
     target = _target(options, to)
     size = _size_of(image_info(path, format_of(options)), options.text("snapshot"))
     if dest.exists() and dest.samefile(path):
-        raise UsageError(f"{options.task}: dest is the image itself", hint="name another file")
+        raise options.error("dest is the image itself", "name another file")
     # A block device always exists, and is always written to.
     if dest.exists() and not dest.is_block_device():
         made = image_info(dest)
-        # A snapshot that is gone by now tells no size: whoever converted it may have removed it.
+        # A snapshot that is gone by now tells no size: it may have been removed once converted.
         if made.format != to or made.virtual_size < (size or 0):
             raise destination_exists(dest)
         return TaskResult(
@@ -175,11 +174,8 @@ def _target(options: Options, to: str):  # type: ignore[no-untyped-def]  # one o
     compress = options.flag("compress") or options.text("compression") is not None
     if to == "raw":
         if compress or options.flag("keep_snapshots"):
-            raise UsageError(
-                f"{options.task}: a raw image is not compressed and has no snapshots",
-                hint="to: qcow2",
-            )
-        return RawTarget()
+            raise options.error("a raw image is not compressed and has no snapshots", "to: qcow2")
+        return RawTarget(raw_preallocation(_create_options(options)))
     words = _create_options(options)
     if options.text("compression"):
         words += f",compression_type={options.text('compression')}"
@@ -275,28 +271,27 @@ def _created(options: Options, context: TaskContext, size: SizeSpec | None) -> T
     path, backing = options.place("image"), options.path("backing")
     # An overlay has its backing file's size; +10G needs something to be added to.
     if (size is None and backing is None) or (size is not None and size.relative):
-        raise UsageError(
-            f"{options.task}: {path} is not there, and its size is not said", hint="size: 40G"
-        )
+        raise options.error(f"{path} is not there, and its size is not said", "size: 40G")
     image_format = options.text("format") or format_of_name(path) or "qcow2"
+    backing_format = cast("ImageFormat | None", options.text("backing_format"))
+    if backing_format is not None and backing is None:
+        raise options.error("backing_format needs a backing file", "backing: FILE")
     if image_format == "raw" and (size is None or backing is not None):
-        raise UsageError(
-            f"{options.task}: a raw image has a size and no backing file", hint="format: qcow2"
-        )
+        raise options.error("a raw image has a size and no backing file", "format: qcow2")
     _refuse_no_folder(path)
     preallocation = options.word("preallocation")
     words = ",".join(
         word for word in (_create_options(options), f"preallocation={preallocation}") if word
     )
     # Parsed before check mode ends, so that a wrong option is found there too.
+    reserved = raw_preallocation(words) if image_format == "raw" else "off"
     chosen = CreateOptions.parse(words if image_format == "qcow2" else "")
     if context.check:
         return TaskResult.planned(f"{path.name} would be created ({image_format})")
     if image_format == "raw":
         assert size is not None
-        create_raw(path, size.bytes, cast("Preallocation", preallocation))
+        create_raw(path, size.bytes, reserved)
     else:
-        backing_format = cast("ImageFormat | None", options.text("backing_format"))
         create_qcow2(
             path,
             size.bytes if size else None,

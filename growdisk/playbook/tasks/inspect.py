@@ -8,9 +8,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from growdisk import api
+from growdisk.api.live_request import target_of
 from growdisk.errors import GrowdiskError, Refused, bad_value
 from growdisk.fast_dataclass import asdict
 from growdisk.planner.facts import Facts
+from growdisk.planner.given_values import format_of, goal_of, sector_size_of
 from growdisk.planner.goal import Goal
 from growdisk.planner.layout import layout_of
 from growdisk.planner.planner import propose
@@ -19,7 +21,6 @@ from growdisk.planner.what_grows import choose_partition
 from growdisk.playbook.options import Options
 from growdisk.playbook.perform import TaskContext
 from growdisk.playbook.task_result import TaskResult, layout_lines
-from growdisk.playbook.tasks.arguments import format_of, goal_of, keys_of, sector_size_of, target_of
 from growdisk.steps.resize_image import ResizeImage
 from growdisk.units import format_size, parse_size
 
@@ -40,7 +41,7 @@ def _facts(options: Options, context: TaskContext) -> TaskResult:
 
 def _facts_of(options: Options) -> Facts:
     return api.inspect(
-        target_of(options), format_of(options), sector_size_of(options), keys_of(options)
+        target_of(options), format_of(options), sector_size_of(options), options.keys()
     )
 
 

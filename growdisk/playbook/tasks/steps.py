@@ -7,6 +7,7 @@ from growdisk.api.result import Result
 from growdisk.api.runs import expand
 from growdisk.fast_dataclass import replace
 from growdisk.planner.facts import Facts
+from growdisk.planner.given_values import format_of, goal_of, run_options_of
 from growdisk.planner.goal import Goal
 from growdisk.planner.proposal import AllDone, PlanFunction, Proposal
 from growdisk.planner.single_step import (
@@ -19,7 +20,6 @@ from growdisk.planner.single_step import (
 from growdisk.playbook.options import Options
 from growdisk.playbook.perform import TaskContext, TaskHandler
 from growdisk.playbook.task_result import TaskResult
-from growdisk.playbook.tasks.arguments import format_of, goal_of, run_options
 from growdisk.playbook.tasks.check_mode import plan_in_check_mode
 from growdisk.playbook.tasks.expand import outcome_of
 from growdisk.playbook.tasks.swap_results import swaps_between, swaps_in
@@ -30,7 +30,8 @@ def one_step(
     options: Options, context: TaskContext, proposer: PlanFunction, goal: Goal | None = None
 ) -> Result:
     """A run of what `proposer` proposes; in check mode the plan for it."""
-    path, goal, how = options.place("image"), goal or goal_of(options), run_options(options)
+    path, goal = options.place("image"), goal or goal_of(options)
+    how = run_options_of(options, options.keys())
     if context.check:
         return plan_in_check_mode(path, goal, how, format_of(options), proposer, context.foreseen)
     return expand(path, goal, how, format_of(options), context.observer, context.stop, proposer)

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from growdisk.errors import UsageError
 from growdisk.fast_dataclass import replace
 from growdisk.guest_config.removed_partition import RemovedPartition, SwapRemedy
+from growdisk.planner.given_values import sector_size_of
 from growdisk.planner.goal import Goal
 from growdisk.planner.single_step import forget_gone, make_swap_file, remake_swap
 from growdisk.playbook.options import Options, suggestion, truth_of
 from growdisk.playbook.perform import TaskContext
 from growdisk.playbook.task_result import TaskResult
-from growdisk.playbook.tasks.arguments import sector_size_of
 from growdisk.playbook.tasks.expand import outcome_of
 from growdisk.playbook.tasks.steps import one_step
 from growdisk.steps.remake_swap import SwapSpace
@@ -33,9 +32,7 @@ def _remake_swap(options: Options, context: TaskContext) -> TaskResult:
 def _make_swap_file(options: Options, context: TaskContext) -> TaskResult:
     size = parse_size(options.word("size"))
     if size.relative:
-        raise UsageError(
-            f"{options.task}: a swap file has a size, and nothing to grow by", hint="size: 1G"
-        )
+        raise options.error("a swap file has a size, and nothing to grow by", "size: 1G")
     proposer = make_swap_file(options.word("system"), size.bytes, options.word("uuid"))
     return outcome_of(one_step(options, context, proposer, _goal(options)))
 
@@ -58,7 +55,7 @@ def _repair_guest(options: Options, context: TaskContext) -> TaskResult:
 
 def _goal(options: Options) -> Goal:
     """Where it is done; the options swap and size mean other things here than for the whole job."""
-    return Goal(partition=options.text("partition") or "auto", sector_size=sector_size_of(options))
+    return Goal(partition=options.word("partition"), sector_size=sector_size_of(options))
 
 
 def _identity(options: Options, given: Mapping[str, object]) -> RemovedPartition:
@@ -85,10 +82,7 @@ def _space(options: Options, given: Mapping[str, object]) -> SwapSpace:
 def _number(options: Options, given: Mapping[str, object], name: str) -> int:
     value = str(given.get(name, ""))
     if not value.isdecimal():
-        raise UsageError(
-            f"{options.task}: a swap needs {name}, a number",
-            hint="register rewrite_partitions for it",
-        )
+        raise options.error(f"a swap needs {name}, a number", "register rewrite_partitions for it")
     return int(value)
 
 
@@ -96,7 +90,7 @@ def _refuse_unknown(options: Options, given: Mapping[str, object], known: tuple[
     for name in given:
         if name not in known:
             hint = suggestion(name, known, f"there are {', '.join(known)}")
-            raise UsageError(f"{options.task}: a swap has no {name}", hint=hint)
+            raise options.error(f"a swap has no {name}", hint)
 
 
 HANDLERS = {

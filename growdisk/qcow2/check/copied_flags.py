@@ -7,6 +7,7 @@ with the refcounts as they stand in the file, as QEMU does it: a writer acts on 
 from __future__ import annotations
 
 import struct
+from collections import Counter
 
 from growdisk.block.device import BlockDevice
 from growdisk.qcow2 import entries
@@ -24,27 +25,34 @@ def check_copied_flags(
     file: BlockDevice, header: Header, l2: L2Reader, refcounts: ClusterCounts, findings: Findings
 ) -> None:
     """Report every entry whose flag disagrees with the refcount of what it points to."""
-    for entry in active_l1(file, header):
+    l1 = active_l1(file, header)
+    # In a damaged image any number of L1 entries may name one table: it is looked at once.
+    tables = Counter(entry & entries.OFFSET_MASK for entry in l1)
+    for entry in l1:
         offset = entry & entries.OFFSET_MASK
         if not offset:
             continue
         if bool(entry & entries.COPIED) != (refcounts[offset >> header.cluster_bits] == 1):
             findings.corruption(f"L2 table at {offset:#x}: COPIED {_what_is_wrong(entry)}")
+        times = tables.pop(offset, 0)
+        if not times:
+            continue
         # Extended tables are not kept by the reader: their bitmaps are taken out again here.
-        found = l2.runs(_entries_of(file, header, offset)) if l2.extended else l2.read(offset)
+        found = l2.runs(_entries_in(l2.raw(offset), header)) if l2.extended else l2.read(offset)
         if isinstance(found, Scattered):
-            _check_scattered(found, refcounts, header.cluster_bits, findings)
+            _check_scattered(found, refcounts, header.cluster_bits, findings, times)
             continue
         for first, length in found:
             if wrong := _wrong_flags(header, refcounts, first, length):
                 where = first & entries.OFFSET_MASK
                 findings.corruption(
-                    f"{wrong} clusters from {where:#x} on: COPIED {_what_is_wrong(first)}", wrong
+                    f"{wrong} clusters from {where:#x} on: COPIED {_what_is_wrong(first)}",
+                    wrong * times,
                 )
 
 
 def _check_scattered(
-    found: Scattered, refcounts: ClusterCounts, bits: int, findings: Findings
+    found: Scattered, refcounts: ClusterCounts, bits: int, findings: Findings, times: int
 ) -> None:
     wanted = refcounts.ones_among(found.clusters, found.last)
     if wanted == found.copied:
@@ -52,7 +60,7 @@ def _check_scattered(
     for cluster, copied, is_one in zip(found.clusters, found.copied, wanted, strict=True):
         if copied != is_one:
             wrong = _what_is_wrong(entries.COPIED * copied)
-            findings.corruption(f"1 clusters from {cluster << bits:#x} on: COPIED {wrong}")
+            findings.corruption(f"1 clusters from {cluster << bits:#x} on: COPIED {wrong}", times)
 
 
 def _what_is_wrong(entry: int) -> str:
@@ -76,10 +84,10 @@ def mended_l2_table(
     """
     finder = RunFinder(header.cluster_size)
     # Most tables are right: the runs tell that without a look at each entry.
-    runs = finder.runs(_entries_of(file, header, offset))
+    table = read_padded(file, offset, header.cluster_size)
+    runs = finder.runs(_entries_in(table, header))
     if not any(_wrong_flags(header, refcounts, first, length) for first, length in runs):
         return None
-    table = read_padded(file, offset, header.cluster_size)
     mended = list(struct.unpack(f">{len(table) // 8}Q", table))
     for index in range(0, len(mended), 2 if header.has(Incompatible.EXTENDED_L2) else 1):
         entry = mended[index]
@@ -90,12 +98,12 @@ def mended_l2_table(
     return packed if packed != table else None
 
 
-def _entries_of(file: BlockDevice, header: Header, offset: int) -> bytes:
+def _entries_in(table: bytes, header: Header) -> bytes:
     """An L2 table without subcluster bitmaps."""
-    table = read_padded(file, offset, header.cluster_size)
     if not header.has(Incompatible.EXTENDED_L2):
         return table
-    return b"".join(struct.pack(">Q", entry) for entry, _ in struct.iter_unpack(">QQ", table))
+    numbers = struct.unpack(f">{len(table) // 8}Q", table)[::2]
+    return struct.pack(f">{len(numbers)}Q", *numbers)
 
 
 def _wrong_flags(header: Header, refcounts: ClusterCounts, first: int, length: int) -> int:

@@ -76,7 +76,7 @@ class ScatteredTables:
             # the lower two lanes are 11 40. XOR leaves 0 where a cluster follows the one before, so
             # that the same sum counts the breaks: one here.
             fewer = self._masks_for(count - 1)
-            ahead = (lanes >> 64) + fewer.ones  # each as it would be if the next lay behind it
+            ahead = (lanes >> 64) + fewer.ones  # each as it would be if the next lay after it
             breaks = (
                 (ahead ^ lanes & (1 << 64 * (count - 1)) - 1) + fewer.below & fewer.flags
             ).bit_count()

@@ -16,6 +16,7 @@ from growdisk.qcow2.header import Header
 Runs = list[tuple[int, int]]  # (first entry, number of entries)
 _RUN_BYTES, _ENTRY_BYTES = 160, 9  # about what a run, and what an entry of a scattered table, takes
 _MAX_KEPT = 32 << 20
+_MAX_MISPLACED = 4 << 20  # bytes of tables that are not aligned, which may overlap without end
 
 
 class L2Reader:
@@ -32,9 +33,23 @@ class L2Reader:
         self._scattered = ScatteredTables(header.cluster_bits, clusters, zero_flag=zeros)
         self._kept: dict[int, Scattered | Runs] = {}
         self._room = _MAX_KEPT
+        self._misplaced: set[int] = set()  # offsets of tables that are not aligned
 
     def raw(self, offset: int) -> bytes:
+        """A table as it stands in the file; nothing if it lies beyond the file's end.
+
+        Nothing either if too many that are not aligned have been read: they are errors anyway.
+        """
+        if offset >= self._file.size or not self._is_worth_reading(offset):
+            return b""
         return read_padded(self._file, offset, self._size)
+
+    def _is_worth_reading(self, offset: int) -> bool:
+        if offset % self._size and offset not in self._misplaced:
+            if (len(self._misplaced) + 1) * self._size > _MAX_MISPLACED:
+                return False
+            self._misplaced.add(offset)
+        return True
 
     def read(self, offset: int) -> Scattered | Runs:
         """A table whose clusters lie anywhere, or the runs of any other."""

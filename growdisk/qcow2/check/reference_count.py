@@ -50,9 +50,9 @@ class Recount:
         )
         self._data_file = header.has(Incompatible.DATA_FILE)
         self._clusters_in_file = -(-file.size // self._cluster_size)
-        # or behind, where compressed data reach over the end of the file
+        # or beyond, where compressed data reach over the end of the file
         self.end_cluster = self._clusters_in_file
-        self.cut_off_end = 0  # the first cluster behind data that the file has lost
+        self.cut_off_end = 0  # the first cluster after data that the file has lost
         self.counted = counts_for(file)
         self.fragmentation = Fragmentation()
         self.l2_tables: Counter[int] = Counter()  # offset: references from all L1 tables
@@ -85,7 +85,7 @@ class Recount:
         # The file's last cluster may be cut short. A whole one that is missing is an error.
         if offset + length - self._file.size >= self._cluster_size:
             self._found.broken_structure(
-                f"{name} at {offset:#x} lies behind the end of the file", times
+                f"{name} at {offset:#x} lies beyond the end of the file", times
             )
             return False
         first, end = offset >> self._bits, (offset + length - 1 >> self._bits) + 1
@@ -113,6 +113,7 @@ class Recount:
         """Count an L1 table and the L2 tables that it names; returns those."""
         self._table(f"L1 table of {label}", offset, size * 8)
         found: Counter[int] = Counter()
+        places: dict[int, set[int]] = {}  # indices of the entries that name a table
         for index, entry in enumerate(
             struct.unpack(f">{size}Q", read_padded(self._file, offset, size * 8))
         ):
@@ -120,21 +121,30 @@ class Recount:
                 self._check_l1_entry(label, entry)
                 found[entry & entries.OFFSET_MASK] += 1
                 if self._data_file:
-                    self._check_places(entry & entries.OFFSET_MASK, index)
+                    places.setdefault(entry & entries.OFFSET_MASK, set()).add(index)
+        for l2_offset, indices in places.items():
+            self._check_places(l2_offset, indices)
         return found
 
-    def _check_places(self, offset: int, l1_index: int) -> None:
-        """Each cluster of an external data file has to lie there where the guest has it."""
-        table = self.l2.raw(offset)
+    def _check_places(self, l2_offset: int, l1_indices: set[int]) -> None:
+        """Each cluster of an external data file has to lie there where the guest has it.
+
+        `l1_indices`: where L1 names this table. Only at one of them can an entry be right.
+        """
+        table = self.l2.raw(l2_offset)
         numbers = struct.unpack(f">{len(table) // 8}Q", table)[:: 2 if self.l2.extended else 1]
-        first = l1_index * len(numbers) * self._cluster_size
+        coverage, first = len(numbers) * self._cluster_size, min(l1_indices)
         for place, entry in enumerate(numbers):
-            guest_offset = first + place * self._cluster_size
             offset = entry & entries.OFFSET_MASK
             is_normal = offset or (entry & entries.COPIED and not entry & entries.ZERO)
-            if is_normal and offset != guest_offset and not entry & entries.COMPRESSED:
+            if not is_normal or entry & entries.COMPRESSED:
+                continue
+            index, rest = divmod(offset, coverage)
+            is_right = rest == place * self._cluster_size and index in l1_indices
+            if wrong := len(l1_indices) - is_right:
+                guest_offset = first * coverage + place * self._cluster_size
                 self._found.broken_structure(
-                    f"the data file has cluster {guest_offset:#x} elsewhere: {entry:#x}"
+                    f"the data file has cluster {guest_offset:#x} elsewhere: {entry:#x}", wrong
                 )
 
     def _check_l1_entry(self, label: str, entry: int) -> None:
@@ -225,7 +235,7 @@ class Recount:
         ):
             return False
         self._found.cut_off_data(
-            f"data cluster at {offset:#x} lies behind the end of the file", times
+            f"data cluster at {offset:#x} lies beyond the end of the file", times
         )
         self.cut_off_end = max(self.cut_off_end, cluster + 1)
         return True
@@ -307,7 +317,7 @@ class Recount:
             # Beyond the file's end: StoredRefcounts has read such a block as zeros.
             elif entry >> self._bits >= self.end_cluster:
                 self._found.broken_refcounts(
-                    f"refcount block {index} at {entry:#x} lies behind the end of the file"
+                    f"refcount block {index} at {entry:#x} lies beyond the end of the file"
                 )
             elif entry:
                 self._count_refcounts(entry >> self._bits, f"refcount block {index} at {entry:#x}")

@@ -50,7 +50,7 @@ def snapshot_tables(file: BlockDevice, header: Header, findings: Findings) -> Sn
     for index in range(header.snapshot_count):
         # Where an entry ends is only known once it is read: what follows a broken one is not found.
         if offset + _SNAPSHOT.size > file.size:
-            findings.broken_structure(f"the snapshot table ends behind entry {index}")
+            findings.broken_structure(f"the snapshot table ends after entry {index}")
             break
         fields = _SNAPSHOT.unpack(file.read(offset, _SNAPSHOT.size))
         l1_offset = fields[0]

@@ -227,5 +227,5 @@ def _checked(kernel: Kernel, found: Found, check: str) -> Iterator[str]:
 
 
 def _is_no_judge(kind: str, output: str) -> bool:
-    """What a checker does not do is no verdict."""
+    """What a checker does not do is not a verdict."""
     return kind == "ext" and ("xternal journal" in output or "unsupported feature" in output)

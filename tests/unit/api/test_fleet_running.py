@@ -11,7 +11,7 @@ import pytest
 from growdisk.api.fleet import running_guests
 from growdisk.api.fleet.running_guests import ask_guests, with_guest_usage
 from growdisk.api.fleet.values import DiskEntry
-from growdisk.api.live_target import LiveRequest
+from growdisk.api.live_request import LiveRequest
 from growdisk.api.watching import actions
 from growdisk.api.watching.actions import Action, RoundContext, act_on
 from growdisk.api.watching.promises import Promises

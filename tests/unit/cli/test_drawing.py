@@ -44,7 +44,7 @@ def test_disk_as_it_looks_at_eighty_columns() -> None:
         "│█████████▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒│░░░░░░░░░│                                       │",
         "└────────────────────────────┴─────────┴───────────────────────────────────────┘",
         "  name      start     size  role      type  holds",
-        '  sda1 *  1.0 MiB  3.0 GiB  primary   83    ext4, 33 % used "root"',
+        '  sda1 *  1.0 MiB  3.0 GiB  primary   83    ext4, 34 % used "root"',
         "  sda2    3.0 GiB  1.0 GiB  extended  5",
         "  sda5    3.0 GiB  1.0 GiB  logical   82    swap",
         "  free    4.0 GiB  4.0 GiB",
@@ -68,7 +68,7 @@ def test_no_line_is_wider_than_the_terminal(width: int) -> None:
 
 
 def test_narrow_terminal_loses_columns_before_it_loses_words() -> None:
-    assert partition_rows(DISK, 44)[1] == '  sda1 *  3.0 GiB  ext4, 33 % used "root"'
+    assert partition_rows(DISK, 44)[1] == '  sda1 *  3.0 GiB  ext4, 34 % used "root"'
 
 
 def test_stretches_are_drawn_to_scale() -> None:
@@ -232,6 +232,6 @@ def test_partitions_of_a_gpt_have_no_role() -> None:
     )
     assert partition_rows(disk, 80)[:3] == [
         "  name    start     size  type  holds",
-        '  sda1  1.0 MiB  3.0 GiB  83    ext4, 33 % used "root"',
+        '  sda1  1.0 MiB  3.0 GiB  83    ext4, 34 % used "root"',
         "  sda5  3.0 GiB  1.0 GiB  BIOS",
     ]

@@ -10,6 +10,7 @@ import pytest
 
 from growdisk.cli.main import main
 from growdisk.qcow2.create_options import CreateOptions
+from tests.unit.cli.command import in_process
 from tests.unit.cli.loading import HEAVY, cpu_seconds, loaded_by
 
 PLANNING = (
@@ -151,3 +152,21 @@ def test_a_size_to_shrink_by_is_named_as_it_was_given(
 ) -> None:
     assert main(["image", "resize", str(tmp_path / "x"), size]) == 2
     assert f"cannot read the size '{size}'" in capsys.readouterr().err
+
+
+def test_a_raw_image_is_refused_before_a_passphrase_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "disk.raw").write_bytes(bytes(1 << 20))
+    monkeypatch.setattr("growdisk.cli.images.keys._is_terminal", lambda: True)
+    monkeypatch.setattr("growdisk.cli.images.keys._ask", lambda text: pytest.fail(text))
+    answer = in_process(
+        "image", "convert", tmp_path / "disk.raw", tmp_path / "new.raw", "--encrypt", "luks"
+    )
+    assert (answer.code, "neither compressed nor encrypted" in answer.err) == (2, True)
+
+
+def test_a_backing_format_needs_a_backing_file(tmp_path: Path) -> None:
+    """As with qemu-img."""
+    answer = in_process("image", "create", tmp_path / "new.qcow2", "1M", "-F", "raw")
+    assert (answer.code, list(tmp_path.iterdir())) == (2, []), answer

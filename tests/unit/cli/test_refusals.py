@@ -109,7 +109,7 @@ def test_image_that_is_the_base_of_a_running_guest(copied: Copier, tmp_path: Pat
     assert fingerprint(image) == before
 
 
-# --- what is no image ---------------------------------------------------------------------------
+# --- what is not an image ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -94,7 +94,7 @@ def test_an_entry_of_type_0_speaks_of_what_lies_beyond_the_disk_too(
     disk = make_disk(tmp_path / "disk.img", _SIZE, "label: dos\nstart=2048,size=129024,type=83\n")
     set_entry(disk, 2, 0, first, 4_000_000)
     grow(disk, _LARGER)
-    assert "all that lies behind it" in refused(disk, 1).reason
+    assert "all that lies after it" in refused(disk, 1).reason
 
 
 @pytest.mark.parametrize("raw", [

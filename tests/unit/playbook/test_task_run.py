@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from growdisk.host.yaml_reader import YamlPosition
 from growdisk.playbook.expressions import TaskVariables
 from growdisk.playbook.model import Task
@@ -17,6 +19,19 @@ def task(action: str = "growdisk.disk.expand", **words: object) -> Task:
 
 def run_of(task: Task, outcome: TaskResult, *, ignoring: object = False) -> TaskRun:
     return TaskRun("play", task, TaskVariables([], {}), lambda *_: outcome, ignoring=ignoring)
+
+
+@pytest.mark.parametrize(
+    ("play", "own", "state"),
+    [(True, None, "ignored"), (True, False, "failed"), (False, True, "ignored"),
+        (False, None, "failed"), (True, "{{ 1 > 2 }}", "failed")],
+)  # fmt: skip
+def test_what_a_task_says_of_errors_goes_before_what_its_play_says(
+    play: bool, own: object, state: str
+) -> None:
+    run = run_of(task(ignore_errors=own), failure(fail_task("no")), ignoring=play)
+    (report,) = run.run().reports
+    assert report.state == state
 
 
 def test_no_log_leaves_that_the_disk_was_restored() -> None:

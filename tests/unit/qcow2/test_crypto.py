@@ -108,3 +108,22 @@ def test_a_header_that_would_cost_hours_or_gigabytes_is_refused(
         luks_header_of(
             lambda offset, length: bytes(blob[offset : offset + length]), len(blob), NAME
         )
+
+
+@pytest.mark.parametrize("active", [4, 8])
+def test_the_rounds_of_the_digest_count_for_each_slot_that_may_have_to_be_tried(
+    active: int,
+) -> None:
+    blob = bytearray(new_luks(b"secret", 0.001))
+    slot = blob[208 : 208 + 48]
+    blob[208 : 208 + 48 * active] = slot * active
+    blob[164:168] = struct.pack(">I", 1 << 23)
+
+    def read(offset: int, length: int) -> bytes:
+        return bytes(blob[offset : offset + length])
+
+    if active == 4:
+        assert len(luks_header_of(read, len(blob), NAME).active_slots) == active
+        return
+    with pytest.raises(ImageDamaged, match="impossible number of rounds"):
+        luks_header_of(read, len(blob), NAME)

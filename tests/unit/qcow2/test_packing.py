@@ -145,7 +145,7 @@ def test_the_disks_last_cluster_may_be_partial(tmp_path: Path) -> None:
         assert opened.read(MIB, 512) == b"\5" * 512
         opened.resize(2 * MIB)
         assert opened.read(MIB, 1024) == b"\5" * 512 + bytes(512)
-    assert_sound(tmp_path / "image", 0)  # growing wrote zeros behind the old end
+    assert_sound(tmp_path / "image", 0)  # growing wrote zeros beyond the old end
 
 
 def test_a_full_disk_fails_a_compressed_write_and_leaves_the_old_content(image: Path) -> None:

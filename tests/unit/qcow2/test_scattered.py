@@ -34,7 +34,7 @@ CHANGES: dict[str, Change] = {
     "a plain zero cluster": put(700, lambda e: 1),
     "a cluster twice": put(700, lambda e: e[1300]),
     "not aligned": put(700, lambda e: e[700] + 512),
-    "behind the end": put(700, lambda e: COPIED | 1 << 30),
+    "beyond the end": put(700, lambda e: COPIED | 1 << 30),
     "a reserved bit": put(700, lambda e: e[700] | 2),
     "compressed": put(700, lambda e: (e[700] & MASK) | 1 << 62),
     "300 times the same": lambda entries: entries.__setitem__(slice(600, 900), [entries[0]] * 300),

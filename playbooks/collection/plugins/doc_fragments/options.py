@@ -280,7 +280,7 @@ attributes:
     description: Says what would be changed; nothing is written.
   diff_mode:
     support: none
-    description: What changes is no partition table; the result says what it is.
+    description: What changes is not a partition table; the result says what it is.
 """
 
     LOOKING = r"""

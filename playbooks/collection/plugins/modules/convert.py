@@ -25,7 +25,7 @@ options:
     required: true
   to:
     description:
-      - The new format; by the name of dest if left out.
+      - The new format; by the name of the new image if left out.
     type: str
     choices: [qcow2, raw]
   compress:
@@ -40,7 +40,7 @@ options:
     choices: [zlib, zstd]
   options:
     description:
-      - Options of the new image, named as qemu-img names them, such as cluster_size.
+      - Options of a new image, named as qemu-img names them.
     type: dict
   snapshot:
     description:
@@ -101,7 +101,7 @@ error:
   type: dict
   sample:
     what: cannot grow partition 1 of web01.qcow2
-    why: partition 3 (ext4) starts right behind it
+    why: partition 3 (ext4) starts right after it
     do: growdisk expand web01.qcow2 +10G --move 3
     code: 3
 """

@@ -64,7 +64,7 @@ EXAMPLES = r"""
     max_size: 200G
     keep_host_free: 10%
 
-- name: Fill what lags behind, and nothing else
+- name: Grow into unused space, and nothing else
   growdisk.disk.expand:
     image: "{{ image }}"
 """
@@ -119,7 +119,7 @@ error:
   type: dict
   sample:
     what: cannot grow partition 1 of web01.qcow2
-    why: partition 3 (ext4) starts right behind it
+    why: partition 3 (ext4) starts right after it
     do: growdisk expand web01.qcow2 +10G --move 3
     code: 3
 """

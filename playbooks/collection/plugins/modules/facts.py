@@ -61,7 +61,7 @@ error:
   type: dict
   sample:
     what: cannot grow partition 1 of web01.qcow2
-    why: partition 3 (ext4) starts right behind it
+    why: partition 3 (ext4) starts right after it
     do: growdisk expand web01.qcow2 +10G --move 3
     code: 3
 """

@@ -38,7 +38,7 @@ options:
     type: path
   backing_format:
     description:
-      - Its format.
+      - The format of the backing file; probed if left out.
     type: str
     choices: [qcow2, raw]
   options:
@@ -103,7 +103,7 @@ error:
   type: dict
   sample:
     what: cannot grow partition 1 of web01.qcow2
-    why: partition 3 (ext4) starts right behind it
+    why: partition 3 (ext4) starts right after it
     do: growdisk expand web01.qcow2 +10G --move 3
     code: 3
 """

@@ -29,7 +29,7 @@ options:
     required: true
   size:
     description:
-      - "How large it shall be: 40G, or +10G more than the base."
+      - 40G grows to, +10G by; the new image is as large as the base if left out.
       - The letters b k M G T P E are powers of 1024; C(10GB) and a bare number are refused.
       - C(+10G) grows in every run; with C(40G), or without a size, a second run changes nothing.
     type: str
@@ -40,12 +40,12 @@ options:
     default: false
   overlay:
     description:
-      - "Make it an overlay of the base: at once, and little."
+      - Make an overlay of the base, which must stay as it is; quick and small.
     type: bool
     default: false
   format:
     description:
-      - The format of the new image.
+      - The format of the new image; that of the base if left out.
       - A probe never takes an image for raw because its header is damaged.
     type: str
     choices: [qcow2, raw]
@@ -55,7 +55,7 @@ options:
     type: str
   recipe:
     description:
-      - A recipe file, as growdisk provision --recipe takes it.
+      - A recipe file, in YAML; other options win over it.
     type: path
 author:
   - growdisk
@@ -84,7 +84,7 @@ error:
   type: dict
   sample:
     what: cannot grow partition 1 of web01.qcow2
-    why: partition 3 (ext4) starts right behind it
+    why: partition 3 (ext4) starts right after it
     do: growdisk expand web01.qcow2 +10G --move 3
     code: 3
 """

@@ -20,7 +20,8 @@ extends_documentation_fragment:
 options:
   rules:
     description:
-      - The rules file, on the host that is watched.
+      - "The rules file: which disks grow, when, by what and how far."
+      - It lies on the host that is watched.
     type: path
     required: true
   connect:

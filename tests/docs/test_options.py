@@ -1,0 +1,61 @@
+"""Every option of a command stands on the page that says how the command is used."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from growdisk.cli.image import _VERBS
+from growdisk.cli.parser import VERBS
+from growdisk.playbook.keywords import PLAY_WORDS, TASK_WORDS
+from tests.docs.options import actions_of
+from tests.docs.pages import code_of
+
+_DISK = ("expand", "running-guests")
+_RUN = (*_DISK, "block-devices")
+PAGES: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("expand", "plan", "show", "script"), _DISK),
+    **dict.fromkeys(("status", "resume", "rollback", "commit"), _RUN),
+    **dict.fromkeys(("list", "watch"), ("fleet",)),
+    **dict.fromkeys(("run", "collection"), ("playbooks",)),
+    "provision": ("provisioning",),
+    **{f"image {verb}": ("image",) for verb, _ in _VERBS},
+    **dict.fromkeys(("doctor", "completion"), ("configuration",)),
+}
+COMMON = ("configuration", "json", "image")  # of the options that stand on every command
+
+
+def missing(flags: list[tuple[str, ...]], pages: tuple[str, ...]) -> list[tuple[str, ...]]:
+    """The options of which no page has any form."""
+    code = "\n".join(code for page in pages for code in code_of(page))
+    words = set(re.split(r"[\s=\[\](),;:|'\\]+", code))
+    return [forms for forms in flags if words.isdisjoint(forms)]
+
+
+def flags_of(verb: str) -> list[tuple[str, ...]]:
+    """All forms of each of its options."""
+    return [tuple(action.option_strings) for action in actions_of(verb) if action.option_strings]
+
+
+ON_EVERY_COMMAND = flags_of("completion")  # which has none of its own
+_LONG = {forms[-1] for forms in ON_EVERY_COMMAND}
+
+
+def test_every_verb_has_its_pages() -> None:
+    assert {*VERBS, *(f"image {verb}" for verb, _ in _VERBS)} - {"image"} == PAGES.keys()
+
+
+@pytest.mark.parametrize("verb", PAGES)
+def test_every_option_of_a_verb_stands_on_one_of_its_pages(verb: str) -> None:
+    own = [forms for forms in flags_of(verb) if forms[-1] not in _LONG]
+    assert missing(own, PAGES[verb]) == []
+
+
+def test_the_options_of_every_command_stand_on_a_page() -> None:
+    assert missing(ON_EVERY_COMMAND, COMMON) == []
+
+
+def test_every_word_of_a_playbook_stands_on_its_page() -> None:
+    words = set(re.findall(r"\w+", "\n".join(code_of("playbooks"))))
+    assert [word for word in (*PLAY_WORDS, *TASK_WORDS) if word not in words] == []
