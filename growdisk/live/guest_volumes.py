@@ -15,7 +15,7 @@ from growdisk.block.device import BlockDevice
 from growdisk.fast_dataclass import dataclass, replace
 from growdisk.filesystems.content import Content, LuksContent, PhysicalVolumeContent, XfsContent
 from growdisk.filesystems.identify import identify
-from growdisk.live.guest_block_device import GuestBlockDevice
+from growdisk.live.guest_block_device import GuestBlockDevice, kernel_name
 from growdisk.live.guest_shell import GuestShell
 from growdisk.volumes.lv_device import is_readable
 
@@ -85,7 +85,7 @@ class GuestVolumes:
 
     def mounted(self, device: str) -> SpaceUsage | None:
         """What df says of the file system on `device`; None if it is not mounted."""
-        words = _MOUNTED.format(name=shlex.quote(device.removeprefix("/dev/")))
+        words = _MOUNTED.format(name=shlex.quote(kernel_name(device)))
         numbers = self._shell.run(words, _SECONDS).stdout.split()
         if len(numbers) != 3 or not all(word.isdigit() for word in numbers):
             return None
