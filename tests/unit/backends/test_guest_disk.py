@@ -112,14 +112,17 @@ def test_mapped_devices_are_known_by_what_the_kernel_calls_them() -> None:
     uuid = "0f0f0f0f-0000-4000-8000-000000000001"
     mapped = [
         MappedDevice("/dev/dm-0", MiB, f"CRYPT-LUKS2-{uuid.replace('-', '')}-name"),
+        MappedDevice("/dev/dm-2", 3 * MiB, "LVM-GROUP1ROOT01-real"),
+        MappedDevice("/dev/dm-3", MiB, "LVM-GROUP1ROOT01-cow"),
         MappedDevice("/dev/dm-1", 2 * MiB, "LVM-GROUP1ROOT01"),
-        MappedDevice("/dev/dm-2", 3 * MiB, "LVM-GROUP1ROOT02-real"),
+        MappedDevice("/dev/dm-4", 3 * MiB, "LVM-GROUP1ROOT02-real"),
     ]
     volumes = GuestVolumes(ThisMachine(), mapped)
     opened, volume = volumes.opened(uuid), volumes.volume("GROU-P1", "ROOT-01")
     assert opened is not None and volume is not None
     assert (opened.device, volume.device) == ("/dev/dm-0", "/dev/dm-1")
     assert volumes.opened("11111111-0000-4000-8000-000000000001") is None
+    assert volumes.volume("GROU-P1", "ROOT-02") is None
 
 
 def test_this_machine_can_be_asked() -> None:
