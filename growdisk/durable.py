@@ -49,6 +49,8 @@ def replace_file(path: Path, content: bytes, mode: int = 0o600) -> None:
     OSError also if something else than a file has that name: a rename would put a file in place
     of /dev/null.
     """
+    # Nothing in /dev is replaced even if it leads to a file: /dev/stdout is a link, and a rename
+    # would put a file in place of the link.
     if (path.exists() and not path.is_file()) or path.parent.resolve() == _DEVICES:
         raise OSError(errno.EINVAL, "it is no regular file")
     temporary = path.with_name(path.name + ".new")
@@ -81,6 +83,7 @@ def give_name(hidden: Path, path: Path) -> None:
 def _rename_to_new(hidden: Path, path: Path) -> None:
     import ctypes
 
+    # Python has no renameat2(2). os.rename() would replace a file of that name.
     libc = ctypes.CDLL(None, use_errno=True)
     old, new = os.fsencode(hidden), os.fsencode(path)
     if not libc.renameat2(_CURRENT_FOLDER, old, _CURRENT_FOLDER, new, _NO_REPLACE):
@@ -109,6 +112,7 @@ def append_record(path: Path, record: bytes) -> None:
 
     A crash may leave a torn last record.
     """
+    # A new file's name is durable only after its folder is synced; an old one's is so already.
     created = not path.exists()
     with _opened(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT) as fd:
         write_all(fd, record)
@@ -122,7 +126,7 @@ def read_record(path: Path) -> bytes:
 
     OSError if it is none, or longer than any of them can be.
     """
-    # nobody may write to a pipe in its place
+    # O_NONBLOCK: if a pipe has that name, open() does not wait until somebody writes to it.
     with _opened(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC) as fd:
         found = os.fstat(fd)
         if not stat.S_ISREG(found.st_mode) or found.st_size > _LONGEST_RECORD:
@@ -148,6 +152,7 @@ def reserve_room(path: Path, size: int) -> None:
     """
     with _opened(path, os.O_WRONLY | os.O_CREAT) as fd:
         try:
+            # Without KEEP_SIZE the file would get longer, and a reader of records would see zeros.
             fallocate(fd, KEEP_SIZE, 0, size)
         except OSError as error:
             if error.errno not in NOT_SUPPORTED:
@@ -170,6 +175,8 @@ def alone_in(folder: Path) -> Iterator[bool]:
     with _opened(folder, os.O_RDONLY | os.O_DIRECTORY) as fd:
         alone = False
         with suppress(OSError):
+            # The lock is on the open folder itself: it ends with the descriptor, also if we are
+            # killed.
             fcntl.flock(fd, fcntl.LOCK_EX)
             alone = True
         yield alone

@@ -18,10 +18,10 @@ def error_document(error: GrowdiskError) -> dict[str, object]:
 
 
 def _data(error: GrowdiskError) -> dict[str, object]:
-    """The facts of an error, as plain values.
-
-    Its hint is a text, and stands in `do`; templates are in capitals.
-    """
+    """The facts of an error, as plain values."""
+    # The hint is wording, and is in `do` already. GrowdiskError.named keeps its id and templates
+    # beside the facts, in capitals, and names what is only wording with a leading underscore:
+    # neither begins with a small letter.
     return {
         name: _plain(fact)
         for name, fact in vars(error).items()
@@ -32,4 +32,6 @@ def _data(error: GrowdiskError) -> dict[str, object]:
 def _plain(value: object) -> object:
     if isinstance(value, (tuple, list)):
         return [_plain(item) for item in value]
-    return value if value is None or isinstance(value, (bool, int, float)) else str(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return int(value)  # of a units.Bytes, which is words as a text
+    return value if value is None or isinstance(value, (bool, float)) else str(value)

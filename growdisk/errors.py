@@ -4,7 +4,7 @@
     ├── UsageError        exit 2   the command line cannot be understood
     ├── Refused           exit 3   nothing has been touched
     │   ├── ImageError         the image cannot be used (damaged, unknown features, in use, ...)
-    │   └── LayoutError        the disk's layout does not allow what is asked
+    │   └── TableDamaged, CannotGrow, ...   what is inside the disk
     ├── OperationFailed   exit 4   a tool or the system failed; the engine restores what was begun
     └── NeedsUser         exit 5   growdisk cannot finish or restore this alone
 
@@ -21,6 +21,7 @@ from growdisk.fast_dataclass import dataclass
 
 TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import ClassVar, Self
 
 
@@ -41,11 +42,14 @@ class GrowdiskError(Exception):
     def named(cls, id: str, what: str, why: str, do: str, facts: dict[str, object]) -> Self:
         """An error without a class of its own: stable id, three templates, the facts in them.
 
-        Texts and keys are constants: docs/json.md is written from them (setup/error_ids.py). A fact
-        whose name begins with _, and `hint`, are wording that is made up when it is raised;
-        `--json` has them within the texts alone.
+        Texts and keys are constants: docs/json.md is written from them (setup/error_ids.py). A size
+        is a units.Bytes, several things are a tuple: so `--json` has numbers and lists, and the
+        texts have words. A fact whose name begins with _, and `hint`, are wording that is made up
+        when it is raised; `--json` has them within the texts alone.
         """
+        # __init__ is passed by: the fields of `cls` need not be among these facts.
         error = cls.__new__(cls)
+        # On the instance they hide the class's own, which `what`, `why` and `error_id` read.
         vars(error).update(ID=id, WHAT=what, WHY=why, DO=do, **facts)
         return error
 
@@ -73,7 +77,11 @@ class _Fields(dict[str, object]):
         self._error, self._pasteable = error, pasteable
 
     def __missing__(self, name: str) -> object:
+        # The dict stays empty, so every name of a template comes here. getattr finds properties as
+        # well: ToolFailed.reason and cure are such.
         value: object = getattr(self._error, name)
+        if isinstance(value, tuple):
+            return ", ".join(map(str, value)) or "none"
         if self._pasteable and isinstance(value, Path):
             return shell_word(value)
         return value
@@ -96,6 +104,7 @@ def shell_word(path: Path) -> str:
     """A path as it can be pasted after a command."""
     import shlex
 
+    # -f.qcow2 would be read as an option, quoted or not.
     return shlex.quote(f"./{path}" if str(path).startswith("-") else str(path))
 
 
@@ -108,19 +117,43 @@ class UsageError(GrowdiskError):
 
     exit_code: ClassVar[int] = 2
     WHAT: ClassVar[str] = "{problem}"
+    WHY: ClassVar[str] = "{reason}"
     DO: ClassVar[str] = "{hint}"
     problem: str
     hint: str = "see growdisk --help"
+    reason: str = ""
 
 
 @dataclass(eq=False)
 class BadSize(UsageError):
     WHAT: ClassVar[str] = "cannot read the size '{problem}'"
-    WHY: ClassVar[str] = "{reason}"
-    DO: ClassVar[str] = "{hint}"
-    reason: str = ""
     hint: str = (
         "write +10G to grow by 10 GiB, or 40G to grow to 40 GiB (b k M G T P E, powers of 1024)"
+    )
+
+
+def bad_value(
+    problem: str,
+    option: str,
+    value: str,
+    hint: str,
+    reason: str = "",
+    choices: Iterable[str] = (),
+) -> UsageError:
+    """An option (or, `option` "", an argument) cannot be that; `choices` if it has a few."""
+    return UsageError.named(
+        "bad-value",
+        "{problem}",
+        "{reason}",
+        "{hint}",
+        {
+            "problem": problem,
+            "option": option,
+            "value": value,
+            "reason": reason,
+            "choices": tuple(choices),
+            "hint": hint,
+        },
     )
 
 
@@ -231,29 +264,13 @@ class WrongKey(ImageError):
 
 
 @dataclass(eq=False)
-class LayoutError(Refused):
-    """Something about what is inside the disk: its table, its partitions, their contents."""
-
-    path: Path
-
-
-@dataclass(eq=False)
-class TableDamaged(LayoutError):
+class TableDamaged(Refused):
     WHAT: ClassVar[str] = "the partition table of {path} is damaged"
     WHY: ClassVar[str] = "{reason}"
     DO: ClassVar[str] = "{hint}; growdisk has not changed it"
+    path: Path
     reason: str
     hint: str = "look at it with sfdisk -d or gdisk and repair it there"
-
-
-def table_unsupported(path: Path, reason: str, hint: str) -> LayoutError:
-    return LayoutError.named(
-        "table-unsupported",
-        "cannot work on the partition table of {path}",
-        "{reason}",
-        "{hint}; growdisk has not changed it",
-        {"path": path, "reason": reason, "hint": hint},
-    )
 
 
 @dataclass(eq=False)
@@ -265,16 +282,6 @@ class ToolMissing(Refused):
     DO: ClassVar[str] = "sudo apt-get install {package}"
     tool: str
     package: str
-
-
-def snapshot_not_found(path: Path, name: str) -> ImageError:
-    return ImageError.named(
-        "snapshot-not-found",
-        "{path} has no snapshot '{name}'",
-        "",
-        "list its snapshots: growdisk image snapshot list {path}",
-        {"path": path, "name": name},
-    )
 
 
 # --- exit 4: an operation failed ----------------------------------------------------------------
@@ -319,6 +326,7 @@ class ToolFailed(OperationFailed):
 
     @property
     def reason(self) -> str:
+        # Our own words, not a tool's: there is nothing to explain in them.
         if " " in self.tool:
             return self.detail
         return self._meaning[0] or (
@@ -348,37 +356,6 @@ class ToolTimedOut(OperationFailed):
     tool: str
     seconds: float
     detail: str = "it was ended"
-
-
-@dataclass(eq=False)
-class ApplianceFailed(OperationFailed):
-    """The small Linux that works on a guest's file systems could not be started, or was lost."""
-
-    WHAT: ClassVar[str] = "{name} {failed}"
-    WHY: ClassVar[str] = "{reason}"
-    DO: ClassVar[str] = "{hint}"
-    reason: str
-    hint: str = "growdisk doctor says what is missing on this machine"
-    failed: str = "did not start"
-    name: str = "the libguestfs appliance"
-
-
-@dataclass(eq=False)
-class ApplianceHangs(ApplianceFailed):
-    """It was not up in time.
-
-    Emulation sometimes hangs at the very start; another try may well succeed.
-    """
-
-
-def table_rewrite_failed(path: Path, reason: str) -> OperationFailed:
-    return OperationFailed.named(
-        "table-rewrite-failed",
-        "cannot write the new partition table of {path}",
-        "{reason}",
-        "check that parted and sfdisk can read the image's table; it has not been changed",
-        {"path": path, "reason": reason},
-    )
 
 
 # --- exit 5: a person is needed -----------------------------------------------------------------

@@ -77,6 +77,7 @@ def plain(value: object) -> object:
 
 
 def _define(cls: type, *, frozen: bool = False, eq: bool = True, order: bool = False) -> type:
+    # `special`: fields that are written with field(). The others have a plain default, or none.
     fields = _fields(cls)
     special = {name: given for name, given in fields.items() if isinstance(given, _Field)}
     _without_specials(cls, special)
@@ -87,11 +88,13 @@ def _define(cls: type, *, frozen: bool = False, eq: bool = True, order: bool = F
         _FIELDS: fields,
         "__match_args__": positional,
         "__init__": _init(cls, fields, positional),
+        # For _MadeOnAccess, which makes the same class by the standard library.
         "__value_options__": {"frozen": frozen, "eq": eq, "order": order},
         "__dataclass_fields__": _MadeOnAccess("__dataclass_fields__"),
         "__dataclass_params__": _MadeOnAccess("__dataclass_params__"),
         **_comparing(cls, compared, frozen=frozen, eq=eq, order=order),
     }
+    # What the class itself defines stays, here and for __eq__; what it inherits does not.
     if "__repr__" not in cls.__dict__:
         methods["__repr__"] = _repr(shown)
     if frozen:
@@ -104,9 +107,12 @@ def _define(cls: type, *, frozen: bool = False, eq: bool = True, order: bool = F
 def _fields(cls: type) -> dict[str, object]:
     """The fields in order, the bases' first, with their defaults: a value, or a _Field."""
     fields: dict[str, object] = {}
+    # A base that is a dataclass has its own bases' fields in it already; a field that is said again
+    # keeps its place and gets the new default.
     for base in reversed(cls.__mro__[1:]):
         fields.update(base.__dict__.get(_FIELDS, ()))
     for name, annotation in cls.__dict__.get("__annotations__", {}).items():  # noqa: RUF063  inspect is what is slow
+        # A text, as every module has `from __future__ import annotations`.
         if not annotation.startswith("ClassVar"):
             fields[name] = cls.__dict__.get(name, _MISSING)
     return fields
@@ -115,6 +121,7 @@ def _fields(cls: type) -> dict[str, object]:
 def _without_specials(cls: type, special: dict[str, _Field]) -> None:
     """The class itself has a field's default, as every class has; never the _Field."""
     for name, given in special.items():
+        # Not for a field of a base: that is an attribute of the base, which is settled already.
         if cls.__dict__.get(name) is given:
             if given.default is _MISSING:
                 delattr(cls, name)
@@ -124,14 +131,17 @@ def _without_specials(cls: type, special: dict[str, _Field]) -> None:
 
 def _init(cls: type, fields: dict[str, object], positional: tuple[str, ...]) -> Callable[..., None]:
     finish = getattr(cls, "__post_init__", None)
-    # of values that need no further look
+    # So many positional values need no further look. -1: with a keyword-only field there is no
+    # such number, and each call takes the long way.
     count = len(fields) if len(positional) == len(fields) else -1
 
     def __init__(self: object, *given: object, **named: object) -> None:  # noqa: N807  it becomes the class's own
+        # Not by setattr, which a frozen class refuses.
         state = self.__dict__
         state.update(zip(positional, given))  # noqa: B905  fewer may be given, and the length is looked at below
         if named or len(given) != count:
             state.update(named)
+            # Fewer names than values: one was given twice, or zip() above dropped what is too much.
             if len(given) + len(named) > len(state) or not state.keys() <= fields.keys():
                 raise TypeError(f"{cls.__name__}() takes {', '.join(fields)}, each once")
             for name, other in fields.items():
@@ -161,10 +171,12 @@ def _repr(names: tuple[str, ...]) -> Callable[[object], str]:
 def _comparing(
     cls: type, names: tuple[str, ...], *, frozen: bool, eq: bool, order: bool
 ) -> dict[str, object]:
+    # Of one name it gives the value itself, of several a tuple: both compare and hash alike.
     found = operator.attrgetter(*names) if names else (lambda value: ())
     methods: dict[str, object] = {}
     if eq and "__eq__" not in cls.__dict__:
         methods["__eq__"] = _compared(operator.eq, found)
+        # None is how Python says that a class cannot be hashed: these values can change.
         methods["__hash__"] = (lambda self: hash(found(self))) if frozen else None
     if order:
         methods |= {
@@ -190,6 +202,8 @@ class _QuickTuple(type):
     """Makes a named tuple of a class body, as typing does, which takes 2 ms to load."""
 
     def __new__(cls, name: str, _: tuple[type, ...], body: dict[str, object]) -> type:
+        # This is called for `class X(NamedTuple)`, as its metaclass, and gives no class of ours but
+        # what namedtuple() makes.
         names: tuple[str, ...] = tuple(body.get("__annotations__", ()))  # type: ignore[arg-type]
         made = namedtuple(name, names, defaults=[body[name] for name in names if name in body])  # type: ignore[misc]
         for key, value in body.items():
@@ -207,11 +221,13 @@ class _MadeOnAccess:
     def __get__(self, _: object, owner: type) -> object:
         import dataclasses
 
+        # `owner` may be a subclass that is not a dataclass: the nearest base that is one counts.
         cls = next(base for base in owner.__mro__ if _FIELDS in base.__dict__)
         fields: dict[str, object] = cls.__dict__[_FIELDS]
         texts: dict[str, str] = {}
         for base in reversed(cls.__mro__):
             texts.update(base.__dict__.get("__annotations__", {}))  # noqa: RUF063
+        # The twin has no bases, so it gets the inherited fields as its own, in the same order.
         body: dict[str, object] = {
             "__module__": cls.__module__,
             "__annotations__": {name: texts[name] for name in fields},
@@ -219,6 +235,7 @@ class _MadeOnAccess:
         body |= {name: _real(given) for name, given in fields.items() if given is not _MISSING}
         options: dict[str, bool] = cls.__dict__["__value_options__"]
         twin: type = dataclasses.dataclass(**options)(type(cls.__name__, (), body))
+        # In place of this descriptor: the next access finds the real ones at once.
         for name in ("__dataclass_fields__", "__dataclass_params__"):
             setattr(cls, name, getattr(twin, name))
         return cls.__dict__[self._name]
@@ -250,6 +267,7 @@ if TYPE_CHECKING:
     from dataclasses import replace as replace
     from typing import NamedTuple as NamedTuple
 else:
+    # Not _QuickTuple(...): its __new__ would make this class itself a tuple without fields.
     NamedTuple = type.__new__(_QuickTuple, "NamedTuple", (), {})
     dataclass, field = quick_dataclass, quick_field
     asdict, replace = quick_asdict, quick_replace

@@ -19,6 +19,7 @@ _WRITER_SECONDS = 3.0  # until somebody opens the other end of a pipe
 # until it is written to again, or closed: its writer may have a person to ask
 _DATA_SECONDS = 120.0
 _CHUNK = 1 << 16
+# A sector: a boot sector, a qcow2 header and the start of most file systems have zero bytes in it.
 _START = 512
 
 
@@ -29,13 +30,15 @@ def read_given(path: Path, hint: str, limit: int = MAX_KEY) -> bytes:
     for the message.
     """
     try:
+        # O_NONBLOCK: open() does not wait for a pipe's writer, which may never come. O_NOCTTY: a
+        # terminal named here does not become ours.
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
     except (OSError, ValueError) as error:
-        raise _unreadable(path, hint, getattr(error, "strerror", "") or str(error)) from error
+        raise unreadable(path, hint, getattr(error, "strerror", "") or str(error)) from error
     try:
         return _read(fd, path, hint, limit)
     except OSError as error:
-        raise _unreadable(path, hint, error.strerror or str(error)) from error
+        raise unreadable(path, hint, error.strerror or str(error)) from error
     finally:
         os.close(fd)
 
@@ -44,6 +47,7 @@ def refuse_to_replace(path: Path, option: str) -> None:
     """UsageError if `option` would write over a device, or a file that is not text."""
     try:
         if not path.is_block_device():
+            # A pipe, a terminal, or nothing there yet: writing replaces nothing.
             if not path.is_file():
                 return
             with path.open("rb") as file:
@@ -58,9 +62,10 @@ def refuse_to_replace(path: Path, option: str) -> None:
 def _read(fd: int, path: Path, hint: str, limit: int) -> bytes:
     waits, data = not stat.S_ISREG(os.fstat(fd).st_mode), bytearray()
     seconds = _WRITER_SECONDS if waits and _has_no_writer(fd, data) else _DATA_SECONDS
+    # One more than `limit` is enough to know that it is too much: /dev/zero has no end.
     while len(data) <= limit:
         if waits and not _is_ready(fd, seconds):
-            raise _unreadable(
+            raise unreadable(
                 path, hint, "it is a pipe that nobody writes to, or does not end writing to"
             )
         piece = os.read(fd, _CHUNK)
@@ -68,11 +73,19 @@ def _read(fd: int, path: Path, hint: str, limit: int) -> bytes:
             return bytes(data)
         data += piece
         seconds = _DATA_SECONDS
-    raise UsageError(f"{path} has more than {limit >> 20} MiB", hint=hint)
+    raise UsageError.named(
+        "file-too-large",
+        "{path} has more than {_limit}",
+        "",
+        "{hint}",
+        {"path": path, "limit": limit, "_limit": f"{limit >> 20} MiB", "hint": hint},
+    )
 
 
 def _has_no_writer(fd: int, data: bytearray) -> bool:
     """Whether a pipe is at its end already; what can be read of it goes to `data`."""
+    # read(2) gives nothing for "no writer has opened it", and EAGAIN for "its writer has not
+    # written yet": only the first may be a pipe that nobody will ever write to.
     try:
         data += (piece := os.read(fd, _CHUNK))
     except BlockingIOError:
@@ -87,5 +100,11 @@ def _is_ready(fd: int, seconds: float) -> bool:
     return bool(poll.poll(1000 * seconds))
 
 
-def _unreadable(path: Path, hint: str, reason: str) -> UsageError:
-    return UsageError(f"cannot read {path}: {reason}", hint=hint)
+def unreadable(path: Path, hint: str, reason: str) -> UsageError:
+    return UsageError.named(
+        "file-not-readable",
+        "cannot read {path}",
+        "{reason}",
+        "{hint}",
+        {"path": path, "reason": reason, "hint": hint},
+    )

@@ -11,7 +11,7 @@ import re
 _NEWER = "grow it on a machine with newer tools, or from inside the guest"
 _REPAIR = "repair it first, in the guest or with a rescue system ({0}), then run growdisk again"
 _MEMORY = "close other programs, or let it run on a machine with more memory"
-# (what is looked for in the words, what it means, what to do)
+# (what is looked for in the words, what it means, what to do). The first that is found counts.
 _KNOWN = (
     (
         r"extents needed, but only|nsufficient (suitable |free )",

@@ -37,6 +37,7 @@ class SizeSpec:
 
     def __str__(self) -> str:
         """To be written again: `+10G`."""
+        # The largest unit without a remainder. 0 has none in any unit, and becomes 0E.
         power = next(
             power for power in reversed(range(len(SUFFIXES))) if self.bytes % (1 << 10 * power) == 0
         )
@@ -75,6 +76,7 @@ def align_up(value: int, unit: int) -> int:
 
 def joined(ranges: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
     """Ranges in order; those that touch or overlap are one, and empty ones go."""
+    # [first, last) is what has been joined and may still grow.
     first = last = 0
     for start, end in ranges:
         if start > last:
@@ -105,7 +107,9 @@ def parse_size(text: str) -> SizeSpec:
     if len(whole) + len(fraction) > _MAX_DIGITS:
         raise BadSize(text, reason="it has more digits than a size can have")
     multiplier = _multiplier(text, match["number"], match["suffix"])
+    # 1.5T is 15 * 1024**4 / 10: whole numbers only, a float would round beyond 8 PiB.
     amount, rest = divmod(int(whole + fraction) * multiplier, 10 ** len(fraction))
+    # 0.3b, or 1.0001k.
     if rest:
         raise BadSize(text, reason="it is not a whole number of bytes")
     if not 0 < amount <= MAX_SIZE:
@@ -136,6 +140,7 @@ def _multiplier(text: str, number: str, suffix: str) -> int:
     unit = re.fullmatch(r"([kKMGTPEmgtpe])(?:iB)?|([bB])", suffix)
     if unit is None:
         raise BadSize(text, reason=f"'{suffix}' is not a unit")
+    # As in SUFFIXES, where the place of a letter is its power of 1024: only b and k are small.
     letter = (unit[1] or "b").upper().replace("K", "k").replace("B", "b")
     return int(1024 ** SUFFIXES.index(letter))
 
@@ -155,6 +160,7 @@ def whole_percent(share: float) -> int:
 
     So 85 is never shown of what is fuller than 85 %.
     """
+    # round() first: 100 * 0.07 is 7.000000000000001, which would become 8.
     return math.ceil(round(100 * share, 6))
 
 
@@ -162,10 +168,21 @@ def format_size(size: int) -> str:
     """`13.0 GiB`, `512 B`: for people, three significant digits or so."""
     value, unit = float(size), "B"
     for unit in ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"):
+        # As it will be shown: 1023.97 KiB is 1.0 MiB, not 1024.0 KiB.
         if round(abs(value), 1) < 1024 or unit == "EiB":
             break
         value /= 1024
     return f"{size} B" if unit == "B" else f"{value:.1f} {unit}"
+
+
+class Bytes(int):
+    """A size as a fact of an error: a number for programs, `13.0 GiB` in a sentence."""
+
+    def __str__(self) -> str:
+        return format_size(int(self))
+
+    def __format__(self, spec: str) -> str:
+        return format(str(self), spec)
 
 
 def format_change(old: int, new: int) -> str:

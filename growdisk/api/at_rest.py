@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from growdisk.api.current_run import CurrentRun, Prepared
+from growdisk.api.current_run import CurrentRun, Prepared, new_run_name
 from growdisk.api.disk_facts import image_facts, inspect_device
 from growdisk.api.disks import open_image
 from growdisk.api.extra_disks import found_formats, plan_extra_disks
@@ -22,7 +23,6 @@ from growdisk.api.host_space import refuse_without_room, run_images
 from growdisk.api.host_tools import FoundTools
 from growdisk.api.in_use import unreadable_refused
 from growdisk.api.second_opinion import second_opinion
-from growdisk.api.session import Session
 from growdisk.block.device import BlockDevice
 from growdisk.errors import KeyNeeded
 from growdisk.fast_dataclass import dataclass, field
@@ -37,11 +37,14 @@ from growdisk.qcow2.image import Qcow2Image
 from growdisk.qcow2.named_files import trusting_references
 from growdisk.qcow2.open_checks import refuse_data_file
 from growdisk.qcow2.probe import ImageFormat, probe_to_write
-from growdisk.steps.device_path import look_through
 from growdisk.steps.disk import Disk, Format
+from growdisk.steps.place_at_rest import look_through
 from growdisk.volumes.keyring import Keyring
 from growdisk.volumes.other_pvs import PhysicalVolumeFinder
 from growdisk.workflow.run_directory import RunDirectory
+
+if TYPE_CHECKING:
+    from growdisk.api.session import Session
 
 
 @contextmanager
@@ -142,7 +145,8 @@ class DisksAtRest:
             facts, goal, proposal, self.device, inside, _load_tools if self._disk else None
         )
         choice = choose_backend(facts, opinion.proposal, options, FoundTools(opinion.asked))
-        plan = make_plan(facts, opinion.proposal, goal, options, choice, self._extra_plans)
+        run = new_run_name()
+        plan = make_plan(run, facts, opinion.proposal, goal, options, choice, self._extra_plans)
         plan = fit_to_host(plan, self.path, self.directory, options)
         # Last, as it counts by the snapshot modes of the finished plan.
         others = zip([image for image, _ in self.others], self._extra_plans, strict=True)
@@ -166,6 +170,8 @@ class DisksAtRest:
             from growdisk.backends.doctor import require_appliance
 
             require_appliance()
+        from growdisk.api.session import Session
+
         return Session.begin(run, self._disk, room=room)
 
     def put_away(self) -> None:
@@ -176,6 +182,7 @@ class DisksAtRest:
 
 def _load_tools() -> None:
     """What most runs need and planning does not: loading it takes as long as blkid's look."""
+    import growdisk.api.session
     import growdisk.backends.direct
     import growdisk.partitions.parted_disk
     import growdisk.qcow2.revert  # noqa: F401
@@ -189,11 +196,13 @@ class Allowed:
     """What a continued run may use: passphrases, and the user's consent.
 
     That is consent to break images that lie on this one, and the word that nobody uses it unseen.
+    `shows_the_same`: what is done changes nothing that is seen of the disk.
     """
 
     keys: tuple[bytes, ...] = field(default=(), repr=False)
     overlays_may_break: bool = False
     not_in_use: bool = False
+    shows_the_same: bool = False
 
 
 @contextmanager
@@ -214,13 +223,19 @@ def session_of(run: CurrentRun, disk: Disk, verb: str, allowed: Allowed) -> Sess
         # Internal snapshots can be gone back to, or forgotten, without the key to what they hold.
         if one_disk.is_locked and (verb == "resume" or run.plan.snapshots != "internal"):
             raise KeyNeeded(run.path if one_disk is disk else one_disk.path)
-        if not allowed.overlays_may_break:
-            refuse_dependents(one_disk.path)
+        if not allowed.shows_the_same:
+            refuse_dependents(one_disk.path, overlays_may_break=allowed.overlays_may_break)
+    from growdisk.api.session import Session
+
     with unreadable_refused(run.path):
         session = Session.reopen(run, disk, accepting=verb == "commit")
     # Only going on works inside containers; going back and accepting handle whole images.
     if verb == "resume":
-        session.refuse_locked()
+        try:
+            session.refuse_locked()
+        except BaseException:
+            session.snapshots.close()
+            raise
     return session
 
 

@@ -9,7 +9,7 @@ from growdisk.errors import Refused
 from growdisk.fast_dataclass import replace
 from growdisk.host.free_space import HostRoom, room_for
 from growdisk.planner.goal import Goal
-from growdisk.units import format_size
+from growdisk.units import Bytes, format_size
 from growdisk.workflow.run_directory import RunDirectory
 from growdisk.workflow.states import RunStatus
 
@@ -59,15 +59,13 @@ def refuse_without_room(
         raise Refused.named(
             "pool-overcommitted",
             "{path} does not grow: its thin pool would be promised more than it has",
-            "its volumes would have {_promised}, and the pool has {_size} {where}",
+            "its volumes would have {promised}, and the pool has {size} {where}",
             "make the pool larger (lvextend), or grow without --when-used and --keep-host-free",
             {
                 "path": path,
-                "promised": all_promised,
-                "size": room.total,
+                "promised": Bytes(all_promised),
+                "size": Bytes(room.total),
                 "where": room.where,
-                "_promised": format_size(all_promised),
-                "_size": format_size(room.total),
             },
         )
     if not room.shared:
@@ -83,19 +81,16 @@ def refuse_without_room(
         raise Refused.named(
             "host-would-fill",
             "{path} does not grow: the host would fill up",
-            "the growth can take {_growth}, {_free} are free {where}{_others}, and {_keep} shall "
+            "the growth can take {growth}, {free} are free {where}{_others}, and {keep} shall "
             "stay free",
             "make room on the host, grow by less, or say --keep-host-free with a smaller share",
             {
                 "path": path,
-                "growth": growth,
-                "free": room.free,
-                "keep": keep,
+                "growth": Bytes(growth),
+                "free": Bytes(room.free),
+                "keep": Bytes(keep),
                 "where": room.where,
-                "promised": promised,
-                "_growth": format_size(growth),
-                "_free": format_size(room.free),
-                "_keep": format_size(keep),
+                "promised": Bytes(promised),
                 "_others": others,
             },
         )

@@ -16,7 +16,7 @@ from growdisk.steps.snapshot_names import RunSnapshot, run_snapshots
 TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from typing import ClassVar
+    from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -46,35 +46,31 @@ class CarriedRun:
         )
 
 
-@dataclass(eq=False)
-class RunWithoutFolder(ImageError):
-    WHAT: ClassVar[str] = "{path} carries {a_run} run of growdisk, and its folder is not here"
-    WHY: ClassVar[str] = (
-        "{found}, but {folder} does not have its plan and journal: was the image renamed or copied?"
+def run_without_folder(path: Path, run: CarriedRun, folder: str, beside: str) -> ImageError:
+    """`folder` should lie beside the image; `beside`: where the run's folder lies, or ""."""
+    found = f"{len(run.snapshots)} snapshots of run {run.run} are in it"
+    image = shell_word(path)
+    bring = f"bring that folder along ({beside or 'from where the image was'})"
+    back = f"growdisk rollback --force {image} goes back to before the run, "
+    return ImageError.named(
+        "run-without-folder",
+        "{path} carries {_a_run} run of growdisk, and its folder is not here",
+        "{_found}, but {folder} does not have its plan and journal: was the image renamed or "
+        "copied?",
+        "{hint}",
+        {
+            "path": path,
+            "run": run.run,
+            "state": run.state,
+            "snapshots": tuple(snapshot.name for snapshot in run.snapshots),
+            "folder": folder,
+            "beside": beside,
+            "_a_run": "an unfinished" if run.is_marked else "a kept",
+            "_found": found if run.snapshots else "it has the mark of one",
+            "hint": f"{bring}; without it, {back if run.first else ''}growdisk commit --force "
+            f"{image} keeps the image as it is and removes what it carries",
+        },
     )
-    DO: ClassVar[str] = "{hint}"
-    run: CarriedRun
-    folder: str
-    beside: str = ""
-
-    @property
-    def a_run(self) -> str:
-        return "an unfinished" if self.run.is_marked else "a kept"
-
-    @property
-    def found(self) -> str:
-        names = f"{len(self.run.snapshots)} snapshots of run {self.run.run} are in it"
-        return names if self.run.snapshots else "it has the mark of one"
-
-    @property
-    def hint(self) -> str:
-        image = shell_word(self.path)
-        bring = f"bring that folder along ({self.beside or 'from where the image was'})"
-        back = f"growdisk rollback --force {image} goes back to before the run, "
-        return (
-            f"{bring}; without it, {back if self.run.first else ''}"
-            f"growdisk commit --force {image} keeps the image as it is and removes what it carries"
-        )
 
 
 def carried_run(header: Header | None, names: Iterable[str]) -> CarriedRun | None:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import os
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from growdisk.fast_dataclass import dataclass, field
-from growdisk.planner.plan import Plan
+from growdisk.planner.plan import Plan, decode_plan
 from growdisk.volumes.keyring import Keyring
-from growdisk.workflow.engine import Observer
+from growdisk.workflow.journal import record_unreadable
 from growdisk.workflow.run_directory import RunDirectory
 from growdisk.workflow.stopping import StopRequest
+
+if TYPE_CHECKING:
+    from growdisk.workflow.engine import Observer
 
 
 class Silent:
@@ -40,3 +46,17 @@ class Prepared:
 
     plan: Plan
     room: int = 0
+
+
+def new_run_name() -> str:
+    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{os.urandom(2).hex()}"
+
+
+def recorded_plan(directory: RunDirectory) -> Plan:
+    """That of the run which is recorded there. record-unreadable if it is not one."""
+    try:
+        return decode_plan(directory.plan_text())
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise record_unreadable(
+            directory.plan_file, reason=f"it is no plan of a run: {error}"
+        ) from error

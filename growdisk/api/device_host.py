@@ -1,17 +1,22 @@
-"""What of this host forbids working on a block device, or recording its run where it would be."""
+"""What of this host forbids working on a block device, or a run of it, and what cannot be known."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from growdisk.api.device_room import notes_on_room
 from growdisk.api.images.access import free_room
+from growdisk.block.holders import use_of
 from growdisk.block.host_devices import disk_of_partition, holders_of, partitions_of, value_of
 from growdisk.block.mounts import memory_under, mounts
 from growdisk.block.opening import refuse_read_only
-from growdisk.errors import GrowdiskError, ImageError, Refused
+from growdisk.errors import GrowdiskError, ImageError, ImageInUse, Refused
+from growdisk.fast_dataclass import replace
+from growdisk.live.libvirt_users import running_users
 from growdisk.planner.plan import Plan
 from growdisk.storage.lvm import foreign_owner
-from growdisk.units import MiB, format_size
+from growdisk.storage.rbd import clients_of, refuse_other_clients
+from growdisk.units import Bytes, MiB
 from growdisk.workflow.run_directory import RESERVE, RunDirectory
 from growdisk.workflow.run_places import state_folder
 
@@ -71,10 +76,21 @@ def refuse_unsafe_place(path: Path, directory: RunDirectory, plan: Plan) -> None
                 {
                     "path": path,
                     "folder": folder,
-                    "wanted": format_size(wanted),
-                    "free": format_size(free),
+                    "wanted": Bytes(wanted),
+                    "free": Bytes(free),
                 },
             )
+
+
+def fit_to_device(plan: Plan, path: Path, directory: RunDirectory) -> Plan:
+    """The plan with a note on room; refused as by refuse_unsafe_place."""
+    refuse_unsafe_place(path, directory, plan)
+    image = plan.after.image
+    if image.format != "qcow2":
+        # A raw disk on a device is as large as the device: it can lack nothing.
+        return plan
+    # A qcow2 image fills as its guest does: what the device will lack then.
+    return replace(plan, notes=(*plan.notes, *notes_on_room(path, image.virtual_size)))
 
 
 def _room_for(plan: Plan) -> int:
@@ -87,6 +103,23 @@ def _room_for(plan: Plan) -> int:
     moved = sum(move.size for step in steps for move in step.moves)
     written = _OVERLAYS + growth // _SHARE + moved
     return RESERVE + (2 if plan.keep else 1) * written
+
+
+def refuse_unseen_users(path: Path) -> None:
+    """Refuse what no process shows that this user may look at: libvirt's guests, Ceph's clients."""
+    # An ordinary user does not see the processes of libvirt's machines.
+    if names := running_users(path.stat().st_rdev):
+        raise ImageInUse(path, holder=f"the running machine {names[0]} of libvirt")
+    refuse_other_clients(path)
+
+
+def doubt_about_device(path: Path) -> str:
+    """What cannot be known of who uses it; "" if everything is known."""
+    unseen = list(use_of(path, claimed=True).unseen)
+    unseen += (
+        [] if clients_of(path) is not None else ["the Ceph cluster (rbd status gave no answer)"]
+    )
+    return f"whether {path} is in use was not looked up in {', '.join(unseen)}" if unseen else ""
 
 
 def _owner_elsewhere(number: int) -> str:

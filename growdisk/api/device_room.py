@@ -9,7 +9,7 @@ from growdisk.errors import ImageError, shell_word
 from growdisk.qcow2.image import Qcow2Image
 from growdisk.storage.growing import device_size
 from growdisk.storage.look import look_at_storage
-from growdisk.units import MiB, align_up, format_size
+from growdisk.units import Bytes, MiB, align_up, format_size
 
 # bytes of data, of clusters of 64 KiB, for each byte of the tables that map and count them
 _TABLES = 4096
@@ -26,14 +26,13 @@ def refuse_full_device(path: Path, image: Qcow2Image, cluster_size: int, needed:
             "no-room-on-device",
             "{path} cannot grow so far: its device has no room for that",
             "the run takes at least {wanted} of the device, and {free} of it are not in use",
-            "make the device {_more} larger first ({how}), then run the same command again",
+            "make the device {missing} larger first ({how}), then run the same command again",
             {
                 "path": path,
-                "wanted": format_size(needed),
-                "free": format_size(free),
-                "missing": missing,
+                "wanted": Bytes(needed),
+                "free": Bytes(free),
+                "missing": Bytes(missing),
                 "how": _how(path, missing),
-                "_more": format_size(missing),
             },
         )
 

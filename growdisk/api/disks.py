@@ -44,8 +44,10 @@ def inspect(
     from growdisk.api.live_inspect import inspected
     from growdisk.workflow.stopping import StopRequest
 
-    with inspected(target, StopRequest()) as found:
-        return facts_of_image(found, image_format) if isinstance(found, Path) else found.facts
+    with inspected(target, StopRequest(), sector_size=sector_size) as found:
+        if isinstance(found, Path):
+            return facts_of_image(found, image_format, sector_size, keys)
+        return found.facts
 
 
 def facts_of_image(

@@ -11,7 +11,7 @@ from growdisk.api.guard import refuse_dependents, refuse_run_at
 from growdisk.api.host_tools import FoundTools
 from growdisk.api.second_opinion import second_opinion
 from growdisk.block.device import BlockDevice
-from growdisk.errors import LayoutError
+from growdisk.errors import Refused
 from growdisk.fast_dataclass import replace
 from growdisk.planner.backend_choice import choose_backend
 from growdisk.planner.extra_disks import ExtraDiskPlan, propose_extra_disk, volume_groups
@@ -21,8 +21,8 @@ from growdisk.planner.goal import OtherDisk, RunOptions
 from growdisk.planner.proposal import Proposal
 from growdisk.planner.refusals import refuse_unwritable
 from growdisk.qcow2.probe import ImageFormat, probe_to_write
-from growdisk.steps.device_path import look_through
 from growdisk.steps.extra_disk_step import disk_name
+from growdisk.steps.place_at_rest import look_through
 from growdisk.volumes.keyring import Keyring
 from growdisk.volumes.other_pvs import PhysicalVolumeFinder
 from growdisk.workflow.run_directory import RunDirectory, refuse_if_unfinished
@@ -69,7 +69,7 @@ def plan_extra_disks(
             facts = Facts(image, None, {}, disk=disk_name(number))
             refuse_unwritable(facts)
             _refuse_idle(main, device, path, sector_size)
-            found.append(ExtraDiskPlan(facts))
+            found.append(ExtraDiskPlan(facts, path.resolve()))
             continue
         facts = replace(inspect_device(device, image, sector_size, keyring), disk=disk_name(number))
         proposal = propose_extra_disk(main, facts, other.goal)
@@ -80,10 +80,10 @@ def plan_extra_disks(
             opinion = second_opinion(facts, other.goal, proposal, device, opened)
             proposal = opinion.proposal
             choice = choose_backend(facts, proposal, options, FoundTools(opinion.asked))
-            found.append(ExtraDiskPlan(facts, proposal, choice))
+            found.append(ExtraDiskPlan(facts, path.resolve(), proposal, choice))
         else:
             # As it should be already: it takes part without a step of its own.
-            found.append(ExtraDiskPlan(facts, Proposal((), facts)))
+            found.append(ExtraDiskPlan(facts, path.resolve(), Proposal((), facts)))
     return found
 
 
@@ -96,5 +96,5 @@ def _refuse_idle(main: Facts, device: BlockDevice, path: Path, sector_size: int)
         raise _refusal(main.image.path, path, reason, hint)
 
 
-def _refusal(path: Path, other: Path, reason: str, hint: str) -> LayoutError:
+def _refusal(path: Path, other: Path, reason: str, hint: str) -> Refused:
     return option_unsupported(path, option=f"--with {other}", reason=reason, hint=hint)

@@ -15,6 +15,7 @@ from growdisk.api.guard import carried_by, is_recorded, refuse_dependents
 from growdisk.api.result import Outcome, Result
 from growdisk.api.session import layout_now
 from growdisk.errors import Refused
+from growdisk.fast_dataclass import dataclass, field
 from growdisk.qcow2.image import Qcow2Image
 from growdisk.qcow2.named_files import real
 from growdisk.qcow2.probe import probe_to_write
@@ -23,13 +24,23 @@ from growdisk.steps.disk import Disk
 from growdisk.volumes.keyring import Keyring
 
 
-def commit_carried(path: Path, keys: tuple[bytes, ...] = (), *, not_in_use: bool = False) -> Result:
-    """Keep the image as it is, and remove the snapshots of all runs and their mark."""
+def commit_carried(
+    path: Path,
+    keys: tuple[bytes, ...] = (),
+    *,
+    not_in_use: bool = False,
+    sector_size: int = 512,
+) -> Result:
+    """Keep the image as it is, and remove the snapshots of all runs and their mark.
+
+    `sector_size` is the disk's logical one, by which the layout in the Result is read.
+    """
 
     def accept(image: Qcow2Image, carried: CarriedRun) -> None:
         _forget(image, [snapshot.name for snapshot in carried.snapshots])
 
-    return _ended(path, "commit", "changed", accept, keys, not_in_use=not_in_use)
+    use = _Use(keys, not_in_use, sector_size)
+    return _ended(path, "commit", "changed", accept, use)
 
 
 def rollback_carried(
@@ -38,8 +49,12 @@ def rollback_carried(
     *,
     overlays_may_break: bool = False,
     not_in_use: bool = False,
+    sector_size: int = 512,
 ) -> Result:
-    """Go back to before the latest run, and remove what the image carries of it."""
+    """Go back to before the latest run, and remove what the image carries of it.
+
+    `sector_size`: as for commit_carried.
+    """
 
     def back(image: Qcow2Image, carried: CarriedRun) -> None:
         if carried.first is None:
@@ -48,14 +63,23 @@ def rollback_carried(
                 "image as it is"
             )
             raise _nothing_carried(path, verb="roll back", reason=reason)
-        if not overlays_may_break:
-            refuse_dependents(path)
+        refuse_dependents(path, overlays_may_break=overlays_may_break)
         image.apply_snapshot(carried.first.name)
         _forget(
             image, [snapshot.name for snapshot in carried.snapshots if snapshot.run == carried.run]
         )
 
-    return _ended(path, "roll back", "restored", back, keys, not_in_use=not_in_use)
+    use = _Use(keys, not_in_use, sector_size)
+    return _ended(path, "roll back", "restored", back, use)
+
+
+@dataclass(frozen=True)
+class _Use:
+    """What the user said of the disk, as the parameters above."""
+
+    keys: tuple[bytes, ...] = field(repr=False)
+    not_in_use: bool
+    sector_size: int
 
 
 def _ended(
@@ -63,19 +87,16 @@ def _ended(
     verb: str,
     outcome: Outcome,
     action: Callable[[Qcow2Image, CarriedRun], None],
-    keys: tuple[bytes, ...],
-    *,
-    not_in_use: bool,
+    use: _Use,
 ) -> Result:
     with closing(
-        Disk.open(real(path), probe_to_write(path), not_in_use=not_in_use, key=keys)
+        Disk.open(real(path), probe_to_write(path), not_in_use=use.not_in_use, key=use.keys)
     ) as disk:
         carried = carried_by(disk.active)
         if carried is None or is_recorded(path, carried):
             reason = "its run is recorded beside it" if carried else "it carries no run of growdisk"
             raise _nothing_carried(path, verb=verb, reason=reason)
-        # No plan tells the sector size here: 512 is assumed, for what is shown only.
-        before = layout_now(disk, path, 512, Keyring(keys))
+        before = layout_now(disk, path, use.sector_size, Keyring(use.keys))
         repair(disk.file, disk.path, errors=False)  # what a crash left half-made: leaks, no more
         image = disk.base(writable=True)
         assert isinstance(image, Qcow2Image)
@@ -83,7 +104,7 @@ def _ended(
         # activated.
         action(image, carried)
         disk.activate(image)
-        after = layout_now(disk, path, 512, Keyring(keys))
+        after = layout_now(disk, path, use.sector_size, Keyring(use.keys))
     return Result(outcome, carried.run or None, None, before, after)
 
 

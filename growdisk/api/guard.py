@@ -11,7 +11,7 @@ from contextlib import closing, suppress
 from itertools import islice
 from pathlib import Path
 
-from growdisk.api.carried import CarriedRun, RunWithoutFolder, carried_run
+from growdisk.api.carried import CarriedRun, carried_run, run_without_folder
 from growdisk.api.files_below import files_below
 from growdisk.api.overlays import dependents_of
 from growdisk.block.device import BlockDevice
@@ -37,17 +37,19 @@ class ConflictGuard:
 
     What the image itself does not allow is in qcow2/write_guard.py.
 
-    `overlays_may_break`: its owner said so, or what is done shows through to none of them.
-    `merging` is an overlay whose data are on their way into this image, which spoils neither it nor
-    what lies on it.
+    `overlays_may_break`: its owner said so, which is no consent for a machine whose memory is
+    saved. `shows_the_same`: what is done changes nothing that a guest or an overlay sees. `merging`
+    is an overlay whose data are on their way into this image, which spoils neither it nor what lies
+    on it.
     """
 
     path: Path
     overlays_may_break: bool = False
     merging: Path | None = None
+    shows_the_same: bool = False
 
     def __call__(self, file: BlockDevice, header: Header | None) -> None:
-        """Raises run-stands-in-the-way, RunWithoutFolder, memory-saved or overlays-on-it.
+        """Raises run-stands-in-the-way, run-without-folder, memory-saved or overlays-on-it.
 
         `header` is None for raw.
         """
@@ -56,12 +58,13 @@ class ConflictGuard:
         if data_file is not None:
             # A raw file: it carries no mark and no snapshots, but may have a folder beside it.
             refuse_run(data_file, None)
-        if self.overlays_may_break:
+        if self.shows_the_same:
             return
-        refuse_dependents(self.path, merging=self.merging)
+        may_break = self.overlays_may_break
+        refuse_dependents(self.path, merging=self.merging, overlays_may_break=may_break)
         if data_file is not None:
             # This image keeps its data there, and is not to count as somebody else's.
-            refuse_dependents(data_file, merging=self.path)
+            refuse_dependents(data_file, merging=self.path, overlays_may_break=may_break)
 
     def _data_file(self, header: Header | None) -> Path | None:
         """The external data file; None if there is none, or if it is outside the image's folder.
@@ -102,7 +105,7 @@ def carried_at(path: Path) -> CarriedRun | None:
 
 
 def refuse_run(path: Path, carried: CarriedRun | None) -> None:
-    """run-stands-in-the-way for a recorded run; RunWithoutFolder if only the image carries it."""
+    """run-stands-in-the-way for a recorded run; run-without-folder if only the image carries it."""
     if carried is None and not may_have_run(path):
         return
     from growdisk.workflow.run_directory import RunDirectory, refuse_if_open
@@ -148,21 +151,27 @@ def _is_in_a_run(path: Path, carried: CarriedRun | None) -> bool:
 
     if any(run.state().status is RunStatus.UNFINISHED for run in RunDirectory.beside(path).runs()):
         return True
-    try:
-        refuse_carried(path, carried)
-    except RunWithoutFolder as error:
-        return error.run.is_marked
-    return False
+    return carried is not None and is_without_folder(path, carried) and carried.is_marked
 
 
 def refuse_carried(path: Path, carried: CarriedRun | None) -> None:
-    """RunWithoutFolder for a run that an image carries, unless it is recorded beside it.
+    """run-without-folder for a run that an image carries, unless it is recorded beside it."""
+    if carried is not None and is_without_folder(path, carried):
+        raise without_folder(path, carried)
+
+
+def is_without_folder(path: Path, carried: CarriedRun) -> bool:
+    """Whether the run that an image carries is not recorded beside it.
 
     The mark of a run that never began hinders nobody: the next to write to the image removes it.
     """
-    if carried is not None and not is_recorded(path, carried) and not _never_began(path, carried):
-        folder = f"{path.name}.growdisk"
-        raise RunWithoutFolder(path, carried, folder, beside=_folder_beside(path, carried.run))
+    return not is_recorded(path, carried) and not _never_began(path, carried)
+
+
+def without_folder(path: Path, carried: CarriedRun) -> ImageError:
+    """The refusal of a run that is_without_folder()."""
+    folder = f"{path.name}.growdisk"
+    return run_without_folder(path, carried, folder, _folder_beside(path, carried.run))
 
 
 def is_recorded(path: Path, carried: CarriedRun) -> bool:

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
+from typing import TYPE_CHECKING
 
 from growdisk.fast_dataclass import replace
 from growdisk.filesystems.btrfs_tree import BtrfsTree
@@ -25,7 +26,6 @@ from growdisk.guest_config.removed_partition import RemovedPartition
 from growdisk.guest_config.systemd_units import swap_file_of
 from growdisk.guest_config.text import decode
 from growdisk.guest_systems.file_rewriter import unfit, unfit_for_swap_file
-from growdisk.guest_systems.home_repair import HomeRepair, obstacles, repairs_of
 from growdisk.guest_systems.look import Home, Look
 from growdisk.partitions.table import BIOS_BOOT, Partition, Role
 from growdisk.planner.facts import Facts
@@ -37,6 +37,9 @@ from growdisk.steps.registry import DiskStep
 from growdisk.steps.remake_swap import MakeSwapFile
 from growdisk.steps.repair_guest import RepairGuest
 from growdisk.steps.step_traits import first, of_kind
+
+if TYPE_CHECKING:
+    from growdisk.guest_systems.home_repair import HomeRepair
 
 # The usual places: looked at even if neither fstab nor a unit names a file there.
 _SWAP_FILES = (
@@ -163,6 +166,8 @@ def _texts(home: Home, patterns: tuple[str, ...]) -> Iterator[str]:
 
 
 def _seen(look: Look, steps: tuple[DiskStep, ...]) -> GuestSeen:
+    from growdisk.guest_systems.home_repair import obstacles, repairs_of
+
     systems = tuple(home.root.node for home in look.systems)
     on_btrfs = tuple(
         home.root.node for home in look.systems if isinstance(home.paths.root.tree, BtrfsTree)

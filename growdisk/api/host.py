@@ -1,19 +1,18 @@
-"""What of this host forbids working on an image: who uses it, and what cannot be known."""
+"""What of this host forbids working on an image: who uses it, and what cannot be known.
+
+What is so of block devices alone is in device_host.py. That loads all kinds of storage, and is
+loaded for a device.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from growdisk.api.device_host import refuse_unfit_device, refuse_unsafe_place
-from growdisk.api.device_room import notes_on_room
-from growdisk.block.holders import use_of
 from growdisk.block.leases import others_write
 from growdisk.block.mounts import LOCAL_LOCKS, is_shared, mount_of
 from growdisk.block.opening import require_writable
 from growdisk.block.second_look import refuse_users
-from growdisk.errors import ImageInUse
 from growdisk.fast_dataclass import replace
-from growdisk.live.libvirt_users import running_users
 from growdisk.planner.facts import ImageFacts
 from growdisk.planner.failures import device_cannot_grow
 from growdisk.planner.goal import Goal, RunOptions
@@ -22,9 +21,6 @@ from growdisk.steps.extra_disk_step import ExtraDiskStep
 from growdisk.steps.registry import DiskStep
 from growdisk.steps.resize_image import GrowDevice
 from growdisk.steps.step_traits import of_kind
-from growdisk.storage.growing import refuse_without_room
-from growdisk.storage.look import look_at_storage
-from growdisk.storage.rbd import clients_of, refuse_other_clients
 from growdisk.storage.values import Storage
 from growdisk.workflow.run_directory import RunDirectory
 from growdisk.workflow.run_places import is_apart, is_served
@@ -49,6 +45,8 @@ def refuse_unfit_host(path: Path, options: RunOptions) -> None:
     """
     for disk_path in (path, *(other.path for other in options.others)):
         if disk_path.is_block_device():
+            from growdisk.api.device_host import refuse_unfit_device
+
             refuse_unfit_device(disk_path)
         elif disk_path.is_file():
             require_writable(disk_path)
@@ -63,6 +61,8 @@ def facts_of_host(image: ImageFacts, path: Path, goal: Goal) -> ImageFacts:
         return replace(
             image, storage=Storage("other", "", obstacle=_FIXED, hint="grow it at its server")
         )
+    from growdisk.storage.look import look_at_storage
+
     return replace(image, storage=look_at_storage(path))
 
 
@@ -76,24 +76,18 @@ def fit_to_host(plan: Plan, path: Path, directory: RunDirectory, options: RunOpt
     for step in plan.steps:
         _refuse_fixed_size(plan, path, step)
     if is_apart(path):
-        refuse_unsafe_place(path, directory, plan)
-        plan = _with_room_notes(plan, path)
+        from growdisk.api.device_host import fit_to_device
+
+        plan = fit_to_device(plan, path, directory)
     return with_doubts(plan, path, options)
 
 
 def refuse_full_storage(plan: Plan, path: Path) -> None:
     """storage-full, storage-refuses: if the host's storage does not have what the plan needs."""
     for step in of_kind(GrowDevice, plan.steps):
+        from growdisk.storage.growing import refuse_without_room
+
         refuse_without_room(path, step.storage, step.new_size)
-
-
-def _with_room_notes(plan: Plan, path: Path) -> Plan:
-    """A qcow2 image fills as its guest does: what the device will lack then."""
-    image = plan.after.image
-    if image.format != "qcow2":
-        # A raw disk on a device is as large as the device: it can lack nothing.
-        return plan
-    return replace(plan, notes=(*plan.notes, *notes_on_room(path, image.virtual_size)))
 
 
 def _refuse_fixed_size(plan: Plan, path: Path, step: DiskStep | ExtraDiskStep) -> None:
@@ -117,19 +111,10 @@ def _refuse_in_use(path: Path, *, not_in_use: bool) -> None:
         refuse_users(path, not_in_use=not_in_use)
     except OSError:
         return  # opening it will say why
-    # What no process shows that this user may look at: guests of libvirt, clients of Ceph.
     if is_device:
-        _refuse_domains(path)
-        refuse_other_clients(path)
+        from growdisk.api.device_host import refuse_unseen_users
 
-
-def _refuse_domains(path: Path) -> None:
-    """Refuse a device that running machines of libvirt have.
-
-    An ordinary user does not see their processes.
-    """
-    if names := running_users(path.stat().st_rdev):
-        raise ImageInUse(path, holder=f"the running machine {names[0]} of libvirt")
+        refuse_unseen_users(path)
 
 
 def with_doubts(plan: Plan, path: Path, options: RunOptions) -> Plan:
@@ -143,13 +128,9 @@ def with_doubts(plan: Plan, path: Path, options: RunOptions) -> Plan:
 def _doubt(path: Path) -> str:
     """What cannot be known of who uses it; "" if everything is known."""
     if path.is_block_device():
-        unseen = [word for word in (use_of(path, claimed=True).unseen,) if word]
-        unseen += (
-            [] if clients_of(path) is not None else ["the Ceph cluster (rbd status gave no answer)"]
-        )
-        return (
-            f"whether {path} is in use was not looked up in {', '.join(unseen)}" if unseen else ""
-        )
+        from growdisk.api.device_host import doubt_about_device
+
+        return doubt_about_device(path)
     if is_served(path):
         if path.parent.name.startswith("ssh-"):
             return _AT_FAR_HOST.format(path)

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from growdisk.api.device_room import refuse_full_device
 from growdisk.api.images.access import free_room
 from growdisk.block.device import BlockDevice, ExtentKind
 from growdisk.block.host_devices import file_behind
@@ -27,7 +26,7 @@ from growdisk.planner.proposal import Proposal
 from growdisk.qcow2.image import Qcow2Image
 from growdisk.steps.resize_image import ResizeImage
 from growdisk.steps.step_traits import first
-from growdisk.units import format_size
+from growdisk.units import Bytes, format_size
 from growdisk.workflow.run_directory import JOURNAL_ROOM, RESERVE
 from growdisk.workflow.run_places import is_apart
 
@@ -46,15 +45,14 @@ def host_too_full(
     return Refused.named(
         "host-too-full",
         "{path} cannot grow so far: the host has no room for that",
-        "it takes at least {_needed} in {place}{_aside}; {problem}",
+        "it takes at least {needed} in {place}{_aside}; {problem}",
         "free at least {_missing} there, or grow by less; nothing was changed",
         {
             "path": path,
             "place": place,
-            "needed": needed,
-            "free": free,
+            "needed": Bytes(needed),
+            "free": Bytes(free),
             "problem": problem or f"{format_size(free)} are free",
-            "_needed": format_size(needed),
             "_aside": f", with {format_size(SET_ASIDE)} to go back" if aside else "",
             "_missing": format_size(max(needed - free, 1)),
         },
@@ -65,14 +63,13 @@ def _host_file_too_large(path: Path, needed: int, limit: str, hint: str) -> Refu
     return Refused.named(
         "host-file-too-large",
         "{path} cannot grow so far: its file would be too large",
-        "it will have {_needed} at the least, and {limit}",
+        "it will have {needed} at the least, and {limit}",
         "{hint}",
         {
             "path": path,
-            "needed": needed,
+            "needed": Bytes(needed),
             "limit": limit,
             "hint": hint,
-            "_needed": format_size(needed),
         },
     )
 
@@ -148,6 +145,8 @@ def _refuse_full_device(image: RunImage, growing: GrowingImage) -> None:
         and isinstance(image.device, Qcow2Image)
         and image.snapshots != "overlay"
     ):
+        from growdisk.api.device_room import refuse_full_device
+
         refuse_full_device(path, image.device, growing.cluster_size, needed(growing))
 
 

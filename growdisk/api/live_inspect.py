@@ -54,7 +54,7 @@ class InspectedGuest:
 
 @contextmanager
 def inspected(
-    request: LiveRequest, stop: StopRequest, *, fullness: bool = False
+    request: LiveRequest, stop: StopRequest, *, fullness: bool = False, sector_size: int = 512
 ) -> Iterator[InspectedGuest | Path]:
     """The running guest, looked at; or the path of its image, if it is off.
 
@@ -65,7 +65,8 @@ def inspected(
         yield reached
         return
     with closing(reached):
-        looked = look(reached, request.path or reached.path, stop, fullness=fullness)
+        path = request.path or reached.path
+        looked = look(reached, path, stop, fullness=fullness, sector_size=sector_size)
         try:
             yield looked
         finally:
@@ -73,7 +74,12 @@ def inspected(
 
 
 def look(
-    reached: RunningGuest, path: Path, stop: StopRequest, *, fullness: bool = False
+    reached: RunningGuest,
+    path: Path,
+    stop: StopRequest,
+    *,
+    fullness: bool = False,
+    sector_size: int = 512,
 ) -> InspectedGuest:
     """Inspect a running guest; Refused if it is paused, cannot be reached, or its disk is busy."""
     machine, disk = reached.machine, reached.disk
@@ -95,19 +101,23 @@ def look(
         seen = find_in_guest(
             inside.shell, disk.names[0], disk.size, disk.serial, reached.request.guest_disk
         )
-        facts = _facts(inside.shell, seen.device, _image_facts(reached, path), fullness=fullness)
+        image = _image_facts(reached, path)
+        facts = _facts(inside.shell, seen.device, image, sector_size, fullness=fullness)
     except BaseException:
         inside.forget()
         raise
     return InspectedGuest(reached, inside, facts, seen.device)
 
 
-def _facts(shell: GuestShell, device: str, image: ImageFacts, *, fullness: bool) -> Facts:
+def _facts(
+    shell: GuestShell, device: str, image: ImageFacts, sector_size: int, *, fullness: bool
+) -> Facts:
     # Each look is a command in the guest: what is mapped is listed once, for all partitions.
     disk, volumes = guest_disk_at(shell, device), volumes_of(shell, fullness=fullness)
     return inspect_device(
         disk,
         image,
+        sector_size,
         look=lambda window, start: look_in_guest(window, partition_device(disk, start), volumes),
         # What lies far from both ends of the disk would have to come through the agent.
         thorough=False,

@@ -17,7 +17,6 @@ from growdisk.planner.guest_plan import growth_layers
 from growdisk.planner.layout import Layout, layout_of
 from growdisk.planner.plan import Plan
 from growdisk.steps.failures import overlays_need_rest
-from growdisk.steps.in_guest import GUEST_ONLY, InGuest
 from growdisk.steps.inside import Inside
 from growdisk.steps.live_overlays import LiveOverlays, is_same_file
 from growdisk.steps.live_snapshots import LiveSnapshots, LiveUndo
@@ -43,11 +42,8 @@ class LiveSession:
         )
         self.snapshots = _store(plan, self.worker, directory, reached)
         # Swap and the guest's files are one phase of its own scripts; other steps are as at rest.
-        steps = tuple(
-            InGuest(step) if isinstance(step, GUEST_ONLY) else step for step in plan.own_steps
-        )
         self.engine: Engine[LiveWorker] = Engine(
-            steps,
+            plan.own_steps,
             self.worker,
             self.snapshots,
             journal,

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from growdisk.errors import Refused, UsageError
 from growdisk.fast_dataclass import dataclass, replace
 from growdisk.live.guest_shell import GuestShell, GuestUnreachable
-from growdisk.live.qemu_machine import LiveDisk, Machine
+from growdisk.live.live_disk import LiveDisk
+from growdisk.live.qemu_machine import Machine
 from growdisk.live.qemu_processes import guest_of, server_folder
 from growdisk.planner.guest_connection import GuestConnection
+from growdisk.workflow.run_places import is_run_folder
 
 if TYPE_CHECKING:
     from growdisk.live.guest_agent import AgentShell
@@ -41,23 +43,41 @@ class LiveRequest:
     allow_reboot: bool = False
 
 
-def _disk_unknown(machine: str, wanted: str, present: str) -> Refused:
+def _disk_unknown(machine: str, wanted: str, disks: Mapping[str, str]) -> Refused:
+    """`disks`: the file of each, by its name."""
     return Refused.named(
         "disk-unknown",
         "{machine} has no disk {wanted}",
-        "its disks are: {present}",
+        "its disks are: {_disks}",
         "name one of them with --disk",
-        {"machine": machine, "wanted": wanted, "present": present},
+        {
+            "machine": machine,
+            "wanted": wanted,
+            "present": tuple(disks),
+            "files": tuple(disks.values()),
+            "_disks": _described(disks),
+        },
     )
 
 
 @dataclass(eq=False)
 class DiskNotSaid(Refused):
+    """`files` are those of the disks in `present`."""
+
     WHAT: ClassVar[str] = "{machine} has several disks"
-    WHY: ClassVar[str] = "they are: {present}"
+    WHY: ClassVar[str] = "they are: {disks}"
     DO: ClassVar[str] = "say which one with --disk"
     machine: str
-    present: str
+    present: tuple[str, ...]
+    files: tuple[str, ...]
+
+    @property
+    def disks(self) -> str:
+        return _described(dict(zip(self.present, self.files, strict=True)))
+
+
+def _described(disks: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} ({file})" for name, file in disks.items()) or "none"
 
 
 def _no_file_here(machine: str, file: str) -> Refused:
@@ -257,17 +277,14 @@ def _by_domain(request: LiveRequest) -> RunningGuest | Path:
 
 
 def _file_of_domain(request: LiveRequest, disks: dict[str, DomainDisk]) -> Path:
-    present = (
-        ", ".join(f"{target} ({disk.file or disk.elsewhere})" for target, disk in disks.items())
-        or "none"
-    )
+    present = {target: disk.file or disk.elsewhere for target, disk in disks.items()}
     name = f"machine {request.domain}"
     # By libvirt's target alone (vda): a machine that is off has no names in QEMU.
     chosen = [disks[request.disk]] if request.disk in disks else list(disks.values())
     if request.disk and request.disk not in disks:
-        raise _disk_unknown(name, wanted=request.disk, present=present)
+        raise _disk_unknown(name, wanted=request.disk, disks=present)
     if len(chosen) != 1:
-        raise DiskNotSaid(name, present=present)
+        raise DiskNotSaid(name, tuple(present), tuple(present.values()))
     if not chosen[0].file:
         raise _no_file_here(name, file=chosen[0].elsewhere or "not a file")
     return Path(chosen[0].file)
@@ -291,12 +308,12 @@ def _by_monitor(request: LiveRequest, socket: Path) -> RunningGuest:
 
 def _choose(machine: Machine, wanted: str, path: Path | None, folder: Path | None) -> LiveDisk:
     disks = machine.disks()
-    present = ", ".join(f"{disk.names[0]} ({disk.file})" for disk in disks) or "none"
+    present = {disk.names[0]: str(disk.file) for disk in disks}
     if wanted:
         chosen = [disk for disk in disks if wanted in (disk.key, *disk.names)]
         # libvirt's names for -blockdev devices are those of the device: virtio-disk0, scsi0-0-0-0
         if not chosen:
-            raise _disk_unknown(machine.name, wanted=wanted, present=present)
+            raise _disk_unknown(machine.name, wanted=wanted, disks=present)
         return chosen[0]
     if path is not None:
         chosen = [
@@ -306,13 +323,13 @@ def _choose(machine: Machine, wanted: str, path: Path | None, folder: Path | Non
             if any(_same(file, path, folder) for file in machine.files(disk.key))
         ]
         if not chosen:
-            raise _disk_unknown(machine.name, wanted=str(path), present=present)
+            raise _disk_unknown(machine.name, wanted=str(path), disks=present)
         return chosen[0]
     # What is read-only cannot grow: a CD, or what cloud-init reads.
     writable = [disk for disk in disks if not disk.read_only]
     if len(writable) != 1:
         raise (
-            DiskNotSaid(machine.name, present=present)
+            DiskNotSaid(machine.name, tuple(present), tuple(present.values()))
             if writable
             else _disk_unknown(machine.name, "", present)
         )
@@ -323,8 +340,8 @@ def _image(machine: Machine, disk: LiveDisk, folder: Path | None) -> Path:
     """The image that the user knows: below the overlays of a run of ours, if there is one."""
     for file in machine.files(disk.key):
         path = _absolute(file, folder)
-        # IMAGE.growdisk/ is a run's folder, with its overlays.
-        if path.parent.suffix != ".growdisk":
+        # A run's folder, with its overlays.
+        if not is_run_folder(path.parent):
             if not path.exists():
                 # An address (nbd://…), or a file that only QEMU can see.
                 break

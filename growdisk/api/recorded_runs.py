@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from growdisk.api import at_rest
 from growdisk.api.at_rest import Allowed
-from growdisk.api.current_run import CurrentRun, Silent
+from growdisk.api.current_run import CurrentRun, Silent, recorded_plan
 from growdisk.api.disks import facts_of_image
 from growdisk.api.guard import carried_at, refuse_carried
 from growdisk.api.result import Result, step_reports
@@ -18,11 +18,9 @@ from growdisk.api.runs import carry_out
 from growdisk.block.raw import RawFile
 from growdisk.errors import GrowdiskError, ImageInUse, KeyNeeded
 from growdisk.planner.layout import layout_of
-from growdisk.planner.plan import recorded_plan
 from growdisk.volumes.keyring import Keyring
-from growdisk.workflow.journal import Event
 from growdisk.workflow.run_directory import RunDirectory, no_such_run
-from growdisk.workflow.states import TOUCHED, RunState, RunStatus
+from growdisk.workflow.states import ENDED, RunState, RunStatus
 from growdisk.workflow.stopping import StopRequest
 
 if TYPE_CHECKING:
@@ -138,30 +136,32 @@ def commit(
     keys: tuple[bytes, ...] = (),
     *,
     not_in_use: bool = False,
+    as_it_is: bool = False,
 ) -> Result:
-    """Accept the image as it is, and forget the run's snapshots.
+    """Accept the image as a run left it that is done, and forget the run's snapshots.
 
-    What lies on the image sees what it saw.
+    `as_it_is`: also if some of its steps are not done, or are undone. What lies on the image sees
+    what it saw.
     """
     path = Path(image)
 
     def accept(session: AnySession) -> Callable[[], RunState]:
         state = session.engine.state
-        # What is between begun and verified is neither the old state nor the new one.
-        half_done = [
-            s.name
-            for s in session.run.plan.steps
-            if state.event_of(s.name) in TOUCHED - {Event.VERIFIED}
-        ]
-        if half_done and not state.settling:
+        # With a step that is not done, the guest's files may not fit what is on the disk.
+        left = [s.name for s in session.run.plan.steps if state.event_of(s.name) not in ENDED]
+        if left and not (state.settling or as_it_is):
             raise no_such_run(
                 path,
                 verb="commit",
-                reason=f"step {half_done[0]} is half done: resume or roll back first",
+                reason=f"step {left[0]} is not done: resume or roll back first (growdisk commit "
+                "--force keeps the disk as it is now)",
             )
         return session.engine.commit
 
-    allowed = Allowed(keys, overlays_may_break=True, not_in_use=not_in_use)
+    # An unfinished run may have changed overlays alone, which now become part of the image.
+    allowed = Allowed(
+        keys, overlays_may_break=True, not_in_use=not_in_use, shows_the_same=not as_it_is
+    )
     return _with_session(path, "commit", observer, None, accept, allowed, undoable=True)
 
 
@@ -187,7 +187,11 @@ def _with_session(
         path, plan, directory, observer or Silent(), stop or StopRequest(), Keyring(allowed.keys)
     )
     with _reopened(run, verb, allowed, undoable=undoable) as session:
-        return carry_out(session, action(session))
+        with ExitStack() as refused:
+            refused.callback(session.snapshots.close)
+            todo = action(session)
+            refused.pop_all()  # from here on it is closed there
+        return carry_out(session, todo)
 
 
 @contextmanager

@@ -9,14 +9,14 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from growdisk.api.carried import RunWithoutFolder
-from growdisk.api.guard import carried_at, refuse_carried
+from growdisk.api.carried import CarriedRun
+from growdisk.api.guard import carried_at, is_without_folder, without_folder
 from growdisk.api.result import StepReport, step_reports
 from growdisk.fast_dataclass import dataclass
-from growdisk.workflow.journal import Event, JournalRecord
+from growdisk.workflow.journal import JournalRecord
 from growdisk.workflow.run_directory import RunDirectory
 from growdisk.workflow.run_places import is_served
-from growdisk.workflow.states import RunStatus
+from growdisk.workflow.states import ENDED, RunStatus
 
 if TYPE_CHECKING:
     from growdisk.planner.plan import Plan
@@ -25,7 +25,6 @@ _NEXT = {
     RunStatus.UNFINISHED: ("resume", "rollback"),
     RunStatus.KEPT: ("rollback", "commit"),
 }
-_ENDED = (Event.VERIFIED, Event.SKIPPED)
 
 
 @dataclass(frozen=True)
@@ -45,6 +44,11 @@ class StatusReport:
     step: str = ""
     missing: str = ""
 
+    @property
+    def is_recorded(self) -> bool:
+        """Whether there is a run to end whose plan and journal are here."""
+        return self.state in ("running", "unfinished", "kept") and not self.missing
+
 
 def status(image: str | PathLike[str]) -> StatusReport:
     """How the run of an image stands, and what can be done now.
@@ -56,15 +60,13 @@ def status(image: str | PathLike[str]) -> StatusReport:
     directory = RunDirectory.beside(path)
     # First: of a run whose folder was left elsewhere only the image itself tells.
     carried = None if is_served(path) else carried_at(path)  # it is raw, and need not be reached
-    try:
-        refuse_carried(path, carried)
-    except RunWithoutFolder as error:
-        return _of_carried(error)
+    if carried is not None and is_without_folder(path, carried):
+        return _of_carried(path, carried)
     leading = directory.leading()
     state = leading.state()
     if state.status is RunStatus.NONE:
         return StatusReport("none")
-    from growdisk.planner.plan import recorded_plan  # most images have no run
+    from growdisk.api.current_run import recorded_plan  # most images have no run
 
     plan = recorded_plan(leading)
     steps = step_reports(plan, state)
@@ -91,13 +93,13 @@ def _path_of(image: str | PathLike[str]) -> Path:
     return Path(image)
 
 
-def _of_carried(error: RunWithoutFolder) -> StatusReport:
-    run = error.run
+def _of_carried(path: Path, run: CarriedRun) -> StatusReport:
     steps = tuple(
         StepReport(snapshot.step, "unknown", 0.0, f"snapshot {snapshot.name}")
         for snapshot in run.snapshots
     )
     following = ("rollback --force", "commit --force") if run.first else ("commit --force",)
+    error = without_folder(path, run)
     missing = f"{error.why}; {error.what_to_do}"
     return StatusReport(run.state, run.run or None, steps, following, missing=missing)
 
@@ -109,4 +111,4 @@ def _current(plan: Plan, records: list[JournalRecord]) -> str:
     if not of_steps:
         return names[0]
     last = names.index(of_steps[-1].step or "")
-    return names[min(last + (of_steps[-1].event in _ENDED), len(names) - 1)]
+    return names[min(last + (of_steps[-1].event in ENDED), len(names) - 1)]

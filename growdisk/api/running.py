@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 
-from growdisk.api.current_run import CurrentRun, Prepared
+from growdisk.api.current_run import CurrentRun, Prepared, new_run_name
+from growdisk.api.device_host import refuse_unsafe_place
 from growdisk.api.extra_disks import refuse_spoiling
 from growdisk.api.host import refuse_full_storage
 from growdisk.api.live_inspect import InspectedGuest, guest_not_running, inspected
@@ -27,11 +28,13 @@ from growdisk.planner.live_plan import make_live_plan
 from growdisk.planner.plan import Plan, encode_plan
 from growdisk.planner.proposal import AllDone, PlanFunction, Proposal
 from growdisk.steps.inside import Inside
+from growdisk.steps.live_overlays import is_same_file
 from growdisk.storage.look import look_at_storage
 from growdisk.units import SizeSpec, align_down
 from growdisk.volumes.keyring import Keyring
 from growdisk.workflow.journal import Event, Journal, JournalRecord
 from growdisk.workflow.run_directory import RunDirectory
+from growdisk.workflow.run_places import is_apart, is_run_folder
 from growdisk.workflow.states import RunState
 from growdisk.workflow.stopping import StopRequest
 
@@ -113,10 +116,15 @@ class GuestTarget:
     ) -> Prepared:
         """Refused, too, if the guest itself says that it cannot do its part."""
         guest = self.guest
+        self._refuse_other_overlays()
         confirmed = confirmed_by_guest(guest, goal, proposal)
         connection = guest.reached.way(guest.device)
-        plan = make_live_plan(facts, confirmed, goal, options, guest.surroundings(), connection)
+        plan = make_live_plan(
+            new_run_name(), facts, confirmed, goal, options, guest.surroundings(), connection
+        )
         refuse_full_storage(plan, self.path)
+        if is_apart(self.path):
+            refuse_unsafe_place(self.path, self.directory, plan)
         # Last, since the scripts are rendered from the finished plan. They only check here.
         worker_of(plan, guest.reached, guest.inside, self.path, options.keys).check()
         return Prepared(plan)
@@ -132,9 +140,31 @@ class GuestTarget:
 
     def put_away(self) -> None:
         # locked() would make the folder if there is none.
-        if self.directory.path.exists():
+        if self.directory.path.exists() and not self._has_open_there():
             with self.locked():
                 self.directory.put_away()
+
+    def _refuse_other_overlays(self) -> None:
+        """overlay-of-no-run if the guest lies on an overlay of growdisk, or QEMU has one open.
+
+        The caller has seen that no run is recorded. A new one would empty its folder.
+        """
+        on_overlay = is_run_folder(Path(self.guest.reached.disk.file).parent)
+        if on_overlay or self._has_open_there():
+            raise Refused.named(
+                "overlay-of-no-run",
+                "the guest of {path} lies on an overlay of growdisk, and no run is recorded",
+                "it writes to {file}, which no run would merge",
+                "if its run is in another state folder, say so (--state-dir); if there is none, "
+                "shut the guest down and merge the overlay (growdisk image commit {file})",
+                {"path": self.path, "file": self.guest.reached.disk.file},
+            )
+
+    def _has_open_there(self) -> bool:
+        folder = self.directory.path
+        return self.guest.reached.machine.has_open(
+            lambda file: is_same_file(str(Path(file).parent), folder)
+        )
 
 
 # --- a run that another process began -----------------------------------------------------------

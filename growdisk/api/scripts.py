@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+from growdisk.api.current_run import new_run_name
 from growdisk.api.disk_facts import image_facts, inspect_device
 from growdisk.api.disks import inspect
 from growdisk.api.live_target import LiveRequest
@@ -21,7 +22,6 @@ from growdisk.planner.facts import Facts
 from growdisk.planner.goal import Goal
 from growdisk.planner.guest_plan import guest_plan
 from growdisk.planner.layout import Layout, layout_of
-from growdisk.planner.plan import new_run_name
 from growdisk.planner.planner import propose
 from growdisk.planner.proposal import AllDone
 from growdisk.qcow2.header import read_header
@@ -65,7 +65,7 @@ def write_scripts(
     `keys` open what is encrypted in an image, to be looked into; they become no part of a script.
     """
     _refuse_full(folder)
-    facts = _facts(target, image_format, Keyring(keys))
+    facts = _facts(target, image_format, goal.sector_size, Keyring(keys))
     proposal = propose(facts, goal)
     before = layout_of(facts)
     if isinstance(proposal, AllDone):
@@ -78,13 +78,18 @@ def write_scripts(
     )
 
 
-def _facts(target: Path | LiveRequest, image_format: ImageFormat | None, keyring: Keyring) -> Facts:
+def _facts(
+    target: Path | LiveRequest,
+    image_format: ImageFormat | None,
+    sector_size: int,
+    keyring: Keyring,
+) -> Facts:
     if not isinstance(target, Path):
-        return inspect(target, image_format)
+        return inspect(target, image_format, sector_size, keyring.passphrases)
     with _opened_shared(
         target, image_format or probe_format(target), keyring.passphrases
     ) as device:
-        return inspect_device(device, image_facts(device, target), keyring=keyring)
+        return inspect_device(device, image_facts(device, target), sector_size, keyring)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from growdisk.backends.unclaimed_space import occupied
 from growdisk.block.device import BlockDevice
 from growdisk.block.read_only import Padded
 from growdisk.block.window import Window
-from growdisk.errors import LayoutError
+from growdisk.errors import Refused
 from growdisk.fast_dataclass import dataclass, replace
 from growdisk.filesystems.identify import identify
 from growdisk.host.blkid import BlkidResult, CannotAsk, probe_devices
@@ -176,7 +176,7 @@ def _refuse_occupied(facts: Facts, proposal: Proposal, device: BlockDevice) -> N
             raise grown_over(facts, part, finding.what, finding.offset)
 
 
-def grown_over(facts: Facts, part: Partition, what: str, offset: int) -> LayoutError:
+def grown_over(facts: Facts, part: Partition, what: str, offset: int) -> Refused:
     sector_size = facts.table.sector_size if facts.table else 512
     return belongs_to_others(
         facts.image.path,

@@ -17,7 +17,7 @@ from growdisk.block.address import Address, address_of
 from growdisk.block.identity import identity_of_served
 from growdisk.block.locks import flock_holder
 from growdisk.block.nbd_client import NotOffered, Offer, query_export
-from growdisk.errors import Refused, UsageError
+from growdisk.errors import Refused, bad_value
 from growdisk.qcow2.probe import ImageFormat, probe_format
 from growdisk.storage.far_server import far_server, held_at_server
 from growdisk.storage.served import DiskNotReached, shown_as_file, unmount_left
@@ -68,8 +68,11 @@ def served(
     """
     address = address_of(os.fspath(uri))
     if address is None:
-        raise UsageError(
-            f"'{uri}' is not an address of a disk", hint="write nbd://, nbd+unix:// or ssh://"
+        raise bad_value(
+            f"'{uri}' is not an address of a disk",
+            "",
+            str(uri),
+            hint="write nbd://, nbd+unix:// or ssh://",
         )
     if address.scheme != "ssh" and image_format == "qcow2":
         reason = "a server gives out a disk of a fixed size, in which a qcow2 image could not grow"

@@ -15,14 +15,13 @@ from growdisk.planner.goal import SnapshotMode
 from growdisk.planner.layout import Layout, layout_of
 from growdisk.planner.plan import Plan, encode_plan
 from growdisk.qcow2.image import Qcow2Image
-from growdisk.steps.device_growth import GrownDevice
-from growdisk.steps.device_path import DevicePath, is_openable
+from growdisk.steps.device_path import DevicePath
 from growdisk.steps.disk import Disk
 from growdisk.steps.extra_disk_step import disk_name
 from growdisk.steps.fingerprint import ImageFingerprint
 from growdisk.steps.flushing_store import QuietSnapshots
 from growdisk.steps.internal_snapshots import InternalSnapshots
-from growdisk.steps.overlay_snapshots import OverlaySnapshots
+from growdisk.steps.place_at_rest import is_openable
 from growdisk.steps.resize_image import GrowDevice
 from growdisk.steps.run_backend import RunBackend
 from growdisk.steps.step_traits import of_kind
@@ -278,16 +277,21 @@ def _samples(layout: Layout | None) -> tuple[ByteRange, ...]:
 def _snapshots(plan: Plan, run_disk: _RunDisk, first: Disk) -> SnapshotStore:
     names = [step.name for step in plan.steps]
     if run_disk.snapshots == "overlay":
+        from growdisk.steps.overlay_snapshots import OverlaySnapshots
+
         overlays = OverlaySnapshots(
             run_disk.disk, run_disk.directory.path, names, run_disk.pin, keep_undo=plan.keep
         )
         # Only the first disk of a run grows from its storage up (api/host.py).
-        grown = [step for step in of_kind(GrowDevice, plan.steps) if not step.running]
+        grown = of_kind(GrowDevice, plan.steps)
         if run_disk.disk is not first or not grown:
             return overlays
-        return GrownDevice(
-            overlays, run_disk.disk, grown[0].name, grown[0].old_size, grown[0].new_size
-        )
+        from growdisk.steps.device_growth import GrownDevice
+
+        step = grown[0]
+        # QEMU may not have known of all that the device had.
+        old_size = (step.running and step.device_size) or step.old_size
+        return GrownDevice(overlays, run_disk.disk, step.name, old_size, step.new_size)
     # Without overlays a step writes to the image itself, which Disk has open to read so far.
     image = run_disk.disk.base(writable=True)
     run_disk.disk.activate(image)

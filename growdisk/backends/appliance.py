@@ -9,12 +9,14 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from typing import ClassVar
 
 from growdisk.backends import ext_growth, filesystem_growth, judging
 from growdisk.backends.backend import FilesystemCheck, KernelPartition
 from growdisk.backends.guest_editor import MountedEditor
 from growdisk.backends.guest_handle import DISK, Handle, Shell, guest_call
-from growdisk.errors import ApplianceFailed, ToolFailed
+from growdisk.errors import OperationFailed, ToolFailed
+from growdisk.fast_dataclass import dataclass
 from growdisk.guest_systems.look import GuestMount
 from growdisk.host.command import last_lines
 from growdisk.host.watchdog import kill_all, time_limit
@@ -22,6 +24,39 @@ from growdisk.host.watchdog import kill_all, time_limit
 _SECTOR = 512
 _REREAD_TRIES = 25
 _CLOSE_SECONDS = 60.0
+_ASK_DOCTOR = "growdisk doctor says what is missing on this machine"
+
+
+@dataclass(eq=False)
+class ApplianceHangs(OperationFailed):
+    """It was not up in time.
+
+    Emulation sometimes hangs at the very start; another try may well succeed.
+    """
+
+    WHAT: ClassVar[str] = "{name} {failed}"
+    WHY: ClassVar[str] = "{reason}"
+    DO: ClassVar[str] = "{hint}"
+    reason: str
+    hint: str = _ASK_DOCTOR
+    failed: str = "did not start"
+    name: str = "the libguestfs appliance"
+
+
+def appliance_failed(
+    reason: str,
+    hint: str = _ASK_DOCTOR,
+    failed: str = "did not start",
+    name: str = "the libguestfs appliance",
+) -> OperationFailed:
+    """The small Linux that works on a guest's file systems could not be started, or was lost."""
+    return OperationFailed.named(
+        "appliance-failed",
+        "{name} {failed}",
+        "{reason}",
+        "{hint}",
+        {"reason": reason, "failed": failed, "name": name, "hint": hint},
+    )
 
 
 class Appliance:
@@ -57,6 +92,7 @@ class Appliance:
 
     def kernel_partitions(self) -> list[KernelPartition]:
         """What the appliance's kernel made of the partition table, in the order of the numbers."""
+        # sysfs counts in 512 bytes, whatever the disk's sectors are.
         name = self._shell.disk.removeprefix("/dev/")
         script = (
             f"for p in /sys/block/{name}/{name}[0-9]*; do echo $(cat $p/partition $p/start "
@@ -66,6 +102,7 @@ class Appliance:
         # Without a partition the pattern stands for itself: cat complains, and the line is empty.
         rows = sorted(
             [int(field) for field in line.split()]
+            # What cat complains of comes in the same stream.
             for line in answer.splitlines()
             if line[:1].isdigit()
         )
@@ -83,6 +120,7 @@ class Appliance:
         Tried for a while: as long as anything inside looks at a partition (udev does at any change)
         it is busy.
         """
+        # Our engine has written beside this kernel: what it has cached of the disk is stale.
         self._shell.run("blockdev", "--flushbufs", DISK)
         # Logical volumes, which the appliance activates when it starts, would keep their partition
         # busy.
@@ -107,6 +145,7 @@ class Appliance:
         Returns what resize2fs said.
         """
         self._synced = False
+        # Asked before it grows: a mount that failed already proves nothing if it fails again.
         self._mountable[device] = not judging.why_not_mounted(self._shell, "ext4", device)
         superblock = self._superblocks.pop(device, None) or ext_growth.read_superblock(
             self._shell, device
@@ -116,6 +155,7 @@ class Appliance:
     def grow_filesystem(
         self, kind: str, device: str, device_id: int = 1, *, replay: bool = False
     ) -> str:
+        # What a mount grew could be mounted. Of the others no mount is asked afterwards.
         self._mountable[device] = kind in filesystem_growth.MOUNTED
         return self.volumes.grow_filesystem(kind, device, device_id, replay=replay)
 
@@ -149,6 +189,7 @@ class Appliance:
     ) -> Iterator[MountedEditor]:
         """See Backend. Unmounted and synced after; then there is nothing to wait for."""
         guest = MountedEditor(self._shell)
+        # Set before the mount: also a block that fails half-way has written something.
         self._synced &= not writable
         try:
             guest.mount(root, mounts, writable=writable)
@@ -175,13 +216,14 @@ class Appliance:
         self._synced = True
 
     def close(self) -> None:
-        """Unmount and sync; ApplianceFailed if it does not obey within a minute.
+        """Unmount and sync; appliance-failed if it does not obey within a minute.
 
         Then there is nothing to shut down.
         """
         if not self._open:
             return
         try:
+            # A call to it cannot be interrupted, but fails as soon as its process is killed.
             with time_limit(_CLOSE_SECONDS, self._tag) as limit:
                 self._handle.umount_all()
                 self.sync()
@@ -192,7 +234,7 @@ class Appliance:
                 if limit.overrun
                 else last_lines(str(error))
             )
-            raise ApplianceFailed(
+            raise appliance_failed(
                 reason, failed="did not shut down properly", name=self._name
             ) from error
         self.kill()
@@ -203,6 +245,7 @@ class Appliance:
         May be called from another thread to end a call that hangs: the call fails, and its thread
         calls kill() again.
         """
+        # Another thread only kills: the handle is locked as long as its call goes on.
         kill_all(self._tag)
         if threading.get_ident() == self._owner:
             self._let_go()
@@ -236,8 +279,10 @@ class ApplianceVolumes:
 
         Nothing is done if it is there already.
         """
+        # A resumed step opens it again in an appliance that may have it already.
         if self._is_there(f"/dev/mapper/{name}"):
             return
+        # In memory, and gone after the call: an appliance's own disk may be a file of the host.
         self._shell.run("mount", "-t", "tmpfs", "-o", "mode=0700", "keys", _KEYS)
         try:
             with guest_call("handing over the key"):
@@ -290,5 +335,6 @@ def _acting_for(owner: str) -> tuple[str, ...]:
     """Options that let LVM work as the system `owner`, the guest: it touches no other's groups."""
     if not owner:
         return ()
+    # A string of LVM's configuration: backslash and quote have to be escaped.
     name = owner.replace("\\", "\\\\").replace('"', '\\"')
     return ("--config", f'global {{ system_id_source="lvmlocal" }} local {{ system_id="{name}" }}')

@@ -8,15 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from enum import Enum
-from typing import Literal, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from growdisk.fast_dataclass import dataclass
 from growdisk.guest_config.customize.changes import GuestEditor
 from growdisk.guest_systems.look import GuestMount
 from growdisk.host.command import last_lines
-
-Kind = Literal["guestfs", "uml", "direct"]
-"""libguestfs's appliance, a kernel that runs as a program, host tools."""
 
 
 class GuestSystem(GuestEditor, Protocol):

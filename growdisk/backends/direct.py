@@ -17,7 +17,6 @@ from pathlib import Path
 
 from growdisk.backends.backend import CheckState, FilesystemCheck, KernelPartition
 from growdisk.backends.direct_editor import DirectEditor
-from growdisk.backends.filesystem_growth import UNMOUNTED
 from growdisk.backends.judging import LOOKING, complaint, filesystem_unsound
 from growdisk.block.device import BlockDevice
 from growdisk.block.fuse import FuseFolder
@@ -27,6 +26,7 @@ from growdisk.fast_dataclass import replace
 from growdisk.filesystems.content import ExtContent
 from growdisk.filesystems.ext_tree import ExtTree
 from growdisk.filesystems.file_tree import Unknown
+from growdisk.filesystems.growing_tools import UNMOUNTED
 from growdisk.filesystems.identify import identify
 from growdisk.filesystems.swap import swap_header
 from growdisk.guest_systems.device_names import devices_of
@@ -42,11 +42,12 @@ from growdisk.units import TiB
 
 _SECTOR = 512
 _MENDED, _LEFT_ERRORS = 3, 4  # bits of e2fsck's exit status; with 8 it could not do its work
-_VERDICTS = (*range(8), *range(12, 16))  # what is too damaged for its work is damaged
+# 12 to 15 are 8 and 4 together: it gave up on a file system that is damaged. 8 alone is a failure.
+_VERDICTS = (*range(8), *range(12, 16))
 _DEBUGFS_BANNER = re.compile(r"debugfs \d.*|debugfs: .*", re.DOTALL)
-# seconds of the processor that a tool may take; they need a tenth of it
+# Seconds of the processor that a tool may take; they need a tenth of it.
 _WORK, _WORK_A_TIB = 300, 60
-_FULL_CHECK_BLOCKS = 64 << 20  # 256 GiB: half a second
+_FULL_CHECK_BLOCKS = 64 << 20  # 256 GiB in blocks of 4 KiB: half a second
 _NEWER = "grow it on a machine with a newer e2fsprogs, or from inside the guest"
 
 
@@ -80,6 +81,8 @@ class DirectTools:
 
     def kernel_partitions(self) -> list[KernelPartition]:
         found = json.loads(self._sfdisk())
+        # The sandbox shows the disk as /disk, and _named() has made /dev/sda1 of sfdisk's /disk1.
+        # Its units are 512 bytes: the planner gives a disk with other sectors to another backend.
         rows = [
             (int(part["node"].removeprefix(f"/dev/{FIRST_DISK}")), part)
             for part in found["partitiontable"].get("partitions", ())  # none: not even a list
@@ -91,6 +94,7 @@ class DirectTools:
 
     def _sfdisk(self) -> str:
         """What it says of the whole disk. It is asked once as long as nobody writes."""
+        # Without a counter nobody knows whether the table is still the one that was seen.
         written = self._writes() if self._writes else None
         if written is None or self._table_seen is None or self._table_seen[0] != written:
             done = self._run(["sfdisk", "--json", SHOWN], FIRST_DISK, writable=False)
@@ -106,6 +110,7 @@ class DirectTools:
         argv = ["e2fsck", *force, "-p", SHOWN]
         done = self._run(argv, _name(device), writable=True, accept=_VERDICTS)
         output = done.stdout + done.stderr
+        # Mended and left at once is damaged: 4 outweighs 1 (mended) and 2 (mended, reboot).
         if done.status & _LEFT_ERRORS:
             return FilesystemCheck(CheckState.DAMAGED, output)
         return FilesystemCheck(
@@ -114,7 +119,7 @@ class DirectTools:
 
     def resize_ext(self, device: str, size: int | None = None) -> str:
         wanted = self._device(_name(device)).size if size is None else size
-        # without it, resize2fs insists on a full check
+        # Without -f, resize2fs insists on a full check, which a huge one was spared.
         unchecked = [] if self._checks_in_full(device) else ["-f"]
         done = self._run(
             # With s it is sectors of 512 bytes; a bare number would be blocks of the file system.
@@ -127,6 +132,8 @@ class DirectTools:
     def grow_filesystem(
         self, kind: str, device: str, device_id: int = 1, *, replay: bool = False
     ) -> str:
+        # `replay` wants a kernel: for such a file system the planner chooses a backend that has
+        # one.
         for command in UNMOUNTED[kind]:
             done = self._run([*command, SHOWN], _name(device), writable=True)
         return done.stdout
@@ -134,11 +141,13 @@ class DirectTools:
     def judge(self, kind: str, device: str) -> None:
         if kind.startswith("ext"):
             if self._checks_in_full(device) and self._finds_errors(device):
-                # resize2fs leaves the checksums of an orphan_file stale; -p mends that much
+                # resize2fs leaves the checksums of an orphan_file stale; -p mends that much.
+                # What it cannot mend the second look finds again.
                 self.check_ext(device)
                 if found := self._finds_errors(device):
                     raise filesystem_unsound(device, judge="e2fsck", found=found)
             return
+        # Which status means what differs from judge to judge: complaint() knows.
         for judge in LOOKING.get(kind, ()):
             done = self._run([*judge, SHOWN], _name(device), writable=False, accept=range(256))
             if found := complaint(kind, done.status, done.stdout + done.stderr):
@@ -176,11 +185,14 @@ class DirectTools:
         with _refusing_unknown():
             self._device(_name(root))
             mounts = mounts or self._mounts_of(root)
+            # These trees are for the replay alone: what e2fsck changes below them makes them stale,
+            # and the editor gets new ones.
             for tree in self._paths(mounts).trees:
                 if isinstance(tree, ExtTree):
                     self._replay(tree)
             guest = DirectEditor(self._paths(mounts), self._debugfs if writable else None)
             yield guest
+            # What the editor has put off (sizes and times) is carried out before anybody judges.
             guest.settle()
         # debugfs knows little: what it has written to is judged by e2fsck
         written = dict.fromkeys(f"/dev/{self._name_of(tree)}" for tree in guest.written)
@@ -226,11 +238,10 @@ class DirectTools:
             self._release()
 
     def _checks_in_full(self, device: str) -> bool:
-        """Whether e2fsck -f, which reads every block's bit, is worth its time.
-
-        A huge file system is checked so only if there is a doubt.
-        """
+        """Whether e2fsck -f, which reads every block's bit, is worth its time."""
         content = identify(self._device(_name(device)))
+        # Of a huge one e2fsck -p goes by the superblock, and still checks all if that says so. What
+        # is not known as ext goes to e2fsck in full: it says best what is wrong.
         is_huge = isinstance(content, ExtContent) and content.block_count > _FULL_CHECK_BLOCKS
         return not is_huge
 
@@ -247,6 +258,7 @@ class DirectTools:
         done = self._run(
             ["debugfs", "-w", "-f", "-", SHOWN], self._name_of(tree), writable=True, input=script
         )
+        # A command that fails leaves debugfs's status at 0: what it says on stderr tells.
         complaints = [
             line
             for line in done.stderr.splitlines()
@@ -266,6 +278,7 @@ class DirectTools:
         meanwhile: Callable[[], None] | None = None,
     ) -> CompletedCommand:
         self._device(name)
+        # All devices are mounted at once, in one folder, at the first tool; reread() drops them.
         if self._place is None:
             shown = {name: window.device for name, window in self._devices.items()}
             self._place, self._folder = self._resources.enter_context(
@@ -296,6 +309,8 @@ class DirectTools:
         return self._devices[name]
 
     def _wrote(self, name: str, offset: int, length: int) -> None:
+        # The kernel keeps pages of what it has read by FUSE: what we write beside it is stale
+        # there.
         if self._folder is not None:
             self._folder.changed(name, offset, length)
 
@@ -303,6 +318,7 @@ class DirectTools:
         return next(name for name, device in self._devices.items() if device is tree.device)
 
     def _release(self) -> None:
+        # Windows go too: the table may change before the next tool asks for them.
         self._resources.close()
         self._place, self._folder, self._devices = None, None, {}
 

@@ -39,6 +39,7 @@ def why_unavailable(*, tried: bool = False) -> Obstacle | None:
 
     `tried`: tools have just worked, confined, by FUSE.
     """
+    # What costs nothing comes first, the trial last.
     if missing := [tool for tool in TOOLS if not is_here(tool)]:
         verb = "is" if len(missing) == 1 else "are"
         packages = sorted({PACKAGES[tool] for tool in missing})
@@ -55,6 +56,7 @@ def why_unavailable(*, tried: bool = False) -> Obstacle | None:
     try:
         _try()
     except ToolFailed as error:
+        # The tool that failed tells which half of it does not work.
         what = (
             "FUSE does not work here"
             if error.tool == fuse_mount.TOOL

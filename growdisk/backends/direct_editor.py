@@ -22,6 +22,8 @@ class DirectEditor(DirectGuest):
     """Implements GuestEditor, but for commands: they need a kernel."""
 
     def put(self, path: str, content: bytes, owner: FileOwner) -> None:
+        # `write` of debugfs makes a file from one of the sandbox, an empty one. Its content comes
+        # after, by the same way as for any file.
         if not self.exists(path):
             self._in_folder(path, f"write {_EMPTY_FILE}")
         self.write(path, content)
@@ -56,6 +58,7 @@ class DirectEditor(DirectGuest):
         if place is None:
             raise ToolFailed(f"making {path}", 1, "debugfs made something else")
         kind = stat.S_IFMT(place.inode.mode)
+        # The mode of an inode has the file's kind in its upper bits; a leading 0 makes it octal.
         values = {
             "mode": f"0{kind | owner.mode:o}",
             "uid": owner.uid,
@@ -70,6 +73,8 @@ class DirectEditor(DirectGuest):
     def _in_folder(self, path: str, action: str, *words: str) -> None:
         """Do something with the last name of `path` in its folder, whose time shows it."""
         folder, name = self._folder(path), PurePosixPath(path).name
+        # By inode number: a path may lead through links and mounts, and debugfs sees one file
+        # system alone.
         number, now = folder.inode.number, clock.now()
         times = [f"sif <{number}> {stamp} @{now}" for stamp in ("mtime", "ctime")]
         self._edit(
@@ -89,6 +94,7 @@ class DirectEditor(DirectGuest):
 
 def _quoted(word: str) -> str:
     """`word` quoted for a command of debugfs; cannot-customize if it is not printable."""
+    # A line break in a name would be the next command.
     if not word or not word.isprintable():
         raise cannot_customize(
             "make a file", f"{word!r} cannot be its name", "choose a printable one"

@@ -61,6 +61,7 @@ def run_checks(*, launch_appliance: bool = False) -> Iterator[MachineCheck]:
         found = accelerator(fresh=True)
     except ToolMissing as missing:
         found = Accelerator(KvmState.ABSENT, f"cannot be tried without {missing.tool}")
+    # KVM that does not work is not an obstacle: everything runs under emulation, only slower.
     yield MachineCheck(
         "kvm",
         found.has_kvm,
@@ -272,8 +273,10 @@ def _capability(feature: _Feature, backends: Mapping[str, bool]) -> Capability:
     tools = [tool for tool in feature.tools if not is_here(tool)]
     missing = {_OTHER_PACKAGES.get(tool) or PACKAGES.get(tool, tool) for tool in tools}
     missing |= {package for module, package in feature.modules if not _importable(module)}
+    # The other two work with the tools of this machine.
     if missing and "guestfs" in feature.backends and backends.get("guestfs"):
         return Capability(feature.what, True, "guestfs")
+    # Some features need no backend (running guests, devices): then the packages alone decide.
     ok = not missing and (bool(by) or not feature.backends)
     names = tuple(sorted(missing))
     return Capability(
@@ -285,4 +288,5 @@ def _importable(module: str) -> bool:
     try:
         return importlib.util.find_spec(module) is not None
     except ModuleNotFoundError:
+        # Of "qemu.qmp", find_spec imports the parent "qemu" first.
         return False

@@ -12,19 +12,9 @@ from types import MappingProxyType
 
 from growdisk.backends.guest_handle import Shell
 from growdisk.errors import ToolFailed
+from growdisk.filesystems.growing_tools import UNMOUNTED
 
 _MOUNT_POINT = "/tmp/growing"
-# A check, and the growth, each with the device after it: these need no kernel.
-UNMOUNTED: Mapping[str, tuple[tuple[str, ...], ...]] = MappingProxyType(
-    {
-        "ntfs": (
-            ("ntfsresize", "--no-progress-bar", "--no-action", "--force"),
-            # ntfsresize(8): once for a volume that is marked to be checked, twice for no question.
-            ("ntfsresize", "--no-progress-bar", "--force", "--force"),
-        ),
-        "f2fs": (("fsck.f2fs", "-f"), ("resize.f2fs",)),
-    }
-)
 _TOP_LEVEL = "subvolid=5"  # a default subvolume may be read-only, or not there any more
 
 
@@ -40,6 +30,7 @@ def grow_filesystem(
             # A mount takes in what was synced last, which the tools would cut off
             # (filesystems/f2fs.py).
             _mounted(shell, kind, "noatime", device, "true")
+        # All of them run in order, the check first; only what the last said is of interest.
         return [shell.run(*command, device)[1] for command in UNMOUNTED[kind]][-1]
     return MOUNTED[kind](shell, device, device_id)
 

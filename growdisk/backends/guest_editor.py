@@ -34,7 +34,7 @@ _PARTITION = re.compile(r"/dev/(?:sda|vda|xvda|hda|nvme0n1p|mmcblk0p)(?P<number>
 
 
 class MountedGuest:
-    """Implements guest_repair's GuestFiles on a mounted guest."""
+    """Implements GuestFiles (guest_config/files.py) on a mounted guest."""
 
     def __init__(self, shell: Shell) -> None:
         self._shell, self._handle = shell, shell.handle
@@ -44,6 +44,7 @@ class MountedGuest:
         options = _WRITABLE if writable else _READ_ONLY
         for mount in mounts:
             self._mount(options, mount)
+        # Whoever names them has read the guest's fstab already. Without them it is read here.
         if mounts:
             return
         with guest_call(f"mount {root}"):
@@ -67,6 +68,7 @@ class MountedGuest:
         """All of a file, in pieces: a single call takes ten times as long under emulation."""
         content = bytearray()
         with guest_call(f"read {path}"):
+            # A short piece is the end: one call less than reading until nothing comes.
             while chunk := self._handle.pread(path, _CHUNK, len(content)):
                 content += chunk
                 if len(chunk) < _CHUNK:
@@ -105,6 +107,7 @@ class MountedGuest:
     def _prepend(self, path: str, block: bytes) -> None:
         with guest_call(f"find {path}"):
             inside = _SYSROOT + self._handle.realpath(path)
+        # Refused by other file systems, and if the block is not a whole number of their blocks.
         status, _ = self._shell.run(
             "fallocate",
             "--insert-range",
@@ -115,6 +118,7 @@ class MountedGuest:
             inside,
             accept=tuple(range(256)),
         )
+        # The range is a hole now, in front of the old content: fill it.
         if status == 0:
             with guest_call(f"write {path}"):
                 self._handle.pwrite(path, block, 0)
@@ -127,17 +131,18 @@ class MountedGuest:
         if self.exists(path):
             raise ToolFailed(f"making {path}", 1, "there is such a file in the guest already")
         self._shell.run("install", "-m", f"{_SWAP_MODE:o}", "/dev/null", inside)
-        # btrfs swaps to no file that is copied on write, or compressed: told while it is empty.
+        # btrfs swaps to no file that is copied on write, or compressed: set while it is empty.
         # Others do not know it. What its folder hands down (c) stands against C, so that it goes
         # first.
         for flag in ("-c", "+C"):
             self._shell.run("chattr", flag, inside, accept=tuple(range(256)))
         status, _ = self._shell.run("fallocate", "-l", str(size), inside, accept=tuple(range(256)))
-        if status != 0:  # ext3 and its like cannot reserve: write it
+        if status != 0:  # ext2 and ext3 cannot reserve blocks: write zeros
             self._shell.run(
                 "dd", "if=/dev/zero", f"of={inside}", "bs=1M", f"count={size}", "iflag=count_bytes"
             )
         self._shell.run("mkswap", *(["-U", uuid] if uuid else []), inside)
+        # Without its label, SELinux would not let the guest use it.
         config = decode(self.read(SELINUX_CONFIG)) if self.exists(SELINUX_CONFIG) else ""
         if label := swap_file_label(config):
             self._shell.run("chcon", "-h", label, inside)
@@ -156,6 +161,7 @@ class MountedGuest:
         except ToolFailed:
             with guest_call(f"find {path}"):
                 inside = _SYSROOT + self._handle.realpath(path)
+            # Asked only after a failure: hardly a file is locked, and each question costs a call.
             locks = list(self._locks(inside))
             if not locks:
                 raise
@@ -164,12 +170,15 @@ class MountedGuest:
             try:
                 work()
             finally:
+                # Backwards: in a subvolume that is read-only again no attribute could be set.
                 for _, lock in reversed(locks):
                     self._shell.run(*lock)
 
     def _locks(self, inside: str) -> Iterator[tuple[list[str], list[str]]]:
         """What keeps a file as it is: the command that lifts it, and the one that sets it again."""
         any_status = tuple(range(256))
+        # The subvolume comes first: as long as it is read-only, chattr fails in it. Its top is the
+        # nearest folder above that has the property.
         for folder in map(str, Path(inside).parents):
             read_only = ["btrfs", "property", "get", "-ts", folder, "ro"]
             status, output = self._shell.run(*read_only, accept=any_status)
@@ -184,6 +193,7 @@ class MountedGuest:
             yield ["chattr", f"-{locks}", inside], ["chattr", f"+{locks}", inside]
 
     def _rewrite_with(self, path: str, block: bytes) -> None:
+        # Truncating and writing keeps the inode, as all that hangs on it must stay.
         with memory_file() as copy, guest_call(f"rewrite {path}"):
             self._handle.download(path, str(copy))
             with memory_file(block + copy.read_bytes()) as joined:
@@ -199,6 +209,7 @@ class MountedGuest:
                 return self._handle.findfs_label(value)
         except RuntimeError:
             return None
+        # Whatever the guest calls its disk, the appliance has it as sda. It has one.
         if match := _PARTITION.fullmatch(entry.plain_source):
             return f"/dev/sda{match['number']}"
         if kind.startswith("/dev/mapper/") and self._is_device(kind):

@@ -66,6 +66,7 @@ def _known(answer: object) -> GuestFileSystem | None:
     if not isinstance(entry, dict):
         return None
     size, used = entry.get("total_bytes"), entry.get("used_bytes")
+    # No size: an old agent, or a file system that has none. More used than there is: a lie.
     if not (
         isinstance(size, int) and isinstance(used, int) and 0 < size < _MOST and 0 <= used <= size
     ):
@@ -77,7 +78,7 @@ def _known(answer: object) -> GuestFileSystem | None:
 
 
 def _disks(answer: object) -> tuple[GuestDiskAddress, ...]:
-    """None if it says nothing, or nothing that can be understood."""
+    """Empty if it says nothing, or nothing that can be understood."""
     try:
         disks = converted(answer or [], tuple[_QgaDisk, ...])
     except NotThatValue:

@@ -104,17 +104,21 @@ class Shell:
         command = shlex.join(self._translated(word) for word in words)
         COMMAND_LOG.debug("# in the appliance: %s", command)
         with guest_call(words[0]):
+            # "debug sh" runs a command in the appliance, but does not tell its status if that is
+            # not 0. So the command always succeeds, and the true status stands in the last line.
             answer = self.handle.debug(
                 "sh", [f"LC_ALL=C {command} 2>&1 </dev/null; echo {_STATUS_MARK}$?"]
             )
         match = _STATUS.match(answer)
         if match is None:
             raise ToolFailed(words[0], -1, f"unreadable answer {answer!r}")
+        # Callers know the disk as /dev/sda, in what they read as well.
         status, output = int(match["status"]), match["output"].replace(self.disk, DISK)
         if status not in accept:
             raise ToolFailed(words[0], status, last_lines(output) or "it gave no reason")
         return status, output
 
     def _translated(self, word: str) -> str:
+        # Whole words only: a path or an option that happens to contain the name stays.
         match = _DEVICE.fullmatch(word)
         return self.disk + match[1] if match else word

@@ -18,9 +18,9 @@ from pathlib import Path
 
 import guestfs
 
-from growdisk.backends.appliance import Appliance
+from growdisk.backends.appliance import Appliance, ApplianceHangs, appliance_failed
 from growdisk.backends.guest_handle import DISK, LaunchHandle, Shell
-from growdisk.errors import ApplianceFailed, ApplianceHangs
+from growdisk.errors import OperationFailed
 from growdisk.host.command import last_lines
 from growdisk.host.kvm import Accelerator
 from growdisk.host.watchdog import time_limit
@@ -28,7 +28,7 @@ from growdisk.host.watchdog import time_limit
 _SECTOR = 512
 _LABEL = "growdisk"
 _MEMORY_MIB = 768  # resize2fs of a 2 TiB file system stays below; an empty appliance takes 100
-# building the appliance once takes half a minute, booting it 5 to 15 s
+# Building the appliance once takes half a minute, booting it 5 to 15 s.
 _FIRST_LAUNCH_SECONDS = 300.0
 _CONSOLE_LINES = 60
 # Measured under emulation: faster RCU and no cleared pages save an eighth of the launch. Nothing
@@ -47,12 +47,13 @@ def launch(
 ) -> Appliance:
     """Start it on the NBD server at `socket`.
 
-    ApplianceFailed, with the reason, at the latest after `timeout`, and soon after `cancelled` has
+    appliance-failed, with the reason, at the latest after `timeout`, and soon after `cancelled` has
     become true. `extra_disks`: the sockets of further disks of the guest, for LVM to find.
     """
     handle: LaunchHandle = guestfs.GuestFS(python_return_dict=True)
     console: deque[str] = deque(maxlen=_CONSOLE_LINES)
     with contextlib.ExitStack() as undo:
+        # Until the appliance is handed over, whatever fails ends QEMU again.
         undo.callback(handle.close)
         _configure(handle, accelerator)
         for number, served in enumerate((socket, *extra_disks)):
@@ -61,6 +62,7 @@ def launch(
             lambda _event, _handle, text, _array: console.extend(text.splitlines()),
             guestfs.EVENT_APPLIANCE | guestfs.EVENT_LIBRARY,
         )
+        # QEMU has the socket in its command line; supermin, which may build first, has not.
         with time_limit(timeout, str(socket), "supermin", cancelled=cancelled) as limit:
             try:
                 with _TEMPORARY_FILES.kept_together():
@@ -69,6 +71,8 @@ def launch(
                 raise _launch_failure(
                     str(error), console, timeout if limit.overrun else None
                 ) from error
+        # The appliance has a root disk of its own, and kernels name disks as they answer: which of
+        # them is ours only the label tells.
         _, disk = Shell(handle, DISK).run("readlink", "-e", f"/dev/disk/guestfs/{_LABEL}")
         appliance = Appliance(handle, str(socket), disk.strip(), "the libguestfs appliance")
         undo.pop_all()
@@ -91,6 +95,7 @@ class _TemporaryFiles:
     def kept_together(self) -> Iterator[None]:
         with self._lock:
             if not self._users:
+                # The first one in sets TMPDIR, the last one out removes it.
                 self._open()
             self._users += 1
         try:
@@ -122,7 +127,7 @@ def _configure(handle: LaunchHandle, accelerator: Accelerator) -> None:
         handle.set_backend_setting("force_tcg", "1")
     handle.set_network(False)
     handle.set_memsize(_MEMORY_MIB)
-    # a second processor costs more to emulate than it helps: nothing here has threads
+    # A second processor costs more to emulate than it helps: nothing here has threads.
     handle.set_smp(1)
     handle.set_append(_KERNEL_OPTIONS)
     handle.set_pgroup(True)  # a Ctrl-C at the terminal is for growdisk to handle
@@ -136,19 +141,20 @@ def _add_disk(handle: LaunchHandle, socket: Path, label: str, sector_size: int) 
     )
 
 
-def _launch_failure(error: str, console: deque[str], overrun: float | None) -> ApplianceFailed:
+def _launch_failure(error: str, console: deque[str], overrun: float | None) -> OperationFailed:
     """The reason in what libguestfs, supermin and qemu said, most telling first."""
     output = "\n".join(console)
     if overrun is not None:
         return ApplianceHangs(
             f"it was not up after {overrun:.0f} s; last seen: {last_lines(output) or 'nothing'}"
         )
+    # Ubuntu installs its kernels so that root alone can read them.
     if match := re.search(r"(/boot/vmlinu\S+).*Permission denied", output):
-        return ApplianceFailed(
+        return appliance_failed(
             f"this user may not read {match[1].rstrip(':')}", hint="sudo chmod +r /boot/vmlinu*"
         )
     if "failed to find a suitable kernel" in output:
-        return ApplianceFailed(
+        return appliance_failed(
             "there is no kernel in /boot", hint="sudo apt-get install linux-image-cloud-amd64"
         )
     telling = [
@@ -156,6 +162,6 @@ def _launch_failure(error: str, console: deque[str], overrun: float | None) -> A
         for line in console
         if re.search(r"qemu-system|supermin: (error|failure)|Kernel panic", line)
     ]
-    return ApplianceFailed(
+    return appliance_failed(
         last_lines("\n".join(telling)) or last_lines(output) or last_lines(error)
     )

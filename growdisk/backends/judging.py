@@ -35,7 +35,9 @@ LOOKING: Mapping[str, tuple[tuple[str, ...], ...]] = MappingProxyType(
         "btrfs": (("btrfs", "check", "--readonly"),),
     }
 )
+# Their checkers read all metadata: of a large one that takes longer than growing it.
 _LIMITED = ("xfs", "btrfs")
+# Kinds whose checker ends with 0 whatever it finds: these words tell.
 _SAYS = {"f2fs": ("[Fail]", "[ASSERT]")}
 
 
@@ -68,6 +70,7 @@ def judge(shell: Shell, kind: str, device: str, *, mountable: bool) -> None:
             status, output = shell.run(*command, device, accept=range(256))
             if found := complaint(kind, status, output):
                 raise filesystem_unsound(device, judge=command[0], found=found)
+    # One that this kernel did not know before proves nothing by failing again.
     if mountable and (found := why_not_mounted(shell, kind, device)):
         raise filesystem_unsound(device, judge="the kernel", found=found)
 
@@ -94,7 +97,8 @@ def _judge_ext(shell: Shell, device: str) -> None:
     superblock = ext_growth.read_superblock(shell, device)
     if not superblock.is_checked_in_full:
         return
-    if found := _e2fsck(shell, device):  # see DirectTools.judge
+    if found := _e2fsck(shell, device):
+        # What resize2fs leaves stale e2fsck may mend once: see DirectTools.judge.
         checked = ext_growth.run_e2fsck(shell, device, superblock)
         if checked.state is CheckState.DAMAGED or _e2fsck(shell, device):
             raise filesystem_unsound(device, judge="e2fsck", found=found)

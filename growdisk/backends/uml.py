@@ -23,9 +23,8 @@ from pathlib import Path
 from typing import Any
 
 from growdisk.backends import uml_agent, uml_registers
-from growdisk.backends.appliance import Appliance
+from growdisk.backends.appliance import Appliance, appliance_failed
 from growdisk.backends.guest_handle import DISK
-from growdisk.errors import ApplianceFailed
 from growdisk.host.command import last_lines, start
 from growdisk.host.sandbox import confined_kernel
 from growdisk.host.watchdog import kill_all
@@ -81,19 +80,23 @@ def launch(
     """Start it on the files `disks`, the one to work on first, in a folder that is nobody else's.
 
     `flush` makes durable what was written to them: this kernel does not pass a disk's flush on.
-    ApplianceFailed with the reason, at the latest after a minute and a half, and soon after
+    appliance-failed with the reason, at the latest after a minute and a half, and soon after
     `cancelled` has become true.
     """
+    # Beside the FUSE folder, in the one around it: what lies there goes with the mount.
     exchange = disks[0].parent.parent / "exchange"
+    # What the kernel starts from: its first script, and the agent that this becomes.
     exchange.mkdir(mode=0o700)
     shutil.copyfile(uml_agent.__file__, exchange / "agent.py")
     init = exchange / "init"
     init.write_text(_INIT)
     init.chmod(0o700)
+    # One end becomes the kernel's first serial line (ssl0), on which the agent listens.
     ours, theirs = socket.socketpair()
     console = (exchange.parent / "console").open("wb")
     with theirs, console, uml_registers.syscall_filter() as filtering:
         end = theirs.fileno()
+        # For the kernel ubda, ubdb, ...; within the walls /disk, /disk1, ...
         places = {f"/disk{number or ''}": disk for number, disk in enumerate(disks)}
         shown = [f"ubd{letter}={place}" for letter, place in zip(_LETTERS, places, strict=False)]
         kernel = [
@@ -107,8 +110,11 @@ def launch(
         words = confined_kernel(
             kernel, places, exchange, MODULES, memory=_MEMORY_MIB << 20, syscall_filter=filtering
         )
+        # The child has both descriptors after this; ours of them are closed when the block ends, so
+        # that recv() tells when the kernel is gone.
         pass_fds = (end,) if filtering is None else (end, filtering)
         process = start(words, pass_fds=pass_fds, env={}, shown=kernel, console=console)
+    # From here on the kernel runs: whatever fails must end it.
     handle = UmlHandle(process, ours, exchange, flush)
     try:
         handle.await_ready(cancelled)
@@ -146,15 +152,17 @@ class UmlHandle:
                     self._channel.settimeout(None)
                     return
             except TimeoutError:
+                # It has not said anything for a poll, which is the time to look at the clock.
                 if time.monotonic() > end or cancelled():
-                    raise ApplianceFailed(
+                    raise appliance_failed(
                         f"last seen: {self._last_words}", _HINT, name=_NAME
                     ) from None
             except RuntimeError as error:
-                raise ApplianceFailed(str(error), _HINT, name=_NAME) from error
+                raise appliance_failed(str(error), _HINT, name=_NAME) from error
 
     def close(self) -> None:
         """End it at once."""
+        # bwrap names the exchange in its command line, and takes the kernel with it.
         kill_all(str(self._exchange))
         self._process.communicate(timeout=_END_SECONDS)
         self._channel.close()
@@ -166,6 +174,7 @@ class UmlHandle:
         return self._ask("shell in guest", command).decode(errors="replace")
 
     def lvs(self) -> list[str]:
+        # Here nobody has activated them yet: libguestfs's appliance does when it starts.
         listing = "lvm lvs --noheadings --options vg_name,lv_name"
         names = self._ask(
             "shell", f"lvm vgchange -ay >/run/vgchange 2>&1; {listing} 2>/run/lvs"
@@ -179,6 +188,7 @@ class UmlHandle:
         self._ask("unmount all")
 
     def sync(self) -> None:
+        # Two caches: the kernel's, then ours, because it does not pass a flush on to its disks.
         self._ask("sync")
         self._flush()
 
@@ -242,6 +252,7 @@ class UmlHandle:
         self._number += 1
         base = self._exchange / str(self._number)
         base.with_suffix(".request").write_text(json.dumps([operation, arguments]))
+        # What is short travels by the line alone: a key must not get into a file of the host.
         short = b""
         if data is not None and 0 < len(data) <= _SHORT:
             short = b" " + binascii.b2a_base64(data, newline=False)
@@ -249,6 +260,7 @@ class UmlHandle:
             base.with_suffix(".in").write_bytes(data)
         try:
             self._channel.sendall(b"%d%b\n" % (self._number, short))
+            # The agent answers in order, by the request's number.
             while self._line() != str(self._number):
                 pass
         except OSError as error:
@@ -256,6 +268,7 @@ class UmlHandle:
         try:
             return _answer(base)
         finally:
+            # Also after a failure: a guest's bytes do not stay on this machine.
             for path in self._exchange.glob(f"{self._number}.*"):
                 path.unlink()
 
@@ -291,7 +304,7 @@ def _end_of_panic(console_text: str) -> int:
 
 
 def _answer(base: Path) -> bytes:
-    """The kernel may put anything there, a link as well: nothing is followed."""
+    # A request that failed has an error; one without an answer has no .out.
     error = _content(base.with_suffix(".error"))
     if error is not None:
         raise RuntimeError(error.decode(errors="replace"))
@@ -300,6 +313,8 @@ def _answer(base: Path) -> bytes:
 
 def _content(path: Path) -> bytes | None:
     try:
+        # A kernel that was taken over may put anything there. A link would lead out of the folder,
+        # and a FIFO would let us wait.
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except FileNotFoundError:
         return None

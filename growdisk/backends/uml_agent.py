@@ -32,6 +32,7 @@ class Failed(Exception):
 def main() -> None:
     channel = os.open(_CHANNEL, os.O_RDWR | os.O_NOCTTY)
     tty.setraw(channel, termios.TCSANOW)
+    # uml.py waits for this line; from here on the line carries requests and their numbers.
     os.write(channel, b"ready\n")
     for line in _lines(channel):
         number, _, short = line.partition(" ")
@@ -43,6 +44,7 @@ def main() -> None:
                 arguments.append(short)
             OPERATIONS[operation](base, *arguments)
         except Exception as error:
+            # Any error is an answer: an agent that ends takes its kernel with it.
             with open(f"{base}.error", "w", errors="surrogateescape") as file:
                 file.write(str(error))
         os.write(channel, f"{number}\n".encode())
@@ -64,6 +66,7 @@ def _run(base: str, *words: str, root: str = "/") -> None:
     child = os.fork()
     if child == 0:
         try:
+            # Opened before the chroot: a guest's root does not have the exchange.
             for number, path, flags in (
                 (0, "/dev/null", os.O_RDONLY),
                 (1, f"{base}.out", os.O_WRONLY | os.O_CREAT),
@@ -74,6 +77,7 @@ def _run(base: str, *words: str, root: str = "/") -> None:
             os.chdir("/")
             os.execvp(words[0], words)
         finally:
+            # Only if something above failed. The child must not go on with our own code.
             os._exit(127)
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     if status:
@@ -94,6 +98,7 @@ def shell_in_guest(base: str, script: str) -> None:
             bound.append(place)
         _run(base, "/bin/sh", "-c", script, root=SYSROOT)
     finally:
+        # Lazily: what the script left running may still hold something there.
         for place in reversed(bound):
             _run(base, "umount", "--recursive", "--lazy", SYSROOT + place)
 
@@ -126,10 +131,9 @@ def sync(_base: str) -> None:
 
 @contextmanager
 def _inside() -> Iterator[None]:
-    """SYSROOT is the root of all paths.
-
-    A process of its own for it would cost ten times what it does.
-    """
+    """SYSROOT is the root of all paths."""
+    # In this very process: one of its own would cost ten times what it does.
+    # The way back out: a descriptor from before leads there, and chroot changes nothing of it.
     outside = os.open("/", os.O_RDONLY)
     os.chroot(SYSROOT)
     os.chdir("/")
@@ -162,6 +166,7 @@ def read(base: str, path: str, count: int, offset: int) -> None:
 def write(base: str, path: str, offset: int, short: str = "") -> None:
     """At `offset`; a negative one makes a new content of it."""
     flags = os.O_WRONLY | (os.O_CREAT | os.O_TRUNC if offset < 0 else 0)
+    # In both cases a file to copy from: .in, which came with its content, or a new one in memory.
     with open(f"{base}.in" if not short else os.memfd_create("short"), "r+b") as data:
         data.write(binascii.a2b_base64(short))
         data.flush()
@@ -177,6 +182,7 @@ def _copy(source: int, target: int, count: int, offset: int, to: int = 0) -> Non
     os.lseek(target, to, os.SEEK_SET)
     while count and (chunk := os.read(source, min(_CHUNK, count) if count > 0 else _CHUNK)):
         count -= len(chunk) if count > 0 else 0
+        # write() may take less than it was given.
         while chunk:
             chunk = chunk[os.write(target, chunk) :]
 

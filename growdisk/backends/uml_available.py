@@ -27,6 +27,7 @@ def why_unavailable(*, fresh: bool = False) -> Obstacle | None:
         return Obstacle(f"{TOOL} is not installed", f"sudo apt-get install {PACKAGES[TOOL]}")
     if (found := direct_available.why_unavailable()) is not None:
         return found
+    # The trial takes about a second: its outcome holds until one of these files changes.
     trial = Trial(
         "uml", *(file_facts(Path(file)) for file in (require(TOOL), require("bwrap"), uml.__file__))
     )

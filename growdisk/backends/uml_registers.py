@@ -79,6 +79,8 @@ def _program() -> bytes:
         (_FIRST, _GETREGSET),
         (_THIRD, _NT_X86_XSTATE),
     )
+    # Four pairs "load a word; compare", then the failing return, then the allowing one. An unequal
+    # word jumps over what is left of the pairs and over the failing return.
     program = b""
     for place, (offset, value) in enumerate(wanted):
         to_allow = 2 * (len(wanted) - place) - 1
@@ -89,4 +91,5 @@ def _program() -> bytes:
 
 
 def _instruction(code: int, value: int, *, otherwise: int = 0) -> bytes:
+    # struct sock_filter: code, jump if true, jump if false (both count instructions), operand.
     return struct.pack("<HBBI", code, 0, otherwise, value)

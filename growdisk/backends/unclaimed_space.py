@@ -49,11 +49,13 @@ def occupied(device: BlockDevice, space: ByteRange, *, enclosed: bool) -> Occupa
     `enclosed`: partitions stand before and after it, where nobody puts data but on purpose;
     elsewhere only a signature counts, and old swap is nobody's loss.
     """
+    # The common case, a sparse image: nothing was ever written there, and nothing is read.
     if not any(_data(device, space)):
         return None
     for offset in _places(device, space):
         if (finding := _signature(device, offset, space)) is not None:
             return finding
+    # Once more as if all of it were one partition: some signatures stand at the end.
     content = identify(Window(device, space.start, space.length))
     if content is not None and not _is_worthless(content):
         return Occupant(space.start, content.kind)
@@ -63,6 +65,7 @@ def occupied(device: BlockDevice, space: ByteRange, *, enclosed: bool) -> Occupa
 
 
 def _signature(device: BlockDevice, offset: int, space: ByteRange) -> Occupant | None:
+    # More than 64 KiB: the superblock of btrfs lies there, after a head that may be all zeros.
     head = device.read(offset, min(_CHUNK + 8192, space.end - offset))
     if not any(head):
         return None
@@ -87,8 +90,11 @@ def _places(device: BlockDevice, space: ByteRange) -> Iterator[int]:
     yield space.start
     if space.start + MiB < space.end and space.start % MiB:
         yield space.start + MiB
+    # Partitions start at whole MiB: what is in between cannot be the start of one.
     left = _PROBES
     for start, end in _data(device, space):
+        # From the MiB that the data begin in. It may lie before `space`, which the next line sorts
+        # out.
         for offset in range(align_down(start, MiB), end, MiB):
             if left and space.start < offset < space.end - 4096:
                 left -= 1
@@ -102,6 +108,7 @@ def _data(device: BlockDevice, space: ByteRange) -> Iterator[tuple[int, int]]:
 
 
 def _first_byte(device: BlockDevice, space: ByteRange) -> Occupant | None:
+    # Allocated is not written: converted images have clusters of zeros. So bytes are looked at.
     left = _MOST
     for start, end in _data(device, space):
         for offset in range(start, min(end, start + left), _CHUNK):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
-from growdisk.errors import UsageError
+from growdisk.errors import UsageError, bad_value
 from growdisk.fast_dataclass import dataclass
 
 TYPE_CHECKING = False  # typing would be loaded for this alone
@@ -55,6 +55,7 @@ class Address:
             return f"nbd+unix:///{quote(self.path)}?socket={quote(self.socket)}"
         host = f"[{self.host}]" if ":" in self.host else self.host.lower()
         port = f":{self.port}" if self.port != _PORTS[self.scheme] else ""
+        # ssh's path begins with the slash that stands in the address below.
         path = self.path.removeprefix("/") if self.scheme == "ssh" else self.path
         return f"{self.scheme}://{host}{port}/{quote(path)}"
 
@@ -72,6 +73,7 @@ def address_of(word: str) -> Address | None:
         return None
     if match[1] == "nbd+unix":
         return _unix("nbd+unix:///" + word[match.end() :], word)
+    # Path makes one slash of two: ssh:/far/x and ssh://far/x are the same here.
     return _inet(re.sub(r"^(\w+):/{1,2}", r"\1://", word, count=1), word)
 
 
@@ -84,6 +86,7 @@ def scheme_of(word: str) -> str:
 def as_written(word: str) -> str:
     """The address of which a Path has eaten slashes."""
     scheme = scheme_of(word)
+    # rbd:POOL/IMAGE has no slashes; the sockets' forms have an empty host, so three.
     slashes = {"rbd": "", "": "", "nbd+unix": ":///", "nbds+unix": ":///"}.get(scheme, "://")
     return re.sub(r":/+", slashes, word, count=1) if slashes else word
 
@@ -101,6 +104,7 @@ def _inet(uri: str, word: str) -> Address:
     scheme: Scheme = "nbd" if parts.scheme == "nbd" else "ssh"
     host, user = parts.hostname or "", unquote(parts.username or "")
     try:
+        # urlsplit() looks at the port only when it is asked for.
         port = parts.port or _PORTS[scheme]
     except ValueError as error:
         raise _wrong(word, "its port is not a number") from error
@@ -125,4 +129,6 @@ def _inet(uri: str, word: str) -> Address:
 
 
 def _wrong(word: str, problem: str) -> UsageError:
-    return UsageError(f"cannot read the address '{word}': {problem}", hint=f"write {_SHAPE}")
+    return bad_value(
+        f"cannot read the address '{word}'", "", word, hint=f"write {_SHAPE}", reason=problem
+    )

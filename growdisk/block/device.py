@@ -89,6 +89,16 @@ class ResizableDevice(BlockDevice, Protocol):
         """Cut off, or extend with zeros, to `size` bytes."""
 
 
+class HostFile(BlockDevice, Protocol):
+    """A device whose blocks on the host can be taken before they are written to."""
+
+    def unallocated(self, start: int, end: int) -> Iterator[tuple[int, int]]:
+        """Where [start, end) has no blocks of the host."""
+
+    def reserve(self, offset: int, length: int) -> None:
+        """Take blocks for a range, or OSError."""
+
+
 class Layer(BlockDevice, Protocol):
     """A device on top of another."""
 

@@ -16,6 +16,7 @@ import stat
 ALIGNMENT = 4096  # of offset, length and memory; what any disk of today is content with
 LARGE = 64 << 10  # below that the cache is quicker
 _NOT_LIKE_THIS = (errno.EINVAL, errno.EOPNOTSUPP)
+# _IOW(0x94, 9, int), linux/fs.h
 _FICLONE = 0x40049409
 
 
@@ -39,6 +40,7 @@ def write_direct(fd: int, offset: int, data: memoryview) -> int:
     The rest must go through it.
     """
     done, length = 0, len(data) // ALIGNMENT * ALIGNMENT
+    # Where `data` lie in memory is not looked at: if that is not aligned, pwrite() says so.
     if length < LARGE or offset % ALIGNMENT:
         return 0
     try:

@@ -38,19 +38,31 @@ _ROOT = 1
 # seconds that the kernel may remember attributes: nothing here changes size or owner
 _FOREVER = 1 << 30
 
+# The layouts follow the kernel's structs in order: fuse_in_header (_FuseRequest has its fields) and
+# fuse_out_header (length, error, unique).
 _HEADER = struct.Struct("<IIQQIIIHH")
 _REPLY = struct.Struct("<IiQ")
 _INVALID = struct.Struct("<IiQQqq")  # a reply's head without a question, and what it is about
+# Major, minor, max_readahead, flags; the answer goes on with max_background, congestion_threshold,
+# max_write, time_gran, max_pages, and fields that stay 0.
 _INIT_ASKED = struct.Struct("<IIII")
 _INIT = struct.Struct("<IIIIHHIIHHI28x")
+# How long the attributes are valid (seconds, nanoseconds), padding.
 _VALID = struct.Struct("<QII")
+# Inode, size, blocks, 3 times, their nanoseconds, mode, links, uid, gid, rdev, block size, flags.
 _ATTRIBUTES = struct.Struct("<6Q10I")
+# Node, generation, how long the entry and its attributes are valid, nanoseconds of both.
 _ENTRY = struct.Struct("<QQQQII")
+# Handle, how the kernel caches (_DIRECT_IO, _KEEP_CACHE), padding.
 _OPENED = struct.Struct("<QII")
+# Handle, offset, size, flags, lock owner, flags, padding; the data of a write follow.
 _TRANSFER = struct.Struct("<QQIIQII")
 _WRITTEN = struct.Struct("<II")
+# Handle, offset, length, mode, padding.
 _FALLOCATE = struct.Struct("<QQQII")
+# Which fields are set, padding, handle, size.
 _SETATTR = struct.Struct("<IIQQ")
+# Blocks (all, free, available), files (all, free), block size, name length, fragment size.
 _STATFS = struct.Struct("<QQQQQIIII24x")
 
 _ASYNC_READ, _BIG_WRITES, _MAX_PAGES = 1 << 0, 1 << 5, 1 << 22
@@ -228,6 +240,7 @@ class FuseFolder:
         if not self._cached or self._writes is None:
             return 0 if self._cached else _DIRECT_IO
         others = self._writes() - self._written[node]
+        # Nobody else has written since the last opening: what the kernel remembers is still true.
         is_known = self._seen.get(node) == others
         self._seen[node] = others
         return _KEEP_CACHE if is_known else 0
@@ -240,6 +253,7 @@ class FuseFolder:
 
     def _attributes(self, node: int) -> bytes:
         device = self._devices.get(node)
+        # The folder itself has no device.
         size, mode = (device.size, stat.S_IFREG | 0o600) if device else (0, stat.S_IFDIR | 0o700)
         owner = (os.getuid(), os.getgid())
         return _ATTRIBUTES.pack(
@@ -255,6 +269,7 @@ def _refuse_other_size(device: BlockDevice, body: memoryview) -> None:
 
 def _read(device: BlockDevice, body: memoryview) -> bytes:
     _, offset, length, *_ = _TRANSFER.unpack_from(body)
+    # A read at the end gets what there is, as from any file.
     end = min(offset + length, device.size)
     return device.read(offset, end - offset) if end > offset else b""
 

@@ -39,6 +39,7 @@ from growdisk.block.locks import process_name
 from growdisk.block.mounts import mounts, unescaped
 from growdisk.fast_dataclass import dataclass
 
+# PROC_PID_INIT_INO of the kernel: this inode is the first namespace's on every host.
 _INITIAL_PID_NAMESPACE = "pid:[4026531836]"
 
 
@@ -52,7 +53,7 @@ class Use:
 
     holders: tuple[str, ...]
     pids: tuple[int, ...] = ()
-    unseen: str = ""
+    unseen: tuple[str, ...] = ()
     release: str = ""
 
     def __bool__(self) -> bool:
@@ -89,6 +90,7 @@ def use_of(path: Path, *, claimed: bool = False) -> Use:
     family = _family(target)
     held = [*_mounts(family.upper), *_swaps(family.upper), *family.held]
     pids, unseen = _openers(family, all_of_target=isinstance(target, int))
+    # Only if nothing has been found: the kernel says that there is a claim, and not whose.
     held = held or ([] if pids else _claims(family, target, claimed=claimed))
     words = [*(use.words for use in held), *(f"{process_name(pid)} (pid {pid})" for pid in pids)]
     return Use(tuple(dict.fromkeys(words)), tuple(pids), unseen, held[0].release if held else "")
@@ -112,6 +114,7 @@ def _family(target: Node) -> _Family:
     own_chain = {span.node for span in lower}
     upper = [target, *_upper(target, known)]
     for loop in beside:
+        # A loop device that we lie on ourselves is below, not beside.
         if loop not in own_chain:
             upper += [loop, *_upper(loop, known)]
     above = [node for node in dict.fromkeys(upper) if node != target and isinstance(node, int)]
@@ -202,6 +205,7 @@ def _claims(family: _Family, target: Node, *, claimed: bool) -> list[_Held]:
     A device that is claimed cannot be opened exclusively.
     """
     for node in family.upper:
+        # Our own claim would be the answer: on the device itself, and on its partitions.
         if not isinstance(node, int) or (
             claimed and (node == target or value_of(node, "partition"))
         ):
@@ -219,11 +223,9 @@ def _claims(family: _Family, target: Node, *, claimed: bool) -> list[_Held]:
     return []
 
 
-def _openers(family: _Family, *, all_of_target: bool) -> tuple[list[int], str]:
-    """Processes that have it open, and in words who could not be asked.
-
-    A file's readers do no harm.
-    """
+def _openers(family: _Family, *, all_of_target: bool) -> tuple[list[int], tuple[str, ...]]:
+    """Processes that have it open, and in words who could not be asked."""
+    # A file's readers do no harm: of files only those who write count.
     always = (
         family.upper
         if all_of_target
@@ -235,6 +237,7 @@ def _openers(family: _Family, *, all_of_target: bool) -> tuple[list[int], str]:
     for name in _listed("/proc"):
         if not name.isdigit() or int(name) == os.getpid():
             continue
+        # A process that serves a device of NBD's client has it open, but uses nothing of it.
         if any(Path(f"/proc/{name}/task/{thread}").exists() for thread in servers):
             continue
         try:
@@ -244,14 +247,11 @@ def _openers(family: _Family, *, all_of_target: bool) -> tuple[list[int], str]:
             hidden += not _has_no_files(name)
         except OSError:  # it has ended
             continue
-    return found, ", ".join(_unseen(hidden))
+    return found, tuple(_unseen(hidden))
 
 
 def _servers(family: _Family) -> list[str]:
-    """The threads that serve devices of NBD's client.
-
-    Their process has them open, but uses nothing of them.
-    """
+    """The threads that serve devices of NBD's client."""
     numbers = (node for node in family.upper | family.lower if isinstance(node, int))
     return [thread for number in numbers if (thread := value_of(number, "pid"))]
 
@@ -285,6 +285,7 @@ def _writes(pid: str, fd: str) -> bool:
 def _unseen(hidden: int) -> Iterator[str]:
     if hidden:
         yield f"the open files of {hidden} processes of other users"
+    # With hidepid=2 others' processes have no folder in /proc, so none of them was counted.
     elif os.geteuid() != 0 and _hides_processes():
         yield "the processes of other users (/proc is mounted with hidepid)"
     with suppress(OSError):

@@ -8,12 +8,8 @@ import os
 import struct
 from collections.abc import Iterable, Iterator
 
-from growdisk.block.device import Extent, ExtentKind
+from growdisk.block.device import Extent, ExtentKind, HostFile
 from growdisk.units import align_up
-
-TYPE_CHECKING = False  # typing would be loaded for this alone
-if TYPE_CHECKING:
-    from growdisk.block.raw import RawFile
 
 #: As for QEMU: what lies at the end can be rounded up, and has a number for the kernel.
 MAX_LENGTH = (1 << 63) - (1 << 30)
@@ -44,13 +40,14 @@ def unallocated(fd: int, start: int, end: int, *, unit: int) -> Iterator[tuple[i
     except OSError:  # a file system that does not tell: what reads as a hole is one
         found = extents(fd, start, end, unit=unit)
         blocks = [(extent.start, extent.end) for extent in found if extent.kind is ExtentKind.DATA]
+    # The gaps between blocks; the last pair stands for the gap before the end.
     for first, last in (*blocks, (end, end)):
         if start < min(first, end):
             yield start, min(first, end)
         start = max(start, last)
 
 
-def claim(file: RawFile, ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+def claim(file: HostFile, ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
     """Reserve blocks for all of these before the first is written, or, with OSError, none.
 
     Returns where there were none, as (offset, length).
@@ -114,6 +111,7 @@ def allocated_extents(fd: int, offset: int, length: int) -> Iterator[tuple[int, 
             logical, _, extent_length, flags = _EXTENT.unpack_from(
                 room, _HEADER.size + index * _EXTENT.size
             )
+            # If the buffer was too small, the next call goes on after the last extent.
             offset = logical + extent_length
             yield logical, offset
         if mapped == 0 or flags & _LAST:

@@ -97,6 +97,7 @@ def disk_of_partition(number: int) -> Span | None:
     """The disk that a partition is on, and where; None for everything else."""
     if not value_of(number, "partition"):
         return None
+    # /sys counts sectors of 512 bytes, whatever the device's own are.
     start = 512 * int(value_of(number, "start"))
     parent = _number(sysfs(number).resolve().parent)
     return (
@@ -143,18 +144,18 @@ def _loop(folder: Path) -> LoopDevice | None:
 
 
 def _backing_node(name: str, path: str) -> Node | None:
-    """The file behind a loop device: by the kernel's answer if permitted, else by its path.
-
-    The path is wrong if the file was moved or deleted.
-    """
+    """The file behind a loop device: by the kernel's answer if permitted, else by its path."""
     try:
         with open(f"/dev/{name}", "rb", buffering=0, opener=_opener) as device:
             answer = fcntl.ioctl(device, _LOOP_GET_STATUS64, bytes(_LOOP_INFO.size))
+        # lo_device, lo_inode and lo_rdevice, all of the backing file.
         file_system, inode, number, *_ = _LOOP_INFO.unpack(answer)
+        # With a number, the backing file is a block device itself.
         return number or (file_system, inode)
     except OSError:
         pass
     try:
+        # By its path, if we may not ask: wrong if the file was moved or deleted.
         return node_of(Path(path).stat())
     except (OSError, ValueError):
         return None
@@ -165,6 +166,7 @@ def _opener(path: str, flags: int) -> int:
 
 
 def _numbers(paths: Iterator[Path], up: int = 0) -> list[int]:
+    # `up`: the path is a file in the device's folder, and not the folder.
     folders = (path.parents[up - 1] if up else path for path in paths)
     return [number for folder in sorted(folders) if (number := _number(folder)) is not None]
 

@@ -37,6 +37,7 @@ def identity_of(number: int) -> str:
         return _short("lv" if uuid.startswith("LVM-") else "dm", uuid.removeprefix("LVM-"))
     if name := value_of(number, "dm/name"):
         return _short("dm-name", name)
+    # Partitions have nothing of their own that lasts but their number.
     if (disk := disk_of_partition(number)) is not None and isinstance(disk.node, int):
         parent = identity_of(disk.node)
         return f"{parent}-part{value_of(number, 'partition')}" if parent else ""
@@ -97,6 +98,7 @@ def _rbd(number: int) -> str:
         sysfs_text(folder / name)
         for name in ("cluster_fsid", "pool", "pool_ns", "name", "current_snap")
     ]
+    # Without the image's name there was no such device in /sys.
     return _short("rbd", "/".join(words)) if words[-2] else ""
 
 
@@ -112,6 +114,7 @@ def _attached(word: str) -> str:
 
 def _address(thread: str) -> str:
     """The address that qemu-nbd attached, nbd://far/web01, by one of its threads; "" if none."""
+    # A command line is its words with a NUL after each.
     words = sysfs_text(Path(f"/proc/{thread}/cmdline")).split("\0") if thread else []
     return next((word for word in words[1:] if "://" in word), "")
 

@@ -19,6 +19,7 @@ class XtsSectors:
     def __init__(self, key: bytes, *, encrypt: bool) -> None:
         """OSError if there is no such library, ValueError if it refuses the key."""
         self._lib = _library()
+        # XTS has two keys of one length: 64 bytes are AES-256, 32 are AES-128.
         name = "EVP_aes_256_xts" if len(key) == 64 else "EVP_aes_128_xts"
         self._context = self._lib.EVP_CIPHER_CTX_new()
         if (
@@ -48,6 +49,7 @@ class XtsSectors:
         out_of = ctypes.addressof(source)
         next_iv = ctypes.addressof(iv)
         for offset in range(0, len(data), _SECTOR):
+            # Only the IV is new: None leaves cipher and key, -1 the direction.
             good = start(self._context, None, None, None, next_iv, -1)
             if (
                 good != 1

@@ -34,12 +34,14 @@ def lock_image(fd: int, path: Path, *, writing: bool) -> None:
     for: two that come at the same time may both be refused, but never both let in.
     """
     uses = _WRITER_USES if writing else _READER_USES
+    # We hold what we use and what we forbid. Others may not forbid the one, nor use the other.
     own = [_USED + i for i in uses] + [_FORBIDDEN + i for i in _FORBIDS]
     against = [_FORBIDDEN + i for i in uses] + [_USED + i for i in _FORBIDS]
     try:
         for byte in own:
             _set(fd, fcntl.F_RDLCK, byte)
         blocked = any(_is_held(fd, byte) for byte in against)
+        # Let go before the holder is searched for: this process would be found too.
         if blocked:
             unlock_image(fd)
     except OSError as error:
@@ -54,6 +56,7 @@ def lock_image(fd: int, path: Path, *, writing: bool) -> None:
 
 def unlock_image(fd: int) -> None:
     """Let go of all of QEMU's lock bytes on this file description."""
+    # Bytes 100 to 299 in one call.
     fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _FLOCK.pack(fcntl.F_UNLCK, os.SEEK_SET, _USED, 2 * _USED, 0))
 
 
@@ -86,12 +89,10 @@ def flock_holder(path: Path) -> int | None:
 
 
 def _has_open(pid: int, status: os.stat_result) -> bool:
-    """The list names a device otherwise than stat() on some file systems.
-
-    Of others' processes nothing can be seen but that they live.
-    """
+    """The list names a device otherwise than stat() on some file systems."""
     try:
         links = [link.stat() for link in Path(f"/proc/{pid}/fd").iterdir() if link.exists()]
+    # Of others' processes nothing can be seen but that they live.
     except PermissionError:
         return True
     except OSError:
@@ -115,10 +116,8 @@ def _is_held(fd: int, byte: int) -> bool:
 
 
 def _pids_that_lock(status: os.stat_result, lock_bytes: frozenset[int]) -> list[int]:
-    """The processes with such a lock, found by their open files.
-
-    /proc/locks gives pid -1 for locks of file descriptions.
-    """
+    """The processes with such a lock."""
+    # By their open files: /proc/locks gives pid -1 for locks of file descriptions.
     processes = (entry for entry in Path("/proc").iterdir() if entry.name.isdigit())
     return sorted(
         int(process.name) for process in processes if _holds_lock(process, status, lock_bytes)

@@ -9,9 +9,14 @@ from __future__ import annotations
 import hashlib
 import os
 
+TYPE_CHECKING = False  # a cipher's module needs a library that may be missing
+if TYPE_CHECKING:
+    from growdisk.block.sector_cipher import SectorCipher
+
 
 def split(key: bytes, stripes: int, digest: str) -> bytes:
     """The key as so many stripes."""
+    # All stripes but the last are random; the last is what makes the key come out of all.
     drawn, state = [os.urandom(len(key)) for _ in range(stripes - 1)], bytes(len(key))
     for stripe in drawn:
         state = _diffused(_xor(state, stripe), digest)
@@ -26,8 +31,16 @@ def merged(stripes: bytes, length: int, digest: str) -> bytes:
     return _xor(state, stripes[-length:])
 
 
+def key_from(
+    material: bytes, cipher: SectorCipher, length: int, stripes: int, digest: str
+) -> bytes:
+    """What a key slot's encrypted stripes hold: a key, or noise if `cipher` is not theirs."""
+    return merged(cipher.decrypt(0, material)[: length * stripes], length, digest)
+
+
 def _diffused(block: bytes, digest: str) -> bytes:
     size = hashlib.new(digest).digest_size
+    # Each piece as long as a hash is replaced by the hash of its number and itself.
     parts = (block[start : start + size] for start in range(0, len(block), size))
     hashed = (
         hashlib.new(digest, n.to_bytes(4, "big") + part).digest()[: len(part)]

@@ -42,6 +42,8 @@ def mount_of(path: Path) -> HostMount | None:
     """The mount that `path` lies in, or would: the last one at the longest place above it."""
     real = Path(os.path.realpath(path))
     around = [mount for mount in mounts() if real.is_relative_to(mount.place)]
+    # max() takes the first of equals: reversed, that is the last one mounted at one place, which
+    # hides the others.
     return max(reversed(around), key=lambda mount: len(mount.place), default=None)
 
 
@@ -73,6 +75,7 @@ def is_shared(mount: HostMount) -> bool:
 
 def unescaped(word: str) -> str:
     return (
+        # The backslash last: before, it would make new escapes.
         word.replace("\\040", " ")
         .replace("\\011", "\t")
         .replace("\\012", "\n")
@@ -82,6 +85,7 @@ def unescaped(word: str) -> str:
 
 def _mount(line: str) -> HostMount:
     fields, _, rest = line.partition(" - ")
+    # ID, parent, MAJOR:MINOR, root, place, options, more fields - type, source, options
     number, _, place, options = fields.split(" ")[2:6]
     major, minor = number.split(":")
     kind, source, *more = rest.split(" ")

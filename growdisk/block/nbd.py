@@ -90,6 +90,7 @@ class NbdServer:
         self._listener.shutdown(socket.SHUT_RDWR)  # wakes accept(); close alone would not
         self._acceptor.join()
         self._listener.close()
+        # A copy: each thread takes its own connection out when it ends.
         for connection, thread in list(self._connections.items()):
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
@@ -105,6 +106,7 @@ class NbdServer:
             thread = threading.Thread(
                 target=self._serve, args=(connection,), name="nbd-client", daemon=True
             )
+            # Before it starts: a client that is gone at once takes itself out again.
             self._connections[connection] = thread
             thread.start()
 
@@ -176,6 +178,7 @@ def _do(device: BlockDevice, request: _NbdRequest, payload: bytearray) -> bytes:
             device.flush()
         case _:
             raise NotImplementedError
+    # FUA: the client counts on this write being durable when it is answered.
     if request.flags & _FLAG_FUA and request.command in _CHANGING:
         device.flush()
     return data

@@ -84,8 +84,10 @@ def _asked(connection: socket.socket, export: bytes) -> Offer:
     if not flags & _FIXED_NEWSTYLE:
         raise NotOffered("its server speaks an old form of NBD")
     connection.sendall((flags & (_FIXED_NEWSTYLE | _NO_ZEROES)).to_bytes(4, "big"))
+    # The name after its length; then no kinds of information: the size comes unasked.
     _send(connection, _INFO, struct.pack(">I", len(export)) + export + bytes(2))
     offer = _offered(connection)
+    # A polite end; whether the server hears of it does not matter.
     with suppress(OSError, ClientGone):
         _send(connection, _ABORT, b"")
         receive(connection, _REPLY.size)

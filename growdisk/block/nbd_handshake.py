@@ -78,6 +78,7 @@ def negotiate(connection: socket.socket, export: Export) -> None:
     """
     connection.sendall(_GREETING.pack(b"NBDMAGIC", _OPTION_MAGIC, _FIXED_NEWSTYLE | _NO_ZEROES))
     client_flags = int.from_bytes(receive(connection, 4), "big")
+    # The protocol's rule for flags that were not offered: end the connection.
     if client_flags & ~(_FIXED_NEWSTYLE | _NO_ZEROES):
         raise ClientGone
     while not _answer_option(connection, export, padded=not client_flags & _NO_ZEROES):
@@ -113,6 +114,7 @@ def _answer_info(connection: socket.socket, option: int, export: Export, data: b
     if not _is_info_request(data):
         _reply(connection, option, _REP_ERR_INVALID)
         return False
+    # The smallest and the preferred block, and the largest request.
     blocks = struct.pack(">HIII", _INFO_BLOCK_SIZE, _SMALLEST_BLOCK, _PREFERRED_BLOCK, MAX_REQUEST)
     _reply(
         connection, option, _REP_INFO, struct.pack(">HQH", _INFO_EXPORT, export.size, export.flags)

@@ -42,6 +42,7 @@ def open_descriptor(path: Path, *, writable: bool) -> int:
     """
     flags = (os.O_RDWR if writable else os.O_RDONLY) | os.O_CLOEXEC | os.O_NONBLOCK
     try:
+        # By its name first: opening alone may do something to a thing that is neither.
         status = os.stat(path)  # noqa: PTH116 (half the time of Path.stat)
         require_disk(path, status.st_mode)
         if writable and stat.S_ISBLK(status.st_mode):
@@ -84,6 +85,7 @@ def refuse_read_only(path: Path, number: int) -> None:
 
 def require_writable(path: Path) -> None:
     """Raise ImageNotReadable if a file cannot be opened to write; do not open it so if it can."""
+    # Opened only to fail, with open()'s own reason.
     if not os.access(path, os.W_OK, effective_ids=True) or _is_append_only(path):
         os.close(open_descriptor(path, writable=True))
 

@@ -18,6 +18,7 @@ _ZEROS = memoryview(bytes(1 << 20))
 
 def parts_of(device: BlockDevice | None, start: int, end: int) -> Iterator[Part]:
     """The parts of any device; beyond its end, and without one, there are zeros."""
+    # Where the device's bytes end within the range.
     inside = start if device is None else min(max(device.size, start), end)
     if device is not None and start < inside:
         if isinstance(device, InParts):

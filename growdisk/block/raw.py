@@ -130,6 +130,7 @@ class RawFile(InParts):
 
     def read(self, offset: int, length: int) -> bytes:
         check_range(self._size, offset, length)
+        # One call is nearly always enough. It gives at most 2 GiB, and less at the file's end.
         data = os.pread(self._fd, length, offset)
         if len(data) == length:
             return data
@@ -143,6 +144,7 @@ class RawFile(InParts):
         check_range(self._size, offset, len(buffer))
         while buffer:
             count = os.preadv(self._fd, [buffer], offset)
+            # The rest of a last sector that is cut short.
             if not count and len(buffer) <= self._missing:
                 buffer[:] = bytes(len(buffer))
                 return
@@ -252,6 +254,7 @@ class RawFile(InParts):
         """Make all that was written durable; nothing has to be done twice for what is."""
         if self._is_synced:
             return
+        # Before the sync, so that the length is durable too.
         self._cut_end()
         if not self._is_synced_later:
             os.fdatasync(self._fd)
@@ -263,6 +266,7 @@ class RawFile(InParts):
             return
         self._is_synced = False
         size = possible_size(size)
+        # Exact, unless much is being written: then the file runs ahead of its size.
         if self._waiting is None or size < self._size:
             os.ftruncate(self._fd, size)
             self._end = 0

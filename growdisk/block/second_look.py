@@ -50,6 +50,7 @@ def refuse_users(
 def _lasting_use(path: Path, *, claimed: bool) -> Use:
     """What only looks at a device (udev, blkid, losetup) is gone in a moment; who stays uses it."""
     use, began = use_of(path, claimed=claimed), time.monotonic()
+    # Only programs go away by themselves; a mount or a mapping stays.
     while use.pids and not use.release and time.monotonic() - began < _patience(use):
         time.sleep(_PAUSE)
         use = use_of(path, claimed=claimed)

@@ -68,6 +68,7 @@ def _chaining(algorithm: str, mode: str, key: bytes) -> tuple[str, _Ivs]:
     chaining, _, generator = mode.partition("-")
     if algorithm != "aes" or chaining not in ("xts", "cbc"):
         raise UnknownCipher(f"{algorithm}-{mode}")
+    # XTS has two keys of one length.
     lengths = (32, 64) if chaining == "xts" else (16, 24, 32)
     if len(key) not in lengths:
         raise UnknownCipher(f"{algorithm}-{mode} with {8 * len(key)} bits")
@@ -162,6 +163,7 @@ class _Xts:
         tops = ones << 127
         mask = array("Q", bytes(SECTOR * count))
         for block in range(_BLOCKS):
+            # Block `block` of every sector: two words of 8 bytes, one sector's words apart.
             words = array("Q", lanes.to_bytes(16 * count, "little"))
             mask[2 * block :: _WORDS], mask[2 * block + 1 :: _WORDS] = words[0::2], words[1::2]
             # Doubled in GF(2^128): the bit that falls out comes back as x^7 + x^2 + x + 1.
@@ -177,12 +179,15 @@ class _Cbc:
         self._key, self._aes, self._ivs = key, _Aes(key), ivs
 
     def encrypt(self, sector: int, data: bytes) -> bytes:
+        # A block needs the encrypted one before it, so one call takes one sector. Decrypting has
+        # all blocks at hand and takes one call for everything.
         return b"".join(
             self._encrypt_one(sector + number, data[number * SECTOR : (number + 1) * SECTOR])
             for number in range(len(data) // SECTOR)
         )
 
     def decrypt(self, sector: int, data: bytes) -> bytes:
+        # Each block's predecessor: the data one block later, with an IV in front of each sector.
         before = array("Q", bytes(16) + data[:-16])
         ivs = array("Q", self._ivs(sector, len(data) // SECTOR))
         before[0::_WORDS], before[1::_WORDS] = ivs[0::2], ivs[1::2]

@@ -46,6 +46,7 @@ def redo(
 
 
 def _write_zeros_over_data(base: BlockDevice, zeros: Extent) -> None:
+    # A list: writing changes what is looked at.
     for extent in list(base.extents(zeros.start, zeros.length)):
         for start, end in (
             split_range(extent.start, extent.end, CHUNK) if extent.kind is ExtentKind.DATA else ()
@@ -59,6 +60,7 @@ def capture(delta: Layer, base: BlockDevice, undo: BlockDevice) -> None:
     Durable on return.
     """
     for extent in delta.own_extents():
+        # Beyond the base's end there is nothing to keep.
         end = min(extent.end, base.size)
         if extent.kind is ExtentKind.ZERO:  # what is a hole stays one
             parts = [

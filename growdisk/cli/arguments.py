@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,12 +19,11 @@ from growdisk.cli.disk_options import (
 from growdisk.cli.targets import add_inside, add_machine, settle_positionals
 from growdisk.errors import BadSize, UsageError, shell_word
 from growdisk.fast_dataclass import replace
-from growdisk.planner.goal import Goal, RunOptions
+from growdisk.planner.goal import Goal, OtherDisk, RunOptions
 from growdisk.planner.option_table import SHARED
 from growdisk.planner.rule_words import rule_of
 from growdisk.planner.size_specs import (
     growth_requests,
-    other_disks,
     parse_percent,
     requests_by_disk,
     volume_requests,
@@ -58,6 +58,7 @@ def add_goal(parser: argparse.ArgumentParser) -> None:
         metavar="SIZE",
         help=help_of(SHARED["size"], "b k M G T P E are powers of 1024"),
     )
+    # Groups stand in the help in the order in which they are made, not in that of their options.
     rule = group_of(parser, "only if it is needed")
     for name, metavar in (
         ("when_used", "N%"),
@@ -91,6 +92,7 @@ def add_goal(parser: argparse.ArgumentParser) -> None:
 def goal_of(arguments: argparse.Namespace) -> Goal:
     settle_positionals(arguments)
     size = _size(arguments) if arguments.size is not None else None
+    # Those for the first disk; options_of reads the others'. growdisk script has no --with.
     requests, *_ = requests_by_disk(arguments.grow, len(getattr(arguments, "others", ())))
     return Goal(
         size,
@@ -121,6 +123,7 @@ def _numbers(given: list[int]) -> tuple[int, ...]:
 def _not_a_partition(error: BadSize, word: str) -> BadSize:
     """growpart's `IMAGE 1` means partition 1."""
     if word.isdigit() and int(word) <= _MOST_PARTITIONS:
+        # A bare number up to 128 is hardly a size: that many partitions a GPT usually has room for.
         return replace(error, hint=f"a partition is named with --partition {word}; {error.hint}")
     return error
 
@@ -130,6 +133,7 @@ def _size(arguments: argparse.Namespace) -> SizeSpec:
     try:
         return parse_goal_size(word)
     except BadSize as error:
+        # A file where the SIZE should be: the two words are swapped, or there are two images.
         if not Path(word).is_file():
             raise _not_a_partition(error, word) from None
         if _is_size(str(target)):
@@ -161,12 +165,41 @@ def options_of(arguments: argparse.Namespace) -> RunOptions:
         arguments.snapshots,
         arguments.keep_snapshots,
         keys_of(arguments),
-        other_disks(arguments.others, arguments.grow, goal_of(arguments)),
+        _other_disks(arguments.others, arguments.grow, goal_of(arguments)),
         arguments.not_in_use,
         overlays_may_break=arguments.overlays_may_break,
     )
 
 
+def _other_disks(
+    words: Sequence[str], requests: Sequence[str], like: Goal
+) -> tuple[OtherDisk, ...]:
+    """`data.qcow2`, `data.qcow2=+10G`.
+
+    One with a size, or with a partition that `requests` name, grows itself; what may be given up
+    for it is as for the first disk.
+    """
+    return tuple(
+        _other_disk(word, own, like)
+        for word, own in zip(words, requests_by_disk(requests, len(words))[1:], strict=True)
+    )
+
+
+def _other_disk(word: str, requests: Sequence[str], like: Goal) -> OtherDisk:
+    # A file's own name may have a = in it: then it is a name alone.
+    name, equals, size = (
+        word.rpartition("=") if "=" in word and not Path(word).exists() else (word, "", "")
+    )
+    if not (equals or requests):
+        return OtherDisk(Path(name))
+    wanted = parse_goal_size(size) if equals else None
+    grow, sectors = growth_requests(requests), like.sector_size
+    return OtherDisk(
+        Path(name), Goal(wanted, swap=like.swap, grow=grow, sector_size=sectors, repair=like.repair)
+    )
+
+
 def format_of(arguments: argparse.Namespace) -> ImageFormat | None:
+    # argparse has checked the choices; a Namespace has no types.
     chosen: ImageFormat | None = arguments.format
     return chosen

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from growdisk import api
 from growdisk.cli.arguments import add_image
-from growdisk.cli.disk_options import add_keys, declare, keys_of
+from growdisk.cli.disk_options import add_keys, add_sector_size, declare, keys_of
 from growdisk.cli.images.keys import unlocking
 from growdisk.cli.output import CommandOutput
 from growdisk.cli.targets import image_of
@@ -24,9 +24,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--force",
         action="store_true",
-        help="a run whose folder is lost: keep the image, and remove the snapshots that it carries",
+        help="keep the disk as it is, although its run is unfinished, or taken back in part; or "
+        "although the run's folder is lost (then the image's snapshots of it are removed)",
     )
     declare(parser, "not_in_use")
+    add_sector_size(parser, more="for --force; otherwise as the run was begun")
     add_keys(parser)
 
 
@@ -37,9 +39,12 @@ def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
     image, not_in_use = image_of(arguments), arguments.not_in_use
 
     def accept(keys: tuple[bytes, ...]) -> Result:
-        if arguments.force:
-            return api.commit_carried(image, keys, not_in_use=not_in_use)
-        return api.commit(image, steps, keys, not_in_use=not_in_use)
+        force = arguments.force
+        if force and not api.status(image).is_recorded:
+            return api.commit_carried(
+                image, keys, not_in_use=not_in_use, sector_size=arguments.sector_size
+            )
+        return api.commit(image, steps, keys, not_in_use=not_in_use, as_it_is=force)
 
     # Short, and not stopped half-way: a signal waits until it is done.
     with SignalsStop(StopRequest()), output.steps() as steps:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 from growdisk.cli.trust import add_trust
@@ -10,6 +11,7 @@ from growdisk.cli.trust import add_trust
 
 def group_of(parser: argparse.ArgumentParser, title: str) -> argparse._ArgumentGroup:
     """The group of options under this title in the parser's help; a new one if there is none."""
+    # argparse itself would make a second group with the same title.
     known = (group for group in parser._action_groups if group.title == title)
     return next(known, None) or parser.add_argument_group(title)
 
@@ -25,6 +27,8 @@ def add_overlays_may_break(parser: argparse._ActionsContainer) -> None:
 
 def add_common(whole: argparse.ArgumentParser, *, top: bool) -> None:
     """The options that may come before or after the command; the top parser sets their defaults."""
+    # A verb's parser copies its values over those of the top parser. Without SUPPRESS its defaults
+    # would undo what stands before the verb: `growdisk --json show`.
     default = False if top else argparse.SUPPRESS
     parser = group_of(whole, "options" if top else "output")
     parser.add_argument(
@@ -53,7 +57,7 @@ def add_common(whole: argparse.ArgumentParser, *, top: bool) -> None:
     parser.add_argument(
         "--events-fd", type=int, default=absent, metavar="N", help="the same, to file descriptor N"
     )
-    # -o is the verb's own
+    # A verb whose own arguments (which are added before) have an -o keeps that.
     log = ("--log",) if "-o" in whole._option_string_actions else ("-o", "--log")
     parser.add_argument(
         *log,
@@ -83,6 +87,28 @@ def add_common(whole: argparse.ArgumentParser, *, top: bool) -> None:
         help="colours (default: on a terminal)",
     )
     add_trust(parser, default)
+
+
+def names_at(words: Sequence[str], parser: argparse.ArgumentParser | None = None) -> list[int]:
+    """Where words stand that are neither options nor their values: the command is the first.
+
+    `parser` has the options; without one they are those that stand before every command.
+    """
+    if parser is None:
+        parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+        add_common(parser, top=True)
+    places, of_option, only_names = [], False, False
+    for place, word in enumerate(words):
+        if of_option:
+            of_option = False
+        elif only_names or word == "-" or not word.startswith("-"):
+            places.append(place)
+        else:
+            only_names = word == "--"
+            option = parser._option_string_actions.get(word)
+            # nargs None: the next word is its value. A flag has 0.
+            of_option = option is not None and option.nargs is None
+    return places
 
 
 def named_path(text: str) -> Path:

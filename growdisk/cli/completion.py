@@ -15,6 +15,7 @@ NAME = "completion"
 HELP = "print the completion of a shell (bash, zsh, fish)"
 _SHELLS = ("bash", "zsh", "fish")
 _LIST = "virsh -q list --all --name 2>/dev/null"
+# fish needs none: it runs the command where the words are needed.
 _PREAMBLE = {
     "bash": f'_growdisk_domains() {{ compgen -W "$({_LIST})" -- "$1"; }}',
     "zsh": f'_growdisk_domains() {{ compadd -- ${{(f)"$({_LIST})"}} }}',
@@ -42,6 +43,8 @@ def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
 
 def _teach(action: argparse.Action, shtab: object) -> None:
     """Say what the values of an argument are, if that is not a list of words."""
+    # shtab reads the attribute `complete` of an action. Paths that have another type than Path
+    # (named_path, plain text) are known by name.
     if action.dest == "domain":
         action.complete = _DOMAINS  # type: ignore[attr-defined]
     elif action.type is Path or action.dest in (
@@ -59,6 +62,7 @@ def _actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
     """All arguments of a parser and of the commands in it."""
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
+            # Commands of commands too: growdisk image has verbs.
             for sub in action.choices.values():
                 yield from _actions(sub)
         else:

@@ -20,7 +20,7 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from growdisk.errors import UsageError
+from growdisk.errors import UsageError, bad_value
 
 _CHOICES: dict[str, tuple[str, ...]] = {
     "swap": ("drop", "move", "file"),
@@ -47,12 +47,15 @@ def configured() -> dict[str, tuple[object, Path]]:
     found: dict[str, tuple[object, Path]] = {}
     for file in config_files():
         if os.path.exists(file):  # noqa: PTH110  quicker than Path.exists, and asked for each command
+            # A later file, the user's own, replaces single keys of an earlier one.
             found.update({key: (value, file) for key, value in _read(file)})
     return found
 
 
 def apply(parser: argparse.ArgumentParser) -> None:
     """Put the configured defaults in the place of growdisk's own, for the parser's options."""
+    # SUPPRESS: an option of the top parser that a verb repeats. The top parser gets the default
+    # for it; a default here would overrule what stands before the verb.
     known = {
         action.dest: action for action in parser._actions if action.default is not argparse.SUPPRESS
     }
@@ -68,7 +71,7 @@ def _read(file: Path) -> Iterator[tuple[str, object]]:
         values = tomllib.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UsageError(
-            f"cannot read the configuration {file}: {error}", "correct it, or move it away"
+            f"cannot read the configuration {file}", "correct it, or move it away", str(error)
         ) from error
     for key, value in values.items():
         yield key, _checked(file, key, value, values)
@@ -84,12 +87,17 @@ def _checked(file: Path, key: str, value: object, values: Mapping[str, object]) 
         raise UsageError(f"{where} is not a default that can be set", hint)
     if key in _FLAGS:
         if not isinstance(value, bool):
-            raise UsageError(f"{where} is neither true nor false", f"{key} = true")
+            raise bad_value(f"{where} is neither true nor false", key, str(value), f"{key} = true")
         return value
     if not isinstance(value, str) or not value:
-        raise UsageError(f"{where} is not a text", f'{key} = "…"')
+        raise bad_value(f"{where} is not a text", key, str(value), f'{key} = "…"')
     if key in _CHOICES and value not in _CHOICES[key]:
-        raise UsageError(
-            f"{where}: '{value}' is none of its values", f"one of: {', '.join(_CHOICES[key])}"
+        raise bad_value(
+            f"{where}: '{value}' is none of its values",
+            key,
+            value,
+            f"one of: {', '.join(_CHOICES[key])}",
+            choices=_CHOICES[key],
         )
+    # ~ is filled in here: on a command line the shell does that.
     return Path(value).expanduser() if key in _PATHS else value

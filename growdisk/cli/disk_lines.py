@@ -80,6 +80,7 @@ def partition_rows(layout: Layout, width: int) -> list[str]:
     columns = [
         column for column in range(len(_HEADER)) if column != _ROLE or layout.table.type != "gpt"
     ]
+    # Without a column the others may fit; if not, the next goes too, and lines are cut at the end.
     for expendable in _EXPENDABLE:
         if expendable in columns and _total(cells, columns) > width:
             columns.remove(expendable)
@@ -93,8 +94,9 @@ def volumes(layout: Layout, width: int) -> list[str]:
 
 
 def _volume(volume: VolumeLayout) -> str:
-    """The name of a container says already where it lies; a linear volume is the usual one."""
+    """Its name, its kind if that is unusual, its size, and what it lies in."""
     name, size = printable(volume.name), format_size(volume.size)
+    # "LUKS in sda5": the name says both.
     if volume.kind == "luks":
         return f"{name}, {size}"
     kind = "" if volume.kind == "linear" else f"{volume.kind}, "
@@ -106,12 +108,14 @@ def blocker_lines(found: tuple[BlockerLayout, ...], width: int) -> list[str]:
 
     The extended partition is left out if it holds some.
     """
+    # With logical partitions in the way, the extended one is only the box around them.
     named = [b for b in found if b.kind != "extended partition"] or list(found)
     lines = ["in the way of growth:"] if named else []
     for blocker in named:
         words = [
             f"  {blocker.why}",
             *(
+                # --swap move or --swap file is shown as --swap move|file.
                 [" or ".join(blocker.options).replace(" or --swap ", "|")]
                 if blocker.options
                 else []
@@ -133,6 +137,7 @@ def standing(report: StatusReport | None, overlays: list[str], path: str) -> Ite
         yield {
             "running": f"growdisk is at work on it now: pid {report.pid}, step {report.step}",
             "unfinished": f"unfinished run of growdisk: {following}",
+            # What remains is a kept run: the caller leaves out those that have ended.
         }.get(report.state, f"the way back of a finished run is kept: {following}")
         if report.missing:
             yield f"  {printable(report.missing)}"
@@ -141,6 +146,7 @@ def standing(report: StatusReport | None, overlays: list[str], path: str) -> Ite
 
 
 def shortened(text: str, width: int) -> str:
+    # Never longer than `width`, even if that has no room for the dots.
     return text if len(text) <= width else text[: max(width - 3, 0)] + "..."[:width]
 
 
@@ -156,6 +162,7 @@ def wrapped(text: str, width: int, indent: str) -> list[str]:
 
 def _partition_row(part: PartitionLayout, *, in_the_way: bool) -> tuple[str, ...]:
     name = f"{part.name} *" if part.bootable else part.name
+    # A GUID that is not in the table is cut to its first group; an MBR's type is shorter.
     kind = dict(_GPT_TYPES).get(part.type, part.type[:8])
     holds = (
         ""
@@ -195,6 +202,7 @@ def _percent(used: int, size: int) -> str:
 
 
 def _total(cells: list[tuple[str, ...]], columns: list[int]) -> int:
+    # Two spaces before each column, the first one too.
     return sum(2 + max(len(row[column]) for row in cells) for column in columns)
 
 

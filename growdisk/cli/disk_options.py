@@ -44,11 +44,13 @@ def declare(
 def help_of(option: OptionSpec, more: str = "") -> str:
     """A description as argparse's help writes it: no capital, no full stop."""
     text = option.description.rstrip(".")
+    # argparse fills %(default)s and the like into a help text: a percent sign itself is doubled.
     return "; ".join(filter(None, (text[0].lower() + text[1:], more))).replace("%", "%%")
 
 
 # The options that say which partitions grow, and what may happen to those in the way.
 
+# A p stands between a disk's name that ends with a digit and the number of its partition.
 _PARTITION = re.compile(r"(?:/dev/)?(?:[a-z]+|nvme\d+n\d+p|mmcblk\d+p)?([0-9]{1,9})")
 
 
@@ -85,8 +87,8 @@ def add_layout_options(parser: argparse.ArgumentParser) -> None:
     declare(grows, "to_gpt", more="for more than 2 TiB")
 
 
-def add_sector_size(parser: argparse.ArgumentParser) -> None:
-    declare(parser, "sector_size", choices=(512, 4096))
+def add_sector_size(parser: argparse.ArgumentParser, more: str = "") -> None:
+    declare(parser, "sector_size", choices=(512, 4096), more=more)
 
 
 # The options for what lies between a partition and its file system: logical volumes, and
@@ -142,6 +144,7 @@ def _selected(selector: str) -> bytes:
     """The passphrase of `ID:key:PASSPHRASE`, `ID:file:FILE` or PASSPHRASE, for every container."""
     _, first, rest = selector.partition(":")
     kind, second, value = rest.partition(":")
+    # A passphrase may have colons too: only `key` or `file` as its second part makes a selector.
     if not (first and second and kind in _SELECTORS):
         return selector.encode()
     return read_key(Path(value)) if kind == "file" else value.encode()

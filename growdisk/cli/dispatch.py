@@ -12,16 +12,25 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from growdisk.cli.output import CommandOutput, OutputError, forget, prepare_streams
-from growdisk.cli.parser import NoCommand, TextAsked, own_words, parsed
+from growdisk.cli.parser import TextAsked, own_words, parsed, short_help
 from growdisk.cli.trust import following
 from growdisk.error_document import error_document
-from growdisk.errors import GrowdiskError, ImageDamaged, ImageNotReadable, Refused, UsageError
+from growdisk.errors import (
+    GrowdiskError,
+    ImageDamaged,
+    ImageNotReadable,
+    Refused,
+    UsageError,
+    bad_value,
+    error_id,
+)
 
 TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:
     from growdisk.cli.events import EventLines
 
 _BUG, _INTERRUPTED = 1, 130
+_UNTOUCHED = (0, 2, 3)  # a log that cannot be written is worse than these
 _STDERR = 2
 _NOT_CHECKED = 1
 _BAD_NAMES = (errno.ENAMETOOLONG, errno.EACCES, errno.ELOOP)
@@ -30,35 +39,88 @@ _BAD_NAMES = (errno.ENAMETOOLONG, errno.EACCES, errno.ELOOP)
 def dispatch(words: Sequence[str]) -> int:
     """Run the command in `words`; any error becomes a message, or JSON, and an exit code."""
     prepare_streams()
+    # First: --json may be among the words that are replaced (--output json).
     words = own_words(words)
+    # For errors of the command line itself, before the parser has said whether --json is there.
     output = CommandOutput(
         json_mode="--json" in itertools.takewhile(lambda word: word != "--", words)
     )
+    logged = _LogLine(words)
+    code = _BUG
+    try:
+        code = _delivered(words, output, logged)
+    finally:
+        # Last of all: only now the exit code is known.
+        refused = logged.end(code)
+    if refused is None:
+        return code
+    output.error(refused)
+    return refused.exit_code if code in _UNTOUCHED else code
+
+
+def _delivered(words: Sequence[str], output: CommandOutput, logged: _LogLine) -> int:
+    """The exit code, once the answer has left this process."""
     code = 0
     try:
-        code = _answer(words, output)
+        code = _answer(words, output, logged)
         output.finish()
     except OutputError as lost:
+        # Python flushes stdout at exit: that would fail again, and end with 120.
         forget(sys.stdout)
+        # `growdisk list | head` is fine. A full disk is not: half an answer must not end with 0.
         if not lost.reader_gone:
             output.note(f"growdisk: {lost}")
             return code or _BUG
     return code
 
 
-def _answer(words: Sequence[str], output: CommandOutput) -> int:
+class _LogLine:
+    """The line of --log and --syslog, if it was asked for."""
+
+    def __init__(self, words: Sequence[str]) -> None:
+        self._words = words
+        self._asked: argparse.Namespace | None = None
+        self._started = 0.0
+
+    def begin(self, arguments: argparse.Namespace) -> None:
+        """From here on there will be a line, however the command ends. UsageError: --log DISK."""
+        if arguments.log is None and not arguments.syslog:
+            return
+        from growdisk.given_file import refuse_to_replace
+
+        if arguments.log is not None:
+            refuse_to_replace(arguments.log, "--log")
+        self._asked, self._started = arguments, time.monotonic()
+
+    def end(self, code: int) -> GrowdiskError | None:
+        """Write the line; the error if that fails."""
+        if self._asked is None:
+            return None
+        from growdisk.cli.run_log import line, log
+
+        text = line(self._words, code, time.monotonic() - self._started)
+        try:
+            log(text, self._asked.log, syslog=self._asked.syslog)
+        except GrowdiskError as error:
+            return error
+        return None
+
+
+def _answer(words: Sequence[str], output: CommandOutput, logged: _LogLine) -> int:
     try:
-        return _run_or_name(words, output)
+        return _run_or_name(words, output, logged)
+    # Help is an answer, not an error: stdout, and exit code 0.
     except TextAsked as asked:
         output.lines(str(asked).splitlines())
         output.document({"text": str(asked)})
         return 0
     except GrowdiskError as error:
-        if isinstance(error, NoCommand) and not output.json_mode:
-            output.note(error.text)
+        if error_id(error) == "no-command" and not output.json_mode:
+            output.note(short_help())
         _advise(error)
         output.error(error)
-        refused = {"result": "refused"} if isinstance(error, Refused) else {}
+        # Both have touched nothing.
+        refused = {"result": "refused"} if isinstance(error, (Refused, UsageError)) else {}
         code = _code_of(error, words)
         output.document({**refused, "error": error_document(error) | {"code": code}})
         return code
@@ -66,6 +128,7 @@ def _answer(words: Sequence[str], output: CommandOutput) -> int:
         output.note("growdisk: stopped by Ctrl-C")
         output.document({"error": _unplanned("interrupted", "interrupted", "", "", _INTERRUPTED)})
         return _INTERRUPTED
+    # From the command itself; one from a handler here reaches dispatch() directly.
     except OutputError:
         raise
     except Exception as bug:
@@ -80,9 +143,11 @@ def _answer(words: Sequence[str], output: CommandOutput) -> int:
 
 def _code_of(error: GrowdiskError, words: Sequence[str]) -> int:
     """The error's exit code; but of `image check` 2 means a corrupt image, as of qemu-img's."""
-    names = [word for word in words if not word.startswith("-")]
-    if isinstance(error, UsageError) and names[:2] == ["image", "check"]:
-        return _NOT_CHECKED
+    if isinstance(error, UsageError) and "check" in words:
+        from growdisk.cli.common_options import names_at
+
+        if [words[place] for place in names_at(words)[:2]] == ["image", "check"]:
+            return _NOT_CHECKED
     return error.exit_code
 
 
@@ -91,22 +156,18 @@ def _unplanned(name: str, what: str, why: str, cure: str, code: int) -> dict[str
     return {"id": name, "what": what, "why": why, "do": cure, "code": code, "data": {}}
 
 
-def _run_or_name(words: Sequence[str], output: CommandOutput) -> int:
+def _run_or_name(words: Sequence[str], output: CommandOutput, logged: _LogLine) -> int:
     """A name that leads nowhere is an error with words, whoever looks at it first."""
     try:
-        return _run(words, output)
+        arguments = parsed(words)
+        logged.begin(arguments)
+        return _called(arguments, output)
     except OSError as error:
+        # Another errno (EIO, ENOSPC) is the system's failure, not a wrong word of the user's.
         if error.errno not in _BAD_NAMES or not isinstance(error.filename, str | bytes):
             raise
         reason = error.strerror or str(error)
         raise ImageNotReadable(Path(os.fsdecode(error.filename)), reason=reason) from error
-
-
-def _run(words: Sequence[str], outer: CommandOutput) -> int:
-    arguments = parsed(words)
-    if arguments.log is None and not arguments.syslog:
-        return _called(arguments, outer)
-    return _logged(arguments, words, outer)
 
 
 def _called(arguments: argparse.Namespace, outer: CommandOutput) -> int:
@@ -122,12 +183,13 @@ def _called(arguments: argparse.Namespace, outer: CommandOutput) -> int:
     if arguments.state_dir is not None:
         from growdisk.workflow.run_places import STATE_DIR
 
-        # also for processes that a playbook starts
+        # The environment: processes that a playbook starts have to find it as well.
         os.environ[STATE_DIR] = str(arguments.state_dir.absolute())
     return following(lambda: _acted(arguments, output, outer), trust_all=arguments.trust_references)
 
 
 def _acted(arguments: argparse.Namespace, output: CommandOutput, outer: CommandOutput) -> int:
+    # Most commands name no address, and do not load what looks at them.
     if not any("://" in word for word in arguments.words):
         code: int = arguments.run(arguments, output)
         return code
@@ -144,27 +206,6 @@ def _advise(error: GrowdiskError) -> None:
         error.hint = repair_hint(error.path) or error.hint
 
 
-def _logged(arguments: argparse.Namespace, words: Sequence[str], outer: CommandOutput) -> int:
-    """The same, with a line in the log however it ends."""
-    from growdisk.cli.run_log import line, log
-    from growdisk.given_file import refuse_to_replace
-
-    if arguments.log is not None:
-        refuse_to_replace(arguments.log, "--log")
-    started, code = time.monotonic(), _BUG
-    try:
-        code = _called(arguments, outer)
-    except GrowdiskError as error:
-        code = error.exit_code
-        raise
-    except KeyboardInterrupt:
-        code = _INTERRUPTED
-        raise
-    finally:
-        log(line(words, code, time.monotonic() - started), arguments.log, syslog=arguments.syslog)
-    return code
-
-
 def _events(arguments: argparse.Namespace) -> EventLines | None:
     if not arguments.json_events and arguments.events_fd is None:
         return None
@@ -174,8 +215,11 @@ def _events(arguments: argparse.Namespace) -> EventLines | None:
     try:
         os.fstat(fd)
     except OSError as error:
-        raise UsageError(
-            f"--events-fd {fd}: it is not open", "growdisk expand … --events-fd 3 3>events"
+        raise bad_value(
+            f"--events-fd {fd}: it is not open",
+            "--events-fd",
+            str(fd),
+            hint="growdisk expand … --events-fd 3 3>events",
         ) from error
     return EventLines(fd)
 
@@ -185,6 +229,8 @@ def _set_up_logging(*, verbose: bool, commands: bool) -> None:
         return  # warnings reach stderr all the same
     import logging
 
+    # -x alone: the root's level holds back all other debug messages. Those of commands pass: the
+    # level of the logger that is called counts, and the root's handler has none of its own.
     logging.basicConfig(
         stream=sys.stderr, format="%(message)s", level=logging.DEBUG if verbose else logging.WARNING
     )

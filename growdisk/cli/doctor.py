@@ -26,9 +26,11 @@ def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
     from growdisk.backends.doctor import MAIN, capabilities, has_appliance, run_checks
 
     findings = []
+    # Said as they are found: to launch the appliance takes ten seconds or more.
     for finding in run_checks(launch_appliance=not arguments.quick):
         findings.append(finding)
         output.lines(_lines(finding))
+    # What was tried counts. With --quick the appliance is not tried: then "installed" is enough.
     works = {"guestfs": has_appliance()} | {
         _BACKENDS[found.name]: found.ok for found in findings if found.name in _BACKENDS
     }

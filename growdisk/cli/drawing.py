@@ -43,6 +43,7 @@ class _Cell:
 def bar(layout: Layout, width: int) -> list[str]:
     """The disk in exactly `width` columns; no lines at all if it has more parts than fit."""
     cells = _cells(layout)
+    # One border before each cell and one at the end.
     room = width - len(cells) - 1
     if room < len(cells):
         return []
@@ -87,6 +88,7 @@ def _level(content: ContentLayout | None, size: int) -> float | None:
 
 def _volumes_in(layout: Layout, part: PartitionLayout) -> tuple[_Cell, ...]:
     """What lies in a partition, through its containers, and what its volumes leave free."""
+    # Their sum leaves what no volume has: free extents, and the headers of LUKS and LVM.
     volumes = _innermost(layout, part.name)
     free = part.size - sum(volume.size for volume in volumes)
     cells = [_volume_cell(volume) for volume in volumes]
@@ -99,6 +101,7 @@ def _innermost(layout: Layout, holder: str) -> list[VolumeLayout]:
     found = []
     for volume in layout.volumes:
         if volume.holder == holder:
+            # A container whose volumes are known is not drawn itself.
             found += _innermost(layout, volume.name) or [volume]
     return found
 
@@ -116,6 +119,7 @@ def _caption(cell: _Cell, width: int) -> str:
 
 def _body(cell: _Cell, width: int) -> str:
     """How full it is, or the names of a partition's volumes, if there is space for them."""
+    # Here borders are only between the volumes.
     room = width - len(cell.inner) + 1
     if not cell.inner or room < len(cell.inner):
         return _fill(cell, width)
@@ -132,10 +136,12 @@ def _named(cell: _Cell, width: int) -> str:
 
 
 def _fill(cell: _Cell, width: int) -> str:
-    """A file system that holds anything shows it, and one that is not full shows that."""
+    """The level of the cell in `width` columns."""
     if cell.used is None:
         return cell.blank * width
     filled = round(cell.used * width)
+    # Not to be rounded away: a file system that holds anything shows it, and so does one that
+    # still has room.
     if cell.used > 0:
         filled = max(filled, 1)
     if cell.used < 1 and width > 1:
@@ -150,6 +156,8 @@ def _widths(cells: list[_Cell], room: int) -> list[int]:
         least = [1] * len(cells)
     total = sum(cell.weight for cell in cells) or 1
     widths = [max(low, room * cell.weight // total) for low, cell in zip(least, cells, strict=True)]
+    # Rounding left columns over, or the least widths took too many: one at a time, where it shows
+    # least. It ends, as the callers see to it that `room` has a column for each cell.
     step = 1 if sum(widths) < room else -1
     while sum(widths) != room:
         widest = max(range(len(cells)), key=lambda i: widths[i] - least[i])

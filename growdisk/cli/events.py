@@ -1,8 +1,10 @@
 """Progress for programs (--json-events, --events-fd): one JSON object a line, as it happens.
 
     {"event": "step-started", "number": 1, "total": 5, "step": "resize-image", "description": "…",
-    "time": 1764345600.0} {"event": "step-ended", "step": "resize-image", "state": "done",
-    "seconds": 0.1, "detail": "…", "time": …} {"event": "guest-said", "line": "…", "time": …}
+        "time": 1764345600.0}
+    {"event": "step-ended", "step": "resize-image", "state": "done", "seconds": 0.1, "detail": "…",
+        "time": …}
+    {"event": "guest-said", "line": "…", "time": …}
     {"event": "progress", "title": "…", "done": 1048576, "total": 4194304, "percent": 25, "time": …}
 
 Nobody has to read them: a reader that is gone ends no run.
@@ -27,7 +29,8 @@ class EventLines:
         line = json.dumps({"event": event, **facts, "time": round(time.time(), 3)}) + "\n"
         with self._lock, contextlib.suppress(OSError):
             if not self._gone:
-                self._gone = True  # unless it can be written
+                # It stays True if write(2) fails: later events are dropped without an error.
+                self._gone = True
                 left = line.encode()
                 while left:
                     left = left[os.write(self._fd, left) :]

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from growdisk.planner.goal import Goal, SwapPolicy
 
 NAME = "expand"
-HELP = "grow image, partition and file system, each step behind a snapshot"
+HELP = "grow image, partition and file system, with a snapshot before each step"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,6 +52,7 @@ def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
             ),
             options.keys,
         )
+    # With a SIZE, "nothing to do" needs no advice to give it more.
     more = shlex.join(["growdisk", *arguments.words]) if goal.size is None else ""
     return tell(result, output, image=Path(result.before.image.path), command=more)
 
@@ -59,6 +60,7 @@ def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
 # On a terminal: what shall become of swap that a run would give up? Asked once, before anything is
 # changed.
 
+# The first is what Enter means, and what growdisk does by itself if it can.
 _CHOICES = (
     ("drop", "its space goes to the file system; the guest has no swap then"),
     ("move", "it is made again at the end of the disk, under the same names"),
@@ -80,6 +82,7 @@ def with_swap_decided(
         return goal
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return goal
+    # The words of planner.py's _given_up: partitions that --delete gives up are not asked about.
     given_up = [item for item in make_plan().given_up if ": swap partition of " in item]
     if not given_up:
         return goal

@@ -12,9 +12,10 @@ from datetime import datetime
 from pathlib import Path
 
 from growdisk import __version__
-from growdisk.api.fleet.values import DiskEntry, FileSystemUse, Stretch
+from growdisk.api.fleet.values import LIVE, DiskEntry, FileSystemUse, Stretch
 from growdisk.cli.fleet_table import remarks
 from growdisk.cli.terminal_style import printable
+from growdisk.errors import shell_word
 from growdisk.fast_dataclass import dataclass
 from growdisk.host.templating import html_environment
 from growdisk.units import format_size, whole_percent
@@ -64,6 +65,7 @@ class _DiskRow:
 
 def page(entries: Sequence[DiskEntry], now: datetime) -> str:
     """The whole page, as text."""
+    # All bars share one scale: the largest disk is as wide as the page.
     largest = max((entry.virtual_size or 0 for entry in entries), default=0) or 1
     disks = [_disk(entry, largest) for entry in sorted(entries, key=lambda entry: -entry.fullness)]
     full = sum(entry.fullness > _FULL for entry in entries)
@@ -127,11 +129,13 @@ def _facts(entry: DiskEntry) -> Iterator[str]:
 def _parts(entry: DiskEntry) -> Iterator[_BarPart]:
     for stretch in entry.stretches:
         use = _use_of(entry, stretch)
+        # For a mouse, and for those who have the page read to them (_described).
         title = printable(
             f"{stretch.name or 'idle'} {stretch.kind if stretch.name else ''} "
             f"{format_size(stretch.size)}"
         )
         share = round(stretch.size / (entry.virtual_size or 1), 5)
+        # Drawn as a level; else as opaque (no level is known), or as blank (nothing is there).
         if use is not None:
             level = f"{title}, {whole_percent(use.fullness)} % full"
             yield _BarPart("", share, level, round(100 * use.fullness, 1), _grade(use.fullness))
@@ -140,10 +144,12 @@ def _parts(entry: DiskEntry) -> Iterator[_BarPart]:
 
 
 def _use_of(entry: DiskEntry, stretch: Stretch) -> FileSystemUse | None:
-    """How full a partition is; the guest's word counts if only one of its file systems fits."""
+    """How full a partition is: by its name, by what the guest's agent says, by its superblock."""
     if not stretch.name:
         return None
     own = [use for use in entry.file_systems if use.name == stretch.name]
+    # An agent names file systems by mount point, not by partition. The one of the same kind and
+    # nearest in size is taken, unless it is so much smaller that it must be another one's.
     alike = [
         use for use in entry.file_systems if use.kind == stretch.kind and use.source == "agent"
     ]
@@ -160,17 +166,32 @@ def _described(entry: DiskEntry) -> str:
     return "; ".join(part.title for part in _parts(entry))
 
 
+def _target(entry: DiskEntry) -> str:
+    """How the disk is named to growdisk's commands."""
+    if not entry.domain:
+        return shell_word(Path(entry.path))
+    # A disk is called like its machine if that has no other.
+    disk = f" --disk {shlex.quote(entry.target)}" if entry.name != entry.domain else ""
+    return f"-d {shlex.quote(entry.domain)}{disk}"
+
+
 def _next(entry: DiskEntry) -> str:
     """What to do about it; "" if nothing has to be done."""
-    target = f"-d {shlex.quote(entry.domain)}" if entry.domain else shlex.quote(entry.path)
+    target = _target(entry)
     if entry.error is not None:
-        return f"growdisk image check {target}" if entry.path and Path(entry.path).exists() else ""
+        # The verbs of growdisk image take files alone, and none that a guest has open.
+        if entry.domain and entry.state in LIVE:
+            return f"growdisk show {target}"
+        path = Path(entry.path)
+        return f"growdisk image check {shell_word(path)}" if entry.path and path.exists() else ""
     if entry.run in ("unfinished", "kept"):
         return f"growdisk {'resume' if entry.run == 'unfinished' else 'commit'} {target}"
     if entry.fullness <= _TIGHT:
         return ""
+    # Named by its file, a running guest is reached only if a way into it is said.
     if entry.state == "running" and not entry.domain:
         target += " --online agent"
+    # More than a tenth of the disk is unused: filling that needs no larger disk.
     if entry.idle > (entry.virtual_size or 0) // 10:
         return f"growdisk plan {target}"
     return f"growdisk plan {target} +10G"

@@ -28,6 +28,7 @@ def rows(entries: Sequence[DiskEntry], width: int) -> Iterator[str]:
         return
     cells = [_HEADER, *map(_row, entries)]
     columns = list(range(len(_HEADER)))
+    # Least widths: names and remarks can still be cut after that.
     for expendable in _EXPENDABLE:
         if _least(cells, columns) > width:
             columns.remove(expendable)
@@ -42,6 +43,7 @@ def rows(entries: Sequence[DiskEntry], width: int) -> Iterator[str]:
 
 def remarks(entry: DiskEntry) -> Iterator[str]:
     """What is worth knowing of a disk, the most important first."""
+    # Nothing else is known of such a disk.
     if entry.error:
         yield str(entry.error["why"] or entry.error["what"])
         return
@@ -51,6 +53,8 @@ def remarks(entry: DiskEntry) -> Iterator[str]:
         first = entry.hinders[0]
         yield (
             f"{first.kind} {first.name} behind"
+            # What an option would solve is only named; the reason is given for what growdisk cannot
+            # solve. `sda2 is encrypted` is shorter and clearer than `luks sda2 behind`.
             if first.options and first.kind != "luks"
             else first.why
         )
@@ -77,6 +81,7 @@ def percent_cell(use: FileSystemUse | None) -> str:
 
 def document(entry: DiskEntry) -> dict[str, object]:
     """For --json: see docs/json.md."""
+    # asdict has fields only: `fullest` and `fullness` are properties.
     values = asdict(entry) | {"path": entry.path or None, "domain": entry.domain or None}
     values["fullest"] = asdict(entry.fullest) if entry.fullest else None
     values["fullness"] = round(100 * entry.fullness, 1) if entry.fullest else None
@@ -111,6 +116,7 @@ def _named_percent(use: FileSystemUse | None) -> str:
 
 
 def _widest(cells: Sequence[tuple[str, ...]], column: int) -> int:
+    # A long label or mount point must not push the other columns out.
     most = 24 if column not in (_NAME, _REMARKS) else 10_000
     return min(max(len(row[column]) for row in cells), most)
 
@@ -125,12 +131,14 @@ def _widths(cells: Sequence[tuple[str, ...]], columns: Sequence[int], width: int
     widths = {column: _widest(cells, column) for column in columns}
     others = sum(2 + widths[column] for column in columns if column not in (_NAME, _REMARKS))
     room = max(width - others - 2, 2)
+    # As wide as it wants if remarks fit beside it; else up to half of what is left, 40 at most.
     name = min(widths[_NAME], max(room - widths[_REMARKS], min(room // 2, 40), 1))
     return widths | {_NAME: name, _REMARKS: max(room - name, 1)}
 
 
 def _fitted(text: str, width: int, *, right: bool, keep_end: bool) -> str:
     if len(text) > width and keep_end and width > 6:
+        # The middle is cut: numbered machines and files differ at the end.
         half = (width - 3) // 2
         text = f"{text[: width - 3 - half]}...{text[len(text) - half :]}"
     text = shortened(text, width)

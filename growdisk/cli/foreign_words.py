@@ -12,7 +12,8 @@ import difflib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from growdisk.errors import UsageError, shell_word
+from growdisk.cli.common_options import names_at
+from growdisk.errors import UsageError, bad_value, shell_word
 
 _GROW = "growdisk expand IMAGE +10G grows the disk and all that is in it"
 _IMAGE_VERB = "growdisk image {word} does that"
@@ -156,6 +157,7 @@ OPTIONS: dict[str, dict[str, str]] = {
 }
 OPTIONS["plan"] = OPTIONS["show"] = OPTIONS["script"] = OPTIONS["expand"]
 
+# qemu-img's options that mean the same here: other words, other places, or nothing to be said.
 _SNAPSHOT = {"-l": "list", "-c": "create", "-a": "apply", "-d": "delete"}
 _SAME_OPTION = {
     "image convert": {"-m": "--jobs", "--num-coroutines": "--jobs"},
@@ -181,6 +183,7 @@ def accepted(words: Sequence[str]) -> list[str]:
     verb, rest = _verb_of(words)
     if not verb:
         return list(words)
+    # All up to the verb itself stays as it is; only what follows it is rewritten.
     head = list(words[: len(words) - len(rest)])
     if verb == "image snapshot":
         rest = _snapshot_words(rest)
@@ -191,6 +194,7 @@ def accepted(words: Sequence[str]) -> list[str]:
     same, dropped = _SAME_OPTION.get(verb, {}), _DROPPED.get(verb, ())
     kept, found_end = [], False
     for word in rest:
+        # After -- a word is never an option, whatever it looks like.
         found_end = found_end or word == "--"
         name, equals, value = word.partition("=")
         if found_end or (word not in dropped and name not in same):
@@ -202,7 +206,7 @@ def accepted(words: Sequence[str]) -> list[str]:
 
 def _verb_of(words: Sequence[str]) -> tuple[str, list[str]]:
     """`image convert` and the words after it; ("", []) if no command stands there."""
-    names = [index for index, word in enumerate(words) if not word.startswith("-")]
+    names = names_at(words)
     if not names:
         return "", []
     first = words[names[0]]
@@ -214,11 +218,13 @@ def _verb_of(words: Sequence[str]) -> tuple[str, list[str]]:
 def _snapshot_words(rest: list[str]) -> list[str]:
     """`-c NAME IMAGE` as `create IMAGE NAME`; -l as list."""
     flag = next((word for word in rest if word in _SNAPSHOT), None)
+    # `list`, `create` and so on come first in growdisk's own order: then nothing is to be moved.
     if flag is None or any(word in _SNAPSHOT.values() for word in rest[:1]):
         return rest
     at = rest.index(flag)
     if flag == "-l":
         return ["list", *rest[:at], *rest[at + 1 :]]
+    # Slices, as words may be missing: the parser says that better.
     name, others = rest[at + 1 : at + 2], rest[:at] + rest[at + 2 :]
     return [_SNAPSHOT[flag], *others, *name]
 
@@ -259,17 +265,26 @@ def unknown_command(prog: str, word: str, known: Iterable[str]) -> UsageError:
         hint = f"did you mean {prog} {near[0]}?"
     else:
         hint = f"one of: {', '.join(known)}; {prog} --help says what they do"
-    return UsageError(
-        f"there is no command '{word}' of {prog}"
-        if " " in prog
-        else f"there is no command '{word}'",
-        hint,
+    return UsageError.named(
+        "unknown-command",
+        "there is no command '{word}'{_of}",
+        "",
+        "{hint}",
+        {
+            "word": word,
+            "command": prog,
+            "known": tuple(known),
+            "_of": f" of {prog}" if " " in prog else "",
+            "hint": hint,
+        },
     )
 
 
 def unknown_option(prog: str, word: str, known: Iterable[str]) -> UsageError:
     """`word` is not an option of `prog`; `known` are those that it has."""
+    known = list(known)
     option, verb = word.partition("=")[0], prog.removeprefix("growdisk").strip()
+    # First what the verb itself says; then what holds for all verbs of growdisk image.
     hint = OPTIONS.get(verb, {}).get(option) or OPTIONS.get(verb.partition(" ")[0], {}).get(option)
     near = difflib.get_close_matches(
         option, [name for name in known if name.startswith("--")], 1, 0.7
@@ -278,7 +293,13 @@ def unknown_option(prog: str, word: str, known: Iterable[str]) -> UsageError:
         hint = (
             f"did you mean {near[0]}? {prog} --help" if near else f"{prog} --help lists its options"
         )
-    return UsageError(f"{prog} has no option {option}", hint)
+    return UsageError.named(
+        "no-such-option",
+        "{command} has no option {option}",
+        "",
+        "{hint}",
+        {"command": prog, "option": option, "known": tuple(known), "hint": hint},
+    )
 
 
 def unknown_value(
@@ -290,6 +311,7 @@ def unknown_value(
     """
     known = [str(choice) for choice in choices]
     near = difflib.get_close_matches(word, known, 1, 0.6)
+    # Among -f, -F and -O only, whose choices have qcow2.
     if word in _OTHER_FORMATS and "qcow2" in known:
         hint = f"growdisk knows qcow2 and raw; qemu-img convert reads and writes {word}"
     elif prog == "growdisk image snapshot" and not option and Path(word).exists():
@@ -300,13 +322,17 @@ def unknown_value(
             if near
             else f"one of: {', '.join(known)}; {prog} --help"
         )
-    if not option:
-        return UsageError(f"'{word}' stands where {' or '.join(known)} should", hint)
-    return UsageError(f"{'/'.join(option)} cannot be '{word}'", hint)
+    problem = (
+        f"{'/'.join(option)} cannot be '{word}'"
+        if option
+        else f"'{word}' stands where {' or '.join(known)} should"
+    )
+    return bad_value(problem, max(option, key=len, default=""), word, hint, choices=known)
 
 
 def extra_words(prog: str, words: Sequence[str], size: str | None) -> UsageError:
     """`words` are more than `prog` takes; `size` stands where its SIZE does."""
+    # `expand IMAGE + 10G`: the plus was taken for the SIZE, and 10G is left over.
     if size == "+":
         return UsageError("a SIZE is one word", f"write +{words[0]}")
     if prog in ("growdisk expand", "growdisk plan"):

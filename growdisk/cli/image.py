@@ -19,10 +19,10 @@ NAME = "image"
 HELP = "make, describe, check, convert and change qcow2 and raw images"
 
 _VERBS = (
-    ("info", "what an image says of itself"),
+    ("info", "show an image's format, sizes and options"),
     ("map", "which layer holds which bytes, and where"),
-    ("check", "count all references anew; repair"),
-    ("compare", "whether two images show a guest the same bytes"),
+    ("check", "check an image, and repair it"),
+    ("compare", "compare what two images contain"),
     ("create", "a new, empty image"),
     ("resize", "change the virtual size of the image alone (growdisk expand does the whole job)"),
     ("snapshot", "list, create, apply, delete internal snapshots"),
@@ -42,6 +42,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     verbs = parser.add_subparsers(
         prog=parser.prog, metavar="VERB", required=True, parser_class=later
     )  # type: ignore[call-overload]
+    # argparse asks a verb's parser for nothing but parse_known_args, and only that of the verb that
+    # is called. All others stay unmade, and their modules unloaded.
     for name, text in _VERBS:
         verbs.add_parser(name, help=text, description=f"{text}.", allow_abbrev=False)
 
@@ -65,7 +67,9 @@ class _Later:
         """The parser itself."""
         parser = self._class(**self._options)
         verb = import_module(f"growdisk.cli.images.{parser.prog.rsplit(' ', 1)[-1]}")
+        # These win over `run` and `parser` of growdisk image itself, which are set further out.
         parser.set_defaults(run=verb.run, parser=parser)
         verb.add_arguments(parser)
+        # After the verb's own: it may have taken -o.
         add_common(parser, top=False)
         return parser

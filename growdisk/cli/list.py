@@ -74,11 +74,13 @@ def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
     from growdisk.api.fleet.listing import Wanted, list_disks
     from growdisk.cli.fleet_table import document, rows
 
+    # Before the work, which may take long: a name that cannot be meant is refused at once.
     if arguments.html:
         refuse_to_replace(arguments.html, "--html")
     wanted = Wanted(
         tuple(arguments.paths),
         tuple(arguments.domain),
+        # Nothing is named: all machines of libvirt.
         arguments.all_domains or not (arguments.paths or arguments.domain),
         arguments.connect,
     )
@@ -93,6 +95,7 @@ def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
         _write_page(arguments.html, chosen)
     output.document({"disks": [document(entry) for entry in chosen]})
     output.lines(rows(chosen, output.width))
+    # A few that cannot be read are shown as such. What --above leaves out was read all the same.
     return _NONE_READ if found and all(entry.error for entry in found) else 0
 
 
@@ -101,15 +104,17 @@ def _write_page(path: Path, entries: list[DiskEntry]) -> None:
 
     text = page(entries, datetime.now().astimezone())
     try:
+        # A file name may hold bytes that are not UTF-8, which Python keeps as lone surrogates.
         replace_file(path, text.encode("utf-8", "replace"), 0o644)
     except OSError as error:
         reason = error.strerror or str(error)
         hint = "name a file in a folder that is there and can be written"
-        raise UsageError(f"cannot write {path}: {reason}", hint) from error
+        raise UsageError(f"cannot write {path}", hint, reason) from error
 
 
 def ordered(entries: list[DiskEntry], sort: str | None, above: float | None) -> list[DiskEntry]:
     """Those that are fuller than `above`, and those of which that cannot be known for an error."""
+    # sorted() keeps the order of equals: that in which they were named.
     chosen = [entry for entry in entries if above is None or entry.error or entry.fullness > above]
     match sort:
         case "name":

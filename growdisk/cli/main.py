@@ -22,7 +22,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if sys.stdout is not None:  # closed by the caller (>&-)
             sys.stdout.write(f"growdisk {__version__}\n")
         return 0
-    from growdisk.cli.fast_imports import load_standard_modules
+    # First of all: dispatch, and most of what it imports, loads pathlib and argparse.
+    from growdisk.fast_imports import load_standard_modules
 
     load_standard_modules()
     from growdisk.cli.dispatch import dispatch

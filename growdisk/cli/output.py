@@ -80,6 +80,7 @@ class CommandOutput:
     @property
     def width(self) -> int:
         """Columns to draw in: the terminal's, 80 in a pipe."""
+        # Of stdout, where drawings go; what moves is drawn on stderr, and asks that (`_moving`).
         if not sys.stdout.isatty():
             return _PLAIN_WIDTH
         import shutil  # here and below: imported only by those who need them
@@ -110,13 +111,16 @@ class CommandOutput:
         if isinstance(value, Mapping):
             text = json.dumps({"schema": SCHEMA, **value} if own else value, indent=2)
             _answer(_renamed(text, self.json_names))
-        else:  # a list may be long: a record a line, which the fast encoder can do
+        else:
+            # A list may be long. With indent json has only its slow encoder, in Python: so each
+            # record is a line. There is no place for `schema` in a list.
             _answer("[" + ",\n".join(map(json.dumps, value)) + "]")
 
     def records(self, parts: Sequence[str]) -> None:
         """The same for a list whose items are JSON already, of which there may be millions."""
         if self.json_mode:
             before = "["
+            # Piece by piece: as one text, millions of records would be hundreds of megabytes more.
             for start in range(0, len(parts), _AT_ONCE):
                 _answer(before + ",\n".join(parts[start : start + _AT_ONCE]), end="")
                 before = ",\n"
@@ -143,6 +147,7 @@ class CommandOutput:
             sys.stderr.write(f"{question} [{'/'.join(words)}, Enter: {words[0]}] ")
             sys.stderr.flush()
             answer = sys.stdin.readline()
+            # Empty at the end of stdin as well: so this loop ends there, with the first choice.
             if answer.strip() in words or not answer.strip():
                 return answer.strip() or words[0]
 
@@ -204,6 +209,7 @@ class CommandOutput:
 
 def help_width() -> int:
     """Columns for help texts: what COLUMNS says, or the terminal, 80 elsewhere; less two."""
+    # As argparse finds its width, which loads shutil for it.
     columns = os.environ.get("COLUMNS", "")
     if columns.isdecimal() and int(columns):
         return int(columns) - 2
@@ -228,6 +234,7 @@ def prepare_streams() -> None:
 def forget(stream: TextIO) -> None:
     """After this nothing that is left to be written there can fail a second time."""
     with suppress(OSError, ValueError):
+        # What is still in the stream's buffer is flushed at exit, then to nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
@@ -246,6 +253,7 @@ def _say(text: str) -> None:
 
 
 def _renamed(text: str, names: Mapping[str, str]) -> str:
+    # A served disk: its file in the state folder is called by the address that the user wrote.
     for path, name in names.items():
         text = text.replace(path, name)
     return text
@@ -255,6 +263,7 @@ def _harmless(text: str) -> str:
     """A name in it may have bytes that move the cursor."""
     if text.isprintable():
         return text
+    # Line breaks and tabs are ours here; a name with one in it went through `printable` before.
     return "".join(c if c.isprintable() or c in "\n\t" else "?" for c in text)
 
 

@@ -12,9 +12,9 @@ from importlib import import_module
 from types import ModuleType
 
 from growdisk import __version__
-from growdisk.cli.common_options import add_common
+from growdisk.cli.common_options import add_common, names_at
 from growdisk.cli.output import help_width
-from growdisk.errors import UsageError
+from growdisk.errors import UsageError, bad_value
 
 TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:
@@ -24,7 +24,8 @@ VERBS = (
     "expand", "plan", "show", "list", "watch", "status", "resume", "rollback", "commit", "script",
     "run", "provision", "image", "collection", "doctor", "completion",
 )  # fmt: skip
-# Words of other tools; foreign_words.py is loaded only if one of them is there.
+# Words of other tools; foreign_words.py is loaded only if one of them is there. Some are growdisk's
+# own for other verbs (-d of show, -l of run): the verb decides there.
 _FOREIGN = frozenset((
     "-p", "--progress", "-W", "-m", "--num-coroutines", "--output", "-l", "-c", "-a", "-d",
     "--size", "--expand", "--LV-expand", "--lv-expand",
@@ -39,8 +40,10 @@ class _HelpFormatter(argparse.HelpFormatter):
     """Fills paragraphs, and keeps the lines of examples as they are."""
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
+        # A paragraph that has line breaks of its own is a list or an example.
         parts = text.split("\n\n")
         filled = (
+            # super() alone does not work inside a generator.
             part if "\n" in part else super(_HelpFormatter, self)._fill_text(part, width, indent)
             for part in parts
         )
@@ -51,10 +54,8 @@ class Parser(argparse.ArgumentParser):
     """Raises instead of printing and exiting."""
 
     def _get_formatter(self) -> argparse.HelpFormatter:
-        """The formatter, with its width: argparse makes one for each argument.
-
-        To find the width itself, it would load a module for 3 ms.
-        """
+        """The formatter of help texts, with its width."""
+        # argparse makes one for each argument. To find the width it would load shutil, for 3 ms.
         return _HelpFormatter(self.prog, width=help_width())
 
     def format_help(self) -> str:
@@ -75,6 +76,13 @@ class Parser(argparse.ArgumentParser):
             raise unknown_value(self.prog, action.option_strings, str(value), action.choices)
         super()._check_value(action, value)
 
+    def _get_value(self, action: argparse.Action, arg_string: str) -> object:
+        try:
+            return super()._get_value(action, arg_string)
+        except argparse.ArgumentError as error:
+            option = max(action.option_strings, key=len, default="")
+            raise bad_value(str(error), option, arg_string, f"{self.prog} --help") from error
+
     def error(self, message: str) -> NoReturn:
         raise UsageError(message, hint=f"{self.prog} --help")
 
@@ -87,18 +95,8 @@ class _Version(argparse.Action):
         raise TextAsked(f"growdisk {__version__}\n")
 
 
-class NoCommand(UsageError):
-    """growdisk alone; `text` is the help that such a person wants."""
-
-    text = ""
-
-
 def parsed(words: Sequence[str]) -> argparse.Namespace:
-    """The arguments of a command line in growdisk's own words. Raises UsageError, TextAsked.
-
-    argparse takes a SIZE only directly after the TARGET; it may also stand after options (`X --swap
-    move +1G`).
-    """
+    """The arguments of a command line in growdisk's own words. Raises UsageError, TextAsked."""
     if all(word.startswith("-") for word in words) and not {
         "-h",
         "--help",
@@ -109,6 +107,8 @@ def parsed(words: Sequence[str]) -> argparse.Namespace:
     parser = parser_for(words)
     _refuse_options_first(parser, words)
     arguments, left = parser.parse_known_args(words)
+    # argparse settles the optional SIZE together with the TARGET, and so takes one only directly
+    # after it: in `X --swap move +1G` it is left over. A verb without a SIZE gives "", not None.
     if (
         len(left) == 1
         and getattr(arguments, "size", "") is None
@@ -121,10 +121,19 @@ def parsed(words: Sequence[str]) -> argparse.Namespace:
     return arguments
 
 
-def _no_command() -> NoCommand:
-    error = NoCommand("no command is given", hint="growdisk COMMAND --help says more about one")
-    error.text = parser_for(()).format_help()
-    return error
+def _no_command() -> UsageError:
+    return UsageError.named(
+        "no-command",
+        "{problem}",
+        "",
+        "growdisk COMMAND --help says more about one",
+        {"problem": "no command is given"},
+    )
+
+
+def short_help() -> str:
+    """What somebody wants who has typed growdisk alone."""
+    return parser_for(()).format_help()
 
 
 def _refuse_options_first(parser: Parser, words: Sequence[str]) -> None:
@@ -158,6 +167,7 @@ def _not_understood(arguments: argparse.Namespace, left: Sequence[str]) -> Usage
     from growdisk.cli.foreign_words import extra_words, unknown_option
 
     parser = arguments.parser
+    # An unknown option explains the words after it, which were meant as its value.
     option = next((word for word in left if word.startswith("-") and word != "-"), None)
     if option is not None:
         return unknown_option(parser.prog, option, parser._option_string_actions)
@@ -184,7 +194,8 @@ def parser_for(words: Sequence[str]) -> Parser:
         required=True,
         parser_class=Parser,
     )
-    for verb in _verbs(words):
+    # Only the verb that is called is loaded, if that is clear: then argparse knows no others.
+    for verb in _verbs(words, parser):
         sub = verbs.add_parser(
             verb.NAME, help=verb.HELP, description=f"{verb.HELP}.", allow_abbrev=False
         )
@@ -192,12 +203,14 @@ def parser_for(words: Sequence[str]) -> Parser:
         verb.add_arguments(sub)
         add_common(sub, top=False)
         _take_defaults(sub)
+    # For errors before a verb is known; a verb's own parser takes its place.
     parser.set_defaults(parser=parser)
     return parser
 
 
 def _take_defaults(parser: argparse.ArgumentParser) -> None:
     """The site's defaults, if it has any: the module that reads them is not loaded otherwise."""
+    # The same files as config.config_files has: keep the two alike.
     home = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")  # noqa: PTH111
     files = (
         os.environ.get("GROWDISK_CONFIG", ""),
@@ -213,6 +226,7 @@ def _take_defaults(parser: argparse.ArgumentParser) -> None:
 def whole_parser() -> Parser:
     """The parser with all commands and verbs of growdisk image, for man pages and completion."""
     parser = parser_for(())
+    # Their place is taken by real parsers: shtab and the man pages look at options.
     image = _subparsers(_subparsers(parser)["image"])
     for name, later in list(image.items()):
         image[name] = later.made()  # type: ignore[attr-defined]
@@ -227,7 +241,7 @@ def _subparsers(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentP
     return choices
 
 
-def _verbs(words: Sequence[str]) -> Iterator[ModuleType]:
-    called = next((word for word in words if not word.startswith("-")), "")
+def _verbs(words: Sequence[str], parser: Parser) -> Iterator[ModuleType]:
+    called = next((words[place] for place in names_at(words, parser)), "")
     for name in (called,) if called in VERBS else VERBS:
         yield import_module(f"growdisk.cli.{name}")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from growdisk import api
 from growdisk.cli.arguments import add_goal, format_of, goal_of, options_of
+from growdisk.cli.common_options import names_at
 from growdisk.cli.images.keys import unlocking
 from growdisk.cli.output import CommandOutput
 from growdisk.cli.targets import target_of
@@ -64,11 +65,16 @@ def _command(arguments: argparse.Namespace, result: Result) -> str:
 
     Nothing if a SIZE was given and there is nothing to do.
     """
+    # Without a SIZE the line is completed by report.py: give it more, +10G.
     if result.result == "nochange" and arguments.size is not None:
         return ""
+    # The words as they were typed: this may also be `expand -n`. A machine or a file may be called
+    # plan as well, and after -- a word is never an option.
+    typed = arguments.words
+    verb, end = names_at(typed, arguments.parser)[0], [*typed, "--"].index("--")
     words = [
-        "expand" if word == NAME else word
-        for word in arguments.words
-        if word not in ("-n", "--dry-run")
+        "expand" if place == verb else word
+        for place, word in enumerate(typed)
+        if place > end or word not in ("-n", "--dry-run")
     ]
     return shlex.join(["growdisk", *words])

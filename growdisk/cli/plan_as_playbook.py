@@ -29,6 +29,7 @@ _INSIDE = (
     "to_gpt", "overlays_may_break", "not_in_use",
 )  # fmt: skip
 _LISTS = ("grow", "move", "delete", "lv", "key_file")
+# What an option has if it was not given, of whichever option: tasks have the same defaults.
 _DEFAULTS = ("auto", "off", 512, "", None, False)
 
 
@@ -43,6 +44,8 @@ def show(arguments: argparse.Namespace, output: CommandOutput) -> int:
             "a playbook works on one disk at a time", hint="leave --as-playbook out, or --with"
         )
     target, goal, options = target_of(arguments), goal_of(arguments), options_of(arguments)
+    # At rest each step is a task, so the disk has to be looked at. A running guest is not looked
+    # at: its one task plans when it is run.
     if isinstance(target, Path):
         text = unlocking(
             arguments,
@@ -52,11 +55,13 @@ def show(arguments: argparse.Namespace, output: CommandOutput) -> int:
             options.keys,
         )
     else:
+        # Only what was given goes into the task; all else is decided when it is run.
         text = running_playbook(
             arguments.domain or str(arguments.target or arguments.qmp), _as_given(arguments)
         )
     output.document({"result": "planned", "playbook": text})
     output.lines(text.splitlines())
+    # Said, not refused: without a kept run the playbook still does what the plan says.
     if arguments.keep_snapshots:
         output.note(
             "growdisk: a playbook keeps no snapshots when it has ended: --keep-snapshots is left "
@@ -73,6 +78,7 @@ def _as_given(arguments: argparse.Namespace) -> dict[str, object]:
     for name in (*_SAME, *_INSIDE, "format"):
         value = getattr(arguments, name)
         if value not in _DEFAULTS:
+            # A playbook may be run from another folder.
             options[name] = str(value.resolve()) if isinstance(value, Path) else value
     if arguments.no_guest_repair:
         options["guest_repair"] = False

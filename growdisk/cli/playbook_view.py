@@ -62,6 +62,7 @@ class PlaybookView:
 
     def __exit__(self, *_: object) -> None:
         if self._table is not None:
+            # The last state of each host, before the table is taken away.
             self._show()
             self._table.__exit__()
 
@@ -89,6 +90,7 @@ class PlaybookView:
         row = self._rows.get(event.host, _HostRow())
         match event:
             case TaskStarted(host, number, total, name):
+                # The host's clock starts with its first task, and runs through all plays.
                 began = row.began or time.monotonic()
                 row = replace(
                     row, state="running", task=f"{number}/{total} {name}", step="", began=began
@@ -99,6 +101,7 @@ class PlaybookView:
                 if self._verbose:
                     self._say(f"{host}: {_task_line(report)}")
             case HostEnded(host, ended):
+                # 0: it ended without beginning a task, refused or as it had ended before.
                 seconds = time.monotonic() - row.began if row.began else 0.0
                 row = replace(row, state=ended.result, step="", seconds=seconds)
         self._rows[event.host] = row
@@ -129,6 +132,7 @@ class PlaybookView:
             yield from self._task(task)
 
     def _task(self, task: TaskReport) -> Iterator[str]:
+        # What debug prints is always wanted. Of the others only check mode has a plan to show.
         if task.action == _DEBUG:
             yield f"  {task.task}: {printable(task.message)}"
         elif self._check:
@@ -191,6 +195,7 @@ def _document(ended: Ended, *, check: bool) -> dict[str, object]:
 
 
 def _word(ended: Ended) -> str:
+    # The worst of all hosts speaks for the run.
     for word in ("stuck", "failed", "restored", "changed"):
         if any(host.result == word for host in ended.hosts):
             return word

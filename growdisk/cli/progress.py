@@ -48,6 +48,7 @@ class StepLines:
             )
         if not self._moving:
             return
+        # With the first step: a run that is refused before loads no rich and draws nothing.
         if self._live is None:
             from growdisk.cli.rich_lines import line_of_steps
 
@@ -62,6 +63,7 @@ class StepLines:
     def step_said(self, line: str) -> None:
         if self._events:
             self._events.write("guest-said", line=line)
+        # The guest's scripts begin each line with it, for people who read it inside the guest.
         self._show(f"   . {line.removeprefix('growdisk ')}")
 
     def step_ended(self, name: str, state: str, seconds: float, detail: str) -> None:
@@ -79,6 +81,7 @@ class StepLines:
         if self._live is None:
             self._say(line)
         else:
+            # Rich's own console puts it above the moving line, which would else be drawn over it.
             self._live.console.print(
                 line, highlight=False, markup=False, no_wrap=True, overflow="ellipsis"
             )
@@ -94,6 +97,7 @@ class Bar:
         self, title: str, *, moving: bool, plain: bool = False, events: EventLines | None = None
     ) -> None:
         self._title, self._moving, self._plain, self._events = title, moving, plain, events
+        # So that 0 % is an event of its own.
         self._percent = -1
         self._live: MovingLine | None = None
 
@@ -123,6 +127,7 @@ class Working:
 
     def __init__(self, title: str, *, plain: bool = False) -> None:
         self._names, self._plain = [title] if title else [], plain
+        # Names come from the threads that do the work, _show from the timer's.
         self._lock = threading.RLock()
         self._timer: threading.Timer | None = threading.Timer(_SOON, self._show)
         self._live: MovingLine | None = None
@@ -146,6 +151,7 @@ class Working:
     def __exit__(self, *_: object) -> None:
         if self._timer is not None:
             self._timer.cancel()
+        # The timer may have fired, and its thread wait for this lock: None says that it is late.
         with self._lock:
             self._timer = None
             if self._live is not None:

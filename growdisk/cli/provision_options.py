@@ -12,7 +12,7 @@ from growdisk.api.provisioning.recipe import FileInto, KeysFor, Output, Password
 from growdisk.api.provisioning.secret_files import password_in, text_in
 from growdisk.cli.common_options import named_path
 from growdisk.cli.images.keys import add_key, read_key
-from growdisk.errors import UsageError
+from growdisk.errors import UsageError, bad_value
 from growdisk.fast_dataclass import replace
 from growdisk.planner.goal import BACKENDS
 from growdisk.units import parse_goal_size
@@ -27,6 +27,7 @@ _REPLACED = (
 
 
 def add_making(parser: argparse.ArgumentParser) -> None:
+    # No defaults: what is not given is left to the recipe file (recipe_of).
     parser.add_argument(
         "--size", metavar="SIZE", help="40G grows to, +10G by; left out: as large as the base"
     )
@@ -139,6 +140,7 @@ def recipe_of(arguments: argparse.Namespace) -> tuple[Recipe, Sequence[Output]]:
 
         file = load_recipe(arguments.recipe)
         recipe, outputs = file.recipe, file.outputs
+    # A flag that is not set says nothing: it cannot switch off what the recipe file switches on.
     given = {name: value for name in _REPLACED if (value := getattr(arguments, name))}
     if arguments.size is not None:
         given["size"] = parse_goal_size(arguments.size)
@@ -151,6 +153,7 @@ def recipe_of(arguments: argparse.Namespace) -> tuple[Recipe, Sequence[Output]]:
     return replace(
         recipe,
         **given,
+        # Lists are added to the recipe's, never put in their place.
         authorized_keys=(*recipe.authorized_keys, *map(_keys, arguments.ssh_key)),
         passwords=(*recipe.passwords, *map(_password, arguments.password)),
         files=(
@@ -167,6 +170,7 @@ def recipe_of(arguments: argparse.Namespace) -> tuple[Recipe, Sequence[Output]]:
 def _keys(word: str) -> KeysFor:
     user, colon, file = word.partition(":")
     if not colon or not _USER.fullmatch(user):
+        # A colon may belong to the file's name: then a user's name does not stand before it.
         user, file = "root", word
     return KeysFor(user, text_in(Path(file)))
 
@@ -180,6 +184,7 @@ def _password(word: str) -> PasswordFor:
     if _USER.fullmatch(user) and how == "hash" and value:
         return PasswordFor(user, hashed=value)
     if _USER.fullmatch(user) and rest == "locked":
+        # In shadow(5) no password has this hash.
         return PasswordFor(user, hashed="!")
     raise UsageError(
         "--password takes USER:file:FILE, USER:hash:HASH or USER:locked",
@@ -189,11 +194,16 @@ def _password(word: str) -> PasswordFor:
 
 
 def _file(word: str, *, template: bool = False) -> FileInto:
+    # Left out or empty (SRC:DEST::OWNER) means the default; so no path can have a colon.
     source, *rest = word.split(":")
     path, mode, owner, group = (*rest, *[""] * (4 - len(rest)))[:4]
     if not source or not path or len(rest) > 4 or not re.fullmatch(r"[0-7]{0,4}", mode):
-        raise UsageError(
-            f"cannot read '{word}'", hint=f"write {_COPY}, such as motd:/etc/motd:0644"
+        option = "--copy-in-template" if template else "--copy-in"
+        raise bad_value(
+            f"cannot read '{word}'",
+            option,
+            word,
+            hint=f"write {_COPY}, such as motd:/etc/motd:0644",
         )
     bits = int(mode or "644", 8)
     return FileInto(path, Path(source).expanduser(), "", template, bits, owner or "root", group)
@@ -202,7 +212,7 @@ def _file(word: str, *, template: bool = False) -> FileInto:
 def _variable(word: str) -> tuple[str, str]:
     name, equals, value = word.partition("=")
     if not equals or not name.isidentifier():
-        raise UsageError(f"cannot read -e {word}", hint="write -e NAME=VALUE")
+        raise bad_value(f"cannot read -e {word}", "-e", word, hint="write -e NAME=VALUE")
     return name, value
 
 

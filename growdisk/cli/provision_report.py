@@ -27,6 +27,7 @@ class Lines:
         sign = "!" if output.error else "+"
         with self._lock:
             line = f" {sign} {output.path}  {output.result}  {output.seconds:.1f} s"
+            # Nothing moves (a pipe, or the first second): then it is an ordinary note.
             if not self._working.say(line):
                 self._output.note(line)
 
@@ -35,6 +36,7 @@ def tell(report: ProvisionReport, output: CommandOutput) -> int:
     """Show how it ended; returns the exit code."""
     output.document(provision_document(report))
     for failed in report.failed:
+        # The message says already which output it is about.
         if failed.error is not None and str(failed.path) in failed.error.what:
             output.error(failed.error)
         elif failed.error is not None:

@@ -70,6 +70,7 @@ def _lines(result: Result, width: int, image: str, command: str) -> Iterator[str
                     f"the way back is kept: growdisk rollback {image} takes it, growdisk commit "
                     f"{image} forgets it"
                 )
+        # A rollback that went down to one step alone (--to): not all is as it was.
         case "restored" if result.reason:
             yield result.reason
         case "restored" | "refused":
@@ -91,23 +92,24 @@ def before_and_after(result: Result, width: int) -> Iterator[str]:
     # Nothing is in the way any more when it is done.
     for word, layout in (("before", result.before), ("after", replace(result.after, blockers=()))):
         share = layout.image.virtual_size / largest
+        # Both bars share one scale, so that growth is seen. A small disk beside a large one gets
+        # enough columns to be read, and then is not to scale.
         columns = max(round(width * share), min(_READABLE, width))
         enlarged = columns / (width * share) if share else 1.0
         remark = (
-            f" (not to scale: the bar is drawn {enlarged:.0f} times as wide)"
-            if enlarged > 1.5
-            else ""
+            f" (the bar is enlarged {enlarged:.0f} times, to be readable)" if enlarged > 1.5 else ""
         )
         yield f"{word}: {format_size(layout.image.virtual_size)}{remark}"
         yield from (*bar(layout, columns), *partition_rows(layout, width), *volumes(layout, width))
 
 
 def _planned(result: Result, width: int) -> Iterator[str]:
-    behind = f"each behind a snapshot ({result.snapshots})"
+    behind = f"each after a snapshot ({result.snapshots})"
     yield (
         "steps, "
         f"{behind if result.snapshots != 'none' else 'without snapshots: there is no way back'}:"
     )
+    # 19 as in the lines of a run (progress.py); names of steps on further disks are longer.
     column = max([19, *(len(step.name) for step in result.steps)])
     for number, step in enumerate(result.steps, start=1):
         yield from wrapped(
@@ -131,6 +133,7 @@ def _given_up(result: Result, heading: str, width: int) -> Iterator[str]:
 def _swapless(result: Result, width: int) -> Iterator[str]:
     """A note that the guest had swap on this disk and now has none, if it was not asked for."""
     before, after = (_has_swap(layout) for layout in (result.before, result.after))
+    # A step of this name makes moved swap, and a swap file, which the layout does not show.
     if before and not after and not any(step.name == "remake-swap" for step in result.steps):
         yield from wrapped(f"this disk has no swap now; {_SWAP_AGAIN}", width, "  ")
 

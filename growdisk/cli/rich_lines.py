@@ -56,15 +56,13 @@ def line_of_bytes(title: str, *, plain: bool) -> MovingLine:
 
 
 class MovingTable:
-    """Rows that change in place, as a context manager.
-
-    It has no thread: whoever shows it may have to fork.
-    """
+    """Rows that change in place, as a context manager."""
 
     def __init__(self, headings: Sequence[str], *, plain: bool = False) -> None:
         self._headings = headings
         self._console = _console(plain=plain)
-        # the summary says it again
+        # auto_refresh would be a thread, and growdisk run forks while the table is there: a child
+        # could inherit a lock that is held for ever. transient: the summary says it all again.
         self._live = Live(console=self._console, auto_refresh=False, transient=True)
 
     def __enter__(self) -> MovingTable:
@@ -88,4 +86,5 @@ class MovingTable:
 
 
 def _console(*, plain: bool) -> Console:
+    # None: rich looks at NO_COLOR itself.
     return Console(stderr=True, no_color=plain or None)

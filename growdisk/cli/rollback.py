@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from growdisk import api
 from growdisk.cli.arguments import add_image
 from growdisk.cli.common_options import add_overlays_may_break
-from growdisk.cli.disk_options import add_keys, declare, keys_of
+from growdisk.cli.disk_options import add_keys, add_sector_size, declare, keys_of
 from growdisk.cli.images.keys import unlocking
 from growdisk.cli.output import CommandOutput
 from growdisk.cli.targets import image_of
@@ -32,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_overlays_may_break(parser)
     declare(parser, "not_in_use")
+    add_sector_size(parser, more="for --force; otherwise as the run was begun")
     add_keys(parser)
 
 
@@ -39,6 +40,7 @@ def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
     from growdisk.cli.report import tell
     from growdisk.workflow.stopping import SignalsStop, StopRequest
 
+    # Without its folder a run's steps are not known: only the snapshot from before it is.
     if arguments.force and arguments.to:
         raise UsageError("--force goes all the way back", hint="leave --to out")
     image = image_of(arguments)
@@ -48,7 +50,11 @@ def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
     def go_back(keys: tuple[bytes, ...]) -> Result:
         if arguments.force:
             return api.rollback_carried(
-                image, keys, overlays_may_break=may_break, not_in_use=not_in_use
+                image,
+                keys,
+                overlays_may_break=may_break,
+                not_in_use=not_in_use,
+                sector_size=arguments.sector_size,
             )
         to = arguments.to
         return api.rollback(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from growdisk.cli.output import CommandOutput
 from growdisk.cli.task_list import document, lines
-from growdisk.errors import UsageError
+from growdisk.errors import UsageError, bad_value
 from growdisk.playbook.shipped import playbook_path, shipped_folder, shipped_playbooks
 
 if TYPE_CHECKING:
@@ -83,6 +83,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="list the tasks that a playbook can have, and their options",
     )
+    # Read from the folder when the parser is made, so that what is installed is what is named.
     parser.epilog = (
         f"Playbooks that come with growdisk: {', '.join(shipped_playbooks())}; each says at its "
         f"top when to use it (they lie in {shipped_folder()}). Exit code: that of the worst host."
@@ -97,11 +98,15 @@ def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
     if arguments.playbook is None:
         raise UsageError("no playbook is named", hint=f"name {_nearest('', shipped_playbooks())}")
     if arguments.jobs < 1:
-        raise UsageError("-j takes a number of images from 1 on", hint="-j 4")
+        raise bad_value(
+            "-j takes a number of images from 1 on", "-j", str(arguments.jobs), hint="-j 4"
+        )
     path = _found(arguments.playbook)
     if arguments.resume or arguments.undo:
         from growdisk.playbook.run import resume_playbook
 
+        # Hosts, variables and tags are those in the record of that run; of the options here only -j
+        # counts.
         verb = "undo" if arguments.undo else "resume"
         return _shown(
             arguments,
@@ -143,18 +148,26 @@ def _request(arguments: argparse.Namespace, path: Path) -> Request:
 
 
 def _words(given: list[str]) -> Iterator[str]:
+    # -t a,b and -t a -t b are the same, as with Ansible.
     return (word.strip() for text in given for word in text.split(",") if word.strip())
 
 
 def _found(name: str) -> Path:
     """A file; or a shipped playbook by its name."""
     path = Path(name).expanduser()
+    # A word with a slash is meant as a path: if there is none, that is the error to show.
     if path.exists() or "/" in name:
         return path
     known = shipped_playbooks()
     if name.removesuffix(".yml") in known:
         return playbook_path(name)
-    raise UsageError(f"there is no playbook {name}", hint=_nearest(name, known))
+    raise UsageError.named(
+        "unknown-playbook",
+        "there is no playbook {playbook}",
+        "",
+        "{hint}",
+        {"playbook": name, "known": tuple(known), "hint": _nearest(name, known)},
+    )
 
 
 def _nearest(name: str, known: list[str]) -> str:

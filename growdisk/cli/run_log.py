@@ -29,6 +29,7 @@ def line(words: Sequence[str], code: int, seconds: float) -> str:
 
 def _printable(character: str) -> str:
     """No name ends a line, or is bytes that are not UTF-8."""
+    # Escaped as in Python: a name with a line break could forge a whole line.
     return character if character.isprintable() else ascii(character)[1:-1]
 
 
@@ -51,6 +52,7 @@ def log(text: str, file: Path | None, *, syslog: bool) -> None:
 
 def _opened(file: Path) -> int:
     """A pipe that nobody reads is an error, and not waited for."""
+    # O_NONBLOCK: open() of a pipe without a reader fails with ENXIO.
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK
     return os.open(file, flags, 0o666)
 
@@ -73,6 +75,7 @@ def _who() -> str:
 
 
 def _without_secrets(words: Sequence[str]) -> Iterator[str]:
+    # --key SECRET and --key=SECRET; the parsers take no abbreviation (--ke).
     hide = False
     for word in words:
         name, equals, _ = word.partition("=")

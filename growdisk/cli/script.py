@@ -26,7 +26,7 @@ HELP = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_target(parser, IMAGE_HERE)
     parser.add_argument(
-        "size", nargs="?", metavar="SIZE", help="as for expand; left out: fill what lags behind"
+        "size", nargs="?", metavar="SIZE", help="as for expand; if left out, grow into unused space"
     )
     parser.add_argument(
         "-o",
@@ -38,7 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_layout_options(parser)
     add_volume_options(parser)
-    # The scripts do it whenever somebody runs them: no rule says when.
+    # goal_of reads them, and they are not options here: the scripts grow the disk whenever somebody
+    # runs them, so no rule says when.
     parser.set_defaults(
         preallocation="off", when_used=None, max_size=None, min_interval=None, keep_host_free=None
     )

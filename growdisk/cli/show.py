@@ -43,8 +43,10 @@ def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
         keys_of(arguments),
     )
     layout = layout_of(facts)
+    # The image of what was looked at: the target itself may be the name of a machine.
     report = _run_of(Path(layout.image.path))
     overlays = [str(overlay) for overlay in api.overlays_on(Path(layout.image.path))]
+    # Empty ones are left out: most images have neither.
     beside = {"run": report and status.document(report), "overlays": overlays}
     output.document(asdict(layout) | {key: value for key, value in beside.items() if value})
     width = output.width
@@ -62,12 +64,10 @@ def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
 
 
 def _run_of(image: Path) -> StatusReport | None:
-    """A run that has not ended, or can still be taken back.
-
-    A disk that is not a file here, or has too long a name, has none.
-    """
+    """A run that has not ended, or can still be taken back."""
     try:
         report = api.status(image)
+    # A disk that is not a file of this host, or has too long a name, has no run.
     except ImageNotReadable:
         return None
     return None if report.state in _ENDED else report

@@ -31,22 +31,28 @@ class LateSite:
     def find_spec(
         name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
+        # With a path it is a module inside a package that was found; the standard library is
+        # complete without site. Once site is loaded, the ordinary finders have all folders.
         if path is not None or name in sys.stdlib_module_names or "site" in sys.modules:
             return None
         import site
         from importlib.machinery import PathFinder
 
         site.main()
+        # The finders before this one have looked already, without the folders that site has
+        # just added.
         return PathFinder.find_spec(name)
 
 
 def console() -> NoReturn:
     """The entry point of the installed command; ends the process."""
+    # Hardly anything that a short command makes is garbage before its end.
     gc.set_threshold(_OBJECTS_BEFORE_COLLECTING)
     if sys.flags.no_site:
         sys.meta_path.append(LateSite)
     code = main()
     threading = sys.modules.get("threading")
+    # A thread that still works, or a function of atexit, is waited for by the orderly end.
     if (threading is None or threading.active_count() == 1) and not atexit._ncallbacks():
         _end_now(code)
     sys.exit(code)

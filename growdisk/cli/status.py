@@ -59,4 +59,5 @@ def _progress(report: StatusReport) -> str:
     if not report.step:
         return ""
     names = [step.name for step in report.steps]
+    # Only a run in progress has `step`, and then a pid.
     return f" (pid {report.pid}, step {names.index(report.step) + 1}/{len(names)} {report.step})"

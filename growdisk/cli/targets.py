@@ -45,6 +45,7 @@ def target_of(arguments: argparse.Namespace) -> Path | LiveRequest:
     settle_positionals(arguments)
     path: Path | None = arguments.target
     named = bool(arguments.domain or arguments.qmp)
+    # Who says how to work inside means a running guest, also if an image names the disk.
     online = any(
         getattr(arguments, name, None) not in (None, "", "auto", False) for name in _INSIDE
     )
@@ -66,6 +67,7 @@ def target_of(arguments: argparse.Namespace) -> Path | LiveRequest:
 
 
 _URL = re.compile(r"(https?|ftp|s3):/+")
+# POOL/VOLUME: exactly one slash. The pool's part begins without a dot, so ./x and ../x are paths.
 _POOL_VOLUME = re.compile(r"[\w+:@-][\w.+:@-]*/[\w+:@-][\w.+:@ -]*")
 _MACHINE_NAME = re.compile(r"[A-Za-z0-9][\w-]*")
 
@@ -78,6 +80,7 @@ def _refuse_no_image(path: Path) -> None:
         raise ImageNotReadable(
             path, reason, f"download it first: curl -LO {shlex.quote(address)}; then name the file"
         )
+    # Addresses that a verb takes are a file by now (served.py): here the verb does not take them.
     if (scheme := scheme_of(str(path))) and not path.exists():
         address = as_written(str(path))
         if scheme in ("nbd", "nbd+unix", "ssh"):
@@ -92,6 +95,7 @@ def _refuse_no_image(path: Path) -> None:
         raise ImageNotReadable(
             path, reason, "check the name: virsh pool-list, virsh vol-list POOL; or name the file"
         )
+    # The last guess: a plain word may be a file with a slip of the pen, or a machine.
     if _MACHINE_NAME.fullmatch(str(path)) and not path.exists():
         reason = "there is no such file"
         raise ImageNotReadable(
@@ -131,6 +135,7 @@ def _attach_nbd(address: str) -> str:
 
 def _volume_of_pool(path: Path, uri: str | None) -> Path | None:
     """The file of `pool/volume` in libvirt; None if that is a path, or there is no such volume."""
+    # With a folder of that name it is a path to a file that is missing.
     if not _POOL_VOLUME.fullmatch(str(path)) or path.exists() or path.parent.exists():
         return None
     pool, volume = path.parts
@@ -152,6 +157,7 @@ def image_of(arguments: argparse.Namespace) -> Path:
 
 def settle_positionals(arguments: argparse.Namespace) -> None:
     """With a machine named, a single word beside it is the SIZE."""
+    # Called twice for some verbs: the second time there is no target left to take for a SIZE.
     word = str(arguments.target or "")
     named = bool(arguments.domain or arguments.qmp)
     if named and getattr(arguments, "size", "") is None and word.lstrip("+-")[:1].isdigit():

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 USED, UNUSED, OPAQUE = "█", "▒", "░"
 _BOXES = "┌┬┐└┴┘─│" + USED + UNUSED + OPAQUE
+# Character by character for those of _BOXES.
 _ASCII = "++++++-|#.:"
+# SGR codes: 36 is cyan, 2 is faint.
 _COLOURS = ((USED, "36"), (UNUSED, "2"), (OPAQUE, "2"))
 
 
@@ -29,6 +31,7 @@ class Pen:
     def line(self, text: str) -> str:
         """`text` as it is to be written."""
         if self.colour:
+            # Before the glyphs become ASCII, as a # or a dot may stand in any name.
             for glyph, code in _COLOURS:
                 text = re.sub(f"({glyph}+)", f"\x1b[{code}m\\1\x1b[0m", text)
         return text if self.boxes else text.translate(str.maketrans(_BOXES, _ASCII))
@@ -44,6 +47,7 @@ def _draws_boxes(stream: TextIO) -> bool:
     if os.environ.get("LC_ALL") in ("C", "POSIX"):
         return False
     try:
+        # Latin-1 and the like have no box characters.
         _BOXES.encode(stream.encoding or "ascii")
     except (UnicodeEncodeError, LookupError):
         return False

@@ -20,11 +20,7 @@ def add_trust(parser: argparse.ArgumentParser | argparse._ArgumentGroup, default
 
 
 def following(action: Callable[[], int], *, trust_all: bool) -> int:
-    """Do it.
-
-    Where an image names a file outside its folder, it refuses before it changes anything: then the
-    user is asked on a terminal, once for each file, and it is done again.
-    """
+    """Do it, and again each time the user agrees to open a file outside its image's folder."""
     if trust_all:
         from growdisk.qcow2.named_files import trusting_references
 
@@ -32,17 +28,21 @@ def following(action: Callable[[], int], *, trust_all: bool) -> int:
             return action()
     try:
         return action()
+    # Raised before anything is changed, so the whole action can be done again.
     except ReferenceOutside as error:
         if not _agreed(error):
             raise
         from growdisk.qcow2.named_files import trusting
 
         with trusting(error.target):
+            # Again, as this file may name a further one: one question each, what was
+            # agreed to stays.
             return following(action, trust_all=False)
 
 
 def _agreed(error: ReferenceOutside) -> bool:
     if not (
+        # None: the caller has closed it (<&-).
         sys.stdin is not None
         and sys.stdin.isatty()
         and sys.stderr is not None

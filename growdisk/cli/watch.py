@@ -63,6 +63,8 @@ def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
         tell,
         dry_run=arguments.dry_run,
         jobs=arguments.jobs,
+        # Not entered here: it starts a thread, and watch_once first forks processes that look at
+        # the disks.
         stopping=SignalsStop(StopRequest()),
     )
     output.lines([_summary(ended)])
@@ -70,9 +72,11 @@ def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
         try:
             write_metrics(arguments.metrics, ended)
         except Refused as error:
+            # The worse exit code wins: a guest that needs a person (5) matters more than a file of
+            # metrics that was refused (3).
             if ended.code <= error.exit_code:
                 raise
-            output.error(error)  # a guest that needs a person matters more
+            output.error(error)
     output.document(round_document(ended))
     return ended.code
 

@@ -8,8 +8,8 @@ from growdisk.filesystems.content import BtrfsContent, Content, dashed, text
 from growdisk.units import align_down
 
 SUPERBLOCK_OFFSET = 64 << 10
-#  uuid, flags, magic, total bytes, used bytes, devices, sector size, features; this device: id,
-#  bytes; label
+# UUID, flags, magic, total bytes, used bytes, number of devices, sector size, ro_compat and
+# incompat features; of the device that this copy is on: its id and size; label.
 _SUPERBLOCK = struct.Struct("<32x16s8xQ8s40xQQ8xQI32xQQ5xQQ82x256s")
 # BTRFS_SUPER_FLAG_SEEDING; METADUMP and METADUMP_V2; CHANGING_FSID and its V2
 # (uapi/linux/btrfs_tree.h).
@@ -68,6 +68,7 @@ def _unfit(flags: int, sector_size: int, ro_compat: int, incompat: int) -> str:
             f"its btrfs has sectors of {sector_size} bytes, and this machine's kernels mount "
             f"those of {_PAGE}"
         )
+    # One number for the message: unknown ro_compat bits shifted by 32, incompat bits as they are.
     if unknown := (ro_compat & ~_KNOWN_RO_COMPAT) << 32 | incompat & ~_KNOWN_INCOMPAT:
         return f"its btrfs has features ({unknown:#x}) that Linux 6.1 does not know"
     return ""
@@ -75,4 +76,5 @@ def _unfit(flags: int, sector_size: int, ro_compat: int, incompat: int) -> str:
 
 def grown_btrfs(content: BtrfsContent, device_size: int) -> int:
     """Bytes of a file system on one device after `btrfs filesystem resize max`."""
+    # The kernel rounds the size of the device down to whole sectors.
     return max(align_down(device_size, content.sector_size or 4096), content.size or 0)

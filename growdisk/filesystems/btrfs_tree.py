@@ -30,18 +30,26 @@ _INODE_ITEM, _INODE_REF, _DIR_ITEM, _DIR_INDEX, _EXTENT_DATA = 1, 12, 84, 96, 10
 _ROOT_ITEM, _ROOT_BACKREF, _CHUNK_ITEM = 132, 144, 228
 _LAST = (1 << 64) - 1
 _READ_ONLY = 1
-#  root, chunk root; node size, size of the system chunk array; their levels, this device's id
+# Magic, root tree, chunk tree; node size, size of the system chunk array; the levels of both trees;
+# this device's id.
 _SUPER = struct.Struct("<64x8s8xQQ52xI8xI34xBBxQ")
 _SYSTEM_CHUNKS = 0x32B
+# A node: its own logical address, the number of its items, its level (0 is a leaf).
 _HEADER = struct.Struct("<48xQ40xIB")
+# An item of a leaf: key, offset of its data (counted from the end of the header), their size.
 _ITEM = struct.Struct("<QBQII")
+# A pointer of an inner node: the first key below it, the logical address of the child.
 _POINTER = struct.Struct("<QBQQ8x")
 _KEY = struct.Struct("<QBQ")
+# A chunk: length, type, number of stripes (and of sub-stripes). A stripe: device, physical byte.
 _CHUNK, _STRIPE = struct.Struct("<Q16xQ12xHH"), struct.Struct("<QQ16x")
 _STRIPED = 0b111001000  # RAID0, RAID10, RAID5, RAID6
 _DIR_ENTRY = struct.Struct("<QBQ8xHHB")
+# Unpacked size, compression, encryption, other encoding, type (0: the data follow inside the item).
+# If they do not: place and size on disk, and which part of the unpacked data the file shows.
 _EXTENT_HEAD, _EXTENT_BODY = struct.Struct("<8xQBBHB"), struct.Struct("<QQQQ")
 _INODE = struct.Struct("<16xQ28xI")
+# After a root's inode: the tree's top node, flags, its level.
 _ROOT = struct.Struct("<176xQ24xQ22xB")
 _PARENT = 263  # UUID of what it is a snapshot of
 _DEEPEST = 7
@@ -94,6 +102,7 @@ class BtrfsTree:
         ) = _SUPER.unpack_from(head)
         if magic != b"_BHRfS_M":
             raise Unknown("it is not a btrfs file system")
+        # The kernel's limits (BTRFS_MAX_METADATA_BLOCKSIZE, BTRFS_SYSTEM_CHUNK_ARRAY_SIZE).
         if not 4096 <= self._node_size <= 65536 or array_size > 2048:
             raise Unknown("its superblock is damaged")
         self.device = device
@@ -134,6 +143,8 @@ class BtrfsTree:
         for key, data in self._between(self._root_tree, first, last):
             if key[1] == _ROOT_BACKREF and len(data) >= 18:
                 directory, _, length = struct.unpack_from("<QQH", data)
+                # A subvolume has one place. Its key: (subvolume, ROOT_BACKREF, the subvolume that
+                # it lies in).
                 parents.setdefault(key[0], (key[2], directory, decode_name(data[18 : 18 + length])))
         found = [Subvolume(TOP_LEVEL, "", read_only=False, is_copy=False)]
         for number in sorted(parents):
@@ -156,6 +167,8 @@ class BtrfsTree:
         span = (objectid, _DIR_INDEX, 0), (objectid, _DIR_INDEX, _LAST)
         for _, data in self._between(self._root(subvolume), *span):
             for name, kind, number in _directory_entries(data):
+                # An entry that leads to a subvolume names only that; its top directory is always
+                # object 256.
                 found[name] = (
                     self.root_of(number) if kind == _ROOT_ITEM else subvolume << 64 | number
                 )
@@ -168,6 +181,8 @@ class BtrfsTree:
         content = bytearray(min(inode.size, limit))
         span = (objectid, _EXTENT_DATA, 0), (objectid, _EXTENT_DATA, _LAST)
         for key, data in self._between(self._root(subvolume), *span):
+            # The key's last part is the offset in the file: all that follows lies beyond what is
+            # asked for.
             if key[2] >= len(content):
                 break
             piece = self._extent(data, len(content) - key[2])
@@ -226,12 +241,14 @@ class BtrfsTree:
             if number not in parents or len(names) > 64:
                 raise Unknown("a subvolume lies nowhere")
             parent, directory, name = parents[number]
+            # From the inside out: what is found now goes before what was found already.
             names[:0] = [*self._folders(parent, directory), name]
             number = parent
         return "/".join(names)
 
     def _folders(self, subvolume: int, directory: int) -> list[str]:
         names: list[str] = []
+        # Both loops stop at 64: parents that lead back to themselves must not keep it going.
         while directory != FIRST_OBJECT and len(names) < 64:
             span = (directory, _INODE_REF, 0), (directory, _INODE_REF, _LAST)
             above = next(iter(self._between(self._root(subvolume), *span)), None)
@@ -249,6 +266,7 @@ class BtrfsTree:
         ram_bytes, compression, encryption, _, kind = _EXTENT_HEAD.unpack_from(item)
         if encryption or ram_bytes > LARGEST:
             raise Unknown("an extent is encrypted or damaged")
+        # Type 0 is inline: the data are the rest of the item.
         if kind == 0:
             return _decompressed(item[_EXTENT_HEAD.size :], compression, ram_bytes)[:wanted]
         place, length, offset, count = _EXTENT_BODY.unpack_from(item, _EXTENT_HEAD.size)
@@ -258,6 +276,8 @@ class BtrfsTree:
             return bytes(count)
         if compression == _NONE:
             return self._at(place + offset, count)
+        # Compressed data can only be unpacked from the start of the extent; the file's part is cut
+        # out then.
         return _decompressed(self._at(place, length), compression, ram_bytes)[
             offset : offset + count
         ]
@@ -288,6 +308,9 @@ class BtrfsTree:
         """Note where it lies on this device. Returns how long the item is."""
         length, kind, stripes, _ = _CHUNK.unpack_from(item)
         end: int = _CHUNK.size + stripes * _STRIPE.size
+        # One stripe suffices: in single, DUP and RAID1 each stripe has the whole chunk. Chunks that
+        # are striped, or that have no copy on this device, are not noted, and _at() refuses what
+        # lies in them.
         for at in range(_CHUNK.size, min(end, len(item) - _STRIPE.size + 1), _STRIPE.size):
             device, physical = _STRIPE.unpack_from(item, at)
             if device == self._device_id and not kind & _STRIPED:
@@ -303,6 +326,7 @@ def _directory_entries(data: bytes) -> Iterator[tuple[str, int, int]]:
         number, kind, _, data_length, length, _ = _DIR_ENTRY.unpack_from(data, at)
         at += _DIR_ENTRY.size
         yield decode_name(data[at : at + length]), kind, number
+        # data_length is only in use for extended attributes, which share this layout.
         at += length + data_length
 
 

@@ -46,6 +46,8 @@ class Content:
         """0 to 1, of what users may fill, as df has it; None if the superblock does not say."""
         if self.used is None or not self.size:
             return None
+        # df's percentage is used / (used + available): `overhead` is in neither, `reserved` is not
+        # available.
         room = self.size - self.overhead - self.reserved
         return min(max(self.used + self.held - self.overhead, 0) / max(room, 1), 1.0)
 

@@ -27,18 +27,18 @@ _EXT2_INCOMPAT = 0x2 | 0x10  # filetype, meta_bg
 _EXT3_INCOMPAT = _EXT2_INCOMPAT | _INCOMPAT_RECOVER
 _EXT2_RO_COMPAT = 0x1 | 0x2 | 0x4  # sparse_super, large_file, btree_dir
 
-#        blocks, those kept for root, free blocks, log block size, magic, state, features x3, uuid,
-#        label; high halves of the first three
-# the journal's UUID, and its inode where it is in the file system itself
+# The UUID of an external journal, and the inode of an internal one (0 if there is none).
 _JOURNAL = struct.Struct("<208x16sI")
+# The fields of _Superblock, in its order; _HIGH: the upper 32 bits of the first three.
 _LOW = struct.Struct("<4xIII8xI28xHH32xIII16s16s")
 _HIGH = struct.Struct("<III")
 _HIGH_AT = 0x150
 _BACKUP_GROUPS, _BACKUP_GROUPS_AT = struct.Struct("<II"), 0x24C
 _LOG_GROUPS_PER_FLEX_AT = 0x174
+# The image may lie: this bounds what is shifted by its numbers. 1024 << 20 is 1 GiB.
 _MOST_LOG_CLUSTER = 20
-#   first data block, log cluster size, blocks and inodes per group, inode size, reserved descriptor
-#   blocks, descriptor size
+# First data block, log cluster size, blocks and inodes per group, inode size, reserved descriptor
+# blocks, descriptor size.
 _GEOMETRY = struct.Struct("<20xI4xII4xI44xH116xH46xH")
 
 
@@ -66,6 +66,8 @@ def read_ext(head: bytes) -> Content | None:
     if not _is_sound(block, raw):
         return None
     if block.incompat & _INCOMPAT_JOURNAL_DEVICE:
+        # The superblock of an external journal (mke2fs -O journal_dev) is there only for its UUID
+        # and size.
         return JournalContent(
             "jbd",
             dashed(block.uuid),
@@ -92,6 +94,7 @@ def read_ext(head: bytes) -> Content | None:
         **_geometry(raw, size, block.incompat),
         backup_groups=_BACKUP_GROUPS.unpack_from(raw, _BACKUP_GROUPS_AT),
     )
+    # Both are computed from the other fields, so the value must exist before they can be filled in.
     return replace(
         content, kept_blocks=kept_blocks(content), overhead_blocks=overhead_blocks(content, raw)
     )
@@ -115,6 +118,7 @@ def _geometry(raw: bytes, block_size: int, incompat: int) -> _Geometry:
     return _Geometry(
         first_data_block=first,
         cluster_size=1024 << min(log_cluster, _MOST_LOG_CLUSTER),
+        # Others divide by it, and the superblock may lie.
         blocks_per_group=max(per_group, 1),
         # Revision 0 has no field for the size of an inode: it is 128.
         inode_blocks_per_group=-(-inodes_per_group * (inode_size or 128) // block_size),
@@ -137,6 +141,7 @@ def _is_sound(block: _Superblock, raw: bytes) -> bool:
     if block.magic != _MAGIC or block.log_block_size > 6 or block.blocks == 0:
         return False
     if block.ro_compat & _RO_COMPAT_CHECKSUM:
+        # The checksum is the last field, and of all before it.
         return crc32c(raw[:_CHECKSUM_AT]) == int.from_bytes(raw[_CHECKSUM_AT:], "little")
     return True
 
@@ -153,6 +158,7 @@ def _with_high_halves(block: _Superblock, raw: bytes) -> tuple[int, int, int]:
 
 
 def _kind(block: _Superblock) -> str:
+    # A feature that ext2 or ext3 cannot have makes it ext4, journal or not.
     old = not block.ro_compat & ~_EXT2_RO_COMPAT
     if block.compat & _COMPAT_JOURNAL:
         return "ext3" if old and not block.incompat & ~_EXT3_INCOMPAT else "ext4"
@@ -199,6 +205,7 @@ def kept_blocks(content: ExtContent) -> int:
 
     Source: ext4_set_resv_clusters.
     """
+    # They are for new metadata of extents that have to be split: without extents there are none.
     if not content.incompat & _EXTENTS:
         return 0
     per_cluster = _blocks_per_cluster(content)
@@ -207,6 +214,7 @@ def kept_blocks(content: ExtContent) -> int:
 
 def overhead_blocks(content: ExtContent, superblock: bytes) -> int:
     (counted,) = struct.unpack_from("<I", superblock, _COUNTED_AT)
+    # s_overhead_clusters counts clusters; everything here counts blocks.
     counted *= _blocks_per_cluster(content)
     if content.ro_compat & _BIGALLOC and 0 < counted <= content.block_count:
         return int(counted)
@@ -228,6 +236,8 @@ def _copies(content: ExtContent, groups: int, first_meta_group: int) -> int:
     """Blocks of superblock and group descriptors, with all copies and what is reserved for more."""
     in_a_block = max(content.block_size // (content.descriptor_size or 32), 1)
     descriptors = -(-groups // in_a_block)
+    # With meta_bg, only the first s_first_meta_bg blocks of descriptors are copied to each group
+    # with a superblock; each later block has two copies near the groups that it describes.
     elsewhere = 0
     if content.incompat & _META_BG:
         # A block for in_a_block groups, in the first, the second and the last of them.
@@ -251,5 +261,6 @@ def _journal_blocks(content: ExtContent, superblock: bytes) -> int:
         return 0
     if superblock[_JOURNAL_BACKED_UP_AT] != _BACKED_UP:
         return 0  # made before 2003, and not checked since
+    # The last two of s_jnl_blocks: a copy of the journal inode's i_size, the upper half first.
     high, low = struct.unpack_from("<II", superblock, _JOURNAL_SIZE_AT)
     return int((high << 32 | low) // content.block_size)

@@ -11,6 +11,7 @@ from types import MappingProxyType
 
 from growdisk.filesystems.content import ExtContent
 
+# The place in each list is the number of the bit; "" is a bit that has no name there.
 _COMPAT = (
     "dir_prealloc", "imagic_inodes", "has_journal", "ext_attr", "resize_inode", "dir_index",
     "lazy_bg", "", "snapshot_bitmap", "sparse_super2", "fast_commit", "stable_inodes",
@@ -38,6 +39,7 @@ _SINCE: Mapping[str, tuple[int, int]] = MappingProxyType(
         "orphan_present": (1, 47),
     }
 )
+# The newest e2fsprogs that the table above describes.
 _TABLE_IS_OF = (1, 47)
 # Bits that have a name and nobody who works on them: e2fsck and resize2fs refuse them in every
 # version.
@@ -53,7 +55,7 @@ _EVERYDAY = frozenset(
         "dir_nlink", "extra_isize", "metadata_csum", "metadata_csum_seed",
     )
 )  # fmt: skip
-# Debian's are built without Unicode
+# casefold needs CONFIG_UNICODE, which the kernel of Debian's user-mode-linux is built without.
 _NOT_FOR_KERNELS = _NOBODYS | {"casefold", "snapshot_bitmap", "shared_blocks"}
 _KERNEL_PAGE = 4096
 _EVERYDAY_FACTOR = 64

@@ -23,9 +23,12 @@ def grown_size(content: ExtContent, partition_size: int) -> int:
 
     Never less than now.
     """
+    # Without bigalloc the field says nothing that resize2fs would heed.
     clusters = content.cluster_size if content.ro_compat & _BIGALLOC else 0
     whole = max(_PAGE, content.block_size, clusters)
     blocks = align_down(partition_size, whole) // content.block_size
+    # `rest` is what the last group would have; 0 is a full group. Once the rest is cut off, the
+    # last group is full, so the loop ends after one turn at most.
     while (
         rest := (blocks - content.first_data_block) % content.blocks_per_group
     ) and _is_too_small(content, blocks, rest):
@@ -34,12 +37,9 @@ def grown_size(content: ExtContent, partition_size: int) -> int:
 
 
 def most_blocks(content: ExtContent) -> int:
-    """The most blocks that resize2fs can grow it to.
-
-    It refuses beyond: inodes are counted in 32 bits, and all group descriptors must fit into one
-    group (resize2fs, main.c), beside its bitmaps and inodes: for that last limit it does not
-    refuse, and destroys.
-    """
+    """The most blocks that resize2fs can grow it to without harm."""
+    # All group descriptors must fit into one group, beside its superblock, bitmaps and inode table.
+    # resize2fs refuses only if they do not fit alone (main.c): in between it destroys data.
     descriptors = (
         content.blocks_per_group
         - content.first_data_block
@@ -47,6 +47,7 @@ def most_blocks(content: ExtContent) -> int:
         - _LEAST_DATA_BLOCKS
     )
     groups = max(descriptors, 1) * (content.block_size // content.descriptor_size)
+    # Inodes are counted in 32 bits: beyond that resize2fs refuses.
     groups = min(groups, ((1 << 32) - 1) // (content.inodes_per_group or 1))
     return max(groups * content.blocks_per_group + content.first_data_block, content.block_count)
 
@@ -59,6 +60,7 @@ def descriptor_blocks_missing(content: ExtContent, size: int) -> int:
         * content.blocks_per_group
         * content.block_size
     )
+    # How many blocks of descriptors there are now, and how many there have to be then.
     now, then = (-(-bytes_ // each) for bytes_ in (content.size or 0, size))
     return max(then - now - content.reserved_gdt_blocks, 0)
 
@@ -66,17 +68,19 @@ def descriptor_blocks_missing(content: ExtContent, size: int) -> int:
 def written_by_growth(content: ExtContent, size: int) -> tuple[int, int]:
     """(places, bytes) that resize2fs writes where nothing was: bitmaps, and copies of descriptors.
 
-    Those of the superblock too. Inode tables are left for later, or are zeros. With checksums,
-    groups without anything in them have no bitmaps of their own on disk; what is there lies
-    together for each flexible group.
+    Copies of the superblock too. Inode tables are left for later, or are zeros.
     """
     per_group = content.blocks_per_group * content.block_size
     first, groups = -(-(content.size or 0) // per_group), -(-size // per_group)
+    # A flexible group keeps the bitmaps of all its groups in one place: that is one place of the
+    # image. With checksums, the bitmaps of a group with nothing in it are not even written.
     places = -(-max(groups - first, 0) // content.groups_per_flex)
     descriptors = align_up(groups * content.descriptor_size, content.block_size)
-    # else beside the bitmaps
+    # Without flexible groups a copy lies in the same cluster as its group's bitmaps, which `places`
+    # has counted. With them it lies alone, and takes a cluster of the image at least.
     each = descriptors if content.groups_per_flex == 1 else align_up(descriptors, _CLUSTER)
     copies = sum(_has_superblock(content, group) for group in _odd_powers(groups) if group >= first)
+    # Without sparse_super each new group has a copy.
     if not content.ro_compat & _SPARSE_SUPER and not content.compat & _SPARSE_SUPER2:
         copies = max(groups - first, 0)
     return places, copies * each
@@ -88,6 +92,7 @@ def groups_with_superblock(content: ExtContent, groups: int) -> int:
         return min(groups, 1 + sum(group > 0 for group in content.backup_groups))
     if not content.ro_compat & _SPARSE_SUPER:
         return groups
+    # Group 0 has the superblock itself.
     return min(groups, 1) + len(_odd_powers(groups))
 
 

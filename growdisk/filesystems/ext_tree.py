@@ -32,10 +32,13 @@ _STRANGE = {
     0x100000: "sealed with fs-verity",
     _INLINE: "kept inside its inode (inline_data)",
 }
-# mode, size, flags, block pointers, high half of the size
+# Mode, low half of the size, flags, block pointers (60 bytes), high half of the size.
 _INODE = struct.Struct("<HxxI24xI4x60s8xI")
-# first data block, blocks and inodes per group, inode size
+# First data block, blocks and inodes per group, inode size.
 _SUPER = struct.Struct("<20xI8xI4xI44xH")
+# Header: magic, entries, room for entries, depth. Leaf: first block of the file, length, high and
+# low half of the first block on the disk. Index: first block of the file, low and high half of the
+# child. All three are 12 bytes long.
 _EXTENT_HEADER = struct.Struct("<HHHH4x")
 _EXTENT, _INDEX = struct.Struct("<IHHI"), struct.Struct("<IIHxx")
 _EXTENT_MAGIC, _DEEPEST = 0xF30A, 5
@@ -46,6 +49,7 @@ _UNWRITTEN = 32768
 _ATTRIBUTES, _SYSTEM_DATA = b"\0\0\x02\xea", (7, b"data")
 # length of the name, its first part, where the value is, its size
 _ATTRIBUTE = struct.Struct("<BBH4xI4x")
+# A directory entry: inode, length of the entry, length of the name, type.
 _DIRECT, _ENTRY = 12, struct.Struct("<IHBB")
 
 
@@ -88,7 +92,10 @@ class ExtTree:
         self._inode_tables: dict[int, int] = {}
         self._first, self._inode_size = first, inode_size or 128
         self._inodes_per_group = inodes
+        # The device may be shorter than the file system says: then blocks after its end count as
+        # damage.
         self._blocks = min(content.block_count, device.size // content.block_size)
+        # s_first_meta_bg
         self._first_meta_block = int.from_bytes(head[SUPERBLOCK_OFFSET + 0x104 :][:4], "little")
         if not per_group or not inodes or not 128 <= self._inode_size <= self.block_size:
             raise Unknown("its superblock is damaged")
@@ -100,6 +107,8 @@ class ExtTree:
         place = self._inode_table(group) + index * self._inode_size
         raw = self._read_at(place, 128)
         mode, low, flags, pointers, high = _INODE.unpack_from(raw)
+        # In a directory of ext2 and ext3 these bytes were i_dir_acl. A directory cannot be so
+        # large.
         high = 0 if stat.S_ISDIR(mode) and high >> 30 else high
         whole = self._read_at(place, self._inode_size) if flags & _INLINE else b""
         return Inode(
@@ -116,6 +125,7 @@ class ExtTree:
         if (place := self._inode_tables.get(group)) is None:
             size = self.content.descriptor_size
             descriptor = self._read_at(self._descriptor_at(group, size), size)
+            # bg_inode_table_lo and, in descriptors of 64 bytes, bg_inode_table_hi
             table = int.from_bytes(descriptor[8:12], "little")
             if size >= 64:
                 table |= int.from_bytes(descriptor[0x28:0x2C], "little") << 32
@@ -131,15 +141,15 @@ class ExtTree:
         return -(-blocks // self.content.blocks_per_group)
 
     def _descriptor_at(self, group: int, size: int) -> int:
-        """The byte of a group's descriptor.
-
-        With meta_bg each block of them lies with the groups that it describes.
-        """
+        """The byte of a group's descriptor."""
         per_block = self.block_size // size
         block, index = divmod(group, per_block)
+        # The descriptors follow the superblock's block, one after the other.
         start: int = self._first + 1 + block
         if self.content.incompat & META_BG and block >= self._first_meta_block:
             first = block * per_block
+            # With meta_bg each block of them lies in the first of the groups that it describes,
+            # after the copy of the superblock if there is one.
             start = self._first + first * self.content.blocks_per_group + self._has_super(first)
         return start * self.block_size + index * size
 
@@ -159,6 +169,8 @@ class ExtTree:
             if inode.flags & _EXTENTS
             else self._mapped(inode)
         )
+        # Runs are sorted by their place in the file: an overlap, or a block outside of the file
+        # system, is damage. Callers write through these runs, so nothing wrong may pass here.
         end = 0
         for run in found:
             if (
@@ -173,6 +185,7 @@ class ExtTree:
     def read(self, inode: Node, limit: int = LARGEST) -> bytes:
         """Its content, at most the first `limit` bytes."""
         inode = self._own(inode)
+        # A fast symlink: its target stands in the place of the block pointers.
         if inode.is_link and inode.size < len(inode.pointers) and not inode.flags & _EXTENTS:
             return inode.pointers[: inode.size]
         if inode.size > LARGEST and limit >= LARGEST:
@@ -184,6 +197,7 @@ class ExtTree:
         for run in self.runs(inode):
             start = run.logical * self.block_size
             length = min(run.length * self.block_size, size - start)
+            # Holes and unwritten extents between `end` and `start` read as zeros.
             if run.written and length > 0:
                 pieces += [
                     bytes(start - end),
@@ -211,9 +225,11 @@ class ExtTree:
         at = 0
         while at + _ENTRY.size <= len(block):
             number, length, name_length, _ = _ENTRY.unpack_from(block, at)
+            # A block of 64 KiB does not fit into the field of 16 bits: both values stand for it.
             length = length if length not in (0, 65535) else 65536
             if length < _ENTRY.size or length % 4 or _ENTRY.size + name_length > length:
                 raise Unknown("a directory is damaged")
+            # Inode 0 is an unused entry, or the checksum at the end of a block.
             if number and name_length:
                 yield (
                     block[at + 8 : at + 8 + name_length].decode("utf-8", "surrogateescape"),
@@ -222,18 +238,17 @@ class ExtTree:
             at += length
 
     def _extents(self, node: bytes, expected: int | None, seen: set[int]) -> Iterator[Run]:
-        """The leaves below `node`, which is `expected` levels high.
-
-        A block seen twice would be a loop.
-        """
+        """The leaves below `node`, which is `expected` levels high (None: the root, any height)."""
         magic, count, _, depth = _EXTENT_HEADER.unpack_from(node)
         wrong_depth = depth > _DEEPEST if expected is None else depth != expected
         if magic != _EXTENT_MAGIC or wrong_depth or (count + 1) * _EXTENT.size > len(node):
             raise Unknown("an extent tree is damaged")
+        # The header takes the place of the first entry.
         for at in range(_EXTENT.size, (count + 1) * _EXTENT.size, _EXTENT.size):
             if depth:
                 _, low, high = _INDEX.unpack_from(node, at)
                 child = low | high << 32
+                # Each block has one parent: one that comes again would be a loop, or shared.
                 if child in seen:
                     raise Unknown("an extent tree has a loop")
                 seen.add(child)
@@ -248,9 +263,11 @@ class ExtTree:
     def _mapped(self, inode: Inode) -> Iterator[Run]:
         """The block map of ext2 and ext3: twelve direct pointers, then trees of 1 to 3 levels."""
         pointers = struct.unpack("<15I", inode.pointers)
+        # `logical` must not pass the end of the file: pointers after it may be garbage.
         blocks = -(-min(inode.size, LARGEST) // self.block_size)
         logical = _DIRECT
         physical = list(enumerate(pointers[:_DIRECT]))
+        # Pointers 12, 13 and 14 are the single, double and triple indirect block.
         for level in (1, 2, 3):
             if pointers[_DIRECT + level - 1] and logical < blocks:
                 physical += self._indirect(pointers[_DIRECT + level - 1], level, logical, blocks)
@@ -284,6 +301,7 @@ class ExtTree:
 def _inline_rest(inode: bytes) -> bytes:
     """Of inline data, the part after the first 60 bytes: the attribute system.data."""
     extra = int.from_bytes(inode[128:130], "little")
+    # Attributes follow the fixed part of the inode (i_extra_isize); the last bytes are zeros.
     at = 128 + extra
     if inode[at : at + 4] != _ATTRIBUTES:
         return b""
@@ -291,6 +309,7 @@ def _inline_rest(inode: bytes) -> bytes:
     while at + _ATTRIBUTE.size <= len(inode) and any(inode[at : at + 4]):
         length, index, offset, size = _ATTRIBUTE.unpack_from(inode, at)
         if (index, inode[at + _ATTRIBUTE.size :][:length]) == _SYSTEM_DATA:
+            # e_value_offs counts from the first entry, which comes after the magic.
             return inode[first + offset : first + offset + size]
         at += (_ATTRIBUTE.size + length + 3) & ~3
     return b""

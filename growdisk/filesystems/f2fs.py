@@ -55,7 +55,10 @@ def with_checkpoint(device: BlockDevice, content: F2fsContent) -> F2fsContent:
         for at in content.checkpoints
         if at + _CHECKPOINT.size <= device.size
     ]
+    # The version is the first field, so max() takes the newer one. If there is none, it counts as
+    # clean and its usage as unknown.
     _version, blocks, taken, flags = max(found, default=(0, 0, 0, _UNMOUNTED))
+    # What is not for users (`blocks` leaves it out) counts as used.
     used = (content.size or 0) - (blocks - taken) * _BLOCK if taken <= blocks else -1
     clean = bool(flags & _UNMOUNTED)
     return replace(content, clean=clean, used=used if blocks and used >= 0 else None)
@@ -68,6 +71,7 @@ def grown_f2fs(content: Content, device_size: int) -> int:
 
 def _unfit(raw: bytes) -> str:
     (features,) = struct.unpack_from("<I", raw, _FEATURES_AT)
+    # The first byte of the first device's path: a file system on one device names none.
     if raw[_DEVICES_AT]:
         return "its F2FS lies on several devices"
     if features & _ZONED:

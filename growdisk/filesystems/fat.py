@@ -12,6 +12,8 @@ from growdisk.block.device import BlockDevice
 from growdisk.fast_dataclass import replace
 from growdisk.filesystems.content import Content, FixedContent
 
+# Bytes per sector, sectors per cluster, reserved sectors, FATs, root entries, sectors (16 bits),
+# medium, sectors per FAT (16 bits), sectors (32 bits).
 _BOOT_SECTOR = struct.Struct("<11xHBHBHHBH8xI")
 _FAT16_FIELDS = 39  # volume id, label, type
 _FAT32_FIELDS = 67
@@ -39,6 +41,7 @@ def read_fat(head: bytes) -> Content | None:
     # fatgen103: 0xF0 is a removable medium, 0xF8 a fixed one; 0xF9 to 0xFF are allowed, too.
     if reserved == 0 or fats not in (1, 2) or not (media == 0xF0 or media >= 0xF8):
         return None
+    # FAT32 has no 16-bit number of sectors per FAT; its fields come 28 bytes later.
     serial, label, kind = _FIELDS.unpack_from(head, _FAT16_FIELDS if short_fat else _FAT32_FIELDS)
     if not kind.startswith(b"FAT"):
         return None
@@ -81,8 +84,11 @@ def _free_bytes(device: BlockDevice, head: bytes) -> int | None:
     fat = short_fat or int.from_bytes(
         head[_SECTORS_PER_FAT32_AT : _SECTORS_PER_FAT32_AT + 4], "little"
     )
+    # What is left for clusters: without reserved sectors, FATs and the fixed root directory
+    # (entries of 32 bytes).
     data = (short_count or count) - reserved - fats * fat - -(-root * 32 // sector)
     clusters, cluster_size = data // per_cluster, per_cluster * sector
+    # A FAT of FAT32 may be 1 GiB: its own count of free clusters is taken instead, if there is one.
     if clusters >= _LEAST_FAT32 or not short_fat:
         free = _fsinfo(device, int.from_bytes(head[_FSINFO_AT : _FSINFO_AT + 2], "little") * sector)
         return int(free * cluster_size) if free is not None and free <= clusters else None
@@ -90,6 +96,7 @@ def _free_bytes(device: BlockDevice, head: bytes) -> int | None:
     if clusters <= 0 or start + length > device.size:
         return None
     entries = _entries(device.read(start, length), wide=clusters >= _LEAST_FAT16)
+    # Entries 0 and 1 stand for no cluster.
     return int(entries[2 : clusters + 2].count(0) * cluster_size)
 
 

@@ -15,11 +15,18 @@ from growdisk.block.device import BlockDevice
 from growdisk.filesystems.fat import read_fat
 from growdisk.filesystems.file_tree import LARGEST, Node, PlainNode, Unknown, read_device
 
+# Bytes per sector, sectors per cluster, reserved sectors, FATs, root entries, sectors (16 bits),
+# sectors per FAT (16 bits), sectors (32 bits).
 _BOOT = struct.Struct("<11xHBHBHHxH8xI")
+# Name and extension, attributes, case flags, high and low half of the first cluster, size.
 _ENTRY = struct.Struct("<8s3sBB7xH4xHI")
+# All four low attributes at once (read-only, hidden, system, volume label) mark a piece of a long
+# name: no real file has them together.
 _LONG, _DIRECTORY, _VOLUME = 0x0F, 0x10, 0x08
 _DELETED, _END = 0xE5, 0x00
 _FILE_MODE, _DIRECTORY_MODE = stat.S_IFREG | 0o700, stat.S_IFDIR | 0o700
+# A directory has no size of its own: its chain is followed, up to what fatgen103 allows (65,536
+# entries of 32 bytes).
 _LARGEST_DIRECTORY = 2 << 20
 
 
@@ -46,8 +53,10 @@ class FatTree:
         self._root_size = root_entries * 32
         self._data_at = self._root_at + root_sectors * sector
         self._clusters = ((short_count or count) * sector - self._data_at) // self._cluster_size
+        # fatgen103: the number of clusters alone tells the three apart.
         self._bits = 12 if self._clusters < 4085 else 16 if self._clusters < 65525 else 32
         self._root_cluster = int.from_bytes(head[44:48], "little") if self._bits == 32 else 0
+        # A lying header must not make this read more than the clusters can need, 4 bytes each.
         self._fat = read_device(
             device, reserved * sector, min(sectors_of_fat * sector, (self._clusters + 2) * 4)
         )
@@ -64,6 +73,7 @@ class FatTree:
         if number == self.root:
             return _FatNode(0, _DIRECTORY_MODE, 0, self._root_cluster)
         if number not in self._known:
+            # Numbers are known from listing the directory: an entry alone cannot be found again.
             raise Unknown(f"there is no directory entry at {number}")
         return self._known[number]
 
@@ -93,6 +103,8 @@ class FatTree:
     def _places(self, cluster: int, size: int) -> Iterator[int]:
         """Where its clusters lie, as many as `size` bytes need."""
         for _ in range(-(-size // self._cluster_size)):
+            # The chain ended (an end mark is higher than any cluster), or is damaged. read()
+            # notices if bytes are missing.
             if not 2 <= cluster < self._clusters + 2:
                 return
             yield self._data_at + (cluster - 2) * self._cluster_size
@@ -100,6 +112,7 @@ class FatTree:
 
     def _next(self, cluster: int) -> int:
         if self._bits == 12:
+            # Two entries share three bytes: an odd one has the upper twelve bits of its pair.
             at = cluster * 3 // 2
             pair = int.from_bytes(self._fat[at : at + 2], "little")
             return pair >> 4 if cluster & 1 else pair & 0xFFF
@@ -114,6 +127,7 @@ class FatTree:
         long: list[str] = []
         for at, raw in self._rows(directory):
             base, extension, attributes, case, high, low, size = _ENTRY.unpack(raw)
+            # No entry after this one was ever used.
             if raw[0] == _END:
                 return
             if raw[0] == _DELETED:
@@ -126,6 +140,7 @@ class FatTree:
             elif not attributes & _VOLUME:
                 name = "".join(long).split("\0")[0] or _short_name(base, extension, case)
                 mode = _DIRECTORY_MODE if attributes & _DIRECTORY else _FILE_MODE
+                # A directory's own size field is always 0.
                 yield (
                     name,
                     _FatNode(at, mode, 0 if attributes & _DIRECTORY else size, high << 16 | low),
@@ -139,6 +154,7 @@ class FatTree:
                 for place in self._places(directory.cluster, _LARGEST_DIRECTORY)
             ]
         elif directory.number == self.root:
+            # Only FAT12 and FAT16: a FAT32 root has a first cluster like any directory.
             blocks = [(self._root_at, self._root_size)]
         else:
             blocks = []

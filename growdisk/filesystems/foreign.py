@@ -15,11 +15,14 @@ from growdisk.filesystems.signatures import MAGICS, ContentOwner
 from growdisk.units import KiB, MiB, align_down
 
 _SECTOR = 512
-_NEAR_THE_END = 132 * KiB  # all that is there but one place of Promise's
+# Read at once: all places that are counted from the end but one of Promise's and ZFS's labels.
+_NEAR_THE_END = 132 * KiB
 
 _MD_MAGIC = 0xA92B4EFC
 _MD_RESERVED = 64 * KiB
-_MD0 = ("<5I12xI", ">5I12xI")  # magic, version; size in KiB
+# Magic, version (three numbers and a count of words); size in KiB. 0.90 is in the byte order of the
+# machine that made it.
+_MD0 = ("<5I12xI", ">5I12xI")
 _MD1 = struct.Struct("<II136xQ")  # magic, major version; the sector that it stands in
 
 _ZFS_LABEL, _ZFS_UBERBLOCKS, _ZFS_SLOT = 256 * KiB, 128 * KiB, 1024
@@ -90,10 +93,7 @@ def _by_magic(ends: Ends) -> Iterator[Foreign]:
 
 
 def _linux_raid(ends: Ends) -> Iterator[Foreign]:
-    """0.90 in the last whole 64 KiB but one, 1.0 near the end, 1.1 at the start, 1.2 at 4 KiB.
-
-    1.0 is some 8 KiB before the end.
-    """
+    """0.90 in the last whole 64 KiB but one, 1.0 near the end, 1.1 at the start, 1.2 at 4 KiB."""
     old = align_down(ends.size, _MD_RESERVED) - _MD_RESERVED
     for order in _MD0:
         raw = ends.at(old, struct.calcsize(order))
@@ -101,22 +101,22 @@ def _linux_raid(ends: Ends) -> Iterator[Foreign]:
             yield Foreign("linux_raid_member", old)
     for offset in (align_down(ends.size, 4 * KiB) - 8 * KiB, 0, 4 * KiB):
         raw = ends.at(offset, _MD1.size)
+        # super_offset must name the very sector: a copy of the bytes elsewhere is not a member.
         if raw and _MD1.unpack(raw) == (_MD_MAGIC, 1, offset // _SECTOR):
             yield Foreign("linux_raid_member", offset)
 
 
 def _is_md0(fields: tuple[int, ...], offset: int) -> bool:
     magic, major, _minor, _patch, _words, size = fields
+    # The array's data must end before its superblock: a leftover of a larger array is not a member.
     return magic == _MD_MAGIC and major == 0 and size * KiB <= offset
 
 
 def _zfs(ends: Ends) -> Iterator[Foreign]:
-    """Two labels at the start and two at the end, each with a ring of uberblocks: four suffice.
-
-    blkid demands as many.
-    """
+    """Two labels at the start and two at the end, each with a ring of uberblocks: four suffice."""
     if ends.size < _ZFS_LEAST:
         return
+    # ZFS rounds the device down to whole labels.
     last = align_down(ends.size, _ZFS_LABEL)
     places: list[int] = []
     for label in (0, _ZFS_LABEL, last - 2 * _ZFS_LABEL, last - _ZFS_LABEL):
@@ -126,6 +126,7 @@ def _zfs(ends: Ends) -> Iterator[Foreign]:
             for slot in range(0, len(ring), _ZFS_SLOT)
             if ring.startswith(_ZFS_MAGICS, slot)
         ]
+    # blkid demands as many.
     if len(places) >= _ZFS_ENOUGH:
         yield Foreign("zfs_member", places[0])
 
@@ -137,6 +138,7 @@ def _silicon(ends: Ends) -> Iterator[Foreign]:
         and struct.unpack_from("<I", raw, 0x60)[0] == _SILICON_MAGIC
         and raw[0x116] < 8
     ):
+        # The checksum makes the sum of all words up to itself 0.
         words = struct.unpack_from(f"<{_SILICON_SUM // 2 + 1}H", raw)
         if sum(words) & 0xFFFF == 0:
             yield Foreign("silicon_medley_raid_member", ends.size - _SECTOR)
@@ -160,6 +162,7 @@ def _jmicron(ends: Ends) -> Iterator[Foreign]:
 def _nilfs(ends: Ends) -> Iterator[Foreign]:
     """Its two superblocks say how large the device is, and the second one stands at its end."""
     for offset in (1024, (ends.size // _SECTOR - 8) * _SECTOR):
+        # s_magic at 6, s_dev_size at 32
         raw = ends.at(offset, 48)
         if raw[6:8] == b"\x34\x34" and int.from_bytes(raw[32:40], "little") == ends.size:
             yield Foreign("nilfs2", offset, ContentOwner.ITSELF)

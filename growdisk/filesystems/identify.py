@@ -58,9 +58,13 @@ def identify(device: BlockDevice, *, thorough: bool = True) -> Content | None:
         for one in find_foreign(device, head, thorough=thorough)
         if one.kind not in {c.kind for c in found}
     ]
+    # find_foreign() lists members of a larger whole first: if there is one, it wins over any
+    # superblock.
     if foreign and foreign[0].owner is ContentOwner.WHOLE:
         return _belonging(device, foreign[0], found)
     kinds = list(dict.fromkeys([*(c.kind for c in found), *(one.kind for one in foreign)]))
+    # An MBR has only its end mark, which boot sectors of file systems have as well: it counts if
+    # nothing else was recognised.
     if table := nested_gpt(head) or ("" if kinds else nested_mbr(head, device.size)):
         kinds.append(table)
     if len(kinds) > 1:
@@ -70,6 +74,7 @@ def identify(device: BlockDevice, *, thorough: bool = True) -> Content | None:
             thorough
             and (end := found[0].size)
             and end < device.size
+            # dm-verity may keep its hashes in the same partition: growing would overwrite them.
             and has_hashes_behind(device, end)
         ):
             return ForeignContent(VERITY, over=(found[0].kind,), member=True)

@@ -71,6 +71,7 @@ def read_label(head: bytes) -> Label | None:
             identifier == b"LABELONE"
             and kind == b"LVM2 001"
             and number * _SECTOR == sector
+            # The pv_header (40 bytes) must lie in the label's own sector.
             and offset <= _SECTOR - 40
         ):
             uuid, size = _PV_HEADER.unpack_from(raw, offset)
@@ -132,11 +133,13 @@ def _areas(raw: bytes, at: int) -> tuple[list[tuple[tuple[int, int], ...]], int]
     while len(lists) < 2 and at + _AREA.size <= len(raw):
         offset, size = _AREA.unpack_from(raw, at)
         at += _AREA.size
+        # An area at 0 ends a list: the first list is of data areas, the second of metadata areas.
         if offset:
             areas.append((offset, size))
         else:
             lists.append(tuple(areas))
             areas = []
+    # A list that the sector cuts off is empty.
     return [*lists, (), ()][:2], at
 
 
@@ -148,10 +151,12 @@ def _newest_text(device: BlockDevice, offset: int, size: int) -> str | None:
     if magic != _RING_MAGIC or crc != _crc(header[4:]) or (start, length) != (offset, size):
         raise VolumeGroupUnreadable("the header of its metadata area is damaged")
     at, text_size, text_crc, flags = _TEXT_AT.unpack_from(header, _RING.size)
+    # A group may keep its text on other physical volumes alone (pvchange --metadataignore).
     if text_size == 0 or flags & _IGNORED:
         return None
     if not _SECTOR <= at < size or text_size > min(size - _SECTOR, _MOST_TEXT):
         raise VolumeGroupUnreadable("the header of its metadata area is damaged")
+    # The ring begins after its own header of one sector, and the text goes on there after its end.
     before_the_end = min(text_size, size - at)
     raw = device.read(offset + at, before_the_end) + device.read(
         offset + _SECTOR, text_size - before_the_end
@@ -184,6 +189,7 @@ def _volume_group(text: LvmSection, own_uuid: str) -> VolumeGroup:
     physical = tuple(
         _physical(key, section) for key, section in group.below("physical_volumes").items()
     )
+    # Keys (pv0, pv1) are local to this text; only the UUID in the label says which one is ours.
     own = next((volume.key for volume in physical if volume.uuid == own_uuid), None)
     if own is None:
         raise NotLvmText("the physical volume itself is not in it")
@@ -238,6 +244,7 @@ def _flags(section: LvmSection) -> tuple[str, ...]:
 
 
 def _segment(section: LvmSection) -> LvSegment:
+    # Raid segments name volumes instead ("raids"), and thin ones a pool: neither is read here.
     areas = section.list("stripes") or section.list("mirrors")
     return LvSegment(
         section.number("start_extent"),

@@ -13,6 +13,8 @@ from collections.abc import Iterator
 
 from growdisk.fast_dataclass import dataclass, field
 
+# Blanks and comments match without a group, and are dropped. A number must not be the beginning of
+# a name: a volume may be called 2nd.
 _TOKEN = re.compile(
     r"""\s+|\#[^\n]*|(?P<text>"(?:[^"\\]|\\.)*")|(?P<number>-?\d+(?:\.\d+)?)(?![\w.+-])
     |(?P<name>[\w.+-][\w.+/-]*)|(?P<sign>[{}\[\],=])""",
@@ -65,6 +67,7 @@ class LvmSection:
 
 def parse(text: str) -> LvmSection:
     """The whole text as a section without a name. NotLvmText if it is none."""
+    # Reversed: the next token is popped from the end.
     tokens = list(_tokens(text))
     tokens.reverse()
     section = _section(tokens, depth=0)

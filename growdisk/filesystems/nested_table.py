@@ -30,6 +30,7 @@ def nested_gpt(head: bytes) -> str:
     signature, _revision, size, checksum = _GPT_HEADER.unpack_from(header)
     if signature != b"EFI PART" or not _GPT_HEADER.size <= size <= _SECTOR:
         return ""
+    # The checksum is taken with its own field as zeros.
     summed = header[:_CRC_AT] + bytes(4) + header[_CRC_AT + 4 : size]
     return GPT_KIND if zlib.crc32(summed) == checksum else ""
 
@@ -55,6 +56,7 @@ def foreign_table(head: bytes) -> str:
         return "a GPT, but no protective MBR, without which no system uses it (gdisk writes one)"
     for name, found in (
         ("SGI", head.startswith(b"\x0b\xe5\xa9\x41")),
+        # The words of a Sun label, its checksum among them, give 0.
         ("Sun", head[508:510] == b"\xda\xbe" and not _xor_of_words(head[:_SECTOR])),
         ("Apple", head.startswith(b"ER") and head[_SECTOR : _SECTOR + 2] == b"PM"),
         (
@@ -62,6 +64,7 @@ def foreign_table(head: bytes) -> str:
             b"RDSK"
             in (head[at : at + 4] for at in range(0, _RIGID_DISK_BLOCKS * _SECTOR, _SECTOR)),
         ),
+        # DISKMAGIC (0x82564557, little-endian). Where the label is depends on the architecture.
         ("BSD", b"WEV\x82" in (head[at : at + 4] for at in (0, 64, _SECTOR))),
     ):
         if found:

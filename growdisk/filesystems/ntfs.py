@@ -15,8 +15,8 @@ from growdisk.filesystems.content import Content, NtfsContent
 from growdisk.filesystems.ntfs_files import MasterFileTable, NtfsDamaged
 from growdisk.units import align_down
 
-#  "NTFS", bytes per sector, sectors per cluster, sectors, cluster of the $MFT, size of a record,
-#  serial number
+# "NTFS", bytes per sector, sectors per cluster, sectors, cluster of the $MFT, size of a record,
+# serial number.
 _BOOT_SECTOR = struct.Struct("<3x8sHB26xQQ8xb7xQ")
 _VOLUME_FILE, _ROOT_FOLDER, _BITMAP_FILE = 3, 5, 6
 _MOST_BITMAP = 64 << 20  # bytes that are counted: of a volume of 2 TiB with the usual clusters
@@ -55,10 +55,12 @@ def with_state(device: BlockDevice, content: NtfsContent) -> NtfsContent:
         table = _master_file_table(device, content.cluster_size)
         volume = table.record(_VOLUME_FILE)
         label = volume.resident(_VOLUME_NAME).decode("utf-16-le", "replace")
+        # The volume flags, after 8 reserved bytes and two of the version.
         flags = int.from_bytes(volume.resident(_VOLUME_INFORMATION)[10:12], "little")
         hibernated = _hibernated(table)
         unwritten = not _log_is_clean(table)
         used = _used(table, content)
+    # Dirty is the safe answer: dirty volumes are refused.
     except (NtfsDamaged, struct.error, ValueError):
         return replace(content, dirty=True)
     return replace(
@@ -93,18 +95,16 @@ def _used(table: MasterFileTable, content: NtfsContent) -> int | None:
     if clusters // 8 > _MOST_BITMAP:
         return None
     length, taken = -(-clusters // 8), 0
+    # The last byte may have bits after the last cluster. They are set, so they are taken off below.
     for part in table.data(table.record(_BITMAP_FILE), length):
         taken += int.from_bytes(part, "little").bit_count()
     return min(max(taken - (8 * length - clusters), 0), clusters) * content.cluster_size
 
 
 def _log_is_clean(table: MasterFileTable) -> bool:
-    """Whether $LogFile holds nothing that is not yet where it belongs: ntfsresize empties it.
-
-    Of its two restart pages the one with the higher number counts (libntfs-3g, logfile.c); an
-    emptied log is all 0xff.
-    """
+    """Whether $LogFile holds nothing that is not yet where it belongs: ntfsresize empties it."""
     log = table.record(_LOG_FILE)
+    # It begins with two restart pages, which are written in turns (libntfs-3g, logfile.c).
     pages = [
         page
         for page in (table.data_start(log, 2 * _LOG_PAGE)[at:][:_LOG_PAGE] for at in (0, _LOG_PAGE))
@@ -116,7 +116,9 @@ def _log_is_clean(table: MasterFileTable) -> bool:
         if page.startswith(b"RSTR")
     ]
     if not found:
+        # An emptied log is all 0xff.
         return all(page.startswith(b"\xff\xff\xff\xff") for page in pages)
+    # The page with the higher log sequence number counts; that is the first field.
     _number, in_use, state = max(found)
     return in_use == _NOBODY or bool(state & _LOG_CLEAN)
 

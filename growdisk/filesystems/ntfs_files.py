@@ -23,6 +23,7 @@ _DATA, _INDEX_ROOT, _INDEX_ALLOCATION = 0x80, 0x90, 0xA0
 _LAST_ENTRY = 0x2
 _MOST_INDEX_BYTES = 16 << 20
 _PART = 1 << 20
+# The upper 16 bits of a reference count how often the record was used again.
 _RECORD_NUMBER = (1 << 48) - 1
 
 
@@ -46,6 +47,9 @@ class Attribute:
 
     def runs(self) -> Iterator[tuple[int, int]]:
         """(first cluster, clusters) of a non-resident one; holes are left out."""
+        # A run: one byte with the sizes of two numbers (low four bits: count, high four bits:
+        # start), then the numbers. A start counts from the start of the run before; a run without
+        # one is a hole.
         at, cluster = int.from_bytes(self.raw[0x20:0x22], "little"), 0
         while at < len(self.raw) and self.raw[at]:
             count_size, start_size = self.raw[at] & 15, self.raw[at] >> 4
@@ -117,11 +121,10 @@ class MasterFileTable:
                 length -= size
 
     def _place(self, number: int) -> int:
-        """Where a record is.
-
-        The first ones lie together; the table's own runs say where the others are.
-        """
+        """The byte at which a record begins."""
         offset = number * self._record_size
+        # The first records lie together. Record 0 is the table itself: its runs, which say where
+        # all others are, cannot be asked for before it is read.
         if number < 16:
             return self._start + offset
         for attribute in self.record(0).of_kind(_DATA):
@@ -132,6 +135,7 @@ class MasterFileTable:
         raise NtfsDamaged(f"there is no record {number}")
 
     def _nodes(self, folder: FileRecord) -> Iterator[bytes]:
+        # The root of the index says how large the blocks of the rest are.
         block_size = 0
         for attribute in folder.of_kind(_INDEX_ROOT):
             block_size = int.from_bytes(attribute.value[8:12], "little")
@@ -158,6 +162,7 @@ class MasterFileTable:
 
 def _fixed(raw: bytes, magic: bytes) -> bytes:
     """A record with its fix-ups undone."""
+    # The update sequence: the counter, then the two bytes that belong at the end of each 512.
     at, count = struct.unpack_from("<HH", raw, 4)
     if not raw.startswith(magic) or (count - 1) * _BLOCK != len(raw) or at + 2 * count > len(raw):
         raise NtfsDamaged(f"there is no {magic.decode()}")
@@ -174,6 +179,7 @@ def _attributes(record: bytes) -> Iterator[Attribute]:
     at = int.from_bytes(record[_ATTRIBUTES_AT : _ATTRIBUTES_AT + 2], "little")
     while at + _ATTRIBUTE.size <= len(record):
         kind, length, _ = _ATTRIBUTE.unpack_from(record, at)
+        # 0x18 is the header of a resident attribute: nothing shorter is one.
         if kind == _END_OF_ATTRIBUTES or length < 0x18 or at + length > len(record):
             return
         yield Attribute(kind, record[at : at + length])
@@ -187,6 +193,8 @@ def _entries(node: bytes) -> Iterator[tuple[int, str]]:
         file, length, _key, flags = _INDEX_ENTRY.unpack_from(node, at)
         if flags & _LAST_ENTRY or length < 0x10:
             return
+        # The key is a $FILE_NAME attribute, 16 bytes into the entry: length of the name at 0x40,
+        # name at 0x42.
         name_length = node[at + 0x50]
         yield (
             file & _RECORD_NUMBER,

@@ -33,7 +33,9 @@ class Magic:
 
 
 _SECTOR = 512
+# Sectors from the end, as blkid has them.
 _PROMISE = (63, 255, 256, 16, 399, 591, 675, 735, 911, 974, 991, 951, 3087)
+# LUKS2 keeps a second header after the first; it may start at any of these places, 16 KiB to 4 MiB.
 _LUKS2_SECOND = tuple(0x4000 << power for power in range(9))
 
 MAGICS = (

@@ -25,6 +25,7 @@ _HEADER_AT = 1024
 
 def read_swap(head: bytes) -> Content | None:
     """`head` is the beginning of the device, at least the largest page."""
+    # TuxOnIce leaves the signature at the end of the page as it is, so its own mark comes first.
     if head.startswith(_TUXONICE):
         return SwapContent("swap", hibernated="TuxOnIce")
     for page in _PAGE_SIZES:
@@ -41,6 +42,7 @@ def _content(head: bytes, page: int, signature: bytes, hibernated: str) -> SwapC
         # The old signature came without a header; a sleeper may have used the page for itself.
         is_swap = hibernated or signature != _SIGNATURES[0]
         return SwapContent("swap", hibernated=hibernated) if is_swap else None
+    # The header counts from page 0, which is the header itself.
     size = (last_page + 1) * page
     return SwapContent("swap", dashed(uuid), text(label), size, hibernated=hibernated)
 
@@ -58,6 +60,7 @@ def swap_header(size: int, uuid: str | None, label: str | None) -> bytes:
     ValueError if something does not fit.
     """
     name = (label or "").encode()
+    # mkswap's least.
     if size < 10 * PAGE or len(name) > _LABEL_SIZE:
         raise ValueError(f"no swap of {size} bytes with label {label!r}")
     identity = uuids.UUID(uuid) if uuid else uuids.uuid4()

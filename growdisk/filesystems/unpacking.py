@@ -19,6 +19,7 @@ from growdisk.block.libzstd import LIBRARY, ZstdBuffer, load_libzstd
 
 _LZ4_LEGACY = b"\x02\x21\x4c\x18"
 _LZ4_BLOCK = 8 << 20
+# Bytes that come out, and bytes that are fed, at once.
 _PIECE = 1 << 20
 _FEED = 256 << 10
 
@@ -76,6 +77,8 @@ def _zstd(data: memoryview) -> Iterator[memoryview]:
                 yield memoryview(target)[: room.pos]
                 if code == 0:
                     return
+                # A full buffer may mean that more of what was fed is ready: it is asked again
+                # before the next feed.
                 is_full = room.pos == _PIECE
     finally:
         library.ZSTD_freeDStream(stream)
@@ -105,6 +108,7 @@ class _StreamDecompressor(Protocol):
 def _by(new: Callable[[], _StreamDecompressor]) -> Callable[[memoryview], Iterator[memoryview]]:
     def unpack(data: memoryview) -> Iterator[memoryview]:
         stream, at = new(), 0
+        # Nothing is fed as long as the stream still has output for what it got.
         while not stream.eof and (at < len(data) or not stream.needs_input):
             feed = bytes(data[at : at + _FEED]) if stream.needs_input else b""
             at += len(feed)
@@ -114,6 +118,7 @@ def _by(new: Callable[[], _StreamDecompressor]) -> Callable[[memoryview], Iterat
 
 
 def _gzip(data: memoryview) -> Iterator[memoryview]:
+    # 16 + 15: with a gzip header, and the largest window.
     stream = zlib.decompressobj(wbits=31)
     for at in range(0, len(data), _FEED):
         feed = bytes(data[at : at + _FEED])
@@ -132,6 +137,7 @@ def _lz4_legacy(data: memoryview) -> Iterator[memoryview]:
     at = len(_LZ4_LEGACY)
     while at + 4 <= len(data):
         (length,) = struct.unpack_from("<I", data, at)
+        # Zeros fill an initrd up; a second magic begins another stream.
         if not length or data[at : at + 4] == _LZ4_LEGACY or at + 4 + length > len(data):
             return
         count = library.LZ4_decompress_safe(

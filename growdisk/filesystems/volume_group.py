@@ -128,16 +128,20 @@ class VolumeGroup:
 
         `own_extents` is the size of the own physical volume.
         """
+        # "" inherits the policy of the group.
         policy = volume.allocation or self.allocation
         if policy not in ("contiguous", "cling", "cling_by_tags") or not volume.is_linear:
             return None
+        # A volume grows after its last segment.
         key, first = volume.segments[-1].areas[0]
         counts = {
             v.key: own_extents if v.key == self.own else v.pe_count for v in self.physical_volumes
         }
+        # cling: on the same physical volume, anywhere.
         if policy != "contiguous":
             return counts.get(key, 0) - self._used_on(key)
         end = first + volume.segments[-1].count
+        # contiguous: up to the next extent that is taken, or to the end of the physical volume.
         starts = [start for place, start in self._taken() if place == key and start >= end]
         return max(min([counts.get(key, 0), *starts]) - end, 0)
 

@@ -61,6 +61,8 @@ def start_stamps(volume: BlockDevice, start: int) -> tuple[Stamp, ...]:
 def _ntfs(volume: BlockDevice, head: bytes, start: int) -> Iterator[Stamp]:
     """The backup is where the file system ends, or the partition."""
     (sectors,) = struct.unpack_from("<Q", head, _NTFS_SECTORS_AT)
+    # Both places are tried: after the partition grew, the backup of a volume that did not is still
+    # where the file system ends.
     ends = {sectors * _sector_size(head), volume.size // _SECTOR * _SECTOR - _SECTOR}
     yield from _hidden(0, start)
     for at in sorted(ends - {0}):
@@ -85,6 +87,8 @@ def _exfat(volume: BlockDevice, head: bytes, start: int) -> Iterator[Stamp]:
         sectors = bytearray(volume.read(region, (_EXFAT_REGION - 1) * size))
         _EXFAT_OFFSET.pack_into(sectors, _EXFAT_OFFSET_AT, start)
         yield Stamp(region + _EXFAT_OFFSET_AT, _EXFAT_OFFSET.pack(start))
+        # The twelfth sector repeats the checksum of the eleven before, so it changes with the
+        # offset.
         yield Stamp(
             region + len(sectors), struct.pack("<I", _exfat_sum(bytes(sectors))) * (size // 4)
         )

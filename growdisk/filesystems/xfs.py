@@ -6,11 +6,11 @@ import struct
 
 from growdisk.filesystems.content import Content, XfsContent, dashed, text
 
-# Magic, block size, blocks, realtime blocks, uuid, first block of the log, blocks per group,
-# groups, blocks of the log, version, label, in progress, free blocks; and of version 5 the
-# features.
+# Magic, block size, blocks, realtime blocks, UUID, first block of the log, blocks per group,
+# groups, blocks of the log, version, label, in progress, free blocks.
 _SUPERBLOCK = struct.Struct(">4sIQQ8x16sQ28xII4xIH6x12s6xB17xQ")
-_FEATURES = struct.Struct(">208x4xII")  # those to read and write with, those to mount with at all
+# Only in version 5: ro_compat (needed to write), incompat (needed to mount at all).
+_FEATURES = struct.Struct(">208x4xII")
 _VERSION, _LATEST = 0xF, 5
 _KNOWN_RO_COMPAT = 0xF  # free inode trees, reverse mappings, reflinks, counters of inode trees
 _NEEDS_REPAIR = 0x10
@@ -36,6 +36,7 @@ def read_xfs(head: bytes) -> Content | None:
         block_count=blocks,
         ag_blocks=max(ag_blocks, 1),
         ag_count=ag_count,
+        # First block 0: the log is on another device, so it takes nothing of this one.
         log_blocks=log_blocks if log else 0,
         unfit=_whole_elsewhere(log, realtime)
         or ("its mkfs did not finish" if unfinished else "")
@@ -60,6 +61,7 @@ def _unknown(head: bytes, version: int, block_size: int) -> str:
             f"its XFS has blocks of {block_size} bytes, and this machine's kernels mount up to "
             f"{_PAGE}"
         )
+    # Older versions have no feature words, and Linux 6.1 mounts them.
     if version < _LATEST:
         return ""
     ro_compat, incompat = _FEATURES.unpack_from(head)

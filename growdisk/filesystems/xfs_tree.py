@@ -21,12 +21,17 @@ from growdisk.filesystems.file_tree import (
     read_device,
 )
 
-#  block size, root inode, blocks a group, version, sizes as logarithms: inodes a block, blocks a
-#  group; directory block
+# Magic, block size, root inode, blocks per group, version, inode size; as logarithms: inodes per
+# block, blocks per group (rounded up), blocks per directory block; features of version 4.
 _SUPER = struct.Struct(">4sI48xQ20xI12xH2xH17xBB67xB7xI")
+# Directory entries have a byte for the type: the bit of version 5, and that of version 4. The third
+# is NREXT64.
 _FTYPE, _FTYPE2, _MANY_EXTENTS = 0x1, 0x200, 0x20
+# Where the data fork begins in an inode: version 3 of inodes, versions 1 and 2.
 _CORE, _OLD_CORE = 176, 100
 _LOCAL, _EXTENTS, _BTREE = 1, 2, 3
+# Magic, mode, version, form of the data fork, extents (64 bits), size, extents (32 bits), those of
+# the attribute fork, where that begins.
 _INODE = struct.Struct(">2sHBB18xQ24xQ12xIHB")
 _LEAF_START = 32 << 30  # directory data end there
 _DEEPEST = 9
@@ -67,10 +72,12 @@ class XfsTree:
         ) = _SUPER.unpack_from(head)
         if magic != b"XFSB":
             raise Unknown("it is not an XFS file system")
+        # The lower four bits are the version; the others were its first feature bits.
         self._is_v5 = version & 0xF == 5
         incompatible = struct.unpack_from(">I", head, 216)[0] if self._is_v5 else 0
         self._has_types = bool(incompatible & _FTYPE or (not self._is_v5 and features2 & _FTYPE2))
         if (
+            # Bounds for what is shifted and multiplied below: the image may lie.
             not 512 <= size <= 65536
             or not group_blocks
             or inode_size < 256
@@ -85,6 +92,7 @@ class XfsTree:
         self._has_many_extents = bool(incompatible & _MANY_EXTENTS)
 
     def inode(self, number: int) -> _XfsInode:
+        # An inode number is the number of its block and, in the low bits, its place in that block.
         block, index = number >> self._per_block, number & (1 << self._per_block) - 1
         raw = read_device(
             self.device, self._place(block) + index * self._inode_size, self._inode_size
@@ -95,6 +103,8 @@ class XfsTree:
         if magic != b"IN":
             raise Unknown(f"there is no inode {number}")
         start = _CORE if version >= 3 else _OLD_CORE
+        # The attribute fork shares the rest of the inode; its place is counted in 8 bytes from the
+        # data fork.
         end = start + fork_offset * 8 if fork_offset else len(raw)
         # XFS_DIFLAG2_NREXT64: the number is in the field of 64 bits.
         extents = big_extents if self._has_many_extents and raw[127] & 0x10 else extents
@@ -105,6 +115,8 @@ class XfsTree:
         if inode.form == _LOCAL:
             return dict(self._short_entries(inode.fork))
         found: dict[str, int] = {}
+        # Entries are only in the data part; beyond 32 GiB of the directory's own space lie its hash
+        # index and free space.
         end = min(inode.size, _LEAF_START)
         content = self._content(inode, end)
         for start in range(0, len(content), self._directory_block):
@@ -117,6 +129,7 @@ class XfsTree:
             raise Unknown(f"inode {own.number} is larger than {LARGEST >> 30} GiB")
         if own.form == _LOCAL:
             return own.fork[: own.size][:limit]
+        # 56 bytes in each block (xfs_dsymlink_hdr) are not part of the target.
         if own.is_link and self._is_v5:  # each block begins with a header
             raw = self._content(own, own.size + 56 * (1 + own.size // self._size))
             pieces = [raw[at + 56 : at + self._size] for at in range(0, len(raw), self._size)]
@@ -154,6 +167,7 @@ class XfsTree:
         for (block,) in struct.iter_unpack(">Q", node[at : at + count * 8]):
             child = read_device(self.device, self._place(block), self._size)
             magic, its_level, its_count = struct.unpack_from(">4sHH", child)
+            # xfs_btree_lblock: version 5 adds checksum, UUID and owner.
             header = 72 if magic == b"BMA3" else 24
             if magic not in (b"BMA3", b"BMAP") or its_level != level - 1:
                 raise Unknown("an extent tree is damaged")
@@ -166,12 +180,14 @@ class XfsTree:
     def _place(self, block: int) -> int:
         """The byte of a block, whose number has its allocation group in the upper bits."""
         group, inside = block >> self._group_log, block & (1 << self._group_log) - 1
+        # The number of blocks per group need not be a power of two: block numbers have gaps.
         place: int = (group * self._group_blocks + inside) * self._size
         return place
 
     def _short_entries(self, fork: bytes) -> Iterator[tuple[str, int]]:
         # The second number counts those that need 8 bytes; if there is one, all have 8.
         count, wide = fork[0], 8 if fork[1] else 4
+        # The two counts and the parent's number.
         at = 2 + wide
         for _ in range(count):
             length = fork[at]
@@ -188,6 +204,7 @@ class XfsTree:
             return  # a hole
         if magic not in (b"XD2B", b"XD2D", b"XDB3", b"XDD3"):
             raise Unknown("a directory is damaged")
+        # Headers of version 5 (XDB3, XDD3) and of version 4.
         at, end = 64 if magic[3:] == b"3" else 16, len(block)
         if magic in (b"XD2B", b"XDB3"):
             # A directory of one block has its index behind the entries: 8 bytes each, then their
@@ -202,6 +219,8 @@ class XfsTree:
                 decode_name(block[at + 9 : at + 9 + length]),
                 int.from_bytes(block[at : at + 8], "big"),
             )
+            # Number (8), length of the name (1), name, type, tag (2); entries begin at multiples of
+            # 8.
             at += (9 + length + self._has_types + 2 + 7) & ~7
 
 

@@ -34,6 +34,7 @@ def is_random_swap(text: str, part: RemovedPartition) -> bool:
     """Whether it makes swap of `part` at each start, with a key that nobody knows."""
     lines = (match for line in text.split("\n") if (match := _FIELDS.match(line)))
     own = [match for match in lines if part.is_named_by(match["source"])]
+    # All of its lines: one with a key that is kept would be somebody's data.
     return bool(own) and all(m["key"] in _RANDOM and "swap" in m["options"].split(",") for m in own)
 
 

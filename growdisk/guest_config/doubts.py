@@ -62,6 +62,7 @@ def _is_of(entry: Entry, swap: RemovedPartition) -> bool:
 
 def _in_text(path: str, files: GuestFiles, swap: RemovedPartition) -> Iterator[Change]:
     content = files.read(path)
+    # Quick signs: most files have neither, and are not gone through by lines.
     by_number = swap.is_swap and b"resume=" in content
     if not (by_number or f"-part{swap.number}".encode() in content) or b"\0" in content[:4096]:
         return
@@ -96,4 +97,5 @@ def _made_again(files: GuestFiles, swap: RemovedPartition) -> Iterator[Change]:
 
 
 def _is_link(files: GuestFiles, path: str) -> bool:
+    # exists() follows links, glob() leaves them out.
     return files.exists(path) and not files.glob(path)

@@ -27,6 +27,7 @@ def without_devices(text: str, gone: RemovedPartition) -> str:
         match = _DEVICES.match(line)
         if match is None or not any(gone.is_named_by(word) for word in match["words"].split()):
             return line
+        # dracut joins such settings as they are: a blank has to stay at both ends.
         kept = "".join(f" {word}" for word in match["words"].split() if not gone.is_named_by(word))
         words = f"{match['quote']}{kept}{' ' if kept else ''}{match['quote']}"
         return match["before"] + words + line[match.end() :]

@@ -79,6 +79,8 @@ def without_swap(text: str, swap: RemovedPartition, policy: SwapRemedy) -> str:
 
     Also changed are lines of what was in it: /data/srv /srv none bind.
     """
+    # First what is mounted where, then what goes with the partition: its mount points, and later
+    # what is bound out of them. Root is never one of these.
     places = [entry.mount_point for entry in parse_fstab(text) if entry.mount_point.startswith("/")]
     gone = {
         entry.mount_point
@@ -86,12 +88,14 @@ def without_swap(text: str, swap: RemovedPartition, policy: SwapRemedy) -> str:
         if not swap.is_swap and swap.is_named_by(entry.source)
     }
     gone.discard("/")
+    # Only one line becomes the swap file's, however many named the partition.
     file_wanted = policy is SwapRemedy.FILE and not any(
         entry.source == SWAP_FILE for entry in parse_fstab(text)
     )
 
     def change(line: str) -> str:
         nonlocal file_wanted
+        # Lines come in the order of mounting: a bind of a bind finds its place gone already.
         inside = [entry for entry in parse_fstab(line) if _place_around(entry, places) in gone]
         gone.update(entry.mount_point for entry in inside)
         if not inside and not _is_line_of(line, swap):

@@ -21,19 +21,21 @@ from collections.abc import Iterator
 from growdisk.guest_config.removed_partition import RemovedPartition
 from growdisk.guest_config.text import encode
 
-# the block size of nearly every file system, so that it can shift the file by whole blocks
+# The block size of nearly every file system, so that it can shift the file by whole blocks.
 BLOCK = 4096
 HEAD = 16 * BLOCK  # how much of an initrd is looked at
 
-# bytes before an initrd that mkimage has wrapped, with a checksum of all that follows
+# Bytes before an initrd that mkimage has wrapped, with a checksum of all that follows. Byte 30 of
+# them tells what it is: 3 for a ramdisk.
 UBOOT_HEADER = 64
 _UBOOT_MAGIC, _UBOOT_KIND, _UBOOT_RAMDISK = b"\x27\x05\x19\x56", 30, 3
 _DIRECTORY, _FILE = 0o040755, 0o100644
 _HEADER_SIZE = 110
 _MAGIC = b"070701"
 _TRAILER = "TRAILER!!!"
-# how lsinitramfs knows an archive's end, should another uncompressed one (microcode) follow
+# How lsinitramfs knows an archive's end, should another uncompressed one (microcode) follow.
 _END = bytes(4)
+# cpio (newc, and with checksums), gzip, zstd, xz, lz4 (legacy frames), lzma, bzip2, lzo.
 _INITRD_MAGICS = (
     b"070701",
     b"070702",
@@ -98,11 +100,14 @@ def leading_names(head: bytes) -> Iterator[str]:
     while head[offset : offset + len(_MAGIC)] == _MAGIC:
         name_start = offset + _HEADER_SIZE
         try:
+            # Two of newc's thirteen numbers, eight hexadecimal digits each: c_filesize and
+            # c_namesize.
             size, name_size = (int(head[offset + at : offset + at + 8], 16) for at in (54, 94))
         except ValueError:
             return
         yield head[name_start : name_start + name_size - 1].decode("utf-8", "replace")
         offset = _aligned(_aligned(name_start + name_size) + size)
+        # Padding between archives.
         while head[offset : offset + len(_END)] == _END:
             offset += len(_END)
 

@@ -79,8 +79,10 @@ def _archives(data: bytes) -> Iterator[Member]:
     while at < len(data):
         while data[at : at + 4] == b"\0\0\0\0":
             at += 4
+        # Padding at the end need not be whole words.
         if not data[at : at + 4].strip(b"\0") and not data[at:].strip(b"\0"):
             return
+        # What is compressed is taken as the last of them.
         if data[at : at + 6] not in _MAGICS:
             yield from _archive(_PieceReader(pieces_of(memoryview(data)[at:])))
             return
@@ -114,6 +116,7 @@ class _PieceReader:
             taken, self._piece = self._piece[:length], self._piece[length:]
             length -= len(taken)
             self.position += len(taken)
+            # A packed file of some MiB may be made to unpack into anything.
             if self.position > _MOST:
                 raise ValueError(f"it is larger than {_MOST >> 30} GiB")
             yield taken
@@ -131,6 +134,8 @@ def _archive(stream: _PieceReader) -> Iterator[Member]:
         if name == _TRAILER:
             stream.skip(size + -size % 4)
             return
+        # The upper bits of a mode: 0o10 is a regular file, 0o12 a link, whose content is its
+        # target.
         wanted = size <= _SMALL and mode >> 12 in (0o10, 0o12)
         content = stream.read(size) if wanted else b""
         stream.skip((0 if wanted else size) + -size % 4)

@@ -32,6 +32,7 @@ def change_initrds(
             or _is_packed_kernel(files, path, head)
         ):
             continue
+        # Whether it has a RESUME is not looked up: without one the block does nothing.
         if plain and not (swap.mapped and _opens_containers(files, path, swap)):
             files.prepend(path, initrd.forgetting_block(swap))
             yield Change(path, "stale RESUME inside cleared")
@@ -45,6 +46,7 @@ def change_unified(files: GuestFiles, swap: RemovedPartition, *, rooted: bool) -
         changed = changed_unified(content, swap, files)
         if changed is None:
             continue
+        # Empty: it cannot be changed, and the guest would wait.
         if changed.content:
             files.write(path, changed.content)
         yield Change(path, changed.what, mended=bool(changed.content), waits=not changed.content)
@@ -55,6 +57,7 @@ def _is_packed_kernel(files: GuestFiles, path: str, head: bytes) -> bool:
 
     With anything before it, it does not start any more.
     """
+    # Cheap signs first: unpacking takes longest.
     if initrd.is_archive(head) or any(word in path.rpartition("/")[2] for word in _NAMES):
         return False
     try:

@@ -34,6 +34,7 @@ def verdict_of(
     """None if nothing in it names the partition."""
     maker = contents.maker
     if contents.unread:
+        # What could be read may not show who made it: the guest's own tools tell.
         maker = Maker.DRACUT if any(map(files.exists, _DRACUT)) else maker
         return InitrdVerdict(
             f"made by {maker.value}, and not readable here ({contents.unread}): run "
@@ -42,6 +43,7 @@ def verdict_of(
     naming = contents.naming(swap.needles())
     if not naming:
         return None
+    # What is in cryptroot/ is opened whatever RESUME says: only a new initrd helps there.
     if maker is Maker.INITRAMFS_TOOLS and not any(name.startswith(OPENED) for name in naming):
         return InitrdVerdict("stale RESUME inside cleared", initrd.forgetting_block(swap))
     if maker is Maker.DRACUT and all(name.startswith(_COMMAND_LINES) for name in naming):

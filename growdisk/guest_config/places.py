@@ -46,6 +46,7 @@ NAMES = {
     ),
 }
 """Below each of SYSTEMS."""
+# In the order of NAMES.
 FSTABS, CRYPTTABS, UNITS, WANTERS, RESUME_FILES, DRACUT_FILES = (
     _below(SYSTEMS, names) for names in NAMES.values()
 )

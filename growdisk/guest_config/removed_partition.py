@@ -43,6 +43,7 @@ _MAPPED_DISK = "by-id/dm-name-"
 _OF_KERNEL = re.compile(
     r"/dev/(?P<disk>(?:sd|vd|xvd|hd|dasd|ubd)[a-z]+|(?:nvme\d+n|mmcblk|nbd|pmem)\d+p)\d+"
 )
+# What udev writes as \xNN in a link's name: ASCII but for letters, digits and these few.
 _SPECIAL = re.compile(r"(?![\w#+\-.:=@])[\x00-\x7f]")
 _SPECIAL_IN_UNIT = re.compile(rb"[^\w:./]", re.ASCII)
 _PLAIN = re.compile(r"[A-Za-z0-9]+")
@@ -83,6 +84,7 @@ class RemovedPartition:
         if not path.startswith("/"):
             tag, _, value = _without_quotes(source).partition("=")
             return self._has_tag(tag, without_escapes(_without_quotes(value)))
+        # A container or volume that lies in the partition goes with it.
         if path in map(_as_path, self.mapped):
             return True
         if match := re.fullmatch(r"/dev/disk/([^/]+)/(.+)", path):
@@ -97,6 +99,8 @@ class RemovedPartition:
         paths = [_as_path(source) for source in sources]
         stems = [match["stem"] for path in paths if (match := _OF_SOME_DISK.fullmatch(path))]
         disks = [match["disk"] for path in paths if (match := _OF_KERNEL.fullmatch(path))]
+        # With its root on the first disk, sda5 and its like are meant already. Else the disk's own
+        # name is the only one.
         if set(disks).isdisjoint(_FIRST_DISKS):
             stems += disks
         return replace(self, stems=tuple(dict.fromkeys((*self.stems, *stems))))
@@ -124,6 +128,8 @@ class RemovedPartition:
         names |= {f"{_GRUBS_DISK},{label}{self.number}" for label in ("msdos", "gpt")}
         for directory, tag in _NAMED_DIRECTORIES.items():
             if value := self._tags()[tag]:
+                # A UUID stands in no file by chance: searched for as it is. A label ("swap") may,
+                # so that it only counts in a link or after its tag, in each way of writing it.
                 distinct = tag in _HEX_TAGS and len(value) >= _DISTINCT
                 plain = {value, value.lower(), value.upper()} if distinct else set()
                 links = {f"{directory}/{value}", f"{directory}/{for_udev(value)}"}
@@ -135,6 +141,7 @@ class RemovedPartition:
                 }
                 names |= plain or links | tags
         names |= {f"systemd-cryptsetup@{_for_systemd(name)}.service" for name in opened}
+        # All paths once more as systemd names its units: dev-sda5.
         no_path = (_GRUBS_DISK, "systemd-", *(f"{tag}=" for tag in _NAMED_DIRECTORIES.values()))
         names |= {_for_systemd(name) for name in names if not name.startswith(no_path)}
         return tuple(sorted(name.encode("utf-8", "surrogateescape") for name in names))
@@ -161,6 +168,7 @@ class RemovedPartition:
 
     @property
     def _disks(self) -> tuple[str, ...]:
+        # A stem with a slash is a link below /dev/disk, one without is a kernel's name of the disk.
         return tuple(stem for stem in self.stems if "/" not in stem) or _FIRST_DISKS
 
     @property

@@ -108,6 +108,7 @@ def _changes(
     files: GuestFiles, swap: RemovedPartition, policy: SwapRemedy, plain_initrds: bool
 ) -> Iterator[Change]:
     rooted = is_system(files)
+    # From here on with all its names in this guest: those of containers in it as well.
     swap = known_in(files, swap)
     if rooted:
         yield from _change_settings(files, swap, policy)
@@ -115,6 +116,8 @@ def _changes(
         yield from doubtful(files, swap, rooted=False)
     loaders = places.command_lines(rooted=rooted)
     yield from _edit(files, swap, loaders, without_kernel_options, "resume= removed")
+    # An initrd of initramfs-tools names swap alone (RESUME), and what it opens. One of another
+    # maker may name anything.
     if swap.is_swap or swap.mapped or not plain_initrds:
         yield from change_initrds(files, swap, rooted=rooted, plain=plain_initrds)
     yield from change_unified(files, swap, rooted=rooted)
@@ -128,6 +131,7 @@ def _change_settings(
 ) -> Iterator[Change]:
     line = "swap line made a comment" if swap.is_swap else "line made a comment"
     where = f"swap is {SWAP_FILE}" if policy is SwapRemedy.FILE else line
+    # Looked for before fstab is changed: a line that surely names the partition is gone afterwards.
     doubts = list(doubtful(files, swap, rooted=True))
     yield from _edit(files, swap, places.FSTABS, partial(without_swap, policy=policy), where)
     if policy is SwapRemedy.FILE:
@@ -144,6 +148,7 @@ def _mask_units(files: GuestFiles, swap: RemovedPartition) -> Iterator[Change]:
     hints = swap.hints()
     for path in found(files, places.UNITS):
         old = files.read(path)
+        # An empty unit is masked already.
         if not _has_any(old + encode(path), hints) or not old or silenced(decode(old), swap, path):
             continue
         for masked in (path, *(other for other in _automounts(files, path) if files.read(other))):
@@ -187,6 +192,7 @@ def known_in(files: GuestFiles, swap: RemovedPartition) -> RemovedPartition:
     rooted = is_system(files)
     if rooted:
         entries = [entry for text in _texts(files, places.FSTABS) for entry in parse_fstab(text)]
+        # Where root or /boot lies tells by what name this guest knows its disk.
         swap = swap.on_disk_of(
             entry.plain_source for entry in entries if entry.mount_point in _ROOTS
         )
@@ -211,13 +217,11 @@ def _edit(
     change: Callable[[str, RemovedPartition], str],
     what: str,
 ) -> Iterator[Change]:
-    """Change each file that may name the partition.
-
-    Programs, and files without any hint of it, are skipped.
-    """
+    """Change each file that may name the partition."""
     hints, needles = swap.hints(), swap.needles()
     for path in found(files, patterns):
         old = files.read(path)
+        # A program has a NUL near its start; no settings have one.
         if b"\0" in old[:4096] or not _has_any(old, hints):
             continue
         new = encode(change(decode(old), swap))
@@ -227,5 +231,7 @@ def _edit(
                 path, new.ljust(len(old), b"#") if path.endswith(_GRUB_ENVIRONMENT) else new
             )
             yield Change(path, what)
+        # Looked at after the change: a spelling that the change does not know must not pass
+        # unnoticed.
         if is_said(new, needles):
             yield Change(path, _OTHERWISE, mended=False, waits=True)

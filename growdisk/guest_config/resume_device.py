@@ -21,7 +21,10 @@ _ASSIGNMENT = re.compile(
     rf"""(?P<before>[ \t]*(?:export[ \t]+)?RESUME=)"""
     rf"""(?P<value>{_TAG}(?:"[^"]*"|'[^']*')|(?:\\[ ]|[^\s;#])*)"""
 )
+# A value in quotes, also in those that a shell's string has escaped: "resume=\"LABEL=my swap\"".
 _QUOTED = r"""(?:"[^"]*"|'[^']*'|\\"[^"\\]*\\")"""
+# One without quotes ends at a blank, a quote or a semicolon. An escaped blank belongs to it; a
+# backslash before a quote ends it.
 _BARE = r"""(?:\\[ \\]|[^\s"'\\;]|\\(?=[^\s"']))+(?=[\s"';]|\\["']|$)"""
 _VALUE = f"(?P<value>{_TAG}{_QUOTED}|{_BARE})"
 # All of resume=LABEL=my swap in quotes.
@@ -45,6 +48,8 @@ def without_resume_option(text: str, swap: RemovedPartition) -> str:
 
     def change(line: str) -> str:
         kept = line
+        # The offset is of a swap file in that very device: without its resume= it would be
+        # another's.
         for name in RESUMES:
             kept = _without_option(kept, name, partial(_is_named, swap))
         return line if kept == line else _without_option(kept, "resume_offset", lambda _: True)
@@ -57,6 +62,7 @@ def without_kernel_options(text: str, gone: RemovedPartition) -> str:
 
     That is a container or a volume: rd.luks.uuid=, …
     """
+    # rd.luks.name=UUID=NAME gives a name that other options of the same file use: it comes first.
     gone = replace(gone, mapped=(*gone.mapped, *nodes_opened(text, gone)))
 
     def change(line: str) -> str:
@@ -166,6 +172,7 @@ def _without_option(line: str, name: str, is_stale: Callable[[str], bool]) -> st
     """The line without name=VALUE and the blanks before it, or after it at a start."""
     start = r"""(?:^|(?<=["'=]))"""
     later = rf"[ \t]+{name}={_VALUE}"
+    # With the blanks before it, or at a start with those after it, or whole in quotes.
     for pattern in (later, rf"{start}{name}={_VALUE}[ \t]*", rf"{start}{name}={_WITH_BLANKS}"):
         line = re.sub(pattern, lambda match: "" if is_stale(match["value"]) else match[0], line)
     return line

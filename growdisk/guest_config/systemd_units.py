@@ -26,6 +26,7 @@ def silenced(text: str, gone: RemovedPartition, path: str = "") -> str:
 
     Without What=, its own name counts.
     """
+    # The last What= counts, as in systemd.
     sources = [match["source"] for match in _WHAT.finditer(text)]
     if not any(sources):
         return "" if "[Swap]" in text and _is_unit_of(path.rpartition("/")[2], gone) else text
@@ -60,6 +61,7 @@ def _is_unit_of(name: str, gone: RemovedPartition) -> bool:
     """dev-sda5.swap is that of /dev/sda5."""
     if not name.startswith("dev-") or not name.endswith(_KINDS):
         return False
+    # Hyphens first: an escaped one (\x2d) is a hyphen of the path, and none of its slashes.
     path = "/" + name.rpartition(".")[0].replace("-", "/")
     return gone.is_named_by(
         decode(_ESCAPE.sub(lambda match: bytes.fromhex(match[1].decode()), encode(path)))

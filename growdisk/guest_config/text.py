@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 _COMMENTS = (b"#", b";", b"//")
 _STARTS = (b"/dev/", b"dev-")  # of most needles: a file without them need not be searched for each
-# also kernel modules and those of GRUB: most of the bytes below /boot and in an initrd
+# Also kernel modules and those of GRUB: most of the bytes below /boot and in an initrd.
 _PROGRAM = b"\x7fELF"
 
 
@@ -42,4 +42,5 @@ def is_said(content: bytes, needles: Sequence[bytes]) -> bool:
 def _is_in(line: bytes, needle: bytes) -> bool:
     if needle not in line or line.lstrip().startswith(_COMMENTS):
         return False
+    # With a digit after it, it is the name of another partition.
     return any(not after[:1].isdigit() for after in line.split(needle)[1:])

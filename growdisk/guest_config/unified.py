@@ -20,8 +20,11 @@ from growdisk.guest_config.removed_partition import RemovedPartition
 from growdisk.guest_config.resume_device import without_kernel_options
 
 _PE_OFFSET, _SIGNATURE = 0x3C, b"PE\0\0"
+# COFF header: machine, number of sections; size of the optional header. Section header: name,
+# VirtualSize, VirtualAddress, SizeOfRawData, PointerToRawData.
 _FILE_HEADER, _SECTION = struct.Struct("<HH12xH2x"), struct.Struct("<8sIIII16x")
 _PE32, _PE32_PLUS = 0x10B, 0x20B
+# IMAGE_DIRECTORY_ENTRY_SECURITY: a signature stands there, if it has a size.
 _CERTIFICATES = 4  # the data directory's row
 _MOST_SECTIONS = 96
 NO_RESUME = "noresume"
@@ -93,6 +96,7 @@ def _read(content: bytes) -> tuple[list[tuple[str, PeSection]], bool]:
     (magic,) = struct.unpack_from("<H", content, optional)
     if magic not in (_PE32, _PE32_PLUS) or count > _MOST_SECTIONS:
         raise ValueError("it is not a program of EFI")
+    # The number of rows stands right before the first one; PE32+ has wider fields before both.
     directories = optional + (112 if magic == _PE32_PLUS else 96)
     (rows,) = struct.unpack_from("<I", content, directories - 4)
     signed = (
@@ -102,6 +106,8 @@ def _read(content: bytes) -> tuple[list[tuple[str, PeSection]], bool]:
     sections: list[tuple[str, PeSection]] = []
     for number in range(count):
         header = optional + optional_size + number * _SECTION.size
+        # A section may have more room in the file than content: it is rounded up to the file's
+        # alignment.
         name, size, _, room, start = _SECTION.unpack_from(content, header)
         if start + room > len(content):
             raise ValueError("it ends too early")
@@ -129,6 +135,8 @@ def changed_unified(content: bytes, swap: RemovedPartition, files: GuestFiles) -
         image = Unified(content)
     except ValueError:
         return None
+    # What stands in the way, in this order: nothing to do; a signature, which any change breaks; an
+    # initrd that noresume does not speak to; no room for it.
     lines = image.command_lines
     without = [without_kernel_options(line, swap) for line in lines]
     obeyed = all(NO_RESUME in line.split() for line in lines)

@@ -161,6 +161,7 @@ def _numbers(facts: GuestFacts) -> Iterator[int]:
         facts.memory_available,
         facts.uptime,
     )
+    # Not the priority: the kernel gives negative ones itself.
     for swap in facts.swaps:
         yield from (swap.size, swap.used)
     yield from (saved.sector for saved in facts.saved)

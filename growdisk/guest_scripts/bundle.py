@@ -143,11 +143,9 @@ def _drawn(table: PartitionTable) -> str:
 
 
 def _user_data(plan: GuestPlan, scripts: Mapping[str, str]) -> str:
-    """cloud-init's user-data with the scripts as one archive: some clouds take only 16 KiB.
-
-    Compressed together they are small, being much alike. Not by runcmd, which cloud-init starts
-    only once for an instance, whether it ends or not.
-    """
+    """cloud-init's user-data with the scripts as one archive: some clouds take only 16 KiB."""
+    # Compressed together they are small, being much alike. Not by runcmd, which cloud-init starts
+    # only once for an instance, whether it ends or not.
     folder = f"{STATE_FOLDER}/{plan.run}/scripts"
     archive = base64.b64encode(_archive(scripts)).decode()
     return f"""\
@@ -185,11 +183,9 @@ write_files:
 
 
 def _archive(scripts: Mapping[str, str]) -> bytes:
-    """The same bytes for the same scripts: no times.
-
-    Their common part lies further back than gzip looks, and the longest script, which has most of
-    it, comes first.
-    """
+    """The same bytes for the same scripts: no times."""
+    # Their common part lies further back than gzip looks, and the longest script, which has most of
+    # it, comes first.
     plain = io.BytesIO()
     with tarfile.open(fileobj=plain, mode="w", format=tarfile.USTAR_FORMAT) as tar:
         for name, script in sorted(scripts.items(), key=lambda item: (-len(item[1]), item[0])):

@@ -1,9 +1,10 @@
 """Renders the guest-side scripts of a plan from templates/*.sh.j2.
 
-For the host side: `render(plan)` gives file name → text of every phase (guest_plan.Phase.file_name)
-and of the driver (guest_plan.DRIVER). Send a phase's text to `sh -s` as root in the guest, then
-`guest_answers.parse_answer(...)` its stdout. Only what is in the plan becomes part of a script, and
-every value goes through `shell_value`, whatever the template does: nobody can forget to quote.
+For the host side: `render(plan)` gives file name → text of every phase
+(script_plan.Phase.file_name) and of the driver (script_plan.DRIVER). Send a phase's text to `sh -s`
+as root in the guest, then `answers.parse_answer(...)` its stdout. Only what is in the plan becomes
+part of a script, and every value goes through `shell_value`, whatever the template does: nobody can
+forget to quote.
 """
 
 from __future__ import annotations
@@ -104,6 +105,7 @@ class _Numbered:
 
 def _values(plan: GuestPlan) -> dict[str, object]:
     gone = [_gone(swap) for swap in plan.swaps if swap.action in ("drop", "file")]
+    # Texts and numbers go into a script as words of its shell; lists are for the templates' loops.
     return _table_values(plan) | {
         "run": plan.run,
         "serial": plan.serial,
@@ -157,6 +159,7 @@ def _table_values(plan: GuestPlan) -> dict[str, object]:
         part.number for part in [*plan.removed, *plan.moved] if part.role is not Role.EXTENDED
     ]
     return {
+        # In sectors of the table, but for what is called bytes.
         "kind": "none" if plan.is_whole_disk else before.kind,
         "content_kind": plan.content_kind,
         "disk_id": before.disk_id,
@@ -206,6 +209,7 @@ def _gone_names(plan: GuestPlan) -> Iterator[_GoneNames]:
             for needle in part.needles()
             if not needle.startswith(_TOLD)
         ]
+        # grep -i finds the other spellings of a UUID.
         found = [
             needle for needle in found if needle == needle.lower() or needle.lower() not in found
         ]
@@ -227,6 +231,8 @@ def _identity(swap: GuestSwap) -> RemovedPartition:
 def _gone(swap: GuestSwap) -> _GoneSwap:
     identity = _identity(swap)
     block = initrd.forgetting_block(identity)
+    # The longest run of line breaks is what fills the block up. Its length alone goes into the
+    # script, which is the shorter for it.
     padding = max(re.findall(rb"\n+", block), key=len)
     head, _, tail = block.partition(padding)
     name = next(name for name in initrd.leading_names(block) if "growdisk" in name)
@@ -234,10 +240,8 @@ def _gone(swap: GuestSwap) -> _GoneSwap:
 
 
 def _names(part: RemovedPartition) -> Iterator[str]:
-    r"""The partition's names as files write them, without quotes.
-
-    fstab writes a blank as \040, a link of udev as \x20.
-    """
+    """The partition's names as files write them, without quotes."""
+    # fstab writes a blank as \040, a link of udev as \x20.
     for tag, directory, value in (
         ("UUID", "by-uuid", part.uuid),
         ("LABEL", "by-label", part.label),

@@ -166,6 +166,7 @@ class GuestPlan:
     @property
     def room(self) -> int:
         """The bytes that the file system will have to itself."""
+        # The innermost layer that knows its size; without layers, the partition.
         return next((layer.size for layer in reversed(self.layers) if layer.size), self.goal.size)
 
     @property

@@ -38,6 +38,8 @@ def sfdisk_edits(plan: GuestPlan) -> str:
     """
     # With the last-lba of the smaller disk sfdisk fails; without the line it takes the new end.
     edits = ["/^last-lba:/d"]
+    # A line of sfdisk's dump: "/dev/sda5 : start= 2048, size= 4096, type=82". A digit before the
+    # number would make it the end of another one (15 of 5).
     edits += [f"/^[^:#]*[^0-9]{part.number} *:/d" for part in plan.removed]
     for part in _changed(plan):
         start, size = _sectors(plan.after, part)
@@ -72,6 +74,7 @@ def _parted_steps(plan: GuestPlan) -> Iterator[PartedStep]:
         yield PartedStep("resizepart", part.number, end=str(_last(plan.after, part)))
     for part in plan.moved:
         start, end = f"{_sectors(plan.after, part)[0]}s", f"{_last(plan.after, part)}s"
+        # parted makes the type from a file system's name; of an extended partition it wants none.
         content = (
             {_SWAP: "linux-swap"}.get(part.type_code, "ext2")
             if part.role is not Role.EXTENDED
@@ -135,6 +138,8 @@ class _FdiskKeys:
         self._present.discard(part.number)
 
     def _make(self, part: Partition) -> Iterator[str]:
+        # fdisk only asks what is left open. With four primaries there is no choice of kind, with
+        # three none of the number.
         primaries = sum(number <= 4 for number in self._present)
         yield "n"
         if primaries < 4:
@@ -147,6 +152,7 @@ class _FdiskKeys:
         yield from self._restore_type(part)
 
     def _restore_type(self, part: Partition) -> Iterator[str]:
+        # The type that fdisk gives by itself: then its question is not needed.
         default = _EXTENDED if part.role is Role.EXTENDED else _LINUX
         if part.type_code != default:
             yield "t"
@@ -164,15 +170,15 @@ class _FdiskKeys:
 def _grown_in_place(plan: GuestPlan) -> list[Partition]:
     """The target, after the extended partition around it, if there is one."""
     moved = {part.number for part in plan.moved}
+    # The extended partition first: a logical one cannot end outside of it.
     grown = [part for part in _changed(plan) if part.number not in moved]
     return sorted(grown, key=lambda part: (part.role is not Role.EXTENDED, part.number))
 
 
 def _leaving(plan: GuestPlan) -> list[Partition]:
-    """What is deleted, logical ones first.
-
-    What is in a deleted extended partition has gone before it.
-    """
+    """What is deleted, logical ones first."""
+    # What is in a deleted extended partition has gone before it: its numbers are 5 and more, that
+    # of the extended one at most 4.
     gone = {part.number: part for part in [*plan.removed, *plan.moved]}
     return [gone[number] for number in sorted(gone, reverse=True)]
 

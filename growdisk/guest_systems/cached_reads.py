@@ -25,6 +25,7 @@ class CachedReads(ReadOnlyDevice):
         if length >= _BULK:
             return self._device.read(offset, length)
         first = offset // _PIECE
+        # The common case: a block of metadata, within one piece.
         if offset + length <= (first + 1) * _PIECE:
             return self._piece(first)[offset - first * _PIECE :][:length]
         pieces = [
@@ -38,6 +39,7 @@ class CachedReads(ReadOnlyDevice):
     def _piece(self, number: int) -> bytes:
         if (piece := self._pieces.get(number)) is None:
             if len(self._pieces) >= _MOST_PIECES:
+                # 64 MiB of them: forgetting all is rare, and simpler than knowing the oldest.
                 self._pieces.clear()
             start = number * _PIECE
             piece = self._pieces[number] = self._device.read(start, min(_PIECE, self.size - start))

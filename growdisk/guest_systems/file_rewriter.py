@@ -19,7 +19,8 @@ from growdisk.guest_config.text import decode
 from growdisk.guest_systems.paths import FoundInode, GuestPaths
 from growdisk.host import clock
 
-_SWAP_MODE = "0100600"
+_SWAP_MODE = "0100600"  # a regular file, rw for its owner alone
+# Features of the superblock: the first is of incompat, the others are of ro_compat.
 _INLINE_DATA, _LARGE_FILE = 0x8000, 0x2
 _QUOTA = 0x100
 _KEEPS_QUOTA = "a file system that keeps quota, which debugfs would not count"
@@ -30,7 +31,7 @@ Debugfs = Callable[[ExtTree, list[str]], None]
 
 
 class DirectGuest:
-    """Implements guest_repair's GuestFiles.
+    """Implements GuestFiles (guest_config/files.py).
 
     `debugfs` carries out commands on a file system; None: only look.
     """
@@ -39,7 +40,8 @@ class DirectGuest:
         self._paths, self._debugfs = paths, debugfs
         self.written: list[ExtTree] = []
         self._first_paths: dict[tuple[int, int], str] = {}
-        # sizes and times, of inodes that nobody has read since
+        # Sizes and times that are not written yet. Each start of debugfs takes time: they go with
+        # the next commands for that file system, or when somebody reads the inode.
         self._later: dict[ExtTree, dict[int, list[str]]] = {}
 
     def read(self, path: str) -> bytes:
@@ -54,10 +56,8 @@ class DirectGuest:
         return self._paths.find(path) is not None
 
     def glob(self, pattern: str) -> list[str]:
-        """Each file by one path, whatever links lead to it (ostree's /boot/loader is a link).
-
-        It leads to /boot/loader.1.
-        """
+        """Each file by one path, whatever links lead to it."""
+        # ostree's /boot/loader is a link to /boot/loader.1: the first path that is seen counts.
         return [path for path in self._paths.matching(pattern) if self._is_first(path)]
 
     def write(self, path: str, content: bytes) -> None:
@@ -68,6 +68,7 @@ class DirectGuest:
         tree, inode = ext_place(place)
         old, new = _blocks(tree, inode.size), _blocks(tree, len(content))
         commands = self._take_blocks(tree, inode.number, old, new) if new > old else []
+        # What lies beyond the new end is given back, also what was allocated ahead of the old one.
         if tree.runs(inode) and new < (
             end := max(run.logical + run.length for run in tree.runs(inode))
         ):
@@ -101,6 +102,7 @@ class DirectGuest:
             raise ToolFailed(f"making {path}", 1, reason, "use --backend guestfs")
         now, first, blocks = clock.now(), _blocks(tree, PAGE), _blocks(tree, size)
         # The header's blocks are to hold data; the rest is only taken, and reads as zeros.
+        # Made empty in the root directory, where debugfs starts; all else is set by its commands.
         self._edit(tree, [f"write {_EMPTY_FILE} {name}"])
         marks = self._take_blocks(tree, self._file(path).inode.number, 0, first)
         self._edit(
@@ -120,6 +122,7 @@ class DirectGuest:
         place = self._file(path)
         if sum(run.length for run in tree.runs(tree.inode(place.inode.number))) != blocks:
             raise ToolFailed(f"making {path}", 1, "the guest's file system has no room for it")
+        # The header is the first page: `first` blocks, which are marked as written.
         self._fill(tree, place.inode.number, swap_header(size, uuid, None))
         config = decode(self.read(SELINUX_CONFIG)) if self.exists(SELINUX_CONFIG) else ""
         if label := swap_file_label(config):
@@ -138,6 +141,7 @@ class DirectGuest:
             place.tree is tree and place.inode.number in later
             for tree, later in self._later.items()
         ):
+            # It has been written since: its inode on the disk is old, and so is `place`.
             self.settle()
             return self._file(path)
         return place
@@ -147,6 +151,8 @@ class DirectGuest:
 
         Returns what marks them as written: they are, before anybody reads them.
         """
+        # fallocate marks its blocks as unwritten, so that they read as zeros. Only after it the
+        # extents are known; each is then replaced by itself as written.
         self._edit(tree, [f"fallocate <{number}> {start} {end - 1}"])
         fresh = [
             run for run in tree.runs(tree.inode(number)) if not run.written and run.logical >= start
@@ -164,6 +170,7 @@ class DirectGuest:
     def _edit(self, tree: ExtTree, commands: list[str]) -> None:
         assert self._debugfs is not None, "opened to look only"
         self.written.append(tree)
+        # What was put off comes first: the new commands may be about the same inode.
         later = self._later.pop(tree, {}).values()
         self._debugfs(tree, [*(command for put_off in later for command in put_off), *commands])
 
@@ -177,6 +184,7 @@ class DirectGuest:
             data = memoryview(padded)[run.logical * tree.block_size :][
                 : run.length * tree.block_size
             ]
+            # A hole, or an extent that would read as zeros: the sum below does not come out then.
             if run.logical * tree.block_size != filled or not run.written:
                 break
             tree.device.write(run.physical * tree.block_size, data)
@@ -204,6 +212,8 @@ def unfit(place: FoundInode) -> str:
         runs = tree.runs(inode)
     except Unknown as unknown:
         return str(unknown)
+    # All blocks of the content must be there and written. Others beyond it (allocated ahead) may
+    # be as they are.
     end = 0
     for run in runs:
         if end < _blocks(tree, inode.size) and (run.logical != end or not run.written):

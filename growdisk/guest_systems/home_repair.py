@@ -27,6 +27,8 @@ class Pending:
         self.prefixes: dict[str, bytes] = {}
 
     def read(self, path: str) -> bytes:
+        # A prefix stays one as long as nobody writes the whole file: prepending shifts a large
+        # initrd without copying it.
         content = self.contents.get(path)
         return self.prefixes.get(path, b"") + (
             self._files.read(path) if content is None else content
@@ -80,6 +82,7 @@ def repairs_of(look: Look, system: str, decisions: Decisions) -> list[HomeRepair
     On device `system` lies the swap file, if a decision says that there is one. Unknown if a
     file cannot be read.
     """
+    # A /boot by itself does not tell who makes its initrds. Its systems do, if they all agree.
     plain = {id(home): has_plain_initrds(DirectGuest(home.paths, None)) for home in look.systems}
     all_plain = bool(plain) and all(plain.values())
     known = {
@@ -107,6 +110,7 @@ def _repair(home: Home, system: str, decisions: Decisions, plain: bool) -> HomeR
     pending = Pending(DirectGuest(home.paths, None))
     changes: list[Change] = []
     for part, policy in decisions:
+        # The swap file lies in one system; in all others the swap is simply gone.
         own = policy if home.root.node == system and home.rooted else SwapRemedy.DROP
         changes += repair_guest(pending, part, own, plain_initrds=plain)
     changes = [_cramped(home, pending, change) or change for change in dict.fromkeys(changes)]
@@ -114,14 +118,12 @@ def _repair(home: Home, system: str, decisions: Decisions, plain: bool) -> HomeR
 
 
 def _cramped(home: Home, pending: Pending, change: Change) -> Change | None:
-    """The note for an initrd whose block does not fit on a full EFI partition; None if it fits.
-
-    The block is not written then.
-    """
+    """The note for an initrd whose block does not fit on a full EFI partition; None if it fits."""
     block = pending.prefixes.get(change.path, b"")
     tree = place.tree if block and (place := home.paths.find(change.path)) else None
     if not isinstance(tree, FatTree):
         return None
+    # Together: each block alone might fit where all of them do not.
     longer = [(home.paths.find(path), len(prefix)) for path, prefix in pending.prefixes.items()]
     if tree.has_room_for(
         (prefixed.inode.size, more)
@@ -129,6 +131,7 @@ def _cramped(home: Home, pending: Pending, change: Change) -> Change | None:
         if prefixed is not None and prefixed.tree is tree
     ):
         return None
+    # Not written then: a note takes the place of the change.
     del pending.prefixes[change.path]
     what = (
         f"there is no room for {len(block)} bytes before it, which clear its RESUME: make "

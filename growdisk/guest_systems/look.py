@@ -146,6 +146,7 @@ def _seen(
 ) -> Iterator[Seen]:
     table = read_table(disk, path, sector_size)
     for name, device in devices_of(disk, path, sector_size).items():
+        # The disk as a whole has content of its own only if it has no table.
         if name == FIRST_DISK and table is not None:
             continue
         part = table.by_number(int(name.removeprefix(FIRST_DISK))) if table else None
@@ -165,6 +166,8 @@ def _names(
 ) -> RemovedPartition:
     uuid, label = content.uuid or None, content.label or None
     number = part.number if part else 0
+    # It lies in a container or a volume: the partition's names are not its own. -1 is the number of
+    # no partition, so that no /dev/sda5 is taken for it.
     if part is None or table is None or node != f"/dev/{FIRST_DISK}{number}":
         group, _, volume = node.removeprefix("/dev/").partition("/")
         mapped = (
@@ -193,10 +196,7 @@ def _tree_of(content: Content, device: BlockDevice) -> FileTree | None:
 
 
 def tree_on(device: BlockDevice) -> FileTree | None:
-    """A reader of what is on it; None if there is none for its kind.
-
-    Unknown if it cannot be read.
-    """
+    """A reader of what is on it; None if its kind has none. Unknown if it cannot be read."""
     content = identify(device)
     return None if content is None else _tree_of(content, device)
 
@@ -217,6 +217,7 @@ def _homes(
 ) -> Iterator[Home]:
     taken: set[str] = set()
     for one in seen:
+        # Systems first, with all that they mount; what no system took may be a home by itself.
         for root, top in _roots(one, trees.get(one.node), closed):
             home = _with_mounts(root, top, seen, trees)
             taken |= {mount.node for mount in home.mounts}
@@ -233,6 +234,7 @@ def _homes(
 
 
 def _top(tree: FileTree) -> MountRoot:
+    # Without subvol=, a kernel mounts the default subvolume, which need not be the top level.
     number = tree.root_of(tree.default_subvolume) if isinstance(tree, BtrfsTree) else tree.root
     return MountRoot(tree, number)
 
@@ -248,6 +250,8 @@ def _roots(
             if _is_system(GuestPaths(MountRoot(tree, tree.root))):
                 yield GuestMount("/", one.node), MountRoot(tree, tree.root)
             return
+        # What is mounted without options is a system even if it looks like a snapshot: a rollback
+        # of snapper's makes a snapshot the default.
         default = tree.default_subvolume
         for subvolume in tree.subvolumes():
             top = MountRoot(tree, tree.root_of(subvolume.number))
@@ -274,6 +278,7 @@ def _is_snapshot(top: MountRoot, subvolume: Subvolume) -> bool:
 
 
 def _is_system(paths: GuestPaths) -> bool:
+    # ostree has no /etc at the top: each deployment has its own.
     names = set(paths.names("/"))
     if "ostree" in names and paths.is_directory("/ostree/deploy"):
         return True
@@ -300,19 +305,18 @@ def _fstab(paths: GuestPaths) -> list[Entry]:
 def _with_mounts(
     root: GuestMount, top: MountRoot, seen: Sequence[Seen], trees: Mapping[str, FileTree]
 ) -> Home:
-    """With its fstab's mounts.
-
-    What GPT's types alone say where to mount is found as a home by itself.
-    """
+    """With its fstab's mounts. What GPT's types alone say where to mount is a home by itself."""
     paths, mounts, strange = GuestPaths(top, still=True), [root], []
     # Outer places before what is mounted in them: /boot, /boot/efi.
     entries = sorted(_fstab(paths), key=lambda entry: entry.mount_point)
     files = tuple(swap_files(entries))
+    # If root is on /dev/sdb, then /dev/sdb1 is of this disk: it has one disk, whatever its name.
     own = [entry.plain_source for entry in entries if entry.mount_point == "/"]
     for entry in entries:
         place = entry.mount_point.rstrip("/")
         if entry.is_swap() or not (place.startswith(_MOUNTED) or (place and _holds(place, files))):
             continue
+        # First what is surely named, by a UUID and the like; else what only may be.
         readable = [one for one in seen if one.node in trees]
         one = next(
             (one for one in readable if one.names.on_disk_of(own).is_named_by(entry.plain_source)),
@@ -327,6 +331,7 @@ def _with_mounts(
         elif not paths.is_directory(place) or _is_boot_elsewhere(place, trees[one.node]):
             continue  # systemd makes it when it mounts, or it is /esp: here it is a home by itself
         elif (inner := _inner(trees[one.node], entry)) and (one.node != root.node or inner[0]):
+            # The root's own device again only as another subvolume (/home beside /).
             mounts.append(GuestMount(place, one.node, inner[0]))
             paths.mount(place, inner[1])
     return Home(tuple(mounts), paths, strange=tuple(strange))
@@ -343,10 +348,7 @@ def _may_be_boot(one: Seen, entry: Entry, tree: FileTree) -> bool:
 
 
 def _is_boot_elsewhere(place: str, tree: FileTree) -> bool:
-    """Whether an EFI system partition is mounted where a system is not searched for one.
-
-    That is /esp, /efi2, /boot/EFI.
-    """
+    """Whether an EFI system partition is mounted at /esp, /efi2, /boot/EFI: not searched there."""
     return isinstance(tree, FatTree) and place not in BOOTS and _is_boot(tree)
 
 
@@ -374,6 +376,7 @@ def _subvolume_of(tree: FileTree, entry: Entry) -> str:
         return ""
     # subvolid=0 is the top level, too.
     number = entry.subvolume_number or TOP_LEVEL
+    # Both may be given: the kernel then wants them to agree, and subvol= has the name.
     found = (volume.path for volume in tree.subvolumes() if volume.number == number)
     path = entry.subvolume if entry.subvolume is not None else next(found, None)
     if path is None:

@@ -69,6 +69,7 @@ class GuestPaths:
 
         None if there is nothing.
         """
+        # Filled for a still guest alone; mount() empties it.
         if (path, follow) in self._known:
             return self._known[path, follow]
         found = self._find(path, follow=follow)
@@ -82,10 +83,14 @@ class GuestPaths:
         links = 0
         while names:
             name = names.pop(0)
+            # Above what has been walked, not by the entry "..": at the root of a mount that would
+            # lead astray.
             if name == "..":
                 walked = walked[:-1]
                 continue
             folder = walked[-1][1] if walked else self.root.place
+            # The entry is looked up even where something is mounted: a mount needs a directory
+            # below it.
             found = self._child(folder, name)
             if found is None:
                 return None
@@ -94,9 +99,11 @@ class GuestPaths:
                 if links > _MOST_LINKS:
                     return None  # to a kernel as well it leads nowhere
                 target = found.tree.read(found.inode).decode("utf-8", "surrogateescape")
+                # A relative target begins where the link lies, which `walked` still is.
                 walked = [] if target.startswith("/") else walked
                 names = _parts(target) + names
                 continue
+            # Mounts are known by their real paths: links in between have been followed.
             mounted = self.mounts.get("/" + "/".join([*(step for step, _ in walked), name]))
             walked.append((name, mounted.place if mounted else found))
         return walked[-1][1] if walked else self.root.place
@@ -144,6 +151,7 @@ class GuestPaths:
         """Inode `number` of one of its trees."""
         if (found := self._places.get((id(tree), number))) is None:
             found = FoundInode(tree, tree.inode(number))
+            # Only for a still guest: an inode may be changed by what we write ourselves.
             if self._still:
                 self._places[id(tree), number] = found
         return found
@@ -172,15 +180,14 @@ class GuestPaths:
             yield from self._matches(f"{folder}/{name}", rest)
 
     def _named(self, folder: str, pattern: str, *, only_folders: bool) -> list[str]:
-        """What is in a folder under such a name.
-
-        Many patterns begin alike: a still guest is looked through once.
-        """
+        """What is in a folder under such a name."""
+        # Many patterns begin alike: a still guest is looked through once.
         key = folder, pattern, only_folders
         if (found := self._matched.get(key)) is None:
             place = self.find(folder or "/")
             no_case = re.IGNORECASE if place and isinstance(place.tree, FatTree) else 0
             wanted = re.compile(fnmatch.translate(pattern), no_case)
+            # As in a shell, a wildcard does not match a dot at the start.
             found = [name for name in self.names(folder) if name[0] != "." or pattern[0] == "."]
             found = [name for name in found if wanted.match(name)]
             if only_folders and place is not None:

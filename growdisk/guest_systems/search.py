@@ -65,6 +65,7 @@ def search(home: Home, parts: Sequence[RemovedPartition], needles: Sequence[byte
 
 def _files(paths: GuestPaths, tops: Sequence[str]) -> Iterator[tuple[str, FoundInode]]:
     """Each once, whatever links lead to it: by its own place first."""
+    # Links wait until all places have been walked: what they lead to may come by its own name.
     seen: set[tuple[int, int]] = set()
     links: list[tuple[str, FoundInode]] = []
     tops = [
@@ -117,20 +118,24 @@ def _said_in(
     path: str, place: FoundInode, parts: Sequence[RemovedPartition], needles: tuple[bytes, ...]
 ) -> str | None:
     """None if it names nothing of what is gone."""
+    # A file's name speaks for itself, and its content does not matter any more.
     if _is_said_by_name(path.rpartition("/")[2].encode("utf-8", "surrogateescape"), needles):
         return None if _is_masked(place) else ""
     if place.inode.is_link or not 0 < place.inode.size <= _LARGEST_INITRD:
         return None
+    # A small file is read once, as a whole; of a large one the start tells what it is.
     is_small = place.inode.size <= _LARGEST
     start = place.tree.read(place.inode) if is_small else place.tree.read(place.inode, initrd.HEAD)
     head = start[: initrd.HEAD]
     if initrd.is_initrd(head):
         content = start if is_small else place.tree.read(place.inode)
+        # Packed with gzip or xz may be anything: a manual page, a kernel. Then its text counts.
         if (text := _packed_text(content, named="initr" in path.rpartition("/")[2])) is not None:
             return "" if is_said(text, needles) else None
         return _said_in_initrd(
             content, needles, forgets=all(initrd.forgets(head, part) for part in parts)
         )
+    # U-Boot's header has a checksum: nothing can stand before it, and no block of ours does.
     if initrd.is_wrapped(head):
         return _said_in_initrd(
             place.tree.read(place.inode)[initrd.UBOOT_HEADER :], needles, forgets=False
@@ -152,6 +157,7 @@ def _is_said_by_name(name: bytes, needles: tuple[bytes, ...]) -> bool:
 @lru_cache(maxsize=4)  # there are hundreds of names, and the same needles for all
 def _in_names(needles: tuple[bytes, ...]) -> tuple[list[bytes], list[bytes]]:
     """What of them may be in any name, and what begins the name of a unit."""
+    # Long ones only: a short name, sda5, would be found in names that have nothing to do with it.
     long = [
         needle.rpartition(b"/")[2] for needle in needles if len(needle) > 10 and b"=" not in needle
     ]
@@ -187,6 +193,7 @@ def _said_in_initrd(content: bytes, needles: tuple[bytes, ...], *, forgets: bool
     if contents.unread:
         raise Unsearched(contents.unread)
     spoken_for = _OBEYS_NORESUME if forgets else ()
+    # Our own blocks name it on purpose.
     left = [
         name
         for name in contents.naming(needles)

@@ -17,7 +17,8 @@ from growdisk.host.fuse_mount import mounted
 from growdisk.host.sandbox import FOLDER, run_confined_beside
 
 TOOL = "blkid"
-_NOTHING, _AMBIVALENT = 2, 8
+_NOTHING, _AMBIVALENT = 2, 8  # blkid's exit statuses
+# "pmbr" is a protective MBR alone, without the GPT that it protects; "atari" has no magic at all.
 _GUESSED = ("atari", "pmbr")
 _SECONDS, _WORK = 60.0, 20
 # Some look at once. What is said of each file comes in one piece, between two lines that name it.
@@ -79,9 +80,11 @@ def probe_devices(
             if folder.failure is not None:
                 raise folder.failure
     except ToolTimedOut:
+        # Which of them it hung on is not known: none of them has a verdict.
         return {name: BlkidResult(failed=True) for name in devices}
     except (ToolMissing, GrowdiskError, OSError) as error:
         return CannotAsk(getattr(error, "why", "") or str(error))
+    # One that is missing there did not end in order.
     results = verdicts_in(done.stdout)
     return {name: results.get(name, BlkidResult(failed=True)) for name in devices}
 
@@ -97,6 +100,7 @@ def verdicts_in(text: str) -> dict[str, BlkidResult]:
 def _read(text: str) -> Iterator[tuple[str, BlkidResult]]:
     name, pairs = "", dict[str, str]()
     for line in text.splitlines():
+        # The first such line names a file, the next one closes it with blkid's status.
         if line.startswith("= ") and not name:
             name = line[2:]
         elif line.startswith("= "):
@@ -108,6 +112,7 @@ def _read(text: str) -> Iterator[tuple[str, BlkidResult]]:
 
 def _verdict(pairs: Mapping[str, str], status: str) -> BlkidResult:
     several = pairs.get("ID_FS_AMBIVALENT", "")
+    # ID_FS_AMBIVALENT="filesystem:ext4:1.0 other:swap:1": usage, kind and version of each.
     if several or status == str(_AMBIVALENT):
         return BlkidResult(
             candidates=tuple(word.split(":")[1] for word in several.split() if ":" in word)

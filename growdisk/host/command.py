@@ -114,6 +114,7 @@ def run(
         text=True,
         errors="replace",
     )
+    # It must have stderr before communicate() begins, which would read it all itself.
     listener = _Listener(process, on_line) if on_line else None
     with _killed_on_failure(process, name):
         if begun:
@@ -211,12 +212,15 @@ def _killed_on_failure(process: subprocess.Popen[str], tool: str) -> Iterator[No
         _kill(process)
         raise ToolTimedOut(tool, error.timeout) from error
     except BaseException:
+        # Also Ctrl-C, and being cancelled: nothing that we started goes on without us.
         _kill(process)
         raise
 
 
 def _kill(process: subprocess.Popen[str]) -> None:
     """End the program and what it started: they are a process group of their own."""
+    # The group has the program's number: it is the first process of its own session.
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
+    # Reaps it, and reads what still is in the pipes.
     process.communicate()

@@ -49,13 +49,17 @@ def room_for(path: Path) -> HostRoom:
     """The narrowest that an image at `path` can grow into."""
     status = path.stat()
     is_device = stat.S_ISBLK(status.st_mode)
+    # A loop device has the room of its file, and that may lie on a thin volume in turn.
     if is_device and (file := file_behind(status.st_rdev)):
         return replace(room_for(file), device_size=_sysfs_size(status.st_rdev))
     number = status.st_rdev if is_device else _device_under(path, status.st_dev)
     pool = _thin_pool_of(number)
+    # Without a thin pool below, a device has all of its room already.
     if is_device:
         size = _sysfs_size(number)
         return replace(pool, device_size=size) if pool else HostRoom(size, size, f"on {path}", size)
+    # A file: its file system, or the pool below if that has less. What the pool has promised is not
+    # the image's, but the file system's.
     space = os.statvfs(path)
     free, total = space.f_bavail * space.f_frsize, space.f_blocks * space.f_frsize
     own = HostRoom(
@@ -82,10 +86,7 @@ def thin_pool_in(volumes: list[HostVolume], major: int, minor: int) -> HostRoom 
 
 
 def _thin_pool_of(number: int) -> HostRoom | None:
-    """The free space of the thin pool below a device; None without one, or if LVM cannot be asked.
-
-    It is asked for a warning only.
-    """
+    """The free space of the thin pool below a device; None without one, or if LVM cannot tell."""
     try:
         numbers = list(_volumes_under(_sysfs(number)))
         if not numbers:
@@ -94,11 +95,13 @@ def _thin_pool_of(number: int) -> HostRoom | None:
         pools = [thin_pool_in(volumes, *each) for each in numbers]
         return min((pool for pool in pools if pool), key=lambda pool: pool.free, default=None)
     except (OSError, GrowdiskError, NotThatValue):
+        # Asked for a warning only: what cannot be known is none.
         return None
 
 
 def _volumes_under(device: Path) -> Iterator[tuple[int, int]]:
     """LVM's volumes that `device` lies on, itself among them: major and minor."""
+    # Device mapper's own UUID: LVM's begin with LVM-, those of LUKS with CRYPT-.
     uuid = device / "dm" / "uuid"
     if uuid.exists() and uuid.read_text().startswith("LVM-"):
         major, minor = (device / "dev").read_text().split(":")
@@ -108,10 +111,8 @@ def _volumes_under(device: Path) -> Iterator[tuple[int, int]]:
 
 
 def _device_under(path: Path, number: int) -> int:
-    """The device of the file system that `path` is in.
-
-    btrfs gives its subvolumes numbers that are no device's.
-    """
+    """The device of the file system that `path` is in."""
+    # Major 0 is no block device: a subvolume of btrfs, tmpfs, a network file system.
     if os.major(number):
         return number
     try:

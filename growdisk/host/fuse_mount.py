@@ -71,6 +71,7 @@ def mounted(
     it, goes when it goes. `cached` and `writes`: see FuseFolder.
     """
     tool = require(TOOL)
+    # Whoever was killed together with its keeper could not clean up: the next one does.
     _sweep(tool)
     scratch = Path(tempfile.gettempdir()) / f"{_PREFIX}{os.urandom(8).hex()}"
     place = scratch / _FOLDER
@@ -87,6 +88,7 @@ def mounted(
             scratch,
         ]
         end = theirs.fileno()
+        # fusermount3 sends the descriptor of /dev/fuse over this socket: libfuse's own protocol.
         keeper = start(
             words,
             pass_fds=(end,),
@@ -101,30 +103,30 @@ def mounted(
                 with _sign_of_life(scratch):
                     yield place, folder
             finally:
+                # First the server ends, then the keeper unmounts: a tool that is still there gets
+                # an error, and does not wait for ever.
                 folder.close()
         finally:
+            # The word makes it an orderly end, after which the keeper kills nobody. communicate()
+            # waits until it has unmounted.
             keeper.communicate("done\n" if keeper.returncode is None else None, timeout=_PATIENCE)
 
 
 @contextmanager
 def _sign_of_life(scratch: Path) -> Iterator[None]:
-    """Hold the lock that shows that this growdisk is alive.
-
-    The file gets its name only when it is locked: another growdisk would remove it in between.
-    """
+    """Hold the lock that shows that this growdisk is alive."""
     born = scratch / _BORN
     with born.open("w") as alive:
         fcntl.flock(alive, fcntl.LOCK_EX)
+        # Its name only when it is locked: another growdisk would remove the folder in between.
         born.rename(scratch / _ALIVE)
         yield
 
 
 def _sweep(tool: str) -> None:
-    """Unmount folders that nobody serves any more: keeper and growdisk were killed together.
-
-    The folder itself is not touched to find out: its server may be stopped, and we would hang with
-    it.
-    """
+    """Unmount folders that nobody serves any more: keeper and growdisk were killed together."""
+    # The folder itself is not touched to find out: its server may be stopped, and we would hang
+    # with it. The kernel's list and the lock beside it tell enough.
     for place in _mounted_folders(Path("/proc/self/mounts").read_text()):
         with contextlib.suppress(OSError), (place.parent / _ALIVE).open() as alive:
             # Raises while its growdisk lives, whose folder is then left alone.
@@ -151,6 +153,7 @@ def _kernels_end(ours: socket.socket, keeper: subprocess.Popen[str]) -> int:
     ours.settimeout(_PATIENCE)
     _, descriptors, _, _ = socket.recv_fds(ours, 1, 1, socket.MSG_CMSG_CLOEXEC)
     if descriptors:
+        # Without a descriptor the socket was closed: fusermount3 has failed, and has said why.
         return descriptors[0]
     _, complaint = keeper.communicate(timeout=_PATIENCE)
     raise ToolFailed(TOOL, keeper.returncode, complaint.strip() or "it gave no reason")

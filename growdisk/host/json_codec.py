@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-import msgspec
-
 from growdisk.fast_dataclass import plain
+from growdisk.fast_imports import load_msgspec
+
+load_msgspec()
+
+import msgspec  # noqa: E402
 
 T = TypeVar("T")
 Raw = msgspec.Raw

@@ -22,13 +22,13 @@ from growdisk.host.probe_cache import Trial, file_facts
 
 _KVM = Path("/dev/kvm")
 _QEMU = "qemu-system-x86_64"
-# a boot sector takes 0.2 s where KVM works, and under emulation; a kernel half a second, and 2 s
+# A boot sector takes 0.2 s where KVM works, and under emulation; a kernel half a second, and 2 s.
 _TRIAL_SECONDS = 5.0
 _EXIT_PORT = 0xF4
 _GOOD_STATUS = 0x10 << 1 | 1  # isa-debug-exit makes status (value << 1 | 1) of a written value
-# mov dx, 0xf4; mov al, 0x10; out dx, al; hlt; jmp $-1
 _KERNELS = Path("/boot")
 _KERNEL_UP = b"Kernel panic - not syncing"
+# mov dx, 0xf4; mov al, 0x10; out dx, al; hlt; jmp back to hlt. 55 AA ends each boot sector.
 _BOOT_SECTOR = bytes.fromhex("baf400 b010 ee f4 ebfd").ljust(510, b"\0") + b"\x55\xaa"
 
 
@@ -74,7 +74,7 @@ def accelerator(*, fresh: bool = False) -> Accelerator:
 
 def try_kvm() -> Accelerator:
     """Run the trial guests: a boot sector, and a kernel if this user may read one."""
-    # also takes the core file of an abort
+    # The folder also takes the core file of an abort.
     with tempfile.TemporaryDirectory(prefix="growdisk-kvm-") as directory:
         boot = Path(directory) / "boot.img"
         boot.write_bytes(_BOOT_SECTOR.ljust(64 << 10, b"\0"))
@@ -123,6 +123,7 @@ def _try_kernel(kernel: Path, scratch: Path) -> Accelerator:
         return Accelerator(
             KvmState.BROKEN, f"{kernel.name} had not started in it after {_TRIAL_SECONDS:.0f} s"
         )
+    # The panic is the success: the kernel came as far as to miss its root file system.
     if _KERNEL_UP in console.read_bytes():
         return Accelerator(KvmState.WORKS)
     return Accelerator(KvmState.BROKEN, _complaint(guest) or f"{kernel.name} did not start in it")
@@ -137,6 +138,7 @@ def _run_guest(scratch: Path, memory: int, *devices: str) -> CompletedCommand:
             "-no-user-config",
             "-display",
             "none",
+            # Ends QEMU when the kernel's panic wants to restart (panic=-1).
             "-no-reboot",
             "-machine",
             "pc,graphics=off",

@@ -72,6 +72,7 @@ class _Reports:
 
 def lvs() -> list[HostVolume]:
     """All of them, hidden ones as well. ToolFailed, ToolMissing, NotThatValue."""
+    # The names of the fields are lvs's names of the columns.
     columns = ",".join(HostVolume.__annotations__)
     words = ["lvs", "--all", "--reportformat", "json", "--units", "b", "--nosuffix", "-o", columns]
     return volumes_in(run(words, timeout=_SECONDS).stdout.encode())
@@ -84,6 +85,7 @@ def volumes_in(report: bytes) -> list[HostVolume]:
 
 def own_system_id() -> str:
     """What this host calls itself on storage that several hosts share; "" if it has no name."""
+    # It prints "  system ID: NAME".
     return run(["lvm", "systemid"], timeout=_SECONDS).stdout.partition(":")[2].strip()
 
 

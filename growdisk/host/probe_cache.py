@@ -22,6 +22,8 @@ class Trial:
 
     def __init__(self, name: str, *facts: object) -> None:
         self._name = name
+        # The name of the file has all that the outcome depends on: when one of them changes, the
+        # old record is not found any more. A reboot may bring another kernel or other rights.
         facts_text = repr((Path("/proc/sys/kernel/random/boot_id").read_text(), *facts))
         self._file = (
             cache_directory()
@@ -38,6 +40,7 @@ class Trial:
     def remember(self, record: Mapping[str, str]) -> None:
         try:
             self._file.parent.mkdir(parents=True, exist_ok=True)
+            # Only the last outcome of a trial is kept.
             for outdated in self._file.parent.glob(f"{self._name}-*.json"):
                 outdated.unlink()
             replace_file(self._file, json.dumps(dict(record)).encode())

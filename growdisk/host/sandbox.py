@@ -23,8 +23,10 @@ FOLDER = "/disks"  # or the folder of them
 _MERGED = ("bin", "sbin", "lib", "lib32", "lib64")
 _MEMORY = 4 << 30
 _ROOM = 64 << 20  # beside its memory, a kernel keeps a socket there
-_SECONDS = 3600
-_WORK = 300
+_SECONDS = 3600  # of the clock
+_WORK = 300  # seconds of the processor
+# bwrap ends with 128 and the signal's number. Both limits of --cpu are the same: which of the two
+# signals comes first is the kernel's business.
 _OUT_OF_WORK = (128 + signal.SIGXCPU, 128 + signal.SIGKILL)
 _turns = count(os.getpid())
 _ENVIRONMENT = {"LC_ALL": "C", "PATH": "/usr/sbin:/usr/bin"}
@@ -73,6 +75,7 @@ def _run_within(
     input: str | None,
     meanwhile: Callable[[], None] | None,
 ) -> CompletedCommand:
+    # Inside the walls: prlimit becomes the tool, so that the limits are the tool's alone.
     limits = ["prlimit", f"--as={_MEMORY}", f"--cpu={work}", "--core=0", "--nofile=64", "--"]
     words = ["bwrap", *walls, "--", *limits, *argv]
     try:
@@ -115,6 +118,7 @@ def confined_kernel(
         "/proc",
         "--dev",
         "/dev",
+        # For the next --tmpfs, where the kernel keeps its memory as a file.
         "--size",
         str(memory + _ROOM),
         "--tmpfs",
@@ -125,6 +129,7 @@ def confined_kernel(
     walls += ["--ro-bind", str(modules), "/uml/lib/modules", "--bind", str(exchange), "/exchange"]
     for name, disk in disks.items():
         walls += ["--bind", str(disk), name]
+    # bwrap goes by the order of its words: all places are made before / is closed.
     walls += ["--remount-ro", "/", "--chdir", "/", "--clearenv"]
     for name, value in {**_ENVIRONMENT, "HOME": "/tmp", "TMPDIR": "/tmp"}.items():
         walls += ["--setenv", name, value]
@@ -153,6 +158,7 @@ def _system() -> list[str]:
         "/usr",
     ]
     for name in _MERGED:
+        # With a merged /usr these are links into it; elsewhere they are folders of their own.
         if Path(f"/{name}").is_symlink():
             words += ["--symlink", f"usr/{name}", f"/{name}"]
         elif Path(f"/{name}").is_dir():
@@ -162,7 +168,8 @@ def _system() -> list[str]:
 
 def _walls(disk: Path, *, writable: bool) -> list[str]:
     words = _system()
-    # Without an mtab, resize2fs does not know whether the disk is mounted, and refuses.
+    # Without an mtab, resize2fs does not know whether the disk is mounted, and refuses. The folder
+    # around the FUSE folder is ours alone, and goes with it.
     mtab = disk.parent.parent / "mtab"
     mtab.touch()
     words += ["--dev", "/dev", "--ro-bind", str(mtab), "/etc/mtab"]
@@ -170,7 +177,7 @@ def _walls(disk: Path, *, writable: bool) -> list[str]:
 
 
 def _closed() -> list[str]:
-    # no memory to fill either
+    # /dev and / are file systems in memory: read-only, so that nobody fills it.
     words = ["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/", "--clearenv"]
     environment = {**_ENVIRONMENT, **clock.fixed_time_variables()}
     return words + [

@@ -79,6 +79,7 @@ class _Sandbox(jinja2.sandbox.ImmutableSandboxedEnvironment):
     def call_binop(
         self, context: jinja2.runtime.Context, operator: str, left: object, right: object
     ) -> object:
+        # Checked before it is done: afterwards the memory is gone already.
         limit_operation(operator, left, right)
         return super().call_binop(context, operator, left, right)
 
@@ -115,12 +116,14 @@ class Sandbox:
 
         Failure (jinja2's TemplateSyntaxError) if the text cannot be parsed.
         """
+        # In brackets: an expression such as `a }} {{ b` does not become two.
         source = "{{ (" + text + ") }}" if expression else text
         tree = self._environment.parse(source)
         self._environment.from_string(source)  # unknown filters and tests are found here
         spared = (
             node for node in tree.find_all((nodes.Filter, nodes.Test)) if node.name in _FORGIVING
         )
+        # Of `x.y | default(1)` x itself must be there.
         optional = {node.node.name for node in spared if isinstance(node.node, nodes.Name)}
         return set(jinja2.meta.find_undeclared_variables(tree)), optional
 

@@ -40,6 +40,7 @@ def time_limit(
 
     def watch() -> None:
         while not done.wait(_POLL_SECONDS):
+            # Cancelled is not overrun: the caller tells the two apart.
             limit.overrun = limit.overrun or time.monotonic() > end
             if limit.overrun or cancelled():
                 kill_children(words)
@@ -90,6 +91,7 @@ def _children() -> list[int]:
     """Children of any of our threads."""
     found = []
     for task in Path("/proc/self/task").iterdir():
+        # The thread may have ended meanwhile.
         with contextlib.suppress(OSError):
             found += [int(word) for word in (task / "children").read_text().split()]
     return found

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from pathlib import Path
-from typing import ClassVar, TypeGuard
+from typing import TypeGuard
 
 import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
@@ -54,9 +54,9 @@ class Located:
         """The items of a list; nothing of anything else."""
         return self.value if isinstance(self.value, tuple) else ()
 
-    def bad(self, problem: str, **words: str) -> BadFile:
+    def bad(self, problem: str, **words: str) -> UsageError:
         """What is wrong with it, with its place."""
-        return BadFile(problem, place=self.place, **words)
+        return bad_file(problem, place=self.place, **words)
 
     @property
     def is_mapping(self) -> bool:
@@ -82,35 +82,41 @@ class Entries:
     items: tuple[tuple[str, Located, YamlPosition], ...]
 
 
-@dataclass(eq=False)
-class BadFile(UsageError):
+def bad_file(
+    problem: str,
+    place: YamlPosition | str = "",
+    reason: str = "",
+    hint: str = "mend that line; nothing has been touched",
+) -> UsageError:
     """`problem` says what is wrong; `place` is file:line:column."""
-
-    WHAT: ClassVar[str] = "{place}: {problem}"
-    WHY: ClassVar[str] = "{reason}"
-    DO: ClassVar[str] = "{hint}"
-    place: YamlPosition | str = ""
-    reason: str = ""
-    hint: str = "mend that line; nothing has been touched"
+    return UsageError.named(
+        "bad-file",
+        "{place}: {problem}",
+        "{reason}",
+        "{hint}",
+        {"problem": problem, "place": place, "reason": reason, "hint": hint},
+    )
 
 
 def read_yaml(path: Path) -> Located | None:
-    """The only document in the file; None if there is none. BadFile."""
+    """The only document in the file; None if there is none. bad-file."""
     try:
         with path.open("rb") as file:
+            # One byte more tells a file that is too large, whatever its size says (a pipe has
+            # none).
             content = file.read(_LARGEST_FILE + 1)
         if len(content) > _LARGEST_FILE:
-            raise BadFile(
+            raise bad_file(
                 "the file is too large", place=str(path), reason="nobody writes that much by hand"
             )
         text = content.decode("utf-8")
     except OSError as error:
         reason = error.strerror or str(error)
-        raise BadFile(
+        raise bad_file(
             "cannot be read", place=str(path), reason=reason, hint="check the path"
         ) from error
     except UnicodeDecodeError as error:
-        raise BadFile(
+        raise bad_file(
             "it is no text", place=str(path), reason="it is not UTF-8", hint="name another file"
         ) from error
     return parse_yaml(text, str(path))
@@ -121,7 +127,7 @@ def parse_yaml(text: str, name: str) -> Located | None:
     try:
         loader = yaml.SafeLoader(text)
     except yaml.YAMLError as error:  # characters that YAML does not allow
-        raise BadFile("it is no YAML", place=name, reason=_one_line(error)) from error
+        raise bad_file("it is no YAML", place=name, reason=_one_line(error)) from error
     try:
         node = loader.get_single_node()
         if node is None:
@@ -130,17 +136,18 @@ def parse_yaml(text: str, name: str) -> Located | None:
         reader.refuse_twice(node)
         return reader.located(node)
     except yaml.MarkedYAMLError as error:
+        # Most errors know their place; the few others follow.
         mark = error.problem_mark or error.context_mark
         place: YamlPosition | str = (
             YamlPosition(name, mark.line + 1, mark.column + 1) if mark else name
         )
-        raise BadFile(
+        raise bad_file(
             error.problem or "it is no YAML", place=place, reason=error.context or ""
         ) from error
     except (yaml.YAMLError, ValueError) as error:
-        raise BadFile("it is no YAML", place=name, reason=_one_line(error)) from error
+        raise bad_file("it is no YAML", place=name, reason=_one_line(error)) from error
     except RecursionError as error:
-        raise BadFile("it is nested too deeply", place=name) from error
+        raise bad_file("it is nested too deeply", place=name) from error
     finally:
         loader.dispose()
 
@@ -176,13 +183,15 @@ class _Reader:
 
     def located(self, node: Node) -> Located:
         place = self._place(node)
+        # Counted once for each use of an anchor: that is what makes a few lines into gigabytes.
         self._count += 1
         if self._count > _MOST_VALUES:
-            raise BadFile(
+            raise bad_file(
                 "there are too many values", place=place, reason="anchors are used too often"
             )
+        # An alias leads back to a node that is still being read.
         if id(node) in self._open:
-            raise BadFile("this contains itself", place=place)
+            raise bad_file("this contains itself", place=place)
         self._open.add(id(node))
         try:
             return Located(self._value(node), place)
@@ -195,18 +204,20 @@ class _Reader:
         if isinstance(node, MappingNode):
             return self._entries(node)
         value = self._loader.construct_object(node)
+        # 2024-01-01 without quotes, which PyYAML makes a date of: in a playbook it is a text.
         if isinstance(value, date):
             return str(node.value)
         if not _is_scalar(value):
-            raise BadFile(f"{node.tag} is not known here", place=self._place(node))
+            raise bad_file(f"{node.tag} is not known here", place=self._place(node))
         if isinstance(value, str) and _NO_NAME.search(value):
-            raise BadFile(
+            raise bad_file(
                 "this has a character that is none (NUL, or half of one)", place=self._place(node)
             )
         return value
 
     def _entries(self, node: MappingNode) -> Entries:
         self._loader.flatten_mapping(node)
+        # Merged entries come first, own ones replace them: a dict keeps the last.
         found: dict[str, tuple[str, Located, YamlPosition]] = {}
         for key, value in node.value:
             text = self._key(key)
@@ -214,7 +225,7 @@ class _Reader:
         return Entries(tuple(found.values()))
 
     def refuse_twice(self, root: Node) -> None:
-        """BadFile if a key stands twice in a mapping at or below `root`.
+        """bad-file if a key stands twice in a mapping at or below `root`.
 
         Before any merge (<<) is unfolded, which changes the nodes: what is merged may well be
         overridden.
@@ -236,12 +247,12 @@ class _Reader:
         for key, _ in node.value:
             text = self._key(key)
             if text in seen and text != "<<":
-                raise BadFile(f"'{text}' stands here a second time", place=self._place(key))
+                raise bad_file(f"'{text}' stands here a second time", place=self._place(key))
             seen.add(text)
 
     def _key(self, node: Node) -> str:
         if not isinstance(node, ScalarNode):
-            raise BadFile(
+            raise bad_file(
                 "a key must be a word",
                 place=self._place(node),
                 reason="{{ }} without quotes is a mapping to YAML",

@@ -13,24 +13,23 @@ import contextlib
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import ClassVar
 
 from growdisk.errors import OperationFailed
 from growdisk.fast_dataclass import dataclass
-from growdisk.live.qemu_machine import OUR_JOBS, CommandRefused, LiveDisk, Machine
+from growdisk.live.live_disk import LiveDisk
+from growdisk.live.qemu_machine import OUR_JOBS, CommandRefused, Machine
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 0.5
 
 
-@dataclass(eq=False)
-class JobFailed(OperationFailed):
-    WHAT: ClassVar[str] = "QEMU could not {verb}"
-    WHY: ClassVar[str] = "{reason}"
-    DO: ClassVar[str] = (
-        "fix the cause (df -h shows full file systems on the host), and run the same command again"
+def _job_failed(verb: str, reason: str) -> OperationFailed:
+    return OperationFailed.named(
+        "job-failed",
+        "QEMU could not {verb}",
+        "{reason}",
+        "fix the cause (df -h shows full file systems on the host), and run the same command again",
+        {"verb": verb, "reason": reason},
     )
-    verb: str
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,7 @@ def load_snapshot(machine: Machine, key: str, name: str) -> None:
     """Continue the machine from the instant of the snapshot, with the disk sizes of then."""
     try:
         _run(machine, "snapshot-load", "put the running guest back", **_all(machine, key, name))
-    except JobFailed:
+    except OperationFailed:
         # QEMU leaves a machine whose load failed stopped in this state; nobody else would start it
         # again.
         if machine.status() == "restore-vm":
@@ -100,6 +99,7 @@ def merge_overlays(
     does it all again.
     """
     job = f"{OUR_JOBS}merge"
+    # Of a growdisk that died: its job is the same, and goes on.
     if not _find(machine, job):
         machine.monitor.execute(
             "block-commit",
@@ -133,6 +133,7 @@ def _cancel(machine: Machine, name: str) -> None:
 def mark(machine: Machine, name: str) -> None:
     """Leave an object in this QEMU process that does nothing, to know the process again."""
     if not is_marked(machine, name):
+        # A throttle group without drives does nothing, and lives as long as the process.
         machine.monitor.execute("object-add", qom_type="throttle-group", id=name)
 
 
@@ -166,10 +167,10 @@ def _wait(machine: Machine, job: _Job | None) -> _Job | None:
 
 def _end(machine: Machine, job: _Job | None, verb: str) -> None:
     if job is None:
-        raise JobFailed(verb, reason="its job vanished")
+        raise _job_failed(verb, reason="its job vanished")
     machine.monitor.execute("job-dismiss", id=job.id)
     if job.error:
-        raise JobFailed(verb, reason=job.error)
+        raise _job_failed(verb, reason=job.error)
 
 
 def _find(machine: Machine, name: str) -> _Job | None:

@@ -81,7 +81,9 @@ class AgentShell:
             info = converted(fields(call("guest-info", {}, CALL_SECONDS)), _Info)
         except (AgentError, OSError, NotThatValue) as error:
             raise GuestUnreachable(cls.name, reason=str(error)) from error
+        # An agent also lists what its configuration forbids, as not enabled.
         allowed = {command.name for command in info.supported_commands if command.enabled}
+        # Asked first: on Windows guest-exec works too, and /bin/sh would only fail.
         if "guest-get-osinfo" in allowed and _is_windows(call):
             raise GuestUnreachable(
                 cls.name,
@@ -105,16 +107,14 @@ class AgentShell:
             raise GuestLost(self.name, reason=str(error)) from error
 
     def freeze(self) -> bool:
-        """Freeze the guest's file systems, if it can. They must be thawed within seconds.
-
-        An agent that does not answer in time may freeze them yet: then the thaw waits in its
-        channel.
-        """
+        """Freeze the guest's file systems, if it can. They must be thawed within seconds."""
         try:
             self._call("guest-fsfreeze-freeze", {}, CALL_SECONDS)
         except AgentError:
             return False
         except OSError:
+            # No answer in time. It may be frozen, or become so later: the thaw stands behind it in
+            # the channel.
             self.thaw()
             return False
         return True
@@ -135,6 +135,7 @@ class AgentShell:
             "capture-output": True,
             "input-data": base64.b64encode(script.encode()).decode(),
         }
+        # guest-exec only starts it. How it ended has to be asked for again and again.
         started = converted(self._call("guest-exec", arguments, CALL_SECONDS), _Started)
         pause = 0.05
         while time.monotonic() < deadline:
@@ -142,6 +143,7 @@ class AgentShell:
             ended = converted(answer, _Ended)
             if ended.exited:
                 done = _answer(ended)
+                # All of stderr is in the answer: what was heard before is left out of the rest.
                 if overheard:
                     overheard.end(done.stderr)
                 return done
@@ -205,6 +207,7 @@ class AgentSocket:
         number, deadline = secrets.randbelow(1 << 31), time.monotonic() + _SYNC_SECONDS
         self._socket.sendall(b"\xff")
         self._send({"execute": "guest-sync-delimited", "arguments": {"id": number}})
+        # Answers to others' questions come first: only ours has this number.
         while self._answer(deadline).get("return") != number:
             pass
 
@@ -213,6 +216,7 @@ class AgentSocket:
         self._socket.sendall(json.dumps(message).encode() + b"\n")
 
     def _answer(self, deadline: float) -> dict[str, object]:
+        # Half an answer to somebody else may stand before the mark, on the same line.
         line = self._line(deadline).rpartition(b"\xff")[2]
         try:
             answer = json.loads(line)
@@ -239,6 +243,7 @@ class AgentSocket:
 
 
 def _answer(ended: _Ended) -> GuestAnswer:
+    # As a shell has it for a signal.
     status = ended.exitcode if ended.exitcode >= 0 else 128 + ended.signal
     return GuestAnswer(status, base64.b64decode(ended.out_data), base64.b64decode(ended.err_data))
 
@@ -291,6 +296,7 @@ class OutputTail:
 
     def listen(self) -> None:
         """What was said since the last time."""
+        # Given up: the lines come at the end.
         if not self._tries:
             return
         try:
@@ -321,4 +327,5 @@ class OutputTail:
         *lines, self._line = (self._line + data).split(b"\n")
         for line in lines:
             self._on_line(line.decode(errors="replace"))
+        # A line without an end must not fill memory: it is cut.
         self._line = self._line[:_PIECE]

@@ -76,6 +76,8 @@ class GuestBlockDevice(ReadOnlyDevice):
         self.device = device
         self.size = size
         self.partitions = tuple(partitions)
+        # An extended partition is two sectors at most to the kernel: what is in it is read from the
+        # logical ones.
         inner = [part for part in partitions if part.size > _TOKEN_SIZE]
         self._sources = sorted(
             ((p.start, p.start + p.size, p.device) for p in inner), key=lambda source: source[0]
@@ -95,6 +97,7 @@ class GuestBlockDevice(ReadOnlyDevice):
 
     def _source(self, offset: int) -> tuple[int, int, str]:
         """The stretch [start, end) around an offset that one of the guest's devices serves."""
+        # Partitions in order, and the gaps between them, which only the disk's own device serves.
         start = 0
         for source in self._sources:
             if source[0] <= offset < source[1]:
@@ -117,10 +120,7 @@ class GuestBlockDevice(ReadOnlyDevice):
         return data[offset - first * _PIECE :][:length]
 
     def _fetch(self, device: str, first: int, after: int, end: int) -> None:
-        """Read the pieces [first, after) of `device`.
-
-        More of the last one may come than is used.
-        """
+        """Read the pieces [first, after) of `device`."""
         words = (
             f"dd if={shlex.quote(device)} bs={_PIECE} skip={first} count={after - first} "
             "2>/dev/null | base64"
@@ -130,6 +130,8 @@ class GuestBlockDevice(ReadOnlyDevice):
             data = base64.b64decode(answer.stdout)
         except binascii.Error as error:
             raise GuestLost(self._shell.name, reason=f"it cannot read {device}: {error}") from error
+        # The last piece may reach beyond what is wanted, or end with the device. Anything else is a
+        # failure of dd, whose own status the pipe hides.
         if not min(after * _PIECE, end) - first * _PIECE <= len(data) <= (after - first) * _PIECE:
             raise GuestLost(
                 self._shell.name, reason=f"it cannot read {device}: {answer.last_words}"
@@ -148,6 +150,7 @@ def guest_disk_at(shell: GuestShell, device: str) -> GuestBlockDevice:
     parts = [
         SeenPartition(int(row[0]), path, 512 * int(row[1]), 512 * int(row[2]))
         for row in rows[1:]
+        # The guest's words: only what is a plain name becomes part of a later command.
         if len(row) == 4 and _are_numbers(row[:3]) and (path := _path(row[3]))
     ]
     return GuestBlockDevice(shell, device, 512 * int(rows[0][0]), parts)
@@ -176,6 +179,7 @@ def find_in_guest(
     else:
         of_size = [disk for disk in found if disk.size == size]
         # virtio-blk shows a guest the first 20 bytes of a serial number (VIRTIO_BLK_ID_BYTES).
+        # Without a serial number, or with one that the guest does not show, the size has to do.
         chosen = [disk for disk in of_size if serial and disk.serial == serial[:20]] or of_size
     if len(chosen) == 1:
         return chosen[0]

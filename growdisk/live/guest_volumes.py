@@ -76,6 +76,7 @@ class GuestVolumes:
 
     def opened(self, luks_uuid: str) -> GuestBlockDevice | None:
         """The content of an encrypted container that is open."""
+        # The kernel writes UUIDs without hyphens.
         uuid = luks_uuid.replace("-", "")
         starts = (f"CRYPT-LUKS1-{uuid}-", f"CRYPT-LUKS2-{uuid}-")
         return self._mapped_as(lambda found: found.startswith(starts))
@@ -155,6 +156,7 @@ def _as_full(name: str, content: Content | None, volumes: GuestVolumes) -> Conte
         or (usage := volumes.mounted(name)) is None
     ):
         return content
+    # df's share of what users can fill, applied to the same room in the superblock's numbers.
     room = max(content.size - content.overhead - content.reserved, 0)
     return replace(
         content, used=max(content.overhead + round(room * usage.fullness) - content.held, 0)
@@ -187,6 +189,8 @@ def _with_volumes(content: PhysicalVolumeContent, volumes: GuestVolumes, depth: 
     active = [
         (volume.name, device)
         for volume in group.visible
+        # Its own physical volume alone: what lies on other disks of the guest is not looked at
+        # here.
         if is_readable(volume, (group.own,))
         and (device := volumes.volume(group.uuid, volume.uuid)) is not None
     ]
@@ -205,10 +209,12 @@ def _as_mounted(name: str, content: XfsContent, volumes: GuestVolumes) -> XfsCon
     if mounted is None:
         return content
     size = mounted.size + content.overhead
+    # Only larger: a mounted XFS that has grown shows it first to df.
     return content if size <= (content.size or 0) else _resized(content, size)
 
 
 def _resized(content: XfsContent, size: int) -> XfsContent:
     blocks = size // content.block_size
+    # The last allocation group may be a short one.
     groups = -(-blocks // content.ag_blocks)
     return replace(content, size=size, block_count=blocks, ag_count=groups)

@@ -12,12 +12,13 @@ from queue import Empty, SimpleQueue
 from threading import Thread
 from xml.etree import ElementTree
 
+from growdisk.errors import Refused
 from growdisk.fast_dataclass import dataclass, field
 from growdisk.live.libvirt_domain import (
     KnownMachine,
-    LibvirtUnreachable,
     definitions,
     known_machines,
+    libvirt_unreachable,
 )
 
 
@@ -39,33 +40,32 @@ def known_to(uri: str, seconds: float) -> Known:
     asking = Thread(target=_ask, args=(uri, known), name="libvirt", daemon=True)
     asking.start()
     asking.join(seconds)
+    # Copies: a thread that is late goes on filling the lists.
     return Known(list(known.disks), list(known.folders), list(known.saved))
 
 
 def machines_within(uri: str | None, seconds: float) -> tuple[KnownMachine, ...]:
     """All machines of a libvirt, by name.
 
-    LibvirtUnreachable, also if it has not answered after `seconds`.
+    libvirt-unreachable, also if it has not answered after `seconds`.
     """
-    answers: SimpleQueue[tuple[KnownMachine, ...] | LibvirtUnreachable] = SimpleQueue()
+    answers: SimpleQueue[tuple[KnownMachine, ...] | Refused] = SimpleQueue()
     Thread(target=_answer, args=(uri, answers), name="libvirt", daemon=True).start()
     try:
         answer = answers.get(timeout=seconds)
     except Empty:
-        raise LibvirtUnreachable(
+        raise libvirt_unreachable(
             uri or "its default", reason=f"no answer within {seconds:.0f} s"
         ) from None
-    if isinstance(answer, LibvirtUnreachable):
+    if isinstance(answer, Refused):
         raise answer
     return answer
 
 
-def _answer(
-    uri: str | None, answers: SimpleQueue[tuple[KnownMachine, ...] | LibvirtUnreachable]
-) -> None:
+def _answer(uri: str | None, answers: SimpleQueue[tuple[KnownMachine, ...] | Refused]) -> None:
     try:
         answers.put(known_machines(uri))
-    except LibvirtUnreachable as error:
+    except Refused as error:
         answers.put(error)
 
 

@@ -10,7 +10,6 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import ClassVar
 from xml.etree import ElementTree
 
 from growdisk.errors import Refused
@@ -31,6 +30,7 @@ except ImportError as error:
         {"reason": str(error)},
     ) from error
 
+# Kinds of pools whose volumes are files in one folder.
 _FOLDER_POOLS = (
     libvirt.VIR_CONNECT_LIST_STORAGE_POOLS_ACTIVE
     | libvirt.VIR_CONNECT_LIST_STORAGE_POOLS_DIR
@@ -39,18 +39,17 @@ _FOLDER_POOLS = (
 )
 
 
-@dataclass(eq=False)
-class LibvirtUnreachable(Refused):
-    WHAT: ClassVar[str] = "cannot reach libvirt at {uri}"
-    WHY: ClassVar[str] = "{reason}"
-    DO: ClassVar[str] = (
-        "see that virsh -c {uri} list works (is libvirtd running? are you in the group libvirt?)"
+def libvirt_unreachable(uri: str, reason: str) -> Refused:
+    return Refused.named(
+        "libvirt-unreachable",
+        "cannot reach libvirt at {uri}",
+        "{reason}",
+        "see that virsh -c {uri} list works (is libvirtd running? are you in the group libvirt?)",
+        {"uri": uri, "reason": reason},
     )
-    uri: str
-    reason: str
 
 
-def domain_unknown(name: str, uri: str, known: str) -> Refused:
+def domain_unknown(name: str, uri: str, known: tuple[str, ...]) -> Refused:
     return Refused.named(
         "domain-unknown",
         "libvirt knows no machine named '{name}'",
@@ -82,17 +81,16 @@ class Domain:
 
     @classmethod
     def find(cls, name: str, uri: str | None) -> Domain:
-        """By name (or UUID). LibvirtUnreachable, domain-unknown."""
+        """By name (or UUID). libvirt-unreachable, domain-unknown."""
         # Not read only: the monitor's commands need more than that.
         connection = _connected(uri, libvirt.open)
         known = {domain.name(): domain for domain in connection.listAllDomains()}
         by_id = {domain.UUIDString(): domain for domain in known.values()}
         if found := known.get(name) or by_id.get(name):
             return cls(connection, found, connection.getURI())
-        listed = ", ".join(sorted(known)) or "none"
         where = connection.getURI()
         connection.close()
-        raise domain_unknown(name, uri=where, known=listed)
+        raise domain_unknown(name, uri=where, known=tuple(sorted(known)))
 
     @property
     def running(self) -> bool:
@@ -107,6 +105,8 @@ class Domain:
         text = json.dumps({"execute": command, **({"arguments": words} if words else {})})
         COMMAND_LOG.debug("# virsh qemu-monitor-command %s '%s'", self.name, text)
         try:
+            # Flags 0: the text is JSON, not the monitor's old commands. Errors of QEMU come in the
+            # answer.
             answer = json.loads(libvirt_qemu.qemuMonitorCommand(self._domain, text, 0))
         except libvirt.libvirtError as error:
             raise monitor_lost(command, reason=_words(error)) from error
@@ -143,12 +143,13 @@ class KnownMachine:
 def known_machines(uri: str | None) -> tuple[KnownMachine, ...]:
     """All machines of a libvirt, by name; one that goes meanwhile is left out.
 
-    LibvirtUnreachable.
+    libvirt-unreachable.
     """
     found = []
     connection = _connected(uri)
     try:
         for domain in connection.listAllDomains():
+            # It may have gone since it was listed.
             with suppress(libvirt.libvirtError):
                 found.append(
                     KnownMachine(
@@ -156,7 +157,7 @@ def known_machines(uri: str | None) -> tuple[KnownMachine, ...]:
                     )
                 )
     except libvirt.libvirtError as error:
-        raise LibvirtUnreachable(uri or "qemu:///system", reason=_words(error)) from error
+        raise libvirt_unreachable(uri or "qemu:///system", reason=_words(error)) from error
     finally:
         connection.close()
     return tuple(sorted(found, key=lambda machine: machine.name))
@@ -170,7 +171,7 @@ def definitions(uri: str) -> Iterator[tuple[str, bool]]:
     """
     try:
         connection = _connected(uri)
-    except LibvirtUnreachable:
+    except Refused:
         return
     with closing(connection), suppress(libvirt.libvirtError):
         for domain in connection.listAllDomains():
@@ -187,6 +188,7 @@ def _definitions_of(
     found = []
     with suppress(libvirt.libvirtError):
         found.append((_definition(connection, domain), bool(domain.hasManagedSaveImage())))
+        # What it will have at its next start may be other disks than those it runs with.
         if domain.isActive() and domain.isPersistent():
             inactive = _definition(connection, domain, libvirt.VIR_DOMAIN_XML_INACTIVE)
             found.append((inactive, False))
@@ -196,7 +198,7 @@ def _definitions_of(
 def volume_path(pool: str, volume: str, uri: str | None) -> Path | None:
     """The path of a volume in an active pool; None if there is none of that name, or no file here.
 
-    LibvirtUnreachable.
+    libvirt-unreachable.
     """
     with closing(_connected(uri)) as connection:
         path = _volume_path(connection, pool, volume)
@@ -210,7 +212,7 @@ def _connected(
     try:
         return open(uri)
     except libvirt.libvirtError as error:
-        raise LibvirtUnreachable(uri or "qemu:///system", reason=_words(error)) from error
+        raise libvirt_unreachable(uri or "qemu:///system", reason=_words(error)) from error
 
 
 def _volume_path(connection: libvirt.virConnect, pool: str, volume: str) -> str:
@@ -240,6 +242,7 @@ def _disks_of(connection: libvirt.virConnect, domain: libvirt.virDomain) -> tupl
 
 def _disk(node: ElementTree.Element) -> DomainDisk:
     target, source, alias = node.find("target"), node.find("source"), node.find("alias")
+    # dev: a block device of the host. Both are missing for a disk of the network.
     file = "" if source is None else source.get("file") or source.get("dev") or ""
     return DomainDisk(
         "" if target is None else target.get("dev", ""),

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+# Of libvirtd, and of virtqemud, which is QEMU's part of it as a daemon of its own.
 _NAMES = ("libvirt-sock-ro", "virtqemud-sock-ro", "libvirt-sock", "virtqemud-sock")
 _SYSTEM, _SESSION = "qemu:///system", "qemu:///session"
 _PATIENCE = 0.2  # seconds

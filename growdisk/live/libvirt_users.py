@@ -20,7 +20,7 @@ _SECONDS = 10.0
 def running_users(number: int) -> list[str]:
     """The names of running machines with a disk whose device number is `number`.
 
-    None if libvirt does not answer.
+    Empty if libvirt does not answer.
     """
     uris = listening() if shutil.which("virsh") else ()
     return [name for uri in uris for name, path in _running_disks(uri) if _number(path) == number]
@@ -46,6 +46,7 @@ def _running_disks(uri: str) -> Iterator[tuple[str, str]]:
 
 def _number(path: str) -> int | None:
     try:
+        # 0 is a file: it has no number.
         return Path(path).stat().st_rdev or None
     except (OSError, ValueError):
         return None

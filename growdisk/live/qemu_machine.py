@@ -1,21 +1,18 @@
 """A running machine as its QEMU describes it: disks, their buses, and what can be asked of them.
 
-What a new size does depends on the bus (measured with QEMU 7.2): a guest sees it at once on
-virtio-blk and virtio-scsi; IDE, SATA and others say ok and the guest learns of it at its next
-start; NVMe does not allow it. QEMU would shrink a disk in use without a warning: `resize` never
-does.
+QEMU would shrink a disk in use without a warning: `resize` never does.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from enum import Enum
 from pathlib import Path
 from typing import ClassVar, Protocol, TypeVar
 
 from growdisk.errors import OperationFailed
 from growdisk.fast_dataclass import dataclass
 from growdisk.host.json_codec import NotThatValue, converted, decoded
+from growdisk.live.live_disk import Arrival, Bus, LiveDisk
 from growdisk.live.qmp_answers import (
     BlockDeviceInfo,
     BlockInfo,
@@ -44,50 +41,6 @@ class Monitor(Protocol):
         ...
 
     def close(self) -> None: ...
-
-
-class Arrival(Enum):
-    """When a guest sees that its disk has grown."""
-
-    AT_ONCE = "at once"
-    RESTART = "after a restart"
-    NEVER = "never"
-
-
-@dataclass(frozen=True)
-class Bus:
-    """What a disk is plugged into, as people call it."""
-
-    name: str
-    arrival: Arrival
-
-
-@dataclass(frozen=True)
-class LiveDisk:
-    """A disk of a running machine.
-
-    `key` is QEMU's path of the device, which outlives every change of its image. `file` is the
-    image that is written to now (an overlay, while there is one); `snapshots` are that image's.
-    `version` is the qcow2 version, 0 for other formats.
-    """
-
-    key: str
-    names: tuple[str, ...]
-    node: str
-    file: str
-    format: str
-    size: int
-    actual_size: int
-    read_only: bool
-    bus: Bus
-    serial: str = ""
-    snapshots: tuple[str, ...] = ()
-    version: int = 0
-    refcount_bits: int = 0
-    corrupt: bool = False
-    backing: str = ""
-    encrypted: bool = False
-    data_file: str = ""
 
 
 def _unexpected_answer(command: str, reason: str) -> OperationFailed:
@@ -128,6 +81,7 @@ _FORMATS = ("qcow2", "raw", "file")
 OUR_JOBS = "growdisk-"
 # cfi.pflash01 is the flash of a UEFI guest: firmware and its variables.
 _NO_DISKS = ("floppy", "ide-cd", "scsi-cd", "sd-card", "cfi.pflash01")
+# What usb-storage makes below itself: a SCSI disk that no -device has named.
 _IN_USB = ".0/legacy[0]"
 _BUSES = {
     "virtio-blk-device": Bus("virtio-blk", Arrival.AT_ONCE),
@@ -178,6 +132,7 @@ class Machine:
             for block in self.ask("query-block", tuple[BlockInfo, ...])
             if (block.qdev or block.device) == key
         ]
+        # query-block nests an image in the one above it.
         image = blocks[0].inserted.image if blocks and blocks[0].inserted else None
         found = []
         while image is not None:
@@ -187,15 +142,23 @@ class Machine:
 
     def node_of(self, file: Callable[[str], bool]) -> str:
         """The node of the image whose file name `file` accepts; "" if there is none."""
-        nodes = self.ask("query-named-block-nodes", tuple[BlockNodeInfo, ...], flat=True)
         return next(
             (
                 node.node_name
-                for node in nodes
+                for node in self._nodes()
+                # Each image is two nodes: its format, and its file below that.
                 if node.drv != "file" and file(self._whole(node.file))
             ),
             "",
         )
+
+    def has_open(self, file: Callable[[str], bool]) -> bool:
+        """Whether QEMU has a file open, for a disk or anything else, whose name `file` accepts."""
+        return any(file(self._whole(node.file)) for node in self._nodes())
+
+    def _nodes(self) -> tuple[BlockNodeInfo, ...]:
+        # flat: without the backing files of each, which are nodes by themselves.
+        return self.ask("query-named-block-nodes", tuple[BlockNodeInfo, ...], flat=True)
 
     def channel_socket(self, channel: str) -> str:
         """The unix socket of the virtio-serial port named `channel`; "" if there is none."""
@@ -215,6 +178,7 @@ class Machine:
         return ""
 
     def _devices(self) -> Iterator[str]:
+        # Devices with an id are in the first, others in the second.
         for folder in ("/machine/peripheral", "/machine/peripheral-anon"):
             for entry in self.ask("qom-list", tuple[ObjectProperty, ...], path=folder):
                 if entry.type == "child<virtserialport>":
@@ -223,6 +187,7 @@ class Machine:
     def resize(self, key: str, size: int) -> None:
         """Make the disk `size` bytes; it never becomes smaller."""
         disk = self.disk(key)
+        # block_resize shrinks a disk in use without a word: nothing but this line prevents it.
         if size < disk.size:
             raise _unexpected_answer(
                 "query-block", reason=f"the disk has {disk.size} bytes, more than {size}"
@@ -255,6 +220,7 @@ class Machine:
 
     def _disks(self) -> Iterator[LiveDisk]:
         for block in self.ask("query-block", tuple[BlockInfo, ...]):
+            # A disk of -drive if=none that no device has taken has no qdev.
             kind = self.property_of(block.qdev, "type") if block.qdev else ""
             if block.inserted is not None and kind not in _NO_DISKS:
                 yield self._disk(block, block.inserted, kind)
@@ -264,6 +230,7 @@ class Machine:
         specific = (image.format_specific and image.format_specific.data) or FormatData()
         names = (block.device, device.rsplit("/", 1)[-1], inserted.node_name)
         return LiveDisk(
+            # Node names change with each snapshot and merge; the device stays.
             key=block.qdev or block.device,
             names=tuple(name for name in names if name),
             node=inserted.node_name,
@@ -287,10 +254,12 @@ class Machine:
     def _whole(self, file: str) -> str:
         """A file name as QEMU has it, from the root on; what is not a file name stays as it is."""
         file = _plain(file)
+        # With a colon it is an address (nbd:..., json:...), and not relative to anything.
         return str(self._folder / file) if self._folder and file and ":" not in file else file
 
     def _bus(self, qdev: str, kind: str) -> Bus:
         if kind in ("scsi-hd", "scsi-block"):
+            # A SCSI disk arrives as its controller is: virtio-scsi tells the guest, others do not.
             controller = self.property_of(qdev, "parent_bus").rpartition("/")[0]
             name = self.property_of(controller, "type")
             if name in _BUSES:
@@ -311,10 +280,8 @@ class Machine:
 
 
 def _named_by_people(qdev: str) -> str:
-    """The device that -device made.
-
-    The disks of virtio-blk and usb-storage are in a device of their own below it.
-    """
+    """The device that -device made."""
+    # The disks of virtio-blk and usb-storage are in a device of their own below it.
     if qdev.endswith(_IN_USB):
         return qdev.removesuffix(_IN_USB).rpartition("/")[0]
     return qdev.removesuffix("/virtio-backend")
@@ -329,6 +296,7 @@ def _plain(file: str) -> str:
     except NotThatValue:
         return file
     inner = written.file or written
+    # With an offset, or another driver in between, the image is not simply that file.
     is_whole = written.driver in _FORMATS and inner.driver == "file" and written.offset is None
     return inner.filename if is_whole and inner.filename else file
 

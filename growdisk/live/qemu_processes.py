@@ -42,6 +42,7 @@ def guest_of(path: Path) -> QemuProcess | None:
     None if there is none that we may look at.
     """
     with contextlib.suppress(OSError):
+        # First who holds QEMU's write lock; where there is none, whoever has the file open.
         for pid in image_writers(path.resolve()) or use_of(path).pids:
             if (found := _qemu(pid)) is not None:
                 return found
@@ -69,25 +70,25 @@ def server_folder(path: Path) -> Path | None:
     """The working directory of a socket's server, where its relative file names start from."""
     with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.connect(str(path))
+        # struct ucred: pid, uid, gid.
         pid, _, _ = struct.unpack("3i", probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
         return _folder(pid)
     return None
 
 
 def _folder(pid: int) -> Path:
-    """What a QEMU's relative file names start from. OSError if it is gone.
-
-    With -daemonize its working directory is / when it runs. Then the files that it has open tell
-    where it was started: `file=images/a.qcow2` and an open /srv/images/a.qcow2 mean /srv.
-    """
+    """What a QEMU's relative file names start from. OSError if it is gone."""
     proc = Path("/proc") / str(pid)
     folder = (proc / "cwd").readlink()
     words = (proc / "cmdline").read_bytes().decode(errors="surrogateescape").split("\0")
     if "-daemonize" not in words and "--daemonize" not in words:
         return folder
+    # It has changed to / itself. The files that it has open tell where it was started:
+    # `file=images/a.qcow2` and an open /srv/images/a.qcow2 mean /srv.
     names = [name for word in words for name in _FILE.findall(word) if not name.startswith("/")]
     opened = [(file, f"/{name}") for file in _open_files(proc) for name in names]
     starts = {file.removesuffix(name) for file, name in opened if file.endswith(name)}
+    # Only if all files agree on the folder.
     return Path(starts.pop() or "/") if len(starts) == 1 else folder
 
 
@@ -110,6 +111,7 @@ def _qemu(pid: int) -> QemuProcess | None:
         return None
     if not Path(words[0]).name.startswith(("qemu-system", "qemu-kvm", "kvm")):
         return None
+    # libvirt keeps the monitor of its guests for itself: then libvirt is the way.
     domain = next((name for name in _guest_names(words)), "") if _is_libvirts(words) else ""
     monitor = next(_monitors(words), "")
     return QemuProcess(

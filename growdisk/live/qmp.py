@@ -21,7 +21,7 @@ from growdisk.host.json_codec import encoded
 from growdisk.live.qemu_machine import CommandRefused, monitor_lost
 
 _PATIENCE = 10.0  # seconds for the greeting
-# for one command: while the memory of a large guest is saved, its monitor is silent
+# Seconds for one command: while the memory of a large guest is saved, its monitor is silent.
 _ANSWER = 900.0
 T = TypeVar("T")
 
@@ -51,7 +51,7 @@ class QmpMonitor:
         logging.getLogger("qemu.qmp").setLevel(logging.CRITICAL)  # it logs what it raises
         logging.getLogger("asyncio").setLevel(logging.CRITICAL)
         loop = asyncio.new_event_loop()
-        # a QEMU that dies is told by the call that misses it
+        # A QEMU that dies is told by the call that misses it, not by the loop.
         loop.set_exception_handler(lambda *_: None)
         monitor = cls(QMPClient("growdisk"), loop)
         try:
@@ -70,6 +70,8 @@ class QmpMonitor:
         words = {name.replace("_", "-"): value for name, value in arguments.items()}
         COMMAND_LOG.debug("# QMP: %s", encoded({"execute": command, "arguments": words}).decode())
         try:
+            # CommandRefused means that nothing was done; after monitor-lost nobody knows how far it
+            # came.
             return self._wait(self._client.execute(command, words), _ANSWER)
         except ExecuteError as error:
             raise CommandRefused(command, reason=str(error)) from error

@@ -11,7 +11,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from growdisk.errors import ToolTimedOut, UsageError
+from growdisk.errors import ToolTimedOut, bad_value
 from growdisk.host.command import run
 from growdisk.live.guest_shell import GuestAnswer, GuestLost, GuestUnreachable, LineCallback
 
@@ -40,10 +40,13 @@ class SshShell:
     @classmethod
     def open(cls, target: str, config: Path | None = None) -> SshShell:
         """GuestUnreachable if ssh does not get in, or does not become root."""
+        # ssh would take it as an option.
         if target.startswith("-") or any(
             not letter.isprintable() or letter.isspace() for letter in target
         ):
-            raise UsageError(f"'{target}' is not a host", hint="write --ssh root@web01")
+            raise bad_value(
+                f"'{target}' is not a host", "--ssh", target, hint="write --ssh root@web01"
+            )
         shell = cls(target, config, Path(tempfile.mkdtemp(prefix="growdisk-ssh-")))
         try:
             answer = shell.run("id -u", 90)
@@ -67,6 +70,7 @@ class SshShell:
             raise GuestLost(
                 self.name, reason=f"a script had not ended after {timeout:.0f} s"
             ) from error
+        # ssh's own failures: a script that ended so would be taken for one.
         if done.status == _SSH_FAILED:
             raise GuestLost(self.name, reason=done.last_words)
         return GuestAnswer(done.status, done.stdout.encode(), done.stderr.encode())

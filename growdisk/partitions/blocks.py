@@ -78,6 +78,7 @@ def blocks_behind(table: PartitionTable, target: Partition, policy: BlockerPolic
         key=_start,
     )
     groups = [
+        # An extended partition takes all its logical ones along, wherever it goes.
         (p, *sorted(table.logicals, key=_start)) if p.role is Role.EXTENDED else (p,)
         for p in behind
     ]
@@ -92,6 +93,8 @@ def blocks_inside(table: PartitionTable, target: Partition, policy: BlockerPolic
     found = []
     for part in sorted((p for p in table.logicals if p.start >= target.end), key=_start):
         action = _action((part,), policy)
+        # Linux counts the chain: if 6 goes and 7 stays, 7 becomes 6, and the guest's fstab may name
+        # it.
         if action is BlockerAction.GOES and any(
             p.number > part.number and _action((p,), policy) is not BlockerAction.GOES
             for p in table.logicals
@@ -102,6 +105,7 @@ def blocks_inside(table: PartitionTable, target: Partition, policy: BlockerPolic
 
 
 def _action(parts: Sequence[Partition], policy: BlockerPolicy) -> BlockerAction:
+    # The extended partition itself has no content, so what is in it decides.
     numbers = {p.number for p in parts if p.role is not Role.EXTENDED}
     swap = {n for n in numbers if policy.kinds.get(n) == "swap"}
     outer = parts[0].number
@@ -109,7 +113,10 @@ def _action(parts: Sequence[Partition], policy: BlockerPolicy) -> BlockerAction:
     move = numbers if outer in policy.move else numbers & policy.move
     if not numbers <= swap | delete | move:
         return BlockerAction.STAYS
+    # Who leaves instead of moving: what may be deleted, and swap unless it shall move.
     leave = delete if policy.swap is SwapPolicy.MOVE and numbers else delete | swap
+    # An extended partition with nothing in it (no `numbers`) goes like swap, or moves if swap
+    # moves.
     if numbers <= leave - move and (numbers or policy.swap is not SwapPolicy.MOVE):
         return BlockerAction.GOES
     # Swap among partitions that move goes with them. What is to be deleted cannot go alone.

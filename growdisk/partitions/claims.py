@@ -37,13 +37,17 @@ def refuse_claimed(
     behind = claims_behind(table, target)
     if not behind:
         return None
+    # Growing up to the claim is all right if nothing worth having lies after it.
     beyond = sum(free.length for free in table.free_ranges() if free.start >= behind[0].end)
     gain = growth.target.end - target.end if isinstance(growth, Grown) else 0
     claim = behind[0]
+    # A claim to the disk's end and beyond it leaves nothing: saying only "nothing to do" would not
+    # tell the user why.
     if claim.end > table.disk_size and claim.start < target.end + worth:
         return _claimed(claim, "which is all that lies behind it")
     if beyond < worth or beyond <= gain:
         return None
+    # The claim may be the MBR's name for a partition of a hybrid: then that is the better reason.
     for part in table.partitions:
         if part.range.overlaps(claim.range) and (refusal := refuse_mirrored(table, part)):
             return refusal
@@ -68,6 +72,8 @@ def refuse_broken_claims(before: PartitionTable, growth: Grown | NothingToDo) ->
     for new in growth.table.partitions:
         known = before.by_number(new.number)
         for claim in before.claims:
+            # A partition may overlap a claim already. It only may not overlap more of it than
+            # before.
             if _overlap(new.range, claim.range) > (
                 _overlap(known.range, claim.range) if known else 0
             ):

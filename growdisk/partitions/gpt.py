@@ -16,15 +16,18 @@ import zlib
 from pathlib import Path
 
 from growdisk.block.device import BlockDevice
-from growdisk.errors import TableDamaged, table_unsupported
+from growdisk.errors import TableDamaged
 from growdisk.fast_dataclass import dataclass, replace
+from growdisk.partitions.failures import table_unsupported
 from growdisk.partitions.located import LocatedTable, check_inside, check_no_overlap
 from growdisk.partitions.mbr import PROTECTIVE_TYPE, MbrEntry
 from growdisk.partitions.table import GPT_ENTRY_SIZE, Claim, Partition, PartitionTable
 from growdisk.units import ByteRange, MiB, align_up, split_range
 
 SIGNATURE = b"EFI PART"
+# Signature, revision, size, CRC, and then the fields of GptHeader in its order.
 _HEADER = struct.Struct("<8s4sII4xQQQQ16sQIII")
+# Type, own GUID, first and last sector (inclusive), attributes, name (UTF-16).
 _ENTRY = struct.Struct("<16s16sQQQ72s")
 _MAX_ENTRIES = 4096
 
@@ -61,6 +64,7 @@ def parse_header(sector: bytes) -> GptHeader | None:
     signature, _revision, size, crc, *rest = _HEADER.unpack_from(sector)
     if signature != SIGNATURE or not _HEADER.size <= size <= len(sector):
         return None
+    # The CRC is taken over the header's own size, with its own field as zeros.
     without_crc = sector[:16] + bytes(4) + sector[20:size]
     return GptHeader(*rest) if zlib.crc32(without_crc) == crc else None
 
@@ -75,6 +79,7 @@ class GptCopies:
 
 def read_copies(device: BlockDevice, path: Path, sector_size: int) -> GptCopies:
     primary = _read_copy(device, path, sector_size, 1)
+    # Without a primary header nobody knows where the backup is: UEFI puts it into the last sector.
     backup_lba = primary.header.alternate_lba if primary else device.size // sector_size - 1
     return GptCopies(primary, _read_copy(device, path, sector_size, backup_lba))
 
@@ -85,6 +90,7 @@ def read_gpt(
     """The GPT of a disk whose protective MBR, with `entries`, announces one."""
     copies = read_copies(device, path, sector_size)
     primary, backup = copies.primary, copies.backup
+    # Either copy alone is enough to read; with the primary one damaged nothing may grow (`damage`).
     copy = primary or backup
     if copy is None:
         raise TableDamaged(
@@ -97,6 +103,8 @@ def read_gpt(
     table = replace(
         table, claims=(*_named_by_mbr(table, entries), *_kept_free(device, sector_size, copies))
     )
+    # Sector 0 (the MBR) and sector 1 (the primary header), then the entries of the copy that was
+    # used.
     ranges = [ByteRange(0, 2 * sector_size), _entries_range(copy.header, sector_size)]
     if primary and backup:
         ranges += [
@@ -167,6 +175,7 @@ def _kept_free(device: BlockDevice, sector_size: int, copies: GptCopies) -> tupl
     """The space between last usable sector and backup, if the header keeps data there."""
     if copies.primary is None or copies.backup is None:
         return ()
+    # Both copies must be sound: otherwise it is unknown where the backup's entries begin.
     start = (copies.primary.header.last_usable_lba + 1) * sector_size
     end = min(copies.backup.header.entries_lba * sector_size, device.size)
     if all(
@@ -183,6 +192,7 @@ def _partition(
     return Partition(
         number,
         first * sector_size,
+        # `last` is inclusive. An entry that ends before it starts must not get a negative size.
         max(first, last + 1) * sector_size,
         type_code=str(uuid.UUID(bytes_le=type_guid)).upper(),
         guid=str(uuid.UUID(bytes_le=guid)),

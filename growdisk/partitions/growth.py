@@ -46,6 +46,8 @@ def blockers(table: PartitionTable, number: int) -> tuple[Partition, ...]:
         return ()
     inner: list[Partition] = []
     if target.role is Role.LOGICAL:
+        # A logical partition has two levels of them: the logical ones after it, then what lies
+        # after the extended partition.
         inner = [p for block in blocks_inside(table, target, BlockerPolicy()) for p in block.parts]
         target = table.extended or target
     return (
@@ -98,6 +100,7 @@ def unfit_to_grow(table: PartitionTable, number: int, new_disk_size: int) -> Not
 def capped(growth: Growth, old: Partition, gain: int) -> Growth:
     """The same with at most `gain` bytes for the partition; the rest stays free after it."""
     if isinstance(growth, Grown) and growth.target.end - old.end > gain:
+        # Ends are at whole MiB, as everywhere; rounding up must not pass what was planned.
         target = replace(growth.target, end=min(growth.target.end, align_up(old.end + gain, MiB)))
         return replace(growth, table=growth.table.replaced(target), target=target)
     return growth
@@ -121,6 +124,8 @@ def _grow_logical(
     assert extended is not None, target
     outer = _grow(table, extended, policy)
     inner = blocks_inside(table, target, policy)
+    # A logical partition that stays bars the way: more room in the extended one would be of no use
+    # then.
     if isinstance(outer, NothingToDo) or any(
         block.action is BlockerAction.STAYS for block in inner
     ):
@@ -146,11 +151,14 @@ def _grow_within(
 def _reach(blocks: list[Block], limit: int, before_block: int = 0) -> tuple[list[Block], int]:
     """(the blocks that must give way, the end of the growth: the first that stays, or `limit`)."""
     reached = []
+    # First pass: up to the first block that stays.
     for block in blocks:
         if block.action is BlockerAction.STAYS:
             limit = min(limit, block.start - before_block)
             break
         reached.append(block)
+    # Second pass, backwards: a block with hardly any free space after it is not worth being
+    # touched, so it becomes the end of the growth instead.
     while reached and limit - reached[-1].end < WORTH_A_BLOCKER:
         limit = min(limit, reached.pop().start - before_block)
     return reached, limit
@@ -161,6 +169,7 @@ def _settle(
 ) -> Grown | NothingToDo:
     removed: list[Partition] = []
     moved: list[Partition] = []
+    # From the end of the disk: each moved block is the limit for the one before it.
     for block in reversed(movable):
         if block.action is BlockerAction.GOES:
             removed = [*block.parts, *removed]
@@ -171,6 +180,8 @@ def _settle(
             moved = [*(p.moved_by(distance) for p in block.parts), *moved]
             limit = block.start + distance - before_block
     grown = replace(target, end=align_down(limit, MiB))
+    # Ends are at whole MiB, so less is no gain; it may even be negative if the partition was not
+    # aligned.
     if grown.end - target.end < MiB:
         return NothingToDo(f"partition {target.number} already takes all the space behind it")
     planned = table.without(p.number for p in removed).replaced(grown, *moved)
@@ -198,8 +209,10 @@ def _refuse_small_part(
     free = table.free_ranges()
     beyond = sum(r.length for r in free if r.start >= staying[0].end)
     gain = growth.target.end - target.end if isinstance(growth, Grown) else 0
+    # Less space than is gained without it is no reason to ask for anything.
     if beyond < WORTH_A_BLOCKER or beyond <= gain:
         return None
+    # Only those in front of free space are in the way; later ones hinder nobody.
     last = max((r.start for r in free), default=0)
     parts = tuple(p for b in staying for p in b.parts if b.start < last)
     reason = _stands_between(parts, target, beyond, policy)

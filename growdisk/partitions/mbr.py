@@ -16,8 +16,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from growdisk.block.device import BlockDevice
-from growdisk.errors import TableDamaged, table_unsupported
+from growdisk.errors import TableDamaged
 from growdisk.fast_dataclass import dataclass
+from growdisk.partitions.failures import table_unsupported
 from growdisk.partitions.located import LocatedTable, check_inside, check_no_overlap
 from growdisk.partitions.table import Claim, Partition, PartitionTable, Role
 from growdisk.units import ByteRange
@@ -119,6 +120,7 @@ def read_mbr(
     ranges, offsets = [ByteRange(0, sector_size)], {n: e.offset for n, e in used.items()}
     logicals = []
     if (extended := _the_extended(path, top)) is not None:
+        # _chain() adds to `ranges` as it goes: only after this loop are all EBRs in it.
         for number, (ebr, entry) in enumerate(
             _chain(device, path, sector_size, extended, ranges), 5
         ):
@@ -148,6 +150,7 @@ def _chain(
     ebr: int | None = extended.start
     while ebr is not None:
         here = ByteRange(ebr, ebr + sector_size)
+        # The link of a damaged chain may lead back, or on without end.
         if here in ranges or len(ranges) > _MAX_LOGICALS:
             raise TableDamaged(
                 path, reason=f"the chain of logical partitions comes back to byte {ebr}"
@@ -162,6 +165,7 @@ def _chain(
             raise TableDamaged(path, reason=f"there is no valid extended boot record at byte {ebr}")
         ranges.append(here)
         used = [entry for entry in entries if entry.in_use]
+        # Readers differ: Linux numbers all of them, most others the first alone.
         if sum(not entry.is_extended for entry in used) > 1:
             raise table_unsupported(
                 path,
@@ -176,6 +180,7 @@ def _chain(
                 hint="give it a type (sfdisk --part-type), or remove it",
             )
         yield from ((ebr, entry) for entry in used if not entry.is_extended)
+        # A link counts from the start of the extended partition, not from this EBR.
         link = next((entry for entry in used if entry.is_extended), None)
         ebr = None if link is None else extended.start + link.first * sector_size
 

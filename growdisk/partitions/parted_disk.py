@@ -22,7 +22,7 @@ import _ped
 
 from growdisk.block.device import BlockDevice
 from growdisk.block.raw import RawFile
-from growdisk.errors import table_rewrite_failed
+from growdisk.partitions.failures import table_rewrite_failed
 from growdisk.partitions.located import LocatedTable, SectorChange
 from growdisk.partitions.mbr import BOOT_FLAG, ENTRIES_OFFSET, ENTRY_SIZE, TYPE_IN_ENTRY
 from growdisk.partitions.sectors import SECTOR_SIZE, locate_table
@@ -134,26 +134,22 @@ def _edit_with_libparted(disk: _ped.Disk, old: PartitionTable, new: PartitionTab
 
 
 def _to_remove(old: PartitionTable, new: PartitionTable) -> list[Partition]:
-    """Those not in `new`, and logical ones that are added again; the highest number first.
-
-    libparted renumbers the logical partitions above one that it deletes.
-    """
+    """Those not in `new`, and logical ones that are added again; the highest number first."""
     anew = _hinders_its_extended(old, new)
     gone = [
         p
         for p in old.partitions
         if new.by_number(p.number) is None or (anew and p.role is Role.LOGICAL)
     ]
+    # libparted renumbers the logical partitions above one that it deletes.
     return sorted(gone, key=lambda p: p.number, reverse=True)
 
 
 def _hinders_its_extended(old: PartitionTable, new: PartitionTable) -> bool:
-    """Whether the extended partition moves, or grows without the room libparted wants in front.
-
-    libparted wants more than a sector before the first logical partition.
-    """
+    """Whether the extended partition moves, or grows without the room libparted wants in front."""
     if old.extended is None or new.extended is None or old.extended == new.extended:
         return False
+    # libparted wants more than a sector before the first logical partition.
     first = min((p.start for p in old.logicals), default=old.extended.end)
     return old.extended.start != new.extended.start or first - old.extended.start <= old.sector_size
 
@@ -183,6 +179,8 @@ def _outcome(
     file: Path, device: BlockDevice, path: Path, old: LocatedTable, new: PartitionTable
 ) -> tuple[SectorChange, ...]:
     with closing(RawFile.open(file, writable=True, lock=False)) as copy:
+        # The neutral boot code goes before anything is compared: the disk's signature is part of
+        # the table.
         copy.write(0, device.read(0, ENTRIES_OFFSET))
         _keep_entries(copy, device, path, old, new)
         written = locate_table(copy, path, new.sector_size)
@@ -190,6 +188,8 @@ def _outcome(
             raise table_rewrite_failed(
                 path, reason="libparted made a table that is not the planned one"
             )
+        # The first range is sector 0, the others are EBRs. If no logical partition changes these
+        # stay as they are, though libparted would place some again.
         ranges = written.ranges[:1] if _same_chain(old.table, new) else written.ranges
         sectors = [at for part in ranges for at in range(part.start, part.end, new.sector_size)]
         changes = (SectorChange(at, copy.read(at, new.sector_size)) for at in sectors)
@@ -206,7 +206,8 @@ def _keep_entries(
     ):
         raise table_rewrite_failed(path, reason="libparted gave the partitions other numbers")
     numbers = _numbers([*old.table.partitions, *new.partitions])
-    # libparted takes them for empty ones
+    # Entries of type 0 with a size, or with a type and no size: libparted takes them for empty, and
+    # writes zeros.
     for slot in (slot for slot in range(_SLOTS) if slot + 1 not in numbers):
         at = ENTRIES_OFFSET + slot * ENTRY_SIZE
         copy.write(at, device.read(at, ENTRY_SIZE))
@@ -215,15 +216,14 @@ def _keep_entries(
         if part.role is not Role.LOGICAL and part == old.table.by_number(part.number):
             copy.write(at, device.read(old.entry_offset(part.number), ENTRY_SIZE))
         else:
+            # Of changed entries only flag and type are set again: place and CHS are libparted's new
+            # ones.
             copy.write(at, bytes([BOOT_FLAG if part.bootable else 0]))
             copy.write(at + TYPE_IN_ENTRY, bytes([int(part.type_code, 16)]))
 
 
 def _same_chain(old: PartitionTable, new: PartitionTable) -> bool:
-    """Whether no logical partition changes.
-
-    If none does, the EBRs stay as they are, though libparted would place some again.
-    """
+    """Whether no logical partition changes."""
     if old.logicals != new.logicals:
         return False
     if old.extended is None or new.extended is None:

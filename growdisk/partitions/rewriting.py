@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from growdisk.block.device import BlockDevice
-from growdisk.errors import table_rewrite_failed
+from growdisk.partitions.failures import table_rewrite_failed
 from growdisk.partitions.gpt import SIGNATURE, GptCopy, GptHeader, read_copies
 from growdisk.partitions.located import SectorChange
 from growdisk.partitions.mbr import ENTRIES_OFFSET, PROTECTIVE_TYPE, MbrEntry, parse_entries
@@ -58,17 +58,20 @@ def rewrite_gpt(device: BlockDevice, path: Path, new: PartitionTable) -> tuple[S
         raise table_rewrite_failed(path, reason="the GPT at the start of the disk is damaged")
     entries, header = _entries(path, copies.primary, new), copies.primary.header
     last = new.disk_size // sector - 1
+    # LBA of the backup's entries: right before its header in the last sector.
     spare = last - align_up(len(entries), sector) // sector
     if any(part.end > spare * sector for part in new.partitions):
         raise table_rewrite_failed(
             path, reason="a partition lies where the backup of its GPT has to be"
         )
+    # Each header keeps what its vendor put into it; a damaged backup is made of the primary one.
     backup = (
         device.read(header.alternate_lba * sector, sector)
         if copies.backup
         else device.read(sector, sector)
     )
     wanted: dict[int, bytes] = {}
+    # All is collected first, and only what differs is returned: an unchanged table costs no write.
     wanted |= _in_sectors(device, header.entries_lba * sector, entries, sector)
     wanted |= _in_sectors(None, spare * sector, entries, sector)
     wanted[sector] = _header(
@@ -91,6 +94,7 @@ def _entries(path: Path, copy: GptCopy, new: PartitionTable) -> bytes:
         elif any(slots[at : at + 16]):
             slots[at + _LBAS_IN_ENTRY : at + _LBAS_IN_ENTRY + 16] = _place(part, new.sector_size)
         else:
+            # Put back, so that it is reported below: this writer never makes an entry.
             planned[number] = part
     if planned:
         raise table_rewrite_failed(path, reason=f"its table has no partition {min(planned)}")
@@ -120,6 +124,7 @@ def _header(
 ) -> bytes:
     """`raw` with other places; its own size says what the checksum is of."""
     changed = bytearray(raw)
+    # my LBA and alternate LBA
     struct.pack_into("<QQ", changed, _PLACES_AT, *places)
     struct.pack_into("<Q", changed, _LAST_USABLE_AT, last_usable)
     struct.pack_into("<Q", changed, _ENTRIES_LBA_AT, entries_lba)
@@ -143,6 +148,7 @@ def _protective(sector_0: bytes, header: GptHeader, last: int) -> bytes:
         ):
             count = min(last + 1 - entry.first, _MAX_COUNT)
             if count != entry.count:
+                # The CHS of the end cannot say so far; ff ff ff stands for that.
                 changed[entry.offset + 5 : entry.offset + 8] = _NO_CHS
                 struct.pack_into("<I", changed, entry.offset + 12, count)
     return bytes(changed)
@@ -194,6 +200,7 @@ def _split(data: bytes, at: int, sector: int) -> Iterator[SectorChange]:
 
 
 def _new_protective(boot_code: bytes, last: int) -> bytes:
+    # Not bootable, CHS 0/0/2 (sector 1), type 0xEE, end in CHS as far as it can say.
     start = bytes((0, 0, 2, 0, PROTECTIVE_TYPE, 0xFF, 0xFF, 0xFF))
     entry = start + struct.pack("<II", 1, min(last, _MAX_LBA))
     return boot_code + entry + bytes(48) + b"\x55\xaa"
@@ -229,6 +236,7 @@ def _new_header(
     fields = (
         my_lba,
         other,
+        # First and last usable LBA: between the two arrays of entries.
         2 + count,
         last - count - 1,
         uuid.UUID(table.disk_id).bytes_le,

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from growdisk.block.device import BlockDevice
-from growdisk.errors import table_unsupported
+from growdisk.partitions.failures import table_unsupported
 from growdisk.partitions.gpt import SIGNATURE, read_gpt
 from growdisk.partitions.located import LocatedTable, SectorChange
 from growdisk.partitions.mbr import PROTECTIVE_TYPE, parse_entries, read_mbr
@@ -46,9 +46,12 @@ def locate_table(
         return None
     # As far as the header of a GPT whose sectors have 4096 bytes.
     head = device.read(0, min(device.size, 4096 + 512))
+    # First of all: boot sectors of file systems end in 55 aa as well, and their code looks like
+    # entries.
     if _is_filesystem(head):
         return None
     entries = parse_entries(head)
+    # A GPT counts if the MBR announces it, even if its header at the start is damaged.
     if entries is not None and any(entry.type == PROTECTIVE_TYPE for entry in entries):
         _check_sector_size(path, head, sector_size)
         return read_gpt(device, path, sector_size, entries)
@@ -67,6 +70,8 @@ def apply_changes(device: BlockDevice, changes: Iterable[SectorChange]) -> None:
     previous: int | None = None
     for change in sorted(changes, key=lambda c: c.offset, reverse=True):
         end = change.offset + len(change.data)
+        # A new group begins after a gap. Sectors 1 and 0 (the header of a GPT, the MBR) are always
+        # groups of their own, although nothing lies between them and what comes before.
         if previous is not None and (end != previous or change.offset < 2 * len(change.data)):
             device.flush()
         device.write(change.offset, change.data)
@@ -75,10 +80,7 @@ def apply_changes(device: BlockDevice, changes: Iterable[SectorChange]) -> None:
 
 
 def _is_filesystem(head: bytes) -> bool:
-    """Whether it is a boot sector of FAT, NTFS, BitLocker or ReFS.
-
-    These end in 55 aa as well, and their code looks like entries.
-    """
+    """Whether it is a boot sector of FAT, NTFS, BitLocker or ReFS."""
     return any(head[at : at + len(magic)] == magic for at, magic in _BOOT_SECTORS_OF_FILESYSTEMS)
 
 

@@ -58,12 +58,14 @@ class _MovingBlock:
         return self.block.end - self.block.start
 
     def moved_to(self, start: int) -> list[Partition]:
+        # Logical partitions move along with their extended one; only the outermost grows.
         distance = start - self.block.start
         head, *inner = (p.moved_by(distance) for p in self.block.parts)
         return [replace(head, end=_grown_end(head, self.growth)), *inner]
 
 
 def _grown_end(part: Partition, growth: int) -> int:
+    # No growth, no rounding: a partition that only moves keeps its size to the byte.
     return align_down(part.end + growth, MiB) if growth else part.end
 
 
@@ -95,6 +97,7 @@ def _alone(
     growth = plan_growth(table, target.number, new_disk_size, policy)
     if isinstance(share, Size):
         wanted = share.bytes if share.relative else share.bytes - target.size
+        # First without touching anything in the way: a wish that free space meets costs no swap.
         for modest in (
             plan_growth(table, target.number, new_disk_size, policy.keeping_all()),
             growth,
@@ -115,7 +118,7 @@ def _alone(
 def _too_much(wanted: int, growth: Grown | NothingToDo, target: Partition) -> NotPossible:
     had = growth.target.end - target.end if isinstance(growth, Grown) else 0
     return NotPossible(
-        f"it shall grow by {format_size(wanted)}, and {format_size(had)} can be had",
+        f"it is to grow by {format_size(wanted)}, but only {format_size(had)} is available",
         "grow the disk further, or ask for less",
     )
 
@@ -130,20 +133,25 @@ def _together(
     policy: BlockerPolicy,
 ) -> Growth:
     first, last = targets[0], targets[-1]
+    # Phase 1: how far the last one could reach; nothing of the others may go beyond that.
     end = plan_growth(table, last.number, table.disk_size, policy)
     if isinstance(end, NotPossible):
         return end
     limit = end.target.end if isinstance(end, Grown) else last.end
+    # Phase 2: what lies between the first and the last. What goes gives its space to all of them.
     names = {p.number for p in targets}
     middle = [b for b in blocks_behind(table, first, policy) if b.end <= last.end]
     gone = [b for b in middle if b.action is BlockerAction.GOES and b.parts[0].number not in names]
     blocks = [Block((first,), BlockerAction.STAYS), *(b for b in middle if b not in gone)]
     pieces = [_MovingBlock(b, target=b.parts[0].number in names) for b in blocks]
+    # Phase 3: with all pieces pushed to the left, what is left at the end can be shared out.
     had = limit - _packed(pieces)[-1][1]
     given = _amounts(targets, shares, had)
     if isinstance(given, NotPossible):
         return given
     pieces = [replace(p, growth=given.get(p.block.parts[0].number, 0)) for p in pieces]
+    # Phase 4: pieces never move to the left, so a gap before one that keeps its place may be lost.
+    # The one that takes the rest pays for it.
     modest = [
         _less(p, _places(pieces)[-1][1] - limit) if _takes_rest(p, shares) else p for p in pieces
     ]
@@ -169,12 +177,13 @@ def _amounts(
             case Percent(value):
                 given[part.number] = align_down(int(had * value / 100), MiB)
             case Size(size, relative):
+                # A size is a promise, so it is rounded up; shares and the rest are rounded down.
                 given[part.number] = align_up(max(0, size if relative else size - part.size), MiB)
     left = had - sum(given.values())
     if left < 0:
         return NotPossible(
-            f"together they ask for {format_size(sum(given.values()))}, and "
-            f"{format_size(max(0, had))} can be had",
+            f"together they ask for {format_size(sum(given.values()))}, but only "
+            f"{format_size(max(0, had))} is available",
             "grow the disk further, or ask for less",
         )
     given |= {
@@ -198,6 +207,7 @@ def _laid(pieces: Sequence[_MovingBlock], *, packed: bool) -> list[tuple[int, in
     for piece in pieces:
         start = piece.block.start
         if places:
+            # At the same place within a MiB as before: moved bytes keep their alignment.
             behind = places[-1][1] + (start - places[-1][1]) % MiB
             start = behind if packed else max(start, behind)
         places.append((start, piece.moved_to(start)[0].end))
@@ -215,6 +225,7 @@ def _placed(
     for piece, (start, _) in zip(pieces, places, strict=True):
         parts = piece.moved_to(start)
         if start != piece.block.start:
+            # A partition that grows has consented to move, whatever the policy says of it.
             if piece.block.action is BlockerAction.STAYS and not piece.target:
                 return _must_move(piece.block)
             moved += parts
@@ -223,6 +234,7 @@ def _placed(
         return _no_room(pieces, places[-1][1] - limit)
     removed = tuple(p for block in gone for p in block.parts)
     if isinstance(end, Grown):
+        # What had to give way after the last one, as phase 1 planned it.
         removed, moved, table = (*removed, *end.removed), [*moved, *end.moved], end.table
     placed = {p.number: p for p in [*moved, *targets]}.values()
     planned = table.without(p.number for p in removed).replaced(*placed)

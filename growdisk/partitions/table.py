@@ -137,6 +137,7 @@ class PartitionTable:
         """The same, not aligned."""
         backup = 0
         if self.kind == "gpt":
+            # The backup's header and its entries.
             backup = self.sector_size + align_up(
                 self.gpt_entries * GPT_ENTRY_SIZE, self.sector_size
             )
@@ -147,7 +148,9 @@ class PartitionTable:
 
         The gap before the first MiB belongs to boot loaders and is not free.
         """
+        # `cursor` is the end of all that was seen so far: ranges in it may overlap or be empty.
         free, cursor = [], MiB
+        # An empty range at the end closes the last gap.
         end_of_disk = ByteRange(self.usable_end, self.usable_end)
         for taken in [*sorted(self._taken()), end_of_disk]:
             start, end = align_up(cursor, MiB), align_down(min(taken.start, self.usable_end), MiB)

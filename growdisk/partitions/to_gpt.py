@@ -54,6 +54,7 @@ def as_gpt(
     """The same partitions in a GPT, on a disk of `disk_size` bytes."""
     if reason := _why_it_would_not_start(table, boot_code=boot_code):
         return NotConvertible(reason)
+    # A GPT has no word for such space: it would look free.
     if table.claims:
         return NotConvertible(f"{table.claims[0].what} speaks of space that no partition has")
     kept = [part for part in table.partitions if part.role is not Role.EXTENDED]
@@ -64,6 +65,7 @@ def as_gpt(
         )
     # Number 0 is no partition's: it makes the disk's own GUID.
     gpt = PartitionTable("gpt", _identifier(table, 0).upper(), table.sector_size, disk_size, ())
+    # A partition of an MBR may begin right after sector 0, where a GPT has its header and entries.
     first, last = first_usable(gpt), disk_size - _backup(gpt)
     if tight := [part for part in kept if part.start < first or part.end > last]:
         return NotConvertible(f"partition {tight[0].number} lies where a GPT has its own sectors")

@@ -9,7 +9,6 @@ rewritten in place.
 
 from __future__ import annotations
 
-from growdisk.backends.backend import Kind
 from growdisk.fast_dataclass import dataclass
 from growdisk.filesystems.content import ExtContent, F2fsContent
 from growdisk.filesystems.ext_features import doubt
@@ -23,18 +22,19 @@ from growdisk.planner.proposal import Proposal
 from growdisk.steps.grow_filesystem import GrowFilesystem
 from growdisk.steps.registry import DiskStep
 from growdisk.steps.step_traits import of_kind
+from growdisk.steps.worker import BackendKind
 from growdisk.units import format_size
 
 _SECTOR = 512
 _BIGALLOC = 0x200
-# resize2fs goes through all of a file system, a kernel does not: longer than the one or the other
-# takes to start.
+# resize2fs goes through all of a file system, a kernel that has it mounted does not. From these
+# sizes on that takes longer than uml, or libguestfs's appliance, takes to start.
 _LARGE, _LARGE_FOR_APPLIANCE = 128 << 30, 2 << 40
 
 
 @dataclass(frozen=True)
 class Choice:
-    backend: Kind
+    backend: BackendKind
     reason: str
 
 
@@ -50,6 +50,8 @@ def choose_backend(
 
     option-unsupported if a requested backend is not available; CannotGrow if none can do it.
     """
+    # First of all, whoever was asked for: what no tool and no kernel can grow, no choice makes
+    # possible.
     refuse_unfit(facts, proposal.steps, host)
     if options.backend == "guestfs":
         return GUESTFS
@@ -59,6 +61,8 @@ def choose_backend(
         raise option_unsupported(
             facts.image.path, option="--backend uml", reason=reason, hint=_LEAVE_OUT
         )
+    # Whether host tools can do it decides `--backend direct`, and comes first if nothing was asked
+    # for.
     reason = _why_not(facts, proposal, host)
     if options.backend == "direct":
         if reason:
@@ -66,6 +70,8 @@ def choose_backend(
                 facts.image.path, option="--backend direct", reason=reason, hint=_LEAVE_OUT
             )
         return DIRECT
+    # auto: host tools if they can and a kernel would not do it better. `reason` says why they do
+    # not.
     if not reason and not (
         reason := _why_slower(proposal.steps, host) or _why_doubtful(facts, proposal.steps, host)
     ):
@@ -79,6 +85,7 @@ def _why_not(facts: Facts, proposal: Proposal, host: HostTools) -> str:
         return f"{other[0]} needs a kernel"
     if facts.table is not None and facts.table.sector_size != _SECTOR:
         return f"sfdisk cannot be told of sectors of {facts.table.sector_size} bytes"
+    # What can be told from the facts comes before what has to be looked up on this machine.
     inside = next((reason for step in steps if (reason := _why_not_inside(facts, step))), "")
     inside = inside or _why_not_in_guest(proposal)
     missing = (host.why_no_tool(tool) for step in steps for tool in step.own_tools)
@@ -90,17 +97,15 @@ def _why_slower(steps: tuple[DiskStep, ...], host: HostTools) -> str:
     largest = max((step.new_size for step in grown), default=0)
     if largest <= _LARGE:
         return ""
+    # Slow is better than not at all: without a kernel that starts soon enough, host tools do it.
     if host.why_no_kernel() and not (largest > _LARGE_FOR_APPLIANCE and host.has_appliance()):
         return ""
     return f"a kernel grows a file system of {format_size(largest)} sooner than resize2fs alone"
 
 
 def _why_doubtful(facts: Facts, steps: tuple[DiskStep, ...], host: HostTools) -> str:
-    """Why a kernel should grow it instead of resize2fs; "" if none needs to, or none is available.
-
-    A kernel that grows a file system also shows that it can be mounted: see
-    filesystems/ext_features.py.
-    """
+    """Why a kernel should grow it instead of resize2fs; "" if none needs to, or none is there."""
+    # A kernel that grows a file system also shows that it can be mounted (ext_features.py).
     for step in of_kind(GrowFilesystem, steps):
         content = facts.contents.get(step.number)
         if (

@@ -25,17 +25,21 @@ def proposed_by_rule(
     Raises fullness-unknown, and what `propose` raises. What prevents growth matters only for a disk
     that is to grow.
     """
+    # 1. Time and largest size: these need no plan.
     goal, idle = _within_bounds(rule, facts, goal)
     if idle:
         return AllDone(idle)
     try:
+        # 2. What would grow: only a plan knows that.
         proposal = propose(facts, goal)
     except Refused as error:
+        # What prevents growth does not matter as long as the disk is not full.
         if (reason := _not_full(rule, facts, _wanted(facts, goal, error))) is not None:
             return AllDone(reason)
         raise
     if isinstance(proposal, AllDone):
         return proposal
+    # 3. Is that full enough? If only the table grows, everything on the disk is asked.
     reason = _not_full(rule, facts, _growing(facts, proposal) or facts.leaves)
     return proposal if reason is None else AllDone(reason)
 
@@ -65,6 +69,7 @@ def _within_bounds(rule: Rule, facts: Facts, goal: Goal) -> tuple[Goal, str]:
                 f"{format_size(rule.max_size)}"
             ),
         )
+    # The last growth before the largest size is cut down to it.
     wanted = min(goal.size.resolve(current), rule.max_size)
     return replace(goal, size=SizeSpec(wanted, relative=False)), ""
 
@@ -88,6 +93,7 @@ def _not_full(rule: Rule, facts: Facts, growing: dict[str, Content]) -> str | No
             "leave out --when-used to grow it all the same",
             {"path": facts.image.path, "reason": f"no superblock tells it ({kinds})"},
         )
+    # One that is full enough suffices: the fullest decides.
     name = max(known, key=lambda each: known[each])
     if known[name] > rule.when_used:
         return None
@@ -112,6 +118,7 @@ def _wanted(facts: Facts, goal: Goal, error: Refused) -> dict[str, Content]:
     try:
         _table, shares = choose_shares(facts, goal)
     except Refused:
+        # What would have grown cannot be told either: the first refusal is the one to show.
         raise error from None
     return {name: inner for number in shares for name, inner in facts.leaves_of(number)}
 

@@ -7,6 +7,7 @@ it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from growdisk.fast_dataclass import dataclass
 from growdisk.filesystems.content import PhysicalVolumeContent
@@ -24,9 +25,13 @@ from growdisk.steps.step_traits import first
 
 @dataclass(frozen=True)
 class ExtraDiskPlan:
-    """Another disk of the run. `proposal` None: it does not grow itself."""
+    """Another disk of the run, in the image at the absolute `path`.
+
+    `proposal` None: it does not grow itself.
+    """
 
     facts: Facts
+    path: Path
     proposal: Proposal | None = None
     choice: Choice = GUESTFS
 
@@ -37,6 +42,7 @@ def propose_extra_disk(main: Facts, other: Facts, goal: Goal) -> Proposal | AllD
     Raises Refused errors, which name it.
     """
     path = other.image.path
+    # By UUID: the name of a group need not be unique.
     if shared := {group.uuid: group.name for group in volume_groups(main)}.keys() & {
         group.uuid for group in volume_groups(other)
     }:
@@ -70,6 +76,7 @@ def merge_proposals(
     if isinstance(main, AllDone) and any(
         other.proposal and other.proposal.steps for other in others
     ):
+        # A proposal without steps: the run is still recorded beside the first disk.
         return Proposal((), facts)
     return main
 

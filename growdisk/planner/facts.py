@@ -85,6 +85,12 @@ class Facts:
         for content in self.contents.values():
             yield from content.all_within()
 
+    def content_with(self, uuid: str, number: int) -> Content | None:
+        """What has the UUID in a partition, wherever it is in there."""
+        outer = self.contents.get(number)
+        within = outer.all_within() if outer else ()
+        return next((content for content in within if content.uuid == uuid), None)
+
     def leaves_of(self, number: int) -> Iterator[tuple[str, Content]]:
         """What stands innermost in a partition, by name: sda1, vg0/root."""
         yield from _innermost(self.name_of(number), self.contents.get(number))
@@ -132,6 +138,7 @@ def _innermost(name: str, content: Content | None) -> Iterator[tuple[str, Conten
     match content:
         case LuksContent() if content.inside is not None:
             yield from _innermost(name, content.inside)
+        # A group that could not be read is shown as what it is: the physical volume.
         case PhysicalVolumeContent() if content.group is not None:
             for volume, inside in content.volumes:
                 yield from _innermost(f"{content.group.name}/{volume}", inside)

@@ -5,17 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import ClassVar
 
-from growdisk.errors import LayoutError
+from growdisk.errors import Refused
 from growdisk.fast_dataclass import dataclass
+from growdisk.units import Bytes
 
 
 @dataclass(eq=False)
-class CannotGrow(LayoutError):
+class CannotGrow(Refused):
     """`number` 0 is the whole disk."""
 
     WHAT: ClassVar[str] = "cannot grow {subject}"
     WHY: ClassVar[str] = "{reason}"
     DO: ClassVar[str] = "{hint}"
+    path: Path
     number: int
     reason: str
     hint: str
@@ -27,8 +29,8 @@ class CannotGrow(LayoutError):
         )
 
 
-def cannot_move(path: Path, number: int, reason: str, hint: str) -> LayoutError:
-    return LayoutError.named(
+def cannot_move(path: Path, number: int, reason: str, hint: str) -> Refused:
+    return Refused.named(
         "cannot-move",
         "cannot move partition {number} of {path}",
         "{reason}",
@@ -37,10 +39,10 @@ def cannot_move(path: Path, number: int, reason: str, hint: str) -> LayoutError:
     )
 
 
-def belongs_to_others(path: Path, number: int, reason: str, hint: str) -> LayoutError:
+def belongs_to_others(path: Path, number: int, reason: str, hint: str) -> Refused:
     """`number` 0 is the whole disk."""
     subject = f"partition {number} of {path}" if number else f"the disk {path}"
-    return LayoutError.named(
+    return Refused.named(
         "belongs-to-others",
         "growdisk does not touch {_subject}",
         "{reason}",
@@ -49,8 +51,8 @@ def belongs_to_others(path: Path, number: int, reason: str, hint: str) -> Layout
     )
 
 
-def nothing_to_grow(path: Path, reason: str) -> LayoutError:
-    return LayoutError.named(
+def nothing_to_grow(path: Path, reason: str) -> Refused:
+    return Refused.named(
         "nothing-to-grow",
         "there is nothing in {path} that growdisk could grow",
         "{reason}",
@@ -61,9 +63,9 @@ def nothing_to_grow(path: Path, reason: str) -> LayoutError:
 
 
 def partition_not_found(
-    path: Path, wanted: str, present: str, option: str = "--partition"
-) -> LayoutError:
-    return LayoutError.named(
+    path: Path, wanted: str, present: tuple[str, ...], option: str = "--partition"
+) -> Refused:
+    return Refused.named(
         "partition-not-found",
         "there is no partition {wanted} in {path}",
         "its partitions are: {present}",
@@ -72,18 +74,18 @@ def partition_not_found(
     )
 
 
-def would_shrink(path: Path, old: str, new: str, subject: str = "") -> LayoutError:
+def would_shrink(path: Path, old: int, new: int, subject: str = "") -> Refused:
     """Asked for is less than there is: of a disk, or (`subject`) of a partition."""
     kind = "partition" if subject else "disk"
-    return LayoutError.named(
+    return Refused.named(
         "would-shrink",
         "{_larger} is larger than that already",
         "it has {old}, asked for is {new}, and growdisk never shrinks a {_kind}",
         "write +SIZE to grow by an amount",
         {
             "path": path,
-            "old": old,
-            "new": new,
+            "old": Bytes(old),
+            "new": Bytes(new),
             "subject": subject,
             "_kind": kind,
             "_larger": subject or path,
@@ -91,8 +93,8 @@ def would_shrink(path: Path, old: str, new: str, subject: str = "") -> LayoutErr
     )
 
 
-def device_cannot_grow(path: Path, reason: str, hint: str) -> LayoutError:
-    return LayoutError.named(
+def device_cannot_grow(path: Path, reason: str, hint: str) -> Refused:
+    return Refused.named(
         "device-cannot-grow",
         "cannot make {path} larger",
         "{reason}",
@@ -101,8 +103,8 @@ def device_cannot_grow(path: Path, reason: str, hint: str) -> LayoutError:
     )
 
 
-def option_unsupported(path: Path, option: str, reason: str, hint: str) -> LayoutError:
-    return LayoutError.named(
+def option_unsupported(path: Path, option: str, reason: str, hint: str) -> Refused:
+    return Refused.named(
         "option-unsupported",
         "cannot use {option} with {path}",
         "{reason}",

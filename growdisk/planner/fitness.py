@@ -24,7 +24,6 @@ from growdisk.filesystems.ext_features import (
 from growdisk.filesystems.ext_growth import descriptor_blocks_missing
 from growdisk.planner.facts import Facts
 from growdisk.planner.failures import CannotGrow
-from growdisk.planner.guest_plan import filesystem_of
 from growdisk.planner.host_tools import HostTools
 from growdisk.steps.grow_filesystem import GrowFilesystem
 from growdisk.steps.registry import DiskStep
@@ -37,8 +36,10 @@ _INSIDE = "grow it from inside the guest"
 def refuse_unfit(facts: Facts, steps: tuple[DiskStep, ...], host: HostTools) -> None:
     """CannotGrow, which says what it is."""
     for step in of_kind(GrowFilesystem, steps):
+        # A step that has nothing left to grow is only there to be skipped.
         if step.new_size > step.old_size:
-            reason, hint = _unfit(facts, filesystem_of(facts, step), step.new_size, host)
+            content = facts.content_with(step.uuid, step.number)
+            reason, hint = _unfit(facts, content, step.new_size, host)
             if reason:
                 raise CannotGrow(facts.image.path, step.number, reason=reason, hint=hint)
 
@@ -101,13 +102,12 @@ def _unknown_features(content: ExtContent, host: HostTools) -> tuple[str, str] |
 
 
 def _too_far_unmounted(content: ExtContent, new_size: int) -> tuple[str, str] | None:
-    """Why only a kernel could grow a file system so far, and none can mount it; None if possible.
-
-    Otherwise resize2fs moves what is in the way of the new group descriptors, and the file system
-    loses its resize_inode.
-    """
+    """Why only a kernel could grow it so far, and none can mount it; None if it is possible."""
+    # resize2fs has to move what is in the way of the new group descriptors. So far beyond the old
+    # size it fails at that, or loses the resize_inode.
     if (
         not grows_far(content, new_size)
+        # A kernel that has it mounted puts the new descriptors elsewhere (meta_bg).
         or kernel_can_mount(content)
         or not has_feature(content, "resize_inode")
     ):

@@ -30,6 +30,8 @@ def refuse_foreign_disk(facts: Facts) -> None:
         content.kind if isinstance(content, ForeignContent) and content.member else ""
     )
     if owner:
+        # Found by its second header alone: with the first one sound, it is LUKS and no foreign
+        # content.
         half = owner == "crypto_LUKS"
         reason = (
             f"the whole disk is {_HALF_LUKS}"
@@ -72,6 +74,8 @@ def refuse_target(facts: Facts, part: Partition) -> None:
     refuse_partition(facts, part)
     content = facts.contents.get(part.number)
     for number, other in facts.contents.items():
+        # The hashes do not say whose they are. If they cover exactly as many bytes as the
+        # partition, or the file system in it, has, they are taken to be its own.
         if isinstance(other, ForeignContent) and other.hashed in (
             part.size,
             (content and content.size) or part.size,
@@ -107,6 +111,7 @@ def refuse_foreign_blockers(facts: Facts, number: int, growth: NotPossible) -> N
 def refuse_foreign(facts: Facts, goal: Goal, growth: Grown, targets: Collection[int]) -> None:
     """Refuse to grow, move or remove a partition of others, for the new table."""
     for part in _touched(growth, targets):
+        # `part` is as it will be; signatures and types are those of now.
         old = facts.table.by_number(part.number) if facts.table else None
         if old is not None:
             refuse_partition(facts, old, consented=old.number in _given_up(goal, growth))
@@ -115,6 +120,8 @@ def refuse_foreign(facts: Facts, goal: Goal, growth: Grown, targets: Collection[
 def refuse_partition(facts: Facts, part: Partition, *, consented: bool = False) -> None:
     """`consented`: it was named to be given up, which a type alone does not prevent."""
     content = facts.contents.get(part.number)
+    # Consent to lose a partition is enough for a file system that growdisk does not know. It is not
+    # enough for a member: what it belongs to lies elsewhere, too.
     if isinstance(content, ForeignContent) and (content.member or not consented):
         raise belongs_to_others(
             facts.image.path,

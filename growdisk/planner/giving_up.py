@@ -31,6 +31,8 @@ def at_home(proposal: Proposal, systems: Sequence[str]) -> Proposal:
     """With the guest's system where it was seen (`systems`: devices), if that is not what grows."""
 
     def found(step: DiskStep) -> DiskStep:
+        # The planner took the file system that grows for the root; the guest's own files know
+        # better.
         if isinstance(step, RepairGuest | MakeSwapFile) and systems and step.system not in systems:
             return replace(step, system=systems[0])
         return step
@@ -63,6 +65,7 @@ def as_guest_allows(
     notes = (*proposal.notes, *_notes_on_swap_file(proposal, seen))
     if repair is None:
         return replace(proposal, notes=notes, guest=seen)
+    # Only the default turns round: who says --swap drop, or file, gets it, with a warning.
     if of_swap.obstacles and repair.swaps and goal.swap is None:
         return _moved(proposer, facts, goal, of_swap)
     return replace(proposal, notes=(*notes, *_warnings(facts, repair, seen.obstacles)), guest=seen)
@@ -83,6 +86,8 @@ def _moved(proposer: PlanFunction, facts: Facts, goal: Goal, seen: GuestSeen) ->
             reason=f"{error.reason}; swap is not given up, since {seen.obstacles[0]}",
             hint=hint,
         ) from error
+    # Swap that is moved needs no repair. If there is one all the same, the proposer cannot move
+    # swap.
     left = None if isinstance(moved, AllDone) else first(RepairGuest, moved.steps)
     if isinstance(moved, AllDone) or (left and left.swaps):  # a task that only repairs the guest
         return moved

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from growdisk.fast_dataclass import dataclass
-from growdisk.filesystems.content import Content, PhysicalVolumeContent, SwapContent
+from growdisk.filesystems.content import PhysicalVolumeContent, SwapContent
 from growdisk.guest_scripts.script_plan import (
     GuestFilesystem,
     GuestGrowth,
@@ -66,6 +66,7 @@ def growth_layers(steps: Iterable[DiskStep]) -> dict[str, tuple[int, int]]:
     parts: dict[str, tuple[int, int]] = {}
     for number, growth in enumerate(growths_of(steps)):
         for layer, step in enumerate(growth.layers, 1):
+            # What several growths share belongs to the first of them.
             parts.setdefault(step.name, (number, layer))
         parts[growth.filesystem.name] = (number, 0)
     return parts
@@ -74,6 +75,8 @@ def growth_layers(steps: Iterable[DiskStep]) -> dict[str, tuple[int, int]]:
 def _is_around(layer: LayerStep, place: DevicePath) -> bool:
     outer = layer.place
     if isinstance(layer, GrowLogicalVolume):
+        # The step of a logical volume is at its group's physical volume; the volume lies one layer
+        # further in.
         outer = outer.within_volume(layer.group, layer.volume)
     return outer.number == place.number and place.layers[: len(outer.layers)] == outer.layers
 
@@ -99,6 +102,8 @@ def guest_plan(
     grown = [_growth(facts, growth) for growth in growths_of(steps)]
     if not grown:
         raise _only_at_rest(facts, target, f"it holds {facts.kind_of(target)}")
+    # `growdisk` carries out one after the other; a bundle of scripts, which a person runs, is for
+    # one.
     if len(grown) > 1 and not several:
         raise CannotGrow(
             facts.image.path,
@@ -130,6 +135,9 @@ def _whole_disk(facts: Facts, steps: Iterable[DiskStep]) -> tuple[PartitionTable
     resize = first(ResizeImage, steps)
     assert resize is not None, steps
     content = facts.contents[0]
+    # Without a table there is no disk's id: the scripts know the disk by the UUID of what is on it,
+    # in the spelling in which they read it there: without hyphens. LVM's is text, in which case
+    # matters.
     uuid = content.uuid.replace("-", "")
     if not isinstance(content, PhysicalVolumeContent):
         uuid = uuid.lower()
@@ -146,6 +154,7 @@ def _target(table: RewritePartitions | None, steps: Iterable[DiskStep]) -> int:
         return grown_filesystem.number
     if table is None:
         return 0
+    # No file system grows: the partition that stays at its start and becomes longer is meant.
     old = {part.number: part for part in table.before.partitions}
     grown = (
         p
@@ -169,19 +178,12 @@ def kind_of(facts: Facts, step: GrowFilesystem) -> str:
     return facts.kind_of(step.number) if step.is_plain_ext else step.kind
 
 
-def filesystem_of(facts: Facts, step: GrowFilesystem) -> Content | None:
-    """The file system that a step grows, wherever it is."""
-    outer = facts.contents.get(step.number)
-    if outer:
-        return next((content for content in outer.all_within() if content.uuid == step.uuid), None)
-    return None
-
-
 def _layers(steps: Iterable[LayerStep]) -> Iterator[GuestLayer]:
     group = ""
     for step in steps:
         match step:
             case GrowLuks(place=place, uuid=uuid, new_size=size):
+                # The id is what device-mapper has in its UUID: without hyphens.
                 yield GuestLayer("luks", uuid.replace("-", ""), place.name, size)
             case GrowPhysicalVolume(group=name, uuid=uuid, extents=extents):
                 group = uuid
@@ -191,6 +193,7 @@ def _layers(steps: Iterable[LayerStep]) -> Iterator[GuestLayer]:
             ):
                 yield GuestLayer(
                     "lv",
+                    # Device-mapper's UUID of a volume is LVM-, the group's and the volume's.
                     f"{group}{uuid}".replace("-", ""),
                     f"{name}/{volume}",
                     extents * unit,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from growdisk.errors import LayoutError
+from growdisk.errors import Refused
 from growdisk.filesystems.content import NtfsContent, SwapContent
 from growdisk.planner.facts import Facts
 
@@ -19,6 +19,7 @@ _SHUT_DOWN = "start Windows and shut it down whole: shutdown /s /t 0"
 def refuse_hibernated(facts: Facts) -> None:
     """By what lies in partitions and volumes."""
     for number in sorted(facts.contents):
+        # Also in containers that were opened, and in logical volumes.
         for name, content in facts.leaves_of(number):
             if isinstance(content, SwapContent) and content.hibernated:
                 reason = memory_in(f"the swap space of {name}", content.hibernated)
@@ -41,9 +42,9 @@ def hibernated(
     signature: str,
     reason: str,
     hint: str = "boot the guest and shut it down properly",
-) -> LayoutError:
+) -> Refused:
     """`number` is the partition's, 0 if it is a file in the guest."""
-    return LayoutError.named(
+    return Refused.named(
         "hibernated",
         "the guest in {path} is hibernated",
         "{reason}",

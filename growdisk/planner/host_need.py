@@ -38,18 +38,22 @@ class GrowingImage:
 
 def needed(image: GrowingImage) -> int:
     """Bytes of the host's file system that are taken at the peak of a run."""
+    # Preallocation takes all of the new space: what is written there needs no more.
     if image.preallocated:
         return image.new_size - image.old_size + _overlays(image)
     if image.snapshots == "overlay":
         return _overlays(image) + _data(image, image.cluster_size or _OVERLAY_CLUSTER)
     if image.snapshots == "internal" and image.cluster_size:
+        # Each snapshot has a copy of the L1 table, and the image its own.
         copies = _l1(image.new_size, image.cluster_size) * (image.steps + 1)
         return _data(image, image.cluster_size) + copies
+    # --snapshots none: what is written to new places, and nothing else.
     return _data(image, image.cluster_size or _BLOCK)
 
 
 def needed_in_file(image: GrowingImage, length: int) -> int:
     """Bytes that the image's own file, `length` now, will have at the least."""
+    # A raw file becomes as long as the disk, whatever of it has blocks.
     if image.cluster_size is None:
         return image.new_size
     return length + _data(image, image.cluster_size)
@@ -63,6 +67,7 @@ def _overlays(image: GrowingImage) -> int:
         + _data(image, _OVERLAY_CLUSTER)
         + _tables(image, _OVERLAY_CLUSTER)
     )
+    # A kept run has undo files as large as the overlays.
     return 2 * overlays if image.keep else overlays
 
 
@@ -74,7 +79,10 @@ def _data(image: GrowingImage, cluster_size: int) -> int:
 
 def _tables(image: GrowingImage, cluster_size: int) -> int:
     """Bytes of the L2 tables for what is new."""
+    # An L2 table is one cluster of entries of 8 bytes, each for one cluster.
     coverage = cluster_size // 8 * cluster_size
+    # Far from each other each place needs a table of its own, but there are no more than the new
+    # space has.
     scattered = min(image.fills.places, -(-(image.new_size - image.old_size) // coverage))
     return (scattered + (image.fills.bytes + image.moved) // coverage) * cluster_size
 

@@ -1,8 +1,4 @@
-"""What the planner must know of this machine: it decides by these answers alone.
-
-The api has the answers (api/host_tools.py). Each is looked up when it is asked for: trying a kernel
-takes a second.
-"""
+"""What the planner must know of this machine: facts that its caller passes in."""
 
 from __future__ import annotations
 
@@ -10,7 +6,12 @@ from typing import Protocol
 
 
 class HostTools(Protocol):
-    """Each `why_` returns a reason, with what to do about it; "" if nothing stands against it."""
+    """Facts of this machine. A `why_` is a reason, with what to do about it; "" if there is none.
+
+    They are not the planner's to find out: the api does (api/host_tools.py). It does so when a fact
+    is first asked for, since trying a kernel takes a second, and most plans need none. No answer
+    depends on what was asked or decided before.
+    """
 
     def why_no_tool(self, tool: str) -> str: ...
 

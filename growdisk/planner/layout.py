@@ -132,6 +132,8 @@ def layout_of(facts: Facts) -> Layout:
         ),
         free=tuple(FreeLayout(free.start, free.length) for free in _free(facts.table)),
         blockers=(
+            # What belongs to others is listed with its reason, so it is not listed as a blocker
+            # again.
             *_others(facts),
             *(_blocker(facts, part) for part in facts.blockers() if not whose(facts, part)),
         ),

@@ -9,26 +9,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from growdisk.errors import LayoutError
+from growdisk.errors import Refused
 from growdisk.fast_dataclass import dataclass, replace
 from growdisk.filesystems.content import ExtContent
 from growdisk.filesystems.ext_growth import descriptor_blocks_missing
-from growdisk.host.free_space import HostRoom
-from growdisk.live.qemu_machine import Arrival, LiveDisk
+from growdisk.live.live_disk import Arrival, LiveDisk
 from growdisk.planner.facts import Facts
 from growdisk.planner.failures import option_unsupported
 from growdisk.planner.goal import Goal, RunOptions, SnapshotMode
 from growdisk.planner.guest_connection import GuestConnection
 from growdisk.planner.guest_plan import (
-    filesystem_of,
     growth_layers,
     growths_of,
     guest_plan,
     kind_of,
 )
 from growdisk.planner.layout import layout_of
-from growdisk.planner.plan import LEAST_REFCOUNT_BITS, Plan, new_run_name
+from growdisk.planner.plan import LEAST_REFCOUNT_BITS, Plan
 from growdisk.planner.proposal import Proposal
 from growdisk.steps.grow_filesystem import GrowFilesystem
 from growdisk.steps.grow_luks import GrowLuks
@@ -39,6 +38,9 @@ from growdisk.steps.reread_partitions import RereadPartitions
 from growdisk.steps.resize_image import GrowDevice, ResizeImage
 from growdisk.steps.step_traits import of_kind
 from growdisk.units import format_size
+
+if TYPE_CHECKING:
+    from growdisk.host.free_space import HostRoom
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,7 @@ class HostEnvironment:
 
 
 def make_live_plan(
+    run: str,
     facts: Facts,
     proposal: Proposal,
     goal: Goal,
@@ -67,7 +70,7 @@ def make_live_plan(
 ) -> Plan:
     """The plan for a running guest; option-unsupported if it cannot be done.
 
-    `way` comes without the guest plan, which is made here.
+    `run` is the name of the run; `way` comes without the guest plan, which is made here.
     """
     path = facts.image.path
     _refuse_options(facts, goal, options)
@@ -78,14 +81,15 @@ def make_live_plan(
         raise option_unsupported(
             path,
             option="--keep-snapshots",
-            reason="a guest that is started anew would go past its overlays",
+            reason="a guest that is restarted from its image would lose what is in the overlays",
             hint="leave it out, or use --snapshots internal",
         )
     _refuse_shape(path, proposal.steps)
-    run, present = new_run_name(), around.host.device_size or 0
+    present = around.host.device_size or 0
     steps = tuple(
         _running(facts, step, restart=restart, device_size=present) for step in proposal.steps
     )
+    # The guest plan has the run's name: what the scripts answer has to bear it.
     guest = guest_plan(run, facts, proposal.steps, serial=around.disk.serial, several=True)
     return Plan(
         run=run,
@@ -112,6 +116,7 @@ def _running(facts: Facts, step: DiskStep, *, restart: bool, device_size: int) -
         case ResizeImage():
             return replace(step, running=True, restart=restart)
         case GrowFilesystem():
+            # At rest a plain ext step does not say which ext it is: the scripts have to know.
             return replace(step, running=True, kind=kind_of(facts, step))
         case RereadPartitions() | GrowLuks() | GrowPhysicalVolume() | GrowLogicalVolume():
             return replace(step, running=True)
@@ -126,11 +131,12 @@ def _refuse_shape(path: Path, steps: tuple[DiskStep, ...]) -> None:
         raise _only_at_rest(path, "growing a partition without a file system that growdisk knows")
     parts = growth_layers(steps)
     for step in steps:
+        # Growth that leads to no file system: the scripts grow layers only on the way to one.
         if step.works_at and step.name not in parts:
             raise _only_at_rest(path, f"{step.describe()}, without a file system in it,")
 
 
-def _only_at_rest(path: Path, what: str) -> LayoutError:
+def _only_at_rest(path: Path, what: str) -> Refused:
     hint = "shut the guest down and run growdisk on the image"
     return option_unsupported(
         path, option="a running guest", reason=f"{what} is only done while it is off", hint=hint
@@ -166,6 +172,7 @@ def _refuse_fixed_device(facts: Facts, proposal: Proposal, around: HostEnvironme
     """Refuse a raw block device that is too small: QEMU cannot enlarge it; the host must, first."""
     size, wanted = around.host.device_size, proposal.after.image.virtual_size
     if (
+        # With a storage that growdisk can enlarge, the run does that itself (GrowDevice).
         facts.image.storage is None
         and around.disk.format == "raw"
         and size is not None
@@ -189,6 +196,7 @@ def _restart(
     option-unsupported if that is impossible, or not allowed.
     """
     bus, path = around.disk.bus, facts.image.path
+    # Nothing to see if the disk keeps its size, or if its bus tells the guest by itself.
     if not any(step.added for step in proposal.steps) or bus.arrival is Arrival.AT_ONCE:
         return False
     if bus.arrival is Arrival.NEVER:
@@ -216,6 +224,8 @@ def _snapshot_mode(
     obstacle = _obstacle(around, steps)
     match options.snapshots:
         case "auto":
+            # Never overlays by default: until they are merged, nobody may start the guest from the
+            # image.
             return ("none", obstacle) if obstacle else ("internal", "")
         case "internal" if obstacle:
             hint = (
@@ -245,6 +255,7 @@ def _snapshot_mode(
 def _obstacle(around: HostEnvironment, steps: int) -> str:
     """Why the machine's memory and disks cannot be put into snapshots; "" if they can."""
     disk = around.disk
+    # Version 2 does not record a snapshot's disk size, and raw has no snapshots.
     if disk.version != 3:
         return (
             f"the image is {'qcow2 version 2' if disk.version else disk.format}, which has no "
@@ -271,6 +282,7 @@ def _obstacle(around: HostEnvironment, steps: int) -> str:
             f"its disk {others[0].names[0]} is {others[0].format}, and would not go back "
             "together with the memory"
         )
+    # Each snapshot holds all of the memory, at the worst.
     if around.host.free < steps * around.memory:
         room = f"{format_size(around.host.free)} free {around.host.where}"
         return (
@@ -310,6 +322,8 @@ def _notes(
         )
     else:
         why = f" ({reason})" if reason else ""
+        # The first growth inside a partition is what the guest's own undo cannot take back
+        # (LiveUndo).
         first = next(
             (step.name for step in proposal.steps if step.name.startswith("grow-")),
             "grow-filesystem",
@@ -338,7 +352,7 @@ def _notes(
 def _gdt_notes(facts: Facts, proposal: Proposal) -> Iterator[str]:
     """An ext file system that counts its groups in more blocks than were kept free for that."""
     for step in of_kind(GrowFilesystem, proposal.steps):
-        content = filesystem_of(facts, step)
+        content = facts.content_with(step.uuid, step.number)
         if isinstance(content, ExtContent) and (
             missing := descriptor_blocks_missing(content, step.new_size)
         ):

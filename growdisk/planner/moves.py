@@ -24,6 +24,8 @@ def moves_of(facts: Facts, growth: Grown) -> tuple[Move, ...]:
     found = []
     for new in growth.moved:
         old = facts.table.by_number(new.number)
+        # The extended partition has no bytes of its own to copy: its boot records are written with
+        # the table.
         if old is not None and new.role is not Role.EXTENDED and new.number not in facts.swaps:
             _refuse_unspeakable(facts, new)
             found.append(Move(new.number, old.start, new.start, old.size))
@@ -53,6 +55,8 @@ def is_repeatable(table: PartitionTable, moves: tuple[Move, ...]) -> bool:
     needed = [move.source for move in moves]
     if table.extended is not None:
         needed.append(table.extended.range)  # the chain of boot records is somewhere in there
+    # A move onto itself, or onto another's source, cannot be begun again: the source is gone by
+    # then.
     return not any(move.destination.overlaps(place) for move in moves for place in needed)
 
 
@@ -60,8 +64,8 @@ def notes_on(facts: Facts, moves: tuple[Move, ...]) -> Iterator[str]:
     for move in moves:
         name, kind = facts.name_of(move.number), facts.kind_of(move.number)
         yield (
-            f"{name} ({kind}, {format_size(move.size)}) is copied to byte {move.new_start} and "
-            "keeps its number, type, name and identifiers"
+            f"{name} ({kind}, {format_size(move.size)}) is moved to "
+            f"{format_size(move.new_start)} and keeps its number, type, name and identifiers"
         )
         if kind in NAMED:
             yield (

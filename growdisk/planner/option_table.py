@@ -74,7 +74,7 @@ INSIDE: Options = (
 SIZE = OptionSpec(
     "size",
     "str",
-    "+10G grows by, 40G grows to; if left out, every layer that lags behind is filled.",
+    "+10G grows by, 40G grows to; if left out, every layer grows into the unused space around it.",
 )
 PREALLOCATION = OptionSpec(
     "preallocation",

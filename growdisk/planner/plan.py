@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from growdisk.backends.backend import Kind
 from growdisk.errors import ImageUnsupported, shell_word
 from growdisk.fast_dataclass import dataclass, replace
 from growdisk.host.json_codec import Raw, decoded, encoded, encoded_lines
@@ -26,13 +23,12 @@ from growdisk.steps.extra_disk_step import ExtraDiskStep
 from growdisk.steps.registry import DiskStep
 from growdisk.steps.rewrite_partitions import RewritePartitions
 from growdisk.steps.step_traits import first, of_kind
+from growdisk.steps.worker import BackendKind
 from growdisk.units import format_size
-from growdisk.workflow.journal import record_unreadable
-from growdisk.workflow.run_directory import RunDirectory
 
-# as 64 GiB in clusters of 64 KiB have: from there on overlays are done sooner
+# Bytes of L2 tables, as 64 GiB in clusters of 64 KiB have: from there on overlays are done sooner.
 _MANY_TABLES = 8 << 20
-# five snapshots and the disk itself, and the user's own snapshots beside them
+# A cluster is counted by five snapshots and the disk itself, and by the user's own snapshots.
 LEAST_REFCOUNT_BITS = 8
 
 
@@ -46,7 +42,7 @@ class ExtraDisk:
     path: str
     format: str
     snapshots: SnapshotMode
-    backend: Kind = "guestfs"
+    backend: BackendKind = "guestfs"
     before: Layout | None = None
     after: Layout | None = None
 
@@ -95,6 +91,7 @@ class _WrittenPlan(Plan):
 
 
 def make_plan(
+    run: str,
     facts: Facts,
     proposal: Proposal,
     goal: Goal,
@@ -102,8 +99,12 @@ def make_plan(
     choice: Choice = GUESTFS,
     others: Sequence[ExtraDiskPlan] = (),
 ) -> Plan:
-    """Decide how the proposal is carried out; option-unsupported if an image does not allow it."""
+    """Decide how the proposal is carried out; option-unsupported if an image does not allow it.
+
+    `run` is the name of the run.
+    """
     _refuse_preallocation(facts, goal)
+    # The other disks come last: a failure there still takes everything back, on all disks.
     steps = (*proposal.steps, *steps_of(others))
     mode, on_mode = _snapshot_mode(
         facts.image, options, moves=any(step.moves for step in proposal.steps)
@@ -112,7 +113,7 @@ def make_plan(
         _refuse_moves_without_a_way_back(facts.image.path, steps)
     of_storage = facts.image.storage.notes if facts.image.storage else ()
     return Plan(
-        run=new_run_name(),
+        run=run,
         backend=choice.backend,
         snapshots=mode,
         keep=options.keep,
@@ -149,25 +150,12 @@ def decode_plan(text: bytes) -> Plan:
     return Plan(**vars(written) | {"steps": steps})
 
 
-def recorded_plan(directory: RunDirectory) -> Plan:
-    """That of the run which is recorded there. record-unreadable if it is not one."""
-    try:
-        return decode_plan(directory.plan_text())
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise record_unreadable(
-            directory.plan_file, reason=f"it is no plan of a run: {error}"
-        ) from error
-
-
-def new_run_name() -> str:
-    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{os.urandom(2).hex()}"
-
-
 def _written(step: DiskStep | ExtraDiskStep) -> _WrittenStep:
     if isinstance(step, ExtraDiskStep):
         return replace(_written(step.step), disk=step.number)
     fields = decoded(encoded(step), dict[str, Raw])
     usual = step.usual
+    # What is as usual is left out: reading the plan fills it in by the defaults of the fields.
     unusual = {name: value for name, value in fields.items() if usual.get(name) != bytes(value)}
     return _WrittenStep(type(step).__name__, Raw(encoded(unusual)))
 
@@ -179,7 +167,7 @@ def _read(written: _WrittenStep, plan: _WrittenPlan) -> DiskStep | ExtraDiskStep
 
 def _extra_disk(other: ExtraDiskPlan, options: RunOptions) -> ExtraDisk:
     image = other.facts.image
-    known = ExtraDisk(str(image.path.resolve()), image.format, _snapshot_mode(image, options)[0])
+    known = ExtraDisk(str(other.path), image.format, _snapshot_mode(image, options)[0])
     if other.proposal is None:
         return known
     before, after = layout_of(other.facts), layout_of(other.proposal.after)
@@ -214,6 +202,7 @@ def _snapshot_mode(
         and fit
         and image.tables > _MANY_TABLES
         and not options.keep
+        # A partition that moves would be written twice: to the overlay, and again to the image.
         and not moves
     ):
         mode = "overlay"
@@ -221,6 +210,8 @@ def _snapshot_mode(
             "snapshots by overlays: each internal one would have to go through "
             f"{format_size(image.tables)} of tables"
         )
+    # Growing it would leave its snapshots without a size: after going back to one the disk would be
+    # wrong.
     if image.version == 2 and image.snapshots:
         raise ImageUnsupported(
             image.path,

@@ -71,13 +71,12 @@ def without_gone(facts: Facts, goal: Goal) -> Goal:
 
 
 def _propose(facts: Facts, goal: Goal) -> Proposal | AllDone:
-    """A proposal for the goal, or AllDone.
-
-    The same command again no longer finds partitions that it removed: fine if there is nothing to
-    do; else the user has named a wrong one.
-    """
+    """A proposal for the goal, or AllDone."""
+    # The same command again no longer finds partitions that it removed: fine if there is nothing to
+    # do; else the user has named a wrong one.
     again = without_gone(facts, goal)
     if again != goal:
+        # A refusal of the goal that was made smaller would puzzle: the goal as given is tried then.
         with suppress(Refused):
             if isinstance(done := _propose_named(facts, again), AllDone):
                 return done
@@ -85,19 +84,23 @@ def _propose(facts: Facts, goal: Goal) -> Proposal | AllDone:
 
 
 def _propose_named(facts: Facts, goal: Goal) -> Proposal | AllDone:
+    # 1. What nobody may change at all: said before anything else is found fault with.
     refuse_unwritable(facts)
     refuse_hibernated(facts)
     refuse_foreign_disk(facts)
     refuse_volumes_without_lvm(facts, goal)
     if is_whole_disk(facts):
         return _propose_whole(facts, goal)
+    # 2. What grows, and whether that may be touched.
     refuse_hidden_main(facts, goal)
     table, shares = choose_shares(facts, goal)
     refuse_wrong_consent(facts, goal, table, shares)
     refuse_foreign_targets(facts, shares)
+    # 3. The table as it will be.
     new_size = wanted_size(facts, goal)
     table = wanted_table(facts, goal, table, new_size)
     growth = _growth(facts, goal, table, shares, new_size)
+    # The table need not change, but what is in the partitions may not fill them yet.
     if isinstance(growth, NothingToDo):
         first, *others = (part for part in table.partitions if part.number in shares)
         # the space lies elsewhere on the disk: the image alone grows
@@ -109,7 +112,9 @@ def _propose_named(facts: Facts, goal: Goal) -> Proposal | AllDone:
                 hint="growdisk show draws the disk",
             )
         growth, new_size = Grown(table, first, others=tuple(others)), facts.image.virtual_size
+    # Only now is it known what moves, and what goes.
     refuse_foreign(facts, goal, growth, shares)
+    # 4. What stands in the partitions, as large as these will be.
     targets = [
         GrowthTarget(facts, part, goal, _suffix(part, growth))
         for part in (growth.target, *growth.others)
@@ -117,6 +122,7 @@ def _propose_named(facts: Facts, goal: Goal) -> Proposal | AllDone:
     insides = [grow_inside(target) for target in targets]
     if growth.table == facts.table and not any(inside.lags for inside in insides):
         return AllDone(_all_done(facts, goal, growth.target))
+    # 5. There is something to do.
     moves = moves_of(facts, growth)
     return Proposal(
         steps=tuple(_steps(facts, goal, growth, new_size, moves, insides)),
@@ -141,6 +147,7 @@ def _propose_named(facts: Facts, goal: Goal) -> Proposal | AllDone:
 
 
 def _suffix(part: Partition, growth: Grown) -> str:
+    # In the names of steps every disk is sda: ExtraDiskStep puts the right name in.
     return "" if part.number == growth.target.number else f"-{FIRST_DISK}{part.number}"
 
 
@@ -162,12 +169,14 @@ def wanted_size(facts: Facts, goal: Goal) -> int:
     old = facts.image.virtual_size
     new = old if goal.size is None else align_up(goal.size.resolve(old), goal.sector_size)
     if new < old:
-        raise would_shrink(facts.image.path, old=format_size(old), new=format_size(new))
+        raise would_shrink(facts.image.path, old, new)
     storage = facts.image.storage
     if new == old or storage is None:
         return new
     if storage.obstacle:
         raise device_cannot_grow(facts.image.path, reason=storage.obstacle, hint=storage.hint)
+    # A device grows in units of its own (an extent, a zvol's block): it may become larger than
+    # asked for.
     return align_up(new, storage.unit)
 
 
@@ -181,7 +190,10 @@ def _growth(
     growth = plan_shares(table, shares, new_size, policy)
     if isinstance(growth, Grown | NothingToDo):
         return growth
+    # What stands in the way is somebody else's: no advice of the table's would help.
     refuse_foreign_blockers(facts, next(iter(shares)), growth)
+    # Another partition could perhaps grow without anything in its way. With --grow the user has
+    # decided.
     candidates = (
         []
         if goal.grow
@@ -220,6 +232,8 @@ def _steps(
     # A table counts whole sectors; a raw file may end within one.
     disk_size = align_down(new_size, facts.table.sector_size)
     before, after = facts.table.with_disk_size(disk_size), growth.table.with_disk_size(disk_size)
+    # All steps are always there, in this order: one whose layer is as wanted is skipped when it
+    # runs.
     yield grown_image(facts, goal, new_size)
     yield RewritePartitions(before, after, moves)
     yield RereadPartitions(after)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-from growdisk.errors import ImageDamaged, ImageUnsupported, LayoutError
+from growdisk.errors import ImageDamaged, ImageUnsupported, Refused
 from growdisk.filesystems.content import ExtContent, LuksContent, PhysicalVolumeContent, SwapContent
 from growdisk.partitions.table import BIOS_BOOT, Partition, PartitionTable
 from growdisk.planner.facts import Facts
@@ -18,8 +18,9 @@ from growdisk.planner.failures import (
     partition_not_found,
 )
 from growdisk.planner.goal import Goal
-from growdisk.units import MiB, format_size
+from growdisk.units import Bytes, MiB, format_size
 
+# What the guest keeps free at the least when the swap file is made.
 _ROOM_BESIDE_SWAP_FILE = 64 * MiB
 
 
@@ -57,7 +58,7 @@ def refuse_wrong_consent(
         ("--move", n) for n in goal.move
     ]:
         if table.by_number(number) is None:
-            present = ", ".join(facts.name_of(p.number) for p in table.partitions)
+            present = tuple(facts.name_of(p.number) for p in table.partitions)
             raise partition_not_found(
                 facts.image.path, wanted=str(number), present=present, option=option
             )
@@ -79,6 +80,8 @@ def refuse_moved_boot_loader(facts: Facts, moved: Iterable[Partition]) -> None:
                 "disk it lies",
                 hint="leave it where it is: the guest would not start any more",
             )
+        # The disk signature and the start of the partition are how Windows knows its volume on an
+        # MBR disk.
         is_mbr = facts.table is not None and facts.table.kind == "mbr"
         if is_mbr and part.bootable and facts.kind_of(part.number) == "ntfs":
             raise cannot_move(
@@ -116,11 +119,11 @@ def refuse_file_for_random_key(facts: Facts, swaps: Iterable[Partition]) -> None
 
 def refuse_large_swap_file(facts: Facts, size: int, free: int) -> None:
     if size + _ROOM_BESIDE_SWAP_FILE > free:
-        raise LayoutError.named(
+        raise Refused.named(
             "swap-file-too-large",
             "there is no room in {path} for a swap file",
             "of the {free} free in the grown file system it would take {size} and leave next to "
             "nothing",
             "grow further, or use --swap move",
-            {"path": facts.image.path, "size": format_size(size), "free": format_size(free)},
+            {"path": facts.image.path, "size": Bytes(size), "free": Bytes(free)},
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from growdisk.errors import UsageError
+from growdisk.errors import bad_value
 from growdisk.planner.goal import Rule
 from growdisk.units import parse_goal_size
 
@@ -39,10 +39,14 @@ def share(option: str, text: str | None) -> float | None:
     if text is None:
         return None
     number = text.strip().removesuffix("%")
+    # Everything that is not a number fails the test of the bounds below.
     value = float(number) if _NUMBER.fullmatch(number) else -1.0
     if not 0 <= value <= 100:
-        raise UsageError(
-            f"{option} {text}: that is no percentage", hint=f"write {option} 85%, from 0% to 100%"
+        raise bad_value(
+            f"{option} {text}: that is no percentage",
+            option,
+            text,
+            hint=f"write {option} 85%, from 0% to 100%",
         )
     return value / 100
 
@@ -52,8 +56,11 @@ def largest_size(text: str | None) -> int | None:
         return None
     size = parse_goal_size(text)
     if size.relative:
-        raise UsageError(
-            f"--max-size {text}: a largest size does not begin with +", hint="write --max-size 200G"
+        raise bad_value(
+            f"--max-size {text}: a largest size does not begin with +",
+            "--max-size",
+            text,
+            hint="write --max-size 200G",
         )
     return size.resolve(0)
 
@@ -63,5 +70,7 @@ def seconds_of(text: str | None, option: str = "--min-interval") -> float | None
         return None
     match = _DURATION.fullmatch(text.strip())
     if match is None:
-        raise UsageError(f"{option} {text}: that is no time", hint="write 90s, 15m, 1h or 2d")
+        raise bad_value(
+            f"{option} {text}: that is no time", option, text, hint="write 90s, 15m, 1h or 2d"
+        )
     return float(match[1]) * _SECONDS[match[2]]

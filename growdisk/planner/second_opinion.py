@@ -8,14 +8,17 @@ done to it.
 from __future__ import annotations
 
 from enum import Enum
+from typing import TYPE_CHECKING
 
 from growdisk.fast_dataclass import dataclass
 from growdisk.filesystems.content import Content, PhysicalVolumeContent, SwapContent
 from growdisk.filesystems.signatures import MAGICS, ContentOwner
-from growdisk.host.blkid import BlkidResult
 from growdisk.planner.facts import Facts
 from growdisk.planner.failures import belongs_to_others
 from growdisk.planner.foreign import INSIDE, content_in_words
+
+if TYPE_CHECKING:
+    from growdisk.host.blkid import BlkidResult
 
 _OF_A_WHOLE = frozenset(
     {magic.kind for magic in MAGICS if magic.owner is ContentOwner.WHOLE}
@@ -59,14 +62,18 @@ def refuse_disagreement(facts: Facts, part: TouchedPart, verdict: BlkidResult) -
 
 
 def _objection(facts: Facts, part: TouchedPart, verdict: BlkidResult) -> str:
+    # No answer is no agreement.
     if verdict.failed:
         return f"blkid came to no result on {part.name}"
     if part.treatment is Treatment.AROUND:
         return _objection_to_disk(facts, verdict)
     if verdict.candidates:
         return f"blkid finds {' and '.join(verdict.candidates)} at once on {part.name}"
+    # By its number, whatever is in it: only what belongs to a larger whole is an objection then.
     if part.treatment is Treatment.GIVEN_UP:
         return _belonging(part, verdict)
+    # Swap with a random key has no header: its bytes are noise, and only the guest's crypttab
+    # tells.
     random = isinstance(part.own, SwapContent) and part.own.random_key
     own = part.own.kind if part.own and not random else ""
     if verdict.kind == own:
@@ -83,6 +90,7 @@ def _objection(facts: Facts, part: TouchedPart, verdict: BlkidResult) -> str:
 def _objection_to_disk(facts: Facts, verdict: BlkidResult) -> str:
     """File systems are what the partitions are for; an array of disks goes before all of them."""
     known = {content.kind for content in facts.contents.values()}
+    # What growdisk itself has found on the whole disk is no news.
     for kind in (verdict.kind, *verdict.candidates):
         if kind not in known and (kind in _OF_A_WHOLE or (kind and verdict.usage == "raid")):
             return f"blkid finds that the whole disk belongs to something larger: {kind}"
@@ -91,6 +99,7 @@ def _objection_to_disk(facts: Facts, verdict: BlkidResult) -> str:
 
 def _belonging(part: TouchedPart, verdict: BlkidResult) -> str:
     own = isinstance(part.own, PhysicalVolumeContent)
+    # crypto_LUKS is among them for its second header. LVM is raid for blkid, and growdisk knows it.
     if verdict.kind in _OF_A_WHOLE - {"crypto_LUKS"} or (verdict.usage == "raid" and not own):
         return f"blkid finds that {part.name} belongs to something larger: {verdict.kind}"
     return ""

@@ -37,6 +37,7 @@ def resize_only(facts: Facts, goal: Goal) -> Proposal | AllDone:
     old, new = facts.image.virtual_size, wanted_size(facts, goal)
     if new == old:
         return AllDone(f"the image is {format_size(old)} already")
+    # A table counts whole sectors; a raw file may end within one.
     table = facts.table.with_disk_size(new - new % facts.table.sector_size) if facts.table else None
     after = replace(facts, image=replace(facts.image, virtual_size=new), table=table)
     return Proposal((grown_image(facts, goal, new),), after)
@@ -55,10 +56,12 @@ def rewrite_only(facts: Facts, goal: Goal) -> Proposal | AllDone:
     whole = whole_rewrite(facts, goal)
     if isinstance(whole, AllDone):
         return whole
+    # The plan is made as a whole, with its refusals, and one step is taken out of it.
     step = first(RewritePartitions, whole.steps)
     if step is None or step.before == step.after:
         return AllDone("the partitions take all the space that they can get")
     numbers = {part.number for part in step.after.partitions}
+    # What the whole job would remove is gone afterwards; nothing inside the others changes.
     contents = {number: content for number, content in facts.contents.items() if number in numbers}
     return Proposal((step,), replace(facts, table=step.after, contents=contents), whole.given_up)
 
@@ -147,5 +150,6 @@ def _grown_partitions(facts: Facts, goal: Goal) -> Iterator[tuple[Partition, str
     suffixed = False
     for part in table.partitions:
         if part.number in shares:
+            # Only further ones have a suffix, as in a plan of the whole job.
             yield part, f"-{FIRST_DISK}{part.number}" if suffixed else ""
             suffixed = True

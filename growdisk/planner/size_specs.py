@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from pathlib import Path
 
-from growdisk.errors import UsageError
+from growdisk.errors import UsageError, bad_value
 from growdisk.partitions.shares import Percent, Rest, Share, Size
-from growdisk.planner.goal import Goal, Grow, OtherDisk
+from growdisk.planner.goal import Grow
 from growdisk.units import parse_goal_size
 
 _DISK = re.compile(r"(?:/dev/)?(?:[svh]d|xvd)(?P<letter>[a-z])\d")
@@ -40,40 +39,18 @@ def requests_by_disk(words: Sequence[str], others: int) -> list[list[str]]:
     """The requests for the first disk, then for each of the `others`, the first of which is sdb."""
     found: list[list[str]] = [[] for _ in range(others + 1)]
     for word in words:
+        # Without --with no letter is looked at: vda1 and sda1 mean the one disk.
         match = _DISK.match(word) if others else None
         number = ord(match["letter"]) - ord("a") if match else 0
         if number > others:
-            raise UsageError(
+            raise bad_value(
                 f"cannot read --grow {word}",
+                "--grow",
+                word,
                 hint="name its image with --with: the first is sdb, the next one sdc",
             )
         found[number].append(word)
     return found
-
-
-def other_disks(words: Sequence[str], requests: Sequence[str], like: Goal) -> tuple[OtherDisk, ...]:
-    """`data.qcow2`, `data.qcow2=+10G`.
-
-    One with a size, or with a partition that `requests` name, grows itself; what may be given up
-    for it is as for the first disk.
-    """
-    return tuple(
-        _other_disk(word, own, like)
-        for word, own in zip(words, requests_by_disk(requests, len(words))[1:], strict=True)
-    )
-
-
-def _other_disk(word: str, requests: Sequence[str], like: Goal) -> OtherDisk:
-    name, equals, size = (
-        word.rpartition("=") if "=" in word and not Path(word).exists() else (word, "", "")
-    )
-    if not (equals or requests):
-        return OtherDisk(Path(name))
-    wanted = parse_goal_size(size) if equals else None
-    grow, sectors = growth_requests(requests), like.sector_size
-    return OtherDisk(
-        Path(name), Goal(wanted, swap=like.swap, grow=grow, sector_size=sectors, repair=like.repair)
-    )
 
 
 def share_of(word: str, text: str, option: str, hint: str) -> Share:
@@ -87,17 +64,18 @@ def share_of(word: str, text: str, option: str, hint: str) -> Share:
             value = 0.0
         if 0 < value <= 100:
             return Percent(value)
+    # Several shares in one option, with commas: the error below says how to write them.
     elif text and "," not in text:
         size = parse_goal_size(text)
         return Size(size.bytes, size.relative)
-    raise UsageError(f"cannot read {option} {word}", hint)
+    raise bad_value(f"cannot read {option} {word}", option, word, hint)
 
 
 def volume_requests(words: Sequence[str]) -> tuple[Grow, ...]:
     requests = []
     for name, equals, share in (word.partition("=") for word in words):
         if not name:
-            raise UsageError(f"cannot read --lv ={share}", hint=_LV_HINT)
+            raise bad_value(f"cannot read --lv ={share}", "--lv", f"={share}", hint=_LV_HINT)
         word = f"{name}={share}"
         requests.append(Grow(name, share_of(word, share, "--lv", _LV_HINT) if equals else Rest()))
     return tuple(requests)
@@ -111,7 +89,10 @@ def parse_percent(text: str | None) -> float | None:
     except ValueError:
         value = -1.0
     if not text.endswith("%") or not 0 <= value <= 100:
-        raise UsageError(
-            f"cannot read --lv-share {text}", hint="write a percentage, such as --lv-share 60%"
+        raise bad_value(
+            f"cannot read --lv-share {text}",
+            "--lv-share",
+            text,
+            hint="write a percentage, such as --lv-share 60%",
         )
     return value

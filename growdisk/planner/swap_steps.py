@@ -36,6 +36,7 @@ def swap_steps(
         SwapSpace(part.number, part.start, part.size, content.uuid, content.label)
         for part in growth.moved
         if isinstance(content := facts.contents.get(part.number), SwapContent)
+        # crypttab makes its header at each start: there is none to write.
         and not content.random_key
     )
     if moved:
@@ -43,6 +44,7 @@ def swap_steps(
     swaps = [p for p in growth.removed if p.number in facts.swaps]
     if swaps and inside.system and goal.swap == "file":
         refuse_file_for_random_key(facts, swaps)
+        # All the swap that goes becomes one file, with the UUID of the first.
         size = sum(p.size for p in swaps)
         refuse_large_swap_file(facts, size, inside.free)
         yield MakeSwapFile(inside.system, size, facts.contents[swaps[0].number].uuid)
@@ -67,6 +69,7 @@ def repair_notes(facts: Facts, goal: Goal, growth: Grown, inside: ContentGrowth)
 
 def _repair(facts: Facts, goal: Goal, growth: Grown, inside: ContentGrowth) -> RepairGuest | None:
     removed = [p for p in growth.removed if p.role is not Role.EXTENDED]
+    # The first one is where the swap file goes; the others may hold the guest's files all the same.
     systems = [inside.system] if inside.system else []
     systems += [device for device in _mountable(facts, growth) if device not in systems]
     if not (goal.repair and removed and systems):
@@ -104,6 +107,7 @@ def _identities(facts: Facts, part: Partition) -> Iterator[RemovedPartition]:
     yield replace(outer, mapped=tuple(_volume_nodes(content)))
     for inner in content.all_within() if content else ():
         if inner is not content and (inner.uuid or inner.label):
+            # What lies in it may be named as well: a volume's file system by its UUID or label.
             yield RemovedPartition(
                 part.number, inner.uuid or None, inner.label or None, is_swap=False
             )
@@ -115,4 +119,5 @@ def _volume_nodes(content: Content | None) -> Iterator[str]:
             group = holder.group.name
             for volume in holder.group.visible:
                 yield f"/dev/{group}/{volume.name}"
+                # Device-mapper joins the two names by a hyphen, so it doubles those within them.
                 yield f"/dev/mapper/{group.replace('-', '--')}-{volume.name.replace('-', '--')}"

@@ -17,8 +17,8 @@ from growdisk.planner.failures import (
 )
 from growdisk.planner.foreign import content_in_words
 from growdisk.planner.goal import Goal
-from growdisk.units import format_size
 
+# Only the number counts: what the disk is called depends on the guest and its controller.
 _NAME = re.compile(r"(?:/dev/)?(?:[svh]d[a-z]|xvd[a-z]|nvme\d+n\d+p|mmcblk\d+p)?(?P<number>\d+)")
 
 
@@ -68,8 +68,9 @@ def choose_partition(
     match = _NAME.fullmatch(wanted)
     part = facts.table.by_number(int(match["number"])) if match else None
     if part is None:
-        present = ", ".join(facts.name_of(p.number) for p in facts.table.partitions)
+        present = tuple(facts.name_of(p.number) for p in facts.table.partitions)
         raise partition_not_found(path, wanted=wanted, present=present, option=option)
+    # A partition of unknown content may be named: then it alone grows, and nothing in it.
     if part not in facts.candidates and not _is_unknown(facts, part):
         raise _unfit(facts, part)
     return facts.table, part
@@ -78,9 +79,7 @@ def choose_partition(
 def _refuse_smaller(facts: Facts, part: Partition, share: Share) -> None:
     if isinstance(share, Size) and not share.relative and share.bytes < part.size:
         name = facts.name_of(part.number)
-        raise would_shrink(
-            facts.image.path, format_size(part.size), format_size(share.bytes), subject=name
-        )
+        raise would_shrink(facts.image.path, part.size, share.bytes, subject=name)
 
 
 def _is_unknown(facts: Facts, part: Partition) -> bool:
@@ -120,6 +119,7 @@ def _nothing(facts: Facts) -> str:
     if facts.other_table:
         return f"it has {facts.other_table}"
     if facts.table is None:
+        # An installer's image is often named by mistake.
         if facts.kind_of(0) == "iso9660":
             return (
                 "it is an image of a CD or DVD (ISO 9660), which never grows; name the disk "

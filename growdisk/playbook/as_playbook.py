@@ -54,12 +54,14 @@ def playbook_of(
         return proposal
 
     plan(path, goal, options, image_format, watched)
+    # plan() may ask twice: if the guest's files do not allow that swap is given up, for one that
+    # moves it. The last proposal counts.
     facts, proposal = found[-1]
     if isinstance(proposal, AllDone):
         tasks = [
             _task(
                 "expand",
-                "Grow what lags behind (nothing, when this was planned)",
+                "Grow into unused space (there was none when this was planned)",
                 {"image": _IMAGE},
             )
         ]
@@ -112,6 +114,7 @@ class _Writer:
         self._keys: _Words = (
             {"key_file": [str(file.resolve()) for file in key_files]} if key_files else {}
         )
+        # `auto` is each task's own default.
         chosen = {"backend": options.backend, "snapshots": options.snapshots}
         self._way: _Words = {name: word for name, word in chosen.items() if word != "auto"}
 
@@ -127,6 +130,7 @@ class _Writer:
                 case RereadPartitions():
                     yield self._task("reread_partitions", step, self._sectors)
                 case GrowFilesystem() | GrowLuks() | GrowPhysicalVolume() | GrowLogicalVolume():
+                    # One task grows all layers of a partition; its title is its first step's.
                     if step.partition not in grown:
                         yield self._grow(step.partition, step)
                     grown.add(step.partition)
@@ -134,9 +138,11 @@ class _Writer:
                     yield self._for_swap(step)
 
     def _resize(self, step: ResizeImage) -> Iterator[_Words]:
+        # The step is in each plan, also if the size stays.
         if step.new_size != step.old_size:
             more = {"preallocation": step.preallocation} if step.preallocation != "off" else {}
             snapshots = {name: word for name, word in self._way.items() if name == "snapshots"}
+            # The size that it comes to: with +10G a playbook that is run twice would grow it twice.
             options = {**self._common, "size": f"{step.new_size}b", **more, **snapshots}
             yield _task("resize_image", step.describe(), options)
 
@@ -147,6 +153,7 @@ class _Writer:
         requests: _Words = (
             {"grow": self._sizes(step)} if goal.grow else {"partition": str(self._target())}
         )
+        # The planner itself chose to move swap: the task must not drop it, as it would by default.
         swap = goal.swap or ("move" if self._moves_swap else None)
         for name, value in (
             ("swap", swap),
@@ -171,6 +178,7 @@ class _Writer:
         )
 
     def _for_swap(self, step: DiskStep) -> _Words:
+        # What has to be opened on the way to the guest's root: LUKS, LVM.
         inside = {**_partition(self._target()), **self._sectors, **self._keys}
         match step:
             case RemakeSwap():
@@ -198,6 +206,7 @@ class _Writer:
         """What shares come to: a share of what is left would be more with each run."""
         parts = [choose_partition(self._facts, request.partition)[1] for request in self._goal.grow]
         grown = [new for part in parts if (new := step.after.by_number(part.number)) is not None]
+        # --grow calls the disk sda, whatever the guest calls it.
         return [f"sda{part.number}={part.size}b" for part in grown]
 
     def _target(self) -> int:

@@ -14,10 +14,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
-from typing import ClassVar
 
 from growdisk.errors import Refused
-from growdisk.fast_dataclass import dataclass
 from growdisk.host.templating import Failure, Sandbox
 from growdisk.host.yaml_reader import YamlPosition, is_list, is_mapping
 from growdisk.playbook.options import truth_of
@@ -34,15 +32,19 @@ class Omit:
 OMIT = Omit()
 
 
-@dataclass(eq=False)
-class TemplateFailed(Refused):
-    WHAT: ClassVar[str] = "{place}: cannot evaluate {text}"
-    WHY: ClassVar[str] = "{reason}"
-    DO: ClassVar[str] = "{hint}"
-    place: YamlPosition | str
-    text: str
-    reason: str
-    hint: str = "mend the expression, or give what it asks for with -e NAME=VALUE"
+def template_failed(
+    place: YamlPosition | str,
+    text: str,
+    reason: str,
+    hint: str = "mend the expression, or give what it asks for with -e NAME=VALUE",
+) -> Refused:
+    return Refused.named(
+        "template-failed",
+        "{place}: cannot evaluate {text}",
+        "{reason}",
+        "{hint}",
+        {"place": place, "text": text, "reason": reason, "hint": hint},
+    )
 
 
 @cache
@@ -56,6 +58,9 @@ class TaskVariables:
     `layers` may hold templates, the last one wins; `final` values hold none.
     """
 
+    # What tasks have registered is final: a label or a path in it that looks like an expression
+    # comes from an image, and is never evaluated.
+
     def __init__(self, layers: Sequence[Mapping[str, object]], final: Mapping[str, object]) -> None:
         self._layers, self._final = tuple(layers), {**final, "omit": OMIT}
         self._known: dict[str, object] = {}
@@ -68,7 +73,7 @@ class TaskVariables:
         return TaskVariables(self._layers, {**self._final, **values})
 
     def filled_in(self, value: object, place: YamlPosition | str) -> object:
-        """`value` with every expression in it worked out. TemplateFailed."""
+        """`value` with every expression in it worked out. template-failed."""
         if isinstance(value, str):
             return self._text(value, place)
         if is_mapping(value):
@@ -81,14 +86,14 @@ class TaskVariables:
         return value
 
     def value(self, expression: str, place: YamlPosition | str) -> object:
-        """What an expression without braces comes to. TemplateFailed."""
+        """What an expression without braces comes to. template-failed."""
         try:
             names, _ = sandbox().names_in(expression, expression=True)
             return sandbox().value(expression, self._needed(names, place))
-        except TemplateFailed:
-            raise
+        except Refused:
+            raise  # of a variable inside: it names the text that is wrong
         except Exception as error:  # an expression may go wrong in as many ways as Python has
-            raise TemplateFailed(place, text=expression, reason=_reason(error)) from error
+            raise template_failed(place, text=expression, reason=_reason(error)) from error
 
     def holds(self, conditions: Sequence[str], place: YamlPosition | str) -> bool:
         return all(bool(self.value(condition, place)) for condition in conditions)
@@ -101,12 +106,14 @@ class TaskVariables:
         try:
             names, _ = sandbox().names_in(text)
             return _structure(sandbox().text(text, self._needed(names, place)))
-        except TemplateFailed:
+        except Refused:
             raise
         except Exception as error:
-            raise TemplateFailed(place, text=text, reason=_reason(error)) from error
+            raise template_failed(place, text=text, reason=_reason(error)) from error
 
     def _needed(self, names: set[str], place: YamlPosition | str) -> dict[str, object]:
+        # Only names that the expression has: an unused variable may be one that fails. An unknown
+        # one is left to jinja2, which knows whether it may be missing (default, is defined).
         return {name: self._variable(name, place) for name in names if name in self}
 
     def _variable(self, name: str, place: YamlPosition | str) -> object:
@@ -114,16 +121,23 @@ class TaskVariables:
             return self._final[name]
         if name in self._known:
             return self._known[name]
+        # The names on the way from the first variable to this one: a: "{{ b }}", b: "{{ a }}".
         if name in self._being_found:
             around = " -> ".join([*self._being_found, name])
-            raise TemplateFailed(place, text=name, reason=f"it is made of itself: {around}")
+            raise template_failed(place, text=name, reason=f"it is made of itself: {around}")
         self._being_found.append(name)
         try:
+            # `in self` was asked before (_needed): there is such a layer.
             raw = next(layer[name] for layer in reversed(self._layers) if name in layer)
             self._known[name] = self.filled_in(raw, place)
         finally:
             self._being_found.pop()
         return self._known[name]
+
+
+# {{- and -}} (and {{+) remove or keep the white space around: these signs touch the braces. Any
+# other minus belongs to the expression.
+_LONE = re.compile(r"\s*\{\{[-+]?(?P<inner>.*?)-?\}\}\s*", re.DOTALL)
 
 
 def is_template(text: str) -> bool:
@@ -132,10 +146,9 @@ def is_template(text: str) -> bool:
 
 def lone_expression(text: str) -> str:
     """The inside of `{{ … }}` if that is all there is; "" otherwise."""
-    stripped = text.strip()
-    if not (stripped.startswith("{{") and stripped.endswith("}}")):
-        return ""
-    inner = stripped[2:-2].strip().strip("-").strip()
+    match = _LONE.fullmatch(text)
+    inner = match["inner"].strip() if match else ""
+    # {{ a }}/{{ b }} begins and ends like one expression, and is a text.
     return "" if any(mark in inner for mark in ("{{", "}}", "{%", "%}", "{#")) else inner
 
 
@@ -157,6 +170,7 @@ def _structure(text: str) -> object:
     if text.lstrip()[:1] in ("[", "{"):
         try:
             found: object = ast.literal_eval(text.strip())
+        # Such a text need not be a literal: [1:3], or a password that begins with a brace.
         except (ValueError, SyntaxError, MemoryError, RecursionError):
             return text
         return found
@@ -165,6 +179,7 @@ def _structure(text: str) -> object:
 
 def _reason(error: Exception) -> str:
     word = "" if isinstance(error, Failure) else f"{type(error).__name__}: "
+    # One line, and not the megabytes that an expression may have made.
     return f"{word}{' '.join(str(error).split())}"[:300]
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import keyword
 from collections.abc import Iterator
 
-from growdisk.host.yaml_reader import BadFile, Located, YamlPosition
+from growdisk.host.yaml_reader import Located, YamlPosition, bad_file
 from growdisk.playbook.expressions import is_template, sandbox
 from growdisk.playbook.options import truth_of
 
+# jinja2's constants, in both spellings; and omit, which is a value of every task.
 _NOT_A_NAME = frozenset({"true", "false", "none", "True", "False", "None", "omit"})
 
 
@@ -16,6 +17,7 @@ def text_of(node: Located | None, word: str) -> str:
     """A text; "" if it is not said."""
     if node is None or node.value is None:
         return ""
+    # `name: 5` is a text to people; YAML has made a number of it.
     if not isinstance(node.value, str | int | float):
         raise node.bad(f"{word} is a text")
     check_templates(str(node.value), node.place)
@@ -70,6 +72,7 @@ def conditions_of(node: Located | None, word: str) -> tuple[str, ...] | None:
 
 def _condition(node: Located, word: str) -> str:
     if isinstance(node.value, bool):
+        # YAML has read `when: true` as a bool; jinja2 writes it in small letters.
         return str(node.value).lower()
     text = str(node.value) if isinstance(node.value, str | int) else ""
     if not text.strip():
@@ -91,7 +94,7 @@ def vars_of(node: Located | None) -> dict[str, object]:
         raise node.bad("vars is a mapping", hint="write NAME: VALUE below it")
     for key, _, place in node.entries():
         if not is_name(key):
-            raise BadFile(
+            raise bad_file(
                 f"'{key}' cannot be the name of a variable",
                 place=place,
                 hint="use letters, digits and _",
@@ -104,6 +107,7 @@ def tags_of(node: Located | None) -> frozenset[str]:
     if node is None or node.value is None:
         return frozenset()
     words: list[str] = []
+    # A list, or one text with commas, as Ansible takes both.
     for item in node.items() if node.is_list else (node,):
         if not isinstance(item.value, str | int):
             raise item.bad("tags are words")
@@ -143,10 +147,11 @@ def check_expression(text: str, place: YamlPosition) -> None:
 
 def _checked(text: str, place: YamlPosition, *, expression: bool) -> None:
     try:
+        # It compiles the text, and so finds unknown filters too.
         sandbox().names_in(text, expression=expression)
     except Exception as error:  # jinja2's own, and what its parser trips over
         reason = " ".join(str(error).split())
-        raise BadFile(f"cannot read the expression {text}", place=place, reason=reason) from error
+        raise bad_file(f"cannot read the expression {text}", place=place, reason=reason) from error
 
 
 def _texts(node: Located) -> Iterator[tuple[str, YamlPosition]]:

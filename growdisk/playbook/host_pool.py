@@ -51,6 +51,7 @@ class HostPool:
         """By host. Hosts that were not begun because of a signal are missing."""
         self._ended = {}
         waiting = list(jobs)
+        # Set in this process; a child that is forked sets its own (_in_child).
         old = {
             number: signal.signal(number, self._stop)
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -74,10 +75,12 @@ class HostPool:
         self._running[ours] = (job, process)
 
     def _listen(self) -> None:
+        # One event of each host, then the display: a busy host does not keep the others waiting.
         for connection in wait(list(self._running), _PATIENCE):
             assert isinstance(connection, Connection)
             try:
                 event: Event = connection.recv()
+            # All events of a process are read before its end is: pipes keep the order.
             except (EOFError, OSError):
                 self._gone(connection)
                 continue
@@ -91,12 +94,15 @@ class HostPool:
         job, process = self._running.pop(connection)
         connection.close()
         process.join()
+        # Killed, or out of memory: its journals say how far it was.
         if job.host not in self._ended:
             report = _lost(job.host, process.exitcode)
             self._ended[job.host] = report
             self._emit(HostEnded(job.host, report))
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
+        # Ctrl-C reaches the children too, as they are in the terminal's process group; a SIGTERM to
+        # this process alone does not. Each child stops at its own next safe point, and says so.
         self._stopping = True
         for _, process in self._running.values():
             if process.pid is not None:
@@ -123,6 +129,7 @@ def _worked(job: Job, emit: Callable[[Event], None], stop: StopRequest) -> HostR
     try:
         return job.work(emit, stop)
     except GrowdiskError as error:
+        # Raised outside of any task, for example by a file of variables.
         return HostReport(job.host, "failed", error.exit_code, (), {}, error_document(error))
     except OSError as error:  # of its own records and ways back: a task reports its own
         told = {

@@ -72,6 +72,7 @@ class HostRun:
         """To the end of the play, or back."""
         if self._journal is not None:
             self._journal.begin()
+            # It died while it took the play back. The decision stands: no task is begun again.
             if self._journal.going_back:
                 return self._gone_back(self._journal.failure)
         for position, (number, task) in enumerate(self._tasks, start=1):
@@ -85,6 +86,8 @@ class HostRun:
         """Take back what a play that was cut short did to its images."""
         assert self._journal is not None
         try:
+            # Before the decision is recorded: a run that cannot be ended leaves the play as it was,
+            # and --undo can be tried again.
             for before in self._journal.half_done():
                 self._end_run_on(before.image, before.run)
         except GrowdiskError as wrong:
@@ -109,8 +112,10 @@ class HostRun:
             done = kept
         else:
             done = self._run_unless_stopped(task_run)
+            # A failed task has not ended: if the process dies now, resume does it again.
             if journal is not None and done.failed is None:
                 journal.task_ended(number, done)
+        # Also for a task that ended before the resume: --json has the whole play.
         self._reports += done.reports
         for report in done.reports:
             self._emit(TaskEnded(self._setting.host.name, report))
@@ -149,6 +154,7 @@ class HostRun:
         journal = self._journal
         if check or journal is None or not TASKS[name].writes:
             return self._performed(name, chosen, check=check)
+        # It is there if the process died in the middle of this very task.
         before = journal.item_begun(key)
         if before is not None:
             outcome = finished_before(before.image, before.run, chosen, self._stop, _Observer(self))
@@ -157,11 +163,13 @@ class HostRun:
         image = _path(chosen, "image")
         self._make_way_back(image)
         creates = _path(chosen, _CREATES.get(name, ""))
+        # A resumed task may find its file made: what counts is the record from before.
         made = creates if creates is not None and not creates.exists() else None
         before = before or state_before(image, made)
         # Before the first change: a resumed run reads here how the image was.
         journal.item_begins(key, before)
         outcome = self._performed(name, before.pinned(name, chosen), check=False)
+        # On resume the task finds the file there and says ok: the play as a whole has made it.
         if before.made is not None and not outcome.failed:
             return replace(outcome, changed=True)
         return outcome
@@ -208,6 +216,7 @@ class HostRun:
         touched = self._journal.ways_back()
         for image in reversed(touched):
             try:
+                # Each image for itself: one that fails must not keep the others as they are.
                 self._put_back(image, self._journal.run_before(image))
             except (GrowdiskError, OSError) as wrong:
                 failures.append(wrong)
@@ -218,6 +227,7 @@ class HostRun:
         if failures:
             return self._not_taken_back(error.get("what"), failures[0])
         changed = bool(touched) or bool(self._journal.made())
+        # Refused (3) means that nothing was touched; here something was, and has been restored (4).
         code = int(str(error.get("code", 4)))
         return self._ended(
             "restored" if changed else "failed", 4 if changed and code == 3 else code, error
@@ -232,22 +242,22 @@ class HostRun:
             "code": 5,
         }
         name, reports = self._setting.host.name, tuple(self._reports)
+        # Without an end in the journal: --undo still finds the play, and its ways back.
         return HostReport(name, "stuck", 5, reports, self._facts, error)
 
     def _put_back(self, image: Path, run: str | None) -> None:
         """As before the play; `run` is its last one from then, None if no task has begun on it."""
         if run is not None:
             self._end_run_on(image, run)
+        # No run is open now: resume would have mixed the rest of one into the old image.
         self._way_back(image).restore()
         if run is not None:
             clear_up(image, run)
 
     def _end_run_on(self, image: Path | None, run: str) -> None:
-        """A run that a task began must not be gone on with after its image was put back.
-
-        `run` is from before the play, and is none of its business.
-        """
+        """End the run that a task has begun on the image; `run` is its last one from before."""
         status = api.status(image) if image is not None and image.exists() else None
+        # A run from before the play is none of the play's business, kept or unfinished.
         if image is None or status is None or status.run == run:
             return
         if "rollback" in status.next:

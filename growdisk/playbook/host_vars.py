@@ -8,14 +8,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from growdisk.errors import UsageError
+from growdisk.errors import bad_value
 from growdisk.fast_dataclass import dataclass
 from growdisk.playbook.expressions import TaskVariables
 from growdisk.playbook.hosts import Host
-from growdisk.playbook.inventory import Inventory, file_vars
+from growdisk.playbook.inventory import Inventory
 from growdisk.playbook.keywords import HOW_FAR_BACK, ON_FAILURE
 from growdisk.playbook.model import Play, Playbook, Task, Vars
 from growdisk.playbook.request import Request
+from growdisk.playbook.vars_folders import file_vars
 
 
 @dataclass(frozen=True)
@@ -55,16 +56,19 @@ class PlayContext:
     ) -> TaskVariables:
         """`facts` are what tasks before have registered or set."""
         extra = self.request.extra
+        # -e wins even over results, which otherwise win over all layers below.
         known = {name: value for name, value in facts.items() if name not in extra}
         layers = (self.host.vars, self.play.vars, files, task.vars if task else {}, extra)
+        # Last, so that no variable can take the place of inventory_hostname and the like.
         return TaskVariables(layers, {**known, **self.magic()})
 
     def files(self, facts: Mapping[str, object]) -> dict[str, object]:
-        """The variables of vars_files, which lie beside the playbook. BadFile."""
+        """The variables of vars_files, which lie beside the playbook. bad-file."""
         found: dict[str, object] = {}
         for written, place in self.play.vars_files:
             name = str(self.scope_of(None, facts, found).filled_in(written, place))
             path = Path(name).expanduser()
+            # A later file may be named by a variable of an earlier one.
             found |= file_vars(path if path.is_absolute() else self.playbook.path.parent / path)
         return found
 
@@ -74,7 +78,11 @@ class PlayContext:
             return HOW_FAR_BACK[0]
         word = str(scope.filled_in("{{ " + ON_FAILURE + " }}", self.play.place))
         if word not in HOW_FAR_BACK:
-            raise UsageError(
-                f"{ON_FAILURE} cannot be '{word}'", hint=f"choose one of {', '.join(HOW_FAR_BACK)}"
+            raise bad_value(
+                f"{ON_FAILURE} cannot be '{word}'",
+                ON_FAILURE,
+                word,
+                hint=f"choose one of {', '.join(HOW_FAR_BACK)}",
+                choices=HOW_FAR_BACK,
             )
         return word

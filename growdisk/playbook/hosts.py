@@ -9,18 +9,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from growdisk import api
-from growdisk.errors import UsageError
+from growdisk.errors import UsageError, bad_value
 from growdisk.fast_dataclass import dataclass
-from growdisk.host.yaml_reader import BadFile, YamlPosition
+from growdisk.host.yaml_reader import YamlPosition, bad_file
 from growdisk.playbook.expressions import TaskVariables
-from growdisk.playbook.inventory import Inventory
+from growdisk.playbook.inventory import LOCAL, Inventory
 from growdisk.playbook.model import Play, Vars
 from growdisk.playbook.options import suggestion
 from growdisk.playbook.request import Request
 
-LOCAL = "localhost"
 _DOMAIN = "domain:"
 _IMAGES = (".qcow2", ".qcow", ".raw", ".img")
+_NARROWING = ("!", "&")
 _GLOB = re.compile(r"[*?\[]")
 
 
@@ -36,23 +36,31 @@ class Host:
 def hosts_of(play: Play, request: Request, inventory: Inventory) -> list[Host]:
     """In the order in which they are named, each once.
 
-    BadFile if nothing is meant; --limit is applied.
+    bad-file if nothing is meant; --limit is applied.
     """
+    # hosts: may be an expression. No host is known yet, so it sees no variables of one.
     scope = TaskVariables(
         (play.vars, request.extra), {"groups": {k: list(v) for k, v in inventory.groups.items()}}
     )
     found: dict[str, Host] = {}
+    narrowing: list[str] = []
     for written in play.hosts:
         pattern = scope.filled_in(written, play.place)
         for word in pattern if isinstance(pattern, list) else [pattern]:
-            _add(str(word), found, inventory, scope, play.place)
-    return [host for host in found.values() if _within(host, request.limit)]
+            narrowing += _add(str(word), found, inventory, scope, play.place)
+    if narrowing and not found:
+        # As Ansible: who only leaves out means all others.
+        _add("all", found, inventory, scope, play.place)
+    left = _narrowed(found, narrowing, inventory)
+    return [host for host in left if _within(host, request.limit)]
 
 
 def refuse_empty_limit(request: Request, hosts: Sequence[Host]) -> None:
     if request.limit and not hosts:
-        raise UsageError(
+        raise bad_value(
             f"no host matches --limit {request.limit}",
+            "--limit",
+            request.limit,
             hint="name a host, a group or an image of the plays",
         )
 
@@ -63,23 +71,28 @@ def _add(
     inventory: Inventory,
     scope: TaskVariables,
     place: YamlPosition,
-) -> None:
+) -> list[str]:
+    """Add what the pattern names; returns its words that only leave out (!) or require (&)."""
+    narrowing: list[str] = []
     if pattern.startswith(_DOMAIN):
         found.setdefault(
             pattern, Host(pattern, _machine(pattern.removeprefix(_DOMAIN), scope, place))
         )
+    # A list of images; but a file may have a comma in its own name.
     elif _is_path(pattern, inventory) and "," in pattern and not Path(pattern).exists():
         for word in filter(None, (word.strip() for word in pattern.split(","))):
-            _add(word, found, inventory, scope, place)
+            narrowing += _add(word, found, inventory, scope, place)
     elif _is_path(pattern, inventory):
         for path in _images(pattern, place):
             found.setdefault(path, Host(path, {"image": path}))
     else:
-        for name in _chosen(pattern, inventory, place):
-            known = inventory.hosts.get(name, {})
-            found.setdefault(
-                name, Host(name, known, tuple(inventory.groups_of(name)) if known else ())
-            )
+        words = [word for word in map(str.strip, re.split(r"[,:]", pattern)) if word]
+        narrowing = [word for word in words if word.startswith(_NARROWING)]
+        for name in _chosen([word for word in words if word not in narrowing], inventory, place):
+            # Only localhost may be in no inventory.
+            known = inventory.hosts.get(name, inventory.local)
+            found.setdefault(name, Host(name, known, tuple(inventory.groups_of(name))))
+    return narrowing
 
 
 def _machine(name: str, scope: TaskVariables, place: YamlPosition) -> dict[str, object]:
@@ -93,6 +106,7 @@ def _machine(name: str, scope: TaskVariables, place: YamlPosition) -> dict[str, 
             "domain": name,
             "image": str(api.image_of(LiveRequest(domain=name, uri=uri, disk=disk))),
         }
+    # It has several disks: tasks name one, or fail and say so.
     except DiskNotSaid:
         return {"domain": name}
 
@@ -105,14 +119,16 @@ def _is_path(pattern: str, inventory: Inventory) -> bool:
 
 def _images(pattern: str, place: YamlPosition) -> Iterator[str]:
     path = Path(pattern).expanduser()
+    # A file may be called web[1].qcow2: it is meant if it is there.
     if not _GLOB.search(pattern) or path.exists():
         if not path.exists():
-            raise BadFile(f"there is no image {pattern}", place=place, hint="check the path")
+            raise bad_file(f"there is no image {pattern}", place=place, hint="check the path")
         yield str(path)
         return
+    # Sorted: --resume compares the hosts with those of the first time, in order.
     matching = sorted(name for name in glob.glob(str(path)) if not Path(name).is_dir())  # noqa: PTH207  absolute or not
     if not matching:
-        raise BadFile(
+        raise bad_file(
             f"no image matches {pattern}",
             place=place,
             hint="check the pattern; nothing has been touched",
@@ -120,24 +136,33 @@ def _images(pattern: str, place: YamlPosition) -> Iterator[str]:
     yield from matching
 
 
-def _chosen(pattern: str, inventory: Inventory, place: YamlPosition) -> Iterator[str]:
-    """`guests:!web03`, `web*,db1`, `guests:&east`."""
-    chosen: dict[str, None] = {}
-    for word in filter(None, (word.strip() for word in re.split(r"[,:]", pattern))):
-        names = _matching(word.lstrip("!&"), inventory)
-        if not names and not word.startswith(("!", "&")):
+def _chosen(words: Sequence[str], inventory: Inventory, place: YamlPosition) -> Iterator[str]:
+    for word in words:
+        # A host's own name means it alone, even if a group is called like it.
+        names = [word] if word in inventory.hosts else _matching(word, inventory)
+        if not names:
             raise _nobody(word, inventory, place)
-        if word.startswith("!"):
-            chosen = {name: None for name in chosen if name not in names}
-        elif word.startswith("&"):
-            chosen = {name: None for name in chosen if name in names}
-        else:
-            chosen.update(dict.fromkeys(names))
-    yield from chosen
+        yield from names
+
+
+def _narrowed(
+    found: Mapping[str, Host], words: Sequence[str], inventory: Inventory
+) -> Iterator[Host]:
+    """Without what a !word leaves out, or a &word does not name, wherever these words stand.
+
+    Images and machines of libvirt are in no inventory, and stay.
+    """
+    # To leave out or to require what is not there is no mistake: `web*:!old` may have no old.
+    said = [(word[0], _matching(word[1:], inventory)) for word in words]
+    for name, host in found.items():
+        of_inventory = name in inventory.hosts or name == LOCAL
+        if not of_inventory or all((name in names) == (sign == "&") for sign, names in said):
+            yield host
 
 
 def _matching(word: str, inventory: Inventory) -> list[str]:
     groups: Mapping[str, Sequence[str]] = inventory.groups
+    # Dicts instead of sets here and below: the order in which hosts are named is kept.
     found = dict.fromkeys(name for group in fnmatch.filter(groups, word) for name in groups[group])
     found.update(dict.fromkeys(fnmatch.filter(inventory.hosts, word)))
     if word == LOCAL and not found:
@@ -145,21 +170,28 @@ def _matching(word: str, inventory: Inventory) -> list[str]:
     return list(found)
 
 
-def _nobody(word: str, inventory: Inventory, place: YamlPosition) -> BadFile:
+def _nobody(word: str, inventory: Inventory, place: YamlPosition) -> UsageError:
     known = [*inventory.groups, *inventory.hosts]
     if known == ["all"] or not known:
         hint = "name images by path or glob, domain:NAME, or give an inventory with -i"
     else:
         hint = suggestion(word, known, f"the inventory has: {', '.join(known[:20])}")
-    return BadFile(f"there is no host or group '{word}'", place=place, hint=hint)
+    return bad_file(f"there is no host or group '{word}'", place=place, hint=hint)
 
 
 def _within(host: Host, limit: str) -> bool:
-    if not limit:
-        return True
-    words = [word.strip() for word in limit.split(",") if word.strip()]
+    # A colon may be part of a name (domain:web01): it divides only before ! and &.
+    words = [word for word in map(str.strip, re.split(r",|:(?=[!&])", limit)) if word]
+    # An image's host is called by its path: -l web01.qcow2 should find it in any folder.
     names = (host.name, Path(host.name).name, *host.groups)
-    taken = [word for word in words if not word.startswith("!")]
-    spared = [word[1:] for word in words if word.startswith("!")]
-    wanted = not taken or any(fnmatch.fnmatch(name, word) for name in names for word in taken)
-    return wanted and not any(fnmatch.fnmatch(name, word) for name in names for word in spared)
+    taken = [word for word in words if not word.startswith(_NARROWING)]
+    wanted = not taken or any(_names_one(word, names) for word in taken)
+    return wanted and all(
+        _names_one(word[1:], names) == (word[0] == "&")
+        for word in words
+        if word.startswith(_NARROWING)
+    )
+
+
+def _names_one(word: str, names: Sequence[str]) -> bool:
+    return word == "all" or any(fnmatch.fnmatch(name, word) for name in names)

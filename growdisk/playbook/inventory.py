@@ -1,7 +1,7 @@
 """Inventories in Ansible's YAML and INI: hosts, groups, variables, group_vars/, host_vars/.
 
 A variable of a host beats one of its group; an inner group beats the outer one; `all` is the
-outermost.
+outermost. Files of groups beat what inventories say of any group.
 """
 
 from __future__ import annotations
@@ -13,24 +13,30 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from growdisk.fast_dataclass import dataclass
-from growdisk.host.yaml_reader import BadFile, Located, YamlPosition, read_yaml
+from growdisk.host.yaml_reader import Located, YamlPosition, bad_file, read_yaml
 from growdisk.playbook.keywords import unknown_word
 from growdisk.playbook.model import Vars
+from growdisk.playbook.vars_folders import VarsFolders
 
 _TAKEN = (
     "-i takes an inventory, in Ansible's YAML or INI, or host names with a comma; an image is "
     "named under hosts in the playbook"
 )
 _YAML = frozenset({".yml", ".yaml", ".json"})
-_SUFFIXES = ("", ".yml", ".yaml", ".json")
+LOCAL = "localhost"
+_PRIORITY = "ansible_group_priority"
 
 
 @dataclass(frozen=True)
 class Inventory:
-    """`hosts` have all their variables; `groups` all their hosts, also those of inner groups."""
+    """`hosts` have all their variables; `groups` all their hosts, also those of inner groups.
+
+    `local`: the variables of localhost if no inventory names it.
+    """
 
     hosts: Mapping[str, Vars]
     groups: Mapping[str, tuple[str, ...]]
+    local: Vars
 
     def groups_of(self, host: str) -> list[str]:
         return sorted(
@@ -39,64 +45,44 @@ class Inventory:
 
 
 def read_inventories(sources: Sequence[str], playbook_folder: Path) -> Inventory:
-    """All of `sources` as one: files, or `name,name` lists. BadFile."""
+    """All of `sources` as one: files, or `name,name` lists. bad-file."""
     tree = Tree()
-    folders = [playbook_folder]
+    folders = []
     for source in sources:
         path = Path(source)
+        # As Ansible's `-i web01,web02`, or `-i web01,`.
         if "," in source and not path.exists():
             for name in filter(None, (word.strip() for word in source.split(","))):
                 tree.add_host("all", name)
             continue
         if not path.is_file():
             reason = "it is a folder" if path.is_dir() else "there is no such file"
-            raise BadFile(
+            raise bad_file(
                 "cannot read this inventory",
                 place=source,
                 reason=reason,
                 hint=_TAKEN,
             )
         (read_yaml_inventory if path.suffix in _YAML else read_ini)(path, tree)
-        folders.insert(0, path.parent)
-    found = _with_files(tree, folders)
-    return Inventory(found, {name: tuple(tree.hosts_in(name)) for name in tree.group_names()})
+        folders.append(path.parent)
+    # Later folders win: those of later inventories, and last the playbook's own.
+    files = VarsFolders([*folders, playbook_folder])
+    return Inventory(
+        {host: _variables(tree, files, host) for host in tree.hosts_in("all")},
+        {name: tuple(tree.hosts_in(name)) for name in tree.group_names()},
+        _variables(tree, files, LOCAL),
+    )
 
 
-def _with_files(tree: Tree, folders: Sequence[Path]) -> dict[str, Vars]:
-    """Each host's variables, outermost group first."""
-    group_files = {name: _files(folders, "group_vars", name) for name in tree.group_names()}
-    hosts: dict[str, Vars] = {}
-    for host in tree.hosts_in("all"):
-        merged: dict[str, object] = {}
-        for group in tree.groups_outside_in(host):
-            merged |= tree.group_vars(group) | group_files[group]
-        hosts[host] = merged | tree.host_vars(host) | _files(folders, "host_vars", host)
-    return hosts
-
-
-def _files(folders: Sequence[Path], kind: str, name: str) -> dict[str, object]:
-    found: dict[str, object] = {}
-    for path in _candidates(folders, kind, name):
-        found |= file_vars(path)
-    return found
-
-
-def file_vars(path: Path) -> dict[str, object]:
-    """The variables in a file. BadFile."""
-    document = read_yaml(path)
-    if document is None:
-        return {}
-    if not document.is_mapping:
-        raise document.bad("variables are a mapping", hint="write NAME: VALUE")
-    return {key: value.plain() for key, value, _ in document.entries()}
-
-
-def _candidates(folders: Sequence[Path], kind: str, name: str) -> Iterator[Path]:
-    for folder in dict.fromkeys(folders):
-        for suffix in _SUFFIXES:
-            path = folder / kind / f"{name}{suffix}"
-            if path.is_file():
-                yield path
+def _variables(tree: Tree, files: VarsFolders, host: str) -> dict[str, object]:
+    """A host's variables, in Ansible's order of precedence (vars_folders.py)."""
+    groups = tree.groups_outside_in(host)
+    merged: dict[str, object] = {}
+    for group in ("all", *groups):
+        merged |= tree.group_vars(group)
+    merged |= files.of_groups(["all"])
+    merged |= files.of_groups(groups)
+    return merged | tree.host_vars(host) | files.of_host(host)
 
 
 # An inventory in Ansible's INI: [group], [group:vars], [group:children], and a line a host with its
@@ -113,9 +99,10 @@ def read_ini(path: Path, tree: Tree) -> None:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no text in UTF-8"
-        raise BadFile(
+        raise bad_file(
             "cannot read this inventory", place=str(path), reason=str(reason), hint=_TAKEN
         ) from error
+    # Lines before the first [section].
     group, kind = "ungrouped", "hosts"
     tree.add_group("ungrouped")
     for number, line in enumerate(lines, start=1):
@@ -137,20 +124,21 @@ def _section(text: str, place: YamlPosition) -> tuple[str, str]:
     kind = (match["kind"] or "hosts") if match else ""
     if match is None or kind not in _KINDS:
         hint = "write [group], [group:vars] or [group:children]"
-        raise BadFile(f"{text} is no section", place=place, hint=hint)
+        raise bad_file(f"{text} is no section", place=place, hint=hint)
     return match["group"], kind
 
 
 def _host(tree: Tree, group: str, text: str, place: YamlPosition) -> None:
     try:
+        # Quotes as in a shell: image="/my images/web.qcow2"; # begins a comment.
         name, *words = shlex.split(text, comments=True)
     except ValueError as error:
-        raise BadFile("this line cannot be taken apart", place=place, reason=str(error)) from error
+        raise bad_file("this line cannot be taken apart", place=place, reason=str(error)) from error
     values = {}
     for word in words:
         key, equals, value = word.partition("=")
         if not equals:
-            raise BadFile(
+            raise bad_file(
                 f"'{word}' is no variable", place=place, hint="write NAME=VALUE behind the host"
             )
         values[key] = _value(value)
@@ -159,15 +147,16 @@ def _host(tree: Tree, group: str, text: str, place: YamlPosition) -> None:
 
 
 def _variable(tree: Tree, group: str, text: str, place: YamlPosition) -> None:
+    # In :vars all that follows the = is one value, spaces included.
     key, equals, value = text.partition("=")
     if not equals:
-        raise BadFile(f"'{text}' is no variable", place=place, hint="write NAME=VALUE")
+        raise bad_file(f"'{text}' is no variable", place=place, hint="write NAME=VALUE")
     tree.add_vars(group, {key.strip(): _value(value.strip())})
 
 
 def _child(tree: Tree, group: str, text: str, place: YamlPosition) -> None:
     if text in tree.group_names() and tree.is_inside(text, group):
-        raise BadFile(f"group {text} would be inside itself", place=place)
+        raise bad_file(f"group {text} would be inside itself", place=place)
     tree.add_group(text, group)
 
 
@@ -195,7 +184,7 @@ _GROUP_WORDS = ("hosts", "vars", "children")
 def read_yaml_inventory(path: Path, tree: Tree) -> None:
     document = read_yaml(path)
     if document is None:
-        raise BadFile("it is empty", place=str(path), hint="an inventory names hosts")
+        raise bad_file("it is empty", place=str(path), hint="an inventory names hosts")
     if not document.is_mapping:
         raise document.bad("an inventory is a mapping of groups", hint="begin with all:")
     for name, node, place in document.entries():
@@ -203,9 +192,12 @@ def read_yaml_inventory(path: Path, tree: Tree) -> None:
 
 
 def _group(tree: Tree, name: str, node: Located, place: YamlPosition, parent: str | None) -> None:
+    # Checked at each new edge, so the groups never form a ring: is_inside, hosts_in and _depth,
+    # which call themselves, come to an end.
     if parent is not None and name in tree.group_names() and tree.is_inside(name, parent):
-        raise BadFile(f"group {name} would be inside itself", place=place)
+        raise bad_file(f"group {name} would be inside itself", place=place)
     tree.add_group(name, parent)
+    # `web:` with nothing below it: a group that is only named.
     if node.value is None:
         return
     if not node.is_mapping:
@@ -246,13 +238,14 @@ class Tree:
         self._members: dict[str, list[str]] = {"all": []}
         self._children: dict[str, list[str]] = {"all": []}
         self._vars: dict[str, dict[str, object]] = {"all": {}}
+        self._priorities: dict[str, int] = {}
 
     def add_group(self, name: str, parent: str | None = None) -> None:
+        """`parent` is a group that is there already."""
         for table in (self._members, self._children):
             table.setdefault(name, [])
         self._vars.setdefault(name, {})
-        if parent is not None and name not in self._children.setdefault(parent, []):
-            self.add_group(parent)
+        if parent is not None and name not in self._children[parent]:
             self._children[parent].append(name)
 
     def add_host(self, group: str, name: str, values: Mapping[str, object] | None = None) -> None:
@@ -262,8 +255,14 @@ class Tree:
             self._members[group].append(name)
 
     def add_vars(self, group: str, values: Mapping[str, object]) -> None:
+        """An ansible_group_priority is no variable: it says which of equal groups wins."""
         self.add_group(group)
-        self._vars[group].update(values)
+        self._vars[group].update({k: value for k, value in values.items() if k != _PRIORITY})
+        if _PRIORITY in values:
+            try:
+                self._priorities[group] = int(str(values[_PRIORITY]))
+            except ValueError as error:
+                raise bad_file(f"{_PRIORITY} is a number", place=f"group {group}") from error
 
     def group_names(self) -> list[str]:
         return list(self._members)
@@ -277,21 +276,29 @@ class Tree:
         if group == "all":
             yield from self._hosts
             return
+        # Its own hosts first, then those of groups in it.
         found = dict.fromkeys(self._members[group])
         for child in self._children[group]:
             found.update(dict.fromkeys(self.hosts_in(child)))
         yield from found
 
     def host_vars(self, host: str) -> dict[str, object]:
-        return self._hosts[host]
+        return self._hosts.get(host, {})
 
     def group_vars(self, group: str) -> dict[str, object]:
         return self._vars[group]
 
     def groups_outside_in(self, host: str) -> list[str]:
-        """Those that the host is in, outer ones first; of equals by name."""
+        """Those that the host is in beside all, outer ones first.
+
+        Of equals by priority, then by name.
+        """
         inside = [name for name in self._members if name != "all" and host in self.hosts_in(name)]
-        return ["all", *sorted(inside, key=lambda name: (self._depth(name), name))]
+        # The last one wins: the deepest group says most about a host. With equal depth the higher
+        # priority wins, then the later name, as with Ansible.
+        return sorted(
+            inside, key=lambda name: (self._depth(name), self._priorities.get(name, 1), name)
+        )
 
     def _depth(self, name: str) -> int:
         around = [
@@ -316,6 +323,7 @@ def spelled_out(name: str, place: YamlPosition) -> Iterator[str]:
         yield name
         return
     for middle in _middles(match["first"], match["last"], int(match["step"] or 1), place):
+        # Again, as there may be a second range after it: web[1:2]-[a:b].
         yield from spelled_out(f"{match['before']}{middle}{match['after']}", place)
 
 
@@ -323,8 +331,9 @@ def _middles(first: str, last: str, step: int, place: YamlPosition) -> Iterator[
     numbers = first.isdigit() and last.isdigit()
     low, high = (int(first), int(last)) if numbers else (ord(first), ord(last))
     if first.isdigit() != last.isdigit() or low > high or step < 1 or high - low > _MOST:
-        raise BadFile(
+        raise bad_file(
             f"[{first}:{last}] is no range of hosts", place=place, hint="write [01:10], or [a:f]"
         )
     for value in range(low, high + 1, step):
+        # As wide as the first: 01, 02 … 10.
         yield str(value).zfill(len(first)) if numbers else chr(value)

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
-from growdisk.host.yaml_reader import BadFile, YamlPosition
+from growdisk.errors import UsageError
+from growdisk.host.yaml_reader import YamlPosition, bad_file
 from growdisk.playbook.options import nearest, suggestion
 from growdisk.playbook.specs import NAMESPACE, TASKS
 
@@ -75,33 +76,35 @@ def full_name(word: str) -> str:
     return builtin if builtin in task_names() else ""
 
 
-def unknown_play_word(word: str, place: YamlPosition) -> BadFile:
+def unknown_play_word(word: str, place: YamlPosition) -> UsageError:
     return _unknown(word, place, "play", PLAY_WORDS, _ANSIBLE_PLAY)
 
 
-def unknown_task_word(word: str, place: YamlPosition) -> BadFile:
+def unknown_task_word(word: str, place: YamlPosition) -> UsageError:
     known = [*TASK_WORDS, *task_names()]
+    # Compared without their collections: growdisk.disk.expnd, or expand alone, is meant for
+    # growdisk.disk.expand.
     short = nearest(word.rsplit(".", 1)[-1], [name.rsplit(".", 1)[-1] for name in task_names()])
     if word not in _ANSIBLE_TASK and not nearest(word, TASK_WORDS) and short:
         full = next(name for name in task_names() if name.endswith(f".{short}"))
-        return BadFile(f"there is no task or keyword '{word}'", place=place, hint=f"write {full}")
+        return bad_file(f"there is no task or keyword '{word}'", place=place, hint=f"write {full}")
     return _unknown(word, place, "task", known, _ANSIBLE_TASK)
 
 
-def unknown_word(word: str, place: YamlPosition, where: str, known: Iterable[str]) -> BadFile:
+def unknown_word(word: str, place: YamlPosition, where: str, known: Iterable[str]) -> UsageError:
     return _unknown(word, place, where, tuple(known), frozenset())
 
 
 def _unknown(
     word: str, place: YamlPosition, where: str, known: Iterable[str], ansible: frozenset[str]
-) -> BadFile:
+) -> UsageError:
     if word in ansible:
         hint = "leave it out, or run this playbook with ansible-playbook"
-        return BadFile(
+        return bad_file(
             f"growdisk run does not know '{word}'",
             place=place,
             reason="only Ansible has it",
             hint=hint,
         )
     hint = suggestion(word, known, f"a {where} has: {', '.join(known)}")
-    return BadFile(f"a {where} has no '{word}'", place=place, hint=hint)
+    return bad_file(f"a {where} has no '{word}'", place=place, hint=hint)

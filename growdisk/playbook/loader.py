@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from growdisk.errors import GrowdiskError
-from growdisk.host.yaml_reader import BadFile, Located, YamlPosition, read_yaml
+from growdisk.host.yaml_reader import Located, YamlPosition, bad_file, read_yaml
 from growdisk.playbook.expressions import templates_in
 from growdisk.playbook.field_parsers import (
     check_all,
@@ -46,10 +46,10 @@ from growdisk.playbook.specs import NAMESPACE, TASKS, TaskSpec
 
 
 def load_playbook(path: Path) -> Playbook:
-    """The playbook in the file. BadFile, with the place, for any mistake in it."""
+    """The playbook in the file. bad-file, with the place, for any mistake in it."""
     document = read_yaml(path)
     if document is None:
-        raise BadFile("it is empty", place=str(path), hint="a playbook is a list of plays")
+        raise bad_file("it is empty", place=str(path), hint="a playbook is a list of plays")
     if not document.is_list:
         raise document.bad("a playbook is a list of plays", hint="begin the first with: - name: …")
     return Playbook(path, tuple(_play(item) for item in document.items()))
@@ -58,6 +58,7 @@ def load_playbook(path: Path) -> Playbook:
 def _play(node: Located) -> Play:
     if not node.is_mapping:
         raise node.bad("a play is a mapping", hint="write - name: …, hosts: …, tasks: …")
+    # Unknown words before anything else: a misspelt `hosts` is told as such, not as missing.
     for key, _, place in node.entries():
         if key not in PLAY_WORDS:
             raise unknown_play_word(key, place)
@@ -99,6 +100,7 @@ def _hosts(node: Located) -> Iterator[str]:
 def _vars(node: Located | None) -> dict[str, object]:
     found = vars_of(node)
     value = found.get(ON_FAILURE, HOW_FAR_BACK[0])
+    # With an expression in it, how_far_back() judges the value for each host.
     if (
         node is not None
         and isinstance(value, str)
@@ -106,7 +108,7 @@ def _vars(node: Located | None) -> dict[str, object]:
         and value not in HOW_FAR_BACK
     ):
         place = next(item.place for key, item, _ in node.entries() if key == ON_FAILURE)
-        raise BadFile(
+        raise bad_file(
             f"{ON_FAILURE} cannot be '{value}'",
             place=place,
             hint=f"choose one of {', '.join(HOW_FAR_BACK)}",
@@ -125,10 +127,11 @@ _Words = Mapping[str, tuple[Located, YamlPosition]]
 
 
 def read_task(node: Located, play_tags: frozenset[str]) -> Task:
-    """BadFile, with the place, for whatever is wrong with it."""
+    """bad-file, with the place, for whatever is wrong with it."""
     if not node.is_mapping:
         raise node.bad("a task is a mapping", hint="write - name: …, and the task below it")
     words = {key: (value, place) for key, value, place in node.entries()}
+    # First what the task is: its options can only be judged by that.
     action, (given, place) = _action(words, node.place)
     _refuse_delegation(words)
     found = {key: value for key, (value, _) in words.items()}
@@ -147,6 +150,8 @@ def read_task(node: Located, play_tags: frozenset[str]) -> Task:
         loop=loop.plain() if loop is not None else None,
         loop_control=_loop_control(found.get("loop_control")),
         register=variable_name(found.get("register"), "register"),
+        # None if it is not written. () is not the same: no condition at all always holds, and would
+        # fail the task.
         failed_when=conditions_of(found.get("failed_when"), "failed_when"),
         changed_when=conditions_of(found.get("changed_when"), "changed_when"),
         ignore_errors=truth_or_template(found.get("ignore_errors"), "ignore_errors", default=False),
@@ -168,14 +173,14 @@ def _action(words: _Words, place: YamlPosition) -> tuple[str, tuple[Located, Yam
             raise unknown_task_word(key, value[1])
         found.append((name, value))
     if not found:
-        raise BadFile(
+        raise bad_file(
             "this task does nothing",
             place=place,
             hint=f"name what it does, such as {NAMESPACE}.expand:",
         )
     if len(found) > 1:
         names = " and ".join(name for name, _ in found)
-        raise BadFile(
+        raise bad_file(
             "this task does two things",
             place=found[1][1][1],
             reason=names,
@@ -192,7 +197,7 @@ def _refuse_delegation(words: _Words) -> None:
             raise node.bad("growdisk run works on this machine", hint="delegate_to: localhost")
     if "run_once" in words and flag_of(words["run_once"][0], "run_once"):
         hint = "make a play of its own for it, with hosts: localhost"
-        raise BadFile("growdisk run does not know run_once", place=words["run_once"][1], hint=hint)
+        raise bad_file("growdisk run does not know run_once", place=words["run_once"][1], hint=hint)
 
 
 def _options(
@@ -200,6 +205,7 @@ def _options(
 ) -> tuple[dict[str, object], dict[str, YamlPosition]]:
     options: dict[str, object] = {}
     places: dict[str, YamlPosition] = {}
+    # `args:` beside the task adds to its options, and wins.
     for node in (given, more):
         if node is None or node.value is None:
             continue
@@ -212,8 +218,9 @@ def _options(
             options[key], places[key] = value.plain(), value.place
     spec = TASKS.get(action.removeprefix(f"{NAMESPACE}."))
     for option in spec.options if spec else ():
+        # An expression counts as given: it may yet come to nothing, which typed() finds.
         if option.required and options.get(option.name) is None:
-            raise BadFile(f"{action} needs {option.name}", place=place, hint=option.description)
+            raise bad_file(f"{action} needs {option.name}", place=place, hint=option.description)
     return options, places
 
 
@@ -226,10 +233,10 @@ def _check(action: str, key: str, value: Located, where: YamlPosition) -> None:
     known = [option.name for option in spec.options]
     if key not in known:
         hint = suggestion(key, known, f"it has: {', '.join(known)}")
-        raise BadFile(f"{action} has no option '{key}'", place=where, hint=hint)
+        raise bad_file(f"{action} has no option '{key}'", place=where, hint=hint)
     plain = value.plain()
     if any(True for _ in templates_in(plain)):
-        return  # looked at when it is known
+        return  # the value is not known yet: preflight and the task itself look at it
     try:
         check_option(spec, key, plain)
     except GrowdiskError as error:
@@ -239,8 +246,9 @@ def _check(action: str, key: str, value: Located, where: YamlPosition) -> None:
 def _check_builtin(action: str, key: str, value: Located, where: YamlPosition) -> None:
     known = BUILTIN_OPTIONS[action.removeprefix(f"{BUILTIN}.")]
     if not known:
+        # set_fact: each key is a variable to be set, but this one is Ansible's own option.
         if key != "cacheable" and not is_name(key):
-            raise BadFile(
+            raise bad_file(
                 f"'{key}' cannot be the name of a variable",
                 place=where,
                 hint="use letters, digits and _",
@@ -248,7 +256,7 @@ def _check_builtin(action: str, key: str, value: Located, where: YamlPosition) -
         return
     if key not in known:
         hint = suggestion(key, known, f"it has: {', '.join(known)}")
-        raise BadFile(f"{action} has no option '{key}'", place=where, hint=hint)
+        raise bad_file(f"{action} has no option '{key}'", place=where, hint=hint)
     if key == "that":
         conditions_of(value, "that")
     elif key == "var":

@@ -10,6 +10,10 @@ from growdisk.host.yaml_reader import YamlPosition
 
 Vars = Mapping[str, object]
 
+# What stands in place of the values of a task with no_log, and what to do about it.
+NOT_SHOWN = "(not shown: no_log)"
+SHOW_IT = "to see why, run the task without no_log"
+
 
 @dataclass(frozen=True)
 class LoopControl:

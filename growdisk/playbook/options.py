@@ -54,6 +54,7 @@ class Options:
 
     def number(self, name: str) -> int:
         value = self._values.get(name)
+        # typed() has checked it: another type here is a mistake in specs.py.
         assert isinstance(value, int), (self.task, name)
         return value
 
@@ -96,6 +97,7 @@ def typed(spec: TaskSpec, given: Mapping[str, object]) -> Options:
     values: dict[str, object] = {}
     for option in spec.options:
         value = given.get(option.name)
+        # None is not given: YAML's `size:` with nothing after it, or default(omit).
         if value is None:
             if option.required:
                 raise _bad_option(
@@ -114,7 +116,7 @@ def unknown_option(spec: TaskSpec, name: str) -> UsageError:
         "{task} has no option '{problem}'",
         "it has {known}",
         "{hint}",
-        {"problem": name, "hint": hint, "known": ", ".join(names), "task": spec.qualified},
+        {"problem": name, "hint": hint, "known": tuple(names), "task": spec.qualified},
     )
 
 
@@ -137,6 +139,7 @@ def check_option(spec: TaskSpec, name: str, value: object) -> None:
     if value is None:
         return
     found = _checked(spec, option, value)
+    # Sizes are texts in the specs, as Ansible has no type for them.
     if name in _SIZES:
         parse_goal_size(str(found))
 
@@ -151,12 +154,10 @@ def _checked(spec: TaskSpec, option: OptionSpec, value: object) -> object:
 
 
 def _choice_again(option: OptionSpec, value: object) -> object:
-    """The choice that a bool means: YAML reads `off` as false (Ansible does the same).
-
-    It must be the only choice that means so.
-    """
+    """The choice that a bool means: YAML reads `off` as false (Ansible does the same)."""
     if not isinstance(value, bool):
         return value
+    # If two choices mean it (off and no), it stays a bool, and is refused.
     meant = [choice for choice in option.choices if truth_of(choice) is value]
     return meant[0] if len(meant) == 1 else value
 
@@ -164,13 +165,16 @@ def _choice_again(option: OptionSpec, value: object) -> object:
 def _converted(spec: TaskSpec, option: OptionSpec, kind: OptionType, value: object) -> object:
     match kind, value:
         case "str", str() | int() | float():
+            # YAML may have read a text as a number or a bool: JSON writes `true`, Python True.
             return value if isinstance(value, str) else json.dumps(value)
         case "bool", _ if truth_of(value) is not None:
             return truth_of(value)
+        # To Python True is an int.
         case "int", int() if not isinstance(value, bool):
             return value
         case "int", str() if value.strip().isdecimal():
             return int(value)
+        # An empty path would be the current folder.
         case "path", str() | Path() if str(value):
             return Path(os.path.expandvars(value)).expanduser()
         case "list", _:
@@ -197,6 +201,7 @@ def truth_of(value: object) -> bool | None:
 def _listed(value: object) -> Sequence[object]:
     if isinstance(value, str):
         return [word.strip() for word in value.split(",") if word.strip()]
+    # Ansible takes a single value for a list of one.
     return value if isinstance(value, Sequence) else [value]
 
 

@@ -67,10 +67,17 @@ def perform(
         if name not in TASKS:
             near = nearest(name, TASKS)
             hint = f"write {NAMESPACE}.{near}" if near else f"there are {', '.join(TASKS)}"
-            raise UsageError(f"there is no task {task}", hint=hint)
+            raise UsageError.named(
+                "unknown-task",
+                "there is no task {task}",
+                "",
+                "{hint}",
+                {"task": task, "known": tuple(TASKS), "hint": hint},
+            )
         return _handler(name)(
             typed(TASKS[name], options), TaskContext(check, observer, stop, foreseen)
         )
+    # Also from typed(): options that are wrong fail the task, as anything else does.
     except GrowdiskError as error:
         return failure(error)
 

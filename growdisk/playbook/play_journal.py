@@ -23,6 +23,9 @@ _ENDS = frozenset({Event.DONE, Event.UNDONE})
 class PlayJournal:
     """The journal of a play on one host: what its tasks came to, and whether it goes back."""
 
+    # It has the events of a run's journal, in other meanings: `step` is a task's number, TASK.ITEM,
+    # or the path of an image.
+
     def __init__(self, path: Path) -> None:
         self._journal = Journal(path)
 
@@ -54,6 +57,7 @@ class PlayJournal:
     def item_begun(self, key: str) -> TaskCheckpoint | None:
         """How it was before a task, or an item of its loop, that has begun."""
         found = [record for record in self._of(Event.APPLYING) if record.step == key]
+        # item_begins writes no second one: it tells of the image before the first attempt.
         return _before(_loaded(found[0])) if found else None
 
     def half_done(self) -> list[TaskCheckpoint]:
@@ -62,6 +66,7 @@ class PlayJournal:
         begun = [
             record
             for record in self._of(Event.APPLYING)
+            # An item's key is TASK.ITEM; only whole tasks are recorded as ended.
             if str(record.step).split(".")[0] not in ended
         ]
         return [_before(_loaded(record)) for record in begun]
@@ -119,6 +124,7 @@ class PlayJournal:
 
 
 def _dumped(value: Mapping[str, object]) -> dict[str, int | str]:
+    # A record of the engine's journal has plain values alone: ours is one text in it.
     return {"value": json.dumps(value, default=str)}
 
 
@@ -131,6 +137,7 @@ def _loaded(record: JournalRecord) -> dict[str, object]:
 def _before(found: dict[str, object]) -> TaskCheckpoint:
     image, made = found["image"], found["made"]
     return TaskCheckpoint(
+        # Paths were written as texts (default=str), None as null.
         Path(str(image)) if image else None,
         str(found["run"]),
         int(str(found["size"])),

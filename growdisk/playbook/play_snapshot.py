@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import os
 import shutil
+from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 
 from growdisk.api.images.access import free_room
 from growdisk.api.images.copying import copy_image
 from growdisk.api.images.info import image_info
 from growdisk.api.images.new_file import NewFile
+from growdisk.block.raw import RawFile
 from growdisk.durable import sync_directory
 from growdisk.errors import Refused
 from growdisk.qcow2.features import Incompatible
@@ -54,6 +56,7 @@ class PlaySnapshot:
         self._refuse_no_room()
         self._remove_unfinished()
         copy_image(self._image, self._unfinished, "auto", lambda done, total: None)
+        # restore() renames the copy over the image: so it has the image's mode, times and owner.
         shutil.copystat(self._image, self._unfinished)
         status = self._image.stat()
         if (status.st_uid, status.st_gid) != (os.geteuid(), os.getegid()):
@@ -65,12 +68,17 @@ class PlaySnapshot:
     def restore(self) -> None:
         """The image is as it was; nothing of the way back is left."""
         self._remove_unfinished()
+        # There is a copy only if the file had no snapshots when the play began.
         if self._copy.exists():
-            self._copy.replace(self._image)
+            with self._locked():
+                self._copy.replace(self._image)
             sync_directory(self._image.parent)
+        # Dirty: taking the snapshot may have been cut short. Opening repairs the image, and only
+        # then it is known whether the snapshot is there.
         elif self._has_snapshots() and (self._has_snapshot() or self._is_dirty()):
             with self._opened() as image:
                 if self._name in _names(image):
+                    # Apply keeps the snapshot: after a crash here both are done again.
                     image.apply_snapshot(self._name)
                     image.delete_snapshot(self._name)
 
@@ -88,16 +96,22 @@ class PlaySnapshot:
         NewFile(self._unfinished).remove_left_over()
         self._unfinished.unlink(missing_ok=True)
 
-    def _opened(self) -> Qcow2Image:
-        """The image, opened without the guard of `growdisk image`.
+    def _locked(self) -> AbstractContextManager[object]:
+        """ImageInUse while somebody writes to the file that is to be replaced."""
+        if not self._image.exists():
+            return nullcontext()
+        return closing(RawFile.open(self._image, writable=True))
 
-        A play's own way back takes precedence over the runs of its tasks.
-        """
+    def _opened(self) -> Qcow2Image:
+        """The image, opened to write."""
+        # Without the guard that `growdisk image` has, which refuses an image in a run: a play's way
+        # back goes before the runs of its own tasks.
         return Qcow2Image.open(self._image, writable=True, with_backing=False)
 
     def _has_snapshots(self) -> bool:
         """Whether the image is one whose snapshots know its size."""
         info = image_info(self._image)
+        # A snapshot of version 2 need not record the disk's size: it could not undo growth.
         return info.header is not None and info.header.version >= 3
 
     def _has_snapshot(self) -> bool:
@@ -113,6 +127,7 @@ class PlaySnapshot:
             raise _no_room_for_copy(
                 self._image, reason="it is a block device, and would have to be copied"
             )
+        # st_blocks counts 512 bytes; holes of the image stay holes in the copy.
         needed = self._image.stat().st_blocks * 512 + _ROOM_TO_SPARE
         free = free_room(self._image.parent)
         if free < needed:

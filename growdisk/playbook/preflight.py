@@ -9,13 +9,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from growdisk.errors import GrowdiskError, Refused
+from growdisk.errors import GrowdiskError, Refused, error_id
 from growdisk.fast_dataclass import dataclass
-from growdisk.host.yaml_reader import BadFile, YamlPosition
-from growdisk.playbook.expressions import OMIT, TaskVariables, TemplateFailed, sandbox, templates_in
+from growdisk.host.yaml_reader import YamlPosition, bad_file
+from growdisk.playbook.expressions import (
+    OMIT,
+    TaskVariables,
+    sandbox,
+    template_failed,
+    templates_in,
+)
 from growdisk.playbook.host_vars import PlayContext
 from growdisk.playbook.keywords import ON_FAILURE
-from growdisk.playbook.model import Task
+from growdisk.playbook.model import NOT_SHOWN, SHOW_IT, Task
 from growdisk.playbook.options import check_option, suggestion
 from growdisk.playbook.specs import NAMESPACE, TASKS
 
@@ -31,7 +37,7 @@ class Looked:
 
 
 def look_ahead(setting: PlayContext, made: set[Path], given: Iterable[str]) -> Looked:
-    """BadFile, TemplateFailed or a UsageError, naming the place.
+    """bad-file, template-failed or a UsageError, naming the place.
 
     `made` are files that will be there by then, `given` names that earlier plays will have
     registered.
@@ -44,6 +50,7 @@ def refuse_twice(play: str, looked: Mapping[str, Looked]) -> None:
     owners: dict[Path, str] = {}
     for host, seen in looked.items():
         for image in seen.images:
+            # Hosts may run at once (-j), and each would hold the image's lock against the other.
             first = owners.setdefault(image, host)
             if first != host:
                 raise Refused.named(
@@ -62,7 +69,10 @@ class _Look:
         self._files = setting.files({})
         tasks = [task for task in setting.play.tasks if setting.request.takes(task)]
         self._tasks = tasks
+        # Names whose values only a run gives. What hangs on one of them cannot be judged yet.
         self._later = {*given_by(tasks), *given}
+        # A name that one task asks for with `default` or `is defined` is spared in all of them:
+        # whoever wrote the play knows that it may be missing.
         self._spared = {name for task in tasks for _, spared in _names(task) for name in spared}
 
     def run(self) -> Looked:
@@ -72,10 +82,16 @@ class _Look:
             scope = self._setting.scope_of(task, self._facts, self._files)
             loop = self._loop_names(task)
             self._refuse_unknown(task, scope, loop)
-            if not self._is_skipped(task, scope, loop):
-                if whole:
-                    self._refuse_running(task, scope)
-                images.update(dict.fromkeys(self._options(task, scope, loop)))
+            try:
+                # Options of a task that is skipped are not looked at: its image need not be there.
+                if not self._is_skipped(task, scope, loop):
+                    if whole:
+                        self._refuse_running(task, scope)
+                    images.update(dict.fromkeys(self._options(task, scope, loop)))
+            except GrowdiskError as error:
+                if task.no_log:
+                    raise _without_values(error, task) from None
+                raise
         return Looked(tuple(images))
 
     def _loop_names(self, task: Task) -> set[str]:
@@ -94,15 +110,18 @@ class _Look:
             for condition in task.when
             if not self._hangs_on_later(condition, loop, expression=True)
         ]
+        # All must hold: one that is known to be false is enough, whatever the later ones say.
         return not scope.holds(known, task.place)
 
     def _options(self, task: Task, scope: TaskVariables, loop: set[str]) -> Iterator[Path]:
         """The images that it touches."""
         name = task.action.removeprefix(f"{NAMESPACE}.")
         for option, value in task.options.items():
+            # perform() checks it when its turn comes.
             if any(self._hangs_on_later(text, loop) for text in templates_in(value)):
                 continue
             found = scope.filled_in(value, task.place_of(option))
+            # Ansible's own tasks were checked when the playbook was read (loader.py).
             if name in TASKS and found is not OMIT:
                 self._check(name, task, option, found)
                 yield from self._touched(name, task, option, found)
@@ -112,7 +131,7 @@ class _Look:
             check_option(TASKS[name], option, value)
         except GrowdiskError as error:
             place = task.place_of(option)
-            raise BadFile(
+            raise bad_file(
                 error.what, place=place, reason=error.why, hint=error.what_to_do
             ) from error
 
@@ -124,7 +143,7 @@ class _Look:
             else ()
         ):
             if scope.filled_in(task.options[option], task.place_of(option)) is not OMIT:
-                raise BadFile(
+                raise bad_file(
                     "a play on a running guest cannot be taken back whole",
                     place=task.place_of(option),
                     reason=f"{ON_FAILURE} is play",
@@ -140,15 +159,17 @@ class _Look:
         if path is None:
             return
         if option in _MADE_BY.get(name, ()):
+            # Later tasks, of later plays too, may name what this one makes.
             self._made.add(path)
         elif option in _READ and not path.exists() and path not in self._made:
             host = self._setting.host
             whose = f"it is that of {host.name}: " if host.groups else ""
-            raise BadFile(
+            raise bad_file(
                 f"there is no image {value}",
                 place=task.place_of(option),
                 hint=f"{whose}check the path; nothing has been touched",
             )
+        # It touches what it may write: not a base, and not what convert reads. A `dest` counts.
         if (
             TASKS[name].writes
             and option != "base"
@@ -169,6 +190,7 @@ class _Look:
             **self._files,
             **self._setting.request.extra,
         }
+        # Variables are made of variables: followed until no new name is found.
         waiting = list(names)
         while waiting:
             name = waiting.pop()
@@ -179,11 +201,16 @@ class _Look:
         return found
 
 
-def _names(task: Task) -> Iterator[tuple[set[str], set[str]]]:
-    """The names that its expressions ask for, and those that may be missing.
+def _without_values(error: GrowdiskError, task: Task) -> GrowdiskError:
+    """What is wrong with a task with no_log: where, and no value."""
+    place: YamlPosition | str = getattr(error, "place", task.place)
+    if error_id(error) == "template-failed":
+        return template_failed(place, NOT_SHOWN, NOT_SHOWN, SHOW_IT)
+    return bad_file(f"task '{task.name}' cannot be done", place, reason=NOT_SHOWN, hint=SHOW_IT)
 
-    Its own result is there by then.
-    """
+
+def _names(task: Task) -> Iterator[tuple[set[str], set[str]]]:
+    """The names that its expressions ask for, and those of them that may be missing."""
     own = {task.register} if task.register else set()
     for text in templates_in([dict(task.options), dict(task.vars), task.loop, task.name]):
         yield sandbox().names_in(text)
@@ -195,6 +222,7 @@ def _names(task: Task) -> Iterator[tuple[set[str], set[str]]]:
     )
     for condition in conditions:
         names, spared = sandbox().names_in(condition, expression=True)
+        # Conditions on its result are judged when the task is done: `register` is there by then.
         yield names - own, spared
 
 
@@ -217,15 +245,13 @@ def given_by(tasks: Sequence[Task]) -> Iterator[str]:
             yield "growdisk_disk"
 
 
-def _unknown_name(
-    name: str, task: Task, scope: TaskVariables, setting: PlayContext
-) -> TemplateFailed:
+def _unknown_name(name: str, task: Task, scope: TaskVariables, setting: PlayContext) -> Refused:
     known = [*setting.play.vars, *setting.host.vars, *setting.request.extra, "inventory_hostname"]
     hint = suggestion(name, known, f"give it with -e {name}=VALUE, or in the inventory")
     place: YamlPosition = task.place
     for option, value in task.options.items():
         if any(name in sandbox().names_in(text)[0] for text in templates_in(value)):
             place = task.place_of(option)
-    return TemplateFailed(
+    return template_failed(
         place, text=name, reason=f"'{name}' is undefined for {setting.host.name}", hint=hint
     )

@@ -59,6 +59,7 @@ class HostReport:
 
 def merge_reports(host: str, reports: Sequence[HostReport]) -> HostReport:
     """All that a host went through, play by play, as one report."""
+    # A host that failed in a play is in no later one; when plays are undone, each may have failed.
     last = next((report for report in reversed(reports) if report.code), reports[-1])
     changed = any(report.result == "changed" for report in reports)
     result: HostResult = last.result if last.code or not changed else "changed"
@@ -72,6 +73,7 @@ def worst(codes: Sequence[int]) -> int:
 
 
 def _severity(code: int) -> int:
+    # A code that is not listed is taken for the worst.
     return _SEVERITY.index(code) if code in _SEVERITY else len(_SEVERITY)
 
 

@@ -6,12 +6,15 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from growdisk.errors import UsageError
+from growdisk.errors import bad_value
 from growdisk.fast_dataclass import dataclass, field
 from growdisk.host.yaml_reader import parse_yaml
 from growdisk.playbook.field_parsers import is_name
-from growdisk.playbook.inventory import file_vars
 from growdisk.playbook.model import Task, Vars
+from growdisk.playbook.vars_folders import file_vars
+
+# The tags of a task without any.
+_UNTAGGED = frozenset({"untagged"})
 
 
 @dataclass(frozen=True)
@@ -30,18 +33,23 @@ class Request:
 
     def takes(self, task: Task) -> bool:
         """Ansible's rules, with its words always, never, all, tagged and untagged."""
-        tags = task.tags
-        special = {"tagged"} if tags - {"always", "never"} else {"untagged"}
-        if self.skip_tags & (tags | special) and not (
-            "always" in tags and "always" not in self.skip_tags
-        ):
-            return False
-        if "always" in tags:
-            return True
-        if "never" in tags:
-            return bool(tags & self.tags)
+        tags = task.tags or _UNTAGGED
+        return self._asked_for(tags) and not self._skips(tags)
+
+    def _asked_for(self, tags: frozenset[str]) -> bool:
         wanted = self.tags or {"all"}
-        return bool(wanted & (tags | special | {"all"}))
+        if "always" in tags or wanted & tags:
+            return True
+        # `never` runs only if it, or another tag of the task, is asked for.
+        tagged = "tagged" in wanted and tags != _UNTAGGED
+        return ("all" in wanted or tagged) and "never" not in tags
+
+    def _skips(self, tags: frozenset[str]) -> bool:
+        # `always` is spared by --skip-tags all alone: any other word that fits skips it.
+        if "all" in self.skip_tags:
+            return "always" not in tags or "always" in self.skip_tags
+        tagged = "tagged" in self.skip_tags and tags != _UNTAGGED
+        return bool(self.skip_tags & tags) or tagged
 
 
 def extra_vars(words: Sequence[str]) -> dict[str, object]:
@@ -57,17 +65,21 @@ def extra_vars(words: Sequence[str]) -> dict[str, object]:
             found |= _pairs(text)
     for name in found:
         if not is_name(name):
-            raise UsageError(
-                f"-e: '{name}' cannot be the name of a variable", hint="use letters, digits and _"
+            raise bad_value(
+                f"-e: '{name}' cannot be the name of a variable",
+                "-e",
+                name,
+                hint="use letters, digits and _",
             )
     return found
 
 
 def _mapping(text: str) -> dict[str, object]:
     document = parse_yaml(text, "-e")
+    # It begins with a brace, so it is not empty.
     assert document is not None
     if not document.is_mapping:
-        raise UsageError(f"cannot read -e {text}", hint='write -e \'{"size": "+10G"}\'')
+        raise bad_value(f"cannot read -e {text}", "-e", text, 'write -e \'{"size": "+10G"}\'')
     return {key: value.plain() for key, value, _ in document.entries()}
 
 
@@ -76,11 +88,15 @@ def _pairs(text: str) -> dict[str, object]:
     try:
         words = shlex.split(text)
     except ValueError as error:
-        raise UsageError(f"cannot read -e {text}: {error}", hint="write -e size=+10G") from error
+        raise bad_value(
+            f"cannot read -e {text}", "-e", text, hint="write -e size=+10G", reason=str(error)
+        ) from error
     found: dict[str, object] = {}
     for word in words:
         name, equals, value = word.partition("=")
         if not equals:
-            raise UsageError(f"cannot read -e {word}", hint="write -e NAME=VALUE, or -e @FILE")
+            raise bad_value(
+                f"cannot read -e {word}", "-e", word, hint="write -e NAME=VALUE, or -e @FILE"
+            )
         found[name] = value
     return found

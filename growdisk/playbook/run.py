@@ -7,9 +7,9 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from growdisk.api.current_run import new_run_name
 from growdisk.errors import Refused
 from growdisk.fast_dataclass import dataclass
-from growdisk.planner.plan import new_run_name
 from growdisk.playbook.host_pool import HostPool, Job
 from growdisk.playbook.host_run import HostRun
 from growdisk.playbook.host_vars import PlayContext
@@ -82,10 +82,13 @@ def run_playbook(request: Request, listener: Listener) -> Ended:
     prepared = _prepare(request)
     run = new_run_name()
     if request.check:
+        # Check mode writes nothing: no record, and no claims that would keep others waiting.
         return _Running(prepared, run, None, listener).forward()
     claims, folder = Claims(run), RunFolder(run)
     finished = False
     try:
+        # All images are claimed before anything is recorded: a play that cannot have them all
+        # leaves no trace.
         for image in prepared.images:
             claims.claim(image)
         folder.begin(_description(request, prepared))
@@ -93,6 +96,8 @@ def run_playbook(request: Request, listener: Listener) -> Ended:
         finished = _finish(folder, ended)
         return ended
     finally:
+        # The names stay in the claims if the record stays: another play then learns who
+        # was cut short.
         claims.release(finished=finished or not folder.is_unfinished)
 
 
@@ -104,7 +109,9 @@ def resume_playbook(path: Path, listener: Listener, jobs: int, *, undo: bool = F
     request = _request(description, jobs)
     if not undo and description["digest"] != _digest(request.playbook):
         raise _playbook_changed(path, reason="its text has been changed since")
+    # Not looked at: images are half changed, and what the play has made or moved would be refused.
     prepared = _prepare(request, look=False)
+    # Journals are found by the numbers of play and host: both lists must be what they were.
     names = [[host.name for host in hosts] for hosts in prepared.hosts]
     if names != description["hosts"]:
         raise _playbook_changed(
@@ -113,6 +120,7 @@ def resume_playbook(path: Path, listener: Listener, jobs: int, *, undo: bool = F
     claims = Claims(folder.run)
     finished = False
     try:
+        # Those that were claimed then. Which they are now could depend on what the play has done.
         for image in description["images"] if isinstance(description["images"], list) else ():
             claims.claim(Path(str(image)))
         running = _Running(prepared, folder.run, folder, listener)
@@ -193,6 +201,7 @@ class _Running:
             jobs = [
                 self._job(number, index, host, reports.get(host.name, []))
                 for index, host in enumerate(self._prepared.hosts[number])
+                # As with Ansible, a host that failed is left out of all later plays.
                 if host.name not in failed
             ]
             for name, report in self._pool.run(jobs, self._prepared.request.jobs).items():
@@ -223,6 +232,7 @@ class _Running:
                 self._job(number, index, host, [], undo=True)
                 for index, host in enumerate(self._prepared.hosts[number])
                 if self._journal(number, index).has_begun
+                # A play that has ended on a host has removed its ways back there.
                 and self._journal(number, index).ended_before() is None
             ]
             for name, report in self._pool.run(jobs, self._prepared.request.jobs).items():
@@ -244,8 +254,10 @@ class _Running:
     def _job(
         self, play: int, index: int, host: Host, before: list[HostReport], *, undo: bool = False
     ) -> Job:
+        # What a host has registered in its earlier plays.
         facts = before[-1].facts if before else {}
 
+        # Called in the host's own process; what it returns comes back as an event.
         def work(emit: Callable[[Event], None], stop: StopRequest) -> HostReport:
             journal = self._journal(play, index) if self._folder is not None else None
             if journal is not None and (ended := journal.ended_before()) is not None:
@@ -260,6 +272,7 @@ def _description(request: Request, prepared: _Prepared) -> dict[str, object]:
     return {
         "playbook": str(request.playbook.resolve()),
         "digest": _digest(request.playbook),
+        # Relative paths in playbook and inventory count from here.
         "folder": str(Path.cwd()),
         "inventories": list(request.inventories),
         "extra": dict(request.extra),

@@ -53,6 +53,8 @@ def install_collection(folder: Path) -> Path:
         scratch = Path(stack.enter_context(work))
         new, old = scratch / "new", scratch / "old"
         shutil.copytree(source, new, ignore=shutil.ignore_patterns("__pycache__"))
+        # Two renames: between them there is no collection. The old one is in the scratch folder,
+        # which goes when the block is left.
         if target.exists():
             target.rename(old)
         new.rename(target)

@@ -79,7 +79,7 @@ _SYSTEM = OptionSpec(
 _TASKS = (
     TaskSpec(
         "expand",
-        "Grow image, partition, what lies between, and file system, each step behind a snapshot.",
+        "Grow image, partition, volumes and file system, with a snapshot before each step.",
         _WHOLE_JOB,
     ),
     TaskSpec(

@@ -60,6 +60,8 @@ class RunFolder:
                 for hidden in plays.glob(".*") if alone else ():
                     shutil.rmtree(hidden, ignore_errors=True)
                 self._hidden.mkdir()
+                # The folder gets its name when it is complete: is_unfinished never sees
+                # half of one.
                 replace_file(self._hidden / _DESCRIPTION, content)
                 self._hidden.rename(self.path)
             sync_directory(plays)
@@ -88,6 +90,7 @@ class RunFolder:
 def unfinished_run(playbook: Path, verb: str) -> RunFolder:
     """The newest run of the playbook that was cut short. nothing-unfinished."""
     folder, wanted = state_home() / "plays", str(playbook.resolve())
+    # A run's name begins with its time: the newest comes first.
     for path in sorted(folder.glob("[!.]*"), reverse=True):
         run = RunFolder(path.name)
         if run.is_unfinished and run.description().get("playbook") == wanted:
@@ -119,7 +122,10 @@ class Claims:
             holder = os.pread(fd, 4096, 0).decode("utf-8", "replace")
         except OSError as error:
             raise _state_not_writable(place.parent, reason=error.strerror or str(error)) from error
+        # We have the lock, so whoever is named here is not at work. Its record tells whether it was
+        # cut short or has ended.
         other = RunFolder(holder) if holder else None
+        # Ours is named if the play is resumed.
         if other is not None and holder != self._run and other.is_unfinished:
             raise Refused.named(
                 "play-unfinished",
@@ -143,6 +149,7 @@ class Claims:
         """The claim's file, open and locked. OSError; image-claimed."""
         while True:
             place.parent.mkdir(parents=True, exist_ok=True)
+            # Held from now on, also if the lock is refused: release() closes it.
             fd = self._held[place] = os.open(place, os.O_RDWR | os.O_CREAT, 0o600)
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -164,6 +171,7 @@ class Claims:
     def release(self, *, finished: bool) -> None:
         for place, fd in self._held.items():
             with suppress(OSError):  # one that stays hinders nobody
+                # Refused claims are among them: their files name another run, and stay.
                 if finished and os.pread(fd, 4096, 0).decode() == self._run:
                     place.unlink(missing_ok=True)
             os.close(fd)

@@ -41,6 +41,7 @@ class TaskCheckpoint:
             spec = parse_goal_size(str(size))
         except GrowdiskError:
             return options  # the task itself will say so
+        # +10G of 40G is 50G, also if the disk has 50G by now.
         return {**options, "size": f"{spec.resolve(self.size)}b"}
 
 
@@ -71,6 +72,7 @@ def finished_before(
     if image is None or not image.exists():
         return None
     status = api.status(image)
+    # The task has not begun a run of its own: the last one is from before it.
     if status.run is None or status.run == run_before:
         return None
     from growdisk.playbook.tasks.expand import outcome_of
@@ -80,6 +82,7 @@ def finished_before(
     if result.error is not None:
         return outcome_of(result)
     state = api.status(image).state
+    # Taken back: the task is to be done as if it had never begun.
     if state not in ("done", "kept"):
         return None
     outcome = outcome_of(result)
@@ -102,5 +105,7 @@ def _keys(options: Mapping[str, object]) -> tuple[bytes, ...]:
     from growdisk.playbook.specs import TASKS
     from growdisk.playbook.tasks.arguments import keys_of
 
+    # Any task with key_file would do: typed() makes paths of the texts, and wants its
+    # required image.
     given = {"image": "-", "key_file": options.get("key_file")}
     return keys_of(typed(TASKS["grow_filesystem"], given))

@@ -53,6 +53,7 @@ def failure(error: GrowdiskError, result: Mapping[str, object] | None = None) ->
     Whether the image is as before is what its exit code says (3, 4: it is).
     """
     document = dict(result or {})
+    # A result of the api has its error in it already.
     document.setdefault("error", error_document(error))
     why = f"{error.what}: {error.why}" if error.why else error.what
     message = f"{why} ({error.what_to_do})" if error.what_to_do else why
@@ -72,6 +73,7 @@ def layout_lines(layout: Layout) -> str:
     """
     table = {"mbr": "MBR", "gpt": "GPT"}.get(layout.table.type or "", "no partition table")
     lines = [f"image: {layout.image.format}, {format_size(layout.image.virtual_size)}, {table}"]
+    # No UUIDs and no fill levels: they differ between runs that do the same.
     lines += [_partition(part) for part in sorted(layout.partitions, key=lambda part: part.start)]
     lines += [
         f"free: {format_size(free.size)} at {format_size(free.start)}" for free in layout.free

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from growdisk.error_document import error_document
 from growdisk.errors import GrowdiskError, Refused, UsageError
-from growdisk.fast_dataclass import dataclass
+from growdisk.fast_dataclass import dataclass, replace
 from growdisk.playbook.expressions import OMIT, TaskVariables
-from growdisk.playbook.model import Task
+from growdisk.playbook.model import NOT_SHOWN, SHOW_IT, Task
 from growdisk.playbook.options import truth_of
 from growdisk.playbook.reports import State, TaskReport
 from growdisk.playbook.specs import NAMESPACE
@@ -51,6 +51,7 @@ class TaskRun:
     ) -> None:
         self._play, self._task, self._scope, self._own_task = play, task, scope, own_task
         self._stopped = stopped
+        # A task cannot say false against its play's true, as false is also what it has by default.
         self._ignoring = task.ignore_errors or ignoring
 
     def run(self) -> Done:
@@ -58,12 +59,14 @@ class TaskRun:
             report, registered = self._item(self._scope, None, "0")
             return Done((report,), registered, _facts_in(registered))
         try:
+            # All items first: an expression that fails fails the task before any item is done.
             items = list(self._items())
         except GrowdiskError as error:
             return self.refused(error)
         ended: list[tuple[TaskReport, dict[str, object]]] = []
         for number, (scope, label) in enumerate(items):
             ended.append(self._item(scope, label, str(number)))
+            # As with Ansible an item that fails does not end the loop; one that was stopped does.
             if self._stopped() and ended[-1][0].error is not None:
                 break
         facts = {
@@ -131,8 +134,10 @@ class TaskRun:
             "failed": outcome.failed,
             "skipped": False,
         }
+        # debug has a msg of its own.
         result.setdefault("msg", outcome.message)
         error, changed = outcome.error, outcome.changed
+        # failed_when and changed_when see this very result, as `register` names it, and its facts.
         seen = scope.with_final(
             {**_facts_in(result), **({self._task.register: result} if self._task.register else {})}
         )
@@ -141,6 +146,7 @@ class TaskRun:
                 error = self._judged(seen, error)
             if self._task.changed_when is not None:
                 changed = seen.holds(self._task.changed_when, self._task.place)
+        # A condition that cannot be evaluated fails the task, whatever came before.
         except GrowdiskError as wrong:
             error = wrong
         result |= {"changed": changed, "failed": error is not None}
@@ -158,8 +164,10 @@ class TaskRun:
 
     def _judged(self, scope: TaskVariables, error: GrowdiskError | None) -> GrowdiskError | None:
         conditions = self._task.failed_when or ()
+        # failed_when alone decides: it also turns a failure into a success.
         if not scope.holds(conditions, self._task.place):
             return None
+        # A task that failed by itself keeps its own error.
         return error or fail_task(f"failed_when: {' and '.join(conditions)}")
 
     def _report(
@@ -170,26 +178,50 @@ class TaskRun:
         seconds: float,
         error: GrowdiskError | None,
     ) -> TaskReport:
-        hidden = self._task.no_log
-        return TaskReport(
+        report = TaskReport(
             self._play,
             str(self._name()),
             self._task.action,
             state,
-            "(not shown: no_log)" if hidden else outcome.message,
+            outcome.message,
             seconds,
             label,
-            None if hidden or not outcome.result else dict(outcome.result),
-            None if hidden else outcome.diff,
+            dict(outcome.result) if outcome.result else None,
+            outcome.diff,
             error_document(error) if error else None,
             error.exit_code if error else 0,
         )
+        return _without_values(report) if self._task.no_log else report
 
     def _name(self) -> object:
         try:
             return self._scope.filled_in(self._task.name, self._task.place)
         except GrowdiskError:
             return self._task.name  # a name alone must not fail a task
+
+
+def _without_values(report: TaskReport) -> TaskReport:
+    """A report of a task with no_log: how it ended, and nothing that may hold a value of it."""
+    restored = report.error is not None and (report.result or {}).get("result") == "restored"
+    return replace(
+        report,
+        message=NOT_SHOWN,
+        item=None if report.item is None else NOT_SHOWN,
+        # Needed for the host's own end: whether its disk is as it was.
+        result={"result": "restored"} if restored else None,
+        diff=None,
+        error=report.error and _without_facts(report.error, report.task),
+    )
+
+
+def _without_facts(error: Mapping[str, object], task: str) -> dict[str, object]:
+    return {
+        **error,
+        "what": f"task '{task}' failed",
+        "why": NOT_SHOWN,
+        "do": SHOW_IT,
+        "data": {},
+    }
 
 
 def _all_of(results: Sequence[Mapping[str, object]]) -> dict[str, object]:

@@ -17,6 +17,7 @@ from growdisk.qcow2.repair import repair
 
 def reread(file: ResizableDevice, path: Path) -> tuple[Header, bool]:
     """(the header after the repair that the next program would begin with, if all is sound)."""
+    # Errors in an image that does not call itself dirty are not of our making.
     is_dirty = read_header(file, path).has(Incompatible.DIRTY)
     try:
         is_sound = not repair(file, path, errors=is_dirty).has_errors
@@ -35,14 +36,14 @@ def drop_empty_blocks(metadata: Metadata) -> None:
 def shorten_table(metadata: Metadata, clusters: int) -> None:
     """Make a refcount table that has become too long as short as `clusters` again, durably.
 
-    Only the blocks stay that count something else than the table and blocks.
-
-    Nothing is done where that cannot be. The metadata must be fresh: nothing has been allocated.
+    Only the blocks stay that count something else than the table and blocks. Nothing is done where
+    that cannot be. The metadata must be fresh: nothing has been allocated.
     """
     refcounts, old = metadata.refcounts, metadata.header
     bits, entries = old.cluster_bits, clusters * old.cluster_size // 8
     kept = _blocks_worth_keeping(metadata)
     start = _first_free(refcounts, kept, clusters, old.reftable_offset >> bits)
+    # No room before the present table, or a block that stays has no entry in the short one.
     if start is None or max(kept) >= entries:
         return
     left = [index for index, offset in enumerate(refcounts.table) if offset and index not in kept]
@@ -53,6 +54,7 @@ def shorten_table(metadata: Metadata, clusters: int) -> None:
             old.reftable_offset >> bits, (old.reftable_offset >> bits) + old.reftable_clusters
         )
     ]
+    # The kept blocks count the new table. What it does not name goes with the switch.
     refcounts.add([(start, clusters)], +1)
     refcounts.leave_out(left)
     refcounts.shorten(entries)
@@ -61,6 +63,7 @@ def shorten_table(metadata: Metadata, clusters: int) -> None:
     header = replace(old, reftable_offset=start << bits, reftable_clusters=clusters)
     metadata.switch(header, REFTABLE_OFFSET, header.reftable_bytes())
     refcounts.table_moved(start << bits)
+    # What only the blocks left out have counted has no count any more.
     metadata.release([run for run in freed if refcounts.get(run[0])])
     metadata.flush()
     metadata.sync()
@@ -68,10 +71,7 @@ def shorten_table(metadata: Metadata, clusters: int) -> None:
 
 
 def _blocks_worth_keeping(metadata: Metadata) -> set[int]:
-    """Indices of the blocks that must stay.
-
-    They count more than the table and blocks that can go, or a block that stays.
-    """
+    """Indices of the blocks that must stay: they count more than the table and other blocks."""
     refcounts, header, bits = metadata.refcounts, metadata.header, metadata.header.cluster_bits
     per_block, first = refcounts.geometry.refblock_entries, header.reftable_offset >> bits
     blocks = {index: offset >> bits for index, offset in enumerate(refcounts.table) if offset}
@@ -85,6 +85,7 @@ def _blocks_worth_keeping(metadata: Metadata) -> set[int]:
         assert block is not None
         if len(block) - block.count(0) > structure[index]:
             kept.add(index)
+    # A block is a cluster that a block counts: that one has to stay too, and so on.
     while needed := {blocks[index] // per_block for index in kept} - kept:
         kept |= needed
     return kept

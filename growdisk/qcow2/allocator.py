@@ -20,6 +20,7 @@ from growdisk.qcow2.header import REFTABLE_OFFSET, Header
 from growdisk.qcow2.header_rules import MAX_REFTABLE_BYTES, damaged
 from growdisk.qcow2.refblock import last_used, zero_runs
 from growdisk.qcow2.refcounts import Refcounts, Run
+from growdisk.units import joined
 
 TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ else:
     Protocol = object
 
 _HOLES_LOOKED_AT = 64  # when a table needs contiguous clusters
+# refcount blocks read to find the last used cluster; what lies before them is taken for used
 _BLOCKS_TRIMMED = 256
 
 
@@ -68,6 +70,7 @@ class Allocator:
         self._learn_holes()
         if not self._holes:
             return self._append(wanted), wanted
+        # Every hole is free now: it was found by the search, or released.
         first, length = self._holes.popleft()
         count = min(wanted, length)
         if count < length:
@@ -90,20 +93,17 @@ class Allocator:
 
     def release(self, runs: Iterable[Run]) -> None:
         """Count runs down by one. The tables that used them must be durable without them."""
-        for first, count in runs:
-            self._refcounts.add([(first, count)], -1)
-            self._note_free(first, count)
-            if self.released is not None:
-                self.released.append((first, count))
-            del self._in_use[
-                bisect_left(self._in_use, first) : bisect_left(self._in_use, first + count)
-            ]
+        for run in runs:
+            self._count_down([run])
+            self._note_free(*run)
 
     def hand_out_next(self, runs: Iterable[Run]) -> None:
         """Free clusters that were just allocated and are unused; they are the next to be given."""
-        later, self._holes = self._holes, deque()
-        self.release(runs)
-        self._holes.extend(later)
+        runs = list(runs)
+        self._count_down(runs)
+        # All of them, also in blocks that the search has not reached. It goes on only once no hole
+        # is left, so it does not find them a second time.
+        self._holes.extendleft(reversed(runs))
 
     def check_metadata(self) -> None:
         """Raise ImageDamaged if metadata are counted as free.
@@ -122,6 +122,7 @@ class Allocator:
 
     def now_metadata(self, cluster: int) -> None:
         """A cluster from allocate() is a table now."""
+        # An empty list has not been asked for yet, and will have this cluster then.
         if self._in_use:
             insort(self._in_use, cluster)
 
@@ -139,12 +140,14 @@ class Allocator:
     def give_back(self, runs: Iterable[Run]) -> None:
         """Free the host's blocks of those of these clusters that are free now.
 
-        That must be durable. The file is cut off after the last other one. No other free cluster
-        is touched: a count may be wrong.
+        That must be durable. The runs may overlap, as those of several disks do. The file is cut
+        off after the last other cluster. No other free cluster is touched: a count may be wrong.
         """
         bits, end = self._geometry.cluster_bits, self._geometry.clusters(self._file.size)
-        inside: list[Run] = []
-        for first, last in self._free_among(sorted(runs, reverse=True)):
+        ranges = list(joined(sorted((first, first + count) for first, count in runs)))
+        inside: list[tuple[int, int]] = []
+        # The last ones first: the end moves down before the runs below it are looked at.
+        for first, last in self._free_among(reversed(ranges)):
             if last >= end:
                 end = min(first, end)
             elif inside and inside[-1][0] == last:
@@ -162,17 +165,28 @@ class Allocator:
         # a block device goes on for long behind it
         self.give_back([(1, self._find_end() - 1)])
 
-    def _free_among(self, runs: Iterable[Run]) -> Iterator[Run]:
-        """Those with the count 0, as [first, last), the last ones first."""
-        for first, count in runs:
-            free = list(self._refcounts.free_in(first, count))
+    def _free_among(self, ranges: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+        """The clusters of these ranges with the count 0, as ranges; the last ones first."""
+        for first, end in ranges:
+            free = list(self._refcounts.free_in(first, end - first))
             yield from reversed(free)
 
     def _count_up(self, first: int, count: int) -> None:
         if first == 0:
             raise damaged(self._path, "the cluster of its header is counted as free")
         self._refcounts.add([(first, count)], +1)
+        # A hole may lie beyond the end by now: give_back() and trim_file() cut the file off.
         self._extend_file(first + count)
+
+    def _count_down(self, runs: Iterable[Run]) -> None:
+        for first, count in runs:
+            self._refcounts.add([(first, count)], -1)
+            if self.released is not None:
+                self.released.append((first, count))
+            # What is freed may become guest data, so it is not metadata any more.
+            del self._in_use[
+                bisect_left(self._in_use, first) : bisect_left(self._in_use, first + count)
+            ]
 
     def _note_free(self, first: int, count: int) -> None:
         """Remember holes in refcount blocks that the search has passed already.
@@ -195,6 +209,7 @@ class Allocator:
             self._end = self._find_end()
             self._refuse_free_metadata(self._end, sys.maxsize)
         per_block = self._geometry.refblock_entries
+        # One more block, and only if no hole is known: to read all of them takes long.
         if self.append_only or self._holes or self._next_scan * per_block >= self._end:
             return
         index = self._next_scan
@@ -226,6 +241,7 @@ class Allocator:
         blocks = 0
         while blocks < _BLOCKS_TRIMMED:
             index = (end - 1) // per_block
+            # A block that does not exist takes no read, and does not count towards the limit.
             block = self._refcounts.block(index)
             blocks += block is not None
             used = -1 if block is None else last_used(block[: end - index * per_block])
@@ -239,6 +255,8 @@ class Allocator:
 
         Refcount blocks and table that they need go in front.
         """
+        #   ... used │ longer table (rarely) │ new blocks │ the clusters that were asked for
+        #              start                                first
         start = self._free_end(count)
         blocks, table_clusters = self._missing(start, count)
         first = start + table_clusters + len(blocks)
@@ -268,9 +286,12 @@ class Allocator:
     def _free_end(self, count: int) -> int:
         """The first cluster at the end from which `count` and their refcount blocks fit."""
         per_block = self._geometry.refblock_entries
+        # More than the blocks for these clusters and for the blocks themselves.
         needed = 2 + count + 2 * count // per_block
+        # A crash may have leaked clusters beyond the end: go on after the last of them.
         while not self._refcounts.all_equal(self._end, needed, 0):
             index = (self._end + needed - 1) // per_block
+            # This ends: something in the range is counted, so one of its blocks exists and is used.
             while (block := self._refcounts.block(index)) is None or last_used(block) < 0:
                 index -= 1
             self._end = max(self._end + 1, index * per_block + last_used(block) + 1)
@@ -304,6 +325,7 @@ class Allocator:
                     raise ImageUnsupported(
                         self._path, reason="its refcount table cannot grow beyond 8 MiB"
                     )
+            # Nothing new is missing: what was assumed is what is needed.
             if len(missing) == len(blocks) and longer <= table_clusters:
                 return missing, table_clusters
             blocks, table_clusters = missing, max(longer, table_clusters)

@@ -41,6 +41,7 @@ def open_backing(
     path = backing_path(image, header.backing_file)
     require_trusted(image, path, header.backing_file, "backing file", above)
     chain = (*above, real(image))
+    # By real paths: two names of one file would hide a loop.
     if real(path) in chain:
         raise ImageUnsupported(
             image,
@@ -57,6 +58,7 @@ def open_backing(
     kind = header.backing_format or _probed(path)
     if kind == "qcow2":
         return open_qcow2(path, chain)
+    # QEMU's drivers for the bytes of a file or device, if they are named as the format.
     if kind == "raw" or kind == ("host_device" if path.is_block_device() else "file"):
         return RawFile.open_disk(path)
     raise ImageUnsupported(
@@ -80,6 +82,7 @@ def with_backing(
         else ()
     )
     changed = replace(header, backing_file=name, extensions=named + kept)
+    # Within one sector the name changes at once or not at all (Qcow2Image.record_backing).
     if len(changed.to_bytes()) > ATOMIC:  # the names of features are a courtesy
         kept = tuple(extension for extension in kept if extension.type != Extension.FEATURE_NAMES)
         changed = replace(header, backing_file=name, extensions=named + kept)
@@ -99,5 +102,6 @@ def with_backing(
 
 
 def _probed(path: Path) -> str:
+    # Unlocked: it is opened, locked and read again as what it turns out to be.
     with closing(RawFile.open(path, lock=False)) as file:
         return probe_backing(file, path)

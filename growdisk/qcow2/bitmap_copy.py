@@ -73,6 +73,7 @@ class BitmapSource:
         """The bitmap in pieces of `length` bytes; False or True if all its bits are 0 or 1."""
         words, size = read_bitmap_table(self._file, bitmap), self._header.cluster_size
         for start in range(0, len(words) * size, length):
+            # `length` is the target's cluster size, which may be larger or smaller than ours.
             pieces = range(start // size, -(-(start + length) // size))
             kinds = set(words[pieces.start : pieces.stop])
             if len(kinds) == 1 and kinds <= {0, ALL_ONES}:
@@ -108,6 +109,7 @@ def add_bitmaps(metadata: Metadata, source: BitmapSource) -> None:
         raise ImageUnsupported(
             metadata.path, reason="its header has no room for bitmaps", hint="use larger clusters"
         )
+    # Zeros over the rest, if the header has become shorter (fitting).
     metadata.switch(header, 0, header.to_bytes().ljust(len(old.to_bytes()), b"\0"))
 
 
@@ -124,6 +126,7 @@ def _added(metadata: Metadata, source: BitmapSource, bitmap: Bitmap) -> Bitmap:
             continue
         words[index] = metadata.allocator.allocate(1) << bits
         metadata.file.write(words[index], chunk.ljust(cluster_size, b"\0"))
+    # The table comes after the bits that it names; add_bitmaps() makes all of it durable.
     clusters = metadata.geometry.clusters(8 * count)
     offset = metadata.allocator.allocate(clusters) << bits
     metadata.file.write(offset, dump_table(words).ljust(clusters * cluster_size, b"\0"))

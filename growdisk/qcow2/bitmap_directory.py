@@ -108,6 +108,7 @@ def read_directory(file: BlockDevice, header: Header) -> Directory | None:
     directory = Directory(offset, bitmaps)
     if len(bitmaps) != count or sum(bitmap.table_size for bitmap in bitmaps) > MAX_TABLE_ENTRIES:
         return None
+    # The entries, written again, must fill the directory: else something in it was not understood.
     whole = len(directory.to_bytes()) == size and all(
         _is_possible(bitmap, file, header) for bitmap in bitmaps
     )
@@ -164,6 +165,7 @@ def _is_possible(bitmap: Bitmap, file: BlockDevice, header: Header) -> bool:
         or bitmap.table_offset + 8 * size > file.size
     ):
         return False
+    # The disk may have another size since a writer of this one has died: not an error then.
     if bitmap.is_sound and size != bitmap.entries_for(header.size, cluster_size):
         return False
     words = read_bitmap_table(file, bitmap)
@@ -173,6 +175,7 @@ def _is_possible(bitmap: Bitmap, file: BlockDevice, header: Header) -> bool:
     for word in words:
         offset = word & OFFSET_MASK
         if (
+            # Bit 0 says that all bits are 1, without a cluster; with one it must be 0.
             word & _TABLE_RESERVED
             or offset % cluster_size
             or (offset and word & ALL_ONES)

@@ -51,6 +51,7 @@ class BitmapKeeper:
             return None
         runs = directory_runs(metadata.file, metadata.header, directory)
         theirs = all(metadata.allocator.metadata_in(first, count) is None for first, count in runs)
+        # No cluster is named twice, so each can be written and freed by itself.
         alone = len({run[0] for run in runs}) == len(runs)
         if not theirs or not alone or metadata.refcounts.first_outside(runs, 1, 1) is not None:
             return None
@@ -117,6 +118,7 @@ class BitmapKeeper:
         for index in sorted(self._open):
             bitmaps[index], freed = self._with_size(bitmaps[index], size)
             lost += freed
+        # New tables and the counts of their clusters, before anything names them.
         metadata.refcounts.write_blocks()
         metadata.sync()
         self._directory = Directory(before.offset, tuple(bitmaps))
@@ -124,6 +126,7 @@ class BitmapKeeper:
         metadata.file.write(before.offset, self._on_disk())
         metadata.sync()
         self._set_valid(valid=True)
+        # The old tables are named by nothing now.
         metadata.release(lost)
         self._marks = {
             key: bits for key, bits in self._marks.items() if key[1] < bitmaps[key[0]].table_size
@@ -136,6 +139,7 @@ class BitmapKeeper:
         words = read_bitmap_table(self.metadata.file, bitmap)
         count = bitmap.entries_for(size, cluster_size)
         kept = words[:count] + array("Q", bytes(8 * max(count - len(words), 0)))
+        # The disk now ends within the last cluster of bits: bits beyond the end must not come back.
         if size % bitmap.coverage(cluster_size) and count <= len(words) and kept[-1] & OFFSET_MASK:
             self._cut(bitmap, kept[-1] & OFFSET_MASK, size % bitmap.coverage(cluster_size))
         clusters = max(self.metadata.geometry.clusters(8 * count), 1)
@@ -170,22 +174,21 @@ class BitmapKeeper:
                 _set_bits(bits, low, ((last - 1) % coverage >> bitmap.granularity_bits) + 1)
 
     def _store(self, index: int, bitmap: Bitmap) -> None:
-        """Write the new bits, and then the table that names their clusters.
-
-        Bits may be written first: no table entry names their cluster yet, or the bitmap is marked
-        as in use.
-        """
+        """Write the new bits, and then the table that names their clusters."""
         metadata, bits = self.metadata, self.metadata.geometry.cluster_bits
         words, lost = read_bitmap_table(metadata.file, bitmap), []
         before = words[:]
         for (owner, place), marks in self._marks.items():
+            # Marks of other bitmaps are passed over, as if all their bits were set already.
             word = words[place] if owner == index else ALL_ONES
             if word & ALL_ONES:
                 continue
             if marks is None:
+                # All bits are set: the entry says so itself and needs no cluster.
                 lost += [((word & OFFSET_MASK) >> bits, 1)] if word & OFFSET_MASK else []
                 words[place] = ALL_ONES
                 continue
+            # Into its cluster in place, or a new one: no entry names that yet, and IN_USE is set.
             words[place] = word or metadata.allocator.allocate(1) << bits
             old = metadata.file.read(word & OFFSET_MASK, len(marks)) if word else bytes(len(marks))
             both = int.from_bytes(old, "little") | int.from_bytes(marks, "little")
@@ -212,6 +215,7 @@ class BitmapKeeper:
         for index, bitmap in enumerate(self._directory.bitmaps):
             if index in indices:
                 flags = bitmap.flags | IN_USE if in_use else bitmap.flags
+                # The flags come after the table's offset (8 bytes) and size (4).
                 self.metadata.file.write(position + 12, flags.to_bytes(4, "big"))
             position += len(bitmap.to_bytes())
         self.metadata.sync()
@@ -228,6 +232,7 @@ class BitmapKeeper:
 def _set_bits(bits: bytearray, low: int, high: int) -> None:
     """Set the bits [low, high); bit 0 is the lowest of the first byte."""
     first, last = low >> 3, high - 1 >> 3
+    # Of the first byte the bits from `low` on, of the last byte those before `high`.
     head, tail = 0xFF << (low & 7) & 0xFF, 0xFF >> (7 - (high - 1 & 7))
     if first == last:
         bits[first] |= head & tail

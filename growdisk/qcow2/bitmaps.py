@@ -68,6 +68,7 @@ def _directory(file: BlockDevice, header: Header) -> bytes:
     if not header.autoclear & Autoclear.BITMAPS or len(extension) != _EXTENSION.size:
         return b""
     _, _, size, offset = _EXTENSION.unpack(extension)
+    # A range beyond the file raises ValueError, which the callers expect.
     return file.read(offset, size) if size <= _MAX_DIRECTORY else b""
 
 
@@ -76,6 +77,7 @@ def _infos(directory: bytes) -> Iterator[BitmapInfo]:
     for _ in range(_MAX_BITMAPS):
         if position >= len(directory):
             return
+        # `_` is the type, of which there is one; `bits` is the granularity.
         *_, flags, _, bits, name_size, extra_size = _ENTRY.unpack_from(directory, position)
         start = position + _ENTRY.size + extra_size
         # as in C: a name ends before its first NUL

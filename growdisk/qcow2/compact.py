@@ -27,7 +27,7 @@ from growdisk.qcow2.create import refcount_area
 from growdisk.qcow2.entries import COMPRESSED, OFFSET_MASK, ZERO, CompressedRange
 from growdisk.qcow2.extensions import Extension
 from growdisk.qcow2.features import Autoclear, Incompatible
-from growdisk.qcow2.header import LUKS
+from growdisk.qcow2.header_values import LUKS
 from growdisk.qcow2.l1_walk import RunSplitter, Walker, l2_offsets
 from growdisk.qcow2.metadata import Metadata
 from growdisk.qcow2.refblock import RefblockCodec, add_to_run
@@ -48,6 +48,8 @@ class Remap:
     def __init__(self, used: list[Run], base: int) -> None:
         self._ends = [first + count for first, count in used]
         self.base = base
+        # Used clusters 5 to 7 and 10 to 11 with base 3: 5 6 7 10 11 become 3 4 5 6 7, so the moves
+        # are -2 and -4. A cluster's move is that of the first run that ends after it.
         self._moves: list[int] = []
         for first, count in used:
             self._moves.append(base - first)
@@ -94,6 +96,7 @@ class Compactor:
             else None
         )
         references = [walker.references(table) for table in self._tables]
+        # A table or compressed data may lie in a hole of the host too, and are needed.
         taken = {offset >> self._bits for offset in self._l2_offsets()}.union(
             *(referenced.compressed for referenced in references)
         )
@@ -111,6 +114,7 @@ class Compactor:
             table = self._metadata.load_l2(offset)
             unbacked.take_out(table, splitter.runs(table))
             if table == nothing:
+                # The entries of L1 tables that name it become 0 (write_to).
                 emptied.add(offset)
                 unbacked.drop(offset >> self._bits)
         return frozenset(emptied)
@@ -118,11 +122,13 @@ class Compactor:
     def write_to(self, target: ResizableDevice) -> None:
         """Write the whole new image into an empty file. Nothing is synced."""
         refuse_uncompactable(self._metadata)
+        # Snapshots share clusters, so the runs of all disks overlap. Each cluster is copied once.
         used = _joined(run for runs in self._references for run in runs)
         layout = self._layout(used)
         target.resize(layout.remap.end << self._bits)
         offset, length = self._luks_place()
         target.write(layout.luks << self._bits, self._file.read(offset, length))
+        # What is copied as it is includes L2 tables, which are written again below.
         if length and self._metadata.data_file is None:
             self._encrypt_again(layout, target)
         else:
@@ -140,6 +146,7 @@ class Compactor:
 
     def _layout(self, used: list[Run]) -> _Layout:
         geometry = self._geometry
+        # In the order of the drawing at the top. The refcount area depends on the size of the rest.
         l1_sizes = [geometry.clusters(8 * max(len(table), 1)) for table in self._tables]
         list_size = geometry.clusters(
             len(dump_entries(tuple(entry for entry, _ in self._snapshots)))
@@ -190,6 +197,7 @@ class Compactor:
         """Copy all guest clusters that are not known to be zeros, encrypted by their new places."""
         from growdisk.qcow2.encryption import EncryptedData  # loaded for encrypted images only
 
+        # Clusters with the zero flag may hold anything and stay unwritten.
         source = self._metadata.data
         assert isinstance(source, EncryptedData)
         moved, zero = source.over(target), 0 if self._geometry.extended_l2 else ZERO
@@ -244,6 +252,7 @@ class Compactor:
                 entries[start] = moved
             else:
                 entries[start:end] = progression(moved, end - start, self._geometry.cluster_size)
+        # Of an extended table, the bitmaps between the entries stay as they are.
         if entries is not table:
             table[::2] = entries
 
@@ -265,6 +274,7 @@ class Compactor:
         codec = RefblockCodec(geometry.refcount_bits)
         counts = array(codec.typecode, bytes(0))
         counts.frombytes(bytes(layout.blocks * geometry.refblock_entries * counts.itemsize))
+        # All before `base` has one reference; the rest as many as the disks have to it.
         add_to_run(counts, 0, layout.remap.base, +1, geometry.refcount_max)
         for runs in self._references:
             for first, count in runs:
@@ -283,6 +293,7 @@ class Compactor:
         if entries:
             target.write(layout.snapshots << bits, dump_entries(entries))
         kept = Autoclear.RAW_DATA_FILE | (Autoclear.BITMAPS if self._bitmaps is not None else 0)
+        # The counts are new, so the image is not dirty; unknown autoclear bits go.
         header = replace(
             old,
             l1_offset=layout.l1[0] << bits,

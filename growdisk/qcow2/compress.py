@@ -40,6 +40,7 @@ class CompressedCluster:
             raise ValueError(
                 f"{len(data)} bytes at {offset:#x} are not a cluster of {cluster_size:#x} bytes"
             )
+        # The disk's last cluster may be cut short, and is stored as a whole one.
         whole = data if len(data) == cluster_size else bytes(data).ljust(cluster_size, b"\0")
         return cls(offset, data, compress(whole))
 
@@ -90,6 +91,7 @@ def inflate(data: memoryview, cluster: memoryview) -> None:
     """Without another library: as much as the cluster takes, whatever follows."""
     try:
         # With the largest window, which reads what was written with any.
+        # Negative: raw deflate, without a header or a checksum.
         found = zlib.decompressobj(-15).decompress(data, len(cluster))
     except zlib.error as error:
         raise ValueError(str(error)) from error

@@ -125,6 +125,7 @@ class CompressedWriter:
         """Where `length` bytes go, with the clusters there counted up once."""
         bits, refcounts = self._geometry.cluster_bits, self._metadata.refcounts
         end = self._free_from()
+        # Without an open cluster `end` is 0, and so is the room.
         open_cluster, room = end >> bits, -end % self.cluster_size
         if length <= room:
             refcounts.add([(open_cluster, 1)], +1)
@@ -139,6 +140,7 @@ class CompressedWriter:
     def _free_from(self) -> int:
         """The first free byte of a host cluster that compressed data share; 0 if there is none."""
         last, coverage = self._last, self._geometry.l2_coverage
+        # A snapshot that was applied since may have a shorter L1 table.
         if last is None or last.guest_offset // coverage >= len(self._metadata.l1):
             return 0
         # Overwritten or discarded since, the cluster may be free, or somebody else's.

@@ -19,8 +19,9 @@ from growdisk.qcow2.create_options import CreateOptions
 from growdisk.qcow2.extensions import Extension
 from growdisk.qcow2.features import Autoclear, Compatible, Incompatible, feature_name_table
 from growdisk.qcow2.geometry import Geometry
-from growdisk.qcow2.header import CURRENT_LENGTH, LUKS, V2_LENGTH, V3_LENGTH, Header
+from growdisk.qcow2.header import Header
 from growdisk.qcow2.header_rules import MAX_BACKING_NAME
+from growdisk.qcow2.header_values import CURRENT_LENGTH, LUKS, V2_LENGTH, V3_LENGTH
 from growdisk.qcow2.mapping import Mapping
 from growdisk.qcow2.metadata import Metadata
 from growdisk.qcow2.preallocate import Preallocator
@@ -56,6 +57,7 @@ def create(
     with this encryption header of another image (luks_header) instead. Raises ImageUnsupported,
     with nothing written, for what the format does not allow.
     """
+    # Before anything exists: a key that is not text is refused, and the rounds take seconds.
     luks = _new_luks(path, key, key_seconds) if key is not None else luks
     header = _plan(path, size, options, backing, backing_format, luks)
     on_device = path.is_block_device()
@@ -65,6 +67,7 @@ def create(
         if options.data_file:
             place = data_place or data_file_of(path, options.data_file)
             data_file = _new_data_file(place, size)
+        #   header │ refcount table │ blocks │ L1 table │ LUKS header (if any)
         length = _clusters(header, luks) * header.cluster_size
         file.resize(length)
         if on_device:
@@ -77,6 +80,7 @@ def create(
             file.flush()
             sync_directory(path.absolute().parent)
     except BaseException:
+        # What was on a device before is gone; a file can be removed.
         if not on_device:
             path.unlink()
         if data_file is not None:
@@ -139,6 +143,7 @@ def _plan(
             path, reason=problem, hint="choose other options; nothing was written"
         )
     version, geometry = options.version, options.geometry
+    # At least one entry: a table of none would share its place with what follows.
     l1_size = max(geometry.l1_entries(size), 1)
     table_clusters, blocks = refcount_area(
         geometry, 1 + geometry.clusters(8 * l1_size) + geometry.clusters(len(luks))
@@ -164,6 +169,7 @@ def _plan(
         extensions=_extensions(path, options, backing_format),
     )
     if luks:
+        # It lies after the L1 table. The extension has its offset and length.
         place = struct.pack(">QQ", _clusters(header, b"") << header.cluster_bits, len(luks))
         header = replace(
             header, extensions=(Extension(Extension.CRYPTO, place), *header.extensions)
@@ -212,6 +218,7 @@ def refcount_area(geometry: Geometry, others: int) -> tuple[int, int]:
     """Clusters of refcount table and refcount blocks that count themselves and `others`."""
     table_clusters, blocks = 1, 1
     while True:
+        # Table and blocks take clusters that have to be counted too: until the numbers stay.
         needed = -(-(others + table_clusters + blocks) // geometry.refblock_entries)
         wider = geometry.clusters(8 * needed)
         if (wider, needed) == (table_clusters, blocks):
@@ -225,6 +232,7 @@ def _parts(header: Header, luks: bytes) -> tuple[tuple[int, bytes], ...]:
     first_block, first_l1 = 1 + header.reftable_clusters, header.l1_offset // cluster_size
     table = progression(first_block * cluster_size, first_l1 - first_block, cluster_size)
     codec = RefblockCodec(geometry.refcount_bits)
+    # Everything there is has one reference; the rest of the last block counts nothing.
     counts = array(codec.typecode, [1]) * _clusters(header, luks)
     counts.extend([0] * ((first_l1 - first_block) * geometry.refblock_entries - len(counts)))
     return (

@@ -6,9 +6,10 @@ Version 2 ("0.10") has clusters of any size and nothing else: every other option
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal, get_args
 
-from growdisk.errors import UsageError
+from growdisk.errors import UsageError, bad_value
 from growdisk.fast_dataclass import dataclass, replace
 from growdisk.qcow2.geometry import Geometry
 from growdisk.qcow2.header_rules import MAX_L1_BYTES, MAX_SIZE
@@ -33,6 +34,7 @@ _POWERS = {
 
 def option_words(text: str) -> list[str]:
     """The words of qemu-img's -o, where `,,` stands for a comma in one."""
+    # No option has a NUL, so that stands for `,,` while the text is split.
     return [word.replace("\0", ",") for word in text.replace(",,", "\0").split(",") if word]
 
 
@@ -60,10 +62,13 @@ class CreateOptions:
         for word in option_words(text):
             name, equals, value = word.partition("=")
             if not equals or name not in cls.__match_args__:
-                known = ", ".join(cls.__match_args__)
-                raise UsageError(
+                known = cls.__match_args__
+                raise bad_value(
                     f"'{word}' is not an option of a qcow2 image",
-                    hint=f"write NAME=VALUE; NAME: {known}",
+                    "-o",
+                    word,
+                    hint=f"write NAME=VALUE; NAME: {', '.join(known)}",
+                    choices=known,
                 )
             options = replace(options, **{name: _value(name, value)})  # type: ignore[arg-type]
         return options
@@ -110,6 +115,7 @@ class CreateOptions:
         return None
 
     def _version_problem(self) -> str | None:
+        # Everything version 2 can have. An option that differs from it needs version 3.
         plain = CreateOptions(self.cluster_size, self.compat, preallocation=self.preallocation)
         if self.version == 3 or self == plain:
             return None
@@ -130,13 +136,17 @@ class CreateOptions:
         return None
 
 
+def _cannot_be(name: str, text: str, hint: str, choices: Iterable[str] = ()) -> UsageError:
+    return bad_value(f"{name} cannot be '{text}'", name, text, hint, choices=choices)
+
+
 def _value(name: str, text: str) -> int | str | bool:
     if name == "compat":
         text = _COMPAT_ALIASES.get(text, text)
     if name in _CHOICES:
         if text not in _CHOICES[name]:
-            raise UsageError(
-                f"{name} cannot be '{text}'", hint=f"choose one of {', '.join(_CHOICES[name])}"
+            raise _cannot_be(
+                name, text, f"choose one of {', '.join(_CHOICES[name])}", _CHOICES[name]
             )
         return text
     if name == "data_file":
@@ -146,16 +156,14 @@ def _value(name: str, text: str) -> int | str | bool:
     if name in _POWERS:
         return _power(name, _bytes(name, text), text)
     if text not in _SWITCH:
-        raise UsageError(f"{name} cannot be '{text}'", hint=f"write {name}=on or {name}=off")
+        raise _cannot_be(name, text, f"write {name}=on or {name}=off", ("on", "off"))
     return _SWITCH[text]
 
 
 def _power(name: str, value: int, text: str) -> int:
     if value not in _POWERS[name]:
         least, most = _POWERS[name][0], _POWERS[name][-1]
-        raise UsageError(
-            f"{name} cannot be '{text}'", hint=f"write a power of two from {least} to {most}"
-        )
+        raise _cannot_be(name, text, f"write a power of two from {least} to {most}")
     return value
 
 
@@ -168,5 +176,6 @@ def _bytes(name: str, text: str) -> int:
         or len(digits) > 9
         or suffix not in tuple(SUFFIXES)
     ):
-        raise UsageError(f"{name} cannot be '{text}'", hint=f"write {name}=65536 or {name}=64k")
+        raise _cannot_be(name, text, f"write {name}=65536 or {name}=64k")
+    # SUFFIXES begin with b and go up by 1024 each.
     return int(digits) << 10 * SUFFIXES.index(suffix)

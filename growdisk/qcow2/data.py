@@ -29,6 +29,7 @@ def open_data_file(image: Path, header: Header, *, writable: bool) -> RawFile | 
         raise ImageNotReadable(
             path, reason=f"it is the external data file of {image} and does not exist"
         )
+    # Guest bytes would be written over the tables.
     if path.samefile(image):
         raise damaged(image, "its external data file is itself")
     return RawFile.open(path, writable=writable)

@@ -18,9 +18,10 @@ from growdisk.block.sector_cipher import SECTOR, SectorCipher, sector_cipher
 from growdisk.errors import ImageUnsupported, WrongKey
 from growdisk.qcow2.data import DataFile
 from growdisk.qcow2.extensions import Extension
-from growdisk.qcow2.header import LEGACY_AES, Header
+from growdisk.qcow2.header import Header
 from growdisk.qcow2.header_rules import damaged
-from growdisk.qcow2.luks1 import Luks1Header
+from growdisk.qcow2.header_values import LEGACY_AES
+from growdisk.qcow2.luks1 import luks_header_of, unlock
 from growdisk.units import align_down, align_up
 
 _AES_KEY_BYTES = 16
@@ -40,6 +41,7 @@ def open_encrypted(
     the legacy form cannot tell, and takes the first.
     """
     if header.crypt_method == LEGACY_AES:
+        # The passphrase itself is the key, cut or padded to 16 bytes.
         key = keys[0]
         return LegacyData(
             data, path, sector_cipher("aes", "cbc-plain64", key[:_AES_KEY_BYTES].ljust(16, b"\0"))
@@ -51,11 +53,12 @@ def open_encrypted(
             raise damaged(path, "its encryption header is cut off")
         return file.read(offset + start, count)
 
-    luks = Luks1Header.parse(read, length, path)
+    luks = luks_header_of(read, length, path)
+    # WrongKey of the last one is the answer for all.
     for key in keys[:-1]:
         with suppress(WrongKey):
-            return EncryptedData(data, luks.unlock(key, read, path))
-    return EncryptedData(data, luks.unlock(keys[-1], read, path))
+            return EncryptedData(data, unlock(luks, key, read, path))
+    return EncryptedData(data, unlock(luks, keys[-1], read, path))
 
 
 def luks_header(file: BlockDevice, header: Header, path: Path) -> bytes:
@@ -93,6 +96,7 @@ class EncryptedData:
 
     def read(self, offset: int, length: int, guest_offset: int) -> bytes:
         start, end = align_down(offset, SECTOR), align_up(offset + length, SECTOR)
+        # The file may end within its last sector.
         inside = min(end, self._file.size)
         data = self._file.read(start, inside - start).ljust(end - start, b"\0")
         plain = self._cipher.decrypt(start // SECTOR, data)
@@ -102,6 +106,7 @@ class EncryptedData:
         return _parts(self, offset, length, guest_offset)
 
     def write(self, offset: int, data: bytes | memoryview, guest_offset: int) -> None:
+        # Sectors are encrypted whole: the rest of the first and of the last one is read before.
         start, end = align_down(offset, SECTOR), align_up(offset + len(data), SECTOR)
         head = self.read(start, offset - start, 0) if start < offset else b""
         behind = offset + len(data)
@@ -120,6 +125,7 @@ class LegacyData:
         return self._file.size
 
     def read(self, offset: int, length: int, guest_offset: int) -> bytes:
+        # Guest and host offsets lie alike within a sector, as clusters are whole sectors.
         before = guest_offset % SECTOR
         end = align_up(offset + length, SECTOR)
         data = self._file.read(offset - before, min(end, self._file.size) - (offset - before))
@@ -136,13 +142,11 @@ class LegacyData:
 
 
 def _parts(data: DataFile, offset: int, length: int, guest_offset: int) -> Iterator[Part]:
-    """One part that decrypts, and a part of zeros beyond the file's end.
-
-    It is decrypted in the thread that asks for it: a cipher serves one thread.
-    """
+    """One part that decrypts, and a part of zeros beyond the file's end."""
     inside = min(max(data.size - offset, 0), length)
 
     def decipher(buffer: memoryview) -> None:
+        # In the thread that asks for the part: a cipher serves one thread.
         buffer[:] = data.read(offset, inside, guest_offset)
 
     if inside:

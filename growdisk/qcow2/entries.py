@@ -10,6 +10,10 @@ from enum import Enum
 
 from growdisk.fast_dataclass import dataclass
 
+# An L2 entry; in L1 entries the bits 62 and 0 are reserved too.
+#   63      62          61..56    55..9        8..1      0
+#   COPIED  COMPRESSED  reserved  host offset  reserved  ZERO
+# In a compressed entry, all below bit 62 are offset and length (CompressedRange).
 COPIED = 1 << 63
 COMPRESSED = 1 << 62
 ZERO = 1 << 0
@@ -48,9 +52,11 @@ class CompressedRange:
 
         The number has as many bits as a cluster needs.
         """
+        # 64 KiB clusters: 54 bits of offset, and 8 of sectors, which count up to two clusters.
         offset_bits = 62 - (cluster_bits - 8)
         offset = raw & ((1 << offset_bits) - 1)
         sectors = (raw >> offset_bits & ((1 << (62 - offset_bits)) - 1)) + 1
+        # The offset may be any byte. The sectors count from the one that this byte lies in.
         return cls(offset, sectors * 512 - offset % 512)
 
     def entry(self, cluster_bits: int) -> int:

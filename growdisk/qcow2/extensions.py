@@ -11,17 +11,13 @@ import struct
 
 from growdisk.fast_dataclass import dataclass
 from growdisk.qcow2.features import Autoclear
-
-TYPE_CHECKING = False  # typing would be loaded for this alone
-if TYPE_CHECKING:
-    from growdisk.qcow2.header import Header
+from growdisk.qcow2.header_values import LUKS, HeaderValues
 
 _HEAD = struct.Struct(">II")  # type, length
 _BITMAPS = struct.Struct(">IIQQ")  # number of bitmaps, reserved, directory size, directory offset
 # QEMU's field for it has 16 bytes, with a NUL.
 _MAX_FORMAT_NAME = 15
 _MAX_BITMAPS, _MAX_DIRECTORY = 65535, 64 << 20
-_LUKS = 2  # crypt_method
 
 
 @dataclass(frozen=True)
@@ -56,7 +52,7 @@ class BadExtension(Exception):
     """An extension that contradicts the format, or the header that it belongs to."""
 
 
-def parse_extensions(area: bytes, header: Header) -> tuple[Extension, ...]:
+def parse_extensions(area: bytes, header: HeaderValues) -> tuple[Extension, ...]:
     """The extensions in `area`, from the header's end to the backing file's name or cluster's end.
 
     Raises BadExtension. Texts end before their first NUL, as in C.
@@ -68,6 +64,7 @@ def parse_extensions(area: bytes, header: Header) -> tuple[Extension, ...]:
             raise BadExtension("its header extensions are not ended")
         kind, length = _HEAD.unpack_from(area, offset)
         offset += _HEAD.size
+        # Also for END: QEMU compares the length before it looks at the type.
         if length > len(area) - offset:
             name = (
                 "the end of its header extensions"
@@ -86,11 +83,12 @@ def parse_extensions(area: bytes, header: Header) -> tuple[Extension, ...]:
         if kind in _KNOWN:
             found = [other for other in found if other.type != kind]
         found.append(Extension(kind, data.split(b"\0")[0] if kind in _TEXTS else data))
+        # The next extension begins at a multiple of 8. The padding is not counted in the length.
         offset += -(-length // 8) * 8
     return tuple(found)
 
 
-def _problem(kind: int, data: bytes, header: Header) -> str | None:
+def _problem(kind: int, data: bytes, header: HeaderValues) -> str | None:
     if kind == Extension.BACKING_FORMAT and len(data) > _MAX_FORMAT_NAME:
         return (
             f"the name of its backing file's format has {len(data)} bytes; {_MAX_FORMAT_NAME} "
@@ -101,15 +99,16 @@ def _problem(kind: int, data: bytes, header: Header) -> str | None:
     return _bitmaps_problem(data, header) if kind == Extension.BITMAPS else None
 
 
-def _crypto_problem(data: bytes, header: Header) -> str | None:
-    if header.crypt_method != _LUKS:
+def _crypto_problem(data: bytes, header: HeaderValues) -> str | None:
+    # The data are the offset and the length of the LUKS header, a u64 each.
+    if header.crypt_method != LUKS:
         return "it says where its key store lies, and is not encrypted with LUKS"
     if len(data) != 16 or int.from_bytes(data[:8], "big") % header.cluster_size:
         return "its key store does not start on a cluster of its own"
     return None
 
 
-def _bitmaps_problem(data: bytes, header: Header) -> str | None:
+def _bitmaps_problem(data: bytes, header: HeaderValues) -> str | None:
     if len(data) != _BITMAPS.size:
         return f"its bitmaps extension has {len(data)} bytes instead of {_BITMAPS.size}"
     if not header.autoclear & Autoclear.BITMAPS:

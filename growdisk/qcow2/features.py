@@ -34,6 +34,7 @@ class Autoclear(IntFlag):
     GROWDISK_RUN = 1 << 63
 
 
+# All members of Incompatible: ~ stays within them.
 KNOWN_INCOMPATIBLE = int(~Incompatible(0))
 
 _NAMES = (

@@ -15,6 +15,7 @@ from growdisk.block.device import BlockDevice, ExtentKind
 from growdisk.fast_dataclass import NamedTuple
 from growdisk.qcow2.entries import COPIED, OFFSET_MASK
 from growdisk.qcow2.geometry import Geometry
+from growdisk.qcow2.tables import from_lanes, to_lanes
 from growdisk.units import align_down, align_up
 
 HOLE, DATA, BOTH, NOWHERE = range(4)  # of a cluster: BOTH has holes in it, NOWHERE is not allocated
@@ -66,7 +67,8 @@ class ApartTables:
         self._file, self._bits, self._holes = file, geometry.cluster_bits, holes
         self._end = geometry.clusters(file.size)
         self._marks = b""
-        ones = int.from_bytes(array("Q", [1]).tobytes() * geometry.l2_entries, "little")
+        # 1 in every 64-bit lane: times a mask, that mask in every lane.
+        ones = to_lanes(array("Q", [1]) * geometry.l2_entries)
         offsets = OFFSET_MASK & -geometry.cluster_size
         self._offsets, self._bad = ones * offsets, ones * (_ALL & ~(COPIED | offsets))
 
@@ -78,15 +80,15 @@ class ApartTables:
             or not self._is_apart(table, first, end)
         ):
             return None
-        whole = int.from_bytes(table.tobytes(), "little")
+        whole = to_lanes(table)
+        # Compressed, zero, reserved or unaligned entries, or COPIED without a cluster.
         if whole & self._bad or COPIED in table:
             return None
-        clusters = array(
-            "Q", ((whole & self._offsets) >> self._bits).to_bytes(8 * len(table), "little")
-        )[first:end]
+        clusters = from_lanes((whole & self._offsets) >> self._bits, len(table))[first:end]
         if max(clusters) >= self._end:
             return None
         self._marks = self._marks or self._mark()
+        # itemgetter looks all marks up in one call.
         return Apart(start, clusters, bytes(itemgetter(*clusters)(self._marks)))
 
     def _is_apart(self, table: array[int], first: int, end: int) -> bool:
@@ -113,6 +115,7 @@ class ApartTables:
         if end == self._file.size:
             end = align_up(end, size)  # the last cluster may be cut short
         first, last = align_up(start, size) >> bits, align_down(end, size) >> bits
+        # Both ends first: where these are whole clusters, the line below overwrites that.
         marks[start >> bits] = marks[end - 1 >> bits] = BOTH
         if first < last:
             marks[first:last] = bytes([DATA]) * (last - first)

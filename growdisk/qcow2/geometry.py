@@ -34,6 +34,7 @@ class Geometry:
 
     def clusters(self, size: int) -> int:
         """Clusters needed for `size` bytes."""
+        # -(-a // b) divides and rounds up, in all of this package.
         return -(-size // self.cluster_size)
 
     def l1_entries(self, size: int) -> int:

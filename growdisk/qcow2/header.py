@@ -15,14 +15,9 @@ from growdisk.block.device import BlockDevice
 from growdisk.errors import ImageUnsupported
 from growdisk.fast_dataclass import dataclass, replace
 from growdisk.qcow2.extensions import BadExtension, Extension, parse_extensions
-from growdisk.qcow2.features import KNOWN_INCOMPATIBLE, Incompatible, parse_feature_names
-from growdisk.qcow2.geometry import Geometry
+from growdisk.qcow2.features import KNOWN_INCOMPATIBLE, parse_feature_names
 from growdisk.qcow2.header_rules import check_header, check_start, damaged
-
-MAGIC = b"QFI\xfb"
-V2_LENGTH, V3_LENGTH, CURRENT_LENGTH = 72, 104, 112
-
-LEGACY_AES, LUKS = 1, 2  # crypt_method
+from growdisk.qcow2.header_values import MAGIC, V2_LENGTH, V3_LENGTH, HeaderValues
 
 # Byte offsets of the fields that are rewritten alone: each group lies in the first sector, so one
 # write is atomic.
@@ -32,30 +27,17 @@ SNAPSHOTS_OFFSET = 60  # nb_snapshots u32, snapshots_offset u64
 FEATURES_OFFSET = 72  # incompatible, compatible, autoclear u64
 
 _SECTOR = 512
+# In this order: magic, version, backing file (offset, length), cluster bits, size, crypt method, L1
+# table (entries, offset), refcount table (offset, clusters), snapshots (number, offset).
 _V2 = struct.Struct(">4sIQIIQIIQQIIQ")
+# Features (incompatible, compatible, autoclear), refcount order, header length.
 _V3 = struct.Struct(">QQQII")
 
 
 @dataclass(frozen=True)
-class Header:
-    """All fields of the header; sizes and offsets in bytes, `l1_size` in entries."""
+class Header(HeaderValues):
+    """The fixed fields, the backing file's name and the extensions."""
 
-    version: int
-    cluster_bits: int
-    size: int
-    crypt_method: int
-    l1_size: int
-    l1_offset: int
-    reftable_offset: int
-    reftable_clusters: int
-    snapshot_count: int
-    snapshots_offset: int
-    incompatible: int = 0
-    compatible: int = 0
-    autoclear: int = 0
-    refcount_order: int = 4
-    header_length: int = V2_LENGTH
-    late_fields: bytes = b""  # bytes 104..header_length, the compression type first
     backing_file: str | None = None
     extensions: tuple[Extension, ...] = ()
 
@@ -69,8 +51,11 @@ class Header:
         check_start(prefix, path)
         header, backing = _parse_fixed(prefix)
         check_header(header, backing, path, file_size)
+        # The length is one cluster at most by now, but the file may end before.
         if header.header_length > len(prefix):
             raise damaged(path, "its header is cut off")
+        # As for QEMU, the extensions end where the backing file's name begins. A file shorter than
+        # that reads as zeros, and zeros are the END extension.
         end = backing[0] or header.cluster_size
         try:
             extensions = parse_extensions(
@@ -78,6 +63,7 @@ class Header:
             )
         except BadExtension as error:
             raise damaged(path, str(error)) from error
+        # Only now: the extensions tell what unknown features are called.
         _refuse_unknown(header, extensions, path)
         return replace(
             header,
@@ -87,23 +73,6 @@ class Header:
             late_fields=prefix[V3_LENGTH : header.header_length] if header.version >= 3 else b"",
             backing_file=_backing_name(prefix, backing, path),
         )
-
-    @property
-    def cluster_size(self) -> int:
-        return 1 << self.cluster_bits
-
-    @property
-    def refcount_bits(self) -> int:
-        return 1 << self.refcount_order
-
-    @property
-    def geometry(self) -> Geometry:
-        return Geometry(self.cluster_bits, self.refcount_order, self.has(Incompatible.EXTENDED_L2))
-
-    @property
-    def compression_type(self) -> int:
-        """0 deflate, 1 zstd."""
-        return self.late_fields[0] if self.late_fields else 0
 
     @property
     def backing_format(self) -> str | None:
@@ -116,10 +85,6 @@ class Header:
         """The name of the external data file; it may stand there without being used."""
         data = self.extension(Extension.DATA_FILE)
         return None if data is None else os.fsdecode(data)
-
-    def has(self, bit: int) -> bool:
-        """Whether an incompatible feature bit (features.Incompatible) is set."""
-        return bool(self.incompatible & bit)
 
     def extension(self, kind: int) -> bytes | None:
         """The data of the extension of this type, or None."""
@@ -192,6 +157,7 @@ def read_header(file: BlockDevice, path: Path) -> Header:
     """Read and validate the header of an image file."""
     prefix = file.read(0, min(file.size, 4096))
     cluster_bits = int.from_bytes(prefix[20:24], "big")
+    # An impossible cluster size must not decide how much is read. Header.parse() refuses it.
     if 9 <= cluster_bits <= 21 and 1 << cluster_bits > len(prefix):
         prefix = file.read(0, min(file.size, 1 << cluster_bits))
     return Header.parse(prefix, path, file.size)
@@ -210,6 +176,7 @@ def _parse_fixed(prefix: bytes) -> tuple[Header, tuple[int, int]]:
             autoclear=autoclear,
             refcount_order=order,
             header_length=length,
+            # The compression type is checked before the header's length is: take what there is.
             late_fields=prefix[V3_LENGTH : min(length, len(prefix))],
         )
     return header, (backing_offset, backing_length)

@@ -10,18 +10,15 @@ from pathlib import Path
 
 from growdisk.errors import ImageDamaged, ImageUnsupported
 from growdisk.qcow2.features import Autoclear, Incompatible
+from growdisk.qcow2.header_values import MAGIC, V2_LENGTH, V3_LENGTH, HeaderValues
 
-TYPE_CHECKING = False  # typing would be loaded for this alone
-if TYPE_CHECKING:
-    from growdisk.qcow2.header import Header
-
+# QEMU's limits: it refuses an image beyond them.
 MAX_L1_BYTES = 32 << 20
 MAX_REFTABLE_BYTES = 8 << 20
 MAX_SNAPSHOTS = 65536
 MAX_BACKING_NAME = 1023
+# The largest whole number of sectors that a signed 64-bit offset can express.
 MAX_SIZE = (1 << 63) - 512
-_MAGIC = b"QFI\xfb"
-_V2_LENGTH, _V3_LENGTH = 72, 104
 
 
 def damaged(path: Path, reason: str) -> ImageDamaged:
@@ -30,18 +27,20 @@ def damaged(path: Path, reason: str) -> ImageDamaged:
 
 def check_start(prefix: bytes, path: Path) -> None:
     """Magic, version, and enough bytes for the fixed fields of that version."""
-    if prefix[:4] != _MAGIC:
+    if prefix[:4] != MAGIC:
         raise damaged(path, "it does not begin with the qcow2 magic")
-    if len(prefix) < _V2_LENGTH:
+    if len(prefix) < V2_LENGTH:
         raise damaged(path, "its header is cut off")
     version = int.from_bytes(prefix[4:8], "big")
     if version not in (2, 3):
         raise ImageUnsupported(path, reason=f"it is qcow version {version}; growdisk knows 2 and 3")
-    if version == 3 and len(prefix) < _V3_LENGTH:
+    if version == 3 and len(prefix) < V3_LENGTH:
         raise damaged(path, "its header is cut off")
 
 
-def check_header(header: Header, backing: tuple[int, int], path: Path, file_size: int) -> None:
+def check_header(
+    header: HeaderValues, backing: tuple[int, int], path: Path, file_size: int
+) -> None:
     """Refuse a header whose fields cannot all be true.
 
     `backing`: offset and length of the backing file's name. Where the refcount table lies is
@@ -56,7 +55,7 @@ def check_header(header: Header, backing: tuple[int, int], path: Path, file_size
         raise damaged(path, problem)
 
 
-def refcount_table_problem(header: Header, file_size: int) -> str | None:
+def refcount_table_problem(header: HeaderValues, file_size: int) -> str | None:
     """Why the refcount table cannot be where the header says, or None."""
     if header.reftable_clusters == 0:
         return "it has no refcount table"
@@ -66,12 +65,12 @@ def refcount_table_problem(header: Header, file_size: int) -> str | None:
     )
 
 
-def _shape_problem(header: Header) -> str | None:
+def _shape_problem(header: HeaderValues) -> str | None:
     if not 9 <= header.cluster_bits <= 21:
         return f"a cluster size of 2^{header.cluster_bits} bytes is outside 512 B to 2 MiB"
     if header.size > MAX_SIZE:
         return f"its virtual size {header.size} is impossible"
-    if header.version >= 3 and not _V3_LENGTH <= header.header_length <= header.cluster_size:
+    if header.version >= 3 and not V3_LENGTH <= header.header_length <= header.cluster_size:
         return f"its header length {header.header_length} is outside 104 to one cluster"
     if header.refcount_order > 6:
         return f"a refcount width of 2^{header.refcount_order} bits is more than 64"
@@ -82,6 +81,8 @@ def _shape_problem(header: Header) -> str | None:
         return f"encryption method {header.crypt_method} does not exist"
     if header.compression_type > 1:
         return f"compression type {header.compression_type} does not exist"
+    # The bit keeps out programs that know deflate alone. If it were missing, they would inflate
+    # zstd frames.
     if header.has(Incompatible.COMPRESSION_TYPE) != (header.compression_type != 0):
         return "its compression type and the feature bit for it contradict each other"
     if header.autoclear & Autoclear.RAW_DATA_FILE and not header.has(Incompatible.DATA_FILE):
@@ -89,7 +90,7 @@ def _shape_problem(header: Header) -> str | None:
     return None
 
 
-def _backing_problem(header: Header, offset: int, length: int) -> str | None:
+def _backing_problem(header: HeaderValues, offset: int, length: int) -> str | None:
     if offset == 0:
         return None
     if length and header.autoclear & Autoclear.RAW_DATA_FILE:
@@ -103,7 +104,7 @@ def _backing_problem(header: Header, offset: int, length: int) -> str | None:
     return None
 
 
-def _tables_problem(header: Header, file_size: int) -> str | None:
+def _tables_problem(header: HeaderValues, file_size: int) -> str | None:
     geometry = header.geometry
     if header.l1_size < geometry.l1_entries(header.size):
         return (
@@ -120,12 +121,14 @@ def _tables_problem(header: Header, file_size: int) -> str | None:
 
 
 def _table_problem(
-    name: str, header: Header, offset: int, length: int, limit: int, file_size: int
+    name: str, header: HeaderValues, offset: int, length: int, limit: int, file_size: int
 ) -> str | None:
     if length > limit:
         return f"its {name} has {length} bytes; {limit} are allowed"
+    # Cluster 0 is the header's, so a table at 0 is none. QEMU's offsets are signed 64-bit numbers.
     if offset % header.cluster_size or offset + length >= 1 << 63 or (length and not offset):
         return f"its {name} at {offset:#x} does not start on a cluster of its own"
+    # A disk of 0 bytes may have no L1 table, and an image without snapshots no snapshot table.
     if length == 0:
         return None
     if offset + length > file_size:

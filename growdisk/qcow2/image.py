@@ -117,6 +117,7 @@ class Qcow2Image(VirtualDisk):
         header = read_header(file, path)
         refuse_unusable(header, path, writable=writable)
         refuse_data_file(header, path, data_file, writable=writable)
+        # Before the repair: a wrong key must leave the file as it was.
         data = data or unlock_if_encrypted(file, header, path, key, data_file)
         if writable:
             header = repaired(file, header, path)
@@ -147,6 +148,8 @@ class Qcow2Image(VirtualDisk):
             self._parts.resizer.resize(size, preallocation)
         except (OSError, KeyboardInterrupt):
             with suppress(OSError, ImageDamaged):  # the first failure is the one to be told
+                # Only a growth is taken back. A shrink has published its size: what it left beyond
+                # the end does no harm there.
                 if size > old:
                     self.forget_unwritten()
                     self._parts.resizer.take_back(l1_size)
@@ -183,6 +186,7 @@ class Qcow2Image(VirtualDisk):
         )
         data = None if self._metadata.is_locked else self._metadata.data
         view = Qcow2Image(self._file, self.path, header, self._parts.backing, data)
+        # A snapshot's table may be shorter than its disk: nothing is allocated there.
         missing = header.geometry.l1_entries(header.size) - len(l1)
         view._metadata.replace_l1(l1 + array("Q", bytes(8 * max(missing, 0))))
         return view
@@ -280,10 +284,7 @@ class Qcow2Image(VirtualDisk):
         self._guard = self._guard.of(self._metadata)
 
     def upgrade(self) -> None:
-        """Make a version 2 image version 3, durably.
-
-        Its snapshots then know their sizes, so that it can be resized.
-        """
+        """Make a version 2 image version 3, durably: its snapshots then know their sizes."""
         if self.header.version >= 3:
             return
         from growdisk.qcow2.upgrade import refuse_upgrade, write_version_3
@@ -342,6 +343,7 @@ class Qcow2Image(VirtualDisk):
         # refuses before anything is written
         with_backing(self.header, self.path, name, backing_format)
         self._begin_and_flush()
+        # Once more, because the first change may have cleared autoclear bits of the header.
         header = with_backing(self.header, self.path, name, backing_format)
         old, new = self.header.to_bytes(), header.to_bytes()
         if len(new) > ATOMIC:  # a name as long as that may tear

@@ -72,6 +72,7 @@ class Parts:
         return Preflight(self.metadata, self.mapping, self.reader, self.walker)
 
     def claim(self) -> Reservation:
+        # Not kept: a reservation is for one write.
         from growdisk.qcow2.reservation import Reservation
 
         return Reservation(self.metadata, self.mapping, self.writer)

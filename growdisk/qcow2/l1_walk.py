@@ -11,6 +11,7 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Iterator
 from functools import cached_property, lru_cache
+from itertools import zip_longest
 
 from growdisk.errors import ImageError, ImageUnsupported, RefcountsTooNarrow
 from growdisk.qcow2.entries import COMPRESSED, COPIED, L1_RESERVED, OFFSET_MASK
@@ -20,11 +21,12 @@ from growdisk.qcow2.mapping import Mapping
 from growdisk.qcow2.metadata import Metadata
 from growdisk.qcow2.refcounts import Run
 from growdisk.qcow2.references import MAX_CLUSTERS, References
-from growdisk.qcow2.tables import dump_table, equal_until, progression
+from growdisk.qcow2.tables import dump_table, equal_until, from_lanes, progression, to_lanes
 
 _FRAGMENTED = 64  # runs in one table; from there on no more are looked for
 _PAGE = 4096  # what the host allocates at once
 _GUARD = 1 << 60  # keeps every lane from borrowing when the progression is subtracted
+_LANE = (1 << 64) - 1
 # COPIED is the top bit of an entry's first byte
 _CLEAR = bytes(value & 0x7F for value in range(256))
 _SET = bytes(value | 0x80 for value in range(256))
@@ -57,6 +59,7 @@ class Walker:
                 if entry & COMPRESSED:
                     found.add_compressed(self._mapping.host_clusters(entry))
                     continue
+                # A run has one set of flags, and its offsets go up: if both ends are sound, it is.
                 self._mapping.kind(table[end - 1])
                 found.add((entry & OFFSET_MASK) >> bits, end - start)
         return found
@@ -77,11 +80,9 @@ class Walker:
         return found
 
     def _sole_offsets(self, l1: array[int]) -> list[int]:
-        """The offsets of an L1 table's L2 tables; ImageDamaged if two entries name the same one.
-
-        Otherwise a small file could make growdisk read for hours.
-        """
+        """The offsets of an L1 table's L2 tables; ImageDamaged if two entries name the same one."""
         offsets, path = list(l2_offsets(l1)), self._metadata.path
+        # Otherwise a small file could make growdisk read for hours.
         if len(set(offsets)) < len(offsets):
             raise damaged(path, "two entries of an L1 table name the same L2 table")
         if self._metadata.file.size >> self._geometry.cluster_bits > MAX_CLUSTERS:
@@ -97,8 +98,10 @@ class Walker:
         bits = self._geometry.cluster_bits
         clusters = self.plain_clusters(entries)
         if clusters is not None and max(clusters, default=0) << bits < self._metadata.file.size:
+            # 0 stands for entries that name no cluster.
             found.singles.extend(array("Q", filter(None, clusters)) if 0 in clusters else clusters)
             return
+        # Something is compressed or not sound: each entry by itself, and kind() finds the bad one.
         for entry in entries:
             if entry & COMPRESSED:
                 self._mapping.kind(entry)
@@ -109,21 +112,24 @@ class Walker:
 
     def plain_clusters(self, entries: array[int]) -> array[int] | None:
         """The host clusters that entries name (0: none); None if one is compressed or not sound."""
-        (bad, offsets), whole = self._masks, int.from_bytes(entries.tobytes(), "little")
+        (bad, offsets), whole = self._masks, to_lanes(entries)
         if whole & bad:
             return None
+        # Bits of an offset within a cluster are bad bits, so nothing is shifted from a lane into
+        # the one below. The masks may have more lanes than there are entries: these meet zeros.
         clusters = (whole & offsets) >> self._geometry.cluster_bits
-        return array("Q", clusters.to_bytes(8 * len(entries), "little"))
+        return from_lanes(clusters, len(entries))
 
     @cached_property
     def _masks(self) -> tuple[int, int]:
         """(bits that no plain entry has, bits of offsets), in all lanes of a whole table."""
-        ones = int.from_bytes((1).to_bytes(8, "little") * self._geometry.l2_entries, "little")
+        ones = to_lanes(array("Q", [1]) * self._geometry.l2_entries)
         return (COMPRESSED | self._mapping.bad_bits) * ones, OFFSET_MASK * ones
 
     def check_counts(self, references: References, *, up: bool) -> None:
         """Raise ImageDamaged or ImageUnsupported unless all can be counted `up` (or down)."""
         refcounts, highest = self._metadata.refcounts, self._geometry.refcount_max
+        # In use now: at least 1. To be counted up: room for one more.
         low, high = (1, highest - 1) if up else (1, highest)
         bad = refcounts.first_outside(references.runs(), low, high)
         if references.repeated is not None:
@@ -131,6 +137,7 @@ class Walker:
                 self._metadata.path,
                 f"cluster {references.repeated:#x} is used twice by the same disk",
             )
+        # runs() has such a cluster once for each reference, and each was compared with 1 alone.
         for cluster, times in references.compressed.items():
             if bad is not None:
                 break
@@ -161,6 +168,19 @@ class Walker:
                 table[0::step] = cleared
                 self._write_changed(offset, raw, table)
 
+    def check_restorable(self, tables: list[array[int]]) -> None:
+        """ImageDamaged unless restore_copied() can be done once these L1 tables are gone.
+
+        The L2 tables that they name have been checked.
+        """
+        checked = {offset for table in tables for offset in l2_offsets(table)}
+        others = (
+            entry
+            for entry, other in zip(self._metadata.l1, either(tables), strict=False)
+            if other and entry and entry & OFFSET_MASK not in checked
+        )
+        self.references(array("Q", others))
+
     def restore_copied(self, touched: array[int]) -> None:
         """Set COPIED in the active tables where a count is 1.
 
@@ -168,6 +188,7 @@ class Walker:
         """
         bits = self._geometry.cluster_bits
         for index, other in enumerate(touched[: len(self._metadata.l1)]):
+            # A table that is still shared has shared clusters only: nothing to set in it.
             entry = self._metadata.l1[index]
             if (
                 not other
@@ -203,6 +224,7 @@ class Walker:
             if new[page : page + _PAGE] != old[page : page + _PAGE]
         ]
         if pages:
+            # One write from the first changed page to the last.
             area = slice(pages[0], pages[-1] + _PAGE)
             self._metadata.file.write(offset + area.start, new[area])
 
@@ -212,6 +234,7 @@ class Walker:
         clusters = self.plain_clusters(table[start:end])
         if clusters is not None:
             counts = self._metadata.refcounts.get_each(clusters)
+            # COPIED is the top bit of an entry's first byte: one byte for each entry is ORed in.
             marks = bytes(
                 [
                     0x80 if count == 1 and cluster else 0
@@ -247,7 +270,8 @@ class RunSplitter:
     """Finds the runs in L2 tables of one geometry."""
 
     def __init__(self, geometry: Geometry) -> None:
-        self._shift = _guarded_ramp(geometry.l2_entries, geometry.cluster_size)
+        self._step = geometry.cluster_size
+        self._shift, self._guards = _guarded_ramp(geometry.l2_entries, self._step)
         self._empty = array("Q", bytes(8 * geometry.l2_entries))
 
     def runs(self, table: array[int]) -> Iterator[Run]:
@@ -257,11 +281,7 @@ class RunSplitter:
         """
         if table == self._empty:
             return
-        # Lanes of three entries, in clusters: 10 11 12 less the ramp 0 1 2 is 10 10 10, one run; 10
-        # 11 40 is 10 10 38, and the run ends where the lanes differ. The guard is a high bit added
-        # to each lane, so that 0 less 2 borrows from it and not from the next entry.
-        total = int.from_bytes(table.tobytes(), "little") + self._shift
-        levelled = array("Q", total.to_bytes(8 * len(table), "little"))
+        levelled = self._less_ramp(table)
         index, size = 0, len(table)
         while index < size:
             entry = table[index]
@@ -273,14 +293,33 @@ class RunSplitter:
                 yield index, end
                 index = end
             else:
+                # Entries that name no cluster: empty, or plain zeros.
                 index = equal_until(table, index, size)
+
+    def _less_ramp(self, table: array[int]) -> array[int]:
+        """Each entry less its place in the table: the same number throughout a run."""
+        # Lanes of three entries, in clusters: 10 11 12 less the ramp 0 1 2 is 10 10 10, one run; 10
+        # 11 40 is 10 10 38, and the run ends where the lanes differ. The guard is a high bit added
+        # to each lane, so that 0 less 2 borrows from it and not from the next entry.
+        lanes = to_lanes(table)
+        if not lanes & self._guards:
+            return from_lanes(lanes + self._shift, len(table))
+        # An entry has that bit itself, as some compressed ones do: the sum could carry.
+        places = range(0, len(table) * self._step, self._step)
+        pairs = zip(table, places, strict=True)
+        return array("Q", [entry - place & _LANE for entry, place in pairs])
 
 
 @lru_cache(maxsize=2)
-def _guarded_ramp(entries: int, step: int) -> int:
-    """What to add to a table of this many entries so that its runs become equal lanes."""
-    lanes, guards = progression(0, entries, step), progression(_GUARD, entries, 0)
-    return int.from_bytes(guards.tobytes(), "little") - int.from_bytes(lanes.tobytes(), "little")
+def _guarded_ramp(entries: int, step: int) -> tuple[int, int]:
+    """What to add to a table of `entries` so that its runs become equal lanes; the guards in it."""
+    guards = to_lanes(array("Q", [_GUARD]) * entries)
+    return guards - to_lanes(progression(0, entries, step)), guards
+
+
+def either(tables: list[array[int]]) -> array[int]:
+    """An entry that is not empty wherever one of these L1 tables has one."""
+    return array("Q", [max(entries) for entries in zip_longest(*tables, fillvalue=0)])
 
 
 def l2_offsets(l1: array[int]) -> Iterator[int]:

@@ -37,6 +37,7 @@ class Libdeflate:
         """
         if (held := getattr(self._own, "held", None)) is None:
             held = self._own.held = _Context(self._lib)
+        # from_buffer() needs writable memory: a view of `bytes` would have to be copied.
         into, out_of = ctypes.c_char.from_buffer(target), ctypes.c_char.from_buffer(source)
         code: int = self._inflate(
             held.pointer,

@@ -51,10 +51,10 @@ class Mapping:
     def __init__(self, metadata: Metadata) -> None:
         self._metadata, self._geometry = metadata, metadata.geometry
         reserved = L2_RESERVED if metadata.header.version >= 3 else L2_RESERVED_V2
-        #: Bits that no standard entry has: reserved ones, and offsets inside a cluster. Offset 0 of
-        #: an external data file is a cluster like any other (and its entry then COPIED alone).
+        # Offset 0 of an external data file is a cluster like any other: its entry is COPIED alone.
         self._elsewhere = metadata.header.has(Incompatible.DATA_FILE)
         self._compressed_offset = (1 << 62 - (self._geometry.cluster_bits - 8)) - 1
+        # Bits that no standard entry has: reserved ones, and offsets inside a cluster.
         self.bad_bits = reserved | (OFFSET_MASK & (self._geometry.cluster_size - 1))
 
     def runs(self, start: int, end: int) -> Iterator[GuestRun]:
@@ -81,6 +81,7 @@ class Mapping:
             apart = apart or self._apart_tables(holes=holes)
             index = first >> bits & self._geometry.l2_entries - 1
             whole = first % self._geometry.cluster_size == stop % self._geometry.cluster_size == 0
+            # Only whole clusters: a fragmented table is not cut within one.
             found = (
                 apart.of(table, first, index, index + (stop - first >> bits))
                 if apart and whole
@@ -104,6 +105,7 @@ class Mapping:
             stop = min(end, (l1_index + 1) * coverage)
             table = self._metadata.l2_table(l1_index)
             if table is None:
+                # Without a table an entry is 0 (check_l1), so entries equal to it are empty too.
                 tables = equal_until(self._metadata.l1, l1_index, (end - 1) // coverage + 1)
                 stop = min(end, tables * coverage)
             yield start, stop, table
@@ -120,6 +122,7 @@ class Mapping:
             kind = self.kind(entry)
             if self._elsewhere:
                 self.check_place(entry, start)
+            # The index after the last cluster that [start, end) touches.
             limit = index + ((end - 1 >> bits) - (start >> bits)) + 1
             last = self._run_end(table, index, limit, kind) if limit > index + 1 else limit
             stop = min(end, ((start >> bits) + last - index) << bits)
@@ -159,6 +162,7 @@ class Mapping:
     def check_place(self, entry: int, start: int) -> None:
         """Raise ImageDamaged unless the cluster at `start` has the same offset in the data file."""
         place, offset = start & -self._geometry.cluster_size, entry & OFFSET_MASK
+        # Offset 0 is a cluster of the data file only if COPIED says that there is one.
         if offset != place and (offset or (entry & COPIED and not entry & ZERO)):
             raise damaged(
                 self._metadata.path,
@@ -181,6 +185,7 @@ class Mapping:
         if kind is L2Kind.COMPRESSED:
             return index + 1
         first = table[index]
+        # Entries with host clusters go up by one cluster each; those without are all the same.
         step = self._geometry.cluster_size if kind in (L2Kind.NORMAL, L2Kind.ZERO_ALLOCATED) else 0
         position, expected = index + 1, first + step
         near = min(limit, index + _WORTH_COMPARING)
@@ -191,6 +196,7 @@ class Mapping:
         return self._inside_file(first, index, position, step)
 
     def _inside_file(self, first: int, index: int, end: int, step: int) -> int:
+        # kind() has checked the first entry. A contiguous run may still go on beyond the file.
         last_offset = (first & OFFSET_MASK) + (end - 1 - index) * step
         if last_offset >= self._metadata.data.size:
             raise damaged(
@@ -207,17 +213,16 @@ class Mapping:
 
 
 def _continued(table: array[int], position: int, limit: int, expected: int, step: int) -> int:
-    """The index up to which entries from `position` on go up by `step` from `expected`.
-
-    They are compared in pieces that grow: a run costs its own length, so that a table of many short
-    ones is not compared as a whole for each.
-    """
+    """The index up to which entries from `position` on go up by `step` from `expected`."""
+    # In pieces that grow, so that a run costs its own length: a table of many short runs is not
+    # compared as a whole for each.
     count = _WORTH_COMPARING
     while position < limit:
         count = min(count * 4, limit - position)
         if table[position : position + count] != progression(expected, count, step):
             break
         position, expected = position + count, expected + count * step
+    # The run ends within the piece that differed.
     while position < limit and table[position] == expected:
         position, expected = position + 1, expected + step
     return position

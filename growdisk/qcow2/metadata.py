@@ -103,6 +103,7 @@ class Metadata:
         for index, entry in enumerate(table):
             if entry and (
                 entry & bad_bits
+                # flags, and no table that they could belong to
                 or not entry & OFFSET_MASK
                 or (entry & OFFSET_MASK) + cluster_size > size
             ):
@@ -126,6 +127,7 @@ class Metadata:
         # The flag alone is not enough: where it is wrong, a snapshot's table would be changed.
         if entry & COPIED and self.refcounts.get(offset >> self.geometry.cluster_bits) == 1:
             return self._l2.get(offset)
+        # Shared with a snapshot, or none yet: the new table is in memory alone until flush().
         table = self._l2.get(offset)[:] if offset else array("Q", bytes(self.geometry.cluster_size))
         cluster = self.allocator.allocate(1)
         self.allocator.now_metadata(cluster)
@@ -164,11 +166,13 @@ class Metadata:
         clusters.update(offset >> bits for offset in self.refcounts.used_table() if offset)
         if (crypto := header.extension(Extension.CRYPTO)) is not None and len(crypto) == 16:
             offset, length = int.from_bytes(crypto[:8], "big"), int.from_bytes(crypto[8:], "big")
+            # A length that cannot be true must not make a set of millions of clusters.
             if offset + length <= self.file.size and length <= _MAX_KEY_STORE:
                 clusters.update(
                     range(offset >> bits, (offset >> bits) + self.geometry.clusters(length))
                 )
         if header.snapshot_count:
+            # Its first cluster alone is certain: only the entries tell how long the table is.
             clusters.add(header.snapshots_offset >> bits)
         return clusters
 
@@ -213,6 +217,7 @@ class Metadata:
             self._write_l1()
             self.sync()
             self._dirty_l1.clear()
+        # Nothing on disk names these clusters any more.
         if pending := self._pending:
             self._pending = []
             self.release(pending)
@@ -242,6 +247,8 @@ class Metadata:
         There must be nothing unwritten.
         """
         dropped = self.refcounts.drop_empty_blocks()
+        # A block that counted itself took that count with it. One that another block counts is
+        # released there, which may leave that one empty in turn.
         self.release([run for run in dropped if self.refcounts.get(run[0])])
         if self.allocator.released is not None:
             self.allocator.released += dropped
@@ -300,6 +307,7 @@ class Metadata:
         bits = self.geometry.cluster_bits
         cached = {offset >> bits for offset in self._l2.cached_keys()}
         for first, count in runs:
+            # For a long run it is quicker to look at the cached tables than at each cluster.
             for cluster in (
                 cached.intersection(range(first, first + count)) if count < 64 else cached
             ):

@@ -33,6 +33,7 @@ def trusting(*paths: Path) -> Iterator[None]:
 
     It is for files that the user has named himself.
     """
+    # None trusts all files already.
     known = _trusted.get()
     token = _trusted.set(None if known is None else known.union(map(real, paths)))
     try:
@@ -61,6 +62,7 @@ def backing_path(image: Path, name: str) -> Path:
             hint=f"a file of this name is './{name}'; growdisk has not changed the image",
         )
     local = _file_name(image, name.removeprefix(_FILE), "backing file")
+    # Joined to a folder, an absolute name stays what it is.
     return Path(local) if name.startswith(_FILE) else image.parent / local
 
 
@@ -71,6 +73,7 @@ def data_path(image: Path, name: str) -> Path:
     who made the image meant, as a rule, the image's. A name that means one file here and another
     one there is refused.
     """
+    # `as_named` is what QEMU opens, `beside` what its maker meant.
     as_named = Path(_file_name(image, name, "data file"))
     beside = image.parent / as_named
     if not exists(as_named) or real(as_named) == real(beside):
@@ -130,8 +133,10 @@ def require_trusted(
 def _is_beside(image: Path, path: Path) -> bool:
     """Whether a file is in or below the image's folder, before or after symbolic links."""
     place = real(path)
+    # The image may be a link: the folder of the link counts, and that of the file.
     folders = {real(image.parent), real(image).parent}
     return any(
+        # An image in / may name what lies beside it, not every file of the host.
         place.parent == folder or (folder.name and place.is_relative_to(folder))
         for folder in folders
     )

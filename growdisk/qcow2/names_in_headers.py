@@ -39,6 +39,7 @@ def identity(path: str | bytes) -> Identity | None:
     except (OSError, ValueError):
         return None
     if stat.S_ISBLK(status.st_mode):
+        # No file system has the number -1, so a device is never taken for a file.
         return -1, status.st_rdev
     return status.st_dev, status.st_ino
 
@@ -85,6 +86,7 @@ def _data_files(start: bytes, backing_offset: int) -> Iterator[bytes]:
     version_2 = int.from_bytes(start[4:8], "big") == 2
     # The length of version 2; from version 3 on the header says its own.
     position = 72 if version_2 else int.from_bytes(start[100:104], "big")
+    # Extensions end where the backing file's name begins.
     end = min(backing_offset or len(start), len(start))
     while position + _EXTENSION.size <= end:
         kind, length = _EXTENSION.unpack_from(start, position)
@@ -115,6 +117,7 @@ def _spellings(name: bytes) -> Iterator[bytes]:
         return
     yield name
     if _PROTOCOL.match(name):
+        # blkdebug:CONFIG:FILE has two colons; nbd:// and file:// have slashes after theirs.
         bare = name.partition(b":")[2]
         yield from (bare, name.rpartition(b":")[2], _unquoted(bare.removeprefix(b"//")))
 

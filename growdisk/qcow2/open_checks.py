@@ -41,6 +41,7 @@ def refuse_data_file(
 def refuse_cut_off(parts: Parts) -> None:
     """Refuse an image, before any write, that uses clusters counted beyond the file's end."""
     metadata = parts.metadata
+    # Counts beyond the end may be mere leaks. If a table names such a cluster, data are lost.
     if metadata.refcounts.counts_from(metadata.geometry.clusters(metadata.file.size)):
         parts.refuse_damaged_tables()
 

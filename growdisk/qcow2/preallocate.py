@@ -50,6 +50,7 @@ class Preallocator:
         first, count = start >> bits, (end - 1 >> bits) - (start >> bits) + 1
         index = first & self._geometry.l2_entries - 1
         cluster = self._empty_clusters(first, count, mode)
+        # With ZERO the cluster has its place and reads as zeros, whatever it decrypts to.
         flags = COPIED | (ZERO if self._metadata.header.crypt_method else 0)
         entries = progression(cluster << bits | flags, count, self._geometry.cluster_size)
         self._mapping.put(table, index, entries)
@@ -62,6 +63,7 @@ class Preallocator:
         """
         bits = self._geometry.cluster_bits
         if self._metadata.data_file is not None:
+            # Its last cluster may be cut short: a data file is as long as the disk.
             offset = guest_cluster << bits
             self._empty(offset, min(count << bits, self._file.size - offset), mode)
             return guest_cluster
@@ -75,6 +77,7 @@ class Preallocator:
 
     def _empty(self, offset: int, length: int, mode: Preallocation) -> None:
         """Make new clusters zeros, with as many host blocks as the mode asks for."""
+        # `full` asks for written blocks. A device that cannot reserve gets the same for `falloc`.
         if mode == "full" or (mode == "falloc" and not isinstance(self._file, Reserving)):
             zeros = memoryview(bytes(min(length, _CHUNK)))
             for position in range(offset, offset + length, _CHUNK):

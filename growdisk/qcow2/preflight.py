@@ -35,6 +35,7 @@ class Preflight:
         self._metadata.allocator.check_metadata()
         self._entries(start, end)
         cluster_size = self._geometry.cluster_size
+        # The rest of the first and the last cluster is copied into new ones: it must be readable.
         for first, last in (
             (align_down(start, cluster_size), start),
             (end, align_up(end, cluster_size)),
@@ -49,10 +50,12 @@ class Preflight:
         elif size > header.size:
             self._metadata.allocator.check_metadata()
             self._droppable(header.size)
+            # The rest of the last cluster is zeroed, as a guest's write would be.
             cluster_end = align_up(header.size, self._geometry.cluster_size)
             if header.size < cluster_end:
                 self._entries(header.size, cluster_end)
                 self._readable(align_down(header.size, self._geometry.cluster_size), header.size)
+            # The L1 table is freed if a longer one takes its place.
             l1_run = (
                 header.l1_offset >> header.cluster_bits,
                 self._geometry.clusters(8 * header.l1_size),

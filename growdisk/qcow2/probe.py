@@ -118,6 +118,7 @@ def _refuse_packed(path: Path) -> None:
 
 def probe(file: BlockDevice, path: Path) -> ImageFormat:
     """The same for an open file."""
+    # A backing file may be smaller than a sector, as for QEMU; a disk to work on may not.
     found = probe_backing(file, path)
     if found == "raw" and file.size < _SMALLEST_DISK:
         raise ImageUnsupported(
@@ -151,6 +152,7 @@ def _other_format(start: bytes, file: BlockDevice, path: Path) -> tuple[str, str
         return "a VMDK", "vmdk"
     end = file.read(max(file.size - _END, 0), min(file.size, _END))
     for magic, distance, name, driver in _FOOTERS:
+        # In a file shorter than that distance the footer cannot be at its place.
         if end[len(end) - distance :].startswith(magic) and len(end) >= distance:
             return name, driver
     # QEMU goes by the name alone

@@ -36,6 +36,7 @@ class Reader:
         self._clusters: OrderedDict[int, bytes] = OrderedDict()
 
     def read(self, start: int, end: int) -> bytes:
+        # Beyond the disk's end are zeros, whatever the tables have there (VM state, old data).
         if end > (size := self._metadata.header.size):
             if start < size:
                 return self.read(start, max(size, start)) + bytes(end - max(size, start))
@@ -51,6 +52,7 @@ class Reader:
         packed: list[GuestRun] = []
         for run in self._mapping.runs(start, end):
             if run.kind is L2Kind.COMPRESSED and run.end - run.start == self._geometry.cluster_size:
+                # Neighbours go as one part: if their data lie together, they are read at once.
                 packed.append(run)
                 continue
             if packed:
@@ -179,12 +181,11 @@ class Reader:
         return self._unpack
 
     def _stored(self, ranges: list[CompressedRange]) -> Iterator[memoryview]:
-        """The stored bytes of each range, by one read if they are close together.
-
-        They are if they were written in order.
-        """
+        """The stored bytes of each range, by one read if they are close together."""
         first = min(place.offset for place in ranges)
+        # The last sector of compressed data may lie beyond the end of the file.
         end = min(max(place.offset + place.length for place in ranges), self._file.size)
+        # Data written in order lie close together. Others are read one by one.
         if len(ranges) > 1 and end - first > _SPREAD * sum(place.length for place in ranges):
             for place in ranges:
                 yield from self._stored([place])
@@ -224,12 +225,14 @@ class Reader:
             # what decrypts from zeros is none; and a data file is as large as the disk anyway
             return False
         try:
+            # A tenth at least: to ask for holes takes time for each run.
             return self._metadata.path.stat().st_blocks * 512 < self._file.size * 9 // 10
         except OSError:
             return False
 
     def _host_extents(self, run: GuestRun) -> Iterator[Extent]:
         """A run of clusters, as the host has it: its holes read as zeros."""
+        # The file may end within the run's last cluster: zeros follow.
         shift, length = run.start - run.host, min(run.end - run.start, self._file.size - run.host)
         for extent in self._file.extents(run.host, length):
             yield Extent(extent.start + shift, extent.end + shift, extent.kind)
@@ -239,6 +242,7 @@ class Reader:
     def _backing_extents(self, start: int, end: int) -> Iterator[Extent]:
         if self.backing is not None and start < (stop := min(end, self.backing.size)):
             for extent in self.backing.extents(start, stop - start):
+                # One layer further down. -1, no layer at all, stays.
                 depth = extent.depth + 1 if extent.depth >= 0 else -1
                 yield Extent(extent.start, extent.end, extent.kind, depth)
             start = stop

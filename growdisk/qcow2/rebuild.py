@@ -38,6 +38,7 @@ def check_rebuild(analysis: Analysis) -> None:
     per_block = analysis.stored.per_block
     end = analysis.end_of_use()
     blocks = len(_used_blocks(analysis.recount.counted, end, per_block))
+    # The worst case: as many blocks as are in use, and the largest table there may be.
     end += blocks + _MAX_TABLE_BYTES // cluster_size
     if 8 * (end + end // per_block) // per_block > _MAX_TABLE_BYTES:
         raise _too_large(analysis)
@@ -56,6 +57,7 @@ def rebuild_refcounts(file: ResizableDevice, analysis: Analysis, order: int | No
     start = analysis.end_of_use()
     counted = analysis.recount.rebuilt_without()
     blocks, table_clusters = _layout(analysis, counted, start, per_block)
+    # The new structure counts itself; the old one is not in `counted` any more.
     counted.add_run(start, table_clusters + len(blocks))
     table = [0] * (table_clusters * cluster_size // 8)
     for place, index in enumerate(blocks, start + table_clusters):
@@ -80,6 +82,7 @@ def rebuild_refcounts(file: ResizableDevice, analysis: Analysis, order: int | No
     else:
         file.write(
             REFTABLE_OFFSET,
+            # From the table's offset (byte 48) to the end of the width (100): within one sector.
             replace(header, refcount_order=order).to_bytes()[REFTABLE_OFFSET:_WIDTH_END],
         )
     file.flush()
@@ -91,6 +94,7 @@ def _layout(
     """(refcount blocks needed, clusters of the table) if placed at `start`, themselves included."""
     cluster_size = analysis.header.cluster_size
     used = set(_used_blocks(counted, start, per_block))
+    # More blocks may take a longer table, which moves the blocks: until nothing changes.
     table_clusters, blocks = 1, sorted(used)
     while True:
         end = start + table_clusters + len(blocks)
@@ -111,11 +115,9 @@ def _too_large(analysis: Analysis) -> ImageDamaged:
 
 
 def _used_blocks(counted: ClusterCounts, end: int, per_block: int) -> list[int]:
-    """The indices of the blocks with a count.
-
-    Only what was counted is looked at: files may have holes.
-    """
+    """The indices of the blocks with a count."""
     found: set[int] = set()
+    # Only what was counted is looked at: files may have holes of any length.
     for first, length in counted.segments():
         for index in range(first // per_block, -(-min(first + length, end) // per_block)):
             start = max(index * per_block, first)

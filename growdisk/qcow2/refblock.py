@@ -43,6 +43,7 @@ class RefblockCodec:
         per_byte, mask = 8 // self.bits, (1 << self.bits) - 1
         block = array("B", bytes(len(data) * per_byte))
         for lane in range(per_byte):
+            # Entry `lane` of every byte at once; the slices then put the lanes side by side.
             picked = bytes(value >> lane * self.bits & mask for value in range(256))
             block[lane::per_byte] = array("B", data.translate(picked))
         return block
@@ -52,6 +53,7 @@ class RefblockCodec:
             return dump_table(block)
         per_byte, packed = 8 // self.bits, 0
         for lane in range(per_byte):
+            # The reverse, a lane as one number: no entry reaches into its neighbour's bits.
             packed |= int.from_bytes(block[lane::per_byte].tobytes(), "little") << lane * self.bits
         return packed.to_bytes(len(block) // per_byte, "little")
 
@@ -75,6 +77,7 @@ def add_to_run(block: array[int], first: int, count: int, delta: int, limit: int
             raise RefcountRange(first, value)
         block[first : first + count] = array(block.typecode, [value + delta]) * count
         return
+    # If this one stays within the limits, all do.
     extreme = min(run) if delta < 0 else max(run)
     if not 0 <= extreme + delta <= limit:
         raise RefcountRange(first + run.index(extreme), extreme)
@@ -113,10 +116,12 @@ def zero_runs(block: array[int], first: int, end: int) -> Iterator[tuple[int, in
         found = data.find(zero, position * width)
         if found < 0:
             return
+        # A match may begin in the middle of an entry: the next whole one is looked at.
         start = -(-found // width)
         if data[start * width : (start + 1) * width] != zero:  # the match lay across two entries
             position = start
             continue
+        # Rounded down: the entry in which the zeros end is not free.
         position = start + _leading_zeros(data, start * width) // width
         yield first + start, first + position
 
@@ -142,4 +147,5 @@ def last_used(block: array[int]) -> int:
             end = middle
         else:
             low = middle
+    # Rounded up: zero bytes of the last used count itself have been stripped as well.
     return -(-len(data[:end].rstrip(b"\0")) // block.itemsize) - 1

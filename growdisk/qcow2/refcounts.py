@@ -35,7 +35,7 @@ Run = tuple[int, int]  # first cluster index, number of clusters
 
 
 class Refcounts:
-    """Counts by cluster index. Blocks are made by the allocator (`add_blocks`, `move_table`)."""
+    """Counts by cluster index. The allocator makes blocks (`add_blocks`) and moves the table."""
 
     def __init__(
         self, file: ResizableDevice, path: Path, header: Header, sync: Callable[[], None]
@@ -78,6 +78,7 @@ class Refcounts:
         """The counts of many clusters, wherever they lie."""
         bits = self.geometry.refblock_entries.bit_length() - 1
         indices = {cluster >> bits for cluster in clusters}
+        # The dictionary below holds all these blocks in memory, whatever the cache's limit is.
         if len(indices) > _BLOCKS_AT_ONCE:
             return [self.get(cluster) for cluster in clusters]
         blocks = {index: self.block(index) or self._empty_block() for index in indices}
@@ -89,6 +90,7 @@ class Refcounts:
         index, entry = divmod(cluster, self.geometry.refblock_entries)
         if index in self._cache or index >= len(self.table) or not self.table[index]:
             return self.get(cluster)
+        # Several entries share a byte if they are narrower; `bit` is 0 for all others.
         first, bit = divmod(entry * self.geometry.refcount_bits, 8)
         value = int.from_bytes(
             self._file.read(self.table[index] + first, -(-self.geometry.refcount_bits // 8)), "big"
@@ -119,6 +121,7 @@ class Refcounts:
             if offset
         ):
             return True
+        # Last: the block that `cluster` lies in, from its entry on.
         block = self.block(index)
         return block is not None and not equal_run(block, entry, len(block) - entry, 0)
 
@@ -126,6 +129,7 @@ class Refcounts:
         """Whether each of `count` clusters from `first` has exactly this count."""
         for index, entry, length in self._pieces(first, count):
             block = self.block(index)
+            # A block that does not exist counts 0 for all its clusters.
             if value != 0 if block is None else not equal_run(block, entry, length, value):
                 return False
         return True
@@ -169,6 +173,7 @@ class Refcounts:
                 if index != current:
                     current, block = index, self.block(index)
                     if block is not None:
+                        # Before the change: loading the next one may write this one.
                         self._cache.changed(index, block)
                 if block is None:
                     raise damaged(
@@ -185,6 +190,7 @@ class Refcounts:
         for first, count in runs:
             for index, entry, length in self._pieces(first, count):
                 block = self.block(index)
+                # One 0 stands for a block that does not exist: its first cluster is reported.
                 counts = array("B", [0]) if block is None else block[entry : entry + length]
                 if (
                     block is not None
@@ -226,7 +232,7 @@ class Refcounts:
         for index, _ in self._cache.dirty():
             self._write_block(index)
         # A block may lie in a cluster that an earlier block counts, never a later one: so link them
-        # in order, all of one sector at once.
+        # in order, all of one sector at once. Each sync makes what the sectors before name durable.
         for sector in sorted({index // _SECTOR_ENTRIES for index in self._unlinked}):
             self._sync()
             start = sector * _SECTOR_ENTRIES
@@ -243,6 +249,7 @@ class Refcounts:
         for index, offset in enumerate(self.used_table()):
             cluster, block = offset >> self.geometry.cluster_bits, self.block(index)
             counts_itself = cluster // self.geometry.refblock_entries == index
+            # A bool as a number: the block has one count, its own, or none.
             if block is not None and len(block) - block.count(0) == counts_itself:
                 dropped.append((cluster, 1))
                 self.table[index] = 0
@@ -308,6 +315,7 @@ class Refcounts:
                     self._path,
                     f"refcount table entry {index} ({offset:#x}) is not a cluster of the file",
                 )
+        # With one block for two ranges, counting in one range would change the other's counts.
         blocks = [offset for offset in table if offset]
         if len(set(blocks)) < len(blocks):
             raise damaged(self._path, "two entries of its refcount table name the same block")

@@ -50,6 +50,7 @@ class References:
 
     def _join(self) -> list[Run]:
         runs = self._joined_by_marks() if self.singles else self._joined_in_order()
+        # Compressed clusters may share a host cluster with each other, and with nothing else.
         starts = [first for first, _ in runs] if self.compressed else []
         for cluster in self.compressed if runs else ():
             first, count = runs[max(bisect_right(starts, cluster) - 1, 0)]
@@ -65,6 +66,7 @@ class References:
         ):
             start, count = packed >> _RUN_BITS, packed & _COUNT_MASK
             if start != end:
+                # An overlap: the counts are refused then, so the runs need not be right any more.
                 if start < end:
                     self.repeated = start
                 if end > first:
@@ -77,6 +79,8 @@ class References:
 
     def _joined_by_marks(self) -> list[Run]:
         """As `_joined_in_order`, by a byte for each cluster: quicker if most are alone."""
+        # At least one more than the highest cluster: where the last run begins, rounded up, and the
+        # length of the longest run.
         end = (
             max(max(self.singles), max(self.packed_runs, default=0) + _COUNT_MASK >> _RUN_BITS) + 1
         )

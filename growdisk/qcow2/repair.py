@@ -41,12 +41,14 @@ def repair(
     if the structure is broken. Durable when it returns; a sound image loses its dirty and its
     corrupt bit.
     """
+    # What is written below makes an analysis stale, so each step begins with a new one.
     analysis = analyse(file, path)
     before = analysis.report()
     header = analysis.header
     lost = tuple(analysis.findings.cut_off) if errors else ()
     refuse_broken(analysis, errors=errors, accept_loss=accept_loss)
     if errors and before.has_errors and needs_rebuild(analysis):
+        # A new structure may be too large: found out before the first write.
         check_rebuild(analysis)
     if before.leaks or (errors and before.has_errors):
         # Dirty first: if this repair dies, whoever opens the image repairs it again.
@@ -62,6 +64,7 @@ def repair(
             _complete_snapshots(file, path)
         analysis = analyse(file, path)
     after = analysis.report()
+    # If errors are left, the bits become again what they were at first.
     sound = header.incompatible & ~(Incompatible.DIRTY | Incompatible.CORRUPT)
     wanted = header.incompatible if after.has_errors else sound
     if wanted != analysis.header.incompatible:
@@ -128,7 +131,10 @@ def _mend(file: ResizableDevice, analysis: Analysis, *, errors: bool) -> None:
     counted = analysis.recount.counted
     if errors:
         _write_refcounts(file, analysis, max)
+        # By the references, not by counts that are still too high: a flag that is right in the end
+        # is not cleared first.
         _write_flags(file, analysis.header, counted, setting=False)
+    # min() takes leaks away and raises no count.
     _write_refcounts(file, analysis, min)
     _write_flags(file, analysis.header, analysis.stored.counts, setting=True)
 
@@ -137,6 +143,7 @@ def _write_features(file: ResizableDevice, header: Header, incompatible: int) ->
     """Version 2 has no dirty bit: there the order alone must do."""
     if header.version < 3:
         return
+    # This is a write like any other: bits of unknown features are cleared.
     autoclear = header.autoclear & (
         Autoclear.BITMAPS | Autoclear.RAW_DATA_FILE | Autoclear.GROWDISK_RUN
     )
@@ -186,12 +193,10 @@ def _write_flags(
 
 
 def _write(file: ResizableDevice, offset: int, data: bytes) -> None:
-    """Write what of a table is another now; the file's last cluster may be cut short.
-
-    Zeros of a table may be a hole in the file, and take no room of a full host.
-    """
+    """Write what of a table is another now; the file's last cluster may be cut short."""
     if offset + len(data) > file.size:
         file.resize(offset + len(data))
+    # Unchanged sectors are not written: zeros of a table may be a hole of a full host.
     old = file.read(offset, len(data))
     for start in range(0, len(data), _SECTOR):
         part = slice(start, start + _SECTOR)

@@ -57,6 +57,7 @@ class Reservation:
         runs: list[Run] = []
         try:
             self._allocate(runs)
+            # Allocating may have lengthened the file, by a hole from `end` on.
             claim(file, joined(sorted([*self._in_place(runs), (end, file.size)])))
         except BaseException:
             allocator.release(runs)  # nothing points to them yet
@@ -80,12 +81,14 @@ class Reservation:
         for first, count in runs:
             yield first << bits, first + count << bits
         for index in sorted(self._tables):
+            # Its L1 entry, and the L2 table if that changes in place: copies are new clusters.
             offset = self._metadata.l1[index] & OFFSET_MASK
             entry = self._metadata.header.l1_offset + 8 * index
             yield entry, entry + 8
             if offset and not self._is_replaced(index):
                 yield offset, offset + size
         refcounts, per_block = self._metadata.refcounts, self._geometry.refblock_entries
+        # The blocks that count what is allocated, and what is freed for it.
         blocks = {
             index
             for first, count in (*runs, *self._counted)
@@ -100,7 +103,7 @@ class Reservation:
             size = self._geometry.cluster_size
             last = min(align_up(end, size), self._metadata.data_file.size)
             self._overwritten.append((align_down(start, size), last))
-        counted = 0
+        counted = 0  # guest clusters before this one have been counted as new
         for run in self._mapping.runs(start, end):
             if self._writer.is_ours(run):
                 if self._metadata.data_file is None:
@@ -109,9 +112,12 @@ class Reservation:
             self._tables.update(range(run.start // coverage, (run.end - 1) // coverage + 1))
             if self._metadata.data_file is None:
                 first, stop = run.start >> bits, (run.end - 1 >> bits) + 1
+                # Two runs may lie in one guest cluster, which gets one new host cluster.
                 self._new_clusters += stop - max(first, counted)
                 counted = stop
                 if replaced := self._mapping.host_clusters(run.entry):
+                    # A plain run frees one host cluster for each guest cluster. A compressed run is
+                    # one guest cluster, on one or two host clusters.
                     self._counted.append((replaced.start, len(replaced) + stop - first - 1))
 
     def _is_replaced(self, l1_index: int) -> bool:

@@ -18,8 +18,9 @@ from growdisk.fast_dataclass import replace
 from growdisk.qcow2.create_options import Preallocation
 from growdisk.qcow2.entries import OFFSET_MASK, L2Kind
 from growdisk.qcow2.features import Autoclear
-from growdisk.qcow2.header import LEGACY_AES, SIZE_AND_L1_OFFSET
+from growdisk.qcow2.header import SIZE_AND_L1_OFFSET
 from growdisk.qcow2.header_rules import MAX_L1_BYTES, MAX_SIZE
+from growdisk.qcow2.header_values import LEGACY_AES
 from growdisk.qcow2.l1_walk import Walker
 from growdisk.qcow2.mapping import Mapping
 from growdisk.qcow2.metadata import Metadata
@@ -123,8 +124,10 @@ class Resizer:
             if self._metadata.header.autoclear & Autoclear.RAW_DATA_FILE and preallocation == "off":
                 # the image must say of all bytes that they are the data file's
                 preallocation = "metadata"
+        # The longer table is a copy of the present one, in which nothing is left beyond the end.
         self._lengthen_l1(self._geometry.l1_entries(size))
         self._drop_clusters_behind(old)
+        # The rest of the last cluster may hold anything; beyond it a longer backing file shows.
         cluster_end = min(align_up(old, self._geometry.cluster_size), size)
         backing = self._reader.backing
         zero_end = max(cluster_end, min(size, backing.size if backing is not None else 0))
@@ -150,11 +153,13 @@ class Resizer:
             self._metadata.flush()
             if self._metadata.data_file is not None:
                 self._metadata.data_file.resize(header.size)
+            # The table stays where the growth has moved it to; only its end is freed.
             if self._geometry.l1_entries(header.size) <= l1_size < header.l1_size:
                 self._shorten_l1(l1_size)
 
     def _shorten_l1(self, entries: int) -> None:
         old = self._metadata.header
+        # The header first: what is freed here must not be part of a table any more.
         header = replace(old, l1_size=entries)
         self._metadata.switch(header, SIZE_AND_L1_OFFSET, header.size_and_l1_bytes())
         self._metadata.replace_l1(self._metadata.l1[:entries])
@@ -186,6 +191,7 @@ class Resizer:
             return
         backing = self._reader.backing
         explicit = self._metadata.header.version == 2 and backing is not None and backing.size > old
+        # The old disk ends inside a cluster, whose rest is written unless it is known to be zeros.
         if old % self._geometry.cluster_size:
             run = next(self._mapping.runs(old, old + 1))
             explicit = explicit or not self._reader.reads_as_zero(run)
@@ -203,6 +209,7 @@ class Resizer:
         """L1 table, the last L2 table and the refcount blocks, where they are."""
         header, l1 = self._metadata.header, self._metadata.l1
         yield header.l1_offset, header.l1_offset + 8 * len(l1)
+        # The table in which the new end lies, and those after it go whole.
         index = size // self._geometry.l2_coverage
         last = l1[index] & OFFSET_MASK if index < len(l1) else 0
         for table in filter(None, (last, *self._metadata.refcounts.table)):
@@ -215,8 +222,10 @@ class Resizer:
         behind = [index for index in range(self._geometry.l1_entries(size), len(l1)) if l1[index]]
         if not behind:
             return
+        # Counted before an entry is changed: damage found here has changed nothing.
         lost = self._walker.references(array("Q", [l1[index] for index in behind]))
         self._walker.check_counts(lost, up=False)
+        # Entries off the disk first, counts down after: a crash in between leaks.
         for index in behind:
             self._metadata.set_l1(index, 0)
         self._metadata.flush()
@@ -256,8 +265,10 @@ class Resizer:
             )
             self._metadata.flush()
         except OSError:
+            # Nothing names the new table yet.
             self._metadata.allocator.release([(cluster, count)])
             raise
+        # The new table is durable, and the old one is in use until the header is written.
         header = replace(old, l1_size=entries, l1_offset=offset)
         self._metadata.switch(header, SIZE_AND_L1_OFFSET, header.size_and_l1_bytes())
         self._metadata.replace_l1(longer)

@@ -12,11 +12,10 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Collection
-from itertools import zip_longest
 
 from growdisk.fast_dataclass import replace
 from growdisk.qcow2.header import SIZE_AND_L1_OFFSET, Header
-from growdisk.qcow2.l1_walk import Walker, without_copied
+from growdisk.qcow2.l1_walk import Walker, either, without_copied
 from growdisk.qcow2.metadata import Metadata
 from growdisk.qcow2.refcounts import Run
 from growdisk.qcow2.references import References
@@ -50,6 +49,7 @@ class Reverter:
         entry = self._keeper.entries[position]
         table = self._keeper.l1_of(entry)
         count = self._geometry.l1_entries(entry.disk_size(self._metadata.header.size))
+        # VM state lies in the entries after those of the disk.
         return len(table) >= max(count, 1) and not any(table[count:])
 
     def forget(self, kept: int, begin: Callable[[], None]) -> None:
@@ -60,10 +60,11 @@ class Reverter:
             return
         tables = [self._keeper.l1_of(entry) for entry in entries[kept:]]
         lost = self._checked(tables, entries[kept:])
+        self._walker.check_restorable(tables)
         begin()
         with self._keeper.counting():
             self._switch(self._metadata.header, kept)
-            self._release(lost, self._l1_runs(entries[kept:]), _either(tables))
+            self._release(lost, self._l1_runs(entries[kept:]), either(tables))
 
     def go_back(self, position: int, begin: Callable[[], None]) -> None:
         """Make the disk what the entry at `position` holds, durably.
@@ -74,9 +75,12 @@ class Reverter:
         header, entries = self._metadata.header, self._keeper.entries
         target, later = entries[position], entries[position + 1 :]
         wanted = self._keeper.l1_of(target)
+        # What the snapshot reaches keeps its counts: they were its own and become the disk's. Down
+        # go those of the present disk and of all later snapshots.
         self._keeper.check_tables(self._walker.references(wanted), *self._l1_runs((target,)))
         tables = [self._metadata.l1, *(self._keeper.l1_of(entry) for entry in later)]
         lost = self._checked(tables, later)
+        # Everything has been checked: from here on there are writes.
         begin()
         with self._keeper.counting():
             wanted = self._without_copied(target, wanted)
@@ -118,6 +122,7 @@ class Reverter:
     def _switch(self, header: Header, kept: int) -> None:
         """One header write; then the end of the snapshot table is free."""
         keeper, old = self._keeper, self._metadata.header
+        # The entries that stay are the beginning of the table: it ends earlier, and is not written.
         first, before = keeper.table_run(old.snapshots_offset, len(dump_entries(keeper.entries)))
         staying = self._geometry.clusters(len(dump_entries(keeper.entries[:kept])))
         header = replace(
@@ -139,8 +144,3 @@ class Reverter:
         # Only after the counts are durable: COPIED beside a count of 2 lets others write in place.
         self._walker.restore_copied(touched)
         self._metadata.flush_flags()
-
-
-def _either(tables: list[array[int]]) -> array[int]:
-    """An entry that is not empty wherever one of the tables has one."""
-    return array("Q", [max(entries) for entries in zip_longest(*tables, fillvalue=0)])

@@ -18,7 +18,7 @@ from array import array
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
-from growdisk.errors import ImageError, ImageUnsupported, snapshot_not_found
+from growdisk.errors import ImageError, ImageUnsupported
 from growdisk.fast_dataclass import replace
 from growdisk.qcow2.entries import COPIED
 from growdisk.qcow2.features import Incompatible
@@ -35,6 +35,7 @@ from growdisk.qcow2.snapshots import (
     dump_entries,
     new_extra,
     read_entries,
+    snapshot_not_found,
 )
 from growdisk.qcow2.tables import dump_table, load_table
 
@@ -117,6 +118,7 @@ class SnapshotManager:
         self.check_tables(references)
         begin()
         with self.counting():
+            # COPIED goes off first, durably: every cluster of the disk is about to be shared.
             self._walker.clear_copied(active)
             self._clear_active_copied()
             runs = references.runs()
@@ -131,6 +133,7 @@ class SnapshotManager:
                     date_nsec=like.date_nsec,
                     vm_clock_nsec=like.vm_clock_nsec,
                 )
+            # In memory: _switch_table() writes all counts before the header names the snapshot.
             self._metadata.refcounts.add(runs, +1)
             self._switch_table((*self.entries, entry), counted=[*runs, l1_run], last=True)
         return entry.info(self._metadata.header.size)
@@ -175,6 +178,7 @@ class SnapshotManager:
         self.check_tables(lost)
         begin()
         with self.counting():
+            # The snapshot's tables become the disk's too: no flag may say that they are its alone.
             self._walker.clear_copied(wanted)
             self._metadata.forget_l2()
             self._metadata.sync()
@@ -195,6 +199,7 @@ class SnapshotManager:
         """
         count = self._geometry.l1_entries(size)
         entries = without_copied(l1[:count])
+        # A table may be shorter than its disk. A disk of 0 bytes gets one empty entry.
         entries.frombytes(bytes(8 * (max(count, 1) - len(entries))))
         return entries
 
@@ -221,6 +226,7 @@ class SnapshotManager:
         references = self._walker.references(l1)
         self._walker.check_counts(references, up=False)
         self.check_tables(references, self.table_run(entry.l1_offset, 8 * entry.l1_size))
+        self._walker.check_restorable([l1])
         begin()
         with self.counting():
             self._switch_table(
@@ -291,6 +297,7 @@ class SnapshotManager:
         """
         data = dump_entries(entries)
         with self._undone_on_failure(counted):
+            # Without snapshots there is no table; a run of no clusters does nothing below.
             new_run = self._allocate_table(data) if data else (0, 0)
             with self._undone_on_failure([new_run]):
                 self._write_counts()
@@ -310,6 +317,7 @@ class SnapshotManager:
         else:
             self._metadata.switch(header, SNAPSHOTS_OFFSET, header.snapshots_bytes())
         self.entries = entries
+        # After the switch, as the old table is named by nothing on the disk now.
         self._metadata.release([old_run])
 
     def _write_counts(self) -> None:

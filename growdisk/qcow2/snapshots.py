@@ -10,10 +10,13 @@ import struct
 from pathlib import Path
 
 from growdisk.block.device import BlockDevice
+from growdisk.errors import ImageError
 from growdisk.fast_dataclass import dataclass, replace
 from growdisk.qcow2.header import Header
 from growdisk.qcow2.header_rules import damaged
 
+# L1 table (offset, entries), lengths of id and name, date (seconds, nanoseconds), the guest's clock
+# in nanoseconds, size of the VM state, length of the extra data.
 _FIXED = struct.Struct(">QIHHIIQII")
 _EXTRA = struct.Struct(">QQQ")  # vm_state_size, disk_size, icount
 _NO_ICOUNT = (1 << 64) - 1
@@ -123,6 +126,7 @@ def read_entries(file: BlockDevice, path: Path, header: Header) -> tuple[Snapsho
     for _ in range(header.snapshot_count):
         entry, offset = _read_entry(file, path, offset)
         entries.append(entry)
+        # Each entry is within the file, but a sparse file can be longer than memory.
         if offset - header.snapshots_offset > _MAX_TABLE:
             raise damaged(path, "its snapshot table is larger than 64 MiB")
     return tuple(entries)
@@ -154,3 +158,13 @@ def _read(file: BlockDevice, path: Path, offset: int, length: int) -> bytes:
     if offset + length > file.size:
         raise damaged(path, "its snapshot table is cut off")
     return file.read(offset, length)
+
+
+def snapshot_not_found(path: Path, name: str) -> ImageError:
+    return ImageError.named(
+        "snapshot-not-found",
+        "{path} has no snapshot '{name}'",
+        "",
+        "list its snapshots: growdisk image snapshot list {path}",
+        {"path": path, "name": name},
+    )

@@ -34,7 +34,9 @@ class SubclusterMapping(Mapping):
 
     def __init__(self, metadata: Metadata) -> None:
         super().__init__(metadata)
+        # Bit 0 is reserved again: the bitmap says what is zero.
         self.bad_bits |= L2_RESERVED_V2
+        # A subcluster is a 32nd of a cluster: 5 bits less.
         self._subcluster_bits = metadata.geometry.cluster_bits - SUBCLUSTERS.bit_length() + 1
 
     def table_runs(self, table: array[int], start: int, end: int) -> Iterator[GuestRun]:
@@ -53,6 +55,7 @@ class SubclusterMapping(Mapping):
     def _single_runs(self, table: array[int], start: int, end: int) -> Iterator[GuestRun]:
         bits = self._geometry.cluster_bits
         while start < end:
+            # An entry is a pair: even items of the table are entries, odd ones are bitmaps.
             index = start >> bits & self._geometry.l2_entries - 1
             entry, bitmap = table[2 * index], table[2 * index + 1]
             stop = min(end, (start >> bits) + 1 << bits)
@@ -73,8 +76,8 @@ class SubclusterMapping(Mapping):
         while start < end:
             number = (start & in_cluster) >> shift
             kind, same = _kind(host, bitmap, number)
-            # of the run of set bits from `number`
-            # `x & -x` keeps the lowest set bit: here the first subcluster that is of another kind.
+            # `x & -x` keeps the lowest set bit: here the first subcluster from `number` on that is
+            # of another kind. ~same has all bits from 32 on, so there always is one.
             length = ((~same >> number) & -(~same >> number)).bit_length() - 1
             stop = min(end, base + (number + length << shift))
             # What is not allocated in a cluster that is has its place there already.
@@ -93,6 +96,7 @@ class SubclusterMapping(Mapping):
             entry, bitmap = (
                 (table[2 * index], table[2 * index + 1]) if table is not None else (0, 0)
             )
+            # Any other cluster has something to free or to rewrite; NORMAL stands for all of these.
             kind = (
                 L2Kind.NORMAL
                 if entry
@@ -146,6 +150,8 @@ def _continues(run: GuestRun, other: GuestRun) -> bool:
     """Whether `other`, which follows `run`, is of the same kind and contiguous."""
     if run.kind is not other.kind or run.kind is L2Kind.COMPRESSED:
         return False
+    # One may be written in place (COPIED) and the other not.
     if run.kind is L2Kind.NORMAL and (run.entry ^ other.entry) & ~OFFSET_MASK:
         return False
+    # With host clusters they must be neighbours in the file as well. Without, both hosts are 0.
     return other.host == (run.host + run.end - run.start if run.host else 0)

@@ -13,24 +13,40 @@ from collections import OrderedDict
 from collections.abc import Callable
 from functools import lru_cache
 
-_SWAP = sys.byteorder == "little"
+_IS_LITTLE = sys.byteorder == "little"
 _FEW = 64  # entries; a range is as quick for them
 
 
 def load_table(data: bytes, typecode: str = "Q") -> array[int]:
     """Big-endian integers (B, H, I or Q wide) as an array."""
     table = array(typecode, data)
-    if _SWAP and table.itemsize > 1:
+    if _IS_LITTLE and table.itemsize > 1:
         table.byteswap()
     return table
 
 
 def dump_table(table: array[int]) -> bytes:
     """The reverse of load_table."""
-    if _SWAP and table.itemsize > 1:
+    if _IS_LITTLE and table.itemsize > 1:
         table = table[:]
         table.byteswap()
     return table.tobytes()
+
+
+def to_lanes(table: array[int]) -> int:
+    """A table of 64-bit entries as one number: entry i in the bits from 64 * i on, on any host."""
+    if not _IS_LITTLE:
+        table = table[:]
+        table.byteswap()
+    return int.from_bytes(table.tobytes(), "little")
+
+
+def from_lanes(lanes: int, count: int) -> array[int]:
+    """The reverse of to_lanes, for a table of `count` entries."""
+    table = array("Q", lanes.to_bytes(8 * count, "little"))
+    if not _IS_LITTLE:
+        table.byteswap()
+    return table
 
 
 def progression(first: int, count: int, step: int) -> array[int]:
@@ -39,9 +55,11 @@ def progression(first: int, count: int, step: int) -> array[int]:
         return array("Q", [first]) * count
     if count <= _FEW:
         return array("Q", range(first, first + count * step, step))
+    # Lanes of 64 bits: first + 0, first + step, ... in one addition. No lane carries into the next,
+    # because every entry of the progression is below 2^64.
     size = 1 << (count - 1).bit_length()
     ones, ramp = _lanes(size, step)
-    return array("Q", (first * ones + ramp).to_bytes(8 * size, "little")[: 8 * count])
+    return from_lanes(first * ones + ramp, size)[:count]
 
 
 @lru_cache(maxsize=8)
@@ -50,6 +68,8 @@ def _lanes(count: int, step: int) -> tuple[int, int]:
 
     There are at least `count` of them: a power of two.
     """
+    # Each round copies what there is to the lanes above it, raised by size * step:
+    #   0  ─▶  0 s  ─▶  0 s 2s 3s  ─▶  ...      (the lowest lane on the left)
     ones, ramp, size = 1, 0, 1
     while size < count:
         ramp |= ramp + size * step * ones << 64 * size
@@ -63,6 +83,7 @@ def equal_until(values: array[int], index: int, limit: int) -> int:
     value, end, step = values[index], index + 1, 1
     while end < limit and values[end] == value:
         piece = values[end : min(end + step, limit)]
+        # Doubled while the values are equal, halved near the end of the run.
         if piece == array(values.typecode, [value]) * len(piece):
             end, step = end + len(piece), step * 2
         else:
@@ -96,6 +117,7 @@ class TableCache:
 
     def changed(self, key: int, table: array[int]) -> None:
         """`table` is the new content under `key`, not yet written."""
+        # Evicted since it was read, or a new table under this key.
         if self._tables.get(key) is not table:
             self.drop(key)
             self._insert(key, table)
@@ -136,6 +158,7 @@ class TableCache:
         size = len(table) * table.itemsize
         while self._bytes + size > self._max_bytes and self._tables:
             oldest = next(iter(self._tables))
+            # Still in the cache while it is spilled: spill() looks it up.
             if oldest in self._dirty:
                 self._spill(oldest)
             self.drop(oldest)

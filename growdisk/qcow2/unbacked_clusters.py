@@ -30,10 +30,11 @@ class UnbackedClusters:
         self._marks, self._bits, self._gone = marks, bits, gone
 
     @classmethod
-    def of(cls, file: BlockDevice, header: Header, taken: Iterable[int]) -> UnbackedClusters | None:
+    def of(cls, file: BlockDevice, header: Header, taken: set[int]) -> UnbackedClusters | None:
         """None if no cluster can be left out.
 
-        `taken`: clusters that hold something else than plain guest data.
+        `taken`: clusters that hold something else than plain guest data. The sectors of compressed
+        ones may reach beyond the file's end.
         """
         bits, shows_through = header.cluster_bits, header.backing_file is not None
         is_plain = not (
@@ -42,19 +43,23 @@ class UnbackedClusters:
         if (
             not is_plain
             or file.size >> bits > _MAX_CLUSTERS
+            # Version 2 has no entry for zeros, and an empty one would show the backing file.
             or (shows_through and header.version < 3)
         ):
             return None
-        marks = bytearray(header.geometry.clusters(file.size))
+        in_file = header.geometry.clusters(file.size)
+        marks = bytearray(max(in_file, max(taken, default=0) + 1))
         for extent in file.extents(0, file.size):
             if extent.kind is ExtentKind.ZERO:
                 first = align_up(extent.start, 1 << bits) >> bits
+                # The file's last cluster may be cut short: its missing rest reads as zeros too.
                 last = (
-                    len(marks)
+                    in_file
                     if extent.end == file.size
                     else align_down(extent.end, 1 << bits) >> bits
                 )
                 marks[first:last] = b"\1" * max(last - first, 0)
+        # A table of zeros may be a hole of the host and is needed all the same.
         for cluster in (0, *taken):
             marks[cluster] = 0
         return cls(marks, bits, ZERO if shows_through else 0) if 1 in marks else None

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 from growdisk.errors import ImageUnsupported
 from growdisk.fast_dataclass import replace
-from growdisk.qcow2.header import CURRENT_LENGTH, V2_LENGTH, V3_LENGTH, Header
+from growdisk.qcow2.header import Header
+from growdisk.qcow2.header_values import CURRENT_LENGTH, V2_LENGTH, V3_LENGTH
 from growdisk.qcow2.metadata import Metadata
 from growdisk.units import align_up
 
@@ -53,7 +54,9 @@ def _layout(metadata: Metadata) -> tuple[bytes, bytes, int]:
     head = whole[: len(whole) - len(name)]
     place = len(head)
     if name and len(whole) > _SECTOR:
+        # After everything that the old header has, which is in use until the new one appears.
         place = align_up(max(len(head), _old_end(metadata), _SECTOR), 8)
+        # to_bytes() has assumed that the name follows directly.
         head = head[:_BACKING_OFFSET] + place.to_bytes(8, "big") + head[_BACKING_OFFSET + 8 :]
     if len(head) > _SECTOR or place + len(name) > old.cluster_size:
         raise ImageUnsupported(

@@ -98,6 +98,7 @@ class VirtualDisk(InParts):
     @property
     def actual_size(self) -> int:
         """Bytes that the file takes on the host."""
+        # stat() counts in units of 512 bytes, whatever the host's blocks are.
         return self.path.stat().st_blocks * 512
 
     @property
@@ -152,6 +153,7 @@ class VirtualDisk(InParts):
         """
         self._guard.refuse_guest_change()
         self._guard.begin_change()
+        # Nothing may be unwritten when clusters are taken.
         self._metadata.flush()
         allocator = self._metadata.allocator
         taken = self._parts.claim().take(ranges)

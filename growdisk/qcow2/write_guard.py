@@ -10,13 +10,15 @@ from growdisk.errors import ImageUnsupported, KeyNeeded
 from growdisk.fast_dataclass import replace
 from growdisk.qcow2.bitmaps import bitmap_runs
 from growdisk.qcow2.features import Autoclear
-from growdisk.qcow2.header import FEATURES_OFFSET, LEGACY_AES
+from growdisk.qcow2.header import FEATURES_OFFSET
+from growdisk.qcow2.header_values import LEGACY_AES
 from growdisk.qcow2.metadata import Metadata
 
 TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:
     from growdisk.qcow2.bitmap_tracker import BitmapKeeper
 
+# RAW_DATA_FILE stays true by itself: writer.py stores all guest bytes, zeros too, in that file.
 _KEPT_UP_TO_DATE = Autoclear.GROWDISK_RUN | Autoclear.RAW_DATA_FILE
 
 
@@ -85,6 +87,7 @@ class WriteGuard:
         if not self.writable:
             raise ValueError(f"{self._metadata.path} is open for reading only")
         if not self.has_begun and self._metadata.header.autoclear & ~self.kept:
+            # Once: afterwards the other bits are clear, or BitmapKeeper keeps them true.
             self._keep_bitmaps()
         self.has_begun = True
 
@@ -116,6 +119,7 @@ class WriteGuard:
         if self.bitmaps is None:
             self._drop_autoclear_data()
         else:
+            # Bits of features that are not known here go; what the bitmaps need stays.
             self.set_autoclear(self._metadata.header.autoclear & (self.kept | Autoclear.BITMAPS))
 
     def _drop_autoclear_data(self) -> None:

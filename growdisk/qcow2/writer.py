@@ -52,6 +52,7 @@ class Writer:
         if start < end and end >= self._metadata.header.size:
             # nobody sees what lies behind the disk's end in its last cluster
             end = align_up(end, cluster_size)
+        # All of it may lie inside one cluster: then the head is everything.
         head_end = min(align_up(start, cluster_size), end)
         tail_start = max(align_down(end, cluster_size), head_end)
         self._write_explicit_zeros(start, head_end)
@@ -100,7 +101,9 @@ class Writer:
             return False
         bits = self._geometry.cluster_bits
         first, last = run.host >> bits, run.host + run.end - run.start - 1 >> bits
+        # The file's last cluster may be cut short: what is missing cannot be written in place.
         inside = run.host + run.end - run.start <= self._data.size
+        # A data file has neither counts nor tables.
         if not inside or self._elsewhere:
             return inside
         # COPIED is only what the file says: a program that died between flag and count leaves it
@@ -155,6 +158,8 @@ class Writer:
     def _write_clusters(self, host: int, start: int, end: int, data: memoryview) -> None:
         """Fill whole new clusters: what the guest has around [start, end), and `data` in it."""
         cluster_size = self._geometry.cluster_size
+        #   first    start      end      last
+        #   │  head  │   data   │  tail  │      from here or from below, as the guest sees it
         first, last = align_down(start, cluster_size), align_up(end, cluster_size)
         if self._elsewhere:
             last = min(last, self._data.size)  # a data file ends where the disk ends
@@ -207,6 +212,7 @@ class Writer:
     def _needs_nothing(self, run: GuestRun, *, to_zero: bool) -> bool:
         if run.kind is L2Kind.UNALLOCATED:
             return not to_zero or self._reader.reads_as_zero(run)
+        # ZERO_ALLOCATED is dropped as well: that frees its host cluster.
         return run.kind is L2Kind.ZERO_PLAIN
 
     def _drop_run(self, run: GuestRun) -> None:

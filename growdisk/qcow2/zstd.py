@@ -69,6 +69,7 @@ class Zstd:
             if isinstance(cluster, bytes)
             else ctypes.byref(ctypes.c_char.from_buffer(cluster))
         )
+        # Room for one byte less than went in: what does not shrink is an error of the library's.
         code = self._lib.ZSTD_compressCCtx(
             workplace.context, target, size - 1, source, size, _LEVEL
         )
@@ -87,5 +88,6 @@ class Zstd:
             code = self._lib.ZSTD_decompressStream(
                 stream.context, ctypes.byref(output), ctypes.byref(feed)
             )
+            # No progress on either side: the data are used up, and the cluster is not full.
             if self._lib.ZSTD_isError(code) or (feed.pos, output.pos) == before:
                 raise ValueError(f"the zstd stream ends after {output.pos} of {output.size} bytes")

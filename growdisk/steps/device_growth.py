@@ -9,17 +9,17 @@ from growdisk.errors import GrowdiskError, NeedsUser
 from growdisk.partitions.sectors import read_table
 from growdisk.steps.disk import Disk
 from growdisk.storage.growing import device_size, resize_device
-from growdisk.units import align_down, format_size
+from growdisk.units import Bytes, align_down, format_size
 from growdisk.workflow.snapshots import CompositeSnapshotStore, SnapshotStore
 
 
-def _new_room_in_use(path: Path, size: str, reason: str) -> NeedsUser:
+def _new_room_in_use(path: Path, size: int, reason: str) -> NeedsUser:
     return NeedsUser.named(
         "new-room-in-use",
         "{path} stays at {size}: its new room may be in use",
         "{reason}",
-        "look at it; to accept the size run growdisk commit {path}",
-        {"path": path, "size": size, "reason": reason},
+        "look at it; to accept the size run growdisk commit --force {path}",
+        {"path": path, "size": Bytes(size), "reason": reason},
     )
 
 
@@ -45,23 +45,23 @@ class GrownDevice(CompositeSnapshotStore):
         path, present = self._disk.path, device_size(self._disk.path)
         if present == self._old:
             return
+        # Only what this run has made is taken away again.
         if present != self._new:
             reason = f"it was to have {format_size(self._new)}; somebody else has changed its size"
-            raise _new_room_in_use(path, format_size(present), reason=reason)
+            raise _new_room_in_use(path, present, reason=reason)
         # Somebody may have put the new space to use since; to cut it off would lose that.
         self._disk.refuse_in_use()
+        # The table is read as the device will be: whole sectors of the old size.
         end = align_down(self._old, 512)
         try:
             table = read_table(Window(self._disk.file, 0, end), path)
         except GrowdiskError as error:
-            raise _new_room_in_use(
-                path, format_size(present), reason=f"its partition table: {error}"
-            ) from error
+            raise _new_room_in_use(path, present, reason=f"its partition table: {error}") from error
         beyond = [part.number for part in table.partitions if part.end > end] if table else []
         if beyond:
             raise _new_room_in_use(
                 path,
-                format_size(present),
+                present,
                 reason=f"partition {beyond[0]} reaches beyond the old end",
             )
         resize_device(path, self._old)

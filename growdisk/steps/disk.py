@@ -19,7 +19,6 @@ from growdisk.qcow2.data import DataFile
 from growdisk.qcow2.header import read_header
 from growdisk.qcow2.image import Qcow2Image, opened_as_backing
 from growdisk.qcow2.open_checks import Passphrase
-from growdisk.storage.rbd import refuse_other_clients
 
 Format = Literal["qcow2", "raw"]
 
@@ -42,10 +41,13 @@ class Disk:
         self.path, self.format, self.file = path, image_format, file
         self.extra_disks: tuple[Disk, ...] = ()
         self.lock = RLock()
+        # For those who keep what they have read, or what a tool has said of it: see writes().
         self._writes = 0
         self._backing = backing
+        # Set by the overlay store, whose top overlay must have the new size as well.
         self.on_base_resized: Callable[[], None] = lambda: None
         self.unlocked: DataFile | None = None
+        # Read-only until a run begins: opening an image to write may repair it.
         self._active = self.base(writable=False, key=key)
         if isinstance(self._active, Qcow2Image):
             self.unlocked = self._active.unlocked
@@ -67,6 +69,7 @@ class Disk:
         """
         with ExitStack() as stack:
             open_file = RawFile.open_disk if image_format == "raw" else RawFile.open
+            # Locked before its header is read: another writer could change what it says.
             file = stack.enter_context(
                 closing(open_file(path, writable=True, not_in_use=not_in_use))
             )
@@ -80,6 +83,7 @@ class Disk:
                 stack.enter_context(closing(cls.open(*other, not_in_use=not_in_use, key=key)))
                 for other in extra_disks
             )
+            # All is open: from here on close() of the Disk closes it, not this stack.
             stack.pop_all()
         return disk
 
@@ -88,6 +92,8 @@ class Disk:
         for disk in (self, *self.extra_disks):
             disk.file.refuse_in_use()
             if disk.file.is_block_device:
+                from growdisk.storage.rbd import refuse_other_clients
+
                 refuse_other_clients(disk.path)
 
     @property

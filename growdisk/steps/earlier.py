@@ -71,6 +71,7 @@ class _Resize:
 
 
 def _resize(fields: Raw) -> ResizeImage:
+    # One class was for both: those on a device of the host had a storage.
     kind = GrowDevice if decoded(fields, _Resize).storage else ResizeImage
     return replace(decoded(fields, kind), running=True)
 
@@ -79,6 +80,7 @@ def _swap(_: str, guest: GuestPlan) -> RemakeSwap | MakeSwapFile:
     moved = [
         (swap, guest.after.by_number(swap.number)) for swap in guest.swaps if swap.action == "move"
     ]
+    # Swap that moves is listed in the guest's plan; if none does, the step made a swap file.
     if not moved:
         return MakeSwapFile("", guest.swap_file_size, "")
     return RemakeSwap(
@@ -92,6 +94,7 @@ def _swap(_: str, guest: GuestPlan) -> RemakeSwap | MakeSwapFile:
 
 def _repair(words: str, guest: GuestPlan) -> RepairGuest:
     """`words` are "the guest on sda1 forgets …"."""
+    # The words name only the system; all else is in the guest's plan.
     given_up = [swap for swap in guest.swaps if swap.action in ("drop", "file")]
     swaps = tuple(
         RemovedPartition(s.number, s.uuid, s.label, s.partuuid, s.partlabel) for s in given_up

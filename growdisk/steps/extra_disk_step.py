@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from growdisk.fast_dataclass import dataclass
 from growdisk.partitions.table import FIRST_DISK
 from growdisk.steps.registry import DiskStep
-from growdisk.steps.worker_at_rest import WorkerAtRest
 from growdisk.workflow.step import Check, Evidence, Scope
+
+if TYPE_CHECKING:
+    from growdisk.steps.worker_at_rest import WorkerAtRest
 
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
@@ -23,6 +27,8 @@ class ExtraDiskStep:
 
     @property
     def name(self) -> str:
+        # The journal's key must be another one than that of the same step on the first disk:
+        # grow-filesystem-sda1 becomes -sdb1, resize-image becomes resize-image-sdb.
         own, disk = f"-{FIRST_DISK}", f"-{disk_name(self.number)}"
         if own in self.step.name:
             return self.step.name.replace(own, disk)

@@ -14,7 +14,7 @@ def snapshot_missing(name: str, path: Path) -> NeedsUser:
         "snapshot-missing",
         "cannot go back: the snapshot {name} of {path} is gone",
         "somebody else removed it",
-        "go on with growdisk resume, or accept the image as it is with growdisk commit",
+        "go on with growdisk resume, or accept the image as it is with growdisk commit --force",
         {"name": name, "path": path},
     )
 

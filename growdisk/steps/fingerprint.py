@@ -43,7 +43,9 @@ class ImageFingerprint:
         if self.exists() and self.holds():
             return
         self.lift()
+        # JSON ignores the blanks that fill it up.
         content = json.dumps(self._present()).encode().ljust(_LENGTH)
+        # The first time there is no lifted pin: this takes its space on the host.
         if not self._lifted.exists():
             replace_file(self._path, content)
             return
@@ -67,11 +69,7 @@ class ImageFingerprint:
             sync_directory(self._path.parent)
 
     def holds(self) -> bool:
-        """False if there is a pin and the file is not as it was pinned.
-
-        A copy that keeps the time (rsync -a) is as good as the file, if that time is finer than
-        chance.
-        """
+        """False if there is a pin and the file is not as it was pinned."""
         if not self.exists():
             return True
         try:
@@ -79,6 +77,9 @@ class ImageFingerprint:
         except (OSError, ValueError, TypeError) as error:
             raise record_unreadable(self._path, reason=str(error) or "it is damaged") from error
         inode, *present = self._present()
+        # A copy that keeps the time (rsync -a) has another inode, and is as good as the file. A
+        # time of whole milliseconds does not prove that: tools with coarse clocks may set the same
+        # one by chance.
         return pinned == present and (inode == pinned_inode or present[-1] % _MILLISECOND != 0)
 
     @contextmanager

@@ -9,23 +9,15 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from growdisk.backends.filesystem_growth import UNMOUNTED
 from growdisk.errors import Refused
 from growdisk.fast_dataclass import dataclass
+from growdisk.filesystems.growing_tools import UNMOUNTED, growing_programs
 from growdisk.steps.device_path import DevicePath
 from growdisk.steps.failures import verify_failed
 from growdisk.steps.step_traits import StepTraits
 from growdisk.steps.worker import DiskView, Worker
 from growdisk.units import format_change
 from growdisk.workflow.step import AlreadyDone, Blocked, Check, Evidence, Ready, Scope
-
-_TOOLS = {
-    "xfs": "xfs_growfs",
-    "btrfs": "btrfs",
-    "ext2": "resize2fs",
-    "ext3": "resize2fs",
-    "ext4": "resize2fs",
-}
 
 
 @dataclass(frozen=True)
@@ -65,6 +57,7 @@ class GrowFilesystem(StepTraits):
 
     @property
     def usual(self) -> dict[str, bytes]:
+        # Written plans leave these two out for the everyday step, as `usual` says of the others.
         plain = (
             {"kind": b'"ext4"', "layers": b"[]"} if self.is_plain_ext and not self.running else {}
         )
@@ -86,17 +79,11 @@ class GrowFilesystem(StepTraits):
 
     @property
     def own_tools(self) -> tuple[str, ...]:
-        return () if self.is_plain_ext else self._growers
+        return () if self.is_plain_ext else growing_programs(self.kind)
 
     @property
     def kernel_tools(self) -> tuple[str, ...]:
-        return () if self.is_plain_ext else (*self._growers, *self.place.openers)
-
-    @property
-    def _growers(self) -> tuple[str, ...]:
-        if self.kind in UNMOUNTED:
-            return tuple(command[0] for command in UNMOUNTED[self.kind])
-        return (_TOOLS[self.kind],)
+        return () if self.is_plain_ext else (*growing_programs(self.kind), *self.place.openers)
 
     def described(self, disk: str) -> str:
         kind = "" if self.is_plain_ext and not self.running else f" ({self.kind})"
@@ -118,7 +105,8 @@ class GrowFilesystem(StepTraits):
                     {"number": self.number, "found": content.kind if content else "nothing"},
                 )
             )
-        # in use, only its own tool knows what is left to grow
+        # In use it may end short of new_size (Worker.accepts), so only its own tool knows what is
+        # left to grow.
         if content.size == self.new_size and not self.running:
             return AlreadyDone(f"it fills {self.place.name_on(context.disk_name)} already")
         return Ready()
@@ -126,6 +114,7 @@ class GrowFilesystem(StepTraits):
     def apply(self, context: Worker) -> Evidence:
         remark = context.grow_filesystem(self)
         content = context.content(self.place)
+        # What our own reader sees, not what was planned: in use the two may differ.
         grown = content.size if content and content.size else self.new_size
         return Evidence(f"{format_change(self.old_size, grown)}{remark}", {"size": grown})
 

@@ -50,7 +50,7 @@ class GrowLuks(OpenedTraits):
 
     def check(self, context: DiskView) -> Check:
         if not self.running:
-            return Ready()  # in every process that goes on it has to be opened anew
+            return Ready()  # in every process that goes on it has to be opened again
         size = context.device(self.place).size
         return (
             AlreadyDone(f"it has {format_size(size)} already") if size >= self.new_size else Ready()
@@ -70,6 +70,7 @@ class GrowLuks(OpenedTraits):
         """
         found = context.device(self.place).size
         expected = evidence.facts.get("size", found)
+        # All three: our reader of the header, the plan, and the kernel if one was asked.
         if not found == self.new_size == expected:
             raise verify_failed(
                 self.name, found=f"{expected} bytes", expected=f"{self.new_size} bytes"

@@ -54,6 +54,8 @@ class GrowLogicalVolume(OpenedTraits):
         volume = self._volume(context)
         if volume is None:
             return Blocked(volumes_changed(f"{self.group}/{self.volume}", found="none"))
+        # LVM writes its metadata before the kernel gets the new mapping: a crash in between leaves
+        # the kernel with the old size.
         if volume.extents == self.extents and self._kernel_size(context) == self._new_size:
             return AlreadyDone(f"it has {self.extents} extents already")
         return Ready()

@@ -47,6 +47,7 @@ class GrowPhysicalVolume(OpenedTraits):
 
     def check(self, context: DiskView) -> Check:
         group = context.group(self.place)
+        # Also None if the copies of the metadata do not agree: nothing is written to such a group.
         if group is None or group.uuid != self.uuid:
             return Blocked(volumes_changed(self.group, found=group.name if group else "none"))
         if group.own_volume.pe_count == self.extents:

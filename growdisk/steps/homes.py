@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from growdisk.backends.backend import Backend
+from typing import TYPE_CHECKING
+
 from growdisk.filesystems.ext_tree import ExtTree
 from growdisk.filesystems.fat_tree import FatTree
 from growdisk.guest_systems.look import GuestMount, Home, Look, find_homes
-from growdisk.steps.worker_at_rest import WorkerAtRest
+
+if TYPE_CHECKING:
+    from growdisk.backends.backend import Backend
+    from growdisk.steps.worker_at_rest import WorkerAtRest
 
 
 def homes_now(worker: WorkerAtRest) -> Look:
@@ -31,6 +35,7 @@ def settled_homes(worker: WorkerAtRest, backend: Backend) -> Look:
     look = homes_now(worker)
     unsettled = [home for home in look.homes if not _is_settled(home)]
     for home in unsettled:
+        # Mounting and unmounting replays the journal; nothing else is wanted of it.
         with backend.mounted_guest(home.root.node, home.mounts):
             pass
     return homes_now(worker) if unsettled else look

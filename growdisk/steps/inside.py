@@ -42,6 +42,7 @@ class Inside:
             try:
                 return self.shell
             except GuestUnreachable as error:
+                # A guest that starts refuses us for minutes: only the deadline makes that an error.
                 if time.monotonic() > deadline:
                     raise guest_did_not_return(
                         error.way, seconds=seconds, reason=error.reason

@@ -13,17 +13,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from growdisk.durable import sync_directory
-from growdisk.errors import NeedsUser
+from growdisk.errors import GrowdiskError, NeedsUser
 from growdisk.live.block_jobs import is_marked, mark, merge_overlays, put_overlay, unmark
 from growdisk.qcow2.create import create
 from growdisk.steps.failures import overlays_need_rest
 from growdisk.steps.live_worker import LiveWorker
+from growdisk.steps.overlay_snapshots import backing_name
 
 
 class LiveOverlays:
     """The SnapshotStore of `--snapshots overlay`, online.
 
-    `quiet` runs a action while the guest's files are at rest.
+    `quiet` runs an action while the guest's files are at rest.
     """
 
     can_restore = False
@@ -41,8 +42,16 @@ class LiveOverlays:
         self._steps, self._quiet = list(steps), quiet
         self._mark = f"growdisk-{run}"
 
+    def is_in_use(self) -> bool:
+        """Whether QEMU has one open; also if it cannot be asked."""
+        try:
+            return any(self._is_open(overlay) for overlay in self._present(self._steps))
+        except GrowdiskError:
+            return True
+
     def take(self, step: str) -> None:
         overlay = self._overlay(step)
+        # Taken already by a process that died afterwards.
         if is_same_file(self._worker.disk.file, overlay):
             return
         below = self._present(self._steps[: self._steps.index(step)])
@@ -51,15 +60,22 @@ class LiveOverlays:
             raise _wrong_image(
                 self._worker.path, file=self._worker.disk.file, expected=str(expected)
             )
+        if overlay.exists() and self._is_open(overlay):
+            raise overlays_need_rest(self._worker.path, overlay=str(overlay))
         # before there is a file: whoever finds one without it is another QEMU
         mark(self._worker.machine, self._mark)
+        # A file that QEMU does not use yet holds nothing: it is of a process that died before
+        # put_overlay.
         overlay.unlink(missing_ok=True)
-        backing = below[-1].name if below else f"../{expected.name}"
+        # A device by its lasting name: that of its node may be another one after a restart.
+        backing = backing_name(below[-1] if below else self._worker.path, self._directory)
         kind = "qcow2" if below else self._worker.disk.format
-        create(overlay, self._worker.disk.size, backing=Path(backing), backing_format=kind)
+        create(overlay, self._worker.disk.size, backing=backing, backing_format=kind)
         # Before the guest writes into it: after a power cut its newest data must be found by this
         # name.
         sync_directory(self._directory)
+        # QEMU refuses a node name that it has already, and an earlier process may have taken the
+        # step's.
         node = f"growdisk-{self._steps.index(step) + 1:02}-{os.getpid()}"
         self._quiet(lambda: put_overlay(self._worker.machine, self._worker.key, overlay, node))
 
@@ -88,6 +104,8 @@ class LiveOverlays:
 
     def settle(self) -> None:
         left = self._present(self._steps)
+        # QEMU writes to an overlay: it is still in use. If it writes to the image, either the merge
+        # has ended before a crash, or QEMU was started again without the overlays.
         if left and not is_same_file(self._worker.disk.file, self._worker.path):
             merge_overlays(
                 self._worker.machine,
@@ -100,7 +118,11 @@ class LiveOverlays:
         self.discard()
 
     def discard(self) -> None:
-        for overlay in reversed(self._present(self._steps)):
+        """overlays-need-rest while the guest's newest data are in them."""
+        present = self._present(self._steps)
+        if present and self.is_in_use():
+            raise overlays_need_rest(self._worker.path, overlay=str(present[-1]))
+        for overlay in reversed(present):
             overlay.unlink()
         sync_directory(self._directory)
         # Last: as long as there is a file, the mark tells this QEMU from one that was started
@@ -109,6 +131,9 @@ class LiveOverlays:
 
     def close(self) -> None:
         self._worker.inside.forget()
+
+    def _is_open(self, overlay: Path) -> bool:
+        return self._worker.machine.has_open(lambda file: is_same_file(file, overlay))
 
     def _overlay(self, step: str) -> Path:
         return self._directory / f"{self._steps.index(step) + 1:02}-{step}.qcow2"
@@ -130,8 +155,8 @@ def _wrong_image(path: Path, file: str, expected: str) -> NeedsUser:
         "the guest was started from {file}, and this run has its newest data in {expected}",
         "what was written during the run lies in overlays, which that start went past",
         (
-            "shut the guest down; growdisk commit {path} then brings the overlays into the image "
-            "(if nothing "
+            "shut the guest down; growdisk commit --force {path} then brings the overlays into the "
+            "image (if nothing "
             "that matters was written since), growdisk rollback {path} drops them"
         ),
         {"path": path, "file": file, "expected": expected},

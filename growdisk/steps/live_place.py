@@ -1,6 +1,6 @@
 """Where something is inside a running guest: a DevicePath, by the guest's own open devices.
 
-The same places as for a guest that is off (steps/device_path.py), by the mapped devices of the
+The same places as for a guest that is off (place_at_rest.py), by the mapped devices of the
 guest.
 """
 
@@ -23,6 +23,8 @@ def guest_device_at(
     """The place as the guest has it now. DeviceNotReadable if it is not open there."""
     layer = place.innermost
     if layer is None:
+        # The place has its planned size; before the disk has grown, it reaches beyond the guest's
+        # disk.
         end = min(place.start + place.size, seen.size)
         return Window(seen, place.start, end - place.start)
     found = (
@@ -39,6 +41,8 @@ def content_at(seen: GuestBlockDevice, volumes: GuestVolumes, place: DevicePath)
     device = guest_device_at(seen, volumes, place)
     name = (
         device.device
+        # What is opened or activated has a device of its own; a Window is a part of the disk's, so
+        # the partition's device is looked for by its start.
         if isinstance(device, GuestBlockDevice)
         else partition_device(seen, place.start)
     )

@@ -50,6 +50,9 @@ class LiveSnapshots:
             return False
         return True
 
+    def is_in_use(self) -> bool:
+        return False  # the guest writes to the image itself
+
     def take(self, step: str) -> None:
         if self._names[step] not in self._worker.disk.snapshots:
             save(self._worker.machine, self._worker.key, self._names[step])
@@ -59,6 +62,8 @@ class LiveSnapshots:
 
     def restore(self, step: str) -> None:
         name, names = self._names[step], list(self._names.values())
+        # The snapshot of the step itself goes, too: the present content is what take() shall
+        # describe.
         if self._undone(step):
             self._delete(names[names.index(name) :])
             return
@@ -130,6 +135,7 @@ class LiveUndo(NoSnapshots):
         """NothingToRestore once something in the partition has grown."""
         if self._has_grown():
             raise NothingToRestore(step)
+        # A growth needs nothing: _has_grown() has just said that none has begun.
         if step in (RewritePartitions.name, RereadPartitions.name):
             self._take_table_back()
         elif step == ResizeImage.name:
@@ -145,6 +151,7 @@ class LiveUndo(NoSnapshots):
         assert self._rewrite is not None
         self._worker.run_to_the_end(Phase.UNDO)
         before = self._rewrite.before
+        # Looked at from outside: the script's own word is not enough to call the table undone.
         if self._table(self._worker.seen().size) != before:
             raise NothingToRestore(self._rewrite.name)
 
@@ -157,18 +164,18 @@ class LiveUndo(NoSnapshots):
         sector = old - old % 512
         if self._worker.disk.size == old:
             return
+        # Without a table nothing tells where the content ends: the guest's own script looks.
         if self._rewrite is None:
             self._worker.run_to_the_end(Phase.UNDO)  # what has begun to grow meanwhile refuses
+        # Read as if the disk had its old size: a partition beyond it makes that unsound.
         elif self._table(sector) != self._rewrite.before.with_disk_size(sector):
             raise NothingToRestore(self._resize.name)
         self._shrink_device()
         self._worker.machine.take_back(self._worker.key, old)
 
     def _shrink_device(self) -> None:
-        """The host's device before QEMU, which goes by the size of it.
-
-        NothingToRestore if others changed that size.
-        """
+        """Take the host's device back to its size; NothingToRestore if others changed that."""
+        # Before QEMU's own size is taken back: QEMU goes by the device's.
         path, step = self._worker.path, self._resize
         if not isinstance(step, GrowDevice) or (present := device_size(path)) == step.device_size:
             return

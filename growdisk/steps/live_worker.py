@@ -24,7 +24,8 @@ from growdisk.host.json_codec import encoded_lines
 from growdisk.live.guest_block_device import GuestBlockDevice, guest_disk_at
 from growdisk.live.guest_shell import GuestLost
 from growdisk.live.guest_volumes import GuestVolumes, volumes_of
-from growdisk.live.qemu_machine import Arrival, LiveDisk, Machine
+from growdisk.live.live_disk import Arrival, LiveDisk
+from growdisk.live.qemu_machine import Machine
 from growdisk.partitions.sectors import read_table
 from growdisk.partitions.table import FIRST_DISK, PartitionTable
 from growdisk.steps import live_place
@@ -35,6 +36,8 @@ from growdisk.steps.grow_luks import GrowLuks
 from growdisk.steps.grow_lv import GrowLogicalVolume
 from growdisk.steps.grow_pv import GrowPhysicalVolume
 from growdisk.steps.inside import Inside, guest_did_not_return
+from growdisk.steps.remake_swap import MakeSwapFile, RemakeSwap
+from growdisk.steps.repair_guest import RepairGuest
 from growdisk.steps.reread_partitions import RereadPartitions
 from growdisk.steps.resize_image import GrowDevice, ResizeImage
 from growdisk.steps.rewrite_partitions import RewritePartitions
@@ -49,7 +52,8 @@ _PATIENCE = 300  # seconds for what was begun through a line that broke
 _RESTART_SECONDS = 600.0
 _WHILE_OFF = "grow the disk while the guest is off"
 _ARRIVAL_SECONDS = 15.0
-_LAST_GROUP = 128 << 20  # bytes: of ext, with blocks of 4 KiB
+# Bytes of a block group of ext with blocks of 4 KiB: the kernel may leave out a last group.
+_LAST_GROUP = 128 << 20
 SAVED_TABLE = "saved-table.json"
 _BOOT_ID = "cat /proc/sys/kernel/random/boot_id"
 # Later, and with nothing open: ssh and the agent end only when nobody holds their streams.
@@ -129,10 +133,18 @@ class LiveWorker:
 
     def accepts(self, step: GrowFilesystem, size: int) -> bool:
         """It may go without its last group; of btrfs there is none."""
+        # In use a file system may stop short by less than a group.
         return size >= step.new_size - (0 if step.kind == "btrfs" else _LAST_GROUP)
+
+    def has_swap(self, step: RemakeSwap) -> bool:
+        return False
+
+    def swap_file_uuid(self, step: MakeSwapFile) -> str | None:
+        return ""
 
     def resize_disk(self, step: ResizeImage) -> str:
         self.machine.resize(self.key, step.new_size)
+        # Perhaps the guest sees the size without a restart: then there is none.
         if not step.restart or self._arrives(step.new_size, seconds=1):
             return ""
         self.restart()
@@ -201,6 +213,25 @@ class LiveWorker:
         growth, layer = self.parts[step]
         self.run(Phase.GROW, growth=growth, up_to=layer)
 
+    # One phase of the scripts makes swap again and repairs the guest's files: the first of the
+    # steps does all of it, and the next one finds nothing left to do.
+
+    def make_swap(self, step: RemakeSwap) -> str:
+        return self.run(Phase.REPAIR).what
+
+    def make_swap_file(self, step: MakeSwapFile) -> str:
+        return self.run(Phase.REPAIR).what
+
+    def repair(self, step: RepairGuest) -> str:
+        answer = self.run(Phase.REPAIR)
+        return "done already" if answer.result is ScriptOutcome.ALREADY else answer.what
+
+    def confirm_swap(self, step: RemakeSwap) -> None: ...
+
+    def confirm_swap_file(self, step: MakeSwapFile) -> None: ...
+
+    def confirm_repair(self, step: RepairGuest) -> None: ...
+
     def conclude(self, step: str) -> None:
         """It also takes away what a restart was to go on with."""
         if step == self.last:
@@ -217,10 +248,8 @@ class LiveWorker:
         return answer.stdout.decode(errors="replace")
 
     def _keep_table(self, prepared: Answer) -> None:
-        """Save the old table, as prepare did in the guest, beside the image too.
-
-        It is for a guest that does not start.
-        """
+        """Save the old table, as prepare did in the guest, beside the image too."""
+        # For a guest that does not start any more: nobody could read the copy inside it.
         if prepared.facts.saved:
             folder = RunDirectory.beside(self.path).path  # a device's lies elsewhere
             replace_file(
@@ -242,7 +271,10 @@ class LiveWorker:
         """
         from growdisk.guest_scripts.render import render
 
+        # growth 0 is the plan's own file system, the others are guest.others.
         scripts = render(self.guest.growth(growth))
+        # Settings are shell variables before the script's first line: nothing is put into the
+        # script itself.
         text = (
             "; ".join((*self._settings(phase, up_to), *settings)) + f"\n{scripts[phase.file_name]}"
         )
@@ -258,10 +290,8 @@ class LiveWorker:
         self.on_line(words)
 
     def _settings(self, phase: Phase, up_to: int) -> list[str]:
-        """Variables of the script's shell.
-
-        Names and numbers are ours, and base64 needs no quotes.
-        """
+        """Variables of the script's shell."""
+        # Nothing here needs a quoting filter: names and numbers are ours, and base64 has no quotes.
         words = [
             f"GROWDISK_DISK={self.device_name}",
             "export GROWDISK_DISK",
@@ -313,6 +343,7 @@ class LiveWorker:
                 if self.ask(_BOOT_ID) != before:
                     return
             except GuestLost:
+                # The connection breaks when the old system goes down: that is what is waited for.
                 pass
             if time.monotonic() > deadline:
                 raise guest_did_not_return(

@@ -57,11 +57,13 @@ def copy(device: BlockDevice, move: Move, pause: Callable[[], None], sector_size
     """Copy, and return the digest of what was written; `pause` is called often, and may raise."""
     stamps = start_stamps(Window(device, move.start, move.size), move.new_start // sector_size)
     digests: list[bytes] = []
+    # From the end: the new place lies after the old one, and may overlap it.
     for start, length in reversed(_chunks(move)):
         pause()
         inside = [stamp for stamp in stamps if stamp.offset < start + length and stamp.end > start]
         digests.append(_copy_chunk(device, move, start, length, inside))
     device.flush()
+    # The digests were made from the last chunk on; digest() reads from the first.
     return _together(reversed(digests))
 
 
@@ -89,6 +91,7 @@ def _copy_chunk(
     device: BlockDevice, move: Move, start: int, length: int, stamps: Sequence[Stamp]
 ) -> bytes:
     source, destination = move.start + start, move.new_start + start
+    # Holes stay holes: an empty partition of many GiB is not written out.
     if not stamps and _is_empty(device, source, length):
         if not _is_empty(device, destination, length):
             device.write_zeros(destination, length)

@@ -31,6 +31,7 @@ class HeldRoom:
         """
         wanted = sorted(ranges)
         size, holes = self._read()
+        # Only what had no blocks is given back later. What is beyond the end is known by `size`.
         new = [
             hole for start, end in wanted for hole in self._file.unallocated(start, min(end, size))
         ]
@@ -53,6 +54,8 @@ class HeldRoom:
     def give_back(self) -> None:
         """The file has just the blocks that it had before; its content must be what it was then."""
         size, holes = self._read()
+        # Somebody else may have changed the file's length since: then nothing is known of it any
+        # more.
         if self._file.size in (size, align_up(size, _SECTOR)) and not self._file.is_block_device:
             for start, end in holes:
                 self._file.discard(start, end - start)
@@ -123,6 +126,8 @@ def _new_clusters(base: Qcow2Image, data: list[Range], size: int) -> int:
     """Bytes of the clusters that a qcow2 image will have to add, tables and counts among them."""
     geometry = base.header.geometry
     own = sum(_clusters_to_add(base, data))
+    # One L2 table for each part of the disk that gets data, and the L1 table once more: a larger
+    # disk may need a new one.
     tables = len(
         {
             index
@@ -132,6 +137,8 @@ def _new_clusters(base: Qcow2Image, data: list[Range], size: int) -> int:
     )
     l1 = geometry.clusters(8 * geometry.l1_entries(size))
     total = own + tables + l1
+    # Refcount blocks count themselves, too: two more for that. A longer refcount table gets half as
+    # many entries again (Allocator): twice as many is a bound.
     blocks = total // geometry.refblock_entries + 2
     reftable = geometry.clusters(
         8 * (base.header.reftable_clusters * geometry.cluster_size // 8 + blocks) * 2
@@ -151,9 +158,11 @@ def _clusters_to_add(base: Qcow2Image, data: list[Range]) -> Iterator[int]:
     """For each range the clusters that the base does not have for itself alone."""
     size = base.header.cluster_size
     for start, end in data:
+        # Clusters from `inside` on are not wholly within the base: all of them count as new.
         inside = min(align_up(end, size), align_down(base.size, size))
         first = align_down(start, size)
         yield (align_up(end, size) - max(first, inside)) // size if end > inside else 0
         for run in base.runs(first, inside - first) if first < inside else ():
+            # Not there, compressed, or shared with a snapshot: written to a cluster of its own.
             if run.kind is not L2Kind.NORMAL or not run.entry & COPIED:
                 yield -(-(run.end - run.start) // size)

@@ -52,6 +52,9 @@ class OverlaySnapshots:
         self._chain.open()
         disk.on_base_resized = self._renew_top
 
+    def is_in_use(self) -> bool:
+        return False  # the image is locked
+
     def take(self, step: str) -> None:
         if not self._chain.overlay(step).exists():
             self._chain.add(step)
@@ -64,9 +67,11 @@ class OverlaySnapshots:
         chain = self._chain
         chain.abandon()
         for later in reversed(chain.steps[chain.steps.index(step) :]):
+            # Newest first: each undo file fits only the image as the redo of the same step left it.
             self._put_back(later)
             for path in (chain.undo(later), chain.prepared_undo(later), chain.overlay(later)):
                 chain.remove(path)
+        # The failed step's own overlay is gone too: take() makes a fresh one.
         chain.open(before=step)
         self._pin.set()
 
@@ -83,6 +88,7 @@ class OverlaySnapshots:
                 capture(overlay, below, undo)
                 undo.close()
                 self._chain.publish(fresh, self._chain.prepared_undo(step))
+        # Taking room may change the file's time, which the pin has.
         with self._pin.lifted():
             base = self._disk.base(writable=False)
             overlays = self._chain.images
@@ -146,6 +152,7 @@ class OverlaySnapshots:
         if begun and isinstance(base, Qcow2Image):
             base.forget_unwritten()  # what the attempt before has leaked
         self._room.trim()
+        # The overlays are gone: what comes later reads the image itself.
         self._disk.activate(base)
 
     def _put_back(self, step: str) -> None:
@@ -159,6 +166,17 @@ class OverlaySnapshots:
             if isinstance(base, Qcow2Image):
                 base.forget_unwritten()  # nothing is; but what became free goes back to the host
             undo.close()
+
+
+def backing_name(below: Path, directory: Path) -> Path:
+    """What an overlay in the run's `directory` calls the file that it lies on.
+
+    A relative name if that can be: the folder may be moved together with the image while the run
+    is unfinished. A block device has its folder elsewhere.
+    """
+    if below.parent == directory:
+        return Path(below.name)
+    return Path("..", below.name) if below.parent == directory.parent else below.absolute()
 
 
 # The files of a run's overlays, one a step, and the chain of open images that they make.
@@ -205,6 +223,7 @@ class OverlayChain:
     def open(self, before: str | None = None) -> None:
         """Open the overlays of the steps before `before`; the topmost becomes the active device."""
         self.close()
+        # Steps that were skipped, or not reached, have no overlay.
         for step in self.steps[: self.steps.index(before) if before else None]:
             if self.overlay(step).exists():
                 self._push(self.overlay(step))
@@ -226,21 +245,15 @@ class OverlayChain:
 
         It takes the place of a file that may be there.
         """
-        # By their bare names: the folder may be moved together with the image while the run is
-        # unfinished.
-        below = self.images[-1].path.name if self.images else self._base_name()
+        below = self.images[-1].path if self.images else self._disk.path
         fresh = self.create_fresh(
-            self._disk.size, Path(below), "qcow2" if self.images else self._disk.format
+            self._disk.size,
+            backing_name(below, self._directory),
+            "qcow2" if self.images else self._disk.format,
         )
         self.publish(fresh, self.overlay(step))
         self._disk.flush()
         self._push(self.overlay(step))
-
-    def _base_name(self) -> str:
-        image = self._disk.path
-        return (
-            f"../{image.name}" if image.parent == self._directory.parent else str(image.absolute())
-        )
 
     def create_fresh(
         self, size: int, backing: Path | None = None, backing_format: str | None = None

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 from typing import ClassVar
-from uuid import UUID
 
-from growdisk.block.window import Window
 from growdisk.errors import Refused
 from growdisk.fast_dataclass import dataclass
 from growdisk.filesystems.content import Content, SwapContent
-from growdisk.filesystems.identify import identify
 from growdisk.guest_config.fstab import SWAP_FILE
 from growdisk.guest_scripts.script_plan import SwapAction
-from growdisk.partitions.table import FIRST_DISK
-from growdisk.steps.failures import verify_failed
-from growdisk.steps.homes import homes_now, mounts_of
+from growdisk.steps.device_path import DevicePath
 from growdisk.steps.step_traits import StepTraits
-from growdisk.steps.worker_at_rest import WorkerAtRest
+from growdisk.steps.worker import DiskView, Worker
 from growdisk.units import format_size
 from growdisk.workflow.step import AlreadyDone, Blocked, Check, Evidence, Ready, Scope
 
@@ -33,6 +28,10 @@ class SwapSpace:
     size: int
     uuid: str
     label: str
+
+    @property
+    def place(self) -> DevicePath:
+        return DevicePath(self.number, self.start, self.size)
 
 
 @dataclass(frozen=True)
@@ -54,31 +53,18 @@ class RemakeSwap(StepTraits):
     def swap_actions(self) -> tuple[tuple[int, SwapAction], ...]:
         return tuple((swap.number, "move") for swap in self.swaps)
 
-    def check(self, context: WorkerAtRest) -> Check:
-        return Ready() if self._missing(context) else AlreadyDone("the swap is there")
+    def check(self, context: DiskView) -> Check:
+        return AlreadyDone("the swap is there") if context.has_swap(self) else Ready()
 
-    def apply(self, context: WorkerAtRest) -> Evidence:
-        with context.run_backend.started("making the swap space") as backend:
-            for swap in self._missing(context):
-                backend.make_swap(
-                    f"/dev/{FIRST_DISK}{swap.number}",
-                    uuid=swap.uuid or None,
-                    label=swap.label or None,
-                )
-            backend.sync()
-        return Evidence(self.described(context.disk_name))
+    def apply(self, context: Worker) -> Evidence:
+        return Evidence(context.make_swap(self) or self.described(context.disk_name))
 
-    def verify(self, context: WorkerAtRest, evidence: Evidence) -> None:
-        for swap in self._missing(context):
-            found = _read(context, swap)
-            raise verify_failed(self.name, found=str(found), expected=f"swap with UUID {swap.uuid}")
+    def verify(self, context: Worker, evidence: Evidence) -> None:
+        context.confirm_swap(self)
+        context.conclude(self.name)
 
-    def _missing(self, context: WorkerAtRest) -> list[SwapSpace]:
-        return [swap for swap in self.swaps if not _is_there(swap, _read(context, swap))]
-
-
-def _read(context: WorkerAtRest, swap: SwapSpace) -> Content | None:
-    return identify(Window(context.disk, swap.start, swap.size))
+    def missing(self, context: DiskView) -> list[SwapSpace]:
+        return [swap for swap in self.swaps if not _is_there(swap, context.content(swap.place))]
 
 
 def _is_there(swap: SwapSpace, content: Content | None) -> bool:
@@ -103,48 +89,24 @@ class MakeSwapFile(StepTraits):
     def described(self, disk: str) -> str:
         return f"swap of {format_size(self.size)} as {SWAP_FILE}"
 
-    def check(self, context: WorkerAtRest) -> Check:
-        with (
-            context.run_backend.started("looking at the guest", inside=True) as backend,
-            backend.mounted_guest(self.system, mounts_of(homes_now(context), self.system)) as guest,
-        ):
-            if not guest.exists("/etc/fstab"):
-                return Blocked(
-                    Refused.named(
-                        "no-guest-system",
-                        "there is no guest system on {system} to give a swap file to",
-                        "it has no /etc/fstab",
-                        "use --swap drop or --swap move",
-                        {"system": self.system.removeprefix("/dev/")},
-                    )
+    def check(self, context: DiskView) -> Check:
+        # A swap file that the guest had already has another UUID: it is made again as planned.
+        uuid = context.swap_file_uuid(self)
+        if uuid is None:
+            return Blocked(
+                Refused.named(
+                    "no-guest-system",
+                    "there is no guest system on {system} to give a swap file to",
+                    "it has no /etc/fstab",
+                    "use --swap drop or --swap move",
+                    {"system": self.system.removeprefix("/dev/")},
                 )
-            ours = (
-                guest.exists(SWAP_FILE) and _uuid_in(guest.read_start(SWAP_FILE, 4096)) == self.uuid
             )
-            return AlreadyDone(f"{SWAP_FILE} is there") if ours and self.uuid else Ready()
+        return AlreadyDone(f"{SWAP_FILE} is there") if uuid and uuid == self.uuid else Ready()
 
-    def apply(self, context: WorkerAtRest) -> Evidence:
-        with (
-            context.run_backend.started("making the swap file", inside=True) as backend,
-            backend.mounted_guest(self.system, mounts_of(homes_now(context), self.system)) as guest,
-        ):
-            guest.make_swap_file(SWAP_FILE, self.size, uuid=self.uuid or None)
-        return Evidence(self.describe())
+    def apply(self, context: Worker) -> Evidence:
+        return Evidence(context.make_swap_file(self) or self.describe())
 
-    def verify(self, context: WorkerAtRest, evidence: Evidence) -> None:
-        with (
-            context.run_backend.started("looking at the swap file", inside=True) as backend,
-            backend.mounted_guest(self.system, mounts_of(homes_now(context), self.system)) as guest,
-        ):
-            header = guest.read_start(SWAP_FILE, 4096)
-        if header[4086:] != b"SWAPSPACE2":
-            raise verify_failed(
-                self.name, found="no swap signature", expected=f"swap in {SWAP_FILE}"
-            )
-
-
-def _uuid_in(header: bytes) -> str:
-    """Of swap space; "" if there is none."""
-    # union swap_header: 1024 bytes for a boot loader, three numbers, the UUID; the magic is what
-    # the first page ends with.
-    return str(UUID(bytes=header[1036:1052])) if header[4086:] == b"SWAPSPACE2" else ""
+    def verify(self, context: Worker, evidence: Evidence) -> None:
+        context.confirm_swap_file(self)
+        context.conclude(self.name)

@@ -47,16 +47,13 @@ class RereadPartitions(StepTraits):
             raise verify_failed(self.name, found=differences, expected="the planned table")
 
     def differences(self, seen: Placed) -> str:
-        """What was seen, if that is not the planned table.
-
-        A kernel gives an extended partition a token size, so that is not compared; what the table
-        only claims, and does not name, may be there or not. sfdisk shows what no partition is, too:
-        entries of type 0, and of no size.
-        """
+        """What was seen, if that is not the planned table; "" if it is."""
+        # A kernel gives an extended partition a token size, so that is not compared.
         expected = {
             p.number: (p.start, 0 if p.role is Role.EXTENDED else p.size)
             for p in self.table.partitions
         }
+        # sfdisk shows what no partition is, too: entries of type 0 (claims), and of no size.
         nameless = {claim.number for claim in self.table.claims} - expected.keys()
         actual = {
             number: (start, size if expected.get(number, (0, 1))[1] else 0)

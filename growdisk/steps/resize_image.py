@@ -52,6 +52,7 @@ class ResizeImage(StepTraits):
         return f"{self.what} {format_change(self.old_size, self.new_size)}{how}"
 
     def check(self, context: DiskView) -> Check:
+        # More is all right: somebody may have made the disk larger since the plan.
         if context.size >= self.new_size:
             return AlreadyDone(
                 f"the {'disk' if self.running else 'image'} is {format_size(context.size)} already"

@@ -43,6 +43,7 @@ class RewritePartitions(StepTraits):
 
     def check(self, context: DiskView) -> Check:
         table = context.table(self.before.sector_size)
+        # `damage` and `claims` of a table do not count in comparisons (PartitionTable).
         if table == self.after:
             return AlreadyDone("the table is as planned")
         if table != self.before:
@@ -68,6 +69,7 @@ class RewritePartitions(StepTraits):
             raise verify_failed(
                 self.name, found=table_in_words(table), expected=table_in_words(self.after)
             )
+        # The digests were journalled by apply, so a later process can compare as well.
         if self.moves:
             require_copied(
                 context.device(DevicePath(0, 0, context.size)), self.moves, evidence.facts
@@ -80,6 +82,7 @@ class RewritePartitions(StepTraits):
             new = self.after.by_number(old.number)
             if new is None:
                 words.append(f"{disk}{old.number} removed")
+            # What was copied is named by its move already.
             elif new.range != old.range and not (old.number in copied and new.size == old.size):
                 words.append(_difference(f"{disk}{old.number}", old, new))
         return words

@@ -12,20 +12,22 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from growdisk.errors import ApplianceHangs, OperationFailed
-from growdisk.steps.device_path import DevicePath, open_inside
+from growdisk.errors import OperationFailed
+from growdisk.steps.device_path import DevicePath
 from growdisk.steps.disk import Disk
+from growdisk.steps.place_at_rest import open_inside
 from growdisk.volumes.keyring import Keyring
 from growdisk.workflow.stopping import StopRequest
 
 # what only a run needs is loaded when it launches: guestfs costs more than all of `growdisk plan`
 if TYPE_CHECKING:
     from growdisk.backends.appliance import Appliance
-    from growdisk.backends.backend import Backend, Kind
+    from growdisk.backends.backend import Backend
     from growdisk.backends.direct import DirectTools
     from growdisk.block.fuse import FuseFolder
     from growdisk.block.nbd import NbdServer
     from growdisk.guest_systems.look import Look
+    from growdisk.steps.worker import BackendKind
 
 _NAME = "disk"
 # seconds: a launch takes 6 to 15, and half a minute more where the appliance is built first
@@ -43,7 +45,7 @@ class RunBackend:
         keyring: Keyring | None = None,
         places: Collection[DevicePath] = (),
         *,
-        kind: Kind = "guestfs",
+        kind: BackendKind = "guestfs",
         extra_disks: Sequence[Disk] = (),
     ) -> None:
         """`places` are those that the run's steps work in, which `keyring` opens.
@@ -87,6 +89,7 @@ class RunBackend:
         try:
             yield
         except OperationFailed as error:
+            # What the tool says is a consequence: the host could not write.
             if failed := self._failed:
                 raise _host_write_failed(
                     failed[0].path, activity=activity, reason=str(failed[1])
@@ -110,6 +113,8 @@ class RunBackend:
         To be called only after the table was read again.
         """
         with self.appliance(activity) as appliance:
+            # Once an appliance: opened earlier, they would have the sizes from before the table
+            # changed.
             if not self._opened:
                 for place in self._places:
                     open_inside(appliance, self._disk, place, self.keyring, self.sector_size)
@@ -180,6 +185,7 @@ class RunBackend:
         names = [f"{_NAME}{number or ''}" for number in range(len(disks))]
         devices = dict(zip(names, disks, strict=True))
         place, folder = self._resources.enter_context(mounted(devices, cached=False))
+        # The one folder serves all disks, so its failure is told of the first.
         self._servers = ((self._disk, folder),)
         return launch(
             [place / name for name in names], self._flush, cancelled=lambda: self._stop.requested
@@ -190,6 +196,7 @@ class RunBackend:
             disk.flush()
 
     def _launch_machine(self) -> Appliance:
+        from growdisk.backends.appliance import ApplianceHangs
         from growdisk.backends.guestfs import launch
         from growdisk.block.nbd import serve
         from growdisk.host.kvm import accelerator
@@ -209,6 +216,7 @@ class RunBackend:
             extra_disks=others,
         )
         try:
+            # A launch that hangs is tried once more, then with the launcher's own patience.
             return begin(timeout=_FIRST_PATIENCE)
         except ApplianceHangs:
             self._stop.check()

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 
 from growdisk.fast_dataclass import dataclass
 
+# A run is named by its date, its time and some random hexadecimal digits.
 _NAME = re.compile(r"growdisk-(\d{8}-\d{6}-[0-9a-f]+)-([1-9]\d*)-(.+)")
 
 

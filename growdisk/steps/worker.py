@@ -13,7 +13,7 @@ method here.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
     from growdisk.block.device import BlockDevice
@@ -25,9 +25,14 @@ if TYPE_CHECKING:
     from growdisk.steps.grow_luks import GrowLuks
     from growdisk.steps.grow_lv import GrowLogicalVolume
     from growdisk.steps.grow_pv import GrowPhysicalVolume
+    from growdisk.steps.remake_swap import MakeSwapFile, RemakeSwap
+    from growdisk.steps.repair_guest import RepairGuest
     from growdisk.steps.reread_partitions import RereadPartitions
     from growdisk.steps.resize_image import GrowDevice, ResizeImage
     from growdisk.steps.rewrite_partitions import RewritePartitions
+
+BackendKind = Literal["guestfs", "uml", "direct"]
+"""libguestfs's appliance, a kernel that runs as a program, host tools."""
 
 Placed = dict[int, tuple[int, int]]
 """Partitions as somebody sees them: number to start and size, in bytes."""
@@ -76,6 +81,14 @@ class DiskView(Protocol):
         """
         ...
 
+    def has_swap(self, step: RemakeSwap) -> bool:
+        """Whether all of it is there. False in use: the guest's own script finds that out."""
+        ...
+
+    def swap_file_uuid(self, step: MakeSwapFile) -> str | None:
+        """Of the swap file that is there; "" without one, None without a system. In use "" too."""
+        ...
+
 
 class Worker(DiskView, Protocol):
     """What does the steps' work, a method for each; words it returns are added to the step's own.
@@ -110,6 +123,20 @@ class Worker(DiskView, Protocol):
     def grow_lv(self, step: GrowLogicalVolume) -> None: ...
 
     def grow_filesystem(self, step: GrowFilesystem) -> str: ...
+
+    def make_swap(self, step: RemakeSwap) -> str: ...
+
+    def make_swap_file(self, step: MakeSwapFile) -> str: ...
+
+    def repair(self, step: RepairGuest) -> str: ...
+
+    # promise-broken. In use, the guest reads all of it back itself: see conclude().
+
+    def confirm_swap(self, step: RemakeSwap) -> None: ...
+
+    def confirm_swap_file(self, step: MakeSwapFile) -> None: ...
+
+    def confirm_repair(self, step: RepairGuest) -> None: ...
 
     def conclude(self, step: str) -> None:
         """After the last step of the plan a running guest reads everything back itself."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from growdisk.backends.backend import Backend, CheckState
 from growdisk.block.device import BlockDevice
@@ -17,7 +18,7 @@ from growdisk.partitions.located import SectorChange
 from growdisk.partitions.rewriting import gpt_sectors, rewrite
 from growdisk.partitions.sectors import apply_changes, read_table
 from growdisk.partitions.table import FIRST_DISK, PartitionTable
-from growdisk.steps.device_path import DevicePath, device_at, neighbours_of
+from growdisk.steps.device_path import DevicePath
 from growdisk.steps.disk import Disk
 from growdisk.steps.failures import verify_failed
 from growdisk.steps.grow_filesystem import GrowFilesystem
@@ -25,12 +26,17 @@ from growdisk.steps.grow_luks import GrowLuks
 from growdisk.steps.grow_lv import GrowLogicalVolume
 from growdisk.steps.grow_pv import GrowPhysicalVolume
 from growdisk.steps.moving import copy, require_copied
+from growdisk.steps.place_at_rest import device_at, neighbours_of
+from growdisk.steps.remake_swap import MakeSwapFile, RemakeSwap
+from growdisk.steps.repair_guest import RepairGuest
 from growdisk.steps.reread_partitions import RereadPartitions
 from growdisk.steps.resize_image import GrowDevice, ResizeImage
 from growdisk.steps.rewrite_partitions import RewritePartitions
 from growdisk.steps.run_backend import RunBackend
 from growdisk.steps.worker import Placed
-from growdisk.storage.growing import resize_device
+
+if TYPE_CHECKING:
+    from growdisk.steps.guest_at_rest import GuestAtRest
 
 _ZERO_SAMPLE = 64 << 10
 
@@ -72,6 +78,7 @@ class WorkerAtRest:
             device = self.device(place)
             group = read_volume_group(device)
             if group is not None:
+                # Raises if the copies of the metadata do not agree.
                 neighbours_of(self.disk, self.run_backend.sector_size).of(group, device)
         except VolumeGroupUnreadable:
             return None
@@ -83,6 +90,12 @@ class WorkerAtRest:
     def accepts(self, step: GrowFilesystem, size: int) -> bool:
         return size == step.new_size
 
+    def has_swap(self, step: RemakeSwap) -> bool:
+        return not step.missing(self)
+
+    def swap_file_uuid(self, step: MakeSwapFile) -> str | None:
+        return self._guest.swap_file_uuid(step)
+
     def resize_disk(self, step: ResizeImage) -> str:
         if step.preallocation != "off":
             # Blocks first: if the host has none left, the disk keeps its old size.
@@ -92,7 +105,11 @@ class WorkerAtRest:
         return ""
 
     def grow_device(self, step: GrowDevice) -> str:
+        from growdisk.storage.growing import resize_device
+
         resize_device(self.disk.path, step.new_size)
+        # The disk still has the size that it had when it was opened: all above it must learn the
+        # new one.
         self.disk.base_resized()
         return self.resize_disk(step)
 
@@ -103,6 +120,7 @@ class WorkerAtRest:
             )
         if not step.gives_zeros:
             return
+        # Both ends of the new space, not all of it: it may be terabytes.
         sample = min(_ZERO_SAMPLE, step.new_size - step.old_size)
         for offset in (step.old_size, step.new_size - sample):
             if any(self.disk.read(offset, sample)):
@@ -163,6 +181,7 @@ class WorkerAtRest:
             remark = grow(backend, step)
             backend.judge(step.kind, step.place.device)
             backend.sync()
+        # In an appliance the judge has let its kernel mount it already; host tools cannot.
         if step.is_plain_ext:
             self._ask_a_kernel(step)
         return remark
@@ -184,6 +203,7 @@ class WorkerAtRest:
     def _grow_other(self, backend: Backend, step: GrowFilesystem) -> str:
         content = self.content(step.place)
         number = content.device_id if isinstance(content, BtrfsContent) else 1
+        # fsck.f2fs would cut off what was synced last; a kernel replays it.
         unclean = isinstance(content, F2fsContent) and not content.clean
         backend.grow_filesystem(step.kind, step.place.device, number, replay=unclean)
         return ""
@@ -197,6 +217,33 @@ class WorkerAtRest:
             and kernel_mounts(content)
         ):
             self.run_backend.let_a_kernel_mount("ext4", step.place.device)
+
+    @property
+    def _guest(self) -> GuestAtRest:
+        # What mends a guest's files is loaded for a run that does it.
+        from growdisk.steps.guest_at_rest import GuestAtRest
+
+        return GuestAtRest(self)
+
+    def make_swap(self, step: RemakeSwap) -> str:
+        self._guest.make_swap(step)
+        return ""
+
+    def make_swap_file(self, step: MakeSwapFile) -> str:
+        self._guest.make_swap_file(step)
+        return ""
+
+    def repair(self, step: RepairGuest) -> str:
+        return self._guest.repair(step)
+
+    def confirm_swap(self, step: RemakeSwap) -> None:
+        self._guest.confirm_swap(step)
+
+    def confirm_swap_file(self, step: MakeSwapFile) -> None:
+        self._guest.confirm_swap_file(step)
+
+    def confirm_repair(self, step: RepairGuest) -> None:
+        self._guest.confirm_repair(step)
 
     def conclude(self, step: str) -> None:
         """Each step has been verified by itself."""

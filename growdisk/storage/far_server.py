@@ -75,6 +75,8 @@ def far_server(
     inherits.
     """
     with tempfile.TemporaryDirectory(prefix="growdisk-far-") as folder:
+        # Two sockets: ours, which ssh forwards to the one that the far side makes in a folder of
+        # its own.
         socket, far = Path(folder) / "nbd", f"/tmp/growdisk-{secrets.token_hex(8)}"
         arguments = [_locked(address.path, image_format), *([] if writable else ["--read-only"])]
         script = shlex.join(["sh", "-c", _FAR_SIDE, "growdisk", address.path, far, *arguments])
@@ -87,6 +89,8 @@ def far_server(
             f"{socket}:{far}/nbd",
             "--",
             login,
+            # exec: the login shell does not stay between ssh and our script, so that stdin is the
+            # script's.
             f"exec {script}",
         ]
         ssh = start(words, pass_fds=(claim,), env={}, shown=words)
@@ -99,11 +103,9 @@ def far_server(
 
 
 def _locked(path: str, image_format: str) -> str:
-    """As QEMU names what it opens.
-
-    By itself qemu-nbd keeps out guests, but no other qemu-nbd; blkdebug is the driver that can let
-    nobody else write.
-    """
+    """As QEMU names what it opens."""
+    # By itself qemu-nbd keeps out guests, but no other qemu-nbd; blkdebug is the driver that can
+    # let nobody else write.
     file = {"driver": "file", "filename": path}
     alone = {"driver": "blkdebug", "image": file, "unshare-child-perms": ["write", "resize"]}
     return "json:" + json.dumps({"driver": image_format, "file": alone})
@@ -129,6 +131,7 @@ def _await_answer(ssh: subprocess.Popen[str], server: Address, address: Address)
 
 
 def _refusal(address: Address, ssh_output: str) -> Refused:
+    # Our script's own words first: what the user's shell says at login stands in the same stream.
     own = [line.removeprefix(_OWN) for line in ssh_output.splitlines() if line.startswith(_OWN)]
     advice = f"run growdisk on {address.host}"
     if own == ["device"]:
@@ -140,6 +143,7 @@ def _refusal(address: Address, ssh_output: str) -> Refused:
         return DiskNotReached(
             str(address), own[0], hint=f"install qemu-utils there, check the path, or {advice}"
         )
+    # QEMU says: Failed to get "write" lock.
     if _LOCKED in ssh_output:
         return held_at_server(
             str(address), holder=f"another program there has it open ({last_lines(ssh_output)})"

@@ -13,13 +13,14 @@ from growdisk.errors import ImageError, ToolFailed, write_failed
 from growdisk.storage import loop, lvm, rbd, zvol
 from growdisk.storage.look import look_at_storage
 from growdisk.storage.values import Storage
-from growdisk.units import format_size
+from growdisk.units import Bytes
 
 _ARRIVAL_SECONDS = 30.0
 
 
 def device_size(path: Path) -> int:
     """Bytes of the device, as the kernel has it now."""
+    # sysfs counts in 512 bytes, whatever the device's sectors are.
     return 512 * int(value_of(path.stat().st_rdev, "size"))
 
 
@@ -34,11 +35,12 @@ def refuse_without_room(path: Path, storage: Storage, size: int) -> None:
             "give it more space first, or ask for less; nothing was changed",
             {
                 "path": path,
-                "amount": format_size(growth),
+                "amount": Bytes(growth),
                 "place": storage.place,
-                "free": format_size(storage.room),
+                "free": Bytes(storage.room),
             },
         )
+    # Free extents are not all that counts: a volume may want them in one piece, or in stripes.
     if storage.kind == "lvm" and growth > 0:
         try:
             lvm.rehearse(storage.name, size)
@@ -58,9 +60,11 @@ def resize_device(path: Path, size: int) -> None:
     The storage is looked up again: a name in a plan may be old. ToolFailed, write-failed, OSError.
     """
     old = device_size(path)
+    # Done already, maybe before a crash.
     if old == size:
         return
     _resize(path, look_at_storage(path), size, smaller=size < old)
+    # The tool may end before the kernel has the new size: with rbd it hears of it from the cluster.
     deadline = time.monotonic() + _ARRIVAL_SECONDS
     while device_size(path) != size:
         if time.monotonic() > deadline:

@@ -34,6 +34,7 @@ def look_at_storage(path: Path) -> Storage:
 
 
 def _look(number: int, kernel_name: str) -> Storage:
+    # First: a partition of a loop device has a name that begins with loop as well.
     if (disk := disk_of_partition(number)) is not None and isinstance(disk.node, int):
         hint = f"grow the partition first (growpart, or parted {device_path_of(disk.node)})"
         return Storage("other", "", obstacle="it is a partition of this host's disk", hint=hint)
@@ -55,6 +56,7 @@ def _look(number: int, kernel_name: str) -> Storage:
 
 def _hint(number: int, kernel_name: str) -> str:
     """The tools of its own that make it larger."""
+    # Everything of device mapper is called dm-N: the prefix of its UUID tells who made it.
     name, uuid = value_of(number, "dm/name"), value_of(number, "dm/uuid")
     rescan = f"/sys/block/{kernel_name}/device/rescan"
     if uuid.startswith("mpath-"):

@@ -22,6 +22,7 @@ def look(number: int) -> Storage:
             f"the loop device lies on {behind}, and that name leads to no file, or to another one"
         )
         return Storage("other", "", obstacle=obstacle, hint="grow that, then losetup -c")
+    # --set-capacity keeps the limit: the device would not grow with its file.
     if int(value_of(number, "loop/sizelimit") or 0):
         return Storage(
             "other",
@@ -29,6 +30,7 @@ def look(number: int) -> Storage:
             obstacle="the loop device has a size limit",
             hint="attach it again without one",
         )
+    # The device ends at the last whole sector, and restoring the old size would cut there.
     if tail := (file.stat().st_size - int(value_of(number, "loop/offset") or 0)) % _SECTOR:
         return Storage(
             "other",

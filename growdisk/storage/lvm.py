@@ -38,6 +38,8 @@ def storage_in(volumes: list[HostVolume], major: int, minor: int) -> Storage:
     if own is None:
         return Storage("other", "", obstacle="LVM does not list it", hint="see what lvs says")
     unit, place = int(own.vg_extent_size), f"the volume group {own.vg_name}"
+    # Of a thick snapshot lvextend would grow the store of changes alone. A thin one is a volume
+    # like any other.
     if "snapshot" in own.lv_role.split(",") and not own.pool_lv:
         reason, hint = "it is a snapshot of another volume", "grow its origin, or merge it first"
         return Storage("lvm", own.name, unit, obstacle=reason, hint=hint)
@@ -68,5 +70,6 @@ def rehearse(name: str, size: int) -> None:
 
 
 def resize(name: str, size: int, *, smaller: bool) -> None:
+    # Only ever back to the size from before the run.
     words = ["lvreduce", "--force"] if smaller else ["lvextend"]
     run([*words, "--yes", "--size", f"{size}b", name], timeout=_SECONDS)

@@ -40,10 +40,11 @@ def suspended_with(path: Path, folder: Path = CONFIGURATIONS) -> str:
     names = {path.name, path.resolve().name}
     for file in sorted(folder.glob("*.conf"))[:_MOST]:
         try:
-            # sections of snapshots follow
+            # Sections of snapshots follow, with a lock and disks of their own time.
             own = file.read_text(errors="replace").partition("\n[")[0]
         except OSError:
             continue
+        # local:100/vm-100-disk-0.qcow2, local-lvm:vm-100-disk-0: the last part is the file's name.
         volumes = {re.split("[:/]", match["volume"])[-1] for match in _DISK.finditer(own)}
         if _SUSPENDED.search(own) and not names.isdisjoint(volumes):
             return file.stem

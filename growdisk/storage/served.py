@@ -70,6 +70,7 @@ def shown_as_file(
     DiskNotReached, ToolMissing. `address` is what the user calls it. `claim`: the descriptor of the
     lock that the daemon inherits.
     """
+    # The file must be there already: FUSE mounts over it.
     unmount, words = require(_UNMOUNT), _daemon(server, place, writable=writable)
     keeper = start(
         ["sh", "-c", _KEEPER, "growdisk-keeper", unmount, place, *words],
@@ -117,6 +118,7 @@ def _await_ended_or(
     """DiskNotReached, if the daemon ends before it is ready, or is not ready in time."""
     end = time.monotonic() + _PATIENCE
     while not ready():
+        # It ends only after its daemon: what is in the pipe is the daemon's complaint.
         if keeper.poll() is not None:
             _, complaint = keeper.communicate()
             raise DiskNotReached(

@@ -37,6 +37,7 @@ def storage_in(listing: str, dataset: str) -> Storage:
             place,
             notes=(f"{place} has {format_size(int(available))} free",),
         )
+    # A thick volume reserves its whole size: more is there only as far as the pool has it.
     return Storage("zvol", dataset, int(block), int(available), place)
 
 

@@ -58,6 +58,7 @@ class _Looker:
     ) -> Iterator[tuple[str, BlockDevice, Content]]:
         content = identify(device)
         if depth < _DEPTH and isinstance(content, PhysicalVolumeContent):
+            # Without a group (none yet, or one that cannot be read) there is nothing inside.
             if content.group is not None:
                 yield from self._volume_views(device, content.group, depth)
         elif (
@@ -65,6 +66,7 @@ class _Looker:
             and isinstance(content, LuksContent)
             and (view := self._opened(device)) is not None
         ):
+            # The name that the appliance gives it: steps open it there by the same rule.
             yield from self.views(f"/dev/mapper/growdisk-{content.uuid}", view, depth + 1)
         elif content is not None:
             yield node, device, content
@@ -109,6 +111,7 @@ class _Looker:
 
         try:
             header = read_luks_header(device)
+            # Kept even if no key opens it: a plan has to know where the payload lies.
             content = replace(
                 content,
                 size=max(device.size - header.payload, 0),

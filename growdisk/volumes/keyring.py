@@ -46,6 +46,7 @@ class Keyring:
         return DecryptedView(device, header, key)
 
     def volume_key(self, device: BlockDevice, header: LuksHeader) -> bytes | None:
+        # None is remembered too: failing takes as long as succeeding, for each slot and passphrase.
         if header.uuid not in self._volume_keys:
             found = (header.volume_key(device, candidate) for candidate in self._candidates())
             self._volume_keys[header.uuid] = next((key for key in found if key is not None), None)

@@ -11,27 +11,26 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
+from typing import Protocol
 
 from growdisk.block.device import BlockDevice, check_range
-from growdisk.block.luks_stripes import merged
+from growdisk.block.luks1 import IN_TRANSITION, MAGIC, MAX_ROUNDS, MAX_STRIPES, SECTOR, Luks1Header
+from growdisk.block.luks_stripes import key_from
 from growdisk.block.read_only import ReadOnlyDevice
 from growdisk.block.sector_cipher import UnknownCipher, decrypt_unit, sector_cipher
 from growdisk.errors import ToolMissing
 from growdisk.fast_dataclass import dataclass
-from growdisk.filesystems.luks import IN_TRANSITION
 from growdisk.host.json_codec import NotThatValue, decoded
 from growdisk.units import align_down, align_up
-from growdisk.volumes.luks2_json import Area, Digest, Kdf, Keyslot, Luks2Metadata, Luks2Segment
+from growdisk.volumes.luks2_json import Digest, Kdf, Keyslot, Luks2Metadata, Luks2Segment
 from growdisk.volumes.tpm_tokens import measured
 
-_SECTOR = 512
-_MAGIC = b"LUKS\xba\xbe"
 _JSON_AT = 4096
-_MOST_JSON, _MOST_STRIPES, _MOST_KEY = 4 << 20, 10_000, 128
-_MOST_ROUNDS, _MOST_MEMORY_KIB = 1 << 27, 4 << 20
-_SLOTS, _SLOT_AT, _SLOT_SIZE, _SLOT_ENABLED = 8, 208, 48, 0x00AC71F3
+# Bounds for what a header may ask of us: bytes, bytes of a key; KiB of memory.
+_MOST_JSON, _MOST_KEY = 4 << 20, 128
+_MOST_MEMORY_KIB = 4 << 20
 
 
 class LuksUnreadable(ValueError):
@@ -49,6 +48,14 @@ class InTransition(LuksUnreadable):
         super().__init__("it is being encrypted, decrypted or re-encrypted, and that has not ended")
 
 
+class KeySlots(Protocol):
+    """Where the volume key lies, under passphrases."""
+
+    def key(self, device: BlockDevice, passphrase: bytes) -> bytes | None:
+        """The key that the passphrase opens; None if it opens none. ValueError, ToolMissing."""
+        ...
+
+
 @dataclass(frozen=True)
 class LuksHeader:
     """Where the encrypted bytes lie, and how.
@@ -62,7 +69,7 @@ class LuksHeader:
     cipher: str
     sector_size: int
     iv_start: int
-    slots: tuple[tuple[Keyslot, Digest], ...]
+    slots: KeySlots
     fixed: str = ""
     registers: frozenset[int] = frozenset()
 
@@ -72,8 +79,7 @@ class LuksHeader:
         LuksUnreadable, ToolMissing.
         """
         try:
-            keys = (_key_in(device, slot, digest, passphrase) for slot, digest in self.slots)
-            return next((key for key in keys if key is not None), None)
+            return self.slots.key(device, passphrase)
         except (ValueError, TypeError) as error:
             raise LuksUnreadable(str(error)) from error
 
@@ -83,52 +89,44 @@ def read_luks_header(device: BlockDevice) -> LuksHeader:
     head = device.read(0, min(device.size, _JSON_AT))
     if head.startswith(IN_TRANSITION):
         raise InTransition
-    if not head.startswith(_MAGIC) or len(head) < _JSON_AT:
+    if not head.startswith(MAGIC) or len(head) < _JSON_AT:
         raise LuksUnreadable("there is no LUKS header")
     try:
-        return _version_1(head) if head[6:8] == b"\0\1" else _version_2(device, head)
+        # Big endian, as all numbers of the binary headers.
+        if head[6:8] == b"\0\1":
+            return _version_1(Luks1Header.parse(head))
+        return _version_2(device, head)
     except LuksUnreadable:
         raise
     except (NotThatValue, binascii.Error, KeyError, ValueError) as error:
         raise LuksUnreadable(f"its header is damaged: {error}") from error
 
 
-# --- version 1: the same values, in fixed places ------------------------------------------------
+# --- version 1 ----------------------------------------------------------------------------------
 
 
-def _version_1(head: bytes) -> LuksHeader:
-    cipher, mode, digest = (_text(head[at : at + 32]) for at in (8, 40, 72))
-    payload, size = (int.from_bytes(head[at : at + 4], "big") for at in (104, 108))
-    rounds = int.from_bytes(head[164:168], "big")
-    own = Digest("pbkdf2", (), (), digest, rounds, _base64(head[132:164]), _base64(head[112:132]))
-    slots = tuple((_slot_1(raw, f"{cipher}-{mode}", digest, size), own) for raw in _raw_slots(head))
-    return LuksHeader(
-        _text(head[168:208]), payload * _SECTOR, f"{cipher}-{mode}", _SECTOR, 0, slots
-    )
+def _version_1(header: Luks1Header) -> LuksHeader:
+    cipher = f"{header.cipher}-{header.mode}"
+    return LuksHeader(header.uuid, header.payload, cipher, SECTOR, 0, _Version1(header))
 
 
-def _raw_slots(head: bytes) -> Iterator[bytes]:
-    for number in range(_SLOTS):
-        raw = head[_SLOT_AT + number * _SLOT_SIZE : _SLOT_AT + (number + 1) * _SLOT_SIZE]
-        if int.from_bytes(raw[:4], "big") == _SLOT_ENABLED:
-            yield raw
+@dataclass(frozen=True)
+class _Version1:
+    header: Luks1Header
 
-
-def _slot_1(raw: bytes, encryption: str, digest: str, key_size: int) -> Keyslot:
-    rounds, sector, stripes = (int.from_bytes(raw[at : at + 4], "big") for at in (4, 40, 44))
-    kdf = Kdf("pbkdf2", _base64(raw[8:40]), digest, rounds)
-    area = Area(str(sector * _SECTOR), str(key_size * stripes), encryption, key_size)
-    return Keyslot("luks2", key_size, area, kdf, stripes_of(stripes, digest))
-
-
-def stripes_of(stripes: int, digest: str) -> dict[str, str | int]:
-    return {"type": "luks1", "stripes": stripes, "hash": digest}
+    def key(self, device: BlockDevice, passphrase: bytes) -> bytes | None:
+        problem = self.header.problem(device.size)
+        if problem is not None:
+            raise LuksUnreadable(problem)
+        _require_hash(self.header.hash)
+        return self.header.key(passphrase, device.read)
 
 
 # --- version 2 ----------------------------------------------------------------------------------
 
 
 def _version_2(device: BlockDevice, head: bytes) -> LuksHeader:
+    # hdr_size: the binary header, 4096 bytes, and the JSON area together.
     length = int.from_bytes(head[8:16], "big")
     if not _JSON_AT < length <= _MOST_JSON:
         raise LuksUnreadable(f"a header of {length} bytes")
@@ -136,6 +134,7 @@ def _version_2(device: BlockDevice, head: bytes) -> LuksHeader:
     text = device.read(_JSON_AT, length - _JSON_AT).split(b"\0")[0]
     metadata = decoded(text, Luks2Metadata)
     segment = metadata.segments.get("0")
+    # A re-encryption has two segments, and a border that moves between them.
     if _is_in_transition(metadata) or segment is None or len(metadata.segments) != 1:
         raise InTransition
     if segment.sector_size not in (512, 1024, 2048, 4096):
@@ -146,6 +145,7 @@ def _version_2(device: BlockDevice, head: bytes) -> LuksHeader:
         raise LuksUnreadable(
             f"its data are of the type {segment.type}, which growdisk does not know"
         )
+    # A digest ties key slots to segments. Slots of another type do not hold a volume key.
     slots = tuple(
         (slot, digest)
         for digest in metadata.digests.values()
@@ -159,7 +159,7 @@ def _version_2(device: BlockDevice, head: bytes) -> LuksHeader:
         segment.encryption,
         segment.sector_size,
         int(segment.iv_tweak),
-        slots,
+        _Version2(slots),
         _why_fixed(segment, metadata),
         measured(metadata.tokens.values()),
     )
@@ -188,18 +188,26 @@ def _why_fixed(segment: Luks2Segment, metadata: Luks2Metadata) -> str:
     return ""
 
 
-# --- from a passphrase to the volume key --------------------------------------------------------
+@dataclass(frozen=True)
+class _Version2:
+    slots: tuple[tuple[Keyslot, Digest], ...]
+
+    def key(self, device: BlockDevice, passphrase: bytes) -> bytes | None:
+        # One slot after the other: each may take a second, and the first that opens ends it.
+        keys = (_key_in(device, slot, digest, passphrase) for slot, digest in self.slots)
+        return next((key for key in keys if key is not None), None)
 
 
 def _key_in(device: BlockDevice, slot: Keyslot, digest: Digest, passphrase: bytes) -> bytes | None:
+    # From the passphrase to the key of the slot's area, to the stripes in it, to a volume key,
+    # which only its digest shows to be the right one.
     stripes, stripe_hash = int(slot.af["stripes"]), str(slot.af["hash"])
     _refuse_excess(slot, digest, stripes)
     area_key = _derive(slot.kdf, passphrase, slot.area.key_size)
-    length = slot.key_size * stripes
-    material = device.read(int(slot.area.offset), align_up(length, _SECTOR))
     cipher, _, mode = slot.area.encryption.partition("-")
-    split = sector_cipher(cipher, mode, area_key).decrypt(0, material)[:length]
-    key = merged(split, slot.key_size, stripe_hash)
+    material = device.read(int(slot.area.offset), align_up(slot.key_size * stripes, SECTOR))
+    area_cipher = sector_cipher(cipher, mode, area_key)
+    key = key_from(material, area_cipher, slot.key_size, stripes, stripe_hash)
     wanted = base64.b64decode(digest.digest)
     salt = base64.b64decode(digest.salt)
     if hashlib.pbkdf2_hmac(digest.hash, key, salt, digest.iterations, len(wanted)) == wanted:
@@ -210,9 +218,9 @@ def _key_in(device: BlockDevice, slot: Keyslot, digest: Digest, passphrase: byte
 def _refuse_excess(slot: Keyslot, digest: Digest, stripes: int) -> None:
     """A header must not keep a processor busy for hours, nor take all memory."""
     rounds = slot.kdf.iterations + digest.iterations + slot.kdf.time
-    if not 0 < stripes <= _MOST_STRIPES or not 0 < slot.key_size <= _MOST_KEY:
+    if not 0 < stripes <= MAX_STRIPES or not 0 < slot.key_size <= _MOST_KEY:
         raise LuksUnreadable("a key slot cannot be true")
-    if rounds > _MOST_ROUNDS or slot.kdf.memory > _MOST_MEMORY_KIB:
+    if rounds > MAX_ROUNDS or slot.kdf.memory > _MOST_MEMORY_KIB:
         raise LuksUnreadable("a key slot asks for an impossible amount of work")
 
 
@@ -247,10 +255,6 @@ def _text(field: bytes) -> str:
     return field.split(b"\0")[0].decode("ascii", "replace")
 
 
-def _base64(raw: bytes) -> str:
-    return base64.b64encode(raw).decode()
-
-
 __all__ = ["DecryptedView", "LuksHeader", "LuksUnreadable", "UnknownCipher", "read_luks_header"]
 
 
@@ -268,17 +272,20 @@ class DecryptedView(ReadOnlyDevice):
         check_range(self.size, offset, length)
         unit = self._header.sector_size
         start, end = align_down(offset, unit), align_up(offset + length, unit)
+        # dm-crypt numbers sectors in 512 bytes from the payload's start on, plus the header's
+        # offset.
         raw = self._device.read(self._header.payload + start, end - start)
-        return self._decrypted(start // _SECTOR + self._header.iv_start, raw)[
+        return self._decrypted(start // SECTOR + self._header.iv_start, raw)[
             offset - start : offset - start + length
         ]
 
     def _decrypted(self, sector: int, raw: bytes) -> bytes:
         cipher, _, mode = self._header.cipher.partition("-")
         unit = self._header.sector_size
-        if unit == _SECTOR:
+        if unit == SECTOR:
             return sector_cipher(cipher, mode, self._key).decrypt(sector, raw)
+        # Larger sectors are units of their own: each has the number of its first 512 bytes.
         return b"".join(
-            decrypt_unit(cipher, mode, self._key, sector + at // _SECTOR, raw[at : at + unit])
+            decrypt_unit(cipher, mode, self._key, sector + at // SECTOR, raw[at : at + unit])
             for at in range(0, len(raw), unit)
         )

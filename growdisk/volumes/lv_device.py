@@ -29,11 +29,13 @@ class LogicalVolumeView(ReadOnlyDevice):
 
     def _pieces(self, offset: int, length: int) -> Iterator[tuple[str, int, int]]:
         """The range as (physical volume, place on it, bytes)."""
+        # In order of their starts: what is left of the range always begins in a later segment.
         for segment in self._segments:
             start = segment.start * self._extent
             end = (segment.start + segment.count) * self._extent
             if length and start <= offset < end:
                 count = min(length, end - offset)
+                # Linear: one area. Extents count from pe_start of the physical volume.
                 key, first_extent = segment.areas[0]
                 yield key, self._first[key] + first_extent * self._extent + offset - start, count
                 offset, length = offset + count, length - count

@@ -43,6 +43,7 @@ class PhysicalVolumeFinder:
         """
         devices = {group.own: own}
         every_pv = self._all()
+        # Before they become a dict, where one of two with the same UUID would hide the other.
         _refuse_twins(group, every_pv)
         if len(group.physical_volumes) > 1:
             found = dict(every_pv)
@@ -104,7 +105,7 @@ def _refuse_disagreement(group: VolumeGroup, devices: Mapping[str, BlockDevice])
         if key == group.own:
             continue
         label = read_label(device.read(0, min(device.size, _LABEL_BYTES)))
-        # it may have no copy at all
+        # A physical volume may be told to keep no copy of the metadata.
         other = read_volume_group(device) if label and label.metadata_areas else group
         if other is not None and (other.uuid, other.seqno) != (group.uuid, group.seqno):
             raise VolumeGroupUnreadable(

@@ -28,6 +28,7 @@ def _registers(token: dict[str, object]) -> list[int]:
     if token.get("type") == "clevis":
         try:
             jwe = token["jwe"]
+            # A JWE's protected header is base64 without its padding; too much of it does no harm.
             header = json.loads(base64.urlsafe_b64decode(jwe["protected"] + "=="))  # type: ignore[index]
             return [int(number) for number in header["clevis"]["tpm2"]["pcr_ids"].split(",")]
         except (KeyError, TypeError, ValueError, AttributeError, RecursionError):

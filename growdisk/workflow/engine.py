@@ -24,7 +24,7 @@ from growdisk.workflow.failures import (
 )
 from growdisk.workflow.journal import Event, JournalRecord
 from growdisk.workflow.snapshots import SnapshotStore
-from growdisk.workflow.states import TOUCHED, RunState, fold
+from growdisk.workflow.states import ENDED, TOUCHED, RunState, fold
 from growdisk.workflow.step import AlreadyDone, Blocked, Evidence, Step
 from growdisk.workflow.stopping import OF_A_SIGNAL, StopRequest
 
@@ -103,8 +103,8 @@ class Engine(Generic[C]):
 
     def go_back(self, oldest: str | None = None) -> RunState:
         """Undo newest first, down to and including the step `oldest` (all steps if None)."""
-        if not self._snapshots.can_restore and (touched := self._touched()):
-            raise NothingToRestore(touched[-1])
+        if stays := self._without_way_back():
+            raise NothingToRestore(stays)
         self._make_room()  # on a full disk not even the journal could be written
         state = self.state
         if not (state.going_back and state.back_to == oldest):
@@ -120,7 +120,7 @@ class Engine(Generic[C]):
         ]
         if failures:
             raise restore_failed(
-                self._failed_step(), state.failure or "going back", "; ".join(failures)
+                self._failed_step(), state.failure or "going back", tuple(failures)
             )
         if oldest and first > 0:
             self._record(Event.REVERTED)
@@ -140,7 +140,7 @@ class Engine(Generic[C]):
 
     def _forward(self) -> None:
         for number, step in enumerate(self._steps, start=1):
-            if self.state.event_of(step.name) in (Event.VERIFIED, Event.SKIPPED):
+            if self.state.event_of(step.name) in ENDED:
                 continue
             self._observer.step_started(number, len(self._steps), step.name, step.describe())
             started = time.monotonic()
@@ -151,6 +151,8 @@ class Engine(Generic[C]):
             except Exception as error:
                 self._give_up(step, error, time.monotonic() - started)
         try:
+            # Without this a full disk would be found out only in settle(), from where there is no
+            # way back.
             self._snapshots.reserve()
             self._stop.check()  # the last moment: what follows is gone on with, never undone
         except Exception as error:
@@ -231,15 +233,13 @@ class Engine(Generic[C]):
         self._make_final(self._snapshots.settle, Event.DONE)
 
     def _make_final(self, action: Callable[[], None], then: Event) -> None:
-        """Only forward from here on.
-
-        What had no room the first time may have it when what was set aside is free.
-        """
+        """Only forward from here on."""
         try:
             try:
                 action()
                 self._record(then)
             except OSError:
+                # What had no room the first time may have it when what was set aside is free.
                 self._make_room()
                 action()
                 self._record(then)
@@ -250,6 +250,8 @@ class Engine(Generic[C]):
 
     def _give_up(self, step: Step[C], error: Exception, seconds: float) -> None:
         """Restore everything, then raise what the user should see."""
+        # Ctrl-C goes to the whole process group: the tool may die of it before our own handler has
+        # run.
         patience = (
             _SAME_SIGNAL if isinstance(error, ToolFailed) and error.status in OF_A_SIGNAL else 0.0
         )
@@ -262,7 +264,8 @@ class Engine(Generic[C]):
         touched = bool(self._touched())
         self._record(Event.FAILED, step.name, reason)
         self._observer.step_ended(step.name, "failed", seconds, reason)
-        if touched and not self._snapshots.can_restore:
+        # --snapshots none: it stays as it is, unfinished, for `resume`.
+        if self._without_way_back():
             raise StoppedWithoutWayBack(step.name, reason) from error
         self.go_back()
         if isinstance(error, Interrupted):
@@ -278,6 +281,7 @@ class Engine(Generic[C]):
             raise step_failed(
                 step.name, reason=reason, hint=f"{hint} and run the same command again"
             ) from error
+        # Anything else is a bug, or the refusal of a run that had touched nothing: shown as it is.
         raise error
 
     def _restore(self, step: Step[C]) -> str:
@@ -302,10 +306,20 @@ class Engine(Generic[C]):
         self._snapshots.restore(step)
         self._record(Event.RESTORED, step)
 
+    def _without_way_back(self) -> str:
+        """A step that cannot be undone; "" if all can."""
+        if self._snapshots.can_restore:
+            return ""
+        if touched := self._touched():
+            return touched[-1]
+        begun = [step.name for step in self._steps if self.state.event_of(step.name)]
+        return begun[-1] if begun and self._snapshots.is_in_use() else ""
+
     def _touched(self) -> list[str]:
         return [step.name for step in self._steps if self.state.event_of(step.name) in TOUCHED]
 
     def _failed_step(self) -> str:
+        # The newest failure; a rollback that the user asked for may have none.
         failed = [
             record.step
             for record in self._journal.records

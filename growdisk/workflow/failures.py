@@ -58,14 +58,19 @@ def stopped_and_restored(signal: str) -> OperationFailed:
     )
 
 
-def restore_failed(step: str, reason: str, not_restored: str) -> NeedsUser:
+def restore_failed(step: str, reason: str, not_restored: tuple[str, ...]) -> NeedsUser:
     """A step failed, and at least one snapshot could not be restored."""
     return NeedsUser.named(
         "restore-failed",
         "step {step} failed, and not everything could be restored",
-        "{reason}; restoring failed at: {not_restored}",
+        "{reason}; restoring failed at: {_failures}",
         "fix the cause, then run: growdisk rollback IMAGE",
-        {"step": step, "reason": reason, "not_restored": not_restored},
+        {
+            "step": step,
+            "reason": reason,
+            "not_restored": not_restored,
+            "_failures": "; ".join(not_restored),
+        },
     )
 
 

@@ -122,6 +122,7 @@ def record_unreadable(path: Path, reason: str) -> Refused:
 
 
 def _encode(record: JournalRecord) -> bytes:
+    # crc32 of the body as eight hex digits, a blank, the body, a line break.
     body = json.dumps(
         {**asdict(record), "event": record.event.value}, ensure_ascii=False, sort_keys=True
     )

@@ -204,6 +204,7 @@ class RunDirectory:
             raise record_unreadable(self.plan_file, reason=error.strerror or str(error)) from error
 
     def _clear(self) -> None:
+        # The folder itself must outlive a power cut before what is written in it counts.
         make_folder(self.path)
         sync_directory(self.path.parent)
         self._empty()
@@ -244,9 +245,9 @@ class RunDirectory:
     def put_away(self) -> None:
         """Let nothing but the record of a finished run stay, in the state folder.
 
-        Where that cannot be written, the folder stays as it is: it is as good a record. The caller
-        has the image to itself, so that a folder without a run is not the beginning of somebody's.
+        The caller has the image to itself: a folder without a run is not the beginning of one.
         """
+        # If the record cannot be written, the folder stays as it is: it is as good a record.
         with contextlib.suppress(OSError):
             names = _LEFT_OVER
             if self._is_run:
@@ -357,6 +358,7 @@ def _keep_record(folder: Path, record: Path, image: Path) -> None:
         if file.name != "reserve":
             shutil.copyfile(file, fresh / file.name)
     (fresh / "image.json").write_text(json.dumps({"path": str(image), "inode": _inode(image)}))
+    # A folder cannot be renamed over one that has something in it.
     shutil.rmtree(record, ignore_errors=True)
     fresh.rename(record)
 
@@ -367,17 +369,15 @@ def _fresh(record: Path) -> Path:
 
 
 def _is_of(record: Path, image: Path) -> bool:
-    """Whether a record is about this very image: another one may have taken its name since.
-
-    It is whole, or it is none: what a power cut has left of it would be an unfinished run that
-    cannot be gone on with.
-    """
+    """Whether a record is about this very image: another one may have taken its name since."""
     try:
         if json.loads(read_record(record / "image.json"))["inode"] != _inode(image):
             return False
         if (record / "part-of.json").exists():
             return True
         json.loads(read_record(record / "plan.json"))
+        # What a power cut left of a record would read as an unfinished run, with no way to go on
+        # with it.
         return fold(read_journal(record / "journal.jsonl")).finished
     except (OSError, ValueError, KeyError, TypeError, GrowdiskError):
         return False

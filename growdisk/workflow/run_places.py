@@ -19,6 +19,8 @@ from pathlib import Path
 from growdisk.block.host_devices import loops
 
 STATE_DIR = "GROWDISK_STATE_DIR"
+_BESIDE = ".growdisk"
+_RUNS = "runs"
 _SERVED = "served"
 
 
@@ -38,6 +40,7 @@ def served_disk(identity: str) -> Path:
 
 def is_served(image: Path) -> bool:
     folder = image.parent.parent
+    # The path is …/served/IDENTITY/disk.
     return folder.name == _SERVED and os.path.realpath(folder.parent) == os.path.realpath(
         state_folder()
     )
@@ -54,16 +57,23 @@ def is_apart(image: Path) -> bool:
 def run_folder(image: Path) -> Path:
     """Where the run of an image or device lies."""
     if not is_apart(image):
-        return image.with_name(image.name + ".growdisk")
-    return state_folder() / "runs" / _device_name(image)
+        return image.with_name(image.name + _BESIDE)
+    return state_folder() / _RUNS / _device_name(image)
+
+
+def is_run_folder(folder: Path) -> bool:
+    """Whether the run of an image or device lies there, perhaps in another state folder."""
+    if folder.suffix == _BESIDE or os.path.exists(folder / "plan.json"):  # noqa: PTH110 (as above)
+        return True
+    return os.path.realpath(folder.parent) == os.path.realpath(state_folder() / _RUNS)
 
 
 def may_have_run(image: Path) -> bool:
     """Whether a run of the image can be recorded anywhere; a quick look, for most have none."""
-    if os.path.isdir(f"{os.path.realpath(image)}.growdisk") or image.is_block_device():  # noqa: PTH112 (a name may be none)
+    if os.path.isdir(f"{os.path.realpath(image)}{_BESIDE}") or image.is_block_device():  # noqa: PTH112 (a name may be none)
         return True
     try:  # a run on a loop device is about its file's bytes
-        with os.scandir(state_folder() / "runs") as folders:
+        with os.scandir(state_folder() / _RUNS) as folders:
             return any(folders)
     except OSError:
         return False
@@ -83,7 +93,7 @@ def same_bytes(image: Path) -> list[Path]:
     from growdisk.block.identity import identity_of_backing
 
     if not image.is_block_device():
-        return [state_folder() / "runs" / identity_of_backing(image)]
+        return [state_folder() / _RUNS / identity_of_backing(image)]
     number = image.stat().st_rdev
     files = [loop.path for loop in loops() if loop.number == number]
     # A file may lie where we cannot look: Path.is_file() would raise.
@@ -102,6 +112,7 @@ def _file_name(image: Path) -> str:
     import hashlib
 
     digest = hashlib.sha256(os.fsencode(image)).hexdigest()[:16]
+    # The digest keeps it unique: _cleaned() changes the name, and cuts it.
     return f"{_cleaned(image.name)}-{digest}"
 
 

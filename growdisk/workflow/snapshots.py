@@ -22,6 +22,13 @@ class SnapshotStore(Protocol):
         """
         ...
 
+    def is_in_use(self) -> bool:
+        """Whether a guest writes to what `take` has made: `discard` would lose what it wrote.
+
+        There is no way back then, even if no step has changed anything yet.
+        """
+        ...
+
     def take(self, step: str) -> None:
         """Take the snapshot that `step` goes back to.
 
@@ -76,6 +83,9 @@ class NoSnapshots:
     def can_restore(self) -> bool:
         return False
 
+    def is_in_use(self) -> bool:
+        return False
+
     def refuse_missing(self, step: str) -> None:
         raise NothingToRestore(step)
 
@@ -102,7 +112,11 @@ class CompositeSnapshotStore:
 
     @property
     def can_restore(self) -> bool:
+        # One disk that cannot go back would leave the guest's disks at different instants.
         return all(store.can_restore for store in self._stores)
+
+    def is_in_use(self) -> bool:
+        return any(store.is_in_use() for store in self._stores)
 
     def take(self, step: str) -> None:
         for store in self._stores:

@@ -25,6 +25,9 @@ _STEP_EVENTS = frozenset(
 TOUCHED = frozenset({Event.APPLYING, Event.APPLIED, Event.VERIFIED, Event.RESTORING})
 """Last events of a step after which the image may differ from the step's snapshot."""
 
+ENDED = frozenset({Event.VERIFIED, Event.SKIPPED})
+"""Last events of a step that is done, or had nothing to do."""
+
 
 class RunStatus(Enum):
     """How a run stands, for `growdisk status`, which also reports one that is in progress."""
@@ -77,6 +80,8 @@ def fold(records: Iterable[JournalRecord]) -> RunState:
     for record in records:
         if record.event in _STEP_EVENTS and record.step is not None:
             change["status"], last[record.step] = RunStatus.UNFINISHED, record
+        # FAILED alone does not turn the run round: ROLLBACK follows it, or never does (--snapshots
+        # none).
         elif record.event is Event.FAILED:
             change["failure"] = record.detail
         elif record.event is Event.ROLLBACK:
@@ -85,9 +90,12 @@ def fold(records: Iterable[JournalRecord]) -> RunState:
                     "status": RunStatus.UNFINISHED,
                     "going_back": True,
                     "back_to": record.step,
+                    # A kept run that goes back to one step may go on from there: it decides again
+                    # how it ends.
                     "keeping": False,
                 }
             )
+        # PARKED and whatever else is not in the table changes nothing.
         else:
             change.update(_RUN_EVENTS.get(record.event, {}))
     return RunState(last=last, **change)
@@ -98,7 +106,7 @@ _RUN_EVENTS: dict[Event, _Change] = {
     Event.REVERTED: {"going_back": False, "back_to": None},
     Event.KEEPING: {"keeping": True},
     Event.KEPT: {"status": RunStatus.KEPT},
-    Event.SETTLING: {"status": RunStatus.UNFINISHED, "settling": True},
+    Event.SETTLING: {"status": RunStatus.UNFINISHED, "settling": True, "going_back": False},
     Event.DONE: {"status": RunStatus.DONE},
     Event.UNDONE: {"status": RunStatus.UNDONE, "going_back": False},
 }

@@ -16,6 +16,7 @@ from types import FrameType
 from growdisk.workflow.failures import Interrupted
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+# -number is Python's way to say it, 128 + number that of a shell or sandbox around the tool.
 OF_A_SIGNAL = frozenset(status for number in _SIGNALS for status in (-number, 128 + number))
 """The exit statuses of a tool that died of one of them."""
 
@@ -75,10 +76,13 @@ class SignalsStop:
         for number, handler in self._old_handlers.items():
             signal.signal(number, handler)
         os.close(self._write_end)
+        # Before the read end is closed: its number could be given to another file, and be read
+        # from.
         self._watcher.join()
         os.close(self._read_end)
 
     def _watch(self) -> None:
+        # No byte, when __exit__ closes the other end: the thread ends.
         while number := os.read(self._read_end, 1):
             if number[0] in _SIGNALS:
                 self._stop.request(signal.Signals(number[0]).name)

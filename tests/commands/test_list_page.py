@@ -10,11 +10,13 @@ from dataclasses import replace
 from datetime import datetime
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from growdisk.api.fleet.values import DiskEntry, FileSystemUse, Hindrance, Stretch
 from growdisk.cli.fleet_page import page as rendered
+from growdisk.cli.parser import parsed
 from tests.conftest import DiskMaker
 from tests.unit.cli.command import in_process
 
@@ -76,6 +78,30 @@ def test_the_page_has_each_disk_drawn_and_what_to_do_next(
     assert (
         f"growdisk image check {tmp_path / 'broken.qcow2'}" in (tmp_path / "disks.html").read_text()
     )
+
+
+@pytest.mark.parametrize(
+    ("changes", "command"),
+    [
+        ({"error": {"what": "x", "why": ""}}, "image check {path}"),
+        ({"error": {"what": "x", "why": ""}, "domain": "web"}, "image check {path}"),
+        ({"error": {"what": "x", "why": ""}, "domain": "web", "state": "running"}, "show -d web"),
+        ({"domain": "web"}, "plan -d web +10G"),
+        ({"domain": "web", "name": "web:vdb", "target": "vdb"}, "plan -d web --disk vdb +10G"),
+        ({"run": "kept", "domain": "web"}, "commit -d web"),
+    ],
+    ids=str,
+)
+def test_what_to_do_next_is_a_command_that_there_is(
+    tmp_path: Path, changes: dict[str, Any], command: str
+) -> None:
+    path = tmp_path / "web.qcow2"
+    path.touch()
+    text = html.unescape(rendered([replace(FULL, path=str(path), **changes)], datetime.now()))
+    command = command.format(path=path)
+    assert f"growdisk {command}<" in text
+    # The parser knows these options: no usage error.
+    parsed(command.split())
 
 
 def test_a_hostile_name_is_text_and_nothing_else(small_disk: DiskMaker, tmp_path: Path) -> None:

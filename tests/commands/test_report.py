@@ -25,6 +25,26 @@ def test_a_plan_ends_with_the_command_that_carries_it_out(image: Path) -> None:
     assert in_process(*shlex.split(command)[1:], "-q").code == 0
 
 
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (["plan", "plan", "+64M"], "expand plan +64M"),
+        (["--log", "log", "plan", "plan", "+64M"], "--log log expand plan +64M"),
+        (["-o", "expand", "plan", "plan", "+64M"], "-o expand expand plan +64M"),
+        (["expand", "-n", "plan", "+64M"], "expand plan +64M"),
+        (["plan", "--", "plan", "+64M"], "expand -- plan +64M"),
+    ],
+    ids=str,
+)
+def test_an_image_may_be_called_plan(
+    image: Path, monkeypatch: pytest.MonkeyPatch, before: list[str], after: str
+) -> None:
+    monkeypatch.chdir(image.parent)
+    image.rename("plan")
+    answer = in_process(*before)
+    assert answer.out.splitlines()[-1] == f"run it: growdisk {after}"
+
+
 def test_expand_without_a_size_says_how_to_give_it_more(image: Path) -> None:
     in_process("expand", image)
     answer = in_process("expand", image)

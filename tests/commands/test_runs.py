@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from growdisk.api import Refused, commit
 from growdisk.workflow.run_places import record_folder
 from tests.conftest import Copier
 from tests.oracle.qemu import qemu_check, qemu_img
@@ -108,7 +109,46 @@ def test_run_that_died_stands_in_the_way_of_another(copied: Copier, name: str) -
     assert status(image)["state"] == "unfinished"
 
 
-def test_half_done_run_is_not_accepted(copied: Copier) -> None:
+def partitions(image: Path) -> Any:
+    return in_process("show", image, "--json").json()["partitions"]
+
+
+def not_accepted(image: Path, step: str) -> None:
+    before = fingerprint(image)
+    answer = in_process("commit", image)
+    assert (answer.code, f"step {step} is not done" in answer.err) == (3, True), answer
+    assert "commit --force keeps the disk as it is" in answer.err
+    with pytest.raises(Refused, match="resume or roll back first"):
+        commit(image)
+    assert fingerprint(image) == before
+    assert (status(image)["state"], status(image)["next"]) == ("unfinished", ["resume", "rollback"])
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_run_that_was_taken_back_in_part_is_not_accepted_but_by_force(
+    copied: Copier, name: str
+) -> None:
+    image = copied(name)
+    run_on(image, keep=True)
+    assert in_process("rollback", image, "--to", "rewrite-partitions").code == 0
+    seen = partitions(image)
+    not_accepted(image, "rewrite-partitions")
+    assert in_process("commit", "--force", image).code == 0
+    assert (status(image)["state"], partitions(image)) == ("done", seen)
+    assert qemu_check(image)[0] == 0 if name == "guest.qcow2" else True
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_unfinished_run_is_not_accepted_but_by_force(copied: Copier, name: str) -> None:
+    image = copied(name)
+    run_on(image, dies_at="rewrite-partitions")
+    not_accepted(image, "rewrite-partitions")
+    assert in_process("commit", "--force", image).code == 0
+    assert status(image)["state"] == "done"
+    assert not run_folder(image).exists()
+
+
+def test_rollback_to_a_step_that_a_run_does_not_have_is_refused(copied: Copier) -> None:
     image = copied("guest.qcow2")
     run_on(image, keep=True)
     answer = in_process("rollback", image, "--to", "grow-everything")

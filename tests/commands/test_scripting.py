@@ -27,7 +27,7 @@ def test_an_error_has_an_id_and_its_facts(image: Path) -> None:
     assert error["data"] == {
         "path": str(image),
         "wanted": "9",
-        "present": "sda1, sda2, sda5",
+        "present": ["sda1", "sda2", "sda5"],
         "option": "--partition",
     }
     assert error["code"] == 3
@@ -36,6 +36,42 @@ def test_an_error_has_an_id_and_its_facts(image: Path) -> None:
 def test_a_usage_error_has_one_too(image: Path) -> None:
     error = in_process("plan", image, "12", "--json").json()["error"]
     assert (error["id"], error["data"]["problem"], error["code"]) == ("bad-size", "12", 2)
+
+
+@pytest.mark.parametrize(
+    ("words", "id", "data"),
+    [
+        (("frobnicate",), "unknown-command", {"word": "frobnicate", "command": "growdisk"}),
+        (("image", "bake"), "unknown-command", {"word": "bake", "command": "growdisk image"}),
+        (("show", "--frob", "x"), "no-such-option", {"option": "--frob"}),
+        (("show", "x", "--color", "blue"), "bad-value", {"option": "--color", "value": "blue"}),
+        (("run", "x", "-j", "many"), "bad-value", {"option": "--jobs", "value": "many"}),
+        (
+            ("expand", "IMAGE", "--when-used", "x"),
+            "bad-value",
+            {"option": "--when-used", "value": "x"},
+        ),
+        (("expand", "IMAGE", "--key-file", "no"), "file-not-readable", {"path": "no"}),
+        (("run", "no-such"), "unknown-playbook", {"playbook": "no-such"}),
+        ((), "no-command", {"problem": "no command is given"}),
+    ],
+)
+def test_usage_errors_are_told_apart_by_their_ids(
+    image: Path, words: tuple[str, ...], id: str, data: dict[str, object]
+) -> None:
+    answer = in_process("--json", *(word.replace("IMAGE", str(image)) for word in words))
+    document = answer.json()
+    assert (answer.code, document["result"], document["error"]["id"]) == (2, "refused", id)
+    assert data.items() <= document["error"]["data"].items()
+    assert "hint" not in document["error"]["data"]
+
+
+@pytest.mark.parametrize("address", ["https://far/disk.qcow2", "nfs://far/srv/disk.raw"])
+def test_an_address_is_shown_as_it_was_given(address: str) -> None:
+    answer = in_process("show", address, "--json")
+    error = answer.json()["error"]
+    assert (answer.code, error["data"]["path"]) == (3, address)
+    assert address in error["what"] and address in answer.err
 
 
 @pytest.mark.parametrize("words", [("show",), ("plan", "+64M"), ("status",), ("image", "compact")])
@@ -141,6 +177,44 @@ def test_a_log_that_is_a_pipe_without_a_reader_is_not_waited_for(tmp_path: Path)
 def test_a_log_that_cannot_be_written_is_said(image: Path, tmp_path: Path) -> None:
     answer = in_process("plan", image, "+64M", "--log", tmp_path / "none" / "log")
     assert (answer.code, "cannot write" in answer.err) == (4, True)
+
+
+def test_a_log_that_cannot_be_written_leaves_one_document(image: Path, tmp_path: Path) -> None:
+    answer = in_process("plan", image, "+64M", "--json", "--log", tmp_path / "none" / "log")
+    assert answer.json()["result"] == "planned"
+    assert (answer.code, "cannot write" in answer.err) == (4, True)
+
+
+def test_the_log_has_the_exit_code_of_the_process(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    for number in range(2000):
+        (tmp_path / f"{number}{'-' * 100}.img").touch()
+    listing = [GROWDISK, "--log", log, "list", tmp_path]
+    with subprocess.Popen(listing, stdout=subprocess.PIPE, env=environment()) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        without_reader = process.wait()
+    with open("/dev/full", "w") as full:  # noqa: PTH123
+        full_disk = subprocess.run(
+            [GROWDISK, "--log", log, "completion", "bash"],
+            stdout=full, stderr=subprocess.DEVNULL, env=environment(),
+        ).returncode  # fmt: skip
+    no_name = in_process("--log", log, "show", "x" * 300).code
+    codes = [without_reader, full_disk, no_name]
+    assert codes == [0, 1, 3]
+    logged = [line.split(": exit ")[1].split(",")[0] for line in log.read_text().splitlines()]
+    assert logged == [str(code) for code in codes]
+
+
+@pytest.mark.parametrize("name", ["log", "plan", "image"])
+def test_the_file_of_an_option_is_not_the_command(
+    image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert in_process("--log", name, "image", "check", image).code == 0
+    # 2 would mean that the image is corrupt.
+    assert in_process("--log", name, "image", "check", image, "-r", "wrong").code == 1
+    assert in_process("-o", name, "image", "convert", "-p", image, "copy.qcow2").code == 0
 
 
 @pytest.mark.parametrize("start", [b"QFI\xfb\0\0\0\3", bytes(512)])

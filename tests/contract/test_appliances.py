@@ -20,7 +20,7 @@ from growdisk.backends.guestfs import launch
 from growdisk.block.fuse import FuseFolder
 from growdisk.block.nbd import NbdServer, serve
 from growdisk.block.raw import RawFile
-from growdisk.errors import ApplianceFailed, OperationFailed, ToolFailed
+from growdisk.errors import OperationFailed, ToolFailed
 from growdisk.guest_config.removed_partition import RemovedPartition, SwapRemedy
 from growdisk.guest_config.repair import repair_guest
 from growdisk.host.kvm import accelerator
@@ -250,7 +250,7 @@ def test_an_appliance_that_does_not_start_says_what_qemu_said(
         tmp_path, monkeypatch, "echo 'qemu-system-x86_64: cannot allocate memory' >&2; exit 1"
     )
     device = RawFile.create(tmp_path / "disk.raw", MiB)
-    with serve(device) as server, pytest.raises(ApplianceFailed, match="cannot allocate memory"):
+    with serve(device) as server, pytest.raises(OperationFailed, match="cannot allocate memory"):
         launch(server.socket_path, accelerator=accelerator())
     device.close()
 
@@ -261,7 +261,7 @@ def test_an_appliance_that_hangs_is_given_up(
     hypervisor(tmp_path, monkeypatch, 'exec sh -c "while :; do sleep 1; done" "$@"')
     device = RawFile.create(tmp_path / "disk.raw", MiB)
     started = time.monotonic()
-    with serve(device) as server, pytest.raises(ApplianceFailed, match="not up after 4 s"):
+    with serve(device) as server, pytest.raises(OperationFailed, match="not up after 4 s"):
         launch(server.socket_path, accelerator=accelerator(), timeout=4)
     assert time.monotonic() - started < 20
     device.close()
@@ -277,7 +277,7 @@ def test_what_a_killed_qemu_leaves_is_gone(tmp_path: Path, monkeypatch: pytest.M
         tmp_path, monkeypatch, f'mktemp -p "$TMPDIR" vl.XXXXXX > {tmp_path}/made; kill -9 $$'
     )
     device = RawFile.create(tmp_path / "disk.raw", MiB)
-    with serve(device) as server, pytest.raises(ApplianceFailed):
+    with serve(device) as server, pytest.raises(OperationFailed):
         launch(server.socket_path, accelerator=accelerator())
     device.close()
     assert (tmp_path / "made").read_text().startswith(f"{left}/")

@@ -283,6 +283,29 @@ def test_a_write_that_does_not_fit_changes_not_a_byte(
     run("qemu-io", "-r", "-c", f"read -q -P 2 {9 * MiB - 512} 3M", image)
 
 
+@pytest.mark.parametrize("verb", ["write", "commit"])
+@pytest.mark.parametrize("options", ["cluster_size=512", "cluster_size=512,compat=0.10"])
+def test_what_a_write_took_before_it_began_is_what_it_writes_into(
+    small: Path, tmp_path: Path, options: str, verb: str
+) -> None:
+    """Its clusters lie in refcount blocks that the search for free ones has not reached."""
+    image, overlay = make(small / "a.qcow2", options), tmp_path / "overlay.qcow2"
+    (tmp_path / "bytes").write_bytes(b"\2" * 3 * MiB)
+    run("qemu-img", "create", "-q", "-f", "qcow2", "-b", image, "-F", "qcow2", overlay)
+    run("qemu-io", "-c", "write -q -P 2 12M 3M", overlay)
+    fill(small)
+    os.truncate(small / NAME, (small / NAME).stat().st_size - 4 * MiB)
+    if verb == "write":
+        write_bytes(image, 12 * MiB, tmp_path / "bytes", overlays_may_break=True)
+    else:
+        commit_overlay(overlay, quiet)
+    run("qemu-img", "check", "-q", image)
+    run(
+        "qemu-io", "-r", "-c", f"read -q -P 1 0 {DATA}", "-c", "read -q -P 0 10M 2M",
+        "-c", "read -q -P 2 12M 3M", "-c", "read -q -P 0 15M 49M", image,
+    )  # fmt: skip
+
+
 def test_a_raw_disk_that_has_no_room_for_a_write_or_a_commit_is_as_it_was(
     small: Path, tmp_path: Path
 ) -> None:

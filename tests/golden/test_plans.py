@@ -62,7 +62,7 @@ def made(situation: Situation) -> Plan | AllDone | Refused:
         proposal = propose(situation.facts, goal)
         if isinstance(proposal, AllDone):
             return proposal
-        return make_plan(situation.facts, proposal, goal, situation.options.given())
+        return make_plan("run-1", situation.facts, proposal, goal, situation.options.given())
     except Refused as refusal:
         return refusal
 

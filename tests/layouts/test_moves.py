@@ -139,8 +139,8 @@ def _planned(image: Path, disk: Disk, goal: Goal) -> Plan:
     facts = inspect_device(disk, image_facts(disk.active, image))
     proposal = propose(facts, goal)
     assert isinstance(proposal, Proposal)
-    plan = make_plan(facts, proposal, goal, RunOptions())
-    return replace(plan, run="20260101-000000-test", steps=plan.steps[:2])
+    plan = make_plan("20260101-000000-test", facts, proposal, goal, RunOptions())
+    return replace(plan, steps=plan.steps[:2])
 
 
 @pytest.mark.parametrize("kind", ["qcow2", "raw"])

@@ -13,14 +13,14 @@ import pytest
 from growdisk.api.live_target import LiveRequest, RunningGuest, reach, reconnect
 from growdisk.errors import GrowdiskError
 from growdisk.live.block_jobs import (
-    JobFailed,
     delete,
     load_snapshot,
     merge_overlays,
     put_overlay,
     save,
 )
-from growdisk.live.qemu_machine import Arrival, CommandRefused
+from growdisk.live.live_disk import Arrival
+from growdisk.live.qemu_machine import CommandRefused
 from growdisk.qcow2.create import create
 from growdisk.storage.growing import resize_device
 from growdisk.units import MiB
@@ -92,7 +92,7 @@ def test_nvme_is_neither_resized_nor_put_into_snapshots_by_qemu(tmp_path: Path) 
         assert disk.bus.arrival is Arrival.NEVER
         with pytest.raises(CommandRefused):
             machine.resize(disk.key, 128 * MiB)
-        with pytest.raises(JobFailed):
+        with raises("job-failed"):
             save(machine, disk.key, "one")
 
 
@@ -111,7 +111,7 @@ def test_a_raw_disk_beside_makes_the_snapshot_fail_instead_of_leaving_it_out(
     with bare(
         tmp_path, "scsi", "qcow2", *second_disk(image(tmp_path, "raw", name="other"), "raw")
     ) as (_, machine):
-        with pytest.raises(JobFailed):
+        with raises("job-failed"):
             save(machine, machine.disks()[0].key, "one")
         assert machine.status() == "running"
 
@@ -131,7 +131,7 @@ def test_a_raw_pflash_is_no_hindrance_and_is_not_taken_for_a_disk(tmp_path: Path
 
 def test_a_load_that_fails_does_not_leave_the_machine_stopped(tmp_path: Path) -> None:
     with bare(tmp_path) as (_, machine):
-        with pytest.raises(JobFailed, match="not"):
+        with raises("job-failed", match="not"):
             load_snapshot(machine, machine.disks()[0].key, "never-taken")
         assert machine.status() == "running"
 

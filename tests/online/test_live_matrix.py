@@ -154,7 +154,7 @@ def test_overlays_survive_a_power_cut_and_are_thrown_away_or_kept_while_the_gues
         for verb in ("resume", "commit"):
             wrong = host.growdisk(verb, guest.image)
             assert (wrong.code, "newest data" in str(wrong.error["what"])) == (5, True), wrong
-            assert f"growdisk commit {guest.image}" in str(wrong.error["do"])
+            assert f"growdisk commit --force {guest.image}" in str(wrong.error["do"])
         assert sizes(past)["sda"] == DISK_SIZE
     back = host.growdisk("rollback", guest.image)
     assert (back.code, back.result) == (0, "restored"), back

@@ -177,6 +177,7 @@ def test_what_is_stopped_leaves_nothing_that_stands_in_the_way(
     source.write_bytes(os.urandom(MiB) * 400)
     process = started("image", "convert", source, target, "-c", "-j", "1")
     while not list(tmp_path.glob(".*")):
+        assert process.poll() is None, "it has ended before it could be stopped"
         time.sleep(0.01)
     process.send_signal(number)
     process.communicate(timeout=60)

@@ -31,9 +31,9 @@ def dirty(path: Path, name: str) -> list[tuple[int, int]]:
     address = path.with_suffix(".nbd")
     server = subprocess.Popen(["qemu-nbd", "-r", "-f", "qcow2", "-B", name, "-k", address, path])
     try:
-        for _ in range(400):
-            if _answers(address):
-                break
+        deadline = time.monotonic() + 60
+        while not _answers(address):
+            assert time.monotonic() < deadline, "qemu-nbd does not answer"
             time.sleep(0.02)
         place = f"driver=nbd,server.type=unix,server.path={address},x-dirty-bitmap=qemu:dirty-bitmap:{name}"  # noqa: E501
         records = json.loads(qemu_img("map", "--output=json", "--image-opts", place))

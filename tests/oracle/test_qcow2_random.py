@@ -58,6 +58,7 @@ class Actor:
             + [self.discard, self.flush, self.reopen, self.read, self.read]
         )
         actions += [self.create, self.create, self.apply, self.delete, self.grow, self.shrink]
+        actions += [self.go_back, self.forget_newest]
         self.rng.choice(actions)()
 
     def span(self) -> tuple[int, int]:
@@ -123,6 +124,26 @@ class Actor:
             name = self.rng.choice(sorted(self.model.snapshots))
             self.image.delete_snapshot(name)
             del self.model.snapshots[name]
+
+    def go_back(self) -> None:
+        """As a run is rolled back: to a snapshot, which goes with all newer ones."""
+        names = list(self.model.snapshots)
+        if not names:
+            return
+        name = self.rng.choice(names)
+        newer = names[names.index(name) + 1 :]
+        # Refused if the snapshot's L1 table is too short for its disk: QEMU's may be.
+        if self.image.go_back_to(name, newer):
+            self.model.data = bytearray(self.model.snapshots[name])
+            for gone in (name, *newer):
+                del self.model.snapshots[gone]
+
+    def forget_newest(self) -> None:
+        names = list(self.model.snapshots)
+        newest = names[self.rng.randrange(len(names)) :] if names else []
+        self.image.forget_newest_snapshots(newest)
+        for gone in newest:
+            del self.model.snapshots[gone]
 
     def grow(self) -> None:
         self._resize(len(self.model.data) + 512 * self.rng.randrange(1, 300))

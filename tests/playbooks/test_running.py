@@ -245,3 +245,45 @@ def test_a_signal_ends_the_running_hosts_in_order_and_begins_no_more(place: Plac
 def qemu_size(image: Path) -> int:
     """Read from the header: the image is in use."""
     return int.from_bytes(image.read_bytes()[24:32], "big")
+
+
+SECRETS = """\
+- hosts: guest.qcow2
+  vars: {secret: "mellon-1", words: ["mellon-2"]}
+  tasks:
+    - {name: Item, ansible.builtin.debug: {msg: "{{ item }}"}, loop: "{{ words }}", no_log: true}
+    - name: Expression
+      ansible.builtin.debug: {msg: "{{ ('mellon-' ~ item) | from_json }}"}
+      loop: [3]
+      no_log: true
+      ignore_errors: true
+    - {name: Speak, ansible.builtin.fail: {msg: "{{ secret }}"}, no_log: true}
+"""
+
+
+def test_no_log_hides_errors_and_items_too(place: Place) -> None:
+    place.disk()
+    playbook = place.playbook(SECRETS)
+    ended = place.run(playbook)
+    told = place.growdisk("run", playbook, "-v", "--log", place.folder / "log")
+    shown = f"{ended.out}{ended.err}{told.out}{told.err}{(place.folder / 'log').read_text()}"
+    assert "mellon" not in shown, shown
+    # What is left: that it failed, which kind of error it is, and its exit code.
+    error = ended.json()["hosts"][0]["error"]
+    assert (ended.code, error["id"], error["code"]) == (3, "told-to-fail", 3)
+    assert error["what"] == "task 'Speak' failed" and "no_log" in error["why"]
+    assert "task 'Speak' failed" in told.err
+
+
+def test_no_log_hides_a_value_that_is_refused_before_anything_runs(place: Place) -> None:
+    place.disk()
+    for value in ("{{ secret }}", "{{ secret | from_json }}"):
+        playbook = place.playbook(
+            "- hosts: guest.qcow2\n  vars: {secret: mellon}\n  tasks:\n"
+            "    - growdisk.disk.resize_image:\n        image: '{{ image }}'\n"
+            f"        size: '{value}'\n      no_log: true\n"
+        )
+        ended = place.run(playbook)
+        assert ended.code in (2, 3)
+        assert f"{playbook}:6:15" in ended.json()["error"]["what"], ended
+        assert "mellon" not in ended.out + ended.err, ended

@@ -75,6 +75,25 @@ def test_an_image_is_not_converted_onto_itself(small_disk: DiskMaker) -> None:
     assert outcome.error is not None and outcome.error.exit_code == 2
 
 
+@pytest.mark.parametrize("to", ["qcow2", "raw"])
+@pytest.mark.parametrize("snapshot", ["before", "1"])
+def test_a_snapshot_from_before_growth_is_converted_once(
+    small_disk: DiskMaker, to: str, snapshot: str
+) -> None:
+    image = small_disk(disk=SMALL)
+    dest = image.with_name(f"old.{to}")
+    perform("snapshot", {"image": str(image), "name": "before"})
+    assert did(perform("image", {"image": str(image), "size": "160M"})) == "changed"
+    options: dict[str, object] = {"image": str(image), "dest": str(dest), "snapshot": snapshot}
+    planned = perform("convert", options, check=True)
+    assert (did(planned), planned.result["virtual-size"]) == ("changed", 128 * MiB)
+    assert did(perform("convert", options)) == "changed"
+    assert did(perform("convert", options)) == did(perform("convert", options, check=True)) == "ok"
+    # The image as it is now is not what stands there.
+    now = perform("convert", {"image": str(image), "dest": str(dest)})
+    assert now.failed and "exists already" in now.message
+
+
 @pytest.mark.parametrize("option", ["size", "at_least", "filesystem_at_least"])
 def test_what_a_disk_has_is_not_a_size_to_grow_by(small_disk: DiskMaker, option: str) -> None:
     outcome = perform("assert", {"image": str(small_disk(disk=SMALL)), option: "+1G"})
@@ -106,6 +125,7 @@ FALSE_PROMISES: list[tuple[str, dict[str, object]]] = [
     ("snapshot", {"name": "x"}),
     ("snapshot", {"name": "x", "state": "applied"}),
     ("convert", {"dest": "/nowhere/copy.qcow2"}),
+    ("convert", {"dest": "copy.qcow2", "snapshot": "x"}),
     ("convert", {"dest": "copy.qcow2", "options": {"cluster_sise": "4k"}}),
     ("image", {"image": "new.qcow2", "size": "1G", "options": {"cluster_sise": "4k"}}),
     ("image", {"image": "/nowhere/new.qcow2", "size": "1G"}),

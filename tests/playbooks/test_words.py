@@ -55,6 +55,16 @@ def test_a_group_that_the_inventory_does_not_have_is_told_with_those_that_it_has
     assert error["do"] == "write guests"
 
 
+def test_a_host_without_variables_is_in_its_groups(place: Place) -> None:
+    inventory = place.playbook("[web]\nh1\n", "hosts")
+    playbook = place.playbook(
+        "- hosts: all\n  tasks:\n    - ansible.builtin.debug: {msg: '{{ group_names }}'}\n"
+    )
+    ended = place.run(playbook, "-i", inventory, "-l", "web")
+    assert ended.code == 0, ended
+    assert ended.json()["hosts"][0]["tasks"][0]["message"] == '["web"]'
+
+
 def test_all_tasks_are_listed_with_their_options(place: Place) -> None:
     listed = place.growdisk("run", "--tasks")
     assert listed.code == 0

@@ -19,7 +19,7 @@ def refusal(path: Path, limit: int = MAX_KEY) -> str:
     with pytest.raises(UsageError) as caught:
         read_given(path, "check it", limit)
     assert caught.value.what_to_do == "check it"
-    return caught.value.what
+    return str(caught.value)
 
 
 def test_all_bytes_of_a_file_are_given(tmp_path: Path) -> None:

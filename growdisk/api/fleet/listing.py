@@ -45,7 +45,7 @@ class Wanted:
 def list_disks(wanted: Wanted) -> list[DiskEntry]:
     """An entry for each disk, as named, machines last.
 
-    LibvirtUnreachable, if machines are asked for.
+    libvirt-unreachable, if machines are asked for.
     """
     entries = [
         DiskEntry(path, path) for path in images_in(wanted.paths, forgiving=wanted.forgiving)
@@ -73,7 +73,7 @@ def _of_machines(wanted: Wanted) -> Iterator[DiskEntry]:
     # A pattern for no machine is a mistake, unless it stands in a rules file for years to come.
     for pattern in () if wanted.all_domains or wanted.forgiving else wanted.domains:
         if not any(fnmatchcase(machine.name, pattern) for machine in machines):
-            known = ", ".join(machine.name for machine in machines) or "none"
+            known = tuple(machine.name for machine in machines)
             error: GrowdiskError = domain_unknown(pattern, uri=uri, known=known)
             yield DiskEntry(pattern, domain=pattern, error=error_document(error))
     for machine in machines:

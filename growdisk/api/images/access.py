@@ -12,7 +12,7 @@ from pathlib import Path
 from growdisk.errors import ImageNotReadable, NeedsUser, Refused, write_failed
 from growdisk.fallocate import NO_ROOM
 from growdisk.qcow2.probe import ImageFormat, probe_format, probe_to_write
-from growdisk.units import format_size
+from growdisk.units import Bytes, format_size
 
 _LOOK_AT_DISK = "look at the host's disk (dmesg), then run growdisk again; nothing was changed"
 TOO_LARGE = (
@@ -56,16 +56,14 @@ def refuse_without_room(path: Path, place: Path, takes: int) -> None:
     raise Refused.named(
         "no-room-for-image",
         "the host has no room for {path}",
-        "it takes {_takes} in {place}, and {_free} are free there",
+        "it takes {needed} in {place}, and {free} are free there",
         "free {_missing} there, choose a smaller SIZE or another place, or leave the "
         "preallocation out; nothing was written",
         {
             "path": path,
             "place": folder,
-            "needed": takes,
-            "free": free,
-            "_takes": format_size(takes),
-            "_free": format_size(free),
+            "needed": Bytes(takes),
+            "free": Bytes(free),
             "_missing": format_size(takes - free),
         },
     )

@@ -27,7 +27,7 @@ from growdisk.api.images.resizing import TAKING_ROOM, extend_raw, refuse_raw_pre
 from growdisk.api.images.snapshots import Selector, is_id
 from growdisk.block.device import BlockDevice
 from growdisk.block.raw import RawFile
-from growdisk.errors import ImageUnsupported, snapshot_not_found
+from growdisk.errors import ImageUnsupported
 from growdisk.fast_dataclass import dataclass
 from growdisk.qcow2.bitmap_copy import BitmapSource
 from growdisk.qcow2.compress import compressor
@@ -36,6 +36,7 @@ from growdisk.qcow2.create_options import CreateOptions, Preallocation
 from growdisk.qcow2.image import Qcow2Image
 from growdisk.qcow2.open_checks import Passphrase
 from growdisk.qcow2.probe import ImageFormat
+from growdisk.qcow2.snapshots import snapshot_not_found
 from growdisk.units import align_up
 
 _SECTOR = 512

@@ -16,7 +16,7 @@ from growdisk.api.images.new_file import NewFile
 from growdisk.api.images.opening import open_device, report_create_errors
 from growdisk.api.images.resizing import TAKING_ROOM, extend_raw, refuse_raw_preallocation
 from growdisk.block.raw import RawFile
-from growdisk.errors import ImageUnsupported, UsageError
+from growdisk.errors import ImageUnsupported, UsageError, bad_value
 from growdisk.qcow2.create import create, data_file_of
 from growdisk.qcow2.create_options import CreateOptions, Preallocation
 from growdisk.qcow2.named_files import as_local, backing_path, real, stored_name
@@ -135,8 +135,10 @@ def raw_preallocation(options: str) -> Preallocation:
     for word in filter(None, options.split(",")):
         name, _, value = word.partition("=")
         if name != "preallocation" or value not in _RAW_PREALLOCATION:
-            raise UsageError(
+            raise bad_value(
                 f"'{word}' is not an option of a raw image",
+                "-o",
+                word,
                 hint="write preallocation=off, falloc or full",
             )
         chosen = _RAW_PREALLOCATION[value]

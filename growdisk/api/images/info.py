@@ -1,4 +1,4 @@
-"""What an image says of itself, in the keys of `qemu-img info --output=json`.
+"""Format, sizes and options of an image, in the keys of `qemu-img info --output=json`.
 
 Only the header and the lists that it names are read: an image is described also where its data
 cannot be (a key or a backing file is missing, its tables are damaged), and the name of a backing

@@ -56,7 +56,7 @@ def commit_overlay(
     the overlay sees what it saw; other overlays on the base do not.
     """
     # What lies on the overlay sees the same afterwards: it does not stand in the way.
-    harmless = ConflictGuard(path, overlays_may_break=True)
+    harmless = ConflictGuard(path, shows_the_same=True)
     # Without its backing file, which is opened below to be written to.
     with opened_qcow2(path, _NOUN, with_backing=False, key=key, guard=harmless) as overlay:
         require_keys(overlay)
@@ -98,7 +98,7 @@ def rebase_overlay(
 
     Durable. What lies on the overlay sees what it saw.
     """
-    harmless = ConflictGuard(path, overlays_may_break=True)
+    harmless = ConflictGuard(path, shows_the_same=True)
     with opened_qcow2(path, _NOUN, key=key, guard=harmless) as overlay:
         require_keys(overlay)
         name = name and stored_name(path, name)

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from growdisk.api.guard import ConflictGuard
 from growdisk.api.images.opening import opened_qcow2
-from growdisk.errors import ImageError, snapshot_not_found
+from growdisk.errors import ImageError
 from growdisk.qcow2.image import Qcow2Image
-from growdisk.qcow2.snapshots import SnapshotInfo
+from growdisk.qcow2.snapshots import SnapshotInfo, snapshot_not_found
 
 TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:

@@ -68,7 +68,7 @@ def filled_in(text: str, values: Values, what: str) -> str:
     except (Failure, ArithmeticError, TypeError, ValueError) as error:
         known = ", ".join(sorted(values))
         raise UsageError(
-            f"cannot fill in {what}: {error}", hint=f"the variables are: {known}"
+            f"cannot fill in {what}", hint=f"the variables are: {known}", reason=str(error)
         ) from error
 
 

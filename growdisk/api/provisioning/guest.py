@@ -7,7 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 from growdisk.api.disk_facts import image_facts, inspect_device
-from growdisk.backends.backend import Backend, Kind
+from growdisk.backends.backend import Backend
 from growdisk.errors import ToolFailed
 from growdisk.filesystems.content import Content, LuksContent, PhysicalVolumeContent
 from growdisk.filesystems.file_tree import Unknown
@@ -21,6 +21,7 @@ from growdisk.qcow2.probe import ImageFormat
 from growdisk.steps.device_path import DevicePath
 from growdisk.steps.disk import Disk
 from growdisk.steps.run_backend import RunBackend
+from growdisk.steps.worker import BackendKind
 from growdisk.volumes.keyring import Keyring
 from growdisk.workflow.stopping import StopRequest
 
@@ -34,7 +35,7 @@ def customize_guest(
     image_format: ImageFormat,
     orders: GuestChanges,
     *,
-    kind: Kind,
+    kind: BackendKind,
     stop: StopRequest,
     keys: tuple[bytes, ...] = (),
 ) -> tuple[str, ...]:
@@ -79,7 +80,7 @@ def why_not_direct(facts: Facts, orders: GuestChanges) -> str:
     return str(why_unavailable() or "")
 
 
-def kernel_kind() -> Kind:
+def kernel_kind() -> BackendKind:
     """Whose kernel does what host tools cannot."""
     from growdisk.backends.uml_available import why_unavailable
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from growdisk.api.images.converting import Qcow2Target, RawTarget, Source, convert_image
@@ -238,13 +238,17 @@ def exclusive_output(path: Path) -> Iterator[None]:
 
 
 def put_in_place(hidden: Path, path: Path, *, force: bool) -> None:
-    """Give the finished image its name, durably and atomically, perhaps in place of another."""
+    """Give the finished image its name, durably and atomically, perhaps in place of another.
+
+    ImageInUse if somebody has opened the other one meanwhile.
+    """
     sync_file(hidden)
     folder = path.absolute().parent
     if force:
-        os.replace(hidden, path)  # noqa: PTH105  beside give_name, its sister
-        # What was recorded there was about the image that is gone now.
-        RunDirectory(path).forget()
+        with closing(RawFile.open(path, writable=True)) if path.exists() else nullcontext():
+            os.replace(hidden, path)  # noqa: PTH105  beside give_name, its sister
+            # What was recorded there was about the image that is gone now.
+            RunDirectory(path).forget()
         sync_directory(folder)
         return
     try:

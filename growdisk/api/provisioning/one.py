@@ -20,7 +20,6 @@ from growdisk.api.provisioning.result import Provisioned, not_provisioned, provi
 from growdisk.api.provisioning.seeding import seed_image, seed_place
 from growdisk.api.result import Result
 from growdisk.api.runs import expand, plan
-from growdisk.backends.backend import Kind
 from growdisk.errors import GrowdiskError, OperationFailed
 from growdisk.fast_dataclass import dataclass, replace
 from growdisk.host import clock
@@ -30,6 +29,7 @@ from growdisk.planner.layout import Layout, layout_of
 from growdisk.planner.planner import propose
 from growdisk.planner.proposal import AllDone
 from growdisk.qcow2.probe import ImageFormat
+from growdisk.steps.worker import BackendKind
 from growdisk.units import MiB, format_size
 from growdisk.workflow.stopping import StopRequest
 
@@ -166,7 +166,7 @@ class OneOutput:
     ) -> tuple[str, ...]:
         if not self._orders.any:
             return ()
-        kind: Kind = "direct" if backend == "auto" else backend
+        kind: BackendKind = "direct" if backend == "auto" else backend
         if kind == "direct" and (
             reason := why_not_direct(self._looked_at(hidden, hidden_format), self._orders)
         ):

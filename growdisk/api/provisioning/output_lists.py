@@ -15,7 +15,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from growdisk.api.provisioning.recipe import Output
-from growdisk.errors import BadSize, UsageError
+from growdisk.errors import BadSize, UsageError, bad_value
+from growdisk.given_file import unreadable
 from growdisk.units import parse_goal_size
 
 # {n} or {n:02}, but not {{ n }}, which is a template's.
@@ -26,7 +27,9 @@ _MOST = 10_000
 def counted(pattern: str, count: int) -> tuple[Output, ...]:
     """`count` outputs, numbered from 1."""
     if not 1 <= count <= _MOST:
-        raise UsageError(f"--count {count} makes no sense", hint=f"from 1 to {_MOST}")
+        raise bad_value(
+            f"--count {count} makes no sense", "--count", str(count), hint=f"from 1 to {_MOST}"
+        )
     if count > 1 and not _NUMBER.search(pattern):
         raise UsageError(
             "all outputs would have one name",
@@ -61,12 +64,14 @@ def read_output_list(path: Path) -> tuple[Output, ...]:
         with path.open(newline="", encoding="utf-8-sig") as file:
             return tuple(_rows(path, csv.reader(file)))
     except OSError as error:
-        raise UsageError(
-            f"cannot read {path}: {error.strerror}", hint="check its name and permissions"
+        raise unreadable(
+            path, "check its name and permissions", error.strerror or str(error)
         ) from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise UsageError(
-            f"{path} is no CSV: {error}", hint="write name,size and a line for each output"
+            f"{path} is no CSV",
+            hint="write name,size and a line for each output",
+            reason=str(error),
         ) from error
 
 
@@ -98,4 +103,6 @@ def _output(place: str, heads: Sequence[str], row: Sequence[str]) -> Output:
     try:
         return Output(Path(name), parse_goal_size(size) if size else None, cells)
     except BadSize as error:
-        raise UsageError(f"{place}: {error.what}: {error.why}", hint=error.what_to_do) from error
+        raise UsageError(
+            f"{place}: {error.what}", hint=error.what_to_do, reason=error.why
+        ) from error

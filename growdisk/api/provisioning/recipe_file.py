@@ -22,7 +22,7 @@ from growdisk.api.provisioning.recipe import (
 from growdisk.api.provisioning.secret_files import password_in, text_in
 from growdisk.api.provisioning.yaml_fields import Fields, plain_text
 from growdisk.fast_dataclass import dataclass
-from growdisk.host.yaml_reader import BadFile, Located, read_yaml
+from growdisk.host.yaml_reader import Located, bad_file, read_yaml
 from growdisk.planner.goal import BACKENDS, Backend, SwapPolicy
 from growdisk.qcow2.probe import ImageFormat
 
@@ -46,7 +46,7 @@ class RecipeFile:
 
 
 def load_recipe(path: Path) -> RecipeFile:
-    """BadFile, which is a UsageError, with file:line:column of the mistake."""
+    """bad-file, a UsageError, with file:line:column of the mistake."""
     document = read_yaml(path)
     if document is None:
         return RecipeFile(Recipe(), ())
@@ -82,7 +82,7 @@ def outputs_in(path: Path) -> tuple[Output, ...]:
     """A file that is nothing but a list of outputs."""
     document = read_yaml(path)
     if document is None or not document.is_list:
-        raise BadFile(
+        raise bad_file(
             "a list of outputs is a list", place=str(path), hint="begin each one with - name: …"
         )
     return tuple(_outputs(document.items(), path.parent))

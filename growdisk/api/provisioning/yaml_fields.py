@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from growdisk.errors import BadSize
-from growdisk.host.yaml_reader import BadFile, Located
+from growdisk.host.yaml_reader import Located, bad_file
 from growdisk.units import SizeSpec, parse_goal_size
 
 _MODE = re.compile(r"[0-7]{3,4}")
@@ -17,7 +17,7 @@ _MODE = re.compile(r"[0-7]{3,4}")
 def words_of(node: Located, known: Collection[str], what: str) -> Mapping[str, Located]:
     """The entries of a mapping by word.
 
-    BadFile, with the nearest known word, for one that is not known.
+    bad-file, with the nearest known word, for one that is not known.
     """
     if not node.is_mapping:
         raise node.bad(f"{what} is a mapping", hint=f"its words are {', '.join(known)}")
@@ -25,7 +25,7 @@ def words_of(node: Located, known: Collection[str], what: str) -> Mapping[str, L
         if word not in known:
             near = difflib.get_close_matches(word, known, 1, 0.6)
             hint = f"write {near[0]}" if near else f"{what} knows {', '.join(known)}"
-            raise BadFile(f"{what} has no '{word}'", place=place, hint=hint)
+            raise bad_file(f"{what} has no '{word}'", place=place, hint=hint)
     # A word without a value counts as left out.
     return {word: value for word, value, _ in node.entries() if value.value is not None}
 
@@ -45,7 +45,7 @@ class Fields:
 
     def required(self, word: str) -> str:
         if word not in self._found:
-            raise BadFile(
+            raise bad_file(
                 f"{self._what} needs {word}", place=self._node.place, hint=f"add {word}: …"
             )
         return self.text(word)
@@ -53,7 +53,7 @@ class Fields:
     def exactly_one(self, *words: str) -> str:
         given = [word for word in words if word in self._found]
         if len(given) != 1:
-            raise BadFile(f"{self._what} needs one of {', '.join(words)}", place=self._node.place)
+            raise bad_file(f"{self._what} needs one of {', '.join(words)}", place=self._node.place)
         return given[0]
 
     def text(self, word: str, default: str = "") -> str:

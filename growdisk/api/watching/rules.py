@@ -24,7 +24,7 @@ from growdisk.api.fleet.values import DiskEntry
 from growdisk.api.provisioning.yaml_fields import Fields, plain_text, words_of
 from growdisk.errors import GrowdiskError, UsageError
 from growdisk.fast_dataclass import dataclass
-from growdisk.host.yaml_reader import BadFile, Located, read_yaml
+from growdisk.host.yaml_reader import Located, bad_file, read_yaml
 from growdisk.planner.rule_words import largest_size, seconds_of, share
 from growdisk.qcow2.names_in_headers import identity
 from growdisk.units import MiB, align_up, parse_goal_size
@@ -143,17 +143,17 @@ def _matches(path: str, pattern: str) -> bool:
 
 
 def load_rules(path: Path) -> Rules:
-    """The rules in a YAML file; BadFile if it has none, or a mistake."""
+    """The rules in a YAML file; bad-file if it has none, or a mistake."""
     document = read_yaml(path)
     if document is None:
-        raise BadFile("it has no rules", place=str(path), hint="write rules: and a list")
+        raise bad_file("it has no rules", place=str(path), hint="write rules: and a list")
     words = words_of(document, _FILE_WORDS, "a rules file")
     fields = Fields(document, _FILE_WORDS, "a rules file", path.parent)
     if "rules" not in words:
         raise document.bad("it has no rules", hint="write rules: and a list")
     rules = tuple(_rule(item, path.absolute().parent) for item in fields.items("rules"))
     if not rules:
-        raise BadFile(
+        raise bad_file(
             "the list of rules is empty", place=words["rules"].place, hint="write at least one"
         )
     return Rules(rules, fields.text("connect") or None)
@@ -199,8 +199,11 @@ def _checked(fields: Fields, word: str, default: str, check: Callable[[str], T])
             check(text)
     except GrowdiskError as error:
         node = fields.node(word)
-        raise BadFile(
-            f"{word}: {error.what}", place=node.place if node else "", hint=error.what_to_do
+        raise bad_file(
+            f"{word}: {error.what}",
+            place=node.place if node else "",
+            reason=error.why,
+            hint=error.what_to_do,
         ) from error
     return text
 
@@ -225,7 +228,7 @@ def _quiet(fields: Fields) -> tuple[time, time] | None:
     match = _HOURS.fullmatch(text.strip())
     if match is None:
         node = fields.node("quiet_hours")
-        raise BadFile(
+        raise bad_file(
             f"quiet_hours cannot be '{text}'",
             place=node.place if node else "",
             hint='write quiet_hours: "22:00-06:00"',

@@ -47,6 +47,7 @@ def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
                 arguments.format,
                 overlays_may_break=arguments.overlays_may_break,
             )
+    # Caught here, not in dispatch: its exit codes (2, 3) mean something else for this verb.
     except GrowdiskError as error:
         output.error(error)
         output.document({"error": error_document(error) | {"code": _FAILED}})
@@ -56,6 +57,7 @@ def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
         output.note(f"growdisk: {arguments.path}: {text}")
         output.document({"error": {"what": text, "why": "", "do": "", "code": _NOTHING_TO_CHECK}})
         return _NOTHING_TO_CHECK
+    # qemu-img leaves counts of zero out as well.
     shown = {key: value for key, value in report.as_json().items() if value or key in _ALWAYS}
     output.document(shown, own=False)
     if output.json_mode:  # the keys are qemu-img's, and have no place for words
@@ -78,6 +80,7 @@ def _exit_code(report: CheckReport) -> int:
 
 
 def _lines(report: CheckReport) -> Iterator[str]:
+    # Where qemu-img has a sentence for it, ours begins in the same words.
     yield from report.problems
     if report.leaks_fixed or report.corruptions_fixed:
         yield (

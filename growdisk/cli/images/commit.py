@@ -26,6 +26,7 @@ def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
     from growdisk.api.images.layers import commit_overlay
 
     def commit(keys: tuple[bytes, ...]) -> Path:
+        # Ended half-way, nothing is lost: the overlay is emptied last.
         with ended_like_ctrl_c(), output.bar(f"committing {arguments.path.name}") as progress:
             return commit_overlay(
                 arguments.path, progress, keys, overlays_may_break=arguments.overlays_may_break

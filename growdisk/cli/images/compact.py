@@ -31,6 +31,7 @@ def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
 
     with ended_like_ctrl_c():
         before, after = unlocking(arguments, compact)
+    # compact_image keeps the old file if the new one is not smaller.
     result = "nochange" if before == after else "changed"
     output.document(
         {"result": result, "filename": str(arguments.path), "before": before, "after": after}

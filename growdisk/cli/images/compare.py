@@ -54,6 +54,7 @@ def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
         return _FAILED
     if found.sizes_differ:
         output.note(f"the sizes differ: {found.sizes[0]} and {found.sizes[1]} bytes")
+    # Without --strict the shorter one counts as if zeros followed: sizes may differ then.
     same = found.offset is None and not (arguments.strict and found.sizes_differ)
     output.document({"identical": same, "offset": found.offset, "sizes": list(found.sizes)})
     if found.offset is not None:

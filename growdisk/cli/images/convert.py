@@ -15,7 +15,7 @@ from growdisk.cli.images.shared import (
     note_run,
 )
 from growdisk.cli.output import CommandOutput
-from growdisk.errors import UsageError
+from growdisk.errors import UsageError, bad_value
 from growdisk.qcow2.create_options import CreateOptions
 from growdisk.qcow2.probe import format_of_name
 
@@ -75,6 +75,7 @@ def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
     from growdisk.api.images.converting import Source, convert_image
 
     target = _target(arguments)
+    # An internal snapshot is what it was when it was taken: a run in progress does not touch it.
     if arguments.snapshot is None:
         note_run(arguments.source, output)
 
@@ -82,10 +83,12 @@ def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
         source = Source(
             arguments.source, arguments.format, arguments.snapshot, arguments.selector, keys
         )
+        # Inside: convert() is called again after a passphrase was asked for, with a new bar.
         with ended_like_ctrl_c(), output.bar(f"converting {arguments.source.name}") as progress:
             return convert_image(source, arguments.path, target, progress)
 
     size = unlocking(arguments, convert)
+    # st_blocks counts units of 512 bytes, whatever blocks the file system has.
     host = arguments.path.stat().st_blocks * 512
     output.document(
         {
@@ -104,9 +107,15 @@ def _target(arguments: argparse.Namespace) -> RawTarget | Qcow2Target:
     from growdisk.api.images.creating import raw_preallocation
 
     options = ",".join(arguments.options)
+    # --compression alone asks for compression as well.
     compress = arguments.compress or arguments.compression is not None
     if arguments.jobs < 0:
-        raise UsageError("-j takes a number of threads", hint="leave it out for one per processor")
+        raise bad_value(
+            "-j takes a number of threads",
+            "-j",
+            str(arguments.jobs),
+            hint="leave it out for one per processor",
+        )
     if _format(arguments.to, arguments.path, compress=compress) == "raw":
         if compress or key_for_new(arguments) is not None:
             raise UsageError("a raw image is neither compressed nor encrypted", hint="add -O qcow2")
@@ -114,6 +123,7 @@ def _target(arguments: argparse.Namespace) -> RawTarget | Qcow2Target:
             raise UsageError(
                 "a raw image has neither snapshots nor dirty bitmaps", hint="add -O qcow2"
             )
+        # A -o that is for qcow2 is refused there.
         return RawTarget(raw_preallocation(options))
     if arguments.compression is not None:
         options += f",compression_type={arguments.compression}"

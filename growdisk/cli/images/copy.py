@@ -23,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
     from growdisk.api.images.copying import copy_image
 
+    # The file alone is copied: what lies below it does not matter.
     note_run(arguments.source, output, alone=True)
     with ended_like_ctrl_c(), output.bar(f"copying {arguments.source.name}") as progress:
         size = copy_image(arguments.source, arguments.path, arguments.sparse, progress)

@@ -40,8 +40,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
+    # First: -o backing_file means the same as -b, and speaks against a raw image.
     _take_backing_options(arguments)
     form = _format(arguments)
+    # None: as large as the backing file. 0 is a size here.
     requested = position_of(arguments.size) if arguments.size is not None else None
     size = (_raw if form == "raw" else _qcow2)(arguments, requested)
     output.document({"result": "created", "filename": str(arguments.path), "virtual-size": size})
@@ -60,6 +62,8 @@ def _take_backing_options(arguments: argparse.Namespace) -> None:
         if name in _BACKING:
             setattr(arguments, _BACKING[name], value)
         else:
+            # QEMU's way to write a comma inside a value: these words are joined and
+            # parsed once more.
             kept.append(option.replace(",", ",,"))
     arguments.options = kept
 
@@ -75,6 +79,7 @@ def _format(arguments: argparse.Namespace) -> str:
     )
     if arguments.format is not None:
         form: str = arguments.format
+        # .img counts as a raw name too, but many qcow2 images are called so: only .raw is refused.
         if named == "raw" and arguments.path.suffix == ".raw" and form == "qcow2":
             raise UsageError(
                 f"{arguments.path} would be a qcow2 image with the name of a raw one",

@@ -1,4 +1,4 @@
-"""growdisk image info: what an image says of itself, in qemu-img's words and keys."""
+"""growdisk image info: format, sizes and options of an image, in qemu-img's words and keys."""
 
 from __future__ import annotations
 
@@ -37,6 +37,7 @@ def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
 
     info = image_info(arguments.path, arguments.format, shared=arguments.force_share)
     if output.json_mode:
+        # Without the overlays: the keys are qemu-img's, and it has none for them.
         output.document(info.as_json(), own=False)
     else:
         output.lines(map(printable, (*_lines(info), *_overlays(arguments.path))))
@@ -64,6 +65,7 @@ def _lines(info: ImageInfo) -> Iterator[str]:
         yield "encrypted: yes"
     if "cluster-size" in facts:
         yield f"cluster_size: {facts['cluster-size']}"
+    # In qemu-img's words: the refcounts may be wrong, as a writer has not closed the image.
     if facts["dirty-flag"]:
         yield "cleanly shut down: no"
     yield from _backing_lines(facts)
@@ -71,6 +73,7 @@ def _lines(info: ImageInfo) -> Iterator[str]:
         from growdisk.cli.images.snapshot import snapshot_rows
 
         yield from snapshot_rows(info.snapshots)
+    # A raw image has none.
     match facts.get("format-specific"):
         case {"data": data}:
             yield "Format specific information:"

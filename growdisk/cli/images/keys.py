@@ -48,16 +48,14 @@ def unlocking(
     action: Callable[[tuple[bytes, ...]], Answer],
     given: tuple[bytes, ...] | None = None,
 ) -> Answer:
-    """Call `action` with the passphrases that are known.
-
-    An image that needs another refuses before it changes anything: then one is asked for, once for
-    each image, and it is done again.
-    """
+    """Call `action` with the known passphrases, and again with each that the user then types."""
     keys = tuple(map(read_key, arguments.key_file)) if given is None else given
     prompted: set[Path] = set()
     while True:
         try:
             return action(keys)
+        # Raised before anything is changed, so the action can be done again. Once for each image: a
+        # passphrase that was typed wrongly ends it.
         except (KeyNeeded, WrongKey) as error:
             if error.path in prompted or not _is_terminal():
                 raise
@@ -67,6 +65,7 @@ def unlocking(
 
 def key_for_new(arguments: argparse.Namespace) -> bytes | None:
     """The passphrase of an image to be: --encrypt wants one."""
+    # convert takes SRC's own passphrase if no other is given; create knows both names of it.
     file = arguments.new_key_file or next(iter(arguments.key_file), None)
     if not arguments.encrypt:
         if arguments.new_key_file is not None:

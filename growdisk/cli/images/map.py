@@ -26,6 +26,7 @@ def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
     if output.json_mode:
         with output.working(f"reading the map of {arguments.path.name}"):
             lists = image_map_lists(arguments.path, arguments.format)
+        # All of them first: an error half-way must not leave half a JSON document.
         output.records([record.json_text() for records in lists for record in records])
     else:
         output.lines(_lines(image_map(arguments.path, arguments.format)))
@@ -33,15 +34,13 @@ def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
 
 
 def _lines(records: Iterator[MapRecord]) -> Iterator[str]:
-    """The lines with data, as of qemu-img; compressed and encrypted data have no offset.
-
-    qemu-img stops at these.
-    """
-    # an image that cannot be read refuses
+    """The lines with data, as of qemu-img."""
+    # Before the heading: an image that cannot be read raises here, and then no table is begun.
     first = [record for record in (next(records, None),) if record is not None]
     yield f"{'Offset':<16}{'Length':<16}{'Mapped to':<16}File"
     for record in chain(first, records):
         if record.data and not record.zero:
+            # Compressed and encrypted data have no offset in the file. qemu-img stops at them.
             place = "-" if record.offset is None else _hex(record.offset)
             row = f"{_hex(record.start):<16}{_hex(record.length):<16}{place:<16}"
             yield row + printable(str(record.path))

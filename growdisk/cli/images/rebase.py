@@ -35,8 +35,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
     from growdisk.api.images.layers import rebase_overlay, rebase_unsafe
 
+    # -b '' as with qemu-img: no backing file.
     name = arguments.backing or None
     if arguments.unsafe:
+        # Only this changes what the guest, and overlays on it, see; and it reads no data, so it
+        # needs no passphrase.
         rebase_unsafe(
             arguments.path,
             name,

@@ -20,7 +20,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "size", metavar="SIZE", help="+10G grows by, 40G grows to; with --shrink: -10G by, 4G to"
     )
-    parser._negative_number_matcher = _SIZE  # "-10G" is no option
+    # argparse takes a word like -10 for a value, by this pattern of its own; -10G has to count too.
+    parser._negative_number_matcher = _SIZE
     add_format(parser)
     parser.add_argument(
         "--upgrade",
@@ -60,6 +61,7 @@ def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
     output.document(
         {"result": "nochange" if old == new else "changed", "before": old, "after": new}
     )
+    # +10G of a disk of odd length may be rounded too: the sum counts, not what was typed.
     note_rounded(output, size.resolve(old), new)
     if old == new:
         output.note(f"{arguments.path}: nothing to do, it has {human_size(old)} already")
@@ -78,6 +80,7 @@ def _change_of(text: str) -> SizeSpec:
     if not text.startswith("-"):
         return parse_goal_size(text)
     try:
+        # A SizeSpec of less than 0 is only made here: parse_size refuses a minus.
         return SizeSpec(-parse_goal_size(f"+{text.removeprefix('-')}").bytes, relative=True)
     except BadSize as error:
         error.problem = text  # as it was given

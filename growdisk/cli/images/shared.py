@@ -30,6 +30,7 @@ def add_format(parser: argparse.ArgumentParser) -> None:
 
 def position_of(text: str) -> int:
     """An OFFSET, a LENGTH, or the SIZE of something new, in bytes: it may also be 0."""
+    # parse_size refuses 0, as no disk is that small; an offset may well be 0.
     if re.fullmatch(_ZERO, text):
         return 0
     size = size_of(text)
@@ -52,6 +53,7 @@ def note_rounded(output: CommandOutput, requested: int | None, size: int) -> Non
 
 def human_size(size: int) -> str:
     """`64 MiB`, `2.19 MiB`: three digits that matter, as qemu-img."""
+    # From 1000 of a unit on the next one is used, not from 1024: three digits are enough then.
     power = max(frexp(size / (1000 / 1024))[1] - 1, 0) // 10
     return f"{size / 1024**power:.3g} {('', 'Ki', 'Mi', 'Gi', 'Ti', 'Pi', 'Ei')[power]}B"
 
@@ -95,6 +97,7 @@ class _Options(argparse.Action):
         option_string: str | None = None,
     ) -> None:
         if values in ("help", "?"):
+            # print_help raises TextAsked with this text: SRC and DST need not be there.
             parser.format_help = _listing  # type: ignore[method-assign]
             parser.print_help()
         setattr(namespace, self.dest, [*getattr(namespace, self.dest), values])
@@ -130,10 +133,11 @@ def note_run(path: Path, output: CommandOutput, *, alone: bool = False) -> None:
 
 @contextmanager
 def ended_like_ctrl_c() -> Iterator[None]:
-    """Inside this SIGTERM and SIGHUP end a action as Ctrl-C does: what was half made is removed."""
+    """SIGTERM and SIGHUP end what is inside as Ctrl-C does: what was half made is removed."""
     import signal
 
     ends = (signal.SIGTERM, signal.SIGHUP)
+    # It raises KeyboardInterrupt, and so runs every `finally` and context manager on the way out.
     before = [signal.signal(number, signal.default_int_handler) for number in ends]
     try:
         yield

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from growdisk.api.images.snapshots import Selector
     from growdisk.qcow2.snapshots import SnapshotEntry
 
-_MILLI = 10**6
+_MILLI = 10**6  # nanoseconds
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,6 +40,7 @@ def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
     chosen = [
         word for word in (arguments.name, arguments.id, arguments.only_name) if word is not None
     ]
+    # The name stands after the image, or after --id or --name.
     if len(chosen) != 1:
         raise UsageError(
             f"snapshot {arguments.action} needs one NAME", hint="or --id ID, or --name NAME"
@@ -85,9 +86,11 @@ def snapshot_rows(entries: Iterable[SnapshotEntry]) -> Iterator[str]:
     yield "Snapshot list:"
     yield f"{'ID':<10}{'TAG':<17}{'VM SIZE':>8}{'DATE':>20}{'VM CLOCK':>13}{'ICOUNT':>11}"
     for entry in entries:
+        # In local time, as qemu-img shows it.
         date = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry.date_sec))
         count = "" if entry.icount is None else entry.icount
         yield (
+            # A space in any case: a name may be longer than its column.
             f"{printable(entry.id):<9} {printable(entry.name):<16} "
             f"{human_size(entry.vm_state_size):>8}{date:>20}"
             f"{_clock(entry.vm_clock_nsec):>13}{count:>11}"

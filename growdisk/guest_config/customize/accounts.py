@@ -23,6 +23,7 @@ def accounts(passwd: str) -> Mapping[str, Account]:
     found = {}
     for line in passwd.splitlines():
         name, *rest = line.split(":")
+        # name:password:uid:gid:comment:home:shell
         if len(rest) == 6 and rest[1].isdecimal() and rest[2].isdecimal():
             found[name] = Account(name, int(rest[1]), int(rest[2]), rest[4])
     return found
@@ -52,6 +53,8 @@ def with_password(shadow: str, user: str, hashed: str, days: int) -> str:
     for number, line in enumerate(lines):
         fields = line.split(":")
         if fields[0] == user:
+            # name:password:changed:min:max:warn:inactive:expire:reserved. What is set of the rest
+            # stays.
             fields[1:3] = [hashed, str(days)]
             lines[number] = ":".join(fields)
             break

@@ -34,6 +34,8 @@ _LOGIN_DEFS, _PAM = "/etc/login.defs", "/etc/pam.d/common-password"
 
 def customize(guest: GuestEditor, orders: GuestChanges) -> Iterator[str]:
     """Yields what was done, a line each."""
+    # All that can be refused, before the first write. With commands, accounts are looked at again
+    # below: a command may make them.
     files = [(order, _owner(guest, order)) for order in orders.files]
     if not orders.commands:
         _check_accounts(guest, orders)
@@ -47,6 +49,7 @@ def customize(guest: GuestEditor, orders: GuestChanges) -> Iterator[str]:
         yield f"ran: {command}"
     _check_accounts(guest, orders)
     yield from _make_its_own(guest, orders)
+    # What was written here has no labels, and sshd may not read a key without.
     if guest.exists(SELINUX_CONFIG) and selinux_is_on(decode(guest.read(SELINUX_CONFIG))):
         guest.put(_RELABEL, b"", FileOwner())
         yield f"{_RELABEL}: the first boot labels all files for SELinux, and restarts"
@@ -66,6 +69,7 @@ def _make_its_own(guest: GuestEditor, orders: GuestChanges) -> Iterator[str]:
         shadow, hashed = decode(guest.read("/etc/shadow")), password.hashed
         if password.older and not _knows_yescrypt(guest):
             hashed = password.older
+        # The day of the change. 0 would make the guest ask for a new password at the first login.
         days = clock.now() // _DAY
         guest.write("/etc/shadow", encode(with_password(shadow, password.user, hashed, days)))
         yield f"password of {password.user}: set"
@@ -105,13 +109,12 @@ def _name(guest: GuestEditor, name: str) -> str:
 
 
 def _reset_machine_id(guest: GuestEditor) -> str:
-    """Empty the machine ID, so that systemd makes one.
-
-    Without the file systemd takes the boot for the first one, and presets all units.
-    """
+    """Empty the machine ID, so that systemd makes one."""
+    # Without the file systemd takes the boot for the first one, and presets all units.
     if guest.exists(_MACHINE_ID):
         guest.write(_MACHINE_ID, b"")
     else:
+        # An image that was built without one.
         guest.put(_MACHINE_ID, b"", FileOwner(mode=0o444))
     for copy in guest.glob(_DBUS_ID):  # a link is left out: it leads to the other
         guest.remove(copy)

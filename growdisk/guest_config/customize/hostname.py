@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from growdisk.errors import UsageError
+from growdisk.errors import bad_value
 
 _LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
 _LONGEST = 64  # what Linux takes
@@ -15,8 +15,10 @@ OWN_ADDRESS = "127.0.1.1"
 def check_hostname(name: str) -> None:
     """UsageError for what Linux, or the DNS, would not take."""
     if len(name) > _LONGEST or not all(_LABEL.fullmatch(label) for label in name.split(".")):
-        raise UsageError(
+        raise bad_value(
             f"'{name}' cannot be a hostname",
+            "--hostname",
+            name,
             hint="letters, digits and - within each label, 64 characters at most",
         )
 
@@ -31,11 +33,14 @@ def hosts_for(hosts: str, old: str, new: str) -> str:
     lines, found = [], False
     for line in hosts.splitlines():
         words = line.partition("#")[0].split()
+        # The line of its own name becomes ours, and further ones of that address go.
         if words[:1] == [OWN_ADDRESS]:
             if not found:
                 lines.append(own)
             found = True
         elif words and words[0] in ("127.0.0.1", "::1") and _has(words[1:], old):
+            # Other systems have the old name beside localhost: it goes there, and gets a line of
+            # its own.
             kept = [word for word in words[1:] if not _has([word], old)]
             lines.append("\t".join([words[0], " ".join(kept or ["localhost"])]))
         else:

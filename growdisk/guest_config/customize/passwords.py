@@ -61,6 +61,7 @@ def check_hash(text: str) -> str:
 
 def _hashed(library: ctypes.CDLL, method: bytes, clear: bytes, salt: bytes) -> str:
     """ "" if libcrypt does not know the method."""
+    # By full prototypes: ctypes would pass an unsigned long as an int.
     library.crypt_gensalt_rn.restype = library.crypt_rn.restype = ctypes.c_char_p
     library.crypt_gensalt_rn.argtypes = [
         ctypes.c_char_p,

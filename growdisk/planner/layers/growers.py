@@ -56,6 +56,8 @@ def growth_step(
     return ContentGrowth(
         (step,),
         replace(content, size=wanted),
+        # A file system that fills its space is no reason to plan, and stays in a plan as a step to
+        # skip.
         lags=wanted > old,
         system=target.device if mountable else "",
         free=wanted - (content.used or 0),
@@ -88,6 +90,7 @@ def grow_ext(target: GrowthTarget) -> ContentGrowth:
     assert isinstance(content, ExtContent), content
     wanted = grown_size(content, target.size)
     _refuse_too_many_blocks(target, content, wanted)
+    # Inside a layer the step says layers and kind, as for any other file system.
     if target.layers:
         return growth_step(target, content, wanted, mountable=True)
     refuse_truncated_filesystem(target.facts, part, content)
@@ -137,6 +140,7 @@ def grow_xfs(target: GrowthTarget) -> ContentGrowth:
     content = target.content
     assert isinstance(content, XfsContent), content
     wanted = grown_xfs(content, target.size)
+    # XFS never makes its groups larger: the file system gets more of them.
     before, after = content.ag_count, group_count(content, wanted)
     notes: tuple[str, ...] = ()
     if after > _MANY_GROUPS and after >= _EXPLOSION * before:
@@ -175,6 +179,7 @@ def grow_ntfs(target: GrowthTarget) -> ContentGrowth:
     content = target.content
     assert isinstance(content, NtfsContent), content
     wanted = grown_ntfs(content, target.size)
+    # A volume that already fills its partition may be dirty: nothing will touch it.
     if wanted > (content.size or 0):
         _refuse_unready(target, content)
     note = f"Windows will check {target.name} at its next start, as it does after any resizing"
@@ -217,6 +222,7 @@ def grow_luks(target: GrowthTarget, grow: Callable[[GrowthTarget], ContentGrowth
         return _locked(target, content)
     place = target.place.within_luks(content.uuid)
     size = align_down(target.size - content.payload, content.sector_size)
+    # LUKS2 with sectors of 4096 bytes, on a device that is not a multiple of them.
     if size != target.size - content.payload:
         raise cannot_grow(
             target,
@@ -231,6 +237,7 @@ def grow_luks(target: GrowthTarget, grow: Callable[[GrowthTarget], ContentGrowth
         inside,
         steps=(step, *inside.steps),
         content=replace(content, size=size, inside=inside.content),
+        # Opening the container makes it as large as its device: the layer itself never lags.
         lags=inside.lags,
     )
 
@@ -248,6 +255,7 @@ def notes_on_tpm(facts: Facts) -> Iterator[str]:
 
 def _locked(target: GrowthTarget, content: LuksContent) -> ContentGrowth:
     name = target.name
+    # Named without a key: only the partition was meant. A key that was given must open it.
     if target.is_named and not content.tried:
         note = (
             f"{name} is encrypted, and no key was given: the partition alone is larger. The "

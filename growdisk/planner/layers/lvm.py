@@ -32,8 +32,10 @@ def grow_physical_volume(
     extents = group.extents_on(target.size)
     contents = dict(content.volumes)
     shares = VolumeShares(target, group, extents)
+    # 1. Which volumes grow, and by how many extents.
     chosen, notes = shares.chosen(contents)
     growth = shares.extents_for(chosen)
+    # 2. Each volume, and what is in it.
     insides = [
         (
             volume,
@@ -43,6 +45,7 @@ def grow_physical_volume(
         )
         for volume, suffix in _suffixes(target, [volume for volume, _ in chosen])
     ]
+    # 3. The physical volume comes first: it has the extents that the volumes take.
     pv = GrowPhysicalVolume(
         target.place,
         group.name,
@@ -121,6 +124,7 @@ def _group(target: GrowthTarget, content: PhysicalVolumeContent) -> VolumeGroup:
             f"{name} is a physical volume of LVM without a group",
             "use it in the guest first",
         )
+    # LVM does not change a group of which a physical volume is missing.
     if missing := len(group.physical_volumes) - 1 - len(content.beside):
         where = (
             "another physical volume, which is"
@@ -172,6 +176,7 @@ def _grows_twice(target: GrowthTarget, group: VolumeGroup) -> bool:
     named = {
         int(digits)
         for request in target.goal.grow
+        # The number at the end of a name: sda5, nvme0n1p5, or 5.
         if (digits := request.partition[len(request.partition.rstrip(_DIGITS)) :])
     }
     others = (target.facts.contents.get(number) for number in named - {target.partition.number})
@@ -200,6 +205,7 @@ def _after(
 def _longer(volume: LogicalVolume, extents: int, key: str) -> LogicalVolume:
     if not extents:
         return volume
+    # Where LVM will put the new extents is not known; for the picture afterwards any place will do.
     last = replace(volume.segments[-1], start=volume.extents, count=extents, areas=((key, 0),))
     return replace(volume, segments=(*volume.segments, last))
 
@@ -211,6 +217,7 @@ def _system(
     insides: list[ContentGrowth],
 ) -> str:
     """The root file system: a volume of that name, or one that grows."""
+    # By the name that installers give it.
     if target.facts.table is not None and contents.get(_ROOT) is not None and group.by_name(_ROOT):
         return target.place.within_volume(group.name, _ROOT).device
     return next((inside.system for inside in insides if inside.system), "")

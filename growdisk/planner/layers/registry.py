@@ -58,6 +58,7 @@ def grow_inside(target: GrowthTarget) -> ContentGrowth:
     """What is to do inside `target`. Raises Refused errors, which name the image."""
     content = target.content
     if content is not None:
+        # A holder asks this function again for what is in it.
         if (hold := HOLDERS.get(type(content))) is not None:
             return hold(target, grow_inside)
         if (grow := LAYERS.get(type(content))) is not None:

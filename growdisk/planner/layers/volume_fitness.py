@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from growdisk.filesystems.volume_group import LogicalVolume, VolumeGroup
 
-# the latter keeps old versions of LVM off groups with a system ID
+# WRITE_LOCKED keeps old versions of LVM off groups with a system ID.
 _WRITABLE = frozenset({"WRITE", "WRITE_LOCKED"})
 _INSIDE = "grow it in the guest (pvresize, lvextend)"
 
@@ -30,6 +30,7 @@ def why_not_group(
         return f"{subject} is read-only", _INSIDE
     if "CLUSTERED" in group.status or group.lock_type not in ("", "none"):
         return f"{subject} is shared with other machines, whose locks hold only there", _INSIDE
+    # The flag stays when the device is back, until --restoremissing.
     if any("MISSING" in volume.flags for volume in group.physical_volumes):
         return (
             f"{subject} says that a physical volume was missing",
@@ -59,6 +60,7 @@ def why_not_volume(group: VolumeGroup, volume: LogicalVolume) -> str:
         return "has an LVM snapshot, or is one: it would have to be merged or removed first"
     if not volume.is_linear:
         return f"is {volume.kind}, and growdisk grows linear volumes"
+    # pvmove locks what it moves, and lets it lie on a hidden volume meanwhile.
     if "LOCKED" in volume.flags or not _lies_on_physical_volumes(group, volume):
         return "is locked: its data are being moved (pvmove), or were when the guest stopped"
     if _WRITABLE.isdisjoint(volume.flags):

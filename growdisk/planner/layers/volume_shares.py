@@ -27,6 +27,7 @@ class VolumeShares:
         goal, notes = self.target.goal, list[str]()
         if goal.lv:
             parts = [(self._named(request.partition), request.share) for request in goal.lv]
+            # Two spellings may mean one volume.
             if len({volume.name for volume, _ in parts}) < len(parts):
                 raise cannot_grow(
                     self.target, "--lv names a volume twice", "name each of them once"
@@ -41,6 +42,7 @@ class VolumeShares:
             ]
         if goal.lv_share is None:
             return parts, notes
+        # The percentage is for all of them together.
         portion = Percent(goal.lv_share / sum(isinstance(share, Rest) for _, share in parts))
         return [
             (volume, portion if isinstance(share, Rest) else share) for volume, share in parts
@@ -49,6 +51,7 @@ class VolumeShares:
     def extents_for(self, chosen: Chosen) -> dict[str, int]:
         """Volume name → extents to add."""
         group = self.group
+        # The new extents, and those that were free on any physical volume of the group.
         free = self.own_extents - group.used_extents + group.free_elsewhere
         given = {
             v.name: self._amount(v, share, free)
@@ -61,10 +64,11 @@ class VolumeShares:
             total = format_size(sum(given.values()) * group.extent_size)
             raise cannot_grow(
                 self.target,
-                f"its volumes shall grow by {total}, and {format_size(free * group.extent_size)} "
-                "can be had",
+                f"its volumes are to grow by {total}, but only "
+                f"{format_size(free * group.extent_size)} is available",
                 "grow the disk further, or ask for less",
             )
+        # The rest is shared out evenly; a remainder of a few extents stays free.
         wanted = given | {name: left // len(resting) for name in resting}
         return {v.name: self._allowed(v, wanted[v.name], share) for v, share in chosen}
 
@@ -73,6 +77,7 @@ class VolumeShares:
         group = self.group
         before = group.own_volume.pe_count - group.used_extents + group.free_elsewhere
         added = self.own_extents - group.own_volume.pe_count
+        # What the disk's growth did not bring was free before.
         taken = min(sum(growth.values()) - added, before)
         if taken <= 0:
             return []
@@ -93,13 +98,11 @@ class VolumeShares:
         return max(fit, key=lambda volume: volume.extents)
 
     def _allowed(self, volume: LogicalVolume, wanted: int, share: Share) -> int:
-        """What its allocation policy lets it have of that.
-
-        If less is possible than the amount that was named, that is an error.
-        """
+        """What its allocation policy lets it have of that. CannotGrow if a named amount is more."""
         most = self.group.room_for(volume, self.own_extents)
         if most is None or wanted <= most:
             return wanted
+        # A share or the rest takes what there is; an amount that was named is a promise.
         if isinstance(share, Size):
             policy = volume.allocation or self.group.allocation
             raise cannot_grow(
@@ -128,6 +131,7 @@ class VolumeShares:
         group = self.group
         spellings = {volume.name: volume for volume in group.visible}
         for volume in group.visible:
+            # As device-mapper has it: a hyphen within a name is doubled.
             mapped = f"{group.name.replace('-', '--')}-{volume.name.replace('-', '--')}"
             names = (
                 f"{group.name}/{volume.name}",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
-from growdisk.errors import UsageError
+from growdisk.errors import UsageError, bad_value
 from growdisk.given_file import read_given
 from growdisk.planner.goal import Backend, Goal, Preallocation, RunOptions, SwapPolicy
 from growdisk.planner.rule_words import rule_of
@@ -31,6 +31,7 @@ def target_of(options: Options, *, running: bool = False) -> Path | LiveRequest:
             f"{options.task}: domain and qmp exclude each other", hint="leave one of them out"
         )
     online = options.word("online") or "auto"
+    # Not allow_reboot, the last one: it allows something, and says nothing of how the guest stands.
     inside = online != "auto" or any(
         options.text(name) or options.path(name) for name in _INSIDE[:-1]
     )
@@ -66,6 +67,7 @@ def goal_of(options: Options) -> Goal:
         grow=growth_requests(options.texts("grow")),
         sector_size=sector_size_of(options),
         to_gpt=options.flag("to_gpt"),
+        # A flag whose default is true: text() is None for a task that does not have it.
         repair=options.text("guest_repair") != "False",
         lv=volume_requests(options.texts("lv")),
         lv_share=parse_percent(options.text("lv_share")),
@@ -81,9 +83,12 @@ def goal_of(options: Options) -> Goal:
 def sector_size_of(options: Options) -> int:
     size = int(options.text("sector_size") or 512)
     if size not in (512, 4096):
-        raise UsageError(
+        raise bad_value(
             f"{options.task}: sectors of {size} bytes are not supported",
+            "sector_size",
+            str(size),
             hint="sector_size: 512 or 4096",
+            choices=("512", "4096"),
         )
     return size
 

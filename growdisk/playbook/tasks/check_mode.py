@@ -27,17 +27,22 @@ def plan_in_check_mode(
     """The plan; `foreseen` is read, and then holds the disk as it would be."""
     if foreseen is None:
         return plan(path, goal, options, image_format, proposer)
-    place, seen = path.resolve(), list[Facts]()
+    place, ended = path.resolve(), list[tuple[Facts, Proposal | AllDone]]()
+    # In place of what is on the disk: what earlier tasks of this check would have made of it.
+    earlier = foreseen.get(place)
 
     def foreseeing(facts: Facts, wanted: Goal) -> Proposal | AllDone:
-        seen.append(foreseen.get(place, facts))
-        proposal = proposer(seen[-1], wanted)
-        if isinstance(proposal, Proposal):
-            foreseen[place] = proposal.after
-        return proposal
+        start = earlier or facts
+        ended.append((start, proposer(start, wanted)))
+        return ended[-1][1]
 
     result = plan(path, goal, options, image_format, foreseeing)
-    before = layout_of(seen[-1])
+    # The last proposal counts: there is a second one if the guest's files forbid the first. A plan
+    # that was refused would change nothing, so it is remembered only here.
+    start, proposal = ended[-1]
+    if isinstance(proposal, Proposal):
+        foreseen[place] = proposal.after
+    before = layout_of(start)
     return replace(
         result, before=before, after=before if result.result == "nochange" else result.after
     )

@@ -31,6 +31,7 @@ def _grown(options: Options, context: TaskContext, *, running: bool) -> TaskResu
             plan_in_check_mode(target, goal, how, format_of(options), propose, context.foreseen)
         )
     if context.check:
+        # What earlier tasks of a check would do to a running guest is not foreseen: it is asked.
         return outcome_of(api.plan(target, goal, how, format_of(options)))
     return outcome_of(
         api.expand(target, goal, how, format_of(options), context.observer, context.stop)
@@ -42,6 +43,7 @@ def outcome_of(result: Result) -> TaskResult:
     if result.error is not None:
         return failure(result.error, document(result))
     return TaskResult(
+        # A plan is only made if there is something to do; else the result is nochange.
         changed=result.result == "planned" or _did_something(result),
         message=_message(result),
         result=document(result),

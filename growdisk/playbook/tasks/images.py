@@ -7,7 +7,7 @@ from typing import cast
 
 from growdisk import api
 from growdisk.api.images.creating import create_qcow2, create_raw
-from growdisk.api.images.info import image_info
+from growdisk.api.images.info import ImageInfo, image_info
 from growdisk.api.images.resizing import resize_image
 from growdisk.api.images.snapshots import apply_snapshot, create_snapshot, delete_snapshot
 from growdisk.api.recorded_runs import refuse_unknown_step
@@ -28,6 +28,7 @@ from growdisk.playbook.tasks.arguments import format_of
 from growdisk.playbook.tasks.expand import outcome_of
 from growdisk.qcow2.create_options import CreateOptions, Preallocation
 from growdisk.qcow2.probe import ImageFormat, format_of_name
+from growdisk.qcow2.snapshots import snapshot_not_found
 from growdisk.units import SizeSpec, format_change, format_size, parse_goal_size
 
 
@@ -48,6 +49,8 @@ def _snapshot(options: Options, context: TaskContext) -> TaskResult:
             changed=False, message=f"snapshot {name} is {state} already", result=result
         )
     may = options.flag("overlays_may_break")
+    # In check mode too if the snapshot is missing: apply_snapshot then refuses, and
+    # changes nothing.
     if not context.check or (state == "applied" and not exists):
         match state:
             case "present":
@@ -67,6 +70,7 @@ def _rollback(options: Options, context: TaskContext) -> TaskResult:
         return TaskResult.nothing("there is no run to undo")
     states = {step.name: step.state for step in report.steps}
     refuse_unknown_step(path, list(states), to)
+    # Asked again, the task must not go back further than it did the first time.
     if to is not None and states[to] in ("pending", "restored"):
         return TaskResult.nothing(f"{to} is undone already")
     if context.check:
@@ -117,30 +121,47 @@ def _convert(options: Options, context: TaskContext) -> TaskResult:
         or format_of_name(dest)
         or ("qcow2" if options.flag("compress") else "raw")
     )
+    # Before the look at dest: a wrong option is an error even if dest is there already.
     target = _target(options, to)
-    source = image_info(path, format_of(options))
+    size = _size_of(image_info(path, format_of(options)), options.text("snapshot"))
     if dest.exists() and dest.samefile(path):
         raise UsageError(f"{options.task}: dest is the image itself", hint="name another file")
+    # A block device always exists, and is always written to.
     if dest.exists() and not dest.is_block_device():
         made = image_info(dest)
-        if made.format != to or made.virtual_size < source.virtual_size:
+        # A snapshot that is gone by now tells no size: whoever converted it may have removed it.
+        if made.format != to or made.virtual_size < (size or 0):
             raise destination_exists(dest)
         return TaskResult(
             False,
             f"{dest.name} is there already, {to}, {format_size(made.virtual_size)}",
             made.as_json(),
         )
+    if size is None:
+        raise snapshot_not_found(path, name=options.word("snapshot"))
     _refuse_no_folder(dest)
     if context.check:
-        planned = {"result": "planned", "filename": str(dest), "virtual-size": source.virtual_size}
+        planned = {"result": "planned", "filename": str(dest), "virtual-size": size}
         return TaskResult(True, f"{path.name} would be converted to {dest.name} ({to})", planned)
     convert_image(
+        # No passphrases: these tasks have no option for one, so encrypted images are refused.
         Source(path, format_of(options), options.text("snapshot"), None, ()),
         dest,
         target,
         _no_progress,
     )
     return TaskResult(True, f"{path.name} -> {dest.name} ({to})", image_info(dest).as_json())
+
+
+def _size_of(source: ImageInfo, snapshot: str | None) -> int | None:
+    """The size of what is converted; None if there is no such snapshot."""
+    if snapshot is None:
+        return source.virtual_size
+    entries = source.snapshots
+    # By its name, or else its id, as convert_image finds it.
+    named = [entry for entry in entries if entry.name == snapshot]
+    found = named or [entry for entry in entries if entry.id == snapshot]
+    return found[0].disk_size(source.virtual_size) if found else None
 
 
 def _target(options: Options, to: str):  # type: ignore[no-untyped-def]  # one of two classes that are loaded here
@@ -183,6 +204,7 @@ def _sound(options: Options, context: TaskContext) -> TaskResult:
     from growdisk.api.images.checking import check_image
 
     path = options.place("image")
+    # None: look only. The repair is a second check, if there is something to repair.
     report = check_image(path, None, format_of(options))
     if report is None or report.is_clean:
         return TaskResult(False, "no errors were found", report.as_json() if report else {})
@@ -192,6 +214,7 @@ def _sound(options: Options, context: TaskContext) -> TaskResult:
     repaired = check_image(
         path, "all", format_of(options), overlays_may_break=options.flag("overlays_may_break")
     )
+    # None is for raw images, which have been dealt with above.
     assert repaired is not None
     if not repaired.is_clean:
         raise ImageDamaged(
@@ -222,7 +245,9 @@ def _present(options: Options, context: TaskContext) -> TaskResult:
     if not path.exists():
         return _created(options, context, size)
     info = image_info(path, format_of(options))
+    # +10G grows it each time the task runs; TaskCheckpoint.pinned fixes the size for a resumed one.
     new = size.resolve(info.virtual_size) if size else info.virtual_size
+    # Never shrunk: 40G is reached by what is larger as well.
     if new <= info.virtual_size:
         return TaskResult(
             False, f"it is there, {info.format}, {format_size(info.virtual_size)}", info.as_json()
@@ -243,6 +268,7 @@ def _present(options: Options, context: TaskContext) -> TaskResult:
 
 def _created(options: Options, context: TaskContext, size: SizeSpec | None) -> TaskResult:
     path, backing = options.place("image"), options.path("backing")
+    # An overlay has its backing file's size; +10G needs something to be added to.
     if (size is None and backing is None) or (size is not None and size.relative):
         raise UsageError(
             f"{options.task}: {path} is not there, and its size is not said", hint="size: 40G"
@@ -257,6 +283,7 @@ def _created(options: Options, context: TaskContext, size: SizeSpec | None) -> T
     words = ",".join(
         word for word in (_create_options(options), f"preallocation={preallocation}") if word
     )
+    # Parsed before check mode ends, so that a wrong option is found there too.
     chosen = CreateOptions.parse(words if image_format == "qcow2" else "")
     if context.check:
         return TaskResult.planned(f"{path.name} would be created ({image_format})")

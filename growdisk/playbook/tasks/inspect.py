@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from growdisk import api
-from growdisk.errors import GrowdiskError, Refused, UsageError
+from growdisk.errors import GrowdiskError, Refused, bad_value
 from growdisk.fast_dataclass import asdict
 from growdisk.planner.facts import Facts
 from growdisk.planner.goal import Goal
@@ -53,7 +53,8 @@ def _script(options: Options, context: TaskContext) -> TaskResult:
             message=f"{folder} has its scripts already",
             result={"folder": str(folder)},
         )
-    # in check mode all is done but in the folder that is meant
+    # In check mode they are written elsewhere and are gone after the block: a refusal comes all the
+    # same.
     with TemporaryDirectory() as elsewhere:
         place = Path(elsewhere) / "scripts" if context.check else folder
         written = api.write_scripts(target_of(options), goal_of(options), place, format_of(options))
@@ -76,12 +77,17 @@ def _assert(options: Options, context: TaskContext) -> TaskResult:
         *_unsound(options),
     ]
     if failures:
+        # All that is wrong at once, not only the first of it.
         raise Refused.named(
             "assertion-failed",
             "{path} is not as it should be",
-            "{found}",
+            "{_found}",
             "growdisk show {path} draws what is there",
-            {"path": options.place("image"), "found": "; ".join(failures)},
+            {
+                "path": options.place("image"),
+                "found": tuple(failures),
+                "_found": "; ".join(failures),
+            },
         )
     return TaskResult.nothing("all as it should be")
 
@@ -101,8 +107,10 @@ def _bytes(options: Options, name: str) -> int | None:
         return None
     size = parse_size(text)
     if size.relative:
-        raise UsageError(
+        raise bad_value(
             f"{options.task}: {name} {text} is a size to grow by",
+            name,
+            text,
             hint=f"{name}: {text.lstrip('+')}",
         )
     return size.bytes
@@ -144,8 +152,10 @@ def _unfilled(options: Options, facts: Facts) -> Iterator[str]:
     if not options.flag("filled"):
         return
     goal = Goal(partition=options.word("partition"), sector_size=sector_size_of(options))
+    # AllDone if every layer fills what is around it.
     proposal = propose(facts, goal)
     if isinstance(proposal, Proposal):
+        # The step for the image is in every proposal, and does nothing without a size.
         left = [step.describe() for step in proposal.steps if not isinstance(step, ResizeImage)]
         yield f"not every layer is filled: {left[0] if left else 'some step is left'}"
 
@@ -160,6 +170,7 @@ def _unsound(options: Options) -> Iterator[str]:
         if report is not None and not report.is_clean:
             yield f"it has {report.corruptions} errors and {report.leaks} leaked clusters"
         return
+    # Reached only after an error, which suppress() has taken.
     yield "it cannot be checked"
 
 

@@ -30,6 +30,7 @@ def _provision(options: Options, context: TaskContext) -> TaskResult:
         stop=context.stop,
     )
     document = provision_document(report)
+    # There is one output, so there is at most one failure.
     for made in report.failed:
         assert made.error is not None
         return failure(made.error, document)

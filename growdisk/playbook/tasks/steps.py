@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from growdisk.api.current_run import recorded_plan
 from growdisk.api.result import Result
 from growdisk.api.runs import expand
 from growdisk.fast_dataclass import replace
 from growdisk.planner.facts import Facts
 from growdisk.planner.goal import Goal
-from growdisk.planner.plan import recorded_plan
 from growdisk.planner.proposal import AllDone, PlanFunction, Proposal
 from growdisk.planner.single_step import (
     grow_only,
@@ -47,9 +47,11 @@ def _reread(options: Options, context: TaskContext) -> TaskResult:
 
 def _rewrite(options: Options, context: TaskContext) -> TaskResult:
     """Returns, for the later tasks, which swap spaces are gone and which were moved."""
+    # Empty lists if there is nothing to do: later tasks loop over them all the same.
     swaps: dict[str, object] = {"gone_swaps": [], "moved_swaps": [], "guest_systems": []}
 
     def watched(facts: Facts, goal: Goal) -> Proposal | AllDone:
+        # The task is the table alone; which swap is gone is known only to the steps after it.
         whole = whole_rewrite(facts, goal)
         if isinstance(whole, Proposal):
             swaps.update(swaps_in(whole.steps))
@@ -61,6 +63,7 @@ def _rewrite(options: Options, context: TaskContext) -> TaskResult:
 
 def swaps_of_run(directory: RunDirectory) -> dict[str, object]:
     """As `swaps_in`, of a run recorded beside its image: for tasks run without its plan."""
+    # The facts are those from before the run: the table as it was, with UUIDs and labels.
     plan = recorded_plan(directory)
     contents = {
         part.number: part.content for part in plan.before.partitions if part.content is not None

@@ -20,6 +20,7 @@ from growdisk.steps.repair_guest import NOTHING_NAMED, RepairGuest
 from growdisk.units import parse_size
 
 _WORDS = ("uuid", "label", "partuuid", "partlabel")
+# The keys of rewrite_partitions' gone_swaps, and of its moved_swaps.
 _IDENTITY = ("number", *_WORDS, "mapped", "is_swap")
 _SPACE = ("number", "start", "size", "uuid", "label")
 
@@ -40,16 +41,15 @@ def _make_swap_file(options: Options, context: TaskContext) -> TaskResult:
 
 
 def _repair_guest(options: Options, context: TaskContext) -> TaskResult:
-    """Remove the swaps from the guest's files; unchanged if none names them.
-
-    A plan cannot know that: file by file is searched.
-    """
+    """Remove the swaps from the guest's files; unchanged if none names them."""
     parts = [_identity(options, mapping) for mapping in options.mappings("swaps")]
     swaps, gone = (tuple(part for part in parts if part.is_swap is kind) for kind in (True, False))
     policy = SwapRemedy(options.word("swap"))
     step = RepairGuest(options.word("system"), swaps, policy, gone, options.texts("others"))
     result = one_step(options, context, forget_gone(step), _goal(options))
     outcome = outcome_of(result)
+    # Only the step itself can know, as it searches file by file: what it says is in its detail. A
+    # plan always counts as a change.
     idle = any(
         step.name == RepairGuest.name and step.detail == NOTHING_NAMED for step in result.steps
     )
@@ -63,9 +63,11 @@ def _goal(options: Options) -> Goal:
 
 def _identity(options: Options, given: Mapping[str, object]) -> RemovedPartition:
     _refuse_unknown(options, given, _IDENTITY)
+    # In the order of RemovedPartition's fields.
     words = [str(given[name]) if given.get(name) else None for name in _WORDS]
     mapped = given.get("mapped")
     nodes = tuple(str(node) for node in mapped) if isinstance(mapped, list | tuple) else ()
+    # Left out for swap, which is what is mostly given here (partition_result).
     is_swap = truth_of(given.get("is_swap", True)) is not False
     return RemovedPartition(
         _number(options, given, "number"), *words, mapped=nodes, is_swap=is_swap

@@ -45,6 +45,7 @@ def swaps_between(steps: Iterable[DiskStep], swaps: Named) -> dict[str, object]:
             uuid, label = swaps[old.number]
             if new is None:
                 gone.append(_identity(old, step.before.disk_id, uuid, label))
+            # Same number, another place: it was moved. Its content is not copied but made again.
             elif new.start != old.start:
                 space = {"number": new.number, "start": new.start, "size": new.size}
                 moved.append({**space, "uuid": uuid, "label": label})
@@ -52,5 +53,7 @@ def swaps_between(steps: Iterable[DiskStep], swaps: Named) -> dict[str, object]:
 
 
 def _identity(part: Partition, disk_id: str, uuid: str, label: str) -> dict[str, object]:
+    # An MBR has no GUIDs: Linux makes a PARTUUID of the disk's signature and the partition's
+    # number, two hex digits.
     partuuid = part.guid or f"{disk_id.removeprefix('0x')}-{part.number:02x}"
     return partition_result(RemovedPartition(part.number, uuid, label, partuuid, part.name))

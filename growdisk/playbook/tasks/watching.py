@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from pathlib import Path
 
 from growdisk.api.watching.metrics import write_metrics
 from growdisk.api.watching.round import Round, round_document, watch_once
@@ -29,13 +30,18 @@ def _watch(options: Options, context: TaskContext) -> TaskResult:
         lambda _: None,
         dry_run=context.check,
         jobs=_JOBS,
+        # Under growdisk run the host's process has turned signals into this request already.
         stopping=nullcontext(context.stop) if context.stop else None,
     )
-    if metrics is not None and not context.check:
-        write_metrics(metrics, ended)
+    # Before the task may fail: metrics are there to tell of that.
+    refused = None if metrics is None or context.check else _unwritten(metrics, ended)
     document = round_document(ended)
+    # The document tells of all disks, also of those that did grow. The worse of two errors speaks:
+    # a guest that needs a person (5) matters more than a file of metrics that was refused (3).
+    if refused is not None and ended.code <= refused.exit_code:
+        return failure(refused, document)
     if ended.code:
-        return failure(_error(ended), document)
+        return failure(_error(ended, f"; {refused}" if refused else ""), document)
     changed = any(action.result in _DONE for action in ended.actions)
     summary = "; ".join(
         f"{action.entry.name}: {action.result}, {action.detail}"
@@ -49,11 +55,22 @@ def _watch(options: Options, context: TaskContext) -> TaskResult:
     )
 
 
-def _error(ended: Round) -> GrowdiskError:
-    """The worst of the round speaks for it."""
+def _unwritten(metrics: Path, ended: Round) -> Refused | None:
+    """Write them; why they could not be written."""
+    try:
+        write_metrics(metrics, ended)
+    except Refused as error:
+        return error
+    return None
+
+
+def _error(ended: Round, more: str) -> GrowdiskError:
+    """The worst of the round speaks for it; `more` is said after its reason."""
     failed = [action for action in ended.actions if action.code]
-    names = ", ".join(action.entry.name for action in failed)
-    reason = next(action.detail for action in failed if action.code == ended.code)
+    names = tuple(action.entry.name for action in failed)
+    # The round's code is that of its worst disk.
+    reason = next(action.detail for action in failed if action.code == ended.code) + more
+    # The task fails with the round's own exit code: 3, 4, or 5.
     match ended.code:
         case 3:
             return Refused.named(

@@ -70,6 +70,7 @@ class Findings:
 
 
 def _note(lines: list[str], line: str) -> None:
+    # A damaged image may have millions of errors. The numbers stay exact.
     if len(lines) < MAX_LINES:
         lines.append(line)
     elif len(lines) == MAX_LINES:

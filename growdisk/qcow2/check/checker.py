@@ -141,15 +141,12 @@ def _check_overflow(analysis: Analysis) -> None:
         analysis.findings.broken_structure(
             f"cluster {cluster} has {count} references; {largest} fit", count - largest
         )
+        # Counted as the largest from here on: _compare() must not report the rest again.
         analysis.recount.counted.add(cluster, largest - count)
 
 
 def _check_sole_owners(analysis: Analysis) -> None:
-    """Tables that share a cluster with something else.
-
-    Those with a wrong refcount are counted by the comparison. A refcount structure among the owners
-    is told already, and can be made again elsewhere.
-    """
+    """Tables that share a cluster with something else."""
     refcounts = analysis.recount.refcount_clusters
     counted = analysis.recount.counted
     stored = analysis.stored.counts
@@ -157,11 +154,14 @@ def _check_sole_owners(analysis: Analysis) -> None:
     owned = [
         (name, cluster, 1) for name, clusters in analysis.recount.tables for cluster in clusters
     ]
+    # An L2 table may be shared: by as many L1 entries as name it.
     owned += [
         ("L2 table", offset >> bits, times) for offset, times in analysis.recount.l2_tables.items()
     ]
     for name, cluster, references in owned:
+        # A refcount structure that is an owner is reported already, and can be made again.
         if counted[cluster] - refcounts[cluster] > references:
+            # If the refcount is wrong, the comparison counts the corruption.
             line = f"the {name} shares cluster {cluster} with something else"
             analysis.findings.broken_structure(line, times=int(stored[cluster] == counted[cluster]))
 
@@ -171,6 +171,7 @@ def _compare(analysis: Analysis) -> None:
     end = max(analysis.recount.end_cluster, 1)
     for cluster, references, refcount in counted.differing(analysis.stored.counts, end):
         line = f"cluster {cluster}: refcount {refcount}, references {references}"
+        # Too high wastes a cluster. Too low: it may be handed out while it is in use.
         if refcount > references:
             findings.leak(f"leaked {line}")
         else:

@@ -68,6 +68,7 @@ class ClusterCounts:
     def add_each(self, clusters: Sequence[int], highest: int, times: int = 1) -> None:
         """Count each of these `times` more often, wherever they lie."""
         first, last = self._segments_of(clusters, highest)
+        # All segments that these clusters lie in as one piece, so that counting is an index each.
         flat, base = bytearray(self._flat(first, last)), first << SEGMENT_BITS
         self._copy = None
         try:
@@ -79,12 +80,14 @@ class ClusterCounts:
                     flat[cluster] += times
         except (ValueError, IndexError):  # more than a byte can tell, or too wide an area
             flat = bytearray()
+        # The piece is a copy: it is dropped, and each cluster is counted by itself.
         if not flat or _FULL in flat:
             for cluster in clusters:
                 self.add(cluster, times)
             return
         for number in range(first, last + 1):
             part = flat[(number - first) << SEGMENT_BITS : (number + 1 - first) << SEGMENT_BITS]
+            # A segment that got no count is not made.
             if number in self._segments or any(part):
                 self._segments[number] = part
 
@@ -95,11 +98,13 @@ class ClusterCounts:
         if not flat or len(clusters) < 2:
             return bytes(self[cluster] == 1 for cluster in clusters)
         return bytes(
+            # itemgetter takes all in one call. Of a single index it would give no tuple.
             itemgetter(*([c - base for c in clusters] if base else clusters))(flat)
         ).translate(_IS_ONE)
 
     def _segments_of(self, clusters: Sequence[int], highest: int) -> tuple[int, int]:
         """The first and the last segment to be copied for these clusters."""
+        # From segment 0 if that is near: then no base has to be subtracted from each index.
         last = highest >> SEGMENT_BITS
         return (0 if last < _NEAR_SEGMENTS else min(clusters) >> SEGMENT_BITS), last
 
@@ -110,6 +115,7 @@ class ClusterCounts:
             part = values[start : start + high - low]
             segment = self._segment(number)
             if isinstance(segment, bytearray):
+                # Bytes are searched faster than max() goes through them.
                 if (isinstance(part, (bytes, bytearray)) and _FULL not in part) or max(
                     part
                 ) < _FULL:
@@ -161,6 +167,7 @@ class ClusterCounts:
         for number in sorted(self._segments, reverse=True):
             base = number << SEGMENT_BITS
             part = self._part(number, 0, max(0, min(SEGMENT, end - base)))
+            # A segment of 64-bit numbers as one byte each, so that rstrip() finds the end of both.
             used = len((bytes(map(bool, part)) if isinstance(part, array) else part).rstrip(b"\0"))
             if used:
                 return base + used - 1
@@ -170,6 +177,7 @@ class ClusterCounts:
         """(cluster, number) of all numbers greater than `limit`."""
         for number, segment in sorted(self._segments.items()):
             if isinstance(segment, bytearray) and (
+                # strip() leaves nothing exactly if no number is above the limit.
                 limit >= _FULL or not segment.strip(bytes(range(limit + 1)))
             ):
                 continue

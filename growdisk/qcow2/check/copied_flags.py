@@ -30,6 +30,7 @@ def check_copied_flags(
             continue
         if bool(entry & entries.COPIED) != (refcounts[offset >> header.cluster_bits] == 1):
             findings.corruption(f"L2 table at {offset:#x}: COPIED {_what_is_wrong(entry)}")
+        # Extended tables are not kept by the reader: their bitmaps are taken out again here.
         found = l2.runs(_entries_of(file, header, offset)) if l2.extended else l2.read(offset)
         if isinstance(found, Scattered):
             _check_scattered(found, refcounts, header.cluster_bits, findings)
@@ -74,6 +75,7 @@ def mended_l2_table(
     None if there is nothing to change.
     """
     finder = RunFinder(header.cluster_size)
+    # Most tables are right: the runs tell that without a look at each entry.
     runs = finder.runs(_entries_of(file, header, offset))
     if not any(_wrong_flags(header, refcounts, first, length) for first, length in runs):
         return None
@@ -81,6 +83,7 @@ def mended_l2_table(
     mended = list(struct.unpack(f">{len(table) // 8}Q", table))
     for index in range(0, len(mended), 2 if header.has(Incompatible.EXTENDED_L2) else 1):
         entry = mended[index]
+        # Only missing flags if they are set, only wrong ones if they are cleared.
         if bool(entry & entries.COPIED) != setting and _wrong_flags(header, refcounts, entry, 1):
             mended[index] = entry ^ entries.COPIED
     packed = struct.pack(f">{len(mended)}Q", *mended)
@@ -99,10 +102,12 @@ def _wrong_flags(header: Header, refcounts: ClusterCounts, first: int, length: i
     if first & entries.COMPRESSED:
         return 0
     if header.has(Incompatible.DATA_FILE):
+        # Clusters in a data file have no counts and one owner: each must have the flag.
         allocated = first & (entries.OFFSET_MASK | entries.COPIED)
         return length if allocated and not first & entries.COPIED else 0
     offset = first & entries.OFFSET_MASK
     if not offset:
         return 0
+    # With the flag, all but those with a count of 1 are wrong; without it, just those.
     ones = refcounts.ones(offset >> header.cluster_bits, length)
     return length - ones if first & entries.COPIED else ones

@@ -38,6 +38,7 @@ class RunFinder:
             if self._is_run(entries, first):
                 yield first, len(entries) // 8
                 continue
+            # Half of the entries, in bytes. The first half goes on top: runs come in order.
             half = len(entries) // 16 * 8
             stack += (entries[half:], entries[:half])
 
@@ -45,6 +46,7 @@ class RunFinder:
         count = len(part) // 8
         last = int.from_bytes(part[-8:], "big")
         if (
+            # Cheap first: only a table with the right ends is compared as a whole.
             last != first + (count - 1) * self._step
             or (first ^ last) & ~OFFSET_MASK
             or _stands_alone(first)
@@ -76,6 +78,7 @@ class RunFinder:
                 yield first, length
             length = 0 if entry in self._nothing else 1
             first = entry
+            # No entry is -1, so nothing continues a compressed one.
             expected = -1 if _stands_alone(entry) else entry + self._step
         if length:
             yield first, length

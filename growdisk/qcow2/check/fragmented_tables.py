@@ -69,9 +69,8 @@ class ScatteredTables:
         if sys.byteorder == "little":
             clusters.reverse()
         copied = table[0::8].translate(_TOP_BIT)
-        # none is 0: adding carries into each flag
         # `below` is FLAG - 1 in each lane: added to 0 it stays below the flag, added to more it
-        # carries into it. So the number of flags is that of lanes that are not 0.
+        # carries into it. So the number of flags is that of lanes that are not 0: here, all.
         if (lanes + masks.below & masks.flags).bit_count() == count:
             # Lanes 10 11 40, the first one highest: shifted down by one and 1 added they are 11 12;
             # the lower two lanes are 11 40. XOR leaves 0 where a cluster follows the one before, so
@@ -82,6 +81,7 @@ class ScatteredTables:
                 (ahead ^ lanes & (1 << 64 * (count - 1)) - 1) + fewer.below & fewer.flags
             ).bit_count()
         else:
+            # Some entries name no cluster and are left out; the rest is compared one by one.
             copied = bytes(compress(copied, clusters))
             clusters = array("Q", filter(None, clusters))
             breaks = sum(map(int.__ne__, clusters[1:], [cluster + 1 for cluster in clusters]))
@@ -99,6 +99,7 @@ class ScatteredTables:
 
     def _is_scattered(self, table: bytes) -> bool:
         """Whether most of a few sampled neighbours are not neighbours in the file."""
+        # Pairs of 16 bytes, at 8 places over the whole table.
         step, broken = len(table) // 16 // _PROBES * 16, 0
         if not step:
             return False

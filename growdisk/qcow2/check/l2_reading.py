@@ -25,6 +25,7 @@ class L2Reader:
         self._file, self._size = file, header.cluster_size
         self.extended = header.has(Incompatible.EXTENDED_L2)
         self._is_plain = not header.has(Incompatible.DATA_FILE)
+        # Bit 0 is a zero flag in version 3 alone, and only without subclusters.
         zeros = header.version >= 3 and not self.extended
         self._runs = RunFinder(header.cluster_size, zero_flag=zeros)
         clusters = -(-file.size // header.cluster_size)
@@ -41,6 +42,7 @@ class L2Reader:
         if kept is not None:
             return kept
         table = self.raw(offset)
+        # Entries for a data file may have offset 0 and a meaning: always as runs.
         found = (self._scattered.read(table) if self._is_plain else None) or self.runs(table)
         size = (
             _ENTRY_BYTES * len(found.clusters)

@@ -62,6 +62,7 @@ class Recount:
         self._walk_bitmaps()
         # the table and its blocks, and how often each is one
         self.refcount_clusters: Counter[int] = Counter()
+        # Last: if these overlap with something else, it is the refcounts that can be made again.
         self._walk_refcount_table()
         self._walk_refcount_blocks()
 
@@ -81,6 +82,7 @@ class Recount:
 
     def _count_range(self, offset: int, length: int, name: str, times: int = 1) -> bool:
         """Count the clusters of a byte range; False (and a corruption) if it leaves the file."""
+        # The file's last cluster may be cut short. A whole one that is missing is an error.
         if offset + length - self._file.size >= self._cluster_size:
             self._found.broken_structure(
                 f"{name} at {offset:#x} lies behind the end of the file", times
@@ -103,6 +105,7 @@ class Recount:
                 self._walk_l1(snapshot.label, snapshot.l1_offset, snapshot.l1_size)
             )
         self._table("snapshot table", header.snapshots_offset, table.length)
+        # Each table is read once, and what it names is counted for all L1 entries that name it.
         for offset, times in self.l2_tables.items():
             self._walk_l2(offset, times, active.get(offset, 0))
 
@@ -198,9 +201,11 @@ class Recount:
             self._found.broken_structure(
                 f"data cluster at {start:#x} is not aligned to a cluster", length * times
             )
+        # Clusters of a data file have no refcounts.
         if self._data_file:
             return
         if start % self._cluster_size or (start >> self._bits) + length > self._clusters_in_file:
+            # Something is wrong with this run: its clusters are judged one by one.
             for offset in range(start, start + length * self._cluster_size, self._cluster_size):
                 if not self._is_cut_off(offset, times):
                     self._count_range(offset, self._cluster_size, "data cluster", times)
@@ -242,6 +247,7 @@ class Recount:
         offset_bits = 70 - self._bits
         offset = entry & (1 << offset_bits) - 1
         sectors = ((entry & (1 << 62) - 1) >> offset_bits) + 1
+        # The last sector ends the data; where in it they end is not stored.
         self._count_range(offset, sectors * 512 - offset % 512, "compressed cluster", times)
         self.fragmentation.allocated += active
         self.fragmentation.fragmented += active
@@ -280,10 +286,7 @@ class Recount:
             self._count_range(offset, self._cluster_size, "bitmap data")
 
     def _walk_refcount_table(self) -> None:
-        """Count the clusters of the refcount table and its blocks.
-
-        Last of all: if they overlap with something else, it is the refcounts that can be rebuilt.
-        """
+        """Count the clusters of the refcount table; its blocks follow."""
         if self._stored.problem:
             self._found.broken_refcounts(self._stored.problem)
             return
@@ -301,6 +304,7 @@ class Recount:
                 self._found.broken_refcounts(
                     f"refcount block {index} at {entry:#x} is not aligned to a cluster"
                 )
+            # Beyond the file's end: StoredRefcounts has read such a block as zeros.
             elif entry >> self._bits >= self.end_cluster:
                 self._found.broken_refcounts(
                     f"refcount block {index} at {entry:#x} lies behind the end of the file"
@@ -312,6 +316,7 @@ class Recount:
         """A refcount structure must be the only owner of its clusters."""
         self.counted.add(cluster)
         self.refcount_clusters[cluster] += 1
+        # All else has been counted before, so any other reference shows here.
         if self.counted[cluster] != 1:
             self._found.broken_refcounts(f"{name} is used for something else too")
 

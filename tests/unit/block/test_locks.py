@@ -39,7 +39,7 @@ def qemu_holding(image: Path, *options: str, backing: Path | None = None) -> Ite
 
 def wait_for_locks(pid: int, image: Path) -> None:
     """Until the whole of the locks is there: QEMU takes them in steps."""
-    for _ in range(200):
+    for _ in range(1500):
         for link in Path(f"/proc/{pid}/fd").iterdir():
             with suppress(FileNotFoundError):  # it was closed meanwhile
                 if (

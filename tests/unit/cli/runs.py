@@ -9,7 +9,7 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
-from growdisk.api.current_run import CurrentRun, Silent
+from growdisk.api.current_run import CurrentRun, Silent, new_run_name
 from growdisk.api.disks import inspect
 from growdisk.api.session import Session
 from growdisk.planner.goal import Goal, RunOptions
@@ -72,7 +72,7 @@ def _run(image: Path, observer: Silent, *, keep: bool, size: str) -> None:
     goal, facts = Goal(parse_size(size) if size else None), inspect(image)
     proposal = propose(facts, goal)
     assert isinstance(proposal, Proposal)
-    plan = make_plan(facts, proposal, goal, RunOptions(keep=keep))
+    plan = make_plan(new_run_name(), facts, proposal, goal, RunOptions(keep=keep))
     plan = replace(plan, steps=plan.steps[:2])
     directory = RunDirectory.beside(image)
     with closing(Disk.open(directory.image, probe_format(image))) as disk:

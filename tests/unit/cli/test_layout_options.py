@@ -40,7 +40,7 @@ def test_what_cannot_be_meant_is_a_usage_error(
     [
         (("--grow", "sda5=rest"), "it holds swap"),
         (("--grow", "sda9=rest"), "its partitions are: sda1, sda2, sda5"),
-        (("--grow", "sda1=+1G"), "can be had"),
+        (("--grow", "sda1=+1G"), "is available"),
         (("--grow", "sda1=10M"), "never shrinks a partition"),
         (("--move", "9"), "its partitions are: sda1, sda2, sda5"),
         (("--move", "1"), "it is named with --move as well"),

@@ -9,9 +9,9 @@ import pytest
 from growdisk.api.provisioning.output_lists import as_template, counted, numbered, read_output_list
 from growdisk.api.provisioning.recipe_file import load_recipe
 from growdisk.errors import UsageError
-from growdisk.host.yaml_reader import BadFile
 from growdisk.units import GiB
 from tests.conftest import Copier
+from tests.refusals import raises
 from tests.unit.cli.command import fingerprint, in_process
 
 RECIPE = """\
@@ -79,7 +79,7 @@ def test_a_recipe_says_all_that_options_say(tmp_path: Path) -> None:
 def test_a_wrong_recipe_is_refused_with_the_place_and_the_right_word(
     text: str, place: str, words: str, tmp_path: Path
 ) -> None:
-    with pytest.raises(BadFile) as caught:
+    with raises("bad-file") as caught:
         load_recipe(written(tmp_path, text))
     said = f"{caught.value.what} {caught.value.why} {caught.value.what_to_do}"
     assert place in said and words in said

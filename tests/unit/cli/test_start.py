@@ -110,7 +110,7 @@ def test_a_closed_stdout_does_no_harm():
 def test_pathlib_comes_without_urls_and_both_work_afterwards():
     code = """
 def main():
-    from growdisk.cli.fast_imports import load_standard_modules
+    from growdisk.fast_imports import load_standard_modules
     load_standard_modules()
     from pathlib import Path
     print("urllib.parse" in sys.modules, Path("/a b").as_uri())
@@ -121,3 +121,17 @@ start.main = main
 start.console()
 """
     assert run(code).stdout == "False file:///a%20b\n x\n"
+
+
+def test_msgspec_comes_without_typing_extensions_and_both_work_afterwards():
+    code = """
+def main():
+    from growdisk.host.json_codec import decoded
+    print("inspect" in sys.modules, decoded('{"a": [1]}', dict[str, list[int]]))
+    import typing_extensions
+    print(typing_extensions.Required is not None)
+    return 0
+start.main = main
+start.console()
+"""
+    assert run(code).stdout == "False {'a': [1]}\nTrue\n"

@@ -2,7 +2,8 @@
 
 import pytest
 
-from growdisk.host.yaml_reader import BadFile, parse_yaml
+from growdisk.host.yaml_reader import parse_yaml
+from tests.refusals import raises
 
 
 @pytest.mark.parametrize(
@@ -35,12 +36,12 @@ def test_a_mapping_that_overrides_what_it_merges_may_be_used_again(
     ],
 )
 def test_a_key_that_stands_twice_is_refused_also_in_what_is_merged(text: str, place: str) -> None:
-    with pytest.raises(BadFile, match="'key' stands here a second time") as caught:
+    with raises("bad-file", match="'key' stands here a second time") as caught:
         parse_yaml(text, "file")
     assert str(caught.value.place) == place
 
 
 def test_a_mapping_that_contains_itself_is_refused() -> None:
     for text in ("a: &x {b: *x}", "a: &x {b: {<<: *x}}", "a: &x [*x]"):
-        with pytest.raises(BadFile):
+        with raises("bad-file"):
             parse_yaml(text, "file")

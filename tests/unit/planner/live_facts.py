@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from growdisk.host.free_space import HostRoom
-from growdisk.live.qemu_machine import Arrival, Bus, LiveDisk
+from growdisk.live.live_disk import Arrival, Bus, LiveDisk
 from growdisk.planner.guest_connection import GuestConnection
 from growdisk.planner.live_plan import HostEnvironment
 from growdisk.units import GiB, MiB

@@ -49,7 +49,7 @@ def planned(seen: Facts) -> Plan:
     assert isinstance(proposal, Proposal), proposal
     around = replace(AROUND, disk=replace(AROUND.disk, size=3 * GiB))
     plan = make_live_plan(
-        seen, proposal, Goal(parse_size("+1G")), RunOptions(snapshots="none"), around, WAY
+        "run-1", seen, proposal, Goal(parse_size("+1G")), RunOptions(snapshots="none"), around, WAY
     )
     assert decode_plan(encode_plan(plan)) == plan
     return plan
@@ -108,7 +108,7 @@ def test_several_volumes_grow_in_one_run_and_have_their_group_in_common() -> Non
     goal = Goal(parse_size("+1G"), lv=(Grow("root", Percent(50)), Grow("home", Percent(50))))
     proposal = propose(facts(both), goal)
     assert isinstance(proposal, Proposal)
-    plan = make_live_plan(facts(both), proposal, goal, RunOptions(), AROUND, WAY)
+    plan = make_live_plan("run-1", facts(both), proposal, goal, RunOptions(), AROUND, WAY)
     names = [
         "grow-pv",
         "grow-lv-root",
@@ -138,5 +138,7 @@ def test_an_ext_file_system_without_reserved_gdt_blocks_is_told_of(
     seen = facts(content)
     proposal = propose(seen, Goal(parse_size("+20G")))
     assert isinstance(proposal, Proposal)
-    plan = make_live_plan(seen, proposal, Goal(parse_size("+20G")), RunOptions(), AROUND, WAY)
+    plan = make_live_plan(
+        "run-1", seen, proposal, Goal(parse_size("+20G")), RunOptions(), AROUND, WAY
+    )
     assert ("reserved GDT blocks" in " ".join(plan.notes)) == told

@@ -10,7 +10,7 @@ import pytest
 from growdisk.api.disks import inspect
 from growdisk.filesystems.content import Content, F2fsContent, NtfsContent, XfsContent
 from growdisk.host.free_space import HostRoom
-from growdisk.live.qemu_machine import Arrival, Bus
+from growdisk.live.live_disk import Arrival, Bus
 from growdisk.planner.facts import Facts, ImageFacts
 from growdisk.planner.failures import CannotGrow
 from growdisk.planner.goal import Goal, RunOptions
@@ -46,7 +46,7 @@ def planned(
     facts = inspect(image)
     proposal = propose(facts, goal)
     assert isinstance(proposal, Proposal)
-    return make_live_plan(facts, proposal, goal, options or RunOptions(), around, way)
+    return make_live_plan("run-1", facts, proposal, goal, options or RunOptions(), around, way)
 
 
 def with_disk(**changes: object) -> HostEnvironment:
@@ -153,7 +153,7 @@ def with_whole_disk(content: Content) -> Plan:
     proposal = propose(facts, goal)
     assert isinstance(proposal, Proposal)
     around = with_disk(size=GiB)
-    plan = make_live_plan(facts, proposal, goal, RunOptions(snapshots="none"), around, WAY)
+    plan = make_live_plan("run-1", facts, proposal, goal, RunOptions(snapshots="none"), around, WAY)
     assert decode_plan(encode_plan(plan)) == plan
     return plan
 
@@ -191,7 +191,7 @@ def test_a_partition_is_not_moved_while_it_is_in_use(guest: Path) -> None:
     proposal = propose(facts, replace(goal, move=()))
     assert isinstance(proposal, Proposal)
     with raises("option-unsupported", match="--move") as refused:
-        make_live_plan(facts, proposal, goal, RunOptions(), AROUND, WAY)
+        make_live_plan("run-1", facts, proposal, goal, RunOptions(), AROUND, WAY)
     assert "shut the guest down" in refused.value.what_to_do
 
 

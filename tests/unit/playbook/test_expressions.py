@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from growdisk.playbook.expressions import OMIT, TaskVariables, TemplateFailed
+from growdisk.errors import Refused
+from growdisk.playbook.expressions import OMIT, TaskVariables
 
 SCOPE = TaskVariables(
     [{"size": 5, "text": "a", "outer": "{{ inner }}", "inner": ["{{ size }}", 2]}, {"text": "b"}],
@@ -17,6 +18,8 @@ SCOPE = TaskVariables(
     [
         ("plain", "plain"), ("{{ size }}", 5), ("{{ size }}G", "5G"), ("{{ outer }}", [5, 2]),
         ("{{ text }}", "b"),
+        ("{{ -5 }}", -5), ("{{ -size }}", -5), ("{{-size}}", 5), ("{{- -size -}}", -5),
+        ("{{- outer -}}", [5, 2]), ("{{+ outer }}", [5, 2]), ("{{ size - -size }}", 10),
         ("{{ missing | default('x') }}", "x"), ("{{ missing is defined }}", False),
         ("{{ done is changed }}", True),
         ("{{ done.results | selectattr('rc') | list | length }}", 1), ("{{ 'yes' | bool }}", True),
@@ -47,7 +50,7 @@ def test_a_template_becomes_the_value_that_it_is(text: object, value: object) ->
     ],
 )  # fmt: skip
 def test_what_fails_or_leads_outside_is_an_error_with_its_place(text: str) -> None:
-    with pytest.raises(TemplateFailed) as failure:
+    with pytest.raises(Refused) as failure:
         SCOPE.filled_in(text, "play.yml:3:5")
     assert (
         failure.value.what.startswith("play.yml:3:5: cannot evaluate")
@@ -56,7 +59,7 @@ def test_what_fails_or_leads_outside_is_an_error_with_its_place(text: str) -> No
 
 
 def test_a_variable_made_of_itself_is_said_to_be() -> None:
-    with pytest.raises(TemplateFailed, match="a -> b -> a"):
+    with pytest.raises(Refused, match="a -> b -> a"):
         TaskVariables([{"a": "{{ b }}", "b": "{{ a }}"}], {}).filled_in("{{ a }}", "here")
 
 

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from growdisk.block import libcrypto
 from growdisk.block.sector_cipher import UnknownCipher, sector_cipher
 from growdisk.errors import ImageDamaged, ImageUnsupported, WrongKey
-from growdisk.qcow2.luks1 import Luks1Header, new_luks
+from growdisk.qcow2.luks1 import luks_header_of, new_luks, unlock
 
 NAME = Path("image")
 
@@ -78,11 +78,11 @@ def test_the_passphrase_gives_the_same_key_and_another_one_none() -> None:
     def read(offset: int, length: int) -> bytes:
         return blob[offset : offset + length]
 
-    header = Luks1Header.parse(read, len(blob), NAME)
-    one, two = header.unlock(b"secret", read, NAME), header.unlock(b"secret", read, NAME)
+    header = luks_header_of(read, len(blob), NAME)
+    one, two = unlock(header, b"secret", read, NAME), unlock(header, b"secret", read, NAME)
     assert one.encrypt(1, bytes(512)) == two.encrypt(1, bytes(512))
     with pytest.raises(WrongKey):
-        header.unlock(b"Secret", read, NAME)
+        unlock(header, b"Secret", read, NAME)
 
 
 @pytest.mark.parametrize(
@@ -105,6 +105,6 @@ def test_a_header_that_would_cost_hours_or_gigabytes_is_refused(
     blob = bytearray(new_luks(b"secret", 0.001))
     blob[position : position + len(value)] = value
     with pytest.raises(error):
-        Luks1Header.parse(
+        luks_header_of(
             lambda offset, length: bytes(blob[offset : offset + length]), len(blob), NAME
         )

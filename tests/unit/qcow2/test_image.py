@@ -86,6 +86,32 @@ def test_entries_that_leave_the_file_are_refused_before_anything_is_written(imag
         assert image.read_bytes() == bad
 
 
+@pytest.mark.parametrize("value", [(1 << 64) - 1, 1 << 50, 0x50200])
+@pytest.mark.parametrize("index", [5, 8191])
+def test_a_snapshot_stays_if_a_table_of_the_disk_that_it_does_not_share_is_damaged(
+    image: Path, index: int, value: int
+) -> None:
+    """Its COPIED flags are set again last; the snapshot was gone by then, and the image dirty."""
+    with Qcow2Image.open(image, writable=True) as opened:
+        opened.write(0, b"\1" * MIB)
+        opened.create_snapshot("one")
+        opened.write(0, b"\2" * MIB)
+        l1_offset = opened.header.l1_offset
+    raw = bytearray(image.read_bytes())
+    l2_offset = int.from_bytes(raw[l1_offset : l1_offset + 8], "big") & 0x00FFFFFFFFFFFE00
+    raw[l2_offset + 8 * index : l2_offset + 8 * index + 8] = value.to_bytes(8, "big")
+    image.write_bytes(raw)
+    for operation in (
+        lambda opened: opened.delete_snapshot("one"),
+        lambda opened: opened.forget_newest_snapshots(("one",)),
+        lambda opened: opened.go_back_to("one", ()),
+        lambda opened: opened.make_empty(),
+    ):
+        with pytest.raises(ImageDamaged), Qcow2Image.open(image, writable=True) as opened:
+            operation(opened)
+        assert image.read_bytes() == raw
+
+
 def test_tables_that_are_counted_as_free_are_never_handed_out(image: Path) -> None:
     with Qcow2Image.open(image, writable=True) as opened:
         opened.write(0, b"\1" * MIB)

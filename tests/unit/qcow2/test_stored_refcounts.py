@@ -6,7 +6,9 @@ import random
 
 import pytest
 
-from growdisk.qcow2.check.stored_refcounts import pack_counts, unpack_counts
+from growdisk.qcow2.check.stored_refcounts import pack_counts, table_problem, unpack_counts
+from growdisk.qcow2.header import Header
+from growdisk.qcow2.header_rules import refcount_table_problem
 
 
 def plain_get(block: bytes, index: int, order: int) -> int:
@@ -33,3 +35,13 @@ def test_encoding_is_the_inverse(order: int):
     if order > 3:
         large = [chance.randrange(1 << (1 << order)) for _ in range(512)]
         assert list(unpack_counts(pack_counts(large, order), order)) == large
+
+
+def test_the_checker_and_the_writer_refuse_the_same_tables() -> None:
+    """Each judges for itself where the refcount table may lie."""
+    size, places = 1 << 30, (0, 512, 1 << 16, (1 << 30) - (1 << 16), 1 << 30, (1 << 63) - (1 << 16))
+    for start in places:
+        for clusters in (0, 1, 2, 128, 129):
+            header = Header(3, 16, size, 0, 2, 1 << 17, start, clusters, 0, 0)
+            theirs = refcount_table_problem(header, size)
+            assert (table_problem(header, size) is None) == (theirs is None), (start, clusters)

@@ -18,7 +18,14 @@ from growdisk.qcow2.refblock import (
     last_used,
     zero_runs,
 )
-from growdisk.qcow2.tables import TableCache, dump_table, load_table, progression
+from growdisk.qcow2.tables import (
+    TableCache,
+    dump_table,
+    from_lanes,
+    load_table,
+    progression,
+    to_lanes,
+)
 
 
 @pytest.mark.parametrize("bits", [1, 2, 4, 8, 16, 32, 64])
@@ -84,6 +91,27 @@ def test_runs_in_an_l2_table_are_the_same_as_those_found_entry_by_entry() -> Non
         assert found == [index for index, entry in enumerate(table) if entry not in (0, 1)]
         for start, end in splitter.runs(table):
             assert table[start:end] == progression(table[start], end - start, 4096)
+
+
+@pytest.mark.parametrize("index", [0, 100, 510, 511])
+@pytest.mark.parametrize("top", [0x1, 0x3, 0x5, 0x7, 0xF])
+def test_an_entry_with_any_top_bits_ends_a_run_and_spoils_no_other(index: int, top: int) -> None:
+    """Four bits of a damaged entry were carried into the next one, or out of the table."""
+    table = progression(5 << 12, 512, 1 << 12)
+    table[index] = top << 60 | (1 << 60) - 1 & ~1
+    found = list(RunSplitter(Geometry(12, 4)).runs(table))
+    assert found == [
+        (start, end)
+        for start, end in ((0, index), (index, index + 1), (index + 1, 512))
+        if start < end
+    ]
+
+
+def test_the_first_entry_is_the_lowest_lane() -> None:
+    table = array("Q", [1, 2 << 60, (1 << 64) - 1])
+    lanes = sum(entry << 64 * place for place, entry in enumerate(table))
+    assert to_lanes(table) == lanes
+    assert from_lanes(lanes, 3) == table
 
 
 def test_the_cache_writes_a_changed_table_before_it_forgets_it() -> None:

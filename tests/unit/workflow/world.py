@@ -53,6 +53,10 @@ class FakeSnapshots:
     broken: frozenset[str] = frozenset()
     order: tuple[str, ...] = ()
     can_restore: bool = True
+    in_use: bool = False
+
+    def is_in_use(self) -> bool:
+        return self.in_use
 
     def take(self, step: str) -> None:
         if step not in self.storage.snapshots:

@@ -155,7 +155,7 @@ options:
 options:
   size:
     description:
-      - "+10G grows by, 40G grows to; if left out, every layer that lags behind is filled."
+      - "+10G grows by, 40G grows to; if left out, every layer grows into the unused space around it."
       - The letters b k M G T P E are powers of 1024; C(10GB) and a bare number are refused.
       - C(+10G) grows in every run; with C(40G), or without a size, a second run changes nothing.
     type: str

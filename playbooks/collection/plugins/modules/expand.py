@@ -11,8 +11,8 @@ version_added: "0.1.0"
 description:
   - Makes the virtual disk larger, gives the new space to a partition, and lets what stands in it grow, through LUKS
     and LVM to the file system.
-  - Each step lies behind a snapshot. What fails is taken back, and the guest is as it was.
-  - Whatever layer lags behind is filled, so that a run that was cut short is finished by the next one.
+  - There is a snapshot before each step. What fails is taken back, and the guest is as it was.
+  - Every layer grows into the unused space around it, so that the next run finishes one that was cut short.
   - A guest that is off is grown as it lies. One that runs is grown where I(domain), I(qmp) or I(ssh) says so; else
     its image is refused as in use.
 requirements:

@@ -1,7 +1,8 @@
-"""pathlib and argparse without what they load and hardly use, which takes 5 ms of every command.
+"""Libraries without what they load and hardly use, which takes 5 to 15 ms of every command.
 
-pathlib loads urllib.parse, and with that ipaddress, for Path.as_uri alone; argparse loads gettext
-for translations of its own few words, which growdisk has none of.
+pathlib loads urllib.parse, and with that ipaddress, for Path.as_uri alone. argparse loads gettext
+for translations of its own few words, which growdisk has none of. msgspec asks typing_extensions
+for what typing has since Python 3.11, and with that comes all that reads Python's own source.
 """
 
 from __future__ import annotations
@@ -24,11 +25,23 @@ def load_standard_modules() -> None:
 def _load(name: str, other: str, answers: dict[str, Callable[..., str]]) -> None:
     stand_in = type(sys)(other)
     stand_in.__dict__.update(answers)
+    # Only while `name` is loaded, which takes the functions out of it by `from ... import`.
     sys.modules[other] = stand_in
     try:
         __import__(name)
     finally:
         del sys.modules[other]
+
+
+def load_msgspec() -> None:
+    """Load msgspec without typing_extensions. A later import of that gets the real one."""
+    if "typing_extensions" not in sys.modules and "msgspec" not in sys.modules:
+        # None makes an import fail; msgspec is prepared for that.
+        sys.modules["typing_extensions"] = None  # type: ignore[assignment]
+        try:
+            __import__("msgspec")
+        finally:
+            del sys.modules["typing_extensions"]
 
 
 def _quoted(path: bytes) -> str:
