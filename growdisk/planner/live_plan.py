@@ -33,7 +33,7 @@ from growdisk.steps.grow_filesystem import GrowFilesystem
 from growdisk.steps.grow_luks import GrowLuks
 from growdisk.steps.grow_lv import GrowLogicalVolume
 from growdisk.steps.grow_pv import GrowPhysicalVolume
-from growdisk.steps.registry import DiskStep
+from growdisk.steps.registry import GROWTHS, DiskStep
 from growdisk.steps.reread_partitions import RereadPartitions
 from growdisk.steps.resize_image import GrowDevice, ResizeImage
 from growdisk.steps.step_traits import of_kind
@@ -325,7 +325,7 @@ def _notes(
         # The first growth inside a partition is what the guest's own undo cannot take back
         # (LiveUndo).
         first = next(
-            (step.name for step in proposal.steps if step.name.startswith("grow-")),
+            (step.name for step in proposal.steps if isinstance(step, GROWTHS)),
             "grow-filesystem",
         )
         yield (

@@ -35,7 +35,7 @@ class RereadPartitions(StepTraits):
         return f"another reader sees the new table: {self.names(disk)}"
 
     def check(self, context: DiskView) -> Check:
-        if self.running and not self.differences(context.kernel_partitions()):
+        if self.running and not self.differences(context.kernel_partitions(), context.disk_name):
             return AlreadyDone("the kernel has it already")
         return Ready()
 
@@ -43,10 +43,10 @@ class RereadPartitions(StepTraits):
         return Evidence(context.reread(self))
 
     def verify(self, context: DiskView, evidence: Evidence) -> None:
-        if differences := self.differences(context.kernel_partitions()):
+        if differences := self.differences(context.kernel_partitions(), context.disk_name):
             raise verify_failed(self.name, found=differences, expected="the planned table")
 
-    def differences(self, seen: Placed) -> str:
+    def differences(self, seen: Placed, disk: str) -> str:
         """What was seen, if that is not the planned table; "" if it is."""
         # A kernel gives an extended partition a token size, so that is not compared.
         expected = {
@@ -62,7 +62,5 @@ class RereadPartitions(StepTraits):
         }
         if actual == expected:
             return ""
-        return (
-            ", ".join(f"sda{n} [{start}, +{size}]" for n, (start, size) in sorted(actual.items()))
-            or "no partitions"
-        )
+        found = (f"{disk}{n} [{start}, +{size}]" for n, (start, size) in sorted(actual.items()))
+        return ", ".join(found) or "no partitions"

@@ -100,5 +100,9 @@ class GrowDevice(ResizeImage):
 
     def apply(self, context: Worker) -> Evidence:
         remark = context.grow_device(self)
-        grown = format_change(self.old_size, self.new_size) if self.running else self.describe()
+        grown = (
+            format_change(self.old_size, self.new_size)
+            if self.running
+            else self.described(context.disk_name)
+        )
         return Evidence(f"{grown}{remark}", {"size": self.new_size})

@@ -35,6 +35,8 @@ class StepTraits:
     """Whether it changes the guest's own files."""
     disk: int = 0
     """Which of the run's disks it is for (ExtraDiskStep)."""
+    suffix: str = ""
+    """What its name ends with if others of its kind grow something else: -sda5, -sda5-home."""
 
     def described(self, disk: str) -> str:
         """What it does, in one line, of the guest's disk with that name."""
