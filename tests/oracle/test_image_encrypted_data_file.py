@@ -109,5 +109,5 @@ def test_an_encrypted_data_file_that_should_be_raw_is_refused(
     key.write_bytes(KEY)
     words = ["image", "create", str(tmp_path / "i.qcow2"), "8M", "-f", "qcow2", "--encrypt", "luks"]
     assert main([*words, "--key-file", str(key), "-o", "data_file=d,data_file_raw=on"]) == 3
-    assert "no raw image" in capsys.readouterr().err
+    assert "not a raw image" in capsys.readouterr().err
     assert [file.name for file in tmp_path.iterdir()] == ["key"]
