@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from growdisk.qcow2 import luks1
 from growdisk.units import MiB
 from growdisk.workflow.run_places import STATE_DIR
 from tests.e2e.boot import BootReport, boot
@@ -132,6 +133,13 @@ def copied(shared_disks: Path, tmp_path: Path) -> Copier:
         return copy_sparse(shared_disks / name, tmp_path / (as_name or name))
 
     return copy
+
+
+@pytest.fixture
+def quick_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What growdisk encrypts in this process is quick to open: else each opening takes seconds."""
+    new_luks = luks1.new_luks
+    monkeypatch.setattr(luks1, "new_luks", lambda key, _seconds: new_luks(key, 0.01))
 
 
 @pytest.fixture(scope="session")
