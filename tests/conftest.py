@@ -17,11 +17,12 @@ import pytest
 from growdisk.qcow2 import luks1
 from growdisk.units import MiB
 from growdisk.workflow.run_places import STATE_DIR
-from tests.e2e.boot import BootReport, boot
+from tests.e2e.boot import BootReport
 from tests.guests.classic import Guest, classic_guest
 from tests.guests.layouts import Layout
 from tests.guests.small import SmallDisk, make_disk
 from tests.guests.tools import run
+from tests.guests.untouched import untouched_report
 
 DiskMaker = Callable[..., Path]
 Copier = Callable[..., Path]
@@ -151,7 +152,7 @@ def classic_base() -> Guest:
 @pytest.fixture(scope="session")
 def untouched_boot(classic_base: Guest) -> BootReport:
     """How the Debian guest boots as it was built."""
-    return boot(classic_base.image)
+    return untouched_report(classic_base)
 
 
 @pytest.fixture
