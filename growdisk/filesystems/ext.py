@@ -16,6 +16,7 @@ from growdisk.filesystems.ext_growth import groups_with_superblock
 
 SUPERBLOCK_OFFSET = 1024
 SUPERBLOCK_SIZE = 1024
+_SMALL_DESCRIPTOR, _LARGE_DESCRIPTOR = 32, 64
 _CHECKSUM_AT = 1020
 _MAGIC = 0xEF53
 _STATE_CLEAN = 1
@@ -124,12 +125,20 @@ def _geometry(raw: bytes, block_size: int, incompat: int) -> _Geometry:
         inode_blocks_per_group=-(-inodes_per_group * (inode_size or 128) // block_size),
         inodes_per_group=inodes_per_group,
         reserved_gdt_blocks=reserved_gdt,
-        # Without 64bit the field means nothing (EXT4_DESC_SIZE).
-        descriptor_size=descriptor_size if incompat & _INCOMPAT_64BIT else 32,
+        descriptor_size=_descriptor_size(descriptor_size, block_size, incompat),
         groups_per_flex=1 << min(raw[_LOG_GROUPS_PER_FLEX_AT], 31)
         if incompat & _INCOMPAT_FLEX_BG
         else 1,
     )
+
+
+def _descriptor_size(said: int, block_size: int, incompat: int) -> int:
+    # Without 64bit the field means nothing (EXT4_DESC_SIZE).
+    if not incompat & _INCOMPAT_64BIT:
+        return _SMALL_DESCRIPTOR
+    # No kernel mounts one with another size; others divide by it.
+    possible = _LARGE_DESCRIPTOR <= said <= block_size and said.bit_count() == 1
+    return said if possible else _LARGE_DESCRIPTOR
 
 
 def _external_journal(block: _Superblock, raw: bytes) -> str:
@@ -234,7 +243,7 @@ def _blocks_per_cluster(content: ExtContent) -> int:
 
 def _copies(content: ExtContent, groups: int, first_meta_group: int) -> int:
     """Blocks of superblock and group descriptors, with all copies and what is reserved for more."""
-    in_a_block = max(content.block_size // (content.descriptor_size or 32), 1)
+    in_a_block = content.block_size // content.descriptor_size
     descriptors = -(-groups // in_a_block)
     # With meta_bg, only the first s_first_meta_bg blocks of descriptors are copied to each group
     # with a superblock; each later block has two copies near the groups that it describes.

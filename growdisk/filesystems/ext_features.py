@@ -57,6 +57,20 @@ _EVERYDAY = frozenset(
 )  # fmt: skip
 # casefold needs CONFIG_UNICODE, which the kernel of Debian's user-mode-linux is built without.
 _NOT_FOR_KERNELS = _NOBODYS | {"casefold", "snapshot_bitmap", "shared_blocks"}
+# What says nothing of where files lie, or what ext_tree.py reads.
+_READ = frozenset(
+    (
+        "filetype", "needs_recovery", "meta_bg", "extent", "64bit", "mmp", "flex_bg", "ea_inode",
+        "metadata_csum_seed", "large_dir", "inline_data", "encrypt", "casefold",
+    )
+)  # fmt: skip
+# What a program has to know before it writes; debugfs knows it, or none of our writes concerns it.
+_WRITTEN = frozenset(
+    (
+        "sparse_super", "large_file", "huge_file", "uninit_bg", "dir_nlink", "extra_isize", "quota",
+        "bigalloc", "metadata_csum", "project", "verity", "orphan_present",
+    )
+)  # fmt: skip
 _KERNEL_PAGE = 4096
 _EVERYDAY_FACTOR = 64
 
@@ -84,6 +98,17 @@ def unknown_to_tools(content: ExtContent, version: tuple[int, int]) -> tuple[str
         for name in names
         if name in _NOBODYS or name.startswith("FEATURE_") or version < _SINCE.get(name, (0, 0))
     )
+
+
+def unknown_layout(content: ExtContent) -> tuple[str, ...]:
+    """The features with which files may lie elsewhere than where growdisk looks for them."""
+    return tuple(name for name in _named(content.incompat, _INCOMPAT, "I") if name not in _READ)
+
+
+def unknown_to_writers(content: ExtContent) -> tuple[str, ...]:
+    """The features with which growdisk must not write into the blocks of a file."""
+    names = _named(content.ro_compat, _RO_COMPAT, "R")
+    return tuple(name for name in names if name not in _WRITTEN)
 
 
 def is_unusual(content: ExtContent) -> bool:

@@ -27,11 +27,9 @@ def grown_size(content: ExtContent, partition_size: int) -> int:
     clusters = content.cluster_size if content.ro_compat & _BIGALLOC else 0
     whole = max(_PAGE, content.block_size, clusters)
     blocks = align_down(partition_size, whole) // content.block_size
-    # `rest` is what the last group would have; 0 is a full group. Once the rest is cut off, the
-    # last group is full, so the loop ends after one turn at most.
-    while (
-        rest := (blocks - content.first_data_block) % content.blocks_per_group
-    ) and _is_too_small(content, blocks, rest):
+    # What the last group would have; 0 is a full group.
+    rest = (blocks - content.first_data_block) % content.blocks_per_group
+    if rest and _is_too_small(content, blocks, rest):
         blocks -= rest
     return max(blocks, content.block_count) * content.block_size
 
@@ -79,11 +77,17 @@ def written_by_growth(content: ExtContent, size: int) -> tuple[int, int]:
     # Without flexible groups a copy lies in the same cluster as its group's bitmaps, which `places`
     # has counted. With them it lies alone, and takes a cluster of the image at least.
     each = descriptors if content.groups_per_flex == 1 else align_up(descriptors, _CLUSTER)
-    copies = sum(_has_superblock(content, group) for group in _odd_powers(groups) if group >= first)
-    # Without sparse_super each new group has a copy.
-    if not content.ro_compat & _SPARSE_SUPER and not content.compat & _SPARSE_SUPER2:
-        copies = max(groups - first, 0)
-    return places, copies * each
+    return places, _new_copies(content, first, groups) * each
+
+
+def _new_copies(content: ExtContent, first: int, groups: int) -> int:
+    """How many of the groups [first, groups) get a copy of the superblock."""
+    if content.compat & _SPARSE_SUPER2:
+        # resize2fs moves the last of its copies into the new last group.
+        return int(groups > first and any(content.backup_groups))
+    if not content.ro_compat & _SPARSE_SUPER:
+        return max(groups - first, 0)
+    return sum(group >= first for group in _odd_powers(groups))
 
 
 def groups_with_superblock(content: ExtContent, groups: int) -> int:
@@ -104,7 +108,7 @@ def _odd_powers(limit: int) -> list[int]:
 def _is_too_small(content: ExtContent, blocks: int, rest: int) -> bool:
     groups = -(-(blocks - content.first_data_block) // content.blocks_per_group)
     overhead = _BITMAPS + content.inode_blocks_per_group
-    if _has_superblock(content, groups - 1):
+    if _last_has_superblock(content, groups):
         descriptors = (
             align_up(groups * content.descriptor_size, content.block_size) // content.block_size
         )
@@ -112,10 +116,19 @@ def _is_too_small(content: ExtContent, blocks: int, rest: int) -> bool:
     return groups > 1 and rest < overhead + _LEAST_DATA_BLOCKS
 
 
-def _has_superblock(content: ExtContent, group: int) -> bool:
-    """Whether a group carries a backup of the superblock and the descriptors."""
+def _last_has_superblock(content: ExtContent, groups: int) -> bool:
+    """Whether resize2fs will put a copy of the superblock into the last of so many groups."""
     if content.compat & _SPARSE_SUPER2:
-        return True  # resize2fs moves the second backup into the new last group
+        # The second copy moves there, if there is one.
+        return any(content.backup_groups[:1] if groups == 2 else content.backup_groups[1:])
+    return has_superblock(content, groups - 1)
+
+
+def has_superblock(content: ExtContent, group: int) -> bool:
+    """Whether a group begins with the superblock or a copy of it (ext4_bg_has_super)."""
+    # sparse_super2 counts more than sparse_super, if a file system has both.
+    if content.compat & _SPARSE_SUPER2:
+        return group == 0 or group in content.backup_groups
     if group <= 1 or not content.ro_compat & _SPARSE_SUPER:
         return True
     return any(_is_power(group, base) for base in (3, 5, 7))

@@ -8,7 +8,6 @@ directory entries).
 
 from __future__ import annotations
 
-import math
 import stat
 import struct
 from collections.abc import Iterator
@@ -19,10 +18,12 @@ from growdisk.block.device import BlockDevice
 from growdisk.fast_dataclass import dataclass
 from growdisk.filesystems.content import ExtContent
 from growdisk.filesystems.ext import SUPERBLOCK_OFFSET, SUPERBLOCK_SIZE, read_ext
+from growdisk.filesystems.ext_features import unknown_layout
+from growdisk.filesystems.ext_growth import has_superblock
 from growdisk.filesystems.file_tree import LARGEST, Node, NodeKinds, Unknown
 
 ROOT = 2
-META_BG, _SPARSE_SUPER = 0x10, 0x1
+META_BG = 0x10
 _EXTENTS, _INLINE = 0x80000, 0x10000000
 _STRANGE = {
     0x4: "compressed",
@@ -87,17 +88,27 @@ class ExtTree:
         content = read_ext(head)
         if not isinstance(content, ExtContent):
             raise Unknown("it is not an ext file system")
+        if unknown := unknown_layout(content):
+            raise Unknown(f"it has {' and '.join(unknown)}, which growdisk does not read")
         first, per_group, inodes, inode_size = _SUPER.unpack_from(head, SUPERBLOCK_OFFSET)
         self.device, self.content, self.block_size = device, content, content.block_size
         self._inode_tables: dict[int, int] = {}
         self._first, self._inode_size = first, inode_size or 128
+        # Not always the first data block: with bigalloc that is 0 for blocks of 1 KiB too.
+        self._super_block = SUPERBLOCK_OFFSET // self.block_size
         self._inodes_per_group = inodes
         # The device may be shorter than the file system says: then blocks after its end count as
         # damage.
         self._blocks = min(content.block_count, device.size // content.block_size)
         # s_first_meta_bg
         self._first_meta_block = int.from_bytes(head[SUPERBLOCK_OFFSET + 0x104 :][:4], "little")
-        if not per_group or not inodes or not 128 <= self._inode_size <= self.block_size:
+        # s_desc_size
+        said = int.from_bytes(head[SUPERBLOCK_OFFSET + 0xFE :][:2], "little")
+        if (
+            not (per_group and inodes)
+            or not 128 <= self._inode_size <= self.block_size
+            or (content.has_64bit and said != content.descriptor_size)
+        ):
             raise Unknown("its superblock is damaged")
 
     def inode(self, number: int) -> Inode:
@@ -145,20 +156,14 @@ class ExtTree:
         per_block = self.block_size // size
         block, index = divmod(group, per_block)
         # The descriptors follow the superblock's block, one after the other.
-        start: int = self._first + 1 + block
-        if self.content.incompat & META_BG and block >= self._first_meta_block:
+        start: int = self._super_block + 1 + block
+        if self.content.incompat & META_BG and block >= max(self._first_meta_block, 1):
             first = block * per_block
             # With meta_bg each block of them lies in the first of the groups that it describes,
             # after the copy of the superblock if there is one.
-            start = self._first + first * self.content.blocks_per_group + self._has_super(first)
+            start = self._first + first * self.content.blocks_per_group
+            start += has_superblock(self.content, first)
         return start * self.block_size + index * size
-
-    def _has_super(self, group: int) -> bool:
-        """Whether a copy of the superblock comes first in it."""
-        if group <= 1 or not self.content.ro_compat & _SPARSE_SUPER:
-            return True
-        # sparse_super: the groups 0 and 1, and the powers of 3, 5 and 7.
-        return any(group == base ** round(math.log(group, base)) for base in (3, 5, 7))
 
     def runs(self, inode: Inode) -> list[Run]:
         """Where its blocks lie, in order, holes left out."""
@@ -175,7 +180,7 @@ class ExtTree:
         for run in found:
             if (
                 run.logical < end
-                or run.physical <= self._first
+                or run.physical <= self._super_block
                 or run.physical + run.length > self._blocks
             ):
                 raise Unknown(f"the block map of inode {inode.number} is damaged")

@@ -24,6 +24,8 @@ _ENTRY = struct.Struct("<8s3sBB7xH4xHI")
 # name: no real file has them together.
 _LONG, _DIRECTORY, _VOLUME = 0x0F, 0x10, 0x08
 _DELETED, _END = 0xE5, 0x00
+# Of the piece of a long name that comes first, and is its end.
+_LAST_PIECE = 0x40
 _FILE_MODE, _DIRECTORY_MODE = stat.S_IFREG | 0o700, stat.S_IFDIR | 0o700
 # A directory has no size of its own: its chain is followed, up to what fatgen103 allows (65,536
 # entries of 32 bytes).
@@ -124,28 +126,27 @@ class FatTree:
         )
 
     def _listed(self, directory: _FatNode) -> Iterator[tuple[str, _FatNode]]:
-        long: list[str] = []
+        pieces: list[bytes] = []
         for at, raw in self._rows(directory):
             base, extension, attributes, case, high, low, size = _ENTRY.unpack(raw)
             # No entry after this one was ever used.
             if raw[0] == _END:
                 return
             if raw[0] == _DELETED:
-                long = []
+                pieces = []
             elif attributes & _LONG == _LONG:
-                # A long name stands before its short one, in pieces, the last piece first.
-                long.insert(
-                    0, (raw[1:11] + raw[14:26] + raw[28:32]).decode("utf-16-le", "surrogateescape")
-                )
-            elif not attributes & _VOLUME:
-                name = "".join(long).split("\0")[0] or _short_name(base, extension, case)
+                pieces = [raw] if raw[0] & _LAST_PIECE else [*pieces, raw]
+            elif attributes & _VOLUME:
+                pieces = []
+            else:
+                name = _long_name(pieces, raw[:11]) or _short_name(base, extension, case)
                 mode = _DIRECTORY_MODE if attributes & _DIRECTORY else _FILE_MODE
                 # A directory's own size field is always 0.
                 yield (
                     name,
                     _FatNode(at, mode, 0 if attributes & _DIRECTORY else size, high << 16 | low),
                 )
-                long = []
+                pieces = []
 
     def _rows(self, directory: _FatNode) -> Iterator[tuple[int, bytes]]:
         if directory.cluster:
@@ -161,6 +162,29 @@ class FatTree:
         for place, length in blocks:
             raw = read_device(self.device, place, length)
             yield from ((place + at, raw[at : at + 32]) for at in range(0, length, 32))
+
+
+def _long_name(pieces: list[bytes], short: bytes) -> str:
+    """The name that the pieces before a short name make; "" if they are not all of its own.
+
+    A program that knows no long names leaves the pieces of others there.
+    """
+    # They count down to 1, and each has the checksum of the short name.
+    numbers = [piece[0] & ~_LAST_PIECE for piece in pieces]
+    if numbers != [*range(len(pieces), 0, -1)]:
+        return ""
+    if any(piece[13] != _checksum(short) for piece in pieces):
+        return ""
+    text = b"".join(piece[1:11] + piece[14:26] + piece[28:32] for piece in reversed(pieces))
+    return text.decode("utf-16-le", "surrogateescape").split("\0")[0]
+
+
+def _checksum(short: bytes) -> int:
+    total = 0
+    for byte in short:
+        # a turn to the right by one bit, and the next byte
+        total = ((total & 1) << 7 | total >> 1) + byte & 0xFF
+    return total
 
 
 def _short_name(base: bytes, extension: bytes, case: int) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from growdisk.errors import ToolFailed
+from growdisk.filesystems.ext_features import unknown_to_writers
 from growdisk.filesystems.ext_tree import ExtTree, Inode
 from growdisk.filesystems.file_tree import Unknown
 from growdisk.filesystems.swap import PAGE, swap_header
@@ -208,6 +209,8 @@ def unfit(place: FoundInode) -> str:
         return inode.strangeness
     if tree.content.ro_compat & _QUOTA:
         return f"in {_KEEPS_QUOTA}"
+    if unknown := unknown_to_writers(tree.content):
+        return f"in a file system with {' and '.join(unknown)}, into which growdisk does not write"
     try:
         runs = tree.runs(inode)
     except Unknown as unknown:
@@ -228,6 +231,8 @@ def unfit_for_swap_file(tree: ExtTree, size: int) -> str:
         return "the guest's file system keeps small files inside inodes (inline_data)"
     if tree.content.ro_compat & _QUOTA:
         return f"the guest's root is {_KEEPS_QUOTA}"
+    if unknown := unknown_to_writers(tree.content):
+        return f"the guest's file system has {' and '.join(unknown)}"
     if size >= _LARGE and not tree.content.ro_compat & _LARGE_FILE:
         return "the guest's file system cannot have a file of 2 GiB"
     return ""

@@ -42,8 +42,16 @@ class VolumeShares:
             ]
         if goal.lv_share is None:
             return parts, notes
+        without = sum(isinstance(share, Rest) for _, share in parts)
+        if not without:
+            raise cannot_grow(
+                self.target,
+                "--lv-share is for volumes without a share of their own, and --lv gives one to "
+                "each volume",
+                "leave out --lv-share, or the share of a volume",
+            )
         # The percentage is for all of them together.
-        portion = Percent(goal.lv_share / sum(isinstance(share, Rest) for _, share in parts))
+        portion = Percent(goal.lv_share / without)
         return [
             (volume, portion if isinstance(share, Rest) else share) for volume, share in parts
         ], notes

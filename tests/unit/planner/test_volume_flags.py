@@ -9,7 +9,8 @@ import pytest
 from growdisk.errors import Refused
 from growdisk.filesystems.content import ExtContent, PhysicalVolumeContent
 from growdisk.filesystems.volume_group import LogicalVolume, LvSegment, PhysicalVolume, VolumeGroup
-from growdisk.planner.goal import Goal
+from growdisk.partitions.shares import Percent, Rest
+from growdisk.planner.goal import Goal, Grow
 from growdisk.planner.planner import propose
 from growdisk.planner.proposal import Proposal
 from growdisk.steps.grow_lv import GrowLogicalVolume
@@ -39,7 +40,7 @@ def with_volume(number: int = 0, **changes: object) -> VolumeGroup:
     return group(logical_volumes=tuple(volumes))
 
 
-def proposal(of: VolumeGroup, *, lv: str = "") -> Proposal:
+def proposal(of: VolumeGroup, *, lv: str = "", goal: Goal | None = None) -> Proposal:
     home: ExtContent = replace(EXT, size=GiB // 4, uuid="home")
     content = PhysicalVolumeContent(
         "LVM2_member",
@@ -48,10 +49,8 @@ def proposal(of: VolumeGroup, *, lv: str = "") -> Proposal:
         group=of,
         volumes=(("root", EXT), ("home", home)),
     )
-    from growdisk.partitions.shares import Rest
-    from growdisk.planner.goal import Grow
-
-    found = propose(facts(content), Goal(parse_size("+1G"), lv=(Grow(lv, Rest()),) if lv else ()))
+    goal = goal or Goal(parse_size("+1G"), lv=(Grow(lv, Rest()),) if lv else ())
+    found = propose(facts(content), goal)
     assert isinstance(found, Proposal)
     return found
 
@@ -162,3 +161,13 @@ def test_a_group_without_free_space_has_nothing_to_say_of_it() -> None:
     assert not any(
         "are taken too" in note for note in proposal(group(physical_volumes=(own,))).notes
     )
+
+
+def test_a_common_share_is_refused_if_each_volume_has_its_own() -> None:
+    own = Grow("root", Percent(60))
+    with pytest.raises(Refused) as caught:
+        proposal(group(), goal=Goal(parse_size("+1G"), lv=(own,), lv_share=50.0))
+    assert "without a share of their own" in caught.value.why
+    both = Goal(parse_size("+1G"), lv=(own, Grow("home", Rest())), lv_share=30.0)
+    steps = [s for s in proposal(group(), goal=both).steps if isinstance(s, GrowLogicalVolume)]
+    assert {step.volume for step in steps} == {"root", "home"}
