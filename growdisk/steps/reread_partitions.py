@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
-from growdisk.fast_dataclass import dataclass
+from growdisk.fast_dataclass import dataclass, replace
 from growdisk.partitions.table import PartitionTable, Role
 from growdisk.steps.failures import verify_failed
 from growdisk.steps.step_traits import StepTraits
@@ -25,6 +25,9 @@ class RereadPartitions(StepTraits):
 
     name: ClassVar[str] = "reread-partitions"
     touches: ClassVar[frozenset[Scope]] = frozenset()
+
+    def while_running(self, *, restart: bool, device_size: int) -> Self:
+        return replace(self, running=True)
 
     def names(self, disk: str) -> str:
         return ", ".join(f"{disk}{part.number}" for part in self.table.partitions)

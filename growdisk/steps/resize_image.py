@@ -6,9 +6,9 @@ it.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
-from growdisk.fast_dataclass import dataclass, field
+from growdisk.fast_dataclass import dataclass, field, replace
 from growdisk.steps.step_traits import StepTraits
 from growdisk.steps.worker import DiskView, Worker
 from growdisk.storage.values import Storage
@@ -33,6 +33,9 @@ class ResizeImage(StepTraits):
     name: ClassVar[str] = "resize-image"
     touches: ClassVar[frozenset[Scope]] = frozenset({Scope.IMAGE})
     gives_zeros: ClassVar[bool] = True
+
+    def while_running(self, *, restart: bool, device_size: int) -> Self:
+        return replace(self, running=True, restart=restart)
 
     @property
     def added(self) -> int:
@@ -92,6 +95,9 @@ class GrowDevice(ResizeImage):
     device_size: int = 0
 
     gives_zeros: ClassVar[bool] = False  # a volume's new room holds what was there before
+
+    def while_running(self, *, restart: bool, device_size: int) -> Self:
+        return replace(self, running=True, restart=restart, device_size=device_size)
 
     @property
     def what(self) -> str:
