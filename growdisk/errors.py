@@ -157,6 +157,17 @@ def bad_value(
     )
 
 
+def options_conflict(problem: str, options: tuple[str, ...], hint: str) -> UsageError:
+    """These are not given together."""
+    return UsageError.named(
+        "options-conflict",
+        "{problem}",
+        "",
+        "{hint}",
+        {"problem": problem, "options": options, "hint": hint},
+    )
+
+
 # --- exit 3: refused, nothing touched -----------------------------------------------------------
 
 

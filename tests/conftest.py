@@ -14,13 +14,15 @@ from typing import Any
 
 import pytest
 
+from growdisk.qcow2 import luks1
 from growdisk.units import MiB
 from growdisk.workflow.run_places import STATE_DIR
-from tests.e2e.boot import BootReport, boot
+from tests.e2e.boot import BootReport
 from tests.guests.classic import Guest, classic_guest
 from tests.guests.layouts import Layout
 from tests.guests.small import SmallDisk, make_disk
 from tests.guests.tools import run
+from tests.guests.untouched import untouched_report
 
 DiskMaker = Callable[..., Path]
 Copier = Callable[..., Path]
@@ -134,6 +136,13 @@ def copied(shared_disks: Path, tmp_path: Path) -> Copier:
     return copy
 
 
+@pytest.fixture
+def quick_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What growdisk encrypts in this process is quick to open: else each opening takes seconds."""
+    new_luks = luks1.new_luks
+    monkeypatch.setattr(luks1, "new_luks", lambda key, _seconds: new_luks(key, 0.01))
+
+
 @pytest.fixture(scope="session")
 def classic_base() -> Guest:
     """The real Debian guest; its image is read-only and shared by all tests."""
@@ -143,7 +152,7 @@ def classic_base() -> Guest:
 @pytest.fixture(scope="session")
 def untouched_boot(classic_base: Guest) -> BootReport:
     """How the Debian guest boots as it was built."""
-    return boot(classic_base.image)
+    return untouched_report(classic_base)
 
 
 @pytest.fixture

@@ -43,10 +43,8 @@ def target_of(given: GivenValues, *, running: bool = False) -> Path | LiveReques
         machine = f"{written('domain', 'NAME')} or {written('qmp', 'SOCKET')}"
         raise given.error("no disk is named", f"name an image, or a machine with {machine}")
     if domain and qmp is not None:
-        raise given.error(
-            f"{written('domain')} and {written('qmp')} exclude each other",
-            "libvirt keeps the monitor of its machines to itself",
-        )
+        words = {"domain": written("domain"), "qmp": written("qmp")}
+        raise given.conflict(words, "libvirt keeps the monitor of its machines to itself")
     # Who says how to work inside means a running guest, also if an image names the disk.
     # allow_reboot allows something, and says nothing of how the guest stands.
     inside = any(given.is_said(option.name) for option in INSIDE if option.type != "bool")

@@ -149,13 +149,8 @@ def commit(
         state = session.engine.state
         # With a step that is not done, the guest's files may not fit what is on the disk.
         left = [s.name for s in session.run.plan.steps if state.event_of(s.name) not in ENDED]
-        if left and not (state.settling or as_it_is):
-            raise no_such_run(
-                path,
-                verb="commit",
-                reason=f"step {left[0]} is not done: resume or roll back first (growdisk commit "
-                "--force keeps the disk as it is now)",
-            )
+        if not (state.settling or as_it_is):
+            refuse_left_steps(path, left)
         return session.engine.commit
 
     # An unfinished run may have changed overlays alone, which now become part of the image.
@@ -163,6 +158,17 @@ def commit(
         keys, overlays_may_break=True, not_in_use=not_in_use, shows_the_same=not as_it_is
     )
     return _with_session(path, "commit", observer, None, accept, allowed, undoable=True)
+
+
+def refuse_left_steps(path: Path, left: Sequence[str]) -> None:
+    """no-such-run if steps of the run that is to be accepted are not done."""
+    if left:
+        raise no_such_run(
+            path,
+            verb="commit",
+            reason=f"step {left[0]} is not done: resume or roll back first (growdisk commit "
+            "--force keeps the disk as it is now)",
+        )
 
 
 def _with_session(

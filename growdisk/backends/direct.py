@@ -17,6 +17,7 @@ from pathlib import Path
 
 from growdisk.backends.backend import CheckState, FilesystemCheck, KernelPartition
 from growdisk.backends.direct_editor import DirectEditor
+from growdisk.backends.ext_growth import LEFT_ERRORS, VERDICTS, verdict_of
 from growdisk.backends.judging import LOOKING, complaint, filesystem_unsound
 from growdisk.block.device import BlockDevice
 from growdisk.block.fuse import FuseFolder
@@ -41,9 +42,6 @@ from growdisk.partitions.table import FIRST_DISK
 from growdisk.units import TiB
 
 _SECTOR = 512
-_MENDED, _LEFT_ERRORS = 3, 4  # bits of e2fsck's exit status; with 8 it could not do its work
-# 12 to 15 are 8 and 4 together: it gave up on a file system that is damaged. 8 alone is a failure.
-_VERDICTS = (*range(8), *range(12, 16))
 _DEBUGFS_BANNER = re.compile(r"debugfs \d.*|debugfs: .*", re.DOTALL)
 # Seconds of the processor that a tool may take; they need a tenth of it.
 _WORK, _WORK_A_TIB = 300, 60
@@ -108,14 +106,8 @@ class DirectTools:
     def check_ext(self, device: str) -> FilesystemCheck:
         force = ["-f"] if self._checks_in_full(device) else []
         argv = ["e2fsck", *force, "-p", SHOWN]
-        done = self._run(argv, _name(device), writable=True, accept=_VERDICTS)
-        output = done.stdout + done.stderr
-        # Mended and left at once is damaged: 4 outweighs 1 (mended) and 2 (mended, reboot).
-        if done.status & _LEFT_ERRORS:
-            return FilesystemCheck(CheckState.DAMAGED, output)
-        return FilesystemCheck(
-            CheckState.MENDED if done.status & _MENDED else CheckState.CLEAN, output
-        )
+        done = self._run(argv, _name(device), writable=True, accept=VERDICTS)
+        return verdict_of(done.status, done.stdout + done.stderr)
 
     def resize_ext(self, device: str, size: int | None = None) -> str:
         wanted = self._device(_name(device)).size if size is None else size
@@ -158,7 +150,7 @@ class DirectTools:
             ["e2fsck", "-f", "-n", SHOWN],
             _name(device),
             writable=False,
-            accept=_VERDICTS,
+            accept=VERDICTS,
             meanwhile=meanwhile,
         )
         # its banner goes to stderr
@@ -198,7 +190,7 @@ class DirectTools:
         written = dict.fromkeys(f"/dev/{self._name_of(tree)}" for tree in guest.written)
         for device in filter(self._checks_in_full, written):
             if found := self._finds_errors(device, meanwhile):
-                raise ToolFailed("e2fsck", _LEFT_ERRORS, f"after the repair it finds: {found}")
+                raise ToolFailed("e2fsck", LEFT_ERRORS, f"after the repair it finds: {found}")
             meanwhile = None  # it is done
         if meanwhile:
             meanwhile()
@@ -250,7 +242,7 @@ class DirectTools:
         if tree.content.needs_recovery or not tree.content.clean:
             checked = self.check_ext(f"/dev/{self._name_of(tree)}")
             if checked.state is CheckState.DAMAGED:
-                raise ToolFailed("e2fsck", _LEFT_ERRORS, checked.last_words)
+                raise ToolFailed("e2fsck", LEFT_ERRORS, checked.last_words)
 
     def _debugfs(self, tree: ExtTree, commands: list[str]) -> None:
         script = "".join(f"{command}\n" for command in commands)

@@ -11,11 +11,9 @@ from pathlib import PurePosixPath
 
 from growdisk.errors import ToolFailed
 from growdisk.guest_config.customize.changes import FileOwner, cannot_customize
-from growdisk.guest_systems.file_rewriter import DirectGuest, ext_place
+from growdisk.guest_systems.file_rewriter import EMPTY_FILE, DirectGuest, ext_place
 from growdisk.guest_systems.paths import FoundInode
 from growdisk.host import clock
-
-_EMPTY_FILE = "/etc/mtab"  # of the sandbox
 
 
 class DirectEditor(DirectGuest):
@@ -25,7 +23,7 @@ class DirectEditor(DirectGuest):
         # `write` of debugfs makes a file from one of the sandbox, an empty one. Its content comes
         # after, by the same way as for any file.
         if not self.exists(path):
-            self._in_folder(path, f"write {_EMPTY_FILE}")
+            self._in_folder(path, f"write {EMPTY_FILE}")
         self.write(path, content)
         self._set_owner(path, owner)
 

@@ -27,8 +27,10 @@ from growdisk.units import align_up
 _log = LateLogger("growdisk.appliance")
 
 _SECTOR = 512
-_MENDED, _LEFT_ERRORS = 3, 4  # bits of e2fsck's exit status; with 8 it could not do its work
-_VERDICTS = (*range(8), *range(12, 16))  # with 8 and 4 together it is damaged too much for its work
+# Bits of e2fsck's exit status; 8: it could not do its work.
+_MENDED, LEFT_ERRORS = 3, 4
+# 12 to 15 are 8 and 4 together: it gave up on a file system that is damaged. 8 alone is a failure.
+VERDICTS = (*range(8), *range(12, 16))
 _DUMPE2FS_TELLS = (0, 1)  # with 1 there is some damage, which is e2fsck's to tell
 _MOUNT_POINT = "/tmp/growing"
 # Up to here (256 GiB as mkfs makes them) a full check takes seconds. Larger file systems are
@@ -84,8 +86,13 @@ def run_e2fsck(
     """The verdict of e2fsck -p; -f as well unless the file system is huge and says it is clean."""
     options = ["-f"] if full or superblock.is_checked_in_full else []
     with _saying_what_is_too_new():
-        status, output = shell.run("e2fsck", *options, "-p", device, accept=_VERDICTS)
-    if status & _LEFT_ERRORS:
+        status, output = shell.run("e2fsck", *options, "-p", device, accept=VERDICTS)
+    return verdict_of(status, output)
+
+
+def verdict_of(status: int, output: str) -> FilesystemCheck:
+    """Of e2fsck's exit status, one of VERDICTS. Mended and left at once is damaged."""
+    if status & LEFT_ERRORS:
         return FilesystemCheck(CheckState.DAMAGED, output)
     return FilesystemCheck(CheckState.MENDED if status & _MENDED else CheckState.CLEAN, output)
 
@@ -107,7 +114,7 @@ def run_resize2fs(shell: Shell, device: str, superblock: Superblock, size: int |
             _log.debug("%s cannot grow while mounted: %s", device, refusal.detail)
     checked = run_e2fsck(shell, device, superblock, full=True)  # resize2fs insists on it
     if checked.state is CheckState.DAMAGED:
-        raise ToolFailed("e2fsck", _LEFT_ERRORS, checked.last_words)
+        raise ToolFailed("e2fsck", LEFT_ERRORS, checked.last_words)
     return shell.run("resize2fs", device, *wanted)[1]
 
 

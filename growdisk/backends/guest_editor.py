@@ -220,7 +220,6 @@ class MountedGuest:
         return self._shell.run("test", "-b", path, accept=(0, 1))[0] == 0
 
 
-_ONE_MESSAGE = 2 << 20  # libguestfs holds 4 MiB
 _ENVIRONMENT = (
     "export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin "
     "HOME=/root LC_ALL=C.UTF-8\n"
@@ -232,7 +231,7 @@ class MountedEditor(MountedGuest):
 
     def put(self, path: str, content: bytes, owner: FileOwner) -> None:
         with guest_call(f"write {path}"):
-            if len(content) <= _ONE_MESSAGE:
+            if len(content) <= _CHUNK:
                 self._handle.write(path, content)
             else:
                 self._upload(path, content)

@@ -15,7 +15,7 @@ from growdisk.fast_dataclass import dataclass
 from growdisk.filesystems.content import ForeignContent, SwapContent
 from growdisk.filesystems.identify import identify
 from growdisk.filesystems.nested_table import MBR_KIND
-from growdisk.units import ByteRange, MiB, align_up, format_size
+from growdisk.units import ByteRange, MiB, align_down, format_size
 
 _PROBES = 1024  # places that are looked at: each MiB of a GiB of data
 _CHUNK = 64 << 10
@@ -95,7 +95,7 @@ def _places(device: BlockDevice, space: ByteRange) -> Iterator[int]:
     for start, end in _data(device, space):
         # From the MiB that the data begin in. It may lie before `space`, which the next line sorts
         # out.
-        for offset in range(align_up(start - start % MiB, MiB), end, MiB):
+        for offset in range(align_down(start, MiB), end, MiB):
             if left and space.start < offset < space.end - 4096:
                 left -= 1
                 yield offset

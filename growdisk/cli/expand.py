@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -16,6 +16,7 @@ from growdisk.cli.images.keys import unlocking
 from growdisk.cli.output import CommandOutput
 from growdisk.cli.targets import target_of
 from growdisk.fast_dataclass import replace
+from growdisk.units import format_size
 
 if TYPE_CHECKING:
     from growdisk.api.result import Result
@@ -82,10 +83,19 @@ def with_swap_decided(
         return goal
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return goal
-    # The words of planner.py's _given_up: partitions that --delete gives up are not asked about.
-    given_up = [item for item in make_plan().given_up if ": swap partition of " in item]
+    given_up = list(_swap_given_up(make_plan()))
     if not given_up:
         return goal
     output.note(f"in the way of growth: {', '.join(given_up)}")
     answer = output.ask("what shall become of it?", _CHOICES)
     return replace(goal, swap=cast("SwapPolicy", answer))
+
+
+def _swap_given_up(planned: Result) -> Iterator[str]:
+    """Not what --delete gives up apart from it, which is not asked about."""
+    for before, after in ((planned.before, planned.after), *planned.others):
+        staying = {part.number for part in after.partitions}
+        for part in before.partitions:
+            is_swap = part.content is not None and part.content.kind == "swap"
+            if is_swap and part.number not in staying:
+                yield f"{part.name}: swap partition of {format_size(part.size)}"

@@ -9,7 +9,7 @@ from growdisk.cli.arguments import format_of, goal_of, options_of
 from growdisk.cli.images.keys import unlocking
 from growdisk.cli.output import CommandOutput
 from growdisk.cli.targets import target_of
-from growdisk.errors import UsageError
+from growdisk.errors import options_conflict
 from growdisk.fast_dataclass import replace
 from growdisk.planner.option_table import SHARED
 from growdisk.playbook.as_playbook import playbook_of, running_playbook
@@ -18,12 +18,16 @@ from growdisk.playbook.as_playbook import playbook_of, running_playbook
 def show(arguments: argparse.Namespace, output: CommandOutput) -> int:
     """Print it; nothing is written anywhere."""
     if arguments.key:
-        raise UsageError(
-            "a passphrase is not written into a playbook", hint="give it with --key-file FILE"
+        raise options_conflict(
+            "a passphrase is not written into a playbook",
+            ("--as-playbook", "--key"),
+            hint="give it with --key-file FILE",
         )
     if arguments.others:
-        raise UsageError(
-            "a playbook works on one disk at a time", hint="leave --as-playbook out, or --with"
+        raise options_conflict(
+            "a playbook works on one disk at a time",
+            ("--as-playbook", "--with"),
+            hint="leave --as-playbook out, or --with",
         )
     target, goal, options = target_of(arguments), goal_of(arguments), options_of(arguments)
     # At rest each step is a task, so the disk has to be looked at. A running guest is not looked

@@ -10,7 +10,7 @@ from growdisk import api
 from growdisk.cli.declaring import help_of
 from growdisk.cli.output import CommandOutput
 from growdisk.cli.provision_options import add_customizing, add_making, recipe_of
-from growdisk.errors import UsageError
+from growdisk.errors import UsageError, options_conflict
 from growdisk.planner.option_table import PROVISIONING
 
 NAME = "provision"
@@ -69,8 +69,10 @@ def _outputs(arguments: argparse.Namespace, own: Sequence[api.Output]) -> Sequen
 
     if arguments.list is not None:
         if arguments.out is not None or arguments.count is not None:
-            raise UsageError(
-                "--list names the outputs: OUT and --count would as well", hint="leave them out"
+            raise options_conflict(
+                "--list names the outputs: OUT and --count would as well",
+                ("--list", "--count"),
+                hint="leave them out",
             )
         return read_output_list(arguments.list)
     if arguments.out is None:

@@ -12,7 +12,7 @@ from growdisk.cli.disk_options import add_keys, add_sector_size, keys_of
 from growdisk.cli.images.keys import unlocking
 from growdisk.cli.output import CommandOutput
 from growdisk.cli.targets import image_of
-from growdisk.errors import UsageError
+from growdisk.errors import options_conflict
 from growdisk.planner.option_table import DOWN_TO
 
 if TYPE_CHECKING:
@@ -43,7 +43,9 @@ def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
 
     # Without its folder a run's steps are not known: only the snapshot from before it is.
     if arguments.force and arguments.to:
-        raise UsageError("--force goes all the way back", hint="leave --to out")
+        raise options_conflict(
+            "--force goes all the way back", ("--force", "--to"), hint="leave --to out"
+        )
     image = image_of(arguments)
     may_break = arguments.overlays_may_break
     not_in_use = arguments.not_in_use

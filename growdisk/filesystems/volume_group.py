@@ -15,6 +15,11 @@ from growdisk.fast_dataclass import dataclass
 _LINEAR = "striped"
 
 
+def mapped_name(group: str, volume: str) -> str:
+    """A logical volume's in device-mapper: hyphens within both names are doubled."""
+    return f"{group.replace('-', '--')}-{volume.replace('-', '--')}"
+
+
 @dataclass(frozen=True)
 class PhysicalVolume:
     """`key` is its name within the metadata (pv0); `pe_start` in bytes."""

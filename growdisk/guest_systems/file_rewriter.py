@@ -26,7 +26,7 @@ _INLINE_DATA, _LARGE_FILE = 0x8000, 0x2
 _QUOTA = 0x100
 _KEEPS_QUOTA = "a file system that keeps quota, which debugfs would not count"
 _LARGE = 1 << 31
-_EMPTY_FILE = "/etc/mtab"  # of the sandbox
+EMPTY_FILE = "/etc/mtab"  # of the sandbox
 
 Debugfs = Callable[[ExtTree, list[str]], None]
 
@@ -104,7 +104,7 @@ class DirectGuest:
         now, first, blocks = clock.now(), _blocks(tree, PAGE), _blocks(tree, size)
         # The header's blocks are to hold data; the rest is only taken, and reads as zeros.
         # Made empty in the root directory, where debugfs starts; all else is set by its commands.
-        self._edit(tree, [f"write {_EMPTY_FILE} {name}"])
+        self._edit(tree, [f"write {EMPTY_FILE} {name}"])
         marks = self._take_blocks(tree, self._file(path).inode.number, 0, first)
         self._edit(
             tree,

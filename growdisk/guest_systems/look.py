@@ -28,6 +28,7 @@ from growdisk.filesystems.ext_tree import ExtTree
 from growdisk.filesystems.fat_tree import FatTree
 from growdisk.filesystems.file_tree import FileTree, Unknown
 from growdisk.filesystems.identify import identify
+from growdisk.filesystems.volume_group import mapped_name
 from growdisk.filesystems.xfs_tree import XfsTree
 from growdisk.guest_config.fstab import Entry, parse_fstab, swap_files
 from growdisk.guest_config.places import BOOTS
@@ -170,12 +171,7 @@ def _names(
     # no partition, so that no /dev/sda5 is taken for it.
     if part is None or table is None or node != f"/dev/{FIRST_DISK}{number}":
         group, _, volume = node.removeprefix("/dev/").partition("/")
-        mapped = (
-            # LVM doubles the hyphens in both names, and puts a single one between them.
-            f"/dev/mapper/{group.replace('-', '--')}-{volume.replace('-', '--')}"
-            if volume
-            else node
-        )
+        mapped = f"/dev/mapper/{mapped_name(group, volume)}" if volume else node
         return RemovedPartition(-1, uuid, label, mapped=(node, mapped), is_swap=False)
     return RemovedPartition(
         number, uuid, label, table.partuuid(part), part.name or None, is_swap=False

@@ -143,16 +143,15 @@ class GuestBlockDevice(ReadOnlyDevice):
 
 def guest_disk_at(shell: GuestShell, device: str) -> GuestBlockDevice:
     """The disk as the guest's kernel has it now. GuestLost if it has none of that name."""
-    name = device.removeprefix("/dev/")
-    answer = shell.run(_LOOK.format(name=shlex.quote(name)), _SECONDS)
+    answer = shell.run(_LOOK.format(name=shlex.quote(kernel_name(device))), _SECONDS)
     rows = [line.split() for line in answer.stdout.decode(errors="replace").splitlines()]
     if answer.status != 0 or not rows or len(rows[0]) != 1 or not _are_numbers(rows[0]):
         raise GuestLost(shell.name, reason=f"{device}: {answer.last_words}")
     parts = [
-        SeenPartition(int(row[0]), f"/dev/{row[3]}", 512 * int(row[1]), 512 * int(row[2]))
+        SeenPartition(int(row[0]), path, 512 * int(row[1]), 512 * int(row[2]))
         for row in rows[1:]
         # The guest's words: only what is a plain name becomes part of a later command.
-        if len(row) == 4 and _are_numbers(row[:3]) and row[3].isalnum()
+        if len(row) == 4 and _are_numbers(row[:3]) and (path := _path(row[3]))
     ]
     return GuestBlockDevice(shell, device, 512 * int(rows[0][0]), parts)
 
@@ -198,8 +197,17 @@ def find_in_guest(
 def _seen(line: str) -> SeenDisk | None:
     size, _, rest = line.partition(" ")
     name, _, serial = rest.partition(" ")
-    # sysfs writes a slash in the name of a device as an exclamation mark: cciss!c0d0.
-    plain = name.replace("!", "/")
-    if not (size.isdecimal() and size.isascii() and plain.replace("/", "").isalnum()):
+    path = _path(name)
+    if not (path and size.isdecimal() and size.isascii()):
         return None
-    return SeenDisk(f"/dev/{plain}", int(size) * 512, serial.strip())
+    return SeenDisk(path, int(size) * 512, serial.strip())
+
+
+def kernel_name(device: str) -> str:
+    """As sysfs has it, where an exclamation mark stands for a slash: cciss!c0d0."""
+    return device.removeprefix("/dev/").replace("/", "!")
+
+
+def _path(kernel_name: str) -> str:
+    """The device of a name in sysfs; "" if no disk and no partition has such a name."""
+    return f"/dev/{kernel_name.replace('!', '/')}" if kernel_name.replace("!", "").isalnum() else ""

@@ -9,13 +9,13 @@ superblock to itself for half a minute, so a mounted one is asked for its size.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from growdisk.block.device import BlockDevice
 from growdisk.fast_dataclass import dataclass, replace
 from growdisk.filesystems.content import Content, LuksContent, PhysicalVolumeContent, XfsContent
 from growdisk.filesystems.identify import identify
-from growdisk.live.guest_block_device import GuestBlockDevice
+from growdisk.live.guest_block_device import GuestBlockDevice, kernel_name
 from growdisk.live.guest_shell import GuestShell
 from growdisk.volumes.lv_device import is_readable
 
@@ -78,22 +78,27 @@ class GuestVolumes:
         """The content of an encrypted container that is open."""
         # The kernel writes UUIDs without hyphens.
         uuid = luks_uuid.replace("-", "")
-        return self._by_uuid(f"CRYPT-LUKS1-{uuid}-") or self._by_uuid(f"CRYPT-LUKS2-{uuid}-")
+        starts = (f"CRYPT-LUKS1-{uuid}-", f"CRYPT-LUKS2-{uuid}-")
+        return self._mapped_as(lambda found: found.startswith(starts))
 
     def volume(self, group_uuid: str, volume_uuid: str) -> GuestBlockDevice | None:
-        """A logical volume that is active."""
-        return self._by_uuid("LVM-" + (group_uuid + volume_uuid).replace("-", ""))
+        """A logical volume that is active.
+
+        Of one with snapshots there are further devices, whose names go on: -real, -cow.
+        """
+        uuid = "LVM-" + (group_uuid + volume_uuid).replace("-", "")
+        return self._mapped_as(lambda found: found == uuid)
 
     def mounted(self, device: str) -> SpaceUsage | None:
         """What df says of the file system on `device`; None if it is not mounted."""
-        words = _MOUNTED.format(name=shlex.quote(device.removeprefix("/dev/")))
+        words = _MOUNTED.format(name=shlex.quote(kernel_name(device)))
         numbers = self._shell.run(words, _SECONDS).stdout.split()
         if len(numbers) != 3 or not all(word.isdigit() for word in numbers):
             return None
         return SpaceUsage(*(1024 * int(word) for word in numbers))
 
-    def _by_uuid(self, start: str) -> GuestBlockDevice | None:
-        found = next((m for m in self._mapped if m.uuid.startswith(start)), None)
+    def _mapped_as(self, matches: Callable[[str], bool]) -> GuestBlockDevice | None:
+        found = next((mapped for mapped in self._mapped if matches(mapped.uuid)), None)
         return GuestBlockDevice(self._shell, found.device, found.size, ()) if found else None
 
 

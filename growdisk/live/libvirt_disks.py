@@ -21,6 +21,8 @@ from growdisk.live.libvirt_domain import (
     libvirt_unreachable,
 )
 
+_END_SECONDS = 5.0  # in which a thread that has answered is at its end
+
 
 @dataclass
 class Known:
@@ -50,13 +52,16 @@ def machines_within(uri: str | None, seconds: float) -> tuple[KnownMachine, ...]
     libvirt-unreachable, also if it has not answered after `seconds`.
     """
     answers: SimpleQueue[tuple[KnownMachine, ...] | Refused] = SimpleQueue()
-    Thread(target=_answer, args=(uri, answers), name="libvirt", daemon=True).start()
+    asking = Thread(target=_answer, args=(uri, answers), name="libvirt", daemon=True)
+    asking.start()
     try:
         answer = answers.get(timeout=seconds)
     except Empty:
         raise libvirt_unreachable(
             uri or "its default", reason=f"no answer within {seconds:.0f} s"
         ) from None
+    # A process that is forked while it is at its end could inherit a lock that nobody gives back.
+    asking.join(_END_SECONDS)
     if isinstance(answer, Refused):
         raise answer
     return answer

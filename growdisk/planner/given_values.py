@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from growdisk.errors import UsageError, bad_value
+from growdisk.errors import UsageError, bad_value, options_conflict
 from growdisk.planner.goal import (
     Backend,
     Goal,
@@ -46,6 +46,11 @@ class GivenValues:
 
     def error(self, problem: str, hint: str) -> UsageError:
         return UsageError(f"{self.asked_by}{problem}", hint=hint)
+
+    def conflict(self, words: Mapping[str, str], hint: str) -> UsageError:
+        """The options in `words`, each as it was written, exclude each other."""
+        problem = f"{self.asked_by}{' and '.join(words.values())} exclude each other"
+        return options_conflict(problem, tuple(map(self.written, words)), hint=hint)
 
     def value(self, name: str) -> object:
         if name in self._values or name not in SHARED:
@@ -134,10 +139,11 @@ def run_options_of(
     snapshots = given.word("snapshots")
     keep, written = given.flag("keep_snapshots"), given.written
     if keep and snapshots == "none":
-        raise given.error(
-            f"{written('keep_snapshots')} and {written('snapshots', 'none')} exclude each other",
-            "leave one of them out",
-        )
+        words = {
+            "keep_snapshots": written("keep_snapshots"),
+            "snapshots": written("snapshots", "none"),
+        }
+        raise given.conflict(words, "leave one of them out")
     return RunOptions(
         cast("Backend", given.word("backend")),
         cast("SnapshotChoice", snapshots),

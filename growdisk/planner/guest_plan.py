@@ -73,11 +73,7 @@ def growth_layers(steps: Iterable[DiskStep]) -> dict[str, tuple[int, int]]:
 
 
 def _is_around(layer: LayerStep, place: DevicePath) -> bool:
-    outer = layer.place
-    if isinstance(layer, GrowLogicalVolume):
-        # The step of a logical volume is at its group's physical volume; the volume lies one layer
-        # further in.
-        outer = outer.within_volume(layer.group, layer.volume)
+    outer = layer.opens
     return outer.number == place.number and place.layers[: len(outer.layers)] == outer.layers
 
 
@@ -181,24 +177,8 @@ def kind_of(facts: Facts, step: GrowFilesystem) -> str:
 def _layers(steps: Iterable[LayerStep]) -> Iterator[GuestLayer]:
     group = ""
     for step in steps:
-        match step:
-            case GrowLuks(place=place, uuid=uuid, new_size=size):
-                # The id is what device-mapper has in its UUID: without hyphens.
-                yield GuestLayer("luks", uuid.replace("-", ""), place.name, size)
-            case GrowPhysicalVolume(group=name, uuid=uuid, extents=extents):
-                group = uuid
-                yield GuestLayer("pv", "", name, extents=extents)
-            case GrowLogicalVolume(
-                group=name, volume=volume, uuid=uuid, extents=extents, extent_size=unit
-            ):
-                yield GuestLayer(
-                    "lv",
-                    # Device-mapper's UUID of a volume is LVM-, the group's and the volume's.
-                    f"{group}{uuid}".replace("-", ""),
-                    f"{name}/{volume}",
-                    extents * unit,
-                    extents,
-                )
+        yield step.guest_layer(group)
+        group = step.opens_group or group
 
 
 def _only_at_rest(facts: Facts, target: int, what: str) -> CannotGrow:

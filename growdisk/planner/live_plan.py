@@ -30,12 +30,7 @@ from growdisk.planner.layout import layout_of
 from growdisk.planner.plan import LEAST_REFCOUNT_BITS, Plan
 from growdisk.planner.proposal import Proposal
 from growdisk.steps.grow_filesystem import GrowFilesystem
-from growdisk.steps.grow_luks import GrowLuks
-from growdisk.steps.grow_lv import GrowLogicalVolume
-from growdisk.steps.grow_pv import GrowPhysicalVolume
-from growdisk.steps.registry import DiskStep
-from growdisk.steps.reread_partitions import RereadPartitions
-from growdisk.steps.resize_image import GrowDevice, ResizeImage
+from growdisk.steps.registry import GROWTHS, DiskStep
 from growdisk.steps.step_traits import of_kind
 from growdisk.units import format_size
 
@@ -106,21 +101,10 @@ def make_live_plan(
 
 
 def _running(facts: Facts, step: DiskStep, *, restart: bool, device_size: int) -> DiskStep:
-    """The same step, on a running guest.
-
-    `device_size`: what the host's device has now, in bytes.
-    """
-    match step:
-        case GrowDevice():
-            return replace(step, running=True, restart=restart, device_size=device_size)
-        case ResizeImage():
-            return replace(step, running=True, restart=restart)
-        case GrowFilesystem():
-            # At rest a plain ext step does not say which ext it is: the scripts have to know.
-            return replace(step, running=True, kind=kind_of(facts, step))
-        case RereadPartitions() | GrowLuks() | GrowPhysicalVolume() | GrowLogicalVolume():
-            return replace(step, running=True)
-    return step
+    if isinstance(step, GrowFilesystem):
+        # At rest a plain ext step does not say which ext it is: the scripts have to know.
+        step = replace(step, kind=kind_of(facts, step))
+    return step.while_running(restart=restart, device_size=device_size)
 
 
 def _refuse_shape(path: Path, steps: tuple[DiskStep, ...]) -> None:
@@ -325,7 +309,7 @@ def _notes(
         # The first growth inside a partition is what the guest's own undo cannot take back
         # (LiveUndo).
         first = next(
-            (step.name for step in proposal.steps if step.name.startswith("grow-")),
+            (step.name for step in proposal.steps if isinstance(step, GROWTHS)),
             "grow-filesystem",
         )
         yield (

@@ -13,6 +13,7 @@ from growdisk.filesystems.content import (
     SwapContent,
     XfsContent,
 )
+from growdisk.filesystems.volume_group import mapped_name
 from growdisk.guest_config.removed_partition import RemovedPartition, SwapRemedy
 from growdisk.partitions.growth_values import Grown
 from growdisk.partitions.table import FIRST_DISK, Partition, Role
@@ -120,4 +121,4 @@ def _volume_nodes(content: Content | None) -> Iterator[str]:
             for volume in holder.group.visible:
                 yield f"/dev/{group}/{volume.name}"
                 # Device-mapper joins the two names by a hyphen, so it doubles those within them.
-                yield f"/dev/mapper/{group.replace('-', '--')}-{volume.name.replace('-', '--')}"
+                yield f"/dev/mapper/{mapped_name(group, volume.name)}"

@@ -8,14 +8,15 @@ a failure takes back all of the play.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import closing
 from pathlib import Path
 
 from growdisk import api
 from growdisk.api.current_run import Silent
 from growdisk.api.provisioning.making import remove_left_over
 from growdisk.api.recorded_runs import clear_up
-from growdisk.errors import GrowdiskError, NeedsUser
+from growdisk.block.raw import RawFile
+from growdisk.errors import GrowdiskError, ImageInUse, NeedsUser
 from growdisk.fast_dataclass import replace
 from growdisk.planner.facts import Facts
 from growdisk.playbook.expressions import TaskVariables
@@ -221,9 +222,10 @@ class HostRun:
             except (GrowdiskError, OSError) as wrong:
                 failures.append(wrong)
         for path in self._journal.made():
-            with suppress(OSError, GrowdiskError):
-                remove_left_over(path)
-                path.unlink(missing_ok=True)
+            try:
+                remove_made(path)
+            except ImageInUse as wrong:  # a guest was started on it
+                failures.append(wrong)
         if failures:
             return self._not_taken_back(error.get("what"), failures[0])
         changed = bool(touched) or bool(self._journal.made())
@@ -294,6 +296,18 @@ class _Observer(Silent):
 
     def step_started(self, number: int, total: int, name: str, description: str) -> None:
         self._run.step_started(name)
+
+
+def remove_made(path: Path) -> None:
+    """What a task has made, as far as it can be removed. ImageInUse while somebody has it open."""
+    try:
+        remove_left_over(path)
+        with closing(RawFile.open(path, writable=True)):
+            path.unlink()
+    except ImageInUse:
+        raise
+    except (GrowdiskError, OSError):
+        return
 
 
 def _path(options: Mapping[str, object], name: str) -> Path | None:

@@ -10,6 +10,7 @@ from growdisk.api.result import Result
 from growdisk.errors import GrowdiskError
 from growdisk.fast_dataclass import dataclass
 from growdisk.playbook.task_result import TaskResult
+from growdisk.steps.reread_partitions import RereadPartitions
 from growdisk.units import parse_goal_size
 from growdisk.workflow.engine import Observer
 from growdisk.workflow.run_directory import RunDirectory
@@ -97,7 +98,7 @@ def finished_before(
 
 def _changed(result: Result) -> bool:
     """A look at the table is a run, too, and changes nothing."""
-    return any(step.state == "done" and step.name != "reread-partitions" for step in result.steps)
+    return any(step.state == "done" and step.name != RereadPartitions.name for step in result.steps)
 
 
 def _keys(options: Mapping[str, object]) -> tuple[bytes, ...]:

@@ -29,10 +29,11 @@ class ExtraDiskStep:
     def name(self) -> str:
         # The journal's key must be another one than that of the same step on the first disk:
         # grow-filesystem-sda1 becomes -sdb1, resize-image becomes resize-image-sdb.
-        own, disk = f"-{FIRST_DISK}", f"-{disk_name(self.number)}"
-        if own in self.step.name:
-            return self.step.name.replace(own, disk)
-        return f"{self.step.name}{disk}"
+        step, disk = self.step, disk_name(self.number)
+        partition, dash, volume = step.suffix.removeprefix("-").partition("-")
+        if partition != f"{FIRST_DISK}{step.partition}":
+            return f"{step.name}-{disk}"
+        return f"{step.name.removesuffix(step.suffix)}-{disk}{step.partition}{dash}{volume}"
 
     @property
     def disk(self) -> int:

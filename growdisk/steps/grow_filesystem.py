@@ -7,10 +7,10 @@ again.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from growdisk.errors import Refused
-from growdisk.fast_dataclass import dataclass
+from growdisk.fast_dataclass import dataclass, replace
 from growdisk.filesystems.growing_tools import UNMOUNTED, growing_programs
 from growdisk.steps.device_path import DevicePath
 from growdisk.steps.failures import verify_failed
@@ -50,6 +50,9 @@ class GrowFilesystem(StepTraits):
     @property
     def place(self) -> DevicePath:
         return DevicePath(self.number, self.start, self.size, self.layers)
+
+    def while_running(self, *, restart: bool, device_size: int) -> Self:
+        return replace(self, running=True)
 
     @property
     def works_at(self) -> DevicePath:

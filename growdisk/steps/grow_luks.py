@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from growdisk.fast_dataclass import dataclass
+from growdisk.guest_scripts.script_plan import GuestLayer
 from growdisk.steps.device_path import DevicePath, LuksLayer
 from growdisk.steps.failures import verify_failed
 from growdisk.steps.step_traits import OpenedTraits
@@ -43,6 +44,10 @@ class GrowLuks(OpenedTraits):
         layer = self.place.innermost
         assert isinstance(layer, LuksLayer), self.place
         return layer.uuid
+
+    def guest_layer(self, group: str) -> GuestLayer:
+        # The id is what device-mapper has in its UUID: without hyphens.
+        return GuestLayer("luks", self.uuid.replace("-", ""), self.place.name, self.new_size)
 
     def described(self, disk: str) -> str:
         words = f"{self.place.name_on(disk)} {format_change(self.old_size, self.new_size)}"

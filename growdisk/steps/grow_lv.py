@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from growdisk.fast_dataclass import dataclass
 from growdisk.filesystems.volume_group import LogicalVolume
+from growdisk.guest_scripts.script_plan import GuestLayer
 from growdisk.steps.device_path import DevicePath
 from growdisk.steps.failures import verify_failed, volumes_changed
 from growdisk.steps.step_traits import OpenedTraits
@@ -37,6 +38,17 @@ class GrowLogicalVolume(OpenedTraits):
     @property
     def name(self) -> str:
         return f"grow-lv{self.suffix}"
+
+    @property
+    def opens(self) -> DevicePath:
+        # `place` is the group's physical volume: the volume lies one layer further in.
+        return self.place.within_volume(self.group, self.volume)
+
+    def guest_layer(self, group: str) -> GuestLayer:
+        # Device-mapper's UUID of a volume is LVM-, the group's and the volume's.
+        uuid = f"{group}{self.uuid}".replace("-", "")
+        name = f"{self.group}/{self.volume}"
+        return GuestLayer("lv", uuid, name, self._new_size, self.extents)
 
     def described(self, disk: str) -> str:
         words = f"logical volume {self.group}/{self.volume} {self._sizes}"
@@ -86,7 +98,7 @@ class GrowLogicalVolume(OpenedTraits):
 
     def _kernel_size(self, context: DiskView) -> int:
         """The new size, too, if no kernel is to be asked."""
-        size = context.kernel_size(self.place.within_volume(self.group, self.volume))
+        size = context.kernel_size(self.opens)
         return self._new_size if size is None else size
 
     def _volume(self, context: DiskView) -> LogicalVolume | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from growdisk.fast_dataclass import dataclass
+from growdisk.guest_scripts.script_plan import GuestLayer
 from growdisk.steps.device_path import DevicePath
 from growdisk.steps.failures import verify_failed, volumes_changed
 from growdisk.steps.step_traits import OpenedTraits
@@ -35,6 +36,13 @@ class GrowPhysicalVolume(OpenedTraits):
     @property
     def name(self) -> str:
         return f"grow-pv{self.suffix}"
+
+    @property
+    def opens_group(self) -> str:
+        return self.uuid
+
+    def guest_layer(self, group: str) -> GuestLayer:
+        return GuestLayer("pv", "", self.group, extents=self.extents)
 
     def described(self, disk: str) -> str:
         words = f"physical volume on {self.place.name_on(disk)} (group {self.group}) {self._sizes}"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
-from growdisk.fast_dataclass import dataclass
+from growdisk.fast_dataclass import dataclass, replace
 from growdisk.partitions.table import PartitionTable, Role
 from growdisk.steps.failures import verify_failed
 from growdisk.steps.step_traits import StepTraits
@@ -26,6 +26,9 @@ class RereadPartitions(StepTraits):
     name: ClassVar[str] = "reread-partitions"
     touches: ClassVar[frozenset[Scope]] = frozenset()
 
+    def while_running(self, *, restart: bool, device_size: int) -> Self:
+        return replace(self, running=True)
+
     def names(self, disk: str) -> str:
         return ", ".join(f"{disk}{part.number}" for part in self.table.partitions)
 
@@ -35,7 +38,7 @@ class RereadPartitions(StepTraits):
         return f"another reader sees the new table: {self.names(disk)}"
 
     def check(self, context: DiskView) -> Check:
-        if self.running and not self.differences(context.kernel_partitions()):
+        if self.running and not self.differences(context.kernel_partitions(), context.disk_name):
             return AlreadyDone("the kernel has it already")
         return Ready()
 
@@ -43,10 +46,10 @@ class RereadPartitions(StepTraits):
         return Evidence(context.reread(self))
 
     def verify(self, context: DiskView, evidence: Evidence) -> None:
-        if differences := self.differences(context.kernel_partitions()):
+        if differences := self.differences(context.kernel_partitions(), context.disk_name):
             raise verify_failed(self.name, found=differences, expected="the planned table")
 
-    def differences(self, seen: Placed) -> str:
+    def differences(self, seen: Placed, disk: str) -> str:
         """What was seen, if that is not the planned table; "" if it is."""
         # A kernel gives an extended partition a token size, so that is not compared.
         expected = {
@@ -62,7 +65,5 @@ class RereadPartitions(StepTraits):
         }
         if actual == expected:
             return ""
-        return (
-            ", ".join(f"sda{n} [{start}, +{size}]" for n, (start, size) in sorted(actual.items()))
-            or "no partitions"
-        )
+        found = (f"{disk}{n} [{start}, +{size}]" for n, (start, size) in sorted(actual.items()))
+        return ", ".join(found) or "no partitions"

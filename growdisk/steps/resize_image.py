@@ -6,9 +6,9 @@ it.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
-from growdisk.fast_dataclass import dataclass, field
+from growdisk.fast_dataclass import dataclass, field, replace
 from growdisk.steps.step_traits import StepTraits
 from growdisk.steps.worker import DiskView, Worker
 from growdisk.storage.values import Storage
@@ -33,6 +33,9 @@ class ResizeImage(StepTraits):
     name: ClassVar[str] = "resize-image"
     touches: ClassVar[frozenset[Scope]] = frozenset({Scope.IMAGE})
     gives_zeros: ClassVar[bool] = True
+
+    def while_running(self, *, restart: bool, device_size: int) -> Self:
+        return replace(self, running=True, restart=restart)
 
     @property
     def added(self) -> int:
@@ -93,6 +96,9 @@ class GrowDevice(ResizeImage):
 
     gives_zeros: ClassVar[bool] = False  # a volume's new room holds what was there before
 
+    def while_running(self, *, restart: bool, device_size: int) -> Self:
+        return replace(self, running=True, restart=restart, device_size=device_size)
+
     @property
     def what(self) -> str:
         """In the words of its own tools."""
@@ -100,5 +106,9 @@ class GrowDevice(ResizeImage):
 
     def apply(self, context: Worker) -> Evidence:
         remark = context.grow_device(self)
-        grown = format_change(self.old_size, self.new_size) if self.running else self.describe()
+        grown = (
+            format_change(self.old_size, self.new_size)
+            if self.running
+            else self.described(context.disk_name)
+        )
         return Evidence(f"{grown}{remark}", {"size": self.new_size})

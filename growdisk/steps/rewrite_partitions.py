@@ -53,7 +53,7 @@ class RewritePartitions(StepTraits):
                     "the partition table is not the one that was planned for",
                     "found {found}",
                     "roll back (growdisk rollback IMAGE), then make a new plan",
-                    {"found": table_in_words(table)},
+                    {"found": table_in_words(table, context.disk_name)},
                 )
             )
         return Ready()
@@ -66,9 +66,10 @@ class RewritePartitions(StepTraits):
         """By our own reader, against the planned table; what was copied is read once more."""
         table = context.table(self.before.sector_size)
         if table != self.after:
-            raise verify_failed(
-                self.name, found=table_in_words(table), expected=table_in_words(self.after)
+            found, expected = (
+                table_in_words(each, context.disk_name) for each in (table, self.after)
             )
+            raise verify_failed(self.name, found=found, expected=expected)
         # The digests were journalled by apply, so a later process can compare as well.
         if self.moves:
             require_copied(
@@ -94,10 +95,11 @@ def _difference(name: str, old: Partition, new: Partition) -> str:
     return f"{name} {format_change(old.size, new.size)}"
 
 
-def table_in_words(table: PartitionTable | None) -> str:
+def table_in_words(table: PartitionTable | None, disk: str) -> str:
+    """Of the guest's disk with that name."""
     if table is None:
         return "no table"
     return (
-        ", ".join(f"sda{p.number} [{p.start}, {p.end}) {p.type_code}" for p in table.partitions)
+        ", ".join(f"{disk}{p.number} [{p.start}, {p.end}) {p.type_code}" for p in table.partitions)
         or "no partitions"
     )

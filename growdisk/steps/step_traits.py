@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import ClassVar, Self, TypeVar
 
+from growdisk.fast_dataclass import replace
 from growdisk.guest_config.removed_partition import RemovedPartition
-from growdisk.guest_scripts.script_plan import SwapAction
+from growdisk.guest_scripts.script_plan import GuestLayer, SwapAction
 from growdisk.partitions.table import FIRST_DISK
 from growdisk.steps.device_path import DevicePath
 from growdisk.steps.moving import Move
@@ -35,6 +36,8 @@ class StepTraits:
     """Whether it changes the guest's own files."""
     disk: int = 0
     """Which of the run's disks it is for (ExtraDiskStep)."""
+    suffix: str = ""
+    """What its name ends with if others of its kind grow something else: -sda5, -sda5-home."""
 
     def described(self, disk: str) -> str:
         """What it does, in one line, of the guest's disk with that name."""
@@ -46,6 +49,14 @@ class StepTraits:
     @property
     def own(self) -> Self:
         """As the disk itself has it, whichever of the run's disks that is."""
+        return self
+
+    def while_running(self, *, restart: bool, device_size: int) -> Self:
+        """The same step, on a running guest.
+
+        `restart`: it restarts to see its disk's new size. `device_size`: what the host's device has
+        now, in bytes.
+        """
         return self
 
     @property
@@ -106,3 +117,21 @@ class OpenedTraits(StepTraits):
     @property
     def kernel_tools(self) -> tuple[str, ...]:
         return (*self.programs, *self.place.openers)
+
+    @property
+    def opens(self) -> DevicePath:
+        """Where that which it makes larger stands open, for what lies in it."""
+        return self.place
+
+    @property
+    def opens_group(self) -> str:
+        """The UUID of the volume group whose physical volume it makes larger; "" if it is none."""
+        return ""
+
+    def guest_layer(self, group: str) -> GuestLayer:
+        """The same for guest scripts; `group` is the UUID of the volume group around it, or ""."""
+        raise NotImplementedError
+
+    def while_running(self, *, restart: bool, device_size: int) -> Self:
+        # Each of them is a dataclass; their base is none.
+        return replace(self, running=True)  # type: ignore[type-var]

@@ -148,7 +148,7 @@ class WorkerAtRest:
 
     def reread(self, step: RereadPartitions) -> str:
         with self.run_backend.started("reading the table") as backend:
-            if step.differences(_placed(backend)):
+            if step.differences(_placed(backend), self.disk_name):
                 backend.reread()
             return f"{backend.table_reader} sees {step.names(self.disk_name)}"
 

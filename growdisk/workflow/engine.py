@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Generic, Protocol, TypeVar
 
-from growdisk.errors import GrowdiskError, ToolFailed
+from growdisk.errors import GrowdiskError, NeedsUser, ToolFailed
 from growdisk.fallocate import NO_ROOM
 from growdisk.workflow.failures import (
     Interrupted,
@@ -126,7 +126,7 @@ class Engine(Generic[C]):
             self._record(Event.REVERTED)
         else:
             # In this order: nobody looks for snapshots of a run that is undone.
-            self._snapshots.discard()
+            self._discard(state.failure)
             self._record(Event.UNDONE)
         return self.state
 
@@ -283,6 +283,19 @@ class Engine(Generic[C]):
             ) from error
         # Anything else is a bug, or the refusal of a run that had touched nothing: shown as it is.
         raise error
+
+    def _discard(self, cause: str) -> None:
+        """As the store does; restore-failed, since the run is not over then."""
+        try:
+            self._snapshots.discard()
+        except NeedsUser:
+            raise
+        except GrowdiskError as error:
+            raise restore_failed(
+                self._failed_step(),
+                cause or "going back",
+                (f"the removal of the snapshots ({_reason(error)})",),
+            ) from error
 
     def _restore(self, step: Step[C]) -> str:
         """Restore one step if it was touched; the error's text, or "".

@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from growdisk.block.identity import lasting_path
-from growdisk.block.locks import flock_holder
+from growdisk.block.locks import flock_holder, image_writers
 from growdisk.durable import read_record, replace_file, reserve_room, sync_directory, truncate_file
 from growdisk.errors import GrowdiskError, ImageNotReadable, Refused, shell_word
 from growdisk.workflow.journal import Journal, JournalRecord, read_journal, record_unreadable
@@ -251,7 +251,9 @@ class RunDirectory:
         with contextlib.suppress(OSError):
             names = _LEFT_OVER
             if self._is_run:
-                if not self.leading().state().finished:
+                # Whatever is recorded: nothing goes that a guest writes to.
+                written_to = any(image_writers(file) for file in self.path.glob("*.qcow2"))
+                if written_to or not self.leading().state().finished:
                     return
                 _keep_record(self.path, record_folder(self.image), self.image)
                 # The plan first: what is cut short here is not a run any more.

@@ -10,7 +10,8 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 from growdisk.workflow.failures import Interrupted
@@ -40,6 +41,20 @@ class StopRequest:
             self._flag.set()
             for callback in list(self.callbacks):
                 callback()
+
+    @contextmanager
+    def calling(self, callback: Callable[[], None]) -> Iterator[None]:
+        """Call `callback` when a stop is requested while the context lasts, or was before.
+
+        It may be called twice.
+        """
+        self.callbacks.append(callback)
+        try:
+            if self.requested:  # just before the callback was there
+                callback()
+            yield
+        finally:
+            self.callbacks.remove(callback)
 
     def requested_within(self, seconds: float) -> bool:
         """Whether a stop is requested within that time.

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
+from typing import BinaryIO
 
 from tests.e2e.judges import image_format
 from tests.guests.manifest import as_raw
-from tests.guests.tools import run
+from tests.guests.tools import data_ranges, run
 
 _CHUNK = 1 << 16
 _LONGEST = 8  # bytes: a time, or a checksum over one, and their neighbours
@@ -41,12 +43,17 @@ def _has_table(raw: Path) -> bool:
 def _differing(one: Path, other: Path) -> Iterator[int]:
     """Offsets of bytes that differ."""
     with one.open("rb") as first, other.open("rb") as second:
-        offset = 0
-        while chunk := first.read(_CHUNK):
-            against = second.read(_CHUNK)
+        # where neither has data, both are zeros
+        for offset in sorted({*_with_data(first), *_with_data(second)}):
+            chunk, against = (os.pread(file.fileno(), _CHUNK, offset) for file in (first, second))
             if chunk != against:
                 pairs = zip(chunk, against, strict=True)
                 yield from (
                     offset + place for place, (left, right) in enumerate(pairs) if left != right
                 )
-            offset += len(chunk)
+
+
+def _with_data(file: BinaryIO) -> Iterator[int]:
+    """The chunks in which it has any."""
+    for start, end in data_ranges(file.fileno()):
+        yield from range(start - start % _CHUNK, end, _CHUNK)

@@ -123,7 +123,7 @@ def test_metrics_that_cannot_be_written_hide_nothing_worse(world: Path) -> None:
     (world / "rules.yml").write_text(RULES.replace("keep_host_free: 0%", "timeout: 0.01s"))
     answer = watch(world, "--metrics", "/dev/null")
     assert (answer.code, results(answer)["full.qcow2"]) == (4, "restored")
-    assert "no regular file" in answer.err
+    assert "not a regular file" in answer.err
 
 
 def test_a_full_host_is_told_and_the_exit_code_says_so(world: Path) -> None:

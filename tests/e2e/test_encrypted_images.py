@@ -190,6 +190,7 @@ def test_internal_snapshots_are_taken_back_and_forgotten_without_the_passphrase(
     judged(encrypted.decrypted(), GiB + 128 * MiB)
 
 
+@pytest.mark.usefixtures("quick_keys")
 def test_overlay_of_an_encrypted_base_grows_in_its_own_file(encrypted: Encrypted) -> None:
     top = encrypted.folder / "top.qcow2"
     created = in_process(

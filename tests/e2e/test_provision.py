@@ -178,6 +178,21 @@ def test_a_call_that_is_stopped_finishes_nothing_more_and_leaves_nothing_half_do
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.qcow2", "base.qcow2"]
 
 
+def test_a_stop_just_when_an_output_begins_is_heeded_and_nothing_of_it_is_left_to_be_called(
+    base: Path, tmp_path: Path
+) -> None:
+    class JustAfter(StopRequest):
+        def check(self) -> None:
+            super().check()
+            self.request("SIGTERM")
+
+    outputs, stop = [api.Output(tmp_path / "a.qcow2")], JustAfter()
+    (output,) = api.provision(base, outputs, recipe(), stop=stop).outputs
+    assert isinstance(output.error, Interrupted)
+    assert stop.callbacks == []
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["base.qcow2"]
+
+
 def test_a_long_copy_can_be_stopped(
     base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

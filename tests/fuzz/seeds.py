@@ -10,9 +10,9 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.oracle.encrypted import KEY, their_luks
 from tests.oracle.qemu import qemu_img
 
-KEY = b"correct horse"
 _SECRET = ("--object", "secret,id=key,file=key")
 _DATA = ("write -P 1 0 24k", "write -P 2 100k 9k", "write -z 40k 16k")
 
@@ -72,16 +72,16 @@ def make_seed(name: str, directory: Path) -> Seed:
     if recipe.backed:
         (directory / "base.raw").write_bytes(bytes(range(256)) * 600)
     options = recipe.options
-    if recipe.encrypted:
-        options += ",encrypt.key-secret=key"
-        options += (
-            "" if "encrypt.format" in options else ",encrypt.format=luks,encrypt.iter-time=10"
-        )
-        words = [*_SECRET, *words]
-    qemu_img(
-        "create", "-q", "-f", "qcow2", *words, "-o", options, path.name, recipe.size,
-        directory=directory,
-    )  # fmt: skip
+    if recipe.encrypted and "encrypt.format" not in options:
+        their_luks(path, recipe.size, options)
+    else:
+        if recipe.encrypted:
+            options += ",encrypt.key-secret=key"
+            words = [*_SECRET, *words]
+        qemu_img(
+            "create", "-q", "-f", "qcow2", *words, "-o", options, path.name, recipe.size,
+            directory=directory,
+        )  # fmt: skip
     for action in recipe.actions:
         _do(path, action, encrypted=recipe.encrypted)
     (directory / "key").unlink()

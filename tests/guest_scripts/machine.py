@@ -8,13 +8,13 @@ import shutil
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
 from growdisk.guest_scripts.answers import Answer, parse_answer
 from growdisk.guest_scripts.script_plan import DRIVER, Phase
-from tests.e2e.boot import Doors, RunningGuest, _connected
+from tests.e2e.boot import EMULATED_CPU, Doors, RunningGuest, _connected
 from tests.guest_scripts.micro import kernel
 from tests.guests.content import text, write_tar
 from tests.guests.tools import environment
@@ -117,10 +117,12 @@ def booted(
     bus: str = "scsi",
     root: int = 1,
     data: Path | None = None,
+    drivers: Sequence[str] = (),
 ) -> Iterator[Machine]:
     """The guest on the qcow2 `disk`, which it writes to; up, with the scripts at hand.
 
-    QEMU is killed at the end. `data` is a second disk, on the same bus (scsi).
+    QEMU is killed at the end. `data` is a second disk, on the same bus (scsi); `drivers` are those
+    that the root does not need.
     """
     with tempfile.TemporaryDirectory(prefix="growdisk-micro-", dir="/var/tmp") as scratch:
         folder = Path(scratch)
@@ -128,7 +130,7 @@ def booted(
         tar = write_tar(
             folder / "scripts.tar", [text(name, script, 0o755) for name, script in scripts.items()]
         )
-        command = _command(disk, tar, doors, folder / "console", bus, root)
+        command = _command(disk, tar, doors, folder / "console", bus, root, drivers)
         if data is not None:
             command += [
                 "-blockdev",
@@ -149,13 +151,21 @@ def booted(
             process.wait()
 
 
-def _command(disk: Path, tar: Path, doors: Doors, console: Path, bus: str, root: int) -> list[str]:
+def _command(
+    disk: Path,
+    tar: Path,
+    doors: Doors,
+    console: Path,
+    bus: str,
+    root: int,
+    drivers: Sequence[str],
+) -> list[str]:
     qemu = shutil.which("qemu-system-x86_64", path=environment()["PATH"])
     assert qemu, "qemu-system-x86_64 is not installed: make setup"
-    image, initramfs = kernel()
+    image, initramfs = kernel(*drivers)
     name = "vda" if bus == "virtio" else "sda"
     return [
-        "setpriv", "--pdeathsig", "KILL", qemu, "-cpu", "max", "-m", "256", "-smp", "1",
+        "setpriv", "--pdeathsig", "KILL", qemu, "-cpu", EMULATED_CPU, "-m", "256", "-smp", "1",
         "-accel", "tcg", "-display", "none", "-no-reboot", "-monitor", "none",
         "-kernel", str(image), "-initrd", str(initramfs),
         "-append", f"console=ttyS0 quiet panic=-1 no_timer_check microroot={name}{root}",

@@ -75,7 +75,7 @@ def test_a_mounted_file_system_grows_on_a_data_disk(
     data = make_disk(tmp_path / "data.qcow2", SmallDisk(Layout.PLAIN, size=SIZE, filesystem=kind))
     root = make_world(tmp_path, (*UTIL_LINUX, *EXT, *tools))
     plan = _plan(data, kind)
-    with booted(root.disk, render(plan), data=data) as guest:
+    with booted(root.disk, render(plan), data=data, drivers=(kind,)) as guest:
         alike = guest.phase(Phase.INSPECT, RUN)
         assert (alike.result, "several" in alike.what) == (ScriptOutcome.REFUSED, True)
         wrong = guest.phase(Phase.INSPECT, RUN, "GROWDISK_DISK=/dev/sda")

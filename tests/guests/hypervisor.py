@@ -10,6 +10,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
+from tests.e2e.boot import EMULATED_CPU
 from tests.guests.cache import cached, recipe_hash
 from tests.guests.classic import PACKAGES, _assemble, _debootstrap, _own_files, classic_guest
 from tests.guests.content import write_tar
@@ -22,7 +23,8 @@ _WAIT = "while [ $(cut -d. -f1 /proc/uptime) -lt 200 ]; do sleep 1; done"
 
 def hypervisor_image() -> Path:
     """Read-only, with its memory in a snapshot; built when needed (6 minutes)."""
-    recipe = recipe_hash([Path(__file__)], f"{classic_guest().image.parent.name} {dependencies()}")
+    parts = f"{classic_guest().image.parent.name} {dependencies()} {EMULATED_CPU}"
+    recipe = recipe_hash([Path(__file__)], parts)
     return cached(f"hypervisor-{recipe[:32]}", _build) / "guest.qcow2"
 
 

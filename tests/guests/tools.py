@@ -33,7 +33,7 @@ def place_content(content: Path, disk: Path, at: int) -> None:
     its data alone, so that holes stay holes.
     """
     with content.open("rb") as source, disk.open("r+b") as target:
-        for start, end in _data(source.fileno()):
+        for start, end in data_ranges(source.fileno()):
             for place in range(start, end, _PIECE):
                 os.pwrite(
                     target.fileno(),
@@ -42,7 +42,8 @@ def place_content(content: Path, disk: Path, at: int) -> None:
                 )
 
 
-def _data(source: int) -> Iterator[tuple[int, int]]:
+def data_ranges(source: int) -> Iterator[tuple[int, int]]:
+    """From where to where an open file has data."""
     end = 0
     while True:
         try:

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.boot import EMULATED_CPU
 from tests.guest_scripts.micro import BUSYBOX, closure_of, kernel
 from tests.guests.cache import cached, recipe_hash
 from tests.guests.tools import environment, run
@@ -125,7 +126,7 @@ def _command(folder: Path, disks: Sequence[Path], log: Path | None) -> list[str]
         drives[1] = f"if=virtio,driver=blklogwrites,{files}"
     return [
         "setpriv", "--pdeathsig", "KILL", "qemu-system-x86_64", "-accel", "tcg,thread=multi",
-        "-cpu", "max", "-m", "1024", "-smp", "1", "-display", "none", "-monitor", "none",
+        "-cpu", EMULATED_CPU, "-m", "1024", "-smp", "1", "-display", "none", "-monitor", "none",
         "-no-reboot", "-serial", f"file:{folder / 'console'}",
         "-object", "memory-backend-memfd,id=memory,size=1024M,share=on",
         "-numa", "node,memdev=memory", "-kernel", str(image), "-initrd", str(_initramfs()),

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 from growdisk.units import MiB
 from tests.guests.tools import place_content, run
-from tests.unit.cli.command import in_process
+from tests.unit.cli.command import fingerprint, in_process
 
 _DISK = 76 * MiB + 40 * 512
 
@@ -25,9 +24,9 @@ def disk(path: Path, script: str, size: int = _DISK, **volumes: Path) -> Path:
 
 def assert_refused(image: Path, *words: str, naming: str) -> str:
     """By the plan, and by expand without a byte changed; returns what was said."""
-    before = hashlib.sha256(image.read_bytes()).digest()
+    before = fingerprint(image)
     planned, done = in_process("plan", image, *words), in_process("expand", image, *words)
     assert (planned.code, done.code) == (3, 3), (planned, done)
     assert naming in planned.err and naming in done.err, planned.err
-    assert hashlib.sha256(image.read_bytes()).digest() == before
+    assert fingerprint(image) == before
     return planned.err

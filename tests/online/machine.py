@@ -18,7 +18,7 @@ from pathlib import Path
 
 from growdisk.live.qemu_machine import Machine
 from growdisk.live.qmp import QmpMonitor
-from tests.e2e.boot import Doors, RunningGuest
+from tests.e2e.boot import EMULATED_CPU, Doors, RunningGuest
 from tests.e2e.process import await_true
 from tests.guests.cache import cached
 from tests.guests.classic import classic_guest
@@ -143,7 +143,7 @@ def booted_guest(disk: str) -> Path:
     """The image of a booted guest with its memory in a snapshot; read-only, in the cache."""
     version = run("qemu-system-x86_64", "--version").split("(")[0].split()[-1]
     base = full_guest() if disk in _FULL_KERNEL else classic_guest().image
-    key = f"woken-{base.parent.name.removeprefix('classic-')}-{disk}-{version}-2"
+    key = f"woken-{base.parent.name.removeprefix('classic-')}-{disk}-{version}-3"
     return cached(key, lambda folder: boot_once(folder, base, disk)) / "guest.qcow2"
 
 
@@ -193,8 +193,8 @@ def _command(image: Path, image_format: str, sockets: Sockets, disk: Sequence[st
     """
     return [
         "setpriv", "--pdeathsig", "KILL", "nice", "-n", "5", "qemu-system-x86_64",
-        "-accel", "tcg,thread=multi", "-cpu", "max", "-m", "512", "-smp", "1", "-display", "none",
-        "-monitor", "none",
+        "-accel", "tcg,thread=multi", "-cpu", EMULATED_CPU, "-m", "512", "-smp", "1",
+        "-display", "none", "-monitor", "none",
         "-chardev", f"socket,id=console,path={sockets.console},server=on,wait=on",
         "-serial", "chardev:console", "-qmp", f"unix:{sockets.qmp},server=on,wait=off",
         "-qmp", f"unix:{sockets.own},server=on,wait=off",

@@ -84,7 +84,8 @@ def plan_on(device: Path) -> Plan:
     disk = replace(DISK, format="raw", version=0, size=OLD)
     room = HostRoom(GiB, GiB, "on /srv", device_size=OLD)
     around = replace(AROUND, disk=disk, disks=(disk,), host=room)
-    return make_live_plan(facts, proposal, goal, RunOptions(snapshots="overlay"), around, WAY)
+    options = RunOptions(snapshots="overlay")
+    return make_live_plan("run-1", facts, proposal, goal, options, around, WAY)
 
 
 def test_an_overlay_names_the_device_and_is_merged_into_it_when_both_have_grown(

@@ -266,6 +266,7 @@ def test_what_cannot_be_put_into_a_snapshot_is_known_before_one_is_tried(tmp_pat
         assert machine.fixed_to_host() == ""
 
 
+@pytest.mark.usefixtures("quick_keys")
 def test_qemu_ends_when_it_is_to_write_memory_into_an_encrypted_image_and_growdisk_sees_it(
     tmp_path: Path,
 ) -> None:

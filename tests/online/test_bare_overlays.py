@@ -7,8 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from growdisk.block.raw import RawFile
+from growdisk.errors import ImageInUse
 from growdisk.qcow2.create import create
 from growdisk.workflow.failures import NothingToRestore, StoppedWithoutWayBack
+from growdisk.workflow.journal import Event, JournalRecord
+from growdisk.workflow.run_directory import RunDirectory
 from growdisk.workflow.states import RunStatus
 from tests.online.bare import bare
 from tests.online.overlay_world import NAME, World, world_of
@@ -95,3 +99,29 @@ def test_no_overlay_is_removed_if_qemu_cannot_be_asked(world: World) -> None:
     with raises("overlays-need-rest"):
         store.discard()
     assert overlay.exists()
+
+
+def test_the_image_below_an_overlay_of_a_running_guest_cannot_be_opened_to_write(
+    world: World,
+) -> None:
+    """So the way for guests that are off is closed, even if QEMU is not found."""
+    world.store().take(NAME)
+    with pytest.raises(ImageInUse):
+        RawFile.open(world.worker.path, writable=True)
+
+
+def test_the_folder_of_a_run_is_not_put_away_while_a_guest_writes_to_an_overlay_in_it(
+    world: World,
+) -> None:
+    """The journal says that it is undone, wrongly."""
+    directory = RunDirectory.beside(world.worker.path)
+    journal = directory.begin(b"{}")
+    journal.append(JournalRecord(Event.BEGIN))
+    world.store().take(NAME)
+    journal.append(JournalRecord(Event.UNDONE))
+    overlay = world.written_to
+    directory.put_away()
+    assert overlay.exists()
+    world.store().settle()
+    directory.put_away()
+    assert not directory.path.exists()

@@ -11,6 +11,7 @@ from growdisk.api.live_target import LiveRequest, RunningGuest, reach
 from growdisk.api.provisioning.making import put_in_place
 from growdisk.errors import ImageInUse
 from growdisk.live.block_jobs import put_overlay
+from growdisk.playbook.host_run import remove_made
 from growdisk.playbook.play_snapshot import PlaySnapshot
 from growdisk.qcow2.create import create
 from tests.online.bare import bare, image
@@ -35,6 +36,17 @@ def test_a_play_does_not_put_a_copy_in_the_place_of_a_disk_that_a_guest_writes_t
     way_back.restore()
     assert path.stat().st_ino != inode
     way_back.restore()  # after a crash behind the last step
+
+
+def test_what_a_play_has_made_stays_while_a_guest_writes_to_it(tmp_path: Path) -> None:
+    path = image(tmp_path)
+    with bare_machine(path):
+        with pytest.raises(ImageInUse):
+            remove_made(path)
+        assert path.exists()
+    remove_made(path)
+    remove_made(path)
+    assert not path.exists()
 
 
 def test_an_output_does_not_replace_an_image_that_a_guest_has_opened_meanwhile(

@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from tests.oracle.encrypted import their_luks
 from tests.oracle.qemu import qemu_img, qemu_io
 
 _GEOMETRIES = (
@@ -130,12 +131,7 @@ def _no_bytes(folder: Path) -> Path:
 
 
 def _encrypted(folder: Path) -> Path:
-    path = folder / "luks.qcow2"
-    qemu_img(
-        "create", "-q", "-f", "qcow2", "--object", "secret,id=s,data=abc",
-        "-o", "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10", path, "4M",
-    )  # fmt: skip
-    return path
+    return their_luks(folder / "luks.qcow2", "4M")
 
 
 READABLE: dict[str, Callable[[Path], Path]] = {

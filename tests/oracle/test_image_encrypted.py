@@ -12,6 +12,8 @@ import pytest
 from tests.oracle.qemu import qemu_img
 from tests.oracle.verbs import image
 
+pytestmark = pytest.mark.usefixtures("quick_keys")
+
 MiB = 1 << 20
 
 

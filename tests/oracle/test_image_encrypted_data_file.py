@@ -13,21 +13,23 @@ from growdisk.errors import KeyNeeded
 from growdisk.qcow2.create import create
 from growdisk.qcow2.create_options import CreateOptions
 from growdisk.qcow2.image import Qcow2Image
-from tests.oracle.encrypted import KEY, MIB, SECRET, their_bytes, their_check, their_io
+from tests.oracle.encrypted import KEY, MIB, their_bytes, their_check, their_io, their_luks
 from tests.oracle.qemu import qemu_img
 
 
+@pytest.fixture(autouse=True)
+def _there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """QEMU looks for a data file of a relative name from where it is started."""
+    monkeypatch.chdir(tmp_path)
+
+
 def made(path: Path, by: str, options: str = "") -> None:
-    data = path.with_name("data")
+    """Its data file is called "data", beside it."""
+    words = ",".join(filter(None, ("data_file=data", options)))
     if by == "us":
-        words = ",".join(filter(None, (f"data_file={data}", options)))
         create(path, 8 * MIB, CreateOptions.parse(words), key=KEY, key_seconds=0.01)
     else:
-        words = f"encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10,data_file={data}"
-        qemu_img(
-            "create", "-q", *SECRET, "-f", "qcow2", "-o", ",".join(filter(None, (words, options))),
-            path, "8M",
-        )  # fmt: skip
+        their_luks(path, "8M", words)
 
 
 @pytest.mark.parametrize("options", ("", "cluster_size=4k", "cluster_size=2M", "extended_l2=on"))
@@ -37,7 +39,8 @@ def test_both_engines_write_and_see_the_same(tmp_path: Path, by: str, options: s
     made(path, by, options)
     told = json.loads(qemu_img("info", "--output=json", path))
     assert told["encrypted"]
-    assert told["format-specific"]["data"]["data-file"] == str(tmp_path / "data")
+    stored = {"us": str(tmp_path / "data"), "them": "data"}[by]
+    assert told["format-specific"]["data"]["data-file"] == stored
     their_io(path, f"write -P 1 {MIB} 100000")
     model[MIB : MIB + 100_000] = b"\1" * 100_000
     noise = os.urandom(3 * MIB // 2)
@@ -88,6 +91,7 @@ def test_without_its_key_tables_move_and_nothing_is_read(tmp_path: Path) -> None
         image.read(0, 512)
 
 
+@pytest.mark.usefixtures("quick_keys")
 def test_it_is_converted_to_and_from(tmp_path: Path) -> None:
     path, key, new = tmp_path / "image.qcow2", tmp_path / "key", tmp_path / "new.qcow2"
     key.write_bytes(KEY)
@@ -109,5 +113,5 @@ def test_an_encrypted_data_file_that_should_be_raw_is_refused(
     key.write_bytes(KEY)
     words = ["image", "create", str(tmp_path / "i.qcow2"), "8M", "-f", "qcow2", "--encrypt", "luks"]
     assert main([*words, "--key-file", str(key), "-o", "data_file=d,data_file_raw=on"]) == 3
-    assert "no raw image" in capsys.readouterr().err
+    assert "not a raw image" in capsys.readouterr().err
     assert [file.name for file in tmp_path.iterdir()] == ["key"]

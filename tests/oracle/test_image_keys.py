@@ -14,7 +14,7 @@ from growdisk.qcow2.create import create
 from growdisk.qcow2.create_options import CreateOptions
 from growdisk.qcow2.image import Qcow2Image
 from tests.oracle.verbs import image
-from tests.unit.cli.command import growdisk
+from tests.unit.cli.command import in_process
 
 MiB = 1 << 20
 ONE, OTHER = b"open sesame", b"close sesame"
@@ -125,6 +125,7 @@ def test_growing_needs_the_key_only_where_zeros_have_to_be_written(
     assert content(path, ONE) == (b"x" * 70_000).ljust(70_144 + MiB, b"\0")
 
 
+@pytest.mark.usefixtures("quick_keys")
 def test_converting_can_change_the_key(tmp_path: Path, one: Path, other: Path) -> None:
     path, new = locked(tmp_path / "a", ONE, (0, b"x" * 70_000)), tmp_path / "new.qcow2"
     assert (
@@ -194,6 +195,7 @@ def test_a_new_passphrase_is_typed_twice(tmp_path: Path) -> None:
     assert content(path, b"one") == bytes(MiB)
 
 
+@pytest.mark.usefixtures("quick_keys")
 @pytest.mark.parametrize(
     "key", [b"abc\xff\xfe", b"abc\0def", b"\0", b"\xed\xa0\x80", "café".encode(), b"abc\n"]
 )
@@ -202,7 +204,7 @@ def test_no_image_is_made_under_a_passphrase_that_qemu_cannot_take(
 ) -> None:
     (file := tmp_path / "key").write_bytes(key)
     made = tmp_path / "image"
-    answer = growdisk("image", "create", "--encrypt", "luks", "--new-key-file", file, made, "1M")
+    answer = in_process("image", "create", "--encrypt", "luks", "--new-key-file", file, made, "1M")
     assert (answer.code == 0) == made.exists()
     assert answer.code == 0 or (answer.code, "base64" in answer.err) == (3, True)
     create(other := tmp_path / "other", 1 << 20, key=b"another", key_seconds=0.001)

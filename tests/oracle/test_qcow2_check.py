@@ -24,6 +24,7 @@ from tests.oracle.damage import (
     first_l2_table,
     forget_all_snapshots,
 )
+from tests.oracle.encrypted import their_luks
 from tests.oracle.qemu import COUNTS, qemu_check, qemu_img, qemu_io
 
 OPTIONS = (
@@ -64,9 +65,7 @@ def test_persistent_bitmaps_are_counted(tmp_path: Path):
 
 
 def test_an_encryption_header_is_counted(tmp_path: Path):
-    image = tmp_path / "luks.qcow2"
-    options = "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10"
-    qemu_img("create", "--object", "secret,id=s,data=x", "-f", "qcow2", "-o", options, image, "10M")
+    image = their_luks(tmp_path / "luks.qcow2", "10M")
     assert our_check(image).is_clean  # qemu-img check itself would need the key
 
 

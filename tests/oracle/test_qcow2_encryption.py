@@ -11,7 +11,7 @@ from growdisk.errors import GrowdiskError, ImageUnsupported, WrongKey
 from growdisk.qcow2.create import create
 from growdisk.qcow2.create_options import CreateOptions
 from growdisk.qcow2.image import Qcow2Image
-from tests.oracle.encrypted import KEY, MIB, SECRET, their_bytes, their_check, their_io
+from tests.oracle.encrypted import KEY, MIB, SECRET, their_bytes, their_check, their_io, their_luks
 from tests.oracle.qemu import qemu_img
 
 OURS = [
@@ -82,10 +82,7 @@ def test_what_we_encrypt_qemu_reads_and_writes(tmp_path: Path, options: str):
 
 @pytest.mark.parametrize("options", THEIRS)
 def test_what_qemu_encrypts_we_read_and_write(tmp_path: Path, options: str):
-    path = tmp_path / "image.qcow2"
-    words = f"encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10{',' if options else ''}{options}"  # noqa: E501
-    qemu_img("create", *SECRET, "-f", "qcow2", "-o", words, path, "8M")
-    exercise(path)
+    exercise(their_luks(tmp_path / "image.qcow2", "8M", options))
 
 
 def test_a_second_passphrase_opens_the_image_too(tmp_path: Path):

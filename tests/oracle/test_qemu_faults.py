@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.oracle.encrypted import their_check, their_luks
 from tests.oracle.qemu import qemu_img, qemu_io
 from tests.oracle.verbs import image, make
 
@@ -168,20 +169,10 @@ def test_without_its_backing_file_an_image_is_checked_and_keeps_its_snapshots(
 def test_without_its_key_an_image_is_checked_resized_and_keeps_its_snapshots(
     tmp_path: Path,
 ) -> None:
-    path = tmp_path / "image.qcow2"
-    options = "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10"
-    qemu_img(
-        "create", "-q", "--object", "secret,id=s,data=x", "-f", "qcow2", "-o", options, path, "1M"
-    )
+    path = their_luks(tmp_path / "image.qcow2", "1M")
     assert [action(path) for action in KEYLESS] == [0] * len(KEYLESS)
     assert image("resize", path, "2M") == 0
-    qemu_img(
-        "check",
-        "--object",
-        "secret,id=s,data=x",
-        "--image-opts",
-        f"driver=qcow2,file.filename={path},encrypt.key-secret=s",
-    )
+    their_check(path)
 
 
 # --- names ----------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from growdisk.api import status
 from growdisk.playbook.perform import perform
 from growdisk.playbook.task_result import TaskResult
 from growdisk.units import MiB
@@ -61,6 +62,19 @@ def test_going_back_to_a_step_that_there_is_not_is_refused(
     grow(image, size="1G", keep_snapshots=True)
     outcome = perform("rollback", {"image": str(image), "to": "grow-filesytem"}, check=check)
     assert outcome.failed and "its steps are: resize-image" in outcome.message
+
+
+@pytest.mark.parametrize("check", [False, True])
+def test_a_run_that_was_taken_back_in_part_is_not_accepted(
+    small_disk: DiskMaker, check: bool
+) -> None:
+    image = small_disk(disk=SMALL)
+    grow(image, size="1G", keep_snapshots=True)
+    perform("rollback", {"image": str(image), "to": "grow-filesystem"})
+    outcome = perform("commit", {"image": str(image)}, check=check)
+    assert outcome.error is not None and outcome.error.exit_code == 3
+    assert "step grow-filesystem is not done" in outcome.error.why
+    assert status(image).state == "unfinished"
 
 
 @pytest.mark.parametrize("task", ["rollback", "commit"])

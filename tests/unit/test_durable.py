@@ -93,7 +93,7 @@ def test_what_is_no_file_is_never_replaced_by_one(tmp_path: Path, name: str):
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "link").symlink_to("/dev/null")
     before = sorted(tmp_path.rglob("*"))
-    with pytest.raises(OSError, match="no regular file"):
+    with pytest.raises(OSError, match="not a regular file"):
         replace_file(tmp_path / "folder" / ".." / name, b"new")
     assert sorted(tmp_path.rglob("*")) == before
     assert (tmp_path / "link").is_symlink()
@@ -102,7 +102,7 @@ def test_what_is_no_file_is_never_replaced_by_one(tmp_path: Path, name: str):
 def test_no_file_takes_the_place_of_a_name_in_dev():
     """As /dev/stdout, a link, which may well lead to a file."""
     name = Path("/dev/growdisk-test")
-    with pytest.raises(OSError, match="no regular file"):
+    with pytest.raises(OSError, match="not a regular file"):
         replace_file(name, b"new")
     assert not name.exists()
 

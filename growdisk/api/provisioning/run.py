@@ -108,10 +108,10 @@ def _one(batch: Batch, number: int, output: Output, *, dry_run: bool) -> Provisi
     batch.stop.check()
     # a worker on an image forgets all callbacks when it is done: not those of the others
     own = StopRequest()
-    batch.stop.callbacks.append(lambda: own.request(batch.stop.signal))
-    one = OneOutput(replace(batch, stop=own), number, output)
-    one.check()
-    return one.planned() if dry_run else one.made()
+    with batch.stop.calling(lambda: own.request(batch.stop.signal)):
+        one = OneOutput(replace(batch, stop=own), number, output)
+        one.check()
+        return one.planned() if dry_run else one.made()
 
 
 def _reported(path: Path, action: Callable[[], Provisioned]) -> Provisioned:

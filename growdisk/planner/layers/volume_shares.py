@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from growdisk.fast_dataclass import dataclass
 from growdisk.filesystems.content import Content
-from growdisk.filesystems.volume_group import LogicalVolume, VolumeGroup
+from growdisk.filesystems.volume_group import LogicalVolume, VolumeGroup, mapped_name
 from growdisk.partitions.shares import Percent, Rest, Share, Size
 from growdisk.planner.layers.content_growth import GrowthTarget
 from growdisk.planner.layers.growers import cannot_grow
@@ -139,12 +139,10 @@ class VolumeShares:
         group = self.group
         spellings = {volume.name: volume for volume in group.visible}
         for volume in group.visible:
-            # As device-mapper has it: a hyphen within a name is doubled.
-            mapped = f"{group.name.replace('-', '--')}-{volume.name.replace('-', '--')}"
             names = (
                 f"{group.name}/{volume.name}",
                 f"/dev/{group.name}/{volume.name}",
-                f"/dev/mapper/{mapped}",
+                f"/dev/mapper/{mapped_name(group.name, volume.name)}",
             )
             spellings |= dict.fromkeys(names, volume)
         if (found := spellings.get(wanted)) is None:

@@ -10,7 +10,7 @@ from growdisk.api.images.creating import create_qcow2, create_raw, raw_prealloca
 from growdisk.api.images.info import ImageInfo, image_info
 from growdisk.api.images.resizing import resize_image
 from growdisk.api.images.snapshots import apply_snapshot, create_snapshot, delete_snapshot
-from growdisk.api.recorded_runs import refuse_unknown_step
+from growdisk.api.recorded_runs import refuse_left_steps, refuse_unknown_step
 from growdisk.api.run_status import StatusReport
 from growdisk.errors import (
     ImageDamaged,
@@ -29,6 +29,8 @@ from growdisk.qcow2.create_options import CreateOptions, Preallocation
 from growdisk.qcow2.probe import ImageFormat, format_of_name
 from growdisk.qcow2.snapshots import snapshot_not_found
 from growdisk.units import SizeSpec, format_change, format_size, parse_goal_size
+
+_ENDED = ("done", "skipped")
 
 
 def _snapshot(options: Options, context: TaskContext) -> TaskResult:
@@ -92,8 +94,11 @@ def _rollback(options: Options, context: TaskContext) -> TaskResult:
 def _commit(options: Options, context: TaskContext) -> TaskResult:
     path = options.place("image")
     report = _run_of(path)
-    if "commit" not in report.next:
+    unfinished = report.state == "unfinished"
+    if "commit" not in report.next and not unfinished:
         return TaskResult.nothing("there is no kept run")
+    if unfinished and "rollback" in report.next:  # else its snapshots are being removed already
+        refuse_left_steps(path, [s.name for s in report.steps if s.state not in _ENDED])
     if context.check:
         return TaskResult.planned(f"run {report.run} would be final")
     outcome = outcome_of(api.commit(path, context.observer, not_in_use=options.flag("not_in_use")))

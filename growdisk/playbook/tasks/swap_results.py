@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from growdisk.fast_dataclass import asdict
 from growdisk.guest_config.removed_partition import RemovedPartition
-from growdisk.partitions.table import Partition
+from growdisk.partitions.table import Partition, PartitionTable
 from growdisk.steps.registry import DiskStep
 from growdisk.steps.remake_swap import RemakeSwap
 from growdisk.steps.repair_guest import RepairGuest
@@ -44,7 +44,7 @@ def swaps_between(steps: Iterable[DiskStep], swaps: Named) -> dict[str, object]:
             new = step.after.by_number(old.number)
             uuid, label = swaps[old.number]
             if new is None:
-                gone.append(_identity(old, step.before.disk_id, uuid, label))
+                gone.append(_identity(old, step.before, uuid, label))
             # Same number, another place: it was moved. Its content is not copied but made again.
             elif new.start != old.start:
                 space = {"number": new.number, "start": new.start, "size": new.size}
@@ -52,8 +52,6 @@ def swaps_between(steps: Iterable[DiskStep], swaps: Named) -> dict[str, object]:
     return {"gone_swaps": gone, "moved_swaps": moved}
 
 
-def _identity(part: Partition, disk_id: str, uuid: str, label: str) -> dict[str, object]:
-    # An MBR has no GUIDs: Linux makes a PARTUUID of the disk's signature and the partition's
-    # number, two hex digits.
-    partuuid = part.guid or f"{disk_id.removeprefix('0x')}-{part.number:02x}"
-    return partition_result(RemovedPartition(part.number, uuid, label, partuuid, part.name))
+def _identity(part: Partition, table: PartitionTable, uuid: str, label: str) -> dict[str, object]:
+    removed = RemovedPartition(part.number, uuid, label, table.partuuid(part), part.name)
+    return partition_result(removed)

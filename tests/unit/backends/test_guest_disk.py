@@ -10,8 +10,14 @@ from pathlib import Path
 import pytest
 
 from growdisk.filesystems.content import XfsContent
-from growdisk.live.guest_block_device import GuestBlockDevice, SeenPartition
-from growdisk.live.guest_shell import GuestLost
+from growdisk.live.guest_block_device import (
+    GuestBlockDevice,
+    SeenDisk,
+    SeenPartition,
+    guest_disk_at,
+    seen_disks,
+)
+from growdisk.live.guest_shell import GuestAnswer, GuestLost
 from growdisk.live.guest_volumes import GuestVolumes, MappedDevice, look_in_guest, volumes_of
 from growdisk.units import KiB, MiB
 from tests.guests.tools import ToolFailed, run
@@ -57,18 +63,66 @@ def test_a_device_that_ends_early_is_noticed(file: Path) -> None:
         GuestBlockDevice(ThisMachine(), str(file), 4 * MiB, ()).read(2 * MiB, 512)
 
 
+class SysFolder(ThisMachine):
+    """A guest whose /sys is a folder."""
+
+    def __init__(self, sys: Path) -> None:
+        super().__init__()
+        self._sys = sys
+
+    def run(self, script: str, timeout: float) -> GuestAnswer:
+        return super().run(script.replace("/sys/", f"{self._sys}/"), timeout)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "part", "device"),
+    [
+        ("sda", "sda1", "/dev/sda"),
+        ("nvme0n1", "nvme0n1p1", "/dev/nvme0n1"),
+        ("cciss!c0d0", "cciss!c0d0p1", "/dev/cciss/c0d0"),
+    ],
+)
+def test_disks_and_partitions_are_found_by_what_sysfs_calls_them(
+    tmp_path: Path, kernel: str, part: str, device: str
+) -> None:
+    for root in ("block", "class/block"):
+        folder = tmp_path / root / kernel
+        (folder / part).mkdir(parents=True)
+        for name, value in {"size": 4096, "serial": "one"}.items():
+            (folder / name).write_text(f"{value}\n")
+        for name, value in {"partition": 1, "start": 2048, "size": 2047}.items():
+            (folder / part / name).write_text(f"{value}\n")
+    shell = SysFolder(tmp_path)
+    assert seen_disks(shell) == (SeenDisk(device, 2 * MiB, "one"),)
+    found = guest_disk_at(shell, device)
+    partition = device + part.removeprefix(kernel)
+    assert found.size == 2 * MiB
+    assert found.partitions == (SeenPartition(1, partition, MiB, 2047 * 512),)
+
+
+def test_what_is_mounted_is_asked_of_by_what_sysfs_calls_it(tmp_path: Path) -> None:
+    number = Path("/proc").stat().st_dev
+    folder = tmp_path / "class/block/cciss!c0d0p1"
+    folder.mkdir(parents=True)
+    (folder / "dev").write_text(f"{os.major(number)}:{os.minor(number)}\n")
+    assert GuestVolumes(SysFolder(tmp_path), ()).mounted("/dev/cciss/c0d0p1") is not None
+
+
 def test_mapped_devices_are_known_by_what_the_kernel_calls_them() -> None:
     uuid = "0f0f0f0f-0000-4000-8000-000000000001"
     mapped = [
         MappedDevice("/dev/dm-0", MiB, f"CRYPT-LUKS2-{uuid.replace('-', '')}-name"),
+        MappedDevice("/dev/dm-2", 3 * MiB, "LVM-GROUP1ROOT01-real"),
+        MappedDevice("/dev/dm-3", MiB, "LVM-GROUP1ROOT01-cow"),
         MappedDevice("/dev/dm-1", 2 * MiB, "LVM-GROUP1ROOT01"),
-        MappedDevice("/dev/dm-2", 3 * MiB, "LVM-GROUP1ROOT02-real"),
+        MappedDevice("/dev/dm-4", 3 * MiB, "LVM-GROUP1ROOT02-real"),
     ]
     volumes = GuestVolumes(ThisMachine(), mapped)
     opened, volume = volumes.opened(uuid), volumes.volume("GROU-P1", "ROOT-01")
     assert opened is not None and volume is not None
     assert (opened.device, volume.device) == ("/dev/dm-0", "/dev/dm-1")
     assert volumes.opened("11111111-0000-4000-8000-000000000001") is None
+    assert volumes.volume("GROU-P1", "ROOT-02") is None
 
 
 def test_this_machine_can_be_asked() -> None:

@@ -160,3 +160,25 @@ def test_a_check_that_ends_at_once_leaves_what_runs_have_saved() -> None:
     walls += ["--tmpfs", "/var/lib", "--dir", folder, "--dev", "/dev", "--"]
     check = f"GROWDISK_CHECK=yes sh -s; test $? = 3 && test -d {folder}"
     run(*walls, "sh", "-c", check, stdin=script)
+
+
+@pytest.mark.parametrize("shell", SHELLS, ids=lambda shell: shell[0])
+def test_a_disk_in_a_folder_of_dev_is_known_by_the_name_of_the_kernel(shell: list[str]) -> None:
+    script = render(planned("classic-drop"))[Phase.INSPECT.file_name]
+    names = part_of(script, "part_name() {", "# number_of_sectors")
+    chosen = part_of(script, "disk_name=$(kernel_name", "\n    is_ours")
+    block = part_of(script, "fs_block=", "\n")
+    text = f"""readlink() {{ echo "$2"; }}
+    {names}
+    GROWDISK_DISK=$0
+    {chosen}
+    fs_device=$(part_device 2)
+    {block}
+    echo "$disk_name $fs_device $fs_block"
+    """
+    for disk, said in {
+        "/dev/sda": "sda /dev/sda2 sda2",
+        "/dev/nvme0n1": "nvme0n1 /dev/nvme0n1p2 nvme0n1p2",
+        "/dev/cciss/c0d0": "cciss!c0d0 /dev/cciss/c0d0p2 cciss!c0d0p2",
+    }.items():
+        assert in_shell(shell, text.replace("$0", disk)) == f"{said}\n"

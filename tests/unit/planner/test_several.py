@@ -15,10 +15,14 @@ from growdisk.planner.size_specs import requests_by_disk
 from growdisk.steps.device_path import DevicePath
 from growdisk.steps.extra_disk_step import ExtraDiskStep
 from growdisk.steps.grow_filesystem import GrowFilesystem
+from growdisk.steps.grow_lv import GrowLogicalVolume
+from growdisk.steps.reread_partitions import RereadPartitions
 from growdisk.steps.resize_image import ResizeImage
+from growdisk.steps.rewrite_partitions import RewritePartitions
 from growdisk.units import MiB
 from growdisk.workflow.journal import Event, JournalRecord
 from growdisk.workflow.run_directory import RunDirectory, refuse_if_open
+from growdisk.workflow.step import Blocked, Evidence
 from tests.refusals import raises
 
 
@@ -66,6 +70,57 @@ def test_each_disk_gets_its_own_requests() -> None:
         requests_by_disk(["sdc1=60%"], 1)
     names = ["nvme0n1p1=60%", "nvme1n1p1=rest", "mmcblk1p2=+1G"]
     assert requests_by_disk(names, 1) == [names[:1], names[1:]]
+
+
+@pytest.mark.parametrize(
+    ("number", "suffix", "name"),
+    [
+        (5, "", "grow-lv-sdb"),
+        (5, "-sda5", "grow-lv-sdb5"),
+        (5, "-sda5-home", "grow-lv-sdb5-home"),
+        (5, "-home", "grow-lv-home-sdb"),
+        (5, "-my-sdata", "grow-lv-my-sdata-sdb"),
+        (5, "-sda", "grow-lv-sda-sdb"),
+        (5, "-sda5-sda", "grow-lv-sdb5-sda"),
+        (15, "-sda5", "grow-lv-sda5-sdb"),
+    ],
+)
+def test_a_step_on_an_extra_disk_is_named_by_its_place_there(
+    number: int, suffix: str, name: str
+) -> None:
+    place = DevicePath(number, MiB, 4 * MiB)
+    step = GrowLogicalVolume(place, "vg", "a", "uuid", 1, 2, MiB, suffix=suffix)
+    assert ExtraDiskStep(step, 1).name == name
+
+
+class SecondDisk:
+    """A view of a disk that has one partition, which nobody planned."""
+
+    disk_name = "sdb"
+
+    def table(self, sector_size: int) -> PartitionTable:
+        return one_partition(2 * MiB)
+
+    def kernel_partitions(self) -> dict[int, tuple[int, int]]:
+        return {1: (2 * MiB, MiB)}
+
+
+def one_partition(start: int) -> PartitionTable:
+    return PartitionTable("mbr", "0x1", 512, 8 * MiB, (Partition(1, start, start + MiB),))
+
+
+def test_a_table_of_an_extra_disk_is_told_of_by_the_name_of_that_disk() -> None:
+    planned = one_partition(MiB)
+    rewrite, evidence = RewritePartitions(planned, planned), Evidence("")
+    blocked = rewrite.check(SecondDisk())  # type: ignore[arg-type]
+    assert isinstance(blocked, Blocked)
+    assert blocked.error.why.startswith("found sdb1 [2097152, ")
+    with raises("promise-broken") as failed:
+        rewrite.verify(SecondDisk(), evidence)  # type: ignore[arg-type]
+    assert "sdb1 [1048576, " in failed.value.why and "sda" not in failed.value.why
+    with raises("promise-broken") as failed:
+        RereadPartitions(planned).verify(SecondDisk(), evidence)  # type: ignore[arg-type]
+    assert "sdb1 [2097152, +1048576]" in failed.value.why
 
 
 def test_a_step_speaks_of_its_own_disk_by_its_name() -> None:

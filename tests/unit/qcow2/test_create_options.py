@@ -118,7 +118,7 @@ def test_a_data_file_is_made_beside_the_image_and_gone_with_it_if_that_fails(
             CreateOptions(data_file="n", data_file_raw=True),
             backing=Path("base"),
         )
-    with pytest.raises(ImageUnsupported, match="no raw image"):
+    with pytest.raises(ImageUnsupported, match="not a raw image"):
         create(
             tmp_path / "other",
             MIB,

@@ -17,6 +17,7 @@ from growdisk.workflow.stopping import StopRequest
 from tests.refusals import raises
 from tests.unit.workflow.world import (
     ALL_DONE,
+    NAMES,
     Crash,
     FakeJournal,
     FakeSnapshots,
@@ -111,6 +112,28 @@ def test_a_tool_that_is_hit_by_the_signal_first_does_not_make_a_stopped_run_a_fa
     )
     with raises("stopped-and-restored"):
         run.advance()
+
+
+def test_snapshots_that_cannot_be_removed_leave_a_run_that_goes_back_once_more():
+    """As where QEMU dies while it takes the first one: nothing is touched, and nobody answers."""
+
+    class Gone(FakeSnapshots):
+        def take(self, step: str) -> None:
+            super().take(step)
+            raise OperationFailed
+
+        def discard(self) -> None:
+            raise OperationFailed
+
+    storage = new_world()
+    steps = [FakeStep(name) for name in NAMES]
+    snapshots = Gone(storage, order=NAMES)
+    with raises("restore-failed") as failure:
+        Engine(steps, storage, snapshots, FakeJournal(storage), Silent()).advance()
+    assert failure.value.exit_code == 5
+    assert fold(storage.records).status is RunStatus.UNFINISHED
+    assert engine(storage).advance().status is RunStatus.UNDONE
+    assert storage.snapshots == {}
 
 
 def test_a_failed_restore_is_reported_and_the_others_still_run():
