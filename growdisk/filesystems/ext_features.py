@@ -55,7 +55,8 @@ _EVERYDAY = frozenset(
         "dir_nlink", "extra_isize", "metadata_csum", "metadata_csum_seed",
     )
 )  # fmt: skip
-# casefold needs CONFIG_UNICODE, which the kernel of Debian's user-mode-linux is built without.
+# casefold needs CONFIG_UNICODE, which the kernel of Debian's user-mode-linux is built without. A
+# kernel without fs-verity mounts a file system with verity: only sealed files cannot be opened.
 _NOT_FOR_KERNELS = _NOBODYS | {"casefold", "snapshot_bitmap", "shared_blocks"}
 # What says nothing of where files lie, or what ext_tree.py reads.
 _READ = frozenset(

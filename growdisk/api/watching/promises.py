@@ -41,14 +41,16 @@ class Promises:
         """
         promise = Promise()
         try:
-            shared = self._granted(Path(path), growth, keep_free) if path and growth else ""
+            shared = self._granted(Path(path), growth, keep_free) if path and growth else None
         except OSError:
-            shared = ""
+            shared = None
+        if shared is None:
+            yield promise
+            return
         try:
             yield promise
         finally:
             with self._changed:
-                # "" if nothing was promised: no room of that name is ever refused.
                 self._pending[shared] -= growth
                 self._kept[shared] += growth if promise.kept else 0
                 self._changed.notify_all()
