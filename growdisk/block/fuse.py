@@ -167,20 +167,25 @@ class FuseFolder:
         poll = select.poll()
         poll.register(self._descriptor, select.POLLIN)
         poll.register(self._end, select.POLLIN)
+        # One buffer for all requests: a new one of this size each time would be mapped and unmapped
+        # by the allocator, which takes longer than most answers.
+        buffer = bytearray(_BUFFER)
         # POLLERR: the folder was unmounted, or the connection aborted.
         while all(
             ready != self._end and not event & select.POLLERR for ready, event in poll.poll()
         ):
             try:
-                message = os.read(self._descriptor, _BUFFER)
+                length = os.readv(self._descriptor, [buffer])
             except OSError as error:
                 if error.errno == errno.ENODEV:  # somebody unmounted it
                     return
                 continue  # ENOENT: the request was interrupted
-            self._reply(
-                _FuseRequest._make(_HEADER.unpack_from(message)),
-                memoryview(message)[_HEADER.size :],
-            )
+            request = _FuseRequest._make(_HEADER.unpack_from(buffer))
+            body = memoryview(buffer)[_HEADER.size : length]
+            if request.opcode == _Opcode.WRITE:
+                # A device may keep what it is given to write.
+                body = memoryview(bytes(body))
+            self._reply(request, body)
 
     def _reply(self, request: _FuseRequest, body: memoryview) -> None:
         if request.opcode in _WITHOUT_REPLY:
