@@ -51,7 +51,7 @@ def test_swap_that_memory_cannot_take_stays_on(tmp_path: Path) -> None:
     world = make_world(tmp_path, (*UTIL_LINUX, *EXT))
     with world.booted() as guest:
         guest.run(
-            "mkdir /run/fill; mount -t tmpfs -o size=90% none /run/fill; n=0; "
+            "mkdir /run/fill; mount -t tmpfs -o size=100% none /run/fill; n=0; "
             "while [ \"$(awk 'NR > 1 { print $4 }' /proc/swaps)\" -lt 20000 ]; do n=$((n + 1)); "
             "dd if=/dev/zero of=/run/fill/$n bs=1048576 count=2 2>/dev/null; done",
             timeout=600,
