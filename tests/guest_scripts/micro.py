@@ -43,8 +43,11 @@ mount -t sysfs none /sys
 exec </dev/ttyS0 >/dev/ttyS0 2>&1
 while read -r module; do insmod "/modules/$module"; done </modules/order
 root=$(sed -n 's/.*microroot=\\([^ ]*\\).*/\\1/p' /proc/cmdline)
-for _ in 1 2 3 4 5 6 7 8 9 10; do [ -e "/dev/$root" ] && break; sleep 1; done
-mount -o rw "/dev/$root" /new || exec sh
+n=0
+until mount -o rw "/dev/$root" /new; do
+    [ $((n += 1)) -lt 60 ] || exec sh
+    sleep 1
+done
 umount /proc /sys
 mount --move /dev /new/dev
 exec switch_root /new /init
