@@ -155,16 +155,14 @@ def _left(step: RepairGuest, look: Look, repairs: list[HomeRepair]) -> list[str]
         ]
         for places in ([each.named for each in found], [each.unsearched for each in found])
     )
-    words = [
-        (
+    words = [f"could not be searched: {place}" for place in unsearched]
+    if named:
+        words.insert(
+            0,
             f"still named in {', '.join(named)}: not changed, since growdisk does not know "
-            "what it is for"
+            "what it is for",
         )
-    ]
-    return [
-        *(words if named else ()),
-        *(f"could not be searched: {place}" for place in unsearched),
-    ]
+    return words
 
 
 def _repair_unread(step: RepairGuest, backend: Backend) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import struct
 from contextlib import closing
 from pathlib import Path
@@ -13,29 +12,15 @@ import pytest
 from growdisk.block.raw import RawFile
 from growdisk.filesystems.identify import identify
 from growdisk.units import MiB
-from tests.guests.foreign import AT_THE_END, AT_THE_START, Pieces
+from tests.guests.foreign import AT_THE_END, AT_THE_START
 from tests.guests.tools import run
-from tests.layouts.refusing import assert_refused, disk
+from tests.layouts.refusing import SECTOR, VOLUME_SIZE, assert_refused, disk, put, volume
 from tests.unit.cli.command import in_process
 
-SECTOR = 512
-# of the volume: no round number, so that "the end" has to be reckoned
-_SIZE = 72 * MiB + 40 * SECTOR
+_SIZE = VOLUME_SIZE
 _START = MiB
 _DISK = _START + _SIZE + 3 * MiB
 _EVERYTHING = {**AT_THE_END, **AT_THE_START}
-
-
-def volume(path: Path, *, ext4: bool, pieces: Pieces, size: int = _SIZE) -> Path:
-    with path.open("wb") as file:
-        file.truncate(size)
-    if ext4:
-        run("mke2fs", "-q", "-F", "-t", "ext4", "-L", "seen", path, f"{(size - 4 * MiB) // 1024}k")
-    with path.open("r+b") as file:
-        for offset, data in pieces:
-            file.seek(offset)
-            file.write(data)
-    return path
 
 
 def kind_by_blkid(path: Path) -> str:
@@ -171,7 +156,7 @@ def test_the_advice_to_correct_a_wrong_type_helps(tmp_path: Path) -> None:
 def test_the_database_of_a_dynamic_disk_is_seen_without_its_type(tmp_path: Path) -> None:
     content = volume(tmp_path / "volume", ext4=True, pieces=[])
     image = disk(tmp_path / "disk.raw", _ONE, s2048=content)
-    _put(image, 6 * SECTOR, b"PRIVHEAD" + bytes(24))
+    put(image, 6 * SECTOR, b"PRIVHEAD" + bytes(24))
     assert_refused(image, "+100M", naming="dynamic disk")
 
 
@@ -185,7 +170,7 @@ def test_an_older_file_system_under_the_first_is_refused(tmp_path: Path) -> None
     run("mkfs.btrfs", "-q", content)
     older = content.read_bytes()[64 << 10 : 68 << 10]
     run("mke2fs", "-q", "-F", "-t", "ext4", content)
-    _put(content, 64 << 10, older)
+    put(content, 64 << 10, older)
     image = disk(
         tmp_path / "disk.raw",
         "label: dos\nstart=2048,size=262144,type=83\n",
@@ -215,7 +200,7 @@ def test_an_old_signature_where_the_new_end_will_be_is_seen(tmp_path: Path) -> N
         s2048=content,
     )
     for offset, data in AT_THE_END["md 1.0"][1](100 * MiB):
-        _put(image, MiB + offset, data)
+        put(image, MiB + offset, data)
     assert_refused(image, naming="linux_raid_member")
 
 
@@ -263,90 +248,6 @@ def test_a_machine_without_blkid_says_so_and_goes_by_its_own_readers(
         file.seek(MiB + _SIZE - 4096 + 60)
         file.write(b"\x83\x74\x02\x6b")
     assert_refused(image, "+100M", naming="drbd")
-
-
-# --- space that no partition has ----------------------------------------------------------------
-
-_GAP = "label: dos\n1: start=2048,size=32768,type=83\n2: start=98304,size=32768,type=83\n"
-
-
-@pytest.mark.parametrize("maker", [
-    ("mke2fs", "-q", "-F", "-t", "ext4"), ("mkfs.vfat",), ("mkntfs", "-q", "-F", "-f"),
-    ("sh", "-c",
-        'echo key | cryptsetup luksFormat -q --pbkdf pbkdf2 --pbkdf-force-iterations 1000 "$0"'),
-])  # fmt: skip
-@pytest.mark.parametrize("offset", [17 * MiB, 25 * MiB])
-def test_a_volume_behind_the_last_partition_that_no_entry_names_is_not_grown_over(
-    tmp_path: Path, maker: tuple[str, ...], offset: int
-) -> None:
-    root = volume(tmp_path / "root", ext4=True, pieces=[], size=16 * MiB)
-    lost = volume(tmp_path / "lost", ext4=False, pieces=[], size=16 * MiB)
-    run(*maker, lost)
-    image = disk(
-        tmp_path / "disk.raw", "label: dos\nstart=2048,size=32768,type=83\n", 64 * MiB, s2048=root
-    )
-    _put(image, offset, lost.read_bytes())
-    said = assert_refused(image, "+100M", naming="where no partition is")
-    assert f"sector {offset // SECTOR}" in said
-
-
-def test_a_boot_loader_between_two_partitions_is_not_grown_over(tmp_path: Path) -> None:
-    root = volume(tmp_path / "root", ext4=True, pieces=[], size=16 * MiB)
-    image = disk(tmp_path / "disk.raw", _GAP, 64 * MiB, s2048=root)
-    assert in_process("plan", image, "--partition", "1").code == 0
-    _put(image, 20 * MiB, random.Random(1).randbytes(300 << 10))
-    assert_refused(image, "--partition", "1", naming="no partition speaks of")
-
-
-@pytest.mark.parametrize(
-    "start", [b"\xd0\x0d\xfe\xed", b"\x27\x05\x19\x56", b"ANDROID!", b"\0\0\0\xeaeGON.BT0"]
-)
-def test_what_a_board_starts_by_is_not_grown_over_behind_the_last_partition(
-    tmp_path: Path, start: bytes
-) -> None:
-    root = volume(tmp_path / "root", ext4=True, pieces=[], size=16 * MiB)
-    image = disk(
-        tmp_path / "disk.raw", "label: dos\nstart=2048,size=32768,type=83\n", 64 * MiB, s2048=root
-    )
-    _put(image, 24 * MiB, start + random.Random(3).randbytes(4000))
-    assert_refused(image, "+100M", naming="boot")
-
-
-def test_boot_records_of_logical_partitions_that_are_no_more_are_nobodys(tmp_path: Path) -> None:
-    root = volume(tmp_path / "root", ext4=True, pieces=[], size=16 * MiB)
-    logicals = "start=34816,size=90000,type=5\nstart=36864,size=8192\nstart=47104,size=8192\n"
-    script = f"label: dos\nstart=2048,size=32768,type=83\n{logicals}"
-    image = disk(tmp_path / "disk.raw", script, 64 * MiB, s2048=root)
-    run("sfdisk", "-q", "--no-reread", "--delete", image, "2")
-    assert in_process("plan", image, "+100M").code == 0
-
-
-def test_noise_and_old_swap_behind_the_last_partition_are_nobodys(tmp_path: Path) -> None:
-    root = volume(tmp_path / "root", ext4=True, pieces=[], size=16 * MiB)
-    swap = volume(tmp_path / "swap", ext4=False, pieces=[], size=16 * MiB)
-    run("mkswap", "-q", swap)
-    image = disk(
-        tmp_path / "disk.raw", "label: dos\nstart=2048,size=32768,type=83\n", 64 * MiB, s2048=root
-    )
-    _put(image, 17 * MiB, swap.read_bytes())
-    _put(image, 40 * MiB, random.Random(2).randbytes(MiB))
-    assert in_process("plan", image, "+100M").code == 0
-
-
-def test_a_loader_where_a_gpt_would_have_its_sectors_hinders_to_gpt(tmp_path: Path) -> None:
-    root = volume(tmp_path / "root", ext4=True, pieces=[], size=16 * MiB)
-    image = disk(
-        tmp_path / "disk.raw", "label: dos\nstart=2048,size=32768,type=83\n", 64 * MiB, s2048=root
-    )
-    assert in_process("plan", image, "+100M", "--to-gpt").code == 0
-    _put(image, 16 * SECTOR, b"\0\0\0\xeaeGON.BT0" + os.urandom(500))
-    assert_refused(image, "+100M", "--to-gpt", naming="boot loader")
-
-
-def _put(path: Path, offset: int, data: bytes) -> None:
-    with path.open("r+b") as file:
-        file.seek(offset)
-        file.write(data)
 
 
 @pytest.mark.parametrize(("data", "at"), [(32 * MiB, 32 * MiB), (30 * MiB + 20480, 31 * MiB)])
