@@ -32,7 +32,7 @@ from growdisk.planner.extra_disks import ExtraDiskPlan, merge_proposals
 from growdisk.planner.facts import Facts
 from growdisk.planner.goal import Goal, RunOptions
 from growdisk.planner.plan import make_plan
-from growdisk.planner.proposal import AllDone, PlanFunction, Proposal
+from growdisk.planner.proposal import GoalReached, PlanFunction, Proposal
 from growdisk.qcow2.image import Qcow2Image
 from growdisk.qcow2.named_files import trusting_references
 from growdisk.qcow2.open_checks import refuse_data_file
@@ -123,23 +123,21 @@ class DisksAtRest:
         return with_crypttab_names(facts, self._guest)
 
     def proposed(
-        self, facts: Facts, goal: Goal, options: RunOptions, proposer: PlanFunction
-    ) -> Proposal | AllDone:
+        self, facts: Facts, goal: Goal, options: RunOptions, propose: PlanFunction
+    ) -> Proposal | GoalReached:
         self._extra_plans = plan_extra_disks(
             facts, self.others, options, goal.sector_size, self.keyring
         )
         return merge_proposals(
-            proposed_with_guest(proposer, facts, goal, self._guest), facts, self._extra_plans
+            proposed_with_guest(propose, facts, goal, self._guest), facts, self._extra_plans
         )
 
     def planned(
         self, facts: Facts, proposal: Proposal, goal: Goal, options: RunOptions
     ) -> Prepared:
         """The plan; Refused if blkid disagrees, no backend can do it, or the host has no space."""
-        neighbours = PhysicalVolumeFinder(
-            [(self.device, self.path), *self.others], goal.sector_size
-        )
-        inside = partial(look_through, self.device, keyring=self.keyring, neighbours=neighbours)
+        pv_finder = PhysicalVolumeFinder([(self.device, self.path), *self.others], goal.sector_size)
+        inside = partial(look_through, self.device, keyring=self.keyring, pv_finder=pv_finder)
         # Before a backend is chosen: if blkid worked confined, `direct` need not be tried again.
         opinion = second_opinion(
             facts, goal, proposal, self.device, inside, _load_tools if self._disk else None

@@ -56,8 +56,8 @@ def inspect_device(
     the very ends are read.
     """
     known = keyring or Keyring()
-    neighbours = PhysicalVolumeFinder([(device, image.path), *others], sector_size)
-    look = look or (lambda window, _start: look_inside(window, known, neighbours))
+    pv_finder = PhysicalVolumeFinder([(device, image.path), *others], sector_size)
+    look = look or (lambda window, _start: look_inside(window, known, pv_finder))
     try:
         table = read_table(device, image.path, sector_size)
     except TableDamaged as error:

@@ -17,7 +17,7 @@ from growdisk.planner.backend_choice import choose_backend
 from growdisk.planner.extra_disks import ExtraDiskPlan, propose_extra_disk, volume_groups
 from growdisk.planner.facts import Facts
 from growdisk.planner.failures import option_unsupported
-from growdisk.planner.goal import OtherDisk, RunOptions
+from growdisk.planner.goal import ExtraDiskOption, RunOptions
 from growdisk.planner.proposal import Proposal
 from growdisk.planner.refusals import refuse_unwritable
 from growdisk.qcow2.probe import ImageFormat, probe_to_write
@@ -28,7 +28,7 @@ from growdisk.volumes.other_pvs import PhysicalVolumeFinder
 from growdisk.workflow.run_directory import RunDirectory, refuse_if_unfinished
 
 
-def found_formats(path: Path, others: Sequence[OtherDisk]) -> list[tuple[Path, ImageFormat]]:
+def found_formats(path: Path, others: Sequence[ExtraDiskOption]) -> list[tuple[Path, ImageFormat]]:
     """Each image with its format.
 
     Refused: one that is named twice, and one with an unfinished run.
@@ -75,8 +75,8 @@ def plan_extra_disks(
         proposal = propose_extra_disk(main, facts, other.goal)
         if isinstance(proposal, Proposal):
             # Alone: a group that it shares with the first disk was refused by propose_extra_disk().
-            neighbours = PhysicalVolumeFinder([(device, path)], sector_size)
-            opened = partial(look_through, device, keyring=keyring, neighbours=neighbours)
+            pv_finder = PhysicalVolumeFinder([(device, path)], sector_size)
+            opened = partial(look_through, device, keyring=keyring, pv_finder=pv_finder)
             opinion = second_opinion(facts, other.goal, proposal, device, opened)
             proposal = opinion.proposal
             choice = choose_backend(facts, proposal, options, FoundTools(opinion.asked))

@@ -32,7 +32,7 @@ from growdisk.planner.facts import Facts
 from growdisk.planner.giving_up import as_guest_allows, at_home, changes_guest, swap_alone
 from growdisk.planner.goal import Goal
 from growdisk.planner.hibernation import hibernated, memory_in
-from growdisk.planner.proposal import AllDone, GuestSeen, PlanFunction, Proposal
+from growdisk.planner.proposal import GoalReached, GuestSeen, PlanFunction, Proposal
 from growdisk.steps.registry import DiskStep
 from growdisk.steps.remake_swap import MakeSwapFile
 from growdisk.steps.repair_guest import RepairGuest
@@ -70,17 +70,17 @@ def with_crypttab_names(facts: Facts, look: Look) -> Facts:
 
 
 def proposed_with_guest(
-    proposer: PlanFunction, facts: Facts, goal: Goal, look: Look
-) -> Proposal | AllDone:
+    propose: PlanFunction, facts: Facts, goal: Goal, look: Look
+) -> Proposal | GoalReached:
     """What `proposer` proposes, as far as the guest allows it."""
-    proposal = proposer(facts, goal)
+    proposal = propose(facts, goal)
     # Most plans touch no file of the guest: then nothing more is searched.
-    if isinstance(proposal, AllDone) or not changes_guest(proposal):
+    if isinstance(proposal, GoalReached) or not changes_guest(proposal):
         return proposal
     proposal = at_home(proposal, [home.root.node for home in look.systems])
     seen, of_swap = (_seen(look, steps) for steps in (proposal.steps, swap_alone(proposal.steps)))
     # If swap moves, others may still be given up, and what names them is looked for then.
-    again = partial(proposed_with_guest, proposer, look=look)
+    again = partial(proposed_with_guest, propose, look=look)
     return as_guest_allows(again, facts, goal, proposal, seen, of_swap)
 
 

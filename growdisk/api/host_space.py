@@ -20,7 +20,7 @@ from growdisk.planner.extra_disks import ExtraDiskPlan
 from growdisk.planner.facts import Facts
 from growdisk.planner.goal import SnapshotMode
 from growdisk.planner.host_need import GrowingImage, needed, needed_in_file
-from growdisk.planner.layers.fills import NOTHING
+from growdisk.planner.layers.host_writes import NOTHING
 from growdisk.planner.plan import Plan
 from growdisk.planner.proposal import Proposal
 from growdisk.qcow2.image import Qcow2Image
@@ -159,7 +159,7 @@ def _growing(image: RunImage) -> GrowingImage:
         resize.new_size if resize else facts.virtual_size,
         image.snapshots,
         len(steps),
-        image.proposal.fills if image.proposal else NOTHING,
+        image.proposal.host_writes if image.proposal else NOTHING,
         sum(_moved(image)),
         preallocated=resize is not None and resize.preallocation != "off",
         keep=image.keep,

@@ -17,7 +17,7 @@ from growdisk.live.guest_shell import GuestShell
 from growdisk.live.guest_volumes import look_in_guest, partition_device, volumes_of
 from growdisk.planner.facts import Facts, ImageFacts
 from growdisk.planner.live_plan import HostEnvironment
-from growdisk.steps.inside import Inside
+from growdisk.steps.inside import GuestAccess
 from growdisk.workflow.stopping import StopRequest
 
 
@@ -37,11 +37,11 @@ class InspectedGuest:
     """A running guest that was inspected: the facts it gives, and the connection into it."""
 
     reached: RunningGuest
-    inside: Inside
+    inside: GuestAccess
     facts: Facts
     device: str
 
-    def surroundings(self) -> HostEnvironment:
+    def environment(self) -> HostEnvironment:
         machine = self.reached.machine
         return HostEnvironment(
             self.reached.disk,
@@ -97,7 +97,7 @@ def look(
             {"machine": machine.name, "job": job},
         )
     # Not open yet: the first use of its shell opens the way inside.
-    inside = Inside(reached.open_shell, stop)
+    inside = GuestAccess(reached.open_shell, stop)
     try:
         seen = find_in_guest(
             inside.shell, disk.names[0], disk.size, disk.serial, reached.request.guest_disk

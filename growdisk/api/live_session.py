@@ -17,7 +17,7 @@ from growdisk.planner.guest_plan import growth_layers
 from growdisk.planner.layout import Layout, layout_of
 from growdisk.planner.plan import Plan
 from growdisk.steps.failures import overlays_need_rest
-from growdisk.steps.inside import Inside
+from growdisk.steps.inside import GuestAccess
 from growdisk.steps.live_overlays import LiveOverlays, is_same_file
 from growdisk.steps.live_snapshots import LiveSnapshots, LiveUndo
 from growdisk.steps.live_worker import LiveWorker
@@ -33,7 +33,7 @@ class LiveSession:
     """A run in this process, on a running guest."""
 
     def __init__(
-        self, run: CurrentRun, reached: RunningGuest, inside: Inside, journal: Journal
+        self, run: CurrentRun, reached: RunningGuest, inside: GuestAccess, journal: Journal
     ) -> None:
         self.run, self.reached, plan, directory = run, reached, run.plan, run.directory
         keys = run.keyring.passphrases
@@ -122,7 +122,7 @@ class LiveSession:
         # Raised here, it leaves the run as it is. In a step it would be a failure, and be taken
         # back.
         state = self.engine.state
-        if state.settling or state.keeping or state.going_back:
+        if state.committing or state.keeping or state.going_back:
             return
         # Any command will do: it opens the way inside.
         self.worker.ask("true")
@@ -134,7 +134,7 @@ class LiveSession:
 def worker_of(
     plan: Plan,
     reached: RunningGuest,
-    inside: Inside,
+    inside: GuestAccess,
     image: Path,
     keys: tuple[bytes, ...],
     on_line: Callable[[str], None] = lambda line: None,
@@ -178,7 +178,7 @@ def _store(
     return undo
 
 
-def while_frozen(reached: RunningGuest, inside: Inside, action: Callable[[], None]) -> None:
+def while_frozen(reached: RunningGuest, inside: GuestAccess, action: Callable[[], None]) -> None:
     """Call `action` while an agent has frozen the guest's file systems, if one can.
 
     The agent is tried even if the way inside is ssh.

@@ -110,7 +110,7 @@ def rollback(
 
     def back(session: AnySession) -> Callable[[], RunState]:
         # Some snapshots may be gone already: there is no whole way back.
-        if session.engine.state.settling:
+        if session.engine.state.committing:
             reason = (
                 "all its steps are done and their snapshots are being removed: growdisk "
                 "resume finishes that"
@@ -149,7 +149,7 @@ def commit(
         state = session.engine.state
         # With a step that is not done, the guest's files may not fit what is on the disk.
         left = [s.name for s in session.run.plan.steps if state.event_of(s.name) not in ENDED]
-        if not (state.settling or as_it_is):
+        if not (state.committing or as_it_is):
             refuse_left_steps(path, left)
         return session.engine.commit
 

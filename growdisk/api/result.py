@@ -16,7 +16,7 @@ from growdisk.workflow.states import RunState, RunStatus
 if TYPE_CHECKING:
     from growdisk.planner.facts import Facts
     from growdisk.planner.plan import Plan
-    from growdisk.planner.proposal import AllDone
+    from growdisk.planner.proposal import GoalReached
 
 Outcome = Literal["planned", "changed", "nochange", "refused", "restored", "stuck"]
 
@@ -94,7 +94,7 @@ def planned_result(plan: Plan) -> Result:
     )
 
 
-def nothing_to_do(facts: Facts, proposal: AllDone) -> Result:
+def nothing_to_do(facts: Facts, proposal: GoalReached) -> Result:
     """The disk is as it was asked for."""
     layout = layout_of(facts)
     return Result("nochange", None, None, layout, layout, reason=proposal.reason)

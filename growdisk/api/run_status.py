@@ -76,7 +76,7 @@ def status(image: str | PathLike[str]) -> StatusReport:
             "running", plan.run, steps, (), state.failure, pid, _current(plan, leading.records())
         )
     # Settling removes snapshots, and `none` takes none: rollback would refuse.
-    only_forward = state.settling or plan.snapshots == "none"
+    only_forward = state.committing or plan.snapshots == "none"
     following = (
         ("resume",)
         if only_forward and state.status is RunStatus.UNFINISHED

@@ -27,8 +27,8 @@ from growdisk.planner.failures import option_unsupported
 from growdisk.planner.goal import Goal, RunOptions
 from growdisk.planner.live_plan import make_live_plan
 from growdisk.planner.plan import Plan, encode_plan
-from growdisk.planner.proposal import AllDone, PlanFunction, Proposal
-from growdisk.steps.inside import Inside
+from growdisk.planner.proposal import GoalReached, PlanFunction, Proposal
+from growdisk.steps.inside import GuestAccess
 from growdisk.steps.live_overlays import is_same_file
 from growdisk.storage.look import look_at_storage
 from growdisk.units import SizeSpec, align_down
@@ -108,9 +108,9 @@ class GuestTarget:
         return room_for(self.path).device_size or image.virtual_size
 
     def proposed(
-        self, facts: Facts, goal: Goal, options: RunOptions, proposer: PlanFunction
-    ) -> Proposal | AllDone:
-        return proposer(facts, goal)
+        self, facts: Facts, goal: Goal, options: RunOptions, propose: PlanFunction
+    ) -> Proposal | GoalReached:
+        return propose(facts, goal)
 
     def planned(
         self, facts: Facts, proposal: Proposal, goal: Goal, options: RunOptions
@@ -121,7 +121,7 @@ class GuestTarget:
         confirmed = confirmed_by_guest(guest, goal, proposal)
         connection = guest.reached.way(guest.device)
         plan = make_live_plan(
-            new_run_name(), facts, confirmed, goal, options, guest.surroundings(), connection
+            new_run_name(), facts, confirmed, goal, options, guest.environment(), connection
         )
         refuse_full_storage(plan, self.path)
         if is_apart(self.path):
@@ -190,7 +190,10 @@ def reopened(run: CurrentRun, verb: str) -> Iterator[LiveSession | None]:
         if run.plan.snapshots == "overlay":
             thaw(reached)
         session = LiveSession(
-            run, reached, Inside(reached.open_shell, run.stop), Journal(run.directory.journal_file)
+            run,
+            reached,
+            GuestAccess(reached.open_shell, run.stop),
+            Journal(run.directory.journal_file),
         )
         if verb != "roll back":
             session.refuse_other_image()
@@ -214,7 +217,7 @@ def _reached_again(path: Path, plan: Plan) -> RunningGuest | None:
 def _refuse_forward_without_guest(path: Path, state: RunState) -> None:
     """guest-is-off, unless all that is left to do is done to the image alone."""
     # In these states no step is left to do: snapshots are restored, kept or removed, also at rest.
-    if not (state.settling or state.keeping or state.going_back):
+    if not (state.committing or state.keeping or state.going_back):
         raise Refused.named(
             "guest-is-off",
             "the guest of {path} is off",

@@ -37,7 +37,7 @@ from growdisk.errors import GrowdiskError, Refused
 from growdisk.fallocate import NO_ROOM
 from growdisk.planner.goal import Goal, RunOptions
 from growdisk.planner.planner import propose
-from growdisk.planner.proposal import AllDone, PlanFunction, Proposal
+from growdisk.planner.proposal import GoalReached, PlanFunction, Proposal
 from growdisk.units import parse_size
 from growdisk.volumes.keyring import Keyring
 from growdisk.workflow.run_directory import (
@@ -85,8 +85,8 @@ class Target(Protocol):
     def facts(self, goal: Goal) -> Facts: ...
 
     def proposed(
-        self, facts: Facts, goal: Goal, options: RunOptions, proposer: PlanFunction
-    ) -> Proposal | AllDone: ...
+        self, facts: Facts, goal: Goal, options: RunOptions, propose: PlanFunction
+    ) -> Proposal | GoalReached: ...
 
     def planned(
         self, facts: Facts, proposal: Proposal, goal: Goal, options: RunOptions
@@ -113,7 +113,7 @@ def plan(
     goal: Wanted = None,
     options: RunOptions | None = None,
     image_format: ImageFormat | None = None,
-    proposer: PlanFunction = propose,
+    propose: PlanFunction = propose,
 ) -> Result:
     """What expand would do, as a Result that is "planned" or "nochange".
 
@@ -121,7 +121,7 @@ def plan(
     """
     goal, options = _goal(goal), options or RunOptions()
     with _opened(target, goal, options, image_format, StopRequest(), verb="plan") as found:
-        prepared = _prepare(found, goal, options, proposer)
+        prepared = _prepare(found, goal, options, propose)
     return prepared if isinstance(prepared, Result) else planned_result(prepared.plan)
 
 
@@ -132,7 +132,7 @@ def expand(
     image_format: ImageFormat | None = None,
     observer: Observer | None = None,
     stop: StopRequest | None = None,
-    proposer: PlanFunction = propose,
+    propose: PlanFunction = propose,
 ) -> Result:
     """Grow a disk and all that is in it, each step after a snapshot.
 
@@ -148,7 +148,7 @@ def expand(
     """
     goal, options, stop = _goal(goal), options or RunOptions(), stop or StopRequest()
     with _opened(target, goal, options, image_format, stop, verb="expand") as found:
-        prepared = _prepare(found, goal, options, proposer)
+        prepared = _prepare(found, goal, options, propose)
         if isinstance(prepared, Result):
             # Nothing to do. What a killed run has left beside the image is swept away all the same.
             found.put_away()
@@ -203,7 +203,7 @@ def _opened(
 
 
 def _prepare(
-    target: Target, goal: Goal, options: RunOptions, proposer: PlanFunction
+    target: Target, goal: Goal, options: RunOptions, propose: PlanFunction
 ) -> Prepared | Result:
     """The plan as it would be carried out now; the Result, if there is nothing to do.
 
@@ -214,8 +214,8 @@ def _prepare(
     goal = target.completed(known_to_host(goal, target.path))
     facts = target.facts(goal)
     # What only a change needs (room, no kept run, no overlays) is asked below this line.
-    proposal = target.proposed(facts, goal, options, proposer)
-    if isinstance(proposal, AllDone):
+    proposal = target.proposed(facts, goal, options, propose)
+    if isinstance(proposal, GoalReached):
         return nothing_to_do(facts, proposal)
     refuse_to_fill_host(
         target.path, goal, facts.image.virtual_size, proposal.after.image.virtual_size

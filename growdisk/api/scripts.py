@@ -23,7 +23,7 @@ from growdisk.planner.goal import Goal
 from growdisk.planner.guest_plan import guest_plan
 from growdisk.planner.layout import Layout, layout_of
 from growdisk.planner.planner import propose
-from growdisk.planner.proposal import AllDone
+from growdisk.planner.proposal import GoalReached
 from growdisk.qcow2.header import read_header
 from growdisk.qcow2.image import Qcow2Image, opened_as_backing
 from growdisk.qcow2.probe import ImageFormat, probe_format
@@ -68,7 +68,7 @@ def write_scripts(
     facts = _facts(target, image_format, goal.sector_size, Keyring(keys))
     proposal = propose(facts, goal)
     before = layout_of(facts)
-    if isinstance(proposal, AllDone):
+    if isinstance(proposal, GoalReached):
         return WrittenScripts(folder, (), before, before, reason=proposal.reason)
     plan = guest_plan(new_run_name(), facts, proposal.steps)
     files = package(plan, proposal.given_up)

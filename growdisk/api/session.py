@@ -305,7 +305,7 @@ def _refuse_changed(path: Path, plan: Plan, run_disk: _RunDisk, state: RunState)
     # A running guest writes to its image all the time: its runs leave neither mark nor pin.
     if plan.way is not None:
         return
-    if state.settling or state.keeping:
+    if state.committing or state.keeping:
         # Undo files fit only the image as it was left. A kept run's internal snapshots have no
         # pin: they are whole whatever was written since, and a rollback gives that up.
         changed = state.status is RunStatus.KEPT and not run_disk.pin.holds()

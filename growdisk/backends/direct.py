@@ -185,7 +185,7 @@ class DirectTools:
             guest = DirectEditor(self._paths(mounts), self._debugfs if writable else None)
             yield guest
             # What the editor has put off (sizes and times) is carried out before anybody judges.
-            guest.settle()
+            guest.flush()
         # debugfs knows little: what it has written to is judged by e2fsck
         written = dict.fromkeys(f"/dev/{self._name_of(tree)}" for tree in guest.written)
         for device in filter(self._checks_in_full, written):

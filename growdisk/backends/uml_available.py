@@ -14,7 +14,7 @@ from growdisk.block.raw import RawFile
 from growdisk.errors import GrowdiskError
 from growdisk.host.command import PACKAGES, is_here, require
 from growdisk.host.fuse_mount import mounted
-from growdisk.host.probe_cache import Trial, file_facts
+from growdisk.host.probe_cache import CachedProbe, file_facts
 
 _TRIAL_SIZE = 1 << 20
 _NAME = "disk"
@@ -28,13 +28,13 @@ def why_unavailable(*, fresh: bool = False) -> Obstacle | None:
     if (found := direct_available.why_unavailable()) is not None:
         return found
     # The trial takes about a second: its outcome holds until one of these files changes.
-    trial = Trial(
+    probe = CachedProbe(
         "uml", *(file_facts(Path(file)) for file in (require(TOOL), require("bwrap"), uml.__file__))
     )
-    known = None if fresh else trial.recall()
+    known = None if fresh else probe.recall()
     if known is None:
         known = {"reason": _why_not()}
-        trial.remember(known)
+        probe.remember(known)
     reason = known.get("reason", "")
     return Obstacle(f"a kernel cannot run as a program here ({reason})", _CURE) if reason else None
 

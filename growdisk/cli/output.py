@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 
-from growdisk.cli.terminal_style import pen_for, printable
+from growdisk.cli.terminal_style import printable, style_for
 from growdisk.errors import GrowdiskError
 
 TYPE_CHECKING = False  # typing would be loaded for this alone
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from typing import TextIO
 
     from growdisk.cli.events import EventLines
-    from growdisk.cli.progress import Bar, StepLines, Working
+    from growdisk.cli.progress import Bar, Spinner, StepLines
     from growdisk.cli.rich_lines import MovingTable
 
 SCHEMA = 1
@@ -40,10 +40,10 @@ class OutputError(Exception):
         self.reader_gone = isinstance(error, BrokenPipeError)
 
 
-class Still:
+class NoSpinner:
     """Where nothing moves: what progress.Working has, without an effect."""
 
-    def __enter__(self) -> Still:
+    def __enter__(self) -> NoSpinner:
         return self
 
     def __exit__(self, *_: object) -> None: ...
@@ -92,9 +92,9 @@ class CommandOutput:
     def lines(self, lines: Iterable[str]) -> None:
         """The command's result, for people: nothing with --json."""
         if not self.json_mode:
-            pen = pen_for(sys.stdout, self._color)
+            style = style_for(sys.stdout, self._color)
             for line in lines:
-                _answer(pen.line(_harmless(self._named(line))))
+                _answer(style.line(_harmless(self._named(line))))
 
     def document(
         self, value: Mapping[str, object] | Sequence[object] | Iterator[object], *, own: bool = True
@@ -178,13 +178,13 @@ class CommandOutput:
 
         return Bar(title, moving=self._moving, plain=self._color == "never", events=self._events)
 
-    def working(self, title: str = "") -> Working | Still:
+    def working(self, title: str = "") -> Spinner | NoSpinner:
         """Work whose end cannot be foreseen; a moving line if it takes over a second."""
         if not self._moving:
-            return Still()
-        from growdisk.cli.progress import Working
+            return NoSpinner()
+        from growdisk.cli.progress import Spinner
 
-        return Working(title, plain=self._color == "never")
+        return Spinner(title, plain=self._color == "never")
 
     def moving_table(self, headings: Sequence[str]) -> MovingTable | None:
         """Rows that change in place; None if nothing can move."""

@@ -119,7 +119,7 @@ class Bar:
             self._live.update(self._live.task, completed=done, total=total)
 
 
-class Working:
+class Spinner:
     """Work of unknown length, as a context manager; after a second it is shown with its time.
 
     Names may be added and removed while it goes on, from any thread.
@@ -132,7 +132,7 @@ class Working:
         self._timer: threading.Timer | None = threading.Timer(_SOON, self._show)
         self._live: MovingLine | None = None
 
-    def __enter__(self) -> Working:
+    def __enter__(self) -> Spinner:
         if self._timer is not None:
             self._timer.daemon = True
             self._timer.start()

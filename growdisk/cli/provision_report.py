@@ -7,8 +7,8 @@ from pathlib import Path
 from threading import Lock
 
 from growdisk.api.provisioning.result import Provisioned, ProvisionReport, provision_document
-from growdisk.cli.output import CommandOutput, Still
-from growdisk.cli.progress import Working
+from growdisk.cli.output import CommandOutput, NoSpinner
+from growdisk.cli.progress import Spinner
 from growdisk.error_document import error_document
 from growdisk.units import format_size
 
@@ -16,7 +16,7 @@ from growdisk.units import format_size
 class Lines:
     """The watcher of a call: a note when an output is done. Outputs may end at the same time."""
 
-    def __init__(self, output: CommandOutput, working: Working | Still) -> None:
+    def __init__(self, output: CommandOutput, working: Spinner | NoSpinner) -> None:
         self._output, self._working, self._lock = output, working, Lock()
 
     def output_started(self, path: Path) -> None:

@@ -24,7 +24,7 @@ _COLOURS = ((USED, "36"), (UNUSED, "2"), (OPAQUE, "2"))
 
 
 @dataclass(frozen=True)
-class Pen:
+class TerminalStyle:
     colour: bool
     boxes: bool
 
@@ -37,10 +37,12 @@ class Pen:
         return text if self.boxes else text.translate(str.maketrans(_BOXES, _ASCII))
 
 
-def pen_for(stream: TextIO, color: str) -> Pen:
+def style_for(stream: TextIO, color: str) -> TerminalStyle:
     """`color`: auto, always or never; auto: on a terminal, unless NO_COLOR is set or it is dumb."""
     wanted = stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-    return Pen(colour=color == "always" or (color == "auto" and wanted), boxes=_draws_boxes(stream))
+    return TerminalStyle(
+        colour=color == "always" or (color == "auto" and wanted), boxes=_draws_boxes(stream)
+    )
 
 
 def _draws_boxes(stream: TextIO) -> bool:

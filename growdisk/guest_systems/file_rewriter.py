@@ -83,7 +83,7 @@ class DirectGuest:
             self._later.setdefault(tree, {})[inode.number] = commands
         self._fill(tree, inode.number, content)
 
-    def settle(self) -> None:
+    def flush(self) -> None:
         """Carry out what write() has left to be done with the next command."""
         for tree in list(self._later):
             self._edit(tree, [])
@@ -143,7 +143,7 @@ class DirectGuest:
             for tree, later in self._later.items()
         ):
             # It has been written since: its inode on the disk is old, and so is `place`.
-            self.settle()
+            self.flush()
             return self._file(path)
         return place
 

@@ -59,7 +59,7 @@ _SNAPSHOTS = frozenset(
 
 
 @dataclass(frozen=True)
-class Seen:
+class SeenFileSystem:
     """A file system: `node` as the appliance names it (/dev/vg0/root), `names` as a guest does."""
 
     node: str
@@ -144,7 +144,7 @@ def _seen(
     keyring: Keyring,
     neighbours: PhysicalVolumeFinder,
     closed: dict[str, str],
-) -> Iterator[Seen]:
+) -> Iterator[SeenFileSystem]:
     table = read_table(disk, path, sector_size)
     for name, device in devices_of(disk, path, sector_size).items():
         # The disk as a whole has content of its own only if it has no table.
@@ -159,7 +159,7 @@ def _seen(
             elif isinstance(content, F2fsContent):
                 closed[node] = "growdisk does not read f2fs"
             else:
-                yield Seen(node, view, content, _names(node, table, part, content))
+                yield SeenFileSystem(node, view, content, _names(node, table, part, content))
 
 
 def _names(
@@ -209,7 +209,7 @@ def paths_of(mounts: Sequence[GuestMount], trees: Mapping[str, FileTree]) -> Gue
 
 
 def _homes(
-    seen: Sequence[Seen], trees: Mapping[str, FileTree], closed: dict[str, str]
+    seen: Sequence[SeenFileSystem], trees: Mapping[str, FileTree], closed: dict[str, str]
 ) -> Iterator[Home]:
     taken: set[str] = set()
     for one in seen:
@@ -236,7 +236,7 @@ def _top(tree: FileTree) -> MountRoot:
 
 
 def _roots(
-    one: Seen, tree: FileTree | None, closed: dict[str, str]
+    one: SeenFileSystem, tree: FileTree | None, closed: dict[str, str]
 ) -> Iterator[tuple[GuestMount, MountRoot]]:
     """What systems have at /, each with how it is mounted."""
     if tree is None or isinstance(tree, FatTree):
@@ -299,7 +299,7 @@ def _fstab(paths: GuestPaths) -> list[Entry]:
 
 
 def _with_mounts(
-    root: GuestMount, top: MountRoot, seen: Sequence[Seen], trees: Mapping[str, FileTree]
+    root: GuestMount, top: MountRoot, seen: Sequence[SeenFileSystem], trees: Mapping[str, FileTree]
 ) -> Home:
     """With its fstab's mounts. What GPT's types alone say where to mount is a home by itself."""
     paths, mounts, strange = GuestPaths(top, still=True), [root], []
@@ -337,7 +337,7 @@ def _holds(place: str, files: Sequence[str]) -> bool:
     return any(path.startswith(place + "/") for path in files)
 
 
-def _may_be_boot(one: Seen, entry: Entry, tree: FileTree) -> bool:
+def _may_be_boot(one: SeenFileSystem, entry: Entry, tree: FileTree) -> bool:
     """by-id/…-part1 of some disk: of this one, if what boots is in its partition 1."""
     named = one.names.may_be_named_by(entry.plain_source)
     return named and entry.mount_point.startswith(_BOOT_PLACES) and _is_boot(tree)

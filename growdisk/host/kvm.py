@@ -18,7 +18,7 @@ from pathlib import Path
 from growdisk.errors import ToolTimedOut
 from growdisk.fast_dataclass import dataclass
 from growdisk.host.command import CompletedCommand, last_lines, require, run
-from growdisk.host.probe_cache import Trial, file_facts
+from growdisk.host.probe_cache import CachedProbe, file_facts
 
 _KVM = Path("/dev/kvm")
 _QEMU = "qemu-system-x86_64"
@@ -64,11 +64,11 @@ def accelerator(*, fresh: bool = False) -> Accelerator:
         return Accelerator(
             KvmState.FORBIDDEN, "this user may not open /dev/kvm (it belongs to the group kvm)"
         )
-    trial = _trial()
-    known = None if fresh else _recalled(trial)
+    probe = _probe()
+    known = None if fresh else _recalled(probe)
     if known is None:
         known = try_kvm()
-        trial.remember({"kvm": known.kvm.value, "reason": known.reason})
+        probe.remember({"kvm": known.kvm.value, "reason": known.reason})
     return known
 
 
@@ -173,10 +173,10 @@ def _complaint(guest: CompletedCommand) -> str:
     )
 
 
-def _trial() -> Trial:
+def _probe() -> CachedProbe:
     """The answer depends on the trial itself, the kernels, QEMU's binary, the device node."""
     node = _KVM.stat()
-    return Trial(
+    return CachedProbe(
         "kvm",
         "boot sector, kernel",
         str(_readable_kernel()),
@@ -189,9 +189,9 @@ def _trial() -> Trial:
     )
 
 
-def _recalled(trial: Trial) -> Accelerator | None:
+def _recalled(probe: CachedProbe) -> Accelerator | None:
     try:
-        record = trial.recall() or {}
+        record = probe.recall() or {}
         return Accelerator(KvmState(record["kvm"]), record["reason"])
     except (ValueError, KeyError):
         return None

@@ -17,7 +17,7 @@ def cache_directory() -> Path:
     return Path(base) / "growdisk"
 
 
-class Trial:
+class CachedProbe:
     """The record of trial `name`; `facts` are all that its outcome depends on, beside this boot."""
 
     def __init__(self, name: str, *facts: object) -> None:

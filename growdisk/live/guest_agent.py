@@ -127,11 +127,11 @@ class AgentShell:
             return False
         return True
 
-    def _run(self, script: str, timeout: float, overheard: OutputTail | None) -> GuestAnswer:
+    def _run(self, script: str, timeout: float, output_tail: OutputTail | None) -> GuestAnswer:
         deadline = time.monotonic() + timeout
         arguments = {
             "path": "/bin/sh",
-            "arg": overheard.words if overheard else ["-s"],
+            "arg": output_tail.words if output_tail else ["-s"],
             "capture-output": True,
             "input-data": base64.b64encode(script.encode()).decode(),
         }
@@ -144,11 +144,11 @@ class AgentShell:
             if ended.exited:
                 done = _answer(ended)
                 # All of stderr is in the answer: what was heard before is left out of the rest.
-                if overheard:
-                    overheard.end(done.stderr)
+                if output_tail:
+                    output_tail.end(done.stderr)
                 return done
-            if overheard:
-                overheard.listen()
+            if output_tail:
+                output_tail.listen()
             time.sleep(pause)
             pause = min(2 * pause, 0.5)
         raise AgentError(f"a script had not ended after {timeout:.0f} s")

@@ -25,7 +25,7 @@ _END_SECONDS = 5.0  # in which a thread that has answered is at its end
 
 
 @dataclass
-class Known:
+class LibvirtDisks:
     """`disks`: (machine, path of an image), `folders`: of the pools that are active.
 
     `saved` are machines that are off and have their memory saved. What was answered in time.
@@ -36,14 +36,14 @@ class Known:
     saved: list[str] = field(default_factory=list)
 
 
-def known_to(uri: str, seconds: float) -> Known:
+def known_to(uri: str, seconds: float) -> LibvirtDisks:
     """What the libvirt at `uri` knows, or has answered so far after `seconds`."""
-    known = Known()
+    known = LibvirtDisks()
     asking = Thread(target=_ask, args=(uri, known), name="libvirt", daemon=True)
     asking.start()
     asking.join(seconds)
     # Copies: a thread that is late goes on filling the lists.
-    return Known(list(known.disks), list(known.folders), list(known.saved))
+    return LibvirtDisks(list(known.disks), list(known.folders), list(known.saved))
 
 
 def machines_within(uri: str | None, seconds: float) -> tuple[KnownMachine, ...]:
@@ -74,7 +74,7 @@ def _answer(uri: str | None, answers: SimpleQueue[tuple[KnownMachine, ...] | Ref
         answers.put(error)
 
 
-def _ask(uri: str, known: Known) -> None:
+def _ask(uri: str, known: LibvirtDisks) -> None:
     for text, is_saved in definitions(uri):
         root = ElementTree.fromstring(text)
         if root.tag == "domain":

@@ -10,7 +10,7 @@ from growdisk.fast_dataclass import replace
 from growdisk.filesystems.content import Content
 from growdisk.planner.facts import Facts
 from growdisk.planner.goal import Goal, Rule
-from growdisk.planner.proposal import AllDone, PlanFunction, Proposal
+from growdisk.planner.proposal import GoalReached, PlanFunction, Proposal
 from growdisk.planner.what_grows import choose_shares
 from growdisk.units import SizeSpec, format_size, whole_percent
 
@@ -19,7 +19,7 @@ _TIMES = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
 
 def proposed_by_rule(
     rule: Rule, facts: Facts, goal: Goal, propose: PlanFunction
-) -> Proposal | AllDone:
+) -> Proposal | GoalReached:
     """What `propose` proposes, if the rule wants growth.
 
     Raises fullness-unknown, and what `propose` raises. What prevents growth matters only for a disk
@@ -28,20 +28,20 @@ def proposed_by_rule(
     # 1. Time and largest size: these need no plan.
     goal, idle = _within_bounds(rule, facts, goal)
     if idle:
-        return AllDone(idle)
+        return GoalReached(idle)
     try:
         # 2. What would grow: only a plan knows that.
         proposal = propose(facts, goal)
     except Refused as error:
         # What prevents growth does not matter as long as the disk is not full.
         if (reason := _not_full(rule, facts, _wanted(facts, goal, error))) is not None:
-            return AllDone(reason)
+            return GoalReached(reason)
         raise
-    if isinstance(proposal, AllDone):
+    if isinstance(proposal, GoalReached):
         return proposal
     # 3. Is that full enough? If only the table grows, everything on the disk is asked.
     reason = _not_full(rule, facts, _growing(facts, proposal) or facts.leaves)
-    return proposal if reason is None else AllDone(reason)
+    return proposal if reason is None else GoalReached(reason)
 
 
 def _within_bounds(rule: Rule, facts: Facts, goal: Goal) -> tuple[Goal, str]:

@@ -17,7 +17,7 @@ from growdisk.planner.facts import Facts
 from growdisk.planner.failures import CannotGrow, option_unsupported
 from growdisk.planner.goal import Goal
 from growdisk.planner.planner import propose
-from growdisk.planner.proposal import AllDone, Proposal
+from growdisk.planner.proposal import GoalReached, Proposal
 from growdisk.steps.extra_disk_step import ExtraDiskStep
 from growdisk.steps.repair_guest import RepairGuest
 from growdisk.steps.step_traits import first
@@ -36,7 +36,7 @@ class ExtraDiskPlan:
     choice: Choice = GUESTFS
 
 
-def propose_extra_disk(main: Facts, other: Facts, goal: Goal) -> Proposal | AllDone:
+def propose_extra_disk(main: Facts, other: Facts, goal: Goal) -> Proposal | GoalReached:
     """What is done to a further disk that is to grow as well.
 
     Raises Refused errors, which name it.
@@ -70,10 +70,10 @@ def volume_groups(facts: Facts) -> list[VolumeGroup]:
 
 
 def merge_proposals(
-    main: Proposal | AllDone, facts: Facts, others: Sequence[ExtraDiskPlan]
-) -> Proposal | AllDone:
-    """The first disk's proposal, empty if only others grow; AllDone if there is nothing to do."""
-    if isinstance(main, AllDone) and any(
+    main: Proposal | GoalReached, facts: Facts, others: Sequence[ExtraDiskPlan]
+) -> Proposal | GoalReached:
+    """The first disk's proposal, empty if only others grow; GoalReached if nothing is to do."""
+    if isinstance(main, GoalReached) and any(
         other.proposal and other.proposal.steps for other in others
     ):
         # A proposal without steps: the run is still recorded beside the first disk.

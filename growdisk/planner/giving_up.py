@@ -13,7 +13,7 @@ from growdisk.fast_dataclass import replace
 from growdisk.planner.facts import Facts
 from growdisk.planner.failures import CannotGrow, option_unsupported
 from growdisk.planner.goal import Goal
-from growdisk.planner.proposal import AllDone, GuestSeen, PlanFunction, Proposal
+from growdisk.planner.proposal import GoalReached, GuestSeen, PlanFunction, Proposal
 from growdisk.steps.registry import DiskStep
 from growdisk.steps.remake_swap import MakeSwapFile
 from growdisk.steps.repair_guest import RepairGuest
@@ -48,13 +48,13 @@ def swap_alone(steps: Sequence[DiskStep]) -> tuple[DiskStep, ...]:
 
 
 def as_guest_allows(
-    proposer: PlanFunction,
+    propose: PlanFunction,
     facts: Facts,
     goal: Goal,
     proposal: Proposal,
     seen: GuestSeen,
     of_swap: GuestSeen,
-) -> Proposal | AllDone:
+) -> Proposal | GoalReached:
     """The proposal, or what `proposer` makes of moving swap, if the guest's files need that.
 
     `of_swap`: what is seen of the swap alone (swap_alone). option-unsupported: a swap file without
@@ -67,14 +67,16 @@ def as_guest_allows(
         return replace(proposal, notes=notes, guest=seen)
     # Only the default turns round: who says --swap drop, or file, gets it, with a warning.
     if of_swap.obstacles and repair.swaps and goal.swap is None:
-        return _moved(proposer, facts, goal, of_swap)
+        return _moved(propose, facts, goal, of_swap)
     return replace(proposal, notes=(*notes, *_warnings(facts, repair, seen.obstacles)), guest=seen)
 
 
-def _moved(proposer: PlanFunction, facts: Facts, goal: Goal, seen: GuestSeen) -> Proposal | AllDone:
+def _moved(
+    propose: PlanFunction, facts: Facts, goal: Goal, seen: GuestSeen
+) -> Proposal | GoalReached:
     """Instead of giving it up."""
     try:
-        moved = proposer(facts, replace(goal, swap="move"))
+        moved = propose(facts, replace(goal, swap="move"))
     except CannotGrow as error:
         hint = (
             f"{error.hint}; --swap drop gives it up all the same"
@@ -88,8 +90,10 @@ def _moved(proposer: PlanFunction, facts: Facts, goal: Goal, seen: GuestSeen) ->
         ) from error
     # Swap that is moved needs no repair. If there is one all the same, the proposer cannot move
     # swap.
-    left = None if isinstance(moved, AllDone) else first(RepairGuest, moved.steps)
-    if isinstance(moved, AllDone) or (left and left.swaps):  # a task that only repairs the guest
+    left = None if isinstance(moved, GoalReached) else first(RepairGuest, moved.steps)
+    if isinstance(moved, GoalReached) or (
+        left and left.swaps
+    ):  # a task that only repairs the guest
         return moved
     names = f" (it stays named in {_short(seen.named)})" if seen.named else ""
     note = (

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from growdisk.fast_dataclass import dataclass
 from growdisk.planner.goal import SnapshotMode
-from growdisk.planner.layers.fills import Fills
+from growdisk.planner.layers.host_writes import HostWrites
 
 _OVERLAY_CLUSTER = 64 << 10
 _BLOCK = 4096  # of most host file systems
@@ -30,7 +30,7 @@ class GrowingImage:
     new_size: int
     snapshots: SnapshotMode
     steps: int
-    fills: Fills
+    host_writes: HostWrites
     moved: int = 0
     preallocated: bool = False
     keep: bool = False
@@ -73,7 +73,7 @@ def _overlays(image: GrowingImage) -> int:
 
 def _data(image: GrowingImage, cluster_size: int) -> int:
     """What is written to new places; in a qcow2 image with the L2 tables that say where it lies."""
-    data = image.fills.places * cluster_size + image.fills.bytes + image.moved
+    data = image.host_writes.places * cluster_size + image.host_writes.bytes + image.moved
     return data + (_tables(image, cluster_size) if image.cluster_size else 0)
 
 
@@ -83,8 +83,8 @@ def _tables(image: GrowingImage, cluster_size: int) -> int:
     coverage = cluster_size // 8 * cluster_size
     # Far from each other each place needs a table of its own, but there are no more than the new
     # space has.
-    scattered = min(image.fills.places, -(-(image.new_size - image.old_size) // coverage))
-    return (scattered + (image.fills.bytes + image.moved) // coverage) * cluster_size
+    scattered = min(image.host_writes.places, -(-(image.new_size - image.old_size) // coverage))
+    return (scattered + (image.host_writes.bytes + image.moved) // coverage) * cluster_size
 
 
 def _l1(size: int, cluster_size: int) -> int:

@@ -60,7 +60,7 @@ def make_live_plan(
     proposal: Proposal,
     goal: Goal,
     options: RunOptions,
-    around: HostEnvironment,
+    environment: HostEnvironment,
     way: GuestConnection,
 ) -> Plan:
     """The plan for a running guest; option-unsupported if it cannot be done.
@@ -69,9 +69,9 @@ def make_live_plan(
     """
     path = facts.image.path
     _refuse_options(facts, goal, options)
-    _refuse_fixed_device(facts, proposal, around)
-    restart = _restart(facts, proposal, around, way)
-    mode, reason = _snapshot_mode(facts, options, around, len(proposal.steps))
+    _refuse_fixed_device(facts, proposal, environment)
+    restart = _restart(facts, proposal, environment, way)
+    mode, reason = _snapshot_mode(facts, options, environment, len(proposal.steps))
     if mode == "overlay" and options.keep:
         raise option_unsupported(
             path,
@@ -80,12 +80,12 @@ def make_live_plan(
             hint="leave it out, or use --snapshots internal",
         )
     _refuse_shape(path, proposal.steps)
-    present = around.host.device_size or 0
+    present = environment.host.device_size or 0
     steps = tuple(
         _running(facts, step, restart=restart, device_size=present) for step in proposal.steps
     )
     # The guest plan has the run's name: what the scripts answer has to bear it.
-    guest = guest_plan(run, facts, proposal.steps, serial=around.disk.serial, several=True)
+    guest = guest_plan(run, facts, proposal.steps, serial=environment.disk.serial, several=True)
     return Plan(
         run=run,
         backend="online",
@@ -96,7 +96,7 @@ def make_live_plan(
         steps=steps,
         given_up=proposal.given_up,
         way=replace(way, guest=guest),
-        notes=tuple(_notes(facts, proposal, around, mode, reason, restart=restart)),
+        notes=tuple(_notes(facts, proposal, environment, mode, reason, restart=restart)),
     )
 
 
@@ -152,13 +152,13 @@ def _refuse_options(facts: Facts, goal: Goal, options: RunOptions) -> None:
         )
 
 
-def _refuse_fixed_device(facts: Facts, proposal: Proposal, around: HostEnvironment) -> None:
+def _refuse_fixed_device(facts: Facts, proposal: Proposal, environment: HostEnvironment) -> None:
     """Refuse a raw block device that is too small: QEMU cannot enlarge it; the host must, first."""
-    size, wanted = around.host.device_size, proposal.after.image.virtual_size
+    size, wanted = environment.host.device_size, proposal.after.image.virtual_size
     if (
         # With a storage that growdisk can enlarge, the run does that itself (GrowDevice).
         facts.image.storage is None
-        and around.disk.format == "raw"
+        and environment.disk.format == "raw"
         and size is not None
         and wanted > size
     ):
@@ -173,13 +173,13 @@ def _refuse_fixed_device(facts: Facts, proposal: Proposal, around: HostEnvironme
 
 
 def _restart(
-    facts: Facts, proposal: Proposal, around: HostEnvironment, way: GuestConnection
+    facts: Facts, proposal: Proposal, environment: HostEnvironment, way: GuestConnection
 ) -> bool:
     """Whether the guest must restart to see its new size.
 
     option-unsupported if that is impossible, or not allowed.
     """
-    bus, path = around.disk.bus, facts.image.path
+    bus, path = environment.disk.bus, facts.image.path
     # Nothing to see if the disk keeps its size, or if its bus tells the guest by itself.
     if not any(step.added for step in proposal.steps) or bus.arrival is Arrival.AT_ONCE:
         return False
@@ -202,10 +202,10 @@ def _restart(
 
 
 def _snapshot_mode(
-    facts: Facts, options: RunOptions, around: HostEnvironment, steps: int
+    facts: Facts, options: RunOptions, environment: HostEnvironment, steps: int
 ) -> tuple[SnapshotMode, str]:
     """The mode, and why, if it was not chosen freely."""
-    obstacle = _obstacle(around, steps)
+    obstacle = _obstacle(environment, steps)
     match options.snapshots:
         case "auto":
             # Never overlays by default: until they are merged, nobody may start the guest from the
@@ -213,13 +213,13 @@ def _snapshot_mode(
             return ("none", obstacle) if obstacle else ("internal", "")
         case "internal" if obstacle:
             hint = (
-                f"use --snapshots none{'' if around.disk.encrypted else ', or overlay'}; or "
+                f"use --snapshots none{'' if environment.disk.encrypted else ', or overlay'}; or "
                 "shut the guest down"
             )
             raise option_unsupported(
                 facts.image.path, option="--snapshots internal", reason=obstacle, hint=hint
             )
-        case "overlay" if around.disk.encrypted:
+        case "overlay" if environment.disk.encrypted:
             reason = "the image is encrypted, and what the guest writes meanwhile would not be"
             raise option_unsupported(
                 facts.image.path,
@@ -227,7 +227,7 @@ def _snapshot_mode(
                 reason=reason,
                 hint="use --snapshots none",
             )
-        case "overlay" if around.managed:
+        case "overlay" if environment.managed:
             reason = "libvirt would not know of the overlays"
             hint = "use --snapshots internal or none"
             raise option_unsupported(
@@ -236,9 +236,9 @@ def _snapshot_mode(
     return options.snapshots, ""
 
 
-def _obstacle(around: HostEnvironment, steps: int) -> str:
+def _obstacle(environment: HostEnvironment, steps: int) -> str:
     """Why the machine's memory and disks cannot be put into snapshots; "" if they can."""
-    disk = around.disk
+    disk = environment.disk
     # Version 2 does not record a snapshot's disk size, and raw has no snapshots.
     if disk.version != 3:
         return (
@@ -253,25 +253,27 @@ def _obstacle(around: HostEnvironment, steps: int) -> str:
             "the image is encrypted, and QEMU ends with an error when it is to write a guest's "
             "memory into such a one"
         )
-    if beside := [other for other in around.disks if not other.read_only and other.data_file]:
+    if beside := [other for other in environment.disks if not other.read_only and other.data_file]:
         return (
             f"its disk {beside[0].names[0]} keeps its data in another file, and has no such "
             "snapshots"
         )
-    if around.fixed:
-        return f"QEMU cannot save all of the machine ({around.fixed})"
-    others = [other for other in around.disks if not other.read_only and other.format != "qcow2"]
+    if environment.fixed:
+        return f"QEMU cannot save all of the machine ({environment.fixed})"
+    others = [
+        other for other in environment.disks if not other.read_only and other.format != "qcow2"
+    ]
     if others:
         return (
             f"its disk {others[0].names[0]} is {others[0].format}, and would not go back "
             "together with the memory"
         )
     # Each snapshot holds all of the memory, at the worst.
-    if around.host.free < steps * around.memory:
-        room = f"{format_size(around.host.free)} free {around.host.where}"
+    if environment.host.free < steps * environment.memory:
+        room = f"{format_size(environment.host.free)} free {environment.host.where}"
         return (
-            f"{steps} snapshots of {format_size(around.memory)} of memory may not fit into the "
-            f"{room}"
+            f"{steps} snapshots of {format_size(environment.memory)} of memory may not fit into "
+            f"the {room}"
         )
     return ""
 
@@ -279,7 +281,7 @@ def _obstacle(around: HostEnvironment, steps: int) -> str:
 def _notes(
     facts: Facts,
     proposal: Proposal,
-    around: HostEnvironment,
+    environment: HostEnvironment,
     mode: SnapshotMode,
     reason: str,
     *,
@@ -290,7 +292,7 @@ def _notes(
     yield from storage.notes if storage else ()
     if restart:
         yield (
-            f"the guest restarts once: a disk on {around.disk.bus.name} does not show a new "
+            f"the guest restarts once: a disk on {environment.disk.bus.name} does not show a new "
             "size before"
         )
     if mode == "internal":
@@ -324,9 +326,9 @@ def _notes(
             f"the guest mends its fstab and crypttab; a unit of systemd that names {names} is "
             "for you to disable"
         )
-    grown = proposal.after.image.virtual_size - around.disk.size
-    if storage is None and (grown > around.host.free or around.host.nearly_full):
-        free = f"{format_size(around.host.free)} free {around.host.where}"
+    grown = proposal.after.image.virtual_size - environment.disk.size
+    if storage is None and (grown > environment.host.free or environment.host.nearly_full):
+        free = f"{format_size(environment.host.free)} free {environment.host.where}"
         yield (
             f"WARNING: the disk may fill by {format_size(grown)} more than now, and the host "
             f"has {free}"

@@ -37,11 +37,11 @@ from growdisk.planner.foreign import (
 from growdisk.planner.goal import Goal
 from growdisk.planner.hibernation import refuse_hibernated
 from growdisk.planner.layers.content_growth import ContentGrowth, GrowthTarget
-from growdisk.planner.layers.fills import sum_of_fills
 from growdisk.planner.layers.growers import notes_on_tpm
+from growdisk.planner.layers.host_writes import sum_of_writes
 from growdisk.planner.layers.registry import grow_inside
 from growdisk.planner.moves import moves_of, notes_on
-from growdisk.planner.proposal import AllDone, Proposal
+from growdisk.planner.proposal import GoalReached, Proposal
 from growdisk.planner.refusals import (
     refuse_unwritable,
     refuse_volumes_without_lvm,
@@ -62,7 +62,7 @@ from growdisk.steps.rewrite_partitions import RewritePartitions
 from growdisk.units import MiB, align_down, align_up, format_size
 
 
-def propose(facts: Facts, goal: Goal) -> Proposal | AllDone:
+def propose(facts: Facts, goal: Goal) -> Proposal | GoalReached:
     """Raises Refused errors, which name the image."""
     return (
         proposed_by_rule(goal.rule, facts, goal, _propose) if goal.rule else _propose(facts, goal)
@@ -75,20 +75,20 @@ def without_gone(facts: Facts, goal: Goal) -> Goal:
     return replace(goal, delete=tuple(number for number in goal.delete if number in numbers))
 
 
-def _propose(facts: Facts, goal: Goal) -> Proposal | AllDone:
-    """A proposal for the goal, or AllDone."""
+def _propose(facts: Facts, goal: Goal) -> Proposal | GoalReached:
+    """A proposal for the goal, or GoalReached."""
     # The same command again no longer finds partitions that it removed: fine if there is nothing to
     # do; else the user has named a wrong one.
     again = without_gone(facts, goal)
     if again != goal:
         # A refusal of the goal that was made smaller would puzzle: the goal as given is tried then.
         with suppress(Refused):
-            if isinstance(done := _propose_named(facts, again), AllDone):
+            if isinstance(done := _propose_named(facts, again), GoalReached):
                 return done
     return _propose_named(facts, goal)
 
 
-def _propose_named(facts: Facts, goal: Goal) -> Proposal | AllDone:
+def _propose_named(facts: Facts, goal: Goal) -> Proposal | GoalReached:
     # 1. What nobody may change at all: said before anything else is found fault with.
     refuse_unwritable(facts)
     refuse_hibernated(facts)
@@ -125,8 +125,8 @@ def _propose_named(facts: Facts, goal: Goal) -> Proposal | AllDone:
         for part in (growth.target, *growth.others)
     ]
     insides = [grow_inside(target) for target in targets]
-    if growth.table == facts.table and not any(inside.lags for inside in insides):
-        return AllDone(_all_done(facts, goal, growth.target))
+    if growth.table == facts.table and not any(inside.pending for inside in insides):
+        return GoalReached(_all_done(facts, goal, growth.target))
     # 5. There is something to do.
     moves = moves_of(facts, growth)
     return Proposal(
@@ -147,7 +147,7 @@ def _propose_named(facts: Facts, goal: Goal) -> Proposal | AllDone:
             *(note for inside in insides for note in inside.notes),
             *repair_notes(facts, goal, growth, _with_system(insides)),
         ),
-        fills=sum_of_fills(inside.fills for inside in insides),
+        host_writes=sum_of_writes(inside.host_writes for inside in insides),
     )
 
 
@@ -263,18 +263,18 @@ def _with_system(insides: list[ContentGrowth]) -> ContentGrowth:
     )
 
 
-def _propose_whole(facts: Facts, goal: Goal) -> Proposal | AllDone:
+def _propose_whole(facts: Facts, goal: Goal) -> Proposal | GoalReached:
     """A proposal for a file system on the whole disk: no table to rewrite, and no blockers."""
     refuse_table_options(facts, goal)
     new_size = wanted_size(facts, goal)
     disk = Partition(0, 0, align_down(new_size, goal.sector_size))
     inside = grow_inside(GrowthTarget(facts, disk, goal))
-    if new_size == facts.image.virtual_size and not inside.lags:
-        return AllDone("the file system fills the whole disk")
+    if new_size == facts.image.virtual_size and not inside.pending:
+        return GoalReached("the file system fills the whole disk")
     image = replace(facts.image, virtual_size=new_size)
     after = replace(facts, image=image, contents={0: inside.content} if inside.content else {})
     steps = (grown_image(facts, goal, new_size), *inside.steps)
-    return Proposal(steps, after, inside.given_up, inside.notes, fills=inside.fills)
+    return Proposal(steps, after, inside.given_up, inside.notes, host_writes=inside.host_writes)
 
 
 # --- what it will look like ---------------------------------------------------------------------

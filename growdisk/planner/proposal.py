@@ -7,7 +7,7 @@ from collections.abc import Callable
 from growdisk.fast_dataclass import dataclass, field
 from growdisk.planner.facts import Facts
 from growdisk.planner.goal import Goal
-from growdisk.planner.layers.fills import NOTHING, Fills
+from growdisk.planner.layers.host_writes import NOTHING, HostWrites
 from growdisk.steps.registry import DiskStep
 
 
@@ -43,14 +43,14 @@ class Proposal:
     given_up: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     guest: GuestSeen | None = field(default=None, repr=False, compare=False)
-    fills: Fills = NOTHING
+    host_writes: HostWrites = NOTHING
 
 
 @dataclass(frozen=True)
-class AllDone:
+class GoalReached:
     """Every layer is as wanted."""
 
     reason: str
 
 
-PlanFunction = Callable[[Facts, Goal], Proposal | AllDone]
+PlanFunction = Callable[[Facts, Goal], Proposal | GoalReached]

@@ -18,7 +18,7 @@ from growdisk.planner.hibernation import refuse_hibernated
 from growdisk.planner.layers.content_growth import ContentGrowth, GrowthTarget
 from growdisk.planner.layers.registry import grow_inside
 from growdisk.planner.planner import grown_image, propose, wanted_size, without_gone
-from growdisk.planner.proposal import AllDone, PlanFunction, Proposal
+from growdisk.planner.proposal import GoalReached, PlanFunction, Proposal
 from growdisk.planner.refusals import refuse_unwritable
 from growdisk.planner.what_grows import choose_shares, grown_of, is_whole_disk
 from growdisk.steps.registry import DiskStep
@@ -30,20 +30,20 @@ from growdisk.steps.step_traits import first
 from growdisk.units import format_size
 
 
-def resize_only(facts: Facts, goal: Goal) -> Proposal | AllDone:
+def resize_only(facts: Facts, goal: Goal) -> Proposal | GoalReached:
     """The virtual disk larger, whatever is on it but what has to stay at its end."""
     refuse_unwritable(facts)
     refuse_foreign_disk(facts)
     old, new = facts.image.virtual_size, wanted_size(facts, goal)
     if new == old:
-        return AllDone(f"the image is {format_size(old)} already")
+        return GoalReached(f"the image is {format_size(old)} already")
     # A table counts whole sectors; a raw file may end within one.
     table = facts.table.with_disk_size(new - new % facts.table.sector_size) if facts.table else None
     after = replace(facts, image=replace(facts.image, virtual_size=new), table=table)
     return Proposal((grown_image(facts, goal, new),), after)
 
 
-def whole_rewrite(facts: Facts, goal: Goal) -> Proposal | AllDone:
+def whole_rewrite(facts: Facts, goal: Goal) -> Proposal | GoalReached:
     """The whole job on the disk as large as it is.
 
     A partition that is to be given up and is not there has been given up before.
@@ -51,22 +51,22 @@ def whole_rewrite(facts: Facts, goal: Goal) -> Proposal | AllDone:
     return propose(facts, replace(without_gone(facts, goal), size=None))
 
 
-def rewrite_only(facts: Facts, goal: Goal) -> Proposal | AllDone:
+def rewrite_only(facts: Facts, goal: Goal) -> Proposal | GoalReached:
     """The table as the whole job would have it; what is in the partitions stays."""
     whole = whole_rewrite(facts, goal)
-    if isinstance(whole, AllDone):
+    if isinstance(whole, GoalReached):
         return whole
     # The plan is made as a whole, with its refusals, and one step is taken out of it.
     step = first(RewritePartitions, whole.steps)
     if step is None or step.before == step.after:
-        return AllDone("the partitions take all the space that they can get")
+        return GoalReached("the partitions take all the space that they can get")
     numbers = {part.number for part in step.after.partitions}
     # What the whole job would remove is gone afterwards; nothing inside the others changes.
     contents = {number: content for number, content in facts.contents.items() if number in numbers}
     return Proposal((step,), replace(facts, table=step.after, contents=contents), whole.given_up)
 
 
-def reread_only(facts: Facts, goal: Goal) -> Proposal | AllDone:
+def reread_only(facts: Facts, goal: Goal) -> Proposal | GoalReached:
     """A look by another reader, which changes nothing."""
     refuse_unwritable(facts)
     if facts.table is None:
@@ -74,7 +74,7 @@ def reread_only(facts: Facts, goal: Goal) -> Proposal | AllDone:
     return Proposal((RereadPartitions(facts.table),), facts)
 
 
-def grow_only(facts: Facts, goal: Goal) -> Proposal | AllDone:
+def grow_only(facts: Facts, goal: Goal) -> Proposal | GoalReached:
     """What stands in the partitions as large as they are, outermost first."""
     refuse_unwritable(facts)
     refuse_hibernated(facts)
@@ -82,8 +82,8 @@ def grow_only(facts: Facts, goal: Goal) -> Proposal | AllDone:
     targets, insides = _insides(facts, goal)
     for target in targets:
         refuse_target(facts, target.partition)
-    if not any(inside.lags for inside in insides):
-        return AllDone("what is in it fills it already")
+    if not any(inside.pending for inside in insides):
+        return GoalReached("what is in it fills it already")
     contents = dict(facts.contents)
     for target, inside in zip(targets, insides, strict=True):
         if inside.content is not None:
@@ -102,10 +102,12 @@ def remake_swap(swaps: tuple[SwapSpace, ...]) -> PlanFunction:
     Refused by the step itself where something else is there.
     """
 
-    def proposed(facts: Facts, goal: Goal) -> Proposal | AllDone:
+    def proposed(facts: Facts, goal: Goal) -> Proposal | GoalReached:
         refuse_unwritable(facts)
         return (
-            Proposal((RemakeSwap(swaps),), facts) if swaps else AllDone("no swap space was moved")
+            Proposal((RemakeSwap(swaps),), facts)
+            if swaps
+            else GoalReached("no swap space was moved")
         )
 
     return proposed
@@ -118,9 +120,9 @@ def make_swap_file(system: str, size: int, uuid: str) -> PlanFunction:
 def forget_gone(step: RepairGuest) -> PlanFunction:
     """The guest no longer waits for the partitions that are gone."""
 
-    def proposed(facts: Facts, goal: Goal) -> Proposal | AllDone:
+    def proposed(facts: Facts, goal: Goal) -> Proposal | GoalReached:
         if not (step.swaps or step.gone):
-            return AllDone("no partition is gone")
+            return GoalReached("no partition is gone")
         return _in_the_guest(facts, goal, step)
 
     return proposed

@@ -16,7 +16,7 @@ from growdisk.partitions.shares import Percent, Rest, Share
 from growdisk.planner.facts import Facts
 from growdisk.planner.goal import Goal, Grow, RunOptions
 from growdisk.planner.planner import propose
-from growdisk.planner.proposal import AllDone, Proposal
+from growdisk.planner.proposal import GoalReached, Proposal
 from growdisk.planner.what_grows import choose_partition, is_whole_disk
 from growdisk.playbook.keywords import ON_FAILURE
 from growdisk.playbook.specs import NAMESPACE
@@ -46,9 +46,9 @@ def playbook_of(
     image_format: ImageFormat | None = None,
 ) -> str:
     """The playbook as text. Raises what `plan` raises."""
-    found: list[tuple[Facts, Proposal | AllDone]] = []
+    found: list[tuple[Facts, Proposal | GoalReached]] = []
 
-    def watched(facts: Facts, wanted: Goal) -> Proposal | AllDone:
+    def watched(facts: Facts, wanted: Goal) -> Proposal | GoalReached:
         proposal = propose(facts, wanted)
         found.append((facts, proposal))
         return proposal
@@ -57,7 +57,7 @@ def playbook_of(
     # plan() may ask twice: if the guest's files do not allow that swap is given up, for one that
     # moves it. The last proposal counts.
     facts, proposal = found[-1]
-    if isinstance(proposal, AllDone):
+    if isinstance(proposal, GoalReached):
         tasks = [
             _task(
                 "expand",
@@ -168,7 +168,7 @@ class _Writer:
 
     def _grow(self, number: int, step: DiskStep) -> _Words:
         goal = self._goal
-        volumes: _Words = {"lv": list(map(_wish, goal.lv))} if goal.lv else {}
+        volumes: _Words = {"lv": list(map(_grow_words, goal.lv))} if goal.lv else {}
         if goal.lv_share is not None:
             volumes["lv_share"] = f"{goal.lv_share:g}%"
         return self._task(
@@ -232,7 +232,7 @@ def _known(**words: str | None) -> _Words:
     return {name: word for name, word in words.items() if word}
 
 
-def _wish(request: Grow) -> str:
+def _grow_words(request: Grow) -> str:
     return f"{request.partition}={_share(request.share)}"
 
 

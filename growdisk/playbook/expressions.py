@@ -72,16 +72,16 @@ class TaskVariables:
     def with_final(self, values: Mapping[str, object]) -> TaskVariables:
         return TaskVariables(self._layers, {**self._final, **values})
 
-    def filled_in(self, value: object, place: YamlPosition | str) -> object:
+    def render(self, value: object, place: YamlPosition | str) -> object:
         """`value` with every expression in it worked out. template-failed."""
         if isinstance(value, str):
             return self._text(value, place)
         if is_mapping(value):
-            worked_out = ((str(key), self.filled_in(item, place)) for key, item in value.items())
+            worked_out = ((str(key), self.render(item, place)) for key, item in value.items())
             return {key: item for key, item in worked_out if item is not OMIT}
         if is_list(value):
             return [
-                item for item in (self.filled_in(each, place) for each in value) if item is not OMIT
+                item for item in (self.render(each, place) for each in value) if item is not OMIT
             ]
         return value
 
@@ -129,7 +129,7 @@ class TaskVariables:
         try:
             # `in self` was asked before (_needed): there is such a layer.
             raw = next(layer[name] for layer in reversed(self._layers) if name in layer)
-            self._known[name] = self.filled_in(raw, place)
+            self._known[name] = self.render(raw, place)
         finally:
             self._being_found.pop()
         return self._known[name]

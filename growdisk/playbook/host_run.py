@@ -141,9 +141,7 @@ class HostRun:
     def _only_looks(self, task: Task, scope: TaskVariables) -> bool:
         """check_mode: what the task says goes before what its play says."""
         check_mode = self._setting.play.check_mode if task.check_mode is None else task.check_mode
-        return (
-            self._setting.request.check or truth_of(scope.filled_in(check_mode, task.place)) is True
-        )
+        return self._setting.request.check or truth_of(scope.render(check_mode, task.place)) is True
 
     def _perform_recorded(
         self, key: str, task: Task, options: Mapping[str, object], *, check: bool
@@ -186,9 +184,9 @@ class HostRun:
             return
         # In the journal first: a snapshot that it does not name would never be removed.
         self._journal.makes_way_back(image)
-        self._way_back(image).take()
+        self._snapshot_of(image).take()
 
-    def _way_back(self, image: Path) -> PlaySnapshot:
+    def _snapshot_of(self, image: Path) -> PlaySnapshot:
         return PlaySnapshot(image, self._run, self._setting.number)
 
     # --- the end --------------------------------------------------------------------------------
@@ -252,7 +250,7 @@ class HostRun:
         if run is not None:
             self._end_run_on(image, run)
         # No run is open now: resume would have mixed the rest of one into the old image.
-        self._way_back(image).restore()
+        self._snapshot_of(image).restore()
         if run is not None:
             clear_up(image, run)
 
@@ -280,7 +278,7 @@ class HostRun:
         if self._journal is not None and result != "stuck":  # that one can still be taken back
             # Removed before the run has ended: after that, nobody looks for them.
             for image in self._journal.ways_back() if result in ("ok", "changed") else ():
-                self._way_back(image).forget()
+                self._snapshot_of(image).forget()
             self._journal.ended(report)
         return report
 

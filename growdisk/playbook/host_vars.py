@@ -66,7 +66,7 @@ class PlayContext:
         """The variables of vars_files, which lie beside the playbook. bad-file."""
         found: dict[str, object] = {}
         for written, place in self.play.vars_files:
-            name = str(self.scope_of(None, facts, found).filled_in(written, place))
+            name = str(self.scope_of(None, facts, found).render(written, place))
             path = Path(name).expanduser()
             # A later file may be named by a variable of an earlier one.
             found |= file_vars(path if path.is_absolute() else self.playbook.path.parent / path)
@@ -76,7 +76,7 @@ class PlayContext:
         """task, play or none. UsageError elsewhere."""
         if ON_FAILURE not in scope:
             return HOW_FAR_BACK[0]
-        word = str(scope.filled_in("{{ " + ON_FAILURE + " }}", self.play.place))
+        word = str(scope.render("{{ " + ON_FAILURE + " }}", self.play.place))
         if word not in HOW_FAR_BACK:
             raise bad_value(
                 f"{ON_FAILURE} cannot be '{word}'",

@@ -45,7 +45,7 @@ def hosts_of(play: Play, request: Request, inventory: Inventory) -> list[Host]:
     found: dict[str, Host] = {}
     narrowing: list[str] = []
     for written in play.hosts:
-        pattern = scope.filled_in(written, play.place)
+        pattern = scope.render(written, play.place)
         for word in pattern if isinstance(pattern, list) else [pattern]:
             narrowing += _add(str(word), found, inventory, scope, play.place)
     if narrowing and not found:
@@ -100,8 +100,8 @@ def _machine(name: str, scope: TaskVariables, place: YamlPosition) -> dict[str, 
     from growdisk.api.live_request import LiveRequest
     from growdisk.api.live_target import DiskNotSaid
 
-    uri = str(scope.filled_in("{{ connect }}", place)) if "connect" in scope else None
-    disk = str(scope.filled_in("{{ disk }}", place)) if "disk" in scope else ""
+    uri = str(scope.render("{{ connect }}", place)) if "connect" in scope else None
+    disk = str(scope.render("{{ disk }}", place)) if "disk" in scope else ""
     try:
         return {
             "domain": name,

@@ -30,13 +30,13 @@ _READ = ("image", "base")
 
 
 @dataclass(frozen=True)
-class Looked:
+class TouchedImages:
     """The images that a play touches on a host, as far as they are known before it runs."""
 
     images: tuple[Path, ...]
 
 
-def look_ahead(setting: PlayContext, made: set[Path], given: Iterable[str]) -> Looked:
+def look_ahead(setting: PlayContext, made: set[Path], given: Iterable[str]) -> TouchedImages:
     """bad-file, template-failed or a UsageError, naming the place.
 
     `made` are files that will be there by then, `given` names that earlier plays will have
@@ -45,7 +45,7 @@ def look_ahead(setting: PlayContext, made: set[Path], given: Iterable[str]) -> L
     return _Look(setting, made, given).run()
 
 
-def refuse_twice(play: str, looked: Mapping[str, Looked]) -> None:
+def refuse_twice(play: str, looked: Mapping[str, TouchedImages]) -> None:
     """No two hosts of a play may touch one image."""
     owners: dict[Path, str] = {}
     for host, seen in looked.items():
@@ -75,7 +75,7 @@ class _Look:
         # its author knows that it may be missing.
         self._spared = {name for task in tasks for _, spared in _names(task) for name in spared}
 
-    def run(self) -> Looked:
+    def run(self) -> TouchedImages:
         whole = self._setting.how_far_back(self._setting.scope(self._facts)) == "play"
         images: dict[Path, None] = {}
         for task in self._tasks:
@@ -92,7 +92,7 @@ class _Look:
                 if task.no_log:
                     raise _without_values(error, task) from None
                 raise
-        return Looked(tuple(images))
+        return TouchedImages(tuple(images))
 
     def _loop_names(self, task: Task) -> set[str]:
         control = task.loop_control
@@ -120,7 +120,7 @@ class _Look:
             # perform() checks it when its turn comes.
             if any(self._hangs_on_later(text, loop) for text in templates_in(value)):
                 continue
-            found = scope.filled_in(value, task.place_of(option))
+            found = scope.render(value, task.place_of(option))
             # Ansible's own tasks were checked when the playbook was read (loader.py).
             if name in TASKS and found is not OMIT:
                 self._check(name, task, option, found)
@@ -142,7 +142,7 @@ class _Look:
             if task.action.startswith(f"{NAMESPACE}.expand")
             else ()
         ):
-            if scope.filled_in(task.options[option], task.place_of(option)) is not OMIT:
+            if scope.render(task.options[option], task.place_of(option)) is not OMIT:
                 raise bad_file(
                     "a play on a running guest cannot be taken back whole",
                     place=task.place_of(option),

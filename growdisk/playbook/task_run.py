@@ -85,7 +85,7 @@ class TaskRun:
 
     def _items(self) -> Iterator[tuple[TaskVariables, str]]:
         task, control = self._task, self._task.loop_control
-        items = self._scope.filled_in(task.loop, task.place)
+        items = self._scope.render(task.loop, task.place)
         if not isinstance(items, Sequence) or isinstance(items, str):
             raise UsageError(
                 f"{task.place}: loop is not a list but {items!r}", hint="loop: [1, 2, 3]"
@@ -96,7 +96,7 @@ class TaskRun:
                 **({control.index_var: number} if control.index_var else {}),
             }
             scope = self._scope.with_final(values)
-            yield scope, str(scope.filled_in(control.label, task.place) if control.label else item)
+            yield scope, str(scope.render(control.label, task.place) if control.label else item)
 
     def _item(
         self, scope: TaskVariables, label: str | None, number: str
@@ -119,8 +119,7 @@ class TaskRun:
         if not task.action.startswith(f"{NAMESPACE}."):
             return _ACTIONS[task.action.rsplit(".", 1)[-1]](task, scope)
         given = {
-            name: scope.filled_in(value, task.place_of(name))
-            for name, value in task.options.items()
+            name: scope.render(value, task.place_of(name)) for name, value in task.options.items()
         }
         return self._own_task(
             task, {name: value for name, value in given.items() if value is not OMIT}, number
@@ -155,9 +154,7 @@ class TaskRun:
         state: State = "changed" if changed else "ok"
         if error is not None:
             state = (
-                "ignored"
-                if truth_of(scope.filled_in(self._ignoring, self._task.place))
-                else "failed"
+                "ignored" if truth_of(scope.render(self._ignoring, self._task.place)) else "failed"
             )
         judged = TaskResult(
             changed, str(error) if error else outcome.message, outcome.result, outcome.diff, error
@@ -197,7 +194,7 @@ class TaskRun:
 
     def _name(self) -> object:
         try:
-            return self._scope.filled_in(self._task.name, self._task.place)
+            return self._scope.render(self._task.name, self._task.place)
         except GrowdiskError:
             return self._task.name  # a name alone must not fail a task
 
@@ -256,7 +253,7 @@ def _debug(task: Task, scope: TaskVariables) -> TaskResult:
         name = str(task.options["var"])
         value = scope.value(name, task.place_of("var"))
         return TaskResult(changed=False, message=f"{name}: {_shown(value)}", result={name: value})
-    message = scope.filled_in(task.options.get("msg", "Hello world!"), task.place_of("msg"))
+    message = scope.render(task.options.get("msg", "Hello world!"), task.place_of("msg"))
     return TaskResult(changed=False, message=_shown(message), result={"msg": message})
 
 
@@ -266,22 +263,22 @@ def _assert(task: Task, scope: TaskVariables) -> TaskResult:
         text = str(condition).lower() if isinstance(condition, bool) else str(condition)
         if not scope.holds([text], task.place_of("that")):
             template = task.options.get("fail_msg", task.options.get("msg", "Assertion failed"))
-            message = str(scope.filled_in(template, task.place))
+            message = str(scope.render(template, task.place))
             return failure(
                 fail_task(f"{message} ({text})"), {"assertion": text, "evaluated_to": False}
             )
     template = task.options.get("success_msg", "All assertions passed")
-    return TaskResult(changed=False, message=str(scope.filled_in(template, task.place)))
+    return TaskResult(changed=False, message=str(scope.render(template, task.place)))
 
 
 def _fail(task: Task, scope: TaskVariables) -> TaskResult:
     template = task.options.get("msg", "Failed as requested from task")
-    return failure(fail_task(_shown(scope.filled_in(template, task.place_of("msg")))), {})
+    return failure(fail_task(_shown(scope.render(template, task.place_of("msg")))), {})
 
 
 def _set_fact(task: Task, scope: TaskVariables) -> TaskResult:
     given = {name: value for name, value in task.options.items() if name != "cacheable"}
-    facts = {name: scope.filled_in(value, task.place_of(name)) for name, value in given.items()}
+    facts = {name: scope.render(value, task.place_of(name)) for name, value in given.items()}
     return TaskResult(changed=False, message=", ".join(facts), result={"ansible_facts": facts})
 
 

@@ -25,7 +25,7 @@ _PROBES = 8
 _ALL = (1 << 64) - 1
 
 
-class Apart(NamedTuple):
+class FragmentedRun(NamedTuple):
     """Consecutive guest clusters from the guest offset `start`, each with its host cluster.
 
     `marks` has one byte for each: what the host has there, data or a hole.
@@ -60,7 +60,7 @@ class Apart(NamedTuple):
         return firsts, list(map(sub, [*breaks, len(self.clusters)], firsts))
 
 
-class ApartTables:
+class FragmentedDataTables:
     """Recognises such tables in one image. `holes`: whether the host shall be asked for holes."""
 
     def __init__(self, file: BlockDevice, geometry: Geometry, *, holes: bool) -> None:
@@ -72,7 +72,7 @@ class ApartTables:
         offsets = OFFSET_MASK & -geometry.cluster_size
         self._offsets, self._bad = ones * offsets, ones * (_ALL & ~(COPIED | offsets))
 
-    def of(self, table: array[int], start: int, first: int, end: int) -> Apart | None:
+    def of(self, table: array[int], start: int, first: int, end: int) -> FragmentedRun | None:
         """Entries [first, end) of a fragmented table as guest clusters from `start`, or None."""
         if (
             end - first < _MIN_ENTRIES
@@ -89,7 +89,7 @@ class ApartTables:
             return None
         self._marks = self._marks or self._mark()
         # itemgetter looks all marks up in one call.
-        return Apart(start, clusters, bytes(itemgetter(*clusters)(self._marks)))
+        return FragmentedRun(start, clusters, bytes(itemgetter(*clusters)(self._marks)))
 
     def _is_apart(self, table: array[int], first: int, end: int) -> bool:
         """Whether most of a few sampled neighbours are not neighbours in the file."""

@@ -78,7 +78,7 @@ class Parts:
         return Reservation(self.metadata, self.mapping, self.writer)
 
     @cached_property
-    def packer(self) -> CompressedWriter:
+    def compressed_writer(self) -> CompressedWriter:
         from growdisk.qcow2.compressed_writer import CompressedWriter
 
         return CompressedWriter(self.metadata, self.mapping, self.reader, self.writer)

@@ -21,7 +21,7 @@ from growdisk.qcow2.entries import (
     L2Kind,
 )
 from growdisk.qcow2.features import Incompatible
-from growdisk.qcow2.fragmented_data import Apart, ApartTables
+from growdisk.qcow2.fragmented_data import FragmentedDataTables, FragmentedRun
 from growdisk.qcow2.header_rules import damaged
 from growdisk.qcow2.metadata import Metadata
 from growdisk.qcow2.tables import equal_until, progression
@@ -68,23 +68,23 @@ class Mapping:
             else:
                 yield from self.table_runs(table, first, stop)
 
-    def pieces(self, start: int, end: int, *, holes: bool) -> Iterator[GuestRun | Apart]:
+    def pieces(self, start: int, end: int, *, holes: bool) -> Iterator[GuestRun | FragmentedRun]:
         """As runs(), with fragmented tables as a whole.
 
         `holes`: these then tell what the host has of each cluster.
         """
-        bits, apart = self._geometry.cluster_bits, None
+        bits, fragmented = self._geometry.cluster_bits, None
         for first, stop, table in self._tables(start, end):
             if table is None:
                 yield GuestRun(L2Kind.UNALLOCATED, first, stop, 0)
                 continue
-            apart = apart or self._apart_tables(holes=holes)
+            fragmented = fragmented or self._fragmented_tables(holes=holes)
             index = first >> bits & self._geometry.l2_entries - 1
             whole = first % self._geometry.cluster_size == stop % self._geometry.cluster_size == 0
             # Only whole clusters: a fragmented table is not cut within one.
             found = (
-                apart.of(table, first, index, index + (stop - first >> bits))
-                if apart and whole
+                fragmented.of(table, first, index, index + (stop - first >> bits))
+                if fragmented and whole
                 else None
             )
             if found is None:
@@ -92,10 +92,10 @@ class Mapping:
             else:
                 yield found
 
-    def _apart_tables(self, *, holes: bool) -> ApartTables | None:
+    def _fragmented_tables(self, *, holes: bool) -> FragmentedDataTables | None:
         if self._elsewhere or self._geometry.extended_l2:
             return None
-        return ApartTables(self._metadata.file, self._geometry, holes=holes)
+        return FragmentedDataTables(self._metadata.file, self._geometry, holes=holes)
 
     def _tables(self, start: int, end: int) -> Iterator[tuple[int, int, array[int] | None]]:
         """The range cut at L2 tables' borders, with these; stretches without any are one."""

@@ -13,7 +13,7 @@ from growdisk.block.device import BlockDevice, Extent, ExtentKind, Part
 from growdisk.block.parts import parts_of, read_into
 from growdisk.qcow2.compress import Unpacker, unpacker
 from growdisk.qcow2.entries import CompressedRange, L2Kind
-from growdisk.qcow2.fragmented_data import HOLE, NOWHERE, Apart
+from growdisk.qcow2.fragmented_data import HOLE, NOWHERE, FragmentedRun
 from growdisk.qcow2.header_rules import damaged
 from growdisk.qcow2.mapping import GuestRun, Mapping
 from growdisk.qcow2.metadata import Metadata
@@ -198,8 +198,8 @@ class Reader:
     def _raw_extents(self, start: int, end: int) -> Iterator[Extent]:
         has_holes = self._has_holes()
         for run in self._mapping.pieces(start, end, holes=has_holes):
-            if isinstance(run, Apart):
-                yield from self._apart_extents(run)
+            if isinstance(run, FragmentedRun):
+                yield from self._fragmented_extents(run)
             elif has_holes and run.kind is L2Kind.NORMAL:
                 yield from self._host_extents(run)
             elif run.kind in (L2Kind.NORMAL, L2Kind.COMPRESSED):
@@ -209,11 +209,11 @@ class Reader:
             else:
                 yield from self._backing_extents(run.start, run.end)
 
-    def _apart_extents(self, apart: Apart) -> Iterator[Extent]:
+    def _fragmented_extents(self, fragmented: FragmentedRun) -> Iterator[Extent]:
         """A cluster of which the host has a part only counts as data."""
         bits = self._geometry.cluster_bits
-        for mark, first, last in apart.stretches():
-            start, end = apart.start + (first << bits), apart.start + (last << bits)
+        for mark, first, last in fragmented.stretches():
+            start, end = fragmented.start + (first << bits), fragmented.start + (last << bits)
             if mark == NOWHERE:
                 yield from self._backing_extents(start, end)
             else:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from growdisk.qcow2.compress import CompressedCluster
-    from growdisk.qcow2.fragmented_data import Apart
+    from growdisk.qcow2.fragmented_data import FragmentedRun
     from growdisk.qcow2.mapping import GuestRun
 
 
@@ -169,14 +169,14 @@ class VirtualDisk(InParts):
 
     def write_compressed(self, offset: int, data: bytes) -> None:
         """Store a whole cluster, or the disk's last partial one, compressed if that is smaller."""
-        self.write_compressed_cluster(self._parts.packer.compressed(offset, data))
+        self.write_compressed_cluster(self._parts.compressed_writer.compressed(offset, data))
 
     def write_compressed_cluster(self, cluster: CompressedCluster) -> None:
         """The same for a cluster that has been compressed, in any thread."""
         check_range(self.size, cluster.offset, len(cluster.data))
-        self._parts.packer.check(cluster)
+        self._parts.compressed_writer.check(cluster)
         self._guard.begin_guest_change(cluster.offset, cluster.offset + len(cluster.data))
-        self._parts.packer.write(cluster)
+        self._parts.compressed_writer.write(cluster)
 
     def write_zeros(self, offset: int, length: int) -> None:
         check_range(self.size, offset, length)
@@ -217,7 +217,9 @@ class VirtualDisk(InParts):
         check_range(self.size, offset, length)
         return self._parts.mapping.runs(offset, offset + length)
 
-    def pieces(self, offset: int, length: int, *, holes: bool) -> Iterator[GuestRun | Apart]:
+    def pieces(
+        self, offset: int, length: int, *, holes: bool
+    ) -> Iterator[GuestRun | FragmentedRun]:
         """As `runs`, with fragmented tables whole; `holes`: these then tell holes from data."""
         check_range(self.size, offset, length)
         return self._parts.mapping.pieces(offset, offset + length, holes=holes)

@@ -46,9 +46,9 @@ class QuietSnapshots(CompositeSnapshotStore):
         self._let_go()
         super().keep()
 
-    def settle(self) -> None:
+    def commit(self) -> None:
         self._let_go()
-        super().settle()
+        super().commit()
 
     def discard(self) -> None:
         self._kill()

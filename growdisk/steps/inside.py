@@ -10,7 +10,7 @@ from growdisk.live.guest_shell import GuestShell, GuestUnreachable
 from growdisk.workflow.stopping import StopRequest
 
 
-class Inside:
+class GuestAccess:
     """The way into the guest. `open` makes a new one; GuestUnreachable if that fails."""
 
     def __init__(self, open_shell: Callable[[], GuestShell], stop: StopRequest) -> None:

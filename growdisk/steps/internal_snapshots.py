@@ -58,7 +58,7 @@ class InternalSnapshots:
         self._image.flush()
         self._image.set_run_mark(on=False)
 
-    def settle(self) -> None:
+    def commit(self) -> None:
         try:
             self._forget_all()
         except OSError:

@@ -102,7 +102,7 @@ class LiveOverlays:
     def keep(self) -> None:
         """They stay under the guest."""
 
-    def settle(self) -> None:
+    def commit(self) -> None:
         left = self._present(self._steps)
         # QEMU writes to an overlay: it is still in use. If it writes to the image, either the merge
         # has ended before a crash, or QEMU was started again without the overlays.

@@ -80,7 +80,7 @@ class LiveSnapshots:
     def keep(self) -> None:
         """They lie in the image as they are."""
 
-    def settle(self) -> None:
+    def commit(self) -> None:
         self.discard()
 
     def discard(self) -> None:

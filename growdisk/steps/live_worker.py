@@ -35,7 +35,7 @@ from growdisk.steps.grow_filesystem import GrowFilesystem
 from growdisk.steps.grow_luks import GrowLuks
 from growdisk.steps.grow_lv import GrowLogicalVolume
 from growdisk.steps.grow_pv import GrowPhysicalVolume
-from growdisk.steps.inside import Inside, guest_did_not_return
+from growdisk.steps.inside import GuestAccess, guest_did_not_return
 from growdisk.steps.remake_swap import MakeSwapFile, RemakeSwap
 from growdisk.steps.repair_guest import RepairGuest
 from growdisk.steps.reread_partitions import RereadPartitions
@@ -86,7 +86,7 @@ class LiveWorker:
 
     machine: Machine
     key: str
-    inside: Inside
+    inside: GuestAccess
     device_name: str
     guest: GuestPlan
     path: Path

@@ -100,7 +100,7 @@ class OverlaySnapshots:
         self._make_final()
         self._pin.set()
 
-    def settle(self) -> None:
+    def commit(self) -> None:
         self._make_final()
         self._room.forget()
         self.discard()

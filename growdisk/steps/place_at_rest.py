@@ -29,15 +29,15 @@ def device_at(
 
 
 def look_through(
-    device: BlockDevice, place: DevicePath, keyring: Keyring, neighbours: PhysicalVolumeFinder
+    device: BlockDevice, place: DevicePath, keyring: Keyring, pv_finder: PhysicalVolumeFinder
 ) -> BlockDevice:
     """The same on any device; what a volume group has elsewhere is found among `neighbours`."""
     layer = place.innermost
     if layer is None:
         return Window(device, place.start, place.size)
-    outer = look_through(device, place.around, keyring, neighbours)
+    outer = look_through(device, place.around, keyring, pv_finder)
     if isinstance(layer, LvLayer):
-        return _volume(outer, place, layer.volume, neighbours)
+        return _volume(outer, place, layer.volume, pv_finder)
     return _decrypted(outer, place, keyring)
 
 
@@ -88,11 +88,11 @@ def open_inside(
 
 
 def _volume(
-    outer: BlockDevice, place: DevicePath, name: str, neighbours: PhysicalVolumeFinder
+    outer: BlockDevice, place: DevicePath, name: str, pv_finder: PhysicalVolumeFinder
 ) -> BlockDevice:
     try:
         group = read_volume_group(outer)
-        devices = neighbours.of(group, outer) if group else {}
+        devices = pv_finder.of(group, outer) if group else {}
     except VolumeGroupUnreadable as error:
         raise DeviceNotReadable(place.name, reason=str(error)) from error
     volume = group.by_name(name) if group else None

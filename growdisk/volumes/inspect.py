@@ -18,24 +18,24 @@ _DEPTH = 4  # LUKS in LVM in LUKS is the most that anybody has
 
 
 def look_inside(
-    device: BlockDevice, keyring: Keyring, neighbours: PhysicalVolumeFinder
+    device: BlockDevice, keyring: Keyring, pv_finder: PhysicalVolumeFinder
 ) -> Content | None:
     """As identify(), with what is inside.
 
     What does not open with the keys that there are stays closed; what a volume group has elsewhere
     is looked for among `neighbours`.
     """
-    return _Looker(keyring, neighbours).content(device, 0)
+    return _Looker(keyring, pv_finder).content(device, 0)
 
 
 def views_inside(
-    node: str, device: BlockDevice, keyring: Keyring, neighbours: PhysicalVolumeFinder
+    node: str, device: BlockDevice, keyring: Keyring, pv_finder: PhysicalVolumeFinder
 ) -> Iterator[tuple[str, BlockDevice, Content]]:
     """What can be mounted in it, at any depth: the appliance's device name, a device to read from.
 
     A container that stays closed is one of them, with its LuksContent.
     """
-    return _Looker(keyring, neighbours).views(node, device, 0)
+    return _Looker(keyring, pv_finder).views(node, device, 0)
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class _Looker:
     """Looks into containers and groups; `depth` of them are around what it looks at."""
 
     keyring: Keyring
-    neighbours: PhysicalVolumeFinder
+    pv_finder: PhysicalVolumeFinder
 
     def content(self, device: BlockDevice, depth: int) -> Content | None:
         content = identify(device)
@@ -75,7 +75,7 @@ class _Looker:
         self, device: BlockDevice, group: VolumeGroup, depth: int
     ) -> Iterator[tuple[str, BlockDevice, Content]]:
         try:
-            devices = self.neighbours.of(group, device)
+            devices = self.pv_finder.of(group, device)
         except VolumeGroupUnreadable:
             return
         for name, view in _volumes(group, devices):
@@ -98,7 +98,7 @@ class _Looker:
         if group is None:
             return content
         try:
-            devices = self.neighbours.of(group, device)
+            devices = self.pv_finder.of(group, device)
         except VolumeGroupUnreadable as error:
             return replace(content, unreadable=str(error))
         beside = tuple(key for key in devices if key != group.own)

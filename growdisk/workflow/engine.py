@@ -96,7 +96,7 @@ class Engine(Generic[C]):
             return self.state
         # Once either is in the journal some snapshots may be gone: the steps are not looked at
         # again.
-        if not (state.settling or state.keeping):
+        if not (state.committing or state.keeping):
             self._forward()
         self._finish()
         return self.state
@@ -133,7 +133,7 @@ class Engine(Generic[C]):
     def commit(self) -> RunState:
         """Make the present content final and forget the snapshots."""
         if not self.state.finished:
-            self._settle()
+            self._commit()
         return self.state
 
     # --- forward --------------------------------------------------------------------------------
@@ -213,24 +213,24 @@ class Engine(Generic[C]):
         return evidence
 
     def _finish(self) -> None:
-        keeping = self._keep and not self.state.settling
-        if not (self.state.keeping or self.state.settling):
+        keeping = self._keep and not self.state.committing
+        if not (self.state.keeping or self.state.committing):
             try:
-                self._record(Event.KEEPING if keeping else Event.SETTLING)
+                self._record(Event.KEEPING if keeping else Event.COMMITTING)
             except OSError as error:  # up to here there is a way back
                 self._give_up(self._steps[-1], error, 0.0)
         if keeping:
             self._make_final(self._snapshots.keep, Event.KEPT)
         else:
-            self._settle()
+            self._commit()
 
-    def _settle(self) -> None:
-        if not self.state.settling:
+    def _commit(self) -> None:
+        if not self.state.committing:
             try:
-                self._record(Event.SETTLING)
+                self._record(Event.COMMITTING)
             except OSError as error:
                 raise commit_failed(_reason(error)) from error
-        self._make_final(self._snapshots.settle, Event.DONE)
+        self._make_final(self._snapshots.commit, Event.DONE)
 
     def _make_final(self, action: Callable[[], None], then: Event) -> None:
         """Only forward from here on."""

@@ -63,7 +63,7 @@ class SnapshotStore(Protocol):
         """Make the present content final in the image, and keep what `restore` needs."""
         ...
 
-    def settle(self) -> None:
+    def commit(self) -> None:
         """Make the present content final in the image, and forget all snapshots."""
         ...
 
@@ -95,7 +95,7 @@ class NoSnapshots:
     def take(self, step: str) -> None: ...
     def reserve(self) -> None: ...
     def keep(self) -> None: ...
-    def settle(self) -> None: ...
+    def commit(self) -> None: ...
     def discard(self) -> None: ...
     def close(self) -> None: ...
 
@@ -138,9 +138,9 @@ class CompositeSnapshotStore:
         for store in self._stores:
             store.keep()
 
-    def settle(self) -> None:
+    def commit(self) -> None:
         for store in self._stores:
-            store.settle()
+            store.commit()
 
     def discard(self) -> None:
         for store in self._stores:

@@ -43,7 +43,7 @@ class _Change(TypedDict, total=False):
     status: RunStatus
     going_back: bool
     back_to: str | None
-    settling: bool
+    committing: bool
     keeping: bool
     failure: str
 
@@ -56,7 +56,7 @@ class RunState:
     last: dict[str, JournalRecord] = field(default_factory=dict)
     going_back: bool = False
     back_to: str | None = None
-    settling: bool = False
+    committing: bool = False
     keeping: bool = False
     failure: str = ""
 
@@ -106,7 +106,7 @@ _RUN_EVENTS: dict[Event, _Change] = {
     Event.REVERTED: {"going_back": False, "back_to": None},
     Event.KEEPING: {"keeping": True},
     Event.KEPT: {"status": RunStatus.KEPT},
-    Event.SETTLING: {"status": RunStatus.UNFINISHED, "settling": True, "going_back": False},
+    Event.COMMITTING: {"status": RunStatus.UNFINISHED, "committing": True, "going_back": False},
     Event.DONE: {"status": RunStatus.DONE},
     Event.UNDONE: {"status": RunStatus.UNDONE, "going_back": False},
 }

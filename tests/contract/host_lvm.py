@@ -13,4 +13,4 @@ mkdir -p /run/m
 """
 
 
-Inside = Callable[[str], str]
+GuestAccess = Callable[[str], str]

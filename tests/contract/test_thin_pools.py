@@ -19,7 +19,7 @@ from growdisk.block.raw import RawFile
 from growdisk.host.fuse_mount import mounted
 from growdisk.units import GiB, MiB
 from tests.contract.appliances import need
-from tests.contract.host_lvm import _LVM, Inside
+from tests.contract.host_lvm import _LVM, GuestAccess
 
 pytestmark = pytest.mark.appliance
 
@@ -59,7 +59,7 @@ Room = dict[str, object]
 
 
 @pytest.fixture(scope="module")
-def inside(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Inside]:
+def inside(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GuestAccess]:
     """Runs a shell script in a kernel that has a thin pool vg0/pool, ours with it."""
     need("uml")
     disk = RawFile.create(tmp_path_factory.mktemp("thin") / "disk.raw", GiB)
@@ -86,17 +86,19 @@ def inside(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Inside]:
     disk.close()
 
 
-def room(inside: Inside, path: str) -> Room:
+def room(inside: GuestAccess, path: str) -> Room:
     answer: Room = json.loads(inside(f"python3 -I -S /exchange/python/ask.py {path}"))
     return answer
 
 
-def thin_volume(inside: Inside, name: str) -> str:
+def thin_volume(inside: GuestAccess, name: str) -> str:
     inside(f"lvm lvcreate -y --type thin -V {VOLUME}b --thinpool pool -n {name} vg0")
     return f"/dev/vg0/{name}"
 
 
-def with_image(inside: Inside, device: str, name: str, kind: str = "ext4", folder: str = "") -> str:
+def with_image(
+    inside: GuestAccess, device: str, name: str, kind: str = "ext4", folder: str = ""
+) -> str:
     """A file system on `device`, mounted, and an empty image in it."""
     place = f"/run/m/{name}"
     inside(f"mkfs.{kind} -q {device}; mkdir {place}; mount {device} {place}")
@@ -106,7 +108,7 @@ def with_image(inside: Inside, device: str, name: str, kind: str = "ext4", folde
     return f"{place}/{folder}/guest.raw"
 
 
-def test_whatever_lies_on_a_thin_volume_has_no_more_room_than_its_pool(inside: Inside) -> None:
+def test_whatever_lies_on_a_thin_volume_has_no_more_room_than_its_pool(inside: GuestAccess) -> None:
     alone = thin_volume(inside, "alone")
     images = [with_image(inside, thin_volume(inside, "ext4"), "ext4"), alone]
     images.append(with_image(inside, thin_volume(inside, "btrfs"), "btrfs", "btrfs", "subvolume"))
@@ -137,14 +139,14 @@ def test_whatever_lies_on_a_thin_volume_has_no_more_room_than_its_pool(inside: I
     assert int(inside("df -B1 --output=avail /run/m/ext4 | tail -1")) > 2 * POOL
 
 
-def test_where_the_file_system_is_narrower_than_the_pool_it_counts(inside: Inside) -> None:
+def test_where_the_file_system_is_narrower_than_the_pool_it_counts(inside: GuestAccess) -> None:
     inside("lvm lvcreate -y -n thick -L 64M vg0")
     seen = room(inside, with_image(inside, "/dev/vg0/thick", "thick"))
     assert (seen["where"], seen["full"]) == ("on /run/m/thick", False)
     assert 32 * MiB < int(str(seen["free"])) < int(str(seen["total"])) < 64 * MiB
 
 
-def test_a_rule_gives_the_volumes_of_a_pool_no_more_than_the_pool_has(inside: Inside) -> None:
+def test_a_rule_gives_the_volumes_of_a_pool_no_more_than_the_pool_has(inside: GuestAccess) -> None:
     """A pool of its own: the other one has promised more than it has from the start."""
     inside("lvm lvcreate -y --type thin-pool -L 128M --poolmetadatasize 4M -n strict vg0")
     for name, size in (("web", 64), ("db", 32)):
@@ -157,7 +159,7 @@ def test_a_rule_gives_the_volumes_of_a_pool_no_more_than_the_pool_has(inside: In
     )
 
 
-def by_rule(inside: Inside, device: str, old: int, new: int) -> Room:
+def by_rule(inside: GuestAccess, device: str, old: int, new: int) -> Room:
     answer: Room = json.loads(
         inside(f"python3 -I -S /exchange/python/by_rule.py {device} {old} {new}")
     )

@@ -141,7 +141,7 @@ def test_a_run_that_died_goes_back_on_a_host_without_a_free_byte(tmp_path: Path,
             if not run_dying(lambda: attempt(world), change):
                 break
             state = world.state()
-            if state.status is RunStatus.UNFINISHED and not state.settling:
+            if state.status is RunStatus.UNFINISHED and not state.committing:
                 world.directory.make_room()  # somebody has taken that, too
                 fill(world.folder)
                 assert back(world) == DONE, f"died before change {change}"

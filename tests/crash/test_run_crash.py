@@ -52,7 +52,7 @@ def test_a_run_killed_at_any_change_is_finished_by_resume_or_undone_by_rollback(
             for image in world.images:
                 assert_same_disk(image, world.pristine_of(image))
                 refuse_run_at(image)  # and nobody is told that a run is in the way
-        elif change % 2 or world.state().settling:
+        elif change % 2 or world.state().committing:
             world.go_on()
             judge(world, grown)
             finished += 1
@@ -104,7 +104,7 @@ def test_a_resume_or_rollback_that_is_killed_too_can_be_done_again(tmp_path: Pat
             break
         if world.state().status is not RunStatus.UNFINISHED:
             continue
-        backward = first % 2 == 0 and not world.state().settling
+        backward = first % 2 == 0 and not world.state().committing
         for second in range(3, 60, 17):
             if not run_dying(world.go_back if backward else world.go_on, second):
                 break

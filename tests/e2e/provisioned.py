@@ -30,7 +30,7 @@ EVERYTHING = {
 }  # fmt: skip
 
 
-class Inside:
+class GuestAccess:
     """A finished image, read by libext2fs."""
 
     def __init__(self, image: Path) -> None:

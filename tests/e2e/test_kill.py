@@ -39,7 +39,7 @@ EARLY = (
     Death("applied", "rewrite-partitions", _STEPS_TAKE),
     Death("snapshotting", "reread-partitions", _STEPS_TAKE),
 )
-SETTLING = Death("settling", None, _STEPS_TAKE)
+COMMITTING = Death("committing", None, _STEPS_TAKE)
 AT_WORK = {
     "guestfs": (
         Death("applying", "reread-partitions", 4.0),  # the launch
@@ -84,7 +84,7 @@ def test_a_run_killed_again_and_again_is_finished_by_resume(
     host.backend = backend
     die(host, image, EARLY[0], "expand", image, "+1G")
     at_work = AT_WORK[backend][::2] if backend == "guestfs" else AT_WORK[backend]
-    for number, death in enumerate((*EARLY[1:], *at_work, SETTLING)):
+    for number, death in enumerate((*EARLY[1:], *at_work, COMMITTING)):
         if host.growdisk("status", image).document["state"] != "unfinished":
             assert number >= len(EARLY)
             break  # on a quick machine: the last death came when all was over

@@ -11,7 +11,7 @@ from growdisk import api
 from growdisk.api.provisioning.recipe import FileInto, KeysFor, PasswordFor
 from growdisk.errors import error_id
 from growdisk.units import GiB, SizeSpec
-from tests.e2e.provisioned import EVERYTHING, KEY, Inside
+from tests.e2e.provisioned import EVERYTHING, KEY, GuestAccess
 from tests.guests.appliance import Bench, bench, device
 from tests.guests.classic import Guest
 from tests.guests.layered import KEYS, layered_guests
@@ -50,7 +50,7 @@ def test_commands_run_in_the_guests_own_tree_and_may_make_users(
         passwords=(PasswordFor("ann", b"secret"),),
     )
     assert output.error is None and "ran: useradd -m -u 1234 ann" in output.customized
-    inside = Inside(tmp_path / "web.qcow2")
+    inside = GuestAccess(tmp_path / "web.qcow2")
     first, version, name = inside.texts["/root/said"].splitlines()
     assert (first, name) == ("0", "web") and version.startswith("12")
     assert inside.owner_and_mode("/home/ann/.ssh/authorized_keys") == ((1234, 1234), 0o600)
@@ -101,7 +101,7 @@ def test_a_tool_that_fails_in_auto_is_replaced_by_the_appliance(
         classic_base.image, tmp_path / "web.qcow2", files=(FileInto("/root/x", content="y"),)
     )
     assert output.error is None and "host tools could not" in output.notes[0]
-    assert Inside(tmp_path / "web.qcow2").texts["/root/x"] == "y"
+    assert GuestAccess(tmp_path / "web.qcow2").texts["/root/x"] == "y"
     failed = made(
         classic_base.image,
         tmp_path / "b.qcow2",

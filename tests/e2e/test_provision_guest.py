@@ -17,7 +17,7 @@ from growdisk import api
 from growdisk.api.provisioning.recipe import FileInto, KeysFor, PasswordFor, Seed
 from growdisk.errors import UsageError, error_id
 from growdisk.units import GiB, MiB, SizeSpec
-from tests.e2e.provisioned import EVERYTHING, KEY, Inside
+from tests.e2e.provisioned import EVERYTHING, KEY, GuestAccess
 from tests.guests.debian_files import OLD_KEY, debian_files
 from tests.guests.small import SmallDisk, make_disk
 from tests.guests.tools import run
@@ -43,7 +43,7 @@ def made(base: Path, out: Path, *, force: bool = False, **changes: object) -> ap
 def test_a_guest_gets_its_own_name_keys_accounts_and_files(debian: Path, tmp_path: Path) -> None:
     output = made(debian, tmp_path / "web.qcow2", **EVERYTHING)
     assert output.error is None and output.growpart == "nothing"
-    inside = Inside(tmp_path / "web.qcow2")
+    inside = GuestAccess(tmp_path / "web.qcow2")
     assert inside.texts["/etc/hostname"] == "web-1.example\n"
     assert (
         "127.0.1.1\tweb-1.example web-1\n" in inside.texts["/etc/hosts"]
@@ -69,7 +69,7 @@ def test_a_guest_gets_its_own_name_keys_accounts_and_files(debian: Path, tmp_pat
 
 def test_keys_and_passwords_are_right_for_sshd_and_login(debian: Path, tmp_path: Path) -> None:
     made(debian, tmp_path / "web.qcow2", **EVERYTHING)
-    inside = Inside(tmp_path / "web.qcow2")
+    inside = GuestAccess(tmp_path / "web.qcow2")
     assert inside.owner_and_mode("/home/ann/.ssh") == ((1000, 1001), 0o700)
     assert inside.owner_and_mode("/home/ann/.ssh/authorized_keys") == ((1000, 1001), 0o600)
     assert inside.texts["/home/ann/.ssh/authorized_keys"] == f"{KEY}\n"
@@ -91,7 +91,7 @@ def test_new_host_keys_are_a_guests_own_and_their_fingerprints_are_told(
 ) -> None:
     output = made(debian, tmp_path / "web.qcow2", size=None, new_ssh_host_keys=True)
     assert output.error is None
-    inside = Inside(tmp_path / "web.qcow2")
+    inside = GuestAccess(tmp_path / "web.qcow2")
     for kind in ("ed25519", "ecdsa", "rsa"):
         key = f"/etc/ssh/ssh_host_{kind}_key"
         assert inside.owner_and_mode(key) == ((0, 0), 0o600) and inside.owner_and_mode(
@@ -114,7 +114,7 @@ def test_a_guest_that_does_not_know_yescrypt_gets_a_hash_that_it_knows(tmp_path:
         tmp_path / "base.qcow2", SmallDisk(size=128 * MiB, swap_size=16 * MiB, extra_files=older)
     )
     made(base, tmp_path / "web.qcow2", size=None, passwords=(PasswordFor("root", b"secret"),))
-    assert Inside(tmp_path / "web.qcow2").texts["/etc/shadow"].startswith("root:$6$")
+    assert GuestAccess(tmp_path / "web.qcow2").texts["/etc/shadow"].startswith("root:$6$")
 
 
 @pytest.mark.parametrize("shape", [{"overlay": True}, {}, {"compress": True}, {"format": "raw"}])
@@ -145,7 +145,7 @@ def test_without_being_asked_for_the_same_bytes_a_salt_is_never_used_twice(
 ) -> None:
     for name in "ab":
         made(debian, tmp_path / f"{name}.qcow2", passwords=(PasswordFor("root", b"secret"),))
-    shadows = [Inside(tmp_path / f"{name}.qcow2").texts["/etc/shadow"] for name in "ab"]
+    shadows = [GuestAccess(tmp_path / f"{name}.qcow2").texts["/etc/shadow"] for name in "ab"]
     assert shadows[0] != shadows[1]
 
 
@@ -251,7 +251,7 @@ def test_the_command_line_makes_many_and_tells_no_secret(debian: Path, tmp_path:
     assert not [secret for secret in ("quite secret", "$y$") if secret in answer.out + answer.err]
     sizes = [made["virtual_size"] for made in answer.json()["outputs"]]
     assert sizes == [GiB, GiB + 128 * MiB]
-    inside = Inside(tmp_path / "b.qcow2")
+    inside = GuestAccess(tmp_path / "b.qcow2")
     assert (
         inside.texts["/etc/hostname"] == "db-02\n"
         and inside.texts["/etc/motd"] == "I am db-02, number 2\n"

@@ -14,7 +14,7 @@ from growdisk.errors import Refused
 from growdisk.planner.layout import Layout
 from growdisk.planner.plan import Plan, decode_plan, encode_plan, make_plan
 from growdisk.planner.planner import propose
-from growdisk.planner.proposal import AllDone
+from growdisk.planner.proposal import GoalReached
 from tests.golden.situations import Situation, read, update
 
 PLANS = Path(__file__).parent / "plans"
@@ -56,11 +56,11 @@ def test_steps_of_a_plan_have_names_of_their_own(file: Path) -> None:
         assert names[: 1 + len(table)] == ["resize-image", *table]
 
 
-def made(situation: Situation) -> Plan | AllDone | Refused:
+def made(situation: Situation) -> Plan | GoalReached | Refused:
     try:
         goal = situation.asked.goal()
         proposal = propose(situation.facts, goal)
-        if isinstance(proposal, AllDone):
+        if isinstance(proposal, GoalReached):
             return proposal
         return make_plan("run-1", situation.facts, proposal, goal, situation.options.given())
     except Refused as refusal:
@@ -69,7 +69,7 @@ def made(situation: Situation) -> Plan | AllDone | Refused:
 
 def outcome_of(situation: Situation) -> Document:
     outcome = made(situation)
-    if isinstance(outcome, AllDone):
+    if isinstance(outcome, GoalReached):
         return {"result": "nochange", "reason": outcome.reason}
     if isinstance(outcome, Refused):
         return {

@@ -99,7 +99,7 @@ class Machine(RunningGuest):
             timeout=_PATIENCE,
         )
 
-    def settle(self) -> None:
+    def commit(self) -> None:
         """Write everything to the disk, remount it read-only and cut the power, for other tools."""
         self.run("sync; echo u >/proc/sysrq-trigger; sleep 1; sync")
         self.cut_power()

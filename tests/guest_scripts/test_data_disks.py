@@ -60,7 +60,7 @@ def test_a_file_system_on_a_whole_disk_is_found_by_its_uuid_and_grows(tmp_path: 
         assert guest.phase(Phase.GROW, RUN).result is ScriptOutcome.ALREADY
         refused = guest.drive(Phase.UNDO, RUN, "--undo")
         assert (refused.result, "has grown" in refused.what) == (ScriptOutcome.REFUSED, True)
-        guest.settle()
+        guest.commit()
     grown = inspect(data).contents[0]
     assert (grown.uuid, grown.size) == (facts.contents[0].uuid, proposal.after.contents[0].size)
 

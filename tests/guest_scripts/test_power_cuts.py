@@ -68,7 +68,7 @@ def test_a_run_that_loses_power_at_every_turn_ends_as_planned(tmp_path: Path) ->
         assert [swap.device for swap in guest.phase(Phase.INSPECT, RUN).facts.swaps] == [
             "/dev/sda5"
         ]
-        guest.settle()
+        guest.commit()
     world.judge()
 
 
@@ -92,5 +92,5 @@ def test_undo_takes_back_what_was_begun_even_after_a_power_cut(tmp_path: Path) -
         assert guest.phase(Phase.REREAD, RUN).result is ScriptOutcome.ALREADY
         assert guest.phase(Phase.UNDO, RUN).result is ScriptOutcome.DONE
         assert guest.phase(Phase.INSPECT, RUN).facts.kernel_table is TableState.BEFORE
-        guest.settle()
+        guest.commit()
     world.judge_untouched()

@@ -43,7 +43,7 @@ def test_a_running_guest_grows_without_a_restart_and_a_second_run_finds_nothing_
         assert (refused.result, "grown" in refused.what) == (ScriptOutcome.REFUSED, True)
         record = guest.run("cat /root/record").split()
         assert record == [str(number) for number in range(1, len(record) + 1)]
-        guest.settle()
+        guest.commit()
     world.judge()
 
 
@@ -65,7 +65,7 @@ def test_swap_that_memory_cannot_take_stays_on(tmp_path: Path) -> None:
         assert len(guest.phase(Phase.INSPECT, RUN).facts.swaps) == 1
         guest.run("umount /run/fill")
         assert guest.drive(Phase.VERIFY, RUN).result is ScriptOutcome.DONE
-        guest.settle()
+        guest.commit()
     world.judge()
 
 
@@ -88,15 +88,15 @@ def test_each_tool_writes_the_planned_table(
     tmp_path: Path, tools: tuple[str, ...], layout: Layout, swap: SwapPolicy, bus: str, tool: str
 ) -> None:
     # Whoever waits for udev here waits for ever: it cannot do anything while the disk is locked.
-    settling = text("sbin/udevadm", "#!/bin/sh\nexec sleep 10000\n", 0o755)
-    world = make_world(tmp_path, tools, layout=layout, swap=swap, bus=bus, extra=(settling,))
+    committing = text("sbin/udevadm", "#!/bin/sh\nexec sleep 10000\n", 0o755)
+    world = make_world(tmp_path, tools, layout=layout, swap=swap, bus=bus, extra=(committing,))
     with world.booted() as guest:
         answer = guest.drive(Phase.VERIFY, RUN)
         assert answer.result is ScriptOutcome.DONE, (answer, guest.run("cat /var/log/growdisk.log"))
         assert f"written by {tool}" in guest.run("cat /var/log/growdisk.log")
         swaps = guest.phase(Phase.INSPECT, RUN).facts.swaps
         assert len(swaps) == 1
-        guest.settle()
+        guest.commit()
     world.judge()
     old, new = world.facts, inspect(world.disk)
     for swap_space in world.plan.swaps if swap == "move" else ():
@@ -115,7 +115,7 @@ def test_fdisk_of_util_linux_writes_it_as_well_and_dash_runs_it(tmp_path: Path) 
             )
         assert "fdisk of util-linux" in guest.run("cat /var/log/growdisk.log")
         assert "/swapfile none" in guest.run("cat /etc/fstab")
-        guest.settle()
+        guest.commit()
     world.judge()
 
 
@@ -142,7 +142,7 @@ def test_where_the_kernel_keeps_the_old_table_the_run_goes_on_by_itself_after_a_
         assert guest.run("cat /etc/rc.local") == "#!/bin/sh\necho mine\n"
         assert guest.run("ls /etc/local.d 2>/dev/null || :") == ""
         assert guest.phase(Phase.VERIFY, RUN).result is ScriptOutcome.DONE
-        guest.settle()
+        guest.commit()
     world.judge()
 
 
@@ -158,5 +158,5 @@ def test_a_root_without_a_byte_left_grows_and_leaves_no_half_file_behind(tmp_pat
         assert guest.drive(Phase.VERIFY, RUN).result is ScriptOutcome.DONE
         assert guest.run("find / -xdev -name '*growdisk-new*' -o -xdev -name '*.growdisk'") == ""
         assert guest.run(f"ls /run/growdisk/{RUN}/swap-5.on").strip()
-        guest.settle()
+        guest.commit()
     world.judge()

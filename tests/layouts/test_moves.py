@@ -183,7 +183,7 @@ def test_a_table_and_a_move_that_die_at_any_write_are_finished_or_undone(
         state = RunDirectory(image).state()
         if state.status is RunStatus.NONE:
             continue
-        back = change % 2 == 0 and not state.settling
+        back = change % 2 == 0 and not state.committing
         go(plan, back=back)
         assert_same_disk(image, pristine if back else grown)
         undone, finished = undone + back, finished + (not back)

@@ -99,7 +99,7 @@ def test_an_overlay_names_the_device_and_is_merged_into_it_when_both_have_grown(
         resize_device(device, NEW)
         world.worker.machine.resize(world.worker.key, NEW)
         written(world, NEW - MiB)
-        store.settle()
+        store.commit()
         assert (world.written_to, world.worker.disk.size) == (device, NEW)
         assert list(world.folder.iterdir()) == []
     assert run("qemu-io", "-f", "raw", "-c", f"read -P 0x33 {NEW - MiB} 64k", image)

@@ -76,7 +76,7 @@ def test_no_overlay_is_removed_while_qemu_has_it_open_for_anything(world: World)
     overlay = world.written_to
     with raises("overlays-need-rest"):
         store.discard()
-    store.settle()
+    store.commit()
     assert not overlay.exists()
 
     create(overlay, world.worker.disk.size)
@@ -122,6 +122,6 @@ def test_the_folder_of_a_run_is_not_put_away_while_a_guest_writes_to_an_overlay_
     overlay = world.written_to
     directory.put_away()
     assert overlay.exists()
-    world.store().settle()
+    world.store().commit()
     directory.put_away()
     assert not directory.path.exists()

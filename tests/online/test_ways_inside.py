@@ -13,7 +13,7 @@ from growdisk.api.live_target import RunningGuest, reach
 from growdisk.live.guest_agent import AgentShell, AgentSocket
 from growdisk.live.guest_shell import GuestShell, GuestUnreachable
 from growdisk.live.ssh import SshShell
-from growdisk.steps.inside import Inside
+from growdisk.steps.inside import GuestAccess
 from growdisk.workflow.stopping import StopRequest
 from tests.online.machine import LiveGuest, ssh_config
 
@@ -75,7 +75,7 @@ def test_the_guests_files_are_frozen_for_an_action_and_thawed_whatever_comes_of_
     reached = reach(LiveRequest(qmp=scsi_guest.sockets.qmp))
     assert isinstance(reached, RunningGuest)
     with closing(reached):
-        inside = Inside(reached.open_shell, StopRequest())
+        inside = GuestAccess(reached.open_shell, StopRequest())
         assert inside.shell.run("true", _PATIENCE).status == 0
         with pytest.raises(RuntimeError):
             while_frozen(reached, inside, fail)

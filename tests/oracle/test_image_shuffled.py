@@ -14,7 +14,7 @@ from growdisk.api.images.mapping import image_map
 from growdisk.api.images.snapshots import apply_snapshot, create_snapshot, delete_snapshot
 from growdisk.cli.main import main
 from growdisk.qcow2.create_options import CreateOptions
-from growdisk.qcow2.fragmented_data import Apart
+from growdisk.qcow2.fragmented_data import FragmentedRun
 from growdisk.qcow2.image import Qcow2Image
 from tests.oracle.qemu import qemu_img
 from tests.unit.qcow2.shuffled import Change, shuffled
@@ -81,10 +81,13 @@ def test_whole_tables_are_taken_at_once(tmp_path: Path) -> None:
     with Qcow2Image.open(path) as image:
         pieces = list(image.pieces(0, image.size, holes=True))
         runs = list(image.runs(0, image.size))
-    assert all(isinstance(piece, Apart) for piece in pieces)
+    assert all(isinstance(piece, FragmentedRun) for piece in pieces)
     assert len(pieces) == 8
     apart = [
-        cluster << 12 for piece in pieces if isinstance(piece, Apart) for cluster in piece.clusters
+        cluster << 12
+        for piece in pieces
+        if isinstance(piece, FragmentedRun)
+        for cluster in piece.clusters
     ]
     assert apart == [run.host + at for run in runs for at in range(0, run.end - run.start, 4096)]
 

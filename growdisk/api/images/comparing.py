@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from growdisk.api.images.data_copy import is_zero
-from growdisk.api.images.in_order import Enough
+from growdisk.api.images.in_order import StopEarly
 from growdisk.api.images.opening import open_guest_content, require_keys
 from growdisk.api.images.pump import COMPARED_CHUNK, pump
 from growdisk.api.images.sharing import differing
@@ -98,7 +98,7 @@ def _first_place(
         if found[1] is not None:
             place.append(found[1])
             # in_order() ends here: results come in order, so this is the first place.
-            raise Enough
+            raise StopEarly
         return found[0]
 
     pump(

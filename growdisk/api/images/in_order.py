@@ -27,7 +27,7 @@ _PUT_DOWN = 4  # pieces that may wait for their turn
 _PATIENCE = 0.1  # seconds between two looks at how far it is
 
 
-class Enough(Exception):
+class StopEarly(Exception):
     """Raised by `use`: what follows is not wanted."""
 
 
@@ -62,7 +62,7 @@ def in_order(
                 jobs,
                 progress,
             )
-    except Enough:
+    except StopEarly:
         return
 
 

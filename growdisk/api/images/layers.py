@@ -352,8 +352,8 @@ def _keep(overlay: Qcow2Image, offset: int, before: bytearray, after: bytearray)
 
     # Neighbours that need the same are one write.
     clusters = split_range(offset, offset + len(before), overlay.header.cluster_size)
-    for what, neighbours in groupby(clusters, change):
-        run = list(neighbours)
+    for what, pv_finder in groupby(clusters, change):
+        run = list(pv_finder)
         start, end = run[0][0], run[-1][1]
         if what == "data":
             overlay.write(start, memoryview(before)[start - offset : end - offset])

@@ -17,7 +17,7 @@ from growdisk.block.raw import RawFile
 from growdisk.errors import ImageDamaged
 from growdisk.fast_dataclass import NamedTuple
 from growdisk.qcow2.entries import OFFSET_MASK, L2Kind
-from growdisk.qcow2.fragmented_data import BOTH, HOLE, NOWHERE, Apart
+from growdisk.qcow2.fragmented_data import BOTH, HOLE, NOWHERE, FragmentedRun
 from growdisk.qcow2.image import Qcow2Image
 from growdisk.qcow2.mapping import GuestRun
 from growdisk.qcow2.probe import ImageFormat
@@ -101,7 +101,7 @@ def _batches(
         # Then the host is asked for holes in clusters that are data by the tables.
         preallocated = _has_preallocated_metadata(device)
         for run in device.pieces(start, min(end, device.size) - start, holes=preallocated):
-            if isinstance(run, Apart):
+            if isinstance(run, FragmentedRun):
                 yield from _apart_records(device, run, depth, preallocated=preallocated)
             elif run.kind is L2Kind.UNALLOCATED:
                 yield from _below(device, depth, run)
@@ -113,7 +113,7 @@ def _batches(
 
 
 def _apart_records(
-    image: Qcow2Image, apart: Apart, depth: int, *, preallocated: bool
+    image: Qcow2Image, fragmented: FragmentedRun, depth: int, *, preallocated: bool
 ) -> Iterator[list[MapRecord]]:
     """A fragmented table's records; run by run if holes are within clusters, or others are below.
 
@@ -122,19 +122,19 @@ def _apart_records(
     # Marks tell what the host has of each cluster: BOTH is a cluster that is data in part, NOWHERE
     # one that is not allocated.
     bits = image.header.cluster_bits
-    if BOTH in apart.marks or NOWHERE in apart.marks or image.header.crypt_method:
-        for run in image.runs(apart.start, len(apart.marks) << bits):
+    if BOTH in fragmented.marks or NOWHERE in fragmented.marks or image.header.crypt_method:
+        for run in image.runs(fragmented.start, len(fragmented.marks) << bits):
             if run.kind is L2Kind.UNALLOCATED:
                 yield from _below(image, depth, run)
             else:
                 yield from _run_records(image, run, depth, preallocated=preallocated)
         return
     # Fragmented data have a record for nearly each cluster: they are made column by column.
-    firsts, counts = apart.runs()
-    starts = [apart.start + (first << bits) for first in firsts]
+    firsts, counts = fragmented.runs()
+    starts = [fragmented.start + (first << bits) for first in firsts]
     lengths = [count << bits for count in counts]
-    zeros = [apart.marks[first] == HOLE for first in firsts]
-    offsets = [apart.clusters[first] << bits for first in firsts]
+    zeros = [fragmented.marks[first] == HOLE for first in firsts]
+    offsets = [fragmented.clusters[first] << bits for first in firsts]
     columns = zip(
         starts,
         lengths,

@@ -34,13 +34,13 @@ def values_for(base: Path, number: int, output: Output, recipe: Recipe) -> Value
         **recipe.variables,
         **output.variables,
     }
-    hostname = filled_in(recipe.hostname, values, "the hostname")
+    hostname = render(recipe.hostname, values, "the hostname")
     return {**values, "hostname": hostname or values["name"]}
 
 
 def orders_for(recipe: Recipe, values: Values) -> GuestChanges:
     """UsageError for a text that cannot be filled in, and for what no guest would take."""
-    hostname = filled_in(recipe.hostname, values, "the hostname")
+    hostname = render(recipe.hostname, values, "the hostname")
     if hostname:
         check_hostname(hostname)
     return GuestChanges(
@@ -51,13 +51,11 @@ def orders_for(recipe: Recipe, values: Values) -> GuestChanges:
         tuple(_keys(keys, values) for keys in recipe.authorized_keys),
         tuple(_password(password, values, recipe) for password in recipe.passwords),
         tuple(_file(file, values) for file in recipe.files),
-        tuple(
-            filled_in(command, values, f"the command '{command}'") for command in recipe.commands
-        ),
+        tuple(render(command, values, f"the command '{command}'") for command in recipe.commands),
     )
 
 
-def filled_in(text: str, values: Values, what: str) -> str:
+def render(text: str, values: Values, what: str) -> str:
     """`text` with its {{ expressions }} filled in, in a sandbox. `what` it is, for an error."""
     if "{{" not in text and "{%" not in text:
         return text
@@ -73,7 +71,7 @@ def filled_in(text: str, values: Values, what: str) -> str:
 
 
 def _keys(keys: KeysFor, values: Values) -> KeysOrder:
-    text = filled_in(keys.lines, values, f"the keys of {keys.user}")
+    text = render(keys.lines, values, f"the keys of {keys.user}")
     lines = tuple(
         line.strip()
         for line in text.splitlines()
@@ -101,7 +99,7 @@ def _password(password: PasswordFor, values: Values, recipe: Recipe) -> Password
 
 
 def _file(file: FileInto, values: Values) -> FileChange:
-    path = filled_in(file.path, values, f"the path {file.path}")
+    path = render(file.path, values, f"the path {file.path}")
     if not path.startswith("/") or path.endswith("/") or ".." in PurePosixPath(path).parts:
         raise UsageError(
             f"'{path}' is not a path of a file in a guest", hint="write it from / on, without .."
@@ -110,7 +108,7 @@ def _file(file: FileInto, values: Values) -> FileChange:
     if file.template:
         what = f"the template {file.source or path}"
         try:
-            content = filled_in(content.decode(), values, what).encode()
+            content = render(content.decode(), values, what).encode()
         except UnicodeDecodeError as error:
             raise UsageError(
                 f"{what} is not UTF-8", hint="copy it in as it is, without filling it in"

@@ -33,7 +33,7 @@ _MARK = "/etc/passwd"  # what only a root has
 def customize_guest(
     path: Path,
     image_format: ImageFormat,
-    orders: GuestChanges,
+    changes: GuestChanges,
     *,
     kind: BackendKind,
     stop: StopRequest,
@@ -58,7 +58,7 @@ def customize_guest(
                 # the root.
                 root = mounts[0].node if mounts else _root(backend, facts, direct=kind == "direct")
                 with backend.mounted_guest(root, mounts) as guest:
-                    lines = tuple(customize(guest, orders))
+                    lines = tuple(customize(guest, changes))
             # In order, so that nothing it has written is lost. After a failure kill() is enough.
             run_backend.close()
         except BaseException:
@@ -68,11 +68,11 @@ def customize_guest(
     return lines
 
 
-def why_not_direct(facts: Facts, orders: GuestChanges) -> str:
+def why_not_direct(facts: Facts, changes: GuestChanges) -> str:
     """Why host tools cannot do it, as far as can be told beforehand; "" if they can."""
     from growdisk.backends.direct_available import why_unavailable
 
-    if orders.commands:
+    if changes.commands:
         return "commands in the guest need a kernel"
     main = facts.main
     if main is None or facts.kind_of(main.number) not in _EXT:

@@ -27,7 +27,7 @@ from growdisk.planner.facts import Facts
 from growdisk.planner.goal import Backend, Goal, RunOptions
 from growdisk.planner.layout import Layout, layout_of
 from growdisk.planner.planner import propose
-from growdisk.planner.proposal import AllDone
+from growdisk.planner.proposal import GoalReached
 from growdisk.qcow2.probe import ImageFormat
 from growdisk.steps.worker import BackendKind
 from growdisk.units import MiB, format_size
@@ -70,15 +70,15 @@ class OneOutput:
             if path is not None:
                 refuse_place(path, self._batch.layers, force=self._batch.force)
         # Once for all tries: with another salt, a second one would write another hash.
-        self._orders = orders_for(self._batch.recipe, self._values)
+        self._changes = orders_for(self._batch.recipe, self._values)
         self._seed = self._seed_image()
 
     def planned(self) -> Provisioned:
-        orders = tuple(self._orders.described())
+        changes = tuple(self._changes.described())
         if self._goal is None:
             layout = layout_of(self._looked_at(self._batch.base, self._batch.base_format))
             return Provisioned(
-                self.path, "planned", self._named(layout), seed=self._seed_path, customized=orders
+                self.path, "planned", self._named(layout), seed=self._seed_path, customized=changes
             )
         result = plan(
             self._batch.base,
@@ -94,7 +94,7 @@ class OneOutput:
             result.backend,
             result.steps,
             result.given_up,
-            orders,
+            changes,
             self._seed_path,
         )
 
@@ -164,11 +164,11 @@ class OneOutput:
     def _customize(
         self, hidden: Path, hidden_format: ImageFormat, backend: Backend
     ) -> tuple[str, ...]:
-        if not self._orders.any:
+        if not self._changes.any:
             return ()
         kind: BackendKind = "direct" if backend == "auto" else backend
         if kind == "direct" and (
-            reason := why_not_direct(self._looked_at(hidden, hidden_format), self._orders)
+            reason := why_not_direct(self._looked_at(hidden, hidden_format), self._changes)
         ):
             if backend == "direct":
                 hint = "leave --reproducible and --backend out: a kernel does it then"
@@ -179,7 +179,7 @@ class OneOutput:
         return customize_guest(
             hidden,
             hidden_format,
-            self._orders,
+            self._changes,
             kind=kind,
             stop=self._batch.stop,
             keys=self._batch.recipe.keys,
@@ -241,7 +241,7 @@ def left_for_growpart(facts: Facts) -> str:
     """NOTHING, or what is left in words."""
     if facts.table is None or facts.main is None:
         # A file system on the whole disk: growdisk itself would find nothing to do.
-        if facts.table is None and isinstance(propose(facts, Goal()), AllDone):
+        if facts.table is None and isinstance(propose(facts, Goal()), GoalReached):
             return NOTHING
         return "cannot be told"
     main, table = facts.main, facts.table

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from growdisk.api.provisioning.filling_in import Values, file_content, filled_in
+from growdisk.api.provisioning.filling_in import Values, file_content, render
 from growdisk.api.provisioning.recipe import Seed
 from growdisk.host import clock
 
@@ -54,7 +54,7 @@ def _text(path: Path, values: Values) -> bytes:
     if content.startswith(_OTHERS_TEMPLATE):
         # Its {{ }} are for cloud-init in the guest.
         return content
-    return filled_in(content.decode(), values, f"the template {path}").encode()
+    return render(content.decode(), values, f"the template {path}").encode()
 
 
 def _quoted(text: str) -> str:

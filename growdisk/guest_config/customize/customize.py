@@ -32,40 +32,40 @@ _DAY = 86400
 _LOGIN_DEFS, _PAM = "/etc/login.defs", "/etc/pam.d/common-password"
 
 
-def customize(guest: GuestEditor, orders: GuestChanges) -> Iterator[str]:
+def customize(guest: GuestEditor, changes: GuestChanges) -> Iterator[str]:
     """Yields what was done, a line each."""
     # All that can be refused, before the first write. With commands, accounts are looked at again
     # below: a command may make them.
-    files = [(order, _owner(guest, order)) for order in orders.files]
-    if not orders.commands:
-        _check_accounts(guest, orders)
+    files = [(order, _owner(guest, order)) for order in changes.files]
+    if not changes.commands:
+        _check_accounts(guest, changes)
     for file, owner in files:
         _put_file(guest, file, owner)
         yield f"{file.path}: copied in, {owner.uid}:{owner.gid} {owner.mode:04o}"
-    if orders.hostname:
-        yield _name(guest, orders.hostname)
-    for command in orders.commands:
+    if changes.hostname:
+        yield _name(guest, changes.hostname)
+    for command in changes.commands:
         guest.run(command)
         yield f"ran: {command}"
-    _check_accounts(guest, orders)
-    yield from _make_its_own(guest, orders)
+    _check_accounts(guest, changes)
+    yield from _make_its_own(guest, changes)
     # What was written here has no labels, and sshd may not read a key without.
     if guest.exists(SELINUX_CONFIG) and selinux_is_on(decode(guest.read(SELINUX_CONFIG))):
         guest.put(_RELABEL, b"", FileOwner())
         yield f"{_RELABEL}: the first boot labels all files for SELinux, and restarts"
 
 
-def _make_its_own(guest: GuestEditor, orders: GuestChanges) -> Iterator[str]:
+def _make_its_own(guest: GuestEditor, changes: GuestChanges) -> Iterator[str]:
     """What tells this guest from others, and who may log in."""
-    if orders.reset_machine_id:
+    if changes.reset_machine_id:
         yield _reset_machine_id(guest)
-    if orders.new_ssh_host_keys:
-        yield _new_host_keys(guest, orders.hostname or "localhost")
-    elif orders.remove_ssh_host_keys:
+    if changes.new_ssh_host_keys:
+        yield _new_host_keys(guest, changes.hostname or "localhost")
+    elif changes.remove_ssh_host_keys:
         yield _remove_host_keys(guest)
-    for order in orders.authorized_keys:
+    for order in changes.authorized_keys:
         yield _authorize(guest, order, _account(guest, order.user, "authorize keys"))
-    for password in orders.passwords:
+    for password in changes.passwords:
         shadow, hashed = decode(guest.read("/etc/shadow")), password.hashed
         if password.older and not _knows_yescrypt(guest):
             hashed = password.older
@@ -86,15 +86,15 @@ def _knows_yescrypt(guest: GuestEditor) -> bool:
     )
 
 
-def _check_accounts(guest: GuestEditor, orders: GuestChanges) -> None:
-    for order in orders.authorized_keys:
+def _check_accounts(guest: GuestEditor, changes: GuestChanges) -> None:
+    for order in changes.authorized_keys:
         account = _account(guest, order.user, "authorize keys")
         if not guest.exists(account.home):
             hint = f"make it first: --run 'mkhomedir_helper {order.user}'"
             raise cannot_customize(
                 f"authorize keys for {order.user}", f"{account.home} is not there", hint
             )
-    for password in orders.passwords:
+    for password in changes.passwords:
         _account(guest, password.user, "set a password")
 
 

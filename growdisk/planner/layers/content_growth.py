@@ -17,7 +17,7 @@ from growdisk.filesystems.content import Content
 from growdisk.partitions.table import Partition
 from growdisk.planner.facts import Facts
 from growdisk.planner.goal import Goal
-from growdisk.planner.layers.fills import NOTHING, Fills
+from growdisk.planner.layers.host_writes import NOTHING, HostWrites
 from growdisk.steps.device_path import DevicePath
 from growdisk.steps.registry import DiskStep
 
@@ -86,9 +86,9 @@ class ContentGrowth:
 
     steps: tuple[DiskStep, ...]
     content: Content | None
-    lags: bool
+    pending: bool
     system: str
     free: int = 0
     given_up: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-    fills: Fills = NOTHING
+    host_writes: HostWrites = NOTHING

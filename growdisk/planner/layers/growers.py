@@ -23,7 +23,7 @@ from growdisk.filesystems.xfs import group_count, grown_xfs
 from growdisk.planner.facts import Facts
 from growdisk.planner.failures import CannotGrow
 from growdisk.planner.layers.content_growth import ContentGrowth, GrowthTarget
-from growdisk.planner.layers.fills import fills_of
+from growdisk.planner.layers.host_writes import host_writes_of
 from growdisk.planner.refusals import refuse_truncated_filesystem
 from growdisk.steps.grow_filesystem import GrowFilesystem
 from growdisk.steps.grow_luks import GrowLuks
@@ -58,11 +58,11 @@ def growth_step(
         replace(content, size=wanted),
         # A file system that fills its space is no reason to plan, and stays in a plan as a step to
         # skip.
-        lags=wanted > old,
+        pending=wanted > old,
         system=target.device if mountable else "",
         free=wanted - (content.used or 0),
         notes=notes if wanted > old else (),
-        fills=fills_of(content, wanted),
+        host_writes=host_writes_of(content, wanted),
     )
 
 
@@ -101,10 +101,10 @@ def grow_ext(target: GrowthTarget) -> ContentGrowth:
     return ContentGrowth(
         steps=(step,),
         content=replace(content, size=wanted),
-        lags=wanted > old,
+        pending=wanted > old,
         system=target.device,
         free=part.size - (content.used or 0),
-        fills=fills_of(content, wanted),
+        host_writes=host_writes_of(content, wanted),
     )
 
 
@@ -238,7 +238,7 @@ def grow_luks(target: GrowthTarget, grow: Callable[[GrowthTarget], ContentGrowth
         steps=(step, *inside.steps),
         content=replace(content, size=size, inside=inside.content),
         # Opening the container makes it as large as its device: the layer itself never lags.
-        lags=inside.lags,
+        pending=inside.pending,
     )
 
 
@@ -262,7 +262,7 @@ def _locked(target: GrowthTarget, content: LuksContent) -> ContentGrowth:
             "container takes that when it is opened next; what is in it has to be grown from "
             "inside the guest"
         )
-        return ContentGrowth((), content, lags=False, system="", notes=(note,))
+        return ContentGrowth((), content, pending=False, system="", notes=(note,))
     reason = (
         "no passphrase that was given opens it"
         if content.tried

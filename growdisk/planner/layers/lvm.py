@@ -8,8 +8,8 @@ from growdisk.fast_dataclass import replace
 from growdisk.filesystems.content import Content, PhysicalVolumeContent
 from growdisk.filesystems.volume_group import LogicalVolume, VolumeGroup
 from growdisk.planner.layers.content_growth import ContentGrowth, GrowthTarget
-from growdisk.planner.layers.fills import sum_of_fills
 from growdisk.planner.layers.growers import cannot_grow
+from growdisk.planner.layers.host_writes import sum_of_writes
 from growdisk.planner.layers.volume_fitness import why_not_group
 from growdisk.planner.layers.volume_shares import VolumeShares
 from growdisk.steps.device_path import LvLayer
@@ -62,9 +62,9 @@ def grow_physical_volume(
     return ContentGrowth(
         tuple(steps),
         _after(content, group, extents, growth, after),
-        lags=extents > group.own_volume.pe_count
+        pending=extents > group.own_volume.pe_count
         or any(growth.values())
-        or any(i.lags for _, _, i in insides),
+        or any(i.pending for _, _, i in insides),
         system=_system(target, group, contents, [inside for _, _, inside in insides]),
         free=max((inside.free for _, _, inside in insides), default=0),
         notes=(
@@ -72,7 +72,7 @@ def grow_physical_volume(
             *shares.taken_from_the_group(growth),
             *(note for _, _, inside in insides for note in inside.notes),
         ),
-        fills=sum_of_fills(inside.fills for _, _, inside in insides),
+        host_writes=sum_of_writes(inside.host_writes for _, _, inside in insides),
     )
 
 

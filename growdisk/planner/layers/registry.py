@@ -68,4 +68,4 @@ def grow_inside(target: GrowthTarget) -> ContentGrowth:
     what = content.kind if content is not None else "unknown content"
     whole = _WHOLE.get(type(target.place.innermost), "the partition")
     note = f"{target.name} holds {what}, which growdisk does not grow: {whole} alone is larger"
-    return ContentGrowth((), content, lags=False, system="", notes=(note,))
+    return ContentGrowth((), content, pending=False, system="", notes=(note,))

@@ -10,7 +10,7 @@ from growdisk.fast_dataclass import replace
 from growdisk.planner.facts import Facts
 from growdisk.planner.goal import Goal, RunOptions
 from growdisk.planner.layout import layout_of
-from growdisk.planner.proposal import AllDone, PlanFunction, Proposal
+from growdisk.planner.proposal import GoalReached, PlanFunction, Proposal
 from growdisk.qcow2.probe import ImageFormat
 
 Foreseen = dict[Path, Facts]
@@ -21,19 +21,19 @@ def plan_in_check_mode(
     goal: Goal,
     options: RunOptions,
     image_format: ImageFormat | None,
-    proposer: PlanFunction,
+    propose: PlanFunction,
     foreseen: Foreseen | None,
 ) -> Result:
     """The plan; `foreseen` is read, and then holds the disk as it would be."""
     if foreseen is None:
-        return plan(path, goal, options, image_format, proposer)
-    place, ended = path.resolve(), list[tuple[Facts, Proposal | AllDone]]()
+        return plan(path, goal, options, image_format, propose)
+    place, ended = path.resolve(), list[tuple[Facts, Proposal | GoalReached]]()
     # In place of what is on the disk: what earlier tasks of this check would have made of it.
     earlier = foreseen.get(place)
 
-    def foreseeing(facts: Facts, wanted: Goal) -> Proposal | AllDone:
+    def foreseeing(facts: Facts, wanted: Goal) -> Proposal | GoalReached:
         start = earlier or facts
-        ended.append((start, proposer(start, wanted)))
+        ended.append((start, propose(start, wanted)))
         return ended[-1][1]
 
     result = plan(path, goal, options, image_format, foreseeing)

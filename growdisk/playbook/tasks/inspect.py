@@ -153,7 +153,7 @@ def _unfilled(options: Options, facts: Facts) -> Iterator[str]:
     if not options.flag("filled"):
         return
     goal = Goal(partition=options.word("partition"), sector_size=sector_size_of(options))
-    # AllDone if every layer fills what is around it.
+    # GoalReached if every layer fills what is around it.
     proposal = propose(facts, goal)
     if isinstance(proposal, Proposal):
         # The step for the image is in every proposal, and does nothing without a size.

@@ -9,7 +9,7 @@ from growdisk.fast_dataclass import replace
 from growdisk.planner.facts import Facts
 from growdisk.planner.given_values import format_of, goal_of, run_options_of
 from growdisk.planner.goal import Goal
-from growdisk.planner.proposal import AllDone, PlanFunction, Proposal
+from growdisk.planner.proposal import GoalReached, PlanFunction, Proposal
 from growdisk.planner.single_step import (
     grow_only,
     reread_only,
@@ -27,18 +27,18 @@ from growdisk.workflow.run_directory import RunDirectory
 
 
 def one_step(
-    options: Options, context: TaskContext, proposer: PlanFunction, goal: Goal | None = None
+    options: Options, context: TaskContext, propose: PlanFunction, goal: Goal | None = None
 ) -> Result:
     """A run of what `proposer` proposes; in check mode the plan for it."""
     path, goal = options.place("image"), goal or goal_of(options)
     how = run_options_of(options, options.keys())
     if context.check:
-        return plan_in_check_mode(path, goal, how, format_of(options), proposer, context.foreseen)
-    return expand(path, goal, how, format_of(options), context.observer, context.stop, proposer)
+        return plan_in_check_mode(path, goal, how, format_of(options), propose, context.foreseen)
+    return expand(path, goal, how, format_of(options), context.observer, context.stop, propose)
 
 
-def _alone(proposer: PlanFunction) -> TaskHandler:
-    return lambda options, context: outcome_of(one_step(options, context, proposer))
+def _alone(propose: PlanFunction) -> TaskHandler:
+    return lambda options, context: outcome_of(one_step(options, context, propose))
 
 
 def _reread(options: Options, context: TaskContext) -> TaskResult:
@@ -51,7 +51,7 @@ def _rewrite(options: Options, context: TaskContext) -> TaskResult:
     # Empty lists if there is nothing to do: later tasks loop over them all the same.
     swaps: dict[str, object] = {"gone_swaps": [], "moved_swaps": [], "guest_systems": []}
 
-    def watched(facts: Facts, goal: Goal) -> Proposal | AllDone:
+    def watched(facts: Facts, goal: Goal) -> Proposal | GoalReached:
         # The task is the table alone; which swap is gone is known only to the steps after it.
         whole = whole_rewrite(facts, goal)
         if isinstance(whole, Proposal):

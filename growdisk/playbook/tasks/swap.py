@@ -33,8 +33,8 @@ def _make_swap_file(options: Options, context: TaskContext) -> TaskResult:
     size = parse_size(options.word("size"))
     if size.relative:
         raise options.error("a swap file has a size, and nothing to grow by", "size: 1G")
-    proposer = make_swap_file(options.word("system"), size.bytes, options.word("uuid"))
-    return outcome_of(one_step(options, context, proposer, _goal(options)))
+    propose = make_swap_file(options.word("system"), size.bytes, options.word("uuid"))
+    return outcome_of(one_step(options, context, propose, _goal(options)))
 
 
 def _repair_guest(options: Options, context: TaskContext) -> TaskResult:

@@ -8,7 +8,7 @@ MAX_LINES = 100  # of each kind
 
 
 @dataclass
-class Findings:
+class CheckErrors:
     """A collector.
 
     `broken` says why no repair may trust the references; `rebuild` why the refcounts must be new.

@@ -12,10 +12,10 @@ from pathlib import Path
 from growdisk.block.device import BlockDevice
 from growdisk.errors import ImageUnsupported
 from growdisk.fast_dataclass import asdict, dataclass, replace
-from growdisk.qcow2.check.check_errors import Findings
+from growdisk.qcow2.check.check_errors import CheckErrors
 from growdisk.qcow2.check.cluster_counts import TooScattered
 from growdisk.qcow2.check.copied_flags import check_copied_flags
-from growdisk.qcow2.check.reference_count import Recount
+from growdisk.qcow2.check.reference_count import ReferenceCount
 from growdisk.qcow2.check.stored_refcounts import StoredRefcounts
 from growdisk.qcow2.header import Header, read_header
 
@@ -66,8 +66,8 @@ class Analysis:
     path: Path
     header: Header
     stored: StoredRefcounts
-    recount: Recount
-    findings: Findings
+    recount: ReferenceCount
+    findings: CheckErrors
 
     def report(self) -> CheckReport:
         header, recount, findings = self.header, self.recount, self.findings
@@ -101,7 +101,7 @@ def check(file: BlockDevice, path: Path) -> CheckReport:
 
 
 def analyse(file: BlockDevice, path: Path) -> Analysis:
-    """Recount and compare."""
+    """ReferenceCount and compare."""
     try:
         return _analyse(file, path)
     except TooScattered as error:
@@ -114,9 +114,9 @@ def analyse(file: BlockDevice, path: Path) -> Analysis:
 
 
 def _analyse(file: BlockDevice, path: Path) -> Analysis:
-    header, findings = read_header(file, path), Findings()
+    header, findings = read_header(file, path), CheckErrors()
     stored = StoredRefcounts(file, header)
-    recount = Recount(file, header, stored, findings)
+    recount = ReferenceCount(file, header, stored, findings)
     analysis = Analysis(path, header, stored, recount, findings)
     _check_overflow(analysis)
     _check_sole_owners(analysis)

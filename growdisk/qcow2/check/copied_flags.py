@@ -11,10 +11,10 @@ from collections import Counter
 
 from growdisk.block.device import BlockDevice
 from growdisk.qcow2 import entries
-from growdisk.qcow2.check.check_errors import Findings
+from growdisk.qcow2.check.check_errors import CheckErrors
 from growdisk.qcow2.check.cluster_counts import ClusterCounts
 from growdisk.qcow2.check.entry_runs import RunFinder
-from growdisk.qcow2.check.fragmented_tables import Scattered
+from growdisk.qcow2.check.fragmented_tables import FragmentedTable
 from growdisk.qcow2.check.l2_reading import L2Reader
 from growdisk.qcow2.check.stored_refcounts import read_padded
 from growdisk.qcow2.features import Incompatible
@@ -22,7 +22,7 @@ from growdisk.qcow2.header import Header
 
 
 def check_copied_flags(
-    file: BlockDevice, header: Header, l2: L2Reader, refcounts: ClusterCounts, findings: Findings
+    file: BlockDevice, header: Header, l2: L2Reader, refcounts: ClusterCounts, findings: CheckErrors
 ) -> None:
     """Report every entry whose flag disagrees with the refcount of what it points to."""
     l1 = active_l1(file, header)
@@ -39,7 +39,7 @@ def check_copied_flags(
             continue
         # Extended tables are not kept by the reader: their bitmaps are taken out again here.
         found = l2.runs(_entries_in(l2.raw(offset), header)) if l2.extended else l2.read(offset)
-        if isinstance(found, Scattered):
+        if isinstance(found, FragmentedTable):
             _check_scattered(found, refcounts, header.cluster_bits, findings, times)
             continue
         for first, length in found:
@@ -52,7 +52,7 @@ def check_copied_flags(
 
 
 def _check_scattered(
-    found: Scattered, refcounts: ClusterCounts, bits: int, findings: Findings, times: int
+    found: FragmentedTable, refcounts: ClusterCounts, bits: int, findings: CheckErrors, times: int
 ) -> None:
     wanted = refcounts.ones_among(found.clusters, found.last)
     if wanted == found.copied:

@@ -19,7 +19,7 @@ _TOP_BIT = bytes(value >> 7 for value in range(256))
 _ALL, _FLAG = (1 << 64) - 1, 1 << 60  # no cluster's index reaches the flag
 
 
-class Scattered(NamedTuple):
+class FragmentedTable(NamedTuple):
     """The clusters that a table's entries name, in order; for each, 1 if its entry has COPIED.
 
     `breaks`: how often a cluster does not follow the one before. `last`: the highest cluster.
@@ -44,7 +44,7 @@ class _Masks(NamedTuple):
     below: int
 
 
-class ScatteredTables:
+class FragmentedTables:
     """Recognises them, in one image.
 
     A table is taken as one number, with a lane of 64 bits for each entry.
@@ -56,7 +56,7 @@ class ScatteredTables:
         self._offset = OFFSET_MASK & -1 << cluster_bits
         self._masks: dict[int, _Masks] = {}  # by the number of lanes
 
-    def read(self, table: bytes) -> Scattered | None:
+    def read(self, table: bytes) -> FragmentedTable | None:
         """The entries of a table that is scattered and plain; None for any other."""
         if not self._is_scattered(table):
             return None
@@ -86,7 +86,7 @@ class ScatteredTables:
             clusters = array("Q", filter(None, clusters))
             breaks = sum(map(int.__ne__, clusters[1:], [cluster + 1 for cluster in clusters]))
         last = max(clusters, default=self._end)
-        return Scattered(clusters, copied, breaks, last) if last < self._end else None
+        return FragmentedTable(clusters, copied, breaks, last) if last < self._end else None
 
     def _masks_for(self, count: int) -> _Masks:
         if count not in self._masks:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from growdisk.block.device import BlockDevice
 from growdisk.qcow2.check.entry_runs import RunFinder
-from growdisk.qcow2.check.fragmented_tables import Scattered, ScatteredTables
+from growdisk.qcow2.check.fragmented_tables import FragmentedTable, FragmentedTables
 from growdisk.qcow2.check.stored_refcounts import read_padded
 from growdisk.qcow2.features import Incompatible
 from growdisk.qcow2.header import Header
@@ -30,8 +30,8 @@ class L2Reader:
         zeros = header.version >= 3 and not self.extended
         self._runs = RunFinder(header.cluster_size, zero_flag=zeros)
         clusters = -(-file.size // header.cluster_size)
-        self._scattered = ScatteredTables(header.cluster_bits, clusters, zero_flag=zeros)
-        self._kept: dict[int, Scattered | Runs] = {}
+        self._scattered = FragmentedTables(header.cluster_bits, clusters, zero_flag=zeros)
+        self._kept: dict[int, FragmentedTable | Runs] = {}
         self._room = _MAX_KEPT
         self._misplaced: set[int] = set()  # offsets of tables that are not aligned
 
@@ -51,7 +51,7 @@ class L2Reader:
             self._misplaced.add(offset)
         return True
 
-    def read(self, offset: int) -> Scattered | Runs:
+    def read(self, offset: int) -> FragmentedTable | Runs:
         """A table whose clusters lie anywhere, or the runs of any other."""
         kept = self._kept.get(offset)
         if kept is not None:
@@ -61,7 +61,7 @@ class L2Reader:
         found = (self._scattered.read(table) if self._is_plain else None) or self.runs(table)
         size = (
             _ENTRY_BYTES * len(found.clusters)
-            if isinstance(found, Scattered)
+            if isinstance(found, FragmentedTable)
             else _RUN_BYTES * len(found)
         )
         if size <= self._room:

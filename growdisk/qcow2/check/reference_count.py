@@ -13,9 +13,9 @@ from collections import Counter
 from growdisk.block.device import BlockDevice
 from growdisk.fast_dataclass import dataclass
 from growdisk.qcow2 import entries
-from growdisk.qcow2.check.check_errors import Findings
+from growdisk.qcow2.check.check_errors import CheckErrors
 from growdisk.qcow2.check.cluster_counts import ClusterCounts
-from growdisk.qcow2.check.fragmented_tables import Scattered
+from growdisk.qcow2.check.fragmented_tables import FragmentedTable
 from growdisk.qcow2.check.l2_reading import L2Reader, Runs
 from growdisk.qcow2.check.stored_refcounts import StoredRefcounts, counts_for, read_padded
 from growdisk.qcow2.check.table_lists import BITMAP_RESERVED, bitmap_tables, snapshot_tables
@@ -33,11 +33,11 @@ class Fragmentation:
     compressed: int = 0
 
 
-class Recount:
+class ReferenceCount:
     """Walks the image on construction; `counted` then holds the references of every cluster."""
 
     def __init__(
-        self, file: BlockDevice, header: Header, stored: StoredRefcounts, findings: Findings
+        self, file: BlockDevice, header: Header, stored: StoredRefcounts, findings: CheckErrors
     ) -> None:
         self._file, self._header, self._stored, self._found = file, header, stored, findings
         self._bits, self._cluster_size = header.cluster_bits, header.cluster_size
@@ -169,7 +169,7 @@ class Recount:
             )
             return
         found = self.l2.read(offset)
-        if not isinstance(found, Scattered):
+        if not isinstance(found, FragmentedTable):
             self._count_runs(found, times, active)
             return
         self.counted.add_each(found.clusters, found.last, times)

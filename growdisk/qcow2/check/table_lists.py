@@ -11,7 +11,7 @@ import struct
 
 from growdisk.block.device import BlockDevice
 from growdisk.fast_dataclass import dataclass
-from growdisk.qcow2.check.check_errors import Findings
+from growdisk.qcow2.check.check_errors import CheckErrors
 from growdisk.qcow2.check.stored_refcounts import read_padded
 from growdisk.qcow2.header import Header
 
@@ -43,7 +43,7 @@ class SnapshotList:
     length: int  # of the snapshot table in bytes, as far as it could be read
 
 
-def snapshot_tables(file: BlockDevice, header: Header, findings: Findings) -> SnapshotList:
+def snapshot_tables(file: BlockDevice, header: Header, findings: CheckErrors) -> SnapshotList:
     """The L1 tables of all snapshots; those that cannot be true are reported and left out."""
     found: list[SnapshotTables] = []
     offset = header.snapshots_offset
@@ -79,7 +79,7 @@ def snapshot_tables(file: BlockDevice, header: Header, findings: Findings) -> Sn
 
 
 def bitmap_tables(
-    file: BlockDevice, header: Header, extension: bytes, findings: Findings
+    file: BlockDevice, header: Header, extension: bytes, findings: CheckErrors
 ) -> tuple[tuple[int, int], list[tuple[int, int]]]:
     """((offset, bytes) of the bitmap directory, [(offset, entries) of each bitmap table]).
 

@@ -12,7 +12,7 @@ import pytest
 from growdisk.api.host_space import RunImage, refuse_without_room
 from growdisk.block.raw import RawFile
 from growdisk.planner.facts import Facts, ImageFacts
-from growdisk.planner.layers.fills import Fills
+from growdisk.planner.layers.host_writes import HostWrites
 from growdisk.planner.proposal import Proposal
 from growdisk.units import MiB
 
@@ -34,7 +34,7 @@ def room(*disks: tuple[Path, int]) -> int:
         path.write_bytes(bytes(MiB))
         facts = Facts(ImageFacts(path, "raw", MiB, MiB), None, {})
         with closing(RawFile.open(path, lock=False)) as device:
-            proposal = Proposal((), facts, fills=Fills(bytes=filled))
+            proposal = Proposal((), facts, host_writes=HostWrites(bytes=filled))
             images.append(RunImage(device, facts, proposal, "none", keep=False))
     return refuse_without_room(disks[0][0], images)
 

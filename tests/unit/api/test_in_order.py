@@ -10,7 +10,7 @@ from threading import Event, active_count
 
 import pytest
 
-from growdisk.api.images.in_order import Enough, in_order
+from growdisk.api.images.in_order import StopEarly, in_order
 
 
 @pytest.fixture(autouse=True)
@@ -91,7 +91,7 @@ def test_who_has_enough_gets_no_more(where: int) -> None:
 
     def use(number: int) -> int:
         if number == where:
-            raise Enough
+            raise StopEarly
         used.append(number)
         return number
 

@@ -8,7 +8,7 @@ import pytest
 
 from growdisk.backends import uml_available
 from growdisk.backends.appliance import appliance_failed
-from growdisk.host.probe_cache import Trial
+from growdisk.host.probe_cache import CachedProbe
 from tests.e2e.process import need
 
 
@@ -50,11 +50,11 @@ def _fails(*_: object, **__: object) -> None:
 
 
 def test_a_record_is_valid_for_the_facts_it_was_made_of(cache: Path) -> None:
-    Trial("this", 1).remember({"reason": "bad"})
-    assert Trial("this", 1).recall() == {"reason": "bad"}
-    assert Trial("this", 2).recall() is None
-    Trial("this", 2).remember({"reason": "worse"})
-    assert Trial("this", 1).recall() is None
+    CachedProbe("this", 1).remember({"reason": "bad"})
+    assert CachedProbe("this", 1).recall() == {"reason": "bad"}
+    assert CachedProbe("this", 2).recall() is None
+    CachedProbe("this", 2).remember({"reason": "worse"})
+    assert CachedProbe("this", 1).recall() is None
     for path in cache.iterdir():
         path.write_text("no JSON")
-    assert Trial("this", 2).recall() is None
+    assert CachedProbe("this", 2).recall() is None

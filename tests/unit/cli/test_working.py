@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from growdisk.cli.output import CommandOutput, Still
-from growdisk.cli.progress import Working
+from growdisk.cli.output import CommandOutput, NoSpinner
+from growdisk.cli.progress import Spinner
 from tests.conftest import DiskMaker
 from tests.unit.cli.command import GROWDISK, environment
 
@@ -33,7 +33,7 @@ def shown(*words: str | Path) -> tuple[int, str]:
 
 
 def test_without_a_terminal_nothing_moves() -> None:
-    assert isinstance(CommandOutput().working("checking"), Still)
+    assert isinstance(CommandOutput().working("checking"), NoSpinner)
 
 
 def test_work_that_goes_on_is_shown_with_its_names(
@@ -41,7 +41,7 @@ def test_work_that_goes_on_is_shown_with_its_names(
 ) -> None:
     monkeypatch.setattr("growdisk.cli.progress._SOON", 0.0)
     monkeypatch.setenv("FORCE_COLOR", "1")  # rich takes stderr for a terminal
-    with Working("") as working:
+    with Spinner("") as working:
         assert working._timer is not None
         working._timer.join()
         working.begins("making web-1.qcow2")

@@ -13,7 +13,7 @@ from growdisk.planner.facts import Facts, ImageFacts
 from growdisk.planner.failures import CannotGrow
 from growdisk.planner.goal import Goal, Rule
 from growdisk.planner.planner import propose
-from growdisk.planner.proposal import AllDone, Proposal
+from growdisk.planner.proposal import GoalReached, Proposal
 from growdisk.planner.rule_words import rule_of
 from growdisk.units import GiB, SizeSpec
 from tests.refusals import raises
@@ -40,7 +40,7 @@ def ext(used: float, reserved: float = 0.0, size: int = 10 * GiB) -> ExtContent:
     )
 
 
-def asked(facts: Facts, rule: Rule, size: str = "+10G") -> Proposal | AllDone:
+def asked(facts: Facts, rule: Rule, size: str = "+10G") -> Proposal | GoalReached:
     spec = SizeSpec(int(size[1:-1]) * GiB, relative=True)
     return propose(facts, Goal(spec, rule=rule))
 
@@ -52,7 +52,7 @@ def test_a_disk_that_is_full_enough_grows() -> None:
 
 
 def test_a_disk_that_is_not_is_left_alone() -> None:
-    assert isinstance(done := asked(disk(ext(0.8)), Rule(when_used=0.85)), AllDone)
+    assert isinstance(done := asked(disk(ext(0.8)), Rule(when_used=0.85)), GoalReached)
     assert done.reason == "sda is 80 % full, and grows above 85 %"
 
 
@@ -65,13 +65,13 @@ def test_the_last_step_ends_at_the_largest_size_and_then_there_is_none() -> None
     proposal = asked(disk(ext(0.9)), rule)
     assert isinstance(proposal, Proposal)
     assert proposal.after.image.virtual_size == 12 * GiB
-    assert isinstance(asked(disk(ext(0.9, size=12 * GiB), 12 * GiB), rule), AllDone)
-    assert isinstance(asked(disk(ext(0.9, size=13 * GiB), 13 * GiB), rule), AllDone)
+    assert isinstance(asked(disk(ext(0.9, size=12 * GiB), 12 * GiB), rule), GoalReached)
+    assert isinstance(asked(disk(ext(0.9, size=13 * GiB), 13 * GiB), rule), GoalReached)
 
 
 def test_it_does_not_grow_again_too_soon() -> None:
     assert isinstance(
-        asked(disk(ext(0.9)), Rule(0.85, min_interval=3600, since_growth=600)), AllDone
+        asked(disk(ext(0.9)), Rule(0.85, min_interval=3600, since_growth=600)), GoalReached
     )
     assert isinstance(
         asked(disk(ext(0.9)), Rule(0.85, min_interval=3600, since_growth=3601)), Proposal
@@ -90,10 +90,10 @@ def test_what_cannot_be_known_is_refused() -> None:
 
 
 def test_what_stands_in_the_way_is_nothing_to_a_disk_that_has_room() -> None:
-    def refusing(facts: Facts, goal: Goal) -> Proposal | AllDone:
+    def refusing(facts: Facts, goal: Goal) -> Proposal | GoalReached:
         raise CannotGrow(facts.image.path, 1, reason="something", hint="")
 
-    assert isinstance(proposed_by_rule(Rule(0.85), disk(ext(0.5)), Goal(), refusing), AllDone)
+    assert isinstance(proposed_by_rule(Rule(0.85), disk(ext(0.5)), Goal(), refusing), GoalReached)
     with pytest.raises(CannotGrow):
         proposed_by_rule(Rule(0.85), disk(ext(0.9)), Goal(), refusing)
 

@@ -34,7 +34,7 @@ SCOPE = TaskVariables(
     ],
 )  # fmt: skip
 def test_a_template_becomes_the_value_that_it_is(text: object, value: object) -> None:
-    assert SCOPE.filled_in(text, "here") == value
+    assert SCOPE.render(text, "here") == value
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_a_template_becomes_the_value_that_it_is(text: object, value: object) ->
 )  # fmt: skip
 def test_what_fails_or_leads_outside_is_an_error_with_its_place(text: str) -> None:
     with pytest.raises(Refused) as failure:
-        SCOPE.filled_in(text, "play.yml:3:5")
+        SCOPE.render(text, "play.yml:3:5")
     assert (
         failure.value.what.startswith("play.yml:3:5: cannot evaluate")
         and failure.value.exit_code == 3
@@ -60,7 +60,7 @@ def test_what_fails_or_leads_outside_is_an_error_with_its_place(text: str) -> No
 
 def test_a_variable_made_of_itself_is_said_to_be() -> None:
     with pytest.raises(Refused, match="a -> b -> a"):
-        TaskVariables([{"a": "{{ b }}", "b": "{{ a }}"}], {}).filled_in("{{ a }}", "here")
+        TaskVariables([{"a": "{{ b }}", "b": "{{ a }}"}], {}).render("{{ a }}", "here")
 
 
 def test_conditions_are_expressions_that_must_all_hold() -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from growdisk.api.images.checking import check_image
 from growdisk.qcow2.check.cluster_counts import SEGMENT, ClusterCounts
-from growdisk.qcow2.check.fragmented_tables import Scattered, ScatteredTables
+from growdisk.qcow2.check.fragmented_tables import FragmentedTable, FragmentedTables
 from tests.unit.qcow2.shuffled import Change, shuffled
 
 COPIED = 1 << 63
@@ -49,18 +49,18 @@ def test_a_check_finds_what_it_finds_entry_by_entry(
     image = tmp_path / "image.qcow2"
     shuffled(image, CHANGES[name], snapshot=snapshot)
     taken: list[bool] = []
-    read = ScatteredTables.read
+    read = FragmentedTables.read
 
-    def watched(self: ScatteredTables, table: bytes) -> Scattered | None:
+    def watched(self: FragmentedTables, table: bytes) -> FragmentedTable | None:
         found = read(self, table)
         taken.append(found is not None)
         return found
 
-    monkeypatch.setattr(ScatteredTables, "read", watched)
+    monkeypatch.setattr(FragmentedTables, "read", watched)
     whole = check_image(image)
     # at most the changed table, in both passes, is looked at more closely
     assert sum(taken) >= len(taken) - 2
-    monkeypatch.setattr(ScatteredTables, "read", lambda self, table: None)
+    monkeypatch.setattr(FragmentedTables, "read", lambda self, table: None)
     assert whole == check_image(image)
     assert whole is not None
     said = subprocess.run(

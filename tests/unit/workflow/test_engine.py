@@ -180,7 +180,7 @@ def test_what_is_accepted_half_taken_back_is_not_taken_back_further_after_a_cras
             engine(storage, keep=True, broken=frozenset({broken})).go_back("b")
         accepted = list(storage.words)
         died = crash_then(storage, writes, lambda s=storage: engine(s, keep=True).commit())
-        if fold(storage.records).settling:
+        if fold(storage.records).committing:
             assert engine(storage, keep=True).advance().status is RunStatus.DONE
             assert (storage.words, storage.final, storage.snapshots) == (accepted, accepted, {})
         if not died:
@@ -228,7 +228,7 @@ def test_a_crash_at_every_write_of_a_rollback_ends_all_undone():
     for first in range(60):
         storage = new_world()
         crash_then(storage, first, lambda s=storage: engine(s).advance())
-        if fold(storage.records).settling:
+        if fold(storage.records).committing:
             break  # past the decision that the result is final
         for second in range(60):
             again = new_world()

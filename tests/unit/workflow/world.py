@@ -83,7 +83,7 @@ class FakeSnapshots:
     def keep(self) -> None:
         self._make_final()
 
-    def settle(self) -> None:
+    def commit(self) -> None:
         self._make_final()
         self.discard()
 

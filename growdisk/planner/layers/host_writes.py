@@ -24,32 +24,32 @@ _BLOCK = 4096
 
 
 @dataclass(frozen=True)
-class Fills:
+class HostWrites:
     """Writes to `places` far from each other, a cluster or more each, and `bytes` in long runs."""
 
     places: int = 0
     bytes: int = 0
 
 
-NOTHING = Fills()
+NOTHING = HostWrites()
 
 
-def sum_of_fills(parts: Iterable[Fills]) -> Fills:
+def sum_of_writes(parts: Iterable[HostWrites]) -> HostWrites:
     found = tuple(parts)
-    return Fills(sum(part.places for part in found), sum(part.bytes for part in found))
+    return HostWrites(sum(part.places for part in found), sum(part.bytes for part in found))
 
 
-def fills_of(content: Content | None, size: int) -> Fills:
+def host_writes_of(content: Content | None, size: int) -> HostWrites:
     """By a file system that grows to `size` bytes."""
     growth = max(size - ((content.size if content else 0) or 0), 0)
     match content:
         case ExtContent():
-            return Fills(*written_by_growth(content, size))
+            return HostWrites(*written_by_growth(content, size))
         case XfsContent():  # each allocation group begins with its headers and trees
-            return Fills(places=growth // (content.ag_blocks * content.block_size))
+            return HostWrites(places=growth // (content.ag_blocks * content.block_size))
         case NtfsContent():  # its bitmap
-            return Fills(bytes=growth // content.cluster_size // 8)
+            return HostWrites(bytes=growth // content.cluster_size // 8)
         case F2fsContent():
-            return Fills(bytes=size // _SEGMENT * _BLOCK)
+            return HostWrites(bytes=size // _SEGMENT * _BLOCK)
         case BtrfsContent() | _:
             return NOTHING
