@@ -22,12 +22,12 @@ from growdisk.block.raw import RawFile
 from growdisk.errors import ImageUnsupported, KeyNeeded
 from growdisk.fast_dataclass import dataclass, replace
 from growdisk.qcow2.bitmap_copy import MovedBitmaps
-from growdisk.qcow2.bitmap_directory import read_directory
+from growdisk.qcow2.bitmaps import read_directory
 from growdisk.qcow2.create import refcount_area
 from growdisk.qcow2.entries import COMPRESSED, OFFSET_MASK, ZERO, CompressedRange
-from growdisk.qcow2.extensions import Extension
 from growdisk.qcow2.features import Autoclear, Incompatible
-from growdisk.qcow2.header_values import LUKS
+from growdisk.qcow2.header import Extension
+from growdisk.qcow2.header_fields import LUKS
 from growdisk.qcow2.l1_walk import RunSplitter, Walker, l2_offsets
 from growdisk.qcow2.metadata import Metadata
 from growdisk.qcow2.refblock import RefblockCodec, add_to_run

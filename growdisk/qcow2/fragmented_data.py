@@ -14,7 +14,7 @@ from operator import itemgetter, sub
 from growdisk.block.device import BlockDevice, ExtentKind
 from growdisk.fast_dataclass import NamedTuple
 from growdisk.qcow2.entries import COPIED, OFFSET_MASK
-from growdisk.qcow2.geometry import Geometry
+from growdisk.qcow2.header_fields import Geometry
 from growdisk.qcow2.tables import from_lanes, to_lanes
 from growdisk.units import align_down, align_up
 

@@ -15,8 +15,7 @@ from itertools import zip_longest
 
 from growdisk.errors import ImageError, ImageUnsupported, RefcountsTooNarrow
 from growdisk.qcow2.entries import COMPRESSED, COPIED, OFFSET_MASK
-from growdisk.qcow2.geometry import Geometry
-from growdisk.qcow2.header_rules import damaged
+from growdisk.qcow2.header_fields import Geometry, damaged
 from growdisk.qcow2.mapping import Mapping
 from growdisk.qcow2.metadata import Metadata
 from growdisk.qcow2.refcounts import Run

@@ -22,7 +22,7 @@ from growdisk.qcow2.entries import (
 )
 from growdisk.qcow2.features import Incompatible
 from growdisk.qcow2.fragmented_data import FragmentedDataTables, FragmentedRun
-from growdisk.qcow2.header_rules import damaged
+from growdisk.qcow2.header_fields import damaged
 from growdisk.qcow2.metadata import Metadata
 from growdisk.qcow2.tables import equal_until, progression
 

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from growdisk.block.address import Address
-from growdisk.block.nbd_client import NotOffered, query_export
+from growdisk.block.nbd_handshake import NotOffered, query_export
 from growdisk.errors import Refused
 from growdisk.host.command import last_lines, start
 from growdisk.storage.served import DiskNotReached

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from growdisk.block.address import Address
-from growdisk.block.mounts import mounts
+from growdisk.block.host_devices import mounts
 from growdisk.errors import Refused
 from growdisk.fast_dataclass import dataclass
 from growdisk.host.command import last_lines, require, run, start

@@ -13,7 +13,7 @@ from growdisk.api.images.opening import open_device, require_keys
 from growdisk.api.provisioning.recipe import Recipe
 from growdisk.api.provisioning.result import not_provisioned
 from growdisk.block.raw import RawFile
-from growdisk.qcow2.header_values import LUKS
+from growdisk.qcow2.header_fields import LUKS
 from growdisk.qcow2.image import Qcow2Image
 from growdisk.qcow2.probe import ImageFormat
 
