@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 
 from growdisk.block.device import BlockDevice, check_range
-from growdisk.block.read_only import ReadOnlyDevice
+from growdisk.block.window import ReadOnlyDevice
 from growdisk.filesystems.volume_group import LogicalVolume, VolumeGroup
 
 
