@@ -1,4 +1,4 @@
-"""growdisk image resize: the virtual size alone, without what is inside."""
+"""How large an image is, to its guest or on the host: growdisk image resize, compact."""
 
 from __future__ import annotations
 
@@ -7,7 +7,13 @@ import re
 
 from growdisk.cli.declaring import declare, help_of
 from growdisk.cli.images.keys import add_key, unlocking
-from growdisk.cli.images.shared import add_format, add_path, human_size, note_rounded
+from growdisk.cli.images.shared import (
+    add_format,
+    add_path,
+    ended_like_ctrl_c,
+    human_size,
+    note_rounded,
+)
 from growdisk.cli.output import CommandOutput
 from growdisk.errors import BadSize, shell_word
 from growdisk.planner.option_table import RESIZE_TO
@@ -16,7 +22,7 @@ from growdisk.units import SizeSpec, parse_goal_size
 _SIZE = re.compile(r"-[0-9.]+[A-Za-z]*$")
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def resize_arguments(parser: argparse.ArgumentParser) -> None:
     add_path(parser)
     shrinking = "with --shrink: -10G by, 4G to"
     parser.add_argument("size", metavar="SIZE", help=help_of(RESIZE_TO, shrinking))
@@ -36,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_key(parser)
 
 
-def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
+def run_resize(arguments: argparse.Namespace, output: CommandOutput) -> int:
     from growdisk.api.images.resizing import resize_image
 
     size = _change_of(arguments.size)
@@ -80,3 +86,36 @@ def _change_of(text: str) -> SizeSpec:
     except BadSize as error:
         error.problem = text  # as it was given
         raise
+
+
+def compact_arguments(parser: argparse.ArgumentParser) -> None:
+    add_path(parser, metavar="PATH")
+    declare(parser, "overlays_may_break")
+    add_key(parser)
+    parser.epilog = (
+        "Snapshots, backing file and dirty bitmaps stay. Needs room for the new file "
+        "beside the old."
+    )
+
+
+def run_compact(arguments: argparse.Namespace, output: CommandOutput) -> int:
+    from growdisk.api.images.compacting import compact_image
+
+    def compact(keys: tuple[bytes, ...]) -> tuple[int, int]:
+        with output.working(f"compacting {arguments.path.name}"):
+            return compact_image(
+                arguments.path, keys, overlays_may_break=arguments.overlays_may_break
+            )
+
+    with ended_like_ctrl_c():
+        before, after = unlocking(arguments, compact)
+    # compact_image keeps the old file if the new one is not smaller.
+    result = "nochange" if before == after else "changed"
+    output.document(
+        {"result": result, "filename": str(arguments.path), "before": before, "after": after}
+    )
+    if before == after:
+        output.note(f"{arguments.path}: nothing to give back, {human_size(after)} on the host")
+        return 0
+    output.note(f"{arguments.path}: {human_size(before)} -> {human_size(after)} on the host")
+    return 0

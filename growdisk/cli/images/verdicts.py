@@ -1,7 +1,7 @@
-"""growdisk image check: all references counted again.
+"""Verbs whose exit codes are qemu-img's, not growdisk's own: growdisk image check, compare.
 
-Its exit codes are qemu-img's, not growdisk's own. 0 clean, 1 could not check, 2 corrupt, 3 leaks,
-63 a format that has nothing to check.
+`check` counts all references again: 0 clean, 1 could not check, 2 corrupt, 3 leaks, 63 a format
+that has nothing to check. `compare`: 0 the same bytes, 1 not, 2 unreadable.
 """
 
 from __future__ import annotations
@@ -10,20 +10,23 @@ import argparse
 from collections.abc import Iterator
 
 from growdisk.cli.declaring import declare
-from growdisk.cli.images.shared import add_format, add_path
+from growdisk.cli.images.keys import add_key, unlocking
+from growdisk.cli.images.shared import add_format, add_path, note_run
 from growdisk.cli.output import CommandOutput
 from growdisk.error_document import error_document
 from growdisk.errors import GrowdiskError
 
 TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:
+    from growdisk.api.images.comparing import Comparison
     from growdisk.qcow2.check.checker import CheckReport
 
-_CLEAN, _FAILED, _CORRUPT, _LEAKS, _NOTHING_TO_CHECK = 0, 1, 2, 3, 63
+_CLEAN, _NOT_CHECKED, _CORRUPT, _LEAKS, _NOTHING_TO_CHECK = 0, 1, 2, 3, 63
+_SAME, _DIFFERENT, _UNREADABLE = 0, 1, 2
 _ALWAYS = ("filename", "format", "check-errors")
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def check_arguments(parser: argparse.ArgumentParser) -> None:
     add_path(parser)
     add_format(parser)
     parser.add_argument(
@@ -36,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
+def run_check(arguments: argparse.Namespace, output: CommandOutput) -> int:
     from growdisk.api.images.checking import check_image
 
     try:
@@ -50,8 +53,8 @@ def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
     # Caught here, not in dispatch: its exit codes (2, 3) mean something else for this verb.
     except GrowdiskError as error:
         output.error(error)
-        output.document({"error": error_document(error) | {"code": _FAILED}})
-        return _FAILED
+        output.document({"error": error_document(error) | {"code": _NOT_CHECKED}})
+        return _NOT_CHECKED
     if report is None:
         text = "a raw image has nothing that could be checked"
         output.note(f"growdisk: {arguments.path}: {text}")
@@ -73,7 +76,7 @@ def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
 
 def _exit_code(report: CheckReport) -> int:
     if report.check_errors:
-        return _FAILED
+        return _NOT_CHECKED
     if report.corruptions:
         return _CORRUPT
     return _LEAKS if report.leaks else _CLEAN
@@ -106,3 +109,52 @@ def _lines(report: CheckReport) -> Iterator[str]:
             f"{100 * report.compressed_clusters / allocated:.2f}% compressed clusters"
         )
     yield f"Image end offset: {report.image_end_offset}"
+
+
+def compare_arguments(parser: argparse.ArgumentParser) -> None:
+    add_path(parser, "first", metavar="A")
+    add_path(parser, "second", metavar="B")
+    parser.add_argument(
+        "-f", "--format", choices=("qcow2", "raw"), help="the format of A (default: probed)"
+    )
+    parser.add_argument(
+        "-F",
+        dest="other_format",
+        choices=("qcow2", "raw"),
+        help="the format of B (default: probed)",
+    )
+    parser.add_argument(
+        "-s", "--strict", action="store_true", help="images of different size are never the same"
+    )
+    add_key(parser)
+
+
+def run_compare(arguments: argparse.Namespace, output: CommandOutput) -> int:
+    from growdisk.api.images.comparing import compare_images
+
+    formats = (arguments.format, arguments.other_format)
+
+    def compare(keys: tuple[bytes, ...]) -> Comparison:
+        with output.bar(f"comparing {arguments.first.name}") as progress:
+            return compare_images(arguments.first, arguments.second, formats, keys, progress)
+
+    try:
+        for path in (arguments.first, arguments.second):
+            note_run(path, output)
+        found = unlocking(arguments, compare)
+    except GrowdiskError as error:
+        output.error(error)
+        output.document({"error": error_document(error) | {"code": _UNREADABLE}})
+        return _UNREADABLE
+    if found.sizes_differ:
+        output.note(f"the sizes differ: {found.sizes[0]} and {found.sizes[1]} bytes")
+    # Without --strict the shorter one counts as if zeros followed: sizes may differ then.
+    same = found.offset is None and not (arguments.strict and found.sizes_differ)
+    output.document({"identical": same, "offset": found.offset, "sizes": list(found.sizes)})
+    if found.offset is not None:
+        output.lines([f"Content mismatch at offset {found.offset}!"])
+    elif same:
+        output.lines(["Images are identical."])
+    else:
+        output.lines(["The sizes differ, the rest is zeros."])
+    return _SAME if same else _DIFFERENT

@@ -1,7 +1,4 @@
-"""growdisk completion: what a shell needs to complete commands, options, files and machines.
-
-Made from the parser itself by shtab.
-"""
+"""What other programs get of growdisk: a shell its completion, Ansible its collection."""
 
 from __future__ import annotations
 
@@ -9,10 +6,11 @@ import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
+from growdisk.cli.common_options import named_path
 from growdisk.cli.output import CommandOutput
+from growdisk.errors import not_created
 
-NAME = "completion"
-HELP = "print the completion of a shell (bash, zsh, fish)"
+_COLLECTIONS = "~/.ansible/collections"
 _SHELLS = ("bash", "zsh", "fish")
 _LIST = "virsh -q list --all --name 2>/dev/null"
 # fish needs none: it runs the command where the words are needed.
@@ -23,11 +21,12 @@ _PREAMBLE = {
 _DOMAINS = {"bash": "_growdisk_domains", "zsh": "_growdisk_domains", "fish": f"({_LIST})"}
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def completion_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("shell", choices=_SHELLS, help="which shell")
 
 
-def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
+def run_completion(arguments: argparse.Namespace, output: CommandOutput) -> int:
+    """Print what a shell needs to complete commands, options, files and machines."""
     import shtab
 
     from growdisk.cli.parser import whole_parser
@@ -67,3 +66,34 @@ def _actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
                 yield from _actions(sub)
         else:
             yield action
+
+
+def install_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "-p",
+        "--collections-path",
+        type=named_path,
+        default=Path(_COLLECTIONS),
+        metavar="DIR",
+        help=f"a folder of ANSIBLE_COLLECTIONS_PATH (default: {_COLLECTIONS}, where ansible looks "
+        "by itself)",
+    )
+
+
+def run_install(arguments: argparse.Namespace, output: CommandOutput) -> int:
+    """Install growdisk.disk for ansible-playbook."""
+    from growdisk.playbook.shipped import install_collection
+
+    folder = arguments.collections_path.expanduser()
+    try:
+        installed = install_collection(folder)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise not_created(
+            folder, reason, "choose another folder with -p, or check its permissions"
+        ) from error
+    output.document({"collection": "growdisk.disk", "path": str(installed)})
+    output.lines(
+        [f"growdisk.disk is installed in {installed}", "try: ansible-doc growdisk.disk.expand"]
+    )
+    return 0
