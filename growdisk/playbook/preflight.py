@@ -19,7 +19,7 @@ from growdisk.playbook.expressions import (
     template_failed,
     templates_in,
 )
-from growdisk.playbook.host_vars import PlayContext
+from growdisk.playbook.hosts import PlayContext
 from growdisk.playbook.keywords import ON_FAILURE
 from growdisk.playbook.model import NOT_SHOWN, SHOW_IT, Task
 from growdisk.playbook.options import check_option, suggestion
