@@ -13,7 +13,7 @@ from pathlib import Path
 
 from growdisk import api
 from growdisk.api.current_run import Silent
-from growdisk.api.provisioning.making import remove_left_over
+from growdisk.api.provisioning.work_image import remove_left_over
 from growdisk.api.recorded_runs import clear_up
 from growdisk.block.raw import RawFile
 from growdisk.errors import GrowdiskError, ImageInUse, NeedsUser

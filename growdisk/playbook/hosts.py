@@ -14,14 +14,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from growdisk import api
-from growdisk.errors import UsageError, bad_value
+from growdisk.errors import UsageError, bad_value, suggestion
 from growdisk.fast_dataclass import dataclass
 from growdisk.host.yaml_reader import YamlPosition, bad_file
 from growdisk.playbook.expressions import TaskVariables
 from growdisk.playbook.inventory import LOCAL, Inventory
 from growdisk.playbook.keywords import HOW_FAR_BACK, ON_FAILURE
 from growdisk.playbook.model import Play, Playbook, Request, Task, Vars
-from growdisk.playbook.options import suggestion
 from growdisk.playbook.vars_files import file_vars
 
 _DOMAIN = "domain:"

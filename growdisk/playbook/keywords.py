@@ -9,10 +9,10 @@ import keyword
 from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 
-from growdisk.errors import UsageError
+from growdisk.errors import UsageError, nearest, suggestion
 from growdisk.host.yaml_reader import Located, YamlPosition, bad_file
 from growdisk.playbook.expressions import is_template, sandbox
-from growdisk.playbook.options import nearest, suggestion, truth_of
+from growdisk.playbook.options import truth_of
 from growdisk.playbook.specs import NAMESPACE, TASKS
 
 PLAY_WORDS = (

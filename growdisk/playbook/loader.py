@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from growdisk.errors import GrowdiskError
+from growdisk.errors import GrowdiskError, suggestion
 from growdisk.host.yaml_reader import Located, YamlPosition, bad_file, read_yaml
 from growdisk.playbook.expressions import templates_in
 from growdisk.playbook.keywords import (
@@ -39,7 +39,7 @@ from growdisk.playbook.keywords import (
     vars_of,
 )
 from growdisk.playbook.model import LoopControl, Play, Playbook, Task
-from growdisk.playbook.options import check_option, suggestion
+from growdisk.playbook.options import check_option
 from growdisk.playbook.specs import NAMESPACE, TASKS, TaskSpec
 
 

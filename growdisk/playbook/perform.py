@@ -12,11 +12,11 @@ from pathlib import Path
 from types import MappingProxyType
 
 from growdisk.error_document import error_document
-from growdisk.errors import GrowdiskError, UsageError
+from growdisk.errors import GrowdiskError, UsageError, nearest
 from growdisk.fast_dataclass import dataclass, field
 from growdisk.planner.facts import Facts
 from growdisk.planner.layout import Layout, PartitionLayout
-from growdisk.playbook.options import Options, nearest, typed
+from growdisk.playbook.options import Options, typed
 from growdisk.playbook.specs import NAMESPACE, TASKS
 from growdisk.units import format_size
 from growdisk.workflow.engine import Observer

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from growdisk.api.live_target import LiveRequest, RunningGuest, reach
-from growdisk.api.provisioning.making import put_in_place
+from growdisk.api.provisioning.work_image import put_in_place
 from growdisk.errors import ImageInUse
 from growdisk.live.block_jobs import put_overlay
 from growdisk.playbook.checkpoints import PlaySnapshot

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from growdisk.api.current_run import recorded_plan
 from growdisk.api.result import Result
 from growdisk.api.runs import expand
+from growdisk.errors import suggestion
 from growdisk.fast_dataclass import asdict, replace
 from growdisk.guest_config.removed_partition import RemovedPartition, SwapRemedy
 from growdisk.planner.facts import Facts
@@ -23,7 +24,7 @@ from growdisk.planner.single_step import (
     rewrite_only,
     whole_rewrite,
 )
-from growdisk.playbook.options import Options, suggestion, truth_of
+from growdisk.playbook.options import Options, truth_of
 from growdisk.playbook.perform import TaskContext, TaskHandler, TaskResult
 from growdisk.playbook.tasks.expand import outcome_of, plan_in_check_mode
 from growdisk.steps.registry import DiskStep
