@@ -11,13 +11,13 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from growdisk.api.disks import inspect
-from growdisk.api.provisioning.filling_in import Values, orders_for, values_for
+from growdisk.api.provisioning.checks import refuse_place
 from growdisk.api.provisioning.guest import customize_guest, kernel_kind, why_not_direct
-from growdisk.api.provisioning.making import HiddenFile, Making
-from growdisk.api.provisioning.output_places import refuse_place
 from growdisk.api.provisioning.recipe import Output, Recipe
 from growdisk.api.provisioning.result import Provisioned, not_provisioned, provisioning_failed
 from growdisk.api.provisioning.seeding import seed_image, seed_place
+from growdisk.api.provisioning.templates import Values, changes_for, values_for
+from growdisk.api.provisioning.work_image import HiddenFile, WorkImage
 from growdisk.api.result import Result
 from growdisk.api.runs import expand, plan
 from growdisk.errors import GrowdiskError, OperationFailed
@@ -50,7 +50,7 @@ class Batch:
     epoch: int | None
 
 
-class OneOutput:
+class OutputBuild:
     """`number` counts from 1.
 
     All that can be wrong with it is found by `check`, before anything is made.
@@ -70,7 +70,7 @@ class OneOutput:
             if path is not None:
                 refuse_place(path, self._batch.layers, force=self._batch.force)
         # Once for all tries: with another salt, a second one would write another hash.
-        self._changes = orders_for(self._batch.recipe, self._values)
+        self._changes = changes_for(self._batch.recipe, self._values)
         self._seed = self._seed_image()
 
     def planned(self) -> Provisioned:
@@ -118,16 +118,11 @@ class OneOutput:
                 return replace(self._made("guestfs"), notes=(note,))
 
     def _made(self, backend: Backend) -> Provisioned:
-        making = Making(
-            self._batch.base,
-            self._batch.base_format,
-            self.path,
-            self._batch.recipe,
-            self._batch.stop,
-        )
+        batch = self._batch
+        image = WorkImage(batch.base, batch.base_format, self.path, batch.recipe, batch.stop)
         with ExitStack() as undo:
             seed = undo.enter_context(HiddenFile(self._seed_path)) if self._seed_path else None
-            with making.begun(force=self._batch.force) as (hidden, hidden_format):
+            with image.begun(force=batch.force) as (hidden, hidden_format):
                 grown = self._grow(hidden, hidden_format, backend)
                 customized = self._customize(hidden, hidden_format, backend)
                 growpart = left_for_growpart(self._looked_at(hidden, hidden_format))
@@ -136,7 +131,7 @@ class OneOutput:
             # The image has its name now. The seed, which is written already, gets its own.
             if seed is not None:
                 self._put(seed)
-        layout = layout_of(self._looked_at(self.path, making.format))
+        layout = layout_of(self._looked_at(self.path, image.format))
         return Provisioned(
             self.path,
             "created",
@@ -212,7 +207,7 @@ class OneOutput:
 
 
 def _failure(path: Path, error: GrowdiskError) -> OperationFailed:
-    """What stopped growing, in words that fit an image that is not there any more."""
+    """What stopped growing, in words that fit an image that is gone."""
     cause = error.__cause__ if isinstance(error.__cause__, GrowdiskError) else error
     hint = (
         cause.what_to_do

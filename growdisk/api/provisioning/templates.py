@@ -38,7 +38,7 @@ def values_for(base: Path, number: int, output: Output, recipe: Recipe) -> Value
     return {**values, "hostname": hostname or values["name"]}
 
 
-def orders_for(recipe: Recipe, values: Values) -> GuestChanges:
+def changes_for(recipe: Recipe, values: Values) -> GuestChanges:
     """UsageError for a text that cannot be filled in, and for what no guest would take."""
     hostname = render(recipe.hostname, values, "the hostname")
     if hostname:

@@ -1,4 +1,4 @@
-"""Where outputs may go, checked before any is made: images in use or needed are left alone."""
+"""What is checked before any output is made: the base, the recipe, the places of outputs."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from contextlib import closing
 from pathlib import Path
 
 from growdisk.api.images.access import format_of
-from growdisk.api.images.opening import open_device
+from growdisk.api.images.opening import open_device, require_keys
 from growdisk.api.provisioning.recipe import Output, Recipe
 from growdisk.api.provisioning.result import not_provisioned, output_exists
 from growdisk.block.device import BlockDevice
 from growdisk.block.raw import RawFile
 from growdisk.errors import UsageError
+from growdisk.qcow2.header_values import LUKS
 from growdisk.qcow2.image import Qcow2Image
 from growdisk.qcow2.named_files import real
 from growdisk.qcow2.probe import ImageFormat
@@ -95,3 +96,47 @@ def _layers(device: BlockDevice) -> list[Path]:
     if not isinstance(device, Qcow2Image):
         return []
     return [device.path, *(_layers(device.backing) if device.backing is not None else [])]
+
+
+def encryption_of(base: Path, base_format: ImageFormat) -> bytes:
+    """The encryption header of the topmost encrypted layer; b"" if the base is not encrypted."""
+    with closing(open_device(base, base_format)) as device:
+        layer = _encrypted_layer(device)
+        if layer is None or layer.header.crypt_method != LUKS:
+            return b""
+        from growdisk.qcow2.encryption import luks_header
+
+        # This process has it open, locked, already.
+        with closing(RawFile.open(layer.path, lock=False)) as file:
+            return luks_header(file, layer.header, layer.path)
+
+
+def refuse_locked(base: Path, base_format: ImageFormat, recipe: Recipe) -> None:
+    """Refuse, before anything is made, a locked base, and outputs that would not be encrypted."""
+    with closing(open_device(base, base_format)) as device:
+        layer = _encrypted_layer(device)
+    if layer is None:
+        return
+    reason = ""
+    if layer.header.crypt_method != LUKS:
+        reason = (
+            "the base is encrypted in the legacy AES form, which growdisk reads and never writes"
+        )
+    elif recipe.format == "raw":
+        reason = "the base is encrypted, and a raw image would not be"
+    elif recipe.compressed:
+        reason = "the base is encrypted, and an encrypted image has no compressed clusters"
+    if reason:
+        hint = "make a base of the kind that you want first: growdisk image convert"
+        raise not_provisioned(base, reason=reason, hint=hint)
+    # A second time, with the keys: now each locked layer must open.
+    with closing(open_device(base, base_format, key=recipe.keys)) as device:
+        require_keys(device)
+
+
+def _encrypted_layer(device: object) -> Qcow2Image | None:
+    while isinstance(device, Qcow2Image):
+        if device.header.crypt_method:
+            return device
+        device = device.backing
+    return None

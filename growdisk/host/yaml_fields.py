@@ -1,13 +1,12 @@
-"""The values of a recipe file, each checked: texts, switches, sizes, files, lists."""
+"""The values of a YAML file that is a mapping, each checked: texts, switches, sizes, lists."""
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from growdisk.errors import BadSize
+from growdisk.errors import BadSize, suggestion
 from growdisk.host.yaml_reader import Located, bad_file
 from growdisk.units import SizeSpec, parse_goal_size
 
@@ -23,8 +22,7 @@ def words_of(node: Located, known: Collection[str], what: str) -> Mapping[str, L
         raise node.bad(f"{what} is a mapping", hint=f"its words are {', '.join(known)}")
     for word, _, place in node.entries():
         if word not in known:
-            near = difflib.get_close_matches(word, known, 1, 0.6)
-            hint = f"write {near[0]}" if near else f"{what} knows {', '.join(known)}"
+            hint = suggestion(word, known, f"{what} knows {', '.join(known)}")
             raise bad_file(f"{what} has no '{word}'", place=place, hint=hint)
     # A word without a value counts as left out.
     return {word: value for word, value, _ in node.entries() if value.value is not None}
@@ -50,11 +48,9 @@ class Fields:
             )
         return self.text(word)
 
-    def exactly_one(self, *words: str) -> str:
-        given = [word for word in words if word in self._found]
-        if len(given) != 1:
+    def refuse_unless_one_of(self, *words: str) -> None:
+        if sum(word in self._found for word in words) != 1:
             raise bad_file(f"{self._what} needs one of {', '.join(words)}", place=self._node.place)
-        return given[0]
 
     def text(self, word: str, default: str = "") -> str:
         node = self._found.get(word)
@@ -71,8 +67,7 @@ class Fields:
             return None
         value = str(node.plain())
         if value not in choices:
-            near = difflib.get_close_matches(value, choices, 1, 0.6)
-            hint = f"write {near[0]}" if near else f"choose one of {', '.join(choices)}"
+            hint = suggestion(value, choices, f"choose one of {', '.join(choices)}")
             raise node.bad(f"{word} cannot be '{value}'", hint=hint)
         return value
 

@@ -8,7 +8,7 @@ from threading import Thread
 import pytest
 
 from growdisk.durable import alone_in
-from growdisk.playbook.state_folder import RunFolder
+from growdisk.playbook.play_records import RunFolder
 
 
 def test_what_somebody_is_just_recording_stays_and_what_is_left_over_goes(

@@ -13,7 +13,7 @@ from growdisk.api.images.copying import copy_image
 from growdisk.api.images.creating import create_overlay, create_qcow2
 from growdisk.api.images.opening import open_device
 from growdisk.api.images.pump import CHUNK
-from growdisk.api.provisioning.encrypted import encryption_of
+from growdisk.api.provisioning.checks import encryption_of
 from growdisk.api.provisioning.recipe import Recipe
 from growdisk.api.provisioning.result import output_exists
 from growdisk.block.raw import RawFile
@@ -29,7 +29,7 @@ from growdisk.workflow.run_directory import RunDirectory
 from growdisk.workflow.stopping import StopRequest
 
 
-class Making:
+class WorkImage:
     """One output of `recipe` from `base`, which is of `base_format`."""
 
     def __init__(
@@ -66,26 +66,24 @@ class Making:
 
         After the block OUT is there, or nothing is left.
         """
+        hidden_ones = _hidden_names(self.path)
         with exclusive_output(self.path):
-            yield from self._begun(force=force)
-
-    def _begun(self, *, force: bool) -> Iterator[tuple[Path, ImageFormat]]:
-        # The lock of exclusive_output() is held: what is there is of a process that was killed.
-        for hidden in (self._work, self._new):
-            _remove_left_over(hidden)
-        try:
-            # The caller works on the hidden image here.
-            yield self._hidden()
-            self._finish(force=force)
-        except ImageError as error:
-            if error.path in (self._work, self._new):
-                error.path = self.path  # the name that its reader knows
-            raise
-        finally:
-            for hidden in (self._work, self._new):
-                hidden.unlink(missing_ok=True)
-                # Growing it was a run, with a record of its own.
-                RunDirectory(hidden).forget()
+            # Locked: what is there is of a process that was killed.
+            for hidden in hidden_ones:
+                _remove_left_over(hidden)
+            try:
+                # The caller works on the hidden image here.
+                yield self._hidden()
+                self._finish(force=force)
+            except ImageError as error:
+                if error.path in hidden_ones:
+                    error.path = self.path  # the name that its reader knows
+                raise
+            finally:
+                for hidden in hidden_ones:
+                    hidden.unlink(missing_ok=True)
+                    # Growing it was a run, with a record of its own.
+                    RunDirectory(hidden).forget()
 
     def _hidden(self) -> tuple[Path, ImageFormat]:
         if self._in_two or self._recipe.overlay:
@@ -195,7 +193,7 @@ class HiddenFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._hidden = path.with_name(f".{path.name}.growdisk-new")
+        _, self._hidden = _hidden_names(path)
 
     def __enter__(self) -> HiddenFile:
         return self

@@ -1,15 +1,18 @@
-"""Files of variables: group_vars/ and host_vars/ beside inventories and playbook, and -e @FILE.
+"""Variables from outside of a playbook: -e, and group_vars/ and host_vars/ beside inventories.
 
-The order is Ansible's:
+The order of the files is Ansible's:
 inventory's all < its groups < files of all < files of groups < inventory's host < files of host.
 """
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from growdisk.host.yaml_reader import read_yaml
+from growdisk.errors import bad_value
+from growdisk.host.yaml_reader import parse_yaml, read_yaml
+from growdisk.playbook.keywords import is_name
 
 _SUFFIXES = ("", ".yml", ".yaml", ".json")
 
@@ -83,3 +86,53 @@ def _files_in(folder: Path) -> Iterator[Path]:
             yield from _files_in(path)
         elif path.is_file() and path.suffix in _SUFFIXES:
             yield path
+
+
+def extra_vars(words: Sequence[str]) -> dict[str, object]:
+    """`k=v k2=v2`, `@FILE`, or a mapping in YAML or JSON; later ones win."""
+    found: dict[str, object] = {}
+    for word in words:
+        text = word.strip()
+        if text.startswith("@"):
+            found |= file_vars(Path(text[1:]).expanduser())
+        elif text.startswith("{"):
+            found |= _mapping(text)
+        else:
+            found |= _pairs(text)
+    for name in found:
+        if not is_name(name):
+            raise bad_value(
+                f"-e: '{name}' cannot be the name of a variable",
+                "-e",
+                name,
+                hint="use letters, digits and _",
+            )
+    return found
+
+
+def _mapping(text: str) -> dict[str, object]:
+    document = parse_yaml(text, "-e")
+    # It begins with a brace, so it is not empty.
+    assert document is not None
+    if not document.is_mapping:
+        raise bad_value(f"cannot read -e {text}", "-e", text, 'write -e \'{"size": "+10G"}\'')
+    return {key: value.plain() for key, value, _ in document.entries()}
+
+
+def _pairs(text: str) -> dict[str, object]:
+    """All values are texts, as with Ansible."""
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise bad_value(
+            f"cannot read -e {text}", "-e", text, hint="write -e size=+10G", reason=str(error)
+        ) from error
+    found: dict[str, object] = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals:
+            raise bad_value(
+                f"cannot read -e {word}", "-e", word, hint="write -e NAME=VALUE, or -e @FILE"
+            )
+        found[name] = value
+    return found
