@@ -19,14 +19,12 @@ from growdisk.planner.facts import Facts
 from growdisk.planner.failures import CannotGrow
 from growdisk.steps.device_path import DevicePath
 from growdisk.steps.grow_filesystem import GrowFilesystem
-from growdisk.steps.grow_luks import GrowLuks
-from growdisk.steps.grow_lv import GrowLogicalVolume
-from growdisk.steps.grow_pv import GrowPhysicalVolume
+from growdisk.steps.grow_layers import GrowLogicalVolume, GrowLuks, GrowPhysicalVolume
+from growdisk.steps.guest_steps import MakeSwapFile
 from growdisk.steps.registry import DiskStep
-from growdisk.steps.remake_swap import MakeSwapFile
 from growdisk.steps.resize_image import ResizeImage
-from growdisk.steps.rewrite_partitions import RewritePartitions
 from growdisk.steps.step_traits import first, of_kind
+from growdisk.steps.table_steps import RewritePartitions
 from growdisk.units import align_down
 
 _SECTOR = 512  # what a kernel counts in

@@ -18,11 +18,9 @@ from growdisk.planner.guest_connection import GuestConnection
 from growdisk.planner.layout import Layout, layout_of
 from growdisk.planner.moves import is_repeatable
 from growdisk.planner.proposal import Proposal
-from growdisk.steps.earlier import in_todays_words, step_of
-from growdisk.steps.extra_disk_step import ExtraDiskStep
-from growdisk.steps.registry import DiskStep
-from growdisk.steps.rewrite_partitions import RewritePartitions
+from growdisk.steps.registry import DiskStep, ExtraDiskStep, in_todays_words, step_of
 from growdisk.steps.step_traits import first, of_kind
+from growdisk.steps.table_steps import RewritePartitions
 from growdisk.steps.worker import BackendKind
 from growdisk.units import format_size
 

@@ -10,7 +10,7 @@ from growdisk.api.result import Result
 from growdisk.errors import GrowdiskError
 from growdisk.fast_dataclass import dataclass
 from growdisk.playbook.task_result import TaskResult
-from growdisk.steps.reread_partitions import RereadPartitions
+from growdisk.steps.table_steps import RereadPartitions
 from growdisk.units import parse_goal_size
 from growdisk.workflow.engine import Observer
 from growdisk.workflow.run_directory import RunDirectory

@@ -1,7 +1,7 @@
 """What is done in a guest at rest: swap made again, and its own files repaired.
 
-The guest's homes are read by our own engine (homes.py); a backend writes. The same in a running
-guest is a phase of its scripts (live_worker.py).
+The guest's homes are read by our own engine; a backend writes. The same in a running guest is a
+phase of its scripts (live_worker.py).
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ from uuid import UUID
 
 from growdisk.errors import ToolFailed
 from growdisk.fast_dataclass import dataclass
+from growdisk.filesystems.ext_tree import ExtTree
+from growdisk.filesystems.fat_tree import FatTree
 from growdisk.guest_config.files import Change, GuestFiles
 from growdisk.guest_config.fstab import SWAP_FILE
 from growdisk.guest_config.repair import left_to_repair, repair_guest
 from growdisk.guest_systems.home_repair import HomeRepair, needles_of, repairs_of
-from growdisk.guest_systems.look import Look
+from growdisk.guest_systems.look import GuestMount, Home, Look, find_homes
 from growdisk.guest_systems.search import search
 from growdisk.steps.failures import verify_failed
-from growdisk.steps.homes import homes_now, mounts_of, settled_homes
-from growdisk.steps.repair_guest import NOTHING_NAMED
+from growdisk.steps.guest_steps import NOTHING_NAMED
 
 if TYPE_CHECKING:
     from growdisk.backends.backend import Backend, GuestSystem
-    from growdisk.steps.remake_swap import MakeSwapFile, RemakeSwap
-    from growdisk.steps.repair_guest import RepairGuest
+    from growdisk.steps.guest_steps import MakeSwapFile, RemakeSwap, RepairGuest
     from growdisk.steps.worker_at_rest import WorkerAtRest
 
 _FSTAB = "/etc/fstab"
@@ -235,3 +235,46 @@ def _told_unread(changes: list[Change], unread: list[str], *, found: bool) -> st
     return "; ".join(
         [*words, *(f"{device.removeprefix('/dev/')} could not be looked into" for device in unread)]
     )
+
+
+def homes_now(worker: WorkerAtRest) -> Look:
+    """Read again if anything was written since."""
+    others = worker.disk.extra_disks
+    written = sum(disk.writes() for disk in (worker.disk, *others))
+    backend = worker.run_backend
+    if backend.homes is None or backend.homes[0] != written:
+        look = find_homes(
+            worker.disk,
+            worker.path,
+            backend.sector_size,
+            backend.keyring,
+            [(disk, disk.path) for disk in others],
+        )
+        backend.homes = (written, look)
+    return backend.homes[1]
+
+
+def settled_homes(worker: WorkerAtRest, backend: Backend) -> Look:
+    """The same, after what only a journal or a log knew has been written where it belongs."""
+    look = homes_now(worker)
+    unsettled = [home for home in look.homes if not _is_settled(home)]
+    for home in unsettled:
+        # Mounting and unmounting replays the journal; nothing else is wanted of it.
+        with backend.mounted_guest(home.root.node, home.mounts):
+            pass
+    return homes_now(worker) if unsettled else look
+
+
+def mounts_of(look: Look, node: str) -> tuple[GuestMount, ...]:
+    """Of the system on device `node`; empty if none was found."""
+    return next((home.mounts for home in look.systems if home.root.node == node), ())
+
+
+def _is_settled(home: Home) -> bool:
+    for tree in home.paths.trees:
+        if isinstance(tree, ExtTree):
+            if tree.content.needs_recovery or not tree.content.clean:
+                return False
+        elif not isinstance(tree, FatTree):
+            return False  # a log says only to its kernel whether anything is in it
+    return True

@@ -16,13 +16,12 @@ from growdisk.live.block_jobs import delete, load_snapshot, save
 from growdisk.partitions.sectors import read_table
 from growdisk.partitions.table import PartitionTable
 from growdisk.steps.failures import snapshot_missing
+from growdisk.steps.internal_snapshots import snapshot_names
 from growdisk.steps.live_worker import LiveWorker
 from growdisk.steps.registry import GROWTHS
-from growdisk.steps.reread_partitions import RereadPartitions
 from growdisk.steps.resize_image import GrowDevice, ResizeImage
-from growdisk.steps.rewrite_partitions import RewritePartitions
-from growdisk.steps.snapshot_names import snapshot_names
 from growdisk.steps.step_traits import first, of_kind
+from growdisk.steps.table_steps import RereadPartitions, RewritePartitions
 from growdisk.storage.growing import device_size, resize_device
 from growdisk.workflow.failures import NothingToRestore
 from growdisk.workflow.snapshots import NoSnapshots

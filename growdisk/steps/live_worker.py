@@ -32,15 +32,11 @@ from growdisk.steps import live_place
 from growdisk.steps.device_path import DevicePath
 from growdisk.steps.failures import verify_failed
 from growdisk.steps.grow_filesystem import GrowFilesystem
-from growdisk.steps.grow_luks import GrowLuks
-from growdisk.steps.grow_lv import GrowLogicalVolume
-from growdisk.steps.grow_pv import GrowPhysicalVolume
-from growdisk.steps.inside import GuestAccess, guest_did_not_return
-from growdisk.steps.remake_swap import MakeSwapFile, RemakeSwap
-from growdisk.steps.repair_guest import RepairGuest
-from growdisk.steps.reread_partitions import RereadPartitions
+from growdisk.steps.grow_layers import GrowLogicalVolume, GrowLuks, GrowPhysicalVolume
+from growdisk.steps.guest_steps import MakeSwapFile, RemakeSwap, RepairGuest
+from growdisk.steps.live_place import GuestAccess, guest_did_not_return
 from growdisk.steps.resize_image import GrowDevice, ResizeImage
-from growdisk.steps.rewrite_partitions import RewritePartitions
+from growdisk.steps.table_steps import RereadPartitions, RewritePartitions
 from growdisk.steps.worker import Placed
 from growdisk.storage.growing import device_size, resize_device
 from growdisk.workflow.run_directory import RunDirectory

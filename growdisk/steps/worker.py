@@ -22,14 +22,10 @@ if TYPE_CHECKING:
     from growdisk.partitions.table import PartitionTable
     from growdisk.steps.device_path import DevicePath
     from growdisk.steps.grow_filesystem import GrowFilesystem
-    from growdisk.steps.grow_luks import GrowLuks
-    from growdisk.steps.grow_lv import GrowLogicalVolume
-    from growdisk.steps.grow_pv import GrowPhysicalVolume
-    from growdisk.steps.remake_swap import MakeSwapFile, RemakeSwap
-    from growdisk.steps.repair_guest import RepairGuest
-    from growdisk.steps.reread_partitions import RereadPartitions
+    from growdisk.steps.grow_layers import GrowLogicalVolume, GrowLuks, GrowPhysicalVolume
+    from growdisk.steps.guest_steps import MakeSwapFile, RemakeSwap, RepairGuest
     from growdisk.steps.resize_image import GrowDevice, ResizeImage
-    from growdisk.steps.rewrite_partitions import RewritePartitions
+    from growdisk.steps.table_steps import RereadPartitions, RewritePartitions
 
 BackendKind = Literal["guestfs", "uml", "direct"]
 """libguestfs's appliance, a kernel that runs as a program, host tools."""

@@ -22,17 +22,13 @@ from growdisk.steps.device_path import DevicePath
 from growdisk.steps.disk import Disk
 from growdisk.steps.failures import verify_failed
 from growdisk.steps.grow_filesystem import GrowFilesystem
-from growdisk.steps.grow_luks import GrowLuks
-from growdisk.steps.grow_lv import GrowLogicalVolume
-from growdisk.steps.grow_pv import GrowPhysicalVolume
+from growdisk.steps.grow_layers import GrowLogicalVolume, GrowLuks, GrowPhysicalVolume
+from growdisk.steps.guest_steps import MakeSwapFile, RemakeSwap, RepairGuest
 from growdisk.steps.moving import copy, require_copied
 from growdisk.steps.place_at_rest import device_at, neighbours_of
-from growdisk.steps.remake_swap import MakeSwapFile, RemakeSwap
-from growdisk.steps.repair_guest import RepairGuest
-from growdisk.steps.reread_partitions import RereadPartitions
 from growdisk.steps.resize_image import GrowDevice, ResizeImage
-from growdisk.steps.rewrite_partitions import RewritePartitions
 from growdisk.steps.run_backend import RunBackend
+from growdisk.steps.table_steps import RereadPartitions, RewritePartitions
 from growdisk.steps.worker import Placed
 
 if TYPE_CHECKING:

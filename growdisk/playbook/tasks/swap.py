@@ -14,8 +14,7 @@ from growdisk.playbook.perform import TaskContext
 from growdisk.playbook.task_result import TaskResult
 from growdisk.playbook.tasks.expand import outcome_of
 from growdisk.playbook.tasks.steps import one_step
-from growdisk.steps.remake_swap import SwapSpace
-from growdisk.steps.repair_guest import NOTHING_NAMED, RepairGuest
+from growdisk.steps.guest_steps import NOTHING_NAMED, RepairGuest, SwapSpace
 from growdisk.units import parse_size
 
 _WORDS = ("uuid", "label", "partuuid", "partlabel")

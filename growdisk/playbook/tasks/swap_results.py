@@ -7,11 +7,10 @@ from collections.abc import Iterable, Mapping
 from growdisk.fast_dataclass import asdict
 from growdisk.guest_config.removed_partition import RemovedPartition
 from growdisk.partitions.table import Partition, PartitionTable
+from growdisk.steps.guest_steps import RemakeSwap, RepairGuest
 from growdisk.steps.registry import DiskStep
-from growdisk.steps.remake_swap import RemakeSwap
-from growdisk.steps.repair_guest import RepairGuest
-from growdisk.steps.rewrite_partitions import RewritePartitions
 from growdisk.steps.step_traits import of_kind
+from growdisk.steps.table_steps import RewritePartitions
 
 Named = Mapping[int, tuple[str, str]]
 """UUID and label of the swap on each partition that has some."""

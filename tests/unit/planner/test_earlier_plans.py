@@ -14,10 +14,9 @@ import pytest
 from growdisk.host.json_codec import NotThatValue, Raw
 from growdisk.planner.guest_plan import growth_layers
 from growdisk.planner.plan import decode_plan, encode_plan
-from growdisk.steps.earlier import step_of
 from growdisk.steps.grow_filesystem import GrowFilesystem
-from growdisk.steps.registry import GROWTHS
-from growdisk.steps.repair_guest import RepairGuest
+from growdisk.steps.guest_steps import RepairGuest
+from growdisk.steps.registry import GROWTHS, step_of
 from growdisk.steps.resize_image import GrowDevice
 from growdisk.storage.values import Storage
 from growdisk.workflow.journal import Event, read_journal
