@@ -21,10 +21,11 @@ from growdisk.planner.planner import grown_image, propose, wanted_size, without_
 from growdisk.planner.proposal import GoalReached, PlanFunction, Proposal
 from growdisk.planner.refusals import refuse_unwritable
 from growdisk.planner.what_grows import choose_shares, grown_of, is_whole_disk
-from growdisk.steps.guest_steps import MakeSwapFile, RemakeSwap, RepairGuest, SwapSpace
+from growdisk.steps.guest_steps import MakeSwapFile, RemakeSwap, RepairGuest
 from growdisk.steps.registry import DiskStep
 from growdisk.steps.step_traits import first
 from growdisk.steps.table_steps import RereadPartitions, RewritePartitions
+from growdisk.steps.worker import SwapSpace
 from growdisk.units import format_size
 
 

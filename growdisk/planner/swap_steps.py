@@ -21,8 +21,9 @@ from growdisk.planner.facts import Facts
 from growdisk.planner.goal import Goal
 from growdisk.planner.layers.content_growth import ContentGrowth
 from growdisk.planner.refusals import refuse_file_for_random_key, refuse_large_swap_file
-from growdisk.steps.guest_steps import MakeSwapFile, RemakeSwap, RepairGuest, SwapSpace
+from growdisk.steps.guest_steps import MakeSwapFile, RemakeSwap, RepairGuest
 from growdisk.steps.registry import DiskStep
+from growdisk.steps.worker import SwapSpace
 
 _MOUNTABLE = (ExtContent, XfsContent, BtrfsContent)
 _FILES = "/etc/fstab, crypttab, RESUME, the boot loader's command line"

@@ -7,7 +7,7 @@ from typing import ClassVar
 from growdisk.fast_dataclass import dataclass
 from growdisk.filesystems.volume_group import LogicalVolume
 from growdisk.guest_scripts.script_plan import GuestLayer
-from growdisk.steps.device_path import DevicePath, LuksLayer
+from growdisk.steps.device_path import DevicePath, LuksLayer, LvLayer
 from growdisk.steps.failures import verify_failed, volumes_changed
 from growdisk.steps.step_traits import OpenedTraits
 from growdisk.steps.worker import DiskView, Worker
@@ -58,7 +58,7 @@ class GrowLuks(OpenedTraits):
         )
 
     def apply(self, context: Worker) -> Evidence:
-        facts = context.grow_luks(self)
+        facts = context.grow_luks(self.name, self.place)
         opened = "" if self.running else "opened, "
         return Evidence(
             f"{opened}{format_change(self.old_size, int(facts.get('size', self.new_size)))}", facts
@@ -130,7 +130,7 @@ class GrowPhysicalVolume(OpenedTraits):
         return Ready()
 
     def apply(self, context: Worker) -> Evidence:
-        context.grow_pv(self)
+        context.grow_pv(self.name, self.place)
         return Evidence(self._sizes)
 
     def verify(self, context: DiskView, evidence: Evidence) -> None:
@@ -205,7 +205,7 @@ class GrowLogicalVolume(OpenedTraits):
         return Ready()
 
     def apply(self, context: Worker) -> Evidence:
-        context.grow_lv(self)
+        context.grow_lv(self.name, self.place, LvLayer(self.group, self.volume), self.extents)
         return Evidence(self._sizes)
 
     def verify(self, context: DiskView, evidence: Evidence) -> None:

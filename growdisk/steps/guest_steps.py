@@ -10,33 +10,13 @@ from typing import ClassVar
 
 from growdisk.errors import Refused
 from growdisk.fast_dataclass import dataclass
-from growdisk.filesystems.content import Content, SwapContent
 from growdisk.guest_config.fstab import SWAP_FILE
 from growdisk.guest_config.removed_partition import RemovedPartition, SwapRemedy
 from growdisk.guest_scripts.script_plan import SwapAction
-from growdisk.steps.device_path import DevicePath
 from growdisk.steps.step_traits import StepTraits
-from growdisk.steps.worker import DiskView, Worker
+from growdisk.steps.worker import DiskView, SwapSpace, Worker
 from growdisk.units import format_size
 from growdisk.workflow.step import AlreadyDone, Blocked, Check, Evidence, Ready, Scope
-
-
-@dataclass(frozen=True)
-class SwapSpace:
-    """Swap on partition `number`, bytes [start, start+size) of the disk, with its old identity.
-
-    That is its UUID and its label.
-    """
-
-    number: int
-    start: int
-    size: int
-    uuid: str
-    label: str
-
-    @property
-    def place(self) -> DevicePath:
-        return DevicePath(self.number, self.start, self.size)
 
 
 @dataclass(frozen=True)
@@ -59,24 +39,16 @@ class RemakeSwap(StepTraits):
         return tuple((swap.number, "move") for swap in self.swaps)
 
     def check(self, context: DiskView) -> Check:
-        return AlreadyDone("the swap is there") if context.has_swap(self) else Ready()
+        return (
+            AlreadyDone("the swap is there") if context.in_guest.has_swap(self.swaps) else Ready()
+        )
 
     def apply(self, context: Worker) -> Evidence:
-        return Evidence(context.make_swap(self) or self.described(context.disk_name))
+        return Evidence(context.in_guest.make_swap(self.swaps) or self.described(context.disk_name))
 
     def verify(self, context: Worker, evidence: Evidence) -> None:
-        context.confirm_swap(self)
+        context.in_guest.confirm_swap(self.swaps)
         context.conclude(self.name)
-
-    def missing(self, context: DiskView) -> list[SwapSpace]:
-        return [swap for swap in self.swaps if not _is_there(swap, context.content(swap.place))]
-
-
-def _is_there(swap: SwapSpace, content: Content | None) -> bool:
-    return isinstance(content, SwapContent) and (content.uuid, content.label) == (
-        swap.uuid,
-        swap.label,
-    )
 
 
 @dataclass(frozen=True)
@@ -96,7 +68,7 @@ class MakeSwapFile(StepTraits):
 
     def check(self, context: DiskView) -> Check:
         # A swap file that the guest had already has another UUID: it is made again as planned.
-        uuid = context.swap_file_uuid(self)
+        uuid = context.in_guest.swap_file_uuid(self.system)
         if uuid is None:
             return Blocked(
                 Refused.named(
@@ -110,10 +82,11 @@ class MakeSwapFile(StepTraits):
         return AlreadyDone(f"{SWAP_FILE} is there") if uuid and uuid == self.uuid else Ready()
 
     def apply(self, context: Worker) -> Evidence:
-        return Evidence(context.make_swap_file(self) or self.describe())
+        made = context.in_guest.make_swap_file(self.system, self.size, self.uuid)
+        return Evidence(made or self.describe())
 
     def verify(self, context: Worker, evidence: Evidence) -> None:
-        context.confirm_swap_file(self)
+        context.in_guest.confirm_swap_file(self.system)
         context.conclude(self.name)
 
 
@@ -154,10 +127,11 @@ class RepairGuest(StepTraits):
         return Ready()  # the repair itself finds out, file by file, and is idempotent
 
     def apply(self, context: Worker) -> Evidence:
-        return Evidence(context.repair(self) or self.describe())
+        done = context.in_guest.repair(self.system, self.decisions(), self.others)
+        return Evidence(done or self.describe())
 
     def verify(self, context: Worker, evidence: Evidence) -> None:
-        context.confirm_repair(self)
+        context.in_guest.confirm_repair(self.system, self.decisions(), self.others)
         context.conclude(self.name)
 
     @property

@@ -18,9 +18,10 @@ from growdisk.host.json_codec import NotThatValue, Raw, decoded
 from growdisk.partitions.table import FIRST_DISK
 from growdisk.steps.grow_filesystem import GrowFilesystem
 from growdisk.steps.grow_layers import GrowLogicalVolume, GrowLuks, GrowPhysicalVolume
-from growdisk.steps.guest_steps import MakeSwapFile, RemakeSwap, RepairGuest, SwapSpace
+from growdisk.steps.guest_steps import MakeSwapFile, RemakeSwap, RepairGuest
 from growdisk.steps.resize_image import GrowDevice, ResizeImage
 from growdisk.steps.table_steps import RereadPartitions, RewritePartitions
+from growdisk.steps.worker import SwapSpace
 from growdisk.storage.values import Storage
 from growdisk.workflow.step import Check, Evidence, Scope
 

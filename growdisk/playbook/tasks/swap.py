@@ -14,7 +14,8 @@ from growdisk.playbook.perform import TaskContext
 from growdisk.playbook.task_result import TaskResult
 from growdisk.playbook.tasks.expand import outcome_of
 from growdisk.playbook.tasks.steps import one_step
-from growdisk.steps.guest_steps import NOTHING_NAMED, RepairGuest, SwapSpace
+from growdisk.steps.guest_steps import NOTHING_NAMED, RepairGuest
+from growdisk.steps.worker import SwapSpace
 from growdisk.units import parse_size
 
 _WORDS = ("uuid", "label", "partuuid", "partlabel")

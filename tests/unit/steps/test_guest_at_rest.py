@@ -115,7 +115,11 @@ def test_a_file_in_its_place_that_is_no_swap_is_noticed(small_disk: DiskMaker) -
 class NoSystem:
     """A view of a disk on which no guest's system is found."""
 
-    def swap_file_uuid(self, step: MakeSwapFile) -> str | None:
+    @property
+    def in_guest(self) -> NoSystem:
+        return self
+
+    def swap_file_uuid(self, system: str) -> str | None:
         return None
 
 
