@@ -172,7 +172,7 @@ def _store(
             lambda action: while_frozen(reached, worker.inside, action),
         )
     # Tried before a snapshot in the image, too: what the guest can undo itself loses nothing.
-    undo = LiveUndo(worker, plan.steps)
+    undo = LiveUndo(worker, plan.own_steps)
     if plan.snapshots == "internal":
         return LiveSnapshots(worker, plan.run, names, undo)
     return undo

@@ -28,15 +28,7 @@ def changes_guest(proposal: Proposal) -> bool:
 
 def at_home(proposal: Proposal, systems: Sequence[str]) -> Proposal:
     """With the guest's system where it was seen (`systems`: devices), if that is not what grows."""
-
-    def found(step: DiskStep) -> DiskStep:
-        # The planner took the file system that grows for the root; the guest's own files know
-        # better.
-        if isinstance(step, RepairGuest | MakeSwapFile) and systems and step.system not in systems:
-            return replace(step, system=systems[0])
-        return step
-
-    return replace(proposal, steps=tuple(map(found, proposal.steps)))
+    return replace(proposal, steps=tuple(step.in_system(systems) for step in proposal.steps))
 
 
 def swap_alone(steps: Sequence[DiskStep]) -> tuple[DiskStep, ...]:

@@ -19,7 +19,7 @@ from growdisk.planner.facts import Facts
 from growdisk.planner.failures import CannotGrow
 from growdisk.steps.device_path import DevicePath
 from growdisk.steps.grow_filesystem import GrowFilesystem
-from growdisk.steps.grow_layers import GrowLogicalVolume, GrowLuks, GrowPhysicalVolume
+from growdisk.steps.grow_layers import LayerStep
 from growdisk.steps.guest_steps import MakeSwapFile
 from growdisk.steps.registry import DiskStep
 from growdisk.steps.resize_image import ResizeImage
@@ -29,9 +29,6 @@ from growdisk.units import align_down
 
 _SECTOR = 512  # what a kernel counts in
 _KINDS = ("ext2", "ext3", "ext4", "xfs", "btrfs")
-
-
-LayerStep = GrowLuks | GrowPhysicalVolume | GrowLogicalVolume
 
 
 @dataclass(frozen=True)
@@ -48,7 +45,7 @@ def growths_of(steps: Iterable[DiskStep]) -> tuple[Growth, ...]:
     Volumes of one group have what is around the group in common.
     """
     steps = tuple(steps)
-    layers = [step for step in steps if isinstance(step, LayerStep)]
+    layers = of_kind(LayerStep, steps)
     return tuple(
         Growth(step, tuple(layer for layer in layers if _is_around(layer, step.place)))
         for step in of_kind(GrowFilesystem, steps)

@@ -2,21 +2,62 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
-from growdisk.fast_dataclass import dataclass
-from growdisk.filesystems.volume_group import LogicalVolume
+from growdisk.fast_dataclass import dataclass, replace
 from growdisk.guest_scripts.script_plan import GuestLayer
 from growdisk.steps.device_path import DevicePath, LuksLayer, LvLayer
 from growdisk.steps.failures import verify_failed, volumes_changed
-from growdisk.steps.step_traits import OpenedTraits
+from growdisk.steps.step_traits import StepTraits
 from growdisk.steps.worker import DiskView, Worker
 from growdisk.units import format_change, format_size
 from growdisk.workflow.step import AlreadyDone, Blocked, Check, Evidence, Ready, Scope
 
 
+class LayerStep(StepTraits):
+    """The base of steps that grow a layer at `place`, as a kernel has it open."""
+
+    verb: ClassVar[str]
+    programs: ClassVar[tuple[str, ...]] = ()
+    place: DevicePath
+
+    @property
+    def name(self) -> str:
+        return f"{self.verb}{self.suffix}"
+
+    @property
+    def works_at(self) -> DevicePath:
+        return self.place
+
+    @property
+    def needs_kernel(self) -> bool:
+        return True
+
+    @property
+    def kernel_tools(self) -> tuple[str, ...]:
+        return (*self.programs, *self.place.openers)
+
+    @property
+    def opens(self) -> DevicePath:
+        """Where that which it makes larger stands open, for what lies in it."""
+        return self.place
+
+    @property
+    def opens_group(self) -> str:
+        """The UUID of the volume group whose physical volume it makes larger; "" if it is none."""
+        return ""
+
+    def guest_layer(self, group: str) -> GuestLayer:
+        """The same for guest scripts; `group` is the UUID of the volume group around it, or ""."""
+        raise NotImplementedError
+
+    def while_running(self, *, restart: bool, device_size: int) -> Self:
+        # Each of them is a dataclass; their base is none.
+        return replace(self, running=True)  # type: ignore[type-var]
+
+
 @dataclass(frozen=True)
-class GrowLuks(OpenedTraits):
+class GrowLuks(LayerStep):
     """`place` is the container's content, `new_size` what it will have.
 
     `running`: a running guest has it open.
@@ -28,11 +69,8 @@ class GrowLuks(OpenedTraits):
     suffix: str = ""
     running: bool = False
 
+    verb: ClassVar[str] = "grow-luks"
     touches: ClassVar[frozenset[Scope]] = frozenset()
-
-    @property
-    def name(self) -> str:
-        return f"grow-luks{self.suffix}"
 
     @property
     def uuid(self) -> str:
@@ -81,11 +119,48 @@ class GrowLuks(OpenedTraits):
         return context.device(self.place).size > self.old_size
 
 
-@dataclass(frozen=True)
-class GrowPhysicalVolume(OpenedTraits):
-    """Grow the physical volume at `place`, of the group `uuid`, to `extents` extents.
+class LvmStep(LayerStep):
+    """The base of LVM's, which count in extents: from `old_extents` to `extents`."""
 
-    An extent has `extent_size` bytes. `running`: it is a running guest's, in use.
+    group: str
+    old_extents: int
+    extents: int
+    extent_size: int
+
+    touches: ClassVar[frozenset[Scope]] = frozenset({Scope.CONTENT})
+    programs: ClassVar[tuple[str, ...]] = ("lvm",)
+
+    def extents_now(self, context: DiskView) -> int | None:
+        """By our own reader of LVM's metadata; None if it is not there any more."""
+        raise NotImplementedError
+
+    @property
+    def new_size(self) -> int:
+        return self.extents * self.extent_size
+
+    @property
+    def sizes(self) -> str:
+        return format_change(self.old_extents * self.extent_size, self.new_size)
+
+    def in_words(self, what: str) -> str:
+        return f"{what} {self.sizes}{', in use' if self.running else ''}"
+
+    def verify(self, context: DiskView, evidence: Evidence) -> None:
+        if (found := self.extents_now(context)) != self.extents:
+            raise verify_failed(
+                self.name, found=f"{found} extents", expected=f"{self.extents} extents"
+            )
+
+    def has_begun(self, context: DiskView) -> bool:
+        found = self.extents_now(context)
+        return found is None or found > self.old_extents
+
+
+@dataclass(frozen=True)
+class GrowPhysicalVolume(LvmStep):
+    """grow-pv: the physical volume at `place`, of the group `uuid`, takes all of its device.
+
+    `running`: it is a running guest's, in use.
     """
 
     place: DevicePath
@@ -97,12 +172,7 @@ class GrowPhysicalVolume(OpenedTraits):
     suffix: str = ""
     running: bool = False
 
-    touches: ClassVar[frozenset[Scope]] = frozenset({Scope.CONTENT})
-    programs: ClassVar[tuple[str, ...]] = ("lvm",)
-
-    @property
-    def name(self) -> str:
-        return f"grow-pv{self.suffix}"
+    verb: ClassVar[str] = "grow-pv"
 
     @property
     def opens_group(self) -> str:
@@ -112,13 +182,7 @@ class GrowPhysicalVolume(OpenedTraits):
         return GuestLayer("pv", "", self.group, extents=self.extents)
 
     def described(self, disk: str) -> str:
-        words = f"physical volume on {self.place.name_on(disk)} (group {self.group}) {self._sizes}"
-        return f"{words}, in use" if self.running else words
-
-    @property
-    def _sizes(self) -> str:
-        old, new = self.old_extents * self.extent_size, self.extents * self.extent_size
-        return format_change(old, new)
+        return self.in_words(f"physical volume on {self.place.name_on(disk)} (group {self.group})")
 
     def check(self, context: DiskView) -> Check:
         group = context.group(self.place)
@@ -131,25 +195,16 @@ class GrowPhysicalVolume(OpenedTraits):
 
     def apply(self, context: Worker) -> Evidence:
         context.grow_pv(self.name, self.place)
-        return Evidence(self._sizes)
+        return Evidence(self.sizes)
 
-    def verify(self, context: DiskView, evidence: Evidence) -> None:
-        """LVM's metadata on the disk, by our own reader."""
+    def extents_now(self, context: DiskView) -> int | None:
         group = context.group(self.place)
-        found = group.own_volume.pe_count if group and group.uuid == self.uuid else None
-        if found != self.extents:
-            raise verify_failed(
-                self.name, found=f"{found} extents", expected=f"{self.extents} extents"
-            )
-
-    def has_begun(self, context: DiskView) -> bool:
-        group = context.group(self.place)
-        return group is None or group.own_volume.pe_count > self.old_extents
+        return group.own_volume.pe_count if group and group.uuid == self.uuid else None
 
 
 @dataclass(frozen=True)
-class GrowLogicalVolume(OpenedTraits):
-    """The volume with `uuid` in `group`, whose physical volume is at `place`, to `extents` extents.
+class GrowLogicalVolume(LvmStep):
+    """grow-lv: the volume `uuid` takes free extents of `group`, which `place` belongs to.
 
     `running`: of a running guest, in use.
     """
@@ -164,12 +219,11 @@ class GrowLogicalVolume(OpenedTraits):
     suffix: str = ""
     running: bool = False
 
-    touches: ClassVar[frozenset[Scope]] = frozenset({Scope.CONTENT})
-    programs: ClassVar[tuple[str, ...]] = ("lvm",)
+    verb: ClassVar[str] = "grow-lv"
 
     @property
-    def name(self) -> str:
-        return f"grow-lv{self.suffix}"
+    def layer(self) -> LvLayer:
+        return LvLayer(self.group, self.volume)
 
     @property
     def opens(self) -> DevicePath:
@@ -179,62 +233,37 @@ class GrowLogicalVolume(OpenedTraits):
     def guest_layer(self, group: str) -> GuestLayer:
         # Device-mapper's UUID of a volume is LVM-, the group's and the volume's.
         uuid = f"{group}{self.uuid}".replace("-", "")
-        name = f"{self.group}/{self.volume}"
-        return GuestLayer("lv", uuid, name, self._new_size, self.extents)
+        return GuestLayer("lv", uuid, self.layer.name, self.new_size, self.extents)
 
     def described(self, disk: str) -> str:
-        words = f"logical volume {self.group}/{self.volume} {self._sizes}"
-        return f"{words}, in use" if self.running else words
-
-    @property
-    def _sizes(self) -> str:
-        return format_change(self.old_extents * self.extent_size, self._new_size)
-
-    @property
-    def _new_size(self) -> int:
-        return self.extents * self.extent_size
+        return self.in_words(f"logical volume {self.layer.name}")
 
     def check(self, context: DiskView) -> Check:
-        volume = self._volume(context)
-        if volume is None:
-            return Blocked(volumes_changed(f"{self.group}/{self.volume}", found="none"))
+        extents = self.extents_now(context)
+        if extents is None:
+            return Blocked(volumes_changed(self.layer.name, found="none"))
         # LVM writes its metadata before the kernel gets the new mapping: a crash in between leaves
         # the kernel with the old size.
-        if volume.extents == self.extents and self._kernel_size(context) == self._new_size:
+        if extents == self.extents and self._kernel_size(context) == self.new_size:
             return AlreadyDone(f"it has {self.extents} extents already")
         return Ready()
 
     def apply(self, context: Worker) -> Evidence:
-        context.grow_lv(self.name, self.place, LvLayer(self.group, self.volume), self.extents)
-        return Evidence(self._sizes)
+        context.grow_lv(self.name, self.place, self.layer, self.extents)
+        return Evidence(self.sizes)
 
     def verify(self, context: DiskView, evidence: Evidence) -> None:
-        """By our own reader of LVM's metadata.
+        """If a kernel has the volume open, its size must be right there too."""
+        super().verify(context, evidence)
+        if (size := self._kernel_size(context)) != self.new_size:
+            raise verify_failed(self.name, found=f"{size} bytes", expected=f"{self.new_size} bytes")
 
-        If a kernel has the volume open, its size must be right there too.
-        """
-        volume = self._volume(context)
-        found = volume.extents if volume else None
-        if found != self.extents:
-            raise verify_failed(
-                self.name, found=f"{found} extents", expected=f"{self.extents} extents"
-            )
-        if (size := self._kernel_size(context)) != self._new_size:
-            raise verify_failed(
-                self.name, found=f"{size} bytes", expected=f"{self._new_size} bytes"
-            )
-
-    def has_begun(self, context: DiskView) -> bool:
-        volume = self._volume(context)
-        return volume is None or volume.extents > self.old_extents
+    def extents_now(self, context: DiskView) -> int | None:
+        group = context.group(self.place)
+        volumes = group.logical_volumes if group else ()
+        return next((volume.extents for volume in volumes if volume.uuid == self.uuid), None)
 
     def _kernel_size(self, context: DiskView) -> int:
         """The new size, too, if no kernel is to be asked."""
         size = context.kernel_size(self.opens)
-        return self._new_size if size is None else size
-
-    def _volume(self, context: DiskView) -> LogicalVolume | None:
-        group = context.group(self.place)
-        return (
-            next((v for v in group.logical_volumes if v.uuid == self.uuid), None) if group else None
-        )
+        return self.new_size if size is None else size

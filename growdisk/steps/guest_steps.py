@@ -6,10 +6,11 @@ wait for a partition that is gone are fstab, RESUME, kernel command lines and in
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Sequence
+from typing import ClassVar, Self
 
 from growdisk.errors import Refused
-from growdisk.fast_dataclass import dataclass
+from growdisk.fast_dataclass import dataclass, replace
 from growdisk.guest_config.fstab import SWAP_FILE
 from growdisk.guest_config.removed_partition import RemovedPartition, SwapRemedy
 from growdisk.guest_scripts.script_plan import SwapAction
@@ -17,6 +18,8 @@ from growdisk.steps.step_traits import StepTraits
 from growdisk.steps.worker import DiskView, SwapSpace, Worker
 from growdisk.units import format_size
 from growdisk.workflow.step import AlreadyDone, Blocked, Check, Evidence, Ready, Scope
+
+NOTHING_NAMED = "no file of the guest names what is gone"
 
 
 @dataclass(frozen=True)
@@ -51,8 +54,23 @@ class RemakeSwap(StepTraits):
         context.conclude(self.name)
 
 
+class GuestFileStep(StepTraits):
+    """The base of steps that change files of the guest whose root file system is `system`."""
+
+    system: str
+
+    touches: ClassVar[frozenset[Scope]] = frozenset({Scope.GUEST})
+    changes_guest: ClassVar[bool] = True
+
+    def in_system(self, systems: Sequence[str]) -> Self:
+        # The planner took the file system that grows for the root; the guest's own files know
+        # better. Each of these steps is a dataclass; their base is none.
+        moved = systems and self.system not in systems
+        return replace(self, system=systems[0]) if moved else self  # type: ignore[type-var]
+
+
 @dataclass(frozen=True)
-class MakeSwapFile(StepTraits):
+class MakeSwapFile(GuestFileStep):
     """Make a swap file of `size` bytes in the guest's root `system` (/dev/sda1, /dev/vg0/root)."""
 
     system: str
@@ -60,8 +78,6 @@ class MakeSwapFile(StepTraits):
     uuid: str
 
     name: ClassVar[str] = "remake-swap"
-    touches: ClassVar[frozenset[Scope]] = frozenset({Scope.GUEST})
-    changes_guest: ClassVar[bool] = True
 
     def described(self, disk: str) -> str:
         return f"swap of {format_size(self.size)} as {SWAP_FILE}"
@@ -90,11 +106,8 @@ class MakeSwapFile(StepTraits):
         context.conclude(self.name)
 
 
-NOTHING_NAMED = "no file of the guest names what is gone"
-
-
 @dataclass(frozen=True)
-class RepairGuest(StepTraits):
+class RepairGuest(GuestFileStep):
     """`system` is where the guest's root file system is taken to be (/dev/sda1, /dev/vg0/root).
 
     `swaps` are the removed swap partitions; with policy FILE the first of them has become the swap
@@ -109,8 +122,6 @@ class RepairGuest(StepTraits):
     others: tuple[str, ...] = ()
 
     name: ClassVar[str] = "repair-guest"
-    touches: ClassVar[frozenset[Scope]] = frozenset({Scope.GUEST})
-    changes_guest: ClassVar[bool] = True
 
     def described(self, disk: str) -> str:
         swaps, gone = (

@@ -28,9 +28,6 @@ from growdisk.workflow.step import Check, Evidence, Scope
 if TYPE_CHECKING:
     from growdisk.steps.worker_at_rest import WorkerAtRest
 
-GROWTHS = (GrowLuks, GrowPhysicalVolume, GrowLogicalVolume, GrowFilesystem)
-"""What grows inside a partition."""
-
 DiskStep = (
     ResizeImage
     | GrowDevice
@@ -53,7 +50,10 @@ STEP_KINDS: Mapping[str, type[DiskStep]] = MappingProxyType(
             GrowDevice,
             RewritePartitions,
             RereadPartitions,
-            *GROWTHS,
+            GrowLuks,
+            GrowPhysicalVolume,
+            GrowLogicalVolume,
+            GrowFilesystem,
             RemakeSwap,
             MakeSwapFile,
             RepairGuest,
