@@ -33,9 +33,8 @@ from growdisk.planner.giving_up import as_guest_allows, at_home, changes_guest, 
 from growdisk.planner.goal import Goal
 from growdisk.planner.hibernation import hibernated, memory_in
 from growdisk.planner.proposal import GoalReached, GuestSeen, PlanFunction, Proposal
+from growdisk.steps.guest_steps import MakeSwapFile, RepairGuest
 from growdisk.steps.registry import DiskStep
-from growdisk.steps.remake_swap import MakeSwapFile
-from growdisk.steps.repair_guest import RepairGuest
 from growdisk.steps.step_traits import first, of_kind
 
 if TYPE_CHECKING:

@@ -17,8 +17,7 @@ from growdisk.planner.facts import ImageFacts
 from growdisk.planner.failures import device_cannot_grow
 from growdisk.planner.goal import Goal, RunOptions
 from growdisk.planner.plan import Plan
-from growdisk.steps.extra_disk_step import ExtraDiskStep
-from growdisk.steps.registry import DiskStep
+from growdisk.steps.registry import DiskStep, ExtraDiskStep
 from growdisk.steps.resize_image import GrowDevice
 from growdisk.steps.step_traits import of_kind
 from growdisk.storage.values import Storage

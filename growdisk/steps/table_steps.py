@@ -1,21 +1,22 @@
-"""rewrite-partitions: writes the planned partition table.
+"""The steps on the partition table: written as planned, it must be what another reader sees.
 
 At rest pyparted works on a copy, and the changed sectors are written. Partitions that the new table
-has elsewhere are copied there first, and compared; the table is switched last.
+has elsewhere are copied there first, and compared; the table is switched last. The other reader is
+a kernel, or sfdisk.
 """
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from growdisk.errors import Refused
-from growdisk.fast_dataclass import dataclass
-from growdisk.partitions.table import Partition, PartitionTable
+from growdisk.fast_dataclass import dataclass, replace
+from growdisk.partitions.table import Partition, PartitionTable, Role
 from growdisk.steps.device_path import DevicePath
 from growdisk.steps.failures import verify_failed
 from growdisk.steps.moving import Move, require_copied
 from growdisk.steps.step_traits import StepTraits
-from growdisk.steps.worker import DiskView, Worker
+from growdisk.steps.worker import DiskView, PartitionExtents, Worker
 from growdisk.units import format_change, format_size
 from growdisk.workflow.step import AlreadyDone, Blocked, Check, Evidence, Ready, Scope
 
@@ -59,7 +60,7 @@ class RewritePartitions(StepTraits):
         return Ready()
 
     def apply(self, context: Worker) -> Evidence:
-        facts = context.write_table(self)
+        facts = context.write_table(self.before, self.after, self.moves)
         return Evidence(self.described(context.disk_name), facts)
 
     def verify(self, context: DiskView, evidence: Evidence) -> None:
@@ -103,3 +104,63 @@ def table_in_words(table: PartitionTable | None, disk: str) -> str:
         ", ".join(f"{disk}{p.number} [{p.start}, {p.end}) {p.type_code}" for p in table.partitions)
         or "no partitions"
     )
+
+
+@dataclass(frozen=True)
+class RereadPartitions(StepTraits):
+    """`table` is the planned one.
+
+    It has no content to lose; at rest it is done again in every process that goes on. `running`:
+    the reader is the kernel of a running guest.
+    """
+
+    table: PartitionTable
+    running: bool = False
+
+    name: ClassVar[str] = "reread-partitions"
+    touches: ClassVar[frozenset[Scope]] = frozenset()
+
+    def while_running(self, *, restart: bool, device_size: int) -> Self:
+        return replace(self, running=True)
+
+    def described(self, disk: str) -> str:
+        if self.running:
+            return "the guest's kernel reads the new table, without a restart"
+        return f"another reader sees the new table: {names_in(self.table, disk)}"
+
+    def check(self, context: DiskView) -> Check:
+        if self.running and not differences(
+            self.table, context.kernel_partitions(), context.disk_name
+        ):
+            return AlreadyDone("the kernel has it already")
+        return Ready()
+
+    def apply(self, context: Worker) -> Evidence:
+        return Evidence(context.reread(self.table))
+
+    def verify(self, context: DiskView, evidence: Evidence) -> None:
+        if found := differences(self.table, context.kernel_partitions(), context.disk_name):
+            raise verify_failed(self.name, found=found, expected="the planned table")
+
+
+def names_in(table: PartitionTable, disk: str) -> str:
+    return ", ".join(f"{disk}{part.number}" for part in table.partitions)
+
+
+def differences(table: PartitionTable, seen: PartitionExtents, disk: str) -> str:
+    """What was seen, if that is not the planned table; "" if it is."""
+    # A kernel gives an extended partition a token size, so that is not compared.
+    expected = {
+        p.number: (p.start, 0 if p.role is Role.EXTENDED else p.size) for p in table.partitions
+    }
+    # sfdisk shows what no partition is, too: entries of type 0 (claims), and of no size.
+    nameless = {claim.number for claim in table.claims} - expected.keys()
+    actual = {
+        number: (start, size if expected.get(number, (0, 1))[1] else 0)
+        for number, (start, size) in seen.items()
+        if number not in nameless and (size or number in expected)
+    }
+    if actual == expected:
+        return ""
+    found = (f"{disk}{n} [{start}, +{size}]" for n, (start, size) in sorted(actual.items()))
+    return ", ".join(found) or "no partitions"
