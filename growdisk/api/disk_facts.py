@@ -13,9 +13,8 @@ from growdisk.block.raw import RawFile
 from growdisk.block.window import Window
 from growdisk.errors import TableDamaged
 from growdisk.filesystems.content import Content
-from growdisk.filesystems.foreign import find_foreign
+from growdisk.filesystems.foreign import ContentOwner, find_foreign
 from growdisk.filesystems.nested_table import foreign_table
-from growdisk.filesystems.signatures import ContentOwner
 from growdisk.partitions.owners import DYNAMIC_DISK, is_dynamic_disk
 from growdisk.partitions.sectors import read_table
 from growdisk.partitions.table import PartitionTable, Role

@@ -13,8 +13,8 @@ from uuid import UUID
 
 from growdisk.errors import ToolFailed
 from growdisk.fast_dataclass import dataclass
+from growdisk.guest_config.etc_tables import SWAP_FILE
 from growdisk.guest_config.files import Change, GuestFiles
-from growdisk.guest_config.fstab import SWAP_FILE
 from growdisk.guest_config.repair import left_to_repair, repair_guest
 from growdisk.guest_systems.home_repair import HomeRepair, needles_of, repairs_of
 from growdisk.guest_systems.look import Look

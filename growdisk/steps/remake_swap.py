@@ -7,7 +7,7 @@ from typing import ClassVar
 from growdisk.errors import Refused
 from growdisk.fast_dataclass import dataclass
 from growdisk.filesystems.content import Content, SwapContent
-from growdisk.guest_config.fstab import SWAP_FILE
+from growdisk.guest_config.etc_tables import SWAP_FILE
 from growdisk.guest_scripts.script_plan import SwapAction
 from growdisk.steps.device_path import DevicePath
 from growdisk.steps.step_traits import StepTraits

@@ -21,8 +21,7 @@ from growdisk.guest_config.customize.changes import (
     cannot_customize,
 )
 from growdisk.guest_config.customize.hostname import hosts_for
-from growdisk.guest_config.selinux import SELINUX_CONFIG, selinux_is_on
-from growdisk.guest_config.text import decode, encode
+from growdisk.guest_config.files import SELINUX_CONFIG, decode, encode, selinux_is_on
 from growdisk.host import clock
 
 _MACHINE_ID, _DBUS_ID = "/etc/machine-id", "/var/lib/dbus/machine-id"
