@@ -25,7 +25,7 @@ from growdisk.qcow2.header_values import LEGACY_AES
 from growdisk.qcow2.image import Qcow2Image
 from growdisk.volumes.inspect import look_inside
 from growdisk.volumes.keyring import Keyring
-from growdisk.volumes.other_pvs import PhysicalVolumeFinder
+from growdisk.volumes.lvm import PhysicalVolumeFinder
 
 # Of Windows' dynamic disks under an MBR: the private header is in sector 6.
 _LDM_AT, _LDM = 6 * 512, b"PRIVHEAD"

@@ -41,7 +41,7 @@ from growdisk.partitions.sectors import read_table
 from growdisk.partitions.table import FIRST_DISK, Partition, PartitionTable
 from growdisk.volumes.inspect import views_inside
 from growdisk.volumes.keyring import Keyring
-from growdisk.volumes.other_pvs import PhysicalVolumeFinder
+from growdisk.volumes.lvm import PhysicalVolumeFinder
 
 _FSTAB = "/etc/fstab"
 _MOUNTED = ("/boot", "/efi", "/esp", "/usr", "/nix", "/etc", "/ostree", "/sysroot")

@@ -24,7 +24,7 @@ from growdisk.steps.repair_guest import RepairGuest
 from growdisk.steps.reread_partitions import RereadPartitions
 from growdisk.steps.resize_image import GrowDevice, ResizeImage
 from growdisk.steps.rewrite_partitions import RewritePartitions
-from growdisk.storage.values import Storage
+from growdisk.storage import Storage
 
 Planned = TypeVar("Planned")
 

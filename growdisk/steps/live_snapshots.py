@@ -23,7 +23,7 @@ from growdisk.steps.resize_image import GrowDevice, ResizeImage
 from growdisk.steps.rewrite_partitions import RewritePartitions
 from growdisk.steps.snapshot_names import snapshot_names
 from growdisk.steps.step_traits import first, of_kind
-from growdisk.storage.growing import device_size, resize_device
+from growdisk.storage.device import device_size, resize_device
 from growdisk.workflow.failures import NothingToRestore
 from growdisk.workflow.snapshots import NoSnapshots
 

@@ -42,7 +42,7 @@ from growdisk.steps.reread_partitions import RereadPartitions
 from growdisk.steps.resize_image import GrowDevice, ResizeImage
 from growdisk.steps.rewrite_partitions import RewritePartitions
 from growdisk.steps.worker import Placed
-from growdisk.storage.growing import device_size, resize_device
+from growdisk.storage.device import device_size, resize_device
 from growdisk.workflow.run_directory import RunDirectory
 
 _FAILURES = (ScriptOutcome.REFUSED, ScriptOutcome.FAILED, ScriptOutcome.STUCK)

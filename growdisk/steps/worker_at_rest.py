@@ -105,7 +105,7 @@ class WorkerAtRest:
         return ""
 
     def grow_device(self, step: GrowDevice) -> str:
-        from growdisk.storage.growing import resize_device
+        from growdisk.storage.device import resize_device
 
         resize_device(self.disk.path, step.new_size)
         # The disk still has the size that it had when it was opened: all above it must learn the
