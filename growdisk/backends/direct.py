@@ -24,10 +24,9 @@ from growdisk.block.fuse import FuseFolder
 from growdisk.block.window import Window
 from growdisk.errors import ToolFailed
 from growdisk.fast_dataclass import replace
-from growdisk.filesystems.content import ExtContent
+from growdisk.filesystems.content import UNMOUNTED_GROWTH, ExtContent
 from growdisk.filesystems.ext_tree import ExtTree
 from growdisk.filesystems.file_tree import Unknown
-from growdisk.filesystems.growing_tools import UNMOUNTED
 from growdisk.filesystems.identify import identify
 from growdisk.filesystems.swap import swap_header
 from growdisk.guest_systems.device_names import devices_of
@@ -125,7 +124,7 @@ class DirectTools:
     ) -> str:
         # `replay` wants a kernel: for such a file system the planner chooses a backend that has
         # one.
-        for command in UNMOUNTED[kind]:
+        for command in UNMOUNTED_GROWTH[kind]:
             done = self._run([*command, SHOWN], _name(device), writable=True)
         return done.stdout
 

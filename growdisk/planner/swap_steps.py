@@ -15,7 +15,7 @@ from growdisk.filesystems.content import (
 )
 from growdisk.filesystems.volume_group import mapped_name
 from growdisk.guest_config.removed_partition import RemovedPartition, SwapRemedy
-from growdisk.partitions.growth_values import Grown
+from growdisk.partitions.growth import Grown
 from growdisk.partitions.table import FIRST_DISK, Partition, Role
 from growdisk.planner.facts import Facts
 from growdisk.planner.goal import Goal

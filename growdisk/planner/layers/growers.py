@@ -28,7 +28,7 @@ from growdisk.planner.refusals import refuse_truncated_filesystem
 from growdisk.steps.grow_filesystem import GrowFilesystem
 from growdisk.steps.grow_layers import GrowLuks
 from growdisk.units import MiB, align_down, format_size
-from growdisk.volumes.tpm_tokens import PARTITION_TABLE
+from growdisk.volumes.luks2_json import PARTITION_TABLE
 
 
 def growth_step(

@@ -1,8 +1,13 @@
-"""/etc/fstab after a partition is gone.
+"""The tables /etc/fstab and /etc/crypttab after a partition is gone.
 
 Every byte that does not concern that partition stays as it was. A stale swap line costs each boot
 90 s: systemd waits for the device, and much else waits for swap.target. A stale line of anything
-else ends the boot in an emergency shell. Spec: fstab(5).
+else ends the boot in an emergency shell. What a line of crypttab makes has another name, which is
+gone too:
+
+    sda5_crypt  /dev/sda5  /dev/urandom  cipher=aes-xts-plain64,size=256,swap
+
+Specs: fstab(5), crypttab(5).
 """
 
 from __future__ import annotations
@@ -11,8 +16,8 @@ import re
 from collections.abc import Iterable, Iterator
 
 from growdisk.fast_dataclass import dataclass
+from growdisk.guest_config.files import change_lines
 from growdisk.guest_config.removed_partition import RemovedPartition, SwapRemedy, without_escapes
-from growdisk.guest_config.text import change_lines
 
 SWAP_FILE = "/swapfile"
 _LINE = re.compile(
@@ -56,6 +61,13 @@ class Entry:
     def is_swap(self) -> bool:
         return self.kind == "swap" or self.mount_point in _NO_MOUNT_POINT
 
+    def fits(self, part: RemovedPartition) -> bool:
+        """Whether it may be the partition's, by its kind: swap has swap lines alone."""
+        return self.is_swap() or not part.is_swap
+
+    def is_of(self, part: RemovedPartition) -> bool:
+        return self.fits(part) and part.is_named_by(self.source)
+
 
 def parse_fstab(text: str) -> Iterator[Entry]:
     """The lines that mount something or swap."""
@@ -98,7 +110,7 @@ def without_swap(text: str, swap: RemovedPartition, policy: SwapRemedy) -> str:
         # Lines come in the order of mounting: a bind of a bind finds its place gone already.
         inside = [entry for entry in parse_fstab(line) if _place_around(entry, places) in gone]
         gone.update(entry.mount_point for entry in inside)
-        if not inside and not _is_line_of(line, swap):
+        if not inside and not any(entry.is_of(swap) for entry in parse_fstab(line)):
             return line
         if file_wanted:
             file_wanted = False
@@ -117,13 +129,6 @@ def with_swap_file(text: str) -> str:
     )
 
 
-def _is_line_of(line: str, swap: RemovedPartition) -> bool:
-    return any(
-        (entry.is_swap() or not swap.is_swap) and swap.is_named_by(entry.source)
-        for entry in parse_fstab(line)
-    )
-
-
 def _place_around(entry: Entry, places: Iterable[str]) -> str | None:
     """Of these mounts the one in which the source lies, if it is a file or folder."""
     path = without_escapes(entry.plain_source)
@@ -137,3 +142,37 @@ def _with_source(line: str, source: str) -> str:
     match = _LINE.match(line)
     assert match is not None, line
     return match["indent"] + source + line[match.end("source") :]
+
+
+# --- crypttab -----------------------------------------------------------------------------------
+
+_CONTAINER = re.compile(
+    r"[ \t]*(?P<name>[^#\s]\S*)[ \t]+(?P<source>\S+)"
+    r"(?:[ \t]+(?P<key>\S+)[ \t]+(?P<options>\S+))?"
+)
+_RANDOM = frozenset({"/dev/urandom", "/dev/random", "/dev/hwrng"})
+
+
+def _container(line: str, part: RemovedPartition) -> re.Match[str] | None:
+    """The line, if it opens a container in `part`."""
+    match = _CONTAINER.match(line)
+    return match if match and part.is_named_by(match["source"]) else None
+
+
+def nodes_made_of(text: str, gone: RemovedPartition) -> Iterator[str]:
+    """The device nodes that stand for the opened container: /dev/mapper/NAME."""
+    for line in text.split("\n"):
+        if match := _container(line, gone):
+            yield f"/dev/mapper/{match['name']}"
+
+
+def is_random_swap(text: str, part: RemovedPartition) -> bool:
+    """Whether it makes swap of `part` at each start, with a key that nobody knows."""
+    lines = (match for line in text.split("\n") if (match := _container(line, part)))
+    own = [match for match in lines if match["options"]]
+    # All of its lines: one with a key that is kept would be somebody's data.
+    return bool(own) and all(m["key"] in _RANDOM and "swap" in m["options"].split(",") for m in own)
+
+
+def without_container(text: str, gone: RemovedPartition) -> str:
+    return change_lines(text, lambda line: _REMOVED + line if _container(line, gone) else line)

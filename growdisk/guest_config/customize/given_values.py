@@ -1,6 +1,7 @@
-"""Passwords hashed by the host's libcrypt (yescrypt, as in Debian): no other process has them.
+"""What a user gives for a guest, checked and made ready: passwords, their hashes, a hostname.
 
-The salt is random; for reproducible bytes it is derived from something that is not secret. Never
+Passwords are hashed by the host's libcrypt (yescrypt, as in Debian): no other process has them. The
+salt is random; for reproducible bytes it is derived from something that is not secret. Never
 from the password: a quick hash of it would stand in the file beside the slow one.
 """
 
@@ -11,7 +12,7 @@ import hashlib
 import re
 import secrets
 
-from growdisk.errors import ToolFailed, UsageError
+from growdisk.errors import ToolFailed, UsageError, bad_value
 
 _LIBRARY = "libcrypt.so.1"
 _METHODS = (b"$y$", b"$6$")  # yescrypt, sha512-crypt
@@ -77,3 +78,20 @@ def _hashed(library: ctypes.CDLL, method: bytes, clear: bytes, salt: bytes) -> s
     chosen = library.crypt_gensalt_rn(method, 0, salt, len(salt), setting, _SETTING_SIZE)
     hashed = library.crypt_rn(clear, chosen, state, _STATE_SIZE) if chosen else None
     return hashed.decode("ascii") if hashed and hashed.startswith(method) else ""
+
+
+# --- hostnames ----------------------------------------------------------------------------------
+
+_LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
+_LONGEST = 64  # what Linux takes
+
+
+def check_hostname(name: str) -> None:
+    """UsageError for what Linux, or the DNS, would not take."""
+    if len(name) > _LONGEST or not all(_LABEL.fullmatch(label) for label in name.split(".")):
+        raise bad_value(
+            f"'{name}' cannot be a hostname",
+            "--hostname",
+            name,
+            hint="letters, digits and - within each label, 64 characters at most",
+        )

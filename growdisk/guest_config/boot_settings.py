@@ -1,8 +1,8 @@
-"""Where a guest's start waits for a partition: initramfs-tools' RESUME=, kernel options.
+"""Where a guest's start waits for a partition: initramfs-tools' RESUME=, kernel options, dracut.
 
-These are resume= and others. `RESUME=none` rather than no line: without one, update-initramfs would
-guess, and may pick a swap that is not there. Specs: initramfs.conf(5),
-Documentation/admin-guide/kernel-parameters.txt.
+The options are resume= and others. `RESUME=none` rather than no line: without one,
+update-initramfs would guess, and may pick a swap that is not there. Specs: initramfs.conf(5),
+Documentation/admin-guide/kernel-parameters.txt, dracut.conf(5).
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from functools import partial
 from types import MappingProxyType
 
 from growdisk.fast_dataclass import replace
+from growdisk.guest_config.files import change_lines
 from growdisk.guest_config.removed_partition import RemovedPartition
-from growdisk.guest_config.text import change_lines
 
 _TAG = "(?:(?:PART)?(?:UUID|LABEL)=)?"  # quotes may begin after it: LABEL="my swap"
 _ASSIGNMENT = re.compile(
@@ -176,3 +176,28 @@ def _without_option(line: str, name: str, is_stale: Callable[[str], bool]) -> st
     for pattern in (later, rf"{start}{name}={_VALUE}[ \t]*", rf"{start}{name}={_WITH_BLANKS}"):
         line = re.sub(pattern, lambda match: "" if is_stale(match["value"]) else match[0], line)
     return line
+
+
+# dracut's own settings. host_devs is its name for what add_device adds to; it takes that from its
+# settings as well:
+#
+#    kernel_cmdline+=" resume=UUID=… "      add_device+=" /dev/disk/by-uuid/… "
+_DRACUT_DEVICES = re.compile(
+    r"""(?P<before>[ \t]*(?:add_device|host_devs)\+?=)"""
+    r"""(?P<quote>["']?)(?P<words>(?<=["']).*?|\S*)(?P=quote)"""
+)
+
+
+def without_dracut_devices(text: str, gone: RemovedPartition) -> str:
+    """dracut.conf, so that initrds that it makes in future do not look for the partition."""
+
+    def change(line: str) -> str:
+        match = _DRACUT_DEVICES.match(line)
+        if match is None or not any(gone.is_named_by(word) for word in match["words"].split()):
+            return line
+        # dracut joins such settings as they are: a blank has to stay at both ends.
+        kept = "".join(f" {word}" for word in match["words"].split() if not gone.is_named_by(word))
+        words = f"{match['quote']}{kept}{' ' if kept else ''}{match['quote']}"
+        return match["before"] + words + line[match.end() :]
+
+    return without_kernel_options(change_lines(text, change), gone)
