@@ -101,7 +101,7 @@ class _Search:
 
         If none does, its library is not loaded: that takes longer than all the rest.
         """
-        from growdisk.live.libvirt_sockets import listening
+        from growdisk.live.local_guests import listening
 
         for uri in listening():
             from growdisk.live.libvirt_disks import known_to

@@ -22,7 +22,7 @@ from growdisk.block.raw import RawFile
 from growdisk.block.second_look import refuse_users
 from growdisk.errors import ImageInUse
 from growdisk.host.fuse_mount import mounted as fuse_mounted
-from growdisk.live.libvirt_users import running_users
+from growdisk.live.local_guests import running_users
 from growdisk.units import MiB
 from growdisk.workflow.run_places import STATE_DIR
 from tests.conftest import DiskMaker
