@@ -83,7 +83,6 @@ def test_what_a_machine_may_lack_is_loaded_where_it_is_used() -> None:
         lacking |= more
     assert lacking == {
         "growdisk.live.libvirt_domain",
-        "growdisk.live.libvirt_disks",
         "growdisk.backends.guestfs",
     }
 
