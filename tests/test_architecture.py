@@ -257,7 +257,7 @@ def test_the_planner_looks_nothing_up() -> None:
     readers = (
         "block", "qcow2.image", "volumes.inspect", "volumes.keyring", "volumes.other_pvs",
         "guest_systems", "api", "host.command", "storage.look", "live.qmp",
-        "backends.direct_available", "backends.doctor", "backends.uml_available",
+        "backends.available", "backends.doctor",
         "filesystems.identify", "filesystems.ext_tree", "partitions.sectors",
     )  # fmt: skip
     planner = [name for name in files() if room(name) == "planner"]
