@@ -56,6 +56,7 @@ exit $status
 """
 _PATIENCE = 20.0
 _PREFIX, _FOLDER, _ALIVE, _BORN = "growdisk-", "disk", "alive", "born"
+_unmounting: list[subprocess.Popen[str]] = []  # keepers that have had their word
 
 
 @contextmanager
@@ -68,9 +69,10 @@ def mounted(
     """The folder where `devices` are files until the block is left.
 
     ToolMissing; ToolFailed if it is not allowed. What lies beside the folder, in the one around
-    it, goes when it goes. `cached` and `writes`: see FuseFolder.
+    it, goes when it goes: see await_unmounted(). `cached` and `writes`: see FuseFolder.
     """
     tool = require(TOOL)
+    await_unmounted()
     # A growdisk that was killed with its keeper could not clean up: the next one does.
     _sweep(tool)
     scratch = Path(tempfile.gettempdir()) / f"{_PREFIX}{os.urandom(8).hex()}"
@@ -107,9 +109,20 @@ def mounted(
                 # an error, and does not wait for ever.
                 folder.close()
         finally:
-            # The word makes it an orderly end, after which the keeper kills nobody. communicate()
-            # waits until it has unmounted.
-            keeper.communicate("done\n" if keeper.returncode is None else None, timeout=_PATIENCE)
+            # The word makes it an orderly end, after which the keeper kills nobody. Nobody needs to
+            # wait while it unmounts: the work goes on beside it.
+            if keeper.returncode is None:
+                _unmounting.append(keeper)
+                with contextlib.suppress(BrokenPipeError):  # it was killed
+                    assert keeper.stdin is not None
+                    keeper.stdin.write("done\n")
+                    keeper.stdin.flush()
+
+
+def await_unmounted() -> None:
+    """Wait until the folders that have been left are unmounted, and removed."""
+    while _unmounting:
+        _unmounting.pop().communicate(timeout=_PATIENCE)
 
 
 @contextmanager
