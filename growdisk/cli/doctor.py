@@ -21,7 +21,8 @@ def doctor_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_doctor(arguments: argparse.Namespace, output: CommandOutput) -> int:
     """Exit code 0 if the main job can be done here by any backend, else 3."""
-    from growdisk.backends.doctor import MAIN, capabilities, has_appliance, run_checks
+    from growdisk.backends.available import has_appliance
+    from growdisk.backends.doctor import MAIN, capabilities, run_checks
 
     findings = []
     # Said as they are found: to launch the appliance takes ten seconds or more.
