@@ -31,8 +31,7 @@ from growdisk.errors import ToolMissing
 from growdisk.fast_dataclass import dataclass
 from growdisk.host.json_codec import NotThatValue, decoded
 from growdisk.units import align_down, align_up
-from growdisk.volumes.luks2_json import Digest, Kdf, Keyslot, Luks2Metadata, Luks2Segment
-from growdisk.volumes.tpm_tokens import measured
+from growdisk.volumes.luks2_json import Digest, Kdf, Keyslot, Luks2Metadata, Luks2Segment, measured
 
 _JSON_AT = 4096
 # Bounds for what a header may ask of us: bytes, bytes of a key; KiB of memory.
