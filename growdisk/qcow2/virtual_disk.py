@@ -21,8 +21,8 @@ TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:
     from typing import Self
 
+    from growdisk.qcow2.cluster_marks import FragmentedRun
     from growdisk.qcow2.compress import CompressedCluster
-    from growdisk.qcow2.fragmented_data import FragmentedRun
     from growdisk.qcow2.mapping import GuestRun
 
 
