@@ -125,7 +125,7 @@ def open_data_file(image: Path, header: Header, *, writable: bool) -> RawFile | 
 def data_file_path(image: Path, header: Header) -> Path:
     """Where the external data file of an image that has one should lie.
 
-    ReferenceOutside if nobody may look there.
+    ReferenceOutside if it may not be looked for there.
     """
     if not header.data_file:
         raise damaged(image, "its data lie in an external data file that it does not name")

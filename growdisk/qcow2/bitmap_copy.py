@@ -90,7 +90,7 @@ class BitmapSource:
 
 
 def add_bitmaps(metadata: Metadata, source: BitmapSource) -> None:
-    """Give a new image, that nobody else knows yet, the bitmaps of another of its size."""
+    """Give a new image, that is in use nowhere yet, the bitmaps of another of its size."""
     bits, geometry = metadata.geometry.cluster_bits, metadata.geometry
     bitmaps = tuple(_added(metadata, source, bitmap) for bitmap in source.bitmaps)
     data = Directory(0, bitmaps).to_bytes()

@@ -1,7 +1,7 @@
 """Persistent dirty bitmaps: their directory, as it stands there or with all its checks.
 
 A program that writes guest data without updating the bitmaps must clear their autoclear bit first;
-from then on nobody uses them, and their clusters are leaked until somebody frees them. A writer
+from then on they are not used, and their clusters are leaked until they are freed. A writer
 that keeps bitmaps up to date must be sure of every number in them: so there are all of them or
 none. Follows QEMU's docs/interop/qcow2 ("Bitmaps extension", "Bitmaps").
 """
@@ -110,7 +110,7 @@ class Directory:
 
 @dataclass(frozen=True)
 class BitmapInfo:
-    """A bitmap as its directory entry tells of it.
+    """A bitmap as its directory entry describes it.
 
     `in_use`: a writer died, so it says nothing any more.
     """

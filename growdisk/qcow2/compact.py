@@ -100,9 +100,9 @@ class Compactor:
         taken = {offset >> self._bits for offset in self._l2_offsets()}.union(
             *(referenced.compressed for referenced in references)
         )
-        self._hollow = UnbackedClusters.of(metadata.file, metadata.header, taken)
-        self._empty = self._emptied(self._hollow) if self._hollow else frozenset[int]()
-        left = self._hollow.left_of if self._hollow else list[Run]
+        self._unbacked = UnbackedClusters.of(metadata.file, metadata.header, taken)
+        self._empty = self._emptied(self._unbacked) if self._unbacked else frozenset[int]()
+        left = self._unbacked.left_of if self._unbacked else list[Run]
         self._references = [list(left(referenced.runs())) for referenced in references]
 
     def _emptied(self, unbacked: UnbackedClusters) -> frozenset[int]:
@@ -230,8 +230,8 @@ class Compactor:
             if offset in self._empty:
                 continue
             table = self._metadata.load_l2(offset)
-            if self._hollow is not None:
-                self._hollow.take_out(table, splitter.runs(table))
+            if self._unbacked is not None:
+                self._unbacked.take_out(table, splitter.runs(table))
             if self._metadata.data_file is None:
                 self._move_entries(table, layout, splitter)
             target.write(layout.remap(offset >> self._bits) << self._bits, dump_table(table))

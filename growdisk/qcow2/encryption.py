@@ -213,8 +213,8 @@ class EncryptedData:
         # Sectors are encrypted whole: the rest of the first and of the last one is read before.
         start, end = align_down(offset, SECTOR), align_up(offset + len(data), SECTOR)
         head = self.read(start, offset - start, 0) if start < offset else b""
-        behind = offset + len(data)
-        tail = self.read(behind, end - behind, 0) if behind < end else b""
+        after = offset + len(data)
+        tail = self.read(after, end - after, 0) if after < end else b""
         self._file.write(start, self._cipher.encrypt(start // SECTOR, b"".join((head, data, tail))))
 
 

@@ -168,7 +168,7 @@ class Walker:
                     f"{bad[1]}",
                 )
 
-    def check_apart(self, references: References, tables: list[int]) -> None:
+    def check_disjoint(self, references: References, tables: list[int]) -> None:
         """Raise ImageDamaged if a cluster of `references` is in `tables`, which are in order."""
         for first, count in references.runs():
             place = bisect_left(tables, first)

@@ -208,7 +208,7 @@ class ReferenceCount:
             self.fragmentation.fragmented += found.breaks * active
 
     def _count_runs(self, runs: Runs, times: int, active: int) -> None:
-        behind = 0  # where the next cluster would lie if the disk were contiguous
+        expected = 0  # where the next cluster would lie if the disk were contiguous
         for entry, length in runs:
             if entry & entries.COMPRESSED:
                 self._count_compressed(entry, times, active)
@@ -223,8 +223,8 @@ class ReferenceCount:
             self._count_run(entry, length, times)
             if active:
                 self.fragmentation.allocated += length * active
-                self.fragmentation.fragmented += active * bool(behind and start != behind)
-            behind = start + length * self._cluster_size
+                self.fragmentation.fragmented += active * bool(expected and start != expected)
+            expected = start + length * self._cluster_size
 
     def _count_run(self, entry: int, length: int, times: int) -> None:
         start = entry & entries.OFFSET_MASK
