@@ -219,8 +219,7 @@ def _claims(family: _Family, target: Node, *, claimed: bool) -> list[_Held]:
         try:
             os.close(
                 os.open(
-                    device_path_of(node),
-                    os.O_RDONLY | os.O_EXCL | os.O_NONBLOCK | os.O_CLOEXEC,
+                    device_path_of(node), os.O_RDONLY | os.O_EXCL | os.O_NONBLOCK | os.O_CLOEXEC
                 )
             )
         except OSError as error:

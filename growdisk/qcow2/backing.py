@@ -20,13 +20,7 @@ from growdisk.fast_dataclass import replace
 from growdisk.qcow2.features import Autoclear, Incompatible
 from growdisk.qcow2.header import Extension, Header
 from growdisk.qcow2.header_fields import MAX_BACKING_NAME, damaged
-from growdisk.qcow2.named_files import (
-    backing_path,
-    data_path,
-    exists,
-    real,
-    require_trusted,
-)
+from growdisk.qcow2.named_files import backing_path, data_path, exists, real, require_trusted
 from growdisk.qcow2.probe import probe_backing
 
 MAX_DEPTH = 200

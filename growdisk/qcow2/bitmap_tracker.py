@@ -49,7 +49,7 @@ class BitmapTracker:
         directory = read_directory(metadata.file, metadata.header)
         if directory is None:
             return None
-        runs = directory_runs(metadata.file, metadata.header, directory)
+        runs = directory_runs(metadata.file, metadata.header, directory.bitmaps)
         theirs = all(metadata.allocator.metadata_in(first, count) is None for first, count in runs)
         # No cluster is named twice, so each can be written and freed by itself.
         alone = len({run[0] for run in runs}) == len(runs)

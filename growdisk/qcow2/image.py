@@ -280,7 +280,7 @@ class Qcow2Image(VirtualDisk):
         data = None if self._metadata.is_locked else self._metadata.data
         self._metadata = Metadata(self._file, self.path, header, data, self._data_file)
         self._services = ImageServices(self._metadata, self._services.backing)
-        self._guard = self._guard.of(self._metadata)
+        self._guard.take_over(self._metadata)
 
     def upgrade(self) -> None:
         """Make a version 2 image version 3, durably: its snapshots then know their sizes."""

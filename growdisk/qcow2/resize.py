@@ -88,29 +88,28 @@ class Resizer:
             )
         return None
 
-    def resize(self, size: int, preallocation: Preallocation = "off") -> None:
-        self.check(size, preallocation)
+    def resize(self, size: int, preallocation: Preallocation) -> None:
+        """What check() has allowed."""
         with self._metadata.giving_back():
-            self._resize(size, preallocation)
+            if size > (old := self._metadata.header.size):
+                self._grow(old, size, preallocation)
+            elif size < old:
+                self._shrink(size)
 
-    def _resize(self, size: int, preallocation: Preallocation) -> None:
-        old = self._metadata.header.size
-        if size > old:
-            self._grow(old, size, preallocation)
-        elif size < old:
-            # The size first, unlike QEMU: cut short, the disk has its new size and clusters are
-            # leaked, never the old size with its end gone. What needs room goes before even that.
-            self._own_last_table(size)
-            if isinstance(file := self._metadata.file, RawFile):
-                # What is written beyond that may lie in holes, and a full host has nothing for them
-                reserve_ranges(file, joined(sorted(self._written_to_shrink(size))))
-            self._publish(size)
-            self.drop_tables_beyond(size)
-            self._drop_clusters_beyond(size)
-            self._metadata.flush()
-            if self._metadata.data_file is not None:
-                self._metadata.data_file.resize(size)
-                self._metadata.sync()
+    def _shrink(self, size: int) -> None:
+        # The size first, unlike QEMU: cut short, the disk has its new size and clusters are leaked,
+        # never the old size with its end gone. What needs room goes before even that.
+        self._own_last_table(size)
+        if isinstance(file := self._metadata.file, RawFile):
+            # What is written after that may lie in holes, and a full host has nothing for them.
+            reserve_ranges(file, joined(sorted(self._written_to_shrink(size))))
+        self._publish(size)
+        self.drop_tables_beyond(size)
+        self._drop_clusters_beyond(size)
+        self._metadata.flush()
+        if self._metadata.data_file is not None:
+            self._metadata.data_file.resize(size)
+            self._metadata.sync()
 
     def _grow(self, old: int, size: int, preallocation: Preallocation) -> None:
         # VM state and data of an earlier, larger disk are still mapped there, and would become

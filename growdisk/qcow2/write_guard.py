@@ -30,14 +30,11 @@ class WriteGuard:
         self.bitmaps: BitmapTracker | None = None  # known when a change has begun
         self.kept = _KEPT_UP_TO_DATE  # autoclear bits that no change clears
 
-    def of(self, metadata: Metadata) -> WriteGuard:
-        """The same guard before the metadata of the same image as they have been read again."""
-        guard = WriteGuard(metadata, writable=self.writable)
-        guard.has_begun, guard.kept = self.has_begun, self.kept
-        guard.bitmaps = self.bitmaps
-        if guard.bitmaps is not None:
-            guard.bitmaps.metadata = metadata
-        return guard
+    def take_over(self, metadata: Metadata) -> None:
+        """Go on with the metadata of the same image, which have been read again."""
+        self._metadata = metadata
+        if self.bitmaps is not None:
+            self.bitmaps.metadata = metadata
 
     def require_readable(self) -> None:
         """Refuse guest bytes that cannot be decrypted."""

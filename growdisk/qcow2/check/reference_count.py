@@ -103,12 +103,12 @@ class ReferenceCount:
         header = self._header
         active = self._walk_l1("active disk", header.l1_offset, header.l1_size)
         self.l2_tables.update(active)
-        table = snapshot_tables(self._file, header, self._found)
-        for snapshot in table.snapshots:
+        snapshots, length = snapshot_tables(self._file, header, self._found)
+        for snapshot in snapshots:
             self.l2_tables.update(
                 self._walk_l1(snapshot.label, snapshot.l1_offset, snapshot.l1_size)
             )
-        self._table("snapshot table", header.snapshots_offset, table.length)
+        self._table("snapshot table", header.snapshots_offset, length)
         # Each table is read once, and what it names is counted for all L1 entries that name it.
         for offset, times in self.l2_tables.items():
             self._walk_l2(offset, times, active.get(offset, 0))
