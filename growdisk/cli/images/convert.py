@@ -12,7 +12,6 @@ from growdisk.cli.images.shared import (
     add_options,
     add_path,
     ended_like_ctrl_c,
-    human_size,
     note_run,
 )
 from growdisk.cli.output import CommandOutput
@@ -20,6 +19,7 @@ from growdisk.errors import UsageError, bad_value
 from growdisk.planner.option_table import CONVERTING
 from growdisk.qcow2.create_options import CreateOptions
 from growdisk.qcow2.probe import format_of_name
+from growdisk.units import format_size
 
 TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def run_convert(arguments: argparse.Namespace, output: CommandOutput) -> int:
             "actual-size": host,
         }
     )
-    output.note(f"{arguments.path}: {human_size(size)}, {human_size(host)} on the host")
+    output.note(f"{arguments.path}: {format_size(size)}, {format_size(host)} on the host")
     return 0
 
 
@@ -112,7 +112,7 @@ def run_copy(arguments: argparse.Namespace, output: CommandOutput) -> int:
     output.document(
         {"result": "created", "filename": str(arguments.path), "size": size, "actual-size": host}
     )
-    output.note(f"{arguments.path}: {human_size(size)}, {human_size(host)} on the host")
+    output.note(f"{arguments.path}: {format_size(size)}, {format_size(host)} on the host")
     return 0
 
 

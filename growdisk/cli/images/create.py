@@ -6,12 +6,13 @@ import argparse
 
 from growdisk.cli.declaring import declare
 from growdisk.cli.images.keys import add_key, add_new_key, key_for_new
-from growdisk.cli.images.shared import add_options, add_path, human_size, note_rounded, position_of
+from growdisk.cli.images.shared import add_options, add_path, note_rounded, position_of
 from growdisk.cli.output import CommandOutput
 from growdisk.errors import UsageError
 from growdisk.planner.option_table import CREATING, FORMAT
 from growdisk.qcow2.create_options import CreateOptions
 from growdisk.qcow2.probe import format_of_name
+from growdisk.units import format_size
 
 _BACKING = {"backing_file": "backing", "backing_fmt": "backing_format"}
 
@@ -44,7 +45,7 @@ def run_create(arguments: argparse.Namespace, output: CommandOutput) -> int:
     size = (_raw if form == "raw" else _qcow2)(arguments, requested)
     output.document({"result": "created", "filename": str(arguments.path), "virtual-size": size})
     note_rounded(output, requested, size)
-    output.note(f"{arguments.path}: {form}, {human_size(size)}")
+    output.note(f"{arguments.path}: {form}, {format_size(size)}")
     return 0
 
 

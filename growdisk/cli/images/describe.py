@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Iterator
 from itertools import chain
 
-from growdisk.cli.images.shared import add_format, add_path, human_size
+from growdisk.cli.images.shared import add_format, add_path, size_of_qemu_img
 from growdisk.cli.output import CommandOutput, printable
 
 TYPE_CHECKING = False  # typing would be loaded for this alone
@@ -60,8 +60,8 @@ def _lines(info: ImageInfo) -> Iterator[str]:
     facts = info.as_json()
     yield f"image: {info.path}"
     yield f"file format: {info.format}"
-    yield f"virtual size: {human_size(info.virtual_size)} ({info.virtual_size} bytes)"
-    yield f"disk size: {human_size(info.actual_size)}"
+    yield f"virtual size: {size_of_qemu_img(info.virtual_size)} ({info.virtual_size} bytes)"
+    yield f"disk size: {size_of_qemu_img(info.actual_size)}"
     if "encrypted" in facts:
         yield "encrypted: yes"
     if "cluster-size" in facts:

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from growdisk.cli.declaring import declare
 from growdisk.cli.images.keys import add_key, unlocking
-from growdisk.cli.images.shared import add_path, ended_like_ctrl_c, human_size, note_run
+from growdisk.cli.images.shared import add_path, ended_like_ctrl_c, note_run
 from growdisk.cli.output import CommandOutput
 from growdisk.planner.option_table import CREATING
+from growdisk.units import format_size
 
 
 def overlay_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,7 +24,7 @@ def run_overlay(arguments: argparse.Namespace, output: CommandOutput) -> int:
 
     size = create_overlay(arguments.base, arguments.path, arguments.backing_format)
     output.document({"result": "created", "filename": str(arguments.path), "virtual-size": size})
-    output.note(f"{arguments.path}: {human_size(size)} on {arguments.base}")
+    output.note(f"{arguments.path}: {format_size(size)} on {arguments.base}")
     return 0
 
 

@@ -11,13 +11,12 @@ from growdisk.cli.images.shared import (
     add_format,
     add_path,
     ended_like_ctrl_c,
-    human_size,
     note_rounded,
 )
 from growdisk.cli.output import CommandOutput
 from growdisk.errors import BadSize, shell_word
 from growdisk.planner.option_table import RESIZE_TO
-from growdisk.units import SizeSpec, parse_goal_size
+from growdisk.units import SizeSpec, format_size, parse_goal_size
 
 _SIZE = re.compile(r"-[0-9.]+[A-Za-z]*$")
 
@@ -65,9 +64,9 @@ def run_resize(arguments: argparse.Namespace, output: CommandOutput) -> int:
     # +10G of a disk of odd length may be rounded too: the sum counts, not what was typed.
     note_rounded(output, size.resolve(old), new)
     if old == new:
-        output.note(f"{arguments.path}: nothing to do, it has {human_size(old)} already")
+        output.note(f"{arguments.path}: nothing to do, it has {format_size(old)} already")
     else:
-        output.note(f"{arguments.path}: {human_size(old)} -> {human_size(new)}")
+        output.note(f"{arguments.path}: {format_size(old)} -> {format_size(new)}")
     if new > old:
         output.note(
             f"the partitions inside are as before; growdisk expand {shell_word(arguments.path)} "
@@ -115,7 +114,7 @@ def run_compact(arguments: argparse.Namespace, output: CommandOutput) -> int:
         {"result": result, "filename": str(arguments.path), "before": before, "after": after}
     )
     if before == after:
-        output.note(f"{arguments.path}: nothing to give back, {human_size(after)} on the host")
+        output.note(f"{arguments.path}: nothing to give back, {format_size(after)} on the host")
         return 0
-    output.note(f"{arguments.path}: {human_size(before)} -> {human_size(after)} on the host")
+    output.note(f"{arguments.path}: {format_size(before)} -> {format_size(after)} on the host")
     return 0

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable, Iterator
 
 from growdisk.cli.declaring import declare, help_of
-from growdisk.cli.images.shared import add_path, human_size
+from growdisk.cli.images.shared import add_path, size_of_qemu_img
 from growdisk.cli.output import CommandOutput, printable
 from growdisk.errors import UsageError
 from growdisk.planner.option_table import SNAPSHOT_NAME
@@ -92,7 +92,7 @@ def snapshot_rows(entries: Iterable[SnapshotEntry]) -> Iterator[str]:
         yield (
             # A space in any case: a name may be longer than its column.
             f"{printable(entry.id):<9} {printable(entry.name):<16} "
-            f"{human_size(entry.vm_state_size):>8}{date:>20}"
+            f"{size_of_qemu_img(entry.vm_state_size):>8}{date:>20}"
             f"{_clock(entry.vm_clock_nsec):>13}{count:>11}"
         )
 
