@@ -15,7 +15,6 @@ from threading import Lock
 from growdisk import api
 from growdisk.api.provisioning.recipe import FileInto, KeysFor, Output, PasswordFor, Recipe, Seed
 from growdisk.api.provisioning.result import Provisioned, ProvisionReport, provision_document
-from growdisk.api.provisioning.secret_files import password_in, text_in
 from growdisk.cli.common_options import named_path
 from growdisk.cli.declaring import declare, help_of
 from growdisk.cli.images.keys import add_key, read_key
@@ -231,7 +230,7 @@ def _keys(word: str) -> KeysFor:
     if not colon or not _USER.fullmatch(user):
         # A colon may belong to the file's name: then a user's name does not stand before it.
         user, file = "root", word
-    return KeysFor(user, text_in(Path(file)))
+    return KeysFor.in_file(user, Path(file))
 
 
 def _password(word: str) -> PasswordFor:
@@ -239,7 +238,7 @@ def _password(word: str) -> PasswordFor:
     user, _, rest = word.partition(":")
     how, _, value = rest.partition(":")
     if _USER.fullmatch(user) and how == "file" and value:
-        return PasswordFor(user, password_in(Path(value)))
+        return PasswordFor.in_file(user, Path(value))
     if _USER.fullmatch(user) and how == "hash" and value:
         return PasswordFor(user, hashed=value)
     if _USER.fullmatch(user) and rest == "locked":

@@ -17,7 +17,7 @@ from growdisk.playbook.shipped import playbook_path, shipped_folder, shipped_pla
 from growdisk.playbook.specs import TASKS
 
 if TYPE_CHECKING:
-    from growdisk.playbook.request import Request
+    from growdisk.playbook.model import Request
     from growdisk.playbook.run import Ended, Listener
 
 
@@ -132,7 +132,8 @@ def _shown(
 
 
 def _request(arguments: argparse.Namespace, path: Path) -> Request:
-    from growdisk.playbook.request import Request, extra_vars
+    from growdisk.playbook.model import Request
+    from growdisk.playbook.vars_files import extra_vars
 
     return Request(
         path,
