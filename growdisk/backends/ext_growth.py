@@ -20,8 +20,8 @@ from growdisk.backends.backend import CheckState, FilesystemCheck
 from growdisk.backends.guest_handle import Shell
 from growdisk.errors import ToolFailed
 from growdisk.fast_dataclass import dataclass
+from growdisk.fast_imports import LateLogger
 from growdisk.host.command import last_lines
-from growdisk.late_logger import LateLogger
 from growdisk.units import align_up
 
 _log = LateLogger("growdisk.appliance")

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from growdisk.cli.output import CommandOutput
-from growdisk.errors import UsageError, bad_value
+from growdisk.errors import UsageError, bad_value, nearest
 from growdisk.fast_dataclass import asdict
 from growdisk.planner.option_table import OptionSpec
 from growdisk.playbook.shipped import playbook_path, shipped_folder, shipped_playbooks
@@ -172,8 +171,8 @@ def _found(name: str) -> Path:
 
 
 def _nearest(name: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(name.removesuffix(".yml"), known, 1, 0.6)
-    guess = f"did you mean {near[0]}? " if near else ""
+    near = nearest(name.removesuffix(".yml"), known)
+    guess = f"did you mean {near}? " if near else ""
     return (
         f"{guess}a file of yours, or one that comes with growdisk: "
         f"{', '.join(known) or 'none is installed'}"
