@@ -6,7 +6,6 @@ import argparse
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from growdisk.cli.common_options import group_of
 from growdisk.cli.declaring import declare, help_of
@@ -19,10 +18,8 @@ from growdisk.planner.given_values import GivenValues, run_options_of
 from growdisk.planner.goal import ExtraDiskOption, Goal, RunOptions
 from growdisk.planner.option_table import BY_RULE, SECTOR_SIZES, SHARED
 from growdisk.planner.size_specs import disk_number, growth_requests, requests_by_disk
+from growdisk.qcow2.probe import ImageFormat
 from growdisk.units import parse_goal_size
-
-if TYPE_CHECKING:
-    from growdisk.qcow2.probe import ImageFormat
 
 _MOST_PARTITIONS = 128
 _EACH = "one at a time, may be given several times"

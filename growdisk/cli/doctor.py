@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
 
+from growdisk.backends.doctor import (
+    MAIN,
+    Capability,
+    MachineCheck,
+    capabilities,
+    has_appliance,
+    run_checks,
+)
 from growdisk.cli.config import configured
 from growdisk.cli.output import CommandOutput
 from growdisk.fast_dataclass import asdict
-
-if TYPE_CHECKING:
-    from growdisk.backends.doctor import Capability, MachineCheck
 
 _BACKENDS = {"direct backend": "direct", "user-mode kernel": "uml", "appliance": "guestfs"}
 
@@ -21,8 +25,6 @@ def doctor_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_doctor(arguments: argparse.Namespace, output: CommandOutput) -> int:
     """Exit code 0 if the main job can be done here by any backend, else 3."""
-    from growdisk.backends.doctor import MAIN, capabilities, has_appliance, run_checks
-
     findings = []
     # Said as they are found: to launch the appliance takes ten seconds or more.
     for finding in run_checks(launch_appliance=not arguments.quick):

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 
+from growdisk.api.fleet.listing import Wanted, list_disks
 from growdisk.api.fleet.values import DiskEntry, FileSystemUse
 from growdisk.cli.common_options import named_path
 from growdisk.cli.disk_lines import remarks, shortened
@@ -77,8 +78,6 @@ def percent_of(text: str) -> float:
 
 
 def run_list(arguments: argparse.Namespace, output: CommandOutput) -> int:
-    from growdisk.api.fleet.listing import Wanted, list_disks
-
     # Before the work, which may take long: a name that cannot be meant is refused at once.
     if arguments.html:
         refuse_to_replace(arguments.html, "--html")

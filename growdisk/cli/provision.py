@@ -13,6 +13,7 @@ from pathlib import Path
 from threading import Lock
 
 from growdisk import api
+from growdisk.api.provisioning.output_lists import as_template, counted, read_output_list
 from growdisk.api.provisioning.recipe import FileInto, KeysFor, Output, PasswordFor, Recipe, Seed
 from growdisk.api.provisioning.result import Provisioned, ProvisionReport, provision_document
 from growdisk.cli.common_options import named_path
@@ -25,6 +26,7 @@ from growdisk.errors import UsageError, bad_value, options_conflict
 from growdisk.fast_dataclass import replace
 from growdisk.planner.option_table import CONVERTING, FORMAT, PROVISIONING
 from growdisk.units import format_size, parse_goal_size
+from growdisk.workflow.stopping import SignalsStop, StopRequest
 
 _USER = re.compile(r"[a-z_][a-z0-9_.-]*\$?")
 _COPY = "SRC:DEST[:MODE[:OWNER[:GROUP]]]"
@@ -62,8 +64,6 @@ def provision_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run_provision(arguments: argparse.Namespace, output: CommandOutput) -> int:
-    from growdisk.workflow.stopping import SignalsStop, StopRequest
-
     recipe, own = _recipe_of(arguments)
     outputs = _outputs(arguments, own)
     with SignalsStop(StopRequest()) as stop, output.working() as working:
@@ -82,8 +82,6 @@ def run_provision(arguments: argparse.Namespace, output: CommandOutput) -> int:
 
 def _outputs(arguments: argparse.Namespace, own: Sequence[Output]) -> Sequence[Output]:
     """By OUT, by a list, or by the recipe itself. UsageError if they contradict each other."""
-    from growdisk.api.provisioning.output_lists import counted, read_output_list
-
     if arguments.list is not None:
         if arguments.out is not None or arguments.count is not None:
             raise options_conflict(
@@ -190,8 +188,6 @@ def _add_customizing(parser: argparse.ArgumentParser) -> None:
 
 def _recipe_of(arguments: argparse.Namespace) -> tuple[Recipe, Sequence[Output]]:
     """The recipe, and the outputs that a recipe file names itself."""
-    from growdisk.api.provisioning.output_lists import as_template
-
     recipe, outputs = Recipe(), tuple[Output, ...]()
     if arguments.recipe is not None:
         from growdisk.api.provisioning.recipe_file import load_recipe

@@ -6,18 +6,17 @@ import argparse
 import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from growdisk.cli.output import CommandOutput
+from growdisk.cli.playbook_view import PlaybookView
 from growdisk.errors import UsageError, bad_value, nearest
 from growdisk.fast_dataclass import asdict
 from growdisk.planner.option_table import OptionSpec
+from growdisk.playbook.model import Request
+from growdisk.playbook.run import Ended, Listener, resume_playbook, run_playbook
 from growdisk.playbook.shipped import playbook_path, shipped_folder, shipped_playbooks
 from growdisk.playbook.specs import TASKS
-
-if TYPE_CHECKING:
-    from growdisk.playbook.model import Request
-    from growdisk.playbook.run import Ended, Listener
+from growdisk.playbook.vars_files import extra_vars
 
 
 def run_arguments(parser: argparse.ArgumentParser) -> None:
@@ -102,8 +101,6 @@ def run_run(arguments: argparse.Namespace, output: CommandOutput) -> int:
         )
     path = _found(arguments.playbook)
     if arguments.resume or arguments.undo:
-        from growdisk.playbook.run import resume_playbook
-
         # Hosts, variables and tags are those in the record of that run; of the options here only -j
         # counts.
         verb = "undo" if arguments.undo else "resume"
@@ -112,7 +109,6 @@ def run_run(arguments: argparse.Namespace, output: CommandOutput) -> int:
             output,
             lambda listener: resume_playbook(path, listener, arguments.jobs, undo=verb == "undo"),
         )
-    from growdisk.playbook.run import run_playbook
 
     request = _request(arguments, path)
     return _shown(arguments, output, lambda listener: run_playbook(request, listener))
@@ -121,8 +117,6 @@ def run_run(arguments: argparse.Namespace, output: CommandOutput) -> int:
 def _shown(
     arguments: argparse.Namespace, output: CommandOutput, action: Callable[[Listener], Ended]
 ) -> int:
-    from growdisk.cli.playbook_view import PlaybookView
-
     with PlaybookView(
         output, verbose=arguments.verbose, check=arguments.check, diff=arguments.diff
     ) as view:
@@ -131,9 +125,6 @@ def _shown(
 
 
 def _request(arguments: argparse.Namespace, path: Path) -> Request:
-    from growdisk.playbook.model import Request
-    from growdisk.playbook.vars_files import extra_vars
-
     return Request(
         path,
         tuple(arguments.inventory),

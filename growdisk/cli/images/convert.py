@@ -5,6 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from growdisk.api.images.converting import Qcow2Target, RawTarget, Source, convert_image
+from growdisk.api.images.copying import copy_image
+from growdisk.api.images.creating import raw_preallocation
 from growdisk.cli.declaring import declare
 from growdisk.cli.images.keys import add_key, add_new_key, key_for_new, unlocking
 from growdisk.cli.images.shared import (
@@ -20,10 +23,6 @@ from growdisk.planner.option_table import CONVERTING
 from growdisk.qcow2.create_options import CreateOptions
 from growdisk.qcow2.probe import format_of_name
 from growdisk.units import format_size
-
-TYPE_CHECKING = False  # typing would be loaded for this alone
-if TYPE_CHECKING:
-    from growdisk.api.images.converting import Qcow2Target, RawTarget
 
 
 def convert_arguments(parser: argparse.ArgumentParser) -> None:
@@ -60,8 +59,6 @@ def convert_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run_convert(arguments: argparse.Namespace, output: CommandOutput) -> int:
-    from growdisk.api.images.converting import Source, convert_image
-
     target = _target(arguments)
     # An internal snapshot is what it was when it was taken: a run in progress does not touch it.
     if arguments.snapshot is None:
@@ -102,8 +99,6 @@ def copy_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run_copy(arguments: argparse.Namespace, output: CommandOutput) -> int:
-    from growdisk.api.images.copying import copy_image
-
     # The file alone is copied: what lies below it does not matter.
     note_run(arguments.source, output, alone=True)
     with ended_like_ctrl_c(), output.bar(f"copying {arguments.source.name}") as progress:
@@ -117,9 +112,6 @@ def run_copy(arguments: argparse.Namespace, output: CommandOutput) -> int:
 
 
 def _target(arguments: argparse.Namespace) -> RawTarget | Qcow2Target:
-    from growdisk.api.images.converting import Qcow2Target, RawTarget
-    from growdisk.api.images.creating import raw_preallocation
-
     options = ",".join(arguments.options)
     # --compression alone asks for compression as well.
     compress = arguments.compress or arguments.compression is not None

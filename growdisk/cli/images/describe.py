@@ -5,15 +5,14 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 from itertools import chain
+from pathlib import Path
 
+from growdisk.api.images.info import ImageInfo, backing_chain, image_info
 from growdisk.cli.images.shared import add_format, add_path, size_of_qemu_img
 from growdisk.cli.output import CommandOutput, printable
 
 TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from growdisk.api.images.info import ImageInfo
     from growdisk.api.images.mapping import MapRecord
 
 
@@ -34,7 +33,6 @@ def info_arguments(parser: argparse.ArgumentParser) -> None:
 def run_info(arguments: argparse.Namespace, output: CommandOutput) -> int:
     if arguments.backing_chain:
         return _chain(arguments, output)
-    from growdisk.api.images.info import image_info
 
     info = image_info(arguments.path, arguments.format, shared=arguments.force_share)
     if output.json_mode:
@@ -47,8 +45,6 @@ def run_info(arguments: argparse.Namespace, output: CommandOutput) -> int:
 
 def _chain(arguments: argparse.Namespace, output: CommandOutput) -> int:
     """Each layer as qemu-img shows it, with an empty line between them."""
-    from growdisk.api.images.info import backing_chain
-
     layers = backing_chain(arguments.path, arguments.format, shared=arguments.force_share)
     output.document([layer.as_json() for layer in layers])
     for number, layer in enumerate(layers):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from growdisk.api.images.creating import create_overlay
+from growdisk.api.images.layers import commit_overlay, rebase_overlay, rebase_unsafe
 from growdisk.cli.declaring import declare
 from growdisk.cli.images.keys import add_key, unlocking
 from growdisk.cli.images.shared import add_path, ended_like_ctrl_c, note_run
@@ -20,8 +22,6 @@ def overlay_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run_overlay(arguments: argparse.Namespace, output: CommandOutput) -> int:
-    from growdisk.api.images.creating import create_overlay
-
     size = create_overlay(arguments.base, arguments.path, arguments.backing_format)
     output.document({"result": "created", "filename": str(arguments.path), "virtual-size": size})
     output.note(f"{arguments.path}: {format_size(size)} on {arguments.base}")
@@ -40,8 +40,6 @@ def commit_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run_commit(arguments: argparse.Namespace, output: CommandOutput) -> int:
-    from growdisk.api.images.layers import commit_overlay
-
     def commit(keys: tuple[bytes, ...]) -> Path:
         # Ended half-way, nothing is lost: the overlay is emptied last.
         with ended_like_ctrl_c(), output.bar(f"committing {arguments.path.name}") as progress:
@@ -78,8 +76,6 @@ def rebase_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run_rebase(arguments: argparse.Namespace, output: CommandOutput) -> int:
-    from growdisk.api.images.layers import rebase_overlay, rebase_unsafe
-
     # -b '' as with qemu-img: no backing file.
     name = arguments.backing or None
     if arguments.unsafe:

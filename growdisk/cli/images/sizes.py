@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import re
 
+from growdisk.api.images.compacting import compact_image
+from growdisk.api.images.resizing import resize_image
 from growdisk.cli.declaring import declare, help_of
 from growdisk.cli.images.keys import add_key, unlocking
 from growdisk.cli.images.shared import (
@@ -42,8 +44,6 @@ def resize_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run_resize(arguments: argparse.Namespace, output: CommandOutput) -> int:
-    from growdisk.api.images.resizing import resize_image
-
     size = _change_of(arguments.size)
     old, new = unlocking(
         arguments,
@@ -98,8 +98,6 @@ def compact_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run_compact(arguments: argparse.Namespace, output: CommandOutput) -> int:
-    from growdisk.api.images.compacting import compact_image
-
     def compact(keys: tuple[bytes, ...]) -> tuple[int, int]:
         with output.working(f"compacting {arguments.path.name}"):
             return compact_image(

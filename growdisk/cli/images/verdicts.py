@@ -9,17 +9,16 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 
+from growdisk.api.images.advice import repair_hint
+from growdisk.api.images.checking import check_image
+from growdisk.api.images.comparing import Comparison, compare_images
 from growdisk.cli.declaring import declare
 from growdisk.cli.images.keys import add_key, unlocking
 from growdisk.cli.images.shared import add_format, add_path, note_run
 from growdisk.cli.output import CommandOutput
 from growdisk.error_document import error_document
 from growdisk.errors import GrowdiskError
-
-TYPE_CHECKING = False  # typing would be loaded for this alone
-if TYPE_CHECKING:
-    from growdisk.api.images.comparing import Comparison
-    from growdisk.qcow2.check.checker import CheckReport
+from growdisk.qcow2.check.checker import CheckReport
 
 _CLEAN, _NOT_CHECKED, _CORRUPT, _LEAKS, _NOTHING_TO_CHECK = 0, 1, 2, 3, 63
 _SAME, _DIFFERENT, _UNREADABLE = 0, 1, 2
@@ -40,8 +39,6 @@ def check_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run_check(arguments: argparse.Namespace, output: CommandOutput) -> int:
-    from growdisk.api.images.checking import check_image
-
     try:
         with output.working(f"checking {arguments.path.name}"):
             report = check_image(
@@ -68,8 +65,6 @@ def run_check(arguments: argparse.Namespace, output: CommandOutput) -> int:
             output.note(problem)
     output.lines(_lines(report))
     if report.corruptions and not arguments.repair:
-        from growdisk.api.images.advice import repair_hint
-
         output.note(f"growdisk: {repair_hint(arguments.path) or 'growdisk cannot mend it'}")
     return _exit_code(report)
 
@@ -130,8 +125,6 @@ def compare_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run_compare(arguments: argparse.Namespace, output: CommandOutput) -> int:
-    from growdisk.api.images.comparing import compare_images
-
     formats = (arguments.format, arguments.other_format)
 
     def compare(keys: tuple[bytes, ...]) -> Comparison:
