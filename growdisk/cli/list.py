@@ -6,7 +6,6 @@ Names and mount points come from strangers: they are put through `printable`.
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -158,15 +157,6 @@ def rows(entries: Sequence[DiskEntry], width: int) -> Iterator[str]:
         yield "  ".join(words).rstrip()
 
 
-def shown_name(entry: DiskEntry) -> str:
-    """The machine's, or the file's: the folder is left out if there is no other."""
-    return entry.name if entry.domain else os.path.basename(entry.path) or entry.path  # noqa: PTH119
-
-
-def percent_cell(use: FileSystemUse | None) -> str:
-    return f"{whole_percent(use.fullness)}%" if use else ""
-
-
 def document(entry: DiskEntry) -> dict[str, object]:
     """For --json: see docs/json.md."""
     # asdict has fields only: `fullest` and `fullness` are properties.
@@ -186,7 +176,8 @@ def _row(entry: DiskEntry) -> tuple[str, ...]:
     return tuple(
         printable(text)
         for text in (
-            shown_name(entry),
+            # A file's folder is left out.
+            entry.name if entry.domain else Path(entry.path).name or entry.path,
             "unreadable" if entry.error else entry.state,
             entry.format,
             "" if size is None else format_size(size),
@@ -200,7 +191,7 @@ def _row(entry: DiskEntry) -> tuple[str, ...]:
 
 
 def _named_percent(use: FileSystemUse | None) -> str:
-    return f"{percent_cell(use)} {use.name}" if use else ""
+    return f"{whole_percent(use.fullness)}% {use.name}" if use else ""
 
 
 def _widest(cells: Sequence[tuple[str, ...]], column: int) -> int:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from growdisk.cli.output import CommandOutput
 from growdisk.errors import BadSize
-from growdisk.units import SizeSpec, parse_size
+from growdisk.units import parse_size
 
 _ZERO = r"0+(b|B|[kKMGTPE](iB)?)?"
 
@@ -34,16 +34,12 @@ def position_of(text: str) -> int:
     # parse_size refuses 0, as no disk is that small; an offset may well be 0.
     if re.fullmatch(_ZERO, text):
         return 0
-    size = size_of(text)
+    size = parse_size(text)
     if size.relative:
         raise BadSize(
             text, reason="there is nothing that it could be added to", hint="write 4096b or 64k"
         )
     return size.bytes
-
-
-def size_of(text: str) -> SizeSpec:
-    return parse_size(text)
 
 
 def note_rounded(output: CommandOutput, requested: int | None, size: int) -> None:

@@ -49,9 +49,7 @@ def run_check(arguments: argparse.Namespace, output: CommandOutput) -> int:
             )
     # Caught here, not in dispatch: its exit codes (2, 3) mean something else for this verb.
     except GrowdiskError as error:
-        output.error(error)
-        output.document({"error": error_document(error) | {"code": _NOT_CHECKED}})
-        return _NOT_CHECKED
+        return _failed(error, output, _NOT_CHECKED)
     if report is None:
         text = "a raw image has nothing that could be checked"
         output.note(f"growdisk: {arguments.path}: {text}")
@@ -136,9 +134,7 @@ def run_compare(arguments: argparse.Namespace, output: CommandOutput) -> int:
             note_run(path, output)
         found = unlocking(arguments, compare)
     except GrowdiskError as error:
-        output.error(error)
-        output.document({"error": error_document(error) | {"code": _UNREADABLE}})
-        return _UNREADABLE
+        return _failed(error, output, _UNREADABLE)
     if found.sizes_differ:
         output.note(f"the sizes differ: {found.sizes[0]} and {found.sizes[1]} bytes")
     # Without --strict the shorter one counts as if zeros followed: sizes may differ then.
@@ -151,3 +147,9 @@ def run_compare(arguments: argparse.Namespace, output: CommandOutput) -> int:
     else:
         output.lines(["The sizes differ, the rest is zeros."])
     return _SAME if same else _DIFFERENT
+
+
+def _failed(error: GrowdiskError, output: CommandOutput, code: int) -> int:
+    output.error(error)
+    output.document({"error": error_document(error) | {"code": code}})
+    return code
