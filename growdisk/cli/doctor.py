@@ -12,6 +12,7 @@ from growdisk.backends.doctor import (
     has_appliance,
     run_checks,
 )
+from growdisk.cli.common_options import add_flag
 from growdisk.cli.config import configured
 from growdisk.cli.output import CommandOutput
 from growdisk.fast_dataclass import asdict
@@ -20,7 +21,7 @@ _BACKENDS = {"direct backend": "direct", "user-mode kernel": "uml", "appliance":
 
 
 def doctor_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--quick", action="store_true", help="do not launch the appliance")
+    add_flag(parser, "--quick", "do not launch the appliance")
 
 
 def run_doctor(arguments: argparse.Namespace, output: CommandOutput) -> int:

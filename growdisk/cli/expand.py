@@ -13,7 +13,7 @@ from growdisk import api
 from growdisk.api.live_request import LiveRequest
 from growdisk.api.result import Result
 from growdisk.cli.arguments import add_goal, format_of, goal_of, options_of
-from growdisk.cli.common_options import names_at
+from growdisk.cli.common_options import add_flag, names_at
 from growdisk.cli.images.keys import unlocking
 from growdisk.cli.output import CommandOutput
 from growdisk.cli.report import print_result
@@ -27,19 +27,15 @@ from growdisk.units import format_size
 
 def plan_arguments(parser: argparse.ArgumentParser) -> None:
     add_goal(parser)
-    parser.add_argument(
-        "--as-playbook",
-        action="store_true",
-        help="print the plan as a playbook that does the same (growdisk run)",
+    add_flag(
+        parser, "--as-playbook", "print the plan as a playbook that does the same (growdisk run)"
     )
 
 
 def expand_arguments(parser: argparse.ArgumentParser) -> None:
     plan_arguments(parser)
-    parser.add_argument("-n", "--dry-run", action="store_true", help="the same as growdisk plan")
-    parser.add_argument(
-        "-y", "--yes", action="store_true", help="ask nothing on a terminal: the defaults"
-    )
+    add_flag(parser, "-n --dry-run", "the same as growdisk plan")
+    add_flag(parser, "-y --yes", "ask nothing on a terminal: the defaults")
 
 
 def run_plan(arguments: argparse.Namespace, output: CommandOutput) -> int:

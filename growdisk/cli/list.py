@@ -12,7 +12,7 @@ from pathlib import Path
 
 from growdisk.api.fleet.listing import Wanted, list_disks
 from growdisk.api.fleet.values import DiskEntry, FileSystemUse
-from growdisk.cli.common_options import named_path
+from growdisk.cli.common_options import add_flag, add_list, named_path
 from growdisk.cli.disk_lines import remarks, shortened
 from growdisk.cli.output import CommandOutput, printable
 from growdisk.durable import replace_file
@@ -31,15 +31,8 @@ def list_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="IMAGE|GLOB|DIR",
         help="images, patterns, folders (default: all machines of libvirt)",
     )
-    parser.add_argument(
-        "-d",
-        "--domain",
-        action="append",
-        default=[],
-        metavar="NAME",
-        help="a machine of libvirt, or a pattern (web*)",
-    )
-    parser.add_argument("--all-domains", action="store_true", help="all machines of libvirt")
+    add_list(parser, "-d --domain", "NAME", "a machine of libvirt, or a pattern (web*)")
+    add_flag(parser, "--all-domains", "all machines of libvirt")
     parser.add_argument(
         "-c", "--connect", metavar="URI", help="which libvirt (default: its own choice)"
     )

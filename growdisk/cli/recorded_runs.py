@@ -9,6 +9,7 @@ from growdisk import api
 from growdisk.api.result import Result
 from growdisk.api.run_status import StatusReport
 from growdisk.cli.arguments import add_image, add_keys, add_sector_size, keys_of
+from growdisk.cli.common_options import add_flag
 from growdisk.cli.declaring import declare
 from growdisk.cli.images.keys import unlocking
 from growdisk.cli.output import CommandOutput
@@ -40,11 +41,10 @@ def resume_arguments(parser: argparse.ArgumentParser) -> None:
 def rollback_arguments(parser: argparse.ArgumentParser) -> None:
     add_image(parser)
     declare(parser, DOWN_TO, metavar="STEP")
-    parser.add_argument(
+    add_flag(
+        parser,
         "--force",
-        action="store_true",
-        help="a run whose folder is lost: go back to before it by the snapshots that the image "
-        "carries",
+        "a run whose folder is lost: go back to before it by the snapshots that the image carries",
     )
     declare(parser, "overlays_may_break")
     declare(parser, "not_in_use")
@@ -54,10 +54,10 @@ def rollback_arguments(parser: argparse.ArgumentParser) -> None:
 
 def commit_arguments(parser: argparse.ArgumentParser) -> None:
     add_image(parser)
-    parser.add_argument(
+    add_flag(
+        parser,
         "--force",
-        action="store_true",
-        help="keep the disk as it is, although its run is unfinished, or taken back in part; or "
+        "keep the disk as it is, although its run is unfinished, or taken back in part; or "
         "although the run's folder is lost (then the image's snapshots of it are removed)",
     )
     declare(parser, "not_in_use")

@@ -7,6 +7,7 @@ import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from growdisk.cli.common_options import add_flag, add_list
 from growdisk.cli.output import CommandOutput
 from growdisk.cli.playbook_view import PlaybookView
 from growdisk.errors import UsageError, bad_value, nearest
@@ -23,22 +24,17 @@ def run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "playbook", nargs="?", metavar="PLAYBOOK", help="a file, or the name of a shipped playbook"
     )
-    parser.add_argument(
-        "-i",
-        "--inventory",
-        action="append",
-        default=[],
-        metavar="FILE",
-        help="hosts, groups and their variables, in Ansible's YAML or INI; may be given several "
-        "times",
+    add_list(
+        parser,
+        "-i --inventory",
+        "FILE",
+        "hosts, groups and their variables, in Ansible's YAML or INI; may be given several times",
     )
-    parser.add_argument(
-        "-e",
-        "--extra-vars",
-        action="append",
-        default=[],
-        metavar="k=v|@FILE",
-        help="variables that beat all others; may be given several times",
+    add_list(
+        parser,
+        "-e --extra-vars",
+        "k=v|@FILE",
+        "variables that beat all others; may be given several times",
     )
     parser.add_argument(
         "-l",
@@ -47,40 +43,17 @@ def run_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="HOSTS",
         help="only these hosts, groups or images (globs, !)",
     )
-    parser.add_argument(
-        "-t",
-        "--tags",
-        action="append",
-        default=[],
-        metavar="TAGS",
-        help="only tasks with one of these",
-    )
-    parser.add_argument(
-        "--skip-tags",
-        action="append",
-        default=[],
-        metavar="TAGS",
-        help="no tasks with one of these",
-    )
-    parser.add_argument(
-        "-C", "--check", action="store_true", help="write nothing, and say what would be done"
-    )
-    parser.add_argument("-D", "--diff", action="store_true", help="show each disk before and after")
+    add_list(parser, "-t --tags", "TAGS", "only tasks with one of these")
+    add_list(parser, "--skip-tags", "TAGS", "no tasks with one of these")
+    add_flag(parser, "-C --check", "write nothing, and say what would be done")
+    add_flag(parser, "-D --diff", "show each disk before and after")
     parser.add_argument(
         "-j", "--jobs", type=int, default=1, metavar="N", help="images at once (default: 1)"
     )
     which = parser.add_mutually_exclusive_group()
-    which.add_argument(
-        "--resume", action="store_true", help="go on with a run of PLAYBOOK that was cut short"
-    )
-    which.add_argument(
-        "--undo", action="store_true", help="take back a run of PLAYBOOK that was cut short"
-    )
-    which.add_argument(
-        "--tasks",
-        action="store_true",
-        help="list the tasks that a playbook can have, and their options",
-    )
+    add_flag(which, "--resume", "go on with a run of PLAYBOOK that was cut short")
+    add_flag(which, "--undo", "take back a run of PLAYBOOK that was cut short")
+    add_flag(which, "--tasks", "list the tasks that a playbook can have, and their options")
     # Read from the folder when the parser is made, so that what is installed is what is named.
     parser.epilog = (
         f"Playbooks that come with growdisk: {', '.join(shipped_playbooks())}; each says at its "

@@ -8,6 +8,7 @@ from pathlib import Path
 from growdisk.api.images.converting import Qcow2Target, RawTarget, Source, convert_image
 from growdisk.api.images.copying import copy_image
 from growdisk.api.images.creating import raw_preallocation
+from growdisk.cli.common_options import add_flag
 from growdisk.cli.declaring import declare
 from growdisk.cli.images.keys import add_key, add_new_key, key_for_new, unlocking
 from growdisk.cli.images.shared import (
@@ -44,9 +45,7 @@ def convert_arguments(parser: argparse.ArgumentParser) -> None:
     )
     declare(parser, CONVERTING["snapshot"], "-l", metavar="SNAPSHOT")
     declare(parser, CONVERTING["keep_snapshots"])
-    parser.add_argument(
-        "--bitmaps", action="store_true", help="take the persistent dirty bitmaps of SRC along"
-    )
+    add_flag(parser, "--bitmaps", "take the persistent dirty bitmaps of SRC along")
     add_key(parser)
     add_new_key(parser)
     which = parser.add_mutually_exclusive_group()

@@ -8,6 +8,7 @@ from itertools import chain
 from pathlib import Path
 
 from growdisk.api.images.info import ImageInfo, backing_chain, image_info
+from growdisk.cli.common_options import add_flag
 from growdisk.cli.images.shared import add_format, add_path, size_of_qemu_img
 from growdisk.cli.output import CommandOutput, printable
 
@@ -19,15 +20,8 @@ if TYPE_CHECKING:
 def info_arguments(parser: argparse.ArgumentParser) -> None:
     add_path(parser)
     add_format(parser)
-    parser.add_argument(
-        "-U",
-        "--force-share",
-        action="store_true",
-        help="also while a guest writes to it; the answer may be torn",
-    )
-    parser.add_argument(
-        "--backing-chain", action="store_true", help="also of all images that it lies on"
-    )
+    add_flag(parser, "-U --force-share", "also while a guest writes to it; the answer may be torn")
+    add_flag(parser, "--backing-chain", "also of all images that it lies on")
 
 
 def run_info(arguments: argparse.Namespace, output: CommandOutput) -> int:

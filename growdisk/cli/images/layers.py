@@ -7,6 +7,7 @@ from pathlib import Path
 
 from growdisk.api.images.creating import create_overlay
 from growdisk.api.images.layers import commit_overlay, rebase_overlay, rebase_unsafe
+from growdisk.cli.common_options import add_flag
 from growdisk.cli.declaring import declare
 from growdisk.cli.images.keys import add_key, unlocking
 from growdisk.cli.images.shared import add_path, ended_like_ctrl_c, note_run
@@ -65,12 +66,7 @@ def rebase_arguments(parser: argparse.ArgumentParser) -> None:
         "overlay stands alone)",
     )
     declare(parser, CREATING["backing_format"], "-F")
-    parser.add_argument(
-        "-u",
-        "--unsafe",
-        action="store_true",
-        help="only write the name; the guest sees what the new base shows",
-    )
+    add_flag(parser, "-u --unsafe", "only write the name; the guest sees what the new base shows")
     declare(parser, "overlays_may_break")
     add_key(parser)
 

@@ -7,6 +7,7 @@ import re
 
 from growdisk.api.images.compacting import compact_image
 from growdisk.api.images.resizing import resize_image
+from growdisk.cli.common_options import add_flag
 from growdisk.cli.declaring import declare, help_of
 from growdisk.cli.images.keys import add_key, unlocking
 from growdisk.cli.images.shared import (
@@ -30,14 +31,12 @@ def resize_arguments(parser: argparse.ArgumentParser) -> None:
     # argparse takes a word like -10 for a value, by this pattern of its own; -10G has to count too.
     parser._negative_number_matcher = _SIZE
     add_format(parser)
-    parser.add_argument(
+    add_flag(
+        parser,
         "--upgrade",
-        action="store_true",
-        help="make a version 2 image version 3 before (compat=1.1): its snapshots need it",
+        "make a version 2 image version 3 before (compat=1.1): its snapshots need it",
     )
-    parser.add_argument(
-        "--shrink", action="store_true", help="consent to lose what lies beyond the new end"
-    )
+    add_flag(parser, "--shrink", "consent to lose what lies beyond the new end")
     declare(parser, "preallocation")
     declare(parser, "overlays_may_break")
     add_key(parser)

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from growdisk.api.images.advice import repair_hint
 from growdisk.api.images.checking import check_image
 from growdisk.api.images.comparing import Comparison, compare_images
+from growdisk.cli.common_options import add_flag
 from growdisk.cli.declaring import declare
 from growdisk.cli.images.keys import add_key, unlocking
 from growdisk.cli.images.shared import add_format, add_path, note_run
@@ -116,9 +117,7 @@ def compare_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("qcow2", "raw"),
         help="the format of B (default: probed)",
     )
-    parser.add_argument(
-        "-s", "--strict", action="store_true", help="images of different size are never the same"
-    )
+    add_flag(parser, "-s --strict", "images of different size are never the same")
     add_key(parser)
 
 
