@@ -83,7 +83,6 @@ def test_what_a_machine_may_lack_is_loaded_where_it_is_used() -> None:
         lacking |= more
     assert lacking == {
         "growdisk.live.libvirt_domain",
-        "growdisk.live.libvirt_disks",
         "growdisk.backends.guestfs",
     }
 
@@ -256,7 +255,7 @@ def test_the_planner_looks_nothing_up() -> None:
     readers = (
         "block", "qcow2.image", "volumes.inspect", "volumes.keyring", "volumes.lvm",
         "guest_systems", "api", "host.command", "storage.device", "live.qmp",
-        "backends.direct_available", "backends.doctor", "backends.uml_available",
+        "backends.available", "backends.doctor",
         "filesystems.identify", "filesystems.ext_tree", "partitions.sectors",
     )  # fmt: skip
     planner = [name for name in files() if room(name) == "planner"]

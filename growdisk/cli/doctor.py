@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 
+from growdisk.backends.available import has_appliance
 from growdisk.backends.doctor import (
     MAIN,
     Capability,
     MachineCheck,
     capabilities,
-    has_appliance,
     run_checks,
 )
 from growdisk.cli.common_options import add_flag
