@@ -54,6 +54,10 @@ class Located:
         """The items of a list; nothing of anything else."""
         return self.value if isinstance(self.value, tuple) else ()
 
+    def one_or_more(self) -> tuple[Located, ...]:
+        """The items of a list; anything else is the only item."""
+        return self.value if isinstance(self.value, tuple) else (self,)
+
     def bad(self, problem: str, **words: str) -> UsageError:
         """What is wrong with it, with its place."""
         return bad_file(problem, place=self.place, **words)
@@ -69,10 +73,14 @@ class Located:
     def plain(self) -> object:
         """The same without places."""
         if isinstance(self.value, Entries):
-            return {key: value.plain() for key, value, _ in self.value.items}
+            return self.plain_entries()
         if isinstance(self.value, tuple):
             return [item.plain() for item in self.value]
         return self.value
+
+    def plain_entries(self) -> dict[str, object]:
+        """The same of a mapping; nothing of anything else."""
+        return {key: value.plain() for key, value, _ in self.entries()}
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ TASK_WORDS = (
 )  # fmt: skip
 LOOP_WORDS = ("loop_var", "index_var", "label")
 ON_FAILURE = "growdisk_on_failure"
-HOW_FAR_BACK = ("task", "play", "none")
+ON_FAILURE_CHOICES = ("task", "play", "none")
 
 # What Ansible has, and growdisk run does not: said so, instead of being taken for a slip of the
 # pen.
@@ -146,6 +146,12 @@ def is_name(text: str) -> bool:
     )
 
 
+def refuse_no_name(text: str, place: YamlPosition) -> None:
+    if not is_name(text):
+        problem, hint = f"'{text}' cannot be the name of a variable", "use letters, digits and _"
+        raise bad_file(problem, place=place, hint=hint)
+
+
 def flag_of(node: Located | None, word: str) -> bool:
     if node is None:
         return False
@@ -161,16 +167,14 @@ def truth_or_template(node: Located | None, word: str, *, default: object = None
     if isinstance(node.value, str) and is_template(node.value):
         check_templates(node.value, node.place)
         return node.value
-    if truth_of(node.value) is None:
-        raise node.bad(f"{word} is true or false")
-    return truth_of(node.value)
+    return flag_of(node, word)
 
 
 def conditions_of(node: Located | None, word: str) -> tuple[str, ...] | None:
     """Expressions that must all hold; None if there are none."""
     if node is None:
         return None
-    return tuple(_condition(item, word) for item in (node.items() if node.is_list else (node,)))
+    return tuple(_condition(item, word) for item in node.one_or_more())
 
 
 def _condition(node: Located, word: str) -> str:
@@ -196,14 +200,9 @@ def vars_of(node: Located | None) -> dict[str, object]:
     if not node.is_mapping:
         raise node.bad("vars is a mapping", hint="write NAME: VALUE below it")
     for key, _, place in node.entries():
-        if not is_name(key):
-            raise bad_file(
-                f"'{key}' cannot be the name of a variable",
-                place=place,
-                hint="use letters, digits and _",
-            )
+        refuse_no_name(key, place)
     check_all(node)
-    return {key: value.plain() for key, value, _ in node.entries()}
+    return node.plain_entries()
 
 
 def tags_of(node: Located | None) -> frozenset[str]:
@@ -211,7 +210,7 @@ def tags_of(node: Located | None) -> frozenset[str]:
         return frozenset()
     words: list[str] = []
     # A list, or one text with commas, as Ansible takes both.
-    for item in node.items() if node.is_list else (node,):
+    for item in node.one_or_more():
         if not isinstance(item.value, str | int):
             raise item.bad("tags are words")
         words += [word.strip() for word in str(item.value).split(",")]

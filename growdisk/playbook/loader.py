@@ -6,7 +6,7 @@ still before the first task.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from growdisk.errors import GrowdiskError, suggestion
@@ -15,9 +15,9 @@ from growdisk.playbook.expressions import templates_in
 from growdisk.playbook.keywords import (
     BUILTIN,
     BUILTIN_OPTIONS,
-    HOW_FAR_BACK,
     LOOP_WORDS,
     ON_FAILURE,
+    ON_FAILURE_CHOICES,
     PLAY_WORDS,
     TASK_WORDS,
     check_all,
@@ -26,9 +26,9 @@ from growdisk.playbook.keywords import (
     conditions_of,
     flag_of,
     full_name,
-    is_name,
     items_of,
     refuse_become,
+    refuse_no_name,
     tags_of,
     text_of,
     truth_or_template,
@@ -40,7 +40,7 @@ from growdisk.playbook.keywords import (
 )
 from growdisk.playbook.model import LoopControl, Play, Playbook, Task
 from growdisk.playbook.options import check_option
-from growdisk.playbook.specs import NAMESPACE, TASKS, TaskSpec
+from growdisk.playbook.specs import NAMESPACE, TASKS
 
 
 def load_playbook(path: Path) -> Playbook:
@@ -56,7 +56,7 @@ def load_playbook(path: Path) -> Playbook:
 def _play(node: Located) -> Play:
     if not node.is_mapping:
         raise node.bad("a play is a mapping", hint="write - name: …, hosts: …, tasks: …")
-    # Unknown words before anything else: a misspelt `hosts` is told as such, not as missing.
+    # Unknown words before anything else: a misspelt `hosts` is reported as such, not as missing.
     for key, _, place in node.entries():
         if key not in PLAY_WORDS:
             raise unknown_play_word(key, place)
@@ -88,7 +88,7 @@ def _refuse_elsewhere(words: dict[str, Located]) -> None:
 
 
 def _hosts(node: Located) -> Iterator[str]:
-    for item in node.items() if node.is_list else (node,):
+    for item in node.one_or_more():
         if not isinstance(item.value, str) or not item.value.strip():
             raise item.bad("hosts are names, paths or globs", hint="hosts: guests")
         check_templates(item.value, item.place)
@@ -97,19 +97,19 @@ def _hosts(node: Located) -> Iterator[str]:
 
 def _vars(node: Located | None) -> dict[str, object]:
     found = vars_of(node)
-    value = found.get(ON_FAILURE, HOW_FAR_BACK[0])
-    # With an expression in it, how_far_back() judges the value for each host.
+    value = found.get(ON_FAILURE, ON_FAILURE_CHOICES[0])
+    # With an expression in it, on_failure() judges the value for each host.
     if (
         node is not None
         and isinstance(value, str)
         and "{{" not in value
-        and value not in HOW_FAR_BACK
+        and value not in ON_FAILURE_CHOICES
     ):
         place = next(item.place for key, item, _ in node.entries() if key == ON_FAILURE)
         raise bad_file(
             f"{ON_FAILURE} cannot be '{value}'",
             place=place,
-            hint=f"choose one of {', '.join(HOW_FAR_BACK)}",
+            hint=f"choose one of {', '.join(ON_FAILURE_CHOICES)}",
         )
     return found
 
@@ -119,7 +119,7 @@ def _vars_files(node: Located | None) -> Iterator[tuple[str, YamlPosition]]:
         yield text_of(item, "vars_files"), item.place
 
 
-# Reads one task: which it is, its options, and the words around it.
+# One task: which it is, its options, its keywords.
 
 _Words = Mapping[str, tuple[Located, YamlPosition]]
 
@@ -227,11 +227,8 @@ def _check(action: str, key: str, value: Located, where: YamlPosition) -> None:
     if not action.startswith(f"{NAMESPACE}."):
         _check_builtin(action, key, value, where)
         return
-    spec: TaskSpec = TASKS[action.removeprefix(f"{NAMESPACE}.")]
-    known = [option.name for option in spec.options]
-    if key not in known:
-        hint = suggestion(key, known, f"it has: {', '.join(known)}")
-        raise bad_file(f"{action} has no option '{key}'", place=where, hint=hint)
+    spec = TASKS[action.removeprefix(f"{NAMESPACE}.")]
+    _refuse_unknown_option(action, key, [option.name for option in spec.options], where)
     plain = value.plain()
     if any(True for _ in templates_in(plain)):
         return  # the value is not known yet: preflight and the task itself look at it
@@ -241,20 +238,22 @@ def _check(action: str, key: str, value: Located, where: YamlPosition) -> None:
         raise value.bad(error.what, reason=error.why, hint=error.what_to_do) from error
 
 
+def _refuse_unknown_option(
+    action: str, key: str, known: Sequence[str], where: YamlPosition
+) -> None:
+    if key not in known:
+        hint = suggestion(key, known, f"it has: {', '.join(known)}")
+        raise bad_file(f"{action} has no option '{key}'", place=where, hint=hint)
+
+
 def _check_builtin(action: str, key: str, value: Located, where: YamlPosition) -> None:
     known = BUILTIN_OPTIONS[action.removeprefix(f"{BUILTIN}.")]
     if not known:
         # set_fact: each key is a variable to be set, but this one is Ansible's own option.
-        if key != "cacheable" and not is_name(key):
-            raise bad_file(
-                f"'{key}' cannot be the name of a variable",
-                place=where,
-                hint="use letters, digits and _",
-            )
+        if key != "cacheable":
+            refuse_no_name(key, where)
         return
-    if key not in known:
-        hint = suggestion(key, known, f"it has: {', '.join(known)}")
-        raise bad_file(f"{action} has no option '{key}'", place=where, hint=hint)
+    _refuse_unknown_option(action, key, known, where)
     if key == "that":
         conditions_of(value, "that")
     elif key == "var":

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Mapping
+from itertools import chain
 from pathlib import Path
 
 from growdisk.api.current_run import new_run_name
 from growdisk.errors import Refused
-from growdisk.fast_dataclass import dataclass
+from growdisk.fast_dataclass import dataclass, replace
 from growdisk.playbook.host_pool import HostPool, Job
 from growdisk.playbook.host_run import HostRun
 from growdisk.playbook.hosts import Host, PlayContext, hosts_of, refuse_empty_limit
@@ -17,7 +18,7 @@ from growdisk.playbook.inventory import Inventory, read_inventories
 from growdisk.playbook.loader import load_playbook
 from growdisk.playbook.model import Playbook, Request
 from growdisk.playbook.play_records import Claims, PlayJournal, RunFolder, unfinished_run
-from growdisk.playbook.preflight import given_by, look_ahead, refuse_twice
+from growdisk.playbook.preflight import Preflight, given_by, refuse_twice
 from growdisk.playbook.reports import Event, HostReport, merge_reports, worst
 from growdisk.workflow.stopping import StopRequest
 
@@ -64,7 +65,7 @@ class Ended:
 
 @dataclass(frozen=True)
 class Listener:
-    """Who is told: of the hosts of all plays before anything runs, of each event, and of time.
+    """What hears of the hosts of all plays before anything runs, then of each event.
 
     `tick` is called often, for a display that moves.
     """
@@ -144,12 +145,12 @@ class _Prepared:
     playbook: Playbook
     inventory: Inventory
     hosts: tuple[tuple[Host, ...], ...]
-    images: tuple[Path, ...]
+    images: tuple[Path, ...] = ()
 
     def names(self) -> list[str]:
         return list(dict.fromkeys(host.name for hosts in self.hosts for host in hosts))
 
-    def setting(self, play: int, host: Host) -> PlayContext:
+    def context(self, play: int, host: Host) -> PlayContext:
         return PlayContext(
             self.request, self.playbook, self.playbook.plays[play], play, host, self.inventory
         )
@@ -160,9 +161,8 @@ def _prepare(request: Request, *, look: bool = True) -> _Prepared:
     inventory = read_inventories(request.inventories, request.playbook.parent)
     hosts = tuple(tuple(hosts_of(play, request, inventory)) for play in playbook.plays)
     refuse_empty_limit(request, [host for each in hosts for host in each])
-    prepared = _Prepared(request, playbook, inventory, hosts, ())
-    images = _look(prepared) if look else ()
-    return _Prepared(request, playbook, inventory, hosts, images)
+    prepared = _Prepared(request, playbook, inventory, hosts)
+    return replace(prepared, images=_look(prepared)) if look else prepared
 
 
 def _look(prepared: _Prepared) -> tuple[Path, ...]:
@@ -172,14 +172,12 @@ def _look(prepared: _Prepared) -> tuple[Path, ...]:
         given = [
             name for earlier in prepared.playbook.plays[:number] for name in given_by(earlier.tasks)
         ]
-        looked = {
-            h.name: look_ahead(prepared.setting(number, h), made, given)
-            for h in prepared.hosts[number]
+        touched = {
+            host.name: Preflight(prepared.context(number, host), made, given).touched_images()
+            for host in prepared.hosts[number]
         }
-        refuse_twice(play.name, looked)
-        images.update(
-            dict.fromkeys(image for of_host in looked.values() for image in of_host.images)
-        )
+        refuse_twice(play.name, touched)
+        images.update(dict.fromkeys(chain.from_iterable(touched.values())))
     return tuple(images)
 
 
@@ -218,7 +216,7 @@ class _Running:
             for index in range(len(hosts))
             if (journal := self._journal(number, index)).has_begun
         ]
-        return bool(journals) and all(journal.ended_before() for journal in journals)
+        return bool(journals) and all(journal.end_report() for journal in journals)
 
     def back(self) -> Ended:
         """The newest play first."""
@@ -230,7 +228,7 @@ class _Running:
                 for index, host in enumerate(self._prepared.hosts[number])
                 if self._journal(number, index).has_begun
                 # A play that has ended on a host has removed its ways back there.
-                and self._journal(number, index).ended_before() is None
+                and self._journal(number, index).end_report() is None
             ]
             for name, report in self._pool.run(jobs, self._prepared.request.jobs).items():
                 reports.setdefault(name, []).append(report)
@@ -257,9 +255,9 @@ class _Running:
         # Called in the host's own process; what it returns comes back as an event.
         def work(emit: Callable[[Event], None], stop: StopRequest) -> HostReport:
             journal = self._journal(play, index) if self._folder is not None else None
-            if journal is not None and (ended := journal.ended_before()) is not None:
+            if journal is not None and (ended := journal.end_report()) is not None:
                 return ended
-            run = HostRun(self._prepared.setting(play, host), facts, journal, self._run, emit, stop)
+            run = HostRun(self._prepared.context(play, host), facts, journal, self._run, emit, stop)
             return run.undo() if undo else run.run()
 
         return Job(host.name, work)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import inspect
 
 import pytest
+from growdisk.playbook.task_checkpoint import TaskCheckpoint
 
 from growdisk.api.result import StepReport
 from growdisk.planner.layout import ImageLayout, Layout, PartitionLayout, VolumeLayout
 from growdisk.playbook.reports import HostReport, TaskReport
-from growdisk.playbook.task_checkpoint import TaskCheckpoint
 from growdisk.playbook.task_run import Done
 from growdisk.workflow.journal import JournalRecord
 
