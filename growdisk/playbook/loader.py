@@ -6,7 +6,7 @@ still before the first task.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from growdisk.errors import GrowdiskError, suggestion
@@ -20,23 +20,17 @@ from growdisk.playbook.keywords import (
     ON_FAILURE_CHOICES,
     PLAY_WORDS,
     TASK_WORDS,
+    Keywords,
     check_all,
     check_expression,
     check_templates,
     conditions_of,
-    flag_of,
     full_name,
-    items_of,
-    refuse_become,
     refuse_no_name,
-    tags_of,
     text_of,
-    truth_or_template,
     unknown_play_word,
     unknown_task_word,
     unknown_word,
-    variable_name,
-    vars_of,
 )
 from growdisk.playbook.model import LoopControl, Play, Playbook, Task
 from growdisk.playbook.options import check_option
@@ -60,31 +54,29 @@ def _play(node: Located) -> Play:
     for key, _, place in node.entries():
         if key not in PLAY_WORDS:
             raise unknown_play_word(key, place)
-    found = {key: value for key, value, _ in node.entries()}
-    if "hosts" not in found:
+    words = Keywords(node)
+    named = words.node("hosts")
+    if named is None:
         raise node.bad("this play does not say which hosts", hint="add hosts: an image, or a group")
-    _refuse_elsewhere(found)
-    hosts = tuple(_hosts(found["hosts"]))
-    tags = tags_of(found.get("tags"))
-    return Play(
-        name=text_of(found.get("name"), "name") or ", ".join(hosts),
-        hosts=hosts,
-        place=found["hosts"].place,
-        tasks=tuple(read_task(item, tags) for item in items_of(found.get("tasks"), "tasks")),
-        vars=_vars(found.get("vars")),
-        vars_files=tuple(_vars_files(found.get("vars_files"))),
-        ignore_errors=truth_or_template(found.get("ignore_errors"), "ignore_errors", default=False),
-        check_mode=truth_or_template(found.get("check_mode"), "check_mode"),
-        diff=truth_or_template(found.get("diff"), "diff"),
-    )
-
-
-def _refuse_elsewhere(words: dict[str, Located]) -> None:
-    """growdisk works here, and as who it is."""
-    connection = words.get("connection")
+    # growdisk works here, and as who it is.
+    connection = words.node("connection")
     if connection is not None and connection.value != "local":
         raise connection.bad("growdisk run works on this machine", hint="connection: local")
-    refuse_become(words.get("become"))
+    words.refuse_become()
+    hosts, tags = tuple(_hosts(named)), words.tags()
+    return Play(
+        name=words.text("name") or ", ".join(hosts),
+        hosts=hosts,
+        place=named.place,
+        tasks=tuple(read_task(item, tags) for item in words.items("tasks")),
+        vars=_play_vars(words),
+        vars_files=tuple(
+            (text_of(item, "vars_files"), item.place) for item in words.items("vars_files")
+        ),
+        ignore_errors=words.flag_or_template("ignore_errors", default=False),
+        check_mode=words.flag_or_template("check_mode"),
+        diff=words.flag_or_template("diff"),
+    )
 
 
 def _hosts(node: Located) -> Iterator[str]:
@@ -95,8 +87,8 @@ def _hosts(node: Located) -> Iterator[str]:
         yield item.value
 
 
-def _vars(node: Located | None) -> dict[str, object]:
-    found = vars_of(node)
+def _play_vars(words: Keywords) -> dict[str, object]:
+    found, node = words.vars(), words.node("vars")
     value = found.get(ON_FAILURE, ON_FAILURE_CHOICES[0])
     # With an expression in it, on_failure() judges the value for each host.
     if (
@@ -114,88 +106,80 @@ def _vars(node: Located | None) -> dict[str, object]:
     return found
 
 
-def _vars_files(node: Located | None) -> Iterator[tuple[str, YamlPosition]]:
-    for item in items_of(node, "vars_files"):
-        yield text_of(item, "vars_files"), item.place
-
-
 # One task: which it is, its options, its keywords.
-
-_Words = Mapping[str, tuple[Located, YamlPosition]]
 
 
 def read_task(node: Located, play_tags: frozenset[str]) -> Task:
-    """bad-file, with the place, for whatever is wrong with it."""
+    """bad-file, with the place, for anything that is wrong with it."""
     if not node.is_mapping:
         raise node.bad("a task is a mapping", hint="write - name: …, and the task below it")
-    words = {key: (value, place) for key, value, place in node.entries()}
+    words = Keywords(node)
     # First what the task is: its options can only be judged by that.
-    action, (given, place) = _action(words, node.place)
-    _refuse_delegation(words)
-    found = {key: value for key, (value, _) in words.items()}
-    options, places = _options(action, given, place, found.get("args"))
-    loop = found.get("loop")
+    action, given, place = _action(node)
+    _refuse_delegation(node, words)
+    options, places = _options(action, given, place, words.node("args"))
+    loop = words.node("loop")
     if loop is not None:
         check_all(loop)
     return Task(
-        name=text_of(found.get("name"), "name") or action,
+        name=words.text("name") or action,
         action=action,
         options=options,
         place=place,
         places=places,
-        vars=vars_of(found.get("vars")),
-        when=conditions_of(found.get("when"), "when") or (),
+        vars=words.vars(),
+        when=words.conditions("when") or (),
         loop=loop.plain() if loop is not None else None,
-        loop_control=_loop_control(found.get("loop_control")),
-        register=variable_name(found.get("register"), "register"),
-        # None if it is not written. () is not the same: no condition at all always holds, and would
-        # fail the task.
-        failed_when=conditions_of(found.get("failed_when"), "failed_when"),
-        changed_when=conditions_of(found.get("changed_when"), "changed_when"),
-        ignore_errors=truth_or_template(found.get("ignore_errors"), "ignore_errors"),
-        tags=tags_of(found.get("tags")) | play_tags,
-        check_mode=truth_or_template(found.get("check_mode"), "check_mode"),
-        diff=truth_or_template(found.get("diff"), "diff"),
-        no_log=flag_of(found.get("no_log"), "no_log"),
+        loop_control=_loop_control(words.node("loop_control")),
+        register=words.variable_name("register"),
+        # None if it is not written. () is not the same: no condition at all is always true, and
+        # would fail the task.
+        failed_when=words.conditions("failed_when"),
+        changed_when=words.conditions("changed_when"),
+        ignore_errors=words.flag_or_template("ignore_errors"),
+        tags=words.tags() | play_tags,
+        check_mode=words.flag_or_template("check_mode"),
+        diff=words.flag_or_template("diff"),
+        no_log=words.flag("no_log"),
     )
 
 
-def _action(words: _Words, place: YamlPosition) -> tuple[str, tuple[Located, YamlPosition]]:
-    """The one word that is neither a keyword nor unknown."""
-    found: list[tuple[str, tuple[Located, YamlPosition]]] = []
-    for key, value in words.items():
+def _action(node: Located) -> tuple[str, Located, YamlPosition]:
+    """The one word that is neither a keyword nor unknown: its full name, its value, its place."""
+    found: list[tuple[str, Located, YamlPosition]] = []
+    for key, value, place in node.entries():
         if key in TASK_WORDS:
             continue
         name = full_name(key)
         if not name:
-            raise unknown_task_word(key, value[1])
-        found.append((name, value))
+            raise unknown_task_word(key, place)
+        found.append((name, value, place))
     if not found:
         raise bad_file(
             "this task does nothing",
-            place=place,
+            place=node.place,
             hint=f"name what it does, such as {NAMESPACE}.expand:",
         )
     if len(found) > 1:
-        names = " and ".join(name for name, _ in found)
+        names = " and ".join(name for name, _, _ in found)
         raise bad_file(
             "this task does two things",
-            place=found[1][1][1],
+            place=found[1][2],
             reason=names,
             hint="make two tasks of it",
         )
     return found[0]
 
 
-def _refuse_delegation(words: _Words) -> None:
-    refuse_become(words["become"][0] if "become" in words else None)
-    if "delegate_to" in words:
-        node = words["delegate_to"][0]
-        if node.value not in ("localhost", "127.0.0.1"):
-            raise node.bad("growdisk run works on this machine", hint="delegate_to: localhost")
-    if "run_once" in words and flag_of(words["run_once"][0], "run_once"):
+def _refuse_delegation(node: Located, words: Keywords) -> None:
+    words.refuse_become()
+    other = words.node("delegate_to")
+    if other is not None and other.value not in ("localhost", "127.0.0.1"):
+        raise other.bad("growdisk run works on this machine", hint="delegate_to: localhost")
+    if words.flag("run_once"):
+        place = next(place for key, _, place in node.entries() if key == "run_once")
         hint = "make a play of its own for it, with hosts: localhost"
-        raise bad_file("growdisk run does not know run_once", place=words["run_once"][1], hint=hint)
+        raise bad_file("growdisk run does not know run_once", place=place, hint=hint)
 
 
 def _options(
@@ -265,13 +249,12 @@ def _loop_control(node: Located | None) -> LoopControl:
         return LoopControl()
     if not node.is_mapping:
         raise node.bad("loop_control is a mapping", hint="such as loop_var: disk, below it")
-    found = {}
-    for key, value, place in node.entries():
+    for key, _, place in node.entries():
         if key not in LOOP_WORDS:
             raise unknown_word(key, place, "loop_control", LOOP_WORDS)
-        found[key] = value
+    words = Keywords(node)
     return LoopControl(
-        variable_name(found.get("loop_var"), "loop_var") or "item",
-        variable_name(found.get("index_var"), "index_var"),
-        text_of(found.get("label"), "label"),
+        words.variable_name("loop_var") or "item",
+        words.variable_name("index_var"),
+        words.text("label"),
     )
