@@ -12,7 +12,7 @@ from growdisk.block.mounts import memory_under, mounts
 from growdisk.block.opening import refuse_read_only
 from growdisk.errors import GrowdiskError, ImageError, ImageInUse, Refused
 from growdisk.fast_dataclass import replace
-from growdisk.live.libvirt_users import running_users
+from growdisk.live.local_guests import running_users
 from growdisk.planner.plan import Plan
 from growdisk.storage.lvm import foreign_owner
 from growdisk.storage.rbd import clients_of, refuse_other_clients

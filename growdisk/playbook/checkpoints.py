@@ -22,7 +22,7 @@ from growdisk.playbook.perform import TaskResult
 from growdisk.playbook.specs import TASKS
 from growdisk.qcow2.features import Incompatible
 from growdisk.qcow2.image import Qcow2Image
-from growdisk.steps.reread_partitions import RereadPartitions
+from growdisk.steps.table_steps import RereadPartitions
 from growdisk.units import parse_goal_size
 from growdisk.workflow.engine import Observer
 from growdisk.workflow.run_directory import RunDirectory

@@ -12,11 +12,10 @@ from growdisk.given_file import read_given
 from growdisk.guest_config.customize.changes import (
     FileChange,
     GuestChanges,
-    KeysOrder,
-    PasswordOrder,
+    LoginKeys,
+    NewPassword,
 )
-from growdisk.guest_config.customize.hostname import check_hostname
-from growdisk.guest_config.customize.passwords import check_hash, hash_password
+from growdisk.guest_config.customize.given_values import check_hash, check_hostname, hash_password
 
 _LARGEST_FILE = 256 << 20
 # options, if any; type; base64 of the key; a comment, if any
@@ -70,7 +69,7 @@ def render(text: str, values: Values, what: str) -> str:
         ) from error
 
 
-def _keys(keys: KeysFor, values: Values) -> KeysOrder:
+def _keys(keys: KeysFor, values: Values) -> LoginKeys:
     text = render(keys.lines, values, f"the keys of {keys.user}")
     lines = tuple(
         line.strip()
@@ -86,16 +85,16 @@ def _keys(keys: KeysFor, values: Values) -> KeysOrder:
             f"{problem} is not a public key for {keys.user}",
             hint="give the .pub file that ssh-keygen made",
         )
-    return KeysOrder(keys.user, lines)
+    return LoginKeys(keys.user, lines)
 
 
-def _password(password: PasswordFor, values: Values, recipe: Recipe) -> PasswordOrder:
+def _password(password: PasswordFor, values: Values, recipe: Recipe) -> NewPassword:
     if password.hashed:
-        return PasswordOrder(password.user, check_hash(password.hashed))
+        return NewPassword(password.user, check_hash(password.hashed))
     # A hash of the same password is another one each time, unless its salt is made of what is
     # known.
     salt_from = f"growdisk {values['name']} {password.user}" if recipe.reproducible else None
-    return PasswordOrder(password.user, *hash_password(password.clear, salt_from))
+    return NewPassword(password.user, *hash_password(password.clear, salt_from))
 
 
 def _file(file: FileInto, values: Values) -> FileChange:

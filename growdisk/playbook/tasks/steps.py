@@ -27,11 +27,11 @@ from growdisk.planner.single_step import (
 from growdisk.playbook.options import Options, truth_of
 from growdisk.playbook.perform import TaskContext, TaskHandler, TaskResult
 from growdisk.playbook.tasks.expand import outcome_of, plan_in_check_mode
+from growdisk.steps.guest_steps import NOTHING_NAMED, RemakeSwap, RepairGuest
 from growdisk.steps.registry import DiskStep
-from growdisk.steps.remake_swap import RemakeSwap, SwapSpace
-from growdisk.steps.repair_guest import NOTHING_NAMED, RepairGuest
-from growdisk.steps.rewrite_partitions import RewritePartitions
 from growdisk.steps.step_traits import of_kind
+from growdisk.steps.table_steps import RewritePartitions
+from growdisk.steps.worker import SwapSpace
 from growdisk.units import parse_size
 from growdisk.workflow.run_directory import RunDirectory
 
