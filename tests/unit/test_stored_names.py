@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 
 import pytest
-from growdisk.playbook.task_checkpoint import TaskCheckpoint
 
 from growdisk.api.result import StepReport
 from growdisk.planner.layout import ImageLayout, Layout, PartitionLayout, VolumeLayout
