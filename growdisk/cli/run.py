@@ -18,7 +18,7 @@ from growdisk.playbook.specs import TASKS
 
 if TYPE_CHECKING:
     from growdisk.playbook.model import Request
-    from growdisk.playbook.run import Ended, Listener
+    from growdisk.playbook.run import Listener, PlaybookResult
 
 
 def run_arguments(parser: argparse.ArgumentParser) -> None:
@@ -120,7 +120,9 @@ def run_run(arguments: argparse.Namespace, output: CommandOutput) -> int:
 
 
 def _shown(
-    arguments: argparse.Namespace, output: CommandOutput, action: Callable[[Listener], Ended]
+    arguments: argparse.Namespace,
+    output: CommandOutput,
+    action: Callable[[Listener], PlaybookResult],
 ) -> int:
     from growdisk.cli.playbook_view import PlaybookView
 

@@ -35,7 +35,7 @@ from growdisk.playbook.reports import (
     TaskReport,
     TaskStarted,
 )
-from growdisk.playbook.task_run import Done, TaskRun
+from growdisk.playbook.task_run import FinishedTask, TaskRun
 from growdisk.workflow.stopping import StopRequest
 
 
@@ -73,7 +73,7 @@ class HostRun:
             if self._journal.is_restoring:
                 return self._restored(self._journal.failure)
         for position, (number, task) in enumerate(self._tasks, start=1):
-            done = self._done(position, number, task)
+            done = self._run_task(position, number, task)
             if done.failed is not None:
                 return self._failed(done.failed)
         changed = any(report.state == "changed" for report in self._reports)
@@ -93,7 +93,7 @@ class HostRun:
         self._journal.record_restoring(asked)
         return self._restored(asked)
 
-    def _done(self, position: int, number: int, task: Task) -> Done:
+    def _run_task(self, position: int, number: int, task: Task) -> FinishedTask:
         scope = self._context.scope_of(task, self._facts, self._files)
         self._emit(TaskStarted(self._context.host.name, position, len(self._tasks), task.name))
         task_run = TaskRun(
@@ -122,7 +122,7 @@ class HostRun:
         self._facts |= {**done.facts, **({task.register: done.registered} if task.register else {})}
         return done
 
-    def _run_unless_stopped(self, task_run: TaskRun) -> Done:
+    def _run_unless_stopped(self, task_run: TaskRun) -> FinishedTask:
         try:
             self._stop.check()
         except GrowdiskError as error:

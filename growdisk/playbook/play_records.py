@@ -26,7 +26,7 @@ from growdisk.fast_dataclass import asdict
 from growdisk.playbook.checkpoints import TaskCheckpoint
 from growdisk.playbook.perform import Diff
 from growdisk.playbook.reports import HostReport, TaskReport
-from growdisk.playbook.task_run import Done
+from growdisk.playbook.task_run import FinishedTask
 from growdisk.workflow.journal import Event, Journal, JournalRecord
 
 _DESCRIPTION = "run.json"
@@ -216,10 +216,10 @@ class PlayJournal:
         """The report of a play that has ended on this host."""
         return next(map(_host_report, self._of(Event.DONE, Event.UNDONE)), None)
 
-    def task_done(self, number: int) -> Done | None:
+    def task_done(self, number: int) -> FinishedTask | None:
         """How a task ended that need not be done again."""
         ended = [record for record in self._of(Event.VERIFIED) if record.step == str(number)]
-        return _done(ended[-1]) if ended else None
+        return _finished_task(ended[-1]) if ended else None
 
     def item_before(self, key: str) -> TaskCheckpoint | None:
         """How it was before a task, or an item of its loop, that has begun."""
@@ -268,7 +268,7 @@ class PlayJournal:
         if self.item_before(key) is None:
             self._append(Event.APPLYING, asdict(before), key)
 
-    def record_task(self, number: int, done: Done) -> None:
+    def record_task(self, number: int, done: FinishedTask) -> None:
         self._append(Event.VERIFIED, asdict(done), str(number))
 
     def record_restoring(self, error: Mapping[str, object]) -> None:
@@ -308,11 +308,11 @@ def _checkpoint(record: JournalRecord) -> TaskCheckpoint:
     )
 
 
-def _done(record: JournalRecord) -> Done:
+def _finished_task(record: JournalRecord) -> FinishedTask:
     found = _loaded(record)
     registered, facts = found["registered"], found["facts"]
     assert isinstance(registered, dict) and isinstance(facts, dict)
-    return Done(tuple(_reports(found["reports"])), registered, facts)
+    return FinishedTask(tuple(_reports(found["reports"])), registered, facts)
 
 
 def _host_report(record: JournalRecord) -> HostReport:

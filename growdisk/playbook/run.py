@@ -47,7 +47,7 @@ def _play_has_ended(playbook: Path) -> Refused:
 
 
 @dataclass(frozen=True)
-class Ended:
+class PlaybookResult:
     """`hosts` in the order in which they were named.
 
     `stopped`: a signal kept some of them from being begun.
@@ -58,9 +58,8 @@ class Ended:
 
     @property
     def code(self) -> int:
-        return worst(
-            [*(report.code for report in self.hosts), *([_STOPPED] if self.stopped else [])]
-        )
+        codes = [report.code for report in self.hosts]
+        return worst([*codes, _STOPPED] if self.stopped else codes)
 
 
 @dataclass(frozen=True)
@@ -75,13 +74,13 @@ class Listener:
     tick: Callable[[], None]
 
 
-def run_playbook(request: Request, listener: Listener) -> Ended:
+def run_playbook(request: Request, listener: Listener) -> PlaybookResult:
     """All plays. Everything that can be refused is, before anything runs."""
     prepared = _prepare(request)
     run = new_run_name()
     if request.check:
         # Check mode writes nothing: no record, and no claims that would keep others waiting.
-        return _Running(prepared, run, None, listener).forward()
+        return _PlaybookRun(prepared, run, None, listener).run()
     claims, folder = Claims(run), RunFolder(run)
     finished = False
     try:
@@ -90,7 +89,7 @@ def run_playbook(request: Request, listener: Listener) -> Ended:
         for image in prepared.images:
             claims.claim(image)
         folder.begin(_description(request, prepared))
-        ended = _Running(prepared, run, folder, listener).forward()
+        ended = _PlaybookRun(prepared, run, folder, listener).run()
         finished = _finish(folder, ended)
         return ended
     finally:
@@ -99,7 +98,9 @@ def run_playbook(request: Request, listener: Listener) -> Ended:
         claims.release(finished=finished or not folder.is_unfinished)
 
 
-def resume_playbook(path: Path, listener: Listener, jobs: int, *, undo: bool = False) -> Ended:
+def resume_playbook(
+    path: Path, listener: Listener, jobs: int, *, undo: bool = False
+) -> PlaybookResult:
     """Go on with the newest run of the playbook that was cut short, or take it back."""
     folder = unfinished_run(path, "undo" if undo else "resume")
     description = folder.description()
@@ -121,17 +122,17 @@ def resume_playbook(path: Path, listener: Listener, jobs: int, *, undo: bool = F
         # Those that were claimed then. Which they are now could depend on what the play has done.
         for image in description["images"] if isinstance(description["images"], list) else ():
             claims.claim(Path(str(image)))
-        running = _Running(prepared, folder.run, folder, listener)
+        running = _PlaybookRun(prepared, folder.run, folder, listener)
         if undo and running.has_ended:
             raise _play_has_ended(path)
-        ended = running.back() if undo else running.forward()
+        ended = running.undo() if undo else running.run()
         finished = _finish(folder, ended)
         return ended
     finally:
         claims.release(finished=finished)
 
 
-def _finish(folder: RunFolder, ended: Ended) -> bool:
+def _finish(folder: RunFolder, ended: PlaybookResult) -> bool:
     """The record goes, unless somebody is needed: then --undo must still find it."""
     if any(report.result == "stuck" for report in ended.hosts):
         return False
@@ -181,14 +182,14 @@ def _look(prepared: _Prepared) -> tuple[Path, ...]:
     return tuple(images)
 
 
-class _Running:
+class _PlaybookRun:
     def __init__(
         self, prepared: _Prepared, run: str, folder: RunFolder | None, listener: Listener
     ) -> None:
         self._prepared, self._run, self._folder, self._listener = prepared, run, folder, listener
         self._pool = HostPool(listener.emit, listener.tick)
 
-    def forward(self) -> Ended:
+    def run(self) -> PlaybookResult:
         self._listener.begins(self._prepared.names())
         reports: dict[str, list[HostReport]] = {}
         failed: set[str] = set()
@@ -205,7 +206,7 @@ class _Running:
                     failed.add(name)
             if self._pool.stopping:
                 break
-        return self._ended(reports)
+        return self._result(reports)
 
     @property
     def has_ended(self) -> bool:
@@ -218,7 +219,7 @@ class _Running:
         ]
         return bool(journals) and all(journal.end_report() for journal in journals)
 
-    def back(self) -> Ended:
+    def undo(self) -> PlaybookResult:
         """The newest play first."""
         self._listener.begins(self._prepared.names())
         reports: dict[str, list[HostReport]] = {}
@@ -232,13 +233,13 @@ class _Running:
             ]
             for name, report in self._pool.run(jobs, self._prepared.request.jobs).items():
                 reports.setdefault(name, []).append(report)
-        return self._ended(reports)
+        return self._result(reports)
 
-    def _ended(self, reports: Mapping[str, list[HostReport]]) -> Ended:
+    def _result(self, reports: Mapping[str, list[HostReport]]) -> PlaybookResult:
         hosts = tuple(
             merge_reports(name, reports[name]) for name in self._prepared.names() if name in reports
         )
-        return Ended(
+        return PlaybookResult(
             hosts, stopped=self._pool.stopping and len(hosts) < len(self._prepared.names())
         )
 

@@ -20,7 +20,7 @@ OwnTask = Callable[[Task, Mapping[str, object], str], TaskResult]
 
 
 @dataclass(frozen=True)
-class Done:
+class FinishedTask:
     """`registered` is what the task's register gets, `facts` what it gives to all later tasks."""
 
     reports: tuple[TaskReport, ...]
@@ -53,10 +53,10 @@ class TaskRun:
         # What the task says goes before what its play says.
         self._ignoring = ignoring if task.ignore_errors is None else task.ignore_errors
 
-    def run(self) -> Done:
+    def run(self) -> FinishedTask:
         if self._task.loop is None:
             report, registered = self._item(self._scope, None, "0")
-            return Done((report,), registered, _facts_in(registered))
+            return FinishedTask((report,), registered, _facts_in(registered))
         try:
             # All items first: an expression that fails fails the task before any item is done.
             items = list(self._items())
@@ -71,16 +71,16 @@ class TaskRun:
         facts = {
             name: value for _, registered in ended for name, value in _facts_in(registered).items()
         }
-        return Done(
+        return FinishedTask(
             tuple(report for report, _ in ended),
             _all_of([registered for _, registered in ended]),
             facts,
         )
 
-    def refused(self, error: GrowdiskError) -> Done:
+    def refused(self, error: GrowdiskError) -> FinishedTask:
         """It is not even begun."""
         report, registered = self._concluded(self._scope, failure(error), None, 0.0)
-        return Done((report,), registered, {})
+        return FinishedTask((report,), registered, {})
 
     def _items(self) -> Iterator[tuple[TaskVariables, str]]:
         task, control = self._task, self._task.loop_control
