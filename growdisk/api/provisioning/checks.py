@@ -14,7 +14,7 @@ from growdisk.api.provisioning.result import not_provisioned, output_exists
 from growdisk.block.device import BlockDevice
 from growdisk.block.raw import RawFile
 from growdisk.errors import UsageError
-from growdisk.qcow2.header_values import LUKS
+from growdisk.qcow2.header_fields import LUKS
 from growdisk.qcow2.image import Qcow2Image
 from growdisk.qcow2.named_files import real
 from growdisk.qcow2.probe import ImageFormat
