@@ -99,7 +99,10 @@ def _layers(device: BlockDevice) -> list[Path]:
 
 
 def encryption_of(base: Path, base_format: ImageFormat) -> bytes:
-    """The encryption header of the topmost encrypted layer; b"" if the base is not encrypted."""
+    """The encryption header of the topmost encrypted layer; b"" if the base is not encrypted.
+
+    It is copied to outputs with its key slots: the passphrases of the base open them, too.
+    """
     with closing(open_device(base, base_format)) as device:
         layer = _encrypted_layer(device)
         if layer is None or layer.header.crypt_method != LUKS:
