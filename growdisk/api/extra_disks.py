@@ -24,7 +24,7 @@ from growdisk.qcow2.probe import ImageFormat, probe_to_write
 from growdisk.steps.place_at_rest import look_through
 from growdisk.steps.registry import disk_name
 from growdisk.volumes.keyring import Keyring
-from growdisk.volumes.other_pvs import PhysicalVolumeFinder
+from growdisk.volumes.lvm import PhysicalVolumeFinder
 from growdisk.workflow.run_directory import RunDirectory, refuse_if_unfinished
 
 

@@ -19,12 +19,11 @@ from growdisk.filesystems.content import SwapContent
 from growdisk.filesystems.ext_tree import META_BG, ExtTree
 from growdisk.filesystems.file_tree import Unknown
 from growdisk.filesystems.swap import LARGEST_PAGE, read_swap
-from growdisk.guest_config.crypttab import is_random_swap
-from growdisk.guest_config.fstab import parse_fstab, swap_files
+from growdisk.guest_config.etc_tables import is_random_swap, parse_fstab, swap_files
+from growdisk.guest_config.files import decode
 from growdisk.guest_config.places import CRYPTTABS, FSTABS, UNITS
 from growdisk.guest_config.removed_partition import RemovedPartition
 from growdisk.guest_config.systemd_units import swap_file_of
-from growdisk.guest_config.text import decode
 from growdisk.guest_systems.file_rewriter import unfit, unfit_for_swap_file
 from growdisk.guest_systems.look import Home, Look
 from growdisk.partitions.table import BIOS_BOOT, Partition, Role
@@ -71,13 +70,14 @@ def with_crypttab_names(facts: Facts, look: Look) -> Facts:
 def proposed_with_guest(
     propose: PlanFunction, facts: Facts, goal: Goal, look: Look
 ) -> Proposal | GoalReached:
-    """What `proposer` proposes, as far as the guest allows it."""
+    """What `propose` proposes, as far as the guest allows it."""
     proposal = propose(facts, goal)
     # Most plans touch no file of the guest: then nothing more is searched.
     if isinstance(proposal, GoalReached) or not changes_guest(proposal):
         return proposal
     proposal = at_home(proposal, [home.root.node for home in look.systems])
-    seen, of_swap = (_seen(look, steps) for steps in (proposal.steps, swap_alone(proposal.steps)))
+    seen, alone = _seen(look, proposal.steps), swap_alone(proposal.steps)
+    of_swap = seen if alone == proposal.steps else _seen(look, alone)
     # If swap moves, others may still be given up, and what names them is looked for then.
     again = partial(proposed_with_guest, propose, look=look)
     return as_guest_allows(again, facts, goal, proposal, seen, of_swap)

@@ -12,7 +12,7 @@ from types import MappingProxyType
 
 from growdisk.backends.guest_handle import Shell
 from growdisk.errors import ToolFailed
-from growdisk.filesystems.growing_tools import UNMOUNTED
+from growdisk.filesystems.content import UNMOUNTED_GROWTH
 
 _MOUNT_POINT = "/tmp/growing"
 _TOP_LEVEL = "subvolid=5"  # a default subvolume may be read-only, or not there any more
@@ -25,13 +25,13 @@ def grow_filesystem(
 
     ToolFailed, with a hint if the appliance's kernel does not know the file system.
     """
-    if kind in UNMOUNTED:
+    if kind in UNMOUNTED_GROWTH:
         if replay:
             # A mount takes in what was synced last, which the tools would cut off
             # (filesystems/f2fs.py).
             _mounted(shell, kind, "noatime", device, "true")
         # All of them run in order, the check first; only what the last said is of interest.
-        return [shell.run(*command, device)[1] for command in UNMOUNTED[kind]][-1]
+        return [shell.run(*command, device)[1] for command in UNMOUNTED_GROWTH[kind]][-1]
     return MOUNTED[kind](shell, device, device_id)
 
 

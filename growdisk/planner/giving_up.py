@@ -21,7 +21,7 @@ from growdisk.filesystems.content import (
 )
 from growdisk.filesystems.volume_group import mapped_name
 from growdisk.guest_config.removed_partition import RemovedPartition, SwapRemedy
-from growdisk.partitions.growth_values import Grown
+from growdisk.partitions.growth import Grown
 from growdisk.partitions.table import FIRST_DISK, Partition, Role
 from growdisk.planner.facts import Facts
 from growdisk.planner.failures import CannotGrow, option_unsupported
@@ -161,7 +161,7 @@ def as_guest_allows(
     seen: GuestSeen,
     of_swap: GuestSeen,
 ) -> Proposal | GoalReached:
-    """The proposal, or what `proposer` makes of moving swap, if the guest's files need that.
+    """The proposal, or what `propose` makes of moving swap, if the guest's files need that.
 
     `of_swap`: what is seen of the swap alone (swap_alone). option-unsupported: a swap file without
     a system.
@@ -194,12 +194,10 @@ def _moved(
             reason=f"{error.reason}; swap is not given up, since {seen.obstacles[0]}",
             hint=hint,
         ) from error
-    # Swap that is moved needs no repair. If there is one all the same, the proposer cannot move
-    # swap.
+    # Swap that is moved needs no repair. If there is one all the same, swap cannot move.
     left = None if isinstance(moved, GoalReached) else first(RepairGuest, moved.steps)
-    if isinstance(moved, GoalReached) or (
-        left and left.swaps
-    ):  # a task that only repairs the guest
+    # With swaps left it is a task that only repairs the guest.
+    if isinstance(moved, GoalReached) or (left and left.swaps):
         return moved
     names = f" (it stays named in {_short(seen.named)})" if seen.named else ""
     note = (

@@ -20,7 +20,7 @@ from growdisk.planner.proposal import GoalReached, Proposal
 from growdisk.planner.what_grows import choose_partition, is_whole_disk
 from growdisk.playbook.keywords import ON_FAILURE
 from growdisk.playbook.specs import NAMESPACE
-from growdisk.playbook.tasks.swap_results import partition_result
+from growdisk.playbook.tasks.steps import partition_result
 from growdisk.qcow2.probe import ImageFormat
 from growdisk.steps.grow_filesystem import GrowFilesystem
 from growdisk.steps.grow_layers import GrowLogicalVolume, GrowLuks, GrowPhysicalVolume

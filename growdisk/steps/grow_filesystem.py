@@ -12,7 +12,7 @@ from typing import ClassVar, Self
 
 from growdisk.errors import Refused
 from growdisk.fast_dataclass import dataclass, replace
-from growdisk.filesystems.growing_tools import UNMOUNTED, growing_programs
+from growdisk.filesystems.content import UNMOUNTED_GROWTH, growing_programs
 from growdisk.steps.device_path import DevicePath
 from growdisk.steps.failures import verify_failed
 from growdisk.steps.step_traits import StepTraits
@@ -74,7 +74,7 @@ class GrowFilesystem(StepTraits):
     @property
     def needs_kernel(self) -> bool:
         """XFS and btrfs are grown by a kernel; LUKS and LVM are opened by one."""
-        return bool(self.layers) or not (is_ext(self.kind) or self.kind in UNMOUNTED)
+        return bool(self.layers) or not (is_ext(self.kind) or self.kind in UNMOUNTED_GROWTH)
 
     @property
     def own_tools(self) -> tuple[str, ...]:

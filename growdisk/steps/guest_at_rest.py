@@ -19,8 +19,8 @@ from growdisk.filesystems.content import Content, SwapContent
 from growdisk.filesystems.ext_tree import ExtTree
 from growdisk.filesystems.fat_tree import FatTree
 from growdisk.filesystems.identify import identify
+from growdisk.guest_config.etc_tables import SWAP_FILE
 from growdisk.guest_config.files import Change
-from growdisk.guest_config.fstab import SWAP_FILE
 from growdisk.guest_config.repair import left_to_repair, repair_guest
 from growdisk.guest_systems.home_repair import HomeRepair, needles_of, repairs_of
 from growdisk.guest_systems.look import Home, Look, find_homes

@@ -11,7 +11,7 @@ from typing import ClassVar, Self
 
 from growdisk.errors import Refused
 from growdisk.fast_dataclass import dataclass, replace
-from growdisk.guest_config.fstab import SWAP_FILE
+from growdisk.guest_config.etc_tables import SWAP_FILE
 from growdisk.guest_config.removed_partition import RemovedPartition, SwapRemedy
 from growdisk.guest_scripts.script_plan import SwapAction
 from growdisk.steps.step_traits import StepTraits

@@ -22,7 +22,7 @@ from growdisk.steps.registry import DiskStep
 from growdisk.steps.resize_image import GrowDevice, ResizeImage
 from growdisk.steps.step_traits import first, of_kind
 from growdisk.steps.table_steps import RereadPartitions, RewritePartitions
-from growdisk.storage.growing import device_size, resize_device
+from growdisk.storage.device import device_size, resize_device
 from growdisk.workflow.failures import NothingToRestore
 from growdisk.workflow.snapshots import NoSnapshots
 

@@ -34,7 +34,7 @@ from growdisk.steps.failures import verify_failed
 from growdisk.steps.live_place import GuestAccess, guest_did_not_return
 from growdisk.steps.moving import Move
 from growdisk.steps.worker import Decisions, Facts, PartitionExtents, SwapSpace
-from growdisk.storage.growing import device_size, resize_device
+from growdisk.storage.device import device_size, resize_device
 from growdisk.workflow.run_directory import RunDirectory
 
 _FAILURES = (ScriptOutcome.REFUSED, ScriptOutcome.FAILED, ScriptOutcome.STUCK)

@@ -14,7 +14,7 @@ from growdisk.errors import GrowdiskError, NeedsUser
 from growdisk.partitions.sectors import read_table
 from growdisk.steps.disk import Disk
 from growdisk.steps.run_backend import RunBackend
-from growdisk.storage.growing import device_size, resize_device
+from growdisk.storage.device import device_size, resize_device
 from growdisk.units import Bytes, align_down, format_size
 from growdisk.workflow.snapshots import CompositeSnapshotStore, SnapshotStore
 

@@ -94,7 +94,7 @@ class WorkerAtRest:
         return ""
 
     def grow_device(self, new_size: int) -> None:
-        from growdisk.storage.growing import resize_device
+        from growdisk.storage.device import resize_device
 
         resize_device(self.disk.path, new_size)
         # The disk still has the size that it had when it was opened: all above it must learn the

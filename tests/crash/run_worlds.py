@@ -15,8 +15,7 @@ from growdisk.api.current_run import CurrentRun
 from growdisk.api.disk_facts import image_facts, inspect_device
 from growdisk.api.session import Session
 from growdisk.partitions.blocks import BlockerPolicy
-from growdisk.partitions.growth import plan_growth
-from growdisk.partitions.growth_values import Grown
+from growdisk.partitions.growth import Grown, plan_growth
 from growdisk.partitions.sectors import read_table
 from growdisk.planner.goal import SnapshotMode
 from growdisk.planner.layout import layout_of

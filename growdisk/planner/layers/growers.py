@@ -36,7 +36,7 @@ from growdisk.steps.device_path import LuksLayer, LvLayer
 from growdisk.steps.grow_filesystem import GrowFilesystem, is_plain_ext
 from growdisk.steps.grow_layers import GrowLuks
 from growdisk.units import MiB, align_down, format_size
-from growdisk.volumes.tpm_tokens import PARTITION_TABLE
+from growdisk.volumes.luks2_json import PARTITION_TABLE
 
 _WHOLE: Mapping[type[object], str] = MappingProxyType(
     {LuksLayer: "the container", LvLayer: "the logical volume"}
