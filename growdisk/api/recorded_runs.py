@@ -19,8 +19,8 @@ from growdisk.block.raw import RawFile
 from growdisk.errors import GrowdiskError, ImageInUse, KeyNeeded
 from growdisk.planner.layout import layout_of
 from growdisk.volumes.keyring import Keyring
+from growdisk.workflow.journal import ENDED, RunState, RunStatus
 from growdisk.workflow.run_directory import RunDirectory, no_such_run
-from growdisk.workflow.states import ENDED, RunState, RunStatus
 from growdisk.workflow.stopping import StopRequest
 
 if TYPE_CHECKING:

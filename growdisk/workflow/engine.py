@@ -22,9 +22,8 @@ from growdisk.workflow.failures import (
     step_failed,
     stopped_and_restored,
 )
-from growdisk.workflow.journal import Event, JournalRecord
+from growdisk.workflow.journal import ENDED, TOUCHED, Event, JournalRecord, RunState, fold
 from growdisk.workflow.snapshots import SnapshotStore
-from growdisk.workflow.states import ENDED, TOUCHED, RunState, fold
 from growdisk.workflow.step import AlreadyDone, Blocked, Evidence, Step
 from growdisk.workflow.stopping import OF_A_SIGNAL, StopRequest
 

@@ -23,9 +23,16 @@ from growdisk.block.identity import lasting_path
 from growdisk.block.locks import flock_holder, image_writers
 from growdisk.durable import read_record, replace_file, reserve_room, sync_directory, truncate_file
 from growdisk.errors import GrowdiskError, ImageNotReadable, Refused, shell_word
-from growdisk.workflow.journal import Journal, JournalRecord, read_journal, record_unreadable
+from growdisk.workflow.journal import (
+    Journal,
+    JournalRecord,
+    RunState,
+    RunStatus,
+    fold,
+    read_journal,
+    record_unreadable,
+)
 from growdisk.workflow.run_places import is_apart, record_folder, run_folder, same_bytes
-from growdisk.workflow.states import RunState, RunStatus, fold
 
 RESERVE = 8 << 20
 # several times what a run that fails and goes back again and again has to tell

@@ -22,8 +22,8 @@ from growdisk.planner.proposal import Proposal
 from growdisk.steps.disk import Disk
 from growdisk.steps.moving import Move, copy, digest
 from growdisk.units import MiB, parse_size
+from growdisk.workflow.journal import RunStatus
 from growdisk.workflow.run_directory import RunDirectory
-from growdisk.workflow.states import RunStatus
 from tests.crash.dying import run_dying
 from tests.crash.run_worlds import assert_same_disk
 from tests.guests.tools import run

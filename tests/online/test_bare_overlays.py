@@ -11,9 +11,8 @@ from growdisk.block.raw import RawFile
 from growdisk.errors import ImageInUse
 from growdisk.qcow2.create import create
 from growdisk.workflow.failures import NothingToRestore, StoppedWithoutWayBack
-from growdisk.workflow.journal import Event, JournalRecord
+from growdisk.workflow.journal import Event, JournalRecord, RunStatus
 from growdisk.workflow.run_directory import RunDirectory
-from growdisk.workflow.states import RunStatus
 from tests.online.bare import bare
 from tests.online.overlay_world import NAME, World, world_of
 from tests.refusals import raises

@@ -10,8 +10,7 @@ import pytest
 from growdisk.errors import NeedsUser, OperationFailed, ToolFailed
 from growdisk.workflow.engine import Engine
 from growdisk.workflow.failures import NothingToRestore, StoppedWithoutWayBack
-from growdisk.workflow.journal import Event
-from growdisk.workflow.states import RunStatus, fold
+from growdisk.workflow.journal import Event, RunStatus, fold
 from growdisk.workflow.step import Evidence
 from growdisk.workflow.stopping import StopRequest
 from tests.refusals import raises
