@@ -216,7 +216,7 @@ def _reached_again(path: Path, plan: Plan) -> RunningGuest | None:
 def _refuse_forward_without_guest(path: Path, state: RunState) -> None:
     """guest-is-off, unless all that is left to do is done to the image alone."""
     # In these states no step is left to do: snapshots are restored, kept or removed, also at rest.
-    if not (state.committing or state.keeping or state.going_back):
+    if not (state.committing or state.keeping or state.rolling_back):
         raise Refused.named(
             "guest-is-off",
             "the guest of {path} is off",

@@ -314,7 +314,7 @@ def _refuse_changed(path: Path, plan: Plan, run_disk: _RunDisk, state: RunState)
         touched = any(record.event in TOUCHED for record in state.last.values())
         changed = (
             touched
-            and not state.going_back
+            and not state.rolling_back
             and not _image(run_disk.disk, writable=False).has_run_mark
         )
     else:

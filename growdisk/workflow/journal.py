@@ -174,8 +174,8 @@ class RunStatus(Enum):
 
 class _Change(TypedDict, total=False):
     status: RunStatus
-    going_back: bool
-    back_to: str | None
+    rolling_back: bool
+    rollback_to: str | None
     committing: bool
     keeping: bool
     failure: str
@@ -187,8 +187,8 @@ class RunState:
 
     status: RunStatus = RunStatus.NONE
     last: dict[str, JournalRecord] = field(default_factory=dict)
-    going_back: bool = False
-    back_to: str | None = None
+    rolling_back: bool = False
+    rollback_to: str | None = None
     committing: bool = False
     keeping: bool = False
     failure: str = ""
@@ -221,8 +221,8 @@ def fold(records: Iterable[JournalRecord]) -> RunState:
             change.update(
                 {
                     "status": RunStatus.UNFINISHED,
-                    "going_back": True,
-                    "back_to": record.step,
+                    "rolling_back": True,
+                    "rollback_to": record.step,
                     # A kept run that goes back to one step may go on from there: it decides again
                     # how it ends.
                     "keeping": False,
@@ -236,10 +236,10 @@ def fold(records: Iterable[JournalRecord]) -> RunState:
 
 _RUN_EVENTS: dict[Event, _Change] = {
     Event.BEGIN: {"status": RunStatus.UNFINISHED},
-    Event.REVERTED: {"going_back": False, "back_to": None},
+    Event.REVERTED: {"rolling_back": False, "rollback_to": None},
     Event.KEEPING: {"keeping": True},
     Event.KEPT: {"status": RunStatus.KEPT},
-    Event.COMMITTING: {"status": RunStatus.UNFINISHED, "committing": True, "going_back": False},
+    Event.COMMITTING: {"status": RunStatus.UNFINISHED, "committing": True, "rolling_back": False},
     Event.DONE: {"status": RunStatus.DONE},
-    Event.UNDONE: {"status": RunStatus.UNDONE, "going_back": False},
+    Event.UNDONE: {"status": RunStatus.UNDONE, "rolling_back": False},
 }

@@ -52,7 +52,7 @@ def end(session: Session, error: GrowdiskError | None) -> int:
 def back(world: World) -> int:
     with closing(world._open()) as disk:
         session = Session.reopen(CurrentRun(world.image, world._plan(disk), world.directory), disk)
-        return end(session, run_to_outcome(session.engine.go_back))
+        return end(session, run_to_outcome(session.engine.roll_back))
 
 
 @contextmanager

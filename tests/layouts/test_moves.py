@@ -169,7 +169,7 @@ def test_a_table_and_a_move_that_die_at_any_write_are_finished_or_undone(
     def go(plan: Plan, *, back: bool) -> None:
         with closing(Disk.open(image, kind)) as disk:  # type: ignore[arg-type]
             session = Session.reopen(CurrentRun(image, plan, RunDirectory(image)), disk)
-            session.engine.go_back() if back else session.engine.advance()
+            session.engine.roll_back() if back else session.engine.advance()
 
     plan = reset()
     begin(plan)
