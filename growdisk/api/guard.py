@@ -146,8 +146,8 @@ def in_a_run(path: Path, *, alone: bool = False) -> Path | None:
 def _is_in_a_run(path: Path, carried: CarriedRun | None) -> bool:
     if carried is None and not may_have_run(path):
         return False
+    from growdisk.workflow.journal import RunStatus
     from growdisk.workflow.run_directory import RunDirectory
-    from growdisk.workflow.states import RunStatus
 
     if any(run.state().status is RunStatus.UNFINISHED for run in RunDirectory.beside(path).runs()):
         return True
