@@ -23,7 +23,7 @@ from growdisk.planner.layout import (
 from growdisk.units import format_size, whole_percent
 
 if TYPE_CHECKING:
-    from growdisk.api.run_status import StatusReport
+    from growdisk.api.result import StatusReport
 
 _HEADER = ("name", "start", "size", "role", "type", "holds")
 _RIGHT = (1, 2)

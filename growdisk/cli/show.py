@@ -17,7 +17,7 @@ from growdisk.errors import ImageNotReadable
 from growdisk.fast_dataclass import asdict
 
 if TYPE_CHECKING:
-    from growdisk.api.run_status import StatusReport
+    from growdisk.api.result import StatusReport
 
 _ENDED = ("none", "done", "undone")
 

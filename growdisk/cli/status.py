@@ -14,7 +14,7 @@ from growdisk.errors import shell_word
 from growdisk.fast_dataclass import asdict
 
 if TYPE_CHECKING:
-    from growdisk.api.run_status import StatusReport
+    from growdisk.api.result import StatusReport
 
 _WHERE_KNOWN = ("failure", "pid", "step", "missing")
 

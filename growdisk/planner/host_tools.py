@@ -8,7 +8,7 @@ from typing import Protocol
 class HostTools(Protocol):
     """Facts of this machine. A `why_` is a reason, with what to do about it; "" if there is none.
 
-    They are not the planner's to find out: the api does (api/host_tools.py). It does so when a fact
+    They are not the planner's to find out: the api does (api/host.py). It does so when a fact
     is first asked for, since trying a kernel takes a second, and most plans need none. No answer
     depends on what was asked or decided before.
     """

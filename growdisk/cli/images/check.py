@@ -65,7 +65,7 @@ def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
             output.note(problem)
     output.lines(_lines(report))
     if report.corruptions and not arguments.repair:
-        from growdisk.api.images.advice import repair_hint
+        from growdisk.api.images.checking import repair_hint
 
         output.note(f"growdisk: {repair_hint(arguments.path) or 'growdisk cannot mend it'}")
     return _exit_code(report)

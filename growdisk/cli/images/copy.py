@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
-    from growdisk.api.images.copying import copy_image
+    from growdisk.api.images.data_copy import copy_image
 
     # The file alone is copied: what lies below it does not matter.
     note_run(arguments.source, output, alone=True)

@@ -11,10 +11,10 @@ import pytest
 from growdisk.api.fleet import running_guests
 from growdisk.api.fleet.running_guests import ask_guests, with_guest_usage
 from growdisk.api.fleet.values import DiskEntry
+from growdisk.api.host_space import Promises
 from growdisk.api.live_request import LiveRequest
 from growdisk.api.watching import actions
 from growdisk.api.watching.actions import Action, RoundContext, act_on
-from growdisk.api.watching.promises import Promises
 from growdisk.api.watching.rules import load_rules
 from growdisk.backends.guest_fsinfo import GuestDiskAddress, GuestFileSystem
 from growdisk.workflow.stopping import StopRequest
