@@ -39,7 +39,7 @@ from growdisk.qcow2.probe import ImageFormat, probe_to_write
 from growdisk.steps.disk import Disk, Format
 from growdisk.steps.place_at_rest import look_through
 from growdisk.volumes.keyring import Keyring
-from growdisk.volumes.other_pvs import PhysicalVolumeFinder
+from growdisk.volumes.lvm import PhysicalVolumeFinder
 from growdisk.workflow.run_directory import RunDirectory
 
 if TYPE_CHECKING:
@@ -175,7 +175,7 @@ class DisksAtRest:
             *(other.backend for other in plan.extra_disks if other.before),
         ):
             # it knows all backends, and loads them
-            from growdisk.backends.doctor import require_appliance
+            from growdisk.backends.available import require_appliance
 
             require_appliance()
         from growdisk.api.session import Session

@@ -12,11 +12,10 @@ from growdisk.block.mounts import memory_under, mounts
 from growdisk.block.opening import refuse_read_only
 from growdisk.errors import GrowdiskError, ImageError, ImageInUse, Refused, shell_word
 from growdisk.fast_dataclass import replace
-from growdisk.live.libvirt_users import running_users
+from growdisk.live.local_guests import running_users
 from growdisk.planner.plan import Plan
 from growdisk.qcow2.image import Qcow2Image
-from growdisk.storage.growing import device_size
-from growdisk.storage.look import look_at_storage
+from growdisk.storage.device import device_size, look_at_storage
 from growdisk.storage.lvm import foreign_owner
 from growdisk.storage.rbd import clients_of, refuse_other_clients
 from growdisk.units import Bytes, MiB, align_up, format_size

@@ -8,21 +8,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from growdisk.block.leases import others_write
+from growdisk.block.holders import refuse_users
+from growdisk.block.locks import others_write
 from growdisk.block.mounts import LOCAL_LOCKS, is_shared, mount_of
 from growdisk.block.opening import require_writable
-from growdisk.block.second_look import refuse_users
 from growdisk.fast_dataclass import dataclass, replace
 from growdisk.host.command import PACKAGES, is_here
 from growdisk.planner.facts import ImageFacts
 from growdisk.planner.failures import device_cannot_grow
 from growdisk.planner.goal import Goal, RunOptions
 from growdisk.planner.plan import Plan
-from growdisk.steps.extra_disk_step import ExtraDiskStep
-from growdisk.steps.registry import DiskStep
+from growdisk.steps.registry import DiskStep, ExtraDiskStep
 from growdisk.steps.resize_image import GrowDevice
 from growdisk.steps.step_traits import of_kind
-from growdisk.storage.values import Storage
+from growdisk.storage import Storage
 from growdisk.workflow.run_directory import RunDirectory
 from growdisk.workflow.run_places import is_apart, is_served
 
@@ -62,7 +61,7 @@ def facts_of_host(image: ImageFacts, path: Path, goal: Goal) -> ImageFacts:
         return replace(
             image, storage=Storage("other", "", obstacle=_FIXED, hint="grow it at its server")
         )
-    from growdisk.storage.look import look_at_storage
+    from growdisk.storage.device import look_at_storage
 
     return replace(image, storage=look_at_storage(path))
 
@@ -86,7 +85,7 @@ def fit_to_host(plan: Plan, path: Path, directory: RunDirectory, options: RunOpt
 def refuse_full_storage(plan: Plan, path: Path) -> None:
     """storage-full, storage-refuses: if the host's storage does not have what the plan needs."""
     for step in of_kind(GrowDevice, plan.steps):
-        from growdisk.storage.growing import refuse_without_room
+        from growdisk.storage.device import refuse_without_room
 
         refuse_without_room(path, step.storage, step.new_size)
 
@@ -166,21 +165,21 @@ class FoundTools:
         return f"{tool} is not installed: sudo apt-get install {PACKAGES[tool]}"
 
     def why_not_direct(self) -> str:
-        from growdisk.backends.direct_available import why_unavailable
+        from growdisk.backends.available import why_no_direct
 
-        return str(why_unavailable(tried=self.tried) or "")
+        return str(why_no_direct(tried=self.tried) or "")
 
     def why_no_kernel(self) -> str:
-        from growdisk.backends.uml_available import why_unavailable
+        from growdisk.backends.available import why_no_uml
 
-        return str(why_unavailable() or "")
+        return str(why_no_uml() or "")
 
     def has_appliance(self) -> bool:
-        from growdisk.backends.doctor import has_appliance
+        from growdisk.backends.available import has_appliance
 
         return has_appliance()
 
     def e2fsprogs(self) -> tuple[int, int]:
-        from growdisk.backends.doctor import e2fsprogs_version
+        from growdisk.backends.available import e2fsprogs_version
 
         return e2fsprogs_version()

@@ -20,8 +20,8 @@ from pathlib import Path
 from growdisk.block import direct_io
 from growdisk.block.device import Extent, InParts, Part, check_range
 from growdisk.block.host_blocks import extents, possible_size, unallocated
-from growdisk.block.locks import lock_image
-from growdisk.block.opening import no_look, open_descriptor, require_disk, require_size, second_look
+from growdisk.block.locks import lock_image, others_open
+from growdisk.block.opening import open_descriptor, require_disk, require_size, second_look
 from growdisk.fallocate import KEEP_SIZE, NOT_SUPPORTED, PUNCH_HOLE, ZERO_RANGE, fallocate
 
 _CHUNK = 1 << 20
@@ -63,7 +63,7 @@ class RawFile(InParts):
         says that it is not.
         """
         # Before it is open to write here: a lease tells only of others, as long as we do not write.
-        look_again = second_look(path, not_in_use=not_in_use) if writable and lock else no_look
+        look_again = second_look(path, not_in_use=not_in_use) if writable and lock else None
         fd = open_descriptor(path, writable=writable)
         try:
             require_disk(path, os.fstat(fd).st_mode)  # again: the name may mean another file by now
@@ -71,7 +71,8 @@ class RawFile(InParts):
                 # Before the first byte is read: what was read without the lock may be another's
                 # half-done work.
                 lock_image(fd, path, writing=writable)
-            look_again()
+            if look_again is not None:
+                look_again()
             require_size(fd, path)
             return cls(fd, path, writable=writable)
         except BaseException:
@@ -105,10 +106,8 @@ class RawFile(InParts):
 
     def refuse_in_use(self) -> None:
         """ImageInUse if anybody has begun to use it since it was opened to write."""
-        from growdisk.block.leases import others_open
-
         if self.is_block_device or others_open(self._fd) != "nobody":
-            from growdisk.block.second_look import refuse_users
+            from growdisk.block.holders import refuse_users
 
             refuse_users(self.path, claimed=True, not_in_use=True)
 
