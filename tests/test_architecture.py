@@ -126,15 +126,13 @@ def runtime_imports(file: Path) -> set[str]:
 
 
 def test_modules_import_each_other_without_a_cycle() -> None:
-    """Not for types either, but for two pairs that are made so.
+    """Not for types either, but for api/__init__.py.
 
-    A worker is typed by the steps that act through it (steps/worker.py); api/__init__.py shows type
-    checkers what it loads on demand.
+    It shows type checkers what it loads on demand.
     """
-    paired = ("steps", "api")
     order = TopologicalSorter(
         {
-            name: (runtime_imports(file) if room(name) in paired else own_imports(file)) - {name}
+            name: (runtime_imports(file) if room(name) == "api" else own_imports(file)) - {name}
             for name, file in files().items()
         }
     )

@@ -27,6 +27,7 @@ from growdisk.block.device import BlockDevice
 from growdisk.errors import KeyNeeded
 from growdisk.fast_dataclass import dataclass, field
 from growdisk.guest_systems.look import Look, find_homes
+from growdisk.host.fuse_mount import await_unmounted
 from growdisk.planner.backend_choice import choose_backend
 from growdisk.planner.extra_disks import ExtraDiskPlan, merge_proposals
 from growdisk.planner.facts import Facts
@@ -54,6 +55,7 @@ def to_read(
     directory = RunDirectory.beside(path)  # says why, where no image can be
     refuse_unfit_host(path, options)
     with ExitStack() as stack:
+        stack.callback(await_unmounted)
         device = stack.enter_context(
             open_image(path, image_format or probe_to_write(path), options.keys)
         )
@@ -75,11 +77,21 @@ def to_write(
     # Before the image is opened to write: others_write() would find this process.
     refuse_unfit_host(path, options)
     # The lock is taken here: what is read from now on stays as it is until the run ends.
-    with closing(
+    with _closing(
         Disk.open(directory.image, chosen, others, not_in_use=options.not_in_use, key=options.keys)
     ) as disk:
         named = tuple((extra.active, extra.path) for extra in disk.extra_disks)
         yield DisksAtRest(path, directory, disk, disk.active, named, Keyring(options.keys), disk)
+
+
+@contextmanager
+def _closing(disk: Disk) -> Iterator[Disk]:
+    """Close it at the end; nothing shows it to host tools any more then."""
+    try:
+        with closing(disk):
+            yield disk
+    finally:
+        await_unmounted()
 
 
 class DisksAtRest:
@@ -211,7 +223,7 @@ def reopened(run: CurrentRun, allowed: Allowed) -> Iterator[Disk]:
     # What the images name was followed with the user's consent when the run began.
     with unreadable_refused(image), trusting_references():
         disk = Disk.open(image, kind, others, not_in_use=allowed.not_in_use, key=allowed.keys)
-    with closing(disk):
+    with _closing(disk):
         yield disk
 
 

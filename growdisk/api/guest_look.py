@@ -32,9 +32,8 @@ from growdisk.planner.giving_up import as_guest_allows, at_home, changes_guest, 
 from growdisk.planner.goal import Goal
 from growdisk.planner.hibernation import hibernated, memory_in
 from growdisk.planner.proposal import GoalReached, GuestSeen, PlanFunction, Proposal
+from growdisk.steps.guest_steps import MakeSwapFile, RepairGuest
 from growdisk.steps.registry import DiskStep
-from growdisk.steps.remake_swap import MakeSwapFile
-from growdisk.steps.repair_guest import RepairGuest
 from growdisk.steps.step_traits import first, of_kind
 
 if TYPE_CHECKING:
@@ -71,13 +70,14 @@ def with_crypttab_names(facts: Facts, look: Look) -> Facts:
 def proposed_with_guest(
     propose: PlanFunction, facts: Facts, goal: Goal, look: Look
 ) -> Proposal | GoalReached:
-    """What `proposer` proposes, as far as the guest allows it."""
+    """What `propose` proposes, as far as the guest allows it."""
     proposal = propose(facts, goal)
     # Most plans touch no file of the guest: then nothing more is searched.
     if isinstance(proposal, GoalReached) or not changes_guest(proposal):
         return proposal
     proposal = at_home(proposal, [home.root.node for home in look.systems])
-    seen, of_swap = (_seen(look, steps) for steps in (proposal.steps, swap_alone(proposal.steps)))
+    seen, alone = _seen(look, proposal.steps), swap_alone(proposal.steps)
+    of_swap = seen if alone == proposal.steps else _seen(look, alone)
     # If swap moves, others may still be given up, and what names them is looked for then.
     again = partial(proposed_with_guest, propose, look=look)
     return as_guest_allows(again, facts, goal, proposal, seen, of_swap)

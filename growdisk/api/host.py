@@ -8,17 +8,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from growdisk.block.leases import others_write
+from growdisk.block.holders import refuse_users
+from growdisk.block.locks import others_write
 from growdisk.block.mounts import LOCAL_LOCKS, is_shared, mount_of
 from growdisk.block.opening import require_writable
-from growdisk.block.second_look import refuse_users
 from growdisk.fast_dataclass import replace
 from growdisk.planner.facts import ImageFacts
 from growdisk.planner.failures import device_cannot_grow
 from growdisk.planner.goal import Goal, RunOptions
 from growdisk.planner.plan import Plan
-from growdisk.steps.extra_disk_step import ExtraDiskStep
-from growdisk.steps.registry import DiskStep
+from growdisk.steps.registry import DiskStep, ExtraDiskStep
 from growdisk.steps.resize_image import GrowDevice
 from growdisk.steps.step_traits import of_kind
 from growdisk.storage import Storage

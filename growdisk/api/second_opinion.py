@@ -7,8 +7,7 @@ from contextlib import suppress
 
 from growdisk.backends.unclaimed_space import occupied
 from growdisk.block.device import BlockDevice
-from growdisk.block.read_only import Padded
-from growdisk.block.window import Window
+from growdisk.block.window import Padded, Window
 from growdisk.errors import Refused
 from growdisk.fast_dataclass import dataclass, replace
 from growdisk.filesystems.identify import identify

@@ -32,11 +32,10 @@ from growdisk.filesystems.swap import swap_header
 from growdisk.guest_systems.file_systems import devices_of, tree_on
 from growdisk.guest_systems.look import GuestMount, find_homes, paths_of
 from growdisk.guest_systems.paths import GuestPaths
-from growdisk.host.command import COMMAND_LOG, CompletedCommand, last_lines
+from growdisk.host.command import COMMAND_LOG, CompletedCommand, kill_all, last_lines
 from growdisk.host.fuse_mount import mounted
 from growdisk.host.sandbox import DISK as SHOWN
 from growdisk.host.sandbox import run_confined
-from growdisk.host.watchdog import kill_all
 from growdisk.partitions.table import FIRST_DISK
 from growdisk.units import TiB
 

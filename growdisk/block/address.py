@@ -8,7 +8,6 @@ Specs: https://github.com/NetworkBlockDevice/nbd/blob/master/doc/uri.md, and QEM
 from __future__ import annotations
 
 import re
-from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from growdisk.errors import UsageError, bad_value
 from growdisk.fast_dataclass import dataclass
@@ -51,6 +50,8 @@ class Address:
     @property
     def name(self) -> str:
         """The same for all ways to write it. Who logs in does not matter: the disk is the same."""
+        from urllib.parse import quote
+
         if self.scheme == "nbd+unix":
             return f"nbd+unix:///{quote(self.path)}?socket={quote(self.socket)}"
         host = f"[{self.host}]" if ":" in self.host else self.host.lower()
@@ -91,7 +92,12 @@ def as_written(word: str) -> str:
     return re.sub(r":/+", slashes, word, count=1) if slashes else word
 
 
+# Each command asks whether its disk is an address, and hardly any is: urllib.parse waits for one.
+
+
 def _unix(uri: str, word: str) -> Address:
+    from urllib.parse import parse_qs, unquote, urlsplit
+
     parts = urlsplit(uri)
     sockets = parse_qs(parts.query).get("socket", [])
     if len(sockets) != 1 or not sockets[0].startswith("/"):
@@ -100,6 +106,8 @@ def _unix(uri: str, word: str) -> Address:
 
 
 def _inet(uri: str, word: str) -> Address:
+    from urllib.parse import unquote, urlsplit
+
     parts = urlsplit(uri)
     scheme: Scheme = "nbd" if parts.scheme == "nbd" else "ssh"
     host, user = parts.hostname or "", unquote(parts.username or "")

@@ -9,8 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from growdisk.block.device import BlockDevice, Extent, check_range
-from growdisk.block.read_only import ReadOnlyDevice
-from growdisk.block.window import Window
+from growdisk.block.window import ReadOnlyDevice, Window
 from growdisk.fast_dataclass import dataclass
 from growdisk.filesystems.btrfs_tree import BtrfsTree
 from growdisk.filesystems.content import (

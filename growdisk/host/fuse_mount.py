@@ -21,8 +21,7 @@ from pathlib import Path
 from growdisk.block.device import BlockDevice
 from growdisk.block.fuse import MAX_WRITE, FuseFolder
 from growdisk.errors import ToolFailed
-from growdisk.host.command import require, run, start
-from growdisk.host.watchdog import kill_all
+from growdisk.host.command import kill_all, require, run, start
 
 TOOL = "fusermount3"
 _OPTIONS = f"rootmode=40000,default_permissions,nosuid,nodev,max_read={MAX_WRITE},fsname=growdisk"
@@ -30,7 +29,7 @@ _OPTIONS = f"rootmode=40000,default_permissions,nosuid,nodev,max_read={MAX_WRITE
 # may be killed at any instant, and removes both. The end is lazy: a tool may still have a file
 # open. fusermount3 also fails when growdisk was killed before it took the descriptor: then all is
 # mounted. A word in the pipe is an orderly end. Without it, all that work in the folder die: see
-# watchdog.kill_all(). One look is not enough, for who dies may just have had a child. (grep finds
+# command.kill_all(). One look is not enough, for who dies may just have had a child. (grep finds
 # itself, but is gone when its turn comes.) A complaint about the mount is told alone; else stderr
 # stays open, since its end tells communicate() of the keeper's end sooner than its polling would.
 _KEEPER = """
@@ -56,6 +55,7 @@ exit $status
 """
 _PATIENCE = 20.0
 _PREFIX, _FOLDER, _ALIVE, _BORN = "growdisk-", "disk", "alive", "born"
+_unmounting: list[subprocess.Popen[str]] = []  # keepers that have had their word
 
 
 @contextmanager
@@ -68,9 +68,10 @@ def mounted(
     """The folder where `devices` are files until the block is left.
 
     ToolMissing; ToolFailed if it is not allowed. What lies beside the folder, in the one around
-    it, goes when it goes. `cached` and `writes`: see FuseFolder.
+    it, goes when it goes: see await_unmounted(). `cached` and `writes`: see FuseFolder.
     """
     tool = require(TOOL)
+    await_unmounted()
     # A growdisk that was killed with its keeper could not clean up: the next one does.
     _sweep(tool)
     scratch = Path(tempfile.gettempdir()) / f"{_PREFIX}{os.urandom(8).hex()}"
@@ -107,9 +108,20 @@ def mounted(
                 # an error, and does not wait for ever.
                 folder.close()
         finally:
-            # The word makes it an orderly end, after which the keeper kills nobody. communicate()
-            # waits until it has unmounted.
-            keeper.communicate("done\n" if keeper.returncode is None else None, timeout=_PATIENCE)
+            # The word makes it an orderly end, after which the keeper kills nobody. Nobody needs to
+            # wait while it unmounts: the work goes on beside it.
+            if keeper.returncode is None:
+                _unmounting.append(keeper)
+                with contextlib.suppress(BrokenPipeError):  # it was killed
+                    assert keeper.stdin is not None
+                    keeper.stdin.write("done\n")
+                    keeper.stdin.flush()
+
+
+def await_unmounted() -> None:
+    """Wait until the folders that have been left are unmounted, and removed."""
+    while _unmounting:
+        _unmounting.pop().communicate(timeout=_PATIENCE)
 
 
 @contextmanager

@@ -55,9 +55,8 @@ from growdisk.planner.what_grows import (
 )
 from growdisk.steps.moving import Move
 from growdisk.steps.registry import DiskStep
-from growdisk.steps.reread_partitions import RereadPartitions
 from growdisk.steps.resize_image import GrowDevice, ResizeImage
-from growdisk.steps.rewrite_partitions import RewritePartitions
+from growdisk.steps.table_steps import RereadPartitions, RewritePartitions
 from growdisk.units import MiB, align_down, align_up, format_size
 
 

@@ -16,10 +16,17 @@ from functools import partial
 from typing import Protocol
 
 from growdisk.block.device import BlockDevice, check_range
-from growdisk.block.luks1 import IN_TRANSITION, MAGIC, MAX_ROUNDS, MAX_STRIPES, SECTOR, Luks1Header
-from growdisk.block.luks_stripes import key_from
-from growdisk.block.read_only import ReadOnlyDevice
+from growdisk.block.luks1 import (
+    IN_TRANSITION,
+    MAGIC,
+    MAX_ROUNDS,
+    MAX_STRIPES,
+    SECTOR,
+    Luks1Header,
+    key_from,
+)
 from growdisk.block.sector_cipher import UnknownCipher, decrypt_unit, sector_cipher
+from growdisk.block.window import ReadOnlyDevice
 from growdisk.errors import ToolMissing
 from growdisk.fast_dataclass import dataclass
 from growdisk.host.json_codec import NotThatValue, decoded

@@ -9,8 +9,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from growdisk.block.device import BlockDevice, check_range
-from growdisk.block.read_only import ReadOnlyDevice
-from growdisk.block.window import Window
+from growdisk.block.window import ReadOnlyDevice, Window
 from growdisk.filesystems.lvm import VolumeGroupUnreadable, read_label, read_volume_group
 from growdisk.filesystems.volume_group import LogicalVolume, VolumeGroup
 from growdisk.partitions.sectors import read_table

@@ -38,7 +38,7 @@ class Event(Enum):
     PARKED = "parked"  # stopped with something left to do
     KEEPING = "keeping"
     KEPT = "kept"
-    COMMITTING = "committing"
+    COMMITTING = "settling"
     DONE = "done"
     UNDONE = "undone"
 

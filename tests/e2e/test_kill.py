@@ -39,7 +39,7 @@ EARLY = (
     Death("applied", "rewrite-partitions", _STEPS_TAKE),
     Death("snapshotting", "reread-partitions", _STEPS_TAKE),
 )
-COMMITTING = Death("committing", None, _STEPS_TAKE)
+COMMITTING = Death("settling", None, _STEPS_TAKE)
 AT_WORK = {
     "guestfs": (
         Death("applying", "reread-partitions", 4.0),  # the launch

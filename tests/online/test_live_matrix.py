@@ -128,7 +128,7 @@ def test_a_growdisk_killed_while_overlays_are_merged_is_finished_by_resume(
     guest = scsi_guest
     start_writer(guest)
     command = host.start("expand", "--qmp", guest.sockets.qmp, "+10G", "--snapshots", "overlay")
-    wait_for(command, guest.image, "committing")
+    wait_for(command, guest.image, "settling")
     command.kill()
     grown(host.growdisk("resume", guest.image))
     with guest.monitor() as machine:

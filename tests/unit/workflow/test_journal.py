@@ -50,3 +50,11 @@ def test_damage_in_the_middle_is_refused_by_line(tmp_path):
     with raises("journal-damaged") as error:
         Journal(path)
     assert error.value.line == 1
+
+
+def test_the_words_of_journals_that_lie_on_disks_already_stay():
+    words = (
+        "begin checked skipped snapshotting applying applied verified failed rollback restoring "
+        "restored reverted parked keeping kept settling done undone"
+    )
+    assert [event.value for event in Event] == words.split()
