@@ -17,7 +17,7 @@ from typing import NamedTuple
 from growdisk.block.device import BlockDevice
 from growdisk.fast_dataclass import dataclass
 from growdisk.filesystems.content import ExtContent
-from growdisk.filesystems.ext import SUPERBLOCK_OFFSET, SUPERBLOCK_SIZE, read_ext
+from growdisk.filesystems.ext import SUPERBLOCK_OFFSET, SUPERBLOCK_SIZE, read_ext, read_superblock
 from growdisk.filesystems.ext_features import unknown_layout
 from growdisk.filesystems.ext_growth import has_superblock
 from growdisk.filesystems.file_tree import (
@@ -42,8 +42,6 @@ _STRANGE = {
 }
 # Mode, low half of the size, flags, block pointers (60 bytes), high half of the size.
 _INODE = struct.Struct("<HxxI24xI4x60s8xI")
-# First data block, blocks and inodes per group, inode size.
-_SUPER = struct.Struct("<20xI8xI4xI44xH")
 # Header: magic, entries, room for entries, depth. Leaf: first block of the file, length, high and
 # low half of the first block on the disk. Index: first block of the file, low and high half of the
 # child. All three are 12 bytes long.
@@ -93,33 +91,29 @@ class ExtTree(FileTree):
     def __init__(self, device: BlockDevice) -> None:
         super().__init__(device)
         head = device.read(0, SUPERBLOCK_OFFSET + SUPERBLOCK_SIZE)
-        content = read_ext(head)
-        if not isinstance(content, ExtContent):
+        content, block = read_ext(head), read_superblock(head)
+        if block is None or not isinstance(content, ExtContent):
             raise Unknown("it is not an ext file system")
         if unknown := unknown_layout(content):
             raise Unknown(f"it has {' and '.join(unknown)}, which growdisk does not read")
-        first, per_group, inodes, inode_size = _SUPER.unpack_from(head, SUPERBLOCK_OFFSET)
         self.content, self.block_size = content, content.block_size
         self._inode_tables: dict[int, int] = {}
-        self._first, self._inode_size = first, inode_size or 128
+        self._inode_size = block.real_inode_size
         # Not always the first data block: with bigalloc that is 0 for blocks of 1 KiB too.
         self._super_block = SUPERBLOCK_OFFSET // self.block_size
-        self._inodes_per_group = inodes
         # The device may be shorter than the file system says: then blocks after its end count as
         # damage.
         self._blocks = min(content.block_count, device.size // content.block_size)
-        # s_first_meta_bg, s_desc_size
-        self._first_meta_block = int.from_bytes(head[SUPERBLOCK_OFFSET + 0x104 :][:4], "little")
-        said = int.from_bytes(head[SUPERBLOCK_OFFSET + 0xFE :][:2], "little")
+        self._first_meta_block = block.first_meta_group
         if (
-            not (per_group and inodes)
+            not (block.blocks_per_group and block.inodes_per_group)
             or not 128 <= self._inode_size <= self.block_size
-            or (content.has_64bit and said != content.descriptor_size)
+            or (content.has_64bit and block.descriptor_size != content.descriptor_size)
         ):
             raise Unknown("its superblock is damaged")
 
     def inode(self, number: int) -> Inode:
-        group, index = divmod(number - 1, self._inodes_per_group)
+        group, index = divmod(number - 1, self.content.inodes_per_group)
         if number < 1 or group >= self._groups:
             raise Unknown(f"there is no inode {number}")
         place = self._inode_table(group) + index * self._inode_size
@@ -155,7 +149,7 @@ class ExtTree(FileTree):
 
     @cached_property
     def _groups(self) -> int:
-        blocks: int = self.content.block_count - self._first
+        blocks: int = self.content.block_count - self.content.first_data_block
         return -(-blocks // self.content.blocks_per_group)
 
     def _descriptor_at(self, group: int, size: int) -> int:
@@ -168,7 +162,7 @@ class ExtTree(FileTree):
             first = block * per_block
             # With meta_bg each block of them lies in the first of the groups that it describes,
             # after the copy of the superblock if there is one.
-            start = self._first + first * self.content.blocks_per_group
+            start = self.content.first_data_block + first * self.content.blocks_per_group
             start += has_superblock(self.content, first)
         return start * self.block_size + index * size
 
