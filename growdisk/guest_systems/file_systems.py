@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from growdisk.block.device import BlockDevice, Extent, check_range
-from growdisk.block.window import ReadOnlyDevice, Window
+from growdisk.block.window import ReadOnlyDevice
 from growdisk.fast_dataclass import dataclass
 from growdisk.filesystems.btrfs_tree import BtrfsTree
 from growdisk.filesystems.content import (
@@ -28,8 +28,8 @@ from growdisk.filesystems.identify import identify
 from growdisk.filesystems.volume_group import mapped_name
 from growdisk.filesystems.xfs_tree import XfsTree
 from growdisk.guest_config.removed_partition import RemovedPartition
-from growdisk.partitions.sectors import read_table
-from growdisk.partitions.table import FIRST_DISK, Partition, PartitionTable, Role
+from growdisk.partitions.sectors import read_table, windows_of
+from growdisk.partitions.table import FIRST_DISK, Partition, PartitionTable
 from growdisk.volumes.inspect import views_inside
 from growdisk.volumes.keyring import Keyring
 from growdisk.volumes.lvm import PhysicalVolumeFinder
@@ -55,13 +55,8 @@ def devices_of(disk: BlockDevice, path: Path, sector_size: int = 512) -> dict[st
     `path` is for messages.
     """
     table = read_table(disk, path, sector_size)
-    parts = [part for part in table.partitions if part.role is not Role.EXTENDED] if table else []
-    windows = {
-        f"{FIRST_DISK}{part.number}": Window(disk, part.start, part.size)
-        for part in parts
-        if part.end <= disk.size
-    }
-    return {FIRST_DISK: disk, **windows}
+    parts = windows_of(disk, table) if table else ()
+    return {FIRST_DISK: disk, **{f"{FIRST_DISK}{part.number}": window for part, window in parts}}
 
 
 def file_systems_on(
@@ -73,11 +68,10 @@ def file_systems_on(
     closed: dict[str, str],
 ) -> Iterator[SeenFileSystem]:
     table = read_table(disk, path, sector_size)
-    for name, device in devices_of(disk, path, sector_size).items():
-        # The disk as a whole has content of its own only if it has no table.
-        if name == FIRST_DISK and table is not None:
-            continue
-        part = table.by_number(int(name.removeprefix(FIRST_DISK))) if table else None
+    # The disk as a whole has content of its own only if it has no table.
+    parts = windows_of(disk, table) if table else [(None, disk)]
+    for part, device in parts:
+        name = f"{FIRST_DISK}{part.number}" if part else FIRST_DISK
         for node, view, content in views_inside(
             f"/dev/{name}", _CachedReads(device), keyring, pv_finder
         ):
