@@ -177,7 +177,7 @@ class DisksAtRest:
             *(other.backend for other in plan.extra_disks if other.before),
         ):
             # it knows all backends, and loads them
-            from growdisk.backends.doctor import require_appliance
+            from growdisk.backends.available import require_appliance
 
             require_appliance()
         from growdisk.api.session import Session

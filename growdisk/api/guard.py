@@ -18,7 +18,7 @@ from growdisk.block.device import BlockDevice
 from growdisk.block.raw import RawFile
 from growdisk.errors import ImageError, ImageNotReadable, Refused, shell_word
 from growdisk.fast_dataclass import dataclass
-from growdisk.qcow2.data import data_file_path
+from growdisk.qcow2.backing import data_file_path
 from growdisk.qcow2.features import Incompatible
 from growdisk.qcow2.header import Header, read_header
 from growdisk.qcow2.image import Qcow2Image

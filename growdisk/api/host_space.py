@@ -13,8 +13,8 @@ from pathlib import Path
 from growdisk.api.images.access import free_room
 from growdisk.block.device import BlockDevice, ExtentKind
 from growdisk.block.host_devices import file_behind
+from growdisk.durable import NO_ROOM, fallocate
 from growdisk.errors import Refused
-from growdisk.fallocate import NO_ROOM, fallocate
 from growdisk.fast_dataclass import dataclass, replace
 from growdisk.planner.extra_disks import ExtraDiskPlan
 from growdisk.planner.facts import Facts

@@ -21,21 +21,21 @@ class FoundTools:
         return f"{tool} is not installed: sudo apt-get install {PACKAGES[tool]}"
 
     def why_not_direct(self) -> str:
-        from growdisk.backends.direct_available import why_unavailable
+        from growdisk.backends.available import why_no_direct
 
-        return str(why_unavailable(tried=self.tried) or "")
+        return str(why_no_direct(tried=self.tried) or "")
 
     def why_no_kernel(self) -> str:
-        from growdisk.backends.uml_available import why_unavailable
+        from growdisk.backends.available import why_no_uml
 
-        return str(why_unavailable() or "")
+        return str(why_no_uml() or "")
 
     def has_appliance(self) -> bool:
-        from growdisk.backends.doctor import has_appliance
+        from growdisk.backends.available import has_appliance
 
         return has_appliance()
 
     def e2fsprogs(self) -> tuple[int, int]:
-        from growdisk.backends.doctor import e2fsprogs_version
+        from growdisk.backends.available import e2fsprogs_version
 
         return e2fsprogs_version()

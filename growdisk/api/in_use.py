@@ -25,7 +25,7 @@ def explained_refusals(path: Path, verb: str, size: SizeSpec | None = None) -> I
         with unreadable_refused(path):
             yield
     except ImageInUse as error:
-        from growdisk.live.qemu_processes import hint_for
+        from growdisk.live.local_guests import hint_for
 
         if hint := hint_for(path, verb, size):
             # The holder is a running guest: it can be grown while it runs.

@@ -11,8 +11,8 @@ from growdisk.errors import Refused, UsageError
 from growdisk.fast_dataclass import dataclass, replace
 from growdisk.live.guest_shell import GuestShell, GuestUnreachable
 from growdisk.live.live_disk import LiveDisk
+from growdisk.live.local_guests import guest_of, server_folder
 from growdisk.live.qemu_machine import Machine
-from growdisk.live.qemu_processes import guest_of, server_folder
 from growdisk.planner.guest_connection import GuestConnection
 from growdisk.workflow.run_places import is_run_folder
 

@@ -33,8 +33,8 @@ from growdisk.api.result import (
     run_to_outcome,
     step_reports,
 )
+from growdisk.durable import NO_ROOM
 from growdisk.errors import GrowdiskError, Refused
-from growdisk.fallocate import NO_ROOM
 from growdisk.planner.goal import Goal, RunOptions
 from growdisk.planner.planner import propose
 from growdisk.planner.proposal import GoalReached, PlanFunction, Proposal

@@ -11,10 +11,11 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import ClassVar
 
-from growdisk.backends import ext_growth, filesystem_growth, judging
+from growdisk.backends import appliance_growth
 from growdisk.backends.backend import FilesystemCheck, KernelPartition
 from growdisk.backends.guest_editor import MountedEditor
 from growdisk.backends.guest_handle import DISK, Handle, Shell, guest_call
+from growdisk.backends.judging import filesystem_unsound
 from growdisk.errors import OperationFailed, ToolFailed
 from growdisk.fast_dataclass import dataclass
 from growdisk.guest_systems.look import GuestMount
@@ -76,7 +77,7 @@ class Appliance:
         self._owner = threading.get_ident()
         self._open, self._synced = True, True
         # of what was checked: each look costs 0.2 s
-        self._superblocks: dict[str, ext_growth.Superblock] = {}
+        self._superblocks: dict[str, appliance_growth.Superblock] = {}
         # of what is grown: whether the kernel mounted it before
         self._mountable: dict[str, bool] = {}
 
@@ -135,8 +136,10 @@ class Appliance:
     def check_ext(self, device: str) -> FilesystemCheck:
         """e2fsck: mends what is safe without asking. Damage that stays is a value."""
         self._synced = False
-        superblock = self._superblocks[device] = ext_growth.read_superblock(self._shell, device)
-        return ext_growth.run_e2fsck(self._shell, device, superblock)
+        superblock = self._superblocks[device] = appliance_growth.read_superblock(
+            self._shell, device
+        )
+        return appliance_growth.run_e2fsck(self._shell, device, superblock)
 
     def resize_ext(self, device: str, size: int | None = None) -> str:
         """Grow an ext2/3/4, after check_ext(), to `size` bytes or to its device.
@@ -145,26 +148,29 @@ class Appliance:
         """
         self._synced = False
         # Asked before it grows: a mount that failed already proves nothing if it fails again.
-        self._mountable[device] = not judging.why_not_mounted(self._shell, "ext4", device)
-        superblock = self._superblocks.pop(device, None) or ext_growth.read_superblock(
+        self._mountable[device] = not appliance_growth.why_not_mounted(self._shell, "ext4", device)
+        superblock = self._superblocks.pop(device, None) or appliance_growth.read_superblock(
             self._shell, device
         )
-        return ext_growth.run_resize2fs(self._shell, device, superblock, size)
+        return appliance_growth.run_resize2fs(self._shell, device, superblock, size)
 
     def grow_filesystem(
         self, kind: str, device: str, device_id: int = 1, *, replay: bool = False
     ) -> str:
         # What a mount grew could be mounted. Of the others no mount is asked afterwards.
-        self._mountable[device] = kind in filesystem_growth.MOUNTED
-        return self.volumes.grow_filesystem(kind, device, device_id, replay=replay)
+        self._mountable[device] = kind in appliance_growth.MOUNTED
+        self._synced = False
+        return appliance_growth.grow_filesystem(self._shell, kind, device, device_id, replay=replay)
 
     def judge(self, kind: str, device: str) -> None:
-        judging.judge(self._shell, kind, device, mountable=self._mountable.pop(device, False))
+        appliance_growth.judge(
+            self._shell, kind, device, mountable=self._mountable.pop(device, False)
+        )
 
     def require_mount(self, kind: str, device: str) -> None:
         """filesystem-unsound if the kernel does not mount it, read only."""
-        if found := judging.why_not_mounted(self._shell, kind, device):
-            raise judging.filesystem_unsound(device, judge="the kernel", found=found)
+        if found := appliance_growth.why_not_mounted(self._shell, kind, device):
+            raise filesystem_unsound(device, judge="the kernel", found=found)
 
     @property
     def volumes(self) -> ApplianceVolumes:
@@ -312,19 +318,8 @@ class ApplianceVolumes:
             "lvm", "lvextend", *_acting_for(owner), "-l", str(extents), f"{group}/{volume}"
         )[1]
 
-    def grow_filesystem(
-        self, kind: str, device: str, device_id: int = 1, *, replay: bool = False
-    ) -> str:
-        """XFS, btrfs, NTFS or F2FS, to the size of its device.
-
-        `device_id` is btrfs's number of it.
-        """
-        return filesystem_growth.grow_filesystem(
-            self._shell, kind, device, device_id, replay=replay
-        )
-
     def size_of(self, device: str) -> int:
-        return int(self._shell.run("blockdev", "--getsize64", device)[1])
+        return appliance_growth.size_of(self._shell, device)
 
     def _is_there(self, device: str) -> bool:
         return self._shell.run("test", "-b", device, accept=(0, 1))[0] == 0

@@ -15,9 +15,15 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
-from growdisk.backends.backend import CheckState, FilesystemCheck, KernelPartition
+from growdisk.backends.backend import (
+    LEFT_ERRORS,
+    VERDICTS,
+    CheckState,
+    FilesystemCheck,
+    KernelPartition,
+    verdict_of,
+)
 from growdisk.backends.direct_editor import DirectEditor
-from growdisk.backends.ext_growth import LEFT_ERRORS, VERDICTS, verdict_of
 from growdisk.backends.judging import LOOKING, complaint, filesystem_unsound
 from growdisk.block.device import BlockDevice
 from growdisk.block.fuse import FuseFolder

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from growdisk.backends.appliance import Appliance
+from growdisk.backends.appliance_growth import read_superblock
 from growdisk.backends.backend import CheckState
-from growdisk.backends.ext_growth import read_superblock
 from growdisk.backends.guestfs import launch
 from growdisk.block.fuse import FuseFolder
 from growdisk.block.nbd import NbdServer, serve

@@ -17,9 +17,9 @@ from pathlib import Path
 
 import pytest
 
+from growdisk.backends.available import why_no_uml as kernel_obstacle
 from growdisk.backends.backend import Backend, CheckState, KernelPartition
 from growdisk.backends.direct import DirectTools
-from growdisk.backends.uml_available import why_unavailable as kernel_obstacle
 from growdisk.block.raw import RawFile
 from growdisk.errors import ToolFailed
 from growdisk.guest_config.removed_partition import RemovedPartition, SwapRemedy

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from growdisk.backends.uml_available import why_unavailable
+from growdisk.backends.available import why_no_uml
 from tests.e2e.dying import Death, die
 from tests.e2e.judges import assert_sound
 from tests.e2e.process import Host
@@ -31,7 +31,7 @@ WORDS = ("+256M", "--lv-share", "60%")
 
 
 def _work_with(host: Host, backend: str) -> None:
-    if backend == "uml" and (reason := why_unavailable()):
+    if backend == "uml" and (reason := why_no_uml()):
         pytest.skip(f"no kernel runs as a program here: {reason}")
     host.backend = backend
 

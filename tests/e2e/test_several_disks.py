@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from growdisk.backends.uml_available import why_unavailable
+from growdisk.backends.available import why_no_uml
 from tests.e2e.dying import Death, die
 from tests.e2e.judges import assert_sound
 from tests.e2e.process import Host
@@ -70,7 +70,7 @@ def assert_filled(images: list[Path], group: str, extents: int) -> None:
 def test_a_group_on_two_disks_grows_and_goes_back_on_both(
     disks: tuple[Path, Path], host: Host, kind: str
 ) -> None:
-    if kind == "uml" and (reason := why_unavailable()):
+    if kind == "uml" and (reason := why_no_uml()):
         pytest.skip(f"no kernel runs as a program here: {reason}")
     host.backend = kind
     root, spare = disks

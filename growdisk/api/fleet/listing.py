@@ -66,8 +66,7 @@ def _forgiven(wanted: Wanted) -> list[DiskEntry]:
 
 
 def _of_machines(wanted: Wanted) -> Iterator[DiskEntry]:
-    from growdisk.live.libvirt_disks import machines_within
-    from growdisk.live.libvirt_domain import domain_unknown
+    from growdisk.live.libvirt_domain import domain_unknown, machines_within
 
     machines, uri = machines_within(wanted.uri, _LIBVIRT_SECONDS), wanted.uri or "its default"
     # A pattern for no machine is a mistake, unless it stands in a rules file for years to come.

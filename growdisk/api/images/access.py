@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from growdisk.durable import NO_ROOM
 from growdisk.errors import ImageNotReadable, NeedsUser, Refused, write_failed
-from growdisk.fallocate import NO_ROOM
 from growdisk.qcow2.probe import ImageFormat, probe_format, probe_to_write
 from growdisk.units import Bytes, format_size
 

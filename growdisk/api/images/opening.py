@@ -18,8 +18,8 @@ from growdisk.api.images.access import (
 )
 from growdisk.block.device import BlockDevice, ExtentKind, ResizableDevice
 from growdisk.block.raw import RawFile
+from growdisk.durable import NO_ROOM
 from growdisk.errors import ImageUnsupported, not_created, write_failed
-from growdisk.fallocate import NO_ROOM
 from growdisk.qcow2.image import Qcow2Image
 from growdisk.qcow2.open_checks import Passphrase
 from growdisk.qcow2.probe import ImageFormat

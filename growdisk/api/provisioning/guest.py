@@ -70,22 +70,22 @@ def customize_guest(
 
 def why_not_direct(facts: Facts, changes: GuestChanges) -> str:
     """Why host tools cannot do it, as far as can be told beforehand; "" if they can."""
-    from growdisk.backends.direct_available import why_unavailable
+    from growdisk.backends.available import why_no_direct
 
     if changes.commands:
         return "commands in the guest need a kernel"
     main = facts.main
     if main is None or facts.kind_of(main.number) not in _EXT:
         return "the guest has no ext file system right in a partition"
-    return str(why_unavailable() or "")
+    return str(why_no_direct() or "")
 
 
 def kernel_kind() -> BackendKind:
     """Whose kernel does what host tools cannot."""
-    from growdisk.backends.uml_available import why_unavailable
+    from growdisk.backends.available import why_no_uml
 
     # uml starts sooner, if it is there.
-    return "guestfs" if why_unavailable() else "uml"
+    return "guestfs" if why_no_uml() else "uml"
 
 
 def _mounts(disk: Disk, path: Path, keyring: Keyring) -> tuple[GuestMount, ...]:
