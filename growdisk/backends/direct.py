@@ -35,8 +35,8 @@ from growdisk.filesystems.ext_tree import ExtTree
 from growdisk.filesystems.file_tree import Unknown
 from growdisk.filesystems.identify import identify
 from growdisk.filesystems.swap import swap_header
-from growdisk.guest_systems.device_names import devices_of
-from growdisk.guest_systems.look import GuestMount, find_homes, paths_of, tree_on
+from growdisk.guest_systems.file_systems import devices_of, tree_on
+from growdisk.guest_systems.look import GuestMount, find_homes, paths_of
 from growdisk.guest_systems.paths import GuestPaths
 from growdisk.host.command import COMMAND_LOG, CompletedCommand, kill_all, last_lines
 from growdisk.host.fuse_mount import mounted

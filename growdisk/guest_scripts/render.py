@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from growdisk.fast_dataclass import dataclass
 from growdisk.guest_config import initrd, places
 from growdisk.guest_config.boot_settings import CONTAINERS, FIRST_FIELDS, RESUMES, VOLUMES
+from growdisk.guest_config.initrd_content import leading_names
 from growdisk.guest_config.removed_partition import RemovedPartition, for_udev
 from growdisk.guest_config.repair import INITRAMFS_TOOLS, OTHER_MAKERS
 from growdisk.guest_scripts.script_plan import (
@@ -235,7 +236,7 @@ def _gone(swap: GuestSwap) -> _GoneSwap:
     # script, which is the shorter for it.
     padding = max(re.findall(rb"\n+", block), key=len)
     head, _, tail = block.partition(padding)
-    name = next(name for name in initrd.leading_names(block) if "growdisk" in name)
+    name = next(name for name in leading_names(block) if "growdisk" in name)
     return _GoneSwap(swap.number, name, _printf(head), len(padding), _printf(tail))
 
 

@@ -166,7 +166,8 @@ def _as_full(name: str, content: Content | None, volumes: GuestVolumes) -> Conte
 def _with_payload(
     device: BlockDevice, content: LuksContent, volumes: GuestVolumes, depth: int
 ) -> Content:
-    from growdisk.volumes.luks import LuksUnreadable, UnknownCipher, read_luks_header
+    from growdisk.block.sector_cipher import UnknownCipher
+    from growdisk.volumes.luks import LuksUnreadable, read_luks_header
 
     try:
         header = read_luks_header(device)
