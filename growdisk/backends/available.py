@@ -121,7 +121,7 @@ def _trial_of_uml() -> str:
             fuse_mount.mounted({_NAME: device}, cached=False) as (place, _),
             uml.launch([place / _NAME], device.flush) as appliance,
         ):
-            size = appliance.disk_size()
+            size = appliance.size_of()
     except (GrowdiskError, OSError) as error:
         return str(error)
     if size == _TRIAL_SIZE:

@@ -154,18 +154,18 @@ class WorkerAtRest:
 
     def grow_luks(self, step: GrowLuks) -> dict[str, int | str]:
         with self.run_backend.volumes(f"opening {step.place.name_on(self.disk_name)}") as appliance:
-            return {"size": appliance.volumes.size_of(step.place.device)}
+            return {"size": appliance.size_of(step.place.device)}
 
     def grow_pv(self, step: GrowPhysicalVolume) -> None:
         owner = self._owner_of(step.place)
         with self.run_backend.volumes("growing the physical volume") as appliance:
-            appliance.volumes.grow_physical_volume(step.place.device, owner)
+            appliance.grow_physical_volume(step.place.device, owner)
             appliance.sync()
 
     def grow_lv(self, step: GrowLogicalVolume) -> None:
         owner = self._owner_of(step.place)
         with self.run_backend.volumes("growing the logical volume") as appliance:
-            appliance.volumes.grow_logical_volume(step.group, step.volume, step.extents, owner)
+            appliance.grow_logical_volume(step.group, step.volume, step.extents, owner)
             appliance.sync()
 
     def _owner_of(self, place: DevicePath) -> str:
