@@ -94,7 +94,7 @@ class Appliance:
 
     def kernel_partitions(self) -> list[KernelPartition]:
         """What the appliance's kernel made of the partition table, in the order of the numbers."""
-        # sysfs counts in 512 bytes, whatever the disk's sectors are.
+        # sysfs counts in 512 bytes, also on a disk with other sectors.
         name = self._shell.disk.removeprefix("/dev/")
         script = (
             f"for p in /sys/block/{name}/{name}[0-9]*; do echo $(cat $p/partition $p/start "
@@ -122,7 +122,7 @@ class Appliance:
         Tried for a while: as long as anything inside looks at a partition (udev does at any change)
         it is busy.
         """
-        # Our engine has written beside this kernel: what it has cached of the disk is stale.
+        # Our engine has written without this kernel: what it has cached of the disk is stale.
         self._shell.run("blockdev", "--flushbufs", DISK)
         # Logical volumes, which the appliance activates when it starts, would keep their partition
         # busy.

@@ -127,7 +127,7 @@ class MountedGuest:
             raise ToolFailed(f"making {path}", 1, "there is such a file in the guest already")
         self._shell.run("install", "-m", f"{_SWAP_MODE:o}", "/dev/null", inside)
         # btrfs swaps to no file that is copied on write, or compressed: set while it is empty.
-        # Others do not know it. What its folder hands down (c) stands against C, so that it goes
+        # Others do not know it. What a file inherits from its folder (c) excludes C, so it goes
         # first.
         for flag in ("-c", "+C"):
             self._shell.run("chattr", flag, inside, accept=_ANY_STATUS)

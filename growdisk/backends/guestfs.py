@@ -81,7 +81,7 @@ def launch(
     handle: LaunchHandle = guestfs.GuestFS(python_return_dict=True)
     console: deque[str] = deque(maxlen=_CONSOLE_LINES)
     with contextlib.ExitStack() as undo:
-        # Until the appliance is handed over, whatever fails ends QEMU again.
+        # Any failure before the appliance is returned ends QEMU again.
         undo.callback(handle.close)
         _configure(handle, accelerator)
         for number, served in enumerate((socket, *extra_disks)):
@@ -100,7 +100,7 @@ def launch(
                     str(error), console, timeout if limit.overrun else None
                 ) from error
         # The appliance has a root disk of its own, and kernels name disks as they answer: which of
-        # them is ours only the label tells.
+        # them is ours only the label shows.
         _, disk = Shell(handle, DISK).run("readlink", "-e", f"/dev/disk/guestfs/{_LABEL}")
         appliance = Appliance(handle, str(socket), disk.strip(), "the libguestfs appliance")
         undo.pop_all()
@@ -170,7 +170,7 @@ def _add_disk(handle: LaunchHandle, socket: Path, label: str, sector_size: int) 
 
 
 def _launch_failure(error: str, console: deque[str], overrun: float | None) -> OperationFailed:
-    """The reason in what libguestfs, supermin and qemu said, most telling first."""
+    """The reason in what libguestfs, supermin and qemu said, the plainest first."""
     output = "\n".join(console)
     if overrun is not None:
         return ApplianceHangs(

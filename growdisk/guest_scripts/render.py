@@ -3,7 +3,7 @@
 For the host side: `render(plan)` gives file name → text of every phase
 (script_plan.Phase.file_name) and of the driver (script_plan.DRIVER). Send a phase's text to `sh -s`
 as root in the guest, then `answers.parse_answer(...)` its stdout. Only what is in the plan becomes
-part of a script, and every value goes through `shell_value`, whatever the template does: nobody can
+part of a script, and every value goes through `shell_value`: no template can
 forget to quote.
 """
 
@@ -198,7 +198,7 @@ _TOLD = (b"/dev/", b"dev-", b"hd0,")  # the guest's own name is looked for; GRUB
 
 
 def _gone_names(plan: GuestPlan) -> Iterator[_GoneNames]:
-    """What goes has one entry a number, whatever lies in it."""
+    """One entry for each partition that goes."""
     swaps = [_identity(swap) for swap in plan.swaps if swap.action in ("drop", "file")]
     names: dict[int, list[str]] = {}
     needles: dict[int, list[str]] = {}
