@@ -41,7 +41,7 @@ from growdisk.qcow2.probe import ImageFormat, probe_to_write
 from growdisk.steps.disk import Disk, Format
 from growdisk.steps.place_at_rest import look_through
 from growdisk.volumes.keyring import Keyring
-from growdisk.volumes.other_pvs import PhysicalVolumeFinder
+from growdisk.volumes.lvm import PhysicalVolumeFinder
 from growdisk.workflow.run_directory import RunDirectory
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from growdisk.errors import ImageError, shell_word
 from growdisk.fast_dataclass import dataclass
 from growdisk.qcow2.features import Autoclear
 from growdisk.qcow2.header import Header
-from growdisk.steps.snapshot_names import RunSnapshot, run_snapshots
+from growdisk.steps.internal_snapshots import RunSnapshot, run_snapshots
 
 TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:

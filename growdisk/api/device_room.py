@@ -7,8 +7,7 @@ from pathlib import Path
 
 from growdisk.errors import ImageError, shell_word
 from growdisk.qcow2.image import Qcow2Image
-from growdisk.storage.growing import device_size
-from growdisk.storage.look import look_at_storage
+from growdisk.storage.device import device_size, look_at_storage
 from growdisk.units import Bytes, MiB, align_up, format_size
 
 # bytes of data, of clusters of 64 KiB, for each byte of the tables that map and count them

@@ -13,9 +13,8 @@ from growdisk.block.raw import RawFile
 from growdisk.block.window import Window
 from growdisk.errors import TableDamaged
 from growdisk.filesystems.content import Content
-from growdisk.filesystems.foreign import find_foreign
+from growdisk.filesystems.foreign import ContentOwner, find_foreign
 from growdisk.filesystems.nested_table import foreign_table
-from growdisk.filesystems.signatures import ContentOwner
 from growdisk.partitions.owners import DYNAMIC_DISK, is_dynamic_disk
 from growdisk.partitions.sectors import read_table
 from growdisk.partitions.table import PartitionTable, Role
@@ -26,7 +25,7 @@ from growdisk.qcow2.header_values import LEGACY_AES
 from growdisk.qcow2.image import Qcow2Image
 from growdisk.volumes.inspect import look_inside
 from growdisk.volumes.keyring import Keyring
-from growdisk.volumes.other_pvs import PhysicalVolumeFinder
+from growdisk.volumes.lvm import PhysicalVolumeFinder
 
 # Of Windows' dynamic disks under an MBR: the private header is in sector 6.
 _LDM_AT, _LDM = 6 * 512, b"PRIVHEAD"

@@ -21,10 +21,10 @@ from growdisk.planner.goal import ExtraDiskOption, RunOptions
 from growdisk.planner.proposal import Proposal
 from growdisk.planner.refusals import refuse_unwritable
 from growdisk.qcow2.probe import ImageFormat, probe_to_write
-from growdisk.steps.extra_disk_step import disk_name
 from growdisk.steps.place_at_rest import look_through
+from growdisk.steps.registry import disk_name
 from growdisk.volumes.keyring import Keyring
-from growdisk.volumes.other_pvs import PhysicalVolumeFinder
+from growdisk.volumes.lvm import PhysicalVolumeFinder
 from growdisk.workflow.run_directory import RunDirectory, refuse_if_unfinished
 
 

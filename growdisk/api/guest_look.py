@@ -19,12 +19,11 @@ from growdisk.filesystems.content import SwapContent
 from growdisk.filesystems.ext_tree import META_BG, ExtTree
 from growdisk.filesystems.file_tree import Unknown
 from growdisk.filesystems.swap import LARGEST_PAGE, read_swap
-from growdisk.guest_config.crypttab import is_random_swap
-from growdisk.guest_config.fstab import parse_fstab, swap_files
+from growdisk.guest_config.etc_tables import is_random_swap, parse_fstab, swap_files
+from growdisk.guest_config.files import decode
 from growdisk.guest_config.places import CRYPTTABS, FSTABS, UNITS
 from growdisk.guest_config.removed_partition import RemovedPartition
 from growdisk.guest_config.systemd_units import swap_file_of
-from growdisk.guest_config.text import decode
 from growdisk.guest_systems.file_rewriter import unfit, unfit_for_swap_file
 from growdisk.guest_systems.look import Home, Look
 from growdisk.partitions.table import BIOS_BOOT, Partition, Role
@@ -33,9 +32,8 @@ from growdisk.planner.giving_up import as_guest_allows, at_home, changes_guest, 
 from growdisk.planner.goal import Goal
 from growdisk.planner.hibernation import hibernated, memory_in
 from growdisk.planner.proposal import GoalReached, GuestSeen, PlanFunction, Proposal
+from growdisk.steps.guest_steps import MakeSwapFile, RepairGuest
 from growdisk.steps.registry import DiskStep
-from growdisk.steps.remake_swap import MakeSwapFile
-from growdisk.steps.repair_guest import RepairGuest
 from growdisk.steps.step_traits import first, of_kind
 
 if TYPE_CHECKING:

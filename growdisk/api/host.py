@@ -8,20 +8,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from growdisk.block.leases import others_write
+from growdisk.block.holders import refuse_users
+from growdisk.block.locks import others_write
 from growdisk.block.mounts import LOCAL_LOCKS, is_shared, mount_of
 from growdisk.block.opening import require_writable
-from growdisk.block.second_look import refuse_users
 from growdisk.fast_dataclass import replace
 from growdisk.planner.facts import ImageFacts
 from growdisk.planner.failures import device_cannot_grow
 from growdisk.planner.goal import Goal, RunOptions
 from growdisk.planner.plan import Plan
-from growdisk.steps.extra_disk_step import ExtraDiskStep
-from growdisk.steps.registry import DiskStep
+from growdisk.steps.registry import DiskStep, ExtraDiskStep
 from growdisk.steps.resize_image import GrowDevice
 from growdisk.steps.step_traits import of_kind
-from growdisk.storage.values import Storage
+from growdisk.storage import Storage
 from growdisk.workflow.run_directory import RunDirectory
 from growdisk.workflow.run_places import is_apart, is_served
 
@@ -61,7 +60,7 @@ def facts_of_host(image: ImageFacts, path: Path, goal: Goal) -> ImageFacts:
         return replace(
             image, storage=Storage("other", "", obstacle=_FIXED, hint="grow it at its server")
         )
-    from growdisk.storage.look import look_at_storage
+    from growdisk.storage.device import look_at_storage
 
     return replace(image, storage=look_at_storage(path))
 
@@ -85,7 +84,7 @@ def fit_to_host(plan: Plan, path: Path, directory: RunDirectory, options: RunOpt
 def refuse_full_storage(plan: Plan, path: Path) -> None:
     """storage-full, storage-refuses: if the host's storage does not have what the plan needs."""
     for step in of_kind(GrowDevice, plan.steps):
-        from growdisk.storage.growing import refuse_without_room
+        from growdisk.storage.device import refuse_without_room
 
         refuse_without_room(path, step.storage, step.new_size)
 

@@ -17,7 +17,7 @@ from growdisk.live.guest_shell import GuestShell
 from growdisk.live.guest_volumes import look_in_guest, partition_device, volumes_of
 from growdisk.planner.facts import Facts, ImageFacts
 from growdisk.planner.live_plan import HostEnvironment
-from growdisk.steps.inside import GuestAccess
+from growdisk.steps.live_place import GuestAccess
 from growdisk.workflow.stopping import StopRequest
 
 

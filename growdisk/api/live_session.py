@@ -17,8 +17,8 @@ from growdisk.planner.guest_plan import growth_layers
 from growdisk.planner.layout import Layout, layout_of
 from growdisk.planner.plan import Plan
 from growdisk.steps.failures import overlays_need_rest
-from growdisk.steps.inside import GuestAccess
 from growdisk.steps.live_overlays import LiveOverlays, is_same_file
+from growdisk.steps.live_place import GuestAccess
 from growdisk.steps.live_snapshots import LiveSnapshots, LiveUndo
 from growdisk.steps.live_worker import LiveWorker
 from growdisk.workflow.engine import Engine
@@ -172,7 +172,7 @@ def _store(
             lambda action: while_frozen(reached, worker.inside, action),
         )
     # Tried before a snapshot in the image, too: what the guest can undo itself loses nothing.
-    undo = LiveUndo(worker, plan.steps)
+    undo = LiveUndo(worker, plan.own_steps)
     if plan.snapshots == "internal":
         return LiveSnapshots(worker, plan.run, names, undo)
     return undo

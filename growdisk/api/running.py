@@ -28,9 +28,9 @@ from growdisk.planner.goal import Goal, RunOptions
 from growdisk.planner.live_plan import make_live_plan
 from growdisk.planner.plan import Plan, encode_plan
 from growdisk.planner.proposal import GoalReached, PlanFunction, Proposal
-from growdisk.steps.inside import GuestAccess
 from growdisk.steps.live_overlays import is_same_file
-from growdisk.storage.look import look_at_storage
+from growdisk.steps.live_place import GuestAccess
+from growdisk.storage.device import look_at_storage
 from growdisk.units import SizeSpec, align_down
 from growdisk.volumes.keyring import Keyring
 from growdisk.workflow.journal import Event, Journal, JournalRecord

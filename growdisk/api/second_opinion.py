@@ -7,8 +7,7 @@ from contextlib import suppress
 
 from growdisk.api.unclaimed_space import refuse_occupied
 from growdisk.block.device import BlockDevice
-from growdisk.block.read_only import Padded
-from growdisk.block.window import Window
+from growdisk.block.window import Padded, Window
 from growdisk.fast_dataclass import dataclass, replace
 from growdisk.filesystems.identify import identify
 from growdisk.host.blkid import BlkidResult, CannotAsk, probe_devices

@@ -19,8 +19,13 @@ from growdisk.block.locks import flock_holder
 from growdisk.block.nbd_client import NotOffered, Offer, query_export
 from growdisk.errors import Refused, bad_value
 from growdisk.qcow2.probe import ImageFormat, probe_format
-from growdisk.storage.far_server import far_server, held_at_server
-from growdisk.storage.served import DiskNotReached, shown_as_file, unmount_left
+from growdisk.storage.served import (
+    DiskNotReached,
+    far_server,
+    held_at_server,
+    shown_as_file,
+    unmount_left,
+)
 from growdisk.workflow.run_places import served_disk
 
 _ANSWER = 10.0  # seconds that a server has to answer

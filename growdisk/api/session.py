@@ -17,14 +17,14 @@ from growdisk.planner.plan import Plan, encode_plan
 from growdisk.qcow2.image import Qcow2Image
 from growdisk.steps.device_path import DevicePath
 from growdisk.steps.disk import Disk
-from growdisk.steps.extra_disk_step import disk_name
 from growdisk.steps.fingerprint import ImageFingerprint
-from growdisk.steps.flushing_store import QuietSnapshots
 from growdisk.steps.internal_snapshots import InternalSnapshots
 from growdisk.steps.place_at_rest import is_openable
+from growdisk.steps.registry import disk_name
 from growdisk.steps.resize_image import GrowDevice
 from growdisk.steps.run_backend import RunBackend
 from growdisk.steps.step_traits import of_kind
+from growdisk.steps.stores_at_rest import QuietSnapshots
 from growdisk.steps.worker_at_rest import WorkerAtRest
 from growdisk.units import ByteRange
 from growdisk.volumes.keyring import Keyring
@@ -286,7 +286,7 @@ def _snapshots(plan: Plan, run_disk: _RunDisk, first: Disk) -> SnapshotStore:
         grown = of_kind(GrowDevice, plan.steps)
         if run_disk.disk is not first or not grown:
             return overlays
-        from growdisk.steps.device_growth import GrownDevice
+        from growdisk.steps.stores_at_rest import GrownDevice
 
         step = grown[0]
         # QEMU may not have known of all that the device had.

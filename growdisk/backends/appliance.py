@@ -19,8 +19,7 @@ from growdisk.backends.judging import filesystem_unsound
 from growdisk.errors import OperationFailed, ToolFailed
 from growdisk.fast_dataclass import dataclass
 from growdisk.guest_systems.look import GuestMount
-from growdisk.host.command import last_lines
-from growdisk.host.watchdog import kill_all, time_limit
+from growdisk.host.command import kill_all, last_lines, time_limit
 
 _SECTOR = 512
 _REREAD_TRIES = 25

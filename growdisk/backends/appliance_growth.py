@@ -31,7 +31,7 @@ from growdisk.backends.guest_handle import Shell
 from growdisk.backends.judging import LOOKING, complaint, filesystem_unsound
 from growdisk.errors import ToolFailed
 from growdisk.fast_dataclass import dataclass
-from growdisk.filesystems.growing_tools import UNMOUNTED
+from growdisk.filesystems.content import UNMOUNTED_GROWTH
 from growdisk.host.command import last_lines
 from growdisk.late_logger import LateLogger
 from growdisk.tool_words import meaning
@@ -177,14 +177,14 @@ def grow_filesystem(
     `device_id` is btrfs's number of it. ToolFailed, with a hint if the appliance's kernel does not
     know the file system.
     """
-    if kind in UNMOUNTED:
+    if kind in UNMOUNTED_GROWTH:
         if replay:
             # A mount takes in what was synced last, which the tools would cut off
             # (filesystems/f2fs.py).
             with _mounted(shell, kind, "noatime", device):
                 pass
         # All of them run in order, the check first; only what the last said is of interest.
-        return [shell.run(*command, device)[1] for command in UNMOUNTED[kind]][-1]
+        return [shell.run(*command, device)[1] for command in UNMOUNTED_GROWTH[kind]][-1]
     grow = {
         "xfs": ("xfs_growfs", "-d"),
         "btrfs": ("btrfs", "filesystem", "resize", f"{device_id}:max"),

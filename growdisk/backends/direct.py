@@ -30,20 +30,18 @@ from growdisk.block.fuse import FuseFolder
 from growdisk.block.window import Window
 from growdisk.errors import ToolFailed
 from growdisk.fast_dataclass import replace
-from growdisk.filesystems.content import ExtContent
+from growdisk.filesystems.content import UNMOUNTED_GROWTH, ExtContent
 from growdisk.filesystems.ext_tree import ExtTree
 from growdisk.filesystems.file_tree import Unknown
-from growdisk.filesystems.growing_tools import UNMOUNTED
 from growdisk.filesystems.identify import identify
 from growdisk.filesystems.swap import swap_header
 from growdisk.guest_systems.device_names import devices_of
 from growdisk.guest_systems.look import GuestMount, find_homes, paths_of, tree_on
 from growdisk.guest_systems.paths import GuestPaths
-from growdisk.host.command import COMMAND_LOG, CompletedCommand, last_lines
+from growdisk.host.command import COMMAND_LOG, CompletedCommand, kill_all, last_lines
 from growdisk.host.fuse_mount import mounted
 from growdisk.host.sandbox import DISK as SHOWN
 from growdisk.host.sandbox import run_confined
-from growdisk.host.watchdog import kill_all
 from growdisk.partitions.table import FIRST_DISK
 from growdisk.units import TiB
 
@@ -132,7 +130,7 @@ class DirectTools:
     ) -> str:
         # `replay` wants a kernel: for such a file system the planner chooses a backend that has
         # one.
-        for command in UNMOUNTED[kind]:
+        for command in UNMOUNTED_GROWTH[kind]:
             done = self._run([*command, SHOWN], _name(device), writable=True)
         return done.stdout
 

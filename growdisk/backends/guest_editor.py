@@ -16,9 +16,8 @@ from pathlib import Path
 from growdisk.backends.guest_handle import Shell, guest_call
 from growdisk.errors import OperationFailed, ToolFailed
 from growdisk.guest_config.customize.changes import FileOwner
-from growdisk.guest_config.fstab import Entry, parse_fstab
-from growdisk.guest_config.selinux import SELINUX_CONFIG, swap_file_label
-from growdisk.guest_config.text import decode
+from growdisk.guest_config.etc_tables import Entry, parse_fstab
+from growdisk.guest_config.files import SELINUX_CONFIG, decode, swap_file_label
 from growdisk.guest_systems.look import GuestMount
 from growdisk.host.command import last_lines
 

@@ -22,9 +22,8 @@ import guestfs
 from growdisk.backends.appliance import Appliance, ApplianceHangs, appliance_failed
 from growdisk.backends.guest_handle import DISK, Handle, Shell
 from growdisk.errors import OperationFailed
-from growdisk.host.command import last_lines
+from growdisk.host.command import last_lines, time_limit
 from growdisk.host.kvm import Accelerator
-from growdisk.host.watchdog import time_limit
 
 _SECTOR = 512
 _LABEL = "growdisk"

@@ -25,9 +25,8 @@ from typing import Any
 from growdisk.backends import uml_agent, uml_registers
 from growdisk.backends.appliance import Appliance, appliance_failed
 from growdisk.backends.guest_handle import DISK
-from growdisk.host.command import last_lines, start
+from growdisk.host.command import kill_all, last_lines, start
 from growdisk.host.sandbox import confined_kernel
-from growdisk.host.watchdog import kill_all
 
 TOOL = "linux.uml"
 MODULES = Path("/usr/lib/uml/modules")

@@ -1,9 +1,10 @@
 """Writes to the disk past the host's page cache (O_DIRECT), if much has to be durable anyway.
 
-Through the cache each byte is copied once more, into memory that the host first has to find: if
-memory is full of other files, or the machine is virtual and its own host has taken memory back,
-that takes several times as long as the disk does. Only local file systems: over a network the
-cache is what keeps many writes in flight.
+Through the cache each byte is copied once more, into memory that the host first has to find. With
+memory at hand that is quicker, as the disk then gets many writes at a time. If memory is full of
+other files, or the machine is virtual and its own host has taken memory back, it takes several
+times as long as the disk does: RawFile changes over when it sees that. Only local file systems:
+over a network the cache is what keeps many writes in flight.
 """
 
 from __future__ import annotations

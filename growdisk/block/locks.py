@@ -1,9 +1,15 @@
-"""QEMU's own file locks (block/file-posix.c): a running guest and growdisk exclude each other.
+"""File locks, QEMU's own (block/file-posix.c): a running guest and growdisk exclude each other.
 
 One byte of the file stands for one permission: byte 100+i is held while permission i is used, byte
 200+i while permission i may not be used by others. Every lock is a *shared* one; a conflict is
 found by asking whether an exclusive lock could be had there. They are open-file-description locks:
 closing another descriptor does not drop them.
+
+They tell of those who take them. A lease of the kernel's tells of everybody: a QEMU with
+locking=off, a loop device, a process of another user or of a container, without looking through
+/proc, in two system calls. Only the owner of a file (or root) may ask, only for regular files, and
+only about this host: for what is mounted from a server, or by FUSE, the answer is not all. Spec:
+fcntl(2), F_SETLEASE.
 """
 
 from __future__ import annotations
@@ -16,6 +22,12 @@ import struct
 from pathlib import Path
 
 from growdisk.errors import ImageInUse, ImageUnsupported
+
+TYPE_CHECKING = False  # typing would be loaded for this alone
+if TYPE_CHECKING:
+    from typing import Literal
+
+    Answer = Literal["nobody", "somebody", "unknown"]
 
 CONSISTENT_READ, WRITE, WRITE_UNCHANGED, RESIZE = range(4)
 _USED, _FORBIDDEN = 100, 200
@@ -144,3 +156,41 @@ def process_name(pid: int) -> str:
         return Path(f"/proc/{pid}/comm").read_text().strip()
     except OSError:
         return "a program"
+
+
+# --- leases: one is granted only if nobody else has the file open -------------------------------
+
+
+def others_write(path: Path) -> Answer:
+    """Whether anybody has the file open to write to it. This process must not have it so itself."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError:
+        return "unknown"
+    try:
+        return _ask(fd, fcntl.F_RDLCK)
+    finally:
+        os.close(fd)
+
+
+def others_open(fd: int) -> Answer:
+    """Whether anybody but this one open file has it open, be it only to read.
+
+    `fd` is open to write.
+    """
+    return _ask(fd, fcntl.F_WRLCK)
+
+
+def _ask(fd: int, kind: int) -> Answer:
+    from signal import SIGURG  # only writers ask
+
+    try:
+        # Who opens the file just now would have the kernel send SIGIO, which ends a process; this
+        # one is ignored.
+        fcntl.fcntl(fd, fcntl.F_SETSIG, SIGURG)
+        fcntl.fcntl(fd, fcntl.F_SETLEASE, kind)
+        # Given back at once: somebody who opens the file would have to wait for it.
+        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    except OSError as error:
+        return "somebody" if error.errno == errno.EAGAIN else "unknown"
+    return "nobody"

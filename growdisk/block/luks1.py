@@ -1,17 +1,23 @@
-"""The LUKS version 1 header: of an encrypted qcow2 image, and of a container inside a guest.
+"""LUKS version 1, of an encrypted qcow2 image or of a container inside a guest: header and keys.
 
 The data's key never changes. Each key slot holds it encrypted under a passphrase, and split into
-thousands of stripes (luks_stripes.py). This module reads and writes the header and refuses what
-cannot be true; its callers say so in their words. Follows the LUKS1 On-Disk Format 1.2.3.
+thousands of stripes, all of them needed (anti-forensic, as in LUKS 2): a disk that has replaced a
+bad sector may keep the old one, and losing one stripe makes a wiped key slot useless. What cannot
+be true is refused; callers say so in their words. Follows the LUKS1 On-Disk Format 1.2.3.
 """
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Callable
 
 from growdisk.fast_dataclass import dataclass
 from growdisk.units import align_up
+
+TYPE_CHECKING = False  # a cipher's module needs a library that may be missing
+if TYPE_CHECKING:
+    from growdisk.block.sector_cipher import SectorCipher
 
 MAGIC = b"LUKS\xba\xbe"
 # what cryptsetup-reencrypt puts there while it works on a container
@@ -158,7 +164,6 @@ class Luks1Header:
         # loaded for those who have a passphrase
         from hashlib import pbkdf2_hmac
 
-        from growdisk.block.luks_stripes import key_from
         from growdisk.block.sector_cipher import sector_cipher
 
         area_key = pbkdf2_hmac(self.hash, passphrase, slot.salt, slot.rounds, self.key_length)
@@ -171,3 +176,41 @@ class Luks1Header:
 
 def _text(field: bytes) -> str:
     return field.split(b"\0")[0].decode("ascii", "replace")
+
+
+def split(key: bytes, stripes: int, digest: str) -> bytes:
+    """The key as so many stripes."""
+    # All stripes but the last are random; the last is what makes the key come out of all.
+    drawn, state = [os.urandom(len(key)) for _ in range(stripes - 1)], bytes(len(key))
+    for stripe in drawn:
+        state = _diffused(_xor(state, stripe), digest)
+    return b"".join((*drawn, _xor(state, key)))
+
+
+def key_from(
+    material: bytes, cipher: SectorCipher, length: int, stripes: int, digest: str
+) -> bytes:
+    """What a key slot's encrypted stripes hold: a key, or noise if `cipher` is not theirs."""
+    plain, state = cipher.decrypt(0, material)[: length * stripes], bytes(length)
+    for start in range(0, len(plain) - length, length):
+        state = _diffused(_xor(state, plain[start : start + length]), digest)
+    return _xor(state, plain[-length:])
+
+
+def _diffused(block: bytes, digest: str) -> bytes:
+    from hashlib import new  # loaded for those who have a passphrase
+
+    size = new(digest).digest_size
+    # Each piece as long as a hash is replaced by the hash of its number and itself.
+    parts = (block[start : start + size] for start in range(0, len(block), size))
+    hashed = (
+        new(digest, n.to_bytes(4, "big") + part).digest()[: len(part)]
+        for n, part in enumerate(parts)
+    )
+    return b"".join(hashed)
+
+
+def _xor(one: bytes, other: bytes) -> bytes:
+    return (int.from_bytes(one, "little") ^ int.from_bytes(other, "little")).to_bytes(
+        len(one), "little"
+    )

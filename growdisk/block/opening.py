@@ -13,6 +13,7 @@ from pathlib import Path
 
 from growdisk.block.host_blocks import MAX_LENGTH
 from growdisk.block.host_devices import value_of
+from growdisk.block.locks import others_write
 from growdisk.errors import ImageError, ImageInUse, ImageNotReadable
 
 _READ_ONLY = {
@@ -123,26 +124,20 @@ def require_size(fd: int, path: Path) -> None:
         raise ImageNotReadable(path, reason="it is longer than a disk can be (8 EiB)")
 
 
-def no_look() -> None:
-    """For who only reads."""
-
-
-def second_look(path: Path, *, not_in_use: bool) -> Callable[[], None]:
-    """What to do when the locks are ours.
+def second_look(path: Path, *, not_in_use: bool) -> Callable[[], None] | None:
+    """What to do when the locks are ours, if anything.
 
     Of a file the kernel is asked before it is open to write here.
     """
-    from growdisk.block.leases import others_write
-
     try:
         mode = path.stat().st_mode
         require_disk(path, mode)
     except (OSError, ValueError, ImageNotReadable):
-        return no_look  # opening it will say why
+        return None  # opening it will say why
     answer = "unknown" if stat.S_ISBLK(mode) else others_write(path)
     if answer == "nobody":
-        return no_look
-    from growdisk.block.second_look import refuse_users
+        return None
+    from growdisk.block.holders import refuse_users
 
     return partial(
         refuse_users, path, claimed=True, not_in_use=not_in_use, written=answer == "somebody"
@@ -150,6 +145,6 @@ def second_look(path: Path, *, not_in_use: bool) -> Callable[[], None]:
 
 
 def name_holder(path: Path) -> None:
-    from growdisk.block.second_look import refuse_users
+    from growdisk.block.holders import refuse_users
 
     refuse_users(path, not_in_use=True)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
@@ -19,13 +20,15 @@ from pathlib import Path
 from growdisk.block import direct_io
 from growdisk.block.device import Extent, InParts, Part, check_range
 from growdisk.block.host_blocks import extents, possible_size, unallocated
-from growdisk.block.locks import lock_image
-from growdisk.block.opening import no_look, open_descriptor, require_disk, require_size, second_look
+from growdisk.block.locks import lock_image, others_open
+from growdisk.block.opening import open_descriptor, require_disk, require_size, second_look
 from growdisk.fallocate import KEEP_SIZE, NOT_SUPPORTED, PUNCH_HOLE, ZERO_RANGE, fallocate
 
 _CHUNK = 1 << 20
 _SECTOR = 512
-_SENT_AT_ONCE = 16 << 20
+_SENT_AT_ONCE = 4 << 20
+# seconds a byte: memory at hand takes a quarter of that, a disk of today about as much
+_SLOW_COPY = 1 / (1 << 30)
 # a file that grows bit by bit is lengthened by so much at once: each time costs a journal's entry
 _AHEAD = 32 << 20
 _SYNC_FILE_RANGE_WRITE = 2
@@ -41,6 +44,7 @@ class RawFile(InParts):
         self._missing = 0  # bytes of its last sector that the file has not; they read as zeros
         # bytes written and not yet sent to the disk, where that is done early
         self._waiting: int | None = None
+        self._copying = 0.0  # seconds that it took to copy these into the host's cache
         # another descriptor, for what is written past the host's cache
         self._direct: int | None = None
         self._end = 0  # where the file ends on the host, if that is beyond its size
@@ -59,7 +63,7 @@ class RawFile(InParts):
         says that it is not.
         """
         # Before it is open to write here: a lease tells only of others, as long as we do not write.
-        look_again = second_look(path, not_in_use=not_in_use) if writable and lock else no_look
+        look_again = second_look(path, not_in_use=not_in_use) if writable and lock else None
         fd = open_descriptor(path, writable=writable)
         try:
             require_disk(path, os.fstat(fd).st_mode)  # again: the name may mean another file by now
@@ -67,7 +71,8 @@ class RawFile(InParts):
                 # Before the first byte is read: what was read without the lock may be another's
                 # half-done work.
                 lock_image(fd, path, writing=writable)
-            look_again()
+            if look_again is not None:
+                look_again()
             require_size(fd, path)
             return cls(fd, path, writable=writable)
         except BaseException:
@@ -101,10 +106,8 @@ class RawFile(InParts):
 
     def refuse_in_use(self) -> None:
         """ImageInUse if anybody has begun to use it since it was opened to write."""
-        from growdisk.block.leases import others_open
-
         if self.is_block_device or others_open(self._fd) != "nobody":
-            from growdisk.block.second_look import refuse_users
+            from growdisk.block.holders import refuse_users
 
             refuse_users(self.path, claimed=True, not_in_use=True)
 
@@ -168,29 +171,28 @@ class RawFile(InParts):
         if self._direct is not None:
             written = direct_io.write_direct(self._direct, offset, view)
             view, offset = view[written:], offset + written
-        if self._waiting is not None and view:
-            self._send(len(view))
+        begun, length = time.monotonic(), len(view)
         while view:
             written = os.pwrite(self._fd, view, offset)
             view, offset = view[written:], offset + written
+        if self._waiting is not None and length:
+            self._send(length, time.monotonic() - begun)
         # the file has become longer
         self._missing = min(self._missing, max(self._size - offset, 0))
 
     def write_behind(self, *, synced_later: bool = False) -> None:
         """Send data to the disk as they are written, so that the next flush has little to wait for.
 
-        Large pieces in buffers of direct_io.aligned() go past the host's cache, if possible. If the
-        file grows, it is longer on the host than its size says until the next flush.
-        `synced_later`: that flush waits for nothing, as nobody knows of the file before its maker
-        has made all of it durable.
+        Once the host's cache turns out to be slow, large pieces in buffers of direct_io.aligned()
+        go past it, if possible. If the file grows, it is longer on the host than its size says
+        until the next flush. `synced_later`: that flush waits for nothing, as nobody knows of the
+        file before its maker has made all of it durable.
         """
         self._waiting, self._is_synced_later = 0, synced_later
-        if self._direct is None:
-            self._direct = direct_io.reopen_direct(self._fd)
 
     @property
     def writes_directly(self) -> bool:
-        """Whether write_behind() sends data past the host's cache."""
+        """Whether what is written goes past the host's cache by now."""
         return self._direct is not None
 
     def clone_from(self, source: RawFile) -> bool:
@@ -203,13 +205,16 @@ class RawFile(InParts):
         self._size, self._is_synced = source.length, False
         return True
 
-    def _send(self, written: int) -> None:
-        """Begin to write to the disk what has been written, without waiting for it."""
-        self._waiting = (self._waiting or 0) + written
+    def _send(self, written: int, seconds: float) -> None:
+        """Begin to write to the disk what was copied in `seconds`, without waiting for it."""
+        self._waiting, self._copying = (self._waiting or 0) + written, self._copying + seconds
         if self._waiting >= _SENT_AT_ONCE:
             import ctypes
 
-            self._waiting = 0
+            # The host has to look for memory, or waits for its disk: then that is the quicker way.
+            if self._direct is None and self._copying > self._waiting * _SLOW_COPY:
+                self._direct = direct_io.reopen_direct(self._fd)
+            self._waiting, self._copying = 0, 0.0
             ctypes.CDLL(None).sync_file_range(
                 self._fd, ctypes.c_int64(0), ctypes.c_int64(0), _SYNC_FILE_RANGE_WRITE
             )
@@ -237,6 +242,7 @@ class RawFile(InParts):
         end = offset + length
         self._is_synced = False
         while offset < end:
+            begun = time.monotonic()
             try:
                 # Not between all file systems (EXDEV), nor of all kinds of files (EINVAL): then by
                 # hand.
@@ -248,7 +254,7 @@ class RawFile(InParts):
                 return
             offset += done
             if self._waiting is not None:
-                self._send(done)
+                self._send(done, time.monotonic() - begun)
 
     def flush(self) -> None:
         """Make all that was written durable; nothing has to be done twice for what is."""

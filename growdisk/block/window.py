@@ -1,10 +1,10 @@
-"""A part of a device that behaves like a device: a partition is a window on its disk."""
+"""Devices that show another one in part or padded: a partition is a window on its disk."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from growdisk.block.device import BlockDevice, Extent, check_range
+from growdisk.block.device import BlockDevice, Extent, ExtentKind, check_range
 
 
 class Window:
@@ -49,3 +49,52 @@ class Window:
 
     def close(self) -> None:
         """The device below belongs to somebody else."""
+
+
+class ReadOnlyDevice:
+    """A device for reading; a subclass has `size` and `read`. What it reads from stays open."""
+
+    writable = False
+    size: int
+
+    def write(self, offset: int, data: bytes | bytearray | memoryview) -> None:
+        raise PermissionError("this device is for reading")
+
+    def write_zeros(self, offset: int, length: int) -> None:
+        raise PermissionError("this device is for reading")
+
+    def discard(self, offset: int, length: int) -> None:
+        """Nothing is given back."""
+
+    def flush(self) -> None:
+        """Nothing was written."""
+
+    def extents(self, offset: int, length: int) -> Iterator[Extent]:
+        check_range(self.size, offset, length)
+        yield Extent(offset, offset + length, ExtentKind.DATA)
+
+    def close(self) -> None:
+        """What is read from belongs to somebody else."""
+
+
+class Padded(ReadOnlyDevice):
+    """`size` bytes, of which `device` has the first. Closing it leaves the device open."""
+
+    def __init__(self, device: BlockDevice, size: int) -> None:
+        self._device, self.size = device, size
+
+    def read(self, offset: int, length: int) -> bytes:
+        check_range(self.size, offset, length)
+        available = self._available(offset, length)
+        data = self._device.read(offset, available) if available else b""
+        return data + bytes(length - available)
+
+    def extents(self, offset: int, length: int) -> Iterator[Extent]:
+        check_range(self.size, offset, length)
+        if available := self._available(offset, length):
+            yield from self._device.extents(offset, available)
+        if length > available:
+            yield Extent(offset + available, offset + length, ExtentKind.ZERO, -1)
+
+    def _available(self, offset: int, length: int) -> int:
+        return max(0, min(offset + length, self._device.size) - offset)

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from growdisk.cli.common_options import group_of
 from growdisk.cli.declaring import declare, help_of
-from growdisk.cli.disk_options import add_layout_options, add_others, add_volume_options, keys_of
+from growdisk.cli.images.keys import read_key
 from growdisk.cli.targets import add_inside, add_machine, settle_positionals
 from growdisk.errors import BadSize, UsageError, bad_value, shell_word
 from growdisk.fast_dataclass import replace
 from growdisk.planner import given_values
 from growdisk.planner.given_values import GivenValues, run_options_of
 from growdisk.planner.goal import ExtraDiskOption, Goal, RunOptions
-from growdisk.planner.option_table import BY_RULE, SHARED
+from growdisk.planner.option_table import BY_RULE, SECTOR_SIZES, SHARED
 from growdisk.planner.size_specs import disk_number, growth_requests, requests_by_disk
 from growdisk.units import parse_goal_size
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from growdisk.qcow2.probe import ImageFormat
 
 _MOST_PARTITIONS = 128
+_EACH = "one at a time, may be given several times"
 IMAGE_HERE = "the image: a file, a block device, or POOL/VOLUME of libvirt"
 _IMAGE_ANYWHERE = f"{IMAGE_HERE}; on another host, nbd:// or ssh://"
 
@@ -170,3 +172,113 @@ def _other_disk(word: str, requests: Sequence[str], like: Goal) -> ExtraDiskOpti
 
 def format_of(arguments: argparse.Namespace) -> ImageFormat | None:
     return given_values.format_of(GivenValues(vars(arguments)))
+
+
+# The options that say which partitions grow, and what may happen to those in the way.
+
+# A p stands between a disk's name that ends with a digit and the number of its partition.
+_PARTITION = re.compile(r"(?:/dev/)?(?:[a-z]+|nvme\d+n\d+p|mmcblk\d+p)?([0-9]{1,9})")
+
+
+class PartitionNumber(int):
+    """`written` is how it was given: `sda5`."""
+
+    written: str
+
+
+def partition_number(text: str) -> PartitionNumber:
+    """`5`, `sda5`, `/dev/vda5`, `nvme0n1p5` as 5."""
+    match = _PARTITION.fullmatch(text)
+    if match is None:
+        raise argparse.ArgumentTypeError(
+            f"'{text}' is not a partition: write its number, or a name such as sda5"
+        )
+    number = PartitionNumber(match[1])
+    number.written = text
+    return number
+
+
+def add_layout_options(parser: argparse.ArgumentParser) -> None:
+    grows, gives_way = group_of(parser, "what grows"), group_of(parser, "what gives way")
+    declare(grows, "partition", metavar="auto|N|/dev/sdaN")
+    declare(grows, "grow", metavar="sdaN=SHARE", more=_EACH)
+    declare(gives_way, "swap")
+    declare(
+        gives_way,
+        "move",
+        type=partition_number,
+        metavar="N",
+        more=f"with all that is in them; {_EACH}",
+    )
+    declare(gives_way, "delete", type=partition_number, metavar="N", more=_EACH)
+    declare(
+        gives_way,
+        "guest_repair",
+        off="leave the guest's own files (fstab, RESUME, boot loader) as they are, whatever they "
+        "name",
+    )
+    add_sector_size(parser)
+    declare(grows, "to_gpt", more="for more than 2 TiB")
+
+
+def add_sector_size(parser: argparse.ArgumentParser, more: str = "") -> None:
+    declare(parser, "sector_size", choices=SECTOR_SIZES, more=more)
+
+
+# The options for what lies between a partition and its file system: logical volumes, and
+# passphrases.
+
+_KEY_FILE = (
+    "all bytes of FILE count, and a line break at its end may be too many; may be given several "
+    "times: each container takes the one that opens it"
+)
+_SELECTORS = ("key", "file")
+
+
+def add_volume_options(parser: argparse.ArgumentParser) -> None:
+    grows = group_of(parser, "what grows")
+    declare(
+        grows, "lv", metavar="VG/LV[=SHARE]", more=f"if left out, the largest by all of it; {_EACH}"
+    )
+    declare(grows, "lv_share", metavar="60%", more="the rest stays free, for snapshots")
+    add_keys(parser)
+
+
+def add_others(parser: argparse.ArgumentParser) -> None:
+    group_of(parser, "what grows").add_argument(
+        "--with",
+        dest="others",
+        action="append",
+        default=[],
+        metavar="IMAGE[=SIZE]",
+        help="another disk of the guest in the same run: one that grows as well (sdb in --grow), "
+        "or one onto which a volume group reaches; may be given several times",
+    )
+
+
+def add_keys(parser: argparse.ArgumentParser) -> None:
+    keys = group_of(parser, "passphrases")
+    declare(keys, "key_file", metavar="FILE", more=_KEY_FILE)
+    keys.add_argument(
+        "--key",
+        action="append",
+        default=[],
+        metavar="PASSPHRASE|ID:key:PASSPHRASE|ID:file:FILE",
+        help="the same on the command line, where others may see it; the long forms are those of "
+        "virt-* tools",
+    )
+
+
+def keys_of(arguments: argparse.Namespace) -> tuple[bytes, ...]:
+    """All passphrases that were given."""
+    return (*map(read_key, arguments.key_file), *map(_selected, arguments.key))
+
+
+def _selected(selector: str) -> bytes:
+    """The passphrase of `ID:key:PASSPHRASE`, `ID:file:FILE` or PASSPHRASE, for every container."""
+    _, first, rest = selector.partition(":")
+    kind, second, value = rest.partition(":")
+    # A passphrase may have colons too: only `key` or `file` as its second part makes a selector.
+    if not (first and second and kind in _SELECTORS):
+        return selector.encode()
+    return read_key(Path(value)) if kind == "file" else value.encode()

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Sequence
 from pathlib import Path
-
-from growdisk.cli.trust import add_trust
 
 
 def group_of(parser: argparse.ArgumentParser, title: str) -> argparse._ArgumentGroup:
@@ -77,7 +76,12 @@ def add_common(whole: argparse.ArgumentParser, *, top: bool) -> None:
         default="auto" if top else argparse.SUPPRESS,
         help="colours (default: on a terminal)",
     )
-    add_trust(parser, default)
+    parser.add_argument(
+        "--trust-references",
+        action="store_true",
+        default=default,
+        help="follow the names of backing and data files out of the image's folder",
+    )
 
 
 def names_at(words: Sequence[str], parser: argparse.ArgumentParser | None = None) -> list[int]:
@@ -110,3 +114,11 @@ def named_path(text: str) -> Path:
     if not text:
         raise argparse.ArgumentTypeError("the name of a file or folder is empty")
     return Path(text)
+
+
+def config_files() -> tuple[str, ...]:
+    """Where a site's defaults for options may lie, the stronger file last."""
+    if named := os.environ.get("GROWDISK_CONFIG"):
+        return (named,)
+    home = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
+    return "/etc/growdisk.toml", os.path.expanduser(f"{home}/growdisk/config.toml")  # noqa: PTH111

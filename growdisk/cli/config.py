@@ -20,7 +20,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from growdisk.cli.config_files import config_files
+from growdisk.cli.common_options import config_files
 from growdisk.errors import UsageError, bad_value
 from growdisk.planner.option_table import SHARED
 

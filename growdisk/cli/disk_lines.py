@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from growdisk.cli.terminal_style import printable
+from growdisk.cli.output import printable
 from growdisk.errors import shell_word
 from growdisk.planner.layout import (
     BlockerLayout,
@@ -23,6 +23,7 @@ from growdisk.planner.layout import (
 from growdisk.units import format_size, whole_percent
 
 if TYPE_CHECKING:
+    from growdisk.api.fleet.values import DiskEntry
     from growdisk.api.run_status import StatusReport
 
 _HEADER = ("name", "start", "size", "role", "type", "holds")
@@ -31,6 +32,7 @@ _ROLE = 3  # every partition of a GPT is a primary one
 _EXPENDABLE = (4, 3, 1)  # columns that go first where the terminal is narrow
 _TABLES = (("mbr", "MBR"), ("gpt", "GPT"))
 _KINDS = (("crypto_LUKS", "LUKS (encrypted)"), ("LVM2_member", "LVM"))
+_WORTH_A_WORD = 64 << 20  # of unused space, in a list of disks
 _WITHOUT_FILES = ("BIOS", "MSR")  # the type says all
 _GPT_TYPES = (
     ("C12A7328-F81F-11D2-BA4B-00A0C93EC93B", "ESP"),
@@ -143,6 +145,35 @@ def standing(report: StatusReport | None, overlays: list[str], path: str) -> Ite
             yield f"  {printable(report.missing)}"
     if overlays:
         yield f"other images lie on it: {', '.join(map(printable, overlays))}"
+
+
+def remarks(entry: DiskEntry) -> Iterator[str]:
+    """What is worth knowing of a disk, the most important first."""
+    # Nothing else is known of such a disk.
+    if entry.error:
+        yield str(entry.error["why"] or entry.error["what"])
+        return
+    if entry.run:
+        yield "way back kept" if entry.run == "kept" else f"{entry.run} run"
+    if entry.hinders:
+        first = entry.hinders[0]
+        yield (
+            f"{first.kind} {first.name} behind"
+            # What an option would solve is only named; the reason is given for what growdisk cannot
+            # solve. `sda2 is encrypted` is shorter and clearer than `luks sda2 behind`.
+            if first.options and first.kind != "luks"
+            else first.why
+        )
+    if entry.idle >= _WORTH_A_WORD:
+        yield f"{format_size(entry.idle)} idle"
+    if entry.overlays:
+        yield f"{len(entry.overlays)} overlay{'s' if len(entry.overlays) > 1 else ''} on it"
+    if entry.backing:
+        yield "overlay"
+    if entry.snapshots:
+        yield f"{len(entry.snapshots)} snapshot{'s' if len(entry.snapshots) > 1 else ''}"
+    if entry.note:
+        yield entry.note
 
 
 def shortened(text: str, width: int) -> str:

@@ -8,12 +8,11 @@ import itertools
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from growdisk.cli.output import CommandOutput, OutputError, forget, prepare_streams
+from growdisk.cli.output import CommandOutput, OutputError, forget, prepare_streams, printable
 from growdisk.cli.parser import TextAsked, own_words, parsed, short_help
-from growdisk.cli.trust import following
 from growdisk.error_document import error_document
 from growdisk.errors import (
     GrowdiskError,
@@ -24,10 +23,11 @@ from growdisk.errors import (
     bad_value,
     error_id,
 )
+from growdisk.qcow2.outside import ReferenceOutside
 
 TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:
-    from growdisk.cli.events import EventLines
+    from growdisk.cli.progress import EventLines
 
 _BUG, _INTERRUPTED = 1, 130
 _UNTOUCHED = (0, 2, 3)  # a log that cannot be written is worse than these
@@ -185,7 +185,9 @@ def _called(arguments: argparse.Namespace, outer: CommandOutput) -> int:
 
         # The environment: processes that a playbook starts have to find it as well.
         os.environ[STATE_DIR] = str(arguments.state_dir.absolute())
-    return following(lambda: _acted(arguments, output, outer), trust_all=arguments.trust_references)
+    return _following(
+        lambda: _acted(arguments, output, outer), trust_all=arguments.trust_references
+    )
 
 
 def _acted(arguments: argparse.Namespace, output: CommandOutput, outer: CommandOutput) -> int:
@@ -193,9 +195,47 @@ def _acted(arguments: argparse.Namespace, output: CommandOutput, outer: CommandO
     if not any("://" in word for word in arguments.words):
         code: int = arguments.run(arguments, output)
         return code
-    from growdisk.cli.served import on_address
+    from growdisk.cli.targets import on_address
 
     return on_address(arguments, (output, outer), lambda: arguments.run(arguments, output))
+
+
+def _following(action: Callable[[], int], *, trust_all: bool) -> int:
+    """Do it, and again each time the user agrees to open a file outside its image's folder."""
+    if trust_all:
+        from growdisk.qcow2.named_files import trusting_references
+
+        with trusting_references():
+            return action()
+    try:
+        return action()
+    # Raised before anything is changed, so the whole action can be done again.
+    except ReferenceOutside as error:
+        if not _agreed(error):
+            raise
+        from growdisk.qcow2.named_files import trusting
+
+        with trusting(error.target):
+            # Again, as this file may name a further one: one question each, what was
+            # agreed to stays.
+            return _following(action, trust_all=False)
+
+
+def _agreed(error: ReferenceOutside) -> bool:
+    if not (
+        # None: the caller has closed it (<&-).
+        sys.stdin is not None
+        and sys.stdin.isatty()
+        and sys.stderr is not None
+        and sys.stderr.isatty()
+    ):
+        return False
+    question = (
+        f"{error.path}: its {error.role} is {error.target}, outside its folder. Open it? [y/N] "
+    )
+    sys.stderr.write(printable(question))
+    sys.stderr.flush()
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def _advise(error: GrowdiskError) -> None:
@@ -209,7 +249,7 @@ def _advise(error: GrowdiskError) -> None:
 def _events(arguments: argparse.Namespace) -> EventLines | None:
     if not arguments.json_events and arguments.events_fd is None:
         return None
-    from growdisk.cli.events import EventLines
+    from growdisk.cli.progress import EventLines
 
     fd = _STDERR if arguments.events_fd is None else arguments.events_fd
     try:

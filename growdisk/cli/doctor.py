@@ -12,16 +12,14 @@ from growdisk.fast_dataclass import asdict
 if TYPE_CHECKING:
     from growdisk.backends.doctor import Capability, MachineCheck
 
-NAME = "doctor"
-HELP = "say what works on this machine and what to install"
 _BACKENDS = {"direct backend": "direct", "user-mode kernel": "uml", "appliance": "guestfs"}
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def doctor_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quick", action="store_true", help="do not launch the appliance")
 
 
-def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
+def run_doctor(arguments: argparse.Namespace, output: CommandOutput) -> int:
     """Exit code 0 if the main job can be done here by any backend, else 3."""
     from growdisk.backends.available import has_appliance
     from growdisk.backends.doctor import MAIN, capabilities, run_checks

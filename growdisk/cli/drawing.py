@@ -16,7 +16,7 @@ in the place of these characters.
 from __future__ import annotations
 
 from growdisk.cli.disk_lines import kind_in_words
-from growdisk.cli.terminal_style import OPAQUE, UNUSED, USED, printable
+from growdisk.cli.output import OPAQUE, UNUSED, USED, printable
 from growdisk.fast_dataclass import dataclass
 from growdisk.planner.layout import ContentLayout, Layout, PartitionLayout, VolumeLayout
 from growdisk.units import format_size

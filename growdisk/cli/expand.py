@@ -1,4 +1,4 @@
-"""growdisk expand: the whole job."""
+"""The whole job: growdisk plan shows it, or writes it as a playbook; growdisk expand does it."""
 
 from __future__ import annotations
 
@@ -10,40 +10,58 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from growdisk import api
-from growdisk.cli import plan
 from growdisk.cli.arguments import add_goal, format_of, goal_of, options_of
+from growdisk.cli.common_options import names_at
 from growdisk.cli.images.keys import unlocking
 from growdisk.cli.output import CommandOutput
 from growdisk.cli.targets import target_of
+from growdisk.errors import options_conflict
 from growdisk.fast_dataclass import replace
+from growdisk.planner.option_table import SHARED
 from growdisk.units import format_size
 
 if TYPE_CHECKING:
+    from growdisk.api.live_request import LiveRequest
     from growdisk.api.result import Result
-    from growdisk.planner.goal import Goal, SwapPolicy
-
-NAME = "expand"
-HELP = "grow image, partition and file system, with a snapshot before each step"
+    from growdisk.planner.goal import Goal, RunOptions, SwapPolicy
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def plan_arguments(parser: argparse.ArgumentParser) -> None:
     add_goal(parser)
+    parser.add_argument(
+        "--as-playbook",
+        action="store_true",
+        help="print the plan as a playbook that does the same (growdisk run)",
+    )
+
+
+def expand_arguments(parser: argparse.ArgumentParser) -> None:
+    plan_arguments(parser)
     parser.add_argument("-n", "--dry-run", action="store_true", help="the same as growdisk plan")
     parser.add_argument(
         "-y", "--yes", action="store_true", help="ask nothing on a terminal: the defaults"
     )
-    plan.add_as_playbook(parser)
 
 
-def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
+def run_plan(arguments: argparse.Namespace, output: CommandOutput) -> int:
+    if arguments.as_playbook:
+        return _show_playbook(arguments, output)
+    from growdisk.cli.report import print_result
+
+    result = _planned(arguments, target_of(arguments), goal_of(arguments), options_of(arguments))
+    image, command = Path(result.before.image.path), _command(arguments, result)
+    return print_result(result, output, image=image, command=command)
+
+
+def run_expand(arguments: argparse.Namespace, output: CommandOutput) -> int:
     if arguments.dry_run or arguments.as_playbook:
-        return plan.run(arguments, output)
-    from growdisk.cli.report import tell
+        return run_plan(arguments, output)
+    from growdisk.cli.report import print_result
     from growdisk.workflow.stopping import SignalsStop, StopRequest
 
     target, goal, options = target_of(arguments), goal_of(arguments), options_of(arguments)
     goal = with_swap_decided(
-        arguments, output, goal, lambda: plan.plan_target(arguments, target, goal, options)
+        arguments, output, goal, lambda: _planned(arguments, target, goal, options)
     )
     with SignalsStop(StopRequest()) as stop, output.steps() as steps:
         result = unlocking(
@@ -55,7 +73,98 @@ def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
         )
     # With a SIZE, "nothing to do" needs no advice to give it more.
     more = shlex.join(["growdisk", *arguments.words]) if goal.size is None else ""
-    return tell(result, output, image=Path(result.before.image.path), command=more)
+    return print_result(result, output, image=Path(result.before.image.path), command=more)
+
+
+def _planned(
+    arguments: argparse.Namespace, target: Path | LiveRequest, goal: Goal, options: RunOptions
+) -> Result:
+    return unlocking(
+        arguments,
+        lambda keys: api.plan(target, goal, replace(options, keys=keys), format_of(arguments)),
+        options.keys,
+    )
+
+
+def _command(arguments: argparse.Namespace, result: Result) -> str:
+    """What carries the plan out: the same words with expand.
+
+    Nothing if a SIZE was given and there is nothing to do.
+    """
+    # Without a SIZE the line is completed by report.py: give it more, +10G.
+    if result.result == "nochange" and arguments.size is not None:
+        return ""
+    # The words as they were typed: this may also be `expand -n`. A machine or a file may be called
+    # plan as well, and after -- a word is never an option.
+    typed = arguments.words
+    verb, end = names_at(typed, arguments.parser)[0], [*typed, "--"].index("--")
+    words = [
+        "expand" if place == verb else word
+        for place, word in enumerate(typed)
+        if place > end or word not in ("-n", "--dry-run")
+    ]
+    return shlex.join(["growdisk", *words])
+
+
+def _show_playbook(arguments: argparse.Namespace, output: CommandOutput) -> int:
+    """Print the plan as a file that does it; nothing is written anywhere."""
+    from growdisk.playbook.as_playbook import playbook_of, running_playbook
+
+    if arguments.key:
+        raise options_conflict(
+            "a passphrase is not written into a playbook",
+            ("--as-playbook", "--key"),
+            hint="give it with --key-file FILE",
+        )
+    if arguments.others:
+        raise options_conflict(
+            "a playbook works on one disk at a time",
+            ("--as-playbook", "--with"),
+            hint="leave --as-playbook out, or --with",
+        )
+    target, goal, options = target_of(arguments), goal_of(arguments), options_of(arguments)
+    # At rest each step is a task, so the disk has to be looked at. A running guest is not looked
+    # at: its one task plans when it is run.
+    if isinstance(target, Path):
+        text = unlocking(
+            arguments,
+            lambda keys: playbook_of(
+                target, goal, replace(options, keys=keys), arguments.key_file, format_of(arguments)
+            ),
+            options.keys,
+        )
+    else:
+        # Only what was given goes into the task; all else is decided when it is run.
+        text = running_playbook(
+            arguments.domain or str(arguments.target or arguments.qmp), _as_given(arguments)
+        )
+    output.document({"result": "planned", "playbook": text})
+    output.lines(text.splitlines())
+    # Said, not refused: without a kept run the playbook still does what the plan says.
+    if arguments.keep_snapshots:
+        output.note(
+            "growdisk: a playbook keeps no snapshots when it has ended: --keep-snapshots is left "
+            "out"
+        )
+    return 0
+
+
+def _as_given(arguments: argparse.Namespace) -> dict[str, object]:
+    """What the command line says as options of a task, which have the same defaults."""
+    given = {"image": arguments.target} | {
+        name: value
+        for name, option in SHARED.items()
+        if name != "keep_snapshots"
+        and (value := getattr(arguments, name)) not in (option.default, "", [])
+    }
+    return {name: _absolute(value) for name, value in given.items() if value is not None}
+
+
+def _absolute(value: object) -> object:
+    """With paths in full: a playbook may be run from another folder."""
+    if isinstance(value, list):
+        return [_absolute(item) for item in value]
+    return str(value.resolve()) if isinstance(value, Path) else value
 
 
 # On a terminal: what shall become of swap that a run would give up? Asked once, before anything is

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from growdisk import __version__
 from growdisk.api.fleet.values import LIVE, DiskEntry, FileSystemUse, Stretch
-from growdisk.cli.fleet_table import remarks
-from growdisk.cli.terminal_style import printable
+from growdisk.cli.disk_lines import remarks
+from growdisk.cli.output import printable
 from growdisk.errors import shell_word
 from growdisk.fast_dataclass import dataclass
 from growdisk.host.templating import html_environment

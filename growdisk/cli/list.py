@@ -1,24 +1,30 @@
-"""growdisk list: many disks, a line each: how full, how large, what prevents growth."""
+"""growdisk list: many disks, a line each: how full, how large, what prevents growth.
+
+Names and mount points come from strangers: they are put through `printable`.
+"""
 
 from __future__ import annotations
 
 import argparse
+import os
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 
-from growdisk.api.fleet.values import DiskEntry
+from growdisk.api.fleet.values import DiskEntry, FileSystemUse
 from growdisk.cli.common_options import named_path
-from growdisk.cli.output import CommandOutput
+from growdisk.cli.disk_lines import remarks, shortened
+from growdisk.cli.output import CommandOutput, printable
 from growdisk.durable import replace_file
 from growdisk.errors import Refused, UsageError
+from growdisk.fast_dataclass import asdict
 from growdisk.given_file import refuse_to_replace
+from growdisk.units import format_size, whole_percent
 
-NAME = "list"
-HELP = "many disks at a glance: a line each, how full they are and what hinders growth"
 _NONE_READ = Refused.exit_code
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def list_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "paths",
         nargs="*",
@@ -70,9 +76,8 @@ def percent_of(text: str) -> float:
     return value / 100
 
 
-def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
+def run_list(arguments: argparse.Namespace, output: CommandOutput) -> int:
     from growdisk.api.fleet.listing import Wanted, list_disks
-    from growdisk.cli.fleet_table import document, rows
 
     # Before the work, which may take long: a name that cannot be meant is refused at once.
     if arguments.html:
@@ -124,3 +129,106 @@ def ordered(entries: list[DiskEntry], sort: str | None, above: float | None) -> 
         case "size":
             return sorted(chosen, key=lambda entry: -(entry.virtual_size or 0))
     return chosen
+
+
+# The disks as a table that fits the terminal.
+
+_HEADER = ("name", "state", "format", "size", "on host", "table", "root", "fullest", "remarks")
+_RIGHT = (3, 4)
+_EXPENDABLE = (5, 2, 6, 4)  # columns that go first where the terminal is narrow
+_NAME, _REMARKS = 0, len(_HEADER) - 1
+_LEAST_NAME, _LEAST_REMARKS = 16, 18
+
+
+def rows(entries: Sequence[DiskEntry], width: int) -> Iterator[str]:
+    """A header, and a line for each disk: never wider than `width`."""
+    if not entries:
+        return
+    cells = [_HEADER, *map(_row, entries)]
+    columns = list(range(len(_HEADER)))
+    # Least widths: names and remarks can still be cut after that.
+    for expendable in _EXPENDABLE:
+        if _least(cells, columns) > width:
+            columns.remove(expendable)
+    widths = _widths(cells, columns, width)
+    for row in cells:
+        words = [
+            _fitted(row[column], widths[column], right=column in _RIGHT, keep_end=column == _NAME)
+            for column in columns
+        ]
+        yield "  ".join(words).rstrip()
+
+
+def shown_name(entry: DiskEntry) -> str:
+    """The machine's, or the file's: the folder is left out if there is no other."""
+    return entry.name if entry.domain else os.path.basename(entry.path) or entry.path  # noqa: PTH119
+
+
+def percent_cell(use: FileSystemUse | None) -> str:
+    return f"{whole_percent(use.fullness)}%" if use else ""
+
+
+def document(entry: DiskEntry) -> dict[str, object]:
+    """For --json: see docs/json.md."""
+    # asdict has fields only: `fullest` and `fullness` are properties.
+    values = asdict(entry) | {"path": entry.path or None, "domain": entry.domain or None}
+    values["fullest"] = asdict(entry.fullest) if entry.fullest else None
+    values["fullness"] = round(100 * entry.fullness, 1) if entry.fullest else None
+    for name in ("target", "note", "error"):
+        if not values[name]:
+            del values[name]
+    values["format"] = entry.format or None
+    values["partitions"] = values.pop("stretches")
+    return values
+
+
+def _row(entry: DiskEntry) -> tuple[str, ...]:
+    size, actual = entry.virtual_size, entry.actual_size
+    return tuple(
+        printable(text)
+        for text in (
+            shown_name(entry),
+            "unreadable" if entry.error else entry.state,
+            entry.format,
+            "" if size is None else format_size(size),
+            "" if actual is None else format_size(actual),
+            "" if size is None else entry.table or "none",
+            _named_percent(entry.root),
+            _named_percent(entry.fullest),
+            "; ".join(remarks(entry)),
+        )
+    )
+
+
+def _named_percent(use: FileSystemUse | None) -> str:
+    return f"{percent_cell(use)} {use.name}" if use else ""
+
+
+def _widest(cells: Sequence[tuple[str, ...]], column: int) -> int:
+    # A long label or mount point must not push the other columns out.
+    most = 24 if column not in (_NAME, _REMARKS) else 10_000
+    return min(max(len(row[column]) for row in cells), most)
+
+
+def _least(cells: Sequence[tuple[str, ...]], columns: Sequence[int]) -> int:
+    least = {_NAME: _LEAST_NAME, _REMARKS: _LEAST_REMARKS}
+    return sum(2 + min(_widest(cells, column), least.get(column, 10_000)) for column in columns) - 2
+
+
+def _widths(cells: Sequence[tuple[str, ...]], columns: Sequence[int], width: int) -> dict[int, int]:
+    """Names get what remarks leave above their least, and the other way round."""
+    widths = {column: _widest(cells, column) for column in columns}
+    others = sum(2 + widths[column] for column in columns if column not in (_NAME, _REMARKS))
+    room = max(width - others - 2, 2)
+    # As wide as it wants if remarks fit beside it; else up to half of what is left, 40 at most.
+    name = min(widths[_NAME], max(room - widths[_REMARKS], min(room // 2, 40), 1))
+    return widths | {_NAME: name, _REMARKS: max(room - name, 1)}
+
+
+def _fitted(text: str, width: int, *, right: bool, keep_end: bool) -> str:
+    if len(text) > width and keep_end and width > 6:
+        # The middle is cut: numbered machines and files differ at the end.
+        half = (width - 3) // 2
+        text = f"{text[: width - 3 - half]}...{text[len(text) - half :]}"
+    text = shortened(text, width)
+    return text.rjust(width) if right else text.ljust(width)

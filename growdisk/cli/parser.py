@@ -1,4 +1,4 @@
-"""The parser of the command line, made from the verbs: only the one that is called is loaded.
+"""The parser of the command line: only the module of the command that is called is loaded.
 
 Errors are raised as UsageError, so that --json has its one document for them as well.
 """
@@ -7,24 +7,78 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from importlib import import_module
-from types import ModuleType
 
 from growdisk import __version__
-from growdisk.cli.common_options import add_common, names_at
-from growdisk.cli.config_files import config_files
+from growdisk.cli.common_options import add_common, config_files
 from growdisk.cli.output import help_width
 from growdisk.errors import UsageError, bad_value
 
 TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:
-    from typing import NoReturn
+    from typing import Any, NoReturn
 
-VERBS = (
-    "expand", "plan", "show", "list", "watch", "status", "resume", "rollback", "commit", "script",
-    "run", "provision", "image", "collection", "doctor", "completion",
-)  # fmt: skip
+#: A command's module in this room, "" if it only has commands of its own; what it does.
+COMMANDS = {
+    "expand": (
+        "expand",
+        "grow image, partition and file system, with a snapshot before each step",
+    ),
+    "plan": ("expand", "show what expand would do, and touch nothing"),
+    "show": (
+        "show",
+        "draw the disk: image, partitions, what is in them, how much is used, what blocks growth",
+    ),
+    "list": (
+        "list",
+        "many disks at a glance: a line each, how full they are and what hinders growth",
+    ),
+    "watch": ("watch", "grow, by rules, the disks that are nearly full: one round, for a timer"),
+    "status": ("recorded_runs", "say how an unfinished, kept or finished run stands"),
+    "resume": ("recorded_runs", "go on with an unfinished run"),
+    "rollback": ("recorded_runs", "undo an unfinished or kept run"),
+    "commit": ("recorded_runs", "forget the snapshots of a kept run: its result is final"),
+    "script": (
+        "script",
+        "write scripts that grow the disk from inside its running guest, with a README; touch "
+        "nothing else",
+    ),
+    "run": ("run", "run a playbook: tasks on many images, in Ansible's YAML"),
+    "provision": (
+        "provision",
+        "make ready images of a base image, grown with all layers, before their first boot",
+    ),
+    "image": ("", "make, describe, check, convert and change qcow2 and raw images"),
+    "image info": ("images.describe", "show an image's format, sizes and options"),
+    "image map": ("images.describe", "which layer holds which bytes, and where"),
+    "image check": ("images.verdicts", "check an image, and repair it"),
+    "image compare": ("images.verdicts", "compare what two images contain"),
+    "image create": ("images.create", "a new, empty image"),
+    "image resize": (
+        "images.sizes",
+        "change the virtual size of the image alone (growdisk expand does the whole job)",
+    ),
+    "image snapshot": ("images.snapshot", "list, create, apply, delete internal snapshots"),
+    "image convert": (
+        "images.convert",
+        "what a guest sees of an image, in another format or shape",
+    ),
+    "image copy": ("images.convert", "copy a raw image, with its holes"),
+    "image overlay": ("images.layers", "a new, empty image on top of another"),
+    "image commit": ("images.layers", "give an overlay's data to its backing file, and empty it"),
+    "image rebase": ("images.layers", "put an overlay on another backing file"),
+    "image compact": (
+        "images.sizes",
+        "give unused clusters back, keeping snapshots and backing file",
+    ),
+    "image read": ("images.guest_bytes", "copy guest bytes into a file"),
+    "image write": ("images.guest_bytes", "copy a file onto guest bytes"),
+    "collection": ("", "install the Ansible collection growdisk.disk"),
+    "collection install": ("integration", "copy it to a folder where ansible looks"),
+    "doctor": ("doctor", "say what works on this machine and what to install"),
+    "completion": ("integration", "print the completion of a shell (bash, zsh, fish)"),
+}
 # Words of other tools; foreign_words.py is loaded only if one of them is there. Some are growdisk's
 # own for other verbs (-d of show, -l of run): the verb decides there.
 _FOREIGN = frozenset((
@@ -105,7 +159,7 @@ def parsed(words: Sequence[str]) -> argparse.Namespace:
         "--version",
     }.intersection(words):
         raise _no_command()
-    parser = parser_for(words)
+    parser = top_parser()
     _refuse_options_first(parser, words)
     arguments, left = parser.parse_known_args(words)
     # argparse settles the optional SIZE together with the TARGET, and so takes one only directly
@@ -134,12 +188,12 @@ def _no_command() -> UsageError:
 
 def short_help() -> str:
     """What somebody wants who has typed growdisk alone."""
-    return parser_for(()).format_help()
+    return top_parser().format_help()
 
 
 def _refuse_options_first(parser: Parser, words: Sequence[str]) -> None:
     """`growdisk -d web01 expand`: argparse would take web01 for the command."""
-    late = next((word for word in words if word in VERBS), None)
+    late = next((word for word in words if word in COMMANDS), None)
     option = words[0].partition("=")[0] if words else ""
     if late is not None and option.startswith("-") and option not in parser._option_string_actions:
         hint = f"growdisk {late} {' '.join(word for word in words if word != late)}"
@@ -175,8 +229,8 @@ def _not_understood(arguments: argparse.Namespace, left: Sequence[str]) -> Usage
     return extra_words(parser.prog, left, getattr(arguments, "size", None))
 
 
-def parser_for(words: Sequence[str]) -> Parser:
-    """The parser for a command line: with the verb that it calls, or all if that is not clear."""
+def top_parser() -> Parser:
+    """The parser of growdisk itself, whose commands are yet to be made."""
     parser = Parser(
         prog="growdisk",
         description="Grow a virtual machine's disk in place: image, partition and file system.",
@@ -187,26 +241,54 @@ def parser_for(words: Sequence[str]) -> Parser:
     parser.add_argument("-V", "--version", action=_Version, nargs=0, help="print the version")
     add_common(parser, top=True)
     _take_defaults(parser)
-    verbs = parser.add_subparsers(
-        title="commands",
-        description="",
-        prog=parser.prog,
-        metavar="COMMAND",
-        required=True,
-        parser_class=Parser,
-    )
-    # Only the verb that is called is loaded, if that is clear: then argparse knows no others.
-    for verb in _verbs(words, parser):
-        sub = verbs.add_parser(
-            verb.NAME, help=verb.HELP, description=f"{verb.HELP}.", allow_abbrev=False
-        )
-        sub.set_defaults(run=verb.run, parser=sub)
-        verb.add_arguments(sub)
-        add_common(sub, top=False)
-        _take_defaults(sub)
+    _add_commands(parser, "", title="commands", description="", metavar="COMMAND")
     # For errors before a verb is known; a verb's own parser takes its place.
     parser.set_defaults(parser=parser)
     return parser
+
+
+def _add_commands(parser: Parser, group: str, **settings: str) -> None:
+    """The commands of COMMANDS whose names begin with `group`, as parsers that are made later."""
+    commands = parser.add_subparsers(
+        prog=parser.prog,
+        required=True,
+        parser_class=_Later,  # type: ignore[type-var]
+        **settings,
+    )
+    for name, (_, text) in COMMANDS.items():
+        verb = name.removeprefix(group)
+        if name.startswith(group) and " " not in verb:
+            commands.add_parser(verb, help=text, description=f"{text}.", allow_abbrev=False)
+
+
+class _Later:
+    """A command's parser, made when it is to parse: argparse asks all others for nothing."""
+
+    def __init__(self, **options: Any) -> None:
+        self._options = options
+
+    def parse_known_args(
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        return self.made().parse_known_args(args, namespace)
+
+    def made(self) -> Parser:
+        """The parser itself, with the arguments that the command's own module adds."""
+        parser = Parser(**self._options)
+        # These win over those of the parser around it, which are set before.
+        parser.set_defaults(parser=parser)
+        _, _, name = parser.prog.partition(" ")
+        module, verb = COMMANDS[name][0], name.rpartition(" ")[2]
+        if module:
+            found = import_module(f"growdisk.cli.{module}")
+            parser.set_defaults(run=getattr(found, f"run_{verb}"))
+            getattr(found, f"{verb}_arguments")(parser)
+        else:
+            _add_commands(parser, f"{name} ", metavar="VERB")
+        # After the command's own: it may have taken -o.
+        add_common(parser, top=False)
+        _take_defaults(parser)
+        return parser
 
 
 def _take_defaults(parser: argparse.ArgumentParser) -> None:
@@ -218,24 +300,15 @@ def _take_defaults(parser: argparse.ArgumentParser) -> None:
 
 
 def whole_parser() -> Parser:
-    """The parser with all commands and verbs of growdisk image, for man pages and completion."""
-    parser = parser_for(())
-    # Their place is taken by real parsers: shtab and the man pages look at options.
-    image = _subparsers(_subparsers(parser)["image"])
-    for name, later in list(image.items()):
-        image[name] = later.made()  # type: ignore[attr-defined]
+    """The parser with all commands made, for man pages and completion, which look at options."""
+    parser = top_parser()
+    _make_commands(parser)
     return parser
 
 
-def _subparsers(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
-    action = next(
-        action for action in parser._actions if isinstance(action, argparse._SubParsersAction)
-    )
-    choices: dict[str, argparse.ArgumentParser] = action.choices
-    return choices
-
-
-def _verbs(words: Sequence[str], parser: Parser) -> Iterator[ModuleType]:
-    called = next((words[place] for place in names_at(words, parser)), "")
-    for name in (called,) if called in VERBS else VERBS:
-        yield import_module(f"growdisk.cli.{name}")
+def _make_commands(parser: argparse.ArgumentParser) -> None:
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for name, later in list(action.choices.items()):
+                action.choices[name] = later.made()
+                _make_commands(action.choices[name])

@@ -7,8 +7,7 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from growdisk.cli.output import CommandOutput
-from growdisk.cli.terminal_style import printable
+from growdisk.cli.output import CommandOutput, printable
 from growdisk.fast_dataclass import dataclass, replace
 from growdisk.playbook.reports import (
     Event,

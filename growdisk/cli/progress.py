@@ -1,16 +1,19 @@
-"""Shows a run as it happens: a live line on a terminal (step, progress, time), else a line a step.
+"""Shows a run as it happens: moving on a terminal, else a line a step; as JSON lines to programs.
 
-The live line is rich_lines.py, loaded only if there is a terminal for it.
+What moves is rich_lines.py, loaded only if there is a terminal for it.
 """
 
 from __future__ import annotations
 
+import contextlib
+import json
+import os
 import threading
+import time
 from collections.abc import Callable
 
 TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:
-    from growdisk.cli.events import EventLines
     from growdisk.cli.rich_lines import MovingLine
 
 _SOON = 1.0  # seconds: what is quicker shows nothing, and does not load rich
@@ -179,3 +182,39 @@ class Spinner:
                 from growdisk.cli.rich_lines import line_of_work
 
                 self._live = line_of_work(self._text, plain=self._plain)
+
+
+class EventLines:
+    """Events for programs (--json-events, --events-fd): one JSON object a line, never torn.
+
+        {"event": "step-started", "number": 1, "total": 5, "step": "resize-image",
+            "description": "…", "time": 1764345600.0}
+        {"event": "step-ended", "step": "resize-image", "state": "done", "seconds": 0.1,
+            "detail": "…", "time": …}
+        {"event": "guest-said", "line": "…", "time": …}
+        {"event": "progress", "title": "…", "done": 1048576, "total": 4194304, "percent": 25,
+            "time": …}
+
+    Nobody has to read them: a reader that is gone ends no run. Several threads may write.
+    """
+
+    def __init__(self, fd: int) -> None:
+        self._fd, self._lock, self._gone = fd, threading.Lock(), False
+
+    def write(self, event: str, **facts: object) -> None:
+        line = json.dumps({"event": event, **facts, "time": round(time.time(), 3)}) + "\n"
+        with self._lock, contextlib.suppress(OSError):
+            if not self._gone:
+                # It stays True if write(2) fails: later events are dropped without an error.
+                self._gone = True
+                left = line.encode()
+                while left:
+                    left = left[os.write(self._fd, left) :]
+                self._gone = False
+
+    def percent(self, title: str, done: int, total: int, last: int) -> int:
+        """Say how far it is when another whole percent is reached. Returns the percentage."""
+        percent = 100 * done // total if total else 100
+        if percent != last:
+            self.write("progress", title=title, done=done, total=total, percent=percent)
+        return percent

@@ -22,7 +22,7 @@ _SWAP_AGAIN = (
 _READABLE = 40  # columns that a bar needs for its captions
 
 
-def tell(result: Result, output: CommandOutput, *, image: Path, command: str = "") -> int:
+def print_result(result: Result, output: CommandOutput, *, image: Path, command: str = "") -> int:
     """Show how it ended; returns the exit code. `command`: what carries a plan out.
 
     With -q a success is silent; a plan is what was asked for, and is shown.
@@ -35,10 +35,10 @@ def tell(result: Result, output: CommandOutput, *, image: Path, command: str = "
     return result.exit_code
 
 
-def tell_commit(result: Result, output: CommandOutput, *, image: Path) -> int:
+def print_commit(result: Result, output: CommandOutput, *, image: Path) -> int:
     """The run was told when it ended; what is new is that there is no way back."""
     if result.result != "changed":
-        return tell(result, output, image=image)
+        return print_result(result, output, image=image)
     output.document(document(result))
     size = format_size(result.after.image.virtual_size)
     output.lines([f"{shell_word(image)} stays as it is ({size}), and the way back is forgotten"])

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from growdisk.cli.output import CommandOutput
-from growdisk.cli.task_list import document, lines
 from growdisk.errors import UsageError, bad_value
+from growdisk.fast_dataclass import asdict
+from growdisk.planner.option_table import OptionSpec
 from growdisk.playbook.shipped import playbook_path, shipped_folder, shipped_playbooks
+from growdisk.playbook.specs import TASKS
 
 if TYPE_CHECKING:
-    from growdisk.playbook.request import Request
+    from growdisk.playbook.model import Request
     from growdisk.playbook.run import Ended, Listener
 
-NAME = "run"
-HELP = "run a playbook: tasks on many images, in Ansible's YAML"
 
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "playbook", nargs="?", metavar="PLAYBOOK", help="a file, or the name of a shipped playbook"
     )
@@ -90,10 +90,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
+def run_run(arguments: argparse.Namespace, output: CommandOutput) -> int:
     if arguments.tasks:
-        output.document(document())
-        output.lines(lines(output.width))
+        output.document(_task_documents())
+        output.lines(_task_lines(output.width))
         return 0
     if arguments.playbook is None:
         raise UsageError("no playbook is named", hint=f"name {_nearest('', shipped_playbooks())}")
@@ -132,7 +132,8 @@ def _shown(
 
 
 def _request(arguments: argparse.Namespace, path: Path) -> Request:
-    from growdisk.playbook.request import Request, extra_vars
+    from growdisk.playbook.model import Request
+    from growdisk.playbook.vars_files import extra_vars
 
     return Request(
         path,
@@ -177,3 +178,34 @@ def _nearest(name: str, known: list[str]) -> str:
         f"{guess}a file of yours, or one that comes with growdisk: "
         f"{', '.join(known) or 'none is installed'}"
     )
+
+
+def _task_documents() -> list[dict[str, object]]:
+    return [{**asdict(task), "name": task.qualified} for task in TASKS.values()]
+
+
+def _task_lines(width: int) -> Iterator[str]:
+    for task in TASKS.values():
+        yield f"{task.qualified}"
+        yield from textwrap.wrap(
+            task.description, width, initial_indent="  ", subsequent_indent="  "
+        )
+        for option in task.options:
+            words = f"{option.name}{_kind(option)}: {option.description}"
+            yield from textwrap.wrap(
+                words, width, initial_indent="    ", subsequent_indent="        "
+            )
+
+
+def _kind(option: OptionSpec) -> str:
+    facts: list[str] = [option.type]
+    if option.required:
+        facts.append("required")
+    if option.choices:
+        facts.append("|".join(option.choices))
+    if option.default is not None:
+        facts.append(
+            "default "
+            f"{str(option.default).lower() if isinstance(option.default, bool) else option.default}"
+        )
+    return f" ({', '.join(facts)})"

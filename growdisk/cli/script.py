@@ -6,10 +6,17 @@ import argparse
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from growdisk.cli.arguments import IMAGE_HERE, add_target, format_of, goal_of
+from growdisk.cli.arguments import (
+    IMAGE_HERE,
+    add_layout_options,
+    add_target,
+    add_volume_options,
+    format_of,
+    goal_of,
+    keys_of,
+)
 from growdisk.cli.common_options import named_path
 from growdisk.cli.declaring import help_of
-from growdisk.cli.disk_options import add_layout_options, add_volume_options, keys_of
 from growdisk.cli.output import CommandOutput
 from growdisk.cli.targets import target_of
 from growdisk.fast_dataclass import asdict
@@ -18,14 +25,8 @@ from growdisk.planner.option_table import SHARED
 if TYPE_CHECKING:
     from growdisk.api.scripts import WrittenScripts
 
-NAME = "script"
-HELP = (
-    "write scripts that grow the disk from inside its running guest, with a README; touch "
-    "nothing else"
-)
 
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def script_arguments(parser: argparse.ArgumentParser) -> None:
     add_target(parser, IMAGE_HERE)
     parser.add_argument("size", nargs="?", metavar="SIZE", help=help_of(SHARED["size"]))
     parser.add_argument(
@@ -40,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_volume_options(parser)
 
 
-def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
+def run_script(arguments: argparse.Namespace, output: CommandOutput) -> int:
     from growdisk.api.scripts import write_scripts
 
     goal = goal_of(arguments)

@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from growdisk import api
-from growdisk.cli import status
-from growdisk.cli.arguments import add_target, format_of
-from growdisk.cli.disk_options import add_keys, add_sector_size, keys_of
+from growdisk.cli.arguments import add_keys, add_sector_size, add_target, format_of, keys_of
 from growdisk.cli.images.keys import unlocking
 from growdisk.cli.output import CommandOutput
+from growdisk.cli.recorded_runs import status_document
 from growdisk.cli.targets import target_of
 from growdisk.errors import ImageNotReadable
 from growdisk.fast_dataclass import asdict
@@ -21,17 +20,14 @@ if TYPE_CHECKING:
 
 _ENDED = ("none", "done", "undone")
 
-NAME = "show"
-HELP = "draw the disk: image, partitions, what is in them, how much is used, what blocks growth"
 
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def show_arguments(parser: argparse.ArgumentParser) -> None:
     add_target(parser)
     add_sector_size(parser)
     add_keys(parser)
 
 
-def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
+def run_show(arguments: argparse.Namespace, output: CommandOutput) -> int:
     from growdisk.cli.disk_lines import blocker_lines, headline, partition_rows, standing, volumes
     from growdisk.cli.drawing import bar
     from growdisk.planner.layout import layout_of
@@ -47,7 +43,7 @@ def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
     report = _run_of(Path(layout.image.path))
     overlays = [str(overlay) for overlay in api.overlays_on(Path(layout.image.path))]
     # Empty ones are left out: most images have neither.
-    beside = {"run": report and status.document(report), "overlays": overlays}
+    beside = {"run": report and status_document(report), "overlays": overlays}
     output.document(asdict(layout) | {key: value for key, value in beside.items() if value})
     width = output.width
     output.lines(

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 from growdisk.cli.common_options import named_path
 from growdisk.cli.declaring import declare, help_of
-from growdisk.cli.output import CommandOutput
-from growdisk.cli.terminal_style import printable
+from growdisk.cli.output import CommandOutput, printable
 from growdisk.errors import Refused
 from growdisk.given_file import refuse_to_replace
 from growdisk.planner.option_table import WATCHING
@@ -17,12 +16,10 @@ if TYPE_CHECKING:
     from growdisk.api.watching.actions import Action
     from growdisk.api.watching.round import Round
 
-NAME = "watch"
-HELP = "grow, by rules, the disks that are nearly full: one round, for a timer"
 _SILENT = ("nothing",)
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def watch_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "rules",
         type=named_path,
@@ -39,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
+def run_watch(arguments: argparse.Namespace, output: CommandOutput) -> int:
     from growdisk.api.watching.metrics import write_metrics
     from growdisk.api.watching.round import round_document, watch_once
     from growdisk.api.watching.rules import load_rules

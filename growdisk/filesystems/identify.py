@@ -7,7 +7,10 @@ system at its start: it is what the signature at its end says, as it is for blki
 
 from __future__ import annotations
 
+import struct
+
 from growdisk.block.device import BlockDevice
+from growdisk.block.luks1 import IN_TRANSITION, MAGIC
 from growdisk.filesystems.btrfs import SUPERBLOCK_OFFSET, read_btrfs
 from growdisk.filesystems.content import (
     AmbiguousContent,
@@ -15,23 +18,42 @@ from growdisk.filesystems.content import (
     F2fsContent,
     FixedContent,
     ForeignContent,
+    LuksContent,
     NtfsContent,
     PhysicalVolumeContent,
+    text,
 )
 from growdisk.filesystems.ext import read_ext
 from growdisk.filesystems.f2fs import read_f2fs, with_checkpoint
 from growdisk.filesystems.fat import read_exfat, read_fat, with_usage
-from growdisk.filesystems.foreign import Foreign, find_foreign
-from growdisk.filesystems.luks import read_luks
+from growdisk.filesystems.foreign import ContentOwner, Foreign, find_foreign
 from growdisk.filesystems.lvm import read_lvm, with_group
 from growdisk.filesystems.nested_table import nested_gpt, nested_mbr
 from growdisk.filesystems.ntfs import read_ntfs, with_state
-from growdisk.filesystems.signatures import ContentOwner
 from growdisk.filesystems.swap import read_swap
-from growdisk.filesystems.verity import VERITY, has_hashes_behind, hashed_bytes
 from growdisk.filesystems.xfs import read_xfs
+from growdisk.units import KiB, MiB, align_up
 
 _HEAD = SUPERBLOCK_OFFSET + 4096  # the last superblock that is looked for ends here
+
+# If one byte of what dm-verity hashes changes, the guest does not start. Its superblock is in a
+# partition of its own, or after the file system that it protects, in the same one. Spec:
+# cryptsetup, docs of veritysetup (on-disk format 1).
+_VERITY, _VERITY_MAGIC = "DM_verity_hash", b"verity\0\0"
+# magic, version, type, uuid, algorithm, data block, hash block, blocks
+_VERITY_SUPERBLOCK = struct.Struct("<8sII16s32sIIQ")
+_VERITY_ROUNDED = (512, 4 * KiB, 64 * KiB, MiB)
+
+
+def read_luks(head: bytes) -> Content | None:
+    """The header of a container; both versions have the UUID at byte 168 (volumes/luks.py)."""
+    version = int.from_bytes(head[6:8], "big")
+    if not head.startswith((MAGIC, IN_TRANSITION)) or version not in (1, 2):
+        return None
+    label = text(head[24:72]) if version == 2 else ""
+    return LuksContent("crypto_LUKS", text(head[168:208]), label, version=version)
+
+
 _READERS = (
     read_luks,
     read_lvm,
@@ -75,15 +97,15 @@ def identify(device: BlockDevice, *, thorough: bool = True) -> Content | None:
             and (end := found[0].size)
             and end < device.size
             # dm-verity may keep its hashes in the same partition: growing would overwrite them.
-            and has_hashes_behind(device, end)
+            and _has_hashes_after(device, end)
         ):
-            return ForeignContent(VERITY, over=(found[0].kind,), member=True)
+            return ForeignContent(_VERITY, over=(found[0].kind,), member=True)
         return _completed(device, found[0])
     return ForeignContent(kinds[0]) if kinds else None
 
 
 def _belonging(device: BlockDevice, foreign: Foreign, found: list[Content]) -> ForeignContent:
-    hashed = hashed_bytes(device) if foreign.kind == VERITY else 0
+    hashed = _hashed_bytes(device) if foreign.kind == _VERITY else 0
     return ForeignContent(
         foreign.kind, over=tuple(c.kind for c in found), member=True, hashed=hashed
     )
@@ -101,3 +123,21 @@ def _completed(device: BlockDevice, content: Content) -> Content:
         case FixedContent():
             return with_usage(device, content)
     return content
+
+
+def _hashed_bytes(device: BlockDevice) -> int:
+    """How many bytes dm-verity's hashes on `device` cover; 0 if it does not begin with them."""
+    if device.size < _VERITY_SUPERBLOCK.size:
+        return 0
+    magic, version, *_, data_block, _hash_block, blocks = _VERITY_SUPERBLOCK.unpack(
+        device.read(0, _VERITY_SUPERBLOCK.size)
+    )
+    return int(data_block * blocks) if (magic, version) == (_VERITY_MAGIC, 1) else 0
+
+
+def _has_hashes_after(device: BlockDevice, end: int) -> bool:
+    """Whether dm-verity's hashes begin at one of the places after byte `end` that are used."""
+    magic, places = _VERITY_MAGIC, {align_up(end, unit) for unit in _VERITY_ROUNDED}
+    return any(
+        at + len(magic) <= device.size and device.read(at, len(magic)) == magic for at in places
+    )

@@ -1,8 +1,9 @@
-"""A guest's files as its repair sees them, and what it says of each."""
+"""A guest's files for those who change them: reached by path, kept byte for byte as text."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from growdisk.fast_dataclass import dataclass
@@ -46,6 +47,115 @@ class Change:
     waits: bool = False
 
 
+def unmended(path: str, what: str, *, waits: bool = True) -> Change:
+    return Change(path, what, mended=False, waits=waits)
+
+
+class Pending:
+    """A guest's files with what is to be written to them; nothing is."""
+
+    def __init__(self, files: GuestFiles) -> None:
+        self._files, self.exists, self.glob = files, files.exists, files.glob
+        self.contents: dict[str, bytes] = {}
+        self.prefixes: dict[str, bytes] = {}
+
+    def read(self, path: str) -> bytes:
+        # A prefix stays one as long as nobody writes the whole file: prepending shifts a large
+        # initrd without copying it.
+        content = self.contents.get(path)
+        return self.prefixes.get(path, b"") + (
+            self._files.read(path) if content is None else content
+        )
+
+    def read_start(self, path: str, length: int) -> bytes:
+        if path in self.contents:
+            return self.read(path)[:length]
+        return (self.prefixes.get(path, b"") + self._files.read_start(path, length))[:length]
+
+    def write(self, path: str, content: bytes) -> None:
+        self.contents[path] = content
+        self.prefixes.pop(path, None)
+
+    def prepend(self, path: str, block: bytes) -> None:
+        self.prefixes[path] = block + self.prefixes.get(path, b"")
+
+    @property
+    def paths(self) -> list[str]:
+        return list(dict.fromkeys((*self.contents, *self.prefixes)))
+
+    def write_to(self, files: GuestFiles) -> None:
+        for path, content in self.contents.items():
+            files.write(path, self.prefixes.get(path, b"") + content)
+        for path, block in self.prefixes.items():
+            if path not in self.contents:
+                files.prepend(path, block)
+
+
 def found(files: GuestFiles, patterns: Sequence[str]) -> list[str]:
     """The files that match any of `patterns`, each once."""
     return list(dict.fromkeys(path for pattern in patterns for path in files.glob(pattern)))
+
+
+_COMMENTS = (b"#", b";", b"//")
+_STARTS = (b"/dev/", b"dev-")  # of most needles: a file without them need not be searched for each
+# Also kernel modules and those of GRUB: most of the bytes below /boot and in an initrd.
+_PROGRAM = b"\x7fELF"
+
+
+def decode(content: bytes) -> str:
+    return content.decode("utf-8", "surrogateescape")
+
+
+def encode(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
+
+
+def change_lines(text: str, change: Callable[[str], str]) -> str:
+    """Every line, without its newline, through `change`. A missing last newline stays missing."""
+    return "\n".join(change(line) for line in text.split("\n"))
+
+
+def is_said(content: bytes, needles: Sequence[bytes]) -> bool:
+    """Whether one of `needles` is in it outside of comments. /dev/sda5 is not in /dev/sda55.
+
+    Programs say nothing.
+    """
+    if content.startswith(_PROGRAM):
+        return False
+    absent = tuple(start for start in _STARTS if start not in content)
+    present = [needle for needle in needles if not needle.startswith(absent) and needle in content]
+    return any(
+        _is_in(line, needle)
+        for line in (content.split(b"\n") if present else ())
+        for needle in present
+    )
+
+
+def _is_in(line: bytes, needle: bytes) -> bool:
+    if needle not in line or line.lstrip().startswith(_COMMENTS):
+        return False
+    # With a digit after it, it is the name of another partition.
+    return any(not after[:1].isdigit() for after in line.split(needle)[1:])
+
+
+# --- SELinux: the label that a new file needs; selinux(8), selinux_config(5) ---------------------
+
+SELINUX_CONFIG = "/etc/selinux/config"
+# As libselinux reads it: the first line with a mode that it knows, whatever comes after the mode.
+_MODE = re.compile(r"^SELINUX=\s*(enforcing|permissive|disabled)", re.MULTILINE | re.IGNORECASE)
+_SWAP_FILE = "system_u:object_r:swapfile_t:s0"
+
+
+def selinux_is_on(config: str) -> bool:
+    """Going by the guest's SELINUX_CONFIG, "" if it has none; without a mode it is permissive."""
+    mode = _MODE.search(config)
+    return bool(config) and (mode is None or mode[1].lower() != "disabled")
+
+
+def swap_file_label(config: str) -> str:
+    """The label of a swap file, going by the guest's SELINUX_CONFIG; "" if SELinux is off.
+
+    mkswap sets it if SELinux runs, as in no appliance. A guest that enforces its policy does not
+    swap on a file without it.
+    """
+    return _SWAP_FILE if selinux_is_on(config) else ""

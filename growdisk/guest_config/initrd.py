@@ -18,8 +18,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 
+from growdisk.guest_config.files import encode
 from growdisk.guest_config.removed_partition import RemovedPartition
-from growdisk.guest_config.text import encode
 
 # The block size of nearly every file system, so that it can shift the file by whole blocks.
 BLOCK = 4096

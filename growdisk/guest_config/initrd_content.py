@@ -10,7 +10,7 @@ from enum import Enum
 from typing import NamedTuple
 
 from growdisk.filesystems.unpacking import Unpackable, pieces_of
-from growdisk.guest_config.text import is_said
+from growdisk.guest_config.files import is_said
 
 _HEADER, _MAGICS, _TRAILER = 110, (b"070701", b"070702"), "TRAILER!!!"
 _LONGEST_NAME = 4096

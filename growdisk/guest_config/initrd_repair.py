@@ -1,21 +1,43 @@
-"""Initrds and unified kernel images after a partition is gone: what is written, or reported.
+"""Changes initrds and unified kernel images that name a partition which is gone, or reports them.
 
-That is a block before them, another command line, or a note.
+An initrd gets a block before it, a unified image another command line; or there is a note on it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from growdisk.filesystems.unpacking import Unpackable, unpacked
 from growdisk.guest_config import initrd, places
-from growdisk.guest_config.files import Change, GuestFiles, found
-from growdisk.guest_config.initrd_content import contents_of
-from growdisk.guest_config.initrd_verdict import OPENED, REMEDIES, verdict_of
+from growdisk.guest_config.boot_settings import without_kernel_options
+from growdisk.guest_config.files import Change, GuestFiles, found, unmended
+from growdisk.guest_config.initrd_content import Contents, Maker, contents_of
 from growdisk.guest_config.removed_partition import RemovedPartition
-from growdisk.guest_config.unified import changed_unified
+from growdisk.guest_config.unified import NO_RESUME, Unified
 
 _NAMES = ("initrd", "initramfs", "booster")
+_DRACUT = ("/usr/lib/dracut", "/usr/bin/dracut", "/usr/sbin/dracut")
+REMEDIES = {
+    Maker.DRACUT: "dracut -f --regenerate-all",
+    Maker.MKINITCPIO: "mkinitcpio -P",
+    Maker.INITRAMFS_TOOLS: "update-initramfs -u -k all",
+    Maker.UNKNOWN: "the tool that made it",
+}
+_REBUILD = "rebuild it in the guest (kernel-install add-all, or the tool that made it)"
+_OPENED = "cryptroot/"  # what initramfs-tools opens before the root is there
+# Read by dracut as if it stood on the kernel's command line: noresume speaks for it.
+_COMMAND_LINES = "etc/cmdline"  # and etc/cmdline.d/
+
+
+class _Verdict(NamedTuple):
+    """`content`: a block to put before an initrd, or all of a unified image; empty: none helps."""
+
+    what: str
+    content: bytes = b""
+
+    def change(self, path: str) -> Change:
+        return Change(path, self.what, mended=bool(self.content), waits=not self.content)
 
 
 def change_initrds(
@@ -42,14 +64,12 @@ def change_initrds(
 
 def change_unified(files: GuestFiles, swap: RemovedPartition, *, rooted: bool) -> Iterator[Change]:
     for path in found(files, places.unified_kernels(rooted=rooted)):
-        content = files.read(path)
-        changed = changed_unified(content, swap, files)
-        if changed is None:
+        verdict = _on_unified(files.read(path), swap)
+        if verdict is None:
             continue
-        # Empty: it cannot be changed, and the guest would wait.
-        if changed.content:
-            files.write(path, changed.content)
-        yield Change(path, changed.what, mended=bool(changed.content), waits=not changed.content)
+        if verdict.content:
+            files.write(path, verdict.content)
+        yield verdict.change(path)
 
 
 def _is_packed_kernel(files: GuestFiles, path: str, head: bytes) -> bool:
@@ -69,25 +89,96 @@ def _is_packed_kernel(files: GuestFiles, path: str, head: bytes) -> bool:
 def _opens_containers(files: GuestFiles, path: str, swap: RemovedPartition) -> bool:
     """Whether the initrd opens what is encrypted in the partition, which no RESUME shows."""
     return any(
-        name.startswith(OPENED) for name in contents_of(files.read(path)).naming(swap.needles())
+        name.startswith(_OPENED) for name in contents_of(files.read(path)).naming(swap.needles())
     )
 
 
 def _change_unpacked(files: GuestFiles, path: str, swap: RemovedPartition) -> Iterator[Change]:
     """One that only its content tells who made it."""
-    verdict = verdict_of(contents_of(files.read(path)), swap, files)
+    verdict = _on_initrd(contents_of(files.read(path)), swap, files)
     if verdict is None:
         return
-    if verdict.block:
-        files.prepend(path, verdict.block)
-    yield Change(path, verdict.what, mended=bool(verdict.block), waits=not verdict.block)
+    if verdict.content:
+        files.prepend(path, verdict.content)
+    yield verdict.change(path)
 
 
 def _name_wrapped(files: GuestFiles, path: str, swap: RemovedPartition) -> Iterator[Change]:
     contents = contents_of(files.read(path)[initrd.UBOOT_HEADER :])
-    if verdict_of(contents, swap, files) is not None:
+    if _on_initrd(contents, swap, files) is not None:
         what = (
             "made for U-Boot, and names the partition or cannot be read here: run "
             f"{REMEDIES[contents.maker]}"
         )
-        yield Change(path, what, mended=False, waits=True)
+        yield unmended(path, what)
+
+
+def _on_initrd(contents: Contents, swap: RemovedPartition, files: GuestFiles) -> _Verdict | None:
+    """None if nothing in it names the partition."""
+    maker = contents.maker
+    if contents.unread:
+        # What could be read may not show who made it: the guest's own tools tell.
+        maker = Maker.DRACUT if any(map(files.exists, _DRACUT)) else maker
+        return _Verdict(
+            f"made by {maker.value}, and not readable here ({contents.unread}): run "
+            f"{REMEDIES[maker]}"
+        )
+    naming = contents.naming(swap.needles())
+    if not naming:
+        return None
+    # What is in cryptroot/ is opened whatever RESUME says: only a new initrd helps there.
+    if maker is Maker.INITRAMFS_TOOLS and not any(name.startswith(_OPENED) for name in naming):
+        return _Verdict("stale RESUME inside cleared", initrd.forgetting_block(swap))
+    if maker is Maker.DRACUT and all(name.startswith(_COMMAND_LINES) for name in naming):
+        return _Verdict(
+            "made by dracut: noresume put before its resume=", initrd.noresume_block(swap)
+        )
+    first = next((name for name in naming if name.startswith(_OPENED)), naming[0])
+    return _Verdict(
+        f"made by {maker.value}, and {first} in it names the partition: run {REMEDIES[maker]}"
+    )
+
+
+def _on_unified(content: bytes, swap: RemovedPartition) -> _Verdict | None:
+    """None if it is not a unified kernel image, or does not name the partition."""
+    try:
+        image = Unified(content)
+    except ValueError:
+        return None
+    # What stands in the way, in this order: nothing to do; a signature, which any change breaks; an
+    # initrd that noresume does not speak to; no room for it.
+    lines = image.command_lines
+    without = [without_kernel_options(line, swap) for line in lines]
+    obeyed = all(NO_RESUME in line.split() for line in lines)
+    stale = "" if obeyed else _why_initrd_waits(image.initrd, swap)
+    if without == lines and not stale:
+        return None
+    if image.is_signed:
+        return _Verdict(f"signed, and names the partition: {_REBUILD}, then sign it")
+    if stale and stale != NO_RESUME:
+        return _Verdict(f"{stale}: {_REBUILD}")
+    if stale:
+        without = [
+            line if NO_RESUME in line.split() else f"{line.rstrip()} {NO_RESUME}"
+            for line in without
+        ]
+    new = image.with_command_lines(without)
+    if new:
+        return _Verdict("resume= in it replaced", new)
+    return _Verdict(f"it has no room for {NO_RESUME}: {_REBUILD}")
+
+
+def _why_initrd_waits(initrd_inside: bytes, swap: RemovedPartition) -> str:
+    """ "" if it does not; NO_RESUME if that on the command line is obeyed."""
+    if not initrd_inside:
+        return ""
+    contents = contents_of(initrd_inside)
+    if contents.unread:
+        return f"its initrd is not readable here ({contents.unread})"
+    naming = contents.naming(swap.needles())
+    if not naming:
+        return ""
+    obeys = contents.maker is Maker.INITRAMFS_TOOLS or all(
+        name.startswith(_COMMAND_LINES) for name in naming
+    )
+    return NO_RESUME if obeys else f"{naming[0]} in its initrd names the partition"

@@ -8,23 +8,41 @@ that does it inside the guest.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 from growdisk.fast_dataclass import replace
 from growdisk.guest_config import places
-from growdisk.guest_config.crypttab import nodes_made_of, without_container
-from growdisk.guest_config.doubts import doubtful
-from growdisk.guest_config.dracut import without_devices
-from growdisk.guest_config.files import Change, GuestFiles, found
-from growdisk.guest_config.fstab import SWAP_FILE, parse_fstab, with_swap_file, without_swap
+from growdisk.guest_config.boot_settings import (
+    nodes_opened,
+    resume_none,
+    without_dracut_devices,
+    without_kernel_options,
+)
+from growdisk.guest_config.etc_tables import (
+    SWAP_FILE,
+    nodes_made_of,
+    parse_fstab,
+    with_swap_file,
+    without_container,
+    without_swap,
+)
+from growdisk.guest_config.files import (
+    Change,
+    GuestFiles,
+    Pending,
+    decode,
+    encode,
+    found,
+    is_said,
+    unmended,
+)
 from growdisk.guest_config.initrd_repair import change_initrds, change_unified
 from growdisk.guest_config.removed_partition import RemovedPartition, SwapRemedy
-from growdisk.guest_config.resume_device import nodes_opened, resume_none, without_kernel_options
 from growdisk.guest_config.systemd_units import silenced, without_wants
-from growdisk.guest_config.text import decode, encode, is_said
 
-_FSTAB = "/etc/fstab"
+_FSTAB, _CRYPTTAB = "/etc/fstab", "/etc/crypttab"
 _GRUB_ENVIRONMENT = "grubenv"
 INITRAMFS_TOOLS = (
     "/usr/sbin/update-initramfs",
@@ -72,7 +90,7 @@ def left_to_repair(
     files: GuestFiles, swap: RemovedPartition, policy: SwapRemedy
 ) -> tuple[Change, ...]:
     """What repair_guest() would change; nothing is written."""
-    return tuple(change for change in repair_guest(_LookOnly(files), swap, policy) if change.mended)
+    return tuple(change for change in repair_guest(Pending(files), swap, policy) if change.mended)
 
 
 def has_plain_initrds(files: GuestFiles) -> bool:
@@ -86,22 +104,6 @@ def has_plain_initrds(files: GuestFiles) -> bool:
 def is_system(files: GuestFiles) -> bool:
     """Whether this is a root file system, not a /boot or an EFI partition by itself."""
     return files.exists("/etc") or files.exists("/ostree/deploy")
-
-
-class _LookOnly:
-    """A guest's files for reading only: writes are dropped."""
-
-    def __init__(self, files: GuestFiles) -> None:
-        self.read = files.read
-        self.read_start = files.read_start
-        self.exists = files.exists
-        self.glob = files.glob
-
-    def write(self, path: str, content: bytes) -> None:
-        pass
-
-    def prepend(self, path: str, block: bytes) -> None:
-        pass
 
 
 def _changes(
@@ -140,7 +142,9 @@ def _change_settings(
     yield from _mask_units(files, swap)
     yield from _edit(files, swap, places.WANTERS, without_wants, "no longer wanted")
     yield from _edit(files, swap, places.RESUME_FILES, resume_none, "RESUME=none")
-    yield from _edit(files, swap, places.DRACUT_FILES, without_devices, "no longer looked for")
+    yield from _edit(
+        files, swap, places.DRACUT_FILES, without_dracut_devices, "no longer looked for"
+    )
 
 
 def _mask_units(files: GuestFiles, swap: RemovedPartition) -> Iterator[Change]:
@@ -234,4 +238,83 @@ def _edit(
         # Looked at after the change: a spelling that the change does not know must not pass
         # unnoticed.
         if is_said(new, needles):
-            yield Change(path, _OTHERWISE, mended=False, waits=True)
+            yield unmended(path, _OTHERWISE)
+
+
+# --- doubts: what might name the partition, and stays --------------------------------------------
+
+# udev alone knows which disk by-id/ata-…-part5 is. NixOS has /etc/fstab as a link into its store,
+# made again at each switch: a change there would last until the next one.
+_LEFT = "names {name}, which is left: it may be of another disk"
+_LINK = (
+    "it is a link and stays: take the partition out of what makes it (NixOS: swapDevices, "
+    "fileSystems), and rebuild"
+)
+_OF_SOME_DISK = re.compile(r"/dev/(?:disk|mapper)/[^\s\"',;]+?-part\d+(?!\w)")
+# What the kernel takes as well: the number of the device, or how many partitions it comes after
+# another.
+_BY_NUMBER = re.compile(
+    r"(?<![\w.-])resume=\"?(\d+:\d+|PARTUUID=[^\s\"']+/PARTNROFF=-?\d+)(?![\w:])"
+)
+_SWAP_TYPE = re.compile(r"^[ \t]*Type[ \t]*=[ \t]*swap[ \t\r]*$", re.MULTILINE)
+
+
+def doubtful(files: GuestFiles, swap: RemovedPartition, *, rooted: bool) -> Iterator[Change]:
+    """Names of this partition of some disk, and, in a root file system, links that name it."""
+    others = (
+        (*places.CRYPTTABS, *places.UNITS, *places.RESUME_FILES, *places.DRACUT_FILES)
+        if rooted
+        else ()
+    )
+    if rooted:
+        yield from _in_fstab(files, swap)
+    for path in found(files, (*others, *places.command_lines(rooted=rooted))):
+        yield from _in_text(path, files, swap)
+    if rooted:
+        yield from _links(files, swap)
+        yield from _made_again(files, swap)
+
+
+def _in_fstab(files: GuestFiles, swap: RemovedPartition) -> Iterator[Change]:
+    """If another line surely names the partition, these are of another disk."""
+    for path in found(files, places.FSTABS):
+        entries = list(parse_fstab(decode(files.read(path))))
+        sure = any(swap.is_named_by(entry.source) for entry in entries)
+        for entry in entries:
+            if swap.may_be_named_by(entry.source) and entry.fits(swap):
+                yield unmended(path, _LEFT.format(name=entry.plain_source), waits=not sure)
+
+
+def _in_text(path: str, files: GuestFiles, swap: RemovedPartition) -> Iterator[Change]:
+    content = files.read(path)
+    # Quick signs: most files have neither, and are not gone through by lines.
+    by_number = swap.is_swap and b"resume=" in content
+    if not (by_number or f"-part{swap.number}".encode() in content) or b"\0" in content[:4096]:
+        return
+    for line in decode(content).split("\n"):
+        if not line.lstrip().startswith("#"):
+            names = [name for name in _OF_SOME_DISK.findall(line) if swap.may_be_named_by(name)]
+            for name in (*names, *(_BY_NUMBER.findall(line) if by_number else ())):
+                yield unmended(path, _LEFT.format(name=name))
+
+
+def _links(files: GuestFiles, swap: RemovedPartition) -> Iterator[Change]:
+    if _is_link(files, _FSTAB):
+        entries = parse_fstab(decode(files.read(_FSTAB)))
+        if any(entry.is_of(swap) for entry in entries):
+            yield unmended(_FSTAB, _LINK)
+    if _is_link(files, _CRYPTTAB) and any(nodes_made_of(decode(files.read(_CRYPTTAB)), swap)):
+        yield unmended(_CRYPTTAB, _LINK)
+
+
+def _made_again(files: GuestFiles, swap: RemovedPartition) -> Iterator[Change]:
+    """systemd-repart takes a swap partition for its own by its type, whatever it is called."""
+    for path in found(files, places.DEFINITIONS) if swap.is_swap else ():
+        if _SWAP_TYPE.search(decode(files.read(path))):
+            what = "systemd-repart fails if it cannot make a swap partition again: remove it"
+            yield unmended(path, what)
+
+
+def _is_link(files: GuestFiles, path: str) -> bool:
+    # exists() follows links, glob() leaves them out.
+    return files.exists(path) and not files.glob(path)

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import re
 
+from growdisk.guest_config.files import change_lines, decode, encode
 from growdisk.guest_config.removed_partition import RemovedPartition
-from growdisk.guest_config.text import change_lines, decode, encode
 
 _WHAT = re.compile(r"^[ \t]*What[ \t]*=[ \t]*(?P<source>.*?)[ \t\r]*$", re.MULTILINE)
 _WANTS = re.compile(

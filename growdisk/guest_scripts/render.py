@@ -14,9 +14,9 @@ from collections.abc import Iterator, Mapping
 
 from growdisk.fast_dataclass import dataclass
 from growdisk.guest_config import initrd, places
+from growdisk.guest_config.boot_settings import CONTAINERS, FIRST_FIELDS, RESUMES, VOLUMES
 from growdisk.guest_config.removed_partition import RemovedPartition, for_udev
 from growdisk.guest_config.repair import INITRAMFS_TOOLS, OTHER_MAKERS
-from growdisk.guest_config.resume_device import CONTAINERS, FIRST_FIELDS, RESUMES, VOLUMES
 from growdisk.guest_scripts.script_plan import (
     DRIVER,
     RUN_ORDER,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from growdisk.block.device import BlockDevice, Extent, check_range
-from growdisk.block.read_only import ReadOnlyDevice
+from growdisk.block.window import ReadOnlyDevice
 
 _PIECE = 64 << 10
 _MOST_PIECES = 1024

@@ -15,8 +15,7 @@ from growdisk.filesystems.ext_features import unknown_to_writers
 from growdisk.filesystems.ext_tree import ExtTree, Inode
 from growdisk.filesystems.file_tree import Unknown
 from growdisk.filesystems.swap import PAGE, swap_header
-from growdisk.guest_config.selinux import SELINUX_CONFIG, swap_file_label
-from growdisk.guest_config.text import decode
+from growdisk.guest_config.files import SELINUX_CONFIG, decode, swap_file_label
 from growdisk.guest_systems.paths import FoundInode, GuestPaths
 from growdisk.host import clock
 

@@ -9,53 +9,13 @@ from collections.abc import Iterator, Sequence
 
 from growdisk.fast_dataclass import dataclass, field
 from growdisk.filesystems.fat_tree import FatTree
-from growdisk.guest_config.files import Change, GuestFiles
+from growdisk.guest_config.files import Change, Pending, unmended
 from growdisk.guest_config.removed_partition import RemovedPartition, SwapRemedy
 from growdisk.guest_config.repair import has_plain_initrds, known_in, repair_guest
 from growdisk.guest_systems.file_rewriter import DirectGuest
 from growdisk.guest_systems.look import Home, Look
 
 Decisions = Sequence[tuple[RemovedPartition, SwapRemedy]]
-
-
-class Pending:
-    """A guest's files with what is to be written to them; nothing is."""
-
-    def __init__(self, files: GuestFiles) -> None:
-        self._files, self.exists, self.glob = files, files.exists, files.glob
-        self.contents: dict[str, bytes] = {}
-        self.prefixes: dict[str, bytes] = {}
-
-    def read(self, path: str) -> bytes:
-        # A prefix stays one as long as nobody writes the whole file: prepending shifts a large
-        # initrd without copying it.
-        content = self.contents.get(path)
-        return self.prefixes.get(path, b"") + (
-            self._files.read(path) if content is None else content
-        )
-
-    def read_start(self, path: str, length: int) -> bytes:
-        if path in self.contents:
-            return self.read(path)[:length]
-        return (self.prefixes.get(path, b"") + self._files.read_start(path, length))[:length]
-
-    def write(self, path: str, content: bytes) -> None:
-        self.contents[path] = content
-        self.prefixes.pop(path, None)
-
-    def prepend(self, path: str, block: bytes) -> None:
-        self.prefixes[path] = block + self.prefixes.get(path, b"")
-
-    @property
-    def paths(self) -> list[str]:
-        return list(dict.fromkeys((*self.contents, *self.prefixes)))
-
-    def write_to(self, files: GuestFiles) -> None:
-        for path, content in self.contents.items():
-            files.write(path, self.prefixes.get(path, b"") + content)
-        for path, block in self.prefixes.items():
-            if path not in self.contents:
-                files.prepend(path, block)
 
 
 @dataclass(frozen=True)
@@ -137,7 +97,7 @@ def _cramped(home: Home, pending: Pending, change: Change) -> Change | None:
         f"there is no room for {len(block)} bytes before it, which clear its RESUME: make "
         "room, then make it again"
     )
-    return Change(change.path, what, mended=False, waits=True)
+    return unmended(change.path, what)
 
 
 def needles_of(home: Home, parts: Sequence[RemovedPartition]) -> tuple[bytes, ...]:

@@ -30,10 +30,10 @@ from growdisk.filesystems.file_tree import FileTree, Unknown
 from growdisk.filesystems.identify import identify
 from growdisk.filesystems.volume_group import mapped_name
 from growdisk.filesystems.xfs_tree import XfsTree
-from growdisk.guest_config.fstab import Entry, parse_fstab, swap_files
+from growdisk.guest_config.etc_tables import Entry, parse_fstab, swap_files
+from growdisk.guest_config.files import decode
 from growdisk.guest_config.places import BOOTS
 from growdisk.guest_config.removed_partition import RemovedPartition
-from growdisk.guest_config.text import decode
 from growdisk.guest_systems.cached_reads import CachedReads
 from growdisk.guest_systems.device_names import devices_of
 from growdisk.guest_systems.paths import GuestPaths, MountRoot
@@ -41,7 +41,7 @@ from growdisk.partitions.sectors import read_table
 from growdisk.partitions.table import FIRST_DISK, Partition, PartitionTable
 from growdisk.volumes.inspect import views_inside
 from growdisk.volumes.keyring import Keyring
-from growdisk.volumes.other_pvs import PhysicalVolumeFinder
+from growdisk.volumes.lvm import PhysicalVolumeFinder
 
 _FSTAB = "/etc/fstab"
 _MOUNTED = ("/boot", "/efi", "/esp", "/usr", "/nix", "/etc", "/ostree", "/sysroot")

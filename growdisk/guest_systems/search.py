@@ -15,10 +15,10 @@ from growdisk.fast_dataclass import dataclass
 from growdisk.filesystems.file_tree import Unknown
 from growdisk.filesystems.unpacking import Unpackable, unpacked
 from growdisk.guest_config import initrd, places
+from growdisk.guest_config.files import is_said
 from growdisk.guest_config.initrd_content import contents_of
-from growdisk.guest_config.initrd_verdict import REMEDIES
+from growdisk.guest_config.initrd_repair import REMEDIES
 from growdisk.guest_config.removed_partition import RemovedPartition
-from growdisk.guest_config.text import is_said
 from growdisk.guest_config.unified import NO_RESUME, Unified, is_program
 from growdisk.guest_systems.look import Home
 from growdisk.guest_systems.paths import FoundInode, GuestPaths
@@ -29,7 +29,7 @@ _MOST_FILES, _DEEPEST = 20_000, 8
 _ALTERNATIVES = "/etc/alternatives/"  # links to programs and manual pages
 _NOTHING = b"/dev/null"
 _BLOCKS = "zzz-growdisk-"
-_OBEYS_NORESUME = ("conf/", "etc/cmdline.d/", "etc/cmdline", "etc/conf.d/")
+_OBEYS_NORESUME = ("conf/", "etc/cmdline", "etc/conf.d/")
 
 
 class Unsearched(ValueError):

@@ -21,8 +21,7 @@ from pathlib import Path
 from growdisk.block.device import BlockDevice
 from growdisk.block.fuse import MAX_WRITE, FuseFolder
 from growdisk.errors import ToolFailed
-from growdisk.host.command import require, run, start
-from growdisk.host.watchdog import kill_all
+from growdisk.host.command import kill_all, require, run, start
 
 TOOL = "fusermount3"
 _OPTIONS = f"rootmode=40000,default_permissions,nosuid,nodev,max_read={MAX_WRITE},fsname=growdisk"
@@ -30,7 +29,7 @@ _OPTIONS = f"rootmode=40000,default_permissions,nosuid,nodev,max_read={MAX_WRITE
 # may be killed at any instant, and removes both. The end is lazy: a tool may still have a file
 # open. fusermount3 also fails when growdisk was killed before it took the descriptor: then all is
 # mounted. A word in the pipe is an orderly end. Without it, all that work in the folder die: see
-# watchdog.kill_all(). One look is not enough, for who dies may just have had a child. (grep finds
+# command.kill_all(). One look is not enough, for who dies may just have had a child. (grep finds
 # itself, but is gone when its turn comes.) A complaint about the mount is told alone; else stderr
 # stays open, since its end tells communicate() of the keeper's end sooner than its polling would.
 _KEEPER = """

@@ -11,7 +11,7 @@ import shlex
 from collections.abc import Sequence
 
 from growdisk.block.device import check_range
-from growdisk.block.read_only import ReadOnlyDevice
+from growdisk.block.window import ReadOnlyDevice
 from growdisk.errors import Refused
 from growdisk.fast_dataclass import dataclass
 from growdisk.live.guest_shell import GuestLost, GuestShell

@@ -17,7 +17,7 @@ from growdisk.filesystems.content import Content, LuksContent, PhysicalVolumeCon
 from growdisk.filesystems.identify import identify
 from growdisk.live.guest_block_device import GuestBlockDevice, are_numbers, kernel_name
 from growdisk.live.guest_shell import GuestShell
-from growdisk.volumes.lv_device import is_readable
+from growdisk.volumes.lvm import is_readable
 
 _SECONDS = 60.0
 _DEPTH = 4

@@ -104,6 +104,23 @@ def blocks_inside(table: PartitionTable, target: Partition, policy: BlockerPolic
     return found
 
 
+def blockers(table: PartitionTable, number: int) -> tuple[Partition, ...]:
+    """All partitions after this one, in the disk's order; an extended one before its logicals."""
+    target = table.by_number(number)
+    if target is None:
+        return ()
+    inner: list[Partition] = []
+    if target.role is Role.LOGICAL:
+        # A logical partition has two levels of them: the logical ones after it, then what lies
+        # after the extended partition.
+        inner = [p for block in blocks_inside(table, target, BlockerPolicy()) for p in block.parts]
+        target = table.extended or target
+    return (
+        *inner,
+        *(p for block in blocks_behind(table, target, BlockerPolicy()) for p in block.parts),
+    )
+
+
 def _action(parts: Sequence[Partition], policy: BlockerPolicy) -> BlockerAction:
     # The extended partition itself has no content, so what is in it decides.
     numbers = {p.number for p in parts if p.role is not Role.EXTENDED}

@@ -18,8 +18,12 @@ from pathlib import Path
 from growdisk.block.device import BlockDevice
 from growdisk.errors import TableDamaged
 from growdisk.fast_dataclass import dataclass, replace
-from growdisk.partitions.failures import table_unsupported
-from growdisk.partitions.located import LocatedTable, check_inside, check_no_overlap
+from growdisk.partitions.located import (
+    LocatedTable,
+    check_inside,
+    check_no_overlap,
+    table_unsupported,
+)
 from growdisk.partitions.mbr import PROTECTIVE_TYPE, MbrEntry
 from growdisk.partitions.table import GPT_ENTRY_SIZE, Claim, Partition, PartitionTable
 from growdisk.units import ByteRange, MiB, align_up, split_range

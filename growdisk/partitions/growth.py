@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from growdisk.fast_dataclass import replace
+from growdisk.fast_dataclass import dataclass, replace
 from growdisk.partitions.blocks import (
     Block,
     BlockerAction,
@@ -26,58 +26,81 @@ from growdisk.partitions.blocks import (
     blocks_inside,
     partitions_in_words,
 )
-from growdisk.partitions.claims import (
-    before_claims,
-    refuse_broken_claims,
-    refuse_claimed,
-    refuse_mirrored,
+from growdisk.partitions.table import (
+    BIOS_BOOT,
+    MBR_MAX_SECTORS,
+    Claim,
+    Partition,
+    PartitionTable,
+    Role,
 )
-from growdisk.partitions.growth_values import Grown, Growth, NothingToDo, NotPossible
-from growdisk.partitions.table import BIOS_BOOT, MBR_MAX_SECTORS, Partition, PartitionTable, Role
-from growdisk.units import MiB, align_down, align_up, format_size
+from growdisk.units import ByteRange, MiB, align_down, align_up, format_size
+
+
+@dataclass(frozen=True)
+class Grown:
+    """The planned table; `removed` as they were, `moved` as they will be, extended and logical too.
+
+    `others` are further partitions that grow in the same plan.
+    """
+
+    table: PartitionTable
+    target: Partition
+    removed: tuple[Partition, ...] = ()
+    moved: tuple[Partition, ...] = ()
+    others: tuple[Partition, ...] = ()
+
+    def gain(self, old: Partition) -> int:
+        """Bytes by which the target, which was `old`, becomes larger."""
+        return self.target.end - old.end
+
+
+class _Ungrown:
+    def gain(self, _old: Partition) -> int:
+        return 0
+
+
+@dataclass(frozen=True)
+class NothingToDo(_Ungrown):
+    reason: str
+
+
+@dataclass(frozen=True)
+class NotPossible(_Ungrown):
+    """Why not; `blockers` would have to go, if that is it; `beyond_mbr`: no MBR has that."""
+
+    reason: str
+    hint: str
+    blockers: tuple[Partition, ...] = ()
+    beyond_mbr: bool = False
+
+
+Growth = Grown | NothingToDo | NotPossible
+
 
 WORTH_A_BLOCKER = 2 * MiB
-
-
-def blockers(table: PartitionTable, number: int) -> tuple[Partition, ...]:
-    """All partitions after this one, in the disk's order; an extended one before its logicals."""
-    target = table.by_number(number)
-    if target is None:
-        return ()
-    inner: list[Partition] = []
-    if target.role is Role.LOGICAL:
-        # A logical partition has two levels of them: the logical ones after it, then what lies
-        # after the extended partition.
-        inner = [p for block in blocks_inside(table, target, BlockerPolicy()) for p in block.parts]
-        target = table.extended or target
-    return (
-        *inner,
-        *(p for block in blocks_behind(table, target, BlockerPolicy()) for p in block.parts),
-    )
 
 
 def plan_growth(
     table: PartitionTable, number: int, new_disk_size: int, policy: BlockerPolicy
 ) -> Growth:
     """Let partition `number` take all free space after it on a disk of `new_disk_size` bytes."""
-    target = table.by_number(number)
-    if (unfit := unfit_to_grow(table, number, new_disk_size)) is not None or target is None:
-        return unfit or NotPossible("", "")
+    target = fit_to_grow(table, number, new_disk_size)
+    if isinstance(target, NotPossible):
+        return target
     table = table.with_disk_size(new_disk_size)
-    growth = (
-        _grow_logical(table, target, policy)
-        if target.role is Role.LOGICAL
-        else _grow(table, target, policy)
-    )
+    grow = _grow_logical if target.role is Role.LOGICAL else _grow
+    growth = grow(table, target, policy)
     return (
         _refuse_small_part(table, growth, target, policy)
-        or refuse_claimed(table, growth, target, worth=WORTH_A_BLOCKER)
+        or _refuse_claimed(table, growth, target)
         or refuse_unfit_table(table, growth)
         or growth
     )
 
 
-def unfit_to_grow(table: PartitionTable, number: int, new_disk_size: int) -> NotPossible | None:
+def fit_to_grow(table: PartitionTable, number: int, new_disk_size: int) -> Partition | NotPossible:
+    """The partition, if it is one that may grow on such a disk."""
     target = table.by_number(number)
     if target is None:
         return NotPossible(f"there is no partition {number}", "growdisk show lists the partitions")
@@ -94,12 +117,12 @@ def unfit_to_grow(table: PartitionTable, number: int, new_disk_size: int) -> Not
             f"partition {target.number} is the extended partition, which only holds others",
             "name the one inside it",
         )
-    return refuse_mirrored(table, target)
+    return _refuse_mirrored(table, target) or target
 
 
 def capped(growth: Growth, old: Partition, gain: int) -> Growth:
     """The same with at most `gain` bytes for the partition; the rest stays free after it."""
-    if isinstance(growth, Grown) and growth.target.end - old.end > gain:
+    if isinstance(growth, Grown) and growth.gain(old) > gain:
         # Ends are at whole MiB, as everywhere; rounding up must not pass what was planned.
         target = replace(growth.target, end=min(growth.target.end, align_up(old.end + gain, MiB)))
         return replace(growth, table=growth.table.replaced(target), target=target)
@@ -110,10 +133,7 @@ def capped(growth: Growth, old: Partition, gain: int) -> Growth:
 
 
 def _grow(table: PartitionTable, target: Partition, policy: BlockerPolicy) -> Grown | NothingToDo:
-    movable, limit = _reach(
-        blocks_behind(table, target, policy), before_claims(table, target, table.usable_end)
-    )
-    return _settle(table, target, movable, limit, before_block=0)
+    return _grow_up_to(table, target, blocks_behind(table, target, policy), table.usable_end)
 
 
 def _grow_logical(
@@ -124,13 +144,15 @@ def _grow_logical(
     assert extended is not None, target
     outer = _grow(table, extended, policy)
     inner = blocks_inside(table, target, policy)
+    # Each logical partition has its boot record in a sector before it.
+    sector = table.sector_size
     # A logical partition that stays bars the way: more room in the extended one would be of no use
     # then.
     if isinstance(outer, NothingToDo) or any(
         block.action is BlockerAction.STAYS for block in inner
     ):
-        return _grow_within(table, target, inner, extended.end)
-    growth = _grow_within(outer.table, target, inner, outer.target.end)
+        return _grow_up_to(table, target, inner, extended.end, before_block=sector)
+    growth = _grow_up_to(outer.table, target, inner, outer.target.end, before_block=sector)
     if isinstance(growth, NothingToDo):
         return growth
     return replace(
@@ -138,35 +160,11 @@ def _grow_logical(
     )
 
 
-def _grow_within(
-    table: PartitionTable, target: Partition, blocks: list[Block], end: int
+def _grow_up_to(
+    table: PartitionTable, target: Partition, blocks: list[Block], end: int, before_block: int = 0
 ) -> Grown | NothingToDo:
-    # Each logical partition has its boot record in a sector before it.
-    movable, limit = _reach(
-        blocks, before_claims(table, target, end), before_block=table.sector_size
-    )
-    return _settle(table, target, movable, limit, before_block=table.sector_size)
-
-
-def _reach(blocks: list[Block], limit: int, before_block: int = 0) -> tuple[list[Block], int]:
-    """(the blocks that must give way, the end of the growth: the first that stays, or `limit`)."""
-    reached = []
-    # First pass: up to the first block that stays.
-    for block in blocks:
-        if block.action is BlockerAction.STAYS:
-            limit = min(limit, block.start - before_block)
-            break
-        reached.append(block)
-    # Second pass, backwards: a block with hardly any free space after it is not worth being
-    # touched, so it becomes the end of the growth instead.
-    while reached and limit - reached[-1].end < WORTH_A_BLOCKER:
-        limit = min(limit, reached.pop().start - before_block)
-    return reached, limit
-
-
-def _settle(
-    table: PartitionTable, target: Partition, movable: list[Block], limit: int, *, before_block: int
-) -> Grown | NothingToDo:
+    """Up to `end`, the first claim, or the first block that stays; each needs `before_block`."""
+    movable, limit = _reach(blocks, _before_claims(table, target, end), before_block)
     removed: list[Partition] = []
     moved: list[Partition] = []
     # From the end of the disk: each moved block is the limit for the one before it.
@@ -188,6 +186,22 @@ def _settle(
     return Grown(planned, grown, tuple(removed), tuple(moved))
 
 
+def _reach(blocks: list[Block], limit: int, before_block: int) -> tuple[list[Block], int]:
+    """(the blocks that must give way, the end of the growth: the first that stays, or `limit`)."""
+    reached = []
+    # First pass: up to the first block that stays.
+    for block in blocks:
+        if block.action is BlockerAction.STAYS:
+            limit = min(limit, block.start - before_block)
+            break
+        reached.append(block)
+    # Second pass, backwards: a block with hardly any free space after it is not worth being
+    # touched, so it becomes the end of the growth instead.
+    while reached and limit - reached[-1].end < WORTH_A_BLOCKER:
+        limit = min(limit, reached.pop().start - before_block)
+    return reached, limit
+
+
 # --- refusals -----------------------------------------------------------------------------------
 
 
@@ -195,29 +209,24 @@ def _refuse_small_part(
     table: PartitionTable, growth: Grown | NothingToDo, target: Partition, policy: BlockerPolicy
 ) -> NotPossible | None:
     """Refuse when more space lies after a partition that has to stay than can be had without it."""
-    blocks: list[Block] = []
+    blocks = blocks_behind(table, target, policy)
     if target.role is Role.LOGICAL and table.extended is not None:
-        blocks = [
-            *blocks_inside(table, target, policy),
-            *blocks_behind(table, table.extended, policy),
-        ]
-    else:
-        blocks = blocks_behind(table, target, policy)
+        outer = blocks_behind(table, table.extended, policy)
+        blocks = [*blocks_inside(table, target, policy), *outer]
     staying = [b for b in blocks if b.action is BlockerAction.STAYS]
     if not staying:
         return None
     free = table.free_ranges()
     beyond = sum(r.length for r in free if r.start >= staying[0].end)
-    gain = growth.target.end - target.end if isinstance(growth, Grown) else 0
     # Less space than is gained without it is no reason to ask for anything.
-    if beyond < WORTH_A_BLOCKER or beyond <= gain:
+    if beyond < WORTH_A_BLOCKER or beyond <= growth.gain(target):
         return None
     # Only those in front of free space are in the way; later ones hinder nobody.
     last = max((r.start for r in free), default=0)
     parts = tuple(p for b in staying for p in b.parts if b.start < last)
     reason = _stands_between(parts, target, beyond, policy)
     for part in parts:  # whatever the consent, these stay where they are
-        if mirrored := refuse_mirrored(table, part):
+        if mirrored := _refuse_mirrored(table, part):
             return NotPossible(f"{reason}; {mirrored.reason}", mirrored.hint, parts)
     return NotPossible(reason, _consent(parts, policy), parts)
 
@@ -260,18 +269,18 @@ def _options(name: str, parts: Sequence[Partition]) -> str:
 
 def refuse_unfit_table(before: PartitionTable, growth: Grown | NothingToDo) -> NotPossible | None:
     """What holds for every new table."""
+    if isinstance(growth, NothingToDo):
+        return None
     return (
-        refuse_beyond_mbr(growth)
-        or refuse_broken_claims(before, growth)
-        or _refuse_no_backup(growth)
+        _refuse_beyond_mbr(growth.table)
+        or _refuse_broken_claims(before, growth.table)
+        or _refuse_no_backup(growth.table)
     )
 
 
-def _refuse_no_backup(growth: Grown | NothingToDo) -> NotPossible | None:
+def _refuse_no_backup(table: PartitionTable) -> NotPossible | None:
     """A disk that was cut off may end where its last partition does."""
-    if isinstance(growth, NothingToDo):
-        return None
-    late = [p for p in growth.table.partitions if p.end > growth.table.last_end]
+    late = [p for p in table.partitions if p.end > table.last_end]
     if not late:
         return None
     return NotPossible(
@@ -281,11 +290,9 @@ def _refuse_no_backup(growth: Grown | NothingToDo) -> NotPossible | None:
     )
 
 
-def refuse_beyond_mbr(growth: Grown | NothingToDo) -> NotPossible | None:
-    if isinstance(growth, NothingToDo) or growth.table.kind != "mbr":
-        return None
-    limit = MBR_MAX_SECTORS * growth.table.sector_size
-    if all(p.end <= limit for p in growth.table.partitions):
+def _refuse_beyond_mbr(table: PartitionTable) -> NotPossible | None:
+    limit = MBR_MAX_SECTORS * table.sector_size
+    if table.kind != "mbr" or all(p.end <= limit for p in table.partitions):
         return None
     return NotPossible(
         "an MBR table counts sectors in 32 bits: no partition can reach beyond "
@@ -293,3 +300,83 @@ def refuse_beyond_mbr(growth: Grown | NothingToDo) -> NotPossible | None:
         f"grow the image to at most {format_size(limit)}",
         beyond_mbr=True,
     )
+
+
+# --- claims: space that is not free though no partition has it -----------------------------------
+
+_PROTECT = "make its MBR a protective one again (gdisk DISK, then x, n, w), if nothing starts by it"
+
+
+def _before_claims(table: PartitionTable, target: Partition, limit: int) -> int:
+    """`limit`, or where the first claim after `target` begins."""
+    return min([limit, *(max(claim.start, target.end) for claim in _claims_behind(table, target))])
+
+
+def _claims_behind(table: PartitionTable, target: Partition) -> list[Claim]:
+    return sorted((c for c in table.claims if c.end > target.end), key=lambda claim: claim.start)
+
+
+def _refuse_mirrored(table: PartitionTable, part: Partition) -> NotPossible | None:
+    """Refuse a partition that an MBR beside the GPT names too: afterwards the two would differ."""
+    claim = next((c for c in table.claims if c.mirrors and c.range.overlaps(part.range)), None)
+    if claim is None:
+        return None
+    return NotPossible(
+        f"partition {part.number} is named by {claim.what} as well: this is a hybrid of GPT and "
+        "MBR, and a firmware that goes by the MBR would still see the old partition",
+        f"let one grow that only the GPT names (--partition N), or {_PROTECT}",
+    )
+
+
+def _refuse_claimed(
+    table: PartitionTable, growth: Grown | NothingToDo, target: Partition
+) -> NotPossible | None:
+    """Refuse when more space than was gained lies after a claim."""
+    if not (after := _claims_behind(table, target)):
+        return None
+    claim = after[0]
+    # Growing up to the claim is all right if nothing worth having lies after it.
+    beyond = sum(free.length for free in table.free_ranges() if free.start >= claim.end)
+    # A claim to the disk's end and beyond it leaves nothing: saying only "nothing to do" would not
+    # tell the user why.
+    if claim.end > table.disk_size and claim.start < target.end + WORTH_A_BLOCKER:
+        return _claimed(claim, "which is all that lies after it")
+    if beyond < WORTH_A_BLOCKER or beyond <= growth.gain(target):
+        return None
+    # The claim may be the MBR's name for a partition of a hybrid: then that is the better reason.
+    for part in table.partitions:
+        if part.range.overlaps(claim.range) and (refusal := _refuse_mirrored(table, part)):
+            return refusal
+    return _claimed(claim, f"which lie before {format_size(beyond)} of free space")
+
+
+def _claimed(claim: Claim, where: str) -> NotPossible:
+    return NotPossible(
+        f"{claim.what} speaks of bytes {claim.start} to {claim.end}, {where}",
+        "growdisk leaves alone what it does not know: see what made that entry, and what it is for",
+    )
+
+
+def _refuse_broken_claims(before: PartitionTable, after: PartitionTable) -> NotPossible | None:
+    """The last look at a new table: no claim is grown into, and what is mirrored stays."""
+    for old in before.partitions:
+        new = after.by_number(old.number)
+        if (new is None or new.range != old.range) and (refusal := _refuse_mirrored(before, old)):
+            return refusal
+    for new in after.partitions:
+        known = before.by_number(new.number)
+        for claim in before.claims:
+            # A partition may overlap a claim already. It only may not overlap more of it than
+            # before.
+            if _overlap(new.range, claim.range) > (
+                _overlap(known.range, claim.range) if known else 0
+            ):
+                return NotPossible(
+                    f"partition {new.number} would lie on what {claim.what} speaks of",
+                    "let it grow by less, or leave it where it is",
+                )
+    return None
+
+
+def _overlap(one: ByteRange, two: ByteRange) -> int:
+    return max(0, min(one.end, two.end) - max(one.start, two.start))

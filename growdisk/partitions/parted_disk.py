@@ -22,8 +22,7 @@ import _ped
 
 from growdisk.block.device import BlockDevice
 from growdisk.block.raw import RawFile
-from growdisk.partitions.failures import table_rewrite_failed
-from growdisk.partitions.located import LocatedTable, SectorChange
+from growdisk.partitions.located import LocatedTable, SectorChange, table_rewrite_failed
 from growdisk.partitions.mbr import BOOT_FLAG, ENTRIES_OFFSET, ENTRY_SIZE, TYPE_IN_ENTRY
 from growdisk.partitions.sectors import SECTOR_SIZE, locate_table
 from growdisk.partitions.table import Partition, PartitionTable, Role

@@ -12,9 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from growdisk.block.device import BlockDevice
-from growdisk.partitions.failures import table_rewrite_failed
 from growdisk.partitions.gpt import SIGNATURE, GptCopy, GptHeader, read_copies
-from growdisk.partitions.located import SectorChange
+from growdisk.partitions.located import SectorChange, table_rewrite_failed
 from growdisk.partitions.mbr import ENTRIES_OFFSET, PROTECTIVE_TYPE, MbrEntry, parse_entries
 from growdisk.partitions.table import GPT_ENTRY_SIZE, Partition, PartitionTable
 from growdisk.units import align_up

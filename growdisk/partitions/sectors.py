@@ -9,9 +9,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from growdisk.block.device import BlockDevice
-from growdisk.partitions.failures import table_unsupported
 from growdisk.partitions.gpt import SIGNATURE, read_gpt
-from growdisk.partitions.located import LocatedTable, SectorChange
+from growdisk.partitions.located import LocatedTable, SectorChange, table_unsupported
 from growdisk.partitions.mbr import PROTECTIVE_TYPE, parse_entries, read_mbr
 from growdisk.partitions.table import PartitionTable
 

@@ -16,8 +16,16 @@ from collections.abc import Mapping, Sequence
 
 from growdisk.fast_dataclass import dataclass, replace
 from growdisk.partitions.blocks import Block, BlockerAction, BlockerPolicy, blocks_behind
-from growdisk.partitions.growth import capped, plan_growth, refuse_unfit_table, unfit_to_grow
-from growdisk.partitions.growth_values import Grown, Growth, NothingToDo, NotPossible
+from growdisk.partitions.growth import (
+    Grown,
+    Growth,
+    NothingToDo,
+    NotPossible,
+    capped,
+    fit_to_grow,
+    plan_growth,
+    refuse_unfit_table,
+)
 from growdisk.partitions.table import Partition, PartitionTable, Role
 from growdisk.units import MiB, align_down, align_up, format_size
 
@@ -73,10 +81,13 @@ def plan_shares(
     table: PartitionTable, shares: Mapping[int, Share], new_disk_size: int, policy: BlockerPolicy
 ) -> Growth:
     """Grow each partition that `shares` names; the outcome's target is the first on the disk."""
+    targets: list[Partition] = []
     for number in shares:
-        if (unfit := unfit_to_grow(table, number, new_disk_size)) is not None:
-            return unfit
-    targets = sorted((p for p in table.partitions if p.number in shares), key=lambda p: p.start)
+        target = fit_to_grow(table, number, new_disk_size)
+        if isinstance(target, NotPossible):
+            return target
+        targets.append(target)
+    targets.sort(key=lambda p: p.start)
     if len(targets) == 1:
         return _alone(table, targets[0], shares[targets[0].number], new_disk_size, policy)
     if logical := [p for p in targets if p.role is Role.LOGICAL]:
@@ -97,28 +108,22 @@ def _alone(
     growth = plan_growth(table, target.number, new_disk_size, policy)
     if isinstance(share, Size):
         wanted = share.bytes if share.relative else share.bytes - target.size
-        # First without touching anything in the way: a wish that free space meets costs no swap.
-        for modest in (
-            plan_growth(table, target.number, new_disk_size, policy.keeping_all()),
-            growth,
-        ):
-            had = modest.target.end - target.end if isinstance(modest, Grown) else 0
-            if had >= align_down(wanted, MiB):
-                return capped(modest, target, wanted)
+        # First without touching anything in the way: a size that free space meets costs no swap.
+        modest = plan_growth(table, target.number, new_disk_size, policy.keeping_all())
+        for found in (modest, growth):
+            if found.gain(target) >= align_down(wanted, MiB):
+                return capped(found, target, wanted)
         return growth if isinstance(growth, NotPossible) else _too_much(wanted, growth, target)
     if isinstance(share, Percent) and isinstance(growth, Grown):
-        return capped(
-            growth,
-            target,
-            align_down(int((growth.target.end - target.end) * share.value / 100), MiB),
-        )
+        part = align_down(int(growth.gain(target) * share.value / 100), MiB)
+        return capped(growth, target, part)
     return growth
 
 
 def _too_much(wanted: int, growth: Grown | NothingToDo, target: Partition) -> NotPossible:
-    had = growth.target.end - target.end if isinstance(growth, Grown) else 0
     return NotPossible(
-        f"it is to grow by {format_size(wanted)}, but only {format_size(had)} is available",
+        f"it is to grow by {format_size(wanted)}, but only {format_size(growth.gain(target))} is "
+        "available",
         "grow the disk further, or ask for less",
     )
 
@@ -137,7 +142,7 @@ def _together(
     end = plan_growth(table, last.number, table.disk_size, policy)
     if isinstance(end, NotPossible):
         return end
-    limit = end.target.end if isinstance(end, Grown) else last.end
+    limit = last.end + end.gain(last)
     # Phase 2: what lies between the first and the last. What goes gives its space to all of them.
     names = {p.number for p in targets}
     middle = [b for b in blocks_behind(table, first, policy) if b.end <= last.end]

@@ -18,8 +18,8 @@ from growdisk.planner.failures import CannotGrow, option_unsupported
 from growdisk.planner.goal import Goal
 from growdisk.planner.planner import propose
 from growdisk.planner.proposal import GoalReached, Proposal
-from growdisk.steps.extra_disk_step import ExtraDiskStep
-from growdisk.steps.repair_guest import RepairGuest
+from growdisk.steps.guest_steps import RepairGuest
+from growdisk.steps.registry import ExtraDiskStep
 from growdisk.steps.step_traits import first
 
 

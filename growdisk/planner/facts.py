@@ -13,9 +13,9 @@ from growdisk.filesystems.content import (
     PhysicalVolumeContent,
     SwapContent,
 )
-from growdisk.partitions.growth import blockers
+from growdisk.partitions.blocks import blockers
 from growdisk.partitions.table import FIRST_DISK, Partition, PartitionTable, Role
-from growdisk.storage.values import Storage
+from growdisk.storage import Storage
 
 
 @dataclass(frozen=True)

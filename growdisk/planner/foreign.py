@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator
 
 from growdisk.filesystems.content import AmbiguousContent, Content, ForeignContent
 from growdisk.filesystems.nested_table import GPT_KIND, MBR_KIND
-from growdisk.partitions.growth_values import Grown, NotPossible
+from growdisk.partitions.growth import Grown, NotPossible
 from growdisk.partitions.owners import owner_of
 from growdisk.partitions.table import Partition, Role
 from growdisk.planner.facts import Facts

@@ -14,9 +14,8 @@ from growdisk.planner.facts import Facts
 from growdisk.planner.failures import CannotGrow, option_unsupported
 from growdisk.planner.goal import Goal
 from growdisk.planner.proposal import GoalReached, GuestSeen, PlanFunction, Proposal
+from growdisk.steps.guest_steps import MakeSwapFile, RepairGuest
 from growdisk.steps.registry import DiskStep
-from growdisk.steps.remake_swap import MakeSwapFile
-from growdisk.steps.repair_guest import RepairGuest
 from growdisk.steps.step_traits import first, of_kind
 
 _SIX = 6
@@ -29,15 +28,7 @@ def changes_guest(proposal: Proposal) -> bool:
 
 def at_home(proposal: Proposal, systems: Sequence[str]) -> Proposal:
     """With the guest's system where it was seen (`systems`: devices), if that is not what grows."""
-
-    def found(step: DiskStep) -> DiskStep:
-        # The planner took the file system that grows for the root; the guest's own files know
-        # better.
-        if isinstance(step, RepairGuest | MakeSwapFile) and systems and step.system not in systems:
-            return replace(step, system=systems[0])
-        return step
-
-    return replace(proposal, steps=tuple(map(found, proposal.steps)))
+    return replace(proposal, steps=tuple(step.in_system(systems) for step in proposal.steps))
 
 
 def swap_alone(steps: Sequence[DiskStep]) -> tuple[DiskStep, ...]:

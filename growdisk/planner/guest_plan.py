@@ -19,21 +19,16 @@ from growdisk.planner.facts import Facts
 from growdisk.planner.failures import CannotGrow
 from growdisk.steps.device_path import DevicePath
 from growdisk.steps.grow_filesystem import GrowFilesystem
-from growdisk.steps.grow_luks import GrowLuks
-from growdisk.steps.grow_lv import GrowLogicalVolume
-from growdisk.steps.grow_pv import GrowPhysicalVolume
+from growdisk.steps.grow_layers import LayerStep
+from growdisk.steps.guest_steps import MakeSwapFile
 from growdisk.steps.registry import DiskStep
-from growdisk.steps.remake_swap import MakeSwapFile
 from growdisk.steps.resize_image import ResizeImage
-from growdisk.steps.rewrite_partitions import RewritePartitions
 from growdisk.steps.step_traits import first, of_kind
+from growdisk.steps.table_steps import RewritePartitions
 from growdisk.units import align_down
 
 _SECTOR = 512  # what a kernel counts in
 _KINDS = ("ext2", "ext3", "ext4", "xfs", "btrfs")
-
-
-LayerStep = GrowLuks | GrowPhysicalVolume | GrowLogicalVolume
 
 
 @dataclass(frozen=True)
@@ -50,7 +45,7 @@ def growths_of(steps: Iterable[DiskStep]) -> tuple[Growth, ...]:
     Volumes of one group have what is around the group in common.
     """
     steps = tuple(steps)
-    layers = [step for step in steps if isinstance(step, LayerStep)]
+    layers = of_kind(LayerStep, steps)
     return tuple(
         Growth(step, tuple(layer for layer in layers if _is_around(layer, step.place)))
         for step in of_kind(GrowFilesystem, steps)

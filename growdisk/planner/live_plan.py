@@ -30,7 +30,7 @@ from growdisk.planner.layout import layout_of
 from growdisk.planner.plan import LEAST_REFCOUNT_BITS, Plan
 from growdisk.planner.proposal import Proposal
 from growdisk.steps.grow_filesystem import GrowFilesystem
-from growdisk.steps.registry import GROWTHS, DiskStep
+from growdisk.steps.registry import DiskStep
 from growdisk.steps.step_traits import of_kind
 from growdisk.units import format_size
 
@@ -311,7 +311,7 @@ def _notes(
         # The first growth inside a partition is what the guest's own undo cannot take back
         # (LiveUndo).
         first = next(
-            (step.name for step in proposal.steps if isinstance(step, GROWTHS)),
+            (step.name for step in proposal.steps if step.works_at),
             "grow-filesystem",
         )
         yield (

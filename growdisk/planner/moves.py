@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from growdisk.filesystems.volume_start import COUNTED, MOST_HIDDEN_SECTORS, NAMED
-from growdisk.partitions.growth_values import Grown
+from growdisk.partitions.growth import Grown
 from growdisk.partitions.table import EFI_SYSTEM, Partition, PartitionTable, Role
 from growdisk.planner.facts import Facts
 from growdisk.planner.failures import cannot_move

@@ -18,11 +18,9 @@ from growdisk.planner.guest_connection import GuestConnection
 from growdisk.planner.layout import Layout, layout_of
 from growdisk.planner.moves import is_repeatable
 from growdisk.planner.proposal import Proposal
-from growdisk.steps.earlier import in_todays_words, step_of
-from growdisk.steps.extra_disk_step import ExtraDiskStep
-from growdisk.steps.registry import DiskStep
-from growdisk.steps.rewrite_partitions import RewritePartitions
+from growdisk.steps.registry import DiskStep, ExtraDiskStep, in_todays_words, step_of
 from growdisk.steps.step_traits import first, of_kind
+from growdisk.steps.table_steps import RewritePartitions
 from growdisk.steps.worker import BackendKind
 from growdisk.units import format_size
 
@@ -151,13 +149,11 @@ def decode_plan(text: bytes) -> Plan:
 
 
 def _written(step: DiskStep | ExtraDiskStep) -> _WrittenStep:
-    if isinstance(step, ExtraDiskStep):
-        return replace(_written(step.step), disk=step.number)
-    fields = decoded(encoded(step), dict[str, Raw])
-    usual = step.usual
+    own = step.own
+    fields, usual = decoded(encoded(own), dict[str, Raw]), own.usual
     # What is as usual is left out: reading the plan fills it in by the defaults of the fields.
     unusual = {name: value for name, value in fields.items() if usual.get(name) != bytes(value)}
-    return _WrittenStep(type(step).__name__, Raw(encoded(unusual)))
+    return _WrittenStep(type(own).__name__, Raw(encoded(unusual)), step.disk)
 
 
 def _read(written: _WrittenStep, plan: _WrittenPlan) -> DiskStep | ExtraDiskStep:

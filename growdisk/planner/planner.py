@@ -14,8 +14,7 @@ from growdisk.errors import Refused
 from growdisk.fast_dataclass import replace
 from growdisk.filesystems.content import Content
 from growdisk.partitions.blocks import BlockerPolicy, SwapPolicy
-from growdisk.partitions.growth import plan_growth
-from growdisk.partitions.growth_values import Grown, NothingToDo
+from growdisk.partitions.growth import Grown, NothingToDo, plan_growth
 from growdisk.partitions.shares import Share, plan_shares
 from growdisk.partitions.table import FIRST_DISK, WINDOWS_RECOVERY, Partition, PartitionTable, Role
 from growdisk.partitions.to_gpt import NotConvertible, as_gpt
@@ -56,9 +55,8 @@ from growdisk.planner.what_grows import (
 )
 from growdisk.steps.moving import Move
 from growdisk.steps.registry import DiskStep
-from growdisk.steps.reread_partitions import RereadPartitions
 from growdisk.steps.resize_image import GrowDevice, ResizeImage
-from growdisk.steps.rewrite_partitions import RewritePartitions
+from growdisk.steps.table_steps import RereadPartitions, RewritePartitions
 from growdisk.units import MiB, align_down, align_up, format_size
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from growdisk.fast_dataclass import dataclass
 from growdisk.filesystems.content import Content, PhysicalVolumeContent, SwapContent
-from growdisk.filesystems.signatures import MAGICS, ContentOwner
+from growdisk.filesystems.foreign import MAGICS, ContentOwner
 from growdisk.planner.facts import Facts
 from growdisk.planner.failures import belongs_to_others
 from growdisk.planner.foreign import INSIDE, content_in_words

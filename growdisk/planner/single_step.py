@@ -21,12 +21,11 @@ from growdisk.planner.planner import grown_image, propose, wanted_size, without_
 from growdisk.planner.proposal import GoalReached, PlanFunction, Proposal
 from growdisk.planner.refusals import refuse_unwritable
 from growdisk.planner.what_grows import choose_shares, grown_of, is_whole_disk
+from growdisk.steps.guest_steps import MakeSwapFile, RemakeSwap, RepairGuest
 from growdisk.steps.registry import DiskStep
-from growdisk.steps.remake_swap import MakeSwapFile, RemakeSwap, SwapSpace
-from growdisk.steps.repair_guest import RepairGuest
-from growdisk.steps.reread_partitions import RereadPartitions
-from growdisk.steps.rewrite_partitions import RewritePartitions
 from growdisk.steps.step_traits import first
+from growdisk.steps.table_steps import RereadPartitions, RewritePartitions
+from growdisk.steps.worker import SwapSpace
 from growdisk.units import format_size
 
 

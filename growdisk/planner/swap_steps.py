@@ -15,15 +15,15 @@ from growdisk.filesystems.content import (
 )
 from growdisk.filesystems.volume_group import mapped_name
 from growdisk.guest_config.removed_partition import RemovedPartition, SwapRemedy
-from growdisk.partitions.growth_values import Grown
+from growdisk.partitions.growth import Grown
 from growdisk.partitions.table import FIRST_DISK, Partition, Role
 from growdisk.planner.facts import Facts
 from growdisk.planner.goal import Goal
 from growdisk.planner.layers.content_growth import ContentGrowth
 from growdisk.planner.refusals import refuse_file_for_random_key, refuse_large_swap_file
+from growdisk.steps.guest_steps import MakeSwapFile, RemakeSwap, RepairGuest
 from growdisk.steps.registry import DiskStep
-from growdisk.steps.remake_swap import MakeSwapFile, RemakeSwap, SwapSpace
-from growdisk.steps.repair_guest import RepairGuest
+from growdisk.steps.worker import SwapSpace
 
 _MOUNTABLE = (ExtContent, XfsContent, BtrfsContent)
 _FILES = "/etc/fstab, crypttab, RESUME, the boot loader's command line"

@@ -20,19 +20,15 @@ from growdisk.planner.proposal import GoalReached, Proposal
 from growdisk.planner.what_grows import choose_partition, is_whole_disk
 from growdisk.playbook.keywords import ON_FAILURE
 from growdisk.playbook.specs import NAMESPACE
-from growdisk.playbook.tasks.swap_results import partition_result
+from growdisk.playbook.tasks.steps import partition_result
 from growdisk.qcow2.probe import ImageFormat
 from growdisk.steps.grow_filesystem import GrowFilesystem
-from growdisk.steps.grow_luks import GrowLuks
-from growdisk.steps.grow_lv import GrowLogicalVolume
-from growdisk.steps.grow_pv import GrowPhysicalVolume
+from growdisk.steps.grow_layers import GrowLogicalVolume, GrowLuks, GrowPhysicalVolume
+from growdisk.steps.guest_steps import MakeSwapFile, RemakeSwap, RepairGuest
 from growdisk.steps.registry import DiskStep
-from growdisk.steps.remake_swap import MakeSwapFile, RemakeSwap
-from growdisk.steps.repair_guest import RepairGuest
-from growdisk.steps.reread_partitions import RereadPartitions
 from growdisk.steps.resize_image import ResizeImage
-from growdisk.steps.rewrite_partitions import RewritePartitions
 from growdisk.steps.step_traits import of_kind
+from growdisk.steps.table_steps import RereadPartitions, RewritePartitions
 
 _Words = dict[str, object]
 _IMAGE = "{{ image }}"

@@ -13,19 +13,19 @@ from pathlib import Path
 
 from growdisk import api
 from growdisk.api.current_run import Silent
-from growdisk.api.provisioning.making import remove_left_over
+from growdisk.api.provisioning.work_image import remove_left_over
 from growdisk.api.recorded_runs import clear_up
 from growdisk.block.raw import RawFile
 from growdisk.errors import GrowdiskError, ImageInUse, NeedsUser
 from growdisk.fast_dataclass import replace
 from growdisk.planner.facts import Facts
+from growdisk.playbook.checkpoints import PlaySnapshot, finished_before, state_before
 from growdisk.playbook.expressions import TaskVariables
-from growdisk.playbook.host_vars import PlayContext
+from growdisk.playbook.hosts import PlayContext
 from growdisk.playbook.model import Task
 from growdisk.playbook.options import truth_of
-from growdisk.playbook.perform import perform
-from growdisk.playbook.play_journal import PlayJournal
-from growdisk.playbook.play_snapshot import PlaySnapshot
+from growdisk.playbook.perform import TaskResult, perform
+from growdisk.playbook.play_records import PlayJournal
 from growdisk.playbook.reports import (
     Event,
     HostReport,
@@ -36,8 +36,6 @@ from growdisk.playbook.reports import (
     TaskStarted,
 )
 from growdisk.playbook.specs import NAMESPACE, TASKS
-from growdisk.playbook.task_checkpoint import finished_before, state_before
-from growdisk.playbook.task_result import TaskResult
 from growdisk.playbook.task_run import Done, TaskRun
 from growdisk.workflow.stopping import StopRequest
 

@@ -16,7 +16,7 @@ from growdisk.fast_dataclass import dataclass
 from growdisk.host.yaml_reader import Located, YamlPosition, bad_file, read_yaml
 from growdisk.playbook.keywords import unknown_word
 from growdisk.playbook.model import Vars
-from growdisk.playbook.vars_folders import VarsFolders
+from growdisk.playbook.vars_files import VarsFolders
 
 _TAKEN = (
     "-i takes an inventory, in Ansible's YAML or INI, or host names with a comma; an image is "
@@ -75,7 +75,7 @@ def read_inventories(sources: Sequence[str], playbook_folder: Path) -> Inventory
 
 
 def _variables(tree: Tree, files: VarsFolders, host: str) -> dict[str, object]:
-    """A host's variables, in Ansible's order of precedence (vars_folders.py)."""
+    """A host's variables, in Ansible's order of precedence (vars_files.py)."""
     groups = tree.groups_outside_in(host)
     merged: dict[str, object] = {}
     for group in ("all", *groups):

@@ -9,24 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from growdisk.errors import GrowdiskError
+from growdisk.errors import GrowdiskError, suggestion
 from growdisk.host.yaml_reader import Located, YamlPosition, bad_file, read_yaml
 from growdisk.playbook.expressions import templates_in
-from growdisk.playbook.field_parsers import (
-    check_all,
-    check_expression,
-    check_templates,
-    conditions_of,
-    flag_of,
-    is_name,
-    items_of,
-    refuse_become,
-    tags_of,
-    text_of,
-    truth_or_template,
-    variable_name,
-    vars_of,
-)
 from growdisk.playbook.keywords import (
     BUILTIN,
     BUILTIN_OPTIONS,
@@ -35,13 +20,26 @@ from growdisk.playbook.keywords import (
     ON_FAILURE,
     PLAY_WORDS,
     TASK_WORDS,
+    check_all,
+    check_expression,
+    check_templates,
+    conditions_of,
+    flag_of,
     full_name,
+    is_name,
+    items_of,
+    refuse_become,
+    tags_of,
+    text_of,
+    truth_or_template,
     unknown_play_word,
     unknown_task_word,
     unknown_word,
+    variable_name,
+    vars_of,
 )
 from growdisk.playbook.model import LoopControl, Play, Playbook, Task
-from growdisk.playbook.options import check_option, suggestion
+from growdisk.playbook.options import check_option
 from growdisk.playbook.specs import NAMESPACE, TASKS, TaskSpec
 
 

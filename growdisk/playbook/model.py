@@ -1,11 +1,11 @@
-"""A playbook as it was read: plays and tasks, checked, with templates not yet filled in."""
+"""What `growdisk run` is asked to do: request, playbook, plays and tasks as they were read."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
 
-from growdisk.fast_dataclass import dataclass
+from growdisk.fast_dataclass import dataclass, field
 from growdisk.host.yaml_reader import YamlPosition
 
 Vars = Mapping[str, object]
@@ -68,3 +68,42 @@ class Play:
 class Playbook:
     path: Path
     plays: tuple[Play, ...]
+
+
+# The tags of a task without any.
+_UNTAGGED = frozenset({"untagged"})
+
+
+@dataclass(frozen=True)
+class Request:
+    """`extra` beats every other variable. `tags` empty: all tasks but those tagged never."""
+
+    playbook: Path
+    inventories: tuple[str, ...] = ()
+    extra: Vars = field(default_factory=dict)
+    limit: str = ""
+    tags: frozenset[str] = frozenset()
+    skip_tags: frozenset[str] = frozenset()
+    check: bool = False
+    diff: bool = False
+    jobs: int = 1
+
+    def takes(self, task: Task) -> bool:
+        """Ansible's rules, with its words always, never, all, tagged and untagged."""
+        tags = task.tags or _UNTAGGED
+        return self._asked_for(tags) and not self._skips(tags)
+
+    def _asked_for(self, tags: frozenset[str]) -> bool:
+        wanted = self.tags or {"all"}
+        if "always" in tags or wanted & tags:
+            return True
+        # `never` runs only if it, or another tag of the task, is asked for.
+        tagged = "tagged" in wanted and tags != _UNTAGGED
+        return ("all" in wanted or tagged) and "never" not in tags
+
+    def _skips(self, tags: frozenset[str]) -> bool:
+        # `always` is spared by --skip-tags all alone: any other word that fits skips it.
+        if "all" in self.skip_tags:
+            return "always" not in tags or "always" in self.skip_tags
+        tagged = "tagged" in self.skip_tags and tags != _UNTAGGED
+        return bool(self.skip_tags & tags) or tagged

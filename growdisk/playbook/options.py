@@ -6,14 +6,13 @@ true, "2,5" a list.
 
 from __future__ import annotations
 
-import difflib
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from growdisk.errors import UsageError
+from growdisk.errors import UsageError, suggestion
 from growdisk.given_file import read_given
 from growdisk.planner.given_values import GivenValues
 from growdisk.planner.option_table import OptionSpec, as_key
@@ -99,17 +98,6 @@ def unknown_option(spec: TaskSpec, name: str) -> UsageError:
     )
 
 
-def suggestion(word: str, known: Iterable[str], otherwise: str) -> str:
-    """A hint: to write the known word that was probably meant, or `otherwise`."""
-    near = nearest(word, known)
-    return f"write {near}" if near else otherwise
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """The known word that was probably meant, or ""."""
-    return next(iter(difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)), "")
-
-
 def check_option(spec: TaskSpec, name: str, value: object) -> None:
     """UsageError if the task cannot take `value`: not a size, not one of the choices."""
     option = spec.option(name)
@@ -126,8 +114,7 @@ def check_option(spec: TaskSpec, name: str, value: object) -> None:
 def _checked(spec: TaskSpec, option: OptionSpec, value: object) -> object:
     found = _converted(spec, option, option.type, _choice_again(option, value))
     if option.choices and found not in option.choices:
-        near = nearest(str(found), option.choices)
-        hint = f"write {near}" if near else f"choose one of {', '.join(option.choices)}"
+        hint = suggestion(str(found), option.choices, f"choose one of {', '.join(option.choices)}")
         raise _bad_option(f"{option.name} cannot be '{found}'", hint=hint, task=spec.qualified)
     return found
 

@@ -1,4 +1,4 @@
-"""Carries out one task by growdisk.api, for both `growdisk run` and Ansible's modules.
+"""One task carried out by growdisk.api, for both `growdisk run` and Ansible's modules.
 
 So the two cannot differ. Errors that growdisk expects are outcomes; anything else is a bug and is
 raised.
@@ -11,22 +11,113 @@ from importlib import import_module
 from pathlib import Path
 from types import MappingProxyType
 
-from growdisk.errors import GrowdiskError, UsageError
-from growdisk.fast_dataclass import dataclass
+from growdisk.error_document import error_document
+from growdisk.errors import GrowdiskError, UsageError, nearest
+from growdisk.fast_dataclass import dataclass, field
 from growdisk.planner.facts import Facts
-from growdisk.playbook.options import Options, nearest, typed
+from growdisk.planner.layout import Layout, PartitionLayout
+from growdisk.playbook.options import Options, typed
 from growdisk.playbook.specs import NAMESPACE, TASKS
-from growdisk.playbook.task_result import TaskResult, failure
+from growdisk.units import format_size
 from growdisk.workflow.engine import Observer
 from growdisk.workflow.stopping import StopRequest
+
+
+@dataclass(frozen=True)
+class Diff:
+    """The disk before and after, as text with a line a partition."""
+
+    before: str
+    after: str
+
+
+@dataclass(frozen=True)
+class TaskResult:
+    """`result` is what --json of the command line shows; with `error` the task failed.
+
+    `message` is one line.
+    """
+
+    changed: bool
+    message: str
+    result: Mapping[str, object] = field(default_factory=dict)
+    diff: Diff | None = None
+    error: GrowdiskError | None = None
+
+    @classmethod
+    def nothing(cls, message: str) -> TaskResult:
+        """There was nothing to do."""
+        return cls(changed=False, message=message, result={"result": "nochange"})
+
+    @classmethod
+    def planned(cls, message: str, *, changed: bool = True, **facts: object) -> TaskResult:
+        """What would be done, in check mode."""
+        return cls(changed, message, {"result": "planned", **facts})
+
+    @property
+    def failed(self) -> bool:
+        return self.error is not None
+
+
+def failure(error: GrowdiskError, result: Mapping[str, object] | None = None) -> TaskResult:
+    """A task that ended with `error`.
+
+    Whether the image is as before is what its exit code says (3, 4: it is).
+    """
+    document = dict(result or {})
+    # A result of the api has its error in it already.
+    document.setdefault("error", error_document(error))
+    why = f"{error.what}: {error.why}" if error.why else error.what
+    message = f"{why} ({error.what_to_do})" if error.what_to_do else why
+    return TaskResult(changed=False, message=message, result=document, error=error)
+
+
+def difference(before: Layout, after: Layout) -> Diff | None:
+    """None if the two say the same."""
+    texts = Diff(layout_lines(before), layout_lines(after))
+    return texts if texts.before != texts.after else None
+
+
+def layout_lines(layout: Layout) -> str:
+    """The disk as lines: what `--diff` compares.
+
+    Nothing that two equal runs would show differently.
+    """
+    table = {"mbr": "MBR", "gpt": "GPT"}.get(layout.table.type or "", "no partition table")
+    lines = [f"image: {layout.image.format}, {format_size(layout.image.virtual_size)}, {table}"]
+    # No UUIDs and no fill levels: they differ between runs that do the same.
+    lines += [_partition(part) for part in sorted(layout.partitions, key=lambda part: part.start)]
+    lines += [
+        f"free: {format_size(free.size)} at {format_size(free.start)}" for free in layout.free
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _partition(part: PartitionLayout) -> str:
+    holds = ""
+    if part.content is not None:
+        size = f" of {format_size(part.content.size)}" if part.content.size else ""
+        holds = f": {part.content.kind}{size}"
+    return (
+        f"{part.name} ({part.role}): {format_size(part.size)} at {format_size(part.start)}{holds}"
+    )
+
 
 _FILES: Mapping[str, str] = MappingProxyType(
     {
         **dict.fromkeys(("expand", "expand_online"), "expand"),
         **dict.fromkeys(
-            ("resize_image", "rewrite_partitions", "reread_partitions", "grow_filesystem"), "steps"
+            (
+                "resize_image",
+                "rewrite_partitions",
+                "reread_partitions",
+                "grow_filesystem",
+                "remake_swap",
+                "make_swap_file",
+                "repair_guest",
+            ),
+            "steps",
         ),
-        **dict.fromkeys(("remake_swap", "make_swap_file", "repair_guest"), "swap"),
         **dict.fromkeys(("snapshot", "rollback", "commit", "convert", "image"), "images"),
         **dict.fromkeys(("show", "facts", "script", "assert"), "inspect"),
         "provision": "provisioning",

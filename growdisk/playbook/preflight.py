@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from growdisk.errors import GrowdiskError, Refused, error_id
+from growdisk.errors import GrowdiskError, Refused, error_id, suggestion
 from growdisk.fast_dataclass import dataclass
 from growdisk.host.yaml_reader import YamlPosition, bad_file
 from growdisk.playbook.expressions import (
@@ -19,10 +19,10 @@ from growdisk.playbook.expressions import (
     template_failed,
     templates_in,
 )
-from growdisk.playbook.host_vars import PlayContext
+from growdisk.playbook.hosts import PlayContext
 from growdisk.playbook.keywords import ON_FAILURE
 from growdisk.playbook.model import NOT_SHOWN, SHOW_IT, Task
-from growdisk.playbook.options import check_option, suggestion
+from growdisk.playbook.options import check_option
 from growdisk.playbook.specs import NAMESPACE, TASKS
 
 _MADE_BY = {"convert": ("dest",), "provision": ("dest",), "image": ("image",)}

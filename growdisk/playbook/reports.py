@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from growdisk.fast_dataclass import asdict, dataclass
-from growdisk.playbook.task_result import Diff
+from growdisk.playbook.perform import Diff
 
 State = Literal["ok", "changed", "failed", "ignored", "skipped"]
 HostResult = Literal["ok", "changed", "failed", "restored", "stuck"]

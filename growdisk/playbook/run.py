@@ -12,16 +12,13 @@ from growdisk.errors import Refused
 from growdisk.fast_dataclass import dataclass
 from growdisk.playbook.host_pool import HostPool, Job
 from growdisk.playbook.host_run import HostRun
-from growdisk.playbook.host_vars import PlayContext
-from growdisk.playbook.hosts import Host, hosts_of, refuse_empty_limit
+from growdisk.playbook.hosts import Host, PlayContext, hosts_of, refuse_empty_limit
 from growdisk.playbook.inventory import Inventory, read_inventories
 from growdisk.playbook.loader import load_playbook
-from growdisk.playbook.model import Playbook
-from growdisk.playbook.play_journal import PlayJournal
+from growdisk.playbook.model import Playbook, Request
+from growdisk.playbook.play_records import Claims, PlayJournal, RunFolder, unfinished_run
 from growdisk.playbook.preflight import given_by, look_ahead, refuse_twice
 from growdisk.playbook.reports import Event, HostReport, merge_reports, worst
-from growdisk.playbook.request import Request
-from growdisk.playbook.state_folder import Claims, RunFolder, unfinished_run
 from growdisk.workflow.stopping import StopRequest
 
 _STOPPED = 4

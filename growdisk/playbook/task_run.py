@@ -12,9 +12,9 @@ from growdisk.fast_dataclass import dataclass, replace
 from growdisk.playbook.expressions import OMIT, TaskVariables
 from growdisk.playbook.model import NOT_SHOWN, SHOW_IT, Task
 from growdisk.playbook.options import truth_of
+from growdisk.playbook.perform import TaskResult, failure
 from growdisk.playbook.reports import State, TaskReport
 from growdisk.playbook.specs import NAMESPACE
-from growdisk.playbook.task_result import TaskResult, failure
 
 OwnTask = Callable[[Task, Mapping[str, object], str], TaskResult]
 """Does a task of growdisk's own: the task, its options filled in, and the item's number."""

@@ -22,8 +22,8 @@ from growdisk.block.luks1 import (
     Luks1Header,
     NotLuks1,
     Read,
+    split,
 )
-from growdisk.block.luks_stripes import split
 from growdisk.block.sector_cipher import SectorCipher, UnknownCipher, sector_cipher
 from growdisk.errors import ImageUnsupported, WrongKey
 from growdisk.qcow2.header_rules import damaged

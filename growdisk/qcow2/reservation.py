@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from growdisk.block.host_blocks import claim
 from growdisk.block.raw import RawFile
 from growdisk.qcow2.entries import COPIED, OFFSET_MASK
-from growdisk.qcow2.mapping import Mapping
+from growdisk.qcow2.mapping import GuestRun, Mapping
 from growdisk.qcow2.metadata import Metadata
 from growdisk.qcow2.refcounts import Run
 from growdisk.qcow2.writer import Writer
@@ -33,14 +33,16 @@ class Reservation:
         self._tables: set[int] = set()  # L1 indices
         self._counted: list[Run] = []  # clusters whose counts will change
 
-    def take(self, ranges: Iterable[ByteRange]) -> list[Run]:
+    def take(self, written: Iterable[ByteRange], zeroed: Iterable[ByteRange]) -> list[Run]:
         """Take it all, or, with OSError, nothing that stays once what is unwritten is forgotten.
 
         Returns the clusters; what has not been used of them goes back with Allocator.give_back().
         """
         file, data_file = self._metadata.file, self._metadata.data_file
-        for start, end in ranges:
+        for start, end in written:
             self._look_at(start, end)
+        for start, end in zeroed:
+            self._look_at_zeros(start, end)
         if not isinstance(file, RawFile):
             return []
         taken = claim(data_file, self._overwritten) if isinstance(data_file, RawFile) else []
@@ -98,7 +100,7 @@ class Reservation:
             yield refcounts.table[index], refcounts.table[index] + size
 
     def _look_at(self, start: int, end: int) -> None:
-        bits, coverage = self._geometry.cluster_bits, self._geometry.l2_coverage
+        bits = self._geometry.cluster_bits
         if self._metadata.data_file is not None:
             size = self._geometry.cluster_size
             last = min(align_up(end, size), self._metadata.data_file.size)
@@ -109,16 +111,34 @@ class Reservation:
                 if self._metadata.data_file is None:
                     self._overwritten.append((run.host, run.host + run.end - run.start))
                 continue
-            self._tables.update(range(run.start // coverage, (run.end - 1) // coverage + 1))
+            self._entries_change(run)
             if self._metadata.data_file is None:
                 first, stop = run.start >> bits, (run.end - 1 >> bits) + 1
                 # Two runs may lie in one guest cluster, which gets one new host cluster.
                 self._new_clusters += stop - max(first, counted)
                 counted = stop
-                if replaced := self._mapping.host_clusters(run.entry):
-                    # A plain run frees one host cluster for each guest cluster. A compressed run is
-                    # one guest cluster, on one or two host clusters.
-                    self._counted.append((replaced.start, len(replaced) + stop - first - 1))
+
+    def _look_at_zeros(self, start: int, end: int) -> None:
+        """A zeroed cluster needs no new one, but its table may be a snapshot's too."""
+        first, last = self._writer.zeroed_by_entries(start, end)
+        as_data = [(start, first), (last, end)]
+        for run in self._writer.droppable_runs(first, last, to_zero=True):
+            if self._writer.zero_entry(run) is None:
+                as_data.append((run.start, run.end))
+            else:
+                self._entries_change(run)
+        for part in as_data:
+            for wanted in self._writer.without_zeros(*part):
+                self._look_at(*wanted)
+
+    def _entries_change(self, run: GuestRun) -> None:
+        bits, coverage = self._geometry.cluster_bits, self._geometry.l2_coverage
+        self._tables.update(range(run.start // coverage, (run.end - 1) // coverage + 1))
+        if replaced := self._mapping.host_clusters(run.entry):
+            # A plain run frees one host cluster for each guest cluster. A compressed run is one
+            # guest cluster, on one or two host clusters.
+            more = (run.end - 1 >> bits) - (run.start >> bits)
+            self._counted.append((replaced.start, len(replaced) + more))
 
     def _is_replaced(self, l1_index: int) -> bool:
         """Whether writing into an L2 table makes a new one."""

@@ -146,7 +146,9 @@ class VirtualDisk(InParts):
         self._parts.preflight.guest_change(offset, offset + length)
 
     @contextmanager
-    def with_room_for(self, ranges: Iterable[tuple[int, int]]) -> Iterator[None]:
+    def with_room_for(
+        self, written: Iterable[tuple[int, int]], zeroed: Iterable[tuple[int, int]] = ()
+    ) -> Iterator[None]:
         """Within the block these ranges can be written: the host has room for all of it.
 
         If it has not, OSError is raised before the first byte. Durable at the end.
@@ -156,7 +158,7 @@ class VirtualDisk(InParts):
         # Nothing may be unwritten when clusters are taken.
         self._metadata.flush()
         allocator = self._metadata.allocator
-        taken = self._parts.claim().take(ranges)
+        taken = self._parts.claim().take(written, zeroed)
         try:
             yield
             self._metadata.flush()

@@ -7,6 +7,7 @@ is replaced is freed only after the table without it is durable (metadata.py).
 from __future__ import annotations
 
 from array import array
+from collections.abc import Iterator
 
 from growdisk.qcow2.entries import COPIED, ZERO, L2Kind
 from growdisk.qcow2.features import Autoclear
@@ -16,7 +17,7 @@ from growdisk.qcow2.metadata import Metadata
 from growdisk.qcow2.reader import Reader
 from growdisk.qcow2.refcounts import Run
 from growdisk.qcow2.tables import progression
-from growdisk.units import align_down, align_up
+from growdisk.units import align_down, align_up, split_range
 
 _JOINED = 1 << 20  # up to here head, data and tail go out as one write
 _ZERO_CHUNK = 1 << 20
@@ -45,20 +46,23 @@ class Writer:
 
     def write_zeros(self, start: int, end: int) -> None:
         """Make [start, end) read as zeros: whole clusters by flags, if the version has them."""
-        if self._is_raw:
-            self._write_explicit_zeros(start, end)
-            return
-        cluster_size = self._geometry.cluster_size
-        if start < end and end >= self._metadata.header.size:
-            # nobody sees what lies behind the disk's end in its last cluster
-            end = align_up(end, cluster_size)
-        # All of it may lie inside one cluster: then the head is everything.
-        head_end = min(align_up(start, cluster_size), end)
-        tail_start = max(align_down(end, cluster_size), head_end)
-        self._write_explicit_zeros(start, head_end)
-        self._drop_clusters(head_end, tail_start, to_zero=True)
-        self._write_explicit_zeros(tail_start, end)
+        first, last = self.zeroed_by_entries(start, end)
+        self._write_explicit_zeros(start, first)
+        self._drop_clusters(first, last, to_zero=True)
+        self._write_explicit_zeros(last, end)
         self._metadata.relieve()
+
+    def zeroed_by_entries(self, start: int, end: int) -> tuple[int, int]:
+        """The clusters that are zeroed as a whole; before and after them, zeros are data."""
+        cluster_size = self._geometry.cluster_size
+        if self._is_raw:
+            return end, end
+        if start < end and end >= self._metadata.header.size:
+            # nobody sees what lies beyond the disk's end in its last cluster
+            end = align_up(end, cluster_size)
+        # All of it may lie inside one cluster: then all of it comes before.
+        first = min(align_up(start, cluster_size), end)
+        return first, max(align_down(end, cluster_size), first)
 
     def discard(self, start: int, end: int) -> None:
         """Free the clusters wholly inside [start, end).
@@ -200,33 +204,31 @@ class Writer:
 
     def _drop_clusters(self, start: int, end: int, *, to_zero: bool) -> None:
         """Free the whole clusters of [start, end) and make them read as zeros."""
-        coverage = self._geometry.l2_coverage
-        while start < end:
-            stop = min(end, (start // coverage + 1) * coverage)
-            for run in list(self._mapping.cluster_runs(start, stop)):
-                if not self._needs_nothing(run, to_zero=to_zero):
-                    self._drop_run(run)
-            start = stop
+        for first, last in split_range(start, end, self._geometry.l2_coverage):
+            for run in list(self.droppable_runs(first, last, to_zero=to_zero)):
+                entry = self.zero_entry(run)
+                if entry is None:
+                    self._write_explicit_zeros(run.start, run.end)
+                else:
+                    self._set_run(run, entry)
             self._metadata.relieve()
 
-    def _needs_nothing(self, run: GuestRun, *, to_zero: bool) -> bool:
-        if run.kind is L2Kind.UNALLOCATED:
-            return not to_zero or self._reader.reads_as_zero(run)
-        # ZERO_ALLOCATED is dropped as well: that frees its host cluster.
-        return run.kind is L2Kind.ZERO_PLAIN
+    def droppable_runs(self, start: int, end: int, *, to_zero: bool) -> Iterator[GuestRun]:
+        """Runs of whole clusters that have something to free, or that do not read as zeros."""
+        for run in self._mapping.cluster_runs(start, end):
+            # ZERO_ALLOCATED is dropped as well: that frees its host cluster.
+            is_allocated = run.kind not in (L2Kind.UNALLOCATED, L2Kind.ZERO_PLAIN)
+            if is_allocated or (to_zero and not self._reader.reads_as_zero(run)):
+                yield run
 
-    def _drop_run(self, run: GuestRun) -> None:
+    def zero_entry(self, run: GuestRun) -> int | None:
+        """The entry without a cluster that reads as zeros; None if only data can."""
         backing = self._reader.backing
         # With nothing below it, an empty entry reads as zeros.
         if backing is None or run.start >= backing.size:
-            entry = 0
-        elif self._metadata.header.version >= 3:
-            entry = ZERO
-        else:
-            # Version 2 has no zero flag: bit 0 of an L2 entry is reserved there.
-            self._write_explicit_zeros(run.start, run.end)
-            return
-        self._set_run(run, entry)
+            return 0
+        # Version 2 has no zero flag: bit 0 of an L2 entry is reserved there.
+        return ZERO if self._metadata.header.version >= 3 else None
 
     def _set_run(self, run: GuestRun, entry: int) -> None:
         """Give every cluster of a run this entry, and free what it had."""
@@ -239,9 +241,11 @@ class Writer:
 
     def _write_explicit_zeros(self, start: int, end: int) -> None:
         """Zeros as data, except where there are zeros already."""
-        if start >= end:
-            return
-        for run in list(self._mapping.runs(start, end)):
-            for first, last in list(self._reader.not_known_as_zero(run)):
-                for position in range(first, last, _ZERO_CHUNK):
-                    self.write(position, memoryview(bytes(min(_ZERO_CHUNK, last - position))))
+        for wanted in list(self.without_zeros(start, end)):
+            for first, last in split_range(*wanted, _ZERO_CHUNK):
+                self.write(first, memoryview(bytes(last - first)))
+
+    def without_zeros(self, start: int, end: int) -> Iterator[tuple[int, int]]:
+        """The parts of [start, end) that may hold something else than zeros."""
+        for run in self._mapping.runs(start, end):
+            yield from self._reader.not_known_as_zero(run)

@@ -7,11 +7,12 @@ again.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar, Self
 
 from growdisk.errors import Refused
 from growdisk.fast_dataclass import dataclass, replace
-from growdisk.filesystems.growing_tools import UNMOUNTED, growing_programs
+from growdisk.filesystems.content import UNMOUNTED_GROWTH, growing_programs
 from growdisk.steps.device_path import DevicePath
 from growdisk.steps.failures import verify_failed
 from growdisk.steps.step_traits import StepTraits
@@ -67,18 +68,13 @@ class GrowFilesystem(StepTraits):
         return super().usual | plain
 
     @property
-    def is_ext(self) -> bool:
-        return self.kind.startswith("ext")
-
-    @property
     def is_plain_ext(self) -> bool:
-        """Right in its partition, where tools find it without a kernel."""
-        return self.is_ext and not self.layers
+        return is_plain_ext(self.kind, self.layers)
 
     @property
     def needs_kernel(self) -> bool:
         """XFS and btrfs are grown by a kernel; LUKS and LVM are opened by one."""
-        return bool(self.layers) or not (self.is_ext or self.kind in UNMOUNTED)
+        return bool(self.layers) or not (is_ext(self.kind) or self.kind in UNMOUNTED_GROWTH)
 
     @property
     def own_tools(self) -> tuple[str, ...]:
@@ -115,7 +111,9 @@ class GrowFilesystem(StepTraits):
         return Ready()
 
     def apply(self, context: Worker) -> Evidence:
-        remark = context.grow_filesystem(self)
+        remark = context.grow_filesystem(
+            self.name, self.place, self.kind, old_size=self.old_size, new_size=self.new_size
+        )
         content = context.content(self.place)
         # What our own reader sees, not what was planned: in use the two may differ.
         grown = content.size if content and content.size else self.new_size
@@ -125,7 +123,8 @@ class GrowFilesystem(StepTraits):
         """The superblock, by our own reader."""
         content = context.content(self.place)
         size = (content.size or 0) if content else 0
-        if content is None or content.uuid != self.uuid or not context.accepts(self, size):
+        fits = context.accepts(self.kind, size, self.new_size)
+        if content is None or content.uuid != self.uuid or not fits:
             found = f"{content.kind} of {size} bytes" if content else "nothing"
             raise verify_failed(self.name, found=found, expected=f"{self.new_size} bytes")
         context.conclude(self.name)
@@ -133,3 +132,12 @@ class GrowFilesystem(StepTraits):
     def has_begun(self, context: DiskView) -> bool:
         content = context.content(self.place)
         return content is None or (content.size or 0) > self.old_size
+
+
+def is_ext(kind: str) -> bool:
+    return kind.startswith("ext")
+
+
+def is_plain_ext(kind: str, layers: Sequence[str]) -> bool:
+    """Right in its partition, where tools find it without a kernel."""
+    return is_ext(kind) and not layers

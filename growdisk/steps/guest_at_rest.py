@@ -1,104 +1,125 @@
 """What is done in a guest at rest: swap made again, and its own files repaired.
 
-The guest's homes are read by our own engine (homes.py); a backend writes. The same in a running
-guest is a phase of its scripts (live_worker.py).
+The guest's homes are read by our own engine; a backend writes. The same in a running guest is a
+phase of its scripts (live_worker.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+from growdisk.block.window import Window
 from growdisk.errors import ToolFailed
 from growdisk.fast_dataclass import dataclass
-from growdisk.guest_config.files import Change, GuestFiles
-from growdisk.guest_config.fstab import SWAP_FILE
+from growdisk.filesystems.content import Content, SwapContent
+from growdisk.filesystems.ext_tree import ExtTree
+from growdisk.filesystems.fat_tree import FatTree
+from growdisk.filesystems.identify import identify
+from growdisk.guest_config.etc_tables import SWAP_FILE
+from growdisk.guest_config.files import Change
 from growdisk.guest_config.repair import left_to_repair, repair_guest
 from growdisk.guest_systems.home_repair import HomeRepair, needles_of, repairs_of
-from growdisk.guest_systems.look import Look
+from growdisk.guest_systems.look import Home, Look, find_homes
 from growdisk.guest_systems.search import search
 from growdisk.steps.failures import verify_failed
-from growdisk.steps.homes import homes_now, mounts_of, settled_homes
-from growdisk.steps.repair_guest import NOTHING_NAMED
+from growdisk.steps.guest_steps import NOTHING_NAMED
+from growdisk.steps.worker import Decisions, SwapSpace
 
 if TYPE_CHECKING:
     from growdisk.backends.backend import Backend, GuestSystem
-    from growdisk.steps.remake_swap import MakeSwapFile, RemakeSwap
-    from growdisk.steps.repair_guest import RepairGuest
-    from growdisk.steps.worker_at_rest import WorkerAtRest
+    from growdisk.steps.disk import Disk
+    from growdisk.steps.run_backend import RunBackend
 
 _FSTAB = "/etc/fstab"
 
 
 @dataclass(frozen=True)
 class GuestAtRest:
-    """What `worker` does for the last steps of a plan. `confirm_`: promise-broken."""
+    """Implements GuestWorker (worker.py). `path` is the image's, for messages."""
 
-    worker: WorkerAtRest
+    disk: Disk
+    run_backend: RunBackend
+    path: Path
 
-    def make_swap(self, step: RemakeSwap) -> None:
-        with self.worker.run_backend.started("making the swap space") as backend:
-            for swap in step.missing(self.worker):
+    def has_swap(self, swaps: Sequence[SwapSpace]) -> bool:
+        return not any(self._missing(swaps))
+
+    def make_swap(self, swaps: Sequence[SwapSpace]) -> str:
+        with self.run_backend.started("making the swap space") as backend:
+            for swap, _ in self._missing(swaps):
                 backend.make_swap(
                     swap.place.device, uuid=swap.uuid or None, label=swap.label or None
                 )
             backend.sync()
+        return ""
 
-    def confirm_swap(self, step: RemakeSwap) -> None:
-        for swap in step.missing(self.worker):
-            found = self.worker.content(swap.place)
-            raise verify_failed(step.name, found=str(found), expected=f"swap with UUID {swap.uuid}")
+    def confirm_swap(self, swaps: Sequence[SwapSpace]) -> None:
+        for swap, found in self._missing(swaps):
+            expected = f"swap with UUID {swap.uuid}"
+            raise verify_failed("remake-swap", found=str(found), expected=expected)
 
-    def swap_file_uuid(self, step: MakeSwapFile) -> str | None:
-        """Of the swap file that is there; "" without one, None without a system."""
-        with self._mounted(step, "looking at the guest") as guest:
+    def _missing(self, swaps: Sequence[SwapSpace]) -> Iterator[tuple[SwapSpace, Content | None]]:
+        """Those that are not there, and what is in their places."""
+        for swap in swaps:
+            content = identify(Window(self.disk, swap.start, swap.size))
+            if not isinstance(content, SwapContent) or (content.uuid, content.label) != (
+                swap.uuid,
+                swap.label,
+            ):
+                yield swap, content
+
+    def swap_file_uuid(self, system: str) -> str | None:
+        with self._mounted(system, "looking at the guest") as guest:
             if not guest.exists(_FSTAB):
                 return None
             return _uuid_in(guest.read_start(SWAP_FILE, 4096)) if guest.exists(SWAP_FILE) else ""
 
-    def make_swap_file(self, step: MakeSwapFile) -> None:
-        with self._mounted(step, "making the swap file") as guest:
-            guest.make_swap_file(SWAP_FILE, step.size, uuid=step.uuid or None)
+    def make_swap_file(self, system: str, size: int, uuid: str) -> str:
+        with self._mounted(system, "making the swap file") as guest:
+            guest.make_swap_file(SWAP_FILE, size, uuid=uuid or None)
+        return ""
 
-    def confirm_swap_file(self, step: MakeSwapFile) -> None:
-        with self._mounted(step, "looking at the swap file") as guest:
+    def confirm_swap_file(self, system: str) -> None:
+        with self._mounted(system, "looking at the swap file") as guest:
             header = guest.read_start(SWAP_FILE, 4096)
         if not _uuid_in(header):
             raise verify_failed(
-                step.name, found="no swap signature", expected=f"swap in {SWAP_FILE}"
+                "remake-swap", found="no swap signature", expected=f"swap in {SWAP_FILE}"
             )
 
     @contextmanager
-    def _mounted(self, step: MakeSwapFile, activity: str) -> Iterator[GuestSystem]:
-        with (
-            self.worker.run_backend.started(activity, inside=True) as backend,
-            backend.mounted_guest(
-                step.system, mounts_of(homes_now(self.worker), step.system)
-            ) as guest,
-        ):
-            yield guest
+    def _mounted(self, system: str, activity: str) -> Iterator[GuestSystem]:
+        with self.run_backend.started(activity, inside=True) as backend:
+            homes = self._homes_now().systems
+            mounts = next((home.mounts for home in homes if home.root.node == system), ())
+            with backend.mounted_guest(system, mounts) as guest:
+                yield guest
 
-    def repair(self, step: RepairGuest) -> str:
+    def repair(self, system: str, decisions: Decisions, others: Sequence[str]) -> str:
         """What was done, in words."""
-        with self.worker.run_backend.started("repairing the guest", inside=True) as backend:
-            look = settled_homes(self.worker, backend)
+        with self.run_backend.started("repairing the guest", inside=True) as backend:
+            look = self._settled_homes(backend)
             # Our readers know none of its file systems: the files are changed through a mount, one
             # by one.
             if not look.homes:
-                return _repair_unread(step, backend)
-            repairs = repairs_of(look, step.system, step.decisions())
-            left = self._written(step, backend, repairs)
-        return _told([change for repair in repairs for change in repair.changes], left)
+                return _repair_unread(backend, system, decisions, others)
+            repairs = repairs_of(look, system, decisions)
+            left = self._written(backend, decisions, repairs)
+        return _in_words([change for repair in repairs for change in repair.changes], left)
 
-    def _written(self, step: RepairGuest, backend: Backend, repairs: list[HomeRepair]) -> list[str]:
+    def _written(
+        self, backend: Backend, decisions: Decisions, repairs: list[HomeRepair]
+    ) -> list[str]:
         """Write the repairs; what is left, in words: see _left()."""
         left: list[str] = []
 
         def search_again() -> None:
             # Looked at again after the writing: the search has to find what is there now.
-            left.extend(_left(step, homes_now(self.worker), repairs))
+            left.extend(_left(decisions, self._homes_now(), repairs))
 
         to_write = [repair for repair in repairs if repair.pending.paths]
         for repair in to_write:
@@ -114,21 +135,45 @@ class GuestAtRest:
             search_again()
         return left
 
-    def confirm_repair(self, step: RepairGuest) -> None:
+    def confirm_repair(self, system: str, decisions: Decisions, others: Sequence[str]) -> None:
         """The repaired files are read again: nothing may be left to repair."""
-        look = homes_now(self.worker)
+        look = self._homes_now()
         if look.homes:
-            for repair in repairs_of(look, step.system, step.decisions()):
-                # The repair is planned once more, and must come out empty.
-                for path in repair.pending.paths:
-                    raise verify_failed(
-                        step.name, found=f"stale lines in {path}", expected="a guest without them"
-                    )
+            # The repair is planned once more, and must come out empty.
+            for repair in repairs_of(look, system, decisions):
+                _expect_none(repair.pending.paths)
             return
-        with self.worker.run_backend.started("repairing the guest", inside=True) as backend:
-            for device in _systems(step, backend)[0]:
+        with self.run_backend.started("repairing the guest", inside=True) as backend:
+            for device in _systems(backend, system, others)[0]:
                 with backend.mounted_guest(device, writable=False) as guest:
-                    _expect_none_left(step, guest)
+                    for part, policy in decisions:
+                        _expect_none(change.path for change in left_to_repair(guest, part, policy))
+
+    def _homes_now(self) -> Look:
+        """The guest's homes by our own engine, read again if anything was written since."""
+        others = self.disk.extra_disks
+        written = sum(disk.writes() for disk in (self.disk, *others))
+        backend = self.run_backend
+        if backend.homes is None or backend.homes[0] != written:
+            look = find_homes(
+                self.disk,
+                self.path,
+                backend.sector_size,
+                backend.keyring,
+                [(disk, disk.path) for disk in others],
+            )
+            backend.homes = (written, look)
+        return backend.homes[1]
+
+    def _settled_homes(self, backend: Backend) -> Look:
+        """The same, after what only a journal or a log knew has been written where it belongs."""
+        look = self._homes_now()
+        unsettled = [home for home in look.homes if not _is_settled(home)]
+        for home in unsettled:
+            # Mounting and unmounting replays the journal; nothing else is wanted of it.
+            with backend.mounted_guest(home.root.node, home.mounts):
+                pass
+        return self._homes_now() if unsettled else look
 
 
 def _uuid_in(header: bytes) -> str:
@@ -138,11 +183,18 @@ def _uuid_in(header: bytes) -> str:
     return str(UUID(bytes=header[1036:1052])) if header[4086:] == b"SWAPSPACE2" else ""
 
 
-def _left(step: RepairGuest, look: Look, repairs: list[HomeRepair]) -> list[str]:
+def _expect_none(paths: Iterable[str]) -> None:
+    for path in paths:
+        raise verify_failed(
+            "repair-guest", found=f"stale lines in {path}", expected="a guest without them"
+        )
+
+
+def _left(decisions: Decisions, look: Look, repairs: list[HomeRepair]) -> list[str]:
     """What still names it, and is not known to, and what could not be searched: in words."""
-    # What a repair could not change is told with its reason already.
+    # What a repair could not change is reported with its reason already.
     known = {change.path for repair in repairs for change in repair.changes if not change.mended}
-    parts = [part for part, _ in step.decisions()]
+    parts = [part for part, _ in decisions]
     # By the names from before: the line of crypttab that gave one of them is gone.
     names = list(dict.fromkeys(part for repair in repairs for part in repair.parts))
     found = [search(home, parts, needles_of(home, names)) for home in look.homes]
@@ -165,37 +217,27 @@ def _left(step: RepairGuest, look: Look, repairs: list[HomeRepair]) -> list[str]
     return words
 
 
-def _repair_unread(step: RepairGuest, backend: Backend) -> str:
+def _repair_unread(
+    backend: Backend, system: str, decisions: Decisions, others: Sequence[str]
+) -> str:
     """In file systems that only a kernel reads."""
     changes: dict[str, Change] = {}
-    systems, unread = _systems(step, backend)
+    systems, unread = _systems(backend, system, others)
     for device in systems:
         with backend.mounted_guest(device, writable=True) as guest:
             found = [
-                change
-                for part, policy in step.decisions()
-                for change in repair_guest(guest, part, policy)
+                change for part, policy in decisions for change in repair_guest(guest, part, policy)
             ]
         changes |= {change.path: change for change in found}
-    return _told_unread(list(changes.values()), unread, found=bool(systems))
+    return _unread_in_words(list(changes.values()), unread, found=bool(systems))
 
 
-def _expect_none_left(step: RepairGuest, guest: GuestFiles) -> None:
-    for part, policy in step.decisions():
-        for change in left_to_repair(guest, part, policy):
-            raise verify_failed(
-                step.name,
-                found=f"stale lines in {change.path}",
-                expected="a guest without them",
-            )
-
-
-def _systems(step: RepairGuest, backend: Backend) -> tuple[list[str], list[str]]:
+def _systems(backend: Backend, system: str, others: Sequence[str]) -> tuple[list[str], list[str]]:
     """(devices with a guest, devices that cannot be read)."""
     # If there is no other device, the guest must be on this one, with an fstab or without.
-    if not step.others:
-        return [step.system], []
-    found = {device: _has_guest(backend, device) for device in (step.system, *step.others)}
+    if not others:
+        return [system], []
+    found = {device: _has_guest(backend, device) for device in (system, *others)}
     return [device for device, has in found.items() if has], [
         d for d, has in found.items() if has is None
     ]
@@ -211,7 +253,7 @@ def _has_guest(backend: Backend, device: str) -> bool | None:
         return None
 
 
-def _told(changes: list[Change], left: list[str]) -> str:
+def _in_words(changes: list[Change], left: list[str]) -> str:
     mended = ", ".join(dict.fromkeys(change.path for change in changes if change.mended))
     named = [f"{change.path}: {change.what}" for change in changes if not change.mended]
     words = [
@@ -224,7 +266,7 @@ def _told(changes: list[Change], left: list[str]) -> str:
     return "; ".join([*words, *left])
 
 
-def _told_unread(changes: list[Change], unread: list[str], *, found: bool) -> str:
+def _unread_in_words(changes: list[Change], unread: list[str], *, found: bool) -> str:
     mended = ", ".join(change.path for change in changes if change.mended) or NOTHING_NAMED
     words = [
         mended
@@ -235,3 +277,13 @@ def _told_unread(changes: list[Change], unread: list[str], *, found: bool) -> st
     return "; ".join(
         [*words, *(f"{device.removeprefix('/dev/')} could not be looked into" for device in unread)]
     )
+
+
+def _is_settled(home: Home) -> bool:
+    for tree in home.paths.trees:
+        if isinstance(tree, ExtTree):
+            if tree.content.needs_recovery or not tree.content.clean:
+                return False
+        elif not isinstance(tree, FatTree):
+            return False  # a log says only to its kernel whether anything is in it
+    return True

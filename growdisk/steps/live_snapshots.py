@@ -16,14 +16,13 @@ from growdisk.live.block_jobs import delete, load_snapshot, save
 from growdisk.partitions.sectors import read_table
 from growdisk.partitions.table import PartitionTable
 from growdisk.steps.failures import snapshot_missing
+from growdisk.steps.internal_snapshots import snapshot_names
 from growdisk.steps.live_worker import LiveWorker
-from growdisk.steps.registry import GROWTHS
-from growdisk.steps.reread_partitions import RereadPartitions
+from growdisk.steps.registry import DiskStep
 from growdisk.steps.resize_image import GrowDevice, ResizeImage
-from growdisk.steps.rewrite_partitions import RewritePartitions
-from growdisk.steps.snapshot_names import snapshot_names
 from growdisk.steps.step_traits import first, of_kind
-from growdisk.storage.growing import device_size, resize_device
+from growdisk.steps.table_steps import RereadPartitions, RewritePartitions
+from growdisk.storage.device import device_size, resize_device
 from growdisk.workflow.failures import NothingToRestore
 from growdisk.workflow.snapshots import NoSnapshots
 
@@ -114,11 +113,10 @@ class LiveSnapshots:
 class LiveUndo(NoSnapshots):
     """What undo needs, the guest's own scripts save. `steps` are the plan's."""
 
-    def __init__(self, worker: LiveWorker, steps: tuple[object, ...]) -> None:
-        self._worker = worker
+    def __init__(self, worker: LiveWorker, steps: tuple[DiskStep, ...]) -> None:
+        self._worker, self._steps = worker, steps
         self._resize = of_kind(ResizeImage, steps)[0]
         self._rewrite = first(RewritePartitions, steps)
-        self._growths = [step for step in steps if isinstance(step, GROWTHS)]
 
     @property
     def can_restore(self) -> bool:
@@ -145,7 +143,7 @@ class LiveUndo(NoSnapshots):
         self._worker.inside.forget()
 
     def _has_grown(self) -> bool:
-        return any(step.has_begun(self._worker) for step in self._growths)
+        return any(step.has_begun(self._worker) for step in self._steps)
 
     def _take_table_back(self) -> None:
         assert self._rewrite is not None

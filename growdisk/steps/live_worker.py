@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from growdisk.block.device import BlockDevice
@@ -29,20 +29,12 @@ from growdisk.live.qemu_machine import Machine
 from growdisk.partitions.sectors import read_table
 from growdisk.partitions.table import FIRST_DISK, PartitionTable
 from growdisk.steps import live_place
-from growdisk.steps.device_path import DevicePath
+from growdisk.steps.device_path import DevicePath, LvLayer
 from growdisk.steps.failures import verify_failed
-from growdisk.steps.grow_filesystem import GrowFilesystem
-from growdisk.steps.grow_luks import GrowLuks
-from growdisk.steps.grow_lv import GrowLogicalVolume
-from growdisk.steps.grow_pv import GrowPhysicalVolume
-from growdisk.steps.inside import GuestAccess, guest_did_not_return
-from growdisk.steps.remake_swap import MakeSwapFile, RemakeSwap
-from growdisk.steps.repair_guest import RepairGuest
-from growdisk.steps.reread_partitions import RereadPartitions
-from growdisk.steps.resize_image import GrowDevice, ResizeImage
-from growdisk.steps.rewrite_partitions import RewritePartitions
-from growdisk.steps.worker import Placed
-from growdisk.storage.growing import device_size, resize_device
+from growdisk.steps.live_place import GuestAccess, guest_did_not_return
+from growdisk.steps.moving import Move
+from growdisk.steps.worker import Decisions, Facts, PartitionExtents, SwapSpace
+from growdisk.storage.device import device_size, resize_device
 from growdisk.workflow.run_directory import RunDirectory
 
 _FAILURES = (ScriptOutcome.REFUSED, ScriptOutcome.FAILED, ScriptOutcome.STUCK)
@@ -116,7 +108,7 @@ class LiveWorker:
     def table(self, sector_size: int) -> PartitionTable | None:
         return read_table(self.seen(), self.path, sector_size)
 
-    def kernel_partitions(self) -> Placed:
+    def kernel_partitions(self) -> PartitionExtents:
         return {part.number: (part.start, part.size) for part in self.seen().partitions}
 
     def device(self, place: DevicePath) -> BlockDevice:
@@ -131,37 +123,36 @@ class LiveWorker:
     def group(self, place: DevicePath) -> VolumeGroup | None:
         return live_place.group_at(self.seen(), self.volumes(), place)
 
-    def accepts(self, step: GrowFilesystem, size: int) -> bool:
+    def accepts(self, kind: str, size: int, planned: int) -> bool:
         """It may go without its last group; of btrfs there is none."""
         # In use a file system may stop short by less than a group.
-        return size >= step.new_size - (0 if step.kind == "btrfs" else _LAST_GROUP)
+        return size >= planned - (0 if kind == "btrfs" else _LAST_GROUP)
 
-    def has_swap(self, step: RemakeSwap) -> bool:
-        return False
+    @property
+    def in_guest(self) -> InRunningGuest:
+        return InRunningGuest(self)
 
-    def swap_file_uuid(self, step: MakeSwapFile) -> str | None:
-        return ""
-
-    def resize_disk(self, step: ResizeImage) -> str:
-        self.machine.resize(self.key, step.new_size)
+    def resize_disk(
+        self, old_size: int, new_size: int, *, preallocation: str, restart: bool
+    ) -> str:
+        self.machine.resize(self.key, new_size)
         # Perhaps the guest sees the size without a restart: then there is none.
-        if not step.restart or self._arrives(step.new_size, seconds=1):
+        if not restart or self._arrives(new_size, seconds=1):
             return ""
         self.restart()
         return ", the guest has restarted"
 
-    def grow_device(self, step: GrowDevice) -> str:
-        if device_size(self.path) < step.new_size:  # somebody may have given it more meanwhile
-            resize_device(self.path, step.new_size)
-        return self.resize_disk(step)
+    def grow_device(self, new_size: int) -> None:
+        if device_size(self.path) < new_size:  # somebody may have given it more meanwhile
+            resize_device(self.path, new_size)
 
-    def confirm_size(self, step: ResizeImage) -> None:
+    def confirm_size(self, old_size: int, new_size: int, *, zeros: bool) -> None:
         disk = self.disk
-        if disk.size != step.new_size:
+        if disk.size != new_size:
             raise verify_failed(
-                step.name, found=f"{disk.size} bytes", expected=f"{step.new_size} bytes"
+                "resize-image", found=f"{disk.size} bytes", expected=f"{new_size} bytes"
             )
-        if not self._arrives(step.new_size, _ARRIVAL_SECONDS):
+        if not self._arrives(new_size, _ARRIVAL_SECONDS):
             restarts = disk.bus.arrival is Arrival.RESTART
             raise OperationFailed.named(
                 "guest-does-not-see",
@@ -170,7 +161,7 @@ class LiveWorker:
                 "{hint}",
                 {
                     "device": self.device_name,
-                    "expected": step.new_size,
+                    "expected": new_size,
                     "found": self.size,
                     "hint": "run the same command with --allow-reboot" if restarts else _WHILE_OFF,
                 },
@@ -185,52 +176,37 @@ class LiveWorker:
             time.sleep(0.2)
         return True
 
-    def write_table(self, step: RewritePartitions) -> dict[str, int | str]:
+    def write_table(
+        self, before: PartitionTable, after: PartitionTable, moves: Sequence[Move]
+    ) -> Facts:
         # In this order: the old table lies beside the image before the first sector of it changes.
         self._keep_table(self.run(Phase.PREPARE))
         self.run(Phase.REWRITE)
         return {}
 
-    def reread(self, step: RereadPartitions) -> str:
+    def reread(self, table: PartitionTable) -> str:
         answer = self.run_to_the_end(Phase.REREAD)
-        return answer.what or f"the kernel sees {len(step.table.partitions)} partitions"
+        return answer.what or f"the kernel sees {len(table.partitions)} partitions"
 
-    def grow_luks(self, step: GrowLuks) -> dict[str, int | str]:
-        self._grow(step.name)
+    def grow_luks(self, step: str, place: DevicePath) -> Facts:
+        self._grow(step)
         return {}
 
-    def grow_pv(self, step: GrowPhysicalVolume) -> None:
-        self._grow(step.name)
+    def grow_pv(self, step: str, place: DevicePath) -> None:
+        self._grow(step)
 
-    def grow_lv(self, step: GrowLogicalVolume) -> None:
-        self._grow(step.name)
+    def grow_lv(self, step: str, place: DevicePath, volume: LvLayer, extents: int) -> None:
+        self._grow(step)
 
-    def grow_filesystem(self, step: GrowFilesystem) -> str:
-        self._grow(step.name)
+    def grow_filesystem(
+        self, step: str, place: DevicePath, kind: str, *, old_size: int, new_size: int
+    ) -> str:
+        self._grow(step)
         return ""
 
     def _grow(self, step: str) -> None:
         growth, layer = self.parts[step]
         self.run(Phase.GROW, growth=growth, up_to=layer)
-
-    # One phase of the scripts makes swap again and repairs the guest's files: the first of the
-    # steps does all of it, and the next one finds nothing left to do.
-
-    def make_swap(self, step: RemakeSwap) -> str:
-        return self.run(Phase.REPAIR).what
-
-    def make_swap_file(self, step: MakeSwapFile) -> str:
-        return self.run(Phase.REPAIR).what
-
-    def repair(self, step: RepairGuest) -> str:
-        answer = self.run(Phase.REPAIR)
-        return "done already" if answer.result is ScriptOutcome.ALREADY else answer.what
-
-    def confirm_swap(self, step: RemakeSwap) -> None: ...
-
-    def confirm_swap_file(self, step: MakeSwapFile) -> None: ...
-
-    def confirm_repair(self, step: RepairGuest) -> None: ...
 
     def conclude(self, step: str) -> None:
         """It also takes away what a restart was to go on with."""
@@ -352,8 +328,41 @@ class LiveWorker:
             time.sleep(1)
 
 
+@dataclass(frozen=True)
+class InRunningGuest:
+    """Implements GuestWorker (worker.py).
+
+    One phase of the scripts makes swap again and repairs the guest's files: the first of the steps
+    does all of it, and the next one finds nothing left to do.
+    """
+
+    worker: LiveWorker
+
+    def has_swap(self, swaps: Sequence[SwapSpace]) -> bool:
+        return False
+
+    def make_swap(self, swaps: Sequence[SwapSpace]) -> str:
+        return self.worker.run(Phase.REPAIR).what
+
+    def confirm_swap(self, swaps: Sequence[SwapSpace]) -> None: ...
+
+    def swap_file_uuid(self, system: str) -> str | None:
+        return ""
+
+    def make_swap_file(self, system: str, size: int, uuid: str) -> str:
+        return self.worker.run(Phase.REPAIR).what
+
+    def confirm_swap_file(self, system: str) -> None: ...
+
+    def repair(self, system: str, decisions: Decisions, others: Sequence[str]) -> str:
+        answer = self.worker.run(Phase.REPAIR)
+        return "done already" if answer.result is ScriptOutcome.ALREADY else answer.what
+
+    def confirm_repair(self, system: str, decisions: Decisions, others: Sequence[str]) -> None: ...
+
+
 def _failure(phase: Phase, answer: Answer) -> GrowdiskError:
-    """The error that an answer is which is not a good one."""
+    """What an answer that is not a good one says, as an error."""
     if answer.result is ScriptOutcome.REFUSED:  # a script in the guest looked, and changed nothing
         return Refused.named(
             "guest-refused",

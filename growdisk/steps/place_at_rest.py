@@ -13,8 +13,7 @@ from growdisk.filesystems.lvm import VolumeGroupUnreadable, read_volume_group
 from growdisk.steps.device_path import DevicePath, LuksLayer, LvLayer
 from growdisk.steps.failures import DeviceNotReadable
 from growdisk.volumes.keyring import Keyring
-from growdisk.volumes.lv_device import LogicalVolumeView, is_readable
-from growdisk.volumes.other_pvs import PhysicalVolumeFinder
+from growdisk.volumes.lvm import LogicalVolumeView, PhysicalVolumeFinder, is_readable
 
 if TYPE_CHECKING:
     from growdisk.backends.appliance import Appliance

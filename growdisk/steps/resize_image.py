@@ -11,7 +11,7 @@ from typing import ClassVar, Self
 from growdisk.fast_dataclass import dataclass, field, replace
 from growdisk.steps.step_traits import StepTraits
 from growdisk.steps.worker import DiskView, Worker
-from growdisk.storage.values import Storage
+from growdisk.storage import Storage
 from growdisk.units import format_change, format_size
 from growdisk.workflow.step import AlreadyDone, Check, Evidence, Ready, Scope
 
@@ -63,13 +63,21 @@ class ResizeImage(StepTraits):
         return Ready()
 
     def apply(self, context: Worker) -> Evidence:
-        remark = context.resize_disk(self)
+        remark = self._resized(context)
         return Evidence(
             f"{format_change(self.old_size, self.new_size)}{remark}", {"size": self.new_size}
         )
 
+    def _resized(self, context: Worker) -> str:
+        return context.resize_disk(
+            self.old_size,
+            self.new_size,
+            preallocation=self.preallocation,
+            restart=self.restart,
+        )
+
     def verify(self, context: Worker, evidence: Evidence) -> None:
-        context.confirm_size(self)
+        context.confirm_size(self.old_size, self.new_size, zeros=self.gives_zeros)
 
 
 # resize-image for a block device: the host's storage below it becomes larger, and then whatever
@@ -105,7 +113,8 @@ class GrowDevice(ResizeImage):
         return f"{_KINDS.get(self.storage.kind, 'device')} {self.storage.name}"
 
     def apply(self, context: Worker) -> Evidence:
-        remark = context.grow_device(self)
+        context.grow_device(self.new_size)
+        remark = self._resized(context)
         grown = (
             format_change(self.old_size, self.new_size)
             if self.running

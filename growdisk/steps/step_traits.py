@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import ClassVar, Self, TypeVar
 
-from growdisk.fast_dataclass import replace
 from growdisk.guest_config.removed_partition import RemovedPartition
-from growdisk.guest_scripts.script_plan import GuestLayer, SwapAction
+from growdisk.guest_scripts.script_plan import SwapAction
 from growdisk.partitions.table import FIRST_DISK
 from growdisk.steps.device_path import DevicePath
 from growdisk.steps.moving import Move
+from growdisk.steps.worker import DiskView
 
 Kind = TypeVar("Kind")
 
@@ -99,39 +99,10 @@ class StepTraits:
         """By how many bytes it makes the disk larger."""
         return 0
 
+    def has_begun(self, context: DiskView) -> bool:
+        """Whether something that is in use may be larger already: that cannot be made smaller."""
+        return False
 
-class OpenedTraits(StepTraits):
-    """The base of steps that grow something at `place`, as a kernel has it open."""
-
-    programs: ClassVar[tuple[str, ...]] = ()
-    place: DevicePath
-
-    @property
-    def works_at(self) -> DevicePath:
-        return self.place
-
-    @property
-    def needs_kernel(self) -> bool:
-        return True
-
-    @property
-    def kernel_tools(self) -> tuple[str, ...]:
-        return (*self.programs, *self.place.openers)
-
-    @property
-    def opens(self) -> DevicePath:
-        """Where that which it makes larger stands open, for what lies in it."""
-        return self.place
-
-    @property
-    def opens_group(self) -> str:
-        """The UUID of the volume group whose physical volume it makes larger; "" if it is none."""
-        return ""
-
-    def guest_layer(self, group: str) -> GuestLayer:
-        """The same for guest scripts; `group` is the UUID of the volume group around it, or ""."""
-        raise NotImplementedError
-
-    def while_running(self, *, restart: bool, device_size: int) -> Self:
-        # Each of them is a dataclass; their base is none.
-        return replace(self, running=True)  # type: ignore[type-var]
+    def in_system(self, systems: Sequence[str]) -> Self:
+        """The same step in the guest's system, if that was seen elsewhere (`systems`: devices)."""
+        return self

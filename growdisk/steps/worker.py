@@ -7,35 +7,83 @@
 
 To the engine (workflow/) it is the `context` of a step, of which it knows nothing.
 
-A step decides and judges, and knows of both only this. What is different between the two is a
-method here.
+A step decides and judges, and knows of both only this; they know no steps, only values. What is
+different between the two is a method here.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, Protocol
+from collections.abc import Sequence
+from typing import Literal, Protocol
 
-if TYPE_CHECKING:
-    from growdisk.block.device import BlockDevice
-    from growdisk.filesystems.content import Content
-    from growdisk.filesystems.volume_group import VolumeGroup
-    from growdisk.partitions.table import PartitionTable
-    from growdisk.steps.device_path import DevicePath
-    from growdisk.steps.grow_filesystem import GrowFilesystem
-    from growdisk.steps.grow_luks import GrowLuks
-    from growdisk.steps.grow_lv import GrowLogicalVolume
-    from growdisk.steps.grow_pv import GrowPhysicalVolume
-    from growdisk.steps.remake_swap import MakeSwapFile, RemakeSwap
-    from growdisk.steps.repair_guest import RepairGuest
-    from growdisk.steps.reread_partitions import RereadPartitions
-    from growdisk.steps.resize_image import GrowDevice, ResizeImage
-    from growdisk.steps.rewrite_partitions import RewritePartitions
+from growdisk.block.device import BlockDevice
+from growdisk.fast_dataclass import dataclass
+from growdisk.filesystems.content import Content
+from growdisk.filesystems.volume_group import VolumeGroup
+from growdisk.guest_config.removed_partition import RemovedPartition, SwapRemedy
+from growdisk.partitions.table import PartitionTable
+from growdisk.steps.device_path import DevicePath, LvLayer
+from growdisk.steps.moving import Move
 
 BackendKind = Literal["guestfs", "uml", "direct"]
 """libguestfs's appliance, a kernel that runs as a program, host tools."""
 
-Placed = dict[int, tuple[int, int]]
+PartitionExtents = dict[int, tuple[int, int]]
 """Partitions as somebody sees them: number to start and size, in bytes."""
+
+Decisions = Sequence[tuple[RemovedPartition, SwapRemedy]]
+"""What is gone, and what the guest has instead."""
+
+Facts = dict[str, int | str]
+"""Of an Evidence: what `verify` needs of the work."""
+
+
+@dataclass(frozen=True)
+class SwapSpace:
+    """Swap on partition `number`, bytes [start, start+size) of the disk, with its old identity.
+
+    That is its UUID and its label.
+    """
+
+    number: int
+    start: int
+    size: int
+    uuid: str
+    label: str
+
+    @property
+    def place(self) -> DevicePath:
+        return DevicePath(self.number, self.start, self.size)
+
+
+class GuestWorker(Protocol):
+    """What is done in the guest: `confirm_` raises promise-broken.
+
+    In use the guest's own scripts look for what is there already, and read all of it back at the
+    end: see Worker.conclude().
+    """
+
+    def has_swap(self, swaps: Sequence[SwapSpace]) -> bool:
+        """Whether all of it is there. False in use."""
+        ...
+
+    def make_swap(self, swaps: Sequence[SwapSpace]) -> str: ...
+
+    def confirm_swap(self, swaps: Sequence[SwapSpace]) -> None: ...
+
+    def swap_file_uuid(self, system: str) -> str | None:
+        """Of the swap file that is there; "" without one, None without a system. In use "" too."""
+        ...
+
+    def make_swap_file(self, system: str, size: int, uuid: str) -> str: ...
+
+    def confirm_swap_file(self, system: str) -> None: ...
+
+    def repair(self, system: str, decisions: Decisions, others: Sequence[str]) -> str:
+        """`others` are further file systems that the guest's files may be in."""
+        ...
+
+    def confirm_repair(self, system: str, decisions: Decisions, others: Sequence[str]) -> None: ...
 
 
 class DiskView(Protocol):
@@ -51,9 +99,12 @@ class DiskView(Protocol):
         """As who works on it sees it: of a running guest, as its kernel does."""
         ...
 
+    @property
+    def in_guest(self) -> GuestWorker: ...
+
     def table(self, sector_size: int) -> PartitionTable | None: ...
 
-    def kernel_partitions(self) -> Placed:
+    def kernel_partitions(self) -> PartitionExtents:
         """The table by another reader: a kernel, or sfdisk."""
         ...
 
@@ -74,69 +125,58 @@ class DiskView(Protocol):
         """What the kernel that has it open gives it; None at rest, when none has."""
         ...
 
-    def accepts(self, step: GrowFilesystem, size: int) -> bool:
-        """Whether the grown file system may have this size.
+    def accepts(self, kind: str, size: int, planned: int) -> bool:
+        """Whether a grown file system may have this size.
 
         In use, one may stop short of what it grows to at rest.
         """
-        ...
-
-    def has_swap(self, step: RemakeSwap) -> bool:
-        """Whether all of it is there. False in use: the guest's own script finds that out."""
-        ...
-
-    def swap_file_uuid(self, step: MakeSwapFile) -> str | None:
-        """Of the swap file that is there; "" without one, None without a system. In use "" too."""
         ...
 
 
 class Worker(DiskView, Protocol):
     """What does the steps' work, a method for each; words it returns are added to the step's own.
 
-    Raises OperationFailed, and OSError of the host.
+    Raises OperationFailed, and OSError of the host. `step` is the name of the step that grows
+    something: a running guest's scripts have their own words for what it is.
     """
 
-    def resize_disk(self, step: ResizeImage) -> str: ...
-
-    def grow_device(self, step: GrowDevice) -> str:
-        """The host's device first, then the disk."""
+    def resize_disk(
+        self, old_size: int, new_size: int, *, preallocation: str, restart: bool
+    ) -> str:
+        """`restart`: the guest may not see its disk's new size without."""
         ...
 
-    def confirm_size(self, step: ResizeImage) -> None:
-        """promise-broken, or guest-does-not-see."""
+    def grow_device(self, new_size: int) -> None:
+        """The host's device below the disk."""
         ...
 
-    def write_table(self, step: RewritePartitions) -> dict[str, int | str]:
-        """No kernel is told yet. Returns what require_copied needs of the partitions that move."""
+    def confirm_size(self, old_size: int, new_size: int, *, zeros: bool) -> None:
+        """promise-broken, or guest-does-not-see. `zeros`: what is new must read as that."""
         ...
 
-    def reread(self, step: RereadPartitions) -> str:
+    def write_table(
+        self, before: PartitionTable, after: PartitionTable, moves: Sequence[Move]
+    ) -> Facts:
+        """No kernel is asked to read it yet. Returns what require_copied needs of the moves."""
+        ...
+
+    def reread(self, table: PartitionTable) -> str:
         """Makes the other reader look again."""
         ...
 
-    def grow_luks(self, step: GrowLuks) -> dict[str, int | str]:
+    def grow_luks(self, step: str, place: DevicePath) -> Facts:
         """Returns the `size` that a kernel gives the container, if it was opened for that."""
         ...
 
-    def grow_pv(self, step: GrowPhysicalVolume) -> None: ...
+    def grow_pv(self, step: str, place: DevicePath) -> None: ...
 
-    def grow_lv(self, step: GrowLogicalVolume) -> None: ...
+    def grow_lv(self, step: str, place: DevicePath, volume: LvLayer, extents: int) -> None:
+        """`place` is that of its group's physical volume."""
+        ...
 
-    def grow_filesystem(self, step: GrowFilesystem) -> str: ...
-
-    def make_swap(self, step: RemakeSwap) -> str: ...
-
-    def make_swap_file(self, step: MakeSwapFile) -> str: ...
-
-    def repair(self, step: RepairGuest) -> str: ...
-
-    # promise-broken. In use, the guest reads all of it back itself: see conclude().
-
-    def confirm_swap(self, step: RemakeSwap) -> None: ...
-
-    def confirm_swap_file(self, step: MakeSwapFile) -> None: ...
-
-    def confirm_repair(self, step: RepairGuest) -> None: ...
+    def grow_filesystem(
+        self, step: str, place: DevicePath, kind: str, *, old_size: int, new_size: int
+    ) -> str: ...
 
     def conclude(self, step: str) -> None:
         """After the last step of the plan a running guest reads everything back itself."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from growdisk.block.host_devices import file_behind, value_of
 from growdisk.host.command import run
-from growdisk.storage.values import Storage
+from growdisk.storage import Storage, unmanaged
 from growdisk.units import format_size
 
 _SECONDS = 60.0
@@ -21,23 +21,16 @@ def look(number: int) -> Storage:
         obstacle = (
             f"the loop device lies on {behind}, and that name leads to no file, or to another one"
         )
-        return Storage("other", "", obstacle=obstacle, hint="grow that, then losetup -c")
+        return unmanaged(obstacle, "grow that, then losetup -c")
     # --set-capacity keeps the limit: the device would not grow with its file.
     if int(value_of(number, "loop/sizelimit") or 0):
-        return Storage(
-            "other",
-            "",
-            obstacle="the loop device has a size limit",
-            hint="attach it again without one",
-        )
+        return unmanaged("the loop device has a size limit", "attach it again without one")
     # The device ends at the last whole sector, and restoring the old size would cut there.
     if tail := (file.stat().st_size - int(value_of(number, "loop/offset") or 0)) % _SECTOR:
-        return Storage(
-            "other",
-            "",
-            obstacle=f"the file behind the loop device ends in {tail} bytes that are no whole "
+        return unmanaged(
+            f"the file behind the loop device ends in {tail} bytes that are no whole "
             "sector: to go back would lose them",
-            hint="make it whole (truncate -s %512), then losetup -c",
+            "make it whole (truncate -s %512), then losetup -c",
         )
     free = os.statvfs(file)
     space = free.f_bavail * free.f_frsize

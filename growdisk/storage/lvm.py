@@ -9,7 +9,7 @@ import os
 
 from growdisk.host.command import run
 from growdisk.host.logical_volumes import HostVolume, lvs, own_system_id, pool_of, use_of_pool
-from growdisk.storage.values import Storage
+from growdisk.storage import Storage, unmanaged
 from growdisk.units import format_size
 
 _SECONDS = 60.0
@@ -25,18 +25,20 @@ def foreign_owner(number: int) -> str:
 
     ToolFailed, ToolMissing, NotThatValue.
     """
-    own = next(
-        (volume for volume in lvs() if volume.has_number(os.major(number), os.minor(number))), None
-    )
+    own = _with_number(lvs(), os.major(number), os.minor(number))
     owner = own.vg_systemid if own else ""
     return owner if owner and owner != own_system_id() else ""
 
 
+def _with_number(volumes: list[HostVolume], major: int, minor: int) -> HostVolume | None:
+    return next((volume for volume in volumes if volume.has_number(major, minor)), None)
+
+
 def storage_in(volumes: list[HostVolume], major: int, minor: int) -> Storage:
     """The same, among all `volumes` of the host. NotThatValue."""
-    own = next((volume for volume in volumes if volume.has_number(major, minor)), None)
+    own = _with_number(volumes, major, minor)
     if own is None:
-        return Storage("other", "", obstacle="LVM does not list it", hint="see what lvs says")
+        return unmanaged("LVM does not list it", "see what lvs says")
     unit, place = int(own.vg_extent_size), f"the volume group {own.vg_name}"
     # Of a thick snapshot lvextend would grow the store of changes alone. A thin one is a volume
     # like any other.

@@ -11,8 +11,7 @@ from growdisk.filesystems.identify import identify
 from growdisk.filesystems.lvm import VolumeGroupUnreadable
 from growdisk.filesystems.volume_group import VolumeGroup
 from growdisk.volumes.keyring import Keyring
-from growdisk.volumes.lv_device import LogicalVolumeView, is_readable
-from growdisk.volumes.other_pvs import PhysicalVolumeFinder
+from growdisk.volumes.lvm import LogicalVolumeView, PhysicalVolumeFinder, is_readable
 
 _DEPTH = 4  # LUKS in LVM in LUKS is the most that anybody has
 

@@ -16,16 +16,22 @@ from functools import partial
 from typing import Protocol
 
 from growdisk.block.device import BlockDevice, check_range
-from growdisk.block.luks1 import IN_TRANSITION, MAGIC, MAX_ROUNDS, MAX_STRIPES, SECTOR, Luks1Header
-from growdisk.block.luks_stripes import key_from
-from growdisk.block.read_only import ReadOnlyDevice
+from growdisk.block.luks1 import (
+    IN_TRANSITION,
+    MAGIC,
+    MAX_ROUNDS,
+    MAX_STRIPES,
+    SECTOR,
+    Luks1Header,
+    key_from,
+)
 from growdisk.block.sector_cipher import UnknownCipher, decrypt_unit, sector_cipher
+from growdisk.block.window import ReadOnlyDevice
 from growdisk.errors import ToolMissing
 from growdisk.fast_dataclass import dataclass
 from growdisk.host.json_codec import NotThatValue, decoded
 from growdisk.units import align_down, align_up
-from growdisk.volumes.luks2_json import Digest, Kdf, Keyslot, Luks2Metadata, Luks2Segment
-from growdisk.volumes.tpm_tokens import measured
+from growdisk.volumes.luks2_json import Digest, Kdf, Keyslot, Luks2Metadata, Luks2Segment, measured
 
 _JSON_AT = 4096
 # Bounds for what a header may ask of us: bytes, bytes of a key; KiB of memory.

@@ -5,6 +5,10 @@ Sizes are strings.
 
 from __future__ import annotations
 
+import base64
+import json
+from collections.abc import Iterable
+
 from growdisk.fast_dataclass import dataclass, field
 
 
@@ -88,3 +92,28 @@ class Luks2Metadata:
     digests: dict[str, Digest]
     config: Config = field(default_factory=Config)
     tokens: dict[str, object] = field(default_factory=dict)
+
+
+PARTITION_TABLE = 5
+
+
+def measured(tokens: Iterable[object]) -> frozenset[int]:
+    """The registers that one of the tokens goes by. Other tokens say nothing about that."""
+    return frozenset(
+        number for token in tokens if isinstance(token, dict) for number in _registers(token)
+    )
+
+
+def _registers(token: dict[str, object]) -> list[int]:
+    if token.get("type") == "systemd-tpm2":
+        numbers = token.get("tpm2-pcrs")
+        return [n for n in numbers if isinstance(n, int)] if isinstance(numbers, list) else []
+    if token.get("type") == "clevis":
+        try:
+            jwe = token["jwe"]
+            # A JWE's protected header is base64 without its padding; too much of it does no harm.
+            header = json.loads(base64.urlsafe_b64decode(jwe["protected"] + "=="))  # type: ignore[index]
+            return [int(number) for number in header["clevis"]["tpm2"]["pcr_ids"].split(",")]
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
+            return []
+    return []

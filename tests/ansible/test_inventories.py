@@ -10,8 +10,7 @@ import pytest
 from growdisk.host.yaml_reader import YamlPosition
 from growdisk.playbook.hosts import hosts_of
 from growdisk.playbook.inventory import read_inventories
-from growdisk.playbook.model import Play
-from growdisk.playbook.request import Request
+from growdisk.playbook.model import Play, Request
 from tests.ansible.playing import Ansible
 
 A = """\

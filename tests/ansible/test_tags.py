@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from growdisk.playbook.loader import load_playbook
-from growdisk.playbook.request import Request
+from growdisk.playbook.model import Request
 from tests.ansible.playing import Ansible
 
 TAGS = (

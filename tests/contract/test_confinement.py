@@ -21,9 +21,9 @@ import pytest
 from growdisk.backends import available
 from growdisk.block.raw import RawFile
 from growdisk.errors import ToolFailed, ToolTimedOut
+from growdisk.host.command import kill_all
 from growdisk.host.fuse_mount import mounted
 from growdisk.host.sandbox import confined_kernel, run_confined
-from growdisk.host.watchdog import kill_all
 from growdisk.units import ByteRange, MiB
 from tests.e2e.process import need
 from tests.guests.swap import make_swap

@@ -15,17 +15,16 @@ from growdisk.api.current_run import CurrentRun
 from growdisk.api.disk_facts import image_facts, inspect_device
 from growdisk.api.session import Session
 from growdisk.partitions.blocks import BlockerPolicy
-from growdisk.partitions.growth import plan_growth
-from growdisk.partitions.growth_values import Grown
+from growdisk.partitions.growth import Grown, plan_growth
 from growdisk.partitions.sectors import read_table
 from growdisk.planner.goal import SnapshotMode
 from growdisk.planner.layout import layout_of
 from growdisk.planner.plan import ExtraDisk, Plan
 from growdisk.steps.disk import Disk, Format
-from growdisk.steps.extra_disk_step import ExtraDiskStep
+from growdisk.steps.registry import ExtraDiskStep
 from growdisk.steps.resize_image import ResizeImage
-from growdisk.steps.rewrite_partitions import RewritePartitions
 from growdisk.steps.step_traits import StepTraits
+from growdisk.steps.table_steps import RewritePartitions
 from growdisk.steps.worker_at_rest import WorkerAtRest
 from growdisk.units import MiB
 from growdisk.workflow.run_directory import RunDirectory

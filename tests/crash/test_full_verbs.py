@@ -338,6 +338,44 @@ def test_a_commit_and_a_rebase_that_do_not_fit_leave_both_layers_whole(small: Pa
     run("qemu-io", "-r", "-c", "read -q -P 2 32M 8M", overlay)
 
 
+@pytest.mark.parametrize(
+    ("options", "cluster", "zeros"),
+    [
+        ("cluster_size=65536", 65536, "0 64k"),
+        ("cluster_size=65536", 4096, "4k 4k"),
+        ("extended_l2=on,cluster_size=65536", 65536, "0 64k"),
+        ("compat=0.10,backing", 65536, "0 64k"),
+    ],
+)
+def test_zeros_that_a_commit_has_no_room_for_leave_the_base_as_it_was(
+    small: Path, options: str, cluster: int, zeros: str
+) -> None:
+    """The first table is the disk's own and changes in place; the second is a snapshot's too."""
+    base, overlay, place = small / "base.qcow2", small / "overlay.qcow2", 600 * MiB
+    options, below = options.removesuffix(",backing"), small / "below.qcow2"
+    named = ["-b", below.name, "-F", "qcow2"] if options == "compat=0.10" else []
+    make(below, size=1024 * MiB)
+    run("qemu-io", "-c", f"write -q -P 1 {place} 1M", below)
+    run("qemu-img", "create", "-q", "-f", "qcow2", "-o", options, *named, base, str(1024 * MiB))
+    write = ["-c", "write -q -P 1 0 64k", "-c", f"write -q -P 1 {place} 64k"]
+    run("qemu-io", *write, base)
+    run("qemu-img", "snapshot", "-c", "one", base)
+    run("qemu-io", *write[:2], base)
+    words = ["-o", f"cluster_size={cluster}", "-b", base.name, "-F", "qcow2", overlay]
+    run("qemu-img", "create", "-q", "-f", "qcow2", *words)
+    first, length = zeros.split()
+    second = f"{place + (4096 if first == '4k' else 0)} {length}"
+    run("qemu-io", "-c", f"write -q -z {zeros}", "-c", f"write -q -z {second}", overlay)
+    fill(small)
+    failing(small, lambda: commit_overlay(overlay, quiet))
+    run("qemu-io", "-r", "-c", "read -q -P 1 0 64k", "-c", f"read -q -P 1 {place} 64k", base)
+    run("qemu-img", "check", "-q", base)
+    os.truncate(small / NAME, 0)
+    commit_overlay(overlay, quiet)
+    run("qemu-img", "check", "-q", base)
+    run("qemu-io", "-r", "-c", f"read -q -P 0 {zeros}", "-c", f"read -q -P 0 {second}", base)
+
+
 NEW: dict[str, Callable[[Path], object]] = {
     "raw": lambda image: convert_image(Source(image), image.with_name("new"), RawTarget(), quiet),
     "qcow2": lambda image: convert_image(

@@ -6,8 +6,7 @@ import re
 
 import pytest
 
-from growdisk.cli.image import _VERBS
-from growdisk.cli.parser import VERBS
+from growdisk.cli.parser import COMMANDS
 from growdisk.playbook.keywords import PLAY_WORDS, TASK_WORDS
 from tests.docs.options import actions_of
 from tests.docs.pages import code_of
@@ -18,9 +17,9 @@ PAGES: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("expand", "plan", "show", "script"), _DISK),
     **dict.fromkeys(("status", "resume", "rollback", "commit"), _RUN),
     **dict.fromkeys(("list", "watch"), ("fleet",)),
-    **dict.fromkeys(("run", "collection"), ("playbooks",)),
+    **dict.fromkeys(("run", "collection install"), ("playbooks",)),
     "provision": ("provisioning",),
-    **{f"image {verb}": ("image",) for verb, _ in _VERBS},
+    **{name: ("image",) for name in COMMANDS if name.startswith("image ")},
     **dict.fromkeys(("doctor", "completion"), ("configuration",)),
 }
 COMMON = ("configuration", "json", "image")  # of the options that stand on every command
@@ -43,7 +42,7 @@ _LONG = {forms[-1] for forms in ON_EVERY_COMMAND}
 
 
 def test_every_verb_has_its_pages() -> None:
-    assert {*VERBS, *(f"image {verb}" for verb, _ in _VERBS)} - {"image"} == PAGES.keys()
+    assert {name for name, (module, _) in COMMANDS.items() if module} == PAGES.keys()
 
 
 @pytest.mark.parametrize("verb", PAGES)

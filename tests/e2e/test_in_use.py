@@ -16,10 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from growdisk.block.holders import use_of
-from growdisk.block.leases import others_open, others_write
+from growdisk.block.holders import refuse_users, use_of
+from growdisk.block.locks import others_open, others_write
 from growdisk.block.raw import RawFile
-from growdisk.block.second_look import refuse_users
 from growdisk.errors import ImageInUse
 from growdisk.host.fuse_mount import mounted as fuse_mounted
 from growdisk.live.local_guests import running_users

@@ -12,8 +12,8 @@ import pytest
 
 from growdisk import api
 from growdisk.api.images.creating import create_overlay
-from growdisk.api.provisioning.making import put_in_place
 from growdisk.api.provisioning.run import Unwatched
+from growdisk.api.provisioning.work_image import put_in_place
 from growdisk.errors import ImageInUse, ImageNotReadable, UsageError, error_id
 from growdisk.units import GiB, MiB, SizeSpec
 from growdisk.workflow.failures import Interrupted
@@ -198,7 +198,7 @@ def test_a_long_copy_can_be_stopped(
 ) -> None:
     stop = StopRequest()
     monkeypatch.setattr(
-        "growdisk.api.provisioning.making.create_overlay", _then(create_overlay, stop)
+        "growdisk.api.provisioning.work_image.create_overlay", _then(create_overlay, stop)
     )
     (output,) = api.provision(
         base, [api.Output(tmp_path / "a.raw")], recipe(size=None, format="raw"), stop=stop
@@ -236,7 +236,7 @@ def test_two_that_make_the_same_output_do_not_meet(base: Path, tmp_path: Path) -
         put_in_place(*arguments, **options)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("growdisk.api.provisioning.making.put_in_place", finish)
+        patch.setattr("growdisk.api.provisioning.work_image.put_in_place", finish)
         first = made(base, tmp_path / "web.qcow2", overlay=True)
     assert first.error is None and isinstance(inner[0].error, ImageInUse)
     assert hidden_files(tmp_path) == []

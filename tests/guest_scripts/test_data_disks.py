@@ -12,8 +12,7 @@ from growdisk.guest_scripts.answers import ScriptOutcome
 from growdisk.guest_scripts.render import render
 from growdisk.guest_scripts.script_plan import GuestFilesystem, GuestPlan, Phase
 from growdisk.partitions.blocks import BlockerPolicy
-from growdisk.partitions.growth import plan_growth
-from growdisk.partitions.growth_values import Grown
+from growdisk.partitions.growth import Grown, plan_growth
 from growdisk.planner.goal import Goal
 from growdisk.planner.guest_plan import guest_plan
 from growdisk.planner.planner import propose

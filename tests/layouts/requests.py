@@ -9,7 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from growdisk.partitions.blocks import BlockerPolicy, SwapPolicy
-from growdisk.partitions.growth_values import Grown, Growth
+from growdisk.partitions.growth import Grown, Growth
 from growdisk.partitions.shares import Percent, Rest, Share, Size, plan_shares
 from growdisk.partitions.table import Partition, PartitionTable, Role
 from growdisk.units import GiB, MiB, align_down

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from growdisk.partitions.growth_values import Grown, NotPossible
+from growdisk.partitions.growth import Grown, NotPossible
 from growdisk.partitions.shares import Rest
 from growdisk.partitions.table import Role
 from tests.layouts.requests import assert_nothing_left, assert_sound, random_disk, random_request

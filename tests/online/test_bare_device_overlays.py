@@ -19,8 +19,7 @@ from growdisk.planner.live_plan import make_live_plan
 from growdisk.planner.plan import Plan, encode_plan
 from growdisk.planner.planner import propose
 from growdisk.planner.proposal import Proposal
-from growdisk.storage.growing import device_size, resize_device
-from growdisk.storage.look import look_at_storage
+from growdisk.storage.device import device_size, look_at_storage, resize_device
 from growdisk.units import GiB, MiB, parse_size
 from growdisk.workflow.journal import Event, JournalRecord
 from growdisk.workflow.run_directory import RunDirectory

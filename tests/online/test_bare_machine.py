@@ -23,7 +23,7 @@ from growdisk.live.block_jobs import (
 from growdisk.live.live_disk import Arrival
 from growdisk.live.qemu_machine import CommandRefused
 from growdisk.qcow2.create import create
-from growdisk.storage.growing import resize_device
+from growdisk.storage.device import resize_device
 from growdisk.units import MiB
 from tests.guests.loops import loop
 from tests.guests.tools import run

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from growdisk.api.live_target import LiveRequest, RunningGuest, reach
-from growdisk.api.provisioning.making import put_in_place
+from growdisk.api.provisioning.work_image import put_in_place
 from growdisk.errors import ImageInUse
 from growdisk.live.block_jobs import put_overlay
+from growdisk.playbook.checkpoints import PlaySnapshot
 from growdisk.playbook.host_run import remove_made
-from growdisk.playbook.play_snapshot import PlaySnapshot
 from growdisk.qcow2.create import create
 from tests.online.bare import bare, image
 from tests.online.machine import bare_machine

@@ -13,7 +13,7 @@ from growdisk.api.live_target import RunningGuest, reach
 from growdisk.live.guest_agent import AgentShell, AgentSocket
 from growdisk.live.guest_shell import GuestShell, GuestUnreachable
 from growdisk.live.ssh import SshShell
-from growdisk.steps.inside import GuestAccess
+from growdisk.steps.live_place import GuestAccess
 from growdisk.workflow.stopping import StopRequest
 from tests.online.machine import LiveGuest, ssh_config
 

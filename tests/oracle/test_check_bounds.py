@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -63,3 +64,41 @@ def test_a_check_and_a_repair_read_no_table_without_end(
     assert report is not None
     if theirs and options == EXTENDED:  # QEMU does not look where a data file has its clusters
         assert (report.corruptions, report.leaks) == (theirs["corruptions"], theirs["leaks"])
+
+
+def with_snapshots(path: Path, l1_bytes: int, count: int, *, apart: bool) -> Path:
+    """An image whose snapshots name L1 tables after its end: one for all, or one for each."""
+    qemu_img("create", "-q", "-f", "qcow2", path, "64M")
+    end = path.stat().st_size + 65535 & ~65535
+    places = [end + number * l1_bytes * apart for number in range(count)]
+    fixed = ((place, l1_bytes // 8, 1, 1, 0, 0, 0, 0, 16) for place in places)
+    entry = b"".join(struct.pack(">QIHHIIQII16x2s6x", *fields, b"is") for fields in fixed)
+    with path.open("r+b") as file:
+        if not apart:
+            file.seek(end)
+            file.write(bytes(l1_bytes))
+        table = file.seek(places[-1] + l1_bytes)
+        file.write(entry)
+        file.seek(60)
+        file.write(struct.pack(">IQ", count, table))
+    return path
+
+
+@pytest.mark.parametrize(("l1_bytes", "apart"), [(1 << 20, False), (32 << 20, True)])
+def test_a_check_reads_little_of_what_snapshots_without_end_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, l1_bytes: int, apart: bool
+) -> None:
+    """65536 of them may name one table, or holes of a sparse file."""
+    path = with_snapshots(tmp_path / "image.qcow2", l1_bytes, 200, apart=apart)
+    read, lengths = RawFile.read, list[int]()
+
+    def counted(self: RawFile, offset: int, length: int) -> bytes:
+        lengths.append(length)
+        return read(self, offset, length)
+
+    monkeypatch.setattr(RawFile, "read", counted)
+    report = check_image(path)
+    assert sum(lengths) < 40 << 20
+    assert report is not None
+    assert report.has_errors
+    assert any("lies where others are" in line for line in report.problems) is not apart

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from growdisk.api import status
-from growdisk.playbook.perform import perform
-from growdisk.playbook.task_result import TaskResult
+from growdisk.playbook.perform import TaskResult, perform
 from growdisk.units import MiB
 from tests.conftest import DiskMaker
 from tests.e2e.judges import Before, assert_unchanged

@@ -8,8 +8,8 @@ import pytest
 
 from growdisk.api.result import StepReport
 from growdisk.planner.layout import ImageLayout, Layout, PartitionLayout, VolumeLayout
+from growdisk.playbook.checkpoints import TaskCheckpoint
 from growdisk.playbook.reports import HostReport, TaskReport
-from growdisk.playbook.task_checkpoint import TaskCheckpoint
 from growdisk.playbook.task_run import Done
 from growdisk.workflow.journal import JournalRecord
 

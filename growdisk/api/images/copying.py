@@ -1,7 +1,7 @@
 """A file copied byte for byte, with its holes: like cp --sparse.
 
-Where the file system can let two files share blocks (XFS, btrfs), they do. Otherwise the data go
-past the host's cache to its disk, or the kernel moves them.
+Where the file system can let two files share blocks (XFS, btrfs), they do. Otherwise the kernel
+moves the data, or they go past the host's cache to its disk.
 """
 
 from __future__ import annotations
@@ -60,13 +60,13 @@ def _fill(file: RawFile, copy: RawFile, sparse: Sparse, progress: Progress) -> N
         for extent in file.extents(0, file.size)
         if extent.kind is ExtentKind.DATA
     )
-    # Past the cache the data go through our buffers; else the kernel copies (copy_file_range).
-    if copy.writes_directly:
-        copy_ranges(file, data, copy.write, progress)
-    else:
-        for start, end in (piece for extent in data for piece in split_range(*extent, _CHUNK)):
-            copy.copy_from(file, start, end - start)
-            progress(end, file.size)
+    pieces = (piece for extent in data for piece in split_range(*extent, _CHUNK))
+    for start, end in pieces:
+        copy.copy_from(file, start, end - start)
+        progress(end, file.size)
+        # The kernel copies through the host's cache; past it the data go through our buffers.
+        if copy.writes_directly:
+            copy_ranges(file, pieces, copy.write, progress)
     progress(file.size, file.size)
 
 

@@ -189,8 +189,9 @@ def _own_stretches(overlay: Qcow2Image, limit: int) -> Iterator[tuple[int, int]]
         yield first, last
 
 
-def _own_data(overlay: Qcow2Image) -> Iterator[tuple[int, int]]:
-    return joined((start, end) for start, end, zeros in _own_ranges(overlay) if not zeros)
+def _own(overlay: Qcow2Image, *, zeros: bool) -> Iterator[tuple[int, int]]:
+    """Where the overlay has zeros, or where it has data."""
+    return joined((start, end) for start, end, kind in _own_ranges(overlay) if kind is zeros)
 
 
 def _make_room(overlay: Qcow2Image, base: RawFile) -> None:
@@ -204,7 +205,7 @@ def _make_room(overlay: Qcow2Image, base: RawFile) -> None:
     try:
         if base.size < overlay.size:
             base.resize(align_up(overlay.size, 512))
-        claim(base, _own_data(overlay))
+        claim(base, _own(overlay, zeros=False))
     except OSError:
         base.resize(length)
         raise
@@ -213,17 +214,16 @@ def _make_room(overlay: Qcow2Image, base: RawFile) -> None:
 def _room_in(overlay: Qcow2Image, base: BlockDevice) -> AbstractContextManager[None]:
     """The same for a qcow2 base: a host that is full leaves it as it is."""
     if isinstance(base, Qcow2Image):
-        return base.with_room_for(_own_data(overlay))
+        return base.with_room_for(_own(overlay, zeros=False), _own(overlay, zeros=True))
     return nullcontext()
 
 
 def _give(overlay: Qcow2Image, base: BlockDevice, progress: Progress) -> None:
     """Put everything that the overlay itself has into the base."""
     # In two passes: ranges of zeros and ranges of data never overlap.
-    for start, end, zeros in _own_ranges(overlay):
-        if zeros:
-            base.write_zeros(start, end - start)
-    copy_ranges(overlay, _own_data(overlay), base.write, progress)
+    for start, end in _own(overlay, zeros=True):
+        base.write_zeros(start, end - start)
+    copy_ranges(overlay, _own(overlay, zeros=False), base.write, progress)
 
 
 # --- rebase ---------------------------------------------------------------------------------------

@@ -7,12 +7,15 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
 
+from growdisk.errors import UsageError
 from growdisk.fast_dataclass import dataclass, field
+from growdisk.given_file import read_given
 from growdisk.planner.goal import Backend, SwapPolicy
 from growdisk.qcow2.probe import ImageFormat
 from growdisk.units import SizeSpec
 
 Compression = Literal["zlib", "zstd"]
+_LONGEST_TEXT = 1 << 20  # bytes: an authorized_keys of thousands of lines
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,10 @@ class KeysFor:
     user: str
     lines: str
 
+    @classmethod
+    def in_file(cls, user: str, path: Path) -> KeysFor:
+        return cls(user, _text_in(path))
+
 
 @dataclass(frozen=True)
 class PasswordFor:
@@ -30,6 +37,22 @@ class PasswordFor:
     user: str
     clear: bytes = field(default=b"", repr=False)
     hashed: str = field(default="", repr=False)
+
+    @classmethod
+    def in_file(cls, user: str, path: Path) -> PasswordFor:
+        """The first line is the password; the line break does not belong to it."""
+        line, _, rest = _text_in(path).partition("\n")
+        if rest.strip():
+            raise UsageError(f"{path} has more than one line", hint="a password is one line")
+        return cls(user, line.removesuffix("\r").encode())
+
+
+def _text_in(path: Path) -> str:
+    try:
+        read = read_given(path.expanduser(), "check its name and permissions", _LONGEST_TEXT)
+        return read.decode()
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path} is not text", hint="a key or a password is one") from error
 
 
 @dataclass(frozen=True)

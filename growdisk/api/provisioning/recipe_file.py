@@ -19,9 +19,8 @@ from growdisk.api.provisioning.recipe import (
     Recipe,
     Seed,
 )
-from growdisk.api.provisioning.secret_files import password_in, text_in
-from growdisk.api.provisioning.yaml_fields import Fields, plain_text
 from growdisk.fast_dataclass import dataclass
+from growdisk.host.yaml_fields import Fields, plain_text
 from growdisk.host.yaml_reader import Located, bad_file, read_yaml
 from growdisk.planner.goal import Backend, SwapPolicy
 from growdisk.planner.option_table import CONVERTING, FORMAT, SHARED
@@ -97,27 +96,24 @@ def _outputs(items: tuple[Located, ...], folder: Path) -> Iterator[Output]:
 
 def _keys(item: Located, folder: Path) -> KeysFor:
     fields = Fields(item, ("user", "key", "file"), "an authorized key", folder)
-    file = fields.path("file") if fields.exactly_one("key", "file") == "file" else None
-    return KeysFor(
-        fields.text("user", "root"), fields.text("key") if file is None else text_in(file)
-    )
+    fields.refuse_unless_one_of("key", "file")
+    user, file = fields.text("user", "root"), fields.path("file")
+    return KeysFor(user, fields.text("key")) if file is None else KeysFor.in_file(user, file)
 
 
 def _password(item: Located, folder: Path) -> PasswordFor:
     fields = Fields(item, ("user", "password", "file", "hash"), "a password", folder)
-    user, which = fields.required("user"), fields.exactly_one("password", "file", "hash")
-    if which == "hash":
-        return PasswordFor(user, hashed=fields.text("hash"))
-    file = fields.path("file") if which == "file" else None
-    return PasswordFor(
-        user, fields.text("password").encode() if file is None else password_in(file)
-    )
+    user = fields.required("user")
+    fields.refuse_unless_one_of("password", "file", "hash")
+    if (file := fields.path("file")) is not None:
+        return PasswordFor.in_file(user, file)
+    return PasswordFor(user, fields.text("password").encode(), fields.text("hash"))
 
 
 def _file(item: Located, folder: Path) -> FileInto:
     words = ("path", "source", "content", "template", "mode", "owner", "group")
     fields = Fields(item, words, "a file", folder)
-    fields.exactly_one("source", "content")
+    fields.refuse_unless_one_of("source", "content")
     return FileInto(
         fields.required("path"),
         fields.path("source"),

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Protocol
 
 from growdisk.api.images.opening import open_device
-from growdisk.api.provisioning.encrypted import refuse_locked
-from growdisk.api.provisioning.one import Batch, OneOutput
-from growdisk.api.provisioning.output_places import (
+from growdisk.api.provisioning.build_output import Batch, OutputBuild
+from growdisk.api.provisioning.checks import (
     look_at_base,
     refuse_contradictions,
+    refuse_locked,
     refuse_outputs,
 )
 from growdisk.api.provisioning.recipe import Output, Recipe
@@ -109,7 +109,7 @@ def _one(batch: Batch, number: int, output: Output, *, dry_run: bool) -> Provisi
     # a worker on an image forgets all callbacks when it is done: not those of the others
     own = StopRequest()
     with batch.stop.calling(lambda: own.request(batch.stop.signal)):
-        one = OneOutput(replace(batch, stop=own), number, output)
+        one = OutputBuild(replace(batch, stop=own), number, output)
         one.check()
         return one.planned() if dry_run else one.made()
 

@@ -10,8 +10,8 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from growdisk.api.provisioning.filling_in import Values, file_content, render
 from growdisk.api.provisioning.recipe import Seed
+from growdisk.api.provisioning.templates import Values, file_content, render
 from growdisk.host import clock
 
 _OTHERS_TEMPLATE = b"## template:"  # cloud-init's own, filled in by the guest

@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from growdisk.api.fleet.values import DiskEntry
-from growdisk.api.provisioning.yaml_fields import Fields, plain_text, words_of
 from growdisk.errors import GrowdiskError, UsageError
 from growdisk.fast_dataclass import dataclass
+from growdisk.host.yaml_fields import Fields, plain_text, words_of
 from growdisk.host.yaml_reader import Located, bad_file, read_yaml
 from growdisk.planner.option_table import SHARED
 from growdisk.planner.rule_words import largest_size, seconds_of, share

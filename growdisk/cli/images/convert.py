@@ -1,4 +1,4 @@
-"""growdisk image convert: what a guest sees of an image, in another format or shape."""
+"""One image made of another: growdisk image convert, growdisk image copy."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from growdisk.api.images.converting import Qcow2Target, RawTarget
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def convert_arguments(parser: argparse.ArgumentParser) -> None:
     add_path(parser, "source", metavar="SRC")
     parser.add_argument("path", type=Path, metavar="DST", help="a new file, or a block device")
     add_format(parser)
@@ -59,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
+def run_convert(arguments: argparse.Namespace, output: CommandOutput) -> int:
     from growdisk.api.images.converting import Source, convert_image
 
     target = _target(arguments)
@@ -85,6 +85,32 @@ def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
             "virtual-size": size,
             "actual-size": host,
         }
+    )
+    output.note(f"{arguments.path}: {human_size(size)}, {human_size(host)} on the host")
+    return 0
+
+
+def copy_arguments(parser: argparse.ArgumentParser) -> None:
+    add_path(parser, "source", metavar="SRC")
+    parser.add_argument("path", type=Path, metavar="DST", help="a new file, or a block device")
+    parser.add_argument(
+        "--sparse",
+        choices=("auto", "always", "never"),
+        default="auto",
+        help="holes stay holes (default), zeros become holes too, or holes become zeros",
+    )
+
+
+def run_copy(arguments: argparse.Namespace, output: CommandOutput) -> int:
+    from growdisk.api.images.copying import copy_image
+
+    # The file alone is copied: what lies below it does not matter.
+    note_run(arguments.source, output, alone=True)
+    with ended_like_ctrl_c(), output.bar(f"copying {arguments.source.name}") as progress:
+        size = copy_image(arguments.source, arguments.path, arguments.sparse, progress)
+    host = arguments.path.stat().st_blocks * 512
+    output.document(
+        {"result": "created", "filename": str(arguments.path), "size": size, "actual-size": host}
     )
     output.note(f"{arguments.path}: {human_size(size)}, {human_size(host)} on the host")
     return 0

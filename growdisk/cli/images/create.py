@@ -16,7 +16,7 @@ from growdisk.qcow2.probe import format_of_name
 _BACKING = {"backing_file": "backing", "backing_fmt": "backing_format"}
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def create_arguments(parser: argparse.ArgumentParser) -> None:
     add_path(parser, metavar="PATH")
     parser.add_argument(
         "size", nargs="?", metavar="SIZE", help="40G (left out: that of the backing file)"
@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_new_key(parser)
 
 
-def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
+def run_create(arguments: argparse.Namespace, output: CommandOutput) -> int:
     # First: -o backing_file means the same as -b, and speaks against a raw image.
     _take_backing_options(arguments)
     form = _format(arguments)

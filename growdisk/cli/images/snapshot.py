@@ -8,8 +8,7 @@ from collections.abc import Iterable, Iterator
 
 from growdisk.cli.declaring import declare, help_of
 from growdisk.cli.images.shared import add_path, human_size
-from growdisk.cli.output import CommandOutput
-from growdisk.cli.terminal_style import printable
+from growdisk.cli.output import CommandOutput, printable
 from growdisk.errors import UsageError
 from growdisk.planner.option_table import SNAPSHOT_NAME
 
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 _MILLI = 10**6  # nanoseconds
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def snapshot_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("action", choices=("list", "create", "apply", "delete"), help="what to do")
     add_path(parser)
     parser.add_argument("name", nargs="?", metavar="NAME", help=help_of(SNAPSHOT_NAME, "or its id"))
@@ -35,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(arguments: argparse.Namespace, output: CommandOutput) -> int:
+def run_snapshot(arguments: argparse.Namespace, output: CommandOutput) -> int:
     if arguments.action == "list":
         return _list(arguments, output)
     chosen = [

@@ -31,7 +31,7 @@ class FileChange:
 
 
 @dataclass(frozen=True)
-class KeysOrder:
+class LoginKeys:
     """Public keys that may log in as `user`, a line each."""
 
     user: str
@@ -39,7 +39,7 @@ class KeysOrder:
 
 
 @dataclass(frozen=True)
-class PasswordOrder:
+class NewPassword:
     """A password; `hashed` is for /etc/shadow, `older` the same for guests without yescrypt."""
 
     user: str
@@ -53,8 +53,8 @@ class GuestChanges:
     reset_machine_id: bool = False
     remove_ssh_host_keys: bool = False
     new_ssh_host_keys: bool = False
-    authorized_keys: tuple[KeysOrder, ...] = ()
-    passwords: tuple[PasswordOrder, ...] = ()
+    authorized_keys: tuple[LoginKeys, ...] = ()
+    passwords: tuple[NewPassword, ...] = ()
     files: tuple[FileChange, ...] = ()
     commands: tuple[str, ...] = ()
 
@@ -71,9 +71,9 @@ class GuestChanges:
         yield from ["ssh host keys: removed"] if self.remove_ssh_host_keys else []
         yield from ["ssh host keys: new ones, made here"] if self.new_ssh_host_keys else []
         yield from (
-            f"authorized keys of {order.user}: {len(order.keys)}" for order in self.authorized_keys
+            f"authorized keys of {login.user}: {len(login.keys)}" for login in self.authorized_keys
         )
-        yield from (f"password of {order.user}: set" for order in self.passwords)
+        yield from (f"password of {password.user}: set" for password in self.passwords)
 
 
 class GuestEditor(GuestFiles, Protocol):

@@ -1,4 +1,4 @@
-"""Carries orders out on a guest's files. Says what it did, never a password.
+"""Makes the changes to a guest before its first boot. Says what it did, never a password.
 
 Everything that can be refused is looked at while nothing has been written: a user that is not
 there, a folder that is missing. Commands find the files and the name, and come before the accounts,
@@ -7,23 +7,24 @@ which they may have to make.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import PurePosixPath
+import base64
+import hashlib
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
-from growdisk.guest_config.customize import ssh_keys
-from growdisk.guest_config.customize.accounts import Account, account_of, group_ids, with_password
 from growdisk.guest_config.customize.changes import (
     FileChange,
     FileOwner,
     GuestChanges,
     GuestEditor,
-    KeysOrder,
+    LoginKeys,
     cannot_customize,
 )
-from growdisk.guest_config.customize.hostname import hosts_for
-from growdisk.guest_config.selinux import SELINUX_CONFIG, selinux_is_on
-from growdisk.guest_config.text import decode, encode
+from growdisk.guest_config.files import SELINUX_CONFIG, decode, encode, selinux_is_on
 from growdisk.host import clock
+from growdisk.host.command import run
 
 _MACHINE_ID, _DBUS_ID = "/etc/machine-id", "/var/lib/dbus/machine-id"
 _RELABEL = "/.autorelabel"
@@ -36,7 +37,7 @@ def customize(guest: GuestEditor, changes: GuestChanges) -> Iterator[str]:
     """Yields what was done, a line each."""
     # All that can be refused, before the first write. With commands, accounts are looked at again
     # below: a command may make them.
-    files = [(order, _owner(guest, order)) for order in changes.files]
+    files = [(file, _owner(guest, file)) for file in changes.files]
     if not changes.commands:
         _check_accounts(guest, changes)
     for file, owner in files:
@@ -63,8 +64,8 @@ def _make_its_own(guest: GuestEditor, changes: GuestChanges) -> Iterator[str]:
         yield _new_host_keys(guest, changes.hostname or "localhost")
     elif changes.remove_ssh_host_keys:
         yield _remove_host_keys(guest)
-    for order in changes.authorized_keys:
-        yield _authorize(guest, order, _account(guest, order.user, "authorize keys"))
+    for login in changes.authorized_keys:
+        yield _authorize(guest, login, _account(guest, login.user, "authorize keys"))
     for password in changes.passwords:
         shadow, hashed = decode(guest.read("/etc/shadow")), password.hashed
         if password.older and not _knows_yescrypt(guest):
@@ -87,12 +88,12 @@ def _knows_yescrypt(guest: GuestEditor) -> bool:
 
 
 def _check_accounts(guest: GuestEditor, changes: GuestChanges) -> None:
-    for order in changes.authorized_keys:
-        account = _account(guest, order.user, "authorize keys")
+    for login in changes.authorized_keys:
+        account = _account(guest, login.user, "authorize keys")
         if not guest.exists(account.home):
-            hint = f"make it first: --run 'mkhomedir_helper {order.user}'"
+            hint = f"make it first: --run 'mkhomedir_helper {login.user}'"
             raise cannot_customize(
-                f"authorize keys for {order.user}", f"{account.home} is not there", hint
+                f"authorize keys for {login.user}", f"{account.home} is not there", hint
             )
     for password in changes.passwords:
         _account(guest, password.user, "set a password")
@@ -126,14 +127,14 @@ def _new_host_keys(guest: GuestEditor, host: str) -> str:
         return _NO_SSH
     _take_host_keys(guest)
     prints = []
-    for path, content, mode in ssh_keys.new_host_keys(host):
+    for path, content, mode in _host_keys(host):
         guest.put(path, content, FileOwner(mode=mode))
-        prints += [ssh_keys.fingerprint(content)] if path.endswith(".pub") else []
+        prints += [_fingerprint(content)] if path.endswith(".pub") else []
     return f"ssh host keys: new ones: {' '.join(prints)}"
 
 
 def _take_host_keys(guest: GuestEditor) -> int:
-    found = guest.glob(f"{ssh_keys.KEYS}_key") + guest.glob(f"{ssh_keys.KEYS}_key.pub")
+    found = guest.glob(f"{_HOST_KEYS}_key") + guest.glob(f"{_HOST_KEYS}_key.pub")
     for key in found:
         guest.remove(key)
     return len(found)
@@ -145,26 +146,26 @@ def _remove_host_keys(guest: GuestEditor) -> str:
     found = _take_host_keys(guest)
     if not guest.exists("/etc/systemd/system"):
         return f"ssh host keys: {found} files removed; without systemd, see that new ones are made"
-    guest.put(ssh_keys.UNIT, ssh_keys.UNIT_TEXT.encode(), FileOwner())
-    guest.make_folder(ssh_keys.WANTED_BY, FileOwner(mode=0o755))
-    link = f"{ssh_keys.WANTED_BY}/{PurePosixPath(ssh_keys.UNIT).name}"
+    guest.put(_KEYS_UNIT, _KEYS_UNIT_TEXT.encode(), FileOwner())
+    guest.make_folder(_WANTED_BY, FileOwner(mode=0o755))
+    link = f"{_WANTED_BY}/{PurePosixPath(_KEYS_UNIT).name}"
     if not guest.exists(link):
-        guest.link(link, ssh_keys.UNIT)
+        guest.link(link, _KEYS_UNIT)
     return f"ssh host keys: {found} files removed; the first boot makes new ones"
 
 
-def _authorize(guest: GuestEditor, order: KeysOrder, account: Account) -> str:
+def _authorize(guest: GuestEditor, login: LoginKeys, account: Account) -> str:
     folder = f"{account.home.rstrip('/')}/.ssh"
     path = f"{folder}/authorized_keys"
     guest.make_folder(folder, FileOwner(account.uid, account.gid, 0o700))
     present = decode(guest.read(path)).splitlines() if guest.exists(path) else []
-    lines = [*present, *(key for key in dict.fromkeys(order.keys) if key not in present)]
+    lines = [*present, *(key for key in dict.fromkeys(login.keys) if key not in present)]
     guest.put(
         path,
         encode("".join(f"{line}\n" for line in lines)),
         FileOwner(account.uid, account.gid, 0o600),
     )
-    return f"authorized keys of {order.user}: {len(order.keys)} in {path}"
+    return f"authorized keys of {login.user}: {len(login.keys)} in {path}"
 
 
 def _put_file(guest: GuestEditor, file: FileChange, owner: FileOwner) -> None:
@@ -189,18 +190,160 @@ def _account(guest: GuestEditor, user: str, action: str) -> Account:
     return account_of(decode(guest.read("/etc/passwd")), user, f"{action} for {user}")
 
 
-def _owner(guest: GuestEditor, order: FileChange) -> FileOwner:
-    action = f"copy {order.path}"
-    if order.owner.isdecimal():
-        uid, gid = int(order.owner), int(order.owner)
+def _owner(guest: GuestEditor, file: FileChange) -> FileOwner:
+    action = f"copy {file.path}"
+    if file.owner.isdecimal():
+        uid, gid = int(file.owner), int(file.owner)
     else:
-        account = account_of(decode(guest.read("/etc/passwd")), order.owner, action)
+        account = account_of(decode(guest.read("/etc/passwd")), file.owner, action)
         uid, gid = account.uid, account.gid
-    if order.group:
+    if file.group:
         known = group_ids(decode(guest.read("/etc/group"))) if guest.exists("/etc/group") else {}
-        if not order.group.isdecimal() and order.group not in known:
+        if not file.group.isdecimal() and file.group not in known:
             raise cannot_customize(
-                action, f"it has no group '{order.group}'", "name one of /etc/group, or a number"
+                action, f"it has no group '{file.group}'", "name one of /etc/group, or a number"
             )
-        gid = int(order.group) if order.group.isdecimal() else known[order.group]
-    return FileOwner(uid, gid, order.mode)
+        gid = int(file.group) if file.group.isdecimal() else known[file.group]
+    return FileOwner(uid, gid, file.mode)
+
+
+# --- /etc/hosts, passwd, group and shadow as texts ----------------------------------------------
+
+# Debian gives the host's own name this address, so that it is known without a network.
+_OWN_ADDRESS = "127.0.1.1"
+
+
+def hosts_for(hosts: str, old: str, new: str) -> str:
+    """/etc/hosts of a guest that was called `old`: its own lines name `new` instead.
+
+    A full name is followed by the short one.
+    """
+    names = [new, new.partition(".")[0]] if "." in new else [new]
+    own = f"{_OWN_ADDRESS}\t{' '.join(names)}"
+    lines, found = [], False
+    for line in hosts.splitlines():
+        words = line.partition("#")[0].split()
+        # The line of its own name becomes ours, and further ones of that address go.
+        if words[:1] == [_OWN_ADDRESS]:
+            if not found:
+                lines.append(own)
+            found = True
+        elif words and words[0] in ("127.0.0.1", "::1") and _has(words[1:], old):
+            # Other systems have the old name beside localhost: it goes there, and gets a line of
+            # its own.
+            kept = [word for word in words[1:] if not _has([word], old)]
+            lines.append("\t".join([words[0], " ".join(kept or ["localhost"])]))
+        else:
+            lines.append(line)
+    if not found:
+        last = max(
+            (n for n, line in enumerate(lines) if line.split()[:1] == ["127.0.0.1"]), default=-1
+        )
+        lines.insert(last + 1, own)
+    return "\n".join(lines) + "\n"
+
+
+def _has(words: list[str], name: str) -> bool:
+    short = name.partition(".")[0]
+    return short not in ("", "localhost") and any(word.partition(".")[0] == short for word in words)
+
+
+class Account(NamedTuple):
+    name: str
+    uid: int
+    gid: int
+    home: str
+
+
+def accounts(passwd: str) -> Mapping[str, Account]:
+    """By name; lines that make no sense are left out, as the guest itself does."""
+    found = {}
+    for line in passwd.splitlines():
+        name, *rest = line.split(":")
+        # name:password:uid:gid:comment:home:shell
+        if len(rest) == 6 and rest[1].isdecimal() and rest[2].isdecimal():
+            found[name] = Account(name, int(rest[1]), int(rest[2]), rest[4])
+    return found
+
+
+def group_ids(group: str) -> Mapping[str, int]:
+    rows = (line.split(":") for line in group.splitlines())
+    return {row[0]: int(row[2]) for row in rows if len(row) == 4 and row[2].isdecimal()}
+
+
+def account_of(passwd: str, user: str, action: str) -> Account:
+    account = accounts(passwd).get(user)
+    if account is None:
+        people = ", ".join(
+            name
+            for name, known in accounts(passwd).items()
+            if known.uid == 0 or 1000 <= known.uid < 60000
+        )
+        hint = f"name one that is there ({people}), or add it first: --run 'useradd -m {user}'"
+        raise cannot_customize(action, f"it has no user '{user}'", hint)
+    return account
+
+
+def with_password(shadow: str, user: str, hashed: str, days: int) -> str:
+    """`days` since 1970: when the password was changed."""
+    lines = shadow.splitlines()
+    for number, line in enumerate(lines):
+        fields = line.split(":")
+        if fields[0] == user:
+            # name:password:changed:min:max:warn:inactive:expire:reserved. What is set of the rest
+            # stays.
+            fields[1:3] = [hashed, str(days)]
+            lines[number] = ":".join(fields)
+            break
+    else:
+        lines.append(":".join([user, hashed, str(days), "0", "99999", "7", "", "", ""]))
+    return "\n".join(lines) + "\n"
+
+
+# --- SSH host keys ------------------------------------------------------------------------------
+
+# Debian's sshd does not start without host keys. The unit makes them at a boot that finds none,
+# before sshd; cloud-init, if installed, has then made them already or makes them again. It stays in
+# the guest and does nothing later on.
+_HOST_KEYS = "/etc/ssh/ssh_host_*"
+_KEYS_UNIT = "/etc/systemd/system/growdisk-ssh-host-keys.service"
+_WANTED_BY = "/etc/systemd/system/multi-user.target.wants"
+_KEYS_UNIT_TEXT = """\
+# Written by growdisk provision, which removed the SSH host keys: no two guests share them.
+[Unit]
+Description=Make the SSH host keys of this machine
+Before=ssh.service ssh.socket sshd.service
+ConditionPathExistsGlob=!/etc/ssh/ssh_host_*_key
+
+[Service]
+Type=oneshot
+# Seconds of work, for which nobody but sshd has to wait.
+Nice=19
+ExecStart=/usr/bin/ssh-keygen -A
+
+[Install]
+WantedBy=multi-user.target
+"""
+_MEMORY = "/dev/shm"
+_KINDS = ("ed25519", "ecdsa", "rsa")
+
+
+def _host_keys(host: str) -> Iterator[tuple[str, bytes, int]]:
+    """New keys of this machine's ssh-keygen, from a private folder: path, content, mode.
+
+    The folder is in memory, if there is such a place: the guest's secrets are not for the host's
+    disk.
+    """
+    in_memory = _MEMORY if Path(_MEMORY).is_dir() else None
+    with tempfile.TemporaryDirectory(prefix="growdisk-", dir=in_memory) as folder:
+        for kind in _KINDS:
+            key = Path(folder) / f"ssh_host_{kind}_key"
+            run(["ssh-keygen", "-q", "-t", kind, "-N", "", "-C", f"root@{host}", "-f", key])
+            yield f"/etc/ssh/{key.name}", key.read_bytes(), 0o600
+            yield f"/etc/ssh/{key.name}.pub", key.with_suffix(".pub").read_bytes(), 0o644
+
+
+def _fingerprint(public: bytes) -> str:
+    """As ssh shows it when it first meets the guest."""
+    digest = hashlib.sha256(base64.b64decode(public.split()[1])).digest()
+    return f"SHA256:{base64.b64encode(digest).decode().rstrip('=')}"

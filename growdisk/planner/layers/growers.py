@@ -26,9 +26,9 @@ from growdisk.planner.layers.content_growth import ContentGrowth, GrowthTarget
 from growdisk.planner.layers.host_writes import host_writes_of
 from growdisk.planner.refusals import refuse_truncated_filesystem
 from growdisk.steps.grow_filesystem import GrowFilesystem
-from growdisk.steps.grow_luks import GrowLuks
+from growdisk.steps.grow_layers import GrowLuks
 from growdisk.units import MiB, align_down, format_size
-from growdisk.volumes.tpm_tokens import PARTITION_TABLE
+from growdisk.volumes.luks2_json import PARTITION_TABLE
 
 
 def growth_step(

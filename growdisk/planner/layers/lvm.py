@@ -13,8 +13,7 @@ from growdisk.planner.layers.host_writes import sum_of_writes
 from growdisk.planner.layers.volume_fitness import why_not_group
 from growdisk.planner.layers.volume_shares import VolumeShares
 from growdisk.steps.device_path import LvLayer
-from growdisk.steps.grow_lv import GrowLogicalVolume
-from growdisk.steps.grow_pv import GrowPhysicalVolume
+from growdisk.steps.grow_layers import GrowLogicalVolume, GrowPhysicalVolume
 from growdisk.steps.registry import DiskStep
 from growdisk.units import format_size
 

@@ -1,4 +1,4 @@
-"""expand and expand_online: the whole job."""
+"""expand and expand_online: the whole job, or in check mode the plan for it."""
 
 from __future__ import annotations
 
@@ -7,13 +7,52 @@ from pathlib import Path
 from growdisk import api
 from growdisk.api.live_request import target_of
 from growdisk.api.result import Result, document
+from growdisk.api.runs import plan
+from growdisk.fast_dataclass import replace
+from growdisk.planner.facts import Facts
 from growdisk.planner.given_values import format_of, goal_of, run_options_of
+from growdisk.planner.goal import Goal, RunOptions
+from growdisk.planner.layout import layout_of
 from growdisk.planner.planner import propose
+from growdisk.planner.proposal import GoalReached, PlanFunction, Proposal
 from growdisk.playbook.options import Options
-from growdisk.playbook.perform import TaskContext
-from growdisk.playbook.task_result import TaskResult, difference, failure
-from growdisk.playbook.tasks.check_mode import plan_in_check_mode
+from growdisk.playbook.perform import TaskContext, TaskResult, difference, failure
+from growdisk.qcow2.probe import ImageFormat
 from growdisk.units import format_change
+
+Foreseen = dict[Path, Facts]
+
+
+def plan_in_check_mode(
+    path: Path,
+    goal: Goal,
+    options: RunOptions,
+    image_format: ImageFormat | None,
+    propose: PlanFunction,
+    foreseen: Foreseen | None,
+) -> Result:
+    """The plan; `foreseen` is read, and then holds the disk as it would be."""
+    if foreseen is None:
+        return plan(path, goal, options, image_format, propose)
+    place, ended = path.resolve(), list[tuple[Facts, Proposal | GoalReached]]()
+    # In place of what is on the disk: what earlier tasks of this check would have made of it.
+    earlier = foreseen.get(place)
+
+    def foreseeing(facts: Facts, wanted: Goal) -> Proposal | GoalReached:
+        start = earlier or facts
+        ended.append((start, propose(start, wanted)))
+        return ended[-1][1]
+
+    result = plan(path, goal, options, image_format, foreseeing)
+    # The last proposal counts: there is a second one if the guest's files forbid the first. A plan
+    # that was refused would change nothing, so it is remembered only here.
+    start, proposal = ended[-1]
+    if isinstance(proposal, Proposal):
+        foreseen[place] = proposal.after
+    before = layout_of(start)
+    return replace(
+        result, before=before, after=before if result.result == "nochange" else result.after
+    )
 
 
 def expand(options: Options, context: TaskContext) -> TaskResult:

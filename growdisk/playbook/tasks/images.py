@@ -22,8 +22,7 @@ from growdisk.errors import (
 )
 from growdisk.planner.given_values import format_of
 from growdisk.playbook.options import Options
-from growdisk.playbook.perform import TaskContext
-from growdisk.playbook.task_result import TaskResult
+from growdisk.playbook.perform import TaskContext, TaskResult
 from growdisk.playbook.tasks.expand import outcome_of
 from growdisk.qcow2.create_options import CreateOptions, Preallocation
 from growdisk.qcow2.probe import ImageFormat, format_of_name

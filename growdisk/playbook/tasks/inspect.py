@@ -19,8 +19,7 @@ from growdisk.planner.planner import propose
 from growdisk.planner.proposal import Proposal
 from growdisk.planner.what_grows import choose_partition
 from growdisk.playbook.options import Options
-from growdisk.playbook.perform import TaskContext
-from growdisk.playbook.task_result import TaskResult, layout_lines
+from growdisk.playbook.perform import TaskContext, TaskResult, layout_lines
 from growdisk.steps.resize_image import ResizeImage
 from growdisk.units import format_size, parse_size
 

@@ -10,8 +10,7 @@ from growdisk.api.provisioning.recipe import Output, Recipe
 from growdisk.api.provisioning.result import provision_document
 from growdisk.fast_dataclass import replace
 from growdisk.playbook.options import Options
-from growdisk.playbook.perform import TaskContext
-from growdisk.playbook.task_result import TaskResult, failure, layout_lines
+from growdisk.playbook.perform import TaskContext, TaskResult, failure, layout_lines
 from growdisk.qcow2.probe import ImageFormat
 from growdisk.units import format_size, parse_goal_size
 

@@ -11,8 +11,7 @@ from growdisk.api.watching.rules import load_rules
 from growdisk.errors import GrowdiskError, NeedsUser, OperationFailed, Refused
 from growdisk.given_file import refuse_to_replace
 from growdisk.playbook.options import Options
-from growdisk.playbook.perform import TaskContext
-from growdisk.playbook.task_result import TaskResult, failure
+from growdisk.playbook.perform import TaskContext, TaskResult, failure
 
 _DONE = ("grown", "would grow", "resumed")
 _JOBS = 4

@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from growdisk.errors import Refused, ToolFailed, ToolMissing, ToolTimedOut
-from growdisk.host.command import require, run
-from growdisk.host.watchdog import kill_children, time_limit
+from growdisk.host.command import kill_children, require, run, time_limit
 
 
 def test_output_and_status_come_back_and_the_locale_is_plain() -> None:

@@ -7,9 +7,12 @@ import subprocess
 import pytest
 
 from growdisk.errors import UsageError
-from growdisk.guest_config.customize.accounts import account_of, accounts, with_password
-from growdisk.guest_config.customize.hostname import check_hostname, hosts_for
-from growdisk.guest_config.customize.passwords import check_hash, hash_password
+from growdisk.guest_config.customize.customize import account_of, accounts, hosts_for, with_password
+from growdisk.guest_config.customize.given_values import (
+    check_hash,
+    check_hostname,
+    hash_password,
+)
 from tests.refusals import raises
 
 DEBIAN = (

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
+from growdisk.guest_config.boot_settings import resume_none, without_resume_option
+from growdisk.guest_config.etc_tables import without_swap
 from growdisk.guest_config.files import Change
-from growdisk.guest_config.fstab import without_swap
 from growdisk.guest_config.removed_partition import RemovedPartition, SwapRemedy
 from growdisk.guest_config.repair import left_to_repair, repair_guest
-from growdisk.guest_config.resume_device import resume_none, without_resume_option
 from tests.unit.backends.memory_files import INSTALLER_FSTAB, UUID, Files, guest
 
 SWAP = RemovedPartition(

@@ -8,13 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from growdisk.guest_config.crypttab import without_container
-from growdisk.guest_config.dracut import without_devices
-from growdisk.guest_config.fstab import without_swap
+from growdisk.guest_config.boot_settings import (
+    resume_none,
+    without_dracut_devices,
+    without_kernel_options,
+)
+from growdisk.guest_config.etc_tables import without_container, without_swap
 from growdisk.guest_config.initrd import forgetting_block
 from growdisk.guest_config.removed_partition import RemovedPartition, SwapRemedy
 from growdisk.guest_config.repair import repair_guest
-from growdisk.guest_config.resume_device import resume_none, without_kernel_options
 from growdisk.guest_config.systemd_units import without_wants
 from growdisk.guest_scripts.render import render
 from growdisk.guest_scripts.script_plan import GuestPlan, Phase
@@ -211,7 +213,7 @@ DRACUTS = (
 @pytest.mark.parametrize("text", DRACUTS)
 def test_what_dracut_is_told_is_repaired_as_offline(shell: list[str], text: str) -> None:
     edit = f"{editors(with_swap(SWAP))}\neach_line dracut_line"
-    assert in_shell(shell, edit, text) == without_devices(text, IDENTITY)
+    assert in_shell(shell, edit, text) == without_dracut_devices(text, IDENTITY)
 
 
 _BY_UUID = SWAP.uuid.replace("-", "\\x2d")

@@ -15,7 +15,7 @@ import pytest
 
 from growdisk.host.logical_volumes import HostVolume, volumes_in
 from growdisk.storage import rbd, zvol
-from growdisk.storage.look import look_at_storage
+from growdisk.storage.device import look_at_storage
 from growdisk.storage.lvm import storage_in
 from growdisk.units import GiB, MiB
 from tests.guests.loops import loop

@@ -7,16 +7,21 @@ from pathlib import Path
 
 import pytest
 
-from growdisk.block import direct_io
+from growdisk.block import direct_io, raw
 from growdisk.block.raw import RawFile
 
 KiB, MiB = 1 << 10, 1 << 20
 
 
 @pytest.fixture
-def disk(tmp_path: Path):
+def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """One whose host's cache has turned out to be slow."""
     device = RawFile.create(tmp_path / "disk.raw", 8 * MiB)
     device.write_behind()
+    with monkeypatch.context() as slow:
+        slow.setattr(raw, "_SLOW_COPY", 0)
+        device.write(4 * MiB, b"\1" * 4 * MiB)
+    device.write_zeros(0, 8 * MiB)
     yield device
     device.close()
 
@@ -34,6 +39,24 @@ def descriptors() -> int:
 @pytest.mark.parametrize("length", [MiB, 2 * MiB, 4096, 5000, 0])
 def test_an_aligned_buffer_is_all_zeros_and_as_long_as_asked(length: int) -> None:
     assert direct_io.aligned(length) == bytes(length)
+
+
+def test_only_a_slow_cache_is_passed_by(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    passed = []
+    monkeypatch.setattr(direct_io, "reopen_direct", passed.append)
+    device = RawFile.create(tmp_path / "disk.raw", 64 * MiB)
+    device.write_behind()
+    monkeypatch.setattr(raw, "_SLOW_COPY", 1)  # a second for a byte: whatever it takes is quick
+    for start in range(0, 32 * MiB, MiB):
+        device.write(start, b"\1" * MiB)
+    assert not passed
+    monkeypatch.setattr(raw, "_SLOW_COPY", 0)
+    for start in range(32 * MiB, 35 * MiB, MiB):
+        device.write(start, b"\1" * MiB)
+    assert not passed  # too little is known yet
+    device.write(35 * MiB, b"\1" * MiB)
+    assert passed == [device._fd]
+    device.close()
 
 
 def test_on_a_disk_of_this_host_a_large_piece_goes_past_the_cache(disk: RawFile) -> None:
@@ -104,11 +127,12 @@ def test_no_room_is_told_at_once(disk: RawFile, monkeypatch: pytest.MonkeyPatch)
         disk.write(0, memoryview(direct_io.aligned(MiB)))
 
 
-def test_both_descriptors_are_closed(tmp_path: Path) -> None:
+def test_both_descriptors_are_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = descriptors()
-    device = RawFile.create(tmp_path / "closed", MiB)
+    device = RawFile.create(tmp_path / "closed", 4 * MiB)
     device.write_behind()
-    device.write_behind()
+    monkeypatch.setattr(raw, "_SLOW_COPY", 0)
+    device.write(0, b"\1" * 4 * MiB)
     device.close()
     device.close()
     assert descriptors() == before

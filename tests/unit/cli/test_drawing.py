@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from growdisk.cli.disk_lines import blocker_lines, headline, partition_rows, volumes
-from growdisk.cli.drawing import OPAQUE, UNUSED, USED, bar
+from growdisk.cli.drawing import bar
+from growdisk.cli.output import OPAQUE, UNUSED, USED
 from growdisk.planner.layout import (
     BlockerLayout,
     ContentLayout,

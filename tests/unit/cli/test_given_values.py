@@ -8,8 +8,8 @@ import pytest
 
 from growdisk.api.live_request import LiveRequest, target_of
 from growdisk.cli import arguments, targets
+from growdisk.cli.expand import _as_given
 from growdisk.cli.parser import parsed
-from growdisk.cli.plan_as_playbook import _as_given
 from growdisk.errors import UsageError
 from growdisk.planner.given_values import goal_of, run_options_of
 from growdisk.playbook.options import Options, typed

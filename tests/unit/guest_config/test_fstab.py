@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from growdisk.guest_config.fstab import without_swap
+from growdisk.guest_config.etc_tables import without_swap
 from growdisk.guest_config.removed_partition import RemovedPartition, SwapRemedy
 
 DATA = RemovedPartition(number=5, uuid="0da7a000-6e5b-4d4e-9a53-0d4a58a1c0de", is_swap=False)

@@ -4,7 +4,7 @@ import pytest
 
 from growdisk.guest_config.customize.changes import FileOwner, GuestChanges
 from growdisk.guest_config.customize.customize import customize
-from growdisk.guest_config.selinux import SELINUX_CONFIG, selinux_is_on, swap_file_label
+from growdisk.guest_config.files import SELINUX_CONFIG, selinux_is_on, swap_file_label
 
 STOCK = """\
 # This file controls the state of SELinux on the system.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from growdisk.filesystems.btrfs_tree import BtrfsTree, Subvolume
-from growdisk.guest_config.fstab import Entry
+from growdisk.guest_config.etc_tables import Entry
 from growdisk.guest_systems.look import _inner
 
 

@@ -5,8 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from growdisk.host.template_limits import TooLarge
-from growdisk.host.templating import Failure, Sandbox
+from growdisk.host.templating import Failure, Sandbox, TooLarge
 
 MANY = 100_000_000
 

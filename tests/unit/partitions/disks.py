@@ -12,8 +12,7 @@ from pathlib import Path
 
 from growdisk.block.raw import RawFile
 from growdisk.partitions.blocks import BlockerPolicy
-from growdisk.partitions.growth import plan_growth
-from growdisk.partitions.growth_values import Grown, Growth, NotPossible
+from growdisk.partitions.growth import Grown, Growth, NotPossible, plan_growth
 from growdisk.partitions.located import SectorChange
 from growdisk.partitions.sectors import apply_changes, read_table
 from growdisk.partitions.table import Partition, PartitionTable, Role

@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from growdisk.partitions.blocks import BlockerPolicy
-from growdisk.partitions.growth import plan_growth
-from growdisk.partitions.growth_values import Grown, NothingToDo
+from growdisk.partitions.growth import Grown, NothingToDo, plan_growth
 from growdisk.partitions.sectors import read_table
 from growdisk.partitions.table import BIOS_BOOT
 from growdisk.units import MiB

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from growdisk.partitions.blocks import BlockerPolicy, SwapPolicy
-from growdisk.partitions.growth import blockers, plan_growth
-from growdisk.partitions.growth_values import Grown, Growth, NothingToDo, NotPossible
+from growdisk.partitions.blocks import BlockerPolicy, SwapPolicy, blockers
+from growdisk.partitions.growth import (
+    Grown,
+    Growth,
+    NothingToDo,
+    NotPossible,
+    plan_growth,
+)
 from growdisk.partitions.table import Partition, PartitionTable, Role
 from growdisk.units import GiB, MiB, TiB
 

@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from growdisk.partitions.blocks import BlockerPolicy, SwapPolicy
-from growdisk.partitions.growth import plan_growth
-from growdisk.partitions.growth_values import Grown
+from growdisk.partitions.growth import Grown, plan_growth
 from growdisk.partitions.rewriting import rewrite
 from growdisk.partitions.sectors import apply_changes, read_table
 from growdisk.units import GiB, MiB

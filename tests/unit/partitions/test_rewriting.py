@@ -13,8 +13,7 @@ import pytest
 
 from growdisk.errors import OperationFailed
 from growdisk.partitions.blocks import BlockerPolicy, SwapPolicy
-from growdisk.partitions.growth import plan_growth
-from growdisk.partitions.growth_values import Grown
+from growdisk.partitions.growth import Grown, plan_growth
 from growdisk.partitions.located import SectorChange
 from growdisk.partitions.sectors import apply_changes
 from growdisk.partitions.table import Partition, PartitionTable, Role

@@ -14,12 +14,11 @@ import pytest
 from growdisk.host.json_codec import NotThatValue, Raw
 from growdisk.planner.guest_plan import growth_layers
 from growdisk.planner.plan import decode_plan, encode_plan
-from growdisk.steps.earlier import step_of
 from growdisk.steps.grow_filesystem import GrowFilesystem
-from growdisk.steps.registry import GROWTHS
-from growdisk.steps.repair_guest import RepairGuest
+from growdisk.steps.guest_steps import RepairGuest
+from growdisk.steps.registry import step_of
 from growdisk.steps.resize_image import GrowDevice
-from growdisk.storage.values import Storage
+from growdisk.storage import Storage
 from growdisk.workflow.journal import Event, read_journal
 from growdisk.workflow.states import RunStatus, fold
 
@@ -57,7 +56,7 @@ def test_each_step_finds_its_part_of_what_the_guest_was_given(run: Path) -> None
     plan = decode_plan((run / "plan.json").read_bytes())
     assert plan.way is not None and plan.way.guest is not None
     guest, parts = plan.way.guest, growth_layers(plan.own_steps)
-    for step in (step for step in plan.own_steps if isinstance(step, GROWTHS)):
+    for step in (step for step in plan.own_steps if step.works_at):
         growth, layer = parts[step.name]
         part = guest.growth(growth)
         if isinstance(step, GrowFilesystem):

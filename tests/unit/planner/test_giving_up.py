@@ -10,8 +10,7 @@ from growdisk.planner.giving_up import as_guest_allows
 from growdisk.planner.goal import Goal
 from growdisk.planner.planner import propose
 from growdisk.planner.proposal import GuestSeen, Proposal
-from growdisk.steps.remake_swap import MakeSwapFile
-from growdisk.steps.repair_guest import RepairGuest
+from growdisk.steps.guest_steps import MakeSwapFile, RepairGuest
 from growdisk.units import MiB
 from tests.unit.planner.volume_facts import EXT, facts
 

@@ -13,12 +13,11 @@ from growdisk.planner.layout import ImageLayout, Layout, TableLayout, layout_of
 from growdisk.planner.plan import ExtraDisk, Plan, decode_plan, encode_plan
 from growdisk.planner.size_specs import requests_by_disk
 from growdisk.steps.device_path import DevicePath
-from growdisk.steps.extra_disk_step import ExtraDiskStep
 from growdisk.steps.grow_filesystem import GrowFilesystem
-from growdisk.steps.grow_lv import GrowLogicalVolume
-from growdisk.steps.reread_partitions import RereadPartitions
+from growdisk.steps.grow_layers import GrowLogicalVolume
+from growdisk.steps.registry import ExtraDiskStep
 from growdisk.steps.resize_image import ResizeImage
-from growdisk.steps.rewrite_partitions import RewritePartitions
+from growdisk.steps.table_steps import RereadPartitions, RewritePartitions
 from growdisk.units import MiB
 from growdisk.workflow.journal import Event, JournalRecord
 from growdisk.workflow.run_directory import RunDirectory, refuse_if_open

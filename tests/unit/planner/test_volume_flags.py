@@ -13,7 +13,7 @@ from growdisk.partitions.shares import Percent, Rest
 from growdisk.planner.goal import Goal, Grow
 from growdisk.planner.planner import propose
 from growdisk.planner.proposal import Proposal
-from growdisk.steps.grow_lv import GrowLogicalVolume
+from growdisk.steps.grow_layers import GrowLogicalVolume
 from growdisk.units import GiB, MiB, parse_size
 from tests.unit.planner.volume_facts import EXT, EXTENT, facts
 

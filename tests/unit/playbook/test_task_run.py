@@ -7,7 +7,7 @@ import pytest
 from growdisk.host.yaml_reader import YamlPosition
 from growdisk.playbook.expressions import TaskVariables
 from growdisk.playbook.model import Task
-from growdisk.playbook.task_result import TaskResult, failure
+from growdisk.playbook.perform import TaskResult, failure
 from growdisk.playbook.task_run import TaskRun, fail_task
 
 PLACE = YamlPosition("play.yml", 1, 1)

@@ -14,9 +14,8 @@ from growdisk.planner.goal import Goal, SwapPolicy
 from growdisk.planner.planner import propose
 from growdisk.planner.proposal import Proposal
 from growdisk.steps.disk import Disk
+from growdisk.steps.guest_steps import MakeSwapFile, RemakeSwap, RepairGuest
 from growdisk.steps.registry import DiskStep
-from growdisk.steps.remake_swap import MakeSwapFile, RemakeSwap
-from growdisk.steps.repair_guest import RepairGuest
 from growdisk.steps.run_backend import RunBackend
 from growdisk.steps.step_traits import first
 from growdisk.steps.worker_at_rest import WorkerAtRest
@@ -116,7 +115,11 @@ def test_a_file_in_its_place_that_is_no_swap_is_noticed(small_disk: DiskMaker) -
 class NoSystem:
     """A view of a disk on which no guest's system is found."""
 
-    def swap_file_uuid(self, step: MakeSwapFile) -> str | None:
+    @property
+    def in_guest(self) -> NoSystem:
+        return self
+
+    def swap_file_uuid(self, system: str) -> str | None:
         return None
 
 

@@ -19,7 +19,7 @@ from growdisk.planner.live_plan import make_live_plan
 from growdisk.planner.plan import Plan
 from growdisk.planner.planner import propose
 from growdisk.planner.proposal import Proposal
-from growdisk.steps.inside import GuestAccess
+from growdisk.steps.live_place import GuestAccess
 from growdisk.steps.live_worker import LiveWorker
 from growdisk.units import parse_size
 from growdisk.workflow.engine import Engine

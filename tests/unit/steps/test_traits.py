@@ -6,8 +6,7 @@ import pytest
 
 from growdisk.steps.device_path import DevicePath, LuksLayer, LvLayer, layer_of
 from growdisk.steps.grow_filesystem import GrowFilesystem
-from growdisk.steps.grow_luks import GrowLuks
-from growdisk.steps.grow_pv import GrowPhysicalVolume
+from growdisk.steps.grow_layers import GrowLuks, GrowPhysicalVolume
 from growdisk.steps.registry import STEP_KINDS, DiskStep
 from growdisk.steps.resize_image import ResizeImage
 

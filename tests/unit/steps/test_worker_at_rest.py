@@ -14,10 +14,9 @@ from growdisk.fast_dataclass import replace
 from growdisk.partitions.table import PartitionTable
 from growdisk.steps.disk import Disk
 from growdisk.steps.grow_filesystem import GrowFilesystem
-from growdisk.steps.reread_partitions import RereadPartitions
 from growdisk.steps.resize_image import ResizeImage
-from growdisk.steps.rewrite_partitions import RewritePartitions
 from growdisk.steps.run_backend import RunBackend
+from growdisk.steps.table_steps import RereadPartitions, RewritePartitions
 from growdisk.steps.worker_at_rest import WorkerAtRest
 from growdisk.units import MiB
 from growdisk.workflow.step import AlreadyDone, Blocked, Ready

@@ -25,8 +25,8 @@ else:
     _MISSING = ""
 
 if TYPE_CHECKING:
+    from growdisk.playbook.perform import TaskResult
     from growdisk.playbook.specs import OptionSpec, TaskSpec
-    from growdisk.playbook.task_result import TaskResult
 
 _INSTALL = (
     "let ansible_python_interpreter name the Python of growdisk's installation on this host, such "

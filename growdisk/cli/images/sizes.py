@@ -1,0 +1,121 @@
+"""How large an image is, to its guest or on the host: growdisk image resize, compact."""
+
+from __future__ import annotations
+
+import argparse
+import re
+
+from growdisk.cli.declaring import declare, help_of
+from growdisk.cli.images.keys import add_key, unlocking
+from growdisk.cli.images.shared import (
+    add_format,
+    add_path,
+    ended_like_ctrl_c,
+    human_size,
+    note_rounded,
+)
+from growdisk.cli.output import CommandOutput
+from growdisk.errors import BadSize, shell_word
+from growdisk.planner.option_table import RESIZE_TO
+from growdisk.units import SizeSpec, parse_goal_size
+
+_SIZE = re.compile(r"-[0-9.]+[A-Za-z]*$")
+
+
+def resize_arguments(parser: argparse.ArgumentParser) -> None:
+    add_path(parser)
+    shrinking = "with --shrink: -10G by, 4G to"
+    parser.add_argument("size", metavar="SIZE", help=help_of(RESIZE_TO, shrinking))
+    # argparse takes a word like -10 for a value, by this pattern of its own; -10G has to count too.
+    parser._negative_number_matcher = _SIZE
+    add_format(parser)
+    parser.add_argument(
+        "--upgrade",
+        action="store_true",
+        help="make a version 2 image version 3 before (compat=1.1): its snapshots need it",
+    )
+    parser.add_argument(
+        "--shrink", action="store_true", help="consent to lose what lies beyond the new end"
+    )
+    declare(parser, "preallocation")
+    declare(parser, "overlays_may_break")
+    add_key(parser)
+
+
+def run_resize(arguments: argparse.Namespace, output: CommandOutput) -> int:
+    from growdisk.api.images.resizing import resize_image
+
+    size = _change_of(arguments.size)
+    old, new = unlocking(
+        arguments,
+        lambda keys: resize_image(
+            arguments.path,
+            size,
+            arguments.format,
+            shrink=arguments.shrink,
+            preallocation=arguments.preallocation,
+            key=keys,
+            upgrade=arguments.upgrade,
+            overlays_may_break=arguments.overlays_may_break,
+        ),
+    )
+    output.document(
+        {"result": "nochange" if old == new else "changed", "before": old, "after": new}
+    )
+    # +10G of a disk of odd length may be rounded too: the sum counts, not what was typed.
+    note_rounded(output, size.resolve(old), new)
+    if old == new:
+        output.note(f"{arguments.path}: nothing to do, it has {human_size(old)} already")
+    else:
+        output.note(f"{arguments.path}: {human_size(old)} -> {human_size(new)}")
+    if new > old:
+        output.note(
+            f"the partitions inside are as before; growdisk expand {shell_word(arguments.path)} "
+            "grows them"
+        )
+    return 0
+
+
+def _change_of(text: str) -> SizeSpec:
+    """A SIZE, which here may also be one to shrink by."""
+    if not text.startswith("-"):
+        return parse_goal_size(text)
+    try:
+        # A SizeSpec of less than 0 is only made here: parse_size refuses a minus.
+        return SizeSpec(-parse_goal_size(f"+{text.removeprefix('-')}").bytes, relative=True)
+    except BadSize as error:
+        error.problem = text  # as it was given
+        raise
+
+
+def compact_arguments(parser: argparse.ArgumentParser) -> None:
+    add_path(parser, metavar="PATH")
+    declare(parser, "overlays_may_break")
+    add_key(parser)
+    parser.epilog = (
+        "Snapshots, backing file and dirty bitmaps stay. Needs room for the new file "
+        "beside the old."
+    )
+
+
+def run_compact(arguments: argparse.Namespace, output: CommandOutput) -> int:
+    from growdisk.api.images.compacting import compact_image
+
+    def compact(keys: tuple[bytes, ...]) -> tuple[int, int]:
+        with output.working(f"compacting {arguments.path.name}"):
+            return compact_image(
+                arguments.path, keys, overlays_may_break=arguments.overlays_may_break
+            )
+
+    with ended_like_ctrl_c():
+        before, after = unlocking(arguments, compact)
+    # compact_image keeps the old file if the new one is not smaller.
+    result = "nochange" if before == after else "changed"
+    output.document(
+        {"result": result, "filename": str(arguments.path), "before": before, "after": after}
+    )
+    if before == after:
+        output.note(f"{arguments.path}: nothing to give back, {human_size(after)} on the host")
+        return 0
+    output.note(f"{arguments.path}: {human_size(before)} -> {human_size(after)} on the host")
+    return 0

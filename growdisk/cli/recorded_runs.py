@@ -1,0 +1,170 @@
+"""What is done about a recorded run: growdisk status, resume, rollback, commit."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from growdisk import api
+from growdisk.cli.arguments import add_image, add_keys, add_sector_size, keys_of
+from growdisk.cli.declaring import declare
+from growdisk.cli.images.keys import unlocking
+from growdisk.cli.output import CommandOutput
+from growdisk.cli.targets import image_of
+from growdisk.errors import options_conflict, shell_word
+from growdisk.fast_dataclass import asdict
+from growdisk.planner.option_table import DOWN_TO
+
+if TYPE_CHECKING:
+    from growdisk.api.result import Result
+    from growdisk.api.run_status import StatusReport
+    from growdisk.cli.progress import StepLines
+    from growdisk.workflow.stopping import StopRequest
+
+    Action = Callable[[tuple[bytes, ...], StepLines, StopRequest], Result]
+
+_WHERE_KNOWN = ("failure", "pid", "step", "missing")
+_AS_BEGUN = "for --force; otherwise as the run was begun"
+
+
+def status_arguments(parser: argparse.ArgumentParser) -> None:
+    add_image(parser)
+
+
+def resume_arguments(parser: argparse.ArgumentParser) -> None:
+    add_image(parser)
+    declare(parser, "overlays_may_break")
+    declare(parser, "not_in_use")
+    add_keys(parser)
+
+
+def rollback_arguments(parser: argparse.ArgumentParser) -> None:
+    add_image(parser)
+    declare(parser, DOWN_TO, metavar="STEP")
+    parser.add_argument(
+        "--force",
+        action="store_true",
+        help="a run whose folder is lost: go back to before it by the snapshots that the image "
+        "carries",
+    )
+    declare(parser, "overlays_may_break")
+    declare(parser, "not_in_use")
+    add_sector_size(parser, more=_AS_BEGUN)
+    add_keys(parser)
+
+
+def commit_arguments(parser: argparse.ArgumentParser) -> None:
+    add_image(parser)
+    parser.add_argument(
+        "--force",
+        action="store_true",
+        help="keep the disk as it is, although its run is unfinished, or taken back in part; or "
+        "although the run's folder is lost (then the image's snapshots of it are removed)",
+    )
+    declare(parser, "not_in_use")
+    add_sector_size(parser, more=_AS_BEGUN)
+    add_keys(parser)
+
+
+def run_status(arguments: argparse.Namespace, output: CommandOutput) -> int:
+    image = image_of(arguments)
+    report = api.status(image)
+    output.document(status_document(report))
+    output.lines(_lines(report, shell_word(image)))
+    return 0
+
+
+def run_resume(arguments: argparse.Namespace, output: CommandOutput) -> int:
+    from growdisk.cli.report import print_result
+
+    image = image_of(arguments)
+    may_break, not_in_use = arguments.overlays_may_break, arguments.not_in_use
+
+    def resume(keys: tuple[bytes, ...], steps: StepLines, stop: StopRequest) -> Result:
+        return api.resume(
+            image, steps, stop, keys, overlays_may_break=may_break, not_in_use=not_in_use
+        )
+
+    return print_result(_unlocked(arguments, output, resume), output, image=image)
+
+
+# Rollback and commit are short and are not stopped half-way: a signal waits until they are done.
+
+
+def run_rollback(arguments: argparse.Namespace, output: CommandOutput) -> int:
+    from growdisk.cli.report import print_result
+
+    # Without its folder a run's steps are not known: only the snapshot from before it is.
+    if arguments.force and arguments.to:
+        raise options_conflict(
+            "--force goes all the way back", ("--force", "--to"), hint="leave --to out"
+        )
+    image, to, sector_size = image_of(arguments), arguments.to, arguments.sector_size
+    may_break, not_in_use = arguments.overlays_may_break, arguments.not_in_use
+
+    def roll_back(keys: tuple[bytes, ...], steps: StepLines, stop: StopRequest) -> Result:
+        if arguments.force:
+            return api.rollback_carried(
+                image,
+                keys,
+                overlays_may_break=may_break,
+                not_in_use=not_in_use,
+                sector_size=sector_size,
+            )
+        return api.rollback(
+            image, to, steps, stop, keys, overlays_may_break=may_break, not_in_use=not_in_use
+        )
+
+    return print_result(_unlocked(arguments, output, roll_back), output, image=image)
+
+
+def run_commit(arguments: argparse.Namespace, output: CommandOutput) -> int:
+    from growdisk.cli.report import print_commit
+
+    image, force = image_of(arguments), arguments.force
+    not_in_use, sector_size = arguments.not_in_use, arguments.sector_size
+
+    def commit(keys: tuple[bytes, ...], steps: StepLines, _: StopRequest) -> Result:
+        if force and not api.status(image).is_recorded:
+            return api.commit_carried(image, keys, not_in_use=not_in_use, sector_size=sector_size)
+        return api.commit(image, steps, keys, not_in_use=not_in_use, as_it_is=force)
+
+    return print_commit(_unlocked(arguments, output, commit), output, image=image)
+
+
+def _unlocked(arguments: argparse.Namespace, output: CommandOutput, action: Action) -> Result:
+    """Call `action` with passphrases, an observer, and what tells that a signal came."""
+    from growdisk.workflow.stopping import SignalsStop, StopRequest
+
+    with SignalsStop(StopRequest()) as stop, output.steps() as steps:
+        return unlocking(arguments, lambda keys: action(keys, steps, stop), keys_of(arguments))
+
+
+def status_document(report: StatusReport) -> dict[str, object]:
+    """The contract's keys; what is only known of some runs is left out of the others."""
+    return {key: value for key, value in asdict(report).items() if key not in _WHERE_KNOWN or value}
+
+
+def _lines(report: StatusReport, image: str) -> Iterator[str]:
+    if report.state == "none":
+        yield f"no run of growdisk is recorded for {image}"
+        return
+    yield f"run {report.run or 'without a name'}: {report.state}{_progress(report)}"
+    column = max([19, *(len(step.name) for step in report.steps)])
+    for step in report.steps:
+        yield f"  {step.name:<{column}} {step.state:<10} {step.detail}"
+    if report.failure:
+        yield f"what went wrong: {report.failure}"
+    if report.missing:
+        yield report.missing
+    for verb in report.next:
+        yield f"next: growdisk {verb} {image}"
+
+
+def _progress(report: StatusReport) -> str:
+    if not report.step:
+        return ""
+    names = [step.name for step in report.steps]
+    # Only a run in progress has `step`, and then a pid.
+    return f" (pid {report.pid}, step {names.index(report.step) + 1}/{len(names)} {report.step})"

@@ -1,0 +1,242 @@
+"""An image as it was before a play, or before a task that had begun when its process died."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, closing, nullcontext
+from pathlib import Path
+
+from growdisk import api
+from growdisk.api.images.access import free_room
+from growdisk.api.images.copying import copy_image
+from growdisk.api.images.info import image_info
+from growdisk.api.images.new_file import NewFile
+from growdisk.api.result import Result
+from growdisk.block.raw import RawFile
+from growdisk.durable import sync_directory
+from growdisk.errors import GrowdiskError, Refused
+from growdisk.fast_dataclass import dataclass
+from growdisk.playbook.perform import TaskResult
+from growdisk.qcow2.features import Incompatible
+from growdisk.qcow2.image import Qcow2Image
+from growdisk.steps.table_steps import RereadPartitions
+from growdisk.units import parse_goal_size
+from growdisk.workflow.engine import Observer
+from growdisk.workflow.run_directory import RunDirectory
+from growdisk.workflow.stopping import StopRequest
+
+
+@dataclass(frozen=True)
+class TaskCheckpoint:
+    """What a task was about to touch.
+
+    `run` is the last run recorded beside the image ("" for none), `size` the virtual size in bytes
+    (0 if it could not be read), `made` a file that was not there.
+    """
+
+    image: Path | None
+    run: str = ""
+    size: int = 0
+    made: Path | None = None
+
+    def pinned(self, task: str, options: Mapping[str, object]) -> Mapping[str, object]:
+        """The options with a fixed size: growing by an amount must not happen twice.
+
+        Only `image` needs it, which has no run that would tell whether it was done.
+        """
+        size = options.get("size")
+        if task != "image" or not size or not self.size:
+            return options
+        try:
+            spec = parse_goal_size(str(size))
+        except GrowdiskError:
+            return options  # the task itself will say so
+        # +10G of 40G is 50G, also if the disk has 50G by now.
+        return {**options, "size": f"{spec.resolve(self.size)}b"}
+
+
+def state_before(image: Path | None, made: Path | None) -> TaskCheckpoint:
+    if image is None or not image.exists():
+        return TaskCheckpoint(image, made=made)
+    try:
+        from growdisk.api.images.info import image_info
+
+        size = image_info(image).virtual_size
+    except GrowdiskError:
+        size = 0
+    return TaskCheckpoint(image, api.status(image).run or "", size, made)
+
+
+def finished_before(
+    image: Path | None,
+    run_before: str,
+    options: Mapping[str, object],
+    stop: StopRequest,
+    observer: Observer | None = None,
+) -> TaskResult | None:
+    """Finish what the task had begun on its image, in the direction in which it was going.
+
+    None if nothing of it is left, so that the task is to be done: it never began, or was taken
+    back.
+    """
+    if image is None or not image.exists():
+        return None
+    status = api.status(image)
+    # The task has not begun a run of its own: the last one is from before it.
+    if status.run is None or status.run == run_before:
+        return None
+    from growdisk.playbook.tasks.expand import outcome_of
+    from growdisk.playbook.tasks.steps import swaps_of_run
+
+    result = api.resume(image, observer, stop, _keys(options))
+    if result.error is not None:
+        return outcome_of(result)
+    state = api.status(image).state
+    # Taken back: the task is to be done as if it had never begun.
+    if state not in ("done", "kept"):
+        return None
+    outcome = outcome_of(result)
+    swaps = swaps_of_run(RunDirectory.beside(image))
+    return TaskResult(
+        _changed(result),
+        outcome.message,
+        {**outcome.result, "result": "changed", **swaps},
+        outcome.diff,
+    )
+
+
+def _changed(result: Result) -> bool:
+    """A look at the table is a run, too, and changes nothing."""
+    return any(step.state == "done" and step.name != RereadPartitions.name for step in result.steps)
+
+
+def _keys(options: Mapping[str, object]) -> tuple[bytes, ...]:
+    from growdisk.playbook.options import typed
+    from growdisk.playbook.specs import TASKS
+
+    # Any task with key_file would do: typed() makes paths of the texts, and wants its
+    # required image.
+    given = {"image": "-", "key_file": options.get("key_file")}
+    return typed(TASKS["grow_filesystem"], given).keys()
+
+
+_ROOM_TO_SPARE = 64 << 20
+
+
+def _no_room_for_copy(image: Path, reason: str) -> Refused:
+    return Refused.named(
+        "no-room-for-copy",
+        "there is no way back from a whole play on {image}",
+        "{reason}",
+        "let each task be its own way back: growdisk_on_failure: task",
+        {"image": image, "reason": reason},
+    )
+
+
+class PlaySnapshot:
+    """For one image of one play; `name` is unique to both."""
+
+    def __init__(self, image: Path, run: str, play: int) -> None:
+        self._image = image.resolve()
+        self._name = f"growdisk-play-{run}-{play}"
+        self._copy = self._image.with_name(f".{self._image.name}.{self._name}")
+        self._unfinished = self._copy.with_name(self._copy.name + ".part")
+
+    def take(self) -> None:
+        """Kept as it is if it is there already."""
+        if self._has_snapshots():
+            if not self._has_snapshot():
+                with self._opened() as image:
+                    image.create_snapshot(self._name)
+            return
+        if self._copy.exists():
+            return
+        self._refuse_no_room()
+        self._remove_unfinished()
+        copy_image(self._image, self._unfinished, "auto", lambda done, total: None)
+        # restore() renames the copy over the image: so it has the image's mode, times and owner.
+        shutil.copystat(self._image, self._unfinished)
+        status = self._image.stat()
+        if (status.st_uid, status.st_gid) != (os.geteuid(), os.getegid()):
+            os.chown(self._unfinished, status.st_uid, status.st_gid)
+        # Under its name it is whole or not there: half a copy would be restored as the image.
+        self._unfinished.replace(self._copy)
+        sync_directory(self._copy.parent)
+
+    def restore(self) -> None:
+        """The image is as it was; nothing of the way back is left."""
+        self._remove_unfinished()
+        # There is a copy only if the file had no snapshots when the play began.
+        if self._copy.exists():
+            with self._locked():
+                self._copy.replace(self._image)
+            sync_directory(self._image.parent)
+        # Dirty: taking the snapshot may have been cut short. Opening repairs the image, and only
+        # then it is known whether the snapshot is there.
+        elif self._has_snapshots() and (self._has_snapshot() or self._is_dirty()):
+            with self._opened() as image:
+                if self._name in _names(image):
+                    # Apply keeps the snapshot: after a crash here both are done again.
+                    image.apply_snapshot(self._name)
+                    image.delete_snapshot(self._name)
+
+    def forget(self) -> None:
+        """The image stays as it is; nothing of the way back is left."""
+        self._remove_unfinished()
+        self._copy.unlink(missing_ok=True)
+        if self._has_snapshots() and (self._has_snapshot() or self._is_dirty()):
+            with self._opened() as image:
+                if self._name in _names(image):
+                    image.delete_snapshot(self._name)
+
+    def _remove_unfinished(self) -> None:
+        """Where a copy was cut short."""
+        NewFile(self._unfinished).remove_left_over()
+        self._unfinished.unlink(missing_ok=True)
+
+    def _locked(self) -> AbstractContextManager[object]:
+        """ImageInUse while somebody writes to the file that is to be replaced."""
+        if not self._image.exists():
+            return nullcontext()
+        return closing(RawFile.open(self._image, writable=True))
+
+    def _opened(self) -> Qcow2Image:
+        """The image, opened to write."""
+        # Without the guard that `growdisk image` has, which refuses an image in a run: a play's way
+        # back goes before the runs of its own tasks.
+        return Qcow2Image.open(self._image, writable=True, with_backing=False)
+
+    def _has_snapshots(self) -> bool:
+        """Whether the image is one whose snapshots know its size."""
+        info = image_info(self._image)
+        # A snapshot of version 2 need not record the disk's size: it could not undo growth.
+        return info.header is not None and info.header.version >= 3
+
+    def _has_snapshot(self) -> bool:
+        return self._name in [snapshot.name for snapshot in image_info(self._image).snapshots]
+
+    def _is_dirty(self) -> bool:
+        """Whether a change was cut short; it is repaired when the image is opened to write."""
+        header = image_info(self._image).header
+        return header is not None and header.has(Incompatible.DIRTY)
+
+    def _refuse_no_room(self) -> None:
+        if not self._image.is_file():
+            raise _no_room_for_copy(
+                self._image, reason="it is a block device, and would have to be copied"
+            )
+        # st_blocks counts 512 bytes; holes of the image stay holes in the copy.
+        needed = self._image.stat().st_blocks * 512 + _ROOM_TO_SPARE
+        free = free_room(self._image.parent)
+        if free < needed:
+            reason = (
+                f"only qcow2 v3 has snapshots for that, and a copy needs {needed} bytes, of "
+                f"which {free} are free"
+            )
+            raise _no_room_for_copy(self._image, reason=reason)
+
+
+def _names(image: Qcow2Image) -> list[str]:
+    return [snapshot.name for snapshot in image.snapshots()]

@@ -1,0 +1,329 @@
+"""What is recorded of a playbook's run until it has ended, below $XDG_STATE_HOME/growdisk.
+
+    plays/20261125-210000-ab12/run.json     what was asked, so that --resume asks the same
+    plays/20261125-210000-ab12/0-0.jsonl    the journal of the first host in the first play
+    plays/.20261125-210000-ab12/            one that is just being written or removed
+    images/<hash of the path>               which run works on that image; locked while it does
+
+A run that ended in order leaves nothing; one that was cut short leaves its folder, for --resume or
+--undo.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from growdisk.durable import alone_in, replace_file, sync_directory
+from growdisk.errors import Refused
+from growdisk.fast_dataclass import asdict
+from growdisk.playbook.checkpoints import TaskCheckpoint
+from growdisk.playbook.perform import Diff
+from growdisk.playbook.reports import HostReport, TaskReport
+from growdisk.playbook.task_run import Done
+from growdisk.workflow.journal import Event, Journal, JournalRecord
+
+_DESCRIPTION = "run.json"
+
+
+def _state_not_writable(folder: Path, reason: str) -> Refused:
+    return Refused.named(
+        "state-not-writable",
+        "cannot record what is done",
+        "{folder}: {reason}",
+        "make that folder writable, or let XDG_STATE_HOME name another",
+        {"folder": folder, "reason": reason},
+    )
+
+
+def state_home() -> Path:
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state") / "growdisk"
+
+
+class RunFolder:
+    """The folder of one run of a playbook: what was run, and a journal for each play and host."""
+
+    def __init__(self, run: str) -> None:
+        self.run = run
+        self.path = state_home() / "plays" / run
+        self._description = self.path / _DESCRIPTION
+        self._hidden = self.path.with_name(f".{run}")
+
+    def begin(self, description: Mapping[str, object]) -> None:
+        """Record it, whole or not at all."""
+        content = json.dumps(description, indent=1, default=str).encode()
+        plays = self.path.parent
+        try:
+            plays.mkdir(parents=True, exist_ok=True)
+            with alone_in(plays) as alone:
+                # What is half written there while nobody else records is of a killed process.
+                for hidden in plays.glob(".*") if alone else ():
+                    shutil.rmtree(hidden, ignore_errors=True)
+                self._hidden.mkdir()
+                # The folder gets its name when it is complete: is_unfinished never sees
+                # half of one.
+                replace_file(self._hidden / _DESCRIPTION, content)
+                self._hidden.rename(self.path)
+            sync_directory(plays)
+        except OSError as error:
+            raise _state_not_writable(self.path, reason=error.strerror or str(error)) from error
+
+    def description(self) -> dict[str, object]:
+        found: object = json.loads(self._description.read_bytes())
+        assert isinstance(found, dict)
+        return found
+
+    @property
+    def is_unfinished(self) -> bool:
+        return self._description.is_file()
+
+    def journal(self, play: int, host: int) -> Path:
+        return self.path / f"{play}-{host}.jsonl"
+
+    def finish(self) -> None:
+        """Nothing is left to do: the record goes, at once as far as others see."""
+        with suppress(OSError):  # else --resume finds it, and that all has ended
+            self.path.rename(self._hidden)
+        shutil.rmtree(self._hidden, ignore_errors=True)
+
+
+def unfinished_run(playbook: Path, verb: str) -> RunFolder:
+    """The newest run of the playbook that was cut short. nothing-unfinished."""
+    folder, wanted = state_home() / "plays", str(playbook.resolve())
+    # A run's name begins with its time: the newest comes first.
+    for path in sorted(folder.glob("[!.]*"), reverse=True):
+        run = RunFolder(path.name)
+        if run.is_unfinished and run.description().get("playbook") == wanted:
+            return run
+    raise Refused.named(
+        "nothing-unfinished",
+        "there is no run of {playbook} to {verb}",
+        "none that was cut short is recorded in {folder}",
+        "growdisk run {playbook} begins one",
+        {"playbook": playbook, "verb": verb, "folder": folder},
+    )
+
+
+class Claims:
+    """The images of a run: nobody else's play touches them meanwhile.
+
+    Released when the processes that have it end.
+    """
+
+    def __init__(self, run: str) -> None:
+        self._run = run
+        self._held: dict[Path, int] = {}
+
+    def claim(self, image: Path) -> None:
+        """image-claimed or play-unfinished, unless it is ours or free."""
+        place = state_home() / "images" / hashlib.sha256(os.fsencode(image)).hexdigest()[:32]
+        try:
+            fd = self._locked(place, image)
+            holder = os.pread(fd, 4096, 0).decode("utf-8", "replace")
+        except OSError as error:
+            raise _state_not_writable(place.parent, reason=error.strerror or str(error)) from error
+        # We have the lock, so the process named here is not at work. Its record tells whether it
+        # was cut short or has ended.
+        other = RunFolder(holder) if holder else None
+        # Ours is named if the play is resumed.
+        if other is not None and holder != self._run and other.is_unfinished:
+            raise Refused.named(
+                "play-unfinished",
+                "{image} is in the middle of a play",
+                "run {run} of {playbook} was cut short",
+                "growdisk run {playbook} --resume goes on; growdisk run {playbook} --undo takes "
+                "it back",
+                {
+                    "image": image,
+                    "run": holder,
+                    "playbook": Path(str(other.description().get("playbook"))),
+                },
+            )
+        try:
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, self._run.encode(), 0)
+        except OSError as error:
+            raise _state_not_writable(place.parent, reason=error.strerror or str(error)) from error
+
+    def _locked(self, place: Path, image: Path) -> int:
+        """The claim's file, open and locked. OSError; image-claimed."""
+        while True:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            # Held from now on, also if the lock is refused: release() closes it.
+            fd = self._held[place] = os.open(place, os.O_RDWR | os.O_CREAT, 0o600)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                run = os.pread(fd, 4096, 0).decode("utf-8", "replace")
+                raise Refused.named(
+                    "image-claimed",
+                    "{image} is being worked on",
+                    "another run of a playbook has it ({run})",
+                    "wait until it has ended",
+                    {"image": image, "run": run or "it is just beginning"},
+                ) from error
+            with suppress(FileNotFoundError):
+                # else the one before us has just removed it: a lock on it keeps nobody out
+                if os.path.samestat(os.fstat(fd), place.stat()):
+                    return fd
+            os.close(self._held.pop(place))
+
+    def release(self, *, finished: bool) -> None:
+        for place, fd in self._held.items():
+            with suppress(OSError):  # one that stays hinders nobody
+                # Refused claims are among them: their files name another run, and stay.
+                if finished and os.pread(fd, 4096, 0).decode() == self._run:
+                    place.unlink(missing_ok=True)
+            os.close(fd)
+        self._held.clear()
+
+
+_ENDS = frozenset({Event.DONE, Event.UNDONE})
+
+
+class PlayJournal:
+    """The journal of a play on one host: what its tasks came to, and whether it goes back."""
+
+    # It has the events of a run's journal, in other meanings: `step` is a task's number, TASK.ITEM,
+    # or the path of an image.
+
+    def __init__(self, path: Path) -> None:
+        self._journal = Journal(path)
+
+    # --- what it says ---------------------------------------------------------------------------
+
+    @property
+    def has_begun(self) -> bool:
+        return bool(self._journal.records)
+
+    @property
+    def going_back(self) -> bool:
+        return any(record.event is Event.ROLLBACK for record in self._journal.records)
+
+    @property
+    def failure(self) -> Mapping[str, object]:
+        """The error for which it goes back."""
+        return next((_loaded(record) for record in self._of(Event.ROLLBACK)), {})
+
+    def ended_before(self) -> HostReport | None:
+        """The report of a play that has ended on this host."""
+        last = next((record for record in self._journal.records if record.event in _ENDS), None)
+        return _host_report(_loaded(last)) if last is not None else None
+
+    def task_done(self, number: int) -> Done | None:
+        """How a task ended that need not be done again."""
+        found = [record for record in self._of(Event.VERIFIED) if record.step == str(number)]
+        return _done(_loaded(found[-1])) if found else None
+
+    def item_begun(self, key: str) -> TaskCheckpoint | None:
+        """How it was before a task, or an item of its loop, that has begun."""
+        found = [record for record in self._of(Event.APPLYING) if record.step == key]
+        # item_begins writes no second one: it tells of the image before the first attempt.
+        return _before(_loaded(found[0])) if found else None
+
+    def half_done(self) -> list[TaskCheckpoint]:
+        """What had begun and not ended."""
+        ended = {record.step for record in self._of(Event.VERIFIED)}
+        begun = [
+            record
+            for record in self._of(Event.APPLYING)
+            # An item's key is TASK.ITEM; only whole tasks are recorded as ended.
+            if str(record.step).split(".")[0] not in ended
+        ]
+        return [_before(_loaded(record)) for record in begun]
+
+    def run_before(self, image: Path) -> str | None:
+        """The last run of an image from before the play ("" for none).
+
+        None if no task has begun on it.
+        """
+        begun = (_before(_loaded(record)) for record in self._of(Event.APPLYING))
+        return next((before.run for before in begun if before.image == image), None)
+
+    def ways_back(self) -> list[Path]:
+        """Images that the play can be taken back on, in the order in which they were touched."""
+        return [Path(str(record.step)) for record in self._of(Event.SNAPSHOTTING)]
+
+    def made(self) -> list[Path]:
+        """Files that were not there before the play."""
+        begun = (_before(_loaded(record)) for record in self._of(Event.APPLYING))
+        return [before.made for before in begun if before.made is not None]
+
+    # --- what is said to it ---------------------------------------------------------------------
+
+    def begin(self) -> None:
+        if not self.has_begun:
+            self._journal.append(JournalRecord(Event.BEGIN))
+
+    def makes_way_back(self, image: Path) -> None:
+        if image not in self.ways_back():
+            self._journal.append(JournalRecord(Event.SNAPSHOTTING, str(image)))
+
+    def item_begins(self, key: str, before: TaskCheckpoint) -> None:
+        if self.item_begun(key) is None:
+            self._journal.append(JournalRecord(Event.APPLYING, key, facts=_dumped(asdict(before))))
+
+    def task_ended(self, number: int, done: Done) -> None:
+        self._journal.append(
+            JournalRecord(Event.VERIFIED, str(number), facts=_dumped(asdict(done)))
+        )
+
+    def goes_back(self, error: Mapping[str, object]) -> None:
+        if not self.going_back:
+            self._journal.append(
+                JournalRecord(
+                    Event.ROLLBACK, detail=str(error.get("what", "")), facts=_dumped(dict(error))
+                )
+            )
+
+    def ended(self, report: HostReport) -> None:
+        event = Event.UNDONE if report.result == "restored" else Event.DONE
+        self._journal.append(JournalRecord(event, facts=_dumped(asdict(report))))
+
+    def _of(self, event: Event) -> Iterator[JournalRecord]:
+        return (record for record in self._journal.records if record.event is event)
+
+
+def _dumped(value: Mapping[str, object]) -> dict[str, int | str]:
+    # A record of the engine's journal has plain values alone: ours is one text in it.
+    return {"value": json.dumps(value, default=str)}
+
+
+def _loaded(record: JournalRecord) -> dict[str, object]:
+    found: object = json.loads(str(record.facts["value"]))
+    assert isinstance(found, dict)
+    return found
+
+
+def _before(found: dict[str, object]) -> TaskCheckpoint:
+    image, made = found["image"], found["made"]
+    return TaskCheckpoint(
+        # Paths were written as texts (default=str), None as null.
+        Path(str(image)) if image else None,
+        str(found["run"]),
+        int(str(found["size"])),
+        Path(str(made)) if made else None,
+    )
+
+
+def _done(found: dict[str, object]) -> Done:
+    registered, facts = found["registered"], found["facts"]
+    assert isinstance(registered, dict) and isinstance(facts, dict)
+    return Done(tuple(_reports(found["reports"])), registered, facts)
+
+
+def _host_report(found: dict[str, object]) -> HostReport:
+    return HostReport(**{**found, "tasks": tuple(_reports(found["tasks"]))})  # type: ignore[arg-type]
+
+
+def _reports(found: object) -> Iterator[TaskReport]:
+    assert isinstance(found, list)
+    for recorded in found:
+        diff = recorded.get("diff")
+        yield TaskReport(**{**recorded, "diff": Diff(**diff) if diff else None})

@@ -1,0 +1,138 @@
+"""Variables from outside of a playbook: -e, and group_vars/ and host_vars/ beside inventories.
+
+The order of the files is Ansible's:
+inventory's all < its groups < files of all < files of groups < inventory's host < files of host.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from growdisk.errors import bad_value
+from growdisk.host.yaml_reader import parse_yaml, read_yaml
+from growdisk.playbook.keywords import is_name
+
+_SUFFIXES = ("", ".yml", ".yaml", ".json")
+
+
+class VarsFolders:
+    """`folders` hold group_vars/ and host_vars/; the last one wins. Each file is read once."""
+
+    def __init__(self, folders: Sequence[Path]) -> None:
+        self._folders = tuple(folders)
+        self._read: dict[tuple[Path, str, str], dict[str, object]] = {}
+
+    def of_groups(self, names: Sequence[str]) -> dict[str, object]:
+        """Outer groups first in `names`. bad-file."""
+        found: dict[str, object] = {}
+        for folder in self._folders:
+            # Within one folder the inner group wins; what a later folder says wins over both.
+            for name in names:
+                found |= self._files(folder, "group_vars", name)
+        return found
+
+    def of_host(self, name: str) -> dict[str, object]:
+        """bad-file."""
+        found: dict[str, object] = {}
+        for folder in self._folders:
+            found |= self._files(folder, "host_vars", name)
+        return found
+
+    def _files(self, folder: Path, kind: str, name: str) -> Mapping[str, object]:
+        key = (folder, kind, name)
+        if key not in self._read:
+            self._read[key] = {}
+            for path in _files_of(folder / kind, name):
+                self._read[key] |= file_vars(path)
+        return self._read[key]
+
+
+def file_vars(path: Path) -> dict[str, object]:
+    """The variables in a file. bad-file."""
+    document = read_yaml(path)
+    if document is None:
+        return {}
+    if not document.is_mapping:
+        raise document.bad("variables are a mapping", hint="write NAME: VALUE")
+    return {key: value.plain() for key, value, _ in document.entries()}
+
+
+def _files_of(folder: Path, name: str) -> Iterator[Path]:
+    """The files of a group or host: those in the folder NAME, or else one file.
+
+    As Ansible, which stops at the first name that is there.
+    """
+    # A host may be called by its path, which has no files of variables.
+    if name.startswith("/"):
+        return
+    for suffix in _SUFFIXES:
+        path = folder / f"{name}{suffix}"
+        if path.is_dir() and not suffix:
+            yield from _files_in(path)
+            return
+        if path.is_file():
+            yield path
+            return
+
+
+def _files_in(folder: Path) -> Iterator[Path]:
+    for path in sorted(folder.iterdir()):
+        # Hidden files, and what editors leave.
+        if path.name.startswith(".") or path.name.endswith("~"):
+            continue
+        if path.is_dir() and not path.suffix:
+            yield from _files_in(path)
+        elif path.is_file() and path.suffix in _SUFFIXES:
+            yield path
+
+
+def extra_vars(words: Sequence[str]) -> dict[str, object]:
+    """`k=v k2=v2`, `@FILE`, or a mapping in YAML or JSON; later ones win."""
+    found: dict[str, object] = {}
+    for word in words:
+        text = word.strip()
+        if text.startswith("@"):
+            found |= file_vars(Path(text[1:]).expanduser())
+        elif text.startswith("{"):
+            found |= _mapping(text)
+        else:
+            found |= _pairs(text)
+    for name in found:
+        if not is_name(name):
+            raise bad_value(
+                f"-e: '{name}' cannot be the name of a variable",
+                "-e",
+                name,
+                hint="use letters, digits and _",
+            )
+    return found
+
+
+def _mapping(text: str) -> dict[str, object]:
+    document = parse_yaml(text, "-e")
+    # It begins with a brace, so it is not empty.
+    assert document is not None
+    if not document.is_mapping:
+        raise bad_value(f"cannot read -e {text}", "-e", text, 'write -e \'{"size": "+10G"}\'')
+    return {key: value.plain() for key, value, _ in document.entries()}
+
+
+def _pairs(text: str) -> dict[str, object]:
+    """All values are texts, as with Ansible."""
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise bad_value(
+            f"cannot read -e {text}", "-e", text, hint="write -e size=+10G", reason=str(error)
+        ) from error
+    found: dict[str, object] = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals:
+            raise bad_value(
+                f"cannot read -e {word}", "-e", word, hint="write -e NAME=VALUE, or -e @FILE"
+            )
+        found[name] = value
+    return found
