@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
-from growdisk.fast_dataclass import dataclass
+from growdisk.fast_dataclass import dataclass, replace
 from growdisk.guest_config import initrd, places
 from growdisk.guest_config.boot_settings import CONTAINERS, FIRST_FIELDS, RESUMES, VOLUMES
 from growdisk.guest_config.removed_partition import RemovedPartition, for_udev
@@ -20,7 +20,6 @@ from growdisk.guest_config.repair import INITRAMFS_TOOLS, OTHER_MAKERS
 from growdisk.guest_scripts.script_plan import (
     DRIVER,
     RUN_ORDER,
-    GuestLayer,
     GuestPlan,
     GuestSwap,
     Phase,
@@ -88,21 +87,6 @@ class _GoneSwap:
     block_tail: str
 
 
-class _Numbered:
-    """A layer and its number, from the outside in."""
-
-    def __init__(self, number: int, layer: GuestLayer) -> None:
-        self.number, self.kind, self.name, self.size, self.extents = (
-            number,
-            layer.kind,
-            layer.name,
-            layer.size,
-            layer.extents,
-        )
-        # Becomes part of a pattern: nothing but what a UUID has.
-        self.uuid = "".join(letter for letter in layer.uuid if letter.isalnum())
-
-
 def _values(plan: GuestPlan) -> dict[str, object]:
     gone = [_gone(swap) for swap in plan.swaps if swap.action in ("drop", "file")]
     # Texts and numbers go into a script as words of its shell; lists are for the templates' loops.
@@ -117,7 +101,8 @@ def _values(plan: GuestPlan) -> dict[str, object]:
         "fs_old_size": plan.filesystem.old_size,
         "room": plan.room,
         "layer_count": len(plan.layers),
-        "layers": [_Numbered(number, layer) for number, layer in enumerate(plan.layers, start=1)],
+        # Their UUIDs become part of a pattern: nothing but what a UUID has.
+        "layers": [replace(each, uuid=re.sub(r"[\W_]", "", each.uuid)) for each in plan.layers],
         "swap_numbers": " ".join(str(swap.number) for swap in plan.swaps),
         "gone_swaps": " ".join(str(swap.number) for swap in gone),
         "gone": gone,
