@@ -17,6 +17,7 @@ import guestfs
 from growdisk.backends import uml
 from growdisk.backends.available import why_no_uml
 from growdisk.host.kvm import accelerator
+from tests.e2e.boot import QUICK_KERNEL
 from tests.guests.tools import run
 
 _MEMORY_MIB = 768
@@ -61,6 +62,7 @@ def bench(images: Sequence[Path], *, read_only: bool = False) -> Iterator[Bench]
     if not accelerator().has_kvm:
         handle.set_backend_setting("force_tcg", "1")
     handle.set_memsize(_MEMORY_MIB)
+    handle.set_append(QUICK_KERNEL)
     for image in images:
         kind = "qcow2" if image.suffix == ".qcow2" else "raw"
         handle.add_drive(str(image), readonly=read_only, format=kind, label=labelled(image))
