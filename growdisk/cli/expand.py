@@ -177,7 +177,7 @@ def with_swap_decided(
     goal: Goal,
     make_plan: Callable[[], Result],
 ) -> Goal:
-    """The goal with the answer in it; `make_plan` tells what would be given up.
+    """The goal with the answer in it; `make_plan` says what would be given up.
 
     Nothing is asked if --swap or --yes was given, or nobody is there to answer.
     """

@@ -126,7 +126,7 @@ def run_commit(arguments: argparse.Namespace, output: CommandOutput) -> int:
 
 
 def _unlocked(arguments: argparse.Namespace, output: CommandOutput, action: Action) -> Result:
-    """Call `action` with passphrases, an observer, and what tells that a signal came."""
+    """Call `action` with passphrases, an observer, and what says that a signal came."""
     with SignalsStop(StopRequest()) as stop, output.steps() as steps:
         return unlocking(arguments, lambda keys: action(keys, steps, stop), keys_of(arguments))
 

@@ -39,8 +39,8 @@ def run_show(arguments: argparse.Namespace, output: CommandOutput) -> int:
     report = _run_of(Path(layout.image.path))
     overlays = [str(overlay) for overlay in api.overlays_on(Path(layout.image.path))]
     # Empty ones are left out: most images have neither.
-    beside = {"run": report and status_document(report), "overlays": overlays}
-    output.document(asdict(layout) | {key: value for key, value in beside.items() if value})
+    more = {"run": report and status_document(report), "overlays": overlays}
+    output.document(asdict(layout) | {key: value for key, value in more.items() if value})
     width = output.width
     output.lines(
         [
