@@ -10,8 +10,8 @@ from growdisk.fast_dataclass import replace
 from growdisk.host.free_space import HostRoom, room_for
 from growdisk.planner.goal import Goal
 from growdisk.units import Bytes, format_size
+from growdisk.workflow.journal import RunStatus
 from growdisk.workflow.run_directory import RunDirectory
-from growdisk.workflow.states import RunStatus
 
 
 def known_to_host(goal: Goal, path: Path) -> Goal:

@@ -21,7 +21,7 @@ from growdisk.partitions.table import PartitionTable, Role
 from growdisk.partitions.to_gpt import first_usable, starts_something
 from growdisk.planner.facts import Facts, ImageFacts
 from growdisk.qcow2.features import Incompatible
-from growdisk.qcow2.header_values import LEGACY_AES
+from growdisk.qcow2.header_fields import LEGACY_AES
 from growdisk.qcow2.image import Qcow2Image
 from growdisk.volumes.inspect import look_inside
 from growdisk.volumes.keyring import Keyring

@@ -12,8 +12,7 @@ from pathlib import Path
 
 from growdisk.block.raw import RawFile
 from growdisk.errors import ImageError
-from growdisk.qcow2.backing import MAX_DEPTH
-from growdisk.qcow2.data import data_file_path
+from growdisk.qcow2.backing import MAX_DEPTH, data_file_path
 from growdisk.qcow2.features import Incompatible
 from growdisk.qcow2.header import read_header
 from growdisk.qcow2.named_files import backing_path, real, require_trusted

@@ -19,8 +19,7 @@ from growdisk.fast_dataclass import dataclass, replace
 from growdisk.planner.extra_disks import ExtraDiskPlan
 from growdisk.planner.facts import Facts
 from growdisk.planner.goal import SnapshotMode
-from growdisk.planner.host_need import GrowingImage, needed, needed_in_file
-from growdisk.planner.layers.host_writes import NOTHING
+from growdisk.planner.host_need import NOTHING, GrowingImage, needed, needed_in_file
 from growdisk.planner.plan import Plan
 from growdisk.planner.proposal import Proposal
 from growdisk.qcow2.image import Qcow2Image

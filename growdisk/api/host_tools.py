@@ -1,4 +1,4 @@
-"""The planner's questions about this machine (planner/host_tools.py), answered by looking.
+"""The planner's questions about this machine (planner/backend_choice.py), answered by looking.
 
 What tries something out is loaded when it is asked.
 """

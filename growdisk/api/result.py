@@ -10,8 +10,7 @@ from growdisk.errors import GrowdiskError, NeedsUser, Refused
 from growdisk.fast_dataclass import asdict, dataclass
 from growdisk.planner.goal import SnapshotMode
 from growdisk.planner.layout import Layout, layout_of
-from growdisk.workflow.journal import Event
-from growdisk.workflow.states import RunState, RunStatus
+from growdisk.workflow.journal import Event, RunState, RunStatus
 
 if TYPE_CHECKING:
     from growdisk.planner.facts import Facts

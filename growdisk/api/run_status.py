@@ -13,10 +13,9 @@ from growdisk.api.carried import CarriedRun
 from growdisk.api.guard import carried_at, is_without_folder, without_folder
 from growdisk.api.result import StepReport, step_reports
 from growdisk.fast_dataclass import dataclass
-from growdisk.workflow.journal import JournalRecord
+from growdisk.workflow.journal import ENDED, JournalRecord, RunStatus
 from growdisk.workflow.run_directory import RunDirectory
 from growdisk.workflow.run_places import is_served
-from growdisk.workflow.states import ENDED, RunStatus
 
 if TYPE_CHECKING:
     from growdisk.planner.plan import Plan

@@ -40,12 +40,9 @@ from growdisk.planner.planner import propose
 from growdisk.planner.proposal import GoalReached, PlanFunction, Proposal
 from growdisk.units import parse_size
 from growdisk.volumes.keyring import Keyring
-from growdisk.workflow.run_directory import (
-    RunDirectory,
-    refuse_if_unfinished,
-    run_not_recorded,
-)
-from growdisk.workflow.states import RunState, RunStatus
+from growdisk.workflow.failures import run_not_recorded
+from growdisk.workflow.journal import RunState, RunStatus
+from growdisk.workflow.run_directory import RunDirectory, refuse_if_unfinished
 from growdisk.workflow.stopping import StopRequest
 
 if TYPE_CHECKING:

@@ -373,7 +373,7 @@ class RawFile(InParts):
 
     def _is_on_fuse(self) -> bool:
         if self._on_fuse is None:
-            from growdisk.block.mounts import is_on_fuse
+            from growdisk.block.host_devices import is_on_fuse
 
             self._on_fuse = is_on_fuse(self._fd)
         return self._on_fuse

@@ -18,7 +18,7 @@ from growdisk.playbook.reports import (
     TaskReport,
     TaskStarted,
 )
-from growdisk.playbook.run import Ended, Listener
+from growdisk.playbook.run import Listener, PlaybookResult
 
 if TYPE_CHECKING:
     from growdisk.cli.rich_lines import MovingTable
@@ -65,7 +65,7 @@ class PlaybookView:
             self._show()
             self._table.__exit__()
 
-    def summed_up(self, ended: Ended) -> int:
+    def summed_up(self, ended: PlaybookResult) -> int:
         """The end of it: returns the exit code."""
         output = self._output
         output.document(_document(ended, check=self._check))
@@ -166,11 +166,11 @@ def _difference(before: str, after: str) -> Iterator[str]:
         yield f"    {printable(line)}"
 
 
-def _counts(ended: Ended) -> dict[str, int]:
+def _counts(ended: PlaybookResult) -> dict[str, int]:
     return {result: sum(host.result == result for host in ended.hosts) for result in _RESULTS}
 
 
-def _summary(ended: Ended, *, check: bool) -> str:
+def _summary(ended: PlaybookResult, *, check: bool) -> str:
     if not ended.hosts:
         return "no host: nothing to do"
     words = ", ".join(
@@ -185,7 +185,7 @@ def _summary(ended: Ended, *, check: bool) -> str:
     )
 
 
-def _document(ended: Ended, *, check: bool) -> dict[str, object]:
+def _document(ended: PlaybookResult, *, check: bool) -> dict[str, object]:
     return {
         "result": _word(ended),
         "code": ended.code,
@@ -196,7 +196,7 @@ def _document(ended: Ended, *, check: bool) -> dict[str, object]:
     }
 
 
-def _word(ended: Ended) -> str:
+def _word(ended: PlaybookResult) -> str:
     # The worst of all hosts speaks for the run.
     results = {host.result for host in ended.hosts}
     worse_first = ("stuck", "failed", "restored", "changed")

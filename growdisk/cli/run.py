@@ -14,7 +14,7 @@ from growdisk.errors import UsageError, bad_value, nearest
 from growdisk.fast_dataclass import asdict
 from growdisk.planner.option_table import OptionSpec
 from growdisk.playbook.model import Request
-from growdisk.playbook.run import Ended, Listener, resume_playbook, run_playbook
+from growdisk.playbook.run import Listener, PlaybookResult, resume_playbook, run_playbook
 from growdisk.playbook.shipped import playbook_path, shipped_folder, shipped_playbooks
 from growdisk.playbook.specs import TASKS
 from growdisk.playbook.vars_files import extra_vars
@@ -88,7 +88,9 @@ def run_run(arguments: argparse.Namespace, output: CommandOutput) -> int:
 
 
 def _shown(
-    arguments: argparse.Namespace, output: CommandOutput, action: Callable[[Listener], Ended]
+    arguments: argparse.Namespace,
+    output: CommandOutput,
+    action: Callable[[Listener], PlaybookResult],
 ) -> int:
     with PlaybookView(
         output, verbose=arguments.verbose, check=arguments.check, diff=arguments.diff

@@ -10,8 +10,7 @@ from __future__ import annotations
 import struct
 
 from growdisk.block.device import BlockDevice
-from growdisk.qcow2.extensions import Extension
-from growdisk.qcow2.header import Header
+from growdisk.qcow2.header import Extension, Header
 
 # magic, version; names of cipher, mode, hash; where the payload begins (sectors), bytes of the key;
 # digest of the key, its salt, its rounds; UUID

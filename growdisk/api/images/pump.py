@@ -13,9 +13,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from growdisk.api.images.in_order import in_order
-from growdisk.block.device import BlockDevice, Part
+from growdisk.block.device import BlockDevice, Part, fill, parts_of, read_into
 from growdisk.block.direct_io import aligned
-from growdisk.block.parts import fill, parts_of, read_into
 from growdisk.block.raw import RawFile
 from growdisk.units import split_range
 
