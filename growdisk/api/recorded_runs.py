@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from growdisk.api import at_rest
 from growdisk.api.at_rest import Allowed
 from growdisk.api.current_run import CurrentRun, Silent, recorded_plan
-from growdisk.api.disks import facts_of_image
+from growdisk.api.disk_facts import facts_of_image
 from growdisk.api.guard import carried_at, refuse_carried
 from growdisk.api.result import Result, step_reports
 from growdisk.api.runs import carry_out

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Literal
 
 from growdisk.api.fleet.values import LIVE, DiskEntry
-from growdisk.api.watching.promises import Promises
+from growdisk.api.host_space import Promises
 from growdisk.api.watching.rules import WatchRule
 from growdisk.errors import GrowdiskError, Refused
 from growdisk.fast_dataclass import dataclass, replace
