@@ -14,7 +14,7 @@ from growdisk.api.live_request import LiveRequest
 from growdisk.api.result import Result
 from growdisk.cli.arguments import add_goal, format_of, goal_of, options_of
 from growdisk.cli.common_options import add_flag, names_at
-from growdisk.cli.images.keys import unlocking
+from growdisk.cli.keys import unlocking
 from growdisk.cli.output import CommandOutput
 from growdisk.cli.report import print_result
 from growdisk.cli.targets import target_of

@@ -10,7 +10,7 @@ from growdisk.api.result import Result, StatusReport
 from growdisk.cli.arguments import add_image, add_keys, add_sector_size, keys_of
 from growdisk.cli.common_options import add_flag
 from growdisk.cli.declaring import declare
-from growdisk.cli.images.keys import unlocking
+from growdisk.cli.keys import unlocking
 from growdisk.cli.output import CommandOutput
 from growdisk.cli.progress import StepLines
 from growdisk.cli.report import print_commit, print_result

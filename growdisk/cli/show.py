@@ -10,7 +10,7 @@ from growdisk.api.result import StatusReport
 from growdisk.cli.arguments import add_keys, add_sector_size, add_target, format_of, keys_of
 from growdisk.cli.disk_lines import blocker_lines, headline, partition_rows, standing, volumes
 from growdisk.cli.drawing import bar
-from growdisk.cli.images.keys import unlocking
+from growdisk.cli.keys import unlocking
 from growdisk.cli.output import CommandOutput
 from growdisk.cli.recorded_runs import status_document
 from growdisk.cli.targets import target_of

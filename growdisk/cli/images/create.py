@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from growdisk.api.images.creating import create_qcow2, create_raw, raw_preallocation
 from growdisk.cli.declaring import declare, help_of
-from growdisk.cli.images.keys import add_key, add_new_key, key_for_new
 from growdisk.cli.images.shared import add_path, note_rounded, position_of
+from growdisk.cli.keys import add_key, add_new_key, key_for_new
 from growdisk.cli.output import CommandOutput
 from growdisk.errors import UsageError
 from growdisk.planner.option_table import CREATE_OPTIONS, CREATING, FORMAT
