@@ -13,7 +13,16 @@ from pathlib import Path
 from threading import Lock
 
 from growdisk import api
-from growdisk.api.provisioning.recipe import FileInto, KeysFor, Output, PasswordFor, Recipe, Seed
+from growdisk.api.provisioning.recipe import (
+    FileInto,
+    KeysFor,
+    Output,
+    PasswordFor,
+    Recipe,
+    Seed,
+    as_template,
+    counted,
+)
 from growdisk.api.provisioning.result import Provisioned, ProvisionReport, provision_document
 from growdisk.cli.common_options import named_path
 from growdisk.cli.declaring import declare, help_of
@@ -82,8 +91,6 @@ def run_provision(arguments: argparse.Namespace, output: CommandOutput) -> int:
 
 def _outputs(arguments: argparse.Namespace, own: Sequence[Output]) -> Sequence[Output]:
     """By OUT, by a list, or by the recipe itself. UsageError if they contradict each other."""
-    from growdisk.api.provisioning.output_lists import counted, read_output_list
-
     if arguments.list is not None:
         if arguments.out is not None or arguments.count is not None:
             raise options_conflict(
@@ -91,6 +98,8 @@ def _outputs(arguments: argparse.Namespace, own: Sequence[Output]) -> Sequence[O
                 ("--list", "--count"),
                 hint="leave them out",
             )
+        from growdisk.api.provisioning.recipe_file import read_output_list
+
         return read_output_list(arguments.list)
     if arguments.out is None:
         if arguments.count is not None:
@@ -190,8 +199,6 @@ def _add_customizing(parser: argparse.ArgumentParser) -> None:
 
 def _recipe_of(arguments: argparse.Namespace) -> tuple[Recipe, Sequence[Output]]:
     """The recipe, and the outputs that a recipe file names itself."""
-    from growdisk.api.provisioning.output_lists import as_template
-
     recipe, outputs = Recipe(), tuple[Output, ...]()
     if arguments.recipe is not None:
         from growdisk.api.provisioning.recipe_file import load_recipe

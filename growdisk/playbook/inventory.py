@@ -57,12 +57,7 @@ def read_inventories(sources: Sequence[str], playbook_folder: Path) -> Inventory
             continue
         if not path.is_file():
             reason = "it is a folder" if path.is_dir() else "there is no such file"
-            raise bad_file(
-                "cannot read this inventory",
-                place=source,
-                reason=reason,
-                hint=_TAKEN,
-            )
+            raise bad_file("cannot read this inventory", place=source, reason=reason, hint=_TAKEN)
         (read_yaml_inventory if path.suffix in _YAML else read_ini)(path, tree)
         folders.append(path.parent)
     # Later folders win: those of later inventories, and last the playbook's own.
