@@ -186,9 +186,9 @@ def rewrite_overlay(path: Path, new: Path, luks: bytes = b"", keys: tuple[bytes,
 
 
 class HiddenFile:
-    """A small file beside `path` that gets its name when all is done.
+    """A small file, hidden until it gets the name `path`.
 
-    As a context manager: else nothing is left.
+    As a context manager: without that name it is removed at the end.
     """
 
     def __init__(self, path: Path) -> None:
