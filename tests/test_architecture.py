@@ -15,8 +15,8 @@ ROOT = Path(__file__).parent.parent
 HOUSE = ROOT / "growdisk"
 FLOORS = (
     {
-        "__init__", "errors", "error_document", "units", "durable", "fallocate", "fast_dataclass",
-        "fast_imports", "late_logger", "given_file", "tool_words",
+        "__init__", "errors", "error_document", "units", "durable", "fast_dataclass",
+        "fast_imports", "given_file", "tool_words",
     },
     {"block"},
     {"qcow2", "partitions", "filesystems"},

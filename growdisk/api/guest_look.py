@@ -30,8 +30,8 @@ from growdisk.partitions.table import BIOS_BOOT, Partition, Role
 from growdisk.planner.facts import Facts
 from growdisk.planner.giving_up import as_guest_allows, at_home, changes_guest, swap_alone
 from growdisk.planner.goal import Goal
-from growdisk.planner.hibernation import hibernated, memory_in
 from growdisk.planner.proposal import GoalReached, GuestSeen, PlanFunction, Proposal
+from growdisk.planner.refusals import hibernated, memory_in
 from growdisk.steps.guest_steps import MakeSwapFile, RepairGuest
 from growdisk.steps.registry import DiskStep
 from growdisk.steps.step_traits import first, of_kind
@@ -196,9 +196,7 @@ def _seen(look: Look, steps: tuple[DiskStep, ...]) -> GuestSeen:
 def _is_read_only(home: Home) -> bool:
     """A subvolume of btrfs that Linux itself does not write to."""
     tree, path = home.paths.root.tree, home.root.subvolume.strip("/")
-    return isinstance(tree, BtrfsTree) and any(
-        subvolume.read_only for subvolume in tree.subvolumes() if subvolume.path == path
-    )
+    return any(subvolume.read_only for subvolume in tree.subvolumes() if subvolume.path == path)
 
 
 def _why_not_written(look: Look, repairs: list[HomeRepair], made: MakeSwapFile | None) -> str:

@@ -26,7 +26,7 @@ from typing import NamedTuple
 
 from growdisk.block.device import BlockDevice, check_range
 from growdisk.block.nbd_handshake import MAX_REQUEST, Export, PeerGone, negotiate, receive
-from growdisk.late_logger import LateLogger
+from growdisk.fast_imports import LateLogger
 
 _log = LateLogger("growdisk.nbd")
 
