@@ -10,11 +10,11 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
+from growdisk.api.at_rest import Allowed
 from growdisk.api.guard import CarriedRun, carried_by, is_recorded, refuse_dependents
 from growdisk.api.result import Outcome, Result
 from growdisk.api.session import layout_now
 from growdisk.errors import Refused
-from growdisk.fast_dataclass import dataclass, field
 from growdisk.qcow2.image import Qcow2Image
 from growdisk.qcow2.named_files import real
 from growdisk.qcow2.probe import probe_to_write
@@ -38,8 +38,8 @@ def commit_carried(
     def accept(image: Qcow2Image, carried: CarriedRun) -> None:
         _forget(image, [snapshot.name for snapshot in carried.snapshots])
 
-    use = _Use(keys, not_in_use, sector_size)
-    return _ended(path, "commit", "changed", accept, use)
+    allowed = Allowed(keys, not_in_use=not_in_use)
+    return _ended(path, "commit", "changed", accept, allowed, sector_size)
 
 
 def rollback_carried(
@@ -55,7 +55,7 @@ def rollback_carried(
     `sector_size`: as for commit_carried.
     """
 
-    def back(image: Qcow2Image, carried: CarriedRun) -> None:
+    def roll_back(image: Qcow2Image, carried: CarriedRun) -> None:
         if carried.first is None:
             reason = (
                 "the snapshot from before the run is gone; growdisk commit --force keeps the "
@@ -68,17 +68,8 @@ def rollback_carried(
             image, [snapshot.name for snapshot in carried.snapshots if snapshot.run == carried.run]
         )
 
-    use = _Use(keys, not_in_use, sector_size)
-    return _ended(path, "roll back", "restored", back, use)
-
-
-@dataclass(frozen=True)
-class _Use:
-    """What the user said of the disk, as the parameters above."""
-
-    keys: tuple[bytes, ...] = field(repr=False)
-    not_in_use: bool
-    sector_size: int
+    allowed = Allowed(keys, not_in_use=not_in_use)
+    return _ended(path, "roll back", "restored", roll_back, allowed, sector_size)
 
 
 def _ended(
@@ -86,16 +77,18 @@ def _ended(
     verb: str,
     outcome: Outcome,
     action: Callable[[Qcow2Image, CarriedRun], None],
-    use: _Use,
+    allowed: Allowed,
+    sector_size: int,
 ) -> Result:
     with closing(
-        Disk.open(real(path), probe_to_write(path), not_in_use=use.not_in_use, key=use.keys)
+        Disk.open(real(path), probe_to_write(path), not_in_use=allowed.not_in_use, key=allowed.keys)
     ) as disk:
         carried = carried_by(disk.active)
         if carried is None or is_recorded(path, carried):
             reason = "its run is recorded beside it" if carried else "it carries no run of growdisk"
             raise _nothing_carried(path, verb=verb, reason=reason)
-        before = layout_now(disk, path, use.sector_size, Keyring(use.keys))
+        keyring = Keyring(allowed.keys)
+        before = layout_now(disk, path, sector_size, keyring)
         repair(disk.file, disk.path, errors=False)  # what a crash left half-made: leaks, no more
         image = disk.base(writable=True)
         assert isinstance(image, Qcow2Image)
@@ -103,7 +96,7 @@ def _ended(
         # activated.
         action(image, carried)
         disk.activate(image)
-        after = layout_now(disk, path, use.sector_size, Keyring(use.keys))
+        after = layout_now(disk, path, sector_size, keyring)
     return Result(outcome, carried.run or None, None, before, after)
 
 

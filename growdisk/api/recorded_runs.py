@@ -8,8 +8,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from growdisk.api import at_rest
-from growdisk.api.at_rest import Allowed
+from growdisk.api.at_rest import Allowed, format_named, reopened, session_of
 from growdisk.api.current_run import CurrentRun, Silent, recorded_plan
 from growdisk.api.disk_facts import facts_of_image
 from growdisk.api.guard import carried_at, refuse_carried
@@ -108,7 +107,7 @@ def rollback(
     """Undo a run, newest step first, down to and including the step `to` (all of them if None)."""
     path = Path(image)
 
-    def back(session: AnySession) -> Callable[[], RunState]:
+    def roll_back(session: AnySession) -> Callable[[], RunState]:
         # Some snapshots may be gone already: there is no whole way back.
         if session.engine.state.committing:
             reason = (
@@ -120,7 +119,7 @@ def rollback(
         return lambda: session.engine.go_back(to)
 
     allowed = Allowed(keys, overlays_may_break, not_in_use)
-    return _with_session(path, "roll back", observer, stop, back, allowed, undoable=True)
+    return _with_session(path, "roll back", observer, stop, roll_back, allowed)
 
 
 def refuse_unknown_step(path: Path, steps: Sequence[str], to: str | None) -> None:
@@ -157,7 +156,7 @@ def commit(
     allowed = Allowed(
         keys, overlays_may_break=True, not_in_use=not_in_use, shows_the_same=not as_it_is
     )
-    return _with_session(path, "commit", observer, None, accept, allowed, undoable=True)
+    return _with_session(path, "commit", observer, None, accept, allowed)
 
 
 def refuse_left_steps(path: Path, left: Sequence[str]) -> None:
@@ -178,8 +177,6 @@ def _with_session(
     stop: StopRequest | None,
     action: Action,
     allowed: Allowed,
-    *,
-    undoable: bool = False,
 ) -> Result:
     directory = RunDirectory.beside(path)
     refuse_carried(path, carried_at(path))
@@ -187,12 +184,12 @@ def _with_session(
     if (leading := directory.leading()) is not directory:
         directory, path = leading, leading.image
     # A look without a lock: "there is no run" is the better answer if the image is in use.
-    _refuse_without_run(path, verb, directory.state(), undoable=undoable)
+    _refuse_without_run(path, verb, directory.state())
     plan = recorded_plan(directory)
     run = CurrentRun(
         path, plan, directory, observer or Silent(), stop or StopRequest(), Keyring(allowed.keys)
     )
-    with _reopened(run, verb, allowed, undoable=undoable) as session:
+    with _session(run, verb, allowed) as session:
         with ExitStack() as refused:
             refused.callback(session.snapshots.close)
             todo = action(session)
@@ -201,9 +198,7 @@ def _with_session(
 
 
 @contextmanager
-def _reopened(
-    run: CurrentRun, verb: str, allowed: Allowed, *, undoable: bool
-) -> Iterator[AnySession]:
+def _session(run: CurrentRun, verb: str, allowed: Allowed) -> Iterator[AnySession]:
     """The run that another process began.
 
     That of a guest which was grown while it ran goes on in the guest; where this is off now, its
@@ -211,22 +206,23 @@ def _reopened(
     """
     with ExitStack() as stack:
         if run.plan.way is not None:
-            from growdisk.api.running import reopened
+            from growdisk.api.running import reopened_guest
 
-            # The image's lock is with QEMU then: reopened() has locked the run's folder instead.
-            if (live := stack.enter_context(reopened(run, verb))) is not None:
+            # The image's lock is with QEMU then: the run's folder is locked instead.
+            if (live := stack.enter_context(reopened_guest(run, verb))) is not None:
                 yield live
                 return
-        disk = stack.enter_context(at_rest.reopened(run, allowed))
+        disk = stack.enter_context(reopened(run, allowed))
         # Again, now that nobody else can end it.
-        _refuse_without_run(run.path, verb, run.directory.state(), undoable=undoable)
-        yield at_rest.session_of(run, disk, verb, allowed)
+        _refuse_without_run(run.path, verb, run.directory.state())
+        yield session_of(run, disk, verb, allowed)
 
 
-def _refuse_without_run(path: Path, verb: str, state: RunState, *, undoable: bool) -> None:
+def _refuse_without_run(path: Path, verb: str, state: RunState) -> None:
     if state.status is RunStatus.NONE:
         raise no_such_run(path, verb=verb)
-    if undoable and state.finished:
+    # Of a finished run resume() has put away what is left; the others need its snapshots.
+    if verb != "resume" and state.finished:
         raise no_such_run(
             path,
             verb=verb,
@@ -242,7 +238,7 @@ def _nothing_to_resume(
     layout = plan.after
     if plan.way is None:  # an image in use is not looked into
         try:
-            image_format = at_rest.format_named(plan.before.image.format)
+            image_format = format_named(plan.before.image.format)
             layout = layout_of(facts_of_image(path, image_format, plan.sector_size, keys))
         except KeyNeeded:
             pass
