@@ -7,8 +7,14 @@ from pathlib import Path
 
 from growdisk.block.holders import use_of
 from growdisk.block.host_blocks import free_room
-from growdisk.block.host_devices import disk_of_partition, holders_of, partitions_of, value_of
-from growdisk.block.mounts import memory_under, mounts
+from growdisk.block.host_devices import (
+    disk_of_partition,
+    holders_of,
+    memory_under,
+    mounts,
+    partitions_of,
+    value_of,
+)
 from growdisk.block.opening import refuse_read_only
 from growdisk.errors import GrowdiskError, ImageError, ImageInUse, Refused, shell_word
 from growdisk.fast_dataclass import replace

@@ -23,7 +23,7 @@ from growdisk.partitions.to_gpt import first_usable, starts_something
 from growdisk.planner.facts import Facts, ImageFacts
 from growdisk.qcow2.features import Incompatible
 from growdisk.qcow2.header import read_header
-from growdisk.qcow2.header_values import LEGACY_AES
+from growdisk.qcow2.header_fields import LEGACY_AES
 from growdisk.qcow2.image import Qcow2Image, opened_as_backing
 from growdisk.qcow2.named_files import backing_path
 from growdisk.qcow2.probe import ImageFormat, probe_format

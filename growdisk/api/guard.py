@@ -21,8 +21,7 @@ from growdisk.block.device import BlockDevice
 from growdisk.block.raw import RawFile
 from growdisk.errors import ImageError, ImageNotReadable, Refused, shell_word
 from growdisk.fast_dataclass import dataclass
-from growdisk.qcow2.backing import MAX_DEPTH
-from growdisk.qcow2.data import data_file_path
+from growdisk.qcow2.backing import MAX_DEPTH, data_file_path
 from growdisk.qcow2.features import Autoclear, Incompatible
 from growdisk.qcow2.header import Header, read_header
 from growdisk.qcow2.image import Qcow2Image
@@ -224,8 +223,8 @@ def in_a_run(path: Path, *, alone: bool = False) -> Path | None:
 def _is_in_a_run(path: Path, carried: CarriedRun | None) -> bool:
     if carried is None and not may_have_run(path):
         return False
+    from growdisk.workflow.journal import RunStatus
     from growdisk.workflow.run_directory import RunDirectory
-    from growdisk.workflow.states import RunStatus
 
     if any(run.state().status is RunStatus.UNFINISHED for run in RunDirectory.beside(path).runs()):
         return True

@@ -9,8 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from growdisk.block.holders import refuse_users
+from growdisk.block.host_devices import LOCAL_LOCKS, is_shared, mount_of
 from growdisk.block.locks import others_write
-from growdisk.block.mounts import LOCAL_LOCKS, is_shared, mount_of
 from growdisk.block.opening import require_writable
 from growdisk.fast_dataclass import dataclass, replace
 from growdisk.host.command import PACKAGES, is_here

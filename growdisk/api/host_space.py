@@ -14,15 +14,14 @@ from threading import Condition
 from growdisk.block.device import BlockDevice, ExtentKind
 from growdisk.block.host_blocks import free_room
 from growdisk.block.host_devices import file_behind
+from growdisk.durable import NO_ROOM, fallocate
 from growdisk.errors import Refused
-from growdisk.fallocate import NO_ROOM, fallocate
 from growdisk.fast_dataclass import dataclass, replace
 from growdisk.host.free_space import HostRoom, room_for
 from growdisk.planner.extra_disks import ExtraDiskPlan
 from growdisk.planner.facts import Facts
 from growdisk.planner.goal import Goal, SnapshotMode
-from growdisk.planner.host_need import GrowingImage, needed, needed_in_file
-from growdisk.planner.layers.host_writes import NOTHING
+from growdisk.planner.host_need import NOTHING, GrowingImage, needed, needed_in_file
 from growdisk.planner.plan import Plan
 from growdisk.planner.proposal import Proposal
 from growdisk.qcow2.image import Qcow2Image

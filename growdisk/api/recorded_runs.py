@@ -18,8 +18,9 @@ from growdisk.block.raw import RawFile
 from growdisk.errors import GrowdiskError, ImageInUse, KeyNeeded
 from growdisk.planner.layout import layout_of
 from growdisk.volumes.keyring import Keyring
-from growdisk.workflow.run_directory import RunDirectory, no_such_run
-from growdisk.workflow.states import ENDED, RunState, RunStatus
+from growdisk.workflow.failures import no_such_run
+from growdisk.workflow.journal import ENDED, RunState, RunStatus
+from growdisk.workflow.run_directory import RunDirectory
 from growdisk.workflow.stopping import StopRequest
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ def rollback(
             )
             raise no_such_run(path, verb="roll back", reason=reason)
         refuse_unknown_step(path, [step.name for step in session.run.plan.steps], to)
-        return lambda: session.engine.go_back(to)
+        return lambda: session.engine.roll_back(to)
 
     allowed = Allowed(keys, overlays_may_break, not_in_use)
     return _with_session(path, "roll back", observer, stop, roll_back, allowed)

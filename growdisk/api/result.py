@@ -13,10 +13,9 @@ from growdisk.errors import GrowdiskError, NeedsUser, Refused
 from growdisk.fast_dataclass import asdict, dataclass
 from growdisk.planner.goal import SnapshotMode
 from growdisk.planner.layout import Layout, layout_of
-from growdisk.workflow.journal import Event, JournalRecord
+from growdisk.workflow.journal import ENDED, Event, JournalRecord, RunState, RunStatus
 from growdisk.workflow.run_directory import RunDirectory
 from growdisk.workflow.run_places import is_served
-from growdisk.workflow.states import ENDED, RunState, RunStatus
 
 if TYPE_CHECKING:
     from growdisk.planner.facts import Facts

@@ -33,20 +33,17 @@ from growdisk.api.result import (
     step_reports,
 )
 from growdisk.block.host_blocks import free_room
+from growdisk.durable import NO_ROOM
 from growdisk.errors import GrowdiskError, Refused
-from growdisk.fallocate import NO_ROOM
 from growdisk.fast_dataclass import replace
 from growdisk.planner.goal import Goal, RunOptions
 from growdisk.planner.planner import propose
 from growdisk.planner.proposal import GoalReached, PlanFunction, Proposal
 from growdisk.units import parse_size
 from growdisk.volumes.keyring import Keyring
-from growdisk.workflow.run_directory import (
-    RunDirectory,
-    refuse_if_unfinished,
-    run_not_recorded,
-)
-from growdisk.workflow.states import RunState, RunStatus
+from growdisk.workflow.failures import run_not_recorded
+from growdisk.workflow.journal import RunState, RunStatus
+from growdisk.workflow.run_directory import RunDirectory, refuse_if_unfinished
 from growdisk.workflow.stopping import StopRequest
 
 if TYPE_CHECKING:

@@ -31,9 +31,9 @@ from growdisk.backends.guest_handle import Shell
 from growdisk.backends.judging import LOOKING, complaint, filesystem_unsound
 from growdisk.errors import ToolFailed
 from growdisk.fast_dataclass import dataclass
+from growdisk.fast_imports import LateLogger
 from growdisk.filesystems.content import UNMOUNTED_GROWTH
 from growdisk.host.command import last_lines
-from growdisk.late_logger import LateLogger
 from growdisk.tool_words import meaning
 from growdisk.units import align_up
 

@@ -24,7 +24,7 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from growdisk.block.device import BlockDevice
-from growdisk.late_logger import LateLogger
+from growdisk.fast_imports import LateLogger
 
 _log = LateLogger("growdisk.fuse")
 

@@ -31,13 +31,14 @@ from growdisk.block.host_devices import (
     holders_of,
     kernel_name_of,
     loops,
+    mounts,
     node_of,
     partitions_of,
     slaves_of,
+    unescaped,
     value_of,
 )
 from growdisk.block.locks import process_name
-from growdisk.block.mounts import mounts, unescaped
 from growdisk.errors import ImageError, ImageInUse
 from growdisk.fast_dataclass import dataclass
 

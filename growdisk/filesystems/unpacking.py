@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
-from growdisk.block.libzstd import LIBRARY, ZstdBuffer, load_libzstd
+from growdisk.block.compression import LIBRARY, ZstdBuffer, load_libzstd
 
 _LZ4_LEGACY = b"\x02\x21\x4c\x18"
 _LZ4_BLOCK = 8 << 20

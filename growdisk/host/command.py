@@ -22,7 +22,7 @@ from typing import IO
 
 from growdisk.errors import ToolFailed, ToolMissing, ToolTimedOut
 from growdisk.fast_dataclass import dataclass
-from growdisk.late_logger import LateLogger
+from growdisk.fast_imports import LateLogger
 
 COMMAND_LOG = LateLogger("growdisk.command")
 

@@ -95,7 +95,7 @@ class TaskVariables:
         except Exception as error:  # an expression may go wrong in as many ways as Python has
             raise template_failed(place, text=expression, reason=_reason(error)) from error
 
-    def holds(self, conditions: Sequence[str], place: YamlPosition | str) -> bool:
+    def are_true(self, conditions: Sequence[str], place: YamlPosition | str) -> bool:
         return all(bool(self.value(condition, place)) for condition in conditions)
 
     def _text(self, text: str, place: YamlPosition | str) -> object:

@@ -35,7 +35,7 @@ class Job:
 
 
 class HostPool:
-    """`tell` hears of all hosts; `tick` is called often, for a display that moves."""
+    """`emit` hears of all hosts; `tick` is called often, for a display that moves."""
 
     def __init__(self, emit: Callable[[Event], None], tick: Callable[[], None]) -> None:
         self._emit, self._tick = emit, tick
@@ -113,7 +113,7 @@ class HostPool:
 def _in_child(job: Job, connection: Connection) -> None:
     """The host's process. Its parent may be gone: then it works on without reporting."""
 
-    def tell(event: Event) -> None:
+    def emit(event: Event) -> None:
         with suppress(OSError):
             connection.send(event)
 
@@ -121,8 +121,8 @@ def _in_child(job: Job, connection: Connection) -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
     with SignalsStop(StopRequest()) as stop:
-        report = _worked(job, tell, stop)
-    tell(HostEnded(job.host, report))
+        report = _worked(job, emit, stop)
+    emit(HostEnded(job.host, report))
 
 
 def _worked(job: Job, emit: Callable[[Event], None], stop: StopRequest) -> HostReport:
@@ -132,14 +132,14 @@ def _worked(job: Job, emit: Callable[[Event], None], stop: StopRequest) -> HostR
         # Raised outside of any task, for example by a file of variables.
         return HostReport(job.host, "failed", error.exit_code, (), {}, error_document(error))
     except OSError as error:  # of its own records and ways back: a task reports its own
-        told = {
+        failure = {
             "what": f"the play on {job.host} cannot go on",
             "why": str(error),
             "do": "fix the cause (df -h shows full file systems); growdisk run PLAYBOOK --resume "
             "goes on, --undo takes back what was done",
             "code": 5,
         }
-        return HostReport(job.host, "stuck", 5, (), {}, told)
+        return HostReport(job.host, "stuck", 5, (), {}, failure)
     except Exception as bug:
         import traceback
 

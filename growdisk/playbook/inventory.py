@@ -222,7 +222,7 @@ def _member(tree: Tree, group: str, word: str, value: Located) -> None:
         else:
             if node.value is not None and not node.is_mapping:
                 raise node.bad(f"host {name} has variables", hint="write NAME: VALUE below it")
-            values = {key: item.plain() for key, item, _ in node.entries()}
+            values = node.plain_entries()
             for host in spelled_out(name, place):
                 tree.add_host(group, host, values)
 

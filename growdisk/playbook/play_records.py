@@ -26,7 +26,7 @@ from growdisk.fast_dataclass import asdict
 from growdisk.playbook.checkpoints import TaskCheckpoint
 from growdisk.playbook.perform import Diff
 from growdisk.playbook.reports import HostReport, TaskReport
-from growdisk.playbook.task_run import Done
+from growdisk.playbook.task_run import FinishedTask
 from growdisk.workflow.journal import Event, Journal, JournalRecord
 
 _DESCRIPTION = "run.json"
@@ -184,11 +184,12 @@ class Claims:
         self._held.clear()
 
 
-_ENDS = frozenset({Event.DONE, Event.UNDONE})
-
-
 class PlayJournal:
-    """The journal of a play on one host: what its tasks came to, and whether it goes back."""
+    """The journal of a play on one host: which task is next is decided by it alone.
+
+    begin · (snapshotting IMAGE · applying TASK.ITEM)* · verified TASK · … · done
+                                                         └ failed · rollback · undone
+    """
 
     # It has the events of a run's journal, in other meanings: `step` is a task's number, TASK.ITEM,
     # or the path of an image.
@@ -196,103 +197,97 @@ class PlayJournal:
     def __init__(self, path: Path) -> None:
         self._journal = Journal(path)
 
-    # --- what it says ---------------------------------------------------------------------------
+    # --- reading --------------------------------------------------------------------------------
 
     @property
     def has_begun(self) -> bool:
         return bool(self._journal.records)
 
     @property
-    def going_back(self) -> bool:
-        return any(record.event is Event.ROLLBACK for record in self._journal.records)
+    def is_restoring(self) -> bool:
+        return any(self._of(Event.ROLLBACK))
 
     @property
     def failure(self) -> Mapping[str, object]:
-        """The error for which it goes back."""
-        return next((_loaded(record) for record in self._of(Event.ROLLBACK)), {})
+        """The error for which the images are restored."""
+        return next(map(_loaded, self._of(Event.ROLLBACK)), {})
 
-    def ended_before(self) -> HostReport | None:
+    def end_report(self) -> HostReport | None:
         """The report of a play that has ended on this host."""
-        last = next((record for record in self._journal.records if record.event in _ENDS), None)
-        return _host_report(_loaded(last)) if last is not None else None
+        return next(map(_host_report, self._of(Event.DONE, Event.UNDONE)), None)
 
-    def task_done(self, number: int) -> Done | None:
+    def task_done(self, number: int) -> FinishedTask | None:
         """How a task ended that need not be done again."""
-        found = [record for record in self._of(Event.VERIFIED) if record.step == str(number)]
-        return _done(_loaded(found[-1])) if found else None
+        ended = [record for record in self._of(Event.VERIFIED) if record.step == str(number)]
+        return _finished_task(ended[-1]) if ended else None
 
-    def item_begun(self, key: str) -> TaskCheckpoint | None:
+    def item_before(self, key: str) -> TaskCheckpoint | None:
         """How it was before a task, or an item of its loop, that has begun."""
-        found = [record for record in self._of(Event.APPLYING) if record.step == key]
-        # item_begins writes no second one: it tells of the image before the first attempt.
-        return _before(_loaded(found[0])) if found else None
+        # record_item writes no second one: it has the image before the first attempt.
+        begun = (record for record in self._of(Event.APPLYING) if record.step == key)
+        return next(map(_checkpoint, begun), None)
 
-    def half_done(self) -> list[TaskCheckpoint]:
+    def unfinished_items(self) -> list[TaskCheckpoint]:
         """What had begun and not ended."""
         ended = {record.step for record in self._of(Event.VERIFIED)}
-        begun = [
-            record
+        return [
+            _checkpoint(record)
             for record in self._of(Event.APPLYING)
             # An item's key is TASK.ITEM; only whole tasks are recorded as ended.
             if str(record.step).split(".")[0] not in ended
         ]
-        return [_before(_loaded(record)) for record in begun]
 
     def run_before(self, image: Path) -> str | None:
         """The last run of an image from before the play ("" for none).
 
         None if no task has begun on it.
         """
-        begun = (_before(_loaded(record)) for record in self._of(Event.APPLYING))
+        begun = map(_checkpoint, self._of(Event.APPLYING))
         return next((before.run for before in begun if before.image == image), None)
 
-    def ways_back(self) -> list[Path]:
-        """Images that the play can be taken back on, in the order in which they were touched."""
+    def images(self) -> list[Path]:
+        """Those that have a snapshot from before the play, in the order in which it was taken."""
         return [Path(str(record.step)) for record in self._of(Event.SNAPSHOTTING)]
 
-    def made(self) -> list[Path]:
+    def created_files(self) -> list[Path]:
         """Files that were not there before the play."""
-        begun = (_before(_loaded(record)) for record in self._of(Event.APPLYING))
+        begun = map(_checkpoint, self._of(Event.APPLYING))
         return [before.made for before in begun if before.made is not None]
 
-    # --- what is said to it ---------------------------------------------------------------------
+    # --- writing --------------------------------------------------------------------------------
 
     def begin(self) -> None:
         if not self.has_begun:
             self._journal.append(JournalRecord(Event.BEGIN))
 
-    def makes_way_back(self, image: Path) -> None:
-        if image not in self.ways_back():
+    def record_snapshot(self, image: Path) -> None:
+        if image not in self.images():
             self._journal.append(JournalRecord(Event.SNAPSHOTTING, str(image)))
 
-    def item_begins(self, key: str, before: TaskCheckpoint) -> None:
-        if self.item_begun(key) is None:
-            self._journal.append(JournalRecord(Event.APPLYING, key, facts=_dumped(asdict(before))))
+    def record_item(self, key: str, before: TaskCheckpoint) -> None:
+        if self.item_before(key) is None:
+            self._append(Event.APPLYING, asdict(before), key)
 
-    def task_ended(self, number: int, done: Done) -> None:
-        self._journal.append(
-            JournalRecord(Event.VERIFIED, str(number), facts=_dumped(asdict(done)))
-        )
+    def record_task(self, number: int, done: FinishedTask) -> None:
+        self._append(Event.VERIFIED, asdict(done), str(number))
 
-    def goes_back(self, error: Mapping[str, object]) -> None:
-        if not self.going_back:
-            self._journal.append(
-                JournalRecord(
-                    Event.ROLLBACK, detail=str(error.get("what", "")), facts=_dumped(dict(error))
-                )
-            )
+    def record_restoring(self, error: Mapping[str, object]) -> None:
+        if not self.is_restoring:
+            self._append(Event.ROLLBACK, error, detail=str(error.get("what", "")))
 
-    def ended(self, report: HostReport) -> None:
+    def record_end(self, report: HostReport) -> None:
         event = Event.UNDONE if report.result == "restored" else Event.DONE
-        self._journal.append(JournalRecord(event, facts=_dumped(asdict(report))))
+        self._append(event, asdict(report))
 
-    def _of(self, event: Event) -> Iterator[JournalRecord]:
-        return (record for record in self._journal.records if record.event is event)
+    def _append(
+        self, event: Event, value: Mapping[str, object], step: str | None = None, detail: str = ""
+    ) -> None:
+        # A record of the engine's journal has plain values alone: ours is one text in it.
+        text = json.dumps(dict(value), default=str)
+        self._journal.append(JournalRecord(event, step, detail=detail, facts={"value": text}))
 
-
-def _dumped(value: Mapping[str, object]) -> dict[str, int | str]:
-    # A record of the engine's journal has plain values alone: ours is one text in it.
-    return {"value": json.dumps(value, default=str)}
+    def _of(self, *events: Event) -> Iterator[JournalRecord]:
+        return (record for record in self._journal.records if record.event in events)
 
 
 def _loaded(record: JournalRecord) -> dict[str, object]:
@@ -301,7 +296,8 @@ def _loaded(record: JournalRecord) -> dict[str, object]:
     return found
 
 
-def _before(found: dict[str, object]) -> TaskCheckpoint:
+def _checkpoint(record: JournalRecord) -> TaskCheckpoint:
+    found = _loaded(record)
     image, made = found["image"], found["made"]
     return TaskCheckpoint(
         # Paths were written as texts (default=str), None as null.
@@ -312,13 +308,15 @@ def _before(found: dict[str, object]) -> TaskCheckpoint:
     )
 
 
-def _done(found: dict[str, object]) -> Done:
+def _finished_task(record: JournalRecord) -> FinishedTask:
+    found = _loaded(record)
     registered, facts = found["registered"], found["facts"]
     assert isinstance(registered, dict) and isinstance(facts, dict)
-    return Done(tuple(_reports(found["reports"])), registered, facts)
+    return FinishedTask(tuple(_reports(found["reports"])), registered, facts)
 
 
-def _host_report(found: dict[str, object]) -> HostReport:
+def _host_report(record: JournalRecord) -> HostReport:
+    found = _loaded(record)
     return HostReport(**{**found, "tasks": tuple(_reports(found["tasks"]))})  # type: ignore[arg-type]
 
 

@@ -56,7 +56,7 @@ def file_vars(path: Path) -> dict[str, object]:
         return {}
     if not document.is_mapping:
         raise document.bad("variables are a mapping", hint="write NAME: VALUE")
-    return {key: value.plain() for key, value, _ in document.entries()}
+    return document.plain_entries()
 
 
 def _files_of(folder: Path, name: str) -> Iterator[Path]:
@@ -116,7 +116,7 @@ def _mapping(text: str) -> dict[str, object]:
     assert document is not None
     if not document.is_mapping:
         raise bad_value(f"cannot read -e {text}", "-e", text, 'write -e \'{"size": "+10G"}\'')
-    return {key: value.plain() for key, value, _ in document.entries()}
+    return document.plain_entries()
 
 
 def _pairs(text: str) -> dict[str, object]:

@@ -17,7 +17,7 @@ from growdisk.block.device import ResizableDevice
 from growdisk.errors import ImageUnsupported
 from growdisk.fast_dataclass import replace
 from growdisk.qcow2.header import REFTABLE_OFFSET, Header
-from growdisk.qcow2.header_rules import MAX_REFTABLE_BYTES, damaged
+from growdisk.qcow2.header_fields import MAX_REFTABLE_BYTES, damaged
 from growdisk.qcow2.refblock import last_used, zero_runs
 from growdisk.qcow2.refcounts import Refcounts, Run
 from growdisk.units import joined

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from growdisk.block.device import BlockDevice
 from growdisk.errors import ImageUnsupported
 from growdisk.fast_dataclass import replace
-from growdisk.qcow2.bitmap_directory import (
+from growdisk.qcow2.bitmaps import (
     ALL_ONES,
     Bitmap,
     Directory,

@@ -13,7 +13,7 @@ from array import array
 
 from growdisk.errors import ImageUnsupported
 from growdisk.fast_dataclass import replace
-from growdisk.qcow2.bitmap_directory import (
+from growdisk.qcow2.bitmaps import (
     ALL_ONES,
     IN_USE,
     MAX_TABLE_ENTRIES,

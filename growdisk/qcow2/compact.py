@@ -1,7 +1,7 @@
 """Writes an image again without its unused clusters.
 
 Snapshots, backing file and compressed clusters stay as they are. Unused: clusters that nothing
-names, those without data on the host (unbacked_clusters.py), and tables that name only such ones.
+names, those without data on the host (cluster_marks.py), and tables that name only such ones.
 
     header │ refcount table, blocks │ L1 tables │ snapshot table │ LUKS header │ bitmaps
     │ used clusters, in old order
@@ -22,19 +22,19 @@ from growdisk.block.raw import RawFile
 from growdisk.errors import ImageUnsupported, KeyNeeded
 from growdisk.fast_dataclass import dataclass, replace
 from growdisk.qcow2.bitmap_copy import MovedBitmaps
-from growdisk.qcow2.bitmap_directory import read_directory
+from growdisk.qcow2.bitmaps import read_directory
+from growdisk.qcow2.cluster_marks import UnbackedClusters
 from growdisk.qcow2.create import refcount_area
 from growdisk.qcow2.entries import COMPRESSED, OFFSET_MASK, ZERO, CompressedRange
-from growdisk.qcow2.extensions import Extension
 from growdisk.qcow2.features import Autoclear, Incompatible
-from growdisk.qcow2.header_values import LUKS
+from growdisk.qcow2.header import Extension
+from growdisk.qcow2.header_fields import LUKS
 from growdisk.qcow2.l1_walk import RunSplitter, Walker, l2_offsets
 from growdisk.qcow2.metadata import Metadata
 from growdisk.qcow2.refblock import RefblockCodec, add_to_run
 from growdisk.qcow2.refcounts import Run
 from growdisk.qcow2.snapshots import SnapshotEntry, dump_entries
 from growdisk.qcow2.tables import dump_table, progression
-from growdisk.qcow2.unbacked_clusters import UnbackedClusters
 from growdisk.units import joined, split_range
 
 _CHUNK = 4 << 20

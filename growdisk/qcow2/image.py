@@ -17,8 +17,7 @@ from growdisk.block.device import BlockDevice, ResizableDevice
 from growdisk.block.raw import RawFile
 from growdisk.errors import ImageDamaged, RefcountsTooNarrow
 from growdisk.fast_dataclass import replace
-from growdisk.qcow2.backing import ATOMIC, open_backing, with_backing
-from growdisk.qcow2.data import open_data_file
+from growdisk.qcow2.backing import ATOMIC, open_backing, open_data_file, with_backing
 from growdisk.qcow2.features import Autoclear
 from growdisk.qcow2.header import Header, read_header
 from growdisk.qcow2.image_services import Parts
@@ -39,7 +38,7 @@ if TYPE_CHECKING:
 
     from growdisk.qcow2.bitmap_copy import BitmapSource
     from growdisk.qcow2.create_options import Preallocation
-    from growdisk.qcow2.data import DataFile
+    from growdisk.qcow2.metadata import DataFile
     from growdisk.qcow2.open_checks import Passphrase
     from growdisk.qcow2.snapshots import SnapshotInfo
 
@@ -237,7 +236,7 @@ class Qcow2Image(VirtualDisk):
 
     def forget_unwritten(self) -> None:
         """Drop unwritten changes and continue from the file, as after a crash: with a repair."""
-        from growdisk.qcow2.after_failure import reread
+        from growdisk.qcow2.repair import reread
 
         header, is_sound = reread(self._file, self.path)
         self._take_header(header)
@@ -249,9 +248,9 @@ class Qcow2Image(VirtualDisk):
 
         There must be nothing unwritten.
         """
-        from growdisk.qcow2.after_failure import drop_empty_blocks, shorten_table
+        from growdisk.qcow2.rebuild import shorten_table
 
-        drop_empty_blocks(self._metadata)
+        self._metadata.drop_empty_blocks()
         if self.header.reftable_clusters > self._reftable_clusters:
             self._take_header(self.header)
             shorten_table(self._metadata, self._reftable_clusters)
@@ -268,7 +267,7 @@ class Qcow2Image(VirtualDisk):
             except RefcountsTooNarrow:
                 if self.header.version < 3 or self.header.refcount_bits == 64:
                     raise
-            from growdisk.qcow2.widen import widen_refcounts
+            from growdisk.qcow2.rebuild import widen_refcounts
 
             self._take_header(widen_refcounts(self._file, self.path, self._begin_and_flush))
 
@@ -356,7 +355,7 @@ class Qcow2Image(VirtualDisk):
     def bitmap_source(self) -> BitmapSource | None:
         """The persistent dirty bitmaps, to add to another image of this size; None if not valid."""
         from growdisk.qcow2.bitmap_copy import BitmapSource
-        from growdisk.qcow2.bitmap_directory import read_directory
+        from growdisk.qcow2.bitmaps import read_directory
 
         directory = read_directory(self._file, self.header)
         return None if directory is None else BitmapSource(self._file, self.header, directory)

@@ -17,9 +17,8 @@ if TYPE_CHECKING:
     from growdisk.qcow2.l1_walk import Walker
     from growdisk.qcow2.mapping import Mapping
     from growdisk.qcow2.metadata import Metadata
-    from growdisk.qcow2.preflight import Preflight
+    from growdisk.qcow2.preflight import Preflight, Reservation
     from growdisk.qcow2.reader import Reader
-    from growdisk.qcow2.reservation import Reservation
     from growdisk.qcow2.resize import Resizer
     from growdisk.qcow2.revert import Reverter
     from growdisk.qcow2.snapshot_ops import SnapshotManager
@@ -73,7 +72,7 @@ class Parts:
 
     def claim(self) -> Reservation:
         # Not kept: a reservation is for one write.
-        from growdisk.qcow2.reservation import Reservation
+        from growdisk.qcow2.preflight import Reservation
 
         return Reservation(self.metadata, self.mapping, self.writer)
 

@@ -15,8 +15,7 @@ from itertools import zip_longest
 
 from growdisk.errors import ImageError, ImageUnsupported, RefcountsTooNarrow
 from growdisk.qcow2.entries import COMPRESSED, COPIED, OFFSET_MASK
-from growdisk.qcow2.geometry import Geometry
-from growdisk.qcow2.header_rules import damaged
+from growdisk.qcow2.header_fields import Geometry, damaged
 from growdisk.qcow2.mapping import Mapping
 from growdisk.qcow2.metadata import Metadata
 from growdisk.qcow2.refcounts import Run
@@ -122,7 +121,13 @@ class Walker:
 
     @cached_property
     def _masks(self) -> tuple[int, int]:
-        """(bits that no plain entry has, bits of offsets), in all lanes of a whole table."""
+        """(bits that no plain entry has, bits of offsets), in all lanes of a whole table.
+
+        lane                   2                    1                    0
+        entries of 64 KiB      8000_0000_000c_0000  0000_0000_0000_0000  8000_0000_000a_0000
+        bad     7f00_0000_0000_fffe in each lane: 0 of all three
+        offsets 00ff_ffff_ffff_fe00 in each lane: c_0000, 0, a_0000; >> 16: c, 0, a
+        """
         ones = to_lanes(array("Q", [1]) * self._geometry.l2_entries)
         return (COMPRESSED | self._mapping.bad_bits) * ones, OFFSET_MASK * ones
 

@@ -15,22 +15,64 @@ from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 
-from growdisk.block.device import ResizableDevice
+from growdisk.block.device import Part, ResizableDevice, parts_of
 from growdisk.fast_dataclass import replace
 from growdisk.qcow2.allocator import Allocator
-from growdisk.qcow2.data import DataFile, PlainData
 from growdisk.qcow2.entries import COPIED, L1_RESERVED, OFFSET_MASK
-from growdisk.qcow2.extensions import Extension
 from growdisk.qcow2.features import Incompatible
-from growdisk.qcow2.header import FEATURES_OFFSET, Header
-from growdisk.qcow2.header_rules import damaged
+from growdisk.qcow2.header import FEATURES_OFFSET, Extension, Header
+from growdisk.qcow2.header_fields import damaged
 from growdisk.qcow2.refcounts import Refcounts, Run
 from growdisk.qcow2.tables import TableCache, dump_table, load_table
+
+TYPE_CHECKING = False  # typing would be loaded for this alone
+if TYPE_CHECKING:
+    from typing import Protocol
+else:
+    Protocol = object
 
 L2_CACHE_BYTES = 16 << 20
 _SECTOR_ENTRIES = 64  # of 8 bytes: what is written of the L1 table at once
 _MAX_KEY_STORE = 64 << 20  # bytes of a LUKS header
 _PENDING_MAX = 4096  # runs that wait to be freed
+
+
+class DataFile(Protocol):
+    """Guest data by host offset.
+
+    `guest_offset` of the first byte is for ciphers that depend on it.
+    """
+
+    @property
+    def size(self) -> int: ...
+
+    def read(self, offset: int, length: int, guest_offset: int) -> bytes: ...
+
+    def write(self, offset: int, data: bytes | memoryview, guest_offset: int) -> None: ...
+
+    def parts(self, offset: int, length: int, guest_offset: int) -> Iterator[Part]:
+        """The range as parts; beyond the end of the file there are zeros."""
+
+
+class PlainData:
+    """Implements DataFile: the bytes of a file as they are."""
+
+    def __init__(self, file: ResizableDevice) -> None:
+        self._file = file
+
+    @property
+    def size(self) -> int:
+        return self._file.size
+
+    def read(self, offset: int, length: int, guest_offset: int) -> bytes:
+        return self._file.read(offset, length)
+
+    def write(self, offset: int, data: bytes | memoryview, guest_offset: int) -> None:
+        self._file.write(offset, data)
+
+    def parts(self, offset: int, length: int, guest_offset: int) -> Iterator[Part]:
+
+        return parts_of(self._file, offset, offset + length)
 
 
 class Metadata:
@@ -241,19 +283,16 @@ class Metadata:
         self.allocator.release(runs)
         self._forget_tables(runs)
 
-    def drop_empty_blocks(self) -> bool:
-        """Give up refcount blocks that count nothing; whether there were any.
-
-        There must be nothing unwritten.
-        """
-        dropped = self.refcounts.drop_empty_blocks()
-        # A block that counted itself took that count with it. One that another block counts is
-        # released there, which may leave that one empty in turn.
-        self.release([run for run in dropped if self.refcounts.get(run[0])])
-        if self.allocator.released is not None:
-            self.allocator.released += dropped
-        self.flush()
-        return bool(dropped)
+    def drop_empty_blocks(self) -> None:
+        """Give up refcount blocks that count nothing, durably. There must be nothing unwritten."""
+        with self.giving_back():
+            while dropped := self.refcounts.drop_empty_blocks():
+                # A block that counted itself took that count with it. One that another block counts
+                # is released there, which may leave that one empty in turn.
+                self.release([run for run in dropped if self.refcounts.get(run[0])])
+                if self.allocator.released is not None:
+                    self.allocator.released += dropped
+                self.flush()
 
     @contextmanager
     def giving_back(self) -> Iterator[None]:

@@ -18,7 +18,7 @@ from contextvars import ContextVar
 from pathlib import Path
 
 from growdisk.errors import ImageNotReadable, ImageUnsupported
-from growdisk.qcow2.header_rules import damaged
+from growdisk.qcow2.header_fields import damaged
 from growdisk.qcow2.outside import ReferenceOutside
 
 _VARIABLE = "GROWDISK_TRUST_REFERENCES"

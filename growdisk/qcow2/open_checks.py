@@ -6,11 +6,11 @@ from pathlib import Path
 
 from growdisk.block.device import ResizableDevice
 from growdisk.errors import ImageUnsupported
-from growdisk.qcow2.data import DataFile
 from growdisk.qcow2.features import Incompatible
 from growdisk.qcow2.header import Header, read_header
-from growdisk.qcow2.header_rules import damaged
+from growdisk.qcow2.header_fields import damaged
 from growdisk.qcow2.image_services import Parts
+from growdisk.qcow2.metadata import DataFile
 
 #: One, or several of which each encrypted layer of a chain takes the first that opens it.
 Passphrase = bytes | tuple[bytes, ...]

@@ -9,12 +9,11 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from functools import partial
 
-from growdisk.block.device import BlockDevice, Extent, ExtentKind, Part
-from growdisk.block.parts import parts_of, read_into
+from growdisk.block.device import BlockDevice, Extent, ExtentKind, Part, parts_of, read_into
+from growdisk.qcow2.cluster_marks import HOLE, NOWHERE, FragmentedRun
 from growdisk.qcow2.compress import Unpacker, unpacker
 from growdisk.qcow2.entries import CompressedRange, L2Kind
-from growdisk.qcow2.fragmented_data import HOLE, NOWHERE, FragmentedRun
-from growdisk.qcow2.header_rules import damaged
+from growdisk.qcow2.header_fields import damaged
 from growdisk.qcow2.mapping import GuestRun, Mapping
 from growdisk.qcow2.metadata import Metadata
 

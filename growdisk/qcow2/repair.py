@@ -73,6 +73,17 @@ def repair(
     return replace(fixed(before, after), problems=(*lost, *after.problems))
 
 
+def reread(file: ResizableDevice, path: Path) -> tuple[Header, bool]:
+    """(the header after the repair that the next program would begin with, if all is sound)."""
+    # Errors in an image that does not call itself dirty are not of our making.
+    is_dirty = read_header(file, path).has(Incompatible.DIRTY)
+    try:
+        is_sound = not repair(file, path, errors=is_dirty).has_errors
+    except ImageDamaged:  # it was so before, or the next opening will tell
+        is_sound = False
+    return read_header(file, path), is_sound
+
+
 def refuse_broken(analysis: Analysis, *, errors: bool, accept_loss: bool) -> None:
     """Raise ImageDamaged for what a repair of this kind cannot mend. Changes nothing."""
     findings = analysis.findings

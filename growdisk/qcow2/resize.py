@@ -19,8 +19,7 @@ from growdisk.qcow2.create_options import Preallocation
 from growdisk.qcow2.entries import OFFSET_MASK, L2Kind
 from growdisk.qcow2.features import Autoclear
 from growdisk.qcow2.header import SIZE_AND_L1_OFFSET
-from growdisk.qcow2.header_rules import MAX_L1_BYTES, MAX_SIZE
-from growdisk.qcow2.header_values import LEGACY_AES
+from growdisk.qcow2.header_fields import LEGACY_AES, MAX_L1_BYTES, MAX_SIZE
 from growdisk.qcow2.l1_walk import Walker
 from growdisk.qcow2.mapping import Mapping
 from growdisk.qcow2.metadata import Metadata

@@ -23,7 +23,7 @@ from growdisk.fast_dataclass import replace
 from growdisk.qcow2.entries import COPIED
 from growdisk.qcow2.features import Incompatible
 from growdisk.qcow2.header import SIZE_AND_L1_OFFSET, SNAPSHOTS_OFFSET
-from growdisk.qcow2.header_rules import MAX_L1_BYTES, MAX_SIZE, MAX_SNAPSHOTS, damaged
+from growdisk.qcow2.header_fields import MAX_L1_BYTES, MAX_SIZE, MAX_SNAPSHOTS, damaged
 from growdisk.qcow2.l1_walk import Walker, without_copied
 from growdisk.qcow2.metadata import Metadata
 from growdisk.qcow2.refcounts import Run

@@ -22,7 +22,7 @@ from growdisk.qcow2.entries import (
     ZERO,
     L2Kind,
 )
-from growdisk.qcow2.header_rules import damaged
+from growdisk.qcow2.header_fields import damaged
 from growdisk.qcow2.mapping import GuestRun, Mapping
 from growdisk.qcow2.metadata import Metadata
 

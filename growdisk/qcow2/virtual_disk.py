@@ -12,18 +12,17 @@ from pathlib import Path
 
 from growdisk.block.device import BlockDevice, Extent, InParts, Part, ResizableDevice, check_range
 from growdisk.block.raw import RawFile
-from growdisk.qcow2.data import DataFile
 from growdisk.qcow2.header import Header
 from growdisk.qcow2.image_services import Parts
-from growdisk.qcow2.metadata import Metadata
+from growdisk.qcow2.metadata import DataFile, Metadata
 from growdisk.qcow2.write_guard import WriteGuard
 
 TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:
     from typing import Self
 
+    from growdisk.qcow2.cluster_marks import FragmentedRun
     from growdisk.qcow2.compress import CompressedCluster
-    from growdisk.qcow2.fragmented_data import FragmentedRun
     from growdisk.qcow2.mapping import GuestRun
 
 

@@ -10,7 +10,7 @@ from growdisk.errors import ImageUnsupported, KeyNeeded
 from growdisk.fast_dataclass import replace
 from growdisk.qcow2.features import Autoclear
 from growdisk.qcow2.header import FEATURES_OFFSET
-from growdisk.qcow2.header_values import LEGACY_AES
+from growdisk.qcow2.header_fields import LEGACY_AES
 from growdisk.qcow2.metadata import Metadata
 
 TYPE_CHECKING = False  # typing would be loaded for this alone

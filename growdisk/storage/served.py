@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import ClassVar, NamedTuple
 
 from growdisk.block.address import Address
-from growdisk.block.mounts import mounts
-from growdisk.block.nbd_client import NotOffered, query_export
+from growdisk.block.host_devices import mounts
+from growdisk.block.nbd_handshake import NotOffered, query_export
 from growdisk.errors import Refused
 from growdisk.fast_dataclass import dataclass
 from growdisk.host.command import last_lines, require, run, start

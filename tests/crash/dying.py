@@ -22,7 +22,7 @@ from collections.abc import Callable, Set
 from pathlib import Path
 from typing import Any
 
-from growdisk import fallocate
+from growdisk.durable import fallocate
 
 #: Calls of `os` that write to an open file, by the position of its descriptor.
 _WRITING = {

@@ -13,10 +13,9 @@ from pathlib import Path
 from growdisk.block.raw import RawFile
 from growdisk.errors import ImageDamaged, ImageNotReadable
 from growdisk.fast_dataclass import dataclass
-from growdisk.qcow2.extensions import Extension
 from growdisk.qcow2.features import Autoclear, Compatible, Incompatible
-from growdisk.qcow2.header import Header, read_header
-from growdisk.qcow2.header_values import LEGACY_AES
+from growdisk.qcow2.header import Extension, Header, read_header
+from growdisk.qcow2.header_fields import LEGACY_AES
 from growdisk.qcow2.probe import ImageFormat, probe
 from growdisk.qcow2.snapshots import SnapshotEntry, read_entries
 from growdisk.units import align_up

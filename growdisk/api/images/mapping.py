@@ -16,8 +16,8 @@ from growdisk.block.device import BlockDevice, ExtentKind
 from growdisk.block.raw import RawFile
 from growdisk.errors import ImageDamaged
 from growdisk.fast_dataclass import NamedTuple
+from growdisk.qcow2.cluster_marks import BOTH, HOLE, NOWHERE, FragmentedRun
 from growdisk.qcow2.entries import OFFSET_MASK, L2Kind
-from growdisk.qcow2.fragmented_data import BOTH, HOLE, NOWHERE, FragmentedRun
 from growdisk.qcow2.image import Qcow2Image
 from growdisk.qcow2.mapping import GuestRun
 from growdisk.qcow2.probe import ImageFormat

@@ -12,6 +12,7 @@ from growdisk.api.guard import ConflictGuard
 from growdisk.block.device import BlockDevice, ExtentKind, ResizableDevice
 from growdisk.block.host_blocks import free_room
 from growdisk.block.raw import RawFile
+from growdisk.durable import NO_ROOM
 from growdisk.errors import (
     ImageNotReadable,
     ImageUnsupported,
@@ -20,7 +21,6 @@ from growdisk.errors import (
     not_created,
     write_failed,
 )
-from growdisk.fallocate import NO_ROOM
 from growdisk.qcow2.image import Qcow2Image
 from growdisk.qcow2.open_checks import Passphrase
 from growdisk.qcow2.probe import ImageFormat, probe_format, probe_to_write

@@ -16,9 +16,8 @@ from contextlib import nullcontext
 from itertools import chain, islice
 from threading import Thread
 
-from growdisk.block.device import BlockDevice, Part
+from growdisk.block.device import BlockDevice, Part, fill, parts_of, read_into
 from growdisk.block.direct_io import aligned
-from growdisk.block.parts import fill, parts_of, read_into
 from growdisk.block.raw import RawFile
 from growdisk.units import split_range
 

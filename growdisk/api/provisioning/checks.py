@@ -13,7 +13,7 @@ from growdisk.api.provisioning.result import not_provisioned, output_exists
 from growdisk.block.device import BlockDevice
 from growdisk.block.raw import RawFile
 from growdisk.errors import UsageError
-from growdisk.qcow2.header_values import LUKS
+from growdisk.qcow2.header_fields import LUKS
 from growdisk.qcow2.image import Qcow2Image
 from growdisk.qcow2.named_files import real
 from growdisk.qcow2.probe import ImageFormat
@@ -98,7 +98,10 @@ def _layers(device: BlockDevice) -> list[Path]:
 
 
 def encryption_of(base: Path, base_format: ImageFormat) -> bytes:
-    """The encryption header of the topmost encrypted layer; b"" if the base is not encrypted."""
+    """The encryption header of the topmost encrypted layer; b"" if the base is not encrypted.
+
+    It is copied to outputs with its key slots: the passphrases of the base open them, too.
+    """
     with closing(open_device(base, base_format)) as device:
         layer = _encrypted_layer(device)
         if layer is None or layer.header.crypt_method != LUKS:

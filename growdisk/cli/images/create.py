@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import argparse
 
+from growdisk.api.images.creating import create_qcow2, create_raw, raw_preallocation
 from growdisk.cli.declaring import declare
 from growdisk.cli.images.keys import add_key, add_new_key, key_for_new
-from growdisk.cli.images.shared import add_options, add_path, human_size, note_rounded, position_of
+from growdisk.cli.images.shared import add_options, add_path, note_rounded, position_of
 from growdisk.cli.output import CommandOutput
 from growdisk.errors import UsageError
 from growdisk.planner.option_table import CREATING, FORMAT
-from growdisk.qcow2.create_options import CreateOptions
+from growdisk.qcow2.create_options import CreateOptions, option_words
 from growdisk.qcow2.probe import format_of_name
+from growdisk.units import format_size
 
 _BACKING = {"backing_file": "backing", "backing_fmt": "backing_format"}
 
@@ -44,14 +46,12 @@ def run_create(arguments: argparse.Namespace, output: CommandOutput) -> int:
     size = (_raw if form == "raw" else _qcow2)(arguments, requested)
     output.document({"result": "created", "filename": str(arguments.path), "virtual-size": size})
     note_rounded(output, requested, size)
-    output.note(f"{arguments.path}: {form}, {human_size(size)}")
+    output.note(f"{arguments.path}: {form}, {format_size(size)}")
     return 0
 
 
 def _take_backing_options(arguments: argparse.Namespace) -> None:
     """qemu-img's `-o backing_file=NAME,backing_fmt=FORMAT` as -b and -F."""
-    from growdisk.qcow2.create_options import option_words
-
     kept = []
     for option in option_words(",".join(arguments.options)):
         name, _, value = option.partition("=")
@@ -96,8 +96,6 @@ def _format(arguments: argparse.Namespace) -> str:
 
 
 def _raw(arguments: argparse.Namespace, size: int | None) -> int:
-    from growdisk.api.images.creating import create_raw, raw_preallocation
-
     if size is None or arguments.backing is not None or arguments.encrypt:
         raise UsageError(
             "a raw image has a SIZE, no backing file and no encryption", hint="make it qcow2"
@@ -106,8 +104,6 @@ def _raw(arguments: argparse.Namespace, size: int | None) -> int:
 
 
 def _qcow2(arguments: argparse.Namespace, size: int | None) -> int:
-    from growdisk.api.images.creating import create_qcow2
-
     options = CreateOptions.parse(",".join(arguments.options))
     return create_qcow2(
         arguments.path,

@@ -1,4 +1,4 @@
-"""What the image verbs share: their arguments, and sizes in qemu-img's words."""
+"""What the image verbs share: their arguments, sizes in qemu-img's words, and how they end."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from growdisk.cli.output import CommandOutput
 from growdisk.errors import BadSize
-from growdisk.units import SizeSpec, parse_size
+from growdisk.units import parse_size
 
 _ZERO = r"0+(b|B|[kKMGTPE](iB)?)?"
 
@@ -34,16 +34,12 @@ def position_of(text: str) -> int:
     # parse_size refuses 0, as no disk is that small; an offset may well be 0.
     if re.fullmatch(_ZERO, text):
         return 0
-    size = size_of(text)
+    size = parse_size(text)
     if size.relative:
         raise BadSize(
             text, reason="there is nothing that it could be added to", hint="write 4096b or 64k"
         )
     return size.bytes
-
-
-def size_of(text: str) -> SizeSpec:
-    return parse_size(text)
 
 
 def note_rounded(output: CommandOutput, requested: int | None, size: int) -> None:
@@ -52,8 +48,8 @@ def note_rounded(output: CommandOutput, requested: int | None, size: int) -> Non
         output.note(f"a disk has whole sectors of 512 bytes: {requested} is rounded up to {size}")
 
 
-def human_size(size: int) -> str:
-    """`64 MiB`, `2.19 MiB`: three digits that matter, as qemu-img."""
+def size_of_qemu_img(size: int) -> str:
+    """`64 MiB`, `2.19 MiB`: where the text is to read as qemu-img's. All else is format_size."""
     # From 1000 of a unit on the next one is used, not from 1024: three digits are enough then.
     power = max(frexp(size / (1000 / 1024))[1] - 1, 0) // 10
     return f"{size / 1024**power:.3g} {('', 'Ki', 'Mi', 'Gi', 'Ti', 'Pi', 'Ei')[power]}B"

@@ -13,9 +13,7 @@ from growdisk.block.device import BlockDevice
 from growdisk.qcow2 import entries
 from growdisk.qcow2.check.check_errors import CheckErrors
 from growdisk.qcow2.check.cluster_counts import ClusterCounts
-from growdisk.qcow2.check.entry_runs import RunFinder
-from growdisk.qcow2.check.fragmented_tables import FragmentedTable
-from growdisk.qcow2.check.l2_reading import L2Reader
+from growdisk.qcow2.check.l2_tables import FragmentedTable, L2Reader, RunFinder
 from growdisk.qcow2.check.stored_refcounts import read_padded
 from growdisk.qcow2.features import Incompatible
 from growdisk.qcow2.header import Header

@@ -16,13 +16,11 @@ from growdisk.fast_dataclass import dataclass
 from growdisk.qcow2 import entries
 from growdisk.qcow2.check.check_errors import CheckErrors
 from growdisk.qcow2.check.cluster_counts import ClusterCounts
-from growdisk.qcow2.check.fragmented_tables import FragmentedTable
-from growdisk.qcow2.check.l2_reading import L2Reader, Runs
+from growdisk.qcow2.check.l2_tables import FragmentedTable, L2Reader, Runs
 from growdisk.qcow2.check.stored_refcounts import StoredRefcounts, counts_for, read_padded
 from growdisk.qcow2.check.table_lists import BITMAP_RESERVED, bitmap_tables, snapshot_tables
-from growdisk.qcow2.extensions import Extension
 from growdisk.qcow2.features import Autoclear, Incompatible
-from growdisk.qcow2.header import Header
+from growdisk.qcow2.header import Extension, Header
 from growdisk.units import align_up, split_range
 
 _MAX_REPEATED = 32 << 20  # as much as one L1 table may have

@@ -89,7 +89,7 @@ def bitmap_tables(
     if not size or offset + size > file.size:
         findings.broken_structure(f"the bitmap directory at {offset:#x} lies outside the file")
         return (0, 0), []
-    # extensions.py has refused one of more than 64 MiB.
+    # header.py has refused one of more than 64 MiB.
     directory = file.read(offset, size)
     tables: list[tuple[int, int]] = []
     position, names = 0, set[bytes]()

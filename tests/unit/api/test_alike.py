@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from growdisk.api.images.pump import are_alike
-from growdisk.block.device import Part
-from growdisk.block.parts import fill
+from growdisk.block.device import Part, fill
 from growdisk.block.raw import RawFile
 
 _SIZE = 1 << 20

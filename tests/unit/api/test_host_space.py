@@ -12,7 +12,7 @@ import pytest
 from growdisk.api.host_space import RunImage, refuse_run_without_room
 from growdisk.block.raw import RawFile
 from growdisk.planner.facts import Facts, ImageFacts
-from growdisk.planner.layers.host_writes import HostWrites
+from growdisk.planner.host_need import HostWrites
 from growdisk.planner.proposal import Proposal
 from growdisk.units import MiB
 
