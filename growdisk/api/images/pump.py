@@ -26,6 +26,11 @@ if TYPE_CHECKING:
     from _thread import LockType
     from typing import Any, TypeVar
 
+    from growdisk.block.device import Extent
+    from growdisk.qcow2.mapping import GuestRun
+
+    P = TypeVar("P", Extent, Part, GuestRun)
+    Q = TypeVar("Q", Extent, Part, GuestRun)
     T = TypeVar("T")
 
 CHUNK = 1 << 20
@@ -172,18 +177,11 @@ def are_alike(one: list[Part], other: list[Part], buffers: tuple[bytearray, byte
     # Something is compressed, or read through a device.
     if not all(part.place is not None or part.fill is None for part in (*one, *other)):
         return False
-    start, mine, theirs = one[0].start, iter(one), iter(other)
-    a, b = next(mine), next(theirs)
-    while True:
-        # [start, end) lies in one part of each, and is a step at most.
-        end = min(a.end, b.end, start + _COMPARED)
-        if _bytes(a, start, end, buffers[0]) != _bytes(b, start, end, buffers[1]):
-            return False
-        if end == one[-1].end:
-            return True
-        a = next(mine) if a.end == end else a
-        b = next(theirs) if b.end == end else b
-        start = end
+    return all(
+        _bytes(a, first, last, buffers[0]) == _bytes(b, first, last, buffers[1])
+        for start, end, a, b in side_by_side(one, other, one[0].start)
+        for first, last in split_range(start, end, _COMPARED)
+    )
 
 
 def _bytes(part: Part, start: int, end: int, buffer: bytearray) -> bytearray | bytes:
@@ -195,6 +193,20 @@ def _bytes(part: Part, start: int, end: int, buffer: bytearray) -> bytearray | b
     device, offset = part.place
     read_into(device, offset + start - part.start, memoryview(buffer))
     return buffer
+
+
+def side_by_side(
+    one: Iterable[P], other: Iterable[Q], start: int
+) -> Iterator[tuple[int, int, P, Q]]:
+    """[start, end) that lie in one piece of each of two lists, and these two pieces."""
+    mine, theirs = iter(one), iter(other)
+    a, b = next(mine, None), next(theirs, None)
+    while a is not None and b is not None:
+        end = min(a.end, b.end)
+        yield start, end, a, b
+        a = next(mine, None) if a.end == end else a
+        b = next(theirs, None) if b.end == end else b
+        start = end
 
 
 # --- pieces worked on by several threads, and used in their order ---------------------------------
