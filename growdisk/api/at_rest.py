@@ -117,7 +117,7 @@ class DisksAtRest:
         return goal
 
     def facts(self, goal: Goal) -> Facts:
-        """With what the guest's own files say of what nothing on the disk tells of."""
+        """The facts, with what only the guest's own files say."""
         # An image that was copied without its run's folder still has that run's snapshots.
         for image, place in ((self.image, self.path), *self.others):
             refuse_carried(place, carried_by(image))
@@ -199,7 +199,7 @@ def _load_tools() -> None:
 class Allowed:
     """What a continued run may use: passphrases, and the user's consent.
 
-    That is consent to break images that lie on this one, and the word that nobody uses it unseen.
+    That is consent to break images that lie on this one, and the word that nobody uses them unseen.
     `shows_the_same`: what is done changes nothing that is seen of the disk.
     """
 

@@ -101,10 +101,10 @@ def _ended(
 
 
 def _forget(image: Qcow2Image, names: list[str]) -> None:
-    """The latest first, so that the way back is whole as long as there is one."""
+    """The latest first: as long as there is a snapshot, it can be rolled back to."""
     for name in reversed(names):
         image.delete_snapshot(name)
-    # After the snapshots: as long as there is a mark, the image tells of a run that is not over.
+    # After the snapshots: as long as there is a mark, the image shows a run that is not over.
     image.set_run_mark(on=False)
     image.flush()
 

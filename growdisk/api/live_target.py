@@ -188,7 +188,7 @@ def reach(request: LiveRequest) -> RunningGuest | Path:
     found = guest_of(request.path)
     if found is None:
         return request.path
-    # Its monitor is in libvirt's hands, and serves one client.
+    # libvirt keeps its monitor, which serves one client.
     if found.domain:
         return _by_domain(replace(request, domain=found.domain))
     if not found.monitor:

@@ -81,14 +81,14 @@ def _put_away(directory: RunDirectory, *, not_in_use: bool) -> None:
 
 
 def clear_up(image: Path, run: str) -> None:
-    """After an image was put back to before its later runs: nothing beside it tells of these.
+    """Remove what later runs have left beside an image that was put back to before them.
 
     `run` is the one from before. Not while somebody uses the image, who may begin a run.
     """
     directory = RunDirectory.beside(image)
     with suppress(ImageInUse), closing(RawFile.open(directory.image, writable=True)):
         leading = directory.leading()
-        # The record tells of a run that the image, as it is now, has not seen.
+        # The record is of a run that the image, as it is now, has not seen.
         if leading.plan_file.exists() and leading.run() != run:
             directory.forget()
         else:
@@ -109,7 +109,7 @@ def rollback(
     path = Path(image)
 
     def roll_back(session: AnySession) -> Callable[[], RunState]:
-        # Some snapshots may be gone already: there is no whole way back.
+        # Some snapshots may be gone already: the run cannot be undone as a whole.
         if session.engine.state.committing:
             reason = (
                 "all its steps are done and their snapshots are being removed: growdisk "

@@ -149,7 +149,7 @@ def expand(
     with _opened(target, goal, options, image_format, stop, verb="expand") as found:
         prepared = _prepare(found, goal, propose)
         if isinstance(prepared, Result):
-            # Nothing to do. What a killed run has left beside the image is swept away all the same.
+            # Nothing to do. What a killed run has left beside the image is removed all the same.
             found.put_away()
             return prepared
         path = Path(prepared.plan.before.image.path)  # as the user named it
@@ -206,7 +206,7 @@ def _prepare(target: Target, goal: Goal, propose: PlanFunction) -> Prepared | Re
 
     Raises refusals.
     """
-    # A kept run is let through here: if there is nothing to do, it is in nobody's way.
+    # A kept run is let through here: if there is nothing to do, it hinders nobody.
     refuse_if_unfinished(target.directory)
     goal = target.completed(_known_to_host(goal, target.path))
     facts = target.facts(goal)
@@ -235,8 +235,8 @@ def _known_to_host(goal: Goal, path: Path) -> Goal:
 def _since_growth(path: Path) -> float | None:
     """Seconds since its last run ended well.
 
-    One from the future tells that the clock was wrong then, or is now: it holds nobody back for
-    longer than the interval.
+    One from the future shows that the clock was wrong then, or is now: it delays a growth no longer
+    than the interval.
     """
     directory = RunDirectory.beside(path)
     if directory.state().status not in (RunStatus.DONE, RunStatus.KEPT):

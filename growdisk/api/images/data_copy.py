@@ -139,7 +139,7 @@ def is_zero(data: bytearray) -> bool:
 def _zero_granules(data: bytes | bytearray, granule: int) -> Iterator[int]:
     """Where granules of zeros begin.
 
-    The first word of each tells nearly always, and all of these are had at once.
+    The first word of each decides nearly always, and all of these are read at once.
     """
     zeros, whole = bytes(granule), align_down(len(data), granule)
     # 64-bit words ("Q"), of each granule the first: [0] and [512] for 8192 bytes in granules of

@@ -2,7 +2,7 @@
 
 What has to be decompressed, and what the host has as it is, can be fetched by any thread;
 everything else one at a time. If the pieces do not stand in order in the host's file, the host is
-told some ahead. Buffers are used again and again: large new ones for each piece would cost the
+asked for some ahead. Buffers are used again and again: large new ones for each piece would cost the
 kernel as much as the copying itself. Small ones stay in the processor's cache.
 """
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 CHUNK = 1 << 20
 WRITTEN_CHUNK = COMPARED_CHUNK = 2 << 20
-_AHEAD = 4  # pieces that the host hears of before they are fetched
+_AHEAD = 4  # pieces that the host is asked for before they are fetched
 _COMPARED = 1 << 20  # bytes at a time: with less, threads do little but wait for the interpreter
 _ZEROS = bytes(_COMPARED)
 Devices = Sequence[BlockDevice | None]
@@ -106,7 +106,7 @@ class _Fetcher:
         self._next: dict[int, tuple[BlockDevice, int]] = {}
 
     def taken(self, devices: Devices, ranges: Ranges, chunk: int) -> Iterator[Piece]:
-        """Each piece looked up, some time after the host has been told of it."""
+        """Each piece looked up, some time after the host was asked for it."""
         waiting: deque[Piece] = deque()
         for start, end in ranges:
             for first, last in split_range(start, end, chunk):
@@ -125,8 +125,8 @@ class _Fetcher:
         for part in parts:
             if part.place is not None:
                 file, offset = part.place
-                # The place is where the last one of this device ended: the host reads ahead without
-                # being told.
+                # The place is where the last one of this device ended: the host reads ahead by
+                # itself.
                 if self._next.get(number) != part.place and isinstance(file, RawFile):
                     file.will_need(offset, part.end - part.start)
                 self._next[number] = file, offset + part.end - part.start

@@ -87,7 +87,7 @@ def act_on(entry: DiskEntry, rule: WatchRule, context: RoundContext) -> Action:
             return Action(entry, "busy", detail="an unfinished run would be resumed")
         return _resumed(entry, rule, context)
     # Of a guest that says nothing only old superblocks are known: one that is to grow is asked
-    # again, and tells.
+    # again, and answers.
     silent = entry.state in LIVE and bool(entry.note)
     # Below 0 it is not known: growdisk, which can ask the guest, decides by --when-used itself.
     if 0 <= entry.fullness <= rule.threshold and not silent:
@@ -195,7 +195,7 @@ def _done(
 
 
 class _StoppedWithRound:
-    """A process that is asked to stop when the round is: `timeout` hands that on."""
+    """A process that is asked to stop when the round is: `timeout` passes that on."""
 
     def __init__(self, stop: StopRequest) -> None:
         self._stop, self._pid = stop, 0
