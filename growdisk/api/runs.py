@@ -36,10 +36,13 @@ from growdisk.block.host_blocks import free_room
 from growdisk.durable import NO_ROOM
 from growdisk.errors import GrowdiskError, Refused
 from growdisk.fast_dataclass import replace
+from growdisk.planner.facts import Facts
 from growdisk.planner.goal import Goal, RunOptions
+from growdisk.planner.plan import Plan
 from growdisk.planner.planner import propose
 from growdisk.planner.proposal import GoalReached, PlanFunction, Proposal
-from growdisk.units import parse_size
+from growdisk.qcow2.probe import ImageFormat
+from growdisk.units import SizeSpec, parse_size
 from growdisk.volumes.keyring import Keyring
 from growdisk.workflow.failures import run_not_recorded
 from growdisk.workflow.journal import RunState, RunStatus
@@ -50,10 +53,6 @@ if TYPE_CHECKING:
     from growdisk.api.live_request import LiveRequest
     from growdisk.api.live_session import LiveSession
     from growdisk.api.session import Session
-    from growdisk.planner.facts import Facts
-    from growdisk.planner.plan import Plan
-    from growdisk.qcow2.probe import ImageFormat
-    from growdisk.units import SizeSpec
     from growdisk.workflow.engine import Observer
 
     AnySession = Session | LiveSession
