@@ -1,4 +1,4 @@
-"""A recorded run is continued, rolled back, or accepted."""
+"""Ends a run that another process began: it is continued, rolled back, or accepted."""
 
 from __future__ import annotations
 
@@ -11,12 +11,25 @@ from typing import TYPE_CHECKING
 from growdisk.api.at_rest import Allowed, format_named, reopened, session_of
 from growdisk.api.current_run import CurrentRun, Silent, recorded_plan
 from growdisk.api.disk_facts import facts_of_image
-from growdisk.api.guard import carried_at, refuse_carried
-from growdisk.api.result import Result, step_reports
+from growdisk.api.guard import (
+    CarriedRun,
+    carried_at,
+    carried_by,
+    is_recorded,
+    refuse_carried,
+    refuse_dependents,
+)
+from growdisk.api.result import Outcome, Result, step_reports
 from growdisk.api.runs import carry_out
+from growdisk.api.session import layout_now
 from growdisk.block.raw import RawFile
-from growdisk.errors import GrowdiskError, ImageInUse, KeyNeeded
+from growdisk.errors import GrowdiskError, ImageInUse, KeyNeeded, Refused
 from growdisk.planner.layout import layout_of
+from growdisk.qcow2.image import Qcow2Image
+from growdisk.qcow2.named_files import real
+from growdisk.qcow2.probe import probe_to_write
+from growdisk.qcow2.repair import repair
+from growdisk.steps.disk import Disk
 from growdisk.volumes.keyring import Keyring
 from growdisk.workflow.failures import no_such_run
 from growdisk.workflow.journal import ENDED, RunState, RunStatus
@@ -260,4 +273,106 @@ def _nothing_to_resume(
         snapshots=plan.snapshots,
         kept=state.status is RunStatus.KEPT,
         backend_reason=plan.backend_reason,
+    )
+
+
+# --- a run that an image only carries, without its folder -----------------------------------------
+#
+# Going back is possible as long as the snapshot from before the run's first step is there. Which
+# other disks took part is not known, so neither way is taken without being asked for.
+
+
+def commit_carried(
+    path: Path,
+    keys: tuple[bytes, ...] = (),
+    *,
+    not_in_use: bool = False,
+    sector_size: int = 512,
+) -> Result:
+    """Keep the image as it is, and remove the snapshots of all runs and their mark.
+
+    `sector_size` is the disk's logical one, by which the layout in the Result is read.
+    """
+
+    def accept(image: Qcow2Image, carried: CarriedRun) -> None:
+        _forget(image, [snapshot.name for snapshot in carried.snapshots])
+
+    allowed = Allowed(keys, not_in_use=not_in_use)
+    return _ended(path, "commit", "changed", accept, allowed, sector_size)
+
+
+def rollback_carried(
+    path: Path,
+    keys: tuple[bytes, ...] = (),
+    *,
+    overlays_may_break: bool = False,
+    not_in_use: bool = False,
+    sector_size: int = 512,
+) -> Result:
+    """Go back to before the latest run, and remove what the image carries of it.
+
+    `sector_size`: as for commit_carried.
+    """
+
+    def roll_back(image: Qcow2Image, carried: CarriedRun) -> None:
+        if carried.first is None:
+            reason = (
+                "the snapshot from before the run is gone; growdisk commit --force keeps the "
+                "image as it is"
+            )
+            raise _nothing_carried(path, verb="roll back", reason=reason)
+        refuse_dependents(path, overlays_may_break=overlays_may_break)
+        image.apply_snapshot(carried.first.name)
+        _forget(
+            image, [snapshot.name for snapshot in carried.snapshots if snapshot.run == carried.run]
+        )
+
+    allowed = Allowed(keys, not_in_use=not_in_use)
+    return _ended(path, "roll back", "restored", roll_back, allowed, sector_size)
+
+
+def _ended(
+    path: Path,
+    verb: str,
+    outcome: Outcome,
+    action: Callable[[Qcow2Image, CarriedRun], None],
+    allowed: Allowed,
+    sector_size: int,
+) -> Result:
+    with closing(
+        Disk.open(real(path), probe_to_write(path), not_in_use=allowed.not_in_use, key=allowed.keys)
+    ) as disk:
+        carried = carried_by(disk.active)
+        if carried is None or is_recorded(path, carried):
+            reason = "its run is recorded beside it" if carried else "it carries no run of growdisk"
+            raise _nothing_carried(path, verb=verb, reason=reason)
+        keyring = Keyring(allowed.keys)
+        before = layout_now(disk, path, sector_size, keyring)
+        repair(disk.file, disk.path, errors=False)  # what a crash left half-made: leaks, no more
+        image = disk.base(writable=True)
+        assert isinstance(image, Qcow2Image)
+        # It writes through this view; the disk still reads through its own, until that is
+        # activated.
+        action(image, carried)
+        disk.activate(image)
+        after = layout_now(disk, path, sector_size, keyring)
+    return Result(outcome, carried.run or None, None, before, after)
+
+
+def _forget(image: Qcow2Image, names: list[str]) -> None:
+    """The latest first: as long as there is a snapshot, it can be rolled back to."""
+    for name in reversed(names):
+        image.delete_snapshot(name)
+    # After the snapshots: as long as there is a mark, the image shows a run that is not over.
+    image.set_run_mark(on=False)
+    image.flush()
+
+
+def _nothing_carried(path: Path, verb: str, reason: str) -> Refused:
+    return Refused.named(
+        "nothing-carried",
+        "there is nothing to {verb} by force in {path}",
+        "{reason}",
+        "growdisk status {path} says how it stands",
+        {"path": path, "verb": verb, "reason": reason},
     )

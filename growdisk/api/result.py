@@ -85,7 +85,7 @@ def planned_result(plan: Plan) -> Result:
         plan.backend,
         plan.before,
         plan.after,
-        planned_steps(plan),
+        step_reports(plan, RunState()),
         plan.given_up,
         snapshots=plan.snapshots,
         notes=plan.notes,
@@ -116,10 +116,6 @@ def step_reports(plan: Plan, state: RunState) -> tuple[StepReport, ...]:
             )
         )
     return tuple(reports)
-
-
-def planned_steps(plan: Plan) -> tuple[StepReport, ...]:
-    return tuple(StepReport(step.name, "pending", 0.0, step.describe()) for step in plan.steps)
 
 
 # How a run ended, in the words of a Result: the same for guests that are off and guests that run.
