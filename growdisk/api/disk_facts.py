@@ -14,7 +14,7 @@ from growdisk.block.raw import RawFile
 from growdisk.block.window import Window
 from growdisk.errors import ImageUnsupported, TableDamaged, shell_word
 from growdisk.filesystems.content import Content
-from growdisk.filesystems.foreign import ContentOwner, find_foreign
+from growdisk.filesystems.foreign import find_foreign
 from growdisk.filesystems.nested_table import foreign_table
 from growdisk.partitions.owners import DYNAMIC_DISK, is_dynamic_disk
 from growdisk.partitions.sectors import read_table
@@ -168,7 +168,7 @@ def _owner(
             place.start <= foreign.offset < place.end and kind == foreign.kind
             for place, kind in own
         )
-        if foreign.owner is ContentOwner.WHOLE and not inside:
+        if foreign.is_member and not inside:
             return foreign.kind
     return ""
 

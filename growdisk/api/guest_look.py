@@ -196,9 +196,7 @@ def _seen(look: Look, steps: tuple[DiskStep, ...]) -> GuestSeen:
 def _is_read_only(home: Home) -> bool:
     """A subvolume of btrfs that Linux itself does not write to."""
     tree, path = home.paths.root.tree, home.root.subvolume.strip("/")
-    return isinstance(tree, BtrfsTree) and any(
-        subvolume.read_only for subvolume in tree.subvolumes() if subvolume.path == path
-    )
+    return any(subvolume.read_only for subvolume in tree.subvolumes() if subvolume.path == path)
 
 
 def _why_not_written(look: Look, repairs: list[HomeRepair], made: MakeSwapFile | None) -> str:

@@ -15,14 +15,7 @@ from typing import NamedTuple
 
 from growdisk.block.device import BlockDevice
 from growdisk.filesystems.btrfs import SUPERBLOCK_OFFSET
-from growdisk.filesystems.file_tree import (
-    LARGEST,
-    Node,
-    PlainNode,
-    Unknown,
-    decode_name,
-    read_device,
-)
+from growdisk.filesystems.file_tree import LARGEST, FileTree, Node, Subvolume, Unknown, decode_name
 
 TOP_LEVEL, FIRST_OBJECT = 5, 256
 _ROOT_TREE_DIRECTORY = 6
@@ -58,18 +51,6 @@ _NONE, _ZLIB, _LZO, _ZSTD = range(4)
 Key = tuple[int, int, int]
 
 
-class Subvolume(NamedTuple):
-    """A subvolume; `path` is below the top level, "" for that itself.
-
-    `is_copy`: it is a snapshot of another one.
-    """
-
-    number: int
-    path: str
-    read_only: bool
-    is_copy: bool
-
-
 class _Chunk(NamedTuple):
     logical: int
     length: int
@@ -83,13 +64,14 @@ class _Root(NamedTuple):
     parent: bytes = bytes(16)
 
 
-class BtrfsTree:
+class BtrfsTree(FileTree):
     """`root` is the top level; root_of() that of a subvolume."""
 
     root = TOP_LEVEL << 64 | FIRST_OBJECT
 
     def __init__(self, device: BlockDevice) -> None:
-        head = read_device(device, SUPERBLOCK_OFFSET, 4096)
+        super().__init__(device)
+        head = self._bytes(SUPERBLOCK_OFFSET, 4096)
         (
             magic,
             root,
@@ -105,7 +87,6 @@ class BtrfsTree:
         # The kernel's limits (BTRFS_MAX_METADATA_BLOCKSIZE, BTRFS_SYSTEM_CHUNK_ARRAY_SIZE).
         if not 4096 <= self._node_size <= 65536 or array_size > 2048:
             raise Unknown("its superblock is damaged")
-        self.device = device
         self._nodes: dict[int, bytes] = {}
         self._roots: dict[int, _Root] = {}
         self._chunks: list[_Chunk] = []
@@ -120,8 +101,12 @@ class BtrfsTree:
         self._root_tree = _Root(root, level)
 
     def root_of(self, subvolume: int) -> int:
-        """The number of its top directory."""
         return subvolume << 64 | FIRST_OBJECT
+
+    @property
+    def mounted_root(self) -> int:
+        """Of the default subvolume, which need not be the top level."""
+        return self.root_of(self.default_subvolume)
 
     @property
     def default_subvolume(self) -> int:
@@ -137,7 +122,6 @@ class BtrfsTree:
         return TOP_LEVEL
 
     def subvolumes(self) -> list[Subvolume]:
-        """All of them, the top level first."""
         parents: dict[int, tuple[int, int, str]] = {}
         first, last = (FIRST_OBJECT, _ROOT_BACKREF, 0), (_LAST, _ROOT_BACKREF, _LAST)
         for key, data in self._between(self._root_tree, first, last):
@@ -152,13 +136,13 @@ class BtrfsTree:
             found.append(Subvolume(number, path, bool(root.flags & _READ_ONLY), any(root.parent)))
         return found
 
-    def inode(self, number: int) -> PlainNode:
+    def inode(self, number: int) -> Node:
         subvolume, objectid = number >> 64, number & _LAST
         for _, data in self._between(
             self._root(subvolume), (objectid, _INODE_ITEM, 0), (objectid, _INODE_ITEM, _LAST)
         ):
             size, mode = _INODE.unpack_from(data)
-            return PlainNode(number, mode, size)
+            return Node(number, mode, size)
         raise Unknown(f"subvolume {subvolume} has no inode {objectid}")
 
     def entries(self, directory: Node) -> dict[str, int]:
@@ -291,7 +275,7 @@ class BtrfsTree:
             if chunk is None:
                 raise Unknown("some of it lies on another device, or is striped")
             count = min(length, chunk.logical + chunk.length - logical)
-            pieces.append(read_device(self.device, chunk.physical + logical - chunk.logical, count))
+            pieces.append(self._bytes(chunk.physical + logical - chunk.logical, count))
             logical, length = logical + count, length - count
         return b"".join(pieces)
 

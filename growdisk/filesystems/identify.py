@@ -26,7 +26,7 @@ from growdisk.filesystems.content import (
 from growdisk.filesystems.ext import read_ext
 from growdisk.filesystems.f2fs import read_f2fs, with_checkpoint
 from growdisk.filesystems.fat import read_exfat, read_fat, with_usage
-from growdisk.filesystems.foreign import ContentOwner, Foreign, find_foreign
+from growdisk.filesystems.foreign import Foreign, find_foreign
 from growdisk.filesystems.lvm import read_lvm, with_group
 from growdisk.filesystems.nested_table import nested_gpt, nested_mbr
 from growdisk.filesystems.ntfs import read_ntfs, with_state
@@ -82,7 +82,7 @@ def identify(device: BlockDevice, *, thorough: bool = True) -> Content | None:
     ]
     # find_foreign() lists members of a larger whole first: if there is one, it wins over any
     # superblock.
-    if foreign and foreign[0].owner is ContentOwner.WHOLE:
+    if foreign and foreign[0].is_member:
         return _belonging(device, foreign[0], found)
     kinds = list(dict.fromkeys([*(c.kind for c in found), *(one.kind for one in foreign)]))
     # An MBR has only its end mark, which boot sectors of file systems have as well: it counts if

@@ -40,18 +40,19 @@ class Entry:
     @property
     def subvolume(self) -> str | None:
         """btrfs's subvol=, without its first slash; None if there is none."""
-        words = [word for word in self.options.split(",") if word.startswith("subvol=")]
-        return words[-1].removeprefix("subvol=").strip("/") if words else None
+        path = self._option("subvol")
+        return None if path is None else path.strip("/")
 
     @property
     def subvolume_number(self) -> int | None:
         """btrfs's subvolid=."""
-        words = [
-            word.removeprefix("subvolid=")
-            for word in self.options.split(",")
-            if word.startswith("subvolid=")
-        ]
-        return int(words[-1]) if words and words[-1].isdecimal() else None
+        number = self._option("subvolid")
+        return int(number) if number and number.isdecimal() else None
+
+    def _option(self, name: str) -> str | None:
+        """The value of the last such option."""
+        options = [option.partition("=") for option in self.options.split(",")]
+        return next((value for own, sign, value in reversed(options) if own == name and sign), None)
 
     @property
     def plain_source(self) -> str:
@@ -108,7 +109,7 @@ def without_swap(text: str, swap: RemovedPartition, policy: SwapRemedy) -> str:
     def change(line: str) -> str:
         nonlocal file_wanted
         # Lines come in the order of mounting: a bind of a bind finds its place gone already.
-        inside = [entry for entry in parse_fstab(line) if _place_around(entry, places) in gone]
+        inside = [entry for entry in parse_fstab(line) if _mount_of(entry, places) in gone]
         gone.update(entry.mount_point for entry in inside)
         if not inside and not any(entry.is_of(swap) for entry in parse_fstab(line)):
             return line
@@ -129,13 +130,13 @@ def with_swap_file(text: str) -> str:
     )
 
 
-def _place_around(entry: Entry, places: Iterable[str]) -> str | None:
+def _mount_of(entry: Entry, places: Iterable[str]) -> str | None:
     """Of these mounts the one in which the source lies, if it is a file or folder."""
     path = without_escapes(entry.plain_source)
-    around = [
-        place for place in places if f"{path}/".startswith(f"{without_escapes(place).rstrip('/')}/")
-    ]
-    return None if path.startswith("/dev/") else max(around, key=len, default=None)
+    if path.startswith("/dev/"):
+        return None
+    outer = (p for p in places if f"{path}/".startswith(f"{without_escapes(p).rstrip('/')}/"))
+    return max(outer, key=len, default=None)
 
 
 def _with_source(line: str, source: str) -> str:

@@ -192,7 +192,7 @@ def _outcome(
         ranges = written.ranges[:1] if _same_chain(old.table, new) else written.ranges
         sectors = [at for part in ranges for at in range(part.start, part.end, new.sector_size)]
         changes = (SectorChange(at, copy.read(at, new.sector_size)) for at in sectors)
-        return tuple(c for c in changes if _on_disk(device, c) != c.data)
+        return tuple(change for change in changes if change.differs_from(device))
 
 
 def _keep_entries(
@@ -228,8 +228,3 @@ def _same_chain(old: PartitionTable, new: PartitionTable) -> bool:
     if old.extended is None or new.extended is None:
         return True
     return old.extended.start == new.extended.start
-
-
-def _on_disk(device: BlockDevice, change: SectorChange) -> bytes | None:
-    end = change.offset + len(change.data)
-    return device.read(change.offset, len(change.data)) if end <= device.size else None

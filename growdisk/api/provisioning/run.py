@@ -30,7 +30,7 @@ from growdisk.errors import GrowdiskError, bad_value, not_created
 from growdisk.fast_dataclass import replace
 from growdisk.filesystems.ext import SUPERBLOCK_OFFSET, SUPERBLOCK_SIZE
 from growdisk.filesystems.identify import identify
-from growdisk.guest_systems.device_names import devices_of
+from growdisk.guest_systems.file_systems import devices_of
 from growdisk.qcow2.named_files import trusting
 from growdisk.qcow2.probe import ImageFormat
 from growdisk.workflow.stopping import StopRequest
