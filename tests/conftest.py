@@ -35,7 +35,6 @@ _TOGETHER = {
     "tests/e2e/test_in_use.py": _LIBVIRTD,
     "tests/e2e/test_layers.py": "layers",
     "tests/e2e/test_libvirt_volumes.py": _LIBVIRTD,
-    "tests/e2e/test_provision_boots.py": _UNTOUCHED_BOOT,
     "tests/e2e/test_several_disks.py": "group on two disks",
     "tests/online/test_libvirt.py": _LIBVIRTD,
     "tests/online/test_live_refusals.py": "awake guest",

@@ -31,8 +31,7 @@ if TYPE_CHECKING:
     from growdisk.api.provisioning.result import Provisioned, ProvisionReport, provision_document
     from growdisk.api.provisioning.run import provision
     from growdisk.api.recorded_runs import commit, resume, rollback
-    from growdisk.api.result import Result, StepReport
-    from growdisk.api.run_status import StatusReport, status
+    from growdisk.api.result import Result, StatusReport, StepReport, status
     from growdisk.api.runs import expand, plan
     from growdisk.api.scripts import WrittenScripts, write_scripts
     from growdisk.api.served_disks import served
@@ -103,8 +102,7 @@ _MODULES = {
     "growdisk.api.provisioning.recipe_file": ("RecipeFile", "load_recipe"),
     "growdisk.api.provisioning.result": ("ProvisionReport", "Provisioned", "provision_document"),
     "growdisk.api.provisioning.run": ("provision",),
-    "growdisk.api.result": ("Result", "StepReport"),
-    "growdisk.api.run_status": ("StatusReport", "status"),
+    "growdisk.api.result": ("Result", "StatusReport", "StepReport", "status"),
     "growdisk.api.recorded_runs": ("commit", "resume", "rollback"),
     "growdisk.api.runs": ("expand", "plan"),
     "growdisk.api.scripts": ("WrittenScripts", "write_scripts"),

@@ -13,15 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from growdisk.api.current_run import CurrentRun, Prepared, new_run_name
-from growdisk.api.disk_facts import image_facts, inspect_device
-from growdisk.api.disks import open_image
+from growdisk.api.disk_facts import image_facts, inspect_device, opened_image
+from growdisk.api.disks import unreadable_refused
 from growdisk.api.extra_disks import found_formats, plan_extra_disks
 from growdisk.api.guard import carried_by, refuse_carried, refuse_dependents
 from growdisk.api.guest_look import proposed_with_guest, with_crypttab_names
-from growdisk.api.host import facts_of_host, fit_to_host, refuse_unfit_host
-from growdisk.api.host_space import refuse_without_room, run_images
-from growdisk.api.host_tools import FoundTools
-from growdisk.api.in_use import unreadable_refused
+from growdisk.api.host import FoundTools, facts_of_host, fit_to_host, refuse_unfit_host
+from growdisk.api.host_space import refuse_run_without_room, run_images
 from growdisk.api.second_opinion import second_opinion
 from growdisk.block.device import BlockDevice
 from growdisk.errors import KeyNeeded
@@ -57,10 +55,10 @@ def to_read(
     with ExitStack() as stack:
         stack.callback(await_unmounted)
         device = stack.enter_context(
-            open_image(path, image_format or probe_to_write(path), options.keys)
+            closing(opened_image(path, image_format or probe_to_write(path), options.keys))
         )
         others = tuple(
-            (stack.enter_context(open_image(other, kind, options.keys)), other)
+            (stack.enter_context(closing(opened_image(other, kind, options.keys))), other)
             for other, kind in found_formats(path, options.others)
         )
         # Device and image are the same here: only a run that writes has a Disk around the image.
@@ -160,7 +158,7 @@ class DisksAtRest:
         plan = fit_to_host(plan, self.path, self.directory, options)
         # Last, as it counts by the snapshot modes of the finished plan.
         others = zip([image for image, _ in self.others], self._extra_plans, strict=True)
-        room = refuse_without_room(
+        room = refuse_run_without_room(
             self.path, run_images(self.image, facts, opinion.proposal, plan, others)
         )
         return Prepared(plan, room)

@@ -10,8 +10,7 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
-from growdisk.api.carried import CarriedRun
-from growdisk.api.guard import carried_by, is_recorded, refuse_dependents
+from growdisk.api.guard import CarriedRun, carried_by, is_recorded, refuse_dependents
 from growdisk.api.result import Outcome, Result
 from growdisk.api.session import layout_now
 from growdisk.errors import Refused

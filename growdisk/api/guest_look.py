@@ -30,8 +30,8 @@ from growdisk.partitions.table import BIOS_BOOT, Partition, Role
 from growdisk.planner.facts import Facts
 from growdisk.planner.giving_up import as_guest_allows, at_home, changes_guest, swap_alone
 from growdisk.planner.goal import Goal
-from growdisk.planner.hibernation import hibernated, memory_in
 from growdisk.planner.proposal import GoalReached, GuestSeen, PlanFunction, Proposal
+from growdisk.planner.refusals import hibernated, memory_in
 from growdisk.steps.guest_steps import MakeSwapFile, RepairGuest
 from growdisk.steps.registry import DiskStep
 from growdisk.steps.step_traits import first, of_kind

@@ -13,7 +13,7 @@ from growdisk.live.guest_shell import GuestShell, GuestUnreachable
 from growdisk.live.live_disk import LiveDisk
 from growdisk.live.local_guests import guest_of, server_folder
 from growdisk.live.qemu_machine import Machine
-from growdisk.planner.guest_connection import GuestConnection
+from growdisk.planner.plan import GuestConnection
 from growdisk.workflow.run_places import is_run_folder
 
 if TYPE_CHECKING:

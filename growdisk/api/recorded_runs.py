@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from growdisk.api import at_rest
 from growdisk.api.at_rest import Allowed
 from growdisk.api.current_run import CurrentRun, Silent, recorded_plan
-from growdisk.api.disks import facts_of_image
+from growdisk.api.disk_facts import facts_of_image
 from growdisk.api.guard import carried_at, refuse_carried
 from growdisk.api.result import Result, step_reports
 from growdisk.api.runs import carry_out
@@ -19,8 +19,9 @@ from growdisk.block.raw import RawFile
 from growdisk.errors import GrowdiskError, ImageInUse, KeyNeeded
 from growdisk.planner.layout import layout_of
 from growdisk.volumes.keyring import Keyring
-from growdisk.workflow.run_directory import RunDirectory, no_such_run
-from growdisk.workflow.states import ENDED, RunState, RunStatus
+from growdisk.workflow.failures import no_such_run
+from growdisk.workflow.journal import ENDED, RunState, RunStatus
+from growdisk.workflow.run_directory import RunDirectory
 from growdisk.workflow.stopping import StopRequest
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ def rollback(
             )
             raise no_such_run(path, verb="roll back", reason=reason)
         refuse_unknown_step(path, [step.name for step in session.run.plan.steps], to)
-        return lambda: session.engine.go_back(to)
+        return lambda: session.engine.roll_back(to)
 
     allowed = Allowed(keys, overlays_may_break, not_in_use)
     return _with_session(path, "roll back", observer, stop, back, allowed, undoable=True)

@@ -33,10 +33,9 @@ from growdisk.steps.live_place import GuestAccess
 from growdisk.storage.device import look_at_storage
 from growdisk.units import SizeSpec, align_down
 from growdisk.volumes.keyring import Keyring
-from growdisk.workflow.journal import Event, Journal, JournalRecord
+from growdisk.workflow.journal import Event, Journal, JournalRecord, RunState
 from growdisk.workflow.run_directory import RunDirectory
 from growdisk.workflow.run_places import is_apart, is_run_folder
-from growdisk.workflow.states import RunState
 from growdisk.workflow.stopping import StopRequest
 
 
@@ -217,7 +216,7 @@ def _reached_again(path: Path, plan: Plan) -> RunningGuest | None:
 def _refuse_forward_without_guest(path: Path, state: RunState) -> None:
     """guest-is-off, unless all that is left to do is done to the image alone."""
     # In these states no step is left to do: snapshots are restored, kept or removed, also at rest.
-    if not (state.committing or state.keeping or state.going_back):
+    if not (state.committing or state.keeping or state.rolling_back):
         raise Refused.named(
             "guest-is-off",
             "the guest of {path} is off",

@@ -11,6 +11,7 @@ lie.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from os import PathLike
@@ -18,12 +19,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from growdisk.api import at_rest
-from growdisk.api.by_rule import known_to_host, refuse_to_fill_host
 from growdisk.api.current_run import CurrentRun, Prepared, Silent
+from growdisk.api.disks import explained_refusals
 from growdisk.api.extra_disks import refuse_spoiling
-from growdisk.api.host_space import SET_ASIDE, host_too_full
-from growdisk.api.images.access import free_room
-from growdisk.api.in_use import explained_refusals
+from growdisk.api.host_space import SET_ASIDE, host_too_full, refuse_to_fill_host
 from growdisk.api.result import (
     Result,
     how_far_back,
@@ -33,19 +32,18 @@ from growdisk.api.result import (
     run_to_outcome,
     step_reports,
 )
+from growdisk.block.host_blocks import free_room
 from growdisk.durable import NO_ROOM
 from growdisk.errors import GrowdiskError, Refused
+from growdisk.fast_dataclass import replace
 from growdisk.planner.goal import Goal, RunOptions
 from growdisk.planner.planner import propose
 from growdisk.planner.proposal import GoalReached, PlanFunction, Proposal
 from growdisk.units import parse_size
 from growdisk.volumes.keyring import Keyring
-from growdisk.workflow.run_directory import (
-    RunDirectory,
-    refuse_if_unfinished,
-    run_not_recorded,
-)
-from growdisk.workflow.states import RunState, RunStatus
+from growdisk.workflow.failures import run_not_recorded
+from growdisk.workflow.journal import RunState, RunStatus
+from growdisk.workflow.run_directory import RunDirectory, refuse_if_unfinished
 from growdisk.workflow.stopping import StopRequest
 
 if TYPE_CHECKING:
@@ -211,7 +209,7 @@ def _prepare(
     """
     # A kept run is let through here: if there is nothing to do, it is in nobody's way.
     refuse_if_unfinished(target.directory)
-    goal = target.completed(known_to_host(goal, target.path))
+    goal = target.completed(_known_to_host(goal, target.path))
     facts = target.facts(goal)
     # What only a change needs (room, no kept run, no overlays) is asked below this line.
     proposal = target.proposed(facts, goal, options, propose)
@@ -225,6 +223,27 @@ def _prepare(
     # It only reads, so that `plan` refuses what `expand` would: begin() tries it for certain.
     _refuse_unrecorded(target, prepared.plan)
     return prepared
+
+
+def _known_to_host(goal: Goal, path: Path) -> Goal:
+    """The goal, whose rule knows when the image at `path` last grew."""
+    rule = goal.rule
+    if rule is None or rule.min_interval is None:
+        return goal
+    return replace(goal, rule=replace(rule, since_growth=_since_growth(path)))
+
+
+def _since_growth(path: Path) -> float | None:
+    """Seconds since its last run ended well.
+
+    One from the future tells that the clock was wrong then, or is now: it holds nobody back for
+    longer than the interval.
+    """
+    directory = RunDirectory.beside(path)
+    if directory.state().status not in (RunStatus.DONE, RunStatus.KEPT):
+        return None
+    # The journal was last written when the run ended.
+    return abs(time.time() - directory.plan_file.with_name("journal.jsonl").stat().st_mtime)
 
 
 def _refuse_unrecorded(target: Target, plan: Plan) -> None:

@@ -29,10 +29,9 @@ from growdisk.steps.worker_at_rest import WorkerAtRest
 from growdisk.units import ByteRange
 from growdisk.volumes.keyring import Keyring
 from growdisk.workflow.engine import Engine
-from growdisk.workflow.journal import Event, Journal, JournalRecord
+from growdisk.workflow.journal import TOUCHED, Event, Journal, JournalRecord, RunState, RunStatus
 from growdisk.workflow.run_directory import RunDirectory
 from growdisk.workflow.snapshots import NoSnapshots, SnapshotStore
-from growdisk.workflow.states import TOUCHED, RunState, RunStatus
 
 # Bytes: over the superblocks of ext (at 1 KiB) and btrfs (at 64 KiB), which a mount changes.
 _SAMPLE = 128 << 10
@@ -315,7 +314,7 @@ def _refuse_changed(path: Path, plan: Plan, run_disk: _RunDisk, state: RunState)
         touched = any(record.event in TOUCHED for record in state.last.values())
         changed = (
             touched
-            and not state.going_back
+            and not state.rolling_back
             and not _image(run_disk.disk, writable=False).has_run_mark
         )
     else:

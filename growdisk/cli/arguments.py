@@ -17,7 +17,7 @@ from growdisk.planner import given_values
 from growdisk.planner.given_values import GivenValues, run_options_of
 from growdisk.planner.goal import ExtraDiskOption, Goal, RunOptions
 from growdisk.planner.option_table import BY_RULE, SECTOR_SIZES, SHARED
-from growdisk.planner.size_specs import disk_number, growth_requests, requests_by_disk
+from growdisk.planner.option_words import disk_number, growth_requests, requests_by_disk
 from growdisk.qcow2.probe import ImageFormat
 from growdisk.units import parse_goal_size
 

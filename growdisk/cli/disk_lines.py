@@ -24,7 +24,7 @@ from growdisk.units import format_size, whole_percent
 
 if TYPE_CHECKING:
     from growdisk.api.fleet.values import DiskEntry
-    from growdisk.api.run_status import StatusReport
+    from growdisk.api.result import StatusReport
 
 _HEADER = ("name", "start", "size", "role", "type", "holds")
 _RIGHT = (1, 2)

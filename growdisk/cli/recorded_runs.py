@@ -6,8 +6,7 @@ import argparse
 from collections.abc import Callable, Iterator
 
 from growdisk import api
-from growdisk.api.result import Result
-from growdisk.api.run_status import StatusReport
+from growdisk.api.result import Result, StatusReport
 from growdisk.cli.arguments import add_image, add_keys, add_sector_size, keys_of
 from growdisk.cli.common_options import add_flag
 from growdisk.cli.declaring import declare

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from growdisk import api
-from growdisk.api.run_status import StatusReport
+from growdisk.api.result import StatusReport
 from growdisk.cli.arguments import add_keys, add_sector_size, add_target, format_of, keys_of
 from growdisk.cli.disk_lines import blocker_lines, headline, partition_rows, standing, volumes
 from growdisk.cli.drawing import bar

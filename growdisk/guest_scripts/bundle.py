@@ -1,4 +1,4 @@
-"""The scripts for carrying by hand: with a README, and user-data for cloud-init. Pure."""
+"""The scripts as files to copy into a guest: with a README, and cloud-init's user-data. Pure."""
 
 from __future__ import annotations
 

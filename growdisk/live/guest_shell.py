@@ -22,6 +22,11 @@ class GuestAnswer:
     stderr: bytes
 
     @property
+    def rows(self) -> list[list[str]]:
+        """The words of each line of its output."""
+        return [line.split() for line in self.stdout.decode(errors="replace").splitlines()]
+
+    @property
     def last_words(self) -> str:
         text = (self.stderr.strip() or self.stdout.strip() or b"it gave no reason").decode(
             errors="replace"

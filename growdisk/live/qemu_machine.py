@@ -350,7 +350,7 @@ class Machine:
 
     def _bus(self, qdev: str, kind: str) -> Bus:
         if kind in ("scsi-hd", "scsi-block"):
-            # A SCSI disk arrives as its controller is: virtio-scsi tells the guest, others do not.
+            # The controller of a SCSI disk decides: virtio-scsi notifies the guest, others do not.
             controller = self.property_of(qdev, "parent_bus").rpartition("/")[0]
             name = self.property_of(controller, "type")
             if name in _BUSES:

@@ -9,10 +9,10 @@ from contextlib import closing, nullcontext
 from pathlib import Path
 
 from growdisk import api
-from growdisk.api.images.access import free_room
-from growdisk.api.images.copying import copy_image
+from growdisk.api.images.data_copy import copy_image
 from growdisk.api.images.info import image_info
 from growdisk.api.images.new_file import NewFile
+from growdisk.block.host_blocks import free_room
 from growdisk.block.raw import RawFile
 from growdisk.durable import sync_directory
 from growdisk.errors import GrowdiskError, Refused

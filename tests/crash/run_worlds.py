@@ -108,7 +108,7 @@ class World:
         self._reopened(lambda session: session.engine.advance())
 
     def go_back(self) -> None:
-        self._reopened(lambda session: session.engine.go_back())
+        self._reopened(lambda session: session.engine.roll_back())
 
     def commit(self) -> None:
         self._reopened(lambda session: session.engine.commit())

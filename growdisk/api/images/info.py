@@ -15,12 +15,14 @@ from growdisk.errors import ImageDamaged, ImageNotReadable
 from growdisk.fast_dataclass import dataclass
 from growdisk.qcow2.features import Autoclear, Compatible, Incompatible
 from growdisk.qcow2.header import Extension, Header, read_header
+from growdisk.qcow2.header_fields import LEGACY_AES
 from growdisk.qcow2.probe import ImageFormat, probe
 from growdisk.qcow2.snapshots import SnapshotEntry, read_entries
 from growdisk.units import align_up
 
 TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:
+    from growdisk.block.luks1 import KeySlot
     from growdisk.qcow2.bitmaps import BitmapInfo
 
 _SECTOR = 512
@@ -130,11 +132,53 @@ def _bitmaps(file: RawFile, header: Header) -> tuple[BitmapInfo, ...]:
 
 
 def _encryption(file: RawFile, header: Header) -> dict[str, object] | None:
-    if not header.crypt_method:
-        return None
-    from growdisk.api.images.encryption import encryption_facts  # few images need it
+    """`encrypt` of the format-specific data: the LUKS header inside the image, in QEMU's words.
 
-    return encryption_facts(file, header)
+    None if nothing is encrypted, or known.
+    """
+    if header.crypt_method == LEGACY_AES:
+        return {"format": "aes"}
+    place = header.extension(Extension.CRYPTO)
+    if not header.crypt_method or place is None or len(place) != 16:
+        return None
+    from growdisk.block.luks1 import LENGTH, Luks1Header, NotLuks1  # few images need it
+
+    # The extension says where in the image file the header is, and how long with all key slots.
+    offset, length = int.from_bytes(place[:8], "big"), int.from_bytes(place[8:], "big")
+    if length < LENGTH or offset + LENGTH > file.size:
+        return None
+    try:
+        luks = Luks1Header.parse(file.read(offset, LENGTH))
+    except NotLuks1:
+        return None
+    # "xts-plain64", "cbc-essiv:sha256": chaining, how an IV is made, by which hash.
+    chaining, _, generator = luks.mode.partition("-")
+    name, _, generator_hash = generator.partition(":")
+    # The two halves of an XTS key are one cipher key each.
+    bits = luks.key_length * (4 if chaining == "xts" else 8)
+    facts: dict[str, object] = {
+        "ivgen-alg": name,
+        "hash-alg": luks.hash,
+        "cipher-alg": f"{luks.cipher}-{bits}",
+        "uuid": luks.uuid,
+        "format": "luks",
+        "cipher-mode": chaining,
+        "slots": [_slot_json(slot) for slot in luks.slots],
+        "payload-offset": luks.payload,
+        "master-key-iters": luks.rounds,
+    }
+    return facts | ({"ivgen-hash-alg": generator_hash} if generator_hash else {})
+
+
+def _slot_json(slot: KeySlot) -> dict[str, object]:
+    if not slot.is_active:
+        return {"active": False, "key-offset": slot.offset}
+    return {
+        "active": True,
+        "iters": slot.rounds,
+        "key-offset": slot.offset,
+        "stripes": slot.stripes,
+    }
 
 
 def actual_size(path: Path) -> int:

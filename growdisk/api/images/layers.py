@@ -15,18 +15,17 @@ from itertools import groupby
 from pathlib import Path
 from typing import Literal
 
-from growdisk.api.files_below import RAW_NAMES
-from growdisk.api.guard import ConflictGuard, refuse_run_below
-from growdisk.api.images.access import format_of
+from growdisk.api.guard import RAW_NAMES, ConflictGuard, refuse_run_below
+from growdisk.api.images.comparing import differing
 from growdisk.api.images.data_copy import Progress, copy_ranges, is_zero
 from growdisk.api.images.opening import (
+    format_of,
     open_guest_content,
     opened_qcow2,
     refuse_small_device,
     require_keys,
 )
 from growdisk.api.images.pump import COMPARED_CHUNK, pump
-from growdisk.api.images.sharing import differing
 from growdisk.block.device import BlockDevice
 from growdisk.block.host_blocks import claim
 from growdisk.block.raw import RawFile
@@ -317,7 +316,7 @@ def _keep_what_was_seen(
         lambda reached: progress(reached, overlay.size),
         chunk=max(COMPARED_CHUNK, cluster_size),
         # keep() writes into the overlay, whose table the ranges are read from.
-        apart=False,
+        independent=False,
         written=True,
         unless_alike=True,
     )

@@ -102,7 +102,7 @@ def _batches(
         preallocated = _has_preallocated_metadata(device)
         for run in device.pieces(start, min(end, device.size) - start, holes=preallocated):
             if isinstance(run, FragmentedRun):
-                yield from _apart_records(device, run, depth, preallocated=preallocated)
+                yield from _fragmented_records(device, run, depth, preallocated=preallocated)
             elif run.kind is L2Kind.UNALLOCATED:
                 yield from _below(device, depth, run)
             else:
@@ -112,7 +112,7 @@ def _batches(
             yield [MapRecord(first, last - first, depth, True, not is_data, is_data, first, path)]
 
 
-def _apart_records(
+def _fragmented_records(
     image: Qcow2Image, fragmented: FragmentedRun, depth: int, *, preallocated: bool
 ) -> Iterator[list[MapRecord]]:
     """A fragmented table's records; run by run if holes are within clusters, or others are below.

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
-from growdisk.api.images.access import format_of
-from growdisk.api.images.opening import open_device, require_keys
+from growdisk.api.images.opening import format_of, open_device, require_keys
 from growdisk.api.provisioning.recipe import Output, Recipe
 from growdisk.api.provisioning.result import not_provisioned, output_exists
 from growdisk.block.device import BlockDevice

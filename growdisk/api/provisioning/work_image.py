@@ -9,8 +9,8 @@ from contextlib import closing, contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from growdisk.api.images.converting import Qcow2Target, RawTarget, Source, convert_image
-from growdisk.api.images.copying import copy_image
 from growdisk.api.images.creating import create_overlay, create_qcow2
+from growdisk.api.images.data_copy import copy_image
 from growdisk.api.images.opening import open_device
 from growdisk.api.images.pump import CHUNK
 from growdisk.api.provisioning.checks import encryption_of

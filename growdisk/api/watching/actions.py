@@ -19,13 +19,13 @@ from pathlib import Path
 from typing import Literal
 
 from growdisk.api.fleet.values import LIVE, DiskEntry
-from growdisk.api.watching.promises import Promises
+from growdisk.api.host_space import Promises
 from growdisk.api.watching.rules import WatchRule
 from growdisk.errors import GrowdiskError, Refused
 from growdisk.fast_dataclass import dataclass, replace
 from growdisk.host.command import CompletedCommand, run
 from growdisk.planner.option_table import BY_RULE, SHARED, SNAPSHOTS, as_flag
-from growdisk.planner.rule_words import share
+from growdisk.planner.option_words import share
 from growdisk.units import format_change, format_size, whole_percent
 from growdisk.workflow.stopping import OF_A_SIGNAL, StopRequest
 

@@ -14,8 +14,8 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from growdisk.api.fleet.listing import Wanted, list_disks
 from growdisk.api.fleet.values import DiskEntry
+from growdisk.api.host_space import Promises
 from growdisk.api.watching.actions import Action, RoundContext, act_on
-from growdisk.api.watching.promises import Promises
 from growdisk.api.watching.rules import Rules, WatchRule
 from growdisk.errors import Refused
 from growdisk.fast_dataclass import dataclass

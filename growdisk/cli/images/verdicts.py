@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 
-from growdisk.api.images.advice import repair_hint
 from growdisk.api.images.checking import check_image
 from growdisk.api.images.comparing import Comparison, compare_images
 from growdisk.cli.common_options import add_flag
@@ -64,6 +63,8 @@ def run_check(arguments: argparse.Namespace, output: CommandOutput) -> int:
             output.note(problem)
     output.lines(_lines(report))
     if report.corruptions and not arguments.repair:
+        from growdisk.api.images.checking import repair_hint
+
         output.note(f"growdisk: {repair_hint(arguments.path) or 'growdisk cannot mend it'}")
     return _exit_code(report)
 

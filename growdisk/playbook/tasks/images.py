@@ -12,7 +12,7 @@ from growdisk.api.images.info import ImageInfo, image_info
 from growdisk.api.images.resizing import resize_image
 from growdisk.api.images.snapshots import apply_snapshot, create_snapshot, delete_snapshot
 from growdisk.api.recorded_runs import refuse_left_steps, refuse_unknown_step
-from growdisk.api.run_status import StatusReport
+from growdisk.api.result import StatusReport
 from growdisk.errors import (
     ImageDamaged,
     ImageNotReadable,
