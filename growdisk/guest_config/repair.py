@@ -76,14 +76,8 @@ def repair_guest(
     must be unpacked to know that; None: this guest's own files tell. A second call finds nothing to
     do and reports no changes.
     """
-    return tuple(
-        _changes(
-            files,
-            gone,
-            policy,
-            has_plain_initrds(files) if plain_initrds is None else plain_initrds,
-        )
-    )
+    plain = has_plain_initrds(files) if plain_initrds is None else plain_initrds
+    return tuple(_changes(files, gone, policy, plain))
 
 
 def left_to_repair(
@@ -163,15 +157,10 @@ def _mask_units(files: GuestFiles, gone: RemovedPartition) -> Iterator[Change]:
 def _automounts(files: GuestFiles, path: str) -> list[str]:
     """Of a mount unit, in whichever folder."""
     folder, _, name = path.rpartition("/")
+    if not name.endswith(".mount"):
+        return []
     folders = (folder, *(pattern.rpartition("/")[0] for pattern in places.UNITS))
-    return found(
-        files,
-        [
-            f"{unit_folder}/{name.removesuffix('mount')}automount"
-            for unit_folder in folders
-            if name.endswith(".mount")
-        ],
-    )
+    return found(files, [f"{each}/{name.removesuffix('mount')}automount" for each in folders])
 
 
 def _name_swap_file(files: GuestFiles, where: str) -> Iterator[Change]:
@@ -193,18 +182,12 @@ def known_in(files: GuestFiles, gone: RemovedPartition) -> RemovedPartition:
 
     And with those of the disk that root's line has.
     """
-    rooted = is_system(files)
-    if rooted:
+    made: list[str] = []
+    if rooted := is_system(files):
         entries = [entry for text in _texts(files, places.FSTABS) for entry in parse_fstab(text)]
         # Where root or /boot lies tells by what name this guest knows its disk.
-        gone = gone.on_disk_of(
-            entry.plain_source for entry in entries if entry.mount_point in _ROOTS
-        )
-    made = (
-        [node for text in _texts(files, places.CRYPTTABS) for node in nodes_made_of(text, gone)]
-        if rooted
-        else []
-    )
+        gone = gone.on_disk_of(e.plain_source for e in entries if e.mount_point in _ROOTS)
+        made += [n for text in _texts(files, places.CRYPTTABS) for n in nodes_made_of(text, gone)]
     options = _texts(files, places.command_lines(rooted=rooted))
     made += [node for text in options for node in nodes_opened(text, gone)]
     return replace(gone, mapped=tuple(dict.fromkeys((*gone.mapped, *made))))
@@ -231,9 +214,8 @@ def _edit(
         new = encode(change(decode(old), gone))
         if new != old:
             # GRUB's environment block has a fixed size, filled up with '#'.
-            files.write(
-                path, new.ljust(len(old), b"#") if path.endswith(_GRUB_ENVIRONMENT) else new
-            )
+            is_block = path.endswith(_GRUB_ENVIRONMENT)
+            files.write(path, new.ljust(len(old), b"#") if is_block else new)
             yield Change(path, what)
         # Looked at after the change: a spelling that the change does not know must not pass
         # unnoticed.
@@ -261,18 +243,15 @@ _SWAP_TYPE = re.compile(r"^[ \t]*Type[ \t]*=[ \t]*swap[ \t\r]*$", re.MULTILINE)
 
 def doubtful(files: GuestFiles, gone: RemovedPartition, *, rooted: bool) -> Iterator[Change]:
     """Names of this partition of some disk, and, in a root file system, links that name it."""
-    others = (
-        (*places.CRYPTTABS, *places.UNITS, *places.RESUME_FILES, *places.DRACUT_FILES)
-        if rooted
-        else ()
-    )
-    if rooted:
-        yield from _in_fstab(files, gone)
-    for path in found(files, (*others, *places.command_lines(rooted=rooted))):
-        yield from _in_text(path, files, gone)
-    if rooted:
-        yield from _links(files, gone)
-        yield from _made_again(files, gone)
+    loaders = places.command_lines(rooted=rooted)
+    if not rooted:
+        yield from _in_texts(files, loaders, gone)
+        return
+    yield from _in_fstab(files, gone)
+    settings = (*places.CRYPTTABS, *places.UNITS, *places.RESUME_FILES, *places.DRACUT_FILES)
+    yield from _in_texts(files, (*settings, *loaders), gone)
+    yield from _links(files, gone)
+    yield from _made_again(files, gone)
 
 
 def _in_fstab(files: GuestFiles, gone: RemovedPartition) -> Iterator[Change]:
@@ -285,17 +264,21 @@ def _in_fstab(files: GuestFiles, gone: RemovedPartition) -> Iterator[Change]:
                 yield unmended(path, _LEFT.format(name=entry.plain_source), waits=not sure)
 
 
-def _in_text(path: str, files: GuestFiles, gone: RemovedPartition) -> Iterator[Change]:
-    content = files.read(path)
-    # Quick signs: most files have neither, and are not gone through by lines.
-    by_number = gone.is_swap and b"resume=" in content
-    if not (by_number or f"-part{gone.number}".encode() in content) or b"\0" in content[:4096]:
-        return
-    for line in decode(content).split("\n"):
-        if not line.lstrip().startswith("#"):
-            names = [name for name in _OF_SOME_DISK.findall(line) if gone.may_be_named_by(name)]
-            for name in (*names, *(_BY_NUMBER.findall(line) if by_number else ())):
-                yield unmended(path, _LEFT.format(name=name))
+def _in_texts(
+    files: GuestFiles, patterns: Sequence[str], gone: RemovedPartition
+) -> Iterator[Change]:
+    for path in found(files, patterns):
+        content = files.read(path)
+        # Quick signs: most files have neither, and are not gone through by lines.
+        by_number = gone.is_swap and b"resume=" in content
+        has_sign = by_number or f"-part{gone.number}".encode() in content
+        if not has_sign or b"\0" in content[:4096]:
+            continue
+        for line in decode(content).split("\n"):
+            if not line.lstrip().startswith("#"):
+                names = [name for name in _OF_SOME_DISK.findall(line) if gone.may_be_named_by(name)]
+                for name in (*names, *(_BY_NUMBER.findall(line) if by_number else ())):
+                    yield unmended(path, _LEFT.format(name=name))
 
 
 def _links(files: GuestFiles, gone: RemovedPartition) -> Iterator[Change]:
