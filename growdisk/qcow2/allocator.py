@@ -59,7 +59,7 @@ class Allocator:
         self._holes: deque[Run] = deque()
         self._next_scan = 0  # block index; blocks before it have been searched for holes
         # clusters that held metadata when the search began, less what was released
-        self._in_use: list[int] = []
+        self._metadata: list[int] = []
         self._end = -1  # first cluster after all used ones; found when first needed
         self.append_only = False  # new clusters only beyond the end
         # what has been released, if that is recorded
@@ -110,14 +110,13 @@ class Allocator:
 
         Otherwise that is found when such a cluster is wanted.
         """
-        self._in_use = self._in_use or self._keeper.metadata_clusters()
         self._refuse_free_metadata(0, sys.maxsize)
 
     def metadata_in(self, first: int, count: int) -> int | None:
         """A cluster of the run that certainly holds metadata, or None."""
-        self._in_use = self._in_use or self._keeper.metadata_clusters()
-        place = bisect_left(self._in_use, first)
-        found = self._in_use[place : place + 1]
+        known = self._known_metadata()
+        place = bisect_left(known, first)
+        found = known[place : place + 1]
         return found[0] if found and found[0] < first + count else None
 
     def refuse_metadata(self, first: int, count: int) -> None:
@@ -129,8 +128,8 @@ class Allocator:
     def now_metadata(self, cluster: int) -> None:
         """A cluster from allocate() is a table now."""
         # An empty list has not been asked for yet, and will have this cluster then.
-        if self._in_use:
-            insort(self._in_use, cluster)
+        if self._metadata:
+            insort(self._metadata, cluster)
 
     def trim_file(self) -> None:
         """Cut off what lies after the last used cluster. That it is free must be durable."""
@@ -189,8 +188,8 @@ class Allocator:
             if self.released is not None:
                 self.released.append((first, count))
             # What is freed may become guest data, so it is not metadata any more.
-            del self._in_use[
-                bisect_left(self._in_use, first) : bisect_left(self._in_use, first + count)
+            del self._metadata[
+                bisect_left(self._metadata, first) : bisect_left(self._metadata, first + count)
             ]
 
     def _note_free(self, first: int, count: int) -> None:
@@ -210,7 +209,6 @@ class Allocator:
 
     def _learn_holes(self) -> None:
         if self._end < 0:
-            self._in_use = self._in_use or self._keeper.metadata_clusters()
             self._end = self._find_end()
             self._refuse_free_metadata(self._end, sys.maxsize)
         per_block = self._geometry.refblock_entries
@@ -230,13 +228,16 @@ class Allocator:
 
         Wrong counts are found so before the clusters that they call free are used.
         """
-        for cluster in self._in_use[
-            bisect_left(self._in_use, first) : bisect_left(self._in_use, end)
-        ]:
+        known = self._known_metadata()
+        for cluster in known[bisect_left(known, first) : bisect_left(known, end)]:
             if self._refcounts.peek(cluster) == 0:
                 raise damaged(
                     self._path, f"cluster {cluster:#x} holds metadata and is counted as free"
                 )
+
+    def _known_metadata(self) -> list[int]:
+        self._metadata = self._metadata or self._keeper.metadata_clusters()
+        return self._metadata
 
     def _find_end(self) -> int:
         """The cluster after the last used one: the file's end, minus the free clusters there."""

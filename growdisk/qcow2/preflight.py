@@ -1,4 +1,4 @@
-"""Before the first write of a change: is the image sound there, and is there room on the host?
+"""Before the first write of a change: what it needs of the image's tables, what of the host's room.
 
 The engine checks every entry again when it meets it. But in the middle of a change that is too late
 if the image's tables are wrong: others have been written by then. What has been overwritten in
