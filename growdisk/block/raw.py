@@ -20,6 +20,7 @@ from pathlib import Path
 from growdisk.block import direct_io
 from growdisk.block.device import Extent, InParts, Part, check_range
 from growdisk.block.host_blocks import extents, possible_size, unallocated
+from growdisk.block.host_devices import is_on_fuse
 from growdisk.block.locks import lock_image, others_open
 from growdisk.block.opening import open_descriptor, require_disk, require_size, second_look
 from growdisk.durable import KEEP_SIZE, NOT_SUPPORTED, PUNCH_HOLE, ZERO_RANGE, fallocate
@@ -373,8 +374,6 @@ class RawFile(InParts):
 
     def _is_on_fuse(self) -> bool:
         if self._on_fuse is None:
-            from growdisk.block.host_devices import is_on_fuse
-
             self._on_fuse = is_on_fuse(self._fd)
         return self._on_fuse
 
