@@ -7,6 +7,7 @@ from pathlib import Path
 
 from growdisk.api.images.converting import Qcow2Target, RawTarget, Source, convert_image
 from growdisk.api.images.creating import raw_preallocation
+from growdisk.api.images.data_copy import copy_image
 from growdisk.cli.common_options import add_flag
 from growdisk.cli.declaring import declare
 from growdisk.cli.images.create import add_options
@@ -97,8 +98,6 @@ def copy_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run_copy(arguments: argparse.Namespace, output: CommandOutput) -> int:
-    from growdisk.api.images.data_copy import copy_image
-
     # The file alone is copied: what lies below it does not matter.
     note_run(arguments.source, output, alone=True)
     with ended_like_ctrl_c(), output.bar(f"copying {arguments.source.name}") as progress:
