@@ -26,7 +26,7 @@ from growdisk.api.provisioning.recipe import (
 from growdisk.api.provisioning.result import Provisioned, ProvisionReport, provision_document
 from growdisk.cli.common_options import add_flag, add_list, named_path
 from growdisk.cli.declaring import declare, help_of
-from growdisk.cli.images.keys import add_key, read_key
+from growdisk.cli.keys import add_key, read_key
 from growdisk.cli.output import CommandOutput, NoSpinner
 from growdisk.cli.progress import Spinner
 from growdisk.error_document import error_document
