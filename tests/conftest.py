@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from growdisk.qcow2 import luks1
+from growdisk.qcow2 import encryption
 from growdisk.units import MiB
 from growdisk.workflow.run_places import STATE_DIR
 from tests.e2e.boot import BootReport
@@ -35,7 +35,6 @@ _TOGETHER = {
     "tests/e2e/test_in_use.py": _LIBVIRTD,
     "tests/e2e/test_layers.py": "layers",
     "tests/e2e/test_libvirt_volumes.py": _LIBVIRTD,
-    "tests/e2e/test_provision_boots.py": _UNTOUCHED_BOOT,
     "tests/e2e/test_several_disks.py": "group on two disks",
     "tests/online/test_libvirt.py": _LIBVIRTD,
     "tests/online/test_live_refusals.py": "awake guest",
@@ -139,8 +138,8 @@ def copied(shared_disks: Path, tmp_path: Path) -> Copier:
 @pytest.fixture
 def quick_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     """What growdisk encrypts in this process is quick to open: else each opening takes seconds."""
-    new_luks = luks1.new_luks
-    monkeypatch.setattr(luks1, "new_luks", lambda key, _seconds: new_luks(key, 0.01))
+    new_luks = encryption.new_luks
+    monkeypatch.setattr(encryption, "new_luks", lambda key, _seconds: new_luks(key, 0.01))
 
 
 @pytest.fixture(scope="session")

@@ -1,19 +1,22 @@
 """The second opinion on a running guest's disk: its own blkid, before a plan is made for it.
 
 What offline is read byte by byte (space that no partition has) is asked for here at its beginning
-alone: everything comes through the guest's agent, or ssh.
+alone: everything comes through the guest's agent, or ssh. The answer is the guest's word, and
+nothing of it reaches a command.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import shlex
+from collections.abc import Iterator, Mapping
 
 from growdisk.api.live_inspect import InspectedGuest
-from growdisk.api.second_opinion import grown_over, newly_covered, touched, whole_disk_part
-from growdisk.fast_dataclass import replace
-from growdisk.host.blkid import BlkidResult, CannotAsk
-from growdisk.live.guest_blkid import GuestPlace, ask_guest
+from growdisk.api.second_opinion import touched, whole_disk_part
+from growdisk.api.unclaimed_space import grown_over, newly_covered
+from growdisk.fast_dataclass import dataclass, replace
+from growdisk.host.blkid import BlkidResult, CannotAsk, verdicts_in
 from growdisk.live.guest_block_device import GuestBlockDevice, guest_disk_at
+from growdisk.live.guest_shell import GuestShell
 from growdisk.live.guest_volumes import GuestVolumes, volumes_of
 from growdisk.partitions.table import Partition
 from growdisk.planner.facts import Facts
@@ -27,6 +30,25 @@ from growdisk.steps.live_place import content_at, guest_device_at
 from growdisk.steps.step_traits import of_kind
 
 _LEAST = 4096  # bytes of free space that are worth a question
+_SECONDS = 120.0
+_UNKNOWN = 3
+# Another blkid (BusyBox has one) knows no low-level probing.
+_KNOWN = f"blkid -V 2>&1 | grep -q util-linux || exit {_UNKNOWN}\n"
+_ASK = """\
+echo "= {name}"; status=0
+[ -r {device} ] || status=1 # to blkid a device that is not there is one with nothing on it
+[ $status != 0 ] || blkid -p -o udev{range} {device} 2>/dev/null || status=$?
+echo "= $status"
+"""
+
+
+@dataclass(frozen=True)
+class GuestPlace:
+    """Bytes [start, start+size) of a device of the guest; all of it without a size."""
+
+    device: str
+    start: int = 0
+    size: int = 0
 
 
 def confirmed_by_guest(looked: InspectedGuest, goal: Goal, proposal: Proposal) -> Proposal:
@@ -105,3 +127,24 @@ def _gaps(
 def _is_somebodys(verdict: BlkidResult) -> bool:
     """Old swap is nobody's loss, nor is the boot record of a logical partition that is gone."""
     return bool(verdict.kind) and verdict.kind not in ("swap", "dos_table")
+
+
+def ask_guest(
+    shell: GuestShell, places: Mapping[str, GuestPlace]
+) -> dict[str, BlkidResult] | CannotAsk:
+    """What the guest's blkid finds at each of `places` (plain names), or why it cannot be asked.
+
+    GuestLost.
+    """
+    questions = (_question(name, place) for name, place in places.items())
+    answer = shell.run(_KNOWN + "".join(questions), _SECONDS)
+    # Other failures are in the answer, place by place.
+    if answer.status == _UNKNOWN:
+        return CannotAsk("the guest has none of util-linux")
+    results = verdicts_in(answer.stdout.decode(errors="replace"))
+    return {name: results.get(name, BlkidResult(failed=True)) for name in places}
+
+
+def _question(name: str, place: GuestPlace) -> str:
+    part = f" -O {place.start} -S {place.size}" if place.size else ""
+    return _ASK.format(name=name, range=part, device=shlex.quote(place.device))

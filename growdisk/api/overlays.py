@@ -101,10 +101,10 @@ class _Search:
 
         If none does, its library is not loaded: that takes longer than all the rest.
         """
-        from growdisk.live.libvirt_sockets import listening
+        from growdisk.live.local_guests import listening
 
         for uri in listening():
-            from growdisk.live.libvirt_disks import known_to
+            from growdisk.live.libvirt_domain import known_to
 
             # A little time for each, even if reading the folder has used all of it.
             known = known_to(uri, max(self._until - time.monotonic(), 0.1))

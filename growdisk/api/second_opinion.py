@@ -1,20 +1,18 @@
-"""Before a plan is made: blkid's opinion of all that it touches, and a check of free space."""
+"""Before a plan is made: blkid's opinion of all that it touches, besides growdisk's own."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 
-from growdisk.backends.unclaimed_space import occupied
+from growdisk.api.unclaimed_space import refuse_occupied
 from growdisk.block.device import BlockDevice
 from growdisk.block.window import Padded, Window
-from growdisk.errors import Refused
 from growdisk.fast_dataclass import dataclass, replace
 from growdisk.filesystems.identify import identify
 from growdisk.host.blkid import BlkidResult, CannotAsk, probe_devices
 from growdisk.partitions.table import Partition, PartitionTable, Role
 from growdisk.planner.facts import Facts
-from growdisk.planner.failures import belongs_to_others
 from growdisk.planner.goal import Goal
 from growdisk.planner.proposal import Proposal
 from growdisk.planner.second_opinion import TouchedPart, Treatment, refuse_disagreement
@@ -22,7 +20,6 @@ from growdisk.steps.device_path import DevicePath
 from growdisk.steps.failures import DeviceNotReadable
 from growdisk.steps.grow_filesystem import GrowFilesystem
 from growdisk.steps.step_traits import of_kind
-from growdisk.units import ByteRange
 
 Opened = Callable[[DevicePath], BlockDevice]
 """What stands in containers and volumes, to read. Raises DeviceNotReadable."""
@@ -49,7 +46,7 @@ def second_opinion(
     `meanwhile` is called while it looks; it must leave `device` alone.
     """
     # Needs no tool, so it is asked even if blkid cannot be.
-    _refuse_occupied(facts, proposal, device)
+    refuse_occupied(facts, proposal, device)
     seen = {
         f"part{n}": part for n, part in enumerate(_parts(facts, goal, proposal, device, opened))
     }
@@ -157,70 +154,3 @@ def _inner(
                     ),
                     view,
                 )
-
-
-# --- space that no partition has ----------------------------------------------------------------
-
-
-def _refuse_occupied(facts: Facts, proposal: Proposal, device: BlockDevice) -> None:
-    before, after = facts.table, proposal.after.table
-    if before is None or after is None:
-        return
-    for part, space in newly_covered(before, after, device.size):
-        # A partition that stays stands after it: not just the free end of the disk.
-        enclosed = any(
-            other.start >= space.end for other in before.partitions if after.by_number(other.number)
-        )
-        if (finding := occupied(device, space, enclosed=enclosed)) is not None:
-            raise grown_over(facts, part, finding.what, finding.offset)
-
-
-def grown_over(facts: Facts, part: Partition, what: str, offset: int) -> Refused:
-    sector_size = facts.table.sector_size if facts.table else 512
-    return belongs_to_others(
-        facts.image.path,
-        0,
-        hint=_hint(offset, sector_size),
-        reason=f"{facts.name_of(part.number)} would grow over {what}, which stands at byte "
-        f"{offset} of the disk, where no partition is",
-    )
-
-
-def _hint(offset: int, sector_size: int) -> str:
-    return (
-        f"if it is of use, give it a partition that starts at sector {offset // sector_size} "
-        "(sfdisk --append); if it is not, the same, and let that one go with --delete"
-    )
-
-
-def newly_covered(
-    before: PartitionTable, after: PartitionTable, old_size: int
-) -> Iterator[tuple[Partition, ByteRange]]:
-    for new in after.partitions:
-        old = before.by_number(new.number)
-        if (
-            new.role is Role.EXTENDED
-            or old is None
-            or new.range == old.range
-            # Wholly in space that the disk does not have yet.
-            or new.start >= old_size
-        ):
-            continue
-        # For a logical partition the extended one around it is the free space.
-        within = new.role is Role.LOGICAL
-        taken = [p.range for p in before.partitions if not (within and p.role is Role.EXTENDED)]
-        yield from (
-            (new, space) for space in _outside(ByteRange(new.start, min(new.end, old_size)), taken)
-        )
-
-
-def _outside(area: ByteRange, taken: list[ByteRange]) -> Iterator[ByteRange]:
-    """What of `area` belongs to none of `taken`."""
-    cursor = area.start
-    # `cursor`: up to there everything is either yielded or taken. Ranges of `taken` may overlap.
-    for place in sorted(taken, key=lambda one: one.start):
-        if place.start > cursor and place.end > area.start and cursor < area.end:
-            yield ByteRange(cursor, min(place.start, area.end))
-        cursor = max(cursor, place.end)
-    if cursor < area.end:
-        yield ByteRange(cursor, area.end)

@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import re
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 
-from growdisk.backends import uml_available
-from growdisk.backends.direct_available import TOOLS, why_unavailable
+from growdisk.backends.available import TOOLS, why_no_direct, why_no_uml
 from growdisk.block.nbd import serve
 from growdisk.block.raw import RawFile
 from growdisk.errors import GrowdiskError, ToolMissing
@@ -26,7 +24,6 @@ from growdisk.host.kvm import Accelerator, KvmState, accelerator
 
 _BOOT = Path("/boot")
 _NEEDED_TOOLS = ("qemu-system-x86_64", "qemu-img", "supermin")
-_APPLIANCE_TOOLS = ("qemu-system-x86_64", "supermin")
 _NEEDED_MODULES = {"guestfs": "python3-guestfs", "parted": "python3-parted"}
 _CURES = {
     KvmState.ABSENT: "nothing to do: growdisk uses software emulation, some seconds slower",
@@ -75,33 +72,6 @@ def run_checks(*, launch_appliance: bool = False) -> Iterator[MachineCheck]:
     yield kernel_program_finding()
 
 
-def require_appliance() -> None:
-    """ToolMissing if the appliance need not even be tried.
-
-    Takes a millisecond: for before a run begins.
-    """
-    for tool in _APPLIANCE_TOOLS:
-        require(tool)
-    if importlib.util.find_spec("guestfs") is None:
-        raise ToolMissing("libguestfs from Python", _NEEDED_MODULES["guestfs"])
-
-
-def has_appliance() -> bool:
-    """Whether all that the appliance needs is installed."""
-    try:
-        require_appliance()
-    except ToolMissing:
-        return False
-    return True
-
-
-def e2fsprogs_version() -> tuple[int, int]:
-    """Of e2fsck, as (1, 47)."""
-    answer = run(["e2fsck", "-V"], accept=None, timeout=20)
-    match = re.search(r"e2fsck (\d+)\.(\d+)", answer.stderr + answer.stdout)
-    return (int(match[1]), int(match[2])) if match else (0, 0)
-
-
 def tool_finding(tool: str) -> MachineCheck:
     """Whether a program is there, and its version."""
     try:
@@ -147,7 +117,7 @@ def appliance_finding(found: Accelerator) -> MachineCheck:
 def direct_finding() -> MachineCheck:
     """Really mount and confine something, as the direct backend does."""
     started = time.monotonic()
-    found = why_unavailable()
+    found = why_no_direct()
     if found is not None:
         cure = f"{found.cure} (until then libguestfs does it)"
         return MachineCheck("direct backend", False, found.reason, cure, needed=False)
@@ -158,7 +128,7 @@ def direct_finding() -> MachineCheck:
 def kernel_program_finding() -> MachineCheck:
     """Really run a kernel as a program, and put a disk into it."""
     started = time.monotonic()
-    found = uml_available.why_unavailable(fresh=True)
+    found = why_no_uml(fresh=True)
     if found is not None:
         cure = f"{found.cure} (until then libguestfs does it, more slowly)"
         return MachineCheck("user-mode kernel", False, found.reason, cure, needed=False)

@@ -18,15 +18,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from growdisk.backends import ext_growth
-from growdisk.backends.backend import CheckState
-from growdisk.backends.guest_handle import Shell
-from growdisk.errors import OperationFailed, ToolFailed
+from growdisk.errors import OperationFailed
 from growdisk.host.command import last_lines
-from growdisk.tool_words import meaning
 
-_MOUNT_POINT = "/tmp/judging"
-_SMALL = 16 << 30
 LOOKING: Mapping[str, tuple[tuple[str, ...], ...]] = MappingProxyType(
     {
         "ntfs": (("ntfsresize", "--info", "--force", "--no-progress-bar"),),
@@ -35,9 +29,7 @@ LOOKING: Mapping[str, tuple[tuple[str, ...], ...]] = MappingProxyType(
         "btrfs": (("btrfs", "check", "--readonly"),),
     }
 )
-# Their checkers read all metadata: of a large one that takes longer than growing it.
-_LIMITED = ("xfs", "btrfs")
-# Kinds whose checker ends with 0 whatever it finds: these words tell.
+# Kinds whose checker ends with 0 whatever it finds: these words show it.
 _SAYS = {"f2fs": ("[Fail]", "[ASSERT]")}
 
 
@@ -59,51 +51,3 @@ def complaint(kind: str, status: int, output: str) -> str:
         line for line in output.splitlines() if any(word in line for word in _SAYS.get(kind, ()))
     ]
     return last_lines("\n".join(bad) or output) or "it gave no reason" if status or bad else ""
-
-
-def judge(shell: Shell, kind: str, device: str, *, mountable: bool) -> None:
-    """filesystem-unsound. `mountable`: the kernel could mount it before it was grown."""
-    if kind.startswith("ext"):
-        _judge_ext(shell, device)
-    elif kind not in _LIMITED or int(shell.run("blockdev", "--getsize64", device)[1]) <= _SMALL:
-        for command in LOOKING.get(kind, ()):
-            status, output = shell.run(*command, device, accept=range(256))
-            if found := complaint(kind, status, output):
-                raise filesystem_unsound(device, judge=command[0], found=found)
-    # One that this kernel did not know before proves nothing by failing again.
-    if mountable and (found := why_not_mounted(shell, kind, device)):
-        raise filesystem_unsound(device, judge="the kernel", found=found)
-
-
-def why_not_mounted(shell: Shell, kind: str, device: str) -> str:
-    """Why the kernel does not mount it, read only; "" if it does."""
-    # The kernel's ext4 mounts ext2 and ext3 as well.
-    options, driver = (
-        ("ro,subvolid=5", kind)
-        if kind == "btrfs"
-        else ("ro", "ext4" if kind.startswith("ext") else kind)
-    )
-    shell.run("mkdir", "-p", _MOUNT_POINT)
-    try:
-        shell.run("mount", "-t", driver, "-o", options, device, _MOUNT_POINT)
-    except ToolFailed as error:
-        known = meaning(error.detail)
-        return known[0] if known else error.detail
-    shell.run("umount", _MOUNT_POINT)
-    return ""
-
-
-def _judge_ext(shell: Shell, device: str) -> None:
-    superblock = ext_growth.read_superblock(shell, device)
-    if not superblock.is_checked_in_full:
-        return
-    if found := _e2fsck(shell, device):
-        # What resize2fs leaves stale e2fsck may mend once: see DirectTools.judge.
-        checked = ext_growth.run_e2fsck(shell, device, superblock)
-        if checked.state is CheckState.DAMAGED or _e2fsck(shell, device):
-            raise filesystem_unsound(device, judge="e2fsck", found=found)
-
-
-def _e2fsck(shell: Shell, device: str) -> str:
-    status, output = shell.run("e2fsck", "-f", "-n", device, accept=range(16))
-    return last_lines(output) if status else ""

@@ -1,7 +1,8 @@
-"""libvirt: machines by name, their disks, QEMU's monitor and agent on libvirt's behalf.
+"""Machines of libvirt: their disks, and QEMU's monitor and agent on libvirt's behalf.
 
-Sole `import libvirt`. The monitor commands are handed through (qemuMonitorCommand): libvirt notes
-that in its log as "tainted" and goes on.
+Sole `import libvirt`. Monitor commands go through qemuMonitorCommand: libvirt notes that in its log
+as "tainted" and goes on. Its library has no time limit, and a daemon that hangs would hold a run up
+for ever: where no machine is named, a thread asks it that nobody waits for longer than agreed.
 """
 
 from __future__ import annotations
@@ -10,10 +11,12 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, suppress
 from pathlib import Path
+from queue import Empty, SimpleQueue
+from threading import Thread
 from xml.etree import ElementTree
 
 from growdisk.errors import Refused
-from growdisk.fast_dataclass import dataclass
+from growdisk.fast_dataclass import dataclass, field
 from growdisk.host.command import COMMAND_LOG
 from growdisk.live.guest_shell import AgentError
 from growdisk.live.qemu_machine import CommandRefused, monitor_lost
@@ -30,6 +33,7 @@ except ImportError as error:
         {"reason": str(error)},
     ) from error
 
+_END_SECONDS = 5.0  # in which a thread that has answered is at its end
 # Kinds of pools whose volumes are files in one folder.
 _FOLDER_POOLS = (
     libvirt.VIR_CONNECT_LIST_STORAGE_POOLS_ACTIVE
@@ -264,3 +268,73 @@ def _elsewhere(source: ElementTree.Element) -> str:
 
 def _words(error: libvirt.libvirtError) -> str:
     return str(error.get_error_message() or error)
+
+
+# --- asked within a time --------------------------------------------------------------------------
+
+
+@dataclass
+class LibvirtDisks:
+    """`disks`: (machine, path of an image), `folders`: of the pools that are active.
+
+    `saved` are machines that are off and have their memory saved. What was answered in time.
+    """
+
+    disks: list[tuple[str, str]] = field(default_factory=list)
+    folders: list[str] = field(default_factory=list)
+    saved: list[str] = field(default_factory=list)
+
+
+def known_to(uri: str, seconds: float) -> LibvirtDisks:
+    """What the libvirt at `uri` knows, or has answered so far after `seconds`."""
+    known = LibvirtDisks()
+    asking = Thread(target=_ask, args=(uri, known), name="libvirt", daemon=True)
+    asking.start()
+    asking.join(seconds)
+    # Copies: a thread that is late goes on filling the lists.
+    return LibvirtDisks(list(known.disks), list(known.folders), list(known.saved))
+
+
+def machines_within(uri: str | None, seconds: float) -> tuple[KnownMachine, ...]:
+    """All machines of a libvirt, by name.
+
+    libvirt-unreachable, also if it has not answered after `seconds`.
+    """
+    answers: SimpleQueue[tuple[KnownMachine, ...] | Refused] = SimpleQueue()
+    asking = Thread(target=_answer, args=(uri, answers), name="libvirt", daemon=True)
+    asking.start()
+    try:
+        answer = answers.get(timeout=seconds)
+    except Empty:
+        raise libvirt_unreachable(
+            uri or "its default", reason=f"no answer within {seconds:.0f} s"
+        ) from None
+    # A process that is forked while it is at its end could inherit a lock that nobody gives back.
+    asking.join(_END_SECONDS)
+    if isinstance(answer, Refused):
+        raise answer
+    return answer
+
+
+def _answer(uri: str | None, answers: SimpleQueue[tuple[KnownMachine, ...] | Refused]) -> None:
+    try:
+        answers.put(known_machines(uri))
+    except Refused as error:
+        answers.put(error)
+
+
+def _ask(uri: str, known: LibvirtDisks) -> None:
+    for text, is_saved in definitions(uri):
+        root = ElementTree.fromstring(text)
+        if root.tag == "domain":
+            name = root.findtext("name") or ""
+            known.saved += [name] if is_saved else []
+            known.disks += [(name, path) for path in _disk_paths(root)]
+        elif folder := root.findtext("./target/path"):
+            known.folders.append(folder)
+
+
+def _disk_paths(domain: ElementTree.Element) -> Iterator[str]:
+    for source in domain.iterfind("./devices/disk/source"):
+        if path := source.get("file") or source.get("dev"):
+            yield path

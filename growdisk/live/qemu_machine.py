@@ -7,25 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import ClassVar, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from growdisk.errors import OperationFailed
 from growdisk.fast_dataclass import dataclass
 from growdisk.host.json_codec import NotThatValue, converted, decoded
 from growdisk.live.live_disk import Arrival, Bus, LiveDisk
-from growdisk.live.qmp_answers import (
-    BlockDeviceInfo,
-    BlockInfo,
-    BlockJobInfo,
-    BlockNodeInfo,
-    ChardevInfo,
-    FormatData,
-    JsonImageName,
-    MemorySize,
-    MigrationInfo,
-    ObjectProperty,
-    StatusInfo,
-)
 
 T = TypeVar("T")
 
@@ -57,11 +44,9 @@ def _unexpected_answer(command: str, reason: str) -> OperationFailed:
 class CommandRefused(OperationFailed):
     """QEMU said no to a command; it has then done nothing of it."""
 
-    WHAT: ClassVar[str] = "QEMU refused {command}"
-    WHY: ClassVar[str] = "{reason}"
-    DO: ClassVar[str] = (
-        "see what the machine is doing (query-status, query-jobs) and run growdisk again"
-    )
+    WHAT = "QEMU refused {command}"
+    WHY = "{reason}"
+    DO = "see what the machine is doing (query-status, query-jobs) and run growdisk again"
     command: str
     reason: str
 
@@ -92,6 +77,114 @@ _BUSES = {
 }
 
 
+# --- the parts of QEMU's answers that are looked at --------------------------------------------
+
+
+@dataclass(frozen=True)
+class QmpSnapshotInfo:
+    name: str
+
+
+@dataclass(frozen=True)
+class FormatData:
+    compat: str = ""
+    refcount_bits: int = 0
+    corrupt: bool = False
+    encrypt: object = None
+    data_file: str = ""
+
+
+@dataclass(frozen=True)
+class FormatSpecific:
+    data: FormatData | None = None
+
+
+@dataclass(frozen=True)
+class QmpImageInfo:
+    virtual_size: int
+    filename: str = ""
+    actual_size: int = 0
+    backing_image: QmpImageInfo | None = None
+    backing_filename: str = ""
+    full_backing_filename: str = ""
+    snapshots: tuple[QmpSnapshotInfo, ...] = ()
+    format_specific: FormatSpecific | None = None
+
+
+@dataclass(frozen=True)
+class BlockDeviceInfo:
+    node_name: str
+    file: str
+    drv: str
+    ro: bool
+    image: QmpImageInfo
+
+
+@dataclass(frozen=True)
+class BlockInfo:
+    device: str = ""
+    qdev: str = ""
+    inserted: BlockDeviceInfo | None = None
+
+
+@dataclass(frozen=True)
+class BlockNodeInfo:
+    node_name: str
+    drv: str
+    file: str
+
+
+@dataclass(frozen=True)
+class ChardevInfo:
+    label: str
+    filename: str
+
+
+@dataclass(frozen=True)
+class ObjectProperty:
+    name: str
+    type: str
+
+
+@dataclass(frozen=True)
+class StatusInfo:
+    status: str
+
+
+@dataclass(frozen=True)
+class MemorySize:
+    base_memory: int
+    plugged_memory: int = 0
+
+
+@dataclass(frozen=True)
+class MigrationInfo:
+    blocked_reasons: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class BlockJobInfo:
+    device: str = ""
+    type: str = ""
+
+
+@dataclass(frozen=True)
+class JsonFileName:
+    driver: str = ""
+    filename: str = ""
+
+
+@dataclass(frozen=True)
+class JsonImageName(JsonFileName):
+    """An image's name as QEMU's JSON; `offset`: it is a piece of its file only."""
+
+    file: JsonFileName | None = None
+    offset: object = None
+
+
+# --- the machine --------------------------------------------------------------------------------
+
+
 class Machine:
     """A running QEMU.
 
@@ -116,14 +209,20 @@ class Machine:
 
     def disks(self) -> tuple[LiveDisk, ...]:
         """Disks with an image in them; no CDs, floppies and firmware."""
-        return tuple(self._disks())
+        return tuple(
+            self._disk(block, block.inserted, kind)
+            for block in self.ask("query-block", tuple[BlockInfo, ...])
+            # A disk of -drive if=none that no device has taken has no qdev.
+            if (kind := self.property_of(block.qdev, "type") if block.qdev else "") not in _NO_DISKS
+            and block.inserted is not None
+        )
 
     def disk(self, key: str) -> LiveDisk:
         """The disk that was found before, as it is now."""
-        found = [disk for disk in self.disks() if disk.key == key]
-        if not found:
-            raise _unexpected_answer("query-block", reason=f"the disk {key} is gone")
-        return found[0]
+        for disk in self.disks():
+            if disk.key == key:
+                return disk
+        raise _unexpected_answer("query-block", reason=f"the disk {key} is gone")
 
     def files(self, key: str) -> tuple[str, ...]:
         """The image that is written to, and what it lies on, from the top down."""
@@ -195,11 +294,8 @@ class Machine:
         if size > disk.size:
             self.monitor.execute("block_resize", node_name=disk.node, size=size)
 
-    def take_back(self, key: str, size: int) -> None:
-        """Undo of a growth of ours: the caller has seen that nothing lies after `size`.
-
-        The only way to less.
-        """
+    def restore_size(self, key: str, size: int) -> None:
+        """Make a disk that we have grown smaller: the caller has seen that nothing lies after."""
         self.monitor.execute("block_resize", node_name=self.disk(key).node, size=size)
 
     def busy(self) -> str:
@@ -217,13 +313,6 @@ class Machine:
 
     def close(self) -> None:
         self.monitor.close()
-
-    def _disks(self) -> Iterator[LiveDisk]:
-        for block in self.ask("query-block", tuple[BlockInfo, ...]):
-            # A disk of -drive if=none that no device has taken has no qdev.
-            kind = self.property_of(block.qdev, "type") if block.qdev else ""
-            if block.inserted is not None and kind not in _NO_DISKS:
-                yield self._disk(block, block.inserted, kind)
 
     def _disk(self, block: BlockInfo, inserted: BlockDeviceInfo, kind: str) -> LiveDisk:
         image, device = inserted.image, _named_by_people(block.qdev)
@@ -259,7 +348,7 @@ class Machine:
 
     def _bus(self, qdev: str, kind: str) -> Bus:
         if kind in ("scsi-hd", "scsi-block"):
-            # A SCSI disk arrives as its controller is: virtio-scsi tells the guest, others do not.
+            # The controller of a SCSI disk decides: virtio-scsi notifies the guest, others do not.
             controller = self.property_of(qdev, "parent_bus").rpartition("/")[0]
             name = self.property_of(controller, "type")
             if name in _BUSES:

@@ -45,7 +45,7 @@ from growdisk.units import format_size
 class HostTools(Protocol):
     """Facts of this machine. A `why_` is a reason, with what to do about it; "" if there is none.
 
-    The planner does not look: it is given them, by the api (api/host_tools.py) or by a test. They
+    The planner does not look: it is given them, by the api (api/host.py) or by a test. They
     are methods, because they cannot be looked up beforehand: whether a kernel starts here takes a
     second to try, and which tools matter only the proposal says. It is as if all had been looked
     up: no answer depends on what was asked or decided before, and to ask changes nothing.

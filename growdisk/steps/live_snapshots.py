@@ -169,7 +169,7 @@ class LiveUndo(NoSnapshots):
         elif self._table(sector) != self._rewrite.before.with_disk_size(sector):
             raise NothingToRestore(self._resize.name)
         self._shrink_device()
-        self._worker.machine.take_back(self._worker.key, old)
+        self._worker.machine.restore_size(self._worker.key, old)
 
     def _shrink_device(self) -> None:
         """Take the host's device back to its size; NothingToRestore if others changed that."""

@@ -127,9 +127,9 @@ class RunBackend:
         If an appliance did the work, it has tried that itself; if none is available, the tools' own
         verdict has to be enough.
         """
-        from growdisk.backends.uml_available import why_unavailable
+        from growdisk.backends.available import why_no_uml
 
-        if self._kind != "direct" or why_unavailable():
+        if self._kind != "direct" or why_no_uml():
             return
         other = RunBackend(self._disk, self._stop, self.sector_size, kind="uml")
         try:

@@ -11,8 +11,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Generic, Protocol, TypeVar
 
+from growdisk.durable import NO_ROOM
 from growdisk.errors import GrowdiskError, NeedsUser, ToolFailed
-from growdisk.fallocate import NO_ROOM
 from growdisk.workflow.failures import (
     Interrupted,
     NothingToRestore,

@@ -22,7 +22,7 @@ from growdisk.units import GiB, MiB
 from tests.ansible.playing import SHIPPED, Ansible, Document
 from tests.ansible.twins import assert_same_disk
 from tests.e2e.judges import assert_sound
-from tests.guests.appliance import bench
+from tests.guests.appliance import quick_bench
 from tests.guests.classic import DISK_SIZE
 from tests.guests.debian_files import debian_files
 from tests.guests.layered import layered_guests
@@ -181,7 +181,7 @@ def test_a_running_guest_grows_the_same_under_both(ansible: Ansible, tmp_path: P
 
 
 def volumes(side: Side) -> str:
-    with bench(side.images(), read_only=True) as judge:
+    with quick_bench(side.images(), read_only=True) as judge:
         listing = "lvm lvs --noheadings --units b -o vg_size,vg_free,lv_name,lv_size guest-vg"
         said = judge.run(
             f"lvm vgchange -ay guest-vg >&2; {listing}; e2fsck -fn /dev/guest-vg/root >&2"

@@ -179,8 +179,7 @@ def test_where_libvirts_module_is_missing_images_are_dealt_with_all_the_same(
 ) -> None:
     (world / "broken.qcow2").unlink()
     (world / "rules.yml").write_text(RULES + '  - domains: "web*"\n')
-    for name in ("growdisk.live.libvirt_domain", "growdisk.live.libvirt_disks"):
-        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.delitem(sys.modules, "growdisk.live.libvirt_domain", raising=False)
     monkeypatch.setitem(sys.modules, "libvirt", None)
     disks = {disk["name"].rpartition("/")[2]: disk for disk in watch(world).json()["disks"]}
     assert (disks["full.qcow2"]["result"], disks["libvirt"]["result"]) == ("grown", "refused")

@@ -18,7 +18,7 @@ from typing import IO
 
 import pytest
 
-from growdisk.backends import direct_available
+from growdisk.backends import available
 from growdisk.block.raw import RawFile
 from growdisk.errors import ToolFailed, ToolTimedOut
 from growdisk.host.command import kill_all
@@ -363,8 +363,8 @@ def test_where_nothing_can_be_confined_it_is_said_and_libguestfs_does_it(
 def test_what_is_not_installed_is_named_with_its_package(
     honest: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(direct_available, "TOOLS", ("bwrap", "no-such-tool"))
-    monkeypatch.setitem(direct_available.__dict__, "PACKAGES", {"no-such-tool": "its-package"})
+    monkeypatch.setattr(available, "TOOLS", ("bwrap", "no-such-tool"))
+    monkeypatch.setitem(available.__dict__, "PACKAGES", {"no-such-tool": "its-package"})
     plan = in_process("plan", honest, "+32M")
     assert (
         "backend: guestfs (no-such-tool is not installed: sudo apt-get install its-package)"

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pytest
 
-from growdisk.backends import direct_available, uml_available
+from growdisk.backends.available import why_no_direct, why_no_uml
 from growdisk.workflow.run_places import record_folder
 
 _ROOT = Path(__file__).parents[2]
@@ -132,12 +132,12 @@ def need(backend: str) -> None:
         pytest.skip(f"the {backend} backend does not work here: {reason}")
 
 
-_TRIED = {"direct": direct_available, "uml": uml_available}
+_TRIED = {"direct": why_no_direct, "uml": why_no_uml}
 
 
 @cache
 def _obstacle(backend: str) -> str:
-    return str(_TRIED[backend].why_unavailable() or "")
+    return str(_TRIED[backend]() or "")
 
 
 def _command_lines() -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""The proof: a real Debian guest is expanded, boots as fast as before, and loses nothing."""
+"""The proof: whatever growdisk did to a real Debian guest, it boots as fast and loses nothing."""
 
 from __future__ import annotations
 
@@ -9,25 +9,30 @@ from pathlib import Path
 import pytest
 
 from growdisk.units import GiB, MiB
-from tests.e2e.boot import BootReport, boot
+from tests.e2e.boot import BootReport, boot, running
 from tests.e2e.process import need
 from tests.guests.classic import DISK_SIZE, SWAP_SIZE, Guest
 from tests.guests.manifest import differences, file_manifest
+from tests.unit.cli.command import growdisk
 
 pytestmark = [pytest.mark.boot, pytest.mark.appliance, pytest.mark.timeout(1800)]
 
 GROWDISK = Path(__file__).parents[2] / ".venv/bin/growdisk"
 NEW_SIZE = DISK_SIZE + 10 * GiB
 REPAIRED = {"/etc/fstab", "/etc/initramfs-tools/conf.d/resume"}
-ROOT_SIZES = {
-    "drop": NEW_SIZE - MiB,
-    "move": NEW_SIZE - SWAP_SIZE - 2 * MiB,
-    "file": NEW_SIZE - MiB,
+# What its first boot says of a provisioned guest.
+QUESTIONS = {
+    "hostname": "hostname",
+    "machine-id": "cat /etc/machine-id",
+    "keys": "ls /etc/ssh/ssh_host_*_key | wc -l",
+    "sshd": "systemctl is-active ssh",
+    "file": "cat /etc/greeting",
+    "shadow": "getent shadow root | cut -d: -f2 | cut -c1-3",
 }
-
-
-QUICK = [("drop", "direct")]
-REST = [
+GREETING = "kind: {{ kind }}\nhost: {{ hostname }}\n"
+PROVISIONED_SIZE = 20 * GiB
+CASES = [
+    ("drop", "direct"),
     ("move", "uml"),
     ("file", "guestfs"),
     ("drop", "uml"),
@@ -39,23 +44,66 @@ REST = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("swap", "backend"), [*QUICK, *(pytest.param(*case, marks=pytest.mark.slow) for case in REST)]
-)
+def test_a_guest_provisioned_from_an_expanded_one_boots_as_the_untouched_one_did(
+    classic_base: Guest, classic_copy: Path, untouched_boot: BootReport, tmp_path: Path
+) -> None:
+    """One boot judges both: the fstab, the initrd and the root are the expanded guest's own."""
+    need("direct")
+    expanded(classic_base, classic_copy, "drop", "direct")
+    out = provisioned(classic_copy, tmp_path)
+    info = subprocess.run(["qemu-img", "info", "--output=json", out], capture_output=True).stdout
+    assert json.loads(info)["full-backing-filename"] == str(classic_copy)
+    with running(out, steady_clock=True) as guest:
+        report = guest.wait_for_report()
+        said = {name: guest.run(command).strip() for name, command in QUESTIONS.items()}
+    judge_boot(report, untouched_boot, "drop", PROVISIONED_SIZE)
+    judge_identity(said)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("swap", "backend"), CASES)
 def test_an_expanded_guest_boots_as_before_with_its_root_over_the_full_disk(
     swap: str, backend: str, classic_base: Guest, classic_copy: Path, untouched_boot: BootReport
 ) -> None:
     need(backend)
-    result = expand(classic_copy, swap, backend)
+    expanded(classic_base, classic_copy, swap, backend)
+    judge_boot(boot(classic_copy), untouched_boot, swap, NEW_SIZE)
+
+
+@pytest.mark.slow
+def test_a_guest_provisioned_from_the_base_boots_as_it_did(
+    classic_base: Guest, untouched_boot: BootReport, tmp_path: Path
+) -> None:
+    with running(provisioned(classic_base.image, tmp_path), steady_clock=True) as guest:
+        report = guest.wait_for_report()
+        said = {name: guest.run(command).strip() for name, command in QUESTIONS.items()}
+    judge_boot(report, untouched_boot, "drop", PROVISIONED_SIZE)
+    judge_identity(said)
+
+
+def expanded(base: Guest, copy: Path, swap: str, backend: str) -> None:
+    result = expand(copy, swap, backend)
     assert result["backend"] == backend
     assert [step["state"] for step in result["steps"]] == ["done"] * len(result["steps"])
-    judge_image(classic_copy)
-    judge_files(classic_base.image, classic_copy, swap)
-    report = boot(classic_copy)
-    judge_disk(report, swap)
-    assert report.failed_units == report.waits == ()
-    assert report.login_seconds < 1.15 * untouched_boot.login_seconds
-    assert len(report.swap) == (0 if swap == "drop" else 1)
+    judge_image(copy)
+    judge_files(base.image, copy, swap)
+
+
+def provisioned(base: Path, folder: Path) -> Path:
+    """An overlay of the base with everything that a first boot could stumble over."""
+    (folder / "greeting").write_text(GREETING)
+    (folder / "password").write_text("quite secret\n")
+    answer = growdisk(
+        "--json", "provision", base, folder / "web.qcow2", "--size", "20G", "--overlay",
+        "--hostname", "web-{n}", "--reset-machine-id", "--remove-ssh-host-keys",
+        "--password", f"root:file:{folder}/password",
+        "--template", f"{folder}/greeting:/etc/greeting", "-e", "kind=red",
+    )  # fmt: skip
+    assert answer.code == 0, answer.err
+    made = answer.json()["outputs"][0]
+    assert made["growpart"] == "nothing" and made["backend"] == "direct", made
+    assert "quite secret" not in answer.out + answer.err
+    return folder / "web.qcow2"
 
 
 def expand(image: Path, swap: str, backend: str) -> dict:
@@ -89,9 +137,18 @@ def initrds(image: Path) -> set[str]:
     return {path for path in file_manifest(image) if path.startswith("/boot/initrd.img")}
 
 
-def judge_disk(report: BootReport, swap: str) -> None:
-    root = ROOT_SIZES[swap]
-    assert report.disks["sda"] == NEW_SIZE
+def judge_boot(report: BootReport, untouched: BootReport, swap: str, size: int) -> None:
+    root = size - (SWAP_SIZE + 2 * MiB if swap == "move" else MiB)
+    assert report.disks["sda"] == size
     assert root - MiB <= report.disks["sda1"] <= root
     assert report.root_size > 0.97 * root  # df leaves out the file system's own tables
     assert ("sda5" in report.disks) == (swap == "move")
+    assert len(report.swap) == (0 if swap == "drop" else 1)
+    assert report.failed_units == report.waits == ()
+    assert report.login_seconds < 1.15 * untouched.login_seconds
+
+
+def judge_identity(said: dict[str, str]) -> None:
+    assert said["hostname"] == "web-1" and said["file"].splitlines() == ["kind: red", "host: web-1"]
+    assert len(said["machine-id"]) == 32 and int(said["keys"]) >= 3
+    assert said["sshd"] == "active" and said["shadow"] == "$y$"

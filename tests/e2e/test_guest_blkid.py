@@ -13,11 +13,10 @@ from typing import Any
 import pytest
 
 from growdisk.api.disk_facts import inspect_device
-from growdisk.api.live_second_opinion import confirmed_by_guest
+from growdisk.api.live_second_opinion import GuestPlace, ask_guest, confirmed_by_guest
 from growdisk.block.raw import RawFile
 from growdisk.errors import Refused
 from growdisk.host.blkid import CannotAsk
-from growdisk.live.guest_blkid import GuestPlace, ask_guest
 from growdisk.planner.facts import Facts, ImageFacts
 from growdisk.planner.goal import Goal
 from growdisk.planner.planner import propose

@@ -21,7 +21,7 @@ from growdisk.block.locks import others_open, others_write
 from growdisk.block.raw import RawFile
 from growdisk.errors import ImageInUse
 from growdisk.host.fuse_mount import mounted as fuse_mounted
-from growdisk.live.libvirt_users import running_users
+from growdisk.live.local_guests import running_users
 from growdisk.units import MiB
 from growdisk.workflow.run_places import STATE_DIR
 from tests.conftest import DiskMaker

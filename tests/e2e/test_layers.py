@@ -19,7 +19,7 @@ from growdisk.units import MiB
 from growdisk.workflow.run_places import record_folder
 from tests.e2e.judges import sfdisk
 from tests.e2e.process import Answer, Host
-from tests.guests.appliance import bench, device
+from tests.guests.appliance import device, quick_bench
 from tests.guests.layered import FSTAB, KEYS, ZOO, layered_guests
 from tests.guests.manifest import as_raw
 from tests.guests.tools import run
@@ -65,7 +65,9 @@ def grown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Grown]:
     world.expand("lvm", f"+{_GROWTH}M", "--lv", "home=50%", "--lv", "guest-vg/root")
     world.expand("luks2", f"+{_GROWTH}M", "--key-file", world.key("luks2"), "--lv-share", "60%")
     world.expand("luks1", f"+{_GROWTH}M", "--key-file", world.key("luks1"), "--keep-snapshots")
-    with bench([world.image(name) for name in ("lvm", "luks1", "luks2")], read_only=True) as judge:
+    with quick_bench(
+        [world.image(name) for name in ("lvm", "luks1", "luks2")], read_only=True
+    ) as judge:
         world.seen["lvm"] = judge.run(f"lvm vgchange -ay guest-vg >&2; {_LISTING} guest-vg")
         world.seen["home"] = judge.run(_look("/dev/guest-vg/home", "xfs_repair -n"))
         world.seen["lvm root"] = judge.run(_look("/dev/guest-vg/root", "e2fsck -fn"))

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from growdisk.backends.uml_available import why_unavailable
+from growdisk.backends.available import why_no_uml
 from tests.e2e.dying import Death, die
 from tests.e2e.judges import assert_sound
 from tests.e2e.process import Host
-from tests.guests.appliance import bench, device
+from tests.guests.appliance import device, quick_bench
 from tests.guests.layered import KEYS, layered_guests
 from tests.guests.tools import run
 
@@ -31,7 +31,7 @@ WORDS = ("+256M", "--lv-share", "60%")
 
 
 def _work_with(host: Host, backend: str) -> None:
-    if backend == "uml" and (reason := why_unavailable()):
+    if backend == "uml" and (reason := why_no_uml()):
         pytest.skip(f"no kernel runs as a program here: {reason}")
     host.backend = backend
 
@@ -56,7 +56,7 @@ def test_killed_in_each_layer_it_is_finished_by_resume(
     answer = host.growdisk("resume", image, "--key-file", key)
     assert (answer.code, answer.result) in ((0, "changed"), (0, "nochange")), answer
     assert_sound(image)
-    with bench([image], read_only=True) as judge:
+    with quick_bench([image], read_only=True) as judge:
         given = judge.give(KEYS["luks2"])
         judge.run(f"cryptsetup open --readonly --key-file {given} {device('luks2', 2)} inside")
         judge.run("lvm vgchange -ay crypt >&2; e2fsck -fn /dev/crypt/root")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from growdisk.live.libvirt_disks import known_to
+from growdisk.live.libvirt_domain import known_to
 from growdisk.units import MiB
 from tests.conftest import DiskMaker
 from tests.e2e.judges import Before, assert_grown

@@ -12,7 +12,7 @@ from growdisk.api.provisioning.recipe import FileInto, KeysFor, PasswordFor
 from growdisk.errors import error_id
 from growdisk.units import GiB, SizeSpec
 from tests.e2e.provisioned import EVERYTHING, KEY, GuestAccess
-from tests.guests.appliance import Bench, bench, device
+from tests.guests.appliance import Bench, device, quick_bench
 from tests.guests.classic import Guest
 from tests.guests.layered import KEYS, layered_guests
 from tests.guests.manifest import differences, file_manifest
@@ -121,11 +121,11 @@ def test_a_root_in_a_logical_volume_is_found(tmp_path: Path) -> None:
     base, out = tmp_path / "base.raw", tmp_path / "web.raw"
     shutil.copy(layered_guests() / "lvm.raw", base)
     base.chmod(0o644)
-    with bench([base]) as appliance:
+    with quick_bench([base]) as appliance:
         appliance.run(f"{OPEN}mkdir -p /tmp/m/etc; echo {PASSWD} >/tmp/m/etc/passwd; {CLOSE}")
     output = made(base, out, overlay=False, size=SizeSpec(GiB, relative=False), hostname="web")
     assert output.error is None and output.growpart == "nothing"
-    with bench([out], read_only=True) as appliance:
+    with quick_bench([out], read_only=True) as appliance:
         said = appliance.run(f"{OPEN}cat /tmp/m/etc/hostname; {CLOSE}")
     assert said.strip() == "web" and "grow-lv" in [step.name for step in output.steps]
 
@@ -135,7 +135,7 @@ def test_a_root_in_an_encrypted_container_is_found_with_its_key(tmp_path: Path) 
     base, out, closed = (tmp_path / f"{name}.raw" for name in ("base", "web", "closed"))
     shutil.copy(layered_guests() / "luks1.raw", base)
     base.chmod(0o644)
-    with bench([base]) as appliance:
+    with quick_bench([base]) as appliance:
         appliance.run(
             f"{_opened(appliance, base)}mkdir -p /tmp/m/etc; echo {PASSWD} >/tmp/m/etc/passwd; "
             f"{_CLOSED}"
@@ -143,7 +143,7 @@ def test_a_root_in_an_encrypted_container_is_found_with_its_key(tmp_path: Path) 
     options = {"overlay": False, "size": SizeSpec(GiB, relative=False), "hostname": "web"}
     output = made(base, out, keys=(KEYS["luks1"].rstrip(b"\n"),), **options)
     assert output.error is None and "grow-luks" in [step.name for step in output.steps]
-    with bench([out], read_only=True) as appliance:
+    with quick_bench([out], read_only=True) as appliance:
         assert (
             appliance.run(f"{_opened(appliance, out)}cat /tmp/m/etc/hostname; {_CLOSED}").strip()
             == "web"

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from growdisk.backends.uml_available import why_unavailable
+from growdisk.backends.available import why_no_uml
 from tests.e2e.dying import Death, die
 from tests.e2e.judges import assert_sound
 from tests.e2e.process import Host
-from tests.guests.appliance import bench
+from tests.guests.appliance import quick_bench
 from tests.guests.spanning import spanning_guests
 from tests.guests.tools import run
 
@@ -45,7 +45,7 @@ def assert_as_before(*images: Path) -> None:
 
 def assert_filled(images: list[Path], group: str, extents: int) -> None:
     """The group is sound and full, its root has `extents` of 4 MiB and a sound file system."""
-    with bench(images, read_only=True) as judge:
+    with quick_bench(images, read_only=True) as judge:
         said = judge.run(
             f"lvm vgck {group}; lvm vgchange -ay {group} >&2\n"
             f"lvm vgs --noheadings -o vg_free_count,vg_missing_pv_count {group}\n"
@@ -70,7 +70,7 @@ def assert_filled(images: list[Path], group: str, extents: int) -> None:
 def test_a_group_on_two_disks_grows_and_goes_back_on_both(
     disks: tuple[Path, Path], host: Host, kind: str
 ) -> None:
-    if kind == "uml" and (reason := why_unavailable()):
+    if kind == "uml" and (reason := why_no_uml()):
         pytest.skip(f"no kernel runs as a program here: {reason}")
     host.backend = kind
     root, spare = disks

@@ -50,7 +50,18 @@ MOMENTS = (
 )
 
 
-@pytest.mark.parametrize("moment", MOMENTS, ids=str)
+# Of the emulated machine, the slowest, the launch and the end; the others show what is between.
+_SLOW = MOMENTS[1:3]
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        pytest.param(moment, marks=[pytest.mark.slow] if moment in _SLOW else [])
+        for moment in MOMENTS
+    ],
+    ids=str,
+)
 def test_a_signal_ends_the_run_soon_and_everything_is_back_as_it_was(
     small_disk: DiskMaker, host: Host, moment: Moment
 ) -> None:

@@ -14,13 +14,14 @@ from pathlib import Path
 
 from growdisk.guest_scripts.answers import Answer, parse_answer
 from growdisk.guest_scripts.script_plan import DRIVER, Phase
-from tests.e2e.boot import EMULATED_CPU, Doors, RunningGuest, _connected
+from tests.e2e.boot import EMULATED_CPU, QUICK_KERNEL, Doors, RunningGuest, connected
 from tests.guest_scripts.micro import kernel
 from tests.guests.content import text, write_tar
 from tests.guests.tools import environment
 
 # seconds: on a machine that is busy with other things everything takes ten times as long
 _PATIENCE = 600.0
+_APPEND = f"console=ttyS0 quiet panic=-1 no_timer_check {QUICK_KERNEL}"
 _BUSES = {
     "scsi": ["-device", "virtio-scsi-pci", "-device", "scsi-hd,drive=disk,serial=GROW-1"],
     "virtio": ["-device", "virtio-blk-pci,drive=disk,serial=GROW-1"],
@@ -142,7 +143,7 @@ def booted(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment()
             )
         try:
-            with closing(_connected(folder / "console", process, folder / "qemu.log")) as console:
+            with closing(connected(folder / "console", process, folder / "qemu.log")) as console:
                 machine = Machine(process, console, doors)
                 machine.wait()
                 yield machine
@@ -168,7 +169,7 @@ def _command(
         "setpriv", "--pdeathsig", "KILL", qemu, "-cpu", EMULATED_CPU, "-m", "256", "-smp", "1",
         "-accel", "tcg", "-display", "none", "-no-reboot", "-monitor", "none",
         "-kernel", str(image), "-initrd", str(initramfs),
-        "-append", f"console=ttyS0 quiet panic=-1 no_timer_check microroot={name}{root}",
+        "-append", f"{_APPEND} microroot={name}{root}",
         "-chardev", f"socket,id=console,path={console},server=on,wait=on",
         "-serial", "chardev:console", "-qmp", f"unix:{doors.qmp_socket},server=on,wait=off",
         "-blockdev", f"driver=file,filename={disk},node-name=file,cache.no-flush=on",

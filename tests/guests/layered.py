@@ -17,7 +17,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from growdisk.units import MiB
-from tests.guests.appliance import Bench, bench, device
+from tests.guests.appliance import Bench, device, quick_bench
 from tests.guests.cache import cached, recipe_hash
 from tests.guests.tools import run
 
@@ -65,7 +65,7 @@ def _build(folder: Path) -> None:
     _format(disks["luks2"], "luks2", 33, _SIZES["luks2"] - 33 - _LAST)
     _fill_zoo(disks["zoo"])
     names = ["lvm", "luks1", "luks2", "thin", "zoo"]
-    with bench([disks[name] for name in names]) as appliance:
+    with quick_bench([disks[name] for name in names]) as appliance:
         _fill(appliance)
     for disk in disks.values():
         disk.chmod(0o444)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from growdisk.units import MiB
-from tests.guests.appliance import bench, device
+from tests.guests.appliance import device, quick_bench
 from tests.guests.cache import cached, recipe_hash
 from tests.guests.tools import run
 
@@ -35,7 +35,7 @@ def _build(folder: Path) -> None:
             run("sfdisk", "-q", "--no-reread", disk, stdin=table)
     root, spare = device("root", 2), "/dev/disk/guestfs/spare"
     one, two = device("twins", 1), device("twins", 2)
-    with bench(list(disks.values())) as appliance:
+    with quick_bench(list(disks.values())) as appliance:
         appliance.run(
             f"mkfs.ext2 -q {device('root', 1)}; lvm pvcreate {root} {spare}; lvm vgcreate span "
             f"{root} {spare}\n"

@@ -10,7 +10,6 @@ import shutil
 import socket
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from pathlib import Path
 
 from growdisk.live.qemu_machine import Machine
 from growdisk.live.qmp import QmpMonitor
-from tests.e2e.boot import EMULATED_CPU, Doors, RunningGuest
+from tests.e2e.boot import EMULATED_CPU, Doors, RunningGuest, connected, free_port
 from tests.e2e.process import await_true
 from tests.guests.cache import cached
 from tests.guests.classic import classic_guest
@@ -102,7 +101,7 @@ def started(
 ) -> Iterator[LiveGuest]:
     """QEMU in `folder` with `image`; booting, or woken from the snapshot of `booted_guest`."""
     with tempfile.TemporaryDirectory(prefix="gd-live-", dir="/tmp") as scratch:
-        sockets = Sockets(Path(scratch), _free_port())
+        sockets = Sockets(Path(scratch), free_port())
         words = [
             *_command(image, image_format, sockets, DISKS[disk]),
             *more,
@@ -118,7 +117,7 @@ def started(
                 cwd=folder,
             )
             try:
-                console = _connected(sockets.console, process, Path(scratch) / "qemu.log")
+                console = connected(sockets.console, process, Path(scratch) / "qemu.log")
                 await_true(sockets.agent.exists, 60, "QEMU has opened its sockets")
                 guest = LiveGuest(process, console, sockets, image)
                 # QEMU opens its images after its sockets, and answers after both
@@ -205,22 +204,3 @@ def _command(image: Path, image_format: str, sockets: Sockets, disk: Sequence[st
         "-chardev", f"socket,id=agent,path={sockets.agent},server=on,wait=off",
         "-device", "virtio-rng-pci",
     ]  # fmt: skip
-
-
-def _connected(path: Path, process: subprocess.Popen[bytes], log: Path) -> socket.socket:
-    """QEMU waits for this connection before it starts the machine, so that no output is lost."""
-    console = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    for _ in range(300):
-        assert process.poll() is None, f"QEMU did not start:\n{log.read_text(errors='replace')}"
-        try:
-            console.connect(str(path))
-            return console
-        except (FileNotFoundError, ConnectionRefusedError):
-            time.sleep(0.1)
-    raise AssertionError(f"QEMU did not start:\n{log.read_text(errors='replace')}")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

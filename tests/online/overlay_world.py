@@ -116,4 +116,4 @@ def target_of(reached: RunningGuest) -> GuestTarget:
 def planned_on(reached: RunningGuest) -> Prepared:
     """Up to where the guest itself would be asked."""
     nothing = (cast("Facts", None), cast("Proposal", None))
-    return target_of(reached).planned(*nothing, Goal(), RunOptions())
+    return target_of(reached).planned(*nothing, Goal())

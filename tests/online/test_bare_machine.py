@@ -64,7 +64,7 @@ def test_qemu_follows_a_device_of_the_host_up_and_back(tmp_path: Path) -> None:
         machine.resize(key, 128 * MiB)
         assert machine.disk(key).size == 128 * MiB
         resize_device(device, 64 * MiB)
-        machine.take_back(key, 64 * MiB)
+        machine.restore_size(key, 64 * MiB)
         assert (machine.disk(key).size, machine.status()) == (64 * MiB, "running")
 
 
@@ -250,7 +250,7 @@ def test_an_overlay_of_the_users_own_is_what_grows_by_whichever_name(tmp_path: P
                 assert found.disk.size == 64 * MiB
                 found.machine.resize(found.disk.key, found.disk.size + 64 * MiB)
                 assert found.again().disk.size == 128 * MiB
-                found.machine.take_back(found.disk.key, 64 * MiB)
+                found.machine.restore_size(found.disk.key, 64 * MiB)
 
 
 def test_what_cannot_be_put_into_a_snapshot_is_known_before_one_is_tried(tmp_path: Path) -> None:

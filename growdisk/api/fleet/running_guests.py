@@ -2,6 +2,8 @@
 
 A guest that hangs becomes a line. Each is asked in a thread of its own, because most of the time is
 waiting. A thread that does not return is abandoned: it holds nothing but a connection.
+The agent answers (guest-get-fsinfo), and no command runs in the guest. Its words are not to be
+trusted: numbers out of bounds are left out. Agents older than QEMU 2.12 give no sizes.
 """
 
 from __future__ import annotations
@@ -17,13 +19,46 @@ from threading import Semaphore, Thread
 from growdisk.api.fleet.values import DiskEntry, FileSystemUse
 from growdisk.api.live_request import LiveRequest
 from growdisk.api.live_target import reach
-from growdisk.backends.guest_fsinfo import FsInfoMissing, GuestFileSystem, file_systems_in_guest
 from growdisk.errors import GrowdiskError
-from growdisk.fast_dataclass import replace
+from growdisk.fast_dataclass import dataclass, replace
+from growdisk.host.json_codec import NotThatValue, converted
+from growdisk.live.guest_shell import AgentCall, AgentError, fields
 
+_MOST = 1 << 70  # bytes
+_MOST_MOUNTS = 1000
+_LONGEST = 4096  # characters of a path
+_ANSWER_SECONDS = 8.0
+_PSEUDO = ("squashfs", "iso9660", "udf", "tmpfs", "overlay", "CDFS", "UDF")
 _AT_ONCE = 16
 SECONDS = 15.0
 _DISK = re.compile(r"(?:/dev/)?(?P<bus>[svh]d|xvd)(?P<letter>[a-z]+)\d*")
+
+
+@dataclass(frozen=True)
+class GuestDiskAddress:
+    """The disk of a file system: its device in the guest ("/dev/vda1"), its serial number."""
+
+    dev: str = ""
+    serial: str = ""
+
+
+@dataclass(frozen=True)
+class GuestFileSystem:
+    """Sizes in bytes.
+
+    `used` counts what root keeps for itself as used no more than the guest's df does.
+    """
+
+    mount_point: str
+    kind: str
+    size: int
+    used: int
+    disks: tuple[GuestDiskAddress, ...] = ()
+
+
+class FsInfoMissing(Exception):
+    """The agent does not answer, or not so; the message says why."""
+
 
 GuestAnswer = tuple[GuestFileSystem, ...]
 
@@ -79,10 +114,10 @@ def _ask(
 ) -> None:
     request = LiveRequest(Path(path) if path else None, domain=domain, uri=uri)
     with turns:
-        answers.put(((domain, path), _told_by(request)))
+        answers.put(((domain, path), _answer_of(request)))
 
 
-def _told_by(request: LiveRequest) -> GuestAnswer | str:
+def _answer_of(request: LiveRequest) -> GuestAnswer | str:
     try:
         if request.domain:
             return _by_libvirt(request.domain, request.uri)
@@ -153,10 +188,49 @@ def with_guest_usage(entry: DiskEntry, reported: GuestAnswer | str, alone: bool)
 
 def _is_on(file_system: GuestFileSystem, target: str) -> bool:
     """By the letter that host and guest count the disks of a bus with: vdb, sdb."""
-    return _place(target) in {_place(disk.device) for disk in file_system.disks} - {None}
+    return _place(target) in {_place(disk.dev) for disk in file_system.disks} - {None}
 
 
 def _place(name: str) -> tuple[str, str] | None:
     """Of vdb1: ("vd", "b"). A guest has IDE disks among those of SCSI."""
     match = _DISK.fullmatch(name)
     return (match["bus"].replace("hd", "sd"), match["letter"]) if match else None
+
+
+# --- the agent's guest-get-fsinfo -----------------------------------------------------------------
+
+
+def file_systems_in_guest(call: AgentCall) -> tuple[GuestFileSystem, ...]:
+    """FsInfoMissing if it cannot be asked."""
+    try:
+        answer = call("guest-get-fsinfo", {}, _ANSWER_SECONDS)
+    except (AgentError, OSError) as error:
+        raise FsInfoMissing(str(error) or "it does not answer") from error
+    if not isinstance(answer, list) or len(answer) > _MOST_MOUNTS:
+        raise FsInfoMissing("what it says of its file systems cannot be true")
+    found = [_known(each) for each in answer]
+    return tuple({one.mount_point: one for one in found if one is not None}.values())
+
+
+def _known(answer: object) -> GuestFileSystem | None:
+    entry = fields(answer)
+    if not isinstance(entry, dict):
+        return None
+    size, used = entry.get("total_bytes"), entry.get("used_bytes")
+    # No size: an old agent, or a file system that has none. More used than there is: a lie.
+    if not (
+        isinstance(size, int) and isinstance(used, int) and 0 < size < _MOST and 0 <= used <= size
+    ):
+        return None
+    mount_point, kind = str(entry.get("mountpoint", "")), str(entry.get("type", ""))
+    if kind in _PSEUDO or len(mount_point) > _LONGEST or len(kind) > _LONGEST:
+        return None
+    return GuestFileSystem(mount_point, kind, size, used, _disks(entry.get("disk")))
+
+
+def _disks(answer: object) -> tuple[GuestDiskAddress, ...]:
+    """Empty if it says nothing, or nothing that can be understood."""
+    try:
+        return converted(answer or [], tuple[GuestDiskAddress, ...])
+    except NotThatValue:
+        return ()

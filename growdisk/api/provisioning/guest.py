@@ -70,22 +70,22 @@ def customize_guest(
 
 def why_not_direct(facts: Facts, changes: GuestChanges) -> str:
     """Why host tools cannot do it, as far as can be told beforehand; "" if they can."""
-    from growdisk.backends.direct_available import why_unavailable
+    from growdisk.backends.available import why_no_direct
 
     if changes.commands:
         return "commands in the guest need a kernel"
     main = facts.main
     if main is None or facts.kind_of(main.number) not in _EXT:
         return "the guest has no ext file system right in a partition"
-    return str(why_unavailable() or "")
+    return str(why_no_direct() or "")
 
 
 def kernel_kind() -> BackendKind:
     """Whose kernel does what host tools cannot."""
-    from growdisk.backends.uml_available import why_unavailable
+    from growdisk.backends.available import why_no_uml
 
     # uml starts sooner, if it is there.
-    return "guestfs" if why_unavailable() else "uml"
+    return "guestfs" if why_no_uml() else "uml"
 
 
 def _mounts(disk: Disk, path: Path, keyring: Keyring) -> tuple[GuestMount, ...]:
@@ -106,13 +106,13 @@ def _to_open(facts: Facts, mounts: Sequence[GuestMount]) -> list[DevicePath]:
     nodes = {mount.node for mount in mounts}
     # Without a table the whole disk is number 0, as in DevicePath.
     parts = facts.table.partitions if facts.table else (Partition(0, 0, facts.image.virtual_size),)
-    around = (
+    outermost = (
         (DevicePath(part.number, part.start, part.size), facts.contents.get(part.number))
         for part in parts
     )
     return [
         place
-        for outer, content in around
+        for outer, content in outermost
         for place in _places(outer, content)
         if place.device in nodes
     ]

@@ -109,7 +109,7 @@ def _group(target: GrowthTarget, content: PhysicalVolumeContent) -> VolumeGroup:
             "use it in the guest first",
         )
     # LVM does not change a group of which a physical volume is missing.
-    if missing := len(group.physical_volumes) - 1 - len(content.beside):
+    if missing := len(group.physical_volumes) - 1 - len(content.other_pvs):
         where = (
             "another physical volume, which is"
             if missing == 1

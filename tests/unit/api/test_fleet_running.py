@@ -9,14 +9,18 @@ from pathlib import Path
 import pytest
 
 from growdisk.api.fleet import running_guests
-from growdisk.api.fleet.running_guests import ask_guests, with_guest_usage
+from growdisk.api.fleet.running_guests import (
+    GuestDiskAddress,
+    GuestFileSystem,
+    ask_guests,
+    with_guest_usage,
+)
 from growdisk.api.fleet.values import DiskEntry
+from growdisk.api.host_space import Promises
 from growdisk.api.live_request import LiveRequest
 from growdisk.api.watching import actions
 from growdisk.api.watching.actions import Action, RoundContext, act_on
-from growdisk.api.watching.promises import Promises
 from growdisk.api.watching.rules import load_rules
-from growdisk.backends.guest_fsinfo import GuestDiskAddress, GuestFileSystem
 from growdisk.workflow.stopping import StopRequest
 
 ROOT = GuestFileSystem("/", "ext4", 100, 80, (GuestDiskAddress("/dev/sda1"),))
@@ -70,12 +74,12 @@ def test_the_root_of_a_machine_is_what_it_has_at_the_root() -> None:
 def test_a_guest_that_hangs_costs_the_others_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     forever = threading.Event()
 
-    def told_by(request: LiveRequest) -> object:
+    def answer_of(request: LiveRequest) -> object:
         if request.domain == "hangs":
             forever.wait()
         return (ROOT,)
 
-    monkeypatch.setattr(running_guests, "_told_by", told_by)
+    monkeypatch.setattr(running_guests, "_answer_of", answer_of)
     entries = [DiskEntry(name, domain=name) for name in ("hangs", "web")]
     begun = time.monotonic()
     answers = ask_guests(entries, None, seconds=0.5)

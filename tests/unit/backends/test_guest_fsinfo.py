@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from growdisk.backends.guest_fsinfo import (
+from growdisk.api.fleet.running_guests import (
     FsInfoMissing,
     GuestDiskAddress,
     GuestFileSystem,

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from growdisk.backends.appliance_growth import Superblock
 from growdisk.backends.doctor import kernel_finding, run_checks, tool_finding
-from growdisk.backends.ext_growth import Superblock
 from growdisk.host import kvm as kvm
 from growdisk.host.command import run
 from growdisk.host.kvm import Accelerator, KvmState, accelerator, try_kvm

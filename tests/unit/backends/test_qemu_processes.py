@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from growdisk.live.qemu_processes import guest_of, server_folder
+from growdisk.live.local_guests import guest_of, server_folder
 from tests.conftest import DiskMaker
 
 MONITORS = {

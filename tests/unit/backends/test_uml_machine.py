@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from growdisk.backends import uml_available
+from growdisk.backends import uml
 from growdisk.backends.appliance import appliance_failed
+from growdisk.backends.available import why_no_uml
 from growdisk.host.probe_cache import CachedProbe
 from tests.e2e.process import need
 
@@ -22,27 +23,24 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_where_it_is_not_installed_its_package_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(uml_available, "MODULES", tmp_path / "none")
-    assert (
-        str(uml_available.why_unavailable())
-        == "linux.uml is not installed: sudo apt-get install user-mode-linux"
-    )
+    monkeypatch.setattr(uml, "MODULES", tmp_path / "none")
+    assert str(why_no_uml()) == "linux.uml is not installed: sudo apt-get install user-mode-linux"
 
 
 def test_it_is_tried_for_real_and_the_answer_is_remembered(
     cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert uml_available.why_unavailable() is None
+    assert why_no_uml() is None
     assert [path.name.partition("-")[0] for path in cache.iterdir()] == ["uml"]
-    monkeypatch.setattr(uml_available, "launch", _fails)
-    assert uml_available.why_unavailable() is None
-    found = uml_available.why_unavailable(fresh=True)
+    monkeypatch.setattr(uml, "launch", _fails)
+    assert why_no_uml() is None
+    found = why_no_uml(fresh=True)
     assert (
         found is not None
         and "ptrace: Operation not permitted" in found.reason
         and "ptrace" in found.cure
     )
-    assert uml_available.why_unavailable() == found
+    assert why_no_uml() == found
 
 
 def _fails(*_: object, **__: object) -> None:

@@ -22,8 +22,7 @@ LOADED = (
 
 
 WITHOUT_LIBVIRT = (
-    "import growdisk.live.libvirt_sockets as sockets; sockets.listening = lambda "
-    "uri=None: iter(()); "
+    "import growdisk.live.local_guests as sockets; sockets.listening = lambda uri=None: iter(()); "
 )
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from growdisk.backends.uml_available import why_unavailable
+from growdisk.backends.available import why_no_uml
 from growdisk.units import ByteRange, MiB
 from tests.conftest import DiskMaker
 from tests.e2e.process import need
@@ -16,7 +16,7 @@ from tests.guests.swap import make_swap
 from tests.guests.tools import run
 from tests.unit.cli.command import growdisk, in_process
 
-KERNEL = "guestfs" if why_unavailable() else "uml"
+KERNEL = "guestfs" if why_no_uml() else "uml"
 """Whose kernel does what host tools cannot."""
 
 

@@ -1,4 +1,8 @@
-"""Running QEMUs of this host, by /proc: which one has an image, and the sockets to talk to it."""
+"""Running guests of this host, by what they use: QEMUs by /proc, libvirt's machines by virsh.
+
+libvirt's own library takes 60 ms to load, and has no time limit: a libvirt that hangs must not hang
+growdisk.
+"""
 
 from __future__ import annotations
 
@@ -7,17 +11,24 @@ import itertools
 import os
 import re
 import shlex
-import socket
+import shutil
 import struct
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from growdisk.block.holders import use_of
 from growdisk.block.locks import image_writers
+from growdisk.errors import GrowdiskError
 from growdisk.fast_dataclass import dataclass
+from growdisk.host.command import run
 from growdisk.units import SizeSpec
 
 _FILE = re.compile(r"(?:file|filename|path)=(?:file:)?([^,]+)")
+# Of libvirtd, and of virtqemud, which is QEMU's part of it as a daemon of its own.
+_LIBVIRT_SOCKETS = ("libvirt-sock-ro", "virtqemud-sock-ro", "libvirt-sock", "virtqemud-sock")
+_SYSTEM, _SESSION = "qemu:///system", "qemu:///session"
+_SOCKET_SECONDS = 0.2
+_VIRSH_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -42,7 +53,7 @@ def guest_of(path: Path) -> QemuProcess | None:
     None if there is none that we may look at.
     """
     with contextlib.suppress(OSError):
-        # First who holds QEMU's write lock; if there is none, who has the file open.
+        # First who has QEMU's write lock; if nobody has, who has the file open.
         for pid in image_writers(path.resolve()) or use_of(path).pids:
             if (found := _qemu(pid)) is not None:
                 return found
@@ -68,6 +79,8 @@ def hint_for(path: Path, verb: str, size: SizeSpec | None) -> str:
 
 def server_folder(path: Path) -> Path | None:
     """The working directory of a socket's server, where its relative file names start from."""
+    import socket
+
     with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.connect(str(path))
         # struct ucred: pid, uid, gid.
@@ -79,11 +92,10 @@ def server_folder(path: Path) -> Path | None:
 def _folder(pid: int) -> Path:
     """What a QEMU's relative file names start from. OSError if it is gone."""
     proc = Path("/proc") / str(pid)
-    folder = (proc / "cwd").readlink()
-    words = (proc / "cmdline").read_bytes().decode(errors="surrogateescape").split("\0")
+    folder, words = (proc / "cwd").readlink(), _words(pid)
     if "-daemonize" not in words and "--daemonize" not in words:
         return folder
-    # It has changed to / itself. The files that it has open tell where it was started:
+    # It has changed to / itself. The files that it has open show where it was started:
     # `file=images/a.qcow2` and an open /srv/images/a.qcow2 mean /srv.
     names = [name for word in words for name in _FILE.findall(word) if not name.startswith("/")]
     opened = [(file, f"/{name}") for file in _open_files(proc) for name in names]
@@ -98,15 +110,15 @@ def _open_files(proc: Path) -> Iterator[str]:
             yield str(link.readlink())
 
 
+def _words(pid: int) -> list[str]:
+    """A process's command line. OSError if it is gone."""
+    line = (Path("/proc") / str(pid) / "cmdline").read_bytes()
+    return line.decode(errors="surrogateescape").split("\0")
+
+
 def _qemu(pid: int) -> QemuProcess | None:
     try:
-        words = (
-            (Path("/proc") / str(pid) / "cmdline")
-            .read_bytes()
-            .decode(errors="surrogateescape")
-            .split("\0")
-        )
-        folder = _folder(pid)
+        words, folder = _words(pid), _folder(pid)
     except OSError:
         return None
     if not Path(words[0]).name.startswith(("qemu-system", "qemu-kvm", "kvm")):
@@ -154,3 +166,71 @@ def _values(words: Sequence[str], option: str) -> list[str]:
 
 def _fields(value: str) -> dict[str, str]:
     return dict(part.partition("=")[::2] for part in value.split(",") if "=" in part)
+
+
+# --- libvirt's machines -------------------------------------------------------------------------
+
+
+def listening() -> Iterator[str]:
+    """The URIs of libvirts that answer: the system's, the user's, LIBVIRT_DEFAULT_URI."""
+    uri = os.environ.get("LIBVIRT_DEFAULT_URI", "")
+    if uri.startswith("qemu:///") and uri not in (_SYSTEM, _SESSION):
+        yield uri  # one with a socket of its own (?socket=PATH)
+    for known, folder in ((_SYSTEM, Path("/run/libvirt")), (_SESSION, _session_folder())):
+        if any(_answers(folder / name) for name in _LIBVIRT_SOCKETS):
+            yield known
+
+
+def _session_folder() -> Path:
+    runtime = os.environ.get("XDG_RUNTIME_DIR")
+    return Path(runtime) / "libvirt" if runtime else Path("~/.cache/libvirt").expanduser()
+
+
+def _answers(path: Path) -> bool:
+    """Whether somebody listens there. A socket file stays behind when its daemon has ended."""
+    if not path.is_socket():
+        return False
+    import socket  # with selectors, which most runs do without
+
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(_SOCKET_SECONDS)
+        try:
+            probe.connect(str(path))
+        except OSError:
+            return False
+    return True
+
+
+def running_users(number: int) -> list[str]:
+    """The names of running machines with a disk whose device number is `number`.
+
+    Empty if libvirt does not answer.
+    """
+    uris = listening() if shutil.which("virsh") else ()
+    return [name for uri in uris for name, path in _running_disks(uri) if _number(path) == number]
+
+
+def _running_disks(uri: str) -> Iterator[tuple[str, str]]:
+    """Pairs of a machine's name and a path of one of its disks."""
+    try:
+        # --nowait: a machine that is busy with a job is not waited for.
+        listed = run(
+            ["virsh", "-q", "-r", "-c", uri, "domstats", "--block", "--list-active", "--nowait"],
+            timeout=_VIRSH_SECONDS,
+        )
+    except (GrowdiskError, OSError):
+        return
+    name = ""
+    for line in listed.stdout.splitlines():
+        if found := re.fullmatch(r"Domain: '(.*)'", line.strip()):
+            name = found[1]
+        elif found := re.fullmatch(r"block\.\d+\.path=(.*)", line.strip()):
+            yield name, found[1]
+
+
+def _number(path: str) -> int | None:
+    try:
+        # 0 is a file: it has no number.
+        return Path(path).stat().st_rdev or None
+    except (OSError, ValueError):
+        return None

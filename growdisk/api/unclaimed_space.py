@@ -11,10 +11,15 @@ from collections.abc import Iterator
 
 from growdisk.block.device import BlockDevice, ExtentKind
 from growdisk.block.window import Window
+from growdisk.errors import Refused
 from growdisk.fast_dataclass import dataclass
 from growdisk.filesystems.content import ForeignContent, SwapContent
 from growdisk.filesystems.identify import identify
 from growdisk.filesystems.nested_table import MBR_KIND
+from growdisk.partitions.table import Partition, PartitionTable, Role
+from growdisk.planner.facts import Facts
+from growdisk.planner.failures import belongs_to_others
+from growdisk.planner.proposal import Proposal
 from growdisk.units import ByteRange, MiB, align_down, format_size
 
 _PROBES = 1024  # places that are looked at: each MiB of a GiB of data
@@ -41,6 +46,73 @@ class Occupant:
 
     offset: int
     what: str
+
+
+def refuse_occupied(facts: Facts, proposal: Proposal, device: BlockDevice) -> None:
+    before, after = facts.table, proposal.after.table
+    if before is None or after is None:
+        return
+    for part, space in newly_covered(before, after, device.size):
+        # A partition that stays stands after it: not just the free end of the disk.
+        enclosed = any(
+            other.start >= space.end for other in before.partitions if after.by_number(other.number)
+        )
+        if (finding := occupied(device, space, enclosed=enclosed)) is not None:
+            raise grown_over(facts, part, finding.what, finding.offset)
+
+
+def grown_over(facts: Facts, part: Partition, what: str, offset: int) -> Refused:
+    sector_size = facts.table.sector_size if facts.table else 512
+    return belongs_to_others(
+        facts.image.path,
+        0,
+        hint=_hint(offset, sector_size),
+        reason=f"{facts.name_of(part.number)} would grow over {what}, which stands at byte "
+        f"{offset} of the disk, where no partition is",
+    )
+
+
+def _hint(offset: int, sector_size: int) -> str:
+    return (
+        f"if it is of use, give it a partition that starts at sector {offset // sector_size} "
+        "(sfdisk --append); if it is not, the same, and let that one go with --delete"
+    )
+
+
+def newly_covered(
+    before: PartitionTable, after: PartitionTable, old_size: int
+) -> Iterator[tuple[Partition, ByteRange]]:
+    for new in after.partitions:
+        old = before.by_number(new.number)
+        if (
+            new.role is Role.EXTENDED
+            or old is None
+            or new.range == old.range
+            # Wholly in space that the disk does not have yet.
+            or new.start >= old_size
+        ):
+            continue
+        # For a logical partition the extended one that it lies in is the free space.
+        within = new.role is Role.LOGICAL
+        taken = [p.range for p in before.partitions if not (within and p.role is Role.EXTENDED)]
+        yield from (
+            (new, space) for space in _outside(ByteRange(new.start, min(new.end, old_size)), taken)
+        )
+
+
+def _outside(area: ByteRange, taken: list[ByteRange]) -> Iterator[ByteRange]:
+    """What of `area` belongs to none of `taken`."""
+    cursor = area.start
+    # `cursor`: up to there everything is either yielded or taken. Ranges of `taken` may overlap.
+    for place in sorted(taken, key=lambda one: one.start):
+        if place.start > cursor and place.end > area.start and cursor < area.end:
+            yield ByteRange(cursor, min(place.start, area.end))
+        cursor = max(cursor, place.end)
+    if cursor < area.end:
+        yield ByteRange(cursor, area.end)
+
+
+# --- what lies in it ------------------------------------------------------------------------------
 
 
 def occupied(device: BlockDevice, space: ByteRange, *, enclosed: bool) -> Occupant | None:
