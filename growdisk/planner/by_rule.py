@@ -118,7 +118,7 @@ def _wanted(facts: Facts, goal: Goal, error: Refused) -> dict[str, Content]:
     try:
         _table, shares = choose_shares(facts, goal)
     except Refused:
-        # What would have grown cannot be told either: the first refusal is the one to show.
+        # What would have grown is not known either: the first refusal is the one to show.
         raise error from None
     return {name: inner for number in shares for name, inner in facts.leaves_of(number)}
 

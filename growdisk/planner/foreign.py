@@ -44,7 +44,7 @@ def refuse_foreign_disk(facts: Facts) -> None:
 def refuse_hidden_main(facts: Facts, goal: Goal) -> None:
     """Raise nothing-to-grow if the partition that people would mean belongs to others.
 
-    The /boot beside it is not what they mean.
+    Its /boot is not what they mean.
     """
     largest = max(facts.members, key=lambda part: part.size, default=None)
     if goal.partition != "auto" or goal.grow or largest is None or facts.main is None:

@@ -180,11 +180,11 @@ def _volumes(holder: str, content: Content | None) -> Iterator[VolumeLayout]:
 def _blocker(facts: Facts, part: Partition) -> BlockerLayout:
     assert facts.table is not None and facts.main is not None
     name, kind = facts.name_of(part.number), facts.kind_of(part.number)
-    behind = any(
+    room_after = any(
         free.start >= part.end and free.length >= WORTH_A_BLOCKER
         for free in facts.table.free_ranges()
     )
-    goal = "the free space" if behind else "the end of the disk"
+    goal = "the free space" if room_after else "the end of the disk"
     why = (
         f"{name}, {kind}, {format_size(part.size)}, stands between "
         f"{facts.name_of(facts.main.number)} and {goal}"

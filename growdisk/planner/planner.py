@@ -298,7 +298,7 @@ def _given_up(facts: Facts, goal: Goal, growth: Grown) -> Iterator[str]:
 
 
 def _asked_for(part: Partition, goal: Goal, growth: Grown) -> int:
-    """The number that speaks for it: its own, or that of the extended partition around it."""
+    """The number that speaks for it: its own, or that of its extended partition."""
     outer = next((p.number for p in growth.removed if p.role is Role.EXTENDED), part.number)
     return part.number if part.number in goal.delete else outer
 

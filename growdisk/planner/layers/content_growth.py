@@ -82,7 +82,7 @@ class GrowthTarget:
 class ContentGrowth:
     """What is done inside a partition when it has grown; all of it is right too if it has not.
 
-    `content` is how it will be; `pending`: some layer does not fill what is around it, so that
+    `content` is how it will be; `pending`: some layer does not fill its device, so that
     there is something to do even if the partition stays. `system` is the file system that the
     guest's own files are looked for in, as the appliance names it (/dev/sda1, /dev/vg0/root; "" if
     none can be mounted), `free` its free bytes afterwards. `notes` are lines for people: what was
@@ -100,7 +100,7 @@ class ContentGrowth:
 
 def together(insides: Sequence[ContentGrowth]) -> ContentGrowth:
     """What is done in several partitions or volumes; `content` is that of the guest's system."""
-    # A root has more room than a /boot beside it.
+    # A root has more room than its /boot.
     main = max(
         insides,
         key=lambda inside: (bool(inside.system), inside.content.size or 0 if inside.content else 0),
