@@ -12,8 +12,9 @@ from growdisk.fast_dataclass import dataclass
 class Storage:
     """`kind` is lvm, zvol, rbd, loop or other; `name` is what its own tools call it.
 
-    That is vg0/web01, rpool/vm-1, pool/image, /srv/web01.raw. Sizes are multiples of `unit` bytes. `room`: by how many bytes it can grow, None if nothing is
-    known to limit it, and `place` is where.
+    That is vg0/web01, rpool/vm-1, pool/image, /srv/web01.raw. Sizes are multiples of `unit` bytes.
+    `room`: by how many bytes it can grow, None if nothing is known to limit it, and `place` is
+    where.
 
     `obstacle`: why growdisk cannot make it larger, with a `hint` at what can; both "" if it can.
     """
