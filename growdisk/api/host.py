@@ -147,7 +147,7 @@ def _doubt(path: Path) -> str:
     )
 
 
-# --- the planner's questions about this machine (planner/host_tools.py) ---------------------------
+# --- the planner's questions about this machine (planner/backend_choice.py) ----------------------
 
 
 @dataclass(frozen=True)

@@ -111,7 +111,7 @@ class Facts:
 
     @property
     def main(self) -> Partition | None:
-        """The partition that is meant if none is named: the largest, as a root beside its /boot.
+        """The partition that is meant if none is named: the largest, a root rather than its /boot.
 
         Of two alike the later one has less in its way.
         """
