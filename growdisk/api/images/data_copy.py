@@ -1,4 +1,4 @@
-"""Guest bytes from one device to another: only what is not zeros."""
+"""Bytes from one disk to another: only what is not zeros, or a file as it is with its holes."""
 
 from __future__ import annotations
 
