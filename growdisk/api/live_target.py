@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from growdisk.api.live_request import LiveRequest
 from growdisk.errors import Refused, UsageError
@@ -45,9 +45,9 @@ def _disk_unknown(machine: str, wanted: str, disks: Mapping[str, str]) -> Refuse
 class DiskNotSaid(Refused):
     """`files` are those of the disks in `present`."""
 
-    WHAT: ClassVar[str] = "{machine} has several disks"
-    WHY: ClassVar[str] = "they are: {disks}"
-    DO: ClassVar[str] = "say which one with --disk"
+    WHAT = "{machine} has several disks"
+    WHY = "they are: {disks}"
+    DO = "say which one with --disk"
     machine: str
     present: tuple[str, ...]
     files: tuple[str, ...]

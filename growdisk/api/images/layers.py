@@ -27,7 +27,7 @@ from growdisk.api.images.opening import (
 )
 from growdisk.api.images.pump import COMPARED_CHUNK, pump
 from growdisk.block.device import BlockDevice
-from growdisk.block.host_blocks import claim
+from growdisk.block.host_blocks import reserve_ranges
 from growdisk.block.raw import RawFile
 from growdisk.errors import ImageUnsupported
 from growdisk.qcow2.backing import with_backing
@@ -201,7 +201,7 @@ def _make_room(overlay: Qcow2Image, base: RawFile) -> None:
     try:
         if base.size < overlay.size:
             base.resize(align_up(overlay.size, 512))
-        claim(base, _own(overlay, zeros=False))
+        reserve_ranges(base, _own(overlay, zeros=False))
     except OSError:
         base.resize(length)
         raise
