@@ -8,7 +8,7 @@ If blkid is available, it is asked as well (api/second_opinion.py).
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from growdisk.block.device import BlockDevice
 from growdisk.fast_dataclass import dataclass
@@ -67,11 +67,7 @@ _MEMBERS: tuple[_Magic, ...] = (
     ("drbdmanage_control_volume", b"$DRBDmgr=q", (0,)),
     ("drbdproxy_datalog", b"DRBDdlh*", (16,)),
     ("bcache", b"\xc6\x85\x73\xf6\x4e\x1a\x45\xca\x82\x65\xf5\x7f\x48\xba\x6d\x81", (4096 + 24,)),
-    (
-        "bcachefs",
-        b"\xc6\x85\x73\xf6\x66\xce\x90\xa9\xd9\x6a\x60\xcf\x80\x3d\xf7\xef",
-        (4096 + 24,),
-    ),
+    ("bcachefs", b"\xc6\x85\x73\xf6\x66\xce\x90\xa9\xd9\x6a\x60\xcf\x80\x3d\xf7\xef", (4096 + 24,)),
     ("ceph_bluestore", b"bluestore block device", (0,)),
     ("stratis", b"!Stra0tis\x86\xff\x02^\x41rh", (_SECTOR + 4, 9 * _SECTOR + 4)),
     ("vdo", b"dmvdo001", (0,)),
@@ -165,7 +161,8 @@ def find_foreign(device: BlockDevice, head: bytes, *, thorough: bool = True) -> 
     `head` is the beginning of the device.
     """
     ends = Ends(device, head, thorough=thorough)
-    found = [content for finder in _FINDERS for content in finder(ends)]
+    finders = (_linux_raid, _by_magic, _zfs, _silicon, _via, _jmicron, _nilfs, _journal)
+    found = [content for finder in finders for content in finder(ends)]
     return tuple(sorted(found, key=lambda content: not content.is_member))
 
 
@@ -262,16 +259,3 @@ def _journal(ends: Ends) -> Iterator[Foreign]:
         and int.from_bytes(raw[96:100], "little") & _EXT_JOURNAL_DEVICE
     ):
         yield Foreign("jbd", 1024)
-
-
-_Finder = Callable[[Ends], Iterator[Foreign]]
-_FINDERS: tuple[_Finder, ...] = (
-    _linux_raid,
-    _by_magic,
-    _zfs,
-    _silicon,
-    _via,
-    _jmicron,
-    _nilfs,
-    _journal,
-)

@@ -8,12 +8,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from growdisk.block.host_devices import (
-    device_path_of,
-    disk_of_partition,
-    kernel_name_of,
-    value_of,
-)
+from growdisk.block.host_devices import device_path_of, disk_of_partition, kernel_name_of, value_of
 from growdisk.block.identity import dataset_of
 from growdisk.errors import GrowdiskError, ImageError, ToolFailed, write_failed
 from growdisk.host.json_codec import NotThatValue
