@@ -1,8 +1,8 @@
 """Finds what growdisk must not touch on a device: arrays, pools, unknown file systems or tables.
 
-Signatures are looked for at both of its ends, by magic bytes at fixed places or, if these do not prove
-enough, by a function; kinds are named as blkid names them. This is the opinion of growdisk alone.
-If blkid is available, it is asked as well (api/second_opinion.py).
+Signatures are looked for at both of its ends, by magic bytes at fixed places or, if these do not
+prove enough, by a function; kinds are named as blkid names them. This is the opinion of growdisk
+alone. If blkid is available, it is asked as well (api/second_opinion.py).
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ import os
 
 from growdisk.host.command import run
 from growdisk.host.logical_volumes import HostVolume, lvs, own_system_id, pool_of, use_of_pool
-from growdisk.storage import Storage, unmanaged
+from growdisk.storage.values import Storage, unmanaged
 from growdisk.units import format_size
 
 _SECONDS = 60.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from growdisk.host.command import run
-from growdisk.storage import Storage
+from growdisk.storage.values import Storage
 from growdisk.units import format_size
 
 _SECONDS = 60.0
