@@ -15,7 +15,7 @@ from growdisk.filesystems.content import (
 )
 from growdisk.partitions.blocks import blockers
 from growdisk.partitions.table import FIRST_DISK, Partition, PartitionTable, Role
-from growdisk.storage import Storage
+from growdisk.storage.values import Storage
 
 
 @dataclass(frozen=True)

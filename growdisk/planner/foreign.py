@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 
 from growdisk.filesystems.content import AmbiguousContent, Content, ForeignContent
-from growdisk.filesystems.nested_table import GPT_KIND, MBR_KIND
+from growdisk.filesystems.foreign import GPT_KIND, MBR_KIND
 from growdisk.partitions.growth import Grown, NotPossible
 from growdisk.partitions.owners import owner_of
 from growdisk.partitions.table import Partition, Role

@@ -22,7 +22,7 @@ from growdisk.steps.guest_steps import MakeSwapFile, RemakeSwap, RepairGuest
 from growdisk.steps.resize_image import GrowDevice, ResizeImage
 from growdisk.steps.table_steps import RereadPartitions, RewritePartitions
 from growdisk.steps.worker import SwapSpace
-from growdisk.storage import Storage
+from growdisk.storage.values import Storage
 from growdisk.workflow.step import Check, Evidence
 
 if TYPE_CHECKING:

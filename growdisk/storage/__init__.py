@@ -2,34 +2,3 @@
 
 One file a kind; device.py finds the kind, makes it larger, and restores its old size.
 """
-
-from __future__ import annotations
-
-from growdisk.fast_dataclass import dataclass
-
-
-@dataclass(frozen=True)
-class Storage:
-    """`kind` is lvm, zvol, rbd, loop or other; `name` is what its own tools call it.
-
-    That is vg0/web01, rpool/vm-1, pool/image, /srv/web01.raw. Sizes are multiples of `unit` bytes.
-    `room`: by how many bytes it can grow, None if nothing is known to limit it, and `place` is
-    where.
-
-    `obstacle`: why growdisk cannot make it larger, with a `hint` at what can; both "" if it can.
-    """
-
-    # Not a Literal: `image info` would load typing for it, and without it no plan could be read.
-    kind: str
-    name: str
-    unit: int = 512
-    room: int | None = None
-    place: str = ""
-    obstacle: str = ""
-    hint: str = ""
-    notes: tuple[str, ...] = ()
-
-
-def unmanaged(obstacle: str, hint: str) -> Storage:
-    """What growdisk cannot make larger."""
-    return Storage("other", "", obstacle=obstacle, hint=hint)
