@@ -179,6 +179,6 @@ def _cleaned(value: object) -> object:
             return tuple(map(_cleaned, value))
         case Answer() | GuestFacts() | SwapInUse():
             names = type(value).__annotations__
-            texts: dict[str, Any] = {name: _cleaned(getattr(value, name)) for name in names}
-            return replace(value, **texts)
+            fields: dict[str, Any] = {name: _cleaned(getattr(value, name)) for name in names}
+            return replace(value, **fields)
     return value
