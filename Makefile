@@ -18,13 +18,13 @@ setup-test:
 demo: setup
 	@setup/demo.sh
 
-# Three processes for two processors: some tests wait more than they work. Boots come first.
+# Four processes for two processors: many tests wait more than they work. Boots come first.
 test: setup-test
-	$(PYTHON) -m pytest -n 3 -m "not slow"
+	$(PYTHON) -m pytest -n 4 -m "not slow"
 
 # The engine and the planner, alone and against QEMU, dying at every write: no appliance and no boot.
 test-fast: setup-test
-	$(PYTHON) -m pytest -n 3 -m "not appliance and not boot and not slow" tests/unit tests/oracle tests/golden tests/crash
+	$(PYTHON) -m pytest -n 4 -m "not appliance and not boot and not slow" tests/unit tests/oracle tests/golden tests/crash
 
 # The long matrix: every family and layout booted, running guests on every bus, by every way inside, with every kind of
 # swap, Ceph's clients, vagrant's; some hours.

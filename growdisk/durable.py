@@ -197,3 +197,22 @@ def alone_in(folder: Path) -> Iterator[bool]:
             fcntl.flock(fd, fcntl.LOCK_EX)
             alone = True
         yield alone
+
+
+def open_locked(path: Path, mode: int) -> int:
+    """The file, made if there is none, open and locked; who has it locked may remove it.
+
+    BlockingIOError while somebody else has it.
+    """
+    while True:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, mode)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with suppress(FileNotFoundError):
+                # else the one before us has just removed it: a lock on it keeps nobody out
+                if os.path.samestat(os.fstat(fd), path.stat()):
+                    return fd
+        except OSError:
+            os.close(fd)
+            raise
+        os.close(fd)

@@ -53,10 +53,12 @@ helpful=$(missing $optional | tr '\n' ' ')
 if [ -n "$wanted" ]; then
     echo "setup: installing $wanted"
     as_root apt-get -qq update
-    install "$wanted"
+    # All at once if all can be had: each call of its own goes through what is installed again.
+    install "$wanted $helpful" 2>/dev/null || install "$wanted"
 fi
 [ "$(id -u)" -eq 0 ] || command -v sudo >/dev/null || exit 0
-for package in $helpful; do
+# shellcheck disable=SC2086  # one word a group
+for package in $(missing $optional); do
     echo "setup: installing $package"
     install "$package" || echo "setup: without $package, then"
 done

@@ -32,6 +32,15 @@ from growdisk.steps.internal_snapshots import RunSnapshot, run_snapshots
 from growdisk.storage.proxmox import suspended_with
 from growdisk.workflow.run_places import may_have_run
 
+TYPE_CHECKING = False  # typing would be loaded for this alone
+if TYPE_CHECKING:
+    from growdisk.workflow.run_directory import RunDirectory
+
+
+RAW_NAMES = ("raw", "file", "host_device")  # of a backing file's format
+_NAMED = 5  # overlays that a message lists
+_MOST_FOLDERS = 1000
+
 
 @dataclass(frozen=True)
 class CarriedRun:
@@ -60,10 +69,82 @@ class CarriedRun:
         )
 
 
-def run_without_folder(path: Path, run: CarriedRun, folder: str, beside: str) -> ImageError:
-    """`folder` should lie beside the image; `beside`: where the run's folder lies, or ""."""
+def carried_run(header: Header, names: Iterable[str]) -> CarriedRun | None:
+    """What an image with this header and snapshots of these `names` carries."""
+    marked = bool(header.autoclear & Autoclear.GROWDISK_RUN)
+    snapshots = run_snapshots(names)
+    if not marked and not snapshots:
+        return None
+    # A run's name begins with its date and time: the largest is the newest.
+    latest = max((snapshot.run for snapshot in snapshots), default="")
+    return CarriedRun(latest, marked, tuple(snapshots))
+
+
+def carried_in(file: BlockDevice, path: Path, header: Header | None) -> CarriedRun | None:
+    """What the image in `file` carries of a run."""
+    # Most images: nothing more has to be loaded or read.
+    if header is None or not (header.snapshot_count or header.autoclear):
+        return None
+    from growdisk.qcow2.snapshots import read_entries
+
+    return carried_run(header, [entry.name for entry in read_entries(file, path, header)])
+
+
+def carried_at(path: Path) -> CarriedRun | None:
+    """The same without a lock: what can be read of it while somebody may be writing.
+
+    A damaged image carries nothing. ImageNotReadable if there is no image of that name.
+    """
+    with closing(RawFile.open(path, lock=False)) as file:
+        try:
+            return carried_in(file, path, read_header(file, path))
+        except ImageError:
+            # Damaged; or raw, which has no header.
+            return None
+        except OSError as error:
+            raise ImageNotReadable(path, reason=error.strerror or str(error)) from error
+
+
+def carried_by(device: BlockDevice) -> CarriedRun | None:
+    """The same of an image that is open; None for raw."""
+    if not isinstance(device, Qcow2Image):
+        return None
+    return carried_run(device.header, [snapshot.name for snapshot in device.snapshots()])
+
+
+def is_without_folder(path: Path, carried: CarriedRun) -> bool:
+    """Whether the run that an image carries is not recorded beside it.
+
+    The mark of a run that never began hinders nobody: the next to write to the image removes it.
+    """
+    if is_recorded(path, carried):
+        return False
+    return bool(carried.snapshots) or not _run_directory(path).never_began()
+
+
+def is_recorded(path: Path, carried: CarriedRun) -> bool:
+    """Whether the folder beside the image is that of the run that it carries."""
+    leading = _run_directory(path).leading()
+    # Empty if only the mark is there, which names no run: an open record beside it is its own then.
+    runs = {snapshot.run for snapshot in carried.snapshots}
+    if not (leading.state().is_open and runs):
+        return leading.state().is_open
+    try:
+        return leading.run() in runs
+    except Refused:  # a plan that cannot be read records nothing
+        return False
+
+
+def refuse_carried(path: Path, carried: CarriedRun | None) -> None:
+    """run-without-folder for a run that an image carries, unless it is recorded beside it."""
+    if carried is not None and is_without_folder(path, carried):
+        raise without_folder(path, carried)
+
+
+def without_folder(path: Path, run: CarriedRun) -> ImageError:
+    """The refusal of a run that is_without_folder()."""
     found = f"{len(run.snapshots)} snapshots of run {run.run} are in it"
-    image = shell_word(path)
+    image, beside = shell_word(path), _folder_of(run.run, path)
     bring = f"bring that folder along ({beside or 'from where the image was'})"
     back = f"growdisk rollback --force {image} goes back to before the run, "
     return ImageError.named(
@@ -77,7 +158,7 @@ def run_without_folder(path: Path, run: CarriedRun, folder: str, beside: str) ->
             "run": run.run,
             "state": run.state,
             "snapshots": tuple(snapshot.name for snapshot in run.snapshots),
-            "folder": folder,
+            "folder": f"{path.name}.growdisk",
             "beside": beside,
             "_a_run": "an unfinished" if run.is_marked else "a kept",
             "_found": found if run.snapshots else "it has the mark of one",
@@ -87,25 +168,29 @@ def run_without_folder(path: Path, run: CarriedRun, folder: str, beside: str) ->
     )
 
 
-def carried_run(header: Header | None, names: Iterable[str]) -> CarriedRun | None:
-    """What an image with this header and snapshots of these `names` carries."""
-    if header is None:
-        return None
-    marked = bool(header.autoclear & Autoclear.GROWDISK_RUN)
-    snapshots = run_snapshots(names)
-    if not marked and not snapshots:
-        return None
-    # A run's name begins with its date and time: the largest is the newest.
-    latest = max((snapshot.run for snapshot in snapshots), default="")
-    return CarriedRun(latest, marked, tuple(snapshots))
+def _folder_of(run: str, path: Path) -> str:
+    """The command that brings the folder of `run`, if it lies near, to the image; or ""."""
+    from growdisk.workflow.run_directory import RunDirectory
+
+    for plan in islice(path.resolve().parent.glob("*.growdisk/plan.json"), _MOST_FOLDERS):
+        with suppress(OSError, Refused):
+            # IMAGE.growdisk: without an IMAGE beside it, the image was renamed, and the folder
+            # follows it.
+            image = plan.parent.with_suffix("")
+            if run and RunDirectory(image, plan.parent).run() == run:
+                verb = "cp -a" if image.exists() else "mv"
+                return f"{verb} {shell_word(plan.parent)} {shell_word(path)}.growdisk"
+    return ""
+
+
+def _run_directory(path: Path) -> RunDirectory:
+    """Loaded for an image that may have a run: few have."""
+    from growdisk.workflow.run_directory import RunDirectory
+
+    return RunDirectory.beside(path)
 
 
 # --- whose work would be spoiled ------------------------------------------------------------------
-
-
-RAW_NAMES = ("raw", "file", "host_device")  # of a backing file's format
-_NAMED = 5  # overlays that a message lists
-_MOST_FOLDERS = 1000
 
 
 @dataclass(frozen=True)
@@ -156,38 +241,13 @@ class ConflictGuard:
             return None
 
 
-def carried_in(file: BlockDevice, path: Path, header: Header | None) -> CarriedRun | None:
-    """What the image in `file` carries of a run."""
-    # Most images: nothing more has to be loaded or read.
-    if header is None or not (header.snapshot_count or header.autoclear):
-        return None
-    from growdisk.qcow2.snapshots import read_entries
-
-    return carried_run(header, [entry.name for entry in read_entries(file, path, header)])
-
-
-def carried_at(path: Path) -> CarriedRun | None:
-    """The same without a lock: what can be read of it while somebody may be writing.
-
-    A damaged image carries nothing. ImageNotReadable if there is no image of that name.
-    """
-    with closing(RawFile.open(path, lock=False)) as file:
-        try:
-            return carried_in(file, path, read_header(file, path))
-        except ImageError:
-            # Damaged; or raw, which has no header.
-            return None
-        except OSError as error:
-            raise ImageNotReadable(path, reason=error.strerror or str(error)) from error
-
-
 def refuse_run(path: Path, carried: CarriedRun | None) -> None:
     """run-stands-in-the-way for a recorded run; run-without-folder if only the image carries it."""
     if carried is None and not may_have_run(path):
         return
-    from growdisk.workflow.run_directory import RunDirectory, refuse_if_open
+    from growdisk.workflow.run_directory import refuse_if_open
 
-    refuse_if_open(RunDirectory.beside(path))
+    refuse_if_open(_run_directory(path))
     refuse_carried(path, carried)
 
 
@@ -224,59 +284,10 @@ def _is_in_a_run(path: Path, carried: CarriedRun | None) -> bool:
     if carried is None and not may_have_run(path):
         return False
     from growdisk.workflow.journal import RunStatus
-    from growdisk.workflow.run_directory import RunDirectory
 
-    if any(run.state().status is RunStatus.UNFINISHED for run in RunDirectory.beside(path).runs()):
+    if any(run.state().status is RunStatus.UNFINISHED for run in _run_directory(path).runs()):
         return True
     return carried is not None and is_without_folder(path, carried) and carried.is_marked
-
-
-def refuse_carried(path: Path, carried: CarriedRun | None) -> None:
-    """run-without-folder for a run that an image carries, unless it is recorded beside it."""
-    if carried is not None and is_without_folder(path, carried):
-        raise without_folder(path, carried)
-
-
-def is_without_folder(path: Path, carried: CarriedRun) -> bool:
-    """Whether the run that an image carries is not recorded beside it.
-
-    The mark of a run that never began hinders nobody: the next to write to the image removes it.
-    """
-    return not is_recorded(path, carried) and not _never_began(path, carried)
-
-
-def without_folder(path: Path, carried: CarriedRun) -> ImageError:
-    """The refusal of a run that is_without_folder()."""
-    folder = f"{path.name}.growdisk"
-    return run_without_folder(path, carried, folder, _folder_beside(path, carried.run))
-
-
-def is_recorded(path: Path, carried: CarriedRun) -> bool:
-    """Whether the folder beside the image is that of the run that it carries."""
-    from growdisk.workflow.run_directory import RunDirectory
-
-    leading = RunDirectory.beside(path).leading()
-    # Empty if only the mark is there, which names no run: an open record beside it is its own then.
-    runs = {snapshot.run for snapshot in carried.snapshots}
-    if not (leading.state().is_open and runs):
-        return leading.state().is_open
-    try:
-        return leading.run() in runs
-    except Refused:  # a plan that cannot be read records nothing
-        return False
-
-
-def _never_began(path: Path, carried: CarriedRun) -> bool:
-    from growdisk.workflow.run_directory import RunDirectory
-
-    return not carried.snapshots and RunDirectory.beside(path).never_began()
-
-
-def carried_by(device: BlockDevice) -> CarriedRun | None:
-    """The same of an image that is open; None for raw."""
-    if not isinstance(device, Qcow2Image):
-        return None
-    return carried_run(device.header, [snapshot.name for snapshot in device.snapshots()])
 
 
 def refuse_dependents(
@@ -321,21 +332,6 @@ def _memory_saved(path: Path, machine: str, hint: str) -> ImageError:
         "{_hint}",
         {"path": path, "machine": machine, "_hint": hint},
     )
-
-
-def _folder_beside(path: Path, run: str) -> str:
-    """The command that brings the folder of `run` along, if it is beside the image, or ""."""
-    from growdisk.workflow.run_directory import RunDirectory
-
-    for plan in islice(path.resolve().parent.glob("*.growdisk/plan.json"), _MOST_FOLDERS):
-        with suppress(OSError, Refused):
-            # IMAGE.growdisk: without an IMAGE beside it, the image was renamed, and the folder
-            # follows it.
-            image = plan.parent.with_suffix("")
-            if run and RunDirectory(image, plan.parent).run() == run:
-                verb = "cp -a" if image.exists() else "mv"
-                return f"{verb} {shell_word(plan.parent)} {shell_word(path)}.growdisk"
-    return ""
 
 
 # --- what an image lies on ------------------------------------------------------------------------

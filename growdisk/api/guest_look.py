@@ -1,4 +1,4 @@
-"""What a look into the guest's own files tells a plan, where nothing else on the disk does.
+"""What the guest's own files say that a plan must know, and nothing else on the disk says.
 
 Whether it sleeps in a swap file, which partitions are swap with a random key, whether all that
 names what is given up can be changed, and whether this machine's tools can write there. Read here,
@@ -111,7 +111,7 @@ def _swap_files(home: Home) -> Iterator[str]:
             yield from home.paths.matching(pattern)
 
 
-# Swap that is encrypted with another key at each start: nothing on the disk tells it, the guest's
+# Swap that is encrypted with another key at each start: nothing on the disk says so, the guest's
 # crypttab does.
 #
 #     cryptswap  PARTUUID=…  /dev/urandom  swap,cipher=aes-xts-plain64

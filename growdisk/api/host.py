@@ -67,7 +67,7 @@ def facts_of_host(image: ImageFacts, path: Path, goal: Goal) -> ImageFacts:
 
 
 def fit_to_host(plan: Plan, path: Path, directory: RunDirectory, options: RunOptions) -> Plan:
-    """The plan with notes on what this host does not tell.
+    """The plan with notes on what this host does not show.
 
     Refused if the host has no room for it, or no place to keep the run: storage-full,
     storage-refuses, state-in-memory, no-room-for-run.
@@ -104,7 +104,7 @@ def _refuse_fixed_size(plan: Plan, path: Path, step: DiskStep | ExtraDiskStep) -
 
 def _refuse_in_use(path: Path, *, not_in_use: bool) -> None:
     is_device = path.is_block_device()
-    # A lease tells at once that nobody has the file open to write. All else is searched in /proc.
+    # A lease shows at once that nobody has the file open to write. All else is searched in /proc.
     if not is_device and (not path.is_file() or others_write(path) == "nobody"):
         return
     try:

@@ -136,7 +136,7 @@ def _refuse_full_device(image: RunImage, growing: GrowingImage) -> None:
     path, file = image.facts.image.path, None
     if path.is_block_device():
         file = file_behind(path.stat().st_rdev)
-    # Without what the way back takes: overlays of a device lie in the state folder.
+    # Without what undoing takes: overlays of a device lie in the state folder.
     if file and not _has_room(file.parent, least := needed(replace(growing, snapshots="none"))):
         raise host_too_full(
             path, file.parent, least, 0, "so much cannot be taken there", aside=False
@@ -292,7 +292,7 @@ class Promise:
 
 
 class Promises:
-    """The host space promised in one round. Rooms are told apart by `HostRoom.shared`.
+    """The host space promised in one round. Rooms are distinguished by `HostRoom.shared`.
 
     A growth that would not fit with those under way waits for their end: some grow nothing in the
     end.

@@ -73,8 +73,8 @@ class LiveSession:
         self.run.directory.put_away()
 
     def explained(self, error: GrowdiskError | None) -> GrowdiskError | None:
-        """A run with snapshots does have a way back, once the guest is off."""
-        # With snapshots in the image there is no way back only if QEMU is gone (LiveSnapshots).
+        """A run with snapshots can be rolled back, once the guest is off."""
+        # With snapshots in the image it is stopped so only if QEMU is gone (LiveSnapshots).
         if isinstance(error, StoppedWithoutSnapshots) and self.run.plan.snapshots == "internal":
             return NeedsUser.named(
                 "machine-gone",

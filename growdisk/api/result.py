@@ -52,7 +52,7 @@ class StepReport:
 class Result:
     """The end of a run, or a plan.
 
-    `error` is set if it did not end as asked; `kept`: there still is a way back. `notes` is what
+    `error` is set if it did not end as asked; `kept`: it can be rolled back. `notes` is what
     should be known before it is done: of a running guest, what cannot be undone. `others` are the
     guest's further disks that grow in the same run, each before and after.
     """
@@ -85,7 +85,7 @@ def planned_result(plan: Plan) -> Result:
         plan.backend,
         plan.before,
         plan.after,
-        planned_steps(plan),
+        step_reports(plan, RunState()),
         plan.given_up,
         snapshots=plan.snapshots,
         notes=plan.notes,
@@ -116,10 +116,6 @@ def step_reports(plan: Plan, state: RunState) -> tuple[StepReport, ...]:
             )
         )
     return tuple(reports)
-
-
-def planned_steps(plan: Plan) -> tuple[StepReport, ...]:
-    return tuple(StepReport(step.name, "pending", 0.0, step.describe()) for step in plan.steps)
 
 
 # How a run ended, in the words of a Result: the same for guests that are off and guests that run.
@@ -195,7 +191,7 @@ def document(result: Result) -> dict[str, object]:
     return content
 
 
-# --- how the run of an image stands, as its folder records it or the image itself tells -----------
+# --- how the run of an image stands, as its folder records it or the image itself shows -----------
 
 
 _NEXT = {
@@ -235,7 +231,7 @@ def status(image: str | PathLike[str]) -> StatusReport:
     """
     path = _path_of(image)
     directory = RunDirectory.beside(path)
-    # First: of a run whose folder was left elsewhere only the image itself tells.
+    # First: of a run whose folder was left elsewhere only the image itself shows.
     carried = None if is_served(path) else carried_at(path)  # it is raw, and need not be reached
     if carried is not None and is_without_folder(path, carried):
         return _of_carried(path, carried)

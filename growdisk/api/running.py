@@ -106,16 +106,12 @@ class GuestTarget:
             return None
         return room_for(self.path).device_size or image.virtual_size
 
-    def proposed(
-        self, facts: Facts, goal: Goal, options: RunOptions, propose: PlanFunction
-    ) -> Proposal | GoalReached:
+    def proposed(self, facts: Facts, goal: Goal, propose: PlanFunction) -> Proposal | GoalReached:
         return propose(facts, goal)
 
-    def planned(
-        self, facts: Facts, proposal: Proposal, goal: Goal, options: RunOptions
-    ) -> Prepared:
+    def planned(self, facts: Facts, proposal: Proposal, goal: Goal) -> Prepared:
         """Refused, too, if the guest itself says that it cannot do its part."""
-        guest = self.guest
+        guest, options = self.guest, self.options
         self._refuse_other_overlays()
         confirmed = confirmed_by_guest(guest, goal, proposal)
         connection = guest.reached.way(guest.device)
@@ -171,7 +167,7 @@ class GuestTarget:
 
 
 @contextmanager
-def reopened(run: CurrentRun, verb: str) -> Iterator[LiveSession | None]:
+def reopened_guest(run: CurrentRun, verb: str) -> Iterator[LiveSession | None]:
     """The run of a guest that runs now; None if it is off, and the image alone is needed."""
     reached = _reached_again(run.path, run.plan)
     if reached is None:

@@ -60,7 +60,7 @@ class Session:
             cls._announce(run_disks)
             journal.append(JournalRecord(Event.BEGIN, facts={"run": run.plan.run}))
         except OSError:
-            _take_back(run_disks)
+            _remove_marks(run_disks)
             raise
         return cls._assemble(run, disk, journal)
 
@@ -253,9 +253,9 @@ def _run_disks(run: CurrentRun, disk: Disk) -> list[_RunDisk]:
     ]
 
 
-def _take_back(run_disks: list[_RunDisk]) -> None:
+def _remove_marks(run_disks: list[_RunDisk]) -> None:
     """Remove the marks of a run that could not begin, as far as images can be written."""
-    # The others as long as the run's folder, the first one's, tells that it never began.
+    # The others as long as the run's folder, the first one's, says that it never began.
     for run_disk in reversed(run_disks):
         with suppress(OSError):
             if run_disk.snapshots == "internal":

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from typing import ClassVar
 
 from growdisk.backends import appliance_growth
 from growdisk.backends.backend import FilesystemCheck, KernelPartition
@@ -35,9 +34,9 @@ class ApplianceHangs(OperationFailed):
     Emulation sometimes hangs at the very start; another try may well succeed.
     """
 
-    WHAT: ClassVar[str] = "{name} {failed}"
-    WHY: ClassVar[str] = "{reason}"
-    DO: ClassVar[str] = "{hint}"
+    WHAT = "{name} {failed}"
+    WHY = "{reason}"
+    DO = "{hint}"
     reason: str
     hint: str = _ASK_DOCTOR
     failed: str = "did not start"

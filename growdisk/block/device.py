@@ -24,7 +24,7 @@ _ZEROS = memoryview(bytes(1 << 20))
 
 
 class ExtentKind(Enum):
-    """What a range of a device holds: stored bytes, or nothing but zeros."""
+    """What a range of a device consists of: stored bytes, or nothing but zeros."""
 
     DATA = "data"
     ZERO = "zero"
@@ -107,7 +107,7 @@ class Layer(BlockDevice, Protocol):
     """A device on top of another."""
 
     def own_extents(self) -> Iterator[Extent]:
-        """What this layer holds itself, in order; the time depends on the amount of that alone."""
+        """What this layer itself has, in order; the time depends on the amount of that alone."""
 
 
 class Part(NamedTuple):

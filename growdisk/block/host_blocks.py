@@ -49,7 +49,7 @@ def unallocated(fd: int, start: int, end: int, *, unit: int) -> Iterator[tuple[i
         start = max(start, last)
 
 
-def claim(file: HostFile, ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+def reserve_ranges(file: HostFile, ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
     """Reserve blocks for all of these before the first is written, or, with OSError, none.
 
     Returns where there were none, as (offset, length).
@@ -68,7 +68,7 @@ def claim(file: HostFile, ranges: Iterable[tuple[int, int]]) -> list[tuple[int, 
 
 
 def possible_size(size: int) -> int:
-    """The size of a file. One that no disk has is told as any other that is too large."""
+    """The size of a file. One that no disk has is refused as any other that is too large."""
     if size > MAX_LENGTH:
         raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
     return size

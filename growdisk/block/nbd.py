@@ -68,7 +68,7 @@ class NbdServer:
 
     def __init__(self, device: BlockDevice, socket_path: Path) -> None:
         self.socket_path = socket_path
-        # the first error of the device that a client was told of
+        # the first error of the device that was reported to a client
         self.failure: Exception | None = None
         self._device = device
         self._export = Export.of(device.size, writable=device.writable)

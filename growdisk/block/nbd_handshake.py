@@ -111,7 +111,7 @@ def _answer_option(connection: socket.socket, export: Export, *, padded: bool) -
     if magic != _OPTION_MAGIC or length > _LONGEST:
         raise PeerGone
     data = bytes(receive(connection, length))
-    # the one option without a reply header: the client cannot be told of an error
+    # the one option without a reply header: no error can be reported to the client
     if option == _OPT_EXPORT_NAME:
         connection.sendall(
             struct.pack(">QH", export.size, export.flags) + bytes(124 if padded else 0)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from growdisk.cli.common_options import add_list, group_of
 from growdisk.cli.declaring import declare, help_of
-from growdisk.cli.images.keys import read_key
+from growdisk.cli.keys import read_key
 from growdisk.cli.targets import add_inside, add_machine, settle_positionals
 from growdisk.errors import BadSize, UsageError, bad_value, shell_word
 from growdisk.fast_dataclass import replace

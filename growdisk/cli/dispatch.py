@@ -171,7 +171,7 @@ def _run_or_name(words: Sequence[str], output: CommandOutput, logged: _LogLine) 
 
 
 def _called(arguments: argparse.Namespace, outer: CommandOutput) -> int:
-    """`outer` tells errors."""
+    """`outer` shows errors."""
     output = CommandOutput(
         json_mode=arguments.json,
         quiet=arguments.quiet,

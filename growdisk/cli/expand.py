@@ -14,7 +14,7 @@ from growdisk.api.live_request import LiveRequest
 from growdisk.api.result import Result
 from growdisk.cli.arguments import add_goal, format_of, goal_of, options_of
 from growdisk.cli.common_options import add_flag, names_at
-from growdisk.cli.images.keys import unlocking
+from growdisk.cli.keys import unlocking
 from growdisk.cli.output import CommandOutput
 from growdisk.cli.report import print_result
 from growdisk.cli.targets import target_of
@@ -177,7 +177,7 @@ def with_swap_decided(
     goal: Goal,
     make_plan: Callable[[], Result],
 ) -> Goal:
-    """The goal with the answer in it; `make_plan` tells what would be given up.
+    """The goal with the answer in it; `make_plan` says what would be given up.
 
     Nothing is asked if --swap or --yes was given, or nobody is there to answer.
     """

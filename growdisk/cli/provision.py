@@ -13,12 +13,20 @@ from pathlib import Path
 from threading import Lock
 
 from growdisk import api
-from growdisk.api.provisioning.output_lists import as_template, counted, read_output_list
-from growdisk.api.provisioning.recipe import FileInto, KeysFor, Output, PasswordFor, Recipe, Seed
+from growdisk.api.provisioning.recipe import (
+    FileInto,
+    KeysFor,
+    Output,
+    PasswordFor,
+    Recipe,
+    Seed,
+    as_template,
+    counted,
+)
 from growdisk.api.provisioning.result import Provisioned, ProvisionReport, provision_document
 from growdisk.cli.common_options import add_flag, add_list, named_path
 from growdisk.cli.declaring import declare, help_of
-from growdisk.cli.images.keys import add_key, read_key
+from growdisk.cli.keys import add_key, read_key
 from growdisk.cli.output import CommandOutput, NoSpinner
 from growdisk.cli.progress import Spinner
 from growdisk.error_document import error_document
@@ -89,6 +97,8 @@ def _outputs(arguments: argparse.Namespace, own: Sequence[Output]) -> Sequence[O
                 ("--list", "--count"),
                 hint="leave them out",
             )
+        from growdisk.api.provisioning.recipe_file import read_output_list
+
         return read_output_list(arguments.list)
     if arguments.out is None:
         if arguments.count is not None:

@@ -10,7 +10,7 @@ from growdisk.api.result import Result, StatusReport
 from growdisk.cli.arguments import add_image, add_keys, add_sector_size, keys_of
 from growdisk.cli.common_options import add_flag
 from growdisk.cli.declaring import declare
-from growdisk.cli.images.keys import unlocking
+from growdisk.cli.keys import unlocking
 from growdisk.cli.output import CommandOutput
 from growdisk.cli.progress import StepLines
 from growdisk.cli.report import print_commit, print_result
@@ -125,7 +125,7 @@ def run_commit(arguments: argparse.Namespace, output: CommandOutput) -> int:
 
 
 def _unlocked(arguments: argparse.Namespace, output: CommandOutput, action: Action) -> Result:
-    """Call `action` with passphrases, an observer, and what tells that a signal came."""
+    """Call `action` with passphrases, an observer, and what says that a signal came."""
     with SignalsStop(StopRequest()) as stop, output.steps() as steps:
         return unlocking(arguments, lambda keys: action(keys, steps, stop), keys_of(arguments))
 

@@ -36,7 +36,7 @@ def print_result(result: Result, output: CommandOutput, *, image: Path, command:
 
 
 def print_commit(result: Result, output: CommandOutput, *, image: Path) -> int:
-    """The run was told when it ended; what is new is that there is no way back."""
+    """The run was shown when it ended; what is new is that it cannot be rolled back."""
     if result.result != "changed":
         return print_result(result, output, image=image)
     output.document(document(result))
@@ -102,11 +102,9 @@ def before_and_after(result: Result, width: int) -> Iterator[str]:
 
 
 def _steps(result: Result, width: int) -> Iterator[str]:
-    behind = f"each after a snapshot ({result.snapshots})"
-    yield (
-        "steps, "
-        f"{behind if result.snapshots != 'none' else 'without snapshots: there is no way back'}:"
-    )
+    safe = f"each after a snapshot ({result.snapshots})"
+    unsafe = "without snapshots: there is no way back"
+    yield f"steps, {unsafe if result.snapshots == 'none' else safe}:"
     # 19 as in the lines of a run (progress.py); names of steps on further disks are longer.
     column = max([19, *(len(step.name) for step in result.steps)])
     for number, step in enumerate(result.steps, start=1):

@@ -63,7 +63,7 @@ def run_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_run(arguments: argparse.Namespace, output: CommandOutput) -> int:
     if arguments.tasks:
-        output.document(_task_documents())
+        output.document([{**asdict(task), "name": task.qualified} for task in TASKS.values()])
         output.lines(_task_lines(output.width))
         return 0
     if arguments.playbook is None:
@@ -143,10 +143,6 @@ def _nearest(name: str, known: list[str]) -> str:
         f"{guess}a file of yours, or one that comes with growdisk: "
         f"{', '.join(known) or 'none is installed'}"
     )
-
-
-def _task_documents() -> list[dict[str, object]]:
-    return [{**asdict(task), "name": task.qualified} for task in TASKS.values()]
 
 
 def _task_lines(width: int) -> Iterator[str]:

@@ -16,8 +16,6 @@ from growdisk.given_file import refuse_to_replace
 from growdisk.planner.option_table import WATCHING
 from growdisk.workflow.stopping import SignalsStop, StopRequest
 
-_SILENT = ("nothing",)
-
 
 def watch_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
@@ -35,8 +33,8 @@ def watch_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run_watch(arguments: argparse.Namespace, output: CommandOutput) -> int:
-    def tell(action: Action) -> None:
-        if action.result not in _SILENT or arguments.verbose:
+    def show(action: Action) -> None:
+        if action.result != "nothing" or arguments.verbose:
             output.lines([printable(f"{action.entry.name}: {action.result}: {action.detail}")])
 
     if arguments.metrics:
@@ -45,7 +43,7 @@ def run_watch(arguments: argparse.Namespace, output: CommandOutput) -> int:
     ended = watch_once(
         rules,
         arguments.connect,
-        tell,
+        show,
         dry_run=arguments.dry_run,
         jobs=arguments.jobs,
         # Not entered here: it starts a thread, and watch_once first forks processes that look at

@@ -111,11 +111,7 @@ class BtrfsTree(FileTree):
     @property
     def default_subvolume(self) -> int:
         """What a mount without subvol= shows."""
-        for _, data in self._between(
-            self._root_tree,
-            (_ROOT_TREE_DIRECTORY, _DIR_ITEM, 0),
-            (_ROOT_TREE_DIRECTORY, _DIR_ITEM, _LAST),
-        ):
+        for _, data in self._items(self._root_tree, _ROOT_TREE_DIRECTORY, _DIR_ITEM):
             for name, kind, number in _directory_entries(data):
                 if name == "default" and kind == _ROOT_ITEM:
                     return number
@@ -138,9 +134,7 @@ class BtrfsTree(FileTree):
 
     def inode(self, number: int) -> Node:
         subvolume, objectid = number >> 64, number & _LAST
-        for _, data in self._between(
-            self._root(subvolume), (objectid, _INODE_ITEM, 0), (objectid, _INODE_ITEM, _LAST)
-        ):
+        for _, data in self._items(self._root(subvolume), objectid, _INODE_ITEM):
             size, mode = _INODE.unpack_from(data)
             return Node(number, mode, size)
         raise Unknown(f"subvolume {subvolume} has no inode {objectid}")
@@ -148,14 +142,12 @@ class BtrfsTree(FileTree):
     def entries(self, directory: Node) -> dict[str, int]:
         subvolume, objectid = directory.number >> 64, directory.number & _LAST
         found: dict[str, int] = {}
-        span = (objectid, _DIR_INDEX, 0), (objectid, _DIR_INDEX, _LAST)
-        for _, data in self._between(self._root(subvolume), *span):
+        for _, data in self._items(self._root(subvolume), objectid, _DIR_INDEX):
             for name, kind, number in _directory_entries(data):
                 # An entry that leads to a subvolume names only that; its top directory is always
                 # object 256.
-                found[name] = (
-                    self.root_of(number) if kind == _ROOT_ITEM else subvolume << 64 | number
-                )
+                is_root = kind == _ROOT_ITEM
+                found[name] = self.root_of(number) if is_root else subvolume << 64 | number
         return found
 
     def read(self, inode: Node, limit: int = LARGEST) -> bytes:
@@ -163,8 +155,7 @@ class BtrfsTree(FileTree):
         if inode.size > LARGEST and limit >= LARGEST:
             raise Unknown(f"inode {objectid} is larger than {LARGEST >> 30} GiB")
         content = bytearray(min(inode.size, limit))
-        span = (objectid, _EXTENT_DATA, 0), (objectid, _EXTENT_DATA, _LAST)
-        for key, data in self._between(self._root(subvolume), *span):
+        for key, data in self._items(self._root(subvolume), objectid, _EXTENT_DATA):
             # The key's last part is the offset in the file: all that follows lies beyond what is
             # asked for.
             if key[2] >= len(content):
@@ -177,13 +168,16 @@ class BtrfsTree(FileTree):
 
     def _root(self, subvolume: int) -> _Root:
         if subvolume not in self._roots:
-            span = (subvolume, _ROOT_ITEM, 0), (subvolume, _ROOT_ITEM, _LAST)
-            for _, data in self._between(self._root_tree, *span):
+            for _, data in self._items(self._root_tree, subvolume, _ROOT_ITEM):
                 logical, flags, level = _ROOT.unpack_from(data)
                 self._roots[subvolume] = _Root(logical, level, flags, data[_PARENT : _PARENT + 16])
         if subvolume not in self._roots:
             raise Unknown(f"there is no subvolume {subvolume}")
         return self._roots[subvolume]
+
+    def _items(self, root: _Root, objectid: int, kind: int) -> Iterator[tuple[Key, bytes]]:
+        """An object's items of one kind, in order."""
+        return self._between(root, (objectid, kind, 0), (objectid, kind, _LAST))
 
     def _between(self, root: _Root, first: Key, last: Key) -> Iterator[tuple[Key, bytes]]:
         """The items with keys from `first` to `last`, in order."""
@@ -234,8 +228,7 @@ class BtrfsTree(FileTree):
         names: list[str] = []
         # Both loops stop at 64: parents that lead back to themselves must not keep it going.
         while directory != FIRST_OBJECT and len(names) < 64:
-            span = (directory, _INODE_REF, 0), (directory, _INODE_REF, _LAST)
-            above = next(iter(self._between(self._root(subvolume), *span)), None)
+            above = next(self._items(self._root(subvolume), directory, _INODE_REF), None)
             if above is None:
                 raise Unknown("a directory lies nowhere")
             length = struct.unpack_from("<8xH", above[1])[0]

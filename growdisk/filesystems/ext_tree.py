@@ -11,7 +11,6 @@ from __future__ import annotations
 import stat
 import struct
 from collections.abc import Iterator
-from functools import cached_property
 from typing import NamedTuple
 
 from growdisk.block.device import BlockDevice
@@ -105,6 +104,9 @@ class ExtTree(FileTree):
         # damage.
         self._blocks = min(content.block_count, device.size // content.block_size)
         self._first_meta_block = block.first_meta_group
+        self._groups = -(
+            -(content.block_count - content.first_data_block) // content.blocks_per_group
+        )
         if (
             not (block.blocks_per_group and block.inodes_per_group)
             or not 128 <= self._inode_size <= self.block_size
@@ -146,11 +148,6 @@ class ExtTree(FileTree):
 
     def _own(self, node: Node) -> Inode:
         return node if isinstance(node, Inode) else self.inode(node.number)
-
-    @cached_property
-    def _groups(self) -> int:
-        blocks: int = self.content.block_count - self.content.first_data_block
-        return -(-blocks // self.content.blocks_per_group)
 
     def _descriptor_at(self, group: int, size: int) -> int:
         """The byte of a group's descriptor."""

@@ -183,20 +183,18 @@ def _linux_raid(ends: Ends) -> Iterator[Foreign]:
     """0.90 in the last whole 64 KiB but one, 1.0 near the end, 1.1 at the start, 1.2 at 4 KiB."""
     old = align_down(ends.size, _MD_RESERVED) - _MD_RESERVED
     for order in _MD0:
-        raw = ends.at(old, struct.calcsize(order))
-        if raw and _is_md0(struct.unpack(order, raw), old):
+        if not (raw := ends.at(old, struct.calcsize(order))):
+            continue
+        magic, major, _minor, _patch, _words, size = struct.unpack(order, raw)
+        # The array's data must end before its superblock: a leftover of a larger array is not a
+        # member.
+        if magic == _MD_MAGIC and major == 0 and size * KiB <= old:
             yield Foreign("linux_raid_member", old)
     for offset in (align_down(ends.size, 4 * KiB) - 8 * KiB, 0, 4 * KiB):
         raw = ends.at(offset, _MD1.size)
         # super_offset must name the very sector: a copy of the bytes elsewhere is not a member.
         if raw and _MD1.unpack(raw) == (_MD_MAGIC, 1, offset // _SECTOR):
             yield Foreign("linux_raid_member", offset)
-
-
-def _is_md0(fields: tuple[int, ...], offset: int) -> bool:
-    magic, major, _minor, _patch, _words, size = fields
-    # The array's data must end before its superblock: a leftover of a larger array is not a member.
-    return magic == _MD_MAGIC and major == 0 and size * KiB <= offset
 
 
 def _zfs(ends: Ends) -> Iterator[Foreign]:

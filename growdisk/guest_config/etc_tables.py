@@ -87,20 +87,20 @@ def swap_files(entries: Iterable[Entry]) -> Iterator[str]:
             yield path
 
 
-def without_swap(text: str, swap: RemovedPartition, policy: SwapRemedy) -> str:
-    """fstab with the lines of `swap` made comments; with policy FILE, its first has /swapfile.
+def without_swap(text: str, gone: RemovedPartition, policy: SwapRemedy) -> str:
+    """fstab with the lines of `gone` made comments; with policy FILE, its first has /swapfile.
 
     Also changed are lines of what was in it: /data/srv /srv none bind.
     """
     # First what is mounted where, then what goes with the partition: its mount points, and later
     # what is bound out of them. Root is never one of these.
     places = [entry.mount_point for entry in parse_fstab(text) if entry.mount_point.startswith("/")]
-    gone = {
+    lost = {
         entry.mount_point
         for entry in parse_fstab(text)
-        if not swap.is_swap and swap.is_named_by(entry.source)
+        if not gone.is_swap and gone.is_named_by(entry.source)
     }
-    gone.discard("/")
+    lost.discard("/")
     # Only one line becomes the swap file's, however many named the partition.
     file_wanted = policy is SwapRemedy.FILE and not any(
         entry.source == SWAP_FILE for entry in parse_fstab(text)
@@ -109,9 +109,9 @@ def without_swap(text: str, swap: RemovedPartition, policy: SwapRemedy) -> str:
     def change(line: str) -> str:
         nonlocal file_wanted
         # Lines come in the order of mounting: a bind of a bind finds its place gone already.
-        inside = [entry for entry in parse_fstab(line) if _mount_of(entry, places) in gone]
-        gone.update(entry.mount_point for entry in inside)
-        if not inside and not any(entry.is_of(swap) for entry in parse_fstab(line)):
+        inside = [entry for entry in parse_fstab(line) if _mount_of(entry, places) in lost]
+        lost.update(entry.mount_point for entry in inside)
+        if not inside and not any(entry.is_of(gone) for entry in parse_fstab(line)):
             return line
         if file_wanted:
             file_wanted = False

@@ -44,24 +44,24 @@ _PACKED_MAGICS = (
 )
 
 
-def forgetting_block(swap: RemovedPartition) -> bytes:
+def forgetting_block(gone: RemovedPartition) -> bytes:
     """The block to put before an initrd of initramfs-tools."""
-    return _block("conf/conf.d", _file_name(swap), encode(_script(swap)), b"\n", swap)
+    return _block("conf/conf.d", _file_name(gone), encode(_script(gone)), b"\n", gone)
 
 
-def noresume_block(swap: RemovedPartition) -> bytes:
-    """The block to put before an initrd of dracut that has the resume= of `swap`."""
+def noresume_block(gone: RemovedPartition) -> bytes:
+    """The block to put before an initrd of dracut that has the resume= of `gone`."""
     # Blanks and not empty lines: dracut goes through all lines with each option that it looks for.
-    return _block("etc/cmdline.d", _dracut_name(swap), b"noresume", b" ", swap)
+    return _block("etc/cmdline.d", _dracut_name(gone), b"noresume", b" ", gone)
 
 
 def _block(
-    folder: str, name: str, script: bytes, padding_byte: bytes, swap: RemovedPartition
+    folder: str, name: str, script: bytes, padding_byte: bytes, gone: RemovedPartition
 ) -> bytes:
     fixed = len(_archive(folder, name, b"")) + len(_END)
     padding = BLOCK - fixed - len(script)
     if padding < 0:
-        raise ValueError(f"the swap's names are too long for one block: {swap}")
+        raise ValueError(f"the swap's names are too long for one block: {gone}")
     block = _archive(folder, name, script + padding_byte * padding) + _END
     assert len(block) == BLOCK
     return block
@@ -84,27 +84,27 @@ def is_archive(head: bytes) -> bool:
     return head.startswith(MAGICS)
 
 
-def forgets(head: bytes, swap: RemovedPartition) -> bool:
-    """Whether the initrd that begins with `head` has been given the block for `swap`."""
-    return not {_file_name(swap), _dracut_name(swap)}.isdisjoint(leading_names(head))
+def forgets(head: bytes, gone: RemovedPartition) -> bool:
+    """Whether the initrd that begins with `head` has been given the block for `gone`."""
+    return not {_file_name(gone), _dracut_name(gone)}.isdisjoint(leading_names(head))
 
 
-def _dracut_name(swap: RemovedPartition) -> str:
-    return f"etc/cmdline.d/{_file_name(swap).rpartition('/')[2]}.conf"
+def _dracut_name(gone: RemovedPartition) -> str:
+    return f"etc/cmdline.d/{_file_name(gone).rpartition('/')[2]}.conf"
 
 
-def _file_name(swap: RemovedPartition) -> str:
+def _file_name(gone: RemovedPartition) -> str:
     # The swap is in the name: blocks for two swaps stand one before the other and both are obeyed.
     # 'zzz' sorts after the 'zz-resume-auto' of update-initramfs.
     # What crypttab calls it is not: that is known the first time only.
-    names = (swap.number, swap.uuid, swap.label, swap.partuuid, swap.partlabel)
+    names = (gone.number, gone.uuid, gone.label, gone.partuuid, gone.partlabel)
     return f"conf/conf.d/zzz-growdisk-resume-{hashlib.sha256(repr(names).encode()).hexdigest()[:8]}"
 
 
-def _script(swap: RemovedPartition) -> str:
+def _script(gone: RemovedPartition) -> str:
     # Empty, not 'none': that means the same to every version of /init, while old ones would wait
     # for a device 'none'.
-    patterns = "|".join(swap.shell_patterns())
+    patterns = "|".join(gone.shell_patterns())
     comment = "# growdisk: this swap partition is gone, do not wait for it."
     return f'{comment}\ncase "$RESUME" in\n{patterns}) RESUME= ;;\nesac\n'
 

@@ -49,12 +49,12 @@ class SeenFileSystem:
     names: RemovedPartition
 
 
-def devices_of(disk: BlockDevice, path: Path, sector_size: int = 512) -> dict[str, BlockDevice]:
+def devices_of(disk: BlockDevice, path: Path) -> dict[str, BlockDevice]:
     """The whole disk, and a window for each partition that can hold something.
 
     `path` is for messages.
     """
-    table = read_table(disk, path, sector_size)
+    table = read_table(disk, path)
     parts = windows_of(disk, table) if table else ()
     return {FIRST_DISK: disk, **{f"{FIRST_DISK}{part.number}": window for part, window in parts}}
 

@@ -9,6 +9,7 @@ it. Pure reading, with no tool, in milliseconds.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -217,17 +218,15 @@ def _with_mounts(
     own = [entry.plain_source for entry in entries if entry.mount_point == "/"]
     for entry in entries:
         place = entry.mount_point.rstrip("/")
-        if entry.is_swap() or not (place.startswith(_MOUNTED) or (place and _holds(place, files))):
+        has_swap_file = place and any(file.startswith(f"{place}/") for file in files)
+        if entry.is_swap() or not (place.startswith(_MOUNTED) or has_swap_file):
             continue
         # First what is surely named, by a UUID and the like; else what only may be.
         readable = [one for one in seen if one.node in trees]
-        one = next(
-            (one for one in readable if one.names.on_disk_of(own).is_named_by(entry.plain_source)),
-            None,
-        )
-        one = one or next(
-            (one for one in readable if _may_be_boot(one, entry, trees[one.node])), None
-        )
+        source = entry.plain_source
+        sure = (one for one in readable if one.names.on_disk_of(own).is_named_by(source))
+        maybe = (one for one in readable if _may_be_boot(one, entry, trees[one.node]))
+        one = next(chain(sure, maybe), None)
         if one is None:
             if place.startswith(_BOOT_PLACES) and entry.plain_source.startswith(_DEVICES):
                 strange.append(f"{place} ({entry.plain_source})")
@@ -238,10 +237,6 @@ def _with_mounts(
             mounts.append(GuestMount(place, one.node, inner[0]))
             paths.mount(place, inner[1])
     return Home(tuple(mounts), paths, strange=tuple(strange))
-
-
-def _holds(place: str, files: Sequence[str]) -> bool:
-    return any(path.startswith(place + "/") for path in files)
 
 
 def _may_be_boot(one: SeenFileSystem, entry: Entry, tree: FileTree) -> bool:

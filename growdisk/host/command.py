@@ -184,7 +184,7 @@ def last_lines(text: str) -> str:
 
 
 class _Listener(threading.Thread):
-    """Takes stderr from communicate(), and hands its lines on as they come."""
+    """Takes stderr from communicate(), and passes its lines on as they come."""
 
     def __init__(self, process: subprocess.Popen[str], on_line: Callable[[str], None]) -> None:
         super().__init__(daemon=True)

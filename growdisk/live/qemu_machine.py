@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import ClassVar, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from growdisk.errors import OperationFailed
 from growdisk.fast_dataclass import dataclass
@@ -59,11 +59,9 @@ def _unexpected_answer(command: str, reason: str) -> OperationFailed:
 class CommandRefused(OperationFailed):
     """QEMU said no to a command; it has then done nothing of it."""
 
-    WHAT: ClassVar[str] = "QEMU refused {command}"
-    WHY: ClassVar[str] = "{reason}"
-    DO: ClassVar[str] = (
-        "see what the machine is doing (query-status, query-jobs) and run growdisk again"
-    )
+    WHAT = "QEMU refused {command}"
+    WHY = "{reason}"
+    DO = "see what the machine is doing (query-status, query-jobs) and run growdisk again"
     command: str
     reason: str
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from growdisk.fast_dataclass import dataclass, replace
-from growdisk.partitions.blocks import Block, BlockerAction, BlockerPolicy, blocks_behind
+from growdisk.partitions.blocks import Block, BlockerAction, BlockerPolicy, blocks_after
 from growdisk.partitions.growth import (
     Grown,
     Growth,
@@ -146,7 +146,7 @@ def _together(
     limit = last.end + end.gain(last)
     # Phase 2: what lies between the first and the last. What goes gives its space to all of them.
     names = {p.number for p in targets}
-    middle = [b for b in blocks_behind(table, first, policy) if b.end <= last.end]
+    middle = [b for b in blocks_after(table, first, policy) if b.end <= last.end]
     gone = [b for b in middle if b.action is BlockerAction.GOES and b.parts[0].number not in names]
     blocks = [Block((first,), BlockerAction.STAYS), *(b for b in middle if b not in gone)]
     pieces = [_MovingBlock(b, target=b.parts[0].number in names) for b in blocks]
@@ -203,8 +203,8 @@ def _places(pieces: Sequence[_MovingBlock], *, packed: bool = False) -> list[tup
         start = piece.block.start
         if places:
             # At the same place within a MiB as before: moved bytes keep their alignment.
-            behind = places[-1][1] + (start - places[-1][1]) % MiB
-            start = behind if packed else max(start, behind)
+            after = places[-1][1] + (start - places[-1][1]) % MiB
+            start = after if packed else max(start, after)
         places.append((start, piece.moved_to(start)[0].end))
     return places
 

@@ -103,10 +103,7 @@ class TaskCheckpoint:
         )
         swaps = swaps_of_run(RunDirectory.beside(self.image))
         return TaskResult(
-            changed,
-            outcome.message,
-            {**outcome.result, "result": "changed", **swaps},
-            outcome.diff,
+            changed, outcome.message, {**outcome.result, "result": "changed", **swaps}, outcome.diff
         )
 
 

@@ -247,7 +247,7 @@ class PlayContext:
         return TaskVariables(layers, {**known, **self.magic()})
 
     def files(self, facts: Mapping[str, object]) -> dict[str, object]:
-        """The variables of vars_files, which lie beside the playbook. bad-file."""
+        """The variables of vars_files, which count from the playbook's folder. bad-file."""
         found: dict[str, object] = {}
         for written, place in self.play.vars_files:
             name = str(self.scope_of(None, facts, found).render(written, place))

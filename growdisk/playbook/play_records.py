@@ -11,7 +11,6 @@ A run that ended in order leaves nothing; one that was cut short leaves its fold
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -20,7 +19,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from growdisk.durable import alone_in, replace_file, sync_directory
+from growdisk.durable import alone_in, open_locked, replace_file, sync_directory
 from growdisk.errors import Refused
 from growdisk.fast_dataclass import asdict
 from growdisk.playbook.checkpoints import TaskCheckpoint
@@ -122,10 +121,22 @@ class Claims:
 
     def claim(self, image: Path) -> None:
         """image-claimed or play-unfinished, unless it is ours or free."""
+        holder = ""
         place = state_home() / "images" / hashlib.sha256(os.fsencode(image)).hexdigest()[:32]
         try:
-            fd = self._locked(place, image)
-            holder = os.pread(fd, 4096, 0).decode("utf-8", "replace")
+            place.parent.mkdir(parents=True, exist_ok=True)
+            fd = self._held[place] = open_locked(place, 0o600)
+            holder = _text_in(fd)
+        except BlockingIOError as error:
+            with suppress(FileNotFoundError), place.open("rb") as claim:
+                holder = _text_in(claim.fileno())
+            raise Refused.named(
+                "image-claimed",
+                "{image} is being worked on",
+                "another run of a playbook has it ({run})",
+                "wait until it has ended",
+                {"image": image, "run": holder or "it is just beginning"},
+            ) from error
         except OSError as error:
             raise _state_not_writable(place.parent, reason=error.strerror or str(error)) from error
         # We have the lock, so the process named here is not at work. Its record tells whether it
@@ -151,37 +162,18 @@ class Claims:
         except OSError as error:
             raise _state_not_writable(place.parent, reason=error.strerror or str(error)) from error
 
-    def _locked(self, place: Path, image: Path) -> int:
-        """The claim's file, open and locked. OSError; image-claimed."""
-        while True:
-            place.parent.mkdir(parents=True, exist_ok=True)
-            # Held from now on, also if the lock is refused: release() closes it.
-            fd = self._held[place] = os.open(place, os.O_RDWR | os.O_CREAT, 0o600)
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                run = os.pread(fd, 4096, 0).decode("utf-8", "replace")
-                raise Refused.named(
-                    "image-claimed",
-                    "{image} is being worked on",
-                    "another run of a playbook has it ({run})",
-                    "wait until it has ended",
-                    {"image": image, "run": run or "it is just beginning"},
-                ) from error
-            with suppress(FileNotFoundError):
-                # else the one before us has just removed it: a lock on it keeps nobody out
-                if os.path.samestat(os.fstat(fd), place.stat()):
-                    return fd
-            os.close(self._held.pop(place))
-
     def release(self, *, finished: bool) -> None:
         for place, fd in self._held.items():
             with suppress(OSError):  # one that stays hinders nobody
-                # Refused claims are among them: their files name another run, and stay.
-                if finished and os.pread(fd, 4096, 0).decode() == self._run:
+                # A refused claim may be among them: its file names another run, and stays.
+                if finished and _text_in(fd) == self._run:
                     place.unlink(missing_ok=True)
             os.close(fd)
         self._held.clear()
+
+
+def _text_in(fd: int) -> str:
+    return os.pread(fd, 4096, 0).decode("utf-8", "replace")
 
 
 class PlayJournal:

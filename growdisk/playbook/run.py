@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import chain
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from growdisk.playbook.reports import Event, HostReport, merge_reports, worst
 from growdisk.workflow.stopping import StopRequest
 
 _STOPPED = 4
+_Reports = dict[str, list[HostReport]]
 
 
 def _playbook_changed(playbook: Path, reason: str) -> Refused:
@@ -169,16 +170,15 @@ def _prepare(request: Request, *, look: bool = True) -> _Prepared:
 def _look(prepared: _Prepared) -> tuple[Path, ...]:
     images: dict[Path, None] = {}
     made: set[Path] = set()
+    given: list[str] = []
     for number, play in enumerate(prepared.playbook.plays):
-        given = [
-            name for earlier in prepared.playbook.plays[:number] for name in given_by(earlier.tasks)
-        ]
         touched = {
             host.name: Preflight(prepared.context(number, host), made, given).touched_images()
             for host in prepared.hosts[number]
         }
         refuse_twice(play.name, touched)
         images.update(dict.fromkeys(chain.from_iterable(touched.values())))
+        given += given_by(play.tasks)
     return tuple(images)
 
 
@@ -190,23 +190,12 @@ class _PlaybookRun:
         self._pool = HostPool(listener.emit, listener.tick)
 
     def run(self) -> PlaybookResult:
-        self._listener.begins(self._prepared.names())
-        reports: dict[str, list[HostReport]] = {}
-        failed: set[str] = set()
-        for number in range(len(self._prepared.playbook.plays)):
-            jobs = [
-                self._job(number, index, host, reports.get(host.name, []))
-                for index, host in enumerate(self._prepared.hosts[number])
-                # As with Ansible, a host that failed is left out of all later plays.
-                if host.name not in failed
-            ]
-            for name, report in self._pool.run(jobs, self._prepared.request.jobs).items():
-                reports.setdefault(name, []).append(report)
-                if report.code:
-                    failed.add(name)
-            if self._pool.stopping:
-                break
-        return self._result(reports)
+        return self._all_plays(range(len(self._prepared.playbook.plays)), self._jobs)
+
+    def undo(self) -> PlaybookResult:
+        """The newest play first."""
+        numbers = reversed(range(len(self._prepared.playbook.plays)))
+        return self._all_plays(numbers, self._undo_jobs)
 
     @property
     def has_ended(self) -> bool:
@@ -219,29 +208,37 @@ class _PlaybookRun:
         ]
         return bool(journals) and all(journal.end_report() for journal in journals)
 
-    def undo(self) -> PlaybookResult:
-        """The newest play first."""
-        self._listener.begins(self._prepared.names())
-        reports: dict[str, list[HostReport]] = {}
-        for number in reversed(range(len(self._prepared.playbook.plays))):
-            jobs = [
-                self._job(number, index, host, [], undo=True)
-                for index, host in enumerate(self._prepared.hosts[number])
-                if self._journal(number, index).has_begun
-                # A play that has ended on a host has removed its ways back there.
-                and self._journal(number, index).end_report() is None
-            ]
-            for name, report in self._pool.run(jobs, self._prepared.request.jobs).items():
+    def _all_plays(
+        self, numbers: Iterable[int], jobs: Callable[[int, _Reports], list[Job]]
+    ) -> PlaybookResult:
+        names = self._prepared.names()
+        self._listener.begins(names)
+        reports: _Reports = {}
+        for number in numbers:
+            # Once a signal has come, the pool begins nothing more.
+            ended = self._pool.run(jobs(number, reports), self._prepared.request.jobs)
+            for name, report in ended.items():
                 reports.setdefault(name, []).append(report)
-        return self._result(reports)
+        hosts = tuple(merge_reports(name, reports[name]) for name in names if name in reports)
+        return PlaybookResult(hosts, stopped=self._pool.stopping and len(hosts) < len(names))
 
-    def _result(self, reports: Mapping[str, list[HostReport]]) -> PlaybookResult:
-        hosts = tuple(
-            merge_reports(name, reports[name]) for name in self._prepared.names() if name in reports
-        )
-        return PlaybookResult(
-            hosts, stopped=self._pool.stopping and len(hosts) < len(self._prepared.names())
-        )
+    def _jobs(self, number: int, reports: _Reports) -> list[Job]:
+        # As with Ansible, a host that failed is left out of all later plays.
+        failed = {host for host, of_host in reports.items() if any(r.code for r in of_host)}
+        return [
+            self._job(number, index, host, reports.get(host.name, []))
+            for index, host in enumerate(self._prepared.hosts[number])
+            if host.name not in failed
+        ]
+
+    def _undo_jobs(self, number: int, reports: _Reports) -> list[Job]:
+        return [
+            self._job(number, index, host, [], undo=True)
+            for index, host in enumerate(self._prepared.hosts[number])
+            if self._journal(number, index).has_begun
+            # A play that has ended on a host has removed its snapshots there.
+            and self._journal(number, index).end_report() is None
+        ]
 
     def _journal(self, play: int, index: int) -> PlayJournal:
         assert self._folder is not None

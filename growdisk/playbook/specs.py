@@ -101,14 +101,7 @@ _TASKS = (
     TaskSpec(
         "resize_image",
         "The first step alone: make the virtual disk larger.",
-        (
-            *_STEP,
-            RESIZE_TO,
-            PREALLOCATION,
-            SNAPSHOTS,
-            OVERLAYS_MAY_BREAK,
-            NOT_IN_USE,
-        ),
+        (*_STEP, RESIZE_TO, PREALLOCATION, SNAPSHOTS, OVERLAYS_MAY_BREAK, NOT_IN_USE),
     ),
     TaskSpec(
         "rewrite_partitions",

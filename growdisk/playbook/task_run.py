@@ -206,13 +206,7 @@ def _without_values(report: TaskReport) -> TaskReport:
 
 
 def _without_facts(error: Mapping[str, object], task: str) -> dict[str, object]:
-    return {
-        **error,
-        "what": f"task '{task}' failed",
-        "why": NOT_SHOWN,
-        "do": SHOW_IT,
-        "data": {},
-    }
+    return {**error, "what": f"task '{task}' failed", "why": NOT_SHOWN, "do": SHOW_IT, "data": {}}
 
 
 def _all_of(results: Sequence[Mapping[str, object]]) -> dict[str, object]:

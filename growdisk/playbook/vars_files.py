@@ -1,4 +1,4 @@
-"""Variables from outside of a playbook: -e, and group_vars/ and host_vars/ beside inventories.
+"""Variables from outside of a playbook: -e, group_vars/ and host_vars/ next to inventories.
 
 The order of the files is Ansible's:
 inventory's all < its groups < files of all < files of groups < inventory's host < files of host.

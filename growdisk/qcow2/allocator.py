@@ -62,7 +62,7 @@ class Allocator:
         self._in_use: list[int] = []
         self._end = -1  # first cluster after all used ones; found when first needed
         self.append_only = False  # new clusters only beyond the end
-        # what has been released, while somebody wants to know
+        # what has been released, if that is recorded
         self.released: list[Run] | None = None
 
     def allocate_some(self, wanted: int) -> Run:

@@ -20,13 +20,7 @@ from growdisk.fast_dataclass import replace
 from growdisk.qcow2.features import Autoclear, Incompatible
 from growdisk.qcow2.header import Extension, Header
 from growdisk.qcow2.header_fields import MAX_BACKING_NAME, damaged
-from growdisk.qcow2.named_files import (
-    backing_path,
-    data_path,
-    exists,
-    real,
-    require_trusted,
-)
+from growdisk.qcow2.named_files import backing_path, data_path, exists, real, require_trusted
 from growdisk.qcow2.probe import probe_backing
 
 MAX_DEPTH = 200
@@ -125,7 +119,7 @@ def open_data_file(image: Path, header: Header, *, writable: bool) -> RawFile | 
 def data_file_path(image: Path, header: Header) -> Path:
     """Where the external data file of an image that has one should lie.
 
-    ReferenceOutside if nobody may look there.
+    ReferenceOutside if it may not be looked for there.
     """
     if not header.data_file:
         raise damaged(image, "its data lie in an external data file that it does not name")

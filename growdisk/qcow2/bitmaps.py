@@ -1,7 +1,7 @@
 """Persistent dirty bitmaps: their directory, as it stands there or with all its checks.
 
 A program that writes guest data without updating the bitmaps must clear their autoclear bit first;
-from then on nobody uses them, and their clusters are leaked until somebody frees them. A writer
+from then on they are not used, and their clusters are leaked until they are freed. A writer
 that keeps bitmaps up to date must be sure of every number in them: so there are all of them or
 none. Follows QEMU's docs/interop/qcow2 ("Bitmaps extension", "Bitmaps").
 """
@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import struct
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 
 from growdisk.block.device import BlockDevice
-from growdisk.fast_dataclass import NamedTuple, dataclass
+from growdisk.fast_dataclass import dataclass
 from growdisk.qcow2.entries import OFFSET_MASK
 from growdisk.qcow2.features import Autoclear
 from growdisk.qcow2.header import Extension, Header
@@ -35,27 +35,21 @@ _MAX_DIRECTORY, MAX_TABLE_ENTRIES = 1 << 20, 1 << 20
 _TABLE_RESERVED = 0xFF000000000001FE
 
 
-class RawEntry(NamedTuple):
-    """An entry as it stands there; nothing in it need be true. `table_size` in entries."""
-
-    table_offset: int
-    table_size: int
-    flags: int
-    kind: int
-    granularity_bits: int
-    name: bytes
-    extra_size: int
-
-
 @dataclass(frozen=True)
 class Bitmap:
-    """One entry. `table_size` in entries; `granularity` in guest bytes a bit."""
+    """One entry, as it stands there: nothing in it need be true.
+
+    `table_size` in entries; `granularity` in guest bytes a bit; `extra_size` of data that are not
+    kept.
+    """
 
     name: bytes
     table_offset: int
     table_size: int
     flags: int
     granularity_bits: int
+    kind: int = _TRACKING
+    extra_size: int = 0
 
     @property
     def granularity(self) -> int:
@@ -84,7 +78,7 @@ class Bitmap:
             self.table_offset,
             self.table_size,
             self.flags,
-            _TRACKING,
+            self.kind,
             self.granularity_bits,
             len(self.name),
             0,
@@ -110,7 +104,7 @@ class Directory:
 
 @dataclass(frozen=True)
 class BitmapInfo:
-    """A bitmap as its directory entry tells of it.
+    """A bitmap as its directory entry describes it.
 
     `in_use`: a writer died, so it says nothing any more.
     """
@@ -131,7 +125,56 @@ def directory_place(header: Header) -> tuple[int, int, int] | None:
     return offset, size, count
 
 
-def raw_entries(directory: bytes) -> Iterator[RawEntry]:
+def bitmap_infos(file: BlockDevice, header: Header) -> tuple[BitmapInfo, ...]:
+    """The valid bitmaps of an image; none if their directory cannot be read."""
+    place = directory_place(header)
+    try:
+        directory = b"" if place is None else file.read(*place[:2])
+        return tuple(
+            BitmapInfo(
+                # as in C: a name ends before its first NUL
+                bitmap.name.split(b"\0")[0].decode("utf-8", "surrogateescape"),
+                bitmap.granularity,
+                in_use=not bitmap.is_sound,
+                auto=bool(bitmap.flags & AUTO),
+            )
+            for bitmap in islice(_entries(directory), _MAX_BITMAPS)
+        )
+    except ValueError:
+        return ()
+
+
+def bitmap_runs(file: BlockDevice, header: Header) -> list[Run]:
+    """All clusters of an image's valid bitmaps; none if they cannot be read (those stay leaked)."""
+    place = directory_place(header)
+    try:
+        return (
+            [] if place is None else directory_runs(file, header, _entries(file.read(*place[:2])))
+        )
+    except ValueError:
+        return []
+
+
+def directory_runs(file: BlockDevice, header: Header, bitmaps: Iterable[Bitmap]) -> list[Run]:
+    """All clusters of the directory with these bitmaps, of their tables and bits, one count each.
+
+    ValueError if they are too large to be worth reading.
+    """
+    place, clusters, bits = directory_place(header), header.geometry.clusters, header.cluster_bits
+    assert place is not None
+    runs, left = [(place[0] >> bits, clusters(place[1]))], _MAX_TABLES
+    for bitmap in bitmaps:
+        # Of all tables together: they may overlap, and would be read without end.
+        left -= 8 * bitmap.table_size
+        if left < 0:
+            raise ValueError("bitmap tables that are too large to be worth reading")
+        runs.append((bitmap.table_offset >> bits, clusters(8 * bitmap.table_size)))
+        words = read_bitmap_table(file, bitmap)
+        runs += [((word & OFFSET_MASK) >> bits, 1) for word in words if word & OFFSET_MASK]
+    return runs
+
+
+def _entries(directory: bytes) -> Iterator[Bitmap]:
     """The entries in order. ValueError if the last one is cut off."""
     position = 0
     while position < len(directory):
@@ -143,63 +186,8 @@ def raw_entries(directory: bytes) -> Iterator[RawEntry]:
         )
         start += extra_size
         name = directory[start : start + name_size]
-        yield RawEntry(offset, size, flags, kind, granularity, name, extra_size)
+        yield Bitmap(name, offset, size, flags, granularity, kind, extra_size)
         position += -(-(_ENTRY.size + extra_size + name_size) // 8) * 8
-
-
-def bitmap_infos(file: BlockDevice, header: Header) -> tuple[BitmapInfo, ...]:
-    """The valid bitmaps of an image; none if their directory cannot be read."""
-    try:
-        return tuple(islice(_infos(_directory(file, header)), _MAX_BITMAPS))
-    except ValueError:
-        return ()
-
-
-def bitmap_runs(file: BlockDevice, header: Header) -> list[Run]:
-    """All clusters of an image's valid bitmaps; none if they cannot be read (those stay leaked)."""
-    place = directory_place(header)
-    if place is None:
-        return []
-    try:
-        return [_run(header, *place[:2]), *_tables(file, header, _directory(file, header))]
-    except ValueError:
-        return []
-
-
-def _directory(file: BlockDevice, header: Header) -> bytes:
-    """The bitmap directory, or nothing. ValueError if it lies beyond the file."""
-    place = directory_place(header)
-    return b"" if place is None else file.read(*place[:2])
-
-
-def _infos(directory: bytes) -> Iterator[BitmapInfo]:
-    for entry in raw_entries(directory):
-        # as in C: a name ends before its first NUL
-        name = entry.name.split(b"\0")[0].decode("utf-8", "surrogateescape")
-        yield BitmapInfo(
-            name,
-            1 << entry.granularity_bits,
-            in_use=bool(entry.flags & IN_USE),
-            auto=bool(entry.flags & AUTO),
-        )
-
-
-def _tables(file: BlockDevice, header: Header, directory: bytes) -> Iterator[Run]:
-    left = _MAX_TABLES
-    for entry in raw_entries(directory):
-        length = 8 * entry.table_size
-        # Of all tables together: they may overlap, and would be read without end.
-        left -= length
-        if left < 0:
-            raise ValueError("bitmap tables that are too large to be worth reading")
-        yield _run(header, entry.table_offset, length)
-        for word in load_table(file.read(entry.table_offset, length)):
-            if word & OFFSET_MASK:
-                yield _run(header, word & OFFSET_MASK, header.cluster_size)
-
-
-def _run(header: Header, offset: int, length: int) -> Run:
-    return offset >> header.cluster_bits, header.geometry.clusters(length)
 
 
 def read_directory(file: BlockDevice, header: Header) -> Directory | None:
@@ -225,41 +213,22 @@ def read_bitmap_table(file: BlockDevice, bitmap: Bitmap) -> array[int]:
     return load_table(file.read(bitmap.table_offset, 8 * bitmap.table_size))
 
 
-def directory_runs(file: BlockDevice, header: Header, directory: Directory) -> list[Run]:
-    """All clusters of a directory, its tables and their bits, one count each."""
-    bits, geometry = header.cluster_bits, header.geometry
-    runs = [(directory.offset >> bits, geometry.clusters(len(directory.to_bytes())))]
-    for bitmap in directory.bitmaps:
-        runs.append((bitmap.table_offset >> bits, geometry.clusters(8 * bitmap.table_size)))
-        runs += [
-            ((word & OFFSET_MASK) >> bits, 1)
-            for word in read_bitmap_table(file, bitmap)
-            if word & OFFSET_MASK
-        ]
-    return runs
-
-
 def _understood(directory: bytes) -> tuple[Bitmap, ...]:
     """The entries, or nothing if one is not understood: the caller compares their number."""
     try:
-        entries = list(raw_entries(directory))
+        bitmaps = tuple(_entries(directory))
     except ValueError:
         return ()
     known = all(
-        not entry.extra_size
-        and entry.kind == _TRACKING
-        and not entry.flags & ~_KNOWN_FLAGS
+        not bitmap.extra_size
+        and bitmap.kind == _TRACKING
+        and not bitmap.flags & ~_KNOWN_FLAGS
         # QEMU's own limits: BME_MIN_GRANULARITY_BITS and BME_MAX_GRANULARITY_BITS.
-        and 9 <= entry.granularity_bits <= 31
-        and entry.name
-        for entry in entries
+        and 9 <= bitmap.granularity_bits <= 31
+        and bitmap.name
+        for bitmap in bitmaps
     )
-    return tuple(
-        Bitmap(
-            entry.name, entry.table_offset, entry.table_size, entry.flags, entry.granularity_bits
-        )
-        for entry in (entries if known else ())
-    )
+    return bitmaps if known else ()
 
 
 def _is_possible(bitmap: Bitmap, file: BlockDevice, header: Header) -> bool:

@@ -48,7 +48,7 @@ class FragmentedRun(NamedTuple):
     marks: bytes
 
     def stretches(self) -> Iterator[tuple[int, int, int]]:
-        """(mark, first, end) for neighbours of one mark, as indices."""
+        """(mark, first, end) of consecutive clusters with one mark, as indices."""
         first, size = 0, len(self.marks)
         if self.marks.count(self.marks[0]) == size:  # nearly always
             yield self.marks[0], 0, size
@@ -60,13 +60,11 @@ class FragmentedRun(NamedTuple):
 
     def runs(self) -> tuple[list[int], list[int]]:
         """(first indices, lengths) of runs that are contiguous in the file too, and of one mark."""
-        neighbours = enumerate(
+        pairs = enumerate(
             zip(self.clusters, self.clusters[1:], self.marks, self.marks[1:], strict=False), 1
         )
         breaks = [
-            index
-            for index, (one, other, mark, next_) in neighbours
-            if other - one != 1 or mark != next_
+            index for index, (one, other, mark, next_) in pairs if other - one != 1 or mark != next_
         ]
         firsts = [0, *breaks]
         return firsts, list(map(sub, [*breaks, len(self.clusters)], firsts))
@@ -89,7 +87,7 @@ class FragmentedDataTables:
         if (
             end - first < _MIN_ENTRIES
             or self._end > _MAX_CLUSTERS
-            or not self._is_apart(table, first, end)
+            or not self._is_fragmented(table, first, end)
         ):
             return None
         # Three entries with clusters of 64 KiB, a lane of 64 bits each:
@@ -115,8 +113,8 @@ class FragmentedDataTables:
         marks[0] = NOWHERE  # no guest cluster lies in the header's; so this is what 0 stands for
         return bytes(marks)
 
-    def _is_apart(self, table: array[int], first: int, end: int) -> bool:
-        """Whether most of a few sampled neighbours are not neighbours in the file."""
+    def _is_fragmented(self, table: array[int], first: int, end: int) -> bool:
+        """Whether most of a few sampled pairs of entries do not follow each other in the file."""
         places = range(first, end - 1, (end - first) // _PROBES)
         return (
             sum(bool(table[i]) and table[i + 1] - table[i] != 1 << self._bits for i in places)

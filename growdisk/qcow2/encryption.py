@@ -181,11 +181,8 @@ def _iterations(seconds: float) -> int:
     return min(max(int(_PROBE_ROUNDS * seconds / spent), _MIN_ROUNDS), _MAX_ROUNDS // 2)
 
 
-class EncryptedData:
-    """Implements DataFile: host offsets, whose sectors are the IVs.
-
-    Less than a sector is read, changed and written.
-    """
+class _DecryptingFile:
+    """What both forms have in common."""
 
     def __init__(self, file: ResizableDevice, cipher: SectorCipher) -> None:
         self._file, self._cipher = file, cipher
@@ -193,6 +190,29 @@ class EncryptedData:
     @property
     def size(self) -> int:
         return self._file.size
+
+    def read(self, offset: int, length: int, guest_offset: int) -> bytes:
+        raise NotImplementedError
+
+    def parts(self, offset: int, length: int, guest_offset: int) -> Iterator[Part]:
+        """One part that decrypts, and a part of zeros beyond the file's end."""
+        inside = min(max(self.size - offset, 0), length)
+
+        def decipher(buffer: memoryview) -> None:
+            # In the thread that asks for the part: a cipher serves one thread.
+            buffer[:] = self.read(offset, inside, guest_offset)
+
+        if inside:
+            yield Part(offset, offset + inside, decipher)
+        if inside < length:
+            yield Part(offset + inside, offset + length)
+
+
+class EncryptedData(_DecryptingFile):
+    """Implements DataFile: host offsets, whose sectors are the IVs.
+
+    Less than a sector is read, changed and written.
+    """
 
     def over(self, file: ResizableDevice) -> EncryptedData:
         """The same key for another file."""
@@ -206,27 +226,21 @@ class EncryptedData:
         plain = self._cipher.decrypt(start // SECTOR, data)
         return plain[offset - start : offset - start + length]
 
-    def parts(self, offset: int, length: int, guest_offset: int) -> Iterator[Part]:
-        return _parts(self, offset, length, guest_offset)
-
     def write(self, offset: int, data: bytes | memoryview, guest_offset: int) -> None:
         # Sectors are encrypted whole: the rest of the first and of the last one is read before.
         start, end = align_down(offset, SECTOR), align_up(offset + len(data), SECTOR)
         head = self.read(start, offset - start, 0) if start < offset else b""
-        behind = offset + len(data)
-        tail = self.read(behind, end - behind, 0) if behind < end else b""
+        after = offset + len(data)
+        tail = self.read(after, end - after, 0) if after < end else b""
         self._file.write(start, self._cipher.encrypt(start // SECTOR, b"".join((head, data, tail))))
 
 
-class LegacyData:
+class LegacyData(_DecryptingFile):
     """Implements DataFile for the form that is only read: guest sectors are the IVs."""
 
     def __init__(self, file: ResizableDevice, path: Path, cipher: SectorCipher) -> None:
-        self._file, self._path, self._cipher = file, path, cipher
-
-    @property
-    def size(self) -> int:
-        return self._file.size
+        super().__init__(file, cipher)
+        self._path = path
 
     def read(self, offset: int, length: int, guest_offset: int) -> bytes:
         # Guest and host offsets lie alike within a sector, as clusters are whole sectors.
@@ -238,22 +252,5 @@ class LegacyData:
         )
         return plain[before : before + length]
 
-    def parts(self, offset: int, length: int, guest_offset: int) -> Iterator[Part]:
-        return _parts(self, offset, length, guest_offset)
-
     def write(self, offset: int, data: bytes | memoryview, guest_offset: int) -> None:
         raise ImageUnsupported(self._path, reason="the legacy AES form is never written")
-
-
-def _parts(data: DataFile, offset: int, length: int, guest_offset: int) -> Iterator[Part]:
-    """One part that decrypts, and a part of zeros beyond the file's end."""
-    inside = min(max(data.size - offset, 0), length)
-
-    def decipher(buffer: memoryview) -> None:
-        # In the thread that asks for the part: a cipher serves one thread.
-        buffer[:] = data.read(offset, inside, guest_offset)
-
-    if inside:
-        yield Part(offset, offset + inside, decipher)
-    if inside < length:
-        yield Part(offset + inside, offset + length)

@@ -311,7 +311,7 @@ def _bitmaps_problem(data: bytes, header: HeaderValues) -> str | None:
     if len(data) != _BITMAPS.size:
         return f"its bitmaps extension has {len(data)} bytes instead of {_BITMAPS.size}"
     if not header.autoclear & Autoclear.BITMAPS:
-        # written by a program that knows nothing of bitmaps: nobody looks at them any more
+        # written by a program that knows nothing of bitmaps: they are not looked at any more
         return None
     count, reserved, size, offset = _BITMAPS.unpack(data)
     if (

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from growdisk.qcow2.writer import Writer
 
 
-class Parts:
+class ImageServices:
     """What works on the metadata of one image, put together."""
 
     def __init__(self, metadata: Metadata, backing: BlockDevice | None) -> None:
@@ -70,7 +70,7 @@ class Parts:
 
         return Preflight(self.metadata, self.mapping, self.reader, self.walker)
 
-    def claim(self) -> Reservation:
+    def reservation(self) -> Reservation:
         # Not kept: a reservation is for one write.
         from growdisk.qcow2.preflight import Reservation
 

@@ -71,7 +71,7 @@ class Mapping:
     def pieces(self, start: int, end: int, *, holes: bool) -> Iterator[GuestRun | FragmentedRun]:
         """As runs(), with fragmented tables as a whole.
 
-        `holes`: these then tell what the host has of each cluster.
+        `holes`: with what the host has of each cluster.
         """
         bits, fragmented = self._geometry.cluster_bits, None
         for first, stop, table in self._tables(start, end):

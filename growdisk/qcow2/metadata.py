@@ -100,7 +100,7 @@ class Metadata:
         # so all is flushed.
         self._l2 = TableCache(self.load_l2, lambda _key: self.flush(), L2_CACHE_BYTES)
         self._dirty_l1: set[int] = set()
-        # a sync failed: nobody knows what the disk holds, so nothing more is written
+        # a sync failed: what is on the disk is unknown, so nothing more is written
         self._broken = False
         self._pending: list[Run] = []  # to be counted down after the next flush
 
@@ -121,7 +121,7 @@ class Metadata:
         try:
             self.file.write(offset, field_bytes)
         except OSError:
-            # It may be on the disk or not: whatever is written from now on could contradict it.
+            # It may be on the disk or not: what is written from now on could contradict it.
             self._broken = True
             raise
         self.sync()
@@ -214,7 +214,7 @@ class Metadata:
                     range(offset >> bits, (offset >> bits) + self.geometry.clusters(length))
                 )
         if header.snapshot_count:
-            # Its first cluster alone is certain: only the entries tell how long the table is.
+            # Its first cluster alone is certain: only the entries show how long the table is.
             clusters.add(header.snapshots_offset >> bits)
         return clusters
 
@@ -301,7 +301,7 @@ class Metadata:
         try:
             yield
         except OSError:
-            with suppress(OSError):  # the first failure is the one to be told
+            with suppress(OSError):  # the first failure is the one to report
                 self._give_back()
             raise
         else:
@@ -324,7 +324,7 @@ class Metadata:
         self.l1 = table
 
     def forget_l2(self) -> None:
-        """L2 tables have been changed on disk behind the cache; there must be nothing unwritten."""
+        """L2 tables have been changed on disk, past the cache; there must be nothing unwritten."""
         self._l2.clear()
 
     def _require_sound(self) -> None:

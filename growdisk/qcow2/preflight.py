@@ -1,15 +1,17 @@
 """Before the first write of a change: is the image sound there, and is there room on the host?
 
 The engine checks every entry again when it meets it. But in the middle of a change that is too late
-if the image's tables are wrong: others have been written by then. Nor can be undone what has been
-overwritten in place: so all of the host's room is taken before.
+if the image's tables are wrong: others have been written by then. What has been overwritten in
+place could not be undone either. So all of the host's room is taken before: the clusters that the
+write will get are taken, filled with blocks of the host, and made free again; the allocator hands
+them out next.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from growdisk.block.host_blocks import claim
+from growdisk.block.host_blocks import reserve_ranges
 from growdisk.block.raw import RawFile
 from growdisk.qcow2.entries import COPIED, OFFSET_MASK, L2Kind
 from growdisk.qcow2.header_fields import damaged
@@ -55,7 +57,7 @@ class Preflight:
         """Before the disk gets another size."""
         header = self._metadata.header
         if size < header.size:
-            self.dropping_behind(size)
+            self.dropping_beyond(size)
         elif size > header.size:
             self._metadata.allocator.check_metadata()
             self._droppable(header.size)
@@ -73,7 +75,7 @@ class Preflight:
             if bad is not None:
                 raise self._walker.bad_count(*bad)
 
-    def dropping_behind(self, size: int) -> None:
+    def dropping_beyond(self, size: int) -> None:
         """Before everything beyond a disk of `size` bytes is dropped."""
         self._metadata.allocator.check_metadata()
         self._droppable(size)
@@ -133,7 +135,9 @@ class Reservation:
             self._look_at_zeros(start, end)
         if not isinstance(file, RawFile):
             return []
-        taken = claim(data_file, self._overwritten) if isinstance(data_file, RawFile) else []
+        taken: list[ByteRange] = []
+        if isinstance(data_file, RawFile):
+            taken = reserve_ranges(data_file, self._overwritten)
         try:
             return self._take_clusters(file)
         except OSError:
@@ -148,7 +152,7 @@ class Reservation:
         try:
             self._allocate(runs)
             # Allocating may have lengthened the file, by a hole from `end` on.
-            claim(file, joined(sorted([*self._in_place(runs), (end, file.size)])))
+            reserve_ranges(file, joined(sorted([*self._in_place(runs), (end, file.size)])))
         except BaseException:
             allocator.release(runs)  # nothing points to them yet
             raise

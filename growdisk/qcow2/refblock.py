@@ -85,7 +85,7 @@ def add_to_run(block: array[int], first: int, count: int, delta: int, limit: int
         return
     run = block[first : first + count]
     value = run[0]
-    # nearly always: neighbours were written together
+    # nearly always: what was written together is counted alike
     if run == array(block.typecode, [value]) * count:
         if not 0 <= value + delta <= limit:
             raise RefcountRange(first, value)
@@ -108,7 +108,9 @@ def equal_run(block: array[int], first: int, count: int, value: int) -> bool:
 def runs_of(block: array[int], first: int, count: int, value: int) -> Iterator[tuple[int, int]]:
     """Runs of entries equal to `value` among `count` from `first`; indices count from there."""
     same = block[first]
-    if equal_run(block, first, count, same):  # nearly always: neighbours were written together
+    if equal_run(
+        block, first, count, same
+    ):  # nearly always: what was written together is counted alike
         if same == value:
             yield 0, count
         return

@@ -22,7 +22,7 @@ from growdisk.qcow2.check.copied_flags import active_l1, mended_l2_table
 from growdisk.qcow2.check.stored_refcounts import pack_counts, read_padded
 from growdisk.qcow2.features import Autoclear, Incompatible
 from growdisk.qcow2.header import FEATURES_OFFSET, Header, read_header
-from growdisk.qcow2.image_services import Parts
+from growdisk.qcow2.image_services import ImageServices
 from growdisk.qcow2.metadata import Metadata
 from growdisk.qcow2.rebuild import check_rebuild, needs_rebuild, rebuild_refcounts
 
@@ -135,7 +135,7 @@ def _complete_snapshots(file: ResizableDevice, path: Path) -> None:
     The counts must be right by now.
     """
     metadata = Metadata(file, path, read_header(file, path))
-    Parts(metadata, None).snapshots.complete(lambda: None)
+    ImageServices(metadata, None).snapshots.complete(lambda: None)
 
 
 def _mend(file: ResizableDevice, analysis: Analysis, *, errors: bool) -> None:

@@ -237,7 +237,7 @@ class SnapshotManager:
             self._metadata.release([*references.runs(), l1_run])
             self._metadata.flush()
             self._metadata.forget_l2()
-            # Counted down and durable by now: COPIED beside a count of 2 would let a writer change
+            # Counted down and durable by now: COPIED with a count of 2 would let a writer change
             # in place what another snapshot still reads.
             self._walker.restore_copied(l1)
             self._metadata.flush_flags()
@@ -283,7 +283,7 @@ class SnapshotManager:
         self._metadata.allocator.check_metadata()
         fixed = self._metadata.fixed_clusters()
         fixed.update(cluster for first, count in tables for cluster in range(first, first + count))
-        self._walker.check_apart(references, sorted(fixed))
+        self._walker.check_disjoint(references, sorted(fixed))
 
     def present_tables(self) -> tuple[Run, Run]:
         """The clusters of the snapshot table and of the active L1 table."""
@@ -345,7 +345,7 @@ class SnapshotManager:
 
     @contextmanager
     def counting(self) -> Iterator[None]:
-        """The dirty bit around changes of many counts.
+        """Set the dirty bit while many counts change.
 
         It stays set if a failure cannot be repaired here.
         """

@@ -226,15 +226,13 @@ def _derive(kdf: Kdf, passphrase: bytes, length: int) -> bytes:
         return hashlib.pbkdf2_hmac(kdf.hash, passphrase, salt, kdf.iterations, length)
     if kdf.type not in ("argon2i", "argon2id"):
         raise LuksUnreadable(f"a key slot uses {kdf.type}, which growdisk does not know")
-    return _argon2(kdf.type)(passphrase, salt, kdf.time, kdf.memory, kdf.cpus, length)
-
-
-def _argon2(kind: str) -> Callable[[bytes, bytes, int, int, int, int], bytes]:
     try:
         from argon2.low_level import Type, hash_secret_raw
     except ImportError as error:
         raise ToolMissing("the Python library argon2", package="python3-argon2") from error
-    return partial(hash_secret_raw, type=Type.ID if kind == "argon2id" else Type.I)
+    kind = Type.ID if kdf.type == "argon2id" else Type.I
+    key: bytes = hash_secret_raw(passphrase, salt, kdf.time, kdf.memory, kdf.cpus, length, kind)
+    return key
 
 
 def _require_hash(name: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar
 
 from growdisk.errors import NeedsUser, OperationFailed, Refused, shell_word
 from growdisk.fast_dataclass import dataclass
@@ -24,21 +23,19 @@ def step_failed(step: str, reason: str, hint: str) -> OperationFailed:
 class StoppedWithoutSnapshots(NeedsUser):
     """A step failed, or was stopped, in a run that takes no snapshots: it stays where it is."""
 
-    ID: ClassVar[str] = "stopped-without-way-back"
-    WHAT: ClassVar[str] = "step {step} failed, and without snapshots there is no way back"
-    WHY: ClassVar[str] = "{reason}"
-    DO: ClassVar[str] = (
-        "fix the cause, then go on with: growdisk resume IMAGE (or restore a backup)"
-    )
+    ID = "stopped-without-way-back"
+    WHAT = "step {step} failed, and without snapshots there is no way back"
+    WHY = "{reason}"
+    DO = "fix the cause, then go on with: growdisk resume IMAGE (or restore a backup)"
     step: str
     reason: str
 
 
 @dataclass(eq=False)
 class NothingToRestore(NeedsUser):
-    WHAT: ClassVar[str] = "step {step} cannot be undone"
-    WHY: ClassVar[str] = "the run takes no snapshots (--snapshots none)"
-    DO: ClassVar[str] = "go on with: growdisk resume IMAGE, or restore a backup"
+    WHAT = "step {step} cannot be undone"
+    WHY = "the run takes no snapshots (--snapshots none)"
+    DO = "go on with: growdisk resume IMAGE, or restore a backup"
     step: str
 
 
@@ -46,7 +43,7 @@ class NothingToRestore(NeedsUser):
 class Interrupted(OperationFailed):
     """Raised at a safe point of a run that was asked to stop; ends as stopped-and-restored."""
 
-    WHAT: ClassVar[str] = "stopped by {signal}"
+    WHAT = "stopped by {signal}"
     signal: str
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from growdisk.guest_config.initrd import forgetting_block
 from growdisk.guest_config.removed_partition import RemovedPartition
-from tests.e2e.boot import EMULATED_CPU
+from tests.e2e.boot import EMULATED_CPU, QUICK_KERNEL
 
 pytestmark = pytest.mark.boot
 
@@ -63,7 +63,7 @@ def resume_at_boot(initrd: Path) -> str:
         [
             "qemu-system-x86_64", "-accel", "tcg", "-cpu", EMULATED_CPU, "-m", "1024", "-nographic",
             "-no-reboot", "-kernel", newest("vmlinuz-*"), "-initrd", initrd,
-            "-append", "console=ttyS0 root=/dev/vda1 quiet",
+            "-append", f"console=ttyS0 root=/dev/vda1 quiet {QUICK_KERNEL}",
         ],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -20,7 +19,7 @@ from growdisk.partitions.sectors import read_table
 from growdisk.planner.goal import SnapshotMode
 from growdisk.planner.layout import layout_of
 from growdisk.planner.plan import ExtraDisk, Plan
-from growdisk.steps.disk import Disk, Format
+from growdisk.steps.disk import Disk
 from growdisk.steps.registry import ExtraDiskStep
 from growdisk.steps.resize_image import ResizeImage
 from growdisk.steps.step_traits import StepTraits
@@ -28,7 +27,8 @@ from growdisk.steps.table_steps import RewritePartitions
 from growdisk.steps.worker_at_rest import WorkerAtRest
 from growdisk.units import MiB
 from growdisk.workflow.run_directory import RunDirectory
-from growdisk.workflow.step import AlreadyDone, Check, Evidence, Ready, Scope
+from growdisk.workflow.step import AlreadyDone, Check, Evidence, Ready
+from tests.crash.whole_disks import assert_same, format_of
 from tests.guests.small import SmallDisk, make_disk
 
 OLD_SIZE, NEW_SIZE, OTHER_SIZE = 64 * MiB, 96 * MiB, 8 * MiB
@@ -39,7 +39,6 @@ class Scribble(StepTraits):
     """Writes over old content and into new space as resize2fs would, and as LVM to another disk."""
 
     name: ClassVar[str] = "grow-filesystem"
-    touches: ClassVar[frozenset[Scope]] = frozenset({Scope.CONTENT})
     places: ClassVar[tuple[int, ...]] = (2 * MiB + 4096, 20 * MiB, 80 * MiB, NEW_SIZE - 70000)
     elsewhere: ClassVar[tuple[int, ...]] = (4096, 5 * MiB)
 
@@ -158,10 +157,6 @@ class World:
         )
 
 
-def format_of(image: Path) -> Format:
-    return "raw" if image.suffix == ".raw" else "qcow2"
-
-
 KINDS = {
     "internal": (
         "guest.qcow2",
@@ -203,30 +198,9 @@ def make_world(tmp_path: Path, kind: str, *, keep: bool = False) -> World:
     return World(folder, folder / name, mode, keep, pristine, beside)
 
 
-def assert_same_disk(one: Path, other: Path) -> None:
-    """The same guest-visible bytes, and as many of them."""
-    compare = subprocess.run(["qemu-img", "compare", one, other], capture_output=True, text=True)
-    assert compare.returncode == 0, compare.stdout
-    assert virtual_size(one) == virtual_size(other)
-
-
-def virtual_size(image: Path) -> int:
-    info = subprocess.run(
-        ["qemu-img", "info", "--output=json", image], capture_output=True, text=True, check=True
-    )
-    return int(json.loads(info.stdout)["virtual-size"])
-
-
 def judge(world: World, expected: Callable[[Path], Path]) -> None:
     for image in world.images:
-        assert_same_disk(image, expected(image))
-        if image.suffix != ".raw":
-            check = subprocess.run(["qemu-img", "check", image], capture_output=True, text=True)
-            assert check.returncode == 0, check.stdout
-            listed = subprocess.run(
-                ["qemu-img", "snapshot", "-l", image], capture_output=True, text=True
-            )
-            assert "growdisk" not in listed.stdout
+        assert_same(image, expected(image))
         folder = RunDirectory(image).path
         left = {path.name for path in folder.iterdir()} if folder.exists() else set()
         assert left <= {

@@ -22,7 +22,8 @@ from growdisk.errors import GrowdiskError
 from growdisk.workflow.journal import RunStatus
 from tests.crash.dying import run_dying
 from tests.crash.full_host import MiB, fill, free_room, make_room, run_until_full, small_file_system
-from tests.crash.run_worlds import KINDS, World, assert_same_disk, judge, make_world
+from tests.crash.run_worlds import KINDS, World, judge, make_world
+from tests.crash.whole_disks import assert_same_disk
 
 DONE, REFUSED, RESTORED = 0, 3, 4
 RECORD = 160 << 10  # what the record of a run that is over may take: a folder, a plan, a journal

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 from pathlib import Path
 
@@ -36,22 +35,28 @@ def format_of(image: Path) -> str:
 
 
 def assert_same(image: Path, other: Path) -> None:
-    """The same guest-visible bytes, and as many of them; the image is sound and has no snapshot."""
+    """The same disk, and the image is sound and has no snapshot."""
+    assert_same_disk(image, other)
+    assert_sound(image)
+
+
+def assert_same_disk(image: Path, other: Path) -> None:
+    """The same guest-visible bytes, and as many of them."""
     kinds = ["-f", format_of(image), "-F", format_of(other)]
     compared = subprocess.run(
         ["qemu-img", "compare", *kinds, image, other], capture_output=True, text=True
     )
     assert compared.returncode == 0, f"{image}, {other}: {compared.stdout}"
     assert virtual_size(image) == virtual_size(other)
-    assert_sound(image)
 
 
 def assert_sound(image: Path) -> None:
     if format_of(image) == "qcow2":
         check = subprocess.run(["qemu-img", "check", image], capture_output=True, text=True)
         assert check.returncode == 0, check.stdout
-        listed = subprocess.run(["qemu-img", "snapshot", "-l", image], capture_output=True)
-        assert b"growdisk" not in listed.stdout
+        if _header_field(image, 60, 4):  # its number of snapshots
+            listed = subprocess.run(["qemu-img", "snapshot", "-l", image], capture_output=True)
+            assert b"growdisk" not in listed.stdout
 
 
 def assert_file_system(image: Path) -> None:
@@ -65,8 +70,12 @@ def assert_file_system(image: Path) -> None:
 
 
 def virtual_size(image: Path) -> int:
-    info = subprocess.run(
-        ["qemu-img", "info", "-f", format_of(image), "--output=json", image],
-        capture_output=True, check=True,
-    )  # fmt: skip
-    return int(json.loads(info.stdout)["virtual-size"])
+    return image.stat().st_size if format_of(image) == "raw" else _header_field(image, 24, 8)
+
+
+def _header_field(image: Path, place: int, length: int) -> int:
+    """Read here, by QEMU's docs/interop/qcow2.txt: a process for each would take longer."""
+    with image.open("rb") as file:
+        header = file.read(72)
+    assert header[:4] == b"QFI\xfb", image
+    return int.from_bytes(header[place : place + length])

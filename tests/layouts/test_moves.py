@@ -25,7 +25,7 @@ from growdisk.units import MiB, parse_size
 from growdisk.workflow.journal import RunStatus
 from growdisk.workflow.run_directory import RunDirectory
 from tests.crash.dying import run_dying
-from tests.crash.run_worlds import assert_same_disk
+from tests.crash.whole_disks import assert_same_disk
 from tests.guests.tools import run
 from tests.layouts.disks import Layout, look, make
 from tests.unit.cli.command import GUESTFS, NO_APPLIANCE, growdisk, in_process

@@ -106,6 +106,7 @@ def test_it_is_converted_to_and_from(tmp_path: Path) -> None:
     their_check(new)
 
 
+@pytest.mark.usefixtures("quick_keys")
 def test_an_encrypted_data_file_that_should_be_raw_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

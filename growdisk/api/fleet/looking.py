@@ -42,7 +42,7 @@ def look_at_image(path: str, entry: DiskEntry | None = None) -> DiskEntry:
     except GrowdiskError as error:
         return replace(entry, error=error_document(error))
     except _BROKEN as error:
-        return replace(entry, error=_unreadable(path, str(error)))
+        return replace(entry, error=error_document(ImageNotReadable(Path(path), str(error))))
 
 
 def with_facts(entry: DiskEntry, facts: Facts) -> DiskEntry:
@@ -90,10 +90,6 @@ def _run_of(path: Path) -> str | None:
     return None if state in _TOLD else state
 
 
-def _unreadable(path: str, reason: str) -> dict[str, object]:
-    return error_document(ImageNotReadable(Path(path), reason=reason))
-
-
 # --- how full its file systems are, how much space is unused, layer by layer ----------------------
 
 
@@ -122,7 +118,7 @@ def _use(name: str, content: Content) -> FileSystemUse | None:
 
 
 def idle_room(facts: Facts) -> int:
-    """Unused bytes: unpartitioned, or in a layer that does not fill what is around it."""
+    """Unused bytes: unpartitioned, or in a layer that does not fill what it lies in."""
     if facts.table is None:
         return sum(_idle(facts.contents[0], facts.image.virtual_size)) if 0 in facts.contents else 0
     free = sum(unused.length for unused in facts.table.free_ranges() if unused.length >= _LEAST)
@@ -132,7 +128,7 @@ def idle_room(facts: Facts) -> int:
     )
 
 
-def _idle(content: Content | None, around: int) -> Iterator[int]:
+def _idle(content: Content | None, available: int) -> Iterator[int]:
     match content:
         case LuksContent():
             yield from _idle(content.inside, content.size or 0)
@@ -140,18 +136,18 @@ def _idle(content: Content | None, around: int) -> Iterator[int]:
             group, inside = content.group, dict(content.volumes)
             # Room after the physical volume; extents of it that no volume has; room within each
             # volume.
-            yield _gap(around, group.end_of_extents)
+            yield _gap(available, group.end_of_extents)
             yield max(group.own_volume.pe_count - group.used_extents, 0) * group.extent_size
             for volume in group.visible:
                 yield from _idle(inside.get(volume.name), group.size_of(volume))
         case BtrfsContent():
-            yield _gap(around, content.device_size)
+            yield _gap(available, content.device_size)
         case Content(size=int(size)) if content.growable:
-            yield _gap(around, size)
+            yield _gap(available, size)
 
 
-def _gap(around: int, covered: int) -> int:
-    gap = around - covered
+def _gap(available: int, covered: int) -> int:
+    gap = available - covered
     return gap if gap >= _LEAST else 0
 
 

@@ -17,7 +17,7 @@ from growdisk.qcow2.image import Qcow2Image
 from growdisk.qcow2.named_files import exists
 from growdisk.qcow2.outside import ReferenceOutside
 from growdisk.qcow2.probe import ImageFormat
-from growdisk.qcow2.repair import refuse_broken
+from growdisk.qcow2.repair import refuse_broken, repair
 
 TYPE_CHECKING = False  # typing would be loaded for this alone
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def _problem(path: Path, report: CheckReport, *, with_backing: bool) -> str | No
     except ReferenceOutside as error:
         # Not a fault of the image: the second look notes it.
         if not with_backing and exists(error.target):
-            return None  # told below
+            return None  # noted below
         state = (
             "was not looked at (--trust-references)" if exists(error.target) else "does not exist"
         )
@@ -95,7 +95,8 @@ def _checked(
             report = check(file, path)
         else:
             ConflictGuard(path, overlays_may_break)(file, _header(file, path))
-            report = _repaired(file, path, repair_what)
+            thorough = repair_what == "all"
+            report = repair(file, path, errors=thorough, accept_loss=thorough)
         header = read_header(file, path)
         return report, header.backing_file is not None or header.has(Incompatible.DATA_FILE)
 
@@ -106,12 +107,6 @@ def _header(file: RawFile, path: Path) -> Header | None:
         return read_header(file, path)
     except ImageError:
         return None
-
-
-def _repaired(file: RawFile, path: Path, repair_what: Repair) -> CheckReport:
-    from growdisk.qcow2.repair import repair
-
-    return repair(file, path, errors=repair_what == "all", accept_loss=repair_what == "all")
 
 
 def repair_hint(path: Path) -> str | None:

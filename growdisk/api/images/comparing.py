@@ -11,7 +11,7 @@ from pathlib import Path
 
 from growdisk.api.images.data_copy import is_zero
 from growdisk.api.images.opening import open_guest_content, require_keys
-from growdisk.api.images.pump import COMPARED_CHUNK, StopEarly, pump
+from growdisk.api.images.pump import COMPARED_CHUNK, StopEarly, pump, side_by_side
 from growdisk.block.device import BlockDevice, Extent, ExtentKind
 from growdisk.block.raw import RawFile
 from growdisk.fast_dataclass import dataclass
@@ -63,17 +63,17 @@ def compare_images(
 def _first_difference(
     one: BlockDevice, other: BlockDevice, progress: Callable[[int, int], None] | None
 ) -> int | None:
-    shared, report = min(one.size, other.size), progress or _nobody
+    shared, report = min(one.size, other.size), progress or (lambda _reached, _size: None)
     ranges = joined(differing(one, other, 0, shared))
     different = _first_place([one, other], ranges, lambda reached: report(reached, shared))
     if different is not None:
         return different
     # Alike as far as both go. If they are of one length, nothing is left of `longer`.
     longer = one if one.size > shared else other
-    behind = longer.extents(shared, longer.size - shared)
+    rest = longer.extents(shared, longer.size - shared)
     return _first_place(
         [longer],
-        ((extent.start, extent.end) for extent in behind if extent.kind is ExtentKind.DATA),
+        ((extent.start, extent.end) for extent in rest if extent.kind is ExtentKind.DATA),
         lambda _: None,
     )
 
@@ -91,8 +91,10 @@ def _first_place(
     ) -> tuple[int, int | None]:
         # Of one device alone: compared with zeros.
         is_same = is_zero(mine) if theirs is None else mine == theirs
-        beside = bytearray(len(mine)) if theirs is None else theirs
-        return start + len(mine), None if is_same else start + _sector_of_difference(mine, beside)
+        if is_same:
+            return start + len(mine), None
+        other = bytearray(len(mine)) if theirs is None else theirs
+        return start + len(mine), start + _sector_of_difference(mine, other)
 
     def note(found: tuple[int, int | None]) -> int:
         if found[1] is not None:
@@ -119,45 +121,25 @@ def _sector_of_difference(one: bytearray, other: bytearray) -> int:
     )
 
 
-def _nobody(_reached: int, _size: int) -> None:
-    """Of the progress nobody wants to know."""
-
-
 # --- two images over the same layer: what both have from there is equal, and is not read ----------
-
-
-Range = tuple[int, int]
 
 
 def differing(
     one: BlockDevice | None, other: BlockDevice | None, start: int, end: int
-) -> Iterator[Range]:
+) -> Iterator[tuple[int, int]]:
     """The parts of [start, end) that may differ: not zeros in both, not from a shared layer.
 
     Beyond an end there are zeros.
     """
     depths = _depths_of_shared(one, other)
     mine, theirs = _extents(one, start, end), _extents(other, start, end)
-    # Two lists of extents side by side: [start, stop) lies in one of each.
-    a, b = next(mine, None), next(theirs, None)
-    while a is not None and b is not None:
-        stop = min(a.end, b.end)
-        if not (_is_zero(a) and _is_zero(b)) and not (
-            depths is not None and _comes_from(depths, a, b)
-        ):
-            yield start, stop
-        a = next(mine, None) if a.end == stop else a
-        b = next(theirs, None) if b.end == stop else b
-        start = stop
-
-
-def _comes_from(depths: tuple[int, int], a: Extent, b: Extent) -> bool:
-    """Whether both look through to the shared layer.
-
-    Where none has anything, a shorter layer may hide it: unknown.
-    """
-    # depth is -1 if no layer has anything.
-    return a.depth >= depths[0] and b.depth >= depths[1]
+    for first, last, a, b in side_by_side(mine, theirs, start):
+        are_zeros = a.kind is b.kind is ExtentKind.ZERO
+        # Both look through to the shared layer. Where none has anything (depth -1), a shorter layer
+        # may hide it: unknown.
+        are_shared = depths is not None and a.depth >= depths[0] and b.depth >= depths[1]
+        if not (are_zeros or are_shared):
+            yield first, last
 
 
 def _extents(device: BlockDevice | None, start: int, end: int) -> Iterator[Extent]:
@@ -195,7 +177,3 @@ def _layers(device: BlockDevice | None) -> Iterator[tuple[object, ...]]:
 
 def _file(device: BlockDevice) -> tuple[object, ...]:
     return device.file_identity if isinstance(device, RawFile) else (id(device),)
-
-
-def _is_zero(extent: Extent) -> bool:
-    return extent.kind is ExtentKind.ZERO

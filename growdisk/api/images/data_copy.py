@@ -40,7 +40,7 @@ def copy_nonzero(source: BlockDevice, granule: int, write: Write, progress: Prog
     chunk = max(WRITTEN_CHUNK, granule)
     pump(
         [source],
-        _ranges(source, granule),
+        widened(_data(source), granule, source.size),
         look,
         store,
         _of(source, progress),
@@ -113,7 +113,8 @@ def copy_compressed(
             target.write_compressed_cluster(cluster)
         return found[0]
 
-    ranges, chunk = _ranges(source, cluster_size), max(CHUNK, cluster_size)
+    ranges = widened(_data(source), cluster_size, source.size)
+    chunk = max(CHUNK, cluster_size)
     pump([source], ranges, pack, store, _of(source, progress), chunk=chunk, jobs=jobs)
     progress(source.size, source.size)
 
@@ -138,7 +139,7 @@ def is_zero(data: bytearray) -> bool:
 def _zero_granules(data: bytes | bytearray, granule: int) -> Iterator[int]:
     """Where granules of zeros begin.
 
-    The first word of each tells nearly always, and all of these are had at once.
+    The first word of each decides nearly always, and all of these are read at once.
     """
     zeros, whole = bytes(granule), align_down(len(data), granule)
     # 64-bit words ("Q"), of each granule the first: [0] and [512] for 8192 bytes in granules of
@@ -157,16 +158,18 @@ def _of(source: BlockDevice, progress: Progress) -> Callable[[int], None]:
     return lambda reached: progress(reached, size)
 
 
-def _ranges(source: BlockDevice, granule: int) -> Iterator[tuple[int, int]]:
-    return _aligned(source.extents(0, source.size), granule, source.size)
+def _data(source: BlockDevice) -> Iterator[tuple[int, int]]:
+    for extent in source.extents(0, source.size):
+        if extent.kind is ExtentKind.DATA:
+            yield extent.start, extent.end
 
 
-def _aligned(extents: Iterable[Extent], granule: int, size: int) -> Iterator[tuple[int, int]]:
-    """The data extents widened to whole granules; those that then touch are one."""
+def widened(
+    ranges: Iterable[tuple[int, int]], granule: int, size: int
+) -> Iterator[tuple[int, int]]:
+    """The ranges of a disk of `size` widened to whole granules; those that then touch are one."""
     return joined(
-        (align_down(extent.start, granule), min(align_up(extent.end, granule), size))
-        for extent in extents
-        if extent.kind is ExtentKind.DATA
+        (align_down(start, granule), min(align_up(end, granule), size)) for start, end in ranges
     )
 
 
@@ -211,12 +214,7 @@ def _fill(file: RawFile, copy: RawFile, sparse: Sparse, progress: Progress) -> N
             extent for extent in file.extents(0, file.size) if extent.kind is ExtentKind.ZERO
         ):
             _fill_hole(copy, hole, sparse)
-    data = (
-        (extent.start, extent.end)
-        for extent in file.extents(0, file.size)
-        if extent.kind is ExtentKind.DATA
-    )
-    pieces = (piece for extent in data for piece in split_range(*extent, _CHUNK))
+    pieces = (piece for extent in _data(file) for piece in split_range(*extent, _CHUNK))
     for start, end in pieces:
         copy.copy_from(file, start, end - start)
         progress(end, file.size)

@@ -2,7 +2,7 @@
 
 Only the header and the lists that it names are read: an image is described also where its data
 cannot be (a key or a backing file is missing, its tables are damaged), and the name of a backing
-file is told but never followed.
+file is shown but never followed.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ def _info_of(file: RawFile, path: Path, image_format: ImageFormat | None) -> Ima
     header = read_header(file, path)
     snapshots = read_entries(file, path, header)
     if header.has(Incompatible.DATA_FILE):
-        # nobody keeps what lies in a data file: QEMU tells of none, and none can be gone back to
+        # nobody keeps what lies in a data file: QEMU shows none, and none can be restored
         snapshots = ()
     return ImageInfo(
         path,
@@ -212,7 +212,7 @@ def _backing_json(path: Path, header: Header) -> dict[str, object]:
         return {}
     answer: dict[str, object] = {
         "backing-filename": header.backing_file,
-        "full-backing-filename": _beside(path, header.backing_file),
+        "full-backing-filename": _full_name(path, header.backing_file),
     }
     if header.backing_format is not None:
         answer["backing-filename-format"] = header.backing_format
@@ -226,7 +226,7 @@ def _data_file_json(header: Header) -> dict[str, object]:
     return {**name, "data-file-raw": bool(header.autoclear & Autoclear.RAW_DATA_FILE)}
 
 
-def _beside(path: Path, name: str) -> str:
+def _full_name(path: Path, name: str) -> str:
     """A relative name counts from the image's directory; joined as text, as QEMU does.
 
     A protocol's name is whole.

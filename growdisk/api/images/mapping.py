@@ -53,7 +53,7 @@ class MapRecord(NamedTuple):
         )
 
     def continued_by(self, other: MapRecord) -> bool:
-        """Whether both can be told as one."""
+        """Whether both are one record."""
         if (self.depth, self.present, self.zero, self.data) != (
             other.depth,
             other.present,
@@ -178,7 +178,7 @@ def _run_records(
         _host_offset(image, run),
         _place(image),
     )
-    # Compressed and encrypted clusters have no offset: a hole could not be told from data there.
+    # Compressed and encrypted clusters have no offset: a hole would look like data there.
     if not preallocated or record.offset is None or zero:
         yield [record]
         return

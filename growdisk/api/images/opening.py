@@ -75,7 +75,7 @@ def open_guest_content(
             except BaseException as error:
                 # Ctrl-C may come in the middle of any change in memory
                 half_done = isinstance(error, OSError | KeyboardInterrupt)
-                _close_after_failure(device, take_back=half_done)
+                _close_after_failure(device, half_done=half_done)
                 raise
             # Here, where an error of its last flush is still reported. Closing again below does
             # nothing.
@@ -137,14 +137,14 @@ def _has_changed(device: ResizableDevice) -> bool:
     return not isinstance(device, Qcow2Image) or device.has_changed
 
 
-def _close_after_failure(device: ResizableDevice, *, take_back: bool) -> None:
-    """The first failure is the one to tell of.
+def _close_after_failure(device: ResizableDevice, *, half_done: bool) -> None:
+    """Close it: the first failure is the one to report.
 
-    What it had filled on the host to no use goes back with `take_back`.
+    What a change that is `half_done` has taken of the host to no use is freed.
     """
     with suppress(OSError):
         # The tables in memory may be half changed: the file is what counts.
-        if take_back and isinstance(device, Qcow2Image) and device.has_changed:
+        if half_done and isinstance(device, Qcow2Image) and device.has_changed:
             device.forget_unwritten()
             device.give_back_tables()
     with suppress(OSError):

@@ -2,7 +2,7 @@
 
 What has to be decompressed, and what the host has as it is, can be fetched by any thread;
 everything else one at a time. If the pieces do not stand in order in the host's file, the host is
-told some ahead. Buffers are used again and again: large new ones for each piece would cost the
+asked for some ahead. Buffers are used again and again: large new ones for each piece would cost the
 kernel as much as the copying itself. Small ones stay in the processor's cache.
 """
 
@@ -26,11 +26,16 @@ if TYPE_CHECKING:
     from _thread import LockType
     from typing import Any, TypeVar
 
+    from growdisk.block.device import Extent
+    from growdisk.qcow2.mapping import GuestRun
+
+    P = TypeVar("P", Extent, Part, GuestRun)
+    Q = TypeVar("Q", Extent, Part, GuestRun)
     T = TypeVar("T")
 
 CHUNK = 1 << 20
 WRITTEN_CHUNK = COMPARED_CHUNK = 2 << 20
-_AHEAD = 4  # pieces that the host hears of before they are fetched
+_AHEAD = 4  # pieces that the host is asked for before they are fetched
 _COMPARED = 1 << 20  # bytes at a time: with less, threads do little but wait for the interpreter
 _ZEROS = bytes(_COMPARED)
 Devices = Sequence[BlockDevice | None]
@@ -101,7 +106,7 @@ class _Fetcher:
         self._next: dict[int, tuple[BlockDevice, int]] = {}
 
     def taken(self, devices: Devices, ranges: Ranges, chunk: int) -> Iterator[Piece]:
-        """Each piece looked up, some time after the host has been told of it."""
+        """Each piece looked up, some time after the host was asked for it."""
         waiting: deque[Piece] = deque()
         for start, end in ranges:
             for first, last in split_range(start, end, chunk):
@@ -120,8 +125,8 @@ class _Fetcher:
         for part in parts:
             if part.place is not None:
                 file, offset = part.place
-                # The place is where the last one of this device ended: the host reads ahead without
-                # being told.
+                # The place is where the last one of this device ended: the host reads ahead by
+                # itself.
                 if self._next.get(number) != part.place and isinstance(file, RawFile):
                     file.will_need(offset, part.end - part.start)
                 self._next[number] = file, offset + part.end - part.start
@@ -172,18 +177,11 @@ def are_alike(one: list[Part], other: list[Part], buffers: tuple[bytearray, byte
     # Something is compressed, or read through a device.
     if not all(part.place is not None or part.fill is None for part in (*one, *other)):
         return False
-    start, mine, theirs = one[0].start, iter(one), iter(other)
-    a, b = next(mine), next(theirs)
-    while True:
-        # [start, end) lies in one part of each, and is a step at most.
-        end = min(a.end, b.end, start + _COMPARED)
-        if _bytes(a, start, end, buffers[0]) != _bytes(b, start, end, buffers[1]):
-            return False
-        if end == one[-1].end:
-            return True
-        a = next(mine) if a.end == end else a
-        b = next(theirs) if b.end == end else b
-        start = end
+    return all(
+        _bytes(a, first, last, buffers[0]) == _bytes(b, first, last, buffers[1])
+        for start, end, a, b in side_by_side(one, other, one[0].start)
+        for first, last in split_range(start, end, _COMPARED)
+    )
 
 
 def _bytes(part: Part, start: int, end: int, buffer: bytearray) -> bytearray | bytes:
@@ -195,6 +193,20 @@ def _bytes(part: Part, start: int, end: int, buffer: bytearray) -> bytearray | b
     device, offset = part.place
     read_into(device, offset + start - part.start, memoryview(buffer))
     return buffer
+
+
+def side_by_side(
+    one: Iterable[P], other: Iterable[Q], start: int
+) -> Iterator[tuple[int, int, P, Q]]:
+    """[start, end) that lie in one piece of each of two lists, and these two pieces."""
+    mine, theirs = iter(one), iter(other)
+    a, b = next(mine, None), next(theirs, None)
+    while a is not None and b is not None:
+        end = min(a.end, b.end)
+        yield start, end, a, b
+        a = next(mine, None) if a.end == end else a
+        b = next(theirs, None) if b.end == end else b
+        start = end
 
 
 # --- pieces worked on by several threads, and used in their order ---------------------------------

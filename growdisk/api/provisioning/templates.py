@@ -9,12 +9,7 @@ from pathlib import Path, PurePosixPath
 from growdisk.api.provisioning.recipe import FileInto, KeysFor, Output, PasswordFor, Recipe
 from growdisk.errors import UsageError
 from growdisk.given_file import read_given
-from growdisk.guest_config.customize.changes import (
-    FileChange,
-    GuestChanges,
-    LoginKeys,
-    NewPassword,
-)
+from growdisk.guest_config.customize.changes import FileChange, GuestChanges, LoginKeys, NewPassword
 from growdisk.guest_config.customize.given_values import check_hash, check_hostname, hash_password
 
 _LARGEST_FILE = 256 << 20

@@ -39,13 +39,13 @@ class Round:
 def watch_once(
     rules: Rules,
     uri: str | None,
-    tell: Callable[[Action], None],
+    report: Callable[[Action], None],
     *,
     dry_run: bool,
     jobs: int,
     stopping: AbstractContextManager[StopRequest] | None = None,
 ) -> Round:
-    """`tell` hears of each action as soon as it is done. round-going-on.
+    """`report` hears of each action as soon as it is done. round-going-on.
 
     `stopping` gives a request to stop; it is entered once disks are known, for processes are forked
     to look at them.
@@ -62,7 +62,7 @@ def watch_once(
 
             def one(pair: tuple[DiskEntry, WatchRule]) -> Action:
                 action = act_on(*pair, context)
-                tell(action)
+                report(action)
                 return action
 
             actions = tuple(pool.map(one, wanted))

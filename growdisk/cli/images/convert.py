@@ -7,16 +7,17 @@ from pathlib import Path
 
 from growdisk.api.images.converting import Qcow2Target, RawTarget, Source, convert_image
 from growdisk.api.images.creating import raw_preallocation
+from growdisk.api.images.data_copy import copy_image
 from growdisk.cli.common_options import add_flag
 from growdisk.cli.declaring import declare
-from growdisk.cli.images.keys import add_key, add_new_key, key_for_new, unlocking
+from growdisk.cli.images.create import add_options
 from growdisk.cli.images.shared import (
     add_format,
-    add_options,
     add_path,
     ended_like_ctrl_c,
     note_run,
 )
+from growdisk.cli.keys import add_key, add_new_key, key_for_new, unlocking
 from growdisk.cli.output import CommandOutput
 from growdisk.errors import UsageError, bad_value
 from growdisk.planner.option_table import CONVERTING
@@ -97,8 +98,6 @@ def copy_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run_copy(arguments: argparse.Namespace, output: CommandOutput) -> int:
-    from growdisk.api.images.data_copy import copy_image
-
     # The file alone is copied: what lies below it does not matter.
     note_run(arguments.source, output, alone=True)
     with ended_like_ctrl_c(), output.bar(f"copying {arguments.source.name}") as progress:
@@ -122,7 +121,8 @@ def _target(arguments: argparse.Namespace) -> RawTarget | Qcow2Target:
             str(arguments.jobs),
             hint="leave it out for one per processor",
         )
-    if _format(arguments.to, arguments.path, compress=compress) == "raw":
+    by_name = format_of_name(arguments.path) or ("qcow2" if compress else "raw")
+    if (arguments.to or by_name) == "raw":
         # Before key_for_new, which may ask for a passphrase; without --encrypt it never does.
         if compress or arguments.encrypt:
             raise UsageError("a raw image is neither compressed nor encrypted", hint="add -O qcow2")
@@ -143,9 +143,3 @@ def _target(arguments: argparse.Namespace) -> RawTarget | Qcow2Target:
         arguments.bitmaps,
         arguments.keep_snapshots,
     )
-
-
-def _format(requested: str | None, path: Path, *, compress: bool) -> str:
-    if requested is not None:
-        return requested
-    return format_of_name(path) or ("qcow2" if compress else "raw")

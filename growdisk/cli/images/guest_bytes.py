@@ -7,8 +7,8 @@ from pathlib import Path
 
 from growdisk.api.images.guest_bytes import read_bytes, write_bytes
 from growdisk.cli.declaring import declare
-from growdisk.cli.images.keys import add_key, unlocking
 from growdisk.cli.images.shared import add_format, add_path, note_run, position_of
+from growdisk.cli.keys import add_key, unlocking
 from growdisk.cli.output import CommandOutput
 
 

@@ -9,8 +9,8 @@ from growdisk.api.images.creating import create_overlay
 from growdisk.api.images.layers import commit_overlay, rebase_overlay, rebase_unsafe
 from growdisk.cli.common_options import add_flag
 from growdisk.cli.declaring import declare
-from growdisk.cli.images.keys import add_key, unlocking
 from growdisk.cli.images.shared import add_path, ended_like_ctrl_c, note_run
+from growdisk.cli.keys import add_key, unlocking
 from growdisk.cli.output import CommandOutput
 from growdisk.planner.option_table import CREATING
 from growdisk.units import format_size

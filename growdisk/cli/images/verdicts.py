@@ -9,12 +9,12 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 
-from growdisk.api.images.checking import check_image
+from growdisk.api.images.checking import check_image, repair_hint
 from growdisk.api.images.comparing import Comparison, compare_images
 from growdisk.cli.common_options import add_flag
 from growdisk.cli.declaring import declare
-from growdisk.cli.images.keys import add_key, unlocking
 from growdisk.cli.images.shared import add_format, add_path, note_run
+from growdisk.cli.keys import add_key, unlocking
 from growdisk.cli.output import CommandOutput
 from growdisk.error_document import error_document
 from growdisk.errors import GrowdiskError
@@ -63,8 +63,6 @@ def run_check(arguments: argparse.Namespace, output: CommandOutput) -> int:
             output.note(problem)
     output.lines(_lines(report))
     if report.corruptions and not arguments.repair:
-        from growdisk.api.images.checking import repair_hint
-
         output.note(f"growdisk: {repair_hint(arguments.path) or 'growdisk cannot mend it'}")
     return _exit_code(report)
 

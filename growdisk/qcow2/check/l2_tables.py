@@ -20,7 +20,7 @@ from growdisk.qcow2.features import Incompatible
 from growdisk.qcow2.header import Header
 
 Runs = list[tuple[int, int]]  # (first entry, number of entries)
-_RUN_BYTES, _ENTRY_BYTES = 160, 9  # about what a run, and what an entry of a scattered table, takes
+_RUN_BYTES, _ENTRY_BYTES = 160, 9  # about what a run, and an entry of a fragmented one takes
 _MAX_KEPT = 32 << 20
 _MAX_MISPLACED = 4 << 20  # bytes of tables that are not aligned, which may overlap without end
 _LEAF = 32  # entries; below this a plain loop is faster
@@ -52,7 +52,7 @@ class L2Reader:
         zeros = header.version >= 3 and not self.extended
         self._runs = RunFinder(header.cluster_size, zero_flag=zeros)
         clusters = -(-file.size // header.cluster_size)
-        self._scattered = FragmentedTables(header.cluster_bits, clusters, zero_flag=zeros)
+        self._fragmented = FragmentedTables(header.cluster_bits, clusters, zero_flag=zeros)
         self._kept: dict[int, FragmentedTable | Runs] = {}
         self._room = _MAX_KEPT
         self._misplaced: set[int] = set()  # offsets of tables that are not aligned
@@ -80,7 +80,7 @@ class L2Reader:
             return kept
         table = self.raw(offset)
         # Entries for a data file may have offset 0 and a meaning: always as runs.
-        found = (self._scattered.read(table) if self._is_plain else None) or self.runs(table)
+        found = (self._fragmented.read(table) if self._is_plain else None) or self.runs(table)
         size = (
             _ENTRY_BYTES * len(found.clusters)
             if isinstance(found, FragmentedTable)
@@ -196,8 +196,8 @@ class FragmentedTables:
         self._masks: dict[int, _Masks] = {}  # by the number of lanes
 
     def read(self, table: bytes) -> FragmentedTable | None:
-        """The entries of a table that is scattered and plain; None for any other."""
-        if not self._is_scattered(table):
+        """The entries of a fragmented table of plain entries; None for any other."""
+        if not self._is_fragmented(table):
             return None
         count, whole = len(table) // 8, int.from_bytes(table, "big")
         masks = self._masks_for(count)
@@ -236,8 +236,8 @@ class FragmentedTables:
             )
         return self._masks[count]
 
-    def _is_scattered(self, table: bytes) -> bool:
-        """Whether most of a few sampled neighbours are not neighbours in the file."""
+    def _is_fragmented(self, table: bytes) -> bool:
+        """Whether most of a few sampled pairs of entries do not follow each other in the file."""
         # Pairs of 16 bytes, at 8 places over the whole table.
         step, broken = len(table) // 16 // _PROBES * 16, 0
         if not step:

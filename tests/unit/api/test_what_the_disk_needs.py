@@ -28,7 +28,7 @@ def large_sectors(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def encrypted(tmp_path: Path) -> Path:
+def encrypted(tmp_path: Path, quick_keys: None) -> Path:
     image, key = tmp_path / "encrypted.qcow2", tmp_path / "key"
     key.write_text("phrase")
     words = ("image", "create", "--encrypt", "luks", "--new-key-file", key, image, "64M")
