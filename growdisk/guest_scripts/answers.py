@@ -39,12 +39,6 @@ class ScriptOutcome(Enum):
     STUCK = "stuck"
     REBOOT = "reboot"
 
-    @property
-    def exit_status(self) -> int:
-        return {"done": 0, "already": 0, "refused": 3, "failed": 4, "stuck": 5, "reboot": 10}[
-            self.value
-        ]
-
 
 class TableState(Enum):
     """A table compared with the plan: as before, as planned, or neither (half-way, or foreign)."""
