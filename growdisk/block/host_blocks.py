@@ -1,4 +1,4 @@
-"""A file on the host: where it has data, where blocks, and whether more can be had."""
+"""A file on the host: where it has data, where blocks, and whether more is available."""
 
 from __future__ import annotations
 
