@@ -16,7 +16,7 @@ from tests.guests.tools import run
 from tests.online.inside import sizes, swaps
 from tests.online.machine import LiveGuest, ssh_config, started, wake_copy
 
-pytestmark = [pytest.mark.boot, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.boot, pytest.mark.timeout(1800)]
 
 _AGENT_CONFIG = "/etc/qemu/qemu-ga.conf"
 

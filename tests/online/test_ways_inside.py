@@ -17,7 +17,7 @@ from growdisk.steps.live_place import GuestAccess
 from growdisk.workflow.stopping import StopRequest
 from tests.online.machine import LiveGuest, ssh_config
 
-pytestmark = [pytest.mark.boot, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.boot, pytest.mark.timeout(1800)]
 
 _PATIENCE = 600.0
 _SCRIPT = (
