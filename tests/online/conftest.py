@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.process import Answer, Host
+from tests.e2e.process import Answer, Host, hosted
 from tests.online.machine import LiveGuest, started, wake_copy
 
 
@@ -21,12 +20,8 @@ class PatientHost(Host):
 
 @pytest.fixture
 def host() -> Iterator[Host]:
-    with tempfile.TemporaryDirectory(prefix="gd-", dir="/tmp") as scratch:
-        host = PatientHost(Path(scratch))
+    with hosted(PatientHost) as host:
         yield host
-        for command in host.started:
-            if command.process.poll() is None:
-                command.kill()
 
 
 @pytest.fixture
